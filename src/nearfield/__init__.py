@@ -1,0 +1,33 @@
+"""Nearfield: turn text into vectors on your own machine, exactly and fast."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from nearfield.encoder import Encoder
+    from nearfield.engine import Engine
+    from nearfield.vectors import Vectors, calibrate, similarity
+
+__version__ = "0.1.0"
+__all__ = ["Encoder", "Engine", "Vectors", "__version__", "calibrate", "similarity"]
+
+_HOMES = {
+    "Encoder": "nearfield.encoder",
+    "Engine": "nearfield.engine",
+    "Vectors": "nearfield.vectors",
+    "calibrate": "nearfield.vectors",
+    "similarity": "nearfield.vectors",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name when it is first used: ``import nearfield`` alone costs nothing."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'nearfield' has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

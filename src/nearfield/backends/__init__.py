@@ -1,0 +1,66 @@
+"""Backends: one file, one runtime. Each implements ``Ops`` and runs graphs written against it."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+import numpy as np
+
+from nearfield.machine import CpuPlan, plan
+from nearfield.ops import Graph
+from nearfield.shelf import Shelf
+
+Array = np.ndarray[Any, np.dtype[Any]]
+Inputs = Mapping[str, Array]
+
+SHELF = Shelf(
+    "backend",
+    # ``reference`` comes in by the entry point, the door that plugins use, so that the door cannot rot.
+    {"openvino": "nearfield.backends.openvino:OpenVinoBackend"},
+    group="nearfield.backends",
+)
+
+
+@dataclass(frozen=True)
+class Options:
+    """How a graph is to run: number format, cores, and where compiled graphs are kept (None: nowhere)."""
+
+    precision: Literal["auto", "float32"] = "auto"
+    cpu: CpuPlan = plan()
+    cache: Path | None = None
+
+
+class Lane(Protocol):
+    """One runner of a program. A lane is used by one thread at a time; several lanes run side by side."""
+
+    def run(self, inputs: Inputs) -> Array:
+        """Run one batch: host arrays by name in, float32 [B, width] out, owned by the caller."""
+        ...
+
+
+class Program(Protocol):
+    """A compiled graph. ``precision`` says what the matrix units really use: ``bf16`` or ``float32``."""
+
+    precision: str
+
+    def lane(self) -> Lane:
+        """Make a new runner."""
+        ...
+
+
+class Backend(ABC):
+    """A runtime that turns graphs into programs."""
+
+    #: Padded tokens in one batch at which this runtime is fastest.
+    batch_tokens: int = 1024
+
+    def __init__(self, options: Options) -> None:
+        self.options = options
+
+    @abstractmethod
+    def compile(self, graph: Graph[Any]) -> Program:
+        """Compile a graph; on a second start with the same ``graph.digest`` this may come from a cache."""

@@ -1,0 +1,265 @@
+"""Read a Hugging Face model folder, and what the catalogue adds to it, into one frozen recipe."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, Protocol
+
+from nearfield.checkpoint import jsonfile, modules, weights
+from nearfield.checkpoint.transformer import Transformer, read_transformer
+from nearfield.errors import ModelRefused, nearest
+from nearfield.recipe import ROLE_PROMPTS, Module, Normalize, Pooling, Recipe
+
+KINDS = {
+    "CrossEncoder": "reranker",
+    "SparseEncoder": "sparse",
+    "MultiVectorEncoder": "multi-vector",
+    "ColBERT": "multi-vector",
+}
+SIMILARITIES = {name: name for name in ("cosine", "dot", "euclidean", "manhattan")} | {"dot_product": "dot"}
+#: What configs call the size of a token's vector.
+WIDTHS = ("hidden_size", "dim", "d_model", "n_embd")
+#: Architectures that count positions from the padding id on, and so read that many tokens fewer than they have rows.
+SHIFTED = frozenset({"roberta", "xlm-roberta", "xlm-roberta-xl", "camembert", "mpnet", "data2vec-text", "longformer"})
+#: Stands in tokenizer configs for "no limit".
+UNBOUNDED = 10**9
+ASSUMED_LENGTH = 512
+
+
+class Known(Protocol):
+    """What the catalogue says about a model, as far as a folder may omit it."""
+
+    @property
+    def pooling(self) -> str | None: ...
+    @property
+    def normalize(self) -> bool | None: ...
+    @property
+    def prompts(self) -> Mapping[str, str]: ...
+    @property
+    def default_prompt_name(self) -> str | None: ...
+    @property
+    def similarity(self) -> str: ...
+    @property
+    def matryoshka(self) -> tuple[int, ...]: ...
+    @property
+    def max_length(self) -> int: ...
+    @property
+    def licence(self) -> str: ...
+
+
+@dataclass
+class _Notes:
+    """Where facts came from, when not from the obvious place, and what the user should know."""
+
+    origins: dict[str, str] = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)
+
+
+def read(folder: Path, *, name: str | None = None, revision: str | None = None, entry: Known | None = None) -> Recipe:
+    """Read a model folder. ``entry``, the catalogue's, supplies what the folder omits; ``origins`` says which.
+
+    Raises:
+        ModelRefused: the files would not give this model's own vectors; the message says which file and why.
+    """
+    meta = jsonfile.read_optional(folder / "config_sentence_transformers.json")
+    if (kind := KINDS.get(str(meta.get("model_type")))) is not None:
+        raise modules.refuse_kind(folder, kind)
+    if (folder / "adapter_config.json").is_file():
+        raise ModelRefused(f"{folder} holds a PEFT adapter, which must be merged into its base model to be loaded here")
+    stages = modules.listed(folder)
+    home = stages[0].folder if stages else folder
+    transformer = read_transformer(home)
+    weights.files(home)
+    notes = _Notes()
+    chain, dimensions = _modules(folder, stages, transformer.config, entry, notes)
+    prompts = _prompts(folder, meta, entry, notes)
+    return Recipe(
+        name=name or folder.resolve().name,
+        folder=home,
+        config=MappingProxyType(transformer.config),
+        modules=chain,
+        dimensions=dimensions,
+        max_length=_max_length(transformer, entry, notes),
+        revision=revision,
+        do_lower_case=transformer.do_lower_case,
+        prompts=MappingProxyType(prompts),
+        default_prompt_name=_default_prompt(folder, meta, prompts, entry, notes),
+        similarity=_similarity(folder, meta, entry, notes),
+        truncate_dim=_truncate_dim(folder, meta, dimensions),
+        matryoshka=entry.matryoshka if entry else (),
+        licence=_licence(folder, entry, notes),
+        origins=MappingProxyType(notes.origins),
+        warnings=tuple(notes.warnings),
+    )
+
+
+# Modules
+
+
+def _modules(
+    folder: Path,
+    stages: tuple[modules.Stage, ...] | None,
+    config: Mapping[str, Any],
+    entry: Known | None,
+    notes: _Notes,
+) -> tuple[tuple[Module, ...], int]:
+    width = _width(folder, config)
+    if stages is None:
+        chain = _assumed(folder, config, entry, notes)
+        return chain, width
+    chain, dimensions = modules.read(stages, width)
+    own = next(module for module in chain if isinstance(module, Pooling))
+    if entry and entry.pooling and own.modes != (entry.pooling,):
+        notes.warnings.append(f"the folder pools by {'+'.join(own.modes)}, the catalogue knows {entry.pooling}")
+    return chain, dimensions
+
+
+def _width(folder: Path, config: Mapping[str, Any]) -> int:
+    width = next((config[key] for key in WIDTHS if key in config), None)
+    if type(width) is not int or width < 1:
+        raise ModelRefused(f"the config.json of {folder} gives no size of a token's vector ({', '.join(WIDTHS)})")
+    return width
+
+
+def _assumed(folder: Path, config: Mapping[str, Any], entry: Known | None, notes: _Notes) -> tuple[Module, ...]:
+    """Without modules.json: what the catalogue knows, else what sentence-transformers would do, with a warning."""
+    if entry is not None and entry.pooling is not None:
+        notes.origins.update(pooling="catalogue", normalize="catalogue")
+        pooling = Pooling((modules.check_mode(entry.pooling, "the catalogue"),))
+        return (pooling, Normalize()) if entry.normalize else (pooling,)
+    architecture = _architecture(folder, config)
+    causal = architecture.endswith("ForCausalLM") and config.get("is_causal") is not False
+    mode = "lasttoken" if causal else "mean"
+    notes.origins.update(pooling="assumed", normalize="assumed")
+    notes.warnings.append(
+        f"{folder} has no modules.json: {mode} pooling without normalisation is assumed, as sentence-transformers "
+        "does. If the model was trained otherwise, its vectors are wrong"
+    )
+    return (Pooling((mode,)),)
+
+
+def _architecture(folder: Path, config: Mapping[str, Any]) -> str:
+    listed = config.get("architectures") or [""]
+    architecture = str(listed[0]) if isinstance(listed, list) else ""
+    if architecture.endswith("ForSequenceClassification"):
+        raise modules.refuse_kind(folder, "reranker or classifier")
+    if architecture == "HF_ColBERT":
+        raise modules.refuse_kind(folder, "multi-vector")
+    return architecture
+
+
+# Length
+
+
+def _max_length(transformer: Transformer, entry: Known | None, notes: _Notes) -> int:
+    """The file's own word first, then the tokenizer's, the catalogue's, the positions'; never more than those."""
+    positions = _positions(transformer.config)
+    stated = {
+        "": transformer.max_length,
+        "tokenizer_config.json": _tokenizer_length(transformer.folder),
+        "catalogue": entry.max_length if entry else None,
+        "positions": positions,
+    }
+    origin, length = next(((key, value) for key, value in stated.items() if value), ("assumed", ASSUMED_LENGTH))
+    if origin == "assumed":
+        notes.warnings.append(f"nothing says how many tokens {transformer.folder} reads: {ASSUMED_LENGTH} is assumed")
+    if positions is not None and length > positions:
+        origin, length = "positions", positions
+    if origin:
+        notes.origins["max_length"] = origin
+    if entry and entry.max_length < length:
+        notes.warnings.append(f"up to {length} tokens are read, and the model was made for {entry.max_length}")
+    return length
+
+
+def _positions(config: Mapping[str, Any]) -> int | None:
+    """How many tokens have a position of their own, or None where the architecture sets no limit."""
+    rows = config.get("max_position_embeddings")
+    if type(rows) is not int or rows < 1:
+        return None
+    if config.get("model_type") not in SHIFTED:
+        return rows
+    padding = config.get("pad_token_id")
+    return rows - (padding if type(padding) is int and config["model_type"] != "mpnet" else 1) - 1
+
+
+def _tokenizer_length(folder: Path) -> int | None:
+    length = jsonfile.read_optional(folder / "tokenizer_config.json").get("model_max_length")
+    return int(length) if isinstance(length, (int, float)) and 0 < length < UNBOUNDED else None
+
+
+# Prompts
+
+
+def _prompts(folder: Path, meta: Mapping[str, Any], entry: Known | None, notes: _Notes) -> dict[str, str]:
+    """The folder's prompts, the catalogue's where these are missing or empty, and empty ones for both roles.
+
+    An empty ``document`` beside a real ``passage`` or ``corpus`` is sentence-transformers' placeholder, not a choice.
+    """
+    saved = meta.get("prompts") or {}
+    if not isinstance(saved, dict) or not all(isinstance(text, str | None) for text in saved.values()):
+        raise ModelRefused(f"the prompts of {folder / 'config_sentence_transformers.json'} must map names to texts")
+    prompts = {"query": "", "document": ""} | {name: text or "" for name, text in saved.items()}
+    for name, text in (entry.prompts if entry else {}).items():
+        if text and not prompts.get(name):
+            prompts[name] = text
+            notes.origins["prompts"] = "catalogue"
+    others = [name for name in ROLE_PROMPTS["document"][1:] if prompts.get(name)]
+    if others and not prompts["document"]:
+        del prompts["document"]
+    return prompts
+
+
+def _default_prompt(
+    folder: Path, meta: Mapping[str, Any], prompts: Mapping[str, str], entry: Known | None, notes: _Notes
+) -> str | None:
+    name = meta.get("default_prompt_name")
+    if name is None and entry and entry.default_prompt_name:
+        notes.origins["default_prompt_name"] = "catalogue"
+        name = entry.default_prompt_name
+    if name is not None and name not in prompts:
+        raise ModelRefused(f"the default prompt {name!r} of {folder} does not exist. {nearest(str(name), prompts)}")
+    return name
+
+
+# The rest
+
+
+def _similarity(folder: Path, meta: Mapping[str, Any], entry: Known | None, notes: _Notes) -> str:
+    given = meta.get("similarity_fn_name")
+    if given is None and entry:
+        notes.origins["similarity"] = "catalogue"
+        given = entry.similarity
+    if given is None:
+        return "cosine"
+    if str(given).lower() in ("maxsim", "meanmaxsim"):
+        raise modules.refuse_kind(folder, "multi-vector")
+    if given not in SIMILARITIES:
+        raise ModelRefused(f"{folder} names the unknown similarity {given!r}. {nearest(str(given), SIMILARITIES)}")
+    return SIMILARITIES[given]
+
+
+def _truncate_dim(folder: Path, meta: Mapping[str, Any], dimensions: int) -> int | None:
+    cut = meta.get("truncate_dim")
+    if cut is None:
+        return None
+    if type(cut) is not int or not 1 <= cut <= dimensions:
+        raise ModelRefused(f"{folder} asks for truncate_dim {cut!r}, and its vectors have {dimensions} dimensions")
+    return cut
+
+
+def _licence(folder: Path, entry: Known | None, notes: _Notes) -> str | None:
+    if entry is not None:
+        return entry.licence
+    card = folder / "README.md"
+    if not card.is_file():
+        return None
+    head = card.read_text(encoding="utf-8", errors="replace").split("\n---", 1)[0]
+    found = re.search(r"^license:\s*['\"]?([\w.\-]+)", head, re.MULTILINE) if head.startswith("---") else None
+    if found:
+        notes.origins["licence"] = "README.md"
+    return found and found[1]

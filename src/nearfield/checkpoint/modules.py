@@ -1,0 +1,210 @@
+"""Read ``modules.json`` and the modules' own configs, of sentence-transformers old and new, into a recipe's modules."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from nearfield.checkpoint import jsonfile
+from nearfield.errors import ModelRefused, nearest
+from nearfield.recipe import Dense, LayerNorm, Module, Normalize, Pooling
+
+#: The library's own modules, in every place where its versions have kept them; the class is the last part.
+OWN = re.compile(r"sentence_transformers\.(models|\w+\.(modules|models))(\.\w+)*\.(?P<kind>\w+)")
+TRANSFORMERS = frozenset({"Transformer", "BERT", "RoBERTa", "DistilBERT", "ALBERT", "XLMRoBERTa", "CamemBERT", "XLNet"})
+#: Known modules that make another kind of model than a dense text encoder.
+OTHER_KINDS = {
+    "SpladePooling": "sparse",
+    "MLMTransformer": "sparse",
+    "SparseAutoEncoder": "sparse",
+    "SparseStaticEmbedding": "sparse",
+    "MultiVectorMask": "multi-vector",
+    "TokenPooling": "multi-vector",
+    "LogitScore": "reranker",
+    "StaticEmbedding": "static",
+    "CLIPModel": "image",
+    "Router": "routed (one encoder per role)",
+    "Asym": "routed (one encoder per role)",
+}
+#: The older booleans, in the order in which their vectors are joined.
+POOLING_FLAGS = {
+    "pooling_mode_cls_token": "cls",
+    "pooling_mode_max_tokens": "max",
+    "pooling_mode_mean_tokens": "mean",
+    "pooling_mode_mean_sqrt_len_tokens": "mean_sqrt_len_tokens",
+    "pooling_mode_weightedmean_tokens": "weightedmean",
+    "pooling_mode_lasttoken": "lasttoken",
+}
+POOLING_MODES = tuple(POOLING_FLAGS.values())
+ACTIVATIONS = frozenset(
+    {"Identity", "Tanh", "ReLU", "GELU", "SiLU", "Sigmoid", "LeakyReLU", "ELU", "Softplus", "ReLU6", "Mish", "Hardtanh"}
+)
+PIPELINE = ("sentence_embedding", None)
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One line of modules.json: the module's class name and its folder (which Normalize often lacks)."""
+
+    kind: str
+    folder: Path
+
+
+def refuse_kind(folder: Path, kind: str) -> ModelRefused:
+    """Return the refusal of a model that is none of the dense text encoders."""
+    return ModelRefused(f"{folder} holds a {kind} model, and only dense text encoders can be loaded so far")
+
+
+def listed(folder: Path) -> tuple[Stage, ...] | None:
+    """Return the stages that modules.json lists, or None where there is no such file. Remote code is refused."""
+    path = folder / "modules.json"
+    if not path.is_file():
+        return None
+    entries = jsonfile.read_any(path)
+    if not isinstance(entries, list) or not entries:
+        raise ModelRefused(f"{path} must hold a list of modules")
+    stages = tuple(_stage(path, entry) for entry in entries)
+    _check_order(path, [stage.kind for stage in stages])
+    return stages
+
+
+def _stage(path: Path, entry: Any) -> Stage:
+    try:
+        name, place = entry["type"], Path(entry["path"])
+    except (TypeError, KeyError) as error:
+        raise ModelRefused(f"{path} has an entry without type or path: {entry!r}") from error
+    if place.is_absolute() or ".." in place.parts:
+        raise ModelRefused(f"{path} points outside its folder: {entry['path']!r}")
+    if str(name).startswith("pylate."):
+        raise refuse_kind(path.parent, "multi-vector")
+    own = OWN.fullmatch(str(name))
+    if own is None:
+        raise ModelRefused(
+            f"{path} names the module {name!r}, which is code that comes with the model. Nearfield runs no remote "
+            "code, and knows no replacement for it"
+        )
+    return Stage(own["kind"], path.parent / place)
+
+
+def _check_order(path: Path, kinds: list[str]) -> None:
+    for kind in kinds:
+        if kind in OTHER_KINDS:
+            raise refuse_kind(path.parent, OTHER_KINDS[kind])
+        if kind not in READERS and kind not in TRANSFORMERS:
+            known = {*READERS, "Transformer"}
+            raise ModelRefused(f"{path} names the module {kind}, which is not supported. {nearest(kind, known)}")
+    if kinds[0] not in TRANSFORMERS or kinds[1:2] != ["Pooling"] or kinds.count("Pooling") != 1:
+        raise ModelRefused(f"{path} must list a Transformer, one Pooling, then others; it lists {', '.join(kinds)}")
+    if any(kind in TRANSFORMERS for kind in kinds[1:]):
+        raise ModelRefused(f"{path} lists more than one Transformer: {', '.join(kinds)}")
+
+
+def read(stages: tuple[Stage, ...], width: int) -> tuple[tuple[Module, ...], int]:
+    """Read the modules after the transformer, whose tokens have ``width`` dimensions. Returns them and the last width.
+
+    Each module must take what the one before gives; a config that lies about that is refused.
+    """
+    modules: list[Module] = []
+    for stage in stages[1:]:
+        path = stage.folder / "config.json"
+        module, width = READERS[stage.kind](path, jsonfile.read_optional(path), width)
+        modules.extend([] if module is None else [module])
+    return tuple(modules), width
+
+
+def _agree(path: Path, field: str, given: Any, width: int) -> None:
+    if given != width:
+        raise ModelRefused(f"{path} says {field} is {given!r}, and what reaches it has {width} dimensions")
+
+
+def _known(path: Path, config: Mapping[str, Any], fields: tuple[str, ...]) -> None:
+    for field in config:
+        if field not in fields:
+            raise ModelRefused(f"{path} has the field {field!r}, which is not understood. {nearest(field, fields)}")
+
+
+def _in_line(path: Path, config: Mapping[str, Any]) -> None:
+    """Refuse a module that reads or writes anything but the pooled vector."""
+    for field in ("module_input_name", "module_output_name"):
+        if config.get(field) not in PIPELINE:
+            raise ModelRefused(f"{path}: {field} is {config[field]!r}; only the pooled vector is supported")
+
+
+def _pooling(path: Path, config: dict[str, Any], width: int) -> tuple[Module, int]:
+    sizes = ("embedding_dimension", "word_embedding_dimension")
+    _known(path, config, (*sizes, "pooling_mode", "include_prompt", *POOLING_FLAGS))
+    given = [config[size] for size in sizes if size in config]
+    if not given:
+        raise ModelRefused(f"{path} is missing, or names no embedding_dimension")
+    _agree(path, "embedding_dimension", given[0], width)
+    modes = _modes(path, config)
+    return Pooling(modes, bool(config.get("include_prompt", True))), width * len(modes)
+
+
+def _modes(path: Path, config: Mapping[str, Any]) -> tuple[str, ...]:
+    mode = config.get("pooling_mode")
+    if mode is None:
+        flagged = tuple(name for flag, name in POOLING_FLAGS.items() if config.get(flag))
+        return flagged or ("mean",)
+    modes = (mode,) if isinstance(mode, str) else tuple(mode) if isinstance(mode, list) else ()
+    if not modes:
+        raise ModelRefused(f"{path}: pooling_mode is {mode!r}, not a name or a list of names")
+    return tuple(check_mode(str(one), str(path)) for one in modes)
+
+
+def check_mode(mode: str, where: str) -> str:
+    """Return a pooling mode if it is one that exists."""
+    if mode not in POOLING_MODES:
+        raise ModelRefused(f"{where}: unknown pooling mode {mode!r}. {nearest(mode, POOLING_MODES)}")
+    return mode
+
+
+def _dense(path: Path, config: dict[str, Any], width: int) -> tuple[Module, int]:
+    own = ("in_features", "out_features", "bias", "activation_function", "use_residual")
+    _known(path, config, (*own, "module_input_name", "module_output_name"))
+    _in_line(path, config)
+    if config.get("use_residual"):
+        raise ModelRefused(f"{path}: a Dense module with use_residual is not supported")
+    size = config.get("out_features")
+    if type(size) is not int or size < 1:
+        raise ModelRefused(f"{path} is missing, or its out_features is {size!r}")
+    _agree(path, "in_features", config.get("in_features"), width)
+    activation = _activation(path, config.get("activation_function", "torch.nn.modules.activation.Tanh"))
+    return Dense(width, size, bool(config.get("bias", True)), activation, path.parent), size
+
+
+def _activation(path: Path, dotted: Any) -> str:
+    """The class name of a torch.nn activation; None is sentence-transformers' way to say Identity."""
+    if dotted is None:
+        return "Identity"
+    name = str(dotted).rpartition(".")[2]
+    if not str(dotted).startswith("torch.nn.") or name not in ACTIVATIONS:
+        raise ModelRefused(f"{path}: unknown activation_function {dotted!r}. {nearest(name, ACTIVATIONS)}")
+    return name
+
+
+def _layer_norm(path: Path, config: dict[str, Any], width: int) -> tuple[Module, int]:
+    _known(path, config, ("dimension",))
+    _agree(path, "dimension", config.get("dimension"), width)
+    return LayerNorm(width, path.parent), width
+
+
+def _normalize(path: Path, config: dict[str, Any], width: int) -> tuple[Module, int]:
+    _in_line(path, config)
+    return Normalize(), width
+
+
+def _dropout(_path: Path, _config: dict[str, Any], width: int) -> tuple[None, int]:
+    return None, width  # does something in training only
+
+
+READERS: Mapping[str, Callable[[Path, dict[str, Any], int], tuple[Module | None, int]]] = {
+    "Pooling": _pooling,
+    "Dense": _dense,
+    "LayerNorm": _layer_norm,
+    "Normalize": _normalize,
+    "Dropout": _dropout,
+}

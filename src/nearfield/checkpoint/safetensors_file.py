@@ -1,0 +1,76 @@
+"""Read the header of a safetensors file and map its tensors into memory, bfloat16 included.
+
+Format: eight bytes of little-endian header length, a JSON header, then the tensors' bytes back to back.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from nearfield.checkpoint.stored import LAYOUT, Stored
+from nearfield.errors import WeightsError
+
+MAX_HEADER = 100_000_000
+
+
+def read(path: Path) -> dict[str, Stored]:
+    """Return the tensors of one file by name, unread. A cut or damaged file is refused, saying what is wrong."""
+    try:
+        size = path.stat().st_size
+        with path.open("rb") as file:
+            length = int.from_bytes(file.read(8), "little")
+            header = _header(path, size, length, file.read(min(length, MAX_HEADER)))
+        data = np.asarray(np.memmap(path, dtype=np.uint8, mode="r"))
+    except OSError as error:
+        raise WeightsError(f"{path} cannot be read: {error}") from error
+    start = 8 + length
+    tensors = {name: _tensor(path, name, entry, data[start:]) for name, entry in header.items()}
+    end = start + max((entry["data_offsets"][1] for entry in header.values()), default=0)
+    if end != size:
+        raise WeightsError(f"{path} is damaged: its header describes {end} bytes and the file has {size}")
+    return tensors
+
+
+def _header(path: Path, size: int, length: int, raw: bytes) -> dict[str, Any]:
+    if size < 8 or length > min(size - 8, MAX_HEADER):
+        raise WeightsError(f"{path} is cut short or no safetensors file: {size} bytes, header of {length} bytes")
+    try:
+        header = json.loads(raw)
+    except (ValueError, RecursionError) as error:
+        raise WeightsError(f"{path} is damaged: its header is not JSON ({error})") from error
+    if not isinstance(header, dict):
+        raise WeightsError(f"{path} is damaged: its header is not a JSON object")
+    header.pop("__metadata__", None)
+    return header
+
+
+def _tensor(path: Path, name: str, entry: Any, data: np.ndarray) -> Stored:
+    dtype, shape, begin, end = _described(path, name, entry)
+    if end > data.size:
+        raise WeightsError(
+            f"{path} is cut short: {name} ends at byte {end} of the data, and only {data.size} are there; "
+            "fetch the file again"
+        )
+    layout = LAYOUT.get(dtype)
+    if layout is None:  # refused only if a family asks for it: an unused tensor of an odd dtype harms nobody
+        return Stored(path, dtype, shape, lambda: data[begin:end])
+    wanted = int(np.prod(shape, dtype=object)) * layout.itemsize
+    if wanted != end - begin:
+        raise WeightsError(f"{path} is damaged: {name} {dtype}{list(shape)} needs {wanted} bytes, has {end - begin}")
+    return Stored(path, dtype, shape, lambda: data[begin:end].view(layout).reshape(shape))
+
+
+def _described(path: Path, name: str, entry: Any) -> tuple[str, tuple[int, ...], int, int]:
+    try:
+        dtype, shape, (begin, end) = entry["dtype"], tuple(entry["shape"]), entry["data_offsets"]
+        numbers = (*shape, begin, end)
+        sound = isinstance(dtype, str) and all(type(n) is int and n >= 0 for n in numbers) and begin <= end
+    except (TypeError, KeyError, ValueError) as error:
+        raise WeightsError(f"{path} is damaged: the header entry of {name} is incomplete") from error
+    if not sound:
+        raise WeightsError(f"{path} is damaged: the header entry of {name} makes no sense ({entry})")
+    return dtype, shape, begin, end

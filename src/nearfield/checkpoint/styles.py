@@ -1,0 +1,143 @@
+"""How the reference treats the tokenizer classes that it builds itself, with a ``tokenizer.json`` and without."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import tokenizers
+from tokenizers import AddedToken, models, normalizers, pre_tokenizers, processors
+
+from nearfield.errors import ModelRefused
+
+Config = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Style:
+    """``overrule`` lets settings change a tokenizer read from its file; ``build`` makes one from older ``files``."""
+
+    overrule: Callable[[tokenizers.Tokenizer, Config], None]
+    files: tuple[str, ...]
+    build: Callable[[Path, Config], tokenizers.Tokenizer] | None = None
+
+
+def added(value: Any, *, lstrip: bool = False) -> AddedToken:
+    """Read a special token, written as text or as an object that also says how the spaces around it are treated."""
+    if not isinstance(value, dict):
+        return AddedToken(str(value), lstrip=lstrip, normalized=False, special=True)
+    return AddedToken(**{key: item for key, item in value.items() if key not in ("__type", "special")}, special=True)
+
+
+def _frame(tokenizer: tokenizers.Tokenizer, folder: Path, special: Mapping[str, AddedToken]) -> None:
+    """Put the special tokens around a text, and let them be recognised within one."""
+    ids = {role: tokenizer.token_to_id(token.content) for role, token in special.items()}
+    missing = [special[role].content for role in ("cls", "sep", "unk") if ids[role] is None]
+    if missing:
+        raise ModelRefused(f"the vocabulary of {folder} lacks its own special tokens {', '.join(missing)}")
+    tokenizer.add_special_tokens([token for role, token in special.items() if ids[role] is not None])
+    cls, sep = special["cls"].content, special["sep"].content
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single=[cls, "$A", sep], special_tokens=sorted({(cls, ids["cls"]), (sep, ids["sep"])})
+    )
+
+
+# WordPiece: BERT, DistilBERT, ELECTRA, MPNet
+
+
+def _bert_normalizer(config: Config) -> normalizers.Normalizer:
+    return normalizers.BertNormalizer(
+        clean_text=True,
+        handle_chinese_chars=config.get("tokenize_chinese_chars", True),
+        strip_accents=config.get("strip_accents"),
+        lowercase=config.get("do_lower_case", True),
+    )
+
+
+def _overrule_bert(tokenizer: tokenizers.Tokenizer, config: Config) -> None:
+    if isinstance(tokenizer.normalizer, normalizers.BertNormalizer):
+        tokenizer.normalizer = _bert_normalizer(config)
+
+
+def _wordpiece(folder: Path, config: Config, special: Mapping[str, AddedToken]) -> tokenizers.Tokenizer:
+    lines = (folder / "vocab.txt").read_text(encoding="utf-8").split("\n")
+    vocab = {line: index for index, line in enumerate(lines[:-1] if lines[-1] == "" else lines)}
+    tokenizer = tokenizers.Tokenizer(models.WordPiece(vocab, unk_token=special["unk"].content))
+    tokenizer.normalizer = _bert_normalizer(config)
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    _frame(tokenizer, folder, special)
+    return tokenizer
+
+
+def _build_bert(folder: Path, config: Config) -> tokenizers.Tokenizer:
+    names = {"unk": "[UNK]", "sep": "[SEP]", "pad": "[PAD]", "cls": "[CLS]", "mask": "[MASK]"}
+    special = {role: added(config.get(f"{role}_token") or name) for role, name in names.items()}
+    return _wordpiece(folder, config, special)
+
+
+def _build_mpnet(folder: Path, config: Config) -> tokenizers.Tokenizer:
+    names = {"cls": "<s>", "sep": "</s>", "unk": "[UNK]", "pad": "<pad>", "mask": "<mask>"}
+    special = {
+        role: added(config.get(f"{role}_token") or name, lstrip=role == "mask")  # the mask takes the space before it
+        for role, name in names.items()
+    }
+    return _wordpiece(folder, config, special)
+
+
+# Byte-level BPE: RoBERTa
+
+
+def _byte_level(config: Config) -> pre_tokenizers.ByteLevel:
+    return pre_tokenizers.ByteLevel(add_prefix_space=config.get("add_prefix_space", False))
+
+
+def _overrule_roberta(tokenizer: tokenizers.Tokenizer, config: Config) -> None:
+    if isinstance(tokenizer.pre_tokenizer, pre_tokenizers.ByteLevel):
+        tokenizer.pre_tokenizer = _byte_level(config)
+
+
+def _build_roberta(folder: Path, config: Config) -> tokenizers.Tokenizer:
+    vocab, merges = models.BPE.read_file(str(folder / "vocab.json"), str(folder / "merges.txt"))
+    tokenizer = tokenizers.Tokenizer(models.BPE(vocab, merges))
+    tokenizer.pre_tokenizer = _byte_level(config)
+    names = {"sep": "</s>", "cls": "<s>", "unk": "<unk>", "pad": "<pad>", "mask": "<mask>"}
+    _frame(tokenizer, folder, {role: added(config.get(f"{role}_token") or name) for role, name in names.items()})
+    return tokenizer
+
+
+# Unigram: XLM-RoBERTa, CamemBERT
+
+
+def _overrule_unigram(tokenizer: tokenizers.Tokenizer, config: Config) -> None:
+    """Split at white space first: sentencepiece drops what surrounds a text, and older tokenizer.json files don't."""
+    if not isinstance(tokenizer.model, models.Unigram):
+        return
+    scheme = "always" if config.get("add_prefix_space", True) else "never"
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [pre_tokenizers.WhitespaceSplit(), pre_tokenizers.Metaspace(replacement="▁", prepend_scheme=scheme)]
+    )
+
+
+_BERT = Style(_overrule_bert, ("vocab.txt",), _build_bert)
+_UNIGRAM = Style(_overrule_unigram, ("sentencepiece.bpe.model",))
+STYLES: Mapping[str, Style] = {
+    "BertTokenizer": _BERT,
+    "DistilBertTokenizer": _BERT,
+    "ElectraTokenizer": _BERT,
+    "MPNetTokenizer": Style(_overrule_bert, ("vocab.txt",), _build_mpnet),
+    "RobertaTokenizer": Style(_overrule_roberta, ("vocab.json", "merges.txt"), _build_roberta),
+    "XLMRobertaTokenizer": _UNIGRAM,
+    "CamembertTokenizer": _UNIGRAM,
+}
+#: Which class the reference takes for a model type, where the folder names none.
+CLASSES: Mapping[str, str] = {
+    "bert": "BertTokenizer",
+    "distilbert": "BertTokenizer",
+    "electra": "BertTokenizer",
+    "mpnet": "MPNetTokenizer",
+    "roberta": "RobertaTokenizer",
+    "xlm-roberta": "XLMRobertaTokenizer",
+    "camembert": "CamembertTokenizer",
+}

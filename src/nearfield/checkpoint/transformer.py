@@ -1,0 +1,114 @@
+"""Read the first module's own settings: which tokens reach the transformer, and how its config is changed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from nearfield.checkpoint import jsonfile
+from nearfield.checkpoint.modules import refuse_kind
+from nearfield.errors import ModelRefused, nearest
+
+#: Older versions named the file after the architecture; the first that exists counts.
+FILES = (
+    "sentence_bert_config.json",
+    "sentence_roberta_config.json",
+    "sentence_distilbert_config.json",
+    "sentence_camembert_config.json",
+    "sentence_albert_config.json",
+    "sentence_xlm-roberta_config.json",
+    "sentence_xlnet_config.json",
+)
+TASKS = {"fill-mask": "sparse", "sequence-classification": "reranker", "text-generation": "reranker"}
+#: Arguments that say how files are fetched and run, not what is computed.
+HARMLESS_CONFIG = frozenset({"trust_remote_code", "revision", "code_revision", "cache_dir", "token"})
+HARMLESS_TOKENIZER = HARMLESS_CONFIG | {"use_fast", "padding_side", "model_max_length"}
+HARMLESS_MODEL = HARMLESS_CONFIG | {
+    "add_pooling_layer",
+    "torch_dtype",
+    "dtype",
+    "attn_implementation",
+    "use_safetensors",
+    "low_cpu_mem_usage",
+    "device_map",
+    "unpad_inputs",
+    "use_memory_efficient_attention",
+}
+TEXT_ONLY = {"text": {"method": "forward", "method_output_name": "last_hidden_state"}}
+
+
+@dataclass(frozen=True)
+class Transformer:
+    """The transformer module: its folder, the model's config, and the settings of the module itself."""
+
+    folder: Path
+    config: dict[str, Any]
+    max_length: int | None
+    do_lower_case: bool
+
+
+def read_transformer(folder: Path) -> Transformer:
+    """Read ``config.json`` and ``sentence_bert_config.json``; a setting that would be ignored is refused instead."""
+    if not (folder / "config.json").is_file():
+        raise ModelRefused(f"{folder} has no config.json, and so is no Hugging Face model folder")
+    config = jsonfile.read_object(folder / "config.json")
+    path = next((folder / name for name in FILES if (folder / name).is_file()), folder / FILES[0])
+    settings = jsonfile.read_optional(path)
+    _check(path, settings)
+    changes = _arguments(path, settings, "config", None)
+    own = {key: value for key, value in changes.items() if key not in HARMLESS_CONFIG}
+    tokenizer = _arguments(path, settings, "tokenizer", HARMLESS_TOKENIZER)
+    _arguments(path, settings, "model", HARMLESS_MODEL)
+    length = settings.get("max_seq_length") or tokenizer.get("model_max_length")
+    if length is not None and (type(length) is not int or length < 1):
+        raise ModelRefused(f"{path}: max_seq_length is {length!r}, not a positive number")
+    return Transformer(folder, {**config, **own}, length, bool(settings.get("do_lower_case", False)))
+
+
+def _arguments(path: Path, settings: Mapping[str, Any], what: str, known: frozenset[str] | None) -> dict[str, Any]:
+    """The arguments that the reference passes to the config, tokenizer or model; an unknown one is refused."""
+    older, newer = ARGUMENTS[what]
+    given = settings.get(newer) or settings.get(older) or {}
+    if not isinstance(given, dict):
+        raise ModelRefused(f"{path}: {newer} must be an object, not {given!r}")
+    for name in given:
+        if known is not None and name not in known:
+            raise ModelRefused(f"{path} passes {name}={given[name]!r} to its {what}, which is not supported")
+    return given
+
+
+ARGUMENTS = {
+    "config": ("config_args", "config_kwargs"),
+    "tokenizer": ("tokenizer_args", "processor_kwargs"),
+    "model": ("model_args", "model_kwargs"),
+}
+#: Settings that change the outcome, each with the only value that asks for nothing missing here, besides null.
+PLAIN: Mapping[str, Any] = {
+    "transformer_task": "feature-extraction",
+    "modality_config": TEXT_ONLY,
+    "module_output_name": "token_embeddings",
+    "processing_kwargs": {},
+    "query_length": None,
+    "document_length": None,
+    "query_expansion": None,
+}
+OTHERS = frozenset(name for pair in ARGUMENTS.values() for name in pair) | {
+    "max_seq_length",
+    "do_lower_case",
+    "unpad_inputs",
+    "tokenizer_name_or_path",
+}
+
+
+def _check(path: Path, settings: Mapping[str, Any]) -> None:
+    for name, value in settings.items():
+        if name not in PLAIN and name not in OTHERS:
+            known = nearest(name, PLAIN.keys() | OTHERS)
+            raise ModelRefused(f"{path} has the setting {name!r}, which is not understood. {known}")
+        if value is None or name not in PLAIN or value == PLAIN[name]:
+            continue
+        if name == "transformer_task" and value in TASKS:
+            raise refuse_kind(path.parent, TASKS[value])
+        raise ModelRefused(f"{path} sets {name} to {value!r}, which is not supported")

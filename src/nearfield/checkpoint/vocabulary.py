@@ -1,0 +1,140 @@
+"""Build the `tokenizers` object that a model folder describes, as the reference library would build it.
+
+``tokenizer.json`` says nearly everything, but not all: for the classes in ``styles`` the reference lets
+``tokenizer_config.json`` overrule it (case, accents, leading space), and where it is absent the older
+vocabulary files take its place.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import tokenizers
+from tokenizers import AddedToken
+
+from nearfield.checkpoint import jsonfile
+from nearfield.checkpoint.styles import CLASSES, STYLES
+from nearfield.errors import ModelRefused
+
+#: Settings that change how a text becomes tokens, and so are part of the tokenizer's digest.
+TELLING = frozenset(
+    {
+        "do_lower_case",
+        "strip_accents",
+        "tokenize_chinese_chars",
+        "add_prefix_space",
+        "split_special_tokens",
+        "added_tokens_decoder",
+    }
+)
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """A tokenizer without padding or truncation, and what its folder says about using it."""
+
+    tokenizer: tokenizers.Tokenizer
+    pad_id: int
+    side: str
+    digest: str
+
+
+def load(folder: Path) -> Vocabulary:
+    """Build the folder's tokenizer; a folder that has none, or a damaged one, is refused."""
+    config = _config(folder)
+    kind = _kind(folder, config)
+    try:
+        tokenizer, source = _build(folder, kind, config)
+        _add_tokens(tokenizer, folder, config)
+    except ModelRefused:
+        raise
+    except Exception as error:  # the tokenizers library raises plain Exception for whatever it cannot read
+        raise ModelRefused(f"the tokenizer of {folder} cannot be read: {error}") from error
+    tokenizer.encode_special_tokens = bool(config.get("split_special_tokens", False))
+    baked = tokenizer.truncation or {}
+    side = str(config.get("truncation_side") or baked.get("direction") or "right").lower()
+    pad_id = _pad_id(folder, tokenizer, config)
+    tokenizer.no_padding()  # baked-in padding and truncation serve one use of the file, not ours
+    tokenizer.no_truncation()
+    told = {key: value for key, value in config.items() if key in TELLING or key.endswith("_token")}
+    state = json.dumps([kind, told], sort_keys=True, default=str).encode()
+    return Vocabulary(tokenizer, pad_id, side, hashlib.sha256(source + state).hexdigest())
+
+
+def _config(folder: Path) -> dict[str, Any]:
+    """Merge the tokenizer's settings as the reference does: the older special-token map fills and overrules."""
+    config = jsonfile.read_optional(folder / "tokenizer_config.json")
+    if "added_tokens_decoder" not in config:
+        config.update(jsonfile.read_optional(folder / "special_tokens_map.json"))
+    return config
+
+
+def _kind(folder: Path, config: Mapping[str, Any]) -> str:
+    model = jsonfile.read_optional(folder / "config.json")
+    named = config.get("tokenizer_class") or model.get("tokenizer_class")
+    return str(named or CLASSES.get(str(model.get("model_type")), "")).removesuffix("Fast")
+
+
+def _build(folder: Path, kind: str, config: Mapping[str, Any]) -> tuple[tokenizers.Tokenizer, bytes]:
+    """Return the tokenizer and the bytes that define it."""
+    style = STYLES.get(kind)
+    path = folder / "tokenizer.json"
+    if path.is_file():
+        source = path.read_bytes()
+        tokenizer = tokenizers.Tokenizer.from_buffer(source)
+        if style is not None:
+            style.overrule(tokenizer, config)
+        return tokenizer, source
+    if style is None or style.build is None or not all((folder / name).is_file() for name in style.files):
+        raise ModelRefused(_absent(folder, kind))
+    return style.build(folder, config), b"".join((folder / name).read_bytes() for name in style.files)
+
+
+def _absent(folder: Path, kind: str) -> str:
+    there = [path.name for path in sorted(folder.glob("*")) if path.suffix in {".model", ".txt", ".spm"}]
+    found = f" It has {', '.join(there)}: not enough for {kind or 'a tokenizer of unnamed class'}." if there else ""
+    return (
+        f"{folder} has no tokenizer: there is no tokenizer.json.{found} If the model is yours, write one with "
+        "transformers' AutoTokenizer.from_pretrained(folder).save_pretrained(folder)."
+    )
+
+
+def _text(token: Any) -> str | None:
+    """The text of a special token, given as a string or as the dict of an AddedToken."""
+    return token.get("content") if isinstance(token, dict) else token
+
+
+def _pad_id(folder: Path, tokenizer: tokenizers.Tokenizer, config: Mapping[str, Any]) -> int:
+    named = _text(config.get("pad_token"))
+    found = tokenizer.token_to_id(named) if named else None
+    if found is None and tokenizer.padding:
+        found = tokenizer.padding.get("pad_id")
+    if found is None:
+        found = jsonfile.read_optional(folder / "config.json").get("pad_token_id")
+    return found if isinstance(found, int) else 0
+
+
+def _add_tokens(tokenizer: tokenizers.Tokenizer, folder: Path, config: Mapping[str, Any]) -> None:
+    """Add tokens that stand only in the older files; one that would not get its own id is refused."""
+    listed = {int(number): token for number, token in (config.get("added_tokens_decoder") or {}).items()}
+    older = jsonfile.read_optional(folder / "added_tokens.json")
+    special = {_text(value) for key, value in config.items() if key.endswith("_token")}
+    for text, number in older.items():
+        listed.setdefault(number, {"content": text, "special": text in special, "normalized": text not in special})
+    known = tokenizer.get_added_tokens_decoder()
+    for number, token in sorted(listed.items()):
+        if number in known:
+            continue
+        fields = {key: value for key, value in token.items() if key != "__type"}
+        added = AddedToken(**fields)
+        (tokenizer.add_special_tokens if added.special else tokenizer.add_tokens)([added])
+        if tokenizer.token_to_id(added.content) != number:
+            raise ModelRefused(
+                f"the added token {added.content!r} of {folder} should have id {number}, and gets "
+                f"{tokenizer.token_to_id(added.content)}: its vocabulary is not complete"
+            )

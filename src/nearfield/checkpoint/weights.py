@@ -1,0 +1,188 @@
+"""Weights: the tensors of a model folder, read when asked for, each checked against the shape it should have."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from nearfield.checkpoint import jsonfile, safetensors_file, torch_file
+from nearfield.checkpoint.digest import of_files
+from nearfield.checkpoint.stored import Stored
+from nearfield.errors import WeightsError, nearest
+
+#: Tried in this order; the first that exists is the model. An index names the shards beside it.
+CANDIDATES = (
+    "model.safetensors",
+    "model.safetensors.index.json",
+    "pytorch_model.bin",
+    "pytorch_model.bin.index.json",
+    "model.pt",
+)
+#: Other formats of weights, named when they are all that is there.
+UNREAD = frozenset({".onnx", ".xml", ".gguf", ".h5", ".msgpack", ".ot", ".tflite", ".mlpackage"})
+
+
+@dataclass(frozen=True, eq=False)
+class Linear:
+    """A linear layer: ``weight`` [outputs, inputs] and ``bias`` [outputs] or None, float32."""
+
+    weight: np.ndarray
+    bias: np.ndarray | None
+
+
+@dataclass(frozen=True, eq=False)
+class Norm:
+    """The scale and shift of a normalisation, both [size], float32; ``bias`` is None where there is none."""
+
+    weight: np.ndarray
+    bias: np.ndarray | None
+
+
+@dataclass(frozen=True)
+class _Contents:
+    """What one folder holds, and which of it has been taken: shared by all scopes of the same weights."""
+
+    origin: Path
+    files: tuple[Path, ...]
+    tensors: Mapping[str, Stored]
+    taken: set[str]
+
+    @cached_property
+    def digest(self) -> str:
+        return of_files(self.files)
+
+
+class Weights:
+    """The tensors of a folder, seen from a prefix. Scopes of the same weights share the record of what was taken."""
+
+    def __init__(self, contents: _Contents, prefix: str = "") -> None:
+        self._contents = contents
+        self._prefix = prefix
+
+    @classmethod
+    def open(cls, path: Path) -> Weights:
+        """Open a folder's weights (safetensors first, sharded or not, else torch files), or those of one file."""
+        found = (path,) if path.is_file() else files(path)
+        tensors: dict[str, Stored] = {}
+        for file in found:
+            tensors.update(_read(file))
+        _check_index(path, tensors)
+        return cls(_Contents(path, found, tensors, set()))
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 (hex) over the weight files' contents, which names these weights wherever they lie."""
+        return self._contents.digest
+
+    @property
+    def prefix(self) -> str:
+        """The prefix that names are relative to, ``""`` or one that ends in a dot."""
+        return self._prefix
+
+    def names(self) -> frozenset[str]:
+        """Return the names below the prefix, without it."""
+        cut = len(self._prefix)
+        return frozenset(name[cut:] for name in self._contents.tensors if name.startswith(self._prefix))
+
+    def scope(self, prefix: str) -> Weights:
+        """Return the weights below a further prefix; the dot at its end may be left out."""
+        joined = self._prefix + prefix
+        return Weights(self._contents, joined if not prefix or prefix.endswith(".") else joined + ".")
+
+    def rooted(self, prefixes: Sequence[str]) -> Weights:
+        """Return the scope of the first prefix that has any tensor: base-model prefixes differ between exports."""
+        for prefix in prefixes:
+            scope = self.scope(prefix)
+            if scope.names():
+                return scope
+        raise WeightsError(f"{self._contents.origin} has no weights under any of {', '.join(map(repr, prefixes))}")
+
+    def tensor(self, name: str, shape: tuple[int, ...]) -> np.ndarray:
+        """Return a tensor as C-contiguous float32 [shape]. It must exist and have exactly that shape."""
+        full = self._prefix + name
+        stored = self._contents.tensors.get(full)
+        if stored is None:
+            near = nearest(full, self._relatives(full))
+            raise WeightsError(f"{self._contents.origin} lacks the weight {full} {list(shape)}. {near}")
+        if stored.shape != shape:
+            raise WeightsError(
+                f"{full} in {stored.file} has shape {list(stored.shape)}, and the config asks for {list(shape)}"
+            )
+        self._contents.taken.add(full)
+        return stored.read(full)
+
+    def linear(self, name: str, inputs: int, outputs: int, bias: bool = True) -> Linear:
+        """Return the layer ``name.weight`` [outputs, inputs] and, unless ``bias`` is False, ``name.bias``."""
+        weight = self.tensor(f"{name}.weight", (outputs, inputs))
+        return Linear(weight, self.tensor(f"{name}.bias", (outputs,)) if bias else None)
+
+    def norm(self, name: str, size: int, bias: bool = True) -> Norm:
+        """Return ``name.weight`` and ``name.bias``, or what TensorFlow exports call them: ``gamma`` and ``beta``."""
+        old = f"{self._prefix}{name}.gamma" in self._contents.tensors
+        scale, shift = ("gamma", "beta") if old else ("weight", "bias")
+        weight = self.tensor(f"{name}.{scale}", (size,))
+        return Norm(weight, self.tensor(f"{name}.{shift}", (size,)) if bias else None)
+
+    def untaken(self, ignore: Iterable[str] = ()) -> list[str]:
+        """Return the full names that nothing has read, less those in which a regular expression of ``ignore`` is found.
+
+        It answers for the whole folder, whatever the scope: a weight that no one wanted is a model not understood.
+        """
+        known = [re.compile(pattern) for pattern in ignore]
+        rest = self._contents.tensors.keys() - self._contents.taken
+        return sorted(name for name in rest if not any(pattern.search(name) for pattern in known))
+
+    def _relatives(self, full: str) -> list[str]:
+        """A few names to show when one is missing: those that end alike, or any."""
+        last = full.rpartition(".")[2]
+        names = sorted(self._contents.tensors)
+        return ([name for name in names if name.endswith(last)] or names)[:8]
+
+
+def files(folder: Path) -> tuple[Path, ...]:
+    """Return the weight files of a folder, shards included. A folder that has only other formats is refused."""
+    found = next((folder / name for name in CANDIDATES if (folder / name).is_file()), None)
+    if found is None:
+        others = sorted(str(path.relative_to(folder)) for path in folder.glob("**/*") if path.suffix in UNREAD)
+        only = f" It has {', '.join(others[:3])}: that format is not read." if others else ""
+        raise WeightsError(f"{folder} has no weights (looked for {', '.join(CANDIDATES)}).{only}")
+    if found.suffix != ".json":
+        return (found,)
+    return tuple(_shard(found, name) for name in sorted(set(_index(found).values())))
+
+
+def _index(path: Path) -> dict[str, str]:
+    index = jsonfile.read_object(path).get("weight_map")
+    if not isinstance(index, dict) or not index or not all(isinstance(file, str) for file in index.values()):
+        raise WeightsError(f"{path} has no weight_map from tensor names to file names")
+    return index
+
+
+def _shard(index: Path, name: str) -> Path:
+    path = index.parent / name
+    if Path(name).name != name:
+        raise WeightsError(f"{index} names {name!r}: shards must lie beside their index")
+    if not path.is_file():
+        raise WeightsError(f"{index} names {name}, which is missing")
+    return path
+
+
+def _check_index(folder: Path, tensors: Mapping[str, Stored]) -> None:
+    """Every tensor that the index in use promises must be in the shard it names."""
+    found = next((name for name in CANDIDATES if (folder / name).is_file()), "")
+    if not found.endswith(".json"):
+        return
+    for name, file in _index(folder / found).items():
+        if name not in tensors or tensors[name].file.name != file:
+            raise WeightsError(f"{folder / found} says that {name} is in {file}, and it is not")
+
+
+def _read(file: Path) -> dict[str, Stored]:
+    if file.suffix == ".safetensors":
+        return safetensors_file.read(file)
+    return torch_file.read(file)

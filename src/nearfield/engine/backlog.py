@@ -1,0 +1,93 @@
+"""Backlog: the jobs that wait for one model in one class, ordered by age and findable by length."""
+
+from __future__ import annotations
+
+from bisect import bisect_left, insort
+from collections import deque
+
+from nearfield.engine.job import Job
+
+
+class Backlog:
+    """Oldest first, like lengths together. Not thread-safe: the scheduler's lock guards it."""
+
+    def __init__(self) -> None:
+        self.tokens = 0
+        self.count = 0
+        self._by_age: deque[Job] = deque()
+        self._by_length: dict[int, deque[Job]] = {}
+        self._lengths: list[int] = []
+
+    def push(self, job: Job) -> None:
+        """Add a job at the young end."""
+        self._shelve(job).append(job)
+        self._by_age.append(job)
+
+    def push_front(self, job: Job) -> None:
+        """Put a job back, as the oldest: its lane died under it."""
+        job.taken = False
+        self._shelve(job).appendleft(job)
+        self._by_age.appendleft(job)
+
+    def oldest(self) -> Job | None:
+        """Return the job that has waited longest, or None."""
+        while self._by_age and self._by_age[0].taken:
+            self._by_age.popleft()
+        return self._by_age[0] if self._by_age else None
+
+    def claim(self, job: Job) -> None:
+        """Take a job out; what is left of it in the queues is skipped when met."""
+        job.taken = True
+        self.tokens -= len(job.ids)
+        self.count -= 1
+
+    def gather(self, budget: int, overhead: int) -> list[Job]:
+        """Claim the oldest job and those nearest to it in length, within ``budget`` padded tokens.
+
+        A length joins only while the padding it causes costs less than the ``overhead`` (in tokens) that a
+        batch of its own would cost.
+        """
+        head = self.oldest()
+        if head is None:
+            return []
+        self.claim(head)
+        jobs, longest, tokens = [head], len(head.ids), len(head.ids)
+        for length in self._outwards(longest):
+            queue = self._by_length[length]
+            while queue:
+                job = queue[0]
+                if job.taken:
+                    queue.popleft()
+                    continue
+                longest_now = max(longest, length)
+                padded = longest_now * (len(jobs) + 1)
+                wasteful = padded - tokens - length > overhead + (tokens + length) // 16
+                if padded > budget or wasteful:
+                    break
+                queue.popleft()
+                self.claim(job)
+                jobs.append(job)
+                longest, tokens = longest_now, tokens + length
+        return jobs
+
+    def waiting(self) -> list[Job]:
+        """Return every job that waits, oldest first."""
+        return [job for job in self._by_age if not job.taken]
+
+    def _shelve(self, job: Job) -> deque[Job]:
+        length = len(job.ids)
+        queue = self._by_length.get(length)
+        if queue is None:
+            queue = self._by_length[length] = deque()
+            insort(self._lengths, length)
+        self.tokens += length
+        self.count += 1
+        return queue
+
+    def _outwards(self, length: int) -> list[int]:
+        """Return the known lengths, nearest to ``length`` first, and forget those that are empty."""
+        empty = [known for known in self._lengths if not self._by_length[known]]
+        for known in empty:
+            del self._by_length[known]
+            self._lengths.pop(bisect_left(self._lengths, known))
+        return sorted(self._lengths, key=lambda known: abs(known - length))

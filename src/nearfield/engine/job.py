@@ -1,0 +1,142 @@
+"""Job: one input on its way to a batch. Ticket: the jobs of one caller, and where their results gather."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+
+from nearfield.errors import Cancelled, DeadlineExceeded, NearfieldError
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+
+class Runner(Protocol):
+    """What the engine schedules for: a loaded model. ``name`` labels it; ``width`` is its output size."""
+
+    name: str
+    width: int
+    #: Padded tokens in a batch at which the model's backend is fastest.
+    batch_tokens: int
+
+    def lane(self) -> Callable[[Batch], Array]:
+        """Make a function that runs batches, one at a time: [rows, width] float32, in the batch's order."""
+        ...
+
+
+@dataclass(slots=True, eq=False)
+class Job:
+    """One tokenised input. ``skip`` counts leading prompt tokens that pooling leaves out."""
+
+    ticket: Ticket
+    index: int
+    ids: Sequence[int]
+    skip: int = 0
+    #: Set by the backlog once a batch, an expiry or a cancellation has claimed it.
+    taken: bool = False
+    #: How many lanes died while running it.
+    deaths: int = 0
+
+    @property
+    def length(self) -> int:
+        return len(self.ids)
+
+
+@dataclass(slots=True, eq=False)
+class Batch:
+    """Jobs that run together. The backlog fills ``runner``, ``jobs`` and ``longest``; the lane ``started``."""
+
+    runner: Runner
+    jobs: list[Job]
+    longest: int
+    started: float = 0.0
+
+    @property
+    def tokens(self) -> int:
+        """Tokens that count."""
+        return sum(len(job.ids) for job in self.jobs)
+
+    @property
+    def padded(self) -> int:
+        """Tokens that are computed."""
+        return len(self.jobs) * self.longest
+
+
+@dataclass(eq=False)
+class Ticket:
+    """One caller's jobs: rows gather in ``rows`` [n, width]; the last one to end calls ``on_done`` once.
+
+    ``deadline`` is a time of ``time.monotonic``; a job not started by then is dropped.
+    """
+
+    runner: Runner
+    rows: Array
+    bulk: bool = False
+    deadline: float | None = None
+    on_done: Callable[[Ticket], None] | None = None
+    created: float = field(default_factory=time.monotonic)
+    jobs: list[Job] = field(default_factory=list)
+    errors: dict[int, Exception] = field(default_factory=dict)
+    remaining: int = 0
+    #: Seconds from submission to the start of the first and the end of the last batch.
+    queued_seconds: float | None = None
+    total_seconds: float = 0.0
+    cancelled: bool = False
+    _event: threading.Event = field(default_factory=threading.Event)
+
+    @classmethod
+    def of(
+        cls, runner: Runner, inputs: Sequence[Sequence[int]], skips: Sequence[int] | None = None, **options: Any
+    ) -> Ticket:
+        """Make the jobs for tokenised inputs; ``skips`` as in ``Job``, none when left out."""
+        ticket = cls(runner, np.zeros((len(inputs), runner.width), np.float32), **options)
+        starts = skips or [0] * len(inputs)
+        ticket.jobs = [Job(ticket, index, ids, skip) for index, (ids, skip) in enumerate(zip(inputs, starts, strict=True))]
+        ticket.remaining = len(ticket.jobs)
+        return ticket
+
+    @property
+    def done(self) -> bool:
+        return self.remaining == 0
+
+    def result(self, timeout: float | None = None) -> Array:
+        """Wait for the rows.
+
+        Raises:
+            DeadlineExceeded: ``timeout`` seconds passed first.
+            NearfieldError: the first failed input's error, which says its index when there were several inputs.
+        """
+        if not self._event.wait(timeout):
+            raise DeadlineExceeded(f"No result within {timeout} s.")
+        return self.outcome()
+
+    def outcome(self) -> Array:
+        """Return the rows of a finished ticket, or raise its first error."""
+        if not self.errors:
+            return self.rows
+        index = min(self.errors)
+        error = self.errors[index]
+        if len(self.rows) > 1 and isinstance(error, NearfieldError) and not isinstance(error, Cancelled):
+            error.args = (f"Input {index}: {error}",)
+        raise error
+
+    def settle(self, job: Job, error: Exception | None = None) -> bool:
+        """Record that a job ended; return whether it was the last. The engine calls this under its lock."""
+        if error is not None:
+            self.errors[job.index] = error
+        self.remaining -= 1
+        if self.remaining:
+            return False
+        self.total_seconds = time.monotonic() - self.created
+        return True
+
+    def announce(self) -> None:
+        """Wake whoever waits. Called once, outside the engine's lock."""
+        self.jobs = []  # jobs point back here: a cycle would live until the collector's next round
+        self._event.set()
+        if self.on_done is not None:
+            self.on_done(self)

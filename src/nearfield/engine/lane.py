@@ -1,0 +1,81 @@
+"""Lane: a thread that runs batches, splits those that fail until the poison job is alone, and never takes it on others."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from nearfield.engine.job import Batch, Job, Runner
+from nearfield.errors import ExecutionFailed, NearfieldError
+
+if TYPE_CHECKING:
+    from nearfield.engine.scheduler import Scheduler
+
+Array = np.ndarray[Any, np.dtype[Any]]
+Outcome = list[tuple[Job, Array | Exception]]
+
+
+class Lane(threading.Thread):
+    """Takes a batch, runs it, delivers it, for as long as the scheduler hands any out."""
+
+    def __init__(self, scheduler: Scheduler, number: int) -> None:
+        super().__init__(name=f"nearfield-lane-{number}", daemon=True)
+        self.number = number
+        #: The batch being run, for whoever must take over if this thread dies.
+        self.batch: Batch | None = None
+        self.abandoned = False
+        self._scheduler = scheduler
+        self._runs: dict[Runner, Callable[[Batch], Array]] = {}
+
+    def run(self) -> None:
+        try:
+            while (batch := self._scheduler.take(self)) is not None:
+                self._scheduler.deliver(self, batch, self.execute(batch))
+        except BaseException as death:
+            # Not even SystemExit may lose work: the scheduler puts the batch back and starts another lane.
+            self._scheduler.bury(self, death)
+
+    def execute(self, batch: Batch) -> Outcome:
+        """Run a batch. An input that fails, or whose vector is not finite, gets an error; the others their vectors."""
+        try:
+            rows = self._function(batch.runner)(batch)
+        except Exception as error:
+            return self._split(batch, error)
+        finite = np.isfinite(rows).all(axis=1)
+        if finite.all():
+            return list(zip(batch.jobs, rows, strict=True))
+        return [
+            (job, row if good else ExecutionFailed("The model gave a vector with infinite or undefined values for this input."))
+            for job, row, good in zip(batch.jobs, rows, finite, strict=True)
+        ]
+
+    def _split(self, batch: Batch, error: Exception) -> Outcome:
+        if len(batch.jobs) == 1:
+            return [(batch.jobs[0], _explain(error))]
+        middle = len(batch.jobs) // 2
+        halves = (batch.jobs[:middle], batch.jobs[middle:])
+        return [pair for jobs in halves for pair in self.execute(_batch_of(batch, jobs))]
+
+    def _function(self, runner: Runner) -> Callable[[Batch], Array]:
+        if runner not in self._runs:
+            self._runs[runner] = runner.lane()
+        return self._runs[runner]
+
+    def forget(self, runner: Runner) -> None:
+        """Drop what this lane holds of a model that is being unloaded."""
+        self._runs.pop(runner, None)
+
+
+def _batch_of(batch: Batch, jobs: list[Job]) -> Batch:
+    return Batch(batch.runner, jobs, max(len(job.ids) for job in jobs), batch.started)
+
+
+def _explain(error: Exception) -> Exception:
+    if isinstance(error, NearfieldError):
+        return error
+    failure = ExecutionFailed(f"The runtime failed on this input: {type(error).__name__}: {error}")
+    failure.__cause__ = error
+    return failure

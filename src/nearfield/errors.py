@@ -1,0 +1,145 @@
+"""Every error Nearfield raises, on one page.
+
+Each class carries what an HTTP reply needs (``status`` and ``code``), so that no dialect has to guess,
+and each message says what was wrong, with which value, and what to do about it.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class NearfieldError(Exception):
+    """The root: catch it to catch everything Nearfield raises on purpose."""
+
+    status = 500
+    code = "internal_error"
+
+
+class InputError(NearfieldError, ValueError):
+    """What the caller sent cannot be served. ``param`` names the offending argument or field."""
+
+    status = 400
+    code = "invalid_value"
+
+    def __init__(self, message: str, *, param: str | None = None) -> None:
+        super().__init__(message)
+        self.param = param
+
+
+class InputTooLong(InputError):
+    """An input has more tokens than the model takes, and the caller asked for an error, not a cut."""
+
+    code = "input_too_long"
+
+
+class TooLarge(InputError):
+    """A request exceeds a configured limit on bytes, items or tokens."""
+
+    status = 413
+    code = "request_too_large"
+
+
+class UnsupportedMedia(InputError):
+    """A body of another type than JSON."""
+
+    status = 415
+    code = "unsupported_media_type"
+
+
+class AccessDenied(NearfieldError):
+    """No API key, or one that is not known."""
+
+    status = 401
+    code = "invalid_api_key"
+
+
+class ModelNotFound(NearfieldError, LookupError):
+    """No model of that name is served, or none could be found in any source that was tried."""
+
+    status = 404
+    code = "model_not_found"
+
+
+class SourceUnavailable(NearfieldError):
+    """A model is known but its files could not be fetched (offline, blocked, gated, damaged)."""
+
+    status = 503
+    code = "source_unavailable"
+
+
+class ModelRefused(NearfieldError):
+    """A model's files are there, but loading them would give wrong vectors; the message says why."""
+
+    status = 422
+    code = "model_refused"
+
+
+class WeightsError(ModelRefused):
+    """A weight is missing, has another shape than the config says, or its file is damaged."""
+
+
+class UnsafeFile(ModelRefused):
+    """A file would have to run code to be read."""
+
+
+class SpaceMismatch(NearfieldError, ValueError):
+    """Two sets of vectors from different spaces (other fingerprints) were about to be compared."""
+
+    status = 409
+    code = "fingerprint_mismatch"
+
+
+class Overloaded(NearfieldError):
+    """The queue is full. ``retry_after`` is the number of seconds after which room is expected."""
+
+    status = 429
+    code = "overloaded"
+
+    def __init__(self, message: str, *, retry_after: float = 1.0) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
+class DeadlineExceeded(Overloaded):
+    """A job's deadline passed before it could run; it cost nothing and may be sent again."""
+
+    code = "deadline_exceeded"
+
+
+class Cancelled(NearfieldError):
+    """The caller went away, and its work was dropped."""
+
+    status = 499
+    code = "cancelled"
+
+
+class ShuttingDown(NearfieldError):
+    """The engine is draining: accepted work is finished, new work is refused."""
+
+    status = 503
+    code = "shutting_down"
+
+
+class ExecutionFailed(NearfieldError):
+    """The runtime failed on this very input (alone in its batch), or gave numbers that are not finite."""
+
+    status = 500
+    code = "execution_failed"
+
+
+class SettingsError(NearfieldError, ValueError):
+    """A setting in ``nearfield.toml``, the environment or a flag is unknown or out of range."""
+
+
+class MissingExtra(NearfieldError, ImportError):
+    """A feature needs an optional dependency; the message names the ``pip install`` that brings it."""
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """Return a hint for a misspelt name, such as ``Did you mean 'query'? Known: document, query.``"""
+    options = sorted(known)
+    close = difflib.get_close_matches(name, options, n=1, cutoff=0.5)
+    guess = f"Did you mean {close[0]!r}? " if close else ""
+    return f"{guess}Known: {', '.join(options) or 'none'}."

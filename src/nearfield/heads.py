@@ -1,0 +1,85 @@
+"""Heads: from hidden states to the vector a model gives: pooling, then its post-modules."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from nearfield.checkpoint.weights import Weights
+from nearfield.errors import ModelRefused
+from nearfield.ops import Ops
+from nearfield.recipe import Dense, LayerNorm, Module, Normalize, Pooling
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+#: torch.nn classes that a Dense module may name, and what they are called here.
+ACTIVATIONS = {
+    "Identity": "identity",
+    "Tanh": "tanh",
+    "GELU": "gelu",
+    "ReLU": "relu",
+    "SiLU": "silu",
+    "Sigmoid": "sigmoid",
+}
+_LAYER_NORM_EPS = 1e-5  # torch.nn.LayerNorm's default; sentence-transformers' LayerNorm module stores none.
+
+
+def inputs(modules: Sequence[Module]) -> tuple[str, ...]:
+    """Return the names of the token weights that these modules' poolings read."""
+    return tuple(f"pool.{mode}" for module in modules if isinstance(module, Pooling) for mode in module.modes)
+
+
+def token_weights(mode: str, lengths: Array, skips: Array, longest: int) -> Array:
+    """Return one weight a token, float32 [B, longest], for a pooling mode of sentence-transformers.
+
+    ``lengths`` [B] are the tokens of each input, ``skips`` [B] how many leading ones (the prompt) don't count.
+    """
+    place = np.arange(longest)[None]
+    counted = (place < lengths[:, None]) & (place >= skips[:, None])
+    if mode in ("cls", "lasttoken"):
+        # With its prompt left out, the first token that counts stands for the input, as in sentence-transformers.
+        spot = skips if mode == "cls" else lengths - 1
+        return (place == spot[:, None]).astype(np.float32)
+    weights = counted * (place + 1.0) if mode == "weightedmean" else counted.astype(np.float64)
+    if mode == "max":
+        return weights.astype(np.float32)
+    total = np.maximum(weights.sum(1, keepdims=True), 1e-9)
+    scale = np.sqrt(total) if mode == "mean_sqrt_len_tokens" else total
+    return np.asarray(weights / scale, np.float32)
+
+
+def apply(ops: Ops[Any], hidden: Any, modules: Sequence[Module], arrays: Mapping[str, Any], width: int) -> Any:
+    """Run the modules after the transformer; the result is [B, dimensions]."""
+    x = hidden
+    for module in modules:
+        x, width = _module(ops, x, module, arrays, width)
+    return x
+
+
+def _module(ops: Ops[Any], x: Any, module: Module, arrays: Mapping[str, Any], width: int) -> tuple[Any, int]:
+    if isinstance(module, Pooling):
+        return ops.concat([_pool(ops, x, mode, arrays) for mode in module.modes]), width * len(module.modes)
+    if isinstance(module, Dense):
+        return _dense(ops, x, module, width), module.out_features
+    if isinstance(module, LayerNorm):
+        norm = Weights.open(module.weights).norm("norm", module.dimension)
+        return ops.layer_norm(x, norm, _LAYER_NORM_EPS), width
+    if isinstance(module, Normalize):
+        return ops.normalize(x), width
+    raise ModelRefused(f"Unknown module {module!r}.")
+
+
+def _pool(ops: Ops[Any], x: Any, mode: str, arrays: Mapping[str, Any]) -> Any:
+    weights = arrays[f"pool.{mode}"]
+    return ops.masked_max(x, weights) if mode == "max" else ops.weighted_sum(x, weights)
+
+
+def _dense(ops: Ops[Any], x: Any, module: Dense, width: int) -> Any:
+    if module.in_features != width:
+        raise ModelRefused(f"{module.weights.name}: Dense takes {module.in_features} values, but gets {width}.")
+    if module.activation not in ACTIVATIONS:
+        raise ModelRefused(f"{module.weights.name}: activation {module.activation!r} is not one of {sorted(ACTIVATIONS)}.")
+    layer = Weights.open(module.weights).linear("linear", module.in_features, module.out_features, module.bias)
+    return ops.activation(ops.linear(x, layer), ACTIVATIONS[module.activation])

@@ -1,0 +1,106 @@
+"""What this machine offers: cores that may be used, how to split them, and which matrix types the CPU has."""
+
+from __future__ import annotations
+
+import math
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+_CGROUP = Path("/sys/fs/cgroup")
+
+
+@dataclass(frozen=True)
+class CpuPlan:
+    """How many batches run at once (``streams``) and how many threads serve all of them together."""
+
+    streams: int
+    threads: int
+
+
+def usable_cores() -> int:
+    """Return the number of cores this process may keep busy: affinity, cgroup quota and physical cores together."""
+    affinity = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, min(affinity, _physical_cores() or affinity, _quota() or affinity))
+
+
+def plan(threads: int | None = None, streams: int | None = None) -> CpuPlan:
+    """Split the cores into streams.
+
+    One thread a stream has no barriers and the best throughput, and where cores are few it costs a single
+    query little; with many cores a stream gets two or four threads, so that one long input is not slow.
+    """
+    cores = threads or usable_cores()
+    width = 1 if cores <= 4 else 2 if cores <= 16 else 4
+    return CpuPlan(streams=streams or max(1, cores // width), threads=cores)
+
+
+def cpu_flags() -> frozenset[str]:
+    """Return the CPU's feature flags as Linux names them (empty elsewhere)."""
+    try:
+        text = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return frozenset()
+    line = next((line for line in text.splitlines() if line.startswith(("flags", "Features"))), "")
+    return frozenset(line.partition(":")[2].split())
+
+
+def has_bf16() -> bool:
+    """Return whether the CPU multiplies bfloat16 matrices natively (AMX, AVX512-BF16, or Arm's bf16)."""
+    return bool(cpu_flags() & {"amx_bf16", "avx512_bf16", "bf16"})
+
+
+def _quota() -> int | None:
+    """Return the cgroup's CPU quota in whole cores, rounded up: v2's ``cpu.max``, or v1's two files."""
+    for read in (_quota_v2, _quota_v1):
+        quota = read()
+        if quota:
+            return max(1, math.ceil(quota))
+    return None
+
+
+def _quota_v2() -> float | None:
+    limits = []
+    for folder in (_own_cgroup(), _CGROUP):
+        words = _words(folder / "cpu.max")
+        if len(words) == 2 and words[0] != "max":
+            limits.append(int(words[0]) / int(words[1]))
+    return min(limits, default=None)
+
+
+def _quota_v1() -> float | None:
+    quota = _words(_CGROUP / "cpu" / "cpu.cfs_quota_us")
+    period = _words(_CGROUP / "cpu" / "cpu.cfs_period_us")
+    if quota and period and int(quota[0]) > 0:
+        return int(quota[0]) / int(period[0])
+    return None
+
+
+def _own_cgroup() -> Path:
+    for line in _lines(Path("/proc/self/cgroup")):
+        if line.startswith("0::"):
+            return _CGROUP / line[3:].lstrip("/")
+    return _CGROUP
+
+
+def _physical_cores() -> int | None:
+    """Count distinct (socket, core) pairs among the CPUs this process may run on."""
+    allowed = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else None
+    pairs = set()
+    for folder in Path("/sys/devices/system/cpu").glob("cpu[0-9]*"):
+        if allowed is not None and int(folder.name[3:]) not in allowed:
+            continue
+        topology = folder / "topology"
+        pairs.add((*_words(topology / "physical_package_id"), *_words(topology / "core_id")))
+    return len(pairs - {()}) or None
+
+
+def _words(path: Path) -> list[str]:
+    return " ".join(_lines(path)).split()
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        return path.read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return []

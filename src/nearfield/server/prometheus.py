@@ -1,0 +1,98 @@
+"""Prometheus: what the server counts and measures, in its text format. No label ever holds a text."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from functools import lru_cache
+
+from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.registry import Collector
+
+from nearfield.encoder import Encoder
+from nearfield.engine import BatchReport, Engine
+from nearfield.server.exchange import Exchange
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+_TOKENS = (16, 64, 128, 256, 512, 1024, 2048, 4096, 16384)
+_SHARES = (0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0)
+
+
+class Prometheus:
+    """The metrics of one server, in a registry of its own."""
+
+    def __init__(self, encoders: Sequence[Encoder]) -> None:
+        self._registry = CollectorRegistry()
+        self._requests = self._counter("requests", "Requests answered.", "route", "status")
+        self._inputs = self._counter("inputs", "Inputs encoded.", "model")
+        self._tokens = self._counter("tokens", "Tokens read.", "model")
+        self._truncated = self._counter("truncated_tokens", "Tokens cut off because inputs were too long.", "model")
+        self._request = self._histogram("request_seconds", "From a request's arrival to its reply.", _SECONDS, "route")
+        self._stage = self._histogram(
+            "stage_seconds", "By stage; queue is the longest wait in a batch.", _SECONDS, "model", "stage"
+        )
+        self._batch = self._histogram("batch_tokens", "Tokens that count, per batch.", _TOKENS, "model")
+        self._fill = self._histogram("batch_fill", "Padded tokens per batch, as a share of its budget.", _SHARES, "model")
+        self._padding = self._histogram("padding_share", "Share of a batch's tokens that is padding.", _SHARES, "model")
+        for engine in {encoder.engine for encoder in encoders}:
+            engine.observers.append(self._batch_done)
+            self._registry.register(_EngineState(engine))
+        for encoder in encoders:
+            encoder.observers.append(self._stage_of(encoder.name))
+        # Finding a labelled child costs microseconds that a request of one short text would notice.
+        self._child = lru_cache(maxsize=256)(lambda metric, *labels: metric.labels(*labels))
+
+    def page(self) -> bytes:
+        """Return all metrics as text."""
+        return generate_latest(self._registry)
+
+    def replied(self, route: str, status: int, seconds: float, exchange: Exchange | None) -> None:
+        """Count a reply."""
+        self._child(self._requests, route, str(status)).inc()
+        self._child(self._request, route).observe(seconds)
+        if exchange is not None and exchange.vectors is not None and exchange.encoder is not None:
+            model = exchange.encoder.name
+            self._child(self._inputs, model).inc(len(exchange.inputs))
+            self._child(self._tokens, model).inc(exchange.tokens)
+            self._child(self._truncated, model).inc(exchange.dropped)
+
+    def stage(self, model: str, stage: str, seconds: float) -> None:
+        """Record how long one stage of a request took."""
+        self._child(self._stage, model, stage).observe(seconds)
+
+    def _stage_of(self, model: str) -> Callable[[str, float], None]:
+        return lambda stage, seconds: self.stage(model, stage, seconds)
+
+    def _batch_done(self, report: BatchReport) -> None:
+        model = report.model
+        self.stage(model, "queue", max(report.queue_seconds))
+        self.stage(model, "run", report.run_seconds)
+        self._child(self._batch, model).observe(report.tokens)
+        self._child(self._fill, model).observe(min(1.0, report.padded_tokens / report.budget))
+        self._child(self._padding, model).observe(1 - report.tokens / report.padded_tokens)
+
+    def _counter(self, name: str, text: str, *labels: str) -> Counter:
+        return Counter(f"nearfield_{name}", text, labels, registry=self._registry)
+
+    def _histogram(self, name: str, text: str, buckets: Sequence[float], *labels: str) -> Histogram:
+        return Histogram(f"nearfield_{name}", text, labels, buckets=buckets, registry=self._registry)
+
+
+class _EngineState(Collector):
+    """Gauges read from the engine when the page is asked for."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        stats = self._engine.stats()
+        tokens = GaugeMetricFamily("nearfield_queue_tokens", "Tokens that wait.", labels=["class"])
+        tokens.add_metric(["interactive"], stats.queued_tokens - stats.queued_tokens_bulk)
+        tokens.add_metric(["bulk"], stats.queued_tokens_bulk)
+        yield tokens
+        yield GaugeMetricFamily("nearfield_queue_depth", "Inputs that wait.", stats.queued_jobs)
+        yield GaugeMetricFamily("nearfield_running_batches", "Batches that run now.", stats.running_batches)
+        yield GaugeMetricFamily("nearfield_lanes_alive", "Lanes that can run a batch.", stats.lanes_alive)
+        yield GaugeMetricFamily("nearfield_tokens_per_second", "Recent speed of all lanes.", stats.tokens_per_second)
+        yield GaugeMetricFamily("nearfield_ready", "1 when work is taken.", float(self._engine.ready))

@@ -1,0 +1,132 @@
+"""Run: load the models, listen, and shut down without losing a request."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import socket
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import uvicorn
+
+from nearfield import catalog
+from nearfield.encoder import Encoder
+from nearfield.engine import Engine
+from nearfield.engine import Limits as EngineLimits
+from nearfield.errors import SettingsError
+from nearfield.machine import plan
+from nearfield.server.app import create_app
+from nearfield.server.logs import LOG, configure
+
+#: Seconds that open connections get to finish and be closed from their client's side.
+_GRACE = 1.0
+_LOOPBACK = ("127.", "localhost", "::1")
+
+
+class Listener(uvicorn.Server):
+    """uvicorn, which on a signal first stops listening and lets open connections end by themselves."""
+
+    def __init__(self, config: uvicorn.Config, on_stop: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._on_stop = on_stop
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Refuse new connections, answer what the open ones send, then close them."""
+        self._on_stop()
+        for server in self.servers:
+            server.close()
+        until = time.monotonic() + _GRACE
+        while self.server_state.connections and time.monotonic() < until:
+            await asyncio.sleep(0.02)
+        await super().shutdown(sockets)
+
+
+def serve(settings: Any, announce: Callable[[str], None] = print) -> None:
+    """Serve until SIGTERM or SIGINT; then finish what was accepted.
+
+    Raises:
+        SettingsError: the address is taken or not ours.
+        ModelNotFound, SourceUnavailable, ModelRefused: a model cannot be loaded.
+    """
+    configure(settings.log_level, settings.log_format)
+    started = time.perf_counter()
+    listening = _bind(settings)
+    cpu = plan(settings.threads, settings.streams)
+    engine = Engine(cpu.streams, EngineLimits(max_queued_tokens=settings.max_queued_tokens))
+    encoders = _load(settings, engine)
+    app = create_app(settings, encoders, _aliases(encoders, settings.models))
+    server = app.state.server
+    _warn(settings)
+
+    def on_stop() -> None:
+        server.draining = True
+
+    config = uvicorn.Config(
+        app,
+        log_config=None,
+        access_log=False,
+        lifespan="off",
+        server_header=False,
+        backlog=4096,
+        timeout_keep_alive=75,
+        timeout_graceful_shutdown=max(1, round(settings.drain_timeout)),
+    )
+    seconds = time.perf_counter() - started
+    address = listening.getsockname()
+    announce(_ready_line(address[0], address[1], encoders, seconds))
+    # What is loaded stays for good: the collector need not walk it again at every full collection.
+    gc.collect()
+    gc.freeze()
+    Listener(config, on_stop).run([listening])
+    engine.close(timeout=settings.drain_timeout)
+
+
+def _bind(settings: Any) -> socket.socket:
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    listening = socket.socket(family, socket.SOCK_STREAM)
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listening.bind((settings.host, settings.port))
+        listening.listen(4096)
+    except OSError as error:
+        listening.close()
+        raise SettingsError(
+            f"Cannot listen on {settings.host}:{settings.port}: {error.strerror}. Choose another --port or --host."
+        ) from error
+    listening.setblocking(False)
+    return listening
+
+
+def _load(settings: Any, engine: Engine) -> list[Encoder]:
+    options = {"precision": settings.precision, "backend": settings.backend}
+    cpu = {"threads": settings.threads, "streams": settings.streams}
+    encoders: dict[str, Encoder] = {}
+    for name in settings.models:
+        encoder = Encoder(name, engine=engine, progress=True, **options, **cpu)
+        for warning in encoder.recipe.warnings:
+            LOG.warning("%s: %s", encoder.name, warning)
+        encoders.setdefault(encoder.name, encoder)
+    return list(encoders.values())
+
+
+def _aliases(encoders: Sequence[Encoder], asked: Sequence[str]) -> dict[str, list[str]]:
+    """Let each model answer to the name it was asked for by, and to the catalogue's names for it."""
+    found = {encoder.name: list(entry.names) if (entry := catalog.find(encoder.name)) else [] for encoder in encoders}
+    for name in asked:
+        entry = catalog.find(name)
+        if entry is None and len(encoders) == 1:
+            found[encoders[0].name].append(name)
+    return found
+
+
+def _ready_line(host: str, port: int, encoders: Sequence[Encoder], seconds: float) -> str:
+    models = ", ".join(f"{each.name} ({each.dimensions} dimensions, {each.precision})" for each in encoders)
+    shown = f"[{host}]" if ":" in host else host
+    return f"Nearfield serves {models} at http://{shown}:{port}/v1 (ready in {seconds:.1f} s; docs at /docs)"
+
+
+def _warn(settings: Any) -> None:
+    if not settings.host.startswith(_LOOPBACK) and not settings.api_keys and settings.api_key_file is None:
+        LOG.warning("Listening on %s without API keys: everybody who reaches it may use it.", settings.host)

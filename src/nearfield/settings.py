@@ -1,0 +1,128 @@
+"""Settings: one definition for ``nearfield.toml``, ``NEARFIELD_*`` variables and flags, the later the stronger."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from nearfield.errors import SettingsError, nearest
+
+PREFIX = "NEARFIELD_"
+#: Variables that are read where they are needed, not by ``Settings``.
+ELSEWHERE = frozenset({"NEARFIELD_CACHE", "NEARFIELD_CONFIG", "NEARFIELD_OFFLINE"})
+
+
+def cache_dir() -> Path:
+    """Return the cache folder: ``NEARFIELD_CACHE``, else ``~/.cache/nearfield``."""
+    return Path(os.environ.get("NEARFIELD_CACHE") or Path.home() / ".cache" / "nearfield").expanduser()
+
+
+def load(**flags: Any) -> Any:
+    """Read the settings: defaults, then ``nearfield.toml``, then the environment, then ``flags`` that are not None.
+
+    Returns:
+        A frozen ``Settings`` (see ``definition``).
+
+    Raises:
+        SettingsError: an unknown name (with the nearest known one), or a value out of range.
+    """
+    from pydantic import ValidationError
+
+    model = definition()
+    values = {**_from_file(model), **_from_environment(model)}
+    given = {name: value for name, value in flags.items() if value is not None}
+    _check_names("flag", given, model)
+    try:
+        return model(**{**values, **given})
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = ".".join(map(str, first["loc"]))
+        raise SettingsError(f"Setting {name!r}: {first['msg']} (got {first.get('input')!r}).") from error
+
+
+@lru_cache(maxsize=1)
+def definition() -> Any:
+    """Return the class of all settings; imported late, because pydantic takes longer to load than ``--help`` may."""
+    from typing import Literal
+
+    from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+    class Settings(BaseModel):
+        """Every setting, with its default and its meaning."""
+
+        model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+
+        models: tuple[str, ...] = Field(("all-MiniLM-L6-v2",), description="Models to serve, by any of their names.")
+        host: str = Field("127.0.0.1", description="Address to listen on; loopback unless changed.")
+        port: int = Field(8080, ge=0, le=65535, description="Port to listen on; 0 picks a free one.")
+        precision: Literal["auto", "float32"] = Field("auto", description="auto: bf16 matrix units where there are any.")
+        backend: str = Field("openvino", description="Runtime that executes the models.")
+        threads: int | None = Field(None, ge=1, description="Cores to use; all that may be used when left out.")
+        streams: int | None = Field(None, ge=1, description="Batches that run at once.")
+        api_keys: tuple[str, ...] = Field((), description="Accepted API keys; none leaves the server open.")
+        api_key_file: Path | None = Field(None, description="File of keys, a line each: plain, or sha256:<hex>.")
+        cors_origins: tuple[str, ...] = Field((), description="Origins whose pages may call the server; * for all.")
+        max_body_bytes: int = Field(32 * 2**20, ge=1024, description="Largest request body.")
+        max_items: int = Field(16_384, ge=1, description="Most inputs in one request.")
+        max_request_tokens: int = Field(1_000_000, ge=1, description="Most tokens in one request.")
+        max_queued_tokens: int = Field(1_000_000, ge=1, description="Tokens that may wait before 429 is answered.")
+        request_timeout: float = Field(30.0, gt=0, description="Seconds within which a request is done or refused.")
+        bulk_items: int = Field(256, ge=2, description="Inputs from which a request gives way to smaller ones.")
+        drain_timeout: float = Field(30.0, ge=0, description="Seconds given to accepted requests at shutdown.")
+        log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least severe log line.")
+        log_format: Literal["text", "json"] = Field("text", description="Form of log lines.")
+
+        @field_validator("models", "api_keys", "cors_origins", mode="before")
+        @classmethod
+        def _split(cls, value: Any) -> Any:
+            """Take ``a,b`` for lists, which environment variables cannot hold."""
+            return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+        @field_validator("models")
+        @classmethod
+        def _some(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+            if not value:
+                raise ValueError("name at least one model")
+            return value
+
+    return Settings
+
+
+def config_file() -> Path:
+    """Return where the settings file is looked for: ``NEARFIELD_CONFIG``, else ``nearfield.toml`` here."""
+    return Path(os.environ.get("NEARFIELD_CONFIG") or "nearfield.toml")
+
+
+def _from_file(model: Any) -> dict[str, Any]:
+    path = config_file()
+    if not path.is_file():
+        if os.environ.get("NEARFIELD_CONFIG"):
+            raise SettingsError(f"NEARFIELD_CONFIG names {path}, which does not exist.")
+        return {}
+    if sys.version_info >= (3, 11):
+        import tomllib
+    else:
+        import tomli as tomllib
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{path} is not valid TOML: {error}") from error
+    _check_names(str(path), values, model)
+    return values
+
+
+def _from_environment(model: Any) -> dict[str, Any]:
+    names = [name for name in os.environ if name.startswith(PREFIX) and name not in ELSEWHERE]
+    values = {name.removeprefix(PREFIX).lower(): os.environ[name] for name in names}
+    _check_names("environment variable " + PREFIX, values, model)
+    return values
+
+
+def _check_names(where: str, values: Mapping[str, Any], model: Any) -> None:
+    for name in values:
+        if name not in model.model_fields:
+            raise SettingsError(f"{where}: unknown setting {name!r}. {nearest(name, model.model_fields)}")

@@ -1,0 +1,62 @@
+"""Shelf: a table of names and the one class each name stands for, imported only when it is asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib import import_module
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any
+
+from nearfield.errors import InputError, MissingExtra, nearest
+
+
+class Shelf:
+    """Names to ``"module:Class"``; outsiders add theirs through the entry-point group.
+
+    ``extras`` says which optional dependency group a row needs, so that a failed import can name its
+    ``pip install``.
+    """
+
+    def __init__(self, kind: str, rows: Mapping[str, str], *, group: str, extras: Mapping[str, str] | None = None):
+        self.kind = kind
+        self.group = group
+        self._rows = dict(rows)
+        self._extras = dict(extras or {})
+
+    def names(self) -> list[str]:
+        """Return every known name, our own and those of installed plugins, sorted."""
+        return sorted({*self._rows, *(point.name for point in self._points())})
+
+    def load(self, name: str) -> Any:
+        """Import and return the class behind ``name``.
+
+        Raises:
+            InputError: for an unknown name (with the nearest known one), or one that two packages claim.
+            MissingExtra: when its optional dependency is not installed.
+        """
+        target = self._rows.get(name) or self._plugin(name)
+        module, _, attribute = target.partition(":")
+        try:
+            return getattr(import_module(module), attribute)
+        except ModuleNotFoundError as error:
+            extra = self._extras.get(name)
+            if extra is None or (error.name or "").startswith("nearfield"):
+                raise
+            raise MissingExtra(
+                f"{self.kind} {name!r} needs {error.name!r}: pip install 'nearfield[{extra}]'"
+            ) from error
+
+    def _points(self) -> list[EntryPoint]:
+        points = list(entry_points(group=self.group))
+        clash = next((point.name for point in points if point.name in self._rows), None)
+        if clash:
+            raise InputError(f"A plugin registers {self.kind} {clash!r}, which Nearfield has already: rename the plugin's.")
+        return points
+
+    def _plugin(self, name: str) -> str:
+        found = [point.value for point in self._points() if point.name == name]
+        if not found:
+            raise InputError(f"Unknown {self.kind} {name!r}. {nearest(name, self.names())}", param=self.kind)
+        if len(found) > 1:
+            raise InputError(f"{self.kind} {name!r} is registered twice: {', '.join(found)}. Uninstall one.")
+        return found[0]

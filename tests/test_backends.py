@@ -1,0 +1,166 @@
+"""One conformance suite for every backend: each operation against numpy's float64, and batched against alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from inspect import signature
+from typing import Any
+
+import numpy as np
+import pytest
+
+from nearfield import backends, ops
+from nearfield.backends import Options
+from nearfield.checkpoint.weights import Linear, Norm
+from nearfield.machine import CpuPlan
+from nearfield.ops import Graph, Ops
+
+RANDOM = np.random.default_rng(0)
+B, L, H, HEADS = 3, 7, 16, 4
+LENGTHS = np.array([7, 4, 1])
+Forward = Callable[[Ops[Any], Mapping[str, Any]], Any]
+
+
+def _normal(*shape: int) -> Any:
+    return RANDOM.standard_normal(shape).astype(np.float32)
+
+
+TABLE = _normal(50, H)
+LAYER = Linear(_normal(24, H), _normal(24))
+BARE = Linear(_normal(24, H), None)
+NORM = Norm(_normal(H), _normal(H))
+NARROW = Norm(_normal(H), None)
+QKV = [Linear(_normal(H, H), _normal(H)) for _ in range(3)]
+BUCKETS = _normal(8, HEADS)
+INPUTS = {
+    "ids": RANDOM.integers(0, 50, (B, L)).astype(np.int32),
+    "mask": (np.arange(L) < LENGTHS[:, None]).astype(np.float32),
+    "positions": np.arange(L, dtype=np.int32)[None],
+    "buckets": RANDOM.integers(0, 8, (L, L)).astype(np.int32),
+    "pool.mean": ((np.arange(L) < LENGTHS[:, None]) / LENGTHS[:, None]).astype(np.float32),
+    "pool.max": (np.arange(L) < LENGTHS[:, None]).astype(np.float32),
+}
+
+
+def _x(run: Ops[Any], inputs: Mapping[str, Any]) -> Any:
+    return run.rows(TABLE, inputs["ids"])
+
+
+def _attend(run: Ops[Any], inputs: Mapping[str, Any], biased: bool) -> Any:
+    x = _x(run, inputs)
+    q, k, v = (run.linear(x, layer) for layer in QKV)
+    bias = run.expand(run.move_last_first(run.rows(BUCKETS, inputs["buckets"])), 0) if biased else None
+    return run.attention(q, k, v, heads=HEADS, mask=inputs["mask"], bias=bias)
+
+
+def _activate(name: str) -> Forward:
+    return lambda run, inputs: run.activation(_x(run, inputs), name)
+
+
+CASES: dict[str, tuple[tuple[str, ...], Forward]] = {
+    "rows": (("ids",), _x),
+    "linear": (("ids",), lambda run, inputs: run.linear(_x(run, inputs), LAYER)),
+    "linear without bias": (("ids",), lambda run, inputs: run.linear(_x(run, inputs), BARE)),
+    "layer_norm": (("ids",), lambda run, inputs: run.layer_norm(_x(run, inputs), NORM, 1e-5)),
+    "layer_norm without bias": (("ids",), lambda run, inputs: run.layer_norm(_x(run, inputs), NARROW, 1e-12)),
+    "attention": (("ids", "mask"), lambda run, inputs: _attend(run, inputs, False)),
+    "attention with bias": (("ids", "mask", "buckets"), lambda run, inputs: _attend(run, inputs, True)),
+    "add": (("ids", "positions"), lambda run, inputs: run.add(_x(run, inputs), run.rows(TABLE, inputs["positions"]))),
+    "multiply": (("ids",), lambda run, inputs: run.multiply(_x(run, inputs), run.constant(_ROW))),
+    "sum": (("ids",), lambda run, inputs: run.sum(_x(run, inputs), 1)),
+    "max": (("ids",), lambda run, inputs: run.max(_x(run, inputs), 1)),
+    "concat": (("ids",), lambda run, inputs: run.concat([_x(run, inputs), _x(run, inputs)])),
+    "normalize": (("ids",), lambda run, inputs: run.normalize(_x(run, inputs))),
+    "weighted_sum": (("ids", "pool.mean"), lambda run, inputs: run.weighted_sum(_x(run, inputs), inputs["pool.mean"])),
+    "masked_max": (("ids", "pool.max"), lambda run, inputs: run.masked_max(_x(run, inputs), inputs["pool.max"])),
+    "expand": (("ids", "mask"), lambda run, inputs: run.multiply(_x(run, inputs), run.expand(inputs["mask"], 2))),
+    **{name: (("ids",), _activate(name)) for name in ("identity", "gelu", "gelu_tanh", "relu", "silu", "tanh", "sigmoid")},
+}
+_ROW = _normal(H)
+# Tested within "attention with bias", "masked_max" and "multiply".
+WITHIN = {"move_last_first", "unseen", "constant", "activation"}
+
+
+def _run(backend: str, case: str, inputs: Mapping[str, Any] = INPUTS) -> Any:
+    names, forward = CASES[case]
+    runtime = backends.SHELF.load(backend)(Options("float32", CpuPlan(1, 1)))
+    return runtime.compile(Graph(names, forward, H)).lane().run(inputs)
+
+
+@pytest.mark.parametrize("backend", backends.SHELF.names())
+@pytest.mark.parametrize("case", CASES)
+def test_agrees_with_the_reference(backend: str, case: str) -> None:
+    expected, actual = _run("reference", case), _run(backend, case)
+    if "attention" in case:  # rows of padding are never read
+        expected, actual = (x * INPUTS["mask"][:, :, None] for x in (expected, actual))
+    assert actual.dtype == np.float32
+    np.testing.assert_allclose(actual, expected, rtol=2e-5, atol=2e-5)
+
+
+@pytest.mark.parametrize("backend", backends.SHELF.names())
+@pytest.mark.parametrize("case", ["attention", "attention with bias", "weighted_sum", "masked_max"])
+def test_batched_equals_alone(backend: str, case: str) -> None:
+    together = _run(backend, case)
+    for row, length in enumerate(LENGTHS):
+        one = {
+            name: array[:length, :length] if name == "buckets" else array[:, :length] if name == "positions" else array[row : row + 1, :length]
+            for name, array in INPUTS.items()
+        }
+        mine = together[row : row + 1]
+        mine = mine[:, :length] if "attention" in case else mine
+        np.testing.assert_allclose(_run(backend, case, one), mine, rtol=2e-5, atol=2e-5)
+
+
+def test_every_operation_has_a_case() -> None:
+    public = {name for name in vars(Ops) if not name.startswith("_")}
+    assert public - WITHIN <= set(CASES), "an operation without a conformance case"
+
+
+@pytest.mark.parametrize("backend", backends.SHELF.names())
+def test_no_backend_adds_or_changes_operations(backend: str) -> None:
+    module = backends.SHELF.load(backend).__module__
+    implementations = [
+        value
+        for value in vars(__import__(module, fromlist=["_"])).values()
+        if isinstance(value, type) and issubclass(value, Ops) and value is not Ops
+    ]
+    assert implementations
+    for cls in implementations:
+        for name, member in vars(cls).items():
+            if not name.startswith("_"):
+                assert list(signature(member).parameters) == list(signature(getattr(Ops, name)).parameters), name
+
+
+def test_gelu_is_exact_in_the_reference() -> None:
+    torch = pytest.importorskip("torch")
+    x = INPUTS["ids"]
+    expected = torch.nn.functional.gelu(torch.from_numpy(TABLE[x]).double()).numpy()
+    np.testing.assert_allclose(_run("reference", "gelu"), expected, atol=1e-7)
+
+
+@pytest.mark.parametrize("case", ["attention", "layer_norm", "silu", "gelu_tanh", "normalize"])
+def test_the_reference_agrees_with_torch(case: str) -> None:
+    torch = pytest.importorskip("torch")
+    x = torch.from_numpy(TABLE[INPUTS["ids"]]).double()
+    if case == "attention":
+        q, k, v = (
+            (x @ torch.from_numpy(w.weight).double().T + torch.from_numpy(w.bias)).unflatten(-1, (HEADS, -1)).transpose(1, 2)
+            for w in QKV
+        )
+        seen = torch.from_numpy(INPUTS["mask"]).bool()[:, None, None]
+        out = torch.nn.functional.scaled_dot_product_attention(q, k, v, attn_mask=seen).transpose(1, 2).flatten(2)
+        expected, actual = (np.asarray(t) * INPUTS["mask"][:, :, None] for t in (out, _run("reference", case)))
+    else:
+        weight, bias = torch.from_numpy(NORM.weight).double(), torch.from_numpy(NORM.bias).double()
+        expected = {
+            "layer_norm": lambda: torch.nn.functional.layer_norm(x, (H,), weight, bias, 1e-5),
+            "silu": lambda: torch.nn.functional.silu(x),
+            "gelu_tanh": lambda: torch.nn.functional.gelu(x, approximate="tanh"),
+            "normalize": lambda: torch.nn.functional.normalize(x, dim=-1),
+        }[case]().numpy()
+        actual = _run("reference", case)
+    np.testing.assert_allclose(actual, expected, rtol=1e-6, atol=1e-6)
+
+
+def test_inputs_have_a_declared_type() -> None:
+    assert all(dtype in ("int32", "float32") and rank == 2 for dtype, rank in ops.INPUTS.values())
