@@ -32,6 +32,7 @@ NORM = Norm(_normal(H), _normal(H))
 NARROW = Norm(_normal(H), None)
 QKV = [Linear(_normal(H, H), _normal(H)) for _ in range(3)]
 BUCKETS = _normal(8, HEADS)
+_ROW = _normal(H)
 INPUTS = {
     "ids": RANDOM.integers(0, 50, (B, L)).astype(np.int32),
     "mask": (np.arange(L) < LENGTHS[:, None]).astype(np.float32),
@@ -74,9 +75,11 @@ CASES: dict[str, tuple[tuple[str, ...], Forward]] = {
     "weighted_sum": (("ids", "pool.mean"), lambda run, inputs: run.weighted_sum(_x(run, inputs), inputs["pool.mean"])),
     "masked_max": (("ids", "pool.max"), lambda run, inputs: run.masked_max(_x(run, inputs), inputs["pool.max"])),
     "expand": (("ids", "mask"), lambda run, inputs: run.multiply(_x(run, inputs), run.expand(inputs["mask"], 2))),
-    **{name: (("ids",), _activate(name)) for name in ("identity", "gelu", "gelu_tanh", "relu", "silu", "tanh", "sigmoid")},
+    **{
+        name: (("ids",), _activate(name))
+        for name in ("identity", "gelu", "gelu_tanh", "relu", "silu", "tanh", "sigmoid")
+    },
 }
-_ROW = _normal(H)
 # Tested within "attention with bias", "masked_max" and "multiply".
 WITHIN = {"move_last_first", "unseen", "constant", "activation"}
 
@@ -103,7 +106,11 @@ def test_batched_equals_alone(backend: str, case: str) -> None:
     together = _run(backend, case)
     for row, length in enumerate(LENGTHS):
         one = {
-            name: array[:length, :length] if name == "buckets" else array[:, :length] if name == "positions" else array[row : row + 1, :length]
+            name: array[:length, :length]
+            if name == "buckets"
+            else array[:, :length]
+            if name == "positions"
+            else array[row : row + 1, :length]
             for name, array in INPUTS.items()
         }
         mine = together[row : row + 1]
@@ -144,7 +151,9 @@ def test_the_reference_agrees_with_torch(case: str) -> None:
     x = torch.from_numpy(TABLE[INPUTS["ids"]]).double()
     if case == "attention":
         q, k, v = (
-            (x @ torch.from_numpy(w.weight).double().T + torch.from_numpy(w.bias)).unflatten(-1, (HEADS, -1)).transpose(1, 2)
+            (x @ torch.from_numpy(w.weight).double().T + torch.from_numpy(w.bias))
+            .unflatten(-1, (HEADS, -1))
+            .transpose(1, 2)
             for w in QKV
         )
         seen = torch.from_numpy(INPUTS["mask"]).bool()[:, None, None]

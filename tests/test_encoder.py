@@ -100,7 +100,9 @@ def test_an_unknown_keyword_is_an_error(encoder: Encoder) -> None:
         encoder.encode(["cat"], promt_name="query")
 
 
-@pytest.mark.parametrize("texts", [None, 5, b"bytes", {"a": 1}, [None], ["a", 5.0], [["a"]], [[1, -1]], [[10**6]], [[True]]])
+@pytest.mark.parametrize(
+    "texts", [None, 5, b"bytes", {"a": 1}, [None], ["a", 5.0], [["a"]], [[1, -1]], [[10**6]], [[True]]]
+)
 def test_what_is_not_text_is_refused(encoder: Encoder, texts: Any) -> None:
     with pytest.raises(InputError):
         encoder.encode(texts)
@@ -153,7 +155,13 @@ def test_matryoshka_cuts_and_rescales(tmp_path: Path, encoder: Encoder) -> None:
 
 @pytest.mark.parametrize(
     ("precision", "dtype", "width"),
-    [("float16", np.float16, 32), ("int8", np.int8, 32), ("uint8", np.uint8, 32), ("binary", np.int8, 4), ("ubinary", np.uint8, 4)],
+    [
+        ("float16", np.float16, 32),
+        ("int8", np.int8, 32),
+        ("uint8", np.uint8, 32),
+        ("binary", np.int8, 4),
+        ("ubinary", np.uint8, 4),
+    ],
 )
 def test_precisions(encoder: Encoder, precision: str, dtype: Any, width: int) -> None:
     result = encoder.encode(["cat", "dog"], precision=precision)
@@ -178,7 +186,7 @@ def test_streams_are_bounded_ordered_and_lazy(encoder: Encoder) -> None:
     assert len(first) == 50
     assert len(pulled) < 400
     assert _close(first[3], encoder.encode("cat 3"))
-    stream.close()
+    del stream
 
 
 def test_an_iterable_of_any_size(encoder: Encoder) -> None:
@@ -210,7 +218,10 @@ def test_auto_is_near_float32(tmp_path: Path, encoder: Encoder) -> None:
 
 
 def test_the_fingerprint_names_the_space(tmp_path: Path, encoder: Encoder) -> None:
-    with tiny_encoder(tmp_path / "copy", prompts=PROMPTS) as copy, tiny_encoder(tmp_path / "other", prompts={}) as other:
+    with (
+        tiny_encoder(tmp_path / "copy", prompts=PROMPTS) as copy,
+        tiny_encoder(tmp_path / "other", prompts={}) as other,
+    ):
         assert copy.fingerprint == encoder.fingerprint
         assert other.fingerprint != encoder.fingerprint
         with pytest.raises(SpaceMismatch):

@@ -70,7 +70,10 @@ def test_each_head(tmp_path: Path, head: str) -> None:
 @pytest.mark.parametrize("pooling", POOLINGS)
 def test_prompts_left_out_of_pooling(tmp_path: Path, pooling: str) -> None:
     folder = TINY["bert"](
-        tmp_path / "model", pooling=pooling, include_prompt=False, prompts={"query": "search the river: ", "document": ""}
+        tmp_path / "model",
+        pooling=pooling,
+        include_prompt=False,
+        prompts={"query": "search the river: ", "document": ""},
     )
     _compare(folder, prompt_name="query")
     _compare(folder)

@@ -106,7 +106,9 @@ def test_similarity_is_the_reference_library_s(metric: str) -> None:
     data = UNIT * 3
     vectors = Vectors(data, "s:64:float32", 64)
     expected = getattr(functions, name)(data, data[:5]).numpy()
-    np.testing.assert_allclose(similarity(vectors, vectors[:5], metric), expected, atol=2e-3 if metric == "euclidean" else 1e-5)
+    np.testing.assert_allclose(
+        similarity(vectors, vectors[:5], metric), expected, atol=2e-3 if metric == "euclidean" else 1e-5
+    )
 
 
 def test_cut_rescales() -> None:

@@ -90,7 +90,9 @@ class Encoder:
     ) -> None:
         started = time.perf_counter()
         entry = catalog.find(str(model))
-        located = hub.locate(str(model), pin=entry and entry.pin, source=source, revision=revision, progress=progress)
+        located = hub.locate(
+            str(model), pin=entry.pin if entry else None, source=source, revision=revision, progress=progress
+        )
         name = entry.id if entry else located.name
         self.recipe: Recipe = folder.read(located.folder, name=name, revision=located.revision, entry=entry)
         cache = cache_dir() / "compiled" if compile_cache else None
@@ -195,7 +197,7 @@ class Encoder:
         Raises:
             Overloaded: the queue is full.
         """
-        tokens, ticket = self._ticket(inputs, self._wanted(**wanted), bulk=bulk, deadline=deadline)
+        _, ticket = self._ticket(inputs, self._wanted(**wanted), bulk=bulk, deadline=deadline)
         return self.engine.submit(ticket)
 
     async def aencode(
@@ -292,7 +294,9 @@ class Encoder:
             prompt=text,
             skip=self._model.skip(text),
             truncate=truncate,
-            dim=self._check_dim(truncate_dim or self._truncate_dim if truncate_dim is None else truncate_dim, force_truncate_dim),
+            dim=self._check_dim(
+                truncate_dim or self._truncate_dim if truncate_dim is None else truncate_dim, force_truncate_dim
+            ),
             unit=self.recipe.normalized or scale,
             normalize=scale,
             precision=precision,
@@ -326,7 +330,9 @@ class Encoder:
         if dim is None or dim == whole:
             return whole
         if isinstance(dim, bool) or not isinstance(dim, (int, np.integer)) or not 1 <= dim < whole:
-            raise InputError(f"dimensions must be an integer from 1 to {whole} for {self.name}, not {dim!r}.", param="dimensions")
+            raise InputError(
+                f"dimensions must be an integer from 1 to {whole} for {self.name}, not {dim!r}.", param="dimensions"
+            )
         trained = self.recipe.matryoshka
         if not force and not (trained and dim >= min(trained)):
             known = f"It was trained for {', '.join(map(str, sorted(trained)))}." if trained else ""
@@ -351,7 +357,8 @@ class Encoder:
             raise InputError(f"Input {index} is {type(item).__name__}, not text or a list of token ids.", param="input")
         if request.prompt:
             raise InputError(
-                f"Input {index} is token ids, before which the prompt {request.prompt!r} cannot be put. Send text.", param="input"
+                f"Input {index} is token ids, before which the prompt {request.prompt!r} cannot be put. Send text.",
+                param="input",
             )
         return self.tokenizer.from_ids(item, truncate=policy)
 
@@ -410,7 +417,9 @@ def _bound(ticket: Ticket, most: int | None) -> None:
         return
     tokens = sum(len(job.ids) for job in ticket.jobs)
     if tokens > most:
-        raise TooLarge(f"The inputs have {tokens} tokens, where one request may have {most}. Send them in parts.", param="input")
+        raise TooLarge(
+            f"The inputs have {tokens} tokens, where one request may have {most}. Send them in parts.", param="input"
+        )
 
 
 def _inputs(texts: Any) -> tuple[bool, Iterable[Any], int | None]:
@@ -431,12 +440,12 @@ def _cut(items: Iterable[Text], largest: int) -> Iterator[list[Text]]:
     if largest < 1:
         raise InputError(f"window must be at least 1, not {largest}.", param="window")
     size, stream = min(_FIRST_WINDOW, largest), iter(items)
-    while window := list(_until(islice(stream, size), _WINDOW_CHARACTERS, stream)):
+    while window := list(_until(islice(stream, size), _WINDOW_CHARACTERS)):
         yield window
         size = min(size * 2, largest)
 
 
-def _until(items: Iterator[Text], characters: int, stream: Iterator[Text]) -> Iterator[Text]:
+def _until(items: Iterator[Text], characters: int) -> Iterator[Text]:
     for item in items:
         yield item
         characters -= len(item) if isinstance(item, (str, list, tuple, np.ndarray)) else 0
@@ -448,7 +457,9 @@ def _join(parts: list[Vectors], single: bool) -> Vectors:
     if len(parts) == 1 and not single:
         return parts[0]
     first = parts[0]
-    columns = [np.concatenate([cast(Array, getattr(part, name)) for part in parts]) for name in ("data", "tokens", "dropped")]
+    columns = [
+        np.concatenate([cast(Array, getattr(part, name)) for part in parts]) for name in ("data", "tokens", "dropped")
+    ]
     return Vectors(
         columns[0],
         first.fingerprint,
@@ -464,4 +475,3 @@ def _join(parts: list[Vectors], single: bool) -> Vectors:
 
 def _on_terminal(total: int | None) -> bool:
     return (total is None or total > 2 * _LARGEST_WINDOW) and sys.stderr.isatty()
-

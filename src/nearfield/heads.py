@@ -80,6 +80,8 @@ def _dense(ops: Ops[Any], x: Any, module: Dense, width: int) -> Any:
     if module.in_features != width:
         raise ModelRefused(f"{module.weights.name}: Dense takes {module.in_features} values, but gets {width}.")
     if module.activation not in ACTIVATIONS:
-        raise ModelRefused(f"{module.weights.name}: activation {module.activation!r} is not one of {sorted(ACTIVATIONS)}.")
+        raise ModelRefused(
+            f"{module.weights.name}: activation {module.activation!r} is not one of {sorted(ACTIVATIONS)}."
+        )
     layer = Weights.open(module.weights).linear("linear", module.in_features, module.out_features, module.bias)
     return ops.activation(ops.linear(x, layer), ACTIVATIONS[module.activation])

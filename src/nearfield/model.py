@@ -52,6 +52,7 @@ class Model:
         self._pools = heads.inputs(recipe.modules)
         runtime = backends.SHELF.load(backend)(Options(precision, self.cpu, cache))  # type: ignore[arg-type]
         self.batch_tokens: int = runtime.batch_tokens
+        self._padded_length = runtime.padded_length
         self.space = _space(recipe, self._weights.digest, self.tokenizer.digest)
         self._program = runtime.compile(self._graph(runtime))
         self.precision: str = self._program.precision
@@ -81,17 +82,21 @@ class Model:
             left = weights.untaken(family.unread)
             if left:
                 raise WeightsError(
-                    f"{recipe.folder} holds weights that {recipe.config.get('model_type')!r} does not use ({', '.join(left[:4])}"
-                    f"{', …' if len(left) > 4 else ''}): it is another architecture than its config.json says."
+                    f"{recipe.folder} holds weights that {recipe.config.get('model_type')!r} does not use "
+                    f"({', '.join(left[:4])}{', …' if len(left) > 4 else ''}): "
+                    "it is another architecture than its config.json says."
                 )
             return heads.apply(run, hidden, recipe.modules, inputs, family.hidden_size)
 
-        digest = hashlib.sha256((self.space + repr(sorted(recipe.config.items(), key=str)) + _code(family, runtime)).encode())
+        digest = hashlib.sha256(
+            (self.space + repr(sorted(recipe.config.items(), key=str)) + _code(family, runtime)).encode()
+        )
         return Graph((*family.inputs, *self._pools), forward, self.width, digest.hexdigest())
 
     def _pack(self, batch: Batch) -> dict[str, Array]:
         """Lay a batch's jobs out as padded arrays, and compute what the family and the poolings read."""
-        rows, longest = len(batch.jobs), batch.longest
+        batch.longest = longest = min(self._padded_length(batch.longest), self.family.positions)
+        rows = len(batch.jobs)
         ids = np.zeros((rows, longest), np.int32)
         lengths = np.empty(rows, np.int64)
         skips = np.empty(rows, np.int64)
@@ -113,7 +118,9 @@ class Model:
         lane = self.lane()
         both, alone = _run(lane, self, [short.ids, long.ids]), _run(lane, self, [short.ids])
         if both.shape != (2, self.width):
-            raise ModelRefused(f"{self.name} gives vectors of {both.shape[1]} values, where its recipe says {self.width}.")
+            raise ModelRefused(
+                f"{self.name} gives vectors of {both.shape[1]} values, where its recipe says {self.width}."
+            )
         if not np.isfinite(both).all():
             raise WeightsError(f"{self.name} gives infinite or undefined values: its weights are damaged.")
         scale = float(np.abs(alone).max()) or 1.0
@@ -131,7 +138,9 @@ def _run(lane: Callable[[Batch], Array], model: Model, inputs: list[list[int]]) 
 def _tokenizer(recipe: Recipe, family: families.Family, max_length: int | None) -> Tokenizer:
     allowed = min(recipe.max_length, family.positions)
     if max_length is not None and not 1 <= max_length <= family.positions:
-        raise InputError(f"max_length must be from 1 to {family.positions} for {recipe.name}, not {max_length}.", param="max_length")
+        raise InputError(
+            f"max_length must be from 1 to {family.positions} for {recipe.name}, not {max_length}.", param="max_length"
+        )
     tokenizer = Tokenizer.load(recipe.folder, max_length=max_length or allowed, lowercase=recipe.do_lower_case)
     if tokenizer.vocab_size > family.vocab_size:
         raise ModelRefused(
@@ -143,9 +152,7 @@ def _tokenizer(recipe: Recipe, family: families.Family, max_length: int | None) 
 
 def _space(recipe: Recipe, weights: str, tokenizer: str) -> str:
     """Name the space that a model's vectors live in, from all that shapes a vector before it is cut or quantised."""
-    modules = [
-        (type(module).__name__, *_described(module)) for module in recipe.modules
-    ]
+    modules = [(type(module).__name__, *_described(module)) for module in recipe.modules]
     told = [weights, tokenizer, modules, sorted(recipe.prompts.items()), recipe.do_lower_case]
     return hashlib.sha256(json.dumps(told, default=str).encode()).hexdigest()[:16]
 

@@ -120,4 +120,6 @@ class Ops(ABC, Generic[T]):
 
     def unseen(self, mask: T) -> T:
         """Turn a 1/0 mask into 0/-1e9, to be added to what a maximum or a softmax is taken of."""
-        return self.multiply(self.add(mask, self.constant(np.float32([-1]))), self.constant(np.float32([1e9])))
+        return self.multiply(
+            self.add(mask, self.constant(np.array([-1], np.float32))), self.constant(np.array([1e9], np.float32))
+        )

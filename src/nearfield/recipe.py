@@ -21,7 +21,7 @@ def _empty() -> Mapping[str, Any]:
 
 @dataclass(frozen=True)
 class Pooling:
-    """Tokens to one vector. ``modes`` of cls, max, mean, mean_sqrt_len_tokens, weightedmean, lasttoken; several are joined."""
+    """Tokens to one vector: cls, max, mean, mean_sqrt_len_tokens, weightedmean, lasttoken; several are joined."""
 
     modes: tuple[str, ...]
     include_prompt: bool = True

@@ -59,7 +59,9 @@ def definition() -> Any:
         models: tuple[str, ...] = Field(("all-MiniLM-L6-v2",), description="Models to serve, by any of their names.")
         host: str = Field("127.0.0.1", description="Address to listen on; loopback unless changed.")
         port: int = Field(8080, ge=0, le=65535, description="Port to listen on; 0 picks a free one.")
-        precision: Literal["auto", "float32"] = Field("auto", description="auto: bf16 matrix units where there are any.")
+        precision: Literal["auto", "float32"] = Field(
+            "auto", description="auto: bf16 matrix units where there are any."
+        )
         backend: str = Field("openvino", description="Runtime that executes the models.")
         threads: int | None = Field(None, ge=1, description="Cores to use; all that may be used when left out.")
         streams: int | None = Field(None, ge=1, description="Batches that run at once.")

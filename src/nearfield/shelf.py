@@ -50,7 +50,9 @@ class Shelf:
         points = list(entry_points(group=self.group))
         clash = next((point.name for point in points if point.name in self._rows), None)
         if clash:
-            raise InputError(f"A plugin registers {self.kind} {clash!r}, which Nearfield has already: rename the plugin's.")
+            raise InputError(
+                f"A plugin registers {self.kind} {clash!r}, which Nearfield has already: rename the plugin's."
+            )
         return points
 
     def _plugin(self, name: str) -> str:

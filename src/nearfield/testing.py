@@ -56,7 +56,7 @@ def write_tiny_model(
     parts = (("", "Transformer"), ("1_Pooling", "Pooling"), ("2_Normalize", "Normalize"))
     listed = [{"idx": i, "name": str(i), "path": path, "type": module + kind} for i, (path, kind) in enumerate(parts)]
     (folder / "modules.json").write_text(json.dumps(listed), encoding="utf-8")
-    _tokenizer(vocabulary, length).save(str(folder / "tokenizer.json"))
+    _tokenizer(vocabulary).save(str(folder / "tokenizer.json"))
     _json(folder / "tokenizer_config.json", {"model_max_length": length})
     save_file(_weights(config), folder / "model.safetensors")
     return folder
@@ -68,13 +68,13 @@ def _vocabulary() -> dict[str, int]:
     return {piece: number for number, piece in enumerate(pieces)}
 
 
-def _tokenizer(vocabulary: dict[str, int], length: int) -> Any:
+def _tokenizer(vocabulary: dict[str, int]) -> Any:
     from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 
     tokenizer = Tokenizer(models.WordPiece(vocabulary, unk_token="[UNK]", max_input_chars_per_word=100))
-    tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)  # type: ignore[assignment]
-    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()  # type: ignore[assignment]
-    tokenizer.post_processor = processors.TemplateProcessing(  # type: ignore[assignment]
+    tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    tokenizer.post_processor = processors.TemplateProcessing(
         single="[CLS] $A [SEP]", pair=None, special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
     )
     tokenizer.add_special_tokens(list(SPECIAL))

@@ -156,7 +156,7 @@ def _to_bytes(vectors: Vectors, precision: Precision, ranges: Any, space: str, u
     span = unit_ranges(vectors.dim) if given is None else given
     if span.shape != (2, vectors.dim) or not (np.isfinite(span).all() and (span[1] > span[0]).all()):
         raise InputError(
-            f"ranges must be finite, of shape [2, {vectors.dim}], with each high above its low; got shape {span.shape}.",
+            f"ranges must be finite, of shape [2, {vectors.dim}], each high above its low; got shape {span.shape}.",
             param="ranges",
         )
     low, high = span
@@ -171,7 +171,9 @@ def _to_bytes(vectors: Vectors, precision: Precision, ranges: Any, space: str, u
 
 def _to_bits(vectors: Vectors, precision: str) -> Array:
     if vectors.dim % 8:
-        raise InputError(f"{precision} packs eight values to a byte, and {vectors.dim} is no multiple of 8.", param="precision")
+        raise InputError(
+            f"{precision} packs eight values to a byte, and {vectors.dim} is no multiple of 8.", param="precision"
+        )
     bits = np.packbits(vectors.data > 0, axis=1)
     return (bits ^ 0x80).view(np.int8) if precision == "binary" else bits
 
@@ -184,7 +186,7 @@ def _from_bytes(vectors: Vectors) -> Array:
 
 def _from_bits(vectors: Vectors) -> Array:
     bits = vectors.data if vectors.precision == "ubinary" else vectors.data.view(np.uint8) ^ 0x80
-    signs = np.unpackbits(bits, axis=1).astype(np.float32) * 2 - 1
+    signs = np.unpackbits(cast(Array, bits), axis=1).astype(np.float32) * 2 - 1
     return signs / np.float32(np.sqrt(vectors.dim))
 
 

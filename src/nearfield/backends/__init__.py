@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -30,7 +30,7 @@ class Options:
     """How a graph is to run: number format, cores, and where compiled graphs are kept (None: nowhere)."""
 
     precision: Literal["auto", "float32"] = "auto"
-    cpu: CpuPlan = plan()
+    cpu: CpuPlan = field(default_factory=plan)
     cache: Path | None = None
 
 
@@ -60,6 +60,10 @@ class Backend(ABC):
 
     def __init__(self, options: Options) -> None:
         self.options = options
+
+    def padded_length(self, longest: int) -> int:
+        """Return the length to pad a batch to, at least ``longest``: some lengths run faster than shorter ones."""
+        return longest
 
     @abstractmethod
     def compile(self, graph: Graph[Any]) -> Program:

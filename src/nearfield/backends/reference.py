@@ -1,4 +1,4 @@
-"""The reference backend: plain numpy in float64. Slow, readable, and the truth that other backends are tested against."""
+"""The reference backend: plain numpy in float64. Slow, readable, the truth that others are tested against."""
 
 from __future__ import annotations
 

@@ -48,7 +48,8 @@ class Job:
 
 @dataclass(slots=True, eq=False)
 class Batch:
-    """Jobs that run together. The backlog fills ``runner``, ``jobs`` and ``longest``; the lane ``started``."""
+    """Jobs that run together. The scheduler fills ``runner``, ``jobs``, ``longest`` and
+    ``started``; the runner may raise ``longest`` to a length that it runs faster."""
 
     runner: Runner
     jobs: list[Job]
@@ -95,7 +96,9 @@ class Ticket:
         """Make the jobs for tokenised inputs; ``skips`` as in ``Job``, none when left out."""
         ticket = cls(runner, np.zeros((len(inputs), runner.width), np.float32), **options)
         starts = skips or [0] * len(inputs)
-        ticket.jobs = [Job(ticket, index, ids, skip) for index, (ids, skip) in enumerate(zip(inputs, starts, strict=True))]
+        ticket.jobs = [
+            Job(ticket, index, ids, skip) for index, (ids, skip) in enumerate(zip(inputs, starts, strict=True))
+        ]
         ticket.remaining = len(ticket.jobs)
         return ticket
 

@@ -1,4 +1,4 @@
-"""Lane: a thread that runs batches, splits those that fail until the poison job is alone, and never takes it on others."""
+"""Lane: a thread that runs batches, and splits one that fails until the poison job is alone."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Lane(threading.Thread):
         try:
             while (batch := self._scheduler.take(self)) is not None:
                 self._scheduler.deliver(self, batch, self.execute(batch))
-        except BaseException as death:
+        except BaseException as death:  # noqa: BLE001
             # Not even SystemExit may lose work: the scheduler puts the batch back and starts another lane.
             self._scheduler.bury(self, death)
 
@@ -42,14 +42,19 @@ class Lane(threading.Thread):
         """Run a batch. An input that fails, or whose vector is not finite, gets an error; the others their vectors."""
         try:
             rows = self._function(batch.runner)(batch)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - whatever a runtime raises is the input's error
             return self._split(batch, error)
-        finite = np.isfinite(rows).all(axis=1)
+        finite = np.asarray(np.isfinite(rows).all(axis=1))
         if finite.all():
             return list(zip(batch.jobs, rows, strict=True))
         return [
-            (job, row if good else ExecutionFailed("The model gave a vector with infinite or undefined values for this input."))
-            for job, row, good in zip(batch.jobs, rows, finite, strict=True)
+            (
+                job,
+                row
+                if good
+                else ExecutionFailed("The model gave a vector with infinite or undefined values for this input."),
+            )
+            for job, row, good in zip(batch.jobs, rows, finite.tolist(), strict=True)
         ]
 
     def _split(self, batch: Batch, error: Exception) -> Outcome:

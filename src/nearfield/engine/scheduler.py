@@ -182,7 +182,9 @@ class Scheduler:
 
     def _choose(self) -> tuple[Runner, bool] | None:
         """Pick the backlog of the oldest interactive job, or of the oldest bulk job when it is bulk's turn."""
-        heads = [(head.ticket.created, key) for key, log in self._backlogs.items() if (head := log.oldest()) is not None]
+        heads = [
+            (head.ticket.created, key) for key, log in self._backlogs.items() if (head := log.oldest()) is not None
+        ]
         if not heads:
             return None
         overdue = time.monotonic() - self._served_bulk > AGEING

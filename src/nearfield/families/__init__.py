@@ -71,8 +71,8 @@ def resolve(config: Mapping[str, Any]) -> Family:
     kind = str(config.get("model_type") or "")
     if config.get("auto_map"):
         raise ModelRefused(
-            f"config.json asks for the model's own code (auto_map: {dict(config['auto_map'])}). Nearfield runs no remote "
-            f"code, and loading these weights as a plain {kind!r} would give wrong vectors."
+            f"config.json asks for the model's own code (auto_map: {dict(config['auto_map'])}). Nearfield runs "
+            f"no remote code, and loading these weights as a plain {kind!r} would give wrong vectors."
         )
     if kind not in SHELF.names():
         raise ModelRefused(f"No family runs model_type {kind!r}. {nearest(kind, SHELF.names())}")

@@ -190,8 +190,8 @@ def _refuse_variants(config: Mapping[str, Any], hidden: int, heads: int) -> None
     kind = config.get("position_embedding_type", "absolute")
     if kind not in (None, "absolute"):
         raise ModelRefused(
-            f"config.json: position_embedding_type {kind!r} belongs to another architecture than {config['model_type']!r}; "
-            "read as absolute positions its vectors would be wrong."
+            f"config.json: position_embedding_type {kind!r} belongs to another architecture than "
+            f"{config['model_type']!r}; read as absolute positions its vectors would be wrong."
         )
     if config.get("is_decoder") or config.get("add_cross_attention"):
         raise ModelRefused("config.json: is_decoder/add_cross_attention make this a decoder, not an encoder.")

@@ -53,7 +53,9 @@ class Server:
     def reasons(self) -> list[str]:
         """Why the server is not ready; empty when it is."""
         engines = {encoder.engine for encoder in self.models.encoders}
-        return ["the server is shutting down"] * self.draining + [reason for engine in engines for reason in engine.reasons]
+        return ["the server is shutting down"] * self.draining + [
+            reason for engine in engines for reason in engine.reasons
+        ]
 
     # -- requests ------------------------------------------------------------------------------------------------
 
@@ -99,7 +101,7 @@ class Server:
         return Response(content, media_type="application/json", headers=headers)
 
     def _record(self, request: Request, exchange: Exchange | None, response: Response, seconds: float) -> None:
-        route = getattr(request.scope.get("route"), "path", request.scope["path"])
+        route = str(getattr(request.scope.get("route"), "path", request.scope["path"]))
         self.prometheus.replied(route, response.status_code, seconds, exchange)
         if exchange is not None:
             log = {"model": exchange.model[:200], "inputs": len(exchange.inputs), "tokens": exchange.tokens}
@@ -119,11 +121,11 @@ class Server:
 
         return endpoint
 
-    async def health(self, request: Request) -> Response:
+    async def health(self, _: Request) -> Response:
         """Say that the process lives."""
         return _json({"status": "ok"})
 
-    async def ready(self, request: Request) -> Response:
+    async def ready(self, _: Request) -> Response:
         """Say whether work would be taken and done now, and if not, why."""
         reasons = self.reasons()
         return _json({"ready": not reasons, "reasons": reasons, "models": self.models.names()}, 503 if reasons else 200)
@@ -218,7 +220,7 @@ def _json(content: Any, status: int = 200, headers: Mapping[str, str] | None = N
 
 
 def _fixed(response: Response) -> Endpoint:
-    async def endpoint(request: Request) -> Response:
+    async def endpoint(_: Request) -> Response:
         return response
 
     return endpoint
@@ -249,7 +251,7 @@ def _lost(dialect: Dialect) -> Callable[[Request, HTTPException], Awaitable[Resp
 
 
 def _broken(dialect: Dialect) -> Callable[[Request, Exception], Awaitable[Response]]:
-    async def handler(request: Request, error: Exception) -> Response:
+    async def handler(_: Request, error: Exception) -> Response:
         LOG.error("unexpected error", exc_info=error)
         return _json(dialect.refuse(NearfieldError("The server failed on this request; its log says why.")), 500)
 

@@ -41,7 +41,8 @@ class Keys:
             raise AccessDenied("This server needs an API key: send the header 'Authorization: Bearer <key>'.")
         digest = hashlib.sha256(given.encode("utf-8", "surrogateescape")).digest()
         # Every key is compared, so that the time taken does not tell which one was near.
-        if not any([hmac.compare_digest(digest, known) for known in self._digests]):
+        matches = [hmac.compare_digest(digest, known) for known in self._digests]
+        if not any(matches):
             raise AccessDenied("Incorrect API key.")
 
 

@@ -75,7 +75,9 @@ class AccessLog:
         finally:
             if _ACCESS.isEnabledFor(logging.INFO):
                 fields = {"ms": round((time.perf_counter() - started) * 1e3, 2), "request_id": request_id}
-                _ACCESS.info("%s %s %s", scope["method"], scope["path"], status or 499, extra={**fields, **state.get("log", {})})
+                _ACCESS.info(
+                    "%s %s %s", scope["method"], scope["path"], status or 499, extra={**fields, **state.get("log", {})}
+                )
 
 
 def _request_id(scope: Scope) -> str:

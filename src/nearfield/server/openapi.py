@@ -45,7 +45,8 @@ def document(dialects: Iterable[Dialect]) -> dict[str, Any]:
 def page(content: dict[str, Any]) -> str:
     """Render the document as one page of HTML, with calls to try."""
     rows = "".join(
-        f"<h3><code>{method.upper()} {html.escape(path)}</code></h3><p>{html.escape(call['summary'])}</p>{_example(path, call)}"
+        f"<h3><code>{method.upper()} {html.escape(path)}</code></h3>"
+        f"<p>{html.escape(call['summary'])}</p>{_example(path, call)}"
         for path, methods in content["paths"].items()
         for method, call in methods.items()
     )

@@ -33,7 +33,9 @@ class Prometheus:
             "stage_seconds", "By stage; queue is the longest wait in a batch.", _SECONDS, "model", "stage"
         )
         self._batch = self._histogram("batch_tokens", "Tokens that count, per batch.", _TOKENS, "model")
-        self._fill = self._histogram("batch_fill", "Padded tokens per batch, as a share of its budget.", _SHARES, "model")
+        self._fill = self._histogram(
+            "batch_fill", "Padded tokens per batch, as a share of its budget.", _SHARES, "model"
+        )
         self._padding = self._histogram("padding_share", "Share of a batch's tokens that is padding.", _SHARES, "model")
         for engine in {encoder.engine for encoder in encoders}:
             engine.observers.append(self._batch_done)

@@ -38,7 +38,12 @@ class EmbeddingRequest(msgspec.Struct):
 
 
 _FIELDS = frozenset(EmbeddingRequest.__struct_fields__)
-_TYPES = {400: "invalid_request_error", 401: "invalid_request_error", 404: "invalid_request_error", 429: "rate_limit_error"}
+_TYPES = {
+    400: "invalid_request_error",
+    401: "invalid_request_error",
+    404: "invalid_request_error",
+    429: "rate_limit_error",
+}
 
 
 class OpenAi:
@@ -77,7 +82,7 @@ class OpenAi:
         usage = {"prompt_tokens": exchange.tokens, "total_tokens": exchange.tokens}
         if exchange.dropped:
             usage["truncated_tokens"] = exchange.dropped
-        reply = {
+        reply: dict[str, Any] = {
             "object": "list",
             "data": [{"object": "embedding", "index": index, "embedding": row} for index, row in enumerate(rows)],
             "model": exchange.model,
@@ -98,14 +103,20 @@ class OpenAi:
         return {"object": "list", "data": [_model(encoder, models.started) for encoder in models.encoders]}
 
     def openapi(self) -> tuple[dict[str, Any], dict[str, Any]]:
-        (schema,), components = msgspec.json.schema_components([EmbeddingRequest], ref_template="#/components/schemas/{name}")
+        (schema,), components = msgspec.json.schema_components(
+            [EmbeddingRequest], ref_template="#/components/schemas/{name}"
+        )
         post = {
             "summary": "Turn texts into vectors",
             "tags": ["openai"],
             "requestBody": {"required": True, "content": {"application/json": {"schema": schema, "example": _EXAMPLE}}},
             "responses": {"200": {"description": "A vector for each input, in order"}, **_REFUSALS},
         }
-        listing = {"summary": "List the models", "tags": ["openai"], "responses": {"200": {"description": "The models"}}}
+        listing = {
+            "summary": "List the models",
+            "tags": ["openai"],
+            "responses": {"200": {"description": "The models"}},
+        }
         name = {"name": "model", "in": "path", "required": True, "schema": {"type": "string", "minLength": 1}}
         one = {
             "summary": "Describe a model",

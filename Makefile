@@ -1,0 +1,52 @@
+# The only door: people and CI use the same commands. Everything lives in .venv.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check -q
+# A CPU build where one is to be had: torch is needed by tests and benchmarks alone, to compare with.
+TORCH ?= torch==2.13.0
+
+.PHONY: demo serve test lint bench format clean
+
+demo: $(VENV)/core          ## fetch a model and answer three questions about a novel
+	$(BIN)/nearfield demo
+
+serve: $(VENV)/core         ## serve the default model at http://127.0.0.1:8080/v1
+	$(BIN)/nearfield serve
+
+test: $(VENV)/test          ## run the whole test suite
+	$(BIN)/python -m pytest -q
+
+lint: $(VENV)/test          ## format, style, types, imports, sizes
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python tools/gauge.py
+
+format: $(VENV)/test        ## put the code in shape
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: $(VENV)/bench        ## compare with other engines; prints ratios and draws a picture
+	$(BIN)/python -m benchmarks
+
+$(VENV)/bin/python:
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) install -U pip
+
+$(VENV)/core: pyproject.toml constraints.txt | $(VENV)/bin/python
+	$(PIP) install -c constraints.txt -e .
+	touch $@
+
+$(VENV)/test: pyproject.toml constraints.txt | $(VENV)/bin/python
+	$(PIP) install "$(TORCH)"
+	$(PIP) install -c constraints.txt -e ".[test]"
+	touch $@
+
+$(VENV)/bench: $(VENV)/test
+	$(PIP) install -c constraints.txt -e ".[bench]"
+	touch $@
+
+clean:
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

@@ -1,0 +1,54 @@
+"""The command line. Each group is a file; nothing heavy is imported before a command runs."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from nearfield import __version__
+from nearfield.cli import demo, doctor, embed, models, serve, similarity
+from nearfield.errors import InputError, NearfieldError, SettingsError
+
+app = typer.Typer(
+    name="nearfield",
+    help="Turn text into vectors on your own machine: exactly, fast, for every client.",
+    epilog="Start with: nearfield demo",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+app.command("serve", epilog=serve.EXAMPLES)(serve.serve)
+app.command("embed", epilog=embed.EXAMPLES)(embed.embed)
+app.command("similarity", epilog=similarity.EXAMPLES)(similarity.similarity)
+app.command("doctor", epilog=doctor.EXAMPLES)(doctor.doctor)
+app.command("demo")(demo.demo)
+app.add_typer(models.app, name="models")
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"nearfield {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and stop.")
+    ] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show the whole traceback of an error.")] = False,
+) -> None:
+    """Turn text into vectors on your own machine: exactly, fast, for every client."""
+
+
+def main() -> None:
+    """Run the command line; an error of ours is one clear message, not a traceback."""
+    try:
+        app()
+    except NearfieldError as error:
+        if "--debug" in sys.argv:
+            raise
+        typer.secho(f"nearfield: {error}", fg="red", err=True)
+        raise SystemExit(2 if isinstance(error, (InputError, SettingsError)) else 1) from None

@@ -1,0 +1,71 @@
+"""nearfield demo: real vectors doing real work, in one command."""
+
+from __future__ import annotations
+
+import time
+from importlib.resources import files
+from typing import Annotated
+
+import typer
+
+QUESTIONS = (
+    "Who has taken Netherfield Park?",
+    "What did Mr. Bingley inherit from his father?",
+    "What is the difference between pride and vanity?",
+)
+_WORDS = 55
+_CLIENT = """from openai import OpenAI
+
+client = OpenAI(base_url="http://127.0.0.1:8080/v1", api_key="none")
+reply = client.embeddings.create(model="all-MiniLM-L6-v2", input=["How tall is Mont Blanc?"])
+print(reply.data[0].embedding[:4])"""
+
+
+def demo(
+    model: Annotated[str, typer.Option(help="Model to use.")] = "all-MiniLM-L6-v2",
+    question: Annotated[
+        list[str] | None, typer.Option("--question", "-q", help="Ask this instead; may be repeated.")
+    ] = None,
+) -> None:
+    """Fetch a model, embed the opening chapters of a novel, and answer three questions about it."""
+    from nearfield import Encoder
+
+    typer.echo(f"Loading {model} (it is fetched at the first start)...")
+    encoder = Encoder(model, progress=True)
+    typer.echo(
+        f"  {encoder.name}, {encoder.dimensions} dimensions, {encoder.precision}, "
+        f"loaded in {encoder.load_seconds:.1f} s"
+    )
+    passages = read_passages()
+    started = time.perf_counter()
+    vectors = encoder.encode_document(passages)
+    seconds = time.perf_counter() - started
+    tokens = int(vectors.tokens.sum()) if vectors.tokens is not None else 0
+    typer.echo(
+        f"\nEmbedded {len(passages)} passages of Pride and Prejudice, chapters 1 to 8: "
+        f"{len(passages) / seconds:,.0f} passages/s, {tokens / seconds:,.0f} tokens/s"
+    )
+    for asked in question or QUESTIONS:
+        typer.secho(f"\n{asked}", bold=True)
+        scores = encoder.similarity(encoder.encode_query([asked]), vectors)[0]
+        for place in scores.argsort()[::-1][:2]:
+            typer.echo(f"  {scores[place]:.3f}  {_shorten(passages[place])}")
+    typer.echo("\nServe it:         nearfield serve")
+    typer.echo("Then from Python (pip install openai):\n")
+    typer.echo(_CLIENT)
+
+
+def read_passages() -> list[str]:
+    """Return the demo document cut at paragraphs into passages of about 55 words."""
+    text = files("nearfield.cli").joinpath("demo.txt").read_text(encoding="utf-8")
+    passages, current = [], ""
+    for paragraph in (" ".join(block.split()) for block in text.split("\n\n") if block.strip()):
+        current = f"{current} {paragraph}".strip()
+        if len(current.split()) >= _WORDS:
+            passages.append(current)
+            current = ""
+    return [*passages, current] if current else passages
+
+
+def _shorten(text: str, most: int = 420) -> str:
+    return text if len(text) <= most else text[:most].rsplit(" ", 1)[0] + " ..."

@@ -1,0 +1,268 @@
+"""A file of vectors, written window by window so that a run which was killed goes on where it stopped.
+
+Beside the output lies ``<output>.partial/`` while the work lasts: raw rows, counts, and a state that is replaced in one
+step after each window's bytes are on disk. A rerun cuts off whatever came after the last state.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from nearfield.cli.texts import Source, require_parquet
+from nearfield.encoder import Encoder
+from nearfield.errors import InputError, nearest
+from nearfield.progress import Progress
+from nearfield.vectors import Vectors
+
+Array = np.ndarray[Any, np.dtype[Any]]
+_ROWS_AT_ONCE = 4096
+_HEADER = 128
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a run did. ``seconds`` and the speeds are of this run alone, the counts of the whole output."""
+
+    output: str
+    model: str
+    fingerprint: str
+    texts: int
+    tokens: int
+    truncated_texts: int
+    truncated_tokens: int
+    resumed_at: int
+    seconds: float
+    texts_per_second: float
+    tokens_per_second: float
+
+    def json(self) -> str:
+        """Return it as JSON."""
+        return json.dumps(asdict(self))
+
+    def text(self) -> str:
+        """Return it for people."""
+        lines = [
+            f"{self.texts:,} texts ({self.tokens:,} tokens) to {self.output}",
+            f"  model        {self.model}",
+            f"  fingerprint  {self.fingerprint}",
+            f"  truncated    {self.truncated_texts:,} texts, {self.truncated_tokens:,} tokens cut off",
+            f"  speed        {self.texts_per_second:,.0f} texts/s, {self.tokens_per_second:,.0f} tokens/s",
+        ]
+        return "\n".join([*lines, f"  resumed at   {self.resumed_at:,}"] if self.resumed_at else lines)
+
+
+def form_of(output: Path) -> str:
+    """Return the output's format by its name.
+
+    Raises:
+        InputError: it is none of ours.
+    """
+    form = output.suffix.removeprefix(".").lower()
+    if form not in _FINISHERS:
+        raise InputError(f"{output}: cannot write {form or 'a file without suffix'!r}. {nearest(form, _FINISHERS)}")
+    if form == "parquet":
+        require_parquet()
+    return form
+
+
+class Job:
+    """One source to one output."""
+
+    def __init__(self, encoder: Encoder, source: Source, output: Path, wanted: Mapping[str, Any]) -> None:
+        self.encoder = encoder
+        self.source = source
+        self.output = output
+        self.wanted = dict(wanted)
+        self._partial = output.with_name(output.name + ".partial")
+        self._state = self._partial / "state.json"
+        # An empty list shows shape, type and space before any work is done, and refuses bad arguments.
+        self._blank = encoder.encode([], **self.wanted)
+        self._counts = {"rows": 0, "tokens": 0, "truncated_texts": 0, "truncated_tokens": 0}
+
+    def run(self, *, restart: bool = False, shown: bool = False) -> Report:
+        """Do the work, or what is left of it, and put the output in place."""
+        begun = self._resume(restart)
+        with Progress(None, label=self.output.name, shown=shown) as progress:
+            with (self._partial / "rows.bin").open("r+b") as rows, (self._partial / "counts.bin").open("r+b") as counts:
+                rows.seek(0, os.SEEK_END), counts.seek(0, os.SEEK_END)
+                texts = (text for _, text in islice(self.source.rows(), begun, None))
+                for part in self.encoder.stream(texts, **self.wanted):
+                    self._append(part, rows, counts)
+                    progress.advance(len(part), int(_column(part.tokens).sum()))
+            report = self._report(begun, progress)
+        self._finish(report)
+        return report
+
+    def _resume(self, restart: bool) -> int:
+        """Make the partial folder fit for appending; return how many texts it holds already."""
+        state = self._load_state()
+        usable = not restart and self.source.resumable and state is not None and state["identity"] == self._identity()
+        if not usable:
+            shutil.rmtree(self._partial, ignore_errors=True)
+            self._partial.mkdir(parents=True)
+            for name in ("rows.bin", "counts.bin"):
+                (self._partial / name).touch()
+            self._save_state()
+            return 0
+        assert state is not None
+        self._counts = state["counts"]
+        done = int(self._counts["rows"])
+        # What was written after the last state is not known to be whole.
+        os.truncate(self._partial / "rows.bin", done * self._row_bytes)
+        os.truncate(self._partial / "counts.bin", done * 16)
+        return done
+
+    @property
+    def _row_bytes(self) -> int:
+        return int(self._blank.data.shape[1] * self._blank.data.itemsize)
+
+    def _identity(self) -> str:
+        """Tell this job from another: source, space and options."""
+        told = [
+            self.source.identity(),
+            self._blank.fingerprint,
+            self.wanted,
+            self.encoder.precision,
+            self.encoder.max_length,
+        ]
+        return json.dumps(told, sort_keys=True, default=str)
+
+    def _load_state(self) -> Any:
+        try:
+            return json.loads(self._state.read_text(encoding="utf-8"))
+        except (FileNotFoundError, json.JSONDecodeError):
+            return None
+
+    def _save_state(self) -> None:
+        fresh = self._state.with_suffix(".new")
+        fresh.write_text(json.dumps({"identity": self._identity(), "counts": self._counts}), encoding="utf-8")
+        fresh.replace(self._state)
+
+    def _append(self, part: Vectors, rows: BinaryIO, counts: BinaryIO) -> None:
+        tokens, dropped = _column(part.tokens), _column(part.dropped)
+        rows.write(np.ascontiguousarray(part.data).tobytes())
+        counts.write(np.stack([tokens, dropped], 1).astype("<i8").tobytes())
+        for file in (rows, counts):
+            file.flush()
+            os.fsync(file.fileno())
+        self._counts["rows"] += len(part)
+        self._counts["tokens"] += int(tokens.sum())
+        self._counts["truncated_texts"] += int((dropped > 0).sum())
+        self._counts["truncated_tokens"] += int(dropped.sum())
+        self._save_state()
+
+    def _report(self, begun: int, progress: Progress) -> Report:
+        seconds = max(progress.seconds, 1e-9)
+        return Report(
+            output=str(self.output),
+            model=self.encoder.name,
+            fingerprint=self._blank.fingerprint,
+            texts=self._counts["rows"],
+            tokens=self._counts["tokens"],
+            truncated_texts=self._counts["truncated_texts"],
+            truncated_tokens=self._counts["truncated_tokens"],
+            resumed_at=begun,
+            seconds=round(seconds, 3),
+            texts_per_second=round(progress.texts / seconds, 1),
+            tokens_per_second=round(progress.tokens / seconds, 1),
+        )
+
+    def _finish(self, report: Report) -> None:
+        """Turn the raw rows into the output's format, put it in place in one step, and clear up."""
+        fresh = self._partial / "output"
+        _FINISHERS[form_of(self.output)](self, fresh)
+        about = {**asdict(report), **{name: _told(value) for name, value in self.wanted.items()}}
+        if self._blank.ranges is not None:
+            about["ranges"] = self._blank.ranges.tolist()
+        self.output.with_name(self.output.name + ".json").write_text(json.dumps(about, indent=1), encoding="utf-8")
+        fresh.replace(self.output)
+        shutil.rmtree(self._partial)
+
+    def blocks(self) -> Iterator[tuple[Array, Array]]:
+        """Yield the rows and their (tokens, dropped) counts, a block at a time."""
+        done, width = int(self._counts["rows"]), self._blank.data.shape[1]
+        if not done:
+            return
+        rows = np.memmap(self._partial / "rows.bin", self._blank.data.dtype, "r", shape=(done, width))
+        counts = np.memmap(self._partial / "counts.bin", "<i8", "r", shape=(done, 2))
+        for start in range(0, done, _ROWS_AT_ONCE):
+            yield rows[start : start + _ROWS_AT_ONCE], counts[start : start + _ROWS_AT_ONCE]
+
+    def numbered(self) -> Iterator[tuple[list[Any], Array, Array]]:
+        """Yield ids (or row numbers), rows and counts, a block at a time."""
+        ids = (known if known is not None else number for number, (known, _) in enumerate(self._ids()))
+        for rows, counts in self.blocks():
+            yield list(islice(ids, len(rows))), rows, counts
+
+    def _ids(self) -> Iterator[tuple[Any, str]]:
+        if self.source.id_field is not None:
+            return self.source.rows()
+        return iter([(None, "")] * int(self._counts["rows"]))
+
+    @property
+    def blank(self) -> Vectors:
+        """No vectors, of the output's shape, type and space."""
+        return self._blank
+
+
+def _npy(job: Job, path: Path) -> None:
+    """Write NumPy's format, version 1.0: a header padded to 128 bytes, then the rows."""
+    data = job.blank.data
+    count = sum(len(rows) for rows, _ in job.blocks())
+    told = {"descr": np.lib.format.dtype_to_descr(data.dtype), "fortran_order": False, "shape": (count, data.shape[1])}
+    text = repr(told).encode("latin-1")
+    text += b" " * (_HEADER - 10 - len(text) - 1) + b"\n"
+    with path.open("wb") as file:
+        file.write(np.lib.format.magic(1, 0) + len(text).to_bytes(2, "little") + text)
+        for rows, _ in job.blocks():
+            file.write(np.ascontiguousarray(rows).tobytes())
+
+
+def _jsonl(job: Job, path: Path) -> None:
+    import orjson
+
+    with path.open("wb") as file:
+        for ids, rows, counts in job.numbered():
+            values = rows.astype(np.float32) if rows.dtype == np.float16 else rows
+            for key, row, (tokens, dropped) in zip(ids, np.array(values), counts.tolist(), strict=True):
+                line = {"id": key, "embedding": row, "tokens": tokens, "truncated": dropped}
+                file.write(orjson.dumps(line, option=orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_APPEND_NEWLINE))
+
+
+def _parquet(job: Job, path: Path) -> None:
+    import pyarrow as arrow
+
+    parquet = require_parquet()
+    data = job.blank.data
+    kind = arrow.list_(arrow.from_numpy_dtype(data.dtype), data.shape[1])
+    key = arrow.string() if job.source.id_field is not None else arrow.int64()
+    fields = [("id", key), ("embedding", kind), ("tokens", arrow.int64()), ("truncated", arrow.int64())]
+    told = {"nearfield.fingerprint": job.blank.fingerprint, "nearfield.model": job.encoder.name}
+    schema = arrow.schema(fields, metadata=told)
+    with parquet.ParquetWriter(path, schema) as writer:
+        for ids, rows, counts in job.numbered():
+            flat = arrow.array(np.array(rows).reshape(-1))
+            names = [str(item) for item in ids] if job.source.id_field is not None else ids
+            columns = [arrow.array(names, key), arrow.FixedSizeListArray.from_arrays(flat, type=kind)]
+            columns += [arrow.array(counts[:, 0].copy()), arrow.array(counts[:, 1].copy())]
+            writer.write_table(arrow.Table.from_arrays(columns, schema=schema))
+
+
+_FINISHERS: dict[str, Callable[[Job, Path], None]] = {"npy": _npy, "jsonl": _jsonl, "parquet": _parquet}
+
+
+def _column(values: Array | None) -> Array:
+    return np.zeros(0, np.int64) if values is None else values
+
+
+def _told(value: Any) -> Any:
+    return value if isinstance(value, (str, int, float, bool)) else str(value)
