@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import json
 import os
-from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -38,8 +37,8 @@ def _encoder(precision: str) -> Encoder:
 
 
 @pytest.fixture(params=["float32", "auto"])
-def encoder(request: pytest.FixtureRequest) -> Iterator[Encoder]:
-    yield _encoder(request.param)
+def encoder(request: pytest.FixtureRequest) -> Encoder:
+    return _encoder(request.param)
 
 
 def _data(name: str) -> Path:

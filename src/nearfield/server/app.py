@@ -157,7 +157,7 @@ def create_app(
         Route("/openapi.json", _fixed(_json(content))),
         Route("/docs", _fixed(HTMLResponse(openapi.page(content)))),
     ]
-    middleware = [Middleware(AccessLog)]
+    middleware = [Middleware(AccessLog, closing=lambda: server.draining)]
     if settings.cors_origins:
         cors = {"allow_origins": settings.cors_origins, "allow_methods": ["*"], "allow_headers": ["*"]}
         middleware.append(Middleware(CORSMiddleware, **cors))

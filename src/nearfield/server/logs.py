@@ -7,6 +7,7 @@ import re
 import sys
 import time
 import uuid
+from collections.abc import Callable
 
 import orjson
 from starlette.datastructures import MutableHeaders
@@ -49,10 +50,13 @@ def configure(level: str, form: str) -> None:
 
 
 class AccessLog:
-    """Gives each request an id (the client's own where it is sane), answers with it, and logs one line."""
+    """Gives each request an id (the client's own where it is sane), answers with it, and logs one line.
 
-    def __init__(self, app: ASGIApp) -> None:
+    While the server is ``closing`` each reply also tells the client to leave."""
+
+    def __init__(self, app: ASGIApp, closing: Callable[[], bool]) -> None:
         self._app = app
+        self._closing = closing
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -67,7 +71,10 @@ class AccessLog:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                MutableHeaders(scope=message)["x-request-id"] = request_id
+                headers = MutableHeaders(scope=message)
+                headers["x-request-id"] = request_id
+                if self._closing():
+                    headers["connection"] = "close"
             await send(message)
 
         try:

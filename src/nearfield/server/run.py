@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import signal
 import socket
 import time
 from collections.abc import Callable, Sequence
@@ -28,19 +29,42 @@ _LOOPBACK = ("127.", "localhost", "::1")
 class Listener(uvicorn.Server):
     """uvicorn, which on a signal first stops listening and lets open connections end by themselves."""
 
-    def __init__(self, config: uvicorn.Config, on_stop: Callable[[], None]) -> None:
+    def __init__(self, config: uvicorn.Config, listening: socket.socket, on_stop: Callable[[], None]) -> None:
         super().__init__(config)
+        self._listening = listening
         self._on_stop = on_stop
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Refuse new connections, answer what the open ones send, then close them."""
         self._on_stop()
-        for server in self.servers:
-            server.close()
+        await self._stop_listening()
         until = time.monotonic() + _GRACE
         while self.server_state.connections and time.monotonic() < until:
             await asyncio.sleep(0.02)
         await super().shutdown(sockets)
+
+    async def _stop_listening(self) -> None:
+        """Take in the connections that the kernel has accepted already: closing the socket would reset them."""
+        loop, until = asyncio.get_running_loop(), time.monotonic() + _GRACE
+        with self._listening.dup() as spare:
+            spare.setblocking(False)
+            for server in self.servers:
+                server.close()
+            self._listening.close()
+            while time.monotonic() < until:
+                try:
+                    connection, _ = spare.accept()
+                except BlockingIOError:
+                    return
+                connection.setblocking(False)
+                await loop.connect_accepted_socket(self._protocol, connection)
+
+    def _protocol(self) -> asyncio.Protocol:
+        kind: Any = self.config.http_protocol_class
+        protocol: asyncio.Protocol = kind(
+            config=self.config, server_state=self.server_state, app_state=self.lifespan.state
+        )
+        return protocol
 
 
 def serve(settings: Any, announce: Callable[[str], None] = print) -> None:
@@ -79,7 +103,10 @@ def serve(settings: Any, announce: Callable[[str], None] = print) -> None:
     # What is loaded stays for good: the collector need not walk it again at every full collection.
     gc.collect()
     gc.freeze()
-    Listener(config, on_stop).run([listening])
+    # uvicorn raises a signal again once it is done; the work being done, that is no failure.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: None)
+    Listener(config, listening, on_stop).run([listening])
     engine.close(timeout=settings.drain_timeout)
 
 

@@ -1,0 +1,5 @@
+"""``python -m nearfield.cli``."""
+
+from nearfield.cli import main
+
+main()

@@ -1,0 +1,74 @@
+"""Serving: an app on a real socket of loopback, for as long as a test needs it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import uvicorn
+
+from nearfield import settings
+from nearfield.encoder import Encoder
+from nearfield.server.app import create_app
+
+
+@contextmanager
+def serving(encoders: Sequence[Encoder], **given: Any) -> Iterator[str]:
+    """Serve encoders in a thread; yields the base URL without path."""
+    app = create_app(settings.load(**given), encoders, {encoders[0].name: ["tiny-model"]})
+    server = uvicorn.Server(
+        uvicorn.Config(app, host="127.0.0.1", port=0, log_config=None, lifespan="off", backlog=4096)
+    )
+    thread = threading.Thread(target=lambda: asyncio.run(server.serve()), daemon=True)
+    thread.start()
+    until = time.monotonic() + 20
+    while not server.started:
+        assert time.monotonic() < until, "the server did not start"
+        time.sleep(0.01)
+    try:
+        yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
+    finally:
+        server.should_exit = True
+        thread.join(20)
+
+
+class Process:
+    """``nearfield serve`` in a process of its own."""
+
+    def __init__(self, folder: Path, *flags: str, **environment: str) -> None:
+        command = [sys.executable, "-m", "nearfield.cli", "serve", str(folder), "--port", "0", "--log-level", "error"]
+        self._popen = subprocess.Popen(
+            [*command, *flags],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "PYTHONUNBUFFERED": "1", **environment},
+        )
+        assert self._popen.stdout is not None
+        line = self._popen.stdout.readline()
+        assert " at http://" in line, line + (self._popen.stderr.read() if self._popen.stderr else "")
+        self.url = line.split(" at ")[1].split("/v1")[0]
+
+    @property
+    def port(self) -> int:
+        """The port it listens on."""
+        return int(self.url.rpartition(":")[2])
+
+    def terminate(self) -> None:
+        """Send SIGTERM."""
+        self._popen.send_signal(signal.SIGTERM)
+
+    def wait(self) -> int:
+        """Wait for its end and return the exit code."""
+        _, errors = self._popen.communicate(timeout=60)
+        assert "Traceback" not in errors, errors
+        return self._popen.returncode

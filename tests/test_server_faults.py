@@ -1,0 +1,211 @@
+"""Faults over HTTP: disconnects, overload, dying lanes, SIGTERM. What was accepted ends; what cannot be done is refused."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from nearfield.encoder import Encoder
+from nearfield.engine import Batch, Engine, Limits
+from nearfield.model import Model
+from nearfield.testing import tiny_encoder, write_tiny_model
+from tests.serving import Process, serving
+
+BODY = json.dumps({"model": "tiny", "input": "the cat sat on the mat"}).encode()
+Run = Callable[[Batch], Any]
+
+
+class Slow:
+    """Makes every batch of a model take longer, and lanes die when told."""
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+        self.deaths = 0
+
+    def wrap(self, run: Run) -> Run:
+        def slow(batch: Batch) -> Any:
+            time.sleep(self.seconds)
+            if self.deaths:
+                self.deaths -= 1
+                raise SystemExit("killed by the test")
+            return run(batch)
+
+        return slow
+
+
+@pytest.fixture
+def slow(monkeypatch: pytest.MonkeyPatch) -> Slow:
+    slow = Slow(0.005)
+    lane = Model.lane
+    monkeypatch.setattr(Model, "lane", lambda self: slow.wrap(lane(self)))
+    return slow
+
+
+@pytest.fixture
+def small(tmp_path: Path, slow: Slow) -> Iterator[Encoder]:
+    """A model on an engine of its own, with a short queue."""
+    engine = Engine(1, Limits(max_queued_tokens=400))
+    with tiny_encoder(tmp_path / "tiny", engine=engine) as encoder:
+        yield encoder
+    engine.close(drain=False)
+
+
+def _request(body: bytes = BODY, *, close: bool = False) -> bytes:
+    head = (
+        f"POST /v1/embeddings HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: {len(body)}\r\n"
+    )
+    return head.encode() + (b"connection: close\r\n" if close else b"") + b"\r\n" + body
+
+
+async def _reply(reader: asyncio.StreamReader) -> tuple[int, dict[str, str], bytes]:
+    """Read one reply; IncompleteReadError when the connection ends before it is whole."""
+    head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
+    headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in head[1:] if line)}
+    return int(head[0].split()[1]), headers, await reader.readexactly(int(headers["content-length"]))
+
+
+def _port(url: str) -> int:
+    return int(url.rpartition(":")[2])
+
+
+def test_a_thousand_clients_that_leave(small: Encoder) -> None:
+    async def leave(port: int) -> None:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(_request())
+        await writer.drain()
+        writer.transport.abort()
+
+    async def scenario(port: int) -> None:
+        for _ in range(10):
+            await asyncio.gather(*(leave(port) for _ in range(100)))
+
+    with serving([small]) as url:
+        asyncio.run(scenario(_port(url)))
+        until = time.monotonic() + 10
+        while small.engine.stats().queued_jobs or small.engine.stats().running_batches:
+            assert time.monotonic() < until, "work of clients that left is still queued"
+            time.sleep(0.02)
+        assert (
+            httpx.post(url + "/v1/embeddings", content=BODY, headers={"content-type": "application/json"}).status_code
+            == 200
+        )
+        assert httpx.get(url + "/ready").json()["ready"]
+
+
+def test_overload_is_refused_and_nothing_is_late(small: Encoder) -> None:
+    deadline = 2.0
+
+    async def hammer(port: int, outcomes: Counter[int], slowest: list[float], until: float) -> None:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        while time.monotonic() < until:
+            started = time.monotonic()
+            writer.write(_request())
+            status, headers, _ = await _reply(reader)
+            outcomes[status] += 1
+            slowest.append(time.monotonic() - started)
+            if status == 429:
+                assert int(headers["retry-after"]) >= 1
+                assert int(headers["retry-after-ms"]) >= 1
+                await asyncio.sleep(0.01)
+        writer.close()
+
+    async def scenario(port: int) -> tuple[Counter[int], list[float]]:
+        outcomes: Counter[int] = Counter()
+        slowest: list[float] = []
+        until = time.monotonic() + 3
+        # The queue holds some 45 of these requests: ten times as many clients at once.
+        await asyncio.gather(*(hammer(port, outcomes, slowest, until) for _ in range(450)))
+        return outcomes, slowest
+
+    with serving([small], request_timeout=deadline) as url:
+        outcomes, slowest = asyncio.run(scenario(_port(url)))
+    assert set(outcomes) == {200, 429}
+    assert outcomes[200] > 20
+    assert max(slowest) < deadline + 1  # the client shares these cores with the server
+
+
+def test_requests_that_would_be_late_are_refused_at_once(small: Encoder, slow: Slow) -> None:
+    slow.seconds = 0.3
+    with serving([small], request_timeout=1.0) as url, httpx.Client(base_url=url) as client:
+        wide = {"model": "tiny", "input": ["cat " * 50] * 7}
+        for _ in range(3):
+            client.post("/v1/embeddings", json=wide)  # now the engine knows its rate
+
+        async def scenario() -> list[int]:
+            async with httpx.AsyncClient(base_url=url, timeout=30) as many:
+                started = time.monotonic()
+                replies = await asyncio.gather(*(many.post("/v1/embeddings", json=wide) for _ in range(8)))
+                assert time.monotonic() - started < 5
+                return [reply.status_code for reply in replies]
+
+        statuses = asyncio.run(scenario())
+    assert set(statuses) <= {200, 429}
+    assert 429 in statuses
+
+
+def test_lanes_that_die_lose_no_request(small: Encoder, slow: Slow) -> None:
+    async def scenario(url: str) -> list[int]:
+        async with httpx.AsyncClient(base_url=url, timeout=30) as client:
+            slow.deaths = 1
+            body = {"model": "tiny", "input": "cat"}
+            replies = await asyncio.gather(*(client.post("/v1/embeddings", json=body) for _ in range(40)))
+            return [reply.status_code for reply in replies]
+
+    with serving([small]) as url:
+        assert asyncio.run(scenario(url)) == [200] * 40
+        assert httpx.get(url + "/ready").status_code == 200
+
+
+def test_sigterm_under_load_answers_all_that_was_accepted(tmp_path: Path) -> None:
+    write_tiny_model(tmp_path / "tiny", size=256, layers=6)
+    process = Process(tmp_path / "tiny")
+    outcomes: Counter[str] = Counter()
+
+    async def client(stop: asyncio.Event) -> None:
+        while not stop.is_set():
+            try:
+                reader, writer = await asyncio.open_connection("127.0.0.1", process.port)
+            except ConnectionRefusedError:
+                outcomes["refused"] += 1
+                return
+            for _ in range(5):
+                writer.write(_request())
+                try:
+                    status, headers, _ = await _reply(reader)
+                except (asyncio.IncompleteReadError, ConnectionResetError):
+                    outcomes["lost"] += 1
+                    return
+                outcomes[str(status)] += 1
+                if headers.get("connection") == "close":
+                    break
+            writer.close()
+
+    async def scenario() -> None:
+        stop = asyncio.Event()
+        clients = [asyncio.create_task(client(stop)) for _ in range(40)]
+        await asyncio.sleep(1.0)
+        process.terminate()
+        await asyncio.wait(clients, timeout=20)
+        stop.set()
+
+    asyncio.run(scenario())
+    assert process.wait() == 0
+    assert outcomes["200"] > 100
+    assert outcomes["lost"] == 0, outcomes
+    assert set(outcomes) <= {"200", "refused"}, outcomes
+
+
+def test_sigterm_when_idle_is_quick(tmp_path: Path) -> None:
+    write_tiny_model(tmp_path / "tiny")
+    process = Process(tmp_path / "tiny")
+    assert httpx.get(process.url + "/ready").status_code == 200
+    process.terminate()
+    assert process.wait() == 0

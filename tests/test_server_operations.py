@@ -1,0 +1,119 @@
+"""What those who run the server rely on: health, readiness, metrics, docs, CORS, and logs without texts."""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+import re
+
+import httpx
+import pytest
+
+from nearfield.encoder import Encoder
+from nearfield.server.logs import JsonFormatter, TextFormatter
+from nearfield.testing import tiny_encoder
+from tests.serving import serving
+
+
+def test_health_and_readiness(url: str) -> None:
+    assert httpx.get(url + "/health").json() == {"status": "ok"}
+    ready = httpx.get(url + "/ready")
+    assert ready.status_code == 200
+    assert ready.json() == {"ready": True, "reasons": [], "models": ["tiny"]}
+
+
+def test_not_ready_says_why(tmp_path_factory: pytest.TempPathFactory) -> None:
+    from nearfield.engine import Engine
+
+    engine = Engine(1)
+    with tiny_encoder(tmp_path_factory.mktemp("m") / "tiny", engine=engine) as encoder, serving([encoder]) as base:
+        engine.drain(1)
+        reply = httpx.get(base + "/ready")
+        assert reply.status_code == 503
+        assert "shutting down" in reply.json()["reasons"][0]
+        refused = httpx.post(base + "/v1/embeddings", json={"model": "tiny", "input": "cat"})
+        assert refused.status_code == 503
+        assert refused.json()["error"]["code"] == "shutting_down"
+    engine.close()
+
+
+def test_metrics(url: str) -> None:
+    for text in ("cat", ["dog " * n for n in range(1, 30)], "cat " * 100):
+        httpx.post(url + "/v1/embeddings", json={"model": "tiny", "input": text})
+    httpx.post(url + "/v1/embeddings", json={"model": "nope", "input": "cat"})
+    page = httpx.get(url + "/metrics").text
+    values = {line.rpartition(" ")[0]: float(line.rpartition(" ")[2]) for line in page.splitlines() if line[0] != "#"}
+    assert values['nearfield_requests_total{route="/v1/embeddings",status="200"}'] >= 3
+    assert values['nearfield_requests_total{route="/v1/embeddings",status="404"}'] >= 1
+    assert values['nearfield_inputs_total{model="tiny"}'] >= 31
+    assert values['nearfield_tokens_total{model="tiny"}'] > 400
+    assert values['nearfield_truncated_tokens_total{model="tiny"}'] >= 38
+    for name in (
+        "queue_depth",
+        'queue_tokens{class="interactive"}',
+        'queue_tokens{class="bulk"}',
+        "lanes_alive",
+        "ready",
+    ):
+        assert f"nearfield_{name}" in values
+    for name in ("batch_tokens", "batch_fill", "padding_share"):
+        assert values[f'nearfield_{name}_count{{model="tiny"}}'] > 0
+    for stage in ("tokenise", "queue", "run", "finish", "reply"):
+        assert values[f'nearfield_stage_seconds_count{{model="tiny",stage="{stage}"}}'] > 0
+    assert (
+        0
+        <= values['nearfield_padding_share_sum{model="tiny"}']
+        <= values['nearfield_padding_share_count{model="tiny"}']
+    )
+
+
+def test_the_docs_need_nothing_from_elsewhere(url: str) -> None:
+    page = httpx.get(url + "/docs").text
+    assert "/v1/embeddings" in page
+    assert "EmbeddingRequest" in page
+    links = re.findall(r"(?:src|href)=\"([^\"]+)", page)
+    assert all(link.startswith("/") for link in links)
+    document = httpx.get(url + "/openapi.json").json()
+    assert document["openapi"].startswith("3.")
+    assert {"/v1/embeddings", "/v1/models", "/v1/models/{model}", "/health", "/ready", "/metrics"} <= set(
+        document["paths"]
+    )
+
+
+def test_cors(tiny: Encoder) -> None:
+    asked = {"Origin": "https://app.example", "Access-Control-Request-Method": "POST"}
+    with serving([tiny], cors_origins=["https://app.example"]) as base:
+        allowed = httpx.options(base + "/v1/embeddings", headers=asked)
+        assert allowed.headers["access-control-allow-origin"] == "https://app.example"
+        other = httpx.options(base + "/v1/embeddings", headers={**asked, "Origin": "https://evil.example"})
+        assert "access-control-allow-origin" not in other.headers
+
+
+@pytest.mark.parametrize("formatter", [JsonFormatter(), TextFormatter()])
+def test_logs_tell_sizes_and_never_texts(url: str, formatter: logging.Formatter) -> None:
+    stream = io.StringIO()
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter(formatter)
+    log = logging.getLogger("nearfield")
+    log.addHandler(handler)
+    log.setLevel(logging.INFO)
+    try:
+        headers = {"x-request-id": "watch-me"}
+        for body in (
+            {"model": "tiny", "input": ["secretword one", "two"]},
+            {"model": "tiny", "input": ["secretword", 5]},
+        ):
+            httpx.post(url + "/v1/embeddings?q=secretword", json=body, headers=headers)
+    finally:
+        log.removeHandler(handler)
+        log.setLevel(logging.NOTSET)
+    lines = [line for line in stream.getvalue().splitlines() if "watch-me" in line]
+    assert len(lines) == 2
+    assert "secretword" not in stream.getvalue()
+    if isinstance(formatter, JsonFormatter):
+        told = json.loads(lines[0])
+        assert told["message"] == "POST /v1/embeddings 200"
+        assert (told["model"], told["inputs"], told["request_id"]) == ("tiny", 2, "watch-me")
+        assert told["tokens"] > 2
+        assert told["ms"] > 0
