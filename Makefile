@@ -3,7 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check -q
-# A CPU build where one is to be had: torch is needed by tests and benchmarks alone, to compare with.
+# torch is needed by tests and benchmarks alone, to compare with. Its CPU build is far smaller than the usual one: where
+# your index has none, add one, such as TORCH="torch==2.13.0 --extra-index-url URL".
 TORCH ?= torch==2.13.0
 
 .PHONY: demo serve test lint bench format clean
@@ -24,9 +25,10 @@ lint: $(VENV)/test          ## format, style, types, imports, sizes
 	$(BIN)/lint-imports
 	$(BIN)/python tools/gauge.py
 
-format: $(VENV)/test        ## put the code in shape
+format: $(VENV)/test        ## put the code in shape, and the generated pages
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+	$(BIN)/python -m tools.reference
 
 bench: $(VENV)/bench        ## compare with other engines; prints ratios and draws a picture
 	$(BIN)/python -m benchmarks
@@ -40,7 +42,7 @@ $(VENV)/core: pyproject.toml constraints.txt | $(VENV)/bin/python
 	touch $@
 
 $(VENV)/test: pyproject.toml constraints.txt | $(VENV)/bin/python
-	$(PIP) install "$(TORCH)"
+	$(PIP) install $(TORCH)
 	$(PIP) install -c constraints.txt -e ".[test]"
 	touch $@
 

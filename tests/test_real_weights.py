@@ -4,24 +4,18 @@ from __future__ import annotations
 
 import csv
 import json
-import os
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 
 from nearfield.encoder import Encoder
 from nearfield.errors import SourceUnavailable
+from tests.needs import missing
 
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 PUBLISHED_STSB = 82.03
-
-
-def _skip(reason: str) -> Any:
-    """Skip on a laptop, fail in CI."""
-    return pytest.fail(reason) if os.environ.get("CI") else pytest.skip(reason)
 
 
 @lru_cache(maxsize=2)
@@ -33,7 +27,7 @@ def _encoder(precision: str) -> Encoder:
     try:
         return _load(precision)
     except SourceUnavailable as error:
-        return _skip(f"the model cannot be fetched: {error}")
+        return missing(f"the model cannot be fetched: {error}")
 
 
 @pytest.fixture(params=["float32", "auto"])
@@ -43,7 +37,7 @@ def encoder(request: pytest.FixtureRequest) -> Encoder:
 
 def _data(name: str) -> Path:
     path = DATA / name
-    return path if path.exists() else _skip(f"the evaluation data is not here ({path})")
+    return path if path.exists() else missing(f"the evaluation data is not here ({path})")
 
 
 def _stsb() -> tuple[list[float], list[str], list[str]]:

@@ -1,4 +1,4 @@
-"""Faults over HTTP: disconnects, overload, dying lanes, SIGTERM. What was accepted ends; what cannot be done is refused."""
+"""Faults over HTTP: disconnects, overload, dying lanes, SIGTERM: what was accepted ends, the rest is refused."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def _port(url: str) -> int:
 
 def test_a_thousand_clients_that_leave(small: Encoder) -> None:
     async def leave(port: int) -> None:
-        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        _, writer = await asyncio.open_connection("127.0.0.1", port)
         writer.write(_request())
         await writer.drain()
         writer.transport.abort()

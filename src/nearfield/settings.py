@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -35,7 +35,7 @@ def load(**flags: Any) -> Any:
     model = definition()
     values = {**_from_file(model), **_from_environment(model)}
     given = {name: value for name, value in flags.items() if value is not None}
-    _check_names("flag", given, model)
+    _check_names("flag", given, model.model_fields)
     try:
         return model(**{**values, **given})
     except ValidationError as error:
@@ -113,18 +113,17 @@ def _from_file(model: Any) -> dict[str, Any]:
         values = tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise SettingsError(f"{path} is not valid TOML: {error}") from error
-    _check_names(str(path), values, model)
+    _check_names(str(path), values, model.model_fields)
     return values
 
 
 def _from_environment(model: Any) -> dict[str, Any]:
     names = [name for name in os.environ if name.startswith(PREFIX) and name not in ELSEWHERE]
-    values = {name.removeprefix(PREFIX).lower(): os.environ[name] for name in names}
-    _check_names("environment variable " + PREFIX, values, model)
-    return values
+    _check_names("environment", names, [PREFIX + field.upper() for field in model.model_fields] + sorted(ELSEWHERE))
+    return {name.removeprefix(PREFIX).lower(): os.environ[name] for name in names}
 
 
-def _check_names(where: str, values: Mapping[str, Any], model: Any) -> None:
-    for name in values:
-        if name not in model.model_fields:
-            raise SettingsError(f"{where}: unknown setting {name!r}. {nearest(name, model.model_fields)}")
+def _check_names(where: str, names: Iterable[str], known: Collection[str]) -> None:
+    for name in names:
+        if name not in known:
+            raise SettingsError(f"{where}: unknown setting {name!r}. {nearest(name, known)}")

@@ -23,7 +23,7 @@ app.command("serve", epilog=serve.EXAMPLES)(serve.serve)
 app.command("embed", epilog=embed.EXAMPLES)(embed.embed)
 app.command("similarity", epilog=similarity.EXAMPLES)(similarity.similarity)
 app.command("doctor", epilog=doctor.EXAMPLES)(doctor.doctor)
-app.command("demo")(demo.demo)
+app.command("demo", epilog=demo.EXAMPLES)(demo.demo)
 app.add_typer(models.app, name="models")
 
 
@@ -47,7 +47,7 @@ def main() -> None:
     """Run the command line; an error of ours is one clear message, not a traceback."""
     try:
         app()
-    except NearfieldError as error:
+    except (NearfieldError, OSError) as error:
         if "--debug" in sys.argv:
             raise
         typer.secho(f"nearfield: {error}", fg="red", err=True)

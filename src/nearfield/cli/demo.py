@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import sys
 import time
 from importlib.resources import files
 from typing import Annotated
 
 import typer
+
+EXAMPLES = """Examples:
+
+nearfield demo
+
+nearfield demo --model bge-small --question 'What does Mrs. Bennet complain of?'"""
 
 QUESTIONS = (
     "Who has taken Netherfield Park?",
@@ -14,7 +23,7 @@ QUESTIONS = (
     "What is the difference between pride and vanity?",
 )
 _WORDS = 55
-_CLIENT = """from openai import OpenAI
+CLIENT = """from openai import OpenAI
 
 client = OpenAI(base_url="http://127.0.0.1:8080/v1", api_key="none")
 reply = client.embeddings.create(model="all-MiniLM-L6-v2", input=["How tall is Mont Blanc?"])
@@ -50,9 +59,7 @@ def demo(
         scores = encoder.similarity(encoder.encode_query([asked]), vectors)[0]
         for place in scores.argsort()[::-1][:2]:
             typer.echo(f"  {scores[place]:.3f}  {_shorten(passages[place])}")
-    typer.echo("\nServe it:         nearfield serve")
-    typer.echo("Then from Python (pip install openai):\n")
-    typer.echo(_CLIENT)
+    typer.echo(f"\nServe it:\n\n{_command()} serve\n\nThen, from Python (pip install openai):\n\n{CLIENT}")
 
 
 def read_passages() -> list[str]:
@@ -65,6 +72,11 @@ def read_passages() -> list[str]:
             passages.append(current)
             current = ""
     return [*passages, current] if current else passages
+
+
+def _command() -> str:
+    """Return what to type for ``nearfield``: after ``make demo`` it lies in a folder that is not on the PATH."""
+    return "nearfield" if shutil.which("nearfield") else os.path.relpath(sys.argv[0])
 
 
 def _shorten(text: str, most: int = 420) -> str:

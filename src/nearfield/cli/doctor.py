@@ -5,9 +5,8 @@ from __future__ import annotations
 import json
 import os
 import platform
-import socket
+import sys
 from typing import Annotated, Any
-from urllib.parse import urlparse
 
 import typer
 
@@ -17,6 +16,7 @@ nearfield doctor
 
 nearfield doctor --json"""
 
+_PATIENCE = 3.0
 _FLAGS = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "amx_int8", "bf16", "asimd")
 
 
@@ -24,12 +24,17 @@ def doctor(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] 
     """Say what this machine can do: CPU, precision, sources, versions."""
     report = {"machine": _machine(), "precision": _precision(), "sources": _sources(), "versions": _versions()}
     if as_json:
-        typer.echo(json.dumps(report, default=str))
+        keyed = {title: {_key(name): value for name, value in facts.items()} for title, facts in report.items()}
+        typer.echo(json.dumps(keyed, default=str))
         return
     for title, facts in report.items():
         typer.echo(title)
         for name, value in facts.items():
             typer.echo(f"  {name:22} {value}")
+
+
+def _key(name: str) -> str:
+    return name.lower().replace(" ", "_").replace("-", "_")
 
 
 def _machine() -> dict[str, Any]:
@@ -73,19 +78,41 @@ def _sources() -> dict[str, Any]:
         "cache": cache_dir(),
         "models here": ", ".join(sorted({model.name for model in hub.cached_models()})) or "none",
         "Hub": "offline by setting" if hub.offline() else f"{endpoint} ({_reach(endpoint)})",
-        "package index": "pip" if _has_pip() else "pip is not installed in this environment",
+        "package index": _index() if _has_pip() else "pip is not installed in this environment",
         "settings file": config if config.is_file() else f"none ({config})",
     }
 
 
-def _reach(endpoint: str) -> str:
-    """Try to connect for two seconds; says nothing about whether the answer would be a Hub's."""
-    url = urlparse(endpoint)
+def _index() -> str:
+    """Ask pip which index it uses: settings, environment and mirrors are its business."""
+    import subprocess
+
+    asked = [sys.executable, "-m", "pip", "--disable-pip-version-check", "config", "get", "global.index-url"]
+    said = subprocess.run(asked, capture_output=True, text=True, timeout=20, check=False).stdout.strip()
+    index = _without_secrets(os.environ.get("PIP_INDEX_URL") or said or "https://pypi.org/simple")
+    return f"{index} ({_reach(index)})"
+
+
+def _without_secrets(url: str) -> str:
+    from urllib.parse import urlsplit, urlunsplit
+
+    parts = urlsplit(url)
+    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
+
+
+def _reach(url: str) -> str:
+    """Ask for a page, through the proxy if one is set; any answer at all means that something is there."""
+    from http.client import HTTPException
+    from urllib.error import HTTPError
+    from urllib.request import Request, urlopen
+
     try:
-        with socket.create_connection((url.hostname or "", url.port or (443 if url.scheme == "https" else 80)), 2):
+        with urlopen(Request(url, method="HEAD"), timeout=_PATIENCE):
             return "reachable"
-    except OSError as error:
-        return f"not reachable: {error}"
+    except HTTPError:
+        return "reachable"
+    except (OSError, ValueError, HTTPException) as error:
+        return f"not reachable: {getattr(error, 'reason', error)}"
 
 
 def _has_pip() -> bool:

@@ -34,6 +34,9 @@ def embed(
     prompt_name: Annotated[str | None, typer.Option(help="A prompt of the model, by name or task.")] = None,
     prompt: Annotated[str | None, typer.Option(help="A prompt as text.")] = None,
     dimensions: Annotated[int | None, typer.Option("--dims", help="Dimensions to keep.")] = None,
+    force_dims: Annotated[
+        bool, typer.Option("--force-dims", help="Cut even where the model was not trained for it.")
+    ] = False,
     dtype: Annotated[str, typer.Option(help="float32, float16, int8, uint8, binary or ubinary.")] = "float32",
     truncate: Annotated[str, typer.Option(help="report, error, left or right.")] = "report",
     precision: Annotated[str, typer.Option(help="auto or float32: how the model computes.")] = "auto",
@@ -44,15 +47,16 @@ def embed(
     """Encode files of texts; bounded memory, resumable, with a report of what was cut."""
     from nearfield import Encoder
     from nearfield.cli.texts import Source
-    from nearfield.cli.vectors_file import Job, form_of
+    from nearfield.cli.vectors_file import Job, check_output
 
-    form_of(output)
     source = Source(tuple(inputs), form, field, id_field)
+    check_output(output, source)
     wanted = {
         "role": role,
         "prompt_name": prompt_name,
         "prompt": prompt,
         "truncate_dim": dimensions,
+        "force_truncate_dim": force_dims or None,
         "precision": dtype,
         "truncate": truncate,
     }

@@ -119,6 +119,8 @@ def _count(text: str) -> float:
 
 
 def _row(entry: Any, here: bool) -> dict[str, Any]:
+    from nearfield import families
+
     return {
         "id": entry.id,
         "aliases": list(entry.aliases),
@@ -128,19 +130,26 @@ def _row(entry: Any, here: bool) -> dict[str, Any]:
         "languages": list(entry.languages),
         "licence": entry.licence,
         "score": dataclasses.asdict(entry.score) if entry.score else None,
+        "runs": entry.family in families.SHELF.names(),
         "here": here,
     }
 
 
 def _table(rows: list[dict[str, Any]]) -> str:
     form = "{:58} {:16} {:>6} {:>5} {:>6}  {:12} {:12} {}"
-    lines = [form.format("model", "alias", "size", "dims", "tokens", "languages", "licence", "here")]
+    lines = [form.format("model", "alias", "size", "dims", "tokens", "languages", "licence", "")]
     for row in rows:
         size = f"{row['parameters'] / 1e6:.0f}M" if row.get("parameters") else "?"
         sizes = (size, row.get("dimensions", "?"), row.get("max_length", "?"))
-        words = (",".join(row.get("languages", [])), row.get("licence", ""), "yes" if row["here"] else "")
+        words = (",".join(row.get("languages", [])), row.get("licence", ""), _state(row))
         lines.append(form.format(row["id"], (row.get("aliases") or [""])[0], *sizes, *words).rstrip())
     return "\n".join(lines)
+
+
+def _state(row: dict[str, Any]) -> str:
+    if not row.get("runs", True):
+        return "not run by this version"
+    return "here" if row["here"] else ""
 
 
 def _plain(value: Any) -> dict[str, Any]:

@@ -74,6 +74,18 @@ def form_of(output: Path) -> str:
     return form
 
 
+def check_output(output: Path, source: Source) -> None:
+    """Refuse an output that could not be written, before any work is done.
+
+    Raises:
+        InputError: its format is unknown, or holds no ids where some are to be carried over, or it is an input.
+    """
+    if form_of(output) == "npy" and source.id_field is not None:
+        raise InputError(f"{output}: NPY holds no ids. Write .jsonl or .parquet, or leave --id-field out.")
+    if output.resolve() in [path.resolve() for path in source.paths]:
+        raise InputError(f"{output} is an input and would be overwritten: write to another file.")
+
+
 class Job:
     """One source to one output."""
 
@@ -90,8 +102,9 @@ class Job:
 
     def run(self, *, restart: bool = False, shown: bool = False) -> Report:
         """Do the work, or what is left of it, and put the output in place."""
+        total = self.source.count()
         begun = self._resume(restart)
-        with Progress(None, label=self.output.name, shown=shown) as progress:
+        with Progress(total and total - begun, label=self.output.name, shown=shown) as progress:
             with (self._partial / "rows.bin").open("r+b") as rows, (self._partial / "counts.bin").open("r+b") as counts:
                 rows.seek(0, os.SEEK_END), counts.seek(0, os.SEEK_END)
                 texts = (text for _, text in islice(self.source.rows(), begun, None))
@@ -106,24 +119,29 @@ class Job:
         """Make the partial folder fit for appending; return how many texts it holds already."""
         state = self._load_state()
         usable = not restart and self.source.resumable and state is not None and state["identity"] == self._identity()
-        if not usable:
+        if not usable or not self._holds(int(state["counts"]["rows"])):
             shutil.rmtree(self._partial, ignore_errors=True)
             self._partial.mkdir(parents=True)
-            for name in ("rows.bin", "counts.bin"):
+            for name in self._widths:
                 (self._partial / name).touch()
             self._save_state()
             return 0
-        assert state is not None
         self._counts = state["counts"]
         done = int(self._counts["rows"])
         # What was written after the last state is not known to be whole.
-        os.truncate(self._partial / "rows.bin", done * self._row_bytes)
-        os.truncate(self._partial / "counts.bin", done * 16)
+        for name, width in self._widths.items():
+            os.truncate(self._partial / name, done * width)
         return done
 
     @property
-    def _row_bytes(self) -> int:
-        return int(self._blank.data.shape[1] * self._blank.data.itemsize)
+    def _widths(self) -> dict[str, int]:
+        """Bytes that one text takes in each file."""
+        return {"rows.bin": int(self._blank.data.shape[1] * self._blank.data.itemsize), "counts.bin": 16}
+
+    def _holds(self, done: int) -> bool:
+        """Return whether the partial files are as long as the state says: a disk may lose what it confirmed."""
+        files = {self._partial / name: done * width for name, width in self._widths.items()}
+        return all(file.is_file() and file.stat().st_size >= size for file, size in files.items())
 
     def _identity(self) -> str:
         """Tell this job from another: source, space and options."""

@@ -75,8 +75,12 @@ def serve(settings: Any, announce: Callable[[str], None] = print) -> None:
         ModelNotFound, SourceUnavailable, ModelRefused: a model cannot be loaded.
     """
     configure(settings.log_level, settings.log_format)
+    with _bind(settings) as listening:
+        _serve_on(listening, settings, announce)
+
+
+def _serve_on(listening: socket.socket, settings: Any, announce: Callable[[str], None]) -> None:
     started = time.perf_counter()
-    listening = _bind(settings)
     cpu = plan(settings.threads, settings.streams)
     engine = Engine(cpu.streams, EngineLimits(max_queued_tokens=settings.max_queued_tokens))
     encoders = _load(settings, engine)

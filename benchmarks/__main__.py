@@ -1,0 +1,101 @@
+"""Run all benchmarks: ``python -m benchmarks [--quick] [--only NAME ...] [--infinity-python PATH]``."""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import json
+import platform
+from collections.abc import Callable
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from benchmarks import memory, picture, servers, throughput
+from benchmarks.peak import matrix_peak
+from nearfield import catalog, hub, machine
+
+RESULTS = Path(__file__).parent / "results"
+PACKAGES = (
+    "nearfield",
+    "openvino",
+    "torch",
+    "sentence-transformers",
+    "transformers",
+    "fastembed",
+    "onnxruntime",
+    "numpy",
+)
+
+
+def main() -> None:
+    """Measure, print, and keep."""
+    parser = argparse.ArgumentParser(prog="benchmarks", description=__doc__)
+    parser.add_argument(
+        "--quick", action="store_true", help="small workloads: shows that everything runs, measures little"
+    )
+    parser.add_argument("--only", nargs="*", default=[], help="peak, throughput, bert_base, http, memory, cold_start")
+    parser.add_argument("--infinity-python", help="Python of a venv with infinity_emb; made when left out")
+    parser.add_argument("--rounds", type=int, default=5)
+    asked = parser.parse_args()
+    entry = catalog.find("all-MiniLM-L6-v2")
+    folder = hub.locate("all-MiniLM-L6-v2", pin=entry.pin if entry else None).folder
+    rounds = 1 if asked.quick else asked.rounds
+    parts: dict[str, Callable[[], Any]] = {
+        "peak": lambda: matrix_peak(quick=asked.quick),
+        "throughput": lambda: throughput.minilm(folder, rounds, quick=asked.quick),
+        "bert_base": lambda: throughput.bert_base(folder, rounds, quick=asked.quick),
+        "http": lambda: servers.measure(folder, asked.infinity_python, rounds, quick=asked.quick),
+        "memory": lambda: memory.serving(quick=asked.quick),
+        "cold_start": lambda: memory.cold_start(folder),
+    }
+    latest = RESULTS / "latest.json"
+    results: dict[str, Any] = json.loads(latest.read_text()) if asked.only and latest.exists() else {}
+    results["machine"] = _machine()
+    for name, run in parts.items():
+        if not asked.only or name in asked.only:
+            print(f"# {name}", flush=True)
+            results[name] = run()
+            print(json.dumps(results[name], indent=1), flush=True)
+    print(table(results))
+    if not asked.quick:
+        RESULTS.mkdir(exist_ok=True)
+        latest.write_text(json.dumps(results, indent=1))
+        picture.draw(results, RESULTS / "latest.png")
+
+
+def _machine() -> dict[str, Any]:
+    versions = {}
+    for name in PACKAGES:
+        try:
+            versions[name] = version(name)
+        except PackageNotFoundError:
+            versions[name] = "not installed"
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.exists() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    matrix = sorted(flag for flag in machine.cpu_flags() if flag.startswith(("amx", "avx512_bf16", "avx512_vnni")))
+    return {
+        "cpu": names[0] if names else platform.processor(),
+        "cores": machine.usable_cores(),
+        "matrix units": matrix,
+        "python": platform.python_version(),
+        "date": datetime.date.today().isoformat(),
+        "versions": versions,
+    }
+
+
+def table(results: dict[str, Any]) -> str:
+    """Return the ratios as a Markdown table: how many times faster Nearfield is."""
+    lines = ["| workload | against | times faster | range over rounds |", "|---|---|---|---|"]
+    for part in ("throughput", "bert_base", "http"):
+        for name, row in results.get(part, {}).get("ratios", {}).items():
+            workload, _, other = name.partition(" / ")
+            lines.append(f"| {workload} | {other} | {row['median']:.1f} | {row['low']:.1f} to {row['high']:.1f} |")
+    for name, share in results.get("http", {}).get("shares", {}).items():
+        lines.append(f"\n{name}: {share}")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    main()

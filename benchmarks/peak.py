@@ -1,0 +1,35 @@
+"""Peak: the fastest matrix product this machine was seen to do, the limit for every engine."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import numpy as np
+import openvino as ov
+from openvino import opset13 as op
+
+from nearfield import machine
+
+
+def matrix_peak(*, quick: bool) -> dict[str, float]:
+    """Return the best GFLOP/s of a square matrix product by precision, on all usable cores."""
+    seconds = 0.3 if quick else 1.5
+    return {precision: max(_run(precision, size, seconds) for size in (1024, 2048)) for precision in ("f32", "bf16")}
+
+
+def _run(precision: str, size: int, seconds: float) -> float:
+    weights = np.random.default_rng(0).standard_normal((size, size)).astype(np.float32)
+    x = op.parameter([size, size], ov.Type.f32)
+    y: Any = x
+    for _ in range(4):  # several products between the conversions at either end
+        y = op.matmul(y, op.constant(weights / size), False, True)
+    config = {"INFERENCE_PRECISION_HINT": precision, "NUM_STREAMS": 1, "INFERENCE_NUM_THREADS": machine.usable_cores()}
+    request = ov.Core().compile_model(ov.Model([y], [x], "peak"), "CPU", config).create_infer_request()
+    request.infer([weights])
+    best, until = 0.0, time.perf_counter() + seconds
+    while time.perf_counter() < until:
+        started = time.perf_counter()
+        request.infer()
+        best = max(best, 4 * 2 * size**3 / (time.perf_counter() - started) / 1e9)
+    return round(best, 1)

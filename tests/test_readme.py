@@ -1,0 +1,98 @@
+"""The README's examples, run as they stand."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from typer.main import get_command
+
+from nearfield import Encoder, settings
+from nearfield.cli import app, demo
+from nearfield.errors import SourceUnavailable
+from tests.needs import missing
+from tests.serving import serving
+from tools import reference
+
+ROOT = Path(__file__).resolve().parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+BLOCKS = re.findall(r"```(\w+)\n(.*?)```", README, re.S)
+EXAMPLES = [text for kind, text in BLOCKS if kind == "python"]
+
+
+def _lines() -> Iterator[str]:
+    """Yield every command line of the README and of the contributors' page."""
+    for page in ("README.md", "CONTRIBUTING.md"):
+        yield from re.findall(r"^\$ (.+?)(?:\s+#.*)?$", (ROOT / page).read_text(encoding="utf-8"), re.M)
+
+
+@pytest.fixture(scope="module")
+def minilm() -> Encoder:
+    """The default model."""
+    try:
+        return Encoder("all-MiniLM-L6-v2")
+    except SourceUnavailable as error:
+        return missing(f"the model cannot be fetched: {error}")
+
+
+def test_the_python_example(minilm: Encoder, capsys: pytest.CaptureFixture[str]) -> None:
+    names: dict[str, Any] = {}
+    exec(EXAMPLES[0], names)
+    scores = np.array(re.findall(r"[\d.]+", capsys.readouterr().out), float)
+    promised = np.array(re.findall(r"\d\.\d+", EXAMPLES[0].split("# [[")[1]), float)
+    np.testing.assert_allclose(scores, promised, atol=0.02)
+    assert np.asarray(names["documents"]).shape == (2, 384)
+    assert np.asarray(names["documents"]).dtype == np.float32
+
+
+@pytest.mark.parametrize("example", [EXAMPLES[1], demo.CLIENT], ids=["readme", "demo"])
+def test_the_client_example(minilm: Encoder, example: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with serving([minilm]) as url:
+        assert "http://127.0.0.1:8080" in example
+        names: dict[str, Any] = {}
+        exec(example.replace("http://127.0.0.1:8080", url), names)
+        names["client"].close()
+    assert capsys.readouterr().out.startswith(("384", "["))
+
+
+def test_every_command_in_the_pages_exists() -> None:
+    commands = get_command(app).commands  # type: ignore[attr-defined]
+    targets = re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.M)
+    lines = list(_lines())
+    assert len(lines) > 5
+    for line in lines:
+        first, *words = shlex.split(line)
+        if first == "make":
+            assert set(words) <= set(targets), line
+        else:
+            assert first == "nearfield", line
+            _parse(commands[words[0]], words[1:])
+
+
+def _parse(command: Any, words: list[str]) -> None:
+    """Read a command's words without running it: an unknown option or a wrong value raises."""
+    if hasattr(command, "commands"):
+        command, words = command.commands[words[0]], words[1:]
+    command.make_context(command.name, words)
+
+
+def test_the_settings_example(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (text,) = [text for kind, text in BLOCKS if kind == "toml"]
+    (tmp_path / "nearfield.toml").write_text(text, encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    assert settings.load().models == ("all-MiniLM-L6-v2",)
+
+
+def test_the_reference_is_current() -> None:
+    assert reference.PAGE.read_text(encoding="utf-8") == reference.text(), "stale: python -m tools.reference"
+
+
+def test_every_page_that_is_linked_exists() -> None:
+    for page in [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")]:
+        for target in re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text(encoding="utf-8")):
+            assert (page.parent / target).exists(), f"{page.name}: {target}"
