@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import pytest
@@ -25,12 +28,24 @@ def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, *wo
     monkeypatch.setattr(sys, "argv", ["nearfield", *map(str, words)])
     capsys.readouterr()
     code = 0
-    try:
-        cli.main()
-    except SystemExit as end:
-        code = end.code if isinstance(end.code, int) else 1
+    with _logging_as_before():
+        try:
+            cli.main()
+        except SystemExit as end:
+            code = end.code if isinstance(end.code, int) else 1
     said = capsys.readouterr()
     return Ran(code, said.out, said.err)
+
+
+@contextmanager
+def _logging_as_before() -> Iterator[None]:
+    """Undo what a command sets up for logging: it would write to this test's streams when they are long closed."""
+    log = logging.getLogger("nearfield")
+    handlers, level, propagate = log.handlers[:], log.level, log.propagate
+    try:
+        yield
+    finally:
+        log.handlers[:], log.level, log.propagate = handlers, level, propagate
 
 
 def python(code: str) -> str:

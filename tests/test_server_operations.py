@@ -6,6 +6,7 @@ import io
 import json
 import logging
 import re
+import time
 
 import httpx
 import pytest
@@ -105,6 +106,9 @@ def test_logs_tell_sizes_and_never_texts(url: str, formatter: logging.Formatter)
             {"model": "tiny", "input": ["secretword", 5]},
         ):
             httpx.post(url + "/v1/embeddings?q=secretword", json=body, headers=headers)
+        until = time.monotonic() + 5  # a reply may arrive before its line is written
+        while stream.getvalue().count("watch-me") < 2 and time.monotonic() < until:
+            time.sleep(0.01)
     finally:
         log.removeHandler(handler)
         log.setLevel(logging.NOTSET)

@@ -31,27 +31,32 @@ def inputs(modules: Sequence[Module]) -> tuple[str, ...]:
     return tuple(f"pool.{mode}" for module in modules if isinstance(module, Pooling) for mode in module.modes)
 
 
-def token_weights(mode: str, lengths: Array, skips: Array, longest: int) -> Array:
-    """Return one weight a token, float32 [B, longest], for a pooling mode of sentence-transformers.
+def packable(modules: Sequence[Module]) -> bool:
+    """Whether several inputs may share a row: a maximum is taken over a whole row."""
+    return not any(isinstance(module, Pooling) and "max" in module.modes for module in modules)
 
-    ``lengths`` [B] are the tokens of each input, ``skips`` [B] how many leading ones (the prompt) don't count.
+
+def token_weights(mode: str, places: Array, lengths: Array, skips: Array) -> Array:
+    """Return each token's weight, float32 [tokens], for a pooling mode of sentence-transformers.
+
+    All three arrays hold a value a token: its place within its input, the input's length, and how many leading tokens
+    (the prompt) don't count.
     """
-    place = np.arange(longest)[None]
-    counted = (place < lengths[:, None]) & (place >= skips[:, None])
     if mode in ("cls", "lasttoken"):
         # With its prompt left out, the first token that counts stands for the input, as in sentence-transformers.
-        spot = skips if mode == "cls" else lengths - 1
-        return (place == spot[:, None]).astype(np.float32)
-    weights = counted * (place + 1.0) if mode == "weightedmean" else counted.astype(np.float64)
+        return (places == (skips if mode == "cls" else lengths - 1)).astype(np.float32)
+    counted = places >= skips
     if mode == "max":
-        return weights.astype(np.float32)
-    total = np.maximum(weights.sum(1, keepdims=True), 1e-9)
-    scale = np.sqrt(total) if mode == "mean_sqrt_len_tokens" else total
-    return np.asarray(weights / scale, np.float32)
+        return counted.astype(np.float32)
+    if mode == "weightedmean":
+        total = (lengths * (lengths + 1) - skips * (skips + 1)) / 2
+        return np.asarray(counted * (places + 1) / total, np.float32)
+    total = lengths - skips
+    return np.asarray(counted / (np.sqrt(total) if mode == "mean_sqrt_len_tokens" else total), np.float32)
 
 
 def apply(ops: Ops[Any], hidden: Any, modules: Sequence[Module], arrays: Mapping[str, Any], width: int) -> Any:
-    """Run the modules after the transformer; the result is [B, dimensions]."""
+    """Run the modules after the transformer; the result is [B, S, dimensions], S inputs a row."""
     x = hidden
     for module in modules:
         x, width = _module(ops, x, module, arrays, width)
@@ -73,7 +78,7 @@ def _module(ops: Ops[Any], x: Any, module: Module, arrays: Mapping[str, Any], wi
 
 def _pool(ops: Ops[Any], x: Any, mode: str, arrays: Mapping[str, Any]) -> Any:
     weights = arrays[f"pool.{mode}"]
-    return ops.masked_max(x, weights) if mode == "max" else ops.weighted_sum(x, weights)
+    return ops.expand(ops.masked_max(x, weights), 1) if mode == "max" else ops.matmul(weights, x)
 
 
 def _dense(ops: Ops[Any], x: Any, module: Dense, width: int) -> Any:

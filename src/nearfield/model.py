@@ -21,6 +21,7 @@ from nearfield.engine import Batch
 from nearfield.errors import InputError, ModelRefused, WeightsError, nearest
 from nearfield.machine import plan
 from nearfield.ops import Graph, Ops
+from nearfield.packing import SHORT, Rows, rows
 from nearfield.recipe import Dense, LayerNorm, Pooling, Recipe
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -52,7 +53,7 @@ class Model:
         self._pools = heads.inputs(recipe.modules)
         runtime = backends.SHELF.load(backend)(Options(precision, self.cpu, cache))  # type: ignore[arg-type]
         self.batch_tokens: int = runtime.batch_tokens
-        self._padded_length = runtime.padded_length
+        self.shared_length = SHORT if heads.packable(recipe.modules) else 0
         self.space = _space(recipe, self._weights.digest, self.tokenizer.digest)
         self._program = runtime.compile(self._graph(runtime))
         self.precision: str = self._program.precision
@@ -72,7 +73,14 @@ class Model:
     def lane(self) -> Callable[[Batch], Array]:
         """Return a function that runs batches one at a time, for one lane."""
         lane = self._program.lane()
-        return lambda batch: lane.run(self._pack(batch))
+
+        def run(batch: Batch) -> Array:
+            packed = rows([job.ids for job in batch.jobs], shared=self.shared_length > 0)
+            batch.computed = packed.ids.size
+            # [rows, slots, width]: pick each input's vector from its place.
+            return lane.run(self._arrays(batch, packed))[packed.layout.row, packed.layout.slot]
+
+        return run
 
     def _graph(self, runtime: Any) -> Graph[Any]:
         weights, family, recipe = self._weights, self.family, self.recipe
@@ -93,23 +101,17 @@ class Model:
         )
         return Graph((*family.inputs, *self._pools), forward, self.width, digest.hexdigest())
 
-    def _pack(self, batch: Batch) -> dict[str, Array]:
-        """Lay a batch's jobs out as padded arrays, and compute what the family and the poolings read."""
-        batch.longest = longest = min(self._padded_length(batch.longest), self.family.positions)
-        rows = len(batch.jobs)
-        ids = np.zeros((rows, longest), np.int32)
-        lengths = np.empty(rows, np.int64)
-        skips = np.empty(rows, np.int64)
-        for row, job in enumerate(batch.jobs):
-            size = len(job.ids)
-            ids[row, :size] = job.ids
-            lengths[row] = size
-            # An input that is all prompt is pooled whole: there is nothing else to pool.
-            skips[row] = job.skip if job.skip < size else 0
-        arrays = {"ids": ids, "mask": (np.arange(longest) < lengths[:, None]).astype(np.float32)}
-        arrays.update(self.family.host(longest))
+    def _arrays(self, batch: Batch, packed: Rows) -> dict[str, Array]:
+        """Return all that the graph reads: ids, segments, what the family computes, and token weights."""
+        arrays = {"ids": packed.ids, "segments": packed.segments, **self.family.host(packed.places)}
+        sizes = np.array([len(job.ids) for job in batch.jobs])
+        # An input that is all prompt is pooled whole: there is nothing else to pool.
+        skips = np.array([job.skip if job.skip < len(job.ids) else 0 for job in batch.jobs])
         for name in self._pools:
-            arrays[name] = heads.token_weights(name.removeprefix("pool."), lengths, skips, longest)
+            mode = name.removeprefix("pool.")
+            values = heads.token_weights(mode, packed.place, sizes[packed.owner], skips[packed.owner])
+            weights = packed.weights(values)
+            arrays[name] = weights[:, 0] if mode == "max" else weights
         return arrays
 
     def _probe(self) -> None:
@@ -132,7 +134,7 @@ def _run(lane: Callable[[Batch], Array], model: Model, inputs: list[list[int]]) 
     from nearfield.engine import Ticket
 
     ticket = Ticket.of(model, inputs)
-    return lane(Batch(model, ticket.jobs, max(map(len, inputs))))
+    return lane(Batch(model, ticket.jobs))
 
 
 def _tokenizer(recipe: Recipe, family: families.Family, max_length: int | None) -> Tokenizer:

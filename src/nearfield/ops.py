@@ -18,18 +18,20 @@ from nearfield.checkpoint.weights import Linear, Norm
 T = TypeVar("T")
 Array = np.ndarray[Any, np.dtype[Any]]
 
-#: Host arrays that a graph may ask for, with dtype and rank. ``pool.*`` are token weights [B, L]: one number
-#: a token, zero where it does not count, so that every linear pooling is one weighted sum.
+#: Host arrays that a graph may ask for, with dtype and rank. Several inputs may share a row: ``segments`` [B, L] says
+#: which of its row's inputs a token belongs to (1, 2, ...; 0 is padding). ``pool.*`` [B, S, L] hold for each of a row's
+#: inputs one weight a token, zero where it does not count, so that every linear pooling is one matrix product;
+#: ``pool.max`` [B, L] is 1 where a token counts, and then a row holds one input.
 INPUTS: Mapping[str, tuple[str, int]] = {
     "ids": ("int32", 2),
-    "mask": ("float32", 2),
+    "segments": ("int32", 2),
     "positions": ("int32", 2),
     "buckets": ("int32", 2),
-    "pool.cls": ("float32", 2),
-    "pool.lasttoken": ("float32", 2),
-    "pool.mean": ("float32", 2),
-    "pool.mean_sqrt_len_tokens": ("float32", 2),
-    "pool.weightedmean": ("float32", 2),
+    "pool.cls": ("float32", 3),
+    "pool.lasttoken": ("float32", 3),
+    "pool.mean": ("float32", 3),
+    "pool.mean_sqrt_len_tokens": ("float32", 3),
+    "pool.weightedmean": ("float32", 3),
     "pool.max": ("float32", 2),
 }
 
@@ -68,10 +70,10 @@ class Ops(ABC, Generic[T]):
         """Normalise the last axis to mean 0 and variance 1 (plus ``eps``), then scale and shift."""
 
     @abstractmethod
-    def attention(self, q: T, k: T, v: T, *, heads: int, mask: T, bias: T | None = None) -> T:
-        """Scaled dot-product attention over [B, L, H]; keys whose ``mask`` [B, L] is 0 are unseen.
+    def attention(self, q: T, k: T, v: T, *, heads: int, segments: T, bias: T | None = None) -> T:
+        """Scaled dot-product attention over [B, L, H]; a token sees those of its own segment alone.
 
-        ``bias`` [1, heads, L, L] is added to the scaled scores.
+        ``segments`` is [B, L]; ``bias`` [1, heads, L, L] is added to the scaled scores.
         """
 
     @abstractmethod
@@ -87,8 +89,8 @@ class Ops(ABC, Generic[T]):
         """Multiply with broadcasting."""
 
     @abstractmethod
-    def sum(self, x: T, axis: int) -> T:
-        """Sum over one axis, which disappears."""
+    def matmul(self, a: T, b: T) -> T:
+        """Multiply matrices [B, M, K] and [B, K, N]: [B, M, N]."""
 
     @abstractmethod
     def max(self, x: T, axis: int) -> T:
@@ -109,10 +111,6 @@ class Ops(ABC, Generic[T]):
     @abstractmethod
     def normalize(self, x: T) -> T:
         """Scale the last axis to unit length; a zero vector stays zero."""
-
-    def weighted_sum(self, x: T, weights: T) -> T:
-        """Sum tokens [B, L, H] with one weight each [B, L]: the result is [B, H]."""
-        return self.sum(self.multiply(x, self.expand(weights, 2)), 1)
 
     def masked_max(self, x: T, mask: T) -> T:
         """Take the largest of each feature over the tokens whose ``mask`` [B, L] is 1: [B, H]."""

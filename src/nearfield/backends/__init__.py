@@ -55,15 +55,11 @@ class Program(Protocol):
 class Backend(ABC):
     """A runtime that turns graphs into programs."""
 
-    #: Padded tokens in one batch at which this runtime is fastest.
+    #: Tokens in one batch at which this runtime is fastest.
     batch_tokens: int = 1024
 
     def __init__(self, options: Options) -> None:
         self.options = options
-
-    def padded_length(self, longest: int) -> int:
-        """Return the length to pad a batch to, at least ``longest``: some lengths run faster than shorter ones."""
-        return longest
 
     @abstractmethod
     def compile(self, graph: Graph[Any]) -> Program:

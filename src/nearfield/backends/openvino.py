@@ -25,10 +25,6 @@ from nearfield.ops import INPUTS, Graph, Ops
 #: 800 MB after 600 random shapes, 440 MB with this, at the same speed.
 _KERNEL_CACHE = "100"
 
-#: Attention over a length that is no multiple of 16 takes about 10% longer a token (benchmarks/README.md), so up to 9%
-#: of padding is worth it.
-_KERNEL_STEP, _WORTHWHILE = 16, 1.09
-
 _LOG = logging.getLogger(__name__)
 _TYPES = {"int32": Type.i32, "float32": Type.f32}
 _ACTIVATIONS = {
@@ -49,6 +45,9 @@ def _ints(*values: int) -> Any:
 class OpenVinoOps(Ops[Any]):
     """Each operation adds a node to the graph."""
 
+    def __init__(self) -> None:
+        self._known: tuple[Any, Any] | None = None
+
     def constant(self, array: Array) -> Any:
         return op.constant(np.ascontiguousarray(array))
 
@@ -63,17 +62,24 @@ class OpenVinoOps(Ops[Any]):
         y = op.multiply(op.mvn(x, _ints(-1), True, eps, "inside_sqrt"), self.constant(norm.weight))
         return y if norm.bias is None else op.add(y, self.constant(norm.bias))
 
-    def attention(self, q: Any, k: Any, v: Any, *, heads: int, mask: Any, bias: Any = None) -> Any:
+    def attention(self, q: Any, k: Any, v: Any, *, heads: int, segments: Any, bias: Any = None) -> Any:
         def split(x: Any) -> Any:
             return op.transpose(op.reshape(x, _ints(0, 0, heads, -1), True), _ints(0, 2, 1, 3))
 
         # Written out, OpenVINO fuses this as well as its own attention node, and skips two transposes: 2 to 3% faster.
-        unseen = op.unsqueeze(self.unseen(mask), _ints(1, 2))
         scale = self.constant(np.array(self._head_size(q, heads) ** -0.5, np.float32))
-        scores = op.add(op.multiply(op.matmul(split(q), split(k), False, True), scale), unseen)
+        scores = op.add(op.multiply(op.matmul(split(q), split(k), False, True), scale), self._apart(segments))
         scores = scores if bias is None else op.add(scores, bias)
         out = op.matmul(op.softmax(scores, -1), split(v), False, False)
         return op.reshape(op.transpose(out, _ints(0, 2, 1, 3)), _ints(0, 0, -1), True)
+
+    def _apart(self, segments: Any) -> Any:
+        """Return what is added to the scores, [B, 1, L, L]: 0 within a segment, else -1e9. Built once for all layers."""
+        if self._known is None or self._known[0] is not segments:
+            together = op.equal(op.unsqueeze(segments, _ints(1, 3)), op.unsqueeze(segments, _ints(1, 2)))
+            apart = op.select(together, op.constant(np.float32(0)), op.constant(np.float32(-1e9)))
+            self._known = (segments, apart)
+        return self._known[1]
 
     @staticmethod
     def _head_size(q: Any, heads: int) -> float:
@@ -88,8 +94,8 @@ class OpenVinoOps(Ops[Any]):
     def multiply(self, a: Any, b: Any) -> Any:
         return op.multiply(a, b)
 
-    def sum(self, x: Any, axis: int) -> Any:
-        return op.reduce_sum(x, _ints(axis), False)
+    def matmul(self, a: Any, b: Any) -> Any:
+        return op.matmul(a, b, False, False)
 
     def max(self, x: Any, axis: int) -> Any:
         return op.reduce_max(x, _ints(axis), False)
@@ -141,11 +147,6 @@ class OpenVinoBackend(Backend):
     def __init__(self, options: Options) -> None:
         super().__init__(options)
         self.precision = "bf16" if options.precision == "auto" and has_bf16() else "float32"
-
-    def padded_length(self, longest: int) -> int:
-        """Round up to a multiple of 16 where that costs less padding than the attention kernel's tails cost time."""
-        rounded = -(-longest // _KERNEL_STEP) * _KERNEL_STEP
-        return rounded if rounded <= longest * _WORTHWHILE else longest
 
     def compile(self, graph: Graph[Any]) -> OpenVinoProgram:
         core = ov.Core()

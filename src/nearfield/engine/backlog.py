@@ -7,6 +7,9 @@ from collections import deque
 
 from nearfield.engine.job import Job
 
+#: Long jobs that a search for short ones looks past before it stops.
+_PATIENCE = 256
+
 
 class Backlog:
     """Oldest first, like lengths together. Not thread-safe: the scheduler's lock guards it."""
@@ -41,15 +44,36 @@ class Backlog:
         self.tokens -= len(job.ids)
         self.count -= 1
 
-    def gather(self, budget: int, overhead: int) -> list[Job]:
-        """Claim the oldest job and those nearest to it in length, within ``budget`` padded tokens.
+    def gather(self, budget: int, overhead: int, *, shared: int = 0) -> list[Job]:
+        """Claim the oldest job and others that run well with it, within ``budget`` tokens.
 
-        A length joins only while the padding it causes costs less than the ``overhead`` (in tokens) that a
-        batch of its own would cost.
+        Jobs of up to ``shared`` tokens fill rows together: the oldest are taken, whatever their lengths. A longer one is
+        padded, so those nearest to it in length join it, and only while the padding costs less than the ``overhead`` (in
+        tokens) of a batch of their own.
         """
         head = self.oldest()
         if head is None:
             return []
+        return self._oldest_up_to(shared, budget) if len(head.ids) <= shared else self._nearest(head, budget, overhead)
+
+    def _oldest_up_to(self, length: int, budget: int) -> list[Job]:
+        jobs, passed = [], []
+        while self._by_age and budget > 0:
+            job = self._by_age.popleft()
+            if job.taken:
+                continue
+            if len(job.ids) > length:
+                passed.append(job)
+                if len(passed) > _PATIENCE:
+                    break
+                continue
+            self.claim(job)
+            jobs.append(job)
+            budget -= len(job.ids)
+        self._by_age.extendleft(reversed(passed))
+        return jobs
+
+    def _nearest(self, head: Job, budget: int, overhead: int) -> list[Job]:
         self.claim(head)
         jobs, longest, tokens = [head], len(head.ids), len(head.ids)
         for length in self._outwards(longest):
@@ -59,15 +83,13 @@ class Backlog:
                 if job.taken:
                     queue.popleft()
                     continue
-                longest_now = max(longest, length)
-                padded = longest_now * (len(jobs) + 1)
-                wasteful = padded - tokens - length > overhead + (tokens + length) // 16
-                if padded > budget or wasteful:
+                padded = max(longest, length) * (len(jobs) + 1)
+                if padded > budget or padded - tokens - length > overhead + (tokens + length) // 16:
                     break
                 queue.popleft()
                 self.claim(job)
                 jobs.append(job)
-                longest, tokens = longest_now, tokens + length
+                longest, tokens = max(longest, length), tokens + length
         return jobs
 
     def waiting(self) -> list[Job]:

@@ -20,8 +20,10 @@ class Runner(Protocol):
 
     name: str
     width: int
-    #: Padded tokens in a batch at which the model's backend is fastest.
+    #: Tokens in a batch at which the model's backend is fastest.
     batch_tokens: int
+    #: Inputs up to this length share rows, so that they need not be alike; 0 where each has a row of its own.
+    shared_length: int
 
     def lane(self) -> Callable[[Batch], Array]:
         """Make a function that runs batches, one at a time: [rows, width] float32, in the batch's order."""
@@ -48,23 +50,18 @@ class Job:
 
 @dataclass(slots=True, eq=False)
 class Batch:
-    """Jobs that run together. The scheduler fills ``runner``, ``jobs``, ``longest`` and
-    ``started``; the runner may raise ``longest`` to a length that it runs faster."""
+    """Jobs that run together. The scheduler fills ``runner``, ``jobs`` and ``started``; the runner ``computed``."""
 
     runner: Runner
     jobs: list[Job]
-    longest: int
     started: float = 0.0
+    #: Tokens that are computed, padding included.
+    computed: int = 0
 
     @property
     def tokens(self) -> int:
         """Tokens that count."""
         return sum(len(job.ids) for job in self.jobs)
-
-    @property
-    def padded(self) -> int:
-        """Tokens that are computed."""
-        return len(self.jobs) * self.longest
 
 
 @dataclass(eq=False)

@@ -75,7 +75,7 @@ class Lane(threading.Thread):
 
 
 def _batch_of(batch: Batch, jobs: list[Job]) -> Batch:
-    return Batch(batch.runner, jobs, max(len(job.ids) for job in jobs), batch.started)
+    return Batch(batch.runner, jobs, batch.started)
 
 
 def _explain(error: Exception) -> Exception:

@@ -174,11 +174,11 @@ class Scheduler:
         # Guided self-scheduling: shares shrink as the queue drains, so that all lanes end together.
         share = -(-self._queued() // max(1, len(self._lanes)))
         budget = max(SMALLEST_SHARE, min(runner.batch_tokens, share))
-        jobs = backlog.gather(budget, BATCH_OVERHEAD)
+        jobs = backlog.gather(budget, BATCH_OVERHEAD, shared=runner.shared_length)
         if bulk:
             self._served_bulk = time.monotonic()
         self._room.notify_all()
-        return Batch(runner, jobs, max(len(job.ids) for job in jobs))
+        return Batch(runner, jobs)
 
     def _choose(self) -> tuple[Runner, bool] | None:
         """Pick the backlog of the oldest interactive job, or of the oldest bulk job when it is bulk's turn."""
@@ -231,7 +231,7 @@ class Scheduler:
             rows=len(batch.jobs),
             bulk_rows=sum(job.ticket.bulk for job in batch.jobs),
             tokens=batch.tokens,
-            padded_tokens=batch.padded,
+            padded_tokens=max(batch.computed, batch.tokens),
             budget=batch.runner.batch_tokens,
             queue_seconds=tuple(batch.started - job.ticket.created for job in batch.jobs),
             run_seconds=seconds,

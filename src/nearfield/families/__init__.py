@@ -38,7 +38,7 @@ class Family(ABC):
     """
 
     #: Graph inputs the family reads, by their names in ``ops.INPUTS``.
-    inputs: tuple[str, ...] = ("ids", "mask", "positions")
+    inputs: tuple[str, ...] = ("ids", "segments", "positions")
     #: Prefixes under which the checkpoint may keep the encoder.
     roots: ClassVar[tuple[str, ...]] = ("",)
     #: Weights that may stay unread: heads of other tasks, and buffers that are computed.
@@ -56,9 +56,9 @@ class Family(ABC):
     def encode(self, ops: Ops[Any], weights: Weights, inputs: Mapping[str, Any]) -> Any:
         """Return the last hidden states [B, L, H]."""
 
-    def host(self, longest: int) -> dict[str, Array]:
-        """Return what the graph needs per batch shape beside ids and mask (by default: positions 0, 1, 2...)."""
-        return {"positions": np.arange(longest, dtype=np.int32)[None]}
+    def host(self, places: Array) -> dict[str, Array]:
+        """Return what the graph needs beside ids and segments; ``places`` [B, L] count from 0 within each input."""
+        return {"positions": places}
 
 
 def resolve(config: Mapping[str, Any]) -> Family:

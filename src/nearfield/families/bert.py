@@ -110,10 +110,11 @@ class Bert(Family):
             self.inputs = (*Family.inputs, "buckets")
         _refuse_variants(config, self.hidden_size, self.heads)
 
-    def host(self, longest: int) -> dict[str, Array]:
-        arrays = {"positions": np.arange(self.offset, self.offset + longest, dtype=np.int32)[None]}
+    def host(self, places: Array) -> dict[str, Array]:
+        arrays = {"positions": places + np.int32(self.offset)}
         if self.relative:
-            arrays["buckets"] = buckets(longest, self.relative)
+            # Within an input, columns are as far apart as its tokens; across inputs nothing is seen.
+            arrays["buckets"] = buckets(places.shape[1], self.relative)
         return arrays
 
     def encode(self, ops: Ops[Any], weights: Weights, inputs: Mapping[str, Any]) -> Any:
@@ -122,7 +123,7 @@ class Bert(Family):
             x = ops.linear(x, weights.linear("embeddings_project", self.embedding_size, self.hidden_size))
         bias = self._bias(ops, weights, inputs)
         for number in range(self.layers):
-            x = self._layer(ops, weights.scope(self.names.layer.format(number) + "."), x, inputs["mask"], bias)
+            x = self._layer(ops, weights.scope(self.names.layer.format(number) + "."), x, inputs["segments"], bias)
         return x
 
     def _embed(self, ops: Ops[Any], weights: Weights, inputs: Mapping[str, Any]) -> Any:
@@ -134,10 +135,10 @@ class Bert(Family):
         x = ops.add(ops.rows(words, inputs["ids"]), ops.rows(positions, inputs["positions"]))
         return ops.layer_norm(x, weights.norm("LayerNorm", self.embedding_size), self.eps)
 
-    def _layer(self, ops: Ops[Any], weights: Weights, x: Any, mask: Any, bias: Any) -> Any:
+    def _layer(self, ops: Ops[Any], weights: Weights, x: Any, segments: Any, bias: Any) -> Any:
         names, size = self.names, self.hidden_size
         q, k, v = (ops.linear(x, weights.linear(name, size, size)) for name in (names.query, names.key, names.value))
-        a = ops.attention(q, k, v, heads=self.heads, mask=mask, bias=bias)
+        a = ops.attention(q, k, v, heads=self.heads, segments=segments, bias=bias)
         a = ops.linear(a, weights.linear(names.out, size, size))
         x = ops.layer_norm(ops.add(x, a), weights.norm(names.attention_norm, size), self.eps)
         h = ops.activation(ops.linear(x, weights.linear(names.up, size, self.intermediate_size)), self.act)

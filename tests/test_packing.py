@@ -1,0 +1,59 @@
+"""Packing: every token has one place, nothing overlaps, and rows are next to full."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from nearfield.packing import SHORT, STEP, layout, rows
+
+LENGTHS = st.lists(st.integers(1, 300), min_size=1, max_size=60)
+
+
+@settings(max_examples=200, deadline=None)
+@given(lengths=LENGTHS | st.lists(st.integers(1, SHORT), min_size=1, max_size=80), shared=st.booleans())
+def test_every_token_has_a_place_of_its_own(lengths: list[int], shared: bool) -> None:
+    inputs = [[100 * number + place % 100 for place in range(length)] for number, length in enumerate(lengths)]
+    packed = rows(inputs, shared=shared)
+    plan = packed.layout
+    assert int((packed.segments > 0).sum()) == sum(lengths)
+    assert packed.ids.shape == (plan.rows, plan.width)
+    for number, ids in enumerate(inputs):
+        columns = slice(plan.start[number], plan.start[number] + len(ids))
+        row, slot = plan.row[number], plan.slot[number]
+        assert packed.ids[row, columns].tolist() == ids
+        assert packed.places[row, columns].tolist() == list(range(len(ids)))
+        assert set(packed.segments[row, columns].tolist()) == {slot + 1}
+        assert int((packed.segments[row] == slot + 1).sum()) == len(ids)
+
+
+@settings(max_examples=50, deadline=None)
+@given(lengths=LENGTHS)
+def test_rows_of_their_own(lengths: list[int]) -> None:
+    plan = layout(lengths, shared=False)
+    assert (plan.slots, plan.rows) == (1, len(lengths))
+    assert max(lengths) <= plan.width <= max(lengths) * 1.1
+
+
+def test_short_mixtures_fill_rows() -> None:
+    random = np.random.default_rng(0)
+    lengths = random.integers(8, 26, 60).tolist()
+    plan = layout(lengths)
+    assert plan.width % STEP == 0
+    assert sum(lengths) / (plan.width * plan.rows) > 0.9
+
+
+def test_weights_go_to_their_input() -> None:
+    packed = rows([[1, 2, 3], [4, 5]])
+    weights = packed.weights(np.arange(1, 6, dtype=np.float32))
+    plan = packed.layout
+    for number, expected in enumerate(([1, 2, 3], [4, 5])):
+        row = weights[plan.row[number], plan.slot[number]]
+        assert row[row > 0].tolist() == expected
+
+
+@pytest.mark.parametrize("lengths", [[1], [64] * 3, [17] * 40, [300, 1, 1]])
+def test_odd_batches(lengths: list[int]) -> None:
+    assert layout(lengths).rows >= 1
