@@ -1,6 +1,6 @@
-"""A contender: one engine in a process of its own, told by lines of JSON to encode a workload and say how long it took.
+"""A contender: one engine in a process of its own, told by lines of JSON to encode a workload and to time it.
 
-Run as ``python -m benchmarks.contender NAME FOLDER``. Each loads the same model folder and encodes with its own defaults.
+Run as ``python -m benchmarks.contender NAME FOLDER``. Each loads the same folder and encodes with its own defaults.
 """
 
 from __future__ import annotations

@@ -53,7 +53,7 @@ class Client(asyncio.Protocol):
         self._times.append(time.perf_counter() - self._sent)
         self._send()
 
-    def connection_lost(self, error: Exception | None) -> None:
+    def connection_lost(self, _: Exception | None) -> None:
         if not self.done.done():
             self.done.set_result(None)
 
@@ -65,8 +65,8 @@ async def load(url: str, model: str, kind: str, seconds: float, clients: int, ba
     requests = []
     for start in range(0, len(pool) - batch + 1, batch):
         body = json.dumps({"model": model, "input": pool[start : start + batch], "encoding_format": "base64"}).encode()
-        head = f"POST {parts.path} HTTP/1.1\r\nHost: {parts.netloc}\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
-        requests.append(head.encode() + body)
+        head = f"POST {parts.path} HTTP/1.1\r\nHost: {parts.netloc}\r\nContent-Type: application/json\r\n"
+        requests.append(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
     times: list[float] = []
     started = time.perf_counter()
     loop = asyncio.get_running_loop()

@@ -35,7 +35,7 @@ def serving(*, quick: bool) -> dict[str, float]:
 
 
 def cold_start(folder: Path) -> dict[str, float]:
-    """Measure ``--help``, a server from a warm disk until it is ready, and sentence-transformers until it could encode."""
+    """Measure ``--help``, a server from a warm disk until it is ready, and others until their first vector."""
     reference = (
         f"from sentence_transformers import SentenceTransformer as S; S({str(folder)!r}, device='cpu').encode('x')"
     )

@@ -47,9 +47,9 @@ class Backlog:
     def gather(self, budget: int, overhead: int, *, shared: int = 0) -> list[Job]:
         """Claim the oldest job and others that run well with it, within ``budget`` tokens.
 
-        Jobs of up to ``shared`` tokens fill rows together: the oldest are taken, whatever their lengths. A longer one is
-        padded, so those nearest to it in length join it, and only while the padding costs less than the ``overhead`` (in
-        tokens) of a batch of their own.
+        Jobs of up to ``shared`` tokens fill rows together: the oldest are taken, whatever their lengths. A longer
+        one is padded, so those nearest to it in length join it, and only while the padding costs less than the
+        ``overhead`` (in tokens) of a batch of their own.
         """
         head = self.oldest()
         if head is None:
