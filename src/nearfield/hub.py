@@ -138,7 +138,7 @@ def _is_path(model: str) -> bool:
 def _from_cache(search: Search) -> Located | None:
     if _is_path(search.model):
         return None
-    folder = _snapshot(search, local=True)
+    folder = _cached(search.pin)
     if folder is None:
         search.note("cache", f"{search.pin.repo} is not in the Hub's cache, or only in part")
         return None
@@ -151,29 +151,40 @@ def _from_hub(search: Search) -> Located | None:
     if offline() or not search.fetch:
         search.note("hub", "offline (HF_HUB_OFFLINE)")
         return None
-    folder = _snapshot(search, local=False)
+    folder = _snapshot(search)
     return None if folder is None else Located(folder, search.pin.repo, search.pin.revision, "hub")
 
 
-def _snapshot(search: Search, *, local: bool) -> Path | None:
-    """Return a complete snapshot's folder, or None with the reason noted.
+def _cached(pin: Pin) -> Path | None:
+    """Return the snapshot's folder in the Hub's cache, if it is there and whole."""
+    from huggingface_hub import try_to_load_from_cache
 
-    A mark beside our own cache says that a snapshot was fetched whole: the Hub's cache alone cannot tell, since
-    it also shows folders that an interrupted download left half-filled.
+    try:
+        config = try_to_load_from_cache(pin.repo, "config.json", revision=pin.revision)
+    except ValueError:
+        return None  # no repository has such an id
+    folder = Path(config).parent if isinstance(config, str) else None
+    return folder if folder is not None and _complete(folder) else None
+
+
+def _snapshot(search: Search) -> Path | None:
+    """Fetch what is needed of a repository and return its folder, or None with the reason noted.
+
+    A mark in our own cache says that a snapshot was fetched whole: the Hub's cache alone cannot tell, since it also
+    shows folders that an interrupted download left half-filled.
     """
+    # Its client would otherwise report what runs it.
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     from huggingface_hub import snapshot_download
 
     repo, revision = search.pin.repo, search.pin.revision
-    options: dict[str, Any] = {"repo_id": repo, "revision": revision, "endpoint": os.environ.get("HF_ENDPOINT")}
     try:
-        if local:
-            folder = Path(snapshot_download(**options, local_files_only=True))
-            return folder if _complete(folder) else None
-        patterns = _patterns(repo, revision)
         folder = Path(
             snapshot_download(
-                **options,
-                allow_patterns=patterns,
+                repo_id=repo,
+                revision=revision,
+                endpoint=os.environ.get("HF_ENDPOINT"),
+                allow_patterns=_patterns(repo, revision),
                 ignore_patterns=list(IGNORED),
                 etag_timeout=_PATIENCE,
                 token=os.environ.get("HF_TOKEN") or None,
@@ -181,7 +192,7 @@ def _snapshot(search: Search, *, local: bool) -> Path | None:
             )
         )
     except Exception as error:  # noqa: BLE001 - whatever the client raises, another source may have it
-        _explain(search, error, local)
+        _explain(search, error)
         return None
     _mark(folder)
     return folder
@@ -207,12 +218,10 @@ def _silent_bar() -> Any:
     )
 
 
-def _explain(search: Search, error: Exception, local: bool) -> None:
+def _explain(search: Search, error: Exception) -> None:
     """Note why a snapshot could not be had; raise only where another source could not help."""
     from huggingface_hub import errors
 
-    if local:
-        return
     if isinstance(error, errors.GatedRepoError):
         raise SourceUnavailable(
             f"{search.pin.repo} is gated: ask for access on its page, then set HF_TOKEN to a token of that account."

@@ -8,6 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 _CGROUP = Path("/sys/fs/cgroup")
+_OWN_CGROUP = Path("/proc/self/cgroup")
+_CPUS = Path("/sys/devices/system/cpu")
+_CPU_INFO = Path("/proc/cpuinfo")
 
 
 @dataclass(frozen=True)
@@ -38,7 +41,7 @@ def plan(threads: int | None = None, streams: int | None = None) -> CpuPlan:
 def cpu_flags() -> frozenset[str]:
     """Return the CPU's feature flags as Linux names them (empty elsewhere)."""
     try:
-        text = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
+        text = _CPU_INFO.read_text(encoding="utf-8", errors="replace")
     except OSError:
         return frozenset()
     line = next((line for line in text.splitlines() if line.startswith(("flags", "Features"))), "")
@@ -60,34 +63,39 @@ def _quota() -> int | None:
 
 
 def _quota_v2() -> float | None:
+    return _tightest(_CGROUP, "", ("cpu.max",))
+
+
+def _quota_v1() -> float | None:
+    return _tightest(_CGROUP / "cpu", "cpu", ("cpu.cfs_quota_us", "cpu.cfs_period_us"))
+
+
+def _tightest(root: Path, controller: str, names: tuple[str, ...]) -> float | None:
+    """Return the smallest quota, in cores, from our own group up to the root: each of them binds us."""
+    own = root / _own_cgroup(controller)
+    folders = [folder for folder in (own, *own.parents) if folder == root or root in folder.parents]
     limits = []
-    for folder in (_own_cgroup(), _CGROUP):
-        words = _words(folder / "cpu.max")
-        if len(words) == 2 and words[0] != "max":
+    for folder in folders:
+        words = [word for name in names for word in _words(folder / name)]
+        if len(words) == 2 and words[0] not in ("max", "-1"):
             limits.append(int(words[0]) / int(words[1]))
     return min(limits, default=None)
 
 
-def _quota_v1() -> float | None:
-    quota = _words(_CGROUP / "cpu" / "cpu.cfs_quota_us")
-    period = _words(_CGROUP / "cpu" / "cpu.cfs_period_us")
-    if quota and period and int(quota[0]) > 0:
-        return int(quota[0]) / int(period[0])
-    return None
-
-
-def _own_cgroup() -> Path:
-    for line in _lines(Path("/proc/self/cgroup")):
-        if line.startswith("0::"):
-            return _CGROUP / line[3:].lstrip("/")
-    return _CGROUP
+def _own_cgroup(controller: str) -> str:
+    """Return our group under a v1 controller's root, or v2's for ``""``."""
+    for line in _lines(_OWN_CGROUP):
+        _, controllers, path = line.split(":", 2)
+        if controller in controllers.split(","):
+            return path.lstrip("/")
+    return ""
 
 
 def _physical_cores() -> int | None:
     """Count distinct (socket, core) pairs among the CPUs this process may run on."""
     allowed = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else None
     pairs = set()
-    for folder in Path("/sys/devices/system/cpu").glob("cpu[0-9]*"):
+    for folder in _CPUS.glob("cpu[0-9]*"):
         if allowed is not None and int(folder.name[3:]) not in allowed:
             continue
         topology = folder / "topology"

@@ -57,7 +57,7 @@ def definition() -> Any:
         model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
 
         models: tuple[str, ...] = Field(("all-MiniLM-L6-v2",), description="Models to serve, by any of their names.")
-        host: str = Field("127.0.0.1", description="Address to listen on; loopback unless changed.")
+        host: str = Field("127.0.0.1", min_length=1, description="Address to listen on; loopback unless changed.")
         port: int = Field(8080, ge=0, le=65535, description="Port to listen on; 0 picks a free one.")
         precision: Literal["auto", "float32"] = Field(
             "auto", description="auto: bf16 matrix units where there are any."

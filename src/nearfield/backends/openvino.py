@@ -66,7 +66,7 @@ class OpenVinoOps(Ops[Any]):
         def split(x: Any) -> Any:
             return op.transpose(op.reshape(x, _ints(0, 0, heads, -1), True), _ints(0, 2, 1, 3))
 
-        # Written out, OpenVINO fuses this as well as its own attention node, with fewer transposes: 2 to 3% faster.
+        # Written out, OpenVINO fuses this as well as its attention node, with fewer transposes: 2 to 3% faster.
         scale = self.constant(np.array(self._head_size(q, heads) ** -0.5, np.float32))
         scores = op.add(op.multiply(op.matmul(split(q), split(k), False, True), scale), self._apart(segments))
         scores = scores if bias is None else op.add(scores, bias)
@@ -74,7 +74,7 @@ class OpenVinoOps(Ops[Any]):
         return op.reshape(op.transpose(out, _ints(0, 2, 1, 3)), _ints(0, 0, -1), True)
 
     def _apart(self, segments: Any) -> Any:
-        """Return what is added to the scores, [B, 1, L, L]: 0 within a segment, else -1e9. Built once for all layers."""
+        """Return what is added to the scores, [B, 1, L, L]: 0 within a segment, else -1e9; one node for all layers."""
         if self._known is None or self._known[0] is not segments:
             together = op.equal(op.unsqueeze(segments, _ints(1, 3)), op.unsqueeze(segments, _ints(1, 2)))
             apart = op.select(together, op.constant(np.float32(0)), op.constant(np.float32(-1e9)))

@@ -72,7 +72,7 @@ def _sources() -> dict[str, Any]:
     from nearfield import hub
     from nearfield.settings import cache_dir, config_file
 
-    endpoint = os.environ.get("HF_ENDPOINT") or "https://huggingface.co"
+    endpoint = _without_secrets(os.environ.get("HF_ENDPOINT") or "https://huggingface.co")
     config = config_file()
     return {
         "cache": cache_dir(),
@@ -88,7 +88,10 @@ def _index() -> str:
     import subprocess
 
     asked = [sys.executable, "-m", "pip", "--disable-pip-version-check", "config", "get", "global.index-url"]
-    said = subprocess.run(asked, capture_output=True, text=True, timeout=20, check=False).stdout.strip()
+    try:
+        said = subprocess.run(asked, capture_output=True, text=True, timeout=20, check=False).stdout.strip()
+    except subprocess.TimeoutExpired:
+        return "pip does not answer"
     index = _without_secrets(os.environ.get("PIP_INDEX_URL") or said or "https://pypi.org/simple")
     return f"{index} ({_reach(index)})"
 

@@ -31,7 +31,7 @@ def list_models(
     from nearfield import catalog, hub
 
     cached = {model.name: model for model in hub.cached_models()}
-    limit = _count(max_parameters) if max_parameters else None
+    limit = _count(max_parameters) if max_parameters is not None else None
     rows = [_row(entry, entry.id in cached) for entry in catalog.entries() if _fits(entry, language, limit, commercial)]
     if language is None and limit is None and not commercial:
         known = {entry.id for entry in catalog.entries()}

@@ -10,13 +10,14 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from itertools import islice
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
 
+from nearfield.cli.report import Report
 from nearfield.cli.texts import Source, require_parquet
 from nearfield.encoder import Encoder
 from nearfield.errors import InputError, nearest
@@ -26,38 +27,6 @@ from nearfield.vectors import Vectors
 Array = np.ndarray[Any, np.dtype[Any]]
 _ROWS_AT_ONCE = 4096
 _HEADER = 128
-
-
-@dataclass(frozen=True)
-class Report:
-    """What a run did. ``seconds`` and the speeds are of this run alone, the counts of the whole output."""
-
-    output: str
-    model: str
-    fingerprint: str
-    texts: int
-    tokens: int
-    truncated_texts: int
-    truncated_tokens: int
-    resumed_at: int
-    seconds: float
-    texts_per_second: float
-    tokens_per_second: float
-
-    def json(self) -> str:
-        """Return it as JSON."""
-        return json.dumps(asdict(self))
-
-    def text(self) -> str:
-        """Return it for people."""
-        lines = [
-            f"{self.texts:,} texts ({self.tokens:,} tokens) to {self.output}",
-            f"  model        {self.model}",
-            f"  fingerprint  {self.fingerprint}",
-            f"  truncated    {self.truncated_texts:,} texts, {self.truncated_tokens:,} tokens cut off",
-            f"  speed        {self.texts_per_second:,.0f} texts/s, {self.tokens_per_second:,.0f} tokens/s",
-        ]
-        return "\n".join([*lines, f"  resumed at   {self.resumed_at:,}"] if self.resumed_at else lines)
 
 
 def form_of(output: Path) -> str:
@@ -82,8 +51,16 @@ def check_output(output: Path, source: Source) -> None:
     """
     if form_of(output) == "npy" and source.id_field is not None:
         raise InputError(f"{output}: NPY holds no ids. Write .jsonl or .parquet, or leave --id-field out.")
-    if output.resolve() in [path.resolve() for path in source.paths]:
-        raise InputError(f"{output} is an input and would be overwritten: write to another file.")
+    inputs = [path.resolve() for path in source.paths]
+    for written in (output, _sidecar(output)):
+        if written.resolve() in inputs:
+            raise InputError(f"{written} is an input and would be overwritten: write to another file.")
+        if written.is_dir():
+            raise InputError(f"{written} is a folder and would have to be replaced: write to another file.")
+
+
+def _sidecar(output: Path) -> Path:
+    return output.with_name(output.name + ".json")
 
 
 class Job:
@@ -96,8 +73,11 @@ class Job:
         self.wanted = dict(wanted)
         self._partial = output.with_name(output.name + ".partial")
         self._state = self._partial / "state.json"
+        self._kept_ids = self._partial / "ids.jsonl"
         # An empty list shows shape, type and space before any work is done, and refuses bad arguments.
         self._blank = encoder.encode([], **self.wanted)
+        # Told once: a file that changes on the way must not pass for the one that was begun.
+        self._identity = self._tell()
         self._counts = {"rows": 0, "tokens": 0, "truncated_texts": 0, "truncated_tokens": 0}
 
     def run(self, *, restart: bool = False, shown: bool = False) -> Report:
@@ -107,18 +87,29 @@ class Job:
         with Progress(total and total - begun, label=self.output.name, shown=shown) as progress:
             with (self._partial / "rows.bin").open("r+b") as rows, (self._partial / "counts.bin").open("r+b") as counts:
                 rows.seek(0, os.SEEK_END), counts.seek(0, os.SEEK_END)
-                texts = (text for _, text in islice(self.source.rows(), begun, None))
-                for part in self.encoder.stream(texts, **self.wanted):
+                for part in self.encoder.stream(self._texts(begun), **self.wanted):
                     self._append(part, rows, counts)
                     progress.advance(len(part), int(_column(part.tokens).sum()))
             report = self._report(begun, progress)
+        if self._tell() != self._identity:
+            raise InputError("An input changed while it was read: run the command again.", param="inputs")
         self._finish(report)
         return report
+
+    def _texts(self, begun: int) -> Iterator[str]:
+        """Yield the texts that are left. Stdin is read but once, so its ids are put aside on the way."""
+        if self.source.resumable or self.source.id_field is None:
+            yield from (text for _, text in islice(self.source.rows(), begun, None))
+            return
+        with self._kept_ids.open("w", encoding="utf-8") as file:
+            for key, text in self.source.rows():
+                file.write(json.dumps(key) + "\n")
+                yield text
 
     def _resume(self, restart: bool) -> int:
         """Make the partial folder fit for appending; return how many texts it holds already."""
         state = self._load_state()
-        usable = not restart and self.source.resumable and state is not None and state["identity"] == self._identity()
+        usable = not restart and self.source.resumable and state is not None and state["identity"] == self._identity
         if not usable or not self._holds(int(state["counts"]["rows"])):
             shutil.rmtree(self._partial, ignore_errors=True)
             self._partial.mkdir(parents=True)
@@ -143,7 +134,7 @@ class Job:
         files = {self._partial / name: done * width for name, width in self._widths.items()}
         return all(file.is_file() and file.stat().st_size >= size for file, size in files.items())
 
-    def _identity(self) -> str:
+    def _tell(self) -> str:
         """Tell this job from another: source, space and options."""
         told = [
             self.source.identity(),
@@ -157,12 +148,12 @@ class Job:
     def _load_state(self) -> Any:
         try:
             return json.loads(self._state.read_text(encoding="utf-8"))
-        except (FileNotFoundError, json.JSONDecodeError):
+        except (FileNotFoundError, ValueError):  # ValueError: not JSON, or not UTF-8
             return None
 
     def _save_state(self) -> None:
         fresh = self._state.with_suffix(".new")
-        fresh.write_text(json.dumps({"identity": self._identity(), "counts": self._counts}), encoding="utf-8")
+        fresh.write_text(json.dumps({"identity": self._identity, "counts": self._counts}), encoding="utf-8")
         fresh.replace(self._state)
 
     def _append(self, part: Vectors, rows: BinaryIO, counts: BinaryIO) -> None:
@@ -201,7 +192,7 @@ class Job:
         about = {**asdict(report), **{name: _told(value) for name, value in self.wanted.items()}}
         if self._blank.ranges is not None:
             about["ranges"] = self._blank.ranges.tolist()
-        self.output.with_name(self.output.name + ".json").write_text(json.dumps(about, indent=1), encoding="utf-8")
+        _sidecar(self.output).write_text(json.dumps(about, indent=1), encoding="utf-8")
         fresh.replace(self.output)
         shutil.rmtree(self._partial)
 
@@ -217,14 +208,18 @@ class Job:
 
     def numbered(self) -> Iterator[tuple[list[Any], Array, Array]]:
         """Yield ids (or row numbers), rows and counts, a block at a time."""
-        ids = (known if known is not None else number for number, (known, _) in enumerate(self._ids()))
+        ids = self._ids()
         for rows, counts in self.blocks():
             yield list(islice(ids, len(rows))), rows, counts
 
-    def _ids(self) -> Iterator[tuple[Any, str]]:
-        if self.source.id_field is not None:
-            return self.source.rows()
-        return iter([(None, "")] * int(self._counts["rows"]))
+    def _ids(self) -> Iterator[Any]:
+        if self.source.id_field is None:
+            yield from range(int(self._counts["rows"]))
+        elif self.source.resumable:
+            yield from (key for key, _ in self.source.rows())
+        else:
+            with self._kept_ids.open(encoding="utf-8") as file:
+                yield from map(json.loads, file)
 
     @property
     def blank(self) -> Vectors:
