@@ -67,8 +67,13 @@ class Process:
         """Send SIGTERM."""
         self._popen.send_signal(signal.SIGTERM)
 
-    def wait(self) -> int:
+    def wait(self, timeout: float = 60) -> int:
         """Wait for its end and return the exit code."""
-        _, errors = self._popen.communicate(timeout=60)
+        try:
+            _, errors = self._popen.communicate(timeout=timeout)
+        except subprocess.TimeoutExpired:
+            self._popen.kill()
+            self._popen.communicate()
+            raise
         assert "Traceback" not in errors, errors
         return self._popen.returncode

@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+import io
 import json
+import os
+import re
+import socket
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from typer.main import get_command
 
-from nearfield import __version__, catalog, families
+from nearfield import Encoder, __version__, catalog, families
 from nearfield.cli import app, demo
 from nearfield.testing import write_tiny_model
 from tests.commands import Ran, python, run
+from tests.serving import Process
 
 HEAVY = ("numpy", "openvino", "pydantic", "huggingface_hub", "tokenizers", "starlette", "uvicorn", "torch", "asyncio")
 Run = Callable[..., Ran]
@@ -115,12 +123,101 @@ def test_what_is_wrong_is_said_in_words(cache: Path, nearfield: Run, words: list
     assert ran.code == code
     assert told in ran.err
     assert "Traceback" not in ran.err
+    # One line; but for what the parser says, and the list of places where a model was looked for.
+    assert len(ran.err.splitlines()) == 1 or ran.err.startswith("Usage: ") or "Tried:" in ran.err
     assert ran.out == ""
 
 
 def test_debug_shows_the_traceback(cache: Path, nearfield: Run) -> None:
     with pytest.raises(Exception, match="could not be found"):
         nearfield("--debug", "models", "show", "no/such-model")
+
+
+def test_debug_shows_the_traceback_in_a_process_of_its_own() -> None:
+    for flags, traces in (([], 0), (["--debug"], 1)):
+        command = [sys.executable, "-m", "nearfield.cli", *flags, "serve", "--port", "-1"]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+        assert done.returncode == (1 if traces else 2)
+        assert done.stderr.count("Traceback (most recent") >= traces
+        assert "'port'" in done.stderr
+        assert traces or len(done.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_is_printed(shell: str) -> None:
+    environment = {**os.environ, "_NEARFIELD_COMPLETE": f"source_{shell}"}
+    command = [Path(sys.executable).with_name("nearfield")]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=True)
+    assert "nearfield" in done.stdout
+
+
+# -- serve -----------------------------------------------------------------------------------------------------
+
+
+def test_a_taken_port_is_said_before_a_model_is_loaded(nearfield: Run) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        ran = nearfield("serve", "no/such-model", "--port", port)
+    assert ran.code == 2
+    assert f"127.0.0.1:{port}: Address already in use. Choose another --port" in ran.err
+    assert len(ran.err.splitlines()) == 1
+
+
+def test_serve_says_when_it_is_ready_and_ends_well(folder: Path) -> None:
+    server = Process(folder)
+    assert httpx.get(server.url + "/ready").status_code == 200
+    server.terminate()
+    assert server.wait() == 0
+
+
+# -- models ----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def cached(cache: Path) -> Path:
+    """The cache, with a model of the catalogue and one of nobody's in it."""
+    for name in ("BAAI--bge-small-en-v1.5", "someone--theirs"):
+        write_tiny_model(cache / "models" / name / "0123abc")
+    return cache / "models"
+
+
+def test_models_list_tells_what_is_here(cached: Path, nearfield: Run) -> None:
+    rows = json.loads(nearfield("models", "list", "--here", "--json").out)
+    assert [row["id"] for row in rows] == ["BAAI/bge-small-en-v1.5", "someone/theirs"]
+    table = nearfield("models", "list", "--here").out
+    assert len(table.splitlines()) == 3
+    assert "someone/theirs" in table
+
+
+def test_models_remove_asks(cached: Path, nearfield: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    place = cached / "BAAI--bge-small-en-v1.5" / "0123abc"
+    monkeypatch.setattr("sys.stdin", io.StringIO("n\n"))
+    ran = nearfield("models", "remove", "bge-small")
+    assert ran.code == 1
+    assert "Delete BAAI/bge-small-en-v1.5 (" in ran.out
+    assert place.is_dir()
+    monkeypatch.setattr("sys.stdin", io.StringIO("y\n"))
+    assert nearfield("models", "remove", "bge-small").code == 0
+    assert not place.exists()
+    assert nearfield("models", "remove", "someone/theirs", "--yes").code == 0
+    assert json.loads(nearfield("models", "list", "--here", "--json").out) == []
+
+
+def test_models_pull_of_a_folder(cache: Path, nearfield: Run, folder: Path) -> None:
+    ran = nearfield("models", "pull", folder)
+    assert ran.code == 0, ran.err
+    assert str(folder) in ran.out
+
+
+def test_models_show_tells_which_facts_are_not_of_the_folder(nearfield: Run, folder: Path, tmp_path: Path) -> None:
+    assert json.loads(nearfield("models", "show", folder, "--json").out)["recipe"]["origins"] == {}
+    bare = write_tiny_model(tmp_path / "bare")
+    (bare / "modules.json").unlink()
+    origins = json.loads(nearfield("models", "show", bare, "--json").out)["recipe"]["origins"]
+    assert origins["pooling"] == "assumed"
+    assert re.search(r"origins .*'pooling': 'assumed'", nearfield("models", "show", bare).out)
 
 
 def test_models_list_tells_the_catalogue(cache: Path, nearfield: Run) -> None:
@@ -170,6 +267,14 @@ def test_similarity(nearfield: Run, folder: Path) -> None:
     assert [line.split(maxsplit=1)[1] for line in lines] == ["the cat", "a blue mat"]
 
 
+def test_similarity_of_a_query_uses_the_models_prompts(nearfield: Run, tiny: Encoder) -> None:
+    words = ["similarity", "the cat", "a blue mat", "--model", tiny.recipe.folder, "--json"]
+    plain, asked = (json.loads(nearfield(*words, *flag).out)["scores"][0]["score"] for flag in ([], ["--query"]))
+    wanted = tiny.similarity(tiny.encode_query(["the cat"]), tiny.encode_document(["a blue mat"]))[0, 0]
+    assert asked == pytest.approx(float(wanted), abs=2e-2)
+    assert abs(asked - plain) > 1e-4
+
+
 def test_doctor(cache: Path, nearfield: Run) -> None:
     report = json.loads(nearfield("doctor", "--json").out)
     assert report["machine"]["cores_that_may_be_used"] >= 1
@@ -189,11 +294,24 @@ def test_doctor_reaches_what_answers(url: str) -> None:
 
 
 def test_doctor_tells_no_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
-    from nearfield.cli.doctor import _index
+    from nearfield.cli.doctor import _index, _sources
 
     monkeypatch.setenv("PIP_INDEX_URL", "http://me:secret@127.0.0.1:9/simple")
     assert "secret" not in _index()
     assert "127.0.0.1:9" in _index()
+    monkeypatch.setenv("HF_ENDPOINT", "http://me:secret@127.0.0.1:9")
+    monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
+    assert "secret" not in str(_sources())
+
+
+def test_doctor_does_not_wait_for_pip_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    from nearfield.cli.doctor import _index
+
+    def hang(*_: Any, **options: Any) -> Any:
+        raise subprocess.TimeoutExpired("pip", options["timeout"])
+
+    monkeypatch.setattr(subprocess, "run", hang)
+    assert _index() == "pip does not answer"
 
 
 def test_demo_answers_and_says_how_to_go_on(nearfield: Run, folder: Path) -> None:
@@ -204,6 +322,11 @@ def test_demo_answers_and_says_how_to_go_on(nearfield: Run, folder: Path) -> Non
     assert "passages/s" in ran.out
     assert "nearfield serve" in ran.out
     assert "from openai import OpenAI" in ran.out
+    assert len(re.findall(r"^  -?[01]\.\d{3}  \S", ran.out, re.M)) == 2 * len(demo.QUESTIONS)
+    own = nearfield("demo", "--model", folder, "-q", "Who?", "-q", "Where?").out
+    assert "Who?" in own
+    assert "Where?" in own
+    assert demo.QUESTIONS[0] not in own
 
 
 def test_the_demo_document_is_a_real_one() -> None:
@@ -211,3 +334,6 @@ def test_the_demo_document_is_a_real_one() -> None:
     words = sum(len(passage.split()) for passage in passages)
     assert 100 < len(passages) < 1000
     assert words > 10_000
+    assert all(passage.strip() == passage and "  " not in passage for passage in passages)
+    assert sorted(len(passage.split()) for passage in passages)[len(passages) // 2] < 150
+    assert "truth universally acknowledged" in passages[0] + passages[1]

@@ -18,9 +18,13 @@ from tests.commands import python
 ROOT = Path(__file__).resolve().parents[1]
 
 
+def _loads(code: str, *names: str) -> str:
+    """Return which of the modules some code loads, as printed by a fresh interpreter."""
+    return python(f"import sys; {code}; print([name for name in {names} if name in sys.modules])")
+
+
 def test_importing_it_costs_nothing() -> None:
-    code = "import sys, nearfield; print([name for name in ('numpy', 'openvino', 'pydantic') if name in sys.modules])"
-    assert python(code) == "[]"
+    assert _loads("import nearfield", "numpy", "openvino", "pydantic", "torch") == "[]"
 
 
 def test_all_is_sorted_and_importable() -> None:
@@ -38,6 +42,21 @@ def test_an_unknown_name_is_an_attribute_error() -> None:
 def test_the_changelog_knows_this_version() -> None:
     changes = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
     assert re.search(rf"^## \[(Unreleased|{re.escape(nearfield.__version__)})\]", changes, re.M)
+
+
+def test_the_encoder_brings_no_torch() -> None:
+    assert _loads("from nearfield import Encoder", "torch", "transformers", "sentence_transformers") == "[]"
+
+
+PAGES = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "Makefile", "pyproject.toml")]
+SHIPPED = [path for folder in ("src", "docs", "tools", "benchmarks") for path in (ROOT / folder).rglob("*")]
+
+
+@pytest.mark.parametrize("path", [*PAGES, *SHIPPED], ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_no_page_names_a_place_on_our_machines(path: Path) -> None:
+    if path.is_file() and path.suffix in ("", ".md", ".py", ".toml", ".txt", ".json"):
+        found = re.findall(r"(?<![\w.:/~])/(?:work|root|home/\w+|Users)/\S*", path.read_text(encoding="utf-8"))
+        assert not found
 
 
 @pytest.fixture(scope="module")

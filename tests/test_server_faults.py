@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -15,10 +16,13 @@ import pytest
 
 from nearfield.encoder import Encoder
 from nearfield.engine import Batch, Engine, Limits
+from nearfield.errors import ShuttingDown
 from nearfield.model import Model
+from nearfield.server.watch import Watch
 from nearfield.testing import tiny_encoder, write_tiny_model
 from tests.serving import Process, serving
 
+JSON = {"content-type": "application/json"}
 BODY = json.dumps({"model": "tiny", "input": "the cat sat on the mat"}).encode()
 Run = Callable[[Batch], Any]
 
@@ -76,38 +80,75 @@ def _port(url: str) -> int:
     return int(url.rpartition(":")[2])
 
 
-def test_a_thousand_clients_that_leave(small: Encoder) -> None:
+class Records(logging.Handler):
+    """Keeps what the server logs as errors."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.ERROR)
+        self.seen: list[logging.LogRecord] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.seen.append(record)
+
+
+@pytest.fixture
+def errors() -> Iterator[list[logging.LogRecord]]:
+    records, logs = Records(), [logging.getLogger(name) for name in ("nearfield", "uvicorn.error")]
+    for log in logs:
+        log.addHandler(records)
+    yield records.seen
+    for log in logs:
+        log.removeHandler(records)
+
+
+@pytest.mark.parametrize("sent", [len(_request()), len(_request()) - 10], ids=["whole request", "part of the body"])
+def test_a_thousand_clients_that_leave_while_others_are_served(tmp_path: Path, slow: Slow) -> None:
     async def leave(port: int) -> None:
         _, writer = await asyncio.open_connection("127.0.0.1", port)
         writer.write(_request())
         await writer.drain()
         writer.transport.abort()
 
-    async def scenario(port: int) -> None:
+    async def stay(port: int, gone: asyncio.Event) -> Counter[int]:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        outcomes: Counter[int] = Counter()
+        while not gone.is_set():
+            writer.write(_request())
+            outcomes[(await _reply(reader))[0]] += 1
+        writer.close()
+        return outcomes
+
+    async def scenario(port: int) -> Counter[int]:
+        gone = asyncio.Event()
+        stayers = [asyncio.create_task(stay(port, gone)) for _ in range(5)]
         for _ in range(10):
             await asyncio.gather(*(leave(port) for _ in range(100)))
+        gone.set()
+        return sum(await asyncio.gather(*stayers), Counter())
 
-    with serving([small]) as url:
-        asyncio.run(scenario(_port(url)))
+    engine = Engine(1)
+    with tiny_encoder(tmp_path / "tiny", engine=engine) as encoder, serving([encoder]) as url:
+        outcomes = asyncio.run(scenario(_port(url)))
+        assert set(outcomes) == {200}
         until = time.monotonic() + 10
-        while small.engine.stats().queued_jobs or small.engine.stats().running_batches:
+        while engine.stats().queued_jobs or engine.stats().running_batches:
             assert time.monotonic() < until, "work of clients that left is still queued"
             time.sleep(0.02)
-        assert (
-            httpx.post(url + "/v1/embeddings", content=BODY, headers={"content-type": "application/json"}).status_code
-            == 200
-        )
+        assert httpx.post(url + "/v1/embeddings", content=BODY, headers=JSON).status_code == 200
         assert httpx.get(url + "/ready").json()["ready"]
+    engine.close(drain=False)
 
 
-def test_overload_is_refused_and_nothing_is_late(small: Encoder) -> None:
+def test_overload_is_refused_and_nothing_is_late(small: Encoder, inputs: int, clients: int) -> None:
     deadline = 2.0
+    body = json.dumps({"model": "tiny", "input": ["the cat sat on the mat " * min(inputs, 10)] * inputs}).encode()
+    body = BODY if inputs == 1 else body
 
     async def hammer(port: int, outcomes: Counter[int], slowest: list[float], until: float) -> None:
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         while time.monotonic() < until:
             started = time.monotonic()
-            writer.write(_request())
+            writer.write(_request(body))
             status, headers, _ = await _reply(reader)
             outcomes[status] += 1
             slowest.append(time.monotonic() - started)
@@ -121,15 +162,61 @@ def test_overload_is_refused_and_nothing_is_late(small: Encoder) -> None:
         outcomes: Counter[int] = Counter()
         slowest: list[float] = []
         until = time.monotonic() + 3
-        # The queue holds some 45 of these requests: ten times as many clients at once.
-        await asyncio.gather(*(hammer(port, outcomes, slowest, until) for _ in range(450)))
+        await asyncio.gather(*(hammer(port, outcomes, slowest, until) for _ in range(clients)))
         return outcomes, slowest
 
     with serving([small], request_timeout=deadline) as url:
         outcomes, slowest = asyncio.run(scenario(_port(url)))
     assert set(outcomes) == {200, 429}
-    assert outcomes[200] > 20
+    assert outcomes[200] > (20 if inputs == 1 else 0)
     assert max(slowest) < deadline + 1  # the client shares these cores with the server
+
+
+def test_overload_with_long_texts_is_refused_in_time_too(small: Encoder) -> None:
+    deadline = 2.0
+    body = json.dumps({"model": "tiny", "input": "the cat sat on the mat " * 20_000}).encode()
+
+    async def ask(port: int) -> tuple[int, float]:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        started = time.monotonic()
+        writer.write(_request(body))
+        status, headers, _ = await _reply(reader)
+        seconds = time.monotonic() - started
+        writer.close()
+        assert status == 200 or int(headers["retry-after"]) >= 1
+        return status, seconds
+
+    async def scenario(port: int) -> list[tuple[int, float]]:
+        return await asyncio.gather(*(ask(port) for _ in range(60)))
+
+    with serving([small], request_timeout=deadline) as url:
+        answers = asyncio.run(scenario(_port(url)))
+        assert {status for status, _ in answers} <= {200, 429}
+        assert max(seconds for _, seconds in answers) < deadline + 3  # sending and tokenising share these cores
+        assert httpx.post(url + "/v1/embeddings", content=BODY, headers=JSON, timeout=30).status_code in (200, 429)
+
+
+def test_a_body_that_never_arrives_is_given_up(small: Encoder) -> None:
+    async def stall(port: int, sent: bytes) -> tuple[int, dict[str, str], bytes]:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(sent)
+        try:
+            return await asyncio.wait_for(_reply(reader), 20)
+        finally:
+            writer.close()
+
+    async def scenario(url: str) -> None:
+        whole = _request()
+        stalled = [asyncio.create_task(stall(_port(url), whole[:-cut])) for cut in (1, 20, len(BODY))]
+        async with httpx.AsyncClient(base_url=url) as client:
+            for _ in range(10):
+                assert (await client.post("/v1/embeddings", content=BODY, headers=JSON)).status_code == 200
+        for status, _, body in await asyncio.gather(*stalled):
+            assert status == 408
+            assert json.loads(body)["error"]["code"] == "request_timeout"
+
+    with serving([small], request_timeout=0.5) as url:
+        asyncio.run(scenario(url))
 
 
 def test_requests_that_would_be_late_are_refused_at_once(small: Encoder, slow: Slow) -> None:
@@ -154,13 +241,17 @@ def test_requests_that_would_be_late_are_refused_at_once(small: Encoder, slow: S
 def test_lanes_that_die_lose_no_request(small: Encoder, slow: Slow) -> None:
     async def scenario(url: str) -> list[int]:
         async with httpx.AsyncClient(base_url=url, timeout=30) as client:
-            slow.deaths = 1
             body = {"model": "tiny", "input": "cat"}
-            replies = await asyncio.gather(*(client.post("/v1/embeddings", json=body) for _ in range(40)))
-            return [reply.status_code for reply in replies]
+            statuses = []
+            for _ in range(3):
+                slow.deaths = 1
+                replies = await asyncio.gather(*(client.post("/v1/embeddings", json=body) for _ in range(20)))
+                statuses += [reply.status_code for reply in replies]
+                assert not slow.deaths
+            return statuses
 
     with serving([small]) as url:
-        assert asyncio.run(scenario(url)) == [200] * 40
+        assert asyncio.run(scenario(url)) == [200] * 60
         assert httpx.get(url + "/ready").status_code == 200
 
 
@@ -209,3 +300,19 @@ def test_sigterm_when_idle_is_quick(tmp_path: Path) -> None:
     assert httpx.get(process.url + "/ready").status_code == 200
     process.terminate()
     assert process.wait() == 0
+
+
+def test_sigterm_as_soon_as_it_serves_is_a_shutdown_in_good_order(tmp_path: Path) -> None:
+    write_tiny_model(tmp_path / "tiny")
+    process = Process(tmp_path / "tiny")
+    process.terminate()
+    assert process.wait() == 0
+
+
+def test_sigterm_does_not_wait_for_connections_that_are_idle(tmp_path: Path) -> None:
+    write_tiny_model(tmp_path / "tiny")
+    process = Process(tmp_path / "tiny", "--drain-timeout", "60")
+    with httpx.Client(base_url=process.url) as client:
+        assert client.get("/health").status_code == 200  # and its connection stays open
+        process.terminate()
+        assert process.wait(timeout=30) == 0

@@ -14,6 +14,8 @@ import openai
 import pytest
 
 from nearfield.encoder import Encoder
+from nearfield.errors import ModelNotFound
+from nearfield.server.exchange import Models
 from nearfield.testing import tiny_encoder
 from tests.serving import serving
 
@@ -131,6 +133,17 @@ def test_ids_with_a_slash(tmp_path: Path) -> None:
                 assert client.embeddings.create(model="tiny", input="short name").model == "tiny"
 
 
+def test_a_short_name_of_two_models_is_neither_s(tmp_path: Path) -> None:
+    with tiny_encoder(tmp_path / "a") as one, tiny_encoder(tmp_path / "b") as other:
+        object.__setattr__(one.recipe, "name", "one/tiny")
+        object.__setattr__(other.recipe, "name", "other/tiny")
+        models = Models([one, other], {"one/tiny": ["other/tiny", "mine"]})
+        assert models.find("ONE/tiny") is models.find("mine") is one
+        assert models.find("other/tiny") is other
+        with pytest.raises(ModelNotFound, match="one/tiny, other/tiny"):
+            models.find("tiny")
+
+
 def test_errors_have_the_client_s_classes(client: openai.OpenAI) -> None:
     with pytest.raises(openai.NotFoundError) as unknown:
         client.embeddings.create(model="tinny", input="cat")
@@ -139,6 +152,11 @@ def test_errors_have_the_client_s_classes(client: openai.OpenAI) -> None:
     with pytest.raises(openai.BadRequestError) as empty:
         client.embeddings.create(model="tiny", input=[])
     assert empty.value.param == "input"
+    with pytest.raises(openai.BadRequestError) as twice:
+        client.embeddings.create(
+            model="tiny", input="cat", extra_body={"instruction": "find: ", "prompt_name": "query"}
+        )
+    assert twice.value.param == "instruction"  # the API's name for it, not the encoder's
     with pytest.raises(openai.BadRequestError, match="encoding_format"):
         client.embeddings.create(model="tiny", input="cat", encoding_format="hex")  # type: ignore[arg-type]
 
@@ -167,13 +185,15 @@ async def test_the_asynchronous_client(url: str, tiny: Encoder) -> None:
 
 def test_keys(tmp_path: Path, tiny: Encoder) -> None:
     file = tmp_path / "keys.txt"
-    file.write_text(f"# ours\nplain-key  # comment\nsha256:{hashlib.sha256(b'hashed-key').hexdigest()}\n")
-    with serving([tiny], api_keys=["flag-key"], api_key_file=file) as base:
-        for key in ("flag-key", "plain-key", "hashed-key"):
+    file.write_text(f"# ours\nplain-key  # comment\nwith#mark\nsha256:{hashlib.sha256(b'hashed-key').hexdigest()}\n")
+    with serving([tiny], api_keys=["flag-key", "schl\u00fcssel"], api_key_file=file) as base:
+        accented = {"Authorization": "Bearer schl\u00fcssel".encode()}
+        assert httpx.get(base + "/v1/models", headers=accented).status_code == 200
+        for key in ("flag-key", "plain-key", "hashed-key", "with#mark"):
             with openai.OpenAI(base_url=base + "/v1", api_key=key) as client:
                 assert client.embeddings.create(model="tiny", input="cat").data
                 assert list(client.models.list())
-        for key in ("wrong", "flag-ke", "sha256:" + "0" * 64):
+        for key in ("wrong", "flag-ke", "with", "sha256:" + "0" * 64):
             with openai.OpenAI(base_url=base + "/v1", api_key=key) as client:
                 with pytest.raises(openai.AuthenticationError) as refusal:
                     client.embeddings.create(model="tiny", input="cat")

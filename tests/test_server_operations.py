@@ -87,6 +87,9 @@ def test_cors(tiny: Encoder) -> None:
     with serving([tiny], cors_origins=["https://app.example"]) as base:
         allowed = httpx.options(base + "/v1/embeddings", headers=asked)
         assert allowed.headers["access-control-allow-origin"] == "https://app.example"
+        body = {"model": "tiny", "input": "cat"}
+        reply = httpx.post(base + "/v1/embeddings", json=body, headers={"Origin": "https://app.example"})
+        assert "x-nearfield-truncated-tokens" in reply.headers["access-control-expose-headers"]
         other = httpx.options(base + "/v1/embeddings", headers={**asked, "Origin": "https://evil.example"})
         assert "access-control-allow-origin" not in other.headers
 
@@ -121,3 +124,10 @@ def test_logs_tell_sizes_and_never_texts(url: str, formatter: logging.Formatter)
         assert (told["model"], told["inputs"], told["request_id"]) == ("tiny", 2, "watch-me")
         assert told["tokens"] > 2
         assert told["ms"] > 0
+
+
+def test_a_client_cannot_write_lines_of_its_own() -> None:
+    record = logging.makeLogRecord({"msg": "GET /a\nFORGED", "model": "m\r\nFORGED\x1b[2J", "levelname": "INFO"})
+    line = TextFormatter().format(record)
+    assert line.isprintable()
+    assert "GET /a\\nFORGED" in line

@@ -56,6 +56,14 @@ def test_lists_in_the_environment_are_separated_by_commas(monkeypatch: pytest.Mo
     assert loaded.api_keys == ("one", "two")
 
 
+def test_the_environment_may_hold_every_setting(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, field in settings.definition().model_fields.items():
+        default = ",".join(field.default) if isinstance(field.default, tuple) else field.default
+        if default is not None:
+            monkeypatch.setenv(f"NEARFIELD_{name.upper()}", str(default))
+    assert settings.load() == settings.definition()()
+
+
 def test_variables_read_elsewhere_are_no_settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("NEARFIELD_CACHE", str(tmp_path / "cache"))
     assert settings.load().port == 8080
@@ -90,6 +98,11 @@ def test_an_unknown_flag_names_the_nearest() -> None:
         ("max_items", 0),
         ("request_timeout", 0),
         ("models", ()),
+        ("models", " , "),
+        ("host", ""),
+        ("threads", ""),
+        ("bulk_items", 1),
+        ("log_level", "loud"),
         ("log_format", "xml"),
     ],
 )

@@ -86,7 +86,7 @@ def _own_cgroup(controller: str) -> str:
     """Return our group under a v1 controller's root, or v2's for ``""``."""
     for line in _lines(_OWN_CGROUP):
         _, controllers, path = line.split(":", 2)
-        if controller in controllers.split(","):
+        if controller in controllers.split(",") and ".." not in path:  # "..": outside of what we may see
             return path.lstrip("/")
     return ""
 

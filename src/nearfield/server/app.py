@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import math
 import time
@@ -20,18 +19,28 @@ from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route
 
 from nearfield.encoder import Encoder
-from nearfield.errors import InputError, NearfieldError, Overloaded, UnsupportedMedia
+from nearfield.errors import Cancelled, InputError, NearfieldError, Overloaded, UnsupportedMedia
 from nearfield.server import exchange as exchanges
 from nearfield.server import openapi
 from nearfield.server.auth import Keys
 from nearfield.server.dialects import SHELF, Dialect
 from nearfield.server.exchange import Exchange, Models
-from nearfield.server.limits import Limits, body
+from nearfield.server.limits import Body, Intake, Limits
 from nearfield.server.logs import LOG, AccessLog
 from nearfield.server.prometheus import CONTENT_TYPE, Prometheus
+from nearfield.server.watch import Watch
 
 Endpoint = Callable[[Request], Awaitable[Response]]
 _DECODE = msgspec.json.Decoder().decode
+#: Headers that a browser lets the page of another origin read.
+_EXPOSED = (
+    "x-request-id",
+    "x-nearfield-fingerprint",
+    "x-nearfield-truncated-tokens",
+    "x-nearfield-ignored-fields",
+    "retry-after",
+    "retry-after-ms",
+)
 
 
 class Server:
@@ -48,6 +57,7 @@ class Server:
             settings.request_timeout,
             settings.bulk_items,
         )
+        self.intake = Intake(self.limits)
         self.draining = False
 
     def reasons(self) -> list[str]:
@@ -66,25 +76,28 @@ class Server:
             started = time.perf_counter()
             exchange: Exchange | None = None
             try:
-                exchange = await self._read(request, dialect)
-                await _unless_gone(request, exchanges.answer(exchange, self.models, self.limits))
+                with Watch(request, self.limits.seconds) as watch, self.intake.body() as body:
+                    exchange = await self._read(request, dialect, body)
+                    watch.for_client()
+                    await exchanges.answer(exchange, self.models, self.limits, watch.left)
                 response = self._reply(dialect, exchange)
+            except Cancelled:
+                response = Response(status_code=Cancelled.status)  # nobody is left to read it
             except NearfieldError as error:
                 response = refusal(dialect, error)
-            except asyncio.CancelledError:
-                # The client went away; what it had queued is dropped, and nobody reads this.
-                response = Response(status_code=499)
+            except Exception as error:  # noqa: BLE001 - raised further, it would cost the client its connection
+                response = unexpected(dialect, error)
             self._record(request, exchange, response, time.perf_counter() - started)
             return response
 
         return endpoint
 
-    async def _read(self, request: Request, dialect: Dialect) -> Exchange:
+    async def _read(self, request: Request, dialect: Dialect, body: Body) -> Exchange:
         self.keys.check(request.headers.get("authorization"))
         kind = request.headers.get("content-type", "application/json").partition(";")[0].strip().lower()
         if kind != "application/json" and not kind.endswith("+json"):
             raise UnsupportedMedia(f"The body must be JSON: send 'Content-Type: application/json', not {kind!r}.")
-        return dialect.read(decode(await body(request, self.limits.body_bytes)))
+        return dialect.read(decode(await body.read(request)))
 
     def _reply(self, dialect: Dialect, exchange: Exchange) -> Response:
         started = time.perf_counter()
@@ -136,7 +149,8 @@ class Server:
             self.keys.check(request.headers.get("authorization"))
         except NearfieldError as error:
             return refusal(SHELF.load("openai")(), error)
-        return Response(await asyncio.to_thread(self.prometheus.page), media_type=CONTENT_TYPE)
+        # Not in a thread: under load, these are the ones that tokenise, and the page would wait behind them.
+        return Response(self.prometheus.page(), media_type=CONTENT_TYPE)
 
 
 def create_app(
@@ -159,7 +173,8 @@ def create_app(
     ]
     middleware = [Middleware(AccessLog, closing=lambda: server.draining)]
     if settings.cors_origins:
-        cors = {"allow_origins": settings.cors_origins, "allow_methods": ["*"], "allow_headers": ["*"]}
+        anything = {"allow_methods": ["*"], "allow_headers": ["*"], "expose_headers": _EXPOSED}
+        cors = {"allow_origins": settings.cors_origins, **anything}
         middleware.append(Middleware(CORSMiddleware, **cors))
     handlers: Mapping[Any, Any] = {HTTPException: _lost(dialects[0]), Exception: _broken(dialects[0])}
     app = Starlette(routes=routes, middleware=middleware, exception_handlers=handlers)
@@ -188,26 +203,19 @@ def refusal(dialect: Dialect, error: NearfieldError) -> Response:
     if isinstance(error, Overloaded):
         headers["retry-after"] = str(max(1, math.ceil(error.retry_after)))
         headers["retry-after-ms"] = str(max(1, round(error.retry_after * 1000)))
-    if error.status >= 500:
+    elif error.status == 503:
+        headers["retry-after"] = "1"
+    elif error.status == 408:
+        headers["connection"] = "close"
+    if error.status == 500:
         LOG.error("request failed: %s", type(error).__name__, exc_info=error)
     return _json(dialect.refuse(error), error.status, headers)
 
 
-async def _unless_gone(request: Request, work: Awaitable[Any]) -> None:
-    """Await the work, and cancel it if the client disconnects first."""
-    task = asyncio.current_task()
-
-    async def watch() -> None:
-        while (await request.receive())["type"] != "http.disconnect":
-            pass
-        if task is not None:
-            task.cancel()
-
-    watcher = asyncio.ensure_future(watch())
-    try:
-        await work
-    finally:
-        watcher.cancel()
+def unexpected(dialect: Dialect, error: Exception) -> Response:
+    """Turn an error that nobody foresaw into a reply; the log has the rest."""
+    LOG.error("unexpected error", exc_info=error)
+    return _json(dialect.refuse(NearfieldError("The server failed on this request; its log says why.")), 500)
 
 
 def _json(content: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
@@ -252,7 +260,6 @@ def _lost(dialect: Dialect) -> Callable[[Request, HTTPException], Awaitable[Resp
 
 def _broken(dialect: Dialect) -> Callable[[Request, Exception], Awaitable[Response]]:
     async def handler(_: Request, error: Exception) -> Response:
-        LOG.error("unexpected error", exc_info=error)
-        return _json(dialect.refuse(NearfieldError("The server failed on this request; its log says why.")), 500)
+        return unexpected(dialect, error)
 
     return handler

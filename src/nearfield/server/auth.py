@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import re
 from collections.abc import Iterable
 from pathlib import Path
 
 from nearfield.errors import AccessDenied, SettingsError
 
 _MARK = "sha256:"
+_COMMENT = re.compile(r"(^|\s)#.*")
 
 
 class Keys:
@@ -20,7 +22,10 @@ class Keys:
 
     @classmethod
     def of(cls, keys: Iterable[str], file: Path | None) -> Keys:
-        """Join the keys of the settings and those of a file: a line each, plain or ``sha256:<hex>``, # comments."""
+        """Join the keys of the settings and those of a file: a line each, plain or ``sha256:<hex>``.
+
+        A comment starts with # at the start of a line or after a space, so that a key may hold one.
+        """
         return cls([*keys, *(_read(file) if file is not None else ())])
 
     def __bool__(self) -> bool:
@@ -39,7 +44,8 @@ class Keys:
             given = given[7:].strip()
         if not given:
             raise AccessDenied("This server needs an API key: send the header 'Authorization: Bearer <key>'.")
-        digest = hashlib.sha256(given.encode("utf-8", "surrogateescape")).digest()
+        # Starlette reads a header's bytes as latin-1; a key beyond ASCII was sent as UTF-8.
+        digest = hashlib.sha256(given.encode("latin-1")).digest()
         # Every key is compared, so that the time taken does not tell which one was near.
         matches = [hmac.compare_digest(digest, known) for known in self._digests]
         if not any(matches):
@@ -60,10 +66,10 @@ def _digest(key: str) -> bytes:
 
 def _read(file: Path) -> list[str]:
     try:
-        lines = file.read_text(encoding="utf-8").splitlines()
-    except OSError as error:
-        raise SettingsError(f"The key file {file} cannot be read: {error.strerror}.") from error
-    keys = [line.partition("#")[0].strip() for line in lines]
+        lines = file.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(f"The key file {file} cannot be read: {error}.") from error
+    keys = [_COMMENT.sub("", line).strip() for line in lines]
     found = [key for key in keys if key]
     if not found:
         raise SettingsError(f"The key file {file} holds no keys: the server would be open to everybody.")

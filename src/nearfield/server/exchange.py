@@ -12,6 +12,9 @@ from nearfield.errors import InputError, ModelNotFound, TooLarge, nearest
 from nearfield.server.limits import Limits
 from nearfield.vectors import Vectors
 
+#: Characters of a model's or prompt's name; a longer one is not even compared with those there are.
+LONGEST_NAME = 512
+
 
 @dataclass
 class Exchange:
@@ -46,11 +49,13 @@ class Models:
     def __init__(self, encoders: Sequence[Encoder], aliases: Mapping[str, Sequence[str]] | None = None) -> None:
         self.encoders = tuple(encoders)
         self.started = int(time.time())
-        self._by_name: dict[str, Encoder] = {}
+        claims: dict[str, set[Encoder]] = {}
         for encoder in self.encoders:
-            short = encoder.name.rpartition("/")[2]
-            for name in (encoder.name, short, *(aliases or {}).get(encoder.name, ())):
-                self._by_name.setdefault(name.lower(), encoder)
+            for name in (encoder.name.rpartition("/")[2], *(aliases or {}).get(encoder.name, ())):
+                claims.setdefault(name.lower(), set()).add(encoder)
+        # A short name that several models could mean is nobody's: their full ids stay clear.
+        self._by_name = {name: next(iter(found)) for name, found in claims.items() if len(found) == 1}
+        self._by_name |= {encoder.name.lower(): encoder for encoder in self.encoders}
 
     def find(self, name: str) -> Encoder:
         """Return the encoder of a name, whatever its case.
@@ -58,6 +63,10 @@ class Models:
         Raises:
             ModelNotFound: it is not served.
         """
+        if len(name) > LONGEST_NAME:
+            raise ModelNotFound(
+                f"A model's name of {len(name)} characters is none of ours. {nearest('', self.names())}"
+            )
         encoder = self._by_name.get(name.lower())
         if encoder is None:
             raise ModelNotFound(f"The model {name!r} is not served here. {nearest(name, self.names())}")
@@ -68,8 +77,8 @@ class Models:
         return [encoder.name for encoder in self.encoders]
 
 
-async def answer(exchange: Exchange, models: Models, limits: Limits) -> Exchange:
-    """Check the request against the limits, encode it, and attach the vectors.
+async def answer(exchange: Exchange, models: Models, limits: Limits, seconds: float) -> Exchange:
+    """Check the request against the limits, encode it within ``seconds``, and attach the vectors.
 
     Raises:
         NearfieldError: of the kind that the dialect's ``refuse`` turns into a reply.
@@ -79,7 +88,7 @@ async def answer(exchange: Exchange, models: Models, limits: Limits) -> Exchange
     exchange.vectors = await encoder.aencode(
         list(exchange.inputs),
         bulk=len(exchange.inputs) >= limits.bulk_items,
-        deadline=limits.seconds,
+        deadline=seconds,
         max_tokens=limits.tokens,
         **exchange.wanted,
     )

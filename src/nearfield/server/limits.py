@@ -1,12 +1,16 @@
-"""Limits: how much one request may ask for, and how its body is read without taking more."""
+"""Limits: how much one request may ask for, and how bodies are read without taking more."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from types import TracebackType
 
 from starlette.requests import Request
 
-from nearfield.errors import TooLarge
+from nearfield.errors import Overloaded, TooLarge
+
+#: Bodies of the largest size that may be held at once, all requests together.
+_MOST_HELD = 4
 
 
 @dataclass(frozen=True)
@@ -20,23 +24,57 @@ class Limits:
     bulk_items: int
 
 
-async def body(request: Request, most: int) -> bytes:
-    """Read a request's body, and stop at the limit whatever its headers claim.
+class Intake:
+    """Counts the bytes of all bodies at work, so that many large ones at once are refused before memory runs out."""
 
-    Raises:
-        TooLarge: the body is longer than ``most`` bytes.
-    """
-    claimed = request.headers.get("content-length", "")
-    if claimed.isdigit() and int(claimed) > most:
-        raise _too_large(most)
-    parts, size = [], 0
-    async for part in request.stream():
-        size += len(part)
-        if size > most:
-            raise _too_large(most)
-        parts.append(part)
-    return parts[0] if len(parts) == 1 else b"".join(parts)
+    def __init__(self, limits: Limits) -> None:
+        self.held = 0
+        self.most_each = limits.body_bytes
+        self.most = _MOST_HELD * limits.body_bytes
+
+    def body(self) -> Body:
+        """Make room for one request's body, until the end of its ``with`` block."""
+        return Body(self)
 
 
-def _too_large(most: int) -> TooLarge:
-    return TooLarge(f"The body is larger than {most} bytes. Send the inputs in parts, or raise max_body_bytes.")
+class Body:
+    """One request's body, counted from its first byte until the request is done."""
+
+    def __init__(self, intake: Intake) -> None:
+        self._intake = intake
+        self._size = 0
+
+    def __enter__(self) -> Body:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._intake.held -= self._size
+
+    async def read(self, request: Request) -> bytes:
+        """Read it, and stop at the limit whatever its headers claim.
+
+        Raises:
+            TooLarge: it is longer than one body may be.
+            Overloaded: together with the bodies of other requests it is more than may be held.
+        """
+        claimed = request.headers.get("content-length", "")
+        if claimed.isdigit():
+            self._check(int(claimed))
+        parts = []
+        async for part in request.stream():
+            self._check(self._size + len(part))
+            self._size += len(part)
+            self._intake.held += len(part)
+            parts.append(part)
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    def _check(self, size: int) -> None:
+        if size > self._intake.most_each:
+            raise TooLarge(
+                f"The body is larger than {self._intake.most_each} bytes. Send the inputs in parts, or raise "
+                "max_body_bytes."
+            )
+        if self._intake.held - self._size + size > self._intake.most:
+            raise Overloaded("The requests at work hold as many bytes as the server may. Try again later.")

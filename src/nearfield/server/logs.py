@@ -36,8 +36,13 @@ class TextFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         fields = " ".join(f"{key}={value}" for key, value in vars(record).items() if key not in _STANDARD)
         clock = time.strftime("%H:%M:%S", time.localtime(record.created))
-        line = f"{clock} {record.levelname.lower():7} {record.getMessage()} {fields}".rstrip()
+        line = _one_line(f"{clock} {record.levelname.lower():7} {record.getMessage()} {fields}".rstrip())
         return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line
+
+
+def _one_line(text: str) -> str:
+    """Show control characters by their codes: a client's path or model name must not make up lines of its own."""
+    return text if text.isprintable() else "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
 def configure(level: str, form: str) -> None:

@@ -29,10 +29,22 @@ _LOOPBACK = ("127.", "localhost", "::1")
 class Listener(uvicorn.Server):
     """uvicorn, which on a signal first stops listening and lets open connections end by themselves."""
 
-    def __init__(self, config: uvicorn.Config, listening: socket.socket, on_stop: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        config: uvicorn.Config,
+        listening: socket.socket,
+        on_start: Callable[[], None],
+        on_stop: Callable[[], None],
+    ) -> None:
         super().__init__(config)
         self._listening = listening
+        self._on_start = on_start
         self._on_stop = on_stop
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Start, and only then say so: from here on a signal is a shutdown in good order."""
+        await super().startup(sockets)
+        self._on_start()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Refuse new connections, answer what the open ones send, then close them."""
@@ -103,14 +115,14 @@ def _serve_on(listening: socket.socket, settings: Any, announce: Callable[[str],
     )
     seconds = time.perf_counter() - started
     address = listening.getsockname()
-    announce(_ready_line(address[0], address[1], encoders, seconds))
+    line = _ready_line(address[0], address[1], encoders, seconds)
     # What is loaded stays for good: the collector need not walk it again at every full collection.
     gc.collect()
     gc.freeze()
     # uvicorn raises a signal again once it is done; the work being done, that is no failure.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: None)
-    Listener(config, listening, on_stop).run([listening])
+    Listener(config, listening, lambda: announce(line), on_stop).run([listening])
     engine.close(timeout=settings.drain_timeout)
 
 

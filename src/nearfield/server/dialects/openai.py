@@ -8,30 +8,40 @@ from __future__ import annotations
 import re
 from binascii import b2a_base64
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 import numpy as np
 
 from nearfield.encoder import Encoder
 from nearfield.errors import InputError, NearfieldError
-from nearfield.server.exchange import Exchange, Models
+from nearfield.server.exchange import LONGEST_NAME, Exchange, Models
 from nearfield.vectors import Vectors
 
 Truncate = Literal["report", "error", "left", "right"]
 Dtype = Literal["float32", "float16", "int8", "uint8", "binary", "ubinary"]
+Name = Annotated[str, msgspec.Meta(max_length=LONGEST_NAME)]
+#: Arguments of the encoder that have another name in this API.
+_PARAMS = {
+    "precision": "embedding_dtype",
+    "prompt": "instruction",
+    "role": "input_type",
+    "truncate_dim": "dimensions",
+}
+#: Characters of a complaint about a body: it may quote what it complains about.
+_LONGEST_COMPLAINT = 500
 
 
 class EmbeddingRequest(msgspec.Struct):
     """The body of POST /v1/embeddings."""
 
     input: str | list[str | int | list[int]]
-    model: str
+    model: Name
     encoding_format: Literal["float", "base64"] | None = None
     dimensions: int | None = None
     user: str | None = None
     input_type: Literal["query", "document"] | None = None
-    prompt_name: str | None = None
+    prompt_name: Name | None = None
     instruction: str | None = None
     truncate: Truncate | None = None
     embedding_dtype: Dtype | None = None
@@ -95,7 +105,8 @@ class OpenAi:
     def refuse(self, error: NearfieldError) -> Any:
         kind = _TYPES.get(error.status, "invalid_request_error" if error.status < 500 else "server_error")
         param = getattr(error, "param", None)
-        return {"error": {"message": str(error), "type": kind, "param": param, "code": error.code}}
+        named = _PARAMS.get(param, param) if param else None
+        return {"error": {"message": str(error), "type": kind, "param": named, "code": error.code}}
 
     def describe(self, models: Models, name: str | None) -> Any:
         if name is not None:
@@ -160,7 +171,8 @@ def _invalid(error: msgspec.ValidationError) -> InputError:
     missing = re.search(r"missing required field `(\w+)`", text)
     path = re.search(r"`\$\.?(\w+)?", text)
     param = missing.group(1) if missing else path.group(1) if path else None
-    return InputError(f"Invalid request: {text}.", param=param)
+    shown = text if len(text) <= _LONGEST_COMPLAINT else f"{text[:200]} ... {text[-200:]}"
+    return InputError(f"Invalid request: {shown}.", param=param)
 
 
 def _base64(row: Any) -> str:

@@ -1,0 +1,79 @@
+"""Watch: ends a request's work when its time is up or its client has left."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from types import TracebackType
+
+from starlette.requests import ClientDisconnect, Request
+
+from nearfield.errors import Cancelled, DeadlineExceeded, InputError, NearfieldError, ShuttingDown
+
+
+class SlowBody(InputError):
+    """The body did not arrive in the time that a request may take."""
+
+    status = 408
+    code = "request_timeout"
+
+
+class Watch:
+    """``with Watch(request, seconds) as watch`` bounds what is awaited inside, and says how it ended.
+
+    Raises, when the block is left:
+        SlowBody, DeadlineExceeded: the time is up, before or after ``for_client`` was called.
+        Cancelled: the client left.
+        ShuttingDown: the server gave up on the request, having waited for it long enough.
+    """
+
+    def __init__(self, request: Request, seconds: float) -> None:
+        self._request = request
+        self._seconds = seconds
+        self._until = time.monotonic() + seconds
+        self._why: NearfieldError | None = None
+        self._watcher: asyncio.Future[None] | None = None
+
+    @property
+    def left(self) -> float:
+        """Seconds that remain."""
+        return max(0.001, self._until - time.monotonic())
+
+    def for_client(self) -> None:
+        """Watch for the client's leaving; call it once the body is read."""
+        self._watcher = asyncio.ensure_future(self._client_left())
+
+    def __enter__(self) -> Watch:
+        task = asyncio.current_task()
+        if task is None:
+            raise RuntimeError("a request runs in a task")
+        self._task = task
+        self._timer = asyncio.get_running_loop().call_later(self._seconds, self._too_late)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._timer.cancel()
+        if self._watcher is not None:
+            self._watcher.cancel()
+        if isinstance(error, ClientDisconnect):
+            raise Cancelled("The client left before its request was whole.") from None
+        if isinstance(error, asyncio.CancelledError):
+            raise self._why or ShuttingDown("The server stopped before this request was done.") from None
+
+    async def _client_left(self) -> None:
+        while (await self._request.receive())["type"] != "http.disconnect":
+            pass
+        self._stop(Cancelled("The client left."))
+
+    def _too_late(self) -> None:
+        if self._watcher is None:
+            self._stop(SlowBody(f"The body did not arrive within {self._seconds:g} s."))
+        else:
+            self._stop(DeadlineExceeded(f"The request was not done within {self._seconds:g} s. Try again later."))
+
+    def _stop(self, why: NearfieldError) -> None:
+        if self._why is None:
+            self._why = why
+            self._task.cancel()
