@@ -56,6 +56,8 @@ class Process:
         assert self._popen.stdout is not None
         line = self._popen.stdout.readline()
         assert " at http://" in line, line + (self._popen.stderr.read() if self._popen.stderr else "")
+        #: What it wrote to stderr, once it has ended.
+        self.errors = ""
         self.url = line.split(" at ")[1].split("/v1")[0]
 
     @property
@@ -70,10 +72,10 @@ class Process:
     def wait(self, timeout: float = 60) -> int:
         """Wait for its end and return the exit code."""
         try:
-            _, errors = self._popen.communicate(timeout=timeout)
+            _, self.errors = self._popen.communicate(timeout=timeout)
         except subprocess.TimeoutExpired:
             self._popen.kill()
             self._popen.communicate()
             raise
-        assert "Traceback" not in errors, errors
+        assert "Traceback" not in self.errors, self.errors
         return self._popen.returncode

@@ -25,6 +25,12 @@ FINE: dict[str, bytes] = {
     "explicit nulls": _with(dimensions=None, user=None, encoding_format=None, input_type=None),
     "an unknown field": _with(colour="red"),
     "ten thousand inputs": _with(input=["cat"] * 10_000),
+    "a key twice": b'{"model":"nope","input":"cat","model":"tiny"}',
+    "a word of a megabyte": _with(input="x" * 2**20),
+    "a megabyte of accents": _with(input="\u0301" * 2**19),
+    "an unknown field nested deeply": b'{"model":"tiny","input":"cat","x":' + b"[" * 500 + b"]" * 500 + b"}",
+    "an instruction of a megabyte": _with(instruction="the " * 2**18),
+    "token ids beyond the longest input": _with(input=[6] * 100_000),
     "control characters": _with(input="\u0001\u202e\ufffe\U0010ffff"),
 }
 WRONG: dict[str, tuple[bytes, int]] = {
@@ -36,6 +42,9 @@ WRONG: dict[str, tuple[bytes, int]] = {
     "a lone surrogate": (b'{"model":"tiny","input":"\\ud800"}', 400),
     "ids out of range": (_with(input=[1, 10**6]), 400),
     "ids beyond any integer": (b'{"model":"tiny","input":[' + b"9" * 400 + b"]}", 400),
+    "ids at the edge of integers": (_with(input=[2**63]), 400),
+    "lists of lists of ids": (_with(input=[[[1]]]), 400),
+    "ids beside a text in a list": (_with(input=[[1, "cat"]]), 400),
     "ids below zero": (_with(input=[[-1]]), 400),
     "ids that are fractions": (_with(input=[1.5]), 400),
     "booleans as ids": (_with(input=[True]), 400),
@@ -46,7 +55,11 @@ WRONG: dict[str, tuple[bytes, int]] = {
     "negative dimensions": (_with(dimensions=-1), 400),
     "zero dimensions": (_with(dimensions=0), 400),
     "absurd dimensions": (_with(dimensions=10**12), 400),
+    "dimensions as a boolean": (_with(dimensions=True), 400),
+    "dimensions without end": (b'{"model":"tiny","input":"x","dimensions":1e400}', 400),
     "dimensions as text": (_with(dimensions="8"), 400),
+    "an empty model": (_with(model=""), 404),
+    "a user that is no text": (_with(user=5), 400),
     "an unknown model": (_with(model="nope"), 404),
     "a model that is no text": (_with(model=5), 400),
     "a model's name without end": (_with(model="m" * 3_000_000), 400),
@@ -61,6 +74,12 @@ WRONG: dict[str, tuple[bytes, int]] = {
     "ids with a prompt": (_with(input=[[1, 2]], input_type="query"), 400),
     "a lone surrogate as model": (b'{"model":"\\udfff","input":"x"}', 400),
     "truncated JSON": (b'{"model":"tiny","input":"ca', 400),
+    "something after the JSON": (json.dumps(GOOD).encode() + b" cat", 400),
+    "JSON in UTF-16": (json.dumps(GOOD).encode("utf-16"), 400),
+    "infinity": (b'{"model":"tiny","input":"x","dimensions":-Infinity}', 400),
+    "a lone surrogate as a field": (b'{"model":"tiny","input":"x","\\ud800":1}', 400),
+    "null": (b"null", 400),
+    "objects without end": (b'{"a":' * 100_000, 400),
     "no JSON": (b"hello", 400),
     "nothing": (b"", 400),
     "a list": (b"[]", 400),
@@ -95,6 +114,22 @@ def test_what_is_wrong_is_said(http: httpx.Client, case: str) -> None:
     assert error.keys() == {"message", "type", "param", "code"}
     assert 10 < len(error["message"]) < 2000
     assert http.post("/v1/embeddings", json=GOOD).status_code == 200
+
+
+@pytest.mark.parametrize("case", ["a megabyte", "token ids beyond the longest input"])
+def test_what_was_cut_is_reported(http: httpx.Client, case: str) -> None:
+    reply = http.post("/v1/embeddings", content=FINE[case], headers=JSON)
+    usage = reply.json()["usage"]
+    assert usage["prompt_tokens"] == 64
+    assert int(reply.headers["x-nearfield-truncated-tokens"]) == usage["truncated_tokens"] > 90_000
+
+
+def test_wrong_requests_leave_their_connection_usable(http: httpx.Client) -> None:
+    small = [body for body, _ in WRONG.values() if len(body) < 10_000]
+    with httpx.Client(base_url=http.base_url, limits=httpx.Limits(max_connections=1)) as one:
+        for body in small:
+            assert 400 <= one.post("/v1/embeddings", content=body, headers=JSON).status_code < 500
+            assert one.post("/v1/embeddings", json=GOOD).status_code == 200
 
 
 def test_a_body_over_the_limit_without_a_length(http: httpx.Client) -> None:

@@ -103,11 +103,16 @@ def test_dimensions(tmp_path: Path, client: openai.OpenAI) -> None:
         assert abs(float(np.linalg.norm(short)) - 1) < 1e-6
 
 
-def test_truncation_is_reported_or_refused(client: openai.OpenAI) -> None:
+def test_truncation_is_reported_or_refused(client: openai.OpenAI, tiny: Encoder) -> None:
     long = "cat " * 100
     reply = client.embeddings.with_raw_response.create(model="tiny", input=long)
     assert reply.headers["x-nearfield-truncated-tokens"] == "38"
     assert reply.parse().usage.to_dict()["truncated_tokens"] == 38
+    mixed = "dog " * 40 + "cat " * 40
+    left = client.embeddings.create(model="tiny", input=mixed, extra_body={"truncate": "left"})
+    np.testing.assert_allclose(_vectors(left), np.asarray(tiny.encode([mixed], truncate="left")), atol=1e-6)
+    right = client.embeddings.create(model="tiny", input=mixed, extra_body={"truncate": "right"})
+    assert np.abs(_vectors(left) - _vectors(right)).max() > 0.01
     with pytest.raises(openai.BadRequestError) as refusal:
         client.embeddings.create(model="tiny", input=long, extra_body={"truncate": "error"})
     assert refusal.value.code == "input_too_long"
@@ -187,7 +192,7 @@ def test_keys(tmp_path: Path, tiny: Encoder) -> None:
     file = tmp_path / "keys.txt"
     file.write_text(f"# ours\nplain-key  # comment\nwith#mark\nsha256:{hashlib.sha256(b'hashed-key').hexdigest()}\n")
     with serving([tiny], api_keys=["flag-key", "schl\u00fcssel"], api_key_file=file) as base:
-        accented = {"Authorization": "Bearer schl\u00fcssel".encode()}
+        accented = {b"Authorization": "Bearer schl\u00fcssel".encode()}
         assert httpx.get(base + "/v1/models", headers=accented).status_code == 200
         for key in ("flag-key", "plain-key", "hashed-key", "with#mark"):
             with openai.OpenAI(base_url=base + "/v1", api_key=key) as client:

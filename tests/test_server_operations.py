@@ -6,15 +6,19 @@ import io
 import json
 import logging
 import re
+import socket
 import time
+from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
 
 from nearfield.encoder import Encoder
+from nearfield.errors import ExecutionFailed
 from nearfield.server.logs import JsonFormatter, TextFormatter
-from nearfield.testing import tiny_encoder
-from tests.serving import serving
+from nearfield.testing import tiny_encoder, write_tiny_model
+from tests.serving import Process, serving
 
 
 def test_health_and_readiness(url: str) -> None:
@@ -124,6 +128,58 @@ def test_logs_tell_sizes_and_never_texts(url: str, formatter: logging.Formatter)
         assert (told["model"], told["inputs"], told["request_id"]) == ("tiny", 2, "watch-me")
         assert told["tokens"] > 2
         assert told["ms"] > 0
+
+
+@pytest.mark.parametrize("formatter", [JsonFormatter(), TextFormatter()])
+def test_neither_a_misplaced_text_nor_a_failure_that_quotes_one_is_logged(
+    tiny: Encoder, monkeypatch: pytest.MonkeyPatch, formatter: logging.Formatter
+) -> None:
+    async def broken(texts: list[str], **_: Any) -> Any:
+        try:
+            int(texts[0])
+        except ValueError as error:
+            raise ExecutionFailed(f"failed on {error}") from error
+
+    async def unforeseen(texts: list[str], **_: Any) -> Any:
+        int(texts[0])
+
+    stream = io.StringIO()
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter(formatter)
+    logs = [logging.getLogger(name) for name in ("nearfield", "uvicorn.error")]
+    with serving([tiny]) as base, httpx.Client(base_url=base) as client:
+        for log in logs:
+            log.addHandler(handler)
+            log.setLevel(logging.INFO)
+        try:
+            assert client.post("/v1/embeddings", json={"model": "secretword", "input": "tiny"}).status_code == 404
+            for failure in (broken, unforeseen):
+                monkeypatch.setattr(tiny, "aencode", failure)
+                reply = client.post("/v1/embeddings", json={"model": "tiny", "input": "secretword"})
+                assert reply.status_code == 500
+            until = time.monotonic() + 5
+            while stream.getvalue().count(" 500") < 2 and time.monotonic() < until:
+                time.sleep(0.01)
+        finally:
+            for log in logs:
+                log.removeHandler(handler)
+                log.setLevel(logging.NOTSET)
+    told = stream.getvalue()
+    assert "secretword" not in told
+    assert "ValueError" in told and "in unforeseen" in told  # what failed and where is still said
+
+
+def test_every_line_of_a_json_log_is_json(tmp_path: Path) -> None:
+    write_tiny_model(tmp_path / "tiny")
+    process = Process(tmp_path / "tiny", "--log-format", "json", "--log-level", "info")
+    with socket.create_connection(("127.0.0.1", process.port), timeout=10) as client:
+        client.sendall(b"this is no HTTP\r\n\r\n")
+        assert client.recv(1000).startswith(b"HTTP/1.1 400")
+    assert httpx.post(process.url + "/v1/embeddings", json={"model": "tiny", "input": "cat"}).status_code == 200
+    process.terminate()
+    assert process.wait() == 0
+    lines = [json.loads(line) for line in process.errors.splitlines()]
+    assert "POST /v1/embeddings 200" in [line["message"] for line in lines]
 
 
 def test_a_client_cannot_write_lines_of_its_own() -> None:

@@ -74,7 +74,8 @@ def _first_fit(lengths: Sequence[int], width: int) -> Layout:
         held[place] += 1
         while first < len(filled) and filled[first] + shortest > width:
             first += 1
-    return Layout(row, slot, start, width, len(filled), max(held))
+    # A power of two: fewer shapes, fewer kernels to make and keep.
+    return Layout(row, slot, start, width, len(filled), 1 << (max(held) - 1).bit_length())
 
 
 @dataclass(frozen=True)

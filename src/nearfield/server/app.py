@@ -117,7 +117,9 @@ class Server:
         route = str(getattr(request.scope.get("route"), "path", request.scope["path"]))
         self.prometheus.replied(route, response.status_code, seconds, exchange)
         if exchange is not None:
-            log = {"model": exchange.model[:200], "inputs": len(exchange.inputs), "tokens": exchange.tokens}
+            # A name that is not served may be a text that went into the wrong field.
+            model = exchange.encoder.name if exchange.encoder is not None else "unknown"
+            log = {"model": model, "inputs": len(exchange.inputs), "tokens": exchange.tokens}
             request.scope["state"]["log"] = {**log, "truncated": exchange.dropped} if exchange.dropped else log
 
     # -- everything else -----------------------------------------------------------------------------------------

@@ -40,6 +40,8 @@ class Intake:
 class Body:
     """One request's body, counted from its first byte until the request is done."""
 
+    __slots__ = ("_intake", "_size")
+
     def __init__(self, intake: Intake) -> None:
         self._intake = intake
         self._size = 0

@@ -6,6 +6,7 @@ import logging
 import re
 import sys
 import time
+import traceback
 import uuid
 from collections.abc import Callable
 
@@ -15,6 +16,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 LOG = logging.getLogger("nearfield")
 _ACCESS = logging.getLogger("nearfield.access")
+_BELOW = ("uvicorn", "asyncio")
 _SANE = re.compile(r"^[A-Za-z0-9._:-]{1,128}$")
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 
@@ -26,7 +28,7 @@ class JsonFormatter(logging.Formatter):
         fields = {key: value for key, value in vars(record).items() if key not in _STANDARD}
         line = {"time": record.created, "level": record.levelname.lower(), "message": record.getMessage(), **fields}
         if record.exc_info:
-            line["error"] = self.formatException(record.exc_info)
+            line["error"] = _trace(record.exc_info[1])
         return orjson.dumps(line, default=str).decode()
 
 
@@ -37,7 +39,17 @@ class TextFormatter(logging.Formatter):
         fields = " ".join(f"{key}={value}" for key, value in vars(record).items() if key not in _STANDARD)
         clock = time.strftime("%H:%M:%S", time.localtime(record.created))
         line = _one_line(f"{clock} {record.levelname.lower():7} {record.getMessage()} {fields}".rstrip())
-        return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line
+        return f"{line}\n{_trace(record.exc_info[1])}" if record.exc_info else line
+
+
+def _trace(error: BaseException | None) -> str:
+    """Say where an error and its causes arose and of which kind they are: their messages may quote an input."""
+    parts: list[str] = []
+    while error is not None:
+        frames = "".join(traceback.format_tb(error.__traceback__))
+        parts.insert(0, f"Traceback (most recent call last):\n{frames}{type(error).__qualname__}")
+        error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+    return "\n".join(parts)
 
 
 def _one_line(text: str) -> str:
@@ -46,12 +58,14 @@ def _one_line(text: str) -> str:
 
 
 def configure(level: str, form: str) -> None:
-    """Send our log lines to stderr in the chosen form."""
+    """Send log lines to stderr in the chosen form: ours, and the warnings of what the server runs on."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonFormatter() if form == "json" else TextFormatter())
-    LOG.handlers[:] = [handler]
-    LOG.setLevel(level.upper())
-    LOG.propagate = False
+    least = logging.getLevelName(level.upper())
+    for log, lowest in ((LOG, least), *((logging.getLogger(name), max(least, logging.WARNING)) for name in _BELOW)):
+        log.handlers[:] = [handler]
+        log.setLevel(lowest)
+        log.propagate = False
 
 
 class AccessLog:

@@ -27,6 +27,8 @@ class Watch:
         ShuttingDown: the server gave up on the request, having waited for it long enough.
     """
 
+    __slots__ = ("_request", "_seconds", "_task", "_timer", "_until", "_watcher", "_why")
+
     def __init__(self, request: Request, seconds: float) -> None:
         self._request = request
         self._seconds = seconds
