@@ -7,7 +7,7 @@ from types import TracebackType
 
 from starlette.requests import Request
 
-from nearfield.errors import Overloaded, TooLarge
+from nearfield.errors import Cancelled, Overloaded, TooLarge
 
 #: Bodies of the largest size that may be held at once, all requests together.
 _MOST_HELD = 4
@@ -59,18 +59,26 @@ class Body:
 
         Raises:
             TooLarge: it is longer than one body may be.
+            Cancelled: its client left before all of it was there.
             Overloaded: together with the bodies of other requests it is more than may be held.
         """
         claimed = request.headers.get("content-length", "")
         if claimed.isdigit():
             self._check(int(claimed))
-        parts = []
-        async for part in request.stream():
-            self._check(self._size + len(part))
-            self._size += len(part)
-            self._intake.held += len(part)
-            parts.append(part)
+        parts, more = [], True
+        while more:
+            message = await request.receive()
+            if message["type"] == "http.disconnect":
+                raise Cancelled("The client left before its request was whole.")
+            parts.append(self._count(message.get("body", b"")))
+            more = message.get("more_body", False)
         return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    def _count(self, part: bytes) -> bytes:
+        self._check(self._size + len(part))
+        self._size += len(part)
+        self._intake.held += len(part)
+        return part
 
     def _check(self, size: int) -> None:
         if size > self._intake.most_each:

@@ -6,9 +6,13 @@ import asyncio
 import time
 from types import TracebackType
 
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 
 from nearfield.errors import Cancelled, DeadlineExceeded, InputError, NearfieldError, ShuttingDown
+
+#: Seconds after which a client's leaving matters: most requests are answered sooner, and a watcher each would cost
+#: them more than it saves.
+_SOON = 0.02
 
 
 class SlowBody(InputError):
@@ -27,13 +31,14 @@ class Watch:
         ShuttingDown: the server gave up on the request, having waited for it long enough.
     """
 
-    __slots__ = ("_request", "_seconds", "_task", "_timer", "_until", "_watcher", "_why")
+    __slots__ = ("_patience", "_read", "_request", "_seconds", "_task", "_timer", "_until", "_watcher", "_why")
 
     def __init__(self, request: Request, seconds: float) -> None:
         self._request = request
         self._seconds = seconds
         self._until = time.monotonic() + seconds
         self._why: NearfieldError | None = None
+        self._read = False
         self._watcher: asyncio.Future[None] | None = None
 
     @property
@@ -43,7 +48,8 @@ class Watch:
 
     def for_client(self) -> None:
         """Watch for the client's leaving; call it once the body is read."""
-        self._watcher = asyncio.ensure_future(self._client_left())
+        self._read = True
+        self._patience = asyncio.get_running_loop().call_later(_SOON, self._watch)
 
     def __enter__(self) -> Watch:
         task = asyncio.current_task()
@@ -57,12 +63,15 @@ class Watch:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._timer.cancel()
+        if self._read:
+            self._patience.cancel()
         if self._watcher is not None:
             self._watcher.cancel()
-        if isinstance(error, ClientDisconnect):
-            raise Cancelled("The client left before its request was whole.") from None
         if isinstance(error, asyncio.CancelledError):
             raise self._why or ShuttingDown("The server stopped before this request was done.") from None
+
+    def _watch(self) -> None:
+        self._watcher = asyncio.ensure_future(self._client_left())
 
     async def _client_left(self) -> None:
         while (await self._request.receive())["type"] != "http.disconnect":
@@ -70,7 +79,7 @@ class Watch:
         self._stop(Cancelled("The client left."))
 
     def _too_late(self) -> None:
-        if self._watcher is None:
+        if not self._read:
             self._stop(SlowBody(f"The body did not arrive within {self._seconds:g} s."))
         else:
             self._stop(DeadlineExceeded(f"The request was not done within {self._seconds:g} s. Try again later."))
