@@ -11,9 +11,9 @@ import pytest
 
 from nearfield import backends, ops
 from nearfield.backends import Options
-from nearfield.checkpoint.weights import Linear, Norm
+from nearfield.checkpoint.weights import Linear, Lora, Norm, Table
 from nearfield.machine import CpuPlan
-from nearfield.ops import Graph, Ops
+from nearfield.ops import Graph, Ops, Seen
 
 RANDOM = np.random.default_rng(0)
 B, L, H, HEADS = 3, 7, 16, 4
@@ -31,12 +31,25 @@ BARE = Linear(_normal(24, H), None)
 NORM = Norm(_normal(H), _normal(H))
 NARROW = Norm(_normal(H), None)
 QKV = [Linear(_normal(H, H), _normal(H)) for _ in range(3)]
+KV = [Linear(_normal(H // 2, H), None) for _ in range(2)]
+HEAD_NORM = Norm(_normal(H // HEADS), _normal(H // HEADS))
 BUCKETS = _normal(8, HEADS)
+RELATIVE = _normal(8, HEADS, H // HEADS)
+OWNERS = np.array([1, 1, 2], np.int64)
+ADAPTED = Linear(_normal(24, H), _normal(24), Lora(_normal(3, H), _normal(24, 3), OWNERS, 2))
+ADAPTED_TABLE = Table(TABLE, Lora(_normal(3, 50), _normal(H, 3), OWNERS, 2))
 _ROW = _normal(H)
 INPUTS = {
     "ids": RANDOM.integers(0, 50, (B, L)).astype(np.int32),
     "segments": (np.arange(L) < LENGTHS[:, None]).astype(np.int32),
+    "keys": (np.arange(L) < (LENGTHS - (LENGTHS > 2))[:, None]).astype(np.int32),
+    "places": np.tile(np.arange(L, dtype=np.int32), (B, 1)),
     "positions": np.arange(L, dtype=np.int32)[None],
+    "adapters": np.repeat(np.array([[0], [2], [1]], np.int32), L, 1),
+    "rope.cos": np.cos(RANDOM.standard_normal((B, L, 4))).astype(np.float32),
+    "rope.sin": np.sin(RANDOM.standard_normal((B, L, 4))).astype(np.float32),
+    "rope.local.cos": np.cos(RANDOM.standard_normal((B, L, 2))).astype(np.float32),
+    "rope.local.sin": np.sin(RANDOM.standard_normal((B, L, 2))).astype(np.float32),
     "buckets": RANDOM.integers(0, 8, (L, L)).astype(np.int32),
     "pool.mean": ((np.arange(L) < LENGTHS[:, None]) / LENGTHS[:, None]).astype(np.float32)[:, None],
     "pool.max": (np.arange(L) < LENGTHS[:, None]).astype(np.float32),
@@ -47,11 +60,50 @@ def _x(run: Ops[Any], inputs: Mapping[str, Any]) -> Any:
     return run.rows(TABLE, inputs["ids"])
 
 
-def _attend(run: Ops[Any], inputs: Mapping[str, Any], biased: bool) -> Any:
+def _attend(
+    run: Ops[Any], inputs: Mapping[str, Any], biased: bool = False, scale: float | None = None, **seen: Any
+) -> Any:
     x = _x(run, inputs)
-    q, k, v = (run.linear(x, layer) for layer in QKV)
+    q, k, v = (run.split(run.linear(x, layer), HEADS) for layer in QKV)
     bias = run.expand(run.move_last_first(run.rows(BUCKETS, inputs["buckets"])), 0) if biased else None
-    return run.attention(q, k, v, heads=HEADS, segments=inputs["segments"], bias=bias)
+    places = inputs["places"] if seen else None
+    return run.attention(
+        q, k, v, Seen(inputs["segments"], places, keys=inputs.get("keys"), **seen), bias=bias, scale=scale
+    )
+
+
+def _grouped(run: Ops[Any], inputs: Mapping[str, Any]) -> Any:
+    x = _x(run, inputs)
+    q = run.split(run.linear(x, QKV[0]), HEADS)
+    k, v = (run.split(run.linear(x, layer), HEADS // 2) for layer in KV)
+    return run.attention(q, k, v, Seen(inputs["segments"]))
+
+
+def _disentangled(run: Ops[Any], inputs: Mapping[str, Any]) -> Any:
+    x = _x(run, inputs)
+    q, k, v = (run.split(run.linear(x, layer), HEADS) for layer in QKV)
+    there, back = (run.relative(one, RELATIVE, inputs["buckets"]) for one in (q, k))
+    return run.attention(q, k, v, Seen(inputs["segments"]), bias=run.add(there, run.transpose(back)))
+
+
+def _headed(change: Callable[[Ops[Any], Any, Mapping[str, Any]], Any]) -> Forward:
+    """Change query and key as heads tensors, whose layout is the backend's own, and attend."""
+
+    def forward(run: Ops[Any], inputs: Mapping[str, Any]) -> Any:
+        x = _x(run, inputs)
+        q, k, v = (run.split(run.linear(x, layer), HEADS) for layer in QKV)
+        return run.attention(change(run, q, inputs), change(run, k, inputs), v, Seen(inputs["segments"]))
+
+    return forward
+
+
+def _rope(run: Ops[Any], x: Any, inputs: Mapping[str, Any], kind: str = "rope") -> Any:
+    return run.rope(x, inputs[f"{kind}.cos"], inputs[f"{kind}.sin"])
+
+
+def _adapted(run: Ops[Any], inputs: Mapping[str, Any]) -> Any:
+    run.adapters = inputs["adapters"]
+    return run.linear(run.embed(ADAPTED_TABLE, inputs["ids"]), ADAPTED)
 
 
 def _activate(name: str) -> Forward:
@@ -64,8 +116,31 @@ CASES: dict[str, tuple[tuple[str, ...], Forward]] = {
     "linear without bias": (("ids",), lambda run, inputs: run.linear(_x(run, inputs), BARE)),
     "layer_norm": (("ids",), lambda run, inputs: run.layer_norm(_x(run, inputs), NORM, 1e-5)),
     "layer_norm without bias": (("ids",), lambda run, inputs: run.layer_norm(_x(run, inputs), NARROW, 1e-12)),
-    "attention": (("ids", "segments"), lambda run, inputs: _attend(run, inputs, False)),
+    "affine": (("ids",), lambda run, inputs: run.affine(_x(run, inputs), LAYER.weight, LAYER.bias)),
+    "embed": (("ids",), lambda run, inputs: run.embed(Table(TABLE), inputs["ids"])),
+    "adapters": (("ids", "adapters"), _adapted),
+    "rms_norm": (("ids",), lambda run, inputs: run.rms_norm(_x(run, inputs), NARROW, 1e-6)),
+    "attention": (("ids", "segments"), _attend),
     "attention with bias": (("ids", "segments", "buckets"), lambda run, inputs: _attend(run, inputs, True)),
+    "attention with keys": (("ids", "segments", "keys"), _attend),
+    "attention, causal": (("ids", "segments", "places"), lambda run, inputs: _attend(run, inputs, after=0)),
+    "attention, window": (("ids", "segments", "places"), lambda run, inputs: _attend(run, inputs, before=2, after=1)),
+    "attention, unscaled": (("ids", "segments"), lambda run, inputs: _attend(run, inputs, scale=0.3)),
+    "attention, grouped": (("ids", "segments"), _grouped),
+    "attention, relative": (("ids", "segments", "buckets"), _disentangled),
+    "attention, rope": (("ids", "segments", "rope.cos", "rope.sin"), _headed(_rope)),
+    "attention, part rope": (
+        ("ids", "segments", "rope.local.cos", "rope.local.sin"),
+        _headed(lambda run, x, inputs: _rope(run, x, inputs, "rope.local")),
+    ),
+    "attention, normed": (
+        ("ids", "segments"),
+        _headed(lambda run, x, _: run.layer_norm(run.rms_norm(x, HEAD_NORM, 1e-6), HEAD_NORM, 1e-6)),
+    ),
+    "softmax": (("ids",), lambda run, inputs: run.softmax(_x(run, inputs))),
+    "top": (("ids",), lambda run, inputs: run.top(_x(run, inputs), 3)),
+    "transpose": (("ids",), lambda run, inputs: run.transpose(_x(run, inputs))),
+    "log1p": (("ids",), lambda run, inputs: run.activation(run.activation(_x(run, inputs), "relu"), "log1p")),
     "add": (("ids", "positions"), lambda run, inputs: run.add(_x(run, inputs), run.rows(TABLE, inputs["positions"]))),
     "multiply": (("ids",), lambda run, inputs: run.multiply(_x(run, inputs), run.constant(_ROW))),
     "max": (("ids",), lambda run, inputs: run.max(_x(run, inputs), 1)),
@@ -82,14 +157,16 @@ CASES: dict[str, tuple[tuple[str, ...], Forward]] = {
         for name in ("identity", "gelu", "gelu_tanh", "relu", "silu", "tanh", "sigmoid")
     },
 }
-# Tested within "attention with bias", "masked_max" and "multiply".
-WITHIN = {"move_last_first", "unseen", "constant", "activation"}
+# Tested within "attention with bias", "masked_max", "multiply" and the other attentions.
+WITHIN = {"move_last_first", "unseen", "constant", "activation", "split", "rope", "relative"}
+SIZES = {"rope.cos": 4, "rope.sin": 4, "rope.local.cos": 2, "rope.local.sin": 2}
 
 
 def _run(backend: str, case: str, inputs: Mapping[str, Any] = INPUTS) -> Any:
     names, forward = CASES[case]
     runtime = backends.SHELF.load(backend)(Options("float32", CpuPlan(1, 1)))
-    return runtime.compile(Graph(names, forward, H)).lane().run(inputs)
+    graph: Graph[Any] = Graph(names, lambda run, given: {"out": forward(run, given)}, ("out",), sizes=SIZES)
+    return runtime.compile(graph).lane().run(inputs, ("out",))["out"]
 
 
 @pytest.mark.parametrize("backend", backends.SHELF.names())
@@ -103,7 +180,7 @@ def test_agrees_with_the_reference(backend: str, case: str) -> None:
 
 
 @pytest.mark.parametrize("backend", backends.SHELF.names())
-@pytest.mark.parametrize("case", ["attention", "attention with bias", "matmul", "masked_max"])
+@pytest.mark.parametrize("case", [name for name in CASES if "attention" in name] + ["matmul", "masked_max"])
 def test_batched_equals_alone(backend: str, case: str) -> None:
     together = _run(backend, case)
     for row, length in enumerate(LENGTHS):
@@ -112,6 +189,8 @@ def test_batched_equals_alone(backend: str, case: str) -> None:
             if name == "buckets"
             else array[:, :length]
             if name == "positions"
+            else array[row : row + 1, :length]
+            if name.startswith("rope")
             else array[row : row + 1, ..., :length]
             for name, array in INPUTS.items()
         }
@@ -121,7 +200,7 @@ def test_batched_equals_alone(backend: str, case: str) -> None:
 
 
 def test_every_operation_has_a_case() -> None:
-    public = {name for name in vars(Ops) if not name.startswith("_")}
+    public = {name for name, member in vars(Ops).items() if not name.startswith("_") and callable(member)}
     assert public - WITHIN <= set(CASES), "an operation without a conformance case"
 
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import importlib
 import inspect
 import json
-import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -17,8 +17,11 @@ from nearfield import backends, families, heads, ops
 from nearfield.backends import Options
 from nearfield.checkpoint.tokenizer import Tokenizer
 from nearfield.checkpoint.weights import Weights
-from nearfield.engine import Batch
+from nearfield.engine import Batch, Job, Ticket
 from nearfield.errors import InputError, ModelRefused, WeightsError, nearest
+from nearfield.heads import Extra, Head, Item, Results
+from nearfield.heads.pooled import PooledHead, token_weights
+from nearfield.heads.scores import ClassesHead
 from nearfield.machine import plan
 from nearfield.ops import Graph, Ops
 from nearfield.packing import SHORT, Rows, rows
@@ -29,7 +32,7 @@ PRECISIONS = ("auto", "float32")
 
 
 class Model:
-    """What the engine schedules for (its ``Runner``): name, width, and lanes that turn batches into rows."""
+    """What the engine schedules for (its ``Runner``): name, width, and lanes that turn batches into results."""
 
     def __init__(
         self,
@@ -45,15 +48,18 @@ class Model:
             raise InputError(f"Unknown precision {precision!r}. {nearest(precision, PRECISIONS)}", param="precision")
         self.recipe = recipe
         self.name = recipe.name
-        self.width = recipe.dimensions
         self.cpu = plan(threads, streams)
         self.family = families.resolve(recipe.config)
         self.tokenizer = _tokenizer(recipe, self.family, max_length)
+        self.heads = _heads(recipe, self.family)
+        #: Size of the rows that plain inputs give; 0 where results are of other kinds.
+        self.width = recipe.dimensions if recipe.modules else 0
         self._weights = Weights.open(recipe.folder).rooted(self.family.roots)
-        self._pools = heads.inputs(recipe.modules)
+        self._inputs = tuple(dict.fromkeys(name for head in self.heads.values() for name in head.inputs))
         runtime = backends.SHELF.load(backend)(Options(precision, self.cpu, cache))  # type: ignore[arg-type]
         self.batch_tokens: int = runtime.batch_tokens
-        self.shared_length = SHORT if heads.packable(recipe.modules) else 0
+        self.packable = all(head.packable for head in self.heads.values())
+        self.shared_length = SHORT if self.packable else 0
         self.space = _space(recipe, self._weights.digest, self.tokenizer.digest)
         self._program = runtime.compile(self._graph(runtime))
         self.precision: str = self._program.precision
@@ -70,23 +76,39 @@ class Model:
         """Return how many leading tokens of an input with this prompt pooling leaves out."""
         return self.tokenizer.prompt_length(prompt) if prompt and self.exclude_prompt else 0
 
-    def lane(self) -> Callable[[Batch], Array]:
-        """Return a function that runs batches one at a time, for one lane."""
+    def lane(self) -> Callable[[Batch], Results]:
+        """Return a function that runs batches one at a time, for one lane.
+
+        Its result is [inputs, width] where all want the dense vector alone; otherwise an item for each input: its row,
+        or what it wants by output's name.
+        """
         lane = self._program.lane()
 
-        def run(batch: Batch) -> Array:
-            packed = rows([job.ids for job in batch.jobs], shared=self.shared_length > 0)
+        def run(batch: Batch) -> Results:
+            items = [Item(job.ids, job.extra or self._plain) for job in batch.jobs]
+            spanned = any(item.extra.spans for item in items)
+            packed = rows([job.ids for job in batch.jobs], shared=self.packable and not spanned)
             batch.computed = packed.ids.size
-            # [rows, slots, width]: pick each input's vector from its place.
-            return lane.run(self._arrays(batch, packed))[packed.layout.row, packed.layout.slot]
+            wanted = tuple(dict.fromkeys(name for item in items for name in item.extra.outputs))
+            values = lane.run(self._arrays(batch, packed, items), wanted)
+            results = {name: self.heads[name].read(values[name], packed, items) for name in wanted}
+            if all(job.extra is None for job in batch.jobs) and self.width:
+                return results["dense"]
+            return [_result(job, index, results, self._plain) for index, job in enumerate(batch.jobs)]
 
         return run
+
+    @property
+    def _plain(self) -> Extra:
+        return _PLAIN.setdefault(self.recipe.outputs[0], Extra(outputs=self.recipe.outputs[:1]))
 
     def _graph(self, runtime: Any) -> Graph[Any]:
         weights, family, recipe = self._weights, self.family, self.recipe
 
-        def forward(run: Ops[Any], inputs: Mapping[str, Any]) -> Any:
+        def forward(run: Ops[Any], inputs: Mapping[str, Any]) -> dict[str, Any]:
+            run.adapters = inputs.get("adapters")
             hidden = family.encode(run, weights, inputs)
+            results = {name: head.build(run, hidden, inputs, family, weights) for name, head in self.heads.items()}
             left = weights.untaken(family.unread)
             if left:
                 raise WeightsError(
@@ -94,47 +116,119 @@ class Model:
                     f"({', '.join(left[:4])}{', …' if len(left) > 4 else ''}): "
                     "it is another architecture than its config.json says."
                 )
-            return heads.apply(run, hidden, recipe.modules, inputs, family.hidden_size)
+            return results
 
-        digest = hashlib.sha256(
-            (self.space + repr(sorted(recipe.config.items(), key=str)) + _code(family, runtime)).encode()
-        )
-        return Graph((*family.inputs, *self._pools), forward, self.width, digest.hexdigest())
+        told = self.space + repr(sorted(recipe.config.items(), key=str)) + _code(family, runtime)
+        digest = hashlib.sha256(told.encode()).hexdigest()
+        inputs = tuple(dict.fromkeys((*family.inputs, *self._inputs)))
+        return Graph(inputs, forward, tuple(self.heads), digest, family.sizes)
 
-    def _arrays(self, batch: Batch, packed: Rows) -> dict[str, Array]:
-        """Return all that the graph reads: ids, segments, what the family computes, and token weights."""
-        arrays = {"ids": packed.ids, "segments": packed.segments, **self.family.host(packed.places)}
+    def _arrays(self, batch: Batch, packed: Rows, items: Sequence[Item]) -> dict[str, Array]:
+        """Return all that the graph reads: ids, segments, what the family computes, and what the heads read."""
+        arrays = {"ids": packed.ids, "segments": packed.segments, "places": packed.places}
+        arrays.update(self.family.host(packed.places))
         sizes = np.array([len(job.ids) for job in batch.jobs])
         # An input that is all prompt is pooled whole: there is nothing else to pool.
         skips = np.array([job.skip if job.skip < len(job.ids) else 0 for job in batch.jobs])
-        for name in self._pools:
-            mode = name.removeprefix("pool.")
-            values = heads.token_weights(mode, packed.place, sizes[packed.owner], skips[packed.owner])
-            weights = packed.weights(values)
-            arrays[name] = weights[:, 0] if mode == "max" else weights
+        for name in self._inputs:
+            if name.startswith("pool."):
+                arrays[name] = self._pool(name.removeprefix("pool."), packed, sizes, skips, items)
+            else:
+                arrays[name] = _MARKS[name](packed, items)
         return arrays
+
+    def _pool(self, mode: str, packed: Rows, sizes: Array, skips: Array, items: Sequence[Item]) -> Array:
+        if any(item.extra.spans for item in items):
+            return _spans(mode, packed, items)
+        values = token_weights(mode, packed.place, sizes[packed.owner], skips[packed.owner])
+        weights = packed.weights(values)
+        return weights[:, 0] if mode == "max" else weights
 
     def _probe(self) -> None:
         """Run two inputs of different length together and apart: a wrong load shows now, not in a user's index."""
         short, long = self.tokenizer.encode(["a", "The probe that every model passes before it serves."])
         lane = self.lane()
         both, alone = _run(lane, self, [short.ids, long.ids]), _run(lane, self, [short.ids])
-        if both.shape != (2, self.width):
+        if self.width and both[0].shape != (self.width,):
             raise ModelRefused(
-                f"{self.name} gives vectors of {both.shape[1]} values, where its recipe says {self.width}."
+                f"{self.name} gives vectors of {len(both[0])} values, where its recipe says {self.width}."
             )
-        if not np.isfinite(both).all():
+        if not all(np.isfinite(one).all() for one in (*both, *alone)):
             raise WeightsError(f"{self.name} gives infinite or undefined values: its weights are damaged.")
-        scale = float(np.abs(alone).max()) or 1.0
-        if float(np.abs(both[0] - alone[0]).max()) > 0.1 * scale:
+        scale = float(np.abs(alone[0]).max(initial=0)) or 1.0
+        if both[0].shape != alone[0].shape or float(np.abs(both[0] - alone[0]).max(initial=0)) > 0.1 * scale:
             raise ModelRefused(f"{self.name} gives another vector alone than in a batch: padding leaks into it.")
 
 
-def _run(lane: Callable[[Batch], Array], model: Model, inputs: list[list[int]]) -> Array:
-    from nearfield.engine import Ticket
+#: For each main output, the wish of an input that wants nothing else.
+_PLAIN: dict[str, Extra] = {}
 
+
+def _result(job: Job, index: int, results: Mapping[str, Results], plain: Extra) -> Any:
+    if job.extra is None and "dense" in plain.outputs:
+        return results["dense"][index]
+    return {name: results[name][index] for name in (job.extra or plain).outputs}
+
+
+def _types(packed: Rows, items: Sequence[Item]) -> Array:
+    """1 for the tokens of a pair's second text."""
+    seconds = np.array([item.extra.second or len(item.ids) for item in items])
+    return packed.spread((packed.place >= seconds[packed.owner]).astype(np.int32))
+
+
+def _keys(packed: Rows, items: Sequence[Item]) -> Array:
+    """The segments, without the tokens that are not to be attended to."""
+    ends = np.array([len(item.ids) - item.extra.unattended for item in items])
+    attended = packed.place < ends[packed.owner]
+    return packed.spread((packed.layout.slot[packed.owner] + 1) * attended)
+
+
+def _adapters(packed: Rows, items: Sequence[Item]) -> Array:
+    """The number of each token's adapter."""
+    return packed.spread(np.array([item.extra.adapter for item in items])[packed.owner])
+
+
+_MARKS: Mapping[str, Callable[[Rows, Sequence[Item]], Array]] = {
+    "types": _types,
+    "keys": _keys,
+    "adapters": _adapters,
+}
+
+
+def _spans(mode: str, packed: Rows, items: Sequence[Item]) -> Array:
+    """Weights [rows, slots, width] that pool each span apart; an input without spans is one span."""
+    wanted = [item.extra.spans or ((0, len(item.ids)),) for item in items]
+    weights = np.zeros((packed.layout.rows, max(map(len, wanted)), packed.layout.width), np.float32)
+    for row, spans in enumerate(wanted):
+        for slot, (start, stop) in enumerate(spans):
+            places = np.arange(stop - start)
+            weights[row, slot, start:stop] = token_weights(
+                mode, places, np.full(len(places), len(places)), np.zeros(len(places), int)
+            )
+    return weights
+
+
+def _heads(recipe: Recipe, family: families.Family) -> dict[str, Head]:
+    made: dict[str, Head] = {"dense": PooledHead(recipe.modules)} if recipe.modules else {}
+    for spec in recipe.heads:
+        head = heads.make(spec)
+        if isinstance(head, ClassesHead):
+            head.bind(family)
+        made[head.output] = head
+    return made
+
+
+def _run(lane: Callable[[Batch], Results], model: Model, inputs: list[list[int]]) -> list[Array]:
+    """Run inputs and return one array each: the main output's values."""
     ticket = Ticket.of(model, inputs)
-    return lane(Batch(model, ticket.jobs))
+    results = lane(Batch(model, ticket.jobs))
+    return [_values(result) for result in results]
+
+
+def _values(result: Any) -> Array:
+    if isinstance(result, dict):
+        return _values(next(iter(result.values())))
+    return np.asarray(result[1] if isinstance(result, tuple) else result)
 
 
 def _tokenizer(recipe: Recipe, family: families.Family, max_length: int | None) -> Tokenizer:
@@ -156,6 +250,7 @@ def _space(recipe: Recipe, weights: str, tokenizer: str) -> str:
     """Name the space that a model's vectors live in, from all that shapes a vector before it is cut or quantised."""
     modules = [(type(module).__name__, *_described(module)) for module in recipe.modules]
     told = [weights, tokenizer, modules, sorted(recipe.prompts.items()), recipe.do_lower_case]
+    told += [(type(head).__name__, *_described(head)) for head in recipe.heads]
     return hashlib.sha256(json.dumps(told, default=str).encode()).hexdigest()[:16]
 
 
@@ -167,12 +262,15 @@ def _described(module: Any) -> tuple[Any, ...]:
     return tuple(vars(module).values())
 
 
+_HEADS = [f"{heads.__name__}.{name}" for name in ("pooled", "sparse", "multivector", "scores")]
+
+
 @lru_cache(maxsize=16)
 def _source(module: str) -> bytes:
-    return Path(inspect.getfile(sys.modules[module])).read_bytes()
+    return Path(inspect.getfile(importlib.import_module(module))).read_bytes()
 
 
 def _code(family: Any, runtime: Any) -> str:
     """Hash the code that builds the graph, so that a compiled model of an older version is never taken."""
-    modules = {type(family).__module__, type(runtime).__module__, heads.__name__, ops.__name__}
+    modules = {type(family).__module__, type(runtime).__module__, ops.__name__, *_HEADS}
     return hashlib.sha256(b"".join(_source(module) for module in sorted(modules))).hexdigest()

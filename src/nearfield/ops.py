@@ -13,20 +13,34 @@ from typing import Any, Generic, TypeVar
 
 import numpy as np
 
-from nearfield.checkpoint.weights import Linear, Norm
+from nearfield.checkpoint.weights import Linear, Lora, Norm, Table
 
 T = TypeVar("T")
 Array = np.ndarray[Any, np.dtype[Any]]
 
 #: Host arrays that a graph may ask for, with dtype and rank. Several inputs may share a row: ``segments`` [B, L] says
-#: which of its row's inputs a token belongs to (1, 2, ...; 0 is padding). ``pool.*`` [B, S, L] hold for each of a row's
-#: inputs one weight a token, zero where it does not count, so that every linear pooling is one matrix product;
-#: ``pool.max`` [B, L] is 1 where a token counts, and then a row holds one input.
+#: which of its row's inputs a token belongs to (1, 2, ...; 0 is padding), ``places`` [B, L] count from 0 within each
+#: input, and ``positions`` are what a family's position table is read by. ``keys`` is ``segments`` with 0 where a token
+#: is not to be attended to; ``types`` is 1 in the second text of a pair; ``adapters`` is the number of the token's
+#: adapter (0: none). ``rope.*`` [B, L, D] are the cosines and sines of rotary positions. [L, L] are ``buckets``
+#: (relative position buckets, or rows of a relative table) and ``distances`` (how many columns apart).
+#: ``pool.*`` [B, S, L] hold for each of a row's inputs one weight a token, zero where it does not count, so that every
+#: linear pooling is one matrix product; ``pool.max`` [B, L] is 1 where a token counts, and then a row holds one input.
 INPUTS: Mapping[str, tuple[str, int]] = {
     "ids": ("int32", 2),
     "segments": ("int32", 2),
+    "keys": ("int32", 2),
+    "places": ("int32", 2),
     "positions": ("int32", 2),
+    "types": ("int32", 2),
+    "adapters": ("int32", 2),
     "buckets": ("int32", 2),
+    "buckets.back": ("int32", 2),
+    "distances": ("float32", 2),
+    "rope.cos": ("float32", 3),
+    "rope.sin": ("float32", 3),
+    "rope.local.cos": ("float32", 3),
+    "rope.local.sin": ("float32", 3),
     "pool.cls": ("float32", 3),
     "pool.lasttoken": ("float32", 3),
     "pool.mean": ("float32", 3),
@@ -38,20 +52,44 @@ INPUTS: Mapping[str, tuple[str, int]] = {
 
 @dataclass(frozen=True)
 class Graph(Generic[T]):
-    """What a backend compiles: the names of its inputs, and the function that maps them to the output.
+    """What a backend compiles: the names of its inputs, and the function that maps them to named outputs.
 
-    ``digest`` identifies weights and structure, for the cache of compiled models; ``width`` is the output's size.
+    ``digest`` identifies weights and structure, for the cache of compiled models; ``outputs`` are the names that
+    ``forward`` gives.
     """
 
     inputs: tuple[str, ...]
-    forward: Callable[[Ops[Any], Mapping[str, Any]], Any]
-    width: int
+    forward: Callable[[Ops[Any], Mapping[str, Any]], Mapping[str, Any]]
+    outputs: tuple[str, ...]
     digest: str = ""
-    labels: Mapping[str, str] = field(default_factory=dict)
+    #: Sizes of inputs' last axes, where a family relies on them.
+    sizes: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, eq=False)
+class Seen(Generic[T]):
+    """What a token attends to: tokens of its own segment, at most ``before`` and ``after`` places away (None: any).
+
+    Make one and pass it to all layers: backends keep what they derive from it. ``after=0`` is causal attention.
+    ``keys`` [B, L] is read in place of ``segments`` on the attended side; ``places`` is needed where a bound is set.
+    """
+
+    segments: T
+    places: T | None = None
+    before: int | None = None
+    after: int | None = None
+    keys: T | None = None
 
 
 class Ops(ABC, Generic[T]):
-    """Around twenty operations; see ``docs/structure.md`` for when one may be added."""
+    """Around twenty-five operations; see ``docs/structure.md`` for when one may be added.
+
+    ``split`` gives a *heads tensor*, whose layout is the backend's own: the last axis is the head's size D, and only
+    ``rms_norm``, ``layer_norm``, ``rope``, ``relative`` and ``attention`` take it.
+    """
+
+    #: Number of each token's adapter, int32 [B, L]; set before a family runs when there are any.
+    adapters: T | None = None
 
     @abstractmethod
     def constant(self, array: Array) -> T:
@@ -62,7 +100,7 @@ class Ops(ABC, Generic[T]):
         """Pick rows of ``table`` [V, H] by integer ``ids`` [...]: the result is [..., H]."""
 
     @abstractmethod
-    def linear(self, x: T, layer: Linear) -> T:
+    def affine(self, x: T, weight: Array, bias: Array | None) -> T:
         """Return ``x @ weight.T + bias``: [..., inputs] to [..., outputs]."""
 
     @abstractmethod
@@ -70,15 +108,50 @@ class Ops(ABC, Generic[T]):
         """Normalise the last axis to mean 0 and variance 1 (plus ``eps``), then scale and shift."""
 
     @abstractmethod
-    def attention(self, q: T, k: T, v: T, *, heads: int, segments: T, bias: T | None = None) -> T:
-        """Scaled dot-product attention over [B, L, H]; a token sees those of its own segment alone.
+    def rms_norm(self, x: T, norm: Norm, eps: float) -> T:
+        """Divide the last axis by its root mean square (``eps`` added to the mean), then scale."""
 
-        ``segments`` is [B, L]; ``bias`` [1, heads, L, L] is added to the scaled scores.
+    @abstractmethod
+    def split(self, x: T, heads: int) -> T:
+        """Split [B, L, heads x D] into a heads tensor."""
+
+    @abstractmethod
+    def rope(self, x: T, cos: T, sin: T) -> T:
+        """Rotate a heads tensor: pairs are (i, i + R/2) of its first R features; ``cos`` and ``sin`` are [B, L, R].
+
+        The remaining D - R features pass (Su et al. 2021, arXiv:2104.09864; halves as in GPT-NeoX).
         """
 
     @abstractmethod
+    def relative(self, x: T, table: Array, index: T) -> T:
+        """Score each token of a heads tensor against ``table`` [R, heads, D], at the rows that ``index`` [L, L] names.
+
+        The result [B, heads, L, L] holds at (i, j) the product of token i with row ``index[i, j]``.
+        """
+
+    @abstractmethod
+    def attention(self, q: T, k: T, v: T, seen: Seen[T], *, bias: T | None = None, scale: float | None = None) -> T:
+        """Softmax attention over heads tensors: [B, L, heads x D].
+
+        ``k`` and ``v`` may have fewer heads, each then serving as many of ``q`` in a row. ``bias`` [1 or B, heads, L,
+        L] is added to the scaled scores; ``scale`` is 1/sqrt(D) when left out.
+        """
+
+    @abstractmethod
+    def softmax(self, x: T) -> T:
+        """Take the softmax of the last axis."""
+
+    @abstractmethod
+    def top(self, x: T, count: int) -> T:
+        """Keep the ``count`` largest values of the last axis, and make the others zero."""
+
+    @abstractmethod
+    def transpose(self, x: T) -> T:
+        """Swap the last two axes."""
+
+    @abstractmethod
     def activation(self, x: T, name: str) -> T:
-        """Apply gelu (exact), gelu_tanh, relu, silu, tanh, sigmoid, or identity, element by element."""
+        """Apply gelu (exact), gelu_tanh, relu, silu, tanh, sigmoid, log1p or identity, element by element."""
 
     @abstractmethod
     def add(self, a: T, b: T) -> T:
@@ -111,6 +184,34 @@ class Ops(ABC, Generic[T]):
     @abstractmethod
     def normalize(self, x: T) -> T:
         """Scale the last axis to unit length; a zero vector stays zero."""
+
+    def linear(self, x: T, layer: Linear) -> T:
+        """Return ``x @ weight.T + bias``, and what the token's own adapter adds."""
+        y = self.affine(x, layer.weight, layer.bias)
+        if layer.lora is None:
+            return y
+        low = self.multiply(self.affine(x, layer.lora.down, None), self._chosen(layer.lora))
+        return self.add(y, self.affine(low, layer.lora.up, None))
+
+    def embed(self, table: Table, ids: T) -> T:
+        """Pick rows of a table, and what the token's own adapter adds to them."""
+        x = self.rows(table.weight, ids)
+        if table.lora is None:
+            return x
+        low = self.multiply(self.rows(np.ascontiguousarray(table.lora.down.T), ids), self._chosen(table.lora))
+        return self.add(x, self.affine(low, table.lora.up, None))
+
+    def _chosen(self, lora: Lora) -> T:
+        """Return 1 for the factors of each token's own adapter and 0 for those of others: [B, L, ranks]."""
+        if self.adapters is None:
+            raise ValueError("adapters were loaded, and no input says which is whose")
+        key = tuple(lora.owners.tolist())
+        known: dict[Any, Any] = self.__dict__.setdefault("_choices", {})
+        if key not in known:
+            mine = lora.owners[None] == np.arange(lora.count + 1)[:, None]
+            known[key] = self.rows(mine.astype(np.float32), self.adapters)
+        choice: T = known[key]
+        return choice
 
     def masked_max(self, x: T, mask: T) -> T:
         """Take the largest of each feature over the tokens whose ``mask`` [B, L] is 1: [B, H]."""

@@ -90,6 +90,12 @@ class Rows:
     owner: Array
     place: Array
 
+    def spread(self, values: Array) -> Array:
+        """Lay one value a token out as int32 [rows, width], 0 where there is none."""
+        grid = np.zeros((self.layout.rows, self.layout.width), np.int32)
+        grid[self.flat] = values
+        return grid
+
     def weights(self, values: Array) -> Array:
         """Spread one weight a token over [rows, slots, width]."""
         spread = np.zeros((self.layout.rows, self.layout.slots, self.layout.width), np.float32)

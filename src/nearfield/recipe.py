@@ -29,13 +29,18 @@ class Pooling:
 
 @dataclass(frozen=True)
 class Dense:
-    """A linear layer on the pooled vector. ``weights`` is the module's folder; ``activation`` a torch.nn class name."""
+    """A linear layer. ``weights`` is the module's folder or file, ``layer`` the layer's name in it.
+
+    ``activation`` is a torch.nn class name; ``residual`` adds the input, through a projection where sizes differ.
+    """
 
     in_features: int
     out_features: int
     bias: bool
     activation: str
     weights: Path
+    layer: str = "linear"
+    residual: bool = False
 
 
 @dataclass(frozen=True)
@@ -55,15 +60,114 @@ Module = Pooling | Dense | LayerNorm | Normalize
 
 
 @dataclass(frozen=True)
+class Lexical:
+    """bge-m3's and GTE's sparse output: a weight for each token, ``relu`` of one linear layer's only value.
+
+    ``weights`` holds the layer (``layer`` is its name there, empty for a bare one); ``skipped`` are token ids that get
+    no weight.
+    """
+
+    weights: Path
+    skipped: tuple[int, ...]
+    layer: str = ""
+
+
+@dataclass(frozen=True)
+class Splade:
+    """A language model's logits, pooled over tokens (``max`` or ``sum``), after one or two ``log1p`` of ``relu``.
+
+    ``query_weights`` [vocabulary] are what a query's tokens weigh where queries need no model (inference-free): a
+    file of safetensors or JSON.
+    """
+
+    pooling: str = "max"
+    log1p: int = 1
+    query_weights: Path | None = None
+
+
+@dataclass(frozen=True)
+class Marking:
+    """How one role's texts are prepared for late interaction.
+
+    ``prefix`` is the text of a token put after the first special token; ``length`` the most tokens, all included;
+    ``expand`` fills up to it with the mask token, which is then attended to or not; ``skip`` are words whose tokens are
+    dropped.
+    """
+
+    prefix: str = ""
+    length: int | None = None
+    expand: bool = False
+    attend: bool = False
+    filler: str | None = None
+    skip: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Multivector:
+    """A vector for each token: ``modules`` after the transformer, less the first ``drop`` tokens (bge-m3: the CLS).
+
+    ``average`` says that scores are divided by the number of a query's vectors (bge-m3).
+    """
+
+    modules: tuple[Module, ...]
+    dimensions: int
+    query: Marking = field(default_factory=Marking)
+    document: Marking = field(default_factory=Marking)
+    drop: int = 0
+    average: bool = False
+
+
+@dataclass(frozen=True)
+class Classes:
+    """A classification head: one logit a label, then ``activation`` (identity, sigmoid or softmax)."""
+
+    labels: tuple[str, ...]
+    activation: str = "identity"
+
+
+@dataclass(frozen=True)
+class Template:
+    """How a language model is asked about a pair: ``head``, then ``body``, then ``tail``; only the body is ever cut.
+
+    The body names {instruction}, {query} and {document}.
+    """
+
+    head: str = ""
+    body: str = "{query}{document}"
+    tail: str = ""
+    instruction: str = ""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A language model's answer at the last token: the logit of ``true``, less that of ``false`` where there is one."""
+
+    true: int
+    false: int | None = None
+    template: Template | None = None
+    activation: str = "identity"
+
+
+Head = Lexical | Splade | Multivector | Classes | Answer
+#: What each kind of head puts out.
+OUTPUTS: Mapping[type, str] = MappingProxyType(
+    {Lexical: "sparse", Splade: "sparse", Multivector: "multivector", Classes: "scores", Answer: "scores"}
+)
+
+
+@dataclass(frozen=True)
 class Recipe:
     """What a model is: files, architecture, post-modules, prompts, lengths, and where each fact came from."""
 
     name: str
     folder: Path
     config: Mapping[str, Any]
+    #: From tokens to the dense vector; empty for a model that gives none.
     modules: tuple[Module, ...]
+    #: Size of the dense vector, or of what the model gives in its place.
     dimensions: int
     max_length: int
+    heads: tuple[Head, ...] = ()
     revision: str | None = None
     do_lower_case: bool = False
     prompts: Mapping[str, str] = field(default_factory=_empty)
@@ -75,6 +179,15 @@ class Recipe:
     #: One line per fact that did not come from the obvious place: ``{"prompts": "catalogue", "pooling": "assumed"}``.
     origins: Mapping[str, str] = field(default_factory=_empty)
     warnings: tuple[str, ...] = ()
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """What the model gives, its main output first: dense, sparse, multivector, scores."""
+        return ("dense",) * bool(self.modules) + tuple(OUTPUTS[type(head)] for head in self.heads)
+
+    def head(self, output: str) -> Head | None:
+        """Return the head that gives an output, or None."""
+        return next((head for head in self.heads if OUTPUTS[type(head)] == output), None)
 
     @property
     def normalized(self) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -37,8 +37,8 @@ class Options:
 class Lane(Protocol):
     """One runner of a program. A lane is used by one thread at a time; several lanes run side by side."""
 
-    def run(self, inputs: Inputs) -> Array:
-        """Run one batch: host arrays by name in, float32 [B, width] out, owned by the caller."""
+    def run(self, inputs: Inputs, outputs: Sequence[str]) -> dict[str, Array]:
+        """Run one batch: host arrays by name in, the outputs asked for out, float32 and owned by the caller."""
         ...
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +23,9 @@ from openvino import Type
 from openvino import opset13 as op
 
 from nearfield.backends import Array, Backend, Inputs, Options
-from nearfield.checkpoint.weights import Linear, Norm
+from nearfield.checkpoint.weights import Norm
 from nearfield.machine import has_bf16
-from nearfield.ops import INPUTS, Graph, Ops
+from nearfield.ops import INPUTS, Graph, Ops, Seen
 
 #: Kernels kept per stream, by batch shape; OpenVINO's own bound is 5,000, and memory then grows with each new shape.
 _KERNEL_CACHE = "50"
@@ -38,6 +39,7 @@ _ACTIVATIONS = {
     "silu": op.swish,
     "tanh": op.tanh,
     "sigmoid": op.sigmoid,
+    "log1p": lambda x: op.log(op.add(x, op.constant(np.float32(1)))),
     "identity": lambda x: x,
 }
 
@@ -46,11 +48,17 @@ def _ints(*values: int) -> Any:
     return op.constant(np.array(values, np.int64))
 
 
+def _last(x: Any) -> int:
+    """Return the size of the last axis, which is always known."""
+    shape = x.get_output_partial_shape(0)
+    return int(shape[shape.rank.get_length() - 1].get_length())
+
+
 class OpenVinoOps(Ops[Any]):
     """Each operation adds a node to the graph."""
 
     def __init__(self) -> None:
-        self._known: tuple[Any, Any] | None = None
+        self._derived: dict[tuple[str, int], tuple[Any, Any]] = {}
 
     def constant(self, array: Array) -> Any:
         return op.constant(np.ascontiguousarray(array))
@@ -58,36 +66,96 @@ class OpenVinoOps(Ops[Any]):
     def rows(self, table: Array, ids: Any) -> Any:
         return op.gather(self.constant(table), ids, op.constant(np.int64(0)))
 
-    def linear(self, x: Any, layer: Linear) -> Any:
-        y = op.matmul(x, self.constant(layer.weight), False, True)
-        return y if layer.bias is None else op.add(y, self.constant(layer.bias))
+    def affine(self, x: Any, weight: Array, bias: Array | None) -> Any:
+        y = op.matmul(x, self.constant(weight), False, True)
+        return y if bias is None else op.add(y, self.constant(bias))
 
     def layer_norm(self, x: Any, norm: Norm, eps: float) -> Any:
         y = op.multiply(op.mvn(x, _ints(-1), True, eps, "inside_sqrt"), self.constant(norm.weight))
         return y if norm.bias is None else op.add(y, self.constant(norm.bias))
 
-    def attention(self, q: Any, k: Any, v: Any, *, heads: int, segments: Any, bias: Any = None) -> Any:
-        def split(x: Any) -> Any:
-            return op.transpose(op.reshape(x, _ints(0, 0, heads, -1), True), _ints(0, 2, 1, 3))
+    def rms_norm(self, x: Any, norm: Norm, eps: float) -> Any:
+        mean = op.reduce_mean(op.power(x, op.constant(np.float32(2))), _ints(-1), True)
+        root = op.sqrt(op.add(mean, op.constant(np.float32(eps))))
+        y = op.multiply(op.divide(x, root), self.constant(norm.weight))
+        return y if norm.bias is None else op.add(y, self.constant(norm.bias))
 
+    def split(self, x: Any, heads: int) -> Any:
+        size = x.get_output_partial_shape(0)[2].get_length() // heads
+        return op.transpose(op.reshape(x, _ints(0, 0, heads, size), True), _ints(0, 2, 1, 3))
+
+    def rope(self, x: Any, cos: Any, sin: Any) -> Any:
+        size = _last(cos)
+        rotated = x if size == _last(x) else self._between(x, 0, size)
+        half = size // 2
+        turned = op.concat([op.negative(self._between(rotated, half, size)), self._between(rotated, 0, half)], -1)
+        y = op.add(op.multiply(rotated, self._once(cos)), op.multiply(turned, self._once(sin)))
+        return y if size == _last(x) else op.concat([y, self._between(x, size, _last(x))], -1)
+
+    def _between(self, x: Any, start: int, stop: int) -> Any:
+        return op.slice(x, _ints(start), _ints(stop), _ints(1), _ints(-1))
+
+    def _once(self, angles: Any) -> Any:
+        """Add the axis of heads to cosines or sines, in one node for all layers."""
+        return self._derive(("heads", angles), lambda: op.unsqueeze(angles, _ints(1)))
+
+    def relative(self, x: Any, table: Array, index: Any) -> Any:
+        rows = self.constant(np.ascontiguousarray(table.transpose(1, 0, 2))[None])
+        scores = op.matmul(x, rows, False, True)
+        shape = op.concat([op.gather(op.shape_of(scores), _ints(0, 1), _ints(0)), op.shape_of(index)], 0)
+        return op.gather_elements(scores, op.broadcast(index, shape), 3)
+
+    def attention(
+        self, q: Any, k: Any, v: Any, seen: Seen[Any], *, bias: Any = None, scale: float | None = None
+    ) -> Any:
+        heads, size = (q.get_output_partial_shape(0)[axis].get_length() for axis in (1, 3))
+        k, v = self._repeated(k, heads), self._repeated(v, heads)
         # Written out, OpenVINO fuses this as well as its attention node, with fewer transposes: 2 to 3% faster.
-        scale = self.constant(np.array(self._head_size(q, heads) ** -0.5, np.float32))
-        scores = op.add(op.multiply(op.matmul(split(q), split(k), False, True), scale), self._apart(segments))
+        factor = self.constant(np.array(size**-0.5 if scale is None else scale, np.float32))
+        hidden = self._derive(("hidden", seen), lambda: self._hidden(seen))
+        scores = op.add(op.multiply(op.matmul(q, k, False, True), factor), hidden)
         scores = scores if bias is None else op.add(scores, bias)
-        out = op.matmul(op.softmax(scores, -1), split(v), False, False)
-        return op.reshape(op.transpose(out, _ints(0, 2, 1, 3)), _ints(0, 0, -1), True)
+        out = op.matmul(op.softmax(scores, -1), v, False, False)
+        return op.reshape(op.transpose(out, _ints(0, 2, 1, 3)), _ints(0, 0, heads * size), True)
 
-    def _apart(self, segments: Any) -> Any:
-        """Return what is added to the scores, [B, 1, L, L]: 0 within a segment, else -1e9; one node for all layers."""
-        if self._known is None or self._known[0] is not segments:
-            together = op.equal(op.unsqueeze(segments, _ints(1, 3)), op.unsqueeze(segments, _ints(1, 2)))
-            apart = op.select(together, op.constant(np.float32(0)), op.constant(np.float32(-1e9)))
-            self._known = (segments, apart)
-        return self._known[1]
+    def _repeated(self, x: Any, heads: int) -> Any:
+        """Repeat each key or value head for the query heads that share it."""
+        own = x.get_output_partial_shape(0)[1].get_length()
+        if own == heads:
+            return x
+        size = _last(x)
+        copies = op.tile(op.unsqueeze(x, _ints(2)), _ints(1, 1, heads // own, 1, 1))
+        return op.reshape(copies, op.concat([_ints(0, heads), _ints(-1, size)], 0), True)
 
-    @staticmethod
-    def _head_size(q: Any, heads: int) -> float:
-        return float(q.get_output_partial_shape(0)[2].get_length()) / heads
+    def _hidden(self, seen: Seen[Any]) -> Any:
+        """Return what is added to the scores, [B, 1, L, L]: 0 where a token is seen, else -1e9."""
+        keys = seen.segments if seen.keys is None else seen.keys
+        visible = op.equal(op.unsqueeze(seen.segments, _ints(1, 3)), op.unsqueeze(keys, _ints(1, 2)))
+        if seen.places is not None:
+            ahead = op.subtract(op.unsqueeze(seen.places, _ints(1, 2)), op.unsqueeze(seen.places, _ints(1, 3)))
+            if seen.before is not None:
+                visible = op.logical_and(visible, op.greater_equal(ahead, op.constant(np.int32(-seen.before))))
+            if seen.after is not None:
+                visible = op.logical_and(visible, op.less_equal(ahead, op.constant(np.int32(seen.after))))
+        return op.select(visible, op.constant(np.float32(0)), op.constant(np.float32(-1e9)))
+
+    def _derive(self, key: tuple[str, Any], make: Callable[[], Any]) -> Any:
+        """Make a node once and hand it to all layers that ask for it."""
+        name = (key[0], id(key[1]))
+        if name not in self._derived:
+            self._derived[name] = (key[1], make())  # the key is kept alive, or its id would name another
+        return self._derived[name][1]
+
+    def softmax(self, x: Any) -> Any:
+        return op.softmax(x, -1)
+
+    def top(self, x: Any, count: int) -> Any:
+        least = op.reduce_min(op.topk(x, op.constant(np.int64(count)), -1, "max", "value").output(0), _ints(-1), True)
+        return op.select(op.greater_equal(x, least), x, op.constant(np.float32(0)))
+
+    def transpose(self, x: Any) -> Any:
+        rank = x.get_output_partial_shape(0).rank.get_length()
+        return op.transpose(x, _ints(*range(rank - 2), rank - 1, rank - 2))
 
     def activation(self, x: Any, name: str) -> Any:
         return _ACTIVATIONS[name](x)
@@ -125,12 +193,12 @@ class OpenVinoLane:
         self._request = compiled.create_infer_request()
         self._ports = [(name, compiled.input(name)) for name in names]
 
-    def run(self, inputs: Inputs) -> Array:
+    def run(self, inputs: Inputs, outputs: Sequence[str]) -> dict[str, Array]:
         # Tensors of their own: lending OpenVINO 2026.4 numpy's memory corrupts the heap under load.
         for name, port in self._ports:
             self._request.set_tensor(port, ov.Tensor(np.ascontiguousarray(inputs[name])))
         self._request.infer()
-        return np.array(self._request.get_output_tensor(0).data, np.float32)
+        return {name: np.array(self._request.get_tensor(name).data, np.float32) for name in outputs}
 
 
 class OpenVinoProgram:
@@ -190,14 +258,19 @@ class OpenVinoBackend(Backend):
 
 
 def _model(graph: Graph[Any]) -> ov.Model:
-    parameters = {name: _parameter(name) for name in graph.inputs}
-    output = graph.forward(OpenVinoOps(), parameters)
-    return ov.Model([output], list(parameters.values()), "nearfield")
+    parameters = {name: _parameter(name, graph.sizes.get(name, -1)) for name in graph.inputs}
+    outputs = graph.forward(OpenVinoOps(), parameters)
+    results = []
+    for name in graph.outputs:
+        result = op.result(outputs[name])
+        result.output(0).get_tensor().set_names({name})
+        results.append(result)
+    return ov.Model(results, list(parameters.values()), "nearfield")
 
 
-def _parameter(name: str) -> Any:
+def _parameter(name: str, size: int) -> Any:
     dtype, rank = INPUTS[name]
-    node = op.parameter([-1] * rank, _TYPES[dtype], name=name)
+    node = op.parameter([-1] * (rank - 1) + [size], _TYPES[dtype], name=name)
     node.output(0).get_tensor().set_names({name})
     return node
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from nearfield.backends import Array, Backend, Inputs
-from nearfield.checkpoint.weights import Linear, Norm
-from nearfield.ops import Graph, Ops
+from nearfield.checkpoint.weights import Norm
+from nearfield.ops import Graph, Ops, Seen
 
 
 class NumpyOps(Ops[Array]):
@@ -21,28 +22,53 @@ class NumpyOps(Ops[Array]):
     def rows(self, table: Array, ids: Array) -> Array:
         return np.asarray(table[ids], np.float64)
 
-    def linear(self, x: Array, layer: Linear) -> Array:
-        y = x @ layer.weight.astype(np.float64).T
-        return y if layer.bias is None else y + layer.bias
+    def affine(self, x: Array, weight: Array, bias: Array | None) -> Array:
+        y = x @ weight.astype(np.float64).T
+        return y if bias is None else y + bias
 
     def layer_norm(self, x: Array, norm: Norm, eps: float) -> Array:
         centred = x - x.mean(-1, keepdims=True)
         y = centred / np.sqrt((centred**2).mean(-1, keepdims=True) + eps) * norm.weight
         return y if norm.bias is None else y + norm.bias
 
-    def attention(
-        self, q: Array, k: Array, v: Array, *, heads: int, segments: Array, bias: Array | None = None
-    ) -> Array:
-        def split(x: Array) -> Array:
-            return x.reshape(*x.shape[:2], heads, -1).transpose(0, 2, 1, 3)
+    def rms_norm(self, x: Array, norm: Norm, eps: float) -> Array:
+        y = x / np.sqrt((x**2).mean(-1, keepdims=True) + eps) * norm.weight
+        return y if norm.bias is None else y + norm.bias
 
-        q, k, v = split(q), split(k), split(v)
-        together = segments[:, None, :, None] == segments[:, None, None, :]
-        scores = q @ k.transpose(0, 1, 3, 2) / math.sqrt(q.shape[-1]) + np.where(together, 0.0, -1e9)
-        scores = scores if bias is None else scores + bias
-        weights = np.exp(scores - scores.max(-1, keepdims=True))
-        out = (weights / weights.sum(-1, keepdims=True)) @ v
+    def split(self, x: Array, heads: int) -> Array:
+        return x.reshape(*x.shape[:2], heads, -1).transpose(0, 2, 1, 3)
+
+    def rope(self, x: Array, cos: Array, sin: Array) -> Array:
+        size = cos.shape[-1]
+        rotated, passed = x[..., :size], x[..., size:]
+        first, second = np.split(rotated, 2, -1)
+        turned = np.concatenate([-second, first], -1)
+        return np.concatenate([rotated * cos[:, None] + turned * sin[:, None], passed], -1)
+
+    def relative(self, x: Array, table: Array, index: Array) -> Array:
+        scores = np.einsum("bnld,rnd->bnlr", x, table.astype(np.float64))
+        return np.take_along_axis(scores, np.broadcast_to(index, (*scores.shape[:2], *index.shape)), -1)
+
+    def attention(
+        self, q: Array, k: Array, v: Array, seen: Seen[Array], *, bias: Array | None = None, scale: float | None = None
+    ) -> Array:
+        shared = q.shape[1] // k.shape[1]
+        k, v = k.repeat(shared, 1), v.repeat(shared, 1)
+        scores = q @ k.transpose(0, 1, 3, 2) * (q.shape[-1] ** -0.5 if scale is None else scale)
+        scores = scores + np.where(_visible(seen), 0.0, -1e9)[:, None]
+        out = self.softmax(scores if bias is None else scores + bias) @ v
         return out.transpose(0, 2, 1, 3).reshape(out.shape[0], out.shape[2], -1)
+
+    def softmax(self, x: Array) -> Array:
+        weights = np.exp(x - x.max(-1, keepdims=True))
+        return np.asarray(weights / weights.sum(-1, keepdims=True))
+
+    def top(self, x: Array, count: int) -> Array:
+        least = np.sort(x, -1)[..., -count, None]
+        return np.where(x >= least, x, 0.0)
+
+    def transpose(self, x: Array) -> Array:
+        return np.swapaxes(x, -1, -2)
 
     def activation(self, x: Array, name: str) -> Array:
         return _ACTIVATIONS[name](x)
@@ -72,6 +98,20 @@ class NumpyOps(Ops[Array]):
         return x / np.maximum(np.linalg.norm(x, axis=-1, keepdims=True), 1e-12)
 
 
+def _visible(seen: Seen[Array]) -> Array:
+    """Whether each token attends to each: [B, L, L]."""
+    keys = seen.segments if seen.keys is None else seen.keys
+    visible = seen.segments[:, :, None] == keys[:, None, :]
+    if seen.places is None:
+        return np.asarray(visible)
+    ahead = seen.places[:, None, :] - seen.places[:, :, None]
+    if seen.before is not None:
+        visible &= -ahead <= seen.before
+    if seen.after is not None:
+        visible &= ahead <= seen.after
+    return np.asarray(visible)
+
+
 _erf = np.vectorize(math.erf, otypes=[np.float64])
 
 
@@ -86,6 +126,7 @@ _ACTIVATIONS: dict[str, Any] = {
     "relu": lambda x: np.maximum(x, 0),
     "silu": lambda x: x * _sigmoid(x),
     "tanh": np.tanh,
+    "log1p": np.log1p,
     "sigmoid": _sigmoid,
 }
 
@@ -101,10 +142,11 @@ class ReferenceProgram:
     def lane(self) -> ReferenceProgram:
         return self
 
-    def run(self, inputs: Inputs) -> Array:
+    def run(self, inputs: Inputs, outputs: Sequence[str]) -> dict[str, Array]:
         ops = NumpyOps()
         values = {name: ops.constant(inputs[name]) for name in self._graph.inputs}
-        return np.asarray(self._graph.forward(ops, values), np.float32)
+        results = self._graph.forward(ops, values)
+        return {name: np.asarray(results[name], np.float32) for name in outputs}
 
 
 class ReferenceBackend(Backend):

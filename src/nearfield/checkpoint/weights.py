@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -28,11 +28,44 @@ UNREAD = frozenset({".onnx", ".xml", ".gguf", ".h5", ".msgpack", ".ot", ".tflite
 
 
 @dataclass(frozen=True, eq=False)
+class Lora:
+    """Low-rank factors of several adapters, stacked (Hu et al. 2021, arXiv:2106.09685).
+
+    ``down`` [ranks, inputs] and ``up`` [outputs, ranks], scaling included; ``owners`` [ranks] are the adapters'
+    numbers, from 1 to ``count``.
+    """
+
+    down: np.ndarray
+    up: np.ndarray
+    owners: np.ndarray
+    count: int
+
+
+@dataclass(frozen=True, eq=False)
 class Linear:
     """A linear layer: ``weight`` [outputs, inputs] and ``bias`` [outputs] or None, float32."""
 
     weight: np.ndarray
     bias: np.ndarray | None
+    lora: Lora | None = None
+
+    def part(self, start: int, stop: int) -> Linear:
+        """Return the layer that gives outputs ``start`` to ``stop`` alone: checkpoints fuse what is used apart."""
+        lora = self.lora and Lora(self.lora.down, self.lora.up[start:stop], self.lora.owners, self.lora.count)
+        return Linear(self.weight[start:stop], None if self.bias is None else self.bias[start:stop], lora)
+
+    def parts(self, count: int) -> tuple[Linear, ...]:
+        """Cut the outputs into ``count`` equal parts."""
+        size = len(self.weight) // count
+        return tuple(self.part(size * number, size * (number + 1)) for number in range(count))
+
+
+@dataclass(frozen=True, eq=False)
+class Table:
+    """An embedding table: ``weight`` [rows, size], float32."""
+
+    weight: np.ndarray
+    lora: Lora | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,6 +76,10 @@ class Norm:
     bias: np.ndarray | None
 
 
+def _no_factors(_: str) -> Lora | None:
+    return None
+
+
 @dataclass(frozen=True)
 class _Contents:
     """What one folder holds, and which of it has been taken: shared by all scopes of the same weights."""
@@ -51,6 +88,7 @@ class _Contents:
     files: tuple[Path, ...]
     tensors: Mapping[str, Stored]
     taken: set[str]
+    factors: Callable[[str], Lora | None] = _no_factors
 
     @cached_property
     def digest(self) -> str:
@@ -74,6 +112,15 @@ class Weights:
         _check_index(path, tensors)
         return cls(_Contents(path, found, tensors, set()))
 
+    def adapted(self, factors: Callable[[str], Lora | None]) -> Weights:
+        """Return the same weights with adapters: ``factors`` gives what they add to the layer of a full name."""
+        return Weights(replace(self._contents, factors=factors, taken=set()), self._prefix)
+
+    def renamed(self, rename: Callable[[str], str]) -> Weights:
+        """Return the same tensors under other full names."""
+        tensors = {rename(name): stored for name, stored in self._contents.tensors.items()}
+        return Weights(replace(self._contents, tensors=tensors, taken=set()), self._prefix)
+
     @property
     def digest(self) -> str:
         """SHA-256 (hex) over the weight files' contents, which names these weights wherever they lie."""
@@ -83,6 +130,11 @@ class Weights:
     def prefix(self) -> str:
         """The prefix that names are relative to, ``""`` or one that ends in a dot."""
         return self._prefix
+
+    @property
+    def top(self) -> Weights:
+        """The same weights with no prefix: heads lie beside the encoder, not in it."""
+        return Weights(self._contents)
 
     def names(self) -> frozenset[str]:
         """Return the names below the prefix, without it."""
@@ -117,9 +169,17 @@ class Weights:
         return stored.read(full)
 
     def linear(self, name: str, inputs: int, outputs: int, bias: bool = True) -> Linear:
-        """Return the layer ``name.weight`` [outputs, inputs] and, unless ``bias`` is False, ``name.bias``."""
-        weight = self.tensor(f"{name}.weight", (outputs, inputs))
-        return Linear(weight, self.tensor(f"{name}.bias", (outputs,)) if bias else None)
+        """Return the layer ``name.weight`` [outputs, inputs] and, unless ``bias`` is False, ``name.bias``.
+
+        A file that holds one layer alone may leave out its name: it is then empty.
+        """
+        dotted = f"{name}." if name else ""
+        weight = self.tensor(f"{dotted}weight", (outputs, inputs))
+        return Linear(weight, self.tensor(f"{dotted}bias", (outputs,)) if bias else None, self._lora(name))
+
+    def table(self, name: str, rows: int, size: int) -> Table:
+        """Return the embedding table ``name.weight`` [rows, size]."""
+        return Table(self.tensor(f"{name}.weight", (rows, size)), self._lora(name))
 
     def norm(self, name: str, size: int, bias: bool = True) -> Norm:
         """Return ``name.weight`` and ``name.bias``, or what TensorFlow exports call them: ``gamma`` and ``beta``."""
@@ -127,6 +187,10 @@ class Weights:
         scale, shift = ("gamma", "beta") if old else ("weight", "bias")
         weight = self.tensor(f"{name}.{scale}", (size,))
         return Norm(weight, self.tensor(f"{name}.{shift}", (size,)) if bias else None)
+
+    def _lora(self, name: str) -> Lora | None:
+        """Return what the adapters add to the layer of that name, if any does."""
+        return self._contents.factors(self._prefix + name)
 
     def untaken(self, ignore: Iterable[str] = ()) -> list[str]:
         """Return the full names that nothing has read, less those in which a regular expression of ``ignore`` is found.

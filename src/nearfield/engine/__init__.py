@@ -8,15 +8,11 @@ import threading
 import weakref
 from typing import Any
 
-import numpy as np
-
 from nearfield.engine.job import Batch, Job, Runner, Ticket
 from nearfield.engine.scheduler import BatchReport, EngineStats, Limits, Scheduler
 from nearfield.machine import plan
 
 __all__ = ["Batch", "BatchReport", "Engine", "EngineStats", "Job", "Limits", "Runner", "Ticket", "default_engine"]
-
-Array = np.ndarray[Any, np.dtype[Any]]
 
 
 class Engine:
@@ -53,7 +49,7 @@ class Engine:
         """Drop what of a ticket has not started."""
         self._scheduler.cancel(ticket)
 
-    async def run(self, ticket: Ticket) -> Array:
+    async def run(self, ticket: Ticket) -> Any:
         """Queue a ticket and await its rows; cancelling the awaiting task drops what has not started."""
         loop = asyncio.get_running_loop()
         done: asyncio.Future[None] = loop.create_future()

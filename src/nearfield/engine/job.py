@@ -16,7 +16,10 @@ Array = np.ndarray[Any, np.dtype[Any]]
 
 
 class Runner(Protocol):
-    """What the engine schedules for: a loaded model. ``name`` labels it; ``width`` is its output size."""
+    """What the engine schedules for: a loaded model. ``name`` labels it; ``width`` is its output size.
+
+    A width of 0 means that results are not rows of one size.
+    """
 
     name: str
     width: int
@@ -25,19 +28,26 @@ class Runner(Protocol):
     #: Inputs up to this length share rows, so that they need not be alike; 0 where each has a row of its own.
     shared_length: int
 
-    def lane(self) -> Callable[[Batch], Array]:
-        """Make a function that runs batches, one at a time: [rows, width] float32, in the batch's order."""
+    def lane(self) -> Callable[[Batch], Any]:
+        """Make a function that runs batches, one at a time: a result for each job, in order.
+
+        Where no job of a batch has an ``extra`` and ``width`` is not 0, the results are one array [jobs, width].
+        """
         ...
 
 
 @dataclass(slots=True, eq=False)
 class Job:
-    """One tokenised input. ``skip`` counts leading prompt tokens that pooling leaves out."""
+    """One tokenised input. ``skip`` counts leading prompt tokens that pooling leaves out.
+
+    ``extra`` is what else its runner should know, None for an ordinary input.
+    """
 
     ticket: Ticket
     index: int
     ids: Sequence[int]
     skip: int = 0
+    extra: Any = None
     #: Set by the backlog once a batch, an expiry or a cancellation has claimed it.
     taken: bool = False
     #: How many lanes died while running it.
@@ -66,13 +76,15 @@ class Batch:
 
 @dataclass(eq=False)
 class Ticket:
-    """One caller's jobs: rows gather in ``rows`` [n, width]; the last one to end calls ``on_done`` once.
+    """One caller's jobs: results gather in ``rows``; the last one to end calls ``on_done`` once.
+
+    ``rows`` is an array [n, width], or a list where jobs have extras or the runner's results are of other kinds.
 
     ``deadline`` is a time of ``time.monotonic``; a job not started by then is dropped.
     """
 
     runner: Runner
-    rows: Array
+    rows: Any
     bulk: bool = False
     deadline: float | None = None
     on_done: Callable[[Ticket], None] | None = None
@@ -88,13 +100,21 @@ class Ticket:
 
     @classmethod
     def of(
-        cls, runner: Runner, inputs: Sequence[Sequence[int]], skips: Sequence[int] | None = None, **options: Any
+        cls,
+        runner: Runner,
+        inputs: Sequence[Sequence[int]],
+        skips: Sequence[int] | None = None,
+        extras: Sequence[Any] | None = None,
+        **options: Any,
     ) -> Ticket:
-        """Make the jobs for tokenised inputs; ``skips`` as in ``Job``, none when left out."""
-        ticket = cls(runner, np.zeros((len(inputs), runner.width), np.float32), **options)
-        starts = skips or [0] * len(inputs)
+        """Make the jobs for tokenised inputs; ``skips`` and ``extras`` as in ``Job``, none when left out."""
+        plain = extras is None and runner.width
+        rows = np.zeros((len(inputs), runner.width), np.float32) if plain else [None] * len(inputs)
+        ticket = cls(runner, rows, **options)
+        starts, others = skips or [0] * len(inputs), extras or [None] * len(inputs)
         ticket.jobs = [
-            Job(ticket, index, ids, skip) for index, (ids, skip) in enumerate(zip(inputs, starts, strict=True))
+            Job(ticket, index, ids, skip, extra)
+            for index, (ids, skip, extra) in enumerate(zip(inputs, starts, others, strict=True))
         ]
         ticket.remaining = len(ticket.jobs)
         return ticket
@@ -103,7 +123,7 @@ class Ticket:
     def done(self) -> bool:
         return self.remaining == 0
 
-    def result(self, timeout: float | None = None) -> Array:
+    def result(self, timeout: float | None = None) -> Any:
         """Wait for the rows.
 
         Raises:
@@ -114,7 +134,7 @@ class Ticket:
             raise DeadlineExceeded(f"No result within {timeout} s.")
         return self.outcome()
 
-    def outcome(self) -> Array:
+    def outcome(self) -> Any:
         """Return the rows of a finished ticket, or raise its first error."""
         if not self.errors:
             return self.rows

@@ -14,8 +14,7 @@ from nearfield.errors import ExecutionFailed, NearfieldError
 if TYPE_CHECKING:
     from nearfield.engine.scheduler import Scheduler
 
-Array = np.ndarray[Any, np.dtype[Any]]
-Outcome = list[tuple[Job, Array | Exception]]
+Outcome = list[tuple[Job, Any]]
 
 
 class Lane(threading.Thread):
@@ -28,7 +27,7 @@ class Lane(threading.Thread):
         self.batch: Batch | None = None
         self.abandoned = False
         self._scheduler = scheduler
-        self._runs: dict[Runner, Callable[[Batch], Array]] = {}
+        self._runs: dict[Runner, Callable[[Batch], Any]] = {}
 
     def run(self) -> None:
         try:
@@ -39,23 +38,14 @@ class Lane(threading.Thread):
             self._scheduler.bury(self, death)
 
     def execute(self, batch: Batch) -> Outcome:
-        """Run a batch. An input that fails, or whose vector is not finite, gets an error; the others their vectors."""
+        """Run a batch. An input that fails, or whose numbers are not finite, gets an error; others their results."""
         try:
             rows = self._function(batch.runner)(batch)
         except Exception as error:  # noqa: BLE001 - whatever a runtime raises is the input's error
             return self._split(batch, error)
-        finite = np.asarray(np.isfinite(rows).all(axis=1))
-        if finite.all():
+        if isinstance(rows, np.ndarray) and np.isfinite(rows).all():
             return list(zip(batch.jobs, rows, strict=True))
-        return [
-            (
-                job,
-                row
-                if good
-                else ExecutionFailed("The model gave a vector with infinite or undefined values for this input."),
-            )
-            for job, row, good in zip(batch.jobs, rows, finite.tolist(), strict=True)
-        ]
+        return [(job, row if _finite(row) else _undefined()) for job, row in zip(batch.jobs, rows, strict=True)]
 
     def _split(self, batch: Batch, error: Exception) -> Outcome:
         if len(batch.jobs) == 1:
@@ -64,7 +54,7 @@ class Lane(threading.Thread):
         halves = (batch.jobs[:middle], batch.jobs[middle:])
         return [pair for jobs in halves for pair in self.execute(_batch_of(batch, jobs))]
 
-    def _function(self, runner: Runner) -> Callable[[Batch], Array]:
+    def _function(self, runner: Runner) -> Callable[[Batch], Any]:
         if runner not in self._runs:
             self._runs[runner] = runner.lane()
         return self._runs[runner]
@@ -72,6 +62,17 @@ class Lane(threading.Thread):
     def forget(self, runner: Runner) -> None:
         """Drop what this lane holds of a model that is being unloaded."""
         self._runs.pop(runner, None)
+
+
+def _finite(result: Any) -> bool:
+    """Whether all numbers in a result are finite, whatever it is made of."""
+    if isinstance(result, dict):
+        return all(map(_finite, result.values()))
+    return all(map(_finite, result)) if isinstance(result, tuple) else bool(np.isfinite(result).all())
+
+
+def _undefined() -> ExecutionFailed:
+    return ExecutionFailed("The model gave infinite or undefined values for this input.")
 
 
 def _batch_of(batch: Batch, jobs: list[Job]) -> Batch:

@@ -8,9 +8,9 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from nearfield.checkpoint.weights import Weights
+from nearfield.checkpoint.weights import Linear, Weights
 from nearfield.errors import ModelRefused, nearest
-from nearfield.ops import Ops
+from nearfield.ops import Ops, Seen
 from nearfield.shelf import Shelf
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -34,7 +34,8 @@ SHELF = Shelf(
 class Family(ABC):
     """An architecture at one configuration.
 
-    A newcomer writes ``__init__`` (read and check config.json), ``encode``, and where needed ``host``.
+    A newcomer writes ``__init__`` (read and check config.json), ``encode``, and where needed ``host`` and the two heads
+    that checkpoints of this architecture bring: ``vocabulary`` and ``classes``.
     """
 
     #: Graph inputs the family reads, by their names in ``ops.INPUTS``.
@@ -43,6 +44,12 @@ class Family(ABC):
     roots: ClassVar[tuple[str, ...]] = ("",)
     #: Weights that may stay unread: heads of other tasks, and buffers that are computed.
     unread: ClassVar[tuple[str, ...]] = (r"(^|\.)position_ids$",)
+    #: How many kinds of text a pair's tokens are told apart by; below 2 the family reads no ``types``.
+    types: int = 0
+    #: Which token's state its classification head reads.
+    class_pooling: str = "cls"
+    #: Whether a token sees those after it.
+    causal: bool = False
 
     hidden_size: int
     vocab_size: int
@@ -54,11 +61,38 @@ class Family(ABC):
 
     @abstractmethod
     def encode(self, ops: Ops[Any], weights: Weights, inputs: Mapping[str, Any]) -> Any:
-        """Return the last hidden states [B, L, H]."""
+        """Return the last hidden states [B, L, H]; ``inputs`` has ``types`` and ``keys`` where a head needs them."""
 
     def host(self, places: Array) -> dict[str, Array]:
         """Return what the graph needs beside ids and segments; ``places`` [B, L] count from 0 within each input."""
         return {"positions": places}
+
+    @property
+    def sizes(self) -> Mapping[str, int]:
+        """Sizes of the last axes of inputs, where ``encode`` relies on them."""
+        return {}
+
+    def vocabulary(self, ops: Ops[Any], weights: Weights, x: Any) -> tuple[Any, Linear]:
+        """Return what the language model's last layer reads [B, L, H], and that layer: outputs are the vocabulary.
+
+        Raises:
+            ModelRefused: this architecture has no such head here.
+        """
+        raise ModelRefused(f"{type(self).__name__} has no language-model head here: it cannot score a vocabulary.")
+
+    def classes(self, ops: Ops[Any], weights: Weights, x: Any, count: int) -> Any:
+        """Return the classification head's ``count`` logits from the pooled states ``x`` [B, S, H].
+
+        Raises:
+            ModelRefused: this architecture has no such head here.
+        """
+        raise ModelRefused(f"{type(self).__name__} has no classification head here.")
+
+    @staticmethod
+    def seen(inputs: Mapping[str, Any], before: int | None = None, after: int | None = None) -> Seen[Any]:
+        """Return what a token attends to: all of its own input, or what is within bounds (see ``ops.Seen``)."""
+        places = None if before is None and after is None else inputs["places"]
+        return Seen(inputs["segments"], places, before, after, inputs.get("keys"))
 
 
 def resolve(config: Mapping[str, Any]) -> Family:

@@ -13,10 +13,10 @@ from typing import Any
 
 import numpy as np
 
-from nearfield.checkpoint.weights import Weights
+from nearfield.checkpoint.weights import Linear, Weights
 from nearfield.errors import ModelRefused
 from nearfield.families import Array, Family
-from nearfield.ops import Ops
+from nearfield.ops import Ops, Seen
 
 
 @dataclass(frozen=True)
@@ -37,10 +37,28 @@ class Names:
     layers: str = "num_hidden_layers"
     intermediate_size: str = "intermediate_size"
     activation: str = "hidden_act"
+    vocabulary_dense: str = "cls.predictions.transform.dense"
+    vocabulary_norm: str = "cls.predictions.transform.LayerNorm"
+    vocabulary_table: str = "cls.predictions.decoder"
+    vocabulary_bias: str = "cls.predictions.bias"
 
 
+_LM_HEAD = {
+    "vocabulary_dense": "lm_head.dense",
+    "vocabulary_norm": "lm_head.layer_norm",
+    "vocabulary_table": "lm_head.decoder",
+    "vocabulary_bias": "lm_head.bias",
+}
 BERT = Names()
+ROBERTA = Names(**_LM_HEAD)
+ELECTRA = Names(
+    vocabulary_dense="generator_predictions.dense",
+    vocabulary_norm="generator_predictions.LayerNorm",
+    vocabulary_table="generator_lm_head",
+    vocabulary_bias="generator_lm_head.bias",
+)
 MPNET = Names(
+    **_LM_HEAD,
     query="attention.attn.q",
     key="attention.attn.k",
     value="attention.attn.v",
@@ -62,8 +80,20 @@ DISTILBERT = Names(
     layers="n_layers",
     intermediate_size="hidden_dim",
     activation="activation",
+    vocabulary_dense="vocab_transform",
+    vocabulary_norm="vocab_layer_norm",
+    vocabulary_table="vocab_projector",
+    vocabulary_bias="vocab_projector.bias",
 )
-NAMES = {"distilbert": DISTILBERT, "mpnet": MPNET}
+NAMES = {
+    "bert": BERT,
+    "roberta": ROBERTA,
+    "xlm-roberta": ROBERTA,
+    "camembert": ROBERTA,
+    "electra": ELECTRA,
+    "distilbert": DISTILBERT,
+    "mpnet": MPNET,
+}
 
 #: These count positions from the padding id on, so that position 0 is ``pad_token_id + 1``.
 OFFSET = frozenset({"roberta", "xlm-roberta", "camembert", "mpnet"})
@@ -92,7 +122,7 @@ class Bert(Family):
 
     def __init__(self, config: Mapping[str, Any]) -> None:
         self.kind = str(config["model_type"])
-        self.names = NAMES.get(self.kind, BERT)
+        self.names = NAMES[self.kind]
         self.hidden_size = _size(config, self.names.hidden_size)
         self.heads = _size(config, self.names.heads)
         self.layers = _size(config, self.names.layers)
@@ -121,29 +151,65 @@ class Bert(Family):
         x = self._embed(ops, weights.scope("embeddings."), inputs)
         if self.embedding_size != self.hidden_size:
             x = ops.linear(x, weights.linear("embeddings_project", self.embedding_size, self.hidden_size))
-        bias = self._bias(ops, weights, inputs)
+        bias, seen = self._bias(ops, weights, inputs), self.seen(inputs)
         for number in range(self.layers):
-            x = self._layer(ops, weights.scope(self.names.layer.format(number) + "."), x, inputs["segments"], bias)
+            x = self._layer(ops, weights.scope(self.names.layer.format(number) + "."), x, seen, bias)
         return x
 
     def _embed(self, ops: Ops[Any], weights: Weights, inputs: Mapping[str, Any]) -> Any:
-        positions = weights.tensor("position_embeddings.weight", (self.table, self.embedding_size))
-        if self.types:
-            # All our inputs are of segment 0, so its row joins the positions before anything runs.
-            positions = positions + weights.tensor("token_type_embeddings.weight", (self.types, self.embedding_size))[0]
-        words = weights.tensor("word_embeddings.weight", (self.vocab_size, self.embedding_size))
-        x = ops.add(ops.rows(words, inputs["ids"]), ops.rows(positions, inputs["positions"]))
-        return ops.layer_norm(x, weights.norm("LayerNorm", self.embedding_size), self.eps)
+        size = self.embedding_size
+        positions = weights.tensor("position_embeddings.weight", (self.table, size))
+        x = ops.embed(weights.table("word_embeddings", self.vocab_size, size), inputs["ids"])
+        types = weights.tensor("token_type_embeddings.weight", (self.types, size)) if self.types else None
+        if types is not None and "types" in inputs:
+            x = ops.add(x, ops.rows(types, inputs["types"]))
+        elif types is not None:
+            # All inputs are of type 0, so its row joins the positions before anything runs.
+            positions = positions + types[0]
+        x = ops.add(x, ops.rows(positions, inputs["positions"]))
+        return ops.layer_norm(x, weights.norm("LayerNorm", size), self.eps)
 
-    def _layer(self, ops: Ops[Any], weights: Weights, x: Any, segments: Any, bias: Any) -> Any:
+    def _layer(self, ops: Ops[Any], weights: Weights, x: Any, seen: Seen[Any], bias: Any) -> Any:
         names, size = self.names, self.hidden_size
-        q, k, v = (ops.linear(x, weights.linear(name, size, size)) for name in (names.query, names.key, names.value))
-        a = ops.attention(q, k, v, heads=self.heads, segments=segments, bias=bias)
+        q, k, v = (
+            ops.split(ops.linear(x, weights.linear(name, size, size)), self.heads)
+            for name in (names.query, names.key, names.value)
+        )
+        a = ops.attention(q, k, v, seen, bias=bias)
         a = ops.linear(a, weights.linear(names.out, size, size))
         x = ops.layer_norm(ops.add(x, a), weights.norm(names.attention_norm, size), self.eps)
         h = ops.activation(ops.linear(x, weights.linear(names.up, size, self.intermediate_size)), self.act)
         h = ops.linear(h, weights.linear(names.down, self.intermediate_size, size))
         return ops.layer_norm(ops.add(x, h), weights.norm(names.output_norm, size), self.eps)
+
+    def vocabulary(self, ops: Ops[Any], weights: Weights, x: Any) -> tuple[Any, Linear]:
+        top, names = weights.top, self.names
+        size = self.embedding_size
+        dense = top.linear(names.vocabulary_dense, self.hidden_size, size)
+        x = ops.activation(ops.linear(x, dense), self.act if self.kind != "electra" else "gelu")
+        x = ops.layer_norm(x, top.norm(names.vocabulary_norm, size), self.eps)
+        table = names.vocabulary_table
+        # Where the last layer is tied to the word embeddings, files may leave it out.
+        shape = (self.vocab_size, size)
+        weight = (
+            top.tensor(f"{table}.weight", shape)
+            if f"{table}.weight" in top.names()
+            else weights.tensor("embeddings.word_embeddings.weight", shape)
+        )
+        bias = next(name for name in (names.vocabulary_bias, f"{table}.bias") if name in top.names())
+        return x, Linear(weight, top.tensor(bias, (self.vocab_size,)))
+
+    def classes(self, ops: Ops[Any], weights: Weights, x: Any, count: int) -> Any:
+        size, top = self.hidden_size, weights.top
+        if self.kind == "bert":
+            x = ops.activation(ops.linear(x, weights.linear("pooler.dense", size, size)), "tanh")
+            return ops.linear(x, top.linear("classifier", size, count))
+        if self.kind == "distilbert":
+            x = ops.activation(ops.linear(x, top.linear("pre_classifier", size, size)), "relu")
+            return ops.linear(x, top.linear("classifier", size, count))
+        x = ops.linear(x, top.linear("classifier.dense", size, size))
+        x = ops.activation(x, "gelu" if self.kind == "electra" else "tanh")
+        return ops.linear(x, top.linear("classifier.out_proj", size, count))
 
     def _bias(self, ops: Ops[Any], weights: Weights, inputs: Mapping[str, Any]) -> Any:
         """Look up MPNet's relative biases: [L, L] buckets to [1, heads, L, L]."""

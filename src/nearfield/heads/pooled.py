@@ -1,4 +1,4 @@
-"""Heads: from hidden states to the vector a model gives: pooling, then its post-modules."""
+"""Pooled: from hidden states to the dense vector a model gives: pooling, then its post-modules."""
 
 from __future__ import annotations
 
@@ -9,7 +9,10 @@ import numpy as np
 
 from nearfield.checkpoint.weights import Weights
 from nearfield.errors import ModelRefused
+from nearfield.families import Family
+from nearfield.heads import Head, Item, Results
 from nearfield.ops import Ops
+from nearfield.packing import Rows
 from nearfield.recipe import Dense, LayerNorm, Module, Normalize, Pooling
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -24,6 +27,30 @@ ACTIVATIONS = {
     "Sigmoid": "sigmoid",
 }
 _LAYER_NORM_EPS = 1e-5  # torch.nn.LayerNorm's default; sentence-transformers' LayerNorm module stores none.
+
+
+class PooledHead(Head):
+    """The dense output."""
+
+    output = "dense"
+
+    def __init__(self, modules: Sequence[Module]) -> None:
+        self.modules = tuple(modules)
+        self.inputs = inputs(modules)
+        self.packable = packable(modules)
+
+    def build(self, ops: Ops[Any], hidden: Any, inputs: Mapping[str, Any], family: Family, weights: Weights) -> Any:
+        """Return [B, S, dimensions], S inputs or spans a row."""
+        return apply(ops, hidden, self.modules, inputs, family.hidden_size)
+
+    def read(self, values: Array, packed: Rows, items: Sequence[Item]) -> Results:
+        """Return [inputs, dimensions], or an array a input where any is pooled by spans: then each has its own row."""
+        if not any(item.extra.spans for item in items):
+            return values[packed.layout.row, packed.layout.slot]
+        return [
+            row[: len(item.extra.spans)] if item.extra.spans else row[0]
+            for row, item in zip(values, items, strict=False)
+        ]
 
 
 def inputs(modules: Sequence[Module]) -> tuple[str, ...]:
@@ -88,5 +115,11 @@ def _dense(ops: Ops[Any], x: Any, module: Dense, width: int) -> Any:
         raise ModelRefused(
             f"{module.weights.name}: activation {module.activation!r} is not one of {sorted(ACTIVATIONS)}."
         )
-    layer = Weights.open(module.weights).linear("linear", module.in_features, module.out_features, module.bias)
-    return ops.activation(ops.linear(x, layer), ACTIVATIONS[module.activation])
+    own = Weights.open(module.weights)
+    layer = own.linear(module.layer, module.in_features, module.out_features, module.bias)
+    y = ops.activation(ops.linear(x, layer), ACTIVATIONS[module.activation])
+    if not module.residual:
+        return y
+    if module.in_features == module.out_features and "residual.weight" not in own.names():
+        return ops.add(x, y)
+    return ops.add(ops.linear(x, own.linear("residual", module.in_features, module.out_features, False)), y)

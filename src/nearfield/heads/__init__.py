@@ -1,0 +1,81 @@
+"""Heads: one file, one kind of output, made from the hidden states of the one forward pass that all of them share."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+
+from nearfield import recipe
+from nearfield.checkpoint.weights import Weights
+from nearfield.families import Family
+from nearfield.ops import Ops
+from nearfield.packing import Rows
+
+Array = np.ndarray[Any, np.dtype[Any]]
+#: A result for each input; an array counts its first axis.
+Results = Sequence[Any] | Array
+
+
+@dataclass(frozen=True)
+class Extra:
+    """What is wanted of an input beyond its dense vector, resolved before it is queued.
+
+    ``second`` is where the second text of a pair begins (0: none); ``spans`` are the parts of the input that are pooled
+    apart (late chunking); ``kept`` are the tokens whose vectors are given (None: all); the last ``unattended`` tokens
+    are not attended to; ``adapter`` is a number (0: none).
+    """
+
+    outputs: tuple[str, ...] = ("dense",)
+    second: int = 0
+    spans: tuple[tuple[int, int], ...] = ()
+    kept: Array | None = None
+    unattended: int = 0
+    adapter: int = 0
+
+
+@dataclass(frozen=True)
+class Item:
+    """One input of a batch: its token ids and its wishes."""
+
+    ids: Sequence[int]
+    extra: Extra
+
+
+class Head(ABC):
+    """From hidden states to one output."""
+
+    #: The output's name, also in the graph.
+    output: ClassVar[str]
+    #: Graph inputs that it reads.
+    inputs: tuple[str, ...] = ()
+    #: Whether several inputs may share a row.
+    packable: bool = True
+
+    @abstractmethod
+    def build(self, ops: Ops[Any], hidden: Any, inputs: Mapping[str, Any], family: Family, weights: Weights) -> Any:
+        """Return the output's tensor, from hidden states [B, L, H]."""
+
+    @abstractmethod
+    def read(self, values: Array, packed: Rows, items: Sequence[Item]) -> Results:
+        """Return each input's own result from the whole batch's values."""
+
+
+def make(spec: recipe.Head) -> Head:
+    """Return the head that a recipe describes."""
+    from nearfield.heads.multivector import MultivectorHead
+    from nearfield.heads.scores import AnswerHead, ClassesHead
+    from nearfield.heads.sparse import LexicalHead, SpladeHead
+
+    kinds: dict[type, Any] = {
+        recipe.Lexical: LexicalHead,
+        recipe.Splade: SpladeHead,
+        recipe.Multivector: MultivectorHead,
+        recipe.Classes: ClassesHead,
+        recipe.Answer: AnswerHead,
+    }
+    head: Head = kinds[type(spec)](spec)
+    return head

@@ -1,0 +1,40 @@
+"""Multivector: a vector for each token, for late interaction (ColBERT, arXiv:2004.12832)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from nearfield import recipe
+from nearfield.checkpoint.weights import Weights
+from nearfield.families import Family
+from nearfield.heads import Array, Head, Item, pooled
+from nearfield.ops import Ops
+from nearfield.packing import Rows
+
+
+class MultivectorHead(Head):
+    """Token states through the model's own projection; which tokens count is decided with the text."""
+
+    output = "multivector"
+
+    def __init__(self, spec: recipe.Multivector) -> None:
+        self.spec = spec
+        # Tokens that stand for nothing in the text are scored, but in some models not attended to.
+        self.inputs = ("keys",) if spec.query.expand and not spec.query.attend else ()
+
+    def build(self, ops: Ops[Any], hidden: Any, inputs: Mapping[str, Any], family: Family, weights: Weights) -> Any:
+        """Return [B, L, dimensions]."""
+        return pooled.apply(ops, hidden, self.spec.modules, inputs, family.hidden_size)
+
+    def read(self, values: Array, packed: Rows, items: Sequence[Item]) -> list[Array]:
+        """Return [tokens, dimensions] of each input."""
+        flat = values[packed.flat]
+        ends = np.cumsum([len(item.ids) for item in items])
+        parts = np.split(flat, ends[:-1])
+        return [
+            part[self.spec.drop :] if item.extra.kept is None else part[item.extra.kept]
+            for item, part in zip(items, parts, strict=True)
+        ]
