@@ -12,7 +12,7 @@ import pytest
 from nearfield import catalog, hub
 from nearfield.checkpoint import folder as model_folder
 from nearfield.errors import ModelRefused, SourceUnavailable, WeightsError
-from nearfield.recipe import Normalize, Pooling, Recipe
+from nearfield.recipe import Classes, Normalize, Pooling, Recipe
 from tests import tiny
 from tests.needs import missing
 
@@ -225,10 +225,10 @@ def write(name: str, content: str) -> Callable[[Path], None]:
         (write("config.json", "{"), r"config\.json cannot be read as JSON"),
         (write("config.json", "[]"), r"config\.json must hold a JSON object"),
         (write("adapter_config.json", "{}"), "PEFT adapter"),
-        (change(meta, model_type="CrossEncoder"), "holds a reranker model"),
-        (change(meta, model_type="SparseEncoder"), "holds a sparse model"),
-        (change(meta, model_type="MultiVectorEncoder"), "holds a multi-vector model"),
-        (change(meta, similarity_fn_name="MaxSim"), "holds a multi-vector model"),
+        (change(meta, model_type="CrossEncoder"), "a reranker of Transformer, Pooling"),
+        (change(meta, model_type="SparseEncoder"), "a sparse model of Transformer, Pooling"),
+        (change(meta, model_type="MultiVectorEncoder"), "a late-interaction model may list"),
+        (change(meta, similarity_fn_name="MaxSim"), "a late-interaction model may list"),
         (change(meta, similarity_fn_name="cosin"), "unknown similarity 'cosin'. Did you mean 'cosine'"),
         (change(meta, prompts=["query: "]), "must map names to texts"),
         (change(meta, prompts={"query": 3}), "must map names to texts"),
@@ -238,10 +238,10 @@ def write(name: str, content: str) -> Callable[[Path], None]:
         (change(config, hidden_size=48), "what reaches it has 48 dimensions"),
         (change(config, hidden_size="32"), "no size of a token's vector"),
         (change(bert, max_seq_length=-3), "max_seq_length is -3"),
-        (change(bert, transformer_task="fill-mask"), "holds a sparse model"),
-        (change(bert, transformer_task="sequence-classification"), "holds a reranker model"),
+        (change(bert, transformer_task="fill-mask"), "its transformer_task is 'fill-mask'"),
+        (change(bert, transformer_task="sequence-classification"), "its transformer_task is 'sequence-classification'"),
         (change(bert, modality_config={"message": {}}), "sets modality_config to"),
-        (change(bert, query_length=32), "sets query_length to 32, which is not supported"),
+        (change(bert, query_length=32), "sets query_length or query_expansion"),
         (change(bert, max_length=32), "setting 'max_length', which is not understood. Did you mean"),
         (change(bert, tokenizer_args={"add_prefix_space": True}), "passes add_prefix_space=True to its tokenizer"),
         (change(bert, model_args={"lambda": 3}), "passes lambda=3 to its model"),
@@ -254,14 +254,16 @@ def test_refusals(folder: Path, damage: Callable[[Path], None], message: str) ->
         model_folder.read(folder)
 
 
-def test_refused_without_modules_json(folder: Path) -> None:
+def test_the_architecture_tells_the_kind(folder: Path) -> None:
     (folder / "modules.json").unlink()
-    config(folder, architectures=["BertForSequenceClassification"])
-    with pytest.raises(ModelRefused, match="reranker or classifier"):
-        model_folder.read(folder)
+    (folder / "config_sentence_transformers.json").unlink()
+    config(folder, architectures=["BertForSequenceClassification"], id2label={"0": "no", "1": "yes"})
+    assert model_folder.read(folder).heads == (Classes(("no", "yes")),)
     config(folder, architectures=["HF_ColBERT"])
-    with pytest.raises(ModelRefused, match="multi-vector"):
+    with pytest.raises(WeightsError, match=r"lacks the weight linear\.weight"):
         model_folder.read(folder)
+    with pytest.raises(ModelRefused, match="no classification head"):
+        model_folder.read(folder, kind="scores")
 
 
 def test_an_empty_folder(tmp_path: Path) -> None:

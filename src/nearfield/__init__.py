@@ -8,12 +8,33 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from nearfield.encoder import Encoder
     from nearfield.engine import Engine
+    from nearfield.outputs import MultiVectors, Outputs, SparseVectors, maxsim
+    from nearfield.reranker import Classifier, Reranker
     from nearfield.vectors import Vectors, calibrate, similarity
 
 __version__ = "0.1.0"
-__all__ = ["Encoder", "Engine", "Vectors", "__version__", "calibrate", "similarity"]
+__all__ = [
+    "Classifier",
+    "Encoder",
+    "Engine",
+    "MultiVectors",
+    "Outputs",
+    "Reranker",
+    "SparseVectors",
+    "Vectors",
+    "__version__",
+    "calibrate",
+    "maxsim",
+    "similarity",
+]
 
 _HOMES = {
+    "Classifier": "nearfield.reranker",
+    "MultiVectors": "nearfield.outputs",
+    "Outputs": "nearfield.outputs",
+    "Reranker": "nearfield.reranker",
+    "SparseVectors": "nearfield.outputs",
+    "maxsim": "nearfield.outputs",
     "Encoder": "nearfield.encoder",
     "Engine": "nearfield.engine",
     "Vectors": "nearfield.vectors",

@@ -9,6 +9,9 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+#: Characters from which on no name is compared with others: the comparison takes the product of their lengths.
+_LONGEST_NAME = 200
+
 
 class NearfieldError(Exception):
     """The root: catch it to catch everything Nearfield raises on purpose."""
@@ -41,8 +44,15 @@ class TooLarge(InputError):
     code = "request_too_large"
 
 
+class SlowBody(InputError):
+    """A body did not arrive in the time that a request may take, or stalled while the server was stopping."""
+
+    status = 408
+    code = "request_timeout"
+
+
 class UnsupportedMedia(InputError):
-    """A body of another type than JSON."""
+    """A body of another type than JSON, or in an encoding that is not read."""
 
     status = 415
     code = "unsupported_media_type"
@@ -138,8 +148,12 @@ class MissingExtra(NearfieldError, ImportError):
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """Return a hint for a misspelt name, such as ``Did you mean 'query'? Known: document, query.``"""
+    """Return a hint for a misspelt name, such as ``Did you mean 'query'? Known: document, query.``
+
+    A name of more than 200 characters is no slip of the keyboard, and is compared with none.
+    """
     options = sorted(known)
-    close = difflib.get_close_matches(name, options, n=1, cutoff=0.5)
+    short = [option for option in options if len(option) <= _LONGEST_NAME] if len(name) <= _LONGEST_NAME else []
+    close = difflib.get_close_matches(name, short, n=1, cutoff=0.5)
     guess = f"Did you mean {close[0]!r}? " if close else ""
     return f"{guess}Known: {', '.join(options) or 'none'}."

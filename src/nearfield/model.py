@@ -51,7 +51,7 @@ class Model:
         self.cpu = plan(threads, streams)
         self.family = families.resolve(recipe.config)
         self.tokenizer = _tokenizer(recipe, self.family, max_length)
-        self.heads = _heads(recipe, self.family)
+        self.heads = _heads(recipe, self.family, self.tokenizer)
         #: Size of the rows that plain inputs give; 0 where results are of other kinds.
         self.width = recipe.dimensions if recipe.modules else 0
         self._weights = Weights.open(recipe.folder).rooted(self.family.roots)
@@ -75,6 +75,16 @@ class Model:
     def skip(self, prompt: str) -> int:
         """Return how many leading tokens of an input with this prompt pooling leaves out."""
         return self.tokenizer.prompt_length(prompt) if prompt and self.exclude_prompt else 0
+
+    def adapter(self, name: str | None) -> int:
+        """Return an adapter's number, 0 for none.
+
+        Raises:
+            InputError: no adapter of that name is loaded.
+        """
+        if name is None:
+            return 0
+        raise InputError(f"{self.name} has no adapter {name!r}. {nearest(name, ())}", param="adapter")
 
     def lane(self) -> Callable[[Batch], Results]:
         """Return a function that runs batches one at a time, for one lane.
@@ -109,7 +119,8 @@ class Model:
             run.adapters = inputs.get("adapters")
             hidden = family.encode(run, weights, inputs)
             results = {name: head.build(run, hidden, inputs, family, weights) for name, head in self.heads.items()}
-            left = weights.untaken(family.unread)
+            own = [pattern for head in self.heads.values() for pattern in head.unread]
+            left = weights.untaken((*family.unread, *own))
             if left:
                 raise WeightsError(
                     f"{recipe.folder} holds weights that {recipe.config.get('model_type')!r} does not use "
@@ -208,12 +219,12 @@ def _spans(mode: str, packed: Rows, items: Sequence[Item]) -> Array:
     return weights
 
 
-def _heads(recipe: Recipe, family: families.Family) -> dict[str, Head]:
+def _heads(recipe: Recipe, family: families.Family, tokenizer: Tokenizer) -> dict[str, Head]:
     made: dict[str, Head] = {"dense": PooledHead(recipe.modules)} if recipe.modules else {}
     for spec in recipe.heads:
         head = heads.make(spec)
         if isinstance(head, ClassesHead):
-            head.bind(family)
+            head.bind(family, typed=max(tokenizer.backend.encode("a", "a").type_ids, default=0) > 0)
         made[head.output] = head
     return made
 

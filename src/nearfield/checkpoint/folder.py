@@ -9,17 +9,11 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Protocol
 
-from nearfield.checkpoint import jsonfile, modules, weights
+from nearfield.checkpoint import jsonfile, kinds, modules, weights
 from nearfield.checkpoint.transformer import Transformer, read_transformer
 from nearfield.errors import ModelRefused, nearest
-from nearfield.recipe import ROLE_PROMPTS, Module, Normalize, Pooling, Recipe
+from nearfield.recipe import ROLE_PROMPTS, Classes, Head, Module, Normalize, Pooling, Recipe
 
-KINDS = {
-    "CrossEncoder": "reranker",
-    "SparseEncoder": "sparse",
-    "MultiVectorEncoder": "multi-vector",
-    "ColBERT": "multi-vector",
-}
 SIMILARITIES = {name: name for name in ("cosine", "dot", "euclidean", "manhattan")} | {"dot_product": "dot"}
 #: What configs call the size of a token's vector.
 WIDTHS = ("hidden_size", "dim", "d_model", "n_embd")
@@ -59,29 +53,40 @@ class _Notes:
     warnings: list[str] = field(default_factory=list)
 
 
-def read(folder: Path, *, name: str | None = None, revision: str | None = None, entry: Known | None = None) -> Recipe:
+def read(
+    folder: Path,
+    *,
+    name: str | None = None,
+    revision: str | None = None,
+    entry: Known | None = None,
+    kind: str | None = None,
+) -> Recipe:
     """Read a model folder. ``entry``, the catalogue's, supplies what the folder omits; ``origins`` says which.
+
+    ``kind`` (dense, sparse, multivector or scores) overrules what the files say the model is.
 
     Raises:
         ModelRefused: the files would not give this model's own vectors; the message says which file and why.
     """
     meta = jsonfile.read_optional(folder / "config_sentence_transformers.json")
-    if (kind := KINDS.get(str(meta.get("model_type")))) is not None:
-        raise modules.refuse_kind(folder, kind)
     if (folder / "adapter_config.json").is_file():
-        raise ModelRefused(f"{folder} holds a PEFT adapter, which must be merged into its base model to be loaded here")
+        raise ModelRefused(f"{folder} holds a PEFT adapter: load its base model, with this folder as an adapter")
     stages = modules.listed(folder)
     home = stages[0].folder if stages else folder
     transformer = read_transformer(home)
     weights.files(home)
     notes = _Notes()
-    chain, dimensions = _modules(folder, stages, transformer.config, entry, notes)
+    known = getattr(entry, "kind", None)
+    chosen = kind or (known if known in kinds.KINDS else None)
+    chosen = chosen or kinds.kind_of(meta, stages, _architecture(transformer.config))
+    chain, heads, dimensions = _parts(folder, chosen, meta, stages, transformer, entry, notes)
     prompts = _prompts(folder, meta, entry, notes)
     return Recipe(
         name=name or folder.resolve().name,
         folder=home,
         config=MappingProxyType(transformer.config),
         modules=chain,
+        heads=heads,
         dimensions=dimensions,
         max_length=_max_length(transformer, entry, notes),
         revision=revision,
@@ -97,7 +102,36 @@ def read(folder: Path, *, name: str | None = None, revision: str | None = None, 
     )
 
 
-# Modules
+# Modules and heads
+
+
+def _parts(
+    folder: Path,
+    kind: str,
+    meta: Mapping[str, Any],
+    stages: tuple[modules.Stage, ...] | None,
+    transformer: Transformer,
+    entry: Known | None,
+    notes: _Notes,
+) -> tuple[tuple[Module, ...], tuple[Head, ...], int]:
+    """Return the chain to the dense vector, the other heads, and the size of the main output."""
+    config = transformer.config
+    if kind != kinds.MULTIVECTOR and (transformer.query_length or transformer.query_expansion):
+        raise ModelRefused(f"{folder} sets query_length or query_expansion, which only late interaction has")
+    if kind in (kinds.DENSE, kinds.MULTIVECTOR) and transformer.task != "feature-extraction":
+        raise ModelRefused(f"{folder} holds a {kind} model, and its transformer_task is {transformer.task!r}")
+    if kind == kinds.SCORES:
+        scores = kinds.scores(folder, meta, stages, config)
+        return (), (scores,), len(scores.labels) if isinstance(scores, Classes) else 1
+    if kind == kinds.SPARSE:
+        return (), (kinds.splade(folder, stages),), int(config.get("vocab_size") or 0)
+    width = _width(folder, config)
+    if kind == kinds.MULTIVECTOR:
+        multivector = kinds.multivector(folder, meta, stages, transformer, width)
+        return (), (multivector,), multivector.dimensions
+    chain, dimensions = _modules(folder, stages, config, entry, notes)
+    beside = (kinds.lexical(folder, config), kinds.m3_colbert(folder, width))
+    return chain, tuple(head for head in beside if head is not None), dimensions
 
 
 def _modules(
@@ -131,7 +165,7 @@ def _assumed(folder: Path, config: Mapping[str, Any], entry: Known | None, notes
         notes.origins.update(pooling="catalogue", normalize="catalogue")
         pooling = Pooling((modules.check_mode(entry.pooling, "the catalogue"),))
         return (pooling, Normalize()) if entry.normalize else (pooling,)
-    architecture = _architecture(folder, config)
+    architecture = _architecture(config)
     causal = architecture.endswith("ForCausalLM") and config.get("is_causal") is not False
     mode = "lasttoken" if causal else "mean"
     notes.origins.update(pooling="assumed", normalize="assumed")
@@ -142,14 +176,9 @@ def _assumed(folder: Path, config: Mapping[str, Any], entry: Known | None, notes
     return (Pooling((mode,)),)
 
 
-def _architecture(folder: Path, config: Mapping[str, Any]) -> str:
+def _architecture(config: Mapping[str, Any]) -> str:
     listed = config.get("architectures") or [""]
-    architecture = str(listed[0]) if isinstance(listed, list) else ""
-    if architecture.endswith("ForSequenceClassification"):
-        raise modules.refuse_kind(folder, "reranker or classifier")
-    if architecture == "HF_ColBERT":
-        raise modules.refuse_kind(folder, "multi-vector")
-    return architecture
+    return str(listed[0]) if isinstance(listed, list) else ""
 
 
 # Length
@@ -237,7 +266,7 @@ def _similarity(folder: Path, meta: Mapping[str, Any], entry: Known | None, note
     if given is None:
         return "cosine"
     if str(given).lower() in ("maxsim", "meanmaxsim"):
-        raise modules.refuse_kind(folder, "multi-vector")
+        return "maxsim"
     if given not in SIMILARITIES:
         raise ModelRefused(f"{folder} names the unknown similarity {given!r}. {nearest(str(given), SIMILARITIES)}")
     return SIMILARITIES[given]

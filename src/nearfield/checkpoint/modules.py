@@ -13,22 +13,23 @@ from nearfield.errors import ModelRefused, nearest
 from nearfield.recipe import Dense, LayerNorm, Module, Normalize, Pooling
 
 #: The library's own modules, in every place where its versions have kept them; the class is the last part.
-OWN = re.compile(r"sentence_transformers\.(models|\w+\.(modules|models))(\.\w+)*\.(?P<kind>\w+)")
+OWN = re.compile(
+    r"(sentence_transformers\.(models|\w+\.(modules|models))(\.\w+)*|pylate\.models\.Dense)\.(?P<kind>\w+)"
+)
 TRANSFORMERS = frozenset({"Transformer", "BERT", "RoBERTa", "DistilBERT", "ALBERT", "XLMRoBERTa", "CamemBERT", "XLNet"})
-#: Known modules that make another kind of model than a dense text encoder.
+#: Known modules that no model here is made of.
 OTHER_KINDS = {
-    "SpladePooling": "sparse",
-    "MLMTransformer": "sparse",
-    "SparseAutoEncoder": "sparse",
-    "SparseStaticEmbedding": "sparse",
-    "MultiVectorMask": "multi-vector",
-    "TokenPooling": "multi-vector",
-    "LogitScore": "reranker",
-    "StaticEmbedding": "static",
+    "TokenPooling": "token-pooled",
     "CLIPModel": "image",
-    "Router": "routed (one encoder per role)",
     "Asym": "routed (one encoder per role)",
 }
+#: Modules that make the kind of model they stand in, whatever its other files say.
+SPARSE = frozenset({"SpladePooling", "MLMTransformer", "SparseStaticEmbedding", "SparseAutoEncoder"})
+MULTIVECTOR = frozenset({"MultiVectorMask"})
+SCORES = frozenset({"LogitScore"})
+STATIC = frozenset({"StaticEmbedding"})
+#: Stand where a transformer stands.
+FIRST = TRANSFORMERS | {"MLMTransformer"} | STATIC
 #: The older booleans, in the order in which their vectors are joined.
 POOLING_FLAGS = {
     "pooling_mode_cls_token": "cls",
@@ -42,7 +43,8 @@ POOLING_MODES = tuple(POOLING_FLAGS.values())
 ACTIVATIONS = frozenset(
     {"Identity", "Tanh", "ReLU", "GELU", "SiLU", "Sigmoid", "LeakyReLU", "ELU", "Softplus", "ReLU6", "Mish", "Hardtanh"}
 )
-PIPELINE = ("sentence_embedding", None)
+#: What runs through a chain of modules, by sentence-transformers' name for it.
+LEVELS = {"sentence_embedding": "the pooled vector", "token_embeddings": "the tokens' vectors"}
 
 
 @dataclass(frozen=True)
@@ -54,8 +56,8 @@ class Stage:
 
 
 def refuse_kind(folder: Path, kind: str) -> ModelRefused:
-    """Return the refusal of a model that is none of the dense text encoders."""
-    return ModelRefused(f"{folder} holds a {kind} model, and only dense text encoders can be loaded so far")
+    """Return the refusal of a model of a kind that cannot be loaded."""
+    return ModelRefused(f"{folder} holds a {kind} model, which cannot be loaded here")
 
 
 def listed(folder: Path) -> tuple[Stage, ...] | None:
@@ -67,7 +69,13 @@ def listed(folder: Path) -> tuple[Stage, ...] | None:
     if not isinstance(entries, list) or not entries:
         raise ModelRefused(f"{path} must hold a list of modules")
     stages = tuple(_stage(path, entry) for entry in entries)
-    _check_order(path, [stage.kind for stage in stages])
+    for stage in stages:
+        if stage.kind in OTHER_KINDS:
+            raise refuse_kind(path.parent, OTHER_KINDS[stage.kind])
+        if stage.kind not in KNOWN:
+            raise ModelRefused(
+                f"{path} names the module {stage.kind}, which is not supported. {nearest(stage.kind, KNOWN)}"
+            )
     return stages
 
 
@@ -78,8 +86,6 @@ def _stage(path: Path, entry: Any) -> Stage:
         raise ModelRefused(f"{path} has an entry without type or path: {entry!r}") from error
     if place.is_absolute() or ".." in place.parts:
         raise ModelRefused(f"{path} points outside its folder: {entry['path']!r}")
-    if str(name).startswith("pylate."):
-        raise refuse_kind(path.parent, "multi-vector")
     own = OWN.fullmatch(str(name))
     if own is None:
         raise ModelRefused(
@@ -89,28 +95,31 @@ def _stage(path: Path, entry: Any) -> Stage:
     return Stage(own["kind"], path.parent / place)
 
 
-def _check_order(path: Path, kinds: list[str]) -> None:
-    for kind in kinds:
-        if kind in OTHER_KINDS:
-            raise refuse_kind(path.parent, OTHER_KINDS[kind])
-        if kind not in READERS and kind not in TRANSFORMERS:
-            known = {*READERS, "Transformer"}
-            raise ModelRefused(f"{path} names the module {kind}, which is not supported. {nearest(kind, known)}")
-    if kinds[0] not in TRANSFORMERS or kinds[1:2] != ["Pooling"] or kinds.count("Pooling") != 1:
+def check_order(stages: tuple[Stage, ...]) -> None:
+    """Refuse modules of a dense model in any other order than transformer, one pooling, then others."""
+    path, kinds = stages[0].folder / "modules.json", [stage.kind for stage in stages]
+    if kinds[0] not in FIRST or any(kind in FIRST for kind in kinds[1:]):
+        raise ModelRefused(f"{path} must list one Transformer, and first; it lists {', '.join(kinds)}")
+    pooled = kinds[1:2] == ["Pooling"] and kinds.count("Pooling") == 1
+    if not pooled and kinds[0] not in STATIC:
         raise ModelRefused(f"{path} must list a Transformer, one Pooling, then others; it lists {', '.join(kinds)}")
-    if any(kind in TRANSFORMERS for kind in kinds[1:]):
-        raise ModelRefused(f"{path} lists more than one Transformer: {', '.join(kinds)}")
 
 
-def read(stages: tuple[Stage, ...], width: int) -> tuple[tuple[Module, ...], int]:
+def read(stages: tuple[Stage, ...], width: int, level: str = "sentence_embedding") -> tuple[tuple[Module, ...], int]:
     """Read the modules after the transformer, whose tokens have ``width`` dimensions. Returns them and the last width.
 
     Each module must take what the one before gives; a config that lies about that is refused.
     """
+    if level == "sentence_embedding":
+        check_order(stages)
     modules: list[Module] = []
     for stage in stages[1:]:
         path = stage.folder / "config.json"
-        module, width = READERS[stage.kind](path, jsonfile.read_optional(path), width)
+        if stage.kind not in READERS:
+            raise ModelRefused(f"{path.parent.parent / 'modules.json'} lists {stage.kind} where a dense model has none")
+        config = jsonfile.read_optional(path)
+        _in_line(path, config, level)
+        module, width = READERS[stage.kind](path, config, width)
         modules.extend([] if module is None else [module])
     return tuple(modules), width
 
@@ -126,11 +135,11 @@ def _known(path: Path, config: Mapping[str, Any], fields: tuple[str, ...]) -> No
             raise ModelRefused(f"{path} has the field {field!r}, which is not understood. {nearest(field, fields)}")
 
 
-def _in_line(path: Path, config: Mapping[str, Any]) -> None:
-    """Refuse a module that reads or writes anything but the pooled vector."""
+def _in_line(path: Path, config: Mapping[str, Any], level: str) -> None:
+    """Refuse a module that reads or writes anything but what runs through this chain."""
     for field in ("module_input_name", "module_output_name"):
-        if config.get(field) not in PIPELINE:
-            raise ModelRefused(f"{path}: {field} is {config[field]!r}; only the pooled vector is supported")
+        if config.get(field) not in (level, None):
+            raise ModelRefused(f"{path}: {field} is {config[field]!r}; only {LEVELS[level]} is supported here")
 
 
 def _pooling(path: Path, config: dict[str, Any], width: int) -> tuple[Module, int]:
@@ -165,15 +174,13 @@ def check_mode(mode: str, where: str) -> str:
 def _dense(path: Path, config: dict[str, Any], width: int) -> tuple[Module, int]:
     own = ("in_features", "out_features", "bias", "activation_function", "use_residual")
     _known(path, config, (*own, "module_input_name", "module_output_name"))
-    _in_line(path, config)
-    if config.get("use_residual"):
-        raise ModelRefused(f"{path}: a Dense module with use_residual is not supported")
     size = config.get("out_features")
     if type(size) is not int or size < 1:
         raise ModelRefused(f"{path} is missing, or its out_features is {size!r}")
     _agree(path, "in_features", config.get("in_features"), width)
     activation = _activation(path, config.get("activation_function", "torch.nn.modules.activation.Tanh"))
-    return Dense(width, size, bool(config.get("bias", True)), activation, path.parent), size
+    residual = bool(config.get("use_residual", False))
+    return Dense(width, size, bool(config.get("bias", True)), activation, path.parent, residual=residual), size
 
 
 def _activation(path: Path, dotted: Any) -> str:
@@ -192,8 +199,7 @@ def _layer_norm(path: Path, config: dict[str, Any], width: int) -> tuple[Module,
     return LayerNorm(width, path.parent), width
 
 
-def _normalize(path: Path, config: dict[str, Any], width: int) -> tuple[Module, int]:
-    _in_line(path, config)
+def _normalize(_path: Path, _config: dict[str, Any], width: int) -> tuple[Module, int]:
     return Normalize(), width
 
 
@@ -208,3 +214,5 @@ READERS: Mapping[str, Callable[[Path, dict[str, Any], int], tuple[Module | None,
     "Normalize": _normalize,
     "Dropout": _dropout,
 }
+#: Every module that some kind of model is made of.
+KNOWN = FIRST | SPARSE | MULTIVECTOR | SCORES | READERS.keys() | {"Router"}

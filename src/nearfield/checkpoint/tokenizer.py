@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import operator
-from collections.abc import Iterable, Sequence
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,6 +19,12 @@ from nearfield.errors import InputError, InputTooLong, ModelRefused
 
 Truncate = Literal["right", "left", "error"]
 TRUNCATIONS = ("right", "left", "error")
+#: Characters of a piece of a text that is too long to be tokenised whole: the least, a token of the limit, the most.
+_LEAST_PIECE, _PIECE_TOKEN, _LARGEST_PIECE = 2**16, 64, 2**19
+#: Characters given to the tokenizer at once: it takes some 150 bytes for each.
+_AT_ONCE = 2**20
+#: Characters on either side of a cut that are tokenised together, to see what the cut changed.
+_SEAM = 512
 
 
 @dataclass(slots=True)
@@ -25,6 +33,31 @@ class Tokens:
 
     ids: list[int]
     dropped: int
+
+
+@dataclass(slots=True)
+class _Whole:
+    """A text's ids before it is cut: all of them, or its first and last, with ``missing`` more between them."""
+
+    ids: list[int]
+    missing: int = 0
+
+
+class _Ends:
+    """The first ids of a long text and its last, ``keep`` of each, and how many there are."""
+
+    def __init__(self, keep: int) -> None:
+        self.count = 0
+        self.first: list[int] = []
+        self.last: deque[int] = deque(maxlen=keep)
+        self._keep = keep
+
+    def add(self, ids: list[int]) -> None:
+        """Take the ids that come next."""
+        self.count += len(ids)
+        free = self._keep - len(self.first)
+        self.first += ids[:free]
+        self.last.extend(ids[free:])
 
 
 class Tokenizer:
@@ -54,6 +87,11 @@ class Tokenizer:
         """Load a folder's tokenizer. Padding and truncation baked into its file are not obeyed: ``max_length`` is."""
         return cls(vocabulary.load(folder), max_length=max_length, lowercase=lowercase)
 
+    @property
+    def backend(self) -> tokenizers.Tokenizer:
+        """The library's own object, for what needs more than ids: pairs, offsets, single tokens."""
+        return self._backend
+
     def encode(
         self,
         texts: Sequence[str],
@@ -66,14 +104,19 @@ class Tokenizer:
 
         ``truncate`` drops the end ("right"), drops the beginning of the text but keeps the prompt ("left"), or raises
         InputTooLong ("error"); None does as the model's own files say, which is nearly always "right".
+
+        A text far longer than ``max_length`` can hold is tokenised in pieces, in bounded memory, and the cuts between
+        them are mended. Its ids and ``dropped`` are those of the whole text wherever a token depends only on what lies
+        within 512 characters; beyond that, as in one endless word, ``dropped`` is an estimate.
         """
         limit = self._limit(max_length)
         side = self._side(truncate)
-        encodings = self._encode(texts, prompt)
+        _check_types(texts)
+        inputs = [prompt + text for text in texts] if prompt else list(texts)
         result = []
-        for index, encoding in enumerate(encodings):
-            ids = encoding.ids
-            result.append(Tokens(ids, 0) if len(ids) <= limit else self._cut(ids, limit, side, prompt, index))
+        for index, whole in enumerate(self._wholes(inputs, limit, strict=side == "error")):
+            fits = len(whole.ids) <= limit
+            result.append(Tokens(whole.ids, 0) if fits else self._cut(whole, limit, side, prompt, index))
         return result
 
     def from_ids(
@@ -82,8 +125,8 @@ class Tokenizer:
         """Take token ids from the caller: as they are if they bring the special tokens, else with these around them."""
         limit = self._limit(max_length)
         side = self._side(truncate)
-        whole = self._framed(self._checked(ids))
-        return Tokens(whole, 0) if len(whole) <= limit else self._cut(whole, limit, side, "", None)
+        whole = _Whole(self._framed(self._checked(ids)))
+        return Tokens(whole.ids, 0) if len(whole.ids) <= limit else self._cut(whole, limit, side, "", None)
 
     def prompt_length(self, prompt: str) -> int:
         """Return how many leading tokens pooling leaves out when a model excludes its prompt.
@@ -92,16 +135,53 @@ class Tokenizer:
         """
         if not prompt:
             return 0
-        ids = self._encode([""], prompt)[0].ids[: self.max_length]
+        ids = next(self._wholes([prompt], self.max_length)).ids[: self.max_length]
         return len(ids) - (1 if ids and (ids[-1] in self._special or self.suffix) else 0)
 
-    def _encode(self, texts: Sequence[str], prompt: str) -> list[Any]:
-        _check_types(texts)
-        inputs = [prompt + text for text in texts] if prompt else list(texts)
+    def _wholes(self, inputs: list[str], limit: int, *, strict: bool = False) -> Iterator[_Whole]:
+        """Tokenise each text, no more of them at once than memory has room for.
+
+        ``strict``: a text with more than ``limit`` ids will be refused, so those of a long one need not be counted.
+        """
+        size = min(max(_LEAST_PIECE, _PIECE_TOKEN * limit), _LARGEST_PIECE)
+        done = 0
         try:
-            return list(self._run(inputs))
+            for batch in _batches(inputs, size):
+                if len(batch[0]) > size:
+                    yield self._in_pieces(batch[0], limit, size, done if strict else None)
+                else:
+                    yield from [_Whole(encoding.ids) for encoding in self._run(batch)]
+                done += len(batch)
         except TypeError as error:  # Rust takes no lone surrogate, and says only that it wanted a string
             raise _surrogate(inputs, error) from error
+
+    def _in_pieces(self, text: str, limit: int, size: int, strict: int | None) -> _Whole:
+        """Tokenise a long text piece by piece; where ``strict`` is its index, only until it is known to be too long."""
+        ends = _Ends(limit)
+        held: list[int] = []
+        spans = _spans(text, size)
+        while group := list(islice(spans, max(1, _AT_ONCE // size))):
+            for ids, seam in self._pieces(text, group):
+                seam.mend(held, ids)
+                ends.add(held)
+                held = ids
+            if strict is not None and ends.count > limit:
+                raise _too_long(f"more than {limit}", limit, strict)
+        ends.add(held)
+        ids = [*self.prefix, *ends.first, *ends.last, *self.suffix]
+        return _Whole(ids, ends.count - len(ends.first) - len(ends.last))
+
+    def _pieces(self, text: str, spans: Sequence[tuple[int, int]]) -> Iterator[tuple[list[int], _Seam]]:
+        """Yield the ids of each piece, without special tokens, and the seam between it and the one before."""
+        texts = [text[start:end] for start, end in spans]
+        for start, _ in spans:
+            low, high = max(0, start - _SEAM), start + _SEAM
+            texts += [text[low:start], text[start:high], text[low:high]]
+        found = self._run(texts, add_special_tokens=False)
+        for index in range(len(spans)):
+            after = len(spans) + 3 * index
+            left, right, joined = (encoding.ids for encoding in found[after : after + 3])
+            yield found[index].ids, _Seam.of(left, right, joined)
 
     def _side(self, truncate: Truncate | None) -> Truncate:
         if truncate is None:
@@ -118,19 +198,16 @@ class Tokenizer:
             raise InputError(f"max_length={max_length}: choose {least} to {self.max_length}", param="max_length")
         return max_length
 
-    def _cut(self, ids: list[int], limit: int, side: Truncate, prompt: str, index: int | None) -> Tokens:
+    def _cut(self, whole: _Whole, limit: int, side: Truncate, prompt: str, index: int | None) -> Tokens:
         """Shorten to ``limit``, leaving the special tokens at both ends where they are."""
+        ids, count = whole.ids, len(whole.ids) + whole.missing
         if side == "error":
-            which = "the input" if index is None else f"input {index}"
-            raise InputTooLong(
-                f"{which} has {len(ids)} tokens, and the model reads at most {limit}: shorten it or have it truncated",
-                param="input",
-            )
+            raise _too_long(str(count), limit, index)
         tail = len(self.suffix) if self.suffix and ids[-len(self.suffix) :] == self.suffix else 0
         kept = limit - tail
         if side == "left":
             kept = min(max(self.prompt_length(prompt), len(self.prefix)), kept)
-        return Tokens(ids[:kept] + ids[len(ids) - (limit - kept) :], len(ids) - limit)
+        return Tokens(ids[:kept] + ids[len(ids) - (limit - kept) :], count - limit)
 
     def _checked(self, ids: Iterable[int]) -> list[int]:
         checked = []
@@ -148,6 +225,70 @@ class Tokenizer:
         head, tail = len(self.prefix), len(self.suffix)
         complete = ids[:head] == self.prefix if head else tail == 0 or ids[-tail:] == self.suffix
         return ids if complete else [*self.prefix, *ids, *self.suffix]
+
+
+@dataclass(slots=True)
+class _Seam:
+    """What a cut changed: ids at the ``end`` of one piece and at the ``start`` of the next, and those to ``put`` in."""
+
+    end: list[int]
+    put: list[int]
+    start: list[int]
+
+    @classmethod
+    def of(cls, left: list[int], right: list[int], joined: list[int]) -> _Seam:
+        """Compare the ids of both sides of a cut with those of the text across it."""
+        if left + right == joined:
+            return cls([], [], [])
+        head = _same(left, joined)
+        tail = _same(right[::-1], joined[head:][::-1])
+        return cls(left[head:], joined[head : len(joined) - tail], right[: len(right) - tail])
+
+    def mend(self, before: list[int], after: list[int]) -> None:
+        """Undo the cut, if the pieces end and start as was seen."""
+        kept = len(before) - len(self.end)
+        if before[kept:] == self.end and after[: len(self.start)] == self.start:
+            before[kept:] = self.put
+            del after[: len(self.start)]
+
+
+def _same(one: list[int], other: list[int]) -> int:
+    """Return how many ids are the same from the start on."""
+    pairs = zip(one, other, strict=False)
+    return next((index for index, (a, b) in enumerate(pairs) if a != b), min(len(one), len(other)))
+
+
+def _batches(inputs: list[str], size: int) -> Iterator[list[str]]:
+    """Group texts by their characters; one that is longer than ``size`` stays alone."""
+    batch: list[str] = []
+    room = _AT_ONCE
+    for text in inputs:
+        if batch and (len(text) > room or len(text) > size or len(batch[0]) > size):
+            yield batch
+            batch, room = [], _AT_ONCE
+        batch.append(text)
+        room -= len(text)
+    if batch:
+        yield batch
+
+
+def _spans(text: str, size: int) -> Iterator[tuple[int, int]]:
+    """Cut a text into pieces of at most ``size`` characters: before a space or at a line's end where there is one."""
+    start = 0
+    while start < len(text):
+        low, high = start + size // 2, start + size
+        space = max(text.rfind(" ", low, high), text.rfind("\n", low, high)) if high < len(text) else -1
+        end = space if space > 0 else high
+        yield start, end
+        start = end
+
+
+def _too_long(count: str, limit: int, index: int | None) -> InputTooLong:
+    which = "the input" if index is None else f"input {index}"
+    return InputTooLong(
+        f"{which} has {count} tokens, and the model reads at most {limit}: shorten it or have it truncated",
+        param="input",
+    )
 
 
 def _check_types(texts: Sequence[str]) -> None:

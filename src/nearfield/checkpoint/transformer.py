@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from nearfield.checkpoint import jsonfile
-from nearfield.checkpoint.modules import refuse_kind
 from nearfield.errors import ModelRefused, nearest
 
 #: Older versions named the file after the architecture; the first that exists counts.
@@ -21,7 +20,8 @@ FILES = (
     "sentence_xlm-roberta_config.json",
     "sentence_xlnet_config.json",
 )
-TASKS = {"fill-mask": "sparse", "sequence-classification": "reranker", "text-generation": "reranker"}
+#: What the transformer of each task puts out; only the first is a token's state.
+TASKS = ("feature-extraction", "fill-mask", "sequence-classification", "text-generation")
 #: Arguments that say how files are fetched and run, not what is computed.
 HARMLESS_CONFIG = frozenset({"trust_remote_code", "revision", "code_revision", "cache_dir", "token"})
 HARMLESS_TOKENIZER = HARMLESS_CONFIG | {"use_fast", "padding_side", "model_max_length"}
@@ -36,7 +36,6 @@ HARMLESS_MODEL = HARMLESS_CONFIG | {
     "unpad_inputs",
     "use_memory_efficient_attention",
 }
-TEXT_ONLY = {"text": {"method": "forward", "method_output_name": "last_hidden_state"}}
 
 
 @dataclass(frozen=True)
@@ -47,6 +46,10 @@ class Transformer:
     config: dict[str, Any]
     max_length: int | None
     do_lower_case: bool
+    task: str = TASKS[0]
+    query_length: int | None = None
+    document_length: int | None = None
+    query_expansion: Mapping[str, Any] | None = None
 
 
 def read_transformer(folder: Path) -> Transformer:
@@ -64,7 +67,15 @@ def read_transformer(folder: Path) -> Transformer:
     length = settings.get("max_seq_length") or tokenizer.get("model_max_length")
     if length is not None and (type(length) is not int or length < 1):
         raise ModelRefused(f"{path}: max_seq_length is {length!r}, not a positive number")
-    return Transformer(folder, {**config, **own}, length, bool(settings.get("do_lower_case", False)))
+    lengths = {name: settings.get(name) for name in ("query_length", "document_length", "query_expansion")}
+    return Transformer(
+        folder,
+        {**config, **own},
+        length,
+        bool(settings.get("do_lower_case", False)),
+        str(settings.get("transformer_task") or TASKS[0]),
+        **lengths,
+    )
 
 
 def _arguments(path: Path, settings: Mapping[str, Any], what: str, known: frozenset[str] | None) -> dict[str, Any]:
@@ -85,15 +96,13 @@ ARGUMENTS = {
     "model": ("model_args", "model_kwargs"),
 }
 #: Settings that change the outcome, each with the only value that asks for nothing missing here, besides null.
-PLAIN: Mapping[str, Any] = {
-    "transformer_task": "feature-extraction",
-    "modality_config": TEXT_ONLY,
-    "module_output_name": "token_embeddings",
-    "processing_kwargs": {},
-    "query_length": None,
-    "document_length": None,
-    "query_expansion": None,
+PLAIN: Mapping[str, Sequence[Any]] = {
+    "transformer_task": TASKS,
+    "module_output_name": ("token_embeddings", "scores", "causal_logits"),
+    "processing_kwargs": ({},),
 }
+#: Read by the kinds of model that have them.
+READ = frozenset({"query_length", "document_length", "query_expansion", "modality_config"})
 OTHERS = frozenset(name for pair in ARGUMENTS.values() for name in pair) | {
     "max_seq_length",
     "do_lower_case",
@@ -104,11 +113,18 @@ OTHERS = frozenset(name for pair in ARGUMENTS.values() for name in pair) | {
 
 def _check(path: Path, settings: Mapping[str, Any]) -> None:
     for name, value in settings.items():
-        if name not in PLAIN and name not in OTHERS:
-            known = nearest(name, PLAIN.keys() | OTHERS)
+        if name not in PLAIN and name not in OTHERS | READ:
+            known = nearest(name, PLAIN.keys() | OTHERS | READ)
             raise ModelRefused(f"{path} has the setting {name!r}, which is not understood. {known}")
-        if value is None or name not in PLAIN or value == PLAIN[name]:
-            continue
-        if name == "transformer_task" and value in TASKS:
-            raise refuse_kind(path.parent, TASKS[value])
-        raise ModelRefused(f"{path} sets {name} to {value!r}, which is not supported")
+        if value is not None and name in PLAIN and value not in PLAIN[name]:
+            raise ModelRefused(f"{path} sets {name} to {value!r}, which is not supported")
+    _check_modality(path, settings.get("modality_config"))
+
+
+def _check_modality(path: Path, given: Any) -> None:
+    """The text must go through ``forward``, whatever it gives; other inputs than text are not read here."""
+    if given is None:
+        return
+    text = given.get("text") if isinstance(given, dict) else None
+    if not isinstance(text, dict) or text.get("method") != "forward":
+        raise ModelRefused(f"{path} sets modality_config to {given!r}, which is not supported")

@@ -154,6 +154,17 @@ class Weights:
                 return scope
         raise WeightsError(f"{self._contents.origin} has no weights under any of {', '.join(map(repr, prefixes))}")
 
+    def shape(self, name: str) -> tuple[int, ...]:
+        """Return the shape in which a tensor is stored.
+
+        Raises:
+            WeightsError: there is none of that name.
+        """
+        stored = self._contents.tensors.get(self._prefix + name)
+        if stored is None:
+            raise WeightsError(f"{self._contents.origin} lacks the weight {self._prefix + name}")
+        return stored.shape
+
     def tensor(self, name: str, shape: tuple[int, ...]) -> np.ndarray:
         """Return a tensor as C-contiguous float32 [shape]. It must exist and have exactly that shape."""
         full = self._prefix + name

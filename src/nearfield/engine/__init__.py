@@ -45,6 +45,10 @@ class Engine:
         """Queue a ticket (see ``Scheduler.submit``)."""
         return self._scheduler.submit(ticket, wait=wait)
 
+    def check_room(self) -> None:
+        """Raise what ``submit`` would raise for the smallest ticket, before anything is spent on a larger one."""
+        self._scheduler.check_room()
+
     def cancel(self, ticket: Ticket) -> None:
         """Drop what of a ticket has not started."""
         self._scheduler.cancel(ticket)

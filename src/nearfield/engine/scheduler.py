@@ -109,6 +109,18 @@ class Scheduler:
             ticket.announce()
         return ticket
 
+    def check_room(self) -> None:
+        """Refuse while there is no room for even one more token.
+
+        Raises:
+            Overloaded: the queue is full.
+            ShuttingDown: the engine drains.
+        """
+        with self._lock:
+            if self._draining or self._stopped:
+                raise ShuttingDown("The engine is shutting down and takes no more work.")
+            self._refuse_if_full(1)
+
     def cancel(self, ticket: Ticket) -> None:
         """Drop what of a ticket has not started; the ticket then ends with ``Cancelled``."""
         self._drop(ticket.jobs, Cancelled("The caller went away."))
@@ -121,13 +133,7 @@ class Scheduler:
     def _admit(self, ticket: Ticket, tokens: int) -> None:
         if self._draining or self._stopped:
             raise ShuttingDown("The engine is shutting down and takes no more work.")
-        if self._full(tokens):
-            queued = self._queued()
-            raise Overloaded(
-                f"{queued} tokens wait already, and {tokens} more would exceed the limit of "
-                f"{self.limits.max_queued_tokens}. Try again later.",
-                retry_after=self._seconds(queued + tokens - self.limits.max_queued_tokens),
-            )
+        self._refuse_if_full(tokens)
         if ticket.deadline is None or not self._rate:
             return
         ahead = self._seconds(self._ahead(ticket.bulk) + tokens)
@@ -137,6 +143,15 @@ class Scheduler:
             raise Overloaded(
                 f"The queue is {ahead:.1f} s long and this request must be done in {left:.1f} s. Try again later.",
                 retry_after=max(ahead - left / 2, 0.1),
+            )
+
+    def _refuse_if_full(self, tokens: int) -> None:
+        if self._full(tokens):
+            queued = self._queued()
+            raise Overloaded(
+                f"{queued} tokens wait already, and {tokens} more would exceed the limit of "
+                f"{self.limits.max_queued_tokens}. Try again later.",
+                retry_after=self._seconds(queued + tokens - self.limits.max_queued_tokens),
             )
 
     def _ahead(self, bulk: bool) -> int:

@@ -115,7 +115,7 @@ class Bert(Family):
     unread = (
         r"(^|\.)position_ids$",
         r"(^|\.)token_type_ids$",
-        r"^pooler\.",
+        r"(^|\.)pooler\.",
         r"^(cls|lm_head|classifier|qa_outputs|discriminator_predictions|generator_\w+|pre_classifier)\.",
         r"^vocab_(transform|layer_norm|projector)\.",
     )

@@ -54,6 +54,8 @@ class Head(ABC):
     inputs: tuple[str, ...] = ()
     #: Whether several inputs may share a row.
     packable: bool = True
+    #: Weights among the model's own that it reads by itself.
+    unread: tuple[str, ...] = ()
 
     @abstractmethod
     def build(self, ops: Ops[Any], hidden: Any, inputs: Mapping[str, Any], family: Family, weights: Weights) -> Any:

@@ -21,9 +21,9 @@ class ClassesHead(Head):
     def __init__(self, spec: recipe.Classes) -> None:
         self.spec = spec
 
-    def bind(self, family: Family) -> None:
-        """Read the token that the family's head reads."""
-        self.inputs = (f"pool.{family.class_pooling}", *(("types",) if family.types > 1 else ()))
+    def bind(self, family: Family, typed: bool) -> None:
+        """Read the token that the family's head reads, and types where the tokenizer tells a pair's texts apart."""
+        self.inputs = (f"pool.{family.class_pooling}", *(("types",) if typed and family.types > 1 else ()))
 
     def build(self, ops: Ops[Any], hidden: Any, inputs: Mapping[str, Any], family: Family, weights: Weights) -> Any:
         """Return [B, S, labels]."""

@@ -1,0 +1,213 @@
+"""Kinds: what a folder's model gives besides dense vectors, or in their place: sparse, token vectors, scores."""
+
+from __future__ import annotations
+
+import string
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from nearfield.checkpoint import jsonfile, modules
+from nearfield.checkpoint.modules import Stage
+from nearfield.checkpoint.transformer import Transformer
+from nearfield.errors import ModelRefused, nearest
+from nearfield.recipe import Answer, Classes, Dense, Lexical, Marking, Multivector, Normalize, Splade
+
+Meta = Mapping[str, Any]
+
+DENSE, SPARSE, MULTIVECTOR, SCORES = KINDS = ("dense", "sparse", "multivector", "scores")
+#: ``model_type`` of config_sentence_transformers.json.
+STATED = {
+    "SentenceTransformer": DENSE,
+    "SparseEncoder": SPARSE,
+    "MultiVectorEncoder": MULTIVECTOR,
+    "ColBERT": MULTIVECTOR,
+    "CrossEncoder": SCORES,
+}
+_BY_MODULE = {SPARSE: modules.SPARSE, MULTIVECTOR: modules.MULTIVECTOR, SCORES: modules.SCORES}
+#: bge-m3 keeps its further heads beside the model: the files, and the ids of its four special tokens.
+M3_SPARSE, M3_COLBERT = "sparse_linear.pt", "colbert_linear.pt"
+M3_SPECIAL = (0, 1, 2, 3)
+#: Classes of torch.nn that score a pair, and their names here.
+ACTIVATIONS = {"Identity": "identity", "Sigmoid": "sigmoid", "Softmax": "softmax", "Tanh": "tanh"}
+#: ColBERT's own defaults, where a folder of its kind says nothing.
+QUERY_LENGTH = 32
+
+
+def kind_of(meta: Meta, stages: tuple[Stage, ...] | None, architecture: str) -> str:
+    """Return which kind of model a folder holds, by its own word, its modules, or its architecture."""
+    for kind, names in _BY_MODULE.items():
+        if any(stage.kind in names for stage in stages or ()):
+            return kind
+    if str(meta.get("similarity_fn_name")).lower() in ("maxsim", "meanmaxsim"):
+        return MULTIVECTOR
+    if (stated := STATED.get(str(meta.get("model_type")))) is not None:
+        return stated
+    if stages is None and architecture.endswith("ForSequenceClassification"):
+        return SCORES
+    return MULTIVECTOR if architecture == "HF_ColBERT" else DENSE
+
+
+# Sparse
+
+
+def splade(folder: Path, stages: tuple[Stage, ...] | None) -> Splade:
+    """Read a SPLADE model: the pooling of its own module, or the maximum where there is none."""
+    listed = [stage.kind for stage in stages or ()]
+    if listed[1:] not in ([], ["SpladePooling"]):
+        raise ModelRefused(f"{folder / 'modules.json'}: a sparse model of {', '.join(listed)} is not known here")
+    pooling = next((stage for stage in stages or () if stage.kind == "SpladePooling"), None)
+    config = jsonfile.read_optional(pooling.folder / "config.json") if pooling else {}
+    strategy, activation = config.get("pooling_strategy", "max"), config.get("activation_function", "relu")
+    if strategy not in ("max", "sum") or activation not in ("relu", "log1p_relu"):
+        raise ModelRefused(
+            f"{folder}: SpladePooling with {strategy!r} and {activation!r} is not known here: max or sum, relu or "
+            "log1p_relu."
+        )
+    return Splade(strategy, 2 if activation == "log1p_relu" else 1)
+
+
+def query_weights(stage: Stage) -> Path:
+    """Return the file in which an inference-free model keeps what query tokens weigh."""
+    for name in ("model.safetensors", "pytorch_model.bin", "idf.json"):
+        if (stage.folder / name).is_file():
+            return stage.folder / name
+    raise ModelRefused(f"{stage.folder} has no weights for queries (looked for model.safetensors, idf.json)")
+
+
+def lexical(folder: Path, config: Mapping[str, Any]) -> Lexical | None:
+    """Return the sparse head that lies beside a dense model (bge-m3), or in it (GTE), or None."""
+    if (folder / M3_SPARSE).is_file():
+        return Lexical(folder / M3_SPARSE, M3_SPECIAL)
+    if "NewForTokenClassification" in (config.get("architectures") or ()):
+        return Lexical(folder, M3_SPECIAL, "classifier")
+    return None
+
+
+# Multivector
+
+
+def m3_colbert(folder: Path, width: int) -> Multivector | None:
+    """Return bge-m3's ColBERT head, whose scores are means and whose CLS is left out, or None."""
+    if not (folder / M3_COLBERT).is_file():
+        return None
+    layer = Dense(width, width, True, "Identity", folder / M3_COLBERT, layer="")
+    return Multivector((layer, Normalize()), width, drop=1, average=True)
+
+
+def multivector(
+    folder: Path, meta: Meta, stages: tuple[Stage, ...] | None, transformer: Transformer, width: int
+) -> Multivector:
+    """Read a late-interaction model in any of its layouts: sentence-transformers', PyLate's, or Stanford's."""
+    if stages is None:
+        return _stanford(folder, transformer, width)
+    rest = tuple(stage for stage in stages if stage.kind != "MultiVectorMask")
+    if any(stage.kind not in ("Dense", "Normalize", "LayerNorm") for stage in rest[1:]):
+        raise ModelRefused(
+            f"{folder / 'modules.json'} of a late-interaction model may list Transformer, Dense, LayerNorm, Normalize "
+            f"and MultiVectorMask; it lists {', '.join(stage.kind for stage in stages)}"
+        )
+    chain, size = modules.read(rest, width, "token_embeddings")
+    pylate = meta.get("model_type") == "ColBERT"
+    if pylate and not any(isinstance(module, Normalize) for module in chain):
+        chain = (*chain, Normalize())
+    query, document = _pylate(meta, transformer) if _is_pylate(meta) else _marked(stages, transformer)
+    average = str(meta.get("similarity_fn_name")).lower() == "meanmaxsim"
+    return Multivector(chain, size, query, document, average=average)
+
+
+def _is_pylate(meta: Meta) -> bool:
+    return meta.get("model_type") == "ColBERT" or "query_prefix" in meta or "do_query_expansion" in meta
+
+
+def _pylate(meta: Meta, transformer: Transformer) -> tuple[Marking, Marking]:
+    """PyLate keeps everything in config_sentence_transformers.json; what it leaves out has ColBERT's defaults."""
+    expand = meta.get("do_query_expansion") is not False
+    attend = bool(meta.get("attend_to_expansion_tokens", meta.get("attend_to_mask_tokens")))
+    length = meta.get("query_length") or transformer.query_length or QUERY_LENGTH
+    words = meta.get("skiplist_words")
+    skip = tuple(string.punctuation if words is None else words)
+    query = Marking(meta.get("query_prefix") or "", length, expand, attend)
+    return query, Marking(meta.get("document_prefix") or "", meta.get("document_length"), skip=skip)
+
+
+def _marked(stages: tuple[Stage, ...], transformer: Transformer) -> tuple[Marking, Marking]:
+    """sentence-transformers keeps lengths with the transformer, and what is left out in a module of its own."""
+    mask = next((stage for stage in stages if stage.kind == "MultiVectorMask"), None)
+    path = mask.folder / "config.json" if mask else transformer.folder / "config.json"
+    config = jsonfile.read_optional(path) if mask else {}
+    if config.get("keep_only_token_ids"):
+        raise ModelRefused(f"{path}: keep_only_token_ids belongs to image models, which are not read here")
+    words, roles = tuple(config.get("skiplist_words") or ()), config.get("skiplist_tasks") or ["document"]
+    skips = {role: words if role in roles else () for role in ("query", "document")}
+    expansion = transformer.query_expansion or {}
+    if expansion and expansion.get("strategy") != "fixed":
+        raise ModelRefused(f"{path}: query_expansion by {expansion.get('strategy')!r} is not known here, only 'fixed'")
+    length = expansion.get("length") or transformer.query_length
+    attend, filler = bool(expansion.get("attend")), expansion.get("token")
+    query = Marking("", length, bool(expansion), attend, filler, skips["query"])
+    return query, Marking("", transformer.document_length, skip=skips["document"])
+
+
+def _stanford(folder: Path, transformer: Transformer, width: int) -> Multivector:
+    """ColBERTv2's own layout: the projection lies with the encoder's weights, the rest in artifact.metadata."""
+    from nearfield.checkpoint.weights import Weights
+
+    meta = jsonfile.read_optional(folder / "artifact.metadata")
+    size = Weights.open(folder).shape("linear.weight")[0]
+    markers = (f"{meta.get('query_token_id') or '[unused0]'} ", f"{meta.get('doc_token_id') or '[unused1]'} ")
+    attend, length = bool(meta.get("attend_to_mask_tokens")), meta.get("query_maxlen") or QUERY_LENGTH
+    skip = tuple(string.punctuation) if meta.get("mask_punctuation", True) else ()
+    layer = Dense(width, size, False, "Identity", transformer.folder)
+    query = Marking(markers[0], length, True, attend)
+    return Multivector((layer, Normalize()), size, query, Marking(markers[1], meta.get("doc_maxlen"), skip=skip))
+
+
+# Scores
+
+
+def scores(folder: Path, meta: Meta, stages: tuple[Stage, ...] | None, config: Mapping[str, Any]) -> Classes | Answer:
+    """Read a cross-encoder or classifier: its labels and what is done to their logits."""
+    answer = next((stage for stage in stages or () if stage.kind == "LogitScore"), None)
+    if answer is not None:
+        own = jsonfile.read_object(answer.folder / "config.json")
+        return Answer(own["true_token_id"], own.get("false_token_id"), activation=_activation(folder, meta, config, 1))
+    kinds = [stage.kind for stage in stages or ()]
+    if len(kinds) > 1:
+        raise ModelRefused(f"{folder / 'modules.json'}: a reranker of {', '.join(kinds)} is not known here")
+    labels = _labels(config)
+    if not _architecture(config).endswith("ForSequenceClassification"):
+        raise ModelRefused(
+            f"{folder} is called a reranker, but its architecture {_architecture(config)!r} has no classification "
+            "head: scores would come from random weights"
+        )
+    return Classes(labels, _activation(folder, meta, config, len(labels)))
+
+
+def _architecture(config: Mapping[str, Any]) -> str:
+    listed = config.get("architectures")
+    return str(listed[0]) if isinstance(listed, list) and listed else ""
+
+
+def _labels(config: Mapping[str, Any]) -> tuple[str, ...]:
+    """``id2label`` in the order of the ids; where there is none, transformers means two labels, or ``num_labels``."""
+    named = config.get("id2label")
+    if isinstance(named, dict) and named:
+        return tuple(str(named[key]) for key in sorted(named, key=int))
+    return tuple(f"LABEL_{index}" for index in range(int(config.get("num_labels") or 2)))
+
+
+def _activation(folder: Path, meta: Meta, config: Mapping[str, Any], labels: int) -> str:
+    """The file's own word, in any of its three places; else a sigmoid for a single logit and nothing for several."""
+    inner = config.get("sentence_transformers")
+    given = (
+        meta.get("activation_fn")
+        or (inner.get("activation_fn") if isinstance(inner, dict) else None)
+        or config.get("sbert_ce_default_activation_function")
+    )
+    if given is None:
+        return "sigmoid" if labels == 1 else "identity"
+    name = str(given).rpartition(".")[2]
+    if not str(given).startswith("torch.nn.") or name not in ACTIVATIONS:
+        raise ModelRefused(f"{folder}: unknown activation {given!r}. {nearest(name, ACTIVATIONS)}")
+    return ACTIVATIONS[name]

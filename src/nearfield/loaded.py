@@ -1,0 +1,106 @@
+"""Loaded: a model found, read and compiled, with the engine it runs on. What encoders and rerankers have in common."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from nearfield import catalog, hub
+from nearfield.checkpoint import folder
+from nearfield.checkpoint.tokenizer import Tokenizer
+from nearfield.engine import Engine, default_engine
+from nearfield.model import Model
+from nearfield.recipe import Recipe
+from nearfield.settings import cache_dir
+
+
+class Loaded:
+    """A model that is ready to run.
+
+    Args:
+        model: full id, short name or alias of the catalogue, id on the Hub, or path of a folder.
+        source: ``folder``, ``cache``, ``hub`` or ``index``, to look nowhere else.
+        revision: commit, tag or branch on the Hub; the catalogue's pinned one when left out.
+        precision: ``auto`` (bf16 matrix units where the CPU has them) or ``float32``.
+        backend: ``openvino``, ``torch`` or ``reference`` (plain numpy, slow).
+        threads: cores to use, all that this process may use when left out.
+        streams: batches that run at once.
+        max_length: tokens read of each input, at most what the model allows.
+        kind: ``dense``, ``sparse``, ``multivector`` or ``scores``, where the model's files don't say which it is.
+        engine: the engine to run on; by default all models of the process share one.
+        compile_cache: whether compiled graphs are kept on disk for the next start.
+
+    Raises:
+        ModelNotFound, SourceUnavailable: there is no such model, or its files cannot be had.
+        ModelRefused: its files cannot be loaded exactly.
+    """
+
+    def __init__(
+        self,
+        model: str,
+        *,
+        source: str | None = None,
+        revision: str | None = None,
+        precision: str = "auto",
+        backend: str = "openvino",
+        threads: int | None = None,
+        streams: int | None = None,
+        max_length: int | None = None,
+        kind: str | None = None,
+        engine: Engine | None = None,
+        compile_cache: bool = True,
+        progress: bool = False,
+    ) -> None:
+        started = time.perf_counter()
+        entry = catalog.find(str(model))
+        located = hub.locate(
+            str(model), pin=entry.pin if entry else None, source=source, revision=revision, progress=progress
+        )
+        name = entry.id if entry else located.name
+        self.recipe: Recipe = folder.read(located.folder, name=name, revision=located.revision, entry=entry, kind=kind)
+        self._check_kind()
+        cache = cache_dir() / "compiled" if compile_cache else None
+        self._model = Model(self.recipe, precision, backend, threads, streams, max_length, cache)
+        self._owns_engine = engine is None and (threads is not None or streams is not None)
+        self.engine = engine or (Engine(self._model.cpu.streams) if self._owns_engine else default_engine())
+        self.load_seconds = time.perf_counter() - started
+
+    def _check_kind(self) -> None:
+        """Refuse a model whose output is of another kind; called before anything costly."""
+
+    @property
+    def name(self) -> str:
+        """The model's full id, or its folder's name."""
+        return self.recipe.name
+
+    @property
+    def max_length(self) -> int:
+        """Tokens read of each input, special tokens and prompt included."""
+        return self.tokenizer.max_length
+
+    @property
+    def precision(self) -> str:
+        """What the matrix units use: ``bf16`` or ``float32``."""
+        return self._model.precision
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        """The model's tokenizer."""
+        return self._model.tokenizer
+
+    def close(self, *, drain: bool = True) -> None:
+        """Unload: finish accepted work unless ``drain`` is False, then let go of the memory."""
+        if self._owns_engine:
+            self.engine.close(drain=drain)
+        self.engine.forget(self._model)
+
+    def __enter__(self) -> Any:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def until(deadline: float | None) -> float | None:
+    """Turn seconds from now into a time of ``time.monotonic``."""
+    return None if deadline is None else time.monotonic() + deadline

@@ -1,0 +1,58 @@
+"""Sparse heads, against sentence-transformers' SparseEncoder."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tests import tiny
+from tests.parity import Array, Case
+
+REFERENCE = "sentence-transformers SparseEncoder"
+
+
+def masked(kind: str, pooling: str = "max", activation: str = "relu") -> Callable[[Path], Path]:
+    """Return a writer of a SPLADE folder over a family's masked language model."""
+
+    def write(folder: Path) -> Path:
+        import torch
+        import transformers
+        from sentence_transformers import SparseEncoder
+        from sentence_transformers.sparse_encoder.modules import SpladePooling, Transformer
+
+        base = tiny.TINY[kind](folder / "base")
+        config = transformers.AutoConfig.from_pretrained(base)
+        torch.manual_seed(1)
+        model: Any = transformers.AutoModelForMaskedLM.from_config(config)
+        tiny.perturb(model)
+        model.save_pretrained(folder / "mlm")
+        transformers.AutoTokenizer.from_pretrained(base).save_pretrained(folder / "mlm")
+        transformer = Transformer(str(folder / "mlm"), transformer_task="fill-mask", max_seq_length=40)
+        pool = SpladePooling(pooling_strategy=pooling, activation_function=activation)
+        SparseEncoder(modules=[transformer, pool], device="cpu").save(str(folder / "out"), create_model_card=False)
+        return folder / "out"
+
+    return write
+
+
+def expect(folder: Path, texts: Sequence[str], padding: str = "right") -> list[Array]:
+    """Encode with the reference, all texts in one padded batch."""
+    from sentence_transformers import SparseEncoder
+
+    model = SparseEncoder(str(folder), device="cpu")
+    rows: Any = model.encode(list(texts), convert_to_sparse_tensor=False, batch_size=len(texts))
+    return [np.asarray(row) for row in rows]
+
+
+CASES = [
+    Case("SPLADE, max", "bert", REFERENCE, masked("bert"), expect, "sparse"),
+    Case("SPLADE, sum", "bert", REFERENCE, masked("bert", "sum"), expect, "sparse"),
+    Case("SPLADE, log1p twice", "distilbert", REFERENCE, masked("distilbert", "max", "log1p_relu"), expect, "sparse"),
+    Case("SPLADE, max", "roberta", REFERENCE, masked("roberta"), expect, "sparse"),
+    Case("SPLADE, max", "mpnet", REFERENCE, masked("mpnet"), expect, "sparse"),
+    Case("SPLADE, max", "xlm-roberta", REFERENCE, masked("xlm-roberta"), expect, "sparse"),
+    Case("SPLADE, max", "electra", REFERENCE, masked("electra"), expect, "sparse"),
+]
