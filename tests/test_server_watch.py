@@ -13,8 +13,9 @@ import httpx
 import pytest
 
 from nearfield.encoder import Encoder
-from nearfield.errors import Cancelled, DeadlineExceeded, ShuttingDown
-from nearfield.server.watch import SlowBody, Watch
+from nearfield.errors import Cancelled, DeadlineExceeded, ShuttingDown, SlowBody
+from nearfield.server import watch as watching
+from nearfield.server.watch import Watch, Watches
 from tests.serving import serving
 
 GOOD = {"model": "tiny", "input": "cat"}
@@ -54,7 +55,7 @@ class Client:
 
 
 async def _wait(client: float, seconds: float, *, read: bool = True) -> None:
-    with Watch(Client(client), seconds) as watch:  # type: ignore[arg-type]
+    with Watch(Client(client), seconds, Watches()) as watch:  # type: ignore[arg-type]
         if read:
             watch.for_client()
         await asyncio.sleep(60)
@@ -75,10 +76,57 @@ async def test_a_watch_says_why_it_ended() -> None:
 
 
 async def test_a_watch_that_was_not_needed_leaves_nothing_behind() -> None:
-    with Watch(Client(0.02), 0.02) as watch:  # type: ignore[arg-type]
+    watches = Watches()
+    with Watch(Client(0.02), 0.02, watches) as watch:  # type: ignore[arg-type]
         watch.for_client()
         await asyncio.sleep(0)
     await asyncio.sleep(0.05)  # neither the timer nor the watcher stops what comes after
+    assert not watches.reading
+
+
+class Drips:
+    """Stands for a request whose body comes in ``parts``, one each ``seconds``, and then no more."""
+
+    def __init__(self, parts: int, seconds: float) -> None:
+        self.left = parts
+        self.seconds = seconds
+
+    async def receive(self) -> dict[str, str]:
+        await asyncio.sleep(self.seconds if self.left else 60)
+        self.left -= 1
+        return {"type": "http.request"}
+
+
+async def _read_on(request: Drips, watches: Watches) -> None:
+    with Watch(request, 60, watches) as watch:  # type: ignore[arg-type]
+        while True:
+            await watch.receive()
+
+
+@pytest.mark.parametrize("before", [True, False], ids=["read when it stops", "begun after"])
+async def test_a_stopping_server_waits_for_bodies_that_come_and_for_none_that_stalls(
+    monkeypatch: pytest.MonkeyPatch, before: bool
+) -> None:
+    monkeypatch.setattr(watching, "_STALL", 0.1)
+    watches, request, started = Watches(), Drips(10, 0.05), time.monotonic()
+    if before:
+        asyncio.get_running_loop().call_later(0.01, watches.stop)
+    else:
+        watches.stop()
+    with pytest.raises(SlowBody, match="stopping"):
+        await _read_on(request, watches)
+    assert request.left == 0
+    assert 0.5 < time.monotonic() - started < 2
+    assert not watches.reading
+
+
+async def test_a_request_whose_body_is_read_is_not_hurried(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(watching, "_STALL", 0.01)
+    watches = Watches()
+    with Watch(Client(60), 60, watches) as watch:  # type: ignore[arg-type]
+        watches.stop()
+        watch.for_client()
+        await asyncio.sleep(0.1)
 
 
 def _head(length: int) -> bytes:

@@ -1,15 +1,18 @@
 """A file of vectors, written window by window so that a run which was killed goes on where it stopped.
 
 Beside the output lies ``<output>.partial/`` while the work lasts: raw rows, counts, and a state that is replaced in one
-step after each window's bytes are on disk. A rerun cuts off whatever came after the last state.
+step after each window's bytes are on disk. A rerun cuts off whatever came after the last state. ``<output>.lock`` keeps
+a second run away meanwhile.
 """
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict
 from itertools import islice
 from pathlib import Path
@@ -63,6 +66,41 @@ def _sidecar(output: Path) -> Path:
     return output.with_name(output.name + ".json")
 
 
+@contextmanager
+def alone(output: Path) -> Iterator[None]:
+    """Keep other runs from writing the same output. The system lets go of the lock even where a run is killed.
+
+    Raises:
+        InputError: another run is at it.
+    """
+    path = output.with_name(output.name + ".lock")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    file = _locked(path, output)
+    try:
+        yield
+    finally:
+        path.unlink(missing_ok=True)
+        os.close(file)
+
+
+def _locked(path: Path, output: Path) -> int:
+    """Open and lock a file, and see that it is still the one of that name: who had the lock before has removed it."""
+    while True:
+        file = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(file)
+            raise InputError(
+                f"{output} is being written by another run: wait for its end, or write to another file."
+            ) from None
+        except OSError:
+            return file  # a file system without locks
+        if os.fstat(file).st_nlink:
+            return file
+        os.close(file)
+
+
 class Job:
     """One source to one output."""
 
@@ -81,7 +119,15 @@ class Job:
         self._counts = {"rows": 0, "tokens": 0, "truncated_texts": 0, "truncated_tokens": 0}
 
     def run(self, *, restart: bool = False, shown: bool = False) -> Report:
-        """Do the work, or what is left of it, and put the output in place."""
+        """Do the work, or what is left of it, and put the output in place.
+
+        Raises:
+            InputError: an input is wrong or changed on the way, or another run writes the same output.
+        """
+        with alone(self.output):
+            return self._run(restart, shown)
+
+    def _run(self, restart: bool, shown: bool) -> Report:
         total = self.source.count()
         begun = self._resume(restart)
         with Progress(total and total - begun, label=self.output.name, shown=shown) as progress:

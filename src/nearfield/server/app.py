@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import math
 import time
@@ -17,6 +18,7 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from nearfield.encoder import Encoder
 from nearfield.errors import Cancelled, InputError, NearfieldError, Overloaded, UnsupportedMedia
@@ -25,10 +27,11 @@ from nearfield.server import openapi
 from nearfield.server.auth import Keys
 from nearfield.server.dialects import SHELF, Dialect
 from nearfield.server.exchange import Exchange, Models
-from nearfield.server.limits import Body, Intake, Limits
+from nearfield.server.limits import Body, Intake, Limits, Pace
 from nearfield.server.logs import LOG, AccessLog
 from nearfield.server.prometheus import CONTENT_TYPE, Prometheus
-from nearfield.server.watch import Watch
+from nearfield.server.reply import LARGE, content
+from nearfield.server.watch import Watch, Watches
 
 Endpoint = Callable[[Request], Awaitable[Response]]
 _DECODE = msgspec.json.Decoder().decode
@@ -58,7 +61,19 @@ class Server:
             settings.bulk_items,
         )
         self.intake = Intake(self.limits)
-        self.draining = False
+        self.pace = Pace()
+        self.watches = Watches()
+        #: Templates of the paths by the functions that answer them.
+        self.routes: dict[Any, str] = {}
+
+    @property
+    def draining(self) -> bool:
+        """Whether the server is shutting down."""
+        return self.watches.stopping
+
+    def stop(self) -> None:
+        """Begin to shut down: what was accepted is finished, unless its body stalls."""
+        self.watches.stop()
 
     def reasons(self) -> list[str]:
         """Why the server is not ready; empty when it is."""
@@ -73,35 +88,36 @@ class Server:
         """Make the endpoint that turns a dialect's bodies into vectors."""
 
         async def endpoint(request: Request) -> Response:
-            started = time.perf_counter()
             exchange: Exchange | None = None
             try:
-                with Watch(request, self.limits.seconds) as watch, self.intake.body() as body:
-                    exchange = await self._read(request, dialect, body)
+                with Watch(request, self.limits.seconds, self.watches) as watch, self.intake.body() as body:
+                    exchange = await self._read(request, dialect, body, watch)
                     watch.for_client()
-                    await exchanges.answer(exchange, self.models, self.limits, watch.left)
-                response = self._reply(dialect, exchange)
+                    await exchanges.answer(exchange, self.models, self.limits, watch.left, self.pace)
+                response = await self._reply(dialect, exchange)
             except Cancelled:
                 response = Response(status_code=Cancelled.status)  # nobody is left to read it
             except NearfieldError as error:
                 response = refusal(dialect, error)
             except Exception as error:  # noqa: BLE001 - raised further, it would cost the client its connection
                 response = unexpected(dialect, error)
-            self._record(request, exchange, response, time.perf_counter() - started)
+            if exchange is not None:
+                self._record(request, exchange)
             return response
 
         return endpoint
 
-    async def _read(self, request: Request, dialect: Dialect, body: Body) -> Exchange:
+    async def _read(self, request: Request, dialect: Dialect, body: Body, watch: Watch) -> Exchange:
         self.keys.check(request.headers.get("authorization"))
         kind = request.headers.get("content-type", "application/json").partition(";")[0].strip().lower()
         if kind != "application/json" and not kind.endswith("+json"):
             raise UnsupportedMedia(f"The body must be JSON: send 'Content-Type: application/json', not {kind!r}.")
-        return dialect.read(decode(await body.read(request)))
+        return dialect.read(decode(await body.read(request.headers, watch.receive)))
 
-    def _reply(self, dialect: Dialect, exchange: Exchange) -> Response:
+    async def _reply(self, dialect: Dialect, exchange: Exchange) -> Response:
         started = time.perf_counter()
-        content = orjson.dumps(dialect.write(exchange), option=orjson.OPT_SERIALIZE_NUMPY)
+        large = exchange.vectors is not None and exchange.vectors.data.size > LARGE
+        data = await asyncio.to_thread(content, dialect, exchange) if large else content(dialect, exchange)
         headers = {}
         if exchange.ignored:
             headers["x-nearfield-ignored-fields"] = _ascii(",".join(exchange.ignored))[:1024]
@@ -111,16 +127,18 @@ class Server:
             headers["x-nearfield-fingerprint"] = exchange.vectors.fingerprint
         if exchange.encoder is not None:
             self.prometheus.stage(exchange.encoder.name, "reply", time.perf_counter() - started)
-        return Response(content, media_type="application/json", headers=headers)
+        return Response(data, media_type="application/json", headers=headers)
 
-    def _record(self, request: Request, exchange: Exchange | None, response: Response, seconds: float) -> None:
-        route = str(getattr(request.scope.get("route"), "path", request.scope["path"]))
-        self.prometheus.replied(route, response.status_code, seconds, exchange)
-        if exchange is not None:
-            # A name that is not served may be a text that went into the wrong field.
-            model = exchange.encoder.name if exchange.encoder is not None else "unknown"
-            log = {"model": model, "inputs": len(exchange.inputs), "tokens": exchange.tokens}
-            request.scope["state"]["log"] = {**log, "truncated": exchange.dropped} if exchange.dropped else log
+    def _record(self, request: Request, exchange: Exchange) -> None:
+        self.prometheus.encoded(exchange)
+        # A name that is not served may be a text that went into the wrong field.
+        model = exchange.encoder.name if exchange.encoder is not None else "unknown"
+        log = {"model": model, "inputs": len(exchange.inputs), "tokens": exchange.tokens}
+        request.scope["state"]["log"] = {**log, "truncated": exchange.dropped} if exchange.dropped else log
+
+    def answered(self, scope: Scope, status: int, seconds: float) -> None:
+        """Count a request to whatever route."""
+        self.prometheus.replied(self.routes.get(scope.get("endpoint"), "unmatched"), status, seconds)
 
     # -- everything else -----------------------------------------------------------------------------------------
 
@@ -161,7 +179,7 @@ def create_app(
     """Make the ASGI application that serves these encoders under these settings (see ``settings.load``)."""
     server = Server(settings, encoders, aliases)
     dialects: list[Dialect] = [SHELF.load(name)() for name in SHELF.names()]
-    content = openapi.document(dialects)
+    told = openapi.document(dialects)
     routes = [Route(path, server.encode(each), methods=["POST"]) for each in dialects for path in each.encode_paths]
     for each in dialects:
         routes.append(Route(each.models_path, server.describe(each), methods=["GET"]))
@@ -170,10 +188,12 @@ def create_app(
         Route("/health", server.health),
         Route("/ready", server.ready),
         Route("/metrics", server.metrics),
-        Route("/openapi.json", _fixed(_json(content))),
-        Route("/docs", _fixed(HTMLResponse(openapi.page(content)))),
+        Route("/openapi.json", _fixed(_json(told))),
+        Route("/docs", _fixed(HTMLResponse(openapi.page(told)))),
     ]
-    middleware = [Middleware(AccessLog, closing=lambda: server.draining)]
+    server.routes = {route.endpoint: route.path for route in routes}
+    access = Middleware(AccessLog, closing=lambda: server.draining, answered=server.answered)
+    middleware = [Middleware(PlainPath), access]
     if settings.cors_origins:
         anything = {"allow_methods": ["*"], "allow_headers": ["*"], "expose_headers": _EXPOSED}
         cors = {"allow_origins": settings.cors_origins, **anything}
@@ -182,6 +202,18 @@ def create_app(
     app = Starlette(routes=routes, middleware=middleware, exception_handlers=handlers)
     app.state.server = server
     return app
+
+
+class PlainPath:
+    """Takes a path with a slash at its end for the one without: a client would not send its body again elsewhere."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+        if scope["type"] == "http" and scope["path"].endswith("/"):
+            scope["path"] = scope["path"].rstrip("/") or "/"
+        return self._app(scope, receive, send)
 
 
 def decode(data: bytes) -> dict[str, Any]:

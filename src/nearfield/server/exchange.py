@@ -9,7 +9,7 @@ from typing import Any
 
 from nearfield.encoder import Encoder
 from nearfield.errors import InputError, ModelNotFound, TooLarge, nearest
-from nearfield.server.limits import Limits
+from nearfield.server.limits import Limits, Pace
 from nearfield.vectors import Vectors
 
 #: Characters of a model's or prompt's name; a longer one is not even compared with those there are.
@@ -77,21 +77,33 @@ class Models:
         return [encoder.name for encoder in self.encoders]
 
 
-async def answer(exchange: Exchange, models: Models, limits: Limits, seconds: float) -> Exchange:
+async def answer(exchange: Exchange, models: Models, limits: Limits, seconds: float, pace: Pace) -> Exchange:
     """Check the request against the limits, encode it within ``seconds``, and attach the vectors.
 
     Raises:
+        TooLarge: it has more tokens than it may, or than this machine could ever do in time.
         NearfieldError: of the kind that the dialect's ``refuse`` turns into a reply.
     """
     encoder = exchange.encoder = models.find(exchange.model)
     check(exchange.inputs, limits)
-    exchange.vectors = await encoder.aencode(
-        list(exchange.inputs),
-        bulk=len(exchange.inputs) >= limits.bulk_items,
-        deadline=seconds,
-        max_tokens=limits.tokens,
-        **exchange.wanted,
-    )
+    possible = pace.most(encoder.engine, seconds)
+    hopeless = possible is not None and possible < limits.tokens
+    try:
+        exchange.vectors = await encoder.aencode(
+            list(exchange.inputs),
+            bulk=len(exchange.inputs) >= limits.bulk_items,
+            deadline=seconds,
+            max_tokens=possible if hopeless else limits.tokens,
+            **exchange.wanted,
+        )
+    except TooLarge as error:
+        if not hopeless:
+            raise
+        raise TooLarge(
+            f"{error} More could not be done within {limits.seconds:g} s (request_timeout) on this machine even if it "
+            "had nothing else to do.",
+            param=error.param,
+        ) from error
     return exchange
 
 

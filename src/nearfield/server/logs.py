@@ -71,11 +71,16 @@ def configure(level: str, form: str) -> None:
 class AccessLog:
     """Gives each request an id (the client's own where it is sane), answers with it, and logs one line.
 
-    While the server is ``closing`` each reply also tells the client to leave."""
+    While the server is ``closing`` each reply also tells the client to leave. ``answered`` is called with the
+    scope, status and seconds of each request.
+    """
 
-    def __init__(self, app: ASGIApp, closing: Callable[[], bool]) -> None:
+    def __init__(
+        self, app: ASGIApp, closing: Callable[[], bool], answered: Callable[[Scope, int, float], None]
+    ) -> None:
         self._app = app
         self._closing = closing
+        self._answered = answered
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -98,12 +103,16 @@ class AccessLog:
 
         try:
             await self._app(scope, receive, send_with_id)
+        except Exception:
+            status = status or 500
+            raise
         finally:
+            seconds, status = time.perf_counter() - started, status or 499
+            self._answered(scope, status, seconds)
             if _ACCESS.isEnabledFor(logging.INFO):
-                fields = {"ms": round((time.perf_counter() - started) * 1e3, 2), "request_id": request_id}
-                _ACCESS.info(
-                    "%s %s %s", scope["method"], scope["path"], status or 499, extra={**fields, **state.get("log", {})}
-                )
+                fields: dict[str, object] = {"ms": round(seconds * 1e3, 2), "request_id": request_id}
+                fields |= state.get("log", {})
+                _ACCESS.info("%s %s %s", scope["method"], scope["path"], status, extra=fields)
 
 
 def _request_id(scope: Scope) -> str:

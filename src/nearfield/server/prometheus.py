@@ -49,11 +49,14 @@ class Prometheus:
         """Return all metrics as text."""
         return generate_latest(self._registry)
 
-    def replied(self, route: str, status: int, seconds: float, exchange: Exchange | None) -> None:
-        """Count a reply."""
+    def replied(self, route: str, status: int, seconds: float) -> None:
+        """Count a reply by its route's template: a path as it came might hold anything."""
         self._child(self._requests, route, str(status)).inc()
         self._child(self._request, route).observe(seconds)
-        if exchange is not None and exchange.vectors is not None and exchange.encoder is not None:
+
+    def encoded(self, exchange: Exchange) -> None:
+        """Count what was encoded for a request."""
+        if exchange.vectors is not None and exchange.encoder is not None:
             model = exchange.encoder.name
             self._child(self._inputs, model).inc(len(exchange.inputs))
             self._child(self._tokens, model).inc(exchange.tokens)

@@ -19,6 +19,7 @@ from nearfield.engine import Limits as EngineLimits
 from nearfield.errors import SettingsError
 from nearfield.machine import plan
 from nearfield.server.app import create_app
+from nearfield.server.connection import Connection, sweep
 from nearfield.server.logs import LOG, configure
 
 #: Seconds that open connections get to finish and be closed from their client's side.
@@ -45,6 +46,12 @@ class Listener(uvicorn.Server):
         """Start, and only then say so: from here on a signal is a shutdown in good order."""
         await super().startup(sockets)
         self._on_start()
+
+    async def on_tick(self, counter: int) -> bool:
+        """Once a second close what keeps us waiting: a timer for each request would cost more."""
+        if counter % 10 == 0:
+            sweep(self.server_state.connections)
+        return await super().on_tick(counter)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Refuse new connections, answer what the open ones send, then close them."""
@@ -97,22 +104,7 @@ def _serve_on(listening: socket.socket, settings: Any, announce: Callable[[str],
     engine = Engine(cpu.streams, EngineLimits(max_queued_tokens=settings.max_queued_tokens))
     encoders = _load(settings, engine)
     app = create_app(settings, encoders, _aliases(encoders, settings.models))
-    server = app.state.server
     _warn(settings)
-
-    def on_stop() -> None:
-        server.draining = True
-
-    config = uvicorn.Config(
-        app,
-        log_config=None,
-        access_log=False,
-        lifespan="off",
-        server_header=False,
-        backlog=4096,
-        timeout_keep_alive=75,
-        timeout_graceful_shutdown=max(1, round(settings.drain_timeout)),
-    )
     seconds = time.perf_counter() - started
     address = listening.getsockname()
     line = _ready_line(address[0], address[1], encoders, seconds)
@@ -122,8 +114,25 @@ def _serve_on(listening: socket.socket, settings: Any, announce: Callable[[str],
     # uvicorn raises a signal again once it is done; the work being done, that is no failure.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: None)
-    Listener(config, listening, lambda: announce(line), on_stop).run([listening])
+    on_stop = app.state.server.stop
+    Listener(configuration(app, settings), listening, lambda: announce(line), on_stop).run([listening])
     engine.close(timeout=settings.drain_timeout)
+
+
+def configuration(app: Any, settings: Any) -> uvicorn.Config:
+    """Return how uvicorn is to run the app."""
+    return uvicorn.Config(
+        app,
+        http=Connection,
+        log_config=None,
+        access_log=False,
+        lifespan="off",
+        server_header=False,
+        proxy_headers=False,
+        backlog=4096,
+        timeout_keep_alive=75,
+        timeout_graceful_shutdown=max(1, round(settings.drain_timeout)),
+    )
 
 
 def _bind(settings: Any) -> socket.socket:

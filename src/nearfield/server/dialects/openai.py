@@ -47,6 +47,69 @@ class EmbeddingRequest(msgspec.Struct):
     embedding_dtype: Dtype | None = None
 
 
+class Embedding(msgspec.Struct):
+    """One vector: numbers, or base64 of their bytes, little-endian."""
+
+    object: Literal["embedding"]
+    index: int
+    embedding: list[float] | str
+
+
+class Usage(msgspec.Struct, omit_defaults=True):
+    """What was read, and what was cut off because inputs were too long."""
+
+    prompt_tokens: int
+    total_tokens: int
+    truncated_tokens: int = 0
+
+
+class EmbeddingReply(msgspec.Struct, omit_defaults=True):
+    """The reply of POST /v1/embeddings: a vector for each input, in order."""
+
+    object: Literal["list"]
+    data: list[Embedding]
+    model: str
+    usage: Usage
+    #: Smallest and largest value that int8 and uint8 stand for.
+    embedding_range: tuple[float, float] | None = None
+
+
+class Model(msgspec.Struct):
+    """A model that is served."""
+
+    id: str
+    object: Literal["model"]
+    created: int
+    owned_by: str
+    dimensions: int
+    max_length: int
+    prompts: list[str]
+    fingerprint: str
+    licence: str | None
+
+
+class ModelList(msgspec.Struct):
+    """The models that are served."""
+
+    object: Literal["list"]
+    data: list[Model]
+
+
+class ErrorDetail(msgspec.Struct):
+    """What was wrong, of which kind it is, and the field it is about."""
+
+    message: str
+    type: str
+    param: str | None
+    code: str
+
+
+class ErrorReply(msgspec.Struct):
+    """Any reply that is no success."""
+
+    error: ErrorDetail
+
+
 _FIELDS = frozenset(EmbeddingRequest.__struct_fields__)
 _TYPES = {
     400: "invalid_request_error",
@@ -114,26 +177,29 @@ class OpenAi:
         return {"object": "list", "data": [_model(encoder, models.started) for encoder in models.encoders]}
 
     def openapi(self) -> tuple[dict[str, Any], dict[str, Any]]:
-        (schema,), components = msgspec.json.schema_components(
-            [EmbeddingRequest], ref_template="#/components/schemas/{name}"
+        (schema, reply, listed, model, refused), components = msgspec.json.schema_components(
+            [EmbeddingRequest, EmbeddingReply, ModelList, Model, ErrorReply],
+            ref_template="#/components/schemas/{name}",
         )
+        refusals = {status: _told(text, refused) for status, text in _REFUSALS.items()}
+        denied = {"401": refusals["401"]}
         post = {
             "summary": "Turn texts into vectors",
             "tags": ["openai"],
             "requestBody": {"required": True, "content": {"application/json": {"schema": schema, "example": _EXAMPLE}}},
-            "responses": {"200": {"description": "A vector for each input, in order"}, **_REFUSALS},
+            "responses": {"200": _told("A vector for each input, in order", reply), **refusals},
         }
         listing = {
             "summary": "List the models",
             "tags": ["openai"],
-            "responses": {"200": {"description": "The models"}},
+            "responses": {"200": _told("The models", listed), **denied},
         }
         name = {"name": "model", "in": "path", "required": True, "schema": {"type": "string", "minLength": 1}}
         one = {
             "summary": "Describe a model",
             "tags": ["openai"],
             "parameters": [name],
-            "responses": {"200": {"description": "The model"}, "404": {"description": "Not served here"}},
+            "responses": {"200": _told("The model", model), **denied, "404": refusals["404"]},
         }
         paths = {path: {"post": post} for path in self.encode_paths}
         return {**paths, self.models_path: {"get": listing}, self.models_path + "/{model}": {"get": one}}, components
@@ -141,16 +207,19 @@ class OpenAi:
 
 _EXAMPLE = {"model": "all-MiniLM-L6-v2", "input": ["How tall is Mont Blanc?"], "input_type": "query"}
 _REFUSALS = {
-    str(status): {"description": text}
-    for status, text in {
-        400: "Something in the request is wrong; the message says what",
-        401: "No API key, or a wrong one",
-        404: "The model is not served here",
-        413: "Larger than the limits allow",
-        415: "The body is not JSON",
-        429: "Too busy; Retry-After says when to come back",
-    }.items()
+    "400": "Something in the request is wrong; the message says what",
+    "401": "No API key, or a wrong one",
+    "404": "The model is not served here",
+    "408": "The body did not arrive in time",
+    "413": "Larger than the limits allow, or than could be done in time",
+    "415": "The body is not JSON, or encoded in a way that is not read",
+    "429": "Too busy; Retry-After says when to come back",
+    "503": "The server is shutting down",
 }
+
+
+def _told(text: str, schema: Mapping[str, Any]) -> dict[str, Any]:
+    return {"description": text, "content": {"application/json": {"schema": schema}}}
 
 
 def _inputs(given: str | list[Any]) -> list[Any]:

@@ -1,0 +1,40 @@
+"""Reply: an answered exchange as the bytes of its body, written so that other requests need not wait for it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import orjson
+
+from nearfield.server.dialects import Dialect
+from nearfield.server.exchange import Exchange
+
+#: Numbers from which on a reply is written in a thread.
+LARGE = 65_536
+
+
+def content(dialect: Dialect, exchange: Exchange) -> bytes:
+    """Return the reply's JSON.
+
+    orjson lets go of the interpreter only between calls, so a long list of vectors is written in parts: in a thread,
+    the event loop then runs in between.
+    """
+    body = dialect.write(exchange)
+    size = 0 if exchange.vectors is None else exchange.vectors.data.size
+    if size > LARGE and isinstance(body, Mapping):
+        at_once = max(1, LARGE * len(exchange.inputs) // size)
+        body = {name: _in_parts(value, at_once) for name, value in body.items()}
+    return _dump(body)
+
+
+def _in_parts(value: Any, at_once: int) -> Any:
+    """Write a list of more than ``at_once`` items, so many at a time; leave anything else to the caller."""
+    if not isinstance(value, list) or len(value) <= at_once:
+        return value
+    # A fragment is copied as it is: one may hold several items and the commas between them.
+    return [orjson.Fragment(_dump(value[start : start + at_once])[1:-1]) for start in range(0, len(value), at_once)]
+
+
+def _dump(value: Any) -> bytes:
+    return orjson.dumps(value, option=orjson.OPT_SERIALIZE_NUMPY)

@@ -1,0 +1,83 @@
+"""Two runs of ``nearfield embed`` that write the same output: the second is refused, and a crash locks nobody out."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from nearfield.cli.texts import Source
+from nearfield.cli.vectors_file import Job, alone
+from nearfield.encoder import Encoder
+from nearfield.errors import InputError
+
+_HOLD = """
+import sys, time
+from pathlib import Path
+from nearfield.cli.vectors_file import alone
+with alone(Path(sys.argv[1])):
+    print("held", flush=True)
+    time.sleep(60)
+"""
+
+
+@pytest.fixture
+def job(tmp_path: Path, tiny: Encoder) -> Job:
+    (tmp_path / "a.txt").write_text("the cat\n", encoding="utf-8")
+    return Job(tiny, Source((tmp_path / "a.txt",)), tmp_path / "out.npy", {})
+
+
+def test_a_second_run_is_refused_until_the_first_ends_however_it_does(tmp_path: Path, job: Job) -> None:
+    output = tmp_path / "out.npy"
+    holder = subprocess.Popen([sys.executable, "-c", _HOLD, str(output)], stdout=subprocess.PIPE, text=True)
+    assert holder.stdout is not None
+    with holder.stdout:
+        assert holder.stdout.readline() == "held\n"
+        with pytest.raises(InputError, match=r"out\.npy is being written by another run"):
+            job.run()
+        assert not (tmp_path / "out.npy.partial").exists()
+        os.kill(holder.pid, signal.SIGKILL)
+        holder.wait()
+    assert (tmp_path / "out.npy.lock").exists()
+    assert job.run().texts == 1
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.txt", "out.npy", "out.npy.json"]
+
+
+def test_other_outputs_are_not_locked(tmp_path: Path, job: Job) -> None:
+    with alone(tmp_path / "other.npy"):
+        assert job.run().texts == 1
+
+
+def test_a_run_that_fails_leaves_no_lock(tmp_path: Path) -> None:
+    with pytest.raises(ValueError), alone(tmp_path / "out.npy"):
+        raise ValueError
+    assert not list(tmp_path.iterdir())
+
+
+def test_never_two_at_once(tmp_path: Path) -> None:
+    """The file goes with each run: whoever opened it before that must not believe to be alone with the old one."""
+    output, inside, most, done = tmp_path / "out.npy", [0], [0], [0]
+
+    def work() -> None:
+        for _ in range(300):
+            try:
+                with alone(output):
+                    inside[0] += 1
+                    most[0] = max(most[0], inside[0])
+                    done[0] += 1
+                    inside[0] -= 1
+            except InputError:
+                pass
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert most[0] == 1
+    assert done[0] > 100
