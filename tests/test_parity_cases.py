@@ -30,7 +30,8 @@ def ours(case: Case, folder: Path, items: list[Any], **options: Any) -> list[Arr
             scores = model.score([first for first, _ in items], [second for _, second in items], **case.wanted)
         return [np.atleast_1d(row) for row in scores.data]
     with Encoder(str(folder), **{**case.options, **options}) as encoder:
-        found = encoder.encode(items, **case.wanted)
+        found: Any = encoder.encode(items, **case.wanted)
+    found = found[case.output] if "outputs" in case.wanted else found
     return list(np.asarray(found)) if case.output != "multivector" else list(found)
 
 

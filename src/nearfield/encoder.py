@@ -265,6 +265,8 @@ class Encoder(Loaded):
         if self._marker is not None and "multivector" in kinds:
             mark = self._marker.prompt(role)
             text = mark + text.removeprefix(mark)
+        chosen = self.default_adapter if adapter is None else adapter
+        self._model.adapter(chosen)
         scale = bool(normalize_embeddings) and not self.recipe.normalized
         cut_to = self._truncate_dim if truncate_dim is None else truncate_dim
         return Wanted(
@@ -274,13 +276,13 @@ class Encoder(Loaded):
             truncate=truncate,
             outputs=kinds,
             named=outputs is not None,
-            adapter=adapter,
+            adapter=chosen,
             dim=wanted.dimensions(self.recipe, cut_to, force_truncate_dim) if self.recipe.modules else 0,
             unit=self.recipe.normalized or scale,
             normalize=scale,
             precision=precision,
             ranges=ranges,
-            space=self._model.space + ("n" if scale else ""),
+            space=self._model.space_of(chosen) + ("n" if scale else ""),
         )
 
     def _tokens(self, items: Sequence[Text], request: Wanted) -> list[Tokens]:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from nearfield import catalog, hub
+from nearfield.checkpoint import adapters as peft
 from nearfield.checkpoint import folder
 from nearfield.checkpoint.tokenizer import Tokenizer
 from nearfield.engine import Engine, default_engine
+from nearfield.errors import ModelRefused
 from nearfield.model import Model
 from nearfield.recipe import Recipe
 from nearfield.settings import cache_dir
@@ -29,6 +33,7 @@ class Loaded:
         kind: ``dense``, ``sparse``, ``multivector`` or ``scores``, where the model's files don't say which it is.
         engine: the engine to run on; by default all models of the process share one.
         compile_cache: whether compiled graphs are kept on disk for the next start.
+        adapters: PEFT LoRA adapters to load at once: names to folders or ids on the Hub.
 
     Raises:
         ModelNotFound, SourceUnavailable: there is no such model, or its files cannot be had.
@@ -50,6 +55,7 @@ class Loaded:
         engine: Engine | None = None,
         compile_cache: bool = True,
         progress: bool = False,
+        adapters: Mapping[str, str | Path] | None = None,
     ) -> None:
         started = time.perf_counter()
         entry = catalog.find(str(model))
@@ -57,10 +63,18 @@ class Loaded:
             str(model), pin=entry.pin if entry else None, source=source, revision=revision, progress=progress
         )
         name = entry.id if entry else located.name
-        self.recipe: Recipe = folder.read(located.folder, name=name, revision=located.revision, entry=entry, kind=kind)
+        found = [peft.read(_adapter_folder(where, source, progress), name) for name, where in (adapters or {}).items()]
+        #: The adapter of a call that names none: the model's own folder, where that is an adapter.
+        self.default_adapter: str | None = None
+        if (located.folder / peft.CONFIG).is_file():
+            own = peft.read(located.folder, located.folder.name)
+            self.default_adapter, found = own.name, [own, *found]
+            self.recipe: Recipe = _on_base(own, name, kind, source, progress)
+        else:
+            self.recipe = folder.read(located.folder, name=name, revision=located.revision, entry=entry, kind=kind)
         self._check_kind()
         cache = cache_dir() / "compiled" if compile_cache else None
-        self._model = Model(self.recipe, precision, backend, threads, streams, max_length, cache)
+        self._model = Model(self.recipe, precision, backend, threads, streams, max_length, cache, found)
         self._owns_engine = engine is None and (threads is not None or streams is not None)
         self.engine = engine or (Engine(self._model.cpu.streams) if self._owns_engine else default_engine())
         self.load_seconds = time.perf_counter() - started
@@ -88,6 +102,33 @@ class Loaded:
         """The model's tokenizer."""
         return self._model.tokenizer
 
+    @property
+    def adapters(self) -> tuple[str, ...]:
+        """The names of the adapters that are loaded."""
+        return tuple(self._model.adapters.numbers)
+
+    def load_adapter(self, adapter: str | Path, name: str | None = None, *, source: str | None = None) -> str:
+        """Load a PEFT LoRA adapter beside those there are, while requests are served; return its name.
+
+        ``adapter`` is a folder or an id on the Hub; ``name`` is what calls choose it by, the folder's own when left
+        out. The graph is compiled anew with all adapters stacked; the base weights exist once.
+
+        Raises:
+            ModelRefused: it is no plain LoRA adapter, or was made for another model.
+        """
+        folder = _adapter_folder(adapter, source, progress=False)
+        chosen = name or folder.name
+        self._model.add_adapter(peft.read(folder, chosen))
+        return chosen
+
+    def remove_adapter(self, name: str) -> None:
+        """Unload an adapter; what still waits for it ends with an error.
+
+        Raises:
+            InputError: none of that name is loaded.
+        """
+        self._model.remove_adapter(name)
+
     def close(self, *, drain: bool = True) -> None:
         """Unload: finish accepted work unless ``drain`` is False, then let go of the memory."""
         if self._owns_engine:
@@ -99,6 +140,23 @@ class Loaded:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def _adapter_folder(adapter: str | Path, source: str | None, progress: bool) -> Path:
+    if Path(adapter).is_dir():
+        return Path(adapter)
+    return hub.locate(str(adapter), pin=None, source=source, revision=None, progress=progress).folder
+
+
+def _on_base(own: peft.Adapter, name: str, kind: str | None, source: str | None, progress: bool) -> Recipe:
+    """Read the model that an adapter's folder stands on; pooling and prompts of the folder itself win."""
+    if not own.base:
+        raise ModelRefused(f"{own.folder} is an adapter, and does not name the model it was made for.")
+    entry = catalog.find(own.base)
+    # The adapter's own revision says nothing about its base.
+    base = hub.locate(own.base, pin=entry.pin if entry else None, source=source, revision=None, progress=progress)
+    recipe = folder.read(base.folder, name=name, revision=base.revision, entry=entry, kind=kind)
+    return folder.overlay(recipe, own.folder)
 
 
 def until(deadline: float | None) -> float | None:

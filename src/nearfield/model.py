@@ -6,6 +6,7 @@ import hashlib
 import importlib
 import inspect
 import json
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -15,6 +16,7 @@ import numpy as np
 
 from nearfield import backends, families, heads, ops
 from nearfield.backends import Options
+from nearfield.checkpoint.adapters import Adapter, Adapters
 from nearfield.checkpoint.tokenizer import Tokenizer
 from nearfield.checkpoint.weights import Weights
 from nearfield.engine import Batch, Job, Ticket
@@ -43,6 +45,7 @@ class Model:
         streams: int | None = None,
         max_length: int | None = None,
         cache: Path | None = None,
+        adapters: Sequence[Adapter] = (),
     ) -> None:
         if precision not in PRECISIONS:
             raise InputError(f"Unknown precision {precision!r}. {nearest(precision, PRECISIONS)}", param="precision")
@@ -54,18 +57,21 @@ class Model:
         self.heads = _heads(recipe, self.family, self.tokenizer)
         #: Size of the rows that plain inputs give; 0 where results are of other kinds.
         self.width = recipe.dimensions if recipe.modules else 0
-        self._weights = Weights.open(recipe.folder).rooted(self.family.roots)
         self._inputs = tuple(dict.fromkeys(name for head in self.heads.values() for name in head.inputs))
         runtime = backends.SHELF.load(backend)(Options(precision, self.cpu, cache))  # type: ignore[arg-type]
         self.batch_tokens: int = runtime.batch_tokens
         self.packable = all(head.packable for head in self.heads.values())
         self.shared_length = SHORT if self.packable else 0
-        self.space = _space(recipe, self._weights.digest, self.tokenizer.digest)
-        self._program = runtime.compile(self._graph(runtime))
-        self.precision: str = self._program.precision
+        self._runtime = runtime
+        weights, named, own = self._weights()
+        self.space = _space(recipe, weights.digest, self.tokenizer.digest)
+        first = Adapters(self.family.roots, own, named)
+        for number, adapter in enumerate(adapters, len(named) + 1):
+            first = first.added(adapter, number)
+        self._changing = threading.Lock()
+        self._loaded = self._compile(first)
+        self.precision: str = self._loaded[1].precision
         self._probe()
-        # The graph owns what it needs; keeping the files' tensors would double the memory.
-        del self._weights
 
     @property
     def exclude_prompt(self) -> bool:
@@ -76,6 +82,13 @@ class Model:
         """Return how many leading tokens of an input with this prompt pooling leaves out."""
         return self.tokenizer.prompt_length(prompt) if prompt and self.exclude_prompt else 0
 
+    # -- adapters ----------------------------------------------------------------------------------------------
+
+    @property
+    def adapters(self) -> Adapters:
+        """The adapters that are loaded now."""
+        return self._loaded[0]
+
     def adapter(self, name: str | None) -> int:
         """Return an adapter's number, 0 for none.
 
@@ -84,7 +97,46 @@ class Model:
         """
         if name is None:
             return 0
-        raise InputError(f"{self.name} has no adapter {name!r}. {nearest(name, ())}", param="adapter")
+        numbers = self.adapters.numbers
+        if name not in numbers:
+            raise InputError(f"{self.name} has no adapter {name!r}. {nearest(name, numbers)}", param="adapter")
+        return numbers[name]
+
+    def space_of(self, adapter: str | None) -> str:
+        """Name the space of an adapter's vectors, from the model's and what the adapter adds."""
+        if adapter is None:
+            return self.space
+        mark = next((one.digest for one in self.adapters.loaded.values() if one.name == adapter), adapter)
+        return hashlib.sha256(f"{self.space} {mark}".encode()).hexdigest()[:16]
+
+    def add_adapter(self, adapter: Adapter) -> None:
+        """Load one more while others are served: batches that have begun end with the old graph.
+
+        Raises:
+            WeightsError: it was made for another model.
+        """
+        with self._changing:
+            self._loaded = self._compile(self.adapters.added(adapter, self.adapters.count + 1))
+
+    def remove_adapter(self, name: str) -> None:
+        """Unload an adapter; what still waits for it ends with an error.
+
+        Raises:
+            InputError: none of that name is loaded, or it lies in the model's own weights.
+        """
+        with self._changing:
+            self.adapter(name)
+            if name in self.adapters.named:
+                raise InputError(f"{name!r} lies in {self.name}'s own weights and cannot be unloaded.", param="adapter")
+            self._loaded = self._compile(self.adapters.without(name))
+
+    def _weights(self) -> tuple[Weights, tuple[str, ...], Any]:
+        return self.family.adapted(Weights.open(self.recipe.folder).rooted(self.family.roots))
+
+    def _compile(self, adapters: Adapters) -> tuple[Adapters, Any]:
+        return adapters, self._runtime.compile(self._graph(adapters))
+
+    # -- running -----------------------------------------------------------------------------------------------
 
     def lane(self) -> Callable[[Batch], Results]:
         """Return a function that runs batches one at a time, for one lane.
@@ -92,28 +144,38 @@ class Model:
         Its result is [inputs, width] where all want the dense vector alone; otherwise an item for each input: its row,
         or what it wants by output's name.
         """
-        lane = self._program.lane()
+        adapters, program = self._loaded
+        lane = program.lane()
 
         def run(batch: Batch) -> Results:
-            items = [Item(job.ids, job.extra or self._plain) for job in batch.jobs]
-            spanned = any(item.extra.spans for item in items)
-            packed = rows([job.ids for job in batch.jobs], shared=self.packable and not spanned)
-            batch.computed = packed.ids.size
-            wanted = tuple(dict.fromkeys(name for item in items for name in item.extra.outputs))
-            values = lane.run(self._arrays(batch, packed, items), wanted)
-            results = {name: self.heads[name].read(values[name], packed, items) for name in wanted}
-            if all(job.extra is None for job in batch.jobs) and self.width:
-                return results["dense"]
-            return [_result(job, index, results, self._plain) for index, job in enumerate(batch.jobs)]
+            nonlocal adapters, program, lane
+            if program is not self._loaded[1]:
+                adapters, program = self._loaded
+                lane = program.lane()
+            return self._execute(batch, lane, adapters)
 
         return run
+
+    def _execute(self, batch: Batch, lane: Any, adapters: Adapters) -> Results:
+        items = [Item(job.ids, job.extra or self._plain) for job in batch.jobs]
+        _check_adapters(items, adapters)
+        spanned = any(item.extra.spans for item in items)
+        packed = rows([job.ids for job in batch.jobs], shared=self.packable and not spanned)
+        batch.computed = packed.ids.size
+        wanted = tuple(dict.fromkeys(name for item in items for name in item.extra.outputs))
+        values = lane.run(self._arrays(batch, packed, items, bool(adapters)), wanted)
+        results = {name: self.heads[name].read(values[name], packed, items) for name in wanted}
+        if self.width and all(job.extra is None for job in batch.jobs):
+            return results["dense"]
+        return [_result(job, index, results, self._plain) for index, job in enumerate(batch.jobs)]
 
     @property
     def _plain(self) -> Extra:
         return _PLAIN.setdefault(self.recipe.outputs[0], Extra(outputs=self.recipe.outputs[:1]))
 
-    def _graph(self, runtime: Any) -> Graph[Any]:
-        weights, family, recipe = self._weights, self.family, self.recipe
+    def _graph(self, adapters: Adapters) -> Graph[Any]:
+        family, recipe = self.family, self.recipe
+        weights = self._weights()[0].adapted(adapters.factors) if adapters else self._weights()[0]
 
         def forward(run: Ops[Any], inputs: Mapping[str, Any]) -> dict[str, Any]:
             run.adapters = inputs.get("adapters")
@@ -127,17 +189,21 @@ class Model:
                     f"({', '.join(left[:4])}{', …' if len(left) > 4 else ''}): "
                     "it is another architecture than its config.json says."
                 )
+            adapters.check(family.unread)
             return results
 
-        told = self.space + repr(sorted(recipe.config.items(), key=str)) + _code(family, runtime)
+        told = self.space + repr(sorted(recipe.config.items(), key=str)) + _code(family, self._runtime)
+        told += repr([(number, adapter.digest) for number, adapter in sorted(adapters.loaded.items())])
         digest = hashlib.sha256(told.encode()).hexdigest()
-        inputs = tuple(dict.fromkeys((*family.inputs, *self._inputs)))
+        inputs = tuple(dict.fromkeys((*family.inputs, *self._inputs, *(["adapters"] * bool(adapters)))))
         return Graph(inputs, forward, tuple(self.heads), digest, family.sizes)
 
-    def _arrays(self, batch: Batch, packed: Rows, items: Sequence[Item]) -> dict[str, Array]:
+    def _arrays(self, batch: Batch, packed: Rows, items: Sequence[Item], adapted: bool) -> dict[str, Array]:
         """Return all that the graph reads: ids, segments, what the family computes, and what the heads read."""
         arrays = {"ids": packed.ids, "segments": packed.segments, "places": packed.places}
         arrays.update(self.family.host(packed.places))
+        if adapted:
+            arrays["adapters"] = _MARKS["adapters"](packed, items)
         sizes = np.array([len(job.ids) for job in batch.jobs])
         # An input that is all prompt is pooled whole: there is nothing else to pool.
         skips = np.array([job.skip if job.skip < len(job.ids) else 0 for job in batch.jobs])
@@ -173,6 +239,13 @@ class Model:
 
 #: For each main output, the wish of an input that wants nothing else.
 _PLAIN: dict[str, Extra] = {}
+
+
+def _check_adapters(items: Sequence[Item], adapters: Adapters) -> None:
+    """Refuse what was queued for an adapter that is gone: the base model's vectors would be others."""
+    known = {0, *adapters.numbers.values()}
+    if any(item.extra.adapter not in known for item in items):
+        raise InputError("The adapter was unloaded before this input's turn came.", param="adapter")
 
 
 def _result(job: Job, index: int, results: Mapping[str, Results], plain: Extra) -> Any:

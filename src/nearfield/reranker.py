@@ -91,18 +91,26 @@ class Scorer(Loaded):
             np.fromiter((item.dropped for item in tokens), np.int64, len(tokens)),
         )
 
-    def _ticket(self, tokens: list[PairTokens], *, bulk: bool, deadline: float | None) -> Ticket:
-        extras = [Extra(outputs=("scores",), second=item.second) for item in tokens]
+    def _ticket(
+        self, tokens: list[PairTokens], *, bulk: bool, deadline: float | None, adapter: str | None = None
+    ) -> Ticket:
+        number = self._model.adapter(self.default_adapter if adapter is None else adapter)
+        extras = [Extra(outputs=("scores",), second=item.second, adapter=number) for item in tokens]
         return Ticket.of(self._model, [item.ids for item in tokens], None, extras, bulk=bulk, deadline=until(deadline))
 
     def _run(
-        self, firsts: Sequence[str], seconds: Sequence[str] | None, truncate: str, activation: str | None
+        self,
+        firsts: Sequence[str],
+        seconds: Sequence[str] | None,
+        truncate: str,
+        activation: str | None,
+        adapter: str | None,
     ) -> Scores:
         parts = []
         for start in range(0, len(firsts), _WINDOW):
             part = slice(start, start + _WINDOW)
             tokens = self._tokens(firsts[part], None if seconds is None else seconds[part], truncate)
-            ticket = self.engine.submit(self._ticket(tokens, bulk=True, deadline=None), wait=True)
+            ticket = self.engine.submit(self._ticket(tokens, bulk=True, deadline=None, adapter=adapter), wait=True)
             parts.append(self._scores(tokens, ticket.result(), activation))
         if not parts:
             return self._scores([], [], activation)
@@ -134,6 +142,7 @@ class Reranker(Scorer):
         *,
         activation: str | None = None,
         truncate: str = "report",
+        adapter: str | None = None,
     ) -> Scores:
         """Score pairs: one query with each document, or as many queries as documents, pair by pair.
 
@@ -144,7 +153,7 @@ class Reranker(Scorer):
             InputError: something is no text, or there are more queries than documents or fewer.
         """
         firsts, seconds = _paired(query, documents)
-        scores = self._run(firsts, seconds, truncate, activation)
+        scores = self._run(firsts, seconds, truncate, activation, adapter)
         return scores if len(self.labels) > 1 else Scores(scores.data[:, 0], scores.tokens, scores.dropped)
 
     def rank(self, query: str, documents: Sequence[str], *, top_k: int | None = None, **wanted: Any) -> list[Ranked]:
@@ -165,13 +174,14 @@ class Reranker(Scorer):
         top_k: int | None = None,
         activation: str | None = None,
         truncate: str = "report",
+        adapter: str | None = None,
         bulk: bool = False,
         deadline: float | None = None,
     ) -> tuple[list[Ranked], Scores]:
         """Rank without blocking the event loop; ``deadline`` is in seconds from now. Returns the scores too."""
         firsts, seconds = _paired(query, documents)
         tokens = await asyncio.to_thread(self._tokens, firsts, seconds, truncate)
-        rows = await self.engine.run(self._ticket(tokens, bulk=bulk, deadline=deadline))
+        rows = await self.engine.run(self._ticket(tokens, bulk=bulk, deadline=deadline, adapter=adapter))
         scores = self._scores(tokens, rows, activation)
         single = Scores(scores.data[:, 0], scores.tokens, scores.dropped)
         return _best(single, top_k), single
@@ -186,6 +196,7 @@ class Classifier(Scorer):
         *,
         activation: str | None = None,
         truncate: str = "report",
+        adapter: str | None = None,
     ) -> Any:
         """Return a Prediction for each text or pair, or one for a single text.
 
@@ -198,7 +209,7 @@ class Classifier(Scorer):
         single = isinstance(texts, str)
         items = [texts] if isinstance(texts, str) else list(texts)
         firsts, seconds = _split(items)
-        scores = self._run(firsts, seconds, truncate, activation or self._probability())
+        scores = self._run(firsts, seconds, truncate, activation or self._probability(), adapter)
         found = [self._prediction(row) for row in scores.data]
         return found[0] if single else found
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Protocol
@@ -100,6 +100,19 @@ def read(
         origins=MappingProxyType(notes.origins),
         warnings=tuple(notes.warnings),
     )
+
+
+def overlay(recipe: Recipe, folder: Path) -> Recipe:
+    """Return the recipe with what another folder says: an adapter's folder may bring modules and prompts of its own."""
+    stages = modules.listed(folder)
+    meta = jsonfile.read_optional(folder / "config_sentence_transformers.json")
+    changes: dict[str, Any] = {}
+    if stages is not None and recipe.modules:
+        chain, dimensions = modules.read(stages, _width(folder, recipe.config))
+        changes.update(modules=chain, dimensions=dimensions)
+    if meta.get("prompts"):
+        changes["prompts"] = MappingProxyType({**recipe.prompts, **_prompts(folder, meta, None, _Notes())})
+    return replace(recipe, **changes)
 
 
 # Modules and heads

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
 import numpy as np
 
-from nearfield.checkpoint.weights import Linear, Weights
+from nearfield.checkpoint.weights import Linear, Lora, Weights
 from nearfield.errors import ModelRefused, nearest
 from nearfield.ops import Ops, Seen
 from nearfield.shelf import Shelf
@@ -44,6 +44,8 @@ class Family(ABC):
     roots: ClassVar[tuple[str, ...]] = ("",)
     #: Weights that may stay unread: heads of other tasks, and buffers that are computed.
     unread: ClassVar[tuple[str, ...]] = (r"(^|\.)position_ids$",)
+    #: Whether this family is in place of code that its models bring with them (``auto_map``).
+    own_code: ClassVar[bool] = False
     #: How many kinds of text a pair's tokens are told apart by; below 2 the family reads no ``types``.
     types: int = 0
     #: Which token's state its classification head reads.
@@ -72,6 +74,10 @@ class Family(ABC):
         """Sizes of the last axes of inputs, where ``encode`` relies on them."""
         return {}
 
+    def adapted(self, weights: Weights) -> tuple[Weights, tuple[str, ...], Callable[[str], Lora | None] | None]:
+        """Return the weights to run with, the names of adapters that lie among them, and these adapters' factors."""
+        return weights, (), None
+
     def vocabulary(self, ops: Ops[Any], weights: Weights, x: Any) -> tuple[Any, Linear]:
         """Return what the language model's last layer reads [B, L, H], and that layer: outputs are the vocabulary.
 
@@ -95,6 +101,13 @@ class Family(ABC):
         return Seen(inputs["segments"], places, before, after, inputs.get("keys"))
 
 
+#: Models whose ``model_type`` is another's: what tells them apart, and the family that runs them.
+POSING: tuple[tuple[str, str, Any, str], ...] = (
+    ("bert", "position_embedding_type", "alibi", "jina-bert"),
+    ("xlm-roberta", "position_embedding_type", "rotary", "jina-v3"),
+)
+
+
 def resolve(config: Mapping[str, Any]) -> Family:
     """Return the family for a config.json.
 
@@ -103,12 +116,13 @@ def resolve(config: Mapping[str, Any]) -> Family:
             weights a built-in family of the same name would load wrongly.
     """
     kind = str(config.get("model_type") or "")
-    if config.get("auto_map"):
+    kind = next((name for own, field, value, name in POSING if own == kind and config.get(field) == value), kind)
+    if kind not in SHELF.names():
+        raise ModelRefused(f"No family runs model_type {kind!r}. {nearest(kind, SHELF.names())}")
+    chosen: type[Family] = SHELF.load(kind)
+    if config.get("auto_map") and not chosen.own_code:
         raise ModelRefused(
             f"config.json asks for the model's own code (auto_map: {dict(config['auto_map'])}). Nearfield runs "
             f"no remote code, and loading these weights as a plain {kind!r} would give wrong vectors."
         )
-    if kind not in SHELF.names():
-        raise ModelRefused(f"No family runs model_type {kind!r}. {nearest(kind, SHELF.names())}")
-    family: Family = SHELF.load(kind)(config)
-    return family
+    return chosen(config)

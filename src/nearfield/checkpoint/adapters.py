@@ -1,0 +1,201 @@
+"""Adapters: PEFT's LoRA folders, stacked so that one pass serves them all (Hu et al. 2021, arXiv:2106.09685)."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from nearfield.checkpoint import jsonfile
+from nearfield.checkpoint.weights import Lora, Weights
+from nearfield.errors import ModelRefused, WeightsError
+
+Array = np.ndarray[Any, np.dtype[Any]]
+Factors = Callable[[str], Lora | None]
+
+CONFIG, FILES = "adapter_config.json", ("adapter_model.safetensors", "adapter_model.bin")
+#: Settings that change what is computed, each with the values that ask for nothing more than plain LoRA.
+PLAIN: Mapping[str, tuple[Any, ...]] = {
+    "peft_type": ("LORA",),
+    "use_dora": (False, None),
+    "use_qalora": (False, None),
+    "use_bdlora": (None, False),
+    "lora_bias": (False, None),
+    "bias": ("none", None),
+    "modules_to_save": (None, []),
+    "trainable_token_indices": (None, {}, []),
+    "layer_replication": (None, []),
+    "target_parameters": (None, []),
+    "alora_invocation_tokens": (None, []),
+    "megatron_config": (None,),
+    "arrow_config": (None,),
+    "kasa_config": (None,),
+    "monteclora_config": (None,),
+    "velora_config": (None,),
+}
+#: These begin by changing the base weights, which we don't: the adapter fits a base that nobody has.
+MUTATING = ("pissa", "olora", "corda", "loftq", "lora_ga")
+#: A stored key: PEFT's own prefix, the layer's name, A or B, for linear layers or embeddings.
+_KEY = re.compile(
+    r"^(?:base_model\.model\.)?(?P<layer>.+?)\.lora_(?P<table>embedding_)?(?P<side>[AB])(?:\.[\w-]+)?(?:\.weight)?$"
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Adapter:
+    """One adapter: for each layer its factors, scaling included: ``down`` [rank, inputs], ``up`` [outputs, rank]."""
+
+    name: str
+    folder: Path
+    digest: str
+    layers: Mapping[str, tuple[Array, Array]]
+    base: str | None = None
+
+
+@dataclass(eq=False)
+class Adapters:
+    """The adapters of one model by name, each with a number that it keeps for as long as it is loaded.
+
+    ``own`` gives the factors of adapters that lie in the model's own weights (numbers 1 to ``named``), if any do.
+    """
+
+    roots: Sequence[str] = ("",)
+    own: Factors | None = None
+    named: tuple[str, ...] = ()
+    loaded: Mapping[int, Adapter] = field(default_factory=dict)
+    _taken: set[tuple[int, str]] = field(default_factory=set)
+
+    @property
+    def numbers(self) -> dict[str, int]:
+        """Each adapter's number, by name."""
+        own = {name: number for number, name in enumerate(self.named, 1)}
+        return {**own, **{adapter.name: number for number, adapter in self.loaded.items()}}
+
+    @property
+    def count(self) -> int:
+        """The largest number."""
+        return max(self.numbers.values(), default=0)
+
+    def __bool__(self) -> bool:
+        return bool(self.numbers)
+
+    def added(self, adapter: Adapter, number: int) -> Adapters:
+        """Return these and one more; one of the same name is replaced."""
+        others = {key: one for key, one in self.loaded.items() if one.name != adapter.name}
+        return Adapters(self.roots, self.own, self.named, {**others, number: adapter})
+
+    def without(self, name: str) -> Adapters:
+        """Return these without one."""
+        return Adapters(
+            self.roots, self.own, self.named, {key: one for key, one in self.loaded.items() if one.name != name}
+        )
+
+    def factors(self, layer: str) -> Lora | None:
+        """Stack what all adapters add to a layer, by its full name among the weights; None where none adds anything."""
+        own = self.own(layer) if self.own else None
+        parts = [(own.down, own.up, own.owners)] if own else []
+        bare = self._bare(layer)
+        for number, adapter in sorted(self.loaded.items()):
+            for name, (down, up) in adapter.layers.items():
+                if self._bare(name) == bare:
+                    self._taken.add((number, name))
+                    parts.append((down, up, np.full(len(down), number, np.int64)))
+        if not parts:
+            return None
+        downs, ups, owners = zip(*parts, strict=True)
+        return Lora(np.concatenate(downs), np.concatenate(ups, 1), np.concatenate(owners), self.count)
+
+    def check(self, unread: Sequence[str] = ()) -> None:
+        """Refuse adapters of which a part fits no layer: what they were trained for would be left out.
+
+        Layers that match one of ``unread`` are none of the outputs' business, such as a pooler that nothing reads.
+
+        Raises:
+            WeightsError: names the adapter and the layers.
+        """
+        for number, adapter in self.loaded.items():
+            idle = [name for name in adapter.layers if any(re.search(pattern, f"{name}.weight") for pattern in unread)]
+            left = [name for name in adapter.layers if (number, name) not in self._taken and name not in idle]
+            if left:
+                raise WeightsError(
+                    f"The adapter {adapter.name!r} changes layers that this model does not have "
+                    f"({', '.join(left[:3])}{', …' if len(left) > 3 else ''}): it was made for another one"
+                    f"{f', {adapter.base}' if adapter.base else ''}."
+                )
+
+    def _bare(self, layer: str) -> str:
+        """A layer's name without the prefix that some exports put before the encoder."""
+        root = next((root for root in self.roots if root and layer.startswith(root)), "")
+        return layer[len(root) :]
+
+
+def read(folder: Path, name: str) -> Adapter:
+    """Read a PEFT folder.
+
+    Raises:
+        ModelRefused: it is no LoRA adapter, or one with parts that cannot be honoured exactly.
+        WeightsError: its weights are missing or do not fit together.
+    """
+    path = folder / CONFIG
+    if not path.is_file():
+        raise ModelRefused(f"{folder} has no {CONFIG}, and so is no PEFT adapter.")
+    config = jsonfile.read_object(path)
+    _check(path, config)
+    file = next((folder / each for each in FILES if (folder / each).is_file()), None)
+    if file is None:
+        raise WeightsError(f"{folder} has no weights (looked for {', '.join(FILES)}).")
+    weights = Weights.open(file)
+    layers = _layers(folder, config, weights)
+    base = config.get("base_model_name_or_path")
+    # The same factors at another scaling are another adapter.
+    scaling = [config.get(key) for key in ("lora_alpha", "alpha_pattern", "use_rslora")]
+    digest = hashlib.sha256(f"{weights.digest} {scaling!r}".encode()).hexdigest()
+    return Adapter(name, folder, digest, layers, str(base) if base else None)
+
+
+def _check(path: Path, config: Mapping[str, Any]) -> None:
+    for setting, plain in PLAIN.items():
+        if config.get(setting, plain[0]) not in plain:
+            raise ModelRefused(
+                f"{path}: {setting} is {config[setting]!r}, which cannot be honoured here (plain LoRA only)."
+            )
+    start = config.get("init_lora_weights")
+    if isinstance(start, str) and start.lower().startswith(MUTATING):
+        raise ModelRefused(
+            f"{path}: init_lora_weights is {start!r}, which changes the base model's own weights. Convert the adapter "
+            "to plain LoRA (save_pretrained with path_initial_model_for_weight_conversion)."
+        )
+
+
+def _layers(folder: Path, config: Mapping[str, Any], weights: Weights) -> dict[str, tuple[Array, Array]]:
+    """Pair up the factors: linear ones are stored as they are used, those of embeddings are too."""
+    sides: dict[str, dict[str, str]] = {}
+    for key in sorted(weights.names()):
+        match = _KEY.match(key)
+        if match is None:
+            raise ModelRefused(f"{folder} holds {key}, which is no factor of a LoRA adapter and cannot be honoured.")
+        sides.setdefault(match["layer"], {})[match["side"]] = key
+    layers = {}
+    for layer, keys in sides.items():
+        if set(keys) != {"A", "B"}:
+            raise WeightsError(f"{folder} holds one factor of {layer} and lacks the other.")
+        down, up = (weights.tensor(keys[side], weights.shape(keys[side])) for side in "AB")
+        if down.ndim != 2 or up.ndim != 2 or up.shape[1] != down.shape[0]:
+            raise WeightsError(
+                f"{folder}: the factors of {layer} do not fit: shapes {list(down.shape)} and {list(up.shape)}."
+            )
+        layers[layer] = (down, up * np.float32(_scale(config, layer, len(down))))
+    return layers
+
+
+def _scale(config: Mapping[str, Any], layer: str, rank: int) -> float:
+    """alpha / r, or alpha / sqrt(r) for rank-stabilised LoRA (arXiv:2312.03732); patterns name layers by their ends."""
+    patterns = config.get("alpha_pattern") or {}
+    own = next((value for pattern, value in patterns.items() if re.match(rf"(.*\.)?({pattern})$", layer)), None)
+    alpha = float(config.get("lora_alpha", 8) if own is None else own)
+    return alpha / (rank**0.5 if config.get("use_rslora") else rank)
