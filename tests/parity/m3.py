@@ -21,7 +21,7 @@ def write(folder: Path) -> Path:
     """Write a folder as BAAI/bge-m3 is: a dense model, and two heads beside it."""
     import torch
 
-    out = tiny.tiny_xlm_roberta(folder / "m3", pooling="cls", normalize=True)
+    out = tiny.tiny_xlm_roberta(folder / "m3", pooling="cls", initializer_range=0.2)
     torch.manual_seed(4)
     torch.save({"weight": torch.randn(1, 32), "bias": torch.randn(1)}, out / "sparse_linear.pt")
     torch.save({"weight": torch.randn(32, 32), "bias": torch.randn(32)}, out / "colbert_linear.pt")

@@ -25,7 +25,7 @@ def own(kind: str, expansion: dict[str, Any] | None = None, **lengths: int) -> C
         from sentence_transformers.base.modules import Dense, Normalize, Transformer
         from sentence_transformers.multi_vector_encoder.modules import MultiVectorMask
 
-        base = tiny.TINY[kind](folder / "base")
+        base = tiny.TINY[kind](folder / "base", initializer_range=0.2)
         torch.manual_seed(2)
         tokens = {"module_input_name": "token_embeddings"}
         modules: list[Any] = [
