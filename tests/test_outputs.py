@@ -173,7 +173,7 @@ def test_rank_and_predict(tmp_path: Path) -> None:
         with pytest.raises(InputError, match="2 queries and 1 documents"):
             reranker.score(["a", "b"], ["c"])
         with pytest.raises(InputError, match="text 1 of the pairs must be a text"):
-            reranker.score("a", [3])  # type: ignore[list-item]
+            reranker.score("a", [3])
         with pytest.raises(InputError, match="takes no instruction"):
             Reranker(str(tmp_path / "r" / "out"), instruction="be kind")
     with Classifier(str(classifier("roberta", 3)(tmp_path / "c")), precision="float32") as labels:
@@ -181,4 +181,4 @@ def test_rank_and_predict(tmp_path: Path) -> None:
         assert one.label in labels.labels and sum(one.scores.values()) == pytest.approx(1, abs=1e-6)
         assert len(many) == 2 and one.score == max(one.scores.values())
         with pytest.raises(InputError, match="not both at once"):
-            labels.predict(["a", ("b", "c")])  # type: ignore[list-item]
+            labels.predict(["a", ("b", "c")])

@@ -19,7 +19,7 @@ from tests.parity.measure import inputs, nearness, ours
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "parity.md"
 _HEAD = """# Parity
 
-Written by `python -m tools.parity`: each family and head on a tiny random checkpoint, written in its true layout, beside
+Written by `python -m tools.parity`: each family and head on a tiny random checkpoint in its true layout, beside
 its reference in float32. Inputs are of very different lengths, one empty, one too long for the model; weights are wide,
 so that no layer can be left out unnoticed. *float32* and *auto* (bf16 where the CPU has it) give the cosine to the
 reference; *apart* is the largest difference of any value in float32. `tests/test_parity_cases.py` holds float32 to
