@@ -19,10 +19,11 @@ from nearfield.errors import InputError, ModelRefused, TooLarge
 from nearfield.heads import Extra
 from nearfield.inputs import LARGEST_WINDOW, Text
 from nearfield.loaded import Loaded, until
+from nearfield.lookup import Lookup
 from nearfield.marking import Marker
 from nearfield.outputs import MultiVectors, Outputs, SparseVectors
 from nearfield.progress import Progress
-from nearfield.recipe import Multivector
+from nearfield.recipe import Multivector, Splade
 from nearfield.results import Result
 from nearfield.vectors import Vectors, similarity
 from nearfield.wanted import Wanted
@@ -64,6 +65,12 @@ class Encoder(Loaded):
         wanted.dimensions(self.recipe, self._truncate_dim, force=False)
         spec = self.recipe.head("multivector")
         self._marker = Marker(spec, self.tokenizer) if isinstance(spec, Multivector) else None
+        sparse = self.recipe.head("sparse")
+        self._lookup = (
+            Lookup(sparse.query_weights, self.tokenizer, int(self.recipe.config["vocab_size"]))
+            if isinstance(sparse, Splade) and sparse.query_weights
+            else None
+        )
         #: Called with a stage (tokenise, finish) of each asynchronous request and the seconds it took.
         self.observers: list[Callable[[str, float], None]] = []
 
@@ -312,6 +319,10 @@ class Encoder(Loaded):
     def _prepare(self, items: Sequence[Text], request: Wanted, *, bulk: bool, until: float | None) -> Prepared:
         """Tokenise, mark, and make the jobs."""
         tokens = self._tokens(items, request)
+        if self._lookup is not None and request.role == "query":
+            answered = Ticket.of(self._model, [], bulk=bulk, deadline=until)
+            answered.rows = self._lookup.rows(tokens)
+            return Prepared(tokens, answered)
         owners: Array | None = None
         jobs, extras = tokens, self._extras(tokens, request)
         if request.truncate == "chunk" and any(item.dropped for item in tokens):

@@ -48,7 +48,51 @@ def expect(folder: Path, texts: Sequence[str], padding: str = "right") -> list[A
     return [np.asarray(row) for row in rows]
 
 
+def inference_free(folder: Path) -> Path:
+    """Write a folder whose queries need no model: a Router over fixed weights and a SPLADE document encoder."""
+    import torch
+    from sentence_transformers import SparseEncoder
+    from sentence_transformers.base.modules import Router
+    from sentence_transformers.sparse_encoder.modules import SparseStaticEmbedding, SpladePooling, Transformer
+
+    masked("bert")(folder)
+    transformer = Transformer(str(folder / "mlm"), transformer_task="fill-mask")
+    static: Any = SparseStaticEmbedding(tokenizer=transformer.tokenizer)
+    torch.nn.init.uniform_(static.weight, -0.2, 1)
+    documents = [transformer, SpladePooling("max", activation_function="log1p_relu")]
+    router = Router.for_query_document(query_modules=[static], document_modules=documents)
+    SparseEncoder(modules=[router], device="cpu").save(str(folder / "free"), create_model_card=False)
+    return folder / "free"
+
+
+def expect_role(role: str) -> Callable[..., list[Array]]:
+    """Return what encodes in a role."""
+
+    def run(folder: Path, texts: Sequence[str], padding: str = "right") -> list[Array]:
+        from sentence_transformers import SparseEncoder
+
+        model = SparseEncoder(str(folder), device="cpu")
+        encode: Any = model.encode_query if role == "query" else model.encode_document
+        rows: Any = encode(list(texts), convert_to_sparse_tensor=False, batch_size=len(texts))
+        # Its weights below zero stay in the reference's queries; no index takes those.
+        return [np.maximum(np.asarray(row), 0) for row in rows]
+
+    return run
+
+
 CASES = [
+    *(
+        Case(
+            f"inference-free, {role}",
+            "bert",
+            REFERENCE,
+            inference_free,
+            expect_role(role),
+            "sparse",
+            wanted={"role": role},
+        )
+        for role in ("query", "document")
+    ),
     Case("SPLADE, max", "bert", REFERENCE, masked("bert"), expect, "sparse"),
     Case("SPLADE, sum", "bert", REFERENCE, masked("bert", "sum"), expect, "sparse"),
     Case("SPLADE, log1p twice", "distilbert", REFERENCE, masked("distilbert", "max", "log1p_relu"), expect, "sparse"),

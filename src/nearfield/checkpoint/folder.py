@@ -72,14 +72,17 @@ def read(
     if (folder / "adapter_config.json").is_file():
         raise ModelRefused(f"{folder} holds a PEFT adapter: load its base model, with this folder as an adapter")
     stages = modules.listed(folder)
+    queries = None
+    if stages is not None and [stage.kind for stage in stages] == ["Router"]:
+        stages, queries = kinds.routed(folder)
     home = stages[0].folder if stages else folder
     transformer = read_transformer(home)
     weights.files(home)
     notes = _Notes()
     known = getattr(entry, "kind", None)
     chosen = kind or (known if known in kinds.KINDS else None)
-    chosen = chosen or kinds.kind_of(meta, stages, _architecture(transformer.config))
-    chain, heads, dimensions = _parts(folder, chosen, meta, stages, transformer, entry, notes)
+    chosen = kinds.SPARSE if queries else chosen or kinds.kind_of(meta, stages, _architecture(transformer.config))
+    chain, heads, dimensions = _parts(folder, chosen, meta, stages, transformer, entry, notes, queries)
     prompts = _prompts(folder, meta, entry, notes)
     return Recipe(
         name=name or folder.resolve().name,
@@ -126,6 +129,7 @@ def _parts(
     transformer: Transformer,
     entry: Known | None,
     notes: _Notes,
+    queries: Path | None,
 ) -> tuple[tuple[Module, ...], tuple[Head, ...], int]:
     """Return the chain to the dense vector, the other heads, and the size of the main output."""
     config = transformer.config
@@ -137,7 +141,7 @@ def _parts(
         scores = kinds.scores(folder, meta, stages, config)
         return (), (scores,), len(scores.labels) if isinstance(scores, Classes) else 1
     if kind == kinds.SPARSE:
-        return (), (kinds.splade(folder, stages),), int(config.get("vocab_size") or 0)
+        return (), (kinds.splade(folder, stages, queries),), int(config.get("vocab_size") or 0)
     width = _width(folder, config)
     if kind == kinds.MULTIVECTOR:
         multivector = kinds.multivector(folder, meta, stages, transformer, width)

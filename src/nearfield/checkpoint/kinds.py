@@ -36,6 +36,8 @@ QUERY_LENGTH = 32
 
 def kind_of(meta: Meta, stages: tuple[Stage, ...] | None, architecture: str) -> str:
     """Return which kind of model a folder holds, by its own word, its modules, or its architecture."""
+    if [stage.kind for stage in stages or ()] == ["Router"]:
+        return SPARSE
     for kind, names in _BY_MODULE.items():
         if any(stage.kind in names for stage in stages or ()):
             return kind
@@ -51,7 +53,7 @@ def kind_of(meta: Meta, stages: tuple[Stage, ...] | None, architecture: str) -> 
 # Sparse
 
 
-def splade(folder: Path, stages: tuple[Stage, ...] | None) -> Splade:
+def splade(folder: Path, stages: tuple[Stage, ...] | None, weights: Path | None = None) -> Splade:
     """Read a SPLADE model: the pooling of its own module, or the maximum where there is none."""
     listed = [stage.kind for stage in stages or ()]
     if listed[1:] not in ([], ["SpladePooling"]):
@@ -64,7 +66,23 @@ def splade(folder: Path, stages: tuple[Stage, ...] | None) -> Splade:
             f"{folder}: SpladePooling with {strategy!r} and {activation!r} is not known here: max or sum, relu or "
             "log1p_relu."
         )
-    return Splade(strategy, 2 if activation == "log1p_relu" else 1)
+    return Splade(strategy, 2 if activation == "log1p_relu" else 1, weights)
+
+
+def routed(folder: Path) -> tuple[tuple[Stage, ...], Path]:
+    """Return the document's modules of an inference-free sparse model, and the file of its queries' weights.
+
+    Raises:
+        ModelRefused: the Router routes anything else.
+    """
+    found = modules.routes(folder)
+    query = found.get("query", ())
+    if set(found) != {"query", "document"} or [stage.kind for stage in query] != ["SparseStaticEmbedding"]:
+        shown = "; ".join(f"{route}: {', '.join(stage.kind for stage in each)}" for route, each in found.items())
+        raise ModelRefused(
+            f"{folder / 'router_config.json'} routes {shown}: only inference-free queries are known here"
+        )
+    return found["document"], query_weights(query[0])
 
 
 def query_weights(stage: Stage) -> Path:

@@ -105,6 +105,19 @@ def check_order(stages: tuple[Stage, ...]) -> None:
         raise ModelRefused(f"{path} must list a Transformer, one Pooling, then others; it lists {', '.join(kinds)}")
 
 
+def routes(folder: Path) -> dict[str, tuple[Stage, ...]]:
+    """Return the modules of each route of a Router: ``query`` and ``document``, and others where there are any."""
+    path = folder / "router_config.json"
+    config = jsonfile.read_object(path)
+    types, structure = config.get("types"), config.get("structure")
+    if not isinstance(types, dict) or not isinstance(structure, dict):
+        raise ModelRefused(f"{path} has no types and structure, which say what its routes are made of")
+    return {
+        route: tuple(_stage(path, {"type": types.get(name), "path": name}) for name in names)
+        for route, names in structure.items()
+    }
+
+
 def read(stages: tuple[Stage, ...], width: int, level: str = "sentence_embedding") -> tuple[tuple[Module, ...], int]:
     """Read the modules after the transformer, whose tokens have ``width`` dimensions. Returns them and the last width.
 
