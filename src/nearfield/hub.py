@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fnmatch
 import hashlib
 import importlib.util
 import os
@@ -20,7 +21,10 @@ from nearfield.settings import cache_dir
 
 SOURCES = ("folder", "cache", "hub", "index")
 #: What of a repository is needed. The weights' own patterns come last: torch files only where there are no others.
-WANTED = ("*.json", "*.txt", "*.model", "tokenizer*", "*/*.json", "*/*.safetensors", "*/*.bin")
+WANTED = (
+    *("*.json", "*.txt", "*.model", "tokenizer*", "*/*.json", "*/*.safetensors", "*/*.bin"),
+    *("artifact.metadata", "sparse_linear.pt", "colbert_linear.pt"),
+)
 IGNORED = ("onnx/*", "openvino/*", "*.onnx", "*.h5", "*.msgpack", "*.ot", "*.md", "coreml/*", "gguf/*", "*.gguf")
 #: Seconds to wait for a first answer, so that a blocked Hub does not hold up the next source.
 _PATIENCE = 5.0
@@ -63,6 +67,8 @@ class Search:
     pin: Pin
     progress: bool = False
     fetch: bool = True
+    #: Files that are needed beside the usual ones.
+    files: tuple[str, ...] = ()
     tried: list[str] = field(default_factory=list)
 
     def note(self, source: str, outcome: str) -> None:
@@ -78,6 +84,7 @@ def locate(
     revision: str | None = None,
     progress: bool = False,
     fetch: bool = True,
+    files: tuple[str, ...] = (),
 ) -> Located:
     """Find a model's files, fetching them where needed.
 
@@ -88,6 +95,7 @@ def locate(
         revision: a commit, tag or branch; the pinned one when left out.
         progress: show a bar while downloading.
         fetch: False looks only at what is on this machine.
+        files: names of files that are needed beside the usual ones, such as ``onnx/model.onnx``.
 
     Raises:
         ModelNotFound: no source has it. SourceUnavailable: a source that should have it could not be read.
@@ -96,9 +104,8 @@ def locate(
     if source is not None and source not in SOURCES:
         raise InputError(f"Unknown source {source!r}. {nearest(source, SOURCES)}", param="source")
     known = pin or Pin(model)
-    search = Search(
-        model, Pin(known.repo, revision or known.revision, None if revision else known.package), progress, fetch
-    )
+    exact = Pin(known.repo, revision or known.revision, None if revision else known.package)
+    search = Search(model, exact, progress, fetch, files)
     for name in (source,) if source else SOURCES:
         found = _FINDERS[name](search)
         if found is not None:
@@ -139,7 +146,7 @@ def _from_cache(search: Search) -> Located | None:
     if _is_path(search.model):
         return None
     folder = _cached(search.pin)
-    if folder is None:
+    if folder is None or not all((folder / name).exists() for name in search.files):
         search.note("cache", f"{search.pin.repo} is not in the Hub's cache, or only in part")
         return None
     return Located(folder, search.pin.repo, search.pin.revision, "cache")
@@ -184,8 +191,8 @@ def _snapshot(search: Search) -> Path | None:
                 repo_id=repo,
                 revision=revision,
                 endpoint=os.environ.get("HF_ENDPOINT"),
-                allow_patterns=_patterns(repo, revision),
-                ignore_patterns=list(IGNORED),
+                allow_patterns=[*_patterns(repo, revision), *search.files],
+                ignore_patterns=[each for each in IGNORED if not fnmatch.filter(search.files, each)],
                 etag_timeout=_PATIENCE,
                 token=os.environ.get("HF_TOKEN") or None,
                 tqdm_class=None if search.progress else _silent_bar(),

@@ -33,6 +33,8 @@ class Loaded:
         kind: ``dense``, ``sparse``, ``multivector`` or ``scores``, where the model's files don't say which it is.
         engine: the engine to run on; by default all models of the process share one.
         compile_cache: whether compiled graphs are kept on disk for the next start.
+        file: an ONNX or OpenVINO file of the model to run in place of its weights, such as ``onnx/model_O3.onnx``;
+            pooling and what follows still come from the folder.
         adapters: PEFT LoRA adapters to load at once: names to folders or ids on the Hub.
 
     Raises:
@@ -56,11 +58,17 @@ class Loaded:
         compile_cache: bool = True,
         progress: bool = False,
         adapters: Mapping[str, str | Path] | None = None,
+        file: str | None = None,
     ) -> None:
         started = time.perf_counter()
         entry = catalog.find(str(model))
         located = hub.locate(
-            str(model), pin=entry.pin if entry else None, source=source, revision=revision, progress=progress
+            str(model),
+            pin=entry.pin if entry else None,
+            source=source,
+            revision=revision,
+            progress=progress,
+            files=_files(file),
         )
         name = entry.id if entry else located.name
         found = [peft.read(_adapter_folder(where, source, progress), name) for name, where in (adapters or {}).items()]
@@ -71,7 +79,14 @@ class Loaded:
             self.default_adapter, found = own.name, [own, *found]
             self.recipe: Recipe = _on_base(own, name, kind, source, progress)
         else:
-            self.recipe = folder.read(located.folder, name=name, revision=located.revision, entry=entry, kind=kind)
+            facts: dict[str, Any] = {
+                "name": name,
+                "revision": located.revision,
+                "entry": entry,
+                "kind": kind,
+                "body": file,
+            }
+            self.recipe = folder.read(located.folder, **facts)
         self._check_kind()
         cache = cache_dir() / "compiled" if compile_cache else None
         self._model = Model(self.recipe, precision, backend, threads, streams, max_length, cache, found)
@@ -140,6 +155,13 @@ class Loaded:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def _files(file: str | None) -> tuple[str, ...]:
+    """Name what must be there for an exported file: OpenVINO keeps the weights in one beside it."""
+    if file is None:
+        return ()
+    return (file, file.removesuffix(".xml") + ".bin") if file.endswith(".xml") else (file,)
 
 
 def _adapter_folder(adapter: str | Path, source: str | None, progress: bool) -> Path:

@@ -17,10 +17,12 @@ import numpy as np
 from nearfield import backends, families, heads, ops
 from nearfield.backends import Options
 from nearfield.checkpoint.adapters import Adapter, Adapters
+from nearfield.checkpoint.digest import of_files
 from nearfield.checkpoint.tokenizer import Tokenizer
 from nearfield.checkpoint.weights import Weights
 from nearfield.engine import Batch, Job, Ticket
 from nearfield.errors import InputError, ModelRefused, WeightsError, nearest
+from nearfield.families.exported import Exported
 from nearfield.heads import Extra, Head, Item, Results
 from nearfield.heads.pooled import PooledHead, token_weights
 from nearfield.heads.scores import ClassesHead
@@ -52,7 +54,7 @@ class Model:
         self.recipe = recipe
         self.name = recipe.name
         self.cpu = plan(threads, streams)
-        self.family = families.resolve(recipe.config)
+        self.family = _family(recipe)
         self.tokenizer = _tokenizer(recipe, self.family, max_length)
         self.heads = _heads(recipe, self.family, self.tokenizer)
         #: Size of the rows that plain inputs give; 0 where results are of other kinds.
@@ -60,7 +62,7 @@ class Model:
         self._inputs = tuple(dict.fromkeys(name for head in self.heads.values() for name in head.inputs))
         runtime = backends.SHELF.load(backend)(Options(precision, self.cpu, cache))  # type: ignore[arg-type]
         self.batch_tokens: int = runtime.batch_tokens
-        self.packable = all(head.packable for head in self.heads.values())
+        self.packable = self.family.packable and all(head.packable for head in self.heads.values())
         self.shared_length = SHORT if self.packable else 0
         self._runtime = runtime
         weights, named, own = self._weights()
@@ -131,6 +133,8 @@ class Model:
             self._loaded = self._compile(self.adapters.without(name))
 
     def _weights(self) -> tuple[Weights, tuple[str, ...], Any]:
+        if self.recipe.body is not None:
+            return Weights.none(self.recipe.folder), (), None
         return self.family.adapted(Weights.open(self.recipe.folder).rooted(self.family.roots))
 
     def _compile(self, adapters: Adapters) -> tuple[Adapters, Any]:
@@ -182,7 +186,7 @@ class Model:
             hidden = family.encode(run, weights, inputs)
             results = {name: head.build(run, hidden, inputs, family, weights) for name, head in self.heads.items()}
             own = [pattern for head in self.heads.values() for pattern in head.unread]
-            left = weights.untaken((*family.unread, *own))
+            left = [] if family.body else weights.untaken((*family.unread, *own))
             if left:
                 raise WeightsError(
                     f"{recipe.folder} holds weights that {recipe.config.get('model_type')!r} does not use "
@@ -196,7 +200,7 @@ class Model:
         told += repr([(number, adapter.digest) for number, adapter in sorted(adapters.loaded.items())])
         digest = hashlib.sha256(told.encode()).hexdigest()
         inputs = tuple(dict.fromkeys((*family.inputs, *self._inputs, *(["adapters"] * bool(adapters)))))
-        return Graph(inputs, forward, tuple(self.heads), digest, family.sizes)
+        return Graph(inputs, forward, tuple(self.heads), digest, family.sizes, family.body)
 
     def _arrays(self, batch: Batch, packed: Rows, items: Sequence[Item], adapted: bool) -> dict[str, Array]:
         """Return all that the graph reads: ids, segments, what the family computes, and what the heads read."""
@@ -315,6 +319,12 @@ def _values(result: Any) -> Array:
     return np.asarray(result[1] if isinstance(result, tuple) else result)
 
 
+def _family(recipe: Recipe) -> families.Family:
+    if recipe.body is not None:
+        return Exported(recipe.config, recipe.body, recipe.max_length)
+    return families.resolve(recipe.config)
+
+
 def _tokenizer(recipe: Recipe, family: families.Family, max_length: int | None) -> Tokenizer:
     allowed = min(recipe.max_length, family.positions)
     if max_length is not None and not 1 <= max_length <= family.positions:
@@ -334,6 +344,8 @@ def _space(recipe: Recipe, weights: str, tokenizer: str) -> str:
     """Name the space that a model's vectors live in, from all that shapes a vector before it is cut or quantised."""
     modules = [(type(module).__name__, *_described(module)) for module in recipe.modules]
     told = [weights, tokenizer, modules, sorted(recipe.prompts.items()), recipe.do_lower_case]
+    if recipe.body is not None:
+        told.append(of_files([recipe.body, *recipe.body.parent.glob(f"{recipe.body.stem}.bin")]))
     told += [(type(head).__name__, *_described(head)) for head in recipe.heads]
     return hashlib.sha256(json.dumps(told, default=str).encode()).hexdigest()[:16]
 

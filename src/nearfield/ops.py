@@ -9,6 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 import numpy as np
@@ -64,6 +65,8 @@ class Graph(Generic[T]):
     digest: str = ""
     #: Sizes of inputs' last axes, where a family relies on them.
     sizes: Mapping[str, int] = field(default_factory=dict)
+    #: A file that holds the encoder, in place of a family; ``forward`` finds its states as ``inputs["hidden"]``.
+    body: Path | None = None
 
 
 @dataclass(frozen=True, eq=False)

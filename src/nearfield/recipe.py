@@ -168,6 +168,8 @@ class Recipe:
     dimensions: int
     max_length: int
     heads: tuple[Head, ...] = ()
+    #: A file of the folder that holds the encoder as a graph, chosen in place of its weights.
+    body: Path | None = None
     revision: str | None = None
     do_lower_case: bool = False
     prompts: Mapping[str, str] = field(default_factory=_empty)

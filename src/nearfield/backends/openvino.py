@@ -24,6 +24,7 @@ from openvino import opset13 as op
 
 from nearfield.backends import Array, Backend, Inputs, Options
 from nearfield.checkpoint.weights import Norm
+from nearfield.errors import ModelRefused
 from nearfield.machine import has_bf16
 from nearfield.ops import INPUTS, Graph, Ops, Seen
 
@@ -259,13 +260,48 @@ class OpenVinoBackend(Backend):
 
 def _model(graph: Graph[Any]) -> ov.Model:
     parameters = {name: _parameter(name, graph.sizes.get(name, -1)) for name in graph.inputs}
-    outputs = graph.forward(OpenVinoOps(), parameters)
+    hidden = {} if graph.body is None else {"hidden": _body(graph.body, parameters)}
+    outputs = graph.forward(OpenVinoOps(), {**parameters, **hidden})
     results = []
     for name in graph.outputs:
         result = op.result(outputs[name])
         result.output(0).get_tensor().set_names({name})
         results.append(result)
     return ov.Model(results, list(parameters.values()), "nearfield")
+
+
+def _body(path: Path, parameters: dict[str, Any]) -> Any:
+    """Read an exported encoder (ONNX or OpenVINO), feed it from our inputs, and return its hidden states.
+
+    Raises:
+        ModelRefused: it asks for inputs that are not known, or does not give one state a token.
+    """
+    try:
+        model = ov.Core().read_model(path)
+    except RuntimeError as error:
+        raise ModelRefused(f"{path} cannot be read by OpenVINO: {str(error).splitlines()[-1]}") from error
+    ids, segments = parameters["ids"], parameters["segments"]
+    feeds = {
+        "input_ids": ids,
+        "attention_mask": op.greater(segments, op.constant(np.int32(0))),
+        "token_type_ids": op.multiply(ids, op.constant(np.int32(0))),
+        "position_ids": parameters["places"],
+    }
+    for wanted in model.get_parameters():
+        name = next(
+            (name for name in feeds if name in wanted.output(0).get_names() or name == wanted.get_friendly_name()), None
+        )
+        if name is None:
+            raise ModelRefused(
+                f"{path} asks for the input {wanted.get_friendly_name()!r}; known are {', '.join(feeds)}."
+            )
+        wanted.output(0).replace(op.convert(feeds[name], wanted.get_element_type()).output(0))
+    states = next((output for output in model.outputs if "last_hidden_state" in output.get_names()), model.outputs[0])
+    if states.get_partial_shape().rank.get_length() != 3:
+        raise ModelRefused(
+            f"{path} gives {states.get_partial_shape()}, where one state a token was expected [B, L, H]."
+        )
+    return states.get_node().input(0).get_source_output()
 
 
 def _parameter(name: str, size: int) -> Any:

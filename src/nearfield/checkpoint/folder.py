@@ -60,10 +60,12 @@ def read(
     revision: str | None = None,
     entry: Known | None = None,
     kind: str | None = None,
+    body: str | None = None,
 ) -> Recipe:
     """Read a model folder. ``entry``, the catalogue's, supplies what the folder omits; ``origins`` says which.
 
-    ``kind`` (dense, sparse, multivector or scores) overrules what the files say the model is.
+    ``kind`` (dense, sparse, multivector or scores) overrules what the files say the model is; ``body`` names a file in
+    the folder that holds the encoder as a graph, in place of its weights.
 
     Raises:
         ModelRefused: the files would not give this model's own vectors; the message says which file and why.
@@ -77,7 +79,8 @@ def read(
         stages, queries = kinds.routed(folder)
     home = stages[0].folder if stages else folder
     transformer = read_transformer(home)
-    weights.files(home)
+    if body is None:
+        weights.files(home)
     notes = _Notes()
     known = getattr(entry, "kind", None)
     chosen = kind or (known if known in kinds.KINDS else None)
@@ -90,6 +93,7 @@ def read(
         config=MappingProxyType(transformer.config),
         modules=chain,
         heads=heads,
+        body=None if body is None else folder / body,
         dimensions=dimensions,
         max_length=_max_length(transformer, entry, notes),
         revision=revision,

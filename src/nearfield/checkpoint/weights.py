@@ -131,6 +131,11 @@ class Weights:
         """The prefix that names are relative to, ``""`` or one that ends in a dot."""
         return self._prefix
 
+    @classmethod
+    def none(cls, path: Path) -> Weights:
+        """Return no weights, for a model whose encoder lies in a graph's file."""
+        return cls(_Contents(path, (), {}, set()))
+
     @property
     def top(self) -> Weights:
         """The same weights with no prefix: heads lie beside the encoder, not in it."""

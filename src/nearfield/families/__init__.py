@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
@@ -52,6 +53,10 @@ class Family(ABC):
     class_pooling: str = "cls"
     #: Whether a token sees those after it.
     causal: bool = False
+    #: Whether several inputs may share a row; False where attention knows of padding alone.
+    packable: bool = True
+    #: A file that holds the encoder, for the backend to read.
+    body: Path | None = None
 
     hidden_size: int
     vocab_size: int

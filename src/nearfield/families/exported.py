@@ -1,0 +1,39 @@
+"""Exported: an encoder that its model ships as a graph (ONNX, OpenVINO), chosen in place of the weights."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from nearfield.checkpoint.weights import Weights
+from nearfield.errors import ModelRefused
+from nearfield.families import Array, Family
+from nearfield.ops import Ops
+
+SUFFIXES = (".onnx", ".xml")
+
+
+class Exported(Family):
+    """Whatever the architecture: the file computes hidden states from ids and a mask; pooling and the rest are ours."""
+
+    inputs = ("ids", "segments", "places")
+    packable = False
+
+    def __init__(self, config: Mapping[str, Any], body: Path, positions: int) -> None:
+        if body.suffix not in SUFFIXES:
+            raise ModelRefused(f"{body} is neither an ONNX file nor an OpenVINO model ({', '.join(SUFFIXES)}).")
+        if not body.is_file():
+            raise ModelRefused(f"There is no file {body}.")
+        self.body = body
+        self.positions = positions
+        self.vocab_size = int(config.get("vocab_size") or 0)
+        self.hidden_size = next(
+            int(config[key]) for key in ("hidden_size", "dim", "d_model", "n_embd") if key in config
+        )
+
+    def host(self, places: Array) -> dict[str, Array]:
+        return {}
+
+    def encode(self, ops: Ops[Any], weights: Weights, inputs: Mapping[str, Any]) -> Any:
+        return inputs["hidden"]
