@@ -182,3 +182,23 @@ def test_rank_and_predict(tmp_path: Path) -> None:
         assert len(many) == 2 and one.score == max(one.scores.values())
         with pytest.raises(InputError, match="not both at once"):
             labels.predict(["a", ("b", "c")])
+
+
+def test_instructions_and_tasks(tmp_path: Path) -> None:
+    saved = {"query": "Instruct: find the passage\nQuery:", "document": "", "sorting": "the sorting "}
+    with Encoder(str(tiny.tiny_bert(tmp_path / "a", prompts=saved)), precision="float32") as encoder:
+        np.testing.assert_allclose(
+            encoder.encode("sun", instruction="find the star"),
+            encoder.encode("sun", prompt="Instruct: find the star\nQuery:"),
+            atol=2e-6,
+        )
+        named, task = encoder.encode("sun", prompt_name="sorting"), encoder.encode("sun", task="sorting")
+        np.testing.assert_allclose(named, task, atol=2e-6)
+        with pytest.raises(InputError, match="has no task 'sorted'. Did you mean 'sorting'"):
+            encoder.encode("sun", task="sorted")
+        with pytest.raises(InputError, match="prompt or instruction, not both"):
+            encoder.encode("sun", instruction="a", prompt="b")
+    with Encoder(str(tiny.tiny_bert(tmp_path / "b")), precision="float32") as plain:
+        np.testing.assert_allclose(
+            plain.encode("sun", instruction="find "), plain.encode("sun", prompt="find "), atol=2e-6
+        )

@@ -15,7 +15,7 @@ import numpy as np
 from nearfield import inputs, results, wanted
 from nearfield.checkpoint.tokenizer import Tokens
 from nearfield.engine import Ticket
-from nearfield.errors import InputError, ModelRefused, TooLarge
+from nearfield.errors import InputError, ModelRefused, TooLarge, nearest
 from nearfield.heads import Extra
 from nearfield.inputs import LARGEST_WINDOW, Text
 from nearfield.loaded import Loaded, until
@@ -107,6 +107,9 @@ class Encoder(Loaded):
             prompt_name: a prompt of the model, by name or task.
             prompt: a prompt as text, put before each input.
             role: ``query`` or ``document``: the model's own prompt for it.
+            instruction: what the text is to be read for, in words, put where the model was trained to find it
+                (E5-instruct, Qwen3, Instructor); a model that knows no such place gets it as it is, like ``prompt``.
+            task: a task of the model by name: its prompt and, for jina-embeddings-v3, its adapter.
             outputs: kinds of output, of one pass: any of the model's own ``dense``, ``sparse`` and ``multivector``.
             adapter: the name of an adapter that was loaded (see ``load_adapter``).
             truncate_dim: dimensions to keep; rescaled to unit length where whole vectors have it.
@@ -257,6 +260,8 @@ class Encoder(Loaded):
         prompt_name: str | None = None,
         prompt: str | None = None,
         role: str | None = None,
+        instruction: str | None = None,
+        task: str | None = None,
         outputs: str | Iterable[str] | None = None,
         adapter: str | None = None,
         truncate_dim: int | None = None,
@@ -268,7 +273,9 @@ class Encoder(Loaded):
     ) -> Wanted:
         kinds = wanted.outputs(self.recipe, outputs)
         wanted.check(truncate, precision, kinds)
-        text = wanted.prompt(self.recipe, prompt_name, prompt, role)
+        if task is not None:
+            prompt_name, prompt, adapter = self._task(task, prompt_name, prompt, adapter)
+        text = wanted.prompt(self.recipe, prompt_name, prompt, role, instruction)
         if self._marker is not None and "multivector" in kinds:
             mark = self._marker.prompt(role)
             text = mark + text.removeprefix(mark)
@@ -285,12 +292,29 @@ class Encoder(Loaded):
             named=outputs is not None,
             adapter=chosen,
             dim=wanted.dimensions(self.recipe, cut_to, force_truncate_dim) if self.recipe.modules else 0,
+            centre=self.recipe.centre,
             unit=self.recipe.normalized or scale,
             normalize=scale,
             precision=precision,
             ranges=ranges,
             space=self._model.space_of(chosen) + ("n" if scale else ""),
         )
+
+    def _task(
+        self, task: str, name: str | None, text: str | None, adapter: str | None
+    ) -> tuple[str | None, str | None, str | None]:
+        """Resolve a task to prompt name, prompt and adapter; what is given beside it wins.
+
+        Raises:
+            InputError: the model has no such task or prompt.
+        """
+        known = self.recipe.tasks.get(task)
+        if known is None and task not in self.recipe.prompts:
+            names = sorted({*self.recipe.tasks, *self.recipe.prompts})
+            raise InputError(f"{self.name} has no task {task!r}. {nearest(task, names)}", param="task")
+        if known is None:
+            return (task if name is None and text is None else name), text, adapter
+        return name, (known.prompt if text is None and name is None else text), adapter or known.adapter
 
     def _tokens(self, items: Sequence[Text], request: Wanted) -> list[Tokens]:
         """Tokenise strings and check token ids, in order."""

@@ -156,6 +156,14 @@ OUTPUTS: Mapping[type, str] = MappingProxyType(
 
 
 @dataclass(frozen=True)
+class Task:
+    """What a task's inputs get: a prompt, and an adapter of the model's own."""
+
+    prompt: str = ""
+    adapter: str | None = None
+
+
+@dataclass(frozen=True)
 class Recipe:
     """What a model is: files, architecture, post-modules, prompts, lengths, and where each fact came from."""
 
@@ -175,8 +183,14 @@ class Recipe:
     prompts: Mapping[str, str] = field(default_factory=_empty)
     default_prompt_name: str | None = None
     similarity: str = "cosine"
+    #: Before a text that comes with an instruction: ``{instruction}`` stands for it. Empty: the instruction as it is.
+    instruction: str = ""
     truncate_dim: int | None = None
     matryoshka: tuple[int, ...] = ()
+    #: Whether a vector's mean is taken off before it is cut (nomic-embed-text-v1.5: a layer norm without weights).
+    centre: bool = False
+    #: Tasks that are more than a prompt: by name, the prompt's name and the adapter (jina-embeddings-v3).
+    tasks: Mapping[str, Task] = field(default_factory=_empty)
     licence: str | None = None
     #: One line per fact that did not come from the obvious place: ``{"prompts": "catalogue", "pooling": "assumed"}``.
     origins: Mapping[str, str] = field(default_factory=_empty)

@@ -48,6 +48,9 @@ def dense(request: Wanted, rows: Array, counts: dict[str, Any]) -> Vectors:
     """Scale, cut and quantise dense rows [n, dimensions]."""
     data = normalize(rows) if request.normalize else rows
     if request.dim < data.shape[1]:
+        if request.centre:
+            # A layer norm without weights, of which scaling to unit length leaves the centring alone.
+            data = data - data.mean(1, keepdims=True)
         data = cut(data, request.dim, renormalize=request.unit)
     vectors = Vectors(data, fingerprint(request.space, request.dim, "float32"), request.dim, **counts)
     if request.precision == "float32" and request.ranges is None:

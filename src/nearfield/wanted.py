@@ -30,6 +30,7 @@ class Wanted:
     named: bool = False
     adapter: str | None = None
     dim: int = 0
+    centre: bool = False
     unit: bool = False
     normalize: bool = False
     precision: str = "float32"
@@ -56,18 +57,22 @@ def outputs(recipe: Recipe, asked: str | Iterable[str] | None) -> tuple[str, ...
     return tuple(name for name in recipe.outputs if name in names)
 
 
-def prompt(recipe: Recipe, name: str | None, text: str | None, role: str | None) -> str:
-    """Resolve what goes before the text: given text, else a named prompt, else the role's, else the default.
+def prompt(recipe: Recipe, name: str | None, text: str | None, role: str | None, instruction: str | None = None) -> str:
+    """Resolve what goes before the text: given text, an instruction, a named prompt, the role's, or the default.
 
     Raises:
         InputError: both were given, or there is no such prompt or role.
     """
-    if text is not None and name is not None:
-        raise InputError("Give prompt or prompt_name, not both.", param="prompt")
+    given = {"prompt_name": name, "prompt": text, "instruction": instruction}
+    several = [key for key, value in given.items() if value is not None]
+    if len(several) > 1:
+        raise InputError(f"Give {' or '.join(several)}, not both.", param=several[-1])
     if role is not None and role not in ROLES:
         raise InputError(f"Unknown role {role!r}. {nearest(role, ROLES)}", param="role")
     if text is not None:
         return text
+    if instruction is not None:
+        return recipe.instruction.replace("{instruction}", instruction) if recipe.instruction else instruction
     chosen = name or (recipe.role_prompt(role) if role else recipe.default_prompt_name)
     if chosen is None:
         return ""

@@ -100,6 +100,7 @@ def read(
         do_lower_case=transformer.do_lower_case,
         prompts=MappingProxyType(prompts),
         default_prompt_name=_default_prompt(folder, meta, prompts, entry, notes),
+        instruction=_instruction(prompts, entry),
         similarity=_similarity(folder, meta, entry, notes),
         truncate_dim=_truncate_dim(folder, meta, dimensions),
         matryoshka=entry.matryoshka if entry else (),
@@ -274,6 +275,19 @@ def _default_prompt(
     if name is not None and name not in prompts:
         raise ModelRefused(f"the default prompt {name!r} of {folder} does not exist. {nearest(str(name), prompts)}")
     return name
+
+
+#: Prompts that hold an instruction: what stands before and after it.
+_INSTRUCTED = re.compile(r"(?P<before>Instruct: ).+(?P<after>\nQuery: ?)", re.DOTALL)
+
+
+def _instruction(prompts: Mapping[str, str], entry: Known | None) -> str:
+    """The catalogue's template, or that of a saved prompt which is one with an instruction in it (E5, Qwen3)."""
+    if given := getattr(entry, "instruction", None):
+        return str(given)
+    matches = (_INSTRUCTED.fullmatch(text) for text in prompts.values())
+    found = next((match for match in matches if match), None)
+    return f"{found['before']}{{instruction}}{found['after']}" if found else ""
 
 
 # The rest

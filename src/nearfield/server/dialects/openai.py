@@ -24,7 +24,6 @@ Name = Annotated[str, msgspec.Meta(max_length=LONGEST_NAME)]
 #: Arguments of the encoder that have another name in this API.
 _PARAMS = {
     "precision": "embedding_dtype",
-    "prompt": "instruction",
     "role": "input_type",
     "truncate_dim": "dimensions",
 }
@@ -135,7 +134,7 @@ class OpenAi:
             "truncate_dim": request.dimensions,
             "role": request.input_type,
             "prompt_name": request.prompt_name,
-            "prompt": request.instruction,
+            "instruction": request.instruction,
             "truncate": request.truncate or "report",
             "precision": request.embedding_dtype or "float32",
         }
