@@ -75,7 +75,7 @@ print("HEAVY", [name for name in {HEAVY} if name in sys.modules])
 
 
 def test_there_are_the_commands_that_others_rely_on() -> None:
-    wanted = ["serve", "embed", "similarity", "doctor", "demo", "models"]
+    wanted = ["serve", "embed", "similarity", "rerank", "doctor", "demo", "models"]
     nested = [f"nearfield models {name}" for name in ("list", "show", "pull", "remove")]
     assert {*(f"nearfield {name}" for name in wanted), *nested} <= set(COMMANDS)
 

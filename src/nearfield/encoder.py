@@ -74,6 +74,10 @@ class Encoder(Loaded):
         #: Called with a stage (tokenise, finish) of each asynchronous request and the seconds it took.
         self.observers: list[Callable[[str, float], None]] = []
 
+    def require(self, output: str) -> None:
+        """Raise InputError where the model does not give an output that the caller cannot do without."""
+        wanted.outputs(self.recipe, output)
+
     def _check_kind(self) -> None:
         if self.recipe.outputs[0] == "scores":
             raise ModelRefused(

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from nearfield import __version__
-from nearfield.cli import demo, doctor, embed, models, serve, similarity
+from nearfield.cli import demo, doctor, embed, models, rerank, serve, similarity
 from nearfield.errors import InputError, NearfieldError, SettingsError
 
 app = typer.Typer(
@@ -22,6 +22,7 @@ app = typer.Typer(
 app.command("serve", epilog=serve.EXAMPLES)(serve.serve)
 app.command("embed", epilog=embed.EXAMPLES)(embed.embed)
 app.command("similarity", epilog=similarity.EXAMPLES)(similarity.similarity)
+app.command("rerank", epilog=rerank.EXAMPLES)(rerank.rerank)
 app.command("doctor", epilog=doctor.EXAMPLES)(doctor.doctor)
 app.command("demo", epilog=demo.EXAMPLES)(demo.demo)
 app.add_typer(models.app, name="models")

@@ -38,7 +38,7 @@ def embed(
         bool, typer.Option("--force-dims", help="Cut even where the model was not trained for it.")
     ] = False,
     dtype: Annotated[str, typer.Option(help="float32, float16, int8, uint8, binary or ubinary.")] = "float32",
-    truncate: Annotated[str, typer.Option(help="report, error, left or right.")] = "report",
+    truncate: Annotated[str, typer.Option(help="report, error, left, right or chunk.")] = "report",
     precision: Annotated[str, typer.Option(help="auto or float32: how the model computes.")] = "auto",
     restart: Annotated[bool, typer.Option("--restart", help="Begin anew, whatever an earlier run left.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar.")] = False,
@@ -61,6 +61,7 @@ def embed(
         "truncate": truncate,
     }
     encoder = Encoder(model, precision=precision, progress=not quiet)
+    encoder.require("dense")
     for warning in encoder.recipe.warnings:
         typer.secho(f"warning: {warning}", fg="yellow", err=True)
     job = Job(encoder, source, output, {name: value for name, value in wanted.items() if value is not None})

@@ -85,6 +85,7 @@ async def answer(exchange: Exchange, models: Models, limits: Limits, seconds: fl
         NearfieldError: of the kind that the dialect's ``refuse`` turns into a reply.
     """
     encoder = exchange.encoder = models.find(exchange.model)
+    encoder.require("dense")
     check(exchange.inputs, limits)
     possible = pace.most(encoder.engine, seconds)
     hopeless = possible is not None and possible < limits.tokens

@@ -1,0 +1,142 @@
+"""Outputs: what several outputs, adapters and a vocabulary's logits cost beside dense vectors alone, in one run."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.workloads import texts
+
+#: bge-m3's width and heads at two layers, over a small vocabulary: its heads cost most where the encoder costs least.
+M3 = {"hidden_size": 1024, "num_attention_heads": 16, "intermediate_size": 4096, "num_hidden_layers": 2}
+BASE = {"hidden_size": 768, "num_attention_heads": 12, "intermediate_size": 3072}
+
+
+def measure(rounds: int, *, quick: bool) -> dict[str, Any]:
+    """Return ratios of times, and of memory, to the same model's dense vectors."""
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place)
+        return {
+            "bge-m3's three outputs / dense": _several(_m3(folder / "m3"), rounds, quick),
+            "three adapters at once / none": _adapters(folder, rounds, quick),
+            "memory of SPLADE / dense, 32 x 512": _memory(folder),
+        }
+
+
+def _m3(folder: Path) -> Path:
+    import torch
+
+    from tests import tiny
+
+    out = tiny.tiny_xlm_roberta(folder, pooling="cls", **M3, max_position_embeddings=514, initializer_range=0.02)
+    torch.save({"weight": torch.randn(1, 1024), "bias": torch.randn(1)}, out / "sparse_linear.pt")
+    torch.save({"weight": torch.randn(1024, 1024), "bias": torch.randn(1024)}, out / "colbert_linear.pt")
+    return out
+
+
+def _several(folder: Path, rounds: int, quick: bool) -> dict[str, float]:
+    from nearfield import Encoder
+
+    batch = texts("mixed", quick=quick)[:128]
+    with Encoder(str(folder)) as encoder:
+        return _ratio(
+            lambda: encoder.encode(batch, outputs=("dense", "sparse", "multivector")),
+            lambda: encoder.encode(batch),
+            rounds,
+        )
+
+
+def _adapters(folder: Path, rounds: int, quick: bool) -> dict[str, float]:
+    """Compare a third of the texts for each of three adapters with all of them for none."""
+    from nearfield import Encoder
+    from tests import tiny
+    from tests.test_adapters import lora
+
+    base = tiny.tiny_bert(folder / "bert", **BASE, num_hidden_layers=6, max_position_embeddings=512)
+    wide = {"r": 8, "target_modules": ["query", "key", "value", "dense"]}
+    adapters = {name: lora(base, folder / name, seed, **wide) for seed, name in enumerate("abc")}
+    batch = texts("mixed", quick=quick)[:96]
+    with Encoder(str(base)) as plain, Encoder(str(base), adapters=adapters) as adapted:
+
+        def shared() -> None:
+            tickets = [adapted.submit(batch[at::3], bulk=True, adapter=name) for at, name in enumerate(adapters)]
+            for ticket in tickets:
+                ticket.result()
+
+        return _ratio(shared, lambda: plain.submit(batch, bulk=True).result(), rounds)
+
+
+def _ratio(one: Any, other: Any, rounds: int) -> dict[str, float]:
+    """Time both in turn and return the ratio's median and range."""
+    one(), other()
+    ratios = []
+    for _ in range(max(3, rounds)):
+        started = time.perf_counter()
+        one()
+        middle = time.perf_counter()
+        other()
+        ratios.append((middle - started) / (time.perf_counter() - middle))
+    return {"median": round(float(np.median(ratios)), 3), "low": round(min(ratios), 3), "high": round(max(ratios), 3)}
+
+
+def _memory(folder: Path) -> dict[str, float]:
+    """Run one batch of 32 x 512 tokens in a process of its own, and compare the growth of its peak."""
+    peaks = {}
+    for kind in ("dense", "sparse"):
+        made = _bert(folder / kind, kind)
+        result = subprocess.run(
+            [sys.executable, "-m", "benchmarks.outputs", str(made)], capture_output=True, text=True, check=True
+        )
+        peaks[kind] = json.loads(result.stdout.splitlines()[-1])
+    return {
+        "dense_mib": peaks["dense"]["batch_mib"],
+        "sparse_mib": peaks["sparse"]["batch_mib"],
+        "ratio_of_peaks": round(peaks["sparse"]["peak_mib"] / peaks["dense"]["peak_mib"], 2),
+    }
+
+
+def _bert(folder: Path, kind: str) -> Path:
+    """Write BERT-base of two layers with its true vocabulary size; as SPLADE with its language-model head."""
+    import torch
+    import transformers
+
+    from tests import tiny
+
+    base = tiny.tiny_bert(folder / "tiny")
+    tokenizer: Any = transformers.AutoTokenizer.from_pretrained(base)
+    config = transformers.BertConfig(**BASE, num_hidden_layers=2, vocab_size=30522)
+    out = folder / "out"
+    torch.manual_seed(0)
+    model: Any = (transformers.BertForMaskedLM if kind == "sparse" else transformers.BertModel)(config)
+    model.save_pretrained(out)
+    tokenizer.save_pretrained(out)
+    return out
+
+
+def one_batch(folder: str) -> dict[str, float]:
+    """Run one batch of 32 x 512 tokens and return the peak of memory, and what the batch added."""
+    import resource
+
+    from nearfield.checkpoint import folder as reader
+    from nearfield.engine import Batch, Ticket
+    from nearfield.model import Model
+
+    kind = "sparse" if "sparse" in folder else "dense"
+    model = Model(reader.read(Path(folder), kind=kind), max_length=512)
+    lane = model.lane()
+    loaded = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    ids = np.random.default_rng(0).integers(10, 200, (32, 512)).tolist()
+    lane(Batch(model, Ticket.of(model, ids).jobs))
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    return {"peak_mib": round(peak), "batch_mib": round(peak - loaded)}
+
+
+if __name__ == "__main__":
+    print(json.dumps(one_batch(sys.argv[1])))
