@@ -194,7 +194,7 @@ def test_instructions_and_tasks(tmp_path: Path) -> None:
         )
         named, task = encoder.encode("sun", prompt_name="sorting"), encoder.encode("sun", task="sorting")
         np.testing.assert_allclose(named, task, atol=2e-6)
-        with pytest.raises(InputError, match="has no task 'sorted'. Did you mean 'sorting'"):
+        with pytest.raises(InputError, match=r"has no task 'sorted'\. Did you mean 'sorting'"):
             encoder.encode("sun", task="sorted")
         with pytest.raises(InputError, match="prompt or instruction, not both"):
             encoder.encode("sun", instruction="a", prompt="b")
