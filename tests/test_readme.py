@@ -16,6 +16,8 @@ from nearfield import Encoder, settings
 from nearfield.cli import app, demo
 from nearfield.errors import SourceUnavailable
 from tests.needs import missing
+from tests.parity import m3
+from tests.parity.scores import classifier
 from tests.serving import serving
 from tools import reference
 
@@ -48,6 +50,20 @@ def test_the_python_example(minilm: Encoder, capsys: pytest.CaptureFixture[str])
     np.testing.assert_allclose(scores, promised, atol=0.02)
     assert np.asarray(names["documents"]).shape == (2, 384)
     assert np.asarray(names["documents"]).dtype == np.float32
+
+
+def test_the_example_of_several_outputs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    tiny = {
+        "BAAI/bge-m3": m3.write(tmp_path),
+        "cross-encoder/ms-marco-MiniLM-L6-v2": classifier("bert", activation="Identity")(tmp_path),
+    }
+    code = EXAMPLES[2]
+    for name, folder in tiny.items():
+        assert name in code
+        code = code.replace(name, str(folder))
+    exec(code, {})
+    first, second = capsys.readouterr().out.splitlines()
+    assert first.startswith("(1, 32) {") and re.fullmatch(r"[01] -?\d+\.\d+", second)
 
 
 @pytest.mark.parametrize("example", [EXAMPLES[1], demo.CLIENT], ids=["readme", "demo"])

@@ -27,6 +27,11 @@ SHELF = Shelf(
         "electra": "nearfield.families.bert:Bert",
         "distilbert": "nearfield.families.bert:Bert",
         "mpnet": "nearfield.families.bert:Bert",
+        "llama": "nearfield.families.decoder:Decoder",
+        "mistral": "nearfield.families.decoder:Decoder",
+        "qwen2": "nearfield.families.decoder:Decoder",
+        "qwen3": "nearfield.families.decoder:Decoder",
+        "gemma3_text": "nearfield.families.decoder:Decoder",
     },
     group="nearfield.families",
 )

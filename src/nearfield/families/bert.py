@@ -123,15 +123,15 @@ class Bert(Family):
     def __init__(self, config: Mapping[str, Any]) -> None:
         self.kind = str(config["model_type"])
         self.names = NAMES[self.kind]
-        self.hidden_size = _size(config, self.names.hidden_size)
-        self.heads = _size(config, self.names.heads)
-        self.layers = _size(config, self.names.layers)
-        self.intermediate_size = _size(config, self.names.intermediate_size)
-        self.vocab_size = _size(config, "vocab_size")
+        self.hidden_size = size_of(config, self.names.hidden_size)
+        self.heads = size_of(config, self.names.heads)
+        self.layers = size_of(config, self.names.layers)
+        self.intermediate_size = size_of(config, self.names.intermediate_size)
+        self.vocab_size = size_of(config, "vocab_size")
         self.embedding_size = int(config.get("embedding_size") or self.hidden_size)
         self.types = 0 if self.kind in UNTYPED else int(config.get("type_vocab_size", 2))
         self.offset = int(_pad(config, self.kind)) + 1 if self.kind in OFFSET else 0
-        self.table = _size(config, "max_position_embeddings")
+        self.table = size_of(config, "max_position_embeddings")
         self.positions = self.table - self.offset
         self.eps = float(config.get("layer_norm_eps", 1e-12))
         self.act = _activation(config, self.names.activation)
@@ -232,7 +232,8 @@ def buckets(longest: int, count: int, farthest: int = 128) -> Array:
     return np.asarray(bucket + np.where(distance > 0, half, 0), np.int32)
 
 
-def _size(config: Mapping[str, Any], name: str) -> int:
+def size_of(config: Mapping[str, Any], name: str) -> int:
+    """Return a size of config.json, which must be a positive integer."""
     value = config.get(name)
     if not isinstance(value, int) or isinstance(value, bool) or value < 1:
         raise ModelRefused(f"config.json: {name} must be a positive integer, not {value!r}.")
