@@ -94,6 +94,35 @@ def tiny_camembert(folder: Path, **options: Any) -> Path:
     return write(folder, "CamembertConfig", tokenizer, options)
 
 
+def tiny_modernbert(folder: Path, **options: Any) -> Path:
+    """ModernBERT over WordPiece: three layers, of which the middle one is bounded to four places on either side."""
+    sizes = {
+        "num_hidden_layers": 3,
+        "local_attention": 8,
+        "layer_types": LOCAL,
+        "initializer_range": 0.2,
+        "pad_token_id": 0,
+    }
+    return _wordpiece(folder, "ModernBertConfig", "BertTokenizer", {**sizes, **options})
+
+
+def tiny_nomic(folder: Path, **options: Any) -> Path:
+    """NomicBERT over WordPiece."""
+    return _wordpiece(folder, "NomicBertConfig", "BertTokenizer", {**ROTARY, **options})
+
+
+def tiny_gte(folder: Path, **options: Any) -> Path:
+    """GTE over WordPiece."""
+    return _wordpiece(folder, "GteConfig", "BertTokenizer", {**ROTARY, "type_vocab_size": 2, **options})
+
+
+def tiny_jina_v3(folder: Path, **options: Any) -> Path:
+    """jina-embeddings-v3 over WordPiece."""
+    return _wordpiece(folder, "JinaEmbeddingsV3Config", "BertTokenizer", {**ROTARY, **options})
+
+
+ROTARY = {"initializer_range": 0.2, "pad_token_id": 0}
+LOCAL = ["full_attention", "sliding_attention", "full_attention"]
 TINY: Mapping[str, Callable[..., Path]] = {
     "bert": tiny_bert,
     "electra": tiny_electra,
@@ -102,6 +131,10 @@ TINY: Mapping[str, Callable[..., Path]] = {
     "roberta": tiny_roberta,
     "xlm-roberta": tiny_xlm_roberta,
     "camembert": tiny_camembert,
+    "modernbert": tiny_modernbert,
+    "nomic_bert": tiny_nomic,
+    "gte": tiny_gte,
+    "jina_embeddings_v3": tiny_jina_v3,
 }
 
 

@@ -23,7 +23,7 @@ from nearfield.lookup import Lookup
 from nearfield.marking import Marker
 from nearfield.outputs import MultiVectors, Outputs, SparseVectors
 from nearfield.progress import Progress
-from nearfield.recipe import Multivector, Splade
+from nearfield.recipe import Multivector, Splade, Task
 from nearfield.results import Result
 from nearfield.vectors import Vectors, similarity
 from nearfield.wanted import Wanted
@@ -313,6 +313,8 @@ class Encoder(Loaded):
             InputError: the model has no such task or prompt.
         """
         known = self.recipe.tasks.get(task)
+        if known is None and task in self._model.adapters.named:
+            known = Task(self.recipe.prompts.get(task, ""), task)
         if known is None and task not in self.recipe.prompts:
             names = sorted({*self.recipe.tasks, *self.recipe.prompts})
             raise InputError(f"{self.name} has no task {task!r}. {nearest(task, names)}", param="task")

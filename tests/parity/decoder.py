@@ -85,7 +85,7 @@ GEMMA = {
         {"out": 32, "bias": False, "activation": "Identity"},
     ],
 }
-WINDOWS = {"sliding_window": 8, "sliding_window_pattern": 2, "query_pre_attn_scalar": 10}
+WINDOWS: dict[str, Any] = {"sliding_window": 8, "sliding_window_pattern": 2, "query_pre_attn_scalar": 10}
 CASES = [
     _case("last token", "llama", "LlamaConfig", begin=True),
     _case("last token, llama3 positions", "llama", "LlamaConfig", rope_parameters=LLAMA3, attention_bias=True),

@@ -14,7 +14,9 @@ from tests.parity import Array, Case
 REFERENCE = "sentence-transformers CrossEncoder"
 
 
-def classifier(kind: str, labels: int = 1, activation: str | None = None, new: bool = True) -> Callable[[Path], Path]:
+def classifier(
+    kind: str, labels: int = 1, activation: str | None = None, new: bool = True, **fields: Any
+) -> Callable[[Path], Path]:
     """Return a writer of a cross-encoder's folder; ``new=False`` leaves the plain transformers folder of before 6."""
 
     def write(folder: Path) -> Path:
@@ -23,7 +25,7 @@ def classifier(kind: str, labels: int = 1, activation: str | None = None, new: b
         from sentence_transformers import CrossEncoder
 
         base = tiny.TINY[kind](folder / "base")
-        config = transformers.AutoConfig.from_pretrained(base, num_labels=labels)
+        config = transformers.AutoConfig.from_pretrained(base, num_labels=labels, **fields)
         config.initializer_range = 0.15  # three times less wide: bf16 has a head's logits to tell apart
         torch.manual_seed(1)
         model: Any = transformers.AutoModelForSequenceClassification.from_config(config)
