@@ -168,10 +168,21 @@ def _modules(
         chain = _assumed(folder, config, entry, notes)
         return chain, width
     chain, dimensions = modules.read(stages, width)
+    if _excludes_prompt(folder, config, entry):
+        notes.origins["include_prompt"] = "catalogue"
+        chain = tuple(replace(one, include_prompt=False) if isinstance(one, Pooling) else one for one in chain)
     own = next(module for module in chain if isinstance(module, Pooling))
     if entry and entry.pooling and own.modes != (entry.pooling,):
         notes.warnings.append(f"the folder pools by {'+'.join(own.modes)}, the catalogue knows {entry.pooling}")
     return chain, dimensions
+
+
+def _excludes_prompt(folder: Path, config: Mapping[str, Any], entry: Known | None) -> bool:
+    """Whether pooling leaves the prompt out though the folder does not say so: Instructor's own code does it."""
+    if getattr(entry, "exclude_prompt", False):
+        return True
+    named = f"{config.get('_name_or_path') or ''} {folder.name}"
+    return config.get("model_type") == "t5" and re.search(r"\binstructor-(base|large|xl)\b", named) is not None
 
 
 def _width(folder: Path, config: Mapping[str, Any]) -> int:

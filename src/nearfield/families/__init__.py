@@ -32,6 +32,8 @@ SHELF = Shelf(
         "new": "nearfield.families.rotary_bert:Gte",
         "jina_embeddings_v3": "nearfield.families.rotary_bert:JinaV3",
         "jina-v3": "nearfield.families.rotary_bert:JinaV3",
+        "t5": "nearfield.families.t5:T5",
+        "mt5": "nearfield.families.t5:T5",
         "modernbert": "nearfield.families.modernbert:ModernBert",
         "llama": "nearfield.families.decoder:Decoder",
         "mistral": "nearfield.families.decoder:Decoder",

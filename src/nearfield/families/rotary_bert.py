@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -95,7 +95,7 @@ class RotaryBert(Family):
 
     inputs = ("ids", "segments", "rope.cos", "rope.sin")
     roots = ("new.", "gte.", "nomic_bert.", "roberta.", "jina_embeddings_v3.", "model.", "bert.", "")
-    unread = (
+    unread: ClassVar[tuple[str, ...]] = (
         r"(^|\.)position_ids$",
         r"inv_freq$",
         r"(^|\.)pooler\.",
