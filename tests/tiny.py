@@ -121,6 +121,19 @@ def tiny_jina_v3(folder: Path, **options: Any) -> Path:
     return _wordpiece(folder, "JinaEmbeddingsV3Config", "BertTokenizer", {**ROTARY, **options})
 
 
+def tiny_deberta(folder: Path, **options: Any) -> Path:
+    """DeBERTa v3 over WordPiece: shared projections, buckets, normalised distances."""
+    own = {"relative_attention": True, "position_buckets": 8, "norm_rel_ebd": "layer_norm", "share_att_key": True}
+    more = {"pos_att_type": ["c2p", "p2c"], "position_biased_input": False, "type_vocab_size": 0}
+    return _wordpiece(folder, "DebertaV2Config", "BertTokenizer", {**ROTARY, **own, **more, **options})
+
+
+def tiny_albert(folder: Path, **options: Any) -> Path:
+    """ALBERT over WordPiece: four layers in two groups."""
+    sizes = {"num_hidden_layers": 4, "num_hidden_groups": 2, "embedding_size": 24}
+    return _wordpiece(folder, "AlbertConfig", "BertTokenizer", {**ROTARY, **sizes, **options})
+
+
 ROTARY = {"initializer_range": 0.2, "pad_token_id": 0}
 LOCAL = ["full_attention", "sliding_attention", "full_attention"]
 TINY: Mapping[str, Callable[..., Path]] = {
@@ -135,6 +148,8 @@ TINY: Mapping[str, Callable[..., Path]] = {
     "nomic_bert": tiny_nomic,
     "gte": tiny_gte,
     "jina_embeddings_v3": tiny_jina_v3,
+    "deberta-v2": tiny_deberta,
+    "albert": tiny_albert,
 }
 
 

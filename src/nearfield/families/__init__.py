@@ -34,6 +34,8 @@ SHELF = Shelf(
         "jina-v3": "nearfield.families.rotary_bert:JinaV3",
         "t5": "nearfield.families.t5:T5",
         "mt5": "nearfield.families.t5:T5",
+        "deberta-v2": "nearfield.families.deberta:Deberta",
+        "albert": "nearfield.families.albert:Albert",
         "modernbert": "nearfield.families.modernbert:ModernBert",
         "llama": "nearfield.families.decoder:Decoder",
         "mistral": "nearfield.families.decoder:Decoder",
