@@ -36,6 +36,7 @@ SHELF = Shelf(
         "mt5": "nearfield.families.t5:T5",
         "deberta-v2": "nearfield.families.deberta:Deberta",
         "albert": "nearfield.families.albert:Albert",
+        "jina-bert": "nearfield.families.jina_bert:JinaBert",
         "modernbert": "nearfield.families.modernbert:ModernBert",
         "llama": "nearfield.families.decoder:Decoder",
         "mistral": "nearfield.families.decoder:Decoder",
