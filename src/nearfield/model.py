@@ -331,7 +331,11 @@ def _tokenizer(recipe: Recipe, family: families.Family, max_length: int | None) 
         raise InputError(
             f"max_length must be from 1 to {family.positions} for {recipe.name}, not {max_length}.", param="max_length"
         )
-    tokenizer = Tokenizer.load(recipe.folder, max_length=max_length or allowed, lowercase=recipe.do_lower_case)
+    options: dict[str, Any] = {"lowercase": recipe.do_lower_case}
+    if recipe.config.get("model_type") == "static":
+        unknown = recipe.config["layout"] == "model2vec"
+        options.update(bare=True, drop_unknown=unknown, blank=family.vocab_size - 1)
+    tokenizer = Tokenizer.load(recipe.folder, max_length=max_length or allowed, **options)
     if tokenizer.vocab_size > family.vocab_size:
         raise ModelRefused(
             f"The tokenizer knows {tokenizer.vocab_size} tokens and the weights {family.vocab_size}: some texts would "

@@ -9,7 +9,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Protocol
 
-from nearfield.checkpoint import jsonfile, kinds, modules, weights
+from nearfield.checkpoint import jsonfile, kinds, modules, static, weights
 from nearfield.checkpoint.transformer import Transformer, read_transformer
 from nearfield.errors import ModelRefused, nearest
 from nearfield.recipe import ROLE_PROMPTS, Classes, Head, Module, Normalize, Pooling, Recipe
@@ -77,6 +77,8 @@ def read(
     queries = None
     if stages is not None and [stage.kind for stage in stages] == ["Router"]:
         stages, queries = kinds.routed(folder)
+    if static.is_static(folder, stages):
+        return _static(folder, stages, meta, name, revision, entry)
     home = stages[0].folder if stages else folder
     transformer = read_transformer(home)
     if body is None:
@@ -103,6 +105,37 @@ def read(
         instruction=_instruction(prompts, entry),
         similarity=_similarity(folder, meta, entry, notes),
         truncate_dim=_truncate_dim(folder, meta, dimensions),
+        matryoshka=entry.matryoshka if entry else (),
+        licence=_licence(folder, entry, notes),
+        origins=MappingProxyType(notes.origins),
+        warnings=tuple(notes.warnings),
+    )
+
+
+def _static(
+    folder: Path,
+    stages: tuple[modules.Stage, ...] | None,
+    meta: Mapping[str, Any],
+    name: str | None,
+    revision: str | None,
+    entry: Known | None,
+) -> Recipe:
+    """Read a table of static embeddings, which has neither a transformer nor a config of one."""
+    home, config, chain = static.read(folder, stages)
+    notes = _Notes()
+    prompts = _prompts(folder, meta, entry, notes)
+    return Recipe(
+        name=name or folder.resolve().name,
+        folder=home,
+        config=MappingProxyType(config),
+        modules=chain,
+        dimensions=config["hidden_size"],
+        max_length=config["max_position_embeddings"],
+        revision=revision,
+        prompts=MappingProxyType(prompts),
+        default_prompt_name=_default_prompt(folder, meta, prompts, entry, notes),
+        similarity=_similarity(folder, meta, entry, notes),
+        truncate_dim=_truncate_dim(folder, meta, config["hidden_size"]),
         matryoshka=entry.matryoshka if entry else (),
         licence=_licence(folder, entry, notes),
         origins=MappingProxyType(notes.origins),

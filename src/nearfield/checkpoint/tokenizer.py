@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import operator
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import tokenizers
-from tokenizers import normalizers
+from tokenizers import normalizers, processors
 
 from nearfield.checkpoint import vocabulary
 from nearfield.errors import InputError, InputTooLong, ModelRefused
@@ -63,8 +64,21 @@ class _Ends:
 class Tokenizer:
     """A model's tokenizer. Safe to use from several threads: nothing in it changes after loading."""
 
-    def __init__(self, vocab: vocabulary.Vocabulary, *, max_length: int, lowercase: bool = False) -> None:
+    def __init__(
+        self,
+        vocab: vocabulary.Vocabulary,
+        *,
+        max_length: int,
+        lowercase: bool = False,
+        bare: bool = False,
+        drop_unknown: bool = False,
+        blank: int | None = None,
+    ) -> None:
         self._backend = vocab.tokenizer
+        if bare:
+            self._backend.post_processor = processors.TemplateProcessing(single="$A", special_tokens=[])
+        self._unknown = _unknown(self._backend) if drop_unknown else None
+        self._blank = blank
         if lowercase:
             _lowercase(self._backend)
         self._run = getattr(self._backend, "encode_batch_fast", self._backend.encode_batch)
@@ -83,9 +97,13 @@ class Tokenizer:
         }
 
     @classmethod
-    def load(cls, folder: Path, *, max_length: int, lowercase: bool = False) -> Tokenizer:
-        """Load a folder's tokenizer. Padding and truncation baked into its file are not obeyed: ``max_length`` is."""
-        return cls(vocabulary.load(folder), max_length=max_length, lowercase=lowercase)
+    def load(cls, folder: Path, *, max_length: int, lowercase: bool = False, **options: Any) -> Tokenizer:
+        """Load a folder's tokenizer. Padding and truncation baked into its file are not obeyed: ``max_length`` is.
+
+        ``bare`` puts no special tokens around a text, ``drop_unknown`` leaves the unknown token out of it, and
+        ``blank`` is the id that stands for a text without tokens.
+        """
+        return cls(vocabulary.load(folder), max_length=max_length, lowercase=lowercase, **options)
 
     @property
     def backend(self) -> tokenizers.Tokenizer:
@@ -117,7 +135,12 @@ class Tokenizer:
         for index, whole in enumerate(self._wholes(inputs, limit, strict=side == "error")):
             fits = len(whole.ids) <= limit
             result.append(Tokens(whole.ids, 0) if fits else self._cut(whole, limit, side, prompt, index))
-        return result
+        return result if self._blank is None else [self._filled(tokens) for tokens in result]
+
+    def _filled(self, tokens: Tokens) -> Tokens:
+        """Leave unknown tokens out, and let a text without any be the blank one: where a model is a mere table."""
+        known = [number for number in tokens.ids if number != self._unknown]
+        return Tokens(known or [cast(int, self._blank)], tokens.dropped)
 
     def from_ids(
         self, ids: Iterable[int], *, truncate: Truncate | None = None, max_length: int | None = None
@@ -310,6 +333,15 @@ def _surrogate(inputs: Sequence[str], error: TypeError) -> InputError:
                 param="input",
             )
     return InputError(f"an input cannot be tokenised: {error}", param="input")
+
+
+def _unknown(backend: tokenizers.Tokenizer) -> int | None:
+    """Return the id of the unknown token, or None where the tokenizer has none."""
+    stated = json.loads(backend.to_str()).get("model", {})
+    if isinstance(stated.get("unk_id"), int):
+        return int(stated["unk_id"])
+    token = stated.get("unk_token")
+    return backend.token_to_id(token) if token else None
 
 
 def _lowercase(backend: tokenizers.Tokenizer) -> None:

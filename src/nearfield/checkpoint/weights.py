@@ -184,6 +184,15 @@ class Weights:
         self._contents.taken.add(full)
         return stored.read(full)
 
+    def integers(self, name: str) -> np.ndarray:
+        """Return a tensor of whole numbers, int64, in its own shape."""
+        full = self._prefix + name
+        stored = self._contents.tensors.get(full)
+        if stored is None or stored.dtype not in ("I64", "I32", "I16", "I8", "U8"):
+            raise WeightsError(f"{self._contents.origin} has no whole numbers under {full}")
+        self._contents.taken.add(full)
+        return stored.load().astype(np.int64)
+
     def linear(self, name: str, inputs: int, outputs: int, bias: bool = True) -> Linear:
         """Return the layer ``name.weight`` [outputs, inputs] and, unless ``bias`` is False, ``name.bias``.
 

@@ -37,6 +37,7 @@ SHELF = Shelf(
         "deberta-v2": "nearfield.families.deberta:Deberta",
         "albert": "nearfield.families.albert:Albert",
         "jina-bert": "nearfield.families.jina_bert:JinaBert",
+        "static": "nearfield.families.static:Static",
         "modernbert": "nearfield.families.modernbert:ModernBert",
         "llama": "nearfield.families.decoder:Decoder",
         "mistral": "nearfield.families.decoder:Decoder",

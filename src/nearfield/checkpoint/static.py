@@ -1,0 +1,68 @@
+"""Read folders of static embeddings, in sentence-transformers' layout and in model2vec's."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from nearfield.checkpoint import jsonfile, modules
+from nearfield.checkpoint.weights import Weights
+from nearfield.errors import ModelRefused
+from nearfield.recipe import Module, Normalize, Pooling
+
+#: Tokens that model2vec reads when its config does not say.
+LENGTH = 512
+#: Tokens read where nothing sets a limit: a row that long is still small.
+LONGEST = 32_768
+
+
+def is_static(folder: Path, stages: tuple[modules.Stage, ...] | None) -> bool:
+    """Whether a folder holds static embeddings."""
+    if stages is not None:
+        return stages[0].kind in modules.STATIC
+    config = jsonfile.read_optional(folder / "config.json")
+    if config.get("model_type") == "model2vec":
+        return True
+    # Its newer versions say nothing in config.json: what they name their table tells.
+    return "model_type" not in config and (folder / "model.safetensors").is_file() and _is_model2vec(folder)
+
+
+def _is_model2vec(folder: Path) -> bool:
+    """model2vec calls its table ``embeddings``; sentence-transformers' own is an embedding's weight."""
+    return "embeddings" in Weights.open(folder).names()
+
+
+def read(folder: Path, stages: tuple[modules.Stage, ...] | None) -> tuple[Path, dict[str, Any], tuple[Module, ...]]:
+    """Return the folder of the table, a config for the family, and the modules after the lookup.
+
+    Raises:
+        ModelRefused: there is no table, or modules stand behind it that cannot be run.
+    """
+    config = jsonfile.read_optional(folder / "config.json")
+    home = stages[0].folder if stages else folder
+    own = _is_model2vec(home)
+    weights = Weights.open(home)
+    name = next((name for name in ("embedding.weight", "embeddings") if name in weights.names()), None)
+    if name is None:
+        raise ModelRefused(f"{home} holds no static embeddings (looked for embedding.weight and embeddings).")
+    rows, width = weights.shape(name)
+    if "mapping" in weights.names():
+        rows = weights.shape("mapping")[0]
+    length = (config.get("max_length") or LENGTH) if own else LONGEST
+    facts = {
+        "model_type": "static",
+        "layout": "model2vec" if own else "sentence-transformers",
+        "hidden_size": width,
+        "vocab_size": rows + 1,
+        "max_position_embeddings": int(length),
+    }
+    return home, facts, _modules(own, config, stages, width)
+
+
+def _modules(
+    own: bool, config: dict[str, Any], stages: tuple[modules.Stage, ...] | None, width: int
+) -> tuple[Module, ...]:
+    if own:
+        return (Pooling(("mean",)), *((Normalize(),) if config.get("normalize") else ()))
+    chain, _ = modules.read(stages or (), width)
+    return (Pooling(("mean",)), *chain)

@@ -1,0 +1,47 @@
+"""Static embeddings: a table and nothing else; a text is the mean of its tokens' rows (model2vec; StaticEmbedding).
+
+Tulkens & van Dongen 2024 (https://github.com/MinishLab/model2vec). One row of zeros stands behind the vocabulary, for
+texts without a token.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from nearfield.checkpoint.weights import Weights
+from nearfield.families import Array, Family
+from nearfield.families.bert import size_of
+from nearfield.ops import Ops
+
+
+class Static(Family):
+    """``static`` is no model_type of transformers: the folder's reader gives it to both layouts."""
+
+    inputs = ("ids",)
+
+    def __init__(self, config: Mapping[str, Any]) -> None:
+        self.hidden_size = size_of(config, "hidden_size")
+        self.vocab_size = size_of(config, "vocab_size")
+        self.positions = size_of(config, "max_position_embeddings")
+
+    def host(self, places: Array) -> dict[str, Array]:
+        return {}
+
+    def encode(self, ops: Ops[Any], weights: Weights, inputs: Mapping[str, Any]) -> Any:
+        blank = np.zeros((1, self.hidden_size), np.float32)
+        return ops.rows(np.concatenate([table(weights), blank]), inputs["ids"])
+
+
+def table(weights: Weights) -> Array:
+    """Return the vectors of the vocabulary [V, H]: shared ones by their mapping, each times its token's weight."""
+    names = weights.names()
+    name = "embedding.weight" if "embedding.weight" in names else "embeddings"
+    vectors = weights.tensor(name, weights.shape(name))
+    if "mapping" in names:
+        vectors = vectors[weights.integers("mapping")]
+    if "weights" in names:
+        vectors = vectors * weights.tensor("weights", (len(vectors),))[:, None]
+    return np.ascontiguousarray(vectors, np.float32)
