@@ -58,6 +58,10 @@ class Rotary:
         if scaling == "linear":
             return cls(size, theta, float(given["factor"]))
         if scaling == "ntk":
+            if given.get("mixed_b") is not None:
+                raise ModelRefused(
+                    f"config.json: mixed_b {given['mixed_b']!r} of rope scaling 'ntk' is not known here."
+                )
             # Alibaba's: the base grows, and with it the positions are spread by the factor's own root.
             factor = float(given["factor"])
             return cls(size, theta * factor, factor ** (2 / size))

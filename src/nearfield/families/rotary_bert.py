@@ -77,7 +77,9 @@ FIXED: Mapping[str, tuple[Any, ...]] = {
     "prenorm": (False, None),
     "rotary_emb_fraction": (1.0, 1, None),
     "rotary_emb_interleaved": (False, None),
-    "rotary_scaling_factor": (None,),
+    "rotary_emb_scale_base": (None,),
+    "rotary_head_dim": (False, None),
+    "expert_choice_router": (False, None),
     "use_rms_norm": (False, None),
     "causal": (False, None),
     "parallel_block": (False, None),
@@ -88,6 +90,10 @@ FIXED: Mapping[str, tuple[Any, ...]] = {
     "logn_attention_clip1": (False, None),
     "layer_norm_type": ("layer_norm", None),
 }
+
+#: Nomic's names of activations: all but the last gate. Its code takes GELU's approximations for the exact function, so
+#: that a checkpoint which names one cannot be told from one that was trained with it.
+OWN_ACTIVATIONS: Mapping[str, str] = {"swiglu": "silu", "geglu": "gelu", "glu": "sigmoid", "gelu": "gelu"}
 
 
 class RotaryBert(Family):
@@ -214,9 +220,7 @@ class Gte(RotaryBert):
         return x, Linear(weight, top.tensor("lm_head.decoder.bias", (self.vocab_size,)))
 
     def classes(self, ops: Ops[Any], weights: Weights, x: Any, count: int) -> Any:
-        size = self.hidden_size
-        x = ops.activation(ops.linear(x, weights.linear("pooler.dense", size, size)), "tanh")
-        return ops.linear(x, weights.top.linear("classifier", size, count))
+        return _classes(ops, weights, x, count, self.hidden_size)
 
 
 class Nomic(RotaryBert):
@@ -231,41 +235,69 @@ class Nomic(RotaryBert):
         for name, known in FIXED.items():
             if config.get(name, known[0]) not in known:
                 raise ModelRefused(f"config.json: {name} is {config[name]!r}, which is not known for NomicBERT here.")
-        given = dict(config)
-        original = "n_embd" in config
-        if original:
-            given.update({new: config[old] for new, old in OLDER.items() if old in config})
-            # Beyond what it was trained on the model extrapolates, unless its positions are rescaled.
-            given["max_position_embeddings"] = config.get("max_trained_positions") or config.get("n_positions", 2048)
-            given["rope_theta"] = config.get("rotary_emb_base", self.theta)
-            self.gated = str(config.get("activation_function")) in ("swiglu", "geglu", "glu")
-            given["hidden_act"] = {"swiglu": "silu", "geglu": "gelu", "glu": "sigmoid"}.get(
-                str(config.get("activation_function")), config.get("activation_function")
-            )
-            self.qkv_bias = bool(config.get("qkv_proj_bias", False))
-            self.gate_bias = bool(config.get("mlp_fc1_bias", False))
-            self.down_bias = bool(config.get("mlp_fc2_bias", False))
-        super().__init__(given)
+        super().__init__(self._original(config) if "n_embd" in config else config)
         self.experts = int(config.get("num_experts") or 0)
         self.chosen = int(config.get("moe_top_k") or 2)
         self.every = int(config.get("moe_every_n_layers") or 0) if self.experts else 0
+        if self.experts and self.gated:
+            raise ModelRefused("config.json: num_experts with a gated activation_function is not known here.")
+
+    def _original(self, config: Mapping[str, Any]) -> dict[str, Any]:
+        """Read Nomic's own config into the names of transformers'."""
+        name = str(config.get("activation_function"))
+        if name not in OWN_ACTIVATIONS:
+            known = ", ".join(OWN_ACTIVATIONS)
+            raise ModelRefused(f"config.json: activation_function {name!r} is not known here. Known: {known}.")
+        given = {**config, **{new: config[old] for new, old in OLDER.items() if old in config}}
+        # transformers' own fields may stand beside Nomic's with values of another model; Nomic's code reads its own.
+        given.update(rope_parameters=None, rope_scaling=None, rope_theta=config.get("rotary_emb_base", self.theta))
+        # Beyond what it was trained on the model extrapolates, unless its positions are rescaled, which up to there
+        # changes nothing: a ``rotary_scaling_factor`` is thus never used.
+        longest = config.get("n_positions", 2048)
+        given["max_position_embeddings"] = config.get("max_trained_positions") or min(2048, longest)
+        given["hidden_act"], self.gated = OWN_ACTIVATIONS[name], name != "gelu"
+        self.qkv_bias = bool(config.get("qkv_proj_bias", False))
+        self.gate_bias = bool(config.get("mlp_fc1_bias", False))
+        self.down_bias = bool(config.get("mlp_fc2_bias", False))
+        return given
+
+    def vocabulary(self, ops: Ops[Any], weights: Weights, x: Any) -> tuple[Any, Linear]:
+        head, size, shape = weights.top.scope("cls.predictions."), self.hidden_size, (self.vocab_size, self.hidden_size)
+        names = head.names()
+        x = ops.linear(x, head.linear("transform.dense", size, size, "transform.dense.bias" in names))
+        # A sigmoid gates, and transforms nothing: Nomic's head has GELU there.
+        x = ops.activation(x, "gelu" if self.act == "sigmoid" else self.act)
+        x = self._norm(ops, head, x, "transform.layer_norm")
+        # Tied to the embeddings, the last layer's weight may be left out.
+        tied = "decoder.weight" not in names
+        weight = (
+            weights.tensor("embeddings.word_embeddings.weight", shape) if tied else head.tensor("decoder.weight", shape)
+        )
+        bias = next((name for name in ("bias", "decoder.bias") if name in names), None)
+        return x, Linear(weight, head.tensor(bias, shape[:1]) if bias else None)
+
+    def classes(self, ops: Ops[Any], weights: Weights, x: Any, count: int) -> Any:
+        return _classes(ops, weights, x, count, self.hidden_size)
 
     def _has_experts(self, number: int) -> bool:
         return bool(self.every) and number % self.every == 1
 
     def _experts(self, ops: Ops[Any], weights: Weights, x: Any) -> Any:
-        """Weigh the experts by the router's largest probabilities; all are computed, those not chosen count nothing."""
+        """Weigh the experts by the router's largest probabilities; all are computed, those not chosen count nothing.
+
+        One after the other: what lies between an expert's two layers would fill eight times the memory for all at once.
+        """
         size, inner, own = self.hidden_size, self.intermediate_size, weights.scope("mlp.")
         router = own.linear("router.layer", size, self.experts, bias=False)
         chances = ops.top(ops.softmax(ops.linear(x, router)), self.chosen)
-        up = own.tensor("experts.mlp.w1", (self.experts * inner, size))
-        down = own.tensor("experts.mlp.w2", (self.experts * inner, size))
-        # One product for all experts' first layers, one for their second: between them each expert's part is weighed.
-        h = ops.activation(ops.affine(x, up, None), self.act)
-        spread = np.repeat(np.eye(self.experts, dtype=np.float32), inner, 0)
-        h = ops.multiply(h, ops.affine(chances, spread, None))
-        bias = own.tensor("experts.bias", (size,))
-        return ops.affine(h, np.ascontiguousarray(down.T), bias)
+        ups = np.split(own.tensor("experts.mlp.w1", (self.experts * inner, size)), self.experts)
+        downs = np.split(own.tensor("experts.mlp.w2", (self.experts * inner, size)), self.experts)
+        total = ops.constant(own.tensor("experts.bias", (size,)))
+        for up, down, pick in zip(ups, downs, np.eye(self.experts, dtype=np.float32), strict=True):
+            h = ops.activation(ops.affine(x, up, None), self.act)
+            h = ops.affine(h, np.ascontiguousarray(down.T), None)
+            total = ops.add(total, ops.multiply(h, ops.affine(chances, pick[None], None)))
+        return total
 
 
 class JinaV3(RotaryBert):
@@ -314,6 +346,11 @@ class JinaV3(RotaryBert):
 
 
 _ZERO = np.array([0], np.int32)
+
+
+def _classes(ops: Ops[Any], weights: Weights, x: Any, count: int, size: int) -> Any:
+    x = ops.activation(ops.linear(x, weights.linear("pooler.dense", size, size)), "tanh")
+    return ops.linear(x, weights.top.linear("classifier", size, count))
 
 
 def _layout(weights: Weights) -> Layout:
