@@ -14,7 +14,7 @@ from nearfield.checkpoint.tokenizer import Tokenizer
 from nearfield.engine import Engine, default_engine
 from nearfield.errors import ModelRefused
 from nearfield.model import Model
-from nearfield.recipe import Recipe
+from nearfield.recipe import Answer, Recipe
 from nearfield.settings import cache_dir
 
 
@@ -36,6 +36,7 @@ class Loaded:
         file: an ONNX or OpenVINO file of the model to run in place of its weights, such as ``onnx/model_O3.onnx``;
             pooling and what follows still come from the folder.
         adapters: PEFT LoRA adapters to load at once: names to folders or ids on the Hub.
+        answer: how a language model is asked to rerank, where neither folder nor catalogue says (see ``Reranker``).
 
     Raises:
         ModelNotFound, SourceUnavailable: there is no such model, or its files cannot be had.
@@ -59,6 +60,7 @@ class Loaded:
         progress: bool = False,
         adapters: Mapping[str, str | Path] | None = None,
         file: str | None = None,
+        answer: Answer | None = None,
     ) -> None:
         started = time.perf_counter()
         entry = catalog.find(str(model))
@@ -85,6 +87,7 @@ class Loaded:
                 "entry": entry,
                 "kind": kind,
                 "body": file,
+                "answer": answer,
             }
             self.recipe = folder.read(located.folder, **facts)
         self._check_kind()

@@ -25,7 +25,7 @@ from nearfield.errors import InputError, ModelRefused, WeightsError, nearest
 from nearfield.families.exported import Exported
 from nearfield.heads import Extra, Head, Item, Results
 from nearfield.heads.pooled import PooledHead, token_weights
-from nearfield.heads.scores import ClassesHead
+from nearfield.heads.scores import AnswerHead, ClassesHead
 from nearfield.machine import plan
 from nearfield.ops import Graph, Ops
 from nearfield.packing import SHORT, Rows, rows
@@ -302,6 +302,8 @@ def _heads(recipe: Recipe, family: families.Family, tokenizer: Tokenizer) -> dic
         head = heads.make(spec)
         if isinstance(head, ClassesHead):
             head.bind(family, typed=max(tokenizer.backend.encode("a", "a").type_ids, default=0) > 0)
+        if isinstance(head, AnswerHead):
+            head.bind(tokenizer.backend.token_to_id)
         made[head.output] = head
     return made
 

@@ -140,10 +140,13 @@ class Template:
 
 @dataclass(frozen=True)
 class Answer:
-    """A language model's answer at the last token: the logit of ``true``, less that of ``false`` where there is one."""
+    """A language model's answer at the last token: the logit of ``true``, less that of ``false`` where there is one.
 
-    true: int
-    false: int | None = None
+    Both are token ids, or tokens that the tokenizer has.
+    """
+
+    true: int | str
+    false: int | str | None = None
     template: Template | None = None
     activation: str = "identity"
 

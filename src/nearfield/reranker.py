@@ -62,8 +62,10 @@ class Prediction:
 class Scorer(Loaded):
     """What Reranker and Classifier share: pairs to tokens to logits to scores. Arguments as for ``Loaded``."""
 
-    def __init__(self, model: str, *, instruction: str | None = None, **options: Any) -> None:
-        super().__init__(model, **options)
+    def __init__(
+        self, model: str, *, instruction: str | None = None, answer: Answer | None = None, **options: Any
+    ) -> None:
+        super().__init__(model, answer=answer, **options)
         head: Any = self.recipe.head("scores")
         self._head: Classes | Answer = head
         self._classes = isinstance(head, Classes)
@@ -132,6 +134,8 @@ class Reranker(Scorer):
     Args:
         model: as for ``Encoder``.
         instruction: what counts as relevant, for language models with a template (Qwen3-Reranker).
+        answer: how a language model is to be asked (``recipe.Answer``), where neither its folder nor the catalogue
+            says.
         options: as for ``Loaded``.
     """
 

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 from nearfield.checkpoint import jsonfile, kinds, modules, static, weights
 from nearfield.checkpoint.transformer import Transformer, read_transformer
 from nearfield.errors import ModelRefused, nearest
-from nearfield.recipe import ROLE_PROMPTS, Classes, Head, Module, Normalize, Pooling, Recipe
+from nearfield.recipe import ROLE_PROMPTS, Answer, Classes, Head, Module, Normalize, Pooling, Recipe
 
 SIMILARITIES = {name: name for name in ("cosine", "dot", "euclidean", "manhattan")} | {"dot_product": "dot"}
 #: What configs call the size of a token's vector.
@@ -61,11 +61,13 @@ def read(
     entry: Known | None = None,
     kind: str | None = None,
     body: str | None = None,
+    answer: Answer | None = None,
 ) -> Recipe:
     """Read a model folder. ``entry``, the catalogue's, supplies what the folder omits; ``origins`` says which.
 
     ``kind`` (dense, sparse, multivector or scores) overrules what the files say the model is; ``body`` names a file in
-    the folder that holds the encoder as a graph, in place of its weights.
+    the folder that holds the encoder as a graph, in place of its weights; ``answer`` says how a language model is asked
+    to score pairs.
 
     Raises:
         ModelRefused: the files would not give this model's own vectors; the message says which file and why.
@@ -85,9 +87,11 @@ def read(
         weights.files(home)
     notes = _Notes()
     known = getattr(entry, "kind", None)
+    answer = answer or getattr(entry, "answer", None)
+    kind = kinds.SCORES if answer else kind
     chosen = kind or (known if known in kinds.KINDS else None)
     chosen = kinds.SPARSE if queries else chosen or kinds.kind_of(meta, stages, _architecture(transformer.config))
-    chain, heads, dimensions = _parts(folder, chosen, meta, stages, transformer, entry, notes, queries)
+    chain, heads, dimensions = _parts(folder, chosen, meta, stages, transformer, entry, notes, queries, answer)
     prompts = _prompts(folder, meta, entry, notes)
     return Recipe(
         name=name or folder.resolve().name,
@@ -168,6 +172,7 @@ def _parts(
     entry: Known | None,
     notes: _Notes,
     queries: Path | None,
+    answer: Answer | None,
 ) -> tuple[tuple[Module, ...], tuple[Head, ...], int]:
     """Return the chain to the dense vector, the other heads, and the size of the main output."""
     config = transformer.config
@@ -176,7 +181,7 @@ def _parts(
     if kind in (kinds.DENSE, kinds.MULTIVECTOR) and transformer.task != "feature-extraction":
         raise ModelRefused(f"{folder} holds a {kind} model, and its transformer_task is {transformer.task!r}")
     if kind == kinds.SCORES:
-        scores = kinds.scores(folder, meta, stages, config)
+        scores = kinds.scores(folder, meta, stages, config, answer)
         return (), (scores,), len(scores.labels) if isinstance(scores, Classes) else 1
     if kind == kinds.SPARSE:
         return (), (kinds.splade(folder, stages, queries),), int(config.get("vocab_size") or 0)

@@ -184,16 +184,30 @@ def _stanford(folder: Path, transformer: Transformer, width: int) -> Multivector
 # Scores
 
 
-def scores(folder: Path, meta: Meta, stages: tuple[Stage, ...] | None, config: Mapping[str, Any]) -> Classes | Answer:
-    """Read a cross-encoder or classifier: its labels and what is done to their logits."""
-    answer = next((stage for stage in stages or () if stage.kind == "LogitScore"), None)
+def scores(
+    folder: Path,
+    meta: Meta,
+    stages: tuple[Stage, ...] | None,
+    config: Mapping[str, Any],
+    answer: Answer | None = None,
+) -> Classes | Answer:
+    """Read a cross-encoder or classifier: its labels and what is done to their logits.
+
+    ``answer`` says how a language model is to be asked, where that is known from elsewhere.
+    """
     if answer is not None:
-        own = jsonfile.read_object(answer.folder / "config.json")
+        return answer
+    logit = next((stage for stage in stages or () if stage.kind == "LogitScore"), None)
+    if logit is not None:
+        own = jsonfile.read_object(logit.folder / "config.json")
         return Answer(own["true_token_id"], own.get("false_token_id"), activation=_activation(folder, meta, config, 1))
     kinds = [stage.kind for stage in stages or ()]
     if len(kinds) > 1:
         raise ModelRefused(f"{folder / 'modules.json'}: a reranker of {', '.join(kinds)} is not known here")
     labels = _labels(config)
+    if stages is None and _architecture(config).endswith("ForCausalLM"):
+        # As sentence-transformers does; a model's own template comes from the catalogue.
+        return Answer("yes", "no", activation=_activation(folder, meta, config, 1))
     if not _architecture(config).endswith("ForSequenceClassification"):
         raise ModelRefused(
             f"{folder} is called a reranker, but its architecture {_architecture(config)!r} has no classification "

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from nearfield import recipe
 from nearfield.checkpoint.weights import Linear, Weights
+from nearfield.errors import ModelRefused
 from nearfield.families import Family
 from nearfield.heads import Array, Head, Item, Results
 from nearfield.ops import Ops
@@ -43,15 +44,29 @@ class AnswerHead(Head):
 
     def __init__(self, spec: recipe.Answer) -> None:
         self.spec = spec
+        self.rows: tuple[int, ...] = ()
+
+    def bind(self, number: Callable[[str], int | None]) -> None:
+        """Find the ids of the words that are asked for.
+
+        Raises:
+            ModelRefused: the tokenizer does not have one of them as a single token.
+        """
+        words = [self.spec.true, *([] if self.spec.false is None else [self.spec.false])]
+        found = [number(word) if isinstance(word, str) else word for word in words]
+        missing = [word for word, row in zip(words, found, strict=True) if row is None]
+        if missing:
+            raise ModelRefused(f"The tokenizer has no single token for {', '.join(map(repr, missing))}.")
+        self.rows = tuple(row for row in found if row is not None)
 
     def build(self, ops: Ops[Any], hidden: Any, inputs: Mapping[str, Any], family: Family, weights: Weights) -> Any:
         """Return [B, S, 1]."""
         state, layer = family.vocabulary(ops, weights, ops.matmul(inputs["pool.lasttoken"], hidden))
-        weight = layer.weight[[self.spec.true]]
-        bias = None if layer.bias is None else layer.bias[[self.spec.true]]
-        if self.spec.false is not None:
-            weight = weight - layer.weight[[self.spec.false]]
-            bias = None if bias is None or layer.bias is None else bias - layer.bias[[self.spec.false]]
+        weight = layer.weight[[self.rows[0]]]
+        bias = None if layer.bias is None else layer.bias[[self.rows[0]]]
+        if len(self.rows) > 1:
+            weight = weight - layer.weight[[self.rows[1]]]
+            bias = None if bias is None or layer.bias is None else bias - layer.bias[[self.rows[1]]]
         return ops.linear(state, Linear(weight, bias))
 
     def read(self, values: Array, packed: Rows, items: Sequence[Item]) -> Results:
