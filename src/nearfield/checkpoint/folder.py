@@ -110,6 +110,7 @@ def read(
         similarity=_similarity(folder, meta, entry, notes),
         truncate_dim=_truncate_dim(folder, meta, dimensions),
         matryoshka=entry.matryoshka if entry else (),
+        centre=bool(getattr(entry, "centre", False)),
         licence=_licence(folder, entry, notes),
         origins=MappingProxyType(notes.origins),
         warnings=tuple(notes.warnings),

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import tokenizers
-from tokenizers import AddedToken
+from tokenizers import AddedToken, processors
 
 from nearfield.checkpoint import jsonfile
 from nearfield.checkpoint.styles import CLASSES, STYLES
@@ -30,6 +30,8 @@ TELLING = frozenset(
         "add_prefix_space",
         "split_special_tokens",
         "added_tokens_decoder",
+        "add_bos_token",
+        "add_eos_token",
     }
 )
 
@@ -61,9 +63,41 @@ def load(folder: Path) -> Vocabulary:
     pad_id = _pad_id(folder, tokenizer, config)
     tokenizer.no_padding()  # baked-in padding and truncation serve one use of the file, not ours
     tokenizer.no_truncation()
+    _mark_ends(tokenizer, folder, config)
     told = {key: value for key, value in config.items() if key in TELLING or key.endswith("_token")}
     state = json.dumps([kind, told], sort_keys=True, default=str).encode()
     return Vocabulary(tokenizer, pad_id, side, hashlib.sha256(source + state).hexdigest())
+
+
+def _mark_ends(tokenizer: tokenizers.Tokenizer, folder: Path, config: Mapping[str, Any]) -> None:
+    """Put BOS and EOS around a text where the settings ask for them and ``tokenizer.json`` does not.
+
+    The reference ignores these settings once there is a tokenizer.json, and a last-token model (e5-mistral) then reads
+    the wrong token.
+    """
+    ids = tokenizer.encode("a").ids
+    missing = []
+    for setting, role, at in (("add_bos_token", "bos_token", 0), ("add_eos_token", "eos_token", -1)):
+        token = _text(config.get(role))
+        if config.get(setting) is not True or token is None:
+            continue
+        number = tokenizer.token_to_id(token)
+        if number is None:
+            raise ModelRefused(f"{folder}: {setting} asks for {token!r}, which the tokenizer does not have")
+        if not ids or ids[at] != number:
+            missing.append((at, token, number))
+    if not missing:
+        return
+    # What the file itself puts around a text stays inside: two processors in a row would undo each other.
+    bare = tokenizer.encode("a", add_special_tokens=False).ids
+    start = next((at for at in range(len(ids)) if ids[at : at + len(bare)] == bare), 0)
+    inner = [("", ids[:start]), ("$A", []), ("", ids[start + len(bare) :])]
+    single = [token for at, token, _ in missing if at == 0]
+    for text, numbers in inner:
+        single += [text] * bool(text) + [str(tokenizer.id_to_token(number)) for number in numbers]
+    single += [token for at, token, _ in missing if at == -1]
+    special = {token: tokenizer.token_to_id(token) or 0 for token in single if token != "$A"}
+    tokenizer.post_processor = processors.TemplateProcessing(single=single, special_tokens=list(special.items()))
 
 
 def _config(folder: Path) -> dict[str, Any]:
