@@ -12,7 +12,7 @@ import pytest
 from nearfield import catalog, hub
 from nearfield.checkpoint import folder as model_folder
 from nearfield.errors import ModelRefused, SourceUnavailable, WeightsError
-from nearfield.recipe import Classes, Normalize, Pooling, Recipe
+from nearfield.recipe import Answer, Classes, Normalize, Pooling, Recipe, Task
 from tests import tiny
 from tests.needs import missing
 
@@ -29,6 +29,13 @@ class Entry:
     matryoshka: tuple[int, ...] = (8, 16)
     max_length: int = 48
     licence: str = "apache-2.0"
+    kind: str = "dense"
+    instruction: str | None = None
+    answer: Answer | None = None
+    tasks: Mapping[str, Task] = field(default_factory=dict)
+    exclude_prompt: bool = False
+    centre: bool = False
+    is_causal: bool | None = None
 
 
 def reference(folder: Path) -> Any:

@@ -86,6 +86,13 @@ class ModelRefused(NearfieldError):
     code = "model_refused"
 
 
+class LicenceRefused(ModelRefused):
+    """A model's licence forbids commercial use, and nobody said that this use is none."""
+
+    status = 403
+    code = "licence_not_accepted"
+
+
 class WeightsError(ModelRefused):
     """A weight is missing, has another shape than the config says, or its file is damaged."""
 

@@ -36,6 +36,7 @@ class Loaded:
         file: an ONNX or OpenVINO file of the model to run in place of its weights, such as ``onnx/model_O3.onnx``;
             pooling and what follows still come from the folder.
         adapters: PEFT LoRA adapters to load at once: names to folders or ids on the Hub.
+        accept_license: load a model whose licence does not allow commercial use.
         answer: how a language model is asked to rerank, where neither folder nor catalogue says (see ``Reranker``).
 
     Raises:
@@ -61,9 +62,12 @@ class Loaded:
         adapters: Mapping[str, str | Path] | None = None,
         file: str | None = None,
         answer: Answer | None = None,
+        accept_license: bool = False,
     ) -> None:
         started = time.perf_counter()
         entry = catalog.find(str(model))
+        if entry is not None:
+            catalog.check_licence(entry, accepted=accept_license)
         located = hub.locate(
             str(model),
             pin=entry.pin if entry else None,

@@ -63,6 +63,9 @@ def definition() -> Any:
             "auto", description="auto: bf16 matrix units where there are any."
         )
         backend: str = Field("openvino", description="Runtime that executes the models.")
+        accept_license: tuple[str, ...] = Field(
+            (), description="Models to serve though their licences forbid commercial use; 1 for all."
+        )
         threads: int | None = Field(None, ge=1, description="Cores to use; all that may be used when left out.")
         streams: int | None = Field(None, ge=1, description="Batches that run at once.")
         api_keys: tuple[str, ...] = Field((), description="Accepted API keys; none leaves the server open.")
@@ -78,7 +81,7 @@ def definition() -> Any:
         log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least severe log line.")
         log_format: Literal["text", "json"] = Field("text", description="Form of log lines.")
 
-        @field_validator("models", "api_keys", "cors_origins", mode="before")
+        @field_validator("models", "api_keys", "cors_origins", "accept_license", mode="before")
         @classmethod
         def _split(cls, value: Any) -> Any:
             """Take ``a,b`` for lists, which environment variables cannot hold."""

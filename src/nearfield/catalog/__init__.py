@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields
@@ -10,8 +11,9 @@ from importlib.resources import files
 from types import MappingProxyType
 from typing import Any
 
-from nearfield.errors import SettingsError, nearest
+from nearfield.errors import LicenceRefused, SettingsError, nearest
 from nearfield.hub import Package, Pin
+from nearfield.recipe import Answer, Task, Template
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -32,16 +34,23 @@ class Score:
 class Entry:
     """One model. What its folder omits (prompts, Matryoshka dimensions, licence) is filled in from here.
 
-    ``max_length`` is the usable length in tokens; ``commercial`` whether the licence allows commercial use;
-    ``pooling`` one of the modes of ``recipe.Pooling``; ``languages`` ISO 639-1 codes, or ``multilingual``.
+    ``kind`` is dense, sparse, multivector or scores; ``max_length`` the usable length in tokens; ``commercial`` whether
+    the licence allows commercial use; ``gated`` whether the Hub asks for consent first; ``pooling`` one of the modes of
+    ``recipe.Pooling`` where the folder may omit it; ``languages`` ISO 639-1 codes, or ``multilingual``.
+
+    What folders leave out: ``instruction`` is the template of a free instruction, ``answer`` how a language model is
+    asked to rerank, ``tasks`` prompts with adapters, ``exclude_prompt`` whether pooling leaves the prompt out,
+    ``centre`` whether a layer norm stands before the cut, ``is_causal = false`` that a decoder reads both ways, and
+    ``forbid`` number formats that the model does not bear.
     """
 
     id: str
     family: str
     dimensions: int
     max_length: int
-    pooling: str
     licence: str
+    pooling: str | None = None
+    kind: str = "dense"
     aliases: tuple[str, ...] = ()
     revision: str | None = None
     parameters: int | None = None
@@ -50,7 +59,15 @@ class Entry:
     default_prompt_name: str | None = None
     matryoshka: tuple[int, ...] = ()
     similarity: str = "cosine"
+    instruction: str | None = None
+    answer: Answer | None = None
+    tasks: Mapping[str, Task] = field(default_factory=lambda: MappingProxyType({}))
+    exclude_prompt: bool = False
+    centre: bool = False
+    is_causal: bool | None = None
+    forbid: tuple[str, ...] = ()
     commercial: bool = True
+    gated: bool = False
     languages: tuple[str, ...] = ("en",)
     score: Score | None = None
     package: Package | None = None
@@ -69,6 +86,8 @@ class Entry:
 
 _FIELDS = frozenset(item.name for item in fields(Entry))
 _TABLES = {"score": Score, "package": Package}
+#: Set to 1, it accepts all licences; to ids separated by commas, theirs.
+ACCEPT = "NEARFIELD_ACCEPT_LICENSE"
 
 
 def find(name: str) -> Entry | None:
@@ -79,6 +98,21 @@ def find(name: str) -> Entry | None:
 def entries() -> tuple[Entry, ...]:
     """Return every entry, by id."""
     return _all()
+
+
+def check_licence(entry: Entry, *, accepted: bool = False) -> None:
+    """Refuse a model whose licence forbids commercial use, unless it was asked for with open eyes.
+
+    Raises:
+        LicenceRefused: it was not; the message names the licence and says how.
+    """
+    given = {name.strip().lower() for name in os.environ.get(ACCEPT, "").split(",") if name.strip()}
+    if entry.commercial or accepted or "1" in given or given & {name.lower() for name in entry.names}:
+        return
+    raise LicenceRefused(
+        f"{entry.id} is under {entry.licence}, which does not allow commercial use. If yours is none, say so: "
+        f"--accept-license, accept_license=True, or {ACCEPT}={entry.id}."
+    )
 
 
 @lru_cache(maxsize=1)
@@ -132,6 +166,12 @@ def _entry(file: str, facts: dict[str, Any]) -> Entry:
 def _freeze(key: str, value: Any) -> Any:
     if key in _TABLES:
         return _TABLES[key](**value)
+    if key == "answer":
+        template = {name: value[name] for name in ("head", "body", "tail", "instruction") if name in value}
+        words = {name: value[name] for name in value.keys() - template.keys()}
+        return Answer(**words, template=Template(**template) if template else None)
+    if key == "tasks":
+        return MappingProxyType({name: Task(**task) for name, task in value.items()})
     if isinstance(value, list):
         return tuple(value)
     return MappingProxyType(value) if isinstance(value, dict) else value

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 from nearfield.checkpoint import jsonfile, kinds, modules, static, weights
 from nearfield.checkpoint.transformer import Transformer, read_transformer
 from nearfield.errors import ModelRefused, nearest
-from nearfield.recipe import ROLE_PROMPTS, Answer, Classes, Head, Module, Normalize, Pooling, Recipe
+from nearfield.recipe import ROLE_PROMPTS, Answer, Classes, Head, Module, Normalize, Pooling, Recipe, Task
 
 SIMILARITIES = {name: name for name in ("cosine", "dot", "euclidean", "manhattan")} | {"dot_product": "dot"}
 #: What configs call the size of a token's vector.
@@ -43,6 +43,20 @@ class Known(Protocol):
     def max_length(self) -> int: ...
     @property
     def licence(self) -> str: ...
+    @property
+    def kind(self) -> str: ...
+    @property
+    def instruction(self) -> str | None: ...
+    @property
+    def answer(self) -> Answer | None: ...
+    @property
+    def tasks(self) -> Mapping[str, Task]: ...
+    @property
+    def exclude_prompt(self) -> bool: ...
+    @property
+    def centre(self) -> bool: ...
+    @property
+    def is_causal(self) -> bool | None: ...
 
 
 @dataclass
@@ -86,10 +100,14 @@ def read(
     if body is None:
         weights.files(home)
     notes = _Notes()
-    known = getattr(entry, "kind", None)
-    answer = answer or getattr(entry, "answer", None)
-    kind = kinds.SCORES if answer else kind
-    chosen = kind or (known if known in kinds.KINDS else None)
+    if entry is not None and entry.is_causal is not None:
+        # All that the model's own code is for.
+        transformer.config["is_causal"] = entry.is_causal
+        transformer.config.pop("auto_map", None)
+    answer = answer or (entry.answer if entry else None)
+    # The catalogue's word counts where it is more than the usual.
+    known = entry.kind if entry and entry.kind != kinds.DENSE else None
+    chosen = kinds.SCORES if answer else kind or known
     chosen = kinds.SPARSE if queries else chosen or kinds.kind_of(meta, stages, _architecture(transformer.config))
     chain, heads, dimensions = _parts(folder, chosen, meta, stages, transformer, entry, notes, queries, answer)
     prompts = _prompts(folder, meta, entry, notes)
@@ -110,7 +128,8 @@ def read(
         similarity=_similarity(folder, meta, entry, notes),
         truncate_dim=_truncate_dim(folder, meta, dimensions),
         matryoshka=entry.matryoshka if entry else (),
-        centre=bool(getattr(entry, "centre", False)),
+        centre=bool(entry and entry.centre),
+        tasks=entry.tasks if entry else MappingProxyType({}),
         licence=_licence(folder, entry, notes),
         origins=MappingProxyType(notes.origins),
         warnings=tuple(notes.warnings),
@@ -218,7 +237,7 @@ def _modules(
 
 def _excludes_prompt(folder: Path, config: Mapping[str, Any], entry: Known | None) -> bool:
     """Whether pooling leaves the prompt out though the folder does not say so: Instructor's own code does it."""
-    if getattr(entry, "exclude_prompt", False):
+    if entry and entry.exclude_prompt:
         return True
     named = f"{config.get('_name_or_path') or ''} {folder.name}"
     return config.get("model_type") == "t5" and re.search(r"\binstructor-(base|large|xl)\b", named) is not None
@@ -333,8 +352,8 @@ _INSTRUCTED = re.compile(r"(?P<before>Instruct: ).+(?P<after>\nQuery: ?)", re.DO
 
 def _instruction(prompts: Mapping[str, str], entry: Known | None) -> str:
     """The catalogue's template, or that of a saved prompt which is one with an instruction in it (E5, Qwen3)."""
-    if given := getattr(entry, "instruction", None):
-        return str(given)
+    if entry and entry.instruction:
+        return entry.instruction
     matches = (_INSTRUCTED.fullmatch(text) for text in prompts.values())
     found = next((match for match in matches if match), None)
     return f"{found['before']}{{instruction}}{found['after']}" if found else ""

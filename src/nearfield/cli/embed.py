@@ -41,6 +41,9 @@ def embed(
     truncate: Annotated[str, typer.Option(help="report, error, left, right or chunk.")] = "report",
     precision: Annotated[str, typer.Option(help="auto or float32: how the model computes.")] = "auto",
     restart: Annotated[bool, typer.Option("--restart", help="Begin anew, whatever an earlier run left.")] = False,
+    accept_license: Annotated[
+        bool, typer.Option("--accept-license", help="Use a model whose licence does not allow commercial use.")
+    ] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
 ) -> None:
@@ -60,7 +63,7 @@ def embed(
         "precision": dtype,
         "truncate": truncate,
     }
-    encoder = Encoder(model, precision=precision, progress=not quiet)
+    encoder = Encoder(model, precision=precision, progress=not quiet, accept_license=accept_license)
     encoder.require("dense")
     for warning in encoder.recipe.warnings:
         typer.secho(f"warning: {warning}", fg="yellow", err=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Callable, Iterator
 from typing import Annotated, Any
 
 import typer
@@ -11,6 +12,7 @@ import typer
 app = typer.Typer(
     help="Models: what is known, what is here, fetching and removing.", no_args_is_help=True, rich_markup_mode=None
 )
+KINDS = ("dense", "sparse", "multivector", "scores")
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Name = Annotated[str, typer.Argument(help="Name, alias, Hub id or folder.")]
 
@@ -22,18 +24,25 @@ def list_models(
         str | None, typer.Option(help="Only those for a language, such as en; multilingual ones count.")
     ] = None,
     max_parameters: Annotated[str | None, typer.Option(help="Only those up to a size, such as 50M.")] = None,
+    min_parameters: Annotated[str | None, typer.Option(help="Only those from a size on, such as 300M.")] = None,
     commercial: Annotated[
         bool, typer.Option("--commercial", help="Only those whose licence allows commercial use.")
     ] = False,
+    licence: Annotated[str | None, typer.Option("--licence", "--license", help="Only those of a licence.")] = None,
+    kind: Annotated[str | None, typer.Option(help="Only dense, sparse, multivector or scores.")] = None,
+    dimensions: Annotated[
+        int | None, typer.Option("--dims", help="Only those that give so many dimensions, whole or cut.")
+    ] = None,
+    min_length: Annotated[int | None, typer.Option(help="Only those that read so many tokens.")] = None,
     as_json: Json = False,
 ) -> None:
     """List the models of the catalogue, and others whose files are here."""
     from nearfield import catalog, hub
 
     cached = {model.name: model for model in hub.cached_models()}
-    limit = _count(max_parameters) if max_parameters is not None else None
-    rows = [_row(entry, entry.id in cached) for entry in catalog.entries() if _fits(entry, language, limit, commercial)]
-    if language is None and limit is None and not commercial:
+    tests = list(_tests(language, max_parameters, min_parameters, commercial, licence, kind, dimensions, min_length))
+    rows = [_row(entry, entry.id in cached) for entry in catalog.entries() if all(test(entry) for test in tests)]
+    if not tests:
         known = {entry.id for entry in catalog.entries()}
         rows += [{"id": name, "here": True} for name in sorted(cached.keys() - known)]
     rows = [row for row in rows if row["here"] or not here]
@@ -77,11 +86,16 @@ def pull(
     name: Name,
     source: Annotated[str | None, typer.Option(help="hub or index; both are tried when left out.")] = None,
     revision: Annotated[str | None, typer.Option(help="Commit, tag or branch [the pinned one].")] = None,
+    accept_license: Annotated[
+        bool, typer.Option("--accept-license", help="Though its licence does not allow commercial use.")
+    ] = False,
 ) -> None:
     """Fetch a model's files, so that it loads without a network."""
     from nearfield import catalog, hub
 
     entry = catalog.find(name)
+    if entry is not None:
+        catalog.check_licence(entry, accepted=accept_license)
     found = hub.locate(name, pin=entry.pin if entry else None, source=source, revision=revision, progress=True)
     typer.echo(f"{found.name} is at {found.folder} (from {found.source}).")
 
@@ -104,10 +118,37 @@ def remove(name: Name, yes: Annotated[bool, typer.Option("--yes", "-y", help="Do
     typer.echo(f"Removed {full} ({size / 1e6:.0f} MB).")
 
 
-def _fits(entry: Any, language: str | None, limit: float | None, commercial: bool) -> bool:
-    speaks = language is None or language in entry.languages or "multilingual" in entry.languages
-    small = limit is None or (entry.parameters is not None and entry.parameters <= limit)
-    return speaks and small and (entry.commercial or not commercial)
+def _tests(
+    language: str | None,
+    most: str | None,
+    least: str | None,
+    commercial: bool,
+    licence: str | None,
+    kind: str | None,
+    dimensions: int | None,
+    length: int | None,
+) -> Iterator[Callable[[Any], bool]]:
+    """Yield what an entry must be, one test for each option that was given."""
+    if language is not None:
+        yield lambda entry: language in entry.languages or "multilingual" in entry.languages
+    if most is not None:
+        upper = _count(most)
+        yield lambda entry: entry.parameters is not None and entry.parameters <= upper
+    if least is not None:
+        lower = _count(least)
+        yield lambda entry: entry.parameters is not None and entry.parameters >= lower
+    if commercial:
+        yield lambda entry: entry.commercial
+    if licence is not None:
+        yield lambda entry: entry.licence.lower() == licence.lower()
+    if kind is not None:
+        if kind not in KINDS:
+            raise typer.BadParameter(f"{kind!r} is none of {', '.join(KINDS)}")
+        yield lambda entry: entry.kind == kind
+    if dimensions is not None:
+        yield lambda entry: dimensions in (entry.dimensions, *entry.matryoshka)
+    if length is not None:
+        yield lambda entry: entry.max_length >= length
 
 
 def _count(text: str) -> float:
@@ -124,11 +165,14 @@ def _row(entry: Any, here: bool) -> dict[str, Any]:
     return {
         "id": entry.id,
         "aliases": list(entry.aliases),
+        "kind": entry.kind,
         "parameters": entry.parameters,
         "dimensions": entry.dimensions,
         "max_length": entry.max_length,
         "languages": list(entry.languages),
         "licence": entry.licence,
+        "commercial": entry.commercial,
+        "gated": entry.gated,
         "score": dataclasses.asdict(entry.score) if entry.score else None,
         "runs": entry.family in families.SHELF.names(),
         "here": here,
@@ -136,19 +180,27 @@ def _row(entry: Any, here: bool) -> dict[str, Any]:
 
 
 def _table(rows: list[dict[str, Any]]) -> str:
-    form = "{:58} {:16} {:>6} {:>5} {:>6}  {:12} {:12} {}"
-    lines = [form.format("model", "alias", "size", "dims", "tokens", "languages", "licence", "")]
+    form = "{:62} {:20} {:11} {:>6} {:>5} {:>6}  {:12} {:15} {}"
+    lines = [form.format("model", "alias", "kind", "size", "dims", "tokens", "languages", "licence", "")]
     for row in rows:
         size = f"{row['parameters'] / 1e6:.0f}M" if row.get("parameters") else "?"
         sizes = (size, row.get("dimensions", "?"), row.get("max_length", "?"))
-        words = (",".join(row.get("languages", [])), row.get("licence", ""), _state(row))
-        lines.append(form.format(row["id"], (row.get("aliases") or [""])[0], *sizes, *words).rstrip())
+        words = (",".join(row.get("languages", [])), _licence(row), _state(row))
+        names = (row["id"], (row.get("aliases") or [""])[0], row.get("kind", "?"))
+        lines.append(form.format(*names, *sizes, *words).rstrip())
     return "\n".join(lines)
+
+
+def _licence(row: dict[str, Any]) -> str:
+    """A star marks licences that do not allow commercial use."""
+    return str(row.get("licence", "")) + ("" if row.get("commercial", True) else "*")
 
 
 def _state(row: dict[str, Any]) -> str:
     if not row.get("runs", True):
         return "not run by this version"
+    if row.get("gated") and not row["here"]:
+        return "gated: ask for access on its page, set HF_TOKEN"
     return "here" if row["here"] else ""
 
 

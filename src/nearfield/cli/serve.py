@@ -24,6 +24,9 @@ def serve(
     port: Annotated[int | None, typer.Option(help="Port to listen on [8080]; 0 picks a free one.")] = None,
     precision: Annotated[str | None, typer.Option(help="auto (bf16 where the CPU has it) or float32 [auto].")] = None,
     backend: Annotated[str | None, typer.Option(help="Runtime that executes the models [openvino].")] = None,
+    accept_license: Annotated[
+        bool, typer.Option("--accept-license", help="Serve models whose licences do not allow commercial use.")
+    ] = False,
     threads: Annotated[int | None, typer.Option(help="Cores to use [all that may be used].")] = None,
     streams: Annotated[int | None, typer.Option(help="Batches that run at once.")] = None,
     api_keys: Annotated[
@@ -48,7 +51,8 @@ def serve(
     log_format: Annotated[str | None, typer.Option(help="text or json [text].")] = None,
 ) -> None:
     """Serve models over HTTP, for OpenAI clients and others."""
-    given = {name: value for name, value in locals().items() if value not in (None, [])}
+    given = {name: value for name, value in locals().items() if value not in (None, [], False)}
+    given.update({"accept_license": ("1",)} if accept_license else {})
     from nearfield import settings
     from nearfield.server.run import serve as run
 

@@ -156,7 +156,8 @@ def _load(settings: Any, engine: Engine) -> list[Encoder]:
     cpu = {"threads": settings.threads, "streams": settings.streams}
     encoders: dict[str, Encoder] = {}
     for name in settings.models:
-        encoder = Encoder(name, engine=engine, progress=True, **options, **cpu)
+        accepted = bool({"1", name} & set(settings.accept_license))
+        encoder = Encoder(name, engine=engine, progress=True, accept_license=accepted, **options, **cpu)
         for warning in encoder.recipe.warnings:
             LOG.warning("%s: %s", encoder.name, warning)
         encoders.setdefault(encoder.name, encoder)
