@@ -36,6 +36,7 @@ class Entry:
     exclude_prompt: bool = False
     centre: bool = False
     is_causal: bool | None = None
+    forbid: tuple[str, ...] = ()
 
 
 def reference(folder: Path) -> Any:

@@ -25,8 +25,10 @@ class Loaded:
         model: full id, short name or alias of the catalogue, id on the Hub, or path of a folder.
         source: ``folder``, ``cache``, ``hub`` or ``index``, to look nowhere else.
         revision: commit, tag or branch on the Hub; the catalogue's pinned one when left out.
-        precision: ``auto`` (bf16 matrix units where the CPU has them) or ``float32``.
+        precision: ``auto`` (bf16 where the hardware multiplies it natively) or ``float32``; for torch also ``bfloat16``
+            and ``float16``.
         backend: ``openvino``, ``torch`` or ``reference`` (plain numpy, slow).
+        device: ``auto``, ``cpu``, ``cuda``, ``cuda:1`` or ``mps``, for torch.
         threads: cores to use, all that this process may use when left out.
         streams: batches that run at once.
         max_length: tokens read of each input, at most what the model allows.
@@ -63,6 +65,7 @@ class Loaded:
         file: str | None = None,
         answer: Answer | None = None,
         accept_license: bool = False,
+        device: str = "auto",
     ) -> None:
         started = time.perf_counter()
         entry = catalog.find(str(model))
@@ -96,7 +99,7 @@ class Loaded:
             self.recipe = folder.read(located.folder, **facts)
         self._check_kind()
         cache = cache_dir() / "compiled" if compile_cache else None
-        self._model = Model(self.recipe, precision, backend, threads, streams, max_length, cache, found)
+        self._model = Model(self.recipe, precision, backend, threads, streams, max_length, cache, found, device)
         self._owns_engine = engine is None and (threads is not None or streams is not None)
         self.engine = engine or (Engine(self._model.cpu.streams) if self._owns_engine else default_engine())
         self.load_seconds = time.perf_counter() - started

@@ -32,7 +32,10 @@ from nearfield.packing import SHORT, Rows, rows
 from nearfield.recipe import Dense, LayerNorm, Pooling, Recipe
 
 Array = np.ndarray[Any, np.dtype[Any]]
-PRECISIONS = ("auto", "float32")
+#: What a backend may be asked for; the last two are torch's alone.
+PRECISIONS = ("auto", "float32", "bfloat16", "float16")
+#: Inputs that hold a value for each pair of columns: over one row of a whole batch they would fill the memory.
+_PAIRWISE = frozenset({"buckets", "buckets.back", "distances"})
 
 
 class Model:
@@ -48,6 +51,7 @@ class Model:
         max_length: int | None = None,
         cache: Path | None = None,
         adapters: Sequence[Adapter] = (),
+        device: str = "auto",
     ) -> None:
         if precision not in PRECISIONS:
             raise InputError(f"Unknown precision {precision!r}. {nearest(precision, PRECISIONS)}", param="precision")
@@ -60,10 +64,13 @@ class Model:
         #: Size of the rows that plain inputs give; 0 where results are of other kinds.
         self.width = recipe.dimensions if recipe.modules else 0
         self._inputs = tuple(dict.fromkeys(name for head in self.heads.values() for name in head.inputs))
-        runtime = backends.SHELF.load(backend)(Options(precision, self.cpu, cache))  # type: ignore[arg-type]
+        _check_precision(precision, backend, recipe)
+        runtime = backends.SHELF.load(backend)(Options(precision, self.cpu, cache, device))  # type: ignore[arg-type]
         self.batch_tokens: int = runtime.batch_tokens
         self.packable = self.family.packable and all(head.packable for head in self.heads.values())
-        self.shared_length = SHORT if self.packable else 0
+        #: Whether a batch is one row, end to end.
+        self.one = runtime.packed and self.packable and not _PAIRWISE & set(self.family.inputs)
+        self.shared_length = _ANY if self.one else SHORT if self.packable else 0
         self._runtime = runtime
         weights, named, own = self._weights()
         self.space = _space(recipe, weights.digest, self.tokenizer.digest)
@@ -164,7 +171,9 @@ class Model:
         items = [Item(job.ids, job.extra or self._plain) for job in batch.jobs]
         _check_adapters(items, adapters)
         spanned = any(item.extra.spans for item in items)
-        packed = rows([job.ids for job in batch.jobs], shared=self.packable and not spanned)
+        packed = rows(
+            [job.ids for job in batch.jobs], shared=self.packable and not spanned, one=self.one and not spanned
+        )
         batch.computed = packed.ids.size
         wanted = tuple(dict.fromkeys(name for item in items for name in item.extra.outputs))
         values = lane.run(self._arrays(batch, packed, items, bool(adapters)), wanted)
@@ -241,6 +250,8 @@ class Model:
             raise ModelRefused(f"{self.name} gives another vector alone than in a batch: padding leaks into it.")
 
 
+#: On a packed backend inputs of any length go together.
+_ANY = 1 << 30
 #: For each main output, the wish of an input that wants nothing else.
 _PLAIN: dict[str, Extra] = {}
 
@@ -319,6 +330,16 @@ def _values(result: Any) -> Array:
     if isinstance(result, dict):
         return _values(next(iter(result.values())))
     return np.asarray(result[1] if isinstance(result, tuple) else result)
+
+
+def _check_precision(precision: str, backend: str, recipe: Recipe) -> None:
+    """Refuse a number format that the runtime lacks, or that the model does not bear."""
+    if precision in ("float16", "bfloat16") and backend != "torch":
+        raise InputError(
+            f"precision {precision!r} is for backend 'torch'; {backend!r} has auto and float32.", param="precision"
+        )
+    if precision in recipe.forbid:
+        raise InputError(f"{recipe.name} does not bear {precision}: its values overflow. Take auto.", param="precision")
 
 
 def _family(recipe: Recipe) -> families.Family:

@@ -103,10 +103,20 @@ class Rows:
         return spread
 
 
-def rows(inputs: Sequence[Sequence[int]], *, shared: bool = True) -> Rows:
-    """Lay token ids out as int32 [rows, width], with the segment and the place within its input of each token."""
+def end_to_end(lengths: Sequence[int]) -> Layout:
+    """Place all inputs into one row, with no padding at all."""
+    starts = np.cumsum([0, *lengths])
+    count = len(lengths)
+    return Layout(np.zeros(count, np.int64), np.arange(count), starts[:-1], int(starts[-1]), 1, count)
+
+
+def rows(inputs: Sequence[Sequence[int]], *, shared: bool = True, one: bool = False) -> Rows:
+    """Lay token ids out as int32 [rows, width], with the segment and the place within its input of each token.
+
+    ``shared`` lets short inputs share rows; ``one`` puts all of them into a single one.
+    """
     lengths = [len(ids) for ids in inputs]
-    plan = layout(lengths, shared=shared)
+    plan = end_to_end(lengths) if one else layout(lengths, shared=shared)
     sizes = np.asarray(lengths)
     owner = np.repeat(np.arange(len(lengths)), sizes)
     place = np.arange(len(owner)) - np.repeat(np.cumsum(sizes) - sizes, sizes)

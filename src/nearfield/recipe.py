@@ -192,6 +192,8 @@ class Recipe:
     matryoshka: tuple[int, ...] = ()
     #: Whether a vector's mean is taken off before it is cut (nomic-embed-text-v1.5: a layer norm without weights).
     centre: bool = False
+    #: Number formats that the model does not bear (EmbeddingGemma: float16).
+    forbid: tuple[str, ...] = ()
     #: Tasks that are more than a prompt: by name, the prompt's name and the adapter (jina-embeddings-v3).
     tasks: Mapping[str, Task] = field(default_factory=_empty)
     licence: str | None = None

@@ -20,18 +20,26 @@ Inputs = Mapping[str, Array]
 SHELF = Shelf(
     "backend",
     # ``reference`` comes in by the entry point, the door that plugins use, so that the door cannot rot.
-    {"openvino": "nearfield.backends.openvino:OpenVinoBackend"},
+    {
+        "openvino": "nearfield.backends.openvino:OpenVinoBackend",
+        "torch": "nearfield.backends.torch:TorchBackend",
+    },
     group="nearfield.backends",
+    extras={"torch": "torch"},
 )
 
 
 @dataclass(frozen=True)
 class Options:
-    """How a graph is to run: number format, cores, and where compiled graphs are kept (None: nowhere)."""
+    """How a graph is to run: number format, cores, where compiled graphs are kept (None: nowhere), and the device.
 
-    precision: Literal["auto", "float32"] = "auto"
+    float16, bfloat16 and devices other than the CPU are torch's alone.
+    """
+
+    precision: Literal["auto", "float32", "float16", "bfloat16"] = "auto"
     cpu: CpuPlan = field(default_factory=plan)
     cache: Path | None = None
+    device: str = "auto"
 
 
 class Lane(Protocol):
@@ -57,6 +65,8 @@ class Backend(ABC):
 
     #: Tokens in one batch at which this runtime is fastest.
     batch_tokens: int = 1024
+    #: Whether all inputs of a batch are to lie in one row, end to end: attention then knows their bounds.
+    packed: bool = False
 
     def __init__(self, options: Options) -> None:
         self.options = options

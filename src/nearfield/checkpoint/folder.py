@@ -57,6 +57,8 @@ class Known(Protocol):
     def centre(self) -> bool: ...
     @property
     def is_causal(self) -> bool | None: ...
+    @property
+    def forbid(self) -> tuple[str, ...]: ...
 
 
 @dataclass
@@ -130,6 +132,7 @@ def read(
         matryoshka=entry.matryoshka if entry else (),
         centre=bool(entry and entry.centre),
         tasks=entry.tasks if entry else MappingProxyType({}),
+        forbid=entry.forbid if entry else (),
         licence=_licence(folder, entry, notes),
         origins=MappingProxyType(notes.origins),
         warnings=tuple(notes.warnings),

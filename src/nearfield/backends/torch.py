@@ -1,0 +1,268 @@
+"""The torch backend: the same families executed step by step, on CUDA without padding, on CPU and MPS in rows.
+
+On CUDA all inputs of a batch lie in one row, and attention runs over their bounds (``torch.nn.attention.varlen``, that
+is flash attention). Where that is missing, or a bias is asked for, scaled_dot_product_attention gets a mask.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from typing import Any, TypeAlias
+
+import numpy as np
+import torch
+from torch.nn import functional
+
+from nearfield.backends import Array, Backend, Inputs, Options
+from nearfield.backends.tape import Tape
+from nearfield.errors import InputError, ModelRefused
+from nearfield.machine import has_bf16
+from nearfield.ops import Graph, Ops, Seen
+
+try:
+    from torch.nn.attention.varlen import varlen_attn
+except ImportError:  # before torch 2.10
+    varlen_attn = None
+
+Tensor: TypeAlias = Any
+_ACTIVATIONS = {
+    "identity": lambda x: x,
+    "gelu": functional.gelu,
+    "gelu_tanh": lambda x: functional.gelu(x, approximate="tanh"),
+    "relu": functional.relu,
+    "silu": functional.silu,
+    "tanh": torch.tanh,
+    "sigmoid": torch.sigmoid,
+    "log1p": torch.log1p,
+}
+#: ``auto`` on each device; norms, softmax and pooling are in float32 whatever this says.
+_NAMES = {torch.bfloat16: "bf16", torch.float16: "float16", torch.float32: "float32"}
+
+
+class TorchOps(Ops[Tensor]):
+    """Each operation at once, for one batch. Weights come as tensors from the tape."""
+
+    def __init__(self, device: torch.device, dtype: torch.dtype) -> None:
+        self.device = device
+        self.dtype = dtype
+        self._derived: dict[tuple[str, int], tuple[Any, Any]] = {}
+
+    def constant(self, array: Any) -> Tensor:
+        return self._weight(array)
+
+    def rows(self, table: Any, ids: Tensor) -> Tensor:
+        return functional.embedding(ids.long(), self._weight(table))
+
+    def affine(self, x: Tensor, weight: Any, bias: Any) -> Tensor:
+        w = self._weight(weight)
+        return functional.linear(x.to(w.dtype), w, None if bias is None else self._weight(bias))
+
+    def layer_norm(self, x: Tensor, norm: Any, eps: float) -> Tensor:
+        weight, bias = self._weight(norm.weight).float(), None if norm.bias is None else self._weight(norm.bias).float()
+        return functional.layer_norm(x.float(), weight.shape, weight, bias, eps).to(x.dtype)
+
+    def rms_norm(self, x: Tensor, norm: Any, eps: float) -> Tensor:
+        wide = x.float()
+        y = wide * torch.rsqrt(wide.pow(2).mean(-1, keepdim=True) + eps) * self._weight(norm.weight).float()
+        return (y if norm.bias is None else y + self._weight(norm.bias).float()).to(x.dtype)
+
+    def split(self, x: Tensor, heads: int) -> Tensor:
+        return x.unflatten(-1, (heads, -1))
+
+    def rope(self, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+        size = cos.shape[-1]
+        rotated, passed = x[..., :size].float(), x[..., size:]
+        first, second = rotated.chunk(2, -1)
+        turned = torch.cat([-second, first], -1)
+        y = (rotated * cos[:, :, None] + turned * sin[:, :, None]).to(x.dtype)
+        return torch.cat([y, passed], -1) if passed.shape[-1] else y
+
+    def relative(self, x: Tensor, table: Any, index: Tensor) -> Tensor:
+        scores = torch.einsum("blnd,rnd->bnlr", x, self._weight(table).to(x.dtype))
+        return torch.gather(scores, -1, index.long().expand(*scores.shape[:2], *index.shape))
+
+    def attention(
+        self,
+        q: Tensor,
+        k: Tensor,
+        v: Tensor,
+        seen: Seen[Tensor],
+        *,
+        bias: Tensor | None = None,
+        scale: float | None = None,
+    ) -> Tensor:
+        if len(q) == 1 and bias is None and seen.keys is None and self.device.type == "cuda" and varlen_attn:
+            return self._varlen(q[0], k[0], v[0], seen, scale)
+        visible = self._derive(("visible", seen), lambda: _visible(seen)[:, None])
+        if bias is not None:
+            visible = torch.where(visible, bias.to(q.dtype), torch.finfo(q.dtype).min)
+        q, k, v = (x.transpose(1, 2) for x in (q, k, v))
+        shared = q.shape[1] // k.shape[1]
+        if shared > 1:
+            k, v = k.repeat_interleave(shared, 1), v.repeat_interleave(shared, 1)
+        out = functional.scaled_dot_product_attention(q, k, v, attn_mask=visible, scale=scale)
+        return out.transpose(1, 2).flatten(2)
+
+    def _varlen(self, q: Tensor, k: Tensor, v: Tensor, seen: Seen[Tensor], scale: float | None) -> Tensor:
+        """Attend within the bounds of each input of the one row; flash attention wants half precision."""
+        bounds, longest = self._derive(("bounds", seen.segments), lambda: _bounds(seen.segments[0]))
+        window = (-1 if seen.before is None else seen.before, -1 if seen.after is None else seen.after)
+        half = q.dtype if q.dtype != torch.float32 else torch.bfloat16
+        # Head sizes that are no multiple of 8 are filled up with zeros, which change no product.
+        size, missing = q.shape[-1], -q.shape[-1] % 8
+        parts = [functional.pad(x.to(half), (0, missing)) if missing else x.to(half) for x in (q, k, v)]
+        factor = size**-0.5 if scale is None else scale
+        out = varlen_attn(
+            *parts,
+            bounds,
+            bounds,
+            longest,
+            longest,
+            scale=factor,
+            window_size=window,
+            enable_gqa=len(k[0]) != len(q[0]),
+        )
+        return out[..., :size].to(q.dtype).flatten(1)[None]
+
+    def _derive(self, key: tuple[str, Any], make: Any) -> Any:
+        """Make something once a batch, for all layers."""
+        name = (key[0], id(key[1]))
+        if name not in self._derived:
+            self._derived[name] = (key[1], make())
+        return self._derived[name][1]
+
+    def activation(self, x: Tensor, name: str) -> Tensor:
+        return _ACTIVATIONS[name](x)
+
+    def softmax(self, x: Tensor) -> Tensor:
+        return torch.softmax(x.float(), -1)
+
+    def top(self, x: Tensor, count: int) -> Tensor:
+        least = torch.topk(x, count, -1).values[..., -1:]
+        return torch.where(x >= least, x, torch.zeros((), dtype=x.dtype, device=x.device))
+
+    def transpose(self, x: Tensor) -> Tensor:
+        return x.transpose(-1, -2)
+
+    def add(self, a: Tensor, b: Tensor) -> Tensor:
+        return a + b.to(a.dtype) if a.is_floating_point() else a + b
+
+    def multiply(self, a: Tensor, b: Tensor) -> Tensor:
+        return a * b.to(a.dtype) if a.is_floating_point() else a * b
+
+    def matmul(self, a: Tensor, b: Tensor) -> Tensor:
+        # Pooling: its weights are not to be rounded, nor its sums.
+        return torch.matmul(a.float(), b.float())
+
+    def max(self, x: Tensor, axis: int) -> Tensor:
+        return x.amax(axis)
+
+    def expand(self, x: Tensor, axis: int) -> Tensor:
+        return x.unsqueeze(axis)
+
+    def move_last_first(self, x: Tensor) -> Tensor:
+        return x.movedim(-1, 0)
+
+    def concat(self, parts: list[Tensor]) -> Tensor:
+        return torch.cat(parts, -1)
+
+    def normalize(self, x: Tensor) -> Tensor:
+        return functional.normalize(x.float(), dim=-1, eps=1e-12)
+
+    def _weight(self, array: Any) -> Tensor:
+        return array if isinstance(array, torch.Tensor) else to_tensor(array, self.device, self.dtype)
+
+
+def _visible(seen: Seen[Tensor]) -> Tensor:
+    """Whether each token attends to each: bool [B, L, L]. One that would see nothing, as padding may, sees itself."""
+    keys = seen.segments if seen.keys is None else seen.keys
+    visible = seen.segments[:, :, None] == keys[:, None, :]
+    if seen.places is not None:
+        ahead = seen.places[:, None, :] - seen.places[:, :, None]
+        if seen.before is not None:
+            visible = visible & (-ahead <= seen.before)
+        if seen.after is not None:
+            visible = visible & (ahead <= seen.after)
+    itself = torch.eye(visible.shape[1], dtype=torch.bool, device=visible.device)
+    return visible | (itself & ~visible.any(-1, keepdim=True))
+
+
+def _bounds(segments: Tensor) -> tuple[Tensor, int]:
+    """Return where each input of a row begins and the last ends, int32 [inputs + 1], and the longest's length."""
+    lengths = torch.unique_consecutive(segments, return_counts=True)[1]
+    bounds = functional.pad(lengths.cumsum(0), (1, 0)).to(torch.int32)
+    return bounds, int(lengths.max())
+
+
+def to_tensor(array: Array, device: torch.device, dtype: torch.dtype) -> Tensor:
+    """Bring an array to the device: whole numbers as they are, others in the computing type."""
+    tensor = torch.from_numpy(np.require(array, requirements=["C", "W"]))
+    return tensor.to(device, dtype) if tensor.is_floating_point() else tensor.to(device)
+
+
+class TorchLane:
+    """Runs the tape; all lanes share the weights."""
+
+    def __init__(self, tape: Tape, device: torch.device, dtype: torch.dtype) -> None:
+        self._tape, self._device, self._dtype = tape, device, dtype
+
+    def run(self, inputs: Inputs, outputs: Sequence[str]) -> dict[str, Array]:
+        with torch.inference_mode():
+            # Angles and pooling weights stay in float32: positions and means are not to be rounded.
+            values = {name: torch.from_numpy(np.ascontiguousarray(inputs[name])) for name in self._tape.inputs}
+            values = {name: value.to(self._device, non_blocking=True) for name, value in values.items()}
+            results = self._tape.run(TorchOps(self._device, self._dtype), values)
+            return {name: results[name].float().cpu().numpy() for name in outputs}
+
+
+class TorchProgram:
+    """A tape and where it runs."""
+
+    def __init__(self, tape: Tape, device: torch.device, dtype: torch.dtype) -> None:
+        self._tape, self._device, self._dtype = tape, device, dtype
+        self.precision = _NAMES[dtype]
+
+    def lane(self) -> TorchLane:
+        return TorchLane(self._tape, self._device, self._dtype)
+
+
+class TorchBackend(Backend):
+    """torch on the device that is there: CUDA, then MPS, then the CPU."""
+
+    _threads = threading.Lock()
+
+    def __init__(self, options: Options) -> None:
+        super().__init__(options)
+        self.device = _device(options.device)
+        self.dtype = _dtype(options.precision, self.device)
+        self.packed = self.device.type == "cuda"
+        self.batch_tokens = 16_384 if self.device.type == "cuda" else 1024
+        if self.device.type == "cpu":
+            with self._threads:
+                torch.set_num_threads(max(1, options.cpu.threads // options.cpu.streams))
+
+    def compile(self, graph: Graph[Any]) -> TorchProgram:
+        if graph.body is not None:
+            raise ModelRefused(f"{graph.body.name} is a graph of another runtime: load it with backend='openvino'.")
+        with torch.inference_mode():
+            tape = Tape(graph, lambda array: to_tensor(array, self.device, self.dtype))
+        return TorchProgram(tape, self.device, self.dtype)
+
+
+def _device(name: str) -> torch.device:
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise InputError(f"The device {name!r} cannot be used: {str(error).splitlines()[0]}", param="device") from error
+    return device
+
+
+def _dtype(precision: str, device: torch.device) -> torch.dtype:
+    if precision == "auto":
+        fast = device.type == "cuda" or (device.type == "cpu" and has_bf16())
+        return torch.bfloat16 if fast else torch.float32
+    return {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}[precision]
