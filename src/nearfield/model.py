@@ -9,6 +9,7 @@ import json
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -58,7 +59,7 @@ class Model:
         self.recipe = recipe
         self.name = recipe.name
         self.cpu = plan(threads, streams)
-        self.family = _family(recipe)
+        self.family, backend = _family(recipe, backend)
         self.tokenizer = _tokenizer(recipe, self.family, max_length)
         self.heads = _heads(recipe, self.family, self.tokenizer)
         #: Size of the rows that plain inputs give; 0 where results are of other kinds.
@@ -73,7 +74,11 @@ class Model:
         self.shared_length = _ANY if self.one else SHORT if self.packable else 0
         self._runtime = runtime
         weights, named, own = self._weights()
-        self.space = _space(recipe, weights.digest, self.tokenizer.digest)
+        if isinstance(self.family.body, Path) and self.family.body.is_dir():
+            digest = Weights.open(recipe.folder).digest
+        else:
+            digest = weights.digest
+        self.space = _space(recipe, digest, self.tokenizer.digest)
         first = Adapters(self.family.roots, own, named)
         for number, adapter in enumerate(adapters, len(named) + 1):
             first = first.added(adapter, number)
@@ -140,7 +145,7 @@ class Model:
             self._loaded = self._compile(self.adapters.without(name))
 
     def _weights(self) -> tuple[Weights, tuple[str, ...], Any]:
-        if self.recipe.body is not None:
+        if self.family.body is not None:
             return Weights.none(self.recipe.folder), (), None
         return self.family.adapted(Weights.open(self.recipe.folder).rooted(self.family.roots))
 
@@ -342,10 +347,19 @@ def _check_precision(precision: str, backend: str, recipe: Recipe) -> None:
         raise InputError(f"{recipe.name} does not bear {precision}: its values overflow. Take auto.", param="precision")
 
 
-def _family(recipe: Recipe) -> families.Family:
+def _family(recipe: Recipe, backend: str) -> tuple[families.Family, str]:
+    """Return what runs the architecture, and the backend: transformers, where no family of ours knows it."""
     if recipe.body is not None:
-        return Exported(recipe.config, recipe.body, recipe.max_length)
-    return families.resolve(recipe.config)
+        return Exported(recipe.config, recipe.body, recipe.max_length), backend
+    try:
+        if backend != "transformers":
+            return families.resolve(recipe.config), backend
+        if recipe.config.get("auto_map"):
+            raise ModelRefused("Nearfield runs no remote code (auto_map), through transformers neither.")
+    except families.NoFamily as unknown:
+        if any(find_spec(name) is None for name in ("torch", "transformers")):
+            raise families.NoFamily(f"{unknown} With pip install 'nearfield[torch]' transformers may run it.") from None
+    return Exported(recipe.config, recipe.folder, recipe.max_length), "transformers"
 
 
 def _tokenizer(recipe: Recipe, family: families.Family, max_length: int | None) -> Tokenizer:

@@ -23,9 +23,10 @@ SHELF = Shelf(
     {
         "openvino": "nearfield.backends.openvino:OpenVinoBackend",
         "torch": "nearfield.backends.torch:TorchBackend",
+        "transformers": "nearfield.backends.transformers:TransformersBackend",
     },
     group="nearfield.backends",
-    extras={"torch": "torch"},
+    extras={"torch": "torch", "transformers": "torch"},
 )
 
 

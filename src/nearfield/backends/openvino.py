@@ -276,6 +276,8 @@ def _body(path: Path, parameters: dict[str, Any]) -> Any:
     Raises:
         ModelRefused: it asks for inputs that are not known, or does not give one state a token.
     """
+    if path.is_dir():
+        raise ModelRefused(f"{path} has an architecture without a family here: load it with backend='transformers'.")
     try:
         model = ov.Core().read_model(path)
     except RuntimeError as error:

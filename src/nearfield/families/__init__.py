@@ -130,17 +130,24 @@ POSING: tuple[tuple[str, str, Any, str], ...] = (
 )
 
 
+class NoFamily(ModelRefused):
+    """No family runs an architecture; transformers may."""
+
+
 def resolve(config: Mapping[str, Any]) -> Family:
     """Return the family for a config.json.
 
     Raises:
-        ModelRefused: no family runs this architecture, or the folder wants code of its own (``auto_map``), whose
+        NoFamily: no family runs this architecture.
+        ModelRefused: the folder wants code of its own (``auto_map``), whose
             weights a built-in family of the same name would load wrongly.
     """
     kind = str(config.get("model_type") or "")
     kind = next((name for own, field, value, name in POSING if own == kind and config.get(field) == value), kind)
     if kind not in SHELF.names():
-        raise ModelRefused(f"No family runs model_type {kind!r}. {nearest(kind, SHELF.names())}")
+        if config.get("auto_map"):
+            raise ModelRefused(f"No family runs model_type {kind!r}, and Nearfield runs no remote code (auto_map).")
+        raise NoFamily(f"No family runs model_type {kind!r}. {nearest(kind, SHELF.names())}")
     chosen: type[Family] = SHELF.load(kind)
     if config.get("auto_map") and not chosen.own_code:
         raise ModelRefused(

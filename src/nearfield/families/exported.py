@@ -1,4 +1,8 @@
-"""Exported: an encoder that its model ships as a graph (ONNX, OpenVINO), chosen in place of the weights."""
+"""Exported: an encoder that the backend itself brings.
+
+A graph that the model ships (ONNX, OpenVINO), chosen in place of the weights; or, for an architecture without a family,
+the whole folder as transformers reads it.
+"""
 
 from __future__ import annotations
 
@@ -21,9 +25,9 @@ class Exported(Family):
     packable = False
 
     def __init__(self, config: Mapping[str, Any], body: Path, positions: int) -> None:
-        if body.suffix not in SUFFIXES:
+        if not body.is_dir() and body.suffix not in SUFFIXES:
             raise ModelRefused(f"{body} is neither an ONNX file nor an OpenVINO model ({', '.join(SUFFIXES)}).")
-        if not body.is_file():
+        if not body.exists():
             raise ModelRefused(f"There is no file {body}.")
         self.body = body
         self.positions = positions
