@@ -10,6 +10,8 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 #: Seconds within which a request's headers are to arrive, counted from their first byte.
 HEADER_SECONDS = 10.0
+#: Seconds for which a connection counts as in use after its last byte: a busy client's next request is on its way.
+RECENT = 0.5
 
 
 class Connection(HttpToolsProtocol):
@@ -19,6 +21,13 @@ class Connection(HttpToolsProtocol):
     begun: float | None = None
     #: When it was opened, until its first request.
     opened: float | None = None
+    #: When bytes last came.
+    touched: float = 0.0
+
+    def data_received(self, data: bytes) -> None:
+        """Note the time."""
+        self.touched = time.monotonic()
+        super().data_received(data)
 
     def connection_made(self, transport: Any) -> None:
         """Note the time."""
@@ -34,6 +43,11 @@ class Connection(HttpToolsProtocol):
         """Note that they are whole."""
         self.begun = None
         super().on_headers_complete()
+
+    def in_use(self, now: float) -> bool:
+        """Return whether a reply is due here, or its client was heard of a moment ago."""
+        working = self.cycle is not None and not self.cycle.response_complete
+        return working or now - self.touched < RECENT
 
     def overdue(self, now: float) -> bool:
         """Return whether nothing is at work here, and what is waited for should have come."""

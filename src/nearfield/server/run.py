@@ -57,10 +57,23 @@ class Listener(uvicorn.Server):
         """Refuse new connections, answer what the open ones send, then close them."""
         self._on_stop()
         await self._stop_listening()
-        until = time.monotonic() + _GRACE
-        while self.server_state.connections and time.monotonic() < until:
-            await asyncio.sleep(0.02)
+        await self._let_them_leave()
         await super().shutdown(sockets)
+
+    async def _let_them_leave(self) -> None:
+        """Wait while connections are in use: each leaves with its next reply, and one closed before would lose it.
+
+        Those that have been silent for a while are left to uvicorn, which closes them.
+        """
+        started = time.monotonic()
+        longest = float(self.config.timeout_graceful_shutdown or _GRACE)
+        while self.server_state.connections and (passed := time.monotonic() - started) < longest:
+            used = any(
+                isinstance(each, Connection) and each.in_use(time.monotonic()) for each in self.server_state.connections
+            )
+            if passed > _GRACE and not used:
+                return
+            await asyncio.sleep(0.02)
 
     async def _stop_listening(self) -> None:
         """Take in the connections that the kernel has accepted already: closing the socket would reset them."""
