@@ -11,7 +11,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from benchmarks import memory, outputs, picture, servers, throughput
+from benchmarks import families, memory, outputs, picture, servers, throughput
 from benchmarks.peak import matrix_peak
 from nearfield import catalog, hub, machine
 
@@ -35,7 +35,7 @@ def main() -> None:
         "--quick", action="store_true", help="small workloads: shows that everything runs, measures little"
     )
     parser.add_argument(
-        "--only", nargs="*", default=[], help="peak, throughput, bert_base, http, outputs, memory, cold_start"
+        "--only", nargs="*", default=[], help="peak, throughput, bert_base, http, families, outputs, memory, cold_start"
     )
     parser.add_argument("--infinity-python", help="Python of a venv with infinity_emb; made when left out")
     parser.add_argument("--rounds", type=int, default=5)
@@ -48,6 +48,7 @@ def main() -> None:
         "throughput": lambda: throughput.minilm(folder, rounds, quick=asked.quick),
         "bert_base": lambda: throughput.bert_base(folder, rounds, quick=asked.quick),
         "http": lambda: servers.measure(folder, asked.infinity_python, rounds, quick=asked.quick),
+        "families": lambda: families.measure(rounds, quick=asked.quick),
         "outputs": lambda: outputs.measure(rounds, quick=asked.quick),
         "memory": lambda: memory.serving(quick=asked.quick),
         "cold_start": lambda: memory.cold_start(folder),
