@@ -13,6 +13,7 @@ from nearfield import Encoder, Reranker
 from nearfield.checkpoint import adapters
 from nearfield.errors import InputError, ModelRefused, WeightsError
 from tests import tiny
+from tests.parity import decoder, t5
 from tests.parity.scores import classifier
 
 # peft's own call into transformers.
@@ -73,6 +74,24 @@ def test_agrees_with_peft(base: Path, tmp_path: Path, options: dict[str, Any]) -
     np.testing.assert_allclose(actual, reference(base, folder, TEXTS), atol=2e-5)
     assert float(np.abs(np.asarray(actual) - np.asarray(plain)).max()) > 0.05
     assert actual.fingerprint != plain.fingerprint
+
+
+@pytest.mark.parametrize(
+    ("write", "targets"),
+    [
+        (lambda folder: decoder.model("Qwen3Config")(folder), ["q_proj", "v_proj", "gate_proj"]),
+        (lambda folder: tiny.tiny_modernbert(folder / "m"), ["Wqkv", "Wi", "Wo"]),
+        (lambda folder: t5.encoder()(folder), ["q", "wo"]),
+        (lambda folder: tiny.tiny_albert(folder / "a"), ["query", "ffn"]),
+    ],
+    ids=["qwen3", "modernbert, fused layers", "t5", "albert, shared layers"],
+)
+def test_on_any_family(tmp_path: Path, write: Any, targets: list[str]) -> None:
+    base = write(tmp_path)
+    folder = lora(base, tmp_path / "adapter", target_modules=targets)
+    with Encoder(str(base), precision="float32", adapters={"a": folder}) as encoder:
+        found = encoder.encode(TEXTS, adapter="a")
+    np.testing.assert_allclose(found, reference(base, folder, TEXTS), atol=5e-5)
 
 
 def test_several_in_one_batch_are_each_their_own(base: Path, tmp_path: Path) -> None:

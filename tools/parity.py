@@ -26,8 +26,8 @@ reference; *apart* is the largest difference of any value in float32. `tests/tes
 0.99999. Scores are compared as numbers, and the cosine of a single one says little: there *apart* counts.
 
 bf16 keeps 8 bits, and random wide weights are harder on it than trained ones: all-MiniLM-L6-v2 itself keeps 0.9997 on
-real texts (`tests/test_real_weights.py`). `python -m tools.flagembedding` compares bge-m3 with FlagEmbedding itself, in a venv of its
-own: 3e-7 (dense, multi-vector) and 3e-6 (sparse) apart.
+real texts (`tests/test_real_weights.py`). `python -m tools.flagembedding` compares bge-m3 with FlagEmbedding itself, in
+a venv of its own: 3e-7 (dense, multi-vector) and 3e-6 (sparse) apart.
 """
 _COLUMNS = (
     *("family", "head", "reference", "padding", "float32, batched", "float32, alone", "float32, over-long"),

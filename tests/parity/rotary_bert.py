@@ -90,6 +90,40 @@ def alibabas_own(folder: Path) -> None:
 SPREAD = {"rope_type": "linear", "rope_theta": 20000.0, "factor": 4.0 ** (2 / 8)}
 
 
+# GTE's lexical weights
+
+
+def lexical(folder: Path) -> Path:
+    """Write gte-multilingual-base's layout: a classifier of one label a token lies among the weights."""
+    import torch
+
+    out = tiny.tiny_gte(folder / "lexical", pooling="cls")
+    torch.manual_seed(11)
+    head = {"classifier.weight": torch.randn(1, 32), "classifier.bias": torch.randn(1)}
+    rewrite(out, {**{f"new.{name}": tensor for name, tensor in weights(out).items()}, **head})
+    tiny.edit(out / "config.json", architectures=["NewModel", "NewForTokenClassification"])
+    return out
+
+
+def expect_lexical(folder: Path, texts: Sequence[str], padding: str = "right") -> list[Array]:
+    """Give each token the relu of its logit, and each token id the largest of its tokens'."""
+    import torch
+    from sentence_transformers import SentenceTransformer
+
+    model = SentenceTransformer(str(folder), device="cpu")
+    head, rows = weights(folder), []
+    for text in texts:
+        states: Any = model.encode(text, output_value="token_embeddings")
+        logits = torch.nn.functional.linear(states, head["classifier.weight"], head["classifier.bias"])[:, 0]
+        row = np.zeros(model[0].auto_model.config.vocab_size, np.float32)
+        features: Any = model.preprocess([text])
+        for number, weight in zip(features["input_ids"][0].tolist(), torch.relu(logits).tolist(), strict=True):
+            row[number] = max(row[number], weight)
+        row[:4] = 0  # the four special tokens
+        rows.append(row)
+    return rows
+
+
 # NomicBERT's experts
 
 
@@ -275,6 +309,15 @@ CASES = [
         "gte",
         twin("gte", alibabas_own, rope_parameters=SPREAD),
         expect=unchanged,
+    ),
+    Case(
+        "lexical weights",
+        "gte",
+        "sentence-transformers' token states, and the recipe",
+        lexical,
+        expect_lexical,
+        "sparse",
+        wanted={"outputs": "sparse"},
     ),
     Case("SPLADE, max", "gte", sparse.REFERENCE, sparse.masked("gte"), sparse.expect, "sparse"),
     Case("classes", "gte", scores.REFERENCE, scores.classifier("gte"), scores.expect, "scores"),
