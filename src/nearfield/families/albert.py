@@ -76,9 +76,15 @@ class Albert(Family):
         own, size = weights.top.scope("predictions."), self.embedding_size
         x = ops.activation(ops.linear(x, own.linear("dense", self.hidden_size, size)), self.act)
         x = ops.layer_norm(x, own.norm("LayerNorm", size), self.eps)
-        # The last layer is tied to the word embeddings, and files leave it out.
-        table = weights.tensor("embeddings.word_embeddings.weight", (self.vocab_size, size))
-        return x, Linear(table, own.tensor("bias", (self.vocab_size,)))
+        # Where the last layer is tied to the word embeddings, files may leave it out; where it is not, its own counts.
+        shape, names = (self.vocab_size, size), own.names()
+        weight = (
+            own.tensor("decoder.weight", shape)
+            if "decoder.weight" in names
+            else weights.tensor("embeddings.word_embeddings.weight", shape)
+        )
+        bias = "decoder.bias" if "decoder.bias" in names else "bias"
+        return x, Linear(weight, own.tensor(bias, (self.vocab_size,)))
 
     def classes(self, ops: Ops[Any], weights: Weights, x: Any, count: int) -> Any:
         size = self.hidden_size

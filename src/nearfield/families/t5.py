@@ -15,6 +15,9 @@ from nearfield.families import Array, Family
 from nearfield.families.bert import ACTIVATIONS, buckets, size_of
 from nearfield.ops import Ops, Seen
 
+#: Buckets of rows up to this long are kept, 1 MiB each at most; beside the attention of longer ones they cost nothing.
+KEPT = 512
+
 
 class T5(Family):
     """The encoder half; the decoder's weights stay unread."""
@@ -24,7 +27,6 @@ class T5(Family):
         r"^decoder\.",
         r"^lm_head\.",
         r"^(shared|encoder\.embed_tokens)\.weight$",  # one table under two names, of which one is read
-        r"relative_attention_bias\.weight$",
     )
 
     def __init__(self, config: Mapping[str, Any]) -> None:
@@ -42,7 +44,9 @@ class T5(Family):
         self.gated, self.act = _activation(config)
 
     def host(self, places: Array) -> dict[str, Array]:
-        return {"buckets": _buckets(places.shape[1], self.count, self.farthest)}
+        longest = places.shape[1]
+        made = _kept if longest <= KEPT else buckets
+        return {"buckets": made(longest, self.count, self.farthest)}
 
     def encode(self, ops: Ops[Any], weights: Weights, inputs: Mapping[str, Any]) -> Any:
         table = "shared" if "shared.weight" in weights.names() else "encoder.embed_tokens"
@@ -80,7 +84,7 @@ class T5(Family):
 
 
 @lru_cache(maxsize=64)
-def _buckets(longest: int, count: int, farthest: int) -> Array:
+def _kept(longest: int, count: int, farthest: int) -> Array:
     return buckets(longest, count, farthest)
 
 
