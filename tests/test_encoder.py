@@ -81,6 +81,7 @@ def test_query_and_document_may_be_compared(encoder: Encoder) -> None:
         ({"role": "doc"}, "Did you mean 'document'"),
         ({"prompt_name": "query", "prompt": "x"}, "not both"),
         ({"truncate": "middle"}, "Unknown truncate"),
+        ({"truncate": True}, "Unknown truncate True"),
         ({"precision": "int4"}, "Unknown precision"),
         ({"truncate_dim": 16}, "was not trained"),
         ({"truncate_dim": 0}, "from 1 to 32"),

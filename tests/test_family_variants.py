@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ from nearfield import Encoder
 from nearfield.errors import WeightsError
 from nearfield.families.t5 import KEPT, T5, _kept
 from tests import tiny
-from tests.parity import bert_kin, sparse, t5
+from tests.parity import bert_kin, cases, sparse, static, t5
 from tests.parity.measure import ours
 from tests.parity.rotary_bert import rewrite, weights
 
@@ -40,6 +41,35 @@ def test_albert_with_a_last_layer_of_its_own(tmp_path: Path) -> None:
     folder = untied(tmp_path)
     found = ours(case, folder, TEXTS, precision="float32")
     np.testing.assert_allclose(found, sparse.expect(folder, TEXTS), atol=5e-5)
+
+
+@pytest.mark.parametrize(("family", "at"), [("bert", "cls.predictions."), ("roberta", "lm_head.")])
+def test_a_last_layer_s_own_bias_counts(family: str, at: str, tmp_path: Path) -> None:
+    import torch
+
+    case = next(case for case in cases() if case.family == family and case.output == "sparse")
+    folder = sparse.masked(family)(tmp_path)
+    whole = weights(folder)
+    words = next(tensor for name, tensor in whole.items() if name.endswith("word_embeddings.weight"))
+    torch.manual_seed(4)
+    own = {f"{at}decoder.weight": 0.3 * torch.randn(words.shape)}
+    biases = {f"{at}{name}": torch.randn(len(words)) for name in ("bias", "decoder.bias")}
+    rewrite(folder, {**whole, **own, **biases})
+    tiny.edit(folder / "config.json", tie_word_embeddings=False)
+    found = ours(case, folder, TEXTS, precision="float32")
+    np.testing.assert_allclose(found, sparse.expect(folder, TEXTS), atol=5e-5)
+
+
+def test_static_embeddings_without_a_limit(tmp_path: Path) -> None:
+    folder = static.distilled(normalize=True, shared=False)(tmp_path)
+    text = "read the small house by the river bank " * 100
+    for limit in (None, 7):
+        # tiny.edit takes None for leaving a key out, which here means another thing.
+        config = json.loads((folder / "config.json").read_text())
+        (folder / "config.json").write_text(json.dumps({**config, "max_length": limit}))
+        with Encoder(str(folder), precision="float32") as encoder:
+            found = encoder.encode([text], truncate="right")
+        np.testing.assert_allclose(found, static.expect(folder, [text]), atol=1e-5)
 
 
 def test_t5_with_biases_in_later_layers_is_refused(tmp_path: Path) -> None:

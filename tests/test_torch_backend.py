@@ -55,6 +55,25 @@ def test_half_precisions(tmp_path: Path) -> None:
         assert (found * truth).sum(1).min() >= least and not np.array_equal(found, truth)
 
 
+@pytest.mark.parametrize("pooling", ["max", "mean"])
+def test_float16_takes_the_largest_without_overflow(pooling: str, tmp_path: Path) -> None:
+    """A mask of 1e9 is infinite in float16, and 0 times that is no number."""
+    folder = tiny.tiny_bert(tmp_path / "bert", pooling=pooling, initializer_range=0.1)
+    found = []
+    for precision in ("float32", "float16"):
+        with Encoder(str(folder), backend="torch", precision=precision, device="cpu") as encoder:
+            found.append(np.asarray(encoder.encode(list(tiny.TEXTS))))
+    np.testing.assert_allclose(found[0], found[1], atol=5e-3)
+
+
+def test_inputs_of_one_row_do_not_see_each_other(packed: bool, tmp_path: Path) -> None:
+    """Windows, and lengths on both sides of the widths that attention is grouped by."""
+    folder = str(tiny.tiny_modernbert(tmp_path / "modernbert"))
+    texts = ["river " * count for count in (1, 5, 6, 7, 14, 15, 40, 6, 1)]
+    with Encoder(folder, backend="torch", precision="float32", device="cpu") as encoder:
+        np.testing.assert_allclose(encoder.encode(texts), [encoder.encode(text) for text in texts], atol=1e-5)
+
+
 def test_weights_are_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from nearfield.checkpoint.weights import Weights
 
@@ -67,7 +86,7 @@ def test_refusals(tmp_path: Path) -> None:
     folder = str(tiny.tiny_bert(tmp_path / "bert"))
     with pytest.raises(InputError, match="device 'cuda:7' cannot be used"):
         Encoder(folder, backend="torch", device="cuda:7")
-    with pytest.raises(InputError, match="precision 'float16' is for backend 'torch'"):
+    with pytest.raises(InputError, match="precision 'float16' is for backends 'torch'"):
         Encoder(folder, precision="float16")
     (tmp_path / "bert" / "model.onnx").write_bytes(b"")
     with pytest.raises(ModelRefused, match="a graph of another runtime"):

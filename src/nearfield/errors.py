@@ -154,12 +154,12 @@ class MissingExtra(NearfieldError, ImportError):
     """A feature needs an optional dependency; the message names the ``pip install`` that brings it."""
 
 
-def nearest(name: str, known: Iterable[str]) -> str:
+def nearest(name: object, known: Iterable[str]) -> str:
     """Return a hint for a misspelt name, such as ``Did you mean 'query'? Known: document, query.``
 
-    A name of more than 200 characters is no slip of the keyboard, and is compared with none.
+    What is no string, or has more than 200 characters, is no slip of the keyboard, and is compared with none.
     """
-    options = sorted(known)
+    options, name = sorted(known), name if isinstance(name, str) else ""
     short = [option for option in options if len(option) <= _LONGEST_NAME] if len(name) <= _LONGEST_NAME else []
     close = difflib.get_close_matches(name, short, n=1, cutoff=0.5)
     guess = f"Did you mean {close[0]!r}? " if close else ""

@@ -339,9 +339,10 @@ def _values(result: Any) -> Array:
 
 def _check_precision(precision: str, backend: str, recipe: Recipe) -> None:
     """Refuse a number format that the runtime lacks, or that the model does not bear."""
-    if precision in ("float16", "bfloat16") and backend != "torch":
+    if precision in ("float16", "bfloat16") and backend not in ("torch", "transformers"):
         raise InputError(
-            f"precision {precision!r} is for backend 'torch'; {backend!r} has auto and float32.", param="precision"
+            f"precision {precision!r} is for backends 'torch' and 'transformers'; {backend!r} has auto and float32.",
+            param="precision",
         )
     if precision in recipe.forbid:
         raise InputError(f"{recipe.name} does not bear {precision}: its values overflow. Take auto.", param="precision")

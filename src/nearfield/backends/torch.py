@@ -1,13 +1,17 @@
 """The torch backend: the same families executed step by step, on CUDA without padding, on CPU and MPS in rows.
 
 On CUDA all inputs of a batch lie in one row, and attention runs over their bounds (``torch.nn.attention.varlen``, that
-is flash attention). Where that is missing, or a bias is asked for, scaled_dot_product_attention gets a mask.
+is flash attention). Where that cannot serve (float32, keys, an older torch or GPU), inputs of like length are stacked
+for scaled_dot_product_attention; ordinary rows, and those with a bias, get a mask.
 """
 
 from __future__ import annotations
 
+import inspect
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -15,7 +19,8 @@ import torch
 from torch.nn import functional
 
 from nearfield.backends import Array, Backend, Inputs, Options
-from nearfield.backends.tape import Tape
+from nearfield.backends.tape import Tape, Value
+from nearfield.checkpoint.weights import Norm
 from nearfield.errors import InputError, ModelRefused
 from nearfield.machine import has_bf16
 from nearfield.ops import Graph, Ops, Seen
@@ -36,8 +41,21 @@ _ACTIVATIONS = {
     "sigmoid": torch.sigmoid,
     "log1p": torch.log1p,
 }
-#: ``auto`` on each device; norms, softmax and pooling are in float32 whatever this says.
+#: What each computing type is called; norms, softmax and pooling are in float32 whichever it is.
 _NAMES = {torch.bfloat16: "bf16", torch.float16: "float16", torch.float32: "float32"}
+#: Head sizes that flash attention takes.
+_LARGEST_HEAD = 256
+
+
+@dataclass(frozen=True)
+class Group:
+    """Inputs of like length in the one row: the columns of each, [inputs, width], and what is attended to.
+
+    ``visible`` [inputs, 1, width, width] is None where all is.
+    """
+
+    columns: Tensor
+    visible: Tensor | None
 
 
 class TorchOps(Ops[Tensor]):
@@ -46,6 +64,7 @@ class TorchOps(Ops[Tensor]):
     def __init__(self, device: torch.device, dtype: torch.dtype) -> None:
         self.device = device
         self.dtype = dtype
+        self._flash = has_flash(device, dtype)
         self._derived: dict[tuple[str, int], tuple[Any, Any]] = {}
 
     def constant(self, array: Any) -> Tensor:
@@ -92,26 +111,35 @@ class TorchOps(Ops[Tensor]):
         bias: Tensor | None = None,
         scale: float | None = None,
     ) -> Tensor:
-        if len(q) == 1 and bias is None and seen.keys is None and self.device.type == "cuda" and varlen_attn:
-            return self._varlen(q[0], k[0], v[0], seen, scale)
+        if len(q) == 1 and bias is None:
+            if self._flash and seen.keys is None and q.shape[-1] <= _LARGEST_HEAD:
+                return self._varlen(q[0], k[0], v[0], seen, scale)
+            if len(self._bounds(seen)[2]) > 2:
+                return self._grouped(q[0], k[0], v[0], seen, scale)
         visible = self._derive(("visible", seen), lambda: _visible(seen)[:, None])
         if bias is not None:
             visible = torch.where(visible, bias.to(q.dtype), torch.finfo(q.dtype).min)
-        q, k, v = (x.transpose(1, 2) for x in (q, k, v))
-        shared = q.shape[1] // k.shape[1]
-        if shared > 1:
-            k, v = k.repeat_interleave(shared, 1), v.repeat_interleave(shared, 1)
-        out = functional.scaled_dot_product_attention(q, k, v, attn_mask=visible, scale=scale)
-        return out.transpose(1, 2).flatten(2)
+        return _attend(q, k, v, visible, scale)
+
+    def _bounds(self, seen: Seen[Tensor]) -> tuple[Tensor, int, list[int]]:
+        return self._derive(("bounds", seen.segments), lambda: _bounds(seen.segments[0]))
+
+    def _grouped(self, q: Tensor, k: Tensor, v: Tensor, seen: Seen[Tensor], scale: float | None) -> Tensor:
+        """Attend within each input of the one row, those of like length in one call."""
+        groups, back = self._derive(("groups", seen), lambda: _groups(seen, self._bounds(seen)[2]))
+        parts = [
+            _attend(q[group.columns], k[group.columns], v[group.columns], group.visible, scale).flatten(0, 1)
+            for group in groups
+        ]
+        return torch.cat(parts)[back][None]
 
     def _varlen(self, q: Tensor, k: Tensor, v: Tensor, seen: Seen[Tensor], scale: float | None) -> Tensor:
-        """Attend within the bounds of each input of the one row; flash attention wants half precision."""
-        bounds, longest = self._derive(("bounds", seen.segments), lambda: _bounds(seen.segments[0]))
+        """Attend within the bounds of each input of the one row, by flash attention."""
+        bounds, longest, _ = self._bounds(seen)
         window = (-1 if seen.before is None else seen.before, -1 if seen.after is None else seen.after)
-        half = q.dtype if q.dtype != torch.float32 else torch.bfloat16
         # Head sizes that are no multiple of 8 are filled up with zeros, which change no product.
         size, missing = q.shape[-1], -q.shape[-1] % 8
-        parts = [functional.pad(x.to(half), (0, missing)) if missing else x.to(half) for x in (q, k, v)]
+        parts = [functional.pad(x, (0, missing)) if missing else x for x in (q, k, v)]
         factor = size**-0.5 if scale is None else scale
         out = varlen_attn(
             *parts,
@@ -123,7 +151,7 @@ class TorchOps(Ops[Tensor]):
             window_size=window,
             enable_gqa=len(k[0]) != len(q[0]),
         )
-        return out[..., :size].to(q.dtype).flatten(1)[None]
+        return out[..., :size].flatten(1)[None]
 
     def _derive(self, key: tuple[str, Any], make: Any) -> Any:
         """Make something once a batch, for all layers."""
@@ -188,17 +216,96 @@ def _visible(seen: Seen[Tensor]) -> Tensor:
     return visible | (itself & ~visible.any(-1, keepdim=True))
 
 
-def _bounds(segments: Tensor) -> tuple[Tensor, int]:
-    """Return where each input of a row begins and the last ends, int32 [inputs + 1], and the longest's length."""
+def _attend(q: Tensor, k: Tensor, v: Tensor, visible: Tensor | None, scale: float | None) -> Tensor:
+    """Attend over rows: heads tensors in, [B, L, heads x D] out."""
+    q, k, v = (x.transpose(1, 2) for x in (q, k, v))
+    shared = q.shape[1] // k.shape[1]
+    if shared > 1:
+        k, v = k.repeat_interleave(shared, 1), v.repeat_interleave(shared, 1)
+    out = functional.scaled_dot_product_attention(q, k, v, attn_mask=visible, scale=scale)
+    return out.transpose(1, 2).flatten(2)
+
+
+def _bounds(segments: Tensor) -> tuple[Tensor, int, list[int]]:
+    """Return where each input of a row begins and the last ends, int32 [inputs + 1], the longest's length, and all."""
     lengths = torch.unique_consecutive(segments, return_counts=True)[1]
     bounds = functional.pad(lengths.cumsum(0), (1, 0)).to(torch.int32)
-    return bounds, int(lengths.max())
+    known = lengths.tolist()
+    return bounds, max(known), known
+
+
+def _groups(seen: Seen[Tensor], lengths: list[int]) -> tuple[list[Group], Tensor]:
+    """Stack the inputs of one row by length; return the groups, and where each column lies in them end to end."""
+    starts = np.cumsum([0, *lengths[:-1]])
+    widths = np.array([_width(length) for length in lengths])
+    back = np.empty(sum(lengths), np.int64)
+    groups, done = [], 0
+    for width in np.unique(widths):
+        mine = np.flatnonzero(widths == width)
+        sizes = np.array(lengths)[mine, None]
+        # An input shorter than its group's width is filled up with its own last token, which nothing then sees.
+        columns = starts[mine, None] + np.minimum(np.arange(width), sizes - 1)
+        filled = np.arange(width) < sizes
+        back[columns[filled]] = done + np.flatnonzero(filled)
+        done += filled.size
+        groups.append(_group(seen, columns, filled))
+    return groups, torch.from_numpy(back).to(seen.segments.device)
+
+
+def _group(seen: Seen[Tensor], columns: Array, filled: Array) -> Group:
+    device = seen.segments.device
+    places = torch.from_numpy(columns).to(device)
+    if filled.all() and seen.keys is None and seen.before is None and seen.after is None:
+        return Group(places, None)
+    own = torch.from_numpy(filled).to(device)
+    parts = {name: getattr(seen, name) for name in ("segments", "places", "keys")}
+    cut = {name: None if part is None else part[0][places] for name, part in parts.items()}
+    hidden = {name: torch.where(own, cut[name], -1) for name in ("segments", "keys") if cut[name] is not None}
+    return Group(places, _visible(replace(seen, **{**cut, **hidden}))[:, None])
+
+
+def _width(length: int) -> int:
+    """Round a length up so that few groups arise: to a multiple of 8, and by an eighth at most where that is more."""
+    step = max(8, 1 << max(0, length.bit_length() - 4))
+    return -(-length // step) * step
+
+
+@lru_cache(maxsize=16)
+def has_flash(device: torch.device, dtype: torch.dtype) -> bool:
+    """Whether flash attention over bounds can serve: half precision, a GPU from Ampere on, and torch with windows."""
+    if varlen_attn is None or device.type != "cuda" or dtype == torch.float32:
+        return False
+    # Its first version knew no windows and no shared key heads.
+    if not {"scale", "window_size", "enable_gqa"} <= set(inspect.signature(varlen_attn).parameters):
+        return False
+    return tuple(torch.cuda.get_device_capability(device)) >= (8, 0)
 
 
 def to_tensor(array: Array, device: torch.device, dtype: torch.dtype) -> Tensor:
     """Bring an array to the device: whole numbers as they are, others in the computing type."""
     tensor = torch.from_numpy(np.require(array, requirements=["C", "W"]))
     return tensor.to(device, dtype) if tensor.is_floating_point() else tensor.to(device)
+
+
+class TorchTape(Tape):
+    """A tape that lays weights on the device in the computing type, but norms and constants in float32.
+
+    Rounding those saves nothing; and a mask's 1e9 is infinite in float16, so that 0 times it would be no number.
+    """
+
+    def __init__(self, graph: Graph[Any], device: torch.device, dtype: torch.dtype) -> None:
+        self._device = device
+        super().__init__(graph, lambda array: to_tensor(array, device, dtype))
+
+    def record(self, name: str, arguments: tuple[Any, ...], options: Mapping[str, Any]) -> Value:
+        exact = (isinstance(item, Norm) or name == "constant" for item in arguments)
+        kept = (self._exact(item) if whole else item for item, whole in zip(arguments, exact, strict=True))
+        return super().record(name, tuple(kept), options)
+
+    def _exact(self, item: Any) -> Any:
+        if isinstance(item, Norm):
+            return replace(item, weight=self._exact(item.weight), bias=self._exact(item.bias))
+        return None if item is None else to_tensor(item, self._device, torch.float32)
 
 
 class TorchLane:
@@ -210,8 +317,7 @@ class TorchLane:
     def run(self, inputs: Inputs, outputs: Sequence[str]) -> dict[str, Array]:
         with torch.inference_mode():
             # Angles and pooling weights stay in float32: positions and means are not to be rounded.
-            values = {name: torch.from_numpy(np.ascontiguousarray(inputs[name])) for name in self._tape.inputs}
-            values = {name: value.to(self._device, non_blocking=True) for name, value in values.items()}
+            values = {name: to_tensor(inputs[name], self._device, torch.float32) for name in self._tape.inputs}
             results = self._tape.run(TorchOps(self._device, self._dtype), values)
             return {name: results[name].float().cpu().numpy() for name in outputs}
 
@@ -246,7 +352,7 @@ class TorchBackend(Backend):
         if graph.body is not None:
             raise ModelRefused(f"{graph.body.name} is a graph of another runtime: load it with backend='openvino'.")
         with torch.inference_mode():
-            tape = Tape(graph, lambda array: to_tensor(array, self.device, self.dtype))
+            tape = TorchTape(graph, self.device, self.dtype)
         return TorchProgram(tape, self.device, self.dtype)
 
 

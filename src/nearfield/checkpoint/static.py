@@ -1,4 +1,8 @@
-"""Read folders of static embeddings, in sentence-transformers' layout and in model2vec's."""
+"""Read folders of static embeddings, in sentence-transformers' layout and in model2vec's.
+
+A text is cut at tokens alone. model2vec cuts long ones by characters first (its limit times the median length of its
+tokens), which saves it time and may leave fewer tokens than its limit: there, and only there, its vectors differ.
+"""
 
 from __future__ import annotations
 
@@ -48,13 +52,13 @@ def read(folder: Path, stages: tuple[modules.Stage, ...] | None) -> tuple[Path, 
     rows, width = weights.shape(name)
     if "mapping" in weights.names():
         rows = weights.shape("mapping")[0]
-    length = (config.get("max_length") or LENGTH) if own else LONGEST
+    length = config.get("max_length", LENGTH) if own else None
     facts = {
         "model_type": "static",
         "layout": "model2vec" if own else "sentence-transformers",
         "hidden_size": width,
         "vocab_size": rows + 1,
-        "max_position_embeddings": int(length),
+        "max_position_embeddings": LONGEST if length is None else int(length),
     }
     return home, facts, _modules(own, config, stages, width)
 

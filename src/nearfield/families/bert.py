@@ -196,7 +196,8 @@ class Bert(Family):
             if f"{table}.weight" in top.names()
             else weights.tensor("embeddings.word_embeddings.weight", shape)
         )
-        bias = next(name for name in (names.vocabulary_bias, f"{table}.bias") if name in top.names())
+        # Files with both mean the layer's own: where it is tied, they are equal.
+        bias = next((name for name in (f"{table}.bias", names.vocabulary_bias) if name in top.names()), f"{table}.bias")
         return x, Linear(weight, top.tensor(bias, (self.vocab_size,)))
 
     def classes(self, ops: Ops[Any], weights: Weights, x: Any, count: int) -> Any:

@@ -273,7 +273,7 @@ class Nomic(RotaryBert):
         weight = (
             weights.tensor("embeddings.word_embeddings.weight", shape) if tied else head.tensor("decoder.weight", shape)
         )
-        bias = next((name for name in ("bias", "decoder.bias") if name in names), None)
+        bias = next((name for name in ("decoder.bias", "bias") if name in names), None)
         return x, Linear(weight, head.tensor(bias, shape[:1]) if bias else None)
 
     def classes(self, ops: Ops[Any], weights: Weights, x: Any, count: int) -> Any:
