@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
+import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -17,6 +19,7 @@ import pytest
 from nearfield.encoder import Encoder
 from nearfield.engine import Batch, Engine, Limits
 from nearfield.model import Model
+from nearfield.server.run import refuse_new
 from nearfield.testing import tiny_encoder, write_tiny_model
 from tests.serving import Process, serving
 
@@ -290,6 +293,23 @@ def test_sigterm_under_load_answers_all_that_was_accepted(tmp_path: Path) -> Non
     assert outcomes["200"] > 100
     assert outcomes["lost"] == 0, outcomes
     assert set(outcomes) <= {"200", "refused"}, outcomes
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the filter is Linux's")
+def test_a_closing_socket_takes_no_new_connections_but_keeps_those_it_has() -> None:
+    with (
+        socket.create_server(("127.0.0.1", 0)) as listening,
+        socket.create_connection(listening.getsockname()) as early,
+    ):
+        early.sendall(b"early")
+        refuse_new(listening)
+        with pytest.raises(TimeoutError):
+            socket.create_connection(listening.getsockname(), timeout=0.3)
+        accepted, _ = listening.accept()
+        with accepted:
+            early.sendall(b" bird")
+            early.shutdown(socket.SHUT_WR)
+            assert accepted.makefile("rb").read() == b"early bird"
 
 
 def test_sigterm_when_idle_is_quick(tmp_path: Path) -> None:
