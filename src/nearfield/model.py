@@ -250,7 +250,8 @@ class Model:
             )
         if not all(np.isfinite(one).all() for one in (*both, *alone)):
             raise WeightsError(f"{self.name} gives infinite or undefined values: its weights are damaged.")
-        scale = float(np.abs(alone[0]).max(initial=0)) or 1.0
+        # Of both: sparse weights of the short one may be next to nothing, and rounding then seems large beside them.
+        scale = max(float(np.abs(one).max(initial=0)) for one in both) or 1.0
         if both[0].shape != alone[0].shape or float(np.abs(both[0] - alone[0]).max(initial=0)) > 0.1 * scale:
             raise ModelRefused(f"{self.name} gives another vector alone than in a batch: padding leaks into it.")
 
@@ -328,13 +329,18 @@ def _run(lane: Callable[[Batch], Results], model: Model, inputs: list[list[int]]
     """Run inputs and return one array each: the main output's values."""
     ticket = Ticket.of(model, inputs)
     results = lane(Batch(model, ticket.jobs))
-    return [_values(result) for result in results]
+    return [_values(result, model.family.vocab_size) for result in results]
 
 
-def _values(result: Any) -> Array:
+def _values(result: Any, size: int) -> Array:
     if isinstance(result, dict):
-        return _values(next(iter(result.values())))
-    return np.asarray(result[1] if isinstance(result, tuple) else result)
+        return _values(next(iter(result.values())), size)
+    if not isinstance(result, tuple):
+        return np.asarray(result)
+    # Spread over the vocabulary: rounding alone may take a weight to zero, and leave the others in other places.
+    spread = np.zeros(size, np.float32)
+    spread[result[0]] = result[1]
+    return spread
 
 
 def _check_precision(precision: str, backend: str, recipe: Recipe) -> None:

@@ -24,7 +24,7 @@ def encoder(save: dict[str, Any] | None = None, **fields: Any) -> Callable[[Path
 
         words = tokenizer()
         sizes = {"d_model": 32, "d_kv": 6, "num_heads": 4, "d_ff": 48, "num_layers": 3, "vocab_size": len(words)}
-        config = transformers.T5Config(**{**sizes, "initializer_factor": 2.0, **fields})
+        config = transformers.T5Config(**{**sizes, **fields})
         return tiny.save(folder / "t5", config, words, **{"max_seq_length": 60, **(save or {})})
 
     return write
