@@ -17,6 +17,7 @@ from benchmarks.workloads import texts
 #: bge-m3's width and heads at two layers, over a small vocabulary: its heads cost most where the encoder costs least.
 M3 = {"hidden_size": 1024, "num_attention_heads": 16, "intermediate_size": 4096, "num_hidden_layers": 2}
 BASE = {"hidden_size": 768, "num_attention_heads": 12, "intermediate_size": 3072}
+WIDE = {"r": 8, "target_modules": ["query", "key", "value", "dense"]}
 
 
 def measure(rounds: int, *, quick: bool) -> dict[str, Any]:
@@ -26,6 +27,7 @@ def measure(rounds: int, *, quick: bool) -> dict[str, Any]:
         return {
             "bge-m3's three outputs / dense": _several(_m3(folder / "m3"), rounds, quick),
             "three adapters at once / none": _adapters(folder, rounds, quick),
+            "memory of an adapter / its own size": _adapter_memory(folder),
             "memory of SPLADE / dense, 32 x 512": _memory(folder),
         }
 
@@ -60,8 +62,7 @@ def _adapters(folder: Path, rounds: int, quick: bool) -> dict[str, float]:
     from tests.test_adapters import lora
 
     base = tiny.tiny_bert(folder / "bert", **BASE, num_hidden_layers=6, max_position_embeddings=512)
-    wide = {"r": 8, "target_modules": ["query", "key", "value", "dense"]}
-    adapters = {name: lora(base, folder / name, seed, **wide) for seed, name in enumerate("abc")}
+    adapters = {name: lora(base, folder / name, seed, **WIDE) for seed, name in enumerate("abc")}
     batch = texts("mixed", quick=quick)[:96]
     with Encoder(str(base)) as plain, Encoder(str(base), adapters=adapters) as adapted:
 
@@ -84,6 +85,42 @@ def _ratio(one: Any, other: Any, rounds: int) -> dict[str, float]:
         other()
         ratios.append((middle - started) / (time.perf_counter() - middle))
     return {"median": round(float(np.median(ratios)), 3), "low": round(min(ratios), 3), "high": round(max(ratios), 3)}
+
+
+def _adapter_memory(folder: Path) -> dict[str, float]:
+    """Load and run one and eight adapters in a process each, and compare what seven more add with their files' size."""
+    from tests import tiny
+    from tests.test_adapters import lora
+
+    base = tiny.tiny_bert(folder / "base", **BASE, num_hidden_layers=12, max_position_embeddings=512)
+    paths = [lora(base, folder / f"adapter{seed}", seed, **WIDE) for seed in range(8)]
+    own = sum(file.stat().st_size for file in paths[0].glob("*.safetensors")) / 1e6
+    few, many = (_used(base, paths[:count]) for count in (1, len(paths)))
+    grown = {when: (many[when] - few[when]) / (len(paths) - 1) for when in few}
+    return {"own_mb": round(own, 1), **{f"ratio_{when}": round(mb / own, 2) for when, mb in grown.items()}}
+
+
+def _used(base: Path, adapters: list[Path]) -> dict[str, float]:
+    told = [sys.executable, "-m", "benchmarks.outputs", str(base), *map(str, adapters)]
+    result: dict[str, float] = json.loads(subprocess.run(told, capture_output=True, check=True).stdout)
+    return result
+
+
+def with_adapters(base: str, *adapters: str) -> dict[str, float]:
+    """Return the process's own memory, MB, after loading and after batches for each of the adapters."""
+    from nearfield import Encoder
+    from nearfield.machine import return_memory
+
+    def used() -> float:
+        return_memory()
+        lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
+        return int(next(line for line in lines if line.startswith("RssAnon")).split()[1]) * 1024 / 1e6
+
+    with Encoder(base, adapters={Path(each).name: each for each in adapters}) as encoder:
+        found = {"loaded": used()}
+        for name in encoder.adapters * 2:
+            encoder.encode(["the small house by the river bank " * size for size in range(1, 7)] * 8, adapter=name)
+        return {**found, "run": used()}
 
 
 def _memory(folder: Path) -> dict[str, float]:
@@ -139,4 +176,4 @@ def one_batch(folder: str) -> dict[str, float]:
 
 
 if __name__ == "__main__":
-    print(json.dumps(one_batch(sys.argv[1])))
+    print(json.dumps(with_adapters(*sys.argv[1:]) if sys.argv[2:] else one_batch(sys.argv[1])))

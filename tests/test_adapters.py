@@ -180,3 +180,13 @@ def test_adapters_that_fit_no_layer_are_refused(base: Path, tmp_path: Path) -> N
         adapters.read(other, "a")
     with pytest.raises(ModelRefused, match=r"no adapter_config\.json"):
         adapters.read(base, "a")
+
+
+def test_an_adapter_that_changed_on_disk_is_not_taken_for_the_one_loaded(base: Path, tmp_path: Path) -> None:
+    with Encoder(str(base), adapters={"a": lora(base, tmp_path / "a")}) as encoder:
+        before = encoder.encode(TEXTS, adapter="a")
+        lora(base, tmp_path / "a", seed=7)
+        with pytest.raises(WeightsError, match="another adapter than when it was loaded"):
+            encoder.load_adapter(lora(base, tmp_path / "b"), "b")
+        assert encoder.adapters == ("a",)
+        np.testing.assert_array_equal(encoder.encode(TEXTS, adapter="a"), before)

@@ -120,6 +120,7 @@ CASES: dict[str, tuple[tuple[str, ...], Forward]] = {
     "linear without bias": (("ids",), lambda run, inputs: run.linear(_x(run, inputs), BARE)),
     "layer_norm": (("ids",), lambda run, inputs: run.layer_norm(_x(run, inputs), NORM, 1e-5)),
     "layer_norm without bias": (("ids",), lambda run, inputs: run.layer_norm(_x(run, inputs), NARROW, 1e-12)),
+    "factor": (("ids",), lambda run, inputs: run.factor(_x(run, inputs), LAYER.weight)),
     "affine": (("ids",), lambda run, inputs: run.affine(_x(run, inputs), LAYER.weight, LAYER.bias)),
     "embed": (("ids",), lambda run, inputs: run.embed(Table(TABLE), inputs["ids"])),
     "adapters": (("ids", "adapters"), _adapted),

@@ -31,7 +31,7 @@ where this is written on one that has not, torch computes that column in bf16.
 
 bf16 keeps 8 bits, and random wide weights are harder on it than trained ones: all-MiniLM-L6-v2 itself keeps 0.9997 on
 real texts (`tests/test_real_weights.py`). `python -m tools.flagembedding` compares bge-m3 with FlagEmbedding itself, in
-a venv of its own: 3e-7 (dense, multi-vector) and 3e-6 (sparse) apart.
+a venv of its own: 3e-7 (dense, multi-vector) and 3e-6 (sparse) apart; `python -m tools.pylate` with PyLate: 2e-6.
 """
 _COLUMNS = (
     *("family", "head", "reference", "padding", "float32, batched", "float32, alone", "float32, over-long"),

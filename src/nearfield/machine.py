@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import ctypes
+import gc
 import math
 import os
+import sys
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,6 +40,14 @@ def plan(threads: int | None = None, streams: int | None = None) -> CpuPlan:
     cores = threads or usable_cores()
     width = 1 if cores <= 4 else 2 if cores <= 16 else 4
     return CpuPlan(streams=streams or max(1, cores // width), threads=cores)
+
+
+def return_memory() -> None:
+    """Give freed memory back to the system, where the C library keeps it for itself: after loading that is much."""
+    gc.collect()
+    if sys.platform == "linux":
+        with suppress(OSError, AttributeError):  # another C library than glibc
+            ctypes.CDLL(None).malloc_trim(0)
 
 
 def cpu_flags() -> frozenset[str]:

@@ -27,7 +27,7 @@ from nearfield.families.exported import Exported
 from nearfield.heads import Extra, Head, Item, Results
 from nearfield.heads.pooled import PooledHead, token_weights
 from nearfield.heads.scores import AnswerHead, ClassesHead
-from nearfield.machine import plan
+from nearfield.machine import plan, return_memory
 from nearfield.ops import Graph, Ops
 from nearfield.packing import SHORT, Rows, rows
 from nearfield.recipe import Dense, LayerNorm, Pooling, Recipe
@@ -86,6 +86,7 @@ class Model:
         self._loaded = self._compile(first)
         self.precision: str = self._loaded[1].precision
         self._probe()
+        return_memory()
 
     @property
     def exclude_prompt(self) -> bool:
@@ -150,7 +151,9 @@ class Model:
         return self.family.adapted(Weights.open(self.recipe.folder).rooted(self.family.roots))
 
     def _compile(self, adapters: Adapters) -> tuple[Adapters, Any]:
-        return adapters, self._runtime.compile(self._graph(adapters))
+        program = self._runtime.compile(self._graph(adapters))
+        adapters.release()
+        return adapters, program
 
     # -- running -----------------------------------------------------------------------------------------------
 

@@ -193,8 +193,8 @@ class Ops(ABC, Generic[T]):
         y = self.affine(x, layer.weight, layer.bias)
         if layer.lora is None:
             return y
-        low = self.multiply(self.affine(x, layer.lora.down, None), self._chosen(layer.lora))
-        return self.add(y, self.affine(low, layer.lora.up, None))
+        low = self.multiply(self.factor(x, layer.lora.down), self._chosen(layer.lora))
+        return self.add(y, self.factor(low, layer.lora.up))
 
     def embed(self, table: Table, ids: T) -> T:
         """Pick rows of a table, and what the token's own adapter adds to them."""
@@ -202,7 +202,11 @@ class Ops(ABC, Generic[T]):
         if table.lora is None:
             return x
         low = self.multiply(self.rows(np.ascontiguousarray(table.lora.down.T), ids), self._chosen(table.lora))
-        return self.add(x, self.affine(low, table.lora.up, None))
+        return self.add(x, self.factor(low, table.lora.up))
+
+    def factor(self, x: T, weight: Array) -> T:
+        """Return ``x @ weight.T`` for an adapter's factor: a backend may hold it apart from the model's own weights."""
+        return self.affine(x, weight, None)
 
     def _chosen(self, lora: Lora) -> T:
         """Return 1 for the factors of each token's own adapter and 0 for those of others: [B, L, ranks]."""

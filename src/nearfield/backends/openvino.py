@@ -60,6 +60,8 @@ class OpenVinoOps(Ops[Any]):
 
     def __init__(self) -> None:
         self._derived: dict[tuple[str, int], tuple[Any, Any]] = {}
+        #: Adapters' factors: parameters of the graph, and what each is always fed with.
+        self.held: list[tuple[Any, ov.Tensor]] = []
 
     def constant(self, array: Array) -> Any:
         return op.constant(np.ascontiguousarray(array))
@@ -70,6 +72,12 @@ class OpenVinoOps(Ops[Any]):
     def affine(self, x: Any, weight: Array, bias: Array | None) -> Any:
         y = op.matmul(x, self.constant(weight), False, True)
         return y if bias is None else op.add(y, self.constant(bias))
+
+    def factor(self, x: Any, weight: Array) -> Any:
+        # Constants would exist three times: as given, and packed for few and for many rows.
+        held = op.parameter(list(weight.shape), Type.f32, name=f"held.{len(self.held)}")
+        self.held.append((held, ov.Tensor(np.ascontiguousarray(weight))))
+        return op.matmul(x, held, False, True)
 
     def layer_norm(self, x: Any, norm: Norm, eps: float) -> Any:
         y = op.multiply(op.mvn(x, _ints(-1), True, eps, "inside_sqrt"), self.constant(norm.weight))
@@ -190,9 +198,11 @@ class OpenVinoOps(Ops[Any]):
 class OpenVinoLane:
     """One infer request."""
 
-    def __init__(self, compiled: Any, names: tuple[str, ...]) -> None:
+    def __init__(self, compiled: Any, names: tuple[str, ...], held: Sequence[ov.Tensor] = ()) -> None:
         self._request = compiled.create_infer_request()
         self._ports = [(name, compiled.input(name)) for name in names]
+        for number, tensor in enumerate(held, len(names)):
+            self._request.set_tensor(compiled.inputs[number], tensor)
 
     def run(self, inputs: Inputs, outputs: Sequence[str]) -> dict[str, Array]:
         # Tensors of their own: lending OpenVINO 2026.4 numpy's memory corrupts the heap under load.
@@ -205,13 +215,14 @@ class OpenVinoLane:
 class OpenVinoProgram:
     """A compiled model and the names of its inputs."""
 
-    def __init__(self, compiled: Any, names: tuple[str, ...], precision: str) -> None:
+    def __init__(self, compiled: Any, names: tuple[str, ...], precision: str, held: Sequence[ov.Tensor] = ()) -> None:
         self._compiled = compiled
+        self._held = held
         self._names = names
         self.precision = precision
 
     def lane(self) -> OpenVinoLane:
-        return OpenVinoLane(self._compiled, self._names)
+        return OpenVinoLane(self._compiled, self._names, self._held)
 
 
 class OpenVinoBackend(Backend):
@@ -228,10 +239,11 @@ class OpenVinoBackend(Backend):
             compiled = self._load(core, blob)
             if compiled is not None:
                 return OpenVinoProgram(compiled, graph.inputs, self.precision)
-        compiled = core.compile_model(_model(graph), "CPU", self._config())
+        model, held = _model(graph)
+        compiled = core.compile_model(model, "CPU", self._config())
         if blob is not None:
             _save(compiled, blob)
-        return OpenVinoProgram(compiled, graph.inputs, self.precision)
+        return OpenVinoProgram(compiled, graph.inputs, self.precision, held)
 
     def _config(self) -> dict[str, Any]:
         cpu = self.options.cpu
@@ -244,8 +256,8 @@ class OpenVinoBackend(Backend):
 
     def _blob(self, graph: Graph[Any]) -> Path | None:
         """Name the cache file by everything that shapes what is compiled."""
-        if self.options.cache is None or not graph.digest:
-            return None
+        if self.options.cache is None or not graph.digest or "adapters" in graph.inputs:
+            return None  # adapters' factors are fed, not compiled: a file would lack them
         parts = (graph.digest, ov.get_version(), *sorted(map(str, self._config().items())))
         return self.options.cache / (hashlib.sha256("\n".join(parts).encode()).hexdigest()[:32] + ".ov")
 
@@ -258,16 +270,19 @@ class OpenVinoBackend(Backend):
             return None
 
 
-def _model(graph: Graph[Any]) -> ov.Model:
+def _model(graph: Graph[Any]) -> tuple[ov.Model, list[ov.Tensor]]:
+    """Build the graph; with it come the tensors that it is fed with at its last inputs, adapters' factors."""
     parameters = {name: _parameter(name, graph.sizes.get(name, -1)) for name in graph.inputs}
     hidden = {} if graph.body is None else {"hidden": _body(graph.body, parameters)}
-    outputs = graph.forward(OpenVinoOps(), {**parameters, **hidden})
+    run = OpenVinoOps()
+    outputs = graph.forward(run, {**parameters, **hidden})
     results = []
     for name in graph.outputs:
         result = op.result(outputs[name])
         result.output(0).get_tensor().set_names({name})
         results.append(result)
-    return ov.Model(results, list(parameters.values()), "nearfield")
+    held = [parameter for parameter, _ in run.held]
+    return ov.Model(results, [*parameters.values(), *held], "nearfield"), [tensor for _, tensor in run.held]
 
 
 def _body(path: Path, parameters: dict[str, Any]) -> Any:

@@ -6,6 +6,7 @@ import hashlib
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -46,15 +47,42 @@ _KEY = re.compile(
 )
 
 
+@dataclass(frozen=True)
+class Pair:
+    """The names of a layer's two factors in an adapter's file, and what the second is multiplied by."""
+
+    down: str
+    up: str
+    scale: float
+
+
 @dataclass(frozen=True, eq=False)
 class Adapter:
-    """One adapter: for each layer its factors, scaling included: ``down`` [rank, inputs], ``up`` [outputs, rank]."""
+    """One adapter: for each layer the names of its factors and their scaling; the factors stay in their file."""
 
     name: str
     folder: Path
     digest: str
-    layers: Mapping[str, tuple[Array, Array]]
+    layers: Mapping[str, Pair]
+    scaling: str
     base: str | None = None
+
+    @cached_property
+    def _weights(self) -> Weights:
+        weights = Weights.open(_file(self.folder))
+        if _digest(weights, self.scaling) != self.digest:
+            raise WeightsError(f"{self.folder} is another adapter than when it was loaded: load it again by its name.")
+        return weights
+
+    def factors(self, layer: str) -> tuple[Array, Array]:
+        """Return a layer's ``down`` [rank, inputs] and ``up`` [outputs, rank], scaling included, float32."""
+        pair = self.layers[layer]
+        down, up = (self._weights.tensor(name, self._weights.shape(name)) for name in (pair.down, pair.up))
+        return down, up * np.float32(pair.scale)
+
+    def release(self) -> None:
+        """Let go of the file; it is opened again when factors are asked for."""
+        self.__dict__.pop("_weights", None)
 
 
 @dataclass(eq=False)
@@ -101,9 +129,10 @@ class Adapters:
         parts = [(own.down, own.up, own.owners)] if own else []
         bare = self._bare(layer)
         for number, adapter in sorted(self.loaded.items()):
-            for name, (down, up) in adapter.layers.items():
+            for name in adapter.layers:
                 if self._bare(name) == bare:
                     self._taken.add((number, name))
+                    down, up = adapter.factors(name)
                     parts.append((down, up, np.full(len(down), number, np.int64)))
         if not parts:
             return None
@@ -128,6 +157,11 @@ class Adapters:
                     f"{f', {adapter.base}' if adapter.base else ''}."
                 )
 
+    def release(self) -> None:
+        """Let go of the adapters' files, once a graph holds their factors."""
+        for adapter in self.loaded.values():
+            adapter.release()
+
     def _bare(self, layer: str) -> str:
         """A layer's name without the prefix that some exports put before the encoder."""
         root = next((root for root in self.roots if root and layer.startswith(root)), "")
@@ -146,16 +180,23 @@ def read(folder: Path, name: str) -> Adapter:
         raise ModelRefused(f"{folder} has no {CONFIG}, and so is no PEFT adapter.")
     config = jsonfile.read_object(path)
     _check(path, config)
+    weights = Weights.open(_file(folder))
+    layers = _layers(folder, config, weights)
+    base = config.get("base_model_name_or_path")
+    scaling = repr([config.get(key) for key in ("lora_alpha", "alpha_pattern", "use_rslora")])
+    return Adapter(name, folder, _digest(weights, scaling), layers, scaling, str(base) if base else None)
+
+
+def _digest(weights: Weights, scaling: str) -> str:
+    """The same factors at another scaling are another adapter."""
+    return hashlib.sha256(f"{weights.digest} {scaling}".encode()).hexdigest()
+
+
+def _file(folder: Path) -> Path:
     file = next((folder / each for each in FILES if (folder / each).is_file()), None)
     if file is None:
         raise WeightsError(f"{folder} has no weights (looked for {', '.join(FILES)}).")
-    weights = Weights.open(file)
-    layers = _layers(folder, config, weights)
-    base = config.get("base_model_name_or_path")
-    # The same factors at another scaling are another adapter.
-    scaling = [config.get(key) for key in ("lora_alpha", "alpha_pattern", "use_rslora")]
-    digest = hashlib.sha256(f"{weights.digest} {scaling!r}".encode()).hexdigest()
-    return Adapter(name, folder, digest, layers, str(base) if base else None)
+    return file
 
 
 def _check(path: Path, config: Mapping[str, Any]) -> None:
@@ -172,7 +213,7 @@ def _check(path: Path, config: Mapping[str, Any]) -> None:
         )
 
 
-def _layers(folder: Path, config: Mapping[str, Any], weights: Weights) -> dict[str, tuple[Array, Array]]:
+def _layers(folder: Path, config: Mapping[str, Any], weights: Weights) -> dict[str, Pair]:
     """Pair up the factors: linear ones are stored as they are used, those of embeddings are too."""
     sides: dict[str, dict[str, str]] = {}
     for key in sorted(weights.names()):
@@ -184,12 +225,10 @@ def _layers(folder: Path, config: Mapping[str, Any], weights: Weights) -> dict[s
     for layer, keys in sides.items():
         if set(keys) != {"A", "B"}:
             raise WeightsError(f"{folder} holds one factor of {layer} and lacks the other.")
-        down, up = (weights.tensor(keys[side], weights.shape(keys[side])) for side in "AB")
-        if down.ndim != 2 or up.ndim != 2 or up.shape[1] != down.shape[0]:
-            raise WeightsError(
-                f"{folder}: the factors of {layer} do not fit: shapes {list(down.shape)} and {list(up.shape)}."
-            )
-        layers[layer] = (down, up * np.float32(_scale(config, layer, len(down))))
+        down, up = (weights.shape(keys[side]) for side in "AB")
+        if len(down) != 2 or len(up) != 2 or up[1] != down[0]:
+            raise WeightsError(f"{folder}: the factors of {layer} do not fit: shapes {list(down)} and {list(up)}.")
+        layers[layer] = Pair(keys["A"], keys["B"], _scale(config, layer, down[0]))
     return layers
 
 
