@@ -24,8 +24,8 @@ from nearfield import settings
 from nearfield.encoder import Encoder
 from nearfield.engine import Engine
 from nearfield.server import app, connection, limits, reply, run
-from nearfield.server.dialects import SHELF, openai
-from nearfield.server.exchange import Exchange
+from nearfield.server.dialects import openai
+from nearfield.server.exchange import Encode
 from nearfield.server.limits import Pace
 from nearfield.testing import tiny_encoder, write_tiny_model
 from nearfield.vectors import Vectors
@@ -241,25 +241,26 @@ def test_every_route_is_counted_by_its_template(tiny: Encoder) -> None:
 # -- replies ---------------------------------------------------------------------------------------------------
 
 
-def _exchange(rows: int, dim: int, *, base64: bool = False) -> Exchange:
+def _exchange(rows: int, dim: int, *, base64: bool = False) -> Encode:
     data = np.random.default_rng(3).standard_normal((rows, dim)).astype(np.float32)
     counts = np.full(rows, 3, np.int64)
     vectors = Vectors(data, "space", dim, tokens=counts, dropped=counts)
-    return Exchange("tiny", ["cat"] * rows, reply={"base64": base64}, vectors=vectors)
+    return Encode(model="tiny", inputs=["cat"] * rows, reply={"base64": base64}, result=vectors)
 
 
 @pytest.mark.parametrize("base64", [False, True])
 @pytest.mark.parametrize("shape", [(1, 8), (3000, 32), (5, 20_000), (2, 100_000)])
 def test_a_reply_in_parts_is_the_same(shape: tuple[int, int], base64: bool) -> None:
-    dialect, exchange = SHELF.load("openai")(), _exchange(*shape, base64=base64)
-    assert reply.content(dialect, exchange) == orjson.dumps(dialect.write(exchange), option=orjson.OPT_SERIALIZE_NUMPY)
+    exchange = _exchange(*shape, base64=base64)
+    written = orjson.dumps(openai.write(exchange), option=orjson.OPT_SERIALIZE_NUMPY)
+    assert reply.content(openai.write, exchange) == (written, None)
 
 
 def test_a_large_reply_lets_others_through() -> None:
-    dialect, exchange = SHELF.load("openai")(), _exchange(16_384, 384)
+    exchange = _exchange(16_384, 384)
 
     async def longest_pause() -> float:
-        task = asyncio.create_task(asyncio.to_thread(reply.content, dialect, exchange))
+        task = asyncio.create_task(asyncio.to_thread(reply.content, openai.write, exchange))
         longest, last = 0.0, time.perf_counter()
         while not task.done():
             await asyncio.sleep(0.001)
@@ -268,7 +269,7 @@ def test_a_large_reply_lets_others_through() -> None:
         return longest
 
     started = time.perf_counter()
-    orjson.dumps(dialect.write(exchange), option=orjson.OPT_SERIALIZE_NUMPY)
+    orjson.dumps(openai.write(exchange), option=orjson.OPT_SERIALIZE_NUMPY)
     at_once = time.perf_counter() - started
     assert min(asyncio.run(longest_pause()) for _ in range(3)) < at_once * 0.6
 
@@ -278,7 +279,7 @@ def test_only_large_replies_are_written_in_a_thread(tiny: Encoder, monkeypatch: 
     loops: list[str] = []
     write, encode = reply.content, tiny.aencode
 
-    def watched(*given: Any) -> bytes:
+    def watched(*given: Any) -> Any:
         names.append(threading.current_thread().name)
         return write(*given)
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from nearfield.encoder import Encoder
     from nearfield.engine import Engine
+    from nearfield.loading import load
     from nearfield.outputs import MultiVectors, Outputs, SparseVectors, maxsim
     from nearfield.reranker import Classifier, Reranker
     from nearfield.vectors import Vectors, calibrate, similarity
@@ -24,6 +25,7 @@ __all__ = [
     "Vectors",
     "__version__",
     "calibrate",
+    "load",
     "maxsim",
     "similarity",
 ]
@@ -34,6 +36,7 @@ _HOMES = {
     "Outputs": "nearfield.outputs",
     "Reranker": "nearfield.reranker",
     "SparseVectors": "nearfield.outputs",
+    "load": "nearfield.loading",
     "maxsim": "nearfield.outputs",
     "Encoder": "nearfield.encoder",
     "Engine": "nearfield.engine",

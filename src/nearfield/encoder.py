@@ -15,15 +15,15 @@ import numpy as np
 from nearfield import inputs, results, wanted
 from nearfield.checkpoint.tokenizer import Tokens
 from nearfield.engine import Ticket
-from nearfield.errors import InputError, ModelRefused, TooLarge, nearest
+from nearfield.errors import InputError, TooLarge, nearest
 from nearfield.heads import Extra
 from nearfield.inputs import LARGEST_WINDOW, Text
-from nearfield.loaded import Loaded, until
+from nearfield.loaded import Loaded, OtherKind, until
 from nearfield.lookup import Lookup
 from nearfield.marking import Marker
 from nearfield.outputs import MultiVectors, Outputs, SparseVectors
 from nearfield.progress import Progress
-from nearfield.recipe import Multivector, Splade, Task
+from nearfield.recipe import Classes, Multivector, Splade, Task
 from nearfield.results import Result
 from nearfield.vectors import Vectors, similarity
 from nearfield.wanted import Wanted
@@ -79,9 +79,11 @@ class Encoder(Loaded):
         wanted.outputs(self.recipe, output)
 
     def _check_kind(self) -> None:
+        head = self.recipe.head("scores")
         if self.recipe.outputs[0] == "scores":
-            raise ModelRefused(
-                f"{self.name} scores texts and gives no vectors: load it as nearfield.Reranker or nearfield.Classifier."
+            raise OtherKind(
+                f"{self.name} scores texts and gives no vectors: load it as a Reranker or Classifier (nearfield.load).",
+                len(head.labels) if isinstance(head, Classes) else 1,
             )
 
     # -- what it is --------------------------------------------------------------------------------------------

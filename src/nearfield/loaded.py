@@ -18,6 +18,14 @@ from nearfield.recipe import Answer, Recipe
 from nearfield.settings import cache_dir
 
 
+class OtherKind(ModelRefused):
+    """The model's output is of another kind than was asked for; ``labels`` counts its scores, 0 where it has none."""
+
+    def __init__(self, message: str, labels: int) -> None:
+        super().__init__(message)
+        self.labels = labels
+
+
 class Loaded:
     """A model that is ready to run.
 

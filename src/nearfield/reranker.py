@@ -11,14 +11,16 @@ import numpy as np
 
 from nearfield.checkpoint.pairs import Pairs, PairTokens, Prompted
 from nearfield.engine import Ticket
-from nearfield.errors import InputError, ModelRefused, nearest
+from nearfield.errors import InputError, TooLarge, nearest
 from nearfield.heads import Extra
-from nearfield.loaded import Loaded, until
+from nearfield.loaded import Loaded, OtherKind, until
 from nearfield.recipe import Answer, Classes
 
 Array = np.ndarray[Any, np.dtype[Any]]
 ACTIVATIONS = ("identity", "sigmoid", "softmax", "tanh")
 TRUNCATE = ("report", "error")
+#: Inputs below this many characters are tokenised where they are: a thread would cost more than it saves.
+INLINE_CHARACTERS = 8_192
 #: Pairs tokenised and queued at once: memory stays bounded however many there are.
 _WINDOW = 1024
 
@@ -83,7 +85,7 @@ class Scorer(Loaded):
 
     def _check_kind(self) -> None:
         if "scores" not in self.recipe.outputs:
-            raise ModelRefused(f"{self.name} gives vectors and no scores: load it as nearfield.Encoder.")
+            raise OtherKind(f"{self.name} gives vectors and no scores: load it as nearfield.Encoder.", 0)
 
     def _scores(self, tokens: list[PairTokens], rows: list[Any], activation: str | None) -> Scores:
         logits = np.stack([row["scores"] for row in rows]) if rows else np.zeros((0, len(self.labels)), np.float32)
@@ -94,11 +96,11 @@ class Scorer(Loaded):
         )
 
     def _ticket(
-        self, tokens: list[PairTokens], *, bulk: bool, deadline: float | None, adapter: str | None = None
+        self, tokens: list[PairTokens], *, bulk: bool, until: float | None, adapter: str | None = None
     ) -> Ticket:
         number = self._model.adapter(self.default_adapter if adapter is None else adapter)
         extras = [Extra(outputs=("scores",), second=item.second, adapter=number) for item in tokens]
-        return Ticket.of(self._model, [item.ids for item in tokens], None, extras, bulk=bulk, deadline=until(deadline))
+        return Ticket.of(self._model, [item.ids for item in tokens], None, extras, bulk=bulk, deadline=until)
 
     def _run(
         self,
@@ -112,12 +114,47 @@ class Scorer(Loaded):
         for start in range(0, len(firsts), _WINDOW):
             part = slice(start, start + _WINDOW)
             tokens = self._tokens(firsts[part], None if seconds is None else seconds[part], truncate)
-            ticket = self.engine.submit(self._ticket(tokens, bulk=True, deadline=None, adapter=adapter), wait=True)
+            ticket = self.engine.submit(self._ticket(tokens, bulk=True, until=None, adapter=adapter), wait=True)
             parts.append(self._scores(tokens, ticket.result(), activation))
         if not parts:
             return self._scores([], [], activation)
         columns = [np.concatenate([getattr(part, name) for part in parts]) for name in ("data", "tokens", "dropped")]
         return Scores(*columns)
+
+    async def ascore(
+        self,
+        firsts: Sequence[str],
+        seconds: Sequence[str] | None = None,
+        *,
+        activation: str | None = None,
+        truncate: str = "report",
+        adapter: str | None = None,
+        bulk: bool = False,
+        deadline: float | None = None,
+        max_tokens: int | None = None,
+    ) -> Scores:
+        """Score texts, or pairs of texts, without blocking the event loop; the scores are [n, labels].
+
+        ``deadline`` is in seconds from now, ``max_tokens`` bounds all inputs together.
+
+        Raises:
+            Overloaded: the queue is full, or the deadline would pass first.
+            TooLarge: more than ``max_tokens``.
+        """
+        latest = until(deadline)
+        if sum(map(len, (*firsts, *(seconds or ())))) > INLINE_CHARACTERS:
+            self.engine.check_room()
+            tokens = await asyncio.to_thread(self._tokens, firsts, seconds, truncate)
+        else:
+            tokens = self._tokens(firsts, seconds, truncate)
+        count = sum(len(item.ids) for item in tokens)
+        if max_tokens is not None and count > max_tokens:
+            raise TooLarge(
+                f"The inputs have {count} tokens, where one request may have {max_tokens}. Send them in parts.",
+                param="input",
+            )
+        rows = await self.engine.run(self._ticket(tokens, bulk=bulk, until=latest, adapter=adapter))
+        return self._scores(tokens, rows, activation)
 
     def _tokens(self, firsts: Sequence[str], seconds: Sequence[str] | None, truncate: str) -> list[PairTokens]:
         if truncate not in TRUNCATE:
@@ -171,22 +208,12 @@ class Reranker(Scorer):
         return _best(self.score(query, documents, **wanted), top_k)
 
     async def arank(
-        self,
-        query: str,
-        documents: Sequence[str],
-        *,
-        top_k: int | None = None,
-        activation: str | None = None,
-        truncate: str = "report",
-        adapter: str | None = None,
-        bulk: bool = False,
-        deadline: float | None = None,
+        self, query: str, documents: Sequence[str], *, top_k: int | None = None, **wanted: Any
     ) -> tuple[list[Ranked], Scores]:
-        """Rank without blocking the event loop; ``deadline`` is in seconds from now. Returns the scores too."""
-        firsts, seconds = _paired(query, documents)
-        tokens = await asyncio.to_thread(self._tokens, firsts, seconds, truncate)
-        rows = await self.engine.run(self._ticket(tokens, bulk=bulk, deadline=deadline, adapter=adapter))
-        scores = self._scores(tokens, rows, activation)
+        """Rank without blocking the event loop; returns the scores too. ``wanted`` are keywords of ``ascore``."""
+        if len(self.labels) > 1:
+            raise InputError(f"{self.name} gives {len(self.labels)} scores a pair and cannot rank.", param="model")
+        scores = await self.ascore(*_paired(query, documents), **wanted)
         single = Scores(scores.data[:, 0], scores.tokens, scores.dropped)
         return _best(single, top_k), single
 
@@ -216,6 +243,14 @@ class Classifier(Scorer):
         scores = self._run(firsts, seconds, truncate, activation or self._probability(), adapter)
         found = [self._prediction(row) for row in scores.data]
         return found[0] if single else found
+
+    async def apredict(
+        self, texts: Sequence[str] | Sequence[tuple[str, str]], *, activation: str | None = None, **wanted: Any
+    ) -> tuple[list[Prediction], Scores]:
+        """Predict without blocking the event loop; returns the scores too. ``wanted`` are keywords of ``ascore``."""
+        firsts, seconds = _split(list(texts))
+        scores = await self.ascore(firsts, seconds, activation=activation or self._probability(), **wanted)
+        return [self._prediction(row) for row in scores.data], scores
 
     def _probability(self) -> str:
         several = self.recipe.config.get("problem_type") == "multi_label_classification"

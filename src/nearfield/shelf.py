@@ -27,6 +27,11 @@ class Shelf:
         """Return every known name, our own and those of installed plugins, sorted."""
         return sorted({*self._rows, *(point.name for point in self._points())})
 
+    def order(self) -> list[str]:
+        """Return plugins' names first, then our own as the table has them: where order means something."""
+        own = list(self._rows)
+        return [name for name in self.names() if name not in own] + own
+
     def load(self, name: str) -> Any:
         """Import and return the class behind ``name``.
 

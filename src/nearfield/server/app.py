@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import json
 import math
+import re
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import msgspec
@@ -16,25 +18,31 @@ from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, Response
+from starlette.responses import HTMLResponse, Response, StreamingResponse
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from nearfield.encoder import Encoder
 from nearfield.errors import Cancelled, InputError, NearfieldError, Overloaded, UnsupportedMedia
+from nearfield.loaded import Loaded
 from nearfield.server import exchange as exchanges
 from nearfield.server import openapi
 from nearfield.server.auth import Keys
-from nearfield.server.dialects import SHELF, Dialect
-from nearfield.server.exchange import Exchange, Models
-from nearfield.server.limits import Body, Intake, Limits, Pace
+from nearfield.server.dialects import JSON, MSGPACK, SHELF, Call, Dialect, Reply
+from nearfield.server.dialects import Route as Claimed
+from nearfield.server.exchange import Bounds, Exchange
+from nearfield.server.limits import Intake, Limits, Pace
 from nearfield.server.logs import LOG, AccessLog
+from nearfield.server.models import Models
 from nearfield.server.prometheus import CONTENT_TYPE, Prometheus
 from nearfield.server.reply import LARGE, content
 from nearfield.server.watch import Watch, Watches
 
 Endpoint = Callable[[Request], Awaitable[Response]]
-_DECODE = msgspec.json.Decoder().decode
+_DECODERS = {JSON: msgspec.json.Decoder().decode, MSGPACK: msgspec.msgpack.Decoder().decode}
+#: Bytes of a body that is read though its sender has no key.
+_SMALL = 65_536
+#: Characters of a complaint about a body: it may quote what it complains about.
+_LONGEST_COMPLAINT = 500
 #: Headers that a browser lets the page of another origin read.
 _EXPOSED = (
     "x-request-id",
@@ -49,10 +57,11 @@ _EXPOSED = (
 class Server:
     """What the endpoints share."""
 
-    def __init__(self, settings: Any, encoders: Sequence[Encoder], aliases: Mapping[str, Sequence[str]] | None) -> None:
-        self.models = Models(encoders, aliases)
+    def __init__(self, settings: Any, loaded: Sequence[Loaded], aliases: Mapping[str, Sequence[str]] | None) -> None:
+        self.models = Models(loaded, aliases)
+        self.dialects: list[Dialect] = [SHELF.load(name)() for name in SHELF.order()]
         self.keys = Keys.of(settings.api_keys, settings.api_key_file)
-        self.prometheus = Prometheus(encoders)
+        self.prometheus = Prometheus(loaded)
         self.limits = Limits(
             settings.max_body_bytes,
             settings.max_items,
@@ -77,63 +86,89 @@ class Server:
 
     def reasons(self) -> list[str]:
         """Why the server is not ready; empty when it is."""
-        engines = {encoder.engine for encoder in self.models.encoders}
+        engines = {model.engine for model in self.models.loaded}
         return ["the server is shutting down"] * self.draining + [
             reason for engine in engines for reason in engine.reasons
         ]
 
     # -- requests ------------------------------------------------------------------------------------------------
 
-    def encode(self, dialect: Dialect) -> Endpoint:
-        """Make the endpoint that turns a dialect's bodies into vectors."""
+    def endpoint(self, claimants: Sequence[Claimant]) -> Endpoint:
+        """Make the endpoint of a path from all routes that claim it, the last being whoever else's it is."""
+        takes_body = claimants[0].route.method == "POST"
 
         async def endpoint(request: Request) -> Response:
-            exchange: Exchange | None = None
+            chosen = claimants[-1]
+            exchange: Any = None
             try:
                 with Watch(request, self.limits.seconds, self.watches) as watch, self.intake.body() as body:
-                    exchange = await self._read(request, dialect, body, watch)
+                    call = self._call(request)
+                    chosen = _choose(claimants, call)
+                    refused = None if chosen.route.public else self._denial(request)
+                    if refused is not None and not _small(request):
+                        raise refused
+                    if takes_body:
+                        data = await body.read(request.headers, watch.receive)
+                        call = _read_body(call, claimants, data)
+                        chosen = _choose(claimants, call)
+                    if refused is not None:
+                        raise refused  # only now is it known in whose words
                     watch.for_client()
-                    await exchanges.answer(exchange, self.models, self.limits, watch.left, self.pace)
-                response = await self._reply(dialect, exchange)
+                    exchange = chosen.route.read(_taken(chosen.route, call), call)
+                    if not isinstance(exchange, Exchange):
+                        return _written(exchange)
+                    exchange.ignored = _ignored(chosen.route, call)
+                    await exchanges.answer(exchange, self.models, Bounds(self.limits, watch.left, self.pace))
+                response = await self._reply(chosen.route, exchange)
             except Cancelled:
                 response = Response(status_code=Cancelled.status)  # nobody is left to read it
             except NearfieldError as error:
-                response = refusal(dialect, error)
+                response = refusal(chosen.dialect, error)
             except Exception as error:  # noqa: BLE001 - raised further, it would cost the client its connection
-                response = unexpected(dialect, error)
-            if exchange is not None:
+                response = unexpected(chosen.dialect, error)
+            if isinstance(exchange, Exchange):
                 self._record(request, exchange)
             return response
 
         return endpoint
 
-    async def _read(self, request: Request, dialect: Dialect, body: Body, watch: Watch) -> Exchange:
-        self.keys.check(request.headers.get("authorization"))
-        kind = request.headers.get("content-type", "application/json").partition(";")[0].strip().lower()
-        if kind != "application/json" and not kind.endswith("+json"):
-            raise UnsupportedMedia(f"The body must be JSON: send 'Content-Type: application/json', not {kind!r}.")
-        return dialect.read(decode(await body.read(request.headers, watch.receive)))
+    def _call(self, request: Request) -> Call:
+        scope = request.scope
+        query = dict(request.query_params) if scope.get("query_string") else {}
+        return Call(
+            self.models, request.headers, request.path_params, query, request_id=scope["state"].get("request_id", "")
+        )
 
-    async def _reply(self, dialect: Dialect, exchange: Exchange) -> Response:
+    def _denial(self, request: Request) -> NearfieldError | None:
+        try:
+            self.keys.check(request.headers.get("authorization"))
+        except NearfieldError as error:
+            return error
+        return None
+
+    async def _reply(self, route: Claimed, exchange: Exchange) -> Response:
         started = time.perf_counter()
-        large = exchange.vectors is not None and exchange.vectors.data.size > LARGE
-        data = await asyncio.to_thread(content, dialect, exchange) if large else content(dialect, exchange)
+        large = exchange.numbers > LARGE
+        written = asyncio.to_thread(content, route.write, exchange) if large else None
+        data, given = await written if written is not None else content(route.write, exchange)
         headers = {}
         if exchange.ignored:
             headers["x-nearfield-ignored-fields"] = _ascii(",".join(exchange.ignored))[:1024]
         if exchange.dropped:
             headers["x-nearfield-truncated-tokens"] = str(exchange.dropped)
-        if exchange.vectors is not None:
-            headers["x-nearfield-fingerprint"] = exchange.vectors.fingerprint
-        if exchange.encoder is not None:
-            self.prometheus.stage(exchange.encoder.name, "reply", time.perf_counter() - started)
-        return Response(data, media_type="application/json", headers=headers)
+        if exchange.fingerprint is not None:
+            headers["x-nearfield-fingerprint"] = exchange.fingerprint
+        if exchange.served is not None:
+            self.prometheus.stage(exchange.served.name, "reply", time.perf_counter() - started)
+        if given is None:
+            return Response(data, media_type=JSON, headers=headers)
+        return Response(data, given.status, {**headers, **given.headers}, media_type=given.media_type)
 
     def _record(self, request: Request, exchange: Exchange) -> None:
-        self.prometheus.encoded(exchange)
+        self.prometheus.answered(exchange)
         # A name that is not served may be a text that went into the wrong field.
-        model = exchange.encoder.name if exchange.encoder is not None else "unknown"
-        log = {"model": model, "inputs": len(exchange.inputs), "tokens": exchange.tokens}
+        model = exchange.served.name if exchange.served is not None else "unknown"
+        log = {"model": model, "inputs": exchange.size, "tokens": exchange.tokens}
         request.scope["state"]["log"] = {**log, "truncated": exchange.dropped} if exchange.dropped else log
 
     def answered(self, scope: Scope, status: int, seconds: float) -> None:
@@ -141,18 +176,6 @@ class Server:
         self.prometheus.replied(self.routes.get(scope.get("endpoint"), "unmatched"), status, seconds)
 
     # -- everything else -----------------------------------------------------------------------------------------
-
-    def describe(self, dialect: Dialect) -> Endpoint:
-        """Make the endpoint that lists models, or describes the one its path names."""
-
-        async def endpoint(request: Request) -> Response:
-            try:
-                self.keys.check(request.headers.get("authorization"))
-                return _json(dialect.describe(self.models, request.path_params.get("model")))
-            except NearfieldError as error:
-                return refusal(dialect, error)
-
-        return endpoint
 
     async def health(self, _: Request) -> Response:
         """Say that the process lives."""
@@ -168,22 +191,21 @@ class Server:
         try:
             self.keys.check(request.headers.get("authorization"))
         except NearfieldError as error:
-            return refusal(SHELF.load("openai")(), error)
+            return refusal(self.dialects[-1], error)
         # Not in a thread: under load, these are the ones that tokenise, and the page would wait behind them.
         return Response(self.prometheus.page(), media_type=CONTENT_TYPE)
 
 
 def create_app(
-    settings: Any, encoders: Sequence[Encoder], aliases: Mapping[str, Sequence[str]] | None = None
+    settings: Any, loaded: Sequence[Loaded], aliases: Mapping[str, Sequence[str]] | None = None
 ) -> Starlette:
-    """Make the ASGI application that serves these encoders under these settings (see ``settings.load``)."""
-    server = Server(settings, encoders, aliases)
-    dialects: list[Dialect] = [SHELF.load(name)() for name in SHELF.names()]
-    told = openapi.document(dialects)
-    routes = [Route(path, server.encode(each), methods=["POST"]) for each in dialects for path in each.encode_paths]
-    for each in dialects:
-        routes.append(Route(each.models_path, server.describe(each), methods=["GET"]))
-        routes.append(Route(each.models_path + "/{model:path}", server.describe(each), methods=["GET"]))
+    """Make the ASGI application that serves these models under these settings (see ``settings.load``)."""
+    server = Server(settings, loaded, aliases)
+    told = openapi.document(server.dialects)
+    routes = [
+        Route(path, server.endpoint(claimants), methods=[method])
+        for (path, method), claimants in _by_path(server.dialects).items()
+    ]
     routes += [
         Route("/health", server.health),
         Route("/ready", server.ready),
@@ -198,7 +220,7 @@ def create_app(
         anything = {"allow_methods": ["*"], "allow_headers": ["*"], "expose_headers": _EXPOSED}
         cors = {"allow_origins": settings.cors_origins, **anything}
         middleware.append(Middleware(CORSMiddleware, **cors))
-    handlers: Mapping[Any, Any] = {HTTPException: _lost(dialects[0]), Exception: _broken(dialects[0])}
+    handlers: Mapping[Any, Any] = {HTTPException: _lost(server.dialects[-1]), Exception: _broken(server.dialects[-1])}
     app = Starlette(routes=routes, middleware=middleware, exception_handlers=handlers)
     app.state.server = server
     return app
@@ -216,19 +238,112 @@ class PlainPath:
         return self._app(scope, receive, send)
 
 
-def decode(data: bytes) -> dict[str, Any]:
-    """Decode a JSON object; explicit nulls count as absent.
+@dataclass(frozen=True)
+class Claimant:
+    """A route of an API that shares its path with others, perhaps."""
+
+    dialect: Dialect
+    route: Claimed
+
+
+def _by_path(dialects: Sequence[Dialect]) -> dict[tuple[str, str], list[Claimant]]:
+    """Gather who claims each path; a route without ``claims`` takes what nobody else does, and there is one."""
+    found: dict[tuple[str, str], list[Claimant]] = {}
+    for dialect in dialects:
+        for route in dialect.routes:
+            found.setdefault((route.path, route.method), []).append(Claimant(dialect, route))
+    for (path, method), claimants in found.items():
+        claimants.sort(key=lambda each: each.route.claims is None)
+        if sum(each.route.claims is None for each in claimants) != 1:
+            names = ", ".join(each.dialect.name for each in claimants)
+            raise ValueError(f"{method} {path} is claimed by {names}: exactly one of them must leave out ``claims``")
+    return found
+
+
+def _choose(claimants: Sequence[Claimant], call: Call) -> Claimant:
+    rest = claimants[-1]
+    return next((each for each in claimants[:-1] if each.route.claims and each.route.claims(call)), rest)
+
+
+def _small(request: Request) -> bool:
+    """Whether a body may be read though its sender has no key, to answer in the words of its API."""
+    size = request.headers.get("content-length", "0")
+    return size.isdigit() and int(size) <= _SMALL and "transfer-encoding" not in request.headers
+
+
+def _read_body(call: Call, claimants: Sequence[Claimant], data: bytes) -> Call:
+    """Decode the body, by what its header says it is.
 
     Raises:
-        InputError: it is not JSON, not an object, or not Unicode.
+        UnsupportedMedia: none of the path's APIs reads that.
+    """
+    kind = call.headers.get("content-type", JSON).partition(";")[0].strip().lower()
+    kind = {"application/x-msgpack": MSGPACK}.get(kind, JSON if kind.endswith("+json") else kind)
+    if not data and all(each.route.takes is None for each in claimants):
+        return call
+    if kind not in {known for each in claimants for known in each.route.media}:
+        raise UnsupportedMedia(f"The body must be JSON: send 'Content-Type: application/json', not {kind!r}.")
+    wrap = next((each.route.wrap for each in claimants if each.route.wrap), None)
+    content = decode(data, kind, wrap)
+    present = {name: value for name, value in content.items() if value is not None}
+    return replace(call, body=present, fields=frozenset(content))
+
+
+def decode(data: bytes, kind: str = JSON, wrap: str | None = None) -> dict[str, Any]:
+    """Decode an object in JSON or msgpack; with ``wrap``, anything else becomes the value of that name.
+
+    Raises:
+        InputError: it is neither, not an object, or not Unicode.
     """
     try:
-        content = _DECODE(data)
+        content = _DECODERS[kind](data)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise InputError(f"The body is not valid JSON: {error or type(error).__name__}.") from error
-    if not isinstance(content, dict):
-        raise InputError(f"The body must be a JSON object, not {type(content).__name__}.")
-    return {name: value for name, value in content.items() if value is not None}
+        raise InputError(f"The body is not valid {kind}: {error or type(error).__name__}.") from error
+    if not isinstance(content, dict) and wrap is not None:
+        return {wrap: content}
+    if not isinstance(content, dict) or not all(isinstance(name, str) for name in content):
+        raise InputError(f"The body must be an object with names, not {type(content).__name__}.")
+    return content
+
+
+def _taken(route: Claimed, call: Call) -> Any:
+    """Return the body as the route wants it.
+
+    Raises:
+        InputError: it has another shape; the message names the field.
+    """
+    if route.takes is None:
+        return None
+    try:
+        return msgspec.convert(call.body, route.takes)
+    except msgspec.ValidationError as error:
+        raise _invalid(error) from error
+
+
+def _ignored(route: Claimed, call: Call) -> tuple[str, ...]:
+    known = getattr(route.takes, "__struct_encode_fields__", None)
+    return () if known is None else tuple(sorted(call.body.keys() - set(known)))
+
+
+def _invalid(error: msgspec.ValidationError) -> InputError:
+    """Say which field is wrong, in the words of the API."""
+    text = str(error)
+    missing = re.search(r"missing required field `(\w+)`", text)
+    path = re.search(r"`\$\.?(\w+)?", text)
+    param = missing.group(1) if missing else path.group(1) if path else None
+    shown = text if len(text) <= _LONGEST_COMPLAINT else f"{text[:200]} ... {text[-200:]}"
+    return InputError(f"Invalid request: {shown}.", param=param)
+
+
+def _written(answer: Any) -> Response:
+    """Turn what a route gave without any model's work into a response."""
+    if not isinstance(answer, Reply):
+        return _json(answer)
+    if answer.lines is not None:
+        return StreamingResponse(answer.lines, answer.status, answer.headers, media_type=answer.media_type)
+    if isinstance(answer.content, bytes):
+        return Response(answer.content, answer.status, answer.headers, media_type=answer.media_type)
+    return _json(answer.content, answer.status, answer.headers)
 
 
 def refusal(dialect: Dialect, error: NearfieldError) -> Response:
@@ -243,13 +358,21 @@ def refusal(dialect: Dialect, error: NearfieldError) -> Response:
         headers["connection"] = "close"
     if error.status == 500:
         LOG.error("request failed: %s", type(error).__name__, exc_info=error)
-    return _json(dialect.refuse(error), error.status, headers)
+    return _refused(dialect.refuse(error), error.status, headers)
 
 
 def unexpected(dialect: Dialect, error: Exception) -> Response:
     """Turn an error that nobody foresaw into a reply; the log has the rest."""
     LOG.error("unexpected error", exc_info=error)
-    return _json(dialect.refuse(NearfieldError("The server failed on this request; its log says why.")), 500)
+    return _refused(dialect.refuse(NearfieldError("The server failed on this request; its log says why.")), 500, {})
+
+
+def _refused(body: Any, status: int, headers: Mapping[str, str]) -> Response:
+    if not isinstance(body, Reply):
+        return _json(body, status, headers)
+    if isinstance(body.content, bytes):
+        return Response(body.content, body.status, {**headers, **body.headers}, media_type=body.media_type)
+    return _json(body.content, body.status, {**headers, **body.headers})
 
 
 def _json(content: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:

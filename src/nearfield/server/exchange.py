@@ -2,120 +2,396 @@
 
 from __future__ import annotations
 
-import time
+import asyncio
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+
 from nearfield.encoder import Encoder
-from nearfield.errors import InputError, ModelNotFound, TooLarge, nearest
+from nearfield.errors import InputError, TooLarge
+from nearfield.loaded import Loaded
+from nearfield.outputs import MultiVectors, Outputs, SparseVectors
+from nearfield.reranker import Classifier, Prediction, Ranked, Reranker, Scorer, Scores
 from nearfield.server.limits import Limits, Pace
+from nearfield.server.models import Models
 from nearfield.vectors import Vectors
 
-#: Characters of a model's or prompt's name; a longer one is not even compared with those there are.
-LONGEST_NAME = 512
+
+@dataclass(frozen=True)
+class Bounds:
+    """What one request may cost; ``pace`` tells what this machine could do in the seconds that are left."""
+
+    limits: Limits
+    seconds: float
+    pace: Pace
+
+    def most(self, model: Loaded) -> tuple[int, bool]:
+        """Return the most tokens that may be taken, and whether it is time that bounds them, not the limits."""
+        possible = self.pace.most(model.engine, self.seconds)
+        hopeless = possible is not None and possible < self.limits.tokens
+        return (possible if hopeless and possible is not None else self.limits.tokens), hopeless
+
+    def options(self, model: Loaded, size: int) -> dict[str, Any]:
+        """Return the keywords that bound a call: class, deadline, tokens."""
+        most, _ = self.most(model)
+        return {"bulk": size >= self.limits.bulk_items, "deadline": self.seconds, "max_tokens": most}
 
 
-@dataclass
-class Exchange:
-    """One request for vectors in neutral form. ``wanted`` are keywords of ``Encoder.encode``.
+@dataclass(kw_only=True)
+class Exchange(ABC):
+    """One request in neutral form. The dialect fills ``model`` and ``reply`` (whatever its ``write`` needs).
 
-    The dialect fills ``model``, ``inputs``, ``single``, ``wanted`` and ``reply`` (whatever its ``write`` needs); the
-    server adds the answer.
+    ``model`` None means the first model that fits. The server adds ``served`` and the answer.
     """
 
-    model: str
-    inputs: Sequence[Any]
-    wanted: Mapping[str, Any] = field(default_factory=dict)
+    model: str | None = None
     reply: Mapping[str, Any] = field(default_factory=dict)
     ignored: tuple[str, ...] = ()
-    vectors: Vectors | None = None
-    encoder: Encoder | None = None
+    served: Loaded | None = None
+
+    @property
+    @abstractmethod
+    def size(self) -> int:
+        """How many inputs there are."""
 
     @property
     def tokens(self) -> int:
         """Tokens the model read."""
-        return 0 if self.vectors is None or self.vectors.tokens is None else int(self.vectors.tokens.sum())
+        return 0
 
     @property
     def dropped(self) -> int:
         """Tokens that were cut off."""
-        return 0 if self.vectors is None or self.vectors.dropped is None else int(self.vectors.dropped.sum())
+        return 0
+
+    @property
+    def numbers(self) -> int:
+        """How many numbers the answer has, to tell what takes long to write."""
+        return 0
+
+    @property
+    def fingerprint(self) -> str | None:
+        """The space of the answer's vectors."""
+        return None
+
+    @abstractmethod
+    def fits(self, model: Loaded) -> bool:
+        """Return whether a model could do this."""
+
+    @abstractmethod
+    def check(self, limits: Limits) -> None:
+        """Refuse what no model could take, before any work is spent on it."""
+
+    @abstractmethod
+    async def run(self, model: Any, bounds: Bounds) -> None:
+        """Do it, and keep the answer."""
+
+    def misfit(self, model: Loaded) -> InputError:
+        """Say why a model cannot do this."""
+        return InputError(f"{model.name} cannot do this: it gives {', '.join(model.recipe.outputs)}.", param="model")
 
 
-class Models:
-    """The encoders that are served, each by its full id and its short name."""
+@dataclass(kw_only=True)
+class Encode(Exchange):
+    """Texts or token ids to vectors. ``wanted`` are keywords of ``Encoder.encode``."""
 
-    def __init__(self, encoders: Sequence[Encoder], aliases: Mapping[str, Sequence[str]] | None = None) -> None:
-        self.encoders = tuple(encoders)
-        self.started = int(time.time())
-        claims: dict[str, set[Encoder]] = {}
-        for encoder in self.encoders:
-            for name in (encoder.name.rpartition("/")[2], *(aliases or {}).get(encoder.name, ())):
-                claims.setdefault(name.lower(), set()).add(encoder)
-        # A short name that several models could mean is nobody's: their full ids stay clear.
-        self._by_name = {name: next(iter(found)) for name, found in claims.items() if len(found) == 1}
-        self._by_name |= {encoder.name.lower(): encoder for encoder in self.encoders}
+    inputs: Sequence[Any]
+    wanted: Mapping[str, Any] = field(default_factory=dict)
+    result: Vectors | SparseVectors | MultiVectors | Outputs | None = None
+    #: Kinds of output that the reply cannot do without.
+    needs: tuple[str, ...] = ("dense",)
 
-    def find(self, name: str) -> Encoder:
-        """Return the encoder of a name, whatever its case.
+    @property
+    def size(self) -> int:
+        return len(self.inputs)
 
-        Raises:
-            ModelNotFound: it is not served.
-        """
-        if len(name) > LONGEST_NAME:
-            raise ModelNotFound(
-                f"A model's name of {len(name)} characters is none of ours. {nearest('', self.names())}"
-            )
-        encoder = self._by_name.get(name.lower())
-        if encoder is None:
-            raise ModelNotFound(f"The model {name!r} is not served here. {nearest(name, self.names())}")
-        return encoder
+    @property
+    def vectors(self) -> Vectors:
+        """The dense vectors of the answer."""
+        found = self.result.dense if isinstance(self.result, Outputs) else self.result
+        if not isinstance(found, Vectors):
+            raise ValueError("an Exchange without vectors cannot be written")
+        return found
 
-    def names(self) -> list[str]:
-        """Return the full id of each served model."""
-        return [encoder.name for encoder in self.encoders]
+    def _counts(self, name: str) -> int:
+        counts = getattr(self.result, name, None)
+        return 0 if counts is None else int(np.sum(counts))
+
+    @property
+    def tokens(self) -> int:
+        return self._counts("tokens")
+
+    @property
+    def dropped(self) -> int:
+        return self._counts("dropped")
+
+    @property
+    def numbers(self) -> int:
+        parts = [self.result] if not isinstance(self.result, Outputs) else list(self.result.kinds.values())
+        arrays = [getattr(part, "values" if isinstance(part, SparseVectors) else "data", None) for part in parts]
+        return sum(int(array.size) for array in arrays if array is not None)
+
+    @property
+    def fingerprint(self) -> str | None:
+        return getattr(self.result, "fingerprint", None)
+
+    def fits(self, model: Loaded) -> bool:
+        return isinstance(model, Encoder) and set(self.needs) <= set(model.recipe.outputs)
+
+    def misfit(self, model: Loaded) -> InputError:
+        if not isinstance(model, Encoder):
+            return InputError(f"{model.name} scores texts and gives no vectors.", param="model")
+        try:
+            for name in self.needs:
+                model.require(name)
+        except InputError as error:
+            return error
+        return super().misfit(model)
+
+    def check(self, limits: Limits) -> None:
+        check(self.inputs, limits)
+
+    async def run(self, model: Encoder, bounds: Bounds) -> None:
+        self.result = await model.aencode(list(self.inputs), **bounds.options(model, self.size), **self.wanted)
 
 
-async def answer(exchange: Exchange, models: Models, limits: Limits, seconds: float, pace: Pace) -> Exchange:
-    """Check the request against the limits, encode it within ``seconds``, and attach the vectors.
+@dataclass(kw_only=True)
+class Rank(Exchange):
+    """A query and documents to documents by falling score. ``wanted`` are keywords of ``Reranker.rank``."""
+
+    query: str
+    documents: Sequence[str]
+    top_k: int | None = None
+    wanted: Mapping[str, Any] = field(default_factory=dict)
+    #: What the API calls them, for messages.
+    called: str = "documents"
+    ranked: list[Ranked] = field(default_factory=list)
+    scores: Scores | None = None
+
+    @property
+    def size(self) -> int:
+        return len(self.documents)
+
+    @property
+    def tokens(self) -> int:
+        return 0 if self.scores is None else int(self.scores.tokens.sum())
+
+    @property
+    def dropped(self) -> int:
+        return 0 if self.scores is None else int(self.scores.dropped.sum())
+
+    @property
+    def numbers(self) -> int:
+        return len(self.ranked)
+
+    def fits(self, model: Loaded) -> bool:
+        if isinstance(model, Encoder):
+            return "multivector" in model.recipe.outputs
+        return isinstance(model, Reranker) and len(model.labels) == 1
+
+    def misfit(self, model: Loaded) -> InputError:
+        return InputError(
+            f"{model.name} is no reranker: serve a cross-encoder, or a model of multi-vectors (late interaction).",
+            param="model",
+        )
+
+    def check(self, limits: Limits) -> None:
+        check(self.documents, limits, self.called)
+        _check_texts([self.query], "query")
+        _check_texts(self.documents, self.called)
+
+    async def run(self, model: Reranker | Encoder, bounds: Bounds) -> None:
+        if isinstance(model, Encoder):
+            await self._late(model, bounds)
+            return
+        options = {**bounds.options(model, self.size), **self.wanted}
+        self.ranked, self.scores = await model.arank(self.query, self.documents, top_k=self.top_k, **options)
+
+    async def _late(self, model: Encoder, bounds: Bounds) -> None:
+        """Rank by MaxSim (Khattab and Zaharia 2020, arXiv:2004.12832)."""
+        options: Any = {**bounds.options(model, self.size), "outputs": "multivector"}
+        truncate = {name: value for name, value in self.wanted.items() if name == "truncate"}
+        query, documents = await asyncio.gather(
+            model.aencode([self.query], role="query", **options, **truncate),
+            model.aencode(list(self.documents), role="document", **options, **truncate),
+        )
+        values = (await asyncio.to_thread(query.multivector.similarity, documents.multivector))[0]
+        order = np.argsort(-values, kind="stable")[: self.top_k]
+        self.ranked = [Ranked(int(index), float(values[index])) for index in order]
+        self.scores = Scores(values, documents.tokens + int(query.tokens.sum()), documents.dropped)
+
+
+@dataclass(kw_only=True)
+class Predict(Exchange):
+    """Texts, or pairs of texts, to labels and scores."""
+
+    inputs: Sequence[Any]
+    wanted: Mapping[str, Any] = field(default_factory=dict)
+    predictions: list[Prediction] = field(default_factory=list)
+    scores: Scores | None = None
+
+    @property
+    def size(self) -> int:
+        return len(self.inputs)
+
+    @property
+    def tokens(self) -> int:
+        return 0 if self.scores is None else int(self.scores.tokens.sum())
+
+    @property
+    def dropped(self) -> int:
+        return 0 if self.scores is None else int(self.scores.dropped.sum())
+
+    @property
+    def numbers(self) -> int:
+        return 0 if self.scores is None else int(self.scores.data.size)
+
+    def fits(self, model: Loaded) -> bool:
+        return isinstance(model, Scorer)
+
+    def misfit(self, model: Loaded) -> InputError:
+        return InputError(f"{model.name} is no classifier: it gives {', '.join(model.recipe.outputs)}.", param="model")
+
+    def check(self, limits: Limits) -> None:
+        check(self.inputs, limits, "inputs")
+
+    async def run(self, model: Scorer, bounds: Bounds) -> None:
+        options = {**bounds.options(model, self.size), **self.wanted}
+        if isinstance(model, Classifier):
+            self.predictions, self.scores = await model.apredict(self.inputs, **options)
+            return
+        firsts, seconds = _pairs(self.inputs, model)
+        self.scores = await model.ascore(firsts, seconds, **options)
+        self.predictions = [
+            Prediction(model.labels[0], float(row[0]), {model.labels[0]: float(row[0])}) for row in self.scores.data
+        ]
+
+
+@dataclass(kw_only=True)
+class Tokenize(Exchange):
+    """Anything that a model's tokenizer does at once: ``write`` asks ``served.tokenizer`` itself."""
+
+    texts: Sequence[str] = ()
+    #: Token ids to turn back into texts.
+    ids: Sequence[Sequence[int]] = ()
+
+    @property
+    def size(self) -> int:
+        return len(self.texts) + len(self.ids)
+
+    @property
+    def numbers(self) -> int:
+        return sum(map(len, self.texts)) + sum(map(len, self.ids))
+
+    def fits(self, model: Loaded) -> bool:  # noqa: ARG002 - every model has a tokenizer
+        return True
+
+    def check(self, limits: Limits) -> None:
+        if self.size > limits.items:
+            raise TooLarge(f"{self.size} inputs, where one request may hold {limits.items}. Send them in parts.")
+
+    async def run(self, model: Loaded, bounds: Bounds) -> None:
+        """There is nothing to wait for."""
+
+
+@dataclass(kw_only=True)
+class Several(Exchange):
+    """Requests that came as one, each for its own model: all are done, or the first error is the answer."""
+
+    parts: Sequence[Exchange]
+
+    @property
+    def size(self) -> int:
+        return sum(part.size for part in self.parts)
+
+    @property
+    def tokens(self) -> int:
+        return sum(part.tokens for part in self.parts)
+
+    @property
+    def dropped(self) -> int:
+        return sum(part.dropped for part in self.parts)
+
+    @property
+    def numbers(self) -> int:
+        return sum(part.numbers for part in self.parts)
+
+    def fits(self, model: Loaded) -> bool:
+        return all(part.fits(model) for part in self.parts)
+
+    def check(self, limits: Limits) -> None:
+        for part in self.parts:
+            part.check(limits)
+        if self.size > limits.items:
+            raise TooLarge(f"{self.size} inputs, where one request may hold {limits.items}. Send them in parts.")
+
+    async def run(self, model: Loaded, bounds: Bounds) -> None:
+        raise NotImplementedError("its parts run, each with its own model")
+
+
+async def answer(exchange: Exchange, models: Models, bounds: Bounds) -> Exchange:
+    """Check the request against the limits, do it in the time that is left, and attach the answer.
 
     Raises:
         TooLarge: it has more tokens than it may, or than this machine could ever do in time.
         NearfieldError: of the kind that the dialect's ``refuse`` turns into a reply.
     """
-    encoder = exchange.encoder = models.find(exchange.model)
-    encoder.require("dense")
-    check(exchange.inputs, limits)
-    possible = pace.most(encoder.engine, seconds)
-    hopeless = possible is not None and possible < limits.tokens
-    try:
-        exchange.vectors = await encoder.aencode(
-            list(exchange.inputs),
-            bulk=len(exchange.inputs) >= limits.bulk_items,
-            deadline=seconds,
-            max_tokens=possible if hopeless else limits.tokens,
-            **exchange.wanted,
-        )
-    except TooLarge as error:
-        if not hopeless:
-            raise
-        raise TooLarge(
-            f"{error} More could not be done within {limits.seconds:g} s (request_timeout) on this machine even if it "
-            "had nothing else to do.",
-            param=error.param,
-        ) from error
+    if isinstance(exchange, Several):
+        exchange.check(bounds.limits)
+        await _together([answer(part, models, bounds) for part in exchange.parts])
+        return exchange
+    async with models.use(exchange.model, exchange.fits) as model:
+        exchange.served = model
+        if not exchange.fits(model):
+            raise exchange.misfit(model)
+        exchange.check(bounds.limits)
+        try:
+            await exchange.run(model, bounds)
+        except TooLarge as error:
+            if not bounds.most(model)[1]:
+                raise
+            raise TooLarge(
+                f"{error} More could not be done within {bounds.limits.seconds:g} s (request_timeout) on this machine "
+                "even if it had nothing else to do.",
+                param=error.param,
+            ) from error
     return exchange
 
 
-def check(inputs: Sequence[Any], limits: Limits) -> None:
-    """Refuse what no model could take, before any work is spent on it."""
+async def _together(tasks: list[Any]) -> None:
+    """Await all; the first error cancels the others, so that nothing goes on for a request that has failed."""
+    running = [asyncio.ensure_future(task) for task in tasks]
+    try:
+        await asyncio.gather(*running)
+    finally:
+        for task in running:
+            task.cancel()
+        await asyncio.gather(*running, return_exceptions=True)
+
+
+def check(inputs: Sequence[Any], limits: Limits, called: str = "input") -> None:
+    """Refuse no inputs, too many, and empty lists of token ids."""
     if not inputs:
-        raise InputError("input is empty: give at least one text or list of token ids.", param="input")
+        raise InputError(f"{called} is empty: give at least one text or list of token ids.", param=called)
     if len(inputs) > limits.items:
         raise TooLarge(
-            f"{len(inputs)} inputs, where one request may hold {limits.items}. Send them in parts.", param="input"
+            f"{len(inputs)} inputs, where one request may hold {limits.items}. Send them in parts.", param=called
         )
     for index, item in enumerate(inputs):
         if not isinstance(item, str) and not item:
-            raise InputError(f"Input {index} is an empty list of token ids.", param="input")
+            raise InputError(f"Input {index} is an empty list of token ids.", param=called)
+
+
+def _check_texts(texts: Sequence[Any], called: str) -> None:
+    for index, text in enumerate(texts):
+        if not isinstance(text, str):
+            raise InputError(f"{called} {index} is {type(text).__name__}, not text.", param=called)
+
+
+def _pairs(inputs: Sequence[Any], model: Loaded) -> tuple[list[str], list[str]]:
+    if not all(isinstance(item, (list, tuple)) and len(item) == 2 for item in inputs):
+        raise InputError(f"{model.name} scores pairs of texts: give pairs.", param="inputs")
+    return [first for first, _ in inputs], [second for _, second in inputs]

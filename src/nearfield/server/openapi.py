@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import html
 import json
+import re
 from collections.abc import Iterable
 from typing import Any
 
+import msgspec
+
 from nearfield import __version__
-from nearfield.server.dialects import Dialect
+from nearfield.server.dialects import Dialect, Route
+
+_PARAMETER = re.compile(r"\{(\w+)(?::\w+)?\}")
 
 _OWN = {
     "/health": ("Whether the process lives", "200", "It lives"),
@@ -19,14 +24,34 @@ _OWN = {
 }
 
 
+_REFUSALS = {
+    400: "Something in the request is wrong; the message says what",
+    401: "No API key, or a wrong one",
+    404: "The model is not served here",
+    408: "The body did not arrive in time",
+    413: "Larger than the limits allow, or than could be done in time",
+    415: "The body is not JSON, or encoded in a way that is not read",
+    422: "The request cannot be served; the message says why",
+    424: "The model cannot do this",
+    429: "Too busy; Retry-After says when to come back",
+    503: "The server is shutting down, or the model cannot be had",
+}
+
+
 def document(dialects: Iterable[Dialect]) -> dict[str, Any]:
     """Return the OpenAPI 3.1 document of a server that speaks these dialects."""
+    routes = [(dialect, route) for dialect in dialects for route in dialect.routes]
+    types = list(
+        dict.fromkeys(kind for each, route in routes for kind in (route.takes, route.gives, each.refuses) if kind)
+    )
+    found, schemas = msgspec.json.schema_components(types, ref_template="#/components/schemas/{name}")
+    by_type = dict(zip(map(id, types), found, strict=True))
     paths: dict[str, Any] = {}
-    schemas: dict[str, Any] = {}
-    for dialect in dialects:
-        its_paths, its_schemas = dialect.openapi()
-        paths |= its_paths
-        schemas |= its_schemas
+    for dialect, route in routes:
+        calls = paths.setdefault(_PARAMETER.sub(r"{\1}", route.path), {})
+        told = _call(dialect, route, by_type)
+        method = route.method.lower()
+        calls[method] = _joined(calls[method], told) if method in calls else told
     for path, (summary, status, text) in _OWN.items():
         reply = {"summary": summary, "tags": ["server"], "responses": {status: {"description": text}}}
         paths[path] = {"get": reply}
@@ -40,6 +65,47 @@ def document(dialects: Iterable[Dialect]) -> dict[str, Any]:
         },
         "security": [{}, {"key": []}],
     }
+
+
+def _call(dialect: Dialect, route: Route, schemas: dict[int, Any]) -> dict[str, Any]:
+    told: dict[str, Any] = {"summary": route.summary, "tags": [dialect.name]}
+    names = _PARAMETER.findall(route.path)
+    if names:
+        kind = {"type": "string", "minLength": 1}
+        told["parameters"] = [{"name": name, "in": "path", "required": True, "schema": kind} for name in names]
+    if route.takes is not None:
+        body: dict[str, Any] = {"schema": schemas[id(route.takes)]}
+        if route.example is not None:
+            body["example"] = route.example
+        told["requestBody"] = {"required": True, "content": dict.fromkeys(route.media, body)}
+    done: dict[str, Any] = {"description": "The answer"}
+    if route.gives is not None:
+        done["content"] = {"application/json": {"schema": schemas[id(route.gives)]}}
+    refused = {"application/json": {"schema": schemas[id(dialect.refuses)]}}
+    refusals = {str(status): {"description": text, "content": refused} for status, text in _REFUSALS.items()}
+    return {**told, "responses": {"200": done, **({} if route.public else refusals)}}
+
+
+def _joined(one: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
+    """Describe a path that several APIs claim: any of their bodies is taken, and each gets its own answer."""
+    joined = {**one, "tags": [*one["tags"], *other["tags"]], "summary": f"{one['summary']} ({', '.join(one['tags'])})"}
+    for name in ("requestBody", "responses"):
+        joined[name] = {**one.get(name, {})}
+    for kind, body in ((kind, body) for kind, body in other.get("requestBody", {}).get("content", {}).items()):
+        mine = one.get("requestBody", {}).get("content", {}).get(kind)
+        merged = body if mine is None else {**mine, "schema": _any(mine["schema"], body["schema"])}
+        joined["requestBody"]["content"] = {**joined["requestBody"].get("content", {}), kind: merged}
+    for status, theirs in other["responses"].items():
+        ours = one["responses"].get(status, theirs)
+        schemas = [each["content"]["application/json"]["schema"] for each in (ours, theirs) if "content" in each]
+        told = {"content": {"application/json": {"schema": _any(*schemas)}}} if len(schemas) == 2 else {}
+        joined["responses"][status] = {"description": ours["description"], **told}
+    return joined
+
+
+def _any(one: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
+    known = one.get("anyOf") or [one]
+    return one if other in known else {"anyOf": [*known, other]}
 
 
 def page(content: dict[str, Any]) -> str:

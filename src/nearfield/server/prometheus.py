@@ -11,7 +11,8 @@ from prometheus_client.registry import Collector
 
 from nearfield.encoder import Encoder
 from nearfield.engine import BatchReport, Engine
-from nearfield.server.exchange import Exchange
+from nearfield.loaded import Loaded
+from nearfield.server.exchange import Exchange, Several
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
@@ -22,7 +23,7 @@ _SHARES = (0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0)
 class Prometheus:
     """The metrics of one server, in a registry of its own."""
 
-    def __init__(self, encoders: Sequence[Encoder]) -> None:
+    def __init__(self, loaded: Sequence[Loaded]) -> None:
         self._registry = CollectorRegistry()
         self._requests = self._counter("requests", "Requests answered.", "route", "status")
         self._inputs = self._counter("inputs", "Inputs encoded.", "model")
@@ -37,11 +38,12 @@ class Prometheus:
             "batch_fill", "Padded tokens per batch, as a share of its budget.", _SHARES, "model"
         )
         self._padding = self._histogram("padding_share", "Share of a batch's tokens that is padding.", _SHARES, "model")
-        for engine in {encoder.engine for encoder in encoders}:
+        for engine in {model.engine for model in loaded}:
             engine.observers.append(self._batch_done)
             self._registry.register(_EngineState(engine))
-        for encoder in encoders:
-            encoder.observers.append(self._stage_of(encoder.name))
+        for model in loaded:
+            if isinstance(model, Encoder):
+                model.observers.append(self._stage_of(model.name))
         # Finding a labelled child costs microseconds that a request of one short text would notice.
         self._child = lru_cache(maxsize=256)(lambda metric, *labels: metric.labels(*labels))
 
@@ -54,11 +56,13 @@ class Prometheus:
         self._child(self._requests, route, str(status)).inc()
         self._child(self._request, route).observe(seconds)
 
-    def encoded(self, exchange: Exchange) -> None:
-        """Count what was encoded for a request."""
-        if exchange.vectors is not None and exchange.encoder is not None:
-            model = exchange.encoder.name
-            self._child(self._inputs, model).inc(len(exchange.inputs))
+    def answered(self, exchange: Exchange) -> None:
+        """Count what was done for a request."""
+        for part in exchange.parts if isinstance(exchange, Several) else ():
+            self.answered(part)
+        if exchange.tokens and exchange.served is not None:
+            model = exchange.served.name
+            self._child(self._inputs, model).inc(exchange.size)
             self._child(self._tokens, model).inc(exchange.tokens)
             self._child(self._truncated, model).inc(exchange.dropped)
 

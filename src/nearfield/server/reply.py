@@ -2,30 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import orjson
 
-from nearfield.server.dialects import Dialect
+from nearfield.server.dialects import Reply
 from nearfield.server.exchange import Exchange
 
 #: Numbers from which on a reply is written in a thread.
 LARGE = 65_536
 
 
-def content(dialect: Dialect, exchange: Exchange) -> bytes:
-    """Return the reply's JSON.
+def content(write: Callable[[Any], Any], exchange: Exchange) -> tuple[bytes, Reply | None]:
+    """Return the reply's bytes, and the Reply where ``write`` gave one.
 
     orjson lets go of the interpreter only between calls, so a long list of vectors is written in parts: in a thread,
     the event loop then runs in between.
     """
-    body = dialect.write(exchange)
-    size = 0 if exchange.vectors is None else exchange.vectors.data.size
-    if size > LARGE and isinstance(body, Mapping):
-        at_once = max(1, LARGE * len(exchange.inputs) // size)
-        body = {name: _in_parts(value, at_once) for name, value in body.items()}
-    return _dump(body)
+    body = write(exchange)
+    given = body if isinstance(body, Reply) else None
+    if given is not None:
+        if isinstance(given.content, bytes):
+            return given.content, given
+        body = given.content
+    if exchange.numbers > LARGE:
+        at_once = max(1, LARGE * exchange.size // exchange.numbers)
+        if isinstance(body, Mapping):
+            body = {name: _in_parts(value, at_once) for name, value in body.items()}
+        elif isinstance(body, list):
+            body = _in_parts(body, at_once)
+    return _dump(body), given
 
 
 def _in_parts(value: Any, at_once: int) -> Any:

@@ -21,6 +21,8 @@ from nearfield.encoder import Encoder
 from nearfield.engine import Engine
 from nearfield.engine import Limits as EngineLimits
 from nearfield.errors import SettingsError
+from nearfield.loaded import Loaded
+from nearfield.loading import load
 from nearfield.machine import plan
 from nearfield.server.app import create_app
 from nearfield.server.connection import Connection, sweep
@@ -148,12 +150,12 @@ def _serve_on(listening: socket.socket, settings: Any, announce: Callable[[str],
     started = time.perf_counter()
     cpu = plan(settings.threads, settings.streams)
     engine = Engine(cpu.streams, EngineLimits(max_queued_tokens=settings.max_queued_tokens))
-    encoders = _load(settings, engine)
-    app = create_app(settings, encoders, _aliases(encoders, settings.models))
+    loaded = _load(settings, engine)
+    app = create_app(settings, loaded, _aliases(loaded, settings.models))
     _warn(settings)
     seconds = time.perf_counter() - started
     address = listening.getsockname()
-    line = _ready_line(address[0], address[1], encoders, seconds)
+    line = _ready_line(address[0], address[1], loaded, seconds)
     # What is loaded stays for good: the collector need not walk it again at every full collection.
     gc.collect()
     gc.freeze()
@@ -197,33 +199,39 @@ def _bind(settings: Any) -> socket.socket:
     return listening
 
 
-def _load(settings: Any, engine: Engine) -> list[Encoder]:
+def _load(settings: Any, engine: Engine) -> list[Loaded]:
     options = {"precision": settings.precision, "backend": settings.backend}
     cpu = {"threads": settings.threads, "streams": settings.streams}
-    encoders: dict[str, Encoder] = {}
+    found: dict[str, Loaded] = {}
     for name in settings.models:
         accepted = bool({"1", name} & set(settings.accept_license))
-        encoder = Encoder(name, engine=engine, progress=True, accept_license=accepted, **options, **cpu)
-        for warning in encoder.recipe.warnings:
-            LOG.warning("%s: %s", encoder.name, warning)
-        encoders.setdefault(encoder.name, encoder)
-    return list(encoders.values())
+        model = load(name, engine=engine, progress=True, accept_license=accepted, **options, **cpu)
+        for warning in model.recipe.warnings:
+            LOG.warning("%s: %s", model.name, warning)
+        found.setdefault(model.name, model)
+    return list(found.values())
 
 
-def _aliases(encoders: Sequence[Encoder], asked: Sequence[str]) -> dict[str, list[str]]:
+def _aliases(loaded: Sequence[Loaded], asked: Sequence[str]) -> dict[str, list[str]]:
     """Let each model answer to the name it was asked for by, and to the catalogue's names for it."""
-    found = {encoder.name: list(entry.names) if (entry := catalog.find(encoder.name)) else [] for encoder in encoders}
+    found = {model.name: list(entry.names) if (entry := catalog.find(model.name)) else [] for model in loaded}
     for name in asked:
         entry = catalog.find(name)
-        if entry is None and len(encoders) == 1:
-            found[encoders[0].name].append(name)
+        if entry is None and len(loaded) == 1:
+            found[loaded[0].name].append(name)
     return found
 
 
-def _ready_line(host: str, port: int, encoders: Sequence[Encoder], seconds: float) -> str:
-    models = ", ".join(f"{each.name} ({each.dimensions} dimensions, {each.precision})" for each in encoders)
+def _ready_line(host: str, port: int, loaded: Sequence[Loaded], seconds: float) -> str:
+    models = ", ".join(f"{each.name} ({_gives(each)}, {each.precision})" for each in loaded)
     shown = f"[{host}]" if ":" in host else host
     return f"Nearfield serves {models} at http://{shown}:{port}/v1 (ready in {seconds:.1f} s; docs at /docs)"
+
+
+def _gives(model: Loaded) -> str:
+    if isinstance(model, Encoder) and model.dimensions:
+        return f"{model.dimensions} dimensions"
+    return ", ".join(model.recipe.outputs)
 
 
 def _warn(settings: Any) -> None:
