@@ -17,14 +17,14 @@ from typing import Any
 import uvicorn
 
 from nearfield import settings
-from nearfield.encoder import Encoder
+from nearfield.loaded import Loaded
 from nearfield.server.app import create_app
 
 
 @contextmanager
-def serving(encoders: Sequence[Encoder], **given: Any) -> Iterator[str]:
-    """Serve encoders in a thread; yields the base URL without path."""
-    app = create_app(settings.load(**given), encoders, {encoders[0].name: ["tiny-model"]})
+def serving(models: Sequence[Loaded], **given: Any) -> Iterator[str]:
+    """Serve models in a thread; yields the base URL without path."""
+    app = create_app(settings.load(**given), models, {models[0].name: ["tiny-model"]})
     server = uvicorn.Server(
         uvicorn.Config(app, host="127.0.0.1", port=0, log_config=None, lifespan="off", backlog=4096)
     )
