@@ -145,6 +145,8 @@ def _nearfield() -> list[str]:
         "nearfield.cli",
         "serve",
         "all-MiniLM-L6-v2",
+        "--cache-memory",
+        "0",
         "--port",
         "PORT",
         "--log-level",

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -19,12 +20,20 @@ import uvicorn
 from nearfield import settings
 from nearfield.loaded import Loaded
 from nearfield.server.app import create_app
+from nearfield.server.models import Models
 
 
 @contextmanager
-def serving(models: Sequence[Loaded], **given: Any) -> Iterator[str]:
+def serving(models: Sequence[Loaded] | Models, *, traces: Any = None, **given: Any) -> Iterator[str]:
     """Serve models in a thread; yields the base URL without path."""
-    app = create_app(settings.load(**given), models, {models[0].name: ["tiny-model"]})
+    aliases = None if isinstance(models, Models) else {models[0].name: ["tiny-model"]}
+    with tempfile.TemporaryDirectory(prefix="nearfield-data-") as home:
+        yield from _serving(models, aliases, {"data_dir": home, **given}, traces)
+
+
+def _serving(models: Any, aliases: Any, given: dict[str, Any], traces: Any) -> Iterator[str]:
+    # Most tests ask for the same over and over, and mean it to be computed.
+    app = create_app(settings.load(**{"cache_memory": 0, **given}), models, aliases, traces)
     server = uvicorn.Server(
         uvicorn.Config(app, host="127.0.0.1", port=0, log_config=None, lifespan="off", backlog=4096)
     )
@@ -46,6 +55,7 @@ class Process:
 
     def __init__(self, folder: Path, *flags: str, **environment: str) -> None:
         command = [sys.executable, "-m", "nearfield.cli", "serve", str(folder), "--port", "0", "--log-level", "error"]
+        command += ["--cache-memory", "0"]
         self._popen = subprocess.Popen(
             [*command, *flags],
             stdout=subprocess.PIPE,
@@ -55,7 +65,7 @@ class Process:
         )
         assert self._popen.stdout is not None
         line = self._popen.stdout.readline()
-        assert " at http://" in line, line + (self._popen.stderr.read() if self._popen.stderr else "")
+        assert " at http" in line, line + (self._popen.stderr.read() if self._popen.stderr else "")
         #: What it wrote to stderr, once it has ended.
         self.errors = ""
         self.url = line.split(" at ")[1].split("/v1")[0]
@@ -64,6 +74,11 @@ class Process:
     def port(self) -> int:
         """The port it listens on."""
         return int(self.url.rpartition(":")[2])
+
+    def kill(self) -> None:
+        """Send SIGKILL, and wait for its end."""
+        self._popen.kill()
+        self._popen.communicate()
 
     def terminate(self) -> None:
         """Send SIGTERM."""

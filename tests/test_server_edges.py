@@ -38,7 +38,7 @@ PATH = "/v1/embeddings"
 
 def _head(length: int) -> bytes:
     return (
-        f"POST {PATH} HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n\r\n"
+        f"POST {PATH} HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n\r\n"
     ).encode()
 
 
@@ -128,7 +128,7 @@ def test_a_slash_at_the_end_changes_nothing(url: str, path: str) -> None:
     found = ask(path)
     assert found.status_code == 200
     assert found.json() == ask(path.rstrip("/")).json()
-    assert httpx.get(url + "/").status_code == 404
+    assert httpx.get(url + "/").text == "Ollama is running"
 
 
 @pytest.mark.parametrize("encoding", ["gzip", "GZIP", "x-gzip", "identity", ""])
@@ -312,7 +312,8 @@ def test_replies_are_as_the_document_says(url: str, tiny: Encoder) -> None:
     for path, method, status, kind, answer in calls:
         assert answer.status_code == int(status)
         schema = paths[path][method]["responses"][status]["content"]["application/json"]["schema"]
-        assert schema == {"$ref": f"#/components/schemas/{kind.__name__}"}
+        # Where several APIs share a path, each of their replies is named.
+        assert {"$ref": f"#/components/schemas/{kind.__name__}"} in schema.get("anyOf", [schema])
         read = msgspec.convert(answer.json(), kind)
         assert msgspec.to_builtins(read) == answer.json(), "no field is left out, and none is unknown"
 

@@ -65,7 +65,8 @@ def small(tmp_path: Path, slow: Slow) -> Iterator[Encoder]:
 
 def _request(body: bytes = BODY, *, close: bool = False) -> bytes:
     head = (
-        f"POST /v1/embeddings HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: {len(body)}\r\n"
+        "POST /v1/embeddings HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n"
+        f"content-length: {len(body)}\r\n"
     )
     return head.encode() + (b"connection: close\r\n" if close else b"") + b"\r\n" + body
 

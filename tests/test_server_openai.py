@@ -55,13 +55,28 @@ def test_base64_and_float_give_the_same(client: openai.OpenAI) -> None:
     np.testing.assert_array_equal(_vectors(client.embeddings.create(model="tiny", input=TEXTS)), _vectors(plain))
 
 
-def test_token_ids(client: openai.OpenAI, tiny: Encoder) -> None:
+def test_token_ids_of_the_model_s_own(tiny: Encoder) -> None:
     ids = [tokens.ids for tokens in tiny.tokenize(TEXTS)]
     expected = np.asarray(tiny.encode(TEXTS))
-    np.testing.assert_allclose(_vectors(client.embeddings.create(model="tiny", input=ids)), expected, atol=1e-6)
-    np.testing.assert_allclose(
-        _vectors(client.embeddings.create(model="tiny", input=ids[0]))[0], expected[0], atol=1e-6
-    )
+    with serving([tiny], token_ids="native") as base, openai.OpenAI(base_url=base + "/v1", api_key="x") as client:
+        many, one = (client.embeddings.create(model="tiny", input=given) for given in (ids, ids[0]))
+    np.testing.assert_allclose(_vectors(many), expected, atol=1e-6)
+    np.testing.assert_allclose(_vectors(one)[0], expected[0], atol=1e-6)
+
+
+def test_token_ids_of_cl100k_are_read_as_the_text_they_stand_for(client: openai.OpenAI, tiny: Encoder) -> None:
+    # tiktoken's own: tiktoken.get_encoding("cl100k_base").encode("hello world")
+    reply = client.embeddings.create(model="tiny", input=[[15339, 1917]])
+    np.testing.assert_array_equal(_vectors(reply)[0], np.asarray(tiny.encode("hello world")))
+    with pytest.raises(openai.BadRequestError, match="100300 is no token of cl100k_base"):
+        client.embeddings.create(model="tiny", input=[[100_300]])
+
+
+def test_token_ids_may_be_refused(tiny: Encoder) -> None:
+    with serving([tiny], token_ids="reject") as base:
+        client = openai.OpenAI(base_url=base + "/v1", api_key="x")
+        with client, pytest.raises(openai.BadRequestError, match="check_embedding_ctx_length"):
+            client.embeddings.create(model="tiny", input=[[15339, 1917]])
 
 
 def test_two_thousand_and_more_inputs(client: openai.OpenAI) -> None:

@@ -130,7 +130,7 @@ async def test_a_request_whose_body_is_read_is_not_hurried(monkeypatch: pytest.M
 
 
 def _head(length: int) -> bytes:
-    head = "POST /v1/embeddings HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n"
+    head = "POST /v1/embeddings HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n"
     return f"{head}content-length: {length}\r\n\r\n".encode()
 
 

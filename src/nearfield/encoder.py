@@ -13,6 +13,7 @@ from typing import Any, cast
 import numpy as np
 
 from nearfield import inputs, results, wanted
+from nearfield.cache import Cache
 from nearfield.checkpoint.tokenizer import Tokens
 from nearfield.engine import Ticket
 from nearfield.errors import InputError, TooLarge, nearest
@@ -71,6 +72,8 @@ class Encoder(Loaded):
             if isinstance(sparse, Splade) and sparse.query_weights
             else None
         )
+        #: Results that ``aencode`` need not compute again; shared between models, for one event loop.
+        self.cache: Cache | None = None
         #: Called with a stage (tokenise, finish) of each asynchronous request and the seconds it took.
         self.observers: list[Callable[[str, float], None]] = []
 
@@ -82,7 +85,8 @@ class Encoder(Loaded):
         head = self.recipe.head("scores")
         if self.recipe.outputs[0] == "scores":
             raise OtherKind(
-                f"{self.name} scores texts and gives no vectors: load it as a Reranker or Classifier (nearfield.load).",
+                f"{self.name} scores texts and gives no vectors: "
+                "load it as nearfield.Reranker or nearfield.Classifier, or by nearfield.load.",
                 len(head.labels) if isinstance(head, Classes) else 1,
             )
 
@@ -92,6 +96,11 @@ class Encoder(Loaded):
     def dimensions(self) -> int:
         """The size of a whole vector."""
         return self.recipe.dimensions
+
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        """What ``encode`` takes as a task: tasks of the model, and prompts by their names."""
+        return tuple(sorted({*self.recipe.tasks, *self._model.adapters.named, *self.recipe.prompts}))
 
     @property
     def fingerprint(self) -> str:
@@ -125,6 +134,7 @@ class Encoder(Loaded):
             ranges: calibrated ranges [2, dim] for int8 and uint8.
             truncate: ``report`` (cut the end, count it in ``Vectors.dropped``), ``error``, ``left``, ``right``, or
                 ``chunk`` (encode an over-long text in pieces that end with sentences, and take their weighted mean).
+            max_length: tokens to read of each input, where that is fewer than the model reads.
 
         Returns:
             Vectors; ``numpy.asarray`` of it is float32 [n, dim], or [dim] when ``texts`` was a single input. A model
@@ -164,17 +174,57 @@ class Encoder(Loaded):
             InputTooLong: a document has more tokens than the model reads; the message says how many.
             InputError: a chunk has no token of its own.
         """
-        request = self._wanted(**{**wanted, "outputs": None})
+        request = self._late(wanted)
+        ticket, spans = self._prepare_late(documents, request, bulk=True, until=None)
+        self.engine.submit(ticket, wait=True)
+        return [self._chunks(row["dense"], part, request) for row, part in zip(ticket.result(), spans, strict=True)]
+
+    async def aencode_late(
+        self,
+        documents: Sequence[Sequence[str]],
+        *,
+        bulk: bool = False,
+        deadline: float | None = None,
+        max_tokens: int | None = None,
+        **wanted: Any,
+    ) -> list[Vectors]:
+        """Do what ``encode_late`` does without blocking the event loop; the bounds are those of ``aencode``.
+
+        Raises:
+            Overloaded: the queue is full, or the deadline would pass first.
+            TooLarge: more than ``max_tokens``.
+        """
+        started, latest = time.perf_counter(), until(deadline)
+        request = self._late(wanted)
+        options: Any = {"bulk": bulk, "until": latest}
+        if sum(len(chunk) for chunks in documents for chunk in chunks) <= _INLINE_CHARACTERS:
+            ticket, spans = self._prepare_late(documents, request, **options)
+        else:
+            self.engine.check_room()
+            ticket, spans = await asyncio.to_thread(self._prepare_late, documents, request, **options)
+        self._tell("tokenise", started)
+        _bound(ticket, max_tokens)
+        rows = await self.engine.run(ticket)
+        started = time.perf_counter()
+        found = [self._chunks(row["dense"], part, request) for row, part in zip(rows, spans, strict=True)]
+        self._tell("finish", started)
+        return found
+
+    def _late(self, asked: dict[str, Any]) -> Wanted:
+        request = self._wanted(**{**asked, "outputs": None})
         if request.outputs != ("dense",):
             raise InputError(f"{self.name} gives no dense vectors, and late chunking pools these.", param="outputs")
+        return request
+
+    def _prepare_late(
+        self, documents: Sequence[Sequence[str]], request: Wanted, *, bulk: bool, until: float | None
+    ) -> tuple[Ticket, list[list[tuple[int, int]]]]:
+        """Make a job of each document, and return the places of its chunks."""
         found = [inputs.spans(self.tokenizer, chunks, request.prompt) for chunks in documents]
         tokens = [self.tokenizer.from_ids(ids, truncate="error") for ids, _ in found]
         extras = [self._extra(request, spans=tuple(spans)) for _, spans in found]
-        ticket = Ticket.of(self._model, [item.ids for item in tokens], None, extras, bulk=True)
-        self.engine.submit(ticket, wait=True)
-        return [
-            self._chunks(row["dense"], spans, request) for row, (_, spans) in zip(ticket.result(), found, strict=True)
-        ]
+        ids = [item.ids for item in tokens]
+        return Ticket.of(self._model, ids, None, extras, bulk=bulk, deadline=until), [spans for _, spans in found]
 
     def _chunks(self, rows: Array, spans: Sequence[tuple[int, int]], request: Wanted) -> Vectors:
         counts = {"tokens": np.array([stop - start for start, stop in spans]), "dropped": np.zeros(len(spans), int)}
@@ -205,6 +255,7 @@ class Encoder(Loaded):
         bulk: bool = False,
         deadline: float | None = None,
         max_tokens: int | None = None,
+        seconds: dict[str, float] | None = None,
         **wanted: Any,
     ) -> Any:
         """Encode without blocking the event loop; cancelling the task drops what has not started.
@@ -214,13 +265,14 @@ class Encoder(Loaded):
             bulk: give way to other work.
             deadline: seconds from now within which it is to be done.
             max_tokens: most tokens that all inputs together may have.
+            seconds: is given the seconds of each stage: tokenise, queue, run.
             wanted: as for ``encode``.
 
         Raises:
             Overloaded: the queue is full, or the deadline would pass first.
             TooLarge: more than ``max_tokens``.
         """
-        started, latest = time.perf_counter(), until(deadline)
+        begun, started, latest = time.monotonic(), time.perf_counter(), until(deadline)
         request = self._wanted(**wanted)
         single, items, _ = inputs.items(texts)
         batch = list(items)
@@ -231,7 +283,13 @@ class Encoder(Loaded):
             prepared = await asyncio.to_thread(self._prepare, batch, request, bulk=bulk, until=latest)
         self._tell("tokenise", started)
         _bound(prepared.ticket, max_tokens)
-        rows = await self.engine.run(prepared.ticket)
+        if self.cache is None:
+            rows = await self.engine.run(prepared.ticket)
+        else:
+            rows = await self.cache.run(self.engine, prepared.ticket, request.space)
+        if seconds is not None:
+            # The ticket counts its wait from when it was made: up to there, and no further, the text was tokenised.
+            seconds.update({"tokenise": prepared.ticket.created - begun, **prepared.ticket.seconds})
         started = time.perf_counter()
         result = self._finish(rows, prepared, request, single)
         self._tell("finish", started)
@@ -276,6 +334,7 @@ class Encoder(Loaded):
         precision: str = "float32",
         ranges: Any = None,
         truncate: str = "report",
+        max_length: int | None = None,
     ) -> Wanted:
         kinds = wanted.outputs(self.recipe, outputs)
         wanted.check(truncate, precision, kinds)
@@ -294,6 +353,7 @@ class Encoder(Loaded):
             skip=self._model.skip(text),
             role=role,
             truncate=truncate,
+            max_length=max_length,
             outputs=kinds,
             named=outputs is not None,
             adapter=chosen,
@@ -328,6 +388,8 @@ class Encoder(Loaded):
         """Tokenise strings and check token ids, in order."""
         policy = cast(Any, "right" if request.truncate in ("report", "chunk") else request.truncate)
         limit = self._marker.limit(request.role) if self._marks(request) and self._marker else None
+        if request.max_length is not None:
+            limit = min(request.max_length, limit or self.max_length)
         if all(isinstance(item, str) for item in items):
             texts = cast(Sequence[str], items)
             return self.tokenizer.encode(texts, prompt=request.prompt, truncate=policy, max_length=limit)
@@ -385,7 +447,8 @@ class Encoder(Loaded):
     ) -> tuple[list[Tokens], list[Tokens], Array]:
         """Cut what is too long into pieces; return what is read of each input, the pieces, and whose they are."""
         special = len(self.tokenizer.prefix) + len(self.tokenizer.suffix)
-        room = self.max_length - max(special, len(self.tokenizer.encode([""], prompt=request.prompt)[0].ids)) - 1
+        most = min(self.max_length, request.max_length or self.max_length)
+        room = most - max(special, len(self.tokenizer.encode([""], prompt=request.prompt)[0].ids)) - 1
         if room < 1:
             raise InputError("The prompt leaves no room for a text beside it.", param="prompt")
         read, jobs, owners = [], [], []

@@ -31,6 +31,10 @@ class InputError(NearfieldError, ValueError):
         self.param = param
 
 
+class WrongModel(InputError):
+    """The model that was asked for, or any that is served, cannot do what was asked of it."""
+
+
 class InputTooLong(InputError):
     """An input has more tokens than the model takes, and the caller asked for an error, not a cut."""
 
@@ -58,6 +62,19 @@ class UnsupportedMedia(InputError):
     code = "unsupported_media_type"
 
 
+class MissingBody(InputError):
+    """A request came without the body that it needs."""
+
+    code = "missing_body"
+
+
+class NotAcceptable(InputError):
+    """A reply was asked for in a form that there is not."""
+
+    status = 406
+    code = "not_acceptable"
+
+
 class AccessDenied(NearfieldError):
     """No API key, or one that is not known."""
 
@@ -65,11 +82,25 @@ class AccessDenied(NearfieldError):
     code = "invalid_api_key"
 
 
+class Forbidden(NearfieldError):
+    """The key is known and may not do this; or, without keys, the request came from a foreign page."""
+
+    status = 403
+    code = "permission_denied"
+
+
 class ModelNotFound(NearfieldError, LookupError):
-    """No model of that name is served, or none could be found in any source that was tried."""
+    """No model of that name is served, or none could be found in any source that was tried.
+
+    ``name`` is what was asked for, where it is known.
+    """
 
     status = 404
     code = "model_not_found"
+
+    def __init__(self, message: str, *, name: str | None = None) -> None:
+        super().__init__(message)
+        self.name = name
 
 
 class SourceUnavailable(NearfieldError):
@@ -119,6 +150,19 @@ class Overloaded(NearfieldError):
         self.retry_after = retry_after
 
 
+class RateLimited(Overloaded):
+    """The key has used up the tokens a minute that it may."""
+
+    code = "rate_limit_exceeded"
+
+
+class ModelUnavailable(Overloaded):
+    """A model is served but cannot be had now: its load failed a moment ago, or there is no room for it."""
+
+    status = 503
+    code = "model_unavailable"
+
+
 class DeadlineExceeded(Overloaded):
     """A job's deadline passed before it could run; it cost nothing and may be sent again."""
 
@@ -144,6 +188,34 @@ class ExecutionFailed(NearfieldError):
 
     status = 500
     code = "execution_failed"
+
+
+class NotThere(InputError):
+    """No file or batch of that id is kept here, or it belongs to another key."""
+
+    status = 404
+    code = "not_found"
+
+
+class StorageFailed(NearfieldError):
+    """The folder of what clients leave with the server (``data_dir``) cannot be read or written."""
+
+    status = 503
+    code = "storage_failed"
+
+
+class StorageFull(StorageFailed):
+    """The disk of that folder is full."""
+
+    status = 507
+    code = "storage_full"
+
+
+class BatchesElsewhere(NearfieldError):
+    """Another process runs the batches of that folder; two would do each of them twice."""
+
+    status = 503
+    code = "batches_elsewhere"
 
 
 class SettingsError(NearfieldError, ValueError):

@@ -13,6 +13,7 @@ from nearfield.checkpoint import folder
 from nearfield.checkpoint.tokenizer import Tokenizer
 from nearfield.engine import Engine, default_engine
 from nearfield.errors import ModelRefused
+from nearfield.machine import memory_used
 from nearfield.model import Model
 from nearfield.recipe import Answer, Recipe
 from nearfield.settings import cache_dir
@@ -75,7 +76,7 @@ class Loaded:
         accept_license: bool = False,
         device: str = "auto",
     ) -> None:
-        started = time.perf_counter()
+        started, before = time.perf_counter(), memory_used()
         entry = catalog.find(str(model))
         if entry is not None:
             catalog.check_licence(entry, accepted=accept_license)
@@ -111,6 +112,9 @@ class Loaded:
         self._owns_engine = engine is None and (threads is not None or streams is not None)
         self.engine = engine or (Engine(self._model.cpu.streams) if self._owns_engine else default_engine())
         self.load_seconds = time.perf_counter() - started
+        after = memory_used()
+        #: Memory that loading took, while nothing else was loaded; None where it cannot be known.
+        self.bytes = max(1, after - before) if before is not None and after is not None else None
 
     def _check_kind(self) -> None:
         """Refuse a model whose output is of another kind; called before anything costly."""
@@ -129,6 +133,11 @@ class Loaded:
     def precision(self) -> str:
         """What the matrix units use: ``bf16`` or ``float32``."""
         return self._model.precision
+
+    @property
+    def batch_tokens(self) -> int:
+        """Tokens of a batch, padding included."""
+        return self._model.batch_tokens
 
     @property
     def tokenizer(self) -> Tokenizer:

@@ -9,11 +9,12 @@ from nearfield.loaded import OtherKind
 from nearfield.reranker import Classifier, Reranker
 
 
-def load(model: str, **options: Any) -> Encoder | Reranker | Classifier:
+def load(model: str, *, truncate_dim: int | None = None, **options: Any) -> Encoder | Reranker | Classifier:
     """Load a model as an Encoder where it gives vectors, as a Reranker where it gives one score, else as a Classifier.
 
     Args:
         model: full id, short name or alias of the catalogue, id on the Hub, or path of a folder.
+        truncate_dim: dimensions of vectors when a call does not say.
         options: as for ``Loaded``.
 
     Raises:
@@ -21,7 +22,7 @@ def load(model: str, **options: Any) -> Encoder | Reranker | Classifier:
         ModelRefused: its files cannot be loaded exactly.
     """
     try:
-        return Encoder(model, **options)
+        return Encoder(model, truncate_dim=truncate_dim, **options)
     except OtherKind as refused:  # found from its settings alone, before anything costly
         several = refused.labels > 1
     return Classifier(model, **options) if several else Reranker(model, **options)

@@ -15,6 +15,7 @@ _CGROUP = Path("/sys/fs/cgroup")
 _OWN_CGROUP = Path("/proc/self/cgroup")
 _CPUS = Path("/sys/devices/system/cpu")
 _CPU_INFO = Path("/proc/cpuinfo")
+_STATUS = Path("/proc/self/status")
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,21 @@ def return_memory() -> None:
     if sys.platform == "linux":
         with suppress(OSError, AttributeError):  # another C library than glibc
             ctypes.CDLL(None).malloc_trim(0)
+
+
+def memory_used() -> int | None:
+    """Return the bytes of memory that this process has for itself, files mapped into it left out; None off Linux."""
+    return _status("RssAnon:")
+
+
+def memory_resident() -> int | None:
+    """Return the bytes of memory that this process takes, files mapped into it included; None off Linux."""
+    return _status("VmRSS:")
+
+
+def _status(name: str) -> int | None:
+    line = next((line for line in _lines(_STATUS) if line.startswith(name)), None)
+    return int(line.split()[1]) * 1024 if line else None
 
 
 def cpu_flags() -> frozenset[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -83,6 +84,11 @@ class Scorer(Loaded):
         """The names of the scores, in order; a language model's single score is called ``relevance``."""
         return self._head.labels if isinstance(self._head, Classes) else ("relevance",)
 
+    @property
+    def activation(self) -> str:
+        """What is applied to the model's numbers unless a call says otherwise."""
+        return self._head.activation
+
     def _check_kind(self) -> None:
         if "scores" not in self.recipe.outputs:
             raise OtherKind(f"{self.name} gives vectors and no scores: load it as nearfield.Encoder.", 0)
@@ -132,28 +138,34 @@ class Scorer(Loaded):
         bulk: bool = False,
         deadline: float | None = None,
         max_tokens: int | None = None,
+        seconds_of: dict[str, float] | None = None,
     ) -> Scores:
         """Score texts, or pairs of texts, without blocking the event loop; the scores are [n, labels].
 
-        ``deadline`` is in seconds from now, ``max_tokens`` bounds all inputs together.
+        ``deadline`` is in seconds from now, ``max_tokens`` bounds all inputs together. ``seconds_of`` is given the
+        seconds of each stage: tokenise, queue, run.
 
         Raises:
             Overloaded: the queue is full, or the deadline would pass first.
             TooLarge: more than ``max_tokens``.
         """
-        latest = until(deadline)
+        started, latest = time.perf_counter(), until(deadline)
         if sum(map(len, (*firsts, *(seconds or ())))) > INLINE_CHARACTERS:
             self.engine.check_room()
             tokens = await asyncio.to_thread(self._tokens, firsts, seconds, truncate)
         else:
             tokens = self._tokens(firsts, seconds, truncate)
+        tokenised = time.perf_counter() - started
         count = sum(len(item.ids) for item in tokens)
         if max_tokens is not None and count > max_tokens:
             raise TooLarge(
                 f"The inputs have {count} tokens, where one request may have {max_tokens}. Send them in parts.",
                 param="input",
             )
-        rows = await self.engine.run(self._ticket(tokens, bulk=bulk, until=latest, adapter=adapter))
+        ticket = self._ticket(tokens, bulk=bulk, until=latest, adapter=adapter)
+        rows = await self.engine.run(ticket)
+        if seconds_of is not None:
+            seconds_of.update({"tokenise": tokenised, **ticket.seconds})
         return self._scores(tokens, rows, activation)
 
     def _tokens(self, firsts: Sequence[str], seconds: Sequence[str] | None, truncate: str) -> list[PairTokens]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from collections.abc import Collection, Iterable
@@ -12,8 +13,12 @@ from typing import Any
 from nearfield.errors import SettingsError, nearest
 
 PREFIX = "NEARFIELD_"
+#: What ``model_settings`` may say of a model: keywords of ``nearfield.load``.
+PER_MODEL = frozenset(
+    {"precision", "backend", "device", "max_length", "revision", "source", "adapters", "file", "truncate_dim"}
+)
 #: Variables that are read where they are needed, not by ``Settings``.
-ELSEWHERE = frozenset({"NEARFIELD_CACHE", "NEARFIELD_CONFIG", "NEARFIELD_OFFLINE"})
+ELSEWHERE = frozenset({"NEARFIELD_CACHE", "NEARFIELD_CONFIG", "NEARFIELD_KEY", "NEARFIELD_OFFLINE"})
 
 
 def cache_dir() -> Path:
@@ -40,7 +45,7 @@ def load(**flags: Any) -> Any:
         return model(**{**values, **given})
     except ValidationError as error:
         first = error.errors()[0]
-        name = ".".join(map(str, first["loc"]))
+        name = ".".join(map(str, first["loc"])) or "models"  # what spans several is what to serve
         raise SettingsError(f"Setting {name!r}: {first['msg']} (got {first.get('input')!r}).") from error
 
 
@@ -49,7 +54,7 @@ def definition() -> Any:
     """Return the class of all settings; imported late, because pydantic takes longer to load than ``--help`` may."""
     from typing import Literal
 
-    from pydantic import BaseModel, ConfigDict, Field, field_validator
+    from pydantic import BaseModel, ByteSize, ConfigDict, Field, field_validator, model_validator
 
     class Settings(BaseModel):
         """Every setting, with its default and its meaning."""
@@ -57,6 +62,21 @@ def definition() -> Any:
         model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
 
         models: tuple[str, ...] = Field(("all-MiniLM-L6-v2",), description="Models to serve, by any of their names.")
+        on_demand: tuple[str, ...] = Field(
+            (), description="Models to load when asked for: names, or patterns of ids such as BAAI/*."
+        )
+        memory_budget: ByteSize | None = Field(
+            None, description="Memory for all models, such as 8GiB; the idle ones leave when it is short."
+        )
+        cache_memory: ByteSize = Field(
+            ByteSize(256 * 2**20), description="Memory for vectors that need not be computed again; 0 keeps none."
+        )
+        keep_alive: float | None = Field(
+            None, ge=0, description="Seconds after which an idle model loaded on demand leaves; never when left out."
+        )
+        model_settings: dict[str, dict[str, Any]] = Field(
+            {}, description="Per model, by any of its names: precision, backend, max_length, truncate_dim, adapters."
+        )
         host: str = Field("127.0.0.1", min_length=1, description="Address to listen on; loopback unless changed.")
         port: int = Field(8080, ge=0, le=65535, description="Port to listen on; 0 picks a free one.")
         precision: Literal["auto", "float32"] = Field(
@@ -69,7 +89,17 @@ def definition() -> Any:
         threads: int | None = Field(None, ge=1, description="Cores to use; all that may be used when left out.")
         streams: int | None = Field(None, ge=1, description="Batches that run at once.")
         api_keys: tuple[str, ...] = Field((), description="Accepted API keys; none leaves the server open.")
-        api_key_file: Path | None = Field(None, description="File of keys, a line each: plain, or sha256:<hex>.")
+        api_key_file: Path | None = Field(
+            None, description="File of keys: lines (plain or sha256:<hex>), or TOML with scopes, models, rates."
+        )
+        allowed_hosts: tuple[str, ...] = Field(
+            (), description="Names by which a server on loopback without keys may be called, beside its own."
+        )
+        trusted_proxies: tuple[str, ...] = Field(
+            (), description="Addresses or networks whose X-Forwarded-For and -Proto are believed."
+        )
+        tls_cert: Path | None = Field(None, description="Certificate chain (PEM) to serve HTTPS with.")
+        tls_key: Path | None = Field(None, description="Its private key, where the file does not hold it.")
         cors_origins: tuple[str, ...] = Field((), description="Origins whose pages may call the server; * for all.")
         max_body_bytes: int = Field(32 * 2**20, ge=1024, description="Largest request body.")
         max_items: int = Field(16_384, ge=1, description="Most inputs in one request.")
@@ -77,22 +107,57 @@ def definition() -> Any:
         max_queued_tokens: int = Field(1_000_000, ge=1, description="Tokens that may wait before 429 is answered.")
         request_timeout: float = Field(30.0, gt=0, description="Seconds within which a request is done or refused.")
         bulk_items: int = Field(256, ge=2, description="Inputs from which a request gives way to smaller ones.")
+        data_dir: Path | None = Field(
+            None, description="Folder of uploaded files and batches; server in the cache folder when left out."
+        )
         drain_timeout: float = Field(30.0, ge=0, description="Seconds given to accepted requests at shutdown.")
+        token_ids: Literal["cl100k", "native", "reject"] = Field(
+            "cl100k", description="What token ids of OpenAI clients are: cl100k_base's, the model's own, or refused."
+        )
+        otel_endpoint: str | None = Field(
+            None, pattern=r"^https?://", description="OpenTelemetry collector (OTLP over HTTP) to send traces to."
+        )
         log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least severe log line.")
         log_format: Literal["text", "json"] = Field("text", description="Form of log lines.")
 
-        @field_validator("models", "api_keys", "cors_origins", "accept_license", mode="before")
+        @field_validator(
+            "models",
+            "on_demand",
+            "api_keys",
+            "allowed_hosts",
+            "trusted_proxies",
+            "cors_origins",
+            "accept_license",
+            mode="before",
+        )
         @classmethod
         def _split(cls, value: Any) -> Any:
             """Take ``a,b`` for lists, which environment variables cannot hold."""
             return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
 
-        @field_validator("models")
+        @field_validator("model_settings", mode="before")
         @classmethod
-        def _some(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-            if not value:
-                raise ValueError("name at least one model")
+        def _parsed(cls, value: Any) -> Any:
+            """Take JSON, for where there are no tables."""
+            try:
+                return json.loads(value) if isinstance(value, str) else value
+            except ValueError as error:
+                raise ValueError(f"it is not JSON: {error}") from error
+
+        @field_validator("model_settings")
+        @classmethod
+        def _known(cls, value: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+            for model, given in value.items():
+                for name in given:
+                    if name not in PER_MODEL:
+                        raise ValueError(f"{model}: unknown setting {name!r}. {nearest(name, PER_MODEL)}")
             return value
+
+        @model_validator(mode="after")
+        def _some(self) -> Settings:
+            if not self.models and not self.on_demand:
+                raise ValueError("name at least one model, in models or on_demand")
+            return self
 
     return Settings
 

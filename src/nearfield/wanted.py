@@ -25,6 +25,8 @@ class Wanted:
     skip: int = 0
     role: str | None = None
     truncate: str = "report"
+    #: Tokens to read of each input; None: as many as the model reads.
+    max_length: int | None = None
     #: Kinds of output, and whether they were asked for by name: the answer is then ``Outputs``.
     outputs: tuple[str, ...] = ("dense",)
     named: bool = False

@@ -151,6 +151,20 @@ class Tokenizer:
         whole = _Whole(self._framed(self._checked(ids)))
         return Tokens(whole.ids, 0) if len(whole.ids) <= limit else self._cut(whole, limit, side, "", None)
 
+    def shorten(self, texts: Sequence[str], most: int) -> tuple[list[str], int]:
+        """Cut texts behind their first ``most`` tokens, special ones not counted; return how many tokens that cost."""
+        kept, dropped = [], 0
+        try:
+            for batch in _batches(list(texts), _LARGEST_PIECE):
+                found = self._backend.encode_batch(batch, add_special_tokens=False)
+                for text, encoding in zip(batch, found, strict=True):
+                    over = max(0, len(encoding.ids) - most)
+                    kept.append(text[: encoding.offsets[most - 1][1]] if over else text)
+                    dropped += over
+        except TypeError as error:
+            raise _surrogate(texts, error) from error
+        return kept, dropped
+
     def prompt_length(self, prompt: str) -> int:
         """Return how many leading tokens pooling leaves out when a model excludes its prompt.
 

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from nearfield import __version__
-from nearfield.cli import demo, doctor, embed, models, rerank, serve, similarity
+from nearfield.cli import demo, doctor, embed, keys, models, rerank, serve, similarity, top
 from nearfield.errors import InputError, NearfieldError, SettingsError
 
 app = typer.Typer(
@@ -25,7 +25,9 @@ app.command("similarity", epilog=similarity.EXAMPLES)(similarity.similarity)
 app.command("rerank", epilog=rerank.EXAMPLES)(rerank.rerank)
 app.command("doctor", epilog=doctor.EXAMPLES)(doctor.doctor)
 app.command("demo", epilog=demo.EXAMPLES)(demo.demo)
+app.command("top", epilog=top.EXAMPLES)(top.top)
 app.add_typer(models.app, name="models")
+app.add_typer(keys.app, name="keys")
 
 
 def _version(asked: bool) -> None:

@@ -9,6 +9,8 @@ from typing import Annotated, Any
 
 import typer
 
+from nearfield.cli.remote import LOCAL, Server, ask
+
 app = typer.Typer(
     help="Models: what is known, what is here, fetching and removing.", no_args_is_help=True, rich_markup_mode=None
 )
@@ -215,3 +217,37 @@ def _bare(value: Any) -> Any:
     if isinstance(value, (tuple, list)):
         return [_bare(item) for item in value]
     return dict(value) if hasattr(value, "items") else value
+
+
+ApiKey = Annotated[
+    str | None, typer.Option("--key", envvar="NEARFIELD_KEY", help="Key with the scope manage, if it has keys.")
+]
+
+
+@app.command("loaded", epilog="Example: nearfield models loaded --url http://search:8080 --key $KEY")
+def loaded(url: Server = LOCAL, key: ApiKey = None, as_json: Json = False) -> None:
+    """Show which models a running server has loaded, and the memory that they take."""
+    told = ask(url, "/models", key)
+    if as_json:
+        typer.echo(json.dumps(told))
+        return
+    for model in told["models"]:
+        failed = f"  {model['error']}" if model["error"] else ""
+        pinned = "pinned" if model["pinned"] else ""
+        typer.echo(f"{model['id']:40} {model['state']:10} {model['bytes'] / 2**20:7.0f} MiB  {pinned}{failed}".rstrip())
+    budget = f" of {told['budget'] / 2**20:.0f}" if told["budget"] else ""
+    typer.echo(f"All together {told['bytes'] / 2**20:.0f}{budget} MiB")
+
+
+@app.command("load", epilog="Example: nearfield models load BAAI/bge-m3 --url http://search:8080")
+def load(name: Name, url: Server = LOCAL, key: ApiKey = None) -> None:
+    """Have a running server load a model that it may load on demand."""
+    told = ask(url, "/models/load", key, {"model": name})
+    typer.echo(f"{told['id']} is {told['state']}: {told['bytes'] / 2**20:.0f} MiB")
+
+
+@app.command("unload", epilog="Example: nearfield models unload bge-m3")
+def unload(name: Name, url: Server = LOCAL, key: ApiKey = None) -> None:
+    """Have a running server unload a model, once nobody uses it; a request for it loads it again."""
+    told = ask(url, "/models/unload", key, {"model": name})
+    typer.echo(f"{told['id']} is {told['state']}")

@@ -13,6 +13,8 @@ nearfield serve
 
 nearfield serve bge-small --port 9000
 
+nearfield serve bge-small --on-demand 'BAAI/*' --memory-budget 8GiB --keep-alive 600
+
 nearfield serve minilm ./my-model --api-key-file keys.txt --host 0.0.0.0
 
 Each flag may also stand in nearfield.toml, or in the environment as NEARFIELD_PORT and so on; flags win."""
@@ -20,6 +22,22 @@ Each flag may also stand in nearfield.toml, or in the environment as NEARFIELD_P
 
 def serve(
     models: Annotated[list[str] | None, typer.Argument(help="Models: names, aliases, Hub ids or folders.")] = None,
+    on_demand: Annotated[
+        list[str] | None,
+        typer.Option(help="Model to load when asked for, or a pattern of ids such as 'BAAI/*'; may be repeated."),
+    ] = None,
+    memory_budget: Annotated[
+        str | None, typer.Option(help="Memory for all models, such as 8GiB [as much as they take].")
+    ] = None,
+    cache_memory: Annotated[
+        str | None, typer.Option(help="Memory for vectors that need not be computed again, 0 for none [256 MiB].")
+    ] = None,
+    keep_alive: Annotated[
+        float | None, typer.Option(help="Seconds after which an idle model loaded on demand leaves [never].")
+    ] = None,
+    model_settings: Annotated[
+        str | None, typer.Option(help="""Settings of single models, as JSON: '{"bge-m3": {"max_length": 1024}}'.""")
+    ] = None,
     host: Annotated[str | None, typer.Option(help="Address to listen on [127.0.0.1].")] = None,
     port: Annotated[int | None, typer.Option(help="Port to listen on [8080]; 0 picks a free one.")] = None,
     precision: Annotated[str | None, typer.Option(help="auto (bf16 where the CPU has it) or float32 [auto].")] = None,
@@ -32,7 +50,19 @@ def serve(
     api_keys: Annotated[
         list[str] | None, typer.Option("--api-key", help="Key that clients must send; may be repeated.")
     ] = None,
-    api_key_file: Annotated[Path | None, typer.Option(help="File of keys: plain or sha256:<hex>, a line each.")] = None,
+    api_key_file: Annotated[
+        Path | None, typer.Option(help="File of keys: lines, or TOML with scopes and rates.")
+    ] = None,
+    allowed_hosts: Annotated[
+        list[str] | None,
+        typer.Option("--allowed-host", help="Name that requests without a key may call it by; may be repeated."),
+    ] = None,
+    trusted_proxies: Annotated[
+        list[str] | None,
+        typer.Option("--trusted-proxy", help="Address or network whose forwarded headers count; may be repeated."),
+    ] = None,
+    tls_cert: Annotated[Path | None, typer.Option(help="Certificate chain (PEM), to serve HTTPS.")] = None,
+    tls_key: Annotated[Path | None, typer.Option(help="Its private key, if in a file of its own.")] = None,
     cors_origins: Annotated[
         list[str] | None, typer.Option("--cors-origin", help="Origin whose pages may call; may be repeated.")
     ] = None,
@@ -46,12 +76,22 @@ def serve(
     bulk_items: Annotated[
         int | None, typer.Option(help="Inputs from which a request gives way to others [256].")
     ] = None,
+    data_dir: Annotated[
+        Path | None, typer.Option(help="Folder of uploaded files and batches [server, in the cache folder].")
+    ] = None,
     drain_timeout: Annotated[float | None, typer.Option(help="Seconds for accepted requests at shutdown [30].")] = None,
+    token_ids: Annotated[
+        str | None, typer.Option(help="What token ids of OpenAI clients are: cl100k, native or reject [cl100k].")
+    ] = None,
+    otel_endpoint: Annotated[
+        str | None, typer.Option(help="OpenTelemetry collector to send traces to, such as http://localhost:4318.")
+    ] = None,
     log_level: Annotated[str | None, typer.Option(help="debug, info, warning or error [info].")] = None,
     log_format: Annotated[str | None, typer.Option(help="text or json [text].")] = None,
 ) -> None:
     """Serve models over HTTP, for OpenAI clients and others."""
-    given = {name: value for name, value in locals().items() if value not in (None, [], False)}
+    # Zeros count: port 0 picks a free one.
+    given = {name: value for name, value in locals().items() if not (value is None or value is False or value == [])}
     given.update({"accept_license": ("1",)} if accept_license else {})
     from nearfield import settings
     from nearfield.server.run import serve as run

@@ -123,6 +123,13 @@ class Ticket:
     def done(self) -> bool:
         return self.remaining == 0
 
+    @property
+    def seconds(self) -> dict[str, float]:
+        """Seconds until the first batch (``queue``), and from there to the end of the last (``run``)."""
+        if self.queued_seconds is None:
+            return {}
+        return {"queue": self.queued_seconds, "run": self.total_seconds - self.queued_seconds}
+
     def result(self, timeout: float | None = None) -> Any:
         """Wait for the rows.
 

@@ -31,11 +31,19 @@ class Lane(threading.Thread):
 
     def run(self) -> None:
         try:
-            while (batch := self._scheduler.take(self)) is not None:
-                self._scheduler.deliver(self, batch, self.execute(batch))
+            while self._step():
+                pass
         except BaseException as death:  # noqa: BLE001
             # Not even SystemExit may lose work: the scheduler puts the batch back and starts another lane.
             self._scheduler.bury(self, death)
+
+    def _step(self) -> bool:
+        """Run one batch; waiting for the next, a lane holds nothing of the last one, nor of its model."""
+        batch = self._scheduler.take(self)
+        if batch is None:
+            return False
+        self._scheduler.deliver(self, batch, self.execute(batch))
+        return True
 
     def execute(self, batch: Batch) -> Outcome:
         """Run a batch. An input that fails, or whose numbers are not finite, gets an error; others their results."""

@@ -52,6 +52,7 @@ class EngineStats:
     """A snapshot of the engine."""
 
     queued_jobs: int
+    queued_jobs_bulk: int
     queued_tokens: int
     queued_tokens_bulk: int
     running_batches: int
@@ -339,6 +340,7 @@ class Scheduler:
         with self._lock:
             return EngineStats(
                 queued_jobs=sum(backlog.count for backlog in self._backlogs.values()),
+                queued_jobs_bulk=sum(log.count for (_, bulk), log in self._backlogs.items() if bulk),
                 queued_tokens=self._queued(),
                 queued_tokens_bulk=sum(log.tokens for (_, bulk), log in self._backlogs.items() if bulk),
                 running_batches=sum(lane.batch is not None for lane in self._lanes),

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import json
 import math
 import re
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import orjson
@@ -22,25 +23,47 @@ from starlette.responses import HTMLResponse, Response, StreamingResponse
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from nearfield.errors import Cancelled, InputError, NearfieldError, Overloaded, UnsupportedMedia
+from nearfield.cache import Cache
+from nearfield.encoder import Encoder
+from nearfield.errors import (
+    AccessDenied,
+    Cancelled,
+    Forbidden,
+    InputError,
+    MissingBody,
+    MissingExtra,
+    NearfieldError,
+    Overloaded,
+    ShuttingDown,
+    UnsupportedMedia,
+)
 from nearfield.loaded import Loaded
 from nearfield.server import exchange as exchanges
 from nearfield.server import openapi
-from nearfield.server.auth import Keys
+from nearfield.server.auth import ANYBODY, Door, Key, Keys, is_loopback
+from nearfield.server.batches import Answer, Batches
 from nearfield.server.dialects import JSON, MSGPACK, SHELF, Call, Dialect, Reply
 from nearfield.server.dialects import Route as Claimed
 from nearfield.server.exchange import Bounds, Exchange
+from nearfield.server.files import Files
 from nearfield.server.limits import Intake, Limits, Pace
 from nearfield.server.logs import LOG, AccessLog
 from nearfield.server.models import Models
 from nearfield.server.prometheus import CONTENT_TYPE, Prometheus
 from nearfield.server.reply import LARGE, content
+from nearfield.server.upload import Upload
 from nearfield.server.watch import Watch, Watches
+from nearfield.settings import cache_dir
+
+if TYPE_CHECKING:
+    from nearfield.server.traces import Traces
 
 Endpoint = Callable[[Request], Awaitable[Response]]
 _DECODERS = {JSON: msgspec.json.Decoder().decode, MSGPACK: msgspec.msgpack.Decoder().decode}
 #: Bytes of a body that is read though its sender has no key.
 _SMALL = 65_536
+#: Seconds within which a file is there: 200 MB at two megabits a second.
+_UPLOAD_SECONDS = 900.0
 #: Characters of a complaint about a body: it may quote what it complains about.
 _LONGEST_COMPLAINT = 500
 #: Headers that a browser lets the page of another origin read.
@@ -57,11 +80,20 @@ _EXPOSED = (
 class Server:
     """What the endpoints share."""
 
-    def __init__(self, settings: Any, loaded: Sequence[Loaded], aliases: Mapping[str, Sequence[str]] | None) -> None:
-        self.models = Models(loaded, aliases)
+    def __init__(self, settings: Any, models: Models, traces: Traces | None = None) -> None:
+        self.models = models
+        self.traces = traces
         self.dialects: list[Dialect] = [SHELF.load(name)() for name in SHELF.order()]
         self.keys = Keys.of(settings.api_keys, settings.api_key_file)
-        self.prometheus = Prometheus(loaded)
+        self.door = Door(is_loopback(settings.host), settings.allowed_hosts, settings.cors_origins)
+        self.prometheus = Prometheus(models.loaded)
+        self.prometheus.watch_models(models)
+        self.cache = Cache(settings.cache_memory) if settings.cache_memory else None
+        models.watchers += [self.prometheus.watch, self._lend_cache]
+        for model in models.loaded:
+            self._lend_cache(model)
+        if self.cache is not None:
+            self.prometheus.watch_cache(self.cache)
         self.limits = Limits(
             settings.max_body_bytes,
             settings.max_items,
@@ -69,20 +101,32 @@ class Server:
             settings.request_timeout,
             settings.bulk_items,
         )
+        self.token_ids: str = settings.token_ids
         self.intake = Intake(self.limits)
         self.pace = Pace()
         self.watches = Watches()
+        self.files = Files(settings.data_dir or cache_dir() / "server")
+        self.batches = Batches(self.files, self)
         #: Templates of the paths by the functions that answer them.
         self.routes: dict[Any, str] = {}
+
+    def _lend_cache(self, model: Loaded) -> None:
+        if isinstance(model, Encoder):
+            model.cache = self.cache
 
     @property
     def draining(self) -> bool:
         """Whether the server is shutting down."""
         return self.watches.stopping
 
+    def start(self) -> None:
+        """Go on with the batches that an earlier process left."""
+        self.batches.wake()
+
     def stop(self) -> None:
-        """Begin to shut down: what was accepted is finished, unless its body stalls."""
+        """Begin to shut down: what was accepted is finished, unless its body stalls; batches stop where they are."""
         self.watches.stop()
+        self.batches.stop()
 
     def reasons(self) -> list[str]:
         """Why the server is not ready; empty when it is."""
@@ -95,56 +139,123 @@ class Server:
 
     def endpoint(self, claimants: Sequence[Claimant]) -> Endpoint:
         """Make the endpoint of a path from all routes that claim it, the last being whoever else's it is."""
-        takes_body = claimants[0].route.method == "POST"
+        takes_body = claimants[0].route.method in ("POST", "DELETE")
 
         async def endpoint(request: Request) -> Response:
-            chosen = claimants[-1]
-            exchange: Any = None
+            turn = Turn(claimants[-1])
             try:
-                with Watch(request, self.limits.seconds, self.watches) as watch, self.intake.body() as body:
-                    call = self._call(request)
-                    chosen = _choose(claimants, call)
-                    refused = None if chosen.route.public else self._denial(request)
-                    if refused is not None and not _small(request):
-                        raise refused
-                    if takes_body:
-                        data = await body.read(request.headers, watch.receive)
-                        call = _read_body(call, claimants, data)
-                        chosen = _choose(claimants, call)
-                    if refused is not None:
-                        raise refused  # only now is it known in whose words
-                    watch.for_client()
-                    exchange = chosen.route.read(_taken(chosen.route, call), call)
-                    if not isinstance(exchange, Exchange):
-                        return _written(exchange)
-                    exchange.ignored = _ignored(chosen.route, call)
-                    await exchanges.answer(exchange, self.models, Bounds(self.limits, watch.left, self.pace))
-                response = await self._reply(chosen.route, exchange)
+                response = await self._serve(request, claimants, turn, takes_body)
             except Cancelled:
                 response = Response(status_code=Cancelled.status)  # nobody is left to read it
             except NearfieldError as error:
-                response = refusal(chosen.dialect, error)
+                response = refusal(turn.chosen.dialect, error)
             except Exception as error:  # noqa: BLE001 - raised further, it would cost the client its connection
-                response = unexpected(chosen.dialect, error)
-            if isinstance(exchange, Exchange):
-                self._record(request, exchange)
+                response = unexpected(turn.chosen.dialect, error)
+            self._record(request, turn)
             return response
 
         return endpoint
+
+    async def _serve(self, request: Request, claimants: Sequence[Claimant], turn: Turn, takes_body: bool) -> Response:
+        """Read a request, do what it asks, and write the reply; ``turn`` tells the caller how far that came."""
+        upload = turn.chosen.route.upload
+        seconds = _UPLOAD_SECONDS if upload else self.limits.seconds
+        with Watch(request, seconds, self.watches) as watch, self.intake.body() as body:
+            call = self._call(request)
+            turn.chosen = _choose(claimants, call)
+            refused = self._admit(request, turn)
+            if refused is not None and turn.chosen.route.key is None and (upload or not _small(request)):
+                raise refused
+            call = replace(call, owner=turn.key.digest.hex())
+            if upload:
+                return await self._take_upload(request, turn, call, watch)
+            if takes_body:
+                data = await body.read(request.headers, watch.receive)
+                call = _read_body(call, claimants, data)
+                turn.chosen = _choose(claimants, call)
+            route = turn.chosen.route
+            if refused is not None:
+                turn.key = self._by_body(refused, route, call)  # only now is it known in whose words
+            watch.for_client()
+            self._check(turn.key, route)
+            if route.scope != "infer":
+                call = replace(call, allowed=turn.key.allows)
+            answer = route.read(_taken(route, call), call)
+            if inspect.isawaitable(answer):
+                answer = await answer
+            if not isinstance(answer, Exchange):
+                return _written(answer)
+            turn.exchange = answer
+            answer.ignored += _ignored(route, call)
+            bounds = Bounds(self.limits, watch.left, self.pace, turn.key.allows)
+            await exchanges.answer(answer, self.models, bounds)
+        return await self._reply(route, answer)
+
+    async def _take_upload(self, request: Request, turn: Turn, call: Call, watch: Watch) -> Response:
+        """Let the route take the file as it comes: it is never held in memory whole."""
+        route = turn.chosen.route
+        self._check(turn.key, route)
+        return _written(await route.read(None, replace(call, upload=Upload(request.headers, watch.receive))))
+
+    def _admit(self, request: Request, turn: Turn) -> NearfieldError | None:
+        """Find the key of a request; return why it has none."""
+        try:
+            turn.key = ANYBODY if turn.chosen.route.public else self.admit(request)
+        except NearfieldError as error:
+            return error
+        return None
 
     def _call(self, request: Request) -> Call:
         scope = request.scope
         query = dict(request.query_params) if scope.get("query_string") else {}
         return Call(
-            self.models, request.headers, request.path_params, query, request_id=scope["state"].get("request_id", "")
+            self.models,
+            request.headers,
+            request.path_params,
+            query,
+            request_id=scope["state"].get("request_id", ""),
+            limits=self.limits,
+            token_ids=self.token_ids,
+            scheme=scope.get("scheme", "http"),
+            files=self.files,
+            batches=self.batches,
         )
 
-    def _denial(self, request: Request) -> NearfieldError | None:
-        try:
-            self.keys.check(request.headers.get("authorization"))
-        except NearfieldError as error:
-            return error
-        return None
+    def admit(self, request: Request) -> Key:
+        """Return the key of a request, or what it may do without one.
+
+        Raises:
+            AccessDenied, Forbidden: it is not let in.
+        """
+        if self.keys:
+            return self.keys.check(request.headers.get("authorization"))
+        return self.door.check(request.headers, request.client.host if request.client else None)
+
+    def _by_body(self, refused: NearfieldError, route: Claimed, call: Call) -> Key:
+        """Return the key that stands in the body, where an API puts it there.
+
+        Raises:
+            AccessDenied: there is none, or it is not known; or whatever else was wrong without it.
+        """
+        given = route.key(call) if route.key is not None and isinstance(refused, AccessDenied) else None
+        if not given:
+            raise refused
+        return self.keys.check(given.encode("utf-8", "replace").decode("latin-1"))
+
+    def _check(self, key: Key, route: Claimed) -> None:
+        """Refuse what a key may not do, or not now.
+
+        Raises:
+            Forbidden: it lacks the scope.
+            RateLimited: it has used up its tokens.
+        """
+        if route.public:
+            return
+        if not key.may(route.scope):
+            hint = "" if self.keys else " Set keys (api_key_file) with the scope, or ask from the server's own machine."
+            raise Forbidden(f"This needs a key with the scope {route.scope!r}; {key.name!r} has none.{hint}")
+        if not route.free:
+            key.check_rate()
 
     async def _reply(self, route: Claimed, exchange: Exchange) -> Response:
         started = time.perf_counter()
@@ -158,22 +269,98 @@ class Server:
             headers["x-nearfield-truncated-tokens"] = str(exchange.dropped)
         if exchange.fingerprint is not None:
             headers["x-nearfield-fingerprint"] = exchange.fingerprint
+        exchange.seconds["reply"] = time.perf_counter() - started
         if exchange.served is not None:
-            self.prometheus.stage(exchange.served.name, "reply", time.perf_counter() - started)
+            self.prometheus.stage(exchange.served.name, "reply", exchange.seconds["reply"])
         if given is None:
             return Response(data, media_type=JSON, headers=headers)
         return Response(data, given.status, {**headers, **given.headers}, media_type=given.media_type)
 
-    def _record(self, request: Request, exchange: Exchange) -> None:
-        self.prometheus.answered(exchange)
-        # A name that is not served may be a text that went into the wrong field.
-        model = exchange.served.name if exchange.served is not None else "unknown"
-        log = {"model": model, "inputs": exchange.size, "tokens": exchange.tokens}
-        request.scope["state"]["log"] = {**log, "truncated": exchange.dropped} if exchange.dropped else log
+    def _record(self, request: Request, turn: Turn) -> None:
+        log: dict[str, Any] = {"key": turn.key.name} if turn.key.digest else {}
+        exchange = turn.exchange
+        if exchange is not None:
+            turn.key.spend(exchange.tokens)
+            self.prometheus.answered(exchange)
+            # A name that is not served may be a text that went into the wrong field.
+            model = exchange.served.name if exchange.served is not None else "unknown"
+            log |= {"model": model, "inputs": exchange.size, "tokens": exchange.tokens}
+            log |= {"truncated": exchange.dropped} if exchange.dropped else {}
+        request.scope["state"]["log"] = log
+        if self.traces is not None:
+            self.traces.note(request.scope, turn.chosen.dialect.name, exchange)
 
     def answered(self, scope: Scope, status: int, seconds: float) -> None:
         """Count a request to whatever route."""
-        self.prometheus.replied(self.routes.get(scope.get("endpoint"), "unmatched"), status, seconds)
+        route = self.routes.get(scope.get("endpoint"))
+        self.prometheus.replied(route or "unmatched", status, seconds)
+        if self.traces is not None:
+            self.traces.finish(scope, route, status, seconds)
+
+    # -- lines of batches ------------------------------------------------------------------------------------------
+
+    def check_owner(self, owner: str) -> None:
+        """Refuse what the owner of a batch may not have, or not now.
+
+        Raises:
+            AccessDenied: the key is no longer accepted.
+            RateLimited: it has used up its tokens.
+        """
+        self._owner(owner).check_rate()
+
+    async def answer_line(self, url: str, body: Mapping[str, Any], owner: str, seconds: float) -> Answer:
+        """Answer a line of a batch as a request to the same path, in the bulk class.
+
+        Raises:
+            Overloaded, ShuttingDown, Cancelled: it may be tried again.
+        """
+        claimed, key = self._line_claimant(url), self._owner(owner)
+        route = claimed.route
+        call = Call(self.models, body=body, fields=frozenset(body), limits=self.limits, token_ids=self.token_ids)
+        try:
+            exchange = route.read(_taken(route, call), call)
+            if inspect.isawaitable(exchange):
+                exchange = await exchange
+            bounds = Bounds(self.limits, max(seconds, self.limits.seconds), self.pace, key.allows, bulk=True)
+            await exchanges.answer(exchange, self.models, bounds)
+            response = await self._reply(route, exchange)
+        except (Overloaded, ShuttingDown, Cancelled):
+            raise
+        except NearfieldError as error:
+            return self.refuse_line(url, error)
+        except Exception as error:  # noqa: BLE001 - the other lines go on
+            response = unexpected(claimed.dialect, error)
+            return Answer(response.status_code, bytes(response.body))
+        key.spend(exchange.tokens)
+        self.prometheus.answered(exchange)
+        return Answer(response.status_code, bytes(response.body), exchange.tokens)
+
+    def refuse_line(self, url: str, error: NearfieldError) -> Answer:
+        """Give the reply that an error would have been."""
+        response = refusal(self._line_claimant(url).dialect, error)
+        return Answer(response.status_code, bytes(response.body))
+
+    def _line_claimant(self, url: str) -> Claimant:
+        """Return whose the requests are that nobody else claims."""
+        return next(
+            Claimant(dialect, route)
+            for dialect in self.dialects
+            for route in dialect.routes
+            if (route.path, route.method, route.claims) == (url, "POST", None)
+        )
+
+    def _owner(self, digest: str) -> Key:
+        """Return the key of a digest; what was left while there were no keys, or is now that there are none, is free.
+
+        Raises:
+            AccessDenied: it is no longer accepted.
+        """
+        if not self.keys or not digest:
+            return ANYBODY
+        key = self.keys.by_digest(bytes.fromhex(digest))
+        if key is None:
+            raise AccessDenied("The key that this batch was made with is no longer accepted.")
+        return key
 
     # -- everything else -----------------------------------------------------------------------------------------
 
@@ -189,7 +376,7 @@ class Server:
     async def metrics(self, request: Request) -> Response:
         """Give the metrics."""
         try:
-            self.keys.check(request.headers.get("authorization"))
+            self.admit(request)
         except NearfieldError as error:
             return refusal(self.dialects[-1], error)
         # Not in a thread: under load, these are the ones that tokenise, and the page would wait behind them.
@@ -197,10 +384,19 @@ class Server:
 
 
 def create_app(
-    settings: Any, loaded: Sequence[Loaded], aliases: Mapping[str, Sequence[str]] | None = None
+    settings: Any,
+    models: Models | Sequence[Loaded],
+    aliases: Mapping[str, Sequence[str]] | None = None,
+    traces: Traces | None = None,
 ) -> Starlette:
-    """Make the ASGI application that serves these models under these settings (see ``settings.load``)."""
-    server = Server(settings, loaded, aliases)
+    """Make the ASGI application that serves these models; those of a list stay. Settings: see ``settings.load``.
+
+    Where the settings ask for ``traces`` and none are given, they are opened; ``app.state.server.traces.close()`` sends
+    the last.
+    """
+    if traces is None:
+        traces = open_traces(settings.otel_endpoint)
+    server = Server(settings, models if isinstance(models, Models) else Models(models, aliases), traces)
     told = openapi.document(server.dialects)
     routes = [
         Route(path, server.endpoint(claimants), methods=[method])
@@ -226,6 +422,23 @@ def create_app(
     return app
 
 
+def open_traces(endpoint: str | None) -> Traces | None:
+    """Return what sends traces to a collector, or None where there is none to send them to.
+
+    Raises:
+        MissingExtra: OpenTelemetry is not installed.
+    """
+    if endpoint is None:
+        return None
+    try:
+        from nearfield.server.traces import Traces
+    except ModuleNotFoundError as error:
+        if not (error.name or "").startswith("opentelemetry"):
+            raise
+        raise MissingExtra("Traces (otel_endpoint) need OpenTelemetry: pip install 'nearfield[otel]'") from error
+    return Traces.to(endpoint)
+
+
 class PlainPath:
     """Takes a path with a slash at its end for the one without: a client would not send its body again elsewhere."""
 
@@ -244,6 +457,15 @@ class Claimant:
 
     dialect: Dialect
     route: Claimed
+
+
+@dataclass
+class Turn:
+    """One request on its way: whose words it is answered in, its key, and what it asks for, once these are known."""
+
+    chosen: Claimant
+    key: Key = ANYBODY
+    exchange: Exchange | None = None
 
 
 def _by_path(dialects: Sequence[Dialect]) -> dict[tuple[str, str], list[Claimant]]:
@@ -279,8 +501,12 @@ def _read_body(call: Call, claimants: Sequence[Claimant], data: bytes) -> Call:
     """
     kind = call.headers.get("content-type", JSON).partition(";")[0].strip().lower()
     kind = {"application/x-msgpack": MSGPACK}.get(kind, JSON if kind.endswith("+json") else kind)
-    if not data and all(each.route.takes is None for each in claimants):
-        return call
+    if not data:
+        if all(each.route.takes is None for each in claimants):
+            return call
+        raise MissingBody("The request has no body: send a JSON object.")
+    # A browser sends a form to any server without asking it first, and says whose page it is.
+    kind = JSON if "origin" not in call.headers and any(each.route.lax for each in claimants) else kind
     if kind not in {known for each in claimants for known in each.route.media}:
         raise UnsupportedMedia(f"The body must be JSON: send 'Content-Type: application/json', not {kind!r}.")
     wrap = next((each.route.wrap for each in claimants if each.route.wrap), None)

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from nearfield.encoder import Encoder
-from nearfield.errors import InputError, TooLarge
+from nearfield.errors import InputError, TooLarge, WrongModel
 from nearfield.loaded import Loaded
 from nearfield.outputs import MultiVectors, Outputs, SparseVectors
 from nearfield.reranker import Classifier, Prediction, Ranked, Reranker, Scorer, Scores
+from nearfield.results import join
 from nearfield.server.limits import Limits, Pace
 from nearfield.server.models import Models
 from nearfield.vectors import Vectors
@@ -27,6 +29,10 @@ class Bounds:
     limits: Limits
     seconds: float
     pace: Pace
+    #: Whether the asker may use the model of a full id.
+    allowed: Callable[[str], bool] = lambda _: True
+    #: Whether it gives way to other requests however small it is.
+    bulk: bool = False
 
     def most(self, model: Loaded) -> tuple[int, bool]:
         """Return the most tokens that may be taken, and whether it is time that bounds them, not the limits."""
@@ -37,7 +43,7 @@ class Bounds:
     def options(self, model: Loaded, size: int) -> dict[str, Any]:
         """Return the keywords that bound a call: class, deadline, tokens."""
         most, _ = self.most(model)
-        return {"bulk": size >= self.limits.bulk_items, "deadline": self.seconds, "max_tokens": most}
+        return {"bulk": self.bulk or size >= self.limits.bulk_items, "deadline": self.seconds, "max_tokens": most}
 
 
 @dataclass(kw_only=True)
@@ -51,6 +57,11 @@ class Exchange(ABC):
     reply: Mapping[str, Any] = field(default_factory=dict)
     ignored: tuple[str, ...] = ()
     served: Loaded | None = None
+    #: Seconds for which a model that was loaded on demand stays when idle; negative: for good; None: as it was.
+    keep_alive: float | None = None
+    #: When it was read (``time.perf_counter``), and the seconds of its stages as far as known: tokenise, queue, run.
+    started: float = field(default_factory=time.perf_counter)
+    seconds: dict[str, float] = field(default_factory=dict)
 
     @property
     @abstractmethod
@@ -103,6 +114,8 @@ class Encode(Exchange):
     result: Vectors | SparseVectors | MultiVectors | Outputs | None = None
     #: Kinds of output that the reply cannot do without.
     needs: tuple[str, ...] = ("dense",)
+    #: Gives those keywords that depend on what the model has.
+    by_model: Callable[[Encoder], Mapping[str, Any]] | None = None
 
     @property
     def size(self) -> int:
@@ -154,8 +167,31 @@ class Encode(Exchange):
     def check(self, limits: Limits) -> None:
         check(self.inputs, limits)
 
+    def options(self, model: Encoder, bounds: Bounds) -> dict[str, Any]:
+        """Return all keywords of the call."""
+        more = self.by_model(model) if self.by_model is not None else {}
+        return {**bounds.options(model, self.size), **self.wanted, **more}
+
     async def run(self, model: Encoder, bounds: Bounds) -> None:
-        self.result = await model.aencode(list(self.inputs), **bounds.options(model, self.size), **self.wanted)
+        self.result = await model.aencode(list(self.inputs), seconds=self.seconds, **self.options(model, bounds))
+
+
+@dataclass(kw_only=True)
+class Late(Encode):
+    """Documents, each a list of consecutive chunks, to vectors of the chunks, one after another (late chunking)."""
+
+    @property
+    def size(self) -> int:
+        return sum(map(len, self.inputs))
+
+    def check(self, limits: Limits) -> None:
+        check([chunk for chunks in self.inputs for chunk in chunks], limits)
+        empty = next((index for index, chunks in enumerate(self.inputs) if not chunks), None)
+        if empty is not None:
+            raise InputError(f"Document {empty} has no chunks: give at least one text.", param="input")
+
+    async def run(self, model: Encoder, bounds: Bounds) -> None:
+        self.result = join(await model.aencode_late(self.inputs, **self.options(model, bounds)), single=False)
 
 
 @dataclass(kw_only=True)
@@ -168,6 +204,14 @@ class Rank(Exchange):
     wanted: Mapping[str, Any] = field(default_factory=dict)
     #: What the API calls them, for messages.
     called: str = "documents"
+    #: Whether scores are to lie between 0 and 1: a sigmoid where the model would give its numbers as they are.
+    bounded: bool = False
+    #: Most tokens that are read of each document; None: what the model reads.
+    longest: int | None = None
+    #: Tokens that were cut off because of it.
+    cut: int = 0
+    #: How many numbers each score is the sum of: the query's vectors in late interaction.
+    summed: int = 1
     ranked: list[Ranked] = field(default_factory=list)
     scores: Scores | None = None
 
@@ -181,7 +225,7 @@ class Rank(Exchange):
 
     @property
     def dropped(self) -> int:
-        return 0 if self.scores is None else int(self.scores.dropped.sum())
+        return self.cut if self.scores is None else self.cut + int(self.scores.dropped.sum())
 
     @property
     def numbers(self) -> int:
@@ -204,24 +248,32 @@ class Rank(Exchange):
         _check_texts(self.documents, self.called)
 
     async def run(self, model: Reranker | Encoder, bounds: Bounds) -> None:
+        if self.longest is not None and self.longest < model.max_length:
+            model.engine.check_room()
+            shorten = model.tokenizer.shorten
+            self.documents, self.cut = await asyncio.to_thread(shorten, self.documents, self.longest)
         if isinstance(model, Encoder):
             await self._late(model, bounds)
             return
-        options = {**bounds.options(model, self.size), **self.wanted}
+        options = {**bounds.options(model, self.size), **self.wanted, "seconds_of": self.seconds}
+        if self.bounded and model.activation == "identity":
+            options.setdefault("activation", "sigmoid")
         self.ranked, self.scores = await model.arank(self.query, self.documents, top_k=self.top_k, **options)
 
     async def _late(self, model: Encoder, bounds: Bounds) -> None:
         """Rank by MaxSim (Khattab and Zaharia 2020, arXiv:2004.12832)."""
         options: Any = {**bounds.options(model, self.size), "outputs": "multivector"}
-        truncate = {name: value for name, value in self.wanted.items() if name == "truncate"}
+        # A sum of cosines has no activation.
+        wanted = {name: value for name, value in self.wanted.items() if name in ("truncate", "adapter")}
         query, documents = await asyncio.gather(
-            model.aencode([self.query], role="query", **options, **truncate),
-            model.aencode(list(self.documents), role="document", **options, **truncate),
+            model.aencode([self.query], role="query", **options, **wanted),
+            model.aencode(list(self.documents), role="document", **options, **wanted),
         )
         values = (await asyncio.to_thread(query.multivector.similarity, documents.multivector))[0]
         order = np.argsort(-values, kind="stable")[: self.top_k]
         self.ranked = [Ranked(int(index), float(values[index])) for index in order]
         self.scores = Scores(values, documents.tokens + int(query.tokens.sum()), documents.dropped)
+        self.summed = 1 if query.multivector.average else len(query.multivector.data)
 
 
 @dataclass(kw_only=True)
@@ -230,6 +282,8 @@ class Predict(Exchange):
 
     inputs: Sequence[Any]
     wanted: Mapping[str, Any] = field(default_factory=dict)
+    #: Whether a reranker's score is to lie between 0 and 1, by a sigmoid; a classifier's do.
+    bounded: bool = False
     predictions: list[Prediction] = field(default_factory=list)
     scores: Scores | None = None
 
@@ -259,11 +313,13 @@ class Predict(Exchange):
         check(self.inputs, limits, "inputs")
 
     async def run(self, model: Scorer, bounds: Bounds) -> None:
-        options = {**bounds.options(model, self.size), **self.wanted}
+        options = {**bounds.options(model, self.size), **self.wanted, "seconds_of": self.seconds}
         if isinstance(model, Classifier):
             self.predictions, self.scores = await model.apredict(self.inputs, **options)
             return
         firsts, seconds = _pairs(self.inputs, model)
+        if self.bounded:
+            options.setdefault("activation", "sigmoid")
         self.scores = await model.ascore(firsts, seconds, **options)
         self.predictions = [
             Prediction(model.labels[0], float(row[0]), {model.labels[0]: float(row[0])}) for row in self.scores.data
@@ -343,10 +399,11 @@ async def answer(exchange: Exchange, models: Models, bounds: Bounds) -> Exchange
         exchange.check(bounds.limits)
         await _together([answer(part, models, bounds) for part in exchange.parts])
         return exchange
-    async with models.use(exchange.model, exchange.fits) as model:
+    async with models.use(exchange.model, exchange.fits, exchange.keep_alive, bounds.allowed) as model:
         exchange.served = model
         if not exchange.fits(model):
-            raise exchange.misfit(model)
+            misfit = exchange.misfit(model)
+            raise WrongModel(str(misfit), param=misfit.param)
         exchange.check(bounds.limits)
         try:
             await exchange.run(model, bounds)

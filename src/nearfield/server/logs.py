@@ -9,14 +9,17 @@ import time
 import traceback
 import uuid
 from collections.abc import Callable
+from contextvars import ContextVar
 
 import orjson
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 LOG = logging.getLogger("nearfield")
+#: The id of the request that is being answered.
+REQUEST_ID: ContextVar[str] = ContextVar("request_id", default="")
 _ACCESS = logging.getLogger("nearfield.access")
-_BELOW = ("uvicorn", "asyncio")
+_BELOW = ("uvicorn", "asyncio", "opentelemetry")
 _SANE = re.compile(r"^[A-Za-z0-9._:-]{1,128}$")
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 
@@ -89,7 +92,9 @@ class AccessLog:
         request_id = _request_id(scope)
         state = scope.setdefault("state", {})
         state["request_id"] = request_id
+        REQUEST_ID.set(request_id)
         started, status = time.perf_counter(), 0
+        state["started"] = started
 
         async def send_with_id(message: Message) -> None:
             nonlocal status

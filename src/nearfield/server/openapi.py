@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from nearfield import __version__
-from nearfield.server.dialects import Dialect, Route
+from nearfield.server.dialects import JSON, Dialect, Route
 
 _PARAMETER = re.compile(r"\{(\w+)(?::\w+)?\}")
 
@@ -28,6 +28,7 @@ _REFUSALS = {
     400: "Something in the request is wrong; the message says what",
     401: "No API key, or a wrong one",
     404: "The model is not served here",
+    406: "Accept names no form that replies have here",
     408: "The body did not arrive in time",
     413: "Larger than the limits allow, or than could be done in time",
     415: "The body is not JSON, or encoded in a way that is not read",
@@ -35,6 +36,7 @@ _REFUSALS = {
     424: "The model cannot do this",
     429: "Too busy; Retry-After says when to come back",
     503: "The server is shutting down, or the model cannot be had",
+    507: "The server's disk is full",
 }
 
 
@@ -45,7 +47,7 @@ def document(dialects: Iterable[Dialect]) -> dict[str, Any]:
         dict.fromkeys(kind for each, route in routes for kind in (route.takes, route.gives, each.refuses) if kind)
     )
     found, schemas = msgspec.json.schema_components(types, ref_template="#/components/schemas/{name}")
-    by_type = dict(zip(map(id, types), found, strict=True))
+    by_type = dict(zip(types, found, strict=True))
     paths: dict[str, Any] = {}
     for dialect, route in routes:
         calls = paths.setdefault(_PARAMETER.sub(r"{\1}", route.path), {})
@@ -67,21 +69,23 @@ def document(dialects: Iterable[Dialect]) -> dict[str, Any]:
     }
 
 
-def _call(dialect: Dialect, route: Route, schemas: dict[int, Any]) -> dict[str, Any]:
+def _call(dialect: Dialect, route: Route, schemas: dict[Any, Any]) -> dict[str, Any]:
     told: dict[str, Any] = {"summary": route.summary, "tags": [dialect.name]}
     names = _PARAMETER.findall(route.path)
     if names:
-        kind = {"type": "string", "minLength": 1}
+        kind = {"type": "string", "minLength": 1, "pattern": r"^[^\n]+$"}  # routing knows no lines in a path
         told["parameters"] = [{"name": name, "in": "path", "required": True, "schema": kind} for name in names]
     if route.takes is not None:
-        body: dict[str, Any] = {"schema": schemas[id(route.takes)]}
+        body: dict[str, Any] = {"schema": schemas[route.takes]}
         if route.example is not None:
             body["example"] = route.example
-        told["requestBody"] = {"required": True, "content": dict.fromkeys(route.media, body)}
+        media = ("multipart/form-data",) if route.upload else route.media
+        told["requestBody"] = {"required": True, "content": dict.fromkeys(media, body)}
     done: dict[str, Any] = {"description": "The answer"}
     if route.gives is not None:
-        done["content"] = {"application/json": {"schema": schemas[id(route.gives)]}}
-    refused = {"application/json": {"schema": schemas[id(dialect.refuses)]}}
+        schema = {"schema": schemas[route.gives]}
+        done["content"] = {kind: schema if kind == JSON else {} for kind in route.replies}
+    refused = {"application/json": {"schema": schemas[dialect.refuses]}}
     refusals = {str(status): {"description": text, "content": refused} for status, text in _REFUSALS.items()}
     return {**told, "responses": {"200": done, **({} if route.public else refusals)}}
 
@@ -89,7 +93,7 @@ def _call(dialect: Dialect, route: Route, schemas: dict[int, Any]) -> dict[str, 
 def _joined(one: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
     """Describe a path that several APIs claim: any of their bodies is taken, and each gets its own answer."""
     joined = {**one, "tags": [*one["tags"], *other["tags"]], "summary": f"{one['summary']} ({', '.join(one['tags'])})"}
-    for name in ("requestBody", "responses"):
+    for name in {"requestBody", "responses"} & {*one, *other}:
         joined[name] = {**one.get(name, {})}
     for kind, body in ((kind, body) for kind, body in other.get("requestBody", {}).get("content", {}).items()):
         mine = one.get("requestBody", {}).get("content", {}).get(kind)

@@ -6,13 +6,16 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
-from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
+from nearfield.cache import Cache
 from nearfield.encoder import Encoder
 from nearfield.engine import BatchReport, Engine
 from nearfield.loaded import Loaded
+from nearfield.machine import memory_resident
 from nearfield.server.exchange import Exchange, Several
+from nearfield.server.models import Models
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
@@ -38,14 +41,28 @@ class Prometheus:
             "batch_fill", "Padded tokens per batch, as a share of its budget.", _SHARES, "model"
         )
         self._padding = self._histogram("padding_share", "Share of a batch's tokens that is padding.", _SHARES, "model")
-        for engine in {model.engine for model in loaded}:
-            engine.observers.append(self._batch_done)
-            self._registry.register(_EngineState(engine))
-        for model in loaded:
-            if isinstance(model, Encoder):
-                model.observers.append(self._stage_of(model.name))
+        self._engines: set[Engine] = set()
         # Finding a labelled child costs microseconds that a request of one short text would notice.
         self._child = lru_cache(maxsize=256)(lambda metric, *labels: metric.labels(*labels))
+        for model in loaded:
+            self.watch(model)
+
+    def watch(self, model: Loaded) -> None:
+        """Count what a model does from now on, and its engine."""
+        if model.engine not in self._engines:
+            self._engines.add(model.engine)
+            model.engine.observers.append(self._batch_done)
+            self._registry.register(_EngineState(model.engine))
+        if isinstance(model, Encoder):
+            model.observers.append(self._stage_of(model.name))
+
+    def watch_cache(self, cache: Cache) -> None:
+        """Show what a cache spares."""
+        self._registry.register(_CacheState(cache))
+
+    def watch_models(self, models: Models) -> None:
+        """Show which models are loaded, and their memory."""
+        self._registry.register(_ModelsState(models))
 
     def page(self) -> bytes:
         """Return all metrics as text."""
@@ -88,6 +105,42 @@ class Prometheus:
         return Histogram(f"nearfield_{name}", text, labels, buckets=buckets, registry=self._registry)
 
 
+class _CacheState(Collector):
+    """Counters and sizes read from the cache when the page is asked for."""
+
+    def __init__(self, cache: Cache) -> None:
+        self._cache = cache
+
+    def collect(self) -> Iterator[CounterMetricFamily | GaugeMetricFamily]:
+        cache = self._cache
+        yield CounterMetricFamily("nearfield_cache_hits", "Inputs that were not computed again.", cache.hits)
+        yield CounterMetricFamily("nearfield_cache_misses", "Inputs that were computed.", cache.misses)
+        yield GaugeMetricFamily("nearfield_cache_bytes", "Memory that kept vectors take.", cache.size)
+        yield GaugeMetricFamily("nearfield_cache_entries", "Vectors that are kept.", len(cache))
+
+
+class _ModelsState(Collector):
+    """Gauges of the models and of the process, read when the page is asked for."""
+
+    def __init__(self, models: Models) -> None:
+        self._models = models
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        resident = memory_resident()
+        if resident is not None:
+            yield GaugeMetricFamily("nearfield_process_resident_bytes", "Memory that the process takes.", resident)
+        size = GaugeMetricFamily("nearfield_model_bytes", "Memory that a model takes.", labels=["model"])
+        loaded = GaugeMetricFamily("nearfield_model_loaded", "1 when a model is loaded.", labels=["model"])
+        users = GaugeMetricFamily("nearfield_models_users", "Requests that a model works for.", labels=["model"])
+        for slot in self._models.slots:
+            # What a pattern lets clients ask for may be any name: one that never loaded becomes no label.
+            if slot.model is not None or slot.uses or slot.asked in self._models.on_demand:
+                size.add_metric([slot.name], slot.bytes if slot.reserved else 0)
+                loaded.add_metric([slot.name], float(slot.model is not None))
+                users.add_metric([slot.name], slot.users)
+        yield from (size, loaded, users)
+
+
 class _EngineState(Collector):
     """Gauges read from the engine when the page is asked for."""
 
@@ -100,6 +153,10 @@ class _EngineState(Collector):
         tokens.add_metric(["interactive"], stats.queued_tokens - stats.queued_tokens_bulk)
         tokens.add_metric(["bulk"], stats.queued_tokens_bulk)
         yield tokens
+        inputs = GaugeMetricFamily("nearfield_queue_inputs", "Inputs that wait, by class.", labels=["class"])
+        inputs.add_metric(["interactive"], stats.queued_jobs - stats.queued_jobs_bulk)
+        inputs.add_metric(["bulk"], stats.queued_jobs_bulk)
+        yield inputs
         yield GaugeMetricFamily("nearfield_queue_depth", "Inputs that wait.", stats.queued_jobs)
         yield GaugeMetricFamily("nearfield_running_batches", "Batches that run now.", stats.running_batches)
         yield GaugeMetricFamily("nearfield_lanes_alive", "Lanes that can run a batch.", stats.lanes_alive)

@@ -28,15 +28,14 @@ def content(write: Callable[[Any], Any], exchange: Exchange) -> tuple[bytes, Rep
         body = given.content
     if exchange.numbers > LARGE:
         at_once = max(1, LARGE * exchange.size // exchange.numbers)
-        if isinstance(body, Mapping):
-            body = {name: _in_parts(value, at_once) for name, value in body.items()}
-        elif isinstance(body, list):
-            body = _in_parts(body, at_once)
+        body = _in_parts(body, at_once)
     return _dump(body), given
 
 
 def _in_parts(value: Any, at_once: int) -> Any:
-    """Write a list of more than ``at_once`` items, so many at a time; leave anything else to the caller."""
+    """Write lists of more than ``at_once`` items, so many at a time, and leave anything else to the caller."""
+    if isinstance(value, Mapping):
+        return {name: _in_parts(part, at_once) for name, part in value.items()}
     if not isinstance(value, list) or len(value) <= at_once:
         return value
     # A fragment is copied as it is: one may hold several items and the commas between them.

@@ -11,8 +11,8 @@ import socket
 import struct
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
 
 import uvicorn
 
@@ -24,9 +24,13 @@ from nearfield.errors import SettingsError
 from nearfield.loaded import Loaded
 from nearfield.loading import load
 from nearfield.machine import plan
-from nearfield.server.app import create_app
+from nearfield.server.app import create_app, open_traces
 from nearfield.server.connection import Connection, sweep
 from nearfield.server.logs import LOG, configure
+from nearfield.server.models import Models
+
+if TYPE_CHECKING:
+    from nearfield.server.traces import Traces
 
 #: Seconds that open connections get to finish and be closed from their client's side.
 _GRACE = 1.0
@@ -44,11 +48,13 @@ class Listener(uvicorn.Server):
         listening: socket.socket,
         on_start: Callable[[], None],
         on_stop: Callable[[], None],
+        finish: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
         super().__init__(config)
         self._listening = listening
         self._on_start = on_start
         self._on_stop = on_stop
+        self._finish = finish
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Start, and only then say so: from here on a signal is a shutdown in good order."""
@@ -65,7 +71,8 @@ class Listener(uvicorn.Server):
         """Refuse new connections, answer what the open ones send, then close them."""
         self._on_stop()
         await self._stop_listening()
-        await self._let_them_leave()
+        waits = [self._let_them_leave()] if self._finish is None else [self._let_them_leave(), self._finish()]
+        await asyncio.gather(*waits)
         await super().shutdown(sockets)
 
     async def _let_them_leave(self) -> None:
@@ -98,7 +105,7 @@ class Listener(uvicorn.Server):
             taken = list(_waiting(spare))
         for connection in taken:
             connection.setblocking(False)
-            await asyncio.get_running_loop().connect_accepted_socket(self._protocol, connection)
+            await asyncio.get_running_loop().connect_accepted_socket(self._protocol, connection, ssl=self.config.ssl)
 
     def _protocol(self) -> asyncio.Protocol:
         kind: Any = self.config.http_protocol_class
@@ -140,30 +147,55 @@ def serve(settings: Any, announce: Callable[[str], None] = print) -> None:
     Raises:
         SettingsError: the address is taken or not ours.
         ModelNotFound, SourceUnavailable, ModelRefused: a model cannot be loaded.
+        MissingExtra: traces are asked for, and OpenTelemetry is not installed.
     """
     configure(settings.log_level, settings.log_format)
-    with _bind(settings) as listening:
-        _serve_on(listening, settings, announce)
+    traces = open_traces(settings.otel_endpoint)
+    try:
+        with _bind(settings) as listening:
+            _serve_on(listening, settings, announce, traces)
+    finally:
+        if traces is not None:
+            traces.close()
 
 
-def _serve_on(listening: socket.socket, settings: Any, announce: Callable[[str], None]) -> None:
+def _serve_on(
+    listening: socket.socket, settings: Any, announce: Callable[[str], None], traces: Traces | None = None
+) -> None:
     started = time.perf_counter()
     cpu = plan(settings.threads, settings.streams)
     engine = Engine(cpu.streams, EngineLimits(max_queued_tokens=settings.max_queued_tokens))
-    loaded = _load(settings, engine)
-    app = create_app(settings, loaded, _aliases(loaded, settings.models))
+    loader = Loader(settings, engine)
+    loaded = list({model.name: model for model in map(loader, settings.models)}.values())
+    models = Models(
+        loaded,
+        _aliases(loaded, settings.models),
+        loader=loader,
+        on_demand=settings.on_demand,
+        budget=settings.memory_budget,
+        keep_alive=settings.keep_alive,
+    )
+    app = create_app(settings, models, traces=traces)
     _warn(settings)
     seconds = time.perf_counter() - started
     address = listening.getsockname()
-    line = _ready_line(address[0], address[1], loaded, seconds)
+    line = _ready_line(address[0], address[1], loaded, seconds, settings.tls_cert is not None)
     # What is loaded stays for good: the collector need not walk it again at every full collection.
     gc.collect()
     gc.freeze()
     # uvicorn raises a signal again once it is done; the work being done, that is no failure.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: None)
-    on_stop = app.state.server.stop
-    Listener(configuration(app, settings), listening, lambda: announce(line), on_stop).run([listening])
+    server = app.state.server
+
+    def on_start() -> None:
+        server.start()
+        announce(line)
+
+    def finish() -> Awaitable[None]:
+        return server.batches.stopped(settings.drain_timeout)
+
+    Listener(configuration(app, settings), listening, on_start, server.stop, finish).run([listening])
     engine.close(timeout=settings.drain_timeout)
 
 
@@ -176,7 +208,10 @@ def configuration(app: Any, settings: Any) -> uvicorn.Config:
         access_log=False,
         lifespan="off",
         server_header=False,
-        proxy_headers=False,
+        proxy_headers=bool(settings.trusted_proxies),
+        forwarded_allow_ips=list(settings.trusted_proxies),
+        ssl_certfile=settings.tls_cert,
+        ssl_keyfile=settings.tls_key,
         backlog=4096,
         timeout_keep_alive=75,
         timeout_graceful_shutdown=max(1, round(settings.drain_timeout)),
@@ -199,17 +234,33 @@ def _bind(settings: Any) -> socket.socket:
     return listening
 
 
-def _load(settings: Any, engine: Engine) -> list[Loaded]:
-    options = {"precision": settings.precision, "backend": settings.backend}
-    cpu = {"threads": settings.threads, "streams": settings.streams}
-    found: dict[str, Loaded] = {}
-    for name in settings.models:
-        accepted = bool({"1", name} & set(settings.accept_license))
-        model = load(name, engine=engine, progress=True, accept_license=accepted, **options, **cpu)
+class Loader:
+    """Loads models as the settings say, those for the one model included."""
+
+    def __init__(self, settings: Any, engine: Engine) -> None:
+        self._settings = settings
+        self._options = {
+            "engine": engine,
+            "progress": True,
+            "precision": settings.precision,
+            "backend": settings.backend,
+            "threads": settings.threads,
+            "streams": settings.streams,
+        }
+        self._own = {_full(name): given for name, given in settings.model_settings.items()}
+
+    def __call__(self, name: str) -> Loaded:
+        """Load the model of a name. Raises as ``nearfield.load`` does."""
+        accepted = bool({"1", name} & set(self._settings.accept_license))
+        model = load(name, **{**self._options, "accept_license": accepted, **self._own.get(_full(name), {})})
         for warning in model.recipe.warnings:
             LOG.warning("%s: %s", model.name, warning)
-        found.setdefault(model.name, model)
-    return list(found.values())
+        return model
+
+
+def _full(name: str) -> str:
+    entry = catalog.find(name)
+    return (entry.id if entry is not None else name).lower()
 
 
 def _aliases(loaded: Sequence[Loaded], asked: Sequence[str]) -> dict[str, list[str]]:
@@ -222,10 +273,11 @@ def _aliases(loaded: Sequence[Loaded], asked: Sequence[str]) -> dict[str, list[s
     return found
 
 
-def _ready_line(host: str, port: int, loaded: Sequence[Loaded], seconds: float) -> str:
-    models = ", ".join(f"{each.name} ({_gives(each)}, {each.precision})" for each in loaded)
+def _ready_line(host: str, port: int, loaded: Sequence[Loaded], seconds: float, tls: bool) -> str:
+    models = ", ".join(f"{each.name} ({_gives(each)}, {each.precision})" for each in loaded) or "models on demand"
     shown = f"[{host}]" if ":" in host else host
-    return f"Nearfield serves {models} at http://{shown}:{port}/v1 (ready in {seconds:.1f} s; docs at /docs)"
+    scheme = "https" if tls else "http"
+    return f"Nearfield serves {models} at {scheme}://{shown}:{port}/v1 (ready in {seconds:.1f} s; docs at /docs)"
 
 
 def _gives(model: Loaded) -> str:

@@ -7,13 +7,29 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from nearfield.errors import NearfieldError
+from nearfield.server.batches import Batches
+from nearfield.server.files import Files
+from nearfield.server.limits import Limits
 from nearfield.server.models import Models
+from nearfield.server.upload import Upload
 from nearfield.shelf import Shelf
 
 #: Where several claim a path, the first in this order whose ``claims`` says yes answers.
 SHELF = Shelf(
     "dialect",
-    {"openai": "nearfield.server.dialects.openai:OpenAi"},
+    {
+        "cohere": "nearfield.server.dialects.cohere:Cohere",
+        "voyage": "nearfield.server.dialects.voyage:Voyage",
+        "jina": "nearfield.server.dialects.jina:Jina",
+        "ollama": "nearfield.server.dialects.ollama:Ollama",
+        "native": "nearfield.server.dialects.native:Native",
+        "sie": "nearfield.server.dialects.sie:Sie",
+        "qdrant": "nearfield.server.dialects.qdrant:Qdrant",
+        "manage": "nearfield.server.dialects.manage:Manage",
+        "tei": "nearfield.server.dialects.tei:Tei",
+        "openai-batches": "nearfield.server.dialects.openai_batches:OpenAiBatches",
+        "openai": "nearfield.server.dialects.openai:OpenAi",
+    },
     group="nearfield.dialects",
 )
 JSON, MSGPACK = "application/json", "application/msgpack"
@@ -30,6 +46,19 @@ class Call:
     body: Mapping[str, Any] = field(default_factory=dict)
     fields: frozenset[str] = frozenset()
     request_id: str = ""
+    limits: Limits | None = None
+    #: What token ids are, where an API leaves that open: ``cl100k``, ``native`` (the model's own) or ``reject``.
+    token_ids: str = "cl100k"
+    #: Whether the asker may use the model of a full id.
+    allowed: Callable[[str], bool] = lambda _: True
+    #: ``http`` or ``https``, as the client sees it.
+    scheme: str = "http"
+    #: Digest of the asker's key, in hexadecimals: whose the files and batches are. Empty without keys.
+    owner: str = ""
+    files: Files | None = None
+    batches: Batches | None = None
+    #: The body of a route with ``upload``, yet to be read.
+    upload: Upload | None = None
 
 
 @dataclass(frozen=True)
@@ -77,10 +106,23 @@ class Route:
     claims: Callable[[Call], bool] | None = None
     #: Whether it is answered without a key.
     public: bool = False
+    #: What a key must allow: ``infer``, or ``manage`` for what changes the server.
+    scope: str = "infer"
+    #: Whether it costs no tokens, and is answered to a key that has used up its own for this minute.
+    free: bool = False
     #: What bodies may be beside JSON.
     media: tuple[str, ...] = (JSON,)
+    #: What replies may be beside JSON, where the request's Accept says so.
+    replies: tuple[str, ...] = (JSON,)
+    #: Gives the key of a request that has none in its header: for clients that send it in the body.
+    key: Callable[[Call], str | None] | None = None
     #: What a single value as body stands for: some clients send no object.
     wrap: str | None = None
+    #: Whether a body is read as JSON whatever its header says: curl calls it a form, and the API takes that.
+    lax: bool = False
+    #: Whether the body is a form with a file (multipart/form-data), which ``read`` takes from ``Call.upload`` bit by
+    #: bit; ``takes`` then only describes it.
+    upload: bool = False
 
 
 class Dialect(Protocol):

@@ -5,8 +5,11 @@ Beyond its own fields the body takes ours: input_type, prompt_name, instruction,
 
 from __future__ import annotations
 
+import asyncio
 from binascii import b2a_base64
+from collections.abc import Awaitable
 from typing import Annotated, Any, Literal
+from urllib.parse import quote
 
 import msgspec
 import numpy as np
@@ -14,6 +17,8 @@ import numpy as np
 from nearfield.encoder import Encoder
 from nearfield.errors import InputError, NearfieldError
 from nearfield.loaded import Loaded
+from nearfield.reranker import Reranker
+from nearfield.server import cl100k
 from nearfield.server.dialects import Call, Route, shared_refusal
 from nearfield.server.exchange import Encode
 from nearfield.server.models import LONGEST_NAME
@@ -28,6 +33,8 @@ _PARAMS = {
     "role": "input_type",
     "truncate_dim": "dimensions",
 }
+#: Token ids from which on they are turned into text in a thread.
+_MANY = 20_000
 
 
 class EmbeddingRequest(msgspec.Struct):
@@ -73,7 +80,7 @@ class EmbeddingReply(msgspec.Struct, omit_defaults=True):
 
 
 class Model(msgspec.Struct):
-    """A model that is served."""
+    """A model that is served: OpenAI's fields, our own, and from ``name`` on those of Cohere."""
 
     id: str
     object: Literal["model"]
@@ -85,13 +92,23 @@ class Model(msgspec.Struct):
     prompts: list[str]
     fingerprint: str | None
     licence: str | None
+    name: str
+    is_deprecated: bool
+    #: What Cohere's API does with it, and for which of that it is taken when no model is named.
+    endpoints: list[str]
+    default_endpoints: list[str]
+    finetuned: bool
+    context_length: int
+    tokenizer_url: str
 
 
 class ModelList(msgspec.Struct):
-    """The models that are served."""
+    """The models that are served; ``models`` is ``data`` once more, where Cohere's clients look."""
 
     object: Literal["list"]
     data: list[Model]
+    models: list[Model]
+    next_page_token: str | None
 
 
 class ErrorDetail(msgspec.Struct):
@@ -119,7 +136,18 @@ _TYPES = {
 }
 
 
-def _read(request: EmbeddingRequest, _: Call) -> Encode:
+def _read(request: EmbeddingRequest, call: Call) -> Encode | Awaitable[Encode]:
+    given = inputs(request.input)
+    if sum(len(item) for item in given if not isinstance(item, str)) > _MANY:
+        return _read_in_thread(request, given, call.token_ids)
+    return _encode(request, as_text(given, call.token_ids))
+
+
+async def _read_in_thread(request: EmbeddingRequest, given: list[Any], meaning: str) -> Encode:
+    return _encode(request, await asyncio.to_thread(as_text, given, meaning))
+
+
+def _encode(request: EmbeddingRequest, given: list[Any]) -> Encode:
     wanted = {
         "truncate_dim": request.dimensions,
         "role": request.input_type,
@@ -130,7 +158,7 @@ def _read(request: EmbeddingRequest, _: Call) -> Encode:
     }
     return Encode(
         model=request.model,
-        inputs=inputs(request.input),
+        inputs=given,
         wanted={name: value for name, value in wanted.items() if value is not None},
         reply={"base64": request.encoding_format == "base64"},
     )
@@ -155,11 +183,31 @@ def write(exchange: Encode) -> dict[str, Any]:
 
 
 def _list(_: None, call: Call) -> dict[str, Any]:
-    return {"object": "list", "data": [_model(model, call.models.started) for model in call.models.loaded]}
+    """List all models; Cohere's clients may choose by endpoint, and turn pages: page_token is the first one's place."""
+    found = [_model(model, call) for model in call.models.loaded]
+    if "endpoint" in call.query:
+        which = "default_endpoints" if call.query.get("default_only", "").lower() == "true" else "endpoints"
+        found = [model for model in found if call.query["endpoint"] in model[which]]
+    start = _number(call, "page_token", 0)
+    stop = start + _number(call, "page_size", max(1, len(found)), least=1)
+    page = found[start:stop]
+    return {
+        "object": "list",
+        "data": page,
+        "models": page,
+        "next_page_token": str(stop) if stop < len(found) else None,
+    }
+
+
+def _number(call: Call, name: str, default: int, least: int = 0) -> int:
+    given = call.query.get(name, str(default))
+    if not (given.isascii() and given.isdigit() and len(given) < 10 and int(given) >= least):
+        raise InputError(f"{name} must be a whole number of at least {least}, not {given[:80]!r}.", param=name)
+    return int(given)
 
 
 def _one(_: None, call: Call) -> dict[str, Any]:
-    return _model(call.models.find(call.path["model"]), call.models.started)
+    return _model(call.models.find(call.path["model"]), call)
 
 
 def inputs(given: str | list[Any]) -> list[Any]:
@@ -174,6 +222,21 @@ def inputs(given: str | list[Any]) -> list[Any]:
     return given
 
 
+def as_text(given: list[Any], meaning: str) -> list[Any]:
+    """Turn token ids into what they mean: LangChain's client sends those of cl100k_base for any model.
+
+    Raises:
+        InputError: they are none of that table, or refused.
+    """
+    if meaning == "native" or all(isinstance(item, str) for item in given):
+        return given
+    if meaning == "reject":
+        raise InputError(
+            "Token ids are not taken here: send texts (LangChain: check_embedding_ctx_length=False).", param="input"
+        )
+    return [item if isinstance(item, str) or not item else cl100k.decode(item) for item in given]
+
+
 def in_base64(row: Any) -> str:
     """Return a row's bytes, little-endian, in base64."""
     return b2a_base64(np.ascontiguousarray(row).tobytes(), newline=False).decode("ascii")
@@ -184,13 +247,13 @@ def in_lists(vectors: Vectors) -> Any:
     return vectors.data.astype(np.float32) if vectors.precision == "float16" else np.ascontiguousarray(vectors.data)
 
 
-def _model(model: Loaded, created: int) -> dict[str, Any]:
+def _model(model: Loaded, call: Call) -> dict[str, Any]:
     owner = model.name.partition("/")[0] if "/" in model.name else "local"
     encoder = model if isinstance(model, Encoder) else None
     return {
         "id": model.name,
         "object": "model",
-        "created": created,
+        "created": call.models.started,
         "owned_by": owner,
         "dimensions": encoder.dimensions if encoder else 0,
         "max_length": model.max_length,
@@ -198,7 +261,30 @@ def _model(model: Loaded, created: int) -> dict[str, Any]:
         "prompts": sorted(model.recipe.prompts),
         "fingerprint": encoder.fingerprint if encoder and "dense" in model.recipe.outputs else None,
         "licence": model.recipe.licence,
+        "name": model.name,
+        "is_deprecated": False,
+        "endpoints": endpoints(model),
+        "default_endpoints": [each for each in endpoints(model) if _default(call, each) is model],
+        "finetuned": False,
+        "context_length": model.max_length,
+        "tokenizer_url": f"{_origin(call)}/v1/tokenizers/{quote(model.name)}",
     }
+
+
+def endpoints(model: Loaded) -> list[str]:
+    """Return what Cohere's API does with a model."""
+    ranks = isinstance(model, Reranker) and len(model.labels) == 1
+    kinds = {"dense": "embed", "multivector": "rerank"}
+    return [kinds[kind] for kind in model.recipe.outputs if kind in kinds] + ["rerank"] * ranks
+
+
+def _default(call: Call, endpoint: str) -> Loaded | None:
+    return next((model for model in call.models.loaded if endpoint in endpoints(model)), None)
+
+
+def _origin(call: Call) -> str:
+    """Return what the client itself put before the path."""
+    return f"{call.scheme}://{call.headers.get('host', 'localhost')}"
 
 
 _EXAMPLE = {"model": "all-MiniLM-L6-v2", "input": ["How tall is Mont Blanc?"], "input_type": "query"}

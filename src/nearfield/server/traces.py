@@ -1,0 +1,195 @@
+"""Traces: a span a request and one for each of its stages, sent to an OpenTelemetry collector. Never a text.
+
+Imported only where the setting ``otel_endpoint`` asks for it: it needs the extra ``otel``. Names of attributes are
+those of the semantic conventions for HTTP (https://opentelemetry.io/docs/specs/semconv/http/http-spans/) and for
+generative AI (https://opentelemetry.io/docs/specs/semconv/gen-ai/gen-ai-spans/); ours begin with ``nearfield.``.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from opentelemetry.context import Context
+from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+from opentelemetry.sdk.resources import OTELResourceDetector, Resource
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter
+from opentelemetry.trace import Span, SpanKind, StatusCode, format_trace_id, set_span_in_context
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+from starlette.types import Scope
+
+from nearfield import __version__
+from nearfield.server.exchange import Encode, Exchange, Predict, Rank, Several
+from nearfield.server.logs import LOG
+
+Attributes = dict[str, str | int | float | bool]
+
+#: Path of the OTLP/HTTP protocol that an endpoint is the base of.
+_PATH = "/v1/traces"
+#: Seconds at shutdown within which what was not sent yet is sent, or lost.
+_PATIENCE = 5.0
+#: Those of a probe or a scraper, every few seconds: they would bury the others.
+_PROBES = frozenset({"/health", "/ready", "/metrics"})
+_METHODS = frozenset({"CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "TRACE"})
+_STAGES = ("tokenise", "queue", "run")
+_NOTE = "trace"
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A part of a request, in seconds of ``time.perf_counter``."""
+
+    name: str
+    start: float
+    end: float
+    attributes: Attributes
+
+
+@dataclass(frozen=True)
+class Note:
+    """What is known of a request once it was answered."""
+
+    attributes: Attributes
+    stages: tuple[Stage, ...]
+
+
+class Traces:
+    """Makes the spans. Each is made when its request has ended, so that nothing is held while it runs."""
+
+    def __init__(self, exporter: SpanExporter) -> None:
+        own = Resource.create({"service.name": "nearfield", "service.version": __version__})
+        resource = own.merge(OTELResourceDetector().detect())  # OTEL_SERVICE_NAME and OTEL_RESOURCE_ATTRIBUTES win
+        # Not at exit: ``close`` waits, and for so long only as it may.
+        self._provider = TracerProvider(resource=resource, shutdown_on_exit=False)
+        self._provider.add_span_processor(BatchSpanProcessor(exporter))
+        self._tracer = self._provider.get_tracer("nearfield", __version__)
+        self._propagator = TraceContextTextMapPropagator()
+
+    @classmethod
+    def to(cls, endpoint: str) -> Traces:
+        """Send spans to a collector; its address may leave out the path. ``OTEL_*`` variables set all else."""
+        base = endpoint.rstrip("/")
+        return cls(OTLPSpanExporter(base if base.endswith(_PATH) else base + _PATH))
+
+    def note(self, scope: Scope, dialect: str, exchange: Exchange | None) -> None:
+        """Keep what is told of a request that was just answered, and nothing of its texts."""
+        now = time.perf_counter()
+        attributes: Attributes = {"nearfield.dialect": dialect}
+        stages: tuple[Stage, ...] = ()
+        if exchange is not None:
+            attributes |= _told(exchange)
+            stages = tuple(_stages(exchange, now))
+        scope["state"][_NOTE] = Note(attributes, stages)
+
+    def finish(self, scope: Scope, route: str | None, status: int, seconds: float) -> None:
+        """Make the span of a request that has ended; the request's log line is told its trace."""
+        if route in _PROBES:
+            return
+        try:
+            self._finish(scope, route, status, seconds)
+        except Exception as error:  # noqa: BLE001 - a trace is never worth a request
+            LOG.warning("a request was not traced: %s", type(error).__name__)
+
+    def _finish(self, scope: Scope, route: str | None, status: int, seconds: float) -> None:
+        state = scope["state"]
+        clock = time.time_ns() - time.perf_counter_ns()
+        start = round(state["started"] * 1e9) + clock
+        end = start + round(seconds * 1e9)
+        note: Note = state.get(_NOTE) or Note({}, ())
+        method = scope["method"] if scope["method"] in _METHODS else "_OTHER"
+        span = self._tracer.start_span(
+            f"{'HTTP' if method == '_OTHER' else method} {route or ''}".rstrip(),
+            self._context(scope),
+            kind=SpanKind.SERVER,
+            attributes={**_of_http(scope, method, route, status), **note.attributes},
+            start_time=start,
+        )
+        state.setdefault("log", {})["trace_id"] = format_trace_id(span.get_span_context().trace_id)
+        if status >= 500:
+            span.set_status(StatusCode.ERROR)
+        if span.is_recording():
+            self._within(span, note, clock, start, end)
+        span.end(end)
+
+    def _within(self, span: Span, note: Note, clock: int, start: int, end: int) -> None:
+        """Make the spans of the stages; ``clock`` is what turns their times into those of the calendar."""
+        context = set_span_in_context(span)
+        for stage in note.stages:
+            first, last = (min(max(round(at * 1e9) + clock, start), end) for at in (stage.start, stage.end))
+            self._tracer.start_span(stage.name, context, attributes=stage.attributes, start_time=first).end(last)
+
+    def _context(self, scope: Scope) -> Context:
+        """Return the trace that the client says its request belongs to (https://www.w3.org/TR/trace-context/)."""
+        given: dict[str, list[str]] = {"traceparent": [], "tracestate": []}
+        for name, value in scope["headers"]:
+            if name in (b"traceparent", b"tracestate"):
+                given[name.decode()].append(value.decode("latin-1"))
+        if len(given["traceparent"]) != 1:
+            return Context()
+        carrier = {name: ",".join(values) for name, values in given.items() if values}
+        return self._propagator.extract(carrier, Context())
+
+    def close(self) -> None:
+        """Send what was not sent yet; a collector that does not answer keeps nobody waiting for long."""
+        last = threading.Thread(target=self._provider.shutdown, name="nearfield-traces", daemon=True)
+        last.start()
+        last.join(_PATIENCE)
+
+
+def _of_http(scope: Scope, method: str, route: str | None, status: int) -> Attributes:
+    host, port = scope.get("server") or (None, None)
+    attributes: dict[str, Any] = {
+        "http.request.method": method,
+        "http.route": route,
+        "http.response.status_code": status,
+        "error.type": str(status) if status >= 500 else None,
+        # A path that is not all the route's own may hold anything, a text included.
+        "url.path": route if route == scope["path"] else None,
+        "url.scheme": scope.get("scheme", "http"),
+        "server.address": host,
+        "server.port": port,
+        "network.protocol.version": scope.get("http_version"),
+        "nearfield.request_id": scope["state"].get("request_id"),
+    }
+    return {name: value for name, value in attributes.items() if value is not None}
+
+
+def _told(exchange: Exchange) -> Attributes:
+    """Return what is told of the work: names of models only where they are served, or they may be anything."""
+    attributes: Attributes = {
+        "gen_ai.provider.name": "nearfield",
+        "gen_ai.operation.name": _operation(exchange),
+        "gen_ai.usage.input_tokens": exchange.tokens,
+        "nearfield.inputs": exchange.size,
+        "nearfield.truncated_tokens": exchange.dropped,
+    }
+    if exchange.served is not None:
+        attributes["gen_ai.request.model"] = exchange.model or exchange.served.name
+        attributes["gen_ai.response.model"] = exchange.served.name
+    return attributes
+
+
+def _operation(exchange: Exchange) -> str:
+    if isinstance(exchange, Several):
+        return _operation(exchange.parts[0]) if exchange.parts else "none"
+    known: Mapping[type, str] = {Encode: "embeddings", Rank: "rerank", Predict: "classify"}
+    return next((name for kind, name in known.items() if isinstance(exchange, kind)), type(exchange).__name__.lower())
+
+
+def _stages(exchange: Exchange, now: float) -> Iterator[Stage]:
+    """Yield the stages, laid end to end back from the reply: before them a model may have been loaded."""
+    end = now - exchange.seconds.get("reply", 0.0)
+    for part in exchange.parts if isinstance(exchange, Several) else (exchange,):
+        at = end
+        attributes: Attributes = {"gen_ai.response.model": part.served.name} if part.served is not None else {}
+        at -= sum(part.seconds.get(name, 0.0) for name in _STAGES)
+        for name in _STAGES:
+            if name in part.seconds:
+                yield Stage(name, at, at + part.seconds[name], attributes)
+                at += part.seconds[name]
+    if "reply" in exchange.seconds:
+        yield Stage("reply", end, now, {})

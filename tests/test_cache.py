@@ -1,0 +1,165 @@
+"""Cache: the same input is computed once, whoever asks, and the answer is the same, bit for bit."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+
+from nearfield.cache import Cache
+from nearfield.encoder import Encoder
+from nearfield.engine import Engine, Ticket
+from nearfield.errors import ExecutionFailed, NearfieldError
+from nearfield.loaded import Loaded
+from tests.serving import serving
+
+TEXTS = ["the cat sat", "a blue dog", "hello world", "the cat sat", ""]
+
+
+@pytest.fixture
+def cached(tiny: Encoder) -> Iterator[Encoder]:
+    tiny.cache = Cache(2**20)
+    yield tiny
+    tiny.cache = None
+
+
+def _cache(encoder: Encoder) -> Cache:
+    assert encoder.cache is not None
+    return encoder.cache
+
+
+async def test_what_was_computed_is_not_computed_again(cached: Encoder) -> None:
+    first = await cached.aencode(TEXTS)
+    assert (_cache(cached).hits, _cache(cached).misses) == (1, 4)
+    again = await cached.aencode(TEXTS)
+    assert (_cache(cached).hits, _cache(cached).misses) == (6, 4)
+    np.testing.assert_array_equal(np.asarray(first), np.asarray(again))
+    np.testing.assert_array_equal(first.tokens, again.tokens)
+    assert first.fingerprint == again.fingerprint
+    np.testing.assert_allclose(np.asarray(first), np.asarray(cached.encode(TEXTS)), atol=1e-6)
+
+
+async def test_dimensions_and_precision_share_results_and_prompts_do_not(cached: Encoder) -> None:
+    whole = np.asarray(await cached.aencode("cat"))
+    cut = await cached.aencode("cat", truncate_dim=8, force_truncate_dim=True)
+    small = await cached.aencode("cat", precision="binary")
+    assert _cache(cached).misses == 1
+    np.testing.assert_allclose(np.asarray(cut), whole[:8] / np.linalg.norm(whole[:8]), atol=1e-6)
+    assert np.asarray(small).shape == (4,)
+    await cached.aencode("cat", role="query")
+    assert _cache(cached).misses == 2
+
+
+async def test_identical_inputs_in_flight_are_computed_once(cached: Encoder, monkeypatch: pytest.MonkeyPatch) -> None:
+    ran: list[int] = []
+    run = Engine.run
+
+    async def counted(engine: Engine, ticket: Ticket) -> Any:
+        ran.append(len(ticket.jobs))
+        return await run(engine, ticket)
+
+    monkeypatch.setattr(Engine, "run", counted)
+    found = await asyncio.gather(*(cached.aencode("a new text") for _ in range(30)))
+    assert ran == [1]
+    assert all((np.asarray(one) == np.asarray(found[0])).all() for one in found)
+
+
+async def test_whoever_waits_goes_on_when_the_one_who_computes_leaves(
+    cached: Encoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, held = Engine.run, asyncio.Event()
+
+    async def hold(engine: Engine, ticket: Ticket) -> Any:
+        if not held.is_set():
+            held.set()
+            await asyncio.sleep(3600)
+        return await run(engine, ticket)
+
+    monkeypatch.setattr(Engine, "run", hold)
+    owner = asyncio.create_task(cached.aencode("cat"))
+    await held.wait()
+    waiter = asyncio.create_task(cached.aencode("cat"))
+    await asyncio.sleep(0)
+    owner.cancel()
+    expected = np.asarray(cached.encode("cat"))
+    np.testing.assert_allclose(np.asarray(await waiter), expected, atol=1e-6)
+    assert not _cache(cached)._flying
+
+
+async def test_a_waiter_who_leaves_disturbs_nobody(cached: Encoder, monkeypatch: pytest.MonkeyPatch) -> None:
+    run, go = Engine.run, asyncio.Event()
+
+    async def hold(engine: Engine, ticket: Ticket) -> Any:
+        await go.wait()
+        return await run(engine, ticket)
+
+    monkeypatch.setattr(Engine, "run", hold)
+    owner, leaver, stayer = (asyncio.create_task(cached.aencode("cat")) for _ in range(3))
+    for _ in range(3):
+        await asyncio.sleep(0)
+    leaver.cancel()
+    go.set()
+    np.testing.assert_array_equal(np.asarray(await owner), np.asarray(await stayer))
+
+
+async def test_an_error_is_not_kept(cached: Encoder, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = Engine.run
+
+    async def fail(engine: Engine, ticket: Ticket) -> Any:
+        raise ExecutionFailed("no")
+
+    monkeypatch.setattr(Engine, "run", fail)
+    with pytest.raises(NearfieldError, match="no"):
+        await cached.aencode("cat")
+    monkeypatch.setattr(Engine, "run", run)
+    assert np.isfinite(np.asarray(await cached.aencode("cat"))).all()
+
+
+async def test_the_budget_holds_and_the_least_lately_used_leaves(cached: Encoder) -> None:
+    cache = _cache(cached)
+    await cached.aencode("one")
+    each = cache.size
+    cache.budget = 3 * each
+    for text in ("two", "three", "one", "four"):
+        await cached.aencode(text)
+    assert (len(cache), cache.size) == (3, 3 * each)
+    misses = cache.misses
+    await cached.aencode(["one", "three", "four"])
+    assert cache.misses == misses
+    await cached.aencode("two")
+    assert cache.misses == misses + 1
+    cache.budget = 1
+    await cached.aencode("five")
+    assert (len(cache), cache.size) == (0, 0)
+
+
+async def test_all_outputs_are_cached(fleet: dict[str, Loaded]) -> None:
+    m3 = fleet["m3"]
+    assert isinstance(m3, Encoder)
+    m3.cache = Cache(2**20)
+    try:
+        kinds = ("dense", "sparse", "multivector")
+        first, again = [await m3.aencode(TEXTS, outputs=kinds) for _ in range(2)]
+        assert m3.cache.misses == 4
+        await m3.aencode(TEXTS, outputs=("dense",))
+        assert m3.cache.misses == 8
+    finally:
+        m3.cache = None
+    for kind in kinds:
+        np.testing.assert_array_equal(np.asarray(first[kind].data), np.asarray(again[kind].data)) if hasattr(
+            first[kind], "data"
+        ) else np.testing.assert_array_equal(first[kind].values, again[kind].values)
+
+
+def test_hits_are_shown(tiny: Encoder) -> None:
+    with serving([tiny], cache_memory="1MiB") as url:
+        for _ in range(3):
+            httpx.post(url + "/v1/embeddings", json={"model": "tiny", "input": "cat"}).raise_for_status()
+        page = httpx.get(url + "/metrics").text
+    tiny.cache = None
+    assert "nearfield_cache_hits_total 2.0" in page
+    assert "nearfield_cache_misses_total 1.0" in page

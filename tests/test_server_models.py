@@ -1,0 +1,250 @@
+"""Models that come and go: loaded once for all who ask; in use they stay; idle they leave; failures cool down."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import time
+import weakref
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import openai
+import pytest
+
+from nearfield.encoder import Encoder
+from nearfield.engine import Engine
+from nearfield.errors import ModelNotFound, ModelUnavailable, WeightsError
+from nearfield.loaded import Loaded
+from nearfield.server.models import Models
+from nearfield.testing import tiny_encoder, write_tiny_model
+from tests.serving import serving
+
+MIB = 2**20
+
+
+class Loader:
+    """Loads tiny models by the last part of their names, and keeps count."""
+
+    def __init__(self, home: Path, engine: Engine) -> None:
+        self.home, self.engine = home, engine
+        self.calls: list[str] = []
+        self.hold: Callable[[], None] = lambda: None
+        self.error: Exception | None = None
+
+    def __call__(self, name: str) -> Loaded:
+        self.calls.append(name)
+        self.hold()
+        if self.error is not None:
+            raise self.error
+        folder = self.home / name.rpartition("/")[2]
+        if not folder.exists():
+            write_tiny_model(folder)
+        model = Encoder(str(folder), engine=self.engine, compile_cache=False, precision="float32")
+        model.bytes = 10 * MIB
+        return model
+
+
+@pytest.fixture
+def loader(tmp_path: Path) -> Iterator[Loader]:
+    engine = Engine(1)
+    yield Loader(tmp_path, engine)
+    engine.close(drain=False)
+
+
+def _wait(on: Any) -> None:
+    on.wait(20)
+
+
+def fits(model: Loaded) -> bool:
+    return isinstance(model, Encoder)
+
+
+async def _use(models: Models, name: str) -> Loaded:
+    async with models.use(name, fits) as model:
+        return model
+
+
+async def test_a_model_is_loaded_once_for_all_who_ask(loader: Loader) -> None:
+    models = Models(loader=loader, on_demand=["org/*"])
+    found = await asyncio.gather(*(_use(models, "org/one") for _ in range(20)))
+    assert loader.calls == ["org/one"]
+    assert len({id(model) for model in found}) == 1
+    assert await _use(models, "ONE") is found[0]
+
+
+async def test_two_models_load_at_the_same_time(loader: Loader) -> None:
+    import threading
+
+    both = threading.Barrier(2, timeout=20)
+    loader.hold = lambda: _wait(both)
+    models = Models(loader=loader, on_demand=["org/*"])
+    await asyncio.gather(_use(models, "org/one"), _use(models, "org/two"))
+    assert sorted(loader.calls) == ["org/one", "org/two"]
+
+
+@pytest.mark.parametrize("name", ["other/one", "one", "../one", "./org/one", "/org/one", "~/one", "org/one/two"])
+async def test_what_no_pattern_stands_for_is_not_loaded(loader: Loader, name: str) -> None:
+    models = Models(loader=loader, on_demand=["org/*"])
+    with pytest.raises(ModelNotFound):
+        await _use(models, name)
+    assert loader.calls == []
+
+
+async def test_a_pattern_never_stands_for_a_folder(
+    loader: Loader, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_tiny_model(tmp_path / "org" / "secret")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ModelNotFound):
+        await _use(Models(loader=loader, on_demand=["*"]), "org/secret")
+    named = Models(loader=loader, on_demand=[str(tmp_path / "org" / "secret")])
+    assert (await _use(named, str(tmp_path / "org" / "secret"))).name == "secret"
+
+
+async def test_a_failed_load_is_remembered_and_tried_again_later(
+    loader: Loader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [1000.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    loader.error = WeightsError("its file is cut short.")
+    models = Models(loader=loader, on_demand=["org/*"])
+    waits = []
+    for _ in range(3):
+        with pytest.raises(ModelUnavailable, match="cut short") as first:
+            await _use(models, "org/one")
+        waits.append(round(first.value.retry_after))
+        with pytest.raises(ModelUnavailable, match=r"cut short.*tried again"):
+            await _use(models, "org/one")
+        now[0] += first.value.retry_after
+    assert waits == [5, 10, 20]
+    assert len(loader.calls) == 3
+    loader.error = None
+    assert (await _use(models, "org/one")).name == "one"
+    assert models.slots[0].error == ""
+
+
+async def test_whoever_leaves_stops_nobody_s_load(loader: Loader) -> None:
+    import threading
+
+    go = threading.Event()
+    loader.hold = lambda: _wait(go)
+    models = Models(loader=loader, on_demand=["org/*"])
+    leaver, stayer = (asyncio.create_task(_use(models, "org/one")) for _ in range(2))
+    await asyncio.sleep(0)
+    leaver.cancel()
+    await asyncio.gather(leaver, return_exceptions=True)
+    go.set()
+    assert (await stayer).name == "one"
+    assert models.slots[0].users == 0
+
+
+async def test_the_idle_model_of_least_worth_leaves(loader: Loader) -> None:
+    models = Models(loader=loader, on_demand=["org/*"], budget=25 * MIB)
+    await _use(models, "org/one")
+    await _use(models, "org/two")
+    slow, quick = (next(slot for slot in models.slots if slot.name == name) for name in ("one", "two"))
+    assert slow.model is not None
+    assert quick.model is not None
+    slow.model.load_seconds, quick.model.load_seconds = 60.0, 0.1
+    await _use(models, "org/three")
+    assert {slot.name: slot.state for slot in models.slots} == {
+        "one": "loaded",
+        "two": "available",
+        "three": "loaded",
+    }
+    assert models.bytes == 20 * MIB
+
+
+async def test_a_model_in_use_stays_and_the_other_waits_for_its_room(loader: Loader) -> None:
+    models = Models(loader=loader, on_demand=["org/*"], budget=15 * MIB)
+    async with models.use("org/one", fits) as model:
+        slot = models._slot("org/two")
+        slot.bytes = 10 * MIB
+        waiting = asyncio.create_task(_use(models, "org/two"))
+        for _ in range(20):
+            await asyncio.sleep(0)
+        assert loader.calls == ["org/one"]
+        np.asarray(await model.aencode("still here"))  # type: ignore[attr-defined]
+    assert (await waiting).name == "two"
+    assert models.slots[0].state == "available"
+
+
+async def test_what_can_never_fit_is_refused_with_both_figures(loader: Loader, tiny: Encoder) -> None:
+    models = Models([tiny], loader=loader, on_demand=["org/*"], budget=15 * MIB)
+    models.slots[0].bytes = 10 * MIB
+    models._slot("org/big").bytes = 10 * MIB
+    with pytest.raises(ModelUnavailable, match=r"takes about 10 MiB, and of the 15 MiB .* take 10"):
+        await _use(models, "org/big")
+    assert loader.calls == []
+
+
+async def test_models_from_the_start_never_leave(loader: Loader, tiny: Encoder) -> None:
+    models = Models([tiny], loader=loader, on_demand=["org/*"], budget=1, keep_alive=0)
+    models._slot("org/one").bytes = 1
+    with pytest.raises(ModelUnavailable):
+        await _use(models, "org/one")
+    async with models.use(tiny.name, fits, keep_alive=0):
+        pass
+    await asyncio.sleep(0)
+    assert models.loaded == (tiny,)
+
+
+async def test_an_idle_model_leaves_when_its_time_is_up(loader: Loader) -> None:
+    models = Models(loader=loader, on_demand=["org/*"])
+    async with models.use("org/one", fits, keep_alive=0.05):
+        await asyncio.sleep(0.1)
+        assert models.loaded  # in use its time does not count
+    until = time.monotonic() + 10
+    while models.loaded:
+        assert time.monotonic() < until
+        await asyncio.sleep(0.01)
+    async with models.use("org/one", fits, keep_alive=-1):
+        pass
+    await asyncio.sleep(0.1)
+    assert models.loaded
+
+
+async def test_unloading_waits_for_who_uses_it(loader: Loader) -> None:
+    models = Models(loader=loader, on_demand=["org/*"])
+    async with models.use("org/one", fits):
+        leaving = asyncio.create_task(models.unload("org/one"))
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        assert models.loaded
+    assert (await leaving).state == "available"
+    assert (await models.load("one")).state == "loaded"
+    assert len(loader.calls) == 2
+
+
+def test_a_closed_model_s_memory_is_let_go(tmp_path: Path) -> None:
+    engine = Engine(1)
+    encoder = tiny_encoder(tmp_path / "tiny", engine=engine)
+    encoder.encode(["cat", "dog"])
+    gone = weakref.ref(encoder._model)
+    encoder.close()
+    del encoder
+    gc.collect()
+    try:
+        assert gone() is None
+    finally:
+        engine.close(drain=False)
+
+
+def test_over_http_models_come_when_asked_for(loader: Loader, tiny: Encoder) -> None:
+    with serving(Models([tiny], loader=loader, on_demand=["org/*"], budget=10_000 * MIB)) as url:
+        with openai.OpenAI(base_url=url + "/v1", api_key="x", max_retries=0) as client:
+            one, two = (client.embeddings.create(model=f"org/{name}", input="cat") for name in ("one", "two"))
+            assert one.data[0].embedding == two.data[0].embedding
+            with pytest.raises(openai.NotFoundError):
+                client.embeddings.create(model="else/three", input="cat")
+        assert 'model="one"' in httpx.get(url + "/metrics").text
+        loader.error = WeightsError("its file is cut short.")
+        body: dict[str, Any] = {"model": "org/broken", "input": "cat"}
+        answers = [httpx.post(url + "/v1/embeddings", json=body) for _ in range(2)]
+        assert [answer.status_code for answer in answers] == [503, 503]
+        assert all(0 < int(answer.headers["retry-after"]) <= 5 for answer in answers)
+        assert "cut short" in answers[1].json()["detail"]
