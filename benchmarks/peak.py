@@ -6,10 +6,9 @@ import time
 from typing import Any
 
 import numpy as np
-import openvino as ov
-from openvino import opset13 as op
 
 from nearfield import machine
+from nearfield.backends.openvino import op, ov
 
 
 def matrix_peak(*, quick: bool) -> dict[str, float]:

@@ -44,6 +44,16 @@ def test_the_changelog_knows_this_version() -> None:
     assert re.search(rf"^## \[(Unreleased|{re.escape(nearfield.__version__)})\]", changes, re.M)
 
 
+def test_openvino_s_telemetry_is_not_loaded(tmp_path: Path) -> None:
+    """Imported, OpenVINO would tell Google Analytics, except where CI is set, and leave files in the home folder."""
+    code = "import sys, nearfield.backends.openvino; print([name for name in sys.modules if 'telemetry' in name])"
+    told = {**os.environ, "HOME": str(tmp_path)}
+    told.pop("CI", None)
+    found = subprocess.run([sys.executable, "-c", code], env=told, capture_output=True, text=True, check=True).stdout
+    assert "openvino_telemetry" not in found
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_the_encoder_brings_no_torch() -> None:
     assert _loads("from nearfield import Encoder", "torch", "transformers", "sentence_transformers") == "[]"
 

@@ -3,14 +3,16 @@
 Padded batches, dynamic shapes, bf16 matrix units where the CPU has them. One stream a lane.
 """
 
+# ruff: noqa: E402 - what OpenVINO does when it is imported is decided before
 from __future__ import annotations
 
 import hashlib
 import logging
 import os
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -18,9 +20,18 @@ import numpy as np
 # shapes come. OpenVINO's cache below does the same work within bounds. It is read when the library loads.
 os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "0")
 
+# Imported, OpenVINO tells Google Analytics so, unless its package for that cannot be imported: then it has a stub.
+_TELEMETRY = "openvino_telemetry"
+_hidden = _TELEMETRY not in sys.modules
+if _hidden:
+    sys.modules[_TELEMETRY] = cast(Any, None)
+
 import openvino as ov
 from openvino import Type
 from openvino import opset13 as op
+
+if _hidden:
+    del sys.modules[_TELEMETRY]
 
 from nearfield.backends import Array, Backend, Inputs, Options
 from nearfield.checkpoint.weights import Norm
