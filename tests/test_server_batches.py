@@ -597,7 +597,7 @@ def _computed(url: str) -> int:
 
 @pytest.mark.parametrize("end", ["kill", "terminate"])
 def test_a_batch_outlives_its_process(tmp_path: Path, end: str) -> None:
-    count, text = 3000, "the cat sat on the mat " * 8
+    count, text = 1500, "the cat sat on the mat " * 8
     flags = ("--data-dir", str(tmp_path / "data"), "--threads", "1", "--streams", "1")
     write_tiny_model(tmp_path / "tiny")
     process = Process(tmp_path / "tiny", *flags)
