@@ -11,7 +11,7 @@ import pytest
 from nearfield import Classifier, Encoder, MultiVectors, Reranker, SparseVectors, maxsim
 from nearfield.errors import InputError, InputTooLong, ModelRefused, SpaceMismatch
 from tests import tiny
-from tests.parity import m3
+from tests.parity import m3, rotary_bert
 from tests.parity.multivector import own
 from tests.parity.scores import classifier
 from tests.parity.sparse import masked
@@ -202,3 +202,17 @@ def test_instructions_and_tasks(tmp_path: Path) -> None:
         np.testing.assert_allclose(
             plain.encode("sun", instruction="find "), plain.encode("sun", prompt="find "), atol=2e-6
         )
+
+
+def test_a_role_is_the_task_that_stands_for_it(tmp_path: Path) -> None:
+    """jina-embeddings-v3 has no prompts by role: without its task a query would lack prompt and adapter alike."""
+    folder = rotary_bert.tasks(tmp_path)
+    with Encoder(str(folder), precision="float32", compile_cache=False) as encoder:
+        plain = np.asarray(encoder.encode("sun"))
+        for role, task in (("query", "retrieval.query"), ("document", "retrieval.passage")):
+            found = encoder.encode("sun", role=role)
+            np.testing.assert_array_equal(found, encoder.encode("sun", task=task))
+            assert found.fingerprint == encoder.encode("sun", task=task).fingerprint
+            assert np.abs(np.asarray(found) - plain).max() > 0.01
+        own = encoder.encode("sun", role="query", adapter="separation")
+        np.testing.assert_array_equal(own, encoder.encode("sun", adapter="separation"))

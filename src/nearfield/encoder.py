@@ -24,7 +24,7 @@ from nearfield.lookup import Lookup
 from nearfield.marking import Marker
 from nearfield.outputs import MultiVectors, Outputs, SparseVectors
 from nearfield.progress import Progress
-from nearfield.recipe import Classes, Multivector, Splade, Task
+from nearfield.recipe import ROLE_TASKS, Classes, Multivector, Splade, Task
 from nearfield.results import Result
 from nearfield.vectors import Vectors, similarity
 from nearfield.wanted import Wanted
@@ -338,6 +338,8 @@ class Encoder(Loaded):
     ) -> Wanted:
         kinds = wanted.outputs(self.recipe, outputs)
         wanted.check(truncate, precision, kinds)
+        if task is None and role is not None and {prompt_name, prompt, instruction, adapter} == {None}:
+            task = self._role_task(role)
         if task is not None:
             prompt_name, prompt, adapter = self._task(task, prompt_name, prompt, adapter)
         text = wanted.prompt(self.recipe, prompt_name, prompt, role, instruction)
@@ -365,6 +367,15 @@ class Encoder(Loaded):
             ranges=ranges,
             space=self._model.space_of(chosen) + ("n" if scale else ""),
         )
+
+    def _role_task(self, role: str) -> str | None:
+        """Return the task that stands for a role: jina-embeddings-v3 knows no other queries and passages."""
+        own = self.recipe.role_prompt(role) if role in ROLE_TASKS else None
+        # An empty one says nothing: sentence-transformers writes such into every folder.
+        if role not in ROLE_TASKS or (own is not None and self.recipe.prompts[own]):
+            return None
+        known = {*self.recipe.tasks, *self._model.adapters.named}
+        return next((name for name in ROLE_TASKS[role] if name in known), None)
 
     def _task(
         self, task: str, name: str | None, text: str | None, adapter: str | None

@@ -8,6 +8,10 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+#: Tasks that stand for a role, where a model has no prompt of the role's own: prompt and adapter together.
+ROLE_TASKS: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {"query": ("retrieval.query",), "document": ("retrieval.passage",)}
+)
 #: Prompt names tried, in order, for each role (sentence-transformers' ``encode_document`` looks for
 #: ``document`` alone once it has pre-seeded it; folders that save only ``passage`` lose their prompt there).
 ROLE_PROMPTS: Mapping[str, tuple[str, ...]] = MappingProxyType(
