@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import subprocess
 import sys
@@ -112,6 +113,7 @@ def with_adapters(base: str, *adapters: str) -> dict[str, float]:
     from nearfield.machine import return_memory
 
     def used() -> float:
+        gc.collect()
         return_memory()
         lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
         return int(next(line for line in lines if line.startswith("RssAnon")).split()[1]) * 1024 / 1e6

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import gc
 import math
 import os
 import sys
@@ -45,7 +44,6 @@ def plan(threads: int | None = None, streams: int | None = None) -> CpuPlan:
 
 def return_memory() -> None:
     """Give freed memory back to the system, where the C library keeps it for itself: after loading that is much."""
-    gc.collect()
     if sys.platform == "linux":
         with suppress(OSError, AttributeError):  # another C library than glibc
             ctypes.CDLL(None).malloc_trim(0)

@@ -332,6 +332,7 @@ def _run(lane: Callable[[Batch], Results], model: Model, inputs: list[list[int]]
     """Run inputs and return one array each: the main output's values."""
     ticket = Ticket.of(model, inputs)
     results = lane(Batch(model, ticket.jobs))
+    ticket.jobs = []  # jobs point back to it: a cycle would keep the model when everyone has let go of it
     return [_values(result, model.family.vocab_size) for result in results]
 
 

@@ -421,6 +421,7 @@ def _close(model: Loaded) -> None:
     model.close()
     del model
     gc.unfreeze()  # what was frozen at start would never be collected
+    gc.collect()
     return_memory()
     gc.freeze()
 
