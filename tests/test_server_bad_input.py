@@ -71,7 +71,7 @@ WRONG: dict[str, tuple[bytes, int]] = {
     "an unknown prompt": (_with(prompt_name="nope"), 400),
     "a prompt twice": (_with(prompt_name="query", instruction="x"), 400),
     "an unknown policy": (_with(truncate="middle"), 400),
-    "ids with a prompt": (_with(input=[[1, 2]], input_type="query"), 400),
+    "ids of no token": (_with(input=[[100_300]]), 400),
     "a lone surrogate as model": (b'{"model":"\\udfff","input":"x"}', 400),
     "truncated JSON": (b'{"model":"tiny","input":"ca', 400),
     "something after the JSON": (json.dumps(GOOD).encode() + b" cat", 400),
