@@ -149,10 +149,10 @@ async def test_all_outputs_are_cached(fleet: dict[str, Loaded]) -> None:
         assert m3.cache.misses == 8
     finally:
         m3.cache = None
-    for kind in kinds:
-        np.testing.assert_array_equal(np.asarray(first[kind].data), np.asarray(again[kind].data)) if hasattr(
-            first[kind], "data"
-        ) else np.testing.assert_array_equal(first[kind].values, again[kind].values)
+    np.testing.assert_array_equal(first.dense.data, again.dense.data)
+    np.testing.assert_array_equal(first.sparse.values, again.sparse.values)
+    np.testing.assert_array_equal(first.sparse.indices, again.sparse.indices)
+    np.testing.assert_array_equal(first.multivector.data, again.multivector.data)
 
 
 def test_hits_are_shown(tiny: Encoder) -> None:

@@ -24,7 +24,7 @@ from nearfield import settings
 from nearfield.encoder import Encoder
 from nearfield.engine import Engine
 from nearfield.server import app, connection, limits, reply, run
-from nearfield.server.dialects import openai
+from nearfield.server.dialects import openai, shapes
 from nearfield.server.exchange import Encode
 from nearfield.server.limits import Pace
 from nearfield.testing import tiny_encoder, write_tiny_model
@@ -303,11 +303,11 @@ def test_replies_are_as_the_document_says(url: str, tiny: Encoder) -> None:
     paths = httpx.get(url + "/openapi.json").json()["paths"]
     calls: list[tuple[str, str, str, type[Any], httpx.Response]] = [
         (PATH, "post", "200", openai.EmbeddingReply, httpx.post(url + PATH, json=GOOD)),
-        (PATH, "post", "400", openai.ErrorReply, httpx.post(url + PATH, json={**GOOD, "input": []})),
-        (PATH, "post", "404", openai.ErrorReply, httpx.post(url + PATH, json={**GOOD, "model": "x"})),
+        (PATH, "post", "400", shapes.ErrorReply, httpx.post(url + PATH, json={**GOOD, "input": []})),
+        (PATH, "post", "404", shapes.ErrorReply, httpx.post(url + PATH, json={**GOOD, "model": "x"})),
         ("/v1/models", "get", "200", openai.ModelList, httpx.get(url + "/v1/models")),
         ("/v1/models/{model}", "get", "200", openai.Model, httpx.get(url + "/v1/models/tiny")),
-        ("/v1/models/{model}", "get", "404", openai.ErrorReply, httpx.get(url + "/v1/models/x")),
+        ("/v1/models/{model}", "get", "404", shapes.ErrorReply, httpx.get(url + "/v1/models/x")),
     ]
     for path, method, status, kind, answer in calls:
         assert answer.status_code == int(status)

@@ -162,7 +162,7 @@ async def test_the_idle_model_of_least_worth_leaves(loader: Loader) -> None:
 async def test_a_model_in_use_stays_and_the_other_waits_for_its_room(loader: Loader) -> None:
     models = Models(loader=loader, on_demand=["org/*"], budget=15 * MIB)
     async with models.use("org/one", fits) as model:
-        slot = models._slot("org/two")
+        slot = models.slot("org/two")
         slot.bytes = 10 * MIB
         waiting = asyncio.create_task(_use(models, "org/two"))
         for _ in range(20):
@@ -176,7 +176,7 @@ async def test_a_model_in_use_stays_and_the_other_waits_for_its_room(loader: Loa
 async def test_what_can_never_fit_is_refused_with_both_figures(loader: Loader, tiny: Encoder) -> None:
     models = Models([tiny], loader=loader, on_demand=["org/*"], budget=15 * MIB)
     models.slots[0].bytes = 10 * MIB
-    models._slot("org/big").bytes = 10 * MIB
+    models.slot("org/big").bytes = 10 * MIB
     with pytest.raises(ModelUnavailable, match=r"takes about 10 MiB, and of the 15 MiB .* take 10"):
         await _use(models, "org/big")
     assert loader.calls == []
@@ -184,7 +184,7 @@ async def test_what_can_never_fit_is_refused_with_both_figures(loader: Loader, t
 
 async def test_models_from_the_start_never_leave(loader: Loader, tiny: Encoder) -> None:
     models = Models([tiny], loader=loader, on_demand=["org/*"], budget=1, keep_alive=0)
-    models._slot("org/one").bytes = 1
+    models.slot("org/one").bytes = 1
     with pytest.raises(ModelUnavailable):
         await _use(models, "org/one")
     async with models.use(tiny.name, fits, keep_alive=0):
@@ -233,6 +233,35 @@ def test_a_closed_model_s_memory_is_let_go(tmp_path: Path) -> None:
     finally:
         gc.enable()
         engine.close(drain=False)
+
+
+def test_what_may_be_loaded_is_listed_and_described(loader: Loader, tiny: Encoder) -> None:
+    names = ["BAAI/bge-small-en-v1.5", "own/model", "ms-marco-minilm", "org/*", "intfloat/*"]
+    with serving(Models([tiny], loader=loader, on_demand=names)) as url:
+        with openai.OpenAI(base_url=url + "/v1", api_key="x", max_retries=0) as client:
+            full = ["BAAI/bge-small-en-v1.5", "own/model", "cross-encoder/ms-marco-MiniLM-L6-v2"]
+            assert [model.id for model in client.models.list()] == ["tiny", *full]
+            known, own, ranks, allowed = (
+                client.models.retrieve(name).to_dict() for name in ("bge-small", "own/model", full[2], "e5-base-v2")
+            )
+            assert [each["state"] for each in (known, own, ranks, allowed)] == ["available"] * 4
+            assert (known["id"], known["dimensions"], known["max_length"]) == (full[0], 384, 512)
+            assert (known["outputs"], known["endpoints"], known["default_endpoints"]) == (["dense"], ["embed"], [])
+            assert (own["dimensions"], own["outputs"], own["licence"]) == (0, [], None)
+            assert (ranks["outputs"], ranks["dimensions"], ranks["endpoints"]) == (["scores"], 0, ["rerank"])
+            assert (allowed["id"], allowed["dimensions"]) == ("intfloat/e5-base-v2", 768)
+            with pytest.raises(openai.NotFoundError, match="never loaded"):
+                client.models.retrieve("org/one")
+            assert loader.calls == []
+            client.embeddings.create(model="org/one", input="cat")
+            assert client.models.retrieve("org/one").to_dict()["state"] == "loaded"
+            # Names that were merely asked after are not told to others.
+            assert [model.id for model in client.models.list()] == ["tiny", *full, "one"]
+        assert httpx.get(url + "/ready").json()["models"] == ["tiny", *full, "one"]
+        headers = {"x-sie-sdk-version": "0.10.1"}
+        told = httpx.get(url + "/v1/models/bge-small", headers=headers).json()
+        assert (told["loaded"], told["state"], told["dims"]) == (False, "available", {"dense": 384})
+        assert len(httpx.get(url + "/v1/models", headers=headers).json()["models"]) == 5
 
 
 def test_over_http_models_come_when_asked_for(loader: Loader, tiny: Encoder) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ import pytest
 
 from nearfield import __version__, catalog, settings
 from nearfield.encoder import Encoder
-from nearfield.errors import InputError, Overloaded
+from nearfield.errors import InputError, ModelRefused, Overloaded
 from nearfield.loaded import Loaded
 from nearfield.server.app import create_app
 from nearfield.server.dialects import ollama as dialect
@@ -335,7 +336,7 @@ def test_pull(client: ollama.Client, http: httpx.Client) -> None:
 
 
 def test_delete(client: ollama.Client, http: httpx.Client) -> None:
-    with pytest.raises(ollama.ResponseError, match="managed by its operator") as refusal:
+    with pytest.raises(ollama.ResponseError, match="given when the server was started") as refusal:
         client.delete("tiny")
     assert refusal.value.status_code == 400
     with pytest.raises(ollama.ResponseError, match="not found") as unknown:
@@ -355,7 +356,8 @@ async def test_models_that_are_loaded_when_asked_for(tmp_path: Path, tiny: Encod
     app = create_app(settings.load(), Models([tiny], loader=load, on_demand=["all-minilm"]))
     full = "sentence-transformers/all-MiniLM-L6-v2:latest"
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://127.0.0.1") as http:
-        assert [one["name"] for one in (await http.get("/api/tags")).json()["models"]] == ["tiny:latest", full]
+        listed = [one["name"] for one in (await http.get("/api/tags")).json()["models"]]
+        assert listed == ["tiny:latest", full, "all-minilm:latest"]  # clients look for Ollama's name
         assert [one["name"] for one in (await http.get("/api/ps")).json()["models"]] == ["tiny:latest"]
         shown = (await http.post("/api/show", json={"model": "all-minilm:latest"})).json()
         assert (shown["model_info"]["bert.embedding_length"], shown["capabilities"]) == (384, ["embedding"])
@@ -367,6 +369,36 @@ async def test_models_that_are_loaded_when_asked_for(tmp_path: Path, tiny: Encod
         running = (await http.get("/api/ps")).json()["models"]
         assert [one["name"] for one in running] == ["tiny:latest", full]
         assert running[1]["expires_at"] < running[0]["expires_at"]
+        assert (await http.request("DELETE", "/api/delete", json={"model": "all-minilm"})).status_code == 200
+        assert [one["name"] for one in (await http.get("/api/ps")).json()["models"]] == ["tiny:latest"]
+        assert [one["name"] for one in (await http.get("/api/tags")).json()["models"]] == listed
+
+
+@pytest.mark.parametrize("works", [True, False])
+def test_pull_tells_of_a_load_while_it_goes_on(
+    tmp_path: Path, tiny: Encoder, monkeypatch: pytest.MonkeyPatch, works: bool
+) -> None:
+    monkeypatch.setattr("nearfield.server.dialects.ollama._BEAT", 0.01)
+    told = threading.Event()
+
+    def load(_: str) -> Loaded:
+        assert told.wait(30)
+        if not works:
+            raise ModelRefused("Its weights are damaged.")
+        return tiny_encoder(tmp_path / "other")
+
+    steps = []
+    with (
+        serving(Models([tiny], loader=load, on_demand=["slow/*"])) as url,
+        httpx.stream("POST", f"{url}/api/pull", json={"model": "slow/model"}) as reply,
+    ):
+        for line in reply.iter_lines():
+            steps.append(json.loads(line))
+            if len(steps) == 3:
+                told.set()
+    assert steps[:3] == [{"status": "pulling manifest"}, *[{"status": "loading slow/model"}] * 2]
+    assert steps[-1] == ({"status": "success"} if works else {"error": steps[-1].get("error")})
+    assert works or "damaged" in steps[-1]["error"]
 
 
 @pytest.mark.parametrize(
@@ -379,11 +411,21 @@ async def test_models_that_are_loaded_when_asked_for(tmp_path: Path, tiny: Encod
         ("all-minilm", "sentence-transformers/all-MiniLM-L6-v2"),
         ("all-minilm:l6-v2", "sentence-transformers/all-MiniLM-L6-v2"),
         ("all-minilm:33m", "sentence-transformers/all-MiniLM-L12-v2"),
+        ("all-minilm:22m", "sentence-transformers/all-MiniLM-L6-v2"),
+        ("all-minilm:22m-l6-v2-fp16", "sentence-transformers/all-MiniLM-L6-v2"),
+        ("all-minilm:33m-l12-v2-fp16", "sentence-transformers/all-MiniLM-L12-v2"),
         ("chroma/all-minilm-l6-v2-f32", "sentence-transformers/all-MiniLM-L6-v2"),
         ("paraphrase-multilingual", "sentence-transformers/paraphrase-multilingual-mpnet-base-v2"),
         ("bge-m3", "BAAI/bge-m3"),
         ("bge-large", "BAAI/bge-large-en-v1.5"),
         ("bge-large:335m", "BAAI/bge-large-en-v1.5"),
+        ("bge-large:335m-en-v1.5-fp16", "BAAI/bge-large-en-v1.5"),
+        ("bge-m3:567m-fp16", "BAAI/bge-m3"),
+        ("mxbai-embed-large:335m-v1-fp16", "mixedbread-ai/mxbai-embed-large-v1"),
+        ("paraphrase-multilingual:278m-mpnet-base-v2-fp16", "sentence-transformers/paraphrase-multilingual-mpnet-base-v2"),
+        ("jina/jina-embeddings-v2-base-en", "jinaai/jina-embeddings-v2-base-en"),
+        ("snowflake-arctic-embed:xs", "Snowflake/snowflake-arctic-embed-xs"),
+        ("snowflake-arctic-embed:335m-l-fp16", "Snowflake/snowflake-arctic-embed-l"),
         ("snowflake-arctic-embed", "Snowflake/snowflake-arctic-embed-l"),
         ("snowflake-arctic-embed:m", "Snowflake/snowflake-arctic-embed-m"),
         ("snowflake-arctic-embed:137m", "Snowflake/snowflake-arctic-embed-m-long"),
@@ -392,12 +434,39 @@ async def test_models_that_are_loaded_when_asked_for(tmp_path: Path, tiny: Encod
         ("granite-embedding:278m", "ibm-granite/granite-embedding-278m-multilingual"),
         ("embeddinggemma", "google/embeddinggemma-300m"),
         ("qwen3-embedding:0.6b", "Qwen/Qwen3-Embedding-0.6B"),
+        ("qwen3-embedding:4b", "Qwen/Qwen3-Embedding-4B"),
+        ("qwen3-embedding", "Qwen/Qwen3-Embedding-8B"),
         ("qwen3-embedding:8b", "Qwen/Qwen3-Embedding-8B"),
     ],
 )
 def test_the_library_s_names(name: str, full: str) -> None:
-    entry = catalog.find(name)
-    assert entry is not None and entry.id == full
+    for written in (name, f"{name}:latest", name.upper()):
+        entry = catalog.find(written)
+        assert entry is not None and entry.id == full
+
+
+@pytest.mark.parametrize("name", ["embeddinggemma:300m-qat-q4_0", "qwen3-embedding:8b-q4_K_M", "llama3.2"])
+def test_other_weights_have_other_names(name: str) -> None:
+    assert catalog.find(name) is None
+
+
+async def test_a_name_with_its_tag_may_be_loaded_on_demand(tmp_path: Path, tiny: Encoder) -> None:
+    asked: list[str] = []
+
+    def load(name: str) -> Loaded:
+        asked.append(name)
+        return tiny_encoder(tmp_path / f"other{len(asked)}", precision="float32")
+
+    app = create_app(settings.load(), Models([tiny], loader=load, on_demand=["BAAI/*", "nomic-ai/*"]))
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://127.0.0.1") as http:
+        for name in ("nomic-embed-text:latest", "BAAI/unheard-of:latest"):
+            shown = await http.post("/api/show", json={"model": name})
+            reply = await http.post("/api/embed", json={"model": name, "input": "cat"})
+            assert (reply.status_code, reply.json()["model"]) == (200, name)
+            assert shown.status_code == (200 if name.startswith("nomic") else 404)
+        for path in ("/api/create", "/api/copy", "/api/push"):
+            assert "operator" in _refused(400, await http.post(path, json={"model": "x", "source": "y"}))
+    assert asked == ["nomic-embed-text", "BAAI/unheard-of"]
 
 
 def test_replies_are_as_the_document_says(http: httpx.Client) -> None:

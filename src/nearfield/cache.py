@@ -111,11 +111,6 @@ class Cache:
             self.size -= self._kept.popitem(last=False)[1][1]
         return row
 
-    def forget(self) -> None:
-        """Keep nothing of what there was."""
-        self._kept.clear()
-        self.size = 0
-
 
 def _part(ticket: Ticket, jobs: Sequence[Job]) -> Ticket:
     extras = [job.extra for job in jobs]

@@ -72,6 +72,7 @@ _EXPOSED = (
     "x-nearfield-fingerprint",
     "x-nearfield-truncated-tokens",
     "x-nearfield-ignored-fields",
+    "server-timing",
     "retry-after",
     "retry-after-ms",
 )
@@ -168,7 +169,7 @@ class Server:
                 raise refused
             call = replace(call, owner=turn.key.digest.hex())
             if upload:
-                return await self._take_upload(request, turn, call, watch)
+                return await self._take_upload(turn, replace(call, upload=Upload(request.headers, watch.receive)))
             if takes_body:
                 data = await body.read(request.headers, watch.receive)
                 call = _read_body(call, claimants, data)
@@ -177,25 +178,31 @@ class Server:
             if refused is not None:
                 turn.key = self._by_body(refused, route, call)  # only now is it known in whose words
             watch.for_client()
-            self._check(turn.key, route)
-            if route.scope != "infer":
-                call = replace(call, allowed=turn.key.allows)
-            answer = route.read(_taken(route, call), call)
-            if inspect.isawaitable(answer):
-                answer = await answer
+            self.check(turn.key, route)
+            answer = await read(route, replace(call, allowed=turn.key.allows))
             if not isinstance(answer, Exchange):
-                return _written(answer)
+                return _response(answer)
             turn.exchange = answer
-            answer.ignored += _ignored(route, call)
-            bounds = Bounds(self.limits, watch.left, self.pace, turn.key.allows)
-            await exchanges.answer(answer, self.models, bounds)
+            await self.perform(answer, turn.key, watch.left)
         return await self._reply(route, answer)
 
-    async def _take_upload(self, request: Request, turn: Turn, call: Call, watch: Watch) -> Response:
+    async def _take_upload(self, turn: Turn, call: Call) -> Response:
         """Let the route take the file as it comes: it is never held in memory whole."""
-        route = turn.chosen.route
-        self._check(turn.key, route)
-        return _written(await route.read(None, replace(call, upload=Upload(request.headers, watch.receive))))
+        self.check(turn.key, turn.chosen.route)
+        return _response(await turn.chosen.route.read(None, call))
+
+    async def perform(self, exchange: Exchange, key: Key, seconds: float, *, bulk: bool = False) -> None:
+        """Do what was asked within ``seconds``, for the models and at the cost of a key.
+
+        Raises:
+            NearfieldError: it cannot be done; what it cost until then is counted all the same.
+        """
+        bounds = Bounds(self.limits, seconds, self.pace, key.allows, bulk)
+        try:
+            await exchanges.answer(exchange, self.models, bounds)
+        finally:
+            key.spend(exchange.tokens)
+            self.prometheus.answered(exchange)
 
     def _admit(self, request: Request, turn: Turn) -> NearfieldError | None:
         """Find the key of a request; return why it has none."""
@@ -227,9 +234,16 @@ class Server:
         Raises:
             AccessDenied, Forbidden: it is not let in.
         """
-        if self.keys:
-            return self.keys.check(request.headers.get("authorization"))
-        return self.door.check(request.headers, request.client.host if request.client else None)
+        peer = request.client.host if request.client else None
+        return self.let_in(request.headers.get("authorization"), peer, request.headers)
+
+    def let_in(self, authorization: str | None, peer: str | None, headers: Mapping[str, str]) -> Key:
+        """Return the key that ``authorization`` holds; where none are set, what a ``peer`` with these headers may do.
+
+        Raises:
+            AccessDenied, Forbidden: it is not let in.
+        """
+        return self.keys.check(authorization) if self.keys else self.door.check(headers, peer)
 
     def _by_body(self, refused: NearfieldError, route: Claimed, call: Call) -> Key:
         """Return the key that stands in the body, where an API puts it there.
@@ -242,7 +256,7 @@ class Server:
             raise refused
         return self.keys.check(given.encode("utf-8", "replace").decode("latin-1"))
 
-    def _check(self, key: Key, route: Claimed) -> None:
+    def check(self, key: Key, route: Claimed) -> None:
         """Refuse what a key may not do, or not now.
 
         Raises:
@@ -262,14 +276,9 @@ class Server:
         large = exchange.numbers > LARGE
         written = asyncio.to_thread(content, route.write, exchange) if large else None
         data, given = await written if written is not None else content(route.write, exchange)
-        headers = {}
-        if exchange.ignored:
-            headers["x-nearfield-ignored-fields"] = _ascii(",".join(exchange.ignored))[:1024]
-        if exchange.dropped:
-            headers["x-nearfield-truncated-tokens"] = str(exchange.dropped)
-        if exchange.fingerprint is not None:
-            headers["x-nearfield-fingerprint"] = exchange.fingerprint
+        headers = facts(exchange)
         exchange.seconds["reply"] = time.perf_counter() - started
+        headers["server-timing"] = _timing(exchange)
         if exchange.served is not None:
             self.prometheus.stage(exchange.served.name, "reply", exchange.seconds["reply"])
         if given is None:
@@ -280,8 +289,6 @@ class Server:
         log: dict[str, Any] = {"key": turn.key.name} if turn.key.digest else {}
         exchange = turn.exchange
         if exchange is not None:
-            turn.key.spend(exchange.tokens)
-            self.prometheus.answered(exchange)
             # A name that is not served may be a text that went into the wrong field.
             model = exchange.served.name if exchange.served is not None else "unknown"
             log |= {"model": model, "inputs": exchange.size, "tokens": exchange.tokens}
@@ -316,13 +323,11 @@ class Server:
         """
         claimed, key = self._line_claimant(url), self._owner(owner)
         route = claimed.route
-        call = Call(self.models, body=body, fields=frozenset(body), limits=self.limits, token_ids=self.token_ids)
+        facts: dict[str, Any] = {"limits": self.limits, "token_ids": self.token_ids, "allowed": key.allows}
+        call = Call(self.models, body=body, fields=frozenset(body), **facts)
         try:
-            exchange = route.read(_taken(route, call), call)
-            if inspect.isawaitable(exchange):
-                exchange = await exchange
-            bounds = Bounds(self.limits, max(seconds, self.limits.seconds), self.pace, key.allows, bulk=True)
-            await exchanges.answer(exchange, self.models, bounds)
+            exchange = await read(route, call)
+            await self.perform(exchange, key, max(seconds, self.limits.seconds), bulk=True)
             response = await self._reply(route, exchange)
         except (Overloaded, ShuttingDown, Cancelled):
             raise
@@ -331,8 +336,6 @@ class Server:
         except Exception as error:  # noqa: BLE001 - the other lines go on
             response = unexpected(claimed.dialect, error)
             return Answer(response.status_code, bytes(response.body))
-        key.spend(exchange.tokens)
-        self.prometheus.answered(exchange)
         return Answer(response.status_code, bytes(response.body), exchange.tokens)
 
     def refuse_line(self, url: str, error: NearfieldError) -> Answer:
@@ -509,14 +512,13 @@ def _read_body(call: Call, claimants: Sequence[Claimant], data: bytes) -> Call:
     kind = JSON if "origin" not in call.headers and any(each.route.lax for each in claimants) else kind
     if kind not in {known for each in claimants for known in each.route.media}:
         raise UnsupportedMedia(f"The body must be JSON: send 'Content-Type: application/json', not {kind!r}.")
-    wrap = next((each.route.wrap for each in claimants if each.route.wrap), None)
-    content = decode(data, kind, wrap)
+    content = decode(data, kind)
     present = {name: value for name, value in content.items() if value is not None}
     return replace(call, body=present, fields=frozenset(content))
 
 
-def decode(data: bytes, kind: str = JSON, wrap: str | None = None) -> dict[str, Any]:
-    """Decode an object in JSON or msgpack; with ``wrap``, anything else becomes the value of that name.
+def decode(data: bytes, kind: str = JSON) -> dict[str, Any]:
+    """Decode an object in JSON or msgpack.
 
     Raises:
         InputError: it is neither, not an object, or not Unicode.
@@ -525,11 +527,35 @@ def decode(data: bytes, kind: str = JSON, wrap: str | None = None) -> dict[str, 
         content = _DECODERS[kind](data)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise InputError(f"The body is not valid {kind}: {error or type(error).__name__}.") from error
-    if not isinstance(content, dict) and wrap is not None:
-        return {wrap: content}
     if not isinstance(content, dict) or not all(isinstance(name, str) for name in content):
         raise InputError(f"The body must be an object with names, not {type(content).__name__}.")
     return content
+
+
+def facts(exchange: Exchange) -> dict[str, str]:
+    """Return what is told of any answer beside its body: fields that were ignored, tokens cut off, fingerprint."""
+    told = {}
+    if exchange.ignored:
+        told["x-nearfield-ignored-fields"] = _ascii(",".join(exchange.ignored))[:1024]
+    if exchange.dropped:
+        told["x-nearfield-truncated-tokens"] = str(exchange.dropped)
+    if exchange.fingerprint is not None:
+        told["x-nearfield-fingerprint"] = exchange.fingerprint
+    return told
+
+
+async def read(route: Claimed, call: Call) -> Any:
+    """Let a route read the call: into an Exchange, or what it answers at once.
+
+    Raises:
+        InputError: the body has another shape than the route takes, or asks for what cannot be.
+    """
+    answer = route.read(_taken(route, call), call)
+    if inspect.isawaitable(answer):
+        answer = await answer
+    if isinstance(answer, Exchange):
+        answer.ignored += _ignored(route, call)
+    return answer
 
 
 def _taken(route: Claimed, call: Call) -> Any:
@@ -561,15 +587,15 @@ def _invalid(error: msgspec.ValidationError) -> InputError:
     return InputError(f"Invalid request: {shown}.", param=param)
 
 
-def _written(answer: Any) -> Response:
-    """Turn what a route gave without any model's work into a response."""
-    if not isinstance(answer, Reply):
-        return _json(answer)
-    if answer.lines is not None:
-        return StreamingResponse(answer.lines, answer.status, answer.headers, media_type=answer.media_type)
-    if isinstance(answer.content, bytes):
-        return Response(answer.content, answer.status, answer.headers, media_type=answer.media_type)
-    return _json(answer.content, answer.status, answer.headers)
+def _response(answer: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
+    """Turn what a dialect gave, a Reply or a body, into a response; a Reply's own status and headers win."""
+    reply = answer if isinstance(answer, Reply) else Reply(answer, status)
+    told = {**(headers or {}), **reply.headers}
+    if reply.lines is not None:
+        return StreamingResponse(reply.lines, reply.status, told, media_type=reply.media_type)
+    if isinstance(reply.content, bytes):
+        return Response(reply.content, reply.status, told, media_type=reply.media_type)
+    return _json(reply.content, reply.status, told)
 
 
 def refusal(dialect: Dialect, error: NearfieldError) -> Response:
@@ -584,21 +610,13 @@ def refusal(dialect: Dialect, error: NearfieldError) -> Response:
         headers["connection"] = "close"
     if error.status == 500:
         LOG.error("request failed: %s", type(error).__name__, exc_info=error)
-    return _refused(dialect.refuse(error), error.status, headers)
+    return _response(dialect.refuse(error), error.status, headers)
 
 
 def unexpected(dialect: Dialect, error: Exception) -> Response:
     """Turn an error that nobody foresaw into a reply; the log has the rest."""
     LOG.error("unexpected error", exc_info=error)
-    return _refused(dialect.refuse(NearfieldError("The server failed on this request; its log says why.")), 500, {})
-
-
-def _refused(body: Any, status: int, headers: Mapping[str, str]) -> Response:
-    if not isinstance(body, Reply):
-        return _json(body, status, headers)
-    if isinstance(body.content, bytes):
-        return Response(body.content, body.status, {**headers, **body.headers}, media_type=body.media_type)
-    return _json(body.content, body.status, {**headers, **body.headers})
+    return _response(dialect.refuse(NearfieldError("The server failed on this request; its log says why.")), 500)
 
 
 def _json(content: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
@@ -615,6 +633,12 @@ def _fixed(response: Response) -> Endpoint:
         return response
 
     return endpoint
+
+
+def _timing(exchange: Exchange) -> str:
+    """Tell the stages of a request in milliseconds, and all from its reading on (https://www.w3.org/TR/server-timing/)."""
+    stages = {**exchange.seconds, "total": time.perf_counter() - exchange.started}
+    return ", ".join(f"{name};dur={1000 * seconds:.2f}" for name, seconds in stages.items())
 
 
 def _ascii(text: str) -> str:

@@ -21,6 +21,9 @@ from nearfield.server.limits import Limits, Pace
 from nearfield.server.models import Models
 from nearfield.vectors import Vectors
 
+#: Seconds from which on the wait for a model is a stage of its own.
+_NOTICEABLE = 0.001
+
 
 @dataclass(frozen=True)
 class Bounds:
@@ -195,29 +198,13 @@ class Late(Encode):
 
 
 @dataclass(kw_only=True)
-class Rank(Exchange):
-    """A query and documents to documents by falling score. ``wanted`` are keywords of ``Reranker.rank``."""
+class Scored(Exchange):
+    """What is answered with scores."""
 
-    query: str
-    documents: Sequence[str]
-    top_k: int | None = None
     wanted: Mapping[str, Any] = field(default_factory=dict)
-    #: What the API calls them, for messages.
-    called: str = "documents"
-    #: Whether scores are to lie between 0 and 1: a sigmoid where the model would give its numbers as they are.
+    #: Whether a reranker's scores are to lie between 0 and 1: a sigmoid where it would give its numbers as they are.
     bounded: bool = False
-    #: Most tokens that are read of each document; None: what the model reads.
-    longest: int | None = None
-    #: Tokens that were cut off because of it.
-    cut: int = 0
-    #: How many numbers each score is the sum of: the query's vectors in late interaction.
-    summed: int = 1
-    ranked: list[Ranked] = field(default_factory=list)
     scores: Scores | None = None
-
-    @property
-    def size(self) -> int:
-        return len(self.documents)
 
     @property
     def tokens(self) -> int:
@@ -225,7 +212,33 @@ class Rank(Exchange):
 
     @property
     def dropped(self) -> int:
-        return self.cut if self.scores is None else self.cut + int(self.scores.dropped.sum())
+        return 0 if self.scores is None else int(self.scores.dropped.sum())
+
+
+@dataclass(kw_only=True)
+class Rank(Scored):
+    """A query and documents to documents by falling score. ``wanted`` are keywords of ``Reranker.rank``."""
+
+    query: str
+    documents: Sequence[str]
+    top_k: int | None = None
+    #: What the API calls them, for messages.
+    called: str = "documents"
+    #: Most tokens that are read of each document; None: what the model reads.
+    longest: int | None = None
+    #: Tokens that were cut off because of it.
+    cut: int = 0
+    #: How many numbers each score is the sum of: the query's vectors in late interaction.
+    summed: int = 1
+    ranked: list[Ranked] = field(default_factory=list)
+
+    @property
+    def size(self) -> int:
+        return len(self.documents)
+
+    @property
+    def dropped(self) -> int:
+        return self.cut + super().dropped
 
     @property
     def numbers(self) -> int:
@@ -277,27 +290,15 @@ class Rank(Exchange):
 
 
 @dataclass(kw_only=True)
-class Predict(Exchange):
-    """Texts, or pairs of texts, to labels and scores."""
+class Predict(Scored):
+    """Texts, or pairs of texts, to labels and scores. ``wanted`` are keywords of ``Classifier.predict``."""
 
     inputs: Sequence[Any]
-    wanted: Mapping[str, Any] = field(default_factory=dict)
-    #: Whether a reranker's score is to lie between 0 and 1, by a sigmoid; a classifier's do.
-    bounded: bool = False
     predictions: list[Prediction] = field(default_factory=list)
-    scores: Scores | None = None
 
     @property
     def size(self) -> int:
         return len(self.inputs)
-
-    @property
-    def tokens(self) -> int:
-        return 0 if self.scores is None else int(self.scores.tokens.sum())
-
-    @property
-    def dropped(self) -> int:
-        return 0 if self.scores is None else int(self.scores.dropped.sum())
 
     @property
     def numbers(self) -> int:
@@ -399,8 +400,11 @@ async def answer(exchange: Exchange, models: Models, bounds: Bounds) -> Exchange
         exchange.check(bounds.limits)
         await _together([answer(part, models, bounds) for part in exchange.parts])
         return exchange
+    asked = time.perf_counter()
     async with models.use(exchange.model, exchange.fits, exchange.keep_alive, bounds.allowed) as model:
         exchange.served = model
+        if (waited := time.perf_counter() - asked) > _NOTICEABLE:
+            exchange.seconds["load"] = waited
         if not exchange.fits(model):
             misfit = exchange.misfit(model)
             raise WrongModel(str(misfit), param=misfit.param)

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Literal
 
 from nearfield import catalog
-from nearfield.encoder import Encoder
 from nearfield.errors import Forbidden, InputError, ModelNotFound, ModelUnavailable, NearfieldError, nearest
 from nearfield.loaded import Loaded
 from nearfield.machine import return_memory
@@ -123,14 +122,14 @@ class Models:
         return tuple(self._slots.values())
 
     @property
+    def listed(self) -> tuple[Slot, ...]:
+        """Those that clients are told of: not names that a pattern allows, under which nothing was ever loaded."""
+        return tuple(slot for slot in self._slots.values() if slot.pinned or slot.uses or slot.asked in self.on_demand)
+
+    @property
     def loaded(self) -> tuple[Loaded, ...]:
         """Those that are loaded."""
         return tuple(slot.model for slot in self._slots.values() if slot.model is not None)
-
-    @property
-    def encoders(self) -> tuple[Encoder, ...]:
-        """Those loaded that give vectors."""
-        return tuple(model for model in self.loaded if isinstance(model, Encoder))
 
     @property
     def bytes(self) -> int:
@@ -138,31 +137,50 @@ class Models:
         return sum(slot.bytes for slot in self._slots.values() if slot.reserved)
 
     def names(self) -> list[str]:
-        """Return the full id of each model that is loaded, or was named for being loaded."""
-        return [slot.name for slot in self._slots.values()]
+        """Return the full id of each model that is or was loaded, or was named for being loaded."""
+        return [slot.name for slot in self.listed]
+
+    def slot(self, name: str) -> Slot:
+        """Return what is known of the model of a name, whatever its case; ``:latest`` at its end says nothing.
+
+        Raises:
+            ModelNotFound: it is not served, and may not be loaded.
+        """
+        if len(name) > LONGEST_NAME:
+            raise ModelNotFound(
+                f"A model's name of {len(name)} characters is none of ours. {nearest('', self.names())}"
+            )
+        plain = name[: len(name.lower().removesuffix(":latest"))]
+        for key in (name.lower(), plain.lower()):
+            if key in self._by_name:
+                return self._by_name[key]
+        if self._allowed(plain):
+            slot = self._slot_of(plain)
+            self._index()
+            return slot
+        raise ModelNotFound(f"The model {name!r} is not served here. {nearest(name, self.names())}", name=name)
 
     def find(self, name: str) -> Loaded:
-        """Return the loaded model of a name, whatever its case; ``:latest`` at its end says nothing.
+        """Return the loaded model of a name.
 
         Raises:
             ModelNotFound: it is not served, or not loaded now.
         """
-        slot = self._slot(name)
+        slot = self.slot(name)
         if slot.model is None:
             raise ModelNotFound(f"The model {slot.name!r} is not loaded now; a request for its vectors loads it.")
         return slot.model
 
-    def encoder(self, name: str) -> Encoder:
-        """Return the loaded encoder of a name.
+    def described(self, name: str) -> Slot:
+        """Return what is known of the model of a name, as ``slot`` does, if anything is.
 
         Raises:
-            ModelNotFound: it is not served.
-            InputError: it gives scores, no vectors.
+            ModelNotFound: it is not served, or nobody knows whether there is such a model: only a pattern allows it.
         """
-        model = self.find(name)
-        if not isinstance(model, Encoder):
-            raise InputError(f"{model.name} scores texts and gives no vectors.", param="model")
-        return model
+        slot = self.slot(name)
+        if slot not in self.listed and catalog.find(slot.name) is None:
+            raise ModelNotFound(f"The model {slot.name!r} was never loaded; a request for its vectors tries to.")
+        return slot
 
     def first(self, fits: Callable[[Loaded], bool]) -> Loaded:
         """Return the first loaded model that fits.
@@ -195,7 +213,7 @@ class Models:
             Forbidden: the asker may not use it (``allowed``).
         """
         if name is not None:
-            slot = self._slot(name)
+            slot = self.slot(name)
         else:
             slot = self._by_name[self.first(lambda model: allowed(model.name) and fits(model)).name.lower()]
         if not allowed(slot.name):
@@ -215,7 +233,7 @@ class Models:
 
     async def load(self, name: str, allowed: Callable[[str], bool] = lambda _: True) -> Slot:
         """Load a model, if it is not, and return what is known of it. Raises as ``use`` does."""
-        slot = self._slot(name)
+        slot = self.slot(name)
         async with self.use(name, lambda _: True, allowed=allowed):
             return slot
 
@@ -227,7 +245,7 @@ class Models:
             ModelUnavailable: it is in use, and stays so for long.
             Forbidden: the asker may not use it (``allowed``).
         """
-        slot = self._slot(name)
+        slot = self.slot(name)
         if not allowed(slot.name):
             raise Forbidden(f"This key may not use {slot.name}.")
         until = time.monotonic() + _PATIENCE
@@ -235,6 +253,19 @@ class Models:
             await self._wait(until, f"{slot.name} is in use, and was not unloaded.")
         self._evict(slot)
         return slot
+
+    async def forget(self, name: str, allowed: Callable[[str], bool] = lambda _: True) -> None:
+        """Unload a model, and know no more of it than before it was first asked for. Raises as ``unload`` does.
+
+        Raises:
+            InputError: it was given when the server was started, and stays.
+        """
+        if self.slot(name).pinned:
+            raise InputError(f"{self.slot(name).name} was given when the server was started, and stays.", param="model")
+        slot = await self.unload(name, allowed)
+        if slot.asked not in self.on_demand and not slot.users:
+            self._slots.pop(slot.name.lower(), None)
+            self._index()
 
     def _rest(self, slot: Slot) -> None:
         """Note that a model is idle: someone may wait for its room, and its time may be bounded."""
@@ -365,25 +396,6 @@ class Models:
             raise ModelUnavailable(message) from None
 
     # -- names -------------------------------------------------------------------------------------------------
-
-    def _slot(self, name: str) -> Slot:
-        """Return the model of a name.
-
-        Raises:
-            ModelNotFound: it is not served, and may not be loaded.
-        """
-        if len(name) > LONGEST_NAME:
-            raise ModelNotFound(
-                f"A model's name of {len(name)} characters is none of ours. {nearest('', self.names())}"
-            )
-        for key in (name.lower(), name.lower().removesuffix(":latest")):
-            if key in self._by_name:
-                return self._by_name[key]
-        if self._allowed(name):
-            slot = self._slot_of(name)
-            self._index()
-            return slot
-        raise ModelNotFound(f"The model {name!r} is not served here. {nearest(name, self.names())}", name=name)
 
     def _allowed(self, name: str) -> bool:
         """Whether a pattern stands for a name: an id of the Hub or the catalogue, never a folder of this machine."""

@@ -116,8 +116,6 @@ class Route:
     replies: tuple[str, ...] = (JSON,)
     #: Gives the key of a request that has none in its header: for clients that send it in the body.
     key: Callable[[Call], str | None] | None = None
-    #: What a single value as body stands for: some clients send no object.
-    wrap: str | None = None
     #: Whether a body is read as JSON whatever its header says: curl calls it a form, and the API takes that.
     lax: bool = False
     #: Whether the body is a form with a file (multipart/form-data), which ``read`` takes from ``Call.upload`` bit by

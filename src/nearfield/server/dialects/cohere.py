@@ -17,7 +17,7 @@ from nearfield.errors import InputError, NearfieldError
 from nearfield.recipe import Multivector, Normalize
 from nearfield.reranker import Scorer
 from nearfield.server.dialects import Call, Reply, Route, shared_refusal
-from nearfield.server.dialects.openai import ErrorDetail, Name, in_base64
+from nearfield.server.dialects.shapes import ErrorDetail, Name, in_base64
 from nearfield.server.exchange import Encode, Rank, Tokenize
 from nearfield.server.logs import REQUEST_ID
 from nearfield.vectors import Vectors, quantize, unit_ranges

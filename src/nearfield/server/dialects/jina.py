@@ -9,13 +9,12 @@ from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 import msgspec
-import numpy as np
 
 from nearfield.encoder import Encoder
 from nearfield.errors import InputError, InputTooLong, NearfieldError, nearest
 from nearfield.outputs import Outputs
 from nearfield.server.dialects import Call, Reply, Route, shared_refusal
-from nearfield.server.dialects.openai import Name, in_base64, in_lists
+from nearfield.server.dialects.shapes import RANKING, Name, in_base64, in_lists, ranked
 from nearfield.server.exchange import Encode, Late, Rank
 
 #: Fields that no other API on these paths has.
@@ -93,6 +92,8 @@ class JinaRerankRequest(msgspec.Struct):
     model: Name | None = None
     top_n: Annotated[int, msgspec.Meta(ge=1)] | None = None
     return_documents: bool = True
+    #: Most tokens that are read of each document.
+    max_doc_length: Annotated[int, msgspec.Meta(ge=1)] | None = None
 
 
 class JinaRanked(msgspec.Struct, omit_defaults=True):
@@ -245,6 +246,7 @@ def _read_rerank(request: JinaRerankRequest, call: Call) -> Rank:
         query=_text(request.query, "query", "query"),
         documents=_texts(request.documents, "documents"),
         top_k=request.top_n,
+        longest=request.max_doc_length,
         bounded=True,
         reply={"documents": call.body["documents"] if request.return_documents else None},
     )
@@ -257,22 +259,8 @@ def _write_rerank(exchange: Rank) -> dict[str, Any]:
     return {"model": name, "object": "list", "usage": usage, "results": results, "data": results}
 
 
-def ranked(exchange: Rank, documents: list[Any] | None) -> list[dict[str, Any]]:
-    """Return the places with scores, and the documents as they were sent where they are wanted."""
-    # A numpy float32 is written in its shortest form; as a Python float it would have the digits of a double.
-    results = [{"index": each.index, "relevance_score": np.float32(each.score)} for each in exchange.ranked]
-    if documents is None:
-        return results
-    return [{**each, "document": documents[int(each["index"])]} for each in results]
-
-
 _EXAMPLE = {"model": "all-MiniLM-L6-v2", "input": ["How tall is Mont Blanc?"], "task": "retrieval.query"}
-_RANK = {
-    "model": "ms-marco-MiniLM-L6-v2",
-    "query": "How tall is Mont Blanc?",
-    "documents": ["Mont Blanc is 4806 m high.", "The Seine flows through Paris."],
-    "top_n": 1,
-}
+_RANK = {**RANKING, "top_n": 1}
 
 
 class Jina:

@@ -13,7 +13,7 @@ import msgspec
 
 from nearfield.errors import NearfieldError
 from nearfield.server.dialects import Call, Route, shared_refusal
-from nearfield.server.dialects.openai import ErrorReply
+from nearfield.server.dialects.shapes import ErrorReply
 from nearfield.server.models import LONGEST_NAME, Slot
 
 _EXAMPLE = {"model": "BAAI/bge-small-en-v1.5"}

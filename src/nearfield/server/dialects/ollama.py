@@ -6,11 +6,12 @@ stands for ``model``, and errors are what Ollama's server/routes.go gives.
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import json
 import re
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from functools import lru_cache
@@ -41,6 +42,8 @@ _PART = re.compile(r"(\d+(?:\.\d*)?)(ns|us|µs|ms|s|m|h|)")
 _DURATION = re.compile(r"[+-]?(?:(?:\d+(?:\.\d*)?(?:ns|us|µs|ms|s|m|h))+|\d+(?:\.\d*)?)")
 #: Seconds from which on a time is for good.
 _FOR_GOOD = 100 * 365.25 * 86_400
+#: Seconds between two lines about a load.
+_BEAT = 5.0
 _LEVELS = {"float32": "F32", "bf16": "BF16", "bfloat16": "BF16", "float16": "F16"}
 
 
@@ -339,21 +342,34 @@ class Facts:
 
 def _tags(_: None, call: Call) -> dict[str, Any]:
     changed = _written(call.models.started)
-    found = [Facts.of(slot.name, slot.model) for slot in call.models.slots]
+    found = [(slot, Facts.of(slot.name, slot.model)) for slot in call.models.listed]
     return {
         "models": [
             {
-                "name": facts.tagged,
-                "model": facts.tagged,
+                "name": name,
+                "model": name,
                 "modified_at": changed,
                 "size": facts.size,
                 "digest": facts.digest,
                 "details": facts.details,
                 "capabilities": facts.capabilities,
             }
-            for facts in found
+            for slot, facts in found
+            for name in (facts.tagged, *_library_names(slot, call.models))
         ]
     }
+
+
+def _library_names(slot: Slot, models: Models) -> list[str]:
+    """Return the model's name in Ollama's library, if it has one: clients look for theirs in the list."""
+    entry = catalog.find(slot.name)
+    tagged = min((alias for alias in entry.aliases if ":" in alias), key=len, default="") if entry is not None else ""
+    base = tagged.partition(":")[0]
+    name = f"{base}:latest" if entry is not None and catalog.find(base) is entry else tagged
+    try:
+        return [name] if name and models.slot(name) is slot else []
+    except ModelNotFound:  # it means another model here
+        return []
 
 
 def _show(request: OllamaNamed, call: Call) -> dict[str, Any]:
@@ -392,28 +408,49 @@ def _ps(_: None, call: Call) -> dict[str, Any]:
     }
 
 
-def _pull(request: OllamaPullRequest, _: Call) -> Tokenize:
+async def _pull(request: OllamaPullRequest, call: Call) -> Any:
     """Have the model there: what is not served is refused, what may be loaded is."""
-    return Tokenize(model=_named(request), reply={"stream": request.stream})
+    name = call.models.slot(_named(request)).name
+    if request.stream:
+        return Reply(_steps(name, call), media_type=NDJSON)
+    await call.models.load(name, call.allowed)
+    return {"status": "success"}
 
 
-def _pulled(exchange: Tokenize) -> Any:
-    if not exchange.reply["stream"]:
-        return {"status": "success"}
-    steps = ({"status": step} for step in ("pulling manifest", "success"))
-    return Reply(b"".join(orjson.dumps(step) + b"\n" for step in steps), media_type=NDJSON)
+async def _steps(name: str, call: Call) -> AsyncIterator[bytes]:
+    """Tell how far a load is, each few seconds once more: whoever waits, and all between, see that it goes on."""
+    yield _line(status="pulling manifest")
+    loading = asyncio.ensure_future(call.models.load(name, call.allowed))
+    try:
+        while not (await asyncio.wait([loading], timeout=_BEAT))[0]:
+            yield _line(status=f"loading {name}")
+        loading.result()
+        yield _line(status="success")
+    except NearfieldError as error:
+        yield _line(error=str(error))
+    finally:
+        loading.cancel()
 
 
-def _delete(request: OllamaNamed, call: Call) -> Any:
-    """Refuse: who may use the models may not take them from others."""
-    name = _find(_named(request), call.models).name
-    raise InputError(f"{name} stays: the models of this server are managed by its operator (nearfield serve NAME ...)")
+def _line(**told: str) -> bytes:
+    return orjson.dumps(told) + b"\n"
+
+
+async def _delete(request: OllamaNamed, call: Call) -> Any:
+    """Unload a model that came on demand; its files stay for the next time. Those given at the start stay."""
+    await call.models.forget(_named(request), call.allowed)
+    return Reply(b"", media_type="text/plain")
 
 
 def _generate(request: OllamaNamed, call: Call) -> Any:
     """Refuse, as Ollama does for models that embed."""
     _find(_named(request), call.models)
     raise InputError(f"{_quoted(_named(request))} does not support generate: this server embeds (POST /api/embed)")
+
+
+def _manage(_: None, __: Call) -> Any:
+    """Refuse what makes, copies or publishes models."""
+    raise InputError("The models of this server are managed by its operator (nearfield serve NAME ...).")
 
 
 def _version(_: None, __: Call) -> dict[str, Any]:
@@ -430,16 +467,8 @@ def _find(name: str, models: Models) -> Facts:
     Raises:
         ModelNotFound: it is not.
     """
-    try:
-        model = models.find(name)
-    except ModelNotFound:
-        entry = catalog.find(name.lower().removesuffix(":latest"))
-        full = (entry.id if entry is not None else name).lower().removesuffix(":latest")
-        slot = next((slot for slot in models.slots if slot.name.lower() == full), None)
-        if slot is None:
-            raise
-        return Facts.of(slot.name, slot.model)
-    return Facts.of(model.name, model)
+    slot = models.described(name)
+    return Facts.of(slot.name, slot.model)
 
 
 def _left(slot: Slot) -> float:
@@ -509,11 +538,15 @@ class Ollama:
         Route("/api/tags", "List the models", _tags, gives=OllamaModels, method="GET"),
         Route("/api/show", "Describe a model", _show, takes=OllamaNamed, gives=OllamaShown, lax=True),
         Route("/api/ps", "List the models that are loaded", _ps, gives=OllamaProcesses, method="GET"),
-        Route("/api/pull", "Have a model there", _pull, _pulled, takes=OllamaPullRequest, lax=True),
-        Route("/api/delete", "Refused: models stay", _delete, takes=OllamaNamed, method="DELETE", lax=True),
+        Route("/api/pull", "Have a model there", _pull, takes=OllamaPullRequest, lax=True),
+        Route("/api/delete", "Unload a model", _delete, takes=OllamaNamed, method="DELETE", scope="manage", lax=True),
         *(
             Route(path, "Refused: models here embed", _generate, takes=OllamaNamed, lax=True)
             for path in ("/api/generate", "/api/chat")
+        ),
+        *(
+            Route(path, "Refused: models are not made here", _manage, lax=True)
+            for path in ("/api/create", "/api/copy", "/api/push")
         ),
         Route("/api/version", "Tell the version", _version, gives=OllamaVersion, method="GET"),
         Route("/", "Say that the server runs", _alive, method="GET", public=True),

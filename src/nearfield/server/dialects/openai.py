@@ -6,27 +6,23 @@ Beyond its own fields the body takes ours: input_type, prompt_name, instruction,
 from __future__ import annotations
 
 import asyncio
-from binascii import b2a_base64
 from collections.abc import Awaitable
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 from urllib.parse import quote
 
 import msgspec
-import numpy as np
 
+from nearfield import catalog
 from nearfield.encoder import Encoder
 from nearfield.errors import InputError, NearfieldError
 from nearfield.loaded import Loaded
 from nearfield.reranker import Reranker
 from nearfield.server import cl100k
 from nearfield.server.dialects import Call, Route, shared_refusal
+from nearfield.server.dialects.shapes import Dtype, ErrorReply, Name, Truncate, in_base64, in_lists, inputs
 from nearfield.server.exchange import Encode
-from nearfield.server.models import LONGEST_NAME
-from nearfield.vectors import Vectors
+from nearfield.server.models import Slot, State
 
-Truncate = Literal["report", "error", "left", "right"]
-Dtype = Literal["float32", "float16", "int8", "uint8", "binary", "ubinary"]
-Name = Annotated[str, msgspec.Meta(max_length=LONGEST_NAME)]
 #: Arguments of the encoder that have another name in this API.
 _PARAMS = {
     "precision": "embedding_dtype",
@@ -92,6 +88,9 @@ class Model(msgspec.Struct):
     prompts: list[str]
     fingerprint: str | None
     licence: str | None
+    #: One that is ``available`` is loaded when it is asked for. Until then the catalogue says what it is: 0, an empty
+    #: list and null where it does not.
+    state: State
     name: str
     is_deprecated: bool
     #: What Cohere's API does with it, and for which of that it is taken when no model is named.
@@ -111,23 +110,8 @@ class ModelList(msgspec.Struct):
     next_page_token: str | None
 
 
-class ErrorDetail(msgspec.Struct):
-    """What was wrong, of which kind it is, and the field it is about."""
-
-    message: str
-    type: str
-    param: str | None
-    code: str
-
-
-class ErrorReply(msgspec.Struct):
-    """Any reply that is no success; the message stands where clients of other APIs look for it, too."""
-
-    error: ErrorDetail
-    detail: str
-    message: str
-
-
+#: What Cohere's API does with each kind of output.
+_ENDPOINTS = {"dense": "embed", "multivector": "rerank", "scores": "rerank"}
 _TYPES = {
     400: "invalid_request_error",
     401: "invalid_request_error",
@@ -184,7 +168,7 @@ def write(exchange: Encode) -> dict[str, Any]:
 
 def _list(_: None, call: Call) -> dict[str, Any]:
     """List all models; Cohere's clients may choose by endpoint, and turn pages: page_token is the first one's place."""
-    found = [_model(model, call) for model in call.models.loaded]
+    found = [_model(slot, call) for slot in call.models.listed]
     if "endpoint" in call.query:
         which = "default_endpoints" if call.query.get("default_only", "").lower() == "true" else "endpoints"
         found = [model for model in found if call.query["endpoint"] in model[which]]
@@ -207,19 +191,7 @@ def _number(call: Call, name: str, default: int, least: int = 0) -> int:
 
 
 def _one(_: None, call: Call) -> dict[str, Any]:
-    return _model(call.models.find(call.path["model"]), call)
-
-
-def inputs(given: str | list[Any]) -> list[Any]:
-    """Return a list of inputs: a list of integers is one input of token ids."""
-    if isinstance(given, str):
-        return [given]
-    kinds = {type(item) for item in given}
-    if kinds == {int}:
-        return [given]
-    if len(kinds) > 1:
-        raise InputError("input mixes texts and token ids: send lists of one kind.", param="input")
-    return given
+    return _model(call.models.described(call.path["model"]), call)
 
 
 def as_text(given: list[Any], meaning: str) -> list[Any]:
@@ -237,45 +209,59 @@ def as_text(given: list[Any], meaning: str) -> list[Any]:
     return [item if isinstance(item, str) or not item else cl100k.decode(item) for item in given]
 
 
-def in_base64(row: Any) -> str:
-    """Return a row's bytes, little-endian, in base64."""
-    return b2a_base64(np.ascontiguousarray(row).tobytes(), newline=False).decode("ascii")
-
-
-def in_lists(vectors: Vectors) -> Any:
-    """Return the rows as the writer takes them: at their shortest exact form; float16 has none of its own there."""
-    return vectors.data.astype(np.float32) if vectors.precision == "float16" else np.ascontiguousarray(vectors.data)
-
-
-def _model(model: Loaded, call: Call) -> dict[str, Any]:
-    owner = model.name.partition("/")[0] if "/" in model.name else "local"
-    encoder = model if isinstance(model, Encoder) else None
+def _model(slot: Slot, call: Call) -> dict[str, Any]:
+    model = slot.model
+    owner = slot.name.partition("/")[0] if "/" in slot.name else "local"
+    facts = _known(slot.name) if model is None else _facts(model)
     return {
-        "id": model.name,
+        "id": slot.name,
         "object": "model",
         "created": call.models.started,
         "owned_by": owner,
+        **facts,
+        "state": slot.state,
+        "name": slot.name,
+        "is_deprecated": False,
+        "default_endpoints": [each for each in facts["endpoints"] if model and _default(call, each) is model],
+        "finetuned": False,
+        "context_length": facts["max_length"],
+        "tokenizer_url": f"{_origin(call)}/v1/tokenizers/{quote(slot.name)}",
+    }
+
+
+def _facts(model: Loaded) -> dict[str, Any]:
+    encoder = model if isinstance(model, Encoder) else None
+    return {
         "dimensions": encoder.dimensions if encoder else 0,
         "max_length": model.max_length,
         "outputs": list(model.recipe.outputs),
         "prompts": sorted(model.recipe.prompts),
         "fingerprint": encoder.fingerprint if encoder and "dense" in model.recipe.outputs else None,
         "licence": model.recipe.licence,
-        "name": model.name,
-        "is_deprecated": False,
         "endpoints": endpoints(model),
-        "default_endpoints": [each for each in endpoints(model) if _default(call, each) is model],
-        "finetuned": False,
-        "context_length": model.max_length,
-        "tokenizer_url": f"{_origin(call)}/v1/tokenizers/{quote(model.name)}",
+    }
+
+
+def _known(name: str) -> dict[str, Any]:
+    """Return the same of a model that is not loaded, as far as the catalogue says it."""
+    entry = catalog.find(name)
+    kind = entry.kind if entry is not None else ""
+    return {
+        "dimensions": entry.dimensions if entry is not None and kind != "scores" else 0,
+        "max_length": entry.max_length if entry is not None else 0,
+        "outputs": [kind] if kind else [],
+        "prompts": sorted(entry.prompts) if entry is not None else [],
+        "fingerprint": None,
+        "licence": entry.licence if entry is not None else None,
+        "endpoints": [_ENDPOINTS[kind]] if kind in _ENDPOINTS else [],
     }
 
 
 def endpoints(model: Loaded) -> list[str]:
     """Return what Cohere's API does with a model."""
-    ranks = isinstance(model, Reranker) and len(model.labels) == 1
-    kinds = {"dense": "embed", "multivector": "rerank"}
-    return [kinds[kind] for kind in model.recipe.outputs if kind in kinds] + ["rerank"] * ranks
+    if not isinstance(model, Encoder):
+        return ["rerank"] if isinstance(model, Reranker) and len(model.labels) == 1 else []
+    return [_ENDPOINTS[kind] for kind in model.recipe.outputs if kind in _ENDPOINTS]
 
 
 def _default(call: Call, endpoint: str) -> Loaded | None:

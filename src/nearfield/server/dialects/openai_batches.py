@@ -14,7 +14,8 @@ import msgspec
 from nearfield.errors import InputError, NearfieldError
 from nearfield.server.batches import MOST_BYTES, Batch, Batches
 from nearfield.server.dialects import Call, Reply, Route
-from nearfield.server.dialects.openai import ErrorReply, OpenAi
+from nearfield.server.dialects.openai import OpenAi
+from nearfield.server.dialects.shapes import ErrorReply
 from nearfield.server.files import File, Files
 from nearfield.server.upload import Form
 

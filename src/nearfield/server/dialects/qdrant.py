@@ -17,7 +17,7 @@ import numpy as np
 from nearfield.errors import InputError, NearfieldError
 from nearfield.outputs import MultiVectors, Outputs, SparseVectors
 from nearfield.server.dialects import Call, Route
-from nearfield.server.dialects.openai import Name, in_lists
+from nearfield.server.dialects.shapes import Name, in_lists
 from nearfield.server.exchange import Encode, Several
 
 _ROLES = {"update": "document", "search": "query"}

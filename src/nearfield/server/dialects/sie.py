@@ -13,13 +13,15 @@ from typing import Any, Literal
 import msgspec
 import numpy as np
 
+from nearfield import catalog
 from nearfield.encoder import Encoder
 from nearfield.errors import ExecutionFailed, InputError, InputTooLong, ModelNotFound, NearfieldError, Overloaded
 from nearfield.loaded import Loaded
 from nearfield.outputs import MultiVectors, Outputs, SparseVectors
 from nearfield.server.dialects import JSON, MSGPACK, Call, Reply, Route
-from nearfield.server.dialects.openai import Dtype, Name
+from nearfield.server.dialects.shapes import Dtype, Name
 from nearfield.server.exchange import Encode, Rank
+from nearfield.server.models import Slot
 from nearfield.vectors import Vectors
 
 #: The version of SIE whose API this is: its SDK warns about servers of another one.
@@ -172,7 +174,7 @@ class SieModel(msgspec.Struct):
     dims: dict[str, int]
     loaded: bool
     state: str
-    last_error: None
+    last_error: str | None
     max_sequence_length: int
     profiles: dict[str, dict[str, bool]]
     revision: str | None
@@ -379,29 +381,45 @@ def _is_sdk(call: Call) -> bool:
 
 
 def _list(_: None, call: Call) -> Reply:
-    return Reply({"models": [_describe(model) for model in call.models.loaded]}, headers=VERSION)
+    return Reply({"models": [_describe(slot) for slot in call.models.listed]}, headers=VERSION)
 
 
 def _one(_: None, call: Call) -> Reply:
-    return Reply(_describe(call.models.find(_model(call))), headers=VERSION)
+    return Reply(_describe(call.models.described(_model(call))), headers=VERSION)
 
 
-def _describe(model: Loaded) -> dict[str, Any]:
-    outputs = list(model.recipe.outputs)
+def _describe(slot: Slot) -> dict[str, Any]:
+    model = slot.model
+    facts = _known(slot.name) if model is None else _facts(model)
     return {
-        "name": model.name,
+        "name": slot.name,
         "inputs": ["text"],
-        "outputs": ["score" if name == "scores" else name for name in outputs],
-        "dims": _dims(model) if isinstance(model, Encoder) else {},
-        "loaded": True,
-        "state": "loaded",
-        "last_error": None,
-        "max_sequence_length": model.max_length,
+        "outputs": ["score" if name == "scores" else name for name in facts["outputs"]],
+        "dims": facts["dims"],
+        "loaded": model is not None,
+        "state": slot.state,
+        "last_error": slot.error or None,
+        "max_sequence_length": facts["max_length"],
         "profiles": {"default": {"is_default": True}},
-        "revision": model.recipe.revision,
+        "revision": facts["revision"],
         "capabilities": None,
         "routing": {"policy": None, "upstream_kind": None},
     }
+
+
+def _facts(model: Loaded) -> dict[str, Any]:
+    dims = _dims(model) if isinstance(model, Encoder) else {}
+    recipe = model.recipe
+    return {"outputs": recipe.outputs, "dims": dims, "max_length": model.max_length, "revision": recipe.revision}
+
+
+def _known(name: str) -> dict[str, Any]:
+    """Return the same of a model that is not loaded, as far as the catalogue says it."""
+    entry = catalog.find(name)
+    if entry is None:
+        return {"outputs": (), "dims": {}, "max_length": 0, "revision": None}
+    dims = {entry.kind: entry.dimensions} if entry.kind != "scores" else {}
+    return {"outputs": (entry.kind,), "dims": dims, "max_length": entry.max_length, "revision": entry.revision}
 
 
 def _dims(model: Encoder) -> dict[str, int]:

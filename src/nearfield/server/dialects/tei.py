@@ -7,7 +7,7 @@ Where TEI serves one model and refuses what that cannot do, so does this, with t
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -35,7 +35,7 @@ from nearfield.machine import usable_cores
 from nearfield.recipe import Pooling, Splade
 from nearfield.reranker import Classifier, Reranker, Scorer
 from nearfield.server.dialects import Call, Reply, Route
-from nearfield.server.dialects.openai import Name, in_lists
+from nearfield.server.dialects.shapes import Name, in_lists
 from nearfield.server.exchange import Encode, Exchange, Predict, Rank, Several, Tokenize
 from nearfield.vectors import normalize
 
@@ -474,10 +474,10 @@ def _sequences(given: Any) -> tuple[list[Any], bool]:
 
 def write(exchange: Exchange) -> Reply:
     """Write the body that was asked for, with TEI's headers."""
-    return Reply(exchange.reply["body"](exchange), headers=_headers(exchange))
+    return Reply(exchange.reply["body"](exchange), headers=headers(exchange))
 
 
-def _headers(exchange: Exchange) -> dict[str, str]:
+def headers(exchange: Exchange) -> dict[str, str]:
     """Give figures in TEI's headers, times in whole milliseconds; one that is not known for this request is left out.
 
     ``x-compute-type``, which is the same on all machines there, is left out too.
@@ -549,11 +549,19 @@ def _predictions(exchange: Several) -> dict[str, Any]:
 
 
 def _tokens(exchange: Any) -> list[orjson.Fragment]:
-    """Write all tokens of each text, none of them cut, and each text before the next one is tokenised."""
+    """Write each text's tokens before the next one is tokenised."""
+    return [orjson.Fragment(orjson.dumps(tokens)) for tokens in tokens_of(exchange)]
+
+
+def tokens_of(exchange: Any) -> Iterator[list[dict[str, Any]]]:
+    """Yield all tokens of each text, none of them cut, as the fields of TeiToken.
+
+    Raises:
+        InputError, TooLarge: a text is too long, or not Unicode; or all together have too many tokens.
+    """
     model, left = exchange.served, exchange.reply["most"]
     prompt = wanted.prompt(model.recipe, exchange.reply["prompt"], None, None)
     most = _CHARACTERS_A_TOKEN * model.max_length
-    written = []
     for index, text in enumerate(exchange.texts):
         if len(text) > most:
             raise InputError(f"`inputs` must have at most {most} characters; item {index} has {len(text)}.")
@@ -564,8 +572,7 @@ def _tokens(exchange: Any) -> list[orjson.Fragment]:
                 "parts.",
                 param="inputs",
             )
-        written.append(orjson.Fragment(orjson.dumps(tokens)))
-    return written
+        yield tokens
 
 
 def _tokens_of(model: Loaded, text: str, special: bool) -> list[dict[str, Any]]:

@@ -12,8 +12,7 @@ import msgspec
 
 from nearfield.errors import InputError, NearfieldError
 from nearfield.server.dialects import Call, Route
-from nearfield.server.dialects.jina import ranked
-from nearfield.server.dialects.openai import Name, in_base64, in_lists
+from nearfield.server.dialects.shapes import RANKING, Name, in_base64, in_lists, ranked
 from nearfield.server.exchange import Encode, Late, Rank
 
 Role = Literal["query", "document"]
@@ -290,12 +289,7 @@ def _write_rerank(exchange: Rank) -> dict[str, Any]:
 _EXAMPLE = {"model": "all-MiniLM-L6-v2", "input": ["How tall is Mont Blanc?"], "output_dtype": "float"}
 _CHUNKS = {"model": "all-MiniLM-L6-v2", "inputs": [["Mont Blanc is in the Alps. ", "It is 4806 m high."]]}
 _PARTS = {"model": "all-MiniLM-L6-v2", "inputs": [{"content": [{"type": "text", "text": "Mont Blanc"}]}]}
-_RANK = {
-    "model": "ms-marco-MiniLM-L6-v2",
-    "query": "How tall is Mont Blanc?",
-    "documents": ["Mont Blanc is 4806 m high.", "The Seine flows through Paris."],
-    "top_k": 1,
-}
+_RANK = {**RANKING, "top_k": 1}
 
 
 class Voyage:
