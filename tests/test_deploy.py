@@ -32,7 +32,7 @@ from nearfield import settings
 from nearfield.cli import app
 from nearfield.cli.serve import serve
 from nearfield.server import auth
-from nearfield.server.batches import MOST_BYTES
+from nearfield.server.batch_file import MOST_BYTES
 from nearfield.server.run import configuration
 from nearfield.testing import tiny_encoder, write_tiny_model
 from tests.serving import Process, serving

@@ -19,7 +19,7 @@ import pytest
 
 from nearfield.encoder import Encoder
 from nearfield.errors import ModelUnavailable, Overloaded, TooLarge, UnsupportedMedia
-from nearfield.server import batches, files, upload
+from nearfield.server import batch_file, batches, files, upload
 from nearfield.server.files import Files
 from nearfield.testing import write_tiny_model
 from tests.serving import Process, serving
@@ -327,10 +327,10 @@ def test_a_file_that_is_not_of_requests_fails_the_batch(client: openai.OpenAI) -
 
 
 def test_a_batch_is_bounded(client: openai.OpenAI, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert (batches.MOST_LINES, batches.MOST_INPUTS, batches.MOST_BYTES) == (50_000, 50_000, 200 * 2**20)
-    monkeypatch.setattr(batches, "MOST_LINES", 3)
-    monkeypatch.setattr(batches, "MOST_INPUTS", 5)
-    monkeypatch.setattr(batches, "_LONGEST_LINE", 1000)
+    assert (batch_file.MOST_LINES, batch_file.MOST_INPUTS, batch_file.MOST_BYTES) == (50_000, 50_000, 200 * 2**20)
+    monkeypatch.setattr(batch_file, "MOST_LINES", 3)
+    monkeypatch.setattr(batch_file, "MOST_INPUTS", 5)
+    monkeypatch.setattr(batch_file, "_LONGEST_LINE", 1000)
     cases = [
         ([_line(str(n)) for n in range(3)], None),
         ([_line(str(n)) for n in range(4)], "too_many_requests"),
@@ -523,7 +523,7 @@ def test_a_full_disk_fails_the_batch_and_nothing_else(
     monkeypatch.setattr(batches, "_WINDOW_LINES", 1)
     with serving([tiny], data_dir=tmp_path) as url, _client(url) as client:
         with monkeypatch.context() as patch:
-            _full_after(patch, batches, 2000)
+            _full_after(patch, batch_file, 2000)
             batch = _end(client, _create(client, *(_line(str(number)) for number in range(9))).id)
         assert batch.status == "failed"
         assert [each.code for each in batch.errors.data] == ["storage_full"]

@@ -8,11 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import fcntl
-import hashlib
 import os
-import re
 import sqlite3
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -33,40 +31,22 @@ from nearfield.errors import (
     ShuttingDown,
     StorageFailed,
 )
-from nearfield.server.files import File, Files, guarding, in_thread, new_id, write_all
+from nearfield.server.batch_file import Checker, Line, Problem, answers, append, decode, lines, mark, written
+from nearfield.server.files import File, Files, guarding, in_thread, new_id
 from nearfield.server.logs import LOG
 
 Status = Literal["validating", "failed", "in_progress", "finalizing", "completed", "expired", "cancelling", "cancelled"]
 Outcome = Literal["failed", "completed", "expired", "cancelled"]
 #: States in which there is work left.
 UNFINISHED = ("validating", "in_progress", "finalizing", "cancelling")
-#: Most requests in a batch, most inputs of all of them together, and most bytes of its file.
-MOST_LINES, MOST_INPUTS, MOST_BYTES = 50_000, 50_000, 200 * 2**20
 #: Seconds within which a batch is done, or expires.
 WINDOW = 86_400
-#: Most characters of a custom_id.
-_LONGEST_ID = 512
-#: Complaints about a file that are kept.
-_MOST_PROBLEMS = 100
 #: Lines that are worked on at once, and their bytes: what is repeated after a kill, and waited for at a shutdown.
 _WINDOW_LINES, _WINDOW_BYTES = 256, 256 * 1024
 #: Batches that are open at once, and those of them that compute.
 _OPEN, _COMPUTING = 32, 2
 #: Seconds of the shortest and longest wait for room, and tries for a model that cannot be had.
 _SHORTEST_WAIT, _LONGEST_WAIT, _MODEL_TRIES = 0.05, 30.0, 10
-#: Bytes at a line's start that hold its custom_id, and at its end that hold the tokens that were read.
-_HEAD, _TAIL = 8192, 1024
-_STARTS = re.compile(rb'\{"id":"batch_req_[0-9a-f]{32}","custom_id":("(?:[^"\\]|\\.)*"),"response":')
-_TOKENS = re.compile(rb'"total_tokens":(\d+)')
-
-
-class Problem(msgspec.Struct):
-    """What is wrong with a batch, and in which line of its file."""
-
-    code: str
-    message: str
-    line: int | None = None
-    param: str | None = None
 
 
 class Problems(msgspec.Struct):
@@ -155,13 +135,14 @@ class Desk(Protocol):
         """Give the reply that an error would have been."""
 
 
-class Line(msgspec.Struct):
-    """One request of a file."""
+class Worker(Protocol):
+    """The process that works on the batches of this folder, for those that only take them."""
 
-    custom_id: str
-    method: str
-    url: str
-    body: dict[str, Any]
+    def wake(self) -> None:
+        """Have it look for work."""
+
+    async def hold(self) -> bool:
+        """Say whether it may: whether it holds the lock, or has just taken it."""
 
 
 @dataclass
@@ -198,6 +179,8 @@ class Batches:
         self._lock: int | None = None
         #: Batches that nothing more can be done for, until somebody asks again.
         self._given_up: set[str] = set()
+        #: Who works on them, where that is another process than this.
+        self.worker: Worker | None = None
 
     # -- for routes ------------------------------------------------------------------------------------------------
 
@@ -231,7 +214,7 @@ class Batches:
             metadata=metadata,
         )
         job = Job(batch, owner, new_id("file-"), new_id("file-"), seconds)
-        if not self._hold():
+        if not await self.hold():
             raise BatchesElsewhere(
                 "Another server process runs the batches of this data_dir: ask that one, or give this its own."
             )
@@ -281,6 +264,9 @@ class Batches:
         """Look for work, in a task of its own: at the start, and whenever there may be some."""
         if self._stop.is_set():
             return
+        if self.worker is not None:
+            self.worker.wake()
+            return
         self._given_up.clear()
         self._more.set()
         if self._task is None or self._task.done():
@@ -298,6 +284,10 @@ class Batches:
         await asyncio.wait([self._task], timeout=seconds)
         self._task.cancel()
         await asyncio.wait([self._task])
+
+    async def hold(self) -> bool:
+        """Take the lock that only one process may have; return whether that, or whoever works for this one, has it."""
+        return self._hold() if self.worker is None else await self.worker.hold()
 
     def _hold(self) -> bool:
         """Take the lock that only one process may have; the system frees it when the process ends."""
@@ -433,7 +423,7 @@ class Batches:
         )
         async with job.pen:
             name = job.output_id if good else job.error_id
-            await in_thread(append, self._partial(name), _line(line.custom_id, response, b"null"))
+            await in_thread(append, self._partial(name), written(line.custom_id, response, b"null"))
             _count(job, line.custom_id, good, answer.tokens)
 
     async def _answer(self, job: Job, line: Line) -> Answer | None:
@@ -556,7 +546,7 @@ class Batches:
         return [job for job in jobs if job.batch.id not in self._given_up]
 
     def _check(self, job: Job) -> tuple[int, str | None, list[Problem]]:
-        checker = _Checker(job.batch.endpoint)
+        checker = Checker(job.batch.endpoint)
         for number, raw, _ in lines(self._input(job)):
             if not checker.take(number, raw):
                 break
@@ -578,8 +568,8 @@ class Batches:
         size = 0
         for _, raw, end in lines(self._input(job), at):
             at = end
-            line = _LINES.decode(raw)
-            if _mark(line.custom_id) in (job.done or ()):
+            line = decode(raw)
+            if mark(line.custom_id) in (job.done or ()):
                 continue
             found.append(line)
             size += len(raw)
@@ -592,9 +582,9 @@ class Batches:
         text = "This request could not be executed before the completion window expired."
         error = orjson.dumps({"code": "batch_expired", "message": text})
         for _, raw, _ in lines(self._input(job)):
-            custom_id = _LINES.decode(raw).custom_id
-            if _mark(custom_id) not in (job.done or ()):
-                append(self._partial(job.error_id), _line(custom_id, b"null", error))
+            custom_id = decode(raw).custom_id
+            if mark(custom_id) not in (job.done or ()):
+                append(self._partial(job.error_id), written(custom_id, b"null", error))
                 _count(job, custom_id, False, 0)
 
     def _read_done(self, job: Job) -> None:
@@ -608,12 +598,8 @@ class Batches:
                 if not partial.exists():
                     continue
                 whole = 0
-                for head, tail, end in ends(partial):
-                    start = _STARTS.match(head)
-                    if start is None:
-                        break  # damaged: it and what follows is done again
-                    tokens = _TOKENS.findall(tail)
-                    _count(job, orjson.loads(start[1]), good, int(tokens[-1]) if good and tokens else 0)
+                for custom_id, tokens, end in answers(partial):
+                    _count(job, custom_id, good, tokens if good else 0)
                     whole = end
                 if whole < partial.stat().st_size:
                     os.truncate(partial, whole)
@@ -649,143 +635,10 @@ class Batches:
         return File(name, "file", size, now, f"{job.batch.id}_{kind}.jsonl", "batch_output", "processed", until)
 
 
-class _Checker:
-    """Looks at a file's lines one by one, and gathers what is wrong."""
-
-    def __init__(self, endpoint: str) -> None:
-        self.total = 0
-        self.model: str | None = None
-        self._endpoint = endpoint
-        self._inputs = 0
-        self._seen: set[bytes] = set()
-        self._problems: list[Problem] = []
-        self._models: set[str | None] = set()
-
-    def take(self, number: int, raw: bytes) -> bool:
-        """Check a line; return whether to go on."""
-        self.total += 1
-        try:
-            self._problems += self._check(number, raw)
-        except msgspec.ValidationError as error:
-            named = re.search(r"`\$\.(\w+)|required field `(\w+)`", str(error))
-            param = (named[1] or named[2]) if named else None
-            self._problems.append(Problem("invalid_request", f"Line {number}: {str(error)[:300]}.", number, param))
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            told = f"Line {number} is not valid JSON: {str(error)[:300] or type(error).__name__}."
-            self._problems.append(Problem("invalid_json_line", told, number))
-        if self.total > MOST_LINES:
-            self._problems = [Problem("too_many_requests", f"A batch may hold {MOST_LINES} requests; this has more.")]
-        elif self._inputs > MOST_INPUTS:
-            self._problems = [Problem("too_many_inputs", f"A batch may hold {MOST_INPUTS} inputs; this has more.")]
-        else:
-            return len(self._problems) < _MOST_PROBLEMS
-        return False
-
-    def verdict(self) -> list[Problem]:
-        """Return what is wrong, and keep the model if all lines name the same."""
-        self.model = self._models.pop() if len(self._models) == 1 else None
-        if not self.total:
-            return [Problem("empty_file", "The file holds no requests: give one JSON object a line.")]
-        return self._problems
-
-    def _check(self, number: int, raw: bytes) -> Iterator[Problem]:
-        if len(raw) > _LONGEST_LINE:
-            yield Problem("line_too_long", f"Line {number} is longer than {_LONGEST_LINE} bytes.", number)
-            return
-        line = _LINES.decode(raw)
-        if not 0 < len(line.custom_id) <= _LONGEST_ID:
-            told = f"Line {number}: custom_id must have 1 to {_LONGEST_ID} characters."
-            yield Problem("invalid_custom_id", told, number, "custom_id")
-            return
-        mark = _mark(line.custom_id)
-        if mark in self._seen:
-            told = f"Line {number}: the custom_id {line.custom_id[:100]!r} was there before; each must be unique."
-            yield Problem("duplicate_custom_id", told, number, "custom_id")
-        self._seen.add(mark)
-        if line.method != "POST":
-            yield Problem("invalid_method", f"Line {number}: method must be 'POST'.", number, "method")
-        if line.url != self._endpoint:
-            told = f"Line {number}: url must be the batch's endpoint, {self._endpoint!r}, not {line.url[:100]!r}."
-            yield Problem("invalid_url", told, number, "url")
-        model = line.body.get("model")
-        if len(self._models) < 2:
-            self._models.add(model if isinstance(model, str) else None)
-        self._inputs += _inputs(line.body.get("input"))
-
-
-#: Bytes of one line.
-_LONGEST_LINE = 32 * 2**20
-_LINES = msgspec.json.Decoder(Line)
-
-
-def _inputs(given: Any) -> int:
-    """Count inputs: a list of integers is one."""
-    return 1 if not isinstance(given, list) or all(type(item) is int for item in given) else len(given)
-
-
-def lines(path: Path, at: int = 0) -> Iterator[tuple[int, bytes, int]]:
-    """Yield the lines of a file that are not blank: number (from ``at``), bytes, and where the next one starts.
-
-    Of a line that is too long only the beginning is read.
-    """
-    number = 0
-    with guarding(), path.open("rb") as content:
-        content.seek(at)
-        while raw := content.readline(_LONGEST_LINE + 1):
-            number += 1
-            if at == 0 and number == 1:
-                raw = raw.removeprefix(b"\xef\xbb\xbf")
-            rest = raw
-            while len(rest) > _LONGEST_LINE and not rest.endswith(b"\n"):
-                rest = content.readline(_LONGEST_LINE + 1)
-            end = content.tell()
-            if raw.strip():
-                yield number, raw, end
-
-
-def ends(path: Path) -> Iterator[tuple[bytes, bytes, int]]:
-    """Yield of each whole line its first and last bytes, and where the next one starts: one may be very long."""
-    with path.open("rb") as content:
-        while head := content.readline(_HEAD):
-            tail = head
-            while not tail.endswith(b"\n"):
-                more = content.readline(1 << 20)
-                if not more:
-                    return
-                tail = (tail[-_TAIL:] + more)[-_TAIL:]
-            yield head, tail[-_TAIL:], content.tell()
-
-
-def append(path: Path, line: bytes) -> None:
-    """Add a line to a file; blocks. If it does not fit, the file is as before.
-
-    Raises:
-        StorageFull, StorageFailed: it cannot be written.
-    """
-    flags = os.O_CREAT | os.O_APPEND | os.O_WRONLY
-    with guarding(), os.fdopen(os.open(path, flags, 0o600), "ab", 0) as out:
-        size = out.seek(0, os.SEEK_END)
-        try:
-            write_all(out, line)
-        except OSError:
-            out.truncate(size)
-            raise
-
-
-def _line(custom_id: str, response: bytes, error: bytes) -> bytes:
-    name = new_id("batch_req_").encode()
-    return b'{"id":"%s","custom_id":%s,"response":%s,"error":%s}\n' % (name, orjson.dumps(custom_id), response, error)
-
-
-def _mark(custom_id: str) -> bytes:
-    """Return what stands for a custom_id where many are remembered."""
-    return hashlib.blake2b(custom_id.encode("utf-8", "surrogatepass"), digest_size=16).digest()
-
-
 def _count(job: Job, custom_id: str, good: bool, tokens: int) -> None:
     if job.done is None:
         raise RuntimeError("lines are counted once it is known what is done")
-    job.done.add(_mark(custom_id))
+    job.done.add(mark(custom_id))
     counts = job.batch.request_counts
     counts.completed, counts.failed = counts.completed + good, counts.failed + (not good)
     job.tokens += tokens

@@ -12,7 +12,8 @@ from typing import Annotated, Any, Literal
 import msgspec
 
 from nearfield.errors import InputError, NearfieldError
-from nearfield.server.batches import MOST_BYTES, Batch, Batches
+from nearfield.server.batch_file import MOST_BYTES
+from nearfield.server.batches import Batch, Batches
 from nearfield.server.dialects import Call, Reply, Route
 from nearfield.server.dialects.openai import OpenAi
 from nearfield.server.dialects.shapes import ErrorReply
