@@ -29,6 +29,7 @@ format: $(VENV)/test        ## put the code in shape, and the generated pages
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 	$(BIN)/python -m tools.reference
+	$(BIN)/python -m tools.proto
 
 bench: $(VENV)/bench        ## compare with other engines; prints ratios and draws a picture
 	$(BIN)/python -m benchmarks

@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import psutil
 import uvicorn
 
 from nearfield import settings
@@ -48,6 +49,7 @@ def _serving(models: Any, aliases: Any, given: dict[str, Any], traces: Any) -> I
     finally:
         server.should_exit = True
         thread.join(20)
+        app.state.server.close()
 
 
 class Process:
@@ -69,6 +71,18 @@ class Process:
         #: What it wrote to stderr, once it has ended.
         self.errors = ""
         self.url = line.split(" at ")[1].split("/v1")[0]
+        #: Where it serves gRPC, if it does.
+        self.grpc = line.partition("gRPC (TEI) at ")[2].partition(" ")[0]
+
+    @property
+    def process(self) -> psutil.Process:
+        """The process, to be looked at, with its children."""
+        return psutil.Process(self._popen.pid)
+
+    @property
+    def running(self) -> bool:
+        """Whether it has not ended."""
+        return self._popen.poll() is None
 
     @property
     def port(self) -> int:

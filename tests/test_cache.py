@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -11,10 +12,12 @@ import numpy as np
 import pytest
 
 from nearfield.cache import Cache
+from nearfield.cache_disk import DiskCache
 from nearfield.encoder import Encoder
 from nearfield.engine import Engine, Ticket
 from nearfield.errors import ExecutionFailed, NearfieldError
 from nearfield.loaded import Loaded
+from nearfield.outputs import Outputs, SparseVectors
 from tests.serving import serving
 
 TEXTS = ["the cat sat", "a blue dog", "hello world", "the cat sat", ""]
@@ -149,10 +152,7 @@ async def test_all_outputs_are_cached(fleet: dict[str, Loaded]) -> None:
         assert m3.cache.misses == 8
     finally:
         m3.cache = None
-    np.testing.assert_array_equal(first.dense.data, again.dense.data)
-    np.testing.assert_array_equal(first.sparse.values, again.sparse.values)
-    np.testing.assert_array_equal(first.sparse.indices, again.sparse.indices)
-    np.testing.assert_array_equal(first.multivector.data, again.multivector.data)
+    _assert_equal(first, again)
 
 
 def test_hits_are_shown(tiny: Encoder) -> None:
@@ -163,3 +163,105 @@ def test_hits_are_shown(tiny: Encoder) -> None:
     tiny.cache = None
     assert "nearfield_cache_hits_total 2.0" in page
     assert "nearfield_cache_misses_total 1.0" in page
+
+
+# -- on disk -----------------------------------------------------------------------------------------------------------
+
+
+async def test_results_outlive_the_process(fleet: dict[str, Loaded], tmp_path: Path) -> None:
+    m3 = fleet["m3"]
+    assert isinstance(m3, Encoder)
+    kinds = ("dense", "sparse", "multivector")
+    answers = []
+    for _ in range(2):
+        disk = DiskCache(tmp_path / "results.sqlite", 2**24)
+        m3.cache = Cache(2**20, disk=disk)
+        answers.append((await m3.aencode(TEXTS, outputs=kinds), await m3.aencode("cat", outputs="dense")))
+        counts = (m3.cache.hits, m3.cache.misses, disk.hits)
+        disk.close()
+    m3.cache = None
+    assert counts == (6, 0, 5)
+    for first, again in zip(*answers, strict=True):
+        _assert_equal(first, again)
+
+
+def _assert_equal(first: Outputs, again: Outputs) -> None:
+    assert first.kinds.keys() == again.kinds.keys()
+    for kind, found in first.kinds.items():
+        for name in ("indices", "values") if isinstance(found, SparseVectors) else ("data",):
+            np.testing.assert_array_equal(getattr(found, name), getattr(again.kinds[kind], name))
+
+
+async def test_another_precision_is_another_result(tiny: Encoder, tmp_path: Path, monkeypatch: Any) -> None:
+    disk = DiskCache(tmp_path / "results.sqlite", 2**24)
+    tiny.cache = Cache(0, disk=disk)
+    await tiny.aencode("cat")
+    monkeypatch.setattr(Encoder, "precision", "bf16")
+    await tiny.aencode("cat")
+    counts = (tiny.cache.hits, tiny.cache.misses)
+    tiny.cache = None
+    disk.close()
+    assert counts == (0, 2)
+
+
+async def test_the_disk_is_bounded_and_the_first_leave_first(tmp_path: Path) -> None:
+    disk = DiskCache(tmp_path / "results.sqlite", 2**20)
+    rows = {number.to_bytes(16, "big"): np.full(384, number, np.float32) for number in range(2000)}
+    for start in range(0, 2000, 50):
+        disk.keep({key: rows[key] for key in list(rows)[start : start + 50]})
+        assert await disk.find([]) == {}  # waits for the write before it
+    assert disk.size() < 1.2 * 2**20
+    found = await disk.find(list(rows))
+    disk.close()
+    assert 100 < len(found) < 1000
+    assert list(found)[-1] == list(rows)[-1]
+    assert (tmp_path / "results.sqlite").stat().st_mode & 0o077 == 0
+    for key, row in found.items():
+        np.testing.assert_array_equal(row, rows[key])
+
+
+async def test_a_disk_that_fails_costs_no_request(cached: Encoder, tmp_path: Path, caplog: Any) -> None:
+    path = tmp_path / "results.sqlite"
+    disk = DiskCache(path, 2**20)
+    _cache(cached).disk = disk
+    first = await cached.aencode("cat")
+    assert disk._database is not None
+    await disk.find([])
+    disk._database.close()  # as if it could not be read any more
+    again = await cached.aencode("another")
+    assert "not used any more" in caplog.text
+    await cached.aencode("a third")
+    assert first.shape == again.shape
+    disk.close()
+
+
+async def test_a_damaged_file_is_begun_anew_and_one_that_cannot_be_had_is_done_without(tmp_path: Path) -> None:
+    path = tmp_path / "results.sqlite"
+    path.write_bytes(b"no database at all" * 1000)
+    disk = DiskCache(path, 2**20)
+    disk.keep({b"key": np.ones(3, np.float32)})
+    assert (await disk.find([b"key"]))[b"key"].tolist() == [1, 1, 1]
+    disk.close()
+    none = DiskCache(path / "below" / "a-file.sqlite", 2**20)
+    none.keep({b"key": np.ones(3, np.float32)})
+    assert await none.find([b"key"]) == {}
+    none.close()
+
+
+def test_a_server_finds_what_another_left(tiny: Encoder, tmp_path: Path) -> None:
+    body = {"model": "tiny", "input": "a text for two servers"}
+    replies = []
+    for _ in range(2):
+        with serving([tiny], cache_disk="1MiB", data_dir=tmp_path) as url:
+            replies.append(httpx.post(url + "/v1/embeddings", json=body).json())
+            page = httpx.get(url + "/metrics").text
+        tiny.cache = None
+    assert replies[0]["data"] == replies[1]["data"]
+    assert "nearfield_cache_disk_hits_total 1.0" in page
+
+
+async def test_a_budget_that_holds_nothing(tmp_path: Path) -> None:
+    disk = DiskCache(tmp_path / "results.sqlite", 1)
+    disk.keep({b"key": np.ones(3, np.float32)})
+    assert await disk.find([b"key"]) == {}
+    disk.close()

@@ -392,8 +392,11 @@ def test_texts_are_shortened_at_tokens(tiny: Encoder) -> None:
 def test_other_clients_rerank_as_jina(fleet_url: str) -> None:
     body = {"model": "tiny-reranker", "query": "stone", "documents": DOCUMENTS}
     assert "usage" in httpx.post(fleet_url + "/v1/rerank", json=body).json()
-    for headers in ({"x-fern-sdk-name": "cohere"}, {"user-agent": "cohere/5.21.1"}, {"x-fern-sdk-name": "cohere-ai"}):
+    told = ({"x-fern-sdk-name": "cohere"}, {"user-agent": "cohere/5.21.1"}, {"request-source": "python-sdk-4.57"})
+    for headers in (*told, {"x-fern-sdk-name": "cohere-ai"}):
         assert "meta" in httpx.post(fleet_url + "/v1/rerank", json=body, headers=headers).json()
+    for field in ("rank_fields", "max_chunks_per_doc"):
+        assert "meta" in httpx.post(fleet_url + "/v1/rerank", json={**body, field: None}).json()
 
 
 # -- tokenize, models, keys ----------------------------------------------------------------------------------------

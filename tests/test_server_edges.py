@@ -74,7 +74,7 @@ def _listening(encoder: Encoder) -> Iterator[int]:
     """Serve as ``nearfield serve`` does, in a thread; yields the port."""
     chosen = settings.load(port=0)
     up = threading.Event()
-    with run._bind(chosen) as listening:
+    with run.bind(chosen) as listening:
         port = int(listening.getsockname()[1])
         site = app.create_app(chosen, [encoder])
         listener = run.Listener(run.configuration(site, chosen), listening, up.set, site.state.server.stop)

@@ -230,11 +230,10 @@ def test_errors_suit_each_client(tiny: Encoder) -> None:
     assert bad.json()["errors"] == [{"field": "input", "message": bad.json()["detail"], "type": "invalid_value"}]
 
 
-@pytest.mark.parametrize("path", ["/v1/rerank", "/rerank"])
-def test_rerank(fleet_url: str, fleet: dict[str, Any], path: str) -> None:
+def test_rerank(fleet_url: str, fleet: dict[str, Any]) -> None:
     reranker: Reranker = fleet["reranker"]
     expected = reranker.rank("cat", TEXTS, activation="sigmoid")
-    reply = _ask(fleet_url, path, model=reranker.name, query="cat", documents=TEXTS).json()
+    reply = _ask(fleet_url, "/v1/rerank", model=reranker.name, query="cat", documents=TEXTS).json()
     assert reply["results"] == reply["data"]
     assert [each["index"] for each in reply["results"]] == [each.index for each in expected]
     scores = np.array([each["relevance_score"] for each in reply["results"]], np.float32)
@@ -244,6 +243,27 @@ def test_rerank(fleet_url: str, fleet: dict[str, Any], path: str) -> None:
     read = int(reranker.score("cat", TEXTS).tokens.sum())
     assert reply["usage"] == {"total_tokens": read, "prompt_tokens": read}
     assert (reply["model"], reply["object"]) == (reranker.name, "list")
+
+
+def test_rerank_as_infinity(fleet_url: str, fleet: dict[str, Any]) -> None:
+    reranker: Reranker = fleet["reranker"]
+
+    def ask(**more: Any) -> Any:
+        body = {"model": reranker.name, "query": "cat", "documents": TEXTS, **more}
+        return _ask(fleet_url, "/rerank", **body).json()
+
+    plain, whole, raw = ask(), ask(return_documents=True), ask(raw_scores=True, top_n=2)
+    assert (plain["object"], plain["usage"]) == ("rerank", whole["usage"])
+    assert plain["results"] == plain["data"]
+    assert all(set(each) == {"index", "relevance_score"} for each in plain["results"])
+    assert [each["document"] for each in whole["results"]] == [TEXTS[each["index"]] for each in plain["results"]]
+    for reply, activation in ((plain, "sigmoid"), (raw, "identity")):
+        expected = reranker.rank("cat", TEXTS, activation=activation)[: len(reply["results"])]
+        assert [each["index"] for each in reply["results"]] == [each.index for each in expected]
+        np.testing.assert_allclose(
+            [each["relevance_score"] for each in reply["results"]], [each.score for each in expected], rtol=1e-5
+        )
+    assert len(raw["results"]) == 2
 
 
 def test_scores_lie_between_0_and_1_whatever_the_model_gives(
@@ -270,6 +290,9 @@ def test_rerank_options(fleet_url: str, fleet: dict[str, Any]) -> None:
     items = [{"text": text, "id": number} for number, text in enumerate(TEXTS)]
     assert ask(documents=items, top_n=1).json()["results"][0]["document"] == items[best]
     assert len(ask(documents=TEXTS, top_n=99).json()["results"]) == 3
+    read = [int(ask(documents=[LONG, "dog"], max_doc_length=most).json()["usage"]["total_tokens"]) for most in (2, 20)]
+    assert read[1] - read[0] == 18
+    assert ask(documents=TEXTS, max_doc_length=0).status_code == 422
     short = ask(documents=[LONG, "dog"])
     assert int(short.headers["x-nearfield-truncated-tokens"]) > 0
     for documents in ([], [{"image": "x"}], "cat", None):

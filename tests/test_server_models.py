@@ -15,15 +15,18 @@ import numpy as np
 import openai
 import pytest
 
+from nearfield import settings
 from nearfield.encoder import Encoder
 from nearfield.engine import Engine
-from nearfield.errors import ModelNotFound, ModelUnavailable, WeightsError
+from nearfield.errors import ModelNotFound, ModelUnavailable, SettingsError, WeightsError
 from nearfield.loaded import Loaded
 from nearfield.server.models import Models
+from nearfield.server.run import aliases
 from nearfield.testing import tiny_encoder, write_tiny_model
 from tests.serving import serving
 
 MIB = 2**20
+BGE = "BAAI/bge-small-en-v1.5"
 
 
 class Loader:
@@ -125,6 +128,18 @@ async def test_a_failed_load_is_remembered_and_tried_again_later(
     loader.error = None
     assert (await _use(models, "org/one")).name == "one"
     assert models.slots[0].error == ""
+
+
+async def test_of_names_that_nobody_has_not_all_are_remembered(loader: Loader, tiny: Encoder) -> None:
+    loader.error = WeightsError("its file is cut short.")
+    models = Models([tiny], loader=loader, on_demand=["org/*", "kept/model"])
+    for number in range(1000):
+        models.slot(f"org/{number}")
+    assert len(models.slots) < 300
+    assert [slot.name for slot in models.slots][:2] == ["tiny", "kept/model"]
+    assert models.slots[-1].name == "org/999"
+    with pytest.raises(ModelUnavailable, match="cut short"):
+        await _use(models, "org/999")
 
 
 async def test_whoever_leaves_stops_nobody_s_load(loader: Loader) -> None:
@@ -262,6 +277,26 @@ def test_what_may_be_loaded_is_listed_and_described(loader: Loader, tiny: Encode
         told = httpx.get(url + "/v1/models/bge-small", headers=headers).json()
         assert (told["loaded"], told["state"], told["dims"]) == (False, "available", {"dense": 384})
         assert len(httpx.get(url + "/v1/models", headers=headers).json()["models"]) == 5
+
+
+def test_aliases_stand_for_models_loaded_or_not(loader: Loader, tiny: Encoder) -> None:
+    given = {"text-embedding-3-small": "TINY", "embed-english-v3.0": "org/one", "voyage-3": "bge-small"}
+    names = aliases([tiny], settings.load(models=["tiny"], aliases=given))
+    assert names == {"tiny": ["tiny", "text-embedding-3-small"], "org/one": ["embed-english-v3.0"], BGE: ["voyage-3"]}
+    meant = {"text-embedding-3-small": "tiny", "Voyage-3": BGE, "embed-english-v3.0": "org/one"}
+    with (
+        serving(Models([tiny], names, loader=loader, on_demand=["org/*", "bge-small"])) as url,
+        openai.OpenAI(base_url=url + "/v1", api_key="x", max_retries=0) as client,
+    ):
+        assert [model.id for model in client.models.list()] == ["tiny", BGE, "org/one"]
+        assert {alias: client.models.retrieve(alias).id for alias in meant} == meant
+        for alias in given:  # before it is loaded and after
+            for _ in range(2):
+                reply = client.embeddings.create(model=alias, input="cat")
+                assert (reply.model, len(reply.data[0].embedding)) == (alias, 32)
+        assert sorted(loader.calls) == ["bge-small", "org/one"]
+    with pytest.raises(SettingsError, match="mine is to mean 'other/two', which is not served"):
+        Models([tiny], {"other/two": ["mine"]}, loader=loader, on_demand=["org/*"])
 
 
 def test_over_http_models_come_when_asked_for(loader: Loader, tiny: Encoder) -> None:

@@ -422,7 +422,10 @@ def test_pull_tells_of_a_load_while_it_goes_on(
         ("bge-large:335m-en-v1.5-fp16", "BAAI/bge-large-en-v1.5"),
         ("bge-m3:567m-fp16", "BAAI/bge-m3"),
         ("mxbai-embed-large:335m-v1-fp16", "mixedbread-ai/mxbai-embed-large-v1"),
-        ("paraphrase-multilingual:278m-mpnet-base-v2-fp16", "sentence-transformers/paraphrase-multilingual-mpnet-base-v2"),
+        (
+            "paraphrase-multilingual:278m-mpnet-base-v2-fp16",
+            "sentence-transformers/paraphrase-multilingual-mpnet-base-v2",
+        ),
         ("jina/jina-embeddings-v2-base-en", "jinaai/jina-embeddings-v2-base-en"),
         ("snowflake-arctic-embed:xs", "Snowflake/snowflake-arctic-embed-xs"),
         ("snowflake-arctic-embed:335m-l-fp16", "Snowflake/snowflake-arctic-embed-l"),
@@ -464,6 +467,8 @@ async def test_a_name_with_its_tag_may_be_loaded_on_demand(tmp_path: Path, tiny:
             reply = await http.post("/api/embed", json={"model": name, "input": "cat"})
             assert (reply.status_code, reply.json()["model"]) == (200, name)
             assert shown.status_code == (200 if name.startswith("nomic") else 404)
+        assert "no POST /api/web_search" in _refused(404, await http.post("/api/web_search", json={"query": "x"}))
+        assert "not possible" in _refused(405, await http.get("/api/embed"))
         for path in ("/api/create", "/api/copy", "/api/push"):
             assert "operator" in _refused(400, await http.post(path, json={"model": "x", "source": "y"}))
     assert asked == ["nomic-embed-text", "BAAI/unheard-of"]

@@ -14,7 +14,7 @@ import openai
 import pytest
 
 from nearfield.encoder import Encoder
-from nearfield.errors import ModelNotFound
+from nearfield.errors import ModelNotFound, Overloaded
 from nearfield.server.models import Models
 from nearfield.testing import tiny_encoder
 from tests.serving import serving
@@ -120,6 +120,17 @@ def test_dimensions(tmp_path: Path, client: openai.OpenAI) -> None:
         assert abs(float(np.linalg.norm(short)) - 1) < 1e-6
 
 
+def test_what_infinity_s_client_always_sends(url: str, tiny: Encoder) -> None:
+    body = {"model": "tiny", "input": ["cat"], "dimensions": 0, "modality": "text"}
+    reply = httpx.post(url + "/embeddings", json=body)
+    assert "x-nearfield-ignored-fields" not in reply.headers
+    np.testing.assert_array_equal(
+        np.array([reply.json()["data"][0]["embedding"]], np.float32), np.asarray(tiny.encode(["cat"]))
+    )
+    refused = httpx.post(url + "/embeddings", json={**body, "modality": "image"})
+    assert (refused.status_code, refused.json()["error"]["param"]) == (400, "modality")
+
+
 def test_truncation_is_reported_or_refused(client: openai.OpenAI, tiny: Encoder) -> None:
     long = "cat " * 100
     reply = client.embeddings.with_raw_response.create(model="tiny", input=long)
@@ -181,6 +192,24 @@ def test_errors_have_the_client_s_classes(client: openai.OpenAI) -> None:
     assert twice.value.param == "instruction"  # the API's name for it, not the encoder's
     with pytest.raises(openai.BadRequestError, match="encoding_format"):
         client.embeddings.create(model="tiny", input="cat", encoding_format="hex")  # type: ignore[arg-type]
+
+
+def test_the_client_tries_again_when_it_is_told_to(tiny: Encoder, monkeypatch: pytest.MonkeyPatch) -> None:
+    encode, calls = tiny.aencode, []
+
+    async def full_at_first(*given: Any, **options: Any) -> Any:
+        calls.append(given)
+        if len(calls) % 2:
+            raise Overloaded("The queue is full.", retry_after=0.01)
+        return await encode(*given, **options)
+
+    monkeypatch.setattr(tiny, "aencode", full_at_first)
+    with serving([tiny]) as base, openai.OpenAI(base_url=base + "/v1", api_key="x", max_retries=1) as client:
+        assert client.embeddings.create(model="tiny", input="cat").data
+        with pytest.raises(openai.RateLimitError) as refusal:
+            client.with_options(max_retries=0).embeddings.create(model="tiny", input="cat")
+    assert (len(calls), refusal.value.code) == (3, "overloaded")
+    assert refusal.value.response.headers["retry-after-ms"] == "10"
 
 
 def test_request_ids_and_ignored_fields(client: openai.OpenAI, url: str) -> None:

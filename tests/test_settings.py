@@ -56,6 +56,19 @@ def test_lists_in_the_environment_are_separated_by_commas(monkeypatch: pytest.Mo
     assert loaded.api_keys == ("one", "two")
 
 
+def test_aliases_are_pairs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    expected = {"text-embedding-3-small": "bge-small", "mine": "./model=1"}
+    assert settings.load(aliases=["text-embedding-3-small=bge-small", "mine = ./model=1"]).aliases == expected
+    monkeypatch.setenv("NEARFIELD_ALIASES", "text-embedding-3-small=bge-small,mine=./model=1,")
+    assert settings.load().aliases == expected
+    (tmp_path / "nearfield.toml").write_text('[aliases]\nvoyage-3 = "bge-m3"\n', encoding="utf-8")
+    monkeypatch.delenv("NEARFIELD_ALIASES")
+    assert settings.load().aliases == {"voyage-3": "bge-m3"}
+    for wrong in ("bge-small", "=bge-small", "mine="):
+        with pytest.raises(SettingsError, match="ALIAS=MODEL"):
+            settings.load(aliases=[wrong])
+
+
 def test_the_environment_may_hold_every_setting(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, field in settings.definition().model_fields.items():
         default = ",".join(field.default) if isinstance(field.default, tuple) else field.default

@@ -16,6 +16,8 @@ def main() -> None:
     """Print a line for each room."""
     rooms: dict[str, list[Path]] = {}
     for path in sorted(SOURCE.rglob("*.py")):
+        if path.stem.endswith("_pb2"):
+            continue  # written by tools/proto.py
         inside = path.relative_to(SOURCE).parts
         rooms.setdefault(inside[0].removesuffix(".py"), []).append(path)
     print(f"{'room':14} {'lines':>6} {'change':>7} {'p95':>4} {'longest function':44} largest file")

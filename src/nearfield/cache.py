@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from nearfield.cache_disk import DiskCache
 from nearfield.engine import Engine, Job, Ticket
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -31,6 +32,10 @@ class Cache:
     """
 
     budget: int
+    #: What tells results apart that share a disk, beside all else: the version that computed them.
+    maker: str = ""
+    #: Where results are looked for that are not kept in memory, and kept for another process.
+    disk: DiskCache | None = None
     #: Inputs that were answered from what was kept or was on its way, and those that were computed.
     hits: int = 0
     misses: int = 0
@@ -45,10 +50,10 @@ class Cache:
     async def run(self, engine: Engine, ticket: Ticket, space: str) -> Any:
         """Return a ticket's rows, computing what is neither kept nor on its way. Raises what the engine raises.
 
-        ``space`` names the model and adapter that the jobs are for.
+        ``space`` names the model, adapter and precision that the jobs are for.
         """
         jobs = ticket.jobs
-        keys = [_key(space, job) for job in jobs]
+        keys = [_key(f"{self.maker} {space}", job) for job in jobs]
         rows: list[Any] = [None] * len(jobs)
         waits: dict[int, asyncio.Future[Any]] = {}
         mine: dict[bytes, Job] = {}
@@ -61,7 +66,6 @@ class Cache:
                     self._flying[key] = asyncio.get_running_loop().create_future()
                     mine[key] = job
                 waits[index] = self._flying[key]
-        self.misses += len(mine)
         self.hits += len(jobs) - len(mine)
         if mine:
             await self._compute(engine, ticket, mine)
@@ -74,12 +78,22 @@ class Cache:
 
     async def _compute(self, engine: Engine, ticket: Ticket, mine: dict[bytes, Job]) -> None:
         """Compute what is new, keep it, and hand it to all who wait for it."""
-        part = _part(ticket, list(mine.values()))
         results: dict[bytes, Any] = {}
         try:
-            results = dict(zip(mine, await engine.run(part), strict=True))
+            results = await self.disk.find(list(mine)) if self.disk is not None else {}
+            self.hits += len(results)
+            new = {key: job for key, job in mine.items() if key not in results}
+            self.misses += len(new)
+            if new:
+                part = _part(ticket, list(new.values()))
+                try:
+                    computed = dict(zip(new, await engine.run(part), strict=True))
+                finally:
+                    ticket.queued_seconds, ticket.total_seconds = part.queued_seconds, part.total_seconds
+                results |= computed
+                if self.disk is not None:
+                    self.disk.keep(computed)
         finally:
-            ticket.queued_seconds, ticket.total_seconds = part.queued_seconds, part.total_seconds
             for key in mine:
                 waiting = self._flying.pop(key)
                 if key in results:

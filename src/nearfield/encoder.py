@@ -286,7 +286,7 @@ class Encoder(Loaded):
         if self.cache is None:
             rows = await self.engine.run(prepared.ticket)
         else:
-            rows = await self.cache.run(self.engine, prepared.ticket, request.space)
+            rows = await self.cache.run(self.engine, prepared.ticket, f"{request.space} {self.precision}")
         if seconds is not None:
             # The ticket counts its wait from when it was made: up to there, and no further, the text was tokenised.
             seconds.update({"tokenise": prepared.ticket.created - begun, **prepared.ticket.seconds})

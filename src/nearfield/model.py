@@ -29,8 +29,9 @@ from nearfield.heads.pooled import PooledHead, token_weights
 from nearfield.heads.scores import AnswerHead, ClassesHead
 from nearfield.machine import plan, return_memory
 from nearfield.ops import Graph, Ops
+from nearfield.outline import Outline
 from nearfield.packing import SHORT, Rows, rows
-from nearfield.recipe import Dense, LayerNorm, Pooling, Recipe
+from nearfield.recipe import Dense, LayerNorm, Recipe
 
 Array = np.ndarray[Any, np.dtype[Any]]
 #: What a backend may be asked for; the last two are torch's alone.
@@ -39,7 +40,7 @@ PRECISIONS = ("auto", "float32", "bfloat16", "float16")
 _PAIRWISE = frozenset({"buckets", "buckets.back", "distances"})
 
 
-class Model:
+class Model(Outline):
     """What the engine schedules for (its ``Runner``): name, width, and lanes that turn batches into results."""
 
     def __init__(
@@ -88,41 +89,12 @@ class Model:
         self._probe()
         return_memory()
 
-    @property
-    def exclude_prompt(self) -> bool:
-        """Whether pooling leaves the prompt's tokens out."""
-        return any(isinstance(module, Pooling) and not module.include_prompt for module in self.recipe.modules)
-
-    def skip(self, prompt: str) -> int:
-        """Return how many leading tokens of an input with this prompt pooling leaves out."""
-        return self.tokenizer.prompt_length(prompt) if prompt and self.exclude_prompt else 0
-
     # -- adapters ----------------------------------------------------------------------------------------------
 
     @property
     def adapters(self) -> Adapters:
         """The adapters that are loaded now."""
         return self._loaded[0]
-
-    def adapter(self, name: str | None) -> int:
-        """Return an adapter's number, 0 for none.
-
-        Raises:
-            InputError: no adapter of that name is loaded.
-        """
-        if name is None:
-            return 0
-        numbers = self.adapters.numbers
-        if name not in numbers:
-            raise InputError(f"{self.name} has no adapter {name!r}. {nearest(name, numbers)}", param="adapter")
-        return numbers[name]
-
-    def space_of(self, adapter: str | None) -> str:
-        """Name the space of an adapter's vectors, from the model's and what the adapter adds."""
-        if adapter is None:
-            return self.space
-        mark = next((one.digest for one in self.adapters.loaded.values() if one.name == adapter), adapter)
-        return hashlib.sha256(f"{self.space} {mark}".encode()).hexdigest()[:16]
 
     def add_adapter(self, adapter: Adapter) -> None:
         """Load one more while others are served: batches that have begun end with the old graph.

@@ -65,11 +65,17 @@ def definition() -> Any:
         on_demand: tuple[str, ...] = Field(
             (), description="Models to load when asked for: names, or patterns of ids such as BAAI/*."
         )
+        aliases: dict[str, str] = Field(
+            {}, description="Further names of models, for clients that know only such: alias = model."
+        )
         memory_budget: ByteSize | None = Field(
             None, description="Memory for all models, such as 8GiB; the idle ones leave when it is short."
         )
         cache_memory: ByteSize = Field(
             ByteSize(256 * 2**20), description="Memory for vectors that need not be computed again; 0 keeps none."
+        )
+        cache_disk: ByteSize = Field(
+            ByteSize(0), description="Disk for them (in data_dir), where a later process finds them; 0 keeps none."
         )
         keep_alive: float | None = Field(
             None, ge=0, description="Seconds after which an idle model loaded on demand leaves; never when left out."
@@ -79,6 +85,9 @@ def definition() -> Any:
         )
         host: str = Field("127.0.0.1", min_length=1, description="Address to listen on; loopback unless changed.")
         port: int = Field(8080, ge=0, le=65535, description="Port to listen on; 0 picks a free one.")
+        grpc_port: int | None = Field(
+            None, ge=0, le=65535, description="Port for TEI's gRPC API, 0 for a free one; none when left out."
+        )
         precision: Literal["auto", "float32"] = Field(
             "auto", description="auto: bf16 matrix units where there are any."
         )
@@ -88,6 +97,9 @@ def definition() -> Any:
         )
         threads: int | None = Field(None, ge=1, description="Cores to use; all that may be used when left out.")
         streams: int | None = Field(None, ge=1, description="Batches that run at once.")
+        frontends: int = Field(
+            1, ge=1, le=64, description="Processes that read and answer HTTP; above 1 another one runs the models."
+        )
         api_keys: tuple[str, ...] = Field((), description="Accepted API keys; none leaves the server open.")
         api_key_file: Path | None = Field(
             None, description="File of keys: lines (plain or sha256:<hex>), or TOML with scopes, models, rates."
@@ -114,6 +126,7 @@ def definition() -> Any:
         token_ids: Literal["cl100k", "native", "reject"] = Field(
             "cl100k", description="What token ids of OpenAI clients are: cl100k_base's, the model's own, or refused."
         )
+        tei_metrics: bool = Field(False, description="Show TEI's metrics (te_*) beside our own.")
         otel_endpoint: str | None = Field(
             None, pattern=r"^https?://", description="OpenTelemetry collector (OTLP over HTTP) to send traces to."
         )
@@ -134,6 +147,12 @@ def definition() -> Any:
         def _split(cls, value: Any) -> Any:
             """Take ``a,b`` for lists, which environment variables cannot hold."""
             return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+        @field_validator("aliases", mode="before")
+        @classmethod
+        def _paired(cls, value: Any) -> Any:
+            """Take ``a=b,c=d``, and lists of such, for where there are no tables."""
+            return _pairs(value)
 
         @field_validator("model_settings", mode="before")
         @classmethod
@@ -160,6 +179,18 @@ def definition() -> Any:
             return self
 
     return Settings
+
+
+def _pairs(value: Any) -> Any:
+    """Return the pairs of ``a=b,c=d``, of a list of ``a=b``, or of JSON; a table is one already."""
+    if isinstance(value, str):
+        value = json.loads(value) if value.lstrip().startswith("{") else value.split(",")
+    if isinstance(value, dict):
+        return value
+    pairs = [part.partition("=") for part in value if part.strip()]
+    if any(not name.strip() or not model.strip() for name, _, model in pairs):
+        raise ValueError("an alias is written ALIAS=MODEL")
+    return {name.strip(): model.strip() for name, _, model in pairs}
 
 
 def config_file() -> Path:

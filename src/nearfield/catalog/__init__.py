@@ -91,8 +91,11 @@ ACCEPT = "NEARFIELD_ACCEPT_LICENSE"
 
 
 def find(name: str) -> Entry | None:
-    """Return the entry for a full id, short name or alias, whatever its case; None when there is none."""
-    return _by_name().get(name.strip().lower())
+    """Return the entry for a full id, short name or alias, whatever its case; None when there is none.
+
+    ``:latest`` at its end, which Ollama's clients put there, says nothing.
+    """
+    return _by_name().get(name.strip().lower().removesuffix(":latest"))
 
 
 def entries() -> tuple[Entry, ...]:

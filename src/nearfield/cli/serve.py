@@ -26,11 +26,18 @@ def serve(
         list[str] | None,
         typer.Option(help="Model to load when asked for, or a pattern of ids such as 'BAAI/*'; may be repeated."),
     ] = None,
+    aliases: Annotated[
+        list[str] | None,
+        typer.Option("--alias", help="ALIAS=MODEL: a further name, such as text-embedding-3-small; may be repeated."),
+    ] = None,
     memory_budget: Annotated[
         str | None, typer.Option(help="Memory for all models, such as 8GiB [as much as they take].")
     ] = None,
     cache_memory: Annotated[
         str | None, typer.Option(help="Memory for vectors that need not be computed again, 0 for none [256 MiB].")
+    ] = None,
+    cache_disk: Annotated[
+        str | None, typer.Option(help="Disk for such vectors, which a later process finds again, such as 10GiB [0].")
     ] = None,
     keep_alive: Annotated[
         float | None, typer.Option(help="Seconds after which an idle model loaded on demand leaves [never].")
@@ -40,6 +47,7 @@ def serve(
     ] = None,
     host: Annotated[str | None, typer.Option(help="Address to listen on [127.0.0.1].")] = None,
     port: Annotated[int | None, typer.Option(help="Port to listen on [8080]; 0 picks a free one.")] = None,
+    grpc_port: Annotated[int | None, typer.Option(help="Port for TEI's gRPC API [none]; 0 picks a free one.")] = None,
     precision: Annotated[str | None, typer.Option(help="auto (bf16 where the CPU has it) or float32 [auto].")] = None,
     backend: Annotated[str | None, typer.Option(help="Runtime that executes the models [openvino].")] = None,
     accept_license: Annotated[
@@ -47,6 +55,13 @@ def serve(
     ] = False,
     threads: Annotated[int | None, typer.Option(help="Cores to use [all that may be used].")] = None,
     streams: Annotated[int | None, typer.Option(help="Batches that run at once.")] = None,
+    frontends: Annotated[
+        int | None,
+        typer.Option(
+            help="Processes that read and answer HTTP [1]; more pay where one such core is busy before the models are: "
+            "small models on many cores, a GPU, or many answers from the cache."
+        ),
+    ] = None,
     api_keys: Annotated[
         list[str] | None, typer.Option("--api-key", help="Key that clients must send; may be repeated.")
     ] = None,
@@ -83,6 +98,9 @@ def serve(
     token_ids: Annotated[
         str | None, typer.Option(help="What token ids of OpenAI clients are: cl100k, native or reject [cl100k].")
     ] = None,
+    tei_metrics: Annotated[
+        bool, typer.Option("--tei-metrics", help="Show TEI's metrics (te_*) beside our own at /metrics.")
+    ] = False,
     otel_endpoint: Annotated[
         str | None, typer.Option(help="OpenTelemetry collector to send traces to, such as http://localhost:4318.")
     ] = None,
@@ -94,6 +112,10 @@ def serve(
     given = {name: value for name, value in locals().items() if not (value is None or value is False or value == [])}
     given.update({"accept_license": ("1",)} if accept_license else {})
     from nearfield import settings
-    from nearfield.server.run import serve as run
 
-    run(settings.load(**given), announce=lambda line: typer.echo(line))
+    chosen = settings.load(**given)
+    if chosen.frontends > 1:
+        from nearfield.server.frontends import serve as run
+    else:
+        from nearfield.server.run import serve as run
+    run(chosen, announce=lambda line: typer.echo(line))

@@ -9,7 +9,8 @@ import math
 import re
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -23,7 +24,9 @@ from starlette.responses import HTMLResponse, Response, StreamingResponse
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from nearfield import __version__
 from nearfield.cache import Cache
+from nearfield.cache_disk import DiskCache
 from nearfield.encoder import Encoder
 from nearfield.errors import (
     AccessDenied,
@@ -87,9 +90,10 @@ class Server:
         self.dialects: list[Dialect] = [SHELF.load(name)() for name in SHELF.order()]
         self.keys = Keys.of(settings.api_keys, settings.api_key_file)
         self.door = Door(is_loopback(settings.host), settings.allowed_hosts, settings.cors_origins)
-        self.prometheus = Prometheus(models.loaded)
+        self.prometheus = Prometheus(models.loaded, tei=settings.tei_metrics)
         self.prometheus.watch_models(models)
-        self.cache = Cache(settings.cache_memory) if settings.cache_memory else None
+        self.files = Files(settings.data_dir or cache_dir() / "server")
+        self.cache = _cache(settings, self.files.folder)
         models.watchers += [self.prometheus.watch, self._lend_cache]
         for model in models.loaded:
             self._lend_cache(model)
@@ -106,8 +110,9 @@ class Server:
         self.intake = Intake(self.limits)
         self.pace = Pace()
         self.watches = Watches()
-        self.files = Files(settings.data_dir or cache_dir() / "server")
         self.batches = Batches(self.files, self)
+        #: Gives the page of metrics where other processes have a part in them.
+        self.all_metrics: Callable[[], Awaitable[bytes]] | None = None
         #: Templates of the paths by the functions that answer them.
         self.routes: dict[Any, str] = {}
 
@@ -129,6 +134,11 @@ class Server:
         self.watches.stop()
         self.batches.stop()
 
+    def close(self) -> None:
+        """Let go of what is open, once nothing runs any more."""
+        if self.cache is not None and self.cache.disk is not None:
+            self.cache.disk.close()
+
     def reasons(self) -> list[str]:
         """Why the server is not ready; empty when it is."""
         engines = {model.engine for model in self.models.loaded}
@@ -146,12 +156,12 @@ class Server:
             turn = Turn(claimants[-1])
             try:
                 response = await self._serve(request, claimants, turn, takes_body)
-            except Cancelled:
-                response = Response(status_code=Cancelled.status)  # nobody is left to read it
+            except Cancelled as error:
+                turn.failure, response = type(error), Response(status_code=error.status)  # nobody is left to read it
             except NearfieldError as error:
-                response = refusal(turn.chosen.dialect, error)
+                turn.failure, response = type(error), refusal(turn.chosen.dialect, error)
             except Exception as error:  # noqa: BLE001 - raised further, it would cost the client its connection
-                response = unexpected(turn.chosen.dialect, error)
+                turn.failure, response = type(error), unexpected(turn.chosen.dialect, error)
             self._record(request, turn)
             return response
 
@@ -288,6 +298,8 @@ class Server:
     def _record(self, request: Request, turn: Turn) -> None:
         log: dict[str, Any] = {"key": turn.key.name} if turn.key.digest else {}
         exchange = turn.exchange
+        if turn.chosen.route.takes is not None:
+            self.prometheus.ended(exchange, turn.failure, time.perf_counter() - turn.started)
         if exchange is not None:
             # A name that is not served may be a text that went into the wrong field.
             model = exchange.served.name if exchange.served is not None else "unknown"
@@ -383,7 +395,8 @@ class Server:
         except NearfieldError as error:
             return refusal(self.dialects[-1], error)
         # Not in a thread: under load, these are the ones that tokenise, and the page would wait behind them.
-        return Response(self.prometheus.page(), media_type=CONTENT_TYPE)
+        page = self.prometheus.page() if self.all_metrics is None else await self.all_metrics()
+        return Response(page, media_type=CONTENT_TYPE)
 
 
 def create_app(
@@ -419,10 +432,15 @@ def create_app(
         anything = {"allow_methods": ["*"], "allow_headers": ["*"], "expose_headers": _EXPOSED}
         cors = {"allow_origins": settings.cors_origins, **anything}
         middleware.append(Middleware(CORSMiddleware, **cors))
-    handlers: Mapping[Any, Any] = {HTTPException: _lost(server.dialects[-1]), Exception: _broken(server.dialects[-1])}
+    handlers: Mapping[Any, Any] = {HTTPException: _lost(server.dialects), Exception: _broken(server.dialects[-1])}
     app = Starlette(routes=routes, middleware=middleware, exception_handlers=handlers)
     app.state.server = server
     return app
+
+
+def _cache(settings: Any, folder: Path) -> Cache | None:
+    disk = DiskCache(folder / "results.sqlite", settings.cache_disk) if settings.cache_disk else None
+    return Cache(settings.cache_memory, __version__, disk) if settings.cache_memory or disk is not None else None
 
 
 def open_traces(endpoint: str | None) -> Traces | None:
@@ -464,11 +482,15 @@ class Claimant:
 
 @dataclass
 class Turn:
-    """One request on its way: whose words it is answered in, its key, and what it asks for, once these are known."""
+    """One request on its way: whose words it is answered in, its key, what it asks for, once these are known, and what
+    went wrong."""
 
     chosen: Claimant
     key: Key = ANYBODY
     exchange: Exchange | None = None
+    #: Kind of the error that ended it: the error itself would hold on to all that led to it.
+    failure: type[Exception] | None = None
+    started: float = field(default_factory=time.perf_counter)
 
 
 def _by_path(dialects: Sequence[Dialect]) -> dict[tuple[str, str], list[Claimant]]:
@@ -654,8 +676,9 @@ class _HttpError(NearfieldError):
         self.code = {404: "not_found", 405: "method_not_allowed"}.get(status, "http_error")
 
 
-def _lost(dialect: Dialect) -> Callable[[Request, HTTPException], Awaitable[Response]]:
+def _lost(dialects: Sequence[Dialect]) -> Callable[[Request, HTTPException], Awaitable[Response]]:
     async def handler(request: Request, error: HTTPException) -> Response:
+        dialect = _owner(request.url.path, dialects)
         where = f"{request.method} {request.url.path[:200]}"
         text = {404: f"There is no {where}. GET /docs lists what there is.", 405: f"{where} is not possible."}
         response = refusal(dialect, _HttpError(error.status_code, text.get(error.status_code, error.detail)))
@@ -663,6 +686,13 @@ def _lost(dialect: Dialect) -> Callable[[Request, HTTPException], Awaitable[Resp
         return response
 
     return handler
+
+
+def _owner(path: str, dialects: Sequence[Dialect]) -> Dialect:
+    """Return whose words suit a path that nobody has: who alone has others below its first part, else the last."""
+    start = "/".join(path.split("/", 2)[:2]) + "/"
+    found = [each for each in dialects if any(route.path.startswith(start) for route in each.routes)]
+    return found[0] if len(found) == 1 else dialects[-1]
 
 
 def _broken(dialect: Dialect) -> Callable[[Request, Exception], Awaitable[Response]]:

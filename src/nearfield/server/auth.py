@@ -11,7 +11,7 @@ import re
 import secrets
 import sys
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -39,6 +39,8 @@ class Key:
     scopes: tuple[str, ...] = ("infer",)
     models: tuple[str, ...] = ("*",)
     tokens_per_minute: int | None = None
+    #: Called with the key and the tokens that were read for it here.
+    watchers: list[Callable[[Key, int], None]] = field(default_factory=list, init=False, repr=False)
     #: Tokens that it may still use, as of ``_since``; below zero once the last request took more than was left.
     _left: float = field(default=0.0, init=False)
     _since: float = field(default=0.0, init=False)
@@ -57,11 +59,10 @@ class Key:
         Raises:
             RateLimited: says when to come back.
         """
-        rate, now = self.tokens_per_minute, time.monotonic()
+        rate = self.tokens_per_minute
         if rate is None:
             return
-        self._left = min(rate, self._left + (now - self._since) * rate / 60) if self._since else float(rate)
-        self._since = now
+        self._refill(rate)
         if self._left <= 0:
             wait = (1 - self._left) * 60 / rate
             raise RateLimited(
@@ -72,7 +73,20 @@ class Key:
     def spend(self, tokens: int) -> None:
         """Count tokens that were read for it."""
         if self.tokens_per_minute is not None:
+            self.charge(tokens)
+            for watcher in self.watchers:
+                watcher(self, tokens)
+
+    def charge(self, tokens: int) -> None:
+        """Count tokens that were read for it, perhaps by another process, and tell nobody."""
+        if self.tokens_per_minute is not None:
+            self._refill(self.tokens_per_minute)
             self._left -= tokens
+
+    def _refill(self, rate: int) -> None:
+        now = time.monotonic()
+        self._left = min(rate, self._left + (now - self._since) * rate / 60) if self._since else float(rate)
+        self._since = now
 
     def take_over(self, other: Key) -> None:
         """Go on with what another reading of the same key has used."""
@@ -96,6 +110,8 @@ class Keys:
         if file is not None:
             self._of_file = tuple(_read(file))
             self._stamp, self._read_at = _stamp(file), time.monotonic()
+        self._watchers: list[Callable[[Key, int], None]] = []
+        self._watch()
 
     @classmethod
     def of(cls, keys: Iterable[str], file: Path | None) -> Keys:
@@ -142,6 +158,27 @@ class Keys:
         """Return the accepted key of a digest: for work that goes on after the request that asked for it."""
         return next((key for key in self._all() if key.digest == digest), None)
 
+    def watch(self, watcher: Callable[[Key, int], None]) -> None:
+        """Have ``watcher`` called with each key for which tokens are read here, and how many."""
+        self._watchers.append(watcher)
+
+    def charge(self, digest: bytes, tokens: int) -> None:
+        """Count tokens that another process has read for the key of a digest."""
+        key = self.by_digest(digest)
+        if key is not None:
+            key.charge(tokens)
+
+    def take_over(self, others: Iterable[Key]) -> None:
+        """Go on with what other processes know of what keys have used."""
+        for other in others:
+            key = self.by_digest(other.digest)
+            if key is not None:
+                key.take_over(other)
+
+    def _watch(self) -> None:
+        for key in self._fixed + self._of_file:
+            key.watchers = self._watchers
+
     def _all(self) -> tuple[Key, ...]:
         if self._file is not None and time.monotonic() - self._read_at > _FRESH:
             self._read_again(self._file)
@@ -162,6 +199,7 @@ class Keys:
         for key in self._of_file:
             if key.digest in before:
                 key.take_over(before[key.digest])
+        self._watch()
 
 
 @dataclass(frozen=True)

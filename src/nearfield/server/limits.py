@@ -117,10 +117,18 @@ class Body:
             more = message.get("more_body", False)
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
+    def hold(self, size: int) -> None:
+        """Count bytes that came in another way.
+
+        Raises:
+            TooLarge, Overloaded: as ``read`` does.
+        """
+        self._check(self._size + size)
+        self._size += size
+        self._intake.held += size
+
     def _count(self, part: bytes) -> bytes:
-        self._check(self._size + len(part))
-        self._size += len(part)
-        self._intake.held += len(part)
+        self.hold(len(part))
         return part
 
     def _check(self, size: int) -> None:

@@ -18,7 +18,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 LOG = logging.getLogger("nearfield")
 #: The id of the request that is being answered.
 REQUEST_ID: ContextVar[str] = ContextVar("request_id", default="")
-_ACCESS = logging.getLogger("nearfield.access")
+ACCESS = logging.getLogger("nearfield.access")
 _BELOW = ("uvicorn", "asyncio", "opentelemetry")
 _SANE = re.compile(r"^[A-Za-z0-9._:-]{1,128}$")
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
@@ -89,7 +89,7 @@ class AccessLog:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        request_id = _request_id(scope)
+        request_id = id_of(scope)
         state = scope.setdefault("state", {})
         state["request_id"] = request_id
         REQUEST_ID.set(request_id)
@@ -114,13 +114,14 @@ class AccessLog:
         finally:
             seconds, status = time.perf_counter() - started, status or 499
             self._answered(scope, status, seconds)
-            if _ACCESS.isEnabledFor(logging.INFO):
+            if ACCESS.isEnabledFor(logging.INFO):
                 fields: dict[str, object] = {"ms": round(seconds * 1e3, 2), "request_id": request_id}
                 fields |= state.get("log", {})
-                _ACCESS.info("%s %s %s", scope["method"], scope["path"], status, extra=fields)
+                ACCESS.info("%s %s %s", scope["method"], scope["path"], status, extra=fields)
 
 
-def _request_id(scope: Scope) -> str:
+def id_of(scope: Scope) -> str:
+    """Return the id that a request brings, or a new one."""
     for name, value in scope["headers"]:
         if name == b"x-request-id":
             given = value.decode("latin-1")

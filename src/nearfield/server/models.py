@@ -13,7 +13,15 @@ from pathlib import Path
 from typing import Literal
 
 from nearfield import catalog
-from nearfield.errors import Forbidden, InputError, ModelNotFound, ModelUnavailable, NearfieldError, nearest
+from nearfield.errors import (
+    Forbidden,
+    InputError,
+    ModelNotFound,
+    ModelUnavailable,
+    NearfieldError,
+    SettingsError,
+    nearest,
+)
 from nearfield.loaded import Loaded
 from nearfield.machine import return_memory
 from nearfield.server.logs import LOG
@@ -26,6 +34,8 @@ _BYTES_A_PARAMETER = 12
 _COOL, _COOLEST = 5.0, 300.0
 #: Seconds to wait for a model in use to become idle, when room is short.
 _PATIENCE = 30.0
+#: Names that never were loaded of which something is kept.
+_MOST_STRANGERS = 256
 
 State = Literal["available", "loading", "loaded", "failed"]
 
@@ -40,6 +50,10 @@ class Slot:
     #: Loaded at start, and never evicted.
     pinned: bool = False
     model: Loaded | None = None
+    #: Whether it was named for being loaded, not merely allowed by a pattern.
+    named: bool = False
+    #: Names that were given to it beside its own and the catalogue's.
+    aliases: tuple[str, ...] = ()
     #: Requests that it works for.
     users: int = 0
     uses: int = 0
@@ -101,7 +115,6 @@ class Models:
         #: Called with each model that was loaded.
         self.watchers: list[Callable[[Loaded], None]] = []
         self._loader = loader
-        self._aliases = {name: tuple(others) for name, others in (aliases or {}).items()}
         self._slots: dict[str, Slot] = {}
         self._by_name: dict[str, Slot] = {}
         self._idle = asyncio.Event()
@@ -111,7 +124,9 @@ class Models:
             self._slots[model.name.lower()] = slot
         for name in self.on_demand:
             if not _is_pattern(name):
-                self._slot_of(name)
+                self._slot_of(name).named = True
+        for name, others in (aliases or {}).items():
+            self._known_as(name, others)
         self._index()
 
     # -- what there is -----------------------------------------------------------------------------------------
@@ -124,7 +139,7 @@ class Models:
     @property
     def listed(self) -> tuple[Slot, ...]:
         """Those that clients are told of: not names that a pattern allows, under which nothing was ever loaded."""
-        return tuple(slot for slot in self._slots.values() if slot.pinned or slot.uses or slot.asked in self.on_demand)
+        return tuple(slot for slot in self._slots.values() if slot.pinned or slot.uses or slot.named)
 
     @property
     def loaded(self) -> tuple[Loaded, ...]:
@@ -155,6 +170,7 @@ class Models:
             if key in self._by_name:
                 return self._by_name[key]
         if self._allowed(plain):
+            self._forget_strangers()
             slot = self._slot_of(plain)
             self._index()
             return slot
@@ -263,7 +279,7 @@ class Models:
         if self.slot(name).pinned:
             raise InputError(f"{self.slot(name).name} was given when the server was started, and stays.", param="model")
         slot = await self.unload(name, allowed)
-        if slot.asked not in self.on_demand and not slot.users:
+        if not slot.named and not slot.users:
             self._slots.pop(slot.name.lower(), None)
             self._index()
 
@@ -406,10 +422,33 @@ class Models:
         patterns = [pattern for pattern in self.on_demand if _is_pattern(pattern)]
         return any(fnmatchcase(known.lower(), pattern.lower()) for pattern in patterns)
 
+    def _known_as(self, name: str, aliases: Sequence[str]) -> None:
+        """Give the model of a full id further names.
+
+        Raises:
+            SettingsError: it is not served, and may not be loaded.
+        """
+        if name.lower() not in self._slots:
+            if not self._allowed(name):
+                known = nearest(name, self.names())
+                raise SettingsError(f"{', '.join(aliases)} is to mean {name!r}, which is not served. {known}")
+            self._slot_of(name).named = True
+        self._slots[name.lower()].aliases = tuple(aliases)
+
     def _slot_of(self, name: str) -> Slot:
         entry = catalog.find(name)
         full = entry.id if entry is not None else name
         return self._slots.setdefault(full.lower(), Slot(name, full, keep_alive=self.keep_alive))
+
+    def _forget_strangers(self) -> None:
+        """Bound what is kept of names that a pattern allows, and under which nothing was ever loaded."""
+        known = {slot.name for slot in self.listed}
+        strange = [
+            key for key, slot in self._slots.items() if slot.name not in known and not (slot.users or slot.model)
+        ]
+        if len(strange) >= _MOST_STRANGERS:
+            for key in strange[: _MOST_STRANGERS // 2]:
+                del self._slots[key]
 
     def _index(self) -> None:
         """Give each model its names. A short one that several could mean is nobody's: their full ids stay clear."""
@@ -423,7 +462,7 @@ class Models:
     def _names_of(self, slot: Slot) -> Iterator[str]:
         yield slot.asked
         yield slot.name.rpartition("/")[2]
-        yield from self._aliases.get(slot.name, ())
+        yield from slot.aliases
         entry = catalog.find(slot.name) if not slot.pinned else None
         if entry is not None:
             yield from entry.names

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from nearfield.cache import Cache
@@ -16,6 +16,7 @@ from nearfield.loaded import Loaded
 from nearfield.machine import memory_resident
 from nearfield.server.exchange import Exchange, Several
 from nearfield.server.models import Models
+from nearfield.server.tei_metrics import TeiMetrics
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
@@ -26,8 +27,9 @@ _SHARES = (0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0)
 class Prometheus:
     """The metrics of one server, in a registry of its own."""
 
-    def __init__(self, loaded: Sequence[Loaded]) -> None:
+    def __init__(self, loaded: Sequence[Loaded], *, tei: bool = False) -> None:
         self._registry = CollectorRegistry()
+        self._tei = TeiMetrics(self._registry) if tei else None
         self._requests = self._counter("requests", "Requests answered.", "route", "status")
         self._inputs = self._counter("inputs", "Inputs encoded.", "model")
         self._tokens = self._counter("tokens", "Tokens read.", "model")
@@ -53,6 +55,8 @@ class Prometheus:
             self._engines.add(model.engine)
             model.engine.observers.append(self._batch_done)
             self._registry.register(_EngineState(model.engine))
+            if self._tei is not None:
+                self._tei.watch(model.engine)
         if isinstance(model, Encoder):
             model.observers.append(self._stage_of(model.name))
 
@@ -68,6 +72,10 @@ class Prometheus:
         """Return all metrics as text."""
         return generate_latest(self._registry)
 
+    def metrics(self) -> list[Metric]:
+        """Return all metrics as they are, to be joined with those of other processes."""
+        return list(self._registry.collect())
+
     def replied(self, route: str, status: int, seconds: float) -> None:
         """Count a reply by its route's template: a path as it came might hold anything."""
         self._child(self._requests, route, str(status)).inc()
@@ -82,6 +90,11 @@ class Prometheus:
             self._child(self._inputs, model).inc(exchange.size)
             self._child(self._tokens, model).inc(exchange.tokens)
             self._child(self._truncated, model).inc(exchange.dropped)
+
+    def ended(self, exchange: Exchange | None, failure: type[Exception] | None, seconds: float) -> None:
+        """Count the end of a request for a model's work, under TEI's names where they are asked for."""
+        if self._tei is not None:
+            self._tei.answered(exchange, failure, seconds)
 
     def stage(self, model: str, stage: str, seconds: float) -> None:
         """Record how long one stage of a request took."""
@@ -115,6 +128,10 @@ class _CacheState(Collector):
         cache = self._cache
         yield CounterMetricFamily("nearfield_cache_hits", "Inputs that were not computed again.", cache.hits)
         yield CounterMetricFamily("nearfield_cache_misses", "Inputs that were computed.", cache.misses)
+        if cache.disk is not None:
+            found = CounterMetricFamily("nearfield_cache_disk_hits", "Hits that were found on disk.", cache.disk.hits)
+            yield found
+            yield GaugeMetricFamily("nearfield_cache_disk_bytes", "Disk that kept vectors take.", cache.disk.size())
         yield GaugeMetricFamily("nearfield_cache_bytes", "Memory that kept vectors take.", cache.size)
         yield GaugeMetricFamily("nearfield_cache_entries", "Vectors that are kept.", len(cache))
 

@@ -11,7 +11,8 @@ import socket
 import struct
 import sys
 import time
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import uvicorn
@@ -24,12 +25,14 @@ from nearfield.errors import SettingsError
 from nearfield.loaded import Loaded
 from nearfield.loading import load
 from nearfield.machine import plan
+from nearfield.server import rpc
 from nearfield.server.app import create_app, open_traces
 from nearfield.server.connection import Connection, sweep
 from nearfield.server.logs import LOG, configure
 from nearfield.server.models import Models
 
 if TYPE_CHECKING:
+    from nearfield.server.rpc.port import Port
     from nearfield.server.traces import Traces
 
 #: Seconds that open connections get to finish and be closed from their client's side.
@@ -46,7 +49,7 @@ class Listener(uvicorn.Server):
         self,
         config: uvicorn.Config,
         listening: socket.socket,
-        on_start: Callable[[], None],
+        on_start: Callable[[], Awaitable[None] | None],
         on_stop: Callable[[], None],
         finish: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
@@ -59,7 +62,9 @@ class Listener(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Start, and only then say so: from here on a signal is a shutdown in good order."""
         await super().startup(sockets)
-        self._on_start()
+        started = self._on_start()
+        if started is not None:
+            await started
 
     async def on_tick(self, counter: int) -> bool:
         """Once a second close what keeps us waiting: a timer for each request would cost more."""
@@ -102,7 +107,7 @@ class Listener(uvicorn.Server):
             for server in self.servers:
                 server.close()
             self._listening.close()
-            taken = list(_waiting(spare))
+            taken = list(waiting(spare))
         for connection in taken:
             connection.setblocking(False)
             await asyncio.get_running_loop().connect_accepted_socket(self._protocol, connection, ssl=self.config.ssl)
@@ -131,7 +136,8 @@ def refuse_new(listening: socket.socket) -> None:
         )
 
 
-def _waiting(listening: socket.socket) -> Iterator[socket.socket]:
+def waiting(listening: socket.socket) -> Iterator[socket.socket]:
+    """Accept the connections that wait, up to the last."""
     while True:
         try:
             yield listening.accept()[0]
@@ -147,12 +153,15 @@ def serve(settings: Any, announce: Callable[[str], None] = print) -> None:
     Raises:
         SettingsError: the address is taken or not ours.
         ModelNotFound, SourceUnavailable, ModelRefused: a model cannot be loaded.
-        MissingExtra: traces are asked for, and OpenTelemetry is not installed.
+        MissingExtra: traces or gRPC are asked for, and what they need is not installed.
     """
     configure(settings.log_level, settings.log_format)
+    if settings.grpc_port is not None:
+        rpc.load()
     traces = open_traces(settings.otel_endpoint)
     try:
-        with _bind(settings) as listening:
+        with bind(settings) as listening:
+            _check_free(settings)
             _serve_on(listening, settings, announce, traces)
     finally:
         if traces is not None:
@@ -163,23 +172,20 @@ def _serve_on(
     listening: socket.socket, settings: Any, announce: Callable[[str], None], traces: Traces | None = None
 ) -> None:
     started = time.perf_counter()
-    cpu = plan(settings.threads, settings.streams)
-    engine = Engine(cpu.streams, EngineLimits(max_queued_tokens=settings.max_queued_tokens))
-    loader = Loader(settings, engine)
-    loaded = list({model.name: model for model in map(loader, settings.models)}.values())
+    engine, loader, loaded = load_models(settings)
     models = Models(
         loaded,
-        _aliases(loaded, settings.models),
+        aliases(loaded, settings),
         loader=loader,
         on_demand=settings.on_demand,
         budget=settings.memory_budget,
         keep_alive=settings.keep_alive,
     )
     app = create_app(settings, models, traces=traces)
-    _warn(settings)
+    warn(settings)
     seconds = time.perf_counter() - started
     address = listening.getsockname()
-    line = _ready_line(address[0], address[1], loaded, seconds, settings.tls_cert is not None)
+    line = partial(ready_line, address[0], address[1], loaded, seconds, settings.tls_cert is not None)
     # What is loaded stays for good: the collector need not walk it again at every full collection.
     gc.collect()
     gc.freeze()
@@ -187,16 +193,31 @@ def _serve_on(
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: None)
     server = app.state.server
+    ports: list[Port] = []
 
-    def on_start() -> None:
+    async def on_start() -> None:
         server.start()
-        announce(line)
+        if settings.grpc_port is None:
+            announce(line())
+            return
+        ports.append(rpc.load()(server, settings))
+        announce(line(grpc=await ports[0].start(address[0])))
 
-    def finish() -> Awaitable[None]:
-        return server.batches.stopped(settings.drain_timeout)
+    async def finish() -> None:
+        waits = (server.batches.stopped(settings.drain_timeout), *(port.stop(settings.drain_timeout) for port in ports))
+        await asyncio.gather(*waits)
 
     Listener(configuration(app, settings), listening, on_start, server.stop, finish).run([listening])
     engine.close(timeout=settings.drain_timeout)
+    server.close()
+
+
+def load_models(settings: Any) -> tuple[Engine, Loader, list[Loaded]]:
+    """Make the engine, and load the models that are served from the start. Raises as ``serve`` does."""
+    cpu = plan(settings.threads, settings.streams)
+    engine = Engine(cpu.streams, EngineLimits(max_queued_tokens=settings.max_queued_tokens))
+    loader = Loader(settings, engine)
+    return engine, loader, list({model.name: model for model in map(loader, settings.models)}.values())
 
 
 def configuration(app: Any, settings: Any) -> uvicorn.Config:
@@ -218,17 +239,32 @@ def configuration(app: Any, settings: Any) -> uvicorn.Config:
     )
 
 
-def _bind(settings: Any) -> socket.socket:
-    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+def bind(settings: Any) -> socket.socket:
+    """Listen where the settings say.
+
+    Raises:
+        SettingsError: the address is taken or not ours.
+    """
+    return _listen(settings.host, settings.port, "--port")
+
+
+def _check_free(settings: Any) -> None:
+    """Find out before the models are loaded whether gRPC, which opens its port itself, can have it."""
+    if settings.grpc_port:
+        _listen(settings.host, settings.grpc_port, "--grpc-port").close()
+
+
+def _listen(host: str, port: int, flag: str) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listening = socket.socket(family, socket.SOCK_STREAM)
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
-        listening.bind((settings.host, settings.port))
+        listening.bind((host, port))
         listening.listen(4096)
     except OSError as error:
         listening.close()
         raise SettingsError(
-            f"Cannot listen on {settings.host}:{settings.port}: {error.strerror}. Choose another --port or --host."
+            f"Cannot listen on {host}:{port}: {error.strerror}. Choose another {flag} or --host."
         ) from error
     listening.setblocking(False)
     return listening
@@ -263,21 +299,42 @@ def _full(name: str) -> str:
     return (entry.id if entry is not None else name).lower()
 
 
-def _aliases(loaded: Sequence[Loaded], asked: Sequence[str]) -> dict[str, list[str]]:
-    """Let each model answer to the name it was asked for by, and to the catalogue's names for it."""
+def aliases(loaded: Sequence[Loaded], settings: Any) -> dict[str, list[str]]:
+    """Return further names by full id: what a model was asked for by, the catalogue's, the settings'."""
     found = {model.name: list(entry.names) if (entry := catalog.find(model.name)) else [] for model in loaded}
-    for name in asked:
+    for name in settings.models:
         entry = catalog.find(name)
         if entry is None and len(loaded) == 1:
             found[loaded[0].name].append(name)
+    for alias, name in settings.aliases.items():
+        entry = catalog.find(name)
+        full = entry.id if entry is not None else name
+        found.setdefault(_meant(full, found) or full, []).append(alias)
     return found
 
 
-def _ready_line(host: str, port: int, loaded: Sequence[Loaded], seconds: float, tls: bool) -> str:
+def _meant(name: str, names: Mapping[str, Sequence[str]]) -> str | None:
+    """Return the full id of the loaded model that has a name."""
+    key = name.lower()
+    return next(
+        (
+            full
+            for full, others in names.items()
+            if key in {each.lower() for each in (full, full.rpartition("/")[2], *others)}
+        ),
+        None,
+    )
+
+
+def ready_line(
+    host: str, port: int, loaded: Sequence[Loaded], seconds: float, tls: bool, grpc: str | None = None
+) -> str:
+    """Return what is announced once requests are taken."""
     models = ", ".join(f"{each.name} ({_gives(each)}, {each.precision})" for each in loaded) or "models on demand"
     shown = f"[{host}]" if ":" in host else host
     scheme = "https" if tls else "http"
-    return f"Nearfield serves {models} at {scheme}://{shown}:{port}/v1 (ready in {seconds:.1f} s; docs at /docs)"
+    also = f" and over gRPC (TEI) at {grpc}" if grpc is not None else ""
+    return f"Nearfield serves {models} at {scheme}://{shown}:{port}/v1{also} (ready in {seconds:.1f} s; docs at /docs)"
 
 
 def _gives(model: Loaded) -> str:
@@ -286,6 +343,7 @@ def _gives(model: Loaded) -> str:
     return ", ".join(model.recipe.outputs)
 
 
-def _warn(settings: Any) -> None:
+def warn(settings: Any) -> None:
+    """Say in the log what whoever runs the server should know."""
     if not settings.host.startswith(_LOOPBACK) and not settings.api_keys and settings.api_key_file is None:
         LOG.warning("Listening on %s without API keys: everybody who reaches it may use it.", settings.host)

@@ -37,6 +37,8 @@ _TASKS: Mapping[str, tuple[str, ...]] = {
 }
 #: Tokens of a document that v2 reads unless a request says otherwise.
 _DOCUMENT_TOKENS = 4096
+#: Fields of a request to rerank that no other API on that path has.
+_OWN = frozenset({"rank_fields", "max_chunks_per_doc"})
 #: Documents that a search unit pays for: https://docs.cohere.com/docs/rerank-overview
 _UNIT = 100
 #: Arguments of the encoder that have another name in this API.
@@ -353,9 +355,10 @@ def _meta(version: str, dropped: int = 0, **units: int) -> dict[str, Any]:
 
 
 def claims_rerank(call: Call) -> bool:
-    """Return whether a request comes from one of Cohere's own clients, which say so in their headers."""
-    agent = call.headers.get("user-agent", "").lower()
-    return "cohere" in call.headers.get("x-fern-sdk-name", "").lower() or agent.startswith("cohere")
+    """Return whether a request is Cohere's: its clients say so in their headers, and two fields are its own."""
+    headers = call.headers
+    told = "cohere" in headers.get("x-fern-sdk-name", "").lower() or "request-source" in headers  # up to version 4
+    return told or headers.get("user-agent", "").lower().startswith("cohere") or not _OWN.isdisjoint(call.fields)
 
 
 def _read_rerank_v1(request: CohereRerankV1, call: Call) -> Rank:

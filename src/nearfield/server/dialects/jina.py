@@ -96,6 +96,14 @@ class JinaRerankRequest(msgspec.Struct):
     max_doc_length: Annotated[int, msgspec.Meta(ge=1)] | None = None
 
 
+class InfinityRerankRequest(JinaRerankRequest):
+    """The body of POST /rerank with documents, as Infinity's and vLLM's clients send it: they get none back unasked."""
+
+    return_documents: bool = False
+    #: Scores as the model gives them, in place of such between 0 and 1.
+    raw_scores: bool = False
+
+
 class JinaRanked(msgspec.Struct, omit_defaults=True):
     """One document's place, and the document as it was sent."""
 
@@ -105,10 +113,13 @@ class JinaRanked(msgspec.Struct, omit_defaults=True):
 
 
 class JinaRerankReply(msgspec.Struct):
-    """The reply of POST /v1/rerank: ``data`` is ``results`` once more, for clients that look there."""
+    """The reply of POST /v1/rerank: ``data`` is ``results`` once more, for clients that look there.
+
+    That of POST /rerank calls itself ``rerank``: Infinity's client takes nothing else.
+    """
 
     model: str
-    object: Literal["list"]
+    object: Literal["list", "rerank"]
     usage: JinaUsage
     results: list[JinaRanked]
     data: list[JinaRanked]
@@ -252,6 +263,17 @@ def _read_rerank(request: JinaRerankRequest, call: Call) -> Rank:
     )
 
 
+def _read_bare(request: InfinityRerankRequest, call: Call) -> Rank:
+    exchange = _read_rerank(request, call)
+    if request.raw_scores:
+        exchange.bounded, exchange.wanted = False, {"activation": "identity"}
+    return exchange
+
+
+def _write_bare(exchange: Rank) -> dict[str, Any]:
+    return {**_write_rerank(exchange), "object": "rerank"}
+
+
 def _write_rerank(exchange: Rank) -> dict[str, Any]:
     results = ranked(exchange, exchange.reply["documents"])
     name = exchange.model or (exchange.served.name if exchange.served else "")
@@ -294,9 +316,9 @@ class Jina:
         Route(
             "/rerank",
             "Rank documents by a query",
-            _read_rerank,
-            _write_rerank,
-            JinaRerankRequest,
+            _read_bare,
+            _write_bare,
+            InfinityRerankRequest,
             JinaRerankReply,
             claims=claims_rerank,
         ),

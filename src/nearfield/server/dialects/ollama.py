@@ -342,7 +342,7 @@ class Facts:
 
 def _tags(_: None, call: Call) -> dict[str, Any]:
     changed = _written(call.models.started)
-    found = [(slot, Facts.of(slot.name, slot.model)) for slot in call.models.listed]
+    found = [(slot, Facts.of(slot.name, slot.model)) for slot in call.models.listed if call.allowed(slot.name)]
     return {
         "models": [
             {
@@ -390,7 +390,11 @@ def _show(request: OllamaNamed, call: Call) -> dict[str, Any]:
 
 
 def _ps(_: None, call: Call) -> dict[str, Any]:
-    running = [(slot, Facts.of(slot.name, slot.model)) for slot in call.models.slots if slot.model is not None]
+    running = [
+        (slot, Facts.of(slot.name, slot.model))
+        for slot in call.models.slots
+        if slot.model is not None and call.allowed(slot.name)
+    ]
     return {
         "models": [
             {

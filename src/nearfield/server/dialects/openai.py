@@ -46,6 +46,8 @@ class EmbeddingRequest(msgspec.Struct):
     instruction: str | None = None
     truncate: Truncate | None = None
     embedding_dtype: Dtype | None = None
+    #: Infinity's: its client always says what the inputs are, and 0 dimensions where it means all of them.
+    modality: Literal["text"] | None = None
 
 
 class Embedding(msgspec.Struct):
@@ -133,7 +135,7 @@ async def _read_in_thread(request: EmbeddingRequest, given: list[Any], meaning: 
 
 def _encode(request: EmbeddingRequest, given: list[Any]) -> Encode:
     wanted = {
-        "truncate_dim": request.dimensions,
+        "truncate_dim": None if request.modality and request.dimensions == 0 else request.dimensions,
         "role": request.input_type,
         "prompt_name": request.prompt_name,
         "instruction": request.instruction,
@@ -168,7 +170,7 @@ def write(exchange: Encode) -> dict[str, Any]:
 
 def _list(_: None, call: Call) -> dict[str, Any]:
     """List all models; Cohere's clients may choose by endpoint, and turn pages: page_token is the first one's place."""
-    found = [_model(slot, call) for slot in call.models.listed]
+    found = [_model(slot, call) for slot in call.models.listed if call.allowed(slot.name)]
     if "endpoint" in call.query:
         which = "default_endpoints" if call.query.get("default_only", "").lower() == "true" else "endpoints"
         found = [model for model in found if call.query["endpoint"] in model[which]]

@@ -381,7 +381,9 @@ def _is_sdk(call: Call) -> bool:
 
 
 def _list(_: None, call: Call) -> Reply:
-    return Reply({"models": [_describe(slot) for slot in call.models.listed]}, headers=VERSION)
+    return Reply(
+        {"models": [_describe(slot) for slot in call.models.listed if call.allowed(slot.name)]}, headers=VERSION
+    )
 
 
 def _one(_: None, call: Call) -> Reply:

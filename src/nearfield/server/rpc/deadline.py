@@ -1,0 +1,46 @@
+"""Deadline: the end of a piece of work's time."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from types import TracebackType
+
+from nearfield.errors import DeadlineExceeded
+
+
+class Deadline:
+    """``with Deadline(seconds) as deadline`` bounds what is awaited inside.
+
+    Raises, when the block is left:
+        DeadlineExceeded: the time is up.
+    """
+
+    __slots__ = ("_seconds", "_task", "_timer", "_until", "_up")
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._until = time.monotonic() + seconds
+        self._up = False
+
+    @property
+    def left(self) -> float:
+        """Seconds that remain."""
+        return max(0.001, self._until - time.monotonic())
+
+    def __enter__(self) -> Deadline:
+        self._task = asyncio.current_task()
+        self._timer = asyncio.get_running_loop().call_later(self._seconds, self._too_late)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._timer.cancel()
+        if self._up and isinstance(error, asyncio.CancelledError):
+            raise DeadlineExceeded(f"The request was not done within {self._seconds:g} s. Try again later.") from None
+
+    def _too_late(self) -> None:
+        if self._task is not None:
+            self._up = True
+            self._task.cancel()
