@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from nearfield.engine import Batch, BatchReport, Engine, Limits, Ticket
+from nearfield.engine import Batch, BatchReport, Engine, Limits, Ticket, scheduler
 from nearfield.engine.backlog import Backlog
 from nearfield.engine.job import Job
 from nearfield.errors import Cancelled, DeadlineExceeded, ExecutionFailed, Overloaded, ShuttingDown
@@ -137,6 +137,30 @@ def test_interactive_work_goes_before_bulk(engine: Engine) -> None:
     quick.result(5)
     assert bulk.remaining > 50
     bulk.result(10), hold.result(5)
+
+
+def test_where_bulk_is_always_overdue_it_has_every_second_turn(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As with a large model, each batch of which takes longer than bulk may be kept waiting."""
+    monkeypatch.setattr(scheduler, "AGEING", 0.0)
+    runner = FakeRunner()
+    hold = _hold(engine, runner)
+    bulk = engine.submit(Ticket.of(runner, [[2] * 100] * 6, bulk=True))
+    single = [engine.submit(Ticket.of(runner, [[3] * 100])) for _ in range(6)]
+    runner.gate.set()
+    for ticket in (hold, bulk, *single):
+        ticket.result(10)
+    assert [batch[0][0] for batch in runner.batches] == [1, *[2, 3] * 6]
+
+
+def test_an_idle_engine_tries_what_its_past_speed_would_not_allow(engine: Engine) -> None:
+    runner = FakeRunner(seconds=0.5)
+    for _ in range(2):
+        engine.submit(Ticket.of(runner, [[1] * 40])).result(10)
+    runner.seconds = 0.0
+    assert engine.stats().tokens_per_second < 100
+    ticket = engine.submit(Ticket.of(runner, [[1] * 100] * 50, bulk=True, deadline=time.monotonic() + 10))
+    assert len(ticket.result(10)) == 50
+    assert engine.stats().tokens_per_second > 1000
 
 
 def test_bulk_is_not_starved(engine: Engine) -> None:

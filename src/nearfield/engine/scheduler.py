@@ -75,7 +75,11 @@ class Scheduler:
         self._deadlines: list[tuple[float, int, Ticket]] = []
         self._order = itertools.count()
         self._served_bulk = time.monotonic()
+        #: Interactive batches since the last one of bulk.
+        self._turns = 0
         self._rate = 0.0
+        #: Tokens and seconds of lanes of the latest batches.
+        self._learned = (0.0, 0.0)
         self._draining = False
         self._stopped = False
         self._made = 0
@@ -137,7 +141,10 @@ class Scheduler:
         self._refuse_if_full(tokens)
         if ticket.deadline is None or not self._rate:
             return
-        ahead = self._seconds(self._ahead(ticket.bulk) + tokens)
+        waiting = self._ahead(ticket.bulk)
+        if not waiting:
+            return  # only trying shows whether the rate still holds: nothing else would teach it anew
+        ahead = self._seconds(waiting + tokens)
         left = ticket.deadline - time.monotonic()
         # Refused while it can still be: a job let in here is expected to be done with a fifth of its time to spare.
         if ahead > left * 0.8:
@@ -191,6 +198,7 @@ class Scheduler:
         share = -(-self._queued() // max(1, len(self._lanes)))
         budget = max(SMALLEST_SHARE, min(runner.batch_tokens, share))
         jobs = backlog.gather(budget, BATCH_OVERHEAD, shared=runner.shared_length)
+        self._turns = 0 if bulk else self._turns + 1
         if bulk:
             self._served_bulk = time.monotonic()
         self._room.notify_all()
@@ -203,7 +211,8 @@ class Scheduler:
         ]
         if not heads:
             return None
-        overdue = time.monotonic() - self._served_bulk > AGEING
+        # Where a batch takes longer than that, bulk would be overdue whenever a lane is free: it has every second turn.
+        overdue = self._turns > 0 and time.monotonic() - self._served_bulk > AGEING
         rank = sorted(heads, key=lambda item: (item[1][1] is not overdue, item[0]))
         return rank[0][1]
 
@@ -236,8 +245,9 @@ class Scheduler:
         """Follow the rate of all lanes together, in tokens a second."""
         if batch.tokens < SMALLEST_SHARE // 4:
             return  # overhead rules such batches: they say little about throughput
-        now = batch.tokens / max(seconds, 1e-6) * len(self._lanes)
-        self._rate = now if not self._rate else self._rate * 0.9 + now * 0.1
+        # By tokens, not by batches: many small ones, which overhead rules, say little about a large job.
+        self._learned = (self._learned[0] * 0.9 + batch.tokens, self._learned[1] * 0.9 + max(seconds, 1e-6))
+        self._rate = self._learned[0] / self._learned[1] * len(self._lanes)
 
     def _report(self, batch: Batch, seconds: float) -> None:
         if not self.observers:

@@ -177,9 +177,9 @@ class Server:
             refused = self._admit(request, turn)
             if refused is not None and turn.chosen.route.key is None and (upload or not _small(request)):
                 raise refused
-            call = replace(call, owner=turn.key.digest.hex())
             if upload:
-                return await self._take_upload(turn, replace(call, upload=Upload(request.headers, watch.receive)))
+                given = Upload(request.headers, watch.receive)
+                return await self._take_upload(turn, replace(call, owner=turn.key.digest.hex(), upload=given))
             if takes_body:
                 data = await body.read(request.headers, watch.receive)
                 call = _read_body(call, claimants, data)
@@ -189,7 +189,9 @@ class Server:
                 turn.key = self._by_body(refused, route, call)  # only now is it known in whose words
             watch.for_client()
             self.check(turn.key, route)
-            answer = await read(route, replace(call, allowed=turn.key.allows))
+            if turn.key is not ANYBODY:
+                call = replace(call, owner=turn.key.digest.hex(), allowed=turn.key.allows)
+            answer = await read(route, call)
             if not isinstance(answer, Exchange):
                 return _response(answer)
             turn.exchange = answer
@@ -508,8 +510,10 @@ def _by_path(dialects: Sequence[Dialect]) -> dict[tuple[str, str], list[Claimant
 
 
 def _choose(claimants: Sequence[Claimant], call: Call) -> Claimant:
-    rest = claimants[-1]
-    return next((each for each in claimants[:-1] if each.route.claims and each.route.claims(call)), rest)
+    for each in claimants[:-1]:
+        if each.route.claims is not None and each.route.claims(call):
+            return each
+    return claimants[-1]
 
 
 def _small(request: Request) -> bool:

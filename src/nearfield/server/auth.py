@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -265,6 +266,7 @@ def _host(text: str) -> str:
     return name.rpartition(":")[0].lower() if name.count(":") == 1 else name.lower()
 
 
+@lru_cache(maxsize=1024)
 def is_loopback(host: str) -> bool:
     """Whether a name or address is this machine's own, seen from itself."""
     if host == "localhost" or host.endswith(".localhost"):

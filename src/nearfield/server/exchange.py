@@ -134,7 +134,7 @@ class Encode(Exchange):
 
     def _counts(self, name: str) -> int:
         counts = getattr(self.result, name, None)
-        return 0 if counts is None else int(np.sum(counts))
+        return 0 if counts is None else int(counts.sum())
 
     @property
     def tokens(self) -> int:

@@ -211,15 +211,14 @@ class Models:
 
     # -- lending -----------------------------------------------------------------------------------------------
 
-    @asynccontextmanager
-    async def use(
+    def use(
         self,
         name: str | None,
         fits: Callable[[Loaded], bool],
         keep_alive: float | None = None,
         allowed: Callable[[str], bool] = lambda _: True,
-    ) -> AsyncIterator[Loaded]:
-        """Lend the model of a name for as long as the block lasts; without a name, the first that fits.
+    ) -> Loan:
+        """Lend the model of a name for as long as an ``async with`` lasts; without a name, the first that fits.
 
         What may be loaded is loaded, once for all who wait for it. A model that is lent does not leave.
 
@@ -234,18 +233,15 @@ class Models:
             slot = self._by_name[self.first(lambda model: allowed(model.name) and fits(model)).name.lower()]
         if not allowed(slot.name):
             raise Forbidden(f"This key may not use {slot.name}.")
-        slot.users += 1
-        try:
-            model = slot.model or await self._load(slot)
-            slot.uses += 1
-            yield model
-        finally:
-            slot.users -= 1
-            slot.used = time.monotonic()
-            if keep_alive is not None and not slot.pinned:
-                slot.keep_alive = None if keep_alive < 0 else keep_alive
-            if not slot.users:
-                self._rest(slot)
+        return Loan(self, slot, keep_alive)
+
+    def _give_back(self, slot: Slot, keep_alive: float | None) -> None:
+        slot.users -= 1
+        slot.used = time.monotonic()
+        if keep_alive is not None and not slot.pinned:
+            slot.keep_alive = None if keep_alive < 0 else keep_alive
+        if not slot.users:
+            self._rest(slot)
 
     async def load(self, name: str, allowed: Callable[[str], bool] = lambda _: True) -> Slot:
         """Load a model, if it is not, and return what is known of it. Raises as ``use`` does."""
@@ -466,6 +462,29 @@ class Models:
         entry = catalog.find(slot.name) if not slot.pinned else None
         if entry is not None:
             yield from entry.names
+
+
+class Loan:
+    """A model in use. Written out: a generator's context manager costs every request more."""
+
+    __slots__ = ("_keep_alive", "_models", "_slot")
+
+    def __init__(self, models: Models, slot: Slot, keep_alive: float | None) -> None:
+        self._models, self._slot, self._keep_alive = models, slot, keep_alive
+
+    async def __aenter__(self) -> Loaded:
+        slot = self._slot
+        slot.users += 1
+        try:
+            model = slot.model or await self._models._load(slot)
+        except BaseException:
+            self._models._give_back(slot, self._keep_alive)
+            raise
+        slot.uses += 1
+        return model
+
+    async def __aexit__(self, *_: object) -> None:
+        self._models._give_back(self._slot, self._keep_alive)
 
 
 def _close(model: Loaded) -> None:
