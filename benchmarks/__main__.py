@@ -1,4 +1,8 @@
-"""Run all benchmarks: ``python -m benchmarks [--quick] [--only NAME ...] [--infinity-python PATH]``."""
+"""Run all benchmarks but ``mixed``: ``python -m benchmarks [--quick] [--only NAME ...] [--infinity-python PATH]``.
+
+``--only mixed`` runs half an hour of mixed traffic, or ``--minutes`` of it; it exits with 1 where a requirement is not
+met.
+"""
 
 from __future__ import annotations
 
@@ -6,16 +10,30 @@ import argparse
 import datetime
 import json
 import platform
+import sys
 from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from benchmarks import families, memory, outputs, picture, servers, throughput
+from benchmarks import (
+    cache,
+    dialects,
+    families,
+    frontends,
+    memory,
+    mixed,
+    outputs,
+    picture,
+    servers,
+    throughput,
+)
 from benchmarks.peak import matrix_peak
 from nearfield import catalog, hub, machine
 
 RESULTS = Path(__file__).parent / "results"
+#: What takes long and compares with nobody: it runs when it is named.
+ON_REQUEST = ("mixed",)
 PACKAGES = (
     "nearfield",
     "openvino",
@@ -35,8 +53,13 @@ def main() -> None:
         "--quick", action="store_true", help="small workloads: shows that everything runs, measures little"
     )
     parser.add_argument(
-        "--only", nargs="*", default=[], help="peak, throughput, bert_base, http, families, outputs, memory, cold_start"
+        "--only",
+        nargs="*",
+        default=[],
+        help="peak, throughput, bert_base, http, frontends, dialects, cache, families, outputs, memory, cold_start, "
+        "mixed",
     )
+    parser.add_argument("--minutes", type=float, help="of mixed traffic [30; with --quick 2]")
     parser.add_argument("--infinity-python", help="Python of a venv with infinity_emb; made when left out")
     parser.add_argument("--rounds", type=int, default=5)
     asked = parser.parse_args()
@@ -48,16 +71,20 @@ def main() -> None:
         "throughput": lambda: throughput.minilm(folder, rounds, quick=asked.quick),
         "bert_base": lambda: throughput.bert_base(folder, rounds, quick=asked.quick),
         "http": lambda: servers.measure(folder, asked.infinity_python, rounds, quick=asked.quick),
+        "frontends": lambda: frontends.measure(rounds, quick=asked.quick),
+        "dialects": lambda: dialects.measure(folder, asked.infinity_python, rounds, quick=asked.quick),
+        "cache": lambda: cache.measure(rounds, quick=asked.quick),
         "families": lambda: families.measure(rounds, quick=asked.quick),
         "outputs": lambda: outputs.measure(rounds, quick=asked.quick),
         "memory": lambda: memory.serving(quick=asked.quick),
         "cold_start": lambda: memory.cold_start(folder),
+        "mixed": lambda: mixed.measure(folder, asked.minutes or (2.0 if asked.quick else 30.0)),
     }
     latest = RESULTS / "latest.json"
     results: dict[str, Any] = json.loads(latest.read_text()) if asked.only and latest.exists() else {}
     results["machine"] = _machine()
     for name, run in parts.items():
-        if not asked.only or name in asked.only:
+        if name in asked.only or (not asked.only and name not in ON_REQUEST):
             print(f"# {name}", flush=True)
             results[name] = run()
             print(json.dumps(results[name], indent=1), flush=True)
@@ -66,6 +93,9 @@ def main() -> None:
         RESULTS.mkdir(exist_ok=True)
         latest.write_text(json.dumps(results, indent=1))
         picture.draw(results, RESULTS / "latest.png")
+    judged = results.get("mixed", {}).get("requirements", []) if "mixed" in asked.only else []
+    if not all(row["met"] for row in judged):
+        sys.exit(1)
 
 
 def _machine() -> dict[str, Any]:
@@ -90,14 +120,20 @@ def _machine() -> dict[str, Any]:
 
 
 def table(results: dict[str, Any]) -> str:
-    """Return the ratios as a Markdown table: how many times faster Nearfield is."""
+    """Return the ratios as a Markdown table, how many times faster Nearfield is, and what else is judged."""
     lines = ["| workload | against | times faster | range over rounds |", "|---|---|---|---|"]
-    for part in ("throughput", "bert_base", "http"):
+    for part in picture.COMPARED:
         for name, row in results.get(part, {}).get("ratios", {}).items():
             workload, _, other = name.partition(" / ")
             lines.append(f"| {workload} | {other} | {row['median']:.1f} | {row['low']:.1f} to {row['high']:.1f} |")
-    for name, share in results.get("http", {}).get("shares", {}).items():
-        lines.append(f"\n{name}: {share}")
+    for part in ("http", "dialects"):
+        for name, share in results.get(part, {}).get("shares", {}).items():
+            lines.append(f"\n{name}: {share}")
+    for scene, row in results.get("cache", {}).items():
+        told = {name: row[name] for name in ("times the texts/s", "times as soon", "met")}
+        lines.append(f"\ncache, {scene}: {told}")
+    if "mixed" in results:
+        lines += ["", mixed.table(results["mixed"]["requirements"])]
     return "\n".join(lines)
 
 

@@ -81,7 +81,7 @@ def export(folder: Path, target: Path) -> None:
 
     model = AutoModel.from_pretrained(folder, attn_implementation="eager").eval()
 
-    class Backbone(torch.nn.Module):
+    class Backbone(torch.nn.Module):  # type: ignore[misc]
         def __init__(self) -> None:
             super().__init__()
             self.model = model

@@ -1,25 +1,28 @@
 """Load: many keep-alive HTTP clients in one process, on asyncio protocols that add next to nothing of their own.
 
-Run as ``python -m benchmarks.load URL MODEL KIND SECONDS CLIENTS BATCH``; prints one line of JSON.
+Run as ``python -m benchmarks.load ASKED``, the arguments of ``load`` as JSON; prints one line of JSON.
 """
 
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import sys
 import time
+from collections.abc import Iterator, Sequence
+from functools import partial
 from urllib.parse import urlparse
 
+from benchmarks.forms import FORMS, PLAIN
 from benchmarks.workloads import texts
 
 
 class Client(asyncio.Protocol):
     """Sends a request, waits for the whole reply, sends the next."""
 
-    def __init__(self, requests: list[bytes], offset: int, until: float, times: list[float]) -> None:
+    def __init__(self, requests: Iterator[bytes], until: float, times: list[float]) -> None:
         self._requests = requests
-        self._next = offset
         self._until = until
         self._times = times
         self._buffer = b""
@@ -31,12 +34,12 @@ class Client(asyncio.Protocol):
         self._send()
 
     def _send(self) -> None:
-        if time.perf_counter() >= self._until:
+        request = next(self._requests, None) if time.perf_counter() < self._until else None
+        if request is None:
             self._transport.close()
             return
         self._sent = time.perf_counter()
-        self._transport.write(self._requests[self._next % len(self._requests)])  # type: ignore[attr-defined]
-        self._next += 1
+        self._transport.write(request)  # type: ignore[attr-defined]
 
     def data_received(self, data: bytes) -> None:
         self._buffer += data
@@ -58,28 +61,40 @@ class Client(asyncio.Protocol):
             self.done.set_result(None)
 
 
-async def load(url: str, model: str, kind: str, seconds: float, clients: int, batch: int) -> dict[str, float]:
-    """Keep ``clients`` requests of ``batch`` texts in flight for some seconds."""
-    parts = urlparse(url)
-    pool = texts(kind, seed=1)
-    requests = []
-    for start in range(0, len(pool) - batch + 1, batch):
-        body = json.dumps({"model": model, "input": pool[start : start + batch], "encoding_format": "base64"}).encode()
-        head = f"POST {parts.path} HTTP/1.1\r\nHost: {parts.netloc}\r\nContent-Type: application/json\r\n"
-        requests.append(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
+async def load(
+    url: str,
+    model: str,
+    kind: str,
+    seconds: float,
+    clients: int,
+    batch: int,
+    form: str = PLAIN,
+    seeds: Sequence[int] = (),
+    once: bool = False,
+) -> dict[str, float]:
+    """Keep ``clients`` requests of ``batch`` texts in flight for some seconds.
+
+    ``form`` is one of ``FORMS``; the path of ``url`` stands for that of the usual one alone. With ``seeds``, the texts
+    are those of all of them, numbered, so that no two are the same. ``once`` ends when each was sent once.
+    """
+    pool = [f"{seed}.{at} {text}" for seed in seeds for at, text in enumerate(texts(kind, seed=seed))]
+    requests = _requests(url, model, pool or texts(kind, seed=1), batch, form)
+    shared = iter(requests)
     times: list[float] = []
+    parts = urlparse(url)
     started = time.perf_counter()
     loop = asyncio.get_running_loop()
-    made = [
-        await loop.create_connection(
-            lambda offset=number: Client(requests, offset * 7, started + seconds, times), parts.hostname, parts.port
-        )
-        for number in range(clients)
-    ]
-    await asyncio.gather(*(client.done for _, client in made))
+    made = []
+    for number in range(clients):
+        own = shared if once else itertools.islice(itertools.cycle(requests), number * 7, None)
+        client = Client(own, started + seconds, times)
+        await loop.create_connection(partial(_itself, client), str(parts.hostname), int(parts.port or 80))
+        made.append(client)
+    await asyncio.gather(*(client.done for client in made))
     passed = time.perf_counter() - started
     times.sort()
     return {
+        "requests": len(times),
         "requests_per_second": len(times) / passed,
         "texts_per_second": len(times) * batch / passed,
         "p50_ms": times[len(times) // 2] * 1e3,
@@ -88,6 +103,21 @@ async def load(url: str, model: str, kind: str, seconds: float, clients: int, ba
     }
 
 
+def _itself(client: Client) -> Client:
+    return client
+
+
+def _requests(url: str, model: str, pool: Sequence[str], batch: int, form: str) -> list[bytes]:
+    """Return whole HTTP requests for all texts of a pool."""
+    parts, asked = urlparse(url), FORMS[form]
+    path = parts.path if form == PLAIN else asked.path
+    headers = "".join(f"{name}: {value}\r\n" for name, value in {"Host": parts.netloc, **asked.headers}.items())
+    made = []
+    for start in range(0, len(pool) - batch + 1, batch):
+        body = asked.body(model, pool[start : start + batch])
+        made.append(f"POST {path} HTTP/1.1\r\n{headers}Content-Length: {len(body)}\r\n\r\n".encode() + body)
+    return made
+
+
 if __name__ == "__main__":
-    _, where, what, which, how_long, how_many, how_large = sys.argv
-    print(json.dumps(asyncio.run(load(where, what, which, float(how_long), int(how_many), int(how_large)))))
+    print(json.dumps(asyncio.run(load(**json.loads(sys.argv[1])))))

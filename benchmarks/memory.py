@@ -20,7 +20,7 @@ from benchmarks.servers import Server, _free_port, _nearfield
 def serving(*, quick: bool) -> dict[str, float]:
     """Serve mixed requests of one text, and compare memory after the first 2,000 with memory after 20,000."""
     server = Server("nearfield", _nearfield(), "/v1/embeddings", "all-MiniLM-L6-v2")
-    process = psutil.Process(server._process.pid)
+    process = psutil.Process(server.pid)
     told = {"rss_mib_loaded": process.memory_info().rss / 2**20}
     done, early = 0.0, 0.0
     while done < (3_000 if quick else 20_000):

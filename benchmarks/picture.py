@@ -5,6 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+#: Parts of the results that compare with other engines.
+COMPARED = ("throughput", "bert_base", "http", "dialects")
+
 
 def draw(results: dict[str, Any], target: Path) -> None:
     """Draw how many times faster Nearfield is, a bar for each workload and opponent."""
@@ -15,7 +18,7 @@ def draw(results: dict[str, Any], target: Path) -> None:
 
     rows = [
         (name.replace(" / ", "  vs  "), row)
-        for part in ("throughput", "bert_base", "http")
+        for part in COMPARED
         for name, row in results.get(part, {}).get("ratios", {}).items()
     ]
     figure, axes = pyplot.subplots(figsize=(10, 0.42 * len(rows) + 1.6), layout="constrained")

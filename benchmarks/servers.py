@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 import urllib.request
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -31,23 +32,40 @@ SCENES = {"single short texts, 32 clients": ("short", 32, 1), "bulk of 32 short 
 class Server:
     """A server's process, stopped (not ended) while the other one is measured."""
 
-    def __init__(self, name: str, command: list[str], path: str, model: str, **environment: str) -> None:
+    def __init__(
+        self,
+        name: str,
+        command: list[str],
+        path: str,
+        model: str,
+        environment: Mapping[str, str] | None = None,
+        log: Path | None = None,
+    ) -> None:
         self.name, self.model = name, model
         self.port = _free_port()
         self.url = f"http://127.0.0.1:{self.port}{path}"
-        self._process = subprocess.Popen(
-            [part.replace("PORT", str(self.port)) for part in command],
-            env={**os.environ, **environment},
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
+        #: How it ended, once it has.
+        self.exit_code: int | None = None
+        with (log or Path(os.devnull)).open("wb") as output:
+            self._process = subprocess.Popen(
+                [part.replace("PORT", str(self.port)) for part in command],
+                env={**os.environ, **(environment or {})},
+                stdout=output,
+                stderr=output,
+            )
         self._await()
 
-    def load(self, kind: str, seconds: float, clients: int, batch: int) -> dict[str, float]:
-        """Put load on it from a process of its own."""
-        arguments = [self.url, self.model, kind, str(seconds), str(clients), str(batch)]
+    @property
+    def pid(self) -> int:
+        """Its process's number."""
+        return self._process.pid
+
+    def load(self, kind: str, seconds: float, clients: int, batch: int, **more: Any) -> dict[str, float]:
+        """Put load on it from a process of its own; ``more`` as ``load.load`` takes it."""
+        asked = {"url": self.url, "model": self.model, "kind": kind, "seconds": seconds, "clients": clients}
+        told_to = json.dumps({**asked, "batch": batch, **more})
         result = subprocess.run(
-            [sys.executable, "-m", "benchmarks.load", *arguments], capture_output=True, text=True, check=True
+            [sys.executable, "-m", "benchmarks.load", told_to], capture_output=True, text=True, check=True
         )
         told: dict[str, float] = json.loads(result.stdout)
         return told
@@ -55,7 +73,7 @@ class Server:
     def close(self) -> None:
         """End the process."""
         self._process.terminate()
-        self._process.wait(30)
+        self.exit_code = self._process.wait(30)
 
     def _await(self) -> None:
         body = json.dumps({"model": self.model, "input": ["warm"]}).encode()
@@ -138,7 +156,7 @@ def _latency(encoder: Any, server: Server, seconds: float) -> dict[str, float]:
     }
 
 
-def _nearfield() -> list[str]:
+def _nearfield(cache: str = "0") -> list[str]:
     return [
         sys.executable,
         "-m",
@@ -146,7 +164,7 @@ def _nearfield() -> list[str]:
         "serve",
         "all-MiniLM-L6-v2",
         "--cache-memory",
-        "0",
+        cache,
         "--port",
         "PORT",
         "--log-level",
@@ -165,7 +183,7 @@ def _start_infinity(folder: Path, python: str) -> Server:
     ]
     flags = ["--port", "PORT", "--host", "127.0.0.1", "--engine", "torch", "--device", "cpu", "--no-bettertransformer"]
     quiet = {"DO_NOT_TRACK": "1", "INFINITY_ANONYMOUS_USAGE_STATS": "0", "HF_HUB_OFFLINE": "1"}
-    return Server("infinity", [*command, *flags], "/embeddings", "minilm", **quiet)
+    return Server("infinity", [*command, *flags], "/embeddings", "minilm", quiet)
 
 
 def _make_venv() -> str:

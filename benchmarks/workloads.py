@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from importlib.resources import files
+from typing import Any
 
 import numpy as np
 
@@ -17,11 +19,11 @@ def texts(name: str, *, quick: bool = False, seed: int = 0) -> list[str]:
     words = re.findall(r"\S+", files("nearfield.cli").joinpath("demo.txt").read_text(encoding="utf-8"))
     _, full, small = SIZES[name]
     count = small if quick else full
-    lengths = {
+    lengths: dict[str, Callable[[], Any]] = {
         "short": lambda: random.integers(8, 17, count),
         # A log-normal of sigma 0.6 has the mean exp(mu + 0.18).
         "mixed": lambda: np.clip(random.lognormal(np.log(60) - 0.18, 0.6, count), 5, 200).astype(int),
         "long": lambda: random.integers(170, 191, count),
-    }[name]()
+    }
     starts = random.integers(0, len(words) - 200, count)
-    return [" ".join(words[start : start + length]) for start, length in zip(starts, lengths, strict=True)]
+    return [" ".join(words[start : start + length]) for start, length in zip(starts, lengths[name](), strict=True)]
