@@ -18,6 +18,7 @@ from nearfield.engine import Engine, Ticket
 from nearfield.errors import ExecutionFailed, NearfieldError
 from nearfield.loaded import Loaded
 from nearfield.outputs import Outputs, SparseVectors
+from tests.parity.sparse import inference_free
 from tests.serving import serving
 
 TEXTS = ["the cat sat", "a blue dog", "hello world", "the cat sat", ""]
@@ -265,3 +266,13 @@ async def test_a_budget_that_holds_nothing(tmp_path: Path) -> None:
     disk.keep({b"key": np.ones(3, np.float32)})
     assert await disk.find([b"key"]) == {}
     disk.close()
+
+
+async def test_what_needs_no_model_is_answered_too(tmp_path: Path) -> None:
+    """Queries of inference-free sparse models are looked up in a table."""
+    with Encoder(str(inference_free(tmp_path)), precision="float32") as encoder:
+        plain = await encoder.aencode(TEXTS, role="query")
+        encoder.cache = Cache(2**20)
+        cached = await encoder.aencode(TEXTS, role="query")
+    assert len(cached) == len(TEXTS)
+    np.testing.assert_array_equal(cached.values, plain.values)

@@ -8,6 +8,7 @@ import contextlib
 import json
 import os
 import signal
+import socket
 import ssl
 import subprocess
 import sys
@@ -197,6 +198,23 @@ def test_connections_are_spread_and_a_killed_front_end_costs_only_its_own(small:
             for client in more:
                 assert client.post("/v1/embeddings", json=BODY).status_code == 200
     assert not process.errors.count("Traceback")
+
+
+def test_one_that_leaves_connections_at_its_door_comes_last() -> None:
+    from nearfield.server.frontends import Seat
+
+    ours, theirs = socket.socketpair()
+    process: Any = None
+    with ours, theirs:
+        stuck, other = (Seat(number, process, ours, ours, 0.0) for number in range(2))
+        other.know(0, 5)
+        assert stuck.hand(b"c", [theirs])
+        now = time.monotonic()
+        assert stuck.rank(now) < other.rank(now)
+        assert stuck.rank(now + 60) > other.rank(now + 60)
+        stuck.know(1, 1)
+        assert stuck.rank(now + 60) < other.rank(now + 60)
+        assert (stuck.load, other.load) == (1, 5)
 
 
 def test_a_front_end_killed_under_load_loses_nothing_of_others(small: Path) -> None:

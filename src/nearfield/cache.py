@@ -53,6 +53,8 @@ class Cache:
         ``space`` names the model, adapter and precision that the jobs are for.
         """
         jobs = ticket.jobs
+        if not jobs:
+            return await engine.run(ticket)  # its rows are there already, looked up without the model
         keys = [_key(f"{self.maker} {space}", job) for job in jobs]
         rows: list[Any] = [None] * len(jobs)
         waits: dict[int, asyncio.Future[Any]] = {}

@@ -9,7 +9,7 @@ import math
 import re
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -178,19 +178,18 @@ class Server:
             if refused is not None and turn.chosen.route.key is None and (upload or not _small(request)):
                 raise refused
             if upload:
-                given = Upload(request.headers, watch.receive)
-                return await self._take_upload(turn, replace(call, owner=turn.key.digest.hex(), upload=given))
+                call.upload = Upload(request.headers, watch.receive)
+                return await self._take_upload(turn, call)
             if takes_body:
                 data = await body.read(request.headers, watch.receive)
-                call = _read_body(call, claimants, data)
+                _read_body(call, claimants, data)
                 turn.chosen = _choose(claimants, call)
             route = turn.chosen.route
             if refused is not None:
                 turn.key = self._by_body(refused, route, call)  # only now is it known in whose words
             watch.for_client()
             self.check(turn.key, route)
-            if turn.key is not ANYBODY:
-                call = replace(call, owner=turn.key.digest.hex(), allowed=turn.key.allows)
+            call.owner, call.allowed = turn.key.owner, turn.key.allows
             answer = await read(route, call)
             if not isinstance(answer, Exchange):
                 return _response(answer)
@@ -201,6 +200,7 @@ class Server:
     async def _take_upload(self, turn: Turn, call: Call) -> Response:
         """Let the route take the file as it comes: it is never held in memory whole."""
         self.check(turn.key, turn.chosen.route)
+        call.owner, call.allowed = turn.key.owner, turn.key.allows
         return _response(await turn.chosen.route.read(None, call))
 
     async def perform(self, exchange: Exchange, key: Key, seconds: float, *, bulk: bool = False) -> None:
@@ -434,6 +434,7 @@ def create_app(
         anything = {"allow_methods": ["*"], "allow_headers": ["*"], "expose_headers": _EXPOSED}
         cors = {"allow_origins": settings.cors_origins, **anything}
         middleware.append(Middleware(CORSMiddleware, **cors))
+    middleware.append(Middleware(KnownPaths, routes=routes))
     handlers: Mapping[Any, Any] = {HTTPException: _lost(server.dialects), Exception: _broken(server.dialects[-1])}
     app = Starlette(routes=routes, middleware=middleware, exception_handlers=handlers)
     app.state.server = server
@@ -472,6 +473,23 @@ class PlainPath:
         if scope["type"] == "http" and scope["path"].endswith("/"):
             scope["path"] = scope["path"].rstrip("/") or "/"
         return self._app(scope, receive, send)
+
+
+class KnownPaths:
+    """Finds a route without parameters by its path; the router would try the pattern of one after another."""
+
+    def __init__(self, app: ASGIApp, routes: Sequence[Route]) -> None:
+        self._app = app
+        self._routes = {
+            (route.path, method): route for route in routes if "{" not in route.path for method in route.methods or ()
+        }
+
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+        route = self._routes.get((scope["path"], scope["method"])) if scope["type"] == "http" else None
+        if route is None or scope.get("root_path"):
+            return self._app(scope, receive, send)
+        scope.update(route=route, endpoint=route.endpoint, path_params={})
+        return route.app(scope, receive, send)
 
 
 @dataclass(frozen=True)
@@ -522,8 +540,8 @@ def _small(request: Request) -> bool:
     return size.isdigit() and int(size) <= _SMALL and "transfer-encoding" not in request.headers
 
 
-def _read_body(call: Call, claimants: Sequence[Claimant], data: bytes) -> Call:
-    """Decode the body, by what its header says it is.
+def _read_body(call: Call, claimants: Sequence[Claimant], data: bytes) -> None:
+    """Decode the body, by what its header says it is, into the call.
 
     Raises:
         UnsupportedMedia: none of the path's APIs reads that.
@@ -532,15 +550,15 @@ def _read_body(call: Call, claimants: Sequence[Claimant], data: bytes) -> Call:
     kind = {"application/x-msgpack": MSGPACK}.get(kind, JSON if kind.endswith("+json") else kind)
     if not data:
         if all(each.route.takes is None for each in claimants):
-            return call
+            return
         raise MissingBody("The request has no body: send a JSON object.")
     # A browser sends a form to any server without asking it first, and says whose page it is.
     kind = JSON if "origin" not in call.headers and any(each.route.lax for each in claimants) else kind
     if kind not in {known for each in claimants for known in each.route.media}:
         raise UnsupportedMedia(f"The body must be JSON: send 'Content-Type: application/json', not {kind!r}.")
     content = decode(data, kind)
-    present = {name: value for name, value in content.items() if value is not None}
-    return replace(call, body=present, fields=frozenset(content))
+    call.body = {name: value for name, value in content.items() if value is not None}
+    call.fields = frozenset(content)
 
 
 def decode(data: bytes, kind: str = JSON) -> dict[str, Any]:

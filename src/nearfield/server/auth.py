@@ -46,13 +46,18 @@ class Key:
     _left: float = field(default=0.0, init=False)
     _since: float = field(default=0.0, init=False)
 
+    @property
+    def owner(self) -> str:
+        """What files and batches are kept under: the hash in hexadecimals, empty without keys."""
+        return self.digest.hex()
+
     def may(self, scope: str) -> bool:
         """Whether it may do what a scope stands for."""
         return scope in self.scopes
 
     def allows(self, model: str) -> bool:
         """Whether it may use the model of a full id."""
-        return any(fnmatchcase(model.lower(), pattern.lower()) for pattern in self.models)
+        return "*" in self.models or any(fnmatchcase(model.lower(), pattern.lower()) for pattern in self.models)
 
     def check_rate(self) -> None:
         """Refuse a key that has used up what it may.

@@ -119,6 +119,7 @@ class Encode(Exchange):
     needs: tuple[str, ...] = ("dense",)
     #: Gives those keywords that depend on what the model has.
     by_model: Callable[[Encoder], Mapping[str, Any]] | None = None
+    _counted: tuple[int, int] | None = None
 
     @property
     def size(self) -> int:
@@ -132,17 +133,22 @@ class Encode(Exchange):
             raise ValueError("an Exchange without vectors cannot be written")
         return found
 
-    def _counts(self, name: str) -> int:
-        counts = getattr(self.result, name, None)
-        return 0 if counts is None else int(counts.sum())
-
     @property
     def tokens(self) -> int:
-        return self._counts("tokens")
+        return self._totals()[0]
 
     @property
     def dropped(self) -> int:
-        return self._counts("dropped")
+        return self._totals()[1]
+
+    def _totals(self) -> tuple[int, int]:
+        """Return the tokens read and cut off; added up once, as metrics, headers, logs and bodies all ask."""
+        if self._counted is None:
+            if self.result is None:
+                return 0, 0
+            read, cut = (getattr(self.result, name, None) for name in ("tokens", "dropped"))
+            self._counted = (0 if read is None else int(read.sum()), 0 if cut is None else int(cut.sum()))
+        return self._counted
 
     @property
     def numbers(self) -> int:

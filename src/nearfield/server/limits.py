@@ -44,7 +44,7 @@ class Pace:
     def most(self, engine: Engine, seconds: float) -> int | None:
         """Return how many tokens an idle engine might do within ``seconds``; None while nothing is known of it."""
         best, now = self._best.get(engine, 0.0), time.monotonic()
-        if not best or now - self._asked[engine] > _FRESH:
+        if now - self._asked.get(engine, 0.0) > _FRESH:
             best = self._best[engine] = max(engine.stats().tokens_per_second, best)
             self._asked[engine] = now
         return max(1, int(best * seconds)) if best else None

@@ -35,9 +35,12 @@ SHELF = Shelf(
 JSON, MSGPACK = "application/json", "application/msgpack"
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class Call:
-    """What a route may look at beside its body: ``fields`` are all names that the body had, nulls included."""
+    """What a route may look at beside its body: ``fields`` are all names that the body had, nulls included.
+
+    It is filled in while a request is read, and not changed by routes.
+    """
 
     models: Models
     headers: Mapping[str, str] = field(default_factory=dict)
