@@ -62,6 +62,9 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, help="of mixed traffic [30; with --quick 2]")
     parser.add_argument("--infinity-python", help="Python of a venv with infinity_emb; made when left out")
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument(
+        "--out", type=Path, default=RESULTS, help="folder of results: one of its own for each kind of machine"
+    )
     asked = parser.parse_args()
     entry = catalog.find("all-MiniLM-L6-v2")
     folder = hub.locate("all-MiniLM-L6-v2", pin=entry.pin if entry else None).folder
@@ -80,7 +83,7 @@ def main() -> None:
         "cold_start": lambda: memory.cold_start(folder),
         "mixed": lambda: mixed.measure(folder, asked.minutes or (2.0 if asked.quick else 30.0)),
     }
-    latest = RESULTS / "latest.json"
+    latest = asked.out / "latest.json"
     results: dict[str, Any] = json.loads(latest.read_text()) if asked.only and latest.exists() else {}
     results["machine"] = _machine()
     for name, run in parts.items():
@@ -90,9 +93,9 @@ def main() -> None:
             print(json.dumps(results[name], indent=1), flush=True)
     print(table(results))
     if not asked.quick:
-        RESULTS.mkdir(exist_ok=True)
+        asked.out.mkdir(parents=True, exist_ok=True)
         latest.write_text(json.dumps(results, indent=1))
-        picture.draw(results, RESULTS / "latest.png")
+        picture.draw(results, asked.out / "latest.png")
     judged = results.get("mixed", {}).get("requirements", []) if "mixed" in asked.only else []
     if not all(row["met"] for row in judged):
         sys.exit(1)

@@ -152,6 +152,18 @@ def test_where_bulk_is_always_overdue_it_has_every_second_turn(engine: Engine, m
     assert [batch[0][0] for batch in runner.batches] == [1, *[2, 3] * 6]
 
 
+def test_while_interactive_work_keeps_coming_bulk_goes_in_short_batches(engine: Engine) -> None:
+    runner = FakeRunner(batch_tokens=1000, seconds=0.25)
+    whole = engine.submit(Ticket.of(runner, [[2] * 50] * 20, bulk=True))
+    whole.result(10)
+    assert runner.batches == [[[2] * 50] * 20]  # 4,000 tokens a second, nothing interactive to be expected
+    single = engine.submit(Ticket.of(runner, [[3]]))
+    single.result(10)
+    runner.seconds = 0.0
+    engine.submit(Ticket.of(runner, [[2] * 50] * 20, bulk=True)).result(10)
+    assert sum(map(len, runner.batches[2])) <= 450
+
+
 def test_an_idle_engine_tries_what_its_past_speed_would_not_allow(engine: Engine) -> None:
     runner = FakeRunner(seconds=0.5)
     for _ in range(2):

@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from weakref import WeakKeyDictionary
 
 from nearfield.engine.backlog import Backlog
 from nearfield.engine.job import Batch, Job, Runner, Ticket
@@ -20,6 +21,9 @@ BATCH_OVERHEAD = 16
 SMALLEST_SHARE = 128
 #: Bulk work gets a batch at least this often (seconds), however much interactive work waits.
 AGEING = 0.5
+#: Seconds that a batch of bulk takes at most while interactive work keeps coming, as long as that makes it no smaller
+#: than the smallest share; and seconds after the last of it for which that holds.
+SHORT_BATCH, COMING = 0.1, 2.0
 #: A job that saw this many lanes die under it is taken to be the cause.
 MOST_DEATHS = 2
 _TICK = 0.25
@@ -75,11 +79,13 @@ class Scheduler:
         self._deadlines: list[tuple[float, int, Ticket]] = []
         self._order = itertools.count()
         self._served_bulk = time.monotonic()
+        self._came = -COMING
         #: Interactive batches since the last one of bulk.
         self._turns = 0
         self._rate = 0.0
-        #: Tokens and seconds of lanes of the latest batches.
+        #: Tokens and seconds of lanes of the latest batches: of all, and of each runner as long as there is one.
         self._learned = (0.0, 0.0)
+        self._speeds: WeakKeyDictionary[Runner, tuple[float, float]] = WeakKeyDictionary()
         self._draining = False
         self._stopped = False
         self._made = 0
@@ -104,6 +110,8 @@ class Scheduler:
             while wait and not self._stopped and self._full(tokens):
                 self._room.wait(1.0)
             self._admit(ticket, tokens)
+            if not ticket.bulk:
+                self._came = time.monotonic()
             backlog = self._backlogs.setdefault((ticket.runner, ticket.bulk), Backlog())
             for job in ticket.jobs:
                 backlog.push(job)
@@ -196,13 +204,20 @@ class Scheduler:
         backlog = self._backlogs[key]
         # Guided self-scheduling: shares shrink as the queue drains, so that all lanes end together.
         share = -(-self._queued() // max(1, len(self._lanes)))
-        budget = max(SMALLEST_SHARE, min(runner.batch_tokens, share))
+        budget = max(SMALLEST_SHARE, min(runner.batch_tokens, share, self._short(runner) if bulk else share))
         jobs = backlog.gather(budget, BATCH_OVERHEAD, shared=runner.shared_length)
         self._turns = 0 if bulk else self._turns + 1
         if bulk:
             self._served_bulk = time.monotonic()
         self._room.notify_all()
         return Batch(runner, jobs)
+
+    def _short(self, runner: Runner) -> int:
+        """Return the tokens of a batch that interactive work may be kept waiting for, if any is to be expected."""
+        if time.monotonic() - self._came > COMING or runner not in self._speeds:
+            return runner.batch_tokens
+        tokens, seconds = self._speeds[runner]
+        return int(SHORT_BATCH * tokens / seconds)
 
     def _choose(self) -> tuple[Runner, bool] | None:
         """Pick the backlog of the oldest interactive job, or of the oldest bulk job when it is bulk's turn."""
@@ -246,7 +261,8 @@ class Scheduler:
         if batch.tokens < SMALLEST_SHARE // 4:
             return  # overhead rules such batches: they say little about throughput
         # By tokens, not by batches: many small ones, which overhead rules, say little about a large job.
-        self._learned = (self._learned[0] * 0.9 + batch.tokens, self._learned[1] * 0.9 + max(seconds, 1e-6))
+        self._learned = _followed(self._learned, batch.tokens, seconds)
+        self._speeds[batch.runner] = _followed(self._speeds.get(batch.runner, (0.0, 0.0)), batch.tokens, seconds)
         self._rate = self._learned[0] / self._learned[1] * len(self._lanes)
 
     def _report(self, batch: Batch, seconds: float) -> None:
@@ -399,3 +415,7 @@ class Scheduler:
         """Iterate over the lanes there are now."""
         with self._lock:
             return iter(list(self._lanes))
+
+
+def _followed(known: tuple[float, float], tokens: int, seconds: float) -> tuple[float, float]:
+    return known[0] * 0.9 + tokens, known[1] * 0.9 + max(seconds, 1e-6)
