@@ -10,17 +10,19 @@ COMPARED = ("throughput", "bert_base", "http", "dialects")
 
 
 def draw(results: dict[str, Any], target: Path) -> None:
-    """Draw how many times faster Nearfield is, a bar for each workload and opponent."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
+    """Draw how many times faster Nearfield is, a bar for each workload and opponent; nothing where there are none."""
     rows = [
         (name.replace(" / ", "  vs  "), row)
         for part in COMPARED
         for name, row in results.get(part, {}).get("ratios", {}).items()
     ]
+    if not rows:
+        return
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
     figure, axes = pyplot.subplots(figsize=(10, 0.42 * len(rows) + 1.6), layout="constrained")
     names, values = [name for name, _ in rows], [row["median"] for _, row in rows]
     spread = [[row["median"] - row["low"] for _, row in rows], [row["high"] - row["median"] for _, row in rows]]

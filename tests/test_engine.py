@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -391,6 +393,27 @@ def test_observers_hear_of_each_batch(engine: Engine) -> None:
     _until(lambda: sum(report.rows for report in reports) == 2)
     assert sum(report.tokens for report in reports) == 3
     assert all(len(report.queue_seconds) == report.rows for report in reports)
+
+
+@pytest.mark.parametrize("shared", [0, 1000])
+def test_nothing_is_kept_of_what_is_done(engine: Engine, shared: int) -> None:
+    """Jobs that share rows are found by age alone: their places by length held all there ever were."""
+    runner = FakeRunner()
+    runner.shared_length = shared
+    kept = [weakref.ref(engine.submit(Ticket.of(runner, [[1] * (n % 7 + 1)] * 3))) for n in range(50)]
+    late = Ticket.of(runner, [[1] * 9] * 3, bulk=True)
+    engine.submit(late)
+    engine.cancel(late)
+    kept.append(weakref.ref(late))
+    del late
+    engine.submit(Ticket.of(runner, [[1]])).result(10)
+    engine.submit(Ticket.of(FakeRunner("other"), [[1]])).result(10)  # a lane holds its last batch until the next one
+
+    def gone() -> bool:
+        gc.collect()
+        return not any(each() for each in kept)
+
+    _until(gone)
 
 
 def test_a_backlog_forgets_taken_jobs() -> None:

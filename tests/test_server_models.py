@@ -197,6 +197,24 @@ async def test_what_can_never_fit_is_refused_with_both_figures(loader: Loader, t
     assert loader.calls == []
 
 
+async def test_a_figure_that_cannot_be_right_is_not_taken_for_a_model_s_memory(loader: Loader) -> None:
+    """Memory that others free during a load makes it look as if the model took none."""
+    sizes = iter([1, 10 * MIB, 1])
+    models = Models(loader=lambda name: _sized(loader(name), next(sizes)), on_demand=["org/one"])
+    found = []
+    for _ in range(3):
+        await _use(models, "org/one")
+        found.append(models.slot("org/one").bytes)
+        await models.unload("org/one")
+    weights = (loader.home / "one" / "model.safetensors").stat().st_size
+    assert found == [weights // 2, 10 * MIB, 10 * MIB]
+
+
+def _sized(model: Loaded, size: int) -> Loaded:
+    model.bytes = size
+    return model
+
+
 async def test_models_from_the_start_never_leave(loader: Loader, tiny: Encoder) -> None:
     models = Models([tiny], loader=loader, on_demand=["org/*"], budget=1, keep_alive=0)
     models.slot("org/one").bytes = 1

@@ -17,6 +17,8 @@ class Backlog:
     def __init__(self) -> None:
         self.tokens = 0
         self.count = 0
+        #: How many jobs were taken since the queues were last swept: at most so many stand in them still.
+        self._taken = 0
         self._by_age: deque[Job] = deque()
         self._by_length: dict[int, deque[Job]] = {}
         self._lengths: list[int] = []
@@ -39,8 +41,9 @@ class Backlog:
         return self._by_age[0] if self._by_age else None
 
     def claim(self, job: Job) -> None:
-        """Take a job out; what is left of it in the queues is skipped when met."""
+        """Take a job out; what is left of it in the queues is skipped when met, or swept out by ``tidy``."""
         job.taken = True
+        self._taken += 1
         self.tokens -= len(job.ids)
         self.count -= 1
 
@@ -54,7 +57,19 @@ class Backlog:
         head = self.oldest()
         if head is None:
             return []
-        return self._oldest_up_to(shared, budget) if len(head.ids) <= shared else self._nearest(head, budget, overhead)
+        jobs = self._oldest_up_to(shared, budget) if len(head.ids) <= shared else self._nearest(head, budget, overhead)
+        self.tidy()
+        return jobs
+
+    def tidy(self) -> None:
+        """Let go of jobs that were taken, once they are many or all: each holds its ticket, and that its results."""
+        if self.count and self._taken <= max(_PATIENCE, self.count):
+            return
+        self._taken = 0
+        self._by_age = deque(self.waiting())
+        queues = {length: deque(job for job in queue if not job.taken) for length, queue in self._by_length.items()}
+        self._by_length = {length: queue for length, queue in queues.items() if queue}
+        self._lengths = sorted(self._by_length)
 
     def _oldest_up_to(self, length: int, budget: int) -> list[Job]:
         jobs, passed = [], []

@@ -349,6 +349,8 @@ class Scheduler:
                 if not job.taken:
                     self._backlogs[job.ticket.runner, job.ticket.bulk].claim(job)
                     waiting.append(job)
+            for backlog in self._backlogs.values():
+                backlog.tidy()
             self._room.notify_all()
         self._fail(waiting, error)
 

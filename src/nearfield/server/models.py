@@ -59,6 +59,7 @@ class Slot:
     used: float = field(default_factory=time.monotonic)
     #: Memory that it takes: measured once it was loaded, else expected.
     bytes: int = 0
+    measured: bool = False
     #: Whether room was made for it.
     reserved: bool = False
     #: Seconds for which it stays when idle; None: until room is short.
@@ -117,6 +118,7 @@ class Models:
         self._slots: dict[str, Slot] = {}
         self._by_name: dict[str, Slot] = {}
         self._idle = asyncio.Event()
+        self._leaving: set[asyncio.Future[None]] = set()
         for model in loaded:
             taken = model.bytes or _expected(model.name)
             slot = Slot(model.name, model.name, pinned=True, model=model, bytes=taken, reserved=True)
@@ -315,6 +317,8 @@ class Models:
             slot.bytes = slot.bytes or _expected(slot.name)
             await self._make_room(slot)
             slot.reserved = True
+            if self._leaving:
+                await asyncio.wait(self._leaving)  # its memory is needed, and would be taken for this one's
             alone = self._alone(slot)
             model = await asyncio.to_thread(self._loader, slot.asked)
         except Exception as error:
@@ -327,8 +331,10 @@ class Models:
             ) from error
         finally:
             slot.loading = None
-        if alone and self._alone(slot) and model.bytes:
-            slot.bytes = model.bytes
+        # Requests that are answered meanwhile take and free memory, too: the first figure that can be right is kept.
+        if not slot.measured and alone and self._alone(slot) and (model.bytes or 0) >= _at_least(model):
+            slot.bytes, slot.measured = model.bytes or slot.bytes, True
+        slot.bytes = max(slot.bytes, _at_least(model))
         slot.model, slot.name = model, model.name
         slot.error, slot.failures, slot.again = "", 0, 0.0
         self._index()
@@ -390,7 +396,9 @@ class Models:
         """Unload a model that nobody uses. Who asks for it from now on loads it anew."""
         model, slot.model, slot.reserved = slot.model, None, False
         if model is not None:
-            asyncio.get_running_loop().run_in_executor(None, _close, model)
+            leaving = asyncio.get_running_loop().run_in_executor(None, _close, model)
+            self._leaving.add(leaving)
+            leaving.add_done_callback(self._leaving.discard)
             LOG.info("unloaded %s", slot.name, extra={"bytes": slot.bytes})
             self._idle.set()
 
@@ -502,6 +510,13 @@ def _is_pattern(name: str) -> bool:
 def _expected(name: str) -> int:
     entry = catalog.find(name)
     return _BYTES_A_PARAMETER * (entry.parameters or 0) if entry is not None else 0
+
+
+def _at_least(model: Loaded) -> int:
+    """Return bytes that a model surely takes: its weights as they are on disk, or in half as many."""
+    files = [file for file in model.recipe.folder.iterdir() if file.suffix in (".safetensors", ".bin")]
+    chosen = [file for file in files if file.suffix == ".safetensors"] or files
+    return sum(file.stat().st_size for file in chosen) // 2
 
 
 def _mib(size: int) -> int:
