@@ -268,6 +268,22 @@ def test_a_closed_model_s_memory_is_let_go(tmp_path: Path) -> None:
         engine.close(drain=False)
 
 
+async def test_memory_goes_back_to_the_system_once_an_unloaded_model_is_gone(
+    loader: Loader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    models = Models(loader=loader, on_demand=["org/one"])
+    gone = weakref.ref((await _use(models, "org/one"))._model)
+    seen: list[bool] = []
+    monkeypatch.setattr("nearfield.server.models.return_memory", lambda: seen.append(gone() is None))
+    gc.disable()
+    try:
+        await models.unload("org/one")
+        await asyncio.gather(*models._leaving)
+    finally:
+        gc.enable()
+    assert seen == [True]
+
+
 def test_what_may_be_loaded_is_listed_and_described(loader: Loader, tiny: Encoder) -> None:
     names = ["BAAI/bge-small-en-v1.5", "own/model", "ms-marco-minilm", "org/*", "intfloat/*"]
     with serving(Models([tiny], loader=loader, on_demand=names)) as url:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import time
+import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
@@ -33,6 +34,8 @@ _BYTES_A_PARAMETER = 12
 _COOL, _COOLEST = 5.0, 300.0
 #: Seconds to wait for a model in use to become idle, when room is short.
 _PATIENCE = 30.0
+#: Seconds for which a lane, or whoever was just answered, may hold on to a model that was closed.
+_LAST_BATCH = 2.0
 #: Names that never were loaded of which something is kept.
 _MOST_STRANGERS = 256
 
@@ -396,7 +399,7 @@ class Models:
         """Unload a model that nobody uses. Who asks for it from now on loads it anew."""
         model, slot.model, slot.reserved = slot.model, None, False
         if model is not None:
-            leaving = asyncio.get_running_loop().run_in_executor(None, _close, model)
+            leaving = asyncio.get_running_loop().run_in_executor(None, _close, [model])
             self._leaving.add(leaving)
             leaving.add_done_callback(self._leaving.discard)
             LOG.info("unloaded %s", slot.name, extra={"bytes": slot.bytes})
@@ -494,13 +497,20 @@ class Loan:
         self._models._give_back(self._slot, self._keep_alive)
 
 
-def _close(model: Loaded) -> None:
+def _close(held: list[Loaded]) -> None:
+    """Close a model, and wait until its memory is free. It comes in a list, for whoever calls holds the arguments."""
+    model = held.pop()
+    left = weakref.ref(model._model)
     model.close()
     del model
-    gc.unfreeze()  # what was frozen at start would never be collected
-    gc.collect()
+    until = time.monotonic() + _LAST_BATCH
+    while left() is not None and time.monotonic() < until:
+        time.sleep(0.01)
+    if left() is not None:
+        gc.unfreeze()  # what was frozen at start would never be collected
+        gc.collect()
+        gc.freeze()
     return_memory()
-    gc.freeze()
 
 
 def _is_pattern(name: str) -> bool:
