@@ -416,6 +416,23 @@ def test_nothing_is_kept_of_what_is_done(engine: Engine, shared: int) -> None:
     _until(gone)
 
 
+def test_a_ticket_that_waits_keeps_none_that_are_done() -> None:
+    engine = Engine(lanes=2)
+    slow, quick = FakeRunner("slow"), FakeRunner("quick")
+    try:
+        slow.gate.clear()
+        first = engine.submit(Ticket.of(slow, [[1]], deadline=time.monotonic() + 10))
+        done = engine.submit(Ticket.of(quick, [[1]], deadline=time.monotonic() + 20))
+        done.result(5)
+        gone = weakref.ref(done)
+        del done
+        _until(lambda: gone() is None)
+        assert not first.done
+    finally:
+        slow.gate.set()
+        engine.close(drain=False)
+
+
 def test_a_backlog_forgets_taken_jobs() -> None:
     backlog = Backlog()
     ticket = Ticket.of(FakeRunner(), [[1] * n for n in (5, 5, 9, 5)])

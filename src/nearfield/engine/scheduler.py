@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, ref
 
 from nearfield.engine.backlog import Backlog
 from nearfield.engine.job import Batch, Job, Runner, Ticket
@@ -76,7 +76,8 @@ class Scheduler:
         self._work = threading.Condition(self._lock)
         self._room = threading.Condition(self._lock)
         self._backlogs: dict[tuple[Runner, bool], Backlog] = {}
-        self._deadlines: list[tuple[float, int, Ticket]] = []
+        #: Earliest first. Of tickets that were done before their deadline nothing is to be kept, least of all a model.
+        self._deadlines: list[tuple[float, int, ref[Ticket]]] = []
         self._order = itertools.count()
         self._served_bulk = time.monotonic()
         self._came = -COMING
@@ -116,7 +117,7 @@ class Scheduler:
             for job in ticket.jobs:
                 backlog.push(job)
             if ticket.deadline is not None and ticket.jobs:
-                heapq.heappush(self._deadlines, (ticket.deadline, next(self._order), ticket))
+                heapq.heappush(self._deadlines, (ticket.deadline, next(self._order), ref(ticket)))
             self._work.notify(len(ticket.jobs))
         if not ticket.jobs:
             ticket.announce()
@@ -323,8 +324,14 @@ class Scheduler:
         now = time.monotonic()
         late: list[Job] = []
         with self._lock:
-            while self._deadlines and (self._deadlines[0][0] <= now or self._deadlines[0][2].done):
-                late += heapq.heappop(self._deadlines)[2].jobs
+            while self._deadlines:
+                deadline, _, held = self._deadlines[0]
+                ticket = held()
+                if ticket is not None and not ticket.done:
+                    if deadline > now:
+                        break
+                    late += ticket.jobs
+                heapq.heappop(self._deadlines)
             retry = max(1.0, self._seconds(self._queued()))
         if late:
             self._drop(late, DeadlineExceeded("The deadline passed before this input's turn came.", retry_after=retry))

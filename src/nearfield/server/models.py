@@ -509,7 +509,6 @@ def _close(held: list[Loaded]) -> None:
     if left() is not None:
         gc.unfreeze()  # what was frozen at start would never be collected
         gc.collect()
-        gc.freeze()
     return_memory()
 
 
