@@ -189,7 +189,7 @@ def _pairs(value: Any) -> Any:
         return value
     pairs = [part.partition("=") for part in value if part.strip()]
     if any(not name.strip() or not model.strip() for name, _, model in pairs):
-        raise ValueError("an alias is written ALIAS=MODEL")
+        raise ValueError("an alias is written ALIAS=MODEL, such as text-embedding-3-small=bge-small")
     return {name.strip(): model.strip() for name, _, model in pairs}
 
 
