@@ -1,0 +1,49 @@
+"""Fixed: as many words as fit, whatever they say."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from nearfield.corpus import seams
+from nearfield.corpus.chunkers import Chunker, Outline
+from nearfield.corpus.document import Document
+from nearfield.corpus.seams import Scale, Seam
+
+#: A last chunk below this share of the size takes words from the one before.
+_SMALL = 1 / 4
+
+
+class Fixed(Chunker):
+    """Cuts between words after each ``size`` tokens; ``overlap`` is in words too."""
+
+    def outline(self, document: Document, scale: Scale) -> Outline:
+        """Return no seams: where to cut depends on the chunk before."""
+        return Outline([])
+
+    def cut(self, scale: Scale, given: Iterable[Seam], size: int) -> list[tuple[int, int]]:
+        """Return full chunks one after another; the last two share what is left."""
+        found: list[tuple[int, int]] = []
+        start, end = 0, len(scale.text)
+        while start < end:
+            seam = next(seams.words(scale, start, end, size, size), None)
+            stop = end if seam is None else seam.at
+            found.append((start, stop))
+            if stop >= end:
+                break
+            start = self._back(scale, start, stop)
+        if len(found) > 1 and scale(*found[-1]) < size * _SMALL:
+            found[-2:] = self._halves(scale, found[-2][0], size)
+        return found
+
+    def _back(self, scale: Scale, start: int, stop: int) -> int:
+        """Return the first border from which no more than the overlap is repeated."""
+        if not self.overlap:
+            return stop
+        least = max(start + 1, scale.reach(start, max(1, round(scale(start, stop)) - self.overlap)))
+        return next((at for at in range(least, stop) if seams.border(scale.text, at)), stop)
+
+    def _halves(self, scale: Scale, start: int, size: int) -> list[tuple[int, int]]:
+        end = len(scale.text)
+        half = max(1, round(scale(start, end) + self.overlap) // 2)
+        stop = next((seam.at for seam in seams.words(scale, start, end, half, size)), end)
+        return [(start, stop), (self._back(scale, start, stop), end)][: 2 if stop < end else 1]

@@ -1,0 +1,19 @@
+"""Markdown: by sections. What fits into a chunk stays whole, and small sections are joined with those beside them."""
+
+from __future__ import annotations
+
+from nearfield.corpus import parts
+from nearfield.corpus.chunkers import Chunker, Outline
+from nearfield.corpus.document import Document
+from nearfield.corpus.seams import Scale
+
+
+class Markdown(Chunker):
+    """Cuts documents with headings between sections, large sections between paragraphs, large paragraphs between sentences.
+
+    Code and tables stay whole where they fit into a chunk, and are cut between lines where they do not.
+    """
+
+    def outline(self, document: Document, scale: Scale) -> Outline:
+        """Return the seams of the tree of sections."""
+        return Outline(list(parts.outline(parts.sections(document), scale, self.size, self.language)))

@@ -1,0 +1,19 @@
+"""Sentence: whole sentences, joined up to a chunk's size, which ends with a paragraph where it can."""
+
+from __future__ import annotations
+
+from nearfield.corpus import parts
+from nearfield.corpus.chunkers import Chunker, Outline
+from nearfield.corpus.document import Document
+from nearfield.corpus.seams import Scale, Seam
+
+
+class Sentence(Chunker):
+    """Cuts between sentences, rather between paragraphs, and rather still before headings; by lines in tables and code."""
+
+    def outline(self, document: Document, scale: Scale) -> Outline:
+        """Return the seams between blocks, and those within them."""
+        found: list[Seam] = []
+        for part in parts.flat(document):
+            found += [Seam(part.start, part.cost), *parts.inside(part, scale, self.language)]
+        return Outline(found)

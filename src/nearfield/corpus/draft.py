@@ -1,0 +1,61 @@
+"""Draft: a document's text as an extractor writes it, block by block, where the file itself is no text."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from nearfield.corpus.document import Block, BlockKind, Document, Form
+from nearfield.stores.filters import Value
+
+
+class Draft:
+    """Blocks with blank lines between them. What is markup only stands before its block, not in it."""
+
+    def __init__(self) -> None:
+        self._parts: list[str] = []
+        self._blocks: list[Block] = []
+        self._length = 0
+
+    def __len__(self) -> int:
+        return self._length
+
+    def add(self, text: str, kind: BlockKind = "paragraph", *, page: int | None = None, markup: str = "") -> None:
+        """Write a block after ``markup``; one without text is left out."""
+        text = text.strip("\n")
+        if text.strip():
+            self._put(text, Block(0, 0, kind, page=page), markup)
+
+    def head(self, text: str, level: int, *, page: int | None = None, marked: bool = True) -> None:
+        """Write a heading in one line, ``marked`` as Markdown does it."""
+        text, level = " ".join(text.split()), min(max(level, 1), 6)
+        if text:
+            self._put(text, Block(0, 0, "heading", level, page), "#" * level + " " if marked else "")
+
+    def _put(self, text: str, block: Block, markup: str) -> None:
+        before = ("\n\n" if self._parts else "") + markup
+        start = self._length + len(before)
+        self._parts += [before, text]
+        self._length = start + len(text)
+        self._blocks.append(Block(start, self._length, block.kind, block.level, block.page))
+
+    def document(self, form: Form, title: str = "", meta: Mapping[str, Value] | None = None) -> Document:
+        """Return what was written."""
+        title = " ".join(title.split())
+        return Document("".join(self._parts), tuple(self._blocks), title, form, meta=dict(meta or {}))
+
+    def first_heading(self) -> str:
+        """Return the text of the first heading, or nothing."""
+        found = next((block for block in self._blocks if block.kind == "heading"), None)
+        return "".join(self._parts)[found.start : found.end] if found else ""
+
+
+def markdown_table(rows: Iterable[Sequence[str]]) -> str:
+    """Return rows of cells as a Markdown table whose first row is its head; empty rows are left out."""
+    cells = [[_cell(cell) for cell in row] for row in rows if any(cell.strip() for cell in row)]
+    width = max(map(len, cells), default=0)
+    lines = ["| " + " | ".join([*row, *[""] * (width - len(row))]) + " |" for row in cells]
+    return "\n".join([*lines[:1], "|" + " --- |" * width, *lines[1:]]) if lines else ""
+
+
+def _cell(text: str) -> str:
+    return " ".join(text.split()).replace("|", "\\|")

@@ -1,0 +1,165 @@
+"""PDF: the text of each page, by PDFium, with paragraphs and headings told by the places and sizes of its lines."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from itertools import pairwise
+from statistics import median
+from typing import Any
+
+from nearfield.corpus.document import Document
+from nearfield.corpus.draft import Draft
+from nearfield.corpus.extractors import Extractor
+from nearfield.errors import InputError
+
+#: How PDFium writes a hyphen that stood at the end of a line, and joins the lines.
+_HYPHEN = "\x02"
+_BROKEN = re.compile(rf"(\w+(?:-\w+)*)(?:[{_HYPHEN}\ufffe\u00ad]|-(?=\n))\n?(\w+)")
+_WORD = re.compile(r"\w+(?:-\w+)*")
+#: Distances between lines, in that of most lines, above which a paragraph ends; sizes of letters, in that of most, from
+#: which a line is a heading; and how long a heading is at most.
+_GAP, _LARGE, _LONG = 1.35, 1.18, 200
+_FILE_NAME = re.compile(r"\.\w{2,5}$|^(untitled|microsoft \w+ - )", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Line:
+    """A line of a page: where its first letter stands (in points, from below), and how high its font is.
+
+    ``end`` is how high its last letter stands: lower than the first one where PDFium joined two lines at a hyphen.
+    """
+
+    text: str
+    left: float
+    bottom: float
+    height: float
+    end: float
+
+
+class Pdf(Extractor):
+    """PDF files. PDFium is not made for threads: one at a time in a process."""
+
+    suffixes: Mapping[str, str] = {".pdf": "application/pdf"}
+
+    def parse(self, data: bytes, name: str) -> Document:
+        """Return the text of all pages."""
+        with closing(_open(data, name)) as file:
+            told = file.get_metadata_dict()
+            pages = [list(_lines(file, number, name)) for number in range(len(file))]
+        if not any(line.text.strip() for page in pages for line in page):
+            raise InputError(f"{name}: no text layer, only pictures of pages: run it through OCR first.")
+        draft = _write(pages)
+        title = told.get("Title", "").strip("\0 ")
+        title = "" if _FILE_NAME.search(title) else title
+        meta = {"author": told["Author"].strip("\0 ")} if told.get("Author", "").strip("\0 ") else {}
+        return draft.document("prose", title or draft.first_heading(), meta)
+
+
+def _open(data: bytes, name: str) -> Any:
+    from pypdfium2 import PdfDocument, PdfiumError
+
+    try:
+        return PdfDocument(data)
+    except PdfiumError as error:
+        if "assword" in str(error):
+            raise InputError(f"{name}: encrypted with a password. Save it without.") from error
+        raise
+
+
+def _lines(file: Any, number: int, name: str) -> Iterator[Line]:
+    from pypdfium2 import PdfiumError
+
+    try:
+        with closing(file[number]) as page, closing(page.get_textpage()) as text:
+            yield from _read(text)
+    except PdfiumError as error:
+        raise InputError(f"{name}: page {number + 1} is damaged ({error}).") from error
+
+
+def _read(text: Any) -> Iterator[Line]:
+    """Yield the lines of a page, letter by letter: only then it is certain which letter has which place."""
+    from pypdfium2.raw import FPDFText_GetUnicode
+
+    held: list[str] = []
+    first = last = -1
+    for at in range(text.count_chars()):
+        letter = chr(FPDFText_GetUnicode(text, at))
+        if letter in "\r\n":
+            if first >= 0:
+                yield _line(text, held, first, last)
+            held, first = [], -1
+        elif letter != "\0":
+            held.append(letter)
+            if not letter.isspace():
+                first, last = at if first < 0 else first, at
+    if first >= 0:
+        yield _line(text, held, first, last)
+
+
+def _line(text: Any, letters: Sequence[str], first: int, last: int) -> Line:
+    left, bottom, _, top = text.get_charbox(first, loose=True)
+    return Line("".join(letters).strip(" "), left, bottom, top - bottom, text.get_charbox(last, loose=True)[1])
+
+
+def _write(pages: Sequence[Sequence[Line]]) -> Draft:
+    sizes = Counter[float]()
+    for line in (line for page in pages for line in page):
+        sizes[round(line.height, 1)] += len(line.text)
+    usual = sizes.most_common(1)[0][0]
+    groups = [(number, group) for number, page in enumerate(pages, 1) for group in _paragraphs(page)]
+    large = sorted({round(group[0].height) for _, group in groups if _is_heading(group, usual)}, reverse=True)
+    words = Counter(word for _, group in groups for line in group for word in _WORD.findall(line.text))
+    draft = Draft()
+    for number, group in groups:
+        text = _BROKEN.sub(lambda match: _joined(match, words), "\n".join(line.text for line in group))
+        text = text.replace(_HYPHEN, "-").replace("\ufffe", "-")
+        if _is_heading(group, usual):
+            draft.head(text, large.index(round(group[0].height)) + 1, page=number, marked=False)
+        else:
+            draft.add(text, page=number)
+    return draft
+
+
+def _is_heading(group: Sequence[Line], usual: float) -> bool:
+    text = " ".join(line.text for line in group)
+    return all(line.height >= _LARGE * usual for line in group) and len(text) <= _LONG and any(map(str.isalpha, text))
+
+
+def _paragraphs(lines: Sequence[Line]) -> Iterator[list[Line]]:
+    """Yield lines that stand together: no wide gap, no other size, no new indentation after a sentence's end."""
+    gaps = [above.end - below.bottom for above, below in pairwise(lines)]
+    near = [gap for line, gap in zip(lines, gaps, strict=False) if 0 < gap <= 2 * line.height]
+    usual = median(near or [math.inf])
+    group = list(lines[:1])
+    for line, gap in zip(lines[1:], gaps, strict=True):
+        if _parts(group[-1], line, gap, usual):
+            yield group
+            group = []
+        group.append(line)
+    if group:
+        yield group
+
+
+def _parts(above: Line, line: Line, gap: float, usual: float) -> bool:
+    """Return whether a paragraph ends between two lines."""
+    if abs(above.height - line.height) > 0.15 * max(above.height, line.height):
+        return True
+    ended = above.text.endswith((".", "!", "?", ":", "”", '"'))
+    if gap <= 0:  # the next column, or beside
+        return ended
+    return gap > _GAP * usual or (ended and line.left - above.left > 0.7 * line.height)
+
+
+def _joined(match: re.Match[str], words: Counter[str]) -> str:
+    """Join a word that was broken at a line's end: with its hyphen where the text elsewhere writes it so."""
+    left, right = match[1], match[2]
+    whole, compound = words[left + right], words[f"{left}-{right}"]
+    if whole != compound:
+        return left + right if whole > compound else f"{left}-{right}"
+    plain = "-" not in left and left[-1].isalpha() and right[0].islower()
+    return left + right if plain else f"{left}-{right}"

@@ -1,0 +1,86 @@
+"""Given: documents that were put into a collection by themselves; it keeps them, since no file does."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from nearfield.corpus.document import Block, Document, Item
+from nearfield.corpus.manifest import Manifest
+from nearfield.corpus.sources import Source
+from nearfield.errors import InputError, nearest
+from nearfield.stores.filters import FieldType, typed
+
+_LONGEST_KEY = 512
+_AT_ONCE = 500
+
+
+class Given(Source):
+    """The documents that were put into a collection, as a source."""
+
+    kind = "put"
+    NAME = "put:"
+
+    def __init__(self, manifest: Manifest) -> None:
+        super().__init__("")
+        self._manifest = manifest
+        manifest.rows("CREATE TABLE IF NOT EXISTS given(key TEXT PRIMARY KEY, told TEXT NOT NULL) WITHOUT ROWID")
+
+    def add(self, documents: Sequence[Mapping[str, Any]], fields: Mapping[str, FieldType]) -> None:
+        """Keep documents, in place of those of the same ids.
+
+        Raises:
+            InputError: one of them lacks id or text, or has a field that the collection does not declare; none is kept.
+        """
+        rows = [_row(number, each, fields) for number, each in enumerate(documents)]
+        with self._manifest.writing():
+            self._manifest.connection.executemany("INSERT OR REPLACE INTO given VALUES (?, ?)", rows)
+
+    def remove(self, keys: Sequence[str]) -> None:
+        """Forget documents."""
+        with self._manifest.writing():
+            self._manifest.connection.executemany("DELETE FROM given WHERE key = ?", [(key,) for key in keys])
+
+    def items(self) -> Iterator[Item]:
+        """Yield them in the order of their ids."""
+        after = ""
+        while True:
+            sql = "SELECT key, told FROM given WHERE key > ? ORDER BY key LIMIT ?"
+            found = self._manifest.rows(sql, (after, _AT_ONCE))
+            for key, told in found:
+                yield _item(key, json.loads(told))
+            if len(found) < _AT_ONCE:
+                return
+            after = found[-1][0]
+
+
+def _row(number: int, told: Mapping[str, Any], fields: Mapping[str, FieldType]) -> tuple[str, str]:
+    where = f"Document {number}"
+    key, text, title = told.get("id"), told.get("text"), told.get("title", "")
+    if not isinstance(key, str) or not 0 < len(key) <= _LONGEST_KEY:
+        raise InputError(
+            f"{where}: 'id' must be a text of 1 to {_LONGEST_KEY} characters, not {key!r:.60}.", param="id"
+        )
+    if not isinstance(text, str) or not text.strip():
+        raise InputError(f"{where} ({key!r:.60}): 'text' must be a text that says something.", param="text")
+    if not isinstance(title, str):
+        raise InputError(f"{where} ({key!r:.60}): 'title' must be a text.", param="title")
+    meta = {name: value for name, value in told.items() if name not in ("id", "text", "title") and value is not None}
+    for name, value in meta.items():
+        if name not in fields:
+            hint = nearest(name, [*fields, "id", "text", "title"])
+            raise InputError(f"{where} ({key!r:.60}): no field {name!r} is declared. {hint}", param=name)
+        typed(name, value, fields[name])
+    row = json.dumps({"text": text, "title": title, "meta": meta})
+    try:
+        (key + text + title).encode()
+    except UnicodeEncodeError as error:
+        raise InputError(f"{where}: not Unicode: it holds a lone surrogate.", param="text") from error
+    return key, row
+
+
+def _item(key: str, told: Mapping[str, Any]) -> Item:
+    text = told["text"]
+    document = Document(text, (Block(0, len(text)),), told["title"], meta=told["meta"])
+    return Item(key, key, lambda: document, meta=told["meta"])

@@ -1,0 +1,519 @@
+"""Ingest: one index run: what changed in the sources is read, cut, embedded and written, side by side.
+
+Whatever moment the process dies at, the next run finishes the work: a document is ``writing`` in the manifest before the
+store learns of it, its records have ids of their own content, and what an earlier version left is removed before it is
+``done``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import heapq
+import json
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from nearfield.corpus import line
+from nearfield.corpus.config import Config
+from nearfield.corpus.cutting import Cutter, decide
+from nearfield.corpus.document import Document, Item
+from nearfield.corpus.feature import Feature, Pass, Placed, passes
+from nearfield.corpus.manifest import Entry, Manifest
+from nearfield.corpus.reading import Reader
+from nearfield.corpus.report import Report
+from nearfield.corpus.sources import Source
+from nearfield.corpus.work import Work, settled, version_of
+from nearfield.errors import NearfieldError, StoreFailed
+from nearfield.progress import Progress
+from nearfield.stores import Store
+from nearfield.stores.filters import All, Filter, Not, one_of, typed
+
+#: Chunks that may wait between two steps, and texts that are tokenised at once.
+_ROOM, _WINDOW = 2048, 512
+#: Documents of a source from which it is decided what repeats over all of them.
+_SAMPLE = 400
+#: Seconds after which finished documents are written, however few; and between tries where a store fails.
+_FLUSH_SECONDS, _PAUSES = 5.0, (0.5, 2.0, 5.0)
+#: Repeated lines of a source that a report names.
+_NAMED = 20
+_UNREADABLE = (NearfieldError, OSError)
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What a run works with."""
+
+    name: str
+    config: Config
+    manifest: Manifest
+    store: Store
+    cutter: Cutter
+    placed: dict[str, Placed]
+
+
+class Ingest:
+    """One run over some sources. Make a new one for each."""
+
+    def __init__(self, parts: Parts, sources: Sequence[Source], *, reader: Reader) -> None:
+        self._parts = parts
+        self._manifest, self._store, self._cutter = parts.manifest, parts.store, parts.cutter
+        self._tables = {placed.table.name: placed for placed in parts.placed.values()}
+        self._passes = passes([placed.feature for placed in parts.placed.values()])
+        self._sources = sources
+        self._reader = reader
+        self._identity = self._cutter.identity()
+        self.report = Report(parts.name)
+        #: Sources that were listed to their end, and the documents that were met in each.
+        self._complete: list[str] = []
+
+    # -- the run -----------------------------------------------------------------------------------------------
+
+    def run(self, *, shown: bool = False) -> Report:
+        """Bring the collection to the state of its sources.
+
+        Raises:
+            StoreFailed: the database failed several times in a row; the next run goes on.
+            InputError: a source cannot be listed; what was read of it is kept.
+        """
+        started = time.perf_counter()
+        self._recover()
+        total = self._prepare()
+        with Progress(total, label=self._parts.name, unit="documents", shown=shown) as progress:
+            self._drive(self._changed(), progress)
+            self._remove_missing()
+            while stale := self._manifest.in_state("stale"):
+                self._drive(self._stale(stale), progress)
+        self.report.seconds = time.perf_counter() - started
+        return self.report
+
+    def plan(self) -> Report:
+        """Tell what a run would do, by reading what it would read and writing nothing."""
+        self.report.dry_run = True
+        for _ in self._changed(dry=True):
+            pass
+        self.report.removed = sum(len(part) for part in self._missing())
+        return self.report
+
+    def _drive(self, works: Iterator[Work], progress: Progress) -> None:
+        steps: list[line.Step] = [self._cut, self._recall]
+        steps += [partial(self._embed, made, features) for made, features in self._passes]
+        batch: list[Work] = []
+        last = time.monotonic()
+        for work in line.run(works, steps, room=_ROOM, weight=lambda each: each.weight):
+            batch.append(work)
+            full = sum(each.weight for each in batch) >= self._store.batch
+            if full or time.monotonic() - last > _FLUSH_SECONDS:
+                self._write(batch, progress)
+                batch, last = [], time.monotonic()
+        self._write(batch, progress)
+
+    def _recover(self) -> None:
+        """Forget what an earlier run began and did not finish, and finish what it was removing."""
+        unfinished = self._manifest.in_state("new", "writing")
+        with self._manifest.writing():
+            self._set_stale(unfinished)
+            self._cutter.forget(unfinished)
+        self._remove(self._manifest.in_state("deleting"))
+
+    # -- reading -----------------------------------------------------------------------------------------------
+
+    def _prepare(self) -> int:
+        """Count what the sources list, and decide from a sample what repeats over each."""
+        total = 0
+        for source in self._sources:
+            undecided = self._parts.config.clean.boilerplate and self._manifest.boilerplate(source.name) is None
+            sample: list[tuple[int, int, Item]] = []
+            for number, item in enumerate(source.items()):
+                total += 1
+                if undecided:
+                    # Those of the smallest digests: the same ones whenever this is done again.
+                    rank = -int.from_bytes(hashlib.sha256(item.key.encode("utf-8", "replace")).digest()[:8], "big")
+                    (heapq.heappush if len(sample) < _SAMPLE else heapq.heappushpop)(sample, (rank, number, item))
+            if undecided:
+                documents = [
+                    found for _, _, item in sorted(sample, key=lambda each: each[1]) for found in self._try(item)
+                ]
+                decide(self._manifest, source.name, documents)
+            self._tell_skipped(source)
+        for source in self._sources:
+            told = self._manifest.boilerplate(source.name) or []
+            self.report.dropped_lines += [(str(line), float(share)) for line, share, _ in told[:_NAMED]]
+        return total
+
+    def _tell_skipped(self, source: Source) -> None:
+        for name, reason in getattr(source, "skipped", ()):
+            self.report.skip(name, reason)
+
+    def _try(self, item: Item) -> list[Document]:
+        try:
+            return [self._reader.document(item.read(), item.name)[0]]
+        except _UNREADABLE:  # told when its turn comes
+            return []
+
+    def _changed(self, *, dry: bool = False) -> Iterator[Work]:
+        """Yield a Work for each document that is not as it should be."""
+        self._manifest.begin_seen()
+        for source in self._sources:
+            for item in source.items():
+                document = f"{source.name}#{item.key}"
+                self._manifest.see(document)
+                work = self._look(source, item, document, dry=dry)
+                if work is not None and not dry:
+                    yield work
+            self._manifest.end_seen()
+            self._complete.append(source.name)
+
+    def _look(self, source: Source, item: Item, document: str, *, dry: bool) -> Work | None:
+        """Return what is to be done for one item; None where nothing is."""
+        old = self._manifest.entry(document)
+        settled_ = old is not None and old.state in ("done", "failed", "stale")
+        if settled_ and old is not None and item.stamp is not None and old.stamp == item.stamp:
+            return self._same(old, dry=dry)
+        try:
+            data = item.read()
+        except _UNREADABLE as error:
+            self._unread(document, source, item, old, error, dry=dry)
+            return None
+        digest = _digest(data, item)
+        if settled_ and old is not None and old.digest == digest:
+            if not dry and old.stamp != item.stamp:
+                self._manifest.save([replace(old, stamp=item.stamp)])
+            return self._same(replace(old, stamp=item.stamp), dry=dry)
+        self._count("new" if old is None or old.state == "new" else "changed")
+        entry = Entry(
+            id=document,
+            source=source.name,
+            key=item.key,
+            name=item.name,
+            digest=digest,
+            version=version_of(document, digest, self._identity),
+            stamp=item.stamp,
+            state="writing",
+        )
+        # What was begun may have left records, whatever the manifest says of its chunks.
+        return Work(entry, True, tuple(self._tables), old is not None, (item, data))
+
+    def _same(self, old: Entry, *, dry: bool) -> Work | None:
+        """Return what a document whose content did not change still lacks: tables of features that are new."""
+        # What is stale is looked at again at the end, whatever else happens to it.
+        lacking = self._manifest.missing_from(list(self._tables), old.id, old.version) if old.state == "done" else []
+        self._count("completed" if lacking else "unchanged")
+        if not lacking or dry:
+            return None
+        work = Work(old, False, tuple(lacking), known=False)
+        work.chunks = self._manifest.chunks(old.id)
+        return work
+
+    def _unread(
+        self, document: str, source: Source, item: Item, old: Entry | None, error: Exception, *, dry: bool
+    ) -> None:
+        """Note that a document could not be read: what is there of it stays, and the next run tries again."""
+        self.report.fail(document, str(error))
+        if dry:
+            return
+        if old is not None and old.state != "failed":
+            self._manifest.save([replace(old, error=str(error), stamp=None)])
+            return
+        blank = Entry(document, source.name, item.key, item.name, "", "", state="failed", error=str(error))
+        self._manifest.save([blank])
+
+    def _count(self, what: str) -> None:
+        setattr(self.report, what, getattr(self.report, what) + 1)
+
+    def _stale(self, documents: Sequence[str]) -> Iterator[Work]:
+        """Yield documents whose chunks repeated others that are gone, with all their chunks."""
+        for document in documents:
+            entry = self._manifest.entry(document)
+            if entry is None:
+                continue
+            work = Work(entry, True, tuple(self._tables), known=True)
+            twins = [twin.chunk for twin in self._manifest.twins(document)]
+            work.chunks = sorted([*self._manifest.chunks(document), *twins], key=lambda each: each.ordinal)
+            yield work
+
+    # -- cutting -----------------------------------------------------------------------------------------------
+
+    def _cut(self, works: Iterator[Work]) -> Iterator[Work]:
+        for work in works:
+            if work.item is not None:
+                self._read(work)
+            if work.recut and not work.error:
+                fresh = work.item is not None
+                work.item = None
+                self._sort_out(work, fresh=fresh)
+            yield work
+
+    def _read(self, work: Work) -> None:
+        """Extract, clean and cut."""
+        item, data = work.item
+        try:
+            document, kind = self._reader.document(data, item.name)
+            work.entry = replace(work.entry, title=document.title, type=kind)
+            work.entry = replace(work.entry, fields=self._fields(work.entry, item, document))
+            work.chunks, tiny, dropped = self._cutter.cut(work.entry, document)
+        except NearfieldError as error:
+            work.fail(error)
+        except Exception as error:  # noqa: BLE001 - one document must not cost the others
+            work.fail(f"{type(error).__name__}: {error}")
+        else:
+            self.report.tiny += tiny
+            self.report.boilerplate += dropped
+
+    def _fields(self, entry: Entry, item: Item, document: Document) -> dict[str, Any]:
+        given = {**document.meta, **item.meta}
+        own = {"source": entry.source, "path": entry.key, "type": entry.type}
+        declared = {
+            name: typed(name, given[name], kind)
+            for name, kind in self._parts.config.fields.items()
+            if given.get(name) is not None
+        }
+        return {**declared, **own}
+
+    def _sort_out(self, work: Work, *, fresh: bool) -> None:
+        with self._manifest.writing():
+            if fresh:
+                self._set_stale([work.entry.id])
+            self._manifest.begin(work.entry)
+            work.chunks, work.twins = self._cutter.sort_out(work.entry, work.chunks, fresh=fresh)
+        self.report.duplicates += len(work.twins) if fresh else 0
+
+    def _set_stale(self, documents: Sequence[str]) -> None:
+        """Have those looked at again that had a chunk left out because one of these documents has it."""
+        done = [each for each in self._manifest.repeating(documents) if self._is_done(each)]
+        self._manifest.mark(done, "stale")
+
+    def _is_done(self, document: str) -> bool:
+        entry = self._manifest.entry(document)
+        return entry is not None and entry.state == "done"
+
+    # -- embedding ---------------------------------------------------------------------------------------------
+
+    def _recall(self, works: Iterator[Work]) -> Iterator[Work]:
+        """Take the vectors of chunks that are in the store already."""
+        for work in works:
+            for name in () if work.error else work.places:
+                work.vectors[name] = [None] * len(work.chunks)
+                if work.known and work.chunks:
+                    work.vectors[name] = self._held(work, name)
+                elif self._whole(name) not in (None, *work.places):
+                    self._take_whole(work, name)
+            yield work
+
+    def _whole(self, name: str) -> str | None:
+        """Return the table of the vectors that those of another are cut from."""
+        of = self._parts.config.features[self._tables[name].feature.name].of
+        return self._parts.placed[of].table.name if of else None
+
+    def _take_whole(self, work: Work, name: str) -> None:
+        """Cut vectors from whole ones that the store has already."""
+        held = self._held(work, self._whole(name) or name)
+        if any(vector is None for vector in held) or not held:
+            return
+        work.vectors[name] = list(self._tables[name].feature.shape(np.stack(held)))
+
+    def _held(self, work: Work, name: str) -> list[Any]:
+        """Return the vectors of a document's chunks that a table has; None for those it lacks."""
+        ids = [chunk.id for chunk in work.chunks]
+        table = self._tables[name].table
+        found = self._patiently(lambda: self._store.fetch(table, ids, vectors=True))
+        held = {record.id: record.vector for record in found}
+        return [held.get(key) for key in ids]
+
+    def _embed(self, made: Pass, features: Sequence[Feature], works: Iterator[Work]) -> Iterator[Work]:
+        """Fill in the vectors that one pass of one model gives."""
+        todo = partial(_todo, [p.table.name for p in self._parts.placed.values() if p.feature in features])
+        if self._cutter.late:
+            yield from self._embed_late(made, features, works, todo)
+            return
+        while True:
+            pending: deque[tuple[Work, list[int]]] = deque()
+            try:
+                yield from self._stream(made, features, works, pending, todo)
+                return
+            except NearfieldError:
+                # Some input among them fails: each document by itself, so that it costs no other.
+                for work, missing in pending:
+                    yield self._alone(made, features, work, missing)
+
+    def _stream(
+        self,
+        made: Pass,
+        features: Sequence[Feature],
+        works: Iterator[Work],
+        pending: deque[tuple[Work, list[int]]],
+        todo: Callable[[Work], list[int]],
+    ) -> Iterator[Work]:
+        def texts() -> Iterator[str]:
+            for work in works:
+                missing = todo(work)
+                pending.append((work, missing))
+                yield from (work.chunks[at].embedded for at in missing)
+
+        rows: deque[tuple[list[Any], int, int]] = deque()
+        for part in features[0].encoder.stream(texts(), window=_WINDOW, role="document", **made.wanted()):
+            rows.extend(_rows(features, part))
+            while pending and len(pending[0][1]) <= len(rows):
+                work, missing = pending.popleft()
+                self._fill(work, features, missing, [rows.popleft() for _ in missing])
+                yield work
+        while pending:  # those that had nothing to embed
+            yield pending.popleft()[0]
+
+    def _alone(self, made: Pass, features: Sequence[Feature], work: Work, missing: Sequence[int]) -> Work:
+        texts = [work.chunks[at].embedded for at in missing]
+        try:
+            found = features[0].encoder.encode(texts, role="document", show_progress_bar=False, **made.wanted())
+        except NearfieldError as error:
+            return work.fail(error)
+        self._fill(work, features, missing, list(_rows(features, found)))
+        return work
+
+    def _embed_late(
+        self, made: Pass, features: Sequence[Feature], works: Iterator[Work], todo: Callable[[Work], list[int]]
+    ) -> Iterator[Work]:
+        from nearfield.corpus.late import encode
+
+        for work in works:
+            missing = todo(work)
+            if missing:
+                try:
+                    rows = encode(made, features, [chunk.embedded for chunk in work.chunks])
+                except NearfieldError as error:
+                    yield work.fail(error)
+                    continue
+                self._fill(work, features, missing, [rows[at] for at in missing])
+            yield work
+
+    def _fill(self, work: Work, features: Sequence[Feature], missing: Sequence[int], rows: Sequence[Any]) -> None:
+        for at, (vectors, tokens, dropped) in zip(missing, rows, strict=True):
+            for feature, vector in zip(features, vectors, strict=True):
+                table = self._parts.placed[feature.name].table.name
+                if table in work.vectors:
+                    work.vectors[table][at] = vector
+            work.tokens += tokens
+            work.truncated += dropped > 0
+        work.embedded += len(missing)
+        work.reused += len(work.chunks) - len(missing)
+
+    # -- writing -----------------------------------------------------------------------------------------------
+
+    def _write(self, batch: Sequence[Work], progress: Progress) -> None:
+        """Write finished documents: to the store first, then to the manifest."""
+        good = [work for work in batch if not work.error]
+        for name, placed in self._tables.items():
+            here = [work for work in good if name in work.places]
+            records = [record for work in here for record in work.records(name)]
+            for start in range(0, len(records), self._store.batch):
+                part = records[start : start + self._store.batch]
+                self._patiently(partial(self._store.upsert, placed.table, part))
+            outdated = [work for work in here if work.known and work.recut]
+            if outdated:
+                self._patiently(partial(self._store.delete, placed.table, _outdated(outdated)))
+        with self._manifest.writing():
+            for work in good:
+                self._manifest.replace(settled(work), work.chunks, work.twins, work.places, recut=work.recut)
+        self._quarantine([work for work in batch if work.error])
+        for work in batch:
+            self._tell(work, progress)
+
+    def _quarantine(self, works: Sequence[Work]) -> None:
+        """Keep failed documents' names and reasons; what earlier versions left of them goes."""
+        if not works:
+            return
+        documents = [work.entry.id for work in works]
+        for placed in self._tables.values():
+            self._patiently(partial(self._store.delete, placed.table, one_of("document", documents)))
+        with self._manifest.writing():
+            self._set_stale(documents)
+            self._cutter.forget(documents)
+            self._manifest.empty(documents)
+            self._manifest.save(
+                replace(work.entry, state="failed", error=work.error, chunks=0, tokens=0) for work in works
+            )
+
+    def _tell(self, work: Work, progress: Progress) -> None:
+        if work.error:
+            self.report.fail(work.entry.id, work.error)
+        self.report.chunks += len(work.chunks)
+        self.report.embedded += work.embedded
+        self.report.reused += work.reused
+        self.report.tokens += work.tokens
+        self.report.truncated += work.truncated
+        progress.advance(1, work.tokens)
+
+    # -- removing ----------------------------------------------------------------------------------------------
+
+    def _remove_missing(self) -> None:
+        for part in self._missing():
+            self._remove(part)
+            self.report.removed += len(part)
+
+    def _missing(self) -> Iterator[list[str]]:
+        """Yield documents that their source no longer lists, some at a time."""
+        for source in self._complete:
+            while part := self._manifest.unseen(source, 500):
+                yield part
+                if self.report.dry_run:
+                    self._manifest.see_all(part)
+
+    def _remove(self, documents: Sequence[str]) -> None:
+        if not documents:
+            return
+        self._manifest.mark(documents, "deleting")
+        for placed in self._tables.values():
+            self._patiently(partial(self._store.delete, placed.table, one_of("document", list(documents))))
+        with self._manifest.writing():
+            self._set_stale(documents)
+            self._cutter.forget(documents)
+            self._manifest.remove(documents)
+
+    def remove(self, documents: Sequence[str]) -> int:
+        """Remove documents by their ids, and look again at those that repeated them; returns how many there were."""
+        known = [each for each in documents if self._manifest.entry(each) is not None]
+        self._recover()
+        self._remove(known)
+        with Progress(None, shown=False) as progress:
+            while stale := self._manifest.in_state("stale"):
+                self._drive(self._stale(stale), progress)
+        return len(known)
+
+    def _patiently(self, ask: Callable[[], Any]) -> Any:
+        """Ask the store, again after a while where it fails."""
+        for pause in _PAUSES:
+            try:
+                return ask()
+            except StoreFailed:
+                time.sleep(pause)
+        return ask()
+
+
+def _digest(data: bytes | Document, item: Item) -> str:
+    """Return what tells an item's content from another: its bytes, and what it may be filtered by."""
+    content = data.digest() if isinstance(data, Document) else hashlib.sha256(data).hexdigest()
+    meta = json.dumps(sorted(item.meta.items()), default=str)
+    return hashlib.sha256(f"{content} {meta} {item.name}".encode("utf-8", "replace")).hexdigest()
+
+
+def _todo(tables: Iterable[str], work: Work) -> list[int]:
+    """Return the places of the chunks that lack a vector in one of these tables."""
+    wanted = [work.vectors[name] for name in tables if name in work.vectors]
+    return [at for at in range(len(work.chunks)) if any(vectors[at] is None for vectors in wanted)]
+
+
+def _rows(features: Sequence[Feature], outputs: Any) -> Iterator[tuple[list[Any], int, int]]:
+    """Yield for each input the vectors of all features, the tokens read, and those cut off."""
+    columns = [feature.vectors(outputs) for feature in features]
+    for number, vectors in enumerate(zip(*columns, strict=True)):
+        yield list(vectors), int(outputs.tokens[number]), int(outputs.dropped[number])
+
+
+def _outdated(works: Sequence[Work]) -> Filter:
+    """Return the filter for records of these documents' earlier versions."""
+    documents = [work.entry.id for work in works]
+    return All((one_of("document", documents), Not(one_of("version", [work.entry.version for work in works]))))

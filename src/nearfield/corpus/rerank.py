@@ -1,0 +1,109 @@
+"""Rerank: what was found is scored anew, by looking at query and text together or in smaller pieces."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+
+from nearfield.corpus.fusion import scaled
+from nearfield.corpus.highlight import Place, sentences
+from nearfield.stores import Record, Store, Table
+from nearfield.stores import exact as scoring
+from nearfield.vectors import normalize
+
+Array = np.ndarray[Any, np.dtype[Any]]
+#: Records fetched from a store at once.
+_AT_ONCE = 1024
+#: How much of a score is the best sentence's; the rest is the chunk's own.
+SENTENCE_SHARE = 0.5
+
+
+class Scorer(Protocol):
+    """A cross-encoder, such as ``nearfield.Reranker``."""
+
+    def score(self, query: Sequence[str], documents: Sequence[str]) -> Any:
+        """Return a score for each pair of a query and a document."""
+
+
+def read(record: Record) -> str:
+    """Return a chunk as models read it: its context, then its text."""
+    context = record.payload.get("context")
+    return f"{context}\n{record.text}" if context else record.text
+
+
+def by_pairs(scorer: Scorer, queries: Sequence[str], found: Sequence[Sequence[Record]]) -> list[dict[str, float]]:
+    """Score each query with each of its records by a cross-encoder, all pairs in one call."""
+    firsts = [query for query, records in zip(queries, found, strict=True) for _ in records]
+    seconds = [read(record) for records in found for record in records]
+    scores = iter(np.asarray(scorer.score(firsts, seconds), np.float64).tolist() if firsts else [])
+    return [{record.id: next(scores) for record in records} for records in found]
+
+
+def by_vectors(
+    store: Store, table: Table, queries: Sequence[Any], found: Sequence[Sequence[Record]]
+) -> list[dict[str, float]]:
+    """Score by vectors that a table holds, exactly; of multivectors that is MaxSim. What it lacks is left out."""
+    vectors = fetched(store, table, (record.id for records in found for record in records))
+    scores = []
+    for query, records in zip(queries, found, strict=True):
+        ids = [record.id for record in records if record.id in vectors]
+        row = scoring.score(table, [query], [vectors[key] for key in ids])[0] if ids else []
+        scores.append({key: float(value) for key, value in zip(ids, row, strict=True)})
+    return scores
+
+
+def fetched(store: Store, table: Table, ids: Iterable[str]) -> dict[str, Any]:
+    """Return the vectors of records, by id."""
+    wanted = sorted(set(ids))
+    parts = (wanted[start : start + _AT_ONCE] for start in range(0, len(wanted), _AT_ONCE))
+    return {record.id: record.vector for part in parts for record in store.fetch(table, part, vectors=True)}
+
+
+def spread(vector: Array) -> Array:
+    """Return a dense vector as numbers: the signs of a binary one, as 1 and -1."""
+    return 2.0 * np.unpackbits(vector) - 1 if vector.dtype == np.uint8 else np.asarray(vector, np.float64)
+
+
+class Sentences:
+    """Chunks by their sentences, whose vectors are encoded once for all queries of a batch."""
+
+    def __init__(self, encode: Callable[[Sequence[str]], Any], language: str) -> None:
+        self._encode, self._language = encode, language
+        self._known: dict[str, dict[Place, Array]] = {}
+
+    def scores(self, queries: Sequence[Array], found: Sequence[Sequence[Record]]) -> list[list[dict[Place, float]]]:
+        """Return, for each query and each of its records, the cosine of every sentence, by its place in the text."""
+        self._learn({record.id: record.text for records in found for record in records})
+        units = normalize(np.stack([spread(query) for query in queries]))
+        return [
+            [{place: float(unit @ row) for place, row in self._known[record.id].items()} for record in records]
+            for unit, records in zip(units, found, strict=True)
+        ]
+
+    def _learn(self, texts: Mapping[str, str]) -> None:
+        new = {key: text for key, text in texts.items() if key not in self._known}
+        places = [(key, place) for key, text in new.items() for place in sentences(text, self._language)]
+        self._known |= {key: {} for key in new}
+        if not places:
+            return
+        rows = self._encode([new[key][start:end] for key, (start, end) in places])
+        units = normalize(np.stack([spread(row) for row in rows]))
+        for (key, place), unit in zip(places, units, strict=True):
+            self._known[key][place] = unit
+
+
+def by_sentences(
+    known: Sentences,
+    queries: Sequence[Array],
+    found: Sequence[Sequence[Record]],
+    own: Sequence[Mapping[str, float]],
+) -> list[dict[str, float]]:
+    """Score by each chunk's nearest sentence and the chunk's own score, both scaled to 0 to 1."""
+    scores = []
+    for records, row, before in zip(found, known.scores(queries, found), own, strict=True):
+        near = scaled({record.id: max(each.values(), default=0.0) for record, each in zip(records, row, strict=True)})
+        told = scaled(before)
+        scores.append({key: (1 - SENTENCE_SHARE) * told[key] + SENTENCE_SHARE * near[key] for key in near})
+    return scores

@@ -1,0 +1,48 @@
+"""Told: sources as people write them on the command line."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from nearfield.corpus.sources import Source, open_source
+
+_TABLES = (".jsonl", ".ndjson", ".csv", ".tsv", ".parquet")
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Which columns of tables are what; None leaves it to the source."""
+
+    text: str | None = None
+    title: str | None = None
+    id: str | None = None
+    meta: tuple[str, ...] = ()
+
+    def options(self) -> dict[str, Any]:
+        """Return them as options of a table."""
+        given = {"text": self.text, "title": self.title, "id": self.id, "meta": list(self.meta) or None}
+        return {name: value for name, value in given.items() if value is not None}
+
+
+def source_of(
+    told: str, *, include: Sequence[str] = (), exclude: Sequence[str] = (), columns: Columns | None = None
+) -> Source:
+    """Return the source that a word stands for: - is stdin, http(s) a URL, a table's file its rows, the rest files.
+
+    Raises:
+        InputError: there is nothing of that name.
+    """
+    if told == "-":
+        return open_source("stdin", "-")
+    if told.startswith(("http://", "https://")):
+        return open_source("urls", told)
+    if told.startswith("urls:"):
+        return open_source("urls", str(Path(told.removeprefix("urls:")).expanduser().absolute()))
+    path = Path(told).expanduser().absolute()
+    if path.suffix.lower() in _TABLES and path.is_file():
+        return open_source("table", str(path), **(columns or Columns()).options())
+    options = {name: list(value) for name, value in (("include", include), ("exclude", exclude)) if value}
+    return open_source("files", str(path), **options)

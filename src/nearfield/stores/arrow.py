@@ -1,0 +1,134 @@
+"""Arrow: records as rows of Arrow tables and back: how LanceDB keeps them, and how Parquet files carry them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from nearfield.stores import Array, Record, Table, arrays
+from nearfield.stores.filters import BUILT_IN, FieldType, Value
+
+#: Columns that every table has; then come the fields, and then the vectors.
+PLAIN = ("id", "document", "version", "ordinal", "text", "payload")
+_TYPES: Mapping[FieldType, pa.DataType] = {
+    "str": pa.utf8(),
+    "int": pa.int64(),
+    "float": pa.float64(),
+    "bool": pa.bool_(),
+}
+_NUMBERS = {"float32": pa.float32(), "float16": pa.float16(), "binary": pa.uint8()}
+
+
+def column(field: str) -> str:
+    """Return the column of a field, which no column of our own can be taken for."""
+    return field if field in BUILT_IN else f"field_{field}"
+
+
+def vector_columns(table: Table) -> tuple[str, ...]:
+    """Return the columns that make up a record's vector."""
+    return ("vector_ids", "vector_values") if table.kind == "sparse" else ("vector",)
+
+
+def schema(table: Table) -> pa.Schema:
+    """Return the columns of a table: a field that a record lacks is null, all else is there."""
+    columns = [pa.field(name, pa.int64() if name == "ordinal" else pa.utf8(), nullable=False) for name in PLAIN]
+    columns += [pa.field(column(name), _TYPES[kind]) for name, kind in table.fields.items()]
+    types = zip(vector_columns(table), _vector_types(table), strict=True)
+    return pa.schema(columns + [pa.field(name, kind, nullable=False) for name, kind in types])
+
+
+def rows(table: Table, records: Sequence[Record]) -> pa.RecordBatch:
+    """Return records as rows.
+
+    Raises:
+        InputError: a vector is none that the table holds.
+    """
+    columns: list[Any] = [[getattr(record, name) for record in records] for name in PLAIN[:-1]]
+    columns.append([json.dumps(record.payload) for record in records])
+    columns += [_values(records, name, kind) for name, kind in table.fields.items()]
+    told = schema(table)
+    filled = [pa.array(values, field.type) for values, field in zip(columns, told, strict=False)]
+    return pa.RecordBatch.from_arrays(filled + _vectors(table, records), schema=told)
+
+
+def records(table: Table, part: pa.RecordBatch) -> list[Record]:
+    """Return rows as records; what the rows lack, such as vectors that were not asked for, stays empty."""
+    there = set(part.schema.names)
+    plain = [part[name].to_pylist() if name in there else [""] * len(part) for name in PLAIN]
+    held = {name: part[column(name)].to_pylist() for name in table.fields if column(name) in there}
+    fields = [dict(zip(held, values, strict=True)) for values in zip(*held.values(), strict=True)] or [{}] * len(part)
+    full = there.issuperset(vector_columns(table))
+    vectors = _arrays(table, part) if full else [None] * len(part)
+    return [_record(*values) for values in zip(*plain, fields, vectors, strict=True)]
+
+
+def _record(
+    key: str, document: str, version: str, ordinal: Any, text: str, payload: str, fields: dict[str, Any], vector: Any
+) -> Record:
+    there = {name: value for name, value in fields.items() if value is not None}
+    return Record(key, document, version, ordinal or 0, text, there, json.loads(payload or "{}"), vector)
+
+
+def _values(records: Sequence[Record], name: str, kind: FieldType) -> list[Value | None]:
+    values = [record.fields.get(name) for record in records]
+    # Arrow tells the two zeros apart, which Python does not.
+    return [None if value is None else float(value) + 0.0 for value in values] if kind == "float" else values
+
+
+def _vector_types(table: Table) -> tuple[pa.DataType, ...]:
+    number = _NUMBERS[table.dtype]
+    if table.kind == "sparse":
+        return pa.list_(pa.int32()), pa.list_(number)
+    width = table.dimensions // 8 if table.dtype == "binary" else table.dimensions
+    row = pa.list_(pa.field("item", number), width)
+    return (pa.list_(row) if table.kind == "multivector" else row,)
+
+
+def _vectors(table: Table, records: Sequence[Record]) -> list[pa.Array]:
+    kinds = _vector_types(table)
+    if table.kind == "dense":
+        return [_fixed(arrays.dense(table, records), kinds[0])]
+    if table.kind == "multivector":
+        parts = arrays.multivector(table, records)
+        tokens = np.concatenate([*parts, np.zeros((0, table.dimensions), arrays.NUMBERS[table.dtype])])
+        return [pa.ListArray.from_arrays(_offsets(parts), _fixed(tokens, kinds[0].value_type), type=kinds[0])]
+    pairs = arrays.sparse(table, records)
+    columns = zip(*pairs, strict=True) if pairs else ([], [])
+    return [_ragged(list(parts), kind) for parts, kind in zip(columns, kinds, strict=True)]
+
+
+def _fixed(array: Array, kind: pa.DataType) -> pa.Array:
+    return pa.FixedSizeListArray.from_arrays(pa.array(array.reshape(-1), kind.value_type), type=kind)
+
+
+def _ragged(parts: Sequence[Array], kind: pa.DataType) -> pa.Array:
+    flat = np.concatenate([*parts, np.zeros(0, np.int32 if pa.types.is_integer(kind.value_type) else np.float16)])
+    return pa.ListArray.from_arrays(_offsets(parts), pa.array(flat, kind.value_type), type=kind)
+
+
+def _offsets(parts: Sequence[Array]) -> pa.Array:
+    return pa.array(np.cumsum([0, *map(len, parts)]), pa.int32())
+
+
+def _arrays(table: Table, part: pa.RecordBatch) -> list[Any]:
+    if table.kind == "sparse":
+        ids, values = (_split(part[name]) for name in vector_columns(table))
+        return [(at.astype(np.int64), held.astype(np.float32)) for at, held in zip(ids, values, strict=True)]
+    found = _split(part["vector"]) if table.kind == "multivector" else list(_matrix(part["vector"]))
+    return [row if table.dtype == "binary" else row.astype(np.float32) for row in found]
+
+
+def _split(column: pa.ListArray) -> list[Array]:
+    ends = np.asarray(column.offsets)
+    flat = column.values
+    whole = _matrix(flat) if pa.types.is_fixed_size_list(flat.type) else flat.to_numpy(zero_copy_only=False)
+    return [whole[start:end] for start, end in pairwise(ends)]
+
+
+def _matrix(column: pa.FixedSizeListArray) -> Array:
+    return column.flatten().to_numpy(zero_copy_only=False).reshape(len(column), column.type.list_size)

@@ -1,0 +1,177 @@
+"""Filters: conditions on records' fields, as callers write them and as stores translate them.
+
+A filter is written as JSON can say it: ``{"lang": "en", "year": {"gte": 2020, "lt": 2024}, "tag": {"in": ["a", "b"]}}``
+is the conjunction of its entries; ``{"or": [...]}``, ``{"and": [...]}`` and ``{"not": {...}}`` combine filters. A record that
+lacks a field meets no condition on it but ``ne``, ``nin`` and ``{"exists": false}``: ``not`` is the complement.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from nearfield.errors import InputError, nearest
+
+Value = str | int | float | bool
+FieldType = Literal["str", "int", "float", "bool"]
+TYPES: Mapping[str, type] = {"str": str, "int": int, "float": float, "bool": bool}
+#: Fields that each record has, whatever else a table declares.
+BUILT_IN: Mapping[str, FieldType] = {"id": "str", "document": "str", "version": "str", "ordinal": "int"}
+#: ``ne`` and ``nin`` are the complements of ``eq`` and ``in``, and are read as such.
+OPERATORS = ("eq", "ne", "gt", "gte", "lt", "lte", "in", "nin", "exists")
+_ORDER: Mapping[str, Callable[[Any, Any], bool]] = {
+    "eq": operator.eq,
+    "gt": operator.gt,
+    "gte": operator.ge,
+    "lt": operator.lt,
+    "lte": operator.le,
+}
+_DEEPEST = 32
+
+
+@dataclass(frozen=True)
+class Compare:
+    """One condition. ``op`` is eq, gt, gte, lt, lte (with a value), in (with a tuple) or exists (value True)."""
+
+    field: str
+    op: Literal["eq", "gt", "gte", "lt", "lte", "in", "exists"]
+    value: Any
+
+
+@dataclass(frozen=True)
+class All:
+    """Every part holds; of no parts, always."""
+
+    parts: tuple[Filter, ...]
+
+
+@dataclass(frozen=True)
+class Either:
+    """At least one part holds; of no parts, never."""
+
+    parts: tuple[Filter, ...]
+
+
+@dataclass(frozen=True)
+class Not:
+    """The part does not hold."""
+
+    part: Filter
+
+
+Filter = Compare | All | Either | Not
+
+
+def one_of(field: str, values: Sequence[Value]) -> Compare:
+    """Return the filter for a field that has one of the values."""
+    return Compare(field, "in", tuple(values))
+
+
+def equals(field: str, value: Value) -> Compare:
+    """Return the filter for a field of that value."""
+    return Compare(field, "eq", value)
+
+
+def parse(told: Any, fields: Mapping[str, FieldType]) -> Filter | None:
+    """Read a filter as callers write it; None for one without conditions.
+
+    Raises:
+        InputError: a field that the table does not declare, an unknown operator, or a value of another type.
+    """
+    if told is None or told == {}:
+        return None
+    return _parse(told, {**BUILT_IN, **fields}, 0)
+
+
+def _parse(told: Any, fields: Mapping[str, FieldType], depth: int) -> Filter:
+    if depth > _DEEPEST:
+        raise InputError(f"The filter is nested deeper than {_DEEPEST} levels.", param="where")
+    if not isinstance(told, Mapping):
+        raise InputError(f"A filter is an object, not {type(told).__name__}.", param="where")
+    parts: list[Filter] = []
+    for name, value in told.items():
+        if name in ("and", "or"):
+            if not isinstance(value, (list, tuple)):
+                raise InputError(f"{name!r} in a filter takes a list of filters.", param="where")
+            inner = tuple(_parse(part, fields, depth + 1) for part in value)
+            parts.append(All(inner) if name == "and" else Either(inner))
+        elif name == "not":
+            parts.append(Not(_parse(value, fields, depth + 1)))
+        else:
+            parts += _conditions(name, value, fields)
+    return parts[0] if len(parts) == 1 else All(tuple(parts))
+
+
+def _conditions(name: str, value: Any, fields: Mapping[str, FieldType]) -> list[Filter]:
+    if name not in fields:
+        hint = nearest(name, fields)
+        raise InputError(f"There is no field {name!r} to filter by. {hint} Declare more in 'fields'.", param="where")
+    kind = fields[name]
+    if not isinstance(value, Mapping):
+        return [_in(name, value, kind) if isinstance(value, (list, tuple)) else _compare(name, "eq", value, kind)]
+    unknown = next((op for op in value if op not in OPERATORS), None)
+    if unknown is not None or not value:
+        raise InputError(f"Filter on {name!r}: operator {unknown!r}. {nearest(unknown, OPERATORS)}", param="where")
+    return [_compare(name, op, operand, kind) for op, operand in value.items()]
+
+
+def _compare(name: str, op: str, value: Any, kind: FieldType) -> Filter:
+    if op == "exists":
+        if not isinstance(value, bool):
+            raise InputError(f"Filter on {name!r}: exists takes true or false.", param="where")
+        return Compare(name, "exists", True) if value else Not(Compare(name, "exists", True))
+    if op in ("in", "nin"):
+        found = _in(name, value, kind)
+        return found if op == "in" else Not(found)
+    checked = typed(name, value, kind)
+    if op == "ne":
+        return Not(Compare(name, "eq", checked))
+    if kind == "bool" and op != "eq":
+        raise InputError(f"Filter on {name!r}: true and false have no order.", param="where")
+    return Compare(name, op, checked)  # type: ignore[arg-type]
+
+
+def _in(name: str, values: Any, kind: FieldType) -> Filter:
+    if not isinstance(values, (list, tuple)):
+        raise InputError(f"Filter on {name!r}: in takes a list of values.", param="where")
+    return Compare(name, "in", tuple(typed(name, value, kind) for value in values))
+
+
+def typed(name: str, value: Any, kind: FieldType) -> Value:
+    """Return a value as the type that a field is declared with: whole numbers pass as floats, nothing else changes.
+
+    Raises:
+        InputError: it is of another type, or no number that can be stored.
+    """
+    if kind == "float" and isinstance(value, (int, float)) and not isinstance(value, bool):
+        number = float(value)
+        if number - number == 0:
+            return number
+    elif kind == "int" and isinstance(value, int) and not isinstance(value, bool):
+        if -(2**63) <= value < 2**63:
+            return value
+    elif isinstance(value, TYPES[kind]) and kind in ("str", "bool") and "\0" not in str(value):
+        return value
+    raise InputError(f"Field {name!r} holds {kind}, which {value!r:.60} is not.", param="where")
+
+
+def matches(filter: Filter | None, fields: Mapping[str, Any]) -> bool:
+    """Return whether a record with these fields, the built-in ones among them, meets a filter."""
+    if filter is None:
+        return True
+    if isinstance(filter, All):
+        return all(matches(part, fields) for part in filter.parts)
+    if isinstance(filter, Either):
+        return any(matches(part, fields) for part in filter.parts)
+    if isinstance(filter, Not):
+        return not matches(filter.part, fields)
+    value = fields.get(filter.field)
+    if value is None:
+        return False
+    if filter.op == "exists":
+        return True
+    if filter.op == "in":
+        return value in filter.value
+    return bool(_ORDER[filter.op](value, filter.value))

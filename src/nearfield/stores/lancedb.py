@@ -1,0 +1,270 @@
+"""LanceDB: tables in a folder, with nothing to install or to start; the default."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import lancedb
+import pyarrow as pa
+from lancedb import index as indices
+
+from nearfield.errors import InputError, NearfieldError, StoreFailed
+from nearfield.stores import Hit, Record, Store, Table, arrow
+from nearfield.stores import exact as scoring
+from nearfield.stores.filters import BUILT_IN, All, Compare, Either, Filter, Value, one_of
+
+_ADDRESS = re.compile(r"lancedb://(.+)", re.DOTALL)
+_DISTANCES = {"cosine": "cosine", "dot": "dot", "euclidean": "l2"}
+_SIGNS = {"eq": "=", "gt": ">", "gte": ">=", "lt": "<", "lte": "<="}
+#: Columns that documents are looked up by, and the rows from which on an index on them pays.
+_KEYS = ("id", "document")
+_ROWS_TO_KEY = 5_000
+#: Rows (vectors of tokens where there are many to a row) from which on a vector index pays.
+_ROWS_TO_INDEX = 20_000
+#: Small writes that are put up with before they are joined, and large tables' share of new rows.
+_WRITES, _MOST_WRITES, _SHARE = 64, 512, 0.05
+#: Who reads an older version has this long to finish.
+_GRACE = timedelta(minutes=1)
+_AT_ONCE = {"dense": 1024, "sparse": 1024, "multivector": 128}
+
+
+class LanceDb(Store):
+    """``lancedb:///absolute/folder`` or ``lancedb://relative/folder``.
+
+    Each write is a version of its own, complete or not there at all, so a process may be killed at any moment. Small
+    writes are joined on the way, and versions that nobody needs any more removed.
+    """
+
+    quantizations = ("none", "int8", "binary")
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        # Each reading looks for what other processes wrote.
+        self._database = lancedb.connect(folder, read_consistency_interval=timedelta(0))
+        self._writes: dict[str, tuple[int, int]] = {}
+
+    @classmethod
+    def connect(cls, address: str) -> LanceDb:
+        """Open a folder, which is made where there is none."""
+        match = _ADDRESS.fullmatch(address)
+        if match is None:
+            raise InputError(f"{address!r}: LanceDB's address is lancedb:// and a folder.", param="store")
+        try:
+            return cls(Path(match[1]).expanduser())
+        except OSError as error:
+            raise StoreFailed(f"LanceDB cannot use the folder {match[1]}: {error}") from error
+
+    def create(self, table: Table) -> None:
+        self.check(table)
+        if table.name not in self.tables():
+            with _told(table.name):
+                # A folder that a killed process left half made is taken over.
+                self._database.create_table(table.name, schema=arrow.schema(table), exist_ok=True)
+
+    def drop(self, name: str) -> None:
+        with _told(name):
+            self._database.drop_table(name, ignore_missing=True)
+
+    def tables(self) -> list[str]:
+        with _told("*"):
+            return sorted(name for name in self._names() if (self._path(name) / "_versions").is_dir())
+
+    def upsert(self, table: Table, records: Sequence[Record]) -> None:
+        latest = list({record.id: record for record in records}.values())
+        if not latest:
+            return
+        rows = pa.Table.from_batches([arrow.rows(table, latest)])
+        with self._opened(table) as opened:
+            if opened.count_rows(sql(one_of("id", [record.id for record in latest]))):
+                # The index on ids covers but a part, and is slower to join by than to do without.
+                merge = opened.merge_insert("id").use_index(False)
+                merge.when_matched_update_all().when_not_matched_insert_all().execute(rows)
+            else:
+                opened.add(rows)
+            self._tidy(table, opened, len(latest))
+
+    def delete(self, table: Table, where: Filter) -> None:
+        with self._opened(table) as opened:
+            opened.delete(sql(where))
+            self._tidy(table, opened, 1)
+
+    def count(self, table: Table, where: Filter | None = None) -> int:
+        with self._opened(table) as opened:
+            return int(opened.count_rows(where and sql(where)))
+
+    def scan(self, table: Table, where: Filter | None = None, *, vectors: bool = False) -> Iterator[list[Record]]:
+        wanted = arrow.schema(table).names
+        return self._scan(table, where, wanted if vectors else _without_vectors(table))
+
+    def search(
+        self, table: Table, queries: Sequence[Any], k: int, *, where: Filter | None = None, exact: bool = False
+    ) -> list[list[Hit]]:
+        with self._opened(table) as opened:
+            native = table.kind == "dense" or (not exact and _vector_index(opened) is not None)
+            if not native or k < 1:
+                return self._scanned(table, queries, k, where)
+            return [self._nearest(table, opened, query, k, where, exact) for query in queries]
+
+    def index(self, table: Table) -> None:
+        with self._opened(table) as opened:
+            self._build(table, opened)
+            # Zero would be warned of; what is left is the latest version.
+            opened.optimize(cleanup_older_than=timedelta(milliseconds=1))
+        self._writes.pop(table.name, None)
+
+    def size(self, table: Table) -> int | None:
+        return sum(path.stat().st_size for path in self._path(table.name).rglob("*") if path.is_file())
+
+    # -- reading -----------------------------------------------------------------------------------------------
+
+    def _scan(self, table: Table, where: Filter | None, columns: Sequence[str]) -> Iterator[list[Record]]:
+        with self._opened(table) as opened:
+            query = opened.search().select(list(columns))
+            query = query if where is None else query.where(sql(where))
+            for part in query.to_batches(_AT_ONCE[table.kind]):
+                if len(part):
+                    yield arrow.records(table, part)
+
+    def _scanned(self, table: Table, queries: Sequence[Any], k: int, where: Filter | None) -> list[list[Hit]]:
+        """Compare with every vector; only of what is found is the rest read."""
+        parts = self._scan(table, where, ["id", *arrow.vector_columns(table)])
+        found = scoring.search(table, parts, queries, k)
+        keys = list({hit.record.id for hits in found for hit in hits})
+        whole = {record.id: record for record in self.fetch(table, keys)}
+        return [[Hit(whole[hit.record.id], hit.score) for hit in hits if hit.record.id in whole] for hits in found]
+
+    def _nearest(self, table: Table, opened: Any, query: Any, k: int, where: Filter | None, exact: bool) -> list[Hit]:
+        condition = where and sql(where)
+
+        def nearest(count: int) -> list[Record]:
+            rows = _query(table, opened, query, count, condition, exact).to_arrow()
+            return arrow.records(table, rows.combine_chunks().to_batches()[0]) if len(rows) else []
+
+        found = scoring.settle(table, query, k, nearest)
+        # An index finds too little under a narrow filter, and vectors of zeros are near to nothing.
+        if len(found) < k and len(found) < int(opened.count_rows(condition)):
+            return self._scanned(table, [query], k, where)[0]
+        return found
+
+    # -- writing -----------------------------------------------------------------------------------------------
+
+    def _tidy(self, table: Table, opened: Any, count: int) -> None:
+        """Join small writes, so seldom that each row is written anew a few times in all."""
+        writes, rows = self._writes.get(table.name, (0, 0))
+        writes, rows = writes + 1, rows + count
+        self._writes[table.name] = writes, rows
+        if writes < _WRITES or (writes < _MOST_WRITES and rows < _SHARE * opened.count_rows()):
+            return
+        self._keys(opened)
+        opened.optimize(cleanup_older_than=_GRACE)
+        self._writes[table.name] = 0, 0
+
+    def _keys(self, opened: Any) -> None:
+        if opened.count_rows() < _ROWS_TO_KEY:
+            return
+        there = {name for each in opened.list_indices() for name in each.columns}
+        for name in _KEYS:
+            if name not in there:
+                opened.create_index(name, config=indices.BTree())
+
+    def _build(self, table: Table, opened: Any) -> None:
+        self._keys(opened)
+        if table.index == "none" or table.kind == "sparse" or opened.count_rows() < _ROWS_TO_INDEX:
+            return
+        name = _vector_index(opened)
+        told = name and opened.index_stats(name)
+        # Further rows are added to an index as it is; once they are the most, it is made anew.
+        if told is None or told.num_unindexed_rows > told.num_indexed_rows:
+            opened.create_index("vector", config=_config(table))
+
+    # -- tables ------------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def _opened(self, table: Table) -> Iterator[Any]:
+        with _told(table.name):
+            yield self._database.open_table(table.name)
+
+    def _names(self) -> Iterator[str]:
+        token = None
+        while True:
+            page = self._database.list_tables(page_token=token)
+            yield from page.tables
+            token = page.page_token
+            if not token:
+                return
+
+    def _path(self, name: str) -> Path:
+        return self._folder / f"{name}.lance"
+
+
+@contextmanager
+def _told(name: str) -> Iterator[None]:
+    try:
+        yield
+    except NearfieldError:
+        raise
+    except (OSError, RuntimeError, ValueError) as error:
+        raise StoreFailed(f"LanceDB failed at table {name!r}: {error}") from error
+
+
+def _query(table: Table, opened: Any, query: Any, count: int, condition: str | None, exact: bool) -> Any:
+    asked = opened.search(query, vector_column_name="vector").limit(count).select([*arrow.schema(table).names, "_distance"])
+    asked = asked.distance_type("hamming" if table.dtype == "binary" else _DISTANCES[table.metric])
+    asked = asked if condition is None else asked.where(condition, prefilter=True)
+    return asked.bypass_vector_index() if exact or table.index == "none" else asked
+
+
+def _config(table: Table) -> Any:
+    distance = "cosine" if table.kind == "multivector" else _DISTANCES[table.metric]
+    if table.dtype == "binary":
+        return indices.IvfFlat(distance_type="hamming")
+    makers: Mapping[str, Callable[..., Any]] = {
+        "none": indices.IvfFlat,
+        "int8": indices.HnswSq,
+        "binary": indices.IvfRq,
+    }
+    return makers[table.quantization](distance_type=distance)
+
+
+def _vector_index(opened: Any) -> str | None:
+    return next((each.name for each in opened.list_indices() if each.columns == ["vector"]), None)
+
+
+def _without_vectors(table: Table) -> list[str]:
+    return [name for name in arrow.schema(table).names if name not in arrow.vector_columns(table)]
+
+
+def sql(where: Filter) -> str:
+    """Return a filter as a condition that is true or false for each row, never null."""
+    if isinstance(where, Compare):
+        return _comparison(where)
+    if isinstance(where, (All, Either)):
+        joint, empty = (" AND ", "TRUE") if isinstance(where, All) else (" OR ", "FALSE")
+        return "(" + (joint.join(map(sql, where.parts)) or empty) + ")"
+    return f"(NOT {sql(where.part)})"
+
+
+def _comparison(where: Compare) -> str:
+    name = f"`{arrow.column(where.field)}`"
+    there = "TRUE" if where.field in BUILT_IN else f"{name} IS NOT NULL"
+    if where.op == "exists":
+        return f"({there})"
+    if where.op == "in":
+        listed = ", ".join(map(_literal, where.value))
+        return f"({there} AND {name} IN ({listed}))" if listed else "FALSE"
+    return f"({there} AND {name} {_SIGNS[where.op]} {_literal(where.value)})"
+
+
+def _literal(value: Value) -> str:
+    if isinstance(value, str):
+        return "'" + value.replace("'", "''") + "'"
+    if isinstance(value, bool):
+        return "TRUE" if value else "FALSE"
+    # As text, since numbers in SQL are read as floats where they are large.
+    return f"CAST('{value + 0!r}' AS {'BIGINT' if isinstance(value, int) else 'DOUBLE'})"
