@@ -377,8 +377,7 @@ def test_other_chunks_are_made_beside_the_old_and_then_switched_to(
 def test_three_outputs_of_one_model_share_a_pass(
     home: Path, files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    model = tmp_path / "m3"
-    write_m3(model)
+    model = write_m3(tmp_path)
     kinds = {"dense": "dense", "sparse": "sparse", "tokens": "multivector"}
     features = {name: {"model": str(model), "kind": kind} for name, kind in kinds.items()}
     seen = counting(monkeypatch)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -80,7 +80,7 @@ class Asked:
     def features(self) -> list[str]:
         """The features that queries are encoded for."""
         names = (*self.legs, self.rescored, self.dense, self.tokens)
-        return list(dict.fromkeys(name for name in names if name not in (None, BM25)))  # type: ignore[misc]
+        return list(dict.fromkeys(name for name in names if name and name != BM25))
 
     @property
     def sentences(self) -> bool:
@@ -167,7 +167,7 @@ class Ways:
                 raise _lacking(f"Mode {mode!r}", "short or binary")
             return (cut,), self._features[cut].of
         if mode in ("dense", "sparse", "multivector"):
-            return (self._first(mode, f"Mode {mode!r}"),), None  # type: ignore[arg-type]
+            return (self._first(cast(Kind, mode), f"Mode {mode!r}"),), None
         if mode in self._features:
             return (mode,), None
         if mode == BM25:

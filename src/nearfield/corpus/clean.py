@@ -107,6 +107,7 @@ def clean(document: Document, boilerplate: Collection[bytes] = frozenset()) -> C
     document = _applied(document, _unseen(document), steps)
     if document.form == "code":
         return Cleaned(document, steps=tuple(steps))
+    document = _applied(document, list(_composed(document.text)), steps)
     repeated = frozenset(boilerplate) | pages(document).digests
     drops, dropped = _drops(document, repeated) if repeated else ([], Counter[str]())
     document = _applied(document, drops, steps)
@@ -129,12 +130,7 @@ def _applied(document: Document, edits: Sequence[Edit], steps: list[Edited]) -> 
 def _unseen(document: Document) -> list[Edit]:
     text = document.text
     pattern = _DIRTY_CODE if document.form == "code" else _DIRTY
-    edits = [(match.start(), match.end(), _instead(match[0])) for match in pattern.finditer(text)]
-    if document.form == "code" or unicodedata.is_normalized("NFC", text):
-        return edits
-    known = {start for start, _, _ in edits}
-    composed = (edit for edit in _composed(text) if not known.intersection(range(edit[0], edit[1])))
-    return sorted([*edits, *composed])
+    return [(match.start(), match.end(), _instead(match[0])) for match in pattern.finditer(text)]
 
 
 def _instead(found: str) -> str:
@@ -148,6 +144,8 @@ def _instead(found: str) -> str:
 def _composed(text: str) -> Iterator[Edit]:
     """Yield an edit for each base with its marks that NFC writes in another way."""
     start = 0
+    if unicodedata.is_normalized("NFC", text):
+        return
     for line in text.splitlines(keepends=True):
         if not unicodedata.is_normalized("NFC", line):
             yield from _clusters(line, start)

@@ -6,6 +6,7 @@ import os
 import re
 import secrets
 import shutil
+import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -90,6 +91,7 @@ class Collection:
     ) -> None:
         self.name = name
         self.folder = folder
+        self._lock = threading.RLock()
         self._own: dict[str, Encoder] = {}
         self._rerankers: dict[str, Reranker] = {}
         self._encoder_of = encoder_of or self._load
@@ -241,7 +243,7 @@ class Collection:
         """Bring the collection to the state of its sources: what is new or changed is read, what is gone is removed.
 
         Args:
-            sources: further sources, which are kept; None takes those that it has.
+            sources: further sources, which are kept; None takes those that it has. What is piped in is kept itself.
             dry_run: tell what would be done, and write nothing.
             shown: show a progress bar.
             retry_failed: read documents again that failed before, though they did not change.
@@ -250,9 +252,12 @@ class Collection:
             CollectionBusy: another process indexes it.
             StoreFailed: the database failed; run it again to go on.
         """
-        if sources:
-            self._remember(sources)
+        piped = [each for each in sources or () if each.kind == "stdin"]
+        if sources and len(piped) < len(sources):
+            self._remember([each for each in sources if each.kind != "stdin"])
         with self._alone():
+            for each in () if dry_run else piped:
+                Given(self.manifest).take(each)
             if retry_failed:
                 self.manifest.rows("UPDATE documents SET digest = '', stamp = NULL WHERE state = 'failed'")
             return self._index(self._all_sources(), dry_run=dry_run, shown=shown)
@@ -442,8 +447,10 @@ class Collection:
 
     def search_many(self, queries: Sequence[str], k: int = 10, **options: Any) -> list[list[Found]]:
         """Search for several queries at once: they are encoded together."""
-        self._refresh()
-        found = self._searcher.search_many(queries, k, **options)
+        with self._lock:
+            self._refresh()
+            searcher = self._searcher
+        found = searcher.search_many(queries, k, **options)
         return [[self._with_repeats(each) for each in hits] for hits in found]
 
     def _with_repeats(self, found: Found) -> Found:
@@ -489,7 +496,7 @@ class Collection:
         return Searcher(
             self.store,
             found,
-            self.manifest.keywords,
+            self.manifest.searched,
             self._reranker,
             language=self.config.language,
             fields=self.config.all_fields,
@@ -498,9 +505,10 @@ class Collection:
     def _reranker(self, model: str) -> Any:
         if self._reranker_of is not None:
             return self._reranker_of(model)
-        if model not in self._rerankers:
-            self._rerankers[model] = Reranker(model, accept_license=self.config.accept_license)
-        return self._rerankers[model]
+        with self._lock:
+            if model not in self._rerankers:
+                self._rerankers[model] = Reranker(model, accept_license=self.config.accept_license)
+            return self._rerankers[model]
 
     def ask(self, question: str, endpoint: Endpoint | None = None, *, k: int = 8, **options: Any) -> Answer:
         """Answer a question from the collection, with citations; without an endpoint: the passages alone.

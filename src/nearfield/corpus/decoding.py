@@ -19,7 +19,7 @@ _MARKS = (
 _CONTROLS = re.compile(r"[\x00-\x07\x0b\x0e-\x1a\x1c-\x1f]")
 #: Characters, and bytes, by which a text is judged; the share of controls above which it is none; and how much mess
 #: (0 to 1, by charset-normalizer) a guess of its encoding may show.
-_SAMPLE, _SHARE, _MESS = 2**16, 0.01, 0.1
+_SAMPLE, _SHARE, _MESS = 2**16, 0.04, 0.1
 
 
 def decode(data: bytes, name: str, told: str = "") -> str:

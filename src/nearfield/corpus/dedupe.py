@@ -1,4 +1,7 @@
-"""Dedupe: chunks that nearly repeat others, found by MinHash (Broder 1997) and banding (Leskovec et al. 2014, chapter 3)."""
+"""Dedupe: chunks that nearly repeat others, found by MinHash (Broder 1997) in bands, and compared by their shingles.
+
+The bands are those of Leskovec, Rajaraman and Ullman, Mining of Massive Datasets, chapter 3.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +35,7 @@ BUCKET = 64
 _TOKEN = re.compile(rf"[{WIDE}]|[^\W{WIDE}]+")
 _TABLES = (
     """CREATE TABLE IF NOT EXISTS near_chunks(number INTEGER PRIMARY KEY, chunk TEXT NOT NULL UNIQUE,
-    document TEXT NOT NULL, exact INTEGER NOT NULL, signature BLOB, family TEXT NOT NULL)""",
+    document TEXT NOT NULL, exact INTEGER NOT NULL, shingles BLOB, family TEXT NOT NULL)""",
     "CREATE INDEX IF NOT EXISTS near_chunks_document ON near_chunks(document)",
     "CREATE INDEX IF NOT EXISTS near_chunks_exact ON near_chunks(exact)",
     "CREATE TABLE IF NOT EXISTS near_bands(band INTEGER, number INTEGER, PRIMARY KEY(band, number)) WITHOUT ROWID",
@@ -45,8 +48,8 @@ _TABLES = (
 class Duplicates:
     """The chunks that were kept, in tables of a database; all is done in the caller's transaction.
 
-    What is kept depends on the order in which chunks come, and on nothing else: the same chunks in the same order give the
-    same answers in each run and on each machine.
+    What is kept depends on the order in which chunks come, and on nothing else: the same chunks in the same order give
+    the same answers in each run.
     """
 
     def __init__(self, connection: sqlite3.Connection) -> None:
@@ -67,16 +70,15 @@ class Duplicates:
         told = " ".join(unicodedata.normalize("NFKC", text).casefold().split())
         exact = _number(f"{family}\0{told}".encode("utf-8", "replace"))
         same = self._rows("SELECT number, chunk FROM near_chunks WHERE exact = ? ORDER BY number LIMIT 1", exact)
-        values = None if same else signature(told)
-        bands = [] if values is None else _bands(values, family)
+        held = None if same else shingles(told)
+        bands = [] if held is None else _bands(held, family)
         full: set[int] = set()
-        if values is not None:
-            same = self._nearest(values, bands, full)
+        if held is not None:
+            same = self._nearest(held, bands, full)
         if same:
             self._rows("INSERT OR IGNORE INTO near_repeats VALUES (?, ?)", document, same[0][0])
             return str(same[0][1])
-        kept = None if values is None else values.tobytes()
-        self._keep((chunk, document, exact, kept, family), bands, full)
+        self._keep((chunk, document, exact, None if held is None else held.tobytes(), family), bands, full)
         return None
 
     def forget(self, documents: Sequence[str]) -> list[str]:
@@ -86,11 +88,11 @@ class Duplicates:
         """
         orphans: set[str] = set()
         for document in documents:
-            sql = "SELECT number, signature, family FROM near_chunks WHERE document = ?"
-            for number, values, family in self._rows(sql, document):
+            sql = "SELECT number, shingles, family FROM near_chunks WHERE document = ?"
+            for number, held, family in self._rows(sql, document):
                 orphans |= {name for (name,) in self._rows("SELECT document FROM near_repeats WHERE kept = ?", number)}
                 self._rows("DELETE FROM near_repeats WHERE kept = ?", number)
-                bands = [] if values is None else _bands(np.frombuffer(values, np.uint32), family)
+                bands = [] if held is None else _bands(np.frombuffer(held, np.uint32), family)
                 self._connection.executemany(
                     "DELETE FROM near_bands WHERE band = ? AND number = ?", [(band, number) for band in bands]
                 )
@@ -101,8 +103,8 @@ class Duplicates:
     def _rows(self, statement: str, *values: Any) -> list[Any]:
         return self._connection.execute(statement, values).fetchall()
 
-    def _nearest(self, values: Array, bands: Sequence[int], full: set[int]) -> list[Any]:
-        """Return the number and id of the kept chunk that is most alike, where it is enough; note bands that are full."""
+    def _nearest(self, held: Array, bands: Sequence[int], full: set[int]) -> list[Any]:
+        """Return the number and id of the kept chunk that is most alike, if it is enough; note bands that are full."""
         numbers: set[int] = set()
         for band in bands:
             found = self._rows("SELECT number FROM near_bands WHERE band = ? LIMIT ?", band, BUCKET)
@@ -112,15 +114,15 @@ class Duplicates:
         best: list[Any] = []
         least = THRESHOLD
         for number in sorted(numbers):
-            ((chunk, other),) = self._rows("SELECT chunk, signature FROM near_chunks WHERE number = ?", number)
-            alike = float(np.mean(np.frombuffer(other, np.uint32) == values))
+            ((chunk, other),) = self._rows("SELECT chunk, shingles FROM near_chunks WHERE number = ?", number)
+            alike = _jaccard(held, np.frombuffer(other, np.uint32))
             if alike > least or (alike == least and not best):
                 best, least = [(number, chunk)], alike
         return best
 
     def _keep(self, row: tuple[Any, ...], bands: Sequence[int], full: set[int]) -> None:
         made = self._connection.execute(
-            "INSERT INTO near_chunks(chunk, document, exact, signature, family) VALUES (?, ?, ?, ?, ?)", row
+            "INSERT INTO near_chunks(chunk, document, exact, shingles, family) VALUES (?, ?, ?, ?, ?)", row
         )
         self._connection.executemany(
             "INSERT OR IGNORE INTO near_bands VALUES (?, ?)",
@@ -128,29 +130,34 @@ class Duplicates:
         )
 
 
-def signature(text: str) -> Array | None:
-    """Return the MinHash values uint32 [120] of a text's shingles; None where it has too few.
+def shingles(text: str) -> Array | None:
+    """Return the hashes of a text's shingles, uint32, sorted, each once; None where it has too few.
 
-    Shingles are of five words, or characters in scripts that part no words.
+    Shingles are of five words, or of characters in scripts that part no words. Hashes are the same in each process.
     """
     tokens = _TOKEN.findall(text)
-    if len(tokens) < SHINGLE + LEAST_SHINGLES - 1:
+    count = len(tokens) - SHINGLE + 1
+    if count < LEAST_SHINGLES:
         return None
+    hashes = np.array([zlib.crc32(token.encode("utf-8", "replace")) for token in tokens], np.uint64)
+    mixed = np.zeros(count, np.uint64)
+    for at in range(SHINGLE):
+        # Multiplied by an odd number (of the golden ratio), so that the upper half depends on all words and their order.
+        mixed = (mixed + hashes[at : at + count]) * np.uint64(0x9E3779B97F4A7C15)
+        mixed ^= mixed >> np.uint64(29)
+    return np.unique((mixed >> np.uint64(32)).astype(np.uint32))
+
+
+def signature(held: Array) -> Array:
+    """Return the MinHash values, uint32 [120], of a text's shingles."""
     made = _blank().copy()
-    made.update_batch(_shingles(tokens).tolist())
+    made.update_batch(held.tolist())
     return np.asarray(made.hashvalues, np.uint32)
 
 
-def _shingles(tokens: Sequence[str]) -> Array:
-    """Return a hash of each shingle, which is the same in each process."""
-    hashes = np.array([zlib.crc32(token.encode("utf-8", "replace")) for token in tokens], np.uint64)
-    count = len(hashes) - SHINGLE + 1
-    mixed = np.zeros(count, np.uint64)
-    for at in range(SHINGLE):
-        # A polynomial in an odd number (that of the golden ratio), whose upper half depends on all words and their order.
-        mixed = (mixed + hashes[at : at + count]) * np.uint64(0x9E3779B97F4A7C15)
-        mixed ^= mixed >> np.uint64(29)
-    return np.unique(mixed >> np.uint64(32))
+def _jaccard(one: Array, other: Array) -> float:
+    common = len(np.intersect1d(one, other, assume_unique=True))
+    return common / (len(one) + len(other) - common)
 
 
 @cache
@@ -159,13 +166,14 @@ def _blank() -> Any:
         from datasketch import MinHash
     except ModuleNotFoundError as error:
         raise MissingExtra("Finding duplicates needs 'datasketch': pip install 'nearfield[corpus]'") from error
-    # All of these fix the values: signatures are kept, and compared with those of later runs.
+    # All of these fix the values: bands are kept, and compared with those of later runs.
     return MinHash(num_perm=BANDS * ROWS, seed=1, hashfunc=int, scheme="affine32")
 
 
-def _bands(values: Array, family: str) -> list[int]:
-    salt = family.encode("utf-8", "replace")
-    return [_number(salt + bytes([band]) + values[band * ROWS : (band + 1) * ROWS].tobytes()) for band in range(BANDS)]
+def _bands(held: Array, family: str) -> list[int]:
+    values = signature(held)
+    parts = ((band, values[band * ROWS : (band + 1) * ROWS].tobytes()) for band in range(BANDS))
+    return [_number(f"{family}\0{band}\0".encode("utf-8", "replace") + part) for band, part in parts]
 
 
 def _number(told: bytes) -> int:

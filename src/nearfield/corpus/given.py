@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
 from typing import Any
 
 from nearfield.corpus.document import Block, Document, Item
@@ -36,6 +37,24 @@ class Given(Source):
         rows = [_row(number, each, fields) for number, each in enumerate(documents)]
         with self._manifest.writing():
             self._manifest.connection.executemany("INSERT OR REPLACE INTO given VALUES (?, ?)", rows)
+
+    def take(self, source: Source) -> None:
+        """Keep the documents of a source that cannot be read again.
+
+        Raises:
+            InputError: one of them cannot be read; those before it are kept.
+        """
+        items = source.items()
+        while part := list(islice(items, _AT_ONCE)):
+            rows = []
+            for item in part:
+                found = item.read()
+                if not isinstance(found, Document):
+                    raise InputError(f"{item.name}: {source.name} gives files, and only rows can be kept.")
+                told = {"text": found.text, "title": found.title, "meta": {**found.meta, **item.meta}}
+                rows.append((item.key, json.dumps(told)))
+            with self._manifest.writing():
+                self._manifest.connection.executemany("INSERT OR REPLACE INTO given VALUES (?, ?)", rows)
 
     def remove(self, keys: Sequence[str]) -> None:
         """Forget documents."""

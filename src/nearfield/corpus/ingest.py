@@ -129,12 +129,13 @@ class Ingest:
         for source in self._sources:
             undecided = self._parts.config.clean.boilerplate and self._manifest.boilerplate(source.name) is None
             sample: list[tuple[int, int, Item]] = []
-            for number, item in enumerate(source.items()):
-                total += 1
-                if undecided:
-                    # Those of the smallest digests: the same ones whenever this is done again.
-                    rank = -int.from_bytes(hashlib.sha256(item.key.encode("utf-8", "replace")).digest()[:8], "big")
-                    (heapq.heappush if len(sample) < _SAMPLE else heapq.heappushpop)(sample, (rank, number, item))
+            try:
+                for number, item in enumerate(source.items()):
+                    total += 1
+                    if undecided:
+                        _draw(sample, number, item)
+            except _UNREADABLE:  # told when its turn comes
+                continue
             if undecided:
                 documents = [
                     found for _, _, item in sorted(sample, key=lambda each: each[1]) for found in self._try(item)
@@ -160,12 +161,17 @@ class Ingest:
         """Yield a Work for each document that is not as it should be."""
         self._manifest.begin_seen()
         for source in self._sources:
-            for item in source.items():
-                document = f"{source.name}#{item.key}"
-                self._manifest.see(document)
-                work = self._look(source, item, document, dry=dry)
-                if work is not None and not dry:
-                    yield work
+            try:
+                for item in source.items():
+                    document = f"{source.name}#{item.key}"
+                    self._manifest.see(document)
+                    work = self._look(source, item, document, dry=dry)
+                    if work is not None and not dry:
+                        yield work
+            except _UNREADABLE as error:
+                # What it did not list may still be there: nothing of it is removed.
+                self.report.fail(source.name, str(error))
+                continue
             self._manifest.end_seen()
             self._complete.append(source.name)
 
@@ -491,6 +497,12 @@ class Ingest:
             except StoreFailed:
                 time.sleep(pause)
         return ask()
+
+
+def _draw(sample: list[tuple[int, int, Item]], number: int, item: Item) -> None:
+    """Take an item into a sample, which has room for so many: those of the smallest digests, the same ones each time."""
+    rank = -int.from_bytes(hashlib.sha256(item.key.encode("utf-8", "replace")).digest()[:8], "big")
+    (heapq.heappush if len(sample) < _SAMPLE else heapq.heappushpop)(sample, (rank, number, item))
 
 
 def _digest(data: bytes | Document, item: Item) -> str:

@@ -32,6 +32,8 @@ _RECORD = "rowid, id, document, version, ordinal, text, fields, payload"
 _OPERATORS = {"gt": ">", "gte": ">=", "lt": "<", "lte": "<="}
 #: Terms of three characters that stand for one of two.
 _STARTS = 200
+#: Chunks from which on words that more than half of them have are passed over.
+_MANY = 1000
 #: SQLite takes 32,766 parameters since 3.32.
 _MOST_VALUES = 30_000
 
@@ -47,22 +49,27 @@ class Keywords:
         self, connection: sqlite3.Connection, *, language: str = "en", tokenizer: Tokenizer | None = None
     ) -> None:
         self._connection = connection
-        self.tokenizer: str = tokenizer or tokenizer_of(language)
-        if self.tokenizer not in TOKENIZERS:
-            raise InputError(f"Unknown tokenizer {self.tokenizer!r}. {nearest(self.tokenizer, TOKENIZERS)}")
+        self._wanted: str = tokenizer or tokenizer_of(language)
+        if self._wanted not in TOKENIZERS:
+            raise InputError(f"Unknown tokenizer {self._wanted!r}. {nearest(self._wanted, TOKENIZERS)}")
+
+    @property
+    def tokenizer(self) -> str | None:
+        """How the index there is cuts texts; None where there is none."""
+        found = self._connection.execute("SELECT sql FROM sqlite_master WHERE name = 'keywords'").fetchone()
+        told = (name for name, spec in TOKENIZERS.items() if found and f'tokenize="{spec}"' in found[0])
+        return next(told, None)
 
     # -- writing -----------------------------------------------------------------------------------------------
 
     def create(self) -> None:
         """Make the index of all chunks there are; nothing happens where it is there and cuts texts alike."""
-        found = self._connection.execute("SELECT sql FROM sqlite_master WHERE name = 'keywords'").fetchone()
-        spec = TOKENIZERS[self.tokenizer]
-        if found and f'tokenize="{spec}"' in found[0]:
+        if self.tokenizer == self._wanted:
             return
         self._connection.execute("SAVEPOINT keywords")
         try:
             self.drop()
-            for statement in _INDEX.format(tokenizer=spec).split(";"):
+            for statement in _INDEX.format(tokenizer=TOKENIZERS[self._wanted]).split(";"):
                 self._connection.execute(statement)
             self.rebuild()
         except BaseException:
@@ -117,7 +124,8 @@ class Keywords:
         """Return rows and scores of the ``k`` chunks that fit a query best, the best first; ties by row.
 
         Any text is a query: its words are looked for, any of them. The score is BM25 (Robertson & Zaragoza 2009; k1
-        1.2, b 0.75), a word's weight never below zero; what has none of the words is not returned.
+        1.2, b 0.75), a word's weight never below zero. What has none of the words is not returned, nor, among many
+        chunks, what has only words that more than half of them have.
 
         Raises:
             InputError: the filter has more conditions than SQLite takes.
@@ -149,7 +157,19 @@ class Keywords:
         terms = words(query)
         if self.tokenizer == "trigram":
             terms = [term for word in terms for term in self._trigrams(word.casefold())]
-        return " OR ".join(f'"{term}"' for term in dict.fromkeys(terms))
+        return " OR ".join(f'"{term}"' for term in self._telling(list(dict.fromkeys(terms))))
+
+    def _telling(self, terms: list[str]) -> list[str]:
+        """Leave out terms that more than half of many chunks have: they weigh nothing, and take most of the time."""
+        total = int(self._connection.execute("SELECT count(*) FROM keywords_docsize").fetchone()[0])
+        if total < _MANY:
+            return terms
+        counted = "SELECT count(*) FROM (SELECT 1 FROM keywords WHERE keywords MATCH ? LIMIT ?)"
+        most = total // 2
+        kept = [
+            term for term in terms if self._connection.execute(counted, (f'"{term}"', most + 1)).fetchone()[0] <= most
+        ]
+        return kept or terms
 
     def _trigrams(self, word: str) -> list[str]:
         if len(word) >= 3:

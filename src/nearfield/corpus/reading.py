@@ -12,7 +12,7 @@ from nearfield.corpus.extractors import Extractor
 from nearfield.errors import InputError
 
 #: Bytes from which on any extractor runs in a process of its own.
-_IN_PLACE = 2**22
+_IN_PLACE = 2**18
 #: What a table's row is called in place of an extractor's name.
 ROW = "row"
 #: Extractors that files are recognised for by their content, whatever their names say.

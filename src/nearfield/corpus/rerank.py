@@ -9,6 +9,7 @@ import numpy as np
 
 from nearfield.corpus.fusion import scaled
 from nearfield.corpus.highlight import Place, sentences
+from nearfield.errors import InputError
 from nearfield.stores import Record, Store, Table
 from nearfield.stores import exact as scoring
 from nearfield.vectors import normalize
@@ -34,11 +35,18 @@ def read(record: Record) -> str:
 
 
 def by_pairs(scorer: Scorer, queries: Sequence[str], found: Sequence[Sequence[Record]]) -> list[dict[str, float]]:
-    """Score each query with each of its records by a cross-encoder, all pairs in one call."""
+    """Score each query with each of its records by a cross-encoder, all pairs in one call.
+
+    Raises:
+        InputError: the model gives a pair several scores.
+    """
     firsts = [query for query, records in zip(queries, found, strict=True) for _ in records]
     seconds = [read(record) for records in found for record in records]
-    scores = iter(np.asarray(scorer.score(firsts, seconds), np.float64).tolist() if firsts else [])
-    return [{record.id: next(scores) for record in records} for records in found]
+    scores = np.asarray(scorer.score(firsts, seconds) if firsts else [], np.float64)
+    if scores.ndim > 1:
+        raise InputError(f"The reranker gives {scores.shape[1]} scores a pair: none says which ranks.", param="rerank")
+    told = iter(scores.tolist())
+    return [{record.id: next(told) for record in records} for records in found]
 
 
 def by_vectors(

@@ -67,7 +67,7 @@ class Searcher:
         explain: bool = False,
         exact: bool = False,
         weights: Mapping[str, float] | None = None,
-        fuse: str = "rrf",
+        fuse: str = "weighted",
         depth: int | None = None,
     ) -> list[list[Found]]:
         """Return the ``k`` best chunks for each query, the best first.
@@ -87,7 +87,7 @@ class Searcher:
             explain: keep the score and rank of each stage in ``Found.stages``.
             exact: compare with every vector, past the database's own index.
             weights: of each fused ranking, by its feature's name or ``bm25``; 1 where left out.
-            fuse: rrf (by ranks) or weighted (by scores scaled to 0 to 1).
+            fuse: weighted (the mean of scores scaled to 0 to 1) or rrf (by ranks alone).
             depth: candidates of each fused ranking [100], or of the first of two stages [10 for each result].
 
         Raises:

@@ -48,7 +48,7 @@ def copy_table(source: Any, target: Manifest, table: str) -> None:
         if table not in _tables(target.connection):
             target.connection.execute(found[0])
         marks = ", ".join("?" * len(_columns(source, table)))
-        rows = source.execute(f'SELECT * FROM "{table}"')
+        rows = source.raw.execute(f'SELECT * FROM "{table}"')
         target.connection.executemany(f'INSERT OR REPLACE INTO "{table}" VALUES ({marks})', rows)
 
 
@@ -89,7 +89,7 @@ def _write_table(connection: Any, table: str, path: Path) -> None:
     types = [row[2].upper() for row in connection.execute(f'PRAGMA table_info("{table}")')]
     kinds = {"INTEGER": pa.int64(), "REAL": pa.float64(), "BLOB": pa.binary()}
     schema = pa.schema([(name, kinds.get(told, pa.string())) for name, told in zip(columns, types, strict=True)])
-    cursor = connection.execute(f'SELECT * FROM "{table}"')
+    cursor = connection.raw.execute(f'SELECT * FROM "{table}"')
     with pq.ParquetWriter(path, schema) as writer:
         while rows := cursor.fetchmany(_ROWS):
             writer.write_table(pa.table(dict(zip(columns, map(list, zip(*rows, strict=True)), strict=True)), schema))
@@ -134,7 +134,7 @@ def import_(folder: Path, manifest: Manifest, store: Store, retitled: Callable[[
 
 
 def _index_words(manifest: Manifest) -> None:
-    cursor = manifest.connection.execute("SELECT rowid, context, text FROM chunks")
+    cursor = manifest.connection.raw.execute("SELECT rowid, context, text FROM chunks")
     while rows := cursor.fetchmany(_ROWS):
         manifest.keywords.put([(key, f"{context}\n{text}" if context else text) for key, context, text in rows])
 

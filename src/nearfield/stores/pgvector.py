@@ -8,7 +8,7 @@ vectors get an HNSW index from 10,000 rows on; sparse ones and those of tokens a
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from typing import Any
@@ -189,7 +189,7 @@ class PgVector(Store):
         parts = {"number": number, "met": sql.SQL(" AND {} <> 0").format(distance) if sparse else sql.SQL("")}
 
         def near(count: int) -> list[Record]:
-            options = {"vectors": True, "parts": parts, "indexed": False}
+            options: dict[str, Any] = {"vectors": True, "parts": parts, "indexed": False}
             rows = self._select(table, text, where, query=asked, limit=count, **options)
             return [relations.record(table, row, vector=True) for row in rows]
 
@@ -210,7 +210,8 @@ class PgVector(Store):
         distance = relations.distance(table, self._version)
         order = relations.coarse(table) if table.quantization == "binary" else distance
         candidates = max(_LEAST, _COARSE * k if table.quantization == "binary" else 2 * k)
-        options = {"parts": {"distance": distance, "order": order}, "indexed": candidates, "candidates": candidates}
+        parts = {"distance": distance, "order": order}
+        options: dict[str, Any] = {"parts": parts, "indexed": candidates, "candidates": candidates}
         rows = self._select(table, near, where, query=relations.parameter(table, query), limit=k + _SPARE, **options)
         if len(rows) < k:
             return self._compared(table, query, k, where)
@@ -228,7 +229,7 @@ class PgVector(Store):
                 with self._session(table.name) as session:
                     session.execute(_MORE_MEMORY)
                     if workers is not None:
-                        _set(session, max_parallel_maintenance_workers=str(workers))
+                        _set(session, {"max_parallel_maintenance_workers": str(workers)})
                     session.execute(statement)
                 return
             except StoreFailed as error:
@@ -254,7 +255,7 @@ class PgVector(Store):
         """
         names = [name for name, _ in _columns(table)][: None if vectors else -1]
         condition = relations.condition(where, table.fields, values)
-        filled = sql.SQL(text).format(  # type: ignore[arg-type]
+        filled = sql.SQL(text).format(
             relation=relations.identifier(table),
             columns=sql.SQL(", ").join(map(sql.Identifier, names)),
             where=condition,
@@ -262,11 +263,11 @@ class PgVector(Store):
         )
         with self._session(table.name) as session:
             if indexed is False:
-                _set(session, enable_indexscan="off")
+                _set(session, {"enable_indexscan": "off", "enable_seqscan": "on"})
             elif indexed is not None:
-                _set(session, **{"hnsw.ef_search": str(min(indexed, _MOST))})
+                _set(session, {"hnsw.ef_search": str(min(indexed, _MOST))})
                 if self._version >= relations.ITERATIVE:
-                    _set(session, **{"hnsw.iterative_scan": "strict_order"})
+                    _set(session, {"hnsw.iterative_scan": "strict_order"})
             cursor = session.cursor(binary=True)
             cursor.execute(filled, values)
             return cursor.fetchall() if cursor.description else []
@@ -283,7 +284,7 @@ class PgVector(Store):
             else:
                 yield connection
         except errors.UndefinedTable as error:
-            raise StoreFailed(f"PostgreSQL at {self._place} has no table {table!r}: create it first.") from error
+            raise StoreFailed(f"{self._place} has no table {table!r}: create it first.") from error
         except (psycopg.DataError, UnicodeEncodeError) as error:
             raise InputError(f"PostgreSQL cannot hold this in table {table!r}: {self._said(error)}") from error
         except psycopg.Error as error:
@@ -291,7 +292,7 @@ class PgVector(Store):
             if lost:
                 self.close()
             what = "does not answer" if lost else "failed"
-            raise StoreFailed(f"PostgreSQL at {self._place} {what}: {self._said(error)}") from error
+            raise StoreFailed(f"{self._place} {what}: {self._said(error)}") from error
         finally:
             if connection is not None:
                 self._give_back(connection)
@@ -305,7 +306,7 @@ class PgVector(Store):
         try:
             self._version = _extension(connection)
             register_vector(connection)
-            _set(connection, lasting=True, lock_timeout="60s")
+            _set(connection, {"lock_timeout": "60s"}, lasting=True)
         except BaseException:
             connection.close()
             raise
@@ -319,21 +320,23 @@ class PgVector(Store):
 
     @property
     def _place(self) -> str:
-        host = self._options.get("host") or "localhost"
-        return f"{host}:{self._options.get('port') or 5432}/{self._options.get('dbname') or ''}"
+        told = {"host": "localhost", "port": "5432", "dbname": "", **self._options}
+        return self._without_password(f"PostgreSQL at {told['host']}:{told['port']}/{told['dbname']}")
 
     def _said(self, error: Exception) -> str:
-        """Return what the driver said, on a line, without the password."""
-        told = " ".join(str(error).split())
+        """Return what the driver said, on a line."""
+        return self._without_password(" ".join(str(error).split()))
+
+    def _without_password(self, text: str) -> str:
         password = self._options.get("password")
-        return told.replace(str(password), "***") if password else told
+        return text.replace(str(password), "***") if password else text
 
 
 def _columns(table: Table) -> list[tuple[str, sql.Composable]]:
     return list(relations.columns(table).items())
 
 
-def _set(session: psycopg.Connection[Any], *, lasting: bool = False, **settings: str) -> None:
+def _set(session: psycopg.Connection[Any], settings: Mapping[str, str], *, lasting: bool = False) -> None:
     for name, value in settings.items():
         session.execute("SELECT set_config(%s, %s, %s)", [name, value, not lasting])
 

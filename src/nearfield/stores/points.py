@@ -23,6 +23,8 @@ from nearfield.stores.filters import BUILT_IN, TYPES, Value
 VECTOR = "vector"
 #: In a payload only where the vector lies scaled: float32, in base64.
 _ORIGINAL = "original"
+#: In a payload only where the vector's length is 1 but for the rounding to float16.
+_NORM = "norm"
 #: How far from unit length passes as that.
 _UNIT = {"float32": 1e-6, "float16": 1e-3}
 #: Bytes of one write, by estimate (a server takes 32 MB unless it is told otherwise), and of a number in JSON.
@@ -103,17 +105,23 @@ def query(table: Table, vector: Any) -> Any:
         return _sparse(*vector)
     if table.dtype == "binary":
         return np.unpackbits(vector).tolist()
-    rows = np.asarray(vector, np.float32)
-    if table.kind == "multivector":
-        return rows.tolist() or None
-    return (rows / (_norm(rows) or 1.0 if table.metric == "cosine" else 1.0)).tolist()
+    return np.asarray(vector, np.float32).tolist() or None
 
 
-def score(table: Table, told: float) -> float:
-    """Return Qdrant's score as ``Hit`` defines it, to as many digits as equal vectors have in common."""
+def score(table: Table, vector: Any, point: Any) -> float:
+    """Return how near to a query a point was found, as ``Hit`` defines it.
+
+    It has as many digits as points of equal vectors have in common.
+    """
     if table.dtype == "binary":
-        return 1 - 2 * told / table.dimensions
-    return float(f"{-told if table.metric == 'euclidean' and table.kind == 'dense' else told:.6g}")
+        return 1 - 2 * point.score / table.dimensions
+    if table.kind != "dense":
+        return float(f"{point.score:.6g}")
+    if table.metric == "cosine":
+        told = point.score / (_norm(np.asarray(vector)) or 1.0) / point.payload.get(_NORM, 1.0)
+    else:
+        told = -point.score if table.metric == "euclidean" else point.score
+    return float(f"{told:.6g}")
 
 
 def key(field: str) -> str:
@@ -143,7 +151,7 @@ def _is_id(value: str) -> bool:
 
 
 def _point(table: Table, record: Record, vector: Any) -> models.PointStruct:
-    stored, original = _stored(table, vector)
+    stored, beside = _stored(table, vector)
     there = {name: kind for name, kind in table.fields.items() if name in record.fields}
     payload: dict[str, Any] = {
         "document": record.document,
@@ -152,24 +160,25 @@ def _point(table: Table, record: Record, vector: Any) -> models.PointStruct:
         "text": record.text,
         "fields": {name: TYPES[kind](record.fields[name]) for name, kind in there.items()},
         "payload": dict(record.payload),
+        **beside,
     }
-    if original is not None:
-        payload[_ORIGINAL] = base64.b64encode(original.tobytes()).decode()
     return models.PointStruct(id=record.id, payload=payload, vector={} if stored is None else {VECTOR: stored})
 
 
-def _stored(table: Table, vector: Any) -> tuple[Any, Array | None]:
-    """Return a vector as the client takes it, None where nothing is in it; and the original, where that is another."""
+def _stored(table: Table, vector: Any) -> tuple[Any, dict[str, Any]]:
+    """Return a vector as the client takes it, None where nothing is in it; and what belongs in the payload with it."""
     if table.kind == "sparse":
-        return _sparse(*vector), None
+        return _sparse(*vector), {}
     if table.dtype == "binary":
-        return np.unpackbits(vector).tolist(), None
+        return np.unpackbits(vector).tolist(), {}
     if table.kind == "multivector":
-        return vector.tolist() or None, None
+        return vector.tolist() or None, {}
     norm = _norm(vector)
-    if table.metric != "cosine" or not norm or abs(norm - 1) <= _UNIT[table.dtype]:
-        return vector.tolist(), None
-    return (vector / norm).tolist(), vector
+    if table.metric != "cosine" or not norm:
+        return vector.tolist(), {}
+    if abs(norm - 1) <= _UNIT[table.dtype]:
+        return vector.tolist(), {_NORM: norm} if table.dtype == "float16" else {}
+    return (vector / norm).tolist(), {_ORIGINAL: base64.b64encode(vector.tobytes()).decode()}
 
 
 def _sparse(ids: Any, values: Any) -> models.SparseVector | None:

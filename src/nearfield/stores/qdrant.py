@@ -153,7 +153,7 @@ class Qdrant(Store):
         asked = points.query(table, query)
         if asked is None:
             hits = []
-        elif exact:
+        elif exact or self._folder:
 
             def near(count: int) -> list[Record]:
                 found = self._nearest(table, asked, count, condition, exact=True)
@@ -162,7 +162,9 @@ class Qdrant(Store):
             hits = scoring.settle(table, query, k, near)
         else:
             found = self._nearest(table, asked, k + _SPARE, condition, exact=False)
-            hits = [Hit(points.record(table, point, vector=False), points.score(table, point.score)) for point in found]
+            hits = [
+                Hit(points.record(table, point, vector=False), points.score(table, query, point)) for point in found
+            ]
         if len(hits) < k and table.kind != "dense":
             hits += self._unmatched(table, hits, k, condition)
         return sorted(hits, key=lambda hit: (-hit.score, hit.record.id))[:k]
@@ -228,7 +230,9 @@ class Qdrant(Store):
     def _range(self, table: Table, where: Compare, kind: str) -> Any:
         if kind == "str" or (kind == "int" and abs(where.value) >= _EXACT_INTEGER):
             return models.HasIdCondition(has_id=self._matching(table, where))
-        bounds = {"gte": where.value, "lte": where.value} if where.op == "eq" else {where.op: where.value}
+        bounds: dict[str, Any] = (
+            {"gte": where.value, "lte": where.value} if where.op == "eq" else {where.op: where.value}
+        )
         return models.FieldCondition(key=points.key(where.field), range=models.Range(**bounds))
 
     def _matching(self, table: Table, where: Compare) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from importlib import import_module
 from typing import Any
@@ -105,14 +105,19 @@ class _Tree:
 
     def parts(self, root: Any) -> list[Part]:
         """Return the parts of a whole file, which lie without gaps."""
-        return self._parts(root, 0, len(self._text), (), 0)
+        return self._parts(root, -1, 0, len(self._text), (), 0)
 
-    def _parts(self, node: Any, start: int, end: int, path: tuple[str, ...], depth: int) -> list[Part]:
-        rows = self._rows(node, start, end) if depth < _DEEPEST else []
-        if not rows or rows[0].start > start:
+    def _parts(self, node: Any, line: int, start: int, end: int, path: tuple[str, ...], depth: int) -> list[Part]:
+        """Return the parts of a node after its first ``line``; what stands before them goes with the first."""
+        rows = self._rows(node, line, start, end) if depth < _DEEPEST else []
+        head = not rows or rows[0].start > start
+        if head:
             rows = [_Row(start, None), *rows]
         ends = [*(row.start for row in rows[1:]), end]
-        return [self._part(row, stop, path, depth) for row, stop in zip(rows, ends, strict=True)]
+        found = [self._part(row, stop, path, depth) for row, stop in zip(rows, ends, strict=True)]
+        if head and line >= 0:
+            found[1:2] = [replace(part, cost=seams.TIED) for part in found[1:2]]
+        return found
 
     def _part(self, row: _Row, end: int, path: tuple[str, ...], depth: int) -> Part:
         cost = _line_cost(self._text, row.start)
@@ -121,16 +126,17 @@ class _Tree:
         name = _name(row.node)
         inner = (*path, name) if name else path
         if name:
-            self.paths += [(row.start, inner), (end - 1, path)]
-        held = self._parts(_body(row.node), row.start, end, inner, depth + 1)
+            begun = row.start + len(self._text[row.start : end]) - len(self._text[row.start : end].lstrip())
+            self.paths += [(begun, inner), (end - 1, path)]
+        held = self._parts(*_body(row.node), row.start, end, inner, depth + 1)
         return Part(row.start, end, "code", cost, tuple(held) if len(held) > 1 else (), apart=bool(name))
 
-    def _rows(self, node: Any, start: int, end: int) -> list[_Row]:
+    def _rows(self, node: Any, line: int, start: int, end: int) -> list[_Row]:
         """Return what begins on lines of its own between ``start`` and ``end``; what belongs to the next goes with it."""
         found: list[_Row] = []
         held: int | None = None
-        after = start if node.parent is not None else start - 1
-        for child in self._lined(node):
+        after = start - (line < 0)
+        for child in self._lined(node, line):
             at = self._line(child)
             if not after < at < end:
                 continue
@@ -141,17 +147,16 @@ class _Tree:
             after, held = at, None
         return found if held is None else [*found, _Row(held, None)]
 
-    def _lined(self, node: Any) -> Iterator[Any]:
-        """Yield named nodes that are first on their line, each within ``node`` and in no other of them."""
+    def _lined(self, node: Any, line: int) -> Iterator[Any]:
+        """Yield named nodes within ``node`` that are first on a line after ``line``, and none within another."""
         waiting = list(reversed(node.children))
-        row = node.start_point[0] if node.parent is not None else -1
         while waiting:
             child = waiting.pop()
-            if child.start_point[0] > row and child.is_named and self._first(child):
+            if child.start_point[0] > line and child.is_named and self._first(child):
                 yield child
             elif child.end_point[0] > child.start_point[0]:
                 waiting += reversed(child.children)
-            row = max(row, child.start_point[0])
+            line = max(line, child.start_point[0])
 
     def _first(self, node: Any) -> bool:
         at = self._place(node.start_byte)
@@ -178,14 +183,15 @@ def _places(text: str) -> Any:
     return np.append(np.cumsum((data & 0xC0) != 0x80) - 1, len(text))
 
 
-def _body(node: Any) -> Any:
-    """Return the part of a node that its rows are looked for in: all before a body is one head."""
+def _body(node: Any) -> tuple[Any, int]:
+    """Return the part of a node that its rows are looked for in, and its first line: all before a body is one head."""
     for wrapper in _WRAPPED:
         inner = node.child_by_field_name(wrapper)
         if inner is not None and inner.end_byte == node.end_byte:
             return _body(inner)
     body = node.child_by_field_name("body")
-    return body if body is not None and body.end_byte == node.end_byte else node
+    held = body if body is not None and body.end_byte == node.end_byte else node
+    return held, node.start_point[0]
 
 
 def _name(node: Any) -> str:

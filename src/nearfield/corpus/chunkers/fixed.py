@@ -23,13 +23,13 @@ class Fixed(Chunker):
     def cut(self, scale: Scale, given: Iterable[Seam], size: int) -> list[tuple[int, int]]:
         """Return full chunks one after another; the last two share what is left."""
         found: list[tuple[int, int]] = []
-        start, end = 0, len(scale.text)
-        while start < end:
-            seam = next(seams.words(scale, start, end, size, size), None)
-            stop = end if seam is None else seam.at
-            found.append((start, stop))
-            if stop >= end:
-                break
+        start = stop = 0
+        while stop < len(scale.text):
+            reached = _stop(scale, start, size)
+            # A part that is all overlap would say nothing new.
+            start, reached = (start, reached) if reached > stop else (stop, _stop(scale, stop, size))
+            found.append((start, reached))
+            stop = reached
             start = self._back(scale, start, stop)
         if len(found) > 1 and scale(*found[-1]) < size * _SMALL:
             found[-2:] = self._halves(scale, found[-2][0], size)
@@ -47,3 +47,9 @@ class Fixed(Chunker):
         half = max(1, round(scale(start, end) + self.overlap) // 2)
         stop = next((seam.at for seam in seams.words(scale, start, end, half, size)), end)
         return [(start, stop), (self._back(scale, start, stop), end)][: 2 if stop < end else 1]
+
+
+def _stop(scale: Scale, start: int, size: int) -> int:
+    """Return where a full chunk ends that begins at ``start``."""
+    end = len(scale.text)
+    return next((seam.at for seam in seams.words(scale, start, end, size, size)), end)

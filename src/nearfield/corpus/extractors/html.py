@@ -21,6 +21,8 @@ _CHARSET = re.compile(
 _READ_AS = {"iso-8859-1": "cp1252", "latin-1": "cp1252", "latin1": "cp1252", "us-ascii": "cp1252", "ascii": "cp1252"}
 #: Letters below which a main content may be too little, and how much more all text may be to take its place.
 _SHORT, _MORE = 300, 3
+#: Elements in elements above which no main content is looked for: that takes the square of their number.
+_DEEPEST = 200
 _UNSEEN = "script style noscript template head iframe object svg math canvas select textarea"
 _INLINE = (
     "a abbr b bdi bdo big cite code data del dfn em font i img ins kbd label mark q s samp small span strike strong "
@@ -38,7 +40,7 @@ class Html(Extractor):
         """Return the main content as Markdown."""
         tree = _tree(decode(data, name, _told(data)), name)
         title, meta = _title(tree), _meta(tree)
-        main = _main(tree)
+        main = _main(tree) if _depth(tree) <= _DEEPEST else ""
         if len(main) < _SHORT:  # trafilatura keeps no structure there, or found nothing
             draft = _visible(tree)
             if len(draft) <= _MORE * len(main) or not main:
@@ -58,7 +60,7 @@ def _told(data: bytes) -> str:
 def _tree(text: str, name: str) -> Any:
     from lxml import etree, html
 
-    parser = html.HTMLParser(encoding="utf-8", remove_comments=True, remove_pis=True)
+    parser = html.HTMLParser(encoding="utf-8", remove_comments=True, remove_pis=True, huge_tree=True)
     try:
         tree = html.document_fromstring(text.encode("utf-8", "replace"), parser=parser)
     except etree.ParserError as error:
@@ -75,6 +77,16 @@ def _meta(tree: Any) -> dict[str, Value]:
     told = {name: tree.xpath(f"string(//meta[@name='{name}']/@content)") for name in ("author", "description")}
     told["lang"] = tree.xpath("string(/html/@lang)")
     return {name: " ".join(str(value).split()) for name, value in told.items() if str(value).strip()}
+
+
+def _depth(tree: Any) -> int:
+    from lxml.etree import iterwalk
+
+    depth = deepest = 0
+    for event, _ in iterwalk(tree, events=("start", "end")):
+        depth += 1 if event == "start" else -1
+        deepest = max(deepest, depth)
+    return deepest
 
 
 def _main(tree: Any) -> str:

@@ -27,10 +27,11 @@ _KINDS: Mapping[str, BlockKind] = {
 }
 #: Lines end where markdown-it lets them end.
 _END = re.compile(r"\r\n?|\n")
-_FRONT = re.compile(r"---[ \t]*(?:\r\n?|\n)(.{0,65536}?)(?:\r\n?|\n)(?:---|\.\.\.)[ \t]*(?:\r\n?|\n|\Z)", re.DOTALL)
+_FRONT = re.compile(r"---[ \t]*(?:\r\n?|\n)(.{0,16384}?)(?:\r\n?|\n)(?:---|\.\.\.)[ \t]*(?:\r\n?|\n|\Z)", re.DOTALL)
+#: Brackets in front matter from which on it is none: reading them takes the square of their number.
+_NESTED = 300
 _ATX = re.compile(r"[ \t]*#{1,6}[ \t]+")
 _CLOSING = re.compile(r"(?:^|[ \t]+)#+[ \t]*$")
-_COMMENTS = re.compile(r"<!--.*?-->", re.DOTALL)
 _LINK = re.compile(r"!?\[([^\]\[]*)\]\([^()]*\)")
 _MARKUP = re.compile(r"<[^<>]*>|[`*]|(?<!\w)_|_(?!\w)")
 
@@ -71,7 +72,7 @@ def blocks(text: str, start: int = 0) -> Iterator[Block]:
             level = int(token.tag[1])
         else:
             level, last = 0, first + len(text[first:last].rstrip())
-        if first < last and not (token.type == "html_block" and not _COMMENTS.sub("", text[first:last]).strip()):
+        if first < last and not (token.type == "html_block" and _is_comment(text[first:last])):
             yield Block(first, last, kind, level)
 
 
@@ -84,6 +85,17 @@ def _heading(text: str, first: int, last: int, *, setext: bool) -> tuple[int, in
     inner = "" if not setext and mark is None else inner  # marks alone
     lead = len(inner) - len(inner.lstrip())
     return first + lead, first + len(inner)
+
+
+def _is_comment(text: str) -> bool:
+    """Return whether there is nothing in a text but comments."""
+    at = 0
+    while (start := text.find("<!--", at)) >= 0:
+        if text[at:start].strip():
+            return False
+        end = text.find("-->", start + 4)
+        at = len(text) if end < 0 else end + 3
+    return not text[at:].strip()
 
 
 @cache
@@ -115,6 +127,8 @@ def front_matter(text: str) -> tuple[dict[str, Value], int]:
 def _yaml(text: str) -> Any:
     import yaml
 
+    if text.count("[") + text.count("{") > _NESTED:
+        return None
     try:
         return yaml.safe_load(text)
     except (yaml.YAMLError, ValueError, RecursionError, OverflowError):  # no front matter then, but text like any other

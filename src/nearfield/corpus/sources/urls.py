@@ -148,7 +148,7 @@ def _check_url(target: Any) -> None:
     if target.scheme not in ("http", "https") or not target.host:
         raise InputError(f"{target}: only http:// and https:// are fetched.", param="url")
     if target.userinfo:
-        raise InputError(f"{target}: a URL with a password in it is not fetched.", param="url")
+        raise InputError(f"{target.host}: a URL with a name or password in it is not fetched.", param="url")
 
 
 async def _body(response: Any, url: str, largest: int) -> bytes:

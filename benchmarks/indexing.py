@@ -1,0 +1,133 @@
+"""Indexing: a collection's tokens a second against the engine's own, and memory as collections grow.
+
+The same chunks are embedded by ``Encoder.stream`` alone and by ``Collection.index`` of plain text files, which also reads,
+cuts, looks for repeats, writes to LanceDB and keeps the books. Rounds alternate, so that both meet the same machine.
+"""
+
+from __future__ import annotations
+
+import random
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from nearfield.corpus.collection import Collection
+from nearfield.corpus.sources.told import source_of
+from nearfield.encoder import Encoder
+from nearfield.testing import write_tiny_model
+
+MODEL = "all-MiniLM-L6-v2"
+_MIB = 2**20
+#: Documents of a round, and words of each.
+DOCUMENTS, WORDS = 160, 900
+_CHILD = "from benchmarks.indexing import grow; import sys; grow(sys.argv[1], sys.argv[2], int(sys.argv[3]))"
+
+
+def write(folder: Path, count: int, words: int, seed: int) -> None:
+    """Write text files of sentences whose words are drawn at random, so that no two repeat each other."""
+    chance = random.Random(seed)
+    vocabulary = ["".join(chance.choices("abcdefghilmnoprstu", k=chance.randrange(2, 9))) for _ in range(5000)]
+    folder.mkdir(parents=True)
+    for number in range(count):
+        sentences = []
+        for _ in range(words // 15):
+            sentences.append(" ".join(chance.choices(vocabulary, k=15)).capitalize() + ".")
+        (folder / f"{number:06}.txt").write_text(" ".join(sentences), encoding="utf-8")
+
+
+def measure(rounds: int, *, quick: bool = False) -> dict[str, Any]:
+    """Return the share of the engine's tokens/s that indexing reaches, and memory against the number of chunks."""
+    return {"throughput": throughput(rounds, DOCUMENTS // (4 if quick else 1)), "memory": memory(quick=quick)}
+
+
+def throughput(rounds: int, documents: int) -> dict[str, Any]:
+    """Index and embed the same texts in turn; tokens are those that the model reads, special ones included."""
+    encoder = Encoder(MODEL)
+    shares, speeds = [], []
+    with tempfile.TemporaryDirectory(prefix="nearfield-indexing-") as place:
+        home = Path(place)
+        for number in range(rounds):
+            folder = home / f"files{number}"
+            write(folder, documents, WORDS, number)
+            with Collection.create(f"round{number}", home=home, encoder_of=lambda _: encoder) as collection:
+                report = collection.index([source_of(str(folder))])
+                sql = "SELECT context, text FROM chunks ORDER BY rowid"
+                texts = [f"{context}\n{text}" if context else text for context, text in collection.manifest.rows(sql)]
+            started = time.perf_counter()
+            tokens = sum(int(part.tokens.sum()) for part in encoder.stream(texts, window=512, role="document"))
+            own = tokens / (time.perf_counter() - started)
+            speeds.append(report.tokens / report.seconds)
+            shares.append(speeds[-1] / own)
+            print(f"  round {number}: {speeds[-1]:,.0f} tokens/s, {shares[-1]:.1%} of the engine's {own:,.0f}", flush=True)
+    encoder.close()
+    return {
+        "chunks": len(texts),
+        "tokens_per_second": round(statistics.median(speeds)),
+        "share_of_engine": round(statistics.median(shares), 3),
+        "range": [round(min(shares), 3), round(max(shares), 3)],
+    }
+
+
+def memory(*, quick: bool = False) -> list[dict[str, Any]]:
+    """Index ever more chunks with a tiny model, each number in a process of its own; resident memory at its most."""
+    told = []
+    with tempfile.TemporaryDirectory(prefix="nearfield-indexing-") as place:
+        home = Path(place)
+        write_tiny_model(home / "model")
+        for chunks in (1_000, 10_000) if quick else (10_000, 30_000, 100_000):
+            folder = home / f"files{chunks}"
+            write_short(folder, chunks)
+            command = [sys.executable, "-c", _CHILD, str(home), str(folder), str(chunks)]
+            process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+            told.append(_watched(process, chunks))
+            print(f"  {told[-1]}", flush=True)
+    return told
+
+
+def write_short(folder: Path, chunks: int) -> None:
+    """Write files of twenty short paragraphs each; a paragraph becomes a chunk."""
+    chance = random.Random(chunks)
+    folder.mkdir(parents=True)
+    for number in range(chunks // 20):
+        lines = [" ".join(str(chance.randrange(10**4)) for _ in range(6)) + "." for _ in range(20)]
+        (folder / f"{number:06}.txt").write_text("\n\n".join(lines), encoding="utf-8")
+
+
+def grow(home: str, folder: str, chunks: int) -> None:
+    """Index one folder, as a child does."""
+    config = {
+        "features": {"dense": {"model": f"{home}/model"}},
+        "chunks": {"by": "fixed", "tokens": 32, "context": False},
+    }
+    with Collection.create(f"grow{chunks}", config, home=Path(home)) as collection:
+        print(collection.index([source_of(folder)]).chunks, flush=True)
+
+
+def _watched(process: subprocess.Popen[str], wanted: int) -> dict[str, Any]:
+    """Note a child's resident memory twice a second; levels are medians of the second and the last tenth."""
+    sizes: list[int] = []
+    child = psutil.Process(process.pid)
+    started = time.perf_counter()
+    while process.poll() is None:
+        try:
+            sizes.append(child.memory_info().rss)
+        except psutil.NoSuchProcess:
+            break
+        time.sleep(0.2)
+    out = process.communicate()[0]
+    if process.returncode:
+        raise RuntimeError(f"indexing {wanted} chunks ended with {process.returncode}")
+    tenth = max(1, len(sizes) // 10)
+    return {
+        "chunks": int(out.split()[-1]),
+        "seconds": round(time.perf_counter() - started, 1),
+        "early_mib": round(statistics.median(sizes[tenth : 2 * tenth] or sizes) / _MIB),
+        "late_mib": round(statistics.median(sizes[-tenth:]) / _MIB),
+        "peak_mib": round(max(sizes) / _MIB),
+    }
