@@ -9,8 +9,8 @@ TORCH ?= torch==2.13.0
 
 .PHONY: demo serve test lint bench format clean
 
-demo: $(VENV)/core          ## fetch a model and answer three questions about a novel
-	$(BIN)/nearfield demo
+demo: $(VENV)/corpus        ## fetch a model, index these docs, and find the answers to three questions in them
+	$(BIN)/nearfield demo docs README.md
 
 serve: $(VENV)/core         ## serve the default model at http://127.0.0.1:8080/v1
 	$(BIN)/nearfield serve
@@ -40,6 +40,10 @@ $(VENV)/bin/python:
 
 $(VENV)/core: pyproject.toml constraints.txt | $(VENV)/bin/python
 	$(PIP) install -c constraints.txt -e .
+	touch $@
+
+$(VENV)/corpus: $(VENV)/core
+	$(PIP) install -c constraints.txt -e ".[corpus]"
 	touch $@
 
 $(VENV)/test: pyproject.toml constraints.txt | $(VENV)/bin/python

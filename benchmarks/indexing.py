@@ -1,7 +1,8 @@
 """Indexing: a collection's tokens a second against the engine's own, and memory as collections grow.
 
-The same chunks are embedded by ``Encoder.stream`` alone and by ``Collection.index`` of plain text files, which also reads,
-cuts, looks for repeats, writes to LanceDB and keeps the books. Rounds alternate, so that both meet the same machine.
+The same chunks are embedded by ``Encoder.stream`` alone and by ``Collection.index`` of plain text files, which also
+reads, cuts, looks for repeats, writes to LanceDB and keeps the books. They take turns, so that both meet the same
+machine.
 """
 
 from __future__ import annotations
@@ -64,7 +65,8 @@ def throughput(rounds: int, documents: int) -> dict[str, Any]:
             own = tokens / (time.perf_counter() - started)
             speeds.append(report.tokens / report.seconds)
             shares.append(speeds[-1] / own)
-            print(f"  round {number}: {speeds[-1]:,.0f} tokens/s, {shares[-1]:.1%} of the engine's {own:,.0f}", flush=True)
+            told = f"{speeds[-1]:,.0f} tokens/s, {shares[-1]:.1%} of the engine's {own:,.0f}"
+            print(f"  round {number}: {told}", flush=True)
     encoder.close()
     return {
         "chunks": len(texts),

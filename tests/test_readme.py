@@ -57,13 +57,21 @@ def test_the_example_of_several_outputs(tmp_path: Path, capsys: pytest.CaptureFi
         "BAAI/bge-m3": m3.write(tmp_path),
         "cross-encoder/ms-marco-MiniLM-L6-v2": classifier("bert", activation="Identity")(tmp_path),
     }
-    code = EXAMPLES[2]
+    code = EXAMPLES[3]
     for name, folder in tiny.items():
         assert name in code
         code = code.replace(name, str(folder))
     exec(code, {})
     first, second = capsys.readouterr().out.splitlines()
     assert first.startswith("(1, 32) {") and re.fullmatch(r"[01] -?\d+\.\d+", second)
+
+
+def test_the_example_of_a_collection(
+    minilm: Encoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("NEARFIELD_COLLECTIONS", str(tmp_path))
+    exec(EXAMPLES[2], {})
+    assert capsys.readouterr().out.strip().endswith("Mont Blanc rises 4,806 m above sea level.")
 
 
 @pytest.mark.parametrize("example", [EXAMPLES[1], demo.CLIENT], ids=["readme", "demo"])

@@ -6,6 +6,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from nearfield.corpus.collection import Collection
     from nearfield.encoder import Encoder
     from nearfield.engine import Engine
     from nearfield.loading import load
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 __all__ = [
     "Classifier",
+    "Collection",
     "Encoder",
     "Engine",
     "MultiVectors",
@@ -32,6 +34,7 @@ __all__ = [
 
 _HOMES = {
     "Classifier": "nearfield.reranker",
+    "Collection": "nearfield.corpus.collection",
     "MultiVectors": "nearfield.outputs",
     "Outputs": "nearfield.outputs",
     "Reranker": "nearfield.reranker",

@@ -230,9 +230,15 @@ class Encoder(Loaded):
         counts = {"tokens": np.array([stop - start for start, stop in spans]), "dropped": np.zeros(len(spans), int)}
         return results.dense(request, rows, counts)
 
-    def stream(self, texts: Iterable[Text], *, window: int = LARGEST_WINDOW, **wanted: Any) -> Iterator[Any]:
-        """Encode any number of inputs in bounded memory: yields results of up to ``window`` inputs, in order."""
-        return self._windows(texts, self._wanted(**wanted), largest=window)
+    def stream(
+        self, texts: Iterable[Text], *, window: int = LARGEST_WINDOW, steady: bool = False, **wanted: Any
+    ) -> Iterator[Any]:
+        """Encode any number of inputs in bounded memory: yields results of up to ``window`` inputs, in order.
+
+        ``steady`` lets no window into the engine before the last one is done. Which texts share a batch is then no
+        matter of time: on one machine, with nothing else in the engine, the same texts give the same bytes.
+        """
+        return self._windows(texts, self._wanted(**wanted), largest=window, steady=steady)
 
     def submit(
         self, inputs: Sequence[Text], *, bulk: bool = False, deadline: float | None = None, **wanted: Any
@@ -310,6 +316,10 @@ class Encoder(Loaded):
         """Return the token ids that the model would read, and how many were cut off."""
         _, items, _ = inputs.items(texts)
         return self._tokens(list(items), self._wanted(**wanted))
+
+    def prompt_of(self, **wanted: Any) -> str:
+        """Return the prompt that ``encode`` would put before each input, given the same arguments."""
+        return self._wanted(**wanted).prompt
 
     def _tell(self, stage: str, started: float) -> None:
         seconds = time.perf_counter() - started
@@ -472,15 +482,19 @@ class Encoder(Loaded):
             read.append(Tokens([number for part in parts for number in part.ids], sum(part.dropped for part in parts)))
         return read, jobs, np.asarray(owners)
 
-    def _windows(self, items: Iterable[Text], request: Wanted, largest: int = LARGEST_WINDOW) -> Iterator[Result]:
+    def _windows(
+        self, items: Iterable[Text], request: Wanted, largest: int = LARGEST_WINDOW, steady: bool = False
+    ) -> Iterator[Result]:
         """Tokenise ahead of the lanes, two windows at most, and yield results in order."""
         pending: deque[Prepared] = deque()
         try:
             for window in inputs.windows(items, largest):
                 prepared = self._prepare(window, request, bulk=True, until=None)
+                if steady and pending:
+                    pending[-1].ticket.result()
                 self.engine.submit(prepared.ticket, wait=True)
                 pending.append(prepared)
-                if len(pending) > 2:
+                if len(pending) > (1 if steady else 2):
                     yield self._collect(pending.popleft(), request)
             while pending:
                 yield self._collect(pending.popleft(), request)

@@ -218,6 +218,34 @@ class BatchesElsewhere(NearfieldError):
     code = "batches_elsewhere"
 
 
+class StoreFailed(NearfieldError):
+    """A database does not answer, refuses us, or failed at what was asked of it."""
+
+    status = 503
+    code = "store_failed"
+
+
+class CollectionNotFound(InputError):
+    """There is no collection of that name."""
+
+    status = 404
+    code = "collection_not_found"
+
+
+class CollectionBusy(NearfieldError):
+    """Another process writes to the collection; two at once would undo each other's work."""
+
+    status = 409
+    code = "collection_busy"
+
+
+class AnswerFailed(NearfieldError):
+    """The chat endpoint that was to answer cannot be reached, refused, or gave no answer."""
+
+    status = 502
+    code = "answer_failed"
+
+
 class SettingsError(NearfieldError, ValueError):
     """A setting in ``nearfield.toml``, the environment or a flag is unknown or out of range."""
 

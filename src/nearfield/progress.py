@@ -11,11 +11,14 @@ from typing import Any
 class Progress:
     """A context manager around rich's bar; when not ``shown`` it counts and prints nothing."""
 
-    def __init__(self, total: int | None, *, label: str = "Encoding", shown: bool = True) -> None:
+    def __init__(
+        self, total: int | None, *, label: str = "Encoding", unit: str = "texts", shown: bool = True
+    ) -> None:
         self.texts = 0
         self.tokens = 0
         self._total = total
         self._label = label
+        self._unit = unit
         self._shown = shown
         self._bar: Any = None
         self._task: Any = None
@@ -39,13 +42,18 @@ class Progress:
         if self._bar is not None:
             self._bar.stop()
 
+    def relabel(self, label: str) -> None:
+        """Say what is being done now."""
+        if self._bar is not None:
+            self._bar.update(self._task, description=label)
+
     def advance(self, texts: int, tokens: int) -> None:
         """Count what was done since the last call."""
         self.texts += texts
         self.tokens += tokens
         if self._bar is not None:
             seconds = max(self.seconds, 1e-9)
-            speed = f"{self.texts / seconds:,.0f} texts/s  {self.tokens / seconds:,.0f} tokens/s"
+            speed = f"{self.texts / seconds:,.0f} {self._unit}/s  {self.tokens / seconds:,.0f} tokens/s"
             self._bar.update(self._task, advance=texts, speed=speed)
 
 

@@ -18,7 +18,7 @@ PER_MODEL = frozenset(
     {"precision", "backend", "device", "max_length", "revision", "source", "adapters", "file", "truncate_dim"}
 )
 #: Variables that are read where they are needed, not by ``Settings``.
-ELSEWHERE = frozenset({"NEARFIELD_CACHE", "NEARFIELD_CONFIG", "NEARFIELD_KEY", "NEARFIELD_OFFLINE"})
+ELSEWHERE = frozenset({"NEARFIELD_CACHE", "NEARFIELD_CHAT_KEY", "NEARFIELD_COLLECTIONS", "NEARFIELD_CONFIG", "NEARFIELD_KEY", "NEARFIELD_OFFLINE"})
 
 
 def cache_dir() -> Path:
@@ -122,6 +122,20 @@ def definition() -> Any:
         data_dir: Path | None = Field(
             None, description="Folder of uploaded files and batches; server in the cache folder when left out."
         )
+        served_collections: tuple[str, ...] = Field(
+            (), description="Collections to serve, by their names; all for all of them, and new ones."
+        )
+        collections_dir: Path | None = Field(
+            None, description="Folder that those lie in; the user's own collections when left out."
+        )
+        chat_url: str | None = Field(
+            None, pattern=r"^https?://", description="Chat endpoint for answers: OpenAI-compatible, or Ollama."
+        )
+        chat_model: str | None = Field(None, description="Model to ask there.")
+        chat_kind: Literal["openai", "ollama"] | None = Field(
+            None, description="Its API, where its URL does not tell: openai or ollama."
+        )
+        chat_timeout: float = Field(120.0, gt=0, description="Seconds for one answer of the chat endpoint.")
         drain_timeout: float = Field(30.0, ge=0, description="Seconds given to accepted requests at shutdown.")
         token_ids: Literal["cl100k", "native", "reject"] = Field(
             "cl100k", description="What token ids of OpenAI clients are: cl100k_base's, the model's own, or refused."
@@ -137,6 +151,7 @@ def definition() -> Any:
             "models",
             "on_demand",
             "api_keys",
+            "served_collections",
             "allowed_hosts",
             "trusted_proxies",
             "cors_origins",

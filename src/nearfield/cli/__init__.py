@@ -8,7 +8,21 @@ from typing import Annotated
 import typer
 
 from nearfield import __version__
-from nearfield.cli import demo, doctor, embed, keys, models, rerank, serve, similarity, top
+from nearfield.cli import (
+    collections,
+    demo,
+    doctor,
+    embed,
+    index,
+    keys,
+    mcp,
+    models,
+    rerank,
+    search,
+    serve,
+    similarity,
+    top,
+)
 from nearfield.errors import InputError, NearfieldError, SettingsError
 
 app = typer.Typer(
@@ -21,11 +35,16 @@ app = typer.Typer(
 )
 app.command("serve", epilog=serve.EXAMPLES)(serve.serve)
 app.command("embed", epilog=embed.EXAMPLES)(embed.embed)
+app.command("index", epilog=index.EXAMPLES)(index.index)
+app.command("search", epilog=search.SEARCH_EXAMPLES)(search.search)
+app.command("ask", epilog=search.ASK_EXAMPLES)(search.ask)
+app.command("mcp", epilog=mcp.EXAMPLES)(mcp.mcp)
 app.command("similarity", epilog=similarity.EXAMPLES)(similarity.similarity)
 app.command("rerank", epilog=rerank.EXAMPLES)(rerank.rerank)
 app.command("doctor", epilog=doctor.EXAMPLES)(doctor.doctor)
 app.command("demo", epilog=demo.EXAMPLES)(demo.demo)
 app.command("top", epilog=top.EXAMPLES)(top.top)
+app.add_typer(collections.app, name="collections")
 app.add_typer(models.app, name="models")
 app.add_typer(keys.app, name="keys")
 

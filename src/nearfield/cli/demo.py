@@ -7,13 +7,20 @@ import shutil
 import sys
 import time
 from importlib.resources import files
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from nearfield.corpus.found import Found
 
 EXAMPLES = """Examples:
 
 nearfield demo
+
+nearfield demo docs README.md
 
 nearfield demo --model bge-small --question 'What does Mrs. Bennet complain of?'"""
 
@@ -30,14 +37,31 @@ reply = client.embeddings.create(model="all-MiniLM-L6-v2", input=["How tall is M
 print(reply.data[0].embedding[:4])"""
 
 
+#: Asked of Nearfield's own documentation.
+ABOUT_DOCS = (
+    "How do I serve several models within a memory budget?",
+    "What happens to an input that is too long?",
+    "Why is the torch backend not part of the core?",
+)
+#: The collection that is made of folders.
+COLLECTION = "demo"
+
+
 def demo(
+    sources: Annotated[
+        list[str] | None, typer.Argument(help="Files and folders to index and search. [the opening of a novel]")
+    ] = None,
     model: Annotated[str, typer.Option(help="Model to use.")] = "all-MiniLM-L6-v2",
     question: Annotated[
         list[str] | None, typer.Option("--question", "-q", help="Ask this instead; may be repeated.")
     ] = None,
 ) -> None:
-    """Fetch a model, embed the opening chapters of a novel, and answer three questions about it."""
+    """Fetch a model, and find the answers to three questions: in a novel's opening chapters, or in your own files."""
     from nearfield import Encoder
+
+    if sources:
+        _search(sources, model, question or ABOUT_DOCS)
+        return
 
     typer.echo(f"Loading {model} (it is fetched at the first start)...")
     encoder = Encoder(model, progress=True)
@@ -60,6 +84,32 @@ def demo(
         for place in scores.argsort()[::-1][:2]:
             typer.echo(f"  {scores[place]:.3f}  {_shorten(passages[place])}")
     typer.echo(f"\nServe it:\n\n{_command()} serve\n\nThen, from Python (pip install openai):\n\n{CLIENT}")
+
+
+def _search(sources: list[str], model: str, questions: Sequence[str]) -> None:
+    """Index files into a collection and search it by meaning and by words, reranked."""
+    from nearfield.corpus.collection import Collection
+    from nearfield.corpus.sources.told import source_of
+
+    typer.echo(f"Indexing {', '.join(sources)} with {model} (it is fetched at the first start)...")
+    config = {"features": {"dense": {"model": model}}}
+    with Collection.ensure(COLLECTION, config) as collection:
+        typer.echo(collection.index([source_of(each) for each in sources], shown=sys.stderr.isatty()).text())
+        for asked in questions:
+            typer.secho(f"\n{asked}", bold=True)
+            for found in collection.search(asked, 2, mode="hybrid", rerank="maxsim", highlight=True):
+                place = " > ".join([found.document.partition("#")[2], *found.headings])
+                typer.echo(f"  {found.score:.3f}  {place}\n         {_sentence(found)}")
+    typer.echo(
+        f"\nSearch on: {_command()} search 'your question' -c {COLLECTION}; "
+        f"forget it all: {_command()} collections drop {COLLECTION}"
+    )
+
+
+def _sentence(found: Found) -> str:
+    """Return the sentence that matches best, or how the passage begins."""
+    start, end = found.highlights[0] if found.highlights else (0, len(found.text))
+    return _shorten(" ".join(found.text[start:end].split()))
 
 
 def read_passages() -> list[str]:

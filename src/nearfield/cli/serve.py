@@ -17,6 +17,8 @@ nearfield serve bge-small --on-demand 'BAAI/*' --memory-budget 8GiB --keep-alive
 
 nearfield serve minilm ./my-model --api-key-file keys.txt --host 0.0.0.0
 
+nearfield serve minilm --collections handbook --chat-url http://localhost:11434 --chat-model llama3.2
+
 Each flag may also stand in nearfield.toml, or in the environment as NEARFIELD_PORT and so on; flags win."""
 
 
@@ -94,6 +96,19 @@ def serve(
     data_dir: Annotated[
         Path | None, typer.Option(help="Folder of uploaded files and batches [server, in the cache folder].")
     ] = None,
+    served_collections: Annotated[
+        list[str] | None,
+        typer.Option("--collections", help="Collection to serve, or all [none]; may be repeated, or split by commas."),
+    ] = None,
+    collections_dir: Annotated[
+        Path | None, typer.Option(help="Folder that those lie in [the user's own collections].")
+    ] = None,
+    chat_url: Annotated[
+        str | None, typer.Option(help="Chat endpoint for answers, such as http://localhost:11434 [none].")
+    ] = None,
+    chat_model: Annotated[str | None, typer.Option(help="Model to ask there; NEARFIELD_CHAT_KEY is its key.")] = None,
+    chat_kind: Annotated[str | None, typer.Option(help="Its API: openai or ollama [by the URL].")] = None,
+    chat_timeout: Annotated[float | None, typer.Option(help="Seconds for one answer of it [120].")] = None,
     drain_timeout: Annotated[float | None, typer.Option(help="Seconds for accepted requests at shutdown [30].")] = None,
     token_ids: Annotated[
         str | None, typer.Option(help="What token ids of OpenAI clients are: cl100k, native or reject [cl100k].")
@@ -111,6 +126,7 @@ def serve(
     # Zeros count: port 0 picks a free one.
     given = {name: value for name, value in locals().items() if not (value is None or value is False or value == [])}
     given.update({"accept_license": ("1",)} if accept_license else {})
+    given.update({"served_collections": ",".join(served_collections)} if served_collections else {})
     from nearfield import settings
 
     chosen = settings.load(**given)

@@ -20,6 +20,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+from nearfield.cli.formats import json_lines, npy_header, schema, table
 from nearfield.cli.report import Report
 from nearfield.cli.texts import Source, require_parquet
 from nearfield.encoder import Encoder
@@ -29,7 +30,6 @@ from nearfield.vectors import Vectors
 
 Array = np.ndarray[Any, np.dtype[Any]]
 _ROWS_AT_ONCE = 4096
-_HEADER = 128
 
 
 def form_of(output: Path) -> str:
@@ -40,10 +40,19 @@ def form_of(output: Path) -> str:
     """
     form = output.suffix.removeprefix(".").lower()
     if form not in _FINISHERS:
-        raise InputError(f"{output}: cannot write {form or 'a file without suffix'!r}. {nearest(form, _FINISHERS)}")
+        raise InputError(
+            f"{output}: cannot write {form or 'a file without suffix'!r}. {nearest(form, _FINISHERS)} "
+            "For a folder of shards, end the name with a slash."
+        )
     if form == "parquet":
         require_parquet()
     return form
+
+
+def is_folder(output: str) -> bool:
+    """Return whether an output is a folder of shards: its name ends in a slash, or it is one and named like no file."""
+    path = Path(output)
+    return output.endswith(("/", os.sep)) or (path.is_dir() and path.suffix.removeprefix(".").lower() not in _FINISHERS)
 
 
 def check_output(output: Path, source: Source) -> None:
@@ -274,46 +283,25 @@ class Job:
 
 
 def _npy(job: Job, path: Path) -> None:
-    """Write NumPy's format, version 1.0: a header padded to 128 bytes, then the rows."""
-    data = job.blank.data
     count = sum(len(rows) for rows, _ in job.blocks())
-    told = {"descr": np.lib.format.dtype_to_descr(data.dtype), "fortran_order": False, "shape": (count, data.shape[1])}
-    text = repr(told).encode("latin-1")
-    text += b" " * (_HEADER - 10 - len(text) - 1) + b"\n"
     with path.open("wb") as file:
-        file.write(np.lib.format.magic(1, 0) + len(text).to_bytes(2, "little") + text)
+        file.write(npy_header(job.blank.data, count))
         for rows, _ in job.blocks():
             file.write(np.ascontiguousarray(rows).tobytes())
 
 
 def _jsonl(job: Job, path: Path) -> None:
-    import orjson
-
     with path.open("wb") as file:
         for ids, rows, counts in job.numbered():
-            values = rows.astype(np.float32) if rows.dtype == np.float16 else rows
-            for key, row, (tokens, dropped) in zip(ids, np.array(values), counts.tolist(), strict=True):
-                line = {"id": key, "embedding": row, "tokens": tokens, "truncated": dropped}
-                file.write(orjson.dumps(line, option=orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_APPEND_NEWLINE))
+            file.writelines(json_lines(ids, rows, counts))
 
 
 def _parquet(job: Job, path: Path) -> None:
-    import pyarrow as arrow
-
-    parquet = require_parquet()
-    data = job.blank.data
-    kind = arrow.list_(arrow.from_numpy_dtype(data.dtype), data.shape[1])
-    key = arrow.string() if job.source.id_field is not None else arrow.int64()
-    fields = [("id", key), ("embedding", kind), ("tokens", arrow.int64()), ("truncated", arrow.int64())]
     told = {"nearfield.fingerprint": job.blank.fingerprint, "nearfield.model": job.encoder.name}
-    schema = arrow.schema(fields, metadata=told)
-    with parquet.ParquetWriter(path, schema) as writer:
+    shape = schema(job.blank.data, named=job.source.id_field is not None, told=told)
+    with require_parquet().ParquetWriter(path, shape) as writer:
         for ids, rows, counts in job.numbered():
-            flat = arrow.array(np.array(rows).reshape(-1))
-            names = [str(item) for item in ids] if job.source.id_field is not None else ids
-            columns = [arrow.array(names, key), arrow.FixedSizeListArray.from_arrays(flat, type=kind)]
-            columns += [arrow.array(counts[:, 0].copy()), arrow.array(counts[:, 1].copy())]
-            writer.write_table(arrow.Table.from_arrays(columns, schema=schema))
+            writer.write_table(table(shape, ids, rows, counts))
 
 
 _FINISHERS: dict[str, Callable[[Job, Path], None]] = {"npy": _npy, "jsonl": _jsonl, "parquet": _parquet}

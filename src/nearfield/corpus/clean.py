@@ -72,7 +72,7 @@ class Edited:
 
 
 def _moved(here: Sequence[tuple[int, int]], there: Sequence[tuple[int, int]], at: int, *, last: bool) -> int:
-    """Return a place on the other side: after all edits that end before it, or that end with it where it begins a part."""
+    """Return a place on the other side; ``last`` says that it ends a part, to which no removal after it belongs."""
     number = bisect.bisect_right(here, (at, -1) if last else (at, at)) - 1
     if number < 0:
         return at
@@ -100,7 +100,8 @@ class Cleaned:
 def clean(document: Document, boilerplate: Collection[bytes] = frozenset()) -> Cleaned:
     """Leave out what nobody sees, runs of blank lines, and lines or blocks that repeat.
 
-    Text is brought to NFC, not NFKC, which would change code and formulas. Source code keeps all but control characters.
+    Text is brought to NFC, not NFKC, which would change code and formulas. Source code keeps all but control
+    characters.
     ``boilerplate`` are digests (see ``Boilerplate``); what repeats on the document's own pages is found here.
     """
     steps: list[Edited] = []
@@ -120,11 +121,13 @@ def _applied(document: Document, edits: Sequence[Edit], steps: list[Edited]) -> 
         return document
     edited = Edited(document.text, edits)
     steps.append(edited)
+    places = [edited.now(block.start, block.end) for block in document.blocks]
     moved = (
-        replace(block, **dict(zip(("start", "end"), edited.now(block.start, block.end), strict=True)))
-        for block in document.blocks
+        replace(block, start=start, end=end)
+        for block, (start, end) in zip(document.blocks, places, strict=True)
+        if start < end
     )
-    return replace(document, text=edited.text, blocks=tuple(block for block in moved if block.start < block.end))
+    return replace(document, text=edited.text, blocks=tuple(moved))
 
 
 def _unseen(document: Document) -> list[Edit]:
@@ -328,7 +331,7 @@ def _digest(kind: str, text: str) -> bytes:
 
 
 def _drops(document: Document, repeated: Collection[bytes]) -> tuple[list[Edit], Counter[str]]:
-    """Return the edits that leave out what repeats, and what they leave out; nothing where hardly anything would stay."""
+    """Return the edits that leave out what repeats, and the lines; none where hardly anything would stay."""
     found = sorted(
         (each for each in _marked(document) if any(digest in repeated for digest in each.digests)),
         key=lambda each: (each.start, -each.end),

@@ -1,4 +1,4 @@
-"""Collection: documents that can be searched: sources, their chunks, and vectors in a store, kept true to each other."""
+"""Collection: sources, their chunks, and vectors in a store, kept true to each other and searched."""
 
 from __future__ import annotations
 

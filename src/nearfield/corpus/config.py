@@ -22,6 +22,7 @@ from nearfield.stores import Dtype, Kind, Quantization
 from nearfield.stores.filters import FieldType
 
 Name = Annotated[str, msgspec.Meta(pattern=r"^[a-z][a-z0-9_-]{0,31}$")]
+FieldName = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,47}$")]
 DEFAULT_MODEL = "all-MiniLM-L6-v2"
 #: Fields that each collection has, and filters may use.
 OWN_FIELDS: Mapping[str, FieldType] = {"source": "str", "path": "str", "type": "str", "page": "int"}
@@ -30,7 +31,7 @@ OWN_FIELDS: Mapping[str, FieldType] = {"source": "str", "path": "str", "type": "
 class Feature(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """One kind of vector that each chunk has.
 
-    ``of`` names another dense feature, of whose vectors this one is a cut or a quantised form: it costs no further pass.
+    ``of`` names another dense feature, of whose vectors this one is a cut or quantised form: it costs no pass.
     ``options`` are keywords of ``Encoder.encode`` that hold for documents and queries alike, such as an instruction.
     """
 
@@ -80,7 +81,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defau
     store: str = ""
     chunks: Chunks = Chunks()
     clean: Clean = Clean()
-    fields: dict[Name, FieldType] = {}
+    fields: dict[FieldName, FieldType] = {}
     sources: tuple[SourceSpec, ...] = ()
     language: str = "en"
     accept_license: bool = False
@@ -207,7 +208,9 @@ def merged(old: Config, told: Mapping[str, Any]) -> Config:
 
 
 def features_of(told: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """Read features as they are given in a line: ``NAME=MODEL``, ``NAME=MODEL:sparse``, ``NAME=FEATURE:256`` or ``:binary``.
+    """Read features as they are given in a line: ``NAME=MODEL``, ``NAME=MODEL:sparse``, ``NAME=FEATURE:256``.
+
+    ``:binary`` and ``:multivector`` go the same way.
 
     Raises:
         InputError: one of them says nothing of the kind.

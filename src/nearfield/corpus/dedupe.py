@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from nearfield.corpus.clean import WIDE
+from nearfield.corpus.connection import Connection
 from nearfield.errors import MissingExtra
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -52,7 +53,7 @@ class Duplicates:
     the same answers in each run.
     """
 
-    def __init__(self, connection: sqlite3.Connection) -> None:
+    def __init__(self, connection: sqlite3.Connection | Connection) -> None:
         self._connection = connection
 
     def create(self) -> None:
@@ -142,7 +143,7 @@ def shingles(text: str) -> Array | None:
     hashes = np.array([zlib.crc32(token.encode("utf-8", "replace")) for token in tokens], np.uint64)
     mixed = np.zeros(count, np.uint64)
     for at in range(SHINGLE):
-        # Multiplied by an odd number (of the golden ratio), so that the upper half depends on all words and their order.
+        # An odd number (of the golden ratio), so that the upper half depends on all words and their order.
         mixed = (mixed + hashes[at : at + count]) * np.uint64(0x9E3779B97F4A7C15)
         mixed ^= mixed >> np.uint64(29)
     return np.unique((mixed >> np.uint64(32)).astype(np.uint32))

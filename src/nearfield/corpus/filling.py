@@ -15,10 +15,11 @@ Array = np.ndarray[Any, np.dtype[Any]]
 def fill(weights: Sequence[float], costs: Sequence[float], size: int, overlap: int) -> list[tuple[int, int]]:
     """Join units to chunks; return the first unit and the one after the last of each.
 
-    Unit ``i`` weighs ``weights[i + 1] - weights[i]`` (at most ``size``), and cutting before it costs ``costs[i]``. A chunk
-    costs the square of the share of ``size`` that it leaves empty. The cheapest way overall is found as paragraphs are broken
-    into lines (Knuth & Plass 1981): a small rest at the end makes the chunks before it smaller, rather than stay alone.
-    Chunks begin with the last units of the one before, up to ``overlap``, but never across a section's end.
+    Unit ``i`` weighs ``weights[i + 1] - weights[i]`` (at most ``size``), and cutting before it costs ``costs[i]``. A
+    chunk costs the square of the share of ``size`` that it leaves empty. The cheapest way overall is found, as
+    paragraphs are broken into lines (Knuth & Plass 1981): a small rest at the end makes the chunks before it smaller,
+    rather than stay alone. Chunks begin with the last units of the one before, up to ``overlap``, but never across a
+    section's end.
     """
     count = len(weights) - 1
     leads = _leads(weights, costs, overlap)

@@ -23,9 +23,10 @@ class Origin:
 class Found:
     """A chunk that was found. ``score`` is of the last stage, the higher the better; results come best first.
 
-    ``document`` is the document's id, which names its source and key; ``highlights`` are the sentences of ``text`` that match
-    best, each from start up to end in characters of it, the best first. ``also`` are other places where nearly the same text
-    stands. ``stages`` tell the score (and rank, from 1) that each stage gave, such as ``{"dense": {"score": 0.71, "rank": 2}}``.
+    ``document`` is the document's id, which names its source and key; ``highlights`` are the sentences of ``text`` that
+    match best, each from start up to end in characters of it, the best first. ``also`` are other places where nearly
+    the same text stands. ``stages`` tell the score (and rank, from 1) that each stage gave, such as
+    ``{"dense": {"score": 0.71, "rank": 2}}``.
     """
 
     id: str

@@ -1,8 +1,8 @@
 """Ingest: one index run: what changed in the sources is read, cut, embedded and written, side by side.
 
-Whatever moment the process dies at, the next run finishes the work: a document is ``writing`` in the manifest before the
-store learns of it, its records have ids of their own content, and what an earlier version left is removed before it is
-``done``.
+Whatever moment the process dies at, the next run finishes the work: a document is ``writing`` in the manifest before
+the store learns of it, its records have ids of their own content, and what an earlier version left is removed before it
+is ``done``.
 """
 
 from __future__ import annotations
@@ -500,7 +500,7 @@ class Ingest:
 
 
 def _draw(sample: list[tuple[int, int, Item]], number: int, item: Item) -> None:
-    """Take an item into a sample, which has room for so many: those of the smallest digests, the same ones each time."""
+    """Take an item into a sample, which has room for those of the smallest digests, the same ones each time."""
     rank = -int.from_bytes(hashlib.sha256(item.key.encode("utf-8", "replace")).digest()[:8], "big")
     (heapq.heappush if len(sample) < _SAMPLE else heapq.heappushpop)(sample, (rank, number, item))
 

@@ -12,6 +12,7 @@ import unicodedata
 from collections.abc import Iterable, Sequence
 from typing import Any, Literal
 
+from nearfield.corpus.connection import Connection
 from nearfield.errors import InputError, nearest
 from nearfield.stores import Record
 from nearfield.stores.filters import BUILT_IN, All, Compare, Either, Filter, Not
@@ -46,7 +47,7 @@ class Keywords:
     """
 
     def __init__(
-        self, connection: sqlite3.Connection, *, language: str = "en", tokenizer: Tokenizer | None = None
+        self, connection: sqlite3.Connection | Connection, *, language: str = "en", tokenizer: Tokenizer | None = None
     ) -> None:
         self._connection = connection
         self._wanted: str = tokenizer or tokenizer_of(language)

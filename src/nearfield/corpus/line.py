@@ -66,7 +66,7 @@ class Belt(Generic[T]):
 def run(source: Iterable[Any], steps: Sequence[Step], *, room: int, weight: Callable[[Any], int]) -> Iterator[Any]:
     """Yield what the last step makes of what the first is given; order stays.
 
-    The first error of any step ends the line and is raised here; so does closing the iterator, which waits for all steps.
+    The first error of any step ends the line and is raised here; closing the iterator ends it too, and waits for all.
     """
     belts: list[Belt[Any]] = [Belt(room, weight) for _ in range(len(steps) + 1)]
     errors: list[BaseException] = []

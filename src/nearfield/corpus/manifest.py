@@ -15,6 +15,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from nearfield.corpus import connection
 from nearfield.corpus.keywords import Keywords
 from nearfield.errors import NearfieldError
 
@@ -113,53 +114,6 @@ _ENTRY = "id, source, key, name, digest, version, stamp, title, type, fields, st
 _STORED = "id, document, version, ordinal, text, context, fields, payload, tokens"
 
 
-class Rows:
-    """What a statement gave, read to its end."""
-
-    def __init__(self, cursor: sqlite3.Cursor) -> None:
-        self._rows = cursor.fetchall()
-        self.lastrowid = cursor.lastrowid
-
-    def fetchall(self) -> list[Any]:
-        """Return all rows."""
-        return self._rows
-
-    def fetchone(self) -> Any:
-        """Return the first row, or None."""
-        return self._rows[0] if self._rows else None
-
-    def __iter__(self) -> Iterator[Any]:
-        return iter(self._rows)
-
-
-class Connection:
-    """A connection that threads may share: each statement is read to its end before another begins."""
-
-    def __init__(self, raw: sqlite3.Connection, lock: threading.RLock) -> None:
-        self.raw = raw
-        self._lock = lock
-
-    @property
-    def in_transaction(self) -> bool:
-        """Whether a transaction is open."""
-        return self.raw.in_transaction
-
-    def execute(self, sql: str, values: Sequence[Any] = ()) -> Rows:
-        """Run a statement."""
-        with self._lock:
-            return Rows(self.raw.execute(sql, values))
-
-    def executemany(self, sql: str, values: Iterable[Sequence[Any]]) -> None:
-        """Run a statement once for each of some values."""
-        with self._lock:
-            self.raw.executemany(sql, values)
-
-    def close(self) -> None:
-        """Let go of the file."""
-        with self._lock:
-            self.raw.close()
-
-
 class Manifest:
     """One collection's books. Threads may share it; each statement and each ``writing`` block runs alone."""
 
@@ -168,7 +122,7 @@ class Manifest:
         self._lock = threading.RLock()
         self._fresh: list[str] = []
         path.parent.mkdir(parents=True, exist_ok=True)
-        self.connection = _connect(path, self._lock)
+        self.connection = connection.connect(path, self._lock)
         try:
             self._open(language)
         except sqlite3.DatabaseError as error:
@@ -181,7 +135,7 @@ class Manifest:
         found = int(self.connection.execute("PRAGMA user_version").fetchone()[0])
         if found > FORMAT:
             raise ManifestDamaged(f"{self.path} was written by a newer Nearfield: update this one.")
-        self.keywords = Keywords(self.connection, language=language)  # type: ignore[arg-type]
+        self.keywords = Keywords(self.connection, language=language)
         if found < FORMAT:
             with self.writing():
                 for statement in _SCHEMA.split(";"):
@@ -189,8 +143,8 @@ class Manifest:
                 self.keywords.create()
                 self.connection.execute(f"PRAGMA user_version={FORMAT}")
         #: For searches: it sees what is committed, and waits for nobody who writes.
-        self._reading = _connect(self.path, threading.RLock())
-        self.searched = Keywords(self._reading, language=language)  # type: ignore[arg-type]
+        self._reading = connection.connect(self.path, threading.RLock())
+        self.searched = Keywords(self._reading, language=language)
 
     def close(self) -> None:
         """Let go of the file."""
@@ -435,10 +389,6 @@ class Manifest:
             sql = "SELECT DISTINCT t.document FROM twins t JOIN chunks c ON c.id = t.kept WHERE c.document = ?"
             found.update(row[0] for row in self.rows(sql, (document,)))
         return sorted(found.difference(documents))
-
-
-def _connect(path: Path, lock: threading.RLock) -> Connection:
-    return Connection(sqlite3.connect(path, timeout=60, isolation_level=None, check_same_thread=False), lock)
 
 
 def _entry(row: Any) -> Entry:

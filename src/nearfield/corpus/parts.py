@@ -20,8 +20,8 @@ _INTRODUCES = re.compile(r":\s*$")
 class Part:
     """A piece of text from ``start`` up to ``end``, the next part's start.
 
-    ``cost`` is that of cutting before it. ``parts`` are what it consists of, and lie in it without gaps. ``apart`` says that
-    nothing of it shares a chunk with what stands beside it, unless the whole of it does.
+    ``cost`` is that of cutting before it. ``parts`` are what it consists of, and lie in it without gaps. ``apart`` says
+    that nothing of it shares a chunk with what stands beside it, unless the whole of it does.
     """
 
     start: int
@@ -35,10 +35,7 @@ class Part:
 def flat(document: Document) -> list[Part]:
     """Return a document's blocks as parts, which hold all of its text; paragraphs, where it has no blocks."""
     blocks = document.blocks or tuple(_paragraphs(document))
-    starts = [
-        0,
-        *(_line_start(document.text, block, before) for before, block in zip(blocks, blocks[1:], strict=False)),
-    ]
+    starts = [0, *(_line_start(document.text, block, before) for before, block in pairwise(blocks))]
     ends = [*starts[1:], len(document.text)]
     found: list[Part] = []
     for block, start, end in zip(blocks, starts, ends, strict=False):

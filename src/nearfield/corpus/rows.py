@@ -250,3 +250,5 @@ _READERS: dict[str, Callable[[BinaryIO, str, Sequence[str] | None], Iterator[Row
     "tsv": _separated("\t"),
     "parquet": _parquet,
 }
+#: The formats that are read.
+FORMS = tuple(_READERS)

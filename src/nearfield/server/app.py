@@ -54,6 +54,7 @@ from nearfield.server.logs import LOG, AccessLog
 from nearfield.server.models import Models
 from nearfield.server.prometheus import CONTENT_TYPE, Prometheus
 from nearfield.server.reply import LARGE, content
+from nearfield.server.served import Served
 from nearfield.server.upload import Upload
 from nearfield.server.watch import Watch, Watches
 from nearfield.settings import cache_dir
@@ -111,6 +112,7 @@ class Server:
         self.pace = Pace()
         self.watches = Watches()
         self.batches = Batches(self.files, self)
+        self.served = Served.of(settings, models)
         #: Gives the page of metrics where other processes have a part in them.
         self.all_metrics: Callable[[], Awaitable[bytes]] | None = None
         #: Templates of the paths by the functions that answer them.
@@ -136,6 +138,7 @@ class Server:
 
     def close(self) -> None:
         """Let go of what is open, once nothing runs any more."""
+        self.served.close()
         if self.cache is not None and self.cache.disk is not None:
             self.cache.disk.close()
 
@@ -238,6 +241,7 @@ class Server:
             scheme=scope.get("scheme", "http"),
             files=self.files,
             batches=self.batches,
+            served=self.served,
         )
 
     def admit(self, request: Request) -> Key:

@@ -88,6 +88,7 @@ def check(settings: Any) -> None:
     """
     models = "the models are those named at the start"
     reasons = {"on_demand": models, "memory_budget": models, "grpc_port": "there is HTTP alone"}
+    reasons["served_collections"] = "none is served"
     for name, reason in reasons.items():
         if getattr(settings, name) not in (None, ()):
             raise SettingsError(

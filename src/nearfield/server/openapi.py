@@ -27,14 +27,17 @@ _OWN = {
 _REFUSALS = {
     400: "Something in the request is wrong; the message says what",
     401: "No API key, or a wrong one",
-    404: "The model is not served here",
+    403: "The key may not do this",
+    404: "The model or collection is not served here",
     406: "Accept names no form that replies have here",
     408: "The body did not arrive in time",
+    409: "The collection is being written, or its vectors are of another space",
     413: "Larger than the limits allow, or than could be done in time",
     415: "The body is not JSON, or encoded in a way that is not read",
     422: "The request cannot be served; the message says why",
     424: "The model cannot do this",
     429: "Too busy; Retry-After says when to come back",
+    502: "The chat endpoint gave no answer",
     503: "The server is shutting down, or the model cannot be had",
     507: "The server's disk is full",
 }

@@ -1,7 +1,7 @@
 """Stores: one file, one database. Each keeps tables of records with one vector each, and finds the nearest.
 
-A table belongs to one feature of a collection: its vectors are of one space, kind and type. A newcomer writes the abstract
-methods; ``search``, ``fetch`` and ``indexed`` have bodies that are exact and slow.
+A table belongs to one feature of a collection: its vectors are of one space, kind and type. A newcomer writes the
+abstract methods; ``search`` and ``fetch`` have bodies that are exact and slow.
 """
 
 from __future__ import annotations
@@ -62,10 +62,10 @@ _VARIABLE = re.compile(r"\$\{(\w+)\}")
 class Table:
     """Where the vectors of one feature lie.
 
-    ``name`` is at most 63 of a-z, 0-9 and underscore. ``dimensions`` is the width of a vector in numbers (bits for binary
-    ones; the vocabulary's size for sparse ones). ``fields`` may be filtered by, beside the built-in ones; a field's name
-    is at most 48 letters, digits and underscores. ``index`` says whether the database's own vector index is used,
-    ``quantization`` how it compresses (the vectors themselves stay whole).
+    ``name`` is at most 63 of a-z, 0-9 and underscore. ``dimensions`` is the width of a vector in numbers (bits for
+    binary ones; the vocabulary's size for sparse ones). ``fields`` may be filtered by, beside the built-in ones; a
+    field's name is at most 48 letters, digits and underscores. ``index`` says whether the database's own vector index
+    is used, ``quantization`` how it compresses (the vectors themselves stay whole).
     """
 
     name: str
@@ -129,7 +129,8 @@ class Hit:
     """A record that was found (without its vector), and its score: the higher, the nearer.
 
     Scores are the cosine, the dot product, or the negative euclidean distance, by the table's metric; of binary vectors
-    1 - 2 x (bits that differ / bits), the cosine of their signs; of sparse ones the dot product; of multivectors MaxSim.
+    1 - 2 x (bits that differ / bits), the cosine of their signs; of sparse ones the dot product; of multivectors
+    MaxSim.
     """
 
     record: Record
@@ -203,14 +204,14 @@ class Store(ABC):
         """
         return scoring.search(table, self.scan(table, where, vectors=True), queries, k)
 
-    def index(self, table: Table) -> None:
+    def index(self, table: Table) -> None:  # noqa: B027 - not every database has something to do
         """Build or refresh the database's own index where that pays, and tidy up after many writes."""
 
     def size(self, table: Table) -> int | None:
         """Return the bytes that a table takes on disk, index and all; None where the database does not tell."""
         return None
 
-    def close(self) -> None:
+    def close(self) -> None:  # noqa: B027
         """Let go of the database."""
 
     def check(self, table: Table) -> None:

@@ -107,10 +107,12 @@ class Chroma(Store):
         return [self._nearest(table, query, k, where, condition) for query in queries]
 
     def close(self) -> None:
-        session = getattr(self._client._server, "_session", None)
+        # Chroma leaves its connections to a server open: its own, and those of the client by which it checks its own.
+        clients = (self._client, self._client._admin_client)
+        sessions = [getattr(client._server, "_session", None) for client in clients]
         self._client.close()
-        if session is not None:
-            session.close()  # Chroma leaves its connections to the server open
+        for session in filter(None, sessions):
+            session.close()
 
     def _nearest(
         self, table: Table, query: Any, k: int, where: Filter | None, condition: Mapping[str, Any] | None

@@ -1,8 +1,8 @@
 """Filters: conditions on records' fields, as callers write them and as stores translate them.
 
-A filter is written as JSON can say it: ``{"lang": "en", "year": {"gte": 2020, "lt": 2024}, "tag": {"in": ["a", "b"]}}``
-is the conjunction of its entries; ``{"or": [...]}``, ``{"and": [...]}`` and ``{"not": {...}}`` combine filters. A record that
-lacks a field meets no condition on it but ``ne``, ``nin`` and ``{"exists": false}``: ``not`` is the complement.
+A filter is written as JSON can say it: ``{"lang": "en", "year": {"gte": 2020, "lt": 2024}, "tag": {"in": ["a"]}}`` is
+the conjunction of its entries; ``{"or": [...]}``, ``{"and": [...]}`` and ``{"not": {...}}`` combine filters. A record
+that lacks a field meets no condition on it but ``ne``, ``nin`` and ``{"exists": false}``: ``not`` is the complement.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from nearfield.errors import InputError, nearest
 
 Value = str | int | float | bool
 FieldType = Literal["str", "int", "float", "bool"]
-TYPES: Mapping[str, type] = {"str": str, "int": int, "float": float, "bool": bool}
+TYPES: Mapping[str, type[Any]] = {"str": str, "int": int, "float": float, "bool": bool}
 #: Fields that each record has, whatever else a table declares.
 BUILT_IN: Mapping[str, FieldType] = {"id": "str", "document": "str", "version": "str", "ordinal": "int"}
 #: ``ne`` and ``nin`` are the complements of ``eq`` and ``in``, and are read as such.
@@ -157,21 +157,21 @@ def typed(name: str, value: Any, kind: FieldType) -> Value:
     raise InputError(f"Field {name!r} holds {kind}, which {value!r:.60} is not.", param="where")
 
 
-def matches(filter: Filter | None, fields: Mapping[str, Any]) -> bool:
+def matches(where: Filter | None, fields: Mapping[str, Any]) -> bool:
     """Return whether a record with these fields, the built-in ones among them, meets a filter."""
-    if filter is None:
+    if where is None:
         return True
-    if isinstance(filter, All):
-        return all(matches(part, fields) for part in filter.parts)
-    if isinstance(filter, Either):
-        return any(matches(part, fields) for part in filter.parts)
-    if isinstance(filter, Not):
-        return not matches(filter.part, fields)
-    value = fields.get(filter.field)
+    if isinstance(where, All):
+        return all(matches(part, fields) for part in where.parts)
+    if isinstance(where, Either):
+        return any(matches(part, fields) for part in where.parts)
+    if isinstance(where, Not):
+        return not matches(where.part, fields)
+    value = fields.get(where.field)
     if value is None:
         return False
-    if filter.op == "exists":
+    if where.op == "exists":
         return True
-    if filter.op == "in":
-        return value in filter.value
-    return bool(_ORDER[filter.op](value, filter.value))
+    if where.op == "in":
+        return value in where.value
+    return bool(_ORDER[where.op](value, where.value))

@@ -99,7 +99,7 @@ class LanceDb(Store):
 
     def count(self, table: Table, where: Filter | None = None) -> int:
         with self._opened(table) as opened:
-            return int(opened.count_rows(where and sql(where)))
+            return int(opened.count_rows(_condition(where)))
 
     def scan(self, table: Table, where: Filter | None = None, *, vectors: bool = False) -> Iterator[list[Record]]:
         wanted = arrow.schema(table).names
@@ -129,7 +129,7 @@ class LanceDb(Store):
     def _scan(self, table: Table, where: Filter | None, columns: Sequence[str]) -> Iterator[list[Record]]:
         with self._opened(table) as opened:
             query = opened.search().select(list(columns))
-            query = query if where is None else query.where(sql(where))
+            query = query if where is None else query.where(_condition(where))
             for part in query.to_batches(_AT_ONCE[table.kind]):
                 if len(part):
                     yield arrow.records(table, part)
@@ -143,7 +143,7 @@ class LanceDb(Store):
         return [[Hit(whole[hit.record.id], hit.score) for hit in hits if hit.record.id in whole] for hits in found]
 
     def _nearest(self, table: Table, opened: Any, query: Any, k: int, where: Filter | None, exact: bool) -> list[Hit]:
-        condition = where and sql(where)
+        condition = _condition(where)
 
         def nearest(count: int) -> list[Record]:
             rows = _query(table, opened, query, count, condition, exact).to_arrow()
@@ -181,7 +181,7 @@ class LanceDb(Store):
         if table.index == "none" or table.kind == "sparse" or opened.count_rows() < _ROWS_TO_INDEX:
             return
         name = _vector_index(opened)
-        told = name and opened.index_stats(name)
+        told = None if name is None else opened.index_stats(name)
         # Further rows are added to an index as it is; once they are the most, it is made anew.
         if told is None or told.num_unindexed_rows > told.num_indexed_rows:
             opened.create_index("vector", config=_config(table))
@@ -248,6 +248,10 @@ def _vector_index(opened: Any) -> str | None:
 
 def _without_vectors(table: Table) -> list[str]:
     return [name for name in arrow.schema(table).names if name not in arrow.vector_columns(table)]
+
+
+def _condition(where: Filter | None) -> str | None:
+    return None if where is None else sql(where)
 
 
 def sql(where: Filter) -> str:

@@ -1,7 +1,8 @@
 """Chunkers: one file, one way to cut a document into chunks.
 
 A newcomer says where a document may be cut and how well (``outline``); the rest is common: parts that are too long are
-cut further, seams are chosen so that chunks are full and of like size, and each chunk is counted by the model's tokenizer.
+cut further, seams are chosen so that chunks are full and of like size, and each chunk is counted by the model's own
+tokenizer.
 """
 
 from __future__ import annotations

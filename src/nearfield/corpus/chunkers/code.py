@@ -56,8 +56,9 @@ _STEP, _STEPS = 0.08, 5
 
 
 class Code(Chunker):
-    """Cuts between definitions, and into those that are larger than a chunk. Comments and decorators stay with what follows.
+    """Cuts between definitions, and into those that are larger than a chunk.
 
+    Comments and decorators stay with what follows.
     The names above a chunk are those of the definitions it stands in.
     """
 
@@ -132,7 +133,7 @@ class _Tree:
         return Part(row.start, end, "code", cost, tuple(held) if len(held) > 1 else (), apart=bool(name))
 
     def _rows(self, node: Any, line: int, start: int, end: int) -> list[_Row]:
-        """Return what begins on lines of its own between ``start`` and ``end``; what belongs to the next goes with it."""
+        """Return what begins on lines of its own from ``start`` to ``end``; what belongs to the next goes with it."""
         found: list[_Row] = []
         held: int | None = None
         after = start - (line < 0)

@@ -40,8 +40,8 @@ class Run:
 def runs(text: str, spans: Sequence[Span], ruler: Ruler, room: int | None = None) -> list[Run]:
     """Group a document's spans into as few runs as the model can read at once, of about the same length.
 
-    The white space between two spans goes with the later one. ``room`` is the tokens of a run at most, where that is less
-    than the model reads.
+    The white space between two spans goes with the later one. ``room`` is the tokens of a run at most, where that is
+    less than the model reads.
     """
     most = min(room or ruler.length, ruler.length)
     found: list[Run] = []

@@ -9,7 +9,7 @@ from nearfield.corpus.seams import Scale
 
 
 class Markdown(Chunker):
-    """Cuts documents with headings between sections, large sections between paragraphs, large paragraphs between sentences.
+    """Cuts between sections, large sections between paragraphs, and large paragraphs between sentences.
 
     Code and tables stay whole where they fit into a chunk, and are cut between lines where they do not.
     """

@@ -24,8 +24,8 @@ _AT_ONCE = 1024
 class Semantic(Chunker):
     """Compares what stands before each end of a sentence with what stands after it, and cuts where they differ most.
 
-    The method is that of Kamradt's semantic splitter (2023), bounded by the chunk's size. All sentences are embedded, so
-    that indexing takes about twice as long.
+    The method is that of Kamradt's semantic splitter (2023), bounded by the chunk's size. All sentences are embedded,
+    so that indexing takes about twice as long.
     """
 
     def outline(self, document: Document, scale: Scale) -> Outline:
@@ -62,7 +62,7 @@ def _distances(vectors: Array) -> Array:
 
 
 def _weighed(seam: Seam, share: float) -> Seam:
-    """Return a seam that costs nothing where the change is greatest, and as much as half a sentence where it is least."""
+    """Return a seam that costs nothing where the change is greatest, and as much as a line where it is least."""
     if seam.cost > seams.SENTENCE:
         return seam
     return Seam(seam.at, 0.0 if share >= 1 - _BREAKS else seams.LINE * (1 - share))

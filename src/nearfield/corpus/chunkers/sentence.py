@@ -9,7 +9,7 @@ from nearfield.corpus.seams import Scale, Seam
 
 
 class Sentence(Chunker):
-    """Cuts between sentences, rather between paragraphs, and rather still before headings; by lines in tables and code."""
+    """Cuts between sentences, rather between paragraphs, and rather still before headings; tables and code by lines."""
 
     def outline(self, document: Document, scale: Scale) -> Outline:
         """Return the seams between blocks, and those within them."""

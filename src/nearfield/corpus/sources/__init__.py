@@ -22,6 +22,9 @@ SHELF = Shelf(
     group="nearfield.sources",
 )
 
+#: Suffixes of files that hold a document in each row.
+TABLES = (".jsonl", ".ndjson", ".csv", ".tsv", ".parquet")
+
 
 class Source(ABC):
     """A place that documents come from. ``options`` can be said in JSON, and make the same source again."""
@@ -70,16 +73,3 @@ def open_source(kind: str, location: str, **options: Any) -> Source:
         )
     made: Source = found(location, **options)
     return made
-
-
-#: Suffixes of files that hold a document in each row.
-TABLES = (".jsonl", ".ndjson", ".csv", ".tsv", ".parquet")
-
-
-def kind_at(location: str) -> str:
-    """Return the kind of source that a location means: ``-`` stdin, a URL, a table by its suffix, else files."""
-    if location == "-":
-        return "stdin"
-    if location.lower().startswith(("http://", "https://")):
-        return "urls"
-    return "table" if location.lower().endswith(TABLES) else "files"

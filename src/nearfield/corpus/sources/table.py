@@ -177,15 +177,17 @@ class _Seen:
         self._kept = sqlite3.connect("", isolation_level=None, check_same_thread=False)
         self._kept.execute("PRAGMA journal_mode=OFF")
         self._kept.execute("CREATE TABLE seen(key BLOB PRIMARY KEY, place TEXT, times INTEGER) WITHOUT ROWID")
+        self._kept.execute("BEGIN")  # never ended: each row would be a transaction
 
     def add(self, key: str, place: str) -> tuple[str, int]:
         """Note a key; return where it was met first, and how many times by now."""
         digest = hashlib.blake2b(key.encode(), digest_size=16).digest()
-        sql = (
-            "INSERT INTO seen VALUES (?, ?, 1) ON CONFLICT(key) DO UPDATE SET times = times + 1 RETURNING place, times"
-        )
-        first, times = self._kept.execute(sql, (digest, place)).fetchone()
-        return str(first), int(times)
+        met = self._kept.execute("SELECT place, times FROM seen WHERE key = ?", (digest,)).fetchone()
+        if met is None:
+            self._kept.execute("INSERT INTO seen VALUES (?, ?, 1)", (digest, place))
+            return place, 1
+        self._kept.execute("UPDATE seen SET times = times + 1 WHERE key = ?", (digest,))
+        return str(met[0]), int(met[1]) + 1
 
     def close(self) -> None:
         """Let go of the file."""

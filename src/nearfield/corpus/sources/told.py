@@ -7,9 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from nearfield.corpus.sources import Source, open_source
-
-_TABLES = (".jsonl", ".ndjson", ".csv", ".tsv", ".parquet")
+from nearfield.corpus.sources import TABLES, Source, open_source
 
 
 @dataclass(frozen=True)
@@ -42,7 +40,7 @@ def source_of(
     if told.startswith("urls:"):
         return open_source("urls", str(Path(told.removeprefix("urls:")).expanduser().absolute()))
     path = Path(told).expanduser().absolute()
-    if path.suffix.lower() in _TABLES and path.is_file():
+    if path.suffix.lower() in TABLES and path.is_file():
         return open_source("table", str(path), **(columns or Columns()).options())
     options = {name: list(value) for name, value in (("include", include), ("exclude", exclude)) if value}
     return open_source("files", str(path), **options)

@@ -11,6 +11,7 @@ from nearfield.server.batches import Batches
 from nearfield.server.files import Files
 from nearfield.server.limits import Limits
 from nearfield.server.models import Models
+from nearfield.server.served import Served
 from nearfield.server.upload import Upload
 from nearfield.shelf import Shelf
 
@@ -26,6 +27,7 @@ SHELF = Shelf(
         "sie": "nearfield.server.dialects.sie:Sie",
         "qdrant": "nearfield.server.dialects.qdrant:Qdrant",
         "manage": "nearfield.server.dialects.manage:Manage",
+        "collections": "nearfield.server.dialects.collections:Collections",
         "tei": "nearfield.server.dialects.tei:Tei",
         "openai-batches": "nearfield.server.dialects.openai_batches:OpenAiBatches",
         "openai": "nearfield.server.dialects.openai:OpenAi",
@@ -60,6 +62,8 @@ class Call:
     owner: str = ""
     files: Files | None = None
     batches: Batches | None = None
+    #: The collections that are served, None where a request came in a batch.
+    served: Served | None = None
     #: The body of a route with ``upload``, yet to be read.
     upload: Upload | None = None
 

@@ -1,0 +1,51 @@
+"""nearfield mcp."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+EXAMPLES = """Examples:
+
+nearfield mcp
+
+nearfield mcp -c handbook -c notes
+
+nearfield mcp --http 8090
+
+An agent starts it by itself: give it the command 'nearfield' with the argument 'mcp'."""
+
+
+def mcp(
+    collections: Annotated[
+        list[str] | None, typer.Option("--collection", "-c", help="Collection to offer [all]; may be repeated.")
+    ] = None,
+    http: Annotated[
+        int | None,
+        typer.Option("--http", min=1, max=65535, help="Port of 127.0.0.1 to serve HTTP on (at /mcp) [stdio]."),
+    ] = None,
+) -> None:
+    """Let agents search and read collections, through the Model Context Protocol; they can change nothing."""
+    from nearfield.errors import CollectionNotFound, MissingExtra, nearest
+
+    try:
+        from nearfield.corpus import agents
+    except ModuleNotFoundError as error:
+        if (error.name or "").startswith("nearfield"):
+            raise
+        raise MissingExtra(f"nearfield mcp needs {error.name!r}: pip install 'nearfield[corpus,mcp]'") from error
+    shelves = agents.Shelves(frozenset(collections or ()))
+    unknown = next((name for name in collections or () if name not in shelves.names()), None)
+    if unknown is not None:
+        told = nearest(unknown, agents.Shelves().names())
+        raise CollectionNotFound(f"There is no collection {unknown!r}. {told}", param="collection")
+    made = agents.server(shelves)
+    try:
+        if http is None:
+            made.run()  # to stdout goes the protocol, and nothing else
+        else:
+            typer.echo(f"Nearfield's tools are at http://127.0.0.1:{http}/mcp", err=True)
+            made.run("streamable-http", host="127.0.0.1", port=http)
+    finally:
+        shelves.close()

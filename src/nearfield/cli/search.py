@@ -1,0 +1,213 @@
+"""nearfield search and nearfield ask."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, TextIO
+
+import typer
+
+if TYPE_CHECKING:
+    from nearfield.corpus.answer import Answer
+    from nearfield.corpus.chat import Endpoint
+    from nearfield.corpus.collection import Collection
+
+SEARCH_EXAMPLES = """Examples:
+
+nearfield search "how do I rotate keys?"
+
+nearfield search "rotate keys" -c handbook -k 5 --mode hybrid --rerank maxsim --explain
+
+nearfield search "budget" -c papers --where '{"year": {"gte": 2020}, "type": "pdf"}' --json
+
+nearfield search --queries questions.jsonl --field question --id-field id -c handbook -o found.jsonl"""
+
+ASK_EXAMPLES = """Examples:
+
+nearfield ask "how do I rotate keys?" --chat-url http://localhost:11434 --chat-model llama3.2
+
+nearfield ask "how do I rotate keys?" -c handbook --chat-url https://api.openai.com/v1 --chat-model gpt-4.1-mini
+
+nearfield ask "which year had the highest budget?" -c papers --where '{"type": "pdf"}' --json
+
+The endpoint may also stand in nearfield.toml (chat_url, chat_model); its key is taken from NEARFIELD_CHAT_KEY.
+Without an endpoint, the passages are shown that it would be given."""
+
+#: Queries of a file that are searched for at once.
+_AT_ONCE = 64
+Name = Annotated[
+    str | None, typer.Option("--collection", "-c", help="The collection; may be left out where there is one.")
+]
+Mode = Annotated[
+    str, typer.Option(help="auto, dense, sparse, bm25, hybrid, multivector, two-stage, or a feature's name.")
+]
+Where = Annotated[str | None, typer.Option(help="""Filter as JSON, such as '{"year": {"gte": 2020}}'.""")]
+Rerank = Annotated[str | None, typer.Option(help="maxsim, sentences, multivector, or a cross-encoder's name [none].")]
+Depth = Annotated[int, typer.Option(help="Candidates that are reranked.")]
+Mmr = Annotated[float | None, typer.Option(help="0 to 1: how much relevance counts beside variety [no variety].")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+def search(
+    query: Annotated[str | None, typer.Argument(help="What is looked for.")] = None,
+    collection: Name = None,
+    k: Annotated[int, typer.Option("-k", help="How many passages to show.")] = 10,
+    mode: Mode = "auto",
+    where: Where = None,
+    rerank: Rerank = None,
+    rerank_depth: Depth = 50,
+    mmr: Mmr = None,
+    exact: Annotated[bool, typer.Option("--exact", help="Compare with every vector, past the store's index.")] = False,
+    explain: Annotated[bool, typer.Option("--explain", help="Show the score that each stage gave.")] = False,
+    full: Annotated[bool, typer.Option("--full", help="Show whole passages.")] = False,
+    as_json: Json = False,
+    queries: Annotated[
+        Path | None, typer.Option(help="File of queries (.txt, .jsonl, .csv, .tsv, .parquet), or - for stdin.")
+    ] = None,
+    field: Annotated[str, typer.Option(help="Field or column of the file that holds the query.")] = "text",
+    id_field: Annotated[str | None, typer.Option(help="Field or column to carry over as id.")] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="File of JSON lines to write, a line a query [stdout].")
+    ] = None,
+) -> None:
+    """Search a collection: by meaning, by words, or both."""
+    if (query is None) == (queries is None):
+        raise typer.BadParameter("give a query, or a file of them (--queries)")
+    options = _options(mode, where, rerank, rerank_depth, mmr) | {"exact": exact, "explain": explain}
+    with _opened(collection) as opened:
+        if queries is not None:
+            _search_all(opened, k, options, _rows(queries, field, id_field), output)
+            return
+        found = opened.search(query or "", k, highlight=True, **options)
+    if as_json:
+        typer.echo(_json({"collection": opened.name, "query": query, "results": [each.told() for each in found]}))
+        return
+    from nearfield.cli import passages
+
+    passages.show(found, full=full, explain=explain)
+
+
+def ask(
+    question: Annotated[str, typer.Argument(help="The question.")],
+    collection: Name = None,
+    k: Annotated[int, typer.Option("-k", help="How many passages to look for.")] = 8,
+    mode: Mode = "auto",
+    where: Where = None,
+    rerank: Rerank = None,
+    rerank_depth: Depth = 50,
+    mmr: Mmr = None,
+    chat_url: Annotated[
+        str | None, typer.Option(help="Chat endpoint, OpenAI-compatible or Ollama [as the settings say].")
+    ] = None,
+    chat_model: Annotated[str | None, typer.Option(help="Model to ask there [as the settings say].")] = None,
+    chat_kind: Annotated[str | None, typer.Option(help="Its API: openai or ollama [by the URL].")] = None,
+    chat_timeout: Annotated[float | None, typer.Option(help="Seconds for the answer [120].")] = None,
+    budget: Annotated[int, typer.Option(help="Tokens of all passages together.", min=1)] = 3000,
+    stream: Annotated[bool, typer.Option(help="Print the answer as it comes.")] = True,
+    as_json: Json = False,
+) -> None:
+    """Answer a question from a collection, with the passages that the answer rests on."""
+    endpoint = _endpoint(chat_url=chat_url, chat_model=chat_model, chat_kind=chat_kind, chat_timeout=chat_timeout)
+    from nearfield.cli import passages
+    from nearfield.corpus import answer
+
+    with _opened(collection) as opened:
+        found = opened.search(question, k, highlight=True, **_options(mode, where, rerank, rerank_depth, mmr))
+    streamed = endpoint is not None and stream and not as_json
+    make = answer.stream if streamed else answer.ask
+    told = make(question, found, endpoint, budget=budget)
+    whole = told if isinstance(told, answer.Answer) else _printed(told)
+    if as_json:
+        typer.echo(_json({"collection": opened.name, "question": question, **whole.told()}))
+    elif endpoint is None and whole.passages:
+        passages.show(whole.passages)
+        typer.echo("No chat endpoint is set (--chat-url): these are the passages that it would be given.", err=True)
+    else:
+        typer.echo("\n" if streamed else f"{passages.plain(whole.text)}\n")
+        passages.show_sources(whole)
+    for warning in passages.warnings(whole):
+        typer.secho(f"warning: {warning}", fg="yellow", err=True)
+
+
+def _printed(pieces: Iterator[str | Answer]) -> Answer:
+    """Print an answer as it comes, and return it whole."""
+    from nearfield.cli.passages import plain
+
+    last: Any = None
+    for last in pieces:
+        if isinstance(last, str):
+            typer.echo(plain(last), nl=False)
+    whole: Answer = last
+    return whole
+
+
+def _endpoint(**flags: Any) -> Endpoint | None:
+    from nearfield import settings
+    from nearfield.corpus.chat import Endpoint
+
+    told = settings.load(**flags)
+    return Endpoint.configured(told.chat_url, told.chat_model, told.chat_kind, told.chat_timeout)
+
+
+def _opened(name: str | None) -> Collection:
+    from nearfield.corpus.collection import Collection, listed
+    from nearfield.errors import CollectionNotFound, nearest
+
+    known = listed() if name is None else []
+    if name is None and not known:
+        raise CollectionNotFound("There is no collection yet. Make one: nearfield index NAME FOLDER")
+    if len(known) > 1:
+        raise CollectionNotFound(f"Say which collection is meant (-c). {nearest('', known)}", param="collection")
+    return Collection.open(name or known[0])
+
+
+def _options(mode: str, where: str | None, rerank: str | None, depth: int, mmr: float | None) -> dict[str, Any]:
+    from nearfield.errors import InputError
+
+    try:
+        condition = None if where is None else json.loads(where)
+    except ValueError as error:
+        raise InputError(f"--where is not JSON: {error}.", param="where") from error
+    found = {"mode": mode, "where": condition, "rerank": rerank, "rerank_depth": depth, "mmr": mmr}
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def _rows(path: Path, field: str, id_field: str | None) -> Iterator[tuple[Any, str]]:
+    from nearfield.cli.texts import Source
+
+    return Source((path,), None, field, id_field).rows()
+
+
+def _search_all(
+    opened: Collection, k: int, options: dict[str, Any], rows: Iterator[tuple[Any, str]], output: Path | None
+) -> None:
+    """Search for queries by the batch, and write a line for each; a file appears once it is whole."""
+    if output is None:
+        _write_all(opened, k, options, rows, sys.stdout)
+        return
+    unfinished = output.with_name(output.name + ".partial")
+    with unfinished.open("w", encoding="utf-8") as file:
+        count = _write_all(opened, k, options, rows, file)
+    unfinished.replace(output)
+    typer.echo(f"{count} queries, {output}", err=True)
+
+
+def _write_all(
+    opened: Collection, k: int, options: dict[str, Any], rows: Iterator[tuple[Any, str]], file: TextIO
+) -> int:
+    count = 0
+    while part := list(islice(rows, _AT_ONCE)):
+        found = opened.search_many([text for _, text in part], k, **options)
+        for (key, text), hits in zip(part, found, strict=True):
+            named = {} if key is None else {"id": key}
+            file.write(_json({**named, "query": text, "results": [each.told() for each in hits]}) + "\n")
+        count += len(part)
+    return count
+
+
+def _json(told: Any) -> str:
+    return json.dumps(told, ensure_ascii=False)

@@ -1,0 +1,55 @@
+"""Rude: extractors that do what parsers do at their worst."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+from nearfield.corpus.document import Document
+from nearfield.corpus.extractors import Extractor
+
+
+class Hanging(Extractor):
+    """Never ends."""
+
+    def parse(self, data: bytes, name: str) -> Document:
+        """Wait for what does not come."""
+        while True:
+            time.sleep(1)
+
+
+class Crashing(Extractor):
+    """Takes its process with it."""
+
+    def parse(self, data: bytes, name: str) -> Document:
+        """End as a segmentation fault would."""
+        os.abort()
+
+
+class Greedy(Extractor):
+    """Takes all memory."""
+
+    def parse(self, data: bytes, name: str) -> Document:
+        """Hold more than there is room for."""
+        return Document(str(len(bytearray(2**33))))
+
+
+class Wrong(Extractor):
+    """Has a bug."""
+
+    isolated = False
+
+    def parse(self, data: bytes, name: str) -> Document:
+        """Raise what no extractor should."""
+        raise KeyError("word")
+
+
+class Where(Extractor):
+    """Tells which process it runs in, once for each time that it is asked."""
+
+    def parse(self, data: bytes, name: str) -> Document:
+        """Return the number of the process."""
+        with Path(name).open("a") as file:
+            file.write("asked\n")
+        return Document(str(os.getpid()), title="\ud800 title", meta={"number": 1, "share": 0.5, "yes": True})
