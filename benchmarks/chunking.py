@@ -213,24 +213,28 @@ class _Bench:
         wanted = np.zeros(length, bool)
         for start, end in question.passages:
             wanted[start:end] = True
-        return [self._score(wanted, question.corpus, pieces, order, budget) for budget in BUDGETS]
+        return [score(wanted, question.corpus, pieces, order, budget) for budget in BUDGETS]
 
-    def _score(
-        self, wanted: Array, corpus: str, pieces: Pieces, order: Array, budget: int
-    ) -> tuple[float, float, float]:
-        seen, shown = np.zeros(len(wanted), bool), 0
-        for number in order:
-            span = pieces.spans[number]
-            share = min(1.0, budget / span.tokens)
-            end = span.start + round((span.end - span.start) * share)
-            shown += end - span.start
-            if pieces.owners[number] == corpus:
-                seen[span.start : end] = True
-            budget -= span.tokens
-            if budget <= 0:
-                break
-        hit, total = int((wanted & seen).sum()), int(wanted.sum())
-        return hit / total, hit / shown, hit / (total + shown - hit)
+
+def score(wanted: Array, corpus: str, pieces: Pieces, order: Sequence[int], budget: int) -> tuple[float, float, float]:
+    """Return recall, precision and intersection over union of the first pieces that fit a budget of tokens.
+
+    ``wanted`` bool [characters] marks the passages of one corpus. What pieces repeat of each other counts each time as
+    shown, and once as found.
+    """
+    seen, shown = np.zeros(len(wanted), bool), 0
+    for number in order:
+        span = pieces.spans[number]
+        share = min(1.0, budget / span.tokens)
+        end = span.start + round((span.end - span.start) * share)
+        shown += end - span.start
+        if pieces.owners[number] == corpus:
+            seen[span.start : end] = True
+        budget -= span.tokens
+        if budget <= 0:
+            break
+    hit, total = int((wanted & seen).sum()), int(wanted.sum())
+    return hit / total, hit / shown, hit / (total + shown - hit)
 
 
 def _headed(span: Span, before: bool) -> str:

@@ -67,7 +67,7 @@ def qdrant(folder: Path) -> Iterator[str]:
 @contextmanager
 def qdrant_engine(folder: Path) -> Iterator[str]:
     """Qdrant's engine, behind the interface of its server."""
-    with qdrant_server.serving(folder / "qdrant-server") as served:
+    with qdrant_server.serving() as served:
         yield served.address
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import signal
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -14,7 +13,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from tests.needs import missing
+from tests.needs import missing, quick_folder
 
 PASSWORD = "s3cret/@:%"
 _VARIABLE = "NEARFIELD_TEST_PASSWORD"
@@ -26,7 +25,7 @@ _SETTINGS = {"listen_addresses": "", "fsync": "off", "shared_buffers": "32MB", "
 
 @dataclass(frozen=True)
 class Postgres:
-    """A server that can be stopped, killed and started again. ``folder`` holds its socket and its data."""
+    """A server that can be stopped and started again. ``folder`` holds its socket and its data."""
 
     programs: Path
     folder: Path
@@ -42,14 +41,9 @@ class Postgres:
         told = " ".join(f"-c {name}='{value}'" for name, value in settings.items())
         self.run("pg_ctl", "-D", str(self.data), "-l", str(self.folder / "log"), "-o", told, "-w", "start")
 
-    def stop(self) -> None:
-        """Stop it at once, as a crash would."""
-        self.run("pg_ctl", "-D", str(self.data), "-m", "immediate", "-w", "stop")
-
-    def kill(self) -> None:
-        """Kill it, and wait until all of its processes are gone."""
-        pid = int((self.data / "postmaster.pid").read_text().split()[0])
-        os.kill(pid, signal.SIGKILL)
+    def stop(self, mode: str = "fast") -> None:
+        """Stop it; ``immediate`` is as a crash would."""
+        self.run("pg_ctl", "-D", str(self.data), "-m", mode, "-w", "stop")
 
     @property
     def data(self) -> Path:
@@ -76,7 +70,7 @@ def serving(package: tuple[str, str]) -> Iterator[Postgres]:
         missing(f"{package[0]} is not installed")
         return
     # Short, for a socket's path is at most 107 characters; and open to the one that the server runs as.
-    folder = Path(tempfile.mkdtemp(prefix="nearfield-"))
+    folder = Path(tempfile.mkdtemp(prefix="nearfield-", dir=quick_folder()))
     server = Postgres(Path(found.origin).parent / package[1], folder)
     try:
         if os.geteuid() == 0:

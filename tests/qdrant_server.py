@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import itertools
 import json
+import shutil
+import tempfile
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -21,7 +23,7 @@ from urllib.parse import parse_qs, urlsplit
 from pydantic import TypeAdapter, ValidationError
 from qdrant_client import models
 
-from tests.needs import missing
+from tests.needs import missing, quick_folder
 
 
 @dataclass
@@ -168,11 +170,12 @@ class QdrantServer:
 
 
 @contextmanager
-def serving(folder: Path, **told: Any) -> Iterator[QdrantServer]:
+def serving(**told: Any) -> Iterator[QdrantServer]:
     """Serve a fresh one."""
     if find_spec("qdrant_edge") is None:
         missing("qdrant_edge is not installed")
-    served = QdrantServer(Engine(folder), **told)
+    folder = tempfile.mkdtemp(prefix="nearfield-", dir=quick_folder())
+    served = QdrantServer(Engine(Path(folder)), **told)
     server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(served))
     served.port = server.server_address[1]
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
@@ -185,6 +188,7 @@ def serving(folder: Path, **told: Any) -> Iterator[QdrantServer]:
         server.server_close()
         for name in list(served.engine.shards):
             served.engine.drop(name, None)
+        shutil.rmtree(folder)
 
 
 def _handler(served: QdrantServer) -> type[BaseHTTPRequestHandler]:

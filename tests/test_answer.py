@@ -509,7 +509,7 @@ def test_who_stops_listening_ends_the_question(server: ChatServer) -> None:
     assert next(pieces) == "One"
     pieces.close()  # type: ignore[attr-defined]
     released.set()
-    assert not [thread for thread in threading.enumerate() if thread.name == "nearfield-chat" and not _ends(thread)]
+    assert not [thread for thread in threading.enumerate() if thread.name == "nearfield-waiting" and not _ends(thread)]
 
 
 def _ends(thread: threading.Thread) -> bool:

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from benchmarks.chunking import Pieces, score
 from nearfield.corpus import filling, parts, seams
 from nearfield.corpus.chunkers import BY_FORM, DEFAULT, SHELF, Chunker, headings, open_chunker
 from nearfield.corpus.chunkers.code import GRAMMARS
@@ -550,3 +551,14 @@ def test_real_text_is_cut_whole() -> None:
         document = Document(path.read_text(encoding="utf-8")[:5000])
         for name in NAMES:
             check(document, make(name, counted, 60, 12).split(document), counted, 60)
+
+
+def test_chunks_are_judged_by_what_they_show_of_the_passages() -> None:
+    spans = [Span(0, 40, tokens=10), Span(30, 70, tokens=10), Span(0, 40, tokens=10)]
+    pieces = Pieces(["a", "a", "b"], spans, np.zeros((3, 2)))
+    wanted = np.zeros(100, bool)
+    wanted[20:60] = True
+    assert score(wanted, "a", pieces, [0], 10) == (0.5, 0.5, 20 / 60)
+    assert score(wanted, "a", pieces, [0, 1, 2], 20) == (1.0, 0.5, 40 / 80)
+    assert score(wanted, "a", pieces, [2, 1, 0], 15) == (0.5, 20 / 60, 20 / 80)
+    assert score(wanted, "b", pieces, [0, 1], 100) == (0.0, 0.0, 0.0)

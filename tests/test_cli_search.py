@@ -110,7 +110,7 @@ def test_json_is_what_python_gives(nearfield: Run, home: Path) -> None:
     [
         (["--where", '{"year": {"gte": 2021}}'], "put:#dogs"),
         (["--mode", "dense", "--exact", "--where", '{"path": "cats"}'], "put:#cats"),
-        (["--mmr", "0.5", "--where", '{"not": {"year": 2020}}'], "put:#dogs"),
+        (["--mmr", "0.5", "--where", '{"not": {"path": {"in": ["cats", "evil"]}}}'], "put:#dogs"),
     ],
 )
 def test_options(nearfield: Run, words: list[str], first: str) -> None:

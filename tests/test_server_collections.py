@@ -7,7 +7,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +35,6 @@ DOCUMENTS: list[dict[str, Any]] = [
     {"id": "dogs", "text": "A dog looked at the blue world.", "title": "Dogs", "year": 2022},
     {"id": "words", "text": "Hello world, search the red query."},
 ]
-post, get, delete = (partial(call, timeout=60) for call in (httpx.post, httpx.get, httpx.delete))
 CALM = settings(
     max_examples=8,
     deadline=None,
@@ -73,6 +71,19 @@ def client(base: str) -> Iterator[httpx.Client]:
 def chat() -> Iterator[ChatServer]:
     with chatting() as found:
         yield found
+
+
+def post(url: str, json: Any) -> httpx.Response:
+    """Post to a server that may be busy with others."""
+    return httpx.post(url, json=json, timeout=60)
+
+
+def get(url: str) -> httpx.Response:
+    return httpx.get(url, timeout=60)
+
+
+def delete(url: str) -> httpx.Response:
+    return httpx.delete(url, timeout=60)
 
 
 def error(reply: httpx.Response, status: int) -> str:
@@ -573,7 +584,7 @@ def test_a_client_that_leaves_ends_the_answer(tiny: Encoder, home: Path, chat: C
         with httpx.stream("POST", url + "/collections/pets/ask", json=body, timeout=60) as reply:
             assert next(reply.iter_lines()) == "event: text"
         go_on.set()
-    threads = [thread for thread in threading.enumerate() if thread.name == "nearfield-chat"]
+    threads = [thread for thread in threading.enumerate() if thread.name == "nearfield-waiting"]
     for thread in threads:
         thread.join(20)
         assert not thread.is_alive()

@@ -6,6 +6,7 @@ import itertools
 import uuid
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import lru_cache
 from typing import Any, cast
 
 import numpy as np
@@ -338,12 +339,20 @@ def test_delete_takes_what_matches(row: Row, told: Any) -> None:
     assert_same(held(row.store, table), [each for each in records if not matches(where, each.filterable)])
 
 
+MANY = Table("many", "dense", 16, fields={"lang": "str"})
+
+
+@lru_cache
+def many(total: int) -> list[Record]:
+    """Return that many records, drawn once for all stores."""
+    drawn = enumerate(sample(MANY, total))
+    return [replace(each, fields={"lang": STRINGS[at % 9]}, payload={}) for at, each in drawn]
+
+
 def test_five_thousand_records(row: Row) -> None:
     # Fewer in what differs from another row by where it runs alone.
     total = 1500 if "-" in row.name else 5000
-    table = replace(fresh(), dimensions=16, fields={"lang": "str"})
-    drawn = enumerate(sample(table, total))
-    records = [replace(each, fields={"lang": STRINGS[at % 9]}, payload={}) for at, each in drawn]
+    table, records = replace(MANY, name=fresh().name), many(total)
     fill(row.store, table, records)
     row.store.index(table)
     assert row.store.count(table) == total
@@ -411,7 +420,7 @@ def filters() -> st.SearchStrategy[Filter]:
     )
 
 
-@settings(max_examples=30, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=20, deadline=None, suppress_health_check=list(HealthCheck))
 @given(where=filters())
 def test_any_filter_means_the_same_everywhere(row: Row, filled: tuple[Table, list[Record]], where: Filter) -> None:
     table, records = filled

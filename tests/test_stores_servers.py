@@ -62,9 +62,9 @@ def ids(hits: list[list[Hit]]) -> list[list[str]]:
 
 
 @pytest.fixture(scope="module")
-def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[QdrantServer]:
+def engine() -> Iterator[QdrantServer]:
     """Qdrant's engine behind its server's interface."""
-    with serving_qdrant(tmp_path_factory.mktemp("qdrant")) as served:
+    with serving_qdrant() as served:
         yield served
 
 
@@ -214,18 +214,18 @@ def test_qdrant_keeps_what_is_not_of_unit_length(qdrant: Store, engine: QdrantSe
     assert qdrant.search(TABLE, [held[0].vector], 1)[0][0].score == pytest.approx(1.0, abs=1e-6)
 
 
-def test_qdrant_that_is_locked_away_or_too_old(tmp_path: Path) -> None:
-    with serving_qdrant(tmp_path, key="the+key/") as locked:
+def test_qdrant_that_is_locked_away_or_too_old() -> None:
+    with serving_qdrant(key="the+key/") as locked:
         with pytest.raises(StoreFailed, match=r"add \?api_key="):
             connect(locked.address)
         with pytest.warns(UserWarning, match="insecure"):
             connect(f"{locked.address}?api_key=the+key/").close()
-    with serving_qdrant(tmp_path, version="1.9.2") as old, pytest.raises(StoreFailed, match=r"1\.9\.2"):
+    with serving_qdrant(version="1.9.2") as old, pytest.raises(StoreFailed, match=r"1\.9\.2"):
         connect(old.address)
 
 
-def test_qdrant_that_goes_away(tmp_path: Path) -> None:
-    with serving_qdrant(tmp_path) as served:
+def test_qdrant_that_goes_away() -> None:
+    with serving_qdrant() as served:
         store = connect(served.address)
         store.create(TABLE)
     with pytest.raises(StoreFailed, match="does not answer"):
@@ -415,7 +415,7 @@ def test_postgres_that_goes_away_and_comes_back(server: postgres.Postgres) -> No
     held = records(TABLE, 30)
     store.create(TABLE)
     store.upsert(TABLE, held[:20])
-    server.stop()
+    server.stop("immediate")
     try:
         for _ in range(2):
             with pytest.raises(StoreFailed, match="does not answer"):

@@ -16,6 +16,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import httpx
 import schemathesis
 from hypothesis import HealthCheck, Phase, given, seed, settings
 
@@ -29,6 +30,7 @@ from tests.serving import serving
 LATE = 10.0
 #: Bodies of each operation in one round.
 ROUND = 25
+COLLECTION = "fuzzed"
 NAMES = ("tiny", "m3", "tiny-reranker", "tiny-classifier")
 CALM = settings(
     max_examples=ROUND,
@@ -75,11 +77,20 @@ def run(url: str, minutes: float) -> Findings:
     operations = [found.ok() for found in schemathesis.openapi.from_url(url + "/openapi.json").get_all_operations()]
     until, number = time.monotonic() + 60 * minutes, 0
     while time.monotonic() < until:
+        _collection(url)
         for operation in operations:
             if time.monotonic() < until:
                 _round(operation, url, number, findings)
         number += 1
     return findings
+
+
+def _collection(url: str) -> None:
+    """Have a collection there; the last round may have removed it."""
+    made = {"name": COLLECTION, "features": {"dense": {"model": "tiny"}}}
+    httpx.post(f"{url}/collections", json=made, timeout=60)
+    told = [{"id": "one", "text": "The cat sat on the mat."}, {"id": "two", "text": "A blue dog."}]
+    httpx.post(f"{url}/collections/{COLLECTION}/documents", json={"documents": told}, timeout=60).raise_for_status()
 
 
 def _round(operation: Any, url: str, number: int, findings: Findings) -> None:
@@ -89,6 +100,8 @@ def _round(operation: Any, url: str, number: int, findings: Findings) -> None:
     def check(case: Any) -> None:
         if isinstance(case.body, dict) and "model" in case.body and number % 4:
             case.body["model"] = NAMES[number % len(NAMES)]
+        if "name" in (case.path_parameters or {}) and case.method != "DELETE":
+            case.path_parameters["name"] = COLLECTION
         findings.note(operation.label, case, url)
 
     check()
@@ -106,7 +119,8 @@ def main() -> int:
         classifier("bert", 3)(home / "three").rename(home / "tiny-classifier")
         folders = (home / "tiny", write_m3(home), home / "tiny-reranker", home / "tiny-classifier")
         models = [load(str(folder), compile_cache=False) for folder in folders]
-        with serving(models, cache_memory="64MiB") as url:
+        more = {"cache_memory": "64MiB", "served_collections": "all", "collections_dir": home / "collections"}
+        with serving(models, **more) as url:
             findings = run(url, minutes)
     report = {
         "answers": sum(findings.statuses.values()),

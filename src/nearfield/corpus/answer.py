@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-from nearfield.corpus.chat import Ended, Endpoint
+from nearfield.corpus.chat import Endpoint
+from nearfield.corpus.chat_reply import Ended
 from nearfield.corpus.citations import Citations
 from nearfield.corpus.found import Found, Origin
 from nearfield.errors import AnswerFailed, InputError

@@ -23,6 +23,8 @@ BM25 = "bm25"
 MOST = 1000
 #: Candidates of each ranking that is fused; for each result, of the first of two stages, and to choose variety from.
 FUSED, FIRST, VARIED = 100, 10, 4
+#: Candidates that are reranked: sentences cost as much to encode as pairs, and gain little further down.
+RERANKED, RERANKED_SENTENCES = 50, 20
 #: What makes a mode possible, as a line of the collection's definition.
 _ADD = {
     "dense": 'features.dense = {model = "all-MiniLM-L6-v2"}',
@@ -109,7 +111,7 @@ class Ways:
         mode: str,
         where: Any,
         rerank: str | None,
-        rerank_depth: int,
+        rerank_depth: int | None,
         mmr: float | None,
         highlight: bool | str,
         explain: bool,
@@ -130,7 +132,8 @@ class Ways:
             raise InputError(f"Unknown fuse {fuse!r}. {nearest(fuse, FUSIONS)}", param="fuse")
         pool = k
         if reranked:
-            pool = max(k, _whole("rerank_depth", rerank_depth, MOST))
+            usual = RERANKED_SENTENCES if reranked == "sentences" else RERANKED
+            pool = max(k, usual if rerank_depth is None else _whole("rerank_depth", rerank_depth, MOST))
         elif mmr is not None:
             pool = max(k, min(VARIED * k, MOST))
         usual = max(FUSED, pool) if len(legs) > 1 else FIRST * pool if rescored else pool

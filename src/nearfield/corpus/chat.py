@@ -5,13 +5,11 @@ Formats: https://platform.openai.com/docs/api-reference/chat and https://github.
 
 from __future__ import annotations
 
-import json
 import os
-import queue
 import re
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 from email.utils import parsedate_to_datetime
@@ -20,10 +18,10 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import urlsplit, urlunsplit
 
-import msgspec
-
 from nearfield import __version__
-from nearfield.errors import AnswerFailed, InputError, MissingExtra, NearfieldError, nearest
+from nearfield.corpus.chat_reply import Ended, complaint, read
+from nearfield.corpus.deadline import within
+from nearfield.errors import AnswerFailed, InputError, MissingExtra, nearest
 
 if TYPE_CHECKING:
     import ssl
@@ -48,14 +46,8 @@ _FIRST_WAIT = 0.5
 _CONNECT = 10.0
 #: Fields that some endpoints refuse; each is left out when the refusal names it.
 _OPTIONAL = ("stream_options", "temperature", "max_tokens")
-#: Bytes of one line, and of a whole reply.
-_LONGEST_LINE, _LARGEST = 2**20, 2**24
-#: Characters of an error that are passed on.
-_LONGEST_COMPLAINT = 500
 #: Tokens that an Ollama model is loaded for at least: it drops what is beyond, and says nothing.
 _LEAST_CONTEXT = 4096
-_DONE = b"[DONE]"
-_THOUGHT, _THOUGHT_END = "<think>", "</think>"
 
 
 @dataclass(frozen=True)
@@ -140,7 +132,7 @@ class Endpoint:
             raise MissingExtra("Asking a chat endpoint needs httpx: pip install 'nearfield[corpus]'")
         until = time.monotonic() + self.timeout
         body = self._body(messages, prompt_tokens, streaming)
-        return _spoken(_within(until, _Asking(self, body, until).pieces, self._late))
+        return within(until, _Asking(self, body, until).pieces, self._late)
 
     def _late(self) -> AnswerFailed:
         return AnswerFailed(f"{self.shown} gave no answer within {self.timeout:g} s.")
@@ -155,15 +147,6 @@ class Endpoint:
             return body | {"options": {"temperature": 0, "num_predict": self.max_tokens, "num_ctx": room}}
         body |= {"temperature": 0, "max_tokens": self.max_tokens}
         return body | ({"stream_options": {"include_usage": True}} if streaming else {})
-
-
-@dataclass(frozen=True)
-class Ended:
-    """How an answer ended: ``cut`` where the model had to stop before its end; ``usage`` in tokens, where known."""
-
-    model: str = ""
-    cut: bool = False
-    usage: Mapping[str, int] = field(default_factory=dict)
 
 
 def _kind(url: str) -> Kind:
@@ -208,21 +191,28 @@ class _Asking:
                     response = client.send(request, stream=True)
                     try:
                         if response.status_code == 200:
-                            yield from _read(self._endpoint, response, bool(self._body["stream"]))
+                            yield from self._read(response)
                             return
                         wait = self._again(response)
                     finally:
                         response.close()
                     stop.wait(wait)
+        except AnswerFailed as error:
+            raise AnswerFailed(self._hidden(str(error))) from None
         except httpx.ConnectTimeout:
             raise AnswerFailed(
                 f"The chat endpoint {self._endpoint.shown} cannot be reached in {_CONNECT:g} s."
             ) from None
         except httpx.TimeoutException:
             raise self._endpoint._late() from None
-        except (httpx.HTTPError, httpx.InvalidURL) as error:
+        except Exception as error:  # noqa: BLE001 - of the library or the endpoint, and it may quote the key
             told = self._hidden(str(error) or type(error).__name__)
             raise AnswerFailed(f"The chat endpoint {self._endpoint.shown} does not answer: {told}.") from None
+
+    def _read(self, response: httpx.Response) -> Iterator[str | Ended]:
+        ollama = self._endpoint.kind == "ollama"
+        for piece in read(response, self._endpoint.shown, streaming=bool(self._body["stream"]), lines=ollama):
+            yield piece if isinstance(piece, str) else replace(piece, model=piece.model or self._endpoint.model)
 
     def _timeout(self) -> httpx.Timeout:
         import httpx
@@ -236,7 +226,7 @@ class _Asking:
         Raises:
             AnswerFailed: it would be refused again, or too late.
         """
-        said = self._hidden(_complaint(response))
+        said = complaint(response)
         refused = AnswerFailed(f"The chat endpoint {self._endpoint.shown} answered {response.status_code}: {said}")
         if response.status_code in (400, 422):
             named = next((name for name in _OPTIONAL if name in self._body and name in said), None)
@@ -279,217 +269,3 @@ def _asked_to_wait(headers: Mapping[str, str]) -> float | None:
         return None
     moment = moment if moment.tzinfo is not None else moment.replace(tzinfo=timezone.utc)
     return max(0.0, (moment - datetime.now(timezone.utc)).total_seconds())
-
-
-def _complaint(response: httpx.Response) -> str:
-    """Return what an endpoint says in a refusal, whatever the shape."""
-    if response.is_redirect:
-        return "it redirects elsewhere. Give the URL that it redirects to."
-    data = b"".join(_bounded(response))
-    try:
-        said = json.loads(data)
-    except ValueError:
-        said = data.decode("utf-8", "replace")
-    return _told(said) or "it says nothing else."
-
-
-def _told(said: Any) -> str:
-    while isinstance(said, Mapping):
-        said = next((said[name] for name in ("error", "message", "detail", "msg") if said.get(name)), "")
-    text = " ".join((said if isinstance(said, str) else json.dumps(said)).split())
-    return text if len(text) <= _LONGEST_COMPLAINT else f"{text[:_LONGEST_COMPLAINT]} ..."
-
-
-# -- what comes back ---------------------------------------------------------------------------------------------------
-
-
-class _Said(msgspec.Struct):
-    content: str | list[Any] | None = None
-    refusal: str | None = None
-
-    @property
-    def text(self) -> str:
-        if isinstance(self.content, list):
-            return "".join(str(part.get("text") or "") for part in self.content if isinstance(part, dict))
-        return self.content or self.refusal or ""
-
-
-class _Choice(msgspec.Struct):
-    delta: _Said | None = None
-    message: _Said | None = None
-    finish_reason: str | None = None
-
-
-class _Message(msgspec.Struct):
-    """A chunk or a whole reply of either API."""
-
-    choices: list[_Choice] | None = None
-    message: _Said | None = None
-    model: str | None = None
-    usage: dict[str, Any] | None = None
-    done: bool = False
-    done_reason: str | None = None
-    prompt_eval_count: int = 0
-    eval_count: int = 0
-    error: Any = None
-
-    @property
-    def text(self) -> str:
-        said = self.message
-        if self.choices:
-            said = self.choices[0].delta or self.choices[0].message
-        return said.text if said is not None else ""
-
-    @property
-    def reason(self) -> str | None:
-        """Why it ended, once it has."""
-        if self.choices and self.choices[0].finish_reason:
-            return self.choices[0].finish_reason
-        return (self.done_reason or "stop") if self.done else None
-
-    @property
-    def spent(self) -> dict[str, int]:
-        if self.usage is not None:
-            return {name: value for name, value in self.usage.items() if isinstance(value, int)}
-        counts = {"prompt_tokens": self.prompt_eval_count, "completion_tokens": self.eval_count}
-        return {name: value for name, value in counts.items() if value}
-
-
-def _read(endpoint: Endpoint, response: httpx.Response, streaming: bool) -> Iterator[str | Ended]:
-    """Yield the pieces of a reply, and how it ended.
-
-    Raises:
-        AnswerFailed: it is none, is an error, or stops in the middle.
-    """
-    ended, whole, reason = Ended(endpoint.model), False, None
-    for data in _parts(endpoint, response, streaming):
-        if data.strip() == _DONE:
-            whole = True
-            break
-        told = _decoded(endpoint, data)
-        if told.text:
-            yield told.text
-        reason = told.reason or reason
-        ended = replace(ended, model=told.model or ended.model, usage=told.spent or ended.usage)
-    if not (whole or reason or not streaming):
-        raise AnswerFailed(f"The chat endpoint {endpoint.shown} broke off in the middle of its answer.")
-    yield replace(ended, cut=reason == "length")
-
-
-def _decoded(endpoint: Endpoint, data: bytes) -> _Message:
-    try:
-        told = msgspec.json.decode(data, type=_Message)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        shown = data[:200].decode("utf-8", "replace")
-        raise AnswerFailed(f"{endpoint.shown} is no chat endpoint, or none of this kind: it said {shown!r}.") from error
-    if told.error:
-        said = _told(told.error)
-        said = said.replace(endpoint.key, "***") if endpoint.key else said
-        raise AnswerFailed(f"The chat endpoint {endpoint.shown} failed: {said}")
-    return told
-
-
-def _parts(endpoint: Endpoint, response: httpx.Response, streaming: bool) -> Iterator[bytes]:
-    """Yield the JSON objects of a reply: events (SSE), lines (NDJSON), or one alone, though a stream was asked for."""
-    if "text/event-stream" in response.headers.get("content-type", ""):
-        yield from _events(_lines(response))
-    elif streaming and endpoint.kind == "ollama":
-        yield from (line for line in _lines(response) if line.strip())
-    else:
-        yield b"".join(_bounded(response))
-
-
-def _events(lines: Iterator[bytes]) -> Iterator[bytes]:
-    """Yield the data of server-sent events: https://html.spec.whatwg.org/multipage/server-sent-events.html"""
-    data: list[bytes] = []
-    for line in lines:
-        if line.startswith(b"data:"):
-            data.append(line[5:].removeprefix(b" "))
-        elif not line and data:
-            yield b"\n".join(data)
-            data = []
-    if data:
-        yield b"\n".join(data)
-
-
-def _lines(response: httpx.Response) -> Iterator[bytes]:
-    """Yield lines as both formats end them. (``iter_lines`` would also cut at U+2028, which may stand in a text.)"""
-    rest = b""
-    for part in _bounded(response):
-        *whole, rest = (rest + part).split(b"\n")
-        if len(rest) > _LONGEST_LINE:
-            raise AnswerFailed(f"The chat endpoint sends a line of more than {_LONGEST_LINE} bytes.")
-        yield from (line.rstrip(b"\r") for line in whole)
-    yield from [rest] if rest else []
-
-
-def _bounded(response: httpx.Response) -> Iterator[bytes]:
-    size = 0
-    for part in response.iter_bytes():
-        size += len(part)
-        if size > _LARGEST:
-            raise AnswerFailed(f"The chat endpoint sends more than {_LARGEST} bytes.")
-        yield part
-
-
-def _spoken(pieces: Iterator[str | Ended]) -> Iterator[str | Ended]:
-    """Leave out what a reasoning model thinks aloud (``<think>...</think>``) before it speaks."""
-    held, begun = "", False
-    for piece in pieces:
-        if begun or isinstance(piece, Ended):
-            yield from [held] if held and not begun and not held.startswith(_THOUGHT) else []
-            held = ""
-            yield piece
-            continue
-        held = (held + piece).lstrip()
-        if held.startswith(_THOUGHT):
-            _, closed, rest = held.partition(_THOUGHT_END)
-            held = rest.lstrip() if closed else _THOUGHT + held[len(_THOUGHT) :][-len(_THOUGHT_END) :]
-        if held and not _THOUGHT.startswith(held) and not held.startswith(_THOUGHT):
-            begun = True
-            yield held
-            held = ""
-
-
-# -- time --------------------------------------------------------------------------------------------------------------
-
-
-def _within(
-    until: float, make: Callable[[threading.Event], Iterator[str | Ended]], late: Callable[[], NearfieldError]
-) -> Iterator[str | Ended]:
-    """Yield what ``make`` yields in a thread of its own, and raise when the time is up.
-
-    A timeout on the socket starts anew with each byte, and there is none on looking up a name.
-    """
-    stop, found = threading.Event(), queue.SimpleQueue[str | Ended | BaseException | None]()
-
-    def work() -> None:
-        try:
-            for piece in make(stop):
-                found.put(piece)
-                if stop.is_set():
-                    return
-            found.put(None)
-        except BaseException as error:  # noqa: BLE001 - raised where it is waited for
-            found.put(error)
-
-    threading.Thread(target=work, name="nearfield-chat", daemon=True).start()
-    try:
-        while (piece := _next(found, until, late)) is not None:
-            yield piece
-    finally:
-        stop.set()
-
-
-def _next(
-    found: queue.SimpleQueue[str | Ended | BaseException | None], until: float, late: Callable[[], NearfieldError]
-) -> str | Ended | None:
-    try:
-        piece = found.get(timeout=max(0.0, until - time.monotonic()))
-    except queue.Empty:
-        raise late() from None
-    if isinstance(piece, NearfieldError):
-        raise piece
-    if isinstance(piece, BaseException):
-        raise AnswerFailed(f"Asking the chat endpoint failed: {type(piece).__name__}: {piece}") from piece
-    return piece

@@ -61,7 +61,7 @@ class Searcher:
         mode: str = "auto",
         where: Any = None,
         rerank: str | None = None,
-        rerank_depth: int = 50,
+        rerank_depth: int | None = None,
         mmr: float | None = None,
         highlight: bool | str = False,
         explain: bool = False,
@@ -81,7 +81,7 @@ class Searcher:
             where: a filter, as ``stores.filters`` reads it.
             rerank: a cross-encoder's name; multivector: MaxSim by stored vectors; sentences: by the nearest sentence of
                 each; maxsim: multivector where there is such a feature, else sentences.
-            rerank_depth: candidates that are reranked, 1 to 1,000.
+            rerank_depth: candidates that are reranked, 1 to 1,000 [50; by sentences 20].
             mmr: 0 to 1: choose results that do not repeat each other; 1 is for relevance alone.
             highlight: words (or True): the sentences that share most with the query; meaning: the nearest ones.
             explain: keep the score and rank of each stage in ``Found.stages``.

@@ -5,18 +5,18 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import threading
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from nearfield.encoder import Encoder
-from nearfield.errors import CollectionBusy, CollectionNotFound, Forbidden, ModelNotFound, Overloaded, nearest
+from nearfield.errors import CollectionBusy, CollectionNotFound, Forbidden, ModelNotFound, nearest
 from nearfield.loaded import Loaded
 from nearfield.reranker import Reranker
 from nearfield.server.models import Models
+from nearfield.server.threads import Threads
 
 if TYPE_CHECKING:
     from nearfield.corpus.answer import Answer
@@ -64,8 +64,8 @@ class Served:
         self.endpoint = endpoint
         self._idle: dict[str, list[_Opened]] = {}
         self._lock = threading.Lock()
-        self._workers = _Threads(_WORKERS, "collections")
-        self._chats = _Threads(_CHATS, "chats")
+        self._workers = Threads(_WORKERS, "collections", _WAITING)
+        self._chats = Threads(_CHATS, "chats", _WAITING)
         self._tasks: set[asyncio.Task[Any]] = set()
 
     @classmethod
@@ -308,51 +308,6 @@ class Served:
 
 class _NotLent(CollectionBusy):
     """A collection asks for a model that was not lent to it."""
-
-
-class _Threads:
-    """Threads of a kind of their own, so that what waits in them keeps nobody else waiting."""
-
-    def __init__(self, count: int, name: str) -> None:
-        self._most, self._held = count + _WAITING, 0
-        self._pool = ThreadPoolExecutor(count, thread_name_prefix=f"nearfield-{name}")
-
-    async def run(self, do: Callable[..., Made], *given: Any, anyway: bool = False) -> Made:
-        """Call something in a thread.
-
-        Raises:
-            Overloaded: too many wait already, unless it is to be done ``anyway``.
-        """
-        self._count(anyway)
-        try:
-            return await asyncio.get_running_loop().run_in_executor(self._pool, do, *given)
-        finally:
-            self._held -= 1
-
-    def _count(self, anyway: bool) -> None:
-        if self._held >= self._most and not anyway:
-            raise Overloaded("Too many requests to collections are waiting. Try again later.")
-        self._held += 1
-
-    async def step(self, pieces: Iterator[Made], *, anyway: bool = False) -> Made | None:
-        """Take the next of an iterator, None at its end; who stops waiting closes it, once it can be closed.
-
-        Raises:
-            Overloaded: as ``run``.
-        """
-        self._count(anyway)
-        future = self._pool.submit(next, pieces, None)
-        try:
-            return await asyncio.shield(asyncio.wrap_future(future))
-        except asyncio.CancelledError:
-            future.add_done_callback(lambda _: pieces.close())  # type: ignore[attr-defined]
-            raise
-        finally:
-            self._held -= 1
-
-    def close(self) -> None:
-        """Take nothing more, and wait for what is being done."""
-        self._pool.shutdown(wait=True, cancel_futures=True)
 
 
 class _Checked:

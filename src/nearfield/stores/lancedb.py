@@ -32,7 +32,7 @@ _WRITES, _MOST_WRITES, _SHARE = 64, 512, 0.05
 _GRACE = timedelta(minutes=1)
 #: Parts of an index that are read for a query, and candidates per result, by how the index is compressed.
 _PROBES = 40
-_CANDIDATES = {"none": 1, "int8": 1, "binary": 4}
+_CANDIDATES = {"none": 1, "int8": 1, "binary": 8}
 _AT_ONCE = {"dense": 1024, "sparse": 1024, "multivector": 128}
 
 
@@ -117,12 +117,13 @@ class LanceDb(Store):
     def index(self, table: Table) -> None:
         with self._opened(table) as opened:
             self._build(table, opened)
-            # Zero would be warned of; what is left is the latest version.
-            opened.optimize(cleanup_older_than=timedelta(milliseconds=1))
+            opened.optimize(cleanup_older_than=_GRACE)
         self._writes.pop(table.name, None)
 
     def size(self, table: Table) -> int | None:
-        return sum(path.stat().st_size for path in self._path(table.name).rglob("*") if path.is_file())
+        # Of the latest version, index and all; what older ones still take is on its way out.
+        with self._opened(table) as opened:
+            return int(opened.stats()["total_bytes"])
 
     # -- reading -----------------------------------------------------------------------------------------------
 

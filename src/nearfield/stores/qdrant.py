@@ -112,7 +112,7 @@ class Qdrant(Store):
         latest = list({record.id: record for record in records}.values())
         for part in points.requests(table, latest):
             self._ask("upsert", _PREFIX + table.name, points=part, wait=True)
-        self._local(table.name, _LASTING)
+            self._local(table.name, _LASTING)
 
     def delete(self, table: Table, where: Filter) -> None:
         selected = models.FilterSelector(filter=self._filter(table, where))

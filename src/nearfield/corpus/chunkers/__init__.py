@@ -44,7 +44,7 @@ SHELF = Shelf(
 Embed = Callable[[Sequence[str]], Array]
 #: What is used where nothing is said; chosen by ``python -m benchmarks --only chunking``.
 DEFAULT = "sentence"
-DEFAULT_SIZE, DEFAULT_OVERLAP = 128, 0
+DEFAULT_SIZE, DEFAULT_OVERLAP = 128, 19
 #: The default by a document's form, where it is another.
 BY_FORM: Mapping[Form, str] = {"markdown": "markdown", "code": "code"}
 #: The least that a chunk may be made to hold, in tokens.
