@@ -216,7 +216,9 @@ class _Bench:
         return [score(wanted, question.corpus, pieces, order, budget) for budget in BUDGETS]
 
 
-def score(wanted: Array, corpus: str, pieces: Pieces, order: Sequence[int], budget: int) -> tuple[float, float, float]:
+def score(
+    wanted: Array, corpus: str, pieces: Pieces, order: Sequence[int] | Array, budget: int
+) -> tuple[float, float, float]:
     """Return recall, precision and intersection over union of the first pieces that fit a budget of tokens.
 
     ``wanted`` bool [characters] marks the passages of one corpus. What pieces repeat of each other counts each time as

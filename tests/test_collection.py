@@ -310,6 +310,46 @@ def test_repeats_that_filters_tell_apart_are_both_kept(home: Path, tmp_path: Pat
             collection.search("cat", where={"yaer": 2021})
 
 
+def test_tables_of_texts_give_numbers_to_filter_by(home: Path, tmp_path: Path, config: dict[str, Any]) -> None:
+    table = tmp_path / "rows.csv"
+    table.write_text(
+        f'id,text,year,open\na,"{CAT}",2020,yes\nb,"{DOG}",2021,no\nc,"{WORLD}",soon,no\n', encoding="utf-8"
+    )
+    with Collection.create("years", {**config, "fields": {"year": "int", "open": "bool"}}) as collection:
+        report = collection.index([source_of(str(table), columns=Columns(id="id", meta=("year", "open")))])
+        assert report.failed == 1
+        assert "'year' holds int, which 'soon' is not" in report.failures[0][1]
+        assert keys(collection.search("the", where={"year": {"gt": 2020}})) == ["b"]
+        assert keys(collection.search("the", where={"open": True})) == ["a"]
+
+
+def test_front_matter_gives_title_and_no_chunk(collection: Collection, files: Path) -> None:
+    (files / "page.md").write_text(
+        "---\ntitle: About cats\nlayout: post\n---\n\nA cat and a passage.\n", encoding="utf-8"
+    )
+    collection.index()
+    (chunk,) = [each for each in records(collection) if each.fields["path"] == "page.md"]
+    assert chunk.text == "A cat and a passage."
+    assert chunk.payload["context"] == "About cats"
+
+
+def test_a_page_is_read_once_though_a_sample_is_drawn_first(home: Path, config: dict[str, Any]) -> None:
+    from nearfield.corpus.document import Item
+
+    reads: list[str] = []
+
+    class Counted(Source):
+        kind = "files"
+
+        def items(self) -> Iterator[Item]:
+            for name in ("one", "two"):
+                yield Item(name, f"{name}.txt", lambda name=name: reads.append(name) or f"{CAT} {name}".encode())  # type: ignore[misc,func-returns-value]
+
+    with Collection.create("pages", config) as collection:
+        collection._index([Counted("nowhere")])
+    assert sorted(reads) == ["one", "two"]
+
+
 # -- features ----------------------------------------------------------------------------------------------------
 
 

@@ -11,9 +11,7 @@ from typing import Any
 class Progress:
     """A context manager around rich's bar; when not ``shown`` it counts and prints nothing."""
 
-    def __init__(
-        self, total: int | None, *, label: str = "Encoding", unit: str = "texts", shown: bool = True
-    ) -> None:
+    def __init__(self, total: int | None, *, label: str = "Encoding", unit: str = "texts", shown: bool = True) -> None:
         self.texts = 0
         self.tokens = 0
         self._total = total

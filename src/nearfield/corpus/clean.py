@@ -106,6 +106,7 @@ def clean(document: Document, boilerplate: Collection[bytes] = frozenset()) -> C
     """
     steps: list[Edited] = []
     document = _applied(document, _unseen(document), steps)
+    document = _applied(document, _front(document), steps)
     if document.form == "code":
         return Cleaned(document, steps=tuple(steps))
     document = _applied(document, list(_composed(document.text)), steps)
@@ -134,6 +135,14 @@ def _unseen(document: Document) -> list[Edit]:
     text = document.text
     pattern = _DIRTY_CODE if document.form == "code" else _DIRTY
     return [(match.start(), match.end(), _instead(match[0])) for match in pattern.finditer(text)]
+
+
+def _front(document: Document) -> list[Edit]:
+    """Return the edit that leaves out a Markdown file's front matter: what it says is title and fields."""
+    text = document.text
+    if document.form != "markdown" or not document.blocks or not text.startswith(("---", "+++")):
+        return []
+    return [(0, text.rfind("\n", 0, document.blocks[0].start) + 1, "")]
 
 
 def _instead(found: str) -> str:

@@ -40,6 +40,8 @@ _ROOM, _WINDOW = 2048, 512
 _SAMPLE = 400
 #: Seconds after which finished documents are written, however few; and between tries where a store fails.
 _FLUSH_SECONDS, _PAUSES = 5.0, (0.5, 2.0, 5.0)
+#: Bytes and characters of documents that are kept from when the sample was drawn.
+_AHEAD = 2**26
 #: Repeated lines of a source that a report names.
 _NAMED = 20
 _UNREADABLE = (NearfieldError, OSError)
@@ -69,8 +71,11 @@ class Ingest:
         self._reader = reader
         self._identity = self._cutter.identity()
         self.report = Report(parts.name)
-        #: Sources that were listed to their end, and the documents that were met in each.
+        #: Sources that were listed to their end.
         self._complete: list[str] = []
+        #: Documents that were read ahead of their turn, and the bytes that there is room for.
+        self._ahead: dict[str, tuple[bytes | Document, Document, str]] = {}
+        self._spare = _AHEAD
 
     # -- the run -----------------------------------------------------------------------------------------------
 
@@ -137,9 +142,8 @@ class Ingest:
             except _UNREADABLE:  # told when its turn comes
                 continue
             if undecided:
-                documents = [
-                    found for _, _, item in sorted(sample, key=lambda each: each[1]) for found in self._try(item)
-                ]
+                drawn = [item for _, _, item in sorted(sample, key=lambda each: each[1])]
+                documents = [found for item in drawn for found in self._try(source, item)]
                 decide(self._manifest, source.name, documents)
             self._tell_skipped(source)
         for source in self._sources:
@@ -151,11 +155,18 @@ class Ingest:
         for name, reason in getattr(source, "skipped", ()):
             self.report.skip(name, reason)
 
-    def _try(self, item: Item) -> list[Document]:
+    def _try(self, source: Source, item: Item) -> list[Document]:
+        """Read an item ahead of its turn; what fits is kept, so that no page is fetched twice."""
         try:
-            return [self._reader.document(item.read(), item.name)[0]]
+            data = item.read()
+            document, kind = self._reader.document(data, item.name)
         except _UNREADABLE:  # told when its turn comes
             return []
+        size = len(document.text) if isinstance(data, Document) else len(data) + len(document.text)
+        if size <= self._spare:
+            self._spare -= size
+            self._ahead[f"{source.name}#{item.key}"] = (data, document, kind)
+        return [document]
 
     def _changed(self, *, dry: bool = False) -> Iterator[Work]:
         """Yield a Work for each document that is not as it should be."""
@@ -181,8 +192,9 @@ class Ingest:
         settled_ = old is not None and old.state in ("done", "failed", "stale")
         if settled_ and old is not None and item.stamp is not None and old.stamp == item.stamp:
             return self._same(old, dry=dry)
+        ahead = self._ahead.pop(document, None)
         try:
-            data = item.read()
+            data = item.read() if ahead is None else ahead[0]
         except _UNREADABLE as error:
             self._unread(document, source, item, old, error, dry=dry)
             return None
@@ -203,7 +215,7 @@ class Ingest:
             state="writing",
         )
         # What was begun may have left records, whatever the manifest says of its chunks.
-        return Work(entry, True, tuple(self._tables), old is not None, (item, data))
+        return Work(entry, True, tuple(self._tables), old is not None, (item, data, ahead))
 
     def _same(self, old: Entry, *, dry: bool) -> Work | None:
         """Return what a document whose content did not change still lacks: tables of features that are new."""
@@ -257,9 +269,9 @@ class Ingest:
 
     def _read(self, work: Work) -> None:
         """Extract, clean and cut."""
-        item, data = work.item
+        item, data, ahead = work.item
         try:
-            document, kind = self._reader.document(data, item.name)
+            document, kind = ahead[1:] if ahead else self._reader.document(data, item.name)
             work.entry = replace(work.entry, title=document.title, type=kind)
             work.entry = replace(work.entry, fields=self._fields(work.entry, item, document))
             work.chunks, tiny, dropped = self._cutter.cut(work.entry, document)
@@ -275,7 +287,7 @@ class Ingest:
         given = {**document.meta, **item.meta}
         own = {"source": entry.source, "path": entry.key, "type": entry.type}
         declared = {
-            name: typed(name, given[name], kind)
+            name: typed(name, _read_as(given[name], kind), kind)
             for name, kind in self._parts.config.fields.items()
             if given.get(name) is not None
         }
@@ -497,6 +509,19 @@ class Ingest:
             except StoreFailed:
                 time.sleep(pause)
         return ask()
+
+
+def _read_as(value: Any, kind: str) -> Any:
+    """Return a text as the number or truth that it says, where a field holds such: CSV knows only texts."""
+    if not isinstance(value, str) or kind == "str":
+        return value
+    told = value.strip().lower()
+    if kind == "bool":
+        return {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}.get(told, value)
+    try:
+        return int(told) if kind == "int" else float(told)
+    except ValueError:
+        return value
 
 
 def _draw(sample: list[tuple[int, int, Item]], number: int, item: Item) -> None:
