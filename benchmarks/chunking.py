@@ -34,6 +34,7 @@ WAYS = (
     ("fixed", 128, 0),
     ("fixed", 128, 19),
     ("markdown", 128, 0),
+    ("markdown", 128, 19),
     ("semantic", 128, 0),
     ("late", 64, 0),
     ("late", 128, 0),

@@ -10,7 +10,7 @@ import statistics
 import tempfile
 import time
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -67,7 +67,7 @@ class Task:
 class Index:
     """All that a set is searched by, and what it took to make, by the name of each part.
 
-    ``sentences`` keep their vectors from one way to the next, which are not timed.
+    ``remembering`` are the features too, which encode each query and sentence once for all ways: they are not timed.
     """
 
     store: Store
@@ -75,19 +75,19 @@ class Index:
     manifest: Manifest
     parts: dict[str, dict[str, float]]
     encoding: dict[str, float]
-    sentences: Remembered
+    remembering: Mapping[str, Searchable]
 
 
 class Remembered:
     """Encodes each text once."""
 
-    def __init__(self, encoder: Encoder) -> None:
-        self._encoder = encoder
+    def __init__(self, encode: Callable[[Sequence[str]], Any]) -> None:
+        self._encode = encode
         self._known: dict[str, Any] = {}
 
     def __call__(self, texts: Sequence[str]) -> list[Any]:
         new = [text for text in dict.fromkeys(texts) if text not in self._known]
-        self._known |= zip(new, self._encoder.encode_document(new), strict=True)
+        self._known |= zip(new, self._encode(new), strict=True)
         return [self._known[text] for text in texts]
 
 
@@ -154,7 +154,12 @@ def _index(encoder: Encoder, task: Task, place: Path) -> Index:
         features[name], parts[name] = _write(store, feature, task, vectors.data)
     manifest = Manifest(place / "manifest.db")
     parts["bm25"] = _keywords(manifest, task)
-    return Index(store, features, manifest, parts, encoding, Remembered(encoder))
+    sentences = Remembered(encoder.encode_document)
+    remembering = {
+        name: replace(each, encode_queries=Remembered(each.encode_queries), encode_documents=sentences)
+        for name, each in features.items()
+    }
+    return Index(store, features, manifest, parts, encoding, remembering)
 
 
 def _write(store: Store, feature: Feature, task: Task, whole: Any) -> tuple[Searchable, dict[str, float]]:
@@ -200,8 +205,7 @@ def _id(key: str) -> str:
 def _way(index: Index, task: Task, needs: Sequence[str], options: dict[str, Any]) -> dict[str, Any]:
     features = {name: index.features[name] for name in needs if name != "bm25"}
     words = index.manifest.keywords if "bm25" in needs else None
-    remembering = {name: replace(each, encode_documents=index.sentences) for name, each in features.items()}
-    searcher = Searcher(index.store, remembering, words)
+    searcher = Searcher(index.store, {name: index.remembering[name] for name in features}, words)
     # As many candidates as ten results are chosen from, so that one search is judged at 10 and at 100.
     k, more = (RERANKED_SENTENCES, {}) if "rerank" in options else (100, {"depth": 100})
     found = searcher.search_many(list(task.queries.values()), k, **options, **more)

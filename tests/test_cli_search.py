@@ -11,11 +11,13 @@ import pytest
 
 from nearfield.corpus.answer import UNANSWERED
 from nearfield.corpus.collection import Collection
+from nearfield.encoder import Encoder
 from nearfield.testing import tiny_encoder
 from tests.chat_server import ChatServer, Refuse, Say, chatting
 from tests.commands import Ran, run
 
 Run = Callable[..., Ran]
+LOAD = Collection._load
 LONG = "A long cat story. " * 40 + "The blue dog came at last. " + "Then nothing more came. " * 40
 DOCUMENTS: list[dict[str, Any]] = [
     {"id": "cats", "text": "The cat sat on the mat.", "title": "About cats", "year": 2020},
@@ -25,19 +27,32 @@ DOCUMENTS: list[dict[str, Any]] = [
 
 
 @pytest.fixture(scope="module")
-def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def model(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Encoder]:
+    """The model of the collection."""
+    with tiny_encoder(tmp_path_factory.mktemp("model") / "tiny") as encoder:
+        yield encoder
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory, model: Encoder) -> Path:
     """A folder with the collection ``pets``."""
     place = tmp_path_factory.mktemp("collections")
-    folder = tmp_path_factory.mktemp("model") / "tiny"
-    config = {"features": {"dense": {"model": str(folder)}}, "fields": {"year": "int"}}
-    with tiny_encoder(folder) as tiny, Collection.create("pets", config, home=place, encoder_of=lambda _: tiny) as pets:
+    config = {"features": {"dense": {"model": str(model.recipe.folder)}}, "fields": {"year": "int"}}
+    with Collection.create("pets", config, home=place, encoder_of=lambda _: model) as pets:
         pets.put(DOCUMENTS)
     return place
 
 
 @pytest.fixture
-def nearfield(home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Run:
-    """Run a command in this process, in an empty folder."""
+def nearfield(
+    home: Path,
+    model: Encoder,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> Run:
+    """Run a command in this process, in an empty folder; its model is loaded already."""
+    monkeypatch.setattr(Collection, "_load", lambda *_: model)
     monkeypatch.setenv("NEARFIELD_COLLECTIONS", str(home))
     monkeypatch.setenv("NEARFIELD_OFFLINE", "1")
     monkeypatch.setenv("COLUMNS", "100")
@@ -54,7 +69,8 @@ def chat() -> Iterator[ChatServer]:
 # -- search ------------------------------------------------------------------------------------------------------------
 
 
-def test_what_people_see(nearfield: Run) -> None:
+def test_what_people_see(nearfield: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Collection, "_load", LOAD)  # as for them, the model comes from its files
     ran = nearfield("search", "cat mat", "-k", 2)
     assert ran.code == 0, ran.err
     lines = ran.out.splitlines()

@@ -141,6 +141,45 @@ def test_only_what_changed_is_embedded(collection: Collection, files: Path, monk
     assert "cat.txt" not in keys(collection.search("cat", 10, mode="bm25"))
 
 
+def test_five_percent_changed_two_deleted_three_added(
+    home: Path, tmp_path: Path, config: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "many"
+    folder.mkdir()
+    for number in range(100):
+        (folder / f"{number:03}.txt").write_text(_line(number), encoding="utf-8")
+    with Collection.create("docs", config) as collection:
+        collection.index([folder_of(folder)])
+        seen = counting(monkeypatch)
+        changed = {number: _line(number + 1000) for number in (3, 20, 41, 62, 83)}
+        added = {number: _line(number) for number in (200, 201, 202)}
+        for number, text in {**changed, **added}.items():
+            (folder / f"{number:03}.txt").write_text(text, encoding="utf-8")
+        for number in (10, 99):
+            (folder / f"{number:03}.txt").unlink()
+        report = collection.index()
+        assert (report.new, report.changed, report.removed, report.unchanged) == (3, 5, 2, 93)
+        assert sorted(seen) == sorted([*changed.values(), *added.values()])
+        with Collection.create("fresh", {**config, "store": f"memory:{tmp_path}-fresh"}) as fresh:
+            fresh.index([folder_of(folder)])
+            for query in ("search the red world", _line(1003), _line(201), _line(10)):
+                for mode in ("dense", "bm25"):
+                    wanted = {each.document: (each.text, each.score) for each in fresh.search(query, 200, mode=mode)}
+                    found = {
+                        each.document: (each.text, each.score) for each in collection.search(query, 200, mode=mode)
+                    }
+                    assert found.keys() == wanted.keys()
+                    for document, (text, score) in wanted.items():
+                        assert found[document] == (text, pytest.approx(score, abs=1e-4)), mode
+
+
+def _line(number: int) -> str:
+    """Return a text that nearly repeats no other."""
+    chance = np.random.default_rng(number)
+    words = ("cat", "dog", "mat", "world", "passage", "query", "hello", "search", "blue", "red")
+    return f"{number} " + " ".join(chance.choice(words, 9))
+
+
 def test_a_touched_file_is_read_but_not_embedded(
     collection: Collection, files: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
