@@ -191,7 +191,7 @@ class ExecutionFailed(NearfieldError):
 
 
 class NotThere(InputError):
-    """No file or batch of that id is kept here, or it belongs to another key."""
+    """No file, batch or document of that id is kept here, or it belongs to another key."""
 
     status = 404
     code = "not_found"

@@ -18,7 +18,16 @@ PER_MODEL = frozenset(
     {"precision", "backend", "device", "max_length", "revision", "source", "adapters", "file", "truncate_dim"}
 )
 #: Variables that are read where they are needed, not by ``Settings``.
-ELSEWHERE = frozenset({"NEARFIELD_CACHE", "NEARFIELD_CHAT_KEY", "NEARFIELD_COLLECTIONS", "NEARFIELD_CONFIG", "NEARFIELD_KEY", "NEARFIELD_OFFLINE"})
+ELSEWHERE = frozenset(
+    {
+        "NEARFIELD_CACHE",
+        "NEARFIELD_CHAT_KEY",
+        "NEARFIELD_COLLECTIONS",
+        "NEARFIELD_CONFIG",
+        "NEARFIELD_KEY",
+        "NEARFIELD_OFFLINE",
+    }
+)
 
 
 def cache_dir() -> Path:

@@ -31,7 +31,7 @@ Name = Annotated[str, typer.Argument(help="The collection.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
-@app.command("list")
+@app.command("list", epilog="Example: nearfield collections list --json")
 def list_(as_json: AsJson = False) -> None:
     """List all collections."""
     from nearfield.corpus.collection import Collection, home, listed
@@ -50,7 +50,7 @@ def list_(as_json: AsJson = False) -> None:
         typer.echo(f"{each['name']}: {each['documents']:,} documents, {each['chunks']:,} chunks; {named or 'empty'}")
 
 
-@app.command()
+@app.command(epilog="Example: nearfield collections show docs")
 def show(name: Name, as_json: AsJson = False) -> None:
     """Show a collection: its features, store, counts and sizes."""
     from nearfield.corpus.collection import Collection
@@ -79,7 +79,7 @@ def _shown(info: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-@app.command()
+@app.command(epilog="Example: nearfield collections documents docs --state failed")
 def documents(
     name: Name,
     state: Annotated[str | None, typer.Option("--state", help="Only those that are done, failed or writing.")] = None,
@@ -99,7 +99,7 @@ def documents(
         typer.echo(json.dumps(asdict(each), ensure_ascii=False) if as_json else line)
 
 
-@app.command()
+@app.command(epilog="Example: nearfield collections verify docs --sample 1000")
 def verify(
     name: Name,
     sample: Annotated[int, typer.Option("--sample", min=0, help="Vectors to make anew and compare.")] = 100,
@@ -125,7 +125,7 @@ def verify(
         raise typer.Exit(1)
 
 
-@app.command()
+@app.command(epilog="Example: nearfield collections export docs backup/")
 def export(name: Name, folder: Annotated[Path, typer.Argument(help="A new folder.")]) -> None:
     """Write a collection, vectors included, as Parquet files."""
     from nearfield.corpus.collection import Collection
@@ -136,7 +136,9 @@ def export(name: Name, folder: Annotated[Path, typer.Argument(help="A new folder
     typer.echo(f"{folder}: {len(files)} files, {size / 2**20:,.1f} MiB")
 
 
-@app.command("import")
+@app.command(
+    "import", epilog="Example: nearfield collections import docs-again backup/ --store qdrant://localhost:6333"
+)
 def import_(
     name: Name,
     folder: Annotated[Path, typer.Argument(help="What export wrote.")],
@@ -149,7 +151,7 @@ def import_(
         typer.echo(_shown(collection.info()))
 
 
-@app.command()
+@app.command(epilog="Example: nearfield collections move docs 'postgresql://me@host/db'")
 def move(name: Name, store: Annotated[str, typer.Argument(help="Address of the other store.")]) -> None:
     """Take a collection's vectors to another store, without embedding anything."""
     from nearfield.corpus.collection import Collection
@@ -159,7 +161,7 @@ def move(name: Name, store: Annotated[str, typer.Argument(help="Address of the o
         typer.echo(_shown(collection.info()))
 
 
-@app.command()
+@app.command(epilog="Example: nearfield collections drop docs --yes")
 def drop(name: Name, yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False) -> None:
     """Remove a collection, its vectors included. Sources are not touched."""
     from nearfield.corpus.collection import Collection

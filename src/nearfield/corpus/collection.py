@@ -33,7 +33,7 @@ from nearfield.corpus.report import Report
 from nearfield.corpus.search import Searchable, Searcher
 from nearfield.corpus.sources import Source, open_source
 from nearfield.encoder import Encoder
-from nearfield.errors import CollectionNotFound, InputError, nearest
+from nearfield.errors import CollectionNotFound, InputError, NotThere, nearest
 from nearfield.reranker import Reranker
 from nearfield.stores import Store
 
@@ -391,9 +391,9 @@ class Collection:
             InputError: one of them is wrong; none was added.
         """
         with self._alone():
-            given = Given(self.manifest)
-            given.add(list(documents), self.config.fields)
-            return self._index([given], shown=shown)
+            told = list(documents)
+            Given(self.manifest).add(told, self.config.fields)
+            return self._index([Given(self.manifest, only=[each["id"] for each in told])], shown=shown)
 
     def remove(self, documents: Sequence[str]) -> int:
         """Remove documents by their ids (or keys of those that were put); returns how many there were.
@@ -417,12 +417,12 @@ class Collection:
         """Return a document by its id.
 
         Raises:
-            InputError: there is none of that id.
+            NotThere: there is none of that id.
         """
         self._refresh()
         entry = self.manifest.entry(document) or self.manifest.entry(f"{Given.NAME}#{document}")
         if entry is None:
-            raise InputError(f"Collection {self.name!r} has no document {document!r}.", param="document")
+            raise NotThere(f"Collection {self.name!r} has no document {document!r:.200}.", param="document")
         return DocumentInfo.of(entry)
 
     def text(self, document: str) -> str:
@@ -536,7 +536,7 @@ class Collection:
         return {
             "name": self.name,
             "store": _without_password(self.address),
-            "definition": self.config.told(),
+            "definition": {**self.config.told(), "store": _without_password(self.config.store)},
             "states": self.manifest.states(),
             **self.manifest.counts(),
             "tables": tables,

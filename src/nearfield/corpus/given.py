@@ -18,13 +18,15 @@ _AT_ONCE = 500
 
 
 class Given(Source):
-    """The documents that were put into a collection, as a source."""
+    """The documents that were put into a collection, as a source; ``only`` names those that are listed."""
 
     kind = "put"
     NAME = "put:"
 
-    def __init__(self, manifest: Manifest) -> None:
+    def __init__(self, manifest: Manifest, only: Sequence[str] | None = None) -> None:
         super().__init__("")
+        self._only = only
+        self.whole = only is None
         self._manifest = manifest
         manifest.rows("CREATE TABLE IF NOT EXISTS given(key TEXT PRIMARY KEY, told TEXT NOT NULL) WITHOUT ROWID")
 
@@ -63,6 +65,11 @@ class Given(Source):
 
     def items(self) -> Iterator[Item]:
         """Yield them in the order of their ids."""
+        if self._only is not None:
+            for key in sorted(set(self._only)):
+                for found in self._manifest.rows("SELECT told FROM given WHERE key = ?", (key,)):
+                    yield _item(key, json.loads(found[0]))
+            return
         after = ""
         while True:
             sql = "SELECT key, told FROM given WHERE key > ? ORDER BY key LIMIT ?"

@@ -184,7 +184,8 @@ class Ingest:
                 self.report.fail(source.name, str(error))
                 continue
             self._manifest.end_seen()
-            self._complete.append(source.name)
+            if source.whole:
+                self._complete.append(source.name)
 
     def _look(self, source: Source, item: Item, document: str, *, dry: bool) -> Work | None:
         """Return what is to be done for one item; None where nothing is."""

@@ -34,6 +34,9 @@ class Source(ABC):
     #: Names and reasons of what the last listing left out that might have been wanted; of very many, the first ones.
     skipped: Sequence[tuple[str, str]] = ()
 
+    #: Whether a listing is all there is, so that what it lacks is gone.
+    whole: bool = True
+
     def __init__(self, location: str, **options: Any) -> None:
         self.location = location
         self.options = options
