@@ -170,7 +170,8 @@ def test_five_percent_changed_two_deleted_three_added(
                     }
                     assert found.keys() == wanted.keys()
                     for document, (text, score) in wanted.items():
-                        assert found[document] == (text, pytest.approx(score, abs=1e-4)), mode
+                        assert found[document][0] == text, mode
+                        assert found[document][1] == pytest.approx(score, abs=1e-4), mode
 
 
 def _line(number: int) -> str:

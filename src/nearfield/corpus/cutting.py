@@ -48,9 +48,9 @@ class Cutter:
             )
         overlap = chunkers.DEFAULT_OVERLAP if told.overlap is None else told.overlap
         self.overlap = min(overlap, self.size // 2) if told.overlap is None else overlap
-        if self.overlap >= self.size:
+        if self.overlap > self.size // 2:
             raise InputError(
-                f"An overlap of {self.overlap} tokens needs larger chunks than {self.size}.", param="chunks"
+                f"An overlap of {self.overlap} tokens is more than half of a chunk of {self.size}.", param="chunks"
             )
         self._boilerplate: dict[str, Any] = {}
 
