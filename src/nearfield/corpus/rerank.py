@@ -18,7 +18,7 @@ Array = np.ndarray[Any, np.dtype[Any]]
 #: Records fetched from a store at once.
 _AT_ONCE = 1024
 #: How much of a score is the best sentence's; the rest is the chunk's own. Measured: see ``benchmarks/README.md``.
-SENTENCE_SHARE = 0.4
+SENTENCE_SHARE = 0.5
 
 
 class Scorer(Protocol):
