@@ -25,6 +25,10 @@ class CpuPlan:
     threads: int
 
 
+#: glibc's parameter for the number of heaps (malloc.h).
+_ARENA_MAX = -8
+
+
 def usable_cores() -> int:
     """Return the number of cores this process may keep busy: affinity, cgroup quota and physical cores together."""
     affinity = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -47,6 +51,16 @@ def return_memory() -> None:
     if sys.platform == "linux":
         with suppress(OSError, AttributeError):  # another C library than glibc
             ctypes.CDLL(None).malloc_trim(0)
+
+
+def bound_arenas() -> None:
+    """Let the C library keep no more heaps than there are cores, where it may have eight for each.
+
+    Threads of other libraries, each with a heap of its own, leave them half empty, and memory grows with what passes.
+    """
+    if sys.platform == "linux":
+        with suppress(OSError, AttributeError):
+            ctypes.CDLL(None).mallopt(_ARENA_MAX, max(2, usable_cores()))
 
 
 def memory_used() -> int | None:

@@ -14,6 +14,7 @@ import pyarrow as pa
 from lancedb import index as indices
 
 from nearfield.errors import InputError, NearfieldError, StoreFailed
+from nearfield.machine import bound_arenas, return_memory
 from nearfield.stores import Hit, Record, Store, Table, arrow
 from nearfield.stores import exact as scoring
 from nearfield.stores.filters import BUILT_IN, All, Compare, Either, Filter, Value, one_of
@@ -24,6 +25,8 @@ _SIGNS = {"eq": "=", "gt": ">", "gte": ">=", "lt": "<", "lte": "<="}
 #: Columns that documents are looked up by, and the rows from which on an index on them pays.
 _KEYS = ("id", "document")
 _ROWS_TO_KEY = 5_000
+#: Bytes that LanceDB may keep of indices, and of tables' descriptions.
+_INDEX_CACHE, _METADATA_CACHE = 2**28, 2**25
 #: Rows from which on a vector index pays.
 _ROWS_TO_INDEX = 20_000
 #: Small writes that are put up with before they are joined, and large tables' share of new rows.
@@ -49,7 +52,10 @@ class LanceDb(Store):
         self._folder = folder
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         # Each reading looks for what other processes wrote.
-        self._database = lancedb.connect(folder, read_consistency_interval=timedelta(0))
+        bound_arenas()
+        # Its caches take gigabytes unless they are told not to: every version of a growing table stays in them.
+        session = lancedb.Session(index_cache_size_bytes=_INDEX_CACHE, metadata_cache_size_bytes=_METADATA_CACHE)
+        self._database = lancedb.connect(folder, read_consistency_interval=timedelta(0), session=session)
         self._writes: dict[str, tuple[int, int]] = {}
 
     @classmethod
@@ -119,6 +125,7 @@ class LanceDb(Store):
             self._build(table, opened)
             opened.optimize(cleanup_older_than=_GRACE)
         self._writes.pop(table.name, None)
+        return_memory()
 
     def size(self, table: Table) -> int | None:
         # Of the latest version, index and all; what older ones still take is on its way out.
@@ -168,6 +175,7 @@ class LanceDb(Store):
         self._keys(opened)
         opened.optimize(cleanup_older_than=_GRACE)
         self._writes[table.name] = 0, 0
+        return_memory()
 
     def _keys(self, opened: Any) -> None:
         if opened.count_rows() < _ROWS_TO_KEY:
