@@ -36,7 +36,7 @@ from nearfield import catalog, hub, machine
 
 RESULTS = Path(__file__).parent / "results"
 #: What takes long and compares with nobody: it runs when it is named.
-ON_REQUEST = ("mixed", "retrieval")
+ON_REQUEST = ("mixed", "retrieval", "chunking", "indexing")
 PACKAGES = (
     "nearfield",
     "openvino",

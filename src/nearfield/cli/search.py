@@ -47,7 +47,7 @@ Mode = Annotated[
 ]
 Where = Annotated[str | None, typer.Option(help="""Filter as JSON, such as '{"year": {"gte": 2020}}'.""")]
 Rerank = Annotated[str | None, typer.Option(help="maxsim, sentences, multivector, or a cross-encoder's name [none].")]
-Depth = Annotated[int, typer.Option(help="Candidates that are reranked.")]
+Depth = Annotated[int | None, typer.Option(help="Candidates that are reranked [50; 20 by sentences].")]
 Mmr = Annotated[float | None, typer.Option(help="0 to 1: how much relevance counts beside variety [no variety].")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
@@ -59,7 +59,7 @@ def search(
     mode: Mode = "auto",
     where: Where = None,
     rerank: Rerank = None,
-    rerank_depth: Depth = 50,
+    rerank_depth: Depth = None,
     mmr: Mmr = None,
     exact: Annotated[bool, typer.Option("--exact", help="Compare with every vector, past the store's index.")] = False,
     explain: Annotated[bool, typer.Option("--explain", help="Show the score that each stage gave.")] = False,
@@ -98,7 +98,7 @@ def ask(
     mode: Mode = "auto",
     where: Where = None,
     rerank: Rerank = None,
-    rerank_depth: Depth = 50,
+    rerank_depth: Depth = None,
     mmr: Mmr = None,
     chat_url: Annotated[
         str | None, typer.Option(help="Chat endpoint, OpenAI-compatible or Ollama [as the settings say].")

@@ -490,7 +490,8 @@ class Collection:
                 feature.encode_queries,
                 model=feature.encoder.name,
                 of=self.config.features[name].of,
-                shape=feature.shape if feature.kind == "dense" else None,
+                # Vectors that were centred before they were cut must be cut from whole ones, not from one another.
+                shape=None if feature.kind != "dense" or feature.encoder.recipe.centre else feature.shape,
                 encode_documents=feature.encode_documents,
             )
         return Searcher(

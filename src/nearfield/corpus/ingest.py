@@ -326,8 +326,10 @@ class Ingest:
 
     def _whole(self, name: str) -> str | None:
         """Return the table of the vectors that those of another are cut from."""
-        of = self._parts.config.features[self._tables[name].feature.name].of
-        return self._parts.placed[of].table.name if of else None
+        feature = self._tables[name].feature
+        of = self._parts.config.features[feature.name].of
+        # Those that are centred before they are cut must come from the model's own.
+        return self._parts.placed[of].table.name if of and not feature.encoder.recipe.centre else None
 
     def _take_whole(self, work: Work, name: str) -> None:
         """Cut vectors from whole ones that the store has already."""
