@@ -165,7 +165,7 @@ def _opened(name: str | None) -> Collection:
     return Collection.open(name or known[0])
 
 
-def _options(mode: str, where: str | None, rerank: str | None, depth: int, mmr: float | None) -> dict[str, Any]:
+def _options(mode: str, where: str | None, rerank: str | None, depth: int | None, mmr: float | None) -> dict[str, Any]:
     from nearfield.errors import InputError
 
     try:
