@@ -143,3 +143,15 @@ def test_export_import_and_move(nearfield: Any, files: Path, model: Path, tmp_pa
 
 def test_help_has_examples(nearfield: Any) -> None:
     assert "nearfield index papers papers.jsonl" in nearfield("index", "--help").out.replace("\n", " ")
+
+
+def test_a_dry_run_makes_no_collection(nearfield: Any, files: Path, model: Path) -> None:
+    result = nearfield("index", "docs", str(files), "-m", str(model), "--dry-run")
+    assert "would be new" in result.out
+    assert "There are no" in nearfield("collections", "list").out
+
+
+def test_a_source_is_let_go(nearfield: Any, files: Path, model: Path) -> None:
+    nearfield("index", "docs", str(files), "-m", str(model))
+    assert "is let go" in nearfield("collections", "forget", "docs", str(files)).out
+    assert nearfield("collections", "documents", "docs").out.strip() == ""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import multiprocessing
+import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -15,10 +16,20 @@ import pytest
 from nearfield.corpus.collection import Collection, listed
 from nearfield.corpus.feature import table_of
 from nearfield.corpus.ingest import Ingest
+from nearfield.corpus.reading import Reader
 from nearfield.corpus.sources import Source
 from nearfield.corpus.sources.told import Columns, source_of
 from nearfield.encoder import Encoder
-from nearfield.errors import CollectionBusy, CollectionNotFound, InputError, SpaceMismatch, StoreFailed
+from nearfield.errors import (
+    CollectionBusy,
+    CollectionNotFound,
+    InputError,
+    MissingExtra,
+    ShuttingDown,
+    SpaceMismatch,
+    StoreFailed,
+)
+from nearfield.progress import Progress
 from nearfield.stores.filters import equals
 from nearfield.testing import write_tiny_model
 from tests.parity.m3 import write as write_m3
@@ -632,3 +643,160 @@ def test_a_definition_is_checked(home: Path, told: dict[str, Any], why: str) -> 
     with pytest.raises(InputError, match=why):
         Collection.create("docs", told)
     assert listed() == []
+
+
+# -- what must not be lost, or be done in silence ----------------------------------------------------------------
+
+
+def other_model(tmp_path: Path) -> dict[str, Any]:
+    """Return a definition with another model, of the same tokens: documents are cut as before."""
+    prompts = {"query": "query ", "document": "passage "}
+    made = write_tiny_model(tmp_path / "other", prompts=prompts, size=16, layers=1)
+    return {"features": {"dense": {"model": str(made)}}}
+
+
+def test_putting_one_document_brings_all_into_a_new_table(collection: Collection, tmp_path: Path) -> None:
+    collection.configure(other_model(tmp_path))
+    report = collection.put([{"id": "given", "text": "A passage that no file has."}])
+    assert (report.new, report.completed) == (1, 3)
+    assert len(records(collection)) == 4
+    assert {record.vector.shape for record in records(collection)} == {(16,)}
+    assert collection.verify()["whole"]
+
+
+def test_a_source_that_cannot_be_listed_loses_nothing_when_features_change(
+    collection: Collection, files: Path, tmp_path: Path
+) -> None:
+    collection.configure(other_model(tmp_path))
+    files.rename(tmp_path / "elsewhere")
+    report = collection.index()
+    assert report.unlisted == [f"files:{files}"]
+    assert report.completed == 3
+    assert len(collection.search("blue cat", 3, mode="dense")) == 3
+
+
+def test_a_source_that_cannot_be_listed_keeps_the_old_chunks(
+    collection: Collection, files: Path, tmp_path: Path
+) -> None:
+    before = sorted(record.text for record in records(collection))
+    collection.configure({"chunks": {"tokens": 12}})
+    files.rename(tmp_path / "elsewhere")
+    assert "collections forget docs" in collection.index().held_back
+    assert sorted(each.text for each in collection.search("blue cat", 10)) == before
+    (tmp_path / "elsewhere").rename(files)
+    report = collection.index()
+    assert (report.held_back, report.new) == ("", 3)
+    assert len(collection.search("blue cat", 100)) > len(before)
+
+
+def test_a_source_is_let_go_with_its_documents(collection: Collection, files: Path) -> None:
+    collection.put([{"id": "given", "text": "A passage that no file has."}])
+    with pytest.raises(InputError, match="no source 'nowhere'"):
+        collection.forget("nowhere")
+    assert collection.forget(str(files)) == 3
+    assert collection.config.sources == ()
+    assert collection.index().unchanged == 1
+    assert [record.document for record in records(collection)] == ["put:#given"]
+
+
+def test_threads_end_where_the_store_fails(
+    collection: Collection, files: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("nearfield.corpus.ingest._PAUSES", ())
+    monkeypatch.setattr("nearfield.corpus.ingest._ROOM", 1)
+    for number in range(50):
+        (files / f"{number}.txt").write_text(f"{number} Search the mat for a passage. {CAT * number}", encoding="utf-8")
+    monkeypatch.setattr(type(collection.store), "upsert", _fail)
+    monkeypatch.setattr(type(collection.store), "batch", 1)
+    with pytest.raises(StoreFailed) as kept:  # with its traceback, which holds what is not closed
+        collection.index()
+    assert not [each for each in threading.enumerate() if each.name == "nearfield-line"]
+    assert kept.value
+
+
+def test_what_is_no_documents_fault_ends_the_run(
+    collection: Collection, files: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def closing(*_: Any, **__: Any) -> Any:
+        raise ShuttingDown("draining")
+
+    (files / "new.txt").write_text("Search the mat for a passage.", encoding="utf-8")
+    with monkeypatch.context() as patched:
+        patched.setattr(Encoder, "stream", closing)
+        with pytest.raises(ShuttingDown):
+            collection.index()
+    assert collection.documents(state="failed") == []
+    assert collection.index().new == 1
+
+
+def test_a_library_that_is_missing_is_asked_for_again(
+    collection: Collection, files: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def missing(*_: Any) -> Any:
+        raise MissingExtra("pip install it")
+
+    (files / "new.txt").write_text("Search the mat for a passage.", encoding="utf-8")
+    with monkeypatch.context() as patched:
+        patched.setattr(Reader, "document", missing)
+        assert collection.index().failures == [(f"files:{files}#new.txt", "pip install it")]
+    assert collection.index().changed == 1
+    assert collection.documents(state="failed") == []
+
+
+def test_a_file_that_can_be_read_again_has_no_error_any_more(
+    collection: Collection, files: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    entry = collection.manifest.entry(f"files:{files}#cat.txt")
+    assert entry is not None
+    collection.manifest.save([replace(entry, error="gone", stamp=None)])
+    assert [each.error for each in collection.documents(state="failed")] == ["gone"]
+    assert len(collection.documents(state="done")) == 2
+    assert collection.index().unchanged == 3
+    assert collection.documents(state="failed") == []
+    with pytest.raises(InputError, match="Did you mean 'failed'"):
+        collection.documents(state="faild")
+
+
+def test_progress_counts_what_did_not_change(collection: Collection, monkeypatch: pytest.MonkeyPatch) -> None:
+    counted: list[int] = []
+    monkeypatch.setattr(Progress, "advance", lambda self, texts, tokens: counted.append(texts))
+    collection.index()
+    assert sum(counted) == 3
+
+
+def test_a_dry_run_tells_and_keeps_nothing(
+    collection: Collection, files: Path, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    more = tmp_path / "more"
+    more.mkdir()
+    (more / "one.txt").write_text("Search the mat for a passage.", encoding="utf-8")
+    before = collection.manifest.rows("SELECT * FROM meta"), collection.manifest.placements()
+    report = collection.index([folder_of(more)], dry_run=True)
+    assert (report.new, report.unchanged, report.completed) == (1, 3, 0)
+    report = collection.plan(told=other_model(tmp_path))
+    assert (report.new, report.unchanged, report.completed) == (0, 0, 3)
+    report = collection.plan([folder_of(more)], {"chunks": {"tokens": 12}})
+    assert (report.new, report.unchanged) == (4, 0)
+    assert (collection.manifest.rows("SELECT * FROM meta"), collection.manifest.placements()) == before
+    assert len(collection.store.tables()) == 1
+    assert collection.index().unchanged == 3
+
+
+def test_a_collection_that_is_dropped_is_not_found_any_more(collection: Collection) -> None:
+    with Collection.open("docs") as other:
+        other.search("blue cat", 1)
+        collection.drop()
+        with pytest.raises(CollectionNotFound, match="dropped"):
+            other.search("blue cat", 1)
+
+
+def test_a_store_that_cannot_be_had_leaves_no_collection(home: Path, config: dict[str, Any]) -> None:
+    with pytest.raises(InputError, match="is no store"):
+        Collection.create("docs", {**config, "store": "nosuch://here"})
+    assert listed() == []
+    assert not (home / "docs").exists()
+
+
+def test_another_store_is_refused_with_the_command_that_moves(collection: Collection, home: Path) -> None:
+    with pytest.raises(InputError, match=f"move docs lancedb://{home}/docs/vectors"):
+        collection.configure({"store": ""})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import threading
 import time
 from types import TracebackType
 from typing import Any
@@ -21,6 +22,7 @@ class Progress:
         self._bar: Any = None
         self._task: Any = None
         self._started = time.perf_counter()
+        self._lock = threading.Lock()
 
     @property
     def seconds(self) -> float:
@@ -46,9 +48,10 @@ class Progress:
             self._bar.update(self._task, description=label)
 
     def advance(self, texts: int, tokens: int) -> None:
-        """Count what was done since the last call."""
-        self.texts += texts
-        self.tokens += tokens
+        """Count what was done since the last call; any thread may."""
+        with self._lock:
+            self.texts += texts
+            self.tokens += tokens
         if self._bar is not None:
             seconds = max(self.seconds, 1e-9)
             speed = f"{self.texts / seconds:,.0f} {self._unit}/s  {self.tokens / seconds:,.0f} tokens/s"

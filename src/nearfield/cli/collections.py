@@ -161,6 +161,18 @@ def move(name: Name, store: Annotated[str, typer.Argument(help="Address of the o
         typer.echo(_shown(collection.info()))
 
 
+@app.command(epilog="Example: nearfield collections forget docs ~/old-notes")
+def forget(
+    name: Name, source: Annotated[str, typer.Argument(help="A source's name or location, as show has it.")]
+) -> None:
+    """Let go of a source, and of all documents that came from it. The source itself is not touched."""
+    from nearfield.corpus.collection import Collection
+
+    with Collection.open(name) as collection:
+        count = collection.forget(source)
+    typer.echo(f"{name}: {source} is let go, and {count:,} documents with it.")
+
+
 @app.command(epilog="Example: nearfield collections drop docs --yes")
 def drop(name: Name, yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False) -> None:
     """Remove a collection, its vectors included. Sources are not touched."""

@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+if TYPE_CHECKING:
+    from nearfield.corpus.report import Report
+    from nearfield.corpus.sources import Source
 
 EXAMPLES = """Examples:
 
@@ -95,11 +101,15 @@ def index(
     told |= _given(store=store, language=language) | ({"accept_license": True} if accept_license else {})
     columns = Columns(text, title, id_column, tuple(parts["fields"]))
     opened = [source_of(each, include=include or [], exclude=exclude or [], columns=columns) for each in sources or []]
+    if dry_run:
+        report = _plan(name, told, opened, retry_failed=retry_failed)
+        typer.echo(report.json() if as_json else report.text())
+        return
     with Collection.ensure(name, told) as collection:
         shown = not quiet and sys.stderr.isatty()
-        report = collection.index(opened, dry_run=dry_run, shown=shown, retry_failed=retry_failed)
+        report = collection.index(opened, shown=shown, retry_failed=retry_failed)
         typer.echo(report.json() if as_json else report.text())
-        if watch and not dry_run:
+        if watch:
             _watch(collection, shown=shown, as_json=as_json)
         if report.failed and not report.documents and not report.unchanged:
             raise typer.Exit(1)
@@ -107,6 +117,19 @@ def index(
 
 def _given(**values: Any) -> dict[str, Any]:
     return {name: value for name, value in values.items() if value is not None}
+
+
+def _plan(name: str, told: dict[str, Any], sources: Sequence[Source], *, retry_failed: bool) -> Report:
+    """Tell what would be done; of a collection that there is not yet, by one that is gone afterwards."""
+    from nearfield.corpus.collection import Collection, listed
+
+    if name in listed():
+        with Collection.open(name) as collection:
+            return collection.plan(sources, told, retry_failed=retry_failed)
+    with TemporaryDirectory() as place:
+        made = Collection.create(name, {**told, "store": f"memory:{place}"}, home=Path(place))
+        with made as collection:
+            return collection.plan(sources)
 
 
 def _watch(collection: Any, *, shown: bool, as_json: bool) -> None:

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from nearfield import stores
@@ -33,10 +34,11 @@ from nearfield.corpus.report import Report
 from nearfield.corpus.search import Searchable, Searcher
 from nearfield.corpus.sources import Source, open_source
 from nearfield.encoder import Encoder
-from nearfield.errors import CollectionNotFound, InputError, NotThere, nearest
+from nearfield.errors import CollectionNotFound, InputError, NearfieldError, NotThere, nearest
 from nearfield.reranker import Reranker
 from nearfield.stores import Store
 
+_OF_SOURCE = "SELECT id FROM documents WHERE source = ?"
 NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 _CURRENT = "current"
 EncoderOf = Callable[[str], Encoder]
@@ -124,10 +126,18 @@ class Collection:
         if (folder / _CURRENT).exists():
             raise InputError(f"There is a collection {name!r} already. Open it, or drop it first.", param="name")
         told = config if isinstance(config, Config) else definition.read(config or {})
+        fresh = not folder.exists()
         folder.mkdir(parents=True, exist_ok=True)
-        with alone(folder / "lock", name):
-            _begin(folder, "manifest-1.db", told, uid=secrets.token_hex(4)).close()
-            _point(folder, "manifest-1.db")
+        try:
+            with alone(folder / "lock", name):
+                # A store that cannot be had leaves no empty collection behind.
+                stores.connect(told.store or _address(folder)).close()
+                _begin(folder, "manifest-1.db", told, uid=secrets.token_hex(4)).close()
+                _point(folder, "manifest-1.db")
+        except NearfieldError:
+            if fresh and not (folder / _CURRENT).exists():
+                shutil.rmtree(folder, ignore_errors=True)
+            raise
         return cls(name, folder, encoder_of)
 
     @classmethod
@@ -175,9 +185,10 @@ class Collection:
         """
         config = definition.merged(self.config, told)
         if config.store != self.config.store and self.manifest.placements():
+            target = _without_password(config.store or _address(self.folder))
             raise InputError(
-                f"Collection {self.name!r} lies in {self.config.store or 'LanceDB'}. To take it elsewhere: "
-                f"nearfield collections move {self.name} {config.store or '--to-default'}"
+                f"Collection {self.name!r} lies in {_without_password(self.address)}. To take it elsewhere: "
+                f"nearfield collections move {self.name} {target}"
             )
         with self._alone():
             self._save(config)
@@ -202,7 +213,7 @@ class Collection:
     @property
     def address(self) -> str:
         """Where its vectors lie."""
-        return self.config.store or f"lancedb://{self.folder / 'vectors'}"
+        return self.config.store or _address(self.folder)
 
     def close(self) -> None:
         """Let go of files and database; models stay loaded while others use them."""
@@ -252,42 +263,82 @@ class Collection:
             CollectionBusy: another process indexes it.
             StoreFailed: the database failed; run it again to go on.
         """
+        if dry_run:
+            return self.plan(sources or (), retry_failed=retry_failed)
         piped = [each for each in sources or () if each.kind == "stdin"]
         if sources and len(piped) < len(sources):
-            self._remember([each for each in sources if each.kind != "stdin"])
+            self.configure(_remembered([each for each in sources if each.kind != "stdin"]))
         with self._alone():
-            for each in () if dry_run else piped:
+            for each in piped:
                 Given(self.manifest).take(each)
-            if retry_failed:
-                self.manifest.rows("UPDATE documents SET digest = '', stamp = NULL WHERE state = 'failed'")
-            return self._index(self._all_sources(), dry_run=dry_run, shown=shown)
+            return self._index(self._all_sources(), shown=shown, retry_failed=retry_failed)
 
-    def _remember(self, sources: Sequence[Source]) -> None:
-        specs = [{"kind": each.kind, "location": each.location, "options": each.options} for each in sources]
-        self.configure({"sources": specs})
+    def plan(
+        self,
+        sources: Sequence[Source] = (),
+        told: Mapping[str, Any] | None = None,
+        *,
+        retry_failed: bool = False,
+    ) -> Report:
+        """Tell what ``index`` would do with further sources and a definition changed so; nothing is written.
 
-    def _all_sources(self) -> list[Source]:
+        All that it would read is read, to tell what changed; what is piped in is read, and counted as new.
+        """
+        kept, features = self.config, self.__dict__.pop("features", None)
+        piped = [each for each in sources if each.kind == "stdin"]
+        added = _remembered([each for each in sources if each.kind != "stdin"])
+        try:
+            self.config = definition.merged(kept, {**(told or {}), **added})
+            with TemporaryDirectory() as place:
+                return self._plan(Path(place), piped, retry_failed=retry_failed)
+        finally:
+            self._forget()
+            self.config = kept
+            if features is not None:
+                self.__dict__["features"] = features
+
+    def _plan(self, place: Path, piped: Sequence[Source], *, retry_failed: bool) -> Report:
+        manifest, cutter = self.manifest, self._cutter(self.manifest)
+        if manifest.get("cutting") not in (None, cutter.identity()):
+            # Documents would be cut otherwise, and so all be read and embedded anew.
+            manifest = _begin(place, "manifest.db", self.config, uid="plan")
+            shipping.copy_table(self.manifest.connection, manifest, "given")
+        placed = self._tables(manifest, making=False)
+        sources = [*self._all_sources(manifest), *piped]
+        with Reader() as reader:
+            parts = self._parts(manifest, cutter, placed)
+            report = Ingest(parts, sources, reader=reader, retry_failed=retry_failed).plan()
+        if manifest is not self.manifest:
+            manifest.close()
+        return report
+
+    def _all_sources(self, manifest: Manifest | None = None) -> list[Source]:
         opened = [open_source(each.kind, each.location, **each.options) for each in self.config.sources]
-        return [*opened, Given(self.manifest)]
+        return [*opened, Given(manifest or self.manifest)]
 
-    def _index(self, sources: Sequence[Source], *, dry_run: bool = False, shown: bool = False) -> Report:
+    def _index(self, sources: Sequence[Source], *, shown: bool = False, retry_failed: bool = False) -> Report:
         cutter = self._cutter(self.manifest)
-        kept = self.manifest.get("cutting")
-        if dry_run:
-            with Reader() as reader:
-                return Ingest(self._parts(self.manifest, cutter, {}), sources, reader=reader).plan()
-        if kept not in (None, cutter.identity()):
+        if self.manifest.get("cutting") not in (None, cutter.identity()):
             return self._rebuild(shown=shown)
         self.manifest.set("cutting", cutter.identity())
-        report = self._fill(self.manifest, cutter, sources, shown=shown)
+        report = self._fill(self.manifest, cutter, sources, shown=shown, retry_failed=retry_failed)
         self._forget()
         return report
 
-    def _fill(self, manifest: Manifest, cutter: Cutter, sources: Sequence[Source], *, shown: bool) -> Report:
+    def _fill(
+        self,
+        manifest: Manifest,
+        cutter: Cutter,
+        sources: Sequence[Source],
+        *,
+        shown: bool,
+        retry_failed: bool = False,
+    ) -> Report:
         """Index into a manifest's tables, and let those that are new take the place of others."""
         placed = self._tables(manifest)
         with Reader() as reader:
-            report = Ingest(self._parts(manifest, cutter, placed), sources, reader=reader).run(shown=shown)
+            parts = self._parts(manifest, cutter, placed)
+            report = Ingest(parts, sources, reader=reader, retry_failed=retry_failed).run(shown=shown)
         names = [each.table.name for each in placed.values()]
         for each in placed.values():
             self.store.index(each.table)
@@ -314,9 +365,15 @@ class Collection:
             fresh = _begin(self.folder, name, self.config, uid=self.manifest.get("uid"))
             fresh.set("cutting", wanted)
             shipping.copy_table(self.manifest.connection, fresh, "given")
-        opened = [open_source(each.kind, each.location, **each.options) for each in self.config.sources]
-        report = self._fill(fresh, self._cutter(fresh), [*opened, Given(fresh)], shown=shown)
+        report = self._fill(fresh, self._cutter(fresh), self._all_sources(fresh), shown=shown)
         fresh.close()
+        if report.unlisted:
+            # What they hold is in the old chunks alone.
+            report.held_back = (
+                f"Searches go on with the chunks as they were cut before, since not every source could be listed. Mend "
+                f"it and index again, or let go of it: nearfield collections forget {self.name} SOURCE"
+            )
+            return report
         _point(self.folder, name)
         old = self.manifest
         old.close()
@@ -330,15 +387,23 @@ class Collection:
         self.store.close()
         self._open()
 
-    def _tables(self, manifest: Manifest) -> dict[str, Placed]:
-        """Return each feature with the table that holds it; one that none holds yet gets a new table."""
-        placements, placed = manifest.placements(), {}
+    def _tables(self, manifest: Manifest, *, making: bool = True) -> dict[str, Placed]:
+        """Return each feature with the table that holds it; one that none holds yet gets a new table.
+
+        Without ``making``, it gets one that only has a name.
+        """
+        placements = manifest.placements()
+        placed: dict[str, Placed] = {}
         for name, feature in self.features.items():
             found = next((each for each in placements if self._holds(each, name, feature)), None)
+            if found is None and not making:
+                placed[name] = Placed(feature, feature.table(f"planned_{len(placed)}", self.config.all_fields))
+                continue
             if found is None:
                 found = self._new_table(manifest, name, feature, live=not placements)
             table = features.table_of(found.described)
-            self.store.create(table)
+            if making:
+                self.store.create(table)
             placed[name] = Placed(feature, table)
         return placed
 
@@ -348,13 +413,17 @@ class Collection:
         return same and dict(placement.described) == described
 
     def _new_table(self, manifest: Manifest, name: str, feature: Feature, *, live: bool) -> Placement:
-        slug = re.sub(r"[^a-z0-9]", "_", f"c_{self.name}")[:24]
-        title = f"{slug}_{manifest.get('uid')}_{name.replace('-', '_')[:12]}_{secrets.token_hex(3)}"
+        title = self._title(manifest, name)
         table = feature.table(title, self.config.all_fields)
         self.store.check(table)
         made = Placement(title, name, features.described(table), feature.space(), "live" if live else "building")
         manifest.place(made)
         return made
+
+    def _title(self, manifest: Manifest, feature: str) -> str:
+        """Return a name for a table that no other has, in this collection or another."""
+        slug = re.sub(r"[^a-z0-9]", "_", f"c_{self.name}")[:24]
+        return f"{slug}_{manifest.get('uid')}_{feature.replace('-', '_')[:12]}_{secrets.token_hex(3)}"
 
     def _sweep(self) -> None:
         """Drop tables of this collection that no manifest knows: those that were replaced, or begun and given up."""
@@ -407,6 +476,21 @@ class Collection:
             with Reader() as reader:
                 parts = self._parts(self.manifest, self._cutter(self.manifest), placed)
                 return Ingest(parts, [], reader=reader).remove(ids)
+
+    def forget(self, source: str) -> int:
+        """Let go of a source, by its name or location, and of all documents that came from it; returns how many.
+
+        Raises:
+            InputError: the collection has no such source.
+        """
+        known = {f"{each.kind}:{each.location}": each for each in self.config.sources}
+        name = next((each for each, spec in known.items() if source in (each, spec.location)), None)
+        if name is None:
+            raise InputError(f"Collection {self.name!r} has no source {source!r}. {nearest(source, known)}")
+        with self._alone():
+            kept = [each for each in self.config.told()["sources"] if f"{each['kind']}:{each['location']}" != name]
+            self._save(definition.read({**self.config.told(), "sources": kept}))
+            return self.remove([row[0] for row in self.manifest.rows(_OF_SOURCE, (name,))])
 
     def documents(self, *, state: str | None = None, limit: int = 100, after: str | None = None) -> list[DocumentInfo]:
         """Return documents in the order of their ids, from the one after ``after`` on."""
@@ -463,7 +547,10 @@ class Collection:
 
     def _refresh(self) -> None:
         """Turn to the manifest that another process has switched to."""
-        told = (self.folder / _CURRENT).read_text(encoding="utf-8").strip()
+        try:
+            told = (self.folder / _CURRENT).read_text(encoding="utf-8").strip()
+        except FileNotFoundError as error:
+            raise CollectionNotFound(f"Collection {self.name!r} was dropped meanwhile.", param="collection") from error
         if told != self._current:
             self.manifest.close()
             self._reopen()
@@ -578,9 +665,7 @@ class Collection:
         return made
 
     def _retitled(self, placement: Placement) -> Placement:
-        slug = re.sub(r"[^a-z0-9]", "_", f"c_{self.name}")[:24]
-        name = placement.feature.replace("-", "_")[:12]
-        title = f"{slug}_{self.manifest.get('uid')}_{name}_{secrets.token_hex(3)}"
+        title = self._title(self.manifest, placement.feature)
         return replace(placement, name=title, described={**placement.described, "name": title})
 
     def move(self, address: str) -> None:
@@ -598,7 +683,8 @@ class Collection:
                 raise
             names = [each.name for each in self.manifest.placements()]
             target.close()
-            config = definition.read({**self.config.told(), "store": address})
+            own = "" if address == _address(self.folder) else address
+            config = definition.read({**self.config.told(), "store": own})
             self.manifest.set("config", config.told())
             for name in names:
                 old.drop(name)
@@ -627,6 +713,17 @@ def _folder(name: str, place: Path | None) -> Path:
             f"A collection's name is 1 to 63 of a-z, 0-9, - and _, after a letter or digit: not {name!r}.", param="name"
         )
     return (place or home()) / name
+
+
+def _address(folder: Path) -> str:
+    """Return where vectors lie unless the definition says otherwise."""
+    return f"lancedb://{folder / 'vectors'}"
+
+
+def _remembered(sources: Sequence[Source]) -> dict[str, Any]:
+    """Return sources as a definition has them."""
+    specs = [{"kind": each.kind, "location": each.location, "options": each.options} for each in sources]
+    return {"sources": specs} if specs else {}
 
 
 def _begin(folder: Path, name: str, config: Config, *, uid: str) -> Manifest:

@@ -108,15 +108,13 @@ class Cutter:
 
     # -- near-duplicates ---------------------------------------------------------------------------------------
 
-    def sort_out(self, entry: Entry, chunks: Sequence[Stored], *, fresh: bool) -> tuple[list[Stored], list[Twin]]:
+    def sort_out(self, entry: Entry, chunks: Sequence[Stored]) -> tuple[list[Stored], list[Twin]]:
         """Tell chunks that are kept from those that repeat one; called in the manifest's transaction.
 
-        ``fresh`` forgets what was known of the document before: its content changed.
+        What was known of a document whose content changed is to be forgotten first.
         """
         if self._duplicates is None:
             return list(chunks), []
-        if fresh:
-            self._duplicates.forget([entry.id])
         kept, twins = [], []
         for chunk in chunks:
             # Only among documents that filters cannot tell apart is a repeat of no use to anybody.
@@ -128,10 +126,9 @@ class Cutter:
                 twins.append(Twin(other, chunk))
         return kept, twins
 
-    def forget(self, documents: Sequence[str]) -> None:
-        """Forget documents that are gone, or of which nothing is certain."""
-        if self._duplicates is not None:
-            self._duplicates.forget(documents)
+    def forget(self, documents: Sequence[str]) -> list[str]:
+        """Forget documents that are gone, or of which nothing is certain; return others that repeated one of theirs."""
+        return [] if self._duplicates is None else self._duplicates.forget(documents)
 
 
 def decide(manifest: Manifest, source: str, documents: Sequence[Document]) -> list[tuple[str, float]]:

@@ -94,6 +94,11 @@ class Span:
     tokens: int = 0
 
 
+def embedded(text: str, context: str) -> str:
+    """Return a chunk as models read it: its context, where it has one, then its text."""
+    return f"{context}\n{text}" if context else text
+
+
 @dataclass(frozen=True)
 class Chunk:
     """A chunk as it is embedded and found.
@@ -115,7 +120,7 @@ class Chunk:
     @property
     def embedded(self) -> str:
         """The text that the model reads."""
-        return f"{self.context}\n{self.text}" if self.context else self.text
+        return embedded(self.text, self.context)
 
     def payload(self) -> dict[str, Any]:
         """Return its place as JSON can say it."""

@@ -13,6 +13,7 @@ import json
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -29,7 +30,7 @@ from nearfield.corpus.reading import Reader
 from nearfield.corpus.report import Report
 from nearfield.corpus.sources import Source
 from nearfield.corpus.work import Work, settled, version_of
-from nearfield.errors import NearfieldError, StoreFailed
+from nearfield.errors import ExecutionFailed, InputError, MissingExtra, NearfieldError, StoreFailed
 from nearfield.progress import Progress
 from nearfield.stores import Store
 from nearfield.stores.filters import All, Filter, Not, one_of, typed
@@ -45,6 +46,8 @@ _AHEAD = 2**26
 #: Repeated lines of a source that a report names.
 _NAMED = 20
 _UNREADABLE = (NearfieldError, OSError)
+#: What a model says of an input; all else (no room, shutting down) is no document's fault, and ends the run.
+_ITS_OWN_FAULT = (InputError, ExecutionFailed)
 
 
 @dataclass(frozen=True)
@@ -62,15 +65,17 @@ class Parts:
 class Ingest:
     """One run over some sources. Make a new one for each."""
 
-    def __init__(self, parts: Parts, sources: Sequence[Source], *, reader: Reader) -> None:
+    def __init__(self, parts: Parts, sources: Sequence[Source], *, reader: Reader, retry_failed: bool = False) -> None:
         self._parts = parts
         self._manifest, self._store, self._cutter = parts.manifest, parts.store, parts.cutter
         self._tables = {placed.table.name: placed for placed in parts.placed.values()}
         self._passes = passes([placed.feature for placed in parts.placed.values()])
         self._sources = sources
         self._reader = reader
+        self._retry = retry_failed
         self._identity = self._cutter.identity()
         self.report = Report(parts.name)
+        self._progress = Progress(None, shown=False)
         #: Sources that were listed to their end.
         self._complete: list[str] = []
         #: Documents that were read ahead of their turn, and the bytes that there is room for.
@@ -90,10 +95,12 @@ class Ingest:
         self._recover()
         total = self._prepare()
         with Progress(total, label=self._parts.name, unit="documents", shown=shown) as progress:
-            self._drive(self._changed(), progress)
+            self._progress = progress
+            self._drive(self._changed())
             self._remove_missing()
             while stale := self._manifest.in_state("stale"):
-                self._drive(self._stale(stale), progress)
+                self._drive(self._stale(stale))
+            self._drive(self._lacking())
         self.report.seconds = time.perf_counter() - started
         return self.report
 
@@ -105,25 +112,26 @@ class Ingest:
         self.report.removed = sum(len(part) for part in self._missing())
         return self.report
 
-    def _drive(self, works: Iterator[Work], progress: Progress) -> None:
+    def _drive(self, works: Iterator[Work]) -> None:
         steps: list[line.Step] = [self._cut, self._recall]
         steps += [partial(self._embed, made, features) for made, features in self._passes]
         batch: list[Work] = []
         last = time.monotonic()
-        for work in line.run(works, steps, room=_ROOM, weight=lambda each: each.weight):
-            batch.append(work)
-            full = sum(each.weight for each in batch) >= self._store.batch
-            if full or time.monotonic() - last > _FLUSH_SECONDS:
-                self._write(batch, progress)
-                batch, last = [], time.monotonic()
-        self._write(batch, progress)
+        # Closed, so that its threads end where the store fails.
+        with closing(line.run(works, steps, room=_ROOM, weight=lambda each: each.weight)) as done:
+            for work in done:
+                batch.append(work)
+                full = sum(each.weight for each in batch) >= self._store.batch
+                if full or time.monotonic() - last > _FLUSH_SECONDS:
+                    self._write(batch)
+                    batch, last = [], time.monotonic()
+        self._write(batch)
 
     def _recover(self) -> None:
         """Forget what an earlier run began and did not finish, and finish what it was removing."""
         unfinished = self._manifest.in_state("new", "writing")
         with self._manifest.writing():
-            self._set_stale(unfinished)
-            self._cutter.forget(unfinished)
+            self._forget(unfinished)
         self._remove(self._manifest.in_state("deleting"))
 
     # -- reading -----------------------------------------------------------------------------------------------
@@ -182,6 +190,7 @@ class Ingest:
             except _UNREADABLE as error:
                 # What it did not list may still be there: nothing of it is removed.
                 self.report.fail(source.name, str(error))
+                self.report.unlisted.append(source.name)
                 continue
             self._manifest.end_seen()
             if source.whole:
@@ -190,9 +199,10 @@ class Ingest:
     def _look(self, source: Source, item: Item, document: str, *, dry: bool) -> Work | None:
         """Return what is to be done for one item; None where nothing is."""
         old = self._manifest.entry(document)
-        settled_ = old is not None and old.state in ("done", "failed", "stale")
+        settled_ = old is not None and (old.state in ("done", "stale") or (old.state == "failed" and not self._retry))
         if settled_ and old is not None and item.stamp is not None and old.stamp == item.stamp:
-            return self._same(old, dry=dry)
+            self._same(old)
+            return None
         ahead = self._ahead.pop(document, None)
         try:
             data = item.read() if ahead is None else ahead[0]
@@ -201,9 +211,12 @@ class Ingest:
             return None
         digest = _digest(data, item)
         if settled_ and old is not None and old.digest == digest:
-            if not dry and old.stamp != item.stamp:
-                self._manifest.save([replace(old, stamp=item.stamp)])
-            return self._same(replace(old, stamp=item.stamp), dry=dry)
+            # That it could not be read a while ago is over.
+            found = replace(old, stamp=item.stamp, error=old.error if old.state == "failed" else "")
+            if not dry and found != old:
+                self._manifest.save([found])
+            self._same(found)
+            return None
         self._count("new" if old is None or old.state == "new" else "changed")
         entry = Entry(
             id=document,
@@ -218,22 +231,36 @@ class Ingest:
         # What was begun may have left records, whatever the manifest says of its chunks.
         return Work(entry, True, tuple(self._tables), old is not None, (item, data, ahead))
 
-    def _same(self, old: Entry, *, dry: bool) -> Work | None:
-        """Return what a document whose content did not change still lacks: tables of features that are new."""
-        # What is stale is looked at again at the end, whatever else happens to it.
-        lacking = self._manifest.missing_from(list(self._tables), old.id, old.version) if old.state == "done" else []
-        self._count("completed" if lacking else "unchanged")
-        if not lacking or dry:
-            return None
-        work = Work(old, False, tuple(lacking), known=False)
-        work.chunks = self._manifest.chunks(old.id)
-        return work
+    def _same(self, old: Entry) -> None:
+        """Count a document whose content did not change; what some table lacks is brought there at the end."""
+        if old.state == "done" and self._manifest.missing_from(list(self._tables), old.id, old.version):
+            if self.report.dry_run:
+                self._count("completed")
+            return
+        self._count("unchanged")
+        self._progress.advance(1, 0)
+
+    def _lacking(self) -> Iterator[Work]:
+        """Yield all that tables of new features still lack, also what no source was asked for, or could not list.
+
+        Such a table takes the place of another once the run is over, and must hold as much.
+        """
+        last = ""
+        while part := self._manifest.lacking(list(self._tables), last):
+            for entry in part:
+                places = self._manifest.missing_from(list(self._tables), entry.id, entry.version)
+                work = Work(entry, False, tuple(places), known=False)
+                work.chunks = self._manifest.chunks(entry.id)
+                self._count("completed")
+                yield work
+            last = part[-1].id
 
     def _unread(
         self, document: str, source: Source, item: Item, old: Entry | None, error: Exception, *, dry: bool
     ) -> None:
         """Note that a document could not be read: what is there of it stays, and the next run tries again."""
         self.report.fail(document, str(error))
+        self._progress.advance(1, 0)
         if dry:
             return
         if old is not None and old.state != "failed":
@@ -276,6 +303,10 @@ class Ingest:
             work.entry = replace(work.entry, title=document.title, type=kind)
             work.entry = replace(work.entry, fields=self._fields(work.entry, item, document))
             work.chunks, tiny, dropped = self._cutter.cut(work.entry, document)
+        except MissingExtra as error:
+            # Not the document's fault: the next run looks at it again.
+            work.entry = replace(work.entry, digest="", stamp=None)
+            work.fail(error)
         except NearfieldError as error:
             work.fail(error)
         except Exception as error:  # noqa: BLE001 - one document must not cost the others
@@ -297,14 +328,14 @@ class Ingest:
     def _sort_out(self, work: Work, *, fresh: bool) -> None:
         with self._manifest.writing():
             if fresh:
-                self._set_stale([work.entry.id])
+                self._forget([work.entry.id])
             self._manifest.begin(work.entry)
-            work.chunks, work.twins = self._cutter.sort_out(work.entry, work.chunks, fresh=fresh)
+            work.chunks, work.twins = self._cutter.sort_out(work.entry, work.chunks)
         self.report.duplicates += len(work.twins) if fresh else 0
 
-    def _set_stale(self, documents: Sequence[str]) -> None:
-        """Have those looked at again that had a chunk left out because one of these documents has it."""
-        done = [each for each in self._manifest.repeating(documents) if self._is_done(each)]
+    def _forget(self, documents: Sequence[str]) -> None:
+        """Forget documents' chunks, and have those looked at again of which one was left out because they have it."""
+        done = [each for each in self._cutter.forget(documents) if self._is_done(each)]
         self._manifest.mark(done, "stale")
 
     def _is_done(self, document: str) -> bool:
@@ -357,7 +388,7 @@ class Ingest:
             try:
                 yield from self._stream(made, features, works, pending, todo)
                 return
-            except NearfieldError:
+            except _ITS_OWN_FAULT:
                 # Some input among them fails: each document by itself, so that it costs no other.
                 for work, missing in pending:
                     yield self._alone(made, features, work, missing)
@@ -390,7 +421,7 @@ class Ingest:
         texts = [work.chunks[at].embedded for at in missing]
         try:
             found = features[0].encoder.encode(texts, role="document", show_progress_bar=False, **made.wanted())
-        except NearfieldError as error:
+        except _ITS_OWN_FAULT as error:
             return work.fail(error)
         self._fill(work, features, missing, list(_rows(features, found)))
         return work
@@ -405,7 +436,7 @@ class Ingest:
             if missing:
                 try:
                     rows = encode(made, features, [chunk.embedded for chunk in work.chunks])
-                except NearfieldError as error:
+                except _ITS_OWN_FAULT as error:
                     yield work.fail(error)
                     continue
                 self._fill(work, features, missing, [rows[at] for at in missing])
@@ -424,7 +455,7 @@ class Ingest:
 
     # -- writing -----------------------------------------------------------------------------------------------
 
-    def _write(self, batch: Sequence[Work], progress: Progress) -> None:
+    def _write(self, batch: Sequence[Work]) -> None:
         """Write finished documents: to the store first, then to the manifest."""
         good = [work for work in batch if not work.error]
         for name, placed in self._tables.items():
@@ -441,7 +472,7 @@ class Ingest:
                 self._manifest.replace(settled(work), work.chunks, work.twins, work.places, recut=work.recut)
         self._quarantine([work for work in batch if work.error])
         for work in batch:
-            self._tell(work, progress)
+            self._tell(work)
 
     def _quarantine(self, works: Sequence[Work]) -> None:
         """Keep failed documents' names and reasons; what earlier versions left of them goes."""
@@ -451,14 +482,13 @@ class Ingest:
         for placed in self._tables.values():
             self._patiently(partial(self._store.delete, placed.table, one_of("document", documents)))
         with self._manifest.writing():
-            self._set_stale(documents)
-            self._cutter.forget(documents)
+            self._forget(documents)
             self._manifest.empty(documents)
             self._manifest.save(
                 replace(work.entry, state="failed", error=work.error, chunks=0, tokens=0) for work in works
             )
 
-    def _tell(self, work: Work, progress: Progress) -> None:
+    def _tell(self, work: Work) -> None:
         if work.error:
             self.report.fail(work.entry.id, work.error)
         self.report.chunks += len(work.chunks)
@@ -466,7 +496,7 @@ class Ingest:
         self.report.reused += work.reused
         self.report.tokens += work.tokens
         self.report.truncated += work.truncated
-        progress.advance(1, work.tokens)
+        self._progress.advance(1, work.tokens)
 
     # -- removing ----------------------------------------------------------------------------------------------
 
@@ -490,8 +520,7 @@ class Ingest:
         for placed in self._tables.values():
             self._patiently(partial(self._store.delete, placed.table, one_of("document", list(documents))))
         with self._manifest.writing():
-            self._set_stale(documents)
-            self._cutter.forget(documents)
+            self._forget(documents)
             self._manifest.remove(documents)
 
     def remove(self, documents: Sequence[str]) -> int:
@@ -499,9 +528,8 @@ class Ingest:
         known = [each for each in documents if self._manifest.entry(each) is not None]
         self._recover()
         self._remove(known)
-        with Progress(None, shown=False) as progress:
-            while stale := self._manifest.in_state("stale"):
-                self._drive(self._stale(stale), progress)
+        while stale := self._manifest.in_state("stale"):
+            self._drive(self._stale(stale))
         return len(known)
 
     def _patiently(self, ask: Callable[[], Any]) -> Any:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from typing import Any, Generic, TypeVar
 
 T = TypeVar("T")
@@ -63,7 +63,9 @@ class Belt(Generic[T]):
             yield thing
 
 
-def run(source: Iterable[Any], steps: Sequence[Step], *, room: int, weight: Callable[[Any], int]) -> Iterator[Any]:
+def run(
+    source: Iterable[Any], steps: Sequence[Step], *, room: int, weight: Callable[[Any], int]
+) -> Generator[Any, None, None]:
     """Yield what the last step makes of what the first is given; order stays.
 
     The first error of any step ends the line and is raised here; closing the iterator ends it too, and waits for all.

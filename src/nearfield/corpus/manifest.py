@@ -16,8 +16,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from nearfield.corpus import connection
+from nearfield.corpus.document import embedded
 from nearfield.corpus.keywords import Keywords
-from nearfield.errors import NearfieldError
+from nearfield.errors import InputError, NearfieldError, nearest
 
 State = Literal["new", "writing", "done", "failed", "deleting", "stale"]
 FORMAT = 1
@@ -83,7 +84,7 @@ class Stored:
     @property
     def embedded(self) -> str:
         """The text that the model reads."""
-        return f"{self.context}\n{self.text}" if self.context else self.text
+        return embedded(self.text, self.context)
 
 
 @dataclass(frozen=True)
@@ -110,6 +111,13 @@ class ManifestDamaged(NearfieldError):
 
 
 _SEEN_AT_ONCE = 1000
+#: What people call the states of documents.
+_SHOWN = {
+    "done": "state IN ('done', 'stale') AND error = ''",
+    "failed": "(state = 'failed' OR error <> '')",
+    "writing": "state IN ('new', 'writing')",
+    "deleting": "state = 'deleting'",
+}
 _ENTRY = "id, source, key, name, digest, version, stamp, title, type, fields, state, error, chunks, tokens"
 _STORED = "id, document, version, ordinal, text, context, fields, payload, tokens"
 
@@ -231,10 +239,18 @@ class Manifest:
         return _entry(found[0]) if found else None
 
     def entries(self, *, state: str | None = None, after: str = "", limit: int = 1000) -> list[Entry]:
-        """Return documents in the order of their ids, ``limit`` at most, from the one after ``after`` on."""
-        where, values = ("AND state = ?", [state]) if state else ("", [])
+        """Return documents in the order of their ids, ``limit`` at most, from the one after ``after`` on.
+
+        ``state`` is done, failed, writing or deleting, as people see it: what could not be read again has failed too.
+
+        Raises:
+            InputError: there is no such state.
+        """
+        if state is not None and state not in _SHOWN:
+            raise InputError(f"No document is ever {state!r}. {nearest(state, _SHOWN)}", param="state")
+        where = f"AND {_SHOWN[state]}" if state else ""
         sql = f"SELECT {_ENTRY} FROM documents WHERE id > ? {where} ORDER BY id LIMIT ?"
-        return [_entry(row) for row in self.rows(sql, [after, *values, limit])]
+        return [_entry(row) for row in self.rows(sql, [after, limit])]
 
     def save(self, entries: Iterable[Entry]) -> None:
         """Write entries, in place of those of the same ids."""
@@ -275,6 +291,15 @@ class Manifest:
             for row in self.rows("SELECT place FROM placed WHERE document = ? AND version = ?", (document, version))
         }
         return [name for name in places if name not in held]
+
+    def lacking(self, places: Sequence[str], after: str = "", limit: int = 500) -> list[Entry]:
+        """Return done documents, whatever source lists them, that one of some tables does not hold as they are."""
+        marks = ", ".join("?" * len(places))
+        sql = (
+            f"SELECT {_ENTRY} FROM documents d WHERE state = 'done' AND id > ? AND (SELECT count(*) FROM placed p "
+            f"WHERE p.document = d.id AND p.version = d.version AND p.place IN ({marks})) < ? ORDER BY id LIMIT ?"
+        )
+        return [_entry(row) for row in self.rows(sql, [after, *places, len(places), limit])]
 
     # -- what a source lists -----------------------------------------------------------------------------------
 
@@ -381,14 +406,6 @@ class Manifest:
         """Return the chunks that repeat one, in the order of their documents."""
         found = self.rows("SELECT told FROM twins WHERE kept = ? ORDER BY document, ordinal", (kept,))
         return [Stored(**json.loads(row[0])) for row in found]
-
-    def repeating(self, documents: Sequence[str]) -> list[str]:
-        """Return the other documents that have a chunk which repeats one of theirs."""
-        found: set[str] = set()
-        for document in documents:
-            sql = "SELECT DISTINCT t.document FROM twins t JOIN chunks c ON c.id = t.kept WHERE c.document = ?"
-            found.update(row[0] for row in self.rows(sql, (document,)))
-        return sorted(found.difference(documents))
 
 
 def _entry(row: Any) -> Entry:

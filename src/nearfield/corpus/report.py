@@ -35,6 +35,10 @@ class Report:
     failures: list[tuple[str, str]] = field(default_factory=list)
     dropped_lines: list[tuple[str, float]] = field(default_factory=list)
     skipped_files: list[tuple[str, str]] = field(default_factory=list)
+    #: Sources that could not be listed to their end: what is there of them stays.
+    unlisted: list[str] = field(default_factory=list)
+    #: Why what was made has not taken the place of what there was; empty where it has.
+    held_back: str = ""
 
     def fail(self, document: str, reason: str) -> None:
         """Count a document that could not be taken in."""
@@ -82,6 +86,7 @@ class Report:
         lines += [f"    repeated in {share:.0%}: {line[:90]}" for line, share in self.dropped_lines[:5]]
         lines += _named("not read (unknown type)", self.skipped, self.skipped_files)
         lines += _named("failed", self.failed, self.failures)
+        lines += [f"  {self.held_back}"] if self.held_back else []
         return "\n".join(lines)
 
 

@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from nearfield.corpus.document import embedded
 from nearfield.corpus.fusion import scaled
 from nearfield.corpus.highlight import Place, sentences
 from nearfield.errors import InputError
@@ -29,9 +30,8 @@ class Scorer(Protocol):
 
 
 def read(record: Record) -> str:
-    """Return a chunk as models read it: its context, then its text."""
-    context = record.payload.get("context")
-    return f"{context}\n{record.text}" if context else record.text
+    """Return a chunk that a store gave as models read it."""
+    return embedded(record.text, record.payload.get("context", ""))
 
 
 def by_pairs(scorer: Scorer, queries: Sequence[str], found: Sequence[Sequence[Record]]) -> list[dict[str, float]]:

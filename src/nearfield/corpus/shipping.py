@@ -10,8 +10,10 @@ from typing import Any
 
 import numpy as np
 
+from nearfield.corpus.document import embedded
 from nearfield.corpus.feature import Feature, table_of
 from nearfield.corpus.manifest import Manifest, Placement
+from nearfield.corpus.rerank import read
 from nearfield.errors import InputError, StoreFailed
 from nearfield.stores import Record, Store, Table, parquet
 from nearfield.stores.filters import one_of
@@ -136,7 +138,7 @@ def import_(folder: Path, manifest: Manifest, store: Store, retitled: Callable[[
 def _index_words(manifest: Manifest) -> None:
     cursor = manifest.connection.raw.execute("SELECT rowid, context, text FROM chunks")
     while rows := cursor.fetchmany(_ROWS):
-        manifest.keywords.put([(key, f"{context}\n{text}" if context else text) for key, context, text in rows])
+        manifest.keywords.put([(key, embedded(text, context)) for key, context, text in rows])
 
 
 def _bring(
@@ -218,16 +220,11 @@ def _unlike(store: Store, table: Table, feature: Feature, ids: Sequence[str]) ->
     if not ids or feature.kind != "dense":
         return []
     records = [record for part in store.scan(table, one_of("id", ids), vectors=True) for record in part]
-    texts = [_embedded(record) for record in records]
+    texts = [read(record) for record in records]
     fresh = feature.vectors(
         feature.encoder.encode(texts, role="document", outputs=("dense",), **feature.config.options)
     )
     return [record.id for record, vector in zip(records, fresh, strict=True) if _cosine(record.vector, vector) < _ALIKE]
-
-
-def _embedded(record: Record) -> str:
-    context = record.payload.get("context")
-    return f"{context}\n{record.text}" if context else record.text
 
 
 def _cosine(a: Any, b: Any) -> float:

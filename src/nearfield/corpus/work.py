@@ -86,4 +86,5 @@ def stored(entry: Entry, chunks: Sequence[Chunk], salt: str = "") -> list[Stored
 def settled(work: Work) -> Entry:
     """Return the entry of a document that is done."""
     tokens = sum(chunk.tokens for chunk in work.chunks)
-    return replace(work.entry, state="done", error="", chunks=len(work.chunks), tokens=tokens)
+    error = "" if work.recut else work.entry.error
+    return replace(work.entry, state="done", error=error, chunks=len(work.chunks), tokens=tokens)
