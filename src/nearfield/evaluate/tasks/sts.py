@@ -1,0 +1,54 @@
+"""STS: whether the similarities of pairs go up and down with what people said of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import numpy as np
+
+from nearfield.evaluate import metrics
+from nearfield.evaluate.dataset import Pairs
+from nearfield.evaluate.metered import Metered
+from nearfield.evaluate.tasks import Measured, Options, Task
+from nearfield.evaluate.worst import shown
+
+Array = np.ndarray[Any, np.dtype[Any]]
+MAIN = "Spearman"
+
+
+class StsTask(Task):
+    """Measures Spearman's rank correlation of the model's own similarity and the gold scores, and Pearson's."""
+
+    rows: ClassVar[type] = Pairs
+    item: ClassVar[str] = "pair"
+    averages: ClassVar[bool] = False
+
+    def measure(self, subject: Metered, rows: Pairs, options: Options) -> Measured:
+        near, gold = subject.pairwise(rows.first, rows.second), np.asarray(rows.gold, np.float64)
+        told = {MAIN: metrics.spearman(near, gold), "Pearson": metrics.pearson(near, gold)}
+        columns = {name: _column(column) for name, column in (("similarity", near), ("gold", gold))}
+        return Measured(MAIN, told, columns, _worst(rows, near, gold, options.worst))
+
+    def score(self, main: str, columns: Mapping[str, Array]) -> float:
+        return metrics.spearman(columns["similarity"], columns["gold"])
+
+
+def _column(values: Array) -> dict[str, float]:
+    return {str(at): float(value) for at, value in enumerate(values)}
+
+
+def _worst(rows: Pairs, near: Array, gold: Array, count: int) -> list[dict[str, Any]]:
+    """Return the pairs whose ranks differ most; the score is 100 less that part of all ranks."""
+    ranks = [metrics.library("scipy.stats").rankdata(column) for column in (near, gold)]
+    apart = np.abs(ranks[0] - ranks[1])
+    return [
+        {
+            "id": str(at),
+            "text": shown(rows.first[at]),
+            "score": 100 * (1 - float(apart[at]) / len(apart)),
+            "expected": [{"text": shown(rows.second[at]), "gold": float(gold[at])}],
+            "found": [{"similarity": float(near[at])}],
+        }
+        for at in np.argsort(-apart, kind="stable")[:count]
+    ]
