@@ -7,12 +7,9 @@ met.
 from __future__ import annotations
 
 import argparse
-import datetime
 import json
-import platform
 import sys
 from collections.abc import Callable
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +29,8 @@ from benchmarks import (
     throughput,
 )
 from benchmarks.peak import matrix_peak
-from nearfield import catalog, hub, machine
+from nearfield import catalog, hub
+from nearfield.evaluate import hardware
 
 RESULTS = Path(__file__).parent / "results"
 #: What takes long and compares with nobody: it runs when it is named.
@@ -91,7 +89,7 @@ def main() -> None:
     }
     latest = asked.out / "latest.json"
     results: dict[str, Any] = json.loads(latest.read_text()) if asked.only and latest.exists() else {}
-    results["machine"] = _machine()
+    results["machine"] = hardware.describe(PACKAGES)
     for name, run in parts.items():
         if name in asked.only or (not asked.only and name not in ON_REQUEST):
             print(f"# {name}", flush=True)
@@ -106,27 +104,6 @@ def main() -> None:
     found = results["retrieval"]["met"] if "retrieval" in asked.only else True
     if not (found and all(row["met"] for row in judged)):
         sys.exit(1)
-
-
-def _machine() -> dict[str, Any]:
-    versions = {}
-    for name in PACKAGES:
-        try:
-            versions[name] = version(name)
-        except PackageNotFoundError:
-            versions[name] = "not installed"
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.exists() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    matrix = sorted(flag for flag in machine.cpu_flags() if flag.startswith(("amx", "avx512_bf16", "avx512_vnni")))
-    return {
-        "cpu": names[0] if names else platform.processor(),
-        "cores": machine.usable_cores(),
-        "matrix units": matrix,
-        "python": platform.python_version(),
-        "date": datetime.date.today().isoformat(),
-        "versions": versions,
-    }
 
 
 def table(results: dict[str, Any]) -> str:

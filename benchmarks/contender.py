@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.workloads import texts
+from nearfield.evaluate.workloads import texts
 
 Encode = Callable[[list[str]], Any]
 MAX_LENGTH = 256

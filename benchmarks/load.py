@@ -15,7 +15,8 @@ from functools import partial
 from urllib.parse import urlparse
 
 from benchmarks.forms import FORMS, PLAIN
-from benchmarks.workloads import texts
+from nearfield.evaluate.speed import quantiles
+from nearfield.evaluate.workloads import texts
 
 
 class Client(asyncio.Protocol):
@@ -92,14 +93,12 @@ async def load(
         made.append(client)
     await asyncio.gather(*(client.done for client in made))
     passed = time.perf_counter() - started
-    times.sort()
+    waited = quantiles(times)
     return {
         "requests": len(times),
         "requests_per_second": len(times) / passed,
         "texts_per_second": len(times) * batch / passed,
-        "p50_ms": times[len(times) // 2] * 1e3,
-        "p95_ms": times[int(len(times) * 0.95)] * 1e3,
-        "p99_ms": times[int(len(times) * 0.99)] * 1e3,
+        **{f"{name}_ms": waited[name] for name in ("p50", "p95", "p99")},
     }
 
 

@@ -17,7 +17,8 @@ from typing import Any
 import numpy as np
 
 from benchmarks.throughput import ratio
-from benchmarks.workloads import texts
+from nearfield.evaluate.speed import Local, measure_bulk
+from nearfield.evaluate.workloads import texts
 
 INFINITY = [
     "torch==2.13.0",
@@ -128,12 +129,8 @@ def measure(folder: Path, infinity_python: str | None, rounds: int, *, quick: bo
 
 
 def _inside(encoder: Any, seconds: float) -> float:
-    batch = texts("short", seed=1)
-    done, started = 0, time.perf_counter()
-    while time.perf_counter() - started < seconds:
-        encoder.encode(batch)
-        done += len(batch)
-    return done / (time.perf_counter() - started)
+    speed: float = measure_bulk(Local(encoder).bulk, texts("short", seed=1), seconds)["texts_per_second"]
+    return speed
 
 
 def _latency(encoder: Any, server: Server, seconds: float) -> dict[str, float]:

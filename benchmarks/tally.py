@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
+from nearfield.evaluate.speed import quantiles
 
 #: Faults that are told in full.
 _SHOWN = 20
@@ -52,13 +51,3 @@ class Tally:
             "singles_ms": {name: quantiles(times) for name, times in self.seconds.items()},
             "faults": self.faults,
         }
-
-
-def quantiles(seconds: Sequence[float]) -> dict[str, float]:
-    """Return milliseconds at the usual quantiles, and how many there were."""
-    if not seconds:
-        return {"count": 0}
-    found = np.quantile(np.array(seconds) * 1e3, [0.5, 0.95, 0.99, 1.0], method="higher")
-    return {"count": len(seconds)} | {
-        name: round(float(value), 2) for name, value in zip(("p50", "p95", "p99", "max"), found, strict=True)
-    }

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.contender import CONTENDERS
-from benchmarks.workloads import SIZES, texts
+from nearfield.evaluate.workloads import SIZES, texts
 
 OURS = "nearfield"
 

@@ -16,8 +16,9 @@ from benchmarks.asks import Ask, KnownScores, KnownVectors
 from benchmarks.forms import FORMS, PLAIN
 from benchmarks.load import load
 from benchmarks.mixed import flatness, requirements, table
-from benchmarks.tally import Tally, quantiles
+from benchmarks.tally import Tally
 from benchmarks.traffic import Plan, Traffic
+from nearfield.evaluate.speed import quantiles
 from nearfield.testing import tiny_encoder
 from tests.serving import serving
 

@@ -10,6 +10,7 @@ import typer
 from nearfield import __version__
 from nearfield.cli import (
     collections,
+    cost,
     demo,
     doctor,
     embed,
@@ -21,6 +22,8 @@ from nearfield.cli import (
     search,
     serve,
     similarity,
+    size,
+    speed,
     top,
 )
 from nearfield.errors import InputError, NearfieldError, SettingsError
@@ -44,6 +47,9 @@ app.command("rerank", epilog=rerank.EXAMPLES)(rerank.rerank)
 app.command("doctor", epilog=doctor.EXAMPLES)(doctor.doctor)
 app.command("demo", epilog=demo.EXAMPLES)(demo.demo)
 app.command("top", epilog=top.EXAMPLES)(top.top)
+app.command("speed", epilog=speed.EXAMPLES)(speed.speed)
+app.command("size", epilog=size.EXAMPLES)(size.size)
+app.command("cost", epilog=cost.EXAMPLES)(cost.cost)
 app.add_typer(collections.app, name="collections")
 app.add_typer(models.app, name="models")
 app.add_typer(keys.app, name="keys")

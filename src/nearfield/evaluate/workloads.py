@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from functools import lru_cache
 from importlib.resources import files
 from typing import Any
 
@@ -13,10 +14,16 @@ import numpy as np
 SIZES = {"short": (12, 2000, 300), "mixed": (60, 600, 80), "long": (180, 200, 32)}
 
 
+@lru_cache(maxsize=1)
+def words() -> tuple[str, ...]:
+    """Return the words of a novel, in order."""
+    text = files("nearfield").joinpath("cli/demo.txt").read_text(encoding="utf-8")
+    return tuple(re.findall(r"\S+", text))
+
+
 def texts(name: str, *, quick: bool = False, seed: int = 0) -> list[str]:
     """Return runs of consecutive words of a novel: short (8 to 16), mixed (log-normal, mean 60), long (170 to 190)."""
     random = np.random.default_rng([seed, len(name)])
-    words = re.findall(r"\S+", files("nearfield.cli").joinpath("demo.txt").read_text(encoding="utf-8"))
     _, full, small = SIZES[name]
     count = small if quick else full
     lengths: dict[str, Callable[[], Any]] = {
@@ -25,5 +32,16 @@ def texts(name: str, *, quick: bool = False, seed: int = 0) -> list[str]:
         "mixed": lambda: np.clip(random.lognormal(np.log(60) - 0.18, 0.6, count), 5, 200).astype(int),
         "long": lambda: random.integers(170, 191, count),
     }
-    starts = random.integers(0, len(words) - 200, count)
-    return [" ".join(words[start : start + length]) for start, length in zip(starts, lengths[name](), strict=True)]
+    every = words()
+    starts = random.integers(0, len(every) - 200, count)
+    return [" ".join(every[start : start + length]) for start, length in zip(starts, lengths[name](), strict=True)]
+
+
+def of_tokens(tokenizer: Any, tokens: int, count: int = 64) -> list[str]:
+    """Return runs of words that are about ``tokens`` tokens long, special ones included, however a tokenizer cuts."""
+    every = words()
+    found = tokenizer.encode([" ".join(every[:400])])[0]
+    rate = 400 / max(1, len(found.ids) + found.dropped)
+    size = max(1, min(len(every) - 1, round(max(1, tokens - 2) * rate)))
+    starts = np.random.default_rng(tokens).integers(0, len(every) - size, count)
+    return [" ".join(every[start : start + size]) for start in starts]

@@ -1,0 +1,160 @@
+"""Cost: texts embedded on one's own hardware against APIs that ask by the token, and where the two meet."""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from nearfield.errors import InputError, SettingsError, nearest
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+#: A month is a twelfth of 365 days.
+HOURS_A_MONTH = 730.0
+#: How sure a price is: read on the provider's own page, on another's, or neither.
+STATES = ("provider", "third party", "unverified")
+_KEYS = {"name": str, "per_million": (int, float), "date": str, "source": str, "status": str, "note": str}
+_NEEDED = ("name", "per_million", "date", "source", "status")
+FORMULAS = (
+    "own a month = 730 h x (rent an hour, or price / (years x 12 x 730 h)) + 730 h x watts / 1000 x price of a kWh",
+    "capacity a month = tokens/s x 3600 s x 730 h x utilisation",
+    "machines = the volume / capacity, rounded up; at least one",
+    "own per million tokens = machines x own a month / (the volume / 1,000,000)",
+    "API a month = the volume / 1,000,000 x its price",
+    "break-even volume = own a month / the API's price x 1,000,000 (one machine; reached if within its capacity)",
+)
+
+
+@dataclass(frozen=True)
+class Price:
+    """What an API asks for a million tokens; ``date`` is when that was so, ``status`` one of ``STATES``."""
+
+    name: str
+    per_million: float
+    date: str
+    source: str
+    status: str
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Hardware:
+    """One machine that runs day and night: rented by the hour, or bought and used up over some years.
+
+    ``price`` and ``rent`` are in the currency of the price table; ``utilisation`` is the share of its time that a
+    machine has work to do.
+    """
+
+    tokens_per_second: float
+    price: float | None = None
+    years: float = 3.0
+    rent: float | None = None
+    watts: float = 0.0
+    kwh: float = 0.0
+    utilisation: float = 0.5
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be counted with."""
+        if (self.price is None) == (self.rent is None):
+            raise InputError("Say what the machine costs: its price, or its rent an hour; not both.", param="price")
+        numbers = {"price": self.price or 0.0, "rent": self.rent or 0.0, "watts": self.watts, "kwh": self.kwh}
+        wrong = next((name for name, value in numbers.items() if not 0 <= value < math.inf), None)
+        if wrong:
+            raise InputError(f"{wrong} cannot be {numbers[wrong]}.", param=wrong)
+        if not (self.tokens_per_second > 0 and self.years > 0 and 0 < self.utilisation <= 1):
+            raise InputError(
+                "Speed and years must be above 0, and the utilisation above 0 and at most 1: "
+                f"got {self.tokens_per_second} tokens/s, {self.years} years, {self.utilisation}.",
+                param="utilisation",
+            )
+
+    @property
+    def month(self) -> float:
+        """What it costs in a month, whether it has work or not."""
+        hourly = self.rent if self.rent is not None else (self.price or 0.0) / (self.years * 12 * HOURS_A_MONTH)
+        return HOURS_A_MONTH * (hourly + self.watts / 1000 * self.kwh)
+
+    @property
+    def capacity(self) -> float:
+        """The tokens that it embeds in a month."""
+        return self.tokens_per_second * 3600 * HOURS_A_MONTH * self.utilisation
+
+
+def read_prices(path: Path | None = None) -> tuple[str, list[Price]]:
+    """Read a price table (ours when left out): its currency, and its prices.
+
+    Raises:
+        SettingsError: it is no such table; the message names file, entry and key.
+    """
+    name = str(path) if path else "prices.toml"
+    try:
+        text = path.read_text(encoding="utf-8") if path else files(__package__).joinpath(name).read_text("utf-8")
+        content = tomllib.loads(text)
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise SettingsError(f"{name} cannot be read as a price table: {error}") from error
+    for key in content:
+        if key not in ("currency", "price"):
+            raise SettingsError(f"{name}: unknown key {key!r}. {nearest(key, ('currency', 'price'))}")
+    rows = content.get("price")
+    if not isinstance(rows, list) or not rows:
+        raise SettingsError(f"{name} has no [[price]].")
+    return str(content.get("currency", "USD")), [_price(name, number, row) for number, row in enumerate(rows, 1)]
+
+
+def _price(file: str, number: int, row: dict[str, Any]) -> Price:
+    told = f"{file}: price {number} ({row.get('name', 'without a name')})"
+    for key, value in row.items():
+        if key not in _KEYS:
+            raise SettingsError(f"{told}: unknown key {key!r}. {nearest(key, _KEYS)}")
+        if not isinstance(value, _KEYS[key]) or isinstance(value, bool):  # type: ignore[arg-type]
+            raise SettingsError(f"{told}: {key} cannot be {value!r}.")
+    missing = [key for key in _NEEDED if key not in row]
+    if missing:
+        raise SettingsError(f"{told} says nothing of {', '.join(missing)}.")
+    if row["status"] not in STATES or not 0 < row["per_million"] < math.inf:
+        raise SettingsError(f"{told}: status is one of {', '.join(STATES)}, and per_million above 0.")
+    return Price(**row)
+
+
+def compare(volume: float, hardware: Hardware, prices: Sequence[Price]) -> dict[str, Any]:
+    """Compare a month's costs of embedding ``volume`` tokens.
+
+    Returns:
+        ``own``: machines, month, per_million and capacity (tokens a month of one machine); ``apis``: for each price
+        month, break_even (tokens a month from which one machine is cheaper; None where they are beyond what it can
+        do) and cheaper (``own`` or ``api``).
+
+    Raises:
+        InputError: the volume is not above 0.
+    """
+    if not 0 < volume < math.inf:
+        raise InputError(f"A volume must be above 0 tokens a month, not {volume}.", param="volume")
+    machines = max(1, math.ceil(volume / hardware.capacity))
+    month = machines * hardware.month
+    own = {
+        "machines": machines,
+        "month": month,
+        "per_million": month / volume * 1e6,
+        "capacity": hardware.capacity,
+        "month_of_one": hardware.month,
+    }
+    return {"volume": volume, "own": own, "apis": [_against(price, volume, month, hardware) for price in prices]}
+
+
+def _against(price: Price, volume: float, own: float, hardware: Hardware) -> dict[str, Any]:
+    month = volume / 1e6 * price.per_million
+    meets = hardware.month / price.per_million * 1e6
+    return {
+        **vars(price),
+        "month": month,
+        "break_even": meets if meets <= hardware.capacity else None,
+        "cheaper": "own" if own < month else "api",
+    }

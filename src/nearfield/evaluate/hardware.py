@@ -1,0 +1,61 @@
+"""Hardware: the machine that figures were taken on, described so that another can be compared with it."""
+
+from __future__ import annotations
+
+import datetime
+import os
+import platform
+from collections.abc import Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from nearfield import machine
+
+PACKAGES = ("nearfield", "openvino", "torch", "tokenizers", "numpy")
+_CPU_INFO = Path("/proc/cpuinfo")
+_UNITS = ("amx", "avx512_bf16", "avx512_vnni")
+
+
+def describe(packages: Sequence[str] = PACKAGES) -> dict[str, Any]:
+    """Return CPU, cores, memory in bytes, matrix units, what precision "auto" means, versions and today's date."""
+    return {
+        "cpu": _cpu(),
+        "cores": machine.usable_cores(),
+        "memory": memory(),
+        "matrix units": sorted(flag for flag in machine.cpu_flags() if flag.startswith(_UNITS)),
+        "precision": "bf16" if machine.has_bf16() else "float32",
+        "system": platform.system(),
+        "python": platform.python_version(),
+        "date": datetime.date.today().isoformat(),
+        "versions": {name: _version(name) for name in packages},
+    }
+
+
+def line(told: dict[str, Any]) -> str:
+    """Return a description in a line, for people."""
+    size = f", {told['memory'] / 2**30:.1f} GiB" if told["memory"] else ""
+    versions = ", ".join(f"{name} {number}" for name, number in told["versions"].items() if number != "not installed")
+    cores = f"{told['cores']} core{'s' if told['cores'] > 1 else ''}"
+    return f"{told['cpu']}, {cores}{size}, {told['system']}, Python {told['python']}, {versions}"
+
+
+def memory() -> int | None:
+    """Return the bytes of memory that this machine has; None where that cannot be known."""
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (ValueError, OSError, AttributeError):
+        return None
+
+
+def _cpu() -> str:
+    lines = _CPU_INFO.read_text(encoding="utf-8", errors="replace").splitlines() if _CPU_INFO.exists() else []
+    named = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return named[0] if named else platform.processor() or platform.machine()
+
+
+def _version(name: str) -> str:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return "not installed"
