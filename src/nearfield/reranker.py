@@ -85,6 +85,11 @@ class Scorer(Loaded):
         return self._head.labels if isinstance(self._head, Classes) else ("relevance",)
 
     @property
+    def fingerprint(self) -> str:
+        """What tells its scores from another model's: a digest of weights, tokenizer and settings."""
+        return self._model.space
+
+    @property
     def activation(self) -> str:
         """What is applied to the model's numbers unless a call says otherwise."""
         return self._head.activation

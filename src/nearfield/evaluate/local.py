@@ -92,6 +92,12 @@ class Local:
         self.truncated += gone
         return self.shaped(rows)
 
+    def late(self, runs: Sequence[Sequence[str]]) -> Array:
+        """Encode runs of chunks, each with the rest of its run in view: float32 [chunks, dimensions]."""
+        options = self._options("document")
+        found = self.encoder.encode_late(runs, **options)
+        return self.shaped(np.concatenate([each.data for each in found]))
+
     def shaped(self, rows: Array) -> Array:
         """Cut and quantise whole rows [n, dimensions], as ``Encoder.encode`` does, and return them as float32."""
         recipe, variant = self.encoder.recipe, self.variant

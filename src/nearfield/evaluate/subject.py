@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from importlib import import_module
 from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
@@ -15,6 +16,12 @@ from nearfield.evaluate.variant import Variant
 __all__ = ["Memo", "Role", "Searches", "Subject", "Variant", "of_encoder", "open_subject"]
 
 Array = np.ndarray[Any, np.dtype[Any]]
+#: What opens each kind of variant; imported when one is asked for.
+_KINDS = {
+    "model": "nearfield.evaluate.local:Local",
+    "search": "nearfield.evaluate.searching:Searching",
+    "endpoint": "nearfield.evaluate.remote:Remote",
+}
 #: What a text is: ``symmetric`` where two sides are alike (STS, clustering).
 Role = Literal["query", "document", "symmetric"]
 
@@ -81,7 +88,8 @@ def open_subject(variant: Variant | str, memo: Memo | None = None) -> Any:
         ModelNotFound, SourceUnavailable, ModelRefused: the model cannot be had, or not loaded exactly.
     """
     told = Variant.parse(variant) if isinstance(variant, str) else variant
-    return Local(told, memo=memo)
+    module, name = _KINDS["endpoint" if told.url else "search" if told.searches else "model"].split(":")
+    return getattr(import_module(module), name)(told, memo=memo)
 
 
 def of_encoder(encoder: Encoder) -> Local:

@@ -34,6 +34,7 @@ class Variant:
         chunk_tokens: tokens of a chunk at most [128].
         chunk_overlap: tokens that a chunk repeats of the one before [19].
         fuse: how hybrid search joins two rankings: ``weighted`` or ``rrf`` [weighted].
+        language: of the texts, such as ``de``, for BM25's words and for sentences [en].
         precision: of the computation, as ``nearfield.Encoder`` takes it [auto].
         max_length: tokens to read of each text [what the model reads].
         url: of an OpenAI-compatible endpoint, up to and with ``/v1``; the model then runs there.
@@ -56,6 +57,7 @@ class Variant:
     chunk_tokens: int | None = None
     chunk_overlap: int | None = None
     fuse: str | None = None
+    language: str | None = None
     precision: str | None = None
     max_length: int | None = None
     url: str | None = None

@@ -22,10 +22,16 @@ SHELF = Shelf(
     {
         "retrieval": "nearfield.evaluate.tasks.retrieval:RetrievalTask",
         "sts": "nearfield.evaluate.tasks.sts:StsTask",
+        "pairs": "nearfield.evaluate.tasks.pairs:PairsTask",
+        "classification": "nearfield.evaluate.tasks.classification:ClassificationTask",
+        "clustering": "nearfield.evaluate.tasks.clustering:ClusteringTask",
+        "reranking": "nearfield.evaluate.tasks.reranking:RerankingTask",
+        "bitext": "nearfield.evaluate.tasks.bitext:BitextTask",
     },
     group="nearfield.tasks",
-    extras=dict.fromkeys(("retrieval", "sts"), "evaluate"),
 )
+#: The seed of a task's own draws where the user's is 0: MTEB's.
+SEED = 42
 
 
 @dataclass(frozen=True)
@@ -95,6 +101,11 @@ def open_task(name: str) -> Task:
     """
     made: Task = SHELF.load(name)()
     return made
+
+
+def column(values: Array) -> dict[str, float]:
+    """Return figures of items that have no ids but their places, from 0."""
+    return {str(at): float(value) for at, value in enumerate(values)}
 
 
 def require(task: Task, name: str, rows: Any) -> None:

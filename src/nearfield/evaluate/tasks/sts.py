@@ -10,7 +10,7 @@ import numpy as np
 from nearfield.evaluate import metrics
 from nearfield.evaluate.dataset import Pairs
 from nearfield.evaluate.metered import Metered
-from nearfield.evaluate.tasks import Measured, Options, Task
+from nearfield.evaluate.tasks import Measured, Options, Task, column
 from nearfield.evaluate.worst import shown
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -27,15 +27,11 @@ class StsTask(Task):
     def measure(self, subject: Metered, rows: Pairs, options: Options) -> Measured:
         near, gold = subject.pairwise(rows.first, rows.second), np.asarray(rows.gold, np.float64)
         told = {MAIN: metrics.spearman(near, gold), "Pearson": metrics.pearson(near, gold)}
-        columns = {name: _column(column) for name, column in (("similarity", near), ("gold", gold))}
+        columns = {"similarity": column(near), "gold": column(gold)}
         return Measured(MAIN, told, columns, _worst(rows, near, gold, options.worst))
 
     def score(self, main: str, columns: Mapping[str, Array]) -> float:
         return metrics.spearman(columns["similarity"], columns["gold"])
-
-
-def _column(values: Array) -> dict[str, float]:
-    return {str(at): float(value) for at, value in enumerate(values)}
 
 
 def _worst(rows: Pairs, near: Array, gold: Array, count: int) -> list[dict[str, Any]]:
