@@ -18,6 +18,7 @@ from nearfield.cli import (
     keys,
     mcp,
     models,
+    mteb,
     rerank,
     search,
     serve,
@@ -47,6 +48,7 @@ app.command("rerank", epilog=rerank.EXAMPLES)(rerank.rerank)
 app.command("doctor", epilog=doctor.EXAMPLES)(doctor.doctor)
 app.command("demo", epilog=demo.EXAMPLES)(demo.demo)
 app.command("top", epilog=top.EXAMPLES)(top.top)
+app.command("mteb", epilog=mteb.EXAMPLES)(mteb.mteb)
 app.command("speed", epilog=speed.EXAMPLES)(speed.speed)
 app.command("size", epilog=size.EXAMPLES)(size.size)
 app.command("cost", epilog=cost.EXAMPLES)(cost.cost)
