@@ -9,8 +9,8 @@ from __future__ import annotations
 import hashlib
 import json
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import closing
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, cast
 
@@ -52,6 +52,8 @@ class Searching:
         self._encoder = Encoder(variant.model, **options) if variant.model else None
         self._reranker: Reranker | None = None
         self._locals: dict[str, Local] = {}
+        #: Pieces that the documents which were indexed last were cut into.
+        self.pieces = 0
         try:
             if self._encoder is not None:
                 for kind in _kinds(variant, self._encoder):
@@ -112,7 +114,14 @@ class Searching:
 
     def search(self, documents: Mapping[str, str], queries: Mapping[str, str], k: int) -> dict[str, dict[str, float]]:
         """Return for each query the ``k`` best documents; a document that was cut scores as its best piece."""
+        with self.ready(documents) as find:
+            return dict(zip(queries, find(list(queries.values()), k), strict=True))
+
+    @contextmanager
+    def ready(self, documents: Mapping[str, str]) -> Iterator[Callable[[Sequence[str], int], list[dict[str, float]]]]:
+        """Index documents, and yield what finds the ``k`` best of them for some queries; threads may share it."""
         pieces = self._cutter.cut(documents)
+        self.pieces = len(pieces)
         with tempfile.TemporaryDirectory(prefix="nearfield-evaluate-") as place, closing(connect("memory:")) as store:
             features = {kind: self._feature(store, kind, pieces) for kind in self._locals}
             manifest = Manifest(Path(place) / "manifest.db", language=self.variant.language or "en")
@@ -125,13 +134,14 @@ class Searching:
                     (lambda _: reranker) if reranker else None,
                     language=self.variant.language or "en",
                 )
-                found = searcher.search_many(list(queries.values()), self._asked(pieces, k), **self._options())
+
+                def find(queries: Sequence[str], k: int) -> list[dict[str, float]]:
+                    found = searcher.search_many(list(queries), self._asked(pieces, k), **self._options())
+                    return [_best(((each.document, each.score) for each in row), k) for row in found]
+
+                yield find
             finally:
                 manifest.close()
-        return {
-            key: _best(((each.document, each.score) for each in row), k)
-            for key, row in zip(queries, found, strict=True)
-        }
 
     def _asked(self, pieces: Sequence[Piece], k: int) -> int:
         """Return how many pieces to ask for: as many as may hide ``k`` documents, as far as a search goes."""
