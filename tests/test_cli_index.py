@@ -105,7 +105,7 @@ def test_features_in_a_line(nearfield: Any, files: Path, model: Path) -> None:
     ("words", "told"),
     [
         (("index", "docs", "/nowhere/at/all"), "/nowhere/at/all"),
-        (("index", "Bad Name", "x"), "A collection's name"),
+        (("index", "Bad Name", "."), "A collection's name"),
         (("index", "docs", "--feature", "dense"), "NAME=MODEL"),
         (("index", "docs", "--store", "oracle://x"), "no store"),
         (("collections", "show", "nothing"), "no collection"),
@@ -155,3 +155,9 @@ def test_a_source_is_let_go(nearfield: Any, files: Path, model: Path) -> None:
     nearfield("index", "docs", str(files), "-m", str(model))
     assert "is let go" in nearfield("collections", "forget", "docs", str(files)).out
     assert nearfield("collections", "documents", "docs").out.strip() == ""
+
+
+@pytest.mark.parametrize("words", [("/no/such/folder",), ("--model", "/no/such/model")])
+def test_what_cannot_begin_leaves_no_collection(nearfield: Any, files: Path, words: tuple[str, ...]) -> None:
+    assert nearfield("index", "docs", str(files), *words).code != 0
+    assert "There are no" in nearfield("collections", "list").out

@@ -25,6 +25,7 @@ from nearfield.errors import (
     CollectionNotFound,
     InputError,
     MissingExtra,
+    NearfieldError,
     ShuttingDown,
     SpaceMismatch,
     StoreFailed,
@@ -800,3 +801,14 @@ def test_a_store_that_cannot_be_had_leaves_no_collection(home: Path, config: dic
 def test_another_store_is_refused_with_the_command_that_moves(collection: Collection, home: Path) -> None:
     with pytest.raises(InputError, match=f"move docs lancedb://{home}/docs/vectors"):
         collection.configure({"store": ""})
+
+
+@pytest.mark.parametrize("told", [{"features": {"dense": {"model": "/no/such/model"}}}, {"chunks": {"tokens": 10**6}}])
+def test_a_definition_that_cannot_work_is_not_kept(collection: Collection, told: dict[str, Any]) -> None:
+    if "features" not in told:
+        told = {**told, "features": collection.config.told()["features"]}
+    before = collection.config
+    with pytest.raises(NearfieldError):
+        collection.configure(told)
+    assert collection.config == before
+    assert len(collection.search("blue cat", 3)) == 3

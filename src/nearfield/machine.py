@@ -25,8 +25,10 @@ class CpuPlan:
     threads: int
 
 
-#: glibc's parameter for the number of heaps (malloc.h).
-_ARENA_MAX = -8
+#: glibc's parameters (malloc.h): the number of heaps, and the bytes from which on memory is got by itself.
+_ARENA_MAX, _MMAP_THRESHOLD = -8, -3
+#: Left alone, glibc raises that threshold to 32 MiB once such a piece was freed, and its heaps are full of holes.
+_BY_ITSELF = 2**22
 
 
 def usable_cores() -> int:
@@ -53,14 +55,16 @@ def return_memory() -> None:
             ctypes.CDLL(None).malloc_trim(0)
 
 
-def bound_arenas() -> None:
-    """Let the C library keep no more heaps than there are cores, where it may have eight for each.
+def bound_heaps() -> None:
+    """Let the C library keep no more heaps than cores, where it may have eight for each, and nothing large in them.
 
     Threads of other libraries, each with a heap of its own, leave them half empty, and memory grows with what passes.
     """
     if sys.platform == "linux":
         with suppress(OSError, AttributeError):
-            ctypes.CDLL(None).mallopt(_ARENA_MAX, max(2, usable_cores()))
+            system = ctypes.CDLL(None)
+            system.mallopt(_ARENA_MAX, max(2, usable_cores()))
+            system.mallopt(_MMAP_THRESHOLD, _BY_ITSELF)
 
 
 def memory_used() -> int | None:

@@ -79,9 +79,9 @@ def index(
 ) -> None:
     """Bring a collection to the state of its sources: only what is new or changed is read and embedded."""
     from nearfield.corpus import config as definition
-    from nearfield.corpus.collection import Collection
+    from nearfield.corpus.collection import Collection, listed
     from nearfield.corpus.sources.told import Columns, source_of
-    from nearfield.errors import InputError
+    from nearfield.errors import InputError, NearfieldError
 
     told = dict(definition.load(config).told()) if config else {}
     if model and feature:
@@ -105,9 +105,15 @@ def index(
         report = _plan(name, told, opened, retry_failed=retry_failed)
         typer.echo(report.json() if as_json else report.text())
         return
+    fresh = name not in listed()
     with Collection.ensure(name, told) as collection:
         shown = not quiet and sys.stderr.isatty()
-        report = collection.index(opened, shown=shown, retry_failed=retry_failed)
+        try:
+            report = collection.index(opened, shown=shown, retry_failed=retry_failed)
+        except NearfieldError:
+            if fresh and not collection.manifest.placements():  # such as a model that there is not
+                collection.drop()
+            raise
         typer.echo(report.json() if as_json else report.text())
         if watch:
             _watch(collection, shown=shown, as_json=as_json)

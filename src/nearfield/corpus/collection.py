@@ -191,7 +191,19 @@ class Collection:
                 f"nearfield collections move {self.name} {target}"
             )
         with self._alone():
+            built = self._tried(config)
             self._save(config)
+            self.__dict__["features"] = built
+
+    def _tried(self, config: Config) -> dict[str, Feature]:
+        """Return the features of a definition; one that cannot be had, or cannot cut, must not be kept."""
+        same = (config.features, config.chunks) == (self.config.features, self.config.chunks)
+        if same and "features" in self.__dict__:
+            return self.features
+        built = features.build(config, self._encoder_of)
+        first = next(iter(built.values()))
+        Cutter(config, features.ruler(first), partial(_embed, first), self.manifest)
+        return built
 
     def _save(self, config: Config) -> None:
         self.manifest.set("config", config.told())

@@ -14,7 +14,7 @@ import pyarrow as pa
 from lancedb import index as indices
 
 from nearfield.errors import InputError, NearfieldError, StoreFailed
-from nearfield.machine import bound_arenas, return_memory
+from nearfield.machine import bound_heaps, return_memory
 from nearfield.stores import Hit, Record, Store, Table, arrow
 from nearfield.stores import exact as scoring
 from nearfield.stores.filters import BUILT_IN, All, Compare, Either, Filter, Value, one_of
@@ -25,8 +25,9 @@ _SIGNS = {"eq": "=", "gt": ">", "gte": ">=", "lt": "<", "lte": "<="}
 #: Columns that documents are looked up by, and the rows from which on an index on them pays.
 _KEYS = ("id", "document")
 _ROWS_TO_KEY = 5_000
-#: Bytes that LanceDB may keep of indices, and of tables' descriptions.
-_INDEX_CACHE, _METADATA_CACHE = 2**28, 2**25
+#: Bytes that LanceDB may keep of indices and tables' descriptions, where it searches and where it writes: there every
+#: version of a growing index passes.
+_SEARCHING, _WRITING = (2**28, 2**25), (2**24, 2**22)
 #: Rows from which on a vector index pays.
 _ROWS_TO_INDEX = 20_000
 #: Small writes that are put up with before they are joined, and large tables' share of new rows.
@@ -51,11 +52,9 @@ class LanceDb(Store):
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        # Each reading looks for what other processes wrote.
-        bound_arenas()
-        # Its caches take gigabytes unless they are told not to: every version of a growing table stays in them.
-        session = lancedb.Session(index_cache_size_bytes=_INDEX_CACHE, metadata_cache_size_bytes=_METADATA_CACHE)
-        self._database = lancedb.connect(folder, read_consistency_interval=timedelta(0), session=session)
+        bound_heaps()
+        self._database = _connected(folder, *_SEARCHING)
+        self._writer = _connected(folder, *_WRITING)
         self._writes: dict[str, tuple[int, int]] = {}
 
     @classmethod
@@ -89,7 +88,7 @@ class LanceDb(Store):
         if not latest:
             return
         rows = pa.Table.from_batches([arrow.rows(table, latest)])
-        with self._opened(table) as opened:
+        with self._opened(table, writing=True) as opened:
             if opened.count_rows(sql(one_of("id", [record.id for record in latest]))):
                 # The index on ids covers but a part, and is slower to join by than to do without.
                 merge = opened.merge_insert("id").use_index(False)
@@ -99,7 +98,7 @@ class LanceDb(Store):
             self._tidy(table, opened, len(latest))
 
     def delete(self, table: Table, where: Filter) -> None:
-        with self._opened(table) as opened:
+        with self._opened(table, writing=True) as opened:
             opened.delete(sql(where))
             self._tidy(table, opened, 1)
 
@@ -121,7 +120,7 @@ class LanceDb(Store):
             return [self._nearest(table, opened, query, k, where, exact) for query in queries]
 
     def index(self, table: Table) -> None:
-        with self._opened(table) as opened:
+        with self._opened(table, writing=True) as opened:
             self._build(table, opened)
             opened.optimize(cleanup_older_than=_GRACE)
         self._writes.pop(table.name, None)
@@ -198,9 +197,9 @@ class LanceDb(Store):
     # -- tables ------------------------------------------------------------------------------------------------
 
     @contextmanager
-    def _opened(self, table: Table) -> Iterator[Any]:
+    def _opened(self, table: Table, *, writing: bool = False) -> Iterator[Any]:
         with _told(table.name):
-            yield self._database.open_table(table.name)
+            yield (self._writer if writing else self._database).open_table(table.name)
 
     def _names(self) -> Iterator[str]:
         token = None
@@ -213,6 +212,13 @@ class LanceDb(Store):
 
     def _path(self, name: str) -> Path:
         return self._folder / f"{name}.lance"
+
+
+def _connected(folder: Path, of_indices: int, of_metadata: int) -> Any:
+    """Open a folder; each reading looks for what other processes, and other connections, wrote."""
+    # Its caches take gigabytes unless they are told not to: every version of a growing table stays in them.
+    session = lancedb.Session(index_cache_size_bytes=of_indices, metadata_cache_size_bytes=of_metadata)
+    return lancedb.connect(folder, read_consistency_interval=timedelta(0), session=session)
 
 
 @contextmanager

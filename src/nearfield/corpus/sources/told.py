@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from nearfield.corpus.sources import TABLES, Source, open_source
+from nearfield.errors import InputError
 
 
 @dataclass(frozen=True)
@@ -42,5 +43,7 @@ def source_of(
     path = Path(told).expanduser().absolute()
     if path.suffix.lower() in TABLES and path.is_file():
         return open_source("table", str(path), **(columns or Columns()).options())
+    if not path.exists() and not any(mark in str(path) for mark in "*?["):
+        raise InputError(f"There is no file or folder {path}.", param="source")
     options = {name: list(value) for name, value in (("include", include), ("exclude", exclude)) if value}
     return open_source("files", str(path), **options)
