@@ -24,6 +24,7 @@ from benchmarks import (
     mixed,
     outputs,
     picture,
+    quality,
     retrieval,
     servers,
     throughput,
@@ -34,7 +35,7 @@ from nearfield.evaluate import hardware
 
 RESULTS = Path(__file__).parent / "results"
 #: What takes long and compares with nobody: it runs when it is named.
-ON_REQUEST = ("mixed", "retrieval", "chunking", "indexing")
+ON_REQUEST = ("mixed", "retrieval", "chunking", "indexing", "quality")
 PACKAGES = (
     "nearfield",
     "openvino",
@@ -58,7 +59,7 @@ def main() -> None:
         nargs="*",
         default=[],
         help="peak, throughput, bert_base, http, frontends, dialects, cache, families, outputs, memory, cold_start, "
-        "indexing, chunking, retrieval, mixed",
+        "indexing, chunking, retrieval, quality, mixed",
     )
     parser.add_argument("--minutes", type=float, help="of mixed traffic [30; with --quick 2]")
     parser.add_argument("--infinity-python", help="Python of a venv with infinity_emb; made when left out")
@@ -84,6 +85,7 @@ def main() -> None:
         "cold_start": lambda: memory.cold_start(folder),
         "chunking": lambda: chunking.measure(quick=asked.quick),
         "retrieval": lambda: retrieval.measure(quick=asked.quick),
+        "quality": lambda: quality.measure(quick=asked.quick),
         "indexing": lambda: indexing.measure(rounds, quick=asked.quick),
         "mixed": lambda: mixed.measure(folder, asked.minutes or (2.0 if asked.quick else 30.0)),
     }
@@ -101,7 +103,7 @@ def main() -> None:
         latest.write_text(json.dumps(results, indent=1))
         picture.draw(results, asked.out / "latest.png")
     judged = results.get("mixed", {}).get("requirements", []) if "mixed" in asked.only else []
-    found = results["retrieval"]["met"] if "retrieval" in asked.only else True
+    found = all(results[name]["met"] for name in ("retrieval", "quality") if name in asked.only)
     if not (found and all(row["met"] for row in judged)):
         sys.exit(1)
 
@@ -123,6 +125,8 @@ def table(results: dict[str, Any]) -> str:
         lines += ["", chunking.table(results["chunking"])]
     if "retrieval" in results:
         lines += ["", retrieval.table(results["retrieval"])]
+    if "quality" in results:
+        lines += ["", quality.table(results["quality"]["rows"])]
     if "mixed" in results:
         lines += ["", mixed.table(results["mixed"]["requirements"])]
     return "\n".join(lines)

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from nearfield.corpus.collection import Collection
     from nearfield.encoder import Encoder
     from nearfield.engine import Engine
+    from nearfield.evaluate.evaluation import evaluate
     from nearfield.loading import load
     from nearfield.outputs import MultiVectors, Outputs, SparseVectors, maxsim
     from nearfield.reranker import Classifier, Reranker
@@ -27,6 +28,7 @@ __all__ = [
     "Vectors",
     "__version__",
     "calibrate",
+    "evaluate",
     "load",
     "maxsim",
     "similarity",
@@ -51,6 +53,8 @@ _HOMES = {
 
 def __getattr__(name: str) -> Any:
     """Import a public name when it is first used: ``import nearfield`` alone costs nothing."""
+    if name == "evaluate":
+        return import_module("nearfield.evaluate")  # a room that can be called
     if name not in _HOMES:
         raise AttributeError(f"module 'nearfield' has no attribute {name!r}")
     return getattr(import_module(_HOMES[name]), name)

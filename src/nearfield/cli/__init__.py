@@ -14,7 +14,9 @@ from nearfield.cli import (
     demo,
     doctor,
     embed,
+    evaluate,
     index,
+    judge,
     keys,
     mcp,
     models,
@@ -48,6 +50,9 @@ app.command("rerank", epilog=rerank.EXAMPLES)(rerank.rerank)
 app.command("doctor", epilog=doctor.EXAMPLES)(doctor.doctor)
 app.command("demo", epilog=demo.EXAMPLES)(demo.demo)
 app.command("top", epilog=top.EXAMPLES)(top.top)
+app.command("evaluate", epilog=evaluate.EXAMPLES)(evaluate.evaluate)
+app.command("judge", epilog=judge.JUDGE_EXAMPLES)(judge.judge)
+app.command("synthetic", epilog=judge.SYNTHETIC_EXAMPLES)(judge.synthetic)
 app.command("mteb", epilog=mteb.EXAMPLES)(mteb.mteb)
 app.command("speed", epilog=speed.EXAMPLES)(speed.speed)
 app.command("size", epilog=size.EXAMPLES)(size.size)

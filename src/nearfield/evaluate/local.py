@@ -126,6 +126,15 @@ class Local:
         if self._owned:
             self.encoder.close()
 
+    def wanted(self, role: str) -> dict[str, Any]:
+        """Return the keywords of ``Encoder.encode`` that give a role's vectors as they would be stored."""
+        told = self._options(role)
+        if self._kind != self.encoder.recipe.outputs[0]:
+            told["outputs"] = (self._kind,)
+        if self.variant.dimensions:
+            told |= {"truncate_dim": self.variant.dimensions, "force_truncate_dim": True}
+        return told if self.variant.dtype == "float32" else {**told, "precision": self.variant.dtype}
+
     def _run(self, texts: list[str], role: str) -> Any:
         options = self._options(role)
         return self.encoder.encode(texts, outputs=(self._kind,), show_progress_bar=False, **options)[self._kind]

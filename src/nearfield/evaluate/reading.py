@@ -45,6 +45,8 @@ COLUMNS: Mapping[str, tuple[str, ...]] = {
     "reranking": ("query", "positive", "negative"),
     "bitext": ("first", "second"),
 }
+#: A file in a folder of rows that nobody judged; it says how they were made.
+MARK = "SYNTHETIC.txt"
 _OPTIONAL = ("score",)
 _SUFFIX = "jsonl, ndjson, tsv, csv or txt"
 
@@ -86,7 +88,7 @@ def _made(place: Path, name: str, task: str, rows: Rows, note: str) -> Dataset:
 
 def _synthetic(place: Path) -> str | None:
     """Return how a set was made, where a file beside its rows says that nobody judged it."""
-    told = place / "SYNTHETIC.txt"
+    told = place / MARK
     return told.read_text(encoding="utf-8").strip() if place.is_dir() and told.is_file() else None
 
 

@@ -24,6 +24,8 @@ def interval(
     Items are drawn anew, with replacement, ``samples`` times, and the middle ``level`` of what comes out is returned.
     """
     values = resampled(task, main, [_arrays(columns)], samples, seed)[0]
+    if task.centred:
+        values += task.score(main, _arrays(columns)) - values.mean()
     tail = 100 * (1 - level) / 2
     low, high = np.percentile(values, [tail, 100 - tail])
     return float(low), float(high)
@@ -65,6 +67,8 @@ def paired(a: Mapping[str, Any], b: Mapping[str, Any], *, samples: int = 10_000,
     left, right = _arrays(a["per_item"]), _arrays(b["per_item"], list(next(iter(a["per_item"].values()))))
     first, second = resampled(task, main, [left, right], min(samples, _affordable(task)), seed)
     differences = first - second
+    if task.centred:
+        differences += a["score"] - b["score"] - differences.mean()
     low, high = np.percentile(differences, [2.5, 97.5])
     if task.averages:
         p, test = _permuted(left[main], right[main], samples, seed), "paired permutation"

@@ -91,6 +91,9 @@ class Task(ABC):
 
     #: Whether the main metric is the mean of its column: resampling is then one multiplication.
     averages: ClassVar[bool] = True
+    #: Whether drawing items twice moves the figure itself (a cluster with repeated texts is purer): samples are then
+    #: centred on it.
+    centred: ClassVar[bool] = False
 
 
 def open_task(name: str) -> Task:

@@ -29,6 +29,7 @@ class ClusteringTask(Task):
     rows: ClassVar[type] = Clustering
     item: ClassVar[str] = "text"
     averages: ClassVar[bool] = False
+    centred: ClassVar[bool] = True
 
     def measure(self, subject: Metered, rows: Clustering, options: Options) -> Measured:
         told: dict[str, list[Array]] = {"set": [], "label": [], "cluster": []}
