@@ -16,7 +16,20 @@ from hypothesis import strategies as st
 
 from nearfield.errors import InputError, StoreFailed
 from nearfield.stores import SHELF, Hit, Record, Store, Table, connect, exact
-from nearfield.stores.filters import All, Compare, Either, FieldType, Filter, Not, Value, equals, matches, one_of, parse
+from nearfield.stores.filters import (
+    All,
+    Compare,
+    Either,
+    FieldType,
+    Filter,
+    Not,
+    Value,
+    equals,
+    matches,
+    one_of,
+    parse,
+    typed,
+)
 from nearfield.stores.memory import Memory
 from tests.databases import DATABASES
 
@@ -552,3 +565,9 @@ def test_addresses(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(StoreFailed):
         connect("chroma://127.0.0.1:9")
     assert connect("memory:").tables() == []
+
+
+@pytest.mark.parametrize("text", ["a\0b", "a\ud800b"])
+def test_texts_that_some_database_cannot_hold_are_refused(text: str) -> None:
+    with pytest.raises(InputError, match="Field 'lang' holds str"):
+        typed("lang", text, "str")

@@ -152,9 +152,14 @@ def typed(name: str, value: Any, kind: FieldType) -> Value:
     elif kind == "int" and isinstance(value, int) and not isinstance(value, bool):
         if -(2**63) <= value < 2**63:
             return value
-    elif isinstance(value, TYPES[kind]) and kind in ("str", "bool") and "\0" not in str(value):
+    elif isinstance(value, TYPES[kind]) and kind in ("str", "bool") and _storable(str(value)):
         return value
     raise InputError(f"Field {name!r} holds {kind}, which {value!r:.60} is not.", param="where")
+
+
+def _storable(text: str) -> bool:
+    """Return whether all databases take a text: without NUL, and Unicode, which lone surrogates are not."""
+    return not any(letter == "\0" or "\ud800" <= letter <= "\udfff" for letter in text)
 
 
 def matches(where: Filter | None, fields: Mapping[str, Any]) -> bool:
