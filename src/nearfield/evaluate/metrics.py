@@ -38,17 +38,28 @@ def ranked(names: Sequence[str], relevant: Judgements, run: Run) -> dict[str, di
     was found has 0; documents that were not judged are not relevant.
     """
     measures = library("ir_measures")
-    asked = {_measure(measures, name): name for name in names}
+    asked: dict[Any, list[str]] = {}
+    for name in names:
+        asked.setdefault(_measure(measures, name), []).append(name)
     found: dict[str, dict[str, float]] = {name: dict.fromkeys(relevant, 0.0) for name in names}
     told = {query: {key: float(value) for key, value in run.get(query, {}).items()} for query in relevant}
     for each in measures.iter_calc(list(asked), {key: dict(row) for key, row in relevant.items()}, told):
-        found[asked[each.measure]][each.query_id] = 100 * float(each.value)
+        for name in asked[each.measure]:
+            found[name][each.query_id] = 100 * _cut(name, float(each.value))
     return found
 
 
 def _measure(measures: Any, name: str) -> Any:
     kind, _, cutoff = name.partition("@")
-    return getattr(measures, RANKED[kind]) @ int(cutoff)
+    measure = getattr(measures, RANKED[kind])
+    # trec_eval knows no cutoff of reciprocal ranks, and what ir-measures takes for it orders ties in another way.
+    return measure if kind == "MRR" else measure @ int(cutoff)
+
+
+def _cut(name: str, value: float) -> float:
+    """Return a reciprocal rank, or 0 where it is beyond the cutoff; any other value as it is."""
+    kind, _, cutoff = name.partition("@")
+    return 0.0 if kind == "MRR" and value * int(cutoff) < 1 - 1e-9 else value
 
 
 def means(columns: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
@@ -59,6 +70,14 @@ def means(columns: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
 def spearman(a: Array, b: Array) -> float:
     """Return Spearman's rank correlation in points; 0 where a side is constant, for it then says nothing."""
     return _correlation("spearmanr", a, b)
+
+
+def spearmans(a: Array, b: Array) -> Array:
+    """Return ``spearman`` of each row of two tables [rows, items]: Pearson's correlation of the ranks, ties shared."""
+    rank = library("scipy.stats").rankdata
+    x, y = (ranks - ranks.mean(1, keepdims=True) for ranks in (rank(a, axis=1), rank(b, axis=1)))
+    size = np.sqrt((x * x).sum(1) * (y * y).sum(1))
+    return np.asarray(100 * (x * y).sum(1) / np.where(size > 0, size, 1.0))
 
 
 def pearson(a: Array, b: Array) -> float:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,7 @@ from nearfield.evaluate.tasks import Column, Task, open_task
 
 Array = np.ndarray[Any, np.dtype[Any]]
 #: Numbers drawn at once: resampling a long column stays within memory.
-_AT_ONCE = 4_000_000
+_AT_ONCE = 1_000_000
 
 
 def interval(
@@ -41,7 +41,7 @@ def resampled(task: Task, main: str, sides: list[dict[str, Array]], samples: int
         part = max(1, min(samples - done, _AT_ONCE // max(count, 1)))
         draws = random.integers(0, count, (part, count))
         for side, values in zip(sides, found, strict=True):
-            values.append(_scores(task, main, side, draws))
+            values.append(task.scores(main, side, draws))
         done += part
     return [np.concatenate(values) for values in found]
 
@@ -113,13 +113,6 @@ def _crossing(differences: Array) -> float:
 def _affordable(task: Task) -> int:
     """Return how many samples a task can be asked for: a mean costs nothing, a correlation a millisecond."""
     return 10_000 if task.averages else 1_000
-
-
-def _scores(task: Task, main: str, side: dict[str, Array], draws: Array) -> Array:
-    if task.averages:
-        return side[main][draws].mean(1)
-    score: Callable[..., float] = task.score
-    return np.array([score(main, {name: column[row] for name, column in side.items()}) for row in draws])
 
 
 def _arrays(columns: Mapping[str, Column], ids: list[str] | None = None) -> dict[str, Array]:

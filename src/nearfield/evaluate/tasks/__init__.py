@@ -89,6 +89,12 @@ class Task(ABC):
         """
         return float(np.mean(columns[main]))
 
+    def scores(self, main: str, columns: Mapping[str, Array], draws: Array) -> Array:
+        """Return the main metric [samples] of draws of items [samples, items]: ``score`` of each, all at once."""
+        if self.averages:
+            return np.asarray(columns[main][draws].mean(1))
+        return np.array([self.score(main, {name: column[row] for name, column in columns.items()}) for row in draws])
+
     #: Whether the main metric is the mean of its column: resampling is then one multiplication.
     averages: ClassVar[bool] = True
     #: Whether drawing items twice moves the figure itself (a cluster with repeated texts is purer): samples are then

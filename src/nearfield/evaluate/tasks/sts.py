@@ -33,6 +33,9 @@ class StsTask(Task):
     def score(self, main: str, columns: Mapping[str, Array]) -> float:
         return metrics.spearman(columns["similarity"], columns["gold"])
 
+    def scores(self, main: str, columns: Mapping[str, Array], draws: Array) -> Array:
+        return metrics.spearmans(columns["similarity"][draws], columns["gold"][draws])
+
 
 def _worst(rows: Pairs, near: Array, gold: Array, count: int) -> list[dict[str, Any]]:
     """Return the pairs whose ranks differ most; the score is 100 less that part of all ranks."""
