@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from nearfield.corpus.collection import Collection
     from nearfield.encoder import Encoder
     from nearfield.engine import Engine
+    from nearfield.evaluate.compare import compare
     from nearfield.evaluate.evaluation import evaluate
     from nearfield.loading import load
     from nearfield.outputs import MultiVectors, Outputs, SparseVectors, maxsim
@@ -28,6 +29,7 @@ __all__ = [
     "Vectors",
     "__version__",
     "calibrate",
+    "compare",
     "evaluate",
     "load",
     "maxsim",
@@ -47,6 +49,7 @@ _HOMES = {
     "Engine": "nearfield.engine",
     "Vectors": "nearfield.vectors",
     "calibrate": "nearfield.vectors",
+    "compare": "nearfield.evaluate.compare",
     "similarity": "nearfield.vectors",
 }
 
