@@ -111,12 +111,22 @@ def read(path: Path, names: Sequence[str] | None = None) -> list[Line]:
 
 def head(path: Path) -> list[str]:
     """Return the first row's columns: the names of a JSON line's fields, or what stands in a table's first line."""
-    if path.suffix.lower() in (".jsonl", ".ndjson"):
+    if is_json(path):
         return [str(name) for name in next(iter(_objects(path, _text(path))), Line(path, 1, {})).values]
     return next((cells for _, cells in _cells(path, _text(path))), [])
 
 
+def is_json(path: Path) -> bool:
+    """Return whether a file's name says that it holds JSON lines."""
+    return path.suffix.lower() in (".jsonl", ".ndjson")
+
+
 def _text(path: Path) -> str:
+    kind = path.suffix.lower()
+    if kind not in SUFFIXES:
+        raise InputError(
+            f"{path}: files of {kind or 'no suffix'} are not read. {nearest(kind, SUFFIXES)}", param="data"
+        )
     try:
         data = path.read_bytes()
     except FileNotFoundError:

@@ -218,7 +218,7 @@ def _named(path: Path, task: str) -> list[Line]:
     if all(found[role] for role in needed):
         kept = {role: name for role, name in found.items() if name}
         return [_renamed(row, kept) for row in lines.read(path)]
-    if path.suffix.lower() in (".jsonl", ".ndjson") or any(found.values()):
+    if lines.is_json(path) or any(found.values()):
         lacking = next(role for role in needed if not found[role])
         raise InputError(
             f"{path}, line 1: {task} needs {', '.join(needed)}; there is no column for {lacking} (it may be called "
