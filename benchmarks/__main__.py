@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import (
+    advise,
     cache,
     chunking,
     dialects,
@@ -35,7 +36,7 @@ from nearfield.evaluate import hardware
 
 RESULTS = Path(__file__).parent / "results"
 #: What takes long and compares with nobody: it runs when it is named.
-ON_REQUEST = ("mixed", "retrieval", "chunking", "indexing", "quality")
+ON_REQUEST = ("advise", "mixed", "retrieval", "chunking", "indexing", "quality")
 PACKAGES = (
     "nearfield",
     "openvino",
@@ -59,7 +60,7 @@ def main() -> None:
         nargs="*",
         default=[],
         help="peak, throughput, bert_base, http, frontends, dialects, cache, families, outputs, memory, cold_start, "
-        "indexing, chunking, retrieval, quality, mixed",
+        "advise, indexing, chunking, retrieval, quality, mixed",
     )
     parser.add_argument("--minutes", type=float, help="of mixed traffic [30; with --quick 2]")
     parser.add_argument("--infinity-python", help="Python of a venv with infinity_emb; made when left out")
@@ -84,6 +85,7 @@ def main() -> None:
         "memory": lambda: memory.serving(quick=asked.quick),
         "cold_start": lambda: memory.cold_start(folder),
         "chunking": lambda: chunking.measure(quick=asked.quick),
+        "advise": lambda: advise.measure(rounds, quick=asked.quick),
         "retrieval": lambda: retrieval.measure(quick=asked.quick),
         "quality": lambda: quality.measure(quick=asked.quick),
         "indexing": lambda: indexing.measure(rounds, quick=asked.quick),
@@ -123,6 +125,8 @@ def table(results: dict[str, Any]) -> str:
         lines.append(f"\ncache, {scene}: {told}")
     if "chunking" in results:
         lines += ["", chunking.table(results["chunking"])]
+    if "advise" in results:
+        lines += ["", advise.table(results["advise"])]
     if "retrieval" in results:
         lines += ["", retrieval.table(results["retrieval"])]
     if "quality" in results:

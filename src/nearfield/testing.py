@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import string
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -26,19 +27,32 @@ def tiny_encoder(folder: Path | str | None = None, *, prompts: dict[str, str] | 
 
 
 def write_tiny_model(
-    folder: Path, *, prompts: dict[str, str] | None = None, size: int = 32, layers: int = 2, length: int = 64
+    folder: Path,
+    *,
+    prompts: dict[str, str] | None = None,
+    size: int = 32,
+    layers: int = 2,
+    length: int = 64,
+    heads: int = 4,
+    inner: int | None = None,
+    spread: float = 0.3,
+    words: Iterable[str] = WORDS,
 ) -> Path:
-    """Write a sentence-transformers folder (BERT, mean pooling, unit vectors) with seeded random weights."""
+    """Write a sentence-transformers folder (BERT, mean pooling, unit vectors) with seeded random weights.
+
+    ``inner`` is the width of the feed-forward blocks, twice ``size`` when left out; ``spread`` the deviation of the
+    weights of its matrices; ``words`` are whole tokens.
+    """
     from safetensors.numpy import save_file
 
-    vocabulary = _vocabulary()
+    vocabulary = _vocabulary(words)
     config = {
         "model_type": "bert",
         "architectures": ["BertModel"],
         "hidden_size": size,
         "num_hidden_layers": layers,
-        "num_attention_heads": 4,
-        "intermediate_size": 2 * size,
+        "num_attention_heads": heads,
+        "intermediate_size": inner or 2 * size,
         "hidden_act": "gelu",
         "vocab_size": len(vocabulary),
         "max_position_embeddings": length,
@@ -58,14 +72,14 @@ def write_tiny_model(
     (folder / "modules.json").write_text(json.dumps(listed), encoding="utf-8")
     _tokenizer(vocabulary).save(str(folder / "tokenizer.json"))
     _json(folder / "tokenizer_config.json", {"model_max_length": length})
-    save_file(_weights(config), folder / "model.safetensors")
+    save_file(_weights(config, spread), folder / "model.safetensors")
     return folder
 
 
-def _vocabulary() -> dict[str, int]:
+def _vocabulary(words: Iterable[str]) -> dict[str, int]:
     letters = [*string.ascii_lowercase, *string.digits, *string.punctuation]
-    pieces = [*SPECIAL, *letters, *("##" + letter for letter in letters), *(word for word in WORDS if len(word) > 1)]
-    return {piece: number for number, piece in enumerate(pieces)}
+    pieces = [*SPECIAL, *letters, *("##" + letter for letter in letters), *(word for word in words if len(word) > 1)]
+    return {piece: number for number, piece in enumerate(dict.fromkeys(pieces))}
 
 
 def _tokenizer(vocabulary: dict[str, int]) -> Any:
@@ -81,7 +95,7 @@ def _tokenizer(vocabulary: dict[str, int]) -> Any:
     return tokenizer
 
 
-def _weights(config: dict[str, Any]) -> dict[str, np.ndarray[Any, Any]]:
+def _weights(config: dict[str, Any], spread: float) -> dict[str, np.ndarray[Any, Any]]:
     random, size, inner = np.random.default_rng(7), config["hidden_size"], config["intermediate_size"]
     tensors: dict[str, np.ndarray[Any, Any]] = {}
 
@@ -93,7 +107,7 @@ def _weights(config: dict[str, Any]) -> dict[str, np.ndarray[Any, Any]]:
         add(f"{name}.bias", size, spread=0.1)
 
     def linear(name: str, inputs: int, outputs: int) -> None:
-        add(f"{name}.weight", outputs, inputs)
+        add(f"{name}.weight", outputs, inputs, spread=spread)
         add(f"{name}.bias", outputs, spread=0.1)
 
     add("embeddings.word_embeddings.weight", config["vocab_size"], size, spread=1.0)

@@ -9,12 +9,15 @@ import typer
 
 from nearfield import __version__
 from nearfield.cli import (
+    advise,
     collections,
+    compare,
     cost,
     demo,
     doctor,
     embed,
     evaluate,
+    golden,
     index,
     judge,
     keys,
@@ -28,6 +31,7 @@ from nearfield.cli import (
     size,
     speed,
     top,
+    verify,
 )
 from nearfield.errors import InputError, NearfieldError, SettingsError
 
@@ -53,11 +57,15 @@ app.command("top", epilog=top.EXAMPLES)(top.top)
 app.command("evaluate", epilog=evaluate.EXAMPLES)(evaluate.evaluate)
 app.command("judge", epilog=judge.JUDGE_EXAMPLES)(judge.judge)
 app.command("synthetic", epilog=judge.SYNTHETIC_EXAMPLES)(judge.synthetic)
+app.command("compare", epilog=compare.EXAMPLES)(compare.compare)
 app.command("mteb", epilog=mteb.EXAMPLES)(mteb.mteb)
+app.command("advise", epilog=advise.EXAMPLES)(advise.advise)
+app.command("verify", epilog=verify.EXAMPLES)(verify.verify)
 app.command("speed", epilog=speed.EXAMPLES)(speed.speed)
 app.command("size", epilog=size.EXAMPLES)(size.size)
 app.command("cost", epilog=cost.EXAMPLES)(cost.cost)
 app.add_typer(collections.app, name="collections")
+app.add_typer(golden.app, name="golden")
 app.add_typer(models.app, name="models")
 app.add_typer(keys.app, name="keys")
 

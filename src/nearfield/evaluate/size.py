@@ -78,8 +78,8 @@ INDICES: Mapping[str, Index] = MappingProxyType(
         ),
         "hnsw": Index(
             "8 m + 12 + (4 m + 4) / (m - 1), m = 16",
-            "hnswlib (Chroma, FAISS alike): 2 m links of 4 bytes, their number and a label; m more on each level above, "
-            "one in m; https://github.com/nmslib/hnswlib/blob/master/ALGO_PARAMS.md: 8 to 10 m",
+            "hnswlib (Chroma, FAISS alike): 2 m links of 4 bytes, their number and a label; m more on each level "
+            "above, for one of m; 8 to 10 m by https://github.com/nmslib/hnswlib/blob/master/ALGO_PARAMS.md",
             fixed=8 * _LINKS + 12 + (4 * _LINKS + 4) / (_LINKS - 1),
         ),
         "qdrant": Index(
