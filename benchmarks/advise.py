@@ -83,6 +83,7 @@ def measure(rounds: int, *, quick: bool) -> dict[str, Any]:
         "calibration_seconds": round(statistics.median(seconds), 1),
         "rows": rows,
         "missed": missed,
+        "met": not missed,
         "memory": memory,
     }
 
