@@ -27,6 +27,8 @@ _COLOURS = (
     "#5d8a00",
 )
 _MARKS = "osD^vPX*"
+#: The line from a name's left edge to its point.
+_LEADER = {"arrowstyle": "-", "alpha": 0.4, "linewidth": 0.8, "shrinkA": 2, "shrinkB": 4, "relpos": (0, 0.5)}
 #: Inches, and points of text: for a screen, and for a telephone.
 SIZES: Mapping[str, tuple[float, float, float]] = {"wide": (8.6, 4.6, 10.0), "narrow": (4.0, 4.4, 8.0)}
 
@@ -126,7 +128,7 @@ def _quality_bytes(axes: Any, told: Mapping[str, Any], size: str) -> None:
     wide = "vectors of a document, bytes (logarithmic; a line joins dimensions of one dtype)"
     axes.set_xlabel(wide if size == "wide" else "bytes a document (log)")
     axes.set_ylabel(_quality(told))
-    _ticks(axes.xaxis, [row["x"] for row in rows], base=2)
+    _ticks(axes.xaxis, [row["x"] for row in rows], base=2 if size == "wide" else 4)
     _named(axes, [(row["x"], row["y"], row["label"], row["at"]) for row in rows], size)
 
 
@@ -179,8 +181,8 @@ def _ticks(axis: Any, values: Sequence[float], base: int = 10) -> None:
     """Put plain numbers at round places of a logarithmic axis; a few of them, however small its range is."""
     ticker = library("matplotlib.ticker")
     span = max(values) / max(min(values), 1e-9)
-    steps = (1.0,) if base == 2 or span > 30 else (1.0, 2.0, 5.0) if span > 3 else (1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 7.0)
-    axis.set_major_locator(ticker.LogLocator(base=base, subs=steps, numticks=8 if base == 2 else 12))
+    steps = (1.0,) if base != 10 or span > 30 else (1.0, 2.0, 5.0) if span > 3 else (1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 7.0)
+    axis.set_major_locator(ticker.LogLocator(base=base, subs=steps, numticks=12))
     axis.set_major_formatter(ticker.FuncFormatter(lambda value, _: f"{value:,.0f}" if value >= 10 else f"{value:g}"))
     axis.set_minor_locator(ticker.NullLocator())
 
@@ -197,8 +199,9 @@ def _named(axes: Any, rows: Sequence[tuple[float, float, str, int]], size: str) 
     most = max((len(each[2]) for each in rows), default=0)
     lines = [_wrapped(each[2], most if wide else 18) for each in rows]
     order = sorted(range(len(rows)), key=lambda at: height(rows[at][1]))
-    step = (0.062 if wide else 0.058) * max(line.count("\n") + 1 for line in lines)
-    places = points.spread([height(rows[at][1]) for at in order], step)
+    line = 0.062 if wide else 0.05
+    heights = [line * (lines[at].count("\n") + 1) for at in order]
+    places = points.spread([height(rows[at][1]) for at in order], heights)
     for at, place in zip(order, places, strict=True):
         x, y, _, number = rows[at]
         axes.annotate(
@@ -213,7 +216,7 @@ def _named(axes: Any, rows: Sequence[tuple[float, float, str, int]], size: str) 
             fontweight="bold",
             fontsize=SIZES[size][2] - (0.5 if wide else 0.8),
             annotation_clip=False,
-            arrowprops={"arrowstyle": "-", "color": _colour(number), "alpha": 0.4, "linewidth": 0.8, "shrinkB": 4},
+            arrowprops=_LEADER | {"color": _colour(number)},
         )
 
 

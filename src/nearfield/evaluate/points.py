@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
 
@@ -65,19 +66,21 @@ def _point(row: Mapping[str, Any], at: int, x: float) -> dict[str, Any]:
     return {"x": x, "y": row["quality"], "interval": interval(row), "label": row["label"], "at": at}
 
 
-def spread(wanted: Sequence[float], step: float, top: float = 1.0) -> list[float]:
-    """Return places as near as may be to rising ``wanted`` ones, at least ``step`` apart, from 0 to ``top``.
+def spread(wanted: Sequence[float], heights: Sequence[float], top: float = 1.0) -> list[float]:
+    """Return middles of names of some heights, as near as may be to rising ``wanted`` ones: none covers another.
 
-    Where there are too many for that, they stand evenly, closer.
+    They lie from 0 to ``top``; where there is not room for all, they stand closer. Least squares, by pooling neighbours
+    that are in each other's way (isotonic regression; Barlow et al. 1972).
     """
-    if not wanted:
-        return []
-    step = min(step, top / max(1, len(wanted) - 1))
-    found: list[float] = []
-    for value in wanted:
-        found.append(max(value, found[-1] + step) if found else max(0.0, value))
-    limit = top
-    for at in range(len(found) - 1, -1, -1):
-        found[at] = min(found[at], limit)
-        limit = found[at] - step
-    return found
+    gaps = [(a + b) / 2 for a, b in pairwise(heights)]
+    scale = min(1.0, top / sum(gaps)) if gaps else 1.0
+    offsets = [scale * sum(gaps[:at]) for at in range(len(wanted))]
+    pools: list[tuple[float, int]] = []
+    for value, offset in zip(wanted, offsets, strict=True):
+        pools.append((value - offset, 1))
+        while len(pools) > 1 and pools[-2][0] > pools[-1][0]:
+            (a, m), (b, n) = pools[-2:]
+            pools[-2:] = [((a * m + b * n) / (m + n), m + n)]
+    limit = max(0.0, top - offsets[-1]) if offsets else top
+    level = [min(max(value, 0.0), limit) for value, count in pools for _ in range(count)]
+    return [value + offset for value, offset in zip(level, offsets, strict=True)]
