@@ -103,7 +103,7 @@ def calibrate(
     on_stage: Callable[[str], None] | None = None,
     **options: Any,
 ) -> Calibration:
-    """Measure this machine with random models that are written to a temporary folder; about half a minute on two idle cores.
+    """Measure this machine with random models in a temporary folder; about half a minute on two idle cores.
 
     ``options`` go to ``Encoder``: backend, device, precision, threads. Runs take turns, and their medians count.
 
