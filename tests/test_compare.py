@@ -288,6 +288,8 @@ def test_the_ranking_is_that_of_its_formula() -> None:
     assert found["a"]["total"] == pytest.approx(0.75) and found["b"]["total"] == pytest.approx(0.75)
     assert found["c"]["unknown"] == ["speed"] and found["c"]["total"] == pytest.approx(0.25 / 0.75)
     assert [*found][-1] == "c" and "d" not in found
+    unmeasured = standing.rank([{**row, "memory": None} for row in rows], shares)
+    assert [each["unknown"] for each in unmeasured] == [[], [], ["speed"]]
     with pytest.raises(InputError, match="Did you mean 'quality'"):
         standing.weights({"qualty": 1})
     with pytest.raises(InputError, match="not all 0"):

@@ -49,13 +49,15 @@ def rank(rows: Sequence[Mapping[str, Any]], told: Mapping[str, float]) -> list[d
     """
     ranked = [row for row in rows if row.get("quality") is not None]
     parts = {name: _column([row.get(name) for row in ranked], name) for name in WEIGHTS}
+    # What nobody was measured by is no gap of one's own.
+    weighed = [name for name in WEIGHTS if told[name] > 0 and any(value is not None for value in parts[name])]
     found = []
     for at, row in enumerate(ranked):
         own = {name: column[at] for name, column in parts.items()}
         known = {name: value for name, value in own.items() if value is not None}
         share = sum(told[name] for name in known)
         total = sum(told[name] * value for name, value in known.items()) / share if share else 0.0
-        unknown = [name for name in WEIGHTS if own[name] is None and told[name] > 0]
+        unknown = [name for name in weighed if own[name] is None]
         found.append({"name": row["name"], "total": total, "parts": own, "unknown": unknown})
     return sorted(found, key=lambda each: -each["total"])
 

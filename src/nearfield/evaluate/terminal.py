@@ -25,7 +25,8 @@ def show(told: Mapping[str, Any], *, pictures: bool = True) -> None:
         if table is not None:
             console.print(table)
     shares = ", ".join(f"{name} {100 * weight:.0f}%" for name, weight in told["weights"].items())
-    console.print(f"Weights: {shares} (--weights). * Pareto-best in quality and speed.", highlight=False)
+    best = " * Pareto-best in quality and speed." if told["front"] else ""
+    console.print(f"Weights: {shares} (--weights).{best}", highlight=False)
     console.print(_differences(told), highlight=False)
     if pictures:
         for text in drawn(told, min(_WIDTH, console.width)):
