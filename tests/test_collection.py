@@ -434,6 +434,14 @@ def test_another_model_is_refused_until_vectors_are_made_anew(
     assert not old & set(collection.store.tables())
 
 
+def test_verify_tells_of_vectors_that_another_model_made(collection: Collection, tmp_path: Path) -> None:
+    collection.configure(other_model(tmp_path))
+    told = collection.verify()
+    assert (told["outdated"], told["missing"], told["whole"]) == (["dense"], [], False)
+    collection.index()
+    assert collection.verify()["whole"]
+
+
 def test_other_prompts_are_refused(collection: Collection, model: Path, tmp_path: Path) -> None:
     other = write_tiny_model(tmp_path / "other", prompts={"query": "search ", "document": "passage "})
     collection.configure({"features": {"dense": {"model": str(other)}}})

@@ -113,7 +113,7 @@ def verify(
     if as_json:
         typer.echo(json.dumps(told, ensure_ascii=False))
     else:
-        wrong = {key: told[key] for key in ("missing", "foreign", "unlike")}
+        wrong = {key: told[key] for key in ("missing", "foreign", "unlike", "outdated")}
         held = ", ".join(f"{count:,} in {feature}" for feature, count in told["tables"].items())
         typer.echo(f"{name}: {told['chunks']:,} chunks; {held}")
         for key, found in wrong.items():

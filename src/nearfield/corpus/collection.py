@@ -646,7 +646,8 @@ class Collection:
         """Compare manifest and store, document by document, and make some vectors anew to compare them.
 
         Returns:
-            What was compared, and lists of what is wrong: ``missing`` and ``foreign`` records, ``unlike`` vectors. All
+            What was compared, and lists of what is wrong: ``missing`` and ``foreign`` records, ``unlike`` vectors, and
+            features whose vectors are ``outdated``: of another model, or asked otherwise, than the definition says. All
             are empty where the collection is whole.
         """
         self._refresh()

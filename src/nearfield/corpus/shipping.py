@@ -198,6 +198,7 @@ def verify(manifest: Manifest, store: Store, made_by: Mapping[str, Feature], *, 
     """Compare each table with the manifest, and some vectors with those that the models make now."""
     wanted = dict(manifest.rows("SELECT id, version FROM chunks"))
     told: dict[str, Any] = {"chunks": len(wanted), "tables": {}, "missing": [], "foreign": [], "unlike": []}
+    told["outdated"] = []
     for placement in manifest.placements():
         if placement.state != "live":
             continue
@@ -207,11 +208,13 @@ def verify(manifest: Manifest, store: Store, made_by: Mapping[str, Feature], *, 
         told["missing"] += [f"{placement.feature}: {key}" for key in wanted if held.get(key) != wanted[key]]
         told["foreign"] += [f"{placement.feature}: {key}" for key in held if key not in wanted]
         feature = made_by.get(placement.feature)
-        if feature is not None and sample and placement.space == feature.space():
+        if feature is not None and placement.space != feature.space():
+            told["outdated"].append(placement.feature)
+        elif feature is not None and sample:
             both = sorted(wanted.keys() & held.keys())
             chosen = random.Random(0).sample(both, min(sample, len(both)))
             told["unlike"] += [f"{placement.feature}: {key}" for key in _unlike(store, table, feature, chosen)]
-    told["whole"] = not (told["missing"] or told["foreign"] or told["unlike"])
+    told["whole"] = not (told["missing"] or told["foreign"] or told["unlike"] or told["outdated"])
     return told
 
 

@@ -27,7 +27,7 @@ _KEYS = ("id", "document")
 _ROWS_TO_KEY = 5_000
 #: Bytes that LanceDB may keep of indices and tables' descriptions, where it searches and where it writes: there every
 #: version of a growing index passes.
-_SEARCHING, _WRITING = (2**28, 2**25), (2**24, 2**22)
+_SEARCHING, _WRITING = (2**28, 2**25), (2**21, 2**22)
 #: Rows from which on a vector index pays.
 _ROWS_TO_INDEX = 20_000
 #: Small writes that are put up with before they are joined, and large tables' share of new rows.
