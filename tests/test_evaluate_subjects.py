@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -297,9 +297,9 @@ def test_an_endpoint_is_measured_like_the_model_itself(url: str, tiny: Encoder) 
     assert there["subject"]["fingerprint"] == tiny.fingerprint
     assert there["truncated"] is None
     for told in ({"dimensions": 16}, {"dtype": "int8"}, {"prompt": "none"}, {"dtype": "binary", "dimensions": 8}):
-        with closing(open_subject(Variant("tiny-model", url=url, **told))) as subject:  # type: ignore[arg-type]
+        with closing(open_subject(Variant("tiny-model", url=url, **told))) as subject:
             near = subject.encode(TEXTS, role="query")
-        local = Local(Variant("tiny", **told), tiny)  # type: ignore[arg-type]
+        local = Local(Variant("tiny", **told), tiny)
         assert np.allclose(near, local.encode(TEXTS, role="query"), atol=0.02), told
 
 
@@ -335,7 +335,7 @@ Owls hear a mouse under the snow.
 
 
 @pytest.fixture(scope="module")
-def home(tmp_path_factory: pytest.TempPathFactory, folder: str) -> Iterator[Path]:
+def home(tmp_path_factory: pytest.TempPathFactory, folder: str) -> Path:
     """A folder with the collection ``guide``: a Markdown file with headings, and one with a title alone."""
     place = tmp_path_factory.mktemp("collections")
     files = tmp_path_factory.mktemp("files")
