@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+import socket
+import threading
+from collections.abc import Callable, Iterator
 from contextlib import closing
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -314,6 +317,79 @@ def test_the_key_comes_from_the_environment(url: str, monkeypatch: pytest.Monkey
 def test_an_endpoint_that_is_not_there_is_told() -> None:
     with pytest.raises(NearfieldError, match="does not answer"):
         open_subject(Variant("m", url="http://127.0.0.1:9"))
+
+
+class Flaky(BaseHTTPRequestHandler):
+    """An OpenAI-compatible endpoint that is late once, drops a connection once, then answers; or always answers so."""
+
+    protocol_version = "HTTP/1.1"
+    asked: ClassVar[list[dict[str, Any]]] = []
+    reply: ClassVar[dict[str, Any] | None] = None
+
+    def do_GET(self) -> None:
+        self._send(404, {})
+
+    def do_POST(self) -> None:
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        self.asked.append({**body, "key": self.headers["Authorization"]})
+        if self.reply is not None:
+            self._send(200, self.reply)
+        elif len(self.asked) == 1:
+            self._send(503, {})
+        elif len(self.asked) == 2:
+            self.close_connection = True
+            self.connection.shutdown(socket.SHUT_RDWR)
+        else:
+            rows = [{"index": at, "embedding": [float(len(text)), 1.0]} for at, text in enumerate(body["input"])]
+            self._send(200, {"data": rows[::-1]})
+
+    def _send(self, status: int, told: dict[str, Any]) -> None:
+        data = json.dumps(told).encode()
+        self.send_response(status)
+        self.send_header("Retry-After", "0")
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
+
+    def log_message(self, *_: Any) -> None:
+        """Say nothing."""
+
+
+@pytest.fixture
+def flaky(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """The URL of such an endpoint; what waits between tries does not."""
+    monkeypatch.setattr(Flaky, "asked", [])
+    monkeypatch.setattr("nearfield.evaluate.served.time.sleep", lambda _: None)
+    with ThreadingHTTPServer(("127.0.0.1", 0), Flaky) as server:
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}/v1"
+        server.shutdown()
+        thread.join(10)
+
+
+def test_an_endpoint_that_fails_now_and_then_is_asked_again(flaky: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SOME_KEY", "mine")
+    with closing(open_subject(Variant("m", url=flaky, key_env="SOME_KEY", prompt="ask: ", dimensions=2))) as subject:
+        rows = subject.encode(["a", "bbb"], role="query")
+    assert rows.tolist() == [[6.0, 1.0], [8.0, 1.0]], "in the order of the texts, each after its prompt"
+    assert len(Flaky.asked) == 3
+    assert {(each["key"], each["dimensions"]) for each in Flaky.asked} == {("Bearer mine", 2)}
+
+
+@pytest.mark.parametrize(
+    ("reply", "message"),
+    [
+        ({"error": "no"}, "is no OpenAI-compatible endpoint"),
+        ({"data": [{"index": 0, "embedding": [1.0]}]}, r"shape \(1, 1\) for 2 texts"),
+    ],
+)
+def test_an_endpoint_that_answers_otherwise_is_told(
+    flaky: str, monkeypatch: pytest.MonkeyPatch, reply: dict[str, Any], message: str
+) -> None:
+    monkeypatch.setattr(Flaky, "reply", reply)
+    with closing(open_subject(Variant("m", url=flaky))) as subject, pytest.raises(NearfieldError, match=message):
+        subject.encode(["a", "b"], role="document")
 
 
 # -- a set of one's own collection ---------------------------------------------------------------------------------

@@ -17,6 +17,8 @@ from nearfield.vectors import Vectors, quantize
 Array = np.ndarray[Any, np.dtype[Any]]
 #: Texts in one request, requests at once, and how often one that was refused for want of room is sent again.
 BATCH, AT_ONCE, TRIES = 64, 4, 6
+#: Statuses that say: later.
+_LATER = frozenset({429, 502, 503, 504})
 #: Encoder's keywords, and the fields of POST /encode for them.
 _FIELDS = {
     "role": "role",
@@ -111,8 +113,14 @@ class Served:
         if wanted.get("truncate_dim") is not None:
             body["dimensions"] = wanted["truncate_dim"]
         told = self._ask("POST", "/v1/embeddings", {**body, "input": [prompt + text for text in texts]})
-        rows = sorted(told["data"], key=lambda row: int(row["index"]))
-        return np.array([row["embedding"] for row in rows], np.float32)
+        try:
+            rows = sorted(told["data"], key=lambda row: int(row["index"]))
+            found = np.array([row["embedding"] for row in rows], np.float32)
+        except (KeyError, TypeError, ValueError) as error:
+            raise NearfieldError(f"{self.url} is no OpenAI-compatible endpoint: {str(told)[:200]!r}.") from error
+        if found.ndim != 2 or len(found) != len(texts):
+            raise NearfieldError(f"{self.url} gave vectors of shape {found.shape} for {len(texts)} texts.")
+        return found
 
     def _quantised(self, rows: Array, precision: str) -> Vectors:
         found = Vectors(rows, f"{self.url}/{self.name}:{rows.shape[1]}:float32", rows.shape[1])
@@ -136,13 +144,19 @@ class Served:
     def _ask(self, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
         import httpx
 
+        broken = (httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError)
         for attempt in range(TRIES):
+            last = attempt == TRIES - 1
             try:
                 reply = self._client.request(method, self.url + path, json=body)
             except httpx.HTTPError as error:
-                reason = str(error) or type(error).__name__
-                raise NearfieldError(f"{self.url} does not answer: {reason}. Is a server running?") from error
-            if reply.status_code not in (429, 503) or attempt == TRIES - 1:
+                # A connection that was never made is told at once; one that broke is worth another try.
+                if last or not isinstance(error, broken):
+                    reason = str(error) or type(error).__name__
+                    raise NearfieldError(f"{self.url} does not answer: {reason}. Is a server running?") from error
+                time.sleep(_seconds(None, attempt))
+                continue
+            if reply.status_code not in _LATER or last:
                 break
             time.sleep(_seconds(reply.headers.get("retry-after"), attempt))
         if reply.status_code in (404, 405) and method == "GET" and path == "/v1/models":
