@@ -23,6 +23,7 @@ from nearfield.evaluate.dataset import (
     Retrieval,
 )
 from nearfield.evaluate.evaluation import evaluate
+from nearfield.evaluate.significance import paired
 from nearfield.evaluate.tasks import SHELF, open_task
 from nearfield.evaluate.tasks.classification import draw
 
@@ -248,6 +249,51 @@ def test_bitext_is_measured_both_ways() -> None:
     assert found["metrics"]["reverse F1"] == pytest.approx(100 * f1_score(gold, scores.argmax(0), **options))
     assert found["metrics"]["reverse F1"] != found["score"]
     assert all(each["expected"][0]["id"] != each["found"][0]["id"] for each in found["worst"])
+
+
+# -- what holds for each task --------------------------------------------------------------------------------------
+
+
+def candidates(count: int) -> Reranking:
+    return Reranking([Candidates(f"query {n}", [f"good {n}"], [f"bad {n}", f"worse {n}"]) for n in range(count)])
+
+
+#: Rows for each task of the shelf: one without any cannot be there.
+ROWS: Mapping[str, Any] = {
+    "retrieval": retrieval(600, 6).rows,
+    "sts": pairs(40, 6),
+    "pairs": pairs(40, 2),
+    "classification": Classification(labelled(60, 3, "train"), labelled(30, 3, "test")),
+    "clustering": Clustering([labelled(40, 3, "one")]),
+    "reranking": candidates(12),
+    "bitext": Bitext([f"eins {n}" for n in range(40)], [f"one {n}" for n in range(40)]),
+}
+
+
+@pytest.mark.parametrize("name", SHELF.names())
+def test_a_task_keeps_its_promises(name: str) -> None:
+    data = Dataset(name, name, ROWS[name])
+    found = evaluate(Given(width=8, values=5), data, samples=60, worst=3)
+    task, main = open_task(name), found["main"]
+    assert next(iter(found["metrics"])) == main
+    assert all(-100 <= value <= 100 for value in found["metrics"].values())
+    assert found["score"] == found["metrics"][main]
+    low, high = found["interval"]
+    assert low <= found["score"] <= high
+    columns = {key: np.array(list(column.values())) for key, column in found["per_item"].items()}
+    assert len({tuple(column) for column in found["per_item"].values()}) == 1, "each column is of the same items"
+    assert task.score(main, columns) == pytest.approx(found["score"]), "the figure comes from what is kept of items"
+    count = len(next(iter(columns.values())))
+    draws = np.random.default_rng(0).integers(0, count, (3, count))
+    one_by_one = [task.score(main, {key: column[row] for key, column in columns.items()}) for row in draws]
+    assert task.scores(main, columns, draws) == pytest.approx(one_by_one)
+    assert 0 < len(found["worst"]) <= 3
+    assert all(set(each) == {"id", "text", "score", "expected", "found"} for each in found["worst"])
+    json.dumps(found)
+    again = evaluate(Given(width=8, values=5), data, samples=60, worst=3)
+    assert {**again, "seconds": 0} == {**found, "seconds": 0}, "the same seed gives the same result"
+    told = paired(found, again)
+    assert (told["difference"], told["significant"]) == (0.0, False)
 
 
 # -- the call ------------------------------------------------------------------------------------------------------
