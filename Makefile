@@ -15,8 +15,9 @@ demo: $(VENV)/corpus        ## fetch a model, index these docs, and find the ans
 serve: $(VENV)/core         ## serve the default model at http://127.0.0.1:8080/v1
 	$(BIN)/nearfield serve
 
+# A file's tests stay together, on one of two processes: they share models and servers.
 test: $(VENV)/test          ## run the whole test suite
-	$(BIN)/python -m pytest -q
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile
 
 lint: $(VENV)/test          ## format, style, types, imports, sizes
 	$(BIN)/ruff format --check .
