@@ -114,7 +114,7 @@ def test_a_thousand_clients_that_leave_while_others_are_served(tmp_path: Path, s
         while engine.stats().queued_jobs or engine.stats().running_batches:
             assert time.monotonic() < until, "work of clients that left is still queued"
             time.sleep(0.02)
-        assert httpx.post(url + "/v1/embeddings", content=BODY, headers=JSON).status_code == 200
+        assert httpx.post(url + "/v1/embeddings", content=BODY, headers=JSON, timeout=60).status_code == 200
         assert httpx.get(url + "/ready").json()["ready"]
     engine.close(drain=False)
 
