@@ -35,9 +35,7 @@ def evaluate(
     data: Annotated[list[Path], typer.Option("--data", "-d", help="Data set: a file or folder; may be repeated.")],
     task: Annotated[
         str | None,
-        typer.Option(
-            help="Where the layout leaves it open: retrieval, sts, pairs, clustering, reranking, bitext."
-        ),
+        typer.Option(help="Where the layout leaves it open: retrieval, sts, pairs, clustering, reranking, bitext."),
     ] = None,
     split: Annotated[str, typer.Option(help="Which judgements or file of a folder.")] = "test",
     k: Annotated[int, typer.Option("-k", help="Cutoff of rankings.", min=1)] = 10,
