@@ -19,6 +19,7 @@ from typing import Any
 import psutil
 
 from nearfield.corpus.collection import Collection
+from nearfield.corpus.document import embedded
 from nearfield.corpus.sources.told import source_of
 from nearfield.encoder import Encoder
 from nearfield.testing import write_tiny_model
@@ -59,7 +60,7 @@ def throughput(rounds: int, documents: int) -> dict[str, Any]:
             with Collection.create(f"round{number}", home=home, encoder_of=lambda _: encoder) as collection:
                 report = collection.index([source_of(str(folder))])
                 sql = "SELECT context, text FROM chunks ORDER BY rowid"
-                texts = [f"{context}\n{text}" if context else text for context, text in collection.manifest.rows(sql)]
+                texts = [embedded(text, context) for context, text in collection.manifest.rows(sql)]
             started = time.perf_counter()
             tokens = sum(int(part.tokens.sum()) for part in encoder.stream(texts, window=512, role="document"))
             own = tokens / (time.perf_counter() - started)
