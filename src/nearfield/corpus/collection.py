@@ -501,8 +501,10 @@ class Collection:
             raise InputError(f"Collection {self.name!r} has no source {source!r}. {nearest(source, known)}")
         with self._alone():
             kept = [each for each in self.config.told()["sources"] if f"{each['kind']}:{each['location']}" != name]
+            # In this order: killed in between, it still has the source, and can let go of it again.
+            count = self.remove([row[0] for row in self.manifest.rows(_OF_SOURCE, (name,))])
             self._save(definition.read({**self.config.told(), "sources": kept}))
-            return self.remove([row[0] for row in self.manifest.rows(_OF_SOURCE, (name,))])
+            return count
 
     def documents(self, *, state: str | None = None, limit: int = 100, after: str | None = None) -> list[DocumentInfo]:
         """Return documents in the order of their ids, from the one after ``after`` on."""
