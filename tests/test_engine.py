@@ -390,9 +390,21 @@ def test_observers_hear_of_each_batch(engine: Engine) -> None:
     reports: list[BatchReport] = []
     engine.observers.append(reports.append)
     engine.submit(Ticket.of(FakeRunner(), [[1, 2], [3]])).result(5)
-    _until(lambda: sum(report.rows for report in reports) == 2)
+    assert sum(report.rows for report in reports) == 2, "whoever holds an answer finds it counted"
     assert sum(report.tokens for report in reports) == 3
     assert all(len(report.queue_seconds) == report.rows for report in reports)
+
+
+def test_an_observer_that_fails_costs_no_answer(engine: Engine, caplog: pytest.LogCaptureFixture) -> None:
+    def failing(report: BatchReport) -> None:
+        raise ZeroDivisionError
+
+    heard: list[BatchReport] = []
+    engine.observers.extend([failing, heard.append])
+    lanes = engine.stats().lanes_alive
+    assert engine.submit(Ticket.of(FakeRunner(), [[1, 2]])).result(5)[0, 0] == 2
+    assert len(heard) == 1 and engine.stats().lanes_alive == lanes
+    assert "observer" in caplog.text and "ZeroDivisionError" in caplog.text
 
 
 @pytest.mark.parametrize("shared", [0, 1000])

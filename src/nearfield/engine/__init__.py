@@ -26,7 +26,10 @@ class Engine:
 
     @property
     def observers(self) -> list[Any]:
-        """Functions called with a ``BatchReport`` after each batch, on the lane's thread."""
+        """Functions called with a ``BatchReport`` after each batch, on the lane's thread, before its answers are given.
+
+        What such a function takes is added to each answer. What it raises is logged, and costs nothing else.
+        """
         return self._scheduler.observers
 
     @property

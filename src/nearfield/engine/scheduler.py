@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import heapq
 import itertools
+import logging
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -14,6 +15,8 @@ from nearfield.engine.backlog import Backlog
 from nearfield.engine.job import Batch, Job, Runner, Ticket
 from nearfield.engine.lane import Lane, Outcome
 from nearfield.errors import Cancelled, DeadlineExceeded, ExecutionFailed, Overloaded, ShuttingDown
+
+LOG = logging.getLogger("nearfield")
 
 #: What one more batch costs beside its tokens, counted in tokens (measured: benchmarks/README.md).
 BATCH_OVERHEAD = 16
@@ -253,9 +256,10 @@ class Scheduler:
             self._learn(batch, seconds)
             if self._draining:
                 self._room.notify_all()
+        # Before anyone wakes: whoever holds an answer finds it counted.
+        self._report(batch, seconds)
         for ticket in finished:
             ticket.announce()
-        self._report(batch, seconds)
 
     def _learn(self, batch: Batch, seconds: float) -> None:
         """Follow the rate of all lanes together, in tokens a second."""
@@ -280,7 +284,11 @@ class Scheduler:
             run_seconds=seconds,
         )
         for observer in self.observers:
-            observer(report)
+            try:
+                observer(report)
+            except Exception:
+                # Counting is not worth an answer, nor a lane.
+                LOG.exception("An observer of batches failed.")
 
     # -- keeping alive -----------------------------------------------------------------------------------------
 
