@@ -474,6 +474,23 @@ def test_other_chunks_are_made_beside_the_old_and_then_switched_to(
     reader.manifest.close()
 
 
+def test_a_switch_that_was_cut_off_leaves_nothing_behind(
+    collection: Collection, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    collection.configure({"chunks": {"tokens": 12}})
+    with monkeypatch.context() as killed:
+        killed.setattr(Collection, "_reopen", _fail)
+        with pytest.raises(StoreFailed):
+            collection.index()
+    assert len(list((home / "docs").glob("manifest-*.db"))) == 2 and len(collection.store.tables()) == 2
+    collection.close()
+    with Collection.open("docs") as again:
+        assert len(records(again)) > 3
+        again.index()
+        assert [path.name for path in (home / "docs").glob("manifest-*.db")] == ["manifest-2.db"]
+        assert len(again.store.tables()) == 1
+
+
 def test_three_outputs_of_one_model_share_a_pass(
     home: Path, files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

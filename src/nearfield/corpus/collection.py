@@ -2,80 +2,43 @@
 
 from __future__ import annotations
 
-import os
 import re
 import secrets
 import shutil
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from functools import cached_property, partial
+from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 from nearfield import stores
 from nearfield.corpus import config as definition
 from nearfield.corpus import feature as features
+from nearfield.corpus import folder as folders
 from nearfield.corpus import shipping
 from nearfield.corpus.answer import Answer, ask, stream
 from nearfield.corpus.chat import Endpoint
 from nearfield.corpus.config import Config
-from nearfield.corpus.cutting import Cutter
-from nearfield.corpus.feature import Feature, Placed
+from nearfield.corpus.feature import EncoderOf, Feature
+from nearfield.corpus.folder import Folder, home, listed
 from nearfield.corpus.found import Found, Origin
 from nearfield.corpus.given import Given
-from nearfield.corpus.ingest import Ingest, Parts
-from nearfield.corpus.locking import alone
-from nearfield.corpus.manifest import Entry, Manifest, Placement, Stored
-from nearfield.corpus.reading import Reader
+from nearfield.corpus.indexing import Indexing, sources_of
+from nearfield.corpus.listing import DocumentInfo, joined
+from nearfield.corpus.manifest import Manifest, Placement
 from nearfield.corpus.report import Report
 from nearfield.corpus.search import Searchable, Searcher
-from nearfield.corpus.sources import Source, open_source
+from nearfield.corpus.sources import Source
+from nearfield.corpus.tables import Tables
 from nearfield.encoder import Encoder
 from nearfield.errors import CollectionNotFound, InputError, NearfieldError, NotThere, nearest
 from nearfield.reranker import Reranker
 from nearfield.stores import Store
 
+__all__ = ["Collection", "DocumentInfo", "home", "listed"]
+
 _OF_SOURCE = "SELECT id FROM documents WHERE source = ?"
-NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
-_CURRENT = "current"
-EncoderOf = Callable[[str], Encoder]
-
-
-def home() -> Path:
-    """Return the folder of collections: ``NEARFIELD_COLLECTIONS``, else ``~/.local/share/nearfield/collections``."""
-    told = os.environ.get("NEARFIELD_COLLECTIONS")
-    return Path(told or Path.home() / ".local" / "share" / "nearfield" / "collections").expanduser().absolute()
-
-
-def listed(place: Path | None = None) -> list[str]:
-    """Return the names of all collections, sorted."""
-    folder = place or home()
-    return sorted(path.parent.name for path in folder.glob(f"*/{_CURRENT}")) if folder.is_dir() else []
-
-
-@dataclass(frozen=True)
-class DocumentInfo:
-    """A document of a collection: where it comes from, its state (done, failed, ...), and why it failed."""
-
-    id: str
-    source: str
-    key: str
-    title: str
-    state: str
-    error: str
-    chunks: int
-    tokens: int
-    fields: Mapping[str, Any]
-
-    @classmethod
-    def of(cls, entry: Entry) -> DocumentInfo:
-        """Take what is of interest out of a manifest's entry."""
-        state = "failed" if entry.error else {"stale": "done", "new": "writing"}.get(entry.state, entry.state)
-        place = (entry.id, entry.source, entry.key, entry.title)
-        return cls(*place, state, entry.error, entry.chunks, entry.tokens, entry.fields)
 
 
 class Collection:
@@ -86,12 +49,11 @@ class Collection:
 
     def __init__(
         self,
-        name: str,
-        folder: Path,
+        folder: Folder,
         encoder_of: EncoderOf | None = None,
         reranker_of: Callable[[str], Any] | None = None,
     ) -> None:
-        self.name = name
+        self.name = folder.name
         self.folder = folder
         self._lock = threading.RLock()
         self._own: dict[str, Encoder] = {}
@@ -101,8 +63,7 @@ class Collection:
         self._open()
 
     def _open(self) -> None:
-        self._current = (self.folder / _CURRENT).read_text(encoding="utf-8").strip()
-        self.manifest = Manifest(self.folder / self._current)
+        self.manifest = Manifest(self.folder.path / self.folder.current())
         self.config: Config = definition.read(self.manifest.get("config", {}))
         self.store: Store = stores.connect(self.address)
 
@@ -122,23 +83,23 @@ class Collection:
         Raises:
             InputError: there is one of that name, the name cannot be a folder's, or the definition is wrong.
         """
-        folder = _folder(name, home)
-        if (folder / _CURRENT).exists():
+        folder = Folder.of(name, home)
+        if folder.taken:
             raise InputError(f"There is a collection {name!r} already. Open it, or drop it first.", param="name")
         told = config if isinstance(config, Config) else definition.read(config or {})
-        fresh = not folder.exists()
-        folder.mkdir(parents=True, exist_ok=True)
+        fresh = not folder.path.exists()
+        folder.path.mkdir(parents=True, exist_ok=True)
         try:
-            with alone(folder / "lock", name):
+            with folder.alone():
                 # A store that cannot be had leaves no empty collection behind.
-                stores.connect(told.store or _address(folder)).close()
-                _begin(folder, "manifest-1.db", told, uid=secrets.token_hex(4)).close()
-                _point(folder, "manifest-1.db")
+                stores.connect(told.store or folder.address).close()
+                folders.begin(folder.path / folders.FIRST, told, uid=secrets.token_hex(4)).close()
+                folder.point(folders.FIRST)
         except NearfieldError:
-            if fresh and not (folder / _CURRENT).exists():
-                shutil.rmtree(folder, ignore_errors=True)
+            if fresh and not folder.taken:
+                shutil.rmtree(folder.path, ignore_errors=True)
             raise
-        return cls(name, folder, encoder_of)
+        return cls(folder, encoder_of)
 
     @classmethod
     def open(
@@ -154,11 +115,11 @@ class Collection:
         Raises:
             CollectionNotFound: with the nearest name.
         """
-        folder = _folder(name, home)
-        if not (folder / _CURRENT).exists():
+        folder = Folder.of(name, home)
+        if not folder.taken:
             known = listed(home)
             raise CollectionNotFound(f"There is no collection {name!r}. {nearest(name, known)}", param="collection")
-        return cls(name, folder, encoder_of, reranker_of)
+        return cls(folder, encoder_of, reranker_of)
 
     @classmethod
     def ensure(
@@ -170,7 +131,7 @@ class Collection:
         encoder_of: EncoderOf | None = None,
     ) -> Collection:
         """Open a collection, or make it; ``config`` replaces those parts of its definition that it names."""
-        if not (_folder(name, home) / _CURRENT).exists():
+        if not Folder.of(name, home).taken:
             return cls.create(name, config, home=home, encoder_of=encoder_of)
         found = cls.open(name, home=home, encoder_of=encoder_of)
         if config:
@@ -185,12 +146,12 @@ class Collection:
         """
         config = definition.merged(self.config, told)
         if config.store != self.config.store and self.manifest.placements():
-            target = _without_password(config.store or _address(self.folder))
+            target = _without_password(config.store or self.folder.address)
             raise InputError(
                 f"Collection {self.name!r} lies in {_without_password(self.address)}. To take it elsewhere: "
                 f"nearfield collections move {self.name} {target}"
             )
-        with self._alone():
+        with self.folder.alone():
             built = self._tried(config)
             self._save(config)
             self.__dict__["features"] = built
@@ -201,8 +162,7 @@ class Collection:
         if same and "features" in self.__dict__:
             return self.features
         built = features.build(config, self._encoder_of)
-        first = next(iter(built.values()))
-        Cutter(config, features.ruler(first), partial(_embed, first), self.manifest)
+        Indexing(self.folder, config, self.manifest, self.store, built).cutter()
         return built
 
     def _save(self, config: Config) -> None:
@@ -225,7 +185,7 @@ class Collection:
     @property
     def address(self) -> str:
         """Where its vectors lie."""
-        return self.config.store or _address(self.folder)
+        return self.config.store or self.folder.address
 
     def close(self) -> None:
         """Let go of files and database; models stay loaded while others use them."""
@@ -280,10 +240,10 @@ class Collection:
         piped = [each for each in sources or () if each.kind == "stdin"]
         if sources and len(piped) < len(sources):
             self.configure(_remembered([each for each in sources if each.kind != "stdin"]))
-        with self._alone():
+        with self.folder.alone():
             for each in piped:
                 Given(self.manifest).take(each)
-            return self._index(self._all_sources(), shown=shown, retry_failed=retry_failed)
+            return self._index(shown=shown, retry_failed=retry_failed)
 
     def plan(
         self,
@@ -301,97 +261,24 @@ class Collection:
         added = _remembered([each for each in sources if each.kind != "stdin"])
         try:
             self.config = definition.merged(kept, {**(told or {}), **added})
-            with TemporaryDirectory() as place:
-                return self._plan(Path(place), piped, retry_failed=retry_failed)
+            return self._indexing().plan(piped, retry_failed=retry_failed)
         finally:
             self._forget()
             self.config = kept
             if features is not None:
                 self.__dict__["features"] = features
 
-    def _plan(self, place: Path, piped: Sequence[Source], *, retry_failed: bool) -> Report:
-        manifest, cutter = self.manifest, self._cutter(self.manifest)
-        if manifest.get("cutting") not in (None, cutter.identity()):
-            # Documents would be cut otherwise, and so all be read and embedded anew.
-            manifest = _begin(place, "manifest.db", self.config, uid="plan")
-            shipping.copy_table(self.manifest.connection, manifest, "given")
-        placed = self._tables(manifest, making=False)
-        sources = [*self._all_sources(manifest), *piped]
-        with Reader() as reader:
-            parts = self._parts(manifest, cutter, placed)
-            report = Ingest(parts, sources, reader=reader, retry_failed=retry_failed).plan()
-        if manifest is not self.manifest:
-            manifest.close()
-        return report
+    def _indexing(self) -> Indexing:
+        return Indexing(self.folder, self.config, self.manifest, self.store, self.features)
 
-    def _all_sources(self, manifest: Manifest | None = None) -> list[Source]:
-        opened = [open_source(each.kind, each.location, **each.options) for each in self.config.sources]
-        return [*opened, Given(manifest or self.manifest)]
-
-    def _index(self, sources: Sequence[Source], *, shown: bool = False, retry_failed: bool = False) -> Report:
-        cutter = self._cutter(self.manifest)
-        if self.manifest.get("cutting") not in (None, cutter.identity()):
-            return self._rebuild(shown=shown)
-        self.manifest.set("cutting", cutter.identity())
-        report = self._fill(self.manifest, cutter, sources, shown=shown, retry_failed=retry_failed)
-        self._forget()
-        return report
-
-    def _fill(
-        self,
-        manifest: Manifest,
-        cutter: Cutter,
-        sources: Sequence[Source],
-        *,
-        shown: bool,
-        retry_failed: bool = False,
-    ) -> Report:
-        """Index into a manifest's tables, and let those that are new take the place of others."""
-        placed = self._tables(manifest)
-        with Reader() as reader:
-            parts = self._parts(manifest, cutter, placed)
-            report = Ingest(parts, sources, reader=reader, retry_failed=retry_failed).run(shown=shown)
-        names = [each.table.name for each in placed.values()]
-        for each in placed.values():
-            self.store.index(each.table)
-        manifest.go_live(names, keep=())
-        self._sweep()
-        return report
-
-    def _parts(self, manifest: Manifest, cutter: Cutter, placed: dict[str, Placed]) -> Parts:
-        return Parts(self.name, self.config, manifest, self.store, cutter, placed)
-
-    def _cutter(self, manifest: Manifest) -> Cutter:
-        first = next(iter(self.features.values()))
-        return Cutter(self.config, features.ruler(first), partial(_embed, first), manifest)
-
-    def _rebuild(self, *, shown: bool) -> Report:
-        """Index all sources anew beside what there is, since documents are cut otherwise now, and switch at the end."""
-        number = int(re.sub(r"\D", "", self._current)) + 1
-        name = f"manifest-{number}.db"
-        wanted = self._cutter(self.manifest).identity()
-        fresh = Manifest(self.folder / name, language=self.config.language)
-        if fresh.get("cutting") != wanted or fresh.get("config") != self.config.told():
-            fresh.close()
-            _remove_manifest(self.folder / name)
-            fresh = _begin(self.folder, name, self.config, uid=self.manifest.get("uid"))
-            fresh.set("cutting", wanted)
-            shipping.copy_table(self.manifest.connection, fresh, "given")
-        report = self._fill(fresh, self._cutter(fresh), self._all_sources(fresh), shown=shown)
-        fresh.close()
-        if report.unlisted:
-            # What they hold is in the old chunks alone.
-            report.held_back = (
-                f"Searches go on with the chunks as they were cut before, since not every source could be listed. Mend "
-                f"it and index again, or let go of it: nearfield collections forget {self.name} SOURCE"
-            )
+    def _index(self, sources: Sequence[Source] | None = None, **options: bool) -> Report:
+        report = self._indexing().run(sources, **options)
+        if self.folder.current() == self.manifest.path.name:
+            self._forget()
             return report
-        _point(self.folder, name)
-        old = self.manifest
-        old.close()
-        _remove_manifest(old.path)
+        self.manifest.close()
         self._reopen()
-        self._sweep()
+        self._indexing().sweep()
         return report
 
     def _reopen(self) -> None:
@@ -399,67 +286,9 @@ class Collection:
         self.store.close()
         self._open()
 
-    def _tables(self, manifest: Manifest, *, making: bool = True) -> dict[str, Placed]:
-        """Return each feature with the table that holds it; one that none holds yet gets a new table.
-
-        Without ``making``, it gets one that only has a name.
-        """
-        placements = manifest.placements()
-        placed: dict[str, Placed] = {}
-        for name, feature in self.features.items():
-            found = next((each for each in placements if self._holds(each, name, feature)), None)
-            if found is None and not making:
-                placed[name] = Placed(feature, feature.table(f"planned_{len(placed)}", self.config.all_fields))
-                continue
-            if found is None:
-                found = self._new_table(manifest, name, feature, live=not placements)
-            table = features.table_of(found.described)
-            if making:
-                self.store.create(table)
-            placed[name] = Placed(feature, table)
-        return placed
-
-    def _holds(self, placement: Placement, name: str, feature: Feature) -> bool:
-        described = features.described(feature.table(placement.name, self.config.all_fields))
-        same = placement.feature == name and placement.space == feature.space()
-        return same and dict(placement.described) == described
-
-    def _new_table(self, manifest: Manifest, name: str, feature: Feature, *, live: bool) -> Placement:
-        title = self._title(manifest, name)
-        table = feature.table(title, self.config.all_fields)
-        self.store.check(table)
-        made = Placement(title, name, features.described(table), feature.space(), "live" if live else "building")
-        manifest.place(made)
-        return made
-
-    def _title(self, manifest: Manifest, feature: str) -> str:
-        """Return a name for a table that no other has, in this collection or another."""
-        slug = re.sub(r"[^a-z0-9]", "_", f"c_{self.name}")[:24]
-        return f"{slug}_{manifest.get('uid')}_{feature.replace('-', '_')[:12]}_{secrets.token_hex(3)}"
-
-    def _sweep(self) -> None:
-        """Drop tables of this collection that no manifest knows: those that were replaced, or begun and given up."""
-        known: set[str] = set()
-        for path in self.folder.glob("manifest-*.db"):
-            if path == self.manifest.path:
-                known |= {each.name for each in self.manifest.placements()}
-            else:
-                beside = Manifest(path)
-                known |= {each.name for each in beside.placements()}
-                beside.close()
-        mark = f"_{self.manifest.get('uid')}_"
-        for name in self.store.tables():
-            if mark in name and name not in known:
-                self.store.drop(name)
-
     def watched(self) -> list[str]:
         """Return the paths whose changes are changes of its sources."""
-        return sorted({path for source in self._all_sources() for path in source.watch()})
-
-    @contextmanager
-    def _alone(self) -> Iterator[None]:
-        with alone(self.folder / "lock", self.name):
-            yield
+        return sorted({path for source in sources_of(self.config, self.manifest) for path in source.watch()})
 
     # -- documents ---------------------------------------------------------------------------------------------
 
@@ -471,7 +300,7 @@ class Collection:
         Raises:
             InputError: one of them is wrong; none was added.
         """
-        with self._alone():
+        with self.folder.alone():
             told = list(documents)
             Given(self.manifest).add(told, self.config.fields)
             return self._index([Given(self.manifest, only=[each["id"] for each in told])], shown=shown)
@@ -481,13 +310,10 @@ class Collection:
 
         Documents of a source come back with the next ``index`` unless the source loses them.
         """
-        with self._alone():
+        with self.folder.alone():
             ids = [each if "#" in each else f"{Given.NAME}#{each}" for each in documents]
             Given(self.manifest).remove([each.partition("#")[2] for each in ids if each.startswith(Given.NAME)])
-            placed = self._tables(self.manifest)
-            with Reader() as reader:
-                parts = self._parts(self.manifest, self._cutter(self.manifest), placed)
-                return Ingest(parts, [], reader=reader).remove(ids)
+            return self._indexing().remove(ids)
 
     def forget(self, source: str) -> int:
         """Let go of a source, by its name or location, and of all documents that came from it; returns how many.
@@ -499,7 +325,7 @@ class Collection:
         name = next((each for each, spec in known.items() if source in (each, spec.location)), None)
         if name is None:
             raise InputError(f"Collection {self.name!r} has no source {source!r}. {nearest(source, known)}")
-        with self._alone():
+        with self.folder.alone():
             kept = [each for each in self.config.told()["sources"] if f"{each['kind']}:{each['location']}" != name]
             # In this order: killed in between, it still has the source, and can let go of it again.
             count = self.remove([row[0] for row in self.manifest.rows(_OF_SOURCE, (name,))])
@@ -526,8 +352,7 @@ class Collection:
     def text(self, document: str) -> str:
         """Return what can be found of a document: its chunks in order, joined where they overlap."""
         found = self.document(document)
-        chunks = [*self.manifest.chunks(found.id), *(twin.chunk for twin in self.manifest.twins(found.id))]
-        return _joined(sorted(chunks, key=lambda each: each.ordinal))
+        return joined([*self.manifest.chunks(found.id), *(twin.chunk for twin in self.manifest.twins(found.id))])
 
     # -- searching ---------------------------------------------------------------------------------------------
 
@@ -562,10 +387,10 @@ class Collection:
     def _refresh(self) -> None:
         """Turn to the manifest that another process has switched to."""
         try:
-            told = (self.folder / _CURRENT).read_text(encoding="utf-8").strip()
+            told = self.folder.current()
         except FileNotFoundError as error:
             raise CollectionNotFound(f"Collection {self.name!r} was dropped meanwhile.", param="collection") from error
-        if told != self._current:
+        if told != self.manifest.path.name:
             self.manifest.close()
             self._reopen()
             return
@@ -661,7 +486,7 @@ class Collection:
         Raises:
             InputError: the folder is there and not empty.
         """
-        with self._alone():
+        with self.folder.alone():
             return shipping.export(self.name, self.manifest, self.store, folder)
 
     @classmethod
@@ -674,13 +499,13 @@ class Collection:
         told = shipping.described(folder)
         config = definition.read({**told["config"], "store": store or ""})
         made = cls.create(name, config, home=home)
-        with made._alone():
-            shipping.import_(folder, made.manifest, made.store, partial(made._retitled))
+        with made.folder.alone():
+            shipping.import_(folder, made.manifest, made.store, made._retitled)
         made._reopen()
         return made
 
     def _retitled(self, placement: Placement) -> Placement:
-        title = self._title(self.manifest, placement.feature)
+        title = self._tables().title(placement.feature)
         return replace(placement, name=title, described={**placement.described, "name": title})
 
     def move(self, address: str) -> None:
@@ -689,7 +514,7 @@ class Collection:
         Raises:
             InputError: the other store cannot hold them.
         """
-        with self._alone():
+        with self.folder.alone():
             old, target = self.store, stores.connect(address)
             try:
                 shipping.move(self.manifest, old, target)
@@ -698,7 +523,7 @@ class Collection:
                 raise
             names = [each.name for each in self.manifest.placements()]
             target.close()
-            own = "" if address == _address(self.folder) else address
+            own = "" if address == self.folder.address else address
             config = definition.read({**self.config.told(), "store": own})
             self.manifest.set("config", config.told())
             for name in names:
@@ -707,75 +532,19 @@ class Collection:
 
     def drop(self) -> None:
         """Remove it, its vectors included."""
-        with self._alone():
-            mark = f"_{self.manifest.get('uid')}_"
-            for name in self.store.tables():
-                if mark in name:
-                    self.store.drop(name)
+        with self.folder.alone():
+            self._tables().drop()
             self.close()
-            (self.folder / _CURRENT).unlink()
-            shutil.rmtree(self.folder)
+            self.folder.remove()
 
-
-def _embed(feature: Feature, texts: Sequence[str]) -> Any:
-    found = feature.encoder.encode(list(texts), role="document", show_progress_bar=False, outputs=("dense",))
-    return found["dense"].data
-
-
-def _folder(name: str, place: Path | None) -> Path:
-    if not NAME.fullmatch(name):
-        raise InputError(
-            f"A collection's name is 1 to 63 of a-z, 0-9, - and _, after a letter or digit: not {name!r}.", param="name"
-        )
-    return (place or home()) / name
-
-
-def _address(folder: Path) -> str:
-    """Return where vectors lie unless the definition says otherwise."""
-    return f"lancedb://{folder / 'vectors'}"
+    def _tables(self) -> Tables:
+        return Tables(self.name, self.manifest, self.store, self.config.all_fields)
 
 
 def _remembered(sources: Sequence[Source]) -> dict[str, Any]:
     """Return sources as a definition has them."""
     specs = [{"kind": each.kind, "location": each.location, "options": each.options} for each in sources]
     return {"sources": specs} if specs else {}
-
-
-def _begin(folder: Path, name: str, config: Config, *, uid: str) -> Manifest:
-    made = Manifest(folder / name, language=config.language)
-    made.set("config", config.told())
-    made.set("uid", uid)
-    return made
-
-
-def _point(folder: Path, name: str) -> None:
-    """Let the collection be what a manifest says, in one step."""
-    fresh = folder / f"{_CURRENT}.new"
-    with fresh.open("w", encoding="utf-8") as file:
-        file.write(name)
-        file.flush()
-        os.fsync(file.fileno())
-    fresh.replace(folder / _CURRENT)
-
-
-def _remove_manifest(path: Path) -> None:
-    for suffix in ("", "-wal", "-shm"):
-        path.with_name(path.name + suffix).unlink(missing_ok=True)
-
-
-def _joined(chunks: Sequence[Stored]) -> str:
-    """Join chunks, without what the end of one and the start of the next have in common."""
-    text, last = "", 0
-    for chunk in chunks:
-        start, end = int(chunk.payload["start"]), int(chunk.payload["end"])
-        piece = chunk.text
-        if text and start < last:
-            shared = next((n for n in range(min(len(text), len(piece)), 0, -1) if text.endswith(piece[:n])), 0)
-            text += piece[shared:]
-        else:
-            text += ("\n\n" if text else "") + piece
-        last = end
-    return text
 
 
 def _without_password(address: str) -> str:

@@ -91,7 +91,7 @@ class Served:
         """Return the names of those that are there and served; it looks at the disk."""
         if not self._allowed_names:
             return []
-        from nearfield.corpus.collection import listed
+        from nearfield.corpus.folder import listed
 
         return [name for name in listed(self._home) if self._may(name)]
 
@@ -346,7 +346,7 @@ def _encoders(collection: Collection) -> list[str]:
 
 def _stamp(place: Path | None, name: str) -> tuple[int, int]:
     """Return what tells a collection from another one of its name; zeros where it is gone."""
-    from nearfield.corpus.collection import home
+    from nearfield.corpus.folder import home
 
     try:
         found = ((place or home()) / name / "lock").stat()

@@ -1,0 +1,174 @@
+"""Indexing: a collection is brought to its sources and its definition, beside what it has where that must change."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from nearfield.corpus import feature as features
+from nearfield.corpus import folder as folders
+from nearfield.corpus import shipping
+from nearfield.corpus.config import Config
+from nearfield.corpus.cutting import Cutter
+from nearfield.corpus.feature import Feature, Placed
+from nearfield.corpus.folder import Folder
+from nearfield.corpus.given import Given
+from nearfield.corpus.ingest import Ingest, Parts
+from nearfield.corpus.manifest import Manifest
+from nearfield.corpus.reading import Reader
+from nearfield.corpus.report import Report
+from nearfield.corpus.sources import Source, open_source
+from nearfield.corpus.tables import Tables
+from nearfield.stores import Store
+
+
+class Indexing:
+    """Indexes one collection, as it is defined now. Whoever writes has its folder's lock.
+
+    Args:
+        folder: where it is kept.
+        config: its definition, which may be newer than what is indexed.
+        manifest: the one that counts.
+        store: where its vectors lie.
+        made_by: its features, their models loaded.
+    """
+
+    def __init__(
+        self, folder: Folder, config: Config, manifest: Manifest, store: Store, made_by: Mapping[str, Feature]
+    ) -> None:
+        self._folder, self._config = folder, config
+        self._manifest, self._store, self._features = manifest, store, made_by
+
+    def run(
+        self, sources: Sequence[Source] | None = None, *, shown: bool = False, retry_failed: bool = False
+    ) -> Report:
+        """Index some sources, or all. Where documents are cut otherwise now, all are indexed anew beside what there is.
+
+        The folder points to another manifest then, once that is complete.
+        """
+        cutter = self.cutter()
+        if self._manifest.get("cutting") not in (None, cutter.identity()):
+            return self._rebuild(cutter.identity(), shown=shown)
+        self._manifest.set("cutting", cutter.identity())
+        told = self.sources() if sources is None else sources
+        return self._fill(self._manifest, cutter, told, shown=shown, retry_failed=retry_failed)
+
+    def plan(self, piped: Sequence[Source] = (), *, retry_failed: bool = False) -> Report:
+        """Tell what ``run`` would do with all sources, and with what is piped in; nothing is written."""
+        with TemporaryDirectory() as place:
+            manifest, cutter = self._manifest, self.cutter()
+            if manifest.get("cutting") not in (None, cutter.identity()):
+                # Documents would be cut otherwise, and so all be read and embedded anew.
+                manifest = folders.begin(Path(place) / "manifest.db", self._config, uid="plan")
+                shipping.copy_table(self._manifest.connection, manifest, "given")
+            placed = self._tables(manifest).placed(self._features, making=False)
+            sources = [*self.sources(manifest), *piped]
+            with Reader() as reader:
+                parts = self._parts(manifest, cutter, placed)
+                report = Ingest(parts, sources, reader=reader, retry_failed=retry_failed).plan()
+            if manifest is not self._manifest:
+                manifest.close()
+            return report
+
+    def remove(self, documents: Sequence[str]) -> int:
+        """Remove documents by their ids; returns how many there were."""
+        placed = self._tables(self._manifest).placed(self._features)
+        with Reader() as reader:
+            return Ingest(self._parts(self._manifest, self.cutter(), placed), [], reader=reader).remove(documents)
+
+    def sources(self, manifest: Manifest | None = None) -> list[Source]:
+        """Return the sources of the definition, and what was put into the collection by itself."""
+        return sources_of(self._config, manifest or self._manifest)
+
+    def cutter(self, manifest: Manifest | None = None) -> Cutter:
+        """Return what cuts documents, by the first feature's tokens.
+
+        Raises:
+            InputError: they cannot be cut as the definition says.
+        """
+        first = next(iter(self._features.values()))
+        return Cutter(self._config, features.ruler(first), partial(_embed, first), manifest or self._manifest)
+
+    def sweep(self) -> None:
+        """Drop what nobody knows any more: tables that were replaced, or begun and given up, and old manifests."""
+        known = {each.name for each in self._manifest.placements()}
+        for path in self._folder.manifests():
+            if path == self._manifest.path:
+                continue
+            if folders.older(path.name, self._manifest.path.name):
+                folders.discard(path)  # whoever replaced it was killed before it could
+                continue
+            begun = Manifest(path)
+            known |= {each.name for each in begun.placements()}
+            begun.close()
+        self._tables(self._manifest).drop(but=known)
+
+    def _rebuild(self, identity: Any, *, shown: bool) -> Report:
+        """Index all sources anew beside what there is, and let that count once it is complete."""
+        path = self._folder.path / folders.following(self._manifest.path.name)
+        fresh = self._beside(path, identity)
+        try:
+            report = self._fill(fresh, self.cutter(fresh), self.sources(fresh), shown=shown)
+        finally:
+            fresh.close()
+        if report.unlisted:
+            # What they hold is in the old chunks alone.
+            report.held_back = (
+                f"Searches go on with the chunks as they were cut before, since not every source could be listed. Mend "
+                f"it and index again, or let go of it: nearfield collections forget {self._folder.name} SOURCE"
+            )
+            return report
+        self._folder.point(path.name)
+        return report
+
+    def _beside(self, path: Path, identity: Any) -> Manifest:
+        """Return the manifest that was begun for this definition, or a new one."""
+        begun = Manifest(path, language=self._config.language)
+        if begun.get("cutting") == identity and begun.get("config") == self._config.told():
+            return begun
+        begun.close()
+        folders.discard(path)
+        fresh = folders.begin(path, self._config, uid=self._manifest.get("uid"))
+        fresh.set("cutting", identity)
+        shipping.copy_table(self._manifest.connection, fresh, "given")
+        return fresh
+
+    def _fill(
+        self,
+        manifest: Manifest,
+        cutter: Cutter,
+        sources: Sequence[Source],
+        *,
+        shown: bool,
+        retry_failed: bool = False,
+    ) -> Report:
+        """Index into a manifest's tables, and let those that are new take the place of others."""
+        placed = self._tables(manifest).placed(self._features)
+        with Reader() as reader:
+            parts = self._parts(manifest, cutter, placed)
+            report = Ingest(parts, sources, reader=reader, retry_failed=retry_failed).run(shown=shown)
+        for each in placed.values():
+            self._store.index(each.table)
+        manifest.go_live([each.table.name for each in placed.values()], keep=())
+        self.sweep()
+        return report
+
+    def _tables(self, manifest: Manifest) -> Tables:
+        return Tables(self._folder.name, manifest, self._store, self._config.all_fields)
+
+    def _parts(self, manifest: Manifest, cutter: Cutter, placed: dict[str, Placed]) -> Parts:
+        return Parts(self._folder.name, self._config, manifest, self._store, cutter, placed)
+
+
+def sources_of(config: Config, manifest: Manifest) -> list[Source]:
+    """Return the sources of a definition, and what was put into a collection by itself."""
+    opened = [open_source(each.kind, each.location, **each.options) for each in config.sources]
+    return [*opened, Given(manifest)]
+
+
+def _embed(feature: Feature, texts: Sequence[str]) -> Any:
+    found = feature.encoder.encode(list(texts), role="document", show_progress_bar=False, outputs=("dense",))
+    return found["dense"].data
