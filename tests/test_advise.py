@@ -223,6 +223,7 @@ def test_what_is_not_known_is_said(changed: dict[str, Any], told: str) -> None:
         {"kind": "dens"},
         {"languages": ()},
         {"languages": ("English",)},
+        {"languages": ("en", "xx")},
         {"tokens": 0},
         {"memory": 0},
         {"queries_per_second": -1},

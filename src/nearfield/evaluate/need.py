@@ -26,6 +26,16 @@ RERANKED = 50
 #: Dtypes of vectors that are tried until the memory holds them.
 _DTYPES = ("float32", "int8", "binary")
 _LANGUAGE = re.compile(r"[a-z]{2,3}")
+#: Two-letter codes of languages (ISO 639-1); those of three letters are taken as they are.
+_TWO_LETTERS = frozenset(
+    re.findall(
+        "..",
+        "aaabaeafakamanarasavayazbabebgbibmbnbobrbscacechcocrcscucvcydadedvdzeeeleneoeseteufafffifjfofrfygagd"
+        "glgngugvhahehihohrhthuhyhziaidieigiiikioisitiujajvkakgkikjkkklkmknkokrkskukvkwkylalblglilnloltlulvmg"
+        "mhmimkmlmnmrmsmtmynanbndnengnlnnnonrnvnyocojomorospapiplpsptqurmrnrorurwsascsdsesgsiskslsmsnsosqsrss"
+        "stsusvswtatetgthtitktltntotrtstttwtyugukuruzvevivowawoxhyiyozazhzu",
+    )
+)
 
 
 @dataclass(frozen=True)
@@ -64,9 +74,9 @@ class Need:
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
             raise InputError(f"Unknown kind {self.kind!r}. {nearest(self.kind, KINDS)}", param="kind")
-        wrong = next((each for each in self.languages if not _LANGUAGE.fullmatch(each)), None)
+        wrong = next((each for each in self.languages if not _is_language(each)), None)
         if wrong is not None or not self.languages:
-            raise InputError(f"Languages are codes such as en or de, not {wrong!r}.", param="languages")
+            raise InputError(f"Languages are codes of ISO 639 such as en or de, not {wrong!r}.", param="languages")
         least = {"tokens": 1, "texts": 1, "queries_per_second": 0, "query_tokens": 1, "memory": 1, "index_hours": 0}
         for name, value in least.items():
             given = getattr(self, name)
@@ -121,6 +131,10 @@ def fits(
         ruled_out[name] = len(found) - len(kept_ones)
         found = kept_ones
     return found, ruled_out
+
+
+def _is_language(code: str) -> bool:
+    return bool(_LANGUAGE.fullmatch(code)) and (len(code) == 3 or code in _TWO_LETTERS)
 
 
 @lru_cache(maxsize=1)
