@@ -81,9 +81,14 @@ def kind_of(name: str) -> str | None:
 
 def suffix_of(media: str) -> str:
     """Return the suffix of files of a media type, such as ``.pdf`` of ``application/pdf``; nothing for unknown ones."""
-    media = _ALIASES.get(media, media)
-    found = (suffix for name in SHELF.order() for suffix, each in SHELF.load(name).suffixes.items() if each == media)
-    return next((suffix for suffix in found if suffix.startswith(".")), "")
+    return _suffixes().get(_ALIASES.get(media, media), "")
+
+
+@cache
+def _suffixes() -> Mapping[str, str]:
+    # The first of each media type counts.
+    told = [pair for name in reversed(SHELF.order()) for pair in reversed(SHELF.load(name).suffixes.items())]
+    return {media: suffix for suffix, media in told if suffix.startswith(".")}
 
 
 #: Other names of media types.
