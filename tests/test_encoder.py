@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import threading
+import time
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -248,6 +252,23 @@ def test_an_encoder_of_its_own_engine(tmp_path: Path) -> None:
         assert encoder.engine is engine
         assert len(encoder.encode(["cat"] * 10)) == 10
     engine.close()
+
+
+@pytest.mark.parametrize("own", [False, True])
+def test_an_encoder_that_is_dropped_gives_its_model_back(tmp_path: Path, own: bool) -> None:
+    encoder = tiny_encoder(tmp_path / "tiny", threads=1 if own else None)
+    encoder.encode(["cat"] * 10)
+    ticket = encoder.submit(["dog"])
+    model, threads = weakref.ref(encoder._model), {lane for lane in threading.enumerate() if "lane" in lane.name}
+    del encoder
+    assert ticket.result(5)[0].shape == (32,), "what was asked for comes, though the encoder is gone"
+    del ticket
+    end = time.monotonic() + 10
+    while model() is not None and time.monotonic() < end:
+        gc.collect()
+        time.sleep(0.05)
+    assert model() is None
+    assert own == any(not lane.is_alive() for lane in threads)
 
 
 def test_max_length_is_checked(tmp_path: Path) -> None:

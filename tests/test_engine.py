@@ -428,6 +428,35 @@ def test_nothing_is_kept_of_what_is_done(engine: Engine, shared: int) -> None:
     _until(gone)
 
 
+def test_a_model_that_nobody_has_is_let_go_after_its_work(engine: Engine) -> None:
+    runner, other = FakeRunner(), FakeRunner("other")
+    engine.submit(Ticket.of(runner, [[1]])).result(5)
+    runner.gate.clear()
+    running = engine.submit(Ticket.of(runner, [[1, 2]]))
+    batches, gate, gone = runner.batches, runner.gate, weakref.ref(runner)
+    _until(lambda: len(batches) == 2)
+    waiting = engine.submit(Ticket.of(runner, [[3]], bulk=True))
+    engine.release(runner)
+    del runner
+    time.sleep(0.6)  # the engine looks every quarter of a second
+    assert not running.done and not waiting.done
+    gate.set()
+    assert running.result(5)[0, 1] == 3 and waiting.result(5)[0, 1] == 3
+    running.runner = waiting.runner = other
+    _until(lambda: gone() is None)
+    assert engine.submit(Ticket.of(other, [[1]])).result(5)[0, 1] == 1
+
+
+def test_an_engine_stops_with_the_last_model_that_nobody_has() -> None:
+    engine, runner = Engine(lanes=2), FakeRunner()
+    ticket = engine.submit(Ticket.of(runner, [[1]]))
+    lanes = list(engine._scheduler.lanes())
+    engine.release(runner, last=True)
+    assert ticket.result(5)[0, 1] == 1
+    _until(lambda: not any(lane.is_alive() for lane in lanes))
+    engine.close()
+
+
 def test_a_ticket_that_waits_keeps_none_that_are_done() -> None:
     engine = Engine(lanes=2)
     slow, quick = FakeRunner("slow"), FakeRunner("quick")

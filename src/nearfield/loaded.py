@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import weakref
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -111,6 +112,9 @@ class Loaded:
         self._model = Model(self.recipe, precision, backend, threads, streams, max_length, cache, found, device)
         self._owns_engine = engine is None and (threads is not None or streams is not None)
         self.engine = engine or (Engine(self._model.cpu.streams) if self._owns_engine else default_engine())
+        # One that is dropped without being closed gives its memory back too, after what it was asked for.
+        self._dropped = weakref.finalize(self, self.engine.release, self._model, last=self._owns_engine)
+        self._dropped.atexit = False
         self.load_seconds = time.perf_counter() - started
         after = memory_used()
         #: Memory that loading took, while nothing else was loaded; None where it cannot be known.
@@ -173,6 +177,7 @@ class Loaded:
 
     def close(self, *, drain: bool = True) -> None:
         """Unload: finish accepted work unless ``drain`` is False, then let go of the memory."""
+        self._dropped.detach()
         if self._owns_engine:
             self.engine.close(drain=drain)
         self.engine.forget(self._model)

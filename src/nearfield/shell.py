@@ -13,7 +13,7 @@ from nearfield.loaded import Loaded
 from nearfield.outline import Outline
 
 #: What each process has of its own, and what a shell has of it at first.
-_OWN: Mapping[str, Any] = {"engine": None, "cache": None, "observers": (), "_owns_engine": False}
+_OWN: Mapping[str, Any] = {"engine": None, "cache": None, "observers": (), "_owns_engine": False, "_dropped": None}
 
 
 def pack(models: Sequence[Loaded]) -> bytes:

@@ -88,6 +88,13 @@ class Engine:
         """Let go of a model's memory."""
         self._scheduler.forget(runner)
 
+    def release(self, runner: Runner, *, last: bool = False) -> None:
+        """Let go of a model's memory once its work is done, and stop with the ``last`` one; for models that nobody has.
+
+        Takes no lock, so that it may be called where an object is collected.
+        """
+        self._scheduler.release(runner, last=last)
+
     def drain(self, timeout: float = 30.0) -> bool:
         """Refuse new work, finish the accepted; return whether all of it ended within ``timeout`` seconds."""
         return self._scheduler.drain(timeout)

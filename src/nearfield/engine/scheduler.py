@@ -7,6 +7,7 @@ import itertools
 import logging
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from weakref import WeakKeyDictionary, ref
@@ -90,6 +91,8 @@ class Scheduler:
         #: Tokens and seconds of lanes of the latest batches: of all, and of each runner as long as there is one.
         self._learned = (0.0, 0.0)
         self._speeds: WeakKeyDictionary[Runner, tuple[float, float]] = WeakKeyDictionary()
+        #: Models that nobody has any more, and whether the engine is to stop with them.
+        self._released: deque[tuple[Runner, bool]] = deque()
         self._draining = False
         self._stopped = False
         self._made = 0
@@ -322,11 +325,12 @@ class Scheduler:
         lane.start()
 
     def _keep(self) -> None:
-        """Drop what expired, and give up on lanes that hang, until the engine stops."""
+        """Drop what expired, give up on lanes that hang, and let go of models, until the engine stops."""
         while not self._stopped:
             time.sleep(_TICK)
             self._expire()
             self._release_hung()
+            self._let_go()
 
     def _expire(self) -> None:
         now = time.monotonic()
@@ -427,6 +431,26 @@ class Scheduler:
                 self._backlogs.pop((runner, bulk), None)
             for lane in self._lanes:
                 lane.forget(runner)
+
+    def release(self, runner: Runner, *, last: bool = False) -> None:
+        """Let go of a model soon after the last of its work has ended; of the ``last`` one, stop then.
+
+        Takes no lock: objects are collected anywhere, even under ours.
+        """
+        self._released.append((runner, last))
+
+    def _let_go(self) -> None:
+        for _ in range(len(self._released)):
+            runner, last = self._released.popleft()
+            with self._lock:
+                waits = any(log.count for key, log in self._backlogs.items() if key[0] is runner)
+                runs = any(lane.batch is not None and lane.batch.runner is runner for lane in self._lanes)
+            if waits or runs:
+                self._released.append((runner, last))
+                continue
+            self.forget(runner)
+            if last:
+                self.stop()
 
     def lanes(self) -> Iterator[Lane]:
         """Iterate over the lanes there are now."""
