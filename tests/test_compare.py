@@ -431,8 +431,9 @@ def test_the_command_makes_a_report_and_goes_on_from_what_is_kept(
     encoded.clear()
     again = CliRunner().invoke(app, flags, catch_exceptions=False)
     assert not encoded and "16 d, binary" in again.stdout
-    wrong = CliRunner().invoke(app, [*flags, "--weights", "quality"])
-    assert isinstance(wrong.exception, InputError)
+    for odd in (["--weights", "quality"], ["--speed", "--clients", "0"], ["--html", str(tmp_path)]):
+        wrong = CliRunner().invoke(app, [*flags, *odd])
+        assert isinstance(wrong.exception, InputError) and not encoded, "told before anything is measured"
 
 
 @pytest.fixture(autouse=True)

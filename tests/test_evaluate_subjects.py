@@ -536,6 +536,16 @@ def test_judging_in_the_terminal(
     assert "Give queries to judge" in nearfield("judge", "guide", "judged").err
 
 
+def test_a_file_that_cannot_be_written_is_told_before_the_work(
+    nearfield: Callable[..., Ran], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("nearfield.cli.evaluate._results", lambda *_, **__: pytest.fail("work was begun"))
+    (tmp_path / "file").touch()
+    for place in (tmp_path, tmp_path / "file" / "out.json"):
+        done = nearfield("evaluate", "bm25", "-d", "made", "-o", place)
+        assert done.code == 2 and str(place) in done.err
+
+
 def test_a_pairs_set_of_the_command_line_needs_its_task(nearfield: Callable[..., Ran], tmp_path: Path) -> None:
     (tmp_path / "pairs.tsv").write_text("1\ta cat\ta cat\n0\tred\thello\n")
     assert "say the task" in nearfield("evaluate", "bm25", "-d", "pairs.tsv").err

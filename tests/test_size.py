@@ -190,6 +190,7 @@ def test_the_command_tells_the_time(nearfield: Run, tmp_path: Path) -> None:
         (("1M", "--dims", "8", "--tokens", "9"), "--tokens-per-second"),
         (("1M", "--dims", "8", "--index", "hsnw"), "hnsw"),
         (("1M", "--model", "naver/splade-v3"), "--dims"),
+        (("1M", "--model", "nosuch"), "no model 'nosuch'"),
     ],
 )
 def test_the_command_says_what_is_missing(nearfield: Run, words: tuple[str, ...], message: str) -> None:

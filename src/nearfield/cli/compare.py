@@ -53,9 +53,11 @@ def compare(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Compare models, dimensions, dtypes, hybrids and chunkers on your data: quality, speed, memory, storage."""
+    from nearfield.cli import target
     from nearfield.evaluate import kept, standing, variants
     from nearfield.evaluate.compare import compare as measure
 
+    target.ready(html)
     lists = {"output": outputs, "dimensions": dimensions, "dtype": dtypes, "chunker": chunkers, "rerank": reranks}
     grid = variants.grid(models, **{name: _values(name, told) for name, told in lists.items() if told})
     shares = standing.weights(_weights(weights))

@@ -64,8 +64,10 @@ def evaluate(
     ] = None,
 ) -> None:
     """Measure how good a model is on your data."""
+    from nearfield.cli import target
     from nearfield.evaluate.variant import Variant
 
+    target.ready(output)
     flags = {
         "output": kind,
         "dimensions": dimensions,

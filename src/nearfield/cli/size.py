@@ -63,9 +63,13 @@ def _dimensions(model: str | None, dimensions: int | None) -> int:
 
     if dimensions is not None:
         return dimensions
-    entry = catalog.find(model) if model else None
-    if entry is None or entry.kind not in ("dense", "multivector"):
+    if model is None:
         raise InputError("Say how many dimensions a vector has: --dims, or --model with one of the catalogue's.")
+    entry = catalog.find(model)
+    if entry is None:
+        raise InputError(f"The catalogue has no model {model!r} (nearfield models list): say --dims.", param="model")
+    if entry.kind not in ("dense", "multivector"):
+        raise InputError(f"{entry.id} ({entry.kind}) has no number of dimensions: say --dims.", param="model")
     return entry.dimensions
 
 

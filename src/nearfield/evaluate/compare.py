@@ -73,6 +73,8 @@ def compare(
         InputError: there is nothing to compare, an argument is wrong, or the data cannot be read. What fails with one
             variant alone stands in its ``errors``.
     """
+    if speed and (seconds <= 0 or not clients or min(clients) < 1):
+        raise InputError(f"Speed is measured for some seconds with 1 client or more: {seconds:g} s, {[*clients]}.")
     chosen = _variants(models)
     shares = standing.weights(weights)
     sets = _sets(data, task)
