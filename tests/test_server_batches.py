@@ -19,7 +19,7 @@ import pytest
 
 from nearfield.encoder import Encoder
 from nearfield.errors import ModelUnavailable, Overloaded, TooLarge, UnsupportedMedia
-from nearfield.server import batch_file, batches, files, upload
+from nearfield.server import batch_books, batch_file, batches, files, upload
 from nearfield.server.files import Files
 from nearfield.testing import write_tiny_model
 from tests.serving import Process, serving
@@ -407,7 +407,7 @@ class Gate:
 
 
 def test_a_cancelled_batch_keeps_what_is_done(tiny: Encoder, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(batches, "_WINDOW_LINES", 2)
+    monkeypatch.setattr(batch_books, "_WINDOW_LINES", 2)
     with serving([tiny]) as url, _client(url) as client:
         gate = Gate(tiny, monkeypatch, 3)
         batch = _create(client, *(_line(str(number)) for number in range(9)))
@@ -427,7 +427,7 @@ def test_a_cancelled_batch_keeps_what_is_done(tiny: Encoder, monkeypatch: pytest
 
 
 def test_an_expired_batch_tells_what_was_not_done(tiny: Encoder, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(batches, "_WINDOW_LINES", 2)
+    monkeypatch.setattr(batch_books, "_WINDOW_LINES", 2)
     with serving([tiny]) as url, _client(url) as client:
         gate = Gate(tiny, monkeypatch, 3)
         batch = _create(client, *(_line(str(number)) for number in range(9)))
@@ -520,7 +520,7 @@ def test_a_full_disk_fails_the_upload_and_nothing_else(
 def test_a_full_disk_fails_the_batch_and_nothing_else(
     tiny: Encoder, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(batches, "_WINDOW_LINES", 1)
+    monkeypatch.setattr(batch_books, "_WINDOW_LINES", 1)
     with serving([tiny], data_dir=tmp_path) as url, _client(url) as client:
         with monkeypatch.context() as patch:
             _full_after(patch, batch_file, 2000)
@@ -565,7 +565,7 @@ def test_what_was_half_done_is_finished_and_nothing_done_twice(
     tiny: Encoder, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """As after a kill: a last line half written, results renamed but not recorded."""
-    monkeypatch.setattr(batches, "_WINDOW_LINES", 2)
+    monkeypatch.setattr(batch_books, "_WINDOW_LINES", 2)
     with serving([tiny], data_dir=tmp_path) as url, _client(url) as client:
         gate = Gate(tiny, monkeypatch, 5)
         batch = _create(client, *(_line(f'"{number}\\', dimensions=0 if number == 1 else None) for number in range(9)))

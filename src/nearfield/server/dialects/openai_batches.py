@@ -12,8 +12,9 @@ from typing import Annotated, Any, Literal
 import msgspec
 
 from nearfield.errors import InputError, NearfieldError
+from nearfield.server.batch import Batch
 from nearfield.server.batch_file import MOST_BYTES
-from nearfield.server.batches import Batch, Batches
+from nearfield.server.batches import Batches
 from nearfield.server.dialects import Call, Reply, Route
 from nearfield.server.dialects.openai import OpenAi
 from nearfield.server.dialects.shapes import ErrorReply
