@@ -38,11 +38,12 @@ class Html(Extractor):
 
     def parse(self, data: bytes, name: str) -> Document:
         """Return the main content as Markdown."""
-        tree = _tree(decode(data, name, _told(data)), name)
+        text = decode(data, name, _told(data))
+        tree, whole = _tree(text, name)
         title, meta = _title(tree), _meta(tree)
-        main = _main(tree) if _depth(tree) <= _DEEPEST else ""
+        main = _main(tree) if whole and _depth(tree) <= _DEEPEST else ""
         if len(main) < _SHORT:  # trafilatura keeps no structure there, or found nothing
-            draft = _visible(tree)
+            draft = _visible(text)
             if len(draft) <= _MORE * len(main) or not main:
                 return draft.document("markdown", title or draft.first_heading(), meta)
         found = markdown.read(main, title)
@@ -57,7 +58,8 @@ def _told(data: bytes) -> str:
     return "" if found.startswith(("utf-16", "utf-32")) else _READ_AS.get(found, found)
 
 
-def _tree(text: str, name: str) -> Any:
+def _tree(text: str, name: str) -> tuple[Any, bool]:
+    """Return a page's tree, and whether it has all of the page: what lies too deep ends it."""
     from lxml import etree, html
 
     parser = html.HTMLParser(encoding="utf-8", remove_comments=True, remove_pis=True, huge_tree=True)
@@ -65,7 +67,7 @@ def _tree(text: str, name: str) -> Any:
         tree = html.document_fromstring(text.encode("utf-8", "replace"), parser=parser)
     except etree.ParserError as error:
         raise InputError(f"{name}: there is no text in it.") from error
-    return tree
+    return tree, not any(each.type == etree.ErrorTypes.ERR_RESOURCE_LIMIT for each in parser.error_log)
 
 
 def _title(tree: Any) -> str:
@@ -102,28 +104,44 @@ def _main(tree: Any) -> str:
     return (found or "").strip()
 
 
-def _visible(tree: Any) -> Draft:
-    """Write all text that can be seen, block by block. The tree is walked without recursion, however deep it is."""
-    from lxml.etree import iterwalk
+def _visible(text: str) -> Draft:
+    """Write all text that can be seen, block by block, without a tree: elements may lie in one another however deep."""
+    from lxml import etree
 
+    parser = etree.HTMLParser(encoding="utf-8", huge_tree=True, target=_Events())
+    events: list[tuple[str, str]] = etree.fromstring(text.encode("utf-8", "replace"), parser)
     draft, unseen = Draft(), 0
     held: list[str] = []
     unseen_tags, inline = frozenset(_UNSEEN.split()), frozenset(_INLINE.split())
-    walk = iterwalk(tree, events=("start", "end"))
-    for event, node in walk:
-        tag = node.tag if isinstance(node.tag, str) else ""
-        if event == "start" and tag in unseen_tags:
-            unseen += 1
-        if tag and tag not in inline:
-            _flush(draft, held, tag if event == "end" else "")
-        if event == "start":
-            held.append("" if unseen else node.text or "")
+    for event, told in events:
+        if event == "text":
+            held.append("" if unseen else told)
             continue
-        if tag in unseen_tags:
-            unseen -= 1
-        held.append("" if unseen else node.tail or "")
+        if told not in inline:
+            _flush(draft, held, told if event == "end" else "")
+        if told in unseen_tags:
+            unseen += 1 if event == "start" else -1
     _flush(draft, held, "")
     return draft
+
+
+class _Events:
+    """What a parser meets: starts and ends of elements, and text."""
+
+    def __init__(self) -> None:
+        self._found: list[tuple[str, str]] = []
+
+    def start(self, tag: str, _: object) -> None:
+        self._found.append(("start", tag))
+
+    def end(self, tag: str) -> None:
+        self._found.append(("end", tag))
+
+    def data(self, text: str) -> None:
+        self._found.append(("text", text))
+
+    def close(self) -> list[tuple[str, str]]:
+        return self._found
 
 
 def _flush(draft: Draft, held: list[str], tag: str) -> None:
