@@ -28,11 +28,13 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from nearfield.corpus import addresses, rows
+from nearfield.corpus.collection import Collection
 from nearfield.corpus.document import Document, Item, Named
 from nearfield.corpus.globs import Globs
 from nearfield.corpus.reading import Reader
 from nearfield.corpus.sources import SHELF, open_source
 from nearfield.errors import InputError
+from nearfield.testing import write_tiny_model
 from tests import papers
 
 
@@ -189,6 +191,21 @@ def test_links(tmp_path: Path) -> None:
     assert told["loop"] == told["d/up"] == "a link to a folder, whose files are found where they lie"
     assert told["gone.txt"] == told["self.txt"] == "a link that leads nowhere"
     assert told["pipe.txt"] == "no regular file"
+
+
+def test_what_a_collection_keeps_is_no_document(tmp_path: Path) -> None:
+    (tmp_path / "note.txt").write_text("x")
+    write_tiny_model(tmp_path / "model" / "tiny")
+    for name in ("note.txt", "current"):
+        (tmp_path / "mine").mkdir(exist_ok=True)
+        (tmp_path / "mine" / name).write_text("x")
+    config = {"features": {"dense": {"model": str(tmp_path / "model" / "tiny")}}}
+    with Collection.create("inner", config, home=tmp_path / "kept") as collection:
+        (tmp_path / "kept" / "inner" / "told.txt").write_text("x")
+        collection.put([{"id": "a", "text": "a cat"}])
+        source = open_source("files", str(tmp_path), exclude=["model/"])
+        assert [item.key for item in source.items()] == ["mine/note.txt", "note.txt"]
+        assert ("kept/inner", "a collection of Nearfield's, not documents") in source.skipped
 
 
 def test_stamps_change_with_the_content(tmp_path: Path) -> None:

@@ -144,11 +144,11 @@ def _watch(collection: Any, *, shown: bool, as_json: bool) -> None:
     from nearfield.errors import NearfieldError
 
     typer.echo("Watching for changes; stop with Ctrl-C.", err=True)
-    for _ in changes(collection.watched()):
+    for _ in changes(collection.watched(), but=collection.folder.path):
         try:
             report = collection.index(shown=shown)
         except NearfieldError as error:  # the next change may find it well again
             typer.secho(f"nearfield: {error}", fg="red", err=True)
             continue
-        if report.documents or report.removed or report.failed:
+        if report.documents or report.removed or report.failed or report.unlisted:
             typer.echo(report.json() if as_json else report.text())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +18,7 @@ from nearfield.errors import InputError
 NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 #: A collection's first manifest.
 FIRST = "manifest-1.db"
-_CURRENT = "current"
+_CURRENT, _LOCK = "current", "lock"
 
 
 def home() -> Path:
@@ -31,6 +31,11 @@ def listed(place: Path | None = None) -> list[str]:
     """Return the names of all collections, sorted."""
     folder = place or home()
     return sorted(path.parent.name for path in folder.glob(f"*/{_CURRENT}")) if folder.is_dir() else []
+
+
+def is_collection(names: Collection[str]) -> bool:
+    """Say by what is in a folder whether a collection is kept there, whose own files are no documents."""
+    return {_CURRENT, _LOCK} <= {*names} and any(name.startswith("manifest-") for name in names)
 
 
 @dataclass(frozen=True)
@@ -66,7 +71,7 @@ class Folder:
 
     def alone(self) -> AbstractContextManager[None]:
         """Keep others from writing while a block runs; see ``locking.alone``."""
-        return alone(self.path / "lock", self.name)
+        return alone(self.path / _LOCK, self.name)
 
     def remove(self) -> None:
         """Remove all of it; the collection is gone before its files are."""

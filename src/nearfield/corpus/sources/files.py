@@ -9,6 +9,7 @@ from pathlib import Path, PurePosixPath
 
 from nearfield.corpus import extractors
 from nearfield.corpus.document import Item
+from nearfield.corpus.folder import is_collection
 from nearfield.corpus.globs import Globs
 from nearfield.corpus.sources import TABLES, Source
 from nearfield.errors import InputError
@@ -104,6 +105,9 @@ class Files(Source):
         except OSError as error:
             if not above or not isinstance(error, FileNotFoundError):  # else it was removed meanwhile
                 self._unread.append(f"{folder} ({error.strerror})")
+            return []
+        if is_collection([each.name for each in entries]):
+            self.skipped.append((above, "a collection of Nearfield's, not documents"))
             return []
         return sorted(entries, key=lambda each: each.name + ("/" if each.is_dir(follow_symlinks=False) else ""))
 

@@ -1,0 +1,150 @@
+"""Watching: files that change while ``nearfield index --watch`` runs, with a real process and real files."""
+
+from __future__ import annotations
+
+import json
+import os
+import queue
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from nearfield.corpus.watching import changes
+from nearfield.errors import InputError
+from nearfield.testing import write_tiny_model
+
+pytest.importorskip("watchfiles")
+SECONDS = 60
+
+
+class Watch:
+    """``nearfield index --watch --json`` in a process of its own."""
+
+    def __init__(self, home: Path, *sources: Path, model: Path) -> None:
+        words = ["index", "notes", *map(str, sources), "--model", str(model), "--watch", "--json"]
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "nearfield.cli", *words],
+            env={**os.environ, "NEARFIELD_COLLECTIONS": str(home)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            # A shell's background jobs ignore it, and so would their children.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+        )
+        self.reports: queue.Queue[dict[str, Any]] = queue.Queue()
+        self.errors: queue.Queue[str] = queue.Queue()
+        self._threads = [threading.Thread(target=each, daemon=True) for each in (self._read, self._hear)]
+        for each in self._threads:
+            each.start()
+
+    def _read(self) -> None:
+        for line in self.process.stdout or ():
+            self.reports.put(json.loads(line))
+
+    def _hear(self) -> None:
+        for line in self.process.stderr or ():
+            self.errors.put(line)
+
+    def end(self) -> None:
+        self.process.kill()
+        for each in self._threads:
+            each.join(SECONDS)
+        self.process.communicate()
+
+    def report(self) -> dict[str, Any]:
+        """Return the next report."""
+        try:
+            return self.reports.get(timeout=SECONDS)
+        except queue.Empty:
+            pytest.fail(f"no report; ended: {self.process.poll()}; said: {[*self.errors.queue]}")
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    return write_tiny_model(tmp_path / "model" / "tiny")
+
+
+@pytest.fixture
+def run(tmp_path: Path, model: Path) -> Iterator[Any]:
+    begun: list[Watch] = []
+
+    def start(*sources: Path, home: Path = tmp_path / "home") -> Watch:
+        begun.append(Watch(home, *sources, model=model))
+        return begun[-1]
+
+    yield start
+    for each in begun:
+        each.end()
+
+
+def test_a_folder_is_indexed_again_whenever_its_files_change(run: Any, tmp_path: Path) -> None:
+    folder = tmp_path / "notes"
+    folder.mkdir()
+    (folder / "one.txt").write_text("The cat sat on the mat.")
+    watch = run(folder, home=folder / "collections")  # what indexing itself writes is no change
+    assert watch.report()["new"] == 1
+    while "Watching" not in watch.errors.get(timeout=SECONDS):
+        pass
+    (folder / "two.txt").write_text("A dog by the river.")
+    assert watch.report()["new"] == 1
+    (folder / "one.txt").write_text("The cat is gone.")
+    assert watch.report()["changed"] == 1
+    (folder / "two.txt").unlink()
+    assert watch.report()["removed"] == 1
+    with pytest.raises(queue.Empty):
+        watch.reports.get(timeout=4)
+    watch.process.send_signal(signal.SIGINT)
+    assert watch.process.wait(SECONDS) in (0, 130)
+
+
+def test_a_file_that_is_replaced_is_still_watched(run: Any, tmp_path: Path) -> None:
+    note = tmp_path / "note.txt"
+    note.write_text("The cat sat on the mat.")
+    watch = run(note)
+    assert watch.report()["new"] == 1
+    for text in ("A dog by the river.", "A bird on the roof."):  # as editors save
+        (tmp_path / "new").write_text(text)
+        (tmp_path / "new").replace(note)
+        assert watch.report()["changed"] == 1
+
+
+def test_a_folder_that_goes_and_comes_back_is_watched_again(run: Any, tmp_path: Path) -> None:
+    folder = tmp_path / "notes"
+    folder.mkdir()
+    (folder / "one.txt").write_text("The cat sat on the mat.")
+    watch = run(folder)
+    assert watch.report()["new"] == 1
+    (folder / "two.txt").write_text("A dog by the river.")
+    assert watch.report()["new"] == 1
+    shutil.rmtree(folder)
+    told = watch.report()
+    assert told["unlisted"] and not told["removed"], "a folder that cannot be listed loses nothing"
+    back = tmp_path / "back"
+    back.mkdir()
+    for name, text in (("one", "The cat sat on the mat."), ("two", "A dog by the river."), ("three", "A bird.")):
+        (back / f"{name}.txt").write_text(text)
+    back.rename(folder)  # in one step: what is not there yet would be taken for gone
+    while watch.report()["new"] != 1:
+        pass
+    (folder / "three.txt").unlink()
+    while watch.report()["removed"] != 1:
+        pass
+
+
+def test_all_is_told_once_it_watches(tmp_path: Path) -> None:
+    (tmp_path / "note.txt").touch()
+    (tmp_path / "folder").mkdir()
+    told = changes([str(tmp_path / "note.txt"), str(tmp_path / "folder"), str(tmp_path / "none")])
+    assert next(told) == {str(tmp_path / "note.txt"), str(tmp_path / "folder")}
+
+
+def test_nothing_to_watch_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="can be watched"):
+        next(changes([str(tmp_path / "none")]))
