@@ -24,7 +24,7 @@ lint: $(VENV)/test          ## format, style, types, imports, sizes
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/python tools/gauge.py
+	$(BIN)/python -m tools.gauge
 
 format: $(VENV)/test        ## put the code in shape, and the generated pages
 	$(BIN)/ruff format .
