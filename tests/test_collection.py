@@ -17,7 +17,7 @@ from nearfield.corpus.collection import Collection, listed
 from nearfield.corpus.feature import table_of
 from nearfield.corpus.ingest import Ingest
 from nearfield.corpus.reading import Reader
-from nearfield.corpus.sources import Source
+from nearfield.corpus.sources import Source, open_source
 from nearfield.corpus.sources.told import Columns, source_of
 from nearfield.encoder import Encoder
 from nearfield.errors import (
@@ -472,6 +472,21 @@ def test_other_chunks_are_made_beside_the_old_and_then_switched_to(
     assert len(collection.store.tables()) == 1
     assert len(list((home / "docs").glob("manifest-*.db"))) == 1
     reader.manifest.close()
+
+
+@pytest.mark.parametrize("scheme", ["lancedb", "chroma", "qdrant"])
+def test_what_a_store_keeps_among_the_documents_is_none(scheme: str, model: Path, home: Path, tmp_path: Path) -> None:
+    files = tmp_path / "files"
+    files.mkdir()
+    (files / "cat.txt").write_text("A blue cat.")
+    config = {"features": {"dense": {"model": str(model)}}, "store": f"{scheme}://{files / 'vectors'}"}
+    with Collection.create("docs", config) as collection:
+        collection.index([open_source("files", str(files))])
+        (files / "vectors" / "meta.json").write_text("{}")
+        report = collection.index()
+        assert (report.unchanged, report.new, report.skipped) == (1, 0, 0)
+        paths, own = collection.watched()
+        assert paths == [str(files)] and own == [home / "docs", files / "vectors"]
 
 
 def test_a_switch_that_was_cut_off_leaves_nothing_behind(

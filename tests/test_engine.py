@@ -455,6 +455,11 @@ def test_an_engine_stops_with_the_last_model_that_nobody_has() -> None:
     assert ticket.result(5)[0, 1] == 1
     _until(lambda: not any(lane.is_alive() for lane in lanes))
     engine.close()
+    late = FakeRunner()
+    gone = weakref.ref(late)
+    engine.release(late)
+    del late
+    assert gone() is None
 
 
 def test_a_ticket_that_waits_keeps_none_that_are_done() -> None:

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -27,10 +28,10 @@ SECONDS = 60
 class Watch:
     """``nearfield index --watch --json`` in a process of its own."""
 
-    def __init__(self, home: Path, *sources: Path, model: Path) -> None:
-        words = ["index", "notes", *map(str, sources), "--model", str(model), "--watch", "--json"]
+    def __init__(self, home: Path, *words: object, model: Path) -> None:
+        words = ("index", "notes", *words, "--model", model, "--watch", "--json")
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "nearfield.cli", *words],
+            [sys.executable, "-m", "nearfield.cli", *map(str, words)],
             env={**os.environ, "NEARFIELD_COLLECTIONS": str(home)},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -75,8 +76,8 @@ def model(tmp_path: Path) -> Path:
 def run(tmp_path: Path, model: Path) -> Iterator[Any]:
     begun: list[Watch] = []
 
-    def start(*sources: Path, home: Path = tmp_path / "home") -> Watch:
-        begun.append(Watch(home, *sources, model=model))
+    def start(*words: object, home: Path = tmp_path / "home") -> Watch:
+        begun.append(Watch(home, *words, model=model))
         return begun[-1]
 
     yield start
@@ -88,7 +89,8 @@ def test_a_folder_is_indexed_again_whenever_its_files_change(run: Any, tmp_path:
     folder = tmp_path / "notes"
     folder.mkdir()
     (folder / "one.txt").write_text("The cat sat on the mat.")
-    watch = run(folder, home=folder / "collections")  # what indexing itself writes is no change
+    # What indexing itself writes is no change, and no document.
+    watch = run(folder, "--store", f"lancedb://{folder / 'vectors'}", home=folder / "collections")
     assert watch.report()["new"] == 1
     while "Watching" not in watch.errors.get(timeout=SECONDS):
         pass
@@ -97,7 +99,8 @@ def test_a_folder_is_indexed_again_whenever_its_files_change(run: Any, tmp_path:
     (folder / "one.txt").write_text("The cat is gone.")
     assert watch.report()["changed"] == 1
     (folder / "two.txt").unlink()
-    assert watch.report()["removed"] == 1
+    told = watch.report()
+    assert told["removed"] == 1 and told["skipped"] == 0
     with pytest.raises(queue.Empty):
         watch.reports.get(timeout=4)
     watch.process.send_signal(signal.SIGINT)
@@ -143,6 +146,18 @@ def test_all_is_told_once_it_watches(tmp_path: Path) -> None:
     (tmp_path / "folder").mkdir()
     told = changes([str(tmp_path / "note.txt"), str(tmp_path / "folder"), str(tmp_path / "none")])
     assert next(told) == {str(tmp_path / "note.txt"), str(tmp_path / "folder")}
+
+
+def test_changes_in_what_is_left_out_do_not_count(tmp_path: Path) -> None:
+    inner = tmp_path / "folder" / "inner"
+    inner.mkdir(parents=True)
+    (tmp_path / "link").symlink_to(tmp_path / "folder")
+    told = changes([str(tmp_path / "link")], but=[inner.resolve()])
+    next(told)
+    (inner / "mine.txt").write_text("x")
+    time.sleep(0.5)
+    (tmp_path / "folder" / "yours.txt").write_text("x")
+    assert {Path(path).name for path in next(told)} == {"yours.txt"}
 
 
 def test_nothing_to_watch_is_refused(tmp_path: Path) -> None:

@@ -144,7 +144,8 @@ def _watch(collection: Any, *, shown: bool, as_json: bool) -> None:
     from nearfield.errors import NearfieldError
 
     typer.echo("Watching for changes; stop with Ctrl-C.", err=True)
-    for _ in changes(collection.watched(), but=collection.folder.path):
+    paths, own = collection.watched()
+    for _ in changes(paths, but=own):
         try:
             report = collection.index(shown=shown)
         except NearfieldError as error:  # the next change may find it well again

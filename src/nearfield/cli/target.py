@@ -8,14 +8,14 @@ from pathlib import Path
 from nearfield.errors import InputError
 
 
-def ready(path: Path | None) -> Path | None:
+def ready(path: Path | None) -> None:
     """See that a file can be written, before the work of hours that it is for; its folder is made.
 
     Raises:
         InputError: it cannot.
     """
     if path is None:
-        return None
+        return
     if path.is_dir():
         raise InputError(f"{path} is a folder: give the file to write.", param="output")
     try:
@@ -24,4 +24,3 @@ def ready(path: Path | None) -> Path | None:
             pass
     except OSError as error:
         raise InputError(f"{path} cannot be written: {error.strerror or error}.", param="output") from error
-    return path

@@ -24,7 +24,7 @@ from nearfield.corpus.feature import EncoderOf, Feature
 from nearfield.corpus.folder import Folder, home, listed
 from nearfield.corpus.found import Found, Origin
 from nearfield.corpus.given import Given
-from nearfield.corpus.indexing import Indexing, sources_of
+from nearfield.corpus.indexing import Indexing, own_folders, sources_of, sweep
 from nearfield.corpus.listing import DocumentInfo, joined
 from nearfield.corpus.manifest import Manifest, Placement
 from nearfield.corpus.report import Report
@@ -278,7 +278,7 @@ class Collection:
             return report
         self.manifest.close()
         self._reopen()
-        self._indexing().sweep()
+        sweep(self.folder, self._tables())
         return report
 
     def _reopen(self) -> None:
@@ -286,9 +286,10 @@ class Collection:
         self.store.close()
         self._open()
 
-    def watched(self) -> list[str]:
-        """Return the paths whose changes are changes of its sources."""
-        return sorted({path for source in sources_of(self.config, self.manifest) for path in source.watch()})
+    def watched(self) -> tuple[list[str], list[Path]]:
+        """Return the paths whose changes are changes of its sources, and the folders in which they are its own."""
+        own = own_folders(self.folder, self.store)
+        return sorted({path for each in sources_of(self.config, self.manifest, own) for path in each.watch()}), own
 
     # -- documents ---------------------------------------------------------------------------------------------
 

@@ -73,6 +73,14 @@ class Folder:
         """Keep others from writing while a block runs; see ``locking.alone``."""
         return alone(self.path / _LOCK, self.name)
 
+    def stamp(self) -> tuple[int, int]:
+        """Return what tells a collection from another one of its name; zeros where it is gone."""
+        try:
+            found = (self.path / _LOCK).stat()
+        except OSError:
+            return (0, 0)
+        return found.st_ino, found.st_ctime_ns  # a number alone may be given to the next file
+
     def remove(self) -> None:
         """Remove all of it; the collection is gone before its files are."""
         (self.path / _CURRENT).unlink(missing_ok=True)

@@ -53,7 +53,7 @@ class Indexing:
         if self._manifest.get("cutting") not in (None, cutter.identity()):
             return self._rebuild(cutter.identity(), shown=shown)
         self._manifest.set("cutting", cutter.identity())
-        told = self.sources() if sources is None else sources
+        told = self._sources(self._manifest) if sources is None else sources
         return self._fill(self._manifest, cutter, told, shown=shown, retry_failed=retry_failed)
 
     def plan(self, piped: Sequence[Source] = (), *, retry_failed: bool = False) -> Report:
@@ -65,7 +65,7 @@ class Indexing:
                 manifest = folders.begin(Path(place) / "manifest.db", self._config, uid="plan")
                 shipping.copy_table(self._manifest.connection, manifest, "given")
             placed = self._tables(manifest).placed(self._features, making=False)
-            sources = [*self.sources(manifest), *piped]
+            sources = [*self._sources(manifest), *piped]
             with Reader() as reader:
                 parts = self._parts(manifest, cutter, placed)
                 report = Ingest(parts, sources, reader=reader, retry_failed=retry_failed).plan()
@@ -79,10 +79,6 @@ class Indexing:
         with Reader() as reader:
             return Ingest(self._parts(self._manifest, self.cutter(), placed), [], reader=reader).remove(documents)
 
-    def sources(self, manifest: Manifest | None = None) -> list[Source]:
-        """Return the sources of the definition, and what was put into the collection by itself."""
-        return sources_of(self._config, manifest or self._manifest)
-
     def cutter(self, manifest: Manifest | None = None) -> Cutter:
         """Return what cuts documents, by the first feature's tokens.
 
@@ -92,26 +88,12 @@ class Indexing:
         first = next(iter(self._features.values()))
         return Cutter(self._config, features.ruler(first), partial(_embed, first), manifest or self._manifest)
 
-    def sweep(self) -> None:
-        """Drop what nobody knows any more: tables that were replaced, or begun and given up, and old manifests."""
-        known = {each.name for each in self._manifest.placements()}
-        for path in self._folder.manifests():
-            if path == self._manifest.path:
-                continue
-            if folders.older(path.name, self._manifest.path.name):
-                folders.discard(path)  # whoever replaced it was killed before it could
-                continue
-            begun = Manifest(path)
-            known |= {each.name for each in begun.placements()}
-            begun.close()
-        self._tables(self._manifest).drop(but=known)
-
     def _rebuild(self, identity: Any, *, shown: bool) -> Report:
         """Index all sources anew beside what there is, and let that count once it is complete."""
         path = self._folder.path / folders.following(self._manifest.path.name)
         fresh = self._beside(path, identity)
         try:
-            report = self._fill(fresh, self.cutter(fresh), self.sources(fresh), shown=shown)
+            report = self._fill(fresh, self.cutter(fresh), self._sources(fresh), shown=shown)
         finally:
             fresh.close()
         if report.unlisted:
@@ -153,8 +135,11 @@ class Indexing:
         for each in placed.values():
             self._store.index(each.table)
         manifest.go_live([each.table.name for each in placed.values()], keep=())
-        self.sweep()
+        sweep(self._folder, self._tables(self._manifest))
         return report
+
+    def _sources(self, manifest: Manifest) -> list[Source]:
+        return sources_of(self._config, manifest, own_folders(self._folder, self._store))
 
     def _tables(self, manifest: Manifest) -> Tables:
         return Tables(self._folder.name, manifest, self._store, self._config.all_fields)
@@ -163,10 +148,33 @@ class Indexing:
         return Parts(self._folder.name, self._config, manifest, self._store, cutter, placed)
 
 
-def sources_of(config: Config, manifest: Manifest) -> list[Source]:
-    """Return the sources of a definition, and what was put into a collection by itself."""
+def own_folders(folder: Folder, store: Store) -> list[Path]:
+    """Return where a collection keeps its files, which are no documents though they lie among them."""
+    return [path.resolve() for path in (folder.path, store.folder) if path is not None]
+
+
+def sources_of(config: Config, manifest: Manifest, own: Sequence[Path]) -> list[Source]:
+    """Return the sources of a definition, without its own folders, and what was put into a collection by itself."""
     opened = [open_source(each.kind, each.location, **each.options) for each in config.sources]
+    for each in opened:
+        each.without = own
     return [*opened, Given(manifest)]
+
+
+def sweep(folder: Folder, tables: Tables) -> None:
+    """Drop what nobody knows any more: tables that were replaced, or begun and given up, and old manifests."""
+    current = tables.manifest.path
+    known = {each.name for each in tables.manifest.placements()}
+    for path in folder.manifests():
+        if path == current:
+            continue
+        if folders.older(path.name, current.name):
+            folders.discard(path)  # whoever replaced it was killed before it could
+            continue
+        begun = Manifest(path)
+        known |= {each.name for each in begun.placements()}
+        begun.close()
+    tables.drop(but=known)
 
 
 def _embed(feature: Feature, texts: Sequence[str]) -> Any:

@@ -15,14 +15,14 @@ _TOGETHER, _LOOK = 1600, 1000
 _PLACE, _STATE = ("st_dev", "st_ino"), ("st_mtime_ns", "st_size")
 
 
-def changes(paths: Sequence[str], *, but: Path | None = None) -> Iterator[set[str]]:
+def changes(paths: Sequence[str], *, but: Sequence[Path] = ()) -> Iterator[set[str]]:
     """Yield the paths that changed, whenever some did; ends when the process is interrupted.
 
     It begins with all of them, once it watches: what changed before that is the caller's to find.
 
     Args:
         paths: folders, with all that is in them, and files.
-        but: a folder whose changes do not count, such as one that the caller writes into.
+        but: folders whose changes do not count, resolved, such as those that the caller writes into.
 
     Raises:
         InputError: there is nothing to watch.
@@ -45,7 +45,7 @@ def changes(paths: Sequence[str], *, but: Path | None = None) -> Iterator[set[st
         return
 
 
-def _looks(folders: Sequence[Path], but: Path | None) -> Iterator[set[str]]:
+def _looks(folders: Sequence[Path], but: Sequence[Path]) -> Iterator[set[str]]:
     """Yield every second what changed in folders, nothing too, beginning with all of them."""
     try:
         import watchfiles
@@ -53,7 +53,8 @@ def _looks(folders: Sequence[Path], but: Path | None) -> Iterator[set[str]]:
         raise MissingExtra("--watch needs watchfiles: pip install 'nearfield[corpus]'") from error
 
     def counts(_: Any, path: str) -> bool:
-        return but is None or not Path(path).is_relative_to(but)
+        found = Path(path).resolve()
+        return not any(found.is_relative_to(each) for each in but)
 
     known: list[Any] = [None] * len(folders)
     while True:

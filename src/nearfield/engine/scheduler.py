@@ -437,7 +437,8 @@ class Scheduler:
 
         Takes no lock: objects are collected anywhere, even under ours.
         """
-        self._released.append((runner, last))
+        if not self._stopped:  # nobody would look
+            self._released.append((runner, last))
 
     def _let_go(self) -> None:
         for _ in range(len(self._released)):

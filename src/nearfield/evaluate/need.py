@@ -27,14 +27,12 @@ RERANKED = 50
 _DTYPES = ("float32", "int8", "binary")
 _LANGUAGE = re.compile(r"[a-z]{2,3}")
 #: Two-letter codes of languages (ISO 639-1); those of three letters are taken as they are.
-_TWO_LETTERS = frozenset(
-    re.findall(
-        "..",
-        "aaabaeafakamanarasavayazbabebgbibmbnbobrbscacechcocrcscucvcydadedvdzeeeleneoeseteufafffifjfofrfygagd"
-        "glgngugvhahehihohrhthuhyhziaidieigiiikioisitiujajvkakgkikjkkklkmknkokrkskukvkwkylalblglilnloltlulvmg"
-        "mhmimkmlmnmrmsmtmynanbndnengnlnnnonrnvnyocojomorospapiplpsptqurmrnrorurwsascsdsesgsiskslsmsnsosqsrss"
-        "stsusvswtatetgthtitktltntotrtstttwtyugukuruzvevivowawoxhyiyozazhzu",
-    )
+_TWO_LETTERS = (
+    "aa ab ae af ak am an ar as av ay az ba be bg bi bm bn bo br bs ca ce ch co cr cs cu cv cy da de dv dz ee el en "
+    "eo es et eu fa ff fi fj fo fr fy ga gd gl gn gu gv ha he hi ho hr ht hu hy hz ia id ie ig ii ik io is it iu ja "
+    "jv ka kg ki kj kk kl km kn ko kr ks ku kv kw ky la lb lg li ln lo lt lu lv mg mh mi mk ml mn mr ms mt my na nb "
+    "nd ne ng nl nn no nr nv ny oc oj om or os pa pi pl ps pt qu rm rn ro ru rw sa sc sd se sg si sk sl sm sn so sq "
+    "sr ss st su sv sw ta te tg th ti tk tl tn to tr ts tt tw ty ug uk ur uz ve vi vo wa wo xh yi yo za zh zu"
 )
 
 
@@ -134,7 +132,7 @@ def fits(
 
 
 def _is_language(code: str) -> bool:
-    return bool(_LANGUAGE.fullmatch(code)) and (len(code) == 3 or code in _TWO_LETTERS)
+    return bool(_LANGUAGE.fullmatch(code)) and (len(code) == 3 or code in _TWO_LETTERS.split())
 
 
 @lru_cache(maxsize=1)

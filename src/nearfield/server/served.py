@@ -346,10 +346,6 @@ def _encoders(collection: Collection) -> list[str]:
 
 def _stamp(place: Path | None, name: str) -> tuple[int, int]:
     """Return what tells a collection from another one of its name; zeros where it is gone."""
-    from nearfield.corpus.folder import home
+    from nearfield.corpus.folder import Folder
 
-    try:
-        found = ((place or home()) / name / "lock").stat()
-    except OSError:
-        return (0, 0)
-    return found.st_ino, found.st_ctime_ns  # a number alone may be given to the next file
+    return Folder.of(name, place).stamp()

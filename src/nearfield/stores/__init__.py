@@ -11,6 +11,7 @@ import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import quote
 
@@ -147,6 +148,8 @@ class Store(ABC):
     quantizations: tuple[Quantization, ...] = ("none",)
     #: Records to give to ``upsert`` at once.
     batch: int = 512
+    #: Where its files are, where it needs no server.
+    folder: Path | None = None
 
     @classmethod
     @abstractmethod

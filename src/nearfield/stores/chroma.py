@@ -48,7 +48,12 @@ class Chroma(Store):
         if url.query or url.fragment or bool(url.netloc) == bool(url.path.strip("/")):
             raise InputError(f"{address!r}: Chroma's address is chroma:///folder or chroma://host:port.", param="store")
         with _told(url.hostname or url.path):
-            return cls(_server(url) if url.netloc else _folder(Path(unquote(url.path))))
+            if url.netloc:
+                return cls(_server(url))
+            folder = Path(unquote(url.path))
+            store = cls(_folder(folder))
+        store.folder = folder
+        return store
 
     def create(self, table: Table) -> None:
         self.check(table)

@@ -48,9 +48,10 @@ class LanceDb(Store):
     """
 
     quantizations = ("none", "int8", "binary")
+    folder: Path
 
     def __init__(self, folder: Path) -> None:
-        self._folder = folder
+        self.folder = folder
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         bound_heaps()
         self._database = _connected(folder, *_SEARCHING)
@@ -211,7 +212,7 @@ class LanceDb(Store):
                 return
 
     def _path(self, name: str) -> Path:
-        return self._folder / f"{name}.lance"
+        return self.folder / f"{name}.lance"
 
 
 def _connected(folder: Path, of_indices: int, of_metadata: int) -> Any:

@@ -54,18 +54,18 @@ class Qdrant(Store):
 
     def __init__(self, options: dict[str, Any]) -> None:
         """Open the client with its own options."""
-        self._folder = Path(options["path"]) if "path" in options else None
-        self._place = str(self._folder or f"{options['host']}:{options['port']}")
+        self.folder = Path(options["path"]) if "path" in options else None
+        self._place = str(self.folder or f"{options['host']}:{options['port']}")
         with self._asked():
             self._client = QdrantClient(**options)
-        for name in self.tables() if self._folder else []:
+        for name in self.tables() if self.folder else []:
             self._local(name, *_QUICK)
 
     @classmethod
     def connect(cls, address: str) -> Qdrant:
         parts = urlsplit(address)
         store = cls(_server(parts) if parts.netloc else _folder(parts))
-        if not store._folder:
+        if not store.folder:
             told = store._ask("info").version
             if tuple(int(each) for each in told.split(".")[:2]) < _OLDEST:
                 raise StoreFailed(f"Qdrant at {store._place} is {told}: too old, take 1.10 or newer.")
@@ -92,7 +92,7 @@ class Qdrant(Store):
                 # Another process may have made it just now.
                 if not self._ask("collection_exists", name):
                     raise
-        if self._folder:
+        if self.folder:
             self._local(table.name, *_QUICK)
             return
         for field, kind in {**BUILT_IN, **table.fields}.items():
@@ -144,16 +144,16 @@ class Qdrant(Store):
         return [self._search(table, query, k, condition, exact) for query in queries]
 
     def size(self, table: Table) -> int | None:
-        if not self._folder:
+        if not self.folder:
             return None
-        folder = self._folder / "collection" / (_PREFIX + table.name)
+        folder = self.folder / "collection" / (_PREFIX + table.name)
         return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
 
     def _search(self, table: Table, query: Any, k: int, condition: models.Filter | None, exact: bool) -> list[Hit]:
         asked = points.query(table, query)
         if asked is None:
             hits = []
-        elif exact or self._folder:
+        elif exact or self.folder:
 
             def near(count: int) -> list[Record]:
                 found = self._nearest(table, asked, count, condition, exact=True)
@@ -171,7 +171,7 @@ class Qdrant(Store):
 
     def _nearest(self, table: Table, asked: Any, count: int, condition: Any, *, exact: bool) -> list[Any]:
         # The local mode compares with all, and warns of being told how to.
-        params = None if self._folder else _params(table, exact)
+        params = None if self.folder else _params(table, exact)
         options = {"with_payload": True, "with_vectors": exact, "search_params": params}
         where = {"using": points.VECTOR, "query_filter": condition, "limit": count}
         found: list[Any] = self._ask("query_points", _PREFIX + table.name, query=asked, **where, **options).points
@@ -187,7 +187,7 @@ class Qdrant(Store):
     def _pages(
         self, table: Table, condition: Any, *, vectors: bool = False, payload: Any = True, page: int | None = None
     ) -> Iterator[list[Any]]:
-        limit = page or (_LOCAL_PAGE if self._folder else _PAGE)
+        limit = page or (_LOCAL_PAGE if self.folder else _PAGE)
         options = {"scroll_filter": condition, "limit": limit, "with_payload": payload, "with_vectors": vectors}
         offset: Any = None
         while True:
@@ -244,7 +244,7 @@ class Qdrant(Store):
 
     def _local(self, name: str, *statements: str) -> None:
         """Have the local mode's SQLite wait for the disk once for a batch: by itself it does for each point."""
-        if not self._folder:
+        if not self.folder:
             return
         with self._asked():
             database = self._client._client.collections[_PREFIX + name].storage.storage

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 from nearfield.corpus.document import Item
@@ -33,6 +34,9 @@ class Source(ABC):
     kind: str
     #: Names and reasons of what the last listing left out that might have been wanted; of very many, the first ones.
     skipped: Sequence[tuple[str, str]] = ()
+
+    #: Folders in which there are no documents, resolved: where what is made of them is kept.
+    without: Sequence[Path] = ()
 
     #: Whether a listing is all there is, so that what it lacks is gone.
     whole: bool = True

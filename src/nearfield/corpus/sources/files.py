@@ -92,7 +92,7 @@ class Files(Source):
                 continue
             key = above + entry.name
             if entry.is_dir(follow_symlinks=False):
-                if self._enters(key):
+                if self._enters(key) and not (self.without and Path(entry.path).resolve() in self.without):
                     open_ones.append((key + "/", iter(self._entries(Path(entry.path), key))))
             elif self._wants(key):
                 yield from self._file(entry, _readable(key))
