@@ -1,18 +1,24 @@
-"""Settings: which source wins, and that nothing misspelt goes unnoticed."""
+"""Settings: which source wins, that nothing misspelt goes unnoticed, and that one field is a whole setting."""
 
 from __future__ import annotations
 
-import inspect
 import os
 import re
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import pytest
+import typer
+from msgspec import Meta
+from typer.main import get_command
+from typer.testing import CliRunner
 
 from nearfield import settings
-from nearfield.cli.serve import serve
+from nearfield.cli import app
+from nearfield.cli.serve import build_command
 from nearfield.errors import SettingsError
+from nearfield.setting_fields import Flag, describe_fields
+from nearfield.settings import Settings
 from tests.commands import python
 
 
@@ -70,11 +76,10 @@ def test_aliases_are_pairs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> N
 
 
 def test_the_environment_may_hold_every_setting(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, field in settings.definition().model_fields.items():
-        default = ",".join(field.default) if isinstance(field.default, tuple) else field.default
-        if default is not None:
-            monkeypatch.setenv(f"NEARFIELD_{name.upper()}", str(default))
-    assert settings.load() == settings.definition()()
+    for field in describe_fields(Settings):
+        if field.default is not None:
+            monkeypatch.setenv(f"NEARFIELD_{field.name.upper()}", field.default_text)
+    assert settings.load() == Settings()
 
 
 def test_variables_read_elsewhere_are_no_settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -131,32 +136,122 @@ def test_a_broken_file_is_an_error(tmp_path: Path, text: str) -> None:
         settings.load()
 
 
-def test_settings_stay_as_loaded() -> None:
-    from pydantic import ValidationError
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [("0", 0), ("1000", 1000), ("8GiB", 8 * 2**30), ("8GB", 8 * 10**9), ("8g", 8 * 10**9), ("1.5 MiB", 3 * 2**19)],
+)
+def test_sizes_have_units(monkeypatch: pytest.MonkeyPatch, text: str, size: int) -> None:
+    monkeypatch.setenv("NEARFIELD_MEMORY_BUDGET", text)
+    assert settings.load().memory_budget == settings.load(memory_budget=text).memory_budget == size
+    assert settings.load(memory_budget=size).memory_budget == size
 
+
+@pytest.mark.parametrize("text", ["", "GiB", "-1", "1,5GiB", "8GiBs", "8 elephants", "1e30", "nan", "inf"])
+def test_a_size_that_is_none_is_refused(text: str) -> None:
+    with pytest.raises(SettingsError, match="it must be a size such as 512MB, 8GiB or 0"):
+        settings.load(cache_disk=text)
+
+
+@pytest.mark.parametrize(("text", "value"), [("1", True), ("true", True), ("YES", True), ("off", False), ("0", False)])
+def test_switches_may_be_words(monkeypatch: pytest.MonkeyPatch, text: str, value: bool) -> None:
+    monkeypatch.setenv("NEARFIELD_TEI_METRICS", text)
+    assert settings.load().tei_metrics is value
+
+
+def test_options_of_models_are_tables_or_json(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "nearfield.toml").write_text('[model_settings."bge-m3"]\nmax_length = 1024\n', encoding="utf-8")
+    assert settings.load().model_settings == {"bge-m3": {"max_length": 1024}}
+    monkeypatch.setenv("NEARFIELD_MODEL_SETTINGS", '{"minilm": {"precision": "float32"}}')
+    assert settings.load().model_settings == {"minilm": {"precision": "float32"}}
+    for wrong, message in (
+        ('{"minilm": {"max_lenth": 1}}', "minilm: unknown setting 'max_lenth'. Did you mean 'max_length'"),
+        ('{"minilm": 1}', "a table with one table per model"),
+        ("{minilm}", "not valid JSON"),
+    ):
+        with pytest.raises(SettingsError, match=re.escape(message)):
+            settings.load(model_settings=wrong)
+
+
+def test_an_error_names_the_source_of_the_value_and_what_is_allowed(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    file = tmp_path / "nearfield.toml"
+    file.write_text("port = 70000\n", encoding="utf-8")
+    expected = "cannot be {}: it must be an integer from 0 to 65535."
+    with pytest.raises(SettingsError) as raised:
+        settings.load()
+    assert str(raised.value) == "Setting 'port' (file nearfield.toml) " + expected.format("70000")
+    monkeypatch.setenv("NEARFIELD_PORT", "http")
+    with pytest.raises(SettingsError) as raised:
+        settings.load()
+    assert str(raised.value) == "Setting 'port' (variable NEARFIELD_PORT) " + expected.format("'http'")
+    with pytest.raises(SettingsError) as raised:
+        settings.load(port=-1)
+    assert str(raised.value) == "Setting 'port' (flag --port) " + expected.format("-1")
+
+
+def test_an_error_does_not_show_api_keys() -> None:
+    with pytest.raises(SettingsError, match="'api_keys'") as raised:
+        settings.load(api_keys=["nf-secret", 1])
+    assert "nf-secret" not in str(raised.value)
+
+
+def test_settings_stay_as_loaded() -> None:
     loaded = settings.load()
-    with pytest.raises(ValidationError, match="frozen"):
-        loaded.port = 1
+    with pytest.raises(AttributeError, match="immutable"):
+        loaded.port = 1  # type: ignore[misc]
 
 
 def test_every_setting_has_a_flag_and_a_meaning() -> None:
-    fields = settings.definition().model_fields
-    flags = inspect.signature(serve, eval_str=True).parameters
-    assert set(flags) == set(fields)
-    assert all(field.description for field in fields.values())
+    serve = get_command(app).commands["serve"]  # type: ignore[attr-defined]
+    assert [parameter.name for parameter in serve.params if parameter.name != "help"] == list(
+        Settings.__struct_fields__
+    )
+    assert all(field.description.endswith(".") for field in describe_fields(Settings))
 
 
-def test_the_help_tells_the_true_defaults() -> None:
-    fields = settings.definition().model_fields
-    for name, parameter in inspect.signature(serve, eval_str=True).parameters.items():
-        told = re.search(r"\[(.*?)\]", parameter.annotation.__metadata__[0].help or "")
-        default = fields[name].default
-        if told and isinstance(default, (int, float)):
-            said = told[1].split()
-            number = float(said[0]) * (2**20 if said[1:] == ["MiB"] else 1)
-            assert number == default, name
-        elif told and isinstance(default, str):
-            assert told[1] == default, name
+class Extended(Settings, frozen=True, kw_only=True):
+    """The settings and some that are not among them."""
+
+    batch_delay: Annotated[float, Meta(ge=0, description="Delay of a batch.")] = 2.5
+    lucky_numbers: Annotated[tuple[int, ...], Meta(description="Numbers."), Flag("--lucky-number")] = ()
+
+
+@pytest.fixture
+def extended(monkeypatch: pytest.MonkeyPatch) -> tuple[Any, list[Any]]:
+    """A command of those settings, and the settings that it serves with."""
+    from nearfield.server import run
+
+    served: list[Any] = []
+    monkeypatch.setattr(run, "serve", lambda settings, announce: served.append(settings))
+    commands = typer.Typer()
+    commands.command()(build_command(Extended))
+    return commands, served
+
+
+def test_a_field_is_a_flag_a_variable_and_a_key(
+    extended: tuple[Any, list[Any]], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    command, served = extended
+    invoke = CliRunner().invoke
+    assert invoke(command, []).exit_code == 0
+    (tmp_path / "nearfield.toml").write_text("batch_delay = 3\nlucky_numbers = [7]\n", encoding="utf-8")
+    assert invoke(command, []).exit_code == 0
+    monkeypatch.setenv("NEARFIELD_BATCH_DELAY", "4.5")
+    assert invoke(command, []).exit_code == 0
+    assert invoke(command, ["--batch-delay", "0"]).exit_code == 0
+    assert [settings.batch_delay for settings in served] == [2.5, 3, 4.5, 0]
+    assert [settings.lucky_numbers for settings in served] == [(), (7,), (7,), (7,)]
+    refused = invoke(command, ["--batch-delay", "-1"])
+    assert "(flag --batch-delay) cannot be -1.0: it must be a number of at least 0." in str(refused.exception)
+
+
+def test_the_help_describes_a_field_and_its_default(extended: tuple[Any, list[Any]]) -> None:
+    options: dict[Any, Any] = {parameter.name: parameter for parameter in get_command(extended[0]).params}
+    assert options["batch_delay"].help == "Delay of a batch. [default: 2.5]"
+    assert options["lucky_numbers"].opts == ["--lucky-number"]
+    assert options["lucky_numbers"].help == "Numbers. May be repeated."
+    assert options["cache_memory"].help.endswith("[default: 256MiB]")
 
 
 def test_the_cache_folder_costs_no_pydantic() -> None:

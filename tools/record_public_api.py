@@ -96,9 +96,11 @@ def _registries() -> dict[str, Any]:
 
 
 def _setting_defaults() -> dict[str, Any]:
-    from nearfield import settings
+    import msgspec
 
-    return {name: field.default for name, field in settings.definition().model_fields.items()}
+    from nearfield.settings import Settings
+
+    return msgspec.structs.asdict(Settings())
 
 
 def _app(folder: Path) -> tuple[Any, list[str]]:

@@ -11,8 +11,10 @@ from typing import Any
 
 from typer.main import get_command
 
-from nearfield import catalog, families, settings
+from nearfield import catalog, families
 from nearfield.cli import app
+from nearfield.setting_fields import describe_fields
+from nearfield.settings import Settings
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "reference.md"
 
@@ -66,9 +68,8 @@ def rows_of_options(command: Any) -> Iterator[tuple[str, ...]]:
 
 def rows_of_settings() -> Iterator[tuple[str, ...]]:
     """Yield (name, default, meaning) for each setting."""
-    for name, field in settings.definition().model_fields.items():
-        default = ", ".join(field.default) if isinstance(field.default, tuple) else field.default
-        yield f"`{name}`", "" if default in (None, "") else str(default), field.description
+    for field in describe_fields(Settings):
+        yield f"`{field.name}`", field.default_text, field.description
 
 
 def rows_of_models() -> Iterator[tuple[str, ...]]:

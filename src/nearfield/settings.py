@@ -1,19 +1,26 @@
-"""Settings: one definition for ``nearfield.toml``, ``NEARFIELD_*`` variables and flags, the later the stronger."""
+"""Settings: one definition for ``nearfield.toml``, ``NEARFIELD_*`` variables and the flags of ``nearfield serve``.
+
+A setting is one field of ``Settings``. Its type, limits and description give the key of the file, the variable, the
+flag, the messages about wrong values and the row of ``docs/reference.md``. Flags take precedence over variables,
+variables over the file, the file over the defaults.
+"""
 
 from __future__ import annotations
 
-import json
 import os
 import sys
-from collections.abc import Collection, Iterable
-from functools import lru_cache
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal, NamedTuple
+
+import msgspec
+from msgspec import Meta
 
 from nearfield.errors import SettingsError, nearest
+from nearfield.setting_fields import ByteSize, Flag, SettingField, convert, describe_fields
 
 PREFIX = "NEARFIELD_"
-#: What ``model_settings`` may say of a model: keywords of ``nearfield.load``.
+#: The keys of a model's table in ``model_settings``: keywords of ``nearfield.load``.
 PER_MODEL = frozenset(
     {"precision", "backend", "device", "max_length", "revision", "source", "adapters", "file", "truncate_dim"}
 )
@@ -30,199 +37,234 @@ ELSEWHERE = frozenset(
 )
 
 
+def _check_model_settings(value: Mapping[str, Mapping[str, Any]]) -> None:
+    for model, options in value.items():
+        for name in options:
+            if name not in PER_MODEL:
+                raise ValueError(f"{model}: unknown setting {name!r}. {nearest(name, PER_MODEL)}")
+
+
+Names = tuple[str, ...]
+Port = Annotated[int, Meta(ge=0, le=65535)]
+PositiveInt = Annotated[int, Meta(ge=1)]
+Seconds = Annotated[float, Meta(ge=0)]
+Timeout = Annotated[float, Meta(gt=0)]
+HttpUrl = Annotated[str, Meta(pattern=r"^https?://", extra={"expected": "a URL that starts with http:// or https://"})]
+
+
+class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """All settings of the server, with their defaults and descriptions."""
+
+    models: Annotated[
+        Names, Meta(description="Models to serve: names, aliases, Hub ids or folders."), Flag(argument=True)
+    ] = ("all-MiniLM-L6-v2",)
+    on_demand: Annotated[
+        Names, Meta(description="Models to load on their first request: names, or patterns of ids such as BAAI/*.")
+    ] = ()
+    aliases: Annotated[
+        dict[str, str],
+        Meta(description="Additional model names, ALIAS=MODEL, such as text-embedding-3-small=bge-small."),
+        Flag("--alias"),
+    ] = {}
+    memory_budget: Annotated[
+        ByteSize | None,
+        Meta(
+            description="Memory limit for all models together, such as 8GiB. Idle models are unloaded to stay below "
+            "it. No limit if not set."
+        ),
+    ] = None
+    cache_memory: Annotated[ByteSize, Meta(description="Memory for cached results; 0 disables this cache.")] = ByteSize(
+        256 * 2**20
+    )
+    cache_disk: Annotated[
+        ByteSize,
+        Meta(
+            description="Disk space in data_dir for cached results, such as 10GiB; they survive a restart. "
+            "0 disables this cache."
+        ),
+    ] = ByteSize(0)
+    keep_alive: Annotated[
+        Seconds | None,
+        Meta(description="Seconds after which an idle model that was loaded on demand is unloaded; never if not set."),
+    ] = None
+    model_settings: Annotated[
+        dict[str, dict[str, Any]],
+        Meta(
+            description="Options of single models (precision, backend, max_length, truncate_dim, adapters and others), "
+            """by model name. As JSON: '{"bge-m3": {"max_length": 1024}}'.""",
+            extra={"check": _check_model_settings},
+        ),
+    ] = {}
+    host: Annotated[str, Meta(min_length=1, description="Address to listen on.")] = "127.0.0.1"
+    port: Annotated[Port, Meta(description="Port to listen on; 0 selects a free port.")] = 8080
+    grpc_port: Annotated[
+        Port | None, Meta(description="Port for TEI's gRPC API; 0 selects a free port. No gRPC if not set.")
+    ] = None
+    precision: Annotated[
+        Literal["auto", "float32"], Meta(description="Precision of the models: auto (bf16 where supported) or float32.")
+    ] = "auto"
+    backend: Annotated[str, Meta(description="Runtime that executes the models.")] = "openvino"
+    accept_license: Annotated[
+        Names,
+        Meta(description="Models to serve although their licences forbid commercial use; 1 accepts all."),
+        Flag(switch="1", help="Serve models although their licences forbid commercial use."),
+    ] = ()
+    threads: Annotated[
+        PositiveInt | None, Meta(description="Number of CPU cores to use; all available cores if not set.")
+    ] = None
+    streams: Annotated[
+        PositiveInt | None,
+        Meta(description="Number of batches that run at the same time; chosen for the CPU if not set."),
+    ] = None
+    frontends: Annotated[
+        int,
+        Meta(
+            ge=1,
+            le=64,
+            description="Number of HTTP processes. Above 1, a separate process runs the models; this helps if HTTP is "
+            "the bottleneck: small models on many cores, a GPU, or many results from the cache.",
+        ),
+    ] = 1
+    api_keys: Annotated[
+        Names,
+        Meta(description="Accepted API keys; without keys every client has access.", extra={"secret": True}),
+        Flag("--api-key", help="API key to accept; without keys every client has access."),
+    ] = ()
+    api_key_file: Annotated[
+        Path | None,
+        Meta(
+            description="File of API keys: one per line (plain or sha256:<hex>), or TOML with scopes, models and rates."
+        ),
+    ] = None
+    allowed_hosts: Annotated[
+        Names,
+        Meta(description="Additional host names accepted in requests to a server on loopback without API keys."),
+        Flag("--allowed-host"),
+    ] = ()
+    trusted_proxies: Annotated[
+        Names,
+        Meta(description="Proxies, by address or network, whose X-Forwarded-For and -Proto headers are trusted."),
+        Flag("--trusted-proxy"),
+    ] = ()
+    tls_cert: Annotated[Path | None, Meta(description="Certificate chain (PEM) for HTTPS; HTTP if not set.")] = None
+    tls_key: Annotated[
+        Path | None, Meta(description="Private key of the certificate, if the file tls_cert does not contain it.")
+    ] = None
+    cors_origins: Annotated[
+        Names, Meta(description="Origins whose pages may call the server; * allows all."), Flag("--cors-origin")
+    ] = ()
+    max_body_bytes: Annotated[int, Meta(ge=1024, description="Maximum size of a request body in bytes.")] = 32 * 2**20
+    max_items: Annotated[PositiveInt, Meta(description="Maximum number of inputs per request.")] = 16_384
+    max_request_tokens: Annotated[PositiveInt, Meta(description="Maximum number of tokens per request.")] = 1_000_000
+    max_queued_tokens: Annotated[
+        PositiveInt, Meta(description="Maximum number of waiting tokens; further requests get status 429.")
+    ] = 1_000_000
+    request_timeout: Annotated[Timeout, Meta(description="Request timeout in seconds.")] = 30.0
+    bulk_items: Annotated[
+        int, Meta(ge=2, description="Number of inputs from which a request is bulk: smaller requests run first.")
+    ] = 256
+    data_dir: Annotated[
+        Path | None,
+        Meta(description="Folder for uploaded files and batches; the folder server in the cache folder if not set."),
+    ] = None
+    served_collections: Annotated[
+        Names,
+        Meta(description="Collections to serve, by name; all serves all of them, including new ones."),
+        Flag("--collections", commas=True),
+    ] = ()
+    collections_dir: Annotated[
+        Path | None, Meta(description="Folder of the served collections; the user's own collections if not set.")
+    ] = None
+    chat_url: Annotated[
+        HttpUrl | None,
+        Meta(description="Chat endpoint for answers, OpenAI-compatible or Ollama, such as http://localhost:11434."),
+    ] = None
+    chat_model: Annotated[
+        str | None, Meta(description="Model of the chat endpoint; NEARFIELD_CHAT_KEY is the endpoint's API key.")
+    ] = None
+    chat_kind: Annotated[
+        Literal["openai", "ollama"] | None,
+        Meta(description="API of the chat endpoint: openai or ollama; detected from its URL if not set."),
+    ] = None
+    chat_timeout: Annotated[Timeout, Meta(description="Timeout in seconds for one answer of the chat endpoint.")] = (
+        120.0
+    )
+    drain_timeout: Annotated[Seconds, Meta(description="Seconds to finish accepted requests at shutdown.")] = 30.0
+    token_ids: Annotated[
+        Literal["cl100k", "native", "reject"],
+        Meta(
+            description="Meaning of the token ids that OpenAI clients send: cl100k (of cl100k_base), native (the "
+            "model's own), or reject."
+        ),
+    ] = "cl100k"
+    tei_metrics: Annotated[bool, Meta(description="Add TEI's metrics (te_*) to /metrics.")] = False
+    otel_endpoint: Annotated[
+        HttpUrl | None,
+        Meta(description="OpenTelemetry collector (OTLP over HTTP) to send traces to, such as http://localhost:4318."),
+    ] = None
+    log_level: Annotated[
+        Literal["debug", "info", "warning", "error"],
+        Meta(description="Minimum severity of log lines: debug, info, warning or error."),
+    ] = "info"
+    log_format: Annotated[Literal["text", "json"], Meta(description="Format of log lines: text or json.")] = "text"
+
+    def __post_init__(self) -> None:
+        """Check the settings that depend on each other."""
+        if not self.models and not self.on_demand:
+            raise SettingsError("Settings 'models' and 'on_demand' are both empty: name at least one model.")
+
+
 def cache_dir() -> Path:
     """Return the cache folder: ``NEARFIELD_CACHE``, else ``~/.cache/nearfield``."""
     return Path(os.environ.get("NEARFIELD_CACHE") or Path.home() / ".cache" / "nearfield").expanduser()
 
 
-def load(**flags: Any) -> Any:
-    """Read the settings: defaults, then ``nearfield.toml``, then the environment, then ``flags`` that are not None.
-
-    Returns:
-        A frozen ``Settings`` (see ``definition``).
-
-    Raises:
-        SettingsError: an unknown name (with the nearest known one), or a value out of range.
-    """
-    from pydantic import ValidationError
-
-    model = definition()
-    values = {**_from_file(model), **_from_environment(model)}
-    given = {name: value for name, value in flags.items() if value is not None}
-    _check_names("flag", given, model.model_fields)
-    try:
-        return model(**{**values, **given})
-    except ValidationError as error:
-        first = error.errors()[0]
-        name = ".".join(map(str, first["loc"])) or "models"  # what spans several is what to serve
-        raise SettingsError(f"Setting {name!r}: {first['msg']} (got {first.get('input')!r}).") from error
-
-
-@lru_cache(maxsize=1)
-def definition() -> Any:
-    """Return the class of all settings; imported late, because pydantic takes longer to load than ``--help`` may."""
-    from typing import Literal
-
-    from pydantic import BaseModel, ByteSize, ConfigDict, Field, field_validator, model_validator
-
-    class Settings(BaseModel):
-        """Every setting, with its default and its meaning."""
-
-        model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
-
-        models: tuple[str, ...] = Field(("all-MiniLM-L6-v2",), description="Models to serve, by any of their names.")
-        on_demand: tuple[str, ...] = Field(
-            (), description="Models to load when asked for: names, or patterns of ids such as BAAI/*."
-        )
-        aliases: dict[str, str] = Field(
-            {}, description="Further names of models, for clients that know only such: alias = model."
-        )
-        memory_budget: ByteSize | None = Field(
-            None, description="Memory for all models, such as 8GiB; the idle ones leave when it is short."
-        )
-        cache_memory: ByteSize = Field(
-            ByteSize(256 * 2**20), description="Memory for vectors that need not be computed again; 0 keeps none."
-        )
-        cache_disk: ByteSize = Field(
-            ByteSize(0), description="Disk for them (in data_dir), where a later process finds them; 0 keeps none."
-        )
-        keep_alive: float | None = Field(
-            None, ge=0, description="Seconds after which an idle model loaded on demand leaves; never when left out."
-        )
-        model_settings: dict[str, dict[str, Any]] = Field(
-            {}, description="Per model, by any of its names: precision, backend, max_length, truncate_dim, adapters."
-        )
-        host: str = Field("127.0.0.1", min_length=1, description="Address to listen on; loopback unless changed.")
-        port: int = Field(8080, ge=0, le=65535, description="Port to listen on; 0 picks a free one.")
-        grpc_port: int | None = Field(
-            None, ge=0, le=65535, description="Port for TEI's gRPC API, 0 for a free one; none when left out."
-        )
-        precision: Literal["auto", "float32"] = Field(
-            "auto", description="auto: bf16 matrix units where there are any."
-        )
-        backend: str = Field("openvino", description="Runtime that executes the models.")
-        accept_license: tuple[str, ...] = Field(
-            (), description="Models to serve though their licences forbid commercial use; 1 for all."
-        )
-        threads: int | None = Field(None, ge=1, description="Cores to use; all that may be used when left out.")
-        streams: int | None = Field(None, ge=1, description="Batches that run at once.")
-        frontends: int = Field(
-            1, ge=1, le=64, description="Processes that read and answer HTTP; above 1 another one runs the models."
-        )
-        api_keys: tuple[str, ...] = Field((), description="Accepted API keys; none leaves the server open.")
-        api_key_file: Path | None = Field(
-            None, description="File of keys: lines (plain or sha256:<hex>), or TOML with scopes, models, rates."
-        )
-        allowed_hosts: tuple[str, ...] = Field(
-            (), description="Names by which a server on loopback without keys may be called, beside its own."
-        )
-        trusted_proxies: tuple[str, ...] = Field(
-            (), description="Addresses or networks whose X-Forwarded-For and -Proto are believed."
-        )
-        tls_cert: Path | None = Field(None, description="Certificate chain (PEM) to serve HTTPS with.")
-        tls_key: Path | None = Field(None, description="Its private key, where the file does not hold it.")
-        cors_origins: tuple[str, ...] = Field((), description="Origins whose pages may call the server; * for all.")
-        max_body_bytes: int = Field(32 * 2**20, ge=1024, description="Largest request body.")
-        max_items: int = Field(16_384, ge=1, description="Most inputs in one request.")
-        max_request_tokens: int = Field(1_000_000, ge=1, description="Most tokens in one request.")
-        max_queued_tokens: int = Field(1_000_000, ge=1, description="Tokens that may wait before 429 is answered.")
-        request_timeout: float = Field(30.0, gt=0, description="Seconds within which a request is done or refused.")
-        bulk_items: int = Field(256, ge=2, description="Inputs from which a request gives way to smaller ones.")
-        data_dir: Path | None = Field(
-            None, description="Folder of uploaded files and batches; server in the cache folder when left out."
-        )
-        served_collections: tuple[str, ...] = Field(
-            (), description="Collections to serve, by their names; all for all of them, and new ones."
-        )
-        collections_dir: Path | None = Field(
-            None, description="Folder that those lie in; the user's own collections when left out."
-        )
-        chat_url: str | None = Field(
-            None, pattern=r"^https?://", description="Chat endpoint for answers: OpenAI-compatible, or Ollama."
-        )
-        chat_model: str | None = Field(None, description="Model to ask there.")
-        chat_kind: Literal["openai", "ollama"] | None = Field(
-            None, description="Its API, where its URL does not tell: openai or ollama."
-        )
-        chat_timeout: float = Field(120.0, gt=0, description="Seconds for one answer of the chat endpoint.")
-        drain_timeout: float = Field(30.0, ge=0, description="Seconds given to accepted requests at shutdown.")
-        token_ids: Literal["cl100k", "native", "reject"] = Field(
-            "cl100k", description="What token ids of OpenAI clients are: cl100k_base's, the model's own, or refused."
-        )
-        tei_metrics: bool = Field(False, description="Show TEI's metrics (te_*) beside our own.")
-        otel_endpoint: str | None = Field(
-            None, pattern=r"^https?://", description="OpenTelemetry collector (OTLP over HTTP) to send traces to."
-        )
-        log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least severe log line.")
-        log_format: Literal["text", "json"] = Field("text", description="Form of log lines.")
-
-        @field_validator(
-            "models",
-            "on_demand",
-            "api_keys",
-            "served_collections",
-            "allowed_hosts",
-            "trusted_proxies",
-            "cors_origins",
-            "accept_license",
-            mode="before",
-        )
-        @classmethod
-        def _split(cls, value: Any) -> Any:
-            """Take ``a,b`` for lists, which environment variables cannot hold."""
-            return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
-
-        @field_validator("aliases", mode="before")
-        @classmethod
-        def _paired(cls, value: Any) -> Any:
-            """Take ``a=b,c=d``, and lists of such, for where there are no tables."""
-            return _pairs(value)
-
-        @field_validator("model_settings", mode="before")
-        @classmethod
-        def _parsed(cls, value: Any) -> Any:
-            """Take JSON, for where there are no tables."""
-            try:
-                return json.loads(value) if isinstance(value, str) else value
-            except ValueError as error:
-                raise ValueError(f"it is not JSON: {error}") from error
-
-        @field_validator("model_settings")
-        @classmethod
-        def _known(cls, value: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
-            for model, given in value.items():
-                for name in given:
-                    if name not in PER_MODEL:
-                        raise ValueError(f"{model}: unknown setting {name!r}. {nearest(name, PER_MODEL)}")
-            return value
-
-        @model_validator(mode="after")
-        def _some(self) -> Settings:
-            if not self.models and not self.on_demand:
-                raise ValueError("name at least one model, in models or on_demand")
-            return self
-
-    return Settings
-
-
-def _pairs(value: Any) -> Any:
-    """Return the pairs of ``a=b,c=d``, of a list of ``a=b``, or of JSON; a table is one already."""
-    if isinstance(value, str):
-        value = json.loads(value) if value.lstrip().startswith("{") else value.split(",")
-    if isinstance(value, dict):
-        return value
-    pairs = [part.partition("=") for part in value if part.strip()]
-    if any(not name.strip() or not model.strip() for name, _, model in pairs):
-        raise ValueError("an alias is written ALIAS=MODEL, such as text-embedding-3-small=bge-small")
-    return {name.strip(): model.strip() for name, _, model in pairs}
-
-
 def config_file() -> Path:
-    """Return where the settings file is looked for: ``NEARFIELD_CONFIG``, else ``nearfield.toml`` here."""
+    """Return the path of the settings file: ``NEARFIELD_CONFIG``, else ``nearfield.toml`` in the working directory."""
     return Path(os.environ.get("NEARFIELD_CONFIG") or "nearfield.toml")
 
 
-def _from_file(model: Any) -> dict[str, Any]:
+def load(**flags: Any) -> Settings:
+    """Read the settings: defaults, then ``nearfield.toml``, then the environment, then ``flags`` that are not None.
+
+    Raises:
+        SettingsError: an unknown name (with the nearest known one), or a wrong value (with its source).
+    """
+    return load_as(Settings, flags)
+
+
+def load_as(settings_class: type[Settings], flags: Mapping[str, Any]) -> Settings:
+    """Read the settings of ``Settings`` or of a class that adds fields to it. Errors as for ``load``."""
+    fields = {field.name: field for field in describe_fields(settings_class)}
+    sources = {**_read_file(fields), **_read_environment(fields), **_read_flags(fields, flags)}
+    values = {}
+    for name, (source, value) in sources.items():
+        try:
+            values[name] = convert(fields[name], value)
+        except ValueError as error:
+            shown = "this value" if fields[name].extra("secret") else repr(value)
+            raise SettingsError(f"Setting {name!r} ({source}) cannot be {shown}: {error}") from error
+    return settings_class(**values)
+
+
+class _Sourced(NamedTuple):
+    source: str
+    value: Any
+
+
+def _read_flags(fields: Mapping[str, SettingField], flags: Mapping[str, Any]) -> dict[str, _Sourced]:
+    values = {name: value for name, value in flags.items() if value is not None}
+    _check_names("flag", values, fields)
+    return {name: _Sourced(fields[name].flag_source, value) for name, value in values.items()}
+
+
+def _read_environment(fields: Mapping[str, SettingField]) -> dict[str, _Sourced]:
+    names = [name for name in os.environ if name.startswith(PREFIX) and name not in ELSEWHERE]
+    _check_names("environment", names, [PREFIX + name.upper() for name in fields] + sorted(ELSEWHERE))
+    return {name.removeprefix(PREFIX).lower(): _Sourced(f"variable {name}", os.environ[name]) for name in names}
+
+
+def _read_file(fields: Mapping[str, SettingField]) -> dict[str, _Sourced]:
     path = config_file()
     if not path.is_file():
         if os.environ.get("NEARFIELD_CONFIG"):
@@ -236,14 +278,8 @@ def _from_file(model: Any) -> dict[str, Any]:
         values = tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise SettingsError(f"{path} is not valid TOML: {error}") from error
-    _check_names(str(path), values, model.model_fields)
-    return values
-
-
-def _from_environment(model: Any) -> dict[str, Any]:
-    names = [name for name in os.environ if name.startswith(PREFIX) and name not in ELSEWHERE]
-    _check_names("environment", names, [PREFIX + field.upper() for field in model.model_fields] + sorted(ELSEWHERE))
-    return {name.removeprefix(PREFIX).lower(): os.environ[name] for name in names}
+    _check_names(str(path), values, fields)
+    return {name: _Sourced(f"file {path}", value) for name, value in values.items()}
 
 
 def _check_names(where: str, names: Iterable[str], known: Collection[str]) -> None:

@@ -57,7 +57,7 @@ from nearfield.server.reply import LARGE, content
 from nearfield.server.served import Served
 from nearfield.server.upload import Upload
 from nearfield.server.watch import Watch, Watches
-from nearfield.settings import cache_dir
+from nearfield.settings import Settings, cache_dir
 
 if TYPE_CHECKING:
     from nearfield.server.traces import Traces
@@ -85,7 +85,7 @@ _EXPOSED = (
 class Server:
     """What the endpoints share."""
 
-    def __init__(self, settings: Any, models: Models, traces: Traces | None = None) -> None:
+    def __init__(self, settings: Settings, models: Models, traces: Traces | None = None) -> None:
         self.models = models
         self.traces = traces
         self.dialects: list[Dialect] = [SHELF.load(name)() for name in SHELF.order()]
@@ -406,7 +406,7 @@ class Server:
 
 
 def create_app(
-    settings: Any,
+    settings: Settings,
     models: Models | Sequence[Loaded],
     aliases: Mapping[str, Sequence[str]] | None = None,
     traces: Traces | None = None,
@@ -435,9 +435,14 @@ def create_app(
     access = Middleware(AccessLog, closing=lambda: server.draining, answered=server.answered)
     middleware = [Middleware(PlainPath), access]
     if settings.cors_origins:
-        anything = {"allow_methods": ["*"], "allow_headers": ["*"], "expose_headers": _EXPOSED}
-        cors = {"allow_origins": settings.cors_origins, **anything}
-        middleware.append(Middleware(CORSMiddleware, **cors))
+        cors = Middleware(
+            CORSMiddleware,
+            allow_origins=settings.cors_origins,
+            allow_methods=["*"],
+            allow_headers=["*"],
+            expose_headers=_EXPOSED,
+        )
+        middleware.append(cors)
     middleware.append(Middleware(KnownPaths, routes=routes))
     handlers: Mapping[Any, Any] = {HTTPException: _lost(server.dialects), Exception: _broken(server.dialects[-1])}
     app = Starlette(routes=routes, middleware=middleware, exception_handlers=handlers)
@@ -445,7 +450,7 @@ def create_app(
     return app
 
 
-def _cache(settings: Any, folder: Path) -> Cache | None:
+def _cache(settings: Settings, folder: Path) -> Cache | None:
     disk = DiskCache(folder / "results.sqlite", settings.cache_disk) if settings.cache_disk else None
     return Cache(settings.cache_memory, __version__, disk) if settings.cache_memory or disk is not None else None
 

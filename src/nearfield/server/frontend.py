@@ -27,7 +27,7 @@ from nearfield.server.auth import Key
 from nearfield.server.logs import configure
 from nearfield.server.models import Models, Slot
 from nearfield.server.run import Listener, configuration
-from nearfield.settings import definition
+from nearfield.settings import Settings
 
 Found = TypeVar("Found")
 #: By a model's name: requests that it works for, those it has had, and when it was last used (``time.monotonic``).
@@ -41,7 +41,7 @@ class Start:
     """All that a front-end begins with. The first, number 0, works on the batches."""
 
     number: int
-    settings: Mapping[str, Any]
+    settings: Settings
     models: bytes
     aliases: Mapping[str, Sequence[str]]
     engine: Snapshot
@@ -76,7 +76,7 @@ async def _serve(end: socket.socket, door: socket.socket) -> int:
 
 def prepare(start: Start, link: Link, door: socket.socket) -> tuple[Receiver, Server]:
     """Make the app and what serves it. Raises what ``create_app`` does."""
-    settings = definition()(**start.settings)
+    settings = start.settings
     configure(settings.log_level, settings.log_format)
     engine = RemoteEngine(link, start.engine)
     shells = shell.unpack(start.models, engine)

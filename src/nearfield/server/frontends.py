@@ -19,6 +19,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import msgspec
 from prometheus_client.core import GaugeMetricFamily, Metric
 
 from nearfield import shell
@@ -35,6 +36,8 @@ from nearfield.server.logs import LOG, configure
 from nearfield.server.prometheus import Prometheus
 from nearfield.server.run import aliases, bind, load_models, ready_line, refuse_new, waiting, warn
 from nearfield.server.totals import Totals
+from nearfield.setting_fields import ByteSize
+from nearfield.settings import Settings
 
 #: Seconds between two looks at the engine that front-ends are told of.
 _TICK = 0.1
@@ -49,7 +52,7 @@ _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 _ACCEPTS = 64
 
 
-def serve(settings: Any, announce: Callable[[str], None] = print) -> None:
+def serve(settings: Settings, announce: Callable[[str], None] = print) -> None:
     """Serve through several processes until SIGTERM or SIGINT; then finish what was accepted.
 
     Raises:
@@ -80,7 +83,7 @@ def serve(settings: Any, announce: Callable[[str], None] = print) -> None:
             engine.close(timeout=settings.drain_timeout)
 
 
-def check(settings: Any) -> None:
+def check(settings: Settings) -> None:
     """Refuse settings that are for one process.
 
     Raises:
@@ -178,7 +181,12 @@ class Frontends:
     """Starts front-ends, starts them again when they die, hands them connections, and tells each of the others."""
 
     def __init__(
-        self, listening: socket.socket, settings: Any, engine: Engine, loaded: Sequence[Loaded], seats: Sequence[Seat]
+        self,
+        listening: socket.socket,
+        settings: Settings,
+        engine: Engine,
+        loaded: Sequence[Loaded],
+        seats: Sequence[Seat],
     ) -> None:
         self._listening = listening
         self._settings = settings
@@ -276,10 +284,10 @@ class Frontends:
         }
 
     def _start(self, number: int) -> Start:
-        values = self._settings.model_dump()
-        values["cache_memory"] //= len(self._seats)
+        cache_memory = ByteSize(self._settings.cache_memory // len(self._seats))
+        settings = msgspec.structs.replace(self._settings, cache_memory=cache_memory)
         keys = list(self._keys.values())
-        return Start(number, values, self._packed, self._aliases, snapshot(self._engine), keys)
+        return Start(number, settings, self._packed, self._aliases, snapshot(self._engine), keys)
 
     def _ready(self, seat: Seat) -> None:
         seat.ready = True

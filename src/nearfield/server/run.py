@@ -30,6 +30,7 @@ from nearfield.server.app import create_app, open_traces
 from nearfield.server.connection import Connection, sweep
 from nearfield.server.logs import LOG, configure
 from nearfield.server.models import Models
+from nearfield.settings import Settings
 
 if TYPE_CHECKING:
     from nearfield.server.rpc.port import Port
@@ -147,7 +148,7 @@ def waiting(listening: socket.socket) -> Iterator[socket.socket]:
             return  # none waits any more, or the process may open no further files
 
 
-def serve(settings: Any, announce: Callable[[str], None] = print) -> None:
+def serve(settings: Settings, announce: Callable[[str], None] = print) -> None:
     """Serve until SIGTERM or SIGINT; then finish what was accepted.
 
     Raises:
@@ -169,7 +170,7 @@ def serve(settings: Any, announce: Callable[[str], None] = print) -> None:
 
 
 def _serve_on(
-    listening: socket.socket, settings: Any, announce: Callable[[str], None], traces: Traces | None = None
+    listening: socket.socket, settings: Settings, announce: Callable[[str], None], traces: Traces | None = None
 ) -> None:
     started = time.perf_counter()
     engine, loader, loaded = load_models(settings)
@@ -212,7 +213,7 @@ def _serve_on(
     server.close()
 
 
-def load_models(settings: Any) -> tuple[Engine, Loader, list[Loaded]]:
+def load_models(settings: Settings) -> tuple[Engine, Loader, list[Loaded]]:
     """Make the engine, and load the models that are served from the start. Raises as ``serve`` does."""
     cpu = plan(settings.threads, settings.streams)
     engine = Engine(cpu.streams, EngineLimits(max_queued_tokens=settings.max_queued_tokens))
@@ -220,7 +221,7 @@ def load_models(settings: Any) -> tuple[Engine, Loader, list[Loaded]]:
     return engine, loader, list({model.name: model for model in map(loader, settings.models)}.values())
 
 
-def configuration(app: Any, settings: Any) -> uvicorn.Config:
+def configuration(app: Any, settings: Settings) -> uvicorn.Config:
     """Return how uvicorn is to run the app."""
     return uvicorn.Config(
         app,
@@ -239,7 +240,7 @@ def configuration(app: Any, settings: Any) -> uvicorn.Config:
     )
 
 
-def bind(settings: Any) -> socket.socket:
+def bind(settings: Settings) -> socket.socket:
     """Listen where the settings say.
 
     Raises:
@@ -248,7 +249,7 @@ def bind(settings: Any) -> socket.socket:
     return _listen(settings.host, settings.port, "--port")
 
 
-def _check_free(settings: Any) -> None:
+def _check_free(settings: Settings) -> None:
     """Find out before the models are loaded whether gRPC, which opens its port itself, can have it."""
     if settings.grpc_port:
         _listen(settings.host, settings.grpc_port, "--grpc-port").close()
@@ -273,7 +274,7 @@ def _listen(host: str, port: int, flag: str) -> socket.socket:
 class Loader:
     """Loads models as the settings say, those for the one model included."""
 
-    def __init__(self, settings: Any, engine: Engine) -> None:
+    def __init__(self, settings: Settings, engine: Engine) -> None:
         self._settings = settings
         self._options = {
             "engine": engine,
@@ -299,7 +300,7 @@ def _full(name: str) -> str:
     return (entry.id if entry is not None else name).lower()
 
 
-def aliases(loaded: Sequence[Loaded], settings: Any) -> dict[str, list[str]]:
+def aliases(loaded: Sequence[Loaded], settings: Settings) -> dict[str, list[str]]:
     """Return further names by full id: what a model was asked for by, the catalogue's, the settings'."""
     found = {model.name: list(entry.names) if (entry := catalog.find(model.name)) else [] for model in loaded}
     for name in settings.models:
@@ -343,7 +344,7 @@ def _gives(model: Loaded) -> str:
     return ", ".join(model.recipe.outputs)
 
 
-def warn(settings: Any) -> None:
+def warn(settings: Settings) -> None:
     """Say in the log what whoever runs the server should know."""
     if not settings.host.startswith(_LOOPBACK) and not settings.api_keys and settings.api_key_file is None:
         LOG.warning("Listening on %s without API keys: everybody who reaches it may use it.", settings.host)

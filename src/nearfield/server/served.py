@@ -17,6 +17,7 @@ from nearfield.loaded import Loaded
 from nearfield.reranker import Reranker
 from nearfield.server.models import Models
 from nearfield.server.threads import Threads
+from nearfield.settings import Settings
 
 if TYPE_CHECKING:
     from nearfield.corpus.answer import Answer
@@ -69,7 +70,7 @@ class Served:
         self._tasks: set[asyncio.Task[Any]] = set()
 
     @classmethod
-    def of(cls, settings: Any, models: Models) -> Served:
+    def of(cls, settings: Settings, models: Models) -> Served:
         """Read the settings. Raises as ``Endpoint`` does."""
         endpoint = None
         if settings.served_collections:

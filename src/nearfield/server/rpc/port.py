@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import grpc.aio
@@ -14,6 +15,7 @@ from nearfield.errors import SettingsError
 from nearfield.server.logs import LOG
 from nearfield.server.rpc.calls import Calls
 from nearfield.server.rpc.tei import FITS, PACKAGE, SERVICES
+from nearfield.settings import Settings
 
 if TYPE_CHECKING:
     from nearfield.server.app import Server
@@ -29,7 +31,7 @@ _GRACE, _QUIET = 1.0, 0.1
 class Port:
     """TEI's gRPC API on a port of its own, for the models and keys of a ``server``, in its event loop."""
 
-    def __init__(self, server: Server, settings: Any) -> None:
+    def __init__(self, server: Server, settings: Settings) -> None:
         self._server = server
         self._settings = settings
         self._calls = Calls(server, "http" if settings.tls_cert is None else "https")
@@ -76,13 +78,13 @@ class Port:
             if self._settings.tls_cert is None:
                 port = self._rpc.add_insecure_port(wanted)
             else:
-                port = self._rpc.add_secure_port(wanted, self._credentials())
+                port = self._rpc.add_secure_port(wanted, self._credentials(self._settings.tls_cert))
         except RuntimeError as error:
             raise SettingsError(f"gRPC cannot listen on {wanted}. Choose another --grpc-port or --host.") from error
         return f"{shown}:{port}"
 
-    def _credentials(self) -> Any:
-        chain = self._settings.tls_cert.read_bytes()
+    def _credentials(self, certificate: Path) -> Any:
+        chain = certificate.read_bytes()
         key = chain if self._settings.tls_key is None else self._settings.tls_key.read_bytes()
         return grpc.ssl_server_credentials([(key, chain)])
 
