@@ -8,6 +8,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from nearfield.corpus import config as definition
 from nearfield.corpus import feature as features
 from nearfield.corpus import folder as folders
 from nearfield.corpus import shipping
@@ -109,7 +110,8 @@ class Indexing:
     def _beside(self, path: Path, identity: Any) -> Manifest:
         """Return the manifest that was begun for this definition, or a new one."""
         begun = Manifest(path, language=self._config.language)
-        if begun.get("cutting") == identity and begun.get("config") == self._config.told():
+        # Definitions are compared as they are read: JSON has lists where ours has tuples.
+        if begun.get("cutting") == identity and definition.read(begun.get("config", {})) == self._config:
             return begun
         begun.close()
         folders.discard(path)
