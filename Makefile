@@ -7,7 +7,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check -q
 # your index has none, add one, such as TORCH="torch==2.13.0 --extra-index-url URL".
 TORCH ?= torch==2.13.0
 
-.PHONY: demo serve test lint bench format clean
+.PHONY: demo serve test lint bench docs format clean
 
 demo: $(VENV)/corpus        ## fetch a model, index these docs, and find the answers to three questions in them
 	$(BIN)/nearfield demo docs README.md
@@ -32,6 +32,10 @@ format: $(VENV)/test        ## put the code in shape, and the generated pages
 	$(BIN)/python -m tools.reference
 	$(BIN)/python -m tools.proto
 
+docs: $(VENV)/docs          ## build the documentation site; needs no network, and neither does reading it
+	$(BIN)/python -m sphinx -q -W --keep-going -b html docs docs/_build/html
+	@echo "Open docs/_build/html/index.html in a browser."
+
 bench: $(VENV)/bench        ## compare with other engines; prints ratios and draws a picture
 	$(BIN)/python -m benchmarks
 
@@ -47,6 +51,10 @@ $(VENV)/corpus: $(VENV)/core
 	$(PIP) install -c constraints.txt -e ".[corpus]"
 	touch $@
 
+$(VENV)/docs: pyproject.toml constraints.txt | $(VENV)/bin/python
+	$(PIP) install -c constraints.txt -e ".[docs]"
+	touch $@
+
 $(VENV)/test: pyproject.toml constraints.txt | $(VENV)/bin/python
 	$(PIP) install $(TORCH)
 	$(PIP) install -c constraints.txt -e ".[test]"
@@ -57,4 +65,4 @@ $(VENV)/bench: $(VENV)/test
 	touch $@
 
 clean:
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+	rm -rf $(VENV) docs/_build .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

@@ -1,7 +1,7 @@
 """Quality: all-MiniLM-L6-v2 on public sets of every kind, beside what is published for it, by one command.
 
-``python -m benchmarks --only quality`` measures, and writes the table of ``docs/evaluation.md``. It needs the public
-sets in ``../shared/data`` and the published figures in ``../shared/reference``.
+``python -m benchmarks --only quality`` measures, and writes the table of ``docs/guides/evaluate.md``. It needs the
+public sets in ``../shared/data`` and the published figures in ``../shared/reference``.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from nearfield.evaluate.evaluation import evaluate
 from nearfield.evaluate.reading import read
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
-DOCUMENT = Path(__file__).resolve().parents[1] / "docs" / "evaluation.md"
+DOCUMENT = Path(__file__).resolve().parents[1] / "docs" / "guides" / "evaluate.md"
 MODEL = "all-MiniLM-L6-v2"
 #: Each set, its task where the layout leaves it open, and MTEB's task, split and subset with a figure for it.
 SETS: Sequence[tuple[str, str | None, tuple[str, str, str] | None]] = (

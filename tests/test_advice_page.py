@@ -1,4 +1,4 @@
-"""The examples of docs/advice.md, run as they stand."""
+"""The examples of docs/guides/choose-a-model.md, run as they stand."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typer.main import get_command
 from nearfield.cli import app
 from tests.test_readme import _parse
 
-PAGE = (Path(__file__).resolve().parents[1] / "docs" / "advice.md").read_text(encoding="utf-8")
+PAGE = (Path(__file__).resolve().parents[1] / "docs" / "guides" / "choose-a-model.md").read_text(encoding="utf-8")
 EXAMPLES = re.findall(r"```python\n(.*?)```", PAGE, re.S)
 
 

@@ -619,7 +619,7 @@ def test_a_folder_that_is_none_yet_has_no_terms(tmp_path: Path) -> None:
 
 def test_the_page_on_bulk_work(embed: Run, capsys: pytest.CaptureFixture[str]) -> None:
     _write(Path("data/rows.jsonl"), [{**row, "title": "t", "url": "u"} for row in _rows(20)])
-    page = (Path(__file__).resolve().parents[1] / "docs" / "bulk.md").read_text(encoding="utf-8")
+    page = (Path(__file__).resolve().parents[1] / "docs" / "guides" / "bulk.md").read_text(encoding="utf-8")
     commands = [shlex.split(line) for line in re.findall(r"^\$ nearfield embed (.+)$", page, re.M)]
     for command in commands[:2]:
         assert embed(*command).code == 0

@@ -44,6 +44,7 @@ TEXTS = {
     for path in sorted(DEPLOY.rglob("*"))
     if path.is_file() and path.suffix != ".pyc" and path.name != "keys.toml"
 }
+TEXTS["the guide"] = (ROOT / "docs" / "guides" / "deploy.md").read_text(encoding="utf-8")
 BIN = Path(sys.executable).parent
 #: The versions whose schemas the manifests must meet: the first with ``preStop.sleep``, and a late one.
 VERSIONS = ("1.30", "1.36")

@@ -1,6 +1,6 @@
 """LangChain, LlamaIndex, Haystack and Chroma over a real socket, through the client of each API that they bring.
 
-What each of them has to be told stands in docs/api.md; where one takes no address, the test sets it as its users must.
+docs/guides/serve.md lists what to set in each; where one takes no address, the test sets it as its users must.
 """
 
 from __future__ import annotations

@@ -31,4 +31,4 @@ def test_parity(case: Case, tmp_path: Path) -> None:
 def test_the_table_names_every_case() -> None:
     page = parity.PAGE.read_text(encoding="utf-8")
     missing = [case.name for case in CASES if f"| {case.family} | {case.name} |" not in page]
-    assert not missing, "docs/parity.md is stale: run python -m tools.parity"
+    assert not missing, "docs/reference/parity.md is stale: run python -m tools.parity"

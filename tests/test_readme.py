@@ -1,4 +1,4 @@
-"""The README's examples, run as they stand."""
+"""The examples of the README and the guides, executed unchanged."""
 
 from __future__ import annotations
 
@@ -19,18 +19,42 @@ from tests.needs import missing
 from tests.parity import m3
 from tests.parity.scores import classifier
 from tests.serving import serving
-from tools import reference
 
 ROOT = Path(__file__).resolve().parents[1]
-README = (ROOT / "README.md").read_text(encoding="utf-8")
-BLOCKS = re.findall(r"```(\w+)\n(.*?)```", README, re.S)
-EXAMPLES = [text for kind, text in BLOCKS if kind == "python"]
+GUIDES = ROOT / "docs" / "guides"
+COMMAND_PAGES = (
+    *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "docs/index.md", "docs/contributing.md")),
+    *sorted(GUIDES.glob("*.md")),
+)
+#: Programs of others that the pages show beside ours.
+OTHER_PROGRAMS = {
+    "cat",
+    "chmod",
+    "cp",
+    "docker",
+    "grpcurl",
+    "kubectl",
+    "mkdir",
+    "pip",
+    "podman",
+    "python3",
+    "systemctl",
+}
 
 
-def _lines() -> Iterator[str]:
-    """Yield every command line of the README and of the contributors' page."""
-    for page in ("README.md", "CONTRIBUTING.md"):
-        yield from re.findall(r"^\$ (.+?)(?:\s+#.*)?$", (ROOT / page).read_text(encoding="utf-8"), re.M)
+def _blocks(page: Path, kind: str) -> list[str]:
+    """Return the code blocks of a page in one language."""
+    return re.findall(rf"```{kind}\n(.*?)```", page.read_text(encoding="utf-8"), re.S)
+
+
+EXAMPLES = _blocks(ROOT / "README.md", "python")
+ENCODE, RERANK, SERVE = (_blocks(GUIDES / f"{name}.md", "python") for name in ("encode", "rerank", "serve"))
+
+
+def _command_lines() -> Iterator[str]:
+    """Yield every command line of the pages, without its comment."""
+    for page in COMMAND_PAGES:
+        yield from re.findall(r"^\$ (.+?)(?:\s+#.*)?$", page.read_text(encoding="utf-8"), re.M)
 
 
 @pytest.fixture(scope="module")
@@ -42,22 +66,24 @@ def minilm() -> Encoder:
         return missing(f"the model cannot be fetched: {error}")
 
 
-def test_the_python_example(minilm: Encoder, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("example", [EXAMPLES[0], ENCODE[0]], ids=["readme", "guide"])
+def test_the_python_example(minilm: Encoder, example: str, capsys: pytest.CaptureFixture[str]) -> None:
     names: dict[str, Any] = {}
-    exec(EXAMPLES[0], names)
+    exec(example, names)
     scores = np.array(re.findall(r"[\d.]+", capsys.readouterr().out), float)
-    promised = np.array(re.findall(r"\d\.\d+", EXAMPLES[0].split("# [[")[1]), float)
+    promised = np.array(re.findall(r"\d\.\d+", example.split("# [[")[1]), float)
     np.testing.assert_allclose(scores, promised, atol=0.02)
     assert np.asarray(names["documents"]).shape == (2, 384)
     assert np.asarray(names["documents"]).dtype == np.float32
 
 
-def test_the_example_of_several_outputs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("example", [EXAMPLES[3], ENCODE[1] + RERANK[0]], ids=["readme", "guides"])
+def test_the_example_of_several_outputs(example: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     tiny = {
         "BAAI/bge-m3": m3.write(tmp_path),
         "cross-encoder/ms-marco-MiniLM-L6-v2": classifier("bert", activation="Identity")(tmp_path),
     }
-    code = EXAMPLES[3]
+    code = example
     for name, folder in tiny.items():
         assert name in code
         code = code.replace(name, str(folder))
@@ -74,7 +100,7 @@ def test_the_example_of_a_collection(
     assert capsys.readouterr().out.strip().endswith("Mont Blanc rises 4,806 m above sea level.")
 
 
-@pytest.mark.parametrize("example", [EXAMPLES[1], demo.CLIENT], ids=["readme", "demo"])
+@pytest.mark.parametrize("example", [EXAMPLES[1], SERVE[0], demo.CLIENT], ids=["readme", "guide", "demo"])
 def test_the_client_example(minilm: Encoder, example: str, capsys: pytest.CaptureFixture[str]) -> None:
     with serving([minilm]) as url:
         assert "http://127.0.0.1:8080" in example
@@ -87,15 +113,17 @@ def test_the_client_example(minilm: Encoder, example: str, capsys: pytest.Captur
 def test_every_command_in_the_pages_exists() -> None:
     commands = get_command(app).commands  # type: ignore[attr-defined]
     targets = re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.M)
-    lines = list(_lines())
-    assert len(lines) > 5
+    lines = list(_command_lines())
+    assert len(lines) > 50
     for line in lines:
-        first, *words = shlex.split(line)
+        first, *words = shlex.split(line.split(" | ")[-1])
+        first = first.removeprefix("/opt/nearfield/bin/")
         if first == "make":
             assert set(words) <= set(targets), line
-        else:
-            assert first == "nearfield", line
+        elif first == "nearfield":
             _parse(commands[words[0]], words[1:])
+        else:
+            assert first in OTHER_PROGRAMS, line
 
 
 def _parse(command: Any, words: list[str]) -> None:
@@ -106,17 +134,7 @@ def _parse(command: Any, words: list[str]) -> None:
 
 
 def test_the_settings_example(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (text,) = [text for kind, text in BLOCKS if kind == "toml"]
+    (text,) = _blocks(GUIDES / "serve.md", "toml")
     (tmp_path / "nearfield.toml").write_text(text, encoding="utf-8")
     monkeypatch.chdir(tmp_path)
     assert settings.load().models == ("all-MiniLM-L6-v2",)
-
-
-def test_the_reference_is_current() -> None:
-    assert reference.PAGE.read_text(encoding="utf-8") == reference.text(), "stale: python -m tools.reference"
-
-
-def test_every_page_that_is_linked_exists() -> None:
-    for page in [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")]:
-        for target in re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text(encoding="utf-8")):
-            assert (page.parent / target).exists(), f"{page.name}: {target}"

@@ -856,7 +856,7 @@ def test_the_example_of_the_page(served: Served, tmp_path: Path, tiny: Encoder) 
         ["protoc", f"-I{source}", f"--python_out={tmp_path}", f"--grpc_python_out={tmp_path}", "tei.proto"]
     )
     assert made == 0
-    page = (Path(__file__).resolve().parents[1] / "docs" / "api.md").read_text(encoding="utf-8")
+    page = (Path(__file__).resolve().parents[1] / "docs" / "guides" / "serve.md").read_text(encoding="utf-8")
     (code,) = re.findall(r"```py\n(.*?)```", page, re.S)
     for theirs, ours in (("127.0.0.1:9090", served.address), ("all-MiniLM-L6-v2", tiny.name)):
         assert theirs in code

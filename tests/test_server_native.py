@@ -17,8 +17,9 @@ import pytest
 
 from nearfield.loaded import Loaded
 
-PAGE = (Path(__file__).resolve().parents[1] / "docs" / "api.md").read_text(encoding="utf-8")
-EXAMPLES = re.findall(r"```python\n(.*?)```", PAGE, re.S)
+GUIDES = Path(__file__).resolve().parents[1] / "docs" / "guides"
+PAGES = "".join((GUIDES / name).read_text(encoding="utf-8") for name in ("encode.md", "rerank.md"))
+EXAMPLES = [code for code in re.findall(r"```python\n(.*?)```", PAGES, re.S) if "import httpx" in code]
 MSGPACK, ARROW = "application/msgpack", "application/vnd.apache.arrow.stream"
 KINDS = ["dense", "sparse", "multivector"]
 #: A text to which the tiny bge-m3 gives sparse weights.

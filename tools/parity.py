@@ -1,4 +1,4 @@
-"""Parity: writes ``docs/parity.md``, how near each family and head comes to its reference on tiny random checkpoints.
+"""Writes ``docs/reference/parity.md``: how close each family and head is to its reference on tiny random checkpoints.
 
 ``python -m tools.parity`` measures anew; ``--only NAME`` prints the rows whose family or name has it.
 """
@@ -19,7 +19,7 @@ from nearfield.machine import has_bf16
 from tests.parity import Array, Case, cases
 from tests.parity.measure import inputs, nearness, ours
 
-PAGE = Path(__file__).resolve().parents[1] / "docs" / "parity.md"
+PAGE = Path(__file__).resolve().parents[1] / "docs" / "reference" / "parity.md"
 _HEAD = """# Parity
 
 Written by `python -m tools.parity`: each family and head on a tiny random checkpoint in its true layout, beside its

@@ -1,7 +1,7 @@
 """Parity: tiny random checkpoints beside the reference that each is compared with. One file, one family or head.
 
 Each module lists ``CASES``. ``tests/test_parity_cases.py`` runs them all, and ``python -m tools.parity`` writes what
-they give to docs/parity.md.
+they give to docs/reference/parity.md.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Nearfield's own API, for all that the engine can do: vectors of several kinds in one pass, ranks, labels.
 
-The paths are ``/encode``, ``/rank`` and ``/classify``; docs/api.md describes them with examples. A body is JSON or
+The paths are ``/encode``, ``/rank`` and ``/classify``; docs/guides/encode.md has examples. A body is JSON or
 msgpack. What Accept names is the form of the reply:
 
 - ``application/json`` (default): each input's vectors as lists, or with ``"encoding": "base64"`` each array as base64

@@ -1,0 +1,35 @@
+"""Generator of ``models.md``: the catalogue as a table."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from nearfield import catalog, families
+from tools.reference.markdown import join_page, render_table
+
+PAGE = "models.md"
+_INTRO = """The models that the catalogue describes. Any other folder or Hub model of the same architectures loads too, from
+what its own files say. `nearfield models list` filters this table, and `nearfield models show NAME` prints everything that
+is known about one model.
+
+- **dims**: length of the vectors. More than one value: the model was trained to be truncated to these (Matryoshka).
+- **tokens**: longest input.
+- **licence**: `*` marks a licence that does not allow commercial use. Such a model loads with `--accept-license` only.
+
+This page is generated from the catalogue by `python -m tools.reference`."""
+_HEAD = ("model", "aliases", "output", "parameters", "dims", "tokens", "licence")
+
+
+def render() -> str:
+    """Return the whole page."""
+    return join_page("Models", _INTRO, render_table(_HEAD, _rows()))
+
+
+def _rows() -> Iterator[tuple[str, ...]]:
+    """Yield a row for each model of the catalogue."""
+    for entry in catalog.entries():
+        size = f"{entry.parameters / 1e6:.0f}M" if entry.parameters else ""
+        dims = ", ".join(map(str, sorted({entry.dimensions, *entry.matryoshka}, reverse=True)))
+        licence = entry.licence + ("" if entry.commercial else " \\*")
+        name = entry.id if entry.family in families.SHELF.names() else f"{entry.id} (not run by this version)"
+        yield name, ", ".join(entry.aliases), entry.kind, size, dims, str(entry.max_length), licence
