@@ -38,5 +38,5 @@ def render() -> str:
 def _rows() -> Iterator[tuple[str, ...]]:
     """Yield (name, flag, variable, default, meaning) for each setting."""
     for field in describe_fields(Settings):
-        default = f"`{field.default_text}`" if field.default_text else ""
+        default = f"`{field.default_text}`" if field.default_text not in ("", "{}") else ""
         yield f"`{field.name}`", f"`{field.flag_name}`", f"`{PREFIX}{field.name.upper()}`", default, field.description
