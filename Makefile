@@ -10,7 +10,7 @@ TORCH ?= torch==2.13.0
 .PHONY: demo serve test lint bench docs format clean
 
 demo: $(VENV)/corpus        ## fetch a model, index these docs, and find the answers to three questions in them
-	$(BIN)/nearfield demo docs README.md
+	$(BIN)/nearfield demo docs/guides docs/architecture README.md
 
 serve: $(VENV)/core         ## serve the default model at http://127.0.0.1:8080/v1
 	$(BIN)/nearfield serve

@@ -22,20 +22,26 @@ from tests.parity.measure import inputs, nearness, ours
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "reference" / "parity.md"
 _HEAD = """# Parity
 
-Written by `python -m tools.parity`: each family and head on a tiny random checkpoint in its true layout, beside its
-reference in float32. Inputs are of very different lengths, one empty, one too long for the model; weights are wide, so
-that no layer can be left out unnoticed. *float32* and *auto* give the cosine to the reference; *apart* is the largest
-difference of any value in float32. `tests/test_parity_cases.py` holds float32 to 0.99999. Scores are compared as
-numbers, and the cosine of a single one says little: there *apart* counts. *auto* is bf16, as on CPUs that have it;
-where this is written on one that has not, torch computes that column in bf16.
+How close each family and head is to its reference implementation, on tiny random checkpoints in the family's
+true layout. `python -m tools.parity` measures and writes this page.
 
-bf16 keeps 8 bits, and random wide weights are harder on it than trained ones: all-MiniLM-L6-v2 itself keeps 0.9997 on
-real texts (`tests/test_real_weights.py`). `python -m tools.flagembedding` compares bge-m3 with FlagEmbedding itself, in
-a venv of its own: 3e-7 (dense, multi-vector) and 3e-6 (sparse) apart; `python -m tools.pylate` with PyLate: 2e-6.
+- **float32** and **auto** are cosines to the reference, which runs in float32. **difference** is the largest
+  difference of any value in float32.
+- The inputs have very different lengths; one is empty, and one is too long for the model. Weights are wide, so
+  that a missing layer would be noticed. `tests/test_parity_cases.py` requires 0.99999 in float32.
+- Scores are compared as numbers. The cosine of a single number says little, so **difference** is what counts
+  there.
+- **auto** is bf16, as on CPUs that support it. When this page is written on a CPU without bf16, torch computes
+  that column in bf16.
+
+bf16 has 8 bits of precision, and random wide weights are harder for it than trained ones: all-MiniLM-L6-v2
+reaches 0.9997 on real texts (`tests/test_real_weights.py`). Two more comparisons run in separate environments:
+`python -m tools.flagembedding` compares bge-m3 with FlagEmbedding (differences of 3e-7 for dense and
+multi-vector, 3e-6 for sparse), and `python -m tools.pylate` compares with PyLate (2e-6).
 """
 _COLUMNS = (
     *("family", "head", "reference", "padding", "float32, batched", "float32, alone", "float32, over-long"),
-    *("apart", "auto, mean"),
+    *("difference", "auto, mean"),
 )
 
 
