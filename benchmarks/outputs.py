@@ -110,7 +110,7 @@ def _used(base: Path, adapters: list[Path]) -> dict[str, float]:
 def with_adapters(base: str, *adapters: str) -> dict[str, float]:
     """Return the process's own memory, MB, after loading and after batches for each of the adapters."""
     from nearfield import Encoder
-    from nearfield.machine import return_memory
+    from nearfield.hardware import return_memory
 
     def used() -> float:
         gc.collect()

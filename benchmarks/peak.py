@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from nearfield import machine
+from nearfield import hardware
 from nearfield.backends.openvino import op, ov
 
 
@@ -23,7 +23,7 @@ def _run(precision: str, size: int, seconds: float) -> float:
     y: Any = x
     for _ in range(4):  # several products between the conversions at either end
         y = op.matmul(y, op.constant(weights / size), False, True)
-    config = {"INFERENCE_PRECISION_HINT": precision, "NUM_STREAMS": 1, "INFERENCE_NUM_THREADS": machine.usable_cores()}
+    config = {"INFERENCE_PRECISION_HINT": precision, "NUM_STREAMS": 1, "INFERENCE_NUM_THREADS": hardware.usable_cores()}
     request = ov.Core().compile_model(ov.Model([y], [x], "peak"), "CPU", config).create_infer_request()
     request.infer([weights])
     best, until = 0.0, time.perf_counter() + seconds

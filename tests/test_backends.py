@@ -12,7 +12,7 @@ import pytest
 from nearfield import backends, ops
 from nearfield.backends import Options
 from nearfield.checkpoint.weights import Linear, Lora, Norm, Table
-from nearfield.machine import CpuPlan
+from nearfield.hardware import CpuPlan
 from nearfield.ops import Graph, Ops, Seen
 
 RANDOM = np.random.default_rng(0)

@@ -17,7 +17,7 @@ from nearfield.encoder import Encoder
 from nearfield.engine import Engine, Ticket
 from nearfield.errors import ExecutionFailed, NearfieldError
 from nearfield.loaded import Loaded
-from nearfield.outputs import Outputs, SparseVectors
+from nearfield.vectors.outputs import Outputs, SparseVectors
 from tests.parity.sparse import inference_free
 from tests.serving import serving
 

@@ -454,7 +454,7 @@ import pyarrow.parquet
 from nearfield.cli.dataset import Dataset
 from nearfield.cli.shard_job import ShardJob
 from nearfield.cli.shard_survey import Order, Sharding
-from nearfield.vectors import Vectors
+from nearfield.vectors.dense import Vectors
 
 class Cheap:
     name, precision, max_length = "cheap", "float32", 64

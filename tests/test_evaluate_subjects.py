@@ -27,8 +27,8 @@ from nearfield.evaluate.subject import of_encoder, open_subject
 from nearfield.evaluate.synthetic import known_items
 from nearfield.evaluate.variant import Variant
 from nearfield.loaded import Loaded
-from nearfield.outputs import MultiVectors, SparseVectors
 from nearfield.testing import tiny_encoder
+from nearfield.vectors.outputs import MultiVectors, SparseVectors
 from tests.commands import Ran, run
 
 TEXTS = ["the cat sat on the mat", "hello world", "a red dog", "search the blue world", "query"]

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from nearfield import machine
-from nearfield.machine import CpuPlan
+from nearfield import hardware
+from nearfield.hardware import CpuPlan
 
 Write = Callable[[str, str], None]
 
@@ -18,7 +18,7 @@ Write = Callable[[str, str], None]
 def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Write:
     """An empty machine of eight CPUs to run on; returns what writes a file of it."""
     for name in ("_CGROUP", "_OWN_CGROUP", "_CPUS", "_CPU_INFO"):
-        monkeypatch.setattr(machine, name, tmp_path / name)
+        monkeypatch.setattr(hardware, name, tmp_path / name)
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)), raising=False)
 
     def put(path: str, text: str) -> None:
@@ -30,14 +30,14 @@ def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Write:
 
 
 def test_without_any_limit_affinity_counts() -> None:
-    assert machine.usable_cores() == 8
-    assert machine.cpu_flags() == frozenset()
+    assert hardware.usable_cores() == 8
+    assert hardware.cpu_flags() == frozenset()
 
 
 def test_where_there_is_no_affinity_cpus_count(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr(os, "sched_getaffinity")
     monkeypatch.setattr(os, "cpu_count", lambda: 3)
-    assert machine.usable_cores() == 3
+    assert hardware.usable_cores() == 3
 
 
 @pytest.mark.parametrize(
@@ -53,7 +53,7 @@ def test_where_there_is_no_affinity_cpus_count(monkeypatch: pytest.MonkeyPatch) 
 )
 def test_the_quota_of_cgroup_v2(write: Write, text: str, cores: int) -> None:
     write("_CGROUP/cpu.max", text)
-    assert machine.usable_cores() == cores
+    assert hardware.usable_cores() == cores
 
 
 @pytest.mark.parametrize("limited", ["", "/pod", "/pod/container", "/pod/container/own"])
@@ -61,14 +61,14 @@ def test_every_group_above_ours_binds_us(write: Write, limited: str) -> None:
     write("_OWN_CGROUP", "0::/pod/container/own\n")
     for folder in ("", "/pod", "/pod/container", "/pod/container/own"):
         write(f"_CGROUP{folder}/cpu.max", "300000 100000" if folder == limited else "max 100000")
-    assert machine.usable_cores() == 3
+    assert hardware.usable_cores() == 3
 
 
 def test_other_groups_do_not_bind_us(write: Write) -> None:
     write("_OWN_CGROUP", "0::/../../ours\n")
     write("cpu.max", "100000 100000")
     write("_CGROUP/other/cpu.max", "100000 100000")
-    assert machine.usable_cores() == 8
+    assert hardware.usable_cores() == 8
 
 
 @pytest.mark.parametrize(("quota", "cores"), [("-1", 8), ("250000", 3), ("100000", 1)])
@@ -77,7 +77,7 @@ def test_the_quota_of_cgroup_v1(write: Write, quota: str, cores: int, place: str
     write("_OWN_CGROUP", "9:name=systemd:/\n4:memory:/elsewhere\n2:cpu,cpuacct:/box\n0::/\n")
     write(f"_CGROUP/cpu{place}/cpu.cfs_quota_us", quota + "\n")
     write(f"_CGROUP/cpu{place}/cpu.cfs_period_us", "100000\n")
-    assert machine.usable_cores() == cores
+    assert hardware.usable_cores() == cores
 
 
 def test_two_threads_of_a_core_count_once(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -85,9 +85,9 @@ def test_two_threads_of_a_core_count_once(write: Write, monkeypatch: pytest.Monk
         write(f"_CPUS/cpu{number}/topology/core_id", str(number % 2))
         write(f"_CPUS/cpu{number}/topology/physical_package_id", str(number // 4))
     write("_CPUS/cpufreq/boost", "1")
-    assert machine.usable_cores() == 4
+    assert hardware.usable_cores() == 4
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 2, 4})
-    assert machine.usable_cores() == 2
+    assert hardware.usable_cores() == 2
 
 
 @pytest.mark.parametrize(
@@ -102,7 +102,7 @@ def test_two_threads_of_a_core_count_once(write: Write, monkeypatch: pytest.Monk
 )
 def test_bf16_is_a_flag_of_the_cpu(write: Write, text: str, has: bool) -> None:
     write("_CPU_INFO", text)
-    assert machine.has_bf16() is has
+    assert hardware.has_bf16() is has
 
 
 @pytest.mark.parametrize(
@@ -118,16 +118,16 @@ def test_bf16_is_a_flag_of_the_cpu(write: Write, text: str, has: bool) -> None:
     ],
 )
 def test_cores_are_split_into_streams(cores: int, plan: CpuPlan) -> None:
-    assert machine.plan(cores) == plan
+    assert hardware.plan(cores) == plan
 
 
 def test_what_is_asked_for_wins() -> None:
-    assert machine.plan() == CpuPlan(4, 8)
-    assert machine.plan(streams=3) == CpuPlan(3, 8)
-    assert machine.plan(6, 2) == CpuPlan(2, 6)
+    assert hardware.plan() == CpuPlan(4, 8)
+    assert hardware.plan(streams=3) == CpuPlan(3, 8)
+    assert hardware.plan(6, 2) == CpuPlan(2, 6)
 
 
 def test_the_machine_at_hand_can_be_read(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.undo()
-    assert 1 <= machine.usable_cores() <= (os.cpu_count() or 1)
-    assert machine.plan().streams >= 1
+    assert 1 <= hardware.usable_cores() <= (os.cpu_count() or 1)
+    assert hardware.plan().streams >= 1

@@ -92,7 +92,7 @@ def test_maxsim_against_a_loop(monkeypatch: pytest.MonkeyPatch) -> None:
     )
     a, b = MultiVectors.of(queries, 8, "x"), MultiVectors.of(documents, 8, "x")
     np.testing.assert_allclose(maxsim(a, b), expected, rtol=1e-5, atol=1e-5)
-    monkeypatch.setattr("nearfield.outputs._BLOCK", 40)
+    monkeypatch.setattr("nearfield.vectors.outputs._BLOCK", 40)
     np.testing.assert_allclose(a.similarity(b), expected, rtol=1e-5, atol=1e-5)
     mean = MultiVectors.of(queries, 8, "x", average=True).similarity(b)
     np.testing.assert_allclose(mean[0], expected[0] / 3, rtol=1e-5, atol=1e-5)

@@ -15,15 +15,15 @@ import pytest
 from cohere.core.api_error import ApiError
 from cohere.manually_maintained.cache import CacheMixin
 
+from nearfield.auto import load
 from nearfield.encoder import Encoder
 from nearfield.loaded import Loaded
-from nearfield.loading import load
 from nearfield.reranker import Reranker
 from nearfield.server.dialects import Call
 from nearfield.server.dialects.openai import OpenAi
 from nearfield.server.models import Models
 from nearfield.testing import tiny_encoder
-from nearfield.vectors import unit_ranges
+from nearfield.vectors.dense import unit_ranges
 from tests.parity.scores import classifier
 from tests.serving import serving
 

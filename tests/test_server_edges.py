@@ -28,7 +28,7 @@ from nearfield.server.dialects import openai, shapes
 from nearfield.server.exchange import Encode
 from nearfield.server.limits import Pace
 from nearfield.testing import tiny_encoder, write_tiny_model
-from nearfield.vectors import Vectors
+from nearfield.vectors.dense import Vectors
 from tests.serving import Process, serving
 
 GOOD = {"model": "tiny", "input": "cat"}

@@ -28,11 +28,11 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.trace import SpanKind, format_trace_id
 
 from nearfield import settings
+from nearfield.auto import load
 from nearfield.encoder import Encoder
 from nearfield.engine import Engine, Limits
 from nearfield.errors import MissingExtra, SettingsError
 from nearfield.loaded import Loaded
-from nearfield.loading import load
 from nearfield.model import Model
 from nearfield.server import rpc, run
 from nearfield.server.app import Server, create_app

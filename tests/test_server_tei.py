@@ -15,9 +15,9 @@ from huggingface_hub import AsyncInferenceClient, InferenceClient
 from huggingface_hub.errors import HfHubHTTPError
 
 from nearfield import errors
+from nearfield.auto import load
 from nearfield.encoder import Encoder
 from nearfield.loaded import Loaded
-from nearfield.loading import load
 from nearfield.reranker import Classifier, Reranker
 from nearfield.server.dialects.tei import Tei
 from tests.parity.multivector import own

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from nearfield.errors import InputError, SpaceMismatch
-from nearfield.vectors import Vectors, calibrate, cut, fingerprint, quantize, similarity, unit_ranges
+from nearfield.vectors.dense import Vectors, calibrate, cut, fingerprint, quantize, similarity, unit_ranges
 
 RANDOM = np.random.default_rng(3)
 UNIT = RANDOM.standard_normal((50, 64)).astype(np.float32)

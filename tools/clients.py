@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from nearfield.loading import load
+from nearfield.auto import load
 from nearfield.server.models import Models
 from nearfield.testing import tiny_encoder
 from tests.conftest import PROMPTS

@@ -20,7 +20,7 @@ import httpx
 import schemathesis
 from hypothesis import HealthCheck, Phase, given, seed, settings
 
-from nearfield.loading import load
+from nearfield.auto import load
 from nearfield.testing import write_tiny_model
 from tests.parity.m3 import write as write_m3
 from tests.parity.scores import classifier

@@ -15,7 +15,7 @@ from typing import Any
 import transformers
 
 from nearfield.families import NoFamily
-from nearfield.machine import has_bf16
+from nearfield.hardware import has_bf16
 from tests.parity import Array, Case, cases
 from tests.parity.measure import inputs, nearness, ours
 

@@ -6,15 +6,15 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from nearfield.auto import load
     from nearfield.corpus.collection import Collection
     from nearfield.encoder import Encoder
     from nearfield.engine import Engine
     from nearfield.evaluate.compare import compare
     from nearfield.evaluate.evaluation import evaluate
-    from nearfield.loading import load
-    from nearfield.outputs import MultiVectors, Outputs, SparseVectors, maxsim
     from nearfield.reranker import Classifier, Reranker
-    from nearfield.vectors import Vectors, calibrate, similarity
+    from nearfield.vectors.dense import Vectors, calibrate, similarity
+    from nearfield.vectors.outputs import MultiVectors, Outputs, SparseVectors, maxsim
 
 __version__ = "0.1.0"
 __all__ = [
@@ -39,18 +39,18 @@ __all__ = [
 _HOMES = {
     "Classifier": "nearfield.reranker",
     "Collection": "nearfield.corpus.collection",
-    "MultiVectors": "nearfield.outputs",
-    "Outputs": "nearfield.outputs",
+    "MultiVectors": "nearfield.vectors.outputs",
+    "Outputs": "nearfield.vectors.outputs",
     "Reranker": "nearfield.reranker",
-    "SparseVectors": "nearfield.outputs",
-    "load": "nearfield.loading",
-    "maxsim": "nearfield.outputs",
+    "SparseVectors": "nearfield.vectors.outputs",
+    "load": "nearfield.auto",
+    "maxsim": "nearfield.vectors.outputs",
     "Encoder": "nearfield.encoder",
     "Engine": "nearfield.engine",
-    "Vectors": "nearfield.vectors",
-    "calibrate": "nearfield.vectors",
+    "Vectors": "nearfield.vectors.dense",
+    "calibrate": "nearfield.vectors.dense",
     "compare": "nearfield.evaluate.compare",
-    "similarity": "nearfield.vectors",
+    "similarity": "nearfield.vectors.dense",
 }
 
 

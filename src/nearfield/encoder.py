@@ -22,11 +22,11 @@ from nearfield.inputs import LARGEST_WINDOW, Text
 from nearfield.loaded import Loaded, OtherKind, until
 from nearfield.lookup import Lookup
 from nearfield.marking import Marker
-from nearfield.outputs import MultiVectors, Outputs, SparseVectors
 from nearfield.progress import Progress
 from nearfield.recipe import ROLE_TASKS, Classes, Multivector, Splade, Task
 from nearfield.results import Result
-from nearfield.vectors import Vectors, similarity
+from nearfield.vectors.dense import Vectors, similarity
+from nearfield.vectors.outputs import MultiVectors, Outputs, SparseVectors
 from nearfield.wanted import Wanted
 
 Array = np.ndarray[Any, np.dtype[Any]]

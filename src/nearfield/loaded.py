@@ -14,7 +14,7 @@ from nearfield.checkpoint import folder
 from nearfield.checkpoint.tokenizer import Tokenizer
 from nearfield.engine import Engine, default_engine
 from nearfield.errors import ModelRefused
-from nearfield.machine import memory_used
+from nearfield.hardware import memory_used
 from nearfield.model import Model
 from nearfield.recipe import Answer, Recipe
 from nearfield.settings import cache_dir

@@ -24,10 +24,10 @@ from nearfield.checkpoint.weights import Weights
 from nearfield.engine import Batch, Job, Ticket
 from nearfield.errors import InputError, ModelRefused, WeightsError, nearest
 from nearfield.families.exported import Exported
+from nearfield.hardware import plan, return_memory
 from nearfield.heads import Extra, Head, Item, Results
 from nearfield.heads.pooled import PooledHead, token_weights
 from nearfield.heads.scores import AnswerHead, ClassesHead
-from nearfield.machine import plan, return_memory
 from nearfield.ops import Graph, Ops
 from nearfield.outline import Outline
 from nearfield.packing import SHORT, Rows, rows

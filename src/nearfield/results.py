@@ -9,9 +9,9 @@ from typing import Any, cast
 import numpy as np
 
 from nearfield.checkpoint.tokenizer import Tokens
-from nearfield.outputs import MultiVectors, Outputs, SparseVectors
 from nearfield.recipe import Multivector, Recipe
-from nearfield.vectors import Vectors, cut, fingerprint, normalize, quantize
+from nearfield.vectors.dense import Vectors, cut, fingerprint, normalize, quantize
+from nearfield.vectors.outputs import MultiVectors, Outputs, SparseVectors
 from nearfield.wanted import Wanted
 
 Array = np.ndarray[Any, np.dtype[Any]]

@@ -10,7 +10,7 @@ import numpy as np
 
 from nearfield.errors import InputError, nearest
 from nearfield.recipe import Recipe
-from nearfield.vectors import PRECISIONS
+from nearfield.vectors.dense import PRECISIONS
 
 ROLES = ("query", "document")
 #: ``chunk`` encodes an over-long input in pieces and combines them.

@@ -10,9 +10,9 @@ from typing import Any, Literal, Protocol
 
 import numpy as np
 
-from nearfield.machine import CpuPlan, plan
+from nearfield.hardware import CpuPlan, plan
 from nearfield.ops import Graph
-from nearfield.shelf import Shelf
+from nearfield.registry import Shelf
 
 Array = np.ndarray[Any, np.dtype[Any]]
 Inputs = Mapping[str, Array]

@@ -36,7 +36,7 @@ if _hidden:
 from nearfield.backends import Array, Backend, Inputs, Options
 from nearfield.checkpoint.weights import Norm
 from nearfield.errors import ModelRefused
-from nearfield.machine import has_bf16
+from nearfield.hardware import has_bf16
 from nearfield.ops import INPUTS, Graph, Ops, Seen
 
 #: Kernels kept per stream, by batch shape; OpenVINO's own bound is 5,000, and memory then grows with each new shape.

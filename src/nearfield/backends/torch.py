@@ -22,7 +22,7 @@ from nearfield.backends import Array, Backend, Inputs, Options
 from nearfield.backends.tape import Tape, Value
 from nearfield.checkpoint.weights import Norm
 from nearfield.errors import InputError, ModelRefused
-from nearfield.machine import has_bf16
+from nearfield.hardware import has_bf16
 from nearfield.ops import Graph, Ops, Seen
 
 try:

@@ -38,15 +38,15 @@ def _key(name: str) -> str:
 
 
 def _machine() -> dict[str, Any]:
-    from nearfield import machine
+    from nearfield import hardware
 
-    plan = machine.plan()
+    plan = hardware.plan()
     return {
         "system": f"{platform.system()} {platform.machine()}, Python {platform.python_version()}",
-        "cores that may be used": machine.usable_cores(),
+        "cores that may be used": hardware.usable_cores(),
         "cores seen": os.cpu_count(),
         "batches at once": plan.streams,
-        "cpu features": ", ".join(flag for flag in _FLAGS if flag in machine.cpu_flags()) or "none of note",
+        "cpu features": ", ".join(flag for flag in _FLAGS if flag in hardware.cpu_flags()) or "none of note",
         "memory": _memory(),
     }
 
@@ -59,7 +59,7 @@ def _memory() -> str:
 
 
 def _precision() -> dict[str, Any]:
-    from nearfield.machine import cpu_flags, has_bf16
+    from nearfield.hardware import cpu_flags, has_bf16
 
     reason = "the CPU multiplies bfloat16 matrices natively" if has_bf16() else "the CPU has no bfloat16 matrix units"
     units = (

@@ -19,7 +19,7 @@ from nearfield.cli.shard_plan import Content, Part
 from nearfield.cli.shard_survey import Order, Survey
 from nearfield.errors import InputError, StorageFull
 from nearfield.progress import Progress
-from nearfield.vectors import Vectors
+from nearfield.vectors.dense import Vectors
 
 #: Tokens that are encoded to see how fast it goes.
 _TRIAL = 20_000

@@ -18,7 +18,7 @@ from nearfield.cli.texts import require_parquet
 from nearfield.encoder import Encoder
 from nearfield.errors import InputError, nearest
 from nearfield.progress import Progress
-from nearfield.vectors import Vectors
+from nearfield.vectors.dense import Vectors
 
 SHARD_ROWS = 100_000
 #: Bytes of a number in JSON, about, by the kind of its type.

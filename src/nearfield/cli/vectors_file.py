@@ -26,7 +26,7 @@ from nearfield.cli.texts import Source, require_parquet
 from nearfield.encoder import Encoder
 from nearfield.errors import InputError, nearest
 from nearfield.progress import Progress
-from nearfield.vectors import Vectors
+from nearfield.vectors.dense import Vectors
 
 Array = np.ndarray[Any, np.dtype[Any]]
 _ROWS_AT_ONCE = 4096

@@ -14,10 +14,10 @@ from nearfield.corpus import config
 from nearfield.corpus.ruler import Ruler
 from nearfield.encoder import Encoder
 from nearfield.errors import InputError, SpaceMismatch
-from nearfield.outputs import MultiVectors, Outputs, SparseVectors
 from nearfield.stores import Table
 from nearfield.stores.filters import FieldType
-from nearfield.vectors import cut
+from nearfield.vectors.dense import cut
+from nearfield.vectors.outputs import MultiVectors, Outputs, SparseVectors
 
 Array = np.ndarray[Any, np.dtype[Any]]
 EncoderOf = Callable[[str], Encoder]

@@ -13,7 +13,7 @@ from nearfield.corpus.highlight import Place, sentences
 from nearfield.errors import InputError
 from nearfield.stores import Record, Store, Table
 from nearfield.stores import exact as scoring
-from nearfield.vectors import normalize
+from nearfield.vectors.dense import normalize
 
 Array = np.ndarray[Any, np.dtype[Any]]
 #: Records fetched from a store at once.

@@ -10,7 +10,7 @@ from typing import Any
 
 from nearfield.engine.job import Batch, Job, Runner, Ticket
 from nearfield.engine.scheduler import BatchReport, EngineStats, Limits, Scheduler
-from nearfield.machine import plan
+from nearfield.hardware import plan
 
 __all__ = ["Batch", "BatchReport", "Engine", "EngineStats", "Job", "Limits", "Runner", "Ticket", "default_engine"]
 

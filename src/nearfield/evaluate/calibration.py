@@ -27,7 +27,7 @@ from typing import Any
 
 import numpy as np
 
-from nearfield import machine
+from nearfield import hardware
 from nearfield.encoder import Encoder
 from nearfield.errors import InputError
 from nearfield.evaluate import workloads
@@ -142,7 +142,7 @@ class Clock:
         """Return the clock for what ``Encoder`` takes."""
         if options.get("backend", "openvino") == "torch":
             return cls(None)
-        return cls(options.get("threads") or machine.usable_cores())
+        return cls(options.get("threads") or hardware.usable_cores())
 
     @contextmanager
     def timing(self) -> Iterator[list[float]]:
@@ -234,5 +234,5 @@ def _table(home: Path, hidden: int, rounds: int, options: dict[str, Any], clock:
     )
     with Encoder(str(folder), compile_cache=False, **options) as encoder:
         ((seconds, _),) = _timed({(0, _LONG): encoder}, rounds, 4 * _RUN, clock).values()
-        machine.return_memory()
-        return seconds, precision, machine.memory_used() or 0
+        hardware.return_memory()
+        return seconds, precision, hardware.memory_used() or 0

@@ -13,7 +13,7 @@ import numpy as np
 from nearfield.encoder import Encoder
 from nearfield.errors import InputError
 from nearfield.evaluate import hardware
-from nearfield.outputs import MultiVectors, SparseVectors
+from nearfield.vectors.outputs import MultiVectors, SparseVectors
 
 Array = np.ndarray[Any, np.dtype[Any]]
 #: Rows of values, or the weights of a sparse vector by their ids, as JSON has them.

@@ -10,7 +10,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from nearfield import machine
+from nearfield import hardware
 
 PACKAGES = ("nearfield", "openvino", "torch", "tokenizers", "numpy")
 _CPU_INFO = Path("/proc/cpuinfo")
@@ -21,10 +21,10 @@ def describe(packages: Sequence[str] = PACKAGES) -> dict[str, Any]:
     """Return CPU, cores, memory in bytes, matrix units, what precision "auto" means, versions and today's date."""
     return {
         "cpu": _cpu(),
-        "cores": machine.usable_cores(),
+        "cores": hardware.usable_cores(),
         "memory": memory(),
-        "matrix units": sorted(flag for flag in machine.cpu_flags() if flag.startswith(_UNITS)),
-        "precision": "bf16" if machine.has_bf16() else "float32",
+        "matrix units": sorted(flag for flag in hardware.cpu_flags() if flag.startswith(_UNITS)),
+        "precision": "bf16" if hardware.has_bf16() else "float32",
         "system": platform.system(),
         "python": platform.python_version(),
         "date": datetime.date.today().isoformat(),

@@ -14,7 +14,7 @@ import numpy as np
 
 from nearfield.evaluate.memo import MOST, Memo
 from nearfield.settings import cache_dir
-from nearfield.vectors import Vectors
+from nearfield.vectors.dense import Vectors
 
 Array = np.ndarray[Any, np.dtype[Any]]
 #: Texts whose vectors are written together: what is lost where a run is killed.

@@ -12,8 +12,8 @@ import numpy as np
 from nearfield.encoder import Encoder
 from nearfield.evaluate.memo import Memo
 from nearfield.evaluate.variant import Variant
-from nearfield.outputs import MultiVectors, SparseVectors
-from nearfield.vectors import Vectors, cut, normalize, quantize, similarity
+from nearfield.vectors.dense import Vectors, cut, normalize, quantize, similarity
+from nearfield.vectors.outputs import MultiVectors, SparseVectors
 
 Array = np.ndarray[Any, np.dtype[Any]]
 ROLES = ("query", "document", "symmetric")

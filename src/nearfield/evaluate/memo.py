@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from nearfield.vectors import Vectors
+from nearfield.vectors.dense import Vectors
 
 Array = np.ndarray[Any, np.dtype[Any]]
 #: Bytes of vectors that a memo keeps where nothing else is said: a million of 384 dimensions take 1.5 GB.

@@ -14,7 +14,7 @@ import numpy as np
 from nearfield.encoder import Encoder
 from nearfield.errors import InputError, MissingExtra
 from nearfield.evaluate.served import Served
-from nearfield.vectors import Vectors
+from nearfield.vectors.dense import Vectors
 
 Array = np.ndarray[Any, np.dtype[Any]]
 

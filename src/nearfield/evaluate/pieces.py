@@ -16,7 +16,7 @@ from nearfield.corpus.ruler import Ruler
 from nearfield.errors import InputError
 from nearfield.evaluate.local import Local
 from nearfield.evaluate.variant import Variant
-from nearfield.vectors import normalize
+from nearfield.vectors.dense import normalize
 
 Array = np.ndarray[Any, np.dtype[Any]]
 

@@ -14,7 +14,7 @@ from nearfield.errors import InputError
 from nearfield.evaluate.memo import Memo
 from nearfield.evaluate.served import Served
 from nearfield.evaluate.variant import Variant
-from nearfield.vectors import Vectors, quantize, similarity
+from nearfield.vectors.dense import Vectors, quantize, similarity
 
 Array = np.ndarray[Any, np.dtype[Any]]
 

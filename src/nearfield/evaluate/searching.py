@@ -25,9 +25,9 @@ from nearfield.evaluate.local import Local
 from nearfield.evaluate.memo import Memo
 from nearfield.evaluate.pieces import Cutter, Piece
 from nearfield.evaluate.variant import Variant
-from nearfield.outputs import MultiVectors, SparseVectors
 from nearfield.reranker import Reranker
 from nearfield.stores import Kind, Record, Store, Table, connect
+from nearfield.vectors.outputs import MultiVectors, SparseVectors
 
 Array = np.ndarray[Any, np.dtype[Any]]
 #: Records written to a store at once.

@@ -12,7 +12,7 @@ import numpy as np
 
 from nearfield.errors import InputError, MissingExtra, NearfieldError
 from nearfield.progress import Progress
-from nearfield.vectors import Vectors, quantize
+from nearfield.vectors.dense import Vectors, quantize
 
 Array = np.ndarray[Any, np.dtype[Any]]
 #: Texts in one request, requests at once, and how often one that was refused for want of room is sent again.

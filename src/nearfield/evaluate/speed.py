@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from nearfield import machine
+from nearfield import hardware as machine
 from nearfield.errors import InputError
 from nearfield.evaluate import hardware
-from nearfield.outputs import MultiVectors, SparseVectors
+from nearfield.vectors.outputs import MultiVectors, SparseVectors
 
 if TYPE_CHECKING:
     from nearfield.encoder import Encoder

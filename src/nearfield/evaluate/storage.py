@@ -10,7 +10,7 @@ from nearfield.evaluate import texts
 from nearfield.evaluate.dataset import Dataset
 from nearfield.evaluate.size import BITS
 from nearfield.evaluate.variant import Variant
-from nearfield.outputs import MultiVectors, SparseVectors
+from nearfield.vectors.outputs import MultiVectors, SparseVectors
 
 #: Documents whose vectors are counted where each takes another number of bytes.
 SAMPLE = 64

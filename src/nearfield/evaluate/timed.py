@@ -15,7 +15,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-from nearfield import machine
+from nearfield import hardware
 from nearfield.errors import NearfieldError
 
 #: Characters of a failed process's complaint that are passed on.
@@ -82,7 +82,7 @@ class _Mixed:
 def _run(asked: Mapping[str, Any]) -> dict[str, Any]:
     from nearfield.evaluate import speed
 
-    empty = machine.memory_resident()
+    empty = hardware.memory_resident()
     with ExitStack() as stack:
         target = _target(asked, stack)
         options = {"seconds": asked["seconds"], "clients": asked["clients"]}

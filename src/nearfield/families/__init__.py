@@ -12,7 +12,7 @@ import numpy as np
 from nearfield.checkpoint.weights import Linear, Lora, Weights
 from nearfield.errors import ModelRefused, nearest
 from nearfield.ops import Ops, Seen
-from nearfield.shelf import Shelf
+from nearfield.registry import Shelf
 
 Array = np.ndarray[Any, np.dtype[Any]]
 

@@ -14,12 +14,12 @@ import numpy as np
 from nearfield.encoder import Encoder
 from nearfield.errors import InputError, TooLarge, WrongModel
 from nearfield.loaded import Loaded
-from nearfield.outputs import MultiVectors, Outputs, SparseVectors
 from nearfield.reranker import Classifier, Prediction, Ranked, Reranker, Scorer, Scores
 from nearfield.results import join
 from nearfield.server.limits import Limits, Pace
 from nearfield.server.models import Models
-from nearfield.vectors import Vectors
+from nearfield.vectors.dense import Vectors
+from nearfield.vectors.outputs import MultiVectors, Outputs, SparseVectors
 
 #: Seconds from which on the wait for a model is a stage of its own.
 _NOTICEABLE = 0.001

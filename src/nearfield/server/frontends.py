@@ -28,8 +28,8 @@ from nearfield.engine.host import Host, snapshot
 from nearfield.engine.link import Link, Lost
 from nearfield.engine.remote import Snapshot
 from nearfield.errors import NearfieldError, SettingsError, ShuttingDown
+from nearfield.hardware import memory_resident
 from nearfield.loaded import Loaded
-from nearfield.machine import memory_resident
 from nearfield.server.auth import Key
 from nearfield.server.frontend import CONNECTION, STOP, Start, Usages, joined, run
 from nearfield.server.logs import LOG, configure

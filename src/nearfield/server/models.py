@@ -22,8 +22,8 @@ from nearfield.errors import (
     SettingsError,
     nearest,
 )
+from nearfield.hardware import return_memory
 from nearfield.loaded import Loaded
-from nearfield.machine import return_memory
 from nearfield.server.logs import LOG
 
 #: Characters of a model's or prompt's name; a longer one is not even compared with those there are.

@@ -12,8 +12,8 @@ from prometheus_client.registry import Collector
 from nearfield.cache import Cache
 from nearfield.encoder import Encoder
 from nearfield.engine import BatchReport, Engine
+from nearfield.hardware import memory_resident
 from nearfield.loaded import Loaded
-from nearfield.machine import memory_resident
 from nearfield.server.exchange import Exchange, Several
 from nearfield.server.models import Models
 from nearfield.server.tei_metrics import TeiMetrics

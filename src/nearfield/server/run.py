@@ -18,13 +18,13 @@ from typing import TYPE_CHECKING, Any
 import uvicorn
 
 from nearfield import catalog
+from nearfield.auto import load
 from nearfield.encoder import Encoder
 from nearfield.engine import Engine
 from nearfield.engine import Limits as EngineLimits
 from nearfield.errors import SettingsError
+from nearfield.hardware import plan
 from nearfield.loaded import Loaded
-from nearfield.loading import load
-from nearfield.machine import plan
 from nearfield.server import rpc
 from nearfield.server.app import create_app, open_traces
 from nearfield.server.connection import Connection, sweep

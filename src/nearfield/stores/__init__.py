@@ -18,7 +18,7 @@ from urllib.parse import quote
 import numpy as np
 
 from nearfield.errors import InputError, nearest
-from nearfield.shelf import Shelf
+from nearfield.registry import Shelf
 from nearfield.stores import exact as scoring
 from nearfield.stores.filters import BUILT_IN, TYPES, FieldType, Filter, Value, one_of
 

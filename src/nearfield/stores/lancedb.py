@@ -14,7 +14,7 @@ import pyarrow as pa
 from lancedb import index as indices
 
 from nearfield.errors import InputError, NearfieldError, StoreFailed
-from nearfield.machine import bound_heaps, return_memory
+from nearfield.hardware import bound_heaps, return_memory
 from nearfield.stores import Hit, Record, Store, Table, arrow
 from nearfield.stores import exact as scoring
 from nearfield.stores.filters import BUILT_IN, All, Compare, Either, Filter, Value, one_of

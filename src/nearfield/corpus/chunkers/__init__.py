@@ -21,7 +21,7 @@ from nearfield.corpus.document import Document, Form, Span
 from nearfield.corpus.ruler import Ruler
 from nearfield.corpus.seams import Scale, Seam
 from nearfield.errors import InputError
-from nearfield.shelf import Shelf
+from nearfield.registry import Shelf
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

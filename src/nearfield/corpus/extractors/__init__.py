@@ -11,7 +11,7 @@ from pathlib import PurePosixPath
 
 from nearfield.corpus.document import Document
 from nearfield.errors import InputError, MissingExtra, NearfieldError
-from nearfield.shelf import Shelf
+from nearfield.registry import Shelf
 
 SHELF = Shelf(
     "extractor",

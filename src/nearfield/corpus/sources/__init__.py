@@ -10,7 +10,7 @@ from typing import Any
 
 from nearfield.corpus.document import Item
 from nearfield.errors import InputError, nearest
-from nearfield.shelf import Shelf
+from nearfield.registry import Shelf
 
 SHELF = Shelf(
     "source",

@@ -11,7 +11,7 @@ import numpy as np
 
 from nearfield.errors import InputError
 from nearfield.evaluate.metered import Metered
-from nearfield.shelf import Shelf
+from nearfield.registry import Shelf
 
 Array = np.ndarray[Any, np.dtype[Any]]
 #: A column of figures by item (a query, a pair, a text): its id to its value.

@@ -7,13 +7,13 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from nearfield.errors import NearfieldError
+from nearfield.registry import Shelf
 from nearfield.server.batches import Batches
 from nearfield.server.files import Files
 from nearfield.server.limits import Limits
 from nearfield.server.models import Models
 from nearfield.server.served import Served
 from nearfield.server.upload import Upload
-from nearfield.shelf import Shelf
 
 #: Where several claim a path, the first in this order whose ``claims`` says yes answers.
 SHELF = Shelf(

@@ -20,7 +20,7 @@ from nearfield.server.dialects import Call, Reply, Route, shared_refusal
 from nearfield.server.dialects.shapes import ErrorDetail, Name, in_base64
 from nearfield.server.exchange import Encode, Rank, Tokenize
 from nearfield.server.logs import REQUEST_ID
-from nearfield.vectors import Vectors, quantize, unit_ranges
+from nearfield.vectors.dense import Vectors, quantize, unit_ranges
 
 InputType = Literal["search_document", "search_query", "classification", "clustering", "image"]
 Kind = Literal["float", "int8", "uint8", "binary", "ubinary", "base64"]

@@ -12,10 +12,10 @@ import msgspec
 
 from nearfield.encoder import Encoder
 from nearfield.errors import InputError, InputTooLong, NearfieldError, nearest
-from nearfield.outputs import Outputs
 from nearfield.server.dialects import Call, Reply, Route, shared_refusal
 from nearfield.server.dialects.shapes import RANKING, Name, in_base64, in_lists, ranked
 from nearfield.server.exchange import Encode, Late, Rank
+from nearfield.vectors.outputs import Outputs
 
 #: Fields that no other API on these paths has.
 OWN = frozenset({"task", "embedding_type", "encoding_type", "late_chunking", "normalized", "return_multivector"})

@@ -26,11 +26,11 @@ import numpy as np
 
 from nearfield.encoder import Encoder
 from nearfield.errors import InputError, NearfieldError, NotAcceptable
-from nearfield.outputs import MultiVectors, Outputs, SparseVectors
 from nearfield.server.dialects import JSON, MSGPACK, Call, Reply, Route, shared_refusal
 from nearfield.server.dialects.shapes import Dtype, ErrorReply, Name, in_base64, in_lists, inputs
 from nearfield.server.exchange import Bounds, Encode, Late, Predict, Rank
-from nearfield.vectors import Vectors
+from nearfield.vectors.dense import Vectors
+from nearfield.vectors.outputs import MultiVectors, Outputs, SparseVectors
 
 ARROW = "application/vnd.apache.arrow.stream"
 Kind = Literal["dense", "sparse", "multivector"]

@@ -15,10 +15,10 @@ import msgspec
 import numpy as np
 
 from nearfield.errors import InputError, NearfieldError
-from nearfield.outputs import MultiVectors, Outputs, SparseVectors
 from nearfield.server.dialects import Call, Route
 from nearfield.server.dialects.shapes import Name, in_lists
 from nearfield.server.exchange import Encode, Several
+from nearfield.vectors.outputs import MultiVectors, Outputs, SparseVectors
 
 _ROLES = {"update": "document", "search": "query"}
 #: Options, and the encoder's keywords for them.

@@ -11,7 +11,7 @@ import numpy as np
 from nearfield.errors import InputError
 from nearfield.server.exchange import Rank
 from nearfield.server.models import LONGEST_NAME
-from nearfield.vectors import Vectors
+from nearfield.vectors.dense import Vectors
 
 Truncate = Literal["report", "error", "left", "right"]
 Dtype = Literal["float32", "float16", "int8", "uint8", "binary", "ubinary"]

@@ -17,12 +17,12 @@ from nearfield import catalog
 from nearfield.encoder import Encoder
 from nearfield.errors import ExecutionFailed, InputError, InputTooLong, ModelNotFound, NearfieldError, Overloaded
 from nearfield.loaded import Loaded
-from nearfield.outputs import MultiVectors, Outputs, SparseVectors
 from nearfield.server.dialects import JSON, MSGPACK, Call, Reply, Route
 from nearfield.server.dialects.shapes import Dtype, Name
 from nearfield.server.exchange import Encode, Rank
 from nearfield.server.models import Slot
-from nearfield.vectors import Vectors
+from nearfield.vectors.dense import Vectors
+from nearfield.vectors.outputs import MultiVectors, Outputs, SparseVectors
 
 #: The version of SIE whose API this is: its SDK warns about servers of another one.
 VERSION = {"x-sie-server-version": "0.10.1"}

@@ -30,14 +30,14 @@ from nearfield.errors import (
     TooLarge,
     WrongModel,
 )
+from nearfield.hardware import usable_cores
 from nearfield.loaded import Loaded
-from nearfield.machine import usable_cores
 from nearfield.recipe import Pooling, Splade
 from nearfield.reranker import Classifier, Reranker, Scorer
 from nearfield.server.dialects import Call, Reply, Route
 from nearfield.server.dialects.shapes import Name, in_lists
 from nearfield.server.exchange import Encode, Exchange, Predict, Rank, Several, Tokenize
-from nearfield.vectors import normalize
+from nearfield.vectors.dense import normalize
 
 Direction = Literal["Left", "left", "Right", "right"]
 Input = str | list[str | int | list[int]]

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from nearfield.errors import InputError, SpaceMismatch
-from nearfield.vectors import Vectors
+from nearfield.vectors.dense import Vectors
 
 Array = np.ndarray[Any, np.dtype[Any]]
 #: Products of query tokens and document tokens that exist at once in ``maxsim`` (float32: 64 MB).
