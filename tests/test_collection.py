@@ -643,7 +643,7 @@ def test_dropping_leaves_nothing(collection: Collection, home: Path) -> None:
 
 
 def _hold(folder: Path, ready: Any, done: Any) -> None:
-    from nearfield.corpus.locking import alone
+    from nearfield.fileio.locks import alone
 
     with alone(folder / "lock", "docs"):
         ready.set()

@@ -17,9 +17,9 @@ from hypothesis import HealthCheck, Phase, given, settings
 
 from nearfield.corpus.answer import UNANSWERED
 from nearfield.corpus.collection import Collection
-from nearfield.corpus.locking import alone
 from nearfield.encoder import Encoder
 from nearfield.errors import SettingsError
+from nearfield.fileio.locks import alone
 from nearfield.loaded import Loaded
 from nearfield.server import served
 from nearfield.server.auth import new_key

@@ -27,13 +27,13 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from nearfield.corpus import addresses, rows
 from nearfield.corpus.collection import Collection
 from nearfield.corpus.document import Document, Item, Named
 from nearfield.corpus.globs import Globs
 from nearfield.corpus.reading import Reader
 from nearfield.corpus.sources import SHELF, open_source
 from nearfield.errors import InputError
+from nearfield.fileio import tabular, url_safety
 from nearfield.testing import write_tiny_model
 from tests import papers
 
@@ -355,7 +355,7 @@ def test_bad_rows_of_csv(tmp_path: Path) -> None:
 
 
 def test_rows_without_end_are_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rows, "LONGEST", 100)
+    monkeypatch.setattr(tabular, "LONGEST", 100)
     (tmp_path / "t.csv").write_text("text\ngood\n" + '"' + "x\n" * 60 + "tail\n")
     found = list(texts(open_source("table", str(tmp_path / "t.csv"))).values())
     assert found[0] == "good" and "is a quote left open" in found[1] and found[-1] == "tail"
@@ -541,7 +541,7 @@ def test_names_are_looked_up_once_and_asked_at_that_address(site: str, monkeypat
     """A name that leads elsewhere the second time (rebinding) finds no second time."""
     port = site.rpartition(":")[2]
     answers = iter([["127.0.0.1"]])
-    monkeypatch.setattr(addresses, "resolve", lambda host, port: next(answers))
+    monkeypatch.setattr(url_safety, "resolve", lambda host, port: next(answers))
     Site.asked.clear()
     assert fetched(f"http://docs.example:{port}/").name == f"http://docs.example:{port}/index.html"
     assert Site.asked[-1][1]["host"] == f"docs.example:{port}"
@@ -590,7 +590,7 @@ def test_a_name_with_one_private_address_is_refused(monkeypatch: pytest.MonkeyPa
 def test_public_addresses(address: str, public: bool) -> None:
     import ipaddress
 
-    assert addresses.is_public(ipaddress.ip_address(address)) is public
+    assert url_safety.is_public(ipaddress.ip_address(address)) is public
 
 
 def test_servers_at_their_worst(site: str) -> None:
@@ -636,7 +636,7 @@ def test_certificates_are_checked_for_the_name(
     site: str, secure: tuple[int, ssl.SSLContext, list[Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     port, context, asked = secure
-    monkeypatch.setattr(addresses, "resolve", lambda host, port: ["127.0.0.1"])
+    monkeypatch.setattr(url_safety, "resolve", lambda host, port: ["127.0.0.1"])
     monkeypatch.setattr("nearfield.corpus.sources.urls._trusted", lambda: context)
     assert fetched(f"https://docs.example:{port}/raw/readme.md") == b"# Title"
     assert asked == ["docs.example"]

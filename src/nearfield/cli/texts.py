@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from nearfield.corpus import rows as tables
-from nearfield.corpus.rows import Row
-from nearfield.corpus.rows import require_parquet as require_parquet
 from nearfield.errors import InputError, nearest
+from nearfield.fileio import tabular as tables
+from nearfield.fileio.tabular import Row
+from nearfield.fileio.tabular import require_parquet as require_parquet
 
 STDIN = Path("-")
 

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nearfield.corpus.config import Config
-from nearfield.corpus.locking import alone
 from nearfield.corpus.manifest import Manifest
 from nearfield.errors import InputError
+from nearfield.fileio.locks import alone
 
 NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 #: A collection's first manifest.

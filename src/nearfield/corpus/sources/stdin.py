@@ -9,11 +9,11 @@ import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from typing import BinaryIO, cast
 
-from nearfield.corpus import rows
 from nearfield.corpus.document import Item
 from nearfield.corpus.sources import Source
 from nearfield.corpus.sources.table import columns_of, listed
 from nearfield.errors import InputError, nearest
+from nearfield.fileio import tabular
 
 _FORMS = ("txt", "jsonl", "csv", "tsv")
 
@@ -55,7 +55,7 @@ class Stdin(Source):
             shutil.copyfileobj(self._stream or sys.stdin.buffer, self._kept)
         self._kept.seek(0)
         names = None if self._form in ("txt", "jsonl") else self._columns.names()
-        found = rows.stream(self._kept, "stdin", self._form, names)
+        found = tabular.stream(self._kept, "stdin", self._form, names)
         if self._form == "txt":
             found = (
                 row for row in found if row.value != "" and not (isinstance(row.value, str) and row.value.isspace())

@@ -14,11 +14,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from nearfield.corpus import rows
 from nearfield.corpus.document import Document, Item
-from nearfield.corpus.rows import Row
 from nearfield.corpus.sources import Source
 from nearfield.errors import InputError, nearest
+from nearfield.fileio import tabular
+from nearfield.fileio.tabular import Row
 from nearfield.stores.filters import Value
 
 
@@ -70,7 +70,7 @@ class Columns:
         if found is None or isinstance(found, (dict, list)) or not str(found).strip():
             told = "nothing" if found is None or found == "" else type(found).__name__
             raise InputError(f"{row.where}: {self.id!r} holds {told}, which is no id.", param="id")
-        rows.check_unicode(row.where, self.id, str(found))
+        tabular.check_unicode(row.where, self.id, str(found))
         return str(found)
 
     def _text(self, where: str, held: Mapping[str, Any], column: str) -> str:
@@ -80,7 +80,7 @@ class Columns:
         if not isinstance(text, str):
             told = "nothing" if text is None else f"{type(text).__name__}, not text"
             raise InputError(f"{where}: field {column!r} holds {told}.", param="text")
-        rows.check_unicode(where, column, text)
+        tabular.check_unicode(where, column, text)
         return text
 
 
@@ -107,7 +107,7 @@ class TableFile(Source):
         self._columns = columns_of(text, title, id, meta)
         self._path = Path(os.path.abspath(Path(location).expanduser()))  # noqa: PTH100 - links stay links
         super().__init__(str(self._path), **self._columns.told(), form=form)
-        self._form = rows.form_of(self._path, form)
+        self._form = tabular.form_of(self._path, form)
 
     def items(self) -> Iterator[Item]:
         """Yield the rows.
@@ -118,7 +118,7 @@ class TableFile(Source):
         if not self._path.is_file():
             raise InputError(f"There is no file {self._path}.", param="location")
         names = None if self._form in ("jsonl", "txt") else self._columns.names()
-        yield from listed(rows.read(self._path, self._form, names), self._columns, self._path.name)
+        yield from listed(tabular.read(self._path, self._form, names), self._columns, self._path.name)
 
     def watch(self) -> list[str]:
         """Return the file."""
@@ -216,7 +216,7 @@ def _value(where: str, column: str, value: Any) -> Value | None:
     if value is None or (isinstance(value, float) and not math.isfinite(value)):
         return None
     if isinstance(value, str):
-        rows.check_unicode(where, column, value)
+        tabular.check_unicode(where, column, value)
         return value
     if isinstance(value, (bool, int, float)):
         return value

@@ -15,11 +15,12 @@ from typing import Any
 from urllib.parse import unquote
 
 from nearfield import __version__ as version
-from nearfield.corpus import addresses, extractors
+from nearfield.corpus import extractors
 from nearfield.corpus.decoding import decode_as
 from nearfield.corpus.document import Item, Named
 from nearfield.corpus.sources import Source
 from nearfield.errors import InputError, MissingExtra
+from nearfield.fileio import url_safety
 
 #: Bytes that a page may have, seconds that it may take, and redirects that are followed.
 LARGEST, SECONDS, _REDIRECTS = 2**26, 60.0, 5
@@ -49,7 +50,7 @@ class Urls(Source):
         place = location if one else os.path.abspath(Path(location).expanduser())  # noqa: PTH100 - links stay links
         super().__init__(place, allow_private=allow_private, largest=largest, seconds=seconds)
         self._path = None if one else Path(place)
-        self._fetch = partial(fetch, allowed=addresses.networks(allow_private), largest=largest, seconds=seconds)
+        self._fetch = partial(fetch, allowed=url_safety.networks(allow_private), largest=largest, seconds=seconds)
 
     def items(self) -> Iterator[Item]:
         """Yield the pages, each once.
@@ -82,7 +83,7 @@ class Urls(Source):
                 yield line.partition("#")[0]
 
 
-def fetch(url: str, *, allowed: Sequence[addresses.Network], largest: int, seconds: float) -> Named:
+def fetch(url: str, *, allowed: Sequence[url_safety.Network], largest: int, seconds: float) -> Named:
     """Return what is at a URL, under a name whose suffix tells its type.
 
     Raises:
@@ -104,7 +105,7 @@ def fetch(url: str, *, allowed: Sequence[addresses.Network], largest: int, secon
         raise InputError(f"{url}: not there within {seconds:g} seconds.", param="url") from error
 
 
-async def _follow(url: str, allowed: Sequence[addresses.Network], largest: int) -> Named:
+async def _follow(url: str, allowed: Sequence[url_safety.Network], largest: int) -> Named:
     try:
         import httpx
     except ModuleNotFoundError as error:
@@ -125,14 +126,14 @@ async def _follow(url: str, allowed: Sequence[addresses.Network], largest: int) 
     raise InputError(f"{url}: more than {_REDIRECTS} redirects.", param="url")
 
 
-async def _ask(client: Any, target: Any, allowed: Sequence[addresses.Network]) -> Any:
+async def _ask(client: Any, target: Any, allowed: Sequence[url_safety.Network]) -> Any:
     """Ask the very address that was checked: a second look-up could give another. The server still sees the name."""
     import httpx
 
     _check_url(target)
     host, port = target.raw_host.decode("ascii"), target.port or (443 if target.scheme == "https" else 80)
-    found = await asyncio.get_running_loop().run_in_executor(None, addresses.resolve, host, port)
-    addresses.check(found, host, allowed)
+    found = await asyncio.get_running_loop().run_in_executor(None, url_safety.resolve, host, port)
+    url_safety.check(found, host, allowed)
     error: Exception | None = None
     for address in found[:_TRIED]:
         named = {"headers": {"Host": target.netloc.decode("ascii")}, "extensions": {"sni_hostname": host}}

@@ -1,0 +1,1 @@
+"""File access shared by all packages: locks, atomic writes, tabular files, safe URLs."""
