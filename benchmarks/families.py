@@ -33,7 +33,7 @@ PLAIN_COST, GATED_COST = 12, 16
 
 def measure(rounds: int, *, quick: bool) -> dict[str, Any]:
     """Return each family's share of BERT's tokens/s, by precision and shape, and by work done."""
-    from nearfield.checkpoint import folder as reader
+    from nearfield.checkpoint import model_folder as reader
     from nearfield.hardware import plan
     from nearfield.model import Model
     from tests import tiny

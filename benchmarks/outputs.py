@@ -163,7 +163,7 @@ def one_batch(folder: str) -> dict[str, float]:
     """Run one batch of 32 x 512 tokens and return the peak of memory, and what the batch added."""
     import resource
 
-    from nearfield.checkpoint import folder as reader
+    from nearfield.checkpoint import model_folder as reader
     from nearfield.engine import Batch, Ticket
     from nearfield.model import Model
 

@@ -123,7 +123,7 @@ def ratio(ours: Sequence[float], theirs: Sequence[float]) -> dict[str, float]:
 
 def _tokens(folder: Path, workload: str, *, quick: bool) -> float:
     """Return the mean tokens of a text, as read by the model."""
-    from nearfield.checkpoint.tokenizer import Tokenizer
+    from nearfield.checkpoint.tokenizer.tokenizer import Tokenizer
 
     tokenizer = Tokenizer.load(folder, max_length=256)
     batch = texts(workload, quick=quick)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from nearfield import Encoder, Reranker
-from nearfield.checkpoint import adapters
+from nearfield.checkpoint.weights import lora as adapters
 from nearfield.errors import InputError, ModelRefused, WeightsError
 from tests import tiny
 from tests.parity import decoder, t5

@@ -11,7 +11,7 @@ import pytest
 
 from nearfield import backends, ops
 from nearfield.backends import Options
-from nearfield.checkpoint.weights import Linear, Lora, Norm, Table
+from nearfield.checkpoint.weights.weights import Linear, Lora, Norm, Table
 from nearfield.hardware import CpuPlan
 from nearfield.ops import Graph, Ops, Seen
 

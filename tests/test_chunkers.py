@@ -45,7 +45,7 @@ def byte_ruler(tmp_path_factory: pytest.TempPathFactory) -> Ruler:
     """A byte-level tokenizer, whose tokens hold the space before them, and letters may be several tokens."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
-    from nearfield.checkpoint.tokenizer import Tokenizer as Ours
+    from nearfield.checkpoint.tokenizer.tokenizer import Tokenizer as Ours
 
     folder = tmp_path_factory.mktemp("bytes")
     made = Tokenizer(models.BPE())

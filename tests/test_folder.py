@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from nearfield import catalog, hub
-from nearfield.checkpoint import folder as model_folder
+from nearfield.checkpoint import model_folder
 from nearfield.errors import ModelRefused, SourceUnavailable, WeightsError
 from nearfield.recipe import Answer, Classes, Normalize, Pooling, Recipe, Task
 from tests import tiny

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from nearfield.checkpoint import folder as model_folder
-from nearfield.checkpoint.tokenizer import Tokenizer
+from nearfield.checkpoint import model_folder
+from nearfield.checkpoint.tokenizer.tokenizer import Tokenizer
 from nearfield.errors import InputError, InputTooLong, ModelRefused
 from tests import tiny
 

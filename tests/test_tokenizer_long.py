@@ -13,9 +13,9 @@ import pytest
 from tokenizers import Tokenizer as Backend
 from tokenizers import models, normalizers, pre_tokenizers
 
-from nearfield.checkpoint import tokenizer as module
-from nearfield.checkpoint.tokenizer import Tokenizer
-from nearfield.checkpoint.vocabulary import Vocabulary
+from nearfield.checkpoint.tokenizer import tokenizer as module
+from nearfield.checkpoint.tokenizer.builder import Vocabulary
+from nearfield.checkpoint.tokenizer.tokenizer import Tokenizer
 from nearfield.errors import InputError, InputTooLong
 from tests import tiny
 
@@ -158,7 +158,7 @@ def test_a_lone_surrogate_far_into_a_text(tokenizers: dict[str, Tokenizer]) -> N
 _MEASURE = """
 import resource, sys
 from pathlib import Path
-from nearfield.checkpoint.tokenizer import Tokenizer
+from nearfield.checkpoint.tokenizer.tokenizer import Tokenizer
 tokenizer = Tokenizer.load(Path(sys.argv[1]), max_length=60)
 text = "the river runs by a small red stone house, " * 700_000
 def peak(): return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024

@@ -83,7 +83,7 @@ def test_inputs_of_one_row_do_not_see_each_other(packed: bool, tmp_path: Path) -
 
 
 def test_weights_are_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from nearfield.checkpoint.weights import Weights
+    from nearfield.checkpoint.weights.weights import Weights
 
     with Encoder(str(tiny.tiny_bert(tmp_path / "bert")), backend="torch", device="cpu") as encoder:
         monkeypatch.setattr(Weights, "tensor", lambda *_: pytest.fail("weights were read again"))

@@ -106,7 +106,7 @@ def test_a_layer_norm_before_the_cut(tmp_path: Path) -> None:
     folder = tiny.tiny_nomic(tmp_path / "nomic")
     known = catalog.find("nomic-embed-text-v1.5")
     assert known is not None
-    from nearfield.checkpoint import folder as reader
+    from nearfield.checkpoint import model_folder as reader
 
     recipe = reader.read(folder, entry=dataclasses.replace(known, dimensions=32, matryoshka=(32, 16, 8)))
     assert recipe.centre

@@ -17,7 +17,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from nearfield.checkpoint.weights import Weights
+from nearfield.checkpoint.weights.weights import Weights
 from nearfield.errors import ModelRefused, UnsafeFile, WeightsError
 from tests import tiny
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from nearfield import inputs, results, wanted
 from nearfield.cache import Cache
-from nearfield.checkpoint.tokenizer import Tokens
+from nearfield.checkpoint.tokenizer.tokenizer import Tokens
 from nearfield.engine import Ticket
 from nearfield.errors import InputError, TooLarge, nearest
 from nearfield.heads import Extra

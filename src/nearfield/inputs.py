@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from nearfield.checkpoint.tokenizer import Tokenizer
+from nearfield.checkpoint.tokenizer.tokenizer import Tokenizer
 from nearfield.errors import InputError
 
 Text = str | Sequence[int]

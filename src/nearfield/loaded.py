@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from nearfield import catalog, hub
-from nearfield.checkpoint import adapters as peft
-from nearfield.checkpoint import folder
-from nearfield.checkpoint.tokenizer import Tokenizer
+from nearfield.checkpoint import model_folder as folder
+from nearfield.checkpoint.tokenizer.tokenizer import Tokenizer
+from nearfield.checkpoint.weights import lora as peft
 from nearfield.engine import Engine, default_engine
 from nearfield.errors import ModelRefused
 from nearfield.hardware import memory_used

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from nearfield.checkpoint import jsonfile
-from nearfield.checkpoint.tokenizer import Tokenizer, Tokens
-from nearfield.checkpoint.weights import Weights
+from nearfield.checkpoint import json_file
+from nearfield.checkpoint.tokenizer.tokenizer import Tokenizer, Tokens
+from nearfield.checkpoint.weights.weights import Weights
 from nearfield.errors import ModelRefused
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -41,7 +41,7 @@ def _from_weights(path: Path, size: int) -> Array:
 
 def _from_json(path: Path, tokenizer: Tokenizer, size: int) -> Array:
     weights = np.zeros(size, np.float32)
-    for token, weight in jsonfile.read_object(path).items():
+    for token, weight in json_file.read_object(path).items():
         number = tokenizer.backend.token_to_id(token)
         if number is None or not isinstance(weight, (int, float)):
             raise ModelRefused(f"{path} gives the weight {weight!r} to {token!r}, which the tokenizer does not have.")

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from nearfield.checkpoint.tokenizer import Tokenizer, Tokens
+from nearfield.checkpoint.tokenizer.tokenizer import Tokenizer, Tokens
 from nearfield.errors import ModelRefused
 from nearfield.heads import Extra
 from nearfield.recipe import Marking, Multivector

@@ -17,10 +17,10 @@ import numpy as np
 
 from nearfield import backends, families, heads, ops
 from nearfield.backends import Options
-from nearfield.checkpoint.adapters import Adapter, Adapters
-from nearfield.checkpoint.digest import of_files
-from nearfield.checkpoint.tokenizer import Tokenizer
-from nearfield.checkpoint.weights import Weights
+from nearfield.checkpoint.tokenizer.tokenizer import Tokenizer
+from nearfield.checkpoint.weights.digest import of_files
+from nearfield.checkpoint.weights.lora import Adapter, Adapters
+from nearfield.checkpoint.weights.weights import Weights
 from nearfield.engine import Batch, Job, Ticket
 from nearfield.errors import InputError, ModelRefused, WeightsError, nearest
 from nearfield.families.exported import Exported

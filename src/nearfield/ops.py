@@ -14,7 +14,7 @@ from typing import Any, Generic, TypeVar
 
 import numpy as np
 
-from nearfield.checkpoint.weights import Linear, Lora, Norm, Table
+from nearfield.checkpoint.weights.weights import Linear, Lora, Norm, Table
 
 T = TypeVar("T")
 Array = np.ndarray[Any, np.dtype[Any]]

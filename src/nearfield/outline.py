@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 
-from nearfield.checkpoint.adapters import Adapters
-from nearfield.checkpoint.tokenizer import Tokenizer
+from nearfield.checkpoint.tokenizer.tokenizer import Tokenizer
+from nearfield.checkpoint.weights.lora import Adapters
 from nearfield.errors import InputError, nearest
 from nearfield.recipe import Pooling, Recipe
 

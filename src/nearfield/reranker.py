@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from nearfield.checkpoint.pairs import Pairs, PairTokens, Prompted
+from nearfield.checkpoint.tokenizer.pairs import Pairs, PairTokens, Prompted
 from nearfield.engine import Ticket
 from nearfield.errors import InputError, TooLarge, nearest
 from nearfield.heads import Extra

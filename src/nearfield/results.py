@@ -8,7 +8,7 @@ from typing import Any, cast
 
 import numpy as np
 
-from nearfield.checkpoint.tokenizer import Tokens
+from nearfield.checkpoint.tokenizer.tokenizer import Tokens
 from nearfield.recipe import Multivector, Recipe
 from nearfield.vectors.dense import Vectors, cut, fingerprint, normalize, quantize
 from nearfield.vectors.outputs import MultiVectors, Outputs, SparseVectors

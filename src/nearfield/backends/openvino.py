@@ -34,7 +34,7 @@ if _hidden:
     del sys.modules[_TELEMETRY]
 
 from nearfield.backends import Array, Backend, Inputs, Options
-from nearfield.checkpoint.weights import Norm
+from nearfield.checkpoint.weights.weights import Norm
 from nearfield.errors import ModelRefused
 from nearfield.hardware import has_bf16
 from nearfield.ops import INPUTS, Graph, Ops, Seen

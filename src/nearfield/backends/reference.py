@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from nearfield.backends import Array, Backend, Inputs
-from nearfield.checkpoint.weights import Norm
+from nearfield.checkpoint.weights.weights import Norm
 from nearfield.ops import Graph, Ops, Seen
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from nearfield.checkpoint.weights import Norm
+from nearfield.checkpoint.weights.weights import Norm
 from nearfield.ops import Graph, Ops, Seen
 
 

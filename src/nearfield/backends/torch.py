@@ -20,7 +20,7 @@ from torch.nn import functional
 
 from nearfield.backends import Array, Backend, Inputs, Options
 from nearfield.backends.tape import Tape, Value
-from nearfield.checkpoint.weights import Norm
+from nearfield.checkpoint.weights.weights import Norm
 from nearfield.errors import InputError, ModelRefused
 from nearfield.hardware import has_bf16
 from nearfield.ops import Graph, Ops, Seen

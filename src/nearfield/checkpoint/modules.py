@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from nearfield.checkpoint import jsonfile
+from nearfield.checkpoint import json_file
 from nearfield.errors import ModelRefused, nearest
 from nearfield.recipe import Dense, LayerNorm, Module, Normalize, Pooling
 
@@ -65,7 +65,7 @@ def listed(folder: Path) -> tuple[Stage, ...] | None:
     path = folder / "modules.json"
     if not path.is_file():
         return None
-    entries = jsonfile.read_any(path)
+    entries = json_file.read_any(path)
     if not isinstance(entries, list) or not entries:
         raise ModelRefused(f"{path} must hold a list of modules")
     stages = tuple(_stage(path, entry) for entry in entries)
@@ -108,7 +108,7 @@ def check_order(stages: tuple[Stage, ...]) -> None:
 def routes(folder: Path) -> dict[str, tuple[Stage, ...]]:
     """Return the modules of each route of a Router: ``query`` and ``document``, and others where there are any."""
     path = folder / "router_config.json"
-    config = jsonfile.read_object(path)
+    config = json_file.read_object(path)
     types, structure = config.get("types"), config.get("structure")
     if not isinstance(types, dict) or not isinstance(structure, dict):
         raise ModelRefused(f"{path} has no types and structure, which say what its routes are made of")
@@ -130,7 +130,7 @@ def read(stages: tuple[Stage, ...], width: int, level: str = "sentence_embedding
         path = stage.folder / "config.json"
         if stage.kind not in READERS:
             raise ModelRefused(f"{path.parent.parent / 'modules.json'} lists {stage.kind} where a dense model has none")
-        config = jsonfile.read_optional(path)
+        config = json_file.read_optional(path)
         _in_line(path, config, level)
         module, width = READERS[stage.kind](path, config, width)
         modules.extend([] if module is None else [module])

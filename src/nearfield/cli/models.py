@@ -55,7 +55,7 @@ def list_models(
 def show(name: Name, as_json: Json = False) -> None:
     """Show what is known about a model, and where each fact comes from; fetches nothing."""
     from nearfield import catalog, hub
-    from nearfield.checkpoint import folder
+    from nearfield.checkpoint import model_folder
     from nearfield.errors import ModelNotFound, SourceUnavailable
 
     entry = catalog.find(name)
@@ -64,7 +64,7 @@ def show(name: Name, as_json: Json = False) -> None:
         facts["catalogue"] = {key: value for key, value in _plain(entry).items() if key != "package"}
     try:
         located = hub.locate(name, pin=entry.pin if entry else None, fetch=False)
-        recipe = folder.read(
+        recipe = model_folder.read(
             located.folder, name=entry.id if entry else located.name, revision=located.revision, entry=entry
         )
         facts["recipe"] = {key: value for key, value in _plain(recipe).items() if key != "config"}

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from nearfield.checkpoint.tokenizer import Tokenizer
+from nearfield.checkpoint.tokenizer.tokenizer import Tokenizer
 
 Array = np.ndarray[Any, np.dtype[Any]]
 

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from nearfield.checkpoint.weights import Linear, Lora, Weights
+from nearfield.checkpoint.weights.weights import Linear, Lora, Weights
 from nearfield.errors import ModelRefused, nearest
 from nearfield.ops import Ops, Seen
 from nearfield.registry import Shelf

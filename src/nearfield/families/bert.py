@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from nearfield.checkpoint.weights import Linear, Weights
+from nearfield.checkpoint.weights.weights import Linear, Weights
 from nearfield.errors import ModelRefused
 from nearfield.families import Array, Family
 from nearfield.ops import Ops, Seen

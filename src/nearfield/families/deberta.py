@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from nearfield.checkpoint.weights import Linear, Norm, Weights
+from nearfield.checkpoint.weights.weights import Linear, Norm, Weights
 from nearfield.errors import ModelRefused
 from nearfield.families import Array, Family
 from nearfield.families.bert import ACTIVATIONS, size_of

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from nearfield.checkpoint.weights import Weights
+from nearfield.checkpoint.weights.weights import Weights
 from nearfield.errors import ModelRefused
 from nearfield.families import Array, Family
 from nearfield.ops import Ops

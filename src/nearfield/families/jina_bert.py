@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from nearfield.checkpoint.weights import Weights
+from nearfield.checkpoint.weights.weights import Weights
 from nearfield.errors import ModelRefused
 from nearfield.families import Array, Family
 from nearfield.families.bert import size_of

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from nearfield.checkpoint.weights import Linear, Weights
+from nearfield.checkpoint.weights.weights import Linear, Weights
 from nearfield.errors import ModelRefused
 from nearfield.families import Array, Family
 from nearfield.families.bert import ACTIVATIONS, size_of

@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from nearfield.checkpoint.weights import Linear, Lora, Weights
+from nearfield.checkpoint.weights.weights import Linear, Lora, Weights
 from nearfield.errors import ModelRefused, WeightsError
 from nearfield.families import Array, Family
 from nearfield.families.bert import ACTIVATIONS, size_of

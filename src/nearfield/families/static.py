@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from nearfield.checkpoint.weights import Weights
+from nearfield.checkpoint.weights.weights import Weights
 from nearfield.families import Array, Family
 from nearfield.families.bert import size_of
 from nearfield.ops import Ops

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 
-from nearfield.checkpoint.weights import Weights
+from nearfield.checkpoint.weights.weights import Weights
 from nearfield.errors import ModelRefused
 from nearfield.families import Array, Family
 from nearfield.families.bert import ACTIVATIONS, buckets, size_of

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from nearfield import recipe
-from nearfield.checkpoint.weights import Weights
+from nearfield.checkpoint.weights.weights import Weights
 from nearfield.families import Family
 from nearfield.ops import Ops
 from nearfield.packing import Rows

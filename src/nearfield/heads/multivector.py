@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from nearfield import recipe
-from nearfield.checkpoint.weights import Weights
+from nearfield.checkpoint.weights.weights import Weights
 from nearfield.families import Family
 from nearfield.heads import Array, Head, Item, pooled
 from nearfield.ops import Ops

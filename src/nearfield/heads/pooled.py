@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from nearfield.checkpoint.weights import Weights
+from nearfield.checkpoint.weights.weights import Weights
 from nearfield.errors import ModelRefused
 from nearfield.families import Family
 from nearfield.heads import Head, Item, Results

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from nearfield import recipe
-from nearfield.checkpoint.weights import Linear, Weights
+from nearfield.checkpoint.weights.weights import Linear, Weights
 from nearfield.errors import ModelRefused
 from nearfield.families import Family
 from nearfield.heads import Array, Head, Item, Results

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from nearfield.checkpoint import jsonfile
+from nearfield.checkpoint import json_file
 from nearfield.errors import ModelRefused, nearest
 
 #: Older versions named the file after the architecture; the first that exists counts.
@@ -56,9 +56,9 @@ def read_transformer(folder: Path) -> Transformer:
     """Read ``config.json`` and ``sentence_bert_config.json``; a setting that would be ignored is refused instead."""
     if not (folder / "config.json").is_file():
         raise ModelRefused(f"{folder} has no config.json, and so is no Hugging Face model folder")
-    config = jsonfile.read_object(folder / "config.json")
+    config = json_file.read_object(folder / "config.json")
     path = next((folder / name for name in FILES if (folder / name).is_file()), folder / FILES[0])
-    settings = jsonfile.read_optional(path)
+    settings = json_file.read_optional(path)
     _check(path, settings)
     changes = _arguments(path, settings, "config", None)
     own = {key: value for key, value in changes.items() if key not in HARMLESS_CONFIG}

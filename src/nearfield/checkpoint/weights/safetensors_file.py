@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from nearfield.checkpoint.stored import LAYOUT, Stored
+from nearfield.checkpoint.weights.lazy_tensor import LAYOUT, Stored
 from nearfield.errors import WeightsError
 
 MAX_HEADER = 100_000_000

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from nearfield.checkpoint.stored import LAYOUT, Stored
+from nearfield.checkpoint.weights.lazy_tensor import LAYOUT, Stored
 from nearfield.errors import UnsafeFile, WeightsError
 
 #: All that Python's zipfile raises for one damage or another.

@@ -9,8 +9,9 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Protocol
 
-from nearfield.checkpoint import jsonfile, kinds, modules, static, weights
-from nearfield.checkpoint.transformer import Transformer, read_transformer
+from nearfield.checkpoint import json_file, modules, output_kinds, static_embeddings
+from nearfield.checkpoint.transformer_config import Transformer, read_transformer
+from nearfield.checkpoint.weights import weights
 from nearfield.errors import ModelRefused, nearest
 from nearfield.recipe import ROLE_PROMPTS, Answer, Classes, Head, Module, Normalize, Pooling, Recipe, Task
 
@@ -88,14 +89,14 @@ def read(
     Raises:
         ModelRefused: the files would not give this model's own vectors; the message says which file and why.
     """
-    meta = jsonfile.read_optional(folder / "config_sentence_transformers.json")
+    meta = json_file.read_optional(folder / "config_sentence_transformers.json")
     if (folder / "adapter_config.json").is_file():
         raise ModelRefused(f"{folder} holds a PEFT adapter: load its base model, with this folder as an adapter")
     stages = modules.listed(folder)
     queries = None
     if stages is not None and [stage.kind for stage in stages] == ["Router"]:
-        stages, queries = kinds.routed(folder)
-    if static.is_static(folder, stages):
+        stages, queries = output_kinds.routed(folder)
+    if static_embeddings.is_static(folder, stages):
         return _static(folder, stages, meta, name, revision, entry)
     home = stages[0].folder if stages else folder
     transformer = read_transformer(home)
@@ -108,9 +109,13 @@ def read(
         transformer.config.pop("auto_map", None)
     answer = answer or (entry.answer if entry else None)
     # The catalogue's word counts where it is more than the usual.
-    known = entry.kind if entry and entry.kind != kinds.DENSE else None
-    chosen = kinds.SCORES if answer else kind or known
-    chosen = kinds.SPARSE if queries else chosen or kinds.kind_of(meta, stages, _architecture(transformer.config))
+    known = entry.kind if entry and entry.kind != output_kinds.DENSE else None
+    chosen = output_kinds.SCORES if answer else kind or known
+    chosen = (
+        output_kinds.SPARSE
+        if queries
+        else chosen or output_kinds.kind_of(meta, stages, _architecture(transformer.config))
+    )
     chain, heads, dimensions = _parts(folder, chosen, meta, stages, transformer, entry, notes, queries, answer)
     prompts = _prompts(folder, meta, entry, notes)
     return Recipe(
@@ -148,7 +153,7 @@ def _static(
     entry: Known | None,
 ) -> Recipe:
     """Read a table of static embeddings, which has neither a transformer nor a config of one."""
-    home, config, chain = static.read(folder, stages)
+    home, config, chain = static_embeddings.read(folder, stages)
     notes = _Notes()
     prompts = _prompts(folder, meta, entry, notes)
     return Recipe(
@@ -173,7 +178,7 @@ def _static(
 def overlay(recipe: Recipe, folder: Path) -> Recipe:
     """Return the recipe with what another folder says: an adapter's folder may bring modules and prompts of its own."""
     stages = modules.listed(folder)
-    meta = jsonfile.read_optional(folder / "config_sentence_transformers.json")
+    meta = json_file.read_optional(folder / "config_sentence_transformers.json")
     changes: dict[str, Any] = {}
     if stages is not None and recipe.modules:
         chain, dimensions = modules.read(stages, _width(folder, recipe.config))
@@ -199,21 +204,21 @@ def _parts(
 ) -> tuple[tuple[Module, ...], tuple[Head, ...], int]:
     """Return the chain to the dense vector, the other heads, and the size of the main output."""
     config = transformer.config
-    if kind != kinds.MULTIVECTOR and (transformer.query_length or transformer.query_expansion):
+    if kind != output_kinds.MULTIVECTOR and (transformer.query_length or transformer.query_expansion):
         raise ModelRefused(f"{folder} sets query_length or query_expansion, which only late interaction has")
-    if kind in (kinds.DENSE, kinds.MULTIVECTOR) and transformer.task != "feature-extraction":
+    if kind in (output_kinds.DENSE, output_kinds.MULTIVECTOR) and transformer.task != "feature-extraction":
         raise ModelRefused(f"{folder} holds a {kind} model, and its transformer_task is {transformer.task!r}")
-    if kind == kinds.SCORES:
-        scores = kinds.scores(folder, meta, stages, config, answer)
+    if kind == output_kinds.SCORES:
+        scores = output_kinds.scores(folder, meta, stages, config, answer)
         return (), (scores,), len(scores.labels) if isinstance(scores, Classes) else 1
-    if kind == kinds.SPARSE:
-        return (), (kinds.splade(folder, stages, queries),), int(config.get("vocab_size") or 0)
+    if kind == output_kinds.SPARSE:
+        return (), (output_kinds.splade(folder, stages, queries),), int(config.get("vocab_size") or 0)
     width = _width(folder, config)
-    if kind == kinds.MULTIVECTOR:
-        multivector = kinds.multivector(folder, meta, stages, transformer, width)
+    if kind == output_kinds.MULTIVECTOR:
+        multivector = output_kinds.multivector(folder, meta, stages, transformer, width)
         return (), (multivector,), multivector.dimensions
     chain, dimensions = _modules(folder, stages, config, entry, notes)
-    beside = (kinds.lexical(folder, config), kinds.m3_colbert(folder, width))
+    beside = (output_kinds.lexical(folder, config), output_kinds.m3_colbert(folder, width))
     return chain, tuple(head for head in beside if head is not None), dimensions
 
 
@@ -311,7 +316,7 @@ def _positions(config: Mapping[str, Any]) -> int | None:
 
 
 def _tokenizer_length(folder: Path) -> int | None:
-    length = jsonfile.read_optional(folder / "tokenizer_config.json").get("model_max_length")
+    length = json_file.read_optional(folder / "tokenizer_config.json").get("model_max_length")
     return int(length) if isinstance(length, (int, float)) and 0 < length < UNBOUNDED else None
 
 

@@ -10,9 +10,10 @@ from pathlib import Path
 
 import numpy as np
 
-from nearfield.checkpoint import jsonfile, safetensors_file, torch_file
-from nearfield.checkpoint.digest import of_files
-from nearfield.checkpoint.stored import Stored
+from nearfield.checkpoint import json_file
+from nearfield.checkpoint.weights import safetensors_file, torch_file
+from nearfield.checkpoint.weights.digest import of_files
+from nearfield.checkpoint.weights.lazy_tensor import Stored
 from nearfield.errors import WeightsError, nearest
 
 #: Tried in this order; the first that exists is the model. An index names the shards beside it.
@@ -246,7 +247,7 @@ def files(folder: Path) -> tuple[Path, ...]:
 
 
 def _index(path: Path) -> dict[str, str]:
-    index = jsonfile.read_object(path).get("weight_map")
+    index = json_file.read_object(path).get("weight_map")
     if not isinstance(index, dict) or not index or not all(isinstance(file, str) for file in index.values()):
         raise WeightsError(f"{path} has no weight_map from tensor names to file names")
     return index

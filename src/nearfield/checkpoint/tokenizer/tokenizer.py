@@ -15,7 +15,7 @@ from typing import Any, Literal, cast
 import tokenizers
 from tokenizers import normalizers, processors
 
-from nearfield.checkpoint import vocabulary
+from nearfield.checkpoint.tokenizer import builder
 from nearfield.errors import InputError, InputTooLong, ModelRefused
 
 Truncate = Literal["right", "left", "error"]
@@ -66,7 +66,7 @@ class Tokenizer:
 
     def __init__(
         self,
-        vocab: vocabulary.Vocabulary,
+        vocab: builder.Vocabulary,
         *,
         max_length: int,
         lowercase: bool = False,
@@ -103,7 +103,7 @@ class Tokenizer:
         ``bare`` puts no special tokens around a text, ``drop_unknown`` leaves the unknown token out of it, and
         ``blank`` is the id that stands for a text without tokens.
         """
-        return cls(vocabulary.load(folder), max_length=max_length, lowercase=lowercase, **options)
+        return cls(builder.load(folder), max_length=max_length, lowercase=lowercase, **options)
 
     @property
     def backend(self) -> tokenizers.Tokenizer:

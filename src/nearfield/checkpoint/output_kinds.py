@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from nearfield.checkpoint import jsonfile, modules
+from nearfield.checkpoint import json_file, modules
 from nearfield.checkpoint.modules import Stage
-from nearfield.checkpoint.transformer import Transformer
+from nearfield.checkpoint.transformer_config import Transformer
 from nearfield.errors import ModelRefused, nearest
 from nearfield.recipe import Answer, Classes, Dense, Lexical, Marking, Multivector, Normalize, Splade
 
@@ -59,7 +59,7 @@ def splade(folder: Path, stages: tuple[Stage, ...] | None, weights: Path | None 
     if listed[1:] not in ([], ["SpladePooling"]):
         raise ModelRefused(f"{folder / 'modules.json'}: a sparse model of {', '.join(listed)} is not known here")
     pooling = next((stage for stage in stages or () if stage.kind == "SpladePooling"), None)
-    config = jsonfile.read_optional(pooling.folder / "config.json") if pooling else {}
+    config = json_file.read_optional(pooling.folder / "config.json") if pooling else {}
     strategy, activation = config.get("pooling_strategy", "max"), config.get("activation_function", "relu")
     if strategy not in ("max", "sum") or activation not in ("relu", "log1p_relu"):
         raise ModelRefused(
@@ -153,7 +153,7 @@ def _marked(stages: tuple[Stage, ...], transformer: Transformer) -> tuple[Markin
     """sentence-transformers keeps lengths with the transformer, and what is left out in a module of its own."""
     mask = next((stage for stage in stages if stage.kind == "MultiVectorMask"), None)
     path = mask.folder / "config.json" if mask else transformer.folder / "config.json"
-    config = jsonfile.read_optional(path) if mask else {}
+    config = json_file.read_optional(path) if mask else {}
     if config.get("keep_only_token_ids"):
         raise ModelRefused(f"{path}: keep_only_token_ids belongs to image models, which are not read here")
     words, roles = tuple(config.get("skiplist_words") or ()), config.get("skiplist_tasks") or ["document"]
@@ -169,9 +169,9 @@ def _marked(stages: tuple[Stage, ...], transformer: Transformer) -> tuple[Markin
 
 def _stanford(folder: Path, transformer: Transformer, width: int) -> Multivector:
     """ColBERTv2's own layout: the projection lies with the encoder's weights, the rest in artifact.metadata."""
-    from nearfield.checkpoint.weights import Weights
+    from nearfield.checkpoint.weights.weights import Weights
 
-    meta = jsonfile.read_optional(folder / "artifact.metadata")
+    meta = json_file.read_optional(folder / "artifact.metadata")
     size = Weights.open(folder).shape("linear.weight")[0]
     markers = (f"{meta.get('query_token_id') or '[unused0]'} ", f"{meta.get('doc_token_id') or '[unused1]'} ")
     attend, length = bool(meta.get("attend_to_mask_tokens")), meta.get("query_maxlen") or QUERY_LENGTH
@@ -199,7 +199,7 @@ def scores(
         return answer
     logit = next((stage for stage in stages or () if stage.kind == "LogitScore"), None)
     if logit is not None:
-        own = jsonfile.read_object(logit.folder / "config.json")
+        own = json_file.read_object(logit.folder / "config.json")
         return Answer(own["true_token_id"], own.get("false_token_id"), activation=_activation(folder, meta, config, 1))
     kinds = [stage.kind for stage in stages or ()]
     if len(kinds) > 1:

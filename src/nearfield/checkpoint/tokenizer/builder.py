@@ -17,8 +17,8 @@ from typing import Any
 import tokenizers
 from tokenizers import AddedToken, processors
 
-from nearfield.checkpoint import jsonfile
-from nearfield.checkpoint.styles import CLASSES, STYLES
+from nearfield.checkpoint import json_file
+from nearfield.checkpoint.tokenizer.conversion import CLASSES, STYLES
 from nearfield.errors import ModelRefused
 
 #: Settings that change how a text becomes tokens, and so are part of the tokenizer's digest.
@@ -102,14 +102,14 @@ def _mark_ends(tokenizer: tokenizers.Tokenizer, folder: Path, config: Mapping[st
 
 def _config(folder: Path) -> dict[str, Any]:
     """Merge the tokenizer's settings as the reference does: the older special-token map fills and overrules."""
-    config = jsonfile.read_optional(folder / "tokenizer_config.json")
+    config = json_file.read_optional(folder / "tokenizer_config.json")
     if "added_tokens_decoder" not in config:
-        config.update(jsonfile.read_optional(folder / "special_tokens_map.json"))
+        config.update(json_file.read_optional(folder / "special_tokens_map.json"))
     return config
 
 
 def _kind(folder: Path, config: Mapping[str, Any]) -> str:
-    model = jsonfile.read_optional(folder / "config.json")
+    model = json_file.read_optional(folder / "config.json")
     named = config.get("tokenizer_class") or model.get("tokenizer_class")
     return str(named or CLASSES.get(str(model.get("model_type")), "")).removesuffix("Fast")
 
@@ -149,14 +149,14 @@ def _pad_id(folder: Path, tokenizer: tokenizers.Tokenizer, config: Mapping[str, 
     if found is None and tokenizer.padding:
         found = tokenizer.padding.get("pad_id")
     if found is None:
-        found = jsonfile.read_optional(folder / "config.json").get("pad_token_id")
+        found = json_file.read_optional(folder / "config.json").get("pad_token_id")
     return found if isinstance(found, int) else 0
 
 
 def _add_tokens(tokenizer: tokenizers.Tokenizer, folder: Path, config: Mapping[str, Any]) -> None:
     """Add tokens that stand only in the older files; one that would not get its own id is refused."""
     listed = {int(number): token for number, token in (config.get("added_tokens_decoder") or {}).items()}
-    older = jsonfile.read_optional(folder / "added_tokens.json")
+    older = json_file.read_optional(folder / "added_tokens.json")
     special = {_text(value) for key, value in config.items() if key.endswith("_token")}
     for text, number in older.items():
         listed.setdefault(number, {"content": text, "special": text in special, "normalized": text not in special})

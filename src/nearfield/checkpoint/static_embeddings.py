@@ -9,8 +9,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from nearfield.checkpoint import jsonfile, modules
-from nearfield.checkpoint.weights import Weights
+from nearfield.checkpoint import json_file, modules
+from nearfield.checkpoint.weights.weights import Weights
 from nearfield.errors import ModelRefused
 from nearfield.recipe import Module, Normalize, Pooling
 
@@ -24,7 +24,7 @@ def is_static(folder: Path, stages: tuple[modules.Stage, ...] | None) -> bool:
     """Whether a folder holds static embeddings."""
     if stages is not None:
         return stages[0].kind in modules.STATIC
-    config = jsonfile.read_optional(folder / "config.json")
+    config = json_file.read_optional(folder / "config.json")
     if config.get("model_type") == "model2vec":
         return True
     # Its newer versions say nothing in config.json: what they name their table tells.
@@ -42,7 +42,7 @@ def read(folder: Path, stages: tuple[modules.Stage, ...] | None) -> tuple[Path, 
     Raises:
         ModelRefused: there is no table, or modules stand behind it that cannot be run.
     """
-    config = jsonfile.read_optional(folder / "config.json")
+    config = json_file.read_optional(folder / "config.json")
     home = stages[0].folder if stages else folder
     own = _is_model2vec(home)
     weights = Weights.open(home)

@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from nearfield.checkpoint import jsonfile
-from nearfield.checkpoint.weights import Lora, Weights
+from nearfield.checkpoint import json_file
+from nearfield.checkpoint.weights.weights import Lora, Weights
 from nearfield.errors import ModelRefused, WeightsError
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -178,7 +178,7 @@ def read(folder: Path, name: str) -> Adapter:
     path = folder / CONFIG
     if not path.is_file():
         raise ModelRefused(f"{folder} has no {CONFIG}, and so is no PEFT adapter.")
-    config = jsonfile.read_object(path)
+    config = json_file.read_object(path)
     _check(path, config)
     weights = Weights.open(_file(folder))
     layers = _layers(folder, config, weights)

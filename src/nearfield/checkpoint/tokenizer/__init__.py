@@ -1,0 +1,1 @@
+"""Tokenizers of Hugging Face model folders: construction, truncation and text pairs."""
