@@ -19,7 +19,7 @@ import torch
 from torch.nn import functional
 
 from nearfield.backends import Array, Backend, Inputs, Options
-from nearfield.backends.tape import Tape, Value
+from nearfield.backends.recorded_graph import Tape, Value
 from nearfield.checkpoint.weights.weights import Norm
 from nearfield.errors import InputError, ModelRefused
 from nearfield.hardware import has_bf16
