@@ -53,7 +53,7 @@ def measure(rounds: int, *, quick: bool) -> dict[str, Any]:
 
 
 def _shares(lanes: dict[str, Any], rows: int, length: int, rounds: int) -> dict[str, Any]:
-    from nearfield.engine import Batch, Ticket
+    from nearfield.engine.engine import Batch, Ticket
 
     ids = np.random.default_rng(0).integers(10, 200, (rows, length)).tolist()
     times: dict[str, list[float]] = {kind: [] for kind in lanes}

@@ -164,7 +164,7 @@ def one_batch(folder: str) -> dict[str, float]:
     import resource
 
     from nearfield.checkpoint import model_folder as reader
-    from nearfield.engine import Batch, Ticket
+    from nearfield.engine.engine import Batch, Ticket
     from nearfield.model import Model
 
     kind = "sparse" if "sparse" in folder else "dense"

@@ -14,7 +14,7 @@ import pytest
 from nearfield.cache import Cache
 from nearfield.cache_disk import DiskCache
 from nearfield.encoder import Encoder
-from nearfield.engine import Engine, Ticket
+from nearfield.engine.engine import Engine, Ticket
 from nearfield.errors import ExecutionFailed, NearfieldError
 from nearfield.loaded import Loaded
 from nearfield.vectors.outputs import Outputs, SparseVectors

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from nearfield.encoder import Encoder
-from nearfield.engine import Engine
+from nearfield.engine.engine import Engine
 from nearfield.errors import InputError, InputTooLong, ModelRefused, SpaceMismatch
 from nearfield.testing import tiny_encoder, write_tiny_model
 from nearfield.vectors.dense import Vectors, calibrate

@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from nearfield.engine import Batch, BatchReport, Engine, Limits, Ticket, scheduler
+from nearfield.engine import scheduler
 from nearfield.engine.backlog import Backlog
+from nearfield.engine.engine import Batch, BatchReport, Engine, Limits, Ticket
 from nearfield.engine.job import Job
 from nearfield.errors import Cancelled, DeadlineExceeded, ExecutionFailed, Overloaded, ShuttingDown
 

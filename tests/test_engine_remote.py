@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from nearfield.engine import Batch, Engine, Limits, Ticket
-from nearfield.engine.host import Host, snapshot
-from nearfield.engine.link import Link, Lost, frame, sendable
-from nearfield.engine.remote import RemoteEngine
+from nearfield.engine.engine import Batch, Engine, Limits, Ticket
+from nearfield.engine.ipc.host import Host, snapshot
+from nearfield.engine.ipc.remote_engine import RemoteEngine
+from nearfield.engine.ipc.transport import Link, Lost, frame, sendable
 from nearfield.errors import ExecutionFailed, InputError, InputTooLong, Overloaded, ShuttingDown
 from nearfield.heads import Extra
 from tests.test_engine import NAN, POISON, FakeRunner

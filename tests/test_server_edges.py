@@ -22,7 +22,7 @@ import pytest
 
 from nearfield import settings
 from nearfield.encoder import Encoder
-from nearfield.engine import Engine
+from nearfield.engine.engine import Engine
 from nearfield.server import app, connection, limits, reply, run
 from nearfield.server.dialects import openai, shapes
 from nearfield.server.exchange import Encode

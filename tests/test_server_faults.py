@@ -17,7 +17,7 @@ import openai
 import pytest
 
 from nearfield.encoder import Encoder
-from nearfield.engine import Batch, Engine, Limits
+from nearfield.engine.engine import Batch, Engine, Limits
 from nearfield.model import Model
 from nearfield.server.run import refuse_new
 from nearfield.testing import tiny_encoder, write_tiny_model

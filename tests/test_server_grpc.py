@@ -30,7 +30,7 @@ from opentelemetry.trace import SpanKind, format_trace_id
 from nearfield import settings
 from nearfield.auto import load
 from nearfield.encoder import Encoder
-from nearfield.engine import Engine, Limits
+from nearfield.engine.engine import Engine, Limits
 from nearfield.errors import MissingExtra, SettingsError
 from nearfield.loaded import Loaded
 from nearfield.model import Model

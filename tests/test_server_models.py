@@ -17,7 +17,7 @@ import pytest
 
 from nearfield import settings
 from nearfield.encoder import Encoder
-from nearfield.engine import Engine
+from nearfield.engine.engine import Engine
 from nearfield.errors import ModelNotFound, ModelUnavailable, SettingsError, WeightsError
 from nearfield.loaded import Loaded
 from nearfield.server.models import Models

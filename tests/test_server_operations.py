@@ -29,7 +29,7 @@ def test_health_and_readiness(url: str) -> None:
 
 
 def test_not_ready_says_why(tmp_path_factory: pytest.TempPathFactory) -> None:
-    from nearfield.engine import Engine
+    from nearfield.engine.engine import Engine
 
     engine = Engine(1)
     with tiny_encoder(tmp_path_factory.mktemp("m") / "tiny", engine=engine) as encoder, serving([encoder]) as base:

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from nearfield.auto import load
     from nearfield.corpus.collection import Collection
     from nearfield.encoder import Encoder
-    from nearfield.engine import Engine
+    from nearfield.engine.engine import Engine
     from nearfield.evaluate.compare import compare
     from nearfield.evaluate.evaluation import evaluate
     from nearfield.reranker import Classifier, Reranker

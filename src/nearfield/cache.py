@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from nearfield.cache_disk import DiskCache
-from nearfield.engine import Engine, Job, Ticket
+from nearfield.engine.engine import Engine, Job, Ticket
 
 Array = np.ndarray[Any, np.dtype[Any]]
 #: Bytes that an entry takes beside its numbers.

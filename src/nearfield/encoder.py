@@ -15,7 +15,7 @@ import numpy as np
 from nearfield import inputs, results, wanted
 from nearfield.cache import Cache
 from nearfield.checkpoint.tokenizer.tokenizer import Tokens
-from nearfield.engine import Ticket
+from nearfield.engine.engine import Ticket
 from nearfield.errors import InputError, TooLarge, nearest
 from nearfield.heads import Extra
 from nearfield.inputs import LARGEST_WINDOW, Text

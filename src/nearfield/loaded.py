@@ -12,7 +12,7 @@ from nearfield import catalog, hub
 from nearfield.checkpoint import model_folder as folder
 from nearfield.checkpoint.tokenizer.tokenizer import Tokenizer
 from nearfield.checkpoint.weights import lora as peft
-from nearfield.engine import Engine, default_engine
+from nearfield.engine.engine import Engine, default_engine
 from nearfield.errors import ModelRefused
 from nearfield.hardware import memory_used
 from nearfield.model import Model

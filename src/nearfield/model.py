@@ -21,7 +21,7 @@ from nearfield.checkpoint.tokenizer.tokenizer import Tokenizer
 from nearfield.checkpoint.weights.digest import of_files
 from nearfield.checkpoint.weights.lora import Adapter, Adapters
 from nearfield.checkpoint.weights.weights import Weights
-from nearfield.engine import Batch, Job, Ticket
+from nearfield.engine.engine import Batch, Job, Ticket
 from nearfield.errors import InputError, ModelRefused, WeightsError, nearest
 from nearfield.families.exported import Exported
 from nearfield.hardware import plan, return_memory

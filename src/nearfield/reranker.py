@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from nearfield.checkpoint.tokenizer.pairs import Pairs, PairTokens, Prompted
-from nearfield.engine import Ticket
+from nearfield.engine.engine import Ticket
 from nearfield.errors import InputError, TooLarge, nearest
 from nearfield.heads import Extra
 from nearfield.loaded import Loaded, OtherKind, until

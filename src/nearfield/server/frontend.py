@@ -18,8 +18,8 @@ from typing import Any, TypeVar
 import uvicorn
 
 from nearfield import shell
-from nearfield.engine.link import Link, Lost, sendable
-from nearfield.engine.remote import RemoteEngine, Snapshot
+from nearfield.engine.ipc.remote_engine import RemoteEngine, Snapshot
+from nearfield.engine.ipc.transport import Link, Lost, sendable
 from nearfield.errors import InputError, ShuttingDown
 from nearfield.loaded import Loaded
 from nearfield.server.app import Server, create_app, open_traces

@@ -23,10 +23,10 @@ import msgspec
 from prometheus_client.core import GaugeMetricFamily, Metric
 
 from nearfield import shell
-from nearfield.engine import Engine
-from nearfield.engine.host import Host, snapshot
-from nearfield.engine.link import Link, Lost
-from nearfield.engine.remote import Snapshot
+from nearfield.engine.engine import Engine
+from nearfield.engine.ipc.host import Host, snapshot
+from nearfield.engine.ipc.remote_engine import Snapshot
+from nearfield.engine.ipc.transport import Link, Lost
 from nearfield.errors import NearfieldError, SettingsError, ShuttingDown
 from nearfield.hardware import memory_resident
 from nearfield.loaded import Loaded

@@ -12,7 +12,7 @@ from typing import Any
 
 from starlette.datastructures import Headers
 
-from nearfield.engine import Engine
+from nearfield.engine.engine import Engine
 from nearfield.errors import Cancelled, InputError, Overloaded, TooLarge, UnsupportedMedia
 
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]

@@ -11,7 +11,7 @@ from prometheus_client.registry import Collector
 
 from nearfield.cache import Cache
 from nearfield.encoder import Encoder
-from nearfield.engine import BatchReport, Engine
+from nearfield.engine.engine import BatchReport, Engine
 from nearfield.hardware import memory_resident
 from nearfield.loaded import Loaded
 from nearfield.server.exchange import Exchange, Several

@@ -20,8 +20,8 @@ import uvicorn
 from nearfield import catalog
 from nearfield.auto import load
 from nearfield.encoder import Encoder
-from nearfield.engine import Engine
-from nearfield.engine import Limits as EngineLimits
+from nearfield.engine.engine import Engine
+from nearfield.engine.engine import Limits as EngineLimits
 from nearfield.errors import SettingsError
 from nearfield.hardware import plan
 from nearfield.loaded import Loaded

@@ -11,7 +11,7 @@ from prometheus_client import CollectorRegistry, Counter, Histogram
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from nearfield.engine import BatchReport, Engine
+from nearfield.engine.engine import BatchReport, Engine
 from nearfield.errors import Cancelled, InputError, ModelNotFound, Overloaded, TooLarge, WrongModel
 from nearfield.server.exchange import Encode, Exchange, Scored, Several
 

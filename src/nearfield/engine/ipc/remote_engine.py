@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from nearfield.engine.ipc.transport import Link
 from nearfield.engine.job import Ticket
-from nearfield.engine.link import Link
 from nearfield.engine.scheduler import EngineStats
 from nearfield.errors import NearfieldError, ShuttingDown
 

@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from nearfield.engine import Engine
+from nearfield.engine.engine import Engine
+from nearfield.engine.ipc.remote_engine import Outcome, Request, Snapshot
+from nearfield.engine.ipc.transport import Link, sendable
 from nearfield.engine.job import Runner, Ticket
-from nearfield.engine.link import Link, sendable
-from nearfield.engine.remote import Outcome, Request, Snapshot
 from nearfield.errors import NearfieldError
 
 

@@ -1,0 +1,1 @@
+"""Inter-process communication: one engine used by several processes."""
