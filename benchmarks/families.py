@@ -35,7 +35,7 @@ def measure(rounds: int, *, quick: bool) -> dict[str, Any]:
     """Return each family's share of BERT's tokens/s, by precision and shape, and by work done."""
     from nearfield.checkpoint import model_folder as reader
     from nearfield.hardware import plan
-    from nearfield.model import Model
+    from nearfield.inference.compiled_model import Model
     from tests import tiny
 
     kinds = [kind for kind in tiny.TINY if kind not in ("electra", "camembert")]

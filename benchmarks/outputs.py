@@ -165,7 +165,7 @@ def one_batch(folder: str) -> dict[str, float]:
 
     from nearfield.checkpoint import model_folder as reader
     from nearfield.engine.engine import Batch, Ticket
-    from nearfield.model import Model
+    from nearfield.inference.compiled_model import Model
 
     kind = "sparse" if "sparse" in folder else "dense"
     model = Model(reader.read(Path(folder), kind=kind), max_length=512)

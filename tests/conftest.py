@@ -9,7 +9,7 @@ import pytest
 
 from nearfield.auto import load
 from nearfield.encoder import Encoder
-from nearfield.loaded import Loaded
+from nearfield.inference.loaded_model import Loaded
 from nearfield.testing import tiny_encoder
 from tests.parity.m3 import write as write_m3
 from tests.parity.scores import classifier

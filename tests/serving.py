@@ -19,7 +19,7 @@ import psutil
 import uvicorn
 
 from nearfield import settings
-from nearfield.loaded import Loaded
+from nearfield.inference.loaded_model import Loaded
 from nearfield.server.app import create_app
 from nearfield.server.models import Models
 

@@ -11,12 +11,12 @@ import httpx
 import numpy as np
 import pytest
 
-from nearfield.cache import Cache
-from nearfield.cache_disk import DiskCache
 from nearfield.encoder import Encoder
 from nearfield.engine.engine import Engine, Ticket
 from nearfield.errors import ExecutionFailed, NearfieldError
-from nearfield.loaded import Loaded
+from nearfield.inference.disk_cache import DiskCache
+from nearfield.inference.loaded_model import Loaded
+from nearfield.inference.result_cache import Cache
 from nearfield.vectors.outputs import Outputs, SparseVectors
 from tests.parity.sparse import inference_free
 from tests.serving import serving

@@ -26,7 +26,7 @@ from nearfield.evaluate.reading import read
 from nearfield.evaluate.subject import of_encoder, open_subject
 from nearfield.evaluate.synthetic import known_items
 from nearfield.evaluate.variant import Variant
-from nearfield.loaded import Loaded
+from nearfield.inference.loaded_model import Loaded
 from nearfield.testing import tiny_encoder
 from nearfield.vectors.outputs import MultiVectors, SparseVectors
 from tests.commands import Ran, run

@@ -83,6 +83,6 @@ def test_refusals(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     with pytest.raises(ModelRefused, match="runs no remote code"):
         Encoder(str(folder), backend="transformers")
     tiny.edit(folder / "config.json", auto_map=None)
-    monkeypatch.setattr("nearfield.model.find_spec", lambda _: None)
+    monkeypatch.setattr("nearfield.inference.compiled_model.find_spec", lambda _: None)
     with pytest.raises(NoFamily, match=r"pip install 'nearfield\[torch\]'"):
         Encoder(str(folder))

@@ -22,11 +22,11 @@ from pyarrow import parquet
 
 import nearfield
 from nearfield import Classifier, Collection, Encoder, compare, load
+from nearfield.evaluate import golden
+from nearfield.inference.disk_cache import DiskCache
 
 # Internals that the tests need; adapt these when modules or classes move.
-from nearfield.cache import Cache
-from nearfield.cache_disk import DiskCache
-from nearfield.evaluate import golden
+from nearfield.inference.result_cache import Cache
 from tests.commands import Ran, run
 from tests.serving import serving
 

@@ -17,7 +17,7 @@ from cohere.manually_maintained.cache import CacheMixin
 
 from nearfield.auto import load
 from nearfield.encoder import Encoder
-from nearfield.loaded import Loaded
+from nearfield.inference.loaded_model import Loaded
 from nearfield.reranker import Reranker
 from nearfield.server.dialects import Call
 from nearfield.server.dialects.openai import OpenAi

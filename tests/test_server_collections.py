@@ -20,7 +20,7 @@ from nearfield.corpus.collection import Collection
 from nearfield.encoder import Encoder
 from nearfield.errors import SettingsError
 from nearfield.fileio.locks import alone
-from nearfield.loaded import Loaded
+from nearfield.inference.loaded_model import Loaded
 from nearfield.server import served
 from nearfield.server.auth import new_key
 from nearfield.server.models import Models

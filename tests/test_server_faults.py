@@ -18,7 +18,7 @@ import pytest
 
 from nearfield.encoder import Encoder
 from nearfield.engine.engine import Batch, Engine, Limits
-from nearfield.model import Model
+from nearfield.inference.compiled_model import Model
 from nearfield.server.run import refuse_new
 from nearfield.testing import tiny_encoder, write_tiny_model
 from tests.serving import Process, serving

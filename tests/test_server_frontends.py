@@ -23,10 +23,10 @@ import numpy as np
 import psutil
 import pytest
 
-from nearfield import shell
 from nearfield.encoder import Encoder
 from nearfield.errors import InputError, SettingsError
-from nearfield.loaded import Loaded
+from nearfield.inference import weightless
+from nearfield.inference.loaded_model import Loaded
 from nearfield.settings import load as settings
 from nearfield.testing import write_tiny_model
 from tests.serving import Process
@@ -516,7 +516,7 @@ def test_what_a_front_end_cannot_start_for_is_said(small: Path, tmp_path: Path) 
 
 def test_a_shell_is_the_model_without_its_weights(fleet: dict[str, Loaded]) -> None:
     tiny: Any = fleet["tiny"]
-    shells: list[Any] = shell.unpack(shell.pack(list(fleet.values())), tiny.engine)
+    shells: list[Any] = weightless.unpack(weightless.pack(list(fleet.values())), tiny.engine)
     for model, made in zip(fleet.values(), shells, strict=True):
         assert type(made) is type(model)
         assert repr(made).partition(" at ")[0] == repr(model).partition(" at ")[0]
@@ -547,7 +547,7 @@ def test_a_shell_knows_the_adapters_of_its_model(tmp_path: Path) -> None:
     base = tiny.tiny_bert(tmp_path / "base")
     adapters = {"law": lora(base, tmp_path / "law"), "tax": lora(base, tmp_path / "tax", seed=1)}
     with Encoder(str(base), adapters=adapters, precision="float32", compile_cache=False) as model:
-        (made,) = shell.unpack(shell.pack([model]), model.engine)
+        (made,) = weightless.unpack(weightless.pack([model]), model.engine)
         assert isinstance(made, Encoder)
         assert made.adapters == model.adapters == ("law", "tax")
         for name in (None, "law", "tax"):

@@ -32,8 +32,8 @@ from nearfield.auto import load
 from nearfield.encoder import Encoder
 from nearfield.engine.engine import Engine, Limits
 from nearfield.errors import MissingExtra, SettingsError
-from nearfield.loaded import Loaded
-from nearfield.model import Model
+from nearfield.inference.compiled_model import Model
+from nearfield.inference.loaded_model import Loaded
 from nearfield.server import rpc, run
 from nearfield.server.app import Server, create_app
 from nearfield.server.auth import new_key

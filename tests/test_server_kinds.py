@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import httpx
 
-from nearfield.loaded import Loaded
+from nearfield.inference.loaded_model import Loaded
 
 
 def test_all_kinds_are_listed(fleet: dict[str, Loaded], fleet_url: str) -> None:

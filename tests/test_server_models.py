@@ -19,7 +19,7 @@ from nearfield import settings
 from nearfield.encoder import Encoder
 from nearfield.engine.engine import Engine
 from nearfield.errors import ModelNotFound, ModelUnavailable, SettingsError, WeightsError
-from nearfield.loaded import Loaded
+from nearfield.inference.loaded_model import Loaded
 from nearfield.server.models import Models
 from nearfield.server.run import aliases
 from nearfield.testing import tiny_encoder, write_tiny_model

@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as arrow
 import pytest
 
-from nearfield.loaded import Loaded
+from nearfield.inference.loaded_model import Loaded
 
 GUIDES = Path(__file__).resolve().parents[1] / "docs" / "guides"
 PAGES = "".join((GUIDES / name).read_text(encoding="utf-8") for name in ("encode.md", "rerank.md"))

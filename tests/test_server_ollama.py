@@ -19,7 +19,7 @@ import pytest
 from nearfield import __version__, catalog, settings
 from nearfield.encoder import Encoder
 from nearfield.errors import InputError, ModelRefused, Overloaded
-from nearfield.loaded import Loaded
+from nearfield.inference.loaded_model import Loaded
 from nearfield.server.app import create_app
 from nearfield.server.dialects import ollama as dialect
 from nearfield.server.models import Models

@@ -21,7 +21,7 @@ from nearfield.errors import (
     RateLimited,
     ShuttingDown,
 )
-from nearfield.loaded import Loaded
+from nearfield.inference.loaded_model import Loaded
 from nearfield.server.dialects.sie import Sie
 
 MSGPACK = "application/msgpack"

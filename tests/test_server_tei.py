@@ -17,7 +17,7 @@ from huggingface_hub.errors import HfHubHTTPError
 from nearfield import errors
 from nearfield.auto import load
 from nearfield.encoder import Encoder
-from nearfield.loaded import Loaded
+from nearfield.inference.loaded_model import Loaded
 from nearfield.reranker import Classifier, Reranker
 from nearfield.server.dialects.tei import Tei
 from tests.parity.multivector import own

@@ -8,7 +8,7 @@ import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from nearfield.loaded import Loaded
+from nearfield.inference.loaded_model import Loaded
 from tests.serving import serving
 
 

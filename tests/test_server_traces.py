@@ -24,7 +24,7 @@ from opentelemetry.trace import SpanKind, StatusCode
 from nearfield import settings
 from nearfield.encoder import Encoder
 from nearfield.errors import ExecutionFailed, SettingsError
-from nearfield.loaded import Loaded
+from nearfield.inference.loaded_model import Loaded
 from nearfield.server.app import create_app
 from nearfield.server.traces import Traces
 from nearfield.testing import write_tiny_model

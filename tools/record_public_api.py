@@ -45,7 +45,7 @@ def _forwarded() -> dict[str, Callable[..., Any]]:
     """
     from nearfield.corpus.search import Searcher
     from nearfield.encoder import Encoder
-    from nearfield.loaded import Loaded
+    from nearfield.inference.loaded_model import Loaded
     from nearfield.reranker import Reranker, Scorer
 
     encode = "encode encode_query encode_document encode_late aencode aencode_late stream submit tokenize prompt_of"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from nearfield.encoder import Encoder
-from nearfield.loaded import OtherKind
+from nearfield.inference.loaded_model import OtherKind
 from nearfield.reranker import Classifier, Reranker
 
 

@@ -12,22 +12,23 @@ from typing import Any, cast
 
 import numpy as np
 
-from nearfield import inputs, results, wanted
-from nearfield.cache import Cache
 from nearfield.checkpoint.tokenizer.tokenizer import Tokens
 from nearfield.engine.engine import Ticket
 from nearfield.errors import InputError, TooLarge, nearest
 from nearfield.heads import Extra
-from nearfield.inputs import LARGEST_WINDOW, Text
-from nearfield.loaded import Loaded, OtherKind, until
-from nearfield.lookup import Lookup
-from nearfield.marking import Marker
+from nearfield.inference import encode_options as wanted
+from nearfield.inference import inputs, postprocess
+from nearfield.inference.encode_options import Wanted
+from nearfield.inference.inputs import LARGEST_WINDOW, Text
+from nearfield.inference.late_interaction import Marker
+from nearfield.inference.loaded_model import Loaded, OtherKind, until
+from nearfield.inference.postprocess import Result
+from nearfield.inference.result_cache import Cache
+from nearfield.inference.sparse_static import Lookup
 from nearfield.progress import Progress
 from nearfield.recipe import ROLE_TASKS, Classes, Multivector, Splade, Task
-from nearfield.results import Result
 from nearfield.vectors.dense import Vectors, similarity
 from nearfield.vectors.outputs import MultiVectors, Outputs, SparseVectors
-from nearfield.wanted import Wanted
 
 Array = np.ndarray[Any, np.dtype[Any]]
 #: Requests below this many characters are tokenised where they are: a thread would cost more than it saves.
@@ -151,7 +152,7 @@ class Encoder(Loaded):
             for part in self._windows(items, request):
                 parts.append(part)
                 progress.advance(len(part), int(part.tokens.sum()) if part.tokens is not None else 0)
-        return results.join(parts or [self._blank(request)], single)
+        return postprocess.join(parts or [self._blank(request)], single)
 
     def encode_query(self, texts: Any, **wanted: Any) -> Any:
         """Encode as search queries: the model's query prompt is applied."""
@@ -228,7 +229,7 @@ class Encoder(Loaded):
 
     def _chunks(self, rows: Array, spans: Sequence[tuple[int, int]], request: Wanted) -> Vectors:
         counts = {"tokens": np.array([stop - start for start, stop in spans]), "dropped": np.zeros(len(spans), int)}
-        return results.dense(request, rows, counts)
+        return postprocess.dense(request, rows, counts)
 
     def stream(
         self, texts: Iterable[Text], *, window: int = LARGEST_WINDOW, steady: bool = False, **wanted: Any
@@ -511,12 +512,12 @@ class Encoder(Loaded):
         if prepared.owners is not None:
             plain = rows if isinstance(rows, np.ndarray) else np.stack([row["dense"] for row in rows])
             count, unit = len(prepared.tokens), self.recipe.normalized
-            rows = results.combine(plain, prepared.sizes, prepared.owners, count, unit)
-        return results.finish(self.recipe, request, rows, prepared.tokens, single)
+            rows = postprocess.combine(plain, prepared.sizes, prepared.owners, count, unit)
+        return postprocess.finish(self.recipe, request, rows, prepared.tokens, single)
 
     def _blank(self, request: Wanted) -> Result:
         """Return no vectors, of the right shape, type and space."""
-        return results.finish(self.recipe, request, [], [], single=False)
+        return postprocess.finish(self.recipe, request, [], [], single=False)
 
 
 _COMPARABLE = (Vectors, SparseVectors, MultiVectors, Outputs)

@@ -14,7 +14,7 @@ from nearfield.checkpoint.tokenizer.pairs import Pairs, PairTokens, Prompted
 from nearfield.engine.engine import Ticket
 from nearfield.errors import InputError, TooLarge, nearest
 from nearfield.heads import Extra
-from nearfield.loaded import Loaded, OtherKind, until
+from nearfield.inference.loaded_model import Loaded, OtherKind, until
 from nearfield.recipe import Answer, Classes
 
 Array = np.ndarray[Any, np.dtype[Any]]

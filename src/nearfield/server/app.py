@@ -25,8 +25,6 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from nearfield import __version__
-from nearfield.cache import Cache
-from nearfield.cache_disk import DiskCache
 from nearfield.encoder import Encoder
 from nearfield.errors import (
     AccessDenied,
@@ -40,7 +38,9 @@ from nearfield.errors import (
     ShuttingDown,
     UnsupportedMedia,
 )
-from nearfield.loaded import Loaded
+from nearfield.inference.disk_cache import DiskCache
+from nearfield.inference.loaded_model import Loaded
+from nearfield.inference.result_cache import Cache
 from nearfield.server import exchange as exchanges
 from nearfield.server import openapi
 from nearfield.server.auth import ANYBODY, Door, Key, Keys, is_loopback

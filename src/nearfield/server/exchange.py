@@ -13,9 +13,9 @@ import numpy as np
 
 from nearfield.encoder import Encoder
 from nearfield.errors import InputError, TooLarge, WrongModel
-from nearfield.loaded import Loaded
+from nearfield.inference.loaded_model import Loaded
+from nearfield.inference.postprocess import join
 from nearfield.reranker import Classifier, Prediction, Ranked, Reranker, Scorer, Scores
-from nearfield.results import join
 from nearfield.server.limits import Limits, Pace
 from nearfield.server.models import Models
 from nearfield.vectors.dense import Vectors

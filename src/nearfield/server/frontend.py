@@ -17,11 +17,11 @@ from typing import Any, TypeVar
 
 import uvicorn
 
-from nearfield import shell
 from nearfield.engine.ipc.remote_engine import RemoteEngine, Snapshot
 from nearfield.engine.ipc.transport import Link, Lost, sendable
 from nearfield.errors import InputError, ShuttingDown
-from nearfield.loaded import Loaded
+from nearfield.inference import weightless
+from nearfield.inference.loaded_model import Loaded
 from nearfield.server.app import Server, create_app, open_traces
 from nearfield.server.auth import Key
 from nearfield.server.logs import configure
@@ -79,7 +79,7 @@ def prepare(start: Start, link: Link, door: socket.socket) -> tuple[Receiver, Se
     settings = start.settings
     configure(settings.log_level, settings.log_format)
     engine = RemoteEngine(link, start.engine)
-    shells = shell.unpack(start.models, engine)
+    shells = weightless.unpack(start.models, engine)
     engine.serve([model._model for model in shells])
     models = FixedModels(shells, start.aliases)
     app = create_app(settings, models, traces=open_traces(settings.otel_endpoint))

@@ -22,14 +22,14 @@ from typing import Any
 import msgspec
 from prometheus_client.core import GaugeMetricFamily, Metric
 
-from nearfield import shell
 from nearfield.engine.engine import Engine
 from nearfield.engine.ipc.host import Host, snapshot
 from nearfield.engine.ipc.remote_engine import Snapshot
 from nearfield.engine.ipc.transport import Link, Lost
 from nearfield.errors import NearfieldError, SettingsError, ShuttingDown
 from nearfield.hardware import memory_resident
-from nearfield.loaded import Loaded
+from nearfield.inference import weightless
+from nearfield.inference.loaded_model import Loaded
 from nearfield.server.auth import Key
 from nearfield.server.frontend import CONNECTION, STOP, Start, Usages, joined, run
 from nearfield.server.logs import LOG, configure
@@ -192,7 +192,7 @@ class Frontends:
         self._settings = settings
         self._engine = engine
         self._runners = [model._model for model in loaded]
-        self._packed = shell.pack(loaded)
+        self._packed = weightless.pack(loaded)
         self._aliases = aliases(loaded, settings)
         self._seats = list(seats)
         self._counts = Prometheus(loaded, tei=settings.tei_metrics)

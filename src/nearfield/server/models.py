@@ -23,7 +23,7 @@ from nearfield.errors import (
     nearest,
 )
 from nearfield.hardware import return_memory
-from nearfield.loaded import Loaded
+from nearfield.inference.loaded_model import Loaded
 from nearfield.server.logs import LOG
 
 #: Characters of a model's or prompt's name; a longer one is not even compared with those there are.

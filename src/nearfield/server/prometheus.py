@@ -9,11 +9,11 @@ from prometheus_client import CollectorRegistry, Counter, Histogram, generate_la
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from nearfield.cache import Cache
 from nearfield.encoder import Encoder
 from nearfield.engine.engine import BatchReport, Engine
 from nearfield.hardware import memory_resident
-from nearfield.loaded import Loaded
+from nearfield.inference.loaded_model import Loaded
+from nearfield.inference.result_cache import Cache
 from nearfield.server.exchange import Exchange, Several
 from nearfield.server.models import Models
 from nearfield.server.tei_metrics import TeiMetrics

@@ -24,7 +24,7 @@ from nearfield.engine.engine import Engine
 from nearfield.engine.engine import Limits as EngineLimits
 from nearfield.errors import SettingsError
 from nearfield.hardware import plan
-from nearfield.loaded import Loaded
+from nearfield.inference.loaded_model import Loaded
 from nearfield.server import rpc
 from nearfield.server.app import create_app, open_traces
 from nearfield.server.connection import Connection, sweep

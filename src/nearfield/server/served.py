@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from nearfield.encoder import Encoder
 from nearfield.errors import CollectionBusy, CollectionNotFound, Forbidden, ModelNotFound, nearest
-from nearfield.loaded import Loaded
+from nearfield.inference.loaded_model import Loaded
 from nearfield.reranker import Reranker
 from nearfield.server.models import Models
 from nearfield.server.threads import Threads

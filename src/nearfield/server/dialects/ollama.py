@@ -24,7 +24,7 @@ import orjson
 from nearfield import __version__, catalog
 from nearfield.encoder import Encoder
 from nearfield.errors import InputError, InputTooLong, MissingBody, ModelNotFound, NearfieldError, Overloaded
-from nearfield.loaded import Loaded
+from nearfield.inference.loaded_model import Loaded
 from nearfield.server.dialects import Call, Reply, Route
 from nearfield.server.exchange import Bounds, Encode, Exchange, Tokenize
 from nearfield.server.models import LONGEST_NAME, Models, Slot

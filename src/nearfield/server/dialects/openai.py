@@ -15,7 +15,7 @@ import msgspec
 from nearfield import catalog
 from nearfield.encoder import Encoder
 from nearfield.errors import InputError, NearfieldError
-from nearfield.loaded import Loaded
+from nearfield.inference.loaded_model import Loaded
 from nearfield.reranker import Reranker
 from nearfield.server import cl100k
 from nearfield.server.dialects import Call, Route, shared_refusal

@@ -16,7 +16,7 @@ import numpy as np
 from nearfield import catalog
 from nearfield.encoder import Encoder
 from nearfield.errors import ExecutionFailed, InputError, InputTooLong, ModelNotFound, NearfieldError, Overloaded
-from nearfield.loaded import Loaded
+from nearfield.inference.loaded_model import Loaded
 from nearfield.server.dialects import JSON, MSGPACK, Call, Reply, Route
 from nearfield.server.dialects.shapes import Dtype, Name
 from nearfield.server.exchange import Encode, Rank

@@ -15,7 +15,7 @@ import msgspec
 import numpy as np
 import orjson
 
-from nearfield import __version__, wanted
+from nearfield import __version__
 from nearfield.errors import (
     AccessDenied,
     ExecutionFailed,
@@ -31,7 +31,8 @@ from nearfield.errors import (
     WrongModel,
 )
 from nearfield.hardware import usable_cores
-from nearfield.loaded import Loaded
+from nearfield.inference import encode_options
+from nearfield.inference.loaded_model import Loaded
 from nearfield.recipe import Pooling, Splade
 from nearfield.reranker import Classifier, Reranker, Scorer
 from nearfield.server.dialects import Call, Reply, Route
@@ -560,7 +561,7 @@ def tokens_of(exchange: Any) -> Iterator[list[dict[str, Any]]]:
         InputError, TooLarge: a text is too long, or not Unicode; or all together have too many tokens.
     """
     model, left = exchange.served, exchange.reply["most"]
-    prompt = wanted.prompt(model.recipe, exchange.reply["prompt"], None, None)
+    prompt = encode_options.prompt(model.recipe, exchange.reply["prompt"], None, None)
     most = _CHARACTERS_A_TOKEN * model.max_length
     for index, text in enumerate(exchange.texts):
         if len(text) > most:

@@ -15,7 +15,7 @@ from google.protobuf.message import DecodeError
 
 from nearfield.encoder import Encoder
 from nearfield.errors import InputError
-from nearfield.loaded import Loaded
+from nearfield.inference.loaded_model import Loaded
 from nearfield.reranker import Scorer
 from nearfield.server.app import read as read_route
 from nearfield.server.dialects import Call

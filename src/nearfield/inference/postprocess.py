@@ -9,10 +9,10 @@ from typing import Any, cast
 import numpy as np
 
 from nearfield.checkpoint.tokenizer.tokenizer import Tokens
+from nearfield.inference.encode_options import Wanted
 from nearfield.recipe import Multivector, Recipe
 from nearfield.vectors.dense import Vectors, cut, fingerprint, normalize, quantize
 from nearfield.vectors.outputs import MultiVectors, Outputs, SparseVectors
-from nearfield.wanted import Wanted
 
 Array = np.ndarray[Any, np.dtype[Any]]
 Result = Vectors | SparseVectors | MultiVectors | Outputs

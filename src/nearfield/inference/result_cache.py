@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from nearfield.cache_disk import DiskCache
 from nearfield.engine.engine import Engine, Job, Ticket
+from nearfield.inference.disk_cache import DiskCache
 
 Array = np.ndarray[Any, np.dtype[Any]]
 #: Bytes that an entry takes beside its numbers.

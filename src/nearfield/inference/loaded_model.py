@@ -15,7 +15,7 @@ from nearfield.checkpoint.weights import lora as peft
 from nearfield.engine.engine import Engine, default_engine
 from nearfield.errors import ModelRefused
 from nearfield.hardware import memory_used
-from nearfield.model import Model
+from nearfield.inference.compiled_model import Model
 from nearfield.recipe import Answer, Recipe
 from nearfield.settings import cache_dir
 

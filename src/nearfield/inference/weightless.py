@@ -9,8 +9,8 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
-from nearfield.loaded import Loaded
-from nearfield.outline import Outline
+from nearfield.inference.loaded_model import Loaded
+from nearfield.inference.model_info import Outline
 
 #: What each process has of its own, and what a shell has of it at first.
 _OWN: Mapping[str, Any] = {"engine": None, "cache": None, "observers": (), "_owns_engine": False, "_dropped": None}

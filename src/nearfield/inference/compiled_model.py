@@ -28,8 +28,8 @@ from nearfield.hardware import plan, return_memory
 from nearfield.heads import Extra, Head, Item, Results
 from nearfield.heads.pooled import PooledHead, token_weights
 from nearfield.heads.scores import AnswerHead, ClassesHead
+from nearfield.inference.model_info import Outline
 from nearfield.ops import Graph, Ops
-from nearfield.outline import Outline
 from nearfield.packing import SHORT, Rows, rows
 from nearfield.recipe import Dense, LayerNorm, Recipe
 

@@ -1,0 +1,1 @@
+"""Model inference: what stands between a Python object and the engine: inputs, options, results and caches."""
