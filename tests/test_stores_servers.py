@@ -154,7 +154,7 @@ def test_qdrant_waits_until_points_are_written(qdrant: Store, engine: QdrantServ
 def test_qdrant_gets_much_in_several_requests(
     qdrant: Store, engine: QdrantServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("nearfield.stores.points._WRITE", 20_000)
+    monkeypatch.setattr("nearfield.stores.qdrant_points._WRITE", 20_000)
     held = records(TABLE, 60)
     qdrant.create(TABLE)
     qdrant.upsert(TABLE, held)

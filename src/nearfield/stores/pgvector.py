@@ -19,7 +19,7 @@ from psycopg import errors, sql
 from psycopg.conninfo import conninfo_to_dict
 
 from nearfield.errors import InputError, StoreFailed
-from nearfield.stores import Hit, Quantization, Record, Store, Table, relations
+from nearfield.stores import Hit, Quantization, Record, Store, Table, pgvector_sql
 from nearfield.stores import exact as scoring
 from nearfield.stores.filters import Filter, one_of
 
@@ -60,7 +60,7 @@ class PgVector(Store):
         self._version = (0, 0)
         with self._session():
             pass
-        if self._version < relations.MANY_TYPES:
+        if self._version < pgvector_sql.MANY_TYPES:
             self.kinds, self.dtypes, self.quantizations = ("dense", "multivector"), ("float32", "binary"), ("none",)
 
     @classmethod
@@ -82,7 +82,7 @@ class PgVector(Store):
             super().check(table)
         except InputError as error:
             hint = f" This database has pgvector {self._version[0]}.{self._version[1]}, from 0.7 on it holds more."
-            raise InputError(f"{error}{hint if self._version < relations.MANY_TYPES else ''}") from error
+            raise InputError(f"{error}{hint if self._version < pgvector_sql.MANY_TYPES else ''}") from error
         if table.quantization == "binary" and (table.kind != "dense" or table.dtype == "binary"):
             raise InputError("pgvector quantises an index of dense vectors alone: set quantization to 'none'.")
         if table.kind != "sparse" and table.dtype != "binary" and table.dimensions > _WIDEST:
@@ -95,10 +95,10 @@ class PgVector(Store):
             session.execute("SELECT pg_advisory_xact_lock(%s)", [_LOCK])
             there = sql.SQL("CREATE TABLE IF NOT EXISTS {} (name text PRIMARY KEY, description json NOT NULL)")
             session.execute(there.format(_REGISTRY))
-            session.execute(sql.SQL("CREATE TABLE IF NOT EXISTS {} ({})").format(relations.identifier(table), held))
+            session.execute(sql.SQL("CREATE TABLE IF NOT EXISTS {} ({})").format(pgvector_sql.identifier(table), held))
             # By hash: an id of a document may be longer than a key of a tree.
             key = sql.SQL("CREATE INDEX IF NOT EXISTS {} ON {} USING hash (document)")
-            session.execute(key.format(relations.identifier(table, "_document"), relations.identifier(table)))
+            session.execute(key.format(pgvector_sql.identifier(table, "_document"), pgvector_sql.identifier(table)))
             noted = sql.SQL("INSERT INTO {} VALUES (%s, %s) ON CONFLICT DO NOTHING").format(_REGISTRY)
             session.execute(noted, [table.name, json.dumps(asdict(table))])
 
@@ -106,7 +106,7 @@ class PgVector(Store):
         with self._session(name) as session:
             session.execute("SELECT pg_advisory_xact_lock(%s)", [_LOCK])
             if _registered(session):
-                session.execute(sql.SQL("DROP TABLE IF EXISTS {}").format(sql.Identifier(relations.relation(name))))
+                session.execute(sql.SQL("DROP TABLE IF EXISTS {}").format(sql.Identifier(pgvector_sql.relation(name))))
                 session.execute(sql.SQL("DELETE FROM {} WHERE name = %s").format(_REGISTRY), [name])
 
     def tables(self) -> list[str]:
@@ -117,10 +117,12 @@ class PgVector(Store):
 
     def upsert(self, table: Table, records: Sequence[Record]) -> None:
         latest = list({record.id: record for record in records}.values())
-        rows, names = relations.rows(table, latest), [name for name, _ in _columns(table)]
+        rows, names = pgvector_sql.rows(table, latest), [name for name, _ in _columns(table)]
         fresh = [sql.SQL("{0} = EXCLUDED.{0}").format(sql.Identifier(name)) for name in names[1:]]
         statement = sql.SQL("INSERT INTO {} VALUES ({}) ON CONFLICT (id) DO UPDATE SET {}").format(
-            relations.identifier(table), sql.SQL(", ").join([sql.Placeholder()] * len(names)), sql.SQL(", ").join(fresh)
+            pgvector_sql.identifier(table),
+            sql.SQL(", ").join([sql.Placeholder()] * len(names)),
+            sql.SQL(", ").join(fresh),
         )
         with self._session(table.name) as session:
             # Whatever the server is set to: what is reported as written has to last.
@@ -140,7 +142,7 @@ class PgVector(Store):
         while True:
             found = self._select(table, text, where, vectors=vectors, parts={"after": after}, limit=page, last=last)
             if found:
-                yield [relations.record(table, row, vector=vectors) for row in found]
+                yield [pgvector_sql.record(table, row, vector=vectors) for row in found]
             if len(found) < page:
                 return
             after, last = sql.SQL(" AND id > %(last)s"), found[-1][0]
@@ -151,7 +153,7 @@ class PgVector(Store):
         for start in range(0, len(ids), page):
             text, where = "SELECT {columns} FROM {relation} WHERE {where}", one_of("id", ids[start : start + page])
             rows = self._select(table, text, where, vectors=vectors)
-            found.update((str(row[0]), relations.record(table, row, vector=vectors)) for row in rows)
+            found.update((str(row[0]), pgvector_sql.record(table, row, vector=vectors)) for row in rows)
         return [found[key] for key in ids if key in found]
 
     def search(
@@ -164,24 +166,24 @@ class PgVector(Store):
         return [self._indexed(table, query, k, where) for query in queries]
 
     def index(self, table: Table) -> None:
-        made_of, name = relations.indexed(table, self._version), relations.identifier(table)
+        made_of, name = pgvector_sql.indexed(table, self._version), pgvector_sql.identifier(table)
         many = "SELECT count(*) FROM (SELECT FROM {relation} LIMIT %(limit)s) AS part"
         if made_of and self._select(table, many, limit=_ROWS_TO_INDEX)[0][0] >= _ROWS_TO_INDEX:
             form = sql.SQL("CREATE INDEX IF NOT EXISTS {} ON {} USING hnsw ({})")
-            self._build(table, form.format(relations.identifier(table, "_vector"), name, made_of))
+            self._build(table, form.format(pgvector_sql.identifier(table, "_vector"), name, made_of))
         with self._session(table.name, transaction=False) as session:
             session.execute(sql.SQL("VACUUM (ANALYZE) {}").format(name))
 
     def size(self, table: Table) -> int | None:
         told = "SELECT pg_total_relation_size(%(name)s::regclass)"
-        return int(self._select(table, told, name=f'"{relations.relation(table.name)}"')[0][0])
+        return int(self._select(table, told, name=f'"{pgvector_sql.relation(table.name)}"')[0][0])
 
     # -- searching ---------------------------------------------------------------------------------------------
 
     def _compared(self, table: Table, query: Any, k: int, where: Filter | None) -> list[Hit]:
         """Compare with every record that the filter lets through."""
-        asked = relations.parameter(table, query)
-        distance = relations.distance(table, self._version)
+        asked = pgvector_sql.parameter(table, query)
+        distance = pgvector_sql.distance(table, self._version)
         # To vectors of zeros the cosine's distance is no number. Where sparse ones have nothing in common it is 0.
         number = sql.SQL("coalesce(nullif({}::float8, 'NaN'), 1)").format(distance)
         text = "SELECT {columns} FROM {relation} WHERE {where}{met} ORDER BY {number}, id LIMIT %(limit)s"
@@ -191,14 +193,14 @@ class PgVector(Store):
         def near(count: int) -> list[Record]:
             options: dict[str, Any] = {"vectors": True, "parts": parts, "indexed": False}
             rows = self._select(table, text, where, query=asked, limit=count, **options)
-            return [relations.record(table, row, vector=True) for row in rows]
+            return [pgvector_sql.record(table, row, vector=True) for row in rows]
 
         hits = scoring.settle(table, query, k, near)
         if not sparse or len(hits) >= k:
             return hits
         text = "SELECT {columns} FROM {relation} WHERE {where} AND {number} = 0 ORDER BY id LIMIT %(limit)s"
         rest = self._select(table, text, where, query=asked, limit=k, parts={"number": distance})
-        hits += [Hit(relations.record(table, row, vector=False), 0.0) for row in rest]
+        hits += [Hit(pgvector_sql.record(table, row, vector=False), 0.0) for row in rest]
         return sorted(hits, key=lambda hit: (-hit.score, hit.record.id))[:k]
 
     def _indexed(self, table: Table, query: Any, k: int, where: Filter | None) -> list[Hit]:
@@ -207,19 +209,19 @@ class PgVector(Store):
         if table.quantization == "binary":
             inner = "SELECT * FROM {relation} WHERE {where} ORDER BY {order} LIMIT %(candidates)s"
             near = f"SELECT {{columns}}, {{distance}} FROM ({inner}) AS near ORDER BY {{distance}} LIMIT %(limit)s"
-        distance = relations.distance(table, self._version)
-        order = relations.coarse(table) if table.quantization == "binary" else distance
+        distance = pgvector_sql.distance(table, self._version)
+        order = pgvector_sql.coarse(table) if table.quantization == "binary" else distance
         candidates = max(_LEAST, _COARSE * k if table.quantization == "binary" else 2 * k)
         parts = {"distance": distance, "order": order}
         options: dict[str, Any] = {"parts": parts, "indexed": candidates, "candidates": candidates}
-        rows = self._select(table, near, where, query=relations.parameter(table, query), limit=k + _SPARE, **options)
+        rows = self._select(table, near, where, query=pgvector_sql.parameter(table, query), limit=k + _SPARE, **options)
         if len(rows) < k:
             return self._compared(table, query, k, where)
-        hits = [Hit(relations.record(table, row, vector=False), relations.score(table, row[-1])) for row in rows]
+        hits = [Hit(pgvector_sql.record(table, row, vector=False), pgvector_sql.score(table, row[-1])) for row in rows]
         return sorted(hits, key=lambda hit: (-hit.score, hit.record.id))[:k]
 
     def _has_index(self, table: Table) -> bool:
-        name = f'"{relations.relation(table.name)}_vector"'
+        name = f'"{pgvector_sql.relation(table.name)}_vector"'
         return bool(self._select(table, "SELECT to_regclass(%(name)s) IS NOT NULL", name=name)[0][0])
 
     def _build(self, table: Table, statement: sql.Composed) -> None:
@@ -254,9 +256,9 @@ class PgVector(Store):
         ``indexed`` says how many candidates an index is to look at, or False for none to be used.
         """
         names = [name for name, _ in _columns(table)][: None if vectors else -1]
-        condition = relations.condition(where, table.fields, values)
+        condition = pgvector_sql.condition(where, table.fields, values)
         filled = sql.SQL(text).format(
-            relation=relations.identifier(table),
+            relation=pgvector_sql.identifier(table),
             columns=sql.SQL(", ").join(map(sql.Identifier, names)),
             where=condition,
             **(parts or {}),
@@ -266,7 +268,7 @@ class PgVector(Store):
                 _set(session, {"enable_indexscan": "off", "enable_seqscan": "on"})
             elif indexed is not None:
                 _set(session, {"hnsw.ef_search": str(min(indexed, _MOST))})
-                if self._version >= relations.ITERATIVE:
+                if self._version >= pgvector_sql.ITERATIVE:
                     _set(session, {"hnsw.iterative_scan": "strict_order"})
             cursor = session.cursor(binary=True)
             cursor.execute(filled, values)
@@ -333,7 +335,7 @@ class PgVector(Store):
 
 
 def _columns(table: Table) -> list[tuple[str, sql.Composable]]:
-    return list(relations.columns(table).items())
+    return list(pgvector_sql.columns(table).items())
 
 
 def _set(session: psycopg.Connection[Any], settings: Mapping[str, str], *, lasting: bool = False) -> None:

@@ -20,7 +20,7 @@ from qdrant_client.common.client_exceptions import QdrantException
 from qdrant_client.http.exceptions import ApiException, ResponseHandlingException, UnexpectedResponse
 
 from nearfield.errors import InputError, StoreFailed, nearest
-from nearfield.stores import Hit, Quantization, Record, Store, Table, points
+from nearfield.stores import Hit, Quantization, Record, Store, Table, qdrant_points
 from nearfield.stores import exact as scoring
 from nearfield.stores.filters import BUILT_IN, All, Compare, Filter, Not, matches
 
@@ -87,7 +87,7 @@ class Qdrant(Store):
         name = _PREFIX + table.name
         if not self._ask("collection_exists", name):
             try:
-                self._ask("create_collection", name, **points.shape(table))
+                self._ask("create_collection", name, **qdrant_points.shape(table))
             except StoreFailed:
                 # Another process may have made it just now.
                 if not self._ask("collection_exists", name):
@@ -97,7 +97,7 @@ class Qdrant(Store):
             return
         for field, kind in {**BUILT_IN, **table.fields}.items():
             if field != "id":
-                told = {"field_name": points.key(field), "field_schema": _INDICES[kind], "wait": True}
+                told = {"field_name": qdrant_points.key(field), "field_schema": _INDICES[kind], "wait": True}
                 self._ask("create_payload_index", name, **told)
 
     def drop(self, name: str) -> None:
@@ -110,7 +110,7 @@ class Qdrant(Store):
 
     def upsert(self, table: Table, records: Sequence[Record]) -> None:
         latest = list({record.id: record for record in records}.values())
-        for part in points.requests(table, latest):
+        for part in qdrant_points.requests(table, latest):
             self._ask("upsert", _PREFIX + table.name, points=part, wait=True)
             self._local(table.name, _LASTING)
 
@@ -126,15 +126,15 @@ class Qdrant(Store):
     def scan(self, table: Table, where: Filter | None = None, *, vectors: bool = False) -> Iterator[list[Record]]:
         page = _MULTIVECTOR_PAGE if vectors and table.kind == "multivector" else None
         for found in self._pages(table, self._filter(table, where), vectors=vectors, page=page):
-            yield [points.record(table, point, vector=vectors) for point in found]
+            yield [qdrant_points.record(table, point, vector=vectors) for point in found]
 
     def fetch(self, table: Table, ids: Sequence[str], *, vectors: bool = False) -> list[Record]:
-        known = points.ids(ids)
+        known = qdrant_points.ids(ids)
         records: dict[str, Record] = {}
         for start in range(0, len(known), _PAGE):
             part = known[start : start + _PAGE]
             found = self._ask("retrieve", _PREFIX + table.name, part, with_payload=True, with_vectors=vectors)
-            records.update({str(point.id): points.record(table, point, vector=vectors) for point in found})
+            records.update({str(point.id): qdrant_points.record(table, point, vector=vectors) for point in found})
         return [records[key] for key in ids if key in records]
 
     def search(
@@ -150,20 +150,21 @@ class Qdrant(Store):
         return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
 
     def _search(self, table: Table, query: Any, k: int, condition: models.Filter | None, exact: bool) -> list[Hit]:
-        asked = points.query(table, query)
+        asked = qdrant_points.query(table, query)
         if asked is None:
             hits = []
         elif exact or self.folder:
 
             def near(count: int) -> list[Record]:
                 found = self._nearest(table, asked, count, condition, exact=True)
-                return [points.record(table, point, vector=True) for point in found]
+                return [qdrant_points.record(table, point, vector=True) for point in found]
 
             hits = scoring.settle(table, query, k, near)
         else:
             found = self._nearest(table, asked, k + _SPARE, condition, exact=False)
             hits = [
-                Hit(points.record(table, point, vector=False), points.score(table, query, point)) for point in found
+                Hit(qdrant_points.record(table, point, vector=False), qdrant_points.score(table, query, point))
+                for point in found
             ]
         if len(hits) < k and table.kind != "dense":
             hits += self._unmatched(table, hits, k, condition)
@@ -173,7 +174,7 @@ class Qdrant(Store):
         # The local mode compares with all, and warns of being told how to.
         params = None if self.folder else _params(table, exact)
         options = {"with_payload": True, "with_vectors": exact, "search_params": params}
-        where = {"using": points.VECTOR, "query_filter": condition, "limit": count}
+        where = {"using": qdrant_points.VECTOR, "query_filter": condition, "limit": count}
         found: list[Any] = self._ask("query_points", _PREFIX + table.name, query=asked, **where, **options).points
         return found
 
@@ -182,7 +183,7 @@ class Qdrant(Store):
         known = models.HasIdCondition(has_id=[hit.record.id for hit in hits])
         left = models.Filter(must_not=[known], must=condition and condition.must)
         found = next(self._pages(table, left, page=k), [])
-        return [Hit(points.record(table, point, vector=False), 0.0) for point in found]
+        return [Hit(qdrant_points.record(table, point, vector=False), 0.0) for point in found]
 
     def _pages(
         self, table: Table, condition: Any, *, vectors: bool = False, payload: Any = True, page: int | None = None
@@ -211,14 +212,14 @@ class Qdrant(Store):
         return models.Filter(should=parts) if parts else _NEVER
 
     def _comparison(self, table: Table, where: Compare) -> Any:
-        kind, key = {**BUILT_IN, **table.fields}.get(where.field), points.key(where.field)
+        kind, key = {**BUILT_IN, **table.fields}.get(where.field), qdrant_points.key(where.field)
         if kind is None or where.value == ():
             return _NEVER
         if where.op == "exists":
             empty = models.IsEmptyCondition(is_empty=models.PayloadField(key=key))
             return _ALWAYS if where.field in BUILT_IN else models.Filter(must_not=[empty])
         if where.field == "id" and where.op in ("eq", "in"):
-            return models.HasIdCondition(has_id=points.ids(where.value if where.op == "in" else [where.value]))
+            return models.HasIdCondition(has_id=qdrant_points.ids(where.value if where.op == "in" else [where.value]))
         if where.op == "in" and kind in ("float", "bool"):
             each = [Compare(where.field, "eq", value) for value in where.value]
             return models.Filter(should=[self._comparison(table, part) for part in each])
@@ -233,14 +234,14 @@ class Qdrant(Store):
         bounds: dict[str, Any] = (
             {"gte": where.value, "lte": where.value} if where.op == "eq" else {where.op: where.value}
         )
-        return models.FieldCondition(key=points.key(where.field), range=models.Range(**bounds))
+        return models.FieldCondition(key=qdrant_points.key(where.field), range=models.Range(**bounds))
 
     def _matching(self, table: Table, where: Compare) -> list[str]:
         """Return the ids of all points that meet a condition which Qdrant cannot put."""
         name = where.field
         pages = self._pages(table, None, payload=[name if name in BUILT_IN else "fields"])
         found = (point for page in pages for point in page)
-        return [str(point.id) for point in found if matches(where, {name: points.held(point, name)})]
+        return [str(point.id) for point in found if matches(where, {name: qdrant_points.held(point, name)})]
 
     def _local(self, name: str, *statements: str) -> None:
         """Have the local mode's SQLite wait for the disk once for a batch: by itself it does for each point."""
