@@ -20,8 +20,8 @@ import numpy as np
 
 from nearfield.corpus.chunkers import DEFAULT, DEFAULT_OVERLAP, DEFAULT_SIZE, SHELF
 from nearfield.corpus.chunkers.late import runs
+from nearfield.corpus.chunkers.token_counter import Ruler
 from nearfield.corpus.document import Block, Document, Span
-from nearfield.corpus.ruler import Ruler
 
 Array = np.ndarray[Any, np.dtype[Any]]
 

@@ -20,7 +20,7 @@ import psutil
 
 from nearfield.corpus.collection import Collection
 from nearfield.corpus.document import embedded
-from nearfield.corpus.sources.told import source_of
+from nearfield.corpus.sources.spec import source_of
 from nearfield.encoder import Encoder
 from nearfield.testing import write_tiny_model
 

@@ -16,11 +16,11 @@ from pathlib import Path
 from typing import Any
 
 from nearfield import Encoder
-from nearfield.corpus.asked import RERANKED_SENTENCES
 from nearfield.corpus.config import Feature as Told
-from nearfield.corpus.feature import Feature
-from nearfield.corpus.manifest import Entry, Manifest, Stored
-from nearfield.corpus.search import Searchable, Searcher
+from nearfield.corpus.features import Feature
+from nearfield.corpus.manifest.manifest import Entry, Manifest, Stored
+from nearfield.corpus.search.plan import RERANKED_SENTENCES
+from nearfield.corpus.search.searcher import Searchable, Searcher
 from nearfield.stores import Record, Store, connect
 
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data"

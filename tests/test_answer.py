@@ -12,8 +12,8 @@ import ollama
 import openai
 import pytest
 
-from nearfield.corpus import chat as chats
-from nearfield.corpus.answer import (
+from nearfield.corpus.answering import chat_client as chats
+from nearfield.corpus.answering.answer import (
     NOTHING_FOUND,
     UNANSWERED,
     Answer,
@@ -24,9 +24,9 @@ from nearfield.corpus.answer import (
     messages,
     stream,
 )
-from nearfield.corpus.chat import Endpoint
-from nearfield.corpus.citations import Citations
-from nearfield.corpus.found import Found
+from nearfield.corpus.answering.chat_client import Endpoint
+from nearfield.corpus.answering.citations import Citations
+from nearfield.corpus.search.hit import Found
 from nearfield.errors import AnswerFailed, InputError
 from tests.chat_server import MODEL, ChatServer, Raw, Refuse, Say, chatting
 

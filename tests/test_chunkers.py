@@ -13,12 +13,21 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchmarks.chunking import Pieces, score
-from nearfield.corpus import filling, parts, seams
-from nearfield.corpus.chunkers import BY_FORM, DEFAULT, SHELF, Chunker, headings, open_chunker
+from nearfield.corpus.chunkers import (
+    BY_FORM,
+    DEFAULT,
+    SHELF,
+    Chunker,
+    boundaries,
+    headings,
+    open_chunker,
+    optimal_split,
+    sections,
+)
 from nearfield.corpus.chunkers.code import GRAMMARS
 from nearfield.corpus.chunkers.late import runs
+from nearfield.corpus.chunkers.token_counter import Ruler
 from nearfield.corpus.document import Block, Document, Form, Span
-from nearfield.corpus.ruler import Ruler
 from nearfield.encoder import Encoder
 from nearfield.errors import InputError
 from nearfield.testing import tiny_encoder
@@ -224,15 +233,15 @@ def cut(name: str, ruler: Ruler, document: Document, size: int, overlap: int = 0
 
 def test_places_are_characters_whatever_the_script() -> None:
     text = "😀 Cats. 猫です。犬です。 مرحبا بك. كيف حالك؟ Über älle. End."
-    starts = [0, *seams.sentences(text, 0, len(text))]
+    starts = [0, *boundaries.sentences(text, 0, len(text))]
     found = [text[low:high].strip() for low, high in zip(starts, [*starts[1:], len(text)], strict=True)]
     assert found == ["😀 Cats.", "猫です。", "犬です。", "مرحبا بك.", "كيف حالك؟", "Über älle.", "End."]
 
 
 def test_abbreviations_end_no_sentence_in_their_language() -> None:
-    assert seams.sentences("Dr. Cat sat. It sat.", 0, 20) == [13]
+    assert boundaries.sentences("Dr. Cat sat. It sat.", 0, 20) == [13]
     german = "Am 3. Mai kam er. Ende."
-    assert seams.sentences(german, 0, len(german), "de") == [german.index("Ende")]
+    assert boundaries.sentences(german, 0, len(german), "de") == [german.index("Ende")]
 
 
 def test_chunks_end_with_sentences_and_rather_with_paragraphs(ruler: Ruler) -> None:
@@ -285,16 +294,16 @@ def test_paths_of_headings_go_down_and_up() -> None:
 
 def test_a_text_that_is_not_ascii_takes_no_square_of_its_length(monkeypatch: pytest.MonkeyPatch) -> None:
     longest = 0
-    find = seams._library()
+    find = boundaries._library()
 
     def watched(language: str, text: str) -> Any:
         nonlocal longest
         longest = max(longest, len(text))
         return find(language, text)
 
-    monkeypatch.setattr(seams, "_library", lambda: watched)
+    monkeypatch.setattr(boundaries, "_library", lambda: watched)
     text = "Ünï cödé sat. " * 5000
-    assert len(seams.sentences(text, 0, len(text))) == pytest.approx(4999, abs=20)
+    assert len(boundaries.sentences(text, 0, len(text))) == pytest.approx(4999, abs=20)
     assert longest <= 4096
 
 
@@ -308,7 +317,7 @@ def brute(weights: list[float], costs: list[float], size: int) -> float:
     for chosen in range(2 ** (count - 1)):
         ends = [at for at in range(1, count) if chosen >> (at - 1) & 1] + [count]
         starts = [0, *ends[:-1]]
-        if any(costs[at] == seams.ALWAYS and at not in ends for at in range(1, count)):
+        if any(costs[at] == boundaries.ALWAYS and at not in ends for at in range(1, count)):
             continue
         fills = [(weights[end] - weights[start]) / size for start, end in zip(starts, ends, strict=True)]
         if max(fills) <= 1:
@@ -319,13 +328,13 @@ def brute(weights: list[float], costs: list[float], size: int) -> float:
 @settings(max_examples=60, deadline=None)
 @given(
     st.lists(
-        st.tuples(st.integers(1, 10), st.sampled_from([0.0, 0.1, 0.35, 1.0, seams.ALWAYS])), min_size=1, max_size=9
+        st.tuples(st.integers(1, 10), st.sampled_from([0.0, 0.1, 0.35, 1.0, boundaries.ALWAYS])), min_size=1, max_size=9
     )
 )
 def test_no_other_way_to_cut_is_cheaper(units: list[tuple[int, float]]) -> None:
     weights = [0.0, *np.cumsum([float(weight) for weight, _ in units]).tolist()]
     costs = [0.0, *(cost for _, cost in units[1:])]
-    found = filling.fill(weights, costs, 10, 0)
+    found = optimal_split.fill(weights, costs, 10, 0)
     assert [0, *(end for _, end in found)] == [*(start for start, _ in found), len(units)]
     cost = sum((1 - (weights[end] - weights[start]) / 10) ** 2 for start, end in found)
     assert cost + sum(max(0.0, costs[start]) for start, _ in found[1:]) == pytest.approx(brute(weights, costs, 10))
@@ -536,9 +545,9 @@ def test_a_chunker_is_chosen_by_form_and_by_what_the_model_reads(ruler: Ruler) -
 
 def test_parts_hold_all_of_a_document() -> None:
     document = marked(MARKDOWN)
-    found = parts.flat(document)
+    found = sections.flat(document)
     assert "".join(document.text[part.start : part.end] for part in found) == document.text
-    for part in parts.sections(document):
+    for part in sections.sections(document):
         assert not part.parts or (part.parts[0].start, part.parts[-1].end) == (part.start, part.end)
 
 

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nearfield.corpus.clean import Boilerplate, Edited, Repeats, clean, pages, telling
 from nearfield.corpus.document import Block, Document, Form, Span
+from nearfield.corpus.indexing.cleaning import Boilerplate, Edited, Repeats, clean, pages, telling
 
 ODD = "a b\n\r\u00a0\u00ad\u200b\ufeff\u0301e\u00e9\x00\x0c\ud800\u3000\u1100\u1161.\U000e0041"
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from nearfield.corpus.answer import UNANSWERED
+from nearfield.corpus.answering.answer import UNANSWERED
 from nearfield.corpus.collection import Collection
 from nearfield.encoder import Encoder
 from nearfield.testing import tiny_encoder
@@ -91,7 +91,7 @@ def test_nothing_that_a_terminal_would_obey_comes_from_documents(nearfield: Run)
 
 def test_the_sentence_that_matches_is_shown_and_marked(capsys: pytest.CaptureFixture[str]) -> None:
     from nearfield.cli import passages
-    from nearfield.corpus.found import Found, Origin
+    from nearfield.corpus.search.hit import Found, Origin
 
     start = LONG.index("The blue dog")
     places = tuple(Origin(f"files:docs#copy{number}.md", 0, 9) for number in range(5))

@@ -14,11 +14,11 @@ import numpy as np
 import pytest
 
 from nearfield.corpus.collection import Collection, listed
-from nearfield.corpus.feature import table_of
-from nearfield.corpus.ingest import Ingest
-from nearfield.corpus.reading import Reader
+from nearfield.corpus.extractors.reader import Reader
+from nearfield.corpus.features import table_of
+from nearfield.corpus.indexing.run import Ingest
 from nearfield.corpus.sources import Source, open_source
-from nearfield.corpus.sources.told import Columns, source_of
+from nearfield.corpus.sources.spec import Columns, source_of
 from nearfield.encoder import Encoder
 from nearfield.errors import (
     CollectionBusy,
@@ -278,7 +278,7 @@ def test_an_input_that_fails_in_the_model_costs_no_other(
 def test_a_store_that_fails_once_is_asked_again(
     collection: Collection, files: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("nearfield.corpus.ingest._PAUSES", (0.0, 0.0))
+    monkeypatch.setattr("nearfield.corpus.indexing.run._PAUSES", (0.0, 0.0))
     upsert, calls = type(collection.store).upsert, []
 
     def flaky(self: Any, *rest: Any) -> None:
@@ -296,7 +296,7 @@ def test_a_store_that_fails_once_is_asked_again(
 def test_a_store_that_goes_on_failing_ends_the_run_and_the_next_finishes_it(
     collection: Collection, files: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("nearfield.corpus.ingest._PAUSES", (0.0,))
+    monkeypatch.setattr("nearfield.corpus.indexing.run._PAUSES", (0.0,))
     (files / "new.txt").write_text("Search the mat for a passage.", encoding="utf-8")
     with monkeypatch.context() as broken:
         broken.setattr(type(collection.store), "upsert", _fail)
@@ -743,8 +743,8 @@ def test_a_source_is_let_go_with_its_documents(collection: Collection, files: Pa
 def test_threads_end_where_the_store_fails(
     collection: Collection, files: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("nearfield.corpus.ingest._PAUSES", ())
-    monkeypatch.setattr("nearfield.corpus.ingest._ROOM", 1)
+    monkeypatch.setattr("nearfield.corpus.indexing.run._PAUSES", ())
+    monkeypatch.setattr("nearfield.corpus.indexing.run._ROOM", 1)
     for number in range(50):
         (files / f"{number}.txt").write_text(f"{number} Search the mat for a passage. {CAT * number}", encoding="utf-8")
     monkeypatch.setattr(type(collection.store), "upsert", _fail)

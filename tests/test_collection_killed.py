@@ -32,7 +32,7 @@ from tools.crash import child
 child(*sys.argv[1:])
 """
 LANCEDB = ("nearfield.stores.lancedb", "LanceDb")
-MANIFEST = ("nearfield.corpus.manifest", "Manifest")
+MANIFEST = ("nearfield.corpus.manifest.manifest", "Manifest")
 #: Store, module and class, method, which call.
 MOMENTS = [
     pytest.param("lancedb", *LANCEDB, "upsert", 1, id="lancedb-after-the-first-write"),

@@ -9,8 +9,8 @@ import sys
 
 import pytest
 
-from nearfield.corpus import dedupe
-from nearfield.corpus.dedupe import Duplicates, shingles, signature
+from nearfield.corpus.indexing import near_duplicates
+from nearfield.corpus.indexing.near_duplicates import Duplicates, shingles, signature
 
 WORDS = [f"{a}{b}{c}" for a in "bcdfglmnpr" for b in "aeiou" for c in ("t", "st", "ller", "n")]
 
@@ -135,7 +135,7 @@ def test_all_is_done_in_the_callers_transaction() -> None:
 
 
 def test_a_template_behind_thousands_costs_no_more_for_each(kept: Duplicates, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(dedupe, "BUCKET", 5)
+    monkeypatch.setattr(near_duplicates, "BUCKET", 5)
     template = text(0, 400)
     for number in range(60):
         places = random.Random(number).sample(range(400), 12)
@@ -149,7 +149,7 @@ PINNED = [49267550, 27279220, 71535194, 83699764]
 
 
 def test_signatures_are_the_same_in_each_process() -> None:
-    code = f"from nearfield.corpus.dedupe import shingles, signature; print(signature(shingles({text(1)!r})).tolist())"
+    code = f"from nearfield.corpus.indexing.near_duplicates import shingles, signature; print(signature(shingles({text(1)!r})).tolist())"
     told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     held = shingles(text(1))
     assert held is not None

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from nearfield.corpus.collection import Collection
-from nearfield.corpus.sources.told import source_of
+from nearfield.corpus.sources.spec import source_of
 from nearfield.encoder import Encoder
 from nearfield.errors import InputError, NearfieldError
 from nearfield.evaluate.dataset import Candidates, Dataset, Pairs, Reranking, Retrieval

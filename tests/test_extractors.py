@@ -19,11 +19,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from nearfield.corpus import archive, extractors
+from nearfield.corpus import extractors
 from nearfield.corpus.document import Document, Item, Named
-from nearfield.corpus.extractors import SHELF, kind_of, suffix_of
-from nearfield.corpus.reading import ROW, Reader
-from nearfield.corpus.reading import kind_of as kind_by_content
+from nearfield.corpus.extractors import SHELF, kind_of, suffix_of, zip_safety
+from nearfield.corpus.extractors.reader import ROW, Reader
+from nearfield.corpus.extractors.reader import kind_of as kind_by_content
 from nearfield.errors import InputError
 from tests import papers, rude
 from tests.needs import missing
@@ -542,9 +542,9 @@ def test_zip_bombs_are_not_unpacked() -> None:
     held = io.BytesIO()
     with zipfile.ZipFile(held, "w", zipfile.ZIP_DEFLATED) as file:
         file.writestr("word/document.xml", bytes(2**20))
-    archive.check(held.getvalue(), "a.docx")
+    zip_safety.check(held.getvalue(), "a.docx")
     with pytest.raises(InputError, match=r"a\.docx: would unpack to 1,048,576 bytes"):
-        archive.check(held.getvalue(), "a.docx", largest=2**19)
+        zip_safety.check(held.getvalue(), "a.docx", largest=2**19)
 
 
 def test_files_of_a_zip_that_are_larger_than_they_say() -> None:
@@ -587,7 +587,7 @@ def test_entities_are_not_expanded(kind: str, part: str, place: bytes) -> None:
 
 def test_old_and_encrypted_office_files_say_so() -> None:
     with pytest.raises(InputError, match=r"x\.doc: encrypted, or of Office before 2007"):
-        kind_by_content(archive.OLD + bytes(100), "x.doc")
+        kind_by_content(zip_safety.OLD + bytes(100), "x.doc")
 
 
 # -- the reader ----------------------------------------------------------------------------------------------------
@@ -657,7 +657,7 @@ def test_a_process_that_is_ended_from_outside_is_replaced(reader: Reader, tmp_pa
 
 
 def test_large_texts_are_read_apart(reader: Reader, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("nearfield.corpus.reading._IN_PLACE", 10)
+    monkeypatch.setattr("nearfield.corpus.extractors.reader._IN_PLACE", 10)
     document, kind = reader.document(MARKDOWN.encode(), "a.md")
     assert kind == "markdown" and document == extract("a.md", MARKDOWN.encode())
 
@@ -669,7 +669,7 @@ def test_a_script_without_guard_runs_once(tmp_path: Path) -> None:
         textwrap.dedent("""
             print("begun")
             from pathlib import Path
-            from nearfield.corpus.reading import Reader
+            from nearfield.corpus.extractors.reader import Reader
             with Reader() as reader:
                 print(reader.document(Path("a.pdf").read_bytes(), "a.pdf")[0].text)
         """)

@@ -187,7 +187,7 @@ def test_a_vector_that_was_changed_in_the_store_is_found(home: Path) -> None:
     with Collection.open("pets") as pets:
         from dataclasses import replace
 
-        from nearfield.corpus.feature import table_of
+        from nearfield.corpus.features import table_of
 
         (placement,) = (each for each in pets.manifest.placements() if each.feature == "dense")
         table = table_of(placement.described)

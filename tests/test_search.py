@@ -14,10 +14,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nearfield.corpus import fusion, highlight, mmr
-from nearfield.corpus.found import Found
-from nearfield.corpus.keywords import Keywords, condition, tokenizer_of, words
-from nearfield.corpus.search import Searchable, Searcher
+from nearfield.corpus.manifest.keyword_index import Keywords, condition, tokenizer_of, words
+from nearfield.corpus.search import fusion, highlighting, mmr
+from nearfield.corpus.search.hit import Found
+from nearfield.corpus.search.searcher import Searchable, Searcher
 from nearfield.encoder import Encoder
 from nearfield.errors import InputError, SpaceMismatch
 from nearfield.stores import Record, Store, Table, connect
@@ -347,30 +347,30 @@ def test_mmr_is_the_reference_library_s(balance: float) -> None:
 
 def test_sentences_lie_where_they_are_said_to() -> None:
     text = "  Dr. Smith left.  He 😀 ran!\n\nA new part\nin two lines. "
-    assert [text[start:end] for start, end in highlight.sentences(text)] == [
+    assert [text[start:end] for start, end in highlighting.sentences(text)] == [
         "Dr. Smith left.",
         "He 😀 ran!",
         "A new part\nin two lines.",
     ]
-    assert highlight.sentences("") == []
-    assert highlight.sentences(" \n\n ") == []
+    assert highlighting.sentences("") == []
+    assert highlighting.sentences(" \n\n ") == []
 
 
 def test_highlights_share_words_with_the_query() -> None:
     texts = ["Cats sleep a lot. Dogs run in parks. It rained.", "Nothing of that here. Really nothing.", "A dog sat."]
-    first, second, third = highlight.by_words("Where do dogs run?", texts)
+    first, second, third = highlighting.by_words("Where do dogs run?", texts)
     assert texts[0][slice(*first[0])] == "Dogs run in parks."
     assert len(first) == 1
     assert second == ()
     assert third == ((0, 10),)
-    assert highlight.by_words("cats", []) == []
+    assert highlighting.by_words("cats", []) == []
 
 
 def test_the_best_places_come_first() -> None:
     scores = {(0, 5): 1.0, (6, 9): 2.0, (10, 12): 0.9, (13, 15): 1.0, (16, 18): 1.1}
-    assert highlight.best(scores) == ((6, 9), (16, 18), (0, 5))
-    assert highlight.best(scores, 0.9) == ((6, 9),)
-    assert highlight.best({}) == ()
+    assert highlighting.best(scores) == ((6, 9), (16, 18), (0, 5))
+    assert highlighting.best(scores, 0.9) == ((6, 9),)
+    assert highlighting.best({}) == ()
 
 
 # -- all of them together --------------------------------------------------------------------------------------
@@ -622,7 +622,7 @@ def test_a_cross_encoder_scores_all_pairs_at_once(place: Place) -> None:
 
 
 def test_what_the_model_reads_is_reranked() -> None:
-    from nearfield.corpus.rerank import by_pairs
+    from nearfield.corpus.search.reranking import by_pairs
 
     read: list[str] = []
 
@@ -665,7 +665,7 @@ def test_highlights_are_places_of_the_text(place: Place) -> None:
 
 def test_sentences_are_encoded_once(place: Place) -> None:
     place.searcher.search_many(["cat", "dog", "bird"], 3, mode="dense", rerank="sentences", highlight="meaning")
-    total = sum(len(highlight.sentences(text)) for text in TEXTS.values())
+    total = sum(len(highlighting.sentences(text)) for text in TEXTS.values())
     assert place.documents.calls == [total]
 
 

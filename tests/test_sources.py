@@ -29,9 +29,9 @@ from cryptography.x509.oid import NameOID
 
 from nearfield.corpus.collection import Collection
 from nearfield.corpus.document import Document, Item, Named
-from nearfield.corpus.globs import Globs
-from nearfield.corpus.reading import Reader
+from nearfield.corpus.extractors.reader import Reader
 from nearfield.corpus.sources import SHELF, open_source
+from nearfield.corpus.sources.globs import Globs
 from nearfield.errors import InputError
 from nearfield.fileio import tabular, url_safety
 from nearfield.testing import write_tiny_model
@@ -511,7 +511,7 @@ def refused(location: str, **options: Any) -> str:
     ],
 )
 def test_pages_and_their_types(site: str, path: str, suffix: str, kind: str) -> None:
-    from nearfield.corpus.reading import kind_of
+    from nearfield.corpus.extractors.reader import kind_of
 
     data = fetched(site + path)
     assert data.name == site + suffix

@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from nearfield.corpus.watching import changes
+from nearfield.corpus.indexing.watcher import changes
 from nearfield.errors import InputError
 from nearfield.testing import write_tiny_model
 

@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 
 from nearfield.corpus.collection import Collection
-from nearfield.corpus.feature import table_of
+from nearfield.corpus.features import table_of
 from nearfield.testing import WORDS, write_tiny_model
 
 NAME = "crash"
@@ -65,7 +65,7 @@ def write_documents(folder: Path, count: int) -> None:
 
 def child(home: str, address: str, documents: str, model: str) -> None:
     """Index once, as the process that is killed does."""
-    from nearfield.corpus.sources.told import source_of
+    from nearfield.corpus.sources.spec import source_of
 
     config = {"features": {"dense": {"model": model}}, "store": address}
     with Collection.ensure(NAME, config, home=Path(home)) as collection:

@@ -43,7 +43,7 @@ def _forwarded() -> dict[str, Callable[..., Any]]:
 
     A callable that declares its keywords itself (``**options: Unpack[...]``) needs no entry.
     """
-    from nearfield.corpus.search import Searcher
+    from nearfield.corpus.search.searcher import Searcher
     from nearfield.encoder import Encoder
     from nearfield.inference.loaded_model import Loaded
     from nearfield.reranker import Reranker, Scorer
@@ -63,10 +63,10 @@ def _forwarded() -> dict[str, Callable[..., Any]]:
 
 def _result_classes() -> dict[str, Any]:
     """Return the classes of results, by the calls that return them: their fields are read by users."""
-    from nearfield.corpus.answer import Answer
-    from nearfield.corpus.found import Found, Origin
-    from nearfield.corpus.listing import DocumentInfo
-    from nearfield.corpus.report import Report
+    from nearfield.corpus.answering.answer import Answer
+    from nearfield.corpus.document_info import DocumentInfo
+    from nearfield.corpus.indexing.report import Report
+    from nearfield.corpus.search.hit import Found, Origin
     from nearfield.reranker import Prediction, Ranked, Scores
 
     return {

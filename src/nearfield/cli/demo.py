@@ -14,7 +14,7 @@ import typer
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from nearfield.corpus.found import Found
+    from nearfield.corpus.search.hit import Found
 
 EXAMPLES = """Examples:
 
@@ -89,7 +89,7 @@ def demo(
 def _search(sources: list[str], model: str, questions: Sequence[str]) -> None:
     """Index files into a collection and search it by meaning and by words, reranked."""
     from nearfield.corpus.collection import Collection
-    from nearfield.corpus.sources.told import source_of
+    from nearfield.corpus.sources.spec import source_of
 
     typer.echo(f"Indexing {', '.join(sources)} with {model} (it is fetched at the first start)...")
     config = {"features": {"dense": {"model": model}}}

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
-    from nearfield.corpus.report import Report
+    from nearfield.corpus.indexing.report import Report
     from nearfield.corpus.sources import Source
 
 EXAMPLES = """Examples:
@@ -80,7 +80,7 @@ def index(
     """Bring a collection to the state of its sources: only what is new or changed is read and embedded."""
     from nearfield.corpus import config as definition
     from nearfield.corpus.collection import Collection, listed
-    from nearfield.corpus.sources.told import Columns, source_of
+    from nearfield.corpus.sources.spec import Columns, source_of
     from nearfield.errors import InputError, NearfieldError
 
     told = dict(definition.load(config).told()) if config else {}
@@ -140,7 +140,7 @@ def _plan(name: str, told: dict[str, Any], sources: Sequence[Source], *, retry_f
 
 def _watch(collection: Any, *, shown: bool, as_json: bool) -> None:
     """Index again whenever a source's files change, until the user stops it."""
-    from nearfield.corpus.watching import changes
+    from nearfield.corpus.indexing.watcher import changes
     from nearfield.errors import NearfieldError
 
     typer.echo("Watching for changes; stop with Ctrl-C.", err=True)

@@ -9,8 +9,8 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.text import Text
 
-    from nearfield.corpus.answer import Answer
-    from nearfield.corpus.found import Found
+    from nearfield.corpus.answering.answer import Answer
+    from nearfield.corpus.search.hit import Found
 
 #: Characters that are shown of a passage, around its best sentence, unless all are wanted.
 _WINDOW = 400

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Any, TextIO
 import typer
 
 if TYPE_CHECKING:
-    from nearfield.corpus.answer import Answer
-    from nearfield.corpus.chat import Endpoint
+    from nearfield.corpus.answering.answer import Answer
+    from nearfield.corpus.answering.chat_client import Endpoint
     from nearfield.corpus.collection import Collection
 
 SEARCH_EXAMPLES = """Examples:
@@ -113,7 +113,7 @@ def ask(
     """Answer a question from a collection, with the passages that the answer rests on."""
     endpoint = _endpoint(chat_url=chat_url, chat_model=chat_model, chat_kind=chat_kind, chat_timeout=chat_timeout)
     from nearfield.cli import passages
-    from nearfield.corpus import answer
+    from nearfield.corpus.answering import answer
 
     with _opened(collection) as opened:
         found = opened.search(question, k, highlight=True, **_options(mode, where, rerank, rerank_depth, mmr))
@@ -147,7 +147,7 @@ def _printed(pieces: Iterator[str | Answer]) -> Answer:
 
 def _endpoint(**flags: Any) -> Endpoint | None:
     from nearfield import settings
-    from nearfield.corpus.chat import Endpoint
+    from nearfield.corpus.answering.chat_client import Endpoint
 
     told = settings.load(**flags)
     return Endpoint.configured(told.chat_url, told.chat_model, told.chat_kind, told.chat_timeout)

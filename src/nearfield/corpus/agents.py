@@ -19,7 +19,7 @@ from pydantic import BaseModel, Field
 
 from nearfield import __version__
 from nearfield.corpus.collection import Collection, listed
-from nearfield.corpus.found import Found
+from nearfield.corpus.search.hit import Found
 from nearfield.encoder import Encoder
 from nearfield.errors import CollectionNotFound, InputError, NearfieldError, nearest
 

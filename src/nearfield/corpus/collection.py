@@ -14,23 +14,22 @@ from typing import Any
 
 from nearfield import stores
 from nearfield.corpus import config as definition
-from nearfield.corpus import feature as features
-from nearfield.corpus import folder as folders
-from nearfield.corpus import shipping
-from nearfield.corpus.answer import Answer, ask, stream
-from nearfield.corpus.chat import Endpoint
+from nearfield.corpus import directory as folders
+from nearfield.corpus import features, transfer
+from nearfield.corpus.answering.answer import Answer, ask, stream
+from nearfield.corpus.answering.chat_client import Endpoint
 from nearfield.corpus.config import Config
-from nearfield.corpus.feature import EncoderOf, Feature
-from nearfield.corpus.folder import Folder, home, listed
-from nearfield.corpus.found import Found, Origin
-from nearfield.corpus.given import Given
-from nearfield.corpus.indexing import Indexing, own_folders, sources_of, sweep
-from nearfield.corpus.listing import DocumentInfo, joined
-from nearfield.corpus.manifest import Manifest, Placement
-from nearfield.corpus.report import Report
-from nearfield.corpus.search import Searchable, Searcher
+from nearfield.corpus.directory import Folder, home, listed
+from nearfield.corpus.document_info import DocumentInfo, joined
+from nearfield.corpus.features import EncoderOf, Feature
+from nearfield.corpus.indexing.indexer import Indexing, own_folders, sources_of, sweep
+from nearfield.corpus.indexing.report import Report
+from nearfield.corpus.manifest.manifest import Manifest, Placement
+from nearfield.corpus.manifest.vector_tables import Tables
+from nearfield.corpus.search.hit import Found, Origin
+from nearfield.corpus.search.searcher import Searchable, Searcher
 from nearfield.corpus.sources import Source
-from nearfield.corpus.tables import Tables
+from nearfield.corpus.sources.inline import Given
 from nearfield.encoder import Encoder
 from nearfield.errors import CollectionNotFound, InputError, NearfieldError, NotThere, nearest
 from nearfield.reranker import Reranker
@@ -479,7 +478,7 @@ class Collection:
             are empty where the collection is whole.
         """
         self._refresh()
-        return shipping.verify(self.manifest, self.store, self.features, sample=sample)
+        return transfer.verify(self.manifest, self.store, self.features, sample=sample)
 
     def export(self, folder: Path) -> list[Path]:
         """Write all of it as Parquet files into a new folder; see ``import_``.
@@ -488,7 +487,7 @@ class Collection:
             InputError: the folder is there and not empty.
         """
         with self.folder.alone():
-            return shipping.export(self.name, self.manifest, self.store, folder)
+            return transfer.export(self.name, self.manifest, self.store, folder)
 
     @classmethod
     def import_(cls, name: str, folder: Path, *, store: str | None = None, home: Path | None = None) -> Collection:
@@ -497,11 +496,11 @@ class Collection:
         Raises:
             InputError: there is one of that name, or the folder holds no export.
         """
-        told = shipping.described(folder)
+        told = transfer.described(folder)
         config = definition.read({**told["config"], "store": store or ""})
         made = cls.create(name, config, home=home)
         with made.folder.alone():
-            shipping.import_(folder, made.manifest, made.store, made._retitled)
+            transfer.import_(folder, made.manifest, made.store, made._retitled)
         made._reopen()
         return made
 
@@ -518,7 +517,7 @@ class Collection:
         with self.folder.alone():
             old, target = self.store, stores.connect(address)
             try:
-                shipping.move(self.manifest, old, target)
+                transfer.move(self.manifest, old, target)
             except BaseException:
                 target.close()
                 raise

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from nearfield.corpus.collection import Collection
-from nearfield.corpus.feature import Feature, table_of
-from nearfield.corpus.rerank import read
+from nearfield.corpus.features import Feature, table_of
+from nearfield.corpus.search.reranking import read
 from nearfield.errors import InputError
 from nearfield.evaluate.golden import cosine
 from nearfield.stores import Record

@@ -11,8 +11,8 @@ import numpy as np
 
 from nearfield.corpus.chunkers import Chunker, open_chunker
 from nearfield.corpus.chunkers.late import runs
+from nearfield.corpus.chunkers.token_counter import Ruler
 from nearfield.corpus.document import Document
-from nearfield.corpus.ruler import Ruler
 from nearfield.errors import InputError
 from nearfield.evaluate.local import Local
 from nearfield.evaluate.variant import Variant

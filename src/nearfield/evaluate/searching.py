@@ -16,9 +16,9 @@ from typing import Any, cast
 
 import numpy as np
 
-from nearfield.corpus.asked import MOST, RERANKED, RERANKED_SENTENCES, RERANKS
-from nearfield.corpus.manifest import Entry, Manifest, Stored
-from nearfield.corpus.search import Searchable, Searcher
+from nearfield.corpus.manifest.manifest import Entry, Manifest, Stored
+from nearfield.corpus.search.plan import MOST, RERANKED, RERANKED_SENTENCES, RERANKS
+from nearfield.corpus.search.searcher import Searchable, Searcher
 from nearfield.encoder import Encoder
 from nearfield.errors import InputError
 from nearfield.evaluate.local import Local

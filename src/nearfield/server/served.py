@@ -20,10 +20,10 @@ from nearfield.server.threads import Threads
 from nearfield.settings import Settings
 
 if TYPE_CHECKING:
-    from nearfield.corpus.answer import Answer
-    from nearfield.corpus.chat import Endpoint
+    from nearfield.corpus.answering.answer import Answer
+    from nearfield.corpus.answering.chat_client import Endpoint
     from nearfield.corpus.collection import Collection
-    from nearfield.corpus.found import Found
+    from nearfield.corpus.search.hit import Found
 
 Made = TypeVar("Made")
 Allowed = Callable[[str], bool]
@@ -76,7 +76,7 @@ class Served:
         if settings.served_collections:
             import nearfield.corpus.collection  # noqa: F401 - else the first request would wait for it, and all others
         if settings.chat_url:
-            from nearfield.corpus.chat import Endpoint
+            from nearfield.corpus.answering.chat_client import Endpoint
 
             told = (settings.chat_url, settings.chat_model, settings.chat_kind, settings.chat_timeout)
             endpoint = Endpoint.configured(*told)
@@ -92,7 +92,7 @@ class Served:
         """Return the names of those that are there and served; it looks at the disk."""
         if not self._allowed_names:
             return []
-        from nearfield.corpus.folder import listed
+        from nearfield.corpus.directory import listed
 
         return [name for name in listed(self._home) if self._may(name)]
 
@@ -270,7 +270,7 @@ class Served:
 
     async def ask(self, question: str, passages: Sequence[Found], seconds: float) -> Answer:
         """Answer a question from passages within ``seconds``, through the chat endpoint if there is one."""
-        from nearfield.corpus import answer
+        from nearfield.corpus.answering import answer
 
         endpoint = self.endpoint
         if endpoint is not None:
@@ -280,7 +280,7 @@ class Served:
 
     async def stream(self, question: str, passages: Sequence[Found]) -> AsyncIterator[str | Answer]:
         """Yield an answer in pieces, the ``Answer`` last."""
-        from nearfield.corpus import answer
+        from nearfield.corpus.answering import answer
 
         pieces = answer.stream(question, passages, self.endpoint)
         begun = False
@@ -347,6 +347,6 @@ def _encoders(collection: Collection) -> list[str]:
 
 def _stamp(place: Path | None, name: str) -> tuple[int, int]:
     """Return what tells a collection from another one of its name; zeros where it is gone."""
-    from nearfield.corpus.folder import Folder
+    from nearfield.corpus.directory import Folder
 
     return Folder.of(name, place).stamp()

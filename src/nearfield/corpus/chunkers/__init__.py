@@ -16,10 +16,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from nearfield.corpus import filling, seams
+from nearfield.corpus.chunkers import boundaries as seams
+from nearfield.corpus.chunkers import optimal_split
+from nearfield.corpus.chunkers.boundaries import Scale, Seam
+from nearfield.corpus.chunkers.token_counter import Ruler
 from nearfield.corpus.document import Document, Form, Span
-from nearfield.corpus.ruler import Ruler
-from nearfield.corpus.seams import Scale, Seam
 from nearfield.errors import InputError
 from nearfield.registry import Shelf
 
@@ -128,7 +129,7 @@ class Chunker(ABC):
         tokens = scale.measured.before(ends)
         steps = np.maximum(np.diff(tokens), np.diff(ends) / seams.TOKEN_CHARACTERS)
         weights = np.concatenate([[0.0], np.cumsum(steps)]).tolist()
-        chunks = filling.fill(weights, [seam.cost for seam in places], size, self.overlap)
+        chunks = optimal_split.fill(weights, [seam.cost for seam in places], size, self.overlap)
         return [(int(ends[first]), int(ends[last])) for first, last in chunks]
 
     def units(self, scale: Scale, given: Iterable[Seam], size: int) -> list[Seam]:

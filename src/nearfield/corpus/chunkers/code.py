@@ -11,11 +11,11 @@ from typing import Any
 
 import numpy as np
 
-from nearfield.corpus import parts, seams
-from nearfield.corpus.chunkers import Chunker, Outline
+from nearfield.corpus.chunkers import Chunker, Outline, boundaries
+from nearfield.corpus.chunkers import sections as parts
+from nearfield.corpus.chunkers.boundaries import Scale, Seam
+from nearfield.corpus.chunkers.sections import Part
 from nearfield.corpus.document import Document
-from nearfield.corpus.parts import Part
-from nearfield.corpus.seams import Scale, Seam
 from nearfield.errors import MissingExtra
 
 #: Grammars by the names of languages: package, and the function that gives it.
@@ -62,7 +62,7 @@ class Code(Chunker):
     The names above a chunk are those of the definitions it stands in.
     """
 
-    levels = seams.LINES
+    levels = boundaries.LINES
 
     def outline(self, document: Document, scale: Scale) -> Outline:
         """Return the seams of the syntax tree, or of the indentation where there is no grammar."""
@@ -117,7 +117,7 @@ class _Tree:
         ends = [*(row.start for row in rows[1:]), end]
         found = [self._part(row, stop, path, depth) for row, stop in zip(rows, ends, strict=True)]
         if head and line >= 0:
-            found[1:2] = [replace(part, cost=seams.TIED) for part in found[1:2]]
+            found[1:2] = [replace(part, cost=boundaries.TIED) for part in found[1:2]]
         return found
 
     def _part(self, row: _Row, end: int, path: tuple[str, ...], depth: int) -> Part:
@@ -216,13 +216,13 @@ def _name(node: Any) -> str:
 
 def _indented(text: str) -> Iterator[Seam]:
     """Yield each line that may begin a chunk: the less it is indented, the better, and best after a blank line."""
-    for at in seams.lines(text, 0, len(text)):
+    for at in boundaries.lines(text, 0, len(text)):
         yield Seam(at, _line_cost(text, at))
 
 
 def _line_cost(text: str, at: int) -> float:
     if _CLOSES.match(text, at):
-        return seams.CLAUSE
+        return boundaries.CLAUSE
     indent = _INDENT.match(text, at)
     width = len(indent[0].expandtabs(_TAB)) if indent else 0
     blank = not text[text.rfind("\n", 0, max(at - 1, 0)) + 1 : at].strip()

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from nearfield.corpus import seams
-from nearfield.corpus.chunkers import Chunker, Outline
+from nearfield.corpus.chunkers import Chunker, Outline, boundaries
+from nearfield.corpus.chunkers.boundaries import Scale, Seam
 from nearfield.corpus.document import Document
-from nearfield.corpus.seams import Scale, Seam
 
 #: A last chunk below this share of the size takes words from the one before.
 _SMALL = 1 / 4
@@ -40,16 +39,16 @@ class Fixed(Chunker):
         if not self.overlap:
             return stop
         least = max(start + 1, scale.reach(start, max(1, round(scale(start, stop)) - self.overlap)))
-        return next((at for at in range(least, stop) if seams.border(scale.text, at)), stop)
+        return next((at for at in range(least, stop) if boundaries.border(scale.text, at)), stop)
 
     def _halves(self, scale: Scale, start: int, size: int) -> list[tuple[int, int]]:
         end = len(scale.text)
         half = max(1, round(scale(start, end) + self.overlap) // 2)
-        stop = next((seam.at for seam in seams.words(scale, start, end, half, size)), end)
+        stop = next((seam.at for seam in boundaries.words(scale, start, end, half, size)), end)
         return [(start, stop), (self._back(scale, start, stop), end)][: 2 if stop < end else 1]
 
 
 def _stop(scale: Scale, start: int, size: int) -> int:
     """Return where a full chunk ends that begins at ``start``."""
     end = len(scale.text)
-    return next((seam.at for seam in seams.words(scale, start, end, size, size)), end)
+    return next((seam.at for seam in boundaries.words(scale, start, end, size, size)), end)

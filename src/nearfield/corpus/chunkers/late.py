@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from nearfield.corpus.chunkers import DEFAULT_SIZE, Embed
 from nearfield.corpus.chunkers.sentence import Sentence
+from nearfield.corpus.chunkers.token_counter import Ruler
 from nearfield.corpus.document import Span
-from nearfield.corpus.ruler import Ruler
 
 
 class Late(Sentence):

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from nearfield.corpus import parts
-from nearfield.corpus.chunkers import Chunker, Outline
+from nearfield.corpus.chunkers import Chunker, Outline, sections
+from nearfield.corpus.chunkers.boundaries import Scale
 from nearfield.corpus.document import Document
-from nearfield.corpus.seams import Scale
 
 
 class Markdown(Chunker):
@@ -16,4 +15,4 @@ class Markdown(Chunker):
 
     def outline(self, document: Document, scale: Scale) -> Outline:
         """Return the seams of the tree of sections."""
-        return Outline(list(parts.outline(parts.sections(document), scale, self.size, self.language)))
+        return Outline(list(sections.outline(sections.sections(document), scale, self.size, self.language)))

@@ -6,10 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from nearfield.corpus import parts, seams
-from nearfield.corpus.chunkers import Chunker, Outline
+from nearfield.corpus.chunkers import Chunker, Outline, boundaries, sections
+from nearfield.corpus.chunkers.boundaries import Scale, Seam
 from nearfield.corpus.document import Document
-from nearfield.corpus.seams import Scale, Seam
 from nearfield.errors import InputError
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -31,8 +30,8 @@ class Semantic(Chunker):
     def outline(self, document: Document, scale: Scale) -> Outline:
         """Return the seams between sentences, the dearer the less the subject changes there."""
         found: list[Seam] = []
-        for part in parts.flat(document):
-            found += [Seam(part.start, part.cost), *parts.inside(part, scale, self.language)]
+        for part in sections.flat(document):
+            found += [Seam(part.start, part.cost), *sections.inside(part, scale, self.language)]
         places = self.units(scale, found, self.size)
         change = self._changes(scale, [seam.at for seam in places])
         rank = np.argsort(np.argsort(change, kind="stable"), kind="stable") / max(1, len(change) - 1)
@@ -63,6 +62,6 @@ def _distances(vectors: Array) -> Array:
 
 def _weighed(seam: Seam, share: float) -> Seam:
     """Return a seam that costs nothing where the change is greatest, and as much as a line where it is least."""
-    if seam.cost > seams.SENTENCE:
+    if seam.cost > boundaries.SENTENCE:
         return seam
-    return Seam(seam.at, 0.0 if share >= 1 - _BREAKS else seams.LINE * (1 - share))
+    return Seam(seam.at, 0.0 if share >= 1 - _BREAKS else boundaries.LINE * (1 - share))

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from nearfield.corpus import parts
-from nearfield.corpus.chunkers import Chunker, Outline
+from nearfield.corpus.chunkers import Chunker, Outline, sections
+from nearfield.corpus.chunkers.boundaries import Scale, Seam
 from nearfield.corpus.document import Document
-from nearfield.corpus.seams import Scale, Seam
 
 
 class Sentence(Chunker):
@@ -14,6 +13,6 @@ class Sentence(Chunker):
     def outline(self, document: Document, scale: Scale) -> Outline:
         """Return the seams between blocks, and those within them."""
         found: list[Seam] = []
-        for part in parts.flat(document):
-            found += [Seam(part.start, part.cost), *parts.inside(part, scale, self.language)]
+        for part in sections.flat(document):
+            found += [Seam(part.start, part.cost), *sections.inside(part, scale, self.language)]
         return Outline(found)

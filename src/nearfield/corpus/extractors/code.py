@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import PurePosixPath
 
-from nearfield.corpus.decoding import decode
 from nearfield.corpus.document import Document
 from nearfield.corpus.extractors import Extractor
 from nearfield.corpus.extractors.text import paragraphs
+from nearfield.corpus.extractors.text_encoding import decode
 
 #: Languages by suffix, or by names that have none.
 LANGUAGES = {

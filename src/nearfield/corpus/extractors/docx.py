@@ -7,10 +7,9 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from nearfield.corpus import archive
 from nearfield.corpus.document import Document
-from nearfield.corpus.draft import Draft, markdown_table
-from nearfield.corpus.extractors import Extractor
+from nearfield.corpus.extractors import Extractor, zip_safety
+from nearfield.corpus.extractors.document_builder import Draft, markdown_table
 
 _W = "{http://schemas.openxmlformats.org/wordprocessingml/2006/main}"
 _MATH = "{http://schemas.openxmlformats.org/officeDocument/2006/math}t"
@@ -28,7 +27,7 @@ class Docx(Extractor):
 
     def parse(self, data: bytes, name: str) -> Document:
         """Return the text in document order, changes that were proposed taken as made."""
-        archive.check(data, name)
+        zip_safety.check(data, name)
         import docx
 
         file = docx.Document(io.BytesIO(data))

@@ -7,10 +7,10 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from nearfield.corpus.decoding import decode
 from nearfield.corpus.document import BlockKind, Document
-from nearfield.corpus.draft import Draft
 from nearfield.corpus.extractors import Extractor, markdown
+from nearfield.corpus.extractors.document_builder import Draft
+from nearfield.corpus.extractors.text_encoding import decode
 from nearfield.errors import InputError
 from nearfield.stores.filters import Value
 

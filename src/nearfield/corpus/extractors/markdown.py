@@ -9,9 +9,9 @@ from collections.abc import Iterator, Mapping
 from functools import cache
 from typing import Any
 
-from nearfield.corpus.decoding import decode
 from nearfield.corpus.document import Block, BlockKind, Document
 from nearfield.corpus.extractors import Extractor
+from nearfield.corpus.extractors.text_encoding import decode
 from nearfield.stores.filters import Value
 
 _KINDS: Mapping[str, BlockKind] = {

@@ -13,8 +13,8 @@ from statistics import median
 from typing import Any
 
 from nearfield.corpus.document import Document
-from nearfield.corpus.draft import Draft
 from nearfield.corpus.extractors import Extractor
+from nearfield.corpus.extractors.document_builder import Draft
 from nearfield.errors import InputError
 
 #: How PDFium writes a hyphen that stood at the end of a line, and joins the lines.

@@ -6,10 +6,9 @@ import io
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from nearfield.corpus import archive
 from nearfield.corpus.document import Document
-from nearfield.corpus.draft import Draft, markdown_table
-from nearfield.corpus.extractors import Extractor
+from nearfield.corpus.extractors import Extractor, zip_safety
+from nearfield.corpus.extractors.document_builder import Draft, markdown_table
 
 #: Groups in groups that are followed.
 _DEEPEST = 50
@@ -22,7 +21,7 @@ class Pptx(Extractor):
 
     def parse(self, data: bytes, name: str) -> Document:
         """Return the text of all slides, hidden ones too."""
-        archive.check(data, name)
+        zip_safety.check(data, name)
         from pptx import Presentation
 
         file = Presentation(io.BytesIO(data))

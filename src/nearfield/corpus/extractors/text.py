@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from nearfield.corpus.decoding import decode
 from nearfield.corpus.document import Block, BlockKind, Document
 from nearfield.corpus.extractors import Extractor
+from nearfield.corpus.extractors.text_encoding import decode
 
 _LINE = re.compile(r"([^\r\n]*)(?:\r\n?|\n|\Z)")
 #: Suffixes, and names that go without one.

@@ -7,10 +7,9 @@ import io
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from nearfield.corpus import archive
 from nearfield.corpus.document import Document
-from nearfield.corpus.draft import Draft
-from nearfield.corpus.extractors import Extractor
+from nearfield.corpus.extractors import Extractor, zip_safety
+from nearfield.corpus.extractors.document_builder import Draft
 
 #: Rows of a sheet that are looked through; it may claim to have a million empty ones.
 _ROWS = 1_100_000
@@ -26,7 +25,7 @@ class Xlsx(Extractor):
 
     def parse(self, data: bytes, name: str) -> Document:
         """Return the rows of all sheets."""
-        archive.check(data, name)
+        zip_safety.check(data, name)
         from openpyxl import load_workbook
 
         file = load_workbook(io.BytesIO(data), read_only=True, data_only=True, keep_links=False)

@@ -8,10 +8,10 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 
 from nearfield.corpus import extractors
+from nearfield.corpus.directory import is_collection
 from nearfield.corpus.document import Item
-from nearfield.corpus.folder import is_collection
-from nearfield.corpus.globs import Globs
 from nearfield.corpus.sources import TABLES, Source
+from nearfield.corpus.sources.globs import Globs
 from nearfield.errors import InputError
 
 #: Bytes from which on a file is not read.

@@ -16,8 +16,8 @@ from urllib.parse import unquote
 
 from nearfield import __version__ as version
 from nearfield.corpus import extractors
-from nearfield.corpus.decoding import decode_as
 from nearfield.corpus.document import Item, Named
+from nearfield.corpus.extractors.text_encoding import decode_as
 from nearfield.corpus.sources import Source
 from nearfield.errors import InputError, MissingExtra
 from nearfield.fileio import url_safety

@@ -23,10 +23,10 @@ from nearfield.server.models import LONGEST_NAME
 from nearfield.server.served import Served
 
 if TYPE_CHECKING:
-    from nearfield.corpus.answer import Answer
+    from nearfield.corpus.answering.answer import Answer
     from nearfield.corpus.collection import Collection, DocumentInfo
-    from nearfield.corpus.found import Found
-    from nearfield.corpus.report import Report
+    from nearfield.corpus.indexing.report import Report
+    from nearfield.corpus.search.hit import Found
 
 SSE = "text/event-stream"
 #: Ways to rerank that need no further model; any other name is a model's.

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from nearfield.corpus.document import Chunk
-from nearfield.corpus.manifest import Entry, Stored, Twin
+from nearfield.corpus.manifest.manifest import Entry, Stored, Twin
 from nearfield.stores import Record
 
 _SPACE = uuid.UUID("6f0a3c1e-2b5d-5a87-9c41-0d6e5b7f8a92")

@@ -7,7 +7,7 @@ from typing import Any
 
 from nearfield.corpus.chunkers.late import runs
 from nearfield.corpus.document import Span
-from nearfield.corpus.feature import Feature, Pass, ruler
+from nearfield.corpus.features import Feature, Pass, ruler
 from nearfield.errors import InputError
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import PurePosixPath
 
 from nearfield.corpus import extractors
-from nearfield.corpus.apart import DEADLINE, MEMORY, Apart
-from nearfield.corpus.archive import OLD, ZIP, check
 from nearfield.corpus.document import Document, Item, Named
 from nearfield.corpus.extractors import Extractor
+from nearfield.corpus.extractors.sandbox import DEADLINE, MEMORY, Apart
+from nearfield.corpus.extractors.zip_safety import OLD, ZIP, check
 from nearfield.errors import InputError
 
 #: Bytes from which on any extractor runs in a process of its own.

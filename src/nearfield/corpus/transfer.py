@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 
 from nearfield.corpus.document import embedded
-from nearfield.corpus.feature import Feature, table_of
-from nearfield.corpus.manifest import Manifest, Placement
-from nearfield.corpus.rerank import read
+from nearfield.corpus.features import Feature, table_of
+from nearfield.corpus.manifest.manifest import Manifest, Placement
+from nearfield.corpus.search.reranking import read
 from nearfield.errors import InputError, StoreFailed
 from nearfield.stores import Record, Store, Table, parquet
 from nearfield.stores.filters import one_of

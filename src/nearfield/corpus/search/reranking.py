@@ -8,8 +8,8 @@ from typing import Any, Protocol
 import numpy as np
 
 from nearfield.corpus.document import embedded
-from nearfield.corpus.fusion import scaled
-from nearfield.corpus.highlight import Place, sentences
+from nearfield.corpus.search.fusion import scaled
+from nearfield.corpus.search.highlighting import Place, sentences
 from nearfield.errors import InputError
 from nearfield.stores import Record, Store, Table
 from nearfield.stores import exact as scoring

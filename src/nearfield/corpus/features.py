@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from nearfield.corpus import config
-from nearfield.corpus.ruler import Ruler
+from nearfield.corpus.chunkers.token_counter import Ruler
 from nearfield.encoder import Encoder
 from nearfield.errors import InputError, SpaceMismatch
 from nearfield.stores import Table

@@ -15,9 +15,9 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from nearfield.corpus import connection
 from nearfield.corpus.document import embedded
-from nearfield.corpus.keywords import Keywords
+from nearfield.corpus.manifest import sqlite
+from nearfield.corpus.manifest.keyword_index import Keywords
 from nearfield.errors import InputError, NearfieldError, nearest
 
 State = Literal["new", "writing", "done", "failed", "deleting", "stale"]
@@ -130,7 +130,7 @@ class Manifest:
         self._lock = threading.RLock()
         self._fresh: list[str] = []
         path.parent.mkdir(parents=True, exist_ok=True)
-        self.connection = connection.connect(path, self._lock)
+        self.connection = sqlite.connect(path, self._lock)
         try:
             self._open(language)
         except sqlite3.DatabaseError as error:
@@ -151,7 +151,7 @@ class Manifest:
                 self.keywords.create()
                 self.connection.execute(f"PRAGMA user_version={FORMAT}")
         #: For searches: it sees what is committed, and waits for nobody who writes.
-        self._reading = connection.connect(self.path, threading.RLock())
+        self._reading = sqlite.connect(self.path, threading.RLock())
         self.searched = Keywords(self._reading, language=language)
 
     def close(self) -> None:

@@ -7,9 +7,9 @@ import secrets
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from nearfield.corpus import feature as features
-from nearfield.corpus.feature import Feature, Placed
-from nearfield.corpus.manifest import Manifest, Placement
+from nearfield.corpus import features
+from nearfield.corpus.features import Feature, Placed
+from nearfield.corpus.manifest.manifest import Manifest, Placement
 from nearfield.stores import Store
 from nearfield.stores.filters import FieldType
 

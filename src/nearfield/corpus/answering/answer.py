@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-from nearfield.corpus.chat import Endpoint
-from nearfield.corpus.chat_reply import Ended
-from nearfield.corpus.citations import Citations
-from nearfield.corpus.found import Found, Origin
+from nearfield.corpus.answering.chat_client import Endpoint
+from nearfield.corpus.answering.chat_stream import Ended
+from nearfield.corpus.answering.citations import Citations
+from nearfield.corpus.search.hit import Found, Origin
 from nearfield.errors import AnswerFailed, InputError
 
 #: What the model is to say, word for word, where the passages lack the answer.

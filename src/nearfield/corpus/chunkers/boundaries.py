@@ -7,7 +7,7 @@ import unicodedata
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
-from nearfield.corpus.ruler import Measured
+from nearfield.corpus.chunkers.token_counter import Measured
 from nearfield.errors import MissingExtra
 
 #: What a cut costs: as much as a chunk that is that far from full, squared. ``ALWAYS`` is always cut at.

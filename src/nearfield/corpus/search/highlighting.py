@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Mapping, Sequence
 
-from nearfield.corpus.keywords import Keywords
+from nearfield.corpus.manifest.keyword_index import Keywords
 from nearfield.errors import MissingExtra
 
 Place = tuple[int, int]

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from nearfield.corpus.seams import ALWAYS, SENTENCE
+from nearfield.corpus.chunkers.boundaries import ALWAYS, SENTENCE
 
 Array = np.ndarray[Any, np.dtype[Any]]
 

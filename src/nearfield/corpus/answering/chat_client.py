@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import urlsplit, urlunsplit
 
 from nearfield import __version__
-from nearfield.corpus.chat_reply import Ended, complaint, read
-from nearfield.corpus.deadline import within
+from nearfield.corpus.answering.chat_stream import Ended, complaint, read
+from nearfield.corpus.answering.timeout import within
 from nearfield.errors import AnswerFailed, InputError, MissingExtra, nearest
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from nearfield.corpus.manifest import Entry, Stored
+from nearfield.corpus.manifest.manifest import Entry, Stored
 
 
 @dataclass(frozen=True)

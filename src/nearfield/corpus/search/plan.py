@@ -8,7 +8,7 @@ from typing import Any, cast
 
 import numpy as np
 
-from nearfield.corpus import fusion
+from nearfield.corpus.search import fusion
 from nearfield.errors import InputError, nearest
 from nearfield.stores import Kind, Table
 from nearfield.stores.filters import All, Compare, Either, FieldType, Filter, Not, parse

@@ -9,20 +9,19 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from nearfield.corpus import config as definition
-from nearfield.corpus import feature as features
-from nearfield.corpus import folder as folders
-from nearfield.corpus import shipping
+from nearfield.corpus import directory as folders
+from nearfield.corpus import features, transfer
 from nearfield.corpus.config import Config
-from nearfield.corpus.cutting import Cutter
-from nearfield.corpus.feature import Feature, Placed
-from nearfield.corpus.folder import Folder
-from nearfield.corpus.given import Given
-from nearfield.corpus.ingest import Ingest, Parts
-from nearfield.corpus.manifest import Manifest
-from nearfield.corpus.reading import Reader
-from nearfield.corpus.report import Report
+from nearfield.corpus.directory import Folder
+from nearfield.corpus.extractors.reader import Reader
+from nearfield.corpus.features import Feature, Placed
+from nearfield.corpus.indexing.chunk_stage import Cutter
+from nearfield.corpus.indexing.report import Report
+from nearfield.corpus.indexing.run import Ingest, Parts
+from nearfield.corpus.manifest.manifest import Manifest
+from nearfield.corpus.manifest.vector_tables import Tables
 from nearfield.corpus.sources import Source, open_source
-from nearfield.corpus.tables import Tables
+from nearfield.corpus.sources.inline import Given
 from nearfield.stores import Store
 
 
@@ -64,7 +63,7 @@ class Indexing:
             if manifest.get("cutting") not in (None, cutter.identity()):
                 # Documents would be cut otherwise, and so all be read and embedded anew.
                 manifest = folders.begin(Path(place) / "manifest.db", self._config, uid="plan")
-                shipping.copy_table(self._manifest.connection, manifest, "given")
+                transfer.copy_table(self._manifest.connection, manifest, "given")
             placed = self._tables(manifest).placed(self._features, making=False)
             sources = [*self._sources(manifest), *piped]
             with Reader() as reader:
@@ -117,7 +116,7 @@ class Indexing:
         folders.discard(path)
         fresh = folders.begin(path, self._config, uid=self._manifest.get("uid"))
         fresh.set("cutting", identity)
-        shipping.copy_table(self._manifest.connection, fresh, "given")
+        transfer.copy_table(self._manifest.connection, fresh, "given")
         return fresh
 
     def _fill(

@@ -7,14 +7,15 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from nearfield.corpus import chunkers, clean
+from nearfield.corpus import chunkers
 from nearfield.corpus.chunkers import Chunker, Embed
+from nearfield.corpus.chunkers.token_counter import Ruler
 from nearfield.corpus.config import Config
-from nearfield.corpus.dedupe import Duplicates
 from nearfield.corpus.document import Chunk, Document, Span
-from nearfield.corpus.manifest import Entry, Manifest, Stored, Twin
-from nearfield.corpus.ruler import Ruler
-from nearfield.corpus.work import stored
+from nearfield.corpus.indexing import cleaning
+from nearfield.corpus.indexing.document_task import stored
+from nearfield.corpus.indexing.near_duplicates import Duplicates
+from nearfield.corpus.manifest.manifest import Entry, Manifest, Stored, Twin
 from nearfield.errors import InputError
 
 #: Tokens that title and headings may take of what the model reads.
@@ -66,10 +67,10 @@ class Cutter:
 
     def cut(self, entry: Entry, document: Document) -> tuple[list[Stored], int, int]:
         """Return a document's chunks, how many were too small to keep, and how many repeated lines were left out."""
-        cleaned = clean.clean(document, self._lines(entry.source))
+        cleaned = cleaning.clean(document, self._lines(entry.source))
         text = cleaned.document.text
         spans = self._chunker(cleaned.document).split(cleaned.document)
-        kept = clean.telling(text, spans)
+        kept = cleaning.telling(text, spans)
         chunks = [self._chunk(number, span, entry, cleaned) for number, span in enumerate(kept)]
         salt = entry.digest if self.late else ""
         return stored(entry, chunks, salt), len(spans) - len(kept), sum(cleaned.dropped.values())
@@ -77,10 +78,10 @@ class Cutter:
     def _lines(self, source: str) -> Any:
         if source not in self._boilerplate:
             told = self._manifest.boilerplate(source)
-            self._boilerplate[source] = clean.Boilerplate.read(told).digests if told else frozenset()
+            self._boilerplate[source] = cleaning.Boilerplate.read(told).digests if told else frozenset()
         return self._boilerplate[source]
 
-    def _chunk(self, ordinal: int, span: Span, entry: Entry, cleaned: clean.Cleaned) -> Chunk:
+    def _chunk(self, ordinal: int, span: Span, entry: Entry, cleaned: cleaning.Cleaned) -> Chunk:
         text = cleaned.document.text[span.start : span.end]
         start, end = cleaned.origin(span.start, span.end)
         context = self._told(entry.title, span.headings, text[:_HEAD])
@@ -133,7 +134,7 @@ class Cutter:
 
 def decide(manifest: Manifest, source: str, documents: Sequence[Document]) -> list[tuple[str, float]]:
     """Decide from a sample what repeats over a source's documents, and keep it; returns lines and their shares."""
-    repeats = clean.Repeats()
+    repeats = cleaning.Repeats()
     for document in documents:
         repeats.add(document)
     found = repeats.found()

@@ -20,16 +20,16 @@ from typing import Any
 
 import numpy as np
 
-from nearfield.corpus import line
 from nearfield.corpus.config import Config
-from nearfield.corpus.cutting import Cutter, decide
 from nearfield.corpus.document import Document, Item
-from nearfield.corpus.feature import Feature, Pass, Placed, passes
-from nearfield.corpus.manifest import Entry, Manifest
-from nearfield.corpus.reading import Reader
-from nearfield.corpus.report import Report
+from nearfield.corpus.extractors.reader import Reader
+from nearfield.corpus.features import Feature, Pass, Placed, passes
+from nearfield.corpus.indexing import pipeline as line
+from nearfield.corpus.indexing.chunk_stage import Cutter, decide
+from nearfield.corpus.indexing.document_task import Work, settled, version_of
+from nearfield.corpus.indexing.report import Report
+from nearfield.corpus.manifest.manifest import Entry, Manifest
 from nearfield.corpus.sources import Source
-from nearfield.corpus.work import Work, settled, version_of
 from nearfield.errors import ExecutionFailed, InputError, MissingExtra, NearfieldError, StoreFailed
 from nearfield.progress import Progress
 from nearfield.stores import Store
@@ -429,7 +429,7 @@ class Ingest:
     def _embed_late(
         self, made: Pass, features: Sequence[Feature], works: Iterator[Work], todo: Callable[[Work], list[int]]
     ) -> Iterator[Work]:
-        from nearfield.corpus.late import encode
+        from nearfield.corpus.indexing.late_chunking import encode
 
         for work in works:
             missing = todo(work)

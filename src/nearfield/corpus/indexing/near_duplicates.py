@@ -16,8 +16,8 @@ from typing import Any
 
 import numpy as np
 
-from nearfield.corpus.clean import WIDE
-from nearfield.corpus.connection import Connection
+from nearfield.corpus.indexing.cleaning import WIDE
+from nearfield.corpus.manifest.sqlite import Connection
 from nearfield.errors import MissingExtra
 
 Array = np.ndarray[Any, np.dtype[Any]]

@@ -7,9 +7,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 
-from nearfield.corpus import seams
+from nearfield.corpus.chunkers import boundaries
+from nearfield.corpus.chunkers.boundaries import Scale, Seam
 from nearfield.corpus.document import Block, Document
-from nearfield.corpus.seams import Scale, Seam
 
 #: Below this share of a chunk, a part does not stand alone beside one that is too large for a chunk.
 _SMALL = 1 / 8
@@ -27,7 +27,7 @@ class Part:
     start: int
     end: int
     kind: str = "paragraph"
-    cost: float = seams.PARAGRAPH
+    cost: float = boundaries.PARAGRAPH
     parts: Sequence[Part] = field(default=())
     apart: bool = False
 
@@ -45,7 +45,7 @@ def flat(document: Document) -> list[Part]:
 
 
 def _paragraphs(document: Document) -> Iterator[Block]:
-    starts = [0, *seams.paragraphs(document.text, 0, len(document.text))]
+    starts = [0, *boundaries.paragraphs(document.text, 0, len(document.text))]
     for start, end in zip(starts, [*starts[1:], len(document.text)], strict=True):
         yield Block(start, end, "table" if document.form == "table" else "paragraph")
 
@@ -57,23 +57,23 @@ def _line_start(text: str, block: Block, before: Block) -> int:
 
 def _cost(text: str, block: Block, before: str, start: int) -> float:
     if before == "heading":
-        return seams.TIED
+        return boundaries.TIED
     if block.kind == "heading":
-        return seams.SECTION
-    return seams.SENTENCE if _INTRODUCES.search(text, max(0, start - 8), start) else seams.PARAGRAPH
+        return boundaries.SECTION
+    return boundaries.SENTENCE if _INTRODUCES.search(text, max(0, start - 8), start) else boundaries.PARAGRAPH
 
 
 def inside(part: Part, scale: Scale, language: str) -> Iterator[Seam]:
     """Yield the seams within a block: lines of tables and code, items of lists, else sentences."""
     text, start, end = scale.text, part.start, part.end
     if part.kind in ("table", "code"):
-        yield from (Seam(at, seams.LINE) for at in seams.lines(text, start, end))
-        yield from (Seam(at, seams.SENTENCE) for at in seams.paragraphs(text, start, end))
+        yield from (Seam(at, boundaries.LINE) for at in boundaries.lines(text, start, end))
+        yield from (Seam(at, boundaries.SENTENCE) for at in boundaries.paragraphs(text, start, end))
         return
     if part.kind == "heading":
         return
-    yield from (Seam(at, seams.ITEM) for at in seams.items(text, start, end))
-    yield from (Seam(at, seams.SENTENCE) for at in seams.sentences(text, start, end, language))
+    yield from (Seam(at, boundaries.ITEM) for at in boundaries.items(text, start, end))
+    yield from (Seam(at, boundaries.SENTENCE) for at in boundaries.sentences(text, start, end, language))
 
 
 def sections(document: Document) -> list[Part]:
@@ -113,7 +113,7 @@ def outline(parts: Sequence[Part], scale: Scale, size: int, language: str) -> It
     for number, part in enumerate(parts):
         if number:
             alone = _alone(parts, large, number, scale, size)
-            yield Seam(part.start, seams.ALWAYS if alone else part.cost)
+            yield Seam(part.start, boundaries.ALWAYS if alone else part.cost)
         if large[number]:
             yield from outline(part.parts, scale, size, language) if part.parts else inside(part, scale, language)
 

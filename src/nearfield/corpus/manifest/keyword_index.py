@@ -12,7 +12,7 @@ import unicodedata
 from collections.abc import Iterable, Sequence
 from typing import Any, Literal
 
-from nearfield.corpus.connection import Connection
+from nearfield.corpus.manifest.sqlite import Connection
 from nearfield.errors import InputError, nearest
 from nearfield.stores import Record
 from nearfield.stores.filters import BUILT_IN, All, Compare, Either, Filter, Not

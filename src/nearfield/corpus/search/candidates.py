@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from nearfield.corpus.found import Found
+from nearfield.corpus.search.hit import Found
 from nearfield.stores import Record
 
 Stages = dict[str, dict[str, float]]

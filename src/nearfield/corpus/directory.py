@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nearfield.corpus.config import Config
-from nearfield.corpus.manifest import Manifest
+from nearfield.corpus.manifest.manifest import Manifest
 from nearfield.errors import InputError
 from nearfield.fileio.locks import alone
 

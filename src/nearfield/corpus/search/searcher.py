@@ -7,11 +7,22 @@ from typing import Any
 
 import numpy as np
 
-from nearfield.corpus import fusion, highlight, mmr, rerank
-from nearfield.corpus.asked import BM25, FUSIONS, Asked, Searchable, Ways
-from nearfield.corpus.found import Found
-from nearfield.corpus.keywords import Keywords
-from nearfield.corpus.ranking import Candidate, Ranking, merged, noted, ordered, records_of, rescored, scores_of
+from nearfield.corpus.manifest.keyword_index import Keywords
+from nearfield.corpus.search import fusion, mmr
+from nearfield.corpus.search import highlighting as highlight
+from nearfield.corpus.search import reranking as rerank
+from nearfield.corpus.search.candidates import (
+    Candidate,
+    Ranking,
+    merged,
+    noted,
+    ordered,
+    records_of,
+    rescored,
+    scores_of,
+)
+from nearfield.corpus.search.hit import Found
+from nearfield.corpus.search.plan import BM25, FUSIONS, Asked, Searchable, Ways
 from nearfield.errors import InputError, SpaceMismatch
 from nearfield.stores import Store
 from nearfield.stores.filters import FieldType

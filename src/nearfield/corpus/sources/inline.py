@@ -8,7 +8,7 @@ from itertools import islice
 from typing import Any
 
 from nearfield.corpus.document import Block, Document, Item
-from nearfield.corpus.manifest import Manifest
+from nearfield.corpus.manifest.manifest import Manifest
 from nearfield.corpus.sources import Source
 from nearfield.errors import InputError, nearest
 from nearfield.stores.filters import FieldType, typed

@@ -1,0 +1,1 @@
+"""Answers with citations, written by a chat model from search results."""

@@ -1,0 +1,1 @@
+"""Indexing: from changed documents to chunks and vectors in a store."""

@@ -1,0 +1,1 @@
+"""Search over a collection: plan, candidates, fusion, reranking and highlighting."""
