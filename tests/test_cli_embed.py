@@ -23,8 +23,8 @@ import pytest
 from pyarrow import parquet
 
 from nearfield import Encoder
-from nearfield.cli import vectors_file
-from nearfield.cli.texts import Source
+from nearfield.bulk import file_job
+from nearfield.bulk.text_source import Source
 from nearfield.errors import InputError
 from nearfield.progress import Progress
 from tests.commands import Ran, run
@@ -233,7 +233,7 @@ def test_the_bar_knows_how_many_are_left(embed: Run, monkeypatch: pytest.MonkeyP
             totals.append(total)
             super().__init__(total, label=label, shown=shown)
 
-    monkeypatch.setattr(vectors_file, "Progress", Watched)
+    monkeypatch.setattr(file_job, "Progress", Watched)
     _write("csv", Path("texts.csv"))
     assert embed("texts.csv", "-o", "out.npy").code == 0
     with monkeypatch.context() as broken:
@@ -456,7 +456,7 @@ def test_another_job_does_not_go_on_with_it(embed: Run, halted: Path, many: Path
 def test_an_input_that_changes_on_the_way_is_refused(embed: Run, tiny: Encoder, tmp_path: Path) -> None:
     path = tmp_path / "a.txt"
     path.write_text("the cat\n" * 300, encoding="utf-8")
-    job = vectors_file.Job(tiny, Source((path,)), tmp_path / "out.npy", {})
+    job = file_job.Job(tiny, Source((path,)), tmp_path / "out.npy", {})
     path.write_text("a dog\n" * 300, encoding="utf-8")
     with pytest.raises(InputError, match="changed while it was read"):
         job.run()
@@ -477,7 +477,7 @@ def _break(monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_: Any) -> None:
         raise OSError("No space left on device")
 
-    monkeypatch.setattr(vectors_file.Job, "_finish", full)
+    monkeypatch.setattr(file_job.Job, "_finish", full)
 
 
 def _rest_of_stdin(embed: Run, monkeypatch: pytest.MonkeyPatch) -> Path:

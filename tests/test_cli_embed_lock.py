@@ -11,15 +11,15 @@ from pathlib import Path
 
 import pytest
 
-from nearfield.cli.texts import Source
-from nearfield.cli.vectors_file import Job, alone
+from nearfield.bulk.file_job import Job, alone
+from nearfield.bulk.text_source import Source
 from nearfield.encoder import Encoder
 from nearfield.errors import InputError
 
 _HOLD = """
 import sys, time
 from pathlib import Path
-from nearfield.cli.vectors_file import alone
+from nearfield.bulk.file_job import alone
 with alone(Path(sys.argv[1])):
     print("held", flush=True)
     time.sleep(60)

@@ -23,12 +23,12 @@ import pytest
 from pyarrow import parquet
 
 from nearfield import Encoder
-from nearfield.cli import shard_survey
-from nearfield.cli.dataset import Dataset, expand
-from nearfield.cli.shard_job import ShardJob
-from nearfield.cli.shard_survey import Order, Sharding
-from nearfield.cli.shards import Folder
-from nearfield.cli.vectors_file import alone
+from nearfield.bulk import preflight
+from nearfield.bulk.file_job import alone
+from nearfield.bulk.input_table import Dataset, expand
+from nearfield.bulk.preflight import Order, Sharding
+from nearfield.bulk.shard_directory import Folder
+from nearfield.bulk.shard_job import ShardJob
 from nearfield.errors import InputError
 from nearfield.testing import write_tiny_model
 from tests.commands import Ran, run
@@ -430,7 +430,7 @@ _MORTAL = """
 import os, signal
 
 def mortal(moment):
-    from nearfield.cli.shard_files import Draft
+    from nearfield.bulk.shard_writer import Draft
     left = [moment]
     def dying(call):
         def counted(*args, **options):
@@ -451,9 +451,9 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet
 
-from nearfield.cli.dataset import Dataset
-from nearfield.cli.shard_job import ShardJob
-from nearfield.cli.shard_survey import Order, Sharding
+from nearfield.bulk.input_table import Dataset
+from nearfield.bulk.shard_job import ShardJob
+from nearfield.bulk.preflight import Order, Sharding
 from nearfield.vectors.dense import Vectors
 
 class Cheap:
@@ -614,7 +614,7 @@ def test_the_bar_names_the_shard(tiny: Encoder, tmp_path: Path, capsys: pytest.C
 
 def test_a_folder_that_is_none_yet_has_no_terms(tmp_path: Path) -> None:
     assert Folder(tmp_path / "none").terms() is None
-    assert shard_survey.share_of("2/2") == (2, 2)
+    assert preflight.share_of("2/2") == (2, 2)
 
 
 def test_the_page_on_bulk_work(embed: Run, capsys: pytest.CaptureFixture[str]) -> None:

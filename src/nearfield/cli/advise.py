@@ -186,8 +186,8 @@ def _rank(told: dict[str, float]) -> str:
 
 
 def _details(each: dict[str, Any]) -> list[str]:
+    from nearfield.bulk.report import duration
     from nearfield.cli.numbers import bytes_of
-    from nearfield.cli.report import duration
 
     lines = [f"   {reason}" for reason in each["reasons"]]
     speed, memory, storage = each["speed"], each["memory"], each["storage"]

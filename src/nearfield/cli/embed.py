@@ -12,7 +12,7 @@ from nearfield.errors import InputError
 
 if TYPE_CHECKING:
     from nearfield import Encoder
-    from nearfield.cli.report import Forecast, Report
+    from nearfield.bulk.report import Forecast, Report
 
 EXAMPLES = """Examples:
 
@@ -91,7 +91,7 @@ def embed(
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
 ) -> None:
     """Encode files of texts; bounded memory, resumable, with a report of what was cut."""
-    from nearfield.cli.vectors_file import is_folder
+    from nearfield.bulk.file_job import is_folder
 
     wanted = {
         "role": role,
@@ -131,9 +131,9 @@ def _to_file(
     restart: bool,
     shown: bool,
 ) -> Report:
-    from nearfield.cli.dataset import expand
-    from nearfield.cli.texts import Source
-    from nearfield.cli.vectors_file import Job, check_output
+    from nearfield.bulk.file_job import Job, check_output
+    from nearfield.bulk.input_table import expand
+    from nearfield.bulk.text_source import Source
 
     paths = expand(reading["inputs"], reading["form"], output)
     source = Source(paths, reading["form"], reading["field"], reading["id_field"])
@@ -151,9 +151,9 @@ def _to_folder(
     restart: bool,
     shown: bool,
 ) -> Report | Forecast:
-    from nearfield.cli.dataset import Dataset, expand
-    from nearfield.cli.shard_job import ShardJob
-    from nearfield.cli.shard_survey import Order, Sharding, share_of
+    from nearfield.bulk.input_table import Dataset, expand
+    from nearfield.bulk.preflight import Order, Sharding, share_of
+    from nearfield.bulk.shard_job import ShardJob
 
     share = (1, 1) if options["shard"] is None else share_of(options["shard"])
     sharding = Sharding(options["shard_format"], options["shard_rows"], share)

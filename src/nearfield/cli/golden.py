@@ -43,7 +43,7 @@ def save(
 
     chosen = None
     if texts is not None:
-        from nearfield.cli.texts import Source
+        from nearfield.bulk.text_source import Source
 
         chosen = [text for _, text in Source((texts,), None, field, None).rows()]
     with Encoder(model, precision=precision, accept_license=accept_license, progress=True) as encoder:

@@ -96,7 +96,7 @@ def synthetic(
 
 
 def _texts(path: Path, field: str) -> list[str]:
-    from nearfield.cli.texts import Source
+    from nearfield.bulk.text_source import Source
 
     return [text for _, text in Source((path,), None, field, None).rows() if text.strip()]
 

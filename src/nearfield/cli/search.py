@@ -177,7 +177,7 @@ def _options(mode: str, where: str | None, rerank: str | None, depth: int | None
 
 
 def _rows(path: Path, field: str, id_field: str | None) -> Iterator[tuple[Any, str]]:
-    from nearfield.cli.texts import Source
+    from nearfield.bulk.text_source import Source
 
     return Source((path,), None, field, id_field).rows()
 

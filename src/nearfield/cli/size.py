@@ -111,8 +111,8 @@ def _measured(model: str, tokens: float | None) -> tuple[float, float]:
 
 
 def _shown(told: dict[str, Any]) -> str:
+    from nearfield.bulk.report import duration
     from nearfield.cli.numbers import bytes_of
-    from nearfield.cli.report import duration
 
     lines = [f"{'index':15} {'dtype':8} {'bytes a vector':>14} {'vectors':>18} {'index':>18} {'all together':>30}"]
     for row in told["rows"]:

@@ -90,7 +90,7 @@ def _texts(workload: str, data: Path | None, field: str) -> list[str]:
         raise InputError(f"Unknown workload {workload!r}. {nearest(workload, workloads.SIZES)}", param="workload")
     if data is None:
         return workloads.texts(workload, quick=True)
-    from nearfield.cli.texts import Source
+    from nearfield.bulk.text_source import Source
 
     found = [text for _, text in islice(Source((data,), None, field, None).rows(), 2000)]
     if not found:

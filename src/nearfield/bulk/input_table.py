@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from nearfield.cli.texts import STDIN, Source
+from nearfield.bulk.text_source import STDIN, Source
 from nearfield.errors import InputError
 
 #: What is read in a folder; plain text only where it is asked for by name, because most of it is no data.

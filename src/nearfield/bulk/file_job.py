@@ -20,9 +20,9 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from nearfield.cli.formats import json_lines, npy_header, schema, table
-from nearfield.cli.report import Report
-from nearfield.cli.texts import Source, require_parquet
+from nearfield.bulk.formats import json_lines, npy_header, schema, table
+from nearfield.bulk.report import Report
+from nearfield.bulk.text_source import Source, require_parquet
 from nearfield.encoder import Encoder
 from nearfield.errors import InputError, nearest
 from nearfield.progress import Progress

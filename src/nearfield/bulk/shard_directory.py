@@ -17,9 +17,9 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-from nearfield.cli.shard_files import FORMS, digest_of, names
-from nearfield.cli.shard_plan import Part, Plan
-from nearfield.cli.vectors_file import alone
+from nearfield.bulk.file_job import alone
+from nearfield.bulk.shard_plan import Part, Plan
+from nearfield.bulk.shard_writer import FORMS, digest_of, names
 from nearfield.errors import InputError
 
 _SHARD = re.compile(r"part-(\d{5,})\.(?:parquet|npy|jsonl)")

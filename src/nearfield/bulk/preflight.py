@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from nearfield.cli.dataset import Dataset
-from nearfield.cli.formats import OWN, joined
-from nearfield.cli.shard_files import FORMS, Layout
-from nearfield.cli.shard_plan import Part, Plan, mine, plan
-from nearfield.cli.shards import Folder
-from nearfield.cli.texts import require_parquet
+from nearfield.bulk.formats import OWN, joined
+from nearfield.bulk.input_table import Dataset
+from nearfield.bulk.shard_directory import Folder
+from nearfield.bulk.shard_plan import Part, Plan, mine, plan
+from nearfield.bulk.shard_writer import FORMS, Layout
+from nearfield.bulk.text_source import require_parquet
 from nearfield.encoder import Encoder
 from nearfield.errors import InputError, nearest
 from nearfield.progress import Progress

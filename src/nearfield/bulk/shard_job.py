@@ -12,11 +12,11 @@ from typing import Any
 
 import numpy as np
 
-from nearfield.cli.dataset import Row
-from nearfield.cli.report import FolderReport, Forecast
-from nearfield.cli.shard_files import Block, Draft, draft
-from nearfield.cli.shard_plan import Content, Part
-from nearfield.cli.shard_survey import Order, Survey
+from nearfield.bulk.input_table import Row
+from nearfield.bulk.preflight import Order, Survey
+from nearfield.bulk.report import FolderReport, Forecast
+from nearfield.bulk.shard_plan import Content, Part
+from nearfield.bulk.shard_writer import Block, Draft, draft
 from nearfield.errors import InputError, StorageFull
 from nearfield.progress import Progress
 from nearfield.vectors.dense import Vectors

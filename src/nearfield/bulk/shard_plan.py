@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from hashlib import blake2b
 from typing import Any
 
-from nearfield.cli.dataset import Dataset, Row
-from nearfield.cli.formats import joined, types_of
-from nearfield.cli.texts import require_parquet
+from nearfield.bulk.formats import joined, types_of
+from nearfield.bulk.input_table import Dataset, Row
+from nearfield.bulk.text_source import require_parquet
 
 #: Texts from which tokens and time are estimated.
 SAMPLE = 512
