@@ -32,7 +32,7 @@ from benchmarks import (
 )
 from benchmarks.peak import matrix_peak
 from nearfield import catalog, hub
-from nearfield.evaluate import hardware
+from nearfield.evaluation.performance import environment
 
 RESULTS = Path(__file__).parent / "results"
 #: What takes long and compares with nobody: it runs when it is named.
@@ -93,7 +93,7 @@ def main() -> None:
     }
     latest = asked.out / "latest.json"
     results: dict[str, Any] = json.loads(latest.read_text()) if asked.only and latest.exists() else {}
-    results["machine"] = hardware.describe(PACKAGES)
+    results["machine"] = environment.describe(PACKAGES)
     for name, run in parts.items():
         if name in asked.only or (not asked.only and name not in ON_REQUEST):
             print(f"# {name}", flush=True)

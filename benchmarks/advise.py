@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from nearfield.encoder import Encoder
-from nearfield.evaluate.calibration import Clock, calibrate
-from nearfield.evaluate.shapes import Shape
-from nearfield.evaluate.speed import Local, measure_bulk
-from nearfield.evaluate.workloads import of_tokens
+from nearfield.evaluation.performance.load_test import Local, measure_bulk
+from nearfield.evaluation.performance.workloads import of_tokens
+from nearfield.evaluation.planning.calibration import Clock, calibrate
+from nearfield.evaluation.planning.model_shapes import Shape
 from nearfield.testing import write_tiny_model
 
 #: The share by which an estimate may miss.

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from nearfield.evaluate.workloads import texts
+from nearfield.evaluation.performance.workloads import texts
 
 Encode = Callable[[list[str]], Any]
 MAX_LENGTH = 256

@@ -13,7 +13,7 @@ import numpy as np
 from benchmarks.forms import FORMS, PLAIN, Array
 from benchmarks.servers import Server, _inside, _make_venv, _nearfield, _start_infinity
 from benchmarks.throughput import ratio
-from nearfield.evaluate.workloads import texts
+from nearfield.evaluation.performance.workloads import texts
 
 CLIENTS, BATCH = 4, 32
 

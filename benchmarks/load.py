@@ -15,8 +15,8 @@ from functools import partial
 from urllib.parse import urlparse
 
 from benchmarks.forms import FORMS, PLAIN
-from nearfield.evaluate.speed import quantiles
-from nearfield.evaluate.workloads import texts
+from nearfield.evaluation.performance.load_test import quantiles
+from nearfield.evaluation.performance.workloads import texts
 
 
 class Client(asyncio.Protocol):

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from nearfield.evaluate.workloads import texts
+from nearfield.evaluation.performance.workloads import texts
 
 #: bge-m3's width and heads at two layers, over a small vocabulary: its heads cost most where the encoder costs least.
 M3 = {"hidden_size": 1024, "num_attention_heads": 16, "intermediate_size": 4096, "num_hidden_layers": 2}

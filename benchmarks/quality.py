@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from nearfield import Encoder
-from nearfield.evaluate import published
-from nearfield.evaluate.evaluation import evaluate
-from nearfield.evaluate.reading import read
+from nearfield.evaluation.datasets.loaders import read
+from nearfield.evaluation.evaluate import evaluate
+from nearfield.evaluation.mteb import published_scores
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 DOCUMENT = Path(__file__).resolve().parents[1] / "docs" / "guides" / "evaluate.md"
@@ -41,7 +41,7 @@ _MARKS = "<!-- figures -->", "<!-- /figures -->"
 
 def measure(*, quick: bool) -> dict[str, Any]:
     """Return a row for each set; ``met`` says whether every published figure is reached within half a point."""
-    scores = published.read(SHARED / "reference" / "published_mteb.json")
+    scores = published_scores.read(SHARED / "reference" / "published_mteb.json")
     rows = []
     with Encoder(MODEL) as encoder:
         told = {"model": MODEL, "precision": encoder.precision, "max_length": encoder.max_length}
@@ -55,12 +55,12 @@ def measure(*, quick: bool) -> dict[str, Any]:
     return {**told, "rows": rows, "met": met}
 
 
-def _published(scores: Sequence[published.Score], place: tuple[str, str, str] | None) -> float | None:
+def _published(scores: Sequence[published_scores.Score], place: tuple[str, str, str] | None) -> float | None:
     """Return the published figure of a task, split and subset."""
     if place is None:
         return None
     task, split, subset = place
-    return round(published.of(scores, MODEL, task, split=split, subset=subset)[0].main, 2)
+    return round(published_scores.of(scores, MODEL, task, split=split, subset=subset)[0].main, 2)
 
 
 def _row(encoder: Encoder, name: str, task: str | None, known: float | None) -> dict[str, Any]:

@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 
 from benchmarks.throughput import ratio
-from nearfield.evaluate.speed import Local, measure_bulk
-from nearfield.evaluate.workloads import texts
+from nearfield.evaluation.performance.load_test import Local, measure_bulk
+from nearfield.evaluation.performance.workloads import texts
 
 INFINITY = [
     "torch==2.13.0",

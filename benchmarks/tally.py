@@ -6,7 +6,7 @@ from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from typing import Any
 
-from nearfield.evaluate.speed import quantiles
+from nearfield.evaluation.performance.load_test import quantiles
 
 #: Faults that are told in full.
 _SHOWN = 20

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.contender import CONTENDERS
-from nearfield.evaluate.workloads import SIZES, texts
+from nearfield.evaluation.performance.workloads import SIZES, texts
 
 OURS = "nearfield"
 

@@ -29,7 +29,7 @@ import numpy as np
 from benchmarks import asks
 from benchmarks.asks import Ask, KnownScores, KnownVectors
 from benchmarks.tally import Tally
-from nearfield.evaluate.workloads import texts
+from nearfield.evaluation.performance.workloads import texts
 from nearfield.server.figures import WATCHING, Reading, read
 
 #: Shares of bad requests and of clients that leave.

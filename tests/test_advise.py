@@ -20,10 +20,10 @@ from nearfield import catalog, hub
 from nearfield.catalog import Entry
 from nearfield.cli import app
 from nearfield.errors import InputError, SourceUnavailable
-from nearfield.evaluate.advise import BENCHMARKS, _named, advise
-from nearfield.evaluate.calibration import Calibration, Clock, Width, _solved, calibrate
-from nearfield.evaluate.need import KINDS, Need
-from nearfield.evaluate.shapes import Shape, shape_of
+from nearfield.evaluation.planning.advisor import BENCHMARKS, _named, advise
+from nearfield.evaluation.planning.calibration import Calibration, Clock, Width, _solved, calibrate
+from nearfield.evaluation.planning.model_shapes import Shape, shape_of
+from nearfield.evaluation.planning.requirements import KINDS, Need
 from tests.commands import Ran, run
 from tests.needs import missing
 from tests.test_readme import _parse
@@ -39,7 +39,7 @@ LANGUAGES = ("en", "de", "zh", "fr", "sw")
 @pytest.fixture
 def nearfield(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Run:
     """Run a command in this process; the machine counts as measured."""
-    monkeypatch.setattr("nearfield.evaluate.calibration.calibrate", lambda **_: MEASURED)
+    monkeypatch.setattr("nearfield.evaluation.planning.calibration.calibrate", lambda **_: MEASURED)
     return lambda *words: run(capsys, monkeypatch, *words)
 
 
@@ -283,8 +283,8 @@ def test_between_widths_costs_lie_between() -> None:
 
 
 def test_a_calibration_measures(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("nearfield.evaluate.calibration._LEAST", 256)
-    monkeypatch.setattr("nearfield.evaluate.calibration._RUN", 256)
+    monkeypatch.setattr("nearfield.evaluation.planning.calibration._LEAST", 256)
+    monkeypatch.setattr("nearfield.evaluation.planning.calibration._RUN", 256)
     stages: list[str] = []
     told = calibrate(widths=(64,), rounds=1, on_stage=stages.append, precision="float32")
     assert stages == ["width 64", "a table of vectors"]

@@ -18,7 +18,7 @@ from benchmarks.load import load
 from benchmarks.mixed import flatness, requirements, table
 from benchmarks.tally import Tally
 from benchmarks.traffic import Plan, Traffic
-from nearfield.evaluate.speed import quantiles
+from nearfield.evaluation.performance.load_test import quantiles
 from nearfield.testing import tiny_encoder
 from tests.serving import serving
 

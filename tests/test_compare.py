@@ -22,10 +22,12 @@ from hypothesis import strategies as st
 
 from nearfield.encoder import Encoder
 from nearfield.errors import InputError
-from nearfield.evaluate import kept, page, pictures, points, standing, terminal, timed, variants
-from nearfield.evaluate.compare import compare, figures
-from nearfield.evaluate.dataset import Dataset, Pairs, Retrieval
-from nearfield.evaluate.variant import Variant
+from nearfield.evaluation.comparison import chart_data, html_report, ranking, result_store, svg_charts, terminal_report
+from nearfield.evaluation.comparison.compare import compare, figures
+from nearfield.evaluation.datasets.dataset import Dataset, Pairs, Retrieval
+from nearfield.evaluation.performance import isolated
+from nearfield.evaluation.systems import grid
+from nearfield.evaluation.systems.variant import Variant
 from nearfield.testing import write_tiny_model
 
 WORDS = ("cat", "dog", "fox", "sun", "moon", "star", "river", "bank", "stone", "road")
@@ -66,7 +68,7 @@ def encoded(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
 
 
 def test_a_grid_has_each_combination_once_and_none_that_means_nothing() -> None:
-    found = variants.grid(["m"], output=["dense", "bm25"], dimensions=["whole", 128], dtype=["float32", "int8"])
+    found = grid.grid(["m"], output=["dense", "bm25"], dimensions=["whole", 128], dtype=["float32", "int8"])
     assert [str(each) for each in found] == [
         "m",
         "m?dtype=int8",
@@ -74,10 +76,10 @@ def test_a_grid_has_each_combination_once_and_none_that_means_nothing() -> None:
         "m?dimensions=128&dtype=int8",
         "m?output=bm25",
     ]
-    far = variants.grid(["m?url=http://host/v1"], dtype=["binary"], chunker=["sentence"])
+    far = grid.grid(["m?url=http://host/v1"], dtype=["binary"], chunker=["sentence"])
     assert [str(each) for each in far] == ["m?dtype=binary&url=http://host/v1"]
     with pytest.raises(InputError, match="no 'colour'"):
-        variants.grid(["m"], colour=["red"])
+        grid.grid(["m"], colour=["red"])
 
 
 def test_labels_tell_variants_apart_and_name_models_where_there_are_several() -> None:
@@ -89,9 +91,9 @@ def test_labels_tell_variants_apart_and_name_models_where_there_are_several() ->
         "a/m?chunker=sentence&chunk_tokens=64",
     ]
     one = [Variant.parse(each) for each in told]
-    assert variants.labels(one) == ["m", "128 d, binary", "hybrid", "bm25", "sentence chunks of 64"]
+    assert grid.labels(one) == ["m", "128 d, binary", "hybrid", "bm25", "sentence chunks of 64"]
     two = [*one[:2], Variant.parse("b/n?dtype=int8"), Variant.parse("n?url=https://host:1/v1")]
-    assert variants.labels(two) == ["m", "m, 128 d, binary", "n, int8", "n at host:1"]
+    assert grid.labels(two) == ["m", "m, 128 d, binary", "n, int8", "n at host:1"]
 
 
 # -- what is kept --------------------------------------------------------------------------------------------------
@@ -126,8 +128,8 @@ SCRIPT = """
 import sys
 from pathlib import Path
 from nearfield.encoder import Encoder
-from nearfield.evaluate.compare import compare
-from nearfield.evaluate.reading import read
+from nearfield.evaluation.comparison.compare import compare
+from nearfield.evaluation.datasets.loaders import read
 
 model, data, cache, seen = sys.argv[1:]
 real = Encoder.encode
@@ -163,7 +165,7 @@ def test_a_comparison_that_was_killed_goes_on_where_it_stopped(model: str, tmp_p
     command = [sys.executable, "-c", SCRIPT, model, str(data), str(cache), str(seen)]
     running = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
     until = time.monotonic() + 60
-    while not seen.exists() or seen.read_text().count("\n") < 4 * kept.PART:
+    while not seen.exists() or seen.read_text().count("\n") < 4 * result_store.PART:
         assert running.poll() is None and time.monotonic() < until, running.stderr and running.stderr.read()
         time.sleep(0.005)
     os.kill(running.pid, signal.SIGKILL)
@@ -174,7 +176,7 @@ def test_a_comparison_that_was_killed_goes_on_where_it_stopped(model: str, tmp_p
     assert done.stdout.split() == ["3"]
     counts = Counter(seen.read_text().splitlines())
     assert len(counts) == 4040
-    assert sum(counts.values()) - len(counts) <= kept.PART
+    assert sum(counts.values()) - len(counts) <= result_store.PART
     assert not list(cache.rglob("*.json.*"))
 
 
@@ -197,7 +199,7 @@ def test_an_interrupt_leaves_the_variants_before_it_done(
 
 
 def test_a_damaged_file_is_as_good_as_none(tmp_path: Path) -> None:
-    store = kept.Kept(tmp_path)
+    store = result_store.Kept(tmp_path)
     store.put("quality", {"score": 1.0}, identity="a")
     assert store.get("quality", identity="a") == {"score": 1.0}
     assert store.get("quality", identity="b") is None
@@ -224,7 +226,7 @@ def told(model: str, data: Dataset) -> dict[str, Any]:
         curve = {str(n): {"requests_per_second": n * 9.0, **_times(n * (at + 1.0))} for n in (1, 4, 16)}
         row["speed"] = {"bulk": {"texts_per_second": 100.0 + at}, "latency": curve, "memory": {"peak": 2**27 + at}}
         row["speed"] = None if row["errors"] else row["speed"]
-    found["front"] = standing.front([figures(row) for row in found["variants"]])
+    found["front"] = ranking.front([figures(row) for row in found["variants"]])
     found["settings"]["speed"] = {"seconds": 1.0, "clients": [1, 4, 16]}
     return found
 
@@ -280,26 +282,26 @@ def test_the_ranking_is_that_of_its_formula() -> None:
         {"name": "c", "quality": 60.0, "speed": None, "memory": 1e8, "storage": 0.0},
         {"name": "d", "quality": None, "speed": 5000.0, "memory": 1.0, "storage": 1.0},
     ]
-    shares = standing.weights({"quality": 2, "speed": 1, "memory": 1, "storage": 0})
+    shares = ranking.weights({"quality": 2, "speed": 1, "memory": 1, "storage": 0})
     assert shares == {"quality": 0.5, "speed": 0.25, "memory": 0.25, "storage": 0.0}
-    found = {each["name"]: each for each in standing.rank(rows, shares)}
+    found = {each["name"]: each for each in ranking.rank(rows, shares)}
     assert found["a"]["parts"] == pytest.approx({"quality": 1, "speed": 0.5, "memory": 0.5, "storage": 0})
     assert found["b"]["parts"] == pytest.approx({"quality": 0.5, "speed": 1, "memory": 1, "storage": 1})
     assert found["a"]["total"] == pytest.approx(0.75) and found["b"]["total"] == pytest.approx(0.75)
     assert found["c"]["unknown"] == ["speed"] and found["c"]["total"] == pytest.approx(0.25 / 0.75)
     assert [*found][-1] == "c" and "d" not in found
-    unmeasured = standing.rank([{**row, "memory": None} for row in rows], shares)
+    unmeasured = ranking.rank([{**row, "memory": None} for row in rows], shares)
     assert [each["unknown"] for each in unmeasured] == [[], [], ["speed"]]
     with pytest.raises(InputError, match="Did you mean 'quality'"):
-        standing.weights({"qualty": 1})
+        ranking.weights({"qualty": 1})
     with pytest.raises(InputError, match="not all 0"):
-        standing.weights(dict.fromkeys(standing.WEIGHTS, 0))
+        ranking.weights(dict.fromkeys(ranking.WEIGHTS, 0))
 
 
 @given(st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9)), min_size=1, max_size=12))
 def test_the_front_is_what_nothing_beats(places: list[tuple[int, int]]) -> None:
     rows = [{"name": str(at), "speed": float(x), "quality": float(y)} for at, (x, y) in enumerate(places)]
-    front = {int(name) for name in standing.front(rows)}
+    front = {int(name) for name in ranking.front(rows)}
     for at, (x, y) in enumerate(places):
         beaten = any(u >= x and v >= y and (u, v) != (x, y) for u, v in places)
         assert (at in front) != beaten
@@ -308,7 +310,7 @@ def test_the_front_is_what_nothing_beats(places: list[tuple[int, int]]) -> None:
 @given(st.lists(st.tuples(st.floats(0, 1), st.floats(0.01, 0.12)), max_size=30))
 def test_names_stand_apart_and_within(rows: list[tuple[float, float]]) -> None:
     wanted, heights = sorted(at for at, _ in rows), [height for _, height in rows]
-    found = points.spread(wanted, heights)
+    found = chart_data.spread(wanted, heights)
     gaps = [(a + b) / 2 for a, b in pairwise(heights)]
     room = min(1.0, 1 / sum(gaps)) if gaps else 1.0
     assert all(found[at + 1] - found[at] >= room * gap - 1e-9 for at, gap in enumerate(gaps))
@@ -321,19 +323,19 @@ def test_names_stand_apart_and_within(rows: list[tuple[float, float]]) -> None:
 # -- what is shown -------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("size", [*pictures.SIZES])
-@pytest.mark.parametrize("name", [*pictures.PICTURES])
+@pytest.mark.parametrize("size", [*svg_charts.SIZES])
+@pytest.mark.parametrize("name", [*svg_charts.PICTURES])
 def test_no_text_of_a_picture_is_cut_off_or_covered(told: dict[str, Any], name: str, size: str) -> None:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
-    figure = pictures.figure(told, pictures.PICTURES[name][1], size)
+    figure = svg_charts.figure(told, svg_charts.PICTURES[name][1], size)
     canvas, renderer = figure.bbox, FigureCanvasAgg(figure).get_renderer()
     figure.draw(renderer)
     axes = figure.axes[0]
     ticks = [tick.label1 for axis in (axes.xaxis, axes.yaxis) for tick in axis._update_ticks()]  # those that are drawn
     texts = [axes.xaxis.label, axes.yaxis.label, *ticks, *axes.texts]
     boxes = {text.get_text(): _box(text, renderer) for text in texts if text.get_text() and text.get_visible()}
-    shown = {row["label"].replace("\n", " ") for row in pictures.PICTURES[name][0](told)}
+    shown = {row["label"].replace("\n", " ") for row in svg_charts.PICTURES[name][0](told)}
     assert shown <= {text.replace("\n", " ") for text in boxes}, "a variant is not named"
     for text, box in boxes.items():
         inside = box.x0 >= -1 and box.y0 >= -1 and box.x1 <= canvas.x1 + 1 and box.y1 <= canvas.y1 + 1
@@ -359,7 +361,7 @@ class _Tags(HTMLParser):
 
 
 def test_the_report_needs_nothing_from_elsewhere_and_can_be_read_aloud(told: dict[str, Any]) -> None:
-    html = page.page(told, 'A "title" & <more>')
+    html = html_report.page(told, 'A "title" & <more>')
     tags = _Tags()
     tags.feed(html)
     assert "A &#34;title&#34; &amp; &lt;more&gt;" in html
@@ -382,11 +384,11 @@ def test_the_terminal_shows_every_variant_by_its_letter(
     told: dict[str, Any], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("COLUMNS", "80")
-    terminal.show(told)
+    terminal_report.show(told)
     shown = capsys.readouterr().out
     assert max(map(len, shown.splitlines())) <= 80
     assert "bytes/doc" in shown and "What failed" in shown and "nobody" in shown
-    latency = terminal.drawn(told)[-1]
+    latency = terminal_report.drawn(told)[-1]
     # All but the one that failed, at 16 clients, where nothing covers anything.
     assert {*"ABCDEFGHI"} <= {*latency} and "J" not in latency.replace("Milliseconds", "")
 
@@ -396,7 +398,9 @@ def test_the_terminal_shows_every_variant_by_its_letter(
 
 @pytest.mark.parametrize("options", ["?dimensions=16&dtype=int8", "?output=hybrid"])
 def test_a_variant_is_timed_in_a_process_of_its_own(model: str, options: str) -> None:
-    found = timed.measure(model + options, ["a cat sat", "the sun"] * 8, ["a cat", "sun"], seconds=0.1, clients=(1, 2))
+    found = isolated.measure(
+        model + options, ["a cat sat", "the sun"] * 8, ["a cat", "sun"], seconds=0.1, clients=(1, 2)
+    )
     assert found["subject"] == model + options
     assert found["bulk"]["texts_per_second"] > 0 and [*found["latency"]] == ["1", "2"]
     assert 0 < found["memory"]["empty"] < found["memory"]["peak"]
@@ -407,7 +411,7 @@ def test_a_process_that_fails_says_why() -> None:
     from nearfield.errors import NearfieldError
 
     with pytest.raises(NearfieldError, match="Unknown dtype 'int9'"):
-        timed.measure("m?dtype=int9", ["a"], ["b"])
+        isolated.measure("m?dtype=int9", ["a"], ["b"])
 
 
 def test_the_command_makes_a_report_and_goes_on_from_what_is_kept(
@@ -439,4 +443,4 @@ def test_the_command_makes_a_report_and_goes_on_from_what_is_kept(
 @pytest.fixture(autouse=True)
 def _no_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Keep the user's own results out of it, but not the models."""
-    monkeypatch.setattr(kept, "default_folder", lambda: tmp_path / "default")
+    monkeypatch.setattr(result_store, "default_folder", lambda: tmp_path / "default")

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nearfield.errors import InputError, SettingsError
-from nearfield.evaluate.cost import STATES, Hardware, Price, compare, read_prices
+from nearfield.evaluation.planning.cost import STATES, Hardware, Price, compare, read_prices
 from tests.commands import Ran, run
 
 Run = Callable[..., Ran]

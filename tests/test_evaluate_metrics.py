@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 
 from nearfield.errors import InputError
-from nearfield.evaluate import metrics, significance
-from nearfield.evaluate.tasks import open_task
-from nearfield.evaluate.tasks.bitext import figures as bitext_figures
-from nearfield.evaluate.tasks.bitext import weighted_f1
-from nearfield.evaluate.tasks.classification import draw
-from nearfield.evaluate.tasks.classification import figures as class_figures
-from nearfield.evaluate.tasks.pairs import average_precision, separation
+from nearfield.evaluation import metrics, significance
+from nearfield.evaluation.tasks import open_task
+from nearfield.evaluation.tasks.bitext_mining import figures as bitext_figures
+from nearfield.evaluation.tasks.bitext_mining import weighted_f1
+from nearfield.evaluation.tasks.classification import draw
+from nearfield.evaluation.tasks.classification import figures as class_figures
+from nearfield.evaluation.tasks.pair_classification import average_precision, separation
 
 SEEDS = range(5)
 

@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 
 from nearfield.errors import InputError
-from nearfield.evaluate import judging, writing
-from nearfield.evaluate.dataset import Dataset, Labelled, Pairs, Retrieval
-from nearfield.evaluate.reading import read
+from nearfield.evaluation.datasets import beir as writing
+from nearfield.evaluation.datasets import judgments
+from nearfield.evaluation.datasets.dataset import Dataset, Labelled, Pairs, Retrieval
+from nearfield.evaluation.datasets.loaders import read
 
 CORPUS = [{"_id": "d1", "title": "Cats", "text": "A cat sat."}, {"_id": "d2", "title": "", "text": "A dog ran."}]
 QUERIES = [{"_id": "q1", "text": "where is the cat?"}, {"_id": "q2", "text": "and the dog?"}]
@@ -268,14 +269,14 @@ def test_a_set_is_written_as_it_was_read(tmp_path: Path) -> None:
 
 # -- judging -------------------------------------------------------------------------------------------------------
 
-FOUND = [judging.Candidate(f"d{number}", f"text {number}") for number in range(4)]
+FOUND = [judgments.Candidate(f"d{number}", f"text {number}") for number in range(4)]
 
 
 def answers(*told: str) -> Any:
     """Return what answers one question after another, and notes what was asked."""
     waiting = iter(told)
 
-    def ask(query: str, candidate: judging.Candidate, place: str) -> str:
+    def ask(query: str, candidate: judgments.Candidate, place: str) -> str:
         ask.asked.append((query, candidate.id))  # type: ignore[attr-defined]
         return next(waiting, "q")
 
@@ -284,32 +285,32 @@ def answers(*told: str) -> Any:
 
 
 def test_judgements_are_kept_at_once_and_gone_on_with(tmp_path: Path) -> None:
-    kept = judging.Judgements(tmp_path / "judged")
+    kept = judgments.Judgements(tmp_path / "judged")
     kept.hold([("d9", "never judged")])
     first = answers("3", "x", "s", "0", "q")
-    assert judging.judge(kept, ["which?", "what?"], lambda _: FOUND, first) == 2
+    assert judgments.judge(kept, ["which?", "what?"], lambda _: FOUND, first) == 2
     assert [document for _, document in first.asked] == ["d0", "d1", "d1", "d2", "d3"]
     # Somebody else opens what is there: what was answered is not asked again, what was skipped is.
-    again = judging.Judgements(tmp_path / "judged")
+    again = judgments.Judgements(tmp_path / "judged")
     second = answers("1", "n", "2", "b", "0")
-    assert judging.judge(again, ["which?", "what?"], lambda _: FOUND, second) == 3
+    assert judgments.judge(again, ["which?", "what?"], lambda _: FOUND, second) == 3
     assert second.asked[:4] == [("which?", "d1"), ("which?", "d3"), ("what?", "d0"), ("what?", "d1")]
     assert second.asked[4] == ("what?", "d0"), "b goes back to the document before"
     found = read(tmp_path / "judged")
     assert list(found.rows.documents) == ["d9", "d0", "d2", "d1"]  # type: ignore[union-attr]
     grades = found.rows.relevant  # type: ignore[union-attr]
-    assert grades[judging.key_of("which?")] == {"d0": 3, "d2": 0, "d1": 1}
-    assert grades[judging.key_of("what?")] == {"d0": 0}
+    assert grades[judgments.key_of("which?")] == {"d0": 3, "d2": 0, "d1": 1}
+    assert grades[judgments.key_of("what?")] == {"d0": 0}
 
 
 def test_candidates_are_pooled_by_rank() -> None:
     one, two = FOUND[:3], [FOUND[2], FOUND[3], FOUND[0]]
-    assert [each.id for each in judging.pooled([one, two], 2)] == ["d0", "d2", "d1", "d3"]
+    assert [each.id for each in judgments.pooled([one, two], 2)] == ["d0", "d2", "d1", "d3"]
 
 
 def test_a_folder_of_something_else_is_not_touched(tmp_path: Path) -> None:
     (tmp_path / "note.txt").write_text("mine")
     with pytest.raises(InputError, match="holds no judgements"):
-        judging.Judgements(tmp_path)
+        judgments.Judgements(tmp_path)
     with pytest.raises(InputError, match="is no folder"):
-        judging.Judgements(tmp_path / "note.txt")
+        judgments.Judgements(tmp_path / "note.txt")

@@ -11,9 +11,9 @@ import pytest
 from benchmarks import quality
 from nearfield.encoder import Encoder
 from nearfield.errors import SourceUnavailable
-from nearfield.evaluate.dataset import Classification, Dataset, Labelled
-from nearfield.evaluate.evaluation import evaluate
-from nearfield.evaluate.reading import read
+from nearfield.evaluation.datasets.dataset import Classification, Dataset, Labelled
+from nearfield.evaluation.datasets.loaders import read
+from nearfield.evaluation.evaluate import evaluate
 from tests.needs import missing
 
 ROOT = Path(__file__).resolve().parents[1]

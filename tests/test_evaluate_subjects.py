@@ -18,14 +18,14 @@ from nearfield.corpus.collection import Collection
 from nearfield.corpus.sources.spec import source_of
 from nearfield.encoder import Encoder
 from nearfield.errors import InputError, NearfieldError
-from nearfield.evaluate.dataset import Candidates, Dataset, Pairs, Reranking, Retrieval
-from nearfield.evaluate.evaluation import evaluate
-from nearfield.evaluate.local import Local
-from nearfield.evaluate.memo import Memo
-from nearfield.evaluate.reading import read
-from nearfield.evaluate.subject import of_encoder, open_subject
-from nearfield.evaluate.synthetic import known_items
-from nearfield.evaluate.variant import Variant
+from nearfield.evaluation.datasets.dataset import Candidates, Dataset, Pairs, Reranking, Retrieval
+from nearfield.evaluation.datasets.loaders import read
+from nearfield.evaluation.datasets.synthetic import known_items
+from nearfield.evaluation.evaluate import evaluate
+from nearfield.evaluation.systems import of_encoder, open_subject
+from nearfield.evaluation.systems.embedding_cache import Memo
+from nearfield.evaluation.systems.local_model import Local
+from nearfield.evaluation.systems.variant import Variant
 from nearfield.inference.loaded_model import Loaded
 from nearfield.testing import tiny_encoder
 from nearfield.vectors.outputs import MultiVectors, SparseVectors
@@ -359,7 +359,7 @@ class Flaky(BaseHTTPRequestHandler):
 def flaky(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """The URL of such an endpoint; what waits between tries does not."""
     monkeypatch.setattr(Flaky, "asked", [])
-    monkeypatch.setattr("nearfield.evaluate.served.time.sleep", lambda _: None)
+    monkeypatch.setattr("nearfield.client.time.sleep", lambda _: None)
     with ThreadingHTTPServer(("127.0.0.1", 0), Flaky) as server:
         thread = threading.Thread(target=server.serve_forever, daemon=True)
         thread.start()

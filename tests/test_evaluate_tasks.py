@@ -11,7 +11,7 @@ import pytest
 
 import nearfield
 from nearfield.errors import InputError
-from nearfield.evaluate.dataset import (
+from nearfield.evaluation.datasets.dataset import (
     Bitext,
     Candidates,
     Classification,
@@ -22,10 +22,10 @@ from nearfield.evaluate.dataset import (
     Reranking,
     Retrieval,
 )
-from nearfield.evaluate.evaluation import evaluate
-from nearfield.evaluate.significance import paired
-from nearfield.evaluate.tasks import SHELF, open_task
-from nearfield.evaluate.tasks.classification import draw
+from nearfield.evaluation.evaluate import evaluate
+from nearfield.evaluation.significance import paired
+from nearfield.evaluation.tasks import SHELF, open_task
+from nearfield.evaluation.tasks.classification import draw
 
 Array = np.ndarray[Any, np.dtype[Any]]
 

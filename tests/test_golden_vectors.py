@@ -14,8 +14,8 @@ from safetensors.numpy import load_file, save_file
 from nearfield.corpus.collection import Collection
 from nearfield.encoder import Encoder
 from nearfield.errors import InputError
-from nearfield.evaluate import golden
-from nearfield.evaluate.drift import drift
+from nearfield.evaluation.stability import golden_vectors
+from nearfield.evaluation.stability.drift import drift
 from nearfield.testing import tiny_encoder, write_tiny_model
 from tests.commands import Ran, run
 from tests.parity import multivector, sparse
@@ -53,23 +53,23 @@ def _nudged(folder: Path, by: float) -> None:
 def test_what_was_saved_is_reproduced(model: Path, tmp_path: Path) -> None:
     path = tmp_path / "golden.json"
     with _open(model) as encoder:
-        golden.save(encoder, path, TEXTS)
-        rows = golden.read(path)["vectors"]
+        golden_vectors.save(encoder, path, TEXTS)
+        rows = golden_vectors.read(path)["vectors"]
         for role in ("query", "document"):
             expected = np.asarray(encoder.encode(TEXTS, role=role))
             # Nine digits keep a float32 whole.
             assert np.array_equal(np.array(rows[role], np.float32)[:, 0], expected)
-        told = golden.check(encoder, golden.read(path))
+        told = golden_vectors.check(encoder, golden_vectors.read(path))
     assert told["reproduced"] and told["fingerprint"]["same"] and told["versions"] == {}
     assert told["cosine"]["min"] > 0.9999999 and told["least"] == 0.99999
 
 
 def test_other_weights_are_told_by_cosine_and_fingerprint(model: Path, tmp_path: Path) -> None:
     with _open(model) as encoder:
-        golden.save(encoder, tmp_path / "golden.json", TEXTS)
+        golden_vectors.save(encoder, tmp_path / "golden.json", TEXTS)
     _nudged(model, 0.05)
     with _open(model) as encoder:
-        told = golden.check(encoder, golden.read(tmp_path / "golden.json"))
+        told = golden_vectors.check(encoder, golden_vectors.read(tmp_path / "golden.json"))
     assert not told["reproduced"] and not told["vectors_alike"] and not told["fingerprint"]["same"]
     assert told["cosine"]["min"] == told["worst"][0]["cosine"] < 0.99999
     assert told["worst"][0]["text"] in TEXTS
@@ -77,19 +77,19 @@ def test_other_weights_are_told_by_cosine_and_fingerprint(model: Path, tmp_path:
 
 def test_vectors_that_are_alike_under_another_fingerprint_are_not_reproduced(model: Path, tmp_path: Path) -> None:
     with _open(model) as encoder:
-        golden.save(encoder, tmp_path / "golden.json", TEXTS)
+        golden_vectors.save(encoder, tmp_path / "golden.json", TEXTS)
     _nudged(model, 1e-7)
     with _open(model) as encoder:
-        told = golden.check(encoder, golden.read(tmp_path / "golden.json"))
+        told = golden_vectors.check(encoder, golden_vectors.read(tmp_path / "golden.json"))
     assert told["vectors_alike"] and not told["reproduced"]
 
 
 def test_another_prompt_is_seen_in_its_role_alone(model: Path, tmp_path: Path) -> None:
     with _open(model) as encoder:
-        golden.save(encoder, tmp_path / "golden.json", ["hello blue world"])
+        golden_vectors.save(encoder, tmp_path / "golden.json", ["hello blue world"])
     write_tiny_model(model, prompts={"query": "search ", "document": "passage "})
     with _open(model) as encoder:
-        told = golden.check(encoder, golden.read(tmp_path / "golden.json"), least=0.999999)
+        told = golden_vectors.check(encoder, golden_vectors.read(tmp_path / "golden.json"), least=0.999999)
     cosines = {row["role"]: row["cosine"] for row in told["worst"]}
     assert cosines["document"] > 0.999999 > cosines["query"]
 
@@ -100,18 +100,18 @@ def test_another_prompt_is_seen_in_its_role_alone(model: Path, tmp_path: Path) -
 def test_other_kinds_of_vectors_are_kept_too(kind: str, write: Callable[[Path], Path], tmp_path: Path) -> None:
     with _open(write(tmp_path)) as encoder:
         assert encoder.recipe.outputs[0] == kind
-        golden.save(encoder, tmp_path / "golden.json", ["hello world", "a cat"])
-        saved = golden.read(tmp_path / "golden.json")
-        told = golden.check(encoder, saved)
+        golden_vectors.save(encoder, tmp_path / "golden.json", ["hello world", "a cat"])
+        saved = golden_vectors.read(tmp_path / "golden.json")
+        told = golden_vectors.check(encoder, saved)
         assert told["reproduced"] and told["cosine"]["min"] > 0.999999
         saved["vectors"]["query"].reverse()
-        assert golden.check(encoder, saved)["cosine"]["min"] < 0.999
+        assert golden_vectors.check(encoder, saved)["cosine"]["min"] < 0.999
 
 
 def test_a_coarser_precision_has_a_coarser_bound(model: Path, tmp_path: Path) -> None:
     with _open(model) as encoder:
-        saved = golden.save(encoder, tmp_path / "golden.json", ["hello"])
-        assert golden.check(encoder, {**saved, "precision": "bf16"})["least"] == 0.999
+        saved = golden_vectors.save(encoder, tmp_path / "golden.json", ["hello"])
+        assert golden_vectors.check(encoder, {**saved, "precision": "bf16"})["least"] == 0.999
 
 
 @pytest.mark.parametrize(
@@ -131,13 +131,13 @@ def test_a_file_that_is_none_is_told(tmp_path: Path, content: str, message: str)
     path = tmp_path / "golden.json"
     path.write_text(content, encoding="utf-8")
     with pytest.raises(InputError, match=message):
-        golden.read(path)
+        golden_vectors.read(path)
 
 
 def test_the_commands(nearfield: Run, model: Path, tmp_path: Path) -> None:
     path = tmp_path / "golden.json"
     assert nearfield("golden", "save", model, path).code == 0
-    assert len(golden.read(path)["texts"]) == len(golden.TEXTS) == 13
+    assert len(golden_vectors.read(path)["texts"]) == len(golden_vectors.TEXTS) == 13
     again = nearfield("golden", "save", model, path)
     assert again.code == 2 and "--force" in again.err
     good = nearfield("golden", "check", path, "--model", model)

@@ -11,13 +11,14 @@ from typing import Any
 import numpy as np
 import pytest
 
+from nearfield.client import Served
 from nearfield.encoder import Encoder
 from nearfield.errors import InputError, NearfieldError, SourceUnavailable
-from nearfield.evaluate import published, reading
-from nearfield.evaluate.dataset import Classification, Dataset, Labelled, Pairs, Retrieval
-from nearfield.evaluate.mteb import MtebModel
-from nearfield.evaluate.mteb_tasks import run, with_data
-from nearfield.evaluate.served import Served
+from nearfield.evaluation.datasets import loaders
+from nearfield.evaluation.datasets.dataset import Classification, Dataset, Labelled, Pairs, Retrieval
+from nearfield.evaluation.mteb import published_scores
+from nearfield.evaluation.mteb.model import MtebModel
+from nearfield.evaluation.mteb.tasks import run, with_data
 from nearfield.testing import write_tiny_model
 from tests.needs import missing
 from tests.serving import serving
@@ -58,23 +59,23 @@ def _metadata(name: str, kind: str, prompt: Any = None) -> Any:
 
 
 def test_the_package_measures_the_published_score_of_sts_benchmark(tmp_path: Path) -> None:
-    data = {"STSBenchmark": reading.read(_shared("data/stsb/test.tsv"))}
+    data = {"STSBenchmark": loaders.read(_shared("data/stsb/test.tsv"))}
     rows = run(MtebModel(_minilm()), ["STSBenchmark"], data=data, output=tmp_path)
-    theirs = published.of(published.read(_shared("reference/published_mteb.json")), MINILM)
-    found = published.beside(rows, theirs)
+    theirs = published_scores.of(published_scores.read(_shared("reference/published_mteb.json")), MINILM)
+    found = published_scores.beside(rows, theirs)
     assert [(row["task"], row["split"], row["main"]) for row in found] == [("STSBenchmark", "test", "cosine_spearman")]
     assert found[0]["published"] == pytest.approx(82.03, abs=0.01)
     assert found[0]["difference"] == pytest.approx(0, abs=0.1)
     # What mteb wrote is read back as the same, and as this model's.
-    again = published.of(published.read(tmp_path), "all-MiniLM-L6-v2", "STSBenchmark")
+    again = published_scores.of(published_scores.read(tmp_path), "all-MiniLM-L6-v2", "STSBenchmark")
     assert again[0].main == pytest.approx(rows[0]["score"], abs=1e-3)
     assert again[0].revision == theirs[0].revision
 
 
 def test_a_retrieval_task_run_by_mteb_agrees_with_our_own_evaluation(tiny: Encoder, tmp_path: Path) -> None:
-    from nearfield.evaluate.evaluation import evaluate
+    from nearfield.evaluation.evaluate import evaluate
 
-    data = reading.read(_shared("data/xquad/en"))
+    data = loaders.read(_shared("data/xquad/en"))
     with_mteb = run(MtebModel(tiny), ["SciFact"], data={"SciFact": data})
     ours = evaluate(tiny, data, samples=0)
     assert with_mteb[0]["main"] == "ndcg_at_10"
@@ -225,13 +226,13 @@ def _unreachable(**_: Any) -> None:
 
 
 def test_published_scores_are_found_by_model_task_split_and_subset() -> None:
-    scores = published.read(_shared("reference/published_mteb.json"))
-    assert published.of(scores, MINILM, "SciFact", split="test")[0].main == pytest.approx(64.508)
-    assert published.of(scores, "all-MiniLM-L6-v2", "STS17", subset="en-en")[0].main == pytest.approx(87.5878)
+    scores = published_scores.read(_shared("reference/published_mteb.json"))
+    assert published_scores.of(scores, MINILM, "SciFact", split="test")[0].main == pytest.approx(64.508)
+    assert published_scores.of(scores, "all-MiniLM-L6-v2", "STS17", subset="en-en")[0].main == pytest.approx(87.5878)
     with pytest.raises(InputError, match="Did you mean 'SciFact'"):
-        published.of(scores, MINILM, "Scifact")
+        published_scores.of(scores, MINILM, "Scifact")
     with pytest.raises(InputError, match="No scores of 'nobody'"):
-        published.of(scores, "nobody")
+        published_scores.of(scores, "nobody")
 
 
 def test_results_of_experiments_and_of_old_releases_are_read(tmp_path: Path) -> None:
@@ -247,7 +248,7 @@ def test_results_of_experiments_and_of_old_releases_are_read(tmp_path: Path) -> 
         "test": {"cos_sim": {"pearson": 0.6, "spearman": 0.7}, "evaluation_time": 1.0},
     }
     (tmp_path / "results" / "owner__name" / "abc" / "STS13.json").write_text(json.dumps(old))
-    found = {score.task: score for score in published.read(tmp_path)}
+    found = {score.task: score for score in published_scores.read(tmp_path)}
     assert (found["STS12"].model, found["STS12"].revision, found["STS12"].main) == ("owner/name", "abc", 50.0)
     assert found["STS13"].model == "owner/name" and found["STS13"].main == pytest.approx(70.0)
 
@@ -259,7 +260,7 @@ def test_results_of_experiments_and_of_old_releases_are_read(tmp_path: Path) -> 
 def test_files_that_are_no_results_are_refused(tmp_path: Path, text: str, message: str) -> None:
     (tmp_path / "STS12.json").write_text(text)
     with pytest.raises(InputError, match=message):
-        published.read(tmp_path / "STS12.json")
+        published_scores.read(tmp_path / "STS12.json")
 
 
 def test_the_command_puts_published_scores_beside_ours(tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ from pyarrow import parquet
 
 import nearfield
 from nearfield import Classifier, Collection, Encoder, compare, load
-from nearfield.evaluate import golden
+from nearfield.evaluation.stability import golden_vectors
 from nearfield.inference.disk_cache import DiskCache
 
 # Internals that the tests need; adapt these when modules or classes move.
@@ -177,7 +177,7 @@ def test_scores_are_what_they_were(name: str, model: Callable[[str], Any]) -> No
 
 @pytest.mark.parametrize("name", ["dense", "splade", "colbert"])
 def test_golden_vectors_are_reproduced(name: str, model: Callable[[str], Any]) -> None:
-    report = golden.check(model(f"models/{name}"), golden.read(DATA / "golden" / f"{name}.json"))
+    report = golden_vectors.check(model(f"models/{name}"), golden_vectors.read(DATA / "golden" / f"{name}.json"))
     assert (report["reproduced"], report["fingerprint"]["same"]) == (True, True)
 
 

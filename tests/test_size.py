@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from nearfield.errors import InputError
-from nearfield.evaluate.size import BITS, INDICES, seconds_to_index, storage
+from nearfield.evaluation.planning.index_size import BITS, INDICES, seconds_to_index, storage
 from nearfield.testing import tiny_encoder
 from tests.commands import Ran, run
 from tests.databases import installed

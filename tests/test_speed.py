@@ -15,9 +15,9 @@ import pytest
 
 from nearfield.encoder import Encoder
 from nearfield.errors import InputError, MissingExtra, NearfieldError
-from nearfield.evaluate import endpoint, hardware, workloads
-from nearfield.evaluate.endpoint import Remote
-from nearfield.evaluate.speed import Local, closed_loop, measure, measure_bulk, peak
+from nearfield.evaluation.performance import environment, http_target, workloads
+from nearfield.evaluation.performance.http_target import Remote
+from nearfield.evaluation.performance.load_test import Local, closed_loop, measure, measure_bulk, peak
 from nearfield.testing import tiny_encoder
 from tests.commands import Ran, run
 from tests.serving import serving
@@ -77,7 +77,7 @@ def test_a_number_of_clients_is_that_many_at_once() -> None:
 
 def test_bulk_is_the_median_of_whole_passes(monkeypatch: pytest.MonkeyPatch) -> None:
     clock, lasts = [0.0], iter([1.0, 4.0, 2.0])
-    monkeypatch.setattr("nearfield.evaluate.speed.time.perf_counter", lambda: clock[0])
+    monkeypatch.setattr("nearfield.evaluation.performance.load_test.time.perf_counter", lambda: clock[0])
 
     def encode(texts: Sequence[str]) -> int:
         clock[0] += next(lasts)
@@ -109,9 +109,9 @@ def test_nothing_to_measure_is_refused(encoder: Encoder, options: dict[str, Any]
 
 
 def test_the_machine_is_described_in_a_line() -> None:
-    told = hardware.describe(("numpy", "no-such-package"))
+    told = environment.describe(("numpy", "no-such-package"))
     assert told["versions"]["no-such-package"] == "not installed"
-    line = hardware.line(told)
+    line = environment.line(told)
     assert told["cpu"] in line and "numpy" in line and "no-such-package" not in line
 
 
@@ -194,7 +194,7 @@ def test_an_endpoint_that_is_not_there_is_told(monkeypatch: pytest.MonkeyPatch) 
     def absent(_: str) -> Any:
         raise ImportError
 
-    monkeypatch.setattr(endpoint, "import_module", absent)
+    monkeypatch.setattr(http_target, "import_module", absent)
     with pytest.raises(MissingExtra, match=r"nearfield\[evaluate\]"):
         Remote("http://127.0.0.1:9/v1", "model")
 

@@ -29,7 +29,7 @@ _PLAIN = frozenset({"__version__"})
 def _internal_callables() -> dict[str, Callable[..., Any]]:
     """Return further callables whose signatures are promises, by the names they are recorded under."""
     from nearfield import testing
-    from nearfield.evaluate.evaluation import evaluate
+    from nearfield.evaluation.evaluate import evaluate
 
     return {
         "evaluate": evaluate,
@@ -86,7 +86,7 @@ def _registries() -> dict[str, Any]:
     from nearfield.corpus.chunkers import SHELF as CHUNKERS
     from nearfield.corpus.extractors import SHELF as EXTRACTORS
     from nearfield.corpus.sources import SHELF as SOURCES
-    from nearfield.evaluate.tasks import SHELF as TASKS
+    from nearfield.evaluation.tasks import SHELF as TASKS
     from nearfield.families import SHELF as FAMILIES
     from nearfield.server.dialects import SHELF as DIALECTS
     from nearfield.stores import SHELF as STORES

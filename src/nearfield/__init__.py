@@ -10,8 +10,8 @@ if TYPE_CHECKING:
     from nearfield.corpus.collection import Collection
     from nearfield.encoder import Encoder
     from nearfield.engine.engine import Engine
-    from nearfield.evaluate.compare import compare
-    from nearfield.evaluate.evaluation import evaluate
+    from nearfield.evaluation.comparison.compare import compare
+    from nearfield.evaluation.evaluate import evaluate
     from nearfield.reranker import Classifier, Reranker
     from nearfield.vectors.dense import Vectors, calibrate, similarity
     from nearfield.vectors.outputs import MultiVectors, Outputs, SparseVectors, maxsim
@@ -47,17 +47,16 @@ _HOMES = {
     "maxsim": "nearfield.vectors.outputs",
     "Encoder": "nearfield.encoder",
     "Engine": "nearfield.engine",
+    "evaluate": "nearfield.evaluation.evaluate",
     "Vectors": "nearfield.vectors.dense",
     "calibrate": "nearfield.vectors.dense",
-    "compare": "nearfield.evaluate.compare",
+    "compare": "nearfield.evaluation.comparison.compare",
     "similarity": "nearfield.vectors.dense",
 }
 
 
 def __getattr__(name: str) -> Any:
     """Import a public name when it is first used: ``import nearfield`` alone costs nothing."""
-    if name == "evaluate":
-        return import_module("nearfield.evaluate")  # a room that can be called
     if name not in _HOMES:
         raise AttributeError(f"module 'nearfield' has no attribute {name!r}")
     return getattr(import_module(_HOMES[name]), name)

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
-    from nearfield.evaluate.calibration import Calibration
-    from nearfield.evaluate.need import Need
+    from nearfield.evaluation.planning.calibration import Calibration
+    from nearfield.evaluation.planning.requirements import Need
 
 EXAMPLES = """Examples:
 
@@ -67,7 +67,7 @@ def advise(
 ) -> None:
     """Propose models for a need: reasons, speed on this machine, storage, the command to try, what is not known."""
     from nearfield import hub
-    from nearfield.evaluate import advise as adviser
+    from nearfield.evaluation.planning import advisor as adviser
 
     given = {
         "languages": languages,
@@ -101,7 +101,7 @@ def _answers(given: dict[str, str | None], *, asks: bool) -> dict[str, str]:
 
 def _need(answers: dict[str, str], licences: str, query_tokens: int, index_hours: float, weights: str) -> Need:
     from nearfield.cli import numbers
-    from nearfield.evaluate.need import Need
+    from nearfield.evaluation.planning.requirements import Need
 
     return Need(
         languages=tuple(_parts(answers["languages"].lower())),
@@ -150,7 +150,7 @@ def _calibrated(hardware: str, *, quiet: bool) -> Calibration | None:
     options = _HARDWARE[hardware]
     if options is None:
         return None
-    from nearfield.evaluate.calibration import calibrate
+    from nearfield.evaluation.planning.calibration import calibrate
 
     told = None if quiet else lambda stage: typer.echo(f"  measuring this machine: {stage} ...", err=True)
     return calibrate(on_stage=told, **options)

@@ -54,14 +54,15 @@ def compare(
 ) -> None:
     """Compare models, dimensions, dtypes, hybrids and chunkers on your data: quality, speed, memory, storage."""
     from nearfield.cli import target
-    from nearfield.evaluate import kept, standing, variants
-    from nearfield.evaluate.compare import compare as measure
+    from nearfield.evaluation.comparison import ranking, result_store
+    from nearfield.evaluation.comparison.compare import compare as measure
+    from nearfield.evaluation.systems import grid as variants
 
     target.ready(html)
     lists = {"output": outputs, "dimensions": dimensions, "dtype": dtypes, "chunker": chunkers, "rerank": reranks}
     grid = variants.grid(models, **{name: _values(name, told) for name, told in lists.items() if told})
-    shares = standing.weights(_weights(weights))
-    place = (cache or kept.default_folder()) if keep else None
+    shares = ranking.weights(_weights(weights))
+    place = (cache or result_store.default_folder()) if keep else None
     with _Bar(shown=not as_json) as bar:
         told = measure(
             grid,
@@ -78,17 +79,17 @@ def compare(
             on_step=bar.step,
         )
     if html is not None:
-        from nearfield.evaluate.page import page
+        from nearfield.evaluation.comparison.html_report import page
 
         names = ", ".join(each["name"] for each in told["datasets"])
-        kept.write(html, page(told, title or f"Comparison on {names}").encode())
+        result_store.write(html, page(told, title or f"Comparison on {names}").encode())
         typer.echo(f"report: {html}", err=True)
     if as_json:
         typer.echo(json.dumps(told, ensure_ascii=False))
     else:
-        from nearfield.evaluate import terminal
+        from nearfield.evaluation.comparison import terminal_report
 
-        terminal.show(told, pictures=pictures)
+        terminal_report.show(told, pictures=pictures)
     if not told["ranking"]:
         raise typer.Exit(1)
 

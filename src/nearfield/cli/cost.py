@@ -37,7 +37,7 @@ def cost(
     """Compare a month on your own machine with what APIs ask: costs, break-even volume, formulas."""
     from nearfield.cli.numbers import count
     from nearfield.errors import InputError
-    from nearfield.evaluate import cost as costs
+    from nearfield.evaluation.planning import cost as costs
 
     wanted = count(volume)
     currency, table = costs.read_prices(prices)

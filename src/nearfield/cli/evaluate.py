@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
-    from nearfield.evaluate.variant import Variant
+    from nearfield.evaluation.systems.variant import Variant
 
 EXAMPLES = """Examples:
 
@@ -65,7 +65,7 @@ def evaluate(
 ) -> None:
     """Measure how good a model is on your data."""
     from nearfield.cli import target
-    from nearfield.evaluate.variant import Variant
+    from nearfield.evaluation.systems.variant import Variant
 
     target.ready(output)
     flags = {
@@ -106,9 +106,9 @@ def _results(
     variant: Variant, data: Sequence[Path], task: str | None, split: str, options: dict[str, Any], *, shown: bool
 ) -> list[dict[str, Any]]:
     """Read all data sets, so that a wrong one is told at once, then open the model and measure."""
-    from nearfield.evaluate.evaluation import evaluate as measure
-    from nearfield.evaluate.reading import read
-    from nearfield.evaluate.subject import open_subject
+    from nearfield.evaluation.datasets.loaders import read
+    from nearfield.evaluation.evaluate import evaluate as measure
+    from nearfield.evaluation.systems import open_subject
 
     sets = [read(path, task, split=split) for path in data]
     subject = open_subject(variant)

@@ -39,7 +39,7 @@ def save(
 ) -> None:
     """Save what a model gives for some texts, as queries and as documents, with fingerprint and versions."""
     from nearfield.encoder import Encoder
-    from nearfield.evaluate import golden
+    from nearfield.evaluation.stability import golden_vectors
 
     chosen = None
     if texts is not None:
@@ -47,7 +47,7 @@ def save(
 
         chosen = [text for _, text in Source((texts,), None, field, None).rows()]
     with Encoder(model, precision=precision, accept_license=accept_license, progress=True) as encoder:
-        told = golden.save(encoder, path, chosen, force=force)
+        told = golden_vectors.save(encoder, path, chosen, force=force)
     typer.echo(f"{path}: {len(told['texts'])} texts, {told['model']}, {told['fingerprint']}, {told['precision']}")
 
 
@@ -66,11 +66,11 @@ def check(
 ) -> None:
     """Compare with what was saved; ends with 1 where vectors or fingerprint are not reproduced."""
     from nearfield.encoder import Encoder
-    from nearfield.evaluate import golden
+    from nearfield.evaluation.stability import golden_vectors
 
-    saved = golden.read(path)
+    saved = golden_vectors.read(path)
     with Encoder(model or saved["model"], precision=precision, accept_license=accept_license, progress=True) as encoder:
-        told = golden.check(encoder, saved, least=least)
+        told = golden_vectors.check(encoder, saved, least=least)
     typer.echo(json.dumps(told, ensure_ascii=False) if as_json else _shown(told))
     if not told["reproduced"]:
         raise typer.Exit(1)

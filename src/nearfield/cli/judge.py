@@ -11,7 +11,7 @@ import typer
 
 if TYPE_CHECKING:
     from nearfield.corpus.collection import Collection
-    from nearfield.evaluate.judging import Candidate
+    from nearfield.evaluation.datasets.judgments import Candidate
 
 JUDGE_EXAMPLES = """Examples:
 
@@ -54,8 +54,8 @@ def judge(
     """Build a retrieval set by judging what a collection's search finds, one passage at a time."""
     from nearfield.corpus.collection import Collection
     from nearfield.errors import InputError
-    from nearfield.evaluate.judging import MEANING, Judgements
-    from nearfield.evaluate.judging import judge as work
+    from nearfield.evaluation.datasets.judgments import MEANING, Judgements
+    from nearfield.evaluation.datasets.judgments import judge as work
 
     asked = [*(query or []), *(_texts(queries, field) if queries else [])]
     if not asked:
@@ -81,8 +81,8 @@ def synthetic(
 ) -> None:
     """Make a synthetic retrieval set of a collection: headings and titles as queries for what stands below them."""
     from nearfield.corpus.collection import Collection
-    from nearfield.evaluate.synthetic import known_items
-    from nearfield.evaluate.writing import write
+    from nearfield.evaluation.datasets.beir import write
+    from nearfield.evaluation.datasets.synthetic import known_items
 
     with Collection.open(collection) as opened:
         made = known_items(opened, level=level, queries=queries, seed=seed)  # type: ignore[arg-type]
@@ -116,7 +116,7 @@ def _passages(opened: Collection) -> list[tuple[str, str]]:
 
 
 def _candidates(opened: Collection, modes: Sequence[str], depth: int) -> Callable[[str], list[Candidate]]:
-    from nearfield.evaluate.judging import Candidate, pooled
+    from nearfield.evaluation.datasets.judgments import Candidate, pooled
 
     def candidates(query: str) -> list[Candidate]:
         rankings = [opened.search(query, depth, mode=mode) for mode in modes]

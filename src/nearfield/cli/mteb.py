@@ -49,13 +49,13 @@ def mteb(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Measure a model by tasks of MTEB, through the mteb package."""
-    from nearfield.evaluate import published as known
-    from nearfield.evaluate import reading
-    from nearfield.evaluate.mteb import MtebModel
-    from nearfield.evaluate.mteb_tasks import run
+    from nearfield.evaluation.datasets import loaders
+    from nearfield.evaluation.mteb import published_scores as known
+    from nearfield.evaluation.mteb.model import MtebModel
+    from nearfield.evaluation.mteb.tasks import run
 
     names = [name.strip() for name in tasks.split(",") if name.strip()]
-    sets = {name: reading.read(path) for name, path in _told("--data", data).items()}
+    sets = {name: loaders.read(path) for name, path in _told("--data", data).items()}
     theirs = known.read(published) if published is not None else []
     options: dict[str, Any] = {"url": url, "key": _key(key_env), "prompts": _told("--prompt", prompt)}
     with MtebModel(model, truncate_dim=dimensions, precision=dtype, **options) as driven:

@@ -42,7 +42,7 @@ def size(
 ) -> None:
     """Tell what vectors take on disk or in memory, index and all, and how long making them takes."""
     from nearfield.cli.numbers import count
-    from nearfield.evaluate import size as sizes
+    from nearfield.evaluation.planning import index_size as sizes
 
     number, dims = count(texts), _dimensions(model, dimensions)
     vectors = round(number * per_text)
@@ -75,7 +75,7 @@ def _dimensions(model: str | None, dimensions: int | None) -> int:
 
 def _wanted(index: str, dtype: str | None) -> list[tuple[str, str]]:
     """Return pairs of index and dtype; what was not asked for by name appears only where it fits."""
-    from nearfield.evaluate.size import INDICES
+    from nearfield.evaluation.planning.index_size import INDICES
 
     if dtype is not None and index != "all":
         return [(index, dtype)]
@@ -86,7 +86,7 @@ def _wanted(index: str, dtype: str | None) -> list[tuple[str, str]]:
 
 def _time(texts: int, tokens: float | None, speed: float | None, model: str | None) -> dict[str, Any] | None:
     from nearfield.errors import InputError
-    from nearfield.evaluate.size import seconds_to_index
+    from nearfield.evaluation.planning.index_size import seconds_to_index
 
     if tokens is None and speed is None and model is None:
         return None
@@ -100,7 +100,8 @@ def _time(texts: int, tokens: float | None, speed: float | None, model: str | No
 
 def _measured(model: str, tokens: float | None) -> tuple[float, float]:
     from nearfield.encoder import Encoder
-    from nearfield.evaluate import speed, workloads
+    from nearfield.evaluation.performance import load_test as speed
+    from nearfield.evaluation.performance import workloads
 
     with Encoder(model, progress=True) as encoder:
         texts = workloads.of_tokens(encoder.tokenizer, int(tokens)) if tokens else workloads.texts("mixed", quick=True)

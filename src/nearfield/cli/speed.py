@@ -46,8 +46,8 @@ def speed(
     as_json: Json = False,
 ) -> None:
     """Measure a model here or at an endpoint: texts/s, tokens/s, waiting of callers, load time, memory."""
-    from nearfield.evaluate import speed as speeds
-    from nearfield.evaluate.endpoint import Remote
+    from nearfield.evaluation.performance import load_test as speeds
+    from nearfield.evaluation.performance.http_target import Remote
 
     texts, counts = _texts(workload, data, field), _counts(clients)
     stage = None if as_json else lambda name: typer.echo(f"  {name} ...", err=True)
@@ -73,7 +73,7 @@ def _here(
     accept_license: bool,
 ) -> dict[str, Any]:
     from nearfield.encoder import Encoder
-    from nearfield.evaluate import speed as speeds
+    from nearfield.evaluation.performance import load_test as speeds
 
     loading: dict[str, Any] = {"precision": precision, "backend": backend, "device": device}
     with Encoder(model, accept_license=accept_license, progress=True, **loading) as encoder:
@@ -84,7 +84,7 @@ def _texts(workload: str, data: Path | None, field: str) -> list[str]:
     from itertools import islice
 
     from nearfield.errors import InputError, nearest
-    from nearfield.evaluate import workloads
+    from nearfield.evaluation.performance import workloads
 
     if data is None and workload not in workloads.SIZES:
         raise InputError(f"Unknown workload {workload!r}. {nearest(workload, workloads.SIZES)}", param="workload")
@@ -117,14 +117,14 @@ def _key(variable: str | None) -> str | None:
 
 
 def _shown(told: dict[str, Any]) -> str:
-    from nearfield.evaluate import hardware
+    from nearfield.evaluation.performance import environment
 
     bulk, memory = told["bulk"], told["memory"]
     low, high = bulk["range"]
     tokens = "" if bulk["tokens_per_second"] is None else f", {bulk['tokens_per_second']:,.0f} tokens/s"
     lines = [
         told["subject"],
-        f"  machine   {hardware.line(told['machine'])}",
+        f"  machine   {environment.line(told['machine'])}",
         f"  bulk      {bulk['texts_per_second']:,.1f} texts/s{tokens} ({low:,.1f} to {high:,.1f} in {bulk['passes']})",
     ]
     for name in ("precision", "load_seconds", "first_answer_seconds", "dimensions", "bytes_per_vector", "refused"):

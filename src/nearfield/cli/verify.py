@@ -24,7 +24,7 @@ def verify(
 ) -> None:
     """Encode a sample of a collection anew: are its vectors reproduced (cosine, fingerprint), its books in order?"""
     from nearfield.corpus.collection import Collection
-    from nearfield.evaluate.drift import drift
+    from nearfield.evaluation.stability.drift import drift
 
     with Collection.open(name) as collection:
         told = drift(collection, sample=sample, seed=seed)

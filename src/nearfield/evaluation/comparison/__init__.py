@@ -1,0 +1,1 @@
+"""Comparison of models and settings: runs, stored results, rankings, charts and reports."""

@@ -1,0 +1,226 @@
+"""Pictures: a comparison drawn as SVG, with text as outlines and in the page's own colour: no font can cut it off."""
+
+from __future__ import annotations
+
+import io
+import math
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from nearfield.evaluation.comparison import chart_data
+from nearfield.evaluation.metrics import library
+
+#: Stands for the page's text colour until the drawing is done; no series has it.
+_INK = "#010203"
+#: The first are told apart by those who see few colours (Okabe & Ito 2008), all on white and on black.
+_COLOURS = (
+    "#0072b2",
+    "#d55e00",
+    "#009e73",
+    "#b565a7",
+    "#c8811a",
+    "#2f9fd8",
+    "#a03050",
+    "#7a7a7a",
+    "#6a5acd",
+    "#5d8a00",
+)
+_MARKS = "osD^vPX*"
+#: The line from a name's left edge to its point.
+_LEADER = {"arrowstyle": "-", "alpha": 0.4, "linewidth": 0.8, "shrinkA": 2, "shrinkB": 4, "relpos": (0, 0.5)}
+#: Inches, and points of text: for a screen, and for a telephone.
+SIZES: Mapping[str, tuple[float, float, float]] = {"wide": (8.6, 4.6, 10.0), "narrow": (4.0, 4.4, 8.0)}
+
+
+def draw(told: Mapping[str, Any], size: str = "wide") -> dict[str, str]:
+    """Return the pictures of a comparison by name: SVG elements; those that there is nothing to show of are left out.
+
+    ``told`` is what ``compare`` returns. ``size``: ``wide`` or ``narrow``.
+
+    Raises:
+        MissingExtra: matplotlib is not installed.
+    """
+    found = {}
+    for name, (has, paint) in PICTURES.items():
+        if has(told):
+            found[name] = _svg(told, paint, size, f"{size}-{name}")
+    return found
+
+
+def _svg(told: Mapping[str, Any], paint: Callable[..., None], size: str, prefix: str) -> str:
+    with library("matplotlib").rc_context(_style(size, prefix)):
+        out = io.StringIO()
+        metadata = {"Date": None, "Creator": None}
+        figure(told, paint, size).savefig(out, format="svg", transparent=True, metadata=metadata)
+    return _inlined(out.getvalue(), prefix)
+
+
+def _style(size: str, prefix: str) -> dict[str, Any]:
+    text = SIZES[size][2]
+    return {
+        "svg.fonttype": "path",
+        "svg.hashsalt": prefix,
+        "font.size": text,
+        "axes.labelsize": text,
+        **{f"{each}.color": _INK for each in ("text", "xtick", "ytick")},
+        **{f"axes.{each}color": _INK for each in ("label", "edge")},
+    }
+
+
+def figure(told: Mapping[str, Any], paint: Callable[..., None], size: str) -> Any:
+    """Return one of ``PICTURES`` as a figure of matplotlib's."""
+    made = library("matplotlib.figure").Figure(figsize=SIZES[size][:2], layout="constrained")
+    made.patch.set_alpha(0)
+    axes = made.subplots()
+    axes.patch.set_alpha(0)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(visible=True, color=_INK, alpha=0.12, linewidth=0.7)
+    paint(axes, told, size)
+    return made
+
+
+def _inlined(svg: str, prefix: str) -> str:
+    """Return the element alone, with ids of its own, the page's colour, and no size but its shape."""
+    body = svg[svg.index("<svg") :]
+    body = re.sub(r"<metadata>.*?</metadata>", "", body, flags=re.DOTALL)
+    body = re.sub(r'(<svg[^>]*?) width="[^"]*"', r"\1", body, count=1)
+    body = re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", body, count=1)
+    body = re.sub(r'\bid="', f'id="{prefix}-', body)
+    body = re.sub(r'href="#', f'href="#{prefix}-', body)
+    body = re.sub(r"url\(#", f"url(#{prefix}-", body)
+    return body.replace(_INK, "currentColor").replace("<svg ", '<svg aria-hidden="true" focusable="false" ', 1)
+
+
+# -- what is drawn -------------------------------------------------------------------------------------------------
+
+
+def _quality_speed(axes: Any, told: Mapping[str, Any], size: str) -> None:
+    rows = chart_data.quality_speed(told)
+    front = [row for row in rows if row["front"]]
+    for row in rows:
+        at = _bars(row)
+        axes.errorbar(row["x"], row["y"], yerr=at, fmt="none", ecolor=_colour(row["at"]), alpha=0.45, capsize=2.5)
+        axes.plot(row["x"], row["y"], _mark(row["at"]), color=_colour(row["at"]), markersize=7)
+    if len(front) > 1:
+        xs, ys = [row["x"] for row in front], [row["y"] for row in front]
+        axes.step(xs, ys, where="pre", color=_INK, alpha=0.45, linewidth=1.2, linestyle="--", zorder=0)
+    axes.set_xscale("log")
+    axes.set_xlabel(
+        "documents made ready to search, per second (logarithmic)" if size == "wide" else "documents/s (log)"
+    )
+    axes.set_ylabel(_quality(told))
+    _ticks(axes.xaxis, [row["x"] for row in rows])
+    _named(axes, [(row["x"], row["y"], row["label"], row["at"]) for row in rows], size)
+
+
+def _quality_bytes(axes: Any, told: Mapping[str, Any], size: str) -> None:
+    rows = chart_data.quality_bytes(told)
+    for series in chart_data.series(rows):
+        if len(series) > 1:
+            axes.plot([row["x"] for row in series], [row["y"] for row in series], color=_INK, alpha=0.35, linewidth=1)
+    for row in rows:
+        axes.errorbar(
+            row["x"], row["y"], yerr=_bars(row), fmt="none", ecolor=_colour(row["at"]), alpha=0.45, capsize=2.5
+        )
+        axes.plot(row["x"], row["y"], _mark(row["at"]), color=_colour(row["at"]), markersize=7)
+    axes.set_xscale("log", base=2)
+    wide = "vectors of a document, bytes (logarithmic; a line joins dimensions of one dtype)"
+    axes.set_xlabel(wide if size == "wide" else "bytes a document (log)")
+    axes.set_ylabel(_quality(told))
+    _ticks(axes.xaxis, [row["x"] for row in rows], base=2 if size == "wide" else 4)
+    _named(axes, [(row["x"], row["y"], row["label"], row["at"]) for row in rows], size)
+
+
+def _latency(axes: Any, told: Mapping[str, Any], size: str) -> None:
+    rows = chart_data.latency(told)
+    for row in rows:
+        axes.plot(row["x"], row["p95"], "-" + _mark(row["at"]), color=_colour(row["at"]), markersize=5, linewidth=1.5)
+        axes.plot(row["x"], row["p50"], ":", color=_colour(row["at"]), linewidth=1.2)
+    axes.set_xscale("log", base=2)
+    axes.set_yscale("log")
+    axes.set_xlabel("clients at once, each waiting for its answer")
+    axes.set_ylabel(
+        "milliseconds a query (log): line p95, dots p50" if size == "wide" else "ms a query (log): line p95, dots p50"
+    )
+    clients = sorted({x for row in rows for x in row["x"]})
+    axes.set_xticks(clients, [f"{count:g}" for count in clients])
+    axes.minorticks_off()
+    _ticks(axes.yaxis, [value for row in rows for value in (*row["p50"], *row["p95"])])
+    _named(axes, [(row["x"][-1], row["p95"][-1], row["label"], row["at"]) for row in rows], size)
+
+
+#: By name: the points that there must be, and what draws them.
+PICTURES: Mapping[str, tuple[Callable[[Any], Any], Callable[..., None]]] = {
+    "quality-speed": (chart_data.quality_speed, _quality_speed),
+    "quality-storage": (chart_data.quality_bytes, _quality_bytes),
+    "latency": (chart_data.latency, _latency),
+}
+
+
+def _quality(told: Mapping[str, Any]) -> str:
+    return f"{chart_data.main(told)}, points of 100"
+
+
+def _bars(row: Mapping[str, Any]) -> Any:
+    if row["interval"] is None:
+        return None
+    low, high = row["interval"]
+    return [[max(0.0, row["y"] - low)], [max(0.0, high - row["y"])]]
+
+
+def _colour(at: int) -> str:
+    return _COLOURS[at % len(_COLOURS)]
+
+
+def _mark(at: int) -> str:
+    return _MARKS[(at + at // len(_COLOURS)) % len(_MARKS)]
+
+
+def _ticks(axis: Any, values: Sequence[float], base: int = 10) -> None:
+    """Put plain numbers at round places of a logarithmic axis; a few of them, however small its range is."""
+    ticker = library("matplotlib.ticker")
+    span = max(values) / max(min(values), 1e-9)
+    steps = (1.0,) if base != 10 or span > 30 else (1.0, 2.0, 5.0) if span > 3 else (1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 7.0)
+    axis.set_major_locator(ticker.LogLocator(base=base, subs=steps, numticks=12))
+    axis.set_major_formatter(ticker.FuncFormatter(lambda value, _: f"{value:,.0f}" if value >= 10 else f"{value:g}"))
+    axis.set_minor_locator(ticker.NullLocator())
+
+
+def _named(axes: Any, rows: Sequence[tuple[float, float, str, int]], size: str) -> None:
+    """Write names in a column right of the axes, apart from each other, each joined to its point by a thin line."""
+    axes.margins(x=0.08, y=0.1)
+    low, high = axes.get_ylim()
+    wide = size == "wide"
+    logarithmic = axes.get_yscale() == "log"
+    height = (
+        (lambda y: math.log(y / low) / math.log(high / low)) if logarithmic else (lambda y: (y - low) / (high - low))
+    )
+    most = max((len(each[2]) for each in rows), default=0)
+    lines = [_wrapped(each[2], most if wide else 18) for each in rows]
+    order = sorted(range(len(rows)), key=lambda at: height(rows[at][1]))
+    line = 0.062 if wide else 0.05
+    heights = [line * (lines[at].count("\n") + 1) for at in order]
+    places = chart_data.spread([height(rows[at][1]) for at in order], heights)
+    for at, place in zip(order, places, strict=True):
+        x, y, _, number = rows[at]
+        axes.annotate(
+            lines[at],
+            xy=(x, y),
+            xycoords="data",
+            xytext=(1.04, place),
+            textcoords="axes fraction",
+            va="center",
+            ha="left",
+            color=_colour(number),
+            fontweight="bold",
+            fontsize=SIZES[size][2] - (0.5 if wide else 0.8),
+            annotation_clip=False,
+            arrowprops=_LEADER | {"color": _colour(number)},
+        )
+
+
+def _wrapped(text: str, width: int) -> str:
+    import textwrap
+
+    return "\n".join(textwrap.wrap(text, max(width, 8))[:2])

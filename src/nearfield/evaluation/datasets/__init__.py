@@ -1,0 +1,1 @@
+"""Evaluation data sets: loading, sampling, writing, synthesis and relevance judgments."""

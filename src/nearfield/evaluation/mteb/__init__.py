@@ -1,0 +1,1 @@
+"""Evaluation with the mteb package, and published scores to compare with."""

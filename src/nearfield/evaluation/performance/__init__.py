@@ -1,0 +1,1 @@
+"""Speed measurements: workloads, load tests and the environment they ran in."""

@@ -1,0 +1,1 @@
+"""Planning before anything runs: model choice, index size and cost."""

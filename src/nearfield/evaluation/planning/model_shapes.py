@@ -1,0 +1,80 @@
+"""Shapes: how wide and deep the catalogue's models are, and so what a token costs, before their files are here."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from importlib.resources import files
+from types import MappingProxyType
+from typing import Any
+
+from nearfield.catalog import Entry
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+
+@dataclass(frozen=True)
+class Shape:
+    """Widths and depth of a transformer; ``layers`` 0 is a table of vectors alone.
+
+    ``vocabulary`` and ``inner`` are rows; ``attention`` is the width of all heads, ``keys`` that of keys and values,
+    both ``hidden`` when 0. ``untied``: the vocabulary stands in the weights twice. ``slower``: it does more in a layer
+    than its matrices tell (DeBERTa's distances), so that an estimate is too high. ``scores_words``: each token meets
+    the vocabulary once more, as sparse models do.
+    """
+
+    name: str
+    hidden: int
+    layers: int = 0
+    inner: int = 0
+    vocabulary: int = 0
+    gated: bool = False
+    attention: int = 0
+    keys: int = 0
+    untied: bool = False
+    slower: bool = False
+    scores_words: bool = False
+
+    @property
+    def heads_width(self) -> int:
+        """The width of queries, all heads together."""
+        return self.attention or self.hidden
+
+    @property
+    def layer_weights(self) -> int:
+        """The values in the matrices of a layer: each is multiplied once for each token."""
+        both = self.heads_width + (self.keys or self.hidden)
+        return 2 * self.hidden * both + (3 if self.gated else 2) * self.hidden * self.inner
+
+    @property
+    def parameters(self) -> int:
+        """The values of all matrices and of the vocabulary; norms, biases and positions are left out."""
+        return self.layers * self.layer_weights + self.vocabulary * self.hidden * (2 if self.untied else 1)
+
+    @property
+    def head_weights(self) -> int:
+        """The values that a token meets after the layers."""
+        return self.hidden * (self.vocabulary + self.hidden) if self.scores_words else 0
+
+
+def shape_of(entry: Entry) -> Shape | None:
+    """Return a model's shape; None where it is not known."""
+    if entry.family == "static":
+        return Shape("static", entry.dimensions, vocabulary=(entry.parameters or 0) // entry.dimensions)
+    facts = _facts().get(entry.id)
+    return None if facts is None else Shape(**facts, scores_words=entry.kind == "sparse")
+
+
+@lru_cache(maxsize=1)
+def _facts() -> Mapping[str, Mapping[str, Any]]:
+    rows = tomllib.loads(files(__package__).joinpath("model_shapes.toml").read_text(encoding="utf-8"))["shape"]
+    found = {}
+    for row in rows:
+        models = row.pop("models")
+        found.update({model: MappingProxyType(row) for model in models})
+    return MappingProxyType(found)

@@ -1,0 +1,1 @@
+"""Stability of vectors between versions: golden vectors and drift."""

@@ -1,0 +1,103 @@
+"""Remote: a model behind an OpenAI-compatible endpoint, as a subject, so that it can be measured beside those here."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from nearfield.client import Served
+from nearfield.errors import InputError
+from nearfield.evaluation.systems.embedding_cache import Memo
+from nearfield.evaluation.systems.variant import Variant
+from nearfield.vectors.dense import Vectors, quantize, similarity
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+
+class Remote:
+    """Encodes at a URL.
+
+    A server of Nearfield's is told whether a text is a query or a document; any other gets the text, after a prompt's
+    where the variant gives one. Dimensions are asked of the server, and dtypes are made of its vectors here. Vectors
+    are compared by their cosine. How many texts were cut there is not known.
+
+    Raises:
+        InputError: the key's variable is not set, or the server does not have the model.
+        NearfieldError: the server does not answer, or refuses.
+        MissingExtra: httpx is not installed.
+    """
+
+    truncated = None
+
+    def __init__(self, variant: Variant, memo: Memo | None = None) -> None:
+        self.variant = variant
+        self._memo = Memo() if memo is None else memo
+        self._served = Served(variant.url or "", variant.model, key=api_key(variant.key_env))
+
+    @property
+    def name(self) -> str:
+        """As shown; the key is never part of it."""
+        return str(self.variant)
+
+    @property
+    def identity(self) -> str:
+        """A digest of the URL, the model's name there and its fingerprint, where it tells one, and of all options.
+
+        What another server runs under a name is not known: a result kept under this is as good as that name.
+        """
+        told = [str(self.variant), self._served.fingerprint]
+        return hashlib.sha256(json.dumps(told).encode()).hexdigest()
+
+    def told(self) -> dict[str, Any]:
+        """Return what a result says of the model."""
+        return {"url": self._served.url, "fingerprint": self._served.fingerprint, "model": self._served.name}
+
+    def encode(self, texts: Sequence[str], *, role: str) -> Array:
+        """Encode texts: float32 [n, dimensions]."""
+        options = self._options(role)
+        space = json.dumps([self._served.url, self.variant.model, options], sort_keys=True)
+        rows, _ = self._memo.encode(space, texts, lambda new: self._served.encode(new, **options))
+        if self.variant.dtype == "float32":
+            return rows
+        unit = bool(np.allclose(np.linalg.norm(rows, axis=1), 1.0, atol=1e-3))
+        vectors = Vectors(rows, "evaluated:0:float32", rows.shape[1])
+        return quantize(vectors, self.variant.dtype, unit=unit).decode().data
+
+    def similarity(self, a: Array, b: Array) -> Array:
+        """Return cosines [len(a), len(b)]."""
+        left, right = (Vectors(each, "evaluated", each.shape[1]) for each in (a, b))
+        return similarity(left, right, "cosine")
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._served.close()
+
+    def _options(self, role: str) -> dict[str, Any]:
+        chosen = self.variant.document_prompt if role == "document" else self.variant.prompt
+        told: dict[str, Any] = {"truncate_dim": self.variant.dimensions}
+        if self._served.native:
+            told["role"] = None if role == "symmetric" else role
+            told["force_truncate_dim"] = True if self.variant.dimensions else None
+        if chosen is not None:
+            named = chosen in self._served.prompts
+            told |= {"prompt_name": chosen} if named else {"prompt": "" if chosen == "none" else chosen}
+        return {name: value for name, value in told.items() if value is not None}
+
+
+def api_key(variable: str | None) -> str | None:
+    """Return the key that an environment variable holds; None where none is named.
+
+    Raises:
+        InputError: the variable is not set.
+    """
+    if variable is None:
+        return None
+    key = os.environ.get(variable)
+    if not key:
+        raise InputError(f"The key is to come from ${variable}, which is not set.", param="key_env")
+    return key

@@ -1,0 +1,94 @@
+"""Pairs: whether similar pairs are nearer than dissimilar ones, as sentence-transformers and MTEB measure it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import numpy as np
+
+from nearfield.errors import InputError
+from nearfield.evaluation import metrics
+from nearfield.evaluation.datasets.dataset import Pairs
+from nearfield.evaluation.error_analysis import shown
+from nearfield.evaluation.systems.instrumented import Metered
+from nearfield.evaluation.tasks import Measured, Options, Task, column
+
+Array = np.ndarray[Any, np.dtype[Any]]
+MAIN = "AP"
+
+
+class PairsTask(Task):
+    """Measures average precision, ROC AUC, and the best accuracy and F1 that one threshold gives."""
+
+    rows: ClassVar[type] = Pairs
+    item: ClassVar[str] = "pair"
+    averages: ClassVar[bool] = False
+
+    def measure(self, subject: Metered, rows: Pairs, options: Options) -> Measured:
+        if set(rows.gold) != {0.0, 1.0}:
+            raise InputError("Pairs are labelled 1 (similar) or 0 (dissimilar), and there are both.", param="data")
+        near, gold = subject.pairwise(rows.first, rows.second), np.asarray(rows.gold)
+        told, thresholds = separation(near, gold)
+        columns = {"similarity": column(near), "label": column(gold)}
+        return Measured(MAIN, told, columns, _worst(rows, near, gold, options.worst), thresholds)
+
+    def score(self, main: str, columns: Mapping[str, Array]) -> float:
+        return average_precision(columns["similarity"], columns["label"])
+
+
+def average_precision(near: Array, gold: Array) -> float:
+    """Return scikit-learn's average precision in points; 0 without a similar pair, of which there is then none."""
+    if not gold.any():
+        return 0.0
+    return 100 * float(metrics.library("sklearn.metrics").average_precision_score(gold, near))
+
+
+def separation(near: Array, gold: Array) -> tuple[dict[str, float], dict[str, float]]:
+    """Return the metrics in points, the main one first, and the thresholds of the best accuracy and F1.
+
+    As MTEB's PairClassification: a threshold lies midway between two neighbouring similarities that differ, so that
+    some pair is always below it.
+    """
+    order = np.argsort(-near, kind="stable")
+    scores, labels = near[order], gold[order]
+    cuts = np.flatnonzero(scores[:-1] != scores[1:])
+    found, correct = cuts + 1, np.cumsum(labels)[cuts]
+    positives = labels.sum()
+    accuracy = (correct + (len(labels) - positives) - (found - correct)) / len(labels)
+    f1 = 2 * correct / (found + positives)
+    told = {
+        MAIN: average_precision(near, gold),
+        "ROC AUC": 100 * float(metrics.library("sklearn.metrics").roc_auc_score(gold, near)),
+    }
+    if not len(cuts):
+        return told | dict.fromkeys(("accuracy", "F1", "precision", "recall"), 0.0), {}
+    best, top = int(np.argmax(accuracy)), int(np.argmax(f1))
+    told |= {
+        "accuracy": 100 * float(accuracy[best]),
+        "F1": 100 * float(f1[top]),
+        "precision": 100 * float(correct[top] / found[top]),
+        "recall": 100 * float(correct[top] / positives),
+    }
+    middle = (scores[cuts] + scores[cuts + 1]) / 2
+    return told, {"accuracy_threshold": float(middle[best]), "F1_threshold": float(middle[top])}
+
+
+def _worst(rows: Pairs, near: Array, gold: Array, count: int) -> list[dict[str, Any]]:
+    """Return the pairs that stand furthest on the wrong side: how many of the other label it passes, of 100."""
+    ordered = [np.sort(near[gold == label]) for label in (0.0, 1.0)]
+    right = np.where(
+        gold == 1.0,
+        np.searchsorted(ordered[0], near) / max(len(ordered[0]), 1),
+        1 - np.searchsorted(ordered[1], near, "right") / max(len(ordered[1]), 1),
+    )
+    return [
+        {
+            "id": str(at),
+            "text": shown(rows.first[at]),
+            "score": 100 * float(right[at]),
+            "expected": [{"text": shown(rows.second[at]), "label": "similar" if gold[at] else "dissimilar"}],
+            "found": [{"similarity": float(near[at])}],
+        }
+        for at in np.argsort(right, kind="stable")[:count]
+    ]

@@ -1,0 +1,53 @@
+"""STS: whether the similarities of pairs go up and down with what people said of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import numpy as np
+
+from nearfield.evaluation import metrics
+from nearfield.evaluation.datasets.dataset import Pairs
+from nearfield.evaluation.error_analysis import shown
+from nearfield.evaluation.systems.instrumented import Metered
+from nearfield.evaluation.tasks import Measured, Options, Task, column
+
+Array = np.ndarray[Any, np.dtype[Any]]
+MAIN = "Spearman"
+
+
+class StsTask(Task):
+    """Measures Spearman's rank correlation of the model's own similarity and the gold scores, and Pearson's."""
+
+    rows: ClassVar[type] = Pairs
+    item: ClassVar[str] = "pair"
+    averages: ClassVar[bool] = False
+
+    def measure(self, subject: Metered, rows: Pairs, options: Options) -> Measured:
+        near, gold = subject.pairwise(rows.first, rows.second), np.asarray(rows.gold, np.float64)
+        told = {MAIN: metrics.spearman(near, gold), "Pearson": metrics.pearson(near, gold)}
+        columns = {"similarity": column(near), "gold": column(gold)}
+        return Measured(MAIN, told, columns, _worst(rows, near, gold, options.worst))
+
+    def score(self, main: str, columns: Mapping[str, Array]) -> float:
+        return metrics.spearman(columns["similarity"], columns["gold"])
+
+    def scores(self, main: str, columns: Mapping[str, Array], draws: Array) -> Array:
+        return metrics.spearmans(columns["similarity"][draws], columns["gold"][draws])
+
+
+def _worst(rows: Pairs, near: Array, gold: Array, count: int) -> list[dict[str, Any]]:
+    """Return the pairs whose ranks differ most; the score is 100 less that part of all ranks."""
+    ranks = [metrics.library("scipy.stats").rankdata(column) for column in (near, gold)]
+    apart = np.abs(ranks[0] - ranks[1])
+    return [
+        {
+            "id": str(at),
+            "text": shown(rows.first[at]),
+            "score": 100 * (1 - float(apart[at]) / len(apart)),
+            "expected": [{"text": shown(rows.second[at]), "gold": float(gold[at])}],
+            "found": [{"similarity": float(near[at])}],
+        }
+        for at in np.argsort(-apart, kind="stable")[:count]
+    ]
