@@ -22,7 +22,7 @@ import psutil
 from benchmarks import fleet, traffic
 from benchmarks.servers import Server
 from benchmarks.traffic import Plan
-from nearfield.server.figures import read
+from nearfield.server.observability.live_stats import read
 
 MAIN = "sentence-transformers/all-MiniLM-L6-v2"
 #: Of the run, after which memory must be flat; and by how much it may vary from then on.

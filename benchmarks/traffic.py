@@ -30,7 +30,7 @@ from benchmarks import asks
 from benchmarks.asks import Ask, KnownScores, KnownVectors
 from benchmarks.tally import Tally
 from nearfield.evaluation.performance.workloads import texts
-from nearfield.server.figures import WATCHING, Reading, read
+from nearfield.server.observability.live_stats import WATCHING, Reading, read
 
 #: Shares of bad requests and of clients that leave.
 BAD, LEAVE = 0.01, 0.02

@@ -21,7 +21,7 @@ import uvicorn
 from nearfield import settings
 from nearfield.inference.loaded_model import Loaded
 from nearfield.server.app import create_app
-from nearfield.server.models import Models
+from nearfield.server.models.model_pool import Models
 
 
 @contextmanager

@@ -29,9 +29,9 @@ from typer.main import get_command
 
 from nearfield import settings
 from nearfield.cli import app
-from nearfield.server import auth
-from nearfield.server.batch_file import MOST_BYTES
-from nearfield.server.run import configuration
+from nearfield.server.auth import keys as auth
+from nearfield.server.batches.batch_lines import MOST_BYTES
+from nearfield.server.lifecycle.serve import configuration
 from nearfield.testing import tiny_encoder, write_tiny_model
 from tests.serving import Process, serving
 

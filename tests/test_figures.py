@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
-from nearfield.server.figures import Reading, figures, quantile, read, restarted
+from nearfield.server.observability.live_stats import Reading, figures, quantile, read, restarted
 
 BOUNDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 SHARES = (0.01, 0.1, 0.5, 0.9, 0.95, 0.99)

@@ -16,9 +16,9 @@ import httpx
 import pytest
 from mcp import Client, StdioServerParameters
 
-from nearfield.corpus.agents import Shelves, server
 from nearfield.corpus.collection import Collection
 from nearfield.encoder import Encoder
+from nearfield.server.mcp import Shelves, server
 from nearfield.testing import tiny_encoder
 from tests.commands import run
 

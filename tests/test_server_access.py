@@ -13,9 +13,9 @@ import pytest
 
 from nearfield.encoder import Encoder
 from nearfield.errors import Forbidden, RateLimited, SettingsError
-from nearfield.server import auth
-from nearfield.server.auth import ANYBODY, Door, Key, Keys, new_key
-from nearfield.server.models import Models
+from nearfield.server.auth import keys as auth
+from nearfield.server.auth.keys import ANYBODY, Door, Key, Keys, new_key
+from nearfield.server.models.model_pool import Models
 from tests.serving import serving
 
 BODY = {"model": "tiny", "input": "cat"}
@@ -203,7 +203,7 @@ def test_flags_that_are_zero_count(monkeypatch: pytest.MonkeyPatch) -> None:
     from typer.testing import CliRunner
 
     from nearfield.cli import app
-    from nearfield.server import run
+    from nearfield.server.lifecycle import serve as run
 
     given: list[Any] = []
     monkeypatch.setattr(run, "serve", lambda settings, announce: given.append(settings))

@@ -19,8 +19,9 @@ import pytest
 
 from nearfield.encoder import Encoder
 from nearfield.errors import ModelUnavailable, Overloaded, TooLarge, UnsupportedMedia
-from nearfield.server import batch_books, batch_file, batches, files, upload
-from nearfield.server.files import Files
+from nearfield.server.batches import batch_lines, batch_runner, batch_store
+from nearfield.server.files import file_store, upload
+from nearfield.server.files.file_store import Files
 from nearfield.testing import write_tiny_model
 from tests.serving import Process, serving
 
@@ -162,7 +163,7 @@ def test_what_is_no_form_is_refused(url: str) -> None:
 def test_a_file_has_a_largest_size_whatever_bodies_may_have(
     tiny: Encoder, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    from nearfield.server.dialects import openai_batches
+    from nearfield.server.dialects.openai import batches as openai_batches
 
     monkeypatch.setattr(openai_batches, "MOST_BYTES", 500_000)
     with serving([tiny], max_body_bytes=1024, data_dir=tmp_path) as url, _client(url) as client:
@@ -285,7 +286,7 @@ def test_it_waits_for_room(client: openai.OpenAI, tiny: Encoder, monkeypatch: py
 def test_a_model_that_cannot_be_had_is_not_waited_for_without_end(
     client: openai.OpenAI, tiny: Encoder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(batches, "_LONGEST_WAIT", 0.001)
+    monkeypatch.setattr(batch_runner, "_LONGEST_WAIT", 0.001)
 
     async def gone(*given: Any, **options: Any) -> Any:
         raise ModelUnavailable("no room", retry_after=5)
@@ -327,10 +328,10 @@ def test_a_file_that_is_not_of_requests_fails_the_batch(client: openai.OpenAI) -
 
 
 def test_a_batch_is_bounded(client: openai.OpenAI, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert (batch_file.MOST_LINES, batch_file.MOST_INPUTS, batch_file.MOST_BYTES) == (50_000, 50_000, 200 * 2**20)
-    monkeypatch.setattr(batch_file, "MOST_LINES", 3)
-    monkeypatch.setattr(batch_file, "MOST_INPUTS", 5)
-    monkeypatch.setattr(batch_file, "_LONGEST_LINE", 1000)
+    assert (batch_lines.MOST_LINES, batch_lines.MOST_INPUTS, batch_lines.MOST_BYTES) == (50_000, 50_000, 200 * 2**20)
+    monkeypatch.setattr(batch_lines, "MOST_LINES", 3)
+    monkeypatch.setattr(batch_lines, "MOST_INPUTS", 5)
+    monkeypatch.setattr(batch_lines, "_LONGEST_LINE", 1000)
     cases = [
         ([_line(str(n)) for n in range(3)], None),
         ([_line(str(n)) for n in range(4)], "too_many_requests"),
@@ -407,7 +408,7 @@ class Gate:
 
 
 def test_a_cancelled_batch_keeps_what_is_done(tiny: Encoder, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(batch_books, "_WINDOW_LINES", 2)
+    monkeypatch.setattr(batch_store, "_WINDOW_LINES", 2)
     with serving([tiny]) as url, _client(url) as client:
         gate = Gate(tiny, monkeypatch, 3)
         batch = _create(client, *(_line(str(number)) for number in range(9)))
@@ -427,7 +428,7 @@ def test_a_cancelled_batch_keeps_what_is_done(tiny: Encoder, monkeypatch: pytest
 
 
 def test_an_expired_batch_tells_what_was_not_done(tiny: Encoder, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(batch_books, "_WINDOW_LINES", 2)
+    monkeypatch.setattr(batch_store, "_WINDOW_LINES", 2)
     with serving([tiny]) as url, _client(url) as client:
         gate = Gate(tiny, monkeypatch, 3)
         batch = _create(client, *(_line(str(number)) for number in range(9)))
@@ -487,7 +488,7 @@ def test_a_key_s_models_and_rate_hold_for_its_batches(tiny: Encoder, tmp_path: P
 def _full_after(monkeypatch: pytest.MonkeyPatch, module: Any, most: int) -> list[int]:
     """Let files grow by so many bytes, and then say what a full disk says, half a line written."""
     left = [most]
-    real = files.write_all
+    real = file_store.write_all
 
     def write(out: Any, data: bytes) -> None:
         if len(data) > left[0]:
@@ -506,7 +507,7 @@ def test_a_full_disk_fails_the_upload_and_nothing_else(
     with serving([tiny], data_dir=tmp_path) as url, _client(url) as client:
         kept = _upload(client, _line("a"))
         with monkeypatch.context() as patch:
-            _full_after(patch, files, 100)
+            _full_after(patch, file_store, 100)
             with pytest.raises(openai.APIStatusError) as refused:
                 client.files.create(file=("a", b"x" * 400_000), purpose="batch")
             assert (refused.value.status_code, refused.value.code) == (507, "storage_full")
@@ -520,10 +521,10 @@ def test_a_full_disk_fails_the_upload_and_nothing_else(
 def test_a_full_disk_fails_the_batch_and_nothing_else(
     tiny: Encoder, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(batch_books, "_WINDOW_LINES", 1)
+    monkeypatch.setattr(batch_store, "_WINDOW_LINES", 1)
     with serving([tiny], data_dir=tmp_path) as url, _client(url) as client:
         with monkeypatch.context() as patch:
-            _full_after(patch, batch_file, 2000)
+            _full_after(patch, batch_lines, 2000)
             batch = _end(client, _create(client, *(_line(str(number)) for number in range(9))).id)
         assert batch.status == "failed"
         assert [each.code for each in batch.errors.data] == ["storage_full"]
@@ -565,7 +566,7 @@ def test_what_was_half_done_is_finished_and_nothing_done_twice(
     tiny: Encoder, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """As after a kill: a last line half written, results renamed but not recorded."""
-    monkeypatch.setattr(batch_books, "_WINDOW_LINES", 2)
+    monkeypatch.setattr(batch_store, "_WINDOW_LINES", 2)
     with serving([tiny], data_dir=tmp_path) as url, _client(url) as client:
         gate = Gate(tiny, monkeypatch, 5)
         batch = _create(client, *(_line(f'"{number}\\', dimensions=0 if number == 1 else None) for number in range(9)))

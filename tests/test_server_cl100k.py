@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from nearfield.encoder import Encoder
-from nearfield.server import cl100k
+from nearfield.server.dialects.openai import cl100k
 from tools.cl100k import HASH, pack
 
 TEXTS = ["the cat sat on the mat", "Zürich – naïve café, 東京 🚀", "", "  two  spaces\n", "hello world " * 400]

@@ -20,8 +20,8 @@ from nearfield.encoder import Encoder
 from nearfield.inference.loaded_model import Loaded
 from nearfield.reranker import Reranker
 from nearfield.server.dialects import Call
-from nearfield.server.dialects.openai import OpenAi
-from nearfield.server.models import Models
+from nearfield.server.dialects.openai.embeddings import OpenAi
+from nearfield.server.models.model_pool import Models
 from nearfield.testing import tiny_encoder
 from nearfield.vectors.dense import unit_ranges
 from tests.parity.scores import classifier
@@ -360,7 +360,7 @@ def test_sums_of_late_interaction_become_means() -> None:
 
     from nearfield.recipe import Multivector, Normalize
     from nearfield.reranker import Ranked
-    from nearfield.server.dialects.cohere import _relevance
+    from nearfield.server.dialects.cohere.routes import _relevance
     from nearfield.server.exchange import Rank
 
     def relevance(*modules: Any) -> Any:

@@ -21,9 +21,9 @@ from nearfield.encoder import Encoder
 from nearfield.errors import SettingsError
 from nearfield.fileio.locks import alone
 from nearfield.inference.loaded_model import Loaded
-from nearfield.server import served
-from nearfield.server.auth import new_key
-from nearfield.server.models import Models
+from nearfield.server import collection_service
+from nearfield.server.auth.keys import new_key
+from nearfield.server.models.model_pool import Models
 from nearfield.settings import load as load_settings
 from nearfield.testing import tiny_encoder
 from tests.chat_server import ChatServer, Refuse, Say, chatting
@@ -472,8 +472,8 @@ def test_a_definition_that_changes_between_requests(
 
 
 def test_waiting_requests_are_bounded(monkeypatch: pytest.MonkeyPatch, tiny: Encoder, home: Path) -> None:
-    monkeypatch.setattr(served, "_WORKERS", 1)
-    monkeypatch.setattr(served, "_WAITING", 0)
+    monkeypatch.setattr(collection_service, "_WORKERS", 1)
+    monkeypatch.setattr(collection_service, "_WAITING", 0)
     begun, go_on = threading.Event(), threading.Event()
 
     def stuck(*_: Any, **__: Any) -> Any:
@@ -493,7 +493,7 @@ def test_waiting_requests_are_bounded(monkeypatch: pytest.MonkeyPatch, tiny: Enc
 
 
 def test_several_front_ends_serve_none() -> None:
-    from nearfield.server.frontends import check
+    from nearfield.server.frontends.supervisor import check
 
     with pytest.raises(SettingsError, match="served_collections"):
         check(load_settings(frontends=2, served_collections="all"))

@@ -23,10 +23,12 @@ import pytest
 from nearfield import settings
 from nearfield.encoder import Encoder
 from nearfield.engine.engine import Engine
-from nearfield.server import app, connection, limits, reply, run
-from nearfield.server.dialects import openai, shapes
+from nearfield.server import app, request_body, responses
+from nearfield.server.dialects import schemas
+from nearfield.server.dialects.openai import embeddings
 from nearfield.server.exchange import Encode
-from nearfield.server.limits import Pace
+from nearfield.server.lifecycle import http_protocol, serve
+from nearfield.server.request_body import Pace
 from nearfield.testing import tiny_encoder, write_tiny_model
 from nearfield.vectors.dense import Vectors
 from tests.serving import Process, serving
@@ -74,10 +76,10 @@ def _listening(encoder: Encoder) -> Iterator[int]:
     """Serve as ``nearfield serve`` does, in a thread; yields the port."""
     chosen = settings.load(port=0)
     up = threading.Event()
-    with run.bind(chosen) as listening:
+    with serve.bind(chosen) as listening:
         port = int(listening.getsockname()[1])
         site = app.create_app(chosen, [encoder])
-        listener = run.Listener(run.configuration(site, chosen), listening, up.set, site.state.server.stop)
+        listener = serve.Listener(serve.configuration(site, chosen), listening, up.set, site.state.server.stop)
         thread = threading.Thread(target=listener.run, args=([listening],), daemon=True)
         thread.start()
         assert up.wait(20)
@@ -89,7 +91,7 @@ def _listening(encoder: Encoder) -> Iterator[int]:
 
 
 def test_headers_that_never_end_close_their_connection(tiny: Encoder, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connection, "HEADER_SECONDS", 0.5)
+    monkeypatch.setattr(http_protocol, "HEADER_SECONDS", 0.5)
     half = _head(len(BODY))[:40]
     with _listening(tiny) as port:
         address = ("127.0.0.1", port)
@@ -106,7 +108,7 @@ def test_headers_that_never_end_close_their_connection(tiny: Encoder, monkeypatc
 
 
 def test_what_is_at_work_is_never_overdue(monkeypatch: pytest.MonkeyPatch) -> None:
-    one = connection.Connection.__new__(connection.Connection)
+    one = http_protocol.Connection.__new__(http_protocol.Connection)
     one.cycle, one.timeout_keep_alive = None, 75  # type: ignore[assignment]
     assert not one.overdue(1e9)
     one.begun = 100.0
@@ -185,7 +187,7 @@ def test_what_no_idle_engine_could_do_in_time_is_too_large(tmp_path: Path) -> No
 
 
 def test_an_engine_is_measured_by_its_best_speed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(limits, "_FRESH", -1.0)
+    monkeypatch.setattr(request_body, "_FRESH", -1.0)
     engine, pace = Engine(1), Pace()
     assert pace.most(engine, 10) is None
     for rate, most in ((100.0, 1000), (7.0, 1000), (200.0, 2000)):
@@ -252,15 +254,15 @@ def _exchange(rows: int, dim: int, *, base64: bool = False) -> Encode:
 @pytest.mark.parametrize("shape", [(1, 8), (3000, 32), (5, 20_000), (2, 100_000)])
 def test_a_reply_in_parts_is_the_same(shape: tuple[int, int], base64: bool) -> None:
     exchange = _exchange(*shape, base64=base64)
-    written = orjson.dumps(openai.write(exchange), option=orjson.OPT_SERIALIZE_NUMPY)
-    assert reply.content(openai.write, exchange) == (written, None)
+    written = orjson.dumps(embeddings.write(exchange), option=orjson.OPT_SERIALIZE_NUMPY)
+    assert responses.content(embeddings.write, exchange) == (written, None)
 
 
 def test_a_large_reply_lets_others_through() -> None:
     exchange = _exchange(16_384, 384)
 
     async def longest_pause() -> float:
-        task = asyncio.create_task(asyncio.to_thread(reply.content, openai.write, exchange))
+        task = asyncio.create_task(asyncio.to_thread(responses.content, embeddings.write, exchange))
         longest, last = 0.0, time.perf_counter()
         while not task.done():
             await asyncio.sleep(0.001)
@@ -269,7 +271,7 @@ def test_a_large_reply_lets_others_through() -> None:
         return longest
 
     started = time.perf_counter()
-    orjson.dumps(openai.write(exchange), option=orjson.OPT_SERIALIZE_NUMPY)
+    orjson.dumps(embeddings.write(exchange), option=orjson.OPT_SERIALIZE_NUMPY)
     at_once = time.perf_counter() - started
     assert min(asyncio.run(longest_pause()) for _ in range(3)) < at_once * 0.6
 
@@ -277,7 +279,7 @@ def test_a_large_reply_lets_others_through() -> None:
 def test_only_large_replies_are_written_in_a_thread(tiny: Encoder, monkeypatch: pytest.MonkeyPatch) -> None:
     names: list[str] = []
     loops: list[str] = []
-    write, encode = reply.content, tiny.aencode
+    write, encode = responses.content, tiny.aencode
 
     def watched(*given: Any) -> Any:
         names.append(threading.current_thread().name)
@@ -302,12 +304,12 @@ def test_only_large_replies_are_written_in_a_thread(tiny: Encoder, monkeypatch: 
 def test_replies_are_as_the_document_says(url: str, tiny: Encoder) -> None:
     paths = httpx.get(url + "/openapi.json").json()["paths"]
     calls: list[tuple[str, str, str, type[Any], httpx.Response]] = [
-        (PATH, "post", "200", openai.EmbeddingReply, httpx.post(url + PATH, json=GOOD)),
-        (PATH, "post", "400", shapes.ErrorReply, httpx.post(url + PATH, json={**GOOD, "input": []})),
-        (PATH, "post", "404", shapes.ErrorReply, httpx.post(url + PATH, json={**GOOD, "model": "x"})),
-        ("/v1/models", "get", "200", openai.ModelList, httpx.get(url + "/v1/models")),
-        ("/v1/models/{model}", "get", "200", openai.Model, httpx.get(url + "/v1/models/tiny")),
-        ("/v1/models/{model}", "get", "404", shapes.ErrorReply, httpx.get(url + "/v1/models/x")),
+        (PATH, "post", "200", embeddings.EmbeddingReply, httpx.post(url + PATH, json=GOOD)),
+        (PATH, "post", "400", schemas.ErrorReply, httpx.post(url + PATH, json={**GOOD, "input": []})),
+        (PATH, "post", "404", schemas.ErrorReply, httpx.post(url + PATH, json={**GOOD, "model": "x"})),
+        ("/v1/models", "get", "200", embeddings.ModelList, httpx.get(url + "/v1/models")),
+        ("/v1/models/{model}", "get", "200", embeddings.Model, httpx.get(url + "/v1/models/tiny")),
+        ("/v1/models/{model}", "get", "404", schemas.ErrorReply, httpx.get(url + "/v1/models/x")),
     ]
     for path, method, status, kind, answer in calls:
         assert answer.status_code == int(status)
@@ -322,7 +324,7 @@ def test_cut_and_quantised_replies_are_too(url: str) -> None:
     body = {**GOOD, "input": ["cat " * 100], "embedding_dtype": "int8", "encoding_format": "base64"}
     answer = httpx.post(url + PATH, json=body).json()
     assert answer["usage"]["truncated_tokens"] == 38
-    assert msgspec.to_builtins(msgspec.convert(answer, openai.EmbeddingReply)) == {
+    assert msgspec.to_builtins(msgspec.convert(answer, embeddings.EmbeddingReply)) == {
         **answer,
         "embedding_range": tuple(answer["embedding_range"]),
     }

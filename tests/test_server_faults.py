@@ -19,7 +19,7 @@ import pytest
 from nearfield.encoder import Encoder
 from nearfield.engine.engine import Batch, Engine, Limits
 from nearfield.inference.compiled_model import Model
-from nearfield.server.run import refuse_new
+from nearfield.server.lifecycle.serve import refuse_new
 from nearfield.testing import tiny_encoder, write_tiny_model
 from tests.serving import Process, serving
 

@@ -201,7 +201,7 @@ def test_connections_are_spread_and_a_killed_front_end_costs_only_its_own(small:
 
 
 def test_one_that_leaves_connections_at_its_door_comes_last() -> None:
-    from nearfield.server.frontends import Seat
+    from nearfield.server.frontends.supervisor import Seat
 
     ours, theirs = socket.socketpair()
     process: Any = None
@@ -349,8 +349,8 @@ def test_metrics_are_those_of_all_and_outlive_the_dead(small: Path) -> None:
 
 
 def test_pages_are_joined_as_the_library_would_write_them(tiny: Encoder) -> None:
-    from nearfield.server.prometheus import Prometheus
-    from nearfield.server.totals import Totals
+    from nearfield.server.frontends.metrics_merge import Totals
+    from nearfield.server.observability.prometheus import Prometheus
 
     def without(page: bytes, *names: str) -> list[str]:
         return [line for line in page.decode().splitlines() if not any(name in line for name in names)]
@@ -499,14 +499,14 @@ def test_batches_are_taken_by_all_and_done_by_one(small: Path) -> None:
     ],
 )
 def test_what_is_for_one_process_is_refused_at_the_start(given: dict[str, Any], named: str) -> None:
-    from nearfield.server.frontends import serve
+    from nearfield.server.frontends.supervisor import serve
 
     with pytest.raises(SettingsError, match=f"Setting '{named}' is for one"):
         serve(settings(frontends=2, **given))
 
 
 def test_what_a_front_end_cannot_start_for_is_said(small: Path, tmp_path: Path) -> None:
-    from nearfield.server.frontends import serve
+    from nearfield.server.frontends.supervisor import serve
 
     children = set(psutil.Process().children())
     with pytest.raises(SettingsError, match=r"keys\.txt"):

@@ -34,13 +34,14 @@ from nearfield.engine.engine import Engine, Limits
 from nearfield.errors import MissingExtra, SettingsError
 from nearfield.inference.compiled_model import Model
 from nearfield.inference.loaded_model import Loaded
-from nearfield.server import rpc, run
+from nearfield.server import rpc
 from nearfield.server.app import Server, create_app
-from nearfield.server.auth import new_key
+from nearfield.server.auth.keys import new_key
+from nearfield.server.lifecycle import serve as run
+from nearfield.server.observability.traces import Traces
 from nearfield.server.rpc import tei_pb2 as pb
-from nearfield.server.rpc.inbox import Inbox
-from nearfield.server.rpc.port import Port
-from nearfield.server.traces import Traces
+from nearfield.server.rpc.listener import Port
+from nearfield.server.rpc.request_reader import Inbox
 from nearfield.testing import tiny_encoder, write_tiny_model
 from tests.commands import python
 from tests.needs import missing
@@ -820,7 +821,7 @@ def test_a_port_that_is_taken_is_said_before_models_are_loaded(tmp_path: Path) -
 
 
 def test_without_its_libraries_it_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delitem(sys.modules, "nearfield.server.rpc.port")
+    monkeypatch.delitem(sys.modules, "nearfield.server.rpc.listener")
     monkeypatch.setitem(sys.modules, "grpc_health", None)
     monkeypatch.setitem(sys.modules, "grpc_health.v1", None)
     with pytest.raises(MissingExtra, match=r"pip install 'nearfield\[grpc\]'"):
@@ -828,9 +829,7 @@ def test_without_its_libraries_it_names_the_extra(monkeypatch: pytest.MonkeyPatc
 
 
 def test_a_server_without_it_loads_none_of_it() -> None:
-    code = (
-        "import sys, nearfield.server.run; print([name for name in ('grpc', 'google.protobuf') if name in sys.modules])"
-    )
+    code = "import sys, nearfield.server.lifecycle.serve; print([name for name in ('grpc', 'google.protobuf') if name in sys.modules])"
     assert python(code) == "[]"
 
 

@@ -20,8 +20,8 @@ from nearfield.encoder import Encoder
 from nearfield.engine.engine import Engine
 from nearfield.errors import ModelNotFound, ModelUnavailable, SettingsError, WeightsError
 from nearfield.inference.loaded_model import Loaded
-from nearfield.server.models import Models
-from nearfield.server.run import aliases
+from nearfield.server.lifecycle.serve import aliases
+from nearfield.server.models.model_pool import Models
 from nearfield.testing import tiny_encoder, write_tiny_model
 from tests.serving import serving
 
@@ -274,7 +274,7 @@ async def test_memory_goes_back_to_the_system_once_an_unloaded_model_is_gone(
     models = Models(loader=loader, on_demand=["org/one"])
     gone = weakref.ref((await _use(models, "org/one"))._model)
     seen: list[bool] = []
-    monkeypatch.setattr("nearfield.server.models.return_memory", lambda: seen.append(gone() is None))
+    monkeypatch.setattr("nearfield.server.models.model_pool.return_memory", lambda: seen.append(gone() is None))
     gc.disable()
     try:
         await models.unload("org/one")

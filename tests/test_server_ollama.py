@@ -21,8 +21,8 @@ from nearfield.encoder import Encoder
 from nearfield.errors import InputError, ModelRefused, Overloaded
 from nearfield.inference.loaded_model import Loaded
 from nearfield.server.app import create_app
-from nearfield.server.dialects import ollama as dialect
-from nearfield.server.models import Models
+from nearfield.server.dialects.ollama import routes as dialect
+from nearfield.server.models.model_pool import Models
 from nearfield.testing import tiny_encoder, write_tiny_model
 from tests.serving import serving
 
@@ -378,7 +378,7 @@ async def test_models_that_are_loaded_when_asked_for(tmp_path: Path, tiny: Encod
 def test_pull_tells_of_a_load_while_it_goes_on(
     tmp_path: Path, tiny: Encoder, monkeypatch: pytest.MonkeyPatch, works: bool
 ) -> None:
-    monkeypatch.setattr("nearfield.server.dialects.ollama._BEAT", 0.01)
+    monkeypatch.setattr("nearfield.server.dialects.ollama.routes._BEAT", 0.01)
     told = threading.Event()
 
     def load(_: str) -> Loaded:

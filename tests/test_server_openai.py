@@ -15,7 +15,7 @@ import pytest
 
 from nearfield.encoder import Encoder
 from nearfield.errors import ModelNotFound, Overloaded
-from nearfield.server.models import Models
+from nearfield.server.models.model_pool import Models
 from nearfield.testing import tiny_encoder
 from tests.serving import serving
 

@@ -22,7 +22,7 @@ from nearfield.errors import (
     ShuttingDown,
 )
 from nearfield.inference.loaded_model import Loaded
-from nearfield.server.dialects.sie import Sie
+from nearfield.server.dialects.sie.routes import Sie
 
 MSGPACK = "application/msgpack"
 KINDS = ["dense", "sparse", "multivector"]

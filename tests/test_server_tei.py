@@ -19,7 +19,7 @@ from nearfield.auto import load
 from nearfield.encoder import Encoder
 from nearfield.inference.loaded_model import Loaded
 from nearfield.reranker import Classifier, Reranker
-from nearfield.server.dialects.tei import Tei
+from nearfield.server.dialects.tei.routes import Tei
 from tests.parity.multivector import own
 from tests.serving import serving
 from tests.tiny import tiny_bert

@@ -26,7 +26,7 @@ from nearfield.encoder import Encoder
 from nearfield.errors import ExecutionFailed, SettingsError
 from nearfield.inference.loaded_model import Loaded
 from nearfield.server.app import create_app
-from nearfield.server.traces import Traces
+from nearfield.server.observability.traces import Traces
 from nearfield.testing import write_tiny_model
 from tests.commands import python
 from tests.serving import Process, serving
@@ -355,7 +355,9 @@ def test_an_app_opens_what_its_settings_ask_for(tiny: Encoder) -> None:
 
 
 def test_without_the_setting_nothing_is_imported() -> None:
-    code = "import sys, nearfield.server.run; from nearfield.server.app import open_traces; open_traces(None)"
+    code = (
+        "import sys, nearfield.server.lifecycle.serve; from nearfield.server.app import open_traces; open_traces(None)"
+    )
     found = python(f"{code}; print([name for name in sys.modules if name.startswith('opentelemetry')])")
     assert found == "[]"
 

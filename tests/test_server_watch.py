@@ -14,8 +14,8 @@ import pytest
 
 from nearfield.encoder import Encoder
 from nearfield.errors import Cancelled, DeadlineExceeded, ShuttingDown, SlowBody
-from nearfield.server import watch as watching
-from nearfield.server.watch import Watch, Watches
+from nearfield.server import deadline as watching
+from nearfield.server.deadline import Watch, Watches
 from tests.serving import serving
 
 GOOD = {"model": "tiny", "input": "cat"}

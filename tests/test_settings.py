@@ -220,7 +220,7 @@ class Extended(Settings, frozen=True, kw_only=True):
 @pytest.fixture
 def extended(monkeypatch: pytest.MonkeyPatch) -> tuple[Any, list[Any]]:
     """A command of those settings, and the settings that it serves with."""
-    from nearfield.server import run
+    from nearfield.server.lifecycle import serve as run
 
     served: list[Any] = []
     monkeypatch.setattr(run, "serve", lambda settings, announce: served.append(settings))

@@ -1,7 +1,7 @@
 """Pack OpenAI's cl100k_base table, which LangChain's client turns texts into, for the server to undo that.
 
 ``python -m tools.cl100k FILE`` takes ``cl100k_base.tiktoken`` as tiktoken fetches it (MIT licence), checks its hash and
-writes ``src/nearfield/server/cl100k.xz``: a byte for each token's length, in order of numbers, then their bytes.
+writes ``src/nearfield/server/dialects/openai/cl100k.xz``: a byte for each token's length, in order of numbers, then their bytes.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from base64 import b64decode
 from pathlib import Path
 
 HASH = "223921b76ee99bde995b7ff738513eef100fb51d18c93597a113bcffe865b2a7"
-OUT = Path(__file__).parent.parent / "src/nearfield/server/cl100k.xz"
+OUT = Path(__file__).parent.parent / "src/nearfield/server/dialects/openai/cl100k.xz"
 
 
 def pack(file: bytes) -> bytes:

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from nearfield.auto import load
-from nearfield.server.models import Models
+from nearfield.server.models.model_pool import Models
 from nearfield.testing import tiny_encoder
 from tests.conftest import PROMPTS
 from tests.parity.scores import classifier

@@ -31,13 +31,13 @@ def new(
 ) -> None:
     """Make a key, print it once, and add its hash to a key file; a running server takes it within a second."""
     from nearfield.errors import InputError
-    from nearfield.server import auth
+    from nearfield.server.auth import keys
 
-    known = auth.Keys.of([], file).names() if file.exists() else []
+    known = keys.Keys.of([], file).names() if file.exists() else []
     if file.suffix != ".toml":
         raise InputError(f"{file} must be named *.toml: lines hold no names and scopes.")
     if name in known:
         raise InputError(f"{file} has a key named {name!r} already; take it out first, or choose another name.")
-    key, kept = auth.new_key()
-    auth.append(file, auth.Key(name, b"", tuple(scopes or ["infer"]), tuple(models or ["*"]), rate), kept)
+    key, kept = keys.new_key()
+    keys.append(file, keys.Key(name, b"", tuple(scopes or ["infer"]), tuple(models or ["*"]), rate), kept)
     typer.echo(f"{key}\nThis is shown once. Its hash was added to {file}.")

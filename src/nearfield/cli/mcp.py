@@ -30,7 +30,7 @@ def mcp(
     from nearfield.errors import CollectionNotFound, MissingExtra, nearest
 
     try:
-        from nearfield.corpus import agents
+        from nearfield.server import mcp as agents
     except ModuleNotFoundError as error:
         if (error.name or "").startswith("nearfield"):
             raise

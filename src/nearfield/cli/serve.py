@@ -35,9 +35,9 @@ def build_command(settings_class: type[Settings] = Settings) -> Callable[..., No
         """Serve models over HTTP, for OpenAI clients and others."""
         settings = load_as(settings_class, dict(_read_options(fields, options)))
         if settings.frontends > 1:
-            from nearfield.server.frontends import serve as run
+            from nearfield.server.frontends.supervisor import serve as run
         else:
-            from nearfield.server.run import serve as run
+            from nearfield.server.lifecycle.serve import serve as run
         run(settings, announce=lambda line: typer.echo(line))
 
     parameters = [_parameter(field) for field in fields]

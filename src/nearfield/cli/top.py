@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from rich.console import Console, RenderableType
     from rich.table import Table
 
-    from nearfield.server.figures import Figures, Latency, Reading
+    from nearfield.server.observability.live_stats import Figures, Latency, Reading
 
 EXAMPLES = """Examples:
 
@@ -144,7 +144,7 @@ class View:
 
     def _look(self) -> Frame:
         from nearfield.errors import NearfieldError
-        from nearfield.server import figures
+        from nearfield.server.observability import live_stats as figures
 
         page = fetch(self._url, "/metrics", self._key, timeout=_PATIENCE)
         at = time.monotonic()

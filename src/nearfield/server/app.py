@@ -43,24 +43,24 @@ from nearfield.inference.loaded_model import Loaded
 from nearfield.inference.result_cache import Cache
 from nearfield.server import exchange as exchanges
 from nearfield.server import openapi
-from nearfield.server.auth import ANYBODY, Door, Key, Keys, is_loopback
-from nearfield.server.batches import Answer, Batches
+from nearfield.server.auth.keys import ANYBODY, Door, Key, Keys, is_loopback
+from nearfield.server.batches.batch_runner import Answer, Batches
+from nearfield.server.collection_service import Served
+from nearfield.server.deadline import Watch, Watches
 from nearfield.server.dialects import JSON, MSGPACK, SHELF, Call, Dialect, Reply
 from nearfield.server.dialects import Route as Claimed
 from nearfield.server.exchange import Bounds, Exchange
-from nearfield.server.files import Files
-from nearfield.server.limits import Intake, Limits, Pace
+from nearfield.server.files.file_store import Files
+from nearfield.server.files.upload import Upload
 from nearfield.server.logs import LOG, AccessLog
-from nearfield.server.models import Models
-from nearfield.server.prometheus import CONTENT_TYPE, Prometheus
-from nearfield.server.reply import LARGE, content
-from nearfield.server.served import Served
-from nearfield.server.upload import Upload
-from nearfield.server.watch import Watch, Watches
+from nearfield.server.models.model_pool import Models
+from nearfield.server.observability.prometheus import CONTENT_TYPE, Prometheus
+from nearfield.server.request_body import Intake, Limits, Pace
+from nearfield.server.responses import LARGE, content
 from nearfield.settings import Settings, cache_dir
 
 if TYPE_CHECKING:
-    from nearfield.server.traces import Traces
+    from nearfield.server.observability.traces import Traces
 
 Endpoint = Callable[[Request], Awaitable[Response]]
 _DECODERS = {JSON: msgspec.json.Decoder().decode, MSGPACK: msgspec.msgpack.Decoder().decode}
@@ -464,7 +464,7 @@ def open_traces(endpoint: str | None) -> Traces | None:
     if endpoint is None:
         return None
     try:
-        from nearfield.server.traces import Traces
+        from nearfield.server.observability.traces import Traces
     except ModuleNotFoundError as error:
         if not (error.name or "").startswith("opentelemetry"):
             raise

@@ -8,29 +8,29 @@ from typing import Any, Protocol
 
 from nearfield.errors import NearfieldError
 from nearfield.registry import Shelf
-from nearfield.server.batches import Batches
-from nearfield.server.files import Files
-from nearfield.server.limits import Limits
-from nearfield.server.models import Models
-from nearfield.server.served import Served
-from nearfield.server.upload import Upload
+from nearfield.server.batches.batch_runner import Batches
+from nearfield.server.collection_service import Served
+from nearfield.server.files.file_store import Files
+from nearfield.server.files.upload import Upload
+from nearfield.server.models.model_pool import Models
+from nearfield.server.request_body import Limits
 
 #: Where several claim a path, the first in this order whose ``claims`` says yes answers.
 SHELF = Shelf(
     "dialect",
     {
-        "cohere": "nearfield.server.dialects.cohere:Cohere",
+        "cohere": "nearfield.server.dialects.cohere.routes:Cohere",
         "voyage": "nearfield.server.dialects.voyage:Voyage",
         "jina": "nearfield.server.dialects.jina:Jina",
-        "ollama": "nearfield.server.dialects.ollama:Ollama",
-        "native": "nearfield.server.dialects.native:Native",
-        "sie": "nearfield.server.dialects.sie:Sie",
+        "ollama": "nearfield.server.dialects.ollama.routes:Ollama",
+        "native": "nearfield.server.dialects.native.routes:Native",
+        "sie": "nearfield.server.dialects.sie.routes:Sie",
         "qdrant": "nearfield.server.dialects.qdrant:Qdrant",
-        "manage": "nearfield.server.dialects.manage:Manage",
-        "collections": "nearfield.server.dialects.collections:Collections",
-        "tei": "nearfield.server.dialects.tei:Tei",
-        "openai-batches": "nearfield.server.dialects.openai_batches:OpenAiBatches",
-        "openai": "nearfield.server.dialects.openai:OpenAi",
+        "manage": "nearfield.server.dialects.model_management:Manage",
+        "collections": "nearfield.server.dialects.collections.routes:Collections",
+        "tei": "nearfield.server.dialects.tei.routes:Tei",
+        "openai-batches": "nearfield.server.dialects.openai.batches:OpenAiBatches",
+        "openai": "nearfield.server.dialects.openai.embeddings:OpenAi",
     },
     group="nearfield.dialects",
 )

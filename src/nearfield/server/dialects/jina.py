@@ -13,7 +13,7 @@ import msgspec
 from nearfield.encoder import Encoder
 from nearfield.errors import InputError, InputTooLong, NearfieldError, nearest
 from nearfield.server.dialects import Call, Reply, Route, shared_refusal
-from nearfield.server.dialects.shapes import RANKING, Name, in_base64, in_lists, ranked
+from nearfield.server.dialects.schemas import RANKING, Name, in_base64, in_lists, ranked
 from nearfield.server.exchange import Encode, Late, Rank
 from nearfield.vectors.outputs import Outputs
 

@@ -16,7 +16,7 @@ import numpy as np
 
 from nearfield.errors import InputError, NearfieldError
 from nearfield.server.dialects import Call, Route
-from nearfield.server.dialects.shapes import Name, in_lists
+from nearfield.server.dialects.schemas import Name, in_lists
 from nearfield.server.exchange import Encode, Several
 from nearfield.vectors.outputs import MultiVectors, Outputs, SparseVectors
 

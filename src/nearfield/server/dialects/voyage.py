@@ -12,7 +12,7 @@ import msgspec
 
 from nearfield.errors import InputError, NearfieldError
 from nearfield.server.dialects import Call, Route
-from nearfield.server.dialects.shapes import RANKING, Name, in_base64, in_lists, ranked
+from nearfield.server.dialects.schemas import RANKING, Name, in_base64, in_lists, ranked
 from nearfield.server.exchange import Encode, Late, Rank
 
 Role = Literal["query", "document"]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from nearfield.errors import MissingExtra
 
 if TYPE_CHECKING:
-    from nearfield.server.rpc.port import Port
+    from nearfield.server.rpc.listener import Port
 
 
 def load() -> type[Port]:
@@ -17,7 +17,7 @@ def load() -> type[Port]:
         MissingExtra: gRPC is not installed.
     """
     try:
-        from nearfield.server.rpc.port import Port
+        from nearfield.server.rpc.listener import Port
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] not in ("grpc", "grpc_health", "grpc_reflection", "google"):
             raise

@@ -19,7 +19,7 @@ from nearfield.inference.loaded_model import Loaded
 from nearfield.reranker import Scorer
 from nearfield.server.app import read as read_route
 from nearfield.server.dialects import Call
-from nearfield.server.dialects.tei import Empty, Tei, tokens_of
+from nearfield.server.dialects.tei.routes import Empty, Tei, tokens_of
 from nearfield.server.exchange import Exchange, Rank, Several
 from nearfield.server.rpc import tei_pb2 as pb
 

@@ -1,0 +1,1 @@
+"""Batch jobs of the OpenAI batch API."""

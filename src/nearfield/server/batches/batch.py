@@ -1,0 +1,116 @@
+"""Batch: one batch as OpenAI's API tells of it, and the job that it is while it is worked on."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+from typing import Literal
+
+import msgspec
+
+from nearfield.server.batches.batch_lines import Problem, mark
+
+Status = Literal["validating", "failed", "in_progress", "finalizing", "completed", "expired", "cancelling", "cancelled"]
+Outcome = Literal["failed", "completed", "expired", "cancelled"]
+#: States in which there is work left.
+UNFINISHED = ("validating", "in_progress", "finalizing", "cancelling")
+
+
+class Problems(msgspec.Struct):
+    """All that is wrong, or the first hundred."""
+
+    object: str
+    data: list[Problem]
+
+
+class Counts(msgspec.Struct):
+    """Requests: all, those answered, and those refused or not done."""
+
+    total: int = 0
+    completed: int = 0
+    failed: int = 0
+
+
+class InputDetails(msgspec.Struct):
+    """Of the tokens read, those that were known."""
+
+    cached_tokens: int = 0
+
+
+class OutputDetails(msgspec.Struct):
+    """Of the tokens written, those of reasoning."""
+
+    reasoning_tokens: int = 0
+
+
+class BatchUsage(msgspec.Struct):
+    """Tokens read; none are written."""
+
+    input_tokens: int
+    input_tokens_details: InputDetails
+    output_tokens: int
+    output_tokens_details: OutputDetails
+    total_tokens: int
+
+
+class Batch(msgspec.Struct):
+    """One batch, in the shape of OpenAI's API: https://platform.openai.com/docs/api-reference/batch/object"""
+
+    id: str
+    object: str
+    endpoint: str
+    input_file_id: str
+    completion_window: str
+    status: Status
+    created_at: int
+    expires_at: int | None = None
+    in_progress_at: int | None = None
+    finalizing_at: int | None = None
+    completed_at: int | None = None
+    failed_at: int | None = None
+    expired_at: int | None = None
+    cancelling_at: int | None = None
+    cancelled_at: int | None = None
+    output_file_id: str | None = None
+    error_file_id: str | None = None
+    errors: Problems | None = None
+    request_counts: Counts = msgspec.field(default_factory=Counts)
+    metadata: dict[str, str] | None = None
+    model: str | None = None
+    usage: BatchUsage | None = None
+
+
+@dataclass
+class Job:
+    """A batch, and what is known of its work."""
+
+    batch: Batch
+    owner: str
+    output_id: str
+    error_id: str
+    #: Seconds for which the results are kept.
+    seconds: int | None = None
+    #: Marks of the lines that are done; None until the partial files were read.
+    done: set[bytes] | None = None
+    tokens: int = 0
+    #: One line after another is written.
+    pen: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    def count(self, custom_id: str, good: bool, tokens: int) -> None:
+        """Take a line as done."""
+        if self.done is None:
+            raise RuntimeError("lines are counted once it is known what is done")
+        self.done.add(mark(custom_id))
+        counts = self.batch.request_counts
+        counts.completed, counts.failed = counts.completed + good, counts.failed + (not good)
+        self.tokens += tokens
+
+    def is_done(self, custom_id: str) -> bool:
+        """Say whether a line is done."""
+        return mark(custom_id) in (self.done or ())
+
+    def tell(self, batch: Batch) -> None:
+        """Write into the record how far the work is."""
+        counts = self.batch.request_counts
+        batch.request_counts = Counts(batch.request_counts.total, counts.completed, counts.failed)
+        batch.usage = BatchUsage(self.tokens, InputDetails(), 0, OutputDetails(), self.tokens)

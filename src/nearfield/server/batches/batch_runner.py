@@ -1,0 +1,414 @@
+"""Batches: many requests in one file, done when there is room, as OpenAI's Batch API has it.
+
+Each finished line is added to a partial file at once, and what such a file holds is not done again: a process may be
+killed at any moment, and the next goes on where it was.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import os
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Protocol
+
+from nearfield.errors import (
+    AccessDenied,
+    BatchesElsewhere,
+    Cancelled,
+    InputError,
+    ModelUnavailable,
+    NearfieldError,
+    NotThere,
+    Overloaded,
+    RateLimited,
+    ShuttingDown,
+    StorageFailed,
+)
+from nearfield.server.batches.batch import UNFINISHED, Batch, Job, Outcome
+from nearfield.server.batches.batch_lines import Line, Problem
+from nearfield.server.batches.batch_store import Books
+from nearfield.server.files.file_store import Files, guarding, in_thread, new_id
+from nearfield.server.logs import LOG
+
+#: Seconds within which a batch is done, or expires.
+WINDOW = 86_400
+#: Batches that are open at once, and those of them that compute.
+_OPEN, _COMPUTING = 32, 2
+#: Seconds of the shortest and longest wait for room, and tries for a model that cannot be had.
+_SHORTEST_WAIT, _LONGEST_WAIT, _MODEL_TRIES = 0.05, 30.0, 10
+
+
+@dataclass(frozen=True)
+class Answer:
+    """The reply to one line, as it would have come to a request."""
+
+    status: int
+    body: bytes
+    tokens: int = 0
+
+
+class Desk(Protocol):
+    """Who answers the lines."""
+
+    def check_owner(self, owner: str) -> None:
+        """Refuse what the owner may not have, or not now (AccessDenied, RateLimited)."""
+
+    async def answer_line(self, url: str, body: Mapping[str, Any], owner: str, seconds: float) -> Answer:
+        """Answer a request in the bulk class. Raises only what may be tried again: Overloaded, ShuttingDown."""
+
+    def refuse_line(self, url: str, error: NearfieldError) -> Answer:
+        """Give the reply that an error would have been."""
+
+
+class Worker(Protocol):
+    """The process that works on the batches of this folder, for those that only take them."""
+
+    def wake(self) -> None:
+        """Have it look for work."""
+
+    async def hold(self) -> bool:
+        """Say whether it may: whether it holds the lock, or has just taken it."""
+
+
+class _Stopped(Exception):
+    """The server is stopping; the batch goes on at the next start."""
+
+
+class Batches:
+    """The batches of all keys, and the task that works on them: it runs while there is work, and holds a lock."""
+
+    def __init__(self, files: Files, desk: Desk) -> None:
+        self._files = files
+        self._books = Books(files)
+        self._desk = desk
+        self._stop = asyncio.Event()
+        self._more = asyncio.Event()
+        self._turn = asyncio.Semaphore(_COMPUTING)
+        self._task: asyncio.Task[None] | None = None
+        self._lock: int | None = None
+        #: Batches that nothing more can be done for, until somebody asks again.
+        self._given_up: set[str] = set()
+        #: Who works on them, where that is another process than this.
+        self.worker: Worker | None = None
+
+    # -- for routes ------------------------------------------------------------------------------------------------
+
+    async def create(
+        self, owner: str, *, endpoint: str, input_file_id: str, metadata: dict[str, str] | None, seconds: int | None
+    ) -> Batch:
+        """Take a batch; its file is read later.
+
+        Raises:
+            NotThere: there is no such file.
+            InputError: the file is for another purpose.
+            BatchesElsewhere: another process runs the batches of this folder.
+            StorageFull, StorageFailed: it cannot be recorded.
+        """
+        try:
+            file = await self._files.find(input_file_id, owner)
+        except NotThere as error:
+            raise NotThere(str(error), param="input_file_id") from error
+        if file.purpose != "batch":
+            raise InputError(f"{file.id} is of purpose {file.purpose!r}, not 'batch'.", param="input_file_id")
+        now = self._books.now()
+        batch = Batch(
+            id=new_id("batch_"),
+            object="batch",
+            endpoint=endpoint,
+            input_file_id=file.id,
+            completion_window="24h",
+            status="validating",
+            created_at=now,
+            expires_at=now + WINDOW,
+            metadata=metadata,
+        )
+        job = Job(batch, owner, new_id("file-"), new_id("file-"), seconds)
+        if not await self.hold():
+            raise BatchesElsewhere(
+                "Another server process runs the batches of this data_dir: ask that one, or give this its own."
+            )
+        try:
+            await in_thread(self._books.insert, job)
+        finally:
+            self.wake()
+        return batch
+
+    async def find(self, name: str, owner: str) -> Batch:
+        """Return a batch of an owner's.
+
+        Raises:
+            NotThere: there is none.
+        """
+        batch = await in_thread(self._books.find, name, owner)
+        if batch.status in UNFINISHED:
+            self.wake()
+        return batch
+
+    async def page(self, owner: str, *, after: str | None, limit: int) -> tuple[list[Batch], bool]:
+        """Return batches of an owner's, the newest first, and whether there are more.
+
+        Raises:
+            InputError: there is no batch ``after`` which to go on.
+        """
+        found, more = await in_thread(self._books.page, owner, after, limit)
+        if any(batch.status in UNFINISHED for batch in found):
+            self.wake()
+        return found, more
+
+    async def cancel(self, name: str, owner: str) -> Batch:
+        """Have a batch stop after the lines at hand; what is done is kept.
+
+        Raises:
+            NotThere: there is none.
+            InputError: it has ended.
+        """
+        batch = await in_thread(self._books.change, name, owner, self._cancelled)
+        self.wake()
+        return batch
+
+    # -- starting and stopping -------------------------------------------------------------------------------------
+
+    def wake(self) -> None:
+        """Look for work, in a task of its own: at the start, and whenever there may be some."""
+        if self._stop.is_set():
+            return
+        if self.worker is not None:
+            self.worker.wake()
+            return
+        self._given_up.clear()
+        self._more.set()
+        if self._task is None or self._task.done():
+            self._task = asyncio.get_running_loop().create_task(self._work())
+
+    def stop(self) -> None:
+        """Begin no further lines."""
+        self._stop.set()
+        self._more.set()
+
+    async def stopped(self, seconds: float) -> None:
+        """Wait for the lines at hand, or give them up after so many seconds: the next start does them."""
+        if self._task is None:
+            return
+        await asyncio.wait([self._task], timeout=seconds)
+        self._task.cancel()
+        await asyncio.wait([self._task])
+
+    async def hold(self) -> bool:
+        """Take the lock that only one process may have; return whether that, or whoever works for this one, has it."""
+        return self._hold() if self.worker is None else await self.worker.hold()
+
+    def _hold(self) -> bool:
+        """Take the lock that only one process may have; the system frees it when the process ends."""
+        if self._lock is not None:
+            return True
+        with guarding():
+            held = os.open(self._files.folder / "batches.lock", os.O_CREAT | os.O_RDWR, 0o600)
+        try:
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(held)
+            return False
+        self._lock = held
+        return True
+
+    def _release(self) -> None:
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+    async def _work(self) -> None:
+        """Work on all batches until there are none; each has a task, and few compute at a time."""
+        running: dict[str, asyncio.Task[None]] = {}
+        try:
+            while self._files.used and self._hold() and not self._stop.is_set():
+                self._more.clear()
+                for job in await in_thread(self._books.unfinished):
+                    if job.batch.id not in (running.keys() | self._given_up) and len(running) < _OPEN:
+                        running[job.batch.id] = asyncio.create_task(self._attend(job))
+                if not running and not self._more.is_set():
+                    return
+                await self._any_done(list(running.values()))
+                running = {name: task for name, task in running.items() if not task.done()}
+            await asyncio.gather(*running.values())
+        except StorageFailed:
+            pass  # it is logged, and the next request tries again
+        finally:
+            await _end(running.values())
+            self._release()
+
+    async def _any_done(self, tasks: Sequence[asyncio.Task[None]]) -> None:
+        more = asyncio.create_task(self._more.wait())
+        try:
+            await asyncio.wait([more, *tasks], return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            more.cancel()
+
+    async def _attend(self, job: Job) -> None:
+        """Do all that there is to do for a batch, and let no error reach the others."""
+        try:
+            try:
+                await self._advance(job)
+            except (StorageFailed, AccessDenied, NotThere) as error:
+                await self._fail(job, Problem(error.code, str(error), param=getattr(error, "param", None)))
+            LOG.info("batch %s %s", job.batch.id, job.batch.status)
+        except (_Stopped, ShuttingDown):
+            self._given_up.add(job.batch.id)
+        except Exception as error:  # noqa: BLE001 - the other batches go on
+            LOG.error("batch %s stands still: %s", job.batch.id, type(error).__name__, exc_info=error)
+            self._given_up.add(job.batch.id)
+
+    async def _advance(self, job: Job) -> None:
+        steps: dict[str, Callable[[Job], Awaitable[None]]] = {
+            "validating": self._validate,
+            "in_progress": self._progress,
+            "finalizing": lambda job: self._finish(job, "completed"),
+            "cancelling": self._cancel,
+        }
+        while job.batch.status in UNFINISHED:
+            if self._stop.is_set():
+                raise _Stopped
+            await steps[job.batch.status](job)
+
+    # -- steps -----------------------------------------------------------------------------------------------------
+
+    async def _validate(self, job: Job) -> None:
+        """Read the whole file once: what has not the shape of requests fails the batch before anything is done."""
+        total, model, problems = await in_thread(self._books.check, job)
+
+        def change(batch: Batch) -> None:
+            if batch.status == "validating":
+                batch.status, batch.in_progress_at = "in_progress", self._books.now()
+                batch.request_counts.total, batch.model = total, model
+
+        if problems:
+            await self._fail(job, *problems)
+        else:
+            await self._update(job, change)
+
+    async def _progress(self, job: Job) -> None:
+        """Do all lines that are not done, a window at a time."""
+        at = 0
+        await self._resume(job)
+        while job.batch.status == "in_progress":
+            if self._left(job) <= 0:
+                await in_thread(self._books.give_up_rest, job)
+                await self._finish(job, "expired")
+                return
+            window, at = await in_thread(self._books.window, job, at)
+            if not window:
+                break
+            await self._wait_for_rate(job)
+            async with self._turn:
+                await self._do(job, window)
+            await self._update(job, job.tell)
+        if job.batch.status == "in_progress":
+            await self._update(job, self._finalizing)
+
+    def _finalizing(self, batch: Batch) -> None:
+        if batch.status == "in_progress":
+            batch.status, batch.finalizing_at = "finalizing", self._books.now()
+
+    async def _do(self, job: Job, window: Sequence[Line]) -> None:
+        """Answer lines side by side: they share the engine's batches."""
+        tasks = [asyncio.create_task(self._one(job, line)) for line in window]
+        try:
+            ended = await asyncio.gather(*tasks, return_exceptions=True)
+        finally:
+            await _end(tasks)
+        error = next((each for each in ended if each is not None), None)
+        if error is not None:
+            raise error
+
+    async def _one(self, job: Job, line: Line) -> None:
+        answer = await self._answer(job, line)
+        if answer is None:
+            return  # the time is up; what is left is told later
+        good = answer.status == 200
+        response = b'{"status_code":%d,"request_id":"%s","body":%s}' % (
+            answer.status,
+            new_id("req_").encode(),
+            answer.body,
+        )
+        async with job.pen:
+            await in_thread(partial(self._books.write, job, line.custom_id, response, answer.tokens, good=good))
+
+    async def _answer(self, job: Job, line: Line) -> Answer | None:
+        """Answer a line, and try again while there is no room; None once the batch has expired."""
+        tries = 0
+        while (left := self._left(job)) > 0:
+            if self._stop.is_set():
+                raise _Stopped
+            body = {name: value for name, value in line.body.items() if value is not None}
+            try:
+                return await self._desk.answer_line(line.url, body, job.owner, left)
+            except Overloaded as error:
+                tries += 1
+                if isinstance(error, ModelUnavailable) and tries > _MODEL_TRIES:
+                    return self._desk.refuse_line(line.url, error)
+                await self._pause(max(error.retry_after, _SHORTEST_WAIT * 2 ** min(tries, 20)))
+            except Cancelled as error:
+                raise ShuttingDown(str(error)) from error
+        return None
+
+    async def _wait_for_rate(self, job: Job) -> None:
+        """Wait until the owner's tokens a minute leave room."""
+        while self._left(job) > 0:
+            if self._stop.is_set():
+                raise _Stopped
+            try:
+                self._desk.check_owner(job.owner)
+            except RateLimited as error:
+                await self._pause(error.retry_after)
+            else:
+                return
+
+    async def _pause(self, seconds: float) -> None:
+        """Wait, but not when the server stops."""
+        try:
+            await asyncio.wait_for(self._stop.wait(), min(seconds, _LONGEST_WAIT))
+        except asyncio.TimeoutError:
+            return
+        raise _Stopped
+
+    async def _cancel(self, job: Job) -> None:
+        await self._resume(job)
+        await self._finish(job, "cancelled")
+
+    async def _fail(self, job: Job, *problems: Problem) -> None:
+        await self._finish(job, "failed", problems)
+
+    async def _finish(self, job: Job, outcome: Outcome, problems: Sequence[Problem] = ()) -> None:
+        """Put the results in place and record the end: both, or, after a kill, once more."""
+        await self._resume(job)
+        job.batch = await in_thread(self._books.conclude, job, outcome, problems)
+
+    async def _resume(self, job: Job) -> None:
+        """Learn what is done."""
+        if job.done is None:
+            await in_thread(self._books.read_done, job)
+
+    async def _update(self, job: Job, change: Callable[[Batch], None]) -> None:
+        job.batch = await in_thread(self._books.change, job.batch.id, job.owner, change)
+
+    def _left(self, job: Job) -> float:
+        return (job.batch.expires_at or 0) - self._files.clock()
+
+    # -- in threads ------------------------------------------------------------------------------------------------
+
+    def _cancelled(self, batch: Batch) -> None:
+        if batch.status in ("cancelling", "cancelled"):
+            return
+        if batch.status not in UNFINISHED:
+            raise InputError(f"Cannot cancel a batch with status '{batch.status}'.", param="batch_id")
+        batch.status, batch.cancelling_at = "cancelling", self._books.now()
+
+
+async def _end(tasks: Any) -> None:
+    """Cancel what still runs, and wait for it."""
+    tasks = list(tasks)
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)

@@ -1,0 +1,213 @@
+"""Batch books: what is kept of batches, their records in the database of files and the lines that are done."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import msgspec
+import orjson
+
+from nearfield.errors import NotThere
+from nearfield.server.batches.batch import UNFINISHED, Batch, Counts, Job, Outcome, Problems
+from nearfield.server.batches.batch_lines import Checker, Line, Problem, answers, append, decode, lines, written
+from nearfield.server.files.file_store import File, Files, guarding
+
+#: Lines that are worked on at once, and their bytes: what is repeated after a kill, and waited for at a shutdown.
+_WINDOW_LINES, _WINDOW_BYTES = 256, 256 * 1024
+
+
+class Books:
+    """The books of the batches beside some files. All of it waits for the disk, and belongs in threads."""
+
+    def __init__(self, files: Files) -> None:
+        self._files = files
+
+    # -- records ---------------------------------------------------------------------------------------------------
+
+    def insert(self, job: Job) -> None:
+        """Record a new batch.
+
+        Raises:
+            StorageFull, StorageFailed: it cannot be recorded.
+        """
+        with self._files.records(write=True) as database:
+            database.execute(
+                "INSERT INTO batches (id, owner, status, output_id, error_id, output_seconds, record)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?)",
+                (
+                    job.batch.id,
+                    job.owner,
+                    job.batch.status,
+                    job.output_id,
+                    job.error_id,
+                    job.seconds,
+                    msgspec.json.encode(job.batch),
+                ),
+            )
+
+    def find(self, name: str, owner: str) -> Batch:
+        """Return a batch of an owner's.
+
+        Raises:
+            NotThere: there is none.
+        """
+        if not self._files.used:
+            raise _missing(name)
+        with self._files.records() as database:
+            return _row(database, name, owner)
+
+    def change(self, name: str, owner: str, change: Callable[[Batch], None]) -> Batch:
+        """Change a record, and return it; what ``change`` raises leaves it as it was."""
+        if not self._files.used:
+            raise _missing(name)
+        with self._files.records(write=True) as database:
+            batch = _row(database, name, owner)
+            change(batch)
+            _store(database, batch)
+        return batch
+
+    def page(self, owner: str, after: str | None, limit: int) -> tuple[list[Batch], bool]:
+        """Return batches of an owner's, the newest first, and whether there are more."""
+        rows, more = self._files.rows("batches", owner, after, limit, False, "1", [])
+        return [_batch(row) for row in rows], more
+
+    def unfinished(self) -> list[Job]:
+        """Return all in which there is work left, the oldest first; what has expired is removed before."""
+        self._files.sweep()
+        marks = ", ".join("?" * len(UNFINISHED))
+        with self._files.records() as database:
+            rows = database.execute(
+                f"SELECT * FROM batches WHERE status IN ({marks}) ORDER BY seq", UNFINISHED
+            ).fetchall()
+        return [
+            Job(_batch(row), row["owner"], row["output_id"], row["error_id"], row["output_seconds"]) for row in rows
+        ]
+
+    def now(self) -> int:
+        """Return the time as records have it, in whole seconds."""
+        return int(self._files.clock())
+
+    # -- lines -----------------------------------------------------------------------------------------------------
+
+    def check(self, job: Job) -> tuple[int, str | None, list[Problem]]:
+        """Read the whole file; return how many requests it holds, their model, and what is wrong with it."""
+        checker = Checker(job.batch.endpoint)
+        for number, raw, _ in lines(self._input(job)):
+            if not checker.take(number, raw):
+                break
+        problems = checker.verdict()
+        return checker.total, checker.model, problems
+
+    def _input(self, job: Job) -> Path:
+        try:
+            return self._files.path(self._files.look(job.batch.input_file_id, job.owner).id)
+        except NotThere as error:
+            raise NotThere(
+                f"The file {job.batch.input_file_id} was deleted or has expired before the batch was done.",
+                param="input_file_id",
+            ) from error
+
+    def window(self, job: Job, at: int) -> tuple[list[Line], int]:
+        """Return the next lines that are not done, and where to go on."""
+        found: list[Line] = []
+        size = 0
+        for _, raw, end in lines(self._input(job), at):
+            at = end
+            line = decode(raw)
+            if job.is_done(line.custom_id):
+                continue
+            found.append(line)
+            size += len(raw)
+            if len(found) >= _WINDOW_LINES or size >= _WINDOW_BYTES:
+                break
+        return found, at
+
+    def give_up_rest(self, job: Job) -> None:
+        """Tell of each line that is not done that its time is up."""
+        text = "This request could not be executed before the completion window expired."
+        error = orjson.dumps({"code": "batch_expired", "message": text})
+        for _, raw, _ in lines(self._input(job)):
+            custom_id = decode(raw).custom_id
+            if not job.is_done(custom_id):
+                append(self._partial(job.error_id), written(custom_id, b"null", error))
+                job.count(custom_id, False, 0)
+
+    def write(self, job: Job, custom_id: str, response: bytes, tokens: int, *, good: bool) -> None:
+        """Add the reply to a line to the results."""
+        append(self._partial(job.output_id if good else job.error_id), written(custom_id, response, b"null"))
+        job.count(custom_id, good, tokens)
+
+    def read_done(self, job: Job) -> None:
+        """Read the partial files; a last line that is not whole is cut off."""
+        job.done, job.tokens, job.batch.request_counts = set(), 0, Counts(job.batch.request_counts.total)
+        for name, good in ((job.output_id, True), (job.error_id, False)):
+            partial, final = self._partial(name), self._files.path(name)
+            with guarding():
+                if final.exists() and not partial.exists():
+                    final.replace(partial)  # killed between this and the record of the end
+                if not partial.exists():
+                    continue
+                whole = 0
+                for custom_id, tokens, end in answers(partial):
+                    job.count(custom_id, good, tokens if good else 0)
+                    whole = end
+                if whole < partial.stat().st_size:
+                    os.truncate(partial, whole)
+
+    def conclude(self, job: Job, outcome: Outcome, problems: Sequence[Problem]) -> Batch:
+        """Put the results in place and record the end: both, or, after a kill, once more."""
+        results = [self._place(job, name, kind) for name, kind in ((job.output_id, "output"), (job.error_id, "error"))]
+        with self._files.records(write=True) as database:
+            batch = _row(database, job.batch.id, job.owner)
+            for file in results:
+                if file is not None:
+                    self._files.add(database, file, job.owner)
+            batch.output_file_id, batch.error_file_id = (file.id if file is not None else None for file in results)
+            job.tell(batch)
+            if problems:
+                batch.errors = Problems("list", list(problems))
+            batch.status = outcome
+            setattr(batch, f"{outcome}_at", self.now())
+            _store(database, batch)
+        return batch
+
+    def _place(self, job: Job, name: str, kind: str) -> File | None:
+        """Give a partial file its final name; one without lines is no file."""
+        partial = self._partial(name)
+        with guarding():
+            if not partial.exists() or not (size := partial.stat().st_size):
+                partial.unlink(missing_ok=True)
+                return None
+            with partial.open("rb") as content:
+                os.fsync(content.fileno())
+        self._files.place(partial, name)
+        now = self.now()
+        until = None if job.seconds is None else now + job.seconds
+        return File(name, "file", size, now, f"{job.batch.id}_{kind}.jsonl", "batch_output", "processed", until)
+
+    def _partial(self, name: str) -> Path:
+        return self._files.path(name + ".partial")
+
+
+def _row(database: sqlite3.Connection, name: str, owner: str) -> Batch:
+    row = database.execute("SELECT * FROM batches WHERE id = ? AND owner = ?", (name, owner)).fetchone()
+    if row is None:
+        raise _missing(name)
+    return _batch(row)
+
+
+def _missing(name: str) -> NotThere:
+    return NotThere(f"No batch found with id '{name[:100]}'.", param="batch_id")
+
+
+def _store(database: sqlite3.Connection, batch: Batch) -> None:
+    database.execute(
+        "UPDATE batches SET status = ?, record = ? WHERE id = ?", (batch.status, msgspec.json.encode(batch), batch.id)
+    )
+
+
+def _batch(row: sqlite3.Row) -> Batch:
+    return msgspec.json.decode(row["record"], type=Batch)

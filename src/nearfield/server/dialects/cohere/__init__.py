@@ -1,0 +1,1 @@
+"""The Cohere API, versions 1 and 2."""

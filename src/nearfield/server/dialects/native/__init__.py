@@ -1,0 +1,1 @@
+"""Nearfield's own HTTP API."""

@@ -1,0 +1,1 @@
+"""Uploaded files of the OpenAI files API."""

@@ -1,0 +1,1 @@
+"""Models of a running server: names, loading, leases and memory budget."""
