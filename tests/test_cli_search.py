@@ -90,7 +90,7 @@ def test_nothing_that_a_terminal_would_obey_comes_from_documents(nearfield: Run)
 
 
 def test_the_sentence_that_matches_is_shown_and_marked(capsys: pytest.CaptureFixture[str]) -> None:
-    from nearfield.cli import passages
+    from nearfield.cli.terminal import passages
     from nearfield.corpus.search.hit import Found, Origin
 
     start = LONG.index("The blue dog")

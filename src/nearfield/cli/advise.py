@@ -100,16 +100,16 @@ def _answers(given: dict[str, str | None], *, asks: bool) -> dict[str, str]:
 
 
 def _need(answers: dict[str, str], licences: str, query_tokens: int, index_hours: float, weights: str) -> Need:
-    from nearfield.cli import numbers
+    from nearfield.cli.terminal import units
     from nearfield.evaluation.planning.requirements import Need
 
     return Need(
         languages=tuple(_parts(answers["languages"].lower())),
-        tokens=numbers.count(answers["tokens"]),
-        texts=numbers.count(answers["texts"]),
+        tokens=units.count(answers["tokens"]),
+        texts=units.count(answers["texts"]),
         queries_per_second=_number("queries", answers["queries"]),
         query_tokens=query_tokens,
-        memory=numbers.memory(answers["memory"]) if answers["memory"] else None,
+        memory=units.memory(answers["memory"]) if answers["memory"] else None,
         commercial=_yes(answers["commercial"]),
         licences=tuple(_parts(licences)),
         kind=answers["kind"],
@@ -187,7 +187,7 @@ def _rank(told: dict[str, float]) -> str:
 
 def _details(each: dict[str, Any]) -> list[str]:
     from nearfield.bulk.report import duration
-    from nearfield.cli.numbers import bytes_of
+    from nearfield.cli.terminal.units import bytes_of
 
     lines = [f"   {reason}" for reason in each["reasons"]]
     speed, memory, storage = each["speed"], each["memory"], each["storage"]

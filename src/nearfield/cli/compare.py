@@ -53,12 +53,12 @@ def compare(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Compare models, dimensions, dtypes, hybrids and chunkers on your data: quality, speed, memory, storage."""
-    from nearfield.cli import target
+    from nearfield.cli.terminal import output_path
     from nearfield.evaluation.comparison import ranking, result_store
     from nearfield.evaluation.comparison.compare import compare as measure
     from nearfield.evaluation.systems import grid as variants
 
-    target.ready(html)
+    output_path.ready(html)
     lists = {"output": outputs, "dimensions": dimensions, "dtype": dtypes, "chunker": chunkers, "rerank": reranks}
     grid = variants.grid(models, **{name: _values(name, told) for name, told in lists.items() if told})
     shares = ranking.weights(_weights(weights))

@@ -35,7 +35,7 @@ def cost(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Compare a month on your own machine with what APIs ask: costs, break-even volume, formulas."""
-    from nearfield.cli.numbers import count
+    from nearfield.cli.terminal.units import count
     from nearfield.errors import InputError
     from nearfield.evaluation.planning import cost as costs
 

@@ -114,7 +114,7 @@ def _sentence(found: Found) -> str:
 
 def read_passages() -> list[str]:
     """Return the demo document cut at paragraphs into passages of about 55 words."""
-    text = files("nearfield.cli").joinpath("demo.txt").read_text(encoding="utf-8")
+    text = files("nearfield.cli").joinpath("data/demo.txt").read_text(encoding="utf-8")
     passages, current = [], ""
     for paragraph in (" ".join(block.split()) for block in text.split("\n\n") if block.strip()):
         current = f"{current} {paragraph}".strip()

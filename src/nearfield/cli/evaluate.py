@@ -64,10 +64,10 @@ def evaluate(
     ] = None,
 ) -> None:
     """Measure how good a model is on your data."""
-    from nearfield.cli import target
+    from nearfield.cli.terminal import output_path
     from nearfield.evaluation.systems.variant import Variant
 
-    target.ready(output)
+    output_path.ready(output)
     flags = {
         "output": kind,
         "dimensions": dimensions,
@@ -187,6 +187,6 @@ def _fact(value: Any) -> str:
 
 
 def _plain(text: str) -> str:
-    from nearfield.cli.passages import plain
+    from nearfield.cli.terminal.passages import plain
 
     return plain(text)

@@ -133,7 +133,7 @@ def _candidates(opened: Collection, modes: Sequence[str], depth: int) -> Callabl
 
 def _ask(query: str, candidate: Candidate, place: str) -> str:
     """Show a query and a candidate, and return what is typed; the end of input stops."""
-    from nearfield.cli.passages import plain
+    from nearfield.cli.terminal.passages import plain
 
     typer.secho(f"\n{place}", dim=True)
     typer.secho(plain(query), bold=True)

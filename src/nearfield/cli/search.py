@@ -86,7 +86,7 @@ def search(
     if as_json:
         typer.echo(_json({"collection": opened.name, "query": query, "results": [each.told() for each in found]}))
         return
-    from nearfield.cli import passages
+    from nearfield.cli.terminal import passages
 
     passages.show(found, full=full, explain=explain)
 
@@ -112,7 +112,7 @@ def ask(
 ) -> None:
     """Answer a question from a collection, with the passages that the answer rests on."""
     endpoint = _endpoint(chat_url=chat_url, chat_model=chat_model, chat_kind=chat_kind, chat_timeout=chat_timeout)
-    from nearfield.cli import passages
+    from nearfield.cli.terminal import passages
     from nearfield.corpus.answering import answer
 
     with _opened(collection) as opened:
@@ -135,7 +135,7 @@ def ask(
 
 def _printed(pieces: Iterator[str | Answer]) -> Answer:
     """Print an answer as it comes, and return it whole."""
-    from nearfield.cli.passages import plain
+    from nearfield.cli.terminal.passages import plain
 
     last: Any = None
     for last in pieces:

@@ -41,7 +41,7 @@ def size(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Tell what vectors take on disk or in memory, index and all, and how long making them takes."""
-    from nearfield.cli.numbers import count
+    from nearfield.cli.terminal.units import count
     from nearfield.evaluation.planning import index_size as sizes
 
     number, dims = count(texts), _dimensions(model, dimensions)
@@ -113,7 +113,7 @@ def _measured(model: str, tokens: float | None) -> tuple[float, float]:
 
 def _shown(told: dict[str, Any]) -> str:
     from nearfield.bulk.report import duration
-    from nearfield.cli.numbers import bytes_of
+    from nearfield.cli.terminal.units import bytes_of
 
     lines = [f"{'index':15} {'dtype':8} {'bytes a vector':>14} {'vectors':>18} {'index':>18} {'all together':>30}"]
     for row in told["rows"]:

@@ -17,7 +17,7 @@ SIZES = {"short": (12, 2000, 300), "mixed": (60, 600, 80), "long": (180, 200, 32
 @lru_cache(maxsize=1)
 def words() -> tuple[str, ...]:
     """Return the words of a novel, in order."""
-    text = files("nearfield").joinpath("cli/demo.txt").read_text(encoding="utf-8")
+    text = files("nearfield").joinpath("cli/data/demo.txt").read_text(encoding="utf-8")
     return tuple(re.findall(r"\S+", text))
 
 
