@@ -35,12 +35,12 @@ def _bert(size: int, layers: int) -> Callable[[Path], str]:
 
 
 def _modernbert(home: Path) -> str:
-    from tests import tiny
+    from tests.support import tiny_models
 
     options = {"hidden_size": 768, "num_attention_heads": 12, "intermediate_size": 1152, "num_hidden_layers": 22}
     kinds = ["full_attention" if layer % 3 == 0 else "sliding_attention" for layer in range(22)]
     more = {"max_position_embeddings": 512, "initializer_range": 0.02, "layer_types": kinds, "local_attention": 128}
-    return str(tiny.TINY["modernbert"](home / "modernbert", **options, **more))
+    return str(tiny_models.TINY["modernbert"](home / "modernbert", **options, **more))
 
 
 SHAPES: dict[str, tuple[Shape, Callable[[Path], str]]] = {

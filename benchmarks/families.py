@@ -36,12 +36,12 @@ def measure(rounds: int, *, quick: bool) -> dict[str, Any]:
     from nearfield.checkpoint import model_folder as reader
     from nearfield.hardware import plan
     from nearfield.inference.compiled_model import Model
-    from tests import tiny
+    from tests.support import tiny_models
 
-    kinds = [kind for kind in tiny.TINY if kind not in ("electra", "camembert")]
+    kinds = [kind for kind in tiny_models.TINY if kind not in ("electra", "camembert")]
     found: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as place:
-        folders = {kind: tiny.TINY[kind](Path(place) / kind, **{**SHAPE, **OWN.get(kind, {})}) for kind in kinds}
+        folders = {kind: tiny_models.TINY[kind](Path(place) / kind, **{**SHAPE, **OWN.get(kind, {})}) for kind in kinds}
         for precision in ("auto", "float32"):
             for rows, length in ((8, 128),) if quick else ((8, 128), (2, 512)):
                 lanes = {}

@@ -28,7 +28,7 @@ def write(base: Path, home: Path) -> tuple[Path, Path]:
     import torch
     from transformers import BertConfig, BertForSequenceClassification, BertModel
 
-    from tests.tiny import perturb
+    from tests.support.tiny_models import perturb
 
     torch.manual_seed(0)
     second = _copy(base, home / "second")

@@ -36,9 +36,9 @@ def measure(rounds: int, *, quick: bool) -> dict[str, Any]:
 def _m3(folder: Path) -> Path:
     import torch
 
-    from tests import tiny
+    from tests.support import tiny_models
 
-    out = tiny.tiny_xlm_roberta(folder, pooling="cls", **M3, max_position_embeddings=514, initializer_range=0.02)
+    out = tiny_models.tiny_xlm_roberta(folder, pooling="cls", **M3, max_position_embeddings=514, initializer_range=0.02)
     torch.save({"weight": torch.randn(1, 1024), "bias": torch.randn(1)}, out / "sparse_linear.pt")
     torch.save({"weight": torch.randn(1024, 1024), "bias": torch.randn(1024)}, out / "colbert_linear.pt")
     return out
@@ -59,10 +59,10 @@ def _several(folder: Path, rounds: int, quick: bool) -> dict[str, float]:
 def _adapters(folder: Path, rounds: int, quick: bool) -> dict[str, float]:
     """Compare a third of the texts for each of three adapters with all of them for none."""
     from nearfield import Encoder
-    from tests import tiny
-    from tests.test_adapters import lora
+    from tests.inference.test_adapters import lora
+    from tests.support import tiny_models
 
-    base = tiny.tiny_bert(folder / "bert", **BASE, num_hidden_layers=6, max_position_embeddings=512)
+    base = tiny_models.tiny_bert(folder / "bert", **BASE, num_hidden_layers=6, max_position_embeddings=512)
     adapters = {name: lora(base, folder / name, seed, **WIDE) for seed, name in enumerate("abc")}
     batch = texts("mixed", quick=quick)[:96]
     with Encoder(str(base)) as plain, Encoder(str(base), adapters=adapters) as adapted:
@@ -90,10 +90,10 @@ def _ratio(one: Any, other: Any, rounds: int) -> dict[str, float]:
 
 def _adapter_memory(folder: Path) -> dict[str, float]:
     """Load and run one and eight adapters in a process each, and compare what seven more add with their files' size."""
-    from tests import tiny
-    from tests.test_adapters import lora
+    from tests.inference.test_adapters import lora
+    from tests.support import tiny_models
 
-    base = tiny.tiny_bert(folder / "base", **BASE, num_hidden_layers=12, max_position_embeddings=512)
+    base = tiny_models.tiny_bert(folder / "base", **BASE, num_hidden_layers=12, max_position_embeddings=512)
     paths = [lora(base, folder / f"adapter{seed}", seed, **WIDE) for seed in range(8)]
     own = sum(file.stat().st_size for file in paths[0].glob("*.safetensors")) / 1e6
     few, many = (_used(base, paths[:count]) for count in (1, len(paths)))
@@ -146,9 +146,9 @@ def _bert(folder: Path, kind: str) -> Path:
     import torch
     import transformers
 
-    from tests import tiny
+    from tests.support import tiny_models
 
-    base = tiny.tiny_bert(folder / "tiny")
+    base = tiny_models.tiny_bert(folder / "tiny")
     tokenizer: Any = transformers.AutoTokenizer.from_pretrained(base)
     config = transformers.BertConfig(**BASE, num_hidden_layers=2, vocab_size=30522)
     out = folder / "out"

@@ -13,7 +13,7 @@ from nearfield.inference.loaded_model import Loaded
 from nearfield.testing import tiny_encoder
 from tests.parity.m3 import write as write_m3
 from tests.parity.scores import classifier
-from tests.serving import serving
+from tests.support.serving import serving
 
 PROMPTS = {"query": "search: ", "passage": "hello "}
 

@@ -20,7 +20,7 @@ from benchmarks.tally import Tally
 from benchmarks.traffic import Plan, Traffic
 from nearfield.evaluation.performance.load_test import quantiles
 from nearfield.testing import tiny_encoder
-from tests.serving import serving
+from tests.support.serving import serving
 
 HEADERS = {asks.FINGERPRINT: "space"}
 VECTORS = np.eye(4, 8, dtype=np.float32)

@@ -33,9 +33,9 @@ from nearfield.server.auth import keys as auth
 from nearfield.server.batches.batch_lines import MOST_BYTES
 from nearfield.server.lifecycle.serve import configuration
 from nearfield.testing import tiny_encoder, write_tiny_model
-from tests.serving import Process, serving
+from tests.support.paths import ROOT
+from tests.support.serving import Process, serving
 
-ROOT = Path(__file__).resolve().parents[1]
 DEPLOY = ROOT / "deploy"
 KUBERNETES = DEPLOY / "kubernetes"
 MANIFESTS = sorted(path for path in KUBERNETES.glob("*.yaml") if path.name != "kustomization.yaml")

@@ -9,11 +9,12 @@ import pytest
 
 from nearfield.encoder import Encoder
 from nearfield.errors import SourceUnavailable
-from tests.needs import missing
+from tests.support.paths import ROOT
+from tests.support.requirements import missing
 
 nbclient = pytest.importorskip("nbclient")
 pytest.importorskip("ipykernel", reason="ipykernel is for Python 3.11 on")
-EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
+EXAMPLES = ROOT / "examples"
 NOTEBOOKS = sorted(EXAMPLES.glob("*.ipynb"))
 pytestmark = [
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),

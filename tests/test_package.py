@@ -13,9 +13,8 @@ import pytest
 
 import nearfield
 from nearfield.testing import write_tiny_model
-from tests.commands import python
-
-ROOT = Path(__file__).resolve().parents[1]
+from tests.support.cli_runner import python
+from tests.support.paths import ROOT
 
 
 def _loads(code: str, *names: str) -> str:

@@ -27,8 +27,8 @@ from nearfield.inference.disk_cache import DiskCache
 
 # Internals that the tests need; adapt these when modules or classes move.
 from nearfield.inference.result_cache import Cache
-from tests.commands import Ran, run
-from tests.serving import serving
+from tests.support.cli_runner import Ran, run
+from tests.support.serving import serving
 
 DATA = Path(__file__).parent / "data" / "0.1"
 EXPECTED: dict[str, Any] = json.loads((DATA / "expected.json").read_text(encoding="utf-8"))

@@ -15,12 +15,12 @@ from typer.main import get_command
 from nearfield import Encoder, settings
 from nearfield.cli import app, demo
 from nearfield.errors import SourceUnavailable
-from tests.needs import missing
 from tests.parity import m3
 from tests.parity.scores import classifier
-from tests.serving import serving
+from tests.support.paths import ROOT
+from tests.support.requirements import missing
+from tests.support.serving import serving
 
-ROOT = Path(__file__).resolve().parents[1]
 GUIDES = ROOT / "docs" / "guides"
 COMMAND_PAGES = (
     *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "docs/index.md", "docs/contributing.md")),

@@ -19,7 +19,7 @@ from nearfield.cli.serve import build_command
 from nearfield.errors import SettingsError
 from nearfield.setting_fields import Flag, describe_fields
 from nearfield.settings import Settings
-from tests.commands import python
+from tests.support.cli_runner import python
 
 
 @pytest.fixture(autouse=True)

@@ -23,7 +23,7 @@ from nearfield.server.models.model_pool import Models
 from nearfield.testing import tiny_encoder
 from tests.conftest import PROMPTS
 from tests.parity.scores import classifier
-from tests.serving import serving
+from tests.support.serving import serving
 
 TEXTS = ["the cat sat on the mat", "a blue dog", "hello world"]
 QUERY = "a cat"

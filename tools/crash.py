@@ -177,7 +177,7 @@ def _killed(process: subprocess.Popen[str], seconds: float) -> bool:
 
 def main(words: Sequence[str] | None = None) -> int:
     """Run from the command line."""
-    from tests.databases import DATABASES
+    from tests.support.databases import DATABASES
 
     names = [name for name in DATABASES if name != "memory"]
     parser = argparse.ArgumentParser(description="Kill indexing at random moments, and compare what is left.")

@@ -16,7 +16,7 @@ import numpy as np
 
 from nearfield import Encoder
 from tests.parity import m3
-from tests.tiny import SHIFTED, TEXTS
+from tests.support.tiny_models import SHIFTED, TEXTS
 
 #: What runs in the other venv: the library on the folder and texts given, its results to a file.
 THEIRS = """

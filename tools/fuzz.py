@@ -24,7 +24,7 @@ from nearfield.auto import load
 from nearfield.testing import write_tiny_model
 from tests.parity.m3 import write as write_m3
 from tests.parity.scores import classifier
-from tests.serving import serving
+from tests.support.serving import serving
 
 #: Seconds after which an answer is late: no request here has work for so long.
 LATE = 10.0

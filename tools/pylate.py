@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from nearfield import Encoder
-from tests import tiny
+from tests.support import tiny_models
 
 #: What runs in the other venv: the library makes a model over a plain encoder, saves it, and encodes in both roles.
 THEIRS = """
@@ -52,10 +52,10 @@ def compare(python: str) -> dict[str, float]:
     Raises:
         ValueError: a text has another number of vectors there.
     """
-    texts = [text for text in tiny.TEXTS if text.strip()]
+    texts = [text for text in tiny_models.TEXTS if text.strip()]
     with tempfile.TemporaryDirectory() as place:
         base, folder, out = (
-            plain(tiny.tiny_bert(Path(place) / "base")),
+            plain(tiny_models.tiny_bert(Path(place) / "base")),
             Path(place) / "theirs",
             Path(place) / "theirs.npz",
         )

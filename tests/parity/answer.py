@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from tests import tiny
 from tests.parity import Array, Case, decoder, scores
+from tests.support import tiny_models
 
 #: Qwen3-Reranker's way of asking, shortened.
 HEAD, BODY, TAIL = (
@@ -31,7 +31,7 @@ def causal(kind: str) -> Callable[[Path], Path]:
         fields = {**decoder.SIZES, "vocab_size": len(words), "tie_word_embeddings": kind == "Qwen3"}
         torch.manual_seed(10)
         model: Any = getattr(transformers, f"{kind}ForCausalLM")(getattr(transformers, f"{kind}Config")(**fields))
-        tiny.perturb(model)
+        tiny_models.perturb(model)
         model.save_pretrained(folder / "causal")
         words.save_pretrained(folder / "causal")
         return folder / "causal"

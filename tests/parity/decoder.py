@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from tests import tiny
 from tests.parity import Array, Case
+from tests.support import tiny_models
 
 REFERENCE = "sentence-transformers"
 SIZES = {
@@ -30,7 +30,7 @@ def tokenizer(begin: bool = False, end: bool = True) -> Any:
     import transformers
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
 
-    vocab, merges = tiny._bytelevel_vocab()
+    vocab, merges = tiny_models._bytelevel_vocab()
     made = Tokenizer(models.BPE(vocab, merges))
     made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     made.decoder = decoders.ByteLevel()
@@ -52,7 +52,7 @@ def model(
         words = tokenizer(begin)
         made = getattr(transformers, config)(**{**SIZES, "vocab_size": len(words), **fields})
         options = {"pooling": "lasttoken", "max_seq_length": 60, **(save or {})}
-        return tiny.save(folder / "model", made, words, **options)
+        return tiny_models.save(folder / "model", made, words, **options)
 
     return write
 

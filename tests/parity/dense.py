@@ -8,15 +8,15 @@ from typing import Any
 
 import numpy as np
 
-from tests import tiny
 from tests.parity import Array, Case
+from tests.support import tiny_models
 
 REFERENCE = "sentence-transformers"
 
 
 def pooled(kind: str, **options: Any) -> Callable[[Path], Path]:
     """Return a writer of a sentence-transformers folder."""
-    return lambda folder: tiny.TINY[kind](folder / "model", **options)
+    return lambda folder: tiny_models.TINY[kind](folder / "model", **options)
 
 
 def expect(folder: Path, texts: Sequence[str], padding: str = "right") -> list[Array]:

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from tests import tiny
 from tests.parity import Array, Case
 from tests.parity.rotary_bert import PLAIN, rewrite, weights
+from tests.support import tiny_models
 
 HEADS, SIZE, INNER = 6, 36, 40
 
@@ -21,9 +21,11 @@ def write(normed: bool) -> Callable[[Path], Path]:
     def run(folder: Path) -> Path:
         import torch
 
-        out = tiny.tiny_bert(folder / "jina", hidden_size=SIZE, num_attention_heads=HEADS, intermediate_size=INNER)
+        out = tiny_models.tiny_bert(
+            folder / "jina", hidden_size=SIZE, num_attention_heads=HEADS, intermediate_size=INNER
+        )
         own = {"position_embedding_type": "alibi", "feed_forward_type": "geglu", "auto_map": {"AutoModel": "x--y.Z"}}
-        tiny.edit(out / "config.json", **own)
+        tiny_models.edit(out / "config.json", **own)
         torch.manual_seed(7)
         left_out = ("position_embeddings", "intermediate", ".output.dense", ".output.LayerNorm", "pooler")
         tensors = {name: tensor for name, tensor in weights(out).items() if not any(part in name for part in left_out)}
@@ -61,7 +63,7 @@ def expect(folder: Path, texts: Sequence[str], padding: str = "right") -> list[A
     tokenizer: Any = AutoTokenizer.from_pretrained(folder)
     w, rows = weights(folder), []
     for text in texts:
-        ids = tokenizer(text, truncation=True, max_length=tiny.POSITIONS, return_tensors="pt")["input_ids"][0]
+        ids = tokenizer(text, truncation=True, max_length=tiny_models.POSITIONS, return_tensors="pt")["input_ids"][0]
         x = w["embeddings.word_embeddings.weight"][ids] + w["embeddings.token_type_embeddings.weight"][0]
         x = _norm(x, w, "embeddings.LayerNorm")
         for layer in range(2):

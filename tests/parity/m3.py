@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from tests import tiny
 from tests.parity import Array, Case
+from tests.support import tiny_models
 
 REFERENCE = "bge-m3's recipe in plain torch over transformers"
 
@@ -21,7 +21,7 @@ def write(folder: Path) -> Path:
     """Write a folder as BAAI/bge-m3 is: a dense model, and two heads beside it."""
     import torch
 
-    out = tiny.tiny_xlm_roberta(folder / "m3", pooling="cls", initializer_range=0.2)
+    out = tiny_models.tiny_xlm_roberta(folder / "m3", pooling="cls", initializer_range=0.2)
     torch.manual_seed(4)
     torch.save({"weight": torch.randn(1, 32), "bias": torch.randn(1)}, out / "sparse_linear.pt")
     torch.save({"weight": torch.randn(32, 32), "bias": torch.randn(32)}, out / "colbert_linear.pt")
@@ -37,7 +37,9 @@ def expect(kind: str) -> Callable[..., list[Array]]:
 
         tokenizer: Any = AutoTokenizer.from_pretrained(folder)
         model = AutoModel.from_pretrained(folder).eval()
-        batch = tokenizer(list(texts), padding=True, truncation=True, max_length=tiny.SHIFTED, return_tensors="pt")
+        batch = tokenizer(
+            list(texts), padding=True, truncation=True, max_length=tiny_models.SHIFTED, return_tensors="pt"
+        )
         with torch.no_grad():
             hidden = model(**batch).last_hidden_state
         heads: dict[str, Any] = {name: torch.load(folder / f"{name}_linear.pt") for name in ("sparse", "colbert")}

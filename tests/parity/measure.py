@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from tests.parity import Array, Case
-from tests.tiny import TEXTS
+from tests.support.tiny_models import TEXTS
 
 PAIRS = [(first, second) for first, second in zip(TEXTS, [*TEXTS[3:], *TEXTS[:3]], strict=True) if second.strip()]
 

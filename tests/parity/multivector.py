@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from tests import tiny
 from tests.parity import Array, Case
+from tests.support import tiny_models
 
 REFERENCE = "sentence-transformers MultiVectorEncoder"
 MARKERS = ("[unused0]", "[unused1]")
@@ -25,7 +25,7 @@ def own(kind: str, expansion: dict[str, Any] | None = None, **lengths: int) -> C
         from sentence_transformers.base.modules import Dense, Normalize, Transformer
         from sentence_transformers.multi_vector_encoder.modules import MultiVectorMask
 
-        base = tiny.TINY[kind](folder / "base", initializer_range=0.2)
+        base = tiny_models.TINY[kind](folder / "base", initializer_range=0.2)
         torch.manual_seed(2)
         tokens = {"module_input_name": "token_embeddings"}
         modules: list[Any] = [
@@ -43,12 +43,14 @@ def own(kind: str, expansion: dict[str, Any] | None = None, **lengths: int) -> C
 def pylate(folder: Path) -> Path:
     """Write PyLate's layout: two modules, and everything else in config_sentence_transformers.json."""
     out = own("bert")(folder)
-    listed = tiny.read(out / "modules.json")[:2]
+    listed = tiny_models.read(out / "modules.json")[:2]
     listed[1]["type"] = "pylate.models.Dense.Dense"
-    tiny.dump(out / "modules.json", listed)
-    config = tiny.read(out / "1_Dense" / "config.json")
-    tiny.dump(out / "1_Dense" / "config.json", {key: config[key] for key in config if not key.startswith("module")})
-    tiny.dump(
+    tiny_models.dump(out / "modules.json", listed)
+    config = tiny_models.read(out / "1_Dense" / "config.json")
+    tiny_models.dump(
+        out / "1_Dense" / "config.json", {key: config[key] for key in config if not key.startswith("module")}
+    )
+    tiny_models.dump(
         out / "config_sentence_transformers.json",
         {
             "model_type": "ColBERT",
@@ -72,7 +74,7 @@ def stanford(folder: Path) -> Path:
     import transformers
     from safetensors.torch import load_file, save_file
 
-    base = tiny.tiny_bert(folder / "base")
+    base = tiny_models.tiny_bert(folder / "base")
     tokenizer: Any = transformers.AutoTokenizer.from_pretrained(base)
     out = folder / "out"
     model: Any = transformers.BertModel.from_pretrained(base)
@@ -81,7 +83,7 @@ def stanford(folder: Path) -> Path:
     weights = {f"bert.{name}": value for name, value in load_file(out / "model.safetensors").items()}
     torch.manual_seed(3)
     save_file({**weights, "linear.weight": torch.randn(16, 32)}, out / "model.safetensors", metadata={"format": "pt"})
-    tiny.edit(out / "config.json", architectures=["HF_ColBERT"])
+    tiny_models.edit(out / "config.json", architectures=["HF_ColBERT"])
     meta = {"query_maxlen": 14, "doc_maxlen": 30, "query_token_id": "[MASK]", "doc_token_id": "[UNK]"}
     (out / "artifact.metadata").write_text(json.dumps({**meta, "attend_to_mask_tokens": False}))
     return out

@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from tests import tiny
 from tests.parity import Array, Case, dense, scores, sparse
+from tests.support import tiny_models
 
 PLAIN = "the paper's equations in plain torch"
 
@@ -37,8 +37,8 @@ def twin(kind: str, change: Callable[[Path], None], **options: Any) -> Callable[
     """Return a writer of a folder that is changed; one that the reference reads lies beside it, unchanged."""
 
     def write(folder: Path) -> Path:
-        tiny.TINY[kind](folder / "reference", **options)
-        made = tiny.TINY[kind](folder / "changed", **options)
+        tiny_models.TINY[kind](folder / "reference", **options)
+        made = tiny_models.TINY[kind](folder / "changed", **options)
         change(made)
         return made
 
@@ -69,21 +69,21 @@ NOMIC = {
 
 def nomics_own(folder: Path) -> None:
     """Store the config as nomic-ai's repositories do."""
-    config = tiny.read(folder / "config.json")
+    config = tiny_models.read(folder / "config.json")
     own = {old: config[new] for old, new in NOMIC.items()}
     same = {name: config[name] for name in ("vocab_size", "type_vocab_size", "pad_token_id", "architectures")}
     rope = {"rotary_emb_base": config["rope_parameters"]["rope_theta"], "rotary_emb_fraction": 1.0}
     fixed = {"activation_function": "swiglu", "prenorm": False, "qkv_proj_bias": False, "mlp_fc1_bias": False}
     own.update(same, **rope, **fixed, model_type="nomic_bert", mlp_fc2_bias=False, auto_map={"AutoModel": "x--y.Z"})
-    tiny.dump(folder / "config.json", own)
+    tiny_models.dump(folder / "config.json", own)
 
 
 def alibabas_own(folder: Path) -> None:
     """Store config and weights as Alibaba's repositories do: the prefix, and positions spread by its own rule."""
-    config = tiny.read(folder / "config.json")
+    config = tiny_models.read(folder / "config.json")
     del config["rope_parameters"]
     config.update(model_type="new", rope_theta=5000.0, rope_scaling={"type": "ntk", "factor": 4.0}, pack_qkv=True)
-    tiny.dump(folder / "config.json", {**config, "auto_map": {"AutoModel": "x--y.NewModel"}})
+    tiny_models.dump(folder / "config.json", {**config, "auto_map": {"AutoModel": "x--y.NewModel"}})
     rewrite(folder, {f"new.{name}": tensor for name, tensor in weights(folder).items()})
 
 
@@ -97,11 +97,11 @@ def lexical(folder: Path) -> Path:
     """Write gte-multilingual-base's layout: a classifier of one label a token lies among the weights."""
     import torch
 
-    out = tiny.tiny_gte(folder / "lexical", pooling="cls")
+    out = tiny_models.tiny_gte(folder / "lexical", pooling="cls")
     torch.manual_seed(11)
     head = {"classifier.weight": torch.randn(1, 32), "classifier.bias": torch.randn(1)}
     rewrite(out, {**{f"new.{name}": tensor for name, tensor in weights(out).items()}, **head})
-    tiny.edit(out / "config.json", architectures=["NewModel", "NewForTokenClassification"])
+    tiny_models.edit(out / "config.json", architectures=["NewModel", "NewForTokenClassification"])
     return out
 
 
@@ -131,9 +131,9 @@ def experts(folder: Path) -> Path:
     """Write nomic-embed-text-v2-moe's layout: plain feed-forwards, and experts in every other layer."""
     import torch
 
-    out = tiny.tiny_nomic(folder / "moe", num_hidden_layers=4)
+    out = tiny_models.tiny_nomic(folder / "moe", num_hidden_layers=4)
     nomics_own(out)
-    tiny.edit(
+    tiny_models.edit(
         out / "config.json",
         activation_function="gelu",
         qkv_proj_bias=True,
@@ -178,7 +178,7 @@ def expect_experts(folder: Path, texts: Sequence[str], padding: str = "right") -
     tokenizer: Any = AutoTokenizer.from_pretrained(folder)
     w, rows = weights(folder), []
     for text in texts:
-        ids = tokenizer(text, truncation=True, max_length=tiny.POSITIONS, return_tensors="pt")["input_ids"][0]
+        ids = tokenizer(text, truncation=True, max_length=tiny_models.POSITIONS, return_tensors="pt")["input_ids"][0]
         x = w["embeddings.word_embeddings.weight"][ids] + w["embeddings.token_type_embeddings.weight"][0]
         x = _layer_norm(x, w, "emb_ln.")
         for layer in range(4):
@@ -248,11 +248,11 @@ def tasks(folder: Path) -> Path:
     """Write the original jina-embeddings-v3: XLM-R by name, and every weight with five tasks' factors beside it."""
     import torch
 
-    tiny.tiny_jina_v3(folder / "reference", max_seq_length=60)
-    out = tiny.tiny_jina_v3(folder / "tasks", max_seq_length=60)
+    tiny_models.tiny_jina_v3(folder / "reference", max_seq_length=60)
+    out = tiny_models.tiny_jina_v3(folder / "tasks", max_seq_length=60)
     own = {"model_type": "xlm-roberta", "position_embedding_type": "rotary", "rotary_emb_base": 20000.0}
     lora = {"lora_adaptations": list(TASKS), "lora_rank": 4, "lora_alpha": 1, "auto_map": {"AutoModel": "x--y.Z"}}
-    tiny.edit(out / "config.json", **own, **lora, rope_parameters=None)
+    tiny_models.edit(out / "config.json", **own, **lora, rope_parameters=None)
     torch.manual_seed(6)
     tensors = {}
     for name, tensor in weights(out).items():

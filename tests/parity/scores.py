@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from tests import tiny
 from tests.parity import Array, Case
+from tests.support import tiny_models
 
 REFERENCE = "sentence-transformers CrossEncoder"
 
@@ -24,12 +24,12 @@ def classifier(
         import transformers
         from sentence_transformers import CrossEncoder
 
-        base = tiny.TINY[kind](folder / "base")
+        base = tiny_models.TINY[kind](folder / "base")
         config = transformers.AutoConfig.from_pretrained(base, num_labels=labels, **fields)
         config.initializer_range = 0.15  # three times less wide: bf16 has a head's logits to tell apart
         torch.manual_seed(1)
         model: Any = transformers.AutoModelForSequenceClassification.from_config(config)
-        tiny.perturb(model)
+        tiny_models.perturb(model)
         model.save_pretrained(folder / "plain")
         transformers.AutoTokenizer.from_pretrained(base).save_pretrained(folder / "plain")
         if not new:

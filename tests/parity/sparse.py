@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from tests import tiny
 from tests.parity import Array, Case
+from tests.support import tiny_models
 
 REFERENCE = "sentence-transformers SparseEncoder"
 
@@ -23,12 +23,12 @@ def masked(kind: str, pooling: str = "max", activation: str = "relu") -> Callabl
         from sentence_transformers import SparseEncoder
         from sentence_transformers.sparse_encoder.modules import SpladePooling, Transformer
 
-        base = tiny.TINY[kind](folder / "base")
+        base = tiny_models.TINY[kind](folder / "base")
         config = transformers.AutoConfig.from_pretrained(base)
         config.initializer_range = 0.15  # three times less wide: bf16 has a head's logits to tell apart
         torch.manual_seed(1)
         model: Any = transformers.AutoModelForMaskedLM.from_config(config)
-        tiny.perturb(model)
+        tiny_models.perturb(model)
         model.save_pretrained(folder / "mlm")
         transformers.AutoTokenizer.from_pretrained(base).save_pretrained(folder / "mlm")
         transformer = Transformer(str(folder / "mlm"), transformer_task="fill-mask", max_seq_length=40)

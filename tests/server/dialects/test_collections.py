@@ -1,0 +1,613 @@
+"""Collections over HTTP: searching, answers, documents, and what a server does not give away."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, Phase, given, settings
+
+from nearfield.corpus.answering.answer import UNANSWERED
+from nearfield.corpus.collection import Collection
+from nearfield.encoder import Encoder
+from nearfield.errors import SettingsError
+from nearfield.fileio.locks import alone
+from nearfield.inference.loaded_model import Loaded
+from nearfield.server import collection_service
+from nearfield.server.auth.keys import new_key
+from nearfield.server.models.model_pool import Models
+from nearfield.settings import load as load_settings
+from nearfield.testing import tiny_encoder
+from tests.conftest import PROMPTS
+from tests.support.chat_server import ChatServer, Refuse, Say, chatting
+from tests.support.serving import serving
+
+DOCUMENTS: list[dict[str, Any]] = [
+    {"id": "cats", "text": "The cat sat on the mat.\n\nA cat sleeps a lot.", "title": "Cats", "year": 2020},
+    {"id": "dogs", "text": "A dog looked at the blue world.", "title": "Dogs", "year": 2022},
+    {"id": "words", "text": "Hello world, search the red query."},
+]
+CALM = settings(
+    max_examples=8,
+    deadline=None,
+    database=None,
+    suppress_health_check=list(HealthCheck),
+    phases=(Phase.explicit, Phase.generate),
+)
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory, tiny: Encoder) -> Path:
+    """A folder with one collection, ``pets``."""
+    place = tmp_path_factory.mktemp("collections")
+    config = {"features": {"dense": {"model": "tiny"}}, "fields": {"year": "int"}}
+    with Collection.create("pets", config, home=place, encoder_of=lambda _: tiny) as pets:
+        pets.put(DOCUMENTS)
+    return place
+
+
+@pytest.fixture(scope="module")
+def base(home: Path, fleet: dict[str, Loaded]) -> Iterator[str]:
+    """A server of all collections in it, that asks no chat endpoint."""
+    with serving(list(fleet.values()), served_collections="all", collections_dir=home) as url:
+        yield url
+
+
+@pytest.fixture
+def client(base: str) -> Iterator[httpx.Client]:
+    with httpx.Client(base_url=base, timeout=60) as found:
+        yield found
+
+
+@pytest.fixture
+def chat() -> Iterator[ChatServer]:
+    with chatting() as found:
+        yield found
+
+
+def post(url: str, json: Any) -> httpx.Response:
+    """Post to a server that may be busy with others."""
+    return httpx.post(url, json=json, timeout=60)
+
+
+def get(url: str) -> httpx.Response:
+    return httpx.get(url, timeout=60)
+
+
+def delete(url: str) -> httpx.Response:
+    return httpx.delete(url, timeout=60)
+
+
+def error(reply: httpx.Response, status: int) -> str:
+    """Return what a refusal says."""
+    assert reply.status_code == status, reply.text
+    told = reply.json()
+    assert told["detail"] == told["error"]["message"] == told["message"]
+    return str(told["detail"])
+
+
+def events(reply: httpx.Response) -> list[tuple[str, Any]]:
+    """Return the events of a reply: their kinds and data."""
+    assert reply.headers["content-type"].startswith("text/event-stream")
+    parts = [part.split("\n") for part in reply.text.split("\n\n") if part]
+    return [(kind.removeprefix("event: "), json.loads(data.removeprefix("data: "))) for kind, data in parts]
+
+
+def until_it(holds: Callable[[], bool]) -> None:
+    """Wait until something holds."""
+    until = time.monotonic() + 20
+    while not holds():
+        assert time.monotonic() < until
+        time.sleep(0.01)
+
+
+# -- searching ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_search(client: httpx.Client) -> None:
+    reply = client.post(
+        "/collections/pets/search", json={"query": "cat mat", "k": 2, "highlight": True, "explain": True}
+    )
+    assert reply.status_code == 200, reply.text
+    told = reply.json()
+    assert told["collection"] == "pets"
+    first = told["results"][0]
+    assert (first["document"], first["title"], first["fields"]["year"]) == ("put:#cats", "Cats", 2020)
+    assert first["text"][slice(*first["highlights"][0])] in first["text"]
+    assert {"dense", "bm25", "fused"} <= set(first["stages"])
+    assert len(told["results"]) <= 2
+
+
+def test_results_are_those_of_python(client: httpx.Client, home: Path, tiny: Encoder) -> None:
+    with Collection.open("pets", home=home, encoder_of=lambda _: tiny) as pets:
+        for query in ("cat", "blue dog", "hello red search"):
+            wanted = [(each.id, pytest.approx(each.score)) for each in pets.search(query, 3)]
+            got = client.post("/collections/pets/search", json={"query": query, "k": 3}).json()["results"]
+            assert [(each["id"], each["score"]) for each in got] == wanted
+
+
+@pytest.mark.parametrize(
+    ("options", "first"),
+    [
+        ({"mode": "bm25"}, "put:#dogs"),
+        ({"where": {"year": {"gte": 2021}}}, "put:#dogs"),
+        ({"where": {"path": {"in": ["words"]}}}, "put:#words"),
+        ({"rerank": "tiny-reranker"}, None),
+        ({"rerank": "sentences", "mmr": 0.5}, None),
+        ({"exact": True, "mode": "dense"}, None),
+    ],
+)
+def test_options(client: httpx.Client, options: dict[str, Any], first: str | None) -> None:
+    reply = client.post("/collections/pets/search", json={"query": "blue dog", **options})
+    assert reply.status_code == 200, reply.text
+    found = reply.json()["results"]
+    assert found
+    assert first in (None, found[0]["document"])
+
+
+@pytest.mark.parametrize(
+    ("body", "told"),
+    [
+        ({}, "query"),
+        ({"query": ""}, "query"),
+        ({"query": "   "}, "empty"),
+        ({"query": 5}, "query"),
+        ({"query": "x" * 40_000}, "32768"),
+        ({"query": "a", "k": 0}, "k"),
+        ({"query": "a", "k": 1001}, "1000"),
+        ({"query": "a", "mode": "hybird"}, "hybrid"),
+        ({"query": "a", "where": {"yaer": 2020}}, "year"),
+        ({"query": "a", "where": {"year": "x"}}, "year"),
+        ({"query": "a", "where": [1]}, "where"),
+        ({"query": "a", "mmr": 2}, "mmr"),
+        ({"query": "a", "weights": {"nope": 1}}, "nope"),
+        ({"query": "a", "mode": "sparse"}, "sparse"),
+    ],
+)
+def test_what_cannot_be_searched_for(client: httpx.Client, body: dict[str, Any], told: str) -> None:
+    assert told in error(client.post("/collections/pets/search", json=body), 400)
+
+
+@pytest.mark.parametrize("name", ["tiny", "tiny-classifier"])
+def test_what_is_no_reranker(client: httpx.Client, name: str) -> None:
+    told = error(client.post("/collections/pets/search", json={"query": "a", "rerank": name}), 404)
+    assert "is no reranker" in told
+    other = error(client.post("/collections/pets/search", json={"query": "a", "rerank": "org/evil"}), 404)
+    assert "not served here" in other
+
+
+def test_many_at_once_agree(client: httpx.Client) -> None:
+    def ask(number: int) -> Any:
+        body = {"query": ("cat", "blue dog", "red")[number % 3], "k": 3}
+        return number % 3, client.post("/collections/pets/search", json=body).json()["results"]
+
+    with ThreadPoolExecutor(12) as pool:
+        found = list(pool.map(ask, range(60)))
+    for which in range(3):
+        results = [each for number, each in found if number == which]
+        assert all(each == results[0] for each in results)
+        assert results[0]
+
+
+# -- collections and documents -----------------------------------------------------------------------------------------
+
+
+def test_the_life_of_a_collection(client: httpx.Client, home: Path) -> None:
+    body = {"name": "notes", "features": {"dense": {"model": "tiny"}}, "fields": {"year": "int"}}
+    made = client.post("/collections", json=body)
+    assert made.status_code == 200, made.text
+    assert (made.json()["name"], made.json()["documents"], made.json()["fields"]) == ("notes", 0, {"year": "int"})
+    assert "already" in error(client.post("/collections", json=body), 400)
+    assert {"name": "notes"} in client.get("/collections").json()["collections"]
+    empty = error(client.post("/collections/notes/search", json={"query": "cat"}), 400)
+    assert "is empty" in empty
+
+    put = client.post("/collections/notes/documents", json={"documents": DOCUMENTS})
+    assert put.status_code == 200, put.text
+    assert (put.json()["new"], put.json()["failed"], put.json()["failures"]) == (3, 0, [])
+    told = client.get("/collections/notes").json()
+    assert (told["documents"], told["states"]) == (3, {"done": 3})
+    assert str(home) not in json.dumps(told)
+    found = client.post("/collections/notes/search", json={"query": "cat mat"}).json()["results"]
+    assert found[0]["document"] == "put:#cats"
+
+    changed = {**DOCUMENTS[0], "text": "Nothing about them."}
+    assert client.post("/collections/notes/documents", json={"documents": [changed]}).json()["changed"] == 1
+    hits = client.post("/collections/notes/search", json={"query": "mat", "mode": "bm25"}).json()["results"]
+    assert "put:#cats" not in [each["document"] for each in hits]
+
+    gone = client.post("/collections/notes/documents/delete", json={"documents": ["put:#dogs", "put:#never"]})
+    assert gone.json() == {"deleted": 1}
+    listed = client.get("/collections/notes/documents").json()
+    assert [each["id"] for each in listed["documents"]] == ["put:#cats", "put:#words"]
+
+    assert client.delete("/collections/notes").json() == {"name": "notes"}
+    assert not (home / "notes").exists()
+    assert "not served here" in error(client.get("/collections/notes"), 404)
+
+
+def test_documents_are_listed_and_read_in_parts(client: httpx.Client) -> None:
+    first = client.get("/collections/pets/documents", params={"limit": 2}).json()
+    assert [each["key"] for each in first["documents"]] == ["cats", "dogs"]
+    rest = client.get("/collections/pets/documents", params={"limit": 2, "after": first["next"]}).json()
+    assert [each["key"] for each in rest["documents"]] == ["words"]
+    assert rest["next"] is None
+    assert client.get("/collections/pets/documents", params={"state": "failed"}).json()["documents"] == []
+    for limit in ("0", "1001", "x", "-1", "9" * 30, "¹"):
+        assert "limit" in error(client.get("/collections/pets/documents", params={"limit": limit}), 400)
+
+    whole = client.get("/collections/pets/document", params={"id": "put:#dogs"}).json()
+    assert whole["text"] == DOCUMENTS[1]["text"]
+    assert (whole["start"], whole["end"], whole["total"]) == (0, len(whole["text"]), len(whole["text"]))
+    assert whole["document"]["state"] == "done"
+    part = client.get("/collections/pets/document", params={"id": "put:#dogs", "start": 2, "length": 3}).json()
+    assert (part["text"], part["start"], part["end"]) == ("dog", 2, 5)
+    past = client.get("/collections/pets/document", params={"id": "put:#dogs", "start": 10_000}).json()
+    assert (past["text"], past["start"]) == ("", past["total"])
+    assert "no document" in error(client.get("/collections/pets/document", params={"id": "put:#lions"}), 404)
+    assert error(client.get("/collections/pets/document"), 404)
+
+
+@pytest.mark.parametrize(
+    ("body", "told"),
+    [
+        ({"documents": []}, "empty"),
+        ({"documents": [{"text": "no id"}]}, "'id'"),
+        ({"documents": [{"id": "a", "text": " "}]}, "'text'"),
+        ({"documents": [{"id": "a", "text": "b", "yaer": 1}]}, "yaer"),
+        ({"documents": [{"id": "a", "text": "b", "year": "x"}]}, "year"),
+        ({"documents": ["a"]}, "documents"),
+        ({"documents": [{"id": "bad\ud800", "text": "b"}]}, ""),
+    ],
+)
+def test_documents_that_are_none(client: httpx.Client, body: dict[str, Any], told: str) -> None:
+    data = json.dumps(body)
+    headers = {"content-type": "application/json"}
+    assert told in error(client.post("/collections/pets/documents", content=data, headers=headers), 400)
+    assert client.get("/collections/pets").json()["documents"] == 3
+
+
+def test_more_documents_than_a_request_may_hold(tiny: Encoder, home: Path) -> None:
+    with serving([tiny], served_collections="pets", collections_dir=home, max_items=2) as url:
+        for path in ("documents", "documents/delete"):
+            reply = post(
+                f"{url}/collections/pets/{path}", json={"documents": DOCUMENTS if path[-1] == "s" else ["a"] * 3}
+            )
+            assert "in parts" in error(reply, 413)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"name": "x", "store": "postgresql://db/x"},
+        {"name": "x", "sources": [{"kind": "files", "location": "/etc"}]},
+        {"name": "x", "features": {"dense": {"model": "tiny", "revision": "main"}}},
+        {"name": "../x"},
+        {"name": "X"},
+        {"name": ""},
+        {"name": "x", "features": {"dense": {"model": "tiny"}}, "fields": {"id": "str"}},
+        {"name": "x", "features": {"dense": {"model": "tiny"}, "short": {"of": "nope"}}},
+        {"name": "x", "chunks": {"by": "axe"}},
+        {"name": "x", "features": {"dense": {"model": "tiny", "kind": "smell"}}},
+    ],
+)
+def test_collections_that_are_not_made(client: httpx.Client, home: Path, body: dict[str, Any]) -> None:
+    before = sorted(path.name for path in home.iterdir())
+    assert error(client.post("/collections", json=body), 400)
+    assert sorted(path.name for path in home.iterdir()) == before
+
+
+def test_a_collection_needs_a_model_that_is_served(client: httpx.Client, home: Path) -> None:
+    for model, told in (
+        ("org/other", "not served here"),
+        ("tiny-reranker", "encodes no texts"),
+        (str(home), "not served"),
+    ):
+        body = {"name": "other", "features": {"dense": {"model": model}}}
+        assert told in error(client.post("/collections", json=body), 404)
+    assert "all-MiniLM-L6-v2" in error(client.post("/collections", json={"name": "other"}), 404)
+    assert not (home / "other").exists()
+
+
+# -- what is served ----------------------------------------------------------------------------------------------------
+
+
+def test_nothing_is_served_unless_it_is_asked_for(url: str, tiny: Encoder, home: Path) -> None:
+    with serving([tiny], collections_dir=home) as other:
+        for place in (url, other):
+            assert get(place + "/collections").json() == {"collections": []}
+            told = error(post(place + "/collections/pets/search", json={"query": "cat"}), 404)
+            assert "--collections" in told
+            assert error(get(place + "/collections/pets/document?id=put:%23cats"), 404)
+            assert error(delete(place + "/collections/pets"), 404)
+            body = {"name": "mine", "features": {"dense": {"model": "tiny"}}}
+            assert "would not be served" in error(post(place + "/collections", json=body), 403)
+
+
+def test_only_what_is_named_is_served(tiny: Encoder, home: Path) -> None:
+    with (
+        Collection.create("private", {}, home=home),
+        serving([tiny], served_collections="pets,later", collections_dir=home) as url,
+    ):
+        assert get(url + "/collections").json() == {"collections": [{"name": "pets"}]}
+        told = error(get(url + "/collections/private"), 404)
+        assert "Known: pets" in told
+        body: dict[str, Any] = {"name": "later", "features": {"dense": {"model": "tiny"}}}
+        assert post(url + "/collections", json=body).status_code == 200
+        assert delete(url + "/collections/later").status_code == 200
+        assert error(post(url + "/collections", json={**body, "name": "else"}), 403)
+    Collection.open("private", home=home).drop()
+
+
+def test_keys(tiny: Encoder, home: Path, tmp_path: Path) -> None:
+    keys = {name: new_key() for name in ("reader", "owner", "other")}
+    more = {"reader": "", "owner": 'scopes = ["infer", "manage"]', "other": 'models = ["BAAI/*"]'}
+    lines = [f'[[keys]]\nname = "{name}"\nhash = "{digest}"\n{more[name]}' for name, (_, digest) in keys.items()]
+    file = tmp_path / "keys.toml"
+    file.write_text("\n".join(lines), encoding="utf-8")
+    file.chmod(0o600)
+    calls: list[tuple[str, str, Any]] = [
+        ("POST", "/collections/pets/search", {"query": "cat"}),
+        ("POST", "/collections/pets/ask", {"question": "cat?"}),
+        ("GET", "/collections/pets/document?id=put:%23cats", None),
+        ("GET", "/collections/pets", None),
+        ("POST", "/collections", {"name": "new", "features": {"dense": {"model": "tiny"}}}),
+        ("POST", "/collections/new/documents", {"documents": DOCUMENTS[2:]}),
+        ("POST", "/collections/new/documents/delete", {"documents": ["words"]}),
+        ("DELETE", "/collections/new", None),
+    ]
+    with (
+        serving([tiny], served_collections="all", collections_dir=home, api_key_file=file) as url,
+        httpx.Client(base_url=url, timeout=60) as client,
+    ):
+
+        def statuses(key: str | None) -> list[int]:
+            headers = {"authorization": f"Bearer {key}"} if key else {}
+            return [
+                client.request(method, path, json=body, headers=headers).status_code for method, path, body in calls
+            ]
+
+        assert statuses(keys["reader"][0]) == [200] * 4 + [403] * 4
+        assert statuses(keys["other"][0]) == [403] * 8
+        assert statuses(None) == [401] * 8
+        assert statuses(keys["owner"][0]) == [200] * 8
+
+
+def test_a_model_on_demand_stays_while_it_is_used_and_comes_again(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loads: list[str] = []
+
+    def loader(name: str) -> Encoder:
+        loads.append(name)
+        return tiny_encoder(tmp_path / "tiny", prompts=PROMPTS, precision="float32")
+
+    models = Models(loader=loader, on_demand=["tiny"], keep_alive=0)
+    begun, go_on, search = threading.Event(), threading.Event(), Collection.search
+
+    def slow(self: Collection, *given: Any, **options: Any) -> Any:
+        begun.set()
+        assert go_on.wait(20)
+        return search(self, *given, **options)
+
+    monkeypatch.setattr(Collection, "search", slow)
+    path, left = "/collections/pets/search", 'route="/collections/{name}/search",status="499"'
+    with (
+        serving(models, served_collections="all", collections_dir=home) as url,
+        httpx.Client(base_url=url, timeout=60) as client,
+    ):
+        with pytest.raises(httpx.ReadTimeout):
+            client.post(path, json={"query": "cat"}, timeout=httpx.Timeout(20, read=0.5))
+        assert begun.wait(20)
+        until_it(lambda: left in client.get("/metrics").text)
+        # Its client has left, but its thread still needs the model.
+        assert models.slot("tiny").users == 1
+        go_on.set()
+        until_it(lambda: models.slot("tiny").state == "available")
+        again = client.post(path, json={"query": "cat"})
+        assert again.status_code == 200, again.text
+        assert again.json()["results"][0]["document"] == "put:#cats"
+    assert len(loads) == 2
+
+
+def test_a_collection_of_a_model_that_is_not_served(fleet: dict[str, Loaded], home: Path) -> None:
+    with serving([fleet["m3"]], served_collections="all", collections_dir=home) as url:
+        told = error(post(url + "/collections/pets/search", json={"query": "cat"}), 404)
+        assert "'pets' was made with 'tiny'" in told
+        assert get(url + "/collections/pets").json()["documents"] == 3
+
+
+def test_a_model_of_another_space_is_refused(fleet: dict[str, Loaded], home: Path) -> None:
+    with serving(
+        Models(loader=lambda _: fleet["m3"], on_demand=["tiny"]), served_collections="all", collections_dir=home
+    ) as url:
+        told = error(post(url + "/collections/pets/search", json={"query": "cat"}), 409)
+        assert "nearfield index pets" in told
+
+
+def test_one_who_writes_keeps_others_from_writing_and_not_from_searching(client: httpx.Client, home: Path) -> None:
+    with alone(home / "pets" / "lock", "pets"):
+        assert "being written" in error(client.post("/collections/pets/documents", json={"documents": DOCUMENTS}), 409)
+        assert error(client.delete("/collections/pets"), 409)
+        assert client.post("/collections/pets/search", json={"query": "cat"}).status_code == 200
+
+
+def test_another_collection_of_the_same_name_takes_its_place(client: httpx.Client, home: Path, tiny: Encoder) -> None:
+    config = {"features": {"dense": {"model": "tiny"}}}
+    for text in ("The cat sat.", "A blue dog."):
+        with Collection.create("swap", config, home=home, encoder_of=lambda _: tiny) as made:
+            made.put([{"id": "one", "text": text}])
+        found = client.post("/collections/swap/search", json={"query": "cat"}).json()["results"]
+        assert [each["text"] for each in found] == [text]
+        Collection.open("swap", home=home).drop()
+    assert error(client.get("/collections/swap"), 404)
+
+
+def test_a_definition_that_changes_between_requests(
+    client: httpx.Client, home: Path, tiny: Encoder, fleet: dict[str, Loaded]
+) -> None:
+    models = {"tiny": tiny, "m3": fleet["m3"]}
+    with Collection.create(
+        "grows",
+        {"features": {"dense": {"model": "tiny"}}},
+        home=home,
+        encoder_of=lambda name: models[name],  # type: ignore[arg-type,return-value]
+    ) as made:
+        made.put(DOCUMENTS[2:])
+        body = {"query": "red", "explain": True}
+        assert "m3" not in client.post("/collections/grows/search", json=body).json()["results"][0]["stages"]
+        made.configure({"features": {"dense": {"model": "tiny"}, "words": {"model": "m3", "kind": "sparse"}}})
+        made.index()
+        found = client.post("/collections/grows/search", json={**body, "mode": "words"})
+        assert found.status_code == 200, found.text
+    Collection.open("grows", home=home).drop()
+
+
+def test_waiting_requests_are_bounded(monkeypatch: pytest.MonkeyPatch, tiny: Encoder, home: Path) -> None:
+    monkeypatch.setattr(collection_service, "_WORKERS", 1)
+    monkeypatch.setattr(collection_service, "_WAITING", 0)
+    begun, go_on = threading.Event(), threading.Event()
+
+    def stuck(*_: Any, **__: Any) -> Any:
+        begun.set()
+        assert go_on.wait(20)
+        return []
+
+    monkeypatch.setattr(Collection, "search", stuck)
+    with serving([tiny], served_collections="all", collections_dir=home) as url, ThreadPoolExecutor(1) as pool:
+        first = pool.submit(post, url + "/collections/pets/search", json={"query": "cat"})
+        assert begun.wait(20)
+        refused = post(url + "/collections/pets/search", json={"query": "cat"})
+        assert refused.headers["retry-after"]
+        assert "waiting" in error(refused, 429)
+        go_on.set()
+        assert first.result().status_code == 200
+
+
+def test_several_front_ends_serve_none() -> None:
+    from nearfield.server.frontends.supervisor import check
+
+    with pytest.raises(SettingsError, match="served_collections"):
+        check(load_settings(frontends=2, served_collections="all"))
+
+
+# -- answers -----------------------------------------------------------------------------------------------------------
+
+
+def test_without_a_chat_endpoint_there_are_the_passages(client: httpx.Client) -> None:
+    told = client.post("/collections/pets/ask", json={"question": "Where did the cat sit?"}).json()
+    assert (told["text"], told["found"], told["cited"]) == ("", True, False)
+    assert told["passages"][0]["document"] == "put:#cats"
+    streamed = events(client.post("/collections/pets/ask", json={"question": "Where?", "stream": True}))
+    assert [kind for kind, _ in streamed] == ["answer"]
+
+
+def test_an_answer(tiny: Encoder, home: Path, chat: ChatServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NEARFIELD_CHAT_KEY", "sk-hidden")
+    chat.script = [Say(["On the mat", " [1", "]. Or not [9]."])]
+    given_ = {"chat_url": chat.url + "/v1", "chat_model": "chatty"}
+    with serving([tiny], served_collections="all", collections_dir=home, **given_) as url:
+        elsewhere = {"chat_url": "http://127.0.0.1:1", "endpoint": "http://127.0.0.1:1", "model": "other"}
+        body = {"question": "Where did the cat sit?", "k": 2, **elsewhere}
+        told = post(url + "/collections/pets/ask", json=body).json()
+        assert told["text"] == "On the mat [1]. Or not."
+        assert (told["found"], told["cited"], told["invalid"]) == (True, True, [9])
+        assert told["citations"][0]["document"] == told["passages"][0]["document"] == "put:#cats"
+        assert told["text"][slice(*told["citations"][0]["marks"][0])] == "[1]"
+        assert (chat.asked[0].headers["authorization"], chat.asked[0].body["model"]) == ("Bearer sk-hidden", "chatty")
+
+        streamed = events(post(url + "/collections/pets/ask", json={**body, "stream": True}))
+        assert [kind for kind, _ in streamed[:-1]] == ["text"] * (len(streamed) - 1)
+        assert len(streamed) > 2
+        assert "".join(data["text"] for _, data in streamed[:-1]) == told["text"]
+        assert streamed[-1] == ("answer", told)
+
+        chat.script = [Say([UNANSWERED])]
+        assert post(url + "/collections/pets/ask", json=body).json()["found"] is False
+
+
+def test_nothing_found_asks_nobody(tiny: Encoder, home: Path, chat: ChatServer) -> None:
+    with serving([tiny], served_collections="all", collections_dir=home, chat_url=chat.url + "/v1") as url:
+        body = {"question": "Where?", "where": {"year": 1900}}
+        told = post(url + "/collections/pets/ask", json=body).json()
+        assert (told["found"], told["passages"], told["text"]) == (False, [], "Nothing was found for this question.")
+    assert chat.asked == []
+
+
+def test_an_endpoint_that_fails(tiny: Encoder, home: Path, chat: ChatServer) -> None:
+    with serving([tiny], served_collections="all", collections_dir=home, chat_url=chat.url + "/api") as url:
+        chat.script = [Refuse(401, {"error": "no such key"})]
+        for stream in (False, True):  # before the first word, the reply has a status of its own
+            body = {"question": "Where?", "stream": stream}
+            reply = post(url + "/collections/pets/ask", json=body)
+            assert "no such key" in error(reply, 502)
+            assert reply.json()["error"]["code"] == "answer_failed"
+        chat.script = [Say(["On", " the", " mat"], breaks_after=2)]
+        streamed = events(post(url + "/collections/pets/ask", json={"question": "W?", "stream": True}))
+        assert {kind for kind, _ in streamed[:-1]} == {"text"}
+        assert streamed[-1][0] == "error"
+        assert "broke off" in streamed[-1][1]["error"]["message"]
+
+
+def test_an_endpoint_that_is_slow_keeps_nobody_else_waiting(tiny: Encoder, home: Path, chat: ChatServer) -> None:
+    go_on, asked = threading.Event(), threading.Event()
+
+    def slow(_: Any) -> Say:
+        asked.set()
+        go_on.wait(30)
+        return Say(["Late."])
+
+    chat.script = [slow]
+    options = {"served_collections": "all", "collections_dir": home, "chat_url": chat.url, "request_timeout": 2}
+    with serving([tiny], chat_kind="openai", **options) as url, ThreadPoolExecutor(1) as pool:
+        late = pool.submit(post, url + "/collections/pets/ask", json={"question": "W?"})
+        assert asked.wait(20)
+        assert get(url + "/health").status_code == 200
+        assert post(url + "/collections/pets/search", json={"query": "cat"}).status_code == 200
+        assert late.result().status_code in (502, 503)
+        go_on.set()
+
+
+def test_a_client_that_leaves_ends_the_answer(tiny: Encoder, home: Path, chat: ChatServer) -> None:
+    go_on = threading.Event()
+    chat.script = [Say(["One", " two"], breaks_after=3, waits=go_on)]
+    with serving([tiny], served_collections="all", collections_dir=home, chat_url=chat.url + "/v1") as url:
+        body = {"question": "W?", "stream": True}
+        with httpx.stream("POST", url + "/collections/pets/ask", json=body, timeout=60) as reply:
+            assert next(reply.iter_lines()) == "event: text"
+        go_on.set()
+    threads = [thread for thread in threading.enumerate() if thread.name == "nearfield-waiting"]
+    for thread in threads:
+        thread.join(20)
+        assert not thread.is_alive()
+
+
+# -- anything at all ---------------------------------------------------------------------------------------------------
+
+
+def test_bodies_made_from_the_document(base: str) -> None:
+    schema = schemathesis.openapi.from_url(base + "/openapi.json")
+    seen: set[int] = set()
+    for result in schema.include(path_regex="^/collections").get_all_operations():
+        operation = result.ok()
+
+        @CALM
+        @given(case=operation.as_strategy())
+        def check(case: Any) -> None:
+            if case.path_parameters and case.method != "DELETE":
+                case.path_parameters["name"] = "pets"
+            reply = case.call(base_url=base)
+            seen.add(reply.status_code)
+            assert reply.status_code < 500, reply.text[:500]
+            case.operation.validate_response(reply)
+
+        check()
+    assert {200, 400, 404} <= seen

@@ -1,0 +1,349 @@
+"""Models that come and go: loaded once for all who ask; in use they stay; idle they leave; failures cool down."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import time
+import weakref
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import openai
+import pytest
+
+from nearfield import settings
+from nearfield.encoder import Encoder
+from nearfield.engine.engine import Engine
+from nearfield.errors import ModelNotFound, ModelUnavailable, SettingsError, WeightsError
+from nearfield.inference.loaded_model import Loaded
+from nearfield.server.lifecycle.serve import aliases
+from nearfield.server.models.model_pool import Models
+from nearfield.testing import tiny_encoder, write_tiny_model
+from tests.support.serving import serving
+
+MIB = 2**20
+BGE = "BAAI/bge-small-en-v1.5"
+
+
+class Loader:
+    """Loads tiny models by the last part of their names, and keeps count."""
+
+    def __init__(self, home: Path, engine: Engine) -> None:
+        self.home, self.engine = home, engine
+        self.calls: list[str] = []
+        self.hold: Callable[[], None] = lambda: None
+        self.error: Exception | None = None
+
+    def __call__(self, name: str) -> Loaded:
+        self.calls.append(name)
+        self.hold()
+        if self.error is not None:
+            raise self.error
+        folder = self.home / name.rpartition("/")[2]
+        if not folder.exists():
+            write_tiny_model(folder)
+        model = Encoder(str(folder), engine=self.engine, compile_cache=False, precision="float32")
+        model.bytes = 10 * MIB
+        return model
+
+
+@pytest.fixture
+def loader(tmp_path: Path) -> Iterator[Loader]:
+    engine = Engine(1)
+    yield Loader(tmp_path, engine)
+    engine.close(drain=False)
+
+
+def _wait(on: Any) -> None:
+    on.wait(20)
+
+
+def fits(model: Loaded) -> bool:
+    return isinstance(model, Encoder)
+
+
+async def _use(models: Models, name: str) -> Loaded:
+    async with models.use(name, fits) as model:
+        return model
+
+
+async def test_a_model_is_loaded_once_for_all_who_ask(loader: Loader) -> None:
+    models = Models(loader=loader, on_demand=["org/*"])
+    found = await asyncio.gather(*(_use(models, "org/one") for _ in range(20)))
+    assert loader.calls == ["org/one"]
+    assert len({id(model) for model in found}) == 1
+    assert await _use(models, "ONE") is found[0]
+
+
+async def test_two_models_load_at_the_same_time(loader: Loader) -> None:
+    import threading
+
+    both = threading.Barrier(2, timeout=20)
+    loader.hold = lambda: _wait(both)
+    models = Models(loader=loader, on_demand=["org/*"])
+    await asyncio.gather(_use(models, "org/one"), _use(models, "org/two"))
+    assert sorted(loader.calls) == ["org/one", "org/two"]
+
+
+@pytest.mark.parametrize("name", ["other/one", "one", "../one", "./org/one", "/org/one", "~/one", "org/one/two"])
+async def test_what_no_pattern_stands_for_is_not_loaded(loader: Loader, name: str) -> None:
+    models = Models(loader=loader, on_demand=["org/*"])
+    with pytest.raises(ModelNotFound):
+        await _use(models, name)
+    assert loader.calls == []
+
+
+async def test_a_pattern_never_stands_for_a_folder(
+    loader: Loader, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_tiny_model(tmp_path / "org" / "secret")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ModelNotFound):
+        await _use(Models(loader=loader, on_demand=["*"]), "org/secret")
+    named = Models(loader=loader, on_demand=[str(tmp_path / "org" / "secret")])
+    assert (await _use(named, str(tmp_path / "org" / "secret"))).name == "secret"
+
+
+async def test_a_failed_load_is_remembered_and_tried_again_later(
+    loader: Loader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [1000.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    loader.error = WeightsError("its file is cut short.")
+    models = Models(loader=loader, on_demand=["org/*"])
+    waits = []
+    for _ in range(3):
+        with pytest.raises(ModelUnavailable, match="cut short") as first:
+            await _use(models, "org/one")
+        waits.append(round(first.value.retry_after))
+        with pytest.raises(ModelUnavailable, match=r"cut short.*tried again"):
+            await _use(models, "org/one")
+        now[0] += first.value.retry_after
+    assert waits == [5, 10, 20]
+    assert len(loader.calls) == 3
+    loader.error = None
+    assert (await _use(models, "org/one")).name == "one"
+    assert models.slots[0].error == ""
+
+
+async def test_of_names_that_nobody_has_not_all_are_remembered(loader: Loader, tiny: Encoder) -> None:
+    loader.error = WeightsError("its file is cut short.")
+    models = Models([tiny], loader=loader, on_demand=["org/*", "kept/model"])
+    for number in range(1000):
+        models.slot(f"org/{number}")
+    assert len(models.slots) < 300
+    assert [slot.name for slot in models.slots][:2] == ["tiny", "kept/model"]
+    assert models.slots[-1].name == "org/999"
+    with pytest.raises(ModelUnavailable, match="cut short"):
+        await _use(models, "org/999")
+
+
+async def test_whoever_leaves_stops_nobody_s_load(loader: Loader) -> None:
+    import threading
+
+    go = threading.Event()
+    loader.hold = lambda: _wait(go)
+    models = Models(loader=loader, on_demand=["org/*"])
+    leaver, stayer = (asyncio.create_task(_use(models, "org/one")) for _ in range(2))
+    await asyncio.sleep(0)
+    leaver.cancel()
+    await asyncio.gather(leaver, return_exceptions=True)
+    go.set()
+    assert (await stayer).name == "one"
+    assert models.slots[0].users == 0
+
+
+async def test_the_idle_model_of_least_worth_leaves(loader: Loader) -> None:
+    models = Models(loader=loader, on_demand=["org/*"], budget=25 * MIB)
+    await _use(models, "org/one")
+    await _use(models, "org/two")
+    slow, quick = (next(slot for slot in models.slots if slot.name == name) for name in ("one", "two"))
+    assert slow.model is not None
+    assert quick.model is not None
+    slow.model.load_seconds, quick.model.load_seconds = 60.0, 0.1
+    await _use(models, "org/three")
+    assert {slot.name: slot.state for slot in models.slots} == {
+        "one": "loaded",
+        "two": "available",
+        "three": "loaded",
+    }
+    assert models.bytes == 20 * MIB
+
+
+async def test_a_model_in_use_stays_and_the_other_waits_for_its_room(loader: Loader) -> None:
+    models = Models(loader=loader, on_demand=["org/*"], budget=15 * MIB)
+    async with models.use("org/one", fits) as model:
+        slot = models.slot("org/two")
+        slot.bytes = 10 * MIB
+        waiting = asyncio.create_task(_use(models, "org/two"))
+        for _ in range(20):
+            await asyncio.sleep(0)
+        assert loader.calls == ["org/one"]
+        np.asarray(await model.aencode("still here"))  # type: ignore[attr-defined]
+    assert (await waiting).name == "two"
+    assert models.slots[0].state == "available"
+
+
+async def test_what_can_never_fit_is_refused_with_both_figures(loader: Loader, tiny: Encoder) -> None:
+    models = Models([tiny], loader=loader, on_demand=["org/*"], budget=15 * MIB)
+    models.slots[0].bytes = 10 * MIB
+    models.slot("org/big").bytes = 10 * MIB
+    with pytest.raises(ModelUnavailable, match=r"takes about 10 MiB, and of the 15 MiB .* take 10"):
+        await _use(models, "org/big")
+    assert loader.calls == []
+
+
+async def test_a_figure_that_cannot_be_right_is_not_taken_for_a_model_s_memory(loader: Loader) -> None:
+    """Memory that others free during a load makes it look as if the model took none."""
+    sizes = iter([1, 10 * MIB, 1])
+    models = Models(loader=lambda name: _sized(loader(name), next(sizes)), on_demand=["org/one"])
+    found = []
+    for _ in range(3):
+        await _use(models, "org/one")
+        found.append(models.slot("org/one").bytes)
+        await models.unload("org/one")
+    weights = (loader.home / "one" / "model.safetensors").stat().st_size
+    assert found == [weights // 2, 10 * MIB, 10 * MIB]
+
+
+def _sized(model: Loaded, size: int) -> Loaded:
+    model.bytes = size
+    return model
+
+
+async def test_models_from_the_start_never_leave(loader: Loader, tiny: Encoder) -> None:
+    models = Models([tiny], loader=loader, on_demand=["org/*"], budget=1, keep_alive=0)
+    models.slot("org/one").bytes = 1
+    with pytest.raises(ModelUnavailable):
+        await _use(models, "org/one")
+    async with models.use(tiny.name, fits, keep_alive=0):
+        pass
+    await asyncio.sleep(0)
+    assert models.loaded == (tiny,)
+
+
+async def test_an_idle_model_leaves_when_its_time_is_up(loader: Loader) -> None:
+    models = Models(loader=loader, on_demand=["org/*"])
+    async with models.use("org/one", fits, keep_alive=0.05):
+        await asyncio.sleep(0.1)
+        assert models.loaded  # in use its time does not count
+    until = time.monotonic() + 10
+    while models.loaded:
+        assert time.monotonic() < until
+        await asyncio.sleep(0.01)
+    async with models.use("org/one", fits, keep_alive=-1):
+        pass
+    await asyncio.sleep(0.1)
+    assert models.loaded
+
+
+async def test_unloading_waits_for_who_uses_it(loader: Loader) -> None:
+    models = Models(loader=loader, on_demand=["org/*"])
+    async with models.use("org/one", fits):
+        leaving = asyncio.create_task(models.unload("org/one"))
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        assert models.loaded
+    assert (await leaving).state == "available"
+    assert (await models.load("one")).state == "loaded"
+    assert len(loader.calls) == 2
+
+
+def test_a_closed_model_s_memory_is_let_go(tmp_path: Path) -> None:
+    engine = Engine(1)
+    encoder = tiny_encoder(tmp_path / "tiny", engine=engine)
+    encoder.encode(["cat", "dog"])
+    gone = weakref.ref(encoder._model)
+    gc.disable()  # nor does it wait for a collection
+    try:
+        encoder.close()
+        del encoder
+        assert gone() is None
+    finally:
+        gc.enable()
+        engine.close(drain=False)
+
+
+async def test_memory_goes_back_to_the_system_once_an_unloaded_model_is_gone(
+    loader: Loader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    models = Models(loader=loader, on_demand=["org/one"])
+    gone = weakref.ref((await _use(models, "org/one"))._model)
+    seen: list[bool] = []
+    monkeypatch.setattr("nearfield.server.models.model_pool.return_memory", lambda: seen.append(gone() is None))
+    gc.disable()
+    try:
+        await models.unload("org/one")
+        await asyncio.gather(*models._leaving)
+    finally:
+        gc.enable()
+    assert seen == [True]
+
+
+def test_what_may_be_loaded_is_listed_and_described(loader: Loader, tiny: Encoder) -> None:
+    names = ["BAAI/bge-small-en-v1.5", "own/model", "ms-marco-minilm", "org/*", "intfloat/*"]
+    with serving(Models([tiny], loader=loader, on_demand=names)) as url:
+        with openai.OpenAI(base_url=url + "/v1", api_key="x", max_retries=0) as client:
+            full = ["BAAI/bge-small-en-v1.5", "own/model", "cross-encoder/ms-marco-MiniLM-L6-v2"]
+            assert [model.id for model in client.models.list()] == ["tiny", *full]
+            known, own, ranks, allowed = (
+                client.models.retrieve(name).to_dict() for name in ("bge-small", "own/model", full[2], "e5-base-v2")
+            )
+            assert [each["state"] for each in (known, own, ranks, allowed)] == ["available"] * 4
+            assert (known["id"], known["dimensions"], known["max_length"]) == (full[0], 384, 512)
+            assert (known["outputs"], known["endpoints"], known["default_endpoints"]) == (["dense"], ["embed"], [])
+            assert (own["dimensions"], own["outputs"], own["licence"]) == (0, [], None)
+            assert (ranks["outputs"], ranks["dimensions"], ranks["endpoints"]) == (["scores"], 0, ["rerank"])
+            assert (allowed["id"], allowed["dimensions"]) == ("intfloat/e5-base-v2", 768)
+            with pytest.raises(openai.NotFoundError, match="never loaded"):
+                client.models.retrieve("org/one")
+            assert loader.calls == []
+            client.embeddings.create(model="org/one", input="cat")
+            assert client.models.retrieve("org/one").to_dict()["state"] == "loaded"
+            # Names that were merely asked after are not told to others.
+            assert [model.id for model in client.models.list()] == ["tiny", *full, "one"]
+        assert httpx.get(url + "/ready").json()["models"] == ["tiny", *full, "one"]
+        headers = {"x-sie-sdk-version": "0.10.1"}
+        told = httpx.get(url + "/v1/models/bge-small", headers=headers).json()
+        assert (told["loaded"], told["state"], told["dims"]) == (False, "available", {"dense": 384})
+        assert len(httpx.get(url + "/v1/models", headers=headers).json()["models"]) == 5
+
+
+def test_aliases_stand_for_models_loaded_or_not(loader: Loader, tiny: Encoder) -> None:
+    given = {"text-embedding-3-small": "TINY", "embed-english-v3.0": "org/one", "voyage-3": "bge-small"}
+    names = aliases([tiny], settings.load(models=["tiny"], aliases=given))
+    assert names == {"tiny": ["tiny", "text-embedding-3-small"], "org/one": ["embed-english-v3.0"], BGE: ["voyage-3"]}
+    meant = {"text-embedding-3-small": "tiny", "Voyage-3": BGE, "embed-english-v3.0": "org/one"}
+    with (
+        serving(Models([tiny], names, loader=loader, on_demand=["org/*", "bge-small"])) as url,
+        openai.OpenAI(base_url=url + "/v1", api_key="x", max_retries=0) as client,
+    ):
+        assert [model.id for model in client.models.list()] == ["tiny", BGE, "org/one"]
+        assert {alias: client.models.retrieve(alias).id for alias in meant} == meant
+        for alias in given:  # before it is loaded and after
+            for _ in range(2):
+                reply = client.embeddings.create(model=alias, input="cat")
+                assert (reply.model, len(reply.data[0].embedding)) == (alias, 32)
+        assert sorted(loader.calls) == ["bge-small", "org/one"]
+    with pytest.raises(SettingsError, match="mine is to mean 'other/two', which is not served"):
+        Models([tiny], {"other/two": ["mine"]}, loader=loader, on_demand=["org/*"])
+
+
+def test_over_http_models_come_when_asked_for(loader: Loader, tiny: Encoder) -> None:
+    with serving(Models([tiny], loader=loader, on_demand=["org/*"], budget=10_000 * MIB)) as url:
+        with openai.OpenAI(base_url=url + "/v1", api_key="x", max_retries=0) as client:
+            one, two = (client.embeddings.create(model=f"org/{name}", input="cat") for name in ("one", "two"))
+            assert one.data[0].embedding == two.data[0].embedding
+            with pytest.raises(openai.NotFoundError):
+                client.embeddings.create(model="else/three", input="cat")
+        assert 'model="one"' in httpx.get(url + "/metrics").text
+        loader.error = WeightsError("its file is cut short.")
+        body: dict[str, Any] = {"model": "org/broken", "input": "cat"}
+        answers = [httpx.post(url + "/v1/embeddings", json=body) for _ in range(2)]
+        assert [answer.status_code for answer in answers] == [503, 503]
+        assert all(0 < int(answer.headers["retry-after"]) <= 5 for answer in answers)
+        assert "cut short" in answers[1].json()["detail"]

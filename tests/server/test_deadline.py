@@ -1,0 +1,214 @@
+"""Requests that end early, or badly: the client leaves, the body never ends, the server stops, the code fails."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+import pytest
+
+from nearfield.encoder import Encoder
+from nearfield.errors import Cancelled, DeadlineExceeded, ShuttingDown, SlowBody
+from nearfield.server import deadline as watching
+from nearfield.server.deadline import Watch, Watches
+from tests.support.serving import serving
+
+GOOD = {"model": "tiny", "input": "cat"}
+_JSON = {"content-type": "application/json"}
+
+
+class Records(logging.Handler):
+    """Keeps what is logged as an error."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.ERROR)
+        self.seen: list[logging.LogRecord] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.seen.append(record)
+
+
+@pytest.fixture
+def errors() -> Iterator[list[logging.LogRecord]]:
+    records, logs = Records(), [logging.getLogger(name) for name in ("nearfield", "uvicorn.error")]
+    for log in logs:
+        log.addHandler(records)
+    yield records.seen
+    for log in logs:
+        log.removeHandler(records)
+
+
+class Client:
+    """Stands for a request whose client leaves after ``seconds``."""
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+
+    async def receive(self) -> dict[str, str]:
+        await asyncio.sleep(self.seconds)
+        return {"type": "http.disconnect"}
+
+
+async def _wait(client: float, seconds: float, *, read: bool = True) -> None:
+    with Watch(Client(client), seconds, Watches()) as watch:  # type: ignore[arg-type]
+        if read:
+            watch.for_client()
+        await asyncio.sleep(60)
+
+
+async def test_a_watch_says_why_it_ended() -> None:
+    with pytest.raises(Cancelled):
+        await _wait(client=0.01, seconds=60)
+    with pytest.raises(DeadlineExceeded):
+        await _wait(client=60, seconds=0.01)
+    with pytest.raises(SlowBody):
+        await _wait(client=60, seconds=0.01, read=False)
+    task = asyncio.create_task(_wait(client=60, seconds=60))
+    await asyncio.sleep(0)
+    task.cancel()  # as uvicorn does once its time for shutting down is up
+    with pytest.raises(ShuttingDown):
+        await task
+
+
+async def test_a_watch_that_was_not_needed_leaves_nothing_behind() -> None:
+    watches = Watches()
+    with Watch(Client(0.02), 0.02, watches) as watch:  # type: ignore[arg-type]
+        watch.for_client()
+        await asyncio.sleep(0)
+    await asyncio.sleep(0.05)  # neither the timer nor the watcher stops what comes after
+    assert not watches.reading
+
+
+class Drips:
+    """Stands for a request whose body comes in ``parts``, one each ``seconds``, and then no more."""
+
+    def __init__(self, parts: int, seconds: float) -> None:
+        self.left = parts
+        self.seconds = seconds
+
+    async def receive(self) -> dict[str, str]:
+        await asyncio.sleep(self.seconds if self.left else 60)
+        self.left -= 1
+        return {"type": "http.request"}
+
+
+async def _read_on(request: Drips, watches: Watches) -> None:
+    with Watch(request, 60, watches) as watch:  # type: ignore[arg-type]
+        while True:
+            await watch.receive()
+
+
+@pytest.mark.parametrize("before", [True, False], ids=["read when it stops", "begun after"])
+async def test_a_stopping_server_waits_for_bodies_that_come_and_for_none_that_stalls(
+    monkeypatch: pytest.MonkeyPatch, before: bool
+) -> None:
+    monkeypatch.setattr(watching, "_STALL", 0.1)
+    watches, request, started = Watches(), Drips(10, 0.05), time.monotonic()
+    if before:
+        asyncio.get_running_loop().call_later(0.01, watches.stop)
+    else:
+        watches.stop()
+    with pytest.raises(SlowBody, match="stopping"):
+        await _read_on(request, watches)
+    assert request.left == 0
+    assert 0.5 < time.monotonic() - started < 2
+    assert not watches.reading
+
+
+async def test_a_request_whose_body_is_read_is_not_hurried(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(watching, "_STALL", 0.01)
+    watches = Watches()
+    with Watch(Client(60), 60, watches) as watch:  # type: ignore[arg-type]
+        watches.stop()
+        watch.for_client()
+        await asyncio.sleep(0.1)
+
+
+def _head(length: int) -> bytes:
+    head = "POST /v1/embeddings HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n"
+    return f"{head}content-length: {length}\r\n\r\n".encode()
+
+
+async def _open(url: str, sent: bytes) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    reader, writer = await asyncio.open_connection("127.0.0.1", int(url.rpartition(":")[2]))
+    writer.write(sent)
+    await writer.drain()
+    return reader, writer
+
+
+def _held(url: str, bodies: int, size: int, limit: int) -> tuple[int, str]:
+    """Keep ``bodies`` unfinished ones of ``size`` bytes open, and say how a whole one fares meanwhile."""
+
+    async def scenario() -> tuple[int, str]:
+        open_ones = [await _open(url, _head(limit) + b" " * size) for _ in range(bodies)]
+        await asyncio.sleep(0.3)
+        async with httpx.AsyncClient(base_url=url) as client:
+            reply = await client.post("/v1/embeddings", content=json.dumps(GOOD) + " " * (limit // 2), headers=_JSON)
+        for _, writer in open_ones:
+            writer.transport.abort()
+        return reply.status_code, reply.headers.get("retry-after", "")
+
+    return asyncio.run(scenario())
+
+
+def test_many_large_bodies_at_once_are_refused_before_memory_runs_out(tiny: Encoder) -> None:
+    with serving([tiny], max_body_bytes=1024) as url:
+        assert _held(url, 3, 1000, 1024)[0] == 200
+        time.sleep(0.2)
+        assert _held(url, 4, 1000, 1024) == (429, "1")
+        time.sleep(0.2)
+        assert httpx.post(url + "/v1/embeddings", json=GOOD).status_code == 200
+
+
+def test_a_thousand_clients_that_leave_within_their_bodies(tiny: Encoder, errors: list[logging.LogRecord]) -> None:
+    async def leave(url: str) -> None:
+        _, writer = await _open(url, _head(1000) + b"{" * 500)
+        writer.transport.abort()
+
+    async def scenario(url: str) -> None:
+        for _ in range(10):
+            await asyncio.gather(*(leave(url) for _ in range(100)))
+
+    # Bytes still counted after their clients left would soon fill so small an allowance.
+    with serving([tiny], max_body_bytes=100_000) as url:
+        asyncio.run(scenario(url))
+        time.sleep(0.3)
+        padded = json.dumps(GOOD) + " " * 90_000
+        assert httpx.post(url + "/v1/embeddings", content=padded, headers=_JSON).status_code == 200
+    assert not errors, errors[0].getMessage()
+
+
+def test_a_body_that_never_ends_closes_its_connection(tiny: Encoder) -> None:
+    async def scenario(url: str) -> bytes:
+        reader, writer = await _open(url, _head(100) + b"{")
+        reply = await asyncio.wait_for(reader.read(), 10)  # until the server closes
+        writer.close()
+        return reply
+
+    with serving([tiny], request_timeout=0.3) as url:
+        reply = asyncio.run(scenario(url))
+    assert reply.startswith(b"HTTP/1.1 408 ")
+    assert b"connection: close" in reply.lower()
+
+
+def test_an_error_nobody_foresaw_costs_one_reply_and_no_connection(
+    tiny: Encoder, errors: list[logging.LogRecord], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def broken(*_: Any, **__: Any) -> Any:
+        raise RuntimeError("secretword")
+
+    with serving([tiny]) as url, httpx.Client(base_url=url) as client:
+        with monkeypatch.context() as patch:
+            patch.setattr(tiny, "aencode", broken)
+            reply = client.post("/v1/embeddings", json=GOOD)
+        assert reply.status_code == 500
+        assert reply.json()["error"]["type"] == "server_error"
+        assert "secretword" not in reply.text
+        assert client.post("/v1/embeddings", json=GOOD).status_code == 200
+        assert 'nearfield_requests_total{route="/v1/embeddings",status="500"} 1.0' in client.get("/metrics").text
+    assert [record.name for record in errors] == ["nearfield"]

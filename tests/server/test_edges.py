@@ -1,0 +1,330 @@
+"""The edges of HTTP: slow clients, encoded bodies, slashes, requests that could never be done, and what is counted."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import json
+import socket
+import threading
+import time
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import msgspec
+import numpy as np
+import orjson
+import pytest
+
+from nearfield import settings
+from nearfield.encoder import Encoder
+from nearfield.engine.engine import Engine
+from nearfield.server import app, request_body, responses
+from nearfield.server.dialects import schemas
+from nearfield.server.dialects.openai import embeddings
+from nearfield.server.exchange import Encode
+from nearfield.server.lifecycle import http_protocol, serve
+from nearfield.server.request_body import Pace
+from nearfield.testing import tiny_encoder, write_tiny_model
+from nearfield.vectors.dense import Vectors
+from tests.support.serving import Process, serving
+
+GOOD = {"model": "tiny", "input": "cat"}
+BODY = json.dumps(GOOD).encode()
+PATH = "/v1/embeddings"
+
+
+def _head(length: int) -> bytes:
+    return (
+        f"POST {PATH} HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n\r\n"
+    ).encode()
+
+
+def _until_closed(client: socket.socket) -> bytes:
+    client.settimeout(20)
+    data = b""
+    while part := client.recv(65_536):
+        data += part
+    return data
+
+
+# -- slow clients ----------------------------------------------------------------------------------------------
+
+
+def test_sigterm_does_not_wait_for_a_body_that_stalls(tmp_path: Path) -> None:
+    write_tiny_model(tmp_path / "tiny")
+    process = Process(tmp_path / "tiny", "--drain-timeout", "30")
+    with socket.create_connection(("127.0.0.1", process.port)) as client:
+        client.sendall(_head(1000) + b"{")
+        time.sleep(0.3)
+        started = time.monotonic()
+        process.terminate()
+        answer = _until_closed(client).lower()
+        assert process.wait() == 0
+    assert time.monotonic() - started < 8
+    assert answer.startswith(b"http/1.1 408 ")
+    assert b"connection: close" in answer
+    assert b"the server is stopping" in answer
+
+
+@contextmanager
+def _listening(encoder: Encoder) -> Iterator[int]:
+    """Serve as ``nearfield serve`` does, in a thread; yields the port."""
+    chosen = settings.load(port=0)
+    up = threading.Event()
+    with serve.bind(chosen) as listening:
+        port = int(listening.getsockname()[1])
+        site = app.create_app(chosen, [encoder])
+        listener = serve.Listener(serve.configuration(site, chosen), listening, up.set, site.state.server.stop)
+        thread = threading.Thread(target=listener.run, args=([listening],), daemon=True)
+        thread.start()
+        assert up.wait(20)
+        try:
+            yield port
+        finally:
+            listener.should_exit = True
+            thread.join(20)
+
+
+def test_headers_that_never_end_close_their_connection(tiny: Encoder, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http_protocol, "HEADER_SECONDS", 0.5)
+    half = _head(len(BODY))[:40]
+    with _listening(tiny) as port:
+        address = ("127.0.0.1", port)
+        with socket.create_connection(address) as slow, socket.create_connection(address) as idle:
+            slow.sendall(half)
+            assert _until_closed(slow) == b""
+            idle.sendall(_head(len(BODY)) + BODY)  # one that has sent nothing yet is no slow one
+            answer = b""
+            while not answer.endswith(b"}}"):
+                answer += idle.recv(65_536)
+            assert answer.startswith(b"HTTP/1.1 200 ")
+            idle.sendall(half)  # the second request on a connection is bounded too
+            assert _until_closed(idle) == b""
+
+
+def test_what_is_at_work_is_never_overdue(monkeypatch: pytest.MonkeyPatch) -> None:
+    one = http_protocol.Connection.__new__(http_protocol.Connection)
+    one.cycle, one.timeout_keep_alive = None, 75  # type: ignore[assignment]
+    assert not one.overdue(1e9)
+    one.begun = 100.0
+    assert one.overdue(111.0) and not one.overdue(109.0)
+    one.cycle = type("Cycle", (), {"response_complete": False})()
+    assert not one.overdue(111.0), "the request before it has not been answered"
+    one.cycle, one.begun, one.opened = None, None, 100.0  # type: ignore[assignment]
+    assert one.overdue(176.0) and not one.overdue(174.0)
+
+
+# -- paths and bodies ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("path", ["/v1/embeddings/", "/embeddings/", "/v1/models/", "/v1/models/tiny/", "/health/"])
+def test_a_slash_at_the_end_changes_nothing(url: str, path: str) -> None:
+    def ask(where: str) -> httpx.Response:
+        return httpx.post(url + where, json=GOOD) if "embeddings" in where else httpx.get(url + where)
+
+    found = ask(path)
+    assert found.status_code == 200
+    assert found.json() == ask(path.rstrip("/")).json()
+    assert httpx.get(url + "/").text == "Ollama is running"
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "GZIP", "x-gzip", "identity", ""])
+def test_encodings_that_are_read(url: str, encoding: str) -> None:
+    body = gzip.compress(BODY) if "zip" in encoding.lower() else BODY
+    headers = {"content-type": "application/json", "content-encoding": encoding}
+    assert httpx.post(url + PATH, content=body, headers=headers).json() == httpx.post(url + PATH, json=GOOD).json()
+
+
+@pytest.mark.parametrize("encoding", ["br", "zstd", "deflate", "gzip, gzip"])
+def test_encodings_that_are_not(url: str, encoding: str) -> None:
+    answer = httpx.post(url + PATH, content=zlib.compress(BODY), headers={"content-encoding": encoding})
+    assert answer.status_code == 415
+    assert "identity" in answer.json()["error"]["message"]
+    assert "gzip" in answer.json()["error"]["message"]
+
+
+BAD_GZIP = {
+    "cut short": (gzip.compress(BODY)[:-9], 400),
+    "nothing": (b"", 400),
+    "none at all": (BODY, 400),
+    "two of them": (gzip.compress(BODY) * 2, 400),
+    "a bomb": (gzip.compress(b" " * 200_000), 413),
+    "a bomb of no end": (gzip.compress(b" " * 50_000_000), 413),
+}
+
+
+def test_gzip_that_is_none_or_a_bomb(tiny: Encoder) -> None:
+    with serving([tiny], max_body_bytes=100_000) as url:
+        for case, (body, status) in BAD_GZIP.items():
+            for _ in range(8):  # what was counted for it is counted no more
+                answer = httpx.post(url + PATH, content=body, headers={"content-encoding": "gzip"})
+                assert answer.status_code == status, (case, answer.text)
+        full = gzip.compress(json.dumps({**GOOD, "user": "x" * 99_000}).encode())
+        assert httpx.post(url + PATH, content=full, headers={"content-encoding": "gzip"}).status_code == 200
+
+
+# -- what could never be done ----------------------------------------------------------------------------------
+
+
+def test_what_no_idle_engine_could_do_in_time_is_too_large(tmp_path: Path) -> None:
+    engine = Engine(1)
+    with tiny_encoder(tmp_path / "tiny", engine=engine) as encoder, serving([encoder], request_timeout=10) as url:
+        engine._scheduler._rate = 10.0  # tokens a second
+        asked = httpx.post(url + PATH, json={"model": "tiny", "input": ["cat " * 50] * 4})
+        assert asked.status_code == 413
+        assert "retry-after" not in asked.headers
+        error = asked.json()["error"]
+        assert error["code"] == "request_too_large"
+        assert "208 tokens" in error["message"]
+        assert "10 s (request_timeout)" in error["message"]
+        assert httpx.post(url + PATH, json=GOOD).status_code == 200
+    engine.close(drain=False)
+
+
+def test_an_engine_is_measured_by_its_best_speed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(request_body, "_FRESH", -1.0)
+    engine, pace = Engine(1), Pace()
+    assert pace.most(engine, 10) is None
+    for rate, most in ((100.0, 1000), (7.0, 1000), (200.0, 2000)):
+        engine._scheduler._rate = rate
+        assert pace.most(engine, 10) == most
+    engine.close(drain=False)
+
+
+# -- what is counted -------------------------------------------------------------------------------------------
+
+
+def _counts(url: str) -> dict[str, float]:
+    lines = httpx.get(url + "/metrics").text.splitlines()
+    return {
+        line.rpartition(" ")[0]: float(line.rpartition(" ")[2]) for line in lines if line.startswith("nearfield_re")
+    }
+
+
+def test_every_route_is_counted_by_its_template(tiny: Encoder) -> None:
+    with serving([tiny]) as url:
+        for path in (
+            "/health",
+            "/ready",
+            "/v1/models",
+            "/v1/models/tiny",
+            "/v1/models/secret",
+            "/docs",
+            "/nope/secret",
+        ):
+            httpx.get(url + path)
+        httpx.get(url + PATH)
+        httpx.post(url + PATH + "/", json=GOOD)
+        _counts(url)
+        counts = _counts(url)
+    expected = {
+        ("/health", 200): 1,
+        ("/ready", 200): 1,
+        ("/v1/models", 200): 1,
+        ("/v1/models/{model:path}", 200): 1,
+        ("/v1/models/{model:path}", 404): 1,
+        ("/docs", 200): 1,
+        ("unmatched", 404): 1,
+        (PATH, 405): 1,
+        (PATH, 200): 1,
+        ("/metrics", 200): 1,
+    }
+    for (route, status), count in expected.items():
+        assert counts[f'nearfield_requests_total{{route="{route}",status="{status}"}}'] == count
+    assert counts['nearfield_request_seconds_count{route="/health"}'] == 1
+    assert not any("secret" in name for name in counts)
+
+
+# -- replies ---------------------------------------------------------------------------------------------------
+
+
+def _exchange(rows: int, dim: int, *, base64: bool = False) -> Encode:
+    data = np.random.default_rng(3).standard_normal((rows, dim)).astype(np.float32)
+    counts = np.full(rows, 3, np.int64)
+    vectors = Vectors(data, "space", dim, tokens=counts, dropped=counts)
+    return Encode(model="tiny", inputs=["cat"] * rows, reply={"base64": base64}, result=vectors)
+
+
+@pytest.mark.parametrize("base64", [False, True])
+@pytest.mark.parametrize("shape", [(1, 8), (3000, 32), (5, 20_000), (2, 100_000)])
+def test_a_reply_in_parts_is_the_same(shape: tuple[int, int], base64: bool) -> None:
+    exchange = _exchange(*shape, base64=base64)
+    written = orjson.dumps(embeddings.write(exchange), option=orjson.OPT_SERIALIZE_NUMPY)
+    assert responses.content(embeddings.write, exchange) == (written, None)
+
+
+def test_a_large_reply_lets_others_through() -> None:
+    exchange = _exchange(16_384, 384)
+
+    async def longest_pause() -> float:
+        task = asyncio.create_task(asyncio.to_thread(responses.content, embeddings.write, exchange))
+        longest, last = 0.0, time.perf_counter()
+        while not task.done():
+            await asyncio.sleep(0.001)
+            now = time.perf_counter()
+            longest, last = max(longest, now - last), now
+        return longest
+
+    started = time.perf_counter()
+    orjson.dumps(embeddings.write(exchange), option=orjson.OPT_SERIALIZE_NUMPY)
+    at_once = time.perf_counter() - started
+    assert min(asyncio.run(longest_pause()) for _ in range(3)) < at_once * 0.6
+
+
+def test_only_large_replies_are_written_in_a_thread(tiny: Encoder, monkeypatch: pytest.MonkeyPatch) -> None:
+    names: list[str] = []
+    loops: list[str] = []
+    write, encode = responses.content, tiny.aencode
+
+    def watched(*given: Any) -> Any:
+        names.append(threading.current_thread().name)
+        return write(*given)
+
+    async def told(*given: Any, **wanted: Any) -> Any:
+        loops.append(threading.current_thread().name)
+        return await encode(*given, **wanted)
+
+    monkeypatch.setattr(app, "content", watched)
+    monkeypatch.setattr(tiny, "aencode", told)
+    with serving([tiny]) as url:
+        for count in (1, 2048, 2049):
+            asked = httpx.post(url + PATH, json={"model": "tiny", "input": ["cat"] * count}, timeout=60)
+            assert len(asked.json()["data"]) == count
+    assert [name == loop for name, loop in zip(names, loops, strict=True)] == [True, True, False]
+
+
+# -- the document ----------------------------------------------------------------------------------------------
+
+
+def test_replies_are_as_the_document_says(url: str, tiny: Encoder) -> None:
+    paths = httpx.get(url + "/openapi.json").json()["paths"]
+    calls: list[tuple[str, str, str, type[Any], httpx.Response]] = [
+        (PATH, "post", "200", embeddings.EmbeddingReply, httpx.post(url + PATH, json=GOOD)),
+        (PATH, "post", "400", schemas.ErrorReply, httpx.post(url + PATH, json={**GOOD, "input": []})),
+        (PATH, "post", "404", schemas.ErrorReply, httpx.post(url + PATH, json={**GOOD, "model": "x"})),
+        ("/v1/models", "get", "200", embeddings.ModelList, httpx.get(url + "/v1/models")),
+        ("/v1/models/{model}", "get", "200", embeddings.Model, httpx.get(url + "/v1/models/tiny")),
+        ("/v1/models/{model}", "get", "404", schemas.ErrorReply, httpx.get(url + "/v1/models/x")),
+    ]
+    for path, method, status, kind, answer in calls:
+        assert answer.status_code == int(status)
+        schema = paths[path][method]["responses"][status]["content"]["application/json"]["schema"]
+        # Where several APIs share a path, each of their replies is named.
+        assert {"$ref": f"#/components/schemas/{kind.__name__}"} in schema.get("anyOf", [schema])
+        read = msgspec.convert(answer.json(), kind)
+        assert msgspec.to_builtins(read) == answer.json(), "no field is left out, and none is unknown"
+
+
+def test_cut_and_quantised_replies_are_too(url: str) -> None:
+    body = {**GOOD, "input": ["cat " * 100], "embedding_dtype": "int8", "encoding_format": "base64"}
+    answer = httpx.post(url + PATH, json=body).json()
+    assert answer["usage"]["truncated_tokens"] == 38
+    assert msgspec.to_builtins(msgspec.convert(answer, embeddings.EmbeddingReply)) == {
+        **answer,
+        "embedding_range": tuple(answer["embedding_range"]),
+    }

@@ -1,0 +1,249 @@
+"""The tools for agents: driven by the SDK's own client, over the standard streams of a real process and over HTTP."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from mcp import Client, StdioServerParameters
+
+from nearfield.corpus.collection import Collection
+from nearfield.encoder import Encoder
+from nearfield.server.mcp import Shelves, server
+from nearfield.testing import tiny_encoder
+from tests.support.cli_runner import run
+
+CATS = "The cat sat on the mat.\n\n" + "A cat sleeps a lot. " * 30 + "\n\nThe end of the cats."
+DOCUMENTS: list[dict[str, Any]] = [
+    {"id": "cats", "text": CATS, "title": "Cats", "year": 2020},
+    {"id": "dogs", "text": "A dog looked at the blue world. \u2028 \x1b[31m", "title": "Dogs", "year": 2022},
+]
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Encoder]:
+    """The model of the collections."""
+    with tiny_encoder(tmp_path_factory.mktemp("model") / "tiny") as encoder:
+        yield encoder
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory, model: Encoder) -> Path:
+    """A folder of two collections, ``pets`` and ``empty``."""
+    place = tmp_path_factory.mktemp("collections")
+    features = {"dense": {"model": str(model.recipe.folder)}}
+    config: dict[str, Any] = {"features": features, "fields": {"year": "int"}}
+    with Collection.create("pets", config, home=place, encoder_of=lambda _: model) as pets:
+        pets.put(DOCUMENTS)
+    Collection.create("empty", config, home=place).close()
+    return place
+
+
+@asynccontextmanager
+async def agent(home: Path, *words: str) -> AsyncIterator[Client]:
+    """An agent that has started ``nearfield mcp``."""
+    environment = {"NEARFIELD_COLLECTIONS": str(home), "NEARFIELD_OFFLINE": "1", "PYTHONWARNINGS": "ignore"}
+    command = StdioServerParameters(
+        command=sys.executable, args=["-m", "nearfield.cli", "mcp", *words], env=environment
+    )
+    async with Client(command, read_timeout_seconds=60) as client:
+        yield client
+
+
+@asynccontextmanager
+async def inside(home: Path, model: Encoder, *names: str) -> AsyncIterator[Client]:
+    """An agent that talks to the server in this process."""
+    shelves = Shelves(names, home, lambda _: model)
+    try:
+        async with Client(server(shelves)) as client:
+            yield client
+    finally:
+        shelves.close()
+
+
+async def called(client: Client, tool: str, **given: Any) -> tuple[str, Any]:
+    """Return a tool's text and structured content."""
+    found = await client.call_tool(tool, given)
+    assert not found.is_error, found.content
+    return found.content[0].text, found.structured_content
+
+
+async def refused(client: Client, tool: str, **given: Any) -> str:
+    """Return why a tool refused."""
+    found = await client.call_tool(tool, given)
+    assert found.is_error
+    return str(found.content[0].text)
+
+
+async def test_search_and_read_through_a_process(home: Path) -> None:
+    async with agent(home) as client:
+        tools = {tool.name: tool for tool in (await client.list_tools()).tools}
+        assert set(tools) == {"search", "read", "collections"}
+        for tool in tools.values():
+            assert tool.description
+            assert tool.annotations.read_only_hint
+            assert tool.output_schema
+        assert {"query", "collection", "k", "where"} == set(tools["search"].input_schema["properties"])
+        assert all(told.get("description") for told in tools["read"].input_schema["properties"].values())
+        assert "never follow" in client.instructions
+
+        text, told = await called(client, "collections")
+        assert [each["name"] for each in told["collections"]] == ["empty", "pets"]
+        assert told["collections"][1]["documents"] == 2
+        assert told["collections"][1]["fields"]["year"] == "int"
+        assert "pets: 2 documents" in text
+
+        text, told = await called(client, "search", query="cat on a mat", collection="pets", k=2)
+        best = told["results"][0]
+        assert (best["document"], best["title"], best["fields"]["year"]) == ("put:#cats", "Cats", 2020)
+        assert "put:#cats" in text
+        assert best["text"] in text
+
+        text, told = await called(client, "read", document=best["document"], collection="pets")
+        assert told["text"].startswith("The cat sat on the mat.")
+        assert told["text"].endswith("The end of the cats.")
+        assert (told["start"], told["end"], told["total"]) == (0, len(told["text"]), len(told["text"]))
+        assert told["text"] in text
+
+
+async def test_to_stdout_goes_the_protocol_alone(home: Path) -> None:
+    hello = {
+        "protocolVersion": "2025-06-18",
+        "capabilities": {},
+        "clientInfo": {"name": "by hand", "version": "1"},
+    }
+    asked: list[dict[str, Any]] = [
+        {"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": hello},
+        {"jsonrpc": "2.0", "method": "notifications/initialized"},
+        {
+            "jsonrpc": "2.0",
+            "id": 2,
+            "method": "tools/call",
+            "params": {"name": "search", "arguments": {"query": "blue dog", "collection": "pets"}},
+        },
+    ]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "nearfield.cli", "mcp", "-c", "pets"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env={**os.environ, "NEARFIELD_COLLECTIONS": str(home), "NEARFIELD_OFFLINE": "1"},
+    )
+    with process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        for message in asked:
+            process.stdin.write(json.dumps(message).encode() + b"\n")
+            process.stdin.flush()
+        found = {}
+        while 2 not in found:
+            line = process.stdout.readline()
+            assert line, process.stderr.read() if process.stderr else ""
+            found[json.loads(line).get("id")] = json.loads(line)
+        process.stdin.close()
+        assert process.stdout.read() == b""  # it ends by itself, and says nothing else
+        assert process.wait(30) == 0
+    assert found[2]["result"]["structuredContent"]["results"][0]["document"] == "put:#dogs"
+
+
+@pytest.mark.parametrize(
+    ("given", "first"),
+    [
+        ({"where": {"year": {"lt": 2021}}}, "put:#cats"),
+        ({"where": '{"path": "dogs"}'}, "put:#dogs"),  # as some agents send objects
+        ({"k": 1}, "put:#dogs"),
+    ],
+)
+async def test_options_of_a_search(home: Path, model: Encoder, given: dict[str, Any], first: str) -> None:
+    async with inside(home, model) as client:
+        _, told = await called(client, "search", query="blue dog", collection="pets", **given)
+    assert told["results"][0]["document"] == first
+    assert len(told["results"]) <= given.get("k", 8)
+
+
+async def test_a_part_of_a_document(home: Path, model: Encoder) -> None:
+    async with inside(home, model) as client:
+        _, told = await called(client, "read", document="put:#cats", collection="pets", start=4, length=7)
+        assert (told["text"], told["start"], told["end"]) == ("cat sat", 4, 11)
+        _, past = await called(client, "read", document="put:#cats", collection="pets", start=10**6)
+        assert (past["text"], past["start"], past["end"]) == ("", told["total"], told["total"])
+
+
+async def test_what_goes_wrong_is_told_to_the_agent(home: Path, model: Encoder) -> None:
+    async with inside(home, model) as client:
+        assert "Known: empty, pets" in await refused(client, "search", query="cat")
+        assert "Did you mean 'pets'" in await refused(client, "search", query="cat", collection="pet")
+        assert "is empty" in await refused(client, "search", query="cat", collection="empty")
+        assert "query" in await refused(client, "search", query="", collection="pets")
+        assert "k" in await refused(client, "search", query="cat", collection="pets", k=51)
+        assert "year" in await refused(client, "search", query="cat", collection="pets", where={"yaer": 1})
+        assert "no document" in await refused(client, "read", document="put:#lions", collection="pets")
+        assert "length" in await refused(client, "read", document="put:#cats", collection="pets", length=0)
+        assert "collection" in await refused(client, "read", document="put:#cats", collection="../pets")
+
+
+async def test_only_what_is_named_is_offered(home: Path, model: Encoder) -> None:
+    async with inside(home, model, "empty") as client:
+        _, told = await called(client, "collections")
+        assert [each["name"] for each in told["collections"]] == ["empty"]
+        assert "There is no collection 'pets'" in await refused(client, "read", document="put:#cats", collection="pets")
+        # The only one need not be named.
+        assert "has no document" in await refused(client, "read", document="put:#cats")
+
+
+async def test_nothing_is_there_yet(tmp_path: Path, model: Encoder) -> None:
+    async with inside(tmp_path, model) as client:
+        text, told = await called(client, "collections")
+        assert (text, told) == ("There are no collections yet.", {"collections": []})
+
+
+async def test_a_collection_that_is_dropped_meanwhile(home: Path, model: Encoder) -> None:
+    async with inside(home, model) as client:
+        with Collection.create("brief", {}, home=home):
+            assert "has no document" in await refused(client, "read", document="a", collection="brief")
+        Collection.open("brief", home=home).drop()
+        assert "There is no collection 'brief'" in await refused(client, "read", document="a", collection="brief")
+
+
+def test_an_unknown_collection_ends_the_command(
+    home: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NEARFIELD_COLLECTIONS", str(home))
+    ran = run(capsys, monkeypatch, "mcp", "-c", "pest")
+    assert (ran.code, ran.out) == (2, "")
+    assert "Did you mean 'pets'" in ran.err
+
+
+async def test_http_on_loopback(home: Path) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "nearfield.cli", "mcp", "--http", str(port)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env={**os.environ, "NEARFIELD_COLLECTIONS": str(home), "NEARFIELD_OFFLINE": "1"},
+    )
+    try:
+        assert process.stderr is not None
+        assert f"127.0.0.1:{port}/mcp" in process.stderr.readline().decode()
+        url = f"http://127.0.0.1:{port}/mcp"
+        transport = httpx.HTTPTransport(retries=8)  # it says where it will be before it is there
+        with httpx.Client(transport=transport) as plain:
+            evil = plain.post(url, json={}, headers={"host": "evil.example", "accept": "application/json"})
+            assert evil.status_code == 421  # no page of another name reaches it through a browser
+        async with Client(url, read_timeout_seconds=60) as client:
+            _, told = await called(client, "read", document="put:#dogs", collection="pets", length=5)
+            assert told["text"] == "A dog"
+    finally:
+        process.terminate()
+        process.communicate(timeout=30)

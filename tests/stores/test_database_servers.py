@@ -1,0 +1,444 @@
+"""Stores that are servers: what the contract of all stores leaves open."""
+
+from __future__ import annotations
+
+import gc
+import uuid
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from nearfield.errors import InputError, StoreFailed
+from nearfield.stores import Hit, Record, Store, Table, connect, exact
+from nearfield.stores.filters import Not, equals, one_of, parse
+from tests.support import postgres
+from tests.support.qdrant_server import QdrantServer
+from tests.support.qdrant_server import serving as serving_qdrant
+
+FIELDS: dict[str, Any] = {"lang": "str", "year": "int"}
+TABLE = Table("records", "dense", 32, fields=FIELDS)
+
+
+def records(table: Table, count: int, seed: int = 0) -> list[Record]:
+    """Return records with vectors of a table's kind."""
+    rng = np.random.default_rng(seed)
+    return [
+        Record(
+            str(uuid.UUID(int=int(rng.integers(1 << 60)) + number)),
+            f"d{number % 9}",
+            "v",
+            number,
+            f"text {number}",
+            {"lang": ["en", "de"][number % 2]} if number % 3 else {"year": number},
+            {"start": number},
+            vector(table, rng),
+        )
+        for number in range(count)
+    ]
+
+
+def vector(table: Table, rng: np.random.Generator) -> Any:
+    """Return a vector as the table holds it."""
+    if table.kind == "sparse":
+        ids = np.sort(rng.choice(table.dimensions, 5, replace=False))
+        return ids.astype(np.int64), rng.random(5).astype(np.float32)
+    if table.dtype == "binary":
+        return rng.integers(0, 256, table.dimensions // 8, dtype=np.uint8)
+    drawn = rng.standard_normal((3, table.dimensions) if table.kind == "multivector" else table.dimensions)
+    drawn /= np.linalg.norm(drawn, axis=-1, keepdims=True)
+    return drawn.astype(np.float16 if table.dtype == "float16" else np.float32).astype(np.float32)
+
+
+def ids(hits: list[list[Hit]]) -> list[list[str]]:
+    """Return whose records were found."""
+    return [[hit.record.id for hit in found] for found in hits]
+
+
+# -- Qdrant ----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def engine() -> Iterator[QdrantServer]:
+    """Qdrant's engine behind its server's interface."""
+    with serving_qdrant() as served:
+        yield served
+
+
+@pytest.fixture
+def qdrant(engine: QdrantServer) -> Iterator[Store]:
+    """A store on that server, which has got nothing yet."""
+    store = connect(engine.address)
+    for name in store.tables():
+        store.drop(name)
+    engine.requests.clear()
+    yield store
+    store.close()
+
+
+FORMS = [
+    TABLE,
+    replace(TABLE, metric="euclidean"),
+    replace(TABLE, metric="dot"),
+    replace(TABLE, dtype="float16"),
+    replace(TABLE, dtype="binary"),
+    Table("records", "sparse", 40, metric="dot", fields=FIELDS),
+    Table("records", "multivector", 8, fields=FIELDS),
+]
+
+
+@pytest.mark.parametrize("table", FORMS, ids=lambda form: f"{form.kind}-{form.dtype}-{form.metric}")
+def test_qdrant_gives_scores_as_they_are_defined(qdrant: Store, engine: QdrantServer, table: Table) -> None:
+    """Without being compared again here: no vectors are fetched."""
+    held = records(table, 50)
+    qdrant.create(table)
+    qdrant.upsert(table, held)
+    queries, where = [each.vector for each in held[:4]], parse({"lang": {"ne": "de"}}, FIELDS)
+    engine.requests.clear()
+    found = qdrant.search(table, queries, 10, where=where)
+    kept = [each for each in held if each.fields.get("lang") != "de"]
+    wanted = exact.search(table, [kept], queries, 10)
+    assert ids(found) == ids(wanted)
+    for hits, others in zip(found, wanted, strict=True):
+        # The engine rounds a query to float16 as it does the vectors.
+        off = 5e-4 if table.dtype == "float16" else 1e-5
+        assert [hit.score for hit in hits] == pytest.approx([hit.score for hit in others], abs=off)
+    assert not any(body["with_vector"] for body in engine.bodies("POST", "/points/query"))
+    assert ids(qdrant.search(table, queries, 10, where=where, exact=True)) == ids(wanted)
+    asked = engine.bodies("POST", "/points/query")[-1]
+    assert asked["params"] == {"exact": True, "quantization": {"ignore": True}} and asked["with_vector"]
+
+
+@pytest.mark.parametrize(
+    ("told", "shape"),
+    [
+        ({}, {"size": 32, "distance": "Dot", "datatype": "float32"}),
+        ({"metric": "euclidean", "dtype": "float16"}, {"size": 32, "distance": "Euclid", "datatype": "float16"}),
+        ({"dtype": "binary"}, {"size": 32, "distance": "Manhattan", "datatype": "uint8"}),
+        ({"index": "none"}, {"hnsw_config": {"m": 0}}),
+        (
+            {"quantization": "int8"},
+            {"quantization_config": {"scalar": {"type": "int8", "quantile": 0.99, "always_ram": True}}},
+        ),
+        ({"quantization": "binary"}, {"quantization_config": {"binary": {"always_ram": True}}}),
+        ({"kind": "multivector"}, {"multivector_config": {"comparator": "max_sim"}, "distance": "Dot"}),
+    ],
+)
+def test_qdrant_is_told_the_shape(qdrant: Store, engine: QdrantServer, told: Any, shape: Any) -> None:
+    qdrant.create(replace(TABLE, **told))
+    sent = engine.bodies("PUT", "/collections/nearfield_records")[0]["vectors"]["vector"]
+    assert {name: sent[name] for name in shape} == shape
+
+
+def test_qdrant_is_told_of_sparse_vectors_and_of_fields(qdrant: Store, engine: QdrantServer) -> None:
+    table = Table("words", "sparse", 40, metric="dot", dtype="float16", fields={**FIELDS, "x": "float", "on": "bool"})
+    qdrant.create(table)
+    sent = engine.bodies("PUT", "/collections/nearfield_words")[0]
+    assert sent["sparse_vectors"] == {"vector": {"index": {"datatype": "float16"}}} and not sent["vectors"]
+    indices = {body["field_name"]: body["field_schema"] for body in engine.bodies("PUT", "/index")}
+    assert indices.pop("document") == indices.pop("version") == "keyword" and indices.pop("ordinal") == "integer"
+    assert indices == {"fields.lang": "keyword", "fields.year": "integer", "fields.x": "float", "fields.on": "bool"}
+
+
+def test_qdrant_waits_until_points_are_written(qdrant: Store, engine: QdrantServer) -> None:
+    qdrant.create(TABLE)
+    qdrant.upsert(TABLE, records(TABLE, 3))
+    qdrant.delete(TABLE, equals("lang", "en"))
+    writes = [query for method, path, query, _ in engine.requests if path.endswith(("/points", "/delete", "/index"))]
+    assert len(writes) >= 4 and all(query["wait"] == ["true"] for query in writes)
+
+
+def test_qdrant_gets_much_in_several_requests(
+    qdrant: Store, engine: QdrantServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("nearfield.stores.qdrant_points._WRITE", 20_000)
+    held = records(TABLE, 60)
+    qdrant.create(TABLE)
+    qdrant.upsert(TABLE, held)
+    sizes = [len(body["points"]) for body in engine.bodies("PUT", "/points")]
+    assert len(sizes) > 2 and sum(sizes) == 60 and qdrant.count(TABLE) == 60
+
+
+def test_qdrant_compares_again_where_its_index_is_compressed(qdrant: Store, engine: QdrantServer) -> None:
+    table = replace(TABLE, quantization="binary")
+    qdrant.create(table)
+    qdrant.upsert(table, records(table, 3))
+    qdrant.search(table, [records(table, 1)[0].vector], 2)
+    asked = engine.bodies("POST", "/points/query")[0]["params"]
+    assert asked["quantization"] == {"rescore": True, "oversampling": 4.0}
+
+
+def test_qdrant_leaves_other_collections_alone(qdrant: Store, engine: QdrantServer) -> None:
+    from qdrant_client import models
+
+    theirs = models.VectorParams(size=3, distance=models.Distance.DOT)
+    engine.engine.create("theirs", models.CreateCollection(vectors={"": theirs}))
+    qdrant.create(TABLE)
+    assert qdrant.tables() == ["records"]
+    qdrant.drop("theirs")
+    assert "theirs" in engine.engine.shards
+
+
+def test_qdrant_refuses_what_it_cannot_compress(qdrant: Store) -> None:
+    with pytest.raises(InputError, match="sparse"):
+        qdrant.create(Table("words", "sparse", 40, quantization="int8"))
+    with pytest.raises(InputError, match="int8"):
+        qdrant.create(replace(TABLE, dtype="binary", quantization="int8"))
+
+
+def test_qdrant_finds_what_has_no_vector(qdrant: Store) -> None:
+    """A text of which no token counts is a record all the same; its score is 0."""
+    table = Table("records", "multivector", 8)
+    held = records(table, 4)
+    held[2] = replace(held[2], vector=np.zeros((0, 8), np.float32))
+    qdrant.create(table)
+    qdrant.upsert(table, held)
+    for told in (True, False):
+        found = {hit.record.id: hit.score for hit in qdrant.search(table, [held[0].vector], 9, exact=told)[0]}
+        assert len(found) == 4 and found[held[2].id] == 0
+        assert len(qdrant.search(table, [np.zeros((0, 8), np.float32)], 9, exact=told)[0]) == 4
+    assert qdrant.fetch(table, [held[2].id], vectors=True)[0].vector.shape == (0, 8)
+
+
+def test_qdrant_keeps_what_is_not_of_unit_length(qdrant: Store, engine: QdrantServer) -> None:
+    held = [replace(each, vector=each.vector * np.float32(3.3)) for each in records(TABLE, 5)]
+    qdrant.create(TABLE)
+    qdrant.upsert(TABLE, held)
+    found = {each.id: each.vector for part in qdrant.scan(TABLE, vectors=True) for each in part}
+    assert all(np.array_equal(found[each.id], each.vector) for each in held)
+    sent = engine.bodies("PUT", "/points")[0]["points"]
+    assert [np.linalg.norm(point["vector"]["vector"]) for point in sent] == pytest.approx([1.0] * 5)
+    assert qdrant.search(TABLE, [held[0].vector], 1)[0][0].score == pytest.approx(1.0, abs=1e-6)
+
+
+def test_qdrant_that_is_locked_away_or_too_old() -> None:
+    with serving_qdrant(key="the+key/") as locked:
+        with pytest.raises(StoreFailed, match=r"add \?api_key="):
+            connect(locked.address)
+        with pytest.warns(UserWarning, match="insecure"):
+            connect(f"{locked.address}?api_key=the+key/").close()
+    with serving_qdrant(version="1.9.2") as old, pytest.raises(StoreFailed, match=r"1\.9\.2"):
+        connect(old.address)
+
+
+def test_qdrant_that_goes_away() -> None:
+    with serving_qdrant() as served:
+        store = connect(served.address)
+        store.create(TABLE)
+    with pytest.raises(StoreFailed, match="does not answer"):
+        store.count(TABLE)
+    store.close()
+    with pytest.raises(StoreFailed, match=r"127\.0\.0\.1:9 does not answer"):
+        connect("qdrant://127.0.0.1:9")
+
+
+def test_addresses_of_qdrant(tmp_path: Path) -> None:
+    wrong = ["qdrant://", "qdrant:relative", "qdrant://user@host", "qdrant://host?key=x", "qdrant://host:99999"]
+    for address in wrong:
+        with pytest.raises(InputError):
+            connect(address)
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_a_folder_of_qdrant_is_of_one_process(tmp_path: Path) -> None:
+    store = connect(f"qdrant://{tmp_path}/there")
+    with pytest.raises(StoreFailed, match="already accessed"):
+        connect(f"qdrant://{tmp_path}/there")
+    store.close()
+    gc.collect()  # the client leaves the file of the lock open
+
+
+# -- PostgreSQL ------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[postgres.Postgres]:
+    """A server of the newest pgvector there is."""
+    with postgres.serving(postgres.NEW) as served, postgres.password():
+        yield served
+
+
+@pytest.fixture
+def pgvector(server: postgres.Postgres) -> Iterator[Store]:
+    """A store on that server, which has no tables, and uses indices for few rows too."""
+    store = connect(f"{server.address}&options=-c%20enable_seqscan%3Doff")
+    for name in store.tables():
+        store.drop(name)
+    yield store
+    store.close()
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        {},
+        {"metric": "dot"},
+        {"metric": "euclidean"},
+        {"dtype": "float16"},
+        {"dtype": "binary"},
+        {"quantization": "binary", "dimensions": 256},
+        {"quantization": "binary", "dimensions": 256, "dtype": "float16"},
+    ],
+    ids=str,
+)
+def test_pgvector_searches_with_its_index(pgvector: Store, monkeypatch: pytest.MonkeyPatch, told: Any) -> None:
+    monkeypatch.setattr("nearfield.stores.pgvector._ROWS_TO_INDEX", 500)
+    table = replace(TABLE, **told)
+    held = records(table, 600)
+    pgvector.create(table)
+    pgvector.upsert(table, held)
+    before = pgvector.size(table) or 0
+    pgvector.index(table)
+    pgvector.index(table)
+    assert (pgvector.size(table) or 0) > before
+    queries = [each.vector for each in held[:10]]
+    with monkeypatch.context() as patch:
+        patch.setattr("nearfield.stores.pgvector.PgVector._compared", lambda *_: pytest.fail("was compared"))
+        found = pgvector.search(table, queries, 10)
+    wanted = exact.search(table, [held], queries, 10)
+    shared = [len({*one} & {*other}) for one, other in zip(ids(found), ids(wanted), strict=True)]
+    # The signs of random vectors tell little of them.
+    least = 70 if table.quantization == "binary" else 90
+    assert sum(shared) >= least and all(len(hits) == 10 for hits in found)
+    scores = {(at, hit.record.id): hit.score for at, hits in enumerate(wanted) for hit in hits}
+    for at, hits in enumerate(found):
+        known = [(hit.score, scores[at, hit.record.id]) for hit in hits if (at, hit.record.id) in scores]
+        assert [one for one, _ in known] == pytest.approx([other for _, other in known], abs=2e-3)
+    assert ids(pgvector.search(table, queries, 10, exact=True)) == ids(wanted)
+
+
+def test_pgvector_finds_all_that_a_narrow_filter_lets_through(pgvector: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("nearfield.stores.pgvector._ROWS_TO_INDEX", 1000)
+    held = records(TABLE, 1200)
+    pgvector.create(TABLE)
+    pgvector.upsert(TABLE, held)
+    pgvector.index(TABLE)
+    where = one_of("id", [each.id for each in held[500:504]])
+    found = pgvector.search(TABLE, [held[0].vector], 10, where=where)
+    assert ids(found) == ids(exact.search(TABLE, [held[500:504]], [held[0].vector], 10))
+    many = Not(equals("document", "d1"))
+    kept = [each for each in held if each.document != "d1"]
+    found = pgvector.search(TABLE, [held[0].vector], 150, where=many)
+    wanted = exact.search(TABLE, [kept], [held[0].vector], 150)
+    assert len(found[0]) == 150 and len({*ids(found)[0]} & {*ids(wanted)[0]}) >= 130
+
+
+def test_pgvector_indexes_what_it_can(pgvector: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wider vectors, and those that are told to have no index, are compared one by one."""
+    monkeypatch.setattr("nearfield.stores.pgvector._ROWS_TO_INDEX", 5)
+    for table in (
+        Table("wide", "dense", 2_008),
+        Table("half", "dense", 4_008, "float16"),
+        Table("none", "dense", 16, index="none"),
+        Table("words", "sparse", 90_000, metric="dot"),
+        Table("tokens", "multivector", 8),
+    ):
+        held = records(table, 8)
+        pgvector.create(table)
+        pgvector.upsert(table, held)
+        pgvector.index(table)
+        found = pgvector.search(table, [held[3].vector], 3)
+        assert found[0][0].record.id == held[3].id and len(found[0]) == 3
+
+
+def test_pgvector_refuses_what_it_cannot_hold(pgvector: Store) -> None:
+    for told, said in (
+        ({"dimensions": 16_008}, "16000"),
+        ({"quantization": "int8"}, "'int8'"),
+        ({"quantization": "binary", "dtype": "binary"}, "dense"),
+        ({"quantization": "binary", "kind": "multivector"}, "dense"),
+    ):
+        with pytest.raises(InputError, match=said):
+            pgvector.create(replace(TABLE, **told))
+
+
+def test_pgvector_writes_a_batch_as_a_whole_or_not_at_all(pgvector: Store) -> None:
+    held = records(TABLE, 10)
+    pgvector.create(TABLE)
+    for text in ("a\0b", "a\ud800b"):
+        with pytest.raises(InputError, match="'records'"):
+            pgvector.upsert(TABLE, [*held, replace(held[9], id=str(uuid.uuid4()), text=text)])
+    assert pgvector.count(TABLE) == 0
+    payload = {"nul": "\0", "large": 2**70, "float": 1e22, "whole": 1.0}
+    pgvector.upsert(TABLE, [replace(held[0], payload=payload)])
+    found = pgvector.fetch(TABLE, [held[0].id])[0].payload
+    assert found == payload and [type(each) for each in found.values()] == [str, int, float, float]
+
+
+def test_pgvector_can_be_used_by_several_threads(pgvector: Store) -> None:
+    from concurrent.futures import ThreadPoolExecutor
+
+    def use(number: int) -> int:
+        table = replace(TABLE, name=f"table_{number}")
+        pgvector.create(table)
+        pgvector.upsert(table, records(table, 40, seed=number))
+        pgvector.delete(table, equals("document", "d1"))
+        return pgvector.count(table)
+
+    with ThreadPoolExecutor(6) as threads:
+        counts = list(threads.map(use, range(6)))
+    assert counts == [35] * 6 and len(pgvector.tables()) == 6
+
+
+def test_a_scan_of_pgvector_locks_nothing(pgvector: Store) -> None:
+    pgvector.create(TABLE)
+    pgvector.upsert(TABLE, records(TABLE, 1100))
+    pages = pgvector.scan(TABLE)
+    next(pages)
+    pgvector.drop(TABLE.name)
+    with pytest.raises(StoreFailed, match="no table 'records'"):
+        next(pages)
+
+
+def test_pgvector_keeps_to_its_own_tables(pgvector: Store, server: postgres.Postgres) -> None:
+    import psycopg
+
+    pgvector.create(TABLE)
+    with psycopg.connect(
+        server.address.replace("${NEARFIELD_TEST_PASSWORD}@", "@"), password=postgres.PASSWORD
+    ) as other:
+        other.execute("CREATE TABLE theirs (id int)")
+        other.execute("CREATE TABLE nearfield_other (id int)")
+    assert pgvector.tables() == ["records"]
+    pgvector.drop("theirs")
+    with psycopg.connect(
+        server.address.replace("${NEARFIELD_TEST_PASSWORD}@", "@"), password=postgres.PASSWORD
+    ) as other:
+        other.execute("DROP TABLE theirs, nearfield_other")
+
+
+def test_postgres_that_goes_away_and_comes_back(server: postgres.Postgres) -> None:
+    store = connect(server.address)
+    held = records(TABLE, 30)
+    store.create(TABLE)
+    store.upsert(TABLE, held[:20])
+    server.stop("immediate")
+    try:
+        for _ in range(2):
+            with pytest.raises(StoreFailed, match="does not answer"):
+                store.upsert(TABLE, held)
+    finally:
+        server.start()
+    assert store.count(TABLE) == 20
+    store.upsert(TABLE, held)
+    assert store.count(TABLE) == 30
+    store.drop(TABLE.name)
+    store.close()
+
+
+def test_passwords_stay_out_of_messages(server: postgres.Postgres) -> None:
+    address = server.address
+    for wrong in (
+        address.replace("${NEARFIELD_TEST_PASSWORD}", "hunter2"),
+        "postgresql://user:hunter2@127.0.0.1:9/base",
+        "postgresql://user:hunter2@host:port:hunter2/base",
+        "postgresql://user:hunter2@/base?hunter2=1",
+    ):
+        with pytest.raises((StoreFailed, InputError)) as caught:
+            connect(wrong)
+        assert "hunter2" not in str(caught.value)
+    with pytest.raises(StoreFailed, match="password authentication failed"):
+        connect(address.replace("${NEARFIELD_TEST_PASSWORD}", "hunter2"))
