@@ -28,16 +28,16 @@ true layout. `python -m tools.parity` measures and writes this page.
 - **float32** and **auto** are cosines to the reference, which runs in float32. **difference** is the largest
   difference of any value in float32.
 - The inputs have very different lengths; one is empty, and one is too long for the model. Weights are wide, so
-  that a missing layer would be noticed. `tests/test_parity_cases.py` requires 0.99999 in float32.
+  that a missing layer would be noticed. `tests/families/test_parity_cases.py` requires 0.99999 in float32.
 - Scores are compared as numbers. The cosine of a single number says little, so **difference** is what counts
   there.
 - **auto** is bf16, as on CPUs that support it. When this page is written on a CPU without bf16, torch computes
   that column in bf16.
 
 bf16 has 8 bits of precision, and random wide weights are harder for it than trained ones: all-MiniLM-L6-v2
-reaches 0.9997 on real texts (`tests/test_real_weights.py`). Two more comparisons run in separate environments:
-`python -m tools.flagembedding` compares bge-m3 with FlagEmbedding (differences of 3e-7 for dense and
-multi-vector, 3e-6 for sparse), and `python -m tools.pylate` compares with PyLate (2e-6).
+reaches 0.9997 on real texts (`tests/inference/test_real_weights.py`). Two more comparisons run in separate
+environments: `python -m tools.flagembedding` compares bge-m3 with FlagEmbedding (differences of 3e-7 for dense
+and multi-vector, 3e-6 for sparse), and `python -m tools.pylate` compares with PyLate (2e-6).
 """
 _COLUMNS = (
     *("family", "head", "reference", "padding", "float32, batched", "float32, alone", "float32, over-long"),
