@@ -93,7 +93,7 @@ def main() -> None:
     }
     latest = asked.out / "latest.json"
     results: dict[str, Any] = json.loads(latest.read_text()) if asked.only and latest.exists() else {}
-    results["machine"] = environment.describe(PACKAGES)
+    results["machine"] = environment.describe_environment(PACKAGES)
     for name, run in parts.items():
         if name in asked.only or (not asked.only and name not in ON_REQUEST):
             print(f"# {name}", flush=True)

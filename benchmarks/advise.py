@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from nearfield.encoder import Encoder
-from nearfield.evaluation.performance.load_test import Local, measure_bulk
+from nearfield.evaluation.performance.load_test import LocalTarget, measure_bulk
 from nearfield.evaluation.performance.workloads import of_tokens
 from nearfield.evaluation.planning.calibration import Clock, calibrate
-from nearfield.evaluation.planning.model_shapes import Shape
+from nearfield.evaluation.planning.model_shapes import ModelShape
 from nearfield.testing import write_tiny_model
 
 #: The share by which an estimate may miss.
@@ -43,11 +43,11 @@ def _modernbert(home: Path) -> str:
     return str(tiny_models.TINY["modernbert"](home / "modernbert", **options, **more))
 
 
-SHAPES: dict[str, tuple[Shape, Callable[[Path], str]]] = {
-    "all-MiniLM-L6-v2": (Shape("", 384, 6, 1536), lambda _: "all-MiniLM-L6-v2"),
-    "512 x 8": (Shape("", 512, 8, 2048), _bert(512, 8)),
-    "BERT-base, 768 x 12": (Shape("", 768, 12, 3072), _bert(768, 12)),
-    "ModernBERT-base, 768 x 22, gated": (Shape("", 768, 22, 1152, gated=True), _modernbert),
+SHAPES: dict[str, tuple[ModelShape, Callable[[Path], str]]] = {
+    "all-MiniLM-L6-v2": (ModelShape("", 384, 6, 1536), lambda _: "all-MiniLM-L6-v2"),
+    "512 x 8": (ModelShape("", 512, 8, 2048), _bert(512, 8)),
+    "BERT-base, 768 x 12": (ModelShape("", 768, 12, 3072), _bert(768, 12)),
+    "ModernBERT-base, 768 x 22, gated": (ModelShape("", 768, 22, 1152, gated=True), _modernbert),
 }
 
 
@@ -91,7 +91,7 @@ def measure(rounds: int, *, quick: bool) -> dict[str, Any]:
 def _run(encoder: Encoder, length: int, seconds: float) -> tuple[float, float, float]:
     """Return tokens a second of a real run by CPU seconds and by the wall, and the tokens of a text."""
     texts = of_tokens(encoder.tokenizer, length, max(16, 6000 // length))
-    target, clock = Local(encoder), Clock.of({})
+    target, clock = LocalTarget(encoder), Clock.of({})
     target.bulk(texts[: len(texts) // 2])
     with clock.timing() as passed:
         told = measure_bulk(target.bulk, texts, seconds)

@@ -18,9 +18,9 @@ from typing import Any
 
 import numpy as np
 
-from nearfield.corpus.chunkers import DEFAULT, DEFAULT_OVERLAP, DEFAULT_SIZE, SHELF
+from nearfield.corpus.chunkers import DEFAULT, DEFAULT_OVERLAP, DEFAULT_SIZE, REGISTRY
 from nearfield.corpus.chunkers.late import runs
-from nearfield.corpus.chunkers.token_counter import Ruler
+from nearfield.corpus.chunkers.token_counter import TokenCounter
 from nearfield.corpus.document import Block, Document, Span
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -118,7 +118,7 @@ class _Bench:
         self._encoder = encoder
         self._corpora = corpora
         self._questions = questions
-        self._ruler = Ruler(encoder.tokenizer)
+        self._ruler = TokenCounter(encoder.tokenizer)
         self._asked = np.asarray(encoder.encode_query([each.text for each in questions]))
         self._known: dict[str, Array] = {}
         self._recalls: dict[tuple[Any, ...], Array] = {}
@@ -176,7 +176,7 @@ class _Bench:
 
     def _cut(self, name: str, size: int, overlap: int, *, before: bool = False, only: str = "") -> Pieces:
         """Cut the corpora and embed what is cut; time is the processor's own, of all threads, without embedding."""
-        chunker = SHELF.load(name)(self._ruler, size, overlap, embed=self._vectors)
+        chunker = REGISTRY.load(name)(self._ruler, size, overlap, embed=self._vectors)
         owners: list[str] = []
         spans: list[Span] = []
         vectors: list[Array] = []

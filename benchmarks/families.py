@@ -34,8 +34,8 @@ PLAIN_COST, GATED_COST = 12, 16
 def measure(rounds: int, *, quick: bool) -> dict[str, Any]:
     """Return each family's share of BERT's tokens/s, by precision and shape, and by work done."""
     from nearfield.checkpoint import model_folder as reader
-    from nearfield.hardware import plan
-    from nearfield.inference.compiled_model import Model
+    from nearfield.hardware import plan_cpu
+    from nearfield.inference.compiled_model import CompiledModel
     from tests.support import tiny_models
 
     kinds = [kind for kind in tiny_models.TINY if kind not in ("electra", "camembert")]
@@ -46,7 +46,13 @@ def measure(rounds: int, *, quick: bool) -> dict[str, Any]:
             for rows, length in ((8, 128),) if quick else ((8, 128), (2, 512)):
                 lanes = {}
                 for kind, folder in folders.items():
-                    model = Model(reader.read(folder), precision, streams=1, threads=plan().threads, max_length=512)
+                    model = CompiledModel(
+                        reader.read_model_folder(folder),
+                        precision,
+                        streams=1,
+                        threads=plan_cpu().threads,
+                        max_length=512,
+                    )
                     lanes[kind] = (model, model.lane())
                 found[f"{precision}, {rows} x {length}"] = _shares(lanes, rows, length, 2 if quick else rounds)
     return found

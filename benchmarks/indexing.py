@@ -20,7 +20,7 @@ import psutil
 
 from nearfield.corpus.collection import Collection
 from nearfield.corpus.document import embedded
-from nearfield.corpus.sources.spec import source_of
+from nearfield.corpus.sources.spec import parse_source
 from nearfield.encoder import Encoder
 from nearfield.testing import write_tiny_model
 
@@ -58,7 +58,7 @@ def throughput(rounds: int, documents: int) -> dict[str, Any]:
             folder = home / f"files{number}"
             write(folder, documents, WORDS, number)
             with Collection.create(f"round{number}", home=home, encoder_of=lambda _: encoder) as collection:
-                report = collection.index([source_of(str(folder))])
+                report = collection.index([parse_source(str(folder))])
                 sql = "SELECT context, text FROM chunks ORDER BY rowid"
                 texts = [embedded(text, context) for context, text in collection.manifest.rows(sql)]
             started = time.perf_counter()
@@ -109,7 +109,7 @@ def grow(home: str, folder: str, chunks: int) -> None:
         "chunks": {"by": "fixed", "tokens": 32, "context": False},
     }
     with Collection.create(f"grow{chunks}", config, home=Path(home)) as collection:
-        print(collection.index([source_of(folder)]).chunks, flush=True)
+        print(collection.index([parse_source(folder)]).chunks, flush=True)
 
 
 def _watched(process: subprocess.Popen[str], wanted: int) -> dict[str, Any]:

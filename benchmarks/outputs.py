@@ -165,10 +165,10 @@ def one_batch(folder: str) -> dict[str, float]:
 
     from nearfield.checkpoint import model_folder as reader
     from nearfield.engine.engine import Batch, Ticket
-    from nearfield.inference.compiled_model import Model
+    from nearfield.inference.compiled_model import CompiledModel
 
     kind = "sparse" if "sparse" in folder else "dense"
-    model = Model(reader.read(Path(folder), kind=kind), max_length=512)
+    model = CompiledModel(reader.read_model_folder(Path(folder), kind=kind), max_length=512)
     lane = model.lane()
     loaded = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     ids = np.random.default_rng(0).integers(10, 200, (32, 512)).tolist()

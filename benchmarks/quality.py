@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from nearfield import Encoder
-from nearfield.evaluation.datasets.loaders import read
+from nearfield.evaluation.datasets.loaders import load_dataset
 from nearfield.evaluation.evaluate import evaluate
 from nearfield.evaluation.mteb import published_scores
 
@@ -55,7 +55,7 @@ def measure(*, quick: bool) -> dict[str, Any]:
     return {**told, "rows": rows, "met": met}
 
 
-def _published(scores: Sequence[published_scores.Score], place: tuple[str, str, str] | None) -> float | None:
+def _published(scores: Sequence[published_scores.PublishedScore], place: tuple[str, str, str] | None) -> float | None:
     """Return the published figure of a task, split and subset."""
     if place is None:
         return None
@@ -64,7 +64,7 @@ def _published(scores: Sequence[published_scores.Score], place: tuple[str, str, 
 
 
 def _row(encoder: Encoder, name: str, task: str | None, known: float | None) -> dict[str, Any]:
-    found = evaluate(encoder, read(SHARED / "data" / name, task))
+    found = evaluate(encoder, load_dataset(SHARED / "data" / name, task))
     low, high = found["interval"]
     score = round(found["score"], 2)
     return {

@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from nearfield import Encoder
-from nearfield.corpus.config import Feature as Told
+from nearfield.corpus.config import FeatureConfig as Told
 from nearfield.corpus.features import Feature
-from nearfield.corpus.manifest.manifest import Entry, Manifest, Stored
+from nearfield.corpus.manifest.manifest import ChunkRecord, DocumentRecord, Manifest
 from nearfield.corpus.search.plan import RERANKED_SENTENCES
 from nearfield.corpus.search.searcher import Searchable, Searcher
 from nearfield.stores import Record, Store, connect
@@ -187,8 +187,8 @@ def _write(store: Store, feature: Feature, task: Task, whole: Any) -> tuple[Sear
 def _keywords(manifest: Manifest, task: Task) -> dict[str, float]:
     with manifest.writing():
         for key, text in task.documents.items():
-            chunk = Stored(_id(key), key, "1", 0, text, "", {}, {}, 0)
-            manifest.replace(Entry(key, "", key, key, "", "1"), [chunk], [], [], recut=True)
+            chunk = ChunkRecord(_id(key), key, "1", 0, text, "", {}, {}, 0)
+            manifest.replace(DocumentRecord(key, "", key, key, "", "1"), [chunk], [], [], recut=True)
     started = time.perf_counter()
     manifest.keywords.rebuild()
     manifest.keywords.tidy()

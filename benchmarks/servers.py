@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.throughput import ratio
-from nearfield.evaluation.performance.load_test import Local, measure_bulk
+from nearfield.evaluation.performance.load_test import LocalTarget, measure_bulk
 from nearfield.evaluation.performance.workloads import texts
 
 INFINITY = [
@@ -129,7 +129,7 @@ def measure(folder: Path, infinity_python: str | None, rounds: int, *, quick: bo
 
 
 def _inside(encoder: Any, seconds: float) -> float:
-    speed: float = measure_bulk(Local(encoder).bulk, texts("short", seed=1), seconds)["texts_per_second"]
+    speed: float = measure_bulk(LocalTarget(encoder).bulk, texts("short", seed=1), seconds)["texts_per_second"]
     return speed
 
 

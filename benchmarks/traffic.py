@@ -30,7 +30,7 @@ from benchmarks import asks
 from benchmarks.asks import Ask, KnownScores, KnownVectors
 from benchmarks.tally import Tally
 from nearfield.evaluation.performance.workloads import texts
-from nearfield.server.observability.live_stats import WATCHING, Reading, read
+from nearfield.server.observability.live_stats import WATCHING, MetricsSnapshot, read
 
 #: Shares of bad requests and of clients that leave.
 BAD, LEAVE = 0.01, 0.02
@@ -159,7 +159,7 @@ class Traffic:
         )
         return run / count, sorted(seconds)[1]
 
-    async def _metrics(self) -> Reading:
+    async def _metrics(self) -> MetricsSnapshot:
         reply = await self._client.get("/metrics")
         return read(reply.raise_for_status().text, time.monotonic())
 
@@ -340,7 +340,7 @@ class Traffic:
             }
 
 
-def _replies(reading: Reading) -> float:
+def _replies(reading: MetricsSnapshot) -> float:
     found = reading.samples.get("nearfield_requests_total", {})
     return sum(value for labels, value in found.items() if dict(labels)["route"] not in WATCHING)
 

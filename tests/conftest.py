@@ -9,7 +9,7 @@ import pytest
 
 from nearfield.auto import load
 from nearfield.encoder import Encoder
-from nearfield.inference.loaded_model import Loaded
+from nearfield.inference.loaded_model import LoadedModel
 from nearfield.testing import tiny_encoder
 from tests.parity.m3 import write as write_m3
 from tests.parity.scores import classifier
@@ -33,7 +33,7 @@ def url(tiny: Encoder) -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
-def fleet(tmp_path_factory: pytest.TempPathFactory, tiny: Encoder) -> Iterator[dict[str, Loaded]]:
+def fleet(tmp_path_factory: pytest.TempPathFactory, tiny: Encoder) -> Iterator[dict[str, LoadedModel]]:
     """One model of each kind, by kind.
 
     They are called ``tiny`` (vectors, with prompts), ``m3`` (bge-m3's three outputs), ``tiny-reranker``, and
@@ -52,7 +52,7 @@ def fleet(tmp_path_factory: pytest.TempPathFactory, tiny: Encoder) -> Iterator[d
 
 
 @pytest.fixture(scope="session")
-def fleet_url(fleet: dict[str, Loaded]) -> Iterator[str]:
+def fleet_url(fleet: dict[str, LoadedModel]) -> Iterator[str]:
     """A server of all of them."""
     with serving(list(fleet.values())) as base:
         yield base

@@ -126,7 +126,7 @@ def test_kustomize_builds_what_meets_the_schemas(tmp_path: Path, capsys: pytest.
     refused = subprocess.run([kubectl, "kustomize", home], capture_output=True, text=True, check=False)
     assert refused.returncode and "keys.toml" in refused.stderr  # without keys nothing is applied
     _, kept = auth.new_key()
-    auth.append(home / "keys.toml", auth.Key("me", b""), kept)
+    auth.append(home / "keys.toml", auth.ApiKey("me", b""), kept)
     text = (home / "kustomization.yaml").read_text(encoding="utf-8")
     with_monitoring = text.replace("# components:\n#   - monitoring", "components:\n  - monitoring")
     assert with_monitoring != text
@@ -508,7 +508,7 @@ def test_the_health_check(tmp_path: Path, running: Running) -> None:
 
 def test_metrics_need_a_key_where_there_are_keys(tmp_path: Path, running: Running) -> None:
     key, kept = auth.new_key()
-    auth.append(tmp_path / "keys.toml", auth.Key("prometheus", b""), kept)
+    auth.append(tmp_path / "keys.toml", auth.ApiKey("prometheus", b""), kept)
     file = tmp_path / "keys.toml"
     with tiny_encoder(tmp_path / "tiny") as encoder, serving([encoder], api_key_file=file) as url:
         assert httpx.get(url + "/metrics").status_code == 401
@@ -521,7 +521,7 @@ def test_behind_nginx(tmp_path: Path) -> None:
     pair = ("-keyout", tmp_path / "privkey.pem", "-out", tmp_path / "fullchain.pem")
     ran(openssl, "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=localhost", "-days", "1", *pair)
     key, kept = auth.new_key()
-    auth.append(tmp_path / "keys.toml", auth.Key("me", b""), kept)
+    auth.append(tmp_path / "keys.toml", auth.ApiKey("me", b""), kept)
     write_tiny_model(tmp_path / "tiny")
     flags = ("--api-key-file", str(tmp_path / "keys.toml"), "--trusted-proxy", "127.0.0.1")
     server = Process(tmp_path / "tiny", *flags, NEARFIELD_CACHE=str(tmp_path / "cache"))

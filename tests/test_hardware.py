@@ -118,16 +118,16 @@ def test_bf16_is_a_flag_of_the_cpu(write: Write, text: str, has: bool) -> None:
     ],
 )
 def test_cores_are_split_into_streams(cores: int, plan: CpuPlan) -> None:
-    assert hardware.plan(cores) == plan
+    assert hardware.plan_cpu(cores) == plan
 
 
 def test_what_is_asked_for_wins() -> None:
-    assert hardware.plan() == CpuPlan(4, 8)
-    assert hardware.plan(streams=3) == CpuPlan(3, 8)
-    assert hardware.plan(6, 2) == CpuPlan(2, 6)
+    assert hardware.plan_cpu() == CpuPlan(4, 8)
+    assert hardware.plan_cpu(streams=3) == CpuPlan(3, 8)
+    assert hardware.plan_cpu(6, 2) == CpuPlan(2, 6)
 
 
 def test_the_machine_at_hand_can_be_read(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.undo()
     assert 1 <= hardware.usable_cores() <= (os.cpu_count() or 1)
-    assert hardware.plan().streams >= 1
+    assert hardware.plan_cpu().streams >= 1

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nearfield.packing import SHORT, STEP, layout, rows
+from nearfield.packing import SHORT, STEP, layout, pack_rows
 
 LENGTHS = st.lists(st.integers(1, 300), min_size=1, max_size=60)
 
@@ -16,7 +16,7 @@ LENGTHS = st.lists(st.integers(1, 300), min_size=1, max_size=60)
 @given(lengths=LENGTHS | st.lists(st.integers(1, SHORT), min_size=1, max_size=80), shared=st.booleans())
 def test_every_token_has_a_place_of_its_own(lengths: list[int], shared: bool) -> None:
     inputs = [[100 * number + place % 100 for place in range(length)] for number, length in enumerate(lengths)]
-    packed = rows(inputs, shared=shared)
+    packed = pack_rows(inputs, shared=shared)
     plan = packed.layout
     assert int((packed.segments > 0).sum()) == sum(lengths)
     assert packed.ids.shape == (plan.rows, plan.width)
@@ -46,7 +46,7 @@ def test_short_mixtures_fill_rows() -> None:
 
 
 def test_weights_go_to_their_input() -> None:
-    packed = rows([[1, 2, 3], [4, 5]])
+    packed = pack_rows([[1, 2, 3], [4, 5]])
     weights = packed.weights(np.arange(1, 6, dtype=np.float32))
     plan = packed.layout
     for number, expected in enumerate(([1, 2, 3], [4, 5])):

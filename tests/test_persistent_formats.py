@@ -26,7 +26,7 @@ from nearfield.evaluation.stability import golden_vectors
 from nearfield.inference.disk_cache import DiskCache
 
 # Internals that the tests need; adapt these when modules or classes move.
-from nearfield.inference.result_cache import Cache
+from nearfield.inference.result_cache import ResultCache
 from tests.support.cli_runner import Ran, run
 from tests.support.serving import serving
 
@@ -510,7 +510,7 @@ def test_batches_that_wait_go_on_after_a_restart(client: openai.OpenAI) -> None:
 async def test_results_on_disk_are_not_computed_again(take: Take, model: Callable[[str], Any]) -> None:
     disk = DiskCache(take("server/results.sqlite") / "server" / "results.sqlite", 2**20)
     encoder = model("models/dense")
-    encoder.cache = Cache(2**20, VERSION, disk)
+    encoder.cache = ResultCache(2**20, VERSION, disk)
     try:
         vectors = await encoder.aencode(SERVER["cached"])
         assert (encoder.cache.hits, encoder.cache.misses) == (3, 0)

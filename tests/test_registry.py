@@ -18,9 +18,9 @@ ROWS = {
 
 
 @pytest.fixture
-def made() -> registry.Shelf:
+def made() -> registry.Registry:
     """A shelf of one row that works and three that do not."""
-    return registry.Shelf("thing", ROWS, group="nearfield.things", extras={"heavy": "gpu", "broken": "gpu"})
+    return registry.Registry("thing", ROWS, group="nearfield.things", extras={"heavy": "gpu", "broken": "gpu"})
 
 
 def _install(monkeypatch: pytest.MonkeyPatch, *rows: tuple[str, str]) -> None:
@@ -28,30 +28,30 @@ def _install(monkeypatch: pytest.MonkeyPatch, *rows: tuple[str, str]) -> None:
     monkeypatch.setattr(registry, "entry_points", lambda *, group: points if group == "nearfield.things" else [])
 
 
-def test_a_class_is_imported_when_it_is_asked_for(made: registry.Shelf) -> None:
+def test_a_class_is_imported_when_it_is_asked_for(made: registry.Registry) -> None:
     assert made.names() == sorted(ROWS)
     assert made.load("decoder").__name__ == "JSONDecoder"
 
 
-def test_an_unknown_name_names_the_nearest(made: registry.Shelf) -> None:
+def test_an_unknown_name_names_the_nearest(made: registry.Registry) -> None:
     with pytest.raises(InputError, match=r"Unknown thing 'decodr'\. Did you mean 'decoder'") as caught:
         made.load("decodr")
     assert caught.value.param == "thing"
 
 
-def test_a_missing_extra_names_its_pip_install(made: registry.Shelf) -> None:
+def test_a_missing_extra_names_its_pip_install(made: registry.Registry) -> None:
     with pytest.raises(MissingExtra, match=r"'heavy' needs 'no_such_package': pip install 'nearfield\[gpu\]'"):
         made.load("heavy")
 
 
 @pytest.mark.parametrize("name", ["bare", "broken"])
-def test_what_no_extra_brings_is_not_blamed_on_one(made: registry.Shelf, name: str) -> None:
+def test_what_no_extra_brings_is_not_blamed_on_one(made: registry.Registry, name: str) -> None:
     with pytest.raises(ModuleNotFoundError) as caught:
         made.load(name)
     assert not isinstance(caught.value, MissingExtra)
 
 
-def test_a_plugin_is_a_row_like_ours(made: registry.Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_plugin_is_a_row_like_ours(made: registry.Registry, monkeypatch: pytest.MonkeyPatch) -> None:
     _install(monkeypatch, ("theirs", "json:JSONEncoder"))
     assert "theirs" in made.names()
     assert made.load("theirs").__name__ == "JSONEncoder"
@@ -59,13 +59,13 @@ def test_a_plugin_is_a_row_like_ours(made: registry.Shelf, monkeypatch: pytest.M
         made.load("their")
 
 
-def test_two_plugins_of_one_name_are_refused(made: registry.Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_two_plugins_of_one_name_are_refused(made: registry.Registry, monkeypatch: pytest.MonkeyPatch) -> None:
     _install(monkeypatch, ("theirs", "json:JSONEncoder"), ("theirs", "json:JSONDecoder"))
     with pytest.raises(InputError, match="registered twice: json:JSONEncoder, json:JSONDecoder"):
         made.load("theirs")
 
 
-def test_a_plugin_may_not_take_our_name(made: registry.Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_plugin_may_not_take_our_name(made: registry.Registry, monkeypatch: pytest.MonkeyPatch) -> None:
     _install(monkeypatch, ("decoder", "json:JSONEncoder"))
     with pytest.raises(InputError, match="registers thing 'decoder', which Nearfield has already"):
         made.names()

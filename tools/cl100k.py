@@ -1,7 +1,8 @@
 """Pack OpenAI's cl100k_base table, which LangChain's client turns texts into, for the server to undo that.
 
 ``python -m tools.cl100k FILE`` takes ``cl100k_base.tiktoken`` as tiktoken fetches it (MIT licence), checks its hash and
-writes ``src/nearfield/server/dialects/openai/cl100k.xz``: a byte for each token's length, in order of numbers, then their bytes.
+writes ``src/nearfield/server/dialects/openai/cl100k.xz``: a byte for each token's length, in order of numbers, then
+their bytes.
 """
 
 from __future__ import annotations

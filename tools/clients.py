@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from nearfield.auto import load
-from nearfield.server.models.model_pool import Models
+from nearfield.server.models.model_pool import ModelPool
 from nearfield.testing import tiny_encoder
 from tests.conftest import PROMPTS
 from tests.parity.scores import classifier
@@ -120,7 +120,7 @@ def _served(home: Path) -> Iterator[tuple[str, Path]]:
     with (
         tiny_encoder(home / "tiny", prompts=PROMPTS, precision="float32") as encoder,
         load(str(ranks), **options) as reranker,
-        serving(Models([encoder, reranker], {"tiny": ["embed-english-v3.0"]})) as url,
+        serving(ModelPool([encoder, reranker], {"tiny": ["embed-english-v3.0"]})) as url,
     ):
         roles = {"plain": None, "query": "query", "document": "document"}
         ranked = reranker.rank(QUERY, TEXTS, activation="sigmoid")

@@ -65,13 +65,13 @@ def write_documents(folder: Path, count: int) -> None:
 
 def child(home: str, address: str, documents: str, model: str) -> None:
     """Index once, as the process that is killed does."""
-    from nearfield.corpus.sources.spec import source_of
+    from nearfield.corpus.sources.spec import parse_source
 
     config = {"features": {"dense": {"model": model}}, "store": address}
     with Collection.ensure(NAME, config, home=Path(home)) as collection:
         _ = collection.features
         print(READY, flush=True)
-        collection.index([source_of(documents)])
+        collection.index([parse_source(documents)])
 
 
 def start(home: Path, address: str, documents: Path, model: Path) -> subprocess.Popen[str]:

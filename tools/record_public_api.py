@@ -45,7 +45,7 @@ def _forwarded() -> dict[str, Callable[..., Any]]:
     """
     from nearfield.corpus.search.searcher import Searcher
     from nearfield.encoder import Encoder
-    from nearfield.inference.loaded_model import Loaded
+    from nearfield.inference.loaded_model import LoadedModel
     from nearfield.reranker import Reranker, Scorer
 
     encode = "encode encode_query encode_document encode_late aencode aencode_late stream submit tokenize prompt_of"
@@ -56,7 +56,7 @@ def _forwarded() -> dict[str, Callable[..., Any]]:
         "Reranker.rank": Reranker.score,
         "Reranker.arank": Scorer.ascore,
         "Classifier.apredict": Scorer.ascore,
-        "load": Loaded.__init__,
+        "load": LoadedModel.__init__,
         "testing.tiny_encoder": Encoder.__init__,
     }
 
@@ -65,15 +65,15 @@ def _result_classes() -> dict[str, Any]:
     """Return the classes of results, by the calls that return them: their fields are read by users."""
     from nearfield.corpus.answering.answer import Answer
     from nearfield.corpus.document_info import DocumentInfo
-    from nearfield.corpus.indexing.report import Report
-    from nearfield.corpus.search.hit import Found, Origin
+    from nearfield.corpus.indexing.report import IndexReport
+    from nearfield.corpus.search.hit import Location, SearchHit
     from nearfield.reranker import Prediction, Ranked, Scores
 
     return {
-        "Collection.search": Found,
-        "Collection.search, also": Origin,
+        "Collection.search": SearchHit,
+        "Collection.search, also": Location,
         "Collection.documents": DocumentInfo,
-        "Collection.index": Report,
+        "Collection.index": IndexReport,
         "Collection.ask": Answer,
         "Reranker.score": Scores,
         "Reranker.rank": Ranked,
@@ -82,14 +82,14 @@ def _result_classes() -> dict[str, Any]:
 
 
 def _registries() -> dict[str, Any]:
-    from nearfield.backends import SHELF as BACKENDS
-    from nearfield.corpus.chunkers import SHELF as CHUNKERS
-    from nearfield.corpus.extractors import SHELF as EXTRACTORS
-    from nearfield.corpus.sources import SHELF as SOURCES
-    from nearfield.evaluation.tasks import SHELF as TASKS
-    from nearfield.families import SHELF as FAMILIES
-    from nearfield.server.dialects import SHELF as DIALECTS
-    from nearfield.stores import SHELF as STORES
+    from nearfield.backends import REGISTRY as BACKENDS
+    from nearfield.corpus.chunkers import REGISTRY as CHUNKERS
+    from nearfield.corpus.extractors import REGISTRY as EXTRACTORS
+    from nearfield.corpus.sources import REGISTRY as SOURCES
+    from nearfield.evaluation.tasks import REGISTRY as TASKS
+    from nearfield.families import REGISTRY as FAMILIES
+    from nearfield.server.dialects import REGISTRY as DIALECTS
+    from nearfield.stores import REGISTRY as STORES
 
     registries = (BACKENDS, CHUNKERS, EXTRACTORS, SOURCES, TASKS, FAMILIES, DIALECTS, STORES)
     return {registry.kind: registry for registry in registries}

@@ -31,7 +31,7 @@ _FIELDS = {
 }
 
 
-class Served:
+class Client:
     """A model that a server runs.
 
     A server of Nearfield's is known by what it tells of its models, and is asked for roles, prompts and tasks by name.

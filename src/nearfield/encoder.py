@@ -15,18 +15,18 @@ import numpy as np
 from nearfield.checkpoint.tokenizer.tokenizer import Tokens
 from nearfield.engine.engine import Ticket
 from nearfield.errors import InputError, TooLarge, nearest
-from nearfield.heads import Extra
+from nearfield.heads import OutputRequest
 from nearfield.inference import encode_options as wanted
 from nearfield.inference import inputs, postprocess
-from nearfield.inference.encode_options import Wanted
+from nearfield.inference.encode_options import ResolvedOptions
 from nearfield.inference.inputs import LARGEST_WINDOW, Text
-from nearfield.inference.late_interaction import Marker
-from nearfield.inference.loaded_model import Loaded, OtherKind, until
+from nearfield.inference.late_interaction import LateInteractionFormatter
+from nearfield.inference.loaded_model import LoadedModel, OtherKind, until
 from nearfield.inference.postprocess import Result
-from nearfield.inference.result_cache import Cache
-from nearfield.inference.sparse_static import Lookup
+from nearfield.inference.result_cache import ResultCache
+from nearfield.inference.sparse_static import SparseStaticEmbedding
 from nearfield.progress import Progress
-from nearfield.recipe import ROLE_TASKS, Classes, Multivector, Splade, Task
+from nearfield.recipe import ROLE_TASKS, ClassScores, EncodeTask, Multivector, Splade
 from nearfield.vectors.dense import Vectors, similarity
 from nearfield.vectors.outputs import MultiVectors, Outputs, SparseVectors
 
@@ -48,7 +48,7 @@ class Prepared:
     sizes: tuple[int, ...] = ()
 
 
-class Encoder(Loaded):
+class Encoder(LoadedModel):
     """Turns text into vectors.
 
     Args:
@@ -64,23 +64,23 @@ class Encoder(Loaded):
     def __init__(self, model: str = "all-MiniLM-L6-v2", *, truncate_dim: int | None = None, **options: Any) -> None:
         super().__init__(model, **options)
         self._truncate_dim = truncate_dim or self.recipe.truncate_dim
-        wanted.dimensions(self.recipe, self._truncate_dim, force=False)
+        wanted.resolve_dimensions(self.recipe, self._truncate_dim, force=False)
         spec = self.recipe.head("multivector")
-        self._marker = Marker(spec, self.tokenizer) if isinstance(spec, Multivector) else None
+        self._marker = LateInteractionFormatter(spec, self.tokenizer) if isinstance(spec, Multivector) else None
         sparse = self.recipe.head("sparse")
         self._lookup = (
-            Lookup(sparse.query_weights, self.tokenizer, int(self.recipe.config["vocab_size"]))
+            SparseStaticEmbedding(sparse.query_weights, self.tokenizer, int(self.recipe.config["vocab_size"]))
             if isinstance(sparse, Splade) and sparse.query_weights
             else None
         )
         #: Results that ``aencode`` need not compute again; shared between models, for one event loop.
-        self.cache: Cache | None = None
+        self.cache: ResultCache | None = None
         #: Called with a stage (tokenise, finish) of each asynchronous request and the seconds it took.
         self.observers: list[Callable[[str, float], None]] = []
 
     def require(self, output: str) -> None:
         """Raise InputError where the model does not give an output that the caller cannot do without."""
-        wanted.outputs(self.recipe, output)
+        wanted.resolve_outputs(self.recipe, output)
 
     def _check_kind(self) -> None:
         head = self.recipe.head("scores")
@@ -88,7 +88,7 @@ class Encoder(Loaded):
             raise OtherKind(
                 f"{self.name} scores texts and gives no vectors: "
                 "load it as nearfield.Reranker or nearfield.Classifier, or by nearfield.load.",
-                len(head.labels) if isinstance(head, Classes) else 1,
+                len(head.labels) if isinstance(head, ClassScores) else 1,
             )
 
     # -- what it is --------------------------------------------------------------------------------------------
@@ -145,14 +145,14 @@ class Encoder(Loaded):
             InputError: a bad argument or input; nothing was encoded.
         """
         request = self._wanted(**wanted)
-        single, items, total = inputs.items(texts)
+        single, items, total = inputs.parse_inputs(texts)
         shown = _on_terminal(total) if show_progress_bar is None else show_progress_bar
         with Progress(total, shown=shown) as progress:
             parts = []
             for part in self._windows(items, request):
                 parts.append(part)
                 progress.advance(len(part), int(part.tokens.sum()) if part.tokens is not None else 0)
-        return postprocess.join(parts or [self._blank(request)], single)
+        return postprocess.concatenate_results(parts or [self._blank(request)], single)
 
     def encode_query(self, texts: Any, **wanted: Any) -> Any:
         """Encode as search queries: the model's query prompt is applied."""
@@ -211,23 +211,23 @@ class Encoder(Loaded):
         self._tell("finish", started)
         return found
 
-    def _late(self, asked: dict[str, Any]) -> Wanted:
+    def _late(self, asked: dict[str, Any]) -> ResolvedOptions:
         request = self._wanted(**{**asked, "outputs": None})
         if request.outputs != ("dense",):
             raise InputError(f"{self.name} gives no dense vectors, and late chunking pools these.", param="outputs")
         return request
 
     def _prepare_late(
-        self, documents: Sequence[Sequence[str]], request: Wanted, *, bulk: bool, until: float | None
+        self, documents: Sequence[Sequence[str]], request: ResolvedOptions, *, bulk: bool, until: float | None
     ) -> tuple[Ticket, list[list[tuple[int, int]]]]:
         """Make a job of each document, and return the places of its chunks."""
-        found = [inputs.spans(self.tokenizer, chunks, request.prompt) for chunks in documents]
+        found = [inputs.chunk_token_spans(self.tokenizer, chunks, request.prompt) for chunks in documents]
         tokens = [self.tokenizer.from_ids(ids, truncate="error") for ids, _ in found]
         extras = [self._extra(request, spans=tuple(spans)) for _, spans in found]
         ids = [item.ids for item in tokens]
         return Ticket.of(self._model, ids, None, extras, bulk=bulk, deadline=until), [spans for _, spans in found]
 
-    def _chunks(self, rows: Array, spans: Sequence[tuple[int, int]], request: Wanted) -> Vectors:
+    def _chunks(self, rows: Array, spans: Sequence[tuple[int, int]], request: ResolvedOptions) -> Vectors:
         counts = {"tokens": np.array([stop - start for start, stop in spans]), "dropped": np.zeros(len(spans), int)}
         return postprocess.dense(request, rows, counts)
 
@@ -281,7 +281,7 @@ class Encoder(Loaded):
         """
         begun, started, latest = time.monotonic(), time.perf_counter(), until(deadline)
         request = self._wanted(**wanted)
-        single, items, _ = inputs.items(texts)
+        single, items, _ = inputs.parse_inputs(texts)
         batch = list(items)
         if sum(len(item) for item in batch if isinstance(item, Sized)) <= _INLINE_CHARACTERS:
             prepared = self._prepare(batch, request, bulk=bulk, until=latest)
@@ -315,7 +315,7 @@ class Encoder(Loaded):
 
     def tokenize(self, texts: Any, **wanted: Any) -> list[Tokens]:
         """Return the token ids that the model would read, and how many were cut off."""
-        _, items, _ = inputs.items(texts)
+        _, items, _ = inputs.parse_inputs(texts)
         return self._tokens(list(items), self._wanted(**wanted))
 
     def prompt_of(self, **wanted: Any) -> str:
@@ -346,14 +346,14 @@ class Encoder(Loaded):
         ranges: Any = None,
         truncate: str = "report",
         max_length: int | None = None,
-    ) -> Wanted:
-        kinds = wanted.outputs(self.recipe, outputs)
-        wanted.check(truncate, precision, kinds)
+    ) -> ResolvedOptions:
+        kinds = wanted.resolve_outputs(self.recipe, outputs)
+        wanted.resolve_options(truncate, precision, kinds)
         if task is None and role is not None and {prompt_name, prompt, instruction, adapter} == {None}:
             task = self._role_task(role)
         if task is not None:
             prompt_name, prompt, adapter = self._task(task, prompt_name, prompt, adapter)
-        text = wanted.prompt(self.recipe, prompt_name, prompt, role, instruction)
+        text = wanted.resolve_prompt(self.recipe, prompt_name, prompt, role, instruction)
         if self._marker is not None and "multivector" in kinds:
             mark = self._marker.prompt(role)
             text = mark + text.removeprefix(mark)
@@ -361,7 +361,7 @@ class Encoder(Loaded):
         self._model.adapter(chosen)
         scale = bool(normalize_embeddings) and not self.recipe.normalized
         cut_to = self._truncate_dim if truncate_dim is None else truncate_dim
-        return Wanted(
+        return ResolvedOptions(
             prompt=text,
             skip=self._model.skip(text),
             role=role,
@@ -370,7 +370,7 @@ class Encoder(Loaded):
             outputs=kinds,
             named=outputs is not None,
             adapter=chosen,
-            dim=wanted.dimensions(self.recipe, cut_to, force_truncate_dim) if self.recipe.modules else 0,
+            dim=wanted.resolve_dimensions(self.recipe, cut_to, force_truncate_dim) if self.recipe.modules else 0,
             centre=self.recipe.centre,
             unit=self.recipe.normalized or scale,
             normalize=scale,
@@ -398,7 +398,7 @@ class Encoder(Loaded):
         """
         known = self.recipe.tasks.get(task)
         if known is None and task in self._model.adapters.named:
-            known = Task(self.recipe.prompts.get(task, ""), task)
+            known = EncodeTask(self.recipe.prompts.get(task, ""), task)
         if known is None and task not in self.recipe.prompts:
             names = sorted({*self.recipe.tasks, *self.recipe.prompts})
             raise InputError(f"{self.name} has no task {task!r}. {nearest(task, names)}", param="task")
@@ -406,7 +406,7 @@ class Encoder(Loaded):
             return (task if name is None and text is None else name), text, adapter
         return name, (known.prompt if text is None and name is None else text), adapter or known.adapter
 
-    def _tokens(self, items: Sequence[Text], request: Wanted) -> list[Tokens]:
+    def _tokens(self, items: Sequence[Text], request: ResolvedOptions) -> list[Tokens]:
         """Tokenise strings and check token ids, in order."""
         policy = cast(Any, "right" if request.truncate in ("report", "chunk") else request.truncate)
         limit = self._marker.limit(request.role) if self._marks(request) and self._marker else None
@@ -417,7 +417,7 @@ class Encoder(Loaded):
             return self.tokenizer.encode(texts, prompt=request.prompt, truncate=policy, max_length=limit)
         return [self._one(index, item, request, policy, limit) for index, item in enumerate(items)]
 
-    def _one(self, index: int, item: Any, request: Wanted, policy: Any, limit: int | None) -> Tokens:
+    def _one(self, index: int, item: Any, request: ResolvedOptions, policy: Any, limit: int | None) -> Tokens:
         if isinstance(item, str):
             return self.tokenizer.encode([item], prompt=request.prompt, truncate=policy, max_length=limit)[0]
         if not isinstance(item, (list, tuple, np.ndarray)):
@@ -429,10 +429,10 @@ class Encoder(Loaded):
             )
         return self.tokenizer.from_ids(item, truncate=policy, max_length=limit)
 
-    def _marks(self, request: Wanted) -> bool:
+    def _marks(self, request: ResolvedOptions) -> bool:
         return "multivector" in request.outputs and self._marker is not None
 
-    def _prepare(self, items: Sequence[Text], request: Wanted, *, bulk: bool, until: float | None) -> Prepared:
+    def _prepare(self, items: Sequence[Text], request: ResolvedOptions, *, bulk: bool, until: float | None) -> Prepared:
         """Tokenise, mark, and make the jobs."""
         tokens = self._tokens(items, request)
         if self._lookup is not None and request.role == "query":
@@ -453,19 +453,21 @@ class Encoder(Loaded):
         sizes = () if owners is None else tuple(len(job.ids) for job in jobs)
         return Prepared(tokens, ticket, owners, sizes)
 
-    def _extras(self, tokens: Sequence[Tokens], request: Wanted) -> list[Extra] | None:
+    def _extras(self, tokens: Sequence[Tokens], request: ResolvedOptions) -> list[OutputRequest] | None:
         """What jobs want beyond the dense vector; None when all of them want that alone."""
         if request.outputs == ("dense",) and not request.named and request.adapter is None:
             return None
         return [self._extra(request)] * len(tokens)
 
-    def _extra(self, request: Wanted, like: Extra | None = None, spans: tuple[tuple[int, int], ...] = ()) -> Extra:
-        marked = like or Extra()
+    def _extra(
+        self, request: ResolvedOptions, like: OutputRequest | None = None, spans: tuple[tuple[int, int], ...] = ()
+    ) -> OutputRequest:
+        marked = like or OutputRequest()
         number = self._model.adapter(request.adapter)
-        return Extra(request.outputs, 0, spans, marked.kept, marked.unattended, number)
+        return OutputRequest(request.outputs, 0, spans, marked.kept, marked.unattended, number)
 
     def _in_pieces(
-        self, items: Sequence[Text], tokens: list[Tokens], request: Wanted
+        self, items: Sequence[Text], tokens: list[Tokens], request: ResolvedOptions
     ) -> tuple[list[Tokens], list[Tokens], Array]:
         """Cut what is too long into pieces; return what is read of each input, the pieces, and whose they are."""
         special = len(self.tokenizer.prefix) + len(self.tokenizer.suffix)
@@ -477,14 +479,14 @@ class Encoder(Loaded):
         for index, (item, whole) in enumerate(zip(items, tokens, strict=True)):
             parts = [whole]
             if whole.dropped and isinstance(item, str):
-                parts = self.tokenizer.encode(inputs.pieces(item, self.tokenizer, room), prompt=request.prompt)
+                parts = self.tokenizer.encode(inputs.split_long_text(item, self.tokenizer, room), prompt=request.prompt)
             jobs += parts
             owners += [index] * len(parts)
             read.append(Tokens([number for part in parts for number in part.ids], sum(part.dropped for part in parts)))
         return read, jobs, np.asarray(owners)
 
     def _windows(
-        self, items: Iterable[Text], request: Wanted, largest: int = LARGEST_WINDOW, steady: bool = False
+        self, items: Iterable[Text], request: ResolvedOptions, largest: int = LARGEST_WINDOW, steady: bool = False
     ) -> Iterator[Result]:
         """Tokenise ahead of the lanes, two windows at most, and yield results in order."""
         pending: deque[Prepared] = deque()
@@ -505,19 +507,19 @@ class Encoder(Loaded):
 
     # -- after the batch ---------------------------------------------------------------------------------------
 
-    def _collect(self, prepared: Prepared, request: Wanted) -> Result:
+    def _collect(self, prepared: Prepared, request: ResolvedOptions) -> Result:
         return self._finish(prepared.ticket.result(), prepared, request, single=False)
 
-    def _finish(self, rows: Any, prepared: Prepared, request: Wanted, single: bool) -> Result:
+    def _finish(self, rows: Any, prepared: Prepared, request: ResolvedOptions, single: bool) -> Result:
         if prepared.owners is not None:
             plain = rows if isinstance(rows, np.ndarray) else np.stack([row["dense"] for row in rows])
             count, unit = len(prepared.tokens), self.recipe.normalized
             rows = postprocess.combine(plain, prepared.sizes, prepared.owners, count, unit)
-        return postprocess.finish(self.recipe, request, rows, prepared.tokens, single)
+        return postprocess.build_result(self.recipe, request, rows, prepared.tokens, single)
 
-    def _blank(self, request: Wanted) -> Result:
+    def _blank(self, request: ResolvedOptions) -> Result:
         """Return no vectors, of the right shape, type and space."""
-        return postprocess.finish(self.recipe, request, [], [], single=False)
+        return postprocess.build_result(self.recipe, request, [], [], single=False)
 
 
 _COMPARABLE = (Vectors, SparseVectors, MultiVectors, Outputs)

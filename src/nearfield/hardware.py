@@ -37,7 +37,7 @@ def usable_cores() -> int:
     return max(1, min(affinity, _physical_cores() or affinity, _quota() or affinity))
 
 
-def plan(threads: int | None = None, streams: int | None = None) -> CpuPlan:
+def plan_cpu(threads: int | None = None, streams: int | None = None) -> CpuPlan:
     """Split the cores into streams.
 
     One thread a stream has no barriers and the best throughput, and where cores are few it costs a single

@@ -14,7 +14,7 @@ from typing import Any, Generic, TypeVar
 
 import numpy as np
 
-from nearfield.checkpoint.weights.weights import Linear, Lora, Norm, Table
+from nearfield.checkpoint.weights.weights import EmbeddingTable, Linear, Lora, Norm
 
 T = TypeVar("T")
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -70,7 +70,7 @@ class Graph(Generic[T]):
 
 
 @dataclass(frozen=True, eq=False)
-class Seen(Generic[T]):
+class AttentionMask(Generic[T]):
     """What a token attends to: tokens of its own segment, at most ``before`` and ``after`` places away (None: any).
 
     Make one and pass it to all layers: backends keep what they derive from it. ``after=0`` is causal attention.
@@ -133,7 +133,9 @@ class Ops(ABC, Generic[T]):
         """
 
     @abstractmethod
-    def attention(self, q: T, k: T, v: T, seen: Seen[T], *, bias: T | None = None, scale: float | None = None) -> T:
+    def attention(
+        self, q: T, k: T, v: T, seen: AttentionMask[T], *, bias: T | None = None, scale: float | None = None
+    ) -> T:
         """Softmax attention over heads tensors: [B, L, heads x D].
 
         ``k`` and ``v`` may have fewer heads, each then serving as many of ``q`` in a row. ``bias`` [1 or B, heads, L,
@@ -196,7 +198,7 @@ class Ops(ABC, Generic[T]):
         low = self.multiply(self.factor(x, layer.lora.down), self._chosen(layer.lora))
         return self.add(y, self.factor(low, layer.lora.up))
 
-    def embed(self, table: Table, ids: T) -> T:
+    def embed(self, table: EmbeddingTable, ids: T) -> T:
         """Pick rows of a table, and what the token's own adapter adds to them."""
         x = self.rows(table.weight, ids)
         if table.lora is None:

@@ -21,7 +21,7 @@ SHORT, _WIDTHS = 64, (32, 48, 64, 96, 128)
 
 
 @dataclass(frozen=True)
-class Layout:
+class RowLayout:
     """Where each input lies: its ``row``, its ``slot`` among the row's inputs, and its first column.
 
     ``width`` is the rows' length, ``rows`` and ``slots`` how many there are at most.
@@ -35,7 +35,7 @@ class Layout:
     slots: int
 
 
-def layout(lengths: Sequence[int], *, shared: bool = True) -> Layout:
+def layout(lengths: Sequence[int], *, shared: bool = True) -> RowLayout:
     """Place inputs into rows; ``shared=False`` gives each a row of its own, as does a batch that gains nothing else."""
     longest = max(lengths)
     rounded = -(-longest // STEP) * STEP
@@ -46,17 +46,17 @@ def layout(lengths: Sequence[int], *, shared: bool = True) -> Layout:
     return min([alone, *(_first_fit(lengths, width) for width in widths)], key=_cost)
 
 
-def _alone(count: int, width: int) -> Layout:
-    return Layout(np.arange(count), np.zeros(count, np.int64), np.zeros(count, np.int64), width, count, 1)
+def _alone(count: int, width: int) -> RowLayout:
+    return RowLayout(np.arange(count), np.zeros(count, np.int64), np.zeros(count, np.int64), width, count, 1)
 
 
-def _cost(plan: Layout) -> float:
+def _cost(plan: RowLayout) -> float:
     """Estimate what a layout costs, in tokens of a row of 16."""
     odd = _ODD if plan.width % STEP else 1.0
     return plan.rows * plan.width * (1 + plan.width * _GROWTH) * odd
 
 
-def _first_fit(lengths: Sequence[int], width: int) -> Layout:
+def _first_fit(lengths: Sequence[int], width: int) -> RowLayout:
     """Place the longest first, each into the first row that has room."""
     count, shortest = len(lengths), min(lengths)
     row, slot, start = (np.zeros(count, np.int64) for _ in range(3))
@@ -75,14 +75,14 @@ def _first_fit(lengths: Sequence[int], width: int) -> Layout:
         while first < len(filled) and filled[first] + shortest > width:
             first += 1
     # A power of two: fewer shapes, fewer kernels to make and keep.
-    return Layout(row, slot, start, width, len(filled), 1 << (max(held) - 1).bit_length())
+    return RowLayout(row, slot, start, width, len(filled), 1 << (max(held) - 1).bit_length())
 
 
 @dataclass(frozen=True)
-class Rows:
+class PackedRows:
     """A batch's tokens as arrays. ``flat`` are the tokens' (row, column) pairs, input after input."""
 
-    layout: Layout
+    layout: RowLayout
     ids: Array
     segments: Array
     places: Array
@@ -103,14 +103,14 @@ class Rows:
         return spread
 
 
-def end_to_end(lengths: Sequence[int]) -> Layout:
+def end_to_end(lengths: Sequence[int]) -> RowLayout:
     """Place all inputs into one row, with no padding at all."""
     starts = np.cumsum([0, *lengths])
     count = len(lengths)
-    return Layout(np.zeros(count, np.int64), np.arange(count), starts[:-1], int(starts[-1]), 1, count)
+    return RowLayout(np.zeros(count, np.int64), np.arange(count), starts[:-1], int(starts[-1]), 1, count)
 
 
-def rows(inputs: Sequence[Sequence[int]], *, shared: bool = True, one: bool = False) -> Rows:
+def pack_rows(inputs: Sequence[Sequence[int]], *, shared: bool = True, one: bool = False) -> PackedRows:
     """Lay token ids out as int32 [rows, width], with the segment and the place within its input of each token.
 
     ``shared`` lets short inputs share rows; ``one`` puts all of them into a single one.
@@ -126,4 +126,4 @@ def rows(inputs: Sequence[Sequence[int]], *, shared: bool = True, one: bool = Fa
     ids[flat] = np.concatenate([np.asarray(one, np.int32) for one in inputs])
     segments[flat] = plan.slot[owner] + 1
     places[flat] = place
-    return Rows(plan, ids, segments, places, flat, owner, place)
+    return PackedRows(plan, ids, segments, places, flat, owner, place)

@@ -90,7 +90,7 @@ class Splade:
 
 
 @dataclass(frozen=True)
-class Marking:
+class RoleFormat:
     """How one role's texts are prepared for late interaction.
 
     ``prefix`` is the text of a token put after the first special token; ``length`` the most tokens, all included;
@@ -115,14 +115,14 @@ class Multivector:
 
     modules: tuple[Module, ...]
     dimensions: int
-    query: Marking = field(default_factory=Marking)
-    document: Marking = field(default_factory=Marking)
+    query: RoleFormat = field(default_factory=RoleFormat)
+    document: RoleFormat = field(default_factory=RoleFormat)
     drop: int = 0
     average: bool = False
 
 
 @dataclass(frozen=True)
-class Classes:
+class ClassScores:
     """A classification head: one logit a label, then ``activation`` (identity, sigmoid or softmax)."""
 
     labels: tuple[str, ...]
@@ -143,7 +143,7 @@ class Template:
 
 
 @dataclass(frozen=True)
-class Answer:
+class RerankPrompt:
     """A language model's answer at the last token: the logit of ``true``, less that of ``false`` where there is one.
 
     Both are token ids, or tokens that the tokenizer has.
@@ -155,15 +155,15 @@ class Answer:
     activation: str = "identity"
 
 
-Head = Lexical | Splade | Multivector | Classes | Answer
+Head = Lexical | Splade | Multivector | ClassScores | RerankPrompt
 #: What each kind of head puts out.
 OUTPUTS: Mapping[type, str] = MappingProxyType(
-    {Lexical: "sparse", Splade: "sparse", Multivector: "multivector", Classes: "scores", Answer: "scores"}
+    {Lexical: "sparse", Splade: "sparse", Multivector: "multivector", ClassScores: "scores", RerankPrompt: "scores"}
 )
 
 
 @dataclass(frozen=True)
-class Task:
+class EncodeTask:
     """What a task's inputs get: a prompt, and an adapter of the model's own."""
 
     prompt: str = ""
@@ -199,7 +199,7 @@ class Recipe:
     #: Number formats that the model does not bear (EmbeddingGemma: float16).
     forbid: tuple[str, ...] = ()
     #: Tasks that are more than a prompt: by name, the prompt's name and the adapter (jina-embeddings-v3).
-    tasks: Mapping[str, Task] = field(default_factory=_empty)
+    tasks: Mapping[str, EncodeTask] = field(default_factory=_empty)
     licence: str | None = None
     #: One line per fact that did not come from the obvious place: ``{"prompts": "catalogue", "pooling": "assumed"}``.
     origins: Mapping[str, str] = field(default_factory=_empty)

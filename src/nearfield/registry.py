@@ -10,7 +10,7 @@ from typing import Any
 from nearfield.errors import InputError, MissingExtra, nearest
 
 
-class Shelf:
+class Registry:
     """Names to ``"module:Class"``; outsiders add theirs through the entry-point group.
 
     ``extras`` says which optional dependency group a row needs, so that a failed import can name its

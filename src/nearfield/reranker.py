@@ -10,12 +10,12 @@ from typing import Any
 
 import numpy as np
 
-from nearfield.checkpoint.tokenizer.pairs import Pairs, PairTokens, Prompted
+from nearfield.checkpoint.tokenizer.pairs import PairEncoder, PairTokens, Prompted
 from nearfield.engine.engine import Ticket
 from nearfield.errors import InputError, TooLarge, nearest
-from nearfield.heads import Extra
-from nearfield.inference.loaded_model import Loaded, OtherKind, until
-from nearfield.recipe import Answer, Classes
+from nearfield.heads import OutputRequest
+from nearfield.inference.loaded_model import LoadedModel, OtherKind, until
+from nearfield.recipe import ClassScores, RerankPrompt
 
 Array = np.ndarray[Any, np.dtype[Any]]
 ACTIVATIONS = ("identity", "sigmoid", "softmax", "tanh")
@@ -62,27 +62,27 @@ class Prediction:
     scores: dict[str, float]
 
 
-class Scorer(Loaded):
+class Scorer(LoadedModel):
     """What Reranker and Classifier share: pairs to tokens to logits to scores. Arguments as for ``Loaded``."""
 
     def __init__(
-        self, model: str, *, instruction: str | None = None, answer: Answer | None = None, **options: Any
+        self, model: str, *, instruction: str | None = None, answer: RerankPrompt | None = None, **options: Any
     ) -> None:
         super().__init__(model, answer=answer, **options)
         head: Any = self.recipe.head("scores")
-        self._head: Classes | Answer = head
-        self._classes = isinstance(head, Classes)
-        template = head.template if isinstance(head, Answer) else None
+        self._head: ClassScores | RerankPrompt = head
+        self._classes = isinstance(head, ClassScores)
+        template = head.template if isinstance(head, RerankPrompt) else None
         if instruction is not None and template is None:
             raise InputError(f"{self.name} takes no instruction: it has no template.", param="instruction")
-        self._pairs: Pairs | Prompted = (
-            Prompted(self.tokenizer, template, instruction) if template else Pairs(self.tokenizer)
+        self._pairs: PairEncoder | Prompted = (
+            Prompted(self.tokenizer, template, instruction) if template else PairEncoder(self.tokenizer)
         )
 
     @property
     def labels(self) -> tuple[str, ...]:
         """The names of the scores, in order; a language model's single score is called ``relevance``."""
-        return self._head.labels if isinstance(self._head, Classes) else ("relevance",)
+        return self._head.labels if isinstance(self._head, ClassScores) else ("relevance",)
 
     @property
     def fingerprint(self) -> str:
@@ -110,7 +110,7 @@ class Scorer(Loaded):
         self, tokens: list[PairTokens], *, bulk: bool, until: float | None, adapter: str | None = None
     ) -> Ticket:
         number = self._model.adapter(self.default_adapter if adapter is None else adapter)
-        extras = [Extra(outputs=("scores",), second=item.second, adapter=number) for item in tokens]
+        extras = [OutputRequest(outputs=("scores",), second=item.second, adapter=number) for item in tokens]
         return Ticket.of(self._model, [item.ids for item in tokens], None, extras, bulk=bulk, deadline=until)
 
     def _run(

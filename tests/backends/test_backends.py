@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from nearfield import backends, ops
-from nearfield.backends import Options
-from nearfield.checkpoint.weights.weights import Linear, Lora, Norm, Table
+from nearfield.backends import BackendOptions
+from nearfield.checkpoint.weights.weights import EmbeddingTable, Linear, Lora, Norm
 from nearfield.hardware import CpuPlan
-from nearfield.ops import Graph, Ops, Seen
+from nearfield.ops import AttentionMask, Graph, Ops
 
 RANDOM = np.random.default_rng(0)
 B, L, H, HEADS = 3, 7, 16, 4
@@ -22,7 +22,7 @@ Forward = Callable[[Ops[Any], Mapping[str, Any]], Any]
 
 
 #: ``transformers`` brings encoders of its own, and runs heads on torch's operations.
-BACKENDS = [name for name in backends.SHELF.names() if name != "transformers"]
+BACKENDS = [name for name in backends.REGISTRY.names() if name != "transformers"]
 
 
 def _normal(*shape: int) -> Any:
@@ -41,7 +41,7 @@ BUCKETS = _normal(8, HEADS)
 RELATIVE = _normal(8, HEADS, H // HEADS)
 OWNERS = np.array([1, 1, 2], np.int64)
 ADAPTED = Linear(_normal(24, H), _normal(24), Lora(_normal(3, H), _normal(24, 3), OWNERS, 2))
-ADAPTED_TABLE = Table(TABLE, Lora(_normal(3, 50), _normal(H, 3), OWNERS, 2))
+ADAPTED_TABLE = EmbeddingTable(TABLE, Lora(_normal(3, 50), _normal(H, 3), OWNERS, 2))
 _ROW = _normal(H)
 INPUTS = {
     "ids": RANDOM.integers(0, 50, (B, L)).astype(np.int32),
@@ -72,7 +72,7 @@ def _attend(
     bias = run.expand(run.move_last_first(run.rows(BUCKETS, inputs["buckets"])), 0) if biased else None
     places = inputs["places"] if seen else None
     return run.attention(
-        q, k, v, Seen(inputs["segments"], places, keys=inputs.get("keys"), **seen), bias=bias, scale=scale
+        q, k, v, AttentionMask(inputs["segments"], places, keys=inputs.get("keys"), **seen), bias=bias, scale=scale
     )
 
 
@@ -80,14 +80,14 @@ def _grouped(run: Ops[Any], inputs: Mapping[str, Any]) -> Any:
     x = _x(run, inputs)
     q = run.split(run.linear(x, QKV[0]), HEADS)
     k, v = (run.split(run.linear(x, layer), HEADS // 2) for layer in KV)
-    return run.attention(q, k, v, Seen(inputs["segments"]))
+    return run.attention(q, k, v, AttentionMask(inputs["segments"]))
 
 
 def _disentangled(run: Ops[Any], inputs: Mapping[str, Any]) -> Any:
     x = _x(run, inputs)
     q, k, v = (run.split(run.linear(x, layer), HEADS) for layer in QKV)
     there, back = (run.relative(one, RELATIVE, inputs["buckets"]) for one in (q, k))
-    return run.attention(q, k, v, Seen(inputs["segments"]), bias=run.add(there, run.transpose(back)))
+    return run.attention(q, k, v, AttentionMask(inputs["segments"]), bias=run.add(there, run.transpose(back)))
 
 
 def _headed(change: Callable[[Ops[Any], Any, Mapping[str, Any]], Any]) -> Forward:
@@ -96,7 +96,7 @@ def _headed(change: Callable[[Ops[Any], Any, Mapping[str, Any]], Any]) -> Forwar
     def forward(run: Ops[Any], inputs: Mapping[str, Any]) -> Any:
         x = _x(run, inputs)
         q, k, v = (run.split(run.linear(x, layer), HEADS) for layer in QKV)
-        return run.attention(change(run, q, inputs), change(run, k, inputs), v, Seen(inputs["segments"]))
+        return run.attention(change(run, q, inputs), change(run, k, inputs), v, AttentionMask(inputs["segments"]))
 
     return forward
 
@@ -122,7 +122,7 @@ CASES: dict[str, tuple[tuple[str, ...], Forward]] = {
     "layer_norm without bias": (("ids",), lambda run, inputs: run.layer_norm(_x(run, inputs), NARROW, 1e-12)),
     "factor": (("ids",), lambda run, inputs: run.factor(_x(run, inputs), LAYER.weight)),
     "affine": (("ids",), lambda run, inputs: run.affine(_x(run, inputs), LAYER.weight, LAYER.bias)),
-    "embed": (("ids",), lambda run, inputs: run.embed(Table(TABLE), inputs["ids"])),
+    "embed": (("ids",), lambda run, inputs: run.embed(EmbeddingTable(TABLE), inputs["ids"])),
     "adapters": (("ids", "adapters"), _adapted),
     "rms_norm": (("ids",), lambda run, inputs: run.rms_norm(_x(run, inputs), NARROW, 1e-6)),
     "attention": (("ids", "segments"), _attend),
@@ -169,7 +169,7 @@ SIZES = {"rope.cos": 4, "rope.sin": 4, "rope.local.cos": 2, "rope.local.sin": 2}
 
 def _run(backend: str, case: str, inputs: Mapping[str, Any] = INPUTS) -> Any:
     names, forward = CASES[case]
-    runtime = backends.SHELF.load(backend)(Options("float32", CpuPlan(1, 1)))
+    runtime = backends.REGISTRY.load(backend)(BackendOptions("float32", CpuPlan(1, 1)))
     graph: Graph[Any] = Graph(names, lambda run, given: {"out": forward(run, given)}, ("out",), sizes=SIZES)
     return runtime.compile(graph).lane().run(inputs, ("out",))["out"]
 
@@ -211,7 +211,7 @@ def test_every_operation_has_a_case() -> None:
 
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_no_backend_adds_or_changes_operations(backend: str) -> None:
-    module = backends.SHELF.load(backend).__module__
+    module = backends.REGISTRY.load(backend).__module__
     implementations = [
         value
         for value in vars(__import__(module, fromlist=["_"])).values()

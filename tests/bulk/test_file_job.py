@@ -24,7 +24,7 @@ from pyarrow import parquet
 
 from nearfield import Encoder
 from nearfield.bulk import file_job
-from nearfield.bulk.text_source import Source
+from nearfield.bulk.text_source import TextSource
 from nearfield.errors import InputError
 from nearfield.progress import Progress
 from tests.support.cli_runner import Ran, run
@@ -154,7 +154,7 @@ def test_a_byte_order_mark_is_no_text(form: str, tmp_path: Path) -> None:
     _write(form, tmp_path / f"plain.{form}")
     marked = tmp_path / f"marked.{form}"
     marked.write_bytes(b"\xef\xbb\xbf" + (tmp_path / f"plain.{form}").read_bytes())
-    assert [text for _, text in Source((marked,)).rows()] == TEXTS
+    assert [text for _, text in TextSource((marked,)).rows()] == TEXTS
 
 
 @pytest.mark.parametrize(
@@ -170,16 +170,16 @@ def test_a_byte_order_mark_is_no_text(form: str, tmp_path: Path) -> None:
 def test_each_line_is_a_text_and_so_is_an_empty_one(content: bytes, texts: list[str], tmp_path: Path) -> None:
     path = tmp_path / "a.txt"
     path.write_bytes(content)
-    assert [text for _, text in Source((path,)).rows()] == texts
-    assert Source((path,)).count() == len(texts)
+    assert [text for _, text in TextSource((path,)).rows()] == texts
+    assert TextSource((path,)).count() == len(texts)
 
 
 def test_a_parquet_row_is_named(tmp_path: Path) -> None:
     parquet.write_table(arrow.table({"text": ["a", None], "body": ["a", "b"]}), tmp_path / "a.parquet")
     with pytest.raises(InputError, match="row 2: field 'text' holds nothing"):
-        Source((tmp_path / "a.parquet",)).count()
+        TextSource((tmp_path / "a.parquet",)).count()
     with pytest.raises(InputError, match=r"no column 'bdy'\. Did you mean 'body'"):
-        Source((tmp_path / "a.parquet",), field="bdy").count()
+        TextSource((tmp_path / "a.parquet",), field="bdy").count()
 
 
 @pytest.mark.parametrize("output", ["jsonl", "parquet"])
@@ -352,7 +352,7 @@ def test_a_bad_line_shows_before_any_work(tmp_path: Path) -> None:
     path = tmp_path / "late.jsonl"
     path.write_text('{"text": "a"}\n' * 5000 + "{\n")
     with pytest.raises(InputError, match="line 5001"):
-        Source((path,)).count()
+        TextSource((path,)).count()
 
 
 # -- killed ----------------------------------------------------------------------------------------------------
@@ -456,7 +456,7 @@ def test_another_job_does_not_go_on_with_it(embed: Run, halted: Path, many: Path
 def test_an_input_that_changes_on_the_way_is_refused(embed: Run, tiny: Encoder, tmp_path: Path) -> None:
     path = tmp_path / "a.txt"
     path.write_text("the cat\n" * 300, encoding="utf-8")
-    job = file_job.Job(tiny, Source((path,)), tmp_path / "out.npy", {})
+    job = file_job.FileJob(tiny, TextSource((path,)), tmp_path / "out.npy", {})
     path.write_text("a dog\n" * 300, encoding="utf-8")
     with pytest.raises(InputError, match="changed while it was read"):
         job.run()
@@ -477,7 +477,7 @@ def _break(monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_: Any) -> None:
         raise OSError("No space left on device")
 
-    monkeypatch.setattr(file_job.Job, "_finish", full)
+    monkeypatch.setattr(file_job.FileJob, "_finish", full)
 
 
 def _rest_of_stdin(embed: Run, monkeypatch: pytest.MonkeyPatch) -> Path:

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from nearfield.bulk.file_job import Job, alone
-from nearfield.bulk.text_source import Source
+from nearfield.bulk.file_job import FileJob, alone
+from nearfield.bulk.text_source import TextSource
 from nearfield.encoder import Encoder
 from nearfield.errors import InputError
 
@@ -27,12 +27,12 @@ with alone(Path(sys.argv[1])):
 
 
 @pytest.fixture
-def job(tmp_path: Path, tiny: Encoder) -> Job:
+def job(tmp_path: Path, tiny: Encoder) -> FileJob:
     (tmp_path / "a.txt").write_text("the cat\n", encoding="utf-8")
-    return Job(tiny, Source((tmp_path / "a.txt",)), tmp_path / "out.npy", {})
+    return FileJob(tiny, TextSource((tmp_path / "a.txt",)), tmp_path / "out.npy", {})
 
 
-def test_a_second_run_is_refused_until_the_first_ends_however_it_does(tmp_path: Path, job: Job) -> None:
+def test_a_second_run_is_refused_until_the_first_ends_however_it_does(tmp_path: Path, job: FileJob) -> None:
     output = tmp_path / "out.npy"
     holder = subprocess.Popen([sys.executable, "-c", _HOLD, str(output)], stdout=subprocess.PIPE, text=True)
     assert holder.stdout is not None
@@ -48,7 +48,7 @@ def test_a_second_run_is_refused_until_the_first_ends_however_it_does(tmp_path: 
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.txt", "out.npy", "out.npy.json"]
 
 
-def test_other_outputs_are_not_locked(tmp_path: Path, job: Job) -> None:
+def test_other_outputs_are_not_locked(tmp_path: Path, job: FileJob) -> None:
     with alone(tmp_path / "other.npy"):
         assert job.run().texts == 1
 

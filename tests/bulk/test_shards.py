@@ -25,9 +25,9 @@ from pyarrow import parquet
 from nearfield import Encoder
 from nearfield.bulk import preflight
 from nearfield.bulk.file_job import alone
-from nearfield.bulk.input_table import Dataset, expand
-from nearfield.bulk.preflight import Order, Sharding
-from nearfield.bulk.shard_directory import Folder
+from nearfield.bulk.input_table import InputTable, expand_paths
+from nearfield.bulk.preflight import EmbedRequest, Sharding
+from nearfield.bulk.shard_directory import ShardDirectory
 from nearfield.bulk.shard_job import ShardJob
 from nearfield.errors import InputError
 from nearfield.testing import write_tiny_model
@@ -196,11 +196,11 @@ def test_folders_and_patterns_are_read_in_order(embed: Run, monkeypatch: pytest.
     for name in ("data/read.me", "data/note.txt"):
         Path(name).write_text("no data", encoding="utf-8")
     Path("data/loop").symlink_to(Path("data").resolve())
-    found = [str(path) for path in expand([Path("data")], None, Path("data/out"))]
+    found = [str(path) for path in expand_paths([Path("data")], None, Path("data/out"))]
     assert found == ["data/a/z.ndjson", "data/b.jsonl"]
-    both = expand([Path("data/b.jsonl"), Path("data/**/*.*json*")], None, Path("data/out"))
+    both = expand_paths([Path("data/b.jsonl"), Path("data/**/*.*json*")], None, Path("data/out"))
     assert [str(path) for path in both][:2] == ["data/b.jsonl", "data/_tmp/x.jsonl"]
-    assert [path.name for path in expand([Path("data")], "txt", Path("out"))] == ["note.txt"]
+    assert [path.name for path in expand_paths([Path("data")], "txt", Path("out"))] == ["note.txt"]
 
 
 def test_a_second_run_does_not_read_its_own_output(embed: Run) -> None:
@@ -314,13 +314,13 @@ def test_other_vectors_do_not_come_into_the_same_folder(embed: Run, encoded: lis
 
 def test_another_model_does_not_come_into_the_same_folder(tiny: Encoder, tmp_path: Path) -> None:
     _write(tmp_path / "rows.jsonl", _rows(4))
-    source = Dataset((tmp_path / "rows.jsonl",), id_field="id")
-    ShardJob(Order(tiny, source, tmp_path / "out", Sharding(), {})).run()
+    source = InputTable((tmp_path / "rows.jsonl",), id_field="id")
+    ShardJob(EmbedRequest(tiny, source, tmp_path / "out", Sharding(), {})).run()
     with (
         Encoder(str(write_tiny_model(tmp_path / "other", layers=1)), precision="float32", compile_cache=False) as other,
         pytest.raises(InputError, match=r"tiny vectors that do not go with these: fingerprint .* --restart"),
     ):
-        ShardJob(Order(other, source, tmp_path / "out", Sharding(), {}))
+        ShardJob(EmbedRequest(other, source, tmp_path / "out", Sharding(), {}))
 
 
 def test_shards_of_somebody_else_are_not_replaced(embed: Run) -> None:
@@ -333,7 +333,7 @@ def test_shards_of_somebody_else_are_not_replaced(embed: Run) -> None:
 def test_an_input_that_changes_on_the_way_is_refused(tiny: Encoder, tmp_path: Path) -> None:
     path = tmp_path / "rows.jsonl"
     _write(path, _rows(30))
-    job = ShardJob(Order(tiny, Dataset((path,), id_field="id"), tmp_path / "out", Sharding(rows=10), {}))
+    job = ShardJob(EmbedRequest(tiny, InputTable((path,), id_field="id"), tmp_path / "out", Sharding(rows=10), {}))
     _write(path, [*_rows(10), *_rows(20, first=11)])
     with pytest.raises(InputError, match="changed while it was read"):
         job.run()
@@ -431,7 +431,7 @@ _MORTAL = """
 import os, signal
 
 def mortal(moment):
-    from nearfield.bulk.shard_writer import Draft
+    from nearfield.bulk.shard_writer import PendingShard
     left = [moment]
     def dying(call):
         def counted(*args, **options):
@@ -452,9 +452,9 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet
 
-from nearfield.bulk.input_table import Dataset
+from nearfield.bulk.input_table import InputTable
 from nearfield.bulk.shard_job import ShardJob
-from nearfield.bulk.preflight import Order, Sharding
+from nearfield.bulk.preflight import EmbedRequest, Sharding
 from nearfield.vectors.dense import Vectors
 
 class Cheap:
@@ -607,14 +607,14 @@ def test_steady_windows_are_alone_in_the_engine(tiny: Encoder, monkeypatch: pyte
 
 def test_the_bar_names_the_shard(tiny: Encoder, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     _write(tmp_path / "rows.jsonl", _rows(20))
-    source = Dataset((tmp_path / "rows.jsonl",), id_field="id")
-    ShardJob(Order(tiny, source, tmp_path / "out", Sharding(rows=10), {}), shown=True).run()
+    source = InputTable((tmp_path / "rows.jsonl",), id_field="id")
+    ShardJob(EmbedRequest(tiny, source, tmp_path / "out", Sharding(rows=10), {}), shown=True).run()
     shown = capsys.readouterr().err
     assert all(told in shown for told in ("shard 2/2", "20/20", "tokens/s"))
 
 
 def test_a_folder_that_is_none_yet_has_no_terms(tmp_path: Path) -> None:
-    assert Folder(tmp_path / "none").terms() is None
+    assert ShardDirectory(tmp_path / "none").terms() is None
     assert preflight.share_of("2/2") == (2, 2)
 
 

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import csv
 import re
-from pathlib import Path
 
 import pytest
 
 from nearfield import Encoder, catalog, families
-from nearfield.catalog import Entry
+from nearfield.catalog import CatalogEntry
 from nearfield.errors import LicenceRefused, SettingsError
 from tests.support.paths import SHARED_FOLDER
 from tests.support.requirements import missing
@@ -58,9 +57,9 @@ def test_there_are_enough_of_them() -> None:
 
 
 @pytest.mark.parametrize("entry", catalog.entries(), ids=lambda entry: entry.id)
-def test_each_entry_is_whole(entry: Entry) -> None:
+def test_each_entry_is_whole(entry: CatalogEntry) -> None:
     assert re.fullmatch(r"[\w.-]+/[\w.-]+", entry.id)
-    assert entry.family in families.SHELF.names()
+    assert entry.family in families.REGISTRY.names()
     assert entry.pooling in POOLINGS
     assert entry.dimensions == 1 if entry.kind == "scores" else 48 <= entry.dimensions <= 50265
     assert 64 <= entry.max_length <= 32768

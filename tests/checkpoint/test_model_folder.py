@@ -12,7 +12,7 @@ import pytest
 from nearfield import catalog, hub
 from nearfield.checkpoint import model_folder
 from nearfield.errors import ModelRefused, SourceUnavailable, WeightsError
-from nearfield.recipe import Answer, Classes, Normalize, Pooling, Recipe, Task
+from nearfield.recipe import ClassScores, EncodeTask, Normalize, Pooling, Recipe, RerankPrompt
 from tests.support import tiny_models
 from tests.support.requirements import missing
 
@@ -31,8 +31,8 @@ class Entry:
     licence: str = "apache-2.0"
     kind: str = "dense"
     instruction: str | None = None
-    answer: Answer | None = None
-    tasks: Mapping[str, Task] = field(default_factory=dict)
+    answer: RerankPrompt | None = None
+    tasks: Mapping[str, EncodeTask] = field(default_factory=dict)
     exclude_prompt: bool = False
     centre: bool = False
     is_causal: bool | None = None
@@ -84,7 +84,7 @@ def test_as_the_reference(tmp_path: Path, family: str, old: bool) -> None:
     folder = tiny_models.TINY[family](
         tmp_path / "tiny", old=old, dense=[{"out": 20}], prompts=prompts, similarity="dot", truncate_dim=12, **options
     )
-    recipe, model = model_folder.read(folder), reference(folder)
+    recipe, model = model_folder.read_model_folder(folder), reference(folder)
     assert recipe.name == "tiny" and recipe.folder == folder
     assert recipe.config["model_type"] == family
     assert recipe.dimensions == model[2].out_features == 20
@@ -97,18 +97,18 @@ def test_as_the_reference(tmp_path: Path, family: str, old: bool) -> None:
 def test_empty_placeholders(folder: Path) -> None:
     """sentence-transformers pre-seeds both roles; an empty document beside a passage is no choice of the model's."""
     meta(folder, prompts={"query": "q: ", "document": "", "passage": "p: "})
-    assert model_folder.read(folder).prompts == {"query": "q: ", "passage": "p: "}
+    assert model_folder.read_model_folder(folder).prompts == {"query": "q: ", "passage": "p: "}
     meta(folder, prompts={"query": "q: ", "document": "", "passage": ""})
-    assert model_folder.read(folder).role_prompt("document") == "document"
+    assert model_folder.read_model_folder(folder).role_prompt("document") == "document"
     meta(folder, prompts={"query": "q: ", "document": "d: ", "passage": "p: "})
-    assert model_folder.read(folder).role_prompt("document") == "document"
+    assert model_folder.read_model_folder(folder).role_prompt("document") == "document"
     meta(folder, prompts={"clustering": None})
-    assert model_folder.read(folder).prompts == {"query": "", "document": "", "clustering": ""}
+    assert model_folder.read_model_folder(folder).prompts == {"query": "", "document": "", "clustering": ""}
 
 
 def test_the_folder_has_the_first_word(folder: Path) -> None:
     entry = Entry(prompts={"query": "other: ", "document": "passage: "})
-    recipe = model_folder.read(folder, name="org/model", revision="abc", entry=entry)
+    recipe = model_folder.read_model_folder(folder, name="org/model", revision="abc", entry=entry)
     assert recipe.name == "org/model" and recipe.revision == "abc"
     assert recipe.modules == (Pooling(("mean",)), Normalize())
     assert recipe.prompts == {"query": "query: ", "document": "passage: "}
@@ -124,7 +124,7 @@ def test_the_catalogue_supplies_what_is_omitted(folder: Path) -> None:
     for name in ("modules.json", "sentence_bert_config.json", "config_sentence_transformers.json"):
         (folder / name).unlink()
     tiny_models.edit(folder / "tokenizer_config.json", model_max_length=10**30)
-    recipe = model_folder.read(folder, entry=Entry(prompts={"query": "q: "}, default_prompt_name="query"))
+    recipe = model_folder.read_model_folder(folder, entry=Entry(prompts={"query": "q: "}, default_prompt_name="query"))
     assert recipe.modules == (Pooling(("cls",)), Normalize())
     assert recipe.max_length == 48 and recipe.similarity == "dot" and recipe.default_prompt_name == "query"
     assert recipe.prompts["query"] == "q: " and not recipe.warnings
@@ -134,21 +134,21 @@ def test_the_catalogue_supplies_what_is_omitted(folder: Path) -> None:
 
 def test_without_modules_json_mean_is_assumed_aloud(folder: Path) -> None:
     (folder / "modules.json").unlink()
-    recipe = model_folder.read(folder)
+    recipe = model_folder.read_model_folder(folder)
     assert recipe.modules == (Pooling(("mean",)),)
     assert recipe.origins["pooling"] == "assumed" and "mean pooling" in recipe.warnings[0]
     config(folder, architectures=["SomeForCausalLM"])
-    assert model_folder.read(folder).modules == (Pooling(("lasttoken",)),)
+    assert model_folder.read_model_folder(folder).modules == (Pooling(("lasttoken",)),)
     config(folder, is_causal=False)
-    assert model_folder.read(folder).modules == (Pooling(("mean",)),)
+    assert model_folder.read_model_folder(folder).modules == (Pooling(("mean",)),)
 
 
 def test_licence_of_the_card(folder: Path) -> None:
     (folder / "README.md").write_text("---\nlanguage: en\nlicense: cc-by-nc-4.0\n---\n# A model\n")
-    recipe = model_folder.read(folder)
+    recipe = model_folder.read_model_folder(folder)
     assert recipe.licence == "cc-by-nc-4.0" and recipe.origins["licence"] == "README.md"
     (folder / "README.md").write_text("# A model\nlicense: none of these\n")
-    assert model_folder.read(folder).licence is None
+    assert model_folder.read_model_folder(folder).licence is None
 
 
 @pytest.mark.parametrize(
@@ -173,12 +173,12 @@ def test_lengths(folder: Path, settings: Any, tokenizer: float, changes: Any, le
     bert(folder, **settings)
     tiny_models.edit(folder / "tokenizer_config.json", model_max_length=tokenizer)
     config(folder, **changes)
-    assert model_folder.read(folder).max_length == length
+    assert model_folder.read_model_folder(folder).max_length == length
 
 
 def test_arguments_change_the_config(folder: Path) -> None:
     bert(folder, config_args={"hidden_act": "relu", "trust_remote_code": True}, model_args={"add_pooling_layer": False})
-    recipe = model_folder.read(folder)
+    recipe = model_folder.read_model_folder(folder)
     assert recipe.config["hidden_act"] == "relu" and "trust_remote_code" not in recipe.config
 
 
@@ -191,12 +191,12 @@ def test_a_transformer_in_a_folder_of_its_own(folder: Path) -> None:
     modules = tiny_models.read(folder / "modules.json")
     modules[0]["path"] = "0_Transformer"
     tiny_models.dump(folder / "modules.json", modules)
-    recipe = model_folder.read(folder)
+    recipe = model_folder.read_model_folder(folder)
     assert recipe.folder == home and recipe.name == "tiny-bert" and recipe.prompts["query"] == "query: "
 
 
 def test_a_recipe_is_frozen(source: Path) -> None:
-    recipe = model_folder.read(source)
+    recipe = model_folder.read_model_folder(source)
     for mapping in (recipe.config, recipe.prompts, recipe.origins):
         with pytest.raises(TypeError):
             mapping["new"] = 1  # type: ignore[index]
@@ -261,24 +261,24 @@ def write(name: str, content: str) -> Callable[[Path], None]:
 def test_refusals(folder: Path, damage: Callable[[Path], None], message: str) -> None:
     damage(folder)
     with pytest.raises(ModelRefused, match=message):
-        model_folder.read(folder)
+        model_folder.read_model_folder(folder)
 
 
 def test_the_architecture_tells_the_kind(folder: Path) -> None:
     (folder / "modules.json").unlink()
     (folder / "config_sentence_transformers.json").unlink()
     config(folder, architectures=["BertForSequenceClassification"], id2label={"0": "no", "1": "yes"})
-    assert model_folder.read(folder).heads == (Classes(("no", "yes")),)
+    assert model_folder.read_model_folder(folder).heads == (ClassScores(("no", "yes")),)
     config(folder, architectures=["HF_ColBERT"])
     with pytest.raises(WeightsError, match=r"lacks the weight linear\.weight"):
-        model_folder.read(folder)
+        model_folder.read_model_folder(folder)
     with pytest.raises(ModelRefused, match="no classification head"):
-        model_folder.read(folder, kind="scores")
+        model_folder.read_model_folder(folder, kind="scores")
 
 
 def test_an_empty_folder(tmp_path: Path) -> None:
     with pytest.raises(ModelRefused, match=r"no config\.json"):
-        model_folder.read(tmp_path)
+        model_folder.read_model_folder(tmp_path)
     assert issubclass(WeightsError, ModelRefused)
 
 
@@ -289,6 +289,6 @@ def test_the_default_model() -> None:
         located = hub.locate("minilm", pin=entry.pin)
     except SourceUnavailable as error:
         missing(f"the model cannot be fetched: {error}")
-    recipe: Recipe = model_folder.read(located.folder, entry=entry)
+    recipe: Recipe = model_folder.read_model_folder(located.folder, entry=entry)
     assert (recipe.dimensions, recipe.max_length, recipe.licence) == (384, 256, "apache-2.0")
     assert recipe.modules == (Pooling(("mean",)), Normalize()) and not recipe.warnings

@@ -37,7 +37,7 @@ def chain(folder: Path, *entries: tuple[str, dict[str, Any] | None], place: str 
 
 
 def read(folder: Path, width: int = 32) -> tuple[Any, int]:
-    stages = modules.listed(folder)
+    stages = modules.read_stages(folder)
     assert stages is not None
     return modules.read(stages, width)
 
@@ -129,7 +129,7 @@ def test_written_by_the_library(tmp_path: Path) -> None:
 
 
 def test_no_modules_json(tmp_path: Path) -> None:
-    assert modules.listed(tmp_path) is None
+    assert modules.read_stages(tmp_path) is None
 
 
 @pytest.mark.parametrize(

@@ -108,7 +108,7 @@ def test_a_layer_norm_before_the_cut(tmp_path: Path) -> None:
     assert known is not None
     from nearfield.checkpoint import model_folder as reader
 
-    recipe = reader.read(folder, entry=dataclasses.replace(known, dimensions=32, matryoshka=(32, 16, 8)))
+    recipe = reader.read_model_folder(folder, entry=dataclasses.replace(known, dimensions=32, matryoshka=(32, 16, 8)))
     assert recipe.centre
     with Encoder(str(folder), precision="float32") as encoder:
         encoder.recipe = recipe

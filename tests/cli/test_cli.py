@@ -227,7 +227,7 @@ def test_models_list_tells_the_catalogue(cache: Path, nearfield: Run) -> None:
     runs = {row["id"]: row["runs"] for row in rows}
     assert runs["sentence-transformers/all-MiniLM-L6-v2"]
     assert [name for name, run in runs.items() if not run] == [
-        entry.id for entry in catalog.entries() if entry.family not in families.SHELF.names()
+        entry.id for entry in catalog.entries() if entry.family not in families.REGISTRY.names()
     ]
     table = nearfield("models", "list").out
     assert all(entry.id in table for entry in catalog.entries())

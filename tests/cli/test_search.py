@@ -91,11 +91,11 @@ def test_nothing_that_a_terminal_would_obey_comes_from_documents(nearfield: Run)
 
 def test_the_sentence_that_matches_is_shown_and_marked(capsys: pytest.CaptureFixture[str]) -> None:
     from nearfield.cli.terminal import passages
-    from nearfield.corpus.search.hit import Found, Origin
+    from nearfield.corpus.search.hit import Location, SearchHit
 
     start = LONG.index("The blue dog")
-    places = tuple(Origin(f"files:docs#copy{number}.md", 0, 9) for number in range(5))
-    found = Found("1", "files:docs#a.md", 0.5, LONG, page=3, also=places, highlights=((start, start + 26),))
+    places = tuple(Location(f"files:docs#copy{number}.md", 0, 9) for number in range(5))
+    found = SearchHit("1", "files:docs#a.md", 0.5, LONG, page=3, also=places, highlights=((start, start + 26),))
     passages.show([found])
     shown = " ".join(capsys.readouterr().out.split())
     assert "The blue dog came at last." in shown

@@ -13,12 +13,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from nearfield.corpus.collection import Collection, listed
-from nearfield.corpus.extractors.reader import Reader
+from nearfield.corpus.collection import Collection, list_collections
+from nearfield.corpus.extractors.reader import DocumentReader
 from nearfield.corpus.features import table_of
-from nearfield.corpus.indexing.run import Ingest
+from nearfield.corpus.indexing.run import IndexRun
 from nearfield.corpus.sources import Source, open_source
-from nearfield.corpus.sources.spec import Columns, source_of
+from nearfield.corpus.sources.spec import ColumnSpec, parse_source
 from nearfield.encoder import Encoder
 from nearfield.errors import (
     CollectionBusy,
@@ -76,7 +76,7 @@ def collection(home: Path, files: Path, config: dict[str, Any]) -> Iterator[Coll
 
 
 def folder_of(path: Path) -> Source:
-    return source_of(str(path))
+    return parse_source(str(path))
 
 
 def keys(found: Any) -> list[str]:
@@ -109,7 +109,7 @@ def counting(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def test_files_become_chunks_with_their_places(collection: Collection, files: Path) -> None:
-    assert listed() == ["docs"]
+    assert list_collections() == ["docs"]
     chunks = [chunk for each in collection.documents() for chunk in collection.manifest.chunks(each.id)]
     for chunk in chunks:
         text = (files / chunk.fields["path"]).read_text(encoding="utf-8")
@@ -355,7 +355,7 @@ def test_repeats_that_filters_tell_apart_are_both_kept(home: Path, tmp_path: Pat
     rows = [{"id": str(year), "text": CAT, "year": year} for year in (2020, 2021)]
     table.write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
     with Collection.create("years", {**config, "fields": {"year": "int"}}) as collection:
-        collection.index([source_of(str(table), columns=Columns(id="id", meta=("year",)))])
+        collection.index([parse_source(str(table), columns=ColumnSpec(id="id", meta=("year",)))])
         assert len(records(collection)) == 2
         assert keys(collection.search("cat", where={"year": {"gte": 2021}})) == ["2021"]
         with pytest.raises(InputError, match="no field 'yaer'"):
@@ -368,7 +368,7 @@ def test_tables_of_texts_give_numbers_to_filter_by(home: Path, tmp_path: Path, c
         f'id,text,year,open\na,"{CAT}",2020,yes\nb,"{DOG}",2021,no\nc,"{WORLD}",soon,no\n', encoding="utf-8"
     )
     with Collection.create("years", {**config, "fields": {"year": "int", "open": "bool"}}) as collection:
-        report = collection.index([source_of(str(table), columns=Columns(id="id", meta=("year", "open")))])
+        report = collection.index([parse_source(str(table), columns=ColumnSpec(id="id", meta=("year", "open")))])
         assert report.failed == 1
         assert "'year' holds int, which 'soon' is not" in report.failures[0][1]
         assert keys(collection.search("the", where={"year": {"gt": 2020}})) == ["b"]
@@ -386,16 +386,16 @@ def test_front_matter_gives_title_and_no_chunk(collection: Collection, files: Pa
 
 
 def test_a_page_is_read_once_though_a_sample_is_drawn_first(home: Path, config: dict[str, Any]) -> None:
-    from nearfield.corpus.document import Item
+    from nearfield.corpus.document import SourceItem
 
     reads: list[str] = []
 
     class Counted(Source):
         kind = "files"
 
-        def items(self) -> Iterator[Item]:
+        def items(self) -> Iterator[SourceItem]:
             for name in ("one", "two"):
-                yield Item(name, f"{name}.txt", lambda name=name: reads.append(name) or f"{CAT} {name}".encode())  # type: ignore[misc,func-returns-value]
+                yield SourceItem(name, f"{name}.txt", lambda name=name: reads.append(name) or f"{CAT} {name}".encode())  # type: ignore[misc,func-returns-value]
 
     with Collection.create("pages", config) as collection:
         collection._index([Counted("nowhere")])
@@ -456,14 +456,14 @@ def test_other_chunks_are_made_beside_the_old_and_then_switched_to(
     reader = Collection.open("docs")
     before = [record.text for record in records(collection)]
     collection.configure({"chunks": {"tokens": 12}})
-    run = Ingest.run
+    run = IndexRun.run
 
-    def looking(self: Ingest, **options: Any) -> Any:
+    def looking(self: IndexRun, **options: Any) -> Any:
         report = run(self, **options)
         assert sorted(each.text for each in reader.search("blue cat", 10)) == sorted(before)
         return report
 
-    monkeypatch.setattr(Ingest, "run", looking)
+    monkeypatch.setattr(IndexRun, "run", looking)
     report = collection.index()
     assert report.new == 4
     assert len(records(collection)) > len(before)
@@ -637,7 +637,7 @@ def test_an_empty_collection_says_how_to_fill_it(home: Path, config: dict[str, A
 def test_dropping_leaves_nothing(collection: Collection, home: Path) -> None:
     store = collection.store
     collection.drop()
-    assert listed() == []
+    assert list_collections() == []
     assert store.tables() == []
     assert not (home / "docs").exists()
 
@@ -683,7 +683,7 @@ def test_two_processes_do_not_write_at_once(collection: Collection, home: Path) 
 def test_a_definition_is_checked(home: Path, told: dict[str, Any], why: str) -> None:
     with pytest.raises(InputError, match=why):
         Collection.create("docs", told)
-    assert listed() == []
+    assert list_collections() == []
 
 
 # -- what must not be lost, or be done in silence ----------------------------------------------------------------
@@ -778,7 +778,7 @@ def test_a_library_that_is_missing_is_asked_for_again(
 
     (files / "new.txt").write_text("Search the mat for a passage.", encoding="utf-8")
     with monkeypatch.context() as patched:
-        patched.setattr(Reader, "document", missing)
+        patched.setattr(DocumentReader, "document", missing)
         assert collection.index().failures == [(f"files:{files}#new.txt", "pip install it")]
     assert collection.index().changed == 1
     assert collection.documents(state="failed") == []
@@ -834,7 +834,7 @@ def test_a_collection_that_is_dropped_is_not_found_any_more(collection: Collecti
 def test_a_store_that_cannot_be_had_leaves_no_collection(home: Path, config: dict[str, Any]) -> None:
     with pytest.raises(InputError, match="is no store"):
         Collection.create("docs", {**config, "store": "nosuch://here"})
-    assert listed() == []
+    assert list_collections() == []
     assert not (home / "docs").exists()
 
 

@@ -15,7 +15,7 @@ import pytest
 
 from nearfield.engine import scheduler
 from nearfield.engine.backlog import Backlog
-from nearfield.engine.engine import Batch, BatchReport, Engine, Limits, Ticket
+from nearfield.engine.engine import Batch, BatchReport, Engine, EngineLimits, Ticket
 from nearfield.engine.job import Job
 from nearfield.errors import Cancelled, DeadlineExceeded, ExecutionFailed, Overloaded, ShuttingDown
 
@@ -254,7 +254,7 @@ def test_not_ready_while_a_lane_is_missing(engine: Engine) -> None:
 
 
 def test_a_hung_batch_fails_and_its_lane_is_replaced() -> None:
-    engine = Engine(lanes=1, limits=Limits(stall=0.3))
+    engine = Engine(lanes=1, limits=EngineLimits(stall=0.3))
     runner = FakeRunner()
     stuck = _hold(engine, runner)
     with pytest.raises(ExecutionFailed, match="did not answer"):
@@ -278,7 +278,7 @@ def test_deadlines_drop_jobs_before_they_cost_anything(engine: Engine) -> None:
 
 
 def test_admission_is_by_queued_tokens() -> None:
-    engine = Engine(lanes=1, limits=Limits(max_queued_tokens=100))
+    engine = Engine(lanes=1, limits=EngineLimits(max_queued_tokens=100))
     runner = FakeRunner()
     hold = _hold(engine, runner)
     accepted = engine.submit(Ticket.of(runner, [[1] * 90]))
@@ -293,7 +293,7 @@ def test_admission_is_by_queued_tokens() -> None:
 
 
 def test_waiting_for_room_instead_of_being_refused() -> None:
-    engine = Engine(lanes=1, limits=Limits(max_queued_tokens=100))
+    engine = Engine(lanes=1, limits=EngineLimits(max_queued_tokens=100))
     runner = FakeRunner(seconds=0.01)
     tickets = [engine.submit(Ticket.of(runner, [[1] * 60], bulk=True), wait=True) for _ in range(10)]
     assert [ticket.result(5)[0, 0] for ticket in tickets] == [60] * 10

@@ -43,7 +43,7 @@ def test_rankings_are_measured_as_pytrec_eval_does(seed: int) -> None:
     names = {"nDCG@10": "ndcg_cut_10", "recall@10": "recall_10", "precision@10": "P_10", "MAP@100": "map_cut_100"}
     cut = {each[: each.rindex("_")] + "." + each[each.rindex("_") + 1 :] for each in names.values()}
     told = pytrec_eval.RelevanceEvaluator(relevant, {*cut, "recip_rank"}).evaluate(run)
-    found = metrics.ranked([*names, "MRR@100", "MRR@3"], relevant, run)
+    found = metrics.ranking_metrics([*names, "MRR@100", "MRR@3"], relevant, run)
     for name, theirs in {**names, "MRR@100": "recip_rank"}.items():
         for query in relevant:
             expected = 100 * told[query][theirs] if query in told else 0.0
@@ -61,7 +61,7 @@ def test_rankings_are_measured_as_ir_measures_does(seed: int) -> None:
     relevant, run = judged(seed)
     names = {"nDCG@5": nDCG @ 5, "MRR@60": RR, "recall@20": R @ 20, "precision@5": P @ 5, "MAP@20": AP @ 20}
     told = ir_measures.calc_aggregate(list(names.values()), relevant, run)
-    found = metrics.means(metrics.ranked(list(names), relevant, run))
+    found = metrics.means(metrics.ranking_metrics(list(names), relevant, run))
     assert found == pytest.approx({name: 100 * told[each] for name, each in names.items()})
 
 
@@ -253,7 +253,7 @@ def exact(a: Any, b: Any) -> float:
 def test_a_paired_difference_has_the_exact_p(seed: int) -> None:
     random = np.random.default_rng(seed)
     a, b = random.integers(0, 4, (2, 9)) * 25.0
-    found = significance.paired(result(a), result(b))
+    found = significance.paired_test(result(a), result(b))
     assert found["difference"] == pytest.approx(np.mean(a) - np.mean(b))
     assert found["p"] == pytest.approx(1.0 if (a == b).all() else exact(a, b))
     assert found["test"] == "paired permutation"
@@ -262,12 +262,12 @@ def test_a_paired_difference_has_the_exact_p(seed: int) -> None:
 def test_what_differs_is_told_from_what_does_not() -> None:
     random = np.random.default_rng(0)
     a = random.random(200) * 100
-    better = significance.paired(result(a + 2 + random.normal(size=200)), result(a))
+    better = significance.paired_test(result(a + 2 + random.normal(size=200)), result(a))
     assert better["significant"]
     assert better["interval"][0] > 0
-    same = significance.paired(result(a), result(a))
+    same = significance.paired_test(result(a), result(a))
     assert (same["difference"], same["p"], same["significant"]) == (0.0, 1.0, False)
-    noise = significance.paired(result(a), result(np.random.default_rng(5).permutation(a)))
+    noise = significance.paired_test(result(a), result(np.random.default_rng(5).permutation(a)))
     assert noise["interval"][0] < 0 < noise["interval"][1]
 
 
@@ -284,11 +284,11 @@ def test_correlations_are_compared_on_the_same_draws() -> None:
     random = np.random.default_rng(0)
     gold = random.normal(size=300)
     good, bad = gold + 0.5 * random.normal(size=300), gold + 2 * random.normal(size=300)
-    found = significance.paired(correlated(good, gold), correlated(bad, gold))
+    found = significance.paired_test(correlated(good, gold), correlated(bad, gold))
     assert found["test"] == "paired bootstrap"
     assert found["significant"]
     assert found["interval"][0] > 0
-    alike = significance.paired(correlated(good, gold), correlated(good, gold))
+    alike = significance.paired_test(correlated(good, gold), correlated(good, gold))
     assert not alike["significant"]
 
 
@@ -297,4 +297,4 @@ def test_correlations_are_compared_on_the_same_draws() -> None:
 )
 def test_what_cannot_be_compared_is_refused(other: Mapping[str, Any]) -> None:
     with pytest.raises(InputError, match=r"Two results can be compared|not of the same items"):
-        significance.paired(result([1.0, 2.0]), other)
+        significance.paired_test(result([1.0, 2.0]), other)

@@ -12,7 +12,7 @@ from benchmarks import quality
 from nearfield.encoder import Encoder
 from nearfield.errors import SourceUnavailable
 from nearfield.evaluation.datasets.dataset import Classification, Dataset, Labelled
-from nearfield.evaluation.datasets.loaders import read
+from nearfield.evaluation.datasets.loaders import load_dataset
 from nearfield.evaluation.evaluate import evaluate
 from tests.support.paths import ROOT
 from tests.support.requirements import missing
@@ -48,7 +48,7 @@ def test_stsb_is_what_is_published(encoder: Encoder) -> None:
 
 def test_a_part_of_banking77_is_told_apart(encoder: Encoder) -> None:
     """Eight of the 77 intents, and few texts of each: by chance one in eight would be right."""
-    whole = read(_data("banking77")).rows
+    whole = load_dataset(_data("banking77")).rows
     assert isinstance(whole, Classification)
     names = sorted(set(whole.train.labels))[::10]
     sides = [_part(whole.train, names, 20), _part(whole.test, names, 10)]

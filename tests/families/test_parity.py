@@ -56,7 +56,7 @@ def _compare(folder: Path, backend: str = "openvino", **options: Any) -> None:
         np.testing.assert_allclose(actual, expected, rtol=1e-3, atol=2e-4 * max(1.0, float(np.abs(expected).max())))
 
 
-@pytest.mark.parametrize("backend", backends.SHELF.names())
+@pytest.mark.parametrize("backend", backends.REGISTRY.names())
 @pytest.mark.parametrize("family", TINY)
 def test_each_family(tmp_path: Path, family: str, backend: str) -> None:
     _compare(TINY[family](tmp_path / family), backend)

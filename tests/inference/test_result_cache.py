@@ -15,8 +15,8 @@ from nearfield.encoder import Encoder
 from nearfield.engine.engine import Engine, Ticket
 from nearfield.errors import ExecutionFailed, NearfieldError
 from nearfield.inference.disk_cache import DiskCache
-from nearfield.inference.loaded_model import Loaded
-from nearfield.inference.result_cache import Cache
+from nearfield.inference.loaded_model import LoadedModel
+from nearfield.inference.result_cache import ResultCache
 from nearfield.vectors.outputs import Outputs, SparseVectors
 from tests.parity.sparse import inference_free
 from tests.support.serving import serving
@@ -26,12 +26,12 @@ TEXTS = ["the cat sat", "a blue dog", "hello world", "the cat sat", ""]
 
 @pytest.fixture
 def cached(tiny: Encoder) -> Iterator[Encoder]:
-    tiny.cache = Cache(2**20)
+    tiny.cache = ResultCache(2**20)
     yield tiny
     tiny.cache = None
 
 
-def _cache(encoder: Encoder) -> Cache:
+def _cache(encoder: Encoder) -> ResultCache:
     assert encoder.cache is not None
     return encoder.cache
 
@@ -141,10 +141,10 @@ async def test_the_budget_holds_and_the_least_lately_used_leaves(cached: Encoder
     assert (len(cache), cache.size) == (0, 0)
 
 
-async def test_all_outputs_are_cached(fleet: dict[str, Loaded]) -> None:
+async def test_all_outputs_are_cached(fleet: dict[str, LoadedModel]) -> None:
     m3 = fleet["m3"]
     assert isinstance(m3, Encoder)
-    m3.cache = Cache(2**20)
+    m3.cache = ResultCache(2**20)
     try:
         kinds = ("dense", "sparse", "multivector")
         first, again = [await m3.aencode(TEXTS, outputs=kinds) for _ in range(2)]
@@ -169,14 +169,14 @@ def test_hits_are_shown(tiny: Encoder) -> None:
 # -- on disk -----------------------------------------------------------------------------------------------------------
 
 
-async def test_results_outlive_the_process(fleet: dict[str, Loaded], tmp_path: Path) -> None:
+async def test_results_outlive_the_process(fleet: dict[str, LoadedModel], tmp_path: Path) -> None:
     m3 = fleet["m3"]
     assert isinstance(m3, Encoder)
     kinds = ("dense", "sparse", "multivector")
     answers = []
     for _ in range(2):
         disk = DiskCache(tmp_path / "results.sqlite", 2**24)
-        m3.cache = Cache(2**20, disk=disk)
+        m3.cache = ResultCache(2**20, disk=disk)
         answers.append((await m3.aencode(TEXTS, outputs=kinds), await m3.aencode("cat", outputs="dense")))
         counts = (m3.cache.hits, m3.cache.misses, disk.hits)
         disk.close()
@@ -195,7 +195,7 @@ def _assert_equal(first: Outputs, again: Outputs) -> None:
 
 async def test_another_precision_is_another_result(tiny: Encoder, tmp_path: Path, monkeypatch: Any) -> None:
     disk = DiskCache(tmp_path / "results.sqlite", 2**24)
-    tiny.cache = Cache(0, disk=disk)
+    tiny.cache = ResultCache(0, disk=disk)
     await tiny.aencode("cat")
     monkeypatch.setattr(Encoder, "precision", "bf16")
     await tiny.aencode("cat")
@@ -272,7 +272,7 @@ async def test_what_needs_no_model_is_answered_too(tmp_path: Path) -> None:
     """Queries of inference-free sparse models are looked up in a table."""
     with Encoder(str(inference_free(tmp_path)), precision="float32") as encoder:
         plain = await encoder.aencode(TEXTS, role="query")
-        encoder.cache = Cache(2**20)
+        encoder.cache = ResultCache(2**20)
         cached = await encoder.aencode(TEXTS, role="query")
     assert len(cached) == len(TEXTS)
     np.testing.assert_array_equal(cached.values, plain.values)

@@ -77,9 +77,9 @@ def expect_asked(folder: Path, pairs: Sequence[tuple[str, str]], padding: str = 
 
 def asked(folder: Path) -> dict[str, Any]:
     """Return what a catalogue says of such a model."""
-    from nearfield.recipe import Answer, Template
+    from nearfield.recipe import RerankPrompt, Template
 
-    return {"answer": Answer("y", "n", Template(HEAD, BODY, TAIL, INSTRUCTION), "sigmoid")}
+    return {"answer": RerankPrompt("y", "n", Template(HEAD, BODY, TAIL, INSTRUCTION), "sigmoid")}
 
 
 CASES = [

@@ -15,7 +15,7 @@ import pytest
 from nearfield.encoder import Encoder
 from nearfield.errors import Cancelled, DeadlineExceeded, ShuttingDown, SlowBody
 from nearfield.server import deadline as watching
-from nearfield.server.deadline import Watch, Watches
+from nearfield.server.deadline import RequestDeadline, Watches
 from tests.support.serving import serving
 
 GOOD = {"model": "tiny", "input": "cat"}
@@ -55,7 +55,7 @@ class Client:
 
 
 async def _wait(client: float, seconds: float, *, read: bool = True) -> None:
-    with Watch(Client(client), seconds, Watches()) as watch:  # type: ignore[arg-type]
+    with RequestDeadline(Client(client), seconds, Watches()) as watch:  # type: ignore[arg-type]
         if read:
             watch.for_client()
         await asyncio.sleep(60)
@@ -77,7 +77,7 @@ async def test_a_watch_says_why_it_ended() -> None:
 
 async def test_a_watch_that_was_not_needed_leaves_nothing_behind() -> None:
     watches = Watches()
-    with Watch(Client(0.02), 0.02, watches) as watch:  # type: ignore[arg-type]
+    with RequestDeadline(Client(0.02), 0.02, watches) as watch:  # type: ignore[arg-type]
         watch.for_client()
         await asyncio.sleep(0)
     await asyncio.sleep(0.05)  # neither the timer nor the watcher stops what comes after
@@ -98,7 +98,7 @@ class Drips:
 
 
 async def _read_on(request: Drips, watches: Watches) -> None:
-    with Watch(request, 60, watches) as watch:  # type: ignore[arg-type]
+    with RequestDeadline(request, 60, watches) as watch:  # type: ignore[arg-type]
         while True:
             await watch.receive()
 
@@ -123,7 +123,7 @@ async def test_a_stopping_server_waits_for_bodies_that_come_and_for_none_that_st
 async def test_a_request_whose_body_is_read_is_not_hurried(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(watching, "_STALL", 0.01)
     watches = Watches()
-    with Watch(Client(60), 60, watches) as watch:  # type: ignore[arg-type]
+    with RequestDeadline(Client(60), 60, watches) as watch:  # type: ignore[arg-type]
         watches.stop()
         watch.for_client()
         await asyncio.sleep(0.1)

@@ -108,7 +108,7 @@ def test_headers_that_never_end_close_their_connection(tiny: Encoder, monkeypatc
 
 
 def test_what_is_at_work_is_never_overdue(monkeypatch: pytest.MonkeyPatch) -> None:
-    one = http_protocol.Connection.__new__(http_protocol.Connection)
+    one = http_protocol.TimedHttpProtocol.__new__(http_protocol.TimedHttpProtocol)
     one.cycle, one.timeout_keep_alive = None, 75  # type: ignore[assignment]
     assert not one.overdue(1e9)
     one.begun = 100.0
@@ -308,7 +308,7 @@ def test_replies_are_as_the_document_says(url: str, tiny: Encoder) -> None:
         (PATH, "post", "400", schemas.ErrorReply, httpx.post(url + PATH, json={**GOOD, "input": []})),
         (PATH, "post", "404", schemas.ErrorReply, httpx.post(url + PATH, json={**GOOD, "model": "x"})),
         ("/v1/models", "get", "200", embeddings.ModelList, httpx.get(url + "/v1/models")),
-        ("/v1/models/{model}", "get", "200", embeddings.Model, httpx.get(url + "/v1/models/tiny")),
+        ("/v1/models/{model}", "get", "200", embeddings.OpenAiModel, httpx.get(url + "/v1/models/tiny")),
         ("/v1/models/{model}", "get", "404", schemas.ErrorReply, httpx.get(url + "/v1/models/x")),
     ]
     for path, method, status, kind, answer in calls:

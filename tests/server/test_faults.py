@@ -17,8 +17,8 @@ import openai
 import pytest
 
 from nearfield.encoder import Encoder
-from nearfield.engine.engine import Batch, Engine, Limits
-from nearfield.inference.compiled_model import Model
+from nearfield.engine.engine import Batch, Engine, EngineLimits
+from nearfield.inference.compiled_model import CompiledModel
 from nearfield.server.lifecycle.serve import refuse_new
 from nearfield.testing import tiny_encoder, write_tiny_model
 from tests.support.serving import Process, serving
@@ -49,15 +49,15 @@ class Slow:
 @pytest.fixture
 def slow(monkeypatch: pytest.MonkeyPatch) -> Slow:
     slow = Slow(0.005)
-    lane = Model.lane
-    monkeypatch.setattr(Model, "lane", lambda self: slow.wrap(lane(self)))
+    lane = CompiledModel.lane
+    monkeypatch.setattr(CompiledModel, "lane", lambda self: slow.wrap(lane(self)))
     return slow
 
 
 @pytest.fixture
 def small(tmp_path: Path, slow: Slow) -> Iterator[Encoder]:
     """A model on an engine of its own, with a short queue."""
-    engine = Engine(1, Limits(max_queued_tokens=400))
+    engine = Engine(1, EngineLimits(max_queued_tokens=400))
     with tiny_encoder(tmp_path / "tiny", engine=engine) as encoder:
         yield encoder
     engine.close(drain=False)

@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from nearfield.stores import Record, Table, connect
+from nearfield.stores import Record, TableSpec, connect
 from tests.support.databases import DATABASES
 
-TABLE = Table("records", "dense", 16, fields={"turn": "int"})
+TABLE = TableSpec("records", "dense", 16, fields={"turn": "int"})
 COUNT, STEP = 120, 20
 #: Writes all records over and over, and says so after each write.
 WRITER = f"""

@@ -13,17 +13,17 @@ import numpy as np
 import pytest
 
 from nearfield.errors import InputError, StoreFailed
-from nearfield.stores import Hit, Record, Store, Table, connect, exact
+from nearfield.stores import Record, Store, StoreHit, TableSpec, connect, exact
 from nearfield.stores.filters import Not, equals, one_of, parse
 from tests.support import postgres
 from tests.support.qdrant_server import QdrantServer
 from tests.support.qdrant_server import serving as serving_qdrant
 
 FIELDS: dict[str, Any] = {"lang": "str", "year": "int"}
-TABLE = Table("records", "dense", 32, fields=FIELDS)
+TABLE = TableSpec("records", "dense", 32, fields=FIELDS)
 
 
-def records(table: Table, count: int, seed: int = 0) -> list[Record]:
+def records(table: TableSpec, count: int, seed: int = 0) -> list[Record]:
     """Return records with vectors of a table's kind."""
     rng = np.random.default_rng(seed)
     return [
@@ -41,7 +41,7 @@ def records(table: Table, count: int, seed: int = 0) -> list[Record]:
     ]
 
 
-def vector(table: Table, rng: np.random.Generator) -> Any:
+def vector(table: TableSpec, rng: np.random.Generator) -> Any:
     """Return a vector as the table holds it."""
     if table.kind == "sparse":
         ids = np.sort(rng.choice(table.dimensions, 5, replace=False))
@@ -53,7 +53,7 @@ def vector(table: Table, rng: np.random.Generator) -> Any:
     return drawn.astype(np.float16 if table.dtype == "float16" else np.float32).astype(np.float32)
 
 
-def ids(hits: list[list[Hit]]) -> list[list[str]]:
+def ids(hits: list[list[StoreHit]]) -> list[list[str]]:
     """Return whose records were found."""
     return [[hit.record.id for hit in found] for found in hits]
 
@@ -85,13 +85,13 @@ FORMS = [
     replace(TABLE, metric="dot"),
     replace(TABLE, dtype="float16"),
     replace(TABLE, dtype="binary"),
-    Table("records", "sparse", 40, metric="dot", fields=FIELDS),
-    Table("records", "multivector", 8, fields=FIELDS),
+    TableSpec("records", "sparse", 40, metric="dot", fields=FIELDS),
+    TableSpec("records", "multivector", 8, fields=FIELDS),
 ]
 
 
 @pytest.mark.parametrize("table", FORMS, ids=lambda form: f"{form.kind}-{form.dtype}-{form.metric}")
-def test_qdrant_gives_scores_as_they_are_defined(qdrant: Store, engine: QdrantServer, table: Table) -> None:
+def test_qdrant_gives_scores_as_they_are_defined(qdrant: Store, engine: QdrantServer, table: TableSpec) -> None:
     """Without being compared again here: no vectors are fetched."""
     held = records(table, 50)
     qdrant.create(table)
@@ -134,7 +134,9 @@ def test_qdrant_is_told_the_shape(qdrant: Store, engine: QdrantServer, told: Any
 
 
 def test_qdrant_is_told_of_sparse_vectors_and_of_fields(qdrant: Store, engine: QdrantServer) -> None:
-    table = Table("words", "sparse", 40, metric="dot", dtype="float16", fields={**FIELDS, "x": "float", "on": "bool"})
+    table = TableSpec(
+        "words", "sparse", 40, metric="dot", dtype="float16", fields={**FIELDS, "x": "float", "on": "bool"}
+    )
     qdrant.create(table)
     sent = engine.bodies("PUT", "/collections/nearfield_words")[0]
     assert sent["sparse_vectors"] == {"vector": {"index": {"datatype": "float16"}}} and not sent["vectors"]
@@ -184,14 +186,14 @@ def test_qdrant_leaves_other_collections_alone(qdrant: Store, engine: QdrantServ
 
 def test_qdrant_refuses_what_it_cannot_compress(qdrant: Store) -> None:
     with pytest.raises(InputError, match="sparse"):
-        qdrant.create(Table("words", "sparse", 40, quantization="int8"))
+        qdrant.create(TableSpec("words", "sparse", 40, quantization="int8"))
     with pytest.raises(InputError, match="int8"):
         qdrant.create(replace(TABLE, dtype="binary", quantization="int8"))
 
 
 def test_qdrant_finds_what_has_no_vector(qdrant: Store) -> None:
     """A text of which no token counts is a record all the same; its score is 0."""
-    table = Table("records", "multivector", 8)
+    table = TableSpec("records", "multivector", 8)
     held = records(table, 4)
     held[2] = replace(held[2], vector=np.zeros((0, 8), np.float32))
     qdrant.create(table)
@@ -296,7 +298,7 @@ def test_pgvector_searches_with_its_index(pgvector: Store, monkeypatch: pytest.M
     assert (pgvector.size(table) or 0) > before
     queries = [each.vector for each in held[:10]]
     with monkeypatch.context() as patch:
-        patch.setattr("nearfield.stores.pgvector.PgVector._compared", lambda *_: pytest.fail("was compared"))
+        patch.setattr("nearfield.stores.pgvector.PgVectorStore._compared", lambda *_: pytest.fail("was compared"))
         found = pgvector.search(table, queries, 10)
     wanted = exact.search(table, [held], queries, 10)
     shared = [len({*one} & {*other}) for one, other in zip(ids(found), ids(wanted), strict=True)]
@@ -330,11 +332,11 @@ def test_pgvector_indexes_what_it_can(pgvector: Store, monkeypatch: pytest.Monke
     """Wider vectors, and those that are told to have no index, are compared one by one."""
     monkeypatch.setattr("nearfield.stores.pgvector._ROWS_TO_INDEX", 5)
     for table in (
-        Table("wide", "dense", 2_008),
-        Table("half", "dense", 4_008, "float16"),
-        Table("none", "dense", 16, index="none"),
-        Table("words", "sparse", 90_000, metric="dot"),
-        Table("tokens", "multivector", 8),
+        TableSpec("wide", "dense", 2_008),
+        TableSpec("half", "dense", 4_008, "float16"),
+        TableSpec("none", "dense", 16, index="none"),
+        TableSpec("words", "sparse", 90_000, metric="dot"),
+        TableSpec("tokens", "multivector", 8),
     ):
         held = records(table, 8)
         pgvector.create(table)

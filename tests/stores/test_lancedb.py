@@ -11,20 +11,20 @@ import numpy as np
 import pytest
 
 from nearfield.errors import StoreFailed
-from nearfield.stores import Table, connect, exact, lancedb
+from nearfield.stores import TableSpec, connect, exact, lancedb
 from nearfield.stores.filters import equals
 from tests.stores.test_stores import assert_same, fill, held, recall, sample, vector
 
-BASE = Table("records", "dense", 32, fields={"lang": "str"})
+BASE = TableSpec("records", "dense", 32, fields={"lang": "str"})
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> lancedb.LanceDb:
+def store(tmp_path: Path) -> lancedb.LanceDbStore:
     """A fresh one."""
-    return lancedb.LanceDb.connect(f"lancedb://{tmp_path / 'vectors'}")
+    return lancedb.LanceDbStore.connect(f"lancedb://{tmp_path / 'vectors'}")
 
 
-def records_of(table: Table, count: int, seed: int = 0) -> list[Any]:
+def records_of(table: TableSpec, count: int, seed: int = 0) -> list[Any]:
     """Return records whose fields are the table's."""
     return [replace(each, fields={"lang": "en"}) for each in sample(table, count, seed)]
 
@@ -42,7 +42,7 @@ FORMS = [
 
 
 @pytest.mark.parametrize("table", FORMS, ids=lambda each: f"{each.kind}-{each.dtype}-{each.metric}-{each.quantization}")
-def test_the_index_finds_nearly_all(store: Any, table: Table, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_index_finds_nearly_all(store: Any, table: TableSpec, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lancedb, "_ROWS_TO_INDEX", 500)
     records = fill(store, table, records_of(table, 1000))
     rng = np.random.default_rng(3)

@@ -11,34 +11,34 @@ import pyarrow.parquet as pq
 import pytest
 
 from nearfield.errors import InputError, SpaceMismatch
-from nearfield.stores import Record, Store, Table, connect, parquet
+from nearfield.stores import Record, Store, TableSpec, connect, parquet
 from nearfield.stores.filters import equals
-from nearfield.stores.memory import Memory
+from nearfield.stores.memory import MemoryStore
 from tests.stores.test_stores import FIELDS, FORMS, TABLE, assert_same, fill, held, sample
 from tests.support.databases import DATABASES
 
 
 @pytest.fixture
-def memory() -> Memory:
+def memory() -> MemoryStore:
     """A store without anything in it."""
-    return Memory.connect("memory:")
+    return MemoryStore.connect("memory:")
 
 
 @pytest.mark.parametrize("form", FORMS, ids=lambda form: f"{form.kind}-{form.dtype}-{form.metric}")
-def test_all_kinds_come_back(memory: Memory, tmp_path: Path, form: Table) -> None:
+def test_all_kinds_come_back(memory: MemoryStore, tmp_path: Path, form: TableSpec) -> None:
     records = fill(memory, form, sample(form, 50))
     path = tmp_path / "export.parquet"
     assert parquet.write(memory, form, path, fingerprint="f1", about={"model": "m", "n": [1, None]}) == 50
     assert [each.name for each in tmp_path.iterdir()] == ["export.parquet"]
     head = parquet.head(path)
-    assert head == parquet.Head(form, 50, "f1", {"model": "m", "n": [1, None]})
-    other = Memory.connect("memory:")
+    assert head == parquet.ParquetHeader(form, 50, "f1", {"model": "m", "n": [1, None]})
+    other = MemoryStore.connect("memory:")
     assert parquet.read(path, other, fingerprint="f1") == 50
     assert parquet.read(path, other) == 50  # a second time changes nothing
     assert_same(held(other, form, vectors=True), records, vectors=True)
 
 
-def test_from_store_to_store(memory: Memory, tmp_path: Path) -> None:
+def test_from_store_to_store(memory: MemoryStore, tmp_path: Path) -> None:
     """Through LanceDB, by a file, into another table of other name, metric and index."""
     with DATABASES["lancedb"](tmp_path) as address:
         lance = connect(address)
@@ -54,14 +54,14 @@ def test_from_store_to_store(memory: Memory, tmp_path: Path) -> None:
         lance.close()
 
 
-def test_a_table_without_records(memory: Memory, tmp_path: Path) -> None:
+def test_a_table_without_records(memory: MemoryStore, tmp_path: Path) -> None:
     memory.create(TABLE)
     assert parquet.write(memory, TABLE, tmp_path / "none.parquet") == 0
-    other = Memory.connect("memory:")
+    other = MemoryStore.connect("memory:")
     assert parquet.read(tmp_path / "none.parquet", other) == 0 and other.tables() == [TABLE.name]
 
 
-def test_other_readers_can_read_it(memory: Memory, tmp_path: Path) -> None:
+def test_other_readers_can_read_it(memory: MemoryStore, tmp_path: Path) -> None:
     records = fill(memory, TABLE, sample(TABLE, 10))
     parquet.write(memory, TABLE, tmp_path / "x.parquet")
     rows = {row["id"]: row for row in pq.read_table(tmp_path / "x.parquet").to_pylist()}
@@ -69,16 +69,16 @@ def test_other_readers_can_read_it(memory: Memory, tmp_path: Path) -> None:
     assert rows[records[4].id]["field_year"] == records[4].fields.get("year")
 
 
-class Gone(Memory):
+class Gone(MemoryStore):
     """A store that goes away in the middle."""
 
-    def scan(self, table: Table, where: Any = None, *, vectors: bool = False) -> Iterator[list[Record]]:
+    def scan(self, table: TableSpec, where: Any = None, *, vectors: bool = False) -> Iterator[list[Record]]:
         """Yield a part, and fail."""
         yield from super().scan(table, where, vectors=vectors)
         raise RuntimeError("gone")
 
 
-def test_what_was_there_stays_until_the_file_is_whole(memory: Memory, tmp_path: Path) -> None:
+def test_what_was_there_stays_until_the_file_is_whole(memory: MemoryStore, tmp_path: Path) -> None:
     path = tmp_path / "x.parquet"
     fill(memory, TABLE, sample(TABLE, 10))
     parquet.write(memory, TABLE, path)
@@ -100,7 +100,7 @@ def test_what_was_there_stays_until_the_file_is_whole(memory: Memory, tmp_path: 
         ({"fields": {**FIELDS, "year": "str"}}, r"the field 'year' \(int\)"),
     ],
 )
-def test_tables_that_it_does_not_fit(memory: Memory, tmp_path: Path, told: Any, match: str) -> None:
+def test_tables_that_it_does_not_fit(memory: MemoryStore, tmp_path: Path, told: Any, match: str) -> None:
     fill(memory, TABLE, sample(TABLE, 3))
     parquet.write(memory, TABLE, tmp_path / "x.parquet")
     other = replace(TABLE, name="other", **told)
@@ -109,14 +109,14 @@ def test_tables_that_it_does_not_fit(memory: Memory, tmp_path: Path, told: Any, 
     assert memory.tables() == [TABLE.name]
 
 
-def test_another_space_is_refused(memory: Memory, tmp_path: Path) -> None:
+def test_another_space_is_refused(memory: MemoryStore, tmp_path: Path) -> None:
     fill(memory, TABLE, sample(TABLE, 3))
     parquet.write(memory, TABLE, tmp_path / "x.parquet", fingerprint="one")
     with pytest.raises(SpaceMismatch, match="one, not two"):
         parquet.read(tmp_path / "x.parquet", memory, fingerprint="two")
 
 
-def test_files_that_are_none_of_ours(memory: Memory, tmp_path: Path) -> None:
+def test_files_that_are_none_of_ours(memory: MemoryStore, tmp_path: Path) -> None:
     (tmp_path / "text.parquet").write_text("no")
     pq.write_table(pq.read_table(written(memory, tmp_path)).replace_schema_metadata(None), tmp_path / "bare.parquet")
     cut = tmp_path / "cut.parquet"

@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from nearfield.errors import InputError, StoreFailed
-from nearfield.stores import SHELF, Hit, Record, Store, Table, connect, exact
+from nearfield.stores import REGISTRY, Record, Store, StoreHit, TableSpec, connect, exact
 from nearfield.stores.filters import (
     All,
     Compare,
@@ -30,7 +30,7 @@ from nearfield.stores.filters import (
     parse,
     typed,
 )
-from nearfield.stores.memory import Memory
+from nearfield.stores.memory import MemoryStore
 from tests.support.databases import DATABASES
 
 FIELDS: dict[str, FieldType] = {"lang": "str", "Author": "str", "year": "int", "weight": "float", "draft": "bool"}
@@ -124,29 +124,29 @@ def row(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 
 
 @pytest.fixture(scope="module")
-def filled(row: Row) -> tuple[Table, list[Record]]:
+def filled(row: Row) -> tuple[TableSpec, list[Record]]:
     """A table that tests only read, and what it holds."""
     table = replace(TABLE, name="filled")
     return table, fill(row.store, table, sample(table, COUNT))
 
 
-TABLE = Table("records", "dense", 24, fields=FIELDS)
+TABLE = TableSpec("records", "dense", 24, fields=FIELDS)
 _NUMBERS = itertools.count()
 
 
-def fresh(**told: Any) -> Table:
+def fresh(**told: Any) -> TableSpec:
     """Return a table of a name that was not taken yet."""
     return replace(TABLE, name=f"fresh_{next(_NUMBERS)}", **told)
 
 
-def sample(table: Table, count: int, seed: int = 0) -> list[Record]:
+def sample(table: TableSpec, count: int, seed: int = 0) -> list[Record]:
     """Return records with every kind of text and field; some fields are missing, and some vectors are the same."""
     rng = np.random.default_rng(seed)
     shared = vector(table, rng)
     return [record(table, number, rng, shared) for number in range(count)]
 
 
-def record(table: Table, number: int, rng: np.random.Generator, shared: Any) -> Record:
+def record(table: TableSpec, number: int, rng: np.random.Generator, shared: Any) -> Record:
     """Return a record by its number. Each seventh of the first hundred has the shared vector."""
     drawn: dict[str, list[Any]] = {
         "lang": STRINGS,
@@ -169,7 +169,7 @@ def record(table: Table, number: int, rng: np.random.Generator, shared: Any) -> 
     )
 
 
-def vector(table: Table, rng: np.random.Generator) -> Any:
+def vector(table: TableSpec, rng: np.random.Generator) -> Any:
     """Return a vector of a table's form."""
     if table.kind == "sparse":
         ids = np.sort(rng.choice(table.dimensions, rng.integers(1, 9), replace=False))
@@ -183,12 +183,12 @@ def vector(table: Table, rng: np.random.Generator) -> Any:
     return halves(table, drawn / length if table.metric == "cosine" else drawn)
 
 
-def halves(table: Table, values: Any) -> Any:
+def halves(table: TableSpec, values: Any) -> Any:
     """Return numbers in float32 that the table's type can hold."""
     return values.astype(np.float16 if table.dtype == "float16" else np.float32).astype(np.float32)
 
 
-def fill(store: Store, table: Table, records: list[Record]) -> list[Record]:
+def fill(store: Store, table: TableSpec, records: list[Record]) -> list[Record]:
     """Make a table and write records into it."""
     store.create(table)
     for start in range(0, len(records), store.batch):
@@ -196,7 +196,7 @@ def fill(store: Store, table: Table, records: list[Record]) -> list[Record]:
     return records
 
 
-def held(store: Store, table: Table, where: Filter | None = None, **told: Any) -> dict[str, Record]:
+def held(store: Store, table: TableSpec, where: Filter | None = None, **told: Any) -> dict[str, Record]:
     """Return what a scan gives, by id; each record once."""
     found = [each for part in store.scan(table, where, **told) for each in part]
     assert len({each.id for each in found}) == len(found)
@@ -222,7 +222,7 @@ def assert_same(found: dict[str, Record], records: Sequence[Record], *, vectors:
             assert left.dtype == right.dtype and np.array_equal(left, right)
 
 
-def assert_hits(found: list[list[Hit]], wanted: list[list[Hit]]) -> None:
+def assert_hits(found: list[list[StoreHit]], wanted: list[list[StoreHit]]) -> None:
     """The same records in the same order with the same scores, and without vectors."""
     assert [[hit.record.id for hit in hits] for hits in found] == [[hit.record.id for hit in hits] for hits in wanted]
     for hits, others in zip(found, wanted, strict=True):
@@ -231,14 +231,14 @@ def assert_hits(found: list[list[Hit]], wanted: list[list[Hit]]) -> None:
         assert all(hit.record.vector is None for hit in hits)
 
 
-def truth(table: Table, records: Sequence[Record], queries: Sequence[Any], where: Filter | None = None) -> Any:
+def truth(table: TableSpec, records: Sequence[Record], queries: Sequence[Any], where: Filter | None = None) -> Any:
     """Return the ten nearest, computed from the records themselves."""
     kept = [each for each in records if matches(where, each.filterable)]
     return exact.search(table, [kept], queries, 10)
 
 
 def test_the_suite_has_each_store() -> None:
-    assert {name.split("-")[0] for name in DATABASES} == set(SHELF.names())
+    assert {name.split("-")[0] for name in DATABASES} == set(REGISTRY.names())
 
 
 # -- tables ----------------------------------------------------------------------------------------------------
@@ -252,7 +252,7 @@ def test_a_table_made_twice_keeps_its_records(row: Row) -> None:
 
 
 def test_tables_are_listed_and_dropped(row: Row) -> None:
-    first, second = fresh(), Table("x", "dense", 8)
+    first, second = fresh(), TableSpec("x", "dense", 8)
     for table in (first, second):
         row.store.create(table)
     assert {first.name, "x"} <= set(row.store.tables()) and row.store.tables() == sorted(row.store.tables())
@@ -265,7 +265,7 @@ def test_tables_are_listed_and_dropped(row: Row) -> None:
 
 
 def test_the_longest_name(row: Row) -> None:
-    table = Table("n" * 62 + "_", "dense", 8)
+    table = TableSpec("n" * 62 + "_", "dense", 8)
     records = fill(row.store, table, sample(table, 3))
     assert row.store.count(table) == len(records) and table.name in row.store.tables()
     row.store.drop(table.name)
@@ -300,7 +300,7 @@ def test_what_was_written_is_there_after_reopening(row: Row) -> None:
     assert_same(held(store, table), records)
 
 
-def test_size_is_a_number_or_untold(row: Row, filled: tuple[Table, list[Record]]) -> None:
+def test_size_is_a_number_or_untold(row: Row, filled: tuple[TableSpec, list[Record]]) -> None:
     size = row.store.size(filled[0])
     assert size is None or size > COUNT * 24 * 4 / 2
 
@@ -308,7 +308,7 @@ def test_size_is_a_number_or_untold(row: Row, filled: tuple[Table, list[Record]]
 # -- records ---------------------------------------------------------------------------------------------------
 
 
-def test_a_scan_gives_all_back_to_the_last_bit(row: Row, filled: tuple[Table, list[Record]]) -> None:
+def test_a_scan_gives_all_back_to_the_last_bit(row: Row, filled: tuple[TableSpec, list[Record]]) -> None:
     table, records = filled
     assert_same(held(row.store, table, vectors=True), records, vectors=True)
     assert all(each.vector is None for each in held(row.store, table).values())
@@ -318,7 +318,7 @@ def test_a_scan_gives_all_back_to_the_last_bit(row: Row, filled: tuple[Table, li
     assert_same(held(row.store, table, where, vectors=True), kept, vectors=True)
 
 
-def test_fetch_keeps_the_order(row: Row, filled: tuple[Table, list[Record]]) -> None:
+def test_fetch_keeps_the_order(row: Row, filled: tuple[TableSpec, list[Record]]) -> None:
     table, records = filled
     asked = [records[at].id for at in (7, 3, 90, 0)]
     found = row.store.fetch(table, [*asked[:2], str(uuid.uuid4()), *asked[2:]], vectors=True)
@@ -352,7 +352,7 @@ def test_delete_takes_what_matches(row: Row, told: Any) -> None:
     assert_same(held(row.store, table), [each for each in records if not matches(where, each.filterable)])
 
 
-MANY = Table("many", "dense", 16, fields={"lang": "str"})
+MANY = TableSpec("many", "dense", 16, fields={"lang": "str"})
 
 
 @lru_cache
@@ -382,7 +382,7 @@ def test_five_thousand_records(row: Row) -> None:
     assert row.store.count(table) == sum(not matches(where, each.filterable) for each in records)
 
 
-def recall(found: list[list[Hit]], wanted: list[list[Hit]]) -> float:
+def recall(found: list[list[StoreHit]], wanted: list[list[StoreHit]]) -> float:
     """Return the share of what should be found: by scores, since equal ones may stand for one another."""
     hits = [
         sum(hit.score >= others[-1].score - 1e-6 for hit in hits) for hits, others in zip(found, wanted, strict=True)
@@ -393,7 +393,7 @@ def recall(found: list[list[Hit]], wanted: list[list[Hit]]) -> float:
 # -- filters ---------------------------------------------------------------------------------------------------
 
 
-def test_filters_mean_the_same_everywhere(row: Row, filled: tuple[Table, list[Record]]) -> None:
+def test_filters_mean_the_same_everywhere(row: Row, filled: tuple[TableSpec, list[Record]]) -> None:
     table, records = filled
     for told in FILTERS:
         where = parse(told, FIELDS) or All(())
@@ -435,7 +435,7 @@ def filters() -> st.SearchStrategy[Filter]:
 
 @settings(max_examples=20, deadline=None, suppress_health_check=list(HealthCheck))
 @given(where=filters())
-def test_any_filter_means_the_same_everywhere(row: Row, filled: tuple[Table, list[Record]], where: Filter) -> None:
+def test_any_filter_means_the_same_everywhere(row: Row, filled: tuple[TableSpec, list[Record]], where: Filter) -> None:
     table, records = filled
     assert set(held(row.store, table, where)) == {each.id for each in records if matches(where, each.filterable)}
 
@@ -443,17 +443,17 @@ def test_any_filter_means_the_same_everywhere(row: Row, filled: tuple[Table, lis
 # -- search ----------------------------------------------------------------------------------------------------
 
 FORMS = [
-    *(Table("t", "dense", 24, metric=metric, fields=FIELDS) for metric in ("cosine", "dot", "euclidean")),
-    *(Table("t", "dense", 24, "float16", metric, FIELDS) for metric in ("cosine", "dot", "euclidean")),
-    Table("t", "dense", 64, "binary", fields=FIELDS),
-    Table("t", "sparse", 50, metric="dot", fields=FIELDS),
-    Table("t", "multivector", 8, fields=FIELDS),
-    Table("t", "multivector", 8, "float16", fields=FIELDS),
+    *(TableSpec("t", "dense", 24, metric=metric, fields=FIELDS) for metric in ("cosine", "dot", "euclidean")),
+    *(TableSpec("t", "dense", 24, "float16", metric, FIELDS) for metric in ("cosine", "dot", "euclidean")),
+    TableSpec("t", "dense", 64, "binary", fields=FIELDS),
+    TableSpec("t", "sparse", 50, metric="dot", fields=FIELDS),
+    TableSpec("t", "multivector", 8, fields=FIELDS),
+    TableSpec("t", "multivector", 8, "float16", fields=FIELDS),
 ]
 
 
 @pytest.mark.parametrize("form", FORMS, ids=lambda form: f"{form.kind}-{form.dtype}-{form.metric}")
-def test_the_nearest_are_the_same_everywhere(row: Row, form: Table) -> None:
+def test_the_nearest_are_the_same_everywhere(row: Row, form: TableSpec) -> None:
     """The same top 10 as from the records themselves, and so from all stores; ties go by id."""
     table, store = replace(form, name=f"form_{next(_NUMBERS)}"), row.store
     if not (table.kind in store.kinds and table.dtype in store.dtypes and table.metric in store.metrics):
@@ -473,10 +473,10 @@ def test_the_nearest_are_the_same_everywhere(row: Row, form: Table) -> None:
         assert_hits(store.search(table, queries, 10, where=where), wanted)
 
 
-def test_the_same_ten_as_in_memory(row: Row, filled: tuple[Table, list[Record]]) -> None:
+def test_the_same_ten_as_in_memory(row: Row, filled: tuple[TableSpec, list[Record]]) -> None:
     """What any other store answers is what the one in memory does: with filters and without."""
     table, records = filled
-    memory = Memory.connect("memory:")
+    memory = MemoryStore.connect("memory:")
     fill(memory, table, records)
     rng = np.random.default_rng(9)
     queries = [vector(table, rng) for _ in range(8)]
@@ -512,7 +512,7 @@ def test_vectors_of_any_length_rank_by_their_direction(row: Row) -> None:
     assert len(row.store.search(table, queries[:1], 60)[0]) == 50
 
 
-def test_searches_at_the_edges(row: Row, filled: tuple[Table, list[Record]]) -> None:
+def test_searches_at_the_edges(row: Row, filled: tuple[TableSpec, list[Record]]) -> None:
     table, records = filled
     query, none = records[0].vector, equals("lang", "no such")
     assert row.store.search(table, [], 10) == []

@@ -19,15 +19,15 @@ import psutil
 import uvicorn
 
 from nearfield import settings
-from nearfield.inference.loaded_model import Loaded
+from nearfield.inference.loaded_model import LoadedModel
 from nearfield.server.app import create_app
-from nearfield.server.models.model_pool import Models
+from nearfield.server.models.model_pool import ModelPool
 
 
 @contextmanager
-def serving(models: Sequence[Loaded] | Models, *, traces: Any = None, **given: Any) -> Iterator[str]:
+def serving(models: Sequence[LoadedModel] | ModelPool, *, traces: Any = None, **given: Any) -> Iterator[str]:
     """Serve models in a thread; yields the base URL without path."""
-    aliases = None if isinstance(models, Models) else {models[0].name: ["tiny-model"]}
+    aliases = None if isinstance(models, ModelPool) else {models[0].name: ["tiny-model"]}
     with tempfile.TemporaryDirectory(prefix="nearfield-data-") as home:
         yield from _serving(models, aliases, {"data_dir": home, **given}, traces)
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from nearfield.errors import InputError, SpaceMismatch
-from nearfield.vectors.dense import Vectors, calibrate, cut, fingerprint, quantize, similarity, unit_ranges
+from nearfield.vectors.dense import Vectors, calibrate, fingerprint, quantize, similarity, truncate, unit_ranges
 
 RANDOM = np.random.default_rng(3)
 UNIT = RANDOM.standard_normal((50, 64)).astype(np.float32)
@@ -112,7 +112,7 @@ def test_similarity_is_the_reference_library_s(metric: str) -> None:
 
 
 def test_cut_rescales() -> None:
-    short = cut(UNIT, 16, renormalize=True)
+    short = truncate(UNIT, 16, renormalize=True)
     np.testing.assert_allclose(np.linalg.norm(short, axis=1), 1, atol=1e-6)
     np.testing.assert_allclose(short[0] / short[0, 0], UNIT[0, :16] / UNIT[0, 0], rtol=1e-4)
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from nearfield import errors
-from nearfield.server.dialects import SHELF, Reply
+from nearfield.server.dialects import REGISTRY, Reply
 from tools.reference.markdown import join_page, render_table, to_markdown
 
 PAGE = "errors.md"
@@ -93,7 +93,7 @@ def _status_row(kind: type[errors.NearfieldError]) -> tuple[str, ...]:
 
 def _refusal(dialect: str, error: errors.NearfieldError) -> tuple[int, Any]:
     """Return the status and body with which a dialect reports an error."""
-    reply = SHELF.load(dialect)().refuse(error)
+    reply = REGISTRY.load(dialect)().refuse(error)
     return (reply.status, reply.content) if isinstance(reply, Reply) else (error.status, reply)
 
 

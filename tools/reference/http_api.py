@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from nearfield.server import openapi
-from nearfield.server.dialects import SHELF
+from nearfield.server.dialects import REGISTRY
 from tools.reference.markdown import join_page, render_table
 
 PAGE = "http-api.md"
@@ -42,8 +42,8 @@ _BARE = 3
 def render() -> str:
     """Return the whole page."""
     parts: list[str] = []
-    for name in sorted(SHELF.names(), key=list(_TITLES).index):
-        content = openapi.document([SHELF.load(name)()])
+    for name in sorted(REGISTRY.names(), key=list(_TITLES).index):
+        content = openapi.document([REGISTRY.load(name)()])
         parts += [f"## {_TITLES[name]}", *_render_routes(content, name)]
     parts += [f"## {_TITLES['server']}", *_render_routes(openapi.document([]), "server")]
     return join_page("HTTP API", _INTRO, *parts)

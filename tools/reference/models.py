@@ -31,5 +31,5 @@ def _rows() -> Iterator[tuple[str, ...]]:
         size = f"{entry.parameters / 1e6:.0f}M" if entry.parameters else ""
         dims = ", ".join(map(str, sorted({entry.dimensions, *entry.matryoshka}, reverse=True)))
         licence = entry.licence + ("" if entry.commercial else " \\*")
-        name = entry.id if entry.family in families.SHELF.names() else f"{entry.id} (not run by this version)"
+        name = entry.id if entry.family in families.REGISTRY.names() else f"{entry.id} (not run by this version)"
         yield name, ", ".join(entry.aliases), entry.kind, size, dims, str(entry.max_length), licence

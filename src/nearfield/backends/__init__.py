@@ -10,14 +10,14 @@ from typing import Any, Literal, Protocol
 
 import numpy as np
 
-from nearfield.hardware import CpuPlan, plan
+from nearfield.hardware import CpuPlan, plan_cpu
 from nearfield.ops import Graph
-from nearfield.registry import Shelf
+from nearfield.registry import Registry
 
 Array = np.ndarray[Any, np.dtype[Any]]
 Inputs = Mapping[str, Array]
 
-SHELF = Shelf(
+REGISTRY = Registry(
     "backend",
     # ``reference`` comes in by the entry point, the door that plugins use, so that the door cannot rot.
     {
@@ -31,19 +31,19 @@ SHELF = Shelf(
 
 
 @dataclass(frozen=True)
-class Options:
+class BackendOptions:
     """How a graph is to run: number format, cores, where compiled graphs are kept (None: nowhere), and the device.
 
     float16, bfloat16 and devices other than the CPU are torch's alone.
     """
 
     precision: Literal["auto", "float32", "float16", "bfloat16"] = "auto"
-    cpu: CpuPlan = field(default_factory=plan)
+    cpu: CpuPlan = field(default_factory=plan_cpu)
     cache: Path | None = None
     device: str = "auto"
 
 
-class Lane(Protocol):
+class Executor(Protocol):
     """One runner of a program. A lane is used by one thread at a time; several lanes run side by side."""
 
     def run(self, inputs: Inputs, outputs: Sequence[str]) -> dict[str, Array]:
@@ -56,7 +56,7 @@ class Program(Protocol):
 
     precision: str
 
-    def lane(self) -> Lane:
+    def lane(self) -> Executor:
         """Make a new runner."""
         ...
 
@@ -69,7 +69,7 @@ class Backend(ABC):
     #: Whether all inputs of a batch are to lie in one row, end to end: attention then knows their bounds.
     packed: bool = False
 
-    def __init__(self, options: Options) -> None:
+    def __init__(self, options: BackendOptions) -> None:
         self.options = options
 
     @abstractmethod

@@ -33,11 +33,11 @@ from openvino import opset13 as op
 if _hidden:
     del sys.modules[_TELEMETRY]
 
-from nearfield.backends import Array, Backend, Inputs, Options
+from nearfield.backends import Array, Backend, BackendOptions, Inputs
 from nearfield.checkpoint.weights.weights import Norm
 from nearfield.errors import ModelRefused
 from nearfield.hardware import has_bf16
-from nearfield.ops import INPUTS, Graph, Ops, Seen
+from nearfield.ops import INPUTS, AttentionMask, Graph, Ops
 
 #: Kernels kept per stream, by batch shape; OpenVINO's own bound is 5,000, and memory then grows with each new shape.
 _KERNEL_CACHE = "50"
@@ -126,7 +126,7 @@ class OpenVinoOps(Ops[Any]):
         return op.gather_elements(scores, op.broadcast(index, shape), 3)
 
     def attention(
-        self, q: Any, k: Any, v: Any, seen: Seen[Any], *, bias: Any = None, scale: float | None = None
+        self, q: Any, k: Any, v: Any, seen: AttentionMask[Any], *, bias: Any = None, scale: float | None = None
     ) -> Any:
         heads, size = (q.get_output_partial_shape(0)[axis].get_length() for axis in (1, 3))
         k, v = self._repeated(k, heads), self._repeated(v, heads)
@@ -147,7 +147,7 @@ class OpenVinoOps(Ops[Any]):
         copies = op.tile(op.unsqueeze(x, _ints(2)), _ints(1, 1, heads // own, 1, 1))
         return op.reshape(copies, op.concat([_ints(0, heads), _ints(-1, size)], 0), True)
 
-    def _hidden(self, seen: Seen[Any]) -> Any:
+    def _hidden(self, seen: AttentionMask[Any]) -> Any:
         """Return what is added to the scores, [B, 1, L, L]: 0 where a token is seen, else -1e9."""
         keys = seen.segments if seen.keys is None else seen.keys
         visible = op.equal(op.unsqueeze(seen.segments, _ints(1, 3)), op.unsqueeze(keys, _ints(1, 2)))
@@ -239,7 +239,7 @@ class OpenVinoProgram:
 class OpenVinoBackend(Backend):
     """CPU by OpenVINO. ``auto`` means bf16 where the CPU multiplies it natively, else float32."""
 
-    def __init__(self, options: Options) -> None:
+    def __init__(self, options: BackendOptions) -> None:
         super().__init__(options)
         self.precision = "bf16" if options.precision == "auto" and has_bf16() else "float32"
 

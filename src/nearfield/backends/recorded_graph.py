@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from nearfield.checkpoint.weights.weights import Norm
-from nearfield.ops import Graph, Ops, Seen
+from nearfield.ops import AttentionMask, Graph, Ops
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,7 +30,7 @@ class Step:
     last: tuple[int, ...] = ()
 
 
-class Tape:
+class RecordedGraph:
     """A graph as a list of steps. ``prepare`` turns each array of weights into what the backend keeps of it."""
 
     def __init__(self, graph: Graph[Any], prepare: Callable[[Any], Any]) -> None:
@@ -66,7 +66,7 @@ class Tape:
     def run(self, ops: Ops[Any], values: Mapping[str, Any]) -> dict[str, Any]:
         """Execute the steps; results that nobody reads any more are let go of on the way."""
         held: dict[int, Any] = {number: values[name] for number, name in enumerate(self.inputs)}
-        seen: dict[int, Seen[Any]] = {}
+        seen: dict[int, AttentionMask[Any]] = {}
         for step in self.steps:
             arguments = [_resolved(argument, held, seen) for argument in step.arguments]
             options = {name: _resolved(option, held, seen) for name, option in step.options.items()}
@@ -76,12 +76,12 @@ class Tape:
         return {name: held[number] for name, number in self.outputs.items()}
 
 
-def _resolved(argument: Any, held: Mapping[int, Any], seen: dict[int, Seen[Any]]) -> Any:
+def _resolved(argument: Any, held: Mapping[int, Any], seen: dict[int, AttentionMask[Any]]) -> Any:
     if isinstance(argument, Value):
         return held[argument.number]
     if isinstance(argument, list):
         return [_resolved(item, held, seen) for item in argument]
-    if not isinstance(argument, Seen):
+    if not isinstance(argument, AttentionMask):
         return argument
     # One object for all layers, so that a backend finds again what it derived from it.
     if id(argument) not in seen:
@@ -110,12 +110,12 @@ def _numbers(arguments: Any) -> list[int]:
             found.append(argument.number)
         elif isinstance(argument, list):
             found += _numbers(argument)
-        elif isinstance(argument, Seen):
+        elif isinstance(argument, AttentionMask):
             found += _numbers([argument.segments, argument.places, argument.keys])
     return found
 
 
-def _recorder(tape: Tape) -> Ops[Value]:
+def _recorder(tape: RecordedGraph) -> Ops[Value]:
     """Make an ``Ops`` each of whose primitives is written down instead of done."""
 
     def recorded(name: str) -> Callable[..., Value]:

@@ -10,7 +10,7 @@ import numpy as np
 
 from nearfield.backends import Array, Backend, Inputs
 from nearfield.checkpoint.weights.weights import Norm
-from nearfield.ops import Graph, Ops, Seen
+from nearfield.ops import AttentionMask, Graph, Ops
 
 
 class NumpyOps(Ops[Array]):
@@ -50,7 +50,14 @@ class NumpyOps(Ops[Array]):
         return np.take_along_axis(scores, np.broadcast_to(index, (*scores.shape[:2], *index.shape)), -1)
 
     def attention(
-        self, q: Array, k: Array, v: Array, seen: Seen[Array], *, bias: Array | None = None, scale: float | None = None
+        self,
+        q: Array,
+        k: Array,
+        v: Array,
+        seen: AttentionMask[Array],
+        *,
+        bias: Array | None = None,
+        scale: float | None = None,
     ) -> Array:
         shared = q.shape[1] // k.shape[1]
         k, v = k.repeat(shared, 1), v.repeat(shared, 1)
@@ -98,7 +105,7 @@ class NumpyOps(Ops[Array]):
         return x / np.maximum(np.linalg.norm(x, axis=-1, keepdims=True), 1e-12)
 
 
-def _visible(seen: Seen[Array]) -> Array:
+def _visible(seen: AttentionMask[Array]) -> Array:
     """Whether each token attends to each: [B, L, L]."""
     keys = seen.segments if seen.keys is None else seen.keys
     visible = seen.segments[:, :, None] == keys[:, None, :]

@@ -18,12 +18,12 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from nearfield.backends import Array, Backend, Inputs, Options
-from nearfield.backends.recorded_graph import Tape, Value
+from nearfield.backends import Array, Backend, BackendOptions, Inputs
+from nearfield.backends.recorded_graph import RecordedGraph, Value
 from nearfield.checkpoint.weights.weights import Norm
 from nearfield.errors import InputError, ModelRefused
 from nearfield.hardware import has_bf16
-from nearfield.ops import Graph, Ops, Seen
+from nearfield.ops import AttentionMask, Graph, Ops
 
 try:
     from torch.nn.attention.varlen import varlen_attn
@@ -106,7 +106,7 @@ class TorchOps(Ops[Tensor]):
         q: Tensor,
         k: Tensor,
         v: Tensor,
-        seen: Seen[Tensor],
+        seen: AttentionMask[Tensor],
         *,
         bias: Tensor | None = None,
         scale: float | None = None,
@@ -121,10 +121,10 @@ class TorchOps(Ops[Tensor]):
             visible = torch.where(visible, bias.to(q.dtype), torch.finfo(q.dtype).min)
         return _attend(q, k, v, visible, scale)
 
-    def _bounds(self, seen: Seen[Tensor]) -> tuple[Tensor, int, list[int]]:
+    def _bounds(self, seen: AttentionMask[Tensor]) -> tuple[Tensor, int, list[int]]:
         return self._derive(("bounds", seen.segments), lambda: _bounds(seen.segments[0]))
 
-    def _grouped(self, q: Tensor, k: Tensor, v: Tensor, seen: Seen[Tensor], scale: float | None) -> Tensor:
+    def _grouped(self, q: Tensor, k: Tensor, v: Tensor, seen: AttentionMask[Tensor], scale: float | None) -> Tensor:
         """Attend within each input of the one row, those of like length in one call."""
         groups, back = self._derive(("groups", seen), lambda: _groups(seen, self._bounds(seen)[2]))
         parts = [
@@ -133,7 +133,7 @@ class TorchOps(Ops[Tensor]):
         ]
         return torch.cat(parts)[back][None]
 
-    def _varlen(self, q: Tensor, k: Tensor, v: Tensor, seen: Seen[Tensor], scale: float | None) -> Tensor:
+    def _varlen(self, q: Tensor, k: Tensor, v: Tensor, seen: AttentionMask[Tensor], scale: float | None) -> Tensor:
         """Attend within the bounds of each input of the one row, by flash attention."""
         bounds, longest, _ = self._bounds(seen)
         window = (-1 if seen.before is None else seen.before, -1 if seen.after is None else seen.after)
@@ -202,7 +202,7 @@ class TorchOps(Ops[Tensor]):
         return array if isinstance(array, torch.Tensor) else to_tensor(array, self.device, self.dtype)
 
 
-def _visible(seen: Seen[Tensor]) -> Tensor:
+def _visible(seen: AttentionMask[Tensor]) -> Tensor:
     """Whether each token attends to each: bool [B, L, L]. One that would see nothing, as padding may, sees itself."""
     keys = seen.segments if seen.keys is None else seen.keys
     visible = seen.segments[:, :, None] == keys[:, None, :]
@@ -234,7 +234,7 @@ def _bounds(segments: Tensor) -> tuple[Tensor, int, list[int]]:
     return bounds, max(known), known
 
 
-def _groups(seen: Seen[Tensor], lengths: list[int]) -> tuple[list[Group], Tensor]:
+def _groups(seen: AttentionMask[Tensor], lengths: list[int]) -> tuple[list[Group], Tensor]:
     """Stack the inputs of one row by length; return the groups, and where each column lies in them end to end."""
     starts = np.cumsum([0, *lengths[:-1]])
     widths = np.array([_width(length) for length in lengths])
@@ -252,7 +252,7 @@ def _groups(seen: Seen[Tensor], lengths: list[int]) -> tuple[list[Group], Tensor
     return groups, torch.from_numpy(back).to(seen.segments.device)
 
 
-def _group(seen: Seen[Tensor], columns: Array, filled: Array) -> Group:
+def _group(seen: AttentionMask[Tensor], columns: Array, filled: Array) -> Group:
     device = seen.segments.device
     places = torch.from_numpy(columns).to(device)
     if filled.all() and seen.keys is None and seen.before is None and seen.after is None:
@@ -287,7 +287,7 @@ def to_tensor(array: Array, device: torch.device, dtype: torch.dtype) -> Tensor:
     return tensor.to(device, dtype) if tensor.is_floating_point() else tensor.to(device)
 
 
-class TorchTape(Tape):
+class TorchTape(RecordedGraph):
     """A tape that lays weights on the device in the computing type, but norms and constants in float32.
 
     Rounding those saves nothing; and a mask's 1e9 is infinite in float16, so that 0 times it would be no number.
@@ -311,7 +311,7 @@ class TorchTape(Tape):
 class TorchLane:
     """Runs the tape; all lanes share the weights."""
 
-    def __init__(self, tape: Tape, device: torch.device, dtype: torch.dtype) -> None:
+    def __init__(self, tape: RecordedGraph, device: torch.device, dtype: torch.dtype) -> None:
         self._tape, self._device, self._dtype = tape, device, dtype
 
     def run(self, inputs: Inputs, outputs: Sequence[str]) -> dict[str, Array]:
@@ -325,7 +325,7 @@ class TorchLane:
 class TorchProgram:
     """A tape and where it runs."""
 
-    def __init__(self, tape: Tape, device: torch.device, dtype: torch.dtype) -> None:
+    def __init__(self, tape: RecordedGraph, device: torch.device, dtype: torch.dtype) -> None:
         self._tape, self._device, self._dtype = tape, device, dtype
         self.precision = _NAMES[dtype]
 
@@ -338,7 +338,7 @@ class TorchBackend(Backend):
 
     _threads = threading.Lock()
 
-    def __init__(self, options: Options) -> None:
+    def __init__(self, options: BackendOptions) -> None:
         super().__init__(options)
         self.device = _device(options.device)
         self.dtype = _dtype(options.precision, self.device)

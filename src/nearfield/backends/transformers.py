@@ -16,7 +16,7 @@ import torch
 from transformers import AutoConfig, AutoModel, AutoTokenizer
 from transformers.utils import logging
 
-from nearfield.backends import Array, Inputs, Options
+from nearfield.backends import Array, BackendOptions, Inputs
 from nearfield.backends.torch import TorchBackend, TorchOps, TorchProgram, TorchTape, to_tensor
 from nearfield.errors import InputError, ModelRefused, WeightsError
 from nearfield.ops import Graph
@@ -29,7 +29,7 @@ _FAULTS = (ValueError, KeyError, IndexError, TypeError, AttributeError, OSError,
 _ROUNDING = {torch.float32: 1e-4, torch.float16: 1e-2, torch.bfloat16: 5e-2}
 
 
-class Body:
+class TransformersModel:
     """The library's model as a function of ids and a mask, one input a row."""
 
     def __init__(self, model: Any, typed: bool, device: torch.device, dtype: torch.dtype) -> None:
@@ -94,7 +94,7 @@ class Body:
 class TransformersLane:
     """Runs the library's model on padded rows, then the heads."""
 
-    def __init__(self, body: Body, names: tuple[str, ...], tape: TorchTape) -> None:
+    def __init__(self, body: TransformersModel, names: tuple[str, ...], tape: TorchTape) -> None:
         self._body, self._names, self._tape = body, names, tape
 
     def run(self, inputs: Inputs, outputs: Sequence[str]) -> dict[str, Array]:
@@ -109,7 +109,7 @@ class TransformersLane:
 class TransformersProgram(TorchProgram):
     """A model of the library's, and the tape of the heads."""
 
-    def __init__(self, body: Body, names: tuple[str, ...], tape: TorchTape) -> None:
+    def __init__(self, body: TransformersModel, names: tuple[str, ...], tape: TorchTape) -> None:
         super().__init__(tape, body.device, body.dtype)
         self._body, self._names, self._heads = body, names, tape
 
@@ -120,7 +120,7 @@ class TransformersProgram(TorchProgram):
 class TransformersBackend(TorchBackend):
     """``AutoModel``, checked as strictly as our own loading is."""
 
-    def __init__(self, options: Options) -> None:
+    def __init__(self, options: BackendOptions) -> None:
         super().__init__(options)
         self.packed = False
 
@@ -128,7 +128,7 @@ class TransformersBackend(TorchBackend):
         if graph.body is None or not graph.body.is_dir():
             raise ModelRefused("backend 'transformers' is for architectures without a family here; take 'torch'.")
         with torch.inference_mode():
-            body = Body(load(graph.body, self.dtype), is_typed(graph.body), self.device, self.dtype)
+            body = TransformersModel(load(graph.body, self.dtype), is_typed(graph.body), self.device, self.dtype)
             whole = replace(graph, inputs=(*graph.inputs, "hidden"))
             return TransformersProgram(body, graph.inputs, TorchTape(whole, self.device, self.dtype))
 

@@ -21,8 +21,8 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from nearfield.bulk.formats import json_lines, npy_header, schema, table
-from nearfield.bulk.report import Report
-from nearfield.bulk.text_source import Source, require_parquet
+from nearfield.bulk.report import EmbedReport
+from nearfield.bulk.text_source import TextSource, require_parquet
 from nearfield.encoder import Encoder
 from nearfield.errors import InputError, nearest
 from nearfield.progress import Progress
@@ -55,7 +55,7 @@ def is_folder(output: str) -> bool:
     return output.endswith(("/", os.sep)) or (path.is_dir() and path.suffix.removeprefix(".").lower() not in _FINISHERS)
 
 
-def check_output(output: Path, source: Source) -> None:
+def check_output(output: Path, source: TextSource) -> None:
     """Refuse an output that could not be written, before any work is done.
 
     Raises:
@@ -110,10 +110,10 @@ def _locked(path: Path, output: Path) -> int:
         os.close(file)
 
 
-class Job:
+class FileJob:
     """One source to one output."""
 
-    def __init__(self, encoder: Encoder, source: Source, output: Path, wanted: Mapping[str, Any]) -> None:
+    def __init__(self, encoder: Encoder, source: TextSource, output: Path, wanted: Mapping[str, Any]) -> None:
         self.encoder = encoder
         self.source = source
         self.output = output
@@ -127,7 +127,7 @@ class Job:
         self._identity = self._tell()
         self._counts = {"rows": 0, "tokens": 0, "truncated_texts": 0, "truncated_tokens": 0}
 
-    def run(self, *, restart: bool = False, shown: bool = False) -> Report:
+    def run(self, *, restart: bool = False, shown: bool = False) -> EmbedReport:
         """Do the work, or what is left of it, and put the output in place.
 
         Raises:
@@ -136,7 +136,7 @@ class Job:
         with alone(self.output):
             return self._run(restart, shown)
 
-    def _run(self, restart: bool, shown: bool) -> Report:
+    def _run(self, restart: bool, shown: bool) -> EmbedReport:
         total = self.source.count()
         begun = self._resume(restart)
         with Progress(total and total - begun, label=self.output.name, shown=shown) as progress:
@@ -224,9 +224,9 @@ class Job:
         self._counts["truncated_tokens"] += int(dropped.sum())
         self._save_state()
 
-    def _report(self, begun: int, progress: Progress) -> Report:
+    def _report(self, begun: int, progress: Progress) -> EmbedReport:
         seconds = max(progress.seconds, 1e-9)
-        return Report(
+        return EmbedReport(
             output=str(self.output),
             model=self.encoder.name,
             fingerprint=self._blank.fingerprint,
@@ -240,7 +240,7 @@ class Job:
             tokens_per_second=round(progress.tokens / seconds, 1),
         )
 
-    def _finish(self, report: Report) -> None:
+    def _finish(self, report: EmbedReport) -> None:
         """Turn the raw rows into the output's format, put it in place in one step, and clear up."""
         fresh = self._partial / "output"
         _FINISHERS[form_of(self.output)](self, fresh)
@@ -282,7 +282,7 @@ class Job:
         return self._blank
 
 
-def _npy(job: Job, path: Path) -> None:
+def _npy(job: FileJob, path: Path) -> None:
     count = sum(len(rows) for rows, _ in job.blocks())
     with path.open("wb") as file:
         file.write(npy_header(job.blank.data, count))
@@ -290,13 +290,13 @@ def _npy(job: Job, path: Path) -> None:
             file.write(np.ascontiguousarray(rows).tobytes())
 
 
-def _jsonl(job: Job, path: Path) -> None:
+def _jsonl(job: FileJob, path: Path) -> None:
     with path.open("wb") as file:
         for ids, rows, counts in job.numbered():
             file.writelines(json_lines(ids, rows, counts))
 
 
-def _parquet(job: Job, path: Path) -> None:
+def _parquet(job: FileJob, path: Path) -> None:
     told = {"nearfield.fingerprint": job.blank.fingerprint, "nearfield.model": job.encoder.name}
     shape = schema(job.blank.data, named=job.source.id_field is not None, told=told)
     with require_parquet().ParquetWriter(path, shape) as writer:
@@ -304,7 +304,7 @@ def _parquet(job: Job, path: Path) -> None:
             writer.write_table(table(shape, ids, rows, counts))
 
 
-_FINISHERS: dict[str, Callable[[Job, Path], None]] = {"npy": _npy, "jsonl": _jsonl, "parquet": _parquet}
+_FINISHERS: dict[str, Callable[[FileJob, Path], None]] = {"npy": _npy, "jsonl": _jsonl, "parquet": _parquet}
 
 
 def _column(values: Array | None) -> Array:

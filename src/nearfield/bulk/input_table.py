@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from nearfield.bulk.text_source import STDIN, Source
+from nearfield.bulk.text_source import STDIN, TextSource
 from nearfield.errors import InputError
 
 #: What is read in a folder; plain text only where it is asked for by name, because most of it is no data.
@@ -23,7 +23,7 @@ _SUFFIXES = {
 _TABLES = tuple(suffix for form, suffixes in _SUFFIXES.items() if form != "txt" for suffix in suffixes)
 
 
-def expand(inputs: Sequence[Path], form: str | None, output: Path) -> tuple[Path, ...]:
+def expand_paths(inputs: Sequence[Path], form: str | None, output: Path) -> tuple[Path, ...]:
     """Return the files that are meant by files, folders and patterns: those of a folder or pattern sorted by path.
 
     Folders are searched to the bottom; names that begin with a dot or an underscore are passed by, and so is the
@@ -84,7 +84,7 @@ def _known(form: str | None) -> tuple[str, ...]:
 
 
 @dataclass(frozen=True)
-class Row:
+class InputRow:
     """A row: its id (None where there is none), its text, and the columns that are carried over."""
 
     key: Any
@@ -101,7 +101,7 @@ class _Carried:
 
 
 @dataclass(frozen=True)
-class Dataset(Source):
+class InputTable(TextSource):
     """Texts, with their ids and with the columns named in ``keep``."""
 
     keep: tuple[str, ...] = ()
@@ -141,7 +141,7 @@ class Dataset(Source):
         if missing is not None:
             raise InputError(f"No row has a field {missing!r} that could be kept.", param="keep")
 
-    def wide(self) -> Iterator[Row]:
+    def wide(self) -> Iterator[InputRow]:
         """Yield the rows.
 
         Raises:
@@ -149,8 +149,8 @@ class Dataset(Source):
         """
         for head, text in self.rows():
             if isinstance(head, _Carried):
-                yield Row(head.key, text, head.kept)
+                yield InputRow(head.key, text, head.kept)
             elif self.keep:
                 raise InputError(f"A line of JSON is a bare text, without the column {self.keep[0]!r}.", param="keep")
             else:
-                yield Row(head, text, {})
+                yield InputRow(head, text, {})

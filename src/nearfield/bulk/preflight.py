@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from nearfield.bulk.formats import OWN, joined
-from nearfield.bulk.input_table import Dataset
-from nearfield.bulk.shard_directory import Folder
-from nearfield.bulk.shard_plan import Part, Plan, mine, plan
-from nearfield.bulk.shard_writer import FORMS, Layout
+from nearfield.bulk.input_table import InputTable
+from nearfield.bulk.shard_directory import ShardDirectory
+from nearfield.bulk.shard_plan import Plan, Shard, mine, plan
+from nearfield.bulk.shard_writer import FORMS, ShardLayout
 from nearfield.bulk.text_source import require_parquet
 from nearfield.encoder import Encoder
 from nearfield.errors import InputError, nearest
@@ -53,28 +53,28 @@ def share_of(text: str) -> tuple[int, int]:
 
 
 @dataclass(frozen=True)
-class Order:
+class EmbedRequest:
     """What was asked for: an encoder and how it is to encode, a data set, a folder, and how it is cut."""
 
     encoder: Encoder
-    source: Dataset
+    source: InputTable
     home: Path
     sharding: Sharding
     wanted: Mapping[str, Any]
 
 
-class Survey:
+class Preflight:
     """What is to be made. ``terms`` are those of its vectors, ``schema`` the types of its kept columns, packed.
 
     Raises:
         InputError: an input cannot be read, or what the folder holds does not go with it (unless ``restart``).
     """
 
-    def __init__(self, order: Order, *, restart: bool, shown: bool) -> None:
+    def __init__(self, order: EmbedRequest, *, restart: bool, shown: bool) -> None:
         self.order = order
         # An empty list shows type and space before any work is done, and refuses bad arguments.
         self.blank: Vectors = order.encoder.encode([], **order.wanted)
-        self.folder = Folder(order.home)
+        self.folder = ShardDirectory(order.home)
         stored = (None if restart else self.folder.terms()) or {}
         self.form = order.sharding.form or str(stored.get("format", "parquet"))
         self._size = order.sharding.rows or int(stored.get("shard_rows", SHARD_ROWS))
@@ -92,13 +92,13 @@ class Survey:
         self.terms = {**self._space(), "keep": kept}
         self._check(stored, self.terms)
         self.schema = _packed(types) if types else None
-        self.layout = Layout(self.form, self.blank.data, order.source.id_field is not None, types, self._told())
+        self.layout = ShardLayout(self.form, self.blank.data, order.source.id_field is not None, types, self._told())
 
     @property
     def _typed(self) -> bool:
         return self.form == "parquet"
 
-    def ours(self) -> list[Part]:
+    def ours(self) -> list[Shard]:
         """Return the shards that fall to this process."""
         return list(mine(self.plan.parts, self.order.sharding.share))
 

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 
 
 @dataclass(frozen=True)
-class Report:
+class EmbedReport:
     """What a run did. ``seconds`` and the speeds are of this run alone, the counts of the whole output."""
 
     output: str
@@ -39,7 +39,7 @@ class Report:
 
 
 @dataclass(frozen=True)
-class FolderReport(Report):
+class FolderReport(EmbedReport):
     """What a run on a folder of shards did: the counts are of all shards that are whole, by whomever they were made.
 
     ``skipped`` shards were there as they should be, ``damaged`` ones were not what their records said and were done

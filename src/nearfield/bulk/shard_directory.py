@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from nearfield.bulk.file_job import alone
-from nearfield.bulk.shard_plan import Part, Plan
+from nearfield.bulk.shard_plan import Plan, Shard
 from nearfield.bulk.shard_writer import FORMS, digest_of, names
 from nearfield.errors import InputError
 
@@ -27,7 +27,7 @@ _RECORD = re.compile(r"(\d{5,})\.json")
 _SUMS = ("rows", "tokens", "truncated_texts", "truncated_tokens")
 
 
-class Folder:
+class ShardDirectory:
     """A folder of shards."""
 
     def __init__(self, home: Path) -> None:
@@ -122,7 +122,7 @@ class Folder:
 
     # -- records -----------------------------------------------------------------------------------------------
 
-    def has(self, part: Part, form: str, *, thorough: bool = False) -> bool:
+    def has(self, part: Shard, form: str, *, thorough: bool = False) -> bool:
         """Return whether a shard is there as planned; ``thorough`` reads its files, where else their sizes count."""
         record = self._record(part.number)
         if record is None or not self.promised(part):
@@ -132,7 +132,7 @@ class Folder:
             _whole(self.home / name, known, thorough) for name, known in files.items()
         )
 
-    def promised(self, part: Part) -> bool:
+    def promised(self, part: Shard) -> bool:
         """Return whether the record of a shard says that it is there as planned."""
         record = self._record(part.number) or {}
         return all(record.get(name) == value for name, value in _planned(part).items())
@@ -141,7 +141,7 @@ class Folder:
         """Return where a shard's files are written until they are whole."""
         return [self._inside / f"{name}.partial" for name in names(form, number)]
 
-    def place(self, part: Part, form: str, settled: Sequence[Mapping[str, Any]], counts: Mapping[str, Any]) -> None:
+    def place(self, part: Shard, form: str, settled: Sequence[Mapping[str, Any]], counts: Mapping[str, Any]) -> None:
         """Put a shard's files in place, and write its record."""
         (self._inside / f"{part.number:05d}.json").unlink(missing_ok=True)
         _settle(self._inside)
@@ -196,7 +196,7 @@ class Folder:
         return told
 
 
-def _planned(part: Part) -> dict[str, Any]:
+def _planned(part: Shard) -> dict[str, Any]:
     return {"number": part.number, "start": part.start, "rows": part.rows, "content": part.content}
 
 

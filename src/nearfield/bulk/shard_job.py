@@ -12,11 +12,11 @@ from typing import Any
 
 import numpy as np
 
-from nearfield.bulk.input_table import Row
-from nearfield.bulk.preflight import Order, Survey
+from nearfield.bulk.input_table import InputRow
+from nearfield.bulk.preflight import EmbedRequest, Preflight
 from nearfield.bulk.report import FolderReport, Forecast
-from nearfield.bulk.shard_plan import Content, Part
-from nearfield.bulk.shard_writer import Block, Draft, draft
+from nearfield.bulk.shard_plan import Content, Shard
+from nearfield.bulk.shard_writer import PendingShard, RowBlock, draft
 from nearfield.errors import InputError, StorageFull
 from nearfield.progress import Progress
 from nearfield.vectors.dense import Vectors
@@ -29,12 +29,14 @@ _FULL = (errno.ENOSPC, errno.EDQUOT)
 class ShardJob:
     """One data set to one folder. ``thorough`` reads the shards that are there, where else their sizes count."""
 
-    def __init__(self, order: Order, *, restart: bool = False, thorough: bool = False, shown: bool = False) -> None:
+    def __init__(
+        self, order: EmbedRequest, *, restart: bool = False, thorough: bool = False, shown: bool = False
+    ) -> None:
         self._order = order
         self._restart = restart
         self._thorough = thorough
         self._shown = shown
-        self._survey = Survey(order, restart=restart, shown=shown)
+        self._survey = Preflight(order, restart=restart, shown=shown)
         self._folder = self._survey.folder
         self._form = self._survey.form
         self._left = 0
@@ -70,7 +72,7 @@ class ShardJob:
         survey = self._survey
         todo = survey.ours() if self._restart else self._to_do()
         rows = sum(part.rows for part in todo)
-        tokens, speed = _trial(self._order, survey.plan.sample)
+        tokens, speed = _measure_speed(self._order, survey.plan.sample)
         return Forecast(
             output=str(self._order.home),
             model=self._order.encoder.name,
@@ -88,7 +90,7 @@ class ShardJob:
 
     # -- what there is to do -----------------------------------------------------------------------------------
 
-    def _to_do(self) -> list[Part]:
+    def _to_do(self) -> list[Shard]:
         """Return those of our shards that are not there as they should be."""
         todo = []
         for part in self._survey.ours():
@@ -100,7 +102,7 @@ class ShardJob:
             todo.append(part)
         return todo
 
-    def _has(self, part: Part) -> bool:
+    def _has(self, part: Shard) -> bool:
         return self._folder.has(part, self._form, thorough=self._thorough)
 
     def _remove(self) -> None:
@@ -112,7 +114,7 @@ class ShardJob:
 
     # -- the work ----------------------------------------------------------------------------------------------
 
-    def _encode(self, todo: list[Part], progress: Progress) -> None:
+    def _encode(self, todo: list[Shard], progress: Progress) -> None:
         """Read the inputs again, past what is there, and write the shards that another run is not at."""
         rows, at = self._order.source.wide(), 0
         for turn, part in enumerate(todo, 1):
@@ -126,7 +128,7 @@ class ShardJob:
                 self._left -= part.rows
                 self._counts["written"] += 1
 
-    def _write(self, part: Part, rows: Iterator[Row], progress: Progress) -> None:
+    def _write(self, part: Shard, rows: Iterator[InputRow], progress: Progress) -> None:
         content = Content()
         totals = np.zeros(3, np.int64)
         with draft(self._survey.layout, self._folder.drafts(part.number, self._form), part.rows) as made:
@@ -140,22 +142,22 @@ class ShardJob:
                 raise InputError("An input changed while it was read: run the command again.", param="inputs")
             self._place(part, made, totals)
 
-    def _place(self, part: Part, made: Draft, totals: np.ndarray[Any, np.dtype[Any]]) -> None:
+    def _place(self, part: Shard, made: PendingShard, totals: np.ndarray[Any, np.dtype[Any]]) -> None:
         counts = dict(zip(("tokens", "truncated_texts", "truncated_tokens"), totals.tolist(), strict=True))
         told = {**counts, "fingerprint": self._survey.blank.fingerprint}
         self._folder.place(part, self._form, made.settled, told)
 
-    def _blocks(self, part: Part, rows: Iterator[Row], content: Content) -> Iterator[Block]:
+    def _blocks(self, part: Shard, rows: Iterator[InputRow], content: Content) -> Iterator[RowBlock]:
         """Encode rows, window by window; what else they have waits here for its vectors."""
-        waiting: deque[Row] = deque()
+        waiting: deque[InputRow] = deque()
         names, number = self._order.source.keep, part.start
         named = self._order.source.id_field is not None
-        for vectors in self._order.encoder.stream(_fed(rows, content, waiting), steady=True, **self._order.wanted):
+        for vectors in self._order.encoder.stream(_texts_of(rows, content, waiting), steady=True, **self._order.wanted):
             block = [waiting.popleft() for _ in range(len(vectors))]
             ids = [row.key for row in block] if named else range(number, number + len(block))
             number += len(block)
             kept = {name: [row.kept[name] for row in block] for name in names}
-            yield Block(ids, kept, vectors.data, _counts(vectors))
+            yield RowBlock(ids, kept, vectors.data, _counts(vectors))
 
     @contextmanager
     def _room(self) -> Iterator[None]:
@@ -194,7 +196,7 @@ class ShardJob:
         )
 
 
-def _fed(rows: Iterator[Row], content: Content, waiting: deque[Row]) -> Iterator[str]:
+def _texts_of(rows: Iterator[InputRow], content: Content, waiting: deque[InputRow]) -> Iterator[str]:
     """Yield the texts of rows; each row is counted in and put aside on the way."""
     for row in rows:
         content.add(row)
@@ -209,7 +211,7 @@ def _counts(vectors: Vectors) -> np.ndarray[Any, np.dtype[Any]]:
     return np.stack([vectors.tokens, vectors.dropped], 1).astype(np.int64)
 
 
-def _trial(order: Order, sample: list[str]) -> tuple[float, float]:
+def _measure_speed(order: EmbedRequest, sample: list[str]) -> tuple[float, float]:
     """Return the tokens of a text, on average, and the tokens that are encoded in a second."""
     if not sample:
         return 0.0, 0.0

@@ -10,7 +10,7 @@ from hashlib import blake2b
 from typing import Any
 
 from nearfield.bulk.formats import joined, types_of
-from nearfield.bulk.input_table import Dataset, Row
+from nearfield.bulk.input_table import InputRow, InputTable
 from nearfield.bulk.text_source import require_parquet
 
 #: Texts from which tokens and time are estimated.
@@ -21,7 +21,7 @@ _line = json.JSONEncoder(default=str, separators=(",", ":")).encode
 
 
 @dataclass(frozen=True)
-class Part:
+class Shard:
     """A shard to be: its number, its first row, how many there are, and the digest of ids, texts and kept columns."""
 
     number: int
@@ -34,7 +34,7 @@ class Part:
 class Plan:
     """All shards of a data set, the Arrow types of the kept columns, and some of the texts."""
 
-    parts: list[Part]
+    parts: list[Shard]
     types: Mapping[str, Any] = field(default_factory=dict)
     sample: list[str] = field(default_factory=list)
 
@@ -51,7 +51,7 @@ class Content:
         self._digest = blake2b(digest_size=16)
         self.rows = 0
 
-    def add(self, row: Row) -> None:
+    def add(self, row: InputRow) -> None:
         """Count a row in."""
         self._digest.update(_line([row.key, row.text, *row.kept.values()]).encode() + b"\n")
         self.rows += 1
@@ -61,7 +61,7 @@ class Content:
         return self._digest.hexdigest()
 
 
-def plan(source: Dataset, size: int, *, typed: bool, seen: Callable[[int], None] = lambda _: None) -> Plan:
+def plan(source: InputTable, size: int, *, typed: bool, seen: Callable[[int], None] = lambda _: None) -> Plan:
     """Read a data set once, and lay it out in shards of ``size`` rows; without any row there is one empty shard.
 
     ``typed`` asks for the types of kept columns; ``seen`` is told after some rows how many.
@@ -71,7 +71,7 @@ def plan(source: Dataset, size: int, *, typed: bool, seen: Callable[[int], None]
     """
     sample = Sample()
     types = Types(source) if typed and source.keep else None
-    parts: list[Part] = []
+    parts: list[Shard] = []
     content = Content()
     for row in source.wide():
         content.add(row)
@@ -90,9 +90,9 @@ def plan(source: Dataset, size: int, *, typed: bool, seen: Callable[[int], None]
     return Plan(parts, types.known() if types is not None else {}, sample.texts)
 
 
-def _part(before: list[Part], content: Content) -> Part:
+def _part(before: list[Shard], content: Content) -> Shard:
     start = before[-1].start + before[-1].rows if before else 0
-    return Part(len(before), start, content.rows, content.hexdigest())
+    return Shard(len(before), start, content.rows, content.hexdigest())
 
 
 class Sample:
@@ -115,15 +115,15 @@ class Sample:
 class Types:
     """The Arrow types of kept columns: those of Parquet as they are, those of other formats from their values."""
 
-    def __init__(self, source: Dataset) -> None:
+    def __init__(self, source: InputTable) -> None:
         self._names = source.keep
         self._paths = source.paths
         self._known: dict[str, Any] = {}
-        self._rows: list[Row] = []
+        self._rows: list[InputRow] = []
         forms = {source.form_of(path) for path in source.paths}
         self._from_values = forms != {"parquet"}
 
-    def add(self, row: Row) -> None:
+    def add(self, row: InputRow) -> None:
         """Look at a row."""
         if not self._from_values:
             return
@@ -149,7 +149,7 @@ class Types:
         return {name: arrow.string() if arrow.types.is_null(kind) else kind for name, kind in found.items()}
 
 
-def mine(parts: list[Part], share: tuple[int, int]) -> Iterator[Part]:
+def mine(parts: list[Shard], share: tuple[int, int]) -> Iterator[Shard]:
     """Yield the parts that fall to the I-th of N processes, ``share``, counted from 1."""
     at, of = share
     return (part for part in parts if part.number % of == at - 1)

@@ -21,7 +21,7 @@ _AT_ONCE = 1 << 20
 
 
 @dataclass(frozen=True)
-class Layout:
+class ShardLayout:
     """What the shards of a folder have in common.
 
     ``blank`` [0, width] shows the type and width of a row; ``named`` says that ids are given, not row numbers;
@@ -36,7 +36,7 @@ class Layout:
 
 
 @dataclass(frozen=True)
-class Block:
+class RowBlock:
     """Rows to write: ids, kept columns, vectors [n, width], and (tokens, dropped) [n, 2]."""
 
     ids: Sequence[Any]
@@ -48,7 +48,7 @@ class Block:
 class Writer(Protocol):
     """Writes blocks to a shard's files, which it leaves open."""
 
-    def add(self, block: Block) -> None:
+    def add(self, block: RowBlock) -> None:
         """Write a block."""
 
     def close(self) -> None:
@@ -59,11 +59,11 @@ class Writer(Protocol):
 
 
 class _Parquet:
-    def __init__(self, layout: Layout, files: Sequence[BinaryIO], _: int) -> None:
+    def __init__(self, layout: ShardLayout, files: Sequence[BinaryIO], _: int) -> None:
         self._shape = schema(layout.blank, named=layout.named, told=layout.told, types=layout.types)
         self._writer = require_parquet().ParquetWriter(files[0], self._shape)
 
-    def add(self, block: Block) -> None:
+    def add(self, block: RowBlock) -> None:
         self._writer.write_table(table(self._shape, block.ids, block.rows, block.counts, block.kept))
 
     def close(self) -> None:
@@ -74,10 +74,10 @@ class _Parquet:
 
 
 class _Jsonl:
-    def __init__(self, _: Layout, files: Sequence[BinaryIO], __: int) -> None:
+    def __init__(self, _: ShardLayout, files: Sequence[BinaryIO], __: int) -> None:
         self._file = files[0]
 
-    def add(self, block: Block) -> None:
+    def add(self, block: RowBlock) -> None:
         self._file.writelines(json_lines(block.ids, block.rows, block.counts, block.kept))
 
     def close(self) -> None:
@@ -89,11 +89,11 @@ class _Jsonl:
 class _Npy:
     """Vectors in the first file; ids, counts and kept columns as JSON lines in the second."""
 
-    def __init__(self, layout: Layout, files: Sequence[BinaryIO], count: int) -> None:
+    def __init__(self, layout: ShardLayout, files: Sequence[BinaryIO], count: int) -> None:
         self._vectors, self._lines = files
         self._vectors.write(npy_header(layout.blank, count))
 
-    def add(self, block: Block) -> None:
+    def add(self, block: RowBlock) -> None:
         self._vectors.write(np.ascontiguousarray(block.rows).tobytes())
         self._lines.writelines(json_lines(block.ids, None, block.counts, block.kept))
 
@@ -145,16 +145,16 @@ class _Digested(io.RawIOBase):
         super().close()
 
 
-class Draft:
+class PendingShard:
     """A shard being written to ``paths``. ``settled`` tells bytes and digest of each once it is whole."""
 
-    def __init__(self, layout: Layout, paths: Sequence[Path], rows: int) -> None:
+    def __init__(self, layout: ShardLayout, paths: Sequence[Path], rows: int) -> None:
         self.paths = paths
         self.settled: list[dict[str, Any]] = []
         self._files = [_Digested(path) for path in paths]
         self._writer: Writer = _WRITERS[layout.form](layout, cast(Any, self._files), rows)
 
-    def add(self, block: Block) -> None:
+    def add(self, block: RowBlock) -> None:
         """Write rows."""
         self._writer.add(block)
 
@@ -172,12 +172,12 @@ class Draft:
 
 
 @contextmanager
-def draft(layout: Layout, paths: Sequence[Path], rows: int) -> Iterator[Draft]:
+def draft(layout: ShardLayout, paths: Sequence[Path], rows: int) -> Iterator[PendingShard]:
     """Open a draft of a shard; whatever has not been renamed by the end is removed."""
     with ExitStack() as stack:
         for path in paths:
             stack.callback(path.unlink, missing_ok=True)
-        made = Draft(layout, paths, rows)
+        made = PendingShard(layout, paths, rows)
         stack.callback(made.close)
         yield made
 

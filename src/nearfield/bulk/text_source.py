@@ -10,14 +10,14 @@ from typing import Any
 
 from nearfield.errors import InputError, nearest
 from nearfield.fileio import tabular as tables
-from nearfield.fileio.tabular import Row
+from nearfield.fileio.tabular import TableRow
 from nearfield.fileio.tabular import require_parquet as require_parquet
 
 STDIN = Path("-")
 
 
 @dataclass(frozen=True)
-class Source:
+class TextSource:
     """Where texts come from. ``form`` is txt, jsonl, csv, tsv or parquet; None goes by each file's name."""
 
     paths: tuple[Path, ...]
@@ -73,13 +73,13 @@ class Source:
             raise InputError(f"{path}: unknown format {form!r}; name one with --format. {nearest(form, tables.FORMS)}")
         return form
 
-    def _read(self, path: Path) -> Iterator[Row]:
+    def _read(self, path: Path) -> Iterator[TableRow]:
         form = self.form_of(path)
         if path == STDIN:
             return tables.stream(sys.stdin.buffer, "stdin", form, self.columns)
         return tables.read(path, form, self.columns)
 
-    def _picked(self, row: Row) -> tuple[Any, str]:
+    def _picked(self, row: TableRow) -> tuple[Any, str]:
         held = row.get()
         if not isinstance(held, str):
             return self.pick(row.where, held)

@@ -13,7 +13,7 @@ from typing import Any
 
 from nearfield.errors import LicenceRefused, SettingsError, nearest
 from nearfield.hub import Package, Pin
-from nearfield.recipe import Answer, Task, Template
+from nearfield.recipe import EncodeTask, RerankPrompt, Template
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -22,7 +22,7 @@ else:
 
 
 @dataclass(frozen=True)
-class Score:
+class CatalogScore:
     """A published figure: its value, what it measures, and where it was published."""
 
     value: float
@@ -31,7 +31,7 @@ class Score:
 
 
 @dataclass(frozen=True)
-class Entry:
+class CatalogEntry:
     """One model. What its folder omits (prompts, Matryoshka dimensions, licence) is filled in from here.
 
     ``kind`` is dense, sparse, multivector or scores; ``max_length`` the usable length in tokens; ``commercial`` whether
@@ -60,8 +60,8 @@ class Entry:
     matryoshka: tuple[int, ...] = ()
     similarity: str = "cosine"
     instruction: str | None = None
-    answer: Answer | None = None
-    tasks: Mapping[str, Task] = field(default_factory=lambda: MappingProxyType({}))
+    answer: RerankPrompt | None = None
+    tasks: Mapping[str, EncodeTask] = field(default_factory=lambda: MappingProxyType({}))
     exclude_prompt: bool = False
     centre: bool = False
     is_causal: bool | None = None
@@ -69,7 +69,7 @@ class Entry:
     commercial: bool = True
     gated: bool = False
     languages: tuple[str, ...] = ("en",)
-    score: Score | None = None
+    score: CatalogScore | None = None
     package: Package | None = None
     notes: str | None = None
 
@@ -84,13 +84,13 @@ class Entry:
         return (self.id, self.id.rpartition("/")[2], *self.aliases)
 
 
-_FIELDS = frozenset(item.name for item in fields(Entry))
-_TABLES = {"score": Score, "package": Package}
+_FIELDS = frozenset(item.name for item in fields(CatalogEntry))
+_TABLES = {"score": CatalogScore, "package": Package}
 #: Set to 1, it accepts all licences; to ids separated by commas, theirs.
 ACCEPT = "NEARFIELD_ACCEPT_LICENSE"
 
 
-def find(name: str) -> Entry | None:
+def find(name: str) -> CatalogEntry | None:
     """Return the entry for a full id, short name or alias, whatever its case; None when there is none.
 
     ``:latest`` at its end, which Ollama's clients put there, says nothing.
@@ -98,12 +98,12 @@ def find(name: str) -> Entry | None:
     return _by_name().get(name.strip().lower().removesuffix(":latest"))
 
 
-def entries() -> tuple[Entry, ...]:
+def entries() -> tuple[CatalogEntry, ...]:
     """Return every entry, by id."""
     return _all()
 
 
-def check_licence(entry: Entry, *, accepted: bool = False) -> None:
+def check_licence(entry: CatalogEntry, *, accepted: bool = False) -> None:
     """Refuse a model whose licence forbids commercial use, unless it was asked for with open eyes.
 
     Raises:
@@ -119,14 +119,14 @@ def check_licence(entry: Entry, *, accepted: bool = False) -> None:
 
 
 @lru_cache(maxsize=1)
-def _all() -> tuple[Entry, ...]:
+def _all() -> tuple[CatalogEntry, ...]:
     found = [entry for file, text in _texts() for entry in read(file, text)]
     return tuple(sorted(found, key=lambda entry: entry.id.lower()))
 
 
 @lru_cache(maxsize=1)
-def _by_name() -> Mapping[str, Entry]:
-    table: dict[str, Entry] = {}
+def _by_name() -> Mapping[str, CatalogEntry]:
+    table: dict[str, CatalogEntry] = {}
     for entry in _all():
         for name in {name.lower() for name in entry.names}:
             if name in table:
@@ -141,7 +141,7 @@ def _texts() -> Iterator[tuple[str, str]]:
             yield file.name, file.read_text(encoding="utf-8")
 
 
-def read(file: str, text: str) -> list[Entry]:
+def read(file: str, text: str) -> list[CatalogEntry]:
     """Read one publisher's TOML: ``[defaults]`` that all its models share, then ``[[model]]`` tables.
 
     Raises:
@@ -155,13 +155,13 @@ def read(file: str, text: str) -> list[Entry]:
     return [_entry(file, {**defaults, **model}) for model in content.get("model", [])]
 
 
-def _entry(file: str, facts: dict[str, Any]) -> Entry:
+def _entry(file: str, facts: dict[str, Any]) -> CatalogEntry:
     unknown = next((key for key in facts if key not in _FIELDS), None)
     if unknown:
         raise SettingsError(f"{file}: {facts.get('id')}: unknown key {unknown!r}. {nearest(unknown, _FIELDS)}")
     values = {key: _freeze(key, value) for key, value in facts.items()}
     try:
-        return Entry(**values)
+        return CatalogEntry(**values)
     except TypeError as error:
         raise SettingsError(f"{file}: {facts.get('id')}: {error}") from error
 
@@ -172,9 +172,9 @@ def _freeze(key: str, value: Any) -> Any:
     if key == "answer":
         template = {name: value[name] for name in ("head", "body", "tail", "instruction") if name in value}
         words = {name: value[name] for name in value.keys() - template.keys()}
-        return Answer(**words, template=Template(**template) if template else None)
+        return RerankPrompt(**words, template=Template(**template) if template else None)
     if key == "tasks":
-        return MappingProxyType({name: Task(**task) for name, task in value.items()})
+        return MappingProxyType({name: EncodeTask(**task) for name, task in value.items()})
     if isinstance(value, list):
         return tuple(value)
     return MappingProxyType(value) if isinstance(value, dict) else value

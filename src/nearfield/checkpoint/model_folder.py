@@ -13,7 +13,17 @@ from nearfield.checkpoint import json_file, modules, output_kinds, static_embedd
 from nearfield.checkpoint.transformer_config import Transformer, read_transformer
 from nearfield.checkpoint.weights import weights
 from nearfield.errors import ModelRefused, nearest
-from nearfield.recipe import ROLE_PROMPTS, Answer, Classes, Head, Module, Normalize, Pooling, Recipe, Task
+from nearfield.recipe import (
+    ROLE_PROMPTS,
+    ClassScores,
+    EncodeTask,
+    Head,
+    Module,
+    Normalize,
+    Pooling,
+    Recipe,
+    RerankPrompt,
+)
 
 SIMILARITIES = {name: name for name in ("cosine", "dot", "euclidean", "manhattan")} | {"dot_product": "dot"}
 #: What configs call the size of a token's vector.
@@ -25,7 +35,7 @@ UNBOUNDED = 10**9
 ASSUMED_LENGTH = 512
 
 
-class Known(Protocol):
+class CatalogFacts(Protocol):
     """What the catalogue says about a model, as far as a folder may omit it."""
 
     @property
@@ -49,9 +59,9 @@ class Known(Protocol):
     @property
     def instruction(self) -> str | None: ...
     @property
-    def answer(self) -> Answer | None: ...
+    def answer(self) -> RerankPrompt | None: ...
     @property
-    def tasks(self) -> Mapping[str, Task]: ...
+    def tasks(self) -> Mapping[str, EncodeTask]: ...
     @property
     def exclude_prompt(self) -> bool: ...
     @property
@@ -70,15 +80,15 @@ class _Notes:
     warnings: list[str] = field(default_factory=list)
 
 
-def read(
+def read_model_folder(
     folder: Path,
     *,
     name: str | None = None,
     revision: str | None = None,
-    entry: Known | None = None,
+    entry: CatalogFacts | None = None,
     kind: str | None = None,
     body: str | None = None,
-    answer: Answer | None = None,
+    answer: RerankPrompt | None = None,
 ) -> Recipe:
     """Read a model folder. ``entry``, the catalogue's, supplies what the folder omits; ``origins`` says which.
 
@@ -92,7 +102,7 @@ def read(
     meta = json_file.read_optional(folder / "config_sentence_transformers.json")
     if (folder / "adapter_config.json").is_file():
         raise ModelRefused(f"{folder} holds a PEFT adapter: load its base model, with this folder as an adapter")
-    stages = modules.listed(folder)
+    stages = modules.read_stages(folder)
     queries = None
     if stages is not None and [stage.kind for stage in stages] == ["Router"]:
         stages, queries = output_kinds.routed(folder)
@@ -146,11 +156,11 @@ def read(
 
 def _static(
     folder: Path,
-    stages: tuple[modules.Stage, ...] | None,
+    stages: tuple[modules.ModuleStage, ...] | None,
     meta: Mapping[str, Any],
     name: str | None,
     revision: str | None,
-    entry: Known | None,
+    entry: CatalogFacts | None,
 ) -> Recipe:
     """Read a table of static embeddings, which has neither a transformer nor a config of one."""
     home, config, chain = static_embeddings.read(folder, stages)
@@ -177,7 +187,7 @@ def _static(
 
 def overlay(recipe: Recipe, folder: Path) -> Recipe:
     """Return the recipe with what another folder says: an adapter's folder may bring modules and prompts of its own."""
-    stages = modules.listed(folder)
+    stages = modules.read_stages(folder)
     meta = json_file.read_optional(folder / "config_sentence_transformers.json")
     changes: dict[str, Any] = {}
     if stages is not None and recipe.modules:
@@ -195,12 +205,12 @@ def _parts(
     folder: Path,
     kind: str,
     meta: Mapping[str, Any],
-    stages: tuple[modules.Stage, ...] | None,
+    stages: tuple[modules.ModuleStage, ...] | None,
     transformer: Transformer,
-    entry: Known | None,
+    entry: CatalogFacts | None,
     notes: _Notes,
     queries: Path | None,
-    answer: Answer | None,
+    answer: RerankPrompt | None,
 ) -> tuple[tuple[Module, ...], tuple[Head, ...], int]:
     """Return the chain to the dense vector, the other heads, and the size of the main output."""
     config = transformer.config
@@ -210,7 +220,7 @@ def _parts(
         raise ModelRefused(f"{folder} holds a {kind} model, and its transformer_task is {transformer.task!r}")
     if kind == output_kinds.SCORES:
         scores = output_kinds.scores(folder, meta, stages, config, answer)
-        return (), (scores,), len(scores.labels) if isinstance(scores, Classes) else 1
+        return (), (scores,), len(scores.labels) if isinstance(scores, ClassScores) else 1
     if kind == output_kinds.SPARSE:
         return (), (output_kinds.splade(folder, stages, queries),), int(config.get("vocab_size") or 0)
     width = _width(folder, config)
@@ -224,9 +234,9 @@ def _parts(
 
 def _modules(
     folder: Path,
-    stages: tuple[modules.Stage, ...] | None,
+    stages: tuple[modules.ModuleStage, ...] | None,
     config: Mapping[str, Any],
-    entry: Known | None,
+    entry: CatalogFacts | None,
     notes: _Notes,
 ) -> tuple[tuple[Module, ...], int]:
     width = _width(folder, config)
@@ -243,7 +253,7 @@ def _modules(
     return chain, dimensions
 
 
-def _excludes_prompt(folder: Path, config: Mapping[str, Any], entry: Known | None) -> bool:
+def _excludes_prompt(folder: Path, config: Mapping[str, Any], entry: CatalogFacts | None) -> bool:
     """Whether pooling leaves the prompt out though the folder does not say so: Instructor's own code does it."""
     if entry and entry.exclude_prompt:
         return True
@@ -258,7 +268,7 @@ def _width(folder: Path, config: Mapping[str, Any]) -> int:
     return width
 
 
-def _assumed(folder: Path, config: Mapping[str, Any], entry: Known | None, notes: _Notes) -> tuple[Module, ...]:
+def _assumed(folder: Path, config: Mapping[str, Any], entry: CatalogFacts | None, notes: _Notes) -> tuple[Module, ...]:
     """Without modules.json: what the catalogue knows, else what sentence-transformers would do, with a warning."""
     if entry is not None and entry.pooling is not None:
         notes.origins.update(pooling="catalogue", normalize="catalogue")
@@ -283,7 +293,7 @@ def _architecture(config: Mapping[str, Any]) -> str:
 # Length
 
 
-def _max_length(transformer: Transformer, entry: Known | None, notes: _Notes) -> int:
+def _max_length(transformer: Transformer, entry: CatalogFacts | None, notes: _Notes) -> int:
     """The file's own word first, then the tokenizer's, the catalogue's, the positions'; never more than those."""
     positions = _positions(transformer.config)
     stated = {
@@ -323,7 +333,7 @@ def _tokenizer_length(folder: Path) -> int | None:
 # Prompts
 
 
-def _prompts(folder: Path, meta: Mapping[str, Any], entry: Known | None, notes: _Notes) -> dict[str, str]:
+def _prompts(folder: Path, meta: Mapping[str, Any], entry: CatalogFacts | None, notes: _Notes) -> dict[str, str]:
     """The folder's prompts, the catalogue's where these are missing or empty, and empty ones for both roles.
 
     An empty ``document`` beside a real ``passage`` or ``corpus`` is sentence-transformers' placeholder, not a choice.
@@ -343,7 +353,7 @@ def _prompts(folder: Path, meta: Mapping[str, Any], entry: Known | None, notes: 
 
 
 def _default_prompt(
-    folder: Path, meta: Mapping[str, Any], prompts: Mapping[str, str], entry: Known | None, notes: _Notes
+    folder: Path, meta: Mapping[str, Any], prompts: Mapping[str, str], entry: CatalogFacts | None, notes: _Notes
 ) -> str | None:
     name = meta.get("default_prompt_name")
     if name is None and entry and entry.default_prompt_name:
@@ -358,7 +368,7 @@ def _default_prompt(
 _INSTRUCTED = re.compile(r"(?P<before>Instruct: ).+(?P<after>\nQuery: ?)", re.DOTALL)
 
 
-def _instruction(prompts: Mapping[str, str], entry: Known | None) -> str:
+def _instruction(prompts: Mapping[str, str], entry: CatalogFacts | None) -> str:
     """The catalogue's template, or that of a saved prompt which is one with an instruction in it (E5, Qwen3)."""
     if entry and entry.instruction:
         return entry.instruction
@@ -370,7 +380,7 @@ def _instruction(prompts: Mapping[str, str], entry: Known | None) -> str:
 # The rest
 
 
-def _similarity(folder: Path, meta: Mapping[str, Any], entry: Known | None, notes: _Notes) -> str:
+def _similarity(folder: Path, meta: Mapping[str, Any], entry: CatalogFacts | None, notes: _Notes) -> str:
     given = meta.get("similarity_fn_name")
     if given is None and entry:
         notes.origins["similarity"] = "catalogue"
@@ -393,7 +403,7 @@ def _truncate_dim(folder: Path, meta: Mapping[str, Any], dimensions: int) -> int
     return cut
 
 
-def _licence(folder: Path, entry: Known | None, notes: _Notes) -> str | None:
+def _licence(folder: Path, entry: CatalogFacts | None, notes: _Notes) -> str | None:
     if entry is not None:
         return entry.licence
     card = folder / "README.md"

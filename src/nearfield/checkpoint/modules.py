@@ -48,7 +48,7 @@ LEVELS = {"sentence_embedding": "the pooled vector", "token_embeddings": "the to
 
 
 @dataclass(frozen=True)
-class Stage:
+class ModuleStage:
     """One line of modules.json: the module's class name and its folder (which Normalize often lacks)."""
 
     kind: str
@@ -60,7 +60,7 @@ def refuse_kind(folder: Path, kind: str) -> ModelRefused:
     return ModelRefused(f"{folder} holds a {kind} model, which cannot be loaded here")
 
 
-def listed(folder: Path) -> tuple[Stage, ...] | None:
+def read_stages(folder: Path) -> tuple[ModuleStage, ...] | None:
     """Return the stages that modules.json lists, or None where there is no such file. Remote code is refused."""
     path = folder / "modules.json"
     if not path.is_file():
@@ -79,7 +79,7 @@ def listed(folder: Path) -> tuple[Stage, ...] | None:
     return stages
 
 
-def _stage(path: Path, entry: Any) -> Stage:
+def _stage(path: Path, entry: Any) -> ModuleStage:
     try:
         name, place = entry["type"], Path(entry["path"])
     except (TypeError, KeyError) as error:
@@ -92,10 +92,10 @@ def _stage(path: Path, entry: Any) -> Stage:
             f"{path} names the module {name!r}, which is code that comes with the model. Nearfield runs no remote "
             "code, and knows no replacement for it"
         )
-    return Stage(own["kind"], path.parent / place)
+    return ModuleStage(own["kind"], path.parent / place)
 
 
-def check_order(stages: tuple[Stage, ...]) -> None:
+def check_order(stages: tuple[ModuleStage, ...]) -> None:
     """Refuse modules of a dense model in any other order than transformer, one pooling, then others."""
     path, kinds = stages[0].folder / "modules.json", [stage.kind for stage in stages]
     if kinds[0] not in FIRST or any(kind in FIRST for kind in kinds[1:]):
@@ -105,7 +105,7 @@ def check_order(stages: tuple[Stage, ...]) -> None:
         raise ModelRefused(f"{path} must list a Transformer, one Pooling, then others; it lists {', '.join(kinds)}")
 
 
-def routes(folder: Path) -> dict[str, tuple[Stage, ...]]:
+def routes(folder: Path) -> dict[str, tuple[ModuleStage, ...]]:
     """Return the modules of each route of a Router: ``query`` and ``document``, and others where there are any."""
     path = folder / "router_config.json"
     config = json_file.read_object(path)
@@ -118,7 +118,9 @@ def routes(folder: Path) -> dict[str, tuple[Stage, ...]]:
     }
 
 
-def read(stages: tuple[Stage, ...], width: int, level: str = "sentence_embedding") -> tuple[tuple[Module, ...], int]:
+def read(
+    stages: tuple[ModuleStage, ...], width: int, level: str = "sentence_embedding"
+) -> tuple[tuple[Module, ...], int]:
     """Read the modules after the transformer, whose tokens have ``width`` dimensions. Returns them and the last width.
 
     Each module must take what the one before gives; a config that lies about that is refused.

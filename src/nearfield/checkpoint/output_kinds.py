@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from nearfield.checkpoint import json_file, modules
-from nearfield.checkpoint.modules import Stage
+from nearfield.checkpoint.modules import ModuleStage
 from nearfield.checkpoint.transformer_config import Transformer
 from nearfield.errors import ModelRefused, nearest
-from nearfield.recipe import Answer, Classes, Dense, Lexical, Marking, Multivector, Normalize, Splade
+from nearfield.recipe import ClassScores, Dense, Lexical, Multivector, Normalize, RerankPrompt, RoleFormat, Splade
 
 Meta = Mapping[str, Any]
 
@@ -34,7 +34,7 @@ ACTIVATIONS = {"Identity": "identity", "Sigmoid": "sigmoid", "Softmax": "softmax
 QUERY_LENGTH = 32
 
 
-def kind_of(meta: Meta, stages: tuple[Stage, ...] | None, architecture: str) -> str:
+def kind_of(meta: Meta, stages: tuple[ModuleStage, ...] | None, architecture: str) -> str:
     """Return which kind of model a folder holds, by its own word, its modules, or its architecture."""
     if [stage.kind for stage in stages or ()] == ["Router"]:
         return SPARSE
@@ -53,7 +53,7 @@ def kind_of(meta: Meta, stages: tuple[Stage, ...] | None, architecture: str) -> 
 # Sparse
 
 
-def splade(folder: Path, stages: tuple[Stage, ...] | None, weights: Path | None = None) -> Splade:
+def splade(folder: Path, stages: tuple[ModuleStage, ...] | None, weights: Path | None = None) -> Splade:
     """Read a SPLADE model: the pooling of its own module, or the maximum where there is none."""
     listed = [stage.kind for stage in stages or ()]
     if listed[1:] not in ([], ["SpladePooling"]):
@@ -69,7 +69,7 @@ def splade(folder: Path, stages: tuple[Stage, ...] | None, weights: Path | None 
     return Splade(strategy, 2 if activation == "log1p_relu" else 1, weights)
 
 
-def routed(folder: Path) -> tuple[tuple[Stage, ...], Path]:
+def routed(folder: Path) -> tuple[tuple[ModuleStage, ...], Path]:
     """Return the document's modules of an inference-free sparse model, and the file of its queries' weights.
 
     Raises:
@@ -85,7 +85,7 @@ def routed(folder: Path) -> tuple[tuple[Stage, ...], Path]:
     return found["document"], query_weights(query[0])
 
 
-def query_weights(stage: Stage) -> Path:
+def query_weights(stage: ModuleStage) -> Path:
     """Return the file in which an inference-free model keeps what query tokens weigh."""
     for name in ("model.safetensors", "pytorch_model.bin", "idf.json"):
         if (stage.folder / name).is_file():
@@ -114,7 +114,7 @@ def m3_colbert(folder: Path, width: int) -> Multivector | None:
 
 
 def multivector(
-    folder: Path, meta: Meta, stages: tuple[Stage, ...] | None, transformer: Transformer, width: int
+    folder: Path, meta: Meta, stages: tuple[ModuleStage, ...] | None, transformer: Transformer, width: int
 ) -> Multivector:
     """Read a late-interaction model in any of its layouts: sentence-transformers', PyLate's, or Stanford's."""
     if stages is None:
@@ -138,18 +138,18 @@ def _is_pylate(meta: Meta) -> bool:
     return meta.get("model_type") == "ColBERT" or "query_prefix" in meta or "do_query_expansion" in meta
 
 
-def _pylate(meta: Meta, transformer: Transformer) -> tuple[Marking, Marking]:
+def _pylate(meta: Meta, transformer: Transformer) -> tuple[RoleFormat, RoleFormat]:
     """PyLate keeps everything in config_sentence_transformers.json; what it leaves out has ColBERT's defaults."""
     expand = meta.get("do_query_expansion") is not False
     attend = bool(meta.get("attend_to_expansion_tokens", meta.get("attend_to_mask_tokens")))
     length = meta.get("query_length") or transformer.query_length or QUERY_LENGTH
     words = meta.get("skiplist_words")
     skip = tuple(string.punctuation if words is None else words)
-    query = Marking(meta.get("query_prefix") or "", length, expand, attend)
-    return query, Marking(meta.get("document_prefix") or "", meta.get("document_length"), skip=skip)
+    query = RoleFormat(meta.get("query_prefix") or "", length, expand, attend)
+    return query, RoleFormat(meta.get("document_prefix") or "", meta.get("document_length"), skip=skip)
 
 
-def _marked(stages: tuple[Stage, ...], transformer: Transformer) -> tuple[Marking, Marking]:
+def _marked(stages: tuple[ModuleStage, ...], transformer: Transformer) -> tuple[RoleFormat, RoleFormat]:
     """sentence-transformers keeps lengths with the transformer, and what is left out in a module of its own."""
     mask = next((stage for stage in stages if stage.kind == "MultiVectorMask"), None)
     path = mask.folder / "config.json" if mask else transformer.folder / "config.json"
@@ -163,8 +163,8 @@ def _marked(stages: tuple[Stage, ...], transformer: Transformer) -> tuple[Markin
         raise ModelRefused(f"{path}: query_expansion by {expansion.get('strategy')!r} is not known here, only 'fixed'")
     length = expansion.get("length") or transformer.query_length
     attend, filler = bool(expansion.get("attend")), expansion.get("token")
-    query = Marking("", length, bool(expansion), attend, filler, skips["query"])
-    return query, Marking("", transformer.document_length, skip=skips["document"])
+    query = RoleFormat("", length, bool(expansion), attend, filler, skips["query"])
+    return query, RoleFormat("", transformer.document_length, skip=skips["document"])
 
 
 def _stanford(folder: Path, transformer: Transformer, width: int) -> Multivector:
@@ -177,8 +177,8 @@ def _stanford(folder: Path, transformer: Transformer, width: int) -> Multivector
     attend, length = bool(meta.get("attend_to_mask_tokens")), meta.get("query_maxlen") or QUERY_LENGTH
     skip = tuple(string.punctuation) if meta.get("mask_punctuation", True) else ()
     layer = Dense(width, size, False, "Identity", transformer.folder)
-    query = Marking(markers[0], length, True, attend)
-    return Multivector((layer, Normalize()), size, query, Marking(markers[1], meta.get("doc_maxlen"), skip=skip))
+    query = RoleFormat(markers[0], length, True, attend)
+    return Multivector((layer, Normalize()), size, query, RoleFormat(markers[1], meta.get("doc_maxlen"), skip=skip))
 
 
 # Scores
@@ -187,10 +187,10 @@ def _stanford(folder: Path, transformer: Transformer, width: int) -> Multivector
 def scores(
     folder: Path,
     meta: Meta,
-    stages: tuple[Stage, ...] | None,
+    stages: tuple[ModuleStage, ...] | None,
     config: Mapping[str, Any],
-    answer: Answer | None = None,
-) -> Classes | Answer:
+    answer: RerankPrompt | None = None,
+) -> ClassScores | RerankPrompt:
     """Read a cross-encoder or classifier: its labels and what is done to their logits.
 
     ``answer`` says how a language model is to be asked, where that is known from elsewhere.
@@ -200,20 +200,22 @@ def scores(
     logit = next((stage for stage in stages or () if stage.kind == "LogitScore"), None)
     if logit is not None:
         own = json_file.read_object(logit.folder / "config.json")
-        return Answer(own["true_token_id"], own.get("false_token_id"), activation=_activation(folder, meta, config, 1))
+        return RerankPrompt(
+            own["true_token_id"], own.get("false_token_id"), activation=_activation(folder, meta, config, 1)
+        )
     kinds = [stage.kind for stage in stages or ()]
     if len(kinds) > 1:
         raise ModelRefused(f"{folder / 'modules.json'}: a reranker of {', '.join(kinds)} is not known here")
     labels = _labels(config)
     if stages is None and _architecture(config).endswith("ForCausalLM"):
         # As sentence-transformers does; a model's own template comes from the catalogue.
-        return Answer("yes", "no", activation=_activation(folder, meta, config, 1))
+        return RerankPrompt("yes", "no", activation=_activation(folder, meta, config, 1))
     if not _architecture(config).endswith("ForSequenceClassification"):
         raise ModelRefused(
             f"{folder} is called a reranker, but its architecture {_architecture(config)!r} has no classification "
             "head: scores would come from random weights"
         )
-    return Classes(labels, _activation(folder, meta, config, len(labels)))
+    return ClassScores(labels, _activation(folder, meta, config, len(labels)))
 
 
 def _architecture(config: Mapping[str, Any]) -> str:

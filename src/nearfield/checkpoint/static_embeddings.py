@@ -20,7 +20,7 @@ LENGTH = 512
 LONGEST = 32_768
 
 
-def is_static(folder: Path, stages: tuple[modules.Stage, ...] | None) -> bool:
+def is_static(folder: Path, stages: tuple[modules.ModuleStage, ...] | None) -> bool:
     """Whether a folder holds static embeddings."""
     if stages is not None:
         return stages[0].kind in modules.STATIC
@@ -36,7 +36,9 @@ def _is_model2vec(folder: Path) -> bool:
     return "embeddings" in Weights.open(folder).names()
 
 
-def read(folder: Path, stages: tuple[modules.Stage, ...] | None) -> tuple[Path, dict[str, Any], tuple[Module, ...]]:
+def read(
+    folder: Path, stages: tuple[modules.ModuleStage, ...] | None
+) -> tuple[Path, dict[str, Any], tuple[Module, ...]]:
     """Return the folder of the table, a config for the family, and the modules after the lookup.
 
     Raises:
@@ -64,7 +66,7 @@ def read(folder: Path, stages: tuple[modules.Stage, ...] | None) -> tuple[Path, 
 
 
 def _modules(
-    own: bool, config: dict[str, Any], stages: tuple[modules.Stage, ...] | None, width: int
+    own: bool, config: dict[str, Any], stages: tuple[modules.ModuleStage, ...] | None, width: int
 ) -> tuple[Module, ...]:
     if own:
         return (Pooling(("mean",)), *((Normalize(),) if config.get("normalize") else ()))

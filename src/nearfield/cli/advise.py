@@ -10,7 +10,7 @@ import typer
 
 if TYPE_CHECKING:
     from nearfield.evaluation.planning.calibration import Calibration
-    from nearfield.evaluation.planning.requirements import Need
+    from nearfield.evaluation.planning.requirements import Requirements
 
 EXAMPLES = """Examples:
 
@@ -99,14 +99,14 @@ def _answers(given: dict[str, str | None], *, asks: bool) -> dict[str, str]:
     return found
 
 
-def _need(answers: dict[str, str], licences: str, query_tokens: int, index_hours: float, weights: str) -> Need:
+def _need(answers: dict[str, str], licences: str, query_tokens: int, index_hours: float, weights: str) -> Requirements:
     from nearfield.cli.terminal import units
-    from nearfield.evaluation.planning.requirements import Need
+    from nearfield.evaluation.planning.requirements import Requirements
 
-    return Need(
+    return Requirements(
         languages=tuple(_parts(answers["languages"].lower())),
-        tokens=units.count(answers["tokens"]),
-        texts=units.count(answers["texts"]),
+        tokens=units.parse_count(answers["tokens"]),
+        texts=units.parse_count(answers["texts"]),
         queries_per_second=_number("queries", answers["queries"]),
         query_tokens=query_tokens,
         memory=units.memory(answers["memory"]) if answers["memory"] else None,
@@ -187,7 +187,7 @@ def _rank(told: dict[str, float]) -> str:
 
 def _details(each: dict[str, Any]) -> list[str]:
     from nearfield.bulk.report import duration
-    from nearfield.cli.terminal.units import bytes_of
+    from nearfield.cli.terminal.units import format_bytes
 
     lines = [f"   {reason}" for reason in each["reasons"]]
     speed, memory, storage = each["speed"], each["memory"], each["storage"]
@@ -198,9 +198,11 @@ def _details(each: dict[str, Any]) -> list[str]:
         if speed["seconds_to_index"] is not None:
             lines.append(f"   all texts in {duration(speed['seconds_to_index'])}")
     if memory["model"] is not None:
-        vectors = "" if memory["vectors"] is None else f", {bytes_of(memory['vectors'])} of vectors ({memory['dtype']})"
-        lines.append(f"   memory: {bytes_of(memory['model'])} for the model{vectors}")
+        vectors = (
+            "" if memory["vectors"] is None else f", {format_bytes(memory['vectors'])} of vectors ({memory['dtype']})"
+        )
+        lines.append(f"   memory: {format_bytes(memory['model'])} for the model{vectors}")
     if storage is not None:
-        lines.append(f"   on disk with LanceDB's index: {bytes_of(storage['lancedb'])}, texts left out")
+        lines.append(f"   on disk with LanceDB's index: {format_bytes(storage['lancedb'])}, texts left out")
     lines += [f"   try: {command}" for command in each["commands"]]
     return [*lines, *(f"   not known: {line}" for line in each["unknown"])]

@@ -34,10 +34,10 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 @app.command("list", epilog="Example: nearfield collections list --json")
 def list_(as_json: AsJson = False) -> None:
     """List all collections."""
-    from nearfield.corpus.collection import Collection, home, listed
+    from nearfield.corpus.collection import Collection, home, list_collections
 
     told = []
-    for name in listed():
+    for name in list_collections():
         with Collection.open(name) as collection:
             told.append(collection.info())
     if as_json:

@@ -58,7 +58,7 @@ def compare(
     from nearfield.evaluation.comparison.compare import compare as measure
     from nearfield.evaluation.systems import grid as variants
 
-    output_path.ready(html)
+    output_path.require_writable(html)
     lists = {"output": outputs, "dimensions": dimensions, "dtype": dtypes, "chunker": chunkers, "rerank": reranks}
     grid = variants.grid(models, **{name: _values(name, told) for name, told in lists.items() if told})
     shares = ranking.weights(_weights(weights))
@@ -79,17 +79,17 @@ def compare(
             on_step=bar.step,
         )
     if html is not None:
-        from nearfield.evaluation.comparison.html_report import page
+        from nearfield.evaluation.comparison.html_report import render_html
 
         names = ", ".join(each["name"] for each in told["datasets"])
-        result_store.write(html, page(told, title or f"Comparison on {names}").encode())
+        result_store.write(html, render_html(told, title or f"Comparison on {names}").encode())
         typer.echo(f"report: {html}", err=True)
     if as_json:
         typer.echo(json.dumps(told, ensure_ascii=False))
     else:
         from nearfield.evaluation.comparison import terminal_report
 
-        terminal_report.show(told, pictures=pictures)
+        terminal_report.print_comparison(told, pictures=pictures)
     if not told["ranking"]:
         raise typer.Exit(1)
 

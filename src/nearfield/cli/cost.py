@@ -35,11 +35,11 @@ def cost(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Compare a month on your own machine with what APIs ask: costs, break-even volume, formulas."""
-    from nearfield.cli.terminal.units import count
+    from nearfield.cli.terminal.units import parse_count
     from nearfield.errors import InputError
     from nearfield.evaluation.planning import cost as costs
 
-    wanted = count(volume)
+    wanted = parse_count(volume)
     currency, table = costs.read_prices(prices)
     speed, measured = tokens_per_second, False
     if speed is None and model is not None and measure:
@@ -49,7 +49,7 @@ def cost(
     if speed is None:
         raise InputError("Say how fast the machine is: --tokens-per-second, or --model and --measure.")
     hardware = costs.Hardware(speed, price, years, rent, watts, kwh, utilisation)
-    told = {"currency": currency, **costs.compare(wanted, hardware, table), "hardware": vars(hardware)}
+    told = {"currency": currency, **costs.compare_costs(wanted, hardware, table), "hardware": vars(hardware)}
     told["hardware"]["measured"] = measured
     told["formulas"] = list(costs.FORMULAS)
     typer.echo(json.dumps(told) if as_json else _shown(told, sources=show_prices))

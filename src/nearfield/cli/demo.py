@@ -14,7 +14,7 @@ import typer
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from nearfield.corpus.search.hit import Found
+    from nearfield.corpus.search.hit import SearchHit
 
 EXAMPLES = """Examples:
 
@@ -89,12 +89,12 @@ def demo(
 def _search(sources: list[str], model: str, questions: Sequence[str]) -> None:
     """Index files into a collection and search it by meaning and by words, reranked."""
     from nearfield.corpus.collection import Collection
-    from nearfield.corpus.sources.spec import source_of
+    from nearfield.corpus.sources.spec import parse_source
 
     typer.echo(f"Indexing {', '.join(sources)} with {model} (it is fetched at the first start)...")
     config = {"features": {"dense": {"model": model}}}
     with Collection.ensure(COLLECTION, config) as collection:
-        typer.echo(collection.index([source_of(each) for each in sources], shown=sys.stderr.isatty()).text())
+        typer.echo(collection.index([parse_source(each) for each in sources], shown=sys.stderr.isatty()).text())
         for asked in questions:
             typer.secho(f"\n{asked}", bold=True)
             for found in collection.search(asked, 2, mode="hybrid", rerank="maxsim", highlight=True):
@@ -106,7 +106,7 @@ def _search(sources: list[str], model: str, questions: Sequence[str]) -> None:
     )
 
 
-def _sentence(found: Found) -> str:
+def _sentence(found: SearchHit) -> str:
     """Return the sentence that matches best, or how the passage begins."""
     start, end = found.highlights[0] if found.highlights else (0, len(found.text))
     return _shorten(" ".join(found.text[start:end].split()))

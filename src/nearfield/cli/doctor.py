@@ -40,7 +40,7 @@ def _key(name: str) -> str:
 def _machine() -> dict[str, Any]:
     from nearfield import hardware
 
-    plan = hardware.plan()
+    plan = hardware.plan_cpu()
     return {
         "system": f"{platform.system()} {platform.machine()}, Python {platform.python_version()}",
         "cores that may be used": hardware.usable_cores(),

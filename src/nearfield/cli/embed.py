@@ -12,7 +12,7 @@ from nearfield.errors import InputError
 
 if TYPE_CHECKING:
     from nearfield import Encoder
-    from nearfield.bulk.report import Forecast, Report
+    from nearfield.bulk.report import EmbedReport, Forecast
 
 EXAMPLES = """Examples:
 
@@ -130,15 +130,15 @@ def _to_file(
     *,
     restart: bool,
     shown: bool,
-) -> Report:
-    from nearfield.bulk.file_job import Job, check_output
-    from nearfield.bulk.input_table import expand
-    from nearfield.bulk.text_source import Source
+) -> EmbedReport:
+    from nearfield.bulk.file_job import FileJob, check_output
+    from nearfield.bulk.input_table import expand_paths
+    from nearfield.bulk.text_source import TextSource
 
-    paths = expand(reading["inputs"], reading["form"], output)
-    source = Source(paths, reading["form"], reading["field"], reading["id_field"])
+    paths = expand_paths(reading["inputs"], reading["form"], output)
+    source = TextSource(paths, reading["form"], reading["field"], reading["id_field"])
     check_output(output, source)
-    return Job(_encoder(loading), source, output, wanted).run(restart=restart, shown=shown)
+    return FileJob(_encoder(loading), source, output, wanted).run(restart=restart, shown=shown)
 
 
 def _to_folder(
@@ -150,18 +150,18 @@ def _to_folder(
     *,
     restart: bool,
     shown: bool,
-) -> Report | Forecast:
-    from nearfield.bulk.input_table import Dataset, expand
-    from nearfield.bulk.preflight import Order, Sharding, share_of
+) -> EmbedReport | Forecast:
+    from nearfield.bulk.input_table import InputTable, expand_paths
+    from nearfield.bulk.preflight import EmbedRequest, Sharding, share_of
     from nearfield.bulk.shard_job import ShardJob
 
     share = (1, 1) if options["shard"] is None else share_of(options["shard"])
     sharding = Sharding(options["shard_format"], options["shard_rows"], share)
     keep = tuple(dict.fromkeys(name for names in options["keep"] or () for name in names.split(",") if name))
-    paths = expand(reading["inputs"], reading["form"], output)
+    paths = expand_paths(reading["inputs"], reading["form"], output)
     _refuse_own(paths, output)
-    source = Dataset(paths, reading["form"], reading["field"], reading["id_field"], keep)
-    order = Order(_encoder(loading), source, output, sharding, wanted)
+    source = InputTable(paths, reading["form"], reading["field"], reading["id_field"], keep)
+    order = EmbedRequest(_encoder(loading), source, output, sharding, wanted)
     job = ShardJob(order, restart=restart, thorough=options["check"], shown=shown)
     return job.forecast() if options["dry_run"] else job.run()
 

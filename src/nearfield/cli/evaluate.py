@@ -67,7 +67,7 @@ def evaluate(
     from nearfield.cli.terminal import output_path
     from nearfield.evaluation.systems.variant import Variant
 
-    output_path.ready(output)
+    output_path.require_writable(output)
     flags = {
         "output": kind,
         "dimensions": dimensions,
@@ -106,12 +106,12 @@ def _results(
     variant: Variant, data: Sequence[Path], task: str | None, split: str, options: dict[str, Any], *, shown: bool
 ) -> list[dict[str, Any]]:
     """Read all data sets, so that a wrong one is told at once, then open the model and measure."""
-    from nearfield.evaluation.datasets.loaders import read
+    from nearfield.evaluation.datasets.loaders import load_dataset
     from nearfield.evaluation.evaluate import evaluate as measure
-    from nearfield.evaluation.systems import open_subject
+    from nearfield.evaluation.systems import open_system
 
-    sets = [read(path, task, split=split) for path in data]
-    subject = open_subject(variant)
+    sets = [load_dataset(path, task, split=split) for path in data]
+    subject = open_system(variant)
     try:
         return [measure(subject, each, progress=shown, **options) for each in sets]
     finally:

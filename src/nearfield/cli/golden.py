@@ -43,9 +43,9 @@ def save(
 
     chosen = None
     if texts is not None:
-        from nearfield.bulk.text_source import Source
+        from nearfield.bulk.text_source import TextSource
 
-        chosen = [text for _, text in Source((texts,), None, field, None).rows()]
+        chosen = [text for _, text in TextSource((texts,), None, field, None).rows()]
     with Encoder(model, precision=precision, accept_license=accept_license, progress=True) as encoder:
         told = golden_vectors.save(encoder, path, chosen, force=force)
     typer.echo(f"{path}: {len(told['texts'])} texts, {told['model']}, {told['fingerprint']}, {told['precision']}")

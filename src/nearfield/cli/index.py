@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
-    from nearfield.corpus.indexing.report import Report
+    from nearfield.corpus.indexing.report import IndexReport
     from nearfield.corpus.sources import Source
 
 EXAMPLES = """Examples:
@@ -79,8 +79,8 @@ def index(
 ) -> None:
     """Bring a collection to the state of its sources: only what is new or changed is read and embedded."""
     from nearfield.corpus import config as definition
-    from nearfield.corpus.collection import Collection, listed
-    from nearfield.corpus.sources.spec import Columns, source_of
+    from nearfield.corpus.collection import Collection, list_collections
+    from nearfield.corpus.sources.spec import ColumnSpec, parse_source
     from nearfield.errors import InputError, NearfieldError
 
     told = dict(definition.load(config).told()) if config else {}
@@ -99,13 +99,15 @@ def index(
         if value:
             told[key] = {**told.get(key, {}), **value} if key != "features" else value
     told |= _given(store=store, language=language) | ({"accept_license": True} if accept_license else {})
-    columns = Columns(text, title, id_column, tuple(parts["fields"]))
-    opened = [source_of(each, include=include or [], exclude=exclude or [], columns=columns) for each in sources or []]
+    columns = ColumnSpec(text, title, id_column, tuple(parts["fields"]))
+    opened = [
+        parse_source(each, include=include or [], exclude=exclude or [], columns=columns) for each in sources or []
+    ]
     if dry_run:
         report = _plan(name, told, opened, retry_failed=retry_failed)
         typer.echo(report.json() if as_json else report.text())
         return
-    fresh = name not in listed()
+    fresh = name not in list_collections()
     with Collection.ensure(name, told) as collection:
         shown = not quiet and sys.stderr.isatty()
         try:
@@ -125,11 +127,11 @@ def _given(**values: Any) -> dict[str, Any]:
     return {name: value for name, value in values.items() if value is not None}
 
 
-def _plan(name: str, told: dict[str, Any], sources: Sequence[Source], *, retry_failed: bool) -> Report:
+def _plan(name: str, told: dict[str, Any], sources: Sequence[Source], *, retry_failed: bool) -> IndexReport:
     """Tell what would be done; of a collection that there is not yet, by one that is gone afterwards."""
-    from nearfield.corpus.collection import Collection, listed
+    from nearfield.corpus.collection import Collection, list_collections
 
-    if name in listed():
+    if name in list_collections():
         with Collection.open(name) as collection:
             return collection.plan(sources, told, retry_failed=retry_failed)
     with TemporaryDirectory() as place:
@@ -140,12 +142,12 @@ def _plan(name: str, told: dict[str, Any], sources: Sequence[Source], *, retry_f
 
 def _watch(collection: Any, *, shown: bool, as_json: bool) -> None:
     """Index again whenever a source's files change, until the user stops it."""
-    from nearfield.corpus.indexing.watcher import changes
+    from nearfield.corpus.indexing.watcher import watch_paths
     from nearfield.errors import NearfieldError
 
     typer.echo("Watching for changes; stop with Ctrl-C.", err=True)
     paths, own = collection.watched()
-    for _ in changes(paths, but=own):
+    for _ in watch_paths(paths, but=own):
         try:
             report = collection.index(shown=shown)
         except NearfieldError as error:  # the next change may find it well again

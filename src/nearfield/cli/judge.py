@@ -11,7 +11,7 @@ import typer
 
 if TYPE_CHECKING:
     from nearfield.corpus.collection import Collection
-    from nearfield.evaluation.datasets.judgments import Candidate
+    from nearfield.evaluation.datasets.judgments import JudgmentCandidate
 
 JUDGE_EXAMPLES = """Examples:
 
@@ -54,13 +54,13 @@ def judge(
     """Build a retrieval set by judging what a collection's search finds, one passage at a time."""
     from nearfield.corpus.collection import Collection
     from nearfield.errors import InputError
-    from nearfield.evaluation.datasets.judgments import MEANING, Judgements
-    from nearfield.evaluation.datasets.judgments import judge as work
+    from nearfield.evaluation.datasets.judgments import MEANING, Judgments
+    from nearfield.evaluation.datasets.judgments import annotate as work
 
     asked = [*(query or []), *(_texts(queries, field) if queries else [])]
     if not asked:
         raise InputError("Give queries to judge: --query, or a file of them (--queries).", param="queries")
-    kept = Judgements(folder)
+    kept = Judgments(folder)
     with Collection.open(collection) as opened:
         modes = mode or _modes(opened)
         if whole:
@@ -81,12 +81,12 @@ def synthetic(
 ) -> None:
     """Make a synthetic retrieval set of a collection: headings and titles as queries for what stands below them."""
     from nearfield.corpus.collection import Collection
-    from nearfield.evaluation.datasets.beir import write
+    from nearfield.evaluation.datasets.beir import write_beir
     from nearfield.evaluation.datasets.synthetic import known_items
 
     with Collection.open(collection) as opened:
         made = known_items(opened, level=level, queries=queries, seed=seed)  # type: ignore[arg-type]
-    write(made, folder)
+    write_beir(made, folder)
     if as_json:
         typer.echo(json.dumps({"folder": str(folder), **made.told()}, ensure_ascii=False))
         return
@@ -96,9 +96,9 @@ def synthetic(
 
 
 def _texts(path: Path, field: str) -> list[str]:
-    from nearfield.bulk.text_source import Source
+    from nearfield.bulk.text_source import TextSource
 
-    return [text for _, text in Source((path,), None, field, None).rows() if text.strip()]
+    return [text for _, text in TextSource((path,), None, field, None).rows() if text.strip()]
 
 
 def _modes(opened: Collection) -> list[str]:
@@ -115,14 +115,17 @@ def _passages(opened: Collection) -> list[tuple[str, str]]:
     return found
 
 
-def _candidates(opened: Collection, modes: Sequence[str], depth: int) -> Callable[[str], list[Candidate]]:
-    from nearfield.evaluation.datasets.judgments import Candidate, pooled
+def _candidates(opened: Collection, modes: Sequence[str], depth: int) -> Callable[[str], list[JudgmentCandidate]]:
+    from nearfield.evaluation.datasets.judgments import JudgmentCandidate, pooled
 
-    def candidates(query: str) -> list[Candidate]:
+    def candidates(query: str) -> list[JudgmentCandidate]:
         rankings = [opened.search(query, depth, mode=mode) for mode in modes]
         return pooled(
             [
-                [Candidate(each.id, each.text, each.text[:_SHOWN], each.title or each.document) for each in ranking]
+                [
+                    JudgmentCandidate(each.id, each.text, each.text[:_SHOWN], each.title or each.document)
+                    for each in ranking
+                ]
                 for ranking in rankings
             ],
             depth,
@@ -131,7 +134,7 @@ def _candidates(opened: Collection, modes: Sequence[str], depth: int) -> Callabl
     return candidates
 
 
-def _ask(query: str, candidate: Candidate, place: str) -> str:
+def _ask(query: str, candidate: JudgmentCandidate, place: str) -> str:
     """Show a query and a candidate, and return what is typed; the end of input stops."""
     from nearfield.cli.terminal.passages import plain
 

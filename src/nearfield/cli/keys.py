@@ -33,11 +33,11 @@ def new(
     from nearfield.errors import InputError
     from nearfield.server.auth import keys
 
-    known = keys.Keys.of([], file).names() if file.exists() else []
+    known = keys.ApiKeys.of([], file).names() if file.exists() else []
     if file.suffix != ".toml":
         raise InputError(f"{file} must be named *.toml: lines hold no names and scopes.")
     if name in known:
         raise InputError(f"{file} has a key named {name!r} already; take it out first, or choose another name.")
     key, kept = keys.new_key()
-    keys.append(file, keys.Key(name, b"", tuple(scopes or ["infer"]), tuple(models or ["*"]), rate), kept)
+    keys.append(file, keys.ApiKey(name, b"", tuple(scopes or ["infer"]), tuple(models or ["*"]), rate), kept)
     typer.echo(f"{key}\nThis is shown once. Its hash was added to {file}.")

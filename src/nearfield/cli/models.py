@@ -64,7 +64,7 @@ def show(name: Name, as_json: Json = False) -> None:
         facts["catalogue"] = {key: value for key, value in _plain(entry).items() if key != "package"}
     try:
         located = hub.locate(name, pin=entry.pin if entry else None, fetch=False)
-        recipe = model_folder.read(
+        recipe = model_folder.read_model_folder(
             located.folder, name=entry.id if entry else located.name, revision=located.revision, entry=entry
         )
         facts["recipe"] = {key: value for key, value in _plain(recipe).items() if key != "config"}
@@ -176,7 +176,7 @@ def _row(entry: Any, here: bool) -> dict[str, Any]:
         "commercial": entry.commercial,
         "gated": entry.gated,
         "score": dataclasses.asdict(entry.score) if entry.score else None,
-        "runs": entry.family in families.SHELF.names(),
+        "runs": entry.family in families.REGISTRY.names(),
         "here": here,
     }
 

@@ -52,14 +52,14 @@ def mteb(
     from nearfield.evaluation.datasets import loaders
     from nearfield.evaluation.mteb import published_scores as known
     from nearfield.evaluation.mteb.model import MtebModel
-    from nearfield.evaluation.mteb.tasks import run
+    from nearfield.evaluation.mteb.tasks import run_tasks
 
     names = [name.strip() for name in tasks.split(",") if name.strip()]
-    sets = {name: loaders.read(path) for name, path in _told("--data", data).items()}
+    sets = {name: loaders.load_dataset(path) for name, path in _told("--data", data).items()}
     theirs = known.read(published) if published is not None else []
     options: dict[str, Any] = {"url": url, "key": _key(key_env), "prompts": _told("--prompt", prompt)}
     with MtebModel(model, truncate_dim=dimensions, precision=dtype, **options) as driven:
-        rows = run(driven, names, output=output, data=sets, progress=not as_json)
+        rows = run_tasks(driven, names, output=output, data=sets, progress=not as_json)
         name = str(driven.mteb_model_meta.name)
     found = known.beside(rows, known.of(theirs, name) if theirs else [])
     if as_json:

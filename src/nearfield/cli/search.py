@@ -13,7 +13,7 @@ import typer
 
 if TYPE_CHECKING:
     from nearfield.corpus.answering.answer import Answer
-    from nearfield.corpus.answering.chat_client import Endpoint
+    from nearfield.corpus.answering.chat_client import ChatEndpoint
     from nearfield.corpus.collection import Collection
 
 SEARCH_EXAMPLES = """Examples:
@@ -145,19 +145,19 @@ def _printed(pieces: Iterator[str | Answer]) -> Answer:
     return whole
 
 
-def _endpoint(**flags: Any) -> Endpoint | None:
+def _endpoint(**flags: Any) -> ChatEndpoint | None:
     from nearfield import settings
-    from nearfield.corpus.answering.chat_client import Endpoint
+    from nearfield.corpus.answering.chat_client import ChatEndpoint
 
     told = settings.load(**flags)
-    return Endpoint.configured(told.chat_url, told.chat_model, told.chat_kind, told.chat_timeout)
+    return ChatEndpoint.configured(told.chat_url, told.chat_model, told.chat_kind, told.chat_timeout)
 
 
 def _opened(name: str | None) -> Collection:
-    from nearfield.corpus.collection import Collection, listed
+    from nearfield.corpus.collection import Collection, list_collections
     from nearfield.errors import CollectionNotFound, nearest
 
-    known = listed() if name is None else []
+    known = list_collections() if name is None else []
     if name is None and not known:
         raise CollectionNotFound("There is no collection yet. Make one: nearfield index NAME FOLDER")
     if len(known) > 1:
@@ -177,9 +177,9 @@ def _options(mode: str, where: str | None, rerank: str | None, depth: int | None
 
 
 def _rows(path: Path, field: str, id_field: str | None) -> Iterator[tuple[Any, str]]:
-    from nearfield.bulk.text_source import Source
+    from nearfield.bulk.text_source import TextSource
 
-    return Source((path,), None, field, id_field).rows()
+    return TextSource((path,), None, field, id_field).rows()
 
 
 def _search_all(

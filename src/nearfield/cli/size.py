@@ -41,13 +41,13 @@ def size(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Tell what vectors take on disk or in memory, index and all, and how long making them takes."""
-    from nearfield.cli.terminal.units import count
+    from nearfield.cli.terminal.units import parse_count
     from nearfield.evaluation.planning import index_size as sizes
 
-    number, dims = count(texts), _dimensions(model, dimensions)
+    number, dims = parse_count(texts), _dimensions(model, dimensions)
     vectors = round(number * per_text)
     rows = [
-        sizes.storage(vectors, dims, kind, name, text_bytes=text_bytes / per_text if per_text else 0.0)
+        sizes.index_size(vectors, dims, kind, name, text_bytes=text_bytes / per_text if per_text else 0.0)
         for name, kind in _wanted(index, dtype)
     ]
     time = _time(number, tokens, tokens_per_second, model if measure else None)
@@ -105,7 +105,7 @@ def _measured(model: str, tokens: float | None) -> tuple[float, float]:
 
     with Encoder(model, progress=True) as encoder:
         texts = workloads.of_tokens(encoder.tokenizer, int(tokens)) if tokens else workloads.texts("mixed", quick=True)
-        target = speed.Local(encoder)
+        target = speed.LocalTarget(encoder)
         target.bulk(texts[:16])
         found = speed.measure_bulk(target.bulk, texts, 3.0)
     return tokens or found["tokens_per_text"], found["tokens_per_second"]
@@ -113,11 +113,11 @@ def _measured(model: str, tokens: float | None) -> tuple[float, float]:
 
 def _shown(told: dict[str, Any]) -> str:
     from nearfield.bulk.report import duration
-    from nearfield.cli.terminal.units import bytes_of
+    from nearfield.cli.terminal.units import format_bytes
 
     lines = [f"{'index':15} {'dtype':8} {'bytes a vector':>14} {'vectors':>18} {'index':>18} {'all together':>30}"]
     for row in told["rows"]:
-        whole = f"{row['total']:,} ({bytes_of(row['total'])})"
+        whole = f"{row['total']:,} ({format_bytes(row['total'])})"
         named = f"{row['index']:15} {row['dtype']:8} {row['each']:>14,.0f}"
         lines.append(f"{named} {row['raw']:>18,} {row['overhead']:>18,} {whole:>30}")
     lines += ["", "Vectors: texts x vectors of a text x dimensions x bits / 8. An index adds, in bytes a vector (v):"]

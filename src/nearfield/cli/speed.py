@@ -47,7 +47,7 @@ def speed(
 ) -> None:
     """Measure a model here or at an endpoint: texts/s, tokens/s, waiting of callers, load time, memory."""
     from nearfield.evaluation.performance import load_test as speeds
-    from nearfield.evaluation.performance.http_target import Remote
+    from nearfield.evaluation.performance.http_target import HttpTarget
 
     texts, counts = _texts(workload, data, field), _counts(clients)
     stage = None if as_json else lambda name: typer.echo(f"  {name} ...", err=True)
@@ -56,7 +56,7 @@ def speed(
     options: dict[str, Any] = {"seconds": seconds, "clients": counts, "on_stage": stage}
     if url is not None:
         extra = {} if dimensions is None else {"dimensions": dimensions}
-        told = speeds.measure(Remote(url, model, _key(key_env), **extra), texts, **options)
+        told = speeds.measure(HttpTarget(url, model, _key(key_env), **extra), texts, **options)
     else:
         told = _here(model, texts, asked, options, precision, backend, device, accept_license)
     typer.echo(json.dumps(told) if as_json else _shown(told))
@@ -77,7 +77,7 @@ def _here(
 
     loading: dict[str, Any] = {"precision": precision, "backend": backend, "device": device}
     with Encoder(model, accept_license=accept_license, progress=True, **loading) as encoder:
-        return speeds.measure(speeds.Local(encoder, **wanted), texts, **options)
+        return speeds.measure(speeds.LocalTarget(encoder, **wanted), texts, **options)
 
 
 def _texts(workload: str, data: Path | None, field: str) -> list[str]:
@@ -90,9 +90,9 @@ def _texts(workload: str, data: Path | None, field: str) -> list[str]:
         raise InputError(f"Unknown workload {workload!r}. {nearest(workload, workloads.SIZES)}", param="workload")
     if data is None:
         return workloads.texts(workload, quick=True)
-    from nearfield.bulk.text_source import Source
+    from nearfield.bulk.text_source import TextSource
 
-    found = [text for _, text in islice(Source((data,), None, field, None).rows(), 2000)]
+    found = [text for _, text in islice(TextSource((data,), None, field, None).rows(), 2000)]
     if not found:
         raise InputError(f"{data} has no texts.", param="data")
     return found

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from rich.console import Console, RenderableType
     from rich.table import Table
 
-    from nearfield.server.observability.live_stats import Figures, Latency, Reading
+    from nearfield.server.observability.live_stats import Latency, LiveStats, MetricsSnapshot
 
 EXAMPLES = """Examples:
 
@@ -107,7 +107,7 @@ class Frame:
     error: str = ""
     ready: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     models: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-    figures: Figures | None = None
+    figures: LiveStats | None = None
 
     def plain(self) -> dict[str, Any]:
         """Return what JSON is to say."""
@@ -124,7 +124,7 @@ class View:
     def __init__(self, url: str, key: str | None) -> None:
         self._url = url
         self._key = key
-        self._before: Reading | None = None
+        self._before: MetricsSnapshot | None = None
 
     def look(self) -> Frame:
         """Return what there is to see now; a server that does not answer is an answer, too.
@@ -189,7 +189,7 @@ def draw(frame: Frame, footer: str = "") -> RenderableType:
     return Group(head, *notes, _summary(frame, told), _models(frame, told), _routes(told), *tail)
 
 
-def _summary(frame: Frame, told: Figures) -> Table:
+def _summary(frame: Frame, told: LiveStats) -> Table:
     from rich.table import Table
     from rich.text import Text
 
@@ -201,7 +201,7 @@ def _summary(frame: Frame, told: Figures) -> Table:
     return grid
 
 
-def _lines(frame: Frame, told: Figures) -> Iterator[tuple[str, str]]:
+def _lines(frame: Frame, told: LiveStats) -> Iterator[tuple[str, str]]:
     yield "requests", f"{_rate(told.requests)}/s, {_latency(told.latency)}"
     if told.stages:
         known = [name for name in _STAGES if name in told.stages]
@@ -220,7 +220,7 @@ def _lines(frame: Frame, told: Figures) -> Iterator[tuple[str, str]]:
     yield "memory", f"process {_mib(told.resident_bytes)} MiB, models {_mib(frame.models['bytes'])}{most} MiB"
 
 
-def _models(frame: Frame, told: Figures) -> Table:
+def _models(frame: Frame, told: LiveStats) -> Table:
     from rich.text import Text
 
     table = _table("model", "state", "MiB", "users", "idle", "tokens/s")
@@ -234,7 +234,7 @@ def _models(frame: Frame, told: Figures) -> Table:
     return table
 
 
-def _routes(told: Figures) -> Table:
+def _routes(told: LiveStats) -> Table:
     from rich.text import Text
 
     table = _table("route", "requests/s by status", "p50", "p95", "p99")

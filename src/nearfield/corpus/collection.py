@@ -17,25 +17,25 @@ from nearfield.corpus import config as definition
 from nearfield.corpus import directory as folders
 from nearfield.corpus import features, transfer
 from nearfield.corpus.answering.answer import Answer, ask, stream
-from nearfield.corpus.answering.chat_client import Endpoint
-from nearfield.corpus.config import Config
-from nearfield.corpus.directory import Folder, home, listed
-from nearfield.corpus.document_info import DocumentInfo, joined
+from nearfield.corpus.answering.chat_client import ChatEndpoint
+from nearfield.corpus.config import CollectionConfig
+from nearfield.corpus.directory import CollectionDirectory, home, list_collections
+from nearfield.corpus.document_info import DocumentInfo, join_chunks
 from nearfield.corpus.features import EncoderOf, Feature
-from nearfield.corpus.indexing.indexer import Indexing, own_folders, sources_of, sweep
-from nearfield.corpus.indexing.report import Report
-from nearfield.corpus.manifest.manifest import Manifest, Placement
-from nearfield.corpus.manifest.vector_tables import Tables
-from nearfield.corpus.search.hit import Found, Origin
+from nearfield.corpus.indexing.indexer import Indexer, own_folders, sources_of, sweep
+from nearfield.corpus.indexing.report import IndexReport
+from nearfield.corpus.manifest.manifest import Manifest, VectorTable
+from nearfield.corpus.manifest.vector_tables import VectorTables
+from nearfield.corpus.search.hit import Location, SearchHit
 from nearfield.corpus.search.searcher import Searchable, Searcher
 from nearfield.corpus.sources import Source
-from nearfield.corpus.sources.inline import Given
+from nearfield.corpus.sources.inline import InlineSource
 from nearfield.encoder import Encoder
 from nearfield.errors import CollectionNotFound, InputError, NearfieldError, NotThere, nearest
 from nearfield.reranker import Reranker
 from nearfield.stores import Store
 
-__all__ = ["Collection", "DocumentInfo", "home", "listed"]
+__all__ = ["Collection", "DocumentInfo", "home", "list_collections"]
 
 _OF_SOURCE = "SELECT id FROM documents WHERE source = ?"
 
@@ -48,7 +48,7 @@ class Collection:
 
     def __init__(
         self,
-        folder: Folder,
+        folder: CollectionDirectory,
         encoder_of: EncoderOf | None = None,
         reranker_of: Callable[[str], Any] | None = None,
     ) -> None:
@@ -63,7 +63,7 @@ class Collection:
 
     def _open(self) -> None:
         self.manifest = Manifest(self.folder.path / self.folder.current())
-        self.config: Config = definition.read(self.manifest.get("config", {}))
+        self.config: CollectionConfig = definition.read(self.manifest.get("config", {}))
         self.store: Store = stores.connect(self.address)
 
     # -- finding one -------------------------------------------------------------------------------------------
@@ -72,7 +72,7 @@ class Collection:
     def create(
         cls,
         name: str,
-        config: Config | Mapping[str, Any] | None = None,
+        config: CollectionConfig | Mapping[str, Any] | None = None,
         *,
         home: Path | None = None,
         encoder_of: EncoderOf | None = None,
@@ -82,10 +82,10 @@ class Collection:
         Raises:
             InputError: there is one of that name, the name cannot be a folder's, or the definition is wrong.
         """
-        folder = Folder.of(name, home)
+        folder = CollectionDirectory.of(name, home)
         if folder.taken:
             raise InputError(f"There is a collection {name!r} already. Open it, or drop it first.", param="name")
-        told = config if isinstance(config, Config) else definition.read(config or {})
+        told = config if isinstance(config, CollectionConfig) else definition.read(config or {})
         fresh = not folder.path.exists()
         folder.path.mkdir(parents=True, exist_ok=True)
         try:
@@ -114,9 +114,9 @@ class Collection:
         Raises:
             CollectionNotFound: with the nearest name.
         """
-        folder = Folder.of(name, home)
+        folder = CollectionDirectory.of(name, home)
         if not folder.taken:
-            known = listed(home)
+            known = list_collections(home)
             raise CollectionNotFound(f"There is no collection {name!r}. {nearest(name, known)}", param="collection")
         return cls(folder, encoder_of, reranker_of)
 
@@ -130,7 +130,7 @@ class Collection:
         encoder_of: EncoderOf | None = None,
     ) -> Collection:
         """Open a collection, or make it; ``config`` replaces those parts of its definition that it names."""
-        if not Folder.of(name, home).taken:
+        if not CollectionDirectory.of(name, home).taken:
             return cls.create(name, config, home=home, encoder_of=encoder_of)
         found = cls.open(name, home=home, encoder_of=encoder_of)
         if config:
@@ -155,16 +155,16 @@ class Collection:
             self._save(config)
             self.__dict__["features"] = built
 
-    def _tried(self, config: Config) -> dict[str, Feature]:
+    def _tried(self, config: CollectionConfig) -> dict[str, Feature]:
         """Return the features of a definition; one that cannot be had, or cannot cut, must not be kept."""
         same = (config.features, config.chunks) == (self.config.features, self.config.chunks)
         if same and "features" in self.__dict__:
             return self.features
         built = features.build(config, self._encoder_of)
-        Indexing(self.folder, config, self.manifest, self.store, built).cutter()
+        Indexer(self.folder, config, self.manifest, self.store, built).cutter()
         return built
 
-    def _save(self, config: Config) -> None:
+    def _save(self, config: CollectionConfig) -> None:
         self.manifest.set("config", config.told())
         moved = config.store != self.config.store
         self.config = config
@@ -221,7 +221,7 @@ class Collection:
         dry_run: bool = False,
         shown: bool = False,
         retry_failed: bool = False,
-    ) -> Report:
+    ) -> IndexReport:
         """Bring the collection to the state of its sources: what is new or changed is read, what is gone is removed.
 
         Args:
@@ -241,7 +241,7 @@ class Collection:
             self.configure(_remembered([each for each in sources if each.kind != "stdin"]))
         with self.folder.alone():
             for each in piped:
-                Given(self.manifest).take(each)
+                InlineSource(self.manifest).take(each)
             return self._index(shown=shown, retry_failed=retry_failed)
 
     def plan(
@@ -250,7 +250,7 @@ class Collection:
         told: Mapping[str, Any] | None = None,
         *,
         retry_failed: bool = False,
-    ) -> Report:
+    ) -> IndexReport:
         """Tell what ``index`` would do with further sources and a definition changed so; nothing is written.
 
         All that it would read is read, to tell what changed; what is piped in is read, and counted as new.
@@ -267,10 +267,10 @@ class Collection:
             if features is not None:
                 self.__dict__["features"] = features
 
-    def _indexing(self) -> Indexing:
-        return Indexing(self.folder, self.config, self.manifest, self.store, self.features)
+    def _indexing(self) -> Indexer:
+        return Indexer(self.folder, self.config, self.manifest, self.store, self.features)
 
-    def _index(self, sources: Sequence[Source] | None = None, **options: bool) -> Report:
+    def _index(self, sources: Sequence[Source] | None = None, **options: bool) -> IndexReport:
         report = self._indexing().run(sources, **options)
         if self.folder.current() == self.manifest.path.name:
             self._forget()
@@ -292,7 +292,7 @@ class Collection:
 
     # -- documents ---------------------------------------------------------------------------------------------
 
-    def put(self, documents: Iterable[Mapping[str, Any]], *, shown: bool = False) -> Report:
+    def put(self, documents: Iterable[Mapping[str, Any]], *, shown: bool = False) -> IndexReport:
         """Add documents, or replace those of the same ids: mappings with ``id``, ``text``, ``title`` and fields.
 
         They are kept, so that a change of model or chunks can make their vectors anew.
@@ -302,8 +302,8 @@ class Collection:
         """
         with self.folder.alone():
             told = list(documents)
-            Given(self.manifest).add(told, self.config.fields)
-            return self._index([Given(self.manifest, only=[each["id"] for each in told])], shown=shown)
+            InlineSource(self.manifest).add(told, self.config.fields)
+            return self._index([InlineSource(self.manifest, only=[each["id"] for each in told])], shown=shown)
 
     def remove(self, documents: Sequence[str]) -> int:
         """Remove documents by their ids (or keys of those that were put); returns how many there were.
@@ -311,8 +311,10 @@ class Collection:
         Documents of a source come back with the next ``index`` unless the source loses them.
         """
         with self.folder.alone():
-            ids = [each if "#" in each else f"{Given.NAME}#{each}" for each in documents]
-            Given(self.manifest).remove([each.partition("#")[2] for each in ids if each.startswith(Given.NAME)])
+            ids = [each if "#" in each else f"{InlineSource.NAME}#{each}" for each in documents]
+            InlineSource(self.manifest).remove(
+                [each.partition("#")[2] for each in ids if each.startswith(InlineSource.NAME)]
+            )
             return self._indexing().remove(ids)
 
     def forget(self, source: str) -> int:
@@ -344,7 +346,7 @@ class Collection:
             NotThere: there is none of that id.
         """
         self._refresh()
-        entry = self.manifest.entry(document) or self.manifest.entry(f"{Given.NAME}#{document}")
+        entry = self.manifest.entry(document) or self.manifest.entry(f"{InlineSource.NAME}#{document}")
         if entry is None:
             raise NotThere(f"Collection {self.name!r} has no document {document!r:.200}.", param="document")
         return DocumentInfo.of(entry)
@@ -352,11 +354,11 @@ class Collection:
     def text(self, document: str) -> str:
         """Return what can be found of a document: its chunks in order, joined where they overlap."""
         found = self.document(document)
-        return joined([*self.manifest.chunks(found.id), *(twin.chunk for twin in self.manifest.twins(found.id))])
+        return join_chunks([*self.manifest.chunks(found.id), *(twin.chunk for twin in self.manifest.twins(found.id))])
 
     # -- searching ---------------------------------------------------------------------------------------------
 
-    def search(self, query: str, k: int = 10, **options: Any) -> list[Found]:
+    def search(self, query: str, k: int = 10, **options: Any) -> list[SearchHit]:
         """Return the ``k`` chunks that match a query best, the best first.
 
         The query is encoded with the model's own query prompt. Options are those of ``Searcher.search_many``: mode,
@@ -368,7 +370,7 @@ class Collection:
         """
         return self.search_many([query], k, **options)[0]
 
-    def search_many(self, queries: Sequence[str], k: int = 10, **options: Any) -> list[list[Found]]:
+    def search_many(self, queries: Sequence[str], k: int = 10, **options: Any) -> list[list[SearchHit]]:
         """Search for several queries at once: they are encoded together."""
         with self._lock:
             self._refresh()
@@ -376,10 +378,10 @@ class Collection:
         found = searcher.search_many(queries, k, **options)
         return [[self._with_repeats(each) for each in hits] for hits in found]
 
-    def _with_repeats(self, found: Found) -> Found:
+    def _with_repeats(self, found: SearchHit) -> SearchHit:
         repeats = self.manifest.repeats(found.id)
         also = tuple(
-            Origin(each.document, each.payload["start"], each.payload["end"], each.payload.get("page"))
+            Location(each.document, each.payload["start"], each.payload["end"], each.payload.get("page"))
             for each in repeats
         )
         return replace(found, also=also) if also else found
@@ -437,7 +439,7 @@ class Collection:
                 self._rerankers[model] = Reranker(model, accept_license=self.config.accept_license)
             return self._rerankers[model]
 
-    def ask(self, question: str, endpoint: Endpoint | None = None, *, k: int = 8, **options: Any) -> Answer:
+    def ask(self, question: str, endpoint: ChatEndpoint | None = None, *, k: int = 8, **options: Any) -> Answer:
         """Answer a question from the collection, with citations; without an endpoint: the passages alone.
 
         Raises:
@@ -446,7 +448,7 @@ class Collection:
         return ask(question, self.search(question, k, **options), endpoint)
 
     def ask_stream(
-        self, question: str, endpoint: Endpoint | None = None, *, k: int = 8, **options: Any
+        self, question: str, endpoint: ChatEndpoint | None = None, *, k: int = 8, **options: Any
     ) -> Iterator[str | Answer]:
         """Yield the answer's text as it comes, and last the ``Answer``; as ``ask`` otherwise."""
         return stream(question, self.search(question, k, **options), endpoint)
@@ -504,7 +506,7 @@ class Collection:
         made._reopen()
         return made
 
-    def _retitled(self, placement: Placement) -> Placement:
+    def _retitled(self, placement: VectorTable) -> VectorTable:
         title = self._tables().title(placement.feature)
         return replace(placement, name=title, described={**placement.described, "name": title})
 
@@ -537,8 +539,8 @@ class Collection:
             self.close()
             self.folder.remove()
 
-    def _tables(self) -> Tables:
-        return Tables(self.name, self.manifest, self.store, self.config.all_fields)
+    def _tables(self) -> VectorTables:
+        return VectorTables(self.name, self.manifest, self.store, self.config.all_fields)
 
 
 def _remembered(sources: Sequence[Source]) -> dict[str, Any]:

@@ -16,7 +16,7 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
-from nearfield.corpus.chunkers import SHELF as CHUNKERS
+from nearfield.corpus.chunkers import REGISTRY as CHUNKERS
 from nearfield.errors import InputError, MissingExtra, nearest
 from nearfield.stores import Dtype, Kind, Quantization
 from nearfield.stores.filters import FieldType
@@ -28,7 +28,7 @@ DEFAULT_MODEL = "all-MiniLM-L6-v2"
 OWN_FIELDS: Mapping[str, FieldType] = {"source": "str", "path": "str", "type": "str", "page": "int"}
 
 
-class Feature(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+class FeatureConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """One kind of vector that each chunk has.
 
     ``of`` names another dense feature, of whose vectors this one is a cut or quantised form: it costs no pass.
@@ -46,7 +46,7 @@ class Feature(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defa
     options: dict[str, Any] = {}
 
 
-class Chunks(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+class ChunkingConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """How documents are cut. ``by`` auto goes by their form: code by its syntax, the rest as ``DEFAULT`` says.
 
     ``tokens`` and ``overlap`` are in tokens of the first feature's model. ``context`` puts title and headings before a
@@ -59,7 +59,7 @@ class Chunks(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defau
     context: bool = True
 
 
-class Clean(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+class CleaningConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """What is left out: lines that repeat over documents or pages, and chunks that nearly repeat others."""
 
     boilerplate: bool = True
@@ -74,13 +74,13 @@ class SourceSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_d
     options: dict[str, Any] = {}
 
 
-class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+class CollectionConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """A collection's definition. ``language`` is that of its texts, for sentences and keywords."""
 
-    features: dict[Name, Feature] = msgspec.field(default_factory=lambda: {"dense": Feature()})
+    features: dict[Name, FeatureConfig] = msgspec.field(default_factory=lambda: {"dense": FeatureConfig()})
     store: str = ""
-    chunks: Chunks = Chunks()
-    clean: Clean = Clean()
+    chunks: ChunkingConfig = ChunkingConfig()
+    clean: CleaningConfig = CleaningConfig()
     fields: dict[FieldName, FieldType] = {}
     sources: tuple[SourceSpec, ...] = ()
     language: str = "en"
@@ -92,7 +92,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defau
         return {**OWN_FIELDS, **self.fields}
 
     @property
-    def first(self) -> Feature:
+    def first(self) -> FeatureConfig:
         """The feature whose model measures the chunks."""
         return next(iter(self.features.values()))
 
@@ -107,21 +107,21 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defau
         return hashlib.sha256(json.dumps(msgspec.to_builtins(parts), sort_keys=True).encode()).hexdigest()[:16]
 
 
-def read(told: Mapping[str, Any]) -> Config:
+def read(told: Mapping[str, Any]) -> CollectionConfig:
     """Check a definition given as data.
 
     Raises:
         InputError: a name or value is unknown, or features do not fit together.
     """
     try:
-        config = msgspec.convert(dict(told), Config, strict=True)
+        config = msgspec.convert(dict(told), CollectionConfig, strict=True)
     except msgspec.ValidationError as error:
         raise InputError(f"The collection's definition: {error}.", param="config") from error
     _check(config)
     return config
 
 
-def load(path: Path) -> Config:
+def load(path: Path) -> CollectionConfig:
     """Read a definition from a TOML, YAML or JSON file.
 
     Raises:
@@ -164,7 +164,7 @@ def _yaml(text: str) -> Any:
         raise InputError(f"{error}.") from error
 
 
-def _check(config: Config) -> None:
+def _check(config: CollectionConfig) -> None:
     if not config.features:
         raise InputError("A collection has at least one feature: leave 'features' out for a dense one.")
     own = {*OWN_FIELDS, "id", "document", "version", "ordinal", "and", "or", "not"}
@@ -179,7 +179,7 @@ def _check(config: Config) -> None:
         _check_feature(name, feature, config.features)
 
 
-def _check_feature(name: str, feature: Feature, others: Mapping[str, Feature]) -> None:
+def _check_feature(name: str, feature: FeatureConfig, others: Mapping[str, FeatureConfig]) -> None:
     where = f"Feature {name!r}"
     if feature.kind != "dense" and (feature.dimensions or feature.dtype == "binary" or feature.of):
         raise InputError(f"{where}: dimensions, binary and 'of' are for dense vectors, not {feature.kind}.")
@@ -195,7 +195,7 @@ def _check_feature(name: str, feature: Feature, others: Mapping[str, Feature]) -
         raise InputError(f"{where} is the same as {feature.of!r}: say dimensions, or dtype binary or float16.")
 
 
-def merged(old: Config, told: Mapping[str, Any]) -> Config:
+def merged(old: CollectionConfig, told: Mapping[str, Any]) -> CollectionConfig:
     """Return a definition with some of its parts replaced; sources are added to those there are.
 
     Raises:

@@ -10,7 +10,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
-from nearfield.corpus.config import Config
+from nearfield.corpus.config import CollectionConfig
 from nearfield.corpus.manifest.manifest import Manifest
 from nearfield.errors import InputError
 from nearfield.fileio.locks import alone
@@ -27,7 +27,7 @@ def home() -> Path:
     return Path(told or Path.home() / ".local" / "share" / "nearfield" / "collections").expanduser().absolute()
 
 
-def listed(place: Path | None = None) -> list[str]:
+def list_collections(place: Path | None = None) -> list[str]:
     """Return the names of all collections, sorted."""
     folder = place or home()
     return sorted(path.parent.name for path in folder.glob(f"*/{_CURRENT}")) if folder.is_dir() else []
@@ -39,14 +39,14 @@ def is_collection(names: Collection[str]) -> bool:
 
 
 @dataclass(frozen=True)
-class Folder:
+class CollectionDirectory:
     """The folder of one collection, whether there is one yet or not."""
 
     name: str
     path: Path
 
     @classmethod
-    def of(cls, name: str, place: Path | None = None) -> Folder:
+    def of(cls, name: str, place: Path | None = None) -> CollectionDirectory:
         """Return the folder of a name.
 
         Raises:
@@ -124,7 +124,7 @@ def _number(name: str) -> int:
     return int(re.sub(r"\D", "", name))
 
 
-def begin(path: Path, config: Config, *, uid: str) -> Manifest:
+def begin(path: Path, config: CollectionConfig, *, uid: str) -> Manifest:
     """Make an empty manifest for a definition."""
     made = Manifest(path, language=config.language)
     made.set("config", config.told())

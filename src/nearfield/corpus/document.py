@@ -51,19 +51,19 @@ class Document:
         return hashlib.sha256(told.encode()).hexdigest()
 
 
-class Named(bytes):
+class NamedBytes(bytes):
     """A file's bytes under a name that only reading them told: its suffix says the type, as that of an item does."""
 
     name: str
 
-    def __new__(cls, data: bytes, name: str) -> Named:
+    def __new__(cls, data: bytes, name: str) -> NamedBytes:
         made = super().__new__(cls, data)
         made.name = name
         return made
 
 
 @dataclass(frozen=True)
-class Item:
+class SourceItem:
     """What a source lists: one document to be.
 
     ``key`` tells it from the source's others for good: a path relative to the source, a row's id, a URL. ``name`` is

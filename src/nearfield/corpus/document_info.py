@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from nearfield.corpus.manifest.manifest import Entry, Stored
+from nearfield.corpus.manifest.manifest import ChunkRecord, DocumentRecord
 
 
 @dataclass(frozen=True)
@@ -24,14 +24,14 @@ class DocumentInfo:
     fields: Mapping[str, Any]
 
     @classmethod
-    def of(cls, entry: Entry) -> DocumentInfo:
+    def of(cls, entry: DocumentRecord) -> DocumentInfo:
         """Take what is of interest out of a manifest's entry."""
         state = "failed" if entry.error else {"stale": "done", "new": "writing"}.get(entry.state, entry.state)
         place = (entry.id, entry.source, entry.key, entry.title)
         return cls(*place, state, entry.error, entry.chunks, entry.tokens, entry.fields)
 
 
-def joined(chunks: Iterable[Stored]) -> str:
+def join_chunks(chunks: Iterable[ChunkRecord]) -> str:
     """Return a document's text from its chunks, in order; what one ends and the next begins with is there once."""
     text, last = "", 0
     for chunk in sorted(chunks, key=lambda each: each.ordinal):

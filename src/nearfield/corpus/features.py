@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 
 from nearfield.corpus import config
-from nearfield.corpus.chunkers.token_counter import Ruler
+from nearfield.corpus.chunkers.token_counter import TokenCounter
 from nearfield.encoder import Encoder
 from nearfield.errors import InputError, SpaceMismatch
-from nearfield.stores import Table
+from nearfield.stores import TableSpec
 from nearfield.stores.filters import FieldType
-from nearfield.vectors.dense import cut
+from nearfield.vectors.dense import truncate
 from nearfield.vectors.outputs import MultiVectors, Outputs, SparseVectors
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -24,7 +24,7 @@ EncoderOf = Callable[[str], Encoder]
 
 
 @dataclass(frozen=True)
-class Pass:
+class EncodePass:
     """What one forward pass gives: features of one model and the same options share it."""
 
     model: str
@@ -39,7 +39,7 @@ class Pass:
 class Feature:
     """A feature of a collection, with the model that makes it."""
 
-    def __init__(self, name: str, told: config.Feature, encoder: Encoder) -> None:
+    def __init__(self, name: str, told: config.FeatureConfig, encoder: Encoder) -> None:
         self.name = name
         self.config = told
         self.encoder = encoder
@@ -81,10 +81,10 @@ class Feature:
         ids = self.encoder.tokenize([""], role=role, outputs=(self.kind,), **self.config.options)[0].ids
         return hashlib.sha256(str(ids).encode()).hexdigest()[:16]
 
-    def table(self, name: str, fields: Mapping[str, FieldType]) -> Table:
+    def table(self, name: str, fields: Mapping[str, FieldType]) -> TableSpec:
         """Return the table for its vectors."""
         told = self.config
-        return Table(
+        return TableSpec(
             name,
             told.kind,
             self.width,
@@ -128,7 +128,7 @@ class Feature:
         """Cut and quantise whole dense vectors [n, dim]."""
         if self.width < rows.shape[1]:
             data = rows - rows.mean(1, keepdims=True) if self.encoder.recipe.centre else rows
-            rows = cut(data, self.width, renormalize=self.encoder.recipe.normalized)
+            rows = truncate(data, self.width, renormalize=self.encoder.recipe.normalized)
         if self.config.dtype == "binary":
             return np.packbits(rows > 0, axis=1)
         return np.ascontiguousarray(rows, np.float32)
@@ -140,14 +140,14 @@ class Feature:
 
 
 @dataclass(frozen=True)
-class Placed:
+class FeatureTable:
     """A feature and the table that its vectors are in, or go into."""
 
     feature: Feature
-    table: Table
+    table: TableSpec
 
 
-def build(definition: config.Config, encoder_of: EncoderOf) -> dict[str, Feature]:
+def build(definition: config.CollectionConfig, encoder_of: EncoderOf) -> dict[str, Feature]:
     """Load the models of a collection's features.
 
     Raises:
@@ -165,7 +165,7 @@ def build(definition: config.Config, encoder_of: EncoderOf) -> dict[str, Feature
     return made
 
 
-def _like(told: config.Feature, whole: config.Feature) -> config.Feature:
+def _like(told: config.FeatureConfig, whole: config.FeatureConfig) -> config.FeatureConfig:
     """Return a cut feature with model and options of the one it is cut from."""
     import msgspec
 
@@ -173,32 +173,32 @@ def _like(told: config.Feature, whole: config.Feature) -> config.Feature:
     return msgspec.structs.replace(told, model=whole.model, options=whole.options, dimensions=dimensions)
 
 
-def passes(features: Sequence[Feature]) -> list[tuple[Pass, list[Feature]]]:
+def passes(features: Sequence[Feature]) -> list[tuple[EncodePass, list[Feature]]]:
     """Group features by the forward pass that makes them."""
     groups: dict[tuple[str, str], list[Feature]] = {}
     for feature in features:
         groups.setdefault(feature.made_by, []).append(feature)
     return [
-        (Pass(model, options, tuple(dict.fromkeys(each.kind for each in group))), group)
+        (EncodePass(model, options, tuple(dict.fromkeys(each.kind for each in group))), group)
         for (model, options), group in groups.items()
     ]
 
 
-def ruler(first: Feature) -> Ruler:
+def ruler(first: Feature) -> TokenCounter:
     """Return what measures a collection's chunks: the first feature's tokenizer, beside its document prompt."""
     encoder = first.encoder
     empty = encoder.tokenize([""], role="document", outputs=(first.kind,), **first.config.options)[0].ids
-    return Ruler(encoder.tokenizer, frame=len(empty))
+    return TokenCounter(encoder.tokenizer, frame=len(empty))
 
 
-def described(table: Table) -> dict[str, Any]:
+def described(table: TableSpec) -> dict[str, Any]:
     """Return a table as JSON can say it."""
     return {**asdict(table), "fields": dict(table.fields)}
 
 
-def table_of(told: Mapping[str, Any]) -> Table:
+def table_of(told: Mapping[str, Any]) -> TableSpec:
     """Return the table that ``described`` told of."""
-    return Table(**told)
+    return TableSpec(**told)
 
 
 def require_same(name: str, collection: str, stored: Mapping[str, Any], now: Mapping[str, Any]) -> None:

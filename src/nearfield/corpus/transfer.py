@@ -12,10 +12,10 @@ import numpy as np
 
 from nearfield.corpus.document import embedded
 from nearfield.corpus.features import Feature, table_of
-from nearfield.corpus.manifest.manifest import Manifest, Placement
+from nearfield.corpus.manifest.manifest import Manifest, VectorTable
 from nearfield.corpus.search.reranking import read
 from nearfield.errors import InputError, StoreFailed
-from nearfield.stores import Record, Store, Table, parquet
+from nearfield.stores import Record, Store, TableSpec, parquet
 from nearfield.stores.filters import one_of
 
 FORMAT = 1
@@ -114,7 +114,7 @@ def described(folder: Path) -> dict[str, Any]:
     return told
 
 
-def import_(folder: Path, manifest: Manifest, store: Store, retitled: Callable[[Placement], Placement]) -> None:
+def import_(folder: Path, manifest: Manifest, store: Store, retitled: Callable[[VectorTable], VectorTable]) -> None:
     """Fill an empty collection with what was exported; tables get names of their own."""
     import pyarrow.parquet as pq
 
@@ -142,7 +142,11 @@ def _index_words(manifest: Manifest) -> None:
 
 
 def _bring(
-    placement: Placement, folder: Path, manifest: Manifest, store: Store, retitled: Callable[[Placement], Placement]
+    placement: VectorTable,
+    folder: Path,
+    manifest: Manifest,
+    store: Store,
+    retitled: Callable[[VectorTable], VectorTable],
 ) -> None:
     fresh = retitled(placement)
     if placement.state == "live":
@@ -218,7 +222,7 @@ def verify(manifest: Manifest, store: Store, made_by: Mapping[str, Feature], *, 
     return told
 
 
-def _unlike(store: Store, table: Table, feature: Feature, ids: Sequence[str]) -> list[str]:
+def _unlike(store: Store, table: TableSpec, feature: Feature, ids: Sequence[str]) -> list[str]:
     """Return the ids of records whose vectors the model no longer makes."""
     if not ids or feature.kind != "dense":
         return []

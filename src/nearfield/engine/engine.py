@@ -9,18 +9,18 @@ import weakref
 from typing import Any
 
 from nearfield.engine.job import Batch, Job, Runner, Ticket
-from nearfield.engine.scheduler import BatchReport, EngineStats, Limits, Scheduler
-from nearfield.hardware import plan
+from nearfield.engine.scheduler import BatchReport, EngineLimits, EngineStats, Scheduler
+from nearfield.hardware import plan_cpu
 
-__all__ = ["Batch", "BatchReport", "Engine", "EngineStats", "Job", "Limits", "Runner", "Ticket", "default_engine"]
+__all__ = ["Batch", "BatchReport", "Engine", "EngineLimits", "EngineStats", "Job", "Runner", "Ticket", "default_engine"]
 
 
 class Engine:
     """Lanes and their scheduler. One serves any number of models; ``lanes`` batches run at once."""
 
-    def __init__(self, lanes: int | None = None, limits: Limits | None = None) -> None:
-        self.lanes = lanes or plan().streams
-        self._scheduler = Scheduler(self.lanes, limits or Limits())
+    def __init__(self, lanes: int | None = None, limits: EngineLimits | None = None) -> None:
+        self.lanes = lanes or plan_cpu().streams
+        self._scheduler = Scheduler(self.lanes, limits or EngineLimits())
         self._closed = False
         _ENGINES.add(self)
 

@@ -34,7 +34,7 @@ _TICK = 0.25
 
 
 @dataclass(frozen=True)
-class Limits:
+class EngineLimits:
     """What the engine accepts. ``stall`` is the number of seconds after which a batch counts as hung."""
 
     max_queued_tokens: int = 1_000_000
@@ -73,7 +73,7 @@ class EngineStats:
 class Scheduler:
     """Shared by lanes and submitters. One lock, one condition for lanes, one for those who wait for room."""
 
-    def __init__(self, lanes: int, limits: Limits) -> None:
+    def __init__(self, lanes: int, limits: EngineLimits) -> None:
         self.limits = limits
         self.observers: list[Callable[[BatchReport], None]] = []
         self._lock = threading.Lock()

@@ -11,7 +11,7 @@ SHOWN = 300
 FOUND = 3
 
 
-def lowest(scores: Mapping[str, float], count: int) -> list[str]:
+def worst_items(scores: Mapping[str, float], count: int) -> list[str]:
     """Return the ids of the lowest scores, the lowest first; ties in the order of the items."""
     return sorted(scores, key=lambda key: scores[key])[:count]
 
@@ -38,7 +38,7 @@ def queries(
             "score": scores[key],
             **_told(relevant.get(key, {}), ordered(run.get(key, {})), document),
         }
-        for key in lowest(scores, count)
+        for key in worst_items(scores, count)
     ]
 
 

@@ -12,13 +12,13 @@ from nearfield.errors import InputError
 from nearfield.evaluation import significance
 from nearfield.evaluation.datasets import loaders
 from nearfield.evaluation.datasets.dataset import Dataset
-from nearfield.evaluation.systems import Memo, Searches, Subject, Variant, of_encoder, open_subject
-from nearfield.evaluation.systems.instrumented import Metered
-from nearfield.evaluation.tasks import Options, open_task, require
+from nearfield.evaluation.systems import EmbeddingCache, EmbeddingSystem, SearchSystem, Variant, of_encoder, open_system
+from nearfield.evaluation.systems.instrumented import InstrumentedSystem
+from nearfield.evaluation.tasks import TaskOptions, open_task, require
 
 
 def evaluate(
-    model: str | Variant | Encoder | Subject | Searches,
+    model: str | Variant | Encoder | EmbeddingSystem | SearchSystem,
     dataset: str | Path | Dataset,
     *,
     task: str | None = None,
@@ -29,7 +29,7 @@ def evaluate(
     seed: int = 0,
     worst: int = 10,
     progress: bool = False,
-    memo: Memo | None = None,
+    memo: EmbeddingCache | None = None,
 ) -> dict[str, Any]:
     """Measure a model on a data set.
 
@@ -60,12 +60,12 @@ def evaluate(
         raise InputError(f"k is a whole number of 1 or more, and not {k!r}.", param="k")
     if samples < 0 or worst < 0:
         raise InputError("samples and worst are whole numbers of 0 or more.", param="samples")
-    data = dataset if isinstance(dataset, Dataset) else loaders.read(dataset, task)
+    data = dataset if isinstance(dataset, Dataset) else loaders.load_dataset(dataset, task)
     if task is not None and task != data.task:
         raise InputError(f"{data.name} is a set for {data.task}, not for {task}.", param="task")
     # Refused before a model is loaded.
     require(open_task(data.task), data.task, data.rows)
-    options = Options(k, ignore_identical_ids, full, seed, worst)
+    options = TaskOptions(k, ignore_identical_ids, full, seed, worst)
     started = time.perf_counter()
     subject, owned = _subject(model, memo)
     opened = time.perf_counter() - started
@@ -76,13 +76,13 @@ def evaluate(
             subject.close()
 
 
-def _subject(model: Any, memo: Memo | None) -> tuple[Any, bool]:
+def _subject(model: Any, memo: EmbeddingCache | None) -> tuple[Any, bool]:
     """Return what is measured, and whether it was opened here."""
     if isinstance(model, (str, Variant)):
-        return open_subject(model, memo), True
+        return open_system(model, memo), True
     if isinstance(model, Encoder):
         return of_encoder(model), True  # closing it leaves the encoder open
-    if isinstance(model, (Subject, Searches)):
+    if isinstance(model, (EmbeddingSystem, SearchSystem)):
         return model, False
     raise InputError(
         f"A model is a name, a Variant, an Encoder or a subject, not {type(model).__name__}.", param="model"
@@ -90,9 +90,9 @@ def _subject(model: Any, memo: Memo | None) -> tuple[Any, bool]:
 
 
 def _measured(
-    subject: Any, data: Dataset, options: Options, samples: int, opened: float, progress: bool
+    subject: Any, data: Dataset, options: TaskOptions, samples: int, opened: float, progress: bool
 ) -> dict[str, Any]:
-    task, metered = open_task(data.task), Metered(subject, progress=progress)
+    task, metered = open_task(data.task), InstrumentedSystem(subject, progress=progress)
     before, started = getattr(subject, "truncated", None), time.perf_counter()
     found = task.measure(metered, data.rows, options)
     taken = time.perf_counter() - started

@@ -31,7 +31,7 @@ def library(name: str) -> Any:
         raise MissingExtra(f"Measuring needs {error.name!r}: pip install 'nearfield[evaluate]'") from error
 
 
-def ranked(names: Sequence[str], relevant: Judgements, run: Run) -> dict[str, dict[str, float]]:
+def ranking_metrics(names: Sequence[str], relevant: Judgements, run: Run) -> dict[str, dict[str, float]]:
     """Return metrics such as ``nDCG@10`` for each judged query, in points.
 
     As trec_eval computes them: ties in the order of ids, the last first; gains are linear; a query for which nothing

@@ -9,7 +9,7 @@ import numpy as np
 
 from nearfield.errors import InputError
 from nearfield.evaluation import metrics
-from nearfield.evaluation.tasks import Column, Task, open_task
+from nearfield.evaluation.tasks import Column, EvaluationTask, open_task
 
 Array = np.ndarray[Any, np.dtype[Any]]
 #: Numbers drawn at once: resampling a long column stays within memory.
@@ -17,7 +17,13 @@ _AT_ONCE = 1_000_000
 
 
 def interval(
-    task: Task, main: str, columns: Mapping[str, Column], *, samples: int = 1000, seed: int = 0, level: float = 0.95
+    task: EvaluationTask,
+    main: str,
+    columns: Mapping[str, Column],
+    *,
+    samples: int = 1000,
+    seed: int = 0,
+    level: float = 0.95,
 ) -> tuple[float, float]:
     """Return the percentile bootstrap interval of the main metric over items (Efron & Tibshirani 1993, chapter 13).
 
@@ -31,7 +37,7 @@ def interval(
     return float(low), float(high)
 
 
-def resampled(task: Task, main: str, sides: list[dict[str, Array]], samples: int, seed: int) -> list[Array]:
+def resampled(task: EvaluationTask, main: str, sides: list[dict[str, Array]], samples: int, seed: int) -> list[Array]:
     """Return the main metric [samples] of each side on the same draws of items."""
     count = len(next(iter(sides[0].values())))
     random = np.random.default_rng(seed)
@@ -46,7 +52,7 @@ def resampled(task: Task, main: str, sides: list[dict[str, Array]], samples: int
     return [np.concatenate(values) for values in found]
 
 
-def paired(a: Mapping[str, Any], b: Mapping[str, Any], *, samples: int = 10_000, seed: int = 0) -> dict[str, Any]:
+def paired_test(a: Mapping[str, Any], b: Mapping[str, Any], *, samples: int = 10_000, seed: int = 0) -> dict[str, Any]:
     """Say whether two results on the same data set differ by more than chance would have it.
 
     ``a`` and ``b`` are what ``evaluate`` returns. Where the main metric is a mean over items, ``p`` is that of a paired
@@ -110,7 +116,7 @@ def _crossing(differences: Array) -> float:
     return float(min(1.0, 2 * (min(below, above) + 1) / (len(differences) + 1)))
 
 
-def _affordable(task: Task) -> int:
+def _affordable(task: EvaluationTask) -> int:
     """Return how many samples a task can be asked for: a mean costs nothing, a correlation a millisecond."""
     return 10_000 if task.averages else 1_000
 

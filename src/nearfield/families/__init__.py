@@ -11,13 +11,13 @@ import numpy as np
 
 from nearfield.checkpoint.weights.weights import Linear, Lora, Weights
 from nearfield.errors import ModelRefused, nearest
-from nearfield.ops import Ops, Seen
-from nearfield.registry import Shelf
+from nearfield.ops import AttentionMask, Ops
+from nearfield.registry import Registry
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
 #: ``model_type`` of config.json to the family that runs it.
-SHELF = Shelf(
+REGISTRY = Registry(
     "family",
     {
         "bert": "nearfield.families.bert:Bert",
@@ -117,14 +117,14 @@ class Family(ABC):
         raise ModelRefused(f"{type(self).__name__} has no classification head here.")
 
     @staticmethod
-    def seen(inputs: Mapping[str, Any], before: int | None = None, after: int | None = None) -> Seen[Any]:
+    def seen(inputs: Mapping[str, Any], before: int | None = None, after: int | None = None) -> AttentionMask[Any]:
         """Return what a token attends to: all of its own input, or what is within bounds (see ``ops.Seen``)."""
         places = None if before is None and after is None else inputs["places"]
-        return Seen(inputs["segments"], places, before, after, inputs.get("keys"))
+        return AttentionMask(inputs["segments"], places, before, after, inputs.get("keys"))
 
 
 #: Models whose ``model_type`` is another's: what tells them apart, and the family that runs them.
-POSING: tuple[tuple[str, str, Any, str], ...] = (
+MODEL_TYPE_OVERRIDES: tuple[tuple[str, str, Any, str], ...] = (
     ("bert", "position_embedding_type", "alibi", "jina-bert"),
     ("xlm-roberta", "position_embedding_type", "rotary", "jina-v3"),
 )
@@ -143,12 +143,14 @@ def resolve(config: Mapping[str, Any]) -> Family:
             weights a built-in family of the same name would load wrongly.
     """
     kind = str(config.get("model_type") or "")
-    kind = next((name for own, field, value, name in POSING if own == kind and config.get(field) == value), kind)
-    if kind not in SHELF.names():
+    kind = next(
+        (name for own, field, value, name in MODEL_TYPE_OVERRIDES if own == kind and config.get(field) == value), kind
+    )
+    if kind not in REGISTRY.names():
         if config.get("auto_map"):
             raise ModelRefused(f"No family runs model_type {kind!r}, and Nearfield runs no remote code (auto_map).")
-        raise NoFamily(f"No family runs model_type {kind!r}. {nearest(kind, SHELF.names())}")
-    chosen: type[Family] = SHELF.load(kind)
+        raise NoFamily(f"No family runs model_type {kind!r}. {nearest(kind, REGISTRY.names())}")
+    chosen: type[Family] = REGISTRY.load(kind)
     if config.get("auto_map") and not chosen.own_code:
         raise ModelRefused(
             f"config.json asks for the model's own code (auto_map: {dict(config['auto_map'])}). Nearfield runs "

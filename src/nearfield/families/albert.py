@@ -9,7 +9,7 @@ from nearfield.checkpoint.weights.weights import Linear, Weights
 from nearfield.errors import ModelRefused
 from nearfield.families import Family
 from nearfield.families.bert import ACTIVATIONS, size_of
-from nearfield.ops import Ops, Seen
+from nearfield.ops import AttentionMask, Ops
 
 
 class Albert(Family):
@@ -61,7 +61,7 @@ class Albert(Family):
         x = ops.add(x, ops.rows(positions, inputs["positions"]))
         return ops.layer_norm(x, weights.norm("LayerNorm", size), self.eps)
 
-    def _layer(self, ops: Ops[Any], weights: Weights, x: Any, seen: Seen[Any]) -> Any:
+    def _layer(self, ops: Ops[Any], weights: Weights, x: Any, seen: AttentionMask[Any]) -> Any:
         size, own = self.hidden_size, weights.scope("attention.")
         q, k, v = (
             ops.split(ops.linear(x, own.linear(name, size, size)), self.heads) for name in ("query", "key", "value")

@@ -16,7 +16,7 @@ import numpy as np
 from nearfield.checkpoint.weights.weights import Linear, Weights
 from nearfield.errors import ModelRefused
 from nearfield.families import Array, Family
-from nearfield.ops import Ops, Seen
+from nearfield.ops import AttentionMask, Ops
 
 
 @dataclass(frozen=True)
@@ -169,7 +169,7 @@ class Bert(Family):
         x = ops.add(x, ops.rows(positions, inputs["positions"]))
         return ops.layer_norm(x, weights.norm("LayerNorm", size), self.eps)
 
-    def _layer(self, ops: Ops[Any], weights: Weights, x: Any, seen: Seen[Any], bias: Any) -> Any:
+    def _layer(self, ops: Ops[Any], weights: Weights, x: Any, seen: AttentionMask[Any], bias: Any) -> Any:
         names, size = self.names, self.hidden_size
         q, k, v = (
             ops.split(ops.linear(x, weights.linear(name, size, size)), self.heads)

@@ -17,7 +17,7 @@ from nearfield.checkpoint.weights.weights import Linear, Norm, Weights
 from nearfield.errors import ModelRefused
 from nearfield.families import Array, Family
 from nearfield.families.bert import ACTIVATIONS, size_of
-from nearfield.ops import Ops, Seen
+from nearfield.ops import AttentionMask, Ops
 
 
 class Deberta(Family):
@@ -84,7 +84,7 @@ class Deberta(Family):
         return _layer_norm(table, weights.norm("LayerNorm", self.hidden_size), self.eps)
 
     def _layer(
-        self, ops: Ops[Any], weights: Weights, x: Any, inputs: Mapping[str, Any], seen: Seen[Any], table: Array
+        self, ops: Ops[Any], weights: Weights, x: Any, inputs: Mapping[str, Any], seen: AttentionMask[Any], table: Array
     ) -> Any:
         size = self.hidden_size
         a = self._attention(ops, weights.scope("attention.self."), x, inputs, seen, table)
@@ -96,7 +96,7 @@ class Deberta(Family):
         return ops.layer_norm(ops.add(x, h), weights.norm("output.LayerNorm", size), self.eps)
 
     def _attention(
-        self, ops: Ops[Any], weights: Weights, x: Any, inputs: Mapping[str, Any], seen: Seen[Any], table: Array
+        self, ops: Ops[Any], weights: Weights, x: Any, inputs: Mapping[str, Any], seen: AttentionMask[Any], table: Array
     ) -> Any:
         size = self.hidden_size
         layers = [weights.linear(f"{name}_proj", size, size) for name in ("query", "key", "value")]

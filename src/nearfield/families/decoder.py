@@ -17,7 +17,7 @@ from nearfield.errors import ModelRefused
 from nearfield.families import Array, Family
 from nearfield.families.bert import ACTIVATIONS, size_of
 from nearfield.families.rotary import Rotary
-from nearfield.ops import Ops, Seen
+from nearfield.ops import AttentionMask, Ops
 
 #: Where a layer's attention is bounded.
 SLIDING = "sliding_attention"
@@ -109,14 +109,14 @@ class Decoder(Family):
             x = self._layer(ops, weights.scope(f"layers.{number}."), x, inputs, kind, seen[kind])
         return ops.rms_norm(x, self._norm(weights, "norm"), self.eps)
 
-    def _seen(self, inputs: Mapping[str, Any], kind: str) -> Seen[Any]:
+    def _seen(self, inputs: Mapping[str, Any], kind: str) -> AttentionMask[Any]:
         after = 0 if self.causal else None
         if kind != SLIDING:
             return self.seen(inputs, None, after)
         return self.seen(inputs, self.window, 0 if self.causal else self.window)
 
     def _layer(
-        self, ops: Ops[Any], weights: Weights, x: Any, inputs: Mapping[str, Any], kind: str, seen: Seen[Any]
+        self, ops: Ops[Any], weights: Weights, x: Any, inputs: Mapping[str, Any], kind: str, seen: AttentionMask[Any]
     ) -> Any:
         a = self._attention(ops, weights, self._normed(ops, weights, x, "input_layernorm"), inputs, kind, seen)
         if not self.flags.gemma:
@@ -127,7 +127,7 @@ class Decoder(Family):
         return ops.add(x, self._normed(ops, weights, h, "post_feedforward_layernorm"))
 
     def _attention(
-        self, ops: Ops[Any], weights: Weights, x: Any, inputs: Mapping[str, Any], kind: str, seen: Seen[Any]
+        self, ops: Ops[Any], weights: Weights, x: Any, inputs: Mapping[str, Any], kind: str, seen: AttentionMask[Any]
     ) -> Any:
         weights = weights.scope("self_attn.")
         bias = self.flags.qkv_bias or self.bias

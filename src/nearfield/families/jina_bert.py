@@ -16,7 +16,7 @@ from nearfield.checkpoint.weights.weights import Weights
 from nearfield.errors import ModelRefused
 from nearfield.families import Array, Family
 from nearfield.families.bert import size_of
-from nearfield.ops import Ops, Seen
+from nearfield.ops import AttentionMask, Ops
 
 GATES = {"geglu": "gelu", "reglu": "relu"}
 
@@ -70,7 +70,9 @@ class JinaBert(Family):
             x = ops.add(x, ops.rows(types, inputs["types"]) if "types" in inputs else ops.constant(types[0]))
         return self._norm(ops, weights, x, "LayerNorm")
 
-    def _attention(self, ops: Ops[Any], weights: Weights, x: Any, seen: Seen[Any], bias: Any, normed: bool) -> Any:
+    def _attention(
+        self, ops: Ops[Any], weights: Weights, x: Any, seen: AttentionMask[Any], bias: Any, normed: bool
+    ) -> Any:
         size, own = self.hidden_size, weights.scope("self.")
         q, k, v = (ops.linear(x, own.linear(name, size, size)) for name in ("query", "key", "value"))
         if normed:

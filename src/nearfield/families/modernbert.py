@@ -13,7 +13,7 @@ from nearfield.errors import ModelRefused
 from nearfield.families import Array, Family
 from nearfield.families.bert import ACTIVATIONS, size_of
 from nearfield.families.rotary import Rotary
-from nearfield.ops import Ops, Seen
+from nearfield.ops import AttentionMask, Ops
 
 SLIDING = "sliding_attention"
 
@@ -79,7 +79,7 @@ class ModernBert(Family):
         return self._norm(ops, weights, x, "final_norm")
 
     def _attention(
-        self, ops: Ops[Any], weights: Weights, x: Any, inputs: Mapping[str, Any], kind: str, seen: Seen[Any]
+        self, ops: Ops[Any], weights: Weights, x: Any, inputs: Mapping[str, Any], kind: str, seen: AttentionMask[Any]
     ) -> Any:
         size = self.hidden_size
         fused = weights.linear("Wqkv", size, 3 * size, self.attention_bias)

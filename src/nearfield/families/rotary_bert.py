@@ -18,11 +18,11 @@ from nearfield.errors import ModelRefused, WeightsError
 from nearfield.families import Array, Family
 from nearfield.families.bert import ACTIVATIONS, size_of
 from nearfield.families.rotary import Rotary
-from nearfield.ops import Ops, Seen
+from nearfield.ops import AttentionMask, Ops
 
 
 @dataclass(frozen=True)
-class Layout:
+class WeightLayout:
     """Where a checkpoint keeps the parts of a layer. ``qkv`` and ``gate_up`` are one name where they are fused."""
 
     layer: str
@@ -37,14 +37,14 @@ class Layout:
 
 
 LAYOUTS = (
-    Layout(
+    WeightLayout(
         "layers.{}.",
         ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"),
         "self_attn.o_proj",
         "post_attention_layernorm",
         "post_mlp_layernorm",
     ),
-    Layout(
+    WeightLayout(
         "encoder.layers.{}.",
         ("attn.Wqkv",),
         "attn.out_proj",
@@ -53,8 +53,8 @@ LAYOUTS = (
         "emb_ln",
         gated=("mlp.fc12", "mlp.fc11", "mlp.fc2"),
     ),
-    Layout("encoder.layers.{}.", ("mixer.Wqkv",), "mixer.out_proj", "norm1", "norm2", "emb_ln"),
-    Layout(
+    WeightLayout("encoder.layers.{}.", ("mixer.Wqkv",), "mixer.out_proj", "norm1", "norm2", "emb_ln"),
+    WeightLayout(
         "encoder.layer.{}.",
         ("attention.qkv_proj",),
         "attention.o_proj",
@@ -147,7 +147,7 @@ class RotaryBert(Family):
             x = self._norm(ops, own, ops.add(x, h), layout.output_norm)
         return x
 
-    def _embed(self, ops: Ops[Any], weights: Weights, inputs: Mapping[str, Any], layout: Layout) -> Any:
+    def _embed(self, ops: Ops[Any], weights: Weights, inputs: Mapping[str, Any], layout: WeightLayout) -> Any:
         size = self.hidden_size
         x = ops.embed(weights.table("embeddings.word_embeddings", self.vocab_size, size), inputs["ids"])
         if self.types:
@@ -158,7 +158,13 @@ class RotaryBert(Family):
         return self._norm(ops, weights, x, layout.embedding_norm)
 
     def _attention(
-        self, ops: Ops[Any], weights: Weights, x: Any, inputs: Mapping[str, Any], seen: Seen[Any], layout: Layout
+        self,
+        ops: Ops[Any],
+        weights: Weights,
+        x: Any,
+        inputs: Mapping[str, Any],
+        seen: AttentionMask[Any],
+        layout: WeightLayout,
     ) -> Any:
         size = self.hidden_size
         if len(layout.qkv) == 1:
@@ -169,7 +175,7 @@ class RotaryBert(Family):
         q, k = (ops.rope(y, inputs["rope.cos"], inputs["rope.sin"]) for y in (q, k))
         return ops.linear(ops.attention(q, k, v, seen), weights.linear(layout.out, size, size, self.qkv_bias))
 
-    def _feed(self, ops: Ops[Any], weights: Weights, x: Any, layout: Layout) -> Any:
+    def _feed(self, ops: Ops[Any], weights: Weights, x: Any, layout: WeightLayout) -> Any:
         size, inner = self.hidden_size, self.intermediate_size
         down = weights.linear(layout.gated[-1] if self.gated else layout.plain[1], inner, size, self.down_bias)
         if not self.gated:
@@ -353,7 +359,7 @@ def _classes(ops: Ops[Any], weights: Weights, x: Any, count: int, size: int) -> 
     return ops.linear(x, weights.top.linear("classifier", size, count))
 
 
-def _layout(weights: Weights) -> Layout:
+def _layout(weights: Weights) -> WeightLayout:
     names = weights.names()
     for layout in LAYOUTS:
         if f"{layout.layer.format(0)}{layout.out}.weight" in names:

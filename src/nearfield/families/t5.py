@@ -13,7 +13,7 @@ from nearfield.checkpoint.weights.weights import Weights
 from nearfield.errors import ModelRefused
 from nearfield.families import Array, Family
 from nearfield.families.bert import ACTIVATIONS, buckets, size_of
-from nearfield.ops import Ops, Seen
+from nearfield.ops import AttentionMask, Ops
 
 #: Buckets of rows up to this long are kept, 1 MiB each at most; beside the attention of longer ones they cost nothing.
 KEPT = 512
@@ -61,7 +61,7 @@ class T5(Family):
             x = ops.add(x, self._feed(ops, own.scope("1."), x))
         return self._norm(ops, weights.scope("encoder."), x, "final_layer_norm")
 
-    def _attention(self, ops: Ops[Any], weights: Weights, x: Any, seen: Seen[Any], bias: Any) -> Any:
+    def _attention(self, ops: Ops[Any], weights: Weights, x: Any, seen: AttentionMask[Any], bias: Any) -> Any:
         x, own = self._norm(ops, weights, x, "layer_norm"), weights.scope("SelfAttention.")
         q, k, v = (
             ops.split(ops.linear(x, own.linear(name, self.hidden_size, self.inner, bias=False)), self.heads)

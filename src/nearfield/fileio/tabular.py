@@ -20,7 +20,7 @@ _BOM = b"\xef\xbb\xbf"
 
 
 @dataclass(frozen=True)
-class Row:
+class TableRow:
     """One row and where it stands (file and line, for people). ``value`` is an error where it cannot be read."""
 
     where: str
@@ -50,7 +50,7 @@ def form_of(path: Path, form: str | None = None) -> str:
     return form
 
 
-def read(path: Path, form: str, columns: Sequence[str] | None = None) -> Iterator[Row]:
+def read(path: Path, form: str, columns: Sequence[str] | None = None) -> Iterator[TableRow]:
     """Yield a file's rows; of a Parquet file only ``columns``, where they are named.
 
     Raises:
@@ -61,7 +61,7 @@ def read(path: Path, form: str, columns: Sequence[str] | None = None) -> Iterato
         yield from stream(file, str(path), form, columns)
 
 
-def stream(file: BinaryIO, name: str, form: str, columns: Sequence[str] | None = None) -> Iterator[Row]:
+def stream(file: BinaryIO, name: str, form: str, columns: Sequence[str] | None = None) -> Iterator[TableRow]:
     """Yield the rows of an open file; raises as ``read``."""
     yield from _READERS[form](file, name, columns)
 
@@ -87,17 +87,17 @@ def _decoded(where: str, line: bytes) -> str | InputError:
         return InputError(f"{where}: not UTF-8 ({error.reason}). Convert it first.")
 
 
-def _txt(file: BinaryIO, name: str, _: Sequence[str] | None) -> Iterator[Row]:
+def _txt(file: BinaryIO, name: str, _: Sequence[str] | None) -> Iterator[TableRow]:
     for where, line in _lines(file, name):
-        yield Row(where, line if isinstance(line, InputError) else _decoded(where, line))
+        yield TableRow(where, line if isinstance(line, InputError) else _decoded(where, line))
 
 
-def _jsonl(file: BinaryIO, name: str, _: Sequence[str] | None) -> Iterator[Row]:
+def _jsonl(file: BinaryIO, name: str, _: Sequence[str] | None) -> Iterator[TableRow]:
     for where, line in _lines(file, name):
         if isinstance(line, InputError):
-            yield Row(where, line)
+            yield TableRow(where, line)
         elif line.strip():
-            yield Row(where, _parsed(where, line))
+            yield TableRow(where, _parsed(where, line))
 
 
 def _parsed(where: str, line: bytes) -> Mapping[str, Any] | str | InputError:
@@ -113,8 +113,8 @@ def _parsed(where: str, line: bytes) -> Mapping[str, Any] | str | InputError:
     return InputError(f"{where}: {type(row).__name__}, not an object or a text.")
 
 
-def _separated(delimiter: str) -> Callable[[BinaryIO, str, Sequence[str] | None], Iterator[Row]]:
-    def rows(file: BinaryIO, name: str, columns: Sequence[str] | None) -> Iterator[Row]:
+def _separated(delimiter: str) -> Callable[[BinaryIO, str, Sequence[str] | None], Iterator[TableRow]]:
+    def rows(file: BinaryIO, name: str, columns: Sequence[str] | None) -> Iterator[TableRow]:
         csv.field_size_limit(LONGEST)
         # What is not UTF-8 becomes lone surrogates, so that it costs its row only.
         text = io.TextIOWrapper(file, encoding="utf-8-sig", errors="surrogateescape", newline="")
@@ -134,20 +134,20 @@ def _separated(delimiter: str) -> Callable[[BinaryIO, str, Sequence[str] | None]
     return rows
 
 
-def _table(reader: Any, lines: _Lines, name: str, head: Sequence[str]) -> Iterator[Row]:
+def _table(reader: Any, lines: _Lines, name: str, head: Sequence[str]) -> Iterator[TableRow]:
     while True:
         before = reader.line_num
         cells, error = _next(reader, lines)
         where = f"{name}, line {reader.line_num}"
         if error is not None:
-            yield Row(where, InputError(f"{name}, after line {before}: {error}."))
+            yield TableRow(where, InputError(f"{name}, after line {before}: {error}."))
         elif cells is None:
             return
         elif len(cells) > len(head):
             told = f"{where}: {len(cells)} cells for {len(head)} columns; put cells that hold the separator in quotes."
-            yield Row(where, InputError(told))
+            yield TableRow(where, InputError(told))
         elif cells:
-            yield Row(where, _named(f"{name}, after line {before}", head, cells))
+            yield TableRow(where, _named(f"{name}, after line {before}", head, cells))
 
 
 def _named(after: str, head: Sequence[str], cells: Sequence[str]) -> Mapping[str, Any] | InputError:
@@ -187,7 +187,7 @@ def _next(reader: Any, lines: _Lines) -> tuple[list[str] | None, Exception | Non
         return None, error
 
 
-def _parquet(file: BinaryIO, name: str, columns: Sequence[str] | None) -> Iterator[Row]:
+def _parquet(file: BinaryIO, name: str, columns: Sequence[str] | None) -> Iterator[TableRow]:
     parquet = require_parquet()
     from pyarrow import ArrowException
 
@@ -198,7 +198,7 @@ def _parquet(file: BinaryIO, name: str, columns: Sequence[str] | None) -> Iterat
         check_columns(name, table.schema_arrow.names, columns)
         batches = table.iter_batches(batch_size=_AT_ONCE, columns=None if columns is None else list(columns))
         for number, row in enumerate((row for batch in batches for row in batch.to_pylist()), 1):
-            yield Row(f"{name}, row {number}", row)
+            yield TableRow(f"{name}, row {number}", row)
     except (ArrowException, OSError) as error:
         raise InputError(f"{name}: cannot be read as Parquet ({error}).") from error
 
@@ -243,7 +243,7 @@ def check_unicode(where: str, column: str, text: str) -> None:
         ) from error
 
 
-_READERS: dict[str, Callable[[BinaryIO, str, Sequence[str] | None], Iterator[Row]]] = {
+_READERS: dict[str, Callable[[BinaryIO, str, Sequence[str] | None], Iterator[TableRow]]] = {
     "txt": _txt,
     "jsonl": _jsonl,
     "csv": _separated(","),

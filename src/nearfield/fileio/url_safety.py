@@ -37,7 +37,7 @@ def resolve(host: str, port: int) -> list[str]:
     return list(dict.fromkeys(str(each[4][0]) for each in found))
 
 
-def check(addresses: Sequence[str], host: str, allowed: Sequence[Network] = ()) -> None:
+def require_public_address(addresses: Sequence[str], host: str, allowed: Sequence[Network] = ()) -> None:
     """Refuse a name one of whose addresses is not public, unless it lies in an ``allowed`` network.
 
     Raises:

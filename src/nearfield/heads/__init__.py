@@ -13,7 +13,7 @@ from nearfield import recipe
 from nearfield.checkpoint.weights.weights import Weights
 from nearfield.families import Family
 from nearfield.ops import Ops
-from nearfield.packing import Rows
+from nearfield.packing import PackedRows
 
 Array = np.ndarray[Any, np.dtype[Any]]
 #: A result for each input; an array counts its first axis.
@@ -21,7 +21,7 @@ Results = Sequence[Any] | Array
 
 
 @dataclass(frozen=True)
-class Extra:
+class OutputRequest:
     """What is wanted of an input beyond its dense vector, resolved before it is queued.
 
     ``second`` is where the second text of a pair begins (0: none); ``spans`` are the parts of the input that are pooled
@@ -38,11 +38,11 @@ class Extra:
 
 
 @dataclass(frozen=True)
-class Item:
+class HeadInput:
     """One input of a batch: its token ids and its wishes."""
 
     ids: Sequence[int]
-    extra: Extra
+    extra: OutputRequest
 
 
 class Head(ABC):
@@ -62,22 +62,22 @@ class Head(ABC):
         """Return the output's tensor, from hidden states [B, L, H]."""
 
     @abstractmethod
-    def read(self, values: Array, packed: Rows, items: Sequence[Item]) -> Results:
+    def read(self, values: Array, packed: PackedRows, items: Sequence[HeadInput]) -> Results:
         """Return each input's own result from the whole batch's values."""
 
 
 def make(spec: recipe.Head) -> Head:
     """Return the head that a recipe describes."""
     from nearfield.heads.multivector import MultivectorHead
-    from nearfield.heads.scores import AnswerHead, ClassesHead
+    from nearfield.heads.scores import ClassificationHead, LanguageModelScoreHead
     from nearfield.heads.sparse import LexicalHead, SpladeHead
 
     kinds: dict[type, Any] = {
         recipe.Lexical: LexicalHead,
         recipe.Splade: SpladeHead,
         recipe.Multivector: MultivectorHead,
-        recipe.Classes: ClassesHead,
-        recipe.Answer: AnswerHead,
+        recipe.ClassScores: ClassificationHead,
+        recipe.RerankPrompt: LanguageModelScoreHead,
     }
     head: Head = kinds[type(spec)](spec)
     return head

@@ -10,9 +10,9 @@ import numpy as np
 from nearfield import recipe
 from nearfield.checkpoint.weights.weights import Weights
 from nearfield.families import Family
-from nearfield.heads import Array, Head, Item, pooled
+from nearfield.heads import Array, Head, HeadInput, pooled
 from nearfield.ops import Ops
-from nearfield.packing import Rows
+from nearfield.packing import PackedRows
 
 
 class MultivectorHead(Head):
@@ -31,7 +31,7 @@ class MultivectorHead(Head):
         """Return [B, L, dimensions]."""
         return pooled.apply(ops, hidden, self.spec.modules, inputs, family.hidden_size)
 
-    def read(self, values: Array, packed: Rows, items: Sequence[Item]) -> list[Array]:
+    def read(self, values: Array, packed: PackedRows, items: Sequence[HeadInput]) -> list[Array]:
         """Return [tokens, dimensions] of each input."""
         flat = values[packed.flat]
         ends = np.cumsum([len(item.ids) for item in items])

@@ -10,9 +10,9 @@ import numpy as np
 from nearfield.checkpoint.weights.weights import Weights
 from nearfield.errors import ModelRefused
 from nearfield.families import Family
-from nearfield.heads import Head, Item, Results
+from nearfield.heads import Head, HeadInput, Results
 from nearfield.ops import Ops
-from nearfield.packing import Rows
+from nearfield.packing import PackedRows
 from nearfield.recipe import Dense, LayerNorm, Module, Normalize, Pooling
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -43,7 +43,7 @@ class PooledHead(Head):
         """Return [B, S, dimensions], S inputs or spans a row."""
         return apply(ops, hidden, self.modules, inputs, family.hidden_size)
 
-    def read(self, values: Array, packed: Rows, items: Sequence[Item]) -> Results:
+    def read(self, values: Array, packed: PackedRows, items: Sequence[HeadInput]) -> Results:
         """Return [inputs, dimensions], or an array a input where any is pooled by spans: then each has its own row."""
         if not any(item.extra.spans for item in items):
             return values[packed.layout.row, packed.layout.slot]

@@ -9,17 +9,17 @@ from nearfield import recipe
 from nearfield.checkpoint.weights.weights import Linear, Weights
 from nearfield.errors import ModelRefused
 from nearfield.families import Family
-from nearfield.heads import Array, Head, Item, Results
+from nearfield.heads import Array, Head, HeadInput, Results
 from nearfield.ops import Ops
-from nearfield.packing import Rows
+from nearfield.packing import PackedRows
 
 
-class ClassesHead(Head):
+class ClassificationHead(Head):
     """The family's own classification head: logits, before any activation."""
 
     output = "scores"
 
-    def __init__(self, spec: recipe.Classes) -> None:
+    def __init__(self, spec: recipe.ClassScores) -> None:
         self.spec = spec
 
     def bind(self, family: Family, typed: bool) -> None:
@@ -31,18 +31,18 @@ class ClassesHead(Head):
         state = ops.matmul(inputs[f"pool.{family.class_pooling}"], hidden)
         return family.classes(ops, weights, state, len(self.spec.labels))
 
-    def read(self, values: Array, packed: Rows, items: Sequence[Item]) -> Results:
+    def read(self, values: Array, packed: PackedRows, items: Sequence[HeadInput]) -> Results:
         """Return [inputs, labels]."""
         return values[packed.layout.row, packed.layout.slot]
 
 
-class AnswerHead(Head):
+class LanguageModelScoreHead(Head):
     """The logits of one or two words at the last token: those rows of the last layer, and no others, are computed."""
 
     output = "scores"
     inputs = ("pool.lasttoken",)
 
-    def __init__(self, spec: recipe.Answer) -> None:
+    def __init__(self, spec: recipe.RerankPrompt) -> None:
         self.spec = spec
         self.rows: tuple[int, ...] = ()
 
@@ -69,6 +69,6 @@ class AnswerHead(Head):
             bias = None if bias is None or layer.bias is None else bias - layer.bias[[self.rows[1]]]
         return ops.linear(state, Linear(weight, bias))
 
-    def read(self, values: Array, packed: Rows, items: Sequence[Item]) -> Results:
+    def read(self, values: Array, packed: PackedRows, items: Sequence[HeadInput]) -> Results:
         """Return [inputs, 1]."""
         return values[packed.layout.row, packed.layout.slot]

@@ -10,9 +10,9 @@ import numpy as np
 from nearfield import recipe
 from nearfield.checkpoint.weights.weights import Weights
 from nearfield.families import Family
-from nearfield.heads import Array, Head, Item
+from nearfield.heads import Array, Head, HeadInput
 from nearfield.ops import Ops
-from nearfield.packing import Rows
+from nearfield.packing import PackedRows
 
 #: Columns of the vocabulary whose logits exist at once: all of them, for all tokens, would be the peak of memory.
 PIECE = 2048
@@ -32,7 +32,7 @@ class LexicalHead(Head):
         layer = own.linear(self.spec.layer, family.hidden_size, 1)
         return ops.activation(ops.linear(hidden, layer), "relu")
 
-    def read(self, values: Array, packed: Rows, items: Sequence[Item]) -> list[tuple[Array, Array]]:
+    def read(self, values: Array, packed: PackedRows, items: Sequence[HeadInput]) -> list[tuple[Array, Array]]:
         """Return ids (int32, ascending) and weights (float32, positive) of each input."""
         flat = values[packed.flat][:, 0]
         ends = np.cumsum([len(item.ids) for item in items])
@@ -80,7 +80,7 @@ class SpladeHead(Head):
             x = ops.activation(x, "log1p")
         return x
 
-    def read(self, values: Array, packed: Rows, items: Sequence[Item]) -> list[tuple[Array, Array]]:
+    def read(self, values: Array, packed: PackedRows, items: Sequence[HeadInput]) -> list[tuple[Array, Array]]:
         """Return ids (int32, ascending) and weights (float32, positive) of each input."""
         rows = values[packed.layout.row, 0]
         return [(np.flatnonzero(row > 0).astype(np.int32), row[row > 0]) for row in rows]

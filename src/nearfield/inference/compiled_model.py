@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from nearfield import backends, families, heads, ops
-from nearfield.backends import Options
+from nearfield.backends import BackendOptions
 from nearfield.checkpoint.tokenizer.tokenizer import Tokenizer
 from nearfield.checkpoint.weights.digest import of_files
 from nearfield.checkpoint.weights.lora import Adapter, Adapters
@@ -24,14 +24,14 @@ from nearfield.checkpoint.weights.weights import Weights
 from nearfield.engine.engine import Batch, Job, Ticket
 from nearfield.errors import InputError, ModelRefused, WeightsError, nearest
 from nearfield.families.exported import Exported
-from nearfield.hardware import plan, return_memory
-from nearfield.heads import Extra, Head, Item, Results
+from nearfield.hardware import plan_cpu, return_memory
+from nearfield.heads import Head, HeadInput, OutputRequest, Results
 from nearfield.heads.pooled import PooledHead, token_weights
-from nearfield.heads.scores import AnswerHead, ClassesHead
-from nearfield.inference.model_info import Outline
+from nearfield.heads.scores import ClassificationHead, LanguageModelScoreHead
+from nearfield.inference.model_info import ModelInfo
 from nearfield.ops import Graph, Ops
-from nearfield.packing import SHORT, Rows, rows
-from nearfield.recipe import Dense, LayerNorm, Recipe
+from nearfield.packing import SHORT, PackedRows, pack_rows
+from nearfield.recipe import ClassScores, Dense, LayerNorm, Recipe, RerankPrompt, RoleFormat
 
 Array = np.ndarray[Any, np.dtype[Any]]
 #: What a backend may be asked for; the last two are torch's alone.
@@ -40,7 +40,7 @@ PRECISIONS = ("auto", "float32", "bfloat16", "float16")
 _PAIRWISE = frozenset({"buckets", "buckets.back", "distances"})
 
 
-class Model(Outline):
+class CompiledModel(ModelInfo):
     """What the engine schedules for (its ``Runner``): name, width, and lanes that turn batches into results."""
 
     def __init__(
@@ -59,7 +59,7 @@ class Model(Outline):
             raise InputError(f"Unknown precision {precision!r}. {nearest(precision, PRECISIONS)}", param="precision")
         self.recipe = recipe
         self.name = recipe.name
-        self.cpu = plan(threads, streams)
+        self.cpu = plan_cpu(threads, streams)
         self.family, backend = _family(recipe, backend)
         self.tokenizer = _tokenizer(recipe, self.family, max_length)
         self.heads = _heads(recipe, self.family, self.tokenizer)
@@ -67,7 +67,7 @@ class Model(Outline):
         self.width = recipe.dimensions if recipe.modules else 0
         self._inputs = tuple(dict.fromkeys(name for head in self.heads.values() for name in head.inputs))
         _check_precision(precision, backend, recipe)
-        runtime = backends.SHELF.load(backend)(Options(precision, self.cpu, cache, device))  # type: ignore[arg-type]
+        runtime = backends.REGISTRY.load(backend)(BackendOptions(precision, self.cpu, cache, device))  # type: ignore[arg-type]
         self.batch_tokens: int = runtime.batch_tokens
         self.packable = self.family.packable and all(head.packable for head in self.heads.values())
         #: Whether a batch is one row, end to end.
@@ -148,10 +148,10 @@ class Model(Outline):
         return run
 
     def _execute(self, batch: Batch, lane: Any, adapters: Adapters) -> Results:
-        items = [Item(job.ids, job.extra or self._plain) for job in batch.jobs]
+        items = [HeadInput(job.ids, job.extra or self._plain) for job in batch.jobs]
         _check_adapters(items, adapters)
         spanned = any(item.extra.spans for item in items)
-        packed = rows(
+        packed = pack_rows(
             [job.ids for job in batch.jobs], shared=self.packable and not spanned, one=self.one and not spanned
         )
         batch.computed = packed.ids.size
@@ -163,8 +163,8 @@ class Model(Outline):
         return [_result(job, index, results, self._plain) for index, job in enumerate(batch.jobs)]
 
     @property
-    def _plain(self) -> Extra:
-        return _PLAIN.setdefault(self.recipe.outputs[0], Extra(outputs=self.recipe.outputs[:1]))
+    def _plain(self) -> OutputRequest:
+        return _PLAIN.setdefault(self.recipe.outputs[0], OutputRequest(outputs=self.recipe.outputs[:1]))
 
     def _graph(self, adapters: Adapters) -> Graph[Any]:
         family, recipe = self.family, self.recipe
@@ -191,7 +191,7 @@ class Model(Outline):
         inputs = tuple(dict.fromkeys((*family.inputs, *self._inputs, *(["adapters"] * bool(adapters)))))
         return Graph(inputs, forward, tuple(self.heads), digest, family.sizes, family.body)
 
-    def _arrays(self, batch: Batch, packed: Rows, items: Sequence[Item], adapted: bool) -> dict[str, Array]:
+    def _arrays(self, batch: Batch, packed: PackedRows, items: Sequence[HeadInput], adapted: bool) -> dict[str, Array]:
         """Return all that the graph reads: ids, segments, what the family computes, and what the heads read."""
         arrays = {"ids": packed.ids, "segments": packed.segments, "places": packed.places}
         arrays.update(self.family.host(packed.places))
@@ -207,7 +207,7 @@ class Model(Outline):
                 arrays[name] = _MARKS[name](packed, items)
         return arrays
 
-    def _pool(self, mode: str, packed: Rows, sizes: Array, skips: Array, items: Sequence[Item]) -> Array:
+    def _pool(self, mode: str, packed: PackedRows, sizes: Array, skips: Array, items: Sequence[HeadInput]) -> Array:
         if any(item.extra.spans for item in items):
             return _spans(mode, packed, items)
         values = token_weights(mode, packed.place, sizes[packed.owner], skips[packed.owner])
@@ -234,48 +234,48 @@ class Model(Outline):
 #: On a packed backend inputs of any length go together.
 _ANY = 1 << 30
 #: For each main output, the wish of an input that wants nothing else.
-_PLAIN: dict[str, Extra] = {}
+_PLAIN: dict[str, OutputRequest] = {}
 
 
-def _check_adapters(items: Sequence[Item], adapters: Adapters) -> None:
+def _check_adapters(items: Sequence[HeadInput], adapters: Adapters) -> None:
     """Refuse what was queued for an adapter that is gone: the base model's vectors would be others."""
     known = {0, *adapters.numbers.values()}
     if any(item.extra.adapter not in known for item in items):
         raise InputError("The adapter was unloaded before this input's turn came.", param="adapter")
 
 
-def _result(job: Job, index: int, results: Mapping[str, Results], plain: Extra) -> Any:
+def _result(job: Job, index: int, results: Mapping[str, Results], plain: OutputRequest) -> Any:
     if job.extra is None and "dense" in plain.outputs:
         return results["dense"][index]
     return {name: results[name][index] for name in (job.extra or plain).outputs}
 
 
-def _types(packed: Rows, items: Sequence[Item]) -> Array:
+def _types(packed: PackedRows, items: Sequence[HeadInput]) -> Array:
     """1 for the tokens of a pair's second text."""
     seconds = np.array([item.extra.second or len(item.ids) for item in items])
     return packed.spread((packed.place >= seconds[packed.owner]).astype(np.int32))
 
 
-def _keys(packed: Rows, items: Sequence[Item]) -> Array:
+def _keys(packed: PackedRows, items: Sequence[HeadInput]) -> Array:
     """The segments, without the tokens that are not to be attended to."""
     ends = np.array([len(item.ids) - item.extra.unattended for item in items])
     attended = packed.place < ends[packed.owner]
     return packed.spread((packed.layout.slot[packed.owner] + 1) * attended)
 
 
-def _adapters(packed: Rows, items: Sequence[Item]) -> Array:
+def _adapters(packed: PackedRows, items: Sequence[HeadInput]) -> Array:
     """The number of each token's adapter."""
     return packed.spread(np.array([item.extra.adapter for item in items])[packed.owner])
 
 
-_MARKS: Mapping[str, Callable[[Rows, Sequence[Item]], Array]] = {
+_MARKS: Mapping[str, Callable[[PackedRows, Sequence[HeadInput]], Array]] = {
     "types": _types,
     "keys": _keys,
     "adapters": _adapters,
 }
 
 
-def _spans(mode: str, packed: Rows, items: Sequence[Item]) -> Array:
+def _spans(mode: str, packed: PackedRows, items: Sequence[HeadInput]) -> Array:
     """Weights [rows, slots, width] that pool each span apart; an input without spans is one span."""
     wanted = [item.extra.spans or ((0, len(item.ids)),) for item in items]
     weights = np.zeros((packed.layout.rows, max(map(len, wanted)), packed.layout.width), np.float32)
@@ -292,15 +292,15 @@ def _heads(recipe: Recipe, family: families.Family, tokenizer: Tokenizer) -> dic
     made: dict[str, Head] = {"dense": PooledHead(recipe.modules)} if recipe.modules else {}
     for spec in recipe.heads:
         head = heads.make(spec)
-        if isinstance(head, ClassesHead):
+        if isinstance(head, ClassificationHead):
             head.bind(family, typed=max(tokenizer.backend.encode("a", "a").type_ids, default=0) > 0)
-        if isinstance(head, AnswerHead):
+        if isinstance(head, LanguageModelScoreHead):
             head.bind(tokenizer.backend.token_to_id)
         made[head.output] = head
     return made
 
 
-def _run(lane: Callable[[Batch], Results], model: Model, inputs: list[list[int]]) -> list[Array]:
+def _run(lane: Callable[[Batch], Results], model: CompiledModel, inputs: list[list[int]]) -> list[Array]:
     """Run inputs and return one array each: the main output's values."""
     ticket = Ticket.of(model, inputs)
     results = lane(Batch(model, ticket.jobs))
@@ -370,8 +370,21 @@ def _space(recipe: Recipe, weights: str, tokenizer: str) -> str:
     told = [weights, tokenizer, modules, sorted(recipe.prompts.items()), recipe.do_lower_case]
     if recipe.body is not None:
         told.append(of_files([recipe.body, *recipe.body.parent.glob(f"{recipe.body.stem}.bin")]))
-    told += [(type(head).__name__, *_described(head)) for head in recipe.heads]
-    return hashlib.sha256(json.dumps(told, default=str).encode()).hexdigest()[:16]
+    told += [(_recorded_name(head), *_described(head)) for head in recipe.heads]
+    return hashlib.sha256(json.dumps(told, default=_recorded_text).encode()).hexdigest()[:16]
+
+
+#: Names that fingerprints of version 0.1 hold. A class may be renamed, and its name here stays.
+_RECORDED_NAMES = {ClassScores: "Classes", RerankPrompt: "Answer", RoleFormat: "Marking"}
+
+
+def _recorded_name(part: Any) -> str:
+    return _RECORDED_NAMES.get(type(part), type(part).__name__)
+
+
+def _recorded_text(value: Any) -> str:
+    """Return ``str(value)`` as version 0.1 wrote it; of a dataclass it begins with the name of its class."""
+    return str(value).replace(type(value).__name__, _recorded_name(value), 1)
 
 
 def _described(module: Any) -> tuple[Any, ...]:

@@ -18,7 +18,7 @@ TRUNCATE = ("report", "error", "left", "right", "chunk")
 
 
 @dataclass(frozen=True)
-class Wanted:
+class ResolvedOptions:
     """What a caller asked for: everything before the batch, and everything after it."""
 
     prompt: str = ""
@@ -40,7 +40,7 @@ class Wanted:
     space: str = ""
 
 
-def outputs(recipe: Recipe, asked: str | Iterable[str] | None) -> tuple[str, ...]:
+def resolve_outputs(recipe: Recipe, asked: str | Iterable[str] | None) -> tuple[str, ...]:
     """Return the kinds of output that are wanted, in the model's order; its main one where none is named.
 
     Raises:
@@ -59,7 +59,9 @@ def outputs(recipe: Recipe, asked: str | Iterable[str] | None) -> tuple[str, ...
     return tuple(name for name in recipe.outputs if name in names)
 
 
-def prompt(recipe: Recipe, name: str | None, text: str | None, role: str | None, instruction: str | None = None) -> str:
+def resolve_prompt(
+    recipe: Recipe, name: str | None, text: str | None, role: str | None, instruction: str | None = None
+) -> str:
     """Resolve what goes before the text: given text, an instruction, a named prompt, the role's, or the default.
 
     Raises:
@@ -84,7 +86,7 @@ def prompt(recipe: Recipe, name: str | None, text: str | None, role: str | None,
     return recipe.prompts[chosen]
 
 
-def dimensions(recipe: Recipe, dim: int | None, force: bool) -> int:
+def resolve_dimensions(recipe: Recipe, dim: int | None, force: bool) -> int:
     """Return the dimensions to keep.
 
     Raises:
@@ -108,7 +110,7 @@ def dimensions(recipe: Recipe, dim: int | None, force: bool) -> int:
     return int(dim)
 
 
-def check(truncate: str, precision: str, kinds: tuple[str, ...]) -> None:
+def resolve_options(truncate: str, precision: str, kinds: tuple[str, ...]) -> None:
     """Refuse an unknown truncation or precision, or one that a kind of output cannot have."""
     if truncate not in TRUNCATE:
         raise InputError(f"Unknown truncate {truncate!r}. {nearest(truncate, TRUNCATE)}", param="truncate")

@@ -23,7 +23,7 @@ _AT_ONCE = 1024
 _SENTENCE = re.compile(r"(?<=[.!?…])\s+|(?<=[。！？])|\n+")
 
 
-def items(texts: Any) -> tuple[bool, Iterable[Any], int | None]:
+def parse_inputs(texts: Any) -> tuple[bool, Iterable[Any], int | None]:
     """Return whether it is one input, the inputs, and their number where known.
 
     Raises:
@@ -58,7 +58,7 @@ def _until(inputs: Iterator[Text], characters: int) -> Iterator[Text]:
             return
 
 
-def pieces(text: str, tokenizer: Tokenizer, room: int) -> list[str]:
+def split_long_text(text: str, tokenizer: Tokenizer, room: int) -> list[str]:
     """Cut a text into pieces of at most ``room`` tokens, at sentence ends where that is possible.
 
     A sentence that is longer is cut at token boundaries. Nothing is lost: the pieces join to the text, but for the
@@ -94,7 +94,9 @@ def _hard(sentence: str, encoding: Any, room: int) -> list[tuple[str, int]]:
     return [(sentence[start:end], count) for start, end, count in zip(starts, ends, counts, strict=True)]
 
 
-def spans(tokenizer: Tokenizer, chunks: Sequence[str], prompt: str) -> tuple[list[int], list[tuple[int, int]]]:
+def chunk_token_spans(
+    tokenizer: Tokenizer, chunks: Sequence[str], prompt: str
+) -> tuple[list[int], list[tuple[int, int]]]:
     """Tokenise consecutive chunks as one text; return its ids, and the first and last place of each chunk's tokens.
 
     A token that reaches over a border belongs to the chunk in which it begins; special tokens and prompt to none.

@@ -15,8 +15,8 @@ from nearfield.checkpoint.weights import lora as peft
 from nearfield.engine.engine import Engine, default_engine
 from nearfield.errors import ModelRefused
 from nearfield.hardware import memory_used
-from nearfield.inference.compiled_model import Model
-from nearfield.recipe import Answer, Recipe
+from nearfield.inference.compiled_model import CompiledModel
+from nearfield.recipe import Recipe, RerankPrompt
 from nearfield.settings import cache_dir
 
 
@@ -28,7 +28,7 @@ class OtherKind(ModelRefused):
         self.labels = labels
 
 
-class Loaded:
+class LoadedModel:
     """A model that is ready to run.
 
     Args:
@@ -73,7 +73,7 @@ class Loaded:
         progress: bool = False,
         adapters: Mapping[str, str | Path] | None = None,
         file: str | None = None,
-        answer: Answer | None = None,
+        answer: RerankPrompt | None = None,
         accept_license: bool = False,
         device: str = "auto",
     ) -> None:
@@ -106,10 +106,10 @@ class Loaded:
                 "body": file,
                 "answer": answer,
             }
-            self.recipe = folder.read(located.folder, **facts)
+            self.recipe = folder.read_model_folder(located.folder, **facts)
         self._check_kind()
         cache = cache_dir() / "compiled" if compile_cache else None
-        self._model = Model(self.recipe, precision, backend, threads, streams, max_length, cache, found, device)
+        self._model = CompiledModel(self.recipe, precision, backend, threads, streams, max_length, cache, found, device)
         self._owns_engine = engine is None and (threads is not None or streams is not None)
         self.engine = engine or (Engine(self._model.cpu.streams) if self._owns_engine else default_engine())
         # One that is dropped without being closed gives its memory back too, after what it was asked for.
@@ -209,7 +209,7 @@ def _on_base(own: peft.Adapter, name: str, kind: str | None, source: str | None,
     entry = catalog.find(own.base)
     # The adapter's own revision says nothing about its base.
     base = hub.locate(own.base, pin=entry.pin if entry else None, source=source, revision=None, progress=progress)
-    recipe = folder.read(base.folder, name=name, revision=base.revision, entry=entry, kind=kind)
+    recipe = folder.read_model_folder(base.folder, name=name, revision=base.revision, entry=entry, kind=kind)
     return folder.overlay(recipe, own.folder)
 
 

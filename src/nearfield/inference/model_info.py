@@ -10,7 +10,7 @@ from nearfield.errors import InputError, nearest
 from nearfield.recipe import Pooling, Recipe
 
 
-class Outline:
+class ModelInfo:
     """A model without weights and graph. The subclass that runs it says the same, and knows adapters that change.
 
     ``space`` names what its vectors live in, ``width`` is the size of the rows that plain inputs give (0 where results
@@ -28,10 +28,10 @@ class Outline:
     _adapters: Adapters
 
     @classmethod
-    def of(cls, model: Outline) -> Outline:
+    def of(cls, model: ModelInfo) -> ModelInfo:
         """Return the outline of a model: it can be pickled, where the recipe's mappings can."""
-        made = Outline()
-        vars(made).update({name: getattr(model, name) for name in Outline.__annotations__ if name != "_adapters"})
+        made = ModelInfo()
+        vars(made).update({name: getattr(model, name) for name in ModelInfo.__annotations__ if name != "_adapters"})
         known = model.adapters
         made._adapters = Adapters(known.roots, None, known.named, known.loaded)
         return made

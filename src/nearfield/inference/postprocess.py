@@ -9,16 +9,16 @@ from typing import Any, cast
 import numpy as np
 
 from nearfield.checkpoint.tokenizer.tokenizer import Tokens
-from nearfield.inference.encode_options import Wanted
+from nearfield.inference.encode_options import ResolvedOptions
 from nearfield.recipe import Multivector, Recipe
-from nearfield.vectors.dense import Vectors, cut, fingerprint, normalize, quantize
+from nearfield.vectors.dense import Vectors, fingerprint, normalize, quantize, truncate
 from nearfield.vectors.outputs import MultiVectors, Outputs, SparseVectors
 
 Array = np.ndarray[Any, np.dtype[Any]]
 Result = Vectors | SparseVectors | MultiVectors | Outputs
 
 
-def finish(recipe: Recipe, request: Wanted, rows: Any, tokens: Sequence[Tokens], single: bool) -> Result:
+def build_result(recipe: Recipe, request: ResolvedOptions, rows: Any, tokens: Sequence[Tokens], single: bool) -> Result:
     """Turn a ticket's rows into the kinds of output that were asked for."""
     counts = {
         "tokens": np.fromiter((len(item.ids) for item in tokens), np.int64, len(tokens)),
@@ -32,7 +32,7 @@ def finish(recipe: Recipe, request: Wanted, rows: Any, tokens: Sequence[Tokens],
     return Outputs(**found) if request.named else cast(Result, found[request.outputs[0]])
 
 
-def _kind(recipe: Recipe, request: Wanted, name: str, rows: list[Any], counts: dict[str, Any]) -> Any:
+def _kind(recipe: Recipe, request: ResolvedOptions, name: str, rows: list[Any], counts: dict[str, Any]) -> Any:
     if name == "dense":
         width = recipe.dimensions
         return dense(request, np.stack(rows) if rows else np.zeros((0, width), np.float32), counts)
@@ -44,14 +44,14 @@ def _kind(recipe: Recipe, request: Wanted, name: str, rows: list[Any], counts: d
     return MultiVectors.of(rows, spec.dimensions, mark, average=spec.average, **counts)
 
 
-def dense(request: Wanted, rows: Array, counts: dict[str, Any]) -> Vectors:
+def dense(request: ResolvedOptions, rows: Array, counts: dict[str, Any]) -> Vectors:
     """Scale, cut and quantise dense rows [n, dimensions]."""
     data = normalize(rows) if request.normalize else rows
     if request.dim < data.shape[1]:
         if request.centre:
             # A layer norm without weights, of which scaling to unit length leaves the centring alone.
             data = data - data.mean(1, keepdims=True)
-        data = cut(data, request.dim, renormalize=request.unit)
+        data = truncate(data, request.dim, renormalize=request.unit)
     vectors = Vectors(data, fingerprint(request.space, request.dim, "float32"), request.dim, **counts)
     if request.precision == "float32" and request.ranges is None:
         return vectors
@@ -68,13 +68,15 @@ def combine(rows: Array, sizes: Sequence[int], owners: Array, count: int, unit: 
     return normalize(means) if unit else means
 
 
-def join(parts: Sequence[Result], single: bool) -> Any:
+def concatenate_results(parts: Sequence[Result], single: bool) -> Any:
     """Join the results of consecutive windows."""
     if len(parts) == 1 and not single:
         return parts[0]
     first: Any = parts[0]
     if isinstance(first, Outputs):
-        return Outputs(**{name: join([cast(Outputs, part)[name] for part in parts], single) for name in first.kinds})
+        return Outputs(
+            **{name: concatenate_results([cast(Outputs, part)[name] for part in parts], single) for name in first.kinds}
+        )
     facts: dict[str, Any] = {name: _column(parts, name) for name in ("tokens", "dropped", *_COLUMNS[type(first)])}
     if isinstance(first, Vectors):
         facts["clipped"] = sum(cast(Vectors, part).clipped for part in parts)

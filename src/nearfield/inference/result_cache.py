@@ -24,7 +24,7 @@ class _LeftAloneError(Exception):
 
 
 @dataclass
-class Cache:
+class ResultCache:
     """Results of one or several models, the least lately used leaving first. For one event loop alone.
 
     ``budget`` bytes bound what is kept. A key is the vectors' space, the token ids and all else that the model reads

@@ -16,7 +16,7 @@ from nearfield.errors import ModelRefused
 Array = np.ndarray[Any, np.dtype[Any]]
 
 
-class Lookup:
+class SparseStaticEmbedding:
     """The weight of each token of the vocabulary (Geng et al. 2024, arXiv:2411.04403): a token counts once."""
 
     def __init__(self, path: Path, tokenizer: Tokenizer, size: int) -> None:

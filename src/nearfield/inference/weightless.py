@@ -9,14 +9,14 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
-from nearfield.inference.loaded_model import Loaded
-from nearfield.inference.model_info import Outline
+from nearfield.inference.loaded_model import LoadedModel
+from nearfield.inference.model_info import ModelInfo
 
 #: What each process has of its own, and what a shell has of it at first.
 _OWN: Mapping[str, Any] = {"engine": None, "cache": None, "observers": (), "_owns_engine": False, "_dropped": None}
 
 
-def pack(models: Sequence[Loaded]) -> bytes:
+def pack_weightless(models: Sequence[LoadedModel]) -> bytes:
     """Return all that the same models need in another process: recipes, tokenizers and the like, and no weights.
 
     Nothing is read anew there, and so nothing can be another: names, spaces and token ids are those of the models.
@@ -29,7 +29,7 @@ def pack(models: Sequence[Loaded]) -> bytes:
     return held.getvalue()
 
 
-def unpack(packed: bytes, engine: Any) -> list[Loaded]:
+def unpack_weightless(packed: bytes, engine: Any) -> list[LoadedModel]:
     """Make shells of what a process of this program has packed; all that they compute, ``engine`` computes.
 
     They have the methods of models, but for loading and removing adapters.
@@ -44,9 +44,9 @@ def unpack(packed: bytes, engine: Any) -> list[Loaded]:
     return shells
 
 
-def _state(model: Loaded) -> dict[str, Any]:
+def _state(model: LoadedModel) -> dict[str, Any]:
     state = vars(model)
-    return {**state, **{name: _OWN[name] for name in state if name in _OWN}, "_model": Outline.of(model._model)}
+    return {**state, **{name: _OWN[name] for name in state if name in _OWN}, "_model": ModelInfo.of(model._model)}
 
 
 def _frozen(values: dict[Any, Any]) -> Mapping[Any, Any]:

@@ -39,23 +39,23 @@ from nearfield.errors import (
     UnsupportedMedia,
 )
 from nearfield.inference.disk_cache import DiskCache
-from nearfield.inference.loaded_model import Loaded
-from nearfield.inference.result_cache import Cache
+from nearfield.inference.loaded_model import LoadedModel
+from nearfield.inference.result_cache import ResultCache
 from nearfield.server import exchange as exchanges
 from nearfield.server import openapi
-from nearfield.server.auth.keys import ANYBODY, Door, Key, Keys, is_loopback
-from nearfield.server.batches.batch_runner import Answer, Batches
-from nearfield.server.collection_service import Served
-from nearfield.server.deadline import Watch, Watches
-from nearfield.server.dialects import JSON, MSGPACK, SHELF, Call, Dialect, Reply
+from nearfield.server.auth.keys import ANYBODY, ApiKey, ApiKeys, HostGuard, is_loopback
+from nearfield.server.batches.batch_runner import BatchRunner, LineResponse
+from nearfield.server.collection_service import CollectionService
+from nearfield.server.deadline import RequestDeadline, Watches
+from nearfield.server.dialects import JSON, MSGPACK, REGISTRY, Dialect, Reply, RequestContext
 from nearfield.server.dialects import Route as Claimed
 from nearfield.server.exchange import Bounds, Exchange
-from nearfield.server.files.file_store import Files
-from nearfield.server.files.upload import Upload
+from nearfield.server.files.file_store import FileStore
+from nearfield.server.files.upload import MultipartUpload
 from nearfield.server.logs import LOG, AccessLog
-from nearfield.server.models.model_pool import Models
+from nearfield.server.models.model_pool import ModelPool
 from nearfield.server.observability.prometheus import CONTENT_TYPE, Prometheus
-from nearfield.server.request_body import Intake, Limits, Pace
+from nearfield.server.request_body import BodyBudget, Pace, RequestLimits
 from nearfield.server.responses import LARGE, content
 from nearfield.settings import Settings, cache_dir
 
@@ -82,25 +82,25 @@ _EXPOSED = (
 )
 
 
-class Server:
+class ServerState:
     """What the endpoints share."""
 
-    def __init__(self, settings: Settings, models: Models, traces: Traces | None = None) -> None:
+    def __init__(self, settings: Settings, models: ModelPool, traces: Traces | None = None) -> None:
         self.models = models
         self.traces = traces
-        self.dialects: list[Dialect] = [SHELF.load(name)() for name in SHELF.order()]
-        self.keys = Keys.of(settings.api_keys, settings.api_key_file)
-        self.door = Door(is_loopback(settings.host), settings.allowed_hosts, settings.cors_origins)
+        self.dialects: list[Dialect] = [REGISTRY.load(name)() for name in REGISTRY.order()]
+        self.keys = ApiKeys.of(settings.api_keys, settings.api_key_file)
+        self.door = HostGuard(is_loopback(settings.host), settings.allowed_hosts, settings.cors_origins)
         self.prometheus = Prometheus(models.loaded, tei=settings.tei_metrics)
         self.prometheus.watch_models(models)
-        self.files = Files(settings.data_dir or cache_dir() / "server")
+        self.files = FileStore(settings.data_dir or cache_dir() / "server")
         self.cache = _cache(settings, self.files.folder)
         models.watchers += [self.prometheus.watch, self._lend_cache]
         for model in models.loaded:
             self._lend_cache(model)
         if self.cache is not None:
             self.prometheus.watch_cache(self.cache)
-        self.limits = Limits(
+        self.limits = RequestLimits(
             settings.max_body_bytes,
             settings.max_items,
             settings.max_request_tokens,
@@ -108,17 +108,17 @@ class Server:
             settings.bulk_items,
         )
         self.token_ids: str = settings.token_ids
-        self.intake = Intake(self.limits)
+        self.intake = BodyBudget(self.limits)
         self.pace = Pace()
         self.watches = Watches()
-        self.batches = Batches(self.files, self)
-        self.served = Served.of(settings, models)
+        self.batches = BatchRunner(self.files, self)
+        self.served = CollectionService.of(settings, models)
         #: Gives the page of metrics where other processes have a part in them.
         self.all_metrics: Callable[[], Awaitable[bytes]] | None = None
         #: Templates of the paths by the functions that answer them.
         self.routes: dict[Any, str] = {}
 
-    def _lend_cache(self, model: Loaded) -> None:
+    def _lend_cache(self, model: LoadedModel) -> None:
         if isinstance(model, Encoder):
             model.cache = self.cache
 
@@ -151,12 +151,12 @@ class Server:
 
     # -- requests ------------------------------------------------------------------------------------------------
 
-    def endpoint(self, claimants: Sequence[Claimant]) -> Endpoint:
+    def endpoint(self, claimants: Sequence[RouteCandidate]) -> Endpoint:
         """Make the endpoint of a path from all routes that claim it, the last being whoever else's it is."""
         takes_body = claimants[0].route.method in ("POST", "DELETE")
 
         async def endpoint(request: Request) -> Response:
-            turn = Turn(claimants[-1])
+            turn = RequestState(claimants[-1])
             try:
                 response = await self._serve(request, claimants, turn, takes_body)
             except Cancelled as error:
@@ -170,18 +170,20 @@ class Server:
 
         return endpoint
 
-    async def _serve(self, request: Request, claimants: Sequence[Claimant], turn: Turn, takes_body: bool) -> Response:
+    async def _serve(
+        self, request: Request, claimants: Sequence[RouteCandidate], turn: RequestState, takes_body: bool
+    ) -> Response:
         """Read a request, do what it asks, and write the reply; ``turn`` tells the caller how far that came."""
         upload = turn.chosen.route.upload
         seconds = _UPLOAD_SECONDS if upload else self.limits.seconds
-        with Watch(request, seconds, self.watches) as watch, self.intake.body() as body:
+        with RequestDeadline(request, seconds, self.watches) as watch, self.intake.body() as body:
             call = self._call(request)
             turn.chosen = _choose(claimants, call)
             refused = self._admit(request, turn)
             if refused is not None and turn.chosen.route.key is None and (upload or not _small(request)):
                 raise refused
             if upload:
-                call.upload = Upload(request.headers, watch.receive)
+                call.upload = MultipartUpload(request.headers, watch.receive)
                 return await self._take_upload(turn, call)
             if takes_body:
                 data = await body.read(request.headers, watch.receive)
@@ -200,13 +202,13 @@ class Server:
             await self.perform(answer, turn.key, watch.left)
         return await self._reply(route, answer)
 
-    async def _take_upload(self, turn: Turn, call: Call) -> Response:
+    async def _take_upload(self, turn: RequestState, call: RequestContext) -> Response:
         """Let the route take the file as it comes: it is never held in memory whole."""
         self.check(turn.key, turn.chosen.route)
         call.owner, call.allowed = turn.key.owner, turn.key.allows
         return _response(await turn.chosen.route.read(None, call))
 
-    async def perform(self, exchange: Exchange, key: Key, seconds: float, *, bulk: bool = False) -> None:
+    async def perform(self, exchange: Exchange, key: ApiKey, seconds: float, *, bulk: bool = False) -> None:
         """Do what was asked within ``seconds``, for the models and at the cost of a key.
 
         Raises:
@@ -214,12 +216,12 @@ class Server:
         """
         bounds = Bounds(self.limits, seconds, self.pace, key.allows, bulk)
         try:
-            await exchanges.answer(exchange, self.models, bounds)
+            await exchanges.perform(exchange, self.models, bounds)
         finally:
             key.spend(exchange.tokens)
             self.prometheus.answered(exchange)
 
-    def _admit(self, request: Request, turn: Turn) -> NearfieldError | None:
+    def _admit(self, request: Request, turn: RequestState) -> NearfieldError | None:
         """Find the key of a request; return why it has none."""
         try:
             turn.key = ANYBODY if turn.chosen.route.public else self.admit(request)
@@ -227,10 +229,10 @@ class Server:
             return error
         return None
 
-    def _call(self, request: Request) -> Call:
+    def _call(self, request: Request) -> RequestContext:
         scope = request.scope
         query = dict(request.query_params) if scope.get("query_string") else {}
-        return Call(
+        return RequestContext(
             self.models,
             request.headers,
             request.path_params,
@@ -244,7 +246,7 @@ class Server:
             served=self.served,
         )
 
-    def admit(self, request: Request) -> Key:
+    def admit(self, request: Request) -> ApiKey:
         """Return the key of a request, or what it may do without one.
 
         Raises:
@@ -253,7 +255,7 @@ class Server:
         peer = request.client.host if request.client else None
         return self.let_in(request.headers.get("authorization"), peer, request.headers)
 
-    def let_in(self, authorization: str | None, peer: str | None, headers: Mapping[str, str]) -> Key:
+    def let_in(self, authorization: str | None, peer: str | None, headers: Mapping[str, str]) -> ApiKey:
         """Return the key that ``authorization`` holds; where none are set, what a ``peer`` with these headers may do.
 
         Raises:
@@ -261,7 +263,7 @@ class Server:
         """
         return self.keys.check(authorization) if self.keys else self.door.check(headers, peer)
 
-    def _by_body(self, refused: NearfieldError, route: Claimed, call: Call) -> Key:
+    def _by_body(self, refused: NearfieldError, route: Claimed, call: RequestContext) -> ApiKey:
         """Return the key that stands in the body, where an API puts it there.
 
         Raises:
@@ -272,7 +274,7 @@ class Server:
             raise refused
         return self.keys.check(given.encode("utf-8", "replace").decode("latin-1"))
 
-    def check(self, key: Key, route: Claimed) -> None:
+    def check(self, key: ApiKey, route: Claimed) -> None:
         """Refuse what a key may not do, or not now.
 
         Raises:
@@ -301,7 +303,7 @@ class Server:
             return Response(data, media_type=JSON, headers=headers)
         return Response(data, given.status, {**headers, **given.headers}, media_type=given.media_type)
 
-    def _record(self, request: Request, turn: Turn) -> None:
+    def _record(self, request: Request, turn: RequestState) -> None:
         log: dict[str, Any] = {"key": turn.key.name} if turn.key.digest else {}
         exchange = turn.exchange
         if turn.chosen.route.takes is not None:
@@ -333,7 +335,7 @@ class Server:
         """
         self._owner(owner).check_rate()
 
-    async def answer_line(self, url: str, body: Mapping[str, Any], owner: str, seconds: float) -> Answer:
+    async def answer_line(self, url: str, body: Mapping[str, Any], owner: str, seconds: float) -> LineResponse:
         """Answer a line of a batch as a request to the same path, in the bulk class.
 
         Raises:
@@ -342,7 +344,7 @@ class Server:
         claimed, key = self._line_claimant(url), self._owner(owner)
         route = claimed.route
         facts: dict[str, Any] = {"limits": self.limits, "token_ids": self.token_ids, "allowed": key.allows}
-        call = Call(self.models, body=body, fields=frozenset(body), **facts)
+        call = RequestContext(self.models, body=body, fields=frozenset(body), **facts)
         try:
             exchange = await read(route, call)
             await self.perform(exchange, key, max(seconds, self.limits.seconds), bulk=True)
@@ -353,24 +355,24 @@ class Server:
             return self.refuse_line(url, error)
         except Exception as error:  # noqa: BLE001 - the other lines go on
             response = unexpected(claimed.dialect, error)
-            return Answer(response.status_code, bytes(response.body))
-        return Answer(response.status_code, bytes(response.body), exchange.tokens)
+            return LineResponse(response.status_code, bytes(response.body))
+        return LineResponse(response.status_code, bytes(response.body), exchange.tokens)
 
-    def refuse_line(self, url: str, error: NearfieldError) -> Answer:
+    def refuse_line(self, url: str, error: NearfieldError) -> LineResponse:
         """Give the reply that an error would have been."""
         response = refusal(self._line_claimant(url).dialect, error)
-        return Answer(response.status_code, bytes(response.body))
+        return LineResponse(response.status_code, bytes(response.body))
 
-    def _line_claimant(self, url: str) -> Claimant:
+    def _line_claimant(self, url: str) -> RouteCandidate:
         """Return whose the requests are that nobody else claims."""
         return next(
-            Claimant(dialect, route)
+            RouteCandidate(dialect, route)
             for dialect in self.dialects
             for route in dialect.routes
             if (route.path, route.method, route.claims) == (url, "POST", None)
         )
 
-    def _owner(self, digest: str) -> Key:
+    def _owner(self, digest: str) -> ApiKey:
         """Return the key of a digest; what was left while there were no keys, or is now that there are none, is free.
 
         Raises:
@@ -407,7 +409,7 @@ class Server:
 
 def create_app(
     settings: Settings,
-    models: Models | Sequence[Loaded],
+    models: ModelPool | Sequence[LoadedModel],
     aliases: Mapping[str, Sequence[str]] | None = None,
     traces: Traces | None = None,
 ) -> Starlette:
@@ -418,7 +420,7 @@ def create_app(
     """
     if traces is None:
         traces = open_traces(settings.otel_endpoint)
-    server = Server(settings, models if isinstance(models, Models) else Models(models, aliases), traces)
+    server = ServerState(settings, models if isinstance(models, ModelPool) else ModelPool(models, aliases), traces)
     told = openapi.document(server.dialects)
     routes = [
         Route(path, server.endpoint(claimants), methods=[method])
@@ -450,9 +452,9 @@ def create_app(
     return app
 
 
-def _cache(settings: Settings, folder: Path) -> Cache | None:
+def _cache(settings: Settings, folder: Path) -> ResultCache | None:
     disk = DiskCache(folder / "results.sqlite", settings.cache_disk) if settings.cache_disk else None
-    return Cache(settings.cache_memory, __version__, disk) if settings.cache_memory or disk is not None else None
+    return ResultCache(settings.cache_memory, __version__, disk) if settings.cache_memory or disk is not None else None
 
 
 def open_traces(endpoint: str | None) -> Traces | None:
@@ -502,7 +504,7 @@ class KnownPaths:
 
 
 @dataclass(frozen=True)
-class Claimant:
+class RouteCandidate:
     """A route of an API that shares its path with others, perhaps."""
 
     dialect: Dialect
@@ -510,24 +512,24 @@ class Claimant:
 
 
 @dataclass
-class Turn:
+class RequestState:
     """One request on its way: whose words it is answered in, its key, what it asks for, once these are known, and what
     went wrong."""
 
-    chosen: Claimant
-    key: Key = ANYBODY
+    chosen: RouteCandidate
+    key: ApiKey = ANYBODY
     exchange: Exchange | None = None
     #: Kind of the error that ended it: the error itself would hold on to all that led to it.
     failure: type[Exception] | None = None
     started: float = field(default_factory=time.perf_counter)
 
 
-def _by_path(dialects: Sequence[Dialect]) -> dict[tuple[str, str], list[Claimant]]:
+def _by_path(dialects: Sequence[Dialect]) -> dict[tuple[str, str], list[RouteCandidate]]:
     """Gather who claims each path; a route without ``claims`` takes what nobody else does, and there is one."""
-    found: dict[tuple[str, str], list[Claimant]] = {}
+    found: dict[tuple[str, str], list[RouteCandidate]] = {}
     for dialect in dialects:
         for route in dialect.routes:
-            found.setdefault((route.path, route.method), []).append(Claimant(dialect, route))
+            found.setdefault((route.path, route.method), []).append(RouteCandidate(dialect, route))
     for (path, method), claimants in found.items():
         claimants.sort(key=lambda each: each.route.claims is None)
         if sum(each.route.claims is None for each in claimants) != 1:
@@ -536,7 +538,7 @@ def _by_path(dialects: Sequence[Dialect]) -> dict[tuple[str, str], list[Claimant
     return found
 
 
-def _choose(claimants: Sequence[Claimant], call: Call) -> Claimant:
+def _choose(claimants: Sequence[RouteCandidate], call: RequestContext) -> RouteCandidate:
     for each in claimants[:-1]:
         if each.route.claims is not None and each.route.claims(call):
             return each
@@ -549,7 +551,7 @@ def _small(request: Request) -> bool:
     return size.isdigit() and int(size) <= _SMALL and "transfer-encoding" not in request.headers
 
 
-def _read_body(call: Call, claimants: Sequence[Claimant], data: bytes) -> None:
+def _read_body(call: RequestContext, claimants: Sequence[RouteCandidate], data: bytes) -> None:
     """Decode the body, by what its header says it is, into the call.
 
     Raises:
@@ -597,7 +599,7 @@ def facts(exchange: Exchange) -> dict[str, str]:
     return told
 
 
-async def read(route: Claimed, call: Call) -> Any:
+async def read(route: Claimed, call: RequestContext) -> Any:
     """Let a route read the call: into an Exchange, or what it answers at once.
 
     Raises:
@@ -611,7 +613,7 @@ async def read(route: Claimed, call: Call) -> Any:
     return answer
 
 
-def _taken(route: Claimed, call: Call) -> Any:
+def _taken(route: Claimed, call: RequestContext) -> Any:
     """Return the body as the route wants it.
 
     Raises:
@@ -625,7 +627,7 @@ def _taken(route: Claimed, call: Call) -> Any:
         raise _invalid(error) from error
 
 
-def _ignored(route: Claimed, call: Call) -> tuple[str, ...]:
+def _ignored(route: Claimed, call: RequestContext) -> tuple[str, ...]:
     known = getattr(route.takes, "__struct_encode_fields__", None)
     return () if known is None else tuple(sorted(call.body.keys() - set(known)))
 

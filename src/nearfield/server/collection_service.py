@@ -13,17 +13,17 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from nearfield.encoder import Encoder
 from nearfield.errors import CollectionBusy, CollectionNotFound, Forbidden, ModelNotFound, nearest
-from nearfield.inference.loaded_model import Loaded
+from nearfield.inference.loaded_model import LoadedModel
 from nearfield.reranker import Reranker
-from nearfield.server.models.model_pool import Models
-from nearfield.server.thread_pool import Threads
+from nearfield.server.models.model_pool import ModelPool
+from nearfield.server.thread_pool import BoundedThreadPool
 from nearfield.settings import Settings
 
 if TYPE_CHECKING:
     from nearfield.corpus.answering.answer import Answer
-    from nearfield.corpus.answering.chat_client import Endpoint
+    from nearfield.corpus.answering.chat_client import ChatEndpoint
     from nearfield.corpus.collection import Collection
-    from nearfield.corpus.search.hit import Found
+    from nearfield.corpus.search.hit import SearchHit
 
 Made = TypeVar("Made")
 Allowed = Callable[[str], bool]
@@ -38,15 +38,15 @@ _REST = 0.5
 
 
 @dataclass(eq=False)
-class _Opened:
+class _OpenCollection:
     """A collection in one request's hands, and the models lent to it meanwhile."""
 
     collection: Collection
     stamp: tuple[int, int]
-    lent: dict[str, Loaded] = field(default_factory=dict)
+    lent: dict[str, LoadedModel] = field(default_factory=dict)
 
 
-class Served:
+class CollectionService:
     """The collections that are served.
 
     Args:
@@ -57,29 +57,33 @@ class Served:
     """
 
     def __init__(
-        self, models: Models, names: Sequence[str] = (), home: Path | None = None, endpoint: Endpoint | None = None
+        self,
+        models: ModelPool,
+        names: Sequence[str] = (),
+        home: Path | None = None,
+        endpoint: ChatEndpoint | None = None,
     ) -> None:
         self._models = models
         self._allowed_names = frozenset(names)
         self._home = home
         self.endpoint = endpoint
-        self._idle: dict[str, list[_Opened]] = {}
+        self._idle: dict[str, list[_OpenCollection]] = {}
         self._lock = threading.Lock()
-        self._workers = Threads(_WORKERS, "collections", _WAITING)
-        self._chats = Threads(_CHATS, "chats", _WAITING)
+        self._workers = BoundedThreadPool(_WORKERS, "collections", _WAITING)
+        self._chats = BoundedThreadPool(_CHATS, "chats", _WAITING)
         self._tasks: set[asyncio.Task[Any]] = set()
 
     @classmethod
-    def of(cls, settings: Settings, models: Models) -> Served:
+    def of(cls, settings: Settings, models: ModelPool) -> CollectionService:
         """Read the settings. Raises as ``Endpoint`` does."""
         endpoint = None
         if settings.served_collections:
             import nearfield.corpus.collection  # noqa: F401 - else the first request would wait for it, and all others
         if settings.chat_url:
-            from nearfield.corpus.answering.chat_client import Endpoint
+            from nearfield.corpus.answering.chat_client import ChatEndpoint
 
             told = (settings.chat_url, settings.chat_model, settings.chat_kind, settings.chat_timeout)
-            endpoint = Endpoint.configured(*told)
+            endpoint = ChatEndpoint.configured(*told)
         return cls(models, settings.served_collections, settings.collections_dir, endpoint)
 
     # -- which there are -----------------------------------------------------------------------------------------
@@ -92,9 +96,9 @@ class Served:
         """Return the names of those that are there and served; it looks at the disk."""
         if not self._allowed_names:
             return []
-        from nearfield.corpus.directory import listed
+        from nearfield.corpus.directory import list_collections
 
-        return [name for name in listed(self._home) if self._may(name)]
+        return [name for name in list_collections(self._home) if self._may(name)]
 
     def check(self, name: str) -> None:
         """Refuse a name that is none of these.
@@ -147,7 +151,12 @@ class Served:
             await self._workers.run(self._give_back, name, opened, anyway=True)
 
     async def _work(
-        self, opened: _Opened, do: Callable[[Collection], Made], allowed: Allowed, reranker: str | None, models: bool
+        self,
+        opened: _OpenCollection,
+        do: Callable[[Collection], Made],
+        allowed: Allowed,
+        reranker: str | None,
+        models: bool,
     ) -> Made:
         async with AsyncExitStack() as loans:
             for wanted in _encoders(opened.collection):
@@ -184,7 +193,7 @@ class Served:
     def _lend_reranker(self, model: str, allowed: Allowed) -> Any:
         return _checked(self._models.use(model, _is_reranker, allowed=allowed), _is_reranker, "is no reranker")
 
-    def _take(self, name: str) -> _Opened:
+    def _take(self, name: str) -> _OpenCollection:
         """Take a collection that is open already, unless another one of its name has replaced it, or open it."""
         from nearfield.corpus.collection import Collection
 
@@ -196,16 +205,16 @@ class Served:
                 if opened.stamp == stamp:
                     return opened
                 opened.collection.close()
-        lent: dict[str, Loaded] = {}
+        lent: dict[str, LoadedModel] = {}
 
         def of(model: str) -> Any:
             if model not in lent:
                 raise _NotLent(f"Collection {name!r} was changed just now. Send the request again.")
             return lent[model]
 
-        return _Opened(Collection.open(name, home=self._home, encoder_of=of, reranker_of=of), stamp, lent)
+        return _OpenCollection(Collection.open(name, home=self._home, encoder_of=of, reranker_of=of), stamp, lent)
 
-    def _give_back(self, name: str, opened: _Opened) -> None:
+    def _give_back(self, name: str, opened: _OpenCollection) -> None:
         with self._lock:
             idle = self._idle.setdefault(name, [])
             if len(idle) < _IDLE and opened.stamp == _stamp(self._home, name):
@@ -268,7 +277,7 @@ class Served:
 
     # -- answers -------------------------------------------------------------------------------------------------
 
-    async def ask(self, question: str, passages: Sequence[Found], seconds: float) -> Answer:
+    async def ask(self, question: str, passages: Sequence[SearchHit], seconds: float) -> Answer:
         """Answer a question from passages within ``seconds``, through the chat endpoint if there is one."""
         from nearfield.corpus.answering import answer
 
@@ -278,7 +287,7 @@ class Served:
             endpoint = dataclasses.replace(endpoint, timeout=timeout)
         return await self._chats.run(answer.ask, question, passages, endpoint)
 
-    async def stream(self, question: str, passages: Sequence[Found]) -> AsyncIterator[str | Answer]:
+    async def stream(self, question: str, passages: Sequence[SearchHit]) -> AsyncIterator[str | Answer]:
         """Yield an answer in pieces, the ``Answer`` last."""
         from nearfield.corpus.answering import answer
 
@@ -314,11 +323,11 @@ class _NotLent(CollectionBusy):
 class _Checked:
     """A loan of a model of the right kind."""
 
-    def __init__(self, loan: Any, fits: Callable[[Loaded], bool], otherwise: str) -> None:
+    def __init__(self, loan: Any, fits: Callable[[LoadedModel], bool], otherwise: str) -> None:
         self._loan, self._fits, self._otherwise = loan, fits, otherwise
 
-    async def __aenter__(self) -> Loaded:
-        model: Loaded = await self._loan.__aenter__()
+    async def __aenter__(self) -> LoadedModel:
+        model: LoadedModel = await self._loan.__aenter__()
         if self._fits(model):
             return model
         await self._loan.__aexit__(None, None, None)
@@ -328,15 +337,15 @@ class _Checked:
         await self._loan.__aexit__(*error)
 
 
-def _checked(loan: Any, fits: Callable[[Loaded], bool], otherwise: str) -> _Checked:
+def _checked(loan: Any, fits: Callable[[LoadedModel], bool], otherwise: str) -> _Checked:
     return _Checked(loan, fits, otherwise)
 
 
-def _is_encoder(model: Loaded) -> bool:
+def _is_encoder(model: LoadedModel) -> bool:
     return isinstance(model, Encoder)
 
 
-def _is_reranker(model: Loaded) -> bool:
+def _is_reranker(model: LoadedModel) -> bool:
     return isinstance(model, Reranker) and len(model.labels) == 1
 
 
@@ -347,6 +356,6 @@ def _encoders(collection: Collection) -> list[str]:
 
 def _stamp(place: Path | None, name: str) -> tuple[int, int]:
     """Return what tells a collection from another one of its name; zeros where it is gone."""
-    from nearfield.corpus.directory import Folder
+    from nearfield.corpus.directory import CollectionDirectory
 
-    return Folder.of(name, place).stamp()
+    return CollectionDirectory.of(name, place).stamp()

@@ -22,7 +22,7 @@ class Watches:
     """The requests whose bodies are being read. Once the server is stopping, it waits for none that stalls."""
 
     def __init__(self) -> None:
-        self.reading: set[Watch] = set()
+        self.reading: set[RequestDeadline] = set()
         self.stopping = False
 
     def stop(self) -> None:
@@ -32,7 +32,7 @@ class Watches:
             watch.hurry()
 
 
-class Watch:
+class RequestDeadline:
     """``with Watch(request, seconds, watches) as watch`` bounds what is awaited inside, and says how it ended.
 
     Raises, when the block is left:
@@ -90,7 +90,7 @@ class Watch:
         self._calm()
         self._patience = asyncio.get_running_loop().call_later(_SOON, self._watch)
 
-    def __enter__(self) -> Watch:
+    def __enter__(self) -> RequestDeadline:
         task = asyncio.current_task()
         if task is None:
             raise RuntimeError("a request runs in a task")

@@ -18,8 +18,8 @@ from mcp_types import CallToolResult, TextContent, ToolAnnotations
 from pydantic import BaseModel, Field
 
 from nearfield import __version__
-from nearfield.corpus.collection import Collection, listed
-from nearfield.corpus.search.hit import Found
+from nearfield.corpus.collection import Collection, list_collections
+from nearfield.corpus.search.hit import SearchHit
 from nearfield.encoder import Encoder
 from nearfield.errors import CollectionNotFound, InputError, NearfieldError, nearest
 
@@ -34,7 +34,7 @@ _INSTRUCTIONS = (
 Name = Annotated[str | None, Field(description="Name of the collection; may be left out where there is one.")]
 
 
-class Hit(BaseModel):
+class McpHit(BaseModel):
     """A passage that was found; ``start`` and ``end`` are its place in the document, in characters."""
 
     document: str
@@ -48,14 +48,14 @@ class Hit(BaseModel):
     fields: dict[str, Any]
 
 
-class Hits(BaseModel):
+class McpHits(BaseModel):
     """What a search found, the best first."""
 
     collection: str
-    results: list[Hit]
+    results: list[McpHit]
 
 
-class Text(BaseModel):
+class McpText(BaseModel):
     """A part of a document, from ``start`` up to ``end`` of ``total`` characters."""
 
     collection: str
@@ -101,7 +101,7 @@ class Shelves:
 
     def names(self) -> list[str]:
         """Return the names of those that may be used."""
-        return [name for name in listed(self._home) if not self._names or name in self._names]
+        return [name for name in list_collections(self._home) if not self._names or name in self._names]
 
     def use(self, name: str | None, do: Callable[[Collection], Given]) -> Given:
         """Do something with a collection.
@@ -159,12 +159,12 @@ def _search(shelves: Shelves) -> Callable[..., Any]:
             dict[str, Any] | None,
             Field(description='Filter, such as {"path": "guide.md", "year": {"gte": 2020}, "type": {"in": ["pdf"]}}.'),
         ] = None,
-    ) -> Annotated[CallToolResult, Hits]:
+    ) -> Annotated[CallToolResult, McpHits]:
         """Find the passages of the user's documents that match a query best, by meaning and by words."""
 
-        def do(opened: Collection) -> Hits:
+        def do(opened: Collection) -> McpHits:
             found = opened.search(query, k, where=where)
-            return Hits(collection=opened.name, results=[_hit(each) for each in found])
+            return McpHits(collection=opened.name, results=[_hit(each) for each in found])
 
         hits = shelves.use(collection, do)
         told = "\n\n".join(_told(number, each) for number, each in enumerate(hits.results, 1))
@@ -179,15 +179,15 @@ def _read(shelves: Shelves) -> Callable[..., Any]:
         collection: Name = None,
         start: Annotated[int, Field(description="Character to begin with.", ge=0)] = 0,
         length: Annotated[int, Field(description="Characters to return.", ge=1, le=_LONGEST_TEXT)] = 8000,
-    ) -> Annotated[CallToolResult, Text]:
+    ) -> Annotated[CallToolResult, McpText]:
         """Read a document of the user's, or a part of it."""
 
-        def do(opened: Collection) -> Text:
+        def do(opened: Collection) -> McpText:
             info, text = opened.document(document), opened.text(document)
             part = text[start : start + length]
             at = min(start, len(text))
             facts: dict[str, Any] = {"document": info.id, "title": info.title, "total": len(text)}
-            return Text(collection=opened.name, **facts, start=at, end=at + len(part), text=part)
+            return McpText(collection=opened.name, **facts, start=at, end=at + len(part), text=part)
 
         found = shelves.use(collection, do)
         head = f"{found.title or found.document} (characters {found.start} to {found.end} of {found.total})"
@@ -220,8 +220,8 @@ def _listed(shelves: Shelves, name: str) -> Listed:
         return Listed(name=name, error=str(error))
 
 
-def _hit(found: Found) -> Hit:
-    return Hit(
+def _hit(found: SearchHit) -> McpHit:
+    return McpHit(
         document=found.document,
         title=found.title,
         headings=list(found.headings),
@@ -234,7 +234,7 @@ def _hit(found: Found) -> Hit:
     )
 
 
-def _told(number: int, hit: Hit) -> str:
+def _told(number: int, hit: McpHit) -> str:
     page = f", page {hit.page}" if hit.page is not None else ""
     where = f"{hit.document}, characters {hit.start} to {hit.end}{page}"
     named = " > ".join(dict.fromkeys(part for part in (hit.title, *hit.headings) if part))

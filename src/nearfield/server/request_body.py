@@ -24,7 +24,7 @@ _MOST_HELD = 4
 
 
 @dataclass(frozen=True)
-class Limits:
+class RequestLimits:
     """Bounds of one request; ``seconds`` is the time within which it is done or refused."""
 
     body_bytes: int
@@ -50,29 +50,29 @@ class Pace:
         return max(1, int(best * seconds)) if best else None
 
 
-class Intake:
+class BodyBudget:
     """Counts the bytes of all bodies at work, so that many large ones at once are refused before memory runs out."""
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: RequestLimits) -> None:
         self.held = 0
         self.most_each = limits.body_bytes
         self.most = _MOST_HELD * limits.body_bytes
 
-    def body(self) -> Body:
+    def body(self) -> RequestBody:
         """Make room for one request's body, until the end of its ``with`` block."""
-        return Body(self)
+        return RequestBody(self)
 
 
-class Body:
+class RequestBody:
     """One request's body, counted from its first byte until the request is done."""
 
     __slots__ = ("_intake", "_size")
 
-    def __init__(self, intake: Intake) -> None:
+    def __init__(self, intake: BodyBudget) -> None:
         self._intake = intake
         self._size = 0
 
-    def __enter__(self) -> Body:
+    def __enter__(self) -> RequestBody:
         return self
 
     def __exit__(

@@ -12,7 +12,7 @@ from nearfield.errors import Overloaded
 Made = TypeVar("Made")
 
 
-class Threads:
+class BoundedThreadPool:
     """So many threads, and room for some requests that wait for one.
 
     asyncio's own are needed by all requests: what took long in them would keep the others waiting.

@@ -18,7 +18,7 @@ from urllib.parse import quote
 import numpy as np
 
 from nearfield.errors import InputError, nearest
-from nearfield.registry import Shelf
+from nearfield.registry import Registry
 from nearfield.stores import exact as scoring
 from nearfield.stores.filters import BUILT_IN, TYPES, FieldType, Filter, Value, one_of
 
@@ -28,14 +28,14 @@ Dtype = Literal["float32", "float16", "binary"]
 Metric = Literal["cosine", "dot", "euclidean"]
 Quantization = Literal["none", "int8", "binary"]
 
-SHELF = Shelf(
+REGISTRY = Registry(
     "store",
     {
-        "memory": "nearfield.stores.memory:Memory",
-        "lancedb": "nearfield.stores.lancedb:LanceDb",
-        "qdrant": "nearfield.stores.qdrant:Qdrant",
-        "pgvector": "nearfield.stores.pgvector:PgVector",
-        "chroma": "nearfield.stores.chroma:Chroma",
+        "memory": "nearfield.stores.memory:MemoryStore",
+        "lancedb": "nearfield.stores.lancedb:LanceDbStore",
+        "qdrant": "nearfield.stores.qdrant:QdrantStore",
+        "pgvector": "nearfield.stores.pgvector:PgVectorStore",
+        "chroma": "nearfield.stores.chroma:ChromaStore",
     },
     group="nearfield.stores",
     extras={"lancedb": "corpus", "qdrant": "qdrant", "pgvector": "pgvector", "chroma": "chroma"},
@@ -60,7 +60,7 @@ _VARIABLE = re.compile(r"\$\{(\w+)\}")
 
 
 @dataclass(frozen=True)
-class Table:
+class TableSpec:
     """Where the vectors of one feature lie.
 
     ``name`` is at most 63 of a-z, 0-9 and underscore. ``dimensions`` is the width of a vector in numbers (bits for
@@ -126,7 +126,7 @@ class Record:
 
 
 @dataclass(frozen=True, eq=False)
-class Hit:
+class StoreHit:
     """A record that was found (without its vector), and its score: the higher, the nearer.
 
     Scores are the cosine, the dot product, or the negative euclidean distance, by the table's metric; of binary vectors
@@ -162,7 +162,7 @@ class Store(ABC):
         """
 
     @abstractmethod
-    def create(self, table: Table) -> None:
+    def create(self, table: TableSpec) -> None:
         """Make an empty table; one of that name that is there already is kept as it is."""
 
     @abstractmethod
@@ -174,22 +174,22 @@ class Store(ABC):
         """Return the names of all tables that ``create`` made, sorted."""
 
     @abstractmethod
-    def upsert(self, table: Table, records: Sequence[Record]) -> None:
+    def upsert(self, table: TableSpec, records: Sequence[Record]) -> None:
         """Write records, in place of those of the same ids. Once it returns, they survive a crash."""
 
     @abstractmethod
-    def delete(self, table: Table, where: Filter) -> None:
+    def delete(self, table: TableSpec, where: Filter) -> None:
         """Remove the records that a filter matches."""
 
     @abstractmethod
-    def count(self, table: Table, where: Filter | None = None) -> int:
+    def count(self, table: TableSpec, where: Filter | None = None) -> int:
         """Return how many records there are."""
 
     @abstractmethod
-    def scan(self, table: Table, where: Filter | None = None, *, vectors: bool = False) -> Iterator[list[Record]]:
+    def scan(self, table: TableSpec, where: Filter | None = None, *, vectors: bool = False) -> Iterator[list[Record]]:
         """Yield all records, in no certain order and in bounded memory."""
 
-    def fetch(self, table: Table, ids: Sequence[str], *, vectors: bool = False) -> list[Record]:
+    def fetch(self, table: TableSpec, ids: Sequence[str], *, vectors: bool = False) -> list[Record]:
         """Return the records of these ids, in their order; those that are not there are left out."""
         found: dict[str, Record] = {}
         for start in range(0, len(ids), _IDS_AT_ONCE):
@@ -198,8 +198,8 @@ class Store(ABC):
         return [found[key] for key in ids if key in found]
 
     def search(
-        self, table: Table, queries: Sequence[Any], k: int, *, where: Filter | None = None, exact: bool = False
-    ) -> list[list[Hit]]:
+        self, table: TableSpec, queries: Sequence[Any], k: int, *, where: Filter | None = None, exact: bool = False
+    ) -> list[list[StoreHit]]:
         """Return the ``k`` nearest records to each query, the nearest first; ties in the order of ids.
 
         ``queries`` are vectors in the form of ``Record.vector``. ``exact`` compares with every record; otherwise the
@@ -207,23 +207,23 @@ class Store(ABC):
         """
         return scoring.search(table, self.scan(table, where, vectors=True), queries, k)
 
-    def index(self, table: Table) -> None:  # noqa: B027 - not every database has something to do
+    def index(self, table: TableSpec) -> None:  # noqa: B027 - not every database has something to do
         """Build or refresh the database's own index where that pays, and tidy up after many writes."""
 
-    def size(self, table: Table) -> int | None:
+    def size(self, table: TableSpec) -> int | None:
         """Return the bytes that a table takes on disk, index and all; None where the database does not tell."""
         return None
 
     def close(self) -> None:  # noqa: B027
         """Let go of the database."""
 
-    def check(self, table: Table) -> None:
+    def check(self, table: TableSpec) -> None:
         """Refuse a table that this database cannot hold.
 
         Raises:
             InputError: with what it can hold.
         """
-        named = type(self).__name__
+        named = type(self).__name__.removesuffix("Store")
         told: tuple[tuple[str, str, Sequence[str]], ...] = (
             ("vectors of kind", table.kind, self.kinds),
             ("vectors of type", table.dtype, self.dtypes),
@@ -246,9 +246,9 @@ def connect(address: str) -> Store:
     """
     scheme = address.partition(":")[0].lower()
     name = SCHEMES.get(scheme, scheme)
-    if name not in SHELF.names():
+    if name not in REGISTRY.names():
         raise InputError(f"{scheme!r} is no store. {nearest(scheme, SCHEMES)}", param="store")
-    opened: Store = SHELF.load(name).connect(_VARIABLE.sub(_variable, address))
+    opened: Store = REGISTRY.load(name).connect(_VARIABLE.sub(_variable, address))
     return opened
 
 

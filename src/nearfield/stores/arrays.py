@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 
 from nearfield.errors import InputError
-from nearfield.stores import Array, Record, Table
+from nearfield.stores import Array, Record, TableSpec
 
 #: How a table's numbers lie in arrays.
 NUMBERS: Mapping[str, Any] = {"float32": np.float32, "float16": np.float16, "binary": np.uint8}
 
 
-def dense(table: Table, records: Sequence[Record]) -> Array:
+def dense(table: TableSpec, records: Sequence[Record]) -> Array:
     """Return the vectors [records, dimensions], or bytes [records, dimensions / 8] where binary.
 
     Raises:
@@ -25,7 +25,7 @@ def dense(table: Table, records: Sequence[Record]) -> Array:
     return np.stack(rows) if rows else np.zeros((0, width), NUMBERS[table.dtype])
 
 
-def multivector(table: Table, records: Sequence[Record]) -> list[Array]:
+def multivector(table: TableSpec, records: Sequence[Record]) -> list[Array]:
     """Return the vectors of each record's tokens [tokens, dimensions].
 
     Raises:
@@ -38,7 +38,7 @@ def multivector(table: Table, records: Sequence[Record]) -> list[Array]:
     return found
 
 
-def sparse(table: Table, records: Sequence[Record]) -> list[tuple[Array, Array]]:
+def sparse(table: TableSpec, records: Sequence[Record]) -> list[tuple[Array, Array]]:
     """Return the ids (int64, sorted) and values of each record.
 
     Raises:
@@ -53,7 +53,7 @@ def sparse(table: Table, records: Sequence[Record]) -> list[tuple[Array, Array]]
     return found
 
 
-def of(table: Table, records: Sequence[Record]) -> Sequence[Any]:
+def of(table: TableSpec, records: Sequence[Record]) -> Sequence[Any]:
     """Return the vectors of records as ``Record.vector`` has them, rounded to what the table holds."""
     if table.kind == "sparse":
         return [(ids, values.astype(np.float32)) for ids, values in sparse(table, records)]
@@ -61,7 +61,7 @@ def of(table: Table, records: Sequence[Record]) -> Sequence[Any]:
     return [row if table.dtype == "binary" else row.astype(np.float32) for row in rows]
 
 
-def _checked(table: Table, record: Record, array: Array, shape: tuple[int, ...]) -> Array:
+def _checked(table: TableSpec, record: Record, array: Array, shape: tuple[int, ...]) -> Array:
     if array.shape != shape or (array.dtype != np.uint8) == (table.dtype == "binary"):
         held = f"{table.dtype} {list(shape)}"
         raise InputError(

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from nearfield.stores import Array, Record, Table, arrays
+from nearfield.stores import Array, Record, TableSpec, arrays
 from nearfield.stores.filters import BUILT_IN, FieldType, Value
 
 #: Columns that every table has; then come the fields, and then the vectors.
@@ -29,12 +29,12 @@ def column(field: str) -> str:
     return field if field in BUILT_IN else f"field_{field}"
 
 
-def vector_columns(table: Table) -> tuple[str, ...]:
+def vector_columns(table: TableSpec) -> tuple[str, ...]:
     """Return the columns that make up a record's vector."""
     return ("vector_ids", "vector_values") if table.kind == "sparse" else ("vector",)
 
 
-def schema(table: Table) -> pa.Schema:
+def schema(table: TableSpec) -> pa.Schema:
     """Return the columns of a table: a field that a record lacks is null, all else is there."""
     columns = [pa.field(name, pa.int64() if name == "ordinal" else pa.utf8(), nullable=False) for name in PLAIN]
     columns += [pa.field(column(name), _TYPES[kind]) for name, kind in table.fields.items()]
@@ -42,7 +42,7 @@ def schema(table: Table) -> pa.Schema:
     return pa.schema(columns + [pa.field(name, kind, nullable=False) for name, kind in types])
 
 
-def rows(table: Table, records: Sequence[Record]) -> pa.RecordBatch:
+def rows(table: TableSpec, records: Sequence[Record]) -> pa.RecordBatch:
     """Return records as rows.
 
     Raises:
@@ -56,7 +56,7 @@ def rows(table: Table, records: Sequence[Record]) -> pa.RecordBatch:
     return pa.RecordBatch.from_arrays(filled + _vectors(table, records), schema=told)
 
 
-def records(table: Table, part: pa.RecordBatch) -> list[Record]:
+def records(table: TableSpec, part: pa.RecordBatch) -> list[Record]:
     """Return rows as records; what the rows lack, such as vectors that were not asked for, stays empty."""
     there = set(part.schema.names)
     plain = [part[name].to_pylist() if name in there else [""] * len(part) for name in PLAIN]
@@ -80,7 +80,7 @@ def _values(records: Sequence[Record], name: str, kind: FieldType) -> list[Value
     return [None if value is None else float(value) + 0.0 for value in values] if kind == "float" else values
 
 
-def _vector_types(table: Table) -> tuple[pa.DataType, ...]:
+def _vector_types(table: TableSpec) -> tuple[pa.DataType, ...]:
     number = _NUMBERS[table.dtype]
     if table.kind == "sparse":
         return pa.list_(pa.int32()), pa.list_(number)
@@ -89,7 +89,7 @@ def _vector_types(table: Table) -> tuple[pa.DataType, ...]:
     return (pa.list_(row) if table.kind == "multivector" else row,)
 
 
-def _vectors(table: Table, records: Sequence[Record]) -> list[pa.Array]:
+def _vectors(table: TableSpec, records: Sequence[Record]) -> list[pa.Array]:
     kinds = _vector_types(table)
     if table.kind == "dense":
         return [_fixed(arrays.dense(table, records), kinds[0])]
@@ -115,7 +115,7 @@ def _offsets(parts: Sequence[Array]) -> pa.Array:
     return pa.array(np.cumsum([0, *map(len, parts)]), pa.int32())
 
 
-def _arrays(table: Table, part: pa.RecordBatch) -> list[Any]:
+def _arrays(table: TableSpec, part: pa.RecordBatch) -> list[Any]:
     if table.kind == "sparse":
         ids, values = (_split(part[name]) for name in vector_columns(table))
         return [(at.astype(np.int64), held.astype(np.float32)) for at, held in zip(ids, values, strict=True)]

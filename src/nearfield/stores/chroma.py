@@ -15,7 +15,7 @@ import numpy as np
 from chromadb.config import Settings
 
 from nearfield.errors import InputError, NearfieldError, StoreFailed
-from nearfield.stores import Hit, Record, Store, Table, arrays
+from nearfield.stores import Record, Store, StoreHit, TableSpec, arrays
 from nearfield.stores import exact as scoring
 from nearfield.stores.filters import BUILT_IN, TYPES, All, Compare, Filter, Not, matches
 
@@ -28,7 +28,7 @@ _UNIT = 1e-4
 _OPPOSITE = {"gt": "$lte", "gte": "$lt", "lt": "$gte", "lte": "$gt"}
 
 
-class Chroma(Store):
+class ChromaStore(Store):
     """``chroma:///absolute/folder``, ``chroma://host:port``, or ``chroma+https://:TOKEN@host``.
 
     It holds dense vectors in float32. Its index is approximate; what it cannot filter by itself (strings by their
@@ -42,7 +42,7 @@ class Chroma(Store):
         self._client = client
 
     @classmethod
-    def connect(cls, address: str) -> Chroma:
+    def connect(cls, address: str) -> ChromaStore:
         """Open a folder, which is made where there is none, or reach a server."""
         url = urlsplit(address)
         if url.query or url.fragment or bool(url.netloc) == bool(url.path.strip("/")):
@@ -55,7 +55,7 @@ class Chroma(Store):
         store.folder = folder
         return store
 
-    def create(self, table: Table) -> None:
+    def create(self, table: TableSpec) -> None:
         self.check(table)
         with _told(table.name):
             self._client.get_or_create_collection(
@@ -74,7 +74,7 @@ class Chroma(Store):
             matched = (_TABLE.fullmatch(each.name) for each in self._collections())
             return sorted(match[1] for match in matched if match)
 
-    def upsert(self, table: Table, records: Sequence[Record]) -> None:
+    def upsert(self, table: TableSpec, records: Sequence[Record]) -> None:
         latest = list({record.id: record for record in records}.values())
         if not latest:
             return
@@ -87,25 +87,25 @@ class Chroma(Store):
                 metadatas=[_metadata(table, record, vector) for record, vector in zip(latest, vectors, strict=True)],
             )
 
-    def delete(self, table: Table, where: Filter) -> None:
+    def delete(self, table: TableSpec, where: Filter) -> None:
         ids = [key for part in self._pages(table, where, ["metadatas"]) for key in part["ids"]]
         with self._opened(table) as opened:
             for start in range(0, len(ids), _PAGE):
                 opened.delete(ids=ids[start : start + _PAGE])
 
-    def count(self, table: Table, where: Filter | None = None) -> int:
+    def count(self, table: TableSpec, where: Filter | None = None) -> int:
         if where is not None:
             return sum(len(part["ids"]) for part in self._pages(table, where, ["metadatas"]))
         with self._opened(table) as opened:
             return int(opened.count())
 
-    def scan(self, table: Table, where: Filter | None = None, *, vectors: bool = False) -> Iterator[list[Record]]:
+    def scan(self, table: TableSpec, where: Filter | None = None, *, vectors: bool = False) -> Iterator[list[Record]]:
         include = ["metadatas", "documents"] + ["embeddings"] * vectors
         return (_records(table, part) for part in self._pages(table, where, include) if part["ids"])
 
     def search(
-        self, table: Table, queries: Sequence[Any], k: int, *, where: Filter | None = None, exact: bool = False
-    ) -> list[list[Hit]]:
+        self, table: TableSpec, queries: Sequence[Any], k: int, *, where: Filter | None = None, exact: bool = False
+    ) -> list[list[StoreHit]]:
         condition, whole = _condition(where)
         if exact or not whole or k < 1 or table.index == "none" or self._uneven(table):
             return super().search(table, queries, k, where=where)
@@ -120,8 +120,8 @@ class Chroma(Store):
             session.close()
 
     def _nearest(
-        self, table: Table, query: Any, k: int, where: Filter | None, condition: Mapping[str, Any] | None
-    ) -> list[Hit]:
+        self, table: TableSpec, query: Any, k: int, where: Filter | None, condition: Mapping[str, Any] | None
+    ) -> list[StoreHit]:
         def nearest(count: int) -> list[Record]:
             include = ["metadatas", "documents", "embeddings"]
             with self._opened(table) as opened:
@@ -133,14 +133,14 @@ class Chroma(Store):
             return super().search(table, [query], k, where=where)[0]  # the filter was too narrow for the index
         return found
 
-    def _uneven(self, table: Table) -> bool:
+    def _uneven(self, table: TableSpec) -> bool:
         """Return whether the index ranks by length too, where the table's metric does not."""
         if table.metric != "cosine":
             return False
         with self._opened(table) as opened:
             return bool(opened.get(where={"uneven": True}, limit=1, include=[])["ids"])
 
-    def _pages(self, table: Table, where: Filter | None, include: Sequence[str]) -> Iterator[Mapping[str, Any]]:
+    def _pages(self, table: TableSpec, where: Filter | None, include: Sequence[str]) -> Iterator[Mapping[str, Any]]:
         """Yield what matches, a page at a time. What is said to Chroma only narrows it down."""
         condition, _ = _condition(where)
         offset, full = 0, True
@@ -160,7 +160,7 @@ class Chroma(Store):
             offset += len(page)
 
     @contextmanager
-    def _opened(self, table: Table) -> Iterator[Any]:
+    def _opened(self, table: TableSpec) -> Iterator[Any]:
         with _told(table.name):
             yield self._client.get_collection(_name(table.name), embedding_function=None)
 
@@ -195,7 +195,7 @@ def _name(table: str) -> str:
     return f"nearfield-{table}-table"
 
 
-def _metadata(table: Table, record: Record, vector: Any) -> dict[str, Any]:
+def _metadata(table: TableSpec, record: Record, vector: Any) -> dict[str, Any]:
     """Return a record's metadata. What it lacks is none: Chroma would keep what an older record of the id had."""
     told: dict[str, Any] = {name: getattr(record, name) for name in BUILT_IN}
     told["payload"] = json.dumps(record.payload)
@@ -207,12 +207,12 @@ def _metadata(table: Table, record: Record, vector: Any) -> dict[str, Any]:
     return {**told, "uneven": True if uneven else None}
 
 
-def _fields(table: Table, told: Mapping[str, Any], *, whole: bool = False) -> dict[str, Any]:
+def _fields(table: TableSpec, told: Mapping[str, Any], *, whole: bool = False) -> dict[str, Any]:
     own = {name: told[name] for name in BUILT_IN} if whole else {}
     return {name: told[f"field_{name}"] for name in table.fields if f"field_{name}" in told} | own
 
 
-def _records(table: Table, part: Mapping[str, Any]) -> list[Record]:
+def _records(table: TableSpec, part: Mapping[str, Any]) -> list[Record]:
     vectors = part.get("embeddings")
     arrays = [None] * len(part["ids"]) if vectors is None else [np.asarray(row, np.float32) for row in vectors]
     columns = zip(part["ids"], part["documents"], part["metadatas"], arrays, strict=True)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 if TYPE_CHECKING:
-    from nearfield.stores import Hit, Record, Table
+    from nearfield.stores import Record, StoreHit, TableSpec
 
 Array = np.ndarray[Any, np.dtype[Any]]
 #: Candidates that a database is asked for beyond those that are wanted, so that ties at the end are seen.
@@ -19,7 +19,7 @@ _SPARE = 16
 _NOISE = {"float32": 1e-5, "float16": 4e-3, "binary": 1e-9}
 
 
-def search(table: Table, parts: Iterable[Sequence[Record]], queries: Sequence[Any], k: int) -> list[list[Hit]]:
+def search(table: TableSpec, parts: Iterable[Sequence[Record]], queries: Sequence[Any], k: int) -> list[list[StoreHit]]:
     """Return the ``k`` best of all records for each query; ties in the order of ids."""
     best: list[list[tuple[float, str, Record]]] = [[] for _ in queries]
     for part in parts:
@@ -32,7 +32,7 @@ def search(table: Table, parts: Iterable[Sequence[Record]], queries: Sequence[An
     return [[_hit(record, -value) for value, _, record in kept] for kept in best]
 
 
-def settle(table: Table, query: Any, k: int, nearest: Callable[[int], Sequence[Record]]) -> list[Hit]:
+def settle(table: TableSpec, query: Any, k: int, nearest: Callable[[int], Sequence[Record]]) -> list[StoreHit]:
     """Return the ``k`` best of what a database finds, scored and ordered here, so that all databases agree.
 
     ``nearest`` gives the n records (with vectors) that the database holds for the nearest. It is asked for more as long
@@ -49,7 +49,7 @@ def settle(table: Table, query: Any, k: int, nearest: Callable[[int], Sequence[R
     return []
 
 
-def score(table: Table, queries: Sequence[Any], vectors: Sequence[Any]) -> Array:
+def score(table: TableSpec, queries: Sequence[Any], vectors: Sequence[Any]) -> Array:
     """Return the scores [queries, vectors] as ``Hit`` defines them: computed in float64, and given as float32.
 
     What is left of the digits would tell equal vectors apart by where they stood in a block.
@@ -57,7 +57,7 @@ def score(table: Table, queries: Sequence[Any], vectors: Sequence[Any]) -> Array
     return np.asarray(_score(table, queries, vectors), np.float32) + np.float32(0)  # no negative zero
 
 
-def _score(table: Table, queries: Sequence[Any], vectors: Sequence[Any]) -> Array:
+def _score(table: TableSpec, queries: Sequence[Any], vectors: Sequence[Any]) -> Array:
     if table.kind == "sparse":
         return _sparse(queries, vectors, table.dimensions)
     if table.kind == "multivector":
@@ -74,10 +74,10 @@ def _score(table: Table, queries: Sequence[Any], vectors: Sequence[Any]) -> Arra
     return left @ right.T
 
 
-def _hit(record: Record, value: float) -> Hit:
-    from nearfield.stores import Hit
+def _hit(record: Record, value: float) -> StoreHit:
+    from nearfield.stores import StoreHit
 
-    return Hit(replace(record, vector=None), value)
+    return StoreHit(replace(record, vector=None), value)
 
 
 def _promising(row: Array, k: int) -> Array:
@@ -87,7 +87,7 @@ def _promising(row: Array, k: int) -> Array:
     return np.flatnonzero(row >= np.partition(row, -k)[-k])
 
 
-def _noise(table: Table, query: Any, found: Sequence[Record], scores: Array) -> float:
+def _noise(table: TableSpec, query: Any, found: Sequence[Record], scores: Array) -> float:
     scale = float(np.abs(scores).max())
     if table.metric == "dot" and table.kind == "dense" and table.dtype != "binary":
         norms = [float(np.linalg.norm(vector)) for vector in (query, *(record.vector for record in found))]

@@ -15,7 +15,7 @@ from lancedb import index as indices
 
 from nearfield.errors import InputError, NearfieldError, StoreFailed
 from nearfield.hardware import bound_heaps, return_memory
-from nearfield.stores import Hit, Record, Store, Table, arrow
+from nearfield.stores import Record, Store, StoreHit, TableSpec, arrow
 from nearfield.stores import exact as scoring
 from nearfield.stores.filters import BUILT_IN, All, Compare, Either, Filter, Value, one_of
 
@@ -40,7 +40,7 @@ _CANDIDATES = {"none": 1, "int8": 1, "binary": 8}
 _AT_ONCE = {"dense": 1024, "sparse": 1024, "multivector": 128}
 
 
-class LanceDb(Store):
+class LanceDbStore(Store):
     """``lancedb:///absolute/folder`` or ``lancedb://relative/folder``.
 
     Each write is a version of its own, complete or not there at all, so a process may be killed at any moment. Small
@@ -59,7 +59,7 @@ class LanceDb(Store):
         self._writes: dict[str, tuple[int, int]] = {}
 
     @classmethod
-    def connect(cls, address: str) -> LanceDb:
+    def connect(cls, address: str) -> LanceDbStore:
         """Open a folder, which is made where there is none."""
         match = _ADDRESS.fullmatch(address)
         if match is None:
@@ -69,7 +69,7 @@ class LanceDb(Store):
         except OSError as error:
             raise StoreFailed(f"LanceDB cannot use the folder {match[1]}: {error}") from error
 
-    def create(self, table: Table) -> None:
+    def create(self, table: TableSpec) -> None:
         self.check(table)
         if table.name not in self.tables():
             with _told(table.name):
@@ -84,7 +84,7 @@ class LanceDb(Store):
         with _told("*"):
             return sorted(name for name in self._names() if (self._path(name) / "_versions").is_dir())
 
-    def upsert(self, table: Table, records: Sequence[Record]) -> None:
+    def upsert(self, table: TableSpec, records: Sequence[Record]) -> None:
         latest = list({record.id: record for record in records}.values())
         if not latest:
             return
@@ -98,43 +98,43 @@ class LanceDb(Store):
                 opened.add(rows)
             self._tidy(table, opened, len(latest))
 
-    def delete(self, table: Table, where: Filter) -> None:
+    def delete(self, table: TableSpec, where: Filter) -> None:
         with self._opened(table, writing=True) as opened:
             opened.delete(sql(where))
             self._tidy(table, opened, 1)
 
-    def count(self, table: Table, where: Filter | None = None) -> int:
+    def count(self, table: TableSpec, where: Filter | None = None) -> int:
         with self._opened(table) as opened:
             return int(opened.count_rows(_condition(where)))
 
-    def scan(self, table: Table, where: Filter | None = None, *, vectors: bool = False) -> Iterator[list[Record]]:
+    def scan(self, table: TableSpec, where: Filter | None = None, *, vectors: bool = False) -> Iterator[list[Record]]:
         wanted = arrow.schema(table).names
         return self._scan(table, where, wanted if vectors else _without_vectors(table))
 
     def search(
-        self, table: Table, queries: Sequence[Any], k: int, *, where: Filter | None = None, exact: bool = False
-    ) -> list[list[Hit]]:
+        self, table: TableSpec, queries: Sequence[Any], k: int, *, where: Filter | None = None, exact: bool = False
+    ) -> list[list[StoreHit]]:
         with self._opened(table) as opened:
             native = table.kind == "dense" or (not exact and _vector_index(opened) is not None)
             if not native or k < 1:
                 return self._scanned(table, queries, k, where)
             return [self._nearest(table, opened, query, k, where, exact) for query in queries]
 
-    def index(self, table: Table) -> None:
+    def index(self, table: TableSpec) -> None:
         with self._opened(table, writing=True) as opened:
             self._build(table, opened)
             opened.optimize(cleanup_older_than=_GRACE)
         self._writes.pop(table.name, None)
         return_memory()
 
-    def size(self, table: Table) -> int | None:
+    def size(self, table: TableSpec) -> int | None:
         # Of the latest version, index and all; what older ones still take is on its way out.
         with self._opened(table) as opened:
             return int(opened.stats()["total_bytes"])
 
     # -- reading -----------------------------------------------------------------------------------------------
 
-    def _scan(self, table: Table, where: Filter | None, columns: Sequence[str]) -> Iterator[list[Record]]:
+    def _scan(self, table: TableSpec, where: Filter | None, columns: Sequence[str]) -> Iterator[list[Record]]:
         with self._opened(table) as opened:
             query = opened.search().select(list(columns))
             query = query if where is None else query.where(_condition(where))
@@ -142,15 +142,17 @@ class LanceDb(Store):
                 if len(part):
                     yield arrow.records(table, part)
 
-    def _scanned(self, table: Table, queries: Sequence[Any], k: int, where: Filter | None) -> list[list[Hit]]:
+    def _scanned(self, table: TableSpec, queries: Sequence[Any], k: int, where: Filter | None) -> list[list[StoreHit]]:
         """Compare with every vector; only of what is found is the rest read."""
         parts = self._scan(table, where, ["id", *arrow.vector_columns(table)])
         found = scoring.search(table, parts, queries, k)
         keys = list({hit.record.id for hits in found for hit in hits})
         whole = {record.id: record for record in self.fetch(table, keys)}
-        return [[Hit(whole[hit.record.id], hit.score) for hit in hits if hit.record.id in whole] for hits in found]
+        return [[StoreHit(whole[hit.record.id], hit.score) for hit in hits if hit.record.id in whole] for hits in found]
 
-    def _nearest(self, table: Table, opened: Any, query: Any, k: int, where: Filter | None, exact: bool) -> list[Hit]:
+    def _nearest(
+        self, table: TableSpec, opened: Any, query: Any, k: int, where: Filter | None, exact: bool
+    ) -> list[StoreHit]:
         condition = _condition(where)
 
         def nearest(count: int) -> list[Record]:
@@ -165,7 +167,7 @@ class LanceDb(Store):
 
     # -- writing -----------------------------------------------------------------------------------------------
 
-    def _tidy(self, table: Table, opened: Any, count: int) -> None:
+    def _tidy(self, table: TableSpec, opened: Any, count: int) -> None:
         """Join small writes, so seldom that each row is written anew a few times in all."""
         writes, rows = self._writes.get(table.name, (0, 0))
         writes, rows = writes + 1, rows + count
@@ -185,7 +187,7 @@ class LanceDb(Store):
             if name not in there:
                 opened.create_index(name, config=indices.BTree())
 
-    def _build(self, table: Table, opened: Any) -> None:
+    def _build(self, table: TableSpec, opened: Any) -> None:
         self._keys(opened)
         if table.index == "none" or table.kind == "sparse" or opened.count_rows() < _ROWS_TO_INDEX:
             return
@@ -198,7 +200,7 @@ class LanceDb(Store):
     # -- tables ------------------------------------------------------------------------------------------------
 
     @contextmanager
-    def _opened(self, table: Table, *, writing: bool = False) -> Iterator[Any]:
+    def _opened(self, table: TableSpec, *, writing: bool = False) -> Iterator[Any]:
         with _told(table.name):
             yield (self._writer if writing else self._database).open_table(table.name)
 
@@ -232,7 +234,7 @@ def _told(name: str) -> Iterator[None]:
         raise StoreFailed(f"LanceDB failed at table {name!r}: {error}") from error
 
 
-def _query(table: Table, opened: Any, query: Any, count: int, condition: str | None, exact: bool) -> Any:
+def _query(table: TableSpec, opened: Any, query: Any, count: int, condition: str | None, exact: bool) -> Any:
     exact = exact or table.index == "none"
     limit = count if exact else count * _CANDIDATES[table.quantization]
     asked = opened.search(query, vector_column_name="vector").limit(limit)
@@ -242,13 +244,13 @@ def _query(table: Table, opened: Any, query: Any, count: int, condition: str | N
     return asked.bypass_vector_index() if exact else asked.minimum_nprobes(_PROBES).maximum_nprobes(0)
 
 
-def _distance(table: Table) -> str:
+def _distance(table: TableSpec) -> str:
     if table.kind == "multivector":
         return "cosine"
     return "hamming" if table.dtype == "binary" else _DISTANCES[table.metric]
 
 
-def _config(table: Table) -> Any:
+def _config(table: TableSpec) -> Any:
     """Return the index: parts of nearest vectors, whole or compressed.
 
     Graphs (HNSW) are no quicker up to 100,000 rows, and take a hundred times as long to build.
@@ -262,7 +264,7 @@ def _vector_index(opened: Any) -> str | None:
     return next((each.name for each in opened.list_indices() if each.columns == ["vector"]), None)
 
 
-def _without_vectors(table: Table) -> list[str]:
+def _without_vectors(table: TableSpec) -> list[str]:
     return [name for name in arrow.schema(table).names if name not in arrow.vector_columns(table)]
 
 

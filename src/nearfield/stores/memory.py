@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from nearfield.errors import StoreFailed
-from nearfield.stores import Record, Store, Table, arrays
+from nearfield.stores import Record, Store, TableSpec, arrays
 from nearfield.stores.filters import Filter, matches
 
 Rows = dict[str, Record]
@@ -14,7 +14,7 @@ Rows = dict[str, Record]
 _NAMED: dict[str, dict[str, Rows]] = {}
 
 
-class Memory(Store):
+class MemoryStore(Store):
     """``memory:`` is a fresh one; ``memory:NAME`` the same one wherever this process opens it, as long as it lives."""
 
     quantizations = ("none", "int8", "binary")  # there is no index to compress
@@ -23,12 +23,12 @@ class Memory(Store):
         self._tables = {} if tables is None else tables
 
     @classmethod
-    def connect(cls, address: str) -> Memory:
+    def connect(cls, address: str) -> MemoryStore:
         """Open the store of that name."""
         name = address.partition(":")[2].removeprefix("//")
         return cls(_NAMED.setdefault(name, {}) if name else None)
 
-    def create(self, table: Table) -> None:
+    def create(self, table: TableSpec) -> None:
         self.check(table)
         self._tables.setdefault(table.name, {})
 
@@ -38,28 +38,28 @@ class Memory(Store):
     def tables(self) -> list[str]:
         return sorted(self._tables)
 
-    def upsert(self, table: Table, records: Sequence[Record]) -> None:
+    def upsert(self, table: TableSpec, records: Sequence[Record]) -> None:
         vectors = arrays.of(table, records)
         held = (replace(record, vector=vector) for record, vector in zip(records, vectors, strict=True))
         self._rows(table).update((record.id, record) for record in held)
 
-    def delete(self, table: Table, where: Filter) -> None:
+    def delete(self, table: TableSpec, where: Filter) -> None:
         rows = self._rows(table)
         for record in list(rows.values()):
             if matches(where, record.filterable):
                 del rows[record.id]
 
-    def count(self, table: Table, where: Filter | None = None) -> int:
+    def count(self, table: TableSpec, where: Filter | None = None) -> int:
         return sum(matches(where, record.filterable) for record in list(self._rows(table).values()))
 
-    def scan(self, table: Table, where: Filter | None = None, *, vectors: bool = False) -> Iterator[list[Record]]:
+    def scan(self, table: TableSpec, where: Filter | None = None, *, vectors: bool = False) -> Iterator[list[Record]]:
         rows = list(self._rows(table).values())
         for start in range(0, len(rows), self.batch):
             part = [record for record in rows[start : start + self.batch] if matches(where, record.filterable)]
             if part:
                 yield part if vectors else [replace(record, vector=None) for record in part]
 
-    def _rows(self, table: Table) -> Rows:
+    def _rows(self, table: TableSpec) -> Rows:
         rows = self._tables.get(table.name)
         if rows is None:
             raise StoreFailed(f"There is no table {table.name!r} in memory: create it first.")

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from nearfield.errors import InputError, MissingExtra, SpaceMismatch
-from nearfield.stores import Record, Store, Table
+from nearfield.stores import Record, Store, TableSpec
 from nearfield.stores.filters import Filter
 
 _KEY = b"nearfield.table"
@@ -20,10 +20,10 @@ _ROWS = {"dense": 4096, "sparse": 4096, "multivector": 256}
 
 
 @dataclass(frozen=True)
-class Head:
+class ParquetHeader:
     """What a file says of itself: the table, the rows, and the vectors' space and whatever else was told of them."""
 
-    table: Table
+    table: TableSpec
     rows: int
     fingerprint: str = ""
     about: Mapping[str, Any] = field(default_factory=dict)
@@ -31,7 +31,7 @@ class Head:
 
 def write(
     store: Store,
-    table: Table,
+    table: TableSpec,
     path: Path,
     *,
     fingerprint: str = "",
@@ -60,7 +60,7 @@ def write(
     return count
 
 
-def read(path: Path, store: Store, table: Table | None = None, *, fingerprint: str = "") -> int:
+def read(path: Path, store: Store, table: TableSpec | None = None, *, fingerprint: str = "") -> int:
     """Put a file's records into a store, in bounded memory; return how many they are.
 
     The table is made where there is none: that of the file, or ``table``, whose vectors must be of the same kind, width
@@ -83,7 +83,7 @@ def read(path: Path, store: Store, table: Table | None = None, *, fingerprint: s
     return told.rows
 
 
-def head(path: Path) -> Head:
+def head(path: Path) -> ParquetHeader:
     """Return what a file says of itself.
 
     Raises:
@@ -98,12 +98,14 @@ def head(path: Path) -> Head:
         raise InputError(f"{path} cannot be read as Parquet: {error}") from error
     if _KEY not in metadata or _ABOUT not in metadata:
         raise InputError(f"{path} is no export of a table: it does not say which vectors it holds.")
-    known = {each.name for each in fields(Table)}
+    known = {each.name for each in fields(TableSpec)}
     held = {name: value for name, value in json.loads(metadata[_KEY]).items() if name in known}
-    return Head(Table(**held), rows, **json.loads(metadata[_ABOUT]))
+    return ParquetHeader(TableSpec(**held), rows, **json.loads(metadata[_ABOUT]))
 
 
-def _fill(parquet: Any, store: Store, table: Table, path: Path, told: Mapping[bytes, str], where: Filter | None) -> int:
+def _fill(
+    parquet: Any, store: Store, table: TableSpec, path: Path, told: Mapping[bytes, str], where: Filter | None
+) -> int:
     from nearfield.stores import arrow
 
     count = 0
@@ -129,7 +131,7 @@ def _groups(parts: Iterator[list[Record]], least: int) -> Iterator[list[Record]]
         yield waiting
 
 
-def _check(path: Path, told: Head, table: Table, fingerprint: str) -> None:
+def _check(path: Path, told: ParquetHeader, table: TableSpec, fingerprint: str) -> None:
     for name in ("kind", "dimensions", "dtype"):
         here, there = getattr(table, name), getattr(told.table, name)
         if here != there:

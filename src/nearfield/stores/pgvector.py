@@ -19,7 +19,7 @@ from psycopg import errors, sql
 from psycopg.conninfo import conninfo_to_dict
 
 from nearfield.errors import InputError, StoreFailed
-from nearfield.stores import Hit, Quantization, Record, Store, Table, pgvector_sql
+from nearfield.stores import Quantization, Record, Store, StoreHit, TableSpec, pgvector_sql
 from nearfield.stores import exact as scoring
 from nearfield.stores.filters import Filter, one_of
 
@@ -48,7 +48,7 @@ _MORE_MEMORY = """SELECT set_config('maintenance_work_mem', '512MB', true)
     WHERE pg_size_bytes(current_setting('maintenance_work_mem')) < pg_size_bytes('512MB')"""
 
 
-class PgVector(Store):
+class PgVectorStore(Store):
     """``postgresql://user:${NAME}@host/database``, with all that libpq's addresses may say."""
 
     quantizations: tuple[Quantization, ...] = ("none", "binary")
@@ -64,7 +64,7 @@ class PgVector(Store):
             self.kinds, self.dtypes, self.quantizations = ("dense", "multivector"), ("float32", "binary"), ("none",)
 
     @classmethod
-    def connect(cls, address: str) -> PgVector:
+    def connect(cls, address: str) -> PgVectorStore:
         try:
             options = conninfo_to_dict(address)
         except psycopg.ProgrammingError:
@@ -77,7 +77,7 @@ class PgVector(Store):
         while self._idle:
             self._idle.pop().close()
 
-    def check(self, table: Table) -> None:
+    def check(self, table: TableSpec) -> None:
         try:
             super().check(table)
         except InputError as error:
@@ -88,7 +88,7 @@ class PgVector(Store):
         if table.kind != "sparse" and table.dtype != "binary" and table.dimensions > _WIDEST:
             raise InputError(f"pgvector's vectors have at most {_WIDEST} dimensions, not {table.dimensions}.")
 
-    def create(self, table: Table) -> None:
+    def create(self, table: TableSpec) -> None:
         self.check(table)
         held = sql.SQL(", ").join(sql.Identifier(name) + sql.SQL(" ") + kind for name, kind in _columns(table))
         with self._session(table.name) as session:
@@ -115,7 +115,7 @@ class PgVector(Store):
                 return []
             return sorted(name for (name,) in session.execute(sql.SQL("SELECT name FROM {}").format(_REGISTRY)))
 
-    def upsert(self, table: Table, records: Sequence[Record]) -> None:
+    def upsert(self, table: TableSpec, records: Sequence[Record]) -> None:
         latest = list({record.id: record for record in records}.values())
         rows, names = pgvector_sql.rows(table, latest), [name for name, _ in _columns(table)]
         fresh = [sql.SQL("{0} = EXCLUDED.{0}").format(sql.Identifier(name)) for name in names[1:]]
@@ -129,13 +129,13 @@ class PgVector(Store):
             session.execute(_LASTING)
             session.cursor().executemany(statement, rows)
 
-    def delete(self, table: Table, where: Filter) -> None:
+    def delete(self, table: TableSpec, where: Filter) -> None:
         self._select(table, "DELETE FROM {relation} WHERE {where}", where)
 
-    def count(self, table: Table, where: Filter | None = None) -> int:
+    def count(self, table: TableSpec, where: Filter | None = None) -> int:
         return int(self._select(table, "SELECT count(*) FROM {relation} WHERE {where}", where)[0][0])
 
-    def scan(self, table: Table, where: Filter | None = None, *, vectors: bool = False) -> Iterator[list[Record]]:
+    def scan(self, table: TableSpec, where: Filter | None = None, *, vectors: bool = False) -> Iterator[list[Record]]:
         # Each page by itself, so that nothing is locked in between: who reads may drop the table meanwhile.
         text = "SELECT {columns} FROM {relation} WHERE {where}{after} ORDER BY id LIMIT %(limit)s"
         page, after, last = _PAGE[table.kind], sql.SQL(""), None
@@ -147,7 +147,7 @@ class PgVector(Store):
                 return
             after, last = sql.SQL(" AND id > %(last)s"), found[-1][0]
 
-    def fetch(self, table: Table, ids: Sequence[str], *, vectors: bool = False) -> list[Record]:
+    def fetch(self, table: TableSpec, ids: Sequence[str], *, vectors: bool = False) -> list[Record]:
         found: dict[str, Record] = {}
         page = _PAGE[table.kind]
         for start in range(0, len(ids), page):
@@ -157,15 +157,15 @@ class PgVector(Store):
         return [found[key] for key in ids if key in found]
 
     def search(
-        self, table: Table, queries: Sequence[Any], k: int, *, where: Filter | None = None, exact: bool = False
-    ) -> list[list[Hit]]:
+        self, table: TableSpec, queries: Sequence[Any], k: int, *, where: Filter | None = None, exact: bool = False
+    ) -> list[list[StoreHit]]:
         if table.kind == "multivector":
             return super().search(table, queries, k, where=where)
         if exact or table.kind == "sparse" or not self._has_index(table):
             return [self._compared(table, query, k, where) for query in queries]
         return [self._indexed(table, query, k, where) for query in queries]
 
-    def index(self, table: Table) -> None:
+    def index(self, table: TableSpec) -> None:
         made_of, name = pgvector_sql.indexed(table, self._version), pgvector_sql.identifier(table)
         many = "SELECT count(*) FROM (SELECT FROM {relation} LIMIT %(limit)s) AS part"
         if made_of and self._select(table, many, limit=_ROWS_TO_INDEX)[0][0] >= _ROWS_TO_INDEX:
@@ -174,13 +174,13 @@ class PgVector(Store):
         with self._session(table.name, transaction=False) as session:
             session.execute(sql.SQL("VACUUM (ANALYZE) {}").format(name))
 
-    def size(self, table: Table) -> int | None:
+    def size(self, table: TableSpec) -> int | None:
         told = "SELECT pg_total_relation_size(%(name)s::regclass)"
         return int(self._select(table, told, name=f'"{pgvector_sql.relation(table.name)}"')[0][0])
 
     # -- searching ---------------------------------------------------------------------------------------------
 
-    def _compared(self, table: Table, query: Any, k: int, where: Filter | None) -> list[Hit]:
+    def _compared(self, table: TableSpec, query: Any, k: int, where: Filter | None) -> list[StoreHit]:
         """Compare with every record that the filter lets through."""
         asked = pgvector_sql.parameter(table, query)
         distance = pgvector_sql.distance(table, self._version)
@@ -200,10 +200,10 @@ class PgVector(Store):
             return hits
         text = "SELECT {columns} FROM {relation} WHERE {where} AND {number} = 0 ORDER BY id LIMIT %(limit)s"
         rest = self._select(table, text, where, query=asked, limit=k, parts={"number": distance})
-        hits += [Hit(pgvector_sql.record(table, row, vector=False), 0.0) for row in rest]
+        hits += [StoreHit(pgvector_sql.record(table, row, vector=False), 0.0) for row in rest]
         return sorted(hits, key=lambda hit: (-hit.score, hit.record.id))[:k]
 
-    def _indexed(self, table: Table, query: Any, k: int, where: Filter | None) -> list[Hit]:
+    def _indexed(self, table: TableSpec, query: Any, k: int, where: Filter | None) -> list[StoreHit]:
         """Search with the index, and without it where a filter lets too little of what that finds through."""
         near = "SELECT {columns}, {distance} FROM {relation} WHERE {where} ORDER BY {order} LIMIT %(limit)s"
         if table.quantization == "binary":
@@ -217,14 +217,16 @@ class PgVector(Store):
         rows = self._select(table, near, where, query=pgvector_sql.parameter(table, query), limit=k + _SPARE, **options)
         if len(rows) < k:
             return self._compared(table, query, k, where)
-        hits = [Hit(pgvector_sql.record(table, row, vector=False), pgvector_sql.score(table, row[-1])) for row in rows]
+        hits = [
+            StoreHit(pgvector_sql.record(table, row, vector=False), pgvector_sql.score(table, row[-1])) for row in rows
+        ]
         return sorted(hits, key=lambda hit: (-hit.score, hit.record.id))[:k]
 
-    def _has_index(self, table: Table) -> bool:
+    def _has_index(self, table: TableSpec) -> bool:
         name = f'"{pgvector_sql.relation(table.name)}_vector"'
         return bool(self._select(table, "SELECT to_regclass(%(name)s) IS NOT NULL", name=name)[0][0])
 
-    def _build(self, table: Table, statement: sql.Composed) -> None:
+    def _build(self, table: TableSpec, statement: sql.Composed) -> None:
         # With workers its memory is shared memory, of which a container has little.
         for workers in (None, 0):
             try:
@@ -242,7 +244,7 @@ class PgVector(Store):
 
     def _select(
         self,
-        table: Table,
+        table: TableSpec,
         text: str,
         where: Filter | None = None,
         *,
@@ -334,7 +336,7 @@ class PgVector(Store):
         return text.replace(str(password), "***") if password else text
 
 
-def _columns(table: Table) -> list[tuple[str, sql.Composable]]:
+def _columns(table: TableSpec) -> list[tuple[str, sql.Composable]]:
     return list(pgvector_sql.columns(table).items())
 
 

@@ -12,7 +12,7 @@ from pgvector import Bit, HalfVector, SparseVector, Vector
 from psycopg import sql
 from psycopg.types.json import Json
 
-from nearfield.stores import Record, Table, arrays
+from nearfield.stores import Record, TableSpec, arrays
 from nearfield.stores.filters import BUILT_IN, TYPES, All, Compare, FieldType, Filter, Not
 
 #: The first version of pgvector that has halfvec, sparsevec, and indices and distances of bits.
@@ -44,12 +44,12 @@ def relation(name: str) -> str:
     return "nearfield_" + (name if len(name) <= _LONGEST else hashlib.sha256(name.encode()).hexdigest()[:_DIGITS])
 
 
-def identifier(table: Table, suffix: str = "") -> sql.Identifier:
+def identifier(table: TableSpec, suffix: str = "") -> sql.Identifier:
     """Return a table's name, or that of one of its indices, quoted."""
     return sql.Identifier(relation(table.name) + suffix)
 
 
-def columns(table: Table) -> dict[str, sql.Composable]:
+def columns(table: TableSpec) -> dict[str, sql.Composable]:
     """Return all columns and their types; the vector comes last."""
     text, there = sql.SQL('text COLLATE "C" NOT NULL'), sql.SQL(" NOT NULL")
     types: dict[str, sql.Composable] = {
@@ -71,13 +71,13 @@ def column(field: str) -> str:
     return field if field in BUILT_IN else f"f_{field}"
 
 
-def vector_type(table: Table) -> sql.Composable:
+def vector_type(table: TableSpec) -> sql.Composable:
     """Return the type of a table's vectors."""
     many = sql.SQL("[]" if table.kind == "multivector" else "")
     return sql.SQL("{}({}){}").format(sql.SQL(_type(table)), sql.Literal(table.dimensions), many)
 
 
-def row(table: Table, record: Record, vector: Any) -> list[Any]:
+def row(table: TableSpec, record: Record, vector: Any) -> list[Any]:
     """Return a record's values in the order of its table's columns."""
     fields = [record.fields.get(name) for name in table.fields]
     typed = [
@@ -87,7 +87,7 @@ def row(table: Table, record: Record, vector: Any) -> list[Any]:
     return [*plain, *typed, parameter(table, vector)]
 
 
-def rows(table: Table, records: Sequence[Record]) -> list[list[Any]]:
+def rows(table: TableSpec, records: Sequence[Record]) -> list[list[Any]]:
     """Return records' values.
 
     Raises:
@@ -97,7 +97,7 @@ def rows(table: Table, records: Sequence[Record]) -> list[list[Any]]:
     return [row(table, record, vector) for record, vector in zip(records, vectors, strict=True)]
 
 
-def record(table: Table, values: Sequence[Any], *, vector: bool) -> Record:
+def record(table: TableSpec, values: Sequence[Any], *, vector: bool) -> Record:
     """Return the record of a row, with its vector where the row has that."""
     end = 6 + len(table.fields)
     fields = {name: value for name, value in zip(table.fields, values[6:end], strict=True) if value is not None}
@@ -106,7 +106,7 @@ def record(table: Table, values: Sequence[Any], *, vector: bool) -> Record:
     return Record(str(key), document, version, ordinal, text, fields, payload, held)
 
 
-def parameter(table: Table, vector: Any) -> Any:
+def parameter(table: TableSpec, vector: Any) -> Any:
     """Return a vector as the driver takes it, in pgvector's binary format."""
     if table.kind == "sparse":
         ids, values = vector
@@ -118,7 +118,7 @@ def parameter(table: Table, vector: Any) -> Any:
     return [wrap(each) for each in vector] if table.kind == "multivector" else wrap(np.asarray(vector))
 
 
-def distance(table: Table, version: tuple[int, int]) -> sql.Composable:
+def distance(table: TableSpec, version: tuple[int, int]) -> sql.Composable:
     """Return what orders the nearest first, of a parameter ``query``."""
     if table.dtype == "binary" and version < MANY_TYPES:
         return sql.SQL("bit_count(vector # %(query)s)")
@@ -126,21 +126,21 @@ def distance(table: Table, version: tuple[int, int]) -> sql.Composable:
     return sql.SQL("(vector {} %(query)s)").format(sql.SQL("<#>" if table.kind == "sparse" else sign))
 
 
-def coarse(table: Table) -> sql.Composable:
+def coarse(table: TableSpec) -> sql.Composable:
     """Return the distance of the vectors' signs, which an index that is quantised to bits holds."""
     bits = sql.SQL("bit({})").format(sql.Literal(table.dimensions))
     form = sql.SQL("(binary_quantize(vector)::{bits} <~> binary_quantize(%(query)s::{kind})::{bits})")
     return form.format(bits=bits, kind=sql.SQL(_type(table)))
 
 
-def score(table: Table, told: float) -> float:
+def score(table: TableSpec, told: float) -> float:
     """Return a distance as the score that ``Hit`` defines, to as many digits as equal vectors have in common."""
     if table.dtype == "binary":
         return 1 - 2 * told / table.dimensions
     return float(f"{1 - told if table.metric == 'cosine' else 0 - told:.6g}")
 
 
-def indexed(table: Table, version: tuple[int, int]) -> sql.Composable | None:
+def indexed(table: TableSpec, version: tuple[int, int]) -> sql.Composable | None:
     """Return what an index of a table's vectors is made of; None where there is none to be had."""
     kind = "bit" if table.quantization == "binary" else _type(table)
     if table.index == "none" or table.kind != "dense" or table.dimensions > _WIDEST[kind] or version < _HNSW:
@@ -203,7 +203,7 @@ def _uuids(values: Iterable[Any]) -> list[UUID]:
     return found
 
 
-def _type(table: Table) -> str:
+def _type(table: TableSpec) -> str:
     if table.kind == "sparse":
         return "sparsevec"
     if table.dtype == "binary":
@@ -211,7 +211,7 @@ def _type(table: Table) -> str:
     return "halfvec" if table.dtype == "float16" else "vector"
 
 
-def _vector(table: Table, held: Any) -> Any:
+def _vector(table: TableSpec, held: Any) -> Any:
     if table.kind == "sparse":
         return np.asarray(held.indices(), np.int64), np.asarray(held.values(), np.float32)
     if table.dtype == "binary":

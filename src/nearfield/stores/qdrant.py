@@ -20,7 +20,7 @@ from qdrant_client.common.client_exceptions import QdrantException
 from qdrant_client.http.exceptions import ApiException, ResponseHandlingException, UnexpectedResponse
 
 from nearfield.errors import InputError, StoreFailed, nearest
-from nearfield.stores import Hit, Quantization, Record, Store, Table, qdrant_points
+from nearfield.stores import Quantization, Record, Store, StoreHit, TableSpec, qdrant_points
 from nearfield.stores import exact as scoring
 from nearfield.stores.filters import BUILT_IN, All, Compare, Filter, Not, matches
 
@@ -47,7 +47,7 @@ _NEVER = models.HasIdCondition(has_id=[])
 _ALWAYS = models.Filter(must_not=[_NEVER])
 
 
-class Qdrant(Store):
+class QdrantStore(Store):
     """``qdrant://host:6333``, ``qdrant+https://host?api_key=${NAME}``, or ``qdrant:///folder`` for the local mode."""
 
     quantizations: tuple[Quantization, ...] = ("none", "int8", "binary")
@@ -62,7 +62,7 @@ class Qdrant(Store):
             self._local(name, *_QUICK)
 
     @classmethod
-    def connect(cls, address: str) -> Qdrant:
+    def connect(cls, address: str) -> QdrantStore:
         parts = urlsplit(address)
         store = cls(_server(parts) if parts.netloc else _folder(parts))
         if not store.folder:
@@ -75,14 +75,14 @@ class Qdrant(Store):
     def close(self) -> None:
         self._client.close()
 
-    def check(self, table: Table) -> None:
+    def check(self, table: TableSpec) -> None:
         super().check(table)
         if table.quantization != "none" and table.kind == "sparse":
             raise InputError("Qdrant keeps sparse vectors as they are: set quantization to 'none'.")
         if table.quantization == "int8" and table.dtype == "binary":
             raise InputError("Bits cannot be quantised to int8: set quantization to 'binary' or 'none'.")
 
-    def create(self, table: Table) -> None:
+    def create(self, table: TableSpec) -> None:
         self.check(table)
         name = _PREFIX + table.name
         if not self._ask("collection_exists", name):
@@ -108,27 +108,27 @@ class Qdrant(Store):
         names = [each.name for each in self._ask("get_collections").collections]
         return sorted(name[len(_PREFIX) :] for name in names if name.startswith(_PREFIX))
 
-    def upsert(self, table: Table, records: Sequence[Record]) -> None:
+    def upsert(self, table: TableSpec, records: Sequence[Record]) -> None:
         latest = list({record.id: record for record in records}.values())
         for part in qdrant_points.requests(table, latest):
             self._ask("upsert", _PREFIX + table.name, points=part, wait=True)
             self._local(table.name, _LASTING)
 
-    def delete(self, table: Table, where: Filter) -> None:
+    def delete(self, table: TableSpec, where: Filter) -> None:
         selected = models.FilterSelector(filter=self._filter(table, where))
         self._ask("delete", _PREFIX + table.name, points_selector=selected, wait=True)
         self._local(table.name, _LASTING)
 
-    def count(self, table: Table, where: Filter | None = None) -> int:
+    def count(self, table: TableSpec, where: Filter | None = None) -> int:
         told = self._ask("count", _PREFIX + table.name, count_filter=self._filter(table, where), exact=True)
         return int(told.count)
 
-    def scan(self, table: Table, where: Filter | None = None, *, vectors: bool = False) -> Iterator[list[Record]]:
+    def scan(self, table: TableSpec, where: Filter | None = None, *, vectors: bool = False) -> Iterator[list[Record]]:
         page = _MULTIVECTOR_PAGE if vectors and table.kind == "multivector" else None
         for found in self._pages(table, self._filter(table, where), vectors=vectors, page=page):
             yield [qdrant_points.record(table, point, vector=vectors) for point in found]
 
-    def fetch(self, table: Table, ids: Sequence[str], *, vectors: bool = False) -> list[Record]:
+    def fetch(self, table: TableSpec, ids: Sequence[str], *, vectors: bool = False) -> list[Record]:
         known = qdrant_points.ids(ids)
         records: dict[str, Record] = {}
         for start in range(0, len(known), _PAGE):
@@ -138,18 +138,20 @@ class Qdrant(Store):
         return [records[key] for key in ids if key in records]
 
     def search(
-        self, table: Table, queries: Sequence[Any], k: int, *, where: Filter | None = None, exact: bool = False
-    ) -> list[list[Hit]]:
+        self, table: TableSpec, queries: Sequence[Any], k: int, *, where: Filter | None = None, exact: bool = False
+    ) -> list[list[StoreHit]]:
         condition = self._filter(table, where)
         return [self._search(table, query, k, condition, exact) for query in queries]
 
-    def size(self, table: Table) -> int | None:
+    def size(self, table: TableSpec) -> int | None:
         if not self.folder:
             return None
         folder = self.folder / "collection" / (_PREFIX + table.name)
         return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
 
-    def _search(self, table: Table, query: Any, k: int, condition: models.Filter | None, exact: bool) -> list[Hit]:
+    def _search(
+        self, table: TableSpec, query: Any, k: int, condition: models.Filter | None, exact: bool
+    ) -> list[StoreHit]:
         asked = qdrant_points.query(table, query)
         if asked is None:
             hits = []
@@ -163,14 +165,14 @@ class Qdrant(Store):
         else:
             found = self._nearest(table, asked, k + _SPARE, condition, exact=False)
             hits = [
-                Hit(qdrant_points.record(table, point, vector=False), qdrant_points.score(table, query, point))
+                StoreHit(qdrant_points.record(table, point, vector=False), qdrant_points.score(table, query, point))
                 for point in found
             ]
         if len(hits) < k and table.kind != "dense":
             hits += self._unmatched(table, hits, k, condition)
         return sorted(hits, key=lambda hit: (-hit.score, hit.record.id))[:k]
 
-    def _nearest(self, table: Table, asked: Any, count: int, condition: Any, *, exact: bool) -> list[Any]:
+    def _nearest(self, table: TableSpec, asked: Any, count: int, condition: Any, *, exact: bool) -> list[Any]:
         # The local mode compares with all, and warns of being told how to.
         params = None if self.folder else _params(table, exact)
         options = {"with_payload": True, "with_vectors": exact, "search_params": params}
@@ -178,15 +180,15 @@ class Qdrant(Store):
         found: list[Any] = self._ask("query_points", _PREFIX + table.name, query=asked, **where, **options).points
         return found
 
-    def _unmatched(self, table: Table, hits: Sequence[Hit], k: int, condition: Any) -> list[Hit]:
+    def _unmatched(self, table: TableSpec, hits: Sequence[StoreHit], k: int, condition: Any) -> list[StoreHit]:
         """Return points that have nothing in common with a query, which Qdrant leaves out: their score is 0."""
         known = models.HasIdCondition(has_id=[hit.record.id for hit in hits])
         left = models.Filter(must_not=[known], must=condition and condition.must)
         found = next(self._pages(table, left, page=k), [])
-        return [Hit(qdrant_points.record(table, point, vector=False), 0.0) for point in found]
+        return [StoreHit(qdrant_points.record(table, point, vector=False), 0.0) for point in found]
 
     def _pages(
-        self, table: Table, condition: Any, *, vectors: bool = False, payload: Any = True, page: int | None = None
+        self, table: TableSpec, condition: Any, *, vectors: bool = False, payload: Any = True, page: int | None = None
     ) -> Iterator[list[Any]]:
         limit = page or (_LOCAL_PAGE if self.folder else _PAGE)
         options = {"scroll_filter": condition, "limit": limit, "with_payload": payload, "with_vectors": vectors}
@@ -198,10 +200,10 @@ class Qdrant(Store):
             if offset is None:
                 return
 
-    def _filter(self, table: Table, where: Filter | None) -> models.Filter | None:
+    def _filter(self, table: TableSpec, where: Filter | None) -> models.Filter | None:
         return None if where is None else models.Filter(must=[self._condition(table, where)])
 
-    def _condition(self, table: Table, where: Filter) -> Any:
+    def _condition(self, table: TableSpec, where: Filter) -> Any:
         if isinstance(where, Compare):
             return self._comparison(table, where)
         if isinstance(where, Not):
@@ -211,7 +213,7 @@ class Qdrant(Store):
             return models.Filter(must=parts) if parts else _ALWAYS
         return models.Filter(should=parts) if parts else _NEVER
 
-    def _comparison(self, table: Table, where: Compare) -> Any:
+    def _comparison(self, table: TableSpec, where: Compare) -> Any:
         kind, key = {**BUILT_IN, **table.fields}.get(where.field), qdrant_points.key(where.field)
         if kind is None or where.value == ():
             return _NEVER
@@ -228,7 +230,7 @@ class Qdrant(Store):
         found = models.MatchValue(value=where.value) if where.op == "eq" else models.MatchAny(any=list(where.value))
         return models.FieldCondition(key=key, match=found)
 
-    def _range(self, table: Table, where: Compare, kind: str) -> Any:
+    def _range(self, table: TableSpec, where: Compare, kind: str) -> Any:
         if kind == "str" or (kind == "int" and abs(where.value) >= _EXACT_INTEGER):
             return models.HasIdCondition(has_id=self._matching(table, where))
         bounds: dict[str, Any] = (
@@ -236,7 +238,7 @@ class Qdrant(Store):
         )
         return models.FieldCondition(key=qdrant_points.key(where.field), range=models.Range(**bounds))
 
-    def _matching(self, table: Table, where: Compare) -> list[str]:
+    def _matching(self, table: TableSpec, where: Compare) -> list[str]:
         """Return the ids of all points that meet a condition which Qdrant cannot put."""
         name = where.field
         pages = self._pages(table, None, payload=[name if name in BUILT_IN else "fields"])
@@ -270,7 +272,7 @@ class Qdrant(Store):
             raise StoreFailed(f"{where} failed: {error}") from error
 
 
-def _params(table: Table, exact: bool) -> models.SearchParams:
+def _params(table: TableSpec, exact: bool) -> models.SearchParams:
     if exact:
         return models.SearchParams(exact=True, quantization=models.QuantizationSearchParams(ignore=True))
     if table.quantization == "none":

@@ -17,7 +17,7 @@ from uuid import UUID
 import numpy as np
 from qdrant_client import models
 
-from nearfield.stores import Array, Quantization, Record, Table, arrays
+from nearfield.stores import Array, Quantization, Record, TableSpec, arrays
 from nearfield.stores.filters import BUILT_IN, TYPES, Value
 
 VECTOR = "vector"
@@ -44,7 +44,7 @@ _QUANTIZATIONS: Mapping[Quantization, Any] = {
 }
 
 
-def shape(table: Table) -> dict[str, Any]:
+def shape(table: TableSpec) -> dict[str, Any]:
     """Return the vectors of a collection, as ``create_collection`` is told of them."""
     kind = _TYPES[table.dtype]
     if table.kind == "sparse":
@@ -63,7 +63,7 @@ def shape(table: Table) -> dict[str, Any]:
     return {"vectors_config": {VECTOR: vectors}}
 
 
-def requests(table: Table, records: Sequence[Record]) -> Iterator[list[models.PointStruct]]:
+def requests(table: TableSpec, records: Sequence[Record]) -> Iterator[list[models.PointStruct]]:
     """Yield records as points, as many at a time as a server takes in one request.
 
     Raises:
@@ -83,7 +83,7 @@ def requests(table: Table, records: Sequence[Record]) -> Iterator[list[models.Po
         yield part
 
 
-def record(table: Table, point: Any, *, vector: bool) -> Record:
+def record(table: TableSpec, point: Any, *, vector: bool) -> Record:
     """Return a point as a record."""
     held = point.payload
     fields = {name: (kind, held["fields"].get(name)) for name, kind in table.fields.items()}
@@ -99,7 +99,7 @@ def record(table: Table, point: Any, *, vector: bool) -> Record:
     )
 
 
-def query(table: Table, vector: Any) -> Any:
+def query(table: TableSpec, vector: Any) -> Any:
     """Return a query as the client takes it; None where nothing is in it."""
     if table.kind == "sparse":
         return _sparse(*vector)
@@ -108,7 +108,7 @@ def query(table: Table, vector: Any) -> Any:
     return np.asarray(vector, np.float32).tolist() or None
 
 
-def score(table: Table, vector: Any, point: Any) -> float:
+def score(table: TableSpec, vector: Any, point: Any) -> float:
     """Return how near to a query a point was found, as ``Hit`` defines it.
 
     It has as many digits as points of equal vectors have in common.
@@ -150,7 +150,7 @@ def _is_id(value: str) -> bool:
         return False
 
 
-def _point(table: Table, record: Record, vector: Any) -> models.PointStruct:
+def _point(table: TableSpec, record: Record, vector: Any) -> models.PointStruct:
     stored, beside = _stored(table, vector)
     there = {name: kind for name, kind in table.fields.items() if name in record.fields}
     payload: dict[str, Any] = {
@@ -165,7 +165,7 @@ def _point(table: Table, record: Record, vector: Any) -> models.PointStruct:
     return models.PointStruct(id=record.id, payload=payload, vector={} if stored is None else {VECTOR: stored})
 
 
-def _stored(table: Table, vector: Any) -> tuple[Any, dict[str, Any]]:
+def _stored(table: TableSpec, vector: Any) -> tuple[Any, dict[str, Any]]:
     """Return a vector as the client takes it, None where nothing is in it; and what belongs in the payload with it."""
     if table.kind == "sparse":
         return _sparse(*vector), {}
@@ -191,13 +191,13 @@ def _norm(row: Array) -> float:
     return float(np.linalg.norm(row.astype(np.float64)))
 
 
-def _numbers(table: Table, vector: Any) -> int:
+def _numbers(table: TableSpec, vector: Any) -> int:
     if table.kind == "sparse":
         return 2 * len(vector[0])
     return table.dimensions if table.dtype == "binary" else int(vector.size)
 
 
-def _vector(table: Table, point: Any) -> Any:
+def _vector(table: TableSpec, point: Any) -> Any:
     held = (point.vector or {}).get(VECTOR)
     if table.kind == "sparse":
         ids = np.asarray(held.indices if held else [], np.int64)

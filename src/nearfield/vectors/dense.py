@@ -93,7 +93,7 @@ def require_same_space(a: Vectors, b: Vectors) -> None:
         )
 
 
-def cut(data: Array, dim: int, *, renormalize: bool) -> Array:
+def truncate(data: Array, dim: int, *, renormalize: bool) -> Array:
     """Keep the first ``dim`` values of each row, scaled back to unit length where the whole vector had it."""
     short = np.ascontiguousarray(data[:, :dim])
     return normalize(short) if renormalize else short

@@ -14,7 +14,7 @@ from tokenizers import Tokenizer as Backend
 from tokenizers import models, normalizers, pre_tokenizers
 
 from nearfield.checkpoint.tokenizer import tokenizer as module
-from nearfield.checkpoint.tokenizer.builder import Vocabulary
+from nearfield.checkpoint.tokenizer.builder import TokenizerFiles
 from nearfield.checkpoint.tokenizer.tokenizer import Tokenizer
 from nearfield.errors import InputError, InputTooLong
 from tests.support import tiny_models
@@ -41,7 +41,7 @@ def tokenizers(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Tokenizer]
         made[family] = Tokenizer.load(tiny_models.TINY[family](tmp_path_factory.mktemp(family)), max_length=LENGTH)
     for prepend, split in (("normalizer", False), ("first", True), ("always", False)):
         backend = _unigram(prepend, split=split)
-        made[f"{prepend} {split}"] = Tokenizer(Vocabulary(backend, 1, "right", ""), max_length=LENGTH)
+        made[f"{prepend} {split}"] = Tokenizer(TokenizerFiles(backend, 1, "right", ""), max_length=LENGTH)
     return made
 
 

@@ -41,7 +41,7 @@ def reference(folder: Path) -> Any:
 
 
 def load(folder: Path) -> Tokenizer:
-    recipe = model_folder.read(folder)
+    recipe = model_folder.read_model_folder(folder)
     return Tokenizer.load(recipe.folder, max_length=recipe.max_length, lowercase=recipe.do_lower_case)
 
 

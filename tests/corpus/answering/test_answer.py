@@ -24,18 +24,18 @@ from nearfield.corpus.answering.answer import (
     messages,
     stream,
 )
-from nearfield.corpus.answering.chat_client import Endpoint
+from nearfield.corpus.answering.chat_client import ChatEndpoint
 from nearfield.corpus.answering.citations import Citations
-from nearfield.corpus.search.hit import Found
+from nearfield.corpus.search.hit import SearchHit
 from nearfield.errors import AnswerFailed, InputError
 from tests.support.chat_server import MODEL, ChatServer, Raw, Refuse, Say, chatting
 
 KEY = "sk-very-secret-1234"
 
 
-def passage(number: int, text: str, **more: Any) -> Found:
+def passage(number: int, text: str, **more: Any) -> SearchHit:
     told = {"document": f"files:/home/somebody#guide/{number}.md", "score": 1.0 / number, "title": f"Guide {number}"}
-    return Found(id=f"chunk-{number}", text=text, **{**told, **more})
+    return SearchHit(id=f"chunk-{number}", text=text, **{**told, **more})
 
 
 PASSAGES = [
@@ -56,9 +56,9 @@ def kind(request: pytest.FixtureRequest) -> Any:
     return request.param
 
 
-def endpoint(server: ChatServer, kind: str = "openai", **more: Any) -> Endpoint:
+def endpoint(server: ChatServer, kind: str = "openai", **more: Any) -> ChatEndpoint:
     path = "/v1" if kind == "openai" else "/api"
-    return Endpoint(server.url + path, MODEL, **{"key": KEY, "timeout": 20.0, **more})
+    return ChatEndpoint(server.url + path, MODEL, **{"key": KEY, "timeout": 20.0, **more})
 
 
 def told(pieces: Iterator[str | Answer]) -> tuple[str, Answer]:
@@ -161,18 +161,18 @@ def test_ollama_loads_its_model_for_as_much_as_is_sent(server: ChatServer) -> No
     ],
 )
 def test_urls(url: str, wanted: str) -> None:
-    assert Endpoint(url).address == wanted
+    assert ChatEndpoint(url).address == wanted
 
 
 def test_the_kind_may_be_told() -> None:
-    assert Endpoint("http://h:8000", kind="ollama").address == "http://h:8000/api/chat"
-    assert Endpoint("http://h:11434", kind="openai").address == "http://h:11434/v1/chat/completions"
+    assert ChatEndpoint("http://h:8000", kind="ollama").address == "http://h:8000/api/chat"
+    assert ChatEndpoint("http://h:11434", kind="openai").address == "http://h:11434/v1/chat/completions"
 
 
 @pytest.mark.parametrize("url", ["", "localhost:11434", "file:///etc/passwd", "http://", "http://h:99999", "http://[x"])
 def test_what_is_no_url(url: str) -> None:
     with pytest.raises(InputError, match="chat URL"):
-        Endpoint(url)
+        ChatEndpoint(url)
 
 
 @pytest.mark.parametrize(
@@ -180,7 +180,7 @@ def test_what_is_no_url(url: str) -> None:
 )
 def test_what_no_endpoint_has(more: Any) -> None:
     with pytest.raises(InputError) as caught:
-        Endpoint("http://h", **more)
+        ChatEndpoint("http://h", **more)
     assert str(more.get("key", "no key")) not in str(caught.value)
 
 
@@ -455,9 +455,9 @@ def test_nobody_listens() -> None:
     with chatting() as gone:
         url = gone.url
     with pytest.raises(AnswerFailed, match="does not answer"):
-        ask("How?", PASSAGES, Endpoint(url, MODEL, timeout=5))
+        ask("How?", PASSAGES, ChatEndpoint(url, MODEL, timeout=5))
     with pytest.raises(AnswerFailed, match="does not answer") as caught:
-        ask("How?", PASSAGES, Endpoint("http://user:hidden@nowhere.invalid/v1", MODEL, timeout=5))
+        ask("How?", PASSAGES, ChatEndpoint("http://user:hidden@nowhere.invalid/v1", MODEL, timeout=5))
     assert "hidden" not in str(caught.value)
 
 

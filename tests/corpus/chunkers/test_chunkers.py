@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,7 +15,7 @@ from benchmarks.chunking import Pieces, score
 from nearfield.corpus.chunkers import (
     BY_FORM,
     DEFAULT,
-    SHELF,
+    REGISTRY,
     Chunker,
     boundaries,
     headings,
@@ -26,7 +25,7 @@ from nearfield.corpus.chunkers import (
 )
 from nearfield.corpus.chunkers.code import GRAMMARS
 from nearfield.corpus.chunkers.late import runs
-from nearfield.corpus.chunkers.token_counter import Ruler
+from nearfield.corpus.chunkers.token_counter import TokenCounter
 from nearfield.corpus.document import Block, Document, Form, Span
 from nearfield.encoder import Encoder
 from nearfield.errors import InputError
@@ -34,7 +33,7 @@ from nearfield.testing import tiny_encoder
 from tests.support.paths import SHARED_FOLDER
 
 Array = np.ndarray[Any, np.dtype[Any]]
-NAMES = SHELF.names()
+NAMES = REGISTRY.names()
 SHARED = SHARED_FOLDER / "data"
 
 
@@ -45,13 +44,13 @@ def embed(texts: Sequence[str]) -> Array:
 
 
 @pytest.fixture(scope="module")
-def ruler(tiny: Encoder) -> Ruler:
+def ruler(tiny: Encoder) -> TokenCounter:
     """Counts a token for each letter but for those of a dozen words."""
-    return Ruler(tiny.tokenizer)
+    return TokenCounter(tiny.tokenizer)
 
 
 @pytest.fixture(scope="module")
-def byte_ruler(tmp_path_factory: pytest.TempPathFactory) -> Ruler:
+def byte_ruler(tmp_path_factory: pytest.TempPathFactory) -> TokenCounter:
     """A byte-level tokenizer, whose tokens hold the space before them, and letters may be several tokens."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
@@ -68,15 +67,15 @@ def byte_ruler(tmp_path_factory: pytest.TempPathFactory) -> Ruler:
     )
     made.save(str(folder / "tokenizer.json"))
     (folder / "tokenizer_config.json").write_text("{}", encoding="utf-8")
-    return Ruler(Ours.load(folder, max_length=64))
+    return TokenCounter(Ours.load(folder, max_length=64))
 
 
-def make(name: str, ruler: Ruler, size: int = 24, overlap: int = 0) -> Chunker:
-    made: Chunker = SHELF.load(name)(ruler, size, overlap, embed=embed)
+def make(name: str, ruler: TokenCounter, size: int = 24, overlap: int = 0) -> Chunker:
+    made: Chunker = REGISTRY.load(name)(ruler, size, overlap, embed=embed)
     return made
 
 
-def check(document: Document, spans: Sequence[Span], ruler: Ruler, size: int) -> None:
+def check(document: Document, spans: Sequence[Span], ruler: TokenCounter, size: int) -> None:
     """All that is promised of spans."""
     text = document.text
     covered = np.zeros(len(text), bool)
@@ -174,7 +173,9 @@ TEXTS = {
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("text", TEXTS.values(), ids=TEXTS)
 @pytest.mark.parametrize(("size", "overlap"), [(8, 0), (24, 0), (24, 9), (40, 20)])
-def test_nothing_is_lost_and_nothing_too_long(name: str, text: str, size: int, overlap: int, ruler: Ruler) -> None:
+def test_nothing_is_lost_and_nothing_too_long(
+    name: str, text: str, size: int, overlap: int, ruler: TokenCounter
+) -> None:
     form: Form = "code" if name == "code" else "prose"
     document = Document(text, form=form, language="python" if text == CODE else "")
     spans = make(name, ruler, size, overlap).split(document)
@@ -185,7 +186,7 @@ def test_nothing_is_lost_and_nothing_too_long(name: str, text: str, size: int, o
 
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("text", TEXTS.values(), ids=TEXTS)
-def test_tokens_with_spaces_in_them_are_counted_too(name: str, text: str, byte_ruler: Ruler) -> None:
+def test_tokens_with_spaces_in_them_are_counted_too(name: str, text: str, byte_ruler: TokenCounter) -> None:
     document = Document(text)
     spans = make(name, byte_ruler, 12, 4).split(document)
     check(document, spans, byte_ruler, 12)
@@ -198,28 +199,28 @@ def test_tokens_with_spaces_in_them_are_counted_too(name: str, text: str, byte_r
     st.integers(8, 30),
     st.data(),
 )
-def test_any_text(ruler: Ruler, text: str, name: str, size: int, data: st.DataObject) -> None:
+def test_any_text(ruler: TokenCounter, text: str, name: str, size: int, data: st.DataObject) -> None:
     document = Document(text, language=data.draw(st.sampled_from(["", "python", "c", "bash"])))
     overlap = data.draw(st.integers(0, size // 2))
     check(document, make(name, ruler, size, overlap).split(document), ruler, size)
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_words_stay_whole(name: str, ruler: Ruler) -> None:
+def test_words_stay_whole(name: str, ruler: TokenCounter) -> None:
     text = PROSE.replace("blue", "elephantine") * 2
     for span in make(name, ruler, 16, 5).split(Document(text)):
         for at in (span.start, span.end):
             assert not (text[at - 1 : at].isalnum() and text[at : at + 1].isalnum()), text[at - 9 : at + 9]
 
 
-def test_a_word_is_cut_only_where_it_is_longer_than_a_chunk(ruler: Ruler) -> None:
+def test_a_word_is_cut_only_where_it_is_longer_than_a_chunk(ruler: TokenCounter) -> None:
     text = f"cat {'q' * 20} dog {'w' * 50} mat"
     pieces = [text[span.start : span.end] for span in make("sentence", ruler, 24).split(Document(text))]
     assert sum("q" * 20 in piece for piece in pieces) == 1
     assert sum("w" in piece for piece in pieces) == 3
 
 
-def test_an_accent_stays_with_its_letter(ruler: Ruler) -> None:
+def test_an_accent_stays_with_its_letter(ruler: TokenCounter) -> None:
     text = "e\u0301" * 60
     for span in make("sentence", ruler, 8).split(Document(text)):
         assert text[span.start] == "e"
@@ -228,7 +229,7 @@ def test_an_accent_stays_with_its_letter(ruler: Ruler) -> None:
 # -- sentences ---------------------------------------------------------------------------------------------------
 
 
-def cut(name: str, ruler: Ruler, document: Document, size: int, overlap: int = 0) -> list[str]:
+def cut(name: str, ruler: TokenCounter, document: Document, size: int, overlap: int = 0) -> list[str]:
     return [document.text[span.start : span.end] for span in make(name, ruler, size, overlap).split(document)]
 
 
@@ -245,18 +246,18 @@ def test_abbreviations_end_no_sentence_in_their_language() -> None:
     assert boundaries.sentences(german, 0, len(german), "de") == [german.index("Ende")]
 
 
-def test_chunks_end_with_sentences_and_rather_with_paragraphs(ruler: Ruler) -> None:
+def test_chunks_end_with_sentences_and_rather_with_paragraphs(ruler: TokenCounter) -> None:
     text = "The cat sat on the mat. A dog sat.\n\nHello world. Hello cat. The mat.\n\nSearch the world. Search."
     assert cut("sentence", ruler, Document(text), 13) == text.split("\n\n")
 
 
-def test_a_small_rest_does_not_stand_alone(ruler: Ruler) -> None:
+def test_a_small_rest_does_not_stand_alone(ruler: TokenCounter) -> None:
     text = " ".join(["The cat sat on the mat."] * 7)
     sizes = [span.tokens for span in make("sentence", ruler, 42).split(Document(text))]
     assert sizes == [28, 21] or sizes == [21, 28]
 
 
-def test_overlap_is_of_whole_sentences(ruler: Ruler) -> None:
+def test_overlap_is_of_whole_sentences(ruler: TokenCounter) -> None:
     text = " ".join(f"The {word} sat on the mat." for word in ("cat", "dog", "world", "blue", "red", "search"))
     pieces = cut("sentence", ruler, Document(text), 21, 8)
     assert len(pieces) > 2
@@ -266,7 +267,7 @@ def test_overlap_is_of_whole_sentences(ruler: Ruler) -> None:
     assert cut("sentence", ruler, Document(text), 21, 6) == cut("sentence", ruler, Document(text), 21, 0)
 
 
-def test_a_heading_stays_with_its_text_and_names_what_follows(ruler: Ruler) -> None:
+def test_a_heading_stays_with_its_text_and_names_what_follows(ruler: TokenCounter) -> None:
     below = "The dog sat on the mat. The dog sat. The red dog sat. A dog sat."
     text = f"Cats\n\nThe cat sat on the mat. A cat sat.\n\nDogs\n\n{below}"
     starts = [text.index(part) for part in ("Cats", "The cat", "Dogs", "The dog")]
@@ -335,7 +336,7 @@ def brute(weights: list[float], costs: list[float], size: int) -> float:
 def test_no_other_way_to_cut_is_cheaper(units: list[tuple[int, float]]) -> None:
     weights = [0.0, *np.cumsum([float(weight) for weight, _ in units]).tolist()]
     costs = [0.0, *(cost for _, cost in units[1:])]
-    found = optimal_split.fill(weights, costs, 10, 0)
+    found = optimal_split.split_optimally(weights, costs, 10, 0)
     assert [0, *(end for _, end in found)] == [*(start for start, _ in found), len(units)]
     cost = sum((1 - (weights[end] - weights[start]) / 10) ** 2 for start, end in found)
     assert cost + sum(max(0.0, costs[start]) for start, _ in found[1:]) == pytest.approx(brute(weights, costs, 10))
@@ -357,7 +358,7 @@ def marked(text: str) -> Document:
     return Document(text, tuple(blocks), form="markdown")
 
 
-def test_sections_that_fit_stay_whole(ruler: Ruler) -> None:
+def test_sections_that_fit_stay_whole(ruler: TokenCounter) -> None:
     document = marked(MARKDOWN)
     check(document, make("markdown", ruler, 60).split(document), ruler, 60)
     pieces = cut("markdown", ruler, document, 60)
@@ -366,7 +367,7 @@ def test_sections_that_fit_stay_whole(ruler: Ruler) -> None:
     assert all(("| cat" in piece) == ("| a " in piece) for piece in pieces)
 
 
-def test_a_table_that_does_not_fit_is_cut_between_lines(ruler: Ruler) -> None:
+def test_a_table_that_does_not_fit_is_cut_between_lines(ruler: TokenCounter) -> None:
     row = "| a cat | a dog |"
     document = marked("# Cats\n\n" + "\n".join([row] * 12))
     pieces = cut("markdown", ruler, document, 40)
@@ -374,7 +375,7 @@ def test_a_table_that_does_not_fit_is_cut_between_lines(ruler: Ruler) -> None:
     assert all(line in (row, "# Cats", "") for piece in pieces for line in piece.split("\n"))
 
 
-def test_small_sections_are_joined_with_those_beside_them_and_with_no_others(ruler: Ruler) -> None:
+def test_small_sections_are_joined_with_those_beside_them_and_with_no_others(ruler: TokenCounter) -> None:
     small = [f"## {word}\n\nThe {word} sat." for word in ("cat", "dog", "mat", "red")]
     large = "# Blue\n\n" + "\n\n".join(["The cat sat on the blue mat. A dog sat on it."] * 4)
     document = marked("\n\n".join(["# World", *small, large]))
@@ -386,7 +387,7 @@ def test_small_sections_are_joined_with_those_beside_them_and_with_no_others(rul
     assert last.headings == ("Blue",)
 
 
-def test_an_intro_before_a_large_section_does_not_stand_alone(ruler: Ruler) -> None:
+def test_an_intro_before_a_large_section_does_not_stand_alone(ruler: TokenCounter) -> None:
     large = "## Blue\n\n" + "\n\n".join(["The cat sat on the blue mat. A dog sat on it."] * 4)
     pieces = cut("markdown", ruler, marked(f"# World\n\n{large}"), 36)
     assert pieces[0].startswith("# World\n\n## Blue\n\nThe cat")
@@ -395,7 +396,7 @@ def test_an_intro_before_a_large_section_does_not_stand_alone(ruler: Ruler) -> N
 # -- code --------------------------------------------------------------------------------------------------------
 
 
-def test_code_is_cut_between_definitions(ruler: Ruler) -> None:
+def test_code_is_cut_between_definitions(ruler: TokenCounter) -> None:
     document = Document(CODE, form="code", language="python")
     spans = make("code", ruler, 60).split(document)
     check(document, spans, ruler, 60)
@@ -406,7 +407,7 @@ def test_code_is_cut_between_definitions(ruler: Ruler) -> None:
     assert named["stand"] == ("Cat",)
 
 
-def test_names_go_inwards(ruler: Ruler) -> None:
+def test_names_go_inwards(ruler: TokenCounter) -> None:
     body = "\n".join(f"        self.cat{number} = mat" for number in range(12))
     text = f"class Cat:\n    def sit(self):\n{body}\n\n    def stand(self):\n        return self\n\nworld = 1\n"
     spans = make("code", ruler, 60).split(Document(text, form="code", language="python"))
@@ -441,7 +442,7 @@ SNIPPETS = {
 
 
 @pytest.mark.parametrize("language", sorted(GRAMMARS))
-def test_each_grammar_keeps_functions_whole(language: str, ruler: Ruler) -> None:
+def test_each_grammar_keeps_functions_whole(language: str, ruler: TokenCounter) -> None:
     same = {"jsx": "javascript", "cpp": "c++", "csharp": "c#", "sh": "bash", "shell": "bash"}
     function, around = SNIPPETS[same.get(language, language)]
     functions = [function.format(name=name) for name in ("sat", "dog", "mat", "red", "blue", "world")]
@@ -460,13 +461,13 @@ def test_each_grammar_keeps_functions_whole(language: str, ruler: Ruler) -> None
         assert spans[-1].headings == ("Cat",)
 
 
-def test_other_languages_are_cut_by_blank_lines_and_indentation(ruler: Ruler) -> None:
+def test_other_languages_are_cut_by_blank_lines_and_indentation(ruler: TokenCounter) -> None:
     block = "sub cat\n  the mat\n  a blue dog\n"
     text = "\n".join([block] * 5)
     assert set(cut("code", ruler, Document(text, form="code", language="perl"), 12)) == {block.strip()}
 
 
-def test_broken_and_deep_code_is_cut_all_the_same(ruler: Ruler) -> None:
+def test_broken_and_deep_code_is_cut_all_the_same(ruler: TokenCounter) -> None:
     for text in (
         "def (((:\n  x" * 50,
         "(" * 3000 + "\n" + ")" * 3000,
@@ -479,7 +480,7 @@ def test_broken_and_deep_code_is_cut_all_the_same(ruler: Ruler) -> None:
 # -- the rest ----------------------------------------------------------------------------------------------------
 
 
-def test_subjects_are_kept_apart(ruler: Ruler) -> None:
+def test_subjects_are_kept_apart(ruler: TokenCounter) -> None:
     text = "The cat sat. A cat sat on it. The blue cat. The dog sat on it. The red dog sat. A dog."
     assert cut("semantic", ruler, Document(text), 24) == [
         text[: text.index("The dog")].strip(),
@@ -487,19 +488,19 @@ def test_subjects_are_kept_apart(ruler: Ruler) -> None:
     ]
 
 
-def test_semantic_needs_a_model(ruler: Ruler) -> None:
+def test_semantic_needs_a_model(ruler: TokenCounter) -> None:
     with pytest.raises(InputError, match="model"):
-        SHELF.load("semantic")(ruler, 24, 0).split(Document(PROSE))
+        REGISTRY.load("semantic")(ruler, 24, 0).split(Document(PROSE))
 
 
-def test_fixed_chunks_are_full(ruler: Ruler) -> None:
+def test_fixed_chunks_are_full(ruler: TokenCounter) -> None:
     spans = make("fixed", ruler, 20, 6).split(Document("cat dog mat " * 50))
     assert {span.tokens for span in spans[:-2]} == {20}
     for before, after in itertools.pairwise(spans):
         assert before.end - after.start == len("cat dog mat cat dog mat") or after is spans[-1]
 
 
-def test_runs_join_to_the_text_and_fit(ruler: Ruler) -> None:
+def test_runs_join_to_the_text_and_fit(ruler: TokenCounter) -> None:
     document = Document(PROSE * 3)
     chunker = make("late", ruler, 20, 9)
     assert (chunker.late, chunker.overlap) == (True, 0)
@@ -518,7 +519,7 @@ def test_runs_join_to_the_text_and_fit(ruler: Ruler) -> None:
 @pytest.mark.parametrize(
     "text", [text for text in TEXTS.values() if text.strip()], ids=[k for k, v in TEXTS.items() if v.strip()]
 )
-def test_each_chunk_of_a_run_gets_a_vector(text: str, tiny: Encoder, ruler: Ruler) -> None:
+def test_each_chunk_of_a_run_gets_a_vector(text: str, tiny: Encoder, ruler: TokenCounter) -> None:
     spans = make("late", ruler, 20).split(Document(text))
     found = tiny.encode_late([run.texts for run in runs(text, spans, ruler)]) if spans else []
     vectors = [row for vectors in found for row in np.asarray(vectors)]
@@ -529,15 +530,15 @@ def test_each_chunk_of_a_run_gets_a_vector(text: str, tiny: Encoder, ruler: Rule
 @pytest.mark.parametrize(
     ("size", "overlap", "named"), [(7, 0, "7 tokens"), (63, 0, "63 tokens"), (20, 11, "11 tokens"), (20, -1, "-1")]
 )
-def test_sizes_that_do_not_fit_are_refused(size: int, overlap: int, named: str, ruler: Ruler) -> None:
+def test_sizes_that_do_not_fit_are_refused(size: int, overlap: int, named: str, ruler: TokenCounter) -> None:
     with pytest.raises(InputError, match=named):
         make("sentence", ruler, size, overlap)
 
 
-def test_a_chunker_is_chosen_by_form_and_by_what_the_model_reads(ruler: Ruler) -> None:
-    assert isinstance(open_chunker("auto", "prose", ruler), SHELF.load(DEFAULT))
+def test_a_chunker_is_chosen_by_form_and_by_what_the_model_reads(ruler: TokenCounter) -> None:
+    assert isinstance(open_chunker("auto", "prose", ruler), REGISTRY.load(DEFAULT))
     for form, name in BY_FORM.items():
-        assert isinstance(open_chunker("auto", form, ruler), SHELF.load(name))
+        assert isinstance(open_chunker("auto", form, ruler), REGISTRY.load(name))
     assert open_chunker("fixed", "code", ruler).size == ruler.length
     assert open_chunker("fixed", "code", ruler, 30, 3).overlap == 3
     with pytest.raises(InputError, match="Did you mean 'sentence'"):
@@ -546,7 +547,7 @@ def test_a_chunker_is_chosen_by_form_and_by_what_the_model_reads(ruler: Ruler) -
 
 def test_parts_hold_all_of_a_document() -> None:
     document = marked(MARKDOWN)
-    found = sections.flat(document)
+    found = sections.flat_sections(document)
     assert "".join(document.text[part.start : part.end] for part in found) == document.text
     for part in sections.sections(document):
         assert not part.parts or (part.parts[0].start, part.parts[-1].end) == (part.start, part.end)
@@ -557,7 +558,7 @@ def test_real_text_is_cut_whole() -> None:
     if not path.exists():
         pytest.skip("the long documents are not there")
     with tiny_encoder() as encoder:
-        counted = Ruler(encoder.tokenizer)
+        counted = TokenCounter(encoder.tokenizer)
         document = Document(path.read_text(encoding="utf-8")[:5000])
         for name in NAMES:
             check(document, make(name, counted, 60, 12).split(document), counted, 60)

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nearfield.corpus.document import Block, Document, Form, Span
-from nearfield.corpus.indexing.cleaning import Boilerplate, Edited, Repeats, clean, pages, telling
+from nearfield.corpus.indexing.cleaning import Boilerplate, EditedText, Repeats, clean, pages, telling
 
 ODD = "a b\n\r\u00a0\u00ad\u200b\ufeff\u0301e\u00e9\x00\x0c\ud800\u3000\u1100\u1161.\U000e0041"
 
@@ -106,7 +106,7 @@ def test_edits_can_be_followed_both_ways(text: str, data: st.DataObject) -> None
         (low, high, data.draw(st.sampled_from(["", "X", "YYY"])))
         for low, high in zip(cuts[::2], cuts[1::2], strict=False)
     ]
-    edited = Edited(text, edits)
+    edited = EditedText(text, edits)
     for at, sign in enumerate(edited.text):
         low, high = edited.origin(at, at + 1)
         if sign in "abc":

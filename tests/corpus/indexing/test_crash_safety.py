@@ -32,16 +32,16 @@ def dying(self, *rest, **options):
 from tools.crash import child
 child(*sys.argv[1:])
 """
-LANCEDB = ("nearfield.stores.lancedb", "LanceDb")
+LANCEDB = ("nearfield.stores.lancedb", "LanceDbStore")
 MANIFEST = ("nearfield.corpus.manifest.manifest", "Manifest")
 #: Store, module and class, method, which call.
 MOMENTS = [
     pytest.param("lancedb", *LANCEDB, "upsert", 1, id="lancedb-after-the-first-write"),
     pytest.param("lancedb", *MANIFEST, "replace", 40, id="lancedb-within-the-transaction"),
     pytest.param("lancedb", *MANIFEST, "begin", 25, id="lancedb-while-cutting"),
-    pytest.param("qdrant", "nearfield.stores.qdrant", "Qdrant", "upsert", 1, id="qdrant-after-the-first-write"),
-    pytest.param("pgvector", "nearfield.stores.pgvector", "PgVector", "upsert", 1, id="pgvector-after-the-write"),
-    pytest.param("chroma", "nearfield.stores.chroma", "Chroma", "upsert", 1, id="chroma-after-the-first-write"),
+    pytest.param("qdrant", "nearfield.stores.qdrant", "QdrantStore", "upsert", 1, id="qdrant-after-the-first-write"),
+    pytest.param("pgvector", "nearfield.stores.pgvector", "PgVectorStore", "upsert", 1, id="pgvector-after-the-write"),
+    pytest.param("chroma", "nearfield.stores.chroma", "ChromaStore", "upsert", 1, id="chroma-after-the-first-write"),
 ]
 
 

@@ -10,7 +10,7 @@ import sys
 import pytest
 
 from nearfield.corpus.indexing import near_duplicates
-from nearfield.corpus.indexing.near_duplicates import Duplicates, shingles, signature
+from nearfield.corpus.indexing.near_duplicates import NearDuplicateIndex, shingles, signature
 
 WORDS = [f"{a}{b}{c}" for a in "bcdfglmnpr" for b in "aeiou" for c in ("t", "st", "ller", "n")]
 
@@ -32,14 +32,14 @@ def jaccard(one: str, other: str) -> float:
 
 
 @pytest.fixture
-def kept() -> Duplicates:
-    made = Duplicates(sqlite3.connect(":memory:"))
+def kept() -> NearDuplicateIndex:
+    made = NearDuplicateIndex(sqlite3.connect(":memory:"))
     made.create()
     made.create()
     return made
 
 
-def test_a_near_repeat_leads_to_the_chunk_that_was_kept(kept: Duplicates) -> None:
+def test_a_near_repeat_leads_to_the_chunk_that_was_kept(kept: NearDuplicateIndex) -> None:
     original = text(1, 300)
     near = changed(original, 0, 150, 299)
     assert jaccard(original, near) > 0.92
@@ -49,7 +49,7 @@ def test_a_near_repeat_leads_to_the_chunk_that_was_kept(kept: Duplicates) -> Non
     assert kept.add("d", "two", text(2, 300)) is None
 
 
-def test_what_is_alike_but_no_repeat_is_kept(kept: Duplicates) -> None:
+def test_what_is_alike_but_no_repeat_is_kept(kept: NearDuplicateIndex) -> None:
     original = text(1, 120)
     other = changed(original, 20, 40, 60, 80, 100)
     assert jaccard(original, other) < 0.75
@@ -57,7 +57,7 @@ def test_what_is_alike_but_no_repeat_is_kept(kept: Duplicates) -> None:
     assert kept.add("b", "two", other) is None
 
 
-def test_nearly_all_repeats_are_found_and_nothing_else(kept: Duplicates) -> None:
+def test_nearly_all_repeats_are_found_and_nothing_else(kept: NearDuplicateIndex) -> None:
     missed = wrong = 0
     for seed in range(150):
         original = text(seed, 400)
@@ -68,7 +68,7 @@ def test_nearly_all_repeats_are_found_and_nothing_else(kept: Duplicates) -> None
     assert wrong == 0
 
 
-def test_short_texts_repeat_each_other_only_where_they_are_equal(kept: Duplicates) -> None:
+def test_short_texts_repeat_each_other_only_where_they_are_equal(kept: NearDuplicateIndex) -> None:
     assert kept.add("a", "one", "The cat sat on the mat.") is None
     assert kept.add("b", "two", "the  CAT sat\non the mat.") == "a"
     assert kept.add("c", "two", "The cat sat on the mat!") is None
@@ -76,7 +76,7 @@ def test_short_texts_repeat_each_other_only_where_they_are_equal(kept: Duplicate
     assert kept.add("e", "two", "x != 1") is None
 
 
-def test_scripts_without_spaces_are_compared_by_characters(kept: Duplicates) -> None:
+def test_scripts_without_spaces_are_compared_by_characters(kept: NearDuplicateIndex) -> None:
     signs = [chr(0x4E00 + at * 7) for at in range(200)]
     original = "".join(signs)
     assert kept.add("a", "one", original) is None
@@ -84,7 +84,7 @@ def test_scripts_without_spaces_are_compared_by_characters(kept: Duplicates) -> 
     assert kept.add("c", "two", "".join(reversed(signs))) is None
 
 
-def test_families_do_not_mix(kept: Duplicates) -> None:
+def test_families_do_not_mix(kept: NearDuplicateIndex) -> None:
     for number, original in enumerate((text(1), "The cat sat.")):
         assert kept.add(f"a{number}", "one", original, "red") is None
         assert kept.add(f"b{number}", "two", original, "blue") is None
@@ -94,12 +94,12 @@ def test_families_do_not_mix(kept: Duplicates) -> None:
     assert kept.add("e", "four", text(1), "red") == "a0"
 
 
-def test_the_same_chunk_given_again_stays_kept(kept: Duplicates) -> None:
+def test_the_same_chunk_given_again_stays_kept(kept: NearDuplicateIndex) -> None:
     assert [kept.add("a", "one", text(1)) for _ in range(2)] == [None, None]
     assert kept.add("b", "one", text(1)) == "a"
 
 
-def test_forgetting_tells_who_had_repeated(kept: Duplicates) -> None:
+def test_forgetting_tells_who_had_repeated(kept: NearDuplicateIndex) -> None:
     for number, document in enumerate(("one", "one", "two", "three")):
         assert kept.add(f"{document}{number}", document, text(number)) is None
     assert kept.add("x", "four", text(0)) == "one0"
@@ -114,7 +114,7 @@ def test_forgetting_tells_who_had_repeated(kept: Duplicates) -> None:
     assert kept.add("newest", "six", text(3)) == "three3"
 
 
-def test_nothing_is_left_of_what_is_forgotten(kept: Duplicates) -> None:
+def test_nothing_is_left_of_what_is_forgotten(kept: NearDuplicateIndex) -> None:
     for number in range(20):
         kept.add(f"c{number}", f"d{number % 3}", text(number % 12))
     kept.forget(["d0", "d1", "d2"])
@@ -124,7 +124,7 @@ def test_nothing_is_left_of_what_is_forgotten(kept: Duplicates) -> None:
 
 def test_all_is_done_in_the_callers_transaction() -> None:
     connection = sqlite3.connect(":memory:", isolation_level=None)
-    kept = Duplicates(connection)
+    kept = NearDuplicateIndex(connection)
     kept.create()
     connection.execute("BEGIN")
     assert kept.add("a", "one", text(1)) is None
@@ -134,7 +134,9 @@ def test_all_is_done_in_the_callers_transaction() -> None:
     assert kept.add("b", "two", text(1)) is None
 
 
-def test_a_template_behind_thousands_costs_no_more_for_each(kept: Duplicates, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_template_behind_thousands_costs_no_more_for_each(
+    kept: NearDuplicateIndex, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(near_duplicates, "BUCKET", 5)
     template = text(0, 400)
     for number in range(60):
@@ -149,7 +151,10 @@ PINNED = [49267550, 27279220, 71535194, 83699764]
 
 
 def test_signatures_are_the_same_in_each_process() -> None:
-    code = f"from nearfield.corpus.indexing.near_duplicates import shingles, signature; print(signature(shingles({text(1)!r})).tolist())"
+    code = (
+        "from nearfield.corpus.indexing.near_duplicates import shingles, signature; "
+        f"print(signature(shingles({text(1)!r})).tolist())"
+    )
     told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     held = shingles(text(1))
     assert held is not None

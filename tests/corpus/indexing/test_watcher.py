@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from nearfield.corpus.indexing.watcher import changes
+from nearfield.corpus.indexing.watcher import watch_paths
 from nearfield.errors import InputError
 from nearfield.testing import write_tiny_model
 
@@ -144,7 +144,7 @@ def test_a_folder_that_goes_and_comes_back_is_watched_again(run: Any, tmp_path: 
 def test_all_is_told_once_it_watches(tmp_path: Path) -> None:
     (tmp_path / "note.txt").touch()
     (tmp_path / "folder").mkdir()
-    told = changes([str(tmp_path / "note.txt"), str(tmp_path / "folder"), str(tmp_path / "none")])
+    told = watch_paths([str(tmp_path / "note.txt"), str(tmp_path / "folder"), str(tmp_path / "none")])
     assert next(told) == {str(tmp_path / "note.txt"), str(tmp_path / "folder")}
 
 
@@ -152,7 +152,7 @@ def test_changes_in_what_is_left_out_do_not_count(tmp_path: Path) -> None:
     inner = tmp_path / "folder" / "inner"
     inner.mkdir(parents=True)
     (tmp_path / "link").symlink_to(tmp_path / "folder")
-    told = changes([str(tmp_path / "link")], but=[inner.resolve()])
+    told = watch_paths([str(tmp_path / "link")], but=[inner.resolve()])
     next(told)
     (inner / "mine.txt").write_text("x")
     time.sleep(0.5)
@@ -162,4 +162,4 @@ def test_changes_in_what_is_left_out_do_not_count(tmp_path: Path) -> None:
 
 def test_nothing_to_watch_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="can be watched"):
-        next(changes([str(tmp_path / "none")]))
+        next(watch_paths([str(tmp_path / "none")]))

@@ -14,13 +14,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nearfield.corpus.manifest.keyword_index import Keywords, condition, tokenizer_of, words
+from nearfield.corpus.manifest.keyword_index import KeywordIndex, condition, tokenizer_of, words
 from nearfield.corpus.search import fusion, highlighting, mmr
-from nearfield.corpus.search.hit import Found
+from nearfield.corpus.search.hit import SearchHit
 from nearfield.corpus.search.searcher import Searchable, Searcher
 from nearfield.encoder import Encoder
 from nearfield.errors import InputError, SpaceMismatch
-from nearfield.stores import Record, Store, Table, connect
+from nearfield.stores import Record, Store, TableSpec, connect
 from nearfield.stores.filters import All, Compare, Either, Filter, Not, matches
 
 CHUNKS = """CREATE TABLE chunks(rowid INTEGER PRIMARY KEY, id TEXT UNIQUE NOT NULL, document TEXT NOT NULL,
@@ -34,7 +34,7 @@ class Books:
     def __init__(self, **options: Any) -> None:
         self.connection = sqlite3.connect(":memory:", isolation_level=None)
         self.connection.execute(CHUNKS)
-        self.keywords = Keywords(self.connection, **options)
+        self.keywords = KeywordIndex(self.connection, **options)
         self.keywords.create()
 
     def add(self, text: str, *, context: str = "", record: Record | None = None) -> int:
@@ -160,7 +160,7 @@ def test_an_unsound_index_is_told_and_mended(open_books: Callable[..., Books]) -
 def test_it_is_made_of_the_chunks_there_are(open_books: Callable[..., Books]) -> None:
     books = open_books(tokenizer="unicode61")
     row = books.add("running")
-    stems = Keywords(books.connection)
+    stems = KeywordIndex(books.connection)
     assert books.keywords.search("run", 5) == []
     stems.create()
     assert [each for each, _ in stems.search("run", 5)] == [row]
@@ -169,7 +169,7 @@ def test_it_is_made_of_the_chunks_there_are(open_books: Callable[..., Books]) ->
     stems.tidy()
     assert stems.search("run", 5) == before
     assert stems.size() > 0
-    assert Keywords(books.connection, language="zh").tokenizer == "porter"
+    assert KeywordIndex(books.connection, language="zh").tokenizer == "porter"
 
 
 def test_words_that_most_chunks_have_are_passed_over(open_books: Callable[..., Books]) -> None:
@@ -223,7 +223,7 @@ def test_words_of_other_scripts_stay_whole(open_books: Callable[..., Books]) -> 
 
 def test_an_unknown_tokenizer_is_named() -> None:
     with pytest.raises(InputError, match="Did you mean 'porter'"):
-        Keywords(sqlite3.connect(":memory:"), tokenizer="poter")  # type: ignore[arg-type]
+        KeywordIndex(sqlite3.connect(":memory:"), tokenizer="poter")  # type: ignore[arg-type]
 
 
 FIELDS: dict[str, st.SearchStrategy[Any]] = {
@@ -463,7 +463,7 @@ class Place:
 
     def _feature(self, name: str) -> Searchable:
         told, encode, of, shape = FEATURES[name]
-        table = Table(name, fields={"lang": "str", "size": "int"}, **told)
+        table = TableSpec(name, fields={"lang": "str", "size": "int"}, **told)
         self.store.create(table)
         vectors = encode(list(TEXTS.values()))
         rows = zip(TEXTS.items(), vectors, strict=True)
@@ -595,7 +595,7 @@ def test_many_queries_are_as_one_by_one_and_encoded_together(place: Place, mode:
 
 def test_what_is_found_says_where_it_stands(place: Place) -> None:
     found = place.searcher.search("red fish", 1, mode="dense")[0]
-    assert found == Found(
+    assert found == SearchHit(
         id=IDS["c"],
         document="files:/x#c",
         score=found.score,
@@ -670,7 +670,7 @@ def test_sentences_are_encoded_once(place: Place) -> None:
 
 
 def test_the_space_of_queries_is_checked(tiny: Encoder, open_books: Callable[..., Books]) -> None:
-    table = Table("dense", "dense", tiny.dimensions)
+    table = TableSpec("dense", "dense", tiny.dimensions)
     store = connect("memory:")
     store.create(table)
     vectors = tiny.encode_document(["the cat sat", "a blue dog"])

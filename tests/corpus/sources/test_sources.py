@@ -28,9 +28,9 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from nearfield.corpus.collection import Collection
-from nearfield.corpus.document import Document, Item, Named
-from nearfield.corpus.extractors.reader import Reader
-from nearfield.corpus.sources import SHELF, open_source
+from nearfield.corpus.document import Document, NamedBytes, SourceItem
+from nearfield.corpus.extractors.reader import DocumentReader
+from nearfield.corpus.sources import REGISTRY, open_source
 from nearfield.corpus.sources.globs import Globs
 from nearfield.errors import InputError
 from nearfield.fileio import tabular, url_safety
@@ -78,7 +78,7 @@ def test_a_source_can_be_made_again_from_what_it_says(tmp_path: Path) -> None:
         again = open_source(kind, source.location, **json.loads(json.dumps(source.options)))
         assert (again.name, again.options, keys(again)) == (source.name, source.options, keys(source))
         assert source.name == f"{kind}:{location}" and source.watch()
-    assert set(SHELF.names()) == {"files", "table", "urls", "stdin"}
+    assert set(REGISTRY.names()) == {"files", "table", "urls", "stdin"}
 
 
 @pytest.mark.parametrize(
@@ -306,7 +306,7 @@ def test_rows_of_each_format(tmp_path: Path, form: str) -> None:
     assert [item.key for item in (first, second)] == ["a", "b"]
     assert first.name == f"t.{form}#a" and first.stamp and first.stamp != second.stamp
     assert source.name == f"table:{path}"
-    with Reader() as reader:
+    with DocumentReader() as reader:
         assert reader.read(first)[1] == "row"
 
 
@@ -380,7 +380,7 @@ def test_tables_that_are_none(tmp_path: Path) -> None:
 
 
 def test_stdin_can_be_listed_twice() -> None:
-    source = SHELF.load("stdin")("-", stream=io.BytesIO("one\n\n  \ntwö\none\r\n\xff".encode("latin-1")))
+    source = REGISTRY.load("stdin")("-", stream=io.BytesIO("one\n\n  \ntwö\none\r\n\xff".encode("latin-1")))
     first = texts(source)
     assert list(first.values())[:1] == ["one"] and list(first.values())[2] == "one"
     assert sum("not UTF-8" in text for text in first.values()) == 2
@@ -481,14 +481,14 @@ def site() -> Iterator[str]:
     server.server_close()
 
 
-def urls(location: str, **options: Any) -> list[Item]:
+def urls(location: str, **options: Any) -> list[SourceItem]:
     return list(open_source("urls", location, **{"allow_private": ["127.0.0.1/32"], **options}).items())
 
 
-def fetched(location: str, **options: Any) -> Named:
+def fetched(location: str, **options: Any) -> NamedBytes:
     (item,) = urls(location, **options)
     data = item.read()
-    assert isinstance(data, Named) and item.stamp is None
+    assert isinstance(data, NamedBytes) and item.stamp is None
     return data
 
 

@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from nearfield.engine.engine import Batch, Engine, Limits, Ticket
-from nearfield.engine.ipc.host import Host, snapshot
+from nearfield.engine.engine import Batch, Engine, EngineLimits, Ticket
+from nearfield.engine.ipc.host import EngineHost, snapshot
 from nearfield.engine.ipc.remote_engine import RemoteEngine
-from nearfield.engine.ipc.transport import Link, Lost, frame, sendable
+from nearfield.engine.ipc.transport import Channel, ChannelClosed, frame, sendable
 from nearfield.errors import ExecutionFailed, InputError, InputTooLong, Overloaded, ShuttingDown
-from nearfield.heads import Extra
+from nearfield.heads import OutputRequest
 from tests.engine.test_engine import NAN, POISON, FakeRunner
 
 
@@ -39,17 +39,17 @@ class Kinds(FakeRunner):
 class Pair:
     """Both ends of a link in one loop, with an engine behind one of them."""
 
-    def __init__(self, *runners: Any, limits: Limits | None = None) -> None:
+    def __init__(self, *runners: Any, limits: EngineLimits | None = None) -> None:
         self.runners = runners
         self.engine = Engine(1, limits)
         self.failed: list[Exception] = []
 
     async def __aenter__(self) -> Pair:
         ours, theirs = socket.socketpair()
-        self.link, self.other = await Link.over(ours), await Link.over(theirs)
+        self.link, self.other = await Channel.over(ours), await Channel.over(theirs)
         self.remote = RemoteEngine(self.link, snapshot(self.engine))
         self.remote.serve(self.runners)
-        self.host = Host(self.engine, self.runners, self.other, self.failed.append)
+        self.host = EngineHost(self.engine, self.runners, self.other, self.failed.append)
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -83,7 +83,9 @@ def test_rows_come_back_in_order_with_the_seconds_they_took() -> None:
 def test_what_jobs_want_reaches_the_runner_and_their_results_come_back() -> None:
     async def work() -> None:
         async with Pair(Kinds()) as pair:
-            extra = Extra(("sparse",), second=3, spans=((0, 1),), kept=np.array([2, 5]), unattended=1, adapter=4)
+            extra = OutputRequest(
+                ("sparse",), second=3, spans=((0, 1),), kept=np.array([2, 5]), unattended=1, adapter=4
+            )
             first, second = await pair.run([7, 8], [9], skips=[0, 1], extras=[extra, extra])
             np.testing.assert_array_equal(first["sparse"][0], np.array([7, 8], np.int32))
             assert first["sparse"][0].dtype == np.int32
@@ -130,7 +132,7 @@ def test_the_engine_itself_admits() -> None:
     async def work() -> None:
         runner = FakeRunner(batch_tokens=10)
         runner.gate.clear()
-        async with Pair(runner, limits=Limits(max_queued_tokens=20)) as pair:
+        async with Pair(runner, limits=EngineLimits(max_queued_tokens=20)) as pair:
             running = [asyncio.create_task(pair.run([1] * 10))]
             while not pair.engine.stats().running_batches:
                 await asyncio.sleep(0.01)
@@ -201,9 +203,9 @@ def test_a_lost_engine_takes_nothing() -> None:
             asking = asyncio.create_task(pair.link.ask("nothing"))
             pair.other.close()
             await lost.wait()
-            with pytest.raises(Lost):
+            with pytest.raises(ChannelClosed):
                 await asking
-            with pytest.raises(Lost):
+            with pytest.raises(ChannelClosed):
                 await pair.link.ask("anything")
             with pytest.raises(ShuttingDown):
                 await pair.run([1])
@@ -234,7 +236,7 @@ def test_frames_may_come_in_any_pieces() -> None:
     heard: list[Any] = []
 
     async def work() -> None:
-        link = Link()
+        link = Channel()
         link.handlers["say"] = lambda *values: heard.append(values)
         large = np.arange(5000, dtype=np.float32)
         whole = b"".join(b"".join(frame([("say", (number, large)), ("say", ("small",))])) for number in range(3))

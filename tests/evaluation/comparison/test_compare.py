@@ -24,7 +24,7 @@ from nearfield.encoder import Encoder
 from nearfield.errors import InputError
 from nearfield.evaluation.comparison import chart_data, html_report, ranking, result_store, svg_charts, terminal_report
 from nearfield.evaluation.comparison.compare import compare, figures
-from nearfield.evaluation.datasets.dataset import Dataset, Pairs, Retrieval
+from nearfield.evaluation.datasets.dataset import Dataset, PairRows, Retrieval
 from nearfield.evaluation.performance import isolated
 from nearfield.evaluation.systems import grid
 from nearfield.evaluation.systems.variant import Variant
@@ -129,7 +129,7 @@ import sys
 from pathlib import Path
 from nearfield.encoder import Encoder
 from nearfield.evaluation.comparison.compare import compare
-from nearfield.evaluation.datasets.loaders import read
+from nearfield.evaluation.datasets.loaders import load_dataset
 
 model, data, cache, seen = sys.argv[1:]
 real = Encoder.encode
@@ -199,7 +199,7 @@ def test_an_interrupt_leaves_the_variants_before_it_done(
 
 
 def test_a_damaged_file_is_as_good_as_none(tmp_path: Path) -> None:
-    store = result_store.Kept(tmp_path)
+    store = result_store.ResultStore(tmp_path)
     store.put("quality", {"score": 1.0}, identity="a")
     assert store.get("quality", identity="a") == {"score": 1.0}
     assert store.get("quality", identity="b") is None
@@ -226,7 +226,7 @@ def told(model: str, data: Dataset) -> dict[str, Any]:
         curve = {str(n): {"requests_per_second": n * 9.0, **_times(n * (at + 1.0))} for n in (1, 4, 16)}
         row["speed"] = {"bulk": {"texts_per_second": 100.0 + at}, "latency": curve, "memory": {"peak": 2**27 + at}}
         row["speed"] = None if row["errors"] else row["speed"]
-    found["front"] = ranking.front([figures(row) for row in found["variants"]])
+    found["front"] = ranking.pareto_front([figures(row) for row in found["variants"]])
     found["settings"]["speed"] = {"seconds": 1.0, "clients": [1, 4, 16]}
     return found
 
@@ -244,7 +244,9 @@ def test_what_fails_costs_no_other(told: dict[str, Any]) -> None:
 
 
 def test_a_variant_that_cannot_do_one_task_does_the_other(model: str, data: Dataset) -> None:
-    pairs = Dataset("alike", "sts", Pairs(["a cat", "a dog", "the sun"], ["cat", "a moon", "the sun"], [4.0, 1.0, 5.0]))
+    pairs = Dataset(
+        "alike", "sts", PairRows(["a cat", "a dog", "the sun"], ["cat", "a moon", "the sun"], [4.0, 1.0, 5.0])
+    )
     found = compare([model, "bm25"], [data, pairs], cache=None, speed=False)
     words = found["variants"][1]
     assert [*words["results"]] == ["made"] and words["errors"][0]["step"] == "alike"
@@ -301,7 +303,7 @@ def test_the_ranking_is_that_of_its_formula() -> None:
 @given(st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9)), min_size=1, max_size=12))
 def test_the_front_is_what_nothing_beats(places: list[tuple[int, int]]) -> None:
     rows = [{"name": str(at), "speed": float(x), "quality": float(y)} for at, (x, y) in enumerate(places)]
-    front = {int(name) for name in ranking.front(rows)}
+    front = {int(name) for name in ranking.pareto_front(rows)}
     for at, (x, y) in enumerate(places):
         beaten = any(u >= x and v >= y and (u, v) != (x, y) for u, v in places)
         assert (at in front) != beaten
@@ -310,7 +312,7 @@ def test_the_front_is_what_nothing_beats(places: list[tuple[int, int]]) -> None:
 @given(st.lists(st.tuples(st.floats(0, 1), st.floats(0.01, 0.12)), max_size=30))
 def test_names_stand_apart_and_within(rows: list[tuple[float, float]]) -> None:
     wanted, heights = sorted(at for at, _ in rows), [height for _, height in rows]
-    found = chart_data.spread(wanted, heights)
+    found = chart_data.place_labels(wanted, heights)
     gaps = [(a + b) / 2 for a, b in pairwise(heights)]
     room = min(1.0, 1 / sum(gaps)) if gaps else 1.0
     assert all(found[at + 1] - found[at] >= room * gap - 1e-9 for at, gap in enumerate(gaps))
@@ -361,7 +363,7 @@ class _Tags(HTMLParser):
 
 
 def test_the_report_needs_nothing_from_elsewhere_and_can_be_read_aloud(told: dict[str, Any]) -> None:
-    html = html_report.page(told, 'A "title" & <more>')
+    html = html_report.render_html(told, 'A "title" & <more>')
     tags = _Tags()
     tags.feed(html)
     assert "A &#34;title&#34; &amp; &lt;more&gt;" in html
@@ -384,7 +386,7 @@ def test_the_terminal_shows_every_variant_by_its_letter(
     told: dict[str, Any], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("COLUMNS", "80")
-    terminal_report.show(told)
+    terminal_report.print_comparison(told)
     shown = capsys.readouterr().out
     assert max(map(len, shown.splitlines())) <= 80
     assert "bytes/doc" in shown and "What failed" in shown and "nobody" in shown
@@ -398,7 +400,7 @@ def test_the_terminal_shows_every_variant_by_its_letter(
 
 @pytest.mark.parametrize("options", ["?dimensions=16&dtype=int8", "?output=hybrid"])
 def test_a_variant_is_timed_in_a_process_of_its_own(model: str, options: str) -> None:
-    found = isolated.measure(
+    found = isolated.measure_in_subprocess(
         model + options, ["a cat sat", "the sun"] * 8, ["a cat", "sun"], seconds=0.1, clients=(1, 2)
     )
     assert found["subject"] == model + options
@@ -411,7 +413,7 @@ def test_a_process_that_fails_says_why() -> None:
     from nearfield.errors import NearfieldError
 
     with pytest.raises(NearfieldError, match="Unknown dtype 'int9'"):
-        isolated.measure("m?dtype=int9", ["a"], ["b"])
+        isolated.measure_in_subprocess("m?dtype=int9", ["a"], ["b"])
 
 
 def test_the_command_makes_a_report_and_goes_on_from_what_is_kept(

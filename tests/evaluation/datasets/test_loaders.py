@@ -12,8 +12,8 @@ import pytest
 from nearfield.errors import InputError
 from nearfield.evaluation.datasets import beir as writing
 from nearfield.evaluation.datasets import judgments
-from nearfield.evaluation.datasets.dataset import Dataset, Labelled, Pairs, Retrieval
-from nearfield.evaluation.datasets.loaders import read
+from nearfield.evaluation.datasets.dataset import Dataset, Labelled, PairRows, Retrieval
+from nearfield.evaluation.datasets.loaders import load_dataset
 
 CORPUS = [{"_id": "d1", "title": "Cats", "text": "A cat sat."}, {"_id": "d2", "title": "", "text": "A dog ran."}]
 QUERIES = [{"_id": "q1", "text": "where is the cat?"}, {"_id": "q2", "text": "and the dog?"}]
@@ -34,7 +34,7 @@ def beir(folder: Path, **changed: str) -> Path:
 
 
 def test_a_folder_in_beirs_layout(tmp_path: Path) -> None:
-    found = read(beir(tmp_path / "pets"))
+    found = load_dataset(beir(tmp_path / "pets"))
     assert (found.name, found.task, found.synthetic) == ("pets", "retrieval", None)
     assert found.rows == Retrieval(
         {"d1": "Cats A cat sat.", "d2": "A dog ran."},
@@ -48,11 +48,11 @@ def test_splits_of_a_folder(tmp_path: Path) -> None:
     (folder / "qrels").mkdir()
     (folder / "qrels.tsv").rename(folder / "qrels" / "test.tsv")
     (folder / "qrels" / "dev.tsv").write_text("query-id\tcorpus-id\tscore\nq1\td1\t1\n")
-    assert list(read(folder).rows.relevant) == ["q1", "q2"]  # type: ignore[union-attr]
-    dev = read(folder, split="dev")
+    assert list(load_dataset(folder).rows.relevant) == ["q1", "q2"]  # type: ignore[union-attr]
+    dev = load_dataset(folder, split="dev")
     assert list(dev.rows.queries) == ["q1"]  # type: ignore[union-attr]
     with pytest.raises(InputError, match=r"train\.tsv is not there: there is dev, test"):
-        read(folder, split="train")
+        load_dataset(folder, split="train")
 
 
 FILES: Mapping[str, tuple[str, str, str | None, str, dict[str, int]]] = {
@@ -115,26 +115,26 @@ FILES: Mapping[str, tuple[str, str, str | None, str, dict[str, int]]] = {
 def test_a_file(tmp_path: Path, name: str) -> None:
     file, text, task, expected, counts = FILES[name]
     (tmp_path / file).write_bytes(text.encode())
-    found = read(tmp_path / file, task)
+    found = load_dataset(tmp_path / file, task)
     assert found.task == expected
     assert {key: value for key, value in found.told().items() if isinstance(value, int)} == counts
 
 
 def test_cells_are_read_as_they_stand(tmp_path: Path) -> None:
     (tmp_path / "sts.tsv").write_bytes(b"score\tsentence1\tsentence2\r\n1\t\"a\tb'\r\n2\tc\xe2\x80\xa8d\te\r\n")
-    assert read(tmp_path / "sts.tsv").rows == Pairs(['"a', "c\u2028d"], ["b'", "e"], [1.0, 2.0])
+    assert load_dataset(tmp_path / "sts.tsv").rows == PairRows(['"a', "c\u2028d"], ["b'", "e"], [1.0, 2.0])
 
 
 def test_labels_may_be_words(tmp_path: Path) -> None:
     (tmp_path / "pairs.csv").write_text("label,sentence1,sentence2\nsimilar,a,b\nNo,c,d\n")
-    assert read(tmp_path / "pairs.csv").rows == Pairs(["a", "c"], ["b", "d"], [1.0, 0.0])
+    assert load_dataset(tmp_path / "pairs.csv").rows == PairRows(["a", "c"], ["b", "d"], [1.0, 0.0])
 
 
 @pytest.mark.parametrize("head", ["", "label\ttext\n"])
 def test_classification_with_and_without_names(tmp_path: Path, head: str) -> None:
     (tmp_path / "train.tsv").write_text(head + "a\tone\nb\ttwo\n")
     (tmp_path / "test.tsv").write_text(head + "b\tthree\n")
-    found = read(tmp_path)
+    found = load_dataset(tmp_path)
     assert found.task == "classification"
     assert found.rows.train == Labelled(["one", "two"], ["a", "b"])  # type: ignore[union-attr]
     assert found.rows.test.labels == ["b"]  # type: ignore[union-attr]
@@ -167,7 +167,7 @@ BAD_FOLDERS: Mapping[str, tuple[dict[str, str], str]] = {
 def test_a_bad_folder_is_told(tmp_path: Path, name: str) -> None:
     changed, message = BAD_FOLDERS[name]
     with pytest.raises(InputError, match=message):
-        read(beir(tmp_path / "pets", **changed))
+        load_dataset(beir(tmp_path / "pets", **changed))
 
 
 #: What is wrong, a file, its bytes, its task, and what the error says.
@@ -232,51 +232,51 @@ def test_a_bad_file_is_told(tmp_path: Path, name: str) -> None:
     file, data, task, message = BAD_FILES[name]
     (tmp_path / file).write_bytes(data)
     with pytest.raises(InputError, match=message):
-        read(tmp_path / file, task)
+        load_dataset(tmp_path / file, task)
 
 
 def test_what_is_not_there_is_told(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="There is no data set"):
-        read(tmp_path / "none")
+        load_dataset(tmp_path / "none")
     with pytest.raises(InputError, match=r"is no data set: a folder has corpus\.jsonl"):
-        read(tmp_path)
+        load_dataset(tmp_path)
     (tmp_path / "train.tsv").write_text("a\tone\nb\ttwo\n")
     (tmp_path / "test.tsv").write_text("c\tthree\n")
     with pytest.raises(InputError, match="the label 'c', of which there is no text to learn from"):
-        read(tmp_path)
+        load_dataset(tmp_path)
 
 
 def test_the_digest_is_that_of_the_content(tmp_path: Path) -> None:
-    one = read(beir(tmp_path / "one"))
-    assert read(beir(tmp_path / "two")).digest == one.digest
-    other = read(beir(tmp_path / "three", qrels=QRELS.replace("d2\t2", "d2\t1")))
+    one = load_dataset(beir(tmp_path / "one"))
+    assert load_dataset(beir(tmp_path / "two")).digest == one.digest
+    other = load_dataset(beir(tmp_path / "three", qrels=QRELS.replace("d2\t2", "d2\t1")))
     assert other.digest != one.digest
-    sts = Pairs(["a", "b"], ["c", "d"], [0.0, 1.0])
+    sts = PairRows(["a", "b"], ["c", "d"], [0.0, 1.0])
     assert Dataset("x", "sts", sts).digest != Dataset("x", "pairs", sts).digest
 
 
 def test_a_set_is_written_as_it_was_read(tmp_path: Path) -> None:
-    found = read(beir(tmp_path / "pets"))
-    writing.write(Dataset("made", "retrieval", found.rows, synthetic="Made up."), tmp_path / "made")
-    again = read(tmp_path / "made")
+    found = load_dataset(beir(tmp_path / "pets"))
+    writing.write_beir(Dataset("made", "retrieval", found.rows, synthetic="Made up."), tmp_path / "made")
+    again = load_dataset(tmp_path / "made")
     assert (again.rows, again.digest, again.synthetic) == (found.rows, found.digest, "Made up.")
     assert again.told()["synthetic"] == "Made up."
     with pytest.raises(InputError, match="is there already"):
-        writing.write(found, tmp_path / "made")
+        writing.write_beir(found, tmp_path / "made")
     with pytest.raises(InputError, match="BEIR's layout is for retrieval"):
-        writing.write(Dataset("x", "sts", Pairs(["a", "b"], ["c", "d"], [0.0, 1.0])), tmp_path / "sts")
+        writing.write_beir(Dataset("x", "sts", PairRows(["a", "b"], ["c", "d"], [0.0, 1.0])), tmp_path / "sts")
 
 
 # -- judging -------------------------------------------------------------------------------------------------------
 
-FOUND = [judgments.Candidate(f"d{number}", f"text {number}") for number in range(4)]
+FOUND = [judgments.JudgmentCandidate(f"d{number}", f"text {number}") for number in range(4)]
 
 
 def answers(*told: str) -> Any:
     """Return what answers one question after another, and notes what was asked."""
     waiting = iter(told)
 
-    def ask(query: str, candidate: judgments.Candidate, place: str) -> str:
+    def ask(query: str, candidate: judgments.JudgmentCandidate, place: str) -> str:
         ask.asked.append((query, candidate.id))  # type: ignore[attr-defined]
         return next(waiting, "q")
 
@@ -285,18 +285,18 @@ def answers(*told: str) -> Any:
 
 
 def test_judgements_are_kept_at_once_and_gone_on_with(tmp_path: Path) -> None:
-    kept = judgments.Judgements(tmp_path / "judged")
+    kept = judgments.Judgments(tmp_path / "judged")
     kept.hold([("d9", "never judged")])
     first = answers("3", "x", "s", "0", "q")
-    assert judgments.judge(kept, ["which?", "what?"], lambda _: FOUND, first) == 2
+    assert judgments.annotate(kept, ["which?", "what?"], lambda _: FOUND, first) == 2
     assert [document for _, document in first.asked] == ["d0", "d1", "d1", "d2", "d3"]
     # Somebody else opens what is there: what was answered is not asked again, what was skipped is.
-    again = judgments.Judgements(tmp_path / "judged")
+    again = judgments.Judgments(tmp_path / "judged")
     second = answers("1", "n", "2", "b", "0")
-    assert judgments.judge(again, ["which?", "what?"], lambda _: FOUND, second) == 3
+    assert judgments.annotate(again, ["which?", "what?"], lambda _: FOUND, second) == 3
     assert second.asked[:4] == [("which?", "d1"), ("which?", "d3"), ("what?", "d0"), ("what?", "d1")]
     assert second.asked[4] == ("what?", "d0"), "b goes back to the document before"
-    found = read(tmp_path / "judged")
+    found = load_dataset(tmp_path / "judged")
     assert list(found.rows.documents) == ["d9", "d0", "d2", "d1"]  # type: ignore[union-attr]
     grades = found.rows.relevant  # type: ignore[union-attr]
     assert grades[judgments.key_of("which?")] == {"d0": 3, "d2": 0, "d1": 1}
@@ -311,6 +311,6 @@ def test_candidates_are_pooled_by_rank() -> None:
 def test_a_folder_of_something_else_is_not_touched(tmp_path: Path) -> None:
     (tmp_path / "note.txt").write_text("mine")
     with pytest.raises(InputError, match="holds no judgements"):
-        judgments.Judgements(tmp_path)
+        judgments.Judgments(tmp_path)
     with pytest.raises(InputError, match="is no folder"):
-        judgments.Judgements(tmp_path / "note.txt")
+        judgments.Judgments(tmp_path / "note.txt")

@@ -11,14 +11,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from nearfield.client import Served
+from nearfield.client import Client
 from nearfield.encoder import Encoder
 from nearfield.errors import InputError, NearfieldError, SourceUnavailable
 from nearfield.evaluation.datasets import loaders
-from nearfield.evaluation.datasets.dataset import Classification, Dataset, Labelled, Pairs, Retrieval
+from nearfield.evaluation.datasets.dataset import Classification, Dataset, Labelled, PairRows, Retrieval
 from nearfield.evaluation.mteb import published_scores
 from nearfield.evaluation.mteb.model import MtebModel
-from nearfield.evaluation.mteb.tasks import run, with_data
+from nearfield.evaluation.mteb.tasks import run_tasks, with_data
 from nearfield.testing import write_tiny_model
 from tests.support.paths import SHARED_FOLDER
 from tests.support.requirements import missing
@@ -60,8 +60,8 @@ def _metadata(name: str, kind: str, prompt: Any = None) -> Any:
 
 
 def test_the_package_measures_the_published_score_of_sts_benchmark(tmp_path: Path) -> None:
-    data = {"STSBenchmark": loaders.read(_shared("data/stsb/test.tsv"))}
-    rows = run(MtebModel(_minilm()), ["STSBenchmark"], data=data, output=tmp_path)
+    data = {"STSBenchmark": loaders.load_dataset(_shared("data/stsb/test.tsv"))}
+    rows = run_tasks(MtebModel(_minilm()), ["STSBenchmark"], data=data, output=tmp_path)
     theirs = published_scores.of(published_scores.read(_shared("reference/published_mteb.json")), MINILM)
     found = published_scores.beside(rows, theirs)
     assert [(row["task"], row["split"], row["main"]) for row in found] == [("STSBenchmark", "test", "cosine_spearman")]
@@ -76,19 +76,19 @@ def test_the_package_measures_the_published_score_of_sts_benchmark(tmp_path: Pat
 def test_a_retrieval_task_run_by_mteb_agrees_with_our_own_evaluation(tiny: Encoder, tmp_path: Path) -> None:
     from nearfield.evaluation.evaluate import evaluate
 
-    data = loaders.read(_shared("data/xquad/en"))
-    with_mteb = run(MtebModel(tiny), ["SciFact"], data={"SciFact": data})
+    data = loaders.load_dataset(_shared("data/xquad/en"))
+    with_mteb = run_tasks(MtebModel(tiny), ["SciFact"], data={"SciFact": data})
     ours = evaluate(tiny, data, samples=0)
     assert with_mteb[0]["main"] == "ndcg_at_10"
     assert with_mteb[0]["score"] == pytest.approx(ours["score"], abs=0.02)
 
 
 def test_what_is_kept_is_not_computed_again(tiny: Encoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    pairs = Pairs(["a cat", "a dog", "the sun"], ["the cat", "a moon", "the sun"], [4.0, 1.0, 5.0])
+    pairs = PairRows(["a cat", "a dog", "the sun"], ["the cat", "a moon", "the sun"], [4.0, 1.0, 5.0])
     data = {"STSBenchmark": Dataset("pairs", "sts", pairs)}
-    first = run(MtebModel(tiny), ["STSBenchmark"], data=data, output=tmp_path)
+    first = run_tasks(MtebModel(tiny), ["STSBenchmark"], data=data, output=tmp_path)
     monkeypatch.setattr(Encoder, "encode", lambda *_, **__: pytest.fail("encoded again"))
-    again = run(MtebModel(tiny), ["STSBenchmark"], data=data, output=tmp_path)
+    again = run_tasks(MtebModel(tiny), ["STSBenchmark"], data=data, output=tmp_path)
     assert again[0]["score"] == pytest.approx(first[0]["score"])
 
 
@@ -96,7 +96,7 @@ def test_classification_learns_from_the_rows_that_are_given(tiny: Encoder) -> No
     texts = [f"{word} {number}" for number in range(12) for word in ("cat dog fox", "sun moon star")]
     side = Labelled(texts, ["animal", "sky"] * 12)
     data = {"Banking77Classification": Dataset("two", "classification", Classification(side, side))}
-    rows = run(MtebModel(tiny), ["Banking77Classification"], data=data)
+    rows = run_tasks(MtebModel(tiny), ["Banking77Classification"], data=data)
     assert rows[0]["main"] == "accuracy"
     assert rows[0]["score"] > 90  # chance is 50
 
@@ -189,7 +189,7 @@ def test_a_server_gives_what_the_model_here_gives(tiny: Encoder, path: str) -> N
 
 
 def test_a_server_of_openais_kind_gets_prompts_as_text(tiny: Encoder, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Served, "_told", lambda *_: {})
+    monkeypatch.setattr(Client, "_told", lambda *_: {})
     metadata = _metadata("STSBenchmark", "STS")
     with serving([tiny]) as url, MtebModel(tiny.name, url=url, prompts={"STS": "query passage "}) as far:
         found = far.encode([{"text": ["a cat", "the sun"]}], task_metadata=metadata)
@@ -198,11 +198,11 @@ def test_a_server_of_openais_kind_gets_prompts_as_text(tiny: Encoder, monkeypatc
 
 def test_servers_that_are_none_are_refused(tiny: Encoder) -> None:
     with pytest.raises(InputError, match="begins with http"):
-        Served("localhost:8080", "x")
+        Client("localhost:8080", "x")
     with pytest.raises(NearfieldError, match="does not answer"):
-        Served("http://127.0.0.1:9", "x")
+        Client("http://127.0.0.1:9", "x")
     with serving([tiny]) as url, pytest.raises(NearfieldError, match="nothing-like-it"):
-        Served(url, "nothing-like-it")
+        Client(url, "nothing-like-it")
 
 
 def test_data_that_does_not_fit_and_tasks_that_are_none_are_refused(tiny: Encoder) -> None:
@@ -210,16 +210,16 @@ def test_data_that_does_not_fit_and_tasks_that_are_none_are_refused(tiny: Encode
     with pytest.raises(InputError, match="of MTEB's type STS"):
         with_data("STSBenchmark", Dataset("x", "retrieval", found))
     with pytest.raises(InputError, match="no task 'STSBenchmrk'"):
-        run(MtebModel(tiny), ["STSBenchmrk"])
+        run_tasks(MtebModel(tiny), ["STSBenchmrk"])
     with pytest.raises(InputError, match="which is none of the tasks"):
-        run(MtebModel(tiny), ["STS12"], data={"SciFact": Dataset("x", "retrieval", found)})
+        run_tasks(MtebModel(tiny), ["STS12"], data={"SciFact": Dataset("x", "retrieval", found)})
 
 
 def test_a_task_whose_data_cannot_be_fetched_says_so(tiny: Encoder) -> None:
     task = mteb.get_task("STS12")
     task.load_data = _unreachable
     with pytest.raises(SourceUnavailable, match=r"mteb/sts12-sts.*--data STS12=FILE"):
-        run(MtebModel(tiny), [task])
+        run_tasks(MtebModel(tiny), [task])
 
 
 def _unreachable(**_: Any) -> None:

@@ -16,8 +16,8 @@ import pytest
 from nearfield.encoder import Encoder
 from nearfield.errors import InputError, MissingExtra, NearfieldError
 from nearfield.evaluation.performance import environment, http_target, workloads
-from nearfield.evaluation.performance.http_target import Remote
-from nearfield.evaluation.performance.load_test import Local, closed_loop, measure, measure_bulk, peak
+from nearfield.evaluation.performance.http_target import HttpTarget
+from nearfield.evaluation.performance.load_test import LocalTarget, closed_loop, measure, measure_bulk, peak
 from nearfield.testing import tiny_encoder
 from tests.support.cli_runner import Ran, run
 from tests.support.serving import serving
@@ -41,7 +41,7 @@ def encoder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Encoder]:
 
 def test_all_is_measured_of_a_model_here(encoder: Encoder) -> None:
     stages: list[str] = []
-    told = measure(Local(encoder), TEXTS, seconds=0.05, clients=(1, 3), on_stage=stages.append)
+    told = measure(LocalTarget(encoder), TEXTS, seconds=0.05, clients=(1, 3), on_stage=stages.append)
     assert stages == ["warming up", "bulk", "1 client", "3 clients"]
     assert json.loads(json.dumps(told)) == told
     read = sum(len(tokens.ids) for tokens in encoder.tokenize(TEXTS))
@@ -57,7 +57,7 @@ def test_all_is_measured_of_a_model_here(encoder: Encoder) -> None:
 
 
 def test_bytes_of_a_vector_are_those_of_its_dtype(encoder: Encoder) -> None:
-    assert Local(encoder, precision="binary").facts["bytes_per_vector"] == 4
+    assert LocalTarget(encoder, precision="binary").facts["bytes_per_vector"] == 4
 
 
 def test_a_number_of_clients_is_that_many_at_once() -> None:
@@ -105,11 +105,11 @@ def test_the_peak_is_what_was_taken_between() -> None:
 @pytest.mark.parametrize("options", [{"texts": []}, {"texts": TEXTS, "seconds": 0}, {"texts": TEXTS, "clients": (0,)}])
 def test_nothing_to_measure_is_refused(encoder: Encoder, options: dict[str, Any]) -> None:
     with pytest.raises(InputError):
-        measure(Local(encoder), **options)
+        measure(LocalTarget(encoder), **options)
 
 
 def test_the_machine_is_described_in_a_line() -> None:
-    told = environment.describe(("numpy", "no-such-package"))
+    told = environment.describe_environment(("numpy", "no-such-package"))
     assert told["versions"]["no-such-package"] == "not installed"
     line = environment.line(told)
     assert told["cpu"] in line and "numpy" in line and "no-such-package" not in line
@@ -126,9 +126,9 @@ def test_texts_are_about_as_long_as_asked(encoder: Encoder, tokens: int) -> None
 
 def test_an_endpoint_is_measured_alike(encoder: Encoder) -> None:
     with serving([encoder]) as url:
-        told = measure(Remote(f"{url}/v1", encoder.name), TEXTS, seconds=0.05, clients=(2,))
+        told = measure(HttpTarget(f"{url}/v1", encoder.name), TEXTS, seconds=0.05, clients=(2,))
     assert told["dimensions"] == 32 and told["where"].startswith("http://127.0.0.1")
-    assert told["bulk"]["tokens_per_text"] == measure_bulk(Local(encoder).bulk, TEXTS, 0.01)["tokens_per_text"]
+    assert told["bulk"]["tokens_per_text"] == measure_bulk(LocalTarget(encoder).bulk, TEXTS, 0.01)["tokens_per_text"]
     assert told["latency"]["2"]["count"] >= 2
 
 
@@ -166,7 +166,7 @@ GOOD = (200, {"data": [{"embedding": [0.0, 1.0]}]})
 
 def test_a_refusal_is_waited_for_and_counted() -> None:
     with _answering((429, {}), (503, {}), GOOD) as url:
-        remote = Remote(url, "model")
+        remote = HttpTarget(url, "model")
     assert remote.refused == remote.facts["refused"] == 2
 
 
@@ -182,21 +182,21 @@ def test_a_refusal_is_waited_for_and_counted() -> None:
 )
 def test_what_an_endpoint_does_wrong_is_told(reply: tuple[int, Any], message: str) -> None:
     with _answering(reply) as url, pytest.raises(NearfieldError, match=message):
-        Remote(url, "model", patience=0.01)
+        HttpTarget(url, "model", patience=0.01)
 
 
 def test_an_endpoint_that_is_not_there_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(NearfieldError, match="does not answer"):
-        Remote("http://127.0.0.1:9/v1", "model")
+        HttpTarget("http://127.0.0.1:9/v1", "model")
     with pytest.raises(InputError, match="http://"):
-        Remote("localhost:8080", "model")
+        HttpTarget("localhost:8080", "model")
 
     def absent(_: str) -> Any:
         raise ImportError
 
     monkeypatch.setattr(http_target, "import_module", absent)
     with pytest.raises(MissingExtra, match=r"nearfield\[evaluate\]"):
-        Remote("http://127.0.0.1:9/v1", "model")
+        HttpTarget("http://127.0.0.1:9/v1", "model")
 
 
 # -- the command ----------------------------------------------------------------------------------------------------

@@ -8,7 +8,6 @@ import json
 import shlex
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,13 +16,13 @@ from hypothesis import strategies as st
 from typer.main import get_command
 
 from nearfield import catalog, hub
-from nearfield.catalog import Entry
+from nearfield.catalog import CatalogEntry
 from nearfield.cli import app
 from nearfield.errors import InputError, SourceUnavailable
 from nearfield.evaluation.planning.advisor import BENCHMARKS, _named, advise
-from nearfield.evaluation.planning.calibration import Calibration, Clock, Width, _solved, calibrate
-from nearfield.evaluation.planning.model_shapes import Shape, shape_of
-from nearfield.evaluation.planning.requirements import KINDS, Need
+from nearfield.evaluation.planning.calibration import Calibration, Clock, WidthTiming, _solved, calibrate
+from nearfield.evaluation.planning.model_shapes import ModelShape, shape_of
+from nearfield.evaluation.planning.requirements import KINDS, Requirements
 from tests.support.cli_runner import Ran, run
 from tests.support.paths import SHARED_FOLDER
 from tests.support.requirements import missing
@@ -32,7 +31,13 @@ from tests.test_readme import _parse
 Run = Callable[..., Ran]
 REFERENCE = SHARED_FOLDER / "reference" / "catalogue.tsv"
 MEASURED = Calibration(
-    (Width(384, 1e-5, 1.2e-11, 6e-11), Width(1024, 2e-5, 1e-11, 5e-11)), 4e-6, 8.0, 100 * 2**20, "float32", 20.0, 0.9
+    (WidthTiming(384, 1e-5, 1.2e-11, 6e-11), WidthTiming(1024, 2e-5, 1e-11, 5e-11)),
+    4e-6,
+    8.0,
+    100 * 2**20,
+    "float32",
+    20.0,
+    0.9,
 )
 LANGUAGES = ("en", "de", "zh", "fr", "sw")
 
@@ -44,9 +49,9 @@ def nearfield(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatc
     return lambda *words: run(capsys, monkeypatch, *words)
 
 
-def _needs() -> st.SearchStrategy[Need]:
+def _needs() -> st.SearchStrategy[Requirements]:
     return st.builds(
-        Need,
+        Requirements,
         languages=st.lists(st.sampled_from(LANGUAGES), min_size=1, max_size=3, unique=True).map(tuple),
         tokens=st.one_of(st.integers(1, 40_000), st.sampled_from([128, 129, 256, 257, 512, 513, 8192])),
         texts=st.integers(1, 10**8),
@@ -64,7 +69,7 @@ def _needs() -> st.SearchStrategy[Need]:
 
 @settings(max_examples=300, deadline=None)
 @given(need=_needs(), measured=st.booleans(), count=st.integers(1, 200))
-def test_no_constraint_is_ever_broken(need: Need, measured: bool, count: int) -> None:
+def test_no_constraint_is_ever_broken(need: Requirements, measured: bool, count: int) -> None:
     told = advise(need, MEASURED if measured else None, count=count)
     assert len(told["candidates"]) == min(count, told["fitting"])
     assert told["fitting"] + sum(told["ruled_out"].values()) == len(catalog.entries())
@@ -85,7 +90,7 @@ def test_no_constraint_is_ever_broken(need: Need, measured: bool, count: int) ->
 
 @settings(max_examples=50, deadline=None)
 @given(need=_needs())
-def test_what_is_proposed_bears_its_publishers_facts(need: Need) -> None:
+def test_what_is_proposed_bears_its_publishers_facts(need: Requirements) -> None:
     if not REFERENCE.exists():
         missing(f"the reference table is not here ({REFERENCE})")
     published = _published()
@@ -105,7 +110,7 @@ def _published() -> dict[str, dict[str, str]]:
 
 
 def test_every_model_that_fits_a_plain_need_can_be_proposed() -> None:
-    told = advise(Need(tokens=1, texts=1, index_hours=None, queries_per_second=0, commercial=False), count=200)
+    told = advise(Requirements(tokens=1, texts=1, index_hours=None, queries_per_second=0, commercial=False), count=200)
     proposed = {each["id"] for each in told["candidates"]}
     english = [entry for entry in catalog.entries() if {"en", "multilingual"} & set(entry.languages)]
     assert proposed == {entry.id for entry in english if entry.kind == "dense"}
@@ -116,7 +121,7 @@ def test_every_model_that_fits_a_plain_need_can_be_proposed() -> None:
 
 def test_the_rank_is_the_weighted_mean_of_what_is_shown() -> None:
     weights = {"quality": 3.0, "speed": 2.0, "memory": 1.0}
-    told = advise(Need(weights=weights), MEASURED, count=200)
+    told = advise(Requirements(weights=weights), MEASURED, count=200)
     for each in told["candidates"]:
         rank = each["rank"]
         mean = (3 * rank["quality"] + 2 * rank["speed"] + rank["memory"]) / 6
@@ -127,7 +132,7 @@ def test_the_rank_is_the_weighted_mean_of_what_is_shown() -> None:
 
 @pytest.mark.parametrize("name", ["quality", "speed", "memory"])
 def test_a_weight_alone_puts_its_best_first(name: str) -> None:
-    told = advise(Need(weights={name: 1.0}), MEASURED, count=200)
+    told = advise(Requirements(weights={name: 1.0}), MEASURED, count=200)
     first = told["candidates"][0]
     assert first["rank"][name] == 1.0
     best: Callable[[dict[str, Any]], float] = {
@@ -145,7 +150,7 @@ def _value(model: str, benchmark: str) -> float:
 
 
 def test_scores_of_different_benchmarks_are_never_compared() -> None:
-    told = advise(Need(), MEASURED, count=200)
+    told = advise(Requirements(), MEASURED, count=200)
     assert told["benchmark"] == "MTEB English v1 average"
     for each in told["candidates"]:
         entry = catalog.find(each["id"])
@@ -156,7 +161,7 @@ def test_scores_of_different_benchmarks_are_never_compared() -> None:
 
 
 def test_an_english_benchmark_says_nothing_of_other_languages() -> None:
-    told = advise(Need(languages=("de",), tokens=100, texts=10), MEASURED, count=200)
+    told = advise(Requirements(languages=("de",), tokens=100, texts=10), MEASURED, count=200)
     assert told["benchmark"] == "MTEB multilingual v2 average"
     (e5,) = (each for each in told["candidates"] if each["id"] == "intfloat/multilingual-e5-base")
     assert e5["rank"]["quality"] == 0.0
@@ -171,7 +176,7 @@ def test_every_benchmark_of_the_catalogue_has_its_languages() -> None:
 
 
 def test_storage_and_time_are_those_of_hand_calculation() -> None:
-    need = Need(tokens=100, texts=1_000_000, index_hours=None, queries_per_second=0)
+    need = Requirements(tokens=100, texts=1_000_000, index_hours=None, queries_per_second=0)
     told = advise(need, MEASURED, entries=[_entry()])
     (each,) = told["candidates"]
     assert each["memory"]["vectors"] == 1_000_000 * 384 * 4
@@ -184,7 +189,7 @@ def test_storage_and_time_are_those_of_hand_calculation() -> None:
     assert each["speed"]["seconds_to_index"] == pytest.approx(1e8 * token, rel=1e-3)
 
 
-def _entry(**changed: Any) -> Entry:
+def _entry(**changed: Any) -> CatalogEntry:
     entry = catalog.find("all-MiniLM-L6-v2")
     assert entry is not None
     return replace(entry, **changed)
@@ -193,10 +198,12 @@ def _entry(**changed: Any) -> Entry:
 def test_vectors_are_quantised_where_the_memory_is_short() -> None:
     base = 22_713_216 * 8 + 100 * 2**20
     for room, dtype in ((1536, "float32"), (1535, "int8"), (384, "int8"), (383, "binary"), (48, "binary")):
-        need = Need(texts=1_000_000, memory=base + room * 1_000_000, index_hours=None)
+        need = Requirements(texts=1_000_000, memory=base + room * 1_000_000, index_hours=None)
         (each,) = advise(need, MEASURED, entries=[_entry()])["candidates"]
         assert each["memory"]["dtype"] == dtype
-    none = advise(Need(texts=1_000_000, memory=base + 47_000_000, index_hours=None), MEASURED, entries=[_entry()])
+    none = advise(
+        Requirements(texts=1_000_000, memory=base + 47_000_000, index_hours=None), MEASURED, entries=[_entry()]
+    )
     assert none["candidates"] == [] and none["ruled_out"]["by memory"] == 1
 
 
@@ -212,9 +219,9 @@ def test_vectors_are_quantised_where_the_memory_is_short() -> None:
     ],
 )
 def test_what_is_not_known_is_said(changed: dict[str, Any], told: str) -> None:
-    (each,) = advise(Need(), MEASURED, entries=[_entry(**changed)])["candidates"]
+    (each,) = advise(Requirements(), MEASURED, entries=[_entry(**changed)])["candidates"]
     assert any(told in line for line in each["unknown"])
-    (plain,) = advise(Need(), MEASURED, entries=[_entry()], here={_entry().id})["candidates"]
+    (plain,) = advise(Requirements(), MEASURED, entries=[_entry()], here={_entry().id})["candidates"]
     assert not any(told in line for line in plain["unknown"])
 
 
@@ -235,14 +242,14 @@ def test_what_is_not_known_is_said(changed: dict[str, Any], told: str) -> None:
 )
 def test_a_need_that_cannot_be_is_refused(options: dict[str, Any]) -> None:
     with pytest.raises(InputError):
-        Need(**options)
+        Requirements(**options)
 
 
 # -- shapes and calibration -----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("entry", catalog.entries(), ids=lambda entry: entry.id)
-def test_a_shape_has_the_parameters_that_are_published(entry: Entry) -> None:
+def test_a_shape_has_the_parameters_that_are_published(entry: CatalogEntry) -> None:
     shape = shape_of(entry)
     assert shape is not None and entry.parameters is not None
     # Positions, norms, biases and pooled heads are left out; some counts are rounded.
@@ -262,7 +269,7 @@ def test_the_shape_of_a_model_that_is_here_is_that_of_its_files() -> None:
 
 
 def test_the_costs_are_solved_for_exactly() -> None:
-    shape = Shape("", 384, inner=1536)
+    shape = ModelShape("", 384, inner=1536)
     token, weight, meeting = 7e-6, 1.3e-11, 4e-11
 
     def cost(layers: int, tokens: float) -> float:
@@ -274,7 +281,7 @@ def test_the_costs_are_solved_for_exactly() -> None:
     assert found.weight == pytest.approx(weight)
     assert found.meeting == pytest.approx(meeting)
     told = Calibration((found,), 0.0, 4.0, 0, "float32", 0.0)
-    assert told.seconds_per_token(Shape("", 384, 12, 1536), 100) == pytest.approx(cost(12, 100))
+    assert told.seconds_per_token(ModelShape("", 384, 12, 1536), 100) == pytest.approx(cost(12, 100))
 
 
 def test_between_widths_costs_lie_between() -> None:
@@ -292,7 +299,7 @@ def test_a_calibration_measures(monkeypatch: pytest.MonkeyPatch) -> None:
     (width,) = told.widths
     assert width.weight > 0 and told.table > 0 and told.precision == "float32" and told.bytes_per_parameter >= 2
     assert told.share is not None and told.share > 0
-    deep, wide = Shape("", 64, 12, 256), Shape("", 64, 12, 512)
+    deep, wide = ModelShape("", 64, 12, 256), ModelShape("", 64, 12, 512)
     assert told.tokens_per_second(deep, 64) > told.tokens_per_second(wide, 64)
 
 
@@ -362,7 +369,7 @@ def test_the_command_says_what_is_wrong(nearfield: Run, words: tuple[str, ...], 
 def test_what_it_says_to_type_can_be_typed() -> None:
     commands = get_command(app).commands  # type: ignore[attr-defined]
     for kind in KINDS:
-        need = Need(kind=kind, tokens=64, texts=10, index_hours=None, queries_per_second=0, commercial=False)
+        need = Requirements(kind=kind, tokens=64, texts=10, index_hours=None, queries_per_second=0, commercial=False)
         for each in advise(need, count=200)["candidates"]:
             for line in each["commands"]:
                 first, name, *words = shlex.split(line)

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nearfield.errors import InputError, SettingsError
-from nearfield.evaluation.planning.cost import STATES, Hardware, Price, compare, read_prices
+from nearfield.evaluation.planning.cost import STATES, Hardware, Price, compare_costs, read_prices
 from tests.support.cli_runner import Ran, run
 
 Run = Callable[..., Ran]
@@ -30,7 +30,7 @@ def test_a_rented_machine() -> None:
     # 730 h x 0.20; 10,000 x 3,600 x 730 x 0.5 tokens.
     assert machine.month == pytest.approx(146.0)
     assert machine.capacity == pytest.approx(13_140_000_000)
-    found = compare(2_000_000_000, machine, [API])
+    found = compare_costs(2_000_000_000, machine, [API])
     assert found["own"]["machines"] == 1
     # 146 / 2,000 million; 2,000 x 0.10; 146 / 0.10 million.
     assert found["own"]["per_million"] == pytest.approx(0.073)
@@ -50,24 +50,24 @@ def test_a_bought_machine_and_its_power() -> None:
 def test_more_than_a_machine_can_do_needs_another() -> None:
     machine = Hardware(1_000, rent=0.10, utilisation=0.5)
     # 1,000 x 3,600 x 730 x 0.5 = 1,314 million a month.
-    assert compare(1_314_000_000, machine, [])["own"]["machines"] == 1
-    found = compare(1_315_000_000, machine, [API])
+    assert compare_costs(1_314_000_000, machine, [])["own"]["machines"] == 1
+    found = compare_costs(1_315_000_000, machine, [API])
     assert found["own"]["machines"] == 2
     assert found["own"]["month"] == pytest.approx(146.0)
     # 73 / 0.10 million is within what one does; at 0.05 it is not.
     assert found["apis"][0]["break_even"] == pytest.approx(730_000_000)
     cheap = Price("cheap", 0.05, "2026-01-01", "", "unverified")
-    assert compare(1_000_000, machine, [cheap])["apis"][0]["break_even"] is None
+    assert compare_costs(1_000_000, machine, [cheap])["apis"][0]["break_even"] is None
 
 
 @given(speed=st.floats(1, 1e6), rent=st.floats(0.001, 100), share=st.floats(0.01, 1), price=st.floats(0.001, 10))
 def test_at_the_break_even_volume_both_cost_the_same(speed: float, rent: float, share: float, price: float) -> None:
     machine = Hardware(speed, rent=rent, utilisation=share)
-    (row,) = compare(1.0, machine, [Price("api", price, "", "", "unverified")])["apis"]
+    (row,) = compare_costs(1.0, machine, [Price("api", price, "", "", "unverified")])["apis"]
     if row["break_even"] is None:
         assert machine.capacity / 1e6 * price < machine.month
     else:
-        found = compare(row["break_even"] * 0.999999, machine, [Price("api", price, "", "", "unverified")])
+        found = compare_costs(row["break_even"] * 0.999999, machine, [Price("api", price, "", "", "unverified")])
         assert found["apis"][0]["month"] == pytest.approx(found["own"]["month"], rel=1e-5)
 
 
@@ -82,7 +82,7 @@ def test_hardware_that_cannot_be_counted_with_is_refused(options: dict[str, floa
 
 def test_a_volume_is_needed() -> None:
     with pytest.raises(InputError, match="volume"):
-        compare(0, Hardware(1, rent=1), [])
+        compare_costs(0, Hardware(1, rent=1), [])
 
 
 def test_each_price_of_ours_says_when_and_where_from() -> None:

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from nearfield.errors import InputError
-from nearfield.evaluation.planning.index_size import BITS, INDICES, seconds_to_index, storage
+from nearfield.evaluation.planning.index_size import BITS, INDICES, index_size, seconds_to_index
 from nearfield.testing import tiny_encoder
 from tests.support.cli_runner import Ran, run
 from tests.support.databases import installed
@@ -29,11 +29,16 @@ def nearfield(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatc
 
 def test_a_million_vectors_of_768_dimensions() -> None:
     # 1,000,000 x 768 x 4 bytes.
-    whole = storage(1_000_000, 768).total
+    whole = index_size(1_000_000, 768).total
     assert whole == 3_072_000_000
-    assert storage(1_000_000, 768, "float16").total == 1_536_000_000
-    assert storage(1_000_000, 768, "int8").total == storage(1_000_000, 768, "uint8").total == whole // 4 == 768_000_000
-    assert storage(1_000_000, 768, "binary").total == storage(1_000_000, 768, "ubinary").total == whole // 32
+    assert index_size(1_000_000, 768, "float16").total == 1_536_000_000
+    assert (
+        index_size(1_000_000, 768, "int8").total
+        == index_size(1_000_000, 768, "uint8").total
+        == whole // 4
+        == 768_000_000
+    )
+    assert index_size(1_000_000, 768, "binary").total == index_size(1_000_000, 768, "ubinary").total == whole // 32
     assert whole // 32 == 96_000_000
 
 
@@ -58,7 +63,7 @@ def test_a_million_vectors_of_768_dimensions() -> None:
     ],
 )
 def test_an_index_adds_what_its_formula_says(index: str, dtype: str, overhead: int) -> None:
-    assert storage(1_000_000, 768, dtype, index).overhead == overhead
+    assert index_size(1_000_000, 768, dtype, index).overhead == overhead
 
 
 @pytest.mark.parametrize("index", INDICES)
@@ -68,14 +73,14 @@ def test_the_formula_that_is_shown_is_the_one_that_counts(index: str, dimensions
     told = re.sub(r"(\d+) m", r"\1 * m", INDICES[index].formula.removesuffix(", m = 16"))
     for dtype in INDICES[index].dtypes:
         value = eval(told, {"__builtins__": {}}, {**names, "v": dimensions * BITS[dtype] / 8})
-        assert storage(1, dimensions, dtype, index).overhead == round(value), (told, dtype)
+        assert index_size(1, dimensions, dtype, index).overhead == round(value), (told, dtype)
 
 
 def test_bytes_of_vectors_are_those_of_the_encoder(tmp_path: Path) -> None:
     with tiny_encoder(tmp_path / "tiny") as encoder:
         for dtype in BITS:
             data = encoder.encode(["a cat sat", "on the mat"], precision=dtype).data
-            assert storage(2, 32, dtype).total == data.nbytes
+            assert index_size(2, 32, dtype).total == data.nbytes
 
 
 @pytest.mark.parametrize(
@@ -91,7 +96,7 @@ def test_bytes_of_vectors_are_those_of_the_encoder(tmp_path: Path) -> None:
 )
 def test_what_cannot_be_counted_is_refused(arguments: tuple[int, int], message: str) -> None:
     with pytest.raises(InputError, match=message):
-        storage(*arguments)
+        index_size(*arguments)
 
 
 def test_time_to_index() -> None:
@@ -121,7 +126,7 @@ def test_lancedb_takes_what_the_formula_says(tmp_path: Path, name: str, kind: st
     before = _taken(tmp_path)
     table.create_index("vector", config=getattr(lancedb.index, kind)(distance_type="cosine", num_partitions=1))
     added = _taken(tmp_path) - before
-    formula = storage(count, dimensions, "float32", name).overhead
+    formula = index_size(count, dimensions, "float32", name).overhead
     # The formula counts 8 bytes for a row's number, which are packed where rows follow each other.
     assert formula - 8.5 * count <= added <= formula * 1.02
 
@@ -146,7 +151,7 @@ def test_pgvector_takes_what_the_formula_says() -> None:
             found = session.execute("SELECT pg_relation_size('i'), pg_column_size(v) FROM t LIMIT 1").fetchone()
     assert found is not None
     index, value = found
-    formula = storage(count, dimensions, "float32", "pgvector").overhead - 8 * count
+    formula = index_size(count, dimensions, "float32", "pgvector").overhead - 8 * count
     assert value in (4 * dimensions + 8, 4 * dimensions + 4)  # less four of its header where it is set apart
     assert formula <= index <= formula * 1.03  # a page for what the index is, and the last one half full
 

@@ -15,18 +15,18 @@ import numpy as np
 import pytest
 
 from nearfield.corpus.collection import Collection
-from nearfield.corpus.sources.spec import source_of
+from nearfield.corpus.sources.spec import parse_source
 from nearfield.encoder import Encoder
 from nearfield.errors import InputError, NearfieldError
-from nearfield.evaluation.datasets.dataset import Candidates, Dataset, Pairs, Reranking, Retrieval
-from nearfield.evaluation.datasets.loaders import read
+from nearfield.evaluation.datasets.dataset import Candidates, Dataset, PairRows, Reranking, Retrieval
+from nearfield.evaluation.datasets.loaders import load_dataset
 from nearfield.evaluation.datasets.synthetic import known_items
 from nearfield.evaluation.evaluate import evaluate
-from nearfield.evaluation.systems import of_encoder, open_subject
-from nearfield.evaluation.systems.embedding_cache import Memo
-from nearfield.evaluation.systems.local_model import Local
+from nearfield.evaluation.systems import of_encoder, open_system
+from nearfield.evaluation.systems.embedding_cache import EmbeddingCache
+from nearfield.evaluation.systems.local_model import LocalModel
 from nearfield.evaluation.systems.variant import Variant
-from nearfield.inference.loaded_model import Loaded
+from nearfield.inference.loaded_model import LoadedModel
 from nearfield.testing import tiny_encoder
 from nearfield.vectors.outputs import MultiVectors, SparseVectors
 from tests.support.cli_runner import Ran, run
@@ -107,7 +107,7 @@ def test_a_variant_that_cannot_be_is_told(text: str) -> None:
 @pytest.mark.parametrize("dimensions", [None, 16])
 @pytest.mark.parametrize("dtype", ["float32", "float16", "int8", "uint8", "binary", "ubinary"])
 def test_vectors_are_those_that_the_encoder_gives(tiny: Encoder, dimensions: int | None, dtype: str) -> None:
-    local = Local(Variant("tiny", dimensions=dimensions, dtype=dtype), tiny)
+    local = LocalModel(Variant("tiny", dimensions=dimensions, dtype=dtype), tiny)
     asked: dict[str, Any] = {"truncate_dim": dimensions, "force_truncate_dim": True} if dimensions else {}
     for role in ("query", "document"):
         theirs = tiny.encode(TEXTS, role=role, precision=dtype, **asked)
@@ -118,7 +118,7 @@ def test_vectors_are_those_that_the_encoder_gives(tiny: Encoder, dimensions: int
 
 
 def test_bits_are_compared_by_hamming_distance(tiny: Encoder) -> None:
-    local = Local(Variant("tiny", dtype="binary"), tiny)
+    local = LocalModel(Variant("tiny", dtype="binary"), tiny)
     bits = tiny.encode(TEXTS, precision="ubinary").data
     apart = np.unpackbits(bits[:, None] ^ bits[None], axis=2).sum(2)
     rows = local.encode(TEXTS, role="symmetric")
@@ -127,7 +127,7 @@ def test_bits_are_compared_by_hamming_distance(tiny: Encoder) -> None:
 
 def test_prompts_are_by_name_by_text_or_none(tiny: Encoder) -> None:
     def vectors(role: str, **told: str) -> Any:
-        return Local(Variant("tiny", **told), tiny).encode(TEXTS, role=role)  # type: ignore[arg-type]
+        return LocalModel(Variant("tiny", **told), tiny).encode(TEXTS, role=role)  # type: ignore[arg-type]
 
     query, plain = tiny.encode(TEXTS, role="query").data, tiny.encode(TEXTS, prompt="").data
     assert np.array_equal(vectors("query"), query)
@@ -142,23 +142,23 @@ def test_prompts_are_by_name_by_text_or_none(tiny: Encoder) -> None:
 def test_the_identity_changes_with_whatever_changes_vectors(tiny: Encoder) -> None:
     variants = ["tiny", "tiny?dimensions=16", "tiny?dtype=int8", "tiny?prompt=none", "tiny?document_prompt=none"]
     variants += ["tiny?max_length=8"]
-    told = [Local(Variant.parse(each), tiny).identity for each in variants]
+    told = [LocalModel(Variant.parse(each), tiny).identity for each in variants]
     assert len(set(told)) == len(told)
-    assert Local(Variant("another name"), tiny).identity == told[0]
+    assert LocalModel(Variant("another name"), tiny).identity == told[0]
 
 
 def test_variants_that_differ_only_afterwards_encode_once(tiny: Encoder) -> None:
-    memo = Memo()
+    memo = EmbeddingCache()
     for text in ("tiny", "tiny?dimensions=16", "tiny?dtype=binary"):
-        Local(Variant.parse(text), tiny, memo).encode([*TEXTS, TEXTS[0]], role="query")
+        LocalModel(Variant.parse(text), tiny, memo).encode([*TEXTS, TEXTS[0]], role="query")
     assert (memo.encoded, memo.saved) == (len(TEXTS), 2 * len(TEXTS) + 3)
-    Local(Variant("tiny", prompt="none"), tiny, memo).encode(TEXTS, role="query")
+    LocalModel(Variant("tiny", prompt="none"), tiny, memo).encode(TEXTS, role="query")
     assert memo.encoded == 2 * len(TEXTS)
 
 
 def test_a_full_memo_keeps_no_more_and_still_answers(tiny: Encoder) -> None:
-    memo = Memo(most=1)
-    local = Local(Variant("tiny"), tiny, memo)
+    memo = EmbeddingCache(most=1)
+    local = LocalModel(Variant("tiny"), tiny, memo)
     for _ in range(2):
         assert np.array_equal(local.encode(TEXTS, role="query"), tiny.encode(TEXTS, role="query").data)
     assert memo.saved == 1, "one row is kept, and then it is full"
@@ -170,10 +170,10 @@ def test_cut_texts_are_counted_once_for_each_time(tiny: Encoder) -> None:
     assert local.truncated == 1
 
 
-def test_sparse_and_multivectors(fleet: dict[str, Loaded]) -> None:
+def test_sparse_and_multivectors(fleet: dict[str, LoadedModel]) -> None:
     model: Any = fleet["m3"]
     for output, kind in (("sparse", SparseVectors), ("multivector", MultiVectors)):
-        local = Local(Variant("m3", output=output), model)
+        local = LocalModel(Variant("m3", output=output), model)
         rows = local.encode(TEXTS, role="query")
         assert isinstance(rows, kind)
         theirs = model.encode(TEXTS, role="query", outputs=output)[output]
@@ -185,11 +185,11 @@ def test_sparse_and_multivectors(fleet: dict[str, Loaded]) -> None:
 
 def test_what_a_model_does_not_give_is_refused(tiny: Encoder) -> None:
     with pytest.raises(InputError, match="gives no 'sparse' output"):
-        Local(Variant("tiny", output="sparse"), tiny)
+        LocalModel(Variant("tiny", output="sparse"), tiny)
     with pytest.raises(InputError, match="dimensions must be an integer from 1 to 32"):
-        Local(Variant("tiny", dimensions=64), tiny)
+        LocalModel(Variant("tiny", dimensions=64), tiny)
     with pytest.raises(InputError, match="no multiple of 8"):
-        Local(Variant("tiny", dimensions=9, dtype="binary"), tiny)
+        LocalModel(Variant("tiny", dimensions=9, dtype="binary"), tiny)
 
 
 # -- what searches -------------------------------------------------------------------------------------------------
@@ -219,8 +219,8 @@ def test_a_hybrid_joins_both(folder: str) -> None:
     assert found["subject"]["fingerprint"]
     assert found["score"] > 0
     assert found["truncated"] == 1
-    other = open_subject(f"{folder}?output=hybrid&fuse=rrf")
-    with closing(other), closing(open_subject(f"{folder}?output=hybrid")) as first:
+    other = open_system(f"{folder}?output=hybrid&fuse=rrf")
+    with closing(other), closing(open_system(f"{folder}?output=hybrid")) as first:
         assert other.identity != first.identity
         run_of = other.search(DOCUMENTS, {"q": "red dog"}, 2)
     assert len(run_of["q"]) == 2
@@ -231,7 +231,7 @@ def test_a_hybrid_joins_both(folder: str) -> None:
 def test_a_cut_document_scores_as_its_best_chunk(folder: str, chunker: str) -> None:
     variant = f"{folder}?chunker={chunker}&chunk_tokens=16&chunk_overlap=0"
     query = "The unicorn came at last."
-    with closing(open_subject(variant)) as subject:
+    with closing(open_system(variant)) as subject:
         found = subject.search(DOCUMENTS, {"q": query}, 4)["q"]
         pieces = subject._cutter.cut(DOCUMENTS)
         assert subject.pieces == len(pieces) > len(DOCUMENTS)
@@ -252,27 +252,27 @@ def test_a_cut_document_scores_as_its_best_chunk(folder: str, chunker: str) -> N
 
 
 def test_bm25_cuts_by_a_models_tokens(folder: str) -> None:
-    with closing(open_subject(f"{folder}?output=bm25&chunker=sentence&chunk_tokens=16")) as subject:
+    with closing(open_system(f"{folder}?output=bm25&chunker=sentence&chunk_tokens=16")) as subject:
         assert list(subject.search(DOCUMENTS, {"q": "unicorn"}, 4)["q"]) == ["long"]
     with pytest.raises(InputError, match="A chunker counts tokens by a model"):
-        open_subject("bm25?chunker=sentence")
+        open_system("bm25?chunker=sentence")
 
 
-def test_reranking_by_sentences_and_by_a_cross_encoder(folder: str, fleet: dict[str, Loaded]) -> None:
+def test_reranking_by_sentences_and_by_a_cross_encoder(folder: str, fleet: dict[str, LoadedModel]) -> None:
     found = measured(f"{folder}?rerank=sentences&rerank_depth=4")
     assert found["settings"]["depth"] == 10
     crossed = str(fleet["reranker"].recipe.folder)
-    with closing(open_subject(Variant(output="bm25", rerank=crossed, rerank_depth=4))) as subject:
+    with closing(open_system(Variant(output="bm25", rerank=crossed, rerank_depth=4))) as subject:
         run_of = subject.search(DOCUMENTS, {"q": "red dog on the mat"}, 4)["q"]
     scores = fleet["reranker"].score(["red dog on the mat"] * len(run_of), [DOCUMENTS[key] for key in run_of])  # type: ignore[attr-defined]
     assert list(run_of.values()) == pytest.approx(np.asarray(scores).ravel().tolist(), abs=2e-2)
     with pytest.raises(InputError, match="needs a model"):
-        open_subject("bm25?rerank=maxsim")
+        open_system("bm25?rerank=maxsim")
 
 
-def test_multivectors_rerank_where_a_model_gives_them(fleet: dict[str, Loaded]) -> None:
+def test_multivectors_rerank_where_a_model_gives_them(fleet: dict[str, LoadedModel]) -> None:
     place = str(fleet["m3"].recipe.folder)
-    with closing(open_subject(Variant(place, output="hybrid", rerank="maxsim"))) as subject:
+    with closing(open_system(Variant(place, output="hybrid", rerank="maxsim"))) as subject:
         found = subject.search(DOCUMENTS, {"q": "red dog"}, 4)["q"]
         vectors = subject._locals["multivector"]
         query, document = (
@@ -293,30 +293,30 @@ def test_a_search_reranks_each_querys_own_candidates() -> None:
 
 
 def test_an_endpoint_is_measured_like_the_model_itself(url: str, tiny: Encoder) -> None:
-    here = evaluate(Local(Variant("tiny"), tiny), PETS, samples=0)
+    here = evaluate(LocalModel(Variant("tiny"), tiny), PETS, samples=0)
     there = evaluate(Variant("tiny-model", url=f"{url}/v1"), PETS, samples=0)
     assert there["metrics"] == pytest.approx(here["metrics"])
     assert there["per_item"]["nDCG@10"] == pytest.approx(here["per_item"]["nDCG@10"])
     assert there["subject"]["fingerprint"] == tiny.fingerprint
     assert there["truncated"] is None
     for told in ({"dimensions": 16}, {"dtype": "int8"}, {"prompt": "none"}, {"dtype": "binary", "dimensions": 8}):
-        with closing(open_subject(Variant("tiny-model", url=url, **told))) as subject:
+        with closing(open_system(Variant("tiny-model", url=url, **told))) as subject:
             near = subject.encode(TEXTS, role="query")
-        local = Local(Variant("tiny", **told), tiny)
+        local = LocalModel(Variant("tiny", **told), tiny)
         assert np.allclose(near, local.encode(TEXTS, role="query"), atol=0.02), told
 
 
 def test_the_key_comes_from_the_environment(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(InputError, match=r"\$NO_SUCH_KEY, which is not set"):
-        open_subject(Variant("tiny-model", url=url, key_env="NO_SUCH_KEY"))
+        open_system(Variant("tiny-model", url=url, key_env="NO_SUCH_KEY"))
     monkeypatch.setenv("SOME_KEY", "secret-of-mine")
-    with closing(open_subject(Variant("tiny-model", url=url, key_env="SOME_KEY"))) as subject:
+    with closing(open_system(Variant("tiny-model", url=url, key_env="SOME_KEY"))) as subject:
         assert "secret-of-mine" not in json.dumps([subject.name, subject.identity, subject.told()])
 
 
 def test_an_endpoint_that_is_not_there_is_told() -> None:
     with pytest.raises(NearfieldError, match="does not answer"):
-        open_subject(Variant("m", url="http://127.0.0.1:9"))
+        open_system(Variant("m", url="http://127.0.0.1:9"))
 
 
 class Flaky(BaseHTTPRequestHandler):
@@ -370,7 +370,7 @@ def flaky(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
 
 def test_an_endpoint_that_fails_now_and_then_is_asked_again(flaky: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SOME_KEY", "mine")
-    with closing(open_subject(Variant("m", url=flaky, key_env="SOME_KEY", prompt="ask: ", dimensions=2))) as subject:
+    with closing(open_system(Variant("m", url=flaky, key_env="SOME_KEY", prompt="ask: ", dimensions=2))) as subject:
         rows = subject.encode(["a", "bbb"], role="query")
     assert rows.tolist() == [[6.0, 1.0], [8.0, 1.0]], "in the order of the texts, each after its prompt"
     assert len(Flaky.asked) == 3
@@ -388,7 +388,7 @@ def test_an_endpoint_that_answers_otherwise_is_told(
     flaky: str, monkeypatch: pytest.MonkeyPatch, reply: dict[str, Any], message: str
 ) -> None:
     monkeypatch.setattr(Flaky, "reply", reply)
-    with closing(open_subject(Variant("m", url=flaky))) as subject, pytest.raises(NearfieldError, match=message):
+    with closing(open_system(Variant("m", url=flaky))) as subject, pytest.raises(NearfieldError, match=message):
         subject.encode(["a", "b"], role="document")
 
 
@@ -420,7 +420,7 @@ def home(tmp_path_factory: pytest.TempPathFactory, folder: str) -> Path:
     with tiny_encoder(tmp_path_factory.mktemp("model") / "tiny") as encoder:
         config = {"features": {"dense": {"model": folder}}, "chunks": {"tokens": 16, "overlap": 0}}
         with Collection.create("guide", config, home=place, encoder_of=lambda _: encoder) as made:
-            made.index([source_of(str(files))])
+            made.index([parse_source(str(files))])
             made.put([{"id": "owned", "title": "The lonely badger", "text": "It digs."}])
     return place
 
@@ -502,7 +502,7 @@ def test_a_synthetic_set_says_so_wherever_it_is_shown(nearfield: Callable[..., R
     made = nearfield("synthetic", "guide", "made", "--json")
     assert made.code == 0, made.err
     assert json.loads(made.out)["synthetic"].startswith("Synthetic")
-    assert read(tmp_path / "made").synthetic
+    assert load_dataset(tmp_path / "made").synthetic
     done = nearfield("evaluate", "bm25", "-d", "made")
     assert done.code == 0, done.err
     assert "made *" in done.out
@@ -529,7 +529,7 @@ def test_judging_in_the_terminal(
 
     monkeypatch.setattr(typer, "prompt", end)
     assert "0 answers now, 2 in all" in nearfield(*asked).out
-    found = read(tmp_path / "judged")
+    found = load_dataset(tmp_path / "judged")
     assert found.synthetic is None
     assert sorted(next(iter(found.rows.relevant.values())).values()) == [0, 3]  # type: ignore[union-attr]
     assert len(found.rows.documents) >= 4, "the whole collection is in the set"  # type: ignore[union-attr]
@@ -551,4 +551,6 @@ def test_a_pairs_set_of_the_command_line_needs_its_task(nearfield: Callable[...,
     assert "say the task" in nearfield("evaluate", "bm25", "-d", "pairs.tsv").err
     done = nearfield("evaluate", "bm25", "-d", "pairs.tsv", "--task", "pairs")
     assert "bm25 can only search" in done.err
-    assert read(tmp_path / "pairs.tsv", "pairs").rows == Pairs(["a cat", "red"], ["a cat", "hello"], [1.0, 0.0])
+    assert load_dataset(tmp_path / "pairs.tsv", "pairs").rows == PairRows(
+        ["a cat", "red"], ["a cat", "hello"], [1.0, 0.0]
+    )

@@ -18,13 +18,13 @@ from nearfield.evaluation.datasets.dataset import (
     Clustering,
     Dataset,
     Labelled,
-    Pairs,
+    PairRows,
     Reranking,
     Retrieval,
 )
 from nearfield.evaluation.evaluate import evaluate
-from nearfield.evaluation.significance import paired
-from nearfield.evaluation.tasks import SHELF, open_task
+from nearfield.evaluation.significance import paired_test
+from nearfield.evaluation.tasks import REGISTRY, open_task
 from nearfield.evaluation.tasks.classification import draw
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -131,14 +131,14 @@ def test_the_worst_queries_are_told_with_what_was_found_instead() -> None:
 
 
 def test_what_only_searches_cannot_tell_pairs_apart() -> None:
-    data = Dataset("pairs", "sts", Pairs(["a", "b"], ["c", "d"], [0.0, 1.0]))
+    data = Dataset("pairs", "sts", PairRows(["a", "b"], ["c", "d"], [0.0, 1.0]))
     with pytest.raises(InputError, match="finds can only search"):
         evaluate(Finds(), data)
 
 
-def pairs(count: int, grades: int) -> Pairs:
+def pairs(count: int, grades: int) -> PairRows:
     gold = np.random.default_rng(1).integers(0, grades, count).astype(float).tolist()
-    return Pairs([f"first {n}" for n in range(count)], [f"second {n}" for n in range(count)], gold)
+    return PairRows([f"first {n}" for n in range(count)], [f"second {n}" for n in range(count)], gold)
 
 
 def near(rows: Any, subject: Given) -> Array:
@@ -270,7 +270,7 @@ ROWS: Mapping[str, Any] = {
 }
 
 
-@pytest.mark.parametrize("name", SHELF.names())
+@pytest.mark.parametrize("name", REGISTRY.names())
 def test_a_task_keeps_its_promises(name: str) -> None:
     data = Dataset(name, name, ROWS[name])
     found = evaluate(Given(width=8, values=5), data, samples=60, worst=3)
@@ -292,7 +292,7 @@ def test_a_task_keeps_its_promises(name: str) -> None:
     json.dumps(found)
     again = evaluate(Given(width=8, values=5), data, samples=60, worst=3)
     assert {**again, "seconds": 0} == {**found, "seconds": 0}, "the same seed gives the same result"
-    told = paired(found, again, samples=100)
+    told = paired_test(found, again, samples=100)
     assert (told["difference"], told["significant"]) == (0.0, False)
 
 
@@ -300,15 +300,15 @@ def test_a_task_keeps_its_promises(name: str) -> None:
 
 
 def test_cut_texts_are_counted() -> None:
-    rows = Pairs(["short", "long " * 20], ["short", "short again"], [1.0, 0.0])
+    rows = PairRows(["short", "long " * 20], ["short", "short again"], [1.0, 0.0])
     found = evaluate(Given(), Dataset("sts", "sts", rows), samples=0)
     assert found["truncated"] == 1
 
 
 def test_every_task_takes_its_rows_alone() -> None:
-    wrong = Pairs(["a", "b"], ["c", "d"], [0.0, 1.0])
-    for name in SHELF.names():
-        if open_task(name).rows is not Pairs:
+    wrong = PairRows(["a", "b"], ["c", "d"], [0.0, 1.0])
+    for name in REGISTRY.names():
+        if open_task(name).rows is not PairRows:
             with pytest.raises(InputError, match=f"Task '{name}' takes"):
                 evaluate(Given(), Dataset("x", name, wrong))
     with pytest.raises(InputError, match="Did you mean 'retrieval'"):
@@ -324,19 +324,19 @@ def test_every_task_takes_its_rows_alone() -> None:
     ],
 )
 def test_wrong_options_are_refused(options: dict[str, Any], message: str) -> None:
-    data = Dataset("sts", "sts", Pairs(["a", "b"], ["c", "d"], [0.0, 1.0]))
+    data = Dataset("sts", "sts", PairRows(["a", "b"], ["c", "d"], [0.0, 1.0]))
     with pytest.raises(InputError, match=message):
         evaluate(Given(), data, **options)
 
 
 def test_a_model_of_no_kind_is_refused() -> None:
-    data = Dataset("sts", "sts", Pairs(["a", "b"], ["c", "d"], [0.0, 1.0]))
+    data = Dataset("sts", "sts", PairRows(["a", "b"], ["c", "d"], [0.0, 1.0]))
     with pytest.raises(InputError, match="not int"):
         evaluate(3, data)  # type: ignore[arg-type]
 
 
 def test_the_room_is_called_by_its_name() -> None:
-    data = Dataset("sts", "sts", Pairs(["a", "b"], ["c", "d"], [0.0, 1.0]))
+    data = Dataset("sts", "sts", PairRows(["a", "b"], ["c", "d"], [0.0, 1.0]))
     found = nearfield.evaluate(Given(), data, samples=0)
     assert found["metrics"] == evaluate(Given(), data, samples=0)["metrics"]
     from nearfield import evaluate as again

@@ -14,8 +14,8 @@ import pytest
 from nearfield.encoder import Encoder
 from nearfield.errors import Forbidden, RateLimited, SettingsError
 from nearfield.server.auth import keys as auth
-from nearfield.server.auth.keys import ANYBODY, Door, Key, Keys, new_key
-from nearfield.server.models.model_pool import Models
+from nearfield.server.auth.keys import ANYBODY, ApiKey, ApiKeys, HostGuard, new_key
+from nearfield.server.models.model_pool import ModelPool
 from tests.support.serving import serving
 
 BODY = {"model": "tiny", "input": "cat"}
@@ -89,7 +89,7 @@ def test_tokens_a_minute_are_bounded(tmp_path: Path, tiny: Encoder) -> None:
 def test_a_rate_fills_up_again(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [100.0]
     monkeypatch.setattr(time, "monotonic", lambda: now[0])
-    key = Key("k", b"x" * 32, tokens_per_minute=60)
+    key = ApiKey("k", b"x" * 32, tokens_per_minute=60)
     key.check_rate()
     key.spend(90)
     with pytest.raises(RateLimited) as refused:
@@ -120,20 +120,20 @@ def test_a_rate_fills_up_again(monkeypatch: pytest.MonkeyPatch) -> None:
 )
 def test_a_bad_key_file_says_what_is_wrong(tmp_path: Path, table: str, message: str) -> None:
     with pytest.raises(SettingsError, match=message):
-        Keys.of([], _write(tmp_path / "keys.toml", table))
+        ApiKeys.of([], _write(tmp_path / "keys.toml", table))
 
 
 def test_an_empty_key_file_does_not_open_the_server(tmp_path: Path) -> None:
     (tmp_path / "keys.toml").write_text("", encoding="utf-8")
     with pytest.raises(SettingsError, match="no keys"):
-        Keys.of([], tmp_path / "keys.toml")
+        ApiKeys.of([], tmp_path / "keys.toml")
 
 
 def test_without_keys_managing_is_for_this_machine(tiny: Encoder) -> None:
-    assert Door(True).check({}, "127.0.0.1").may("manage")
-    assert Door(True).check({}, "::1").may("manage")
-    assert not Door(True).check({}, "10.0.0.9").may("manage")
-    assert Door(False).check({"host": "any.example"}, "127.0.0.1") is ANYBODY
+    assert HostGuard(True).check({}, "127.0.0.1").may("manage")
+    assert HostGuard(True).check({}, "::1").may("manage")
+    assert not HostGuard(True).check({}, "10.0.0.9").may("manage")
+    assert HostGuard(False).check({"host": "any.example"}, "127.0.0.1") is ANYBODY
     assert not ANYBODY.may("manage")
     with serving([tiny], host="0.0.0.0") as url:
         refused = _post(url, path="/models/load")
@@ -143,7 +143,7 @@ def test_without_keys_managing_is_for_this_machine(tiny: Encoder) -> None:
 
 @pytest.mark.parametrize("host", ["localhost:8080", "127.0.0.1", "127.0.0.1:1", "[::1]:8080", "app.localhost", ""])
 def test_this_machine_s_own_names(host: str) -> None:
-    assert Door(True).check({"host": host}, "127.0.0.1").may("infer")
+    assert HostGuard(True).check({"host": host}, "127.0.0.1").may("infer")
 
 
 @pytest.mark.parametrize(
@@ -151,10 +151,10 @@ def test_this_machine_s_own_names(host: str) -> None:
 )
 def test_a_foreign_host_is_refused(tiny: Encoder, url: str, host: str) -> None:
     with pytest.raises(Forbidden, match="allowed_hosts"):
-        Door(True).check({"host": host}, "127.0.0.1")
+        HostGuard(True).check({"host": host}, "127.0.0.1")
     answer = httpx.post(url + "/v1/embeddings", json=BODY, headers={"host": host})
     assert answer.status_code == 403
-    assert Door(True, hosts=("evil.example", "localhost.evil.example", "10.0.0.1", "fe80::1")).check(
+    assert HostGuard(True, hosts=("evil.example", "localhost.evil.example", "10.0.0.1", "fe80::1")).check(
         {"host": host}, None
     )
 
@@ -175,7 +175,7 @@ def test_models_are_listed_loaded_and_unloaded(tiny: Encoder) -> None:
     def loader(name: str) -> Encoder:
         return tiny
 
-    with serving(Models(loader=loader, on_demand=["org/tiny"])) as url:
+    with serving(ModelPool(loader=loader, on_demand=["org/tiny"])) as url:
         listed = httpx.get(url + "/models").json()
         assert [(model["id"], model["state"]) for model in listed["models"]] == [("org/tiny", "available")]
         assert httpx.post(url + "/models/load", json={"model": "org/tiny"}).json()["state"] == "loaded"
@@ -226,7 +226,7 @@ def test_new_keys_are_kept_as_hashes(tmp_path: Path) -> None:
     assert len(secrets) == 2
     assert not any(secret in file.read_text() for secret in secrets)
     assert file.stat().st_mode & 0o077 == 0
-    keys = Keys.of([], file)
+    keys = ApiKeys.of([], file)
     one, two = (keys.check(f"Bearer {secret}") for secret in secrets)
     assert (one.name, one.scopes, one.tokens_per_minute) == ("ci", ("infer",), None)
     assert (two.name, two.scopes, two.tokens_per_minute) == ("boss", ("manage", "infer"), 100)

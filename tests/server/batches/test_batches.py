@@ -21,7 +21,7 @@ from nearfield.encoder import Encoder
 from nearfield.errors import ModelUnavailable, Overloaded, TooLarge, UnsupportedMedia
 from nearfield.server.batches import batch_lines, batch_runner, batch_store
 from nearfield.server.files import file_store, upload
-from nearfield.server.files.file_store import Files
+from nearfield.server.files.file_store import FileStore
 from nearfield.testing import write_tiny_model
 from tests.support.serving import Process, serving
 
@@ -118,7 +118,7 @@ def test_a_file_expires(tiny: Encoder, monkeypatch: pytest.MonkeyPatch, tmp_path
             file=("a.jsonl", b"{}"), purpose="batch", expires_after={"anchor": "created_at", "seconds": 3600}
         )
         assert file.expires_at == file.created_at + 3600
-        monkeypatch.setattr(Files, "clock", staticmethod(lambda: time.time() + 3601))
+        monkeypatch.setattr(FileStore, "clock", staticmethod(lambda: time.time() + 3601))
         with pytest.raises(openai.NotFoundError):
             client.files.retrieve(file.id)
         assert client.files.list().data == []
@@ -191,7 +191,7 @@ def test_a_file_is_never_held_whole() -> None:
     body = b'--b\r\ncontent-disposition: form-data; name="file"\r\n\r\n' + b"xy\r\n-" * 1000 + b"\r\n--b--\r\n"
     for step in (1, 7, 1000):
         got = bytearray()
-        reader = upload._Reader(b"b", got.extend, 10_000, "file")
+        reader = upload._MultipartReader(b"b", got.extend, 10_000, "file")
         for at in range(0, len(body), step):
             reader.feed(body[at : at + step])
         reader.end()
@@ -433,7 +433,7 @@ def test_an_expired_batch_tells_what_was_not_done(tiny: Encoder, monkeypatch: py
         gate = Gate(tiny, monkeypatch, 3)
         batch = _create(client, *(_line(str(number)) for number in range(9)))
         assert gate.full.wait(30)
-        monkeypatch.setattr(Files, "clock", staticmethod(lambda: time.time() + 86_401))
+        monkeypatch.setattr(FileStore, "clock", staticmethod(lambda: time.time() + 86_401))
         batch = _end(client, batch.id)
         assert batch.status == "expired"
         assert batch.expired_at >= batch.expires_at

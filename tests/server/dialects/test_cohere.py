@@ -17,11 +17,11 @@ from cohere.manually_maintained.cache import CacheMixin
 
 from nearfield.auto import load
 from nearfield.encoder import Encoder
-from nearfield.inference.loaded_model import Loaded
+from nearfield.inference.loaded_model import LoadedModel
 from nearfield.reranker import Reranker
-from nearfield.server.dialects import Call
-from nearfield.server.dialects.openai.embeddings import OpenAi
-from nearfield.server.models.model_pool import Models
+from nearfield.server.dialects import RequestContext
+from nearfield.server.dialects.openai.embeddings import OpenAiDialect
+from nearfield.server.models.model_pool import ModelPool
 from nearfield.testing import tiny_encoder
 from nearfield.vectors.dense import unit_ranges
 from tests.parity.scores import classifier
@@ -289,7 +289,7 @@ def test_nulls_are_as_if_left_out(fleet_url: str, tiny: Encoder) -> None:
 
 
 @pytest.mark.parametrize("version", [1, 2])
-def test_rerank(clients: Pair, fleet: dict[str, Loaded], version: int) -> None:
+def test_rerank(clients: Pair, fleet: dict[str, LoadedModel], version: int) -> None:
     model: Any = fleet["reranker"]
     reply: Any = clients[version - 1].rerank(model="tiny-reranker", query="stone house", documents=DOCUMENTS)
     expected = model.rank("stone house", DOCUMENTS)
@@ -305,7 +305,7 @@ def test_rerank(clients: Pair, fleet: dict[str, Loaded], version: int) -> None:
         clients[version - 1].rerank(model="tiny-reranker", query="stone", documents=DOCUMENTS, top_n=0)
 
 
-def test_v1_documents(v1: cohere.Client, fleet: dict[str, Loaded]) -> None:
+def test_v1_documents(v1: cohere.Client, fleet: dict[str, LoadedModel]) -> None:
     model: Any = fleet["reranker"]
     sent: Any = [{"title": text, "text": text[::-1], "n": "7"} for text in DOCUMENTS[:4]] + DOCUMENTS[4:]
     plain = v1.rerank(model="tiny-reranker", query="stone", documents=sent)
@@ -345,7 +345,7 @@ def test_scores_lie_between_0_and_1(tmp_path: Path) -> None:
             np.testing.assert_allclose(scores, between(np.array([each.score for each in expected])), atol=1e-6)
 
 
-def test_late_interaction_ranks(v2: cohere.ClientV2, fleet: dict[str, Loaded]) -> None:
+def test_late_interaction_ranks(v2: cohere.ClientV2, fleet: dict[str, LoadedModel]) -> None:
     model: Any = fleet["m3"]
     query = model.encode(["stone house"], outputs="multivector", role="query").multivector
     documents = model.encode(DOCUMENTS, outputs="multivector", role="document").multivector
@@ -372,7 +372,7 @@ def test_sums_of_late_interaction_become_means() -> None:
     np.testing.assert_allclose(relevance(), 1 / (1 + np.exp([-1, -0.5, 0.5])), rtol=1e-6)
 
 
-def test_max_tokens_per_doc(v2: cohere.ClientV2, fleet: dict[str, Loaded]) -> None:
+def test_max_tokens_per_doc(v2: cohere.ClientV2, fleet: dict[str, LoadedModel]) -> None:
     model: Any = fleet["reranker"]
     long = [f"{text} river water" for text in ("stone house", "red fox", "night light")]
     reply: Any = v2.rerank(model="tiny-reranker", query="stone", documents=long, max_tokens_per_doc=2)
@@ -423,7 +423,7 @@ def test_tokenize(fleet_url: str, tiny: Encoder, offline: bool) -> None:
 
 
 @pytest.mark.usefixtures("no_cache")
-def test_the_tokenizer_is_ours(v1: cohere.Client, tiny: Encoder, fleet: dict[str, Loaded]) -> None:
+def test_the_tokenizer_is_ours(v1: cohere.Client, tiny: Encoder, fleet: dict[str, LoadedModel]) -> None:
     for model in (tiny, fleet["m3"]):
         assert v1.fetch_tokenizer(model=model.name).to_str() == model.tokenizer.backend.to_str()
 
@@ -444,7 +444,7 @@ def test_what_cannot_be_tokenized(fleet_url: str, path: str, extra: dict[str, An
     assert (reply.status_code, reply.json()["error"]["param"]) == (400, field)
 
 
-def test_models(v1: cohere.Client, fleet: dict[str, Loaded], fleet_url: str) -> None:
+def test_models(v1: cohere.Client, fleet: dict[str, LoadedModel], fleet_url: str) -> None:
     listed = {model.name: model for model in v1.models.list().models}
     assert set(listed) == {model.name for model in fleet.values()}
     endpoints = {kind: listed[model.name].endpoints for kind, model in fleet.items()}
@@ -471,8 +471,8 @@ def test_the_tokenizer_s_address_is_the_client_s(tiny: Encoder) -> None:
     with serving([tiny], allowed_hosts=["vectors.example"]) as base:
         one = httpx.get(base + "/v1/models/tiny", headers={"host": "vectors.example"}).json()
     assert one["tokenizer_url"] == "http://vectors.example/v1/tokenizers/tiny"
-    call = Call(Models([tiny]), {"host": "vectors.example:8443"}, {"model": "tiny"}, scheme="https")
-    route = next(route for route in OpenAi.routes if route.path == "/v1/models/{model:path}")
+    call = RequestContext(ModelPool([tiny]), {"host": "vectors.example:8443"}, {"model": "tiny"}, scheme="https")
+    route = next(route for route in OpenAiDialect.routes if route.path == "/v1/models/{model:path}")
     assert route.read(None, call)["tokenizer_url"] == "https://vectors.example:8443/v1/tokenizers/tiny"
 
 

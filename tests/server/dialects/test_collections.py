@@ -20,10 +20,10 @@ from nearfield.corpus.collection import Collection
 from nearfield.encoder import Encoder
 from nearfield.errors import SettingsError
 from nearfield.fileio.locks import alone
-from nearfield.inference.loaded_model import Loaded
+from nearfield.inference.loaded_model import LoadedModel
 from nearfield.server import collection_service
 from nearfield.server.auth.keys import new_key
-from nearfield.server.models.model_pool import Models
+from nearfield.server.models.model_pool import ModelPool
 from nearfield.settings import load as load_settings
 from nearfield.testing import tiny_encoder
 from tests.conftest import PROMPTS
@@ -55,7 +55,7 @@ def home(tmp_path_factory: pytest.TempPathFactory, tiny: Encoder) -> Path:
 
 
 @pytest.fixture(scope="module")
-def base(home: Path, fleet: dict[str, Loaded]) -> Iterator[str]:
+def base(home: Path, fleet: dict[str, LoadedModel]) -> Iterator[str]:
     """A server of all collections in it, that asks no chat endpoint."""
     with serving(list(fleet.values()), served_collections="all", collections_dir=home) as url:
         yield url
@@ -390,7 +390,7 @@ def test_a_model_on_demand_stays_while_it_is_used_and_comes_again(
         loads.append(name)
         return tiny_encoder(tmp_path / "tiny", prompts=PROMPTS, precision="float32")
 
-    models = Models(loader=loader, on_demand=["tiny"], keep_alive=0)
+    models = ModelPool(loader=loader, on_demand=["tiny"], keep_alive=0)
     begun, go_on, search = threading.Event(), threading.Event(), Collection.search
 
     def slow(self: Collection, *given: Any, **options: Any) -> Any:
@@ -418,16 +418,16 @@ def test_a_model_on_demand_stays_while_it_is_used_and_comes_again(
     assert len(loads) == 2
 
 
-def test_a_collection_of_a_model_that_is_not_served(fleet: dict[str, Loaded], home: Path) -> None:
+def test_a_collection_of_a_model_that_is_not_served(fleet: dict[str, LoadedModel], home: Path) -> None:
     with serving([fleet["m3"]], served_collections="all", collections_dir=home) as url:
         told = error(post(url + "/collections/pets/search", json={"query": "cat"}), 404)
         assert "'pets' was made with 'tiny'" in told
         assert get(url + "/collections/pets").json()["documents"] == 3
 
 
-def test_a_model_of_another_space_is_refused(fleet: dict[str, Loaded], home: Path) -> None:
+def test_a_model_of_another_space_is_refused(fleet: dict[str, LoadedModel], home: Path) -> None:
     with serving(
-        Models(loader=lambda _: fleet["m3"], on_demand=["tiny"]), served_collections="all", collections_dir=home
+        ModelPool(loader=lambda _: fleet["m3"], on_demand=["tiny"]), served_collections="all", collections_dir=home
     ) as url:
         told = error(post(url + "/collections/pets/search", json={"query": "cat"}), 409)
         assert "nearfield index pets" in told
@@ -452,7 +452,7 @@ def test_another_collection_of_the_same_name_takes_its_place(client: httpx.Clien
 
 
 def test_a_definition_that_changes_between_requests(
-    client: httpx.Client, home: Path, tiny: Encoder, fleet: dict[str, Loaded]
+    client: httpx.Client, home: Path, tiny: Encoder, fleet: dict[str, LoadedModel]
 ) -> None:
     models = {"tiny": tiny, "m3": fleet["m3"]}
     with Collection.create(

@@ -15,7 +15,7 @@ import pytest
 
 from nearfield.encoder import Encoder
 from nearfield.errors import InputError
-from nearfield.recipe import Task
+from nearfield.recipe import EncodeTask
 from nearfield.reranker import Reranker
 from nearfield.server.dialects import jina
 from nearfield.testing import tiny_encoder
@@ -71,7 +71,7 @@ def test_tasks_are_roles(fleet_url: str, tiny: Encoder) -> None:
 def test_tasks_that_the_model_has_are_its_own(tmp_path: Path) -> None:
     prompts = {"query": "search: ", "classification": "red "}
     with tiny_encoder(tmp_path / "tasks", prompts=prompts, precision="float32") as encoder:
-        tasks = {"retrieval.query": Task("blue "), "text-matching": Task("the ")}
+        tasks = {"retrieval.query": EncodeTask("blue "), "text-matching": EncodeTask("the ")}
         object.__setattr__(encoder.recipe, "tasks", tasks)
         with serving([encoder]) as url:
             for task, prompt in (("retrieval.query", "blue "), ("text-matching", "the "), ("classification", "red ")):

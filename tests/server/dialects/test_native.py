@@ -6,7 +6,6 @@ import base64
 import json
 import re
 import sys
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -15,7 +14,7 @@ import numpy as np
 import pyarrow as arrow
 import pytest
 
-from nearfield.inference.loaded_model import Loaded
+from nearfield.inference.loaded_model import LoadedModel
 from tests.support.paths import ROOT
 
 GUIDES = ROOT / "docs" / "guides"
@@ -183,7 +182,7 @@ def test_late_chunking(fleet: dict[str, Any], fleet_url: str) -> None:
     assert table.column("document").to_pylist() == [0, 0, 1]
 
 
-def test_the_first_model_that_fits_answers(fleet: dict[str, Loaded], fleet_url: str) -> None:
+def test_the_first_model_that_fits_answers(fleet: dict[str, LoadedModel], fleet_url: str) -> None:
     assert _ask(fleet_url, input="cat").json()["model"] == "tiny"
     assert _ask(fleet_url, input="cat", outputs="sparse").json()["model"] == fleet["m3"].name
     assert _ask(fleet_url, "/rank", query="cat", documents=["dog"]).json()["model"] == fleet["m3"].name
@@ -258,7 +257,7 @@ def test_bad_wishes(fleet_url: str, body: dict[str, Any], param: str, words: str
     assert words in error["message"]
 
 
-def test_arrow_is_for_dense_vectors(fleet: dict[str, Loaded], fleet_url: str) -> None:
+def test_arrow_is_for_dense_vectors(fleet: dict[str, LoadedModel], fleet_url: str) -> None:
     body: dict[str, Any] = {"model": fleet["m3"].name, "input": "cat"}
     assert _refusal(fleet_url, accept=ARROW, outputs=["sparse"], **body)["param"] == "outputs"
     table = arrow.ipc.open_stream(_ask(fleet_url, accept=ARROW, **body).content).read_all()
@@ -334,7 +333,7 @@ def test_classify(fleet: dict[str, Any], fleet_url: str, accept: str, texts: lis
     ],
 )
 def test_bad_ranks_and_labels(
-    fleet: dict[str, Loaded], fleet_url: str, path: str, body: dict[str, Any], param: str
+    fleet: dict[str, LoadedModel], fleet_url: str, path: str, body: dict[str, Any], param: str
 ) -> None:
     name = fleet["reranker" if path == "/rank" else "classifier"].name
     assert _refusal(fleet_url, path, **{"model": name, **body})["param"] == param
@@ -342,7 +341,7 @@ def test_bad_ranks_and_labels(
 
 @pytest.mark.parametrize("code", EXAMPLES, ids=["encode", "msgpack", "arrow", "rank"])
 def test_the_examples_of_the_page(
-    fleet: dict[str, Loaded], fleet_url: str, capsys: pytest.CaptureFixture[str], code: str
+    fleet: dict[str, LoadedModel], fleet_url: str, capsys: pytest.CaptureFixture[str], code: str
 ) -> None:
     names = {
         "http://127.0.0.1:8080": fleet_url,

@@ -19,10 +19,10 @@ import pytest
 from nearfield import __version__, catalog, settings
 from nearfield.encoder import Encoder
 from nearfield.errors import InputError, ModelRefused, Overloaded
-from nearfield.inference.loaded_model import Loaded
+from nearfield.inference.loaded_model import LoadedModel
 from nearfield.server.app import create_app
 from nearfield.server.dialects.ollama import routes as dialect
-from nearfield.server.models.model_pool import Models
+from nearfield.server.models.model_pool import ModelPool
 from nearfield.testing import tiny_encoder, write_tiny_model
 from tests.support.serving import serving
 
@@ -60,7 +60,7 @@ def _refused(status: int, reply: httpx.Response) -> str:
 
 
 @pytest.mark.parametrize("kind", ["tiny", "m3"])
-def test_one_text_gives_what_python_gives(client: ollama.Client, fleet: dict[str, Loaded], kind: str) -> None:
+def test_one_text_gives_what_python_gives(client: ollama.Client, fleet: dict[str, LoadedModel], kind: str) -> None:
     encoder: Any = fleet[kind]
     for text in TEXTS:
         reply = client.embed(model=encoder.name, input=text)
@@ -201,7 +201,7 @@ def test_no_body_no_model_or_an_unknown_one(http: httpx.Client, path: str) -> No
     assert _refused(404, http.post(path, content=b'{"model": "\xc3\xa9"}'))
 
 
-def test_a_reranker_gives_no_vectors(http: httpx.Client, fleet: dict[str, Loaded]) -> None:
+def test_a_reranker_gives_no_vectors(http: httpx.Client, fleet: dict[str, LoadedModel]) -> None:
     name = fleet["reranker"].name
     for path, text in (("/api/embed", "input"), ("/api/embeddings", "prompt")):
         assert "gives no vectors" in _refused(400, http.post(path, json={"model": name, text: "cat"}))
@@ -277,7 +277,7 @@ def test_options_change_nothing(http: httpx.Client, tiny: Encoder, keep_alive: A
 # -- models ----------------------------------------------------------------------------------------------------
 
 
-def test_the_list(client: ollama.Client, fleet: dict[str, Loaded]) -> None:
+def test_the_list(client: ollama.Client, fleet: dict[str, LoadedModel]) -> None:
     found = {model.model: model for model in client.list().models}
     assert set(found) == {f"{model.name}:latest" for model in fleet.values()}
     one = found["tiny:latest"]
@@ -291,7 +291,7 @@ def test_the_list(client: ollama.Client, fleet: dict[str, Loaded]) -> None:
         assert name is not None and client.show(name).capabilities is not None
 
 
-def test_show(client: ollama.Client, http: httpx.Client, fleet: dict[str, Loaded]) -> None:
+def test_show(client: ollama.Client, http: httpx.Client, fleet: dict[str, LoadedModel]) -> None:
     shown = client.show("tiny")
     info = shown.modelinfo
     assert info == {"general.architecture": "bert", "bert.context_length": 64, "bert.embedding_length": 32}
@@ -301,7 +301,7 @@ def test_show(client: ollama.Client, http: httpx.Client, fleet: dict[str, Loaded
         assert http.post("/api/show", json=body).json()["model_info"] == info
 
 
-def test_what_runs(client: ollama.Client, fleet: dict[str, Loaded]) -> None:
+def test_what_runs(client: ollama.Client, fleet: dict[str, LoadedModel]) -> None:
     running = {model.name: model for model in client.ps().models}
     assert set(running) == {f"{model.name}:latest" for model in fleet.values()}
     one = running["tiny:latest"]
@@ -347,13 +347,13 @@ def test_delete(client: ollama.Client, http: httpx.Client) -> None:
 
 
 async def test_models_that_are_loaded_when_asked_for(tmp_path: Path, tiny: Encoder) -> None:
-    def load(name: str) -> Loaded:
+    def load(name: str) -> LoadedModel:
         assert name == "all-minilm"
         encoder = tiny_encoder(tmp_path / "other", precision="float32")
         object.__setattr__(encoder.recipe, "name", "sentence-transformers/all-MiniLM-L6-v2")
         return encoder
 
-    app = create_app(settings.load(), Models([tiny], loader=load, on_demand=["all-minilm"]))
+    app = create_app(settings.load(), ModelPool([tiny], loader=load, on_demand=["all-minilm"]))
     full = "sentence-transformers/all-MiniLM-L6-v2:latest"
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://127.0.0.1") as http:
         listed = [one["name"] for one in (await http.get("/api/tags")).json()["models"]]
@@ -381,7 +381,7 @@ def test_pull_tells_of_a_load_while_it_goes_on(
     monkeypatch.setattr("nearfield.server.dialects.ollama.routes._BEAT", 0.01)
     told = threading.Event()
 
-    def load(_: str) -> Loaded:
+    def load(_: str) -> LoadedModel:
         assert told.wait(30)
         if not works:
             raise ModelRefused("Its weights are damaged.")
@@ -389,7 +389,7 @@ def test_pull_tells_of_a_load_while_it_goes_on(
 
     steps = []
     with (
-        serving(Models([tiny], loader=load, on_demand=["slow/*"])) as url,
+        serving(ModelPool([tiny], loader=load, on_demand=["slow/*"])) as url,
         httpx.stream("POST", f"{url}/api/pull", json={"model": "slow/model"}) as reply,
     ):
         for line in reply.iter_lines():
@@ -456,11 +456,11 @@ def test_other_weights_have_other_names(name: str) -> None:
 async def test_a_name_with_its_tag_may_be_loaded_on_demand(tmp_path: Path, tiny: Encoder) -> None:
     asked: list[str] = []
 
-    def load(name: str) -> Loaded:
+    def load(name: str) -> LoadedModel:
         asked.append(name)
         return tiny_encoder(tmp_path / f"other{len(asked)}", precision="float32")
 
-    app = create_app(settings.load(), Models([tiny], loader=load, on_demand=["BAAI/*", "nomic-ai/*"]))
+    app = create_app(settings.load(), ModelPool([tiny], loader=load, on_demand=["BAAI/*", "nomic-ai/*"]))
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://127.0.0.1") as http:
         for name in ("nomic-embed-text:latest", "BAAI/unheard-of:latest"):
             shown = await http.post("/api/show", json={"model": name})

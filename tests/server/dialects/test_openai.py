@@ -15,7 +15,7 @@ import pytest
 
 from nearfield.encoder import Encoder
 from nearfield.errors import ModelNotFound, Overloaded
-from nearfield.server.models.model_pool import Models
+from nearfield.server.models.model_pool import ModelPool
 from nearfield.testing import tiny_encoder
 from tests.support.serving import serving
 
@@ -170,7 +170,7 @@ def test_a_short_name_of_two_models_is_neither_s(tmp_path: Path) -> None:
     with tiny_encoder(tmp_path / "a") as one, tiny_encoder(tmp_path / "b") as other:
         object.__setattr__(one.recipe, "name", "one/tiny")
         object.__setattr__(other.recipe, "name", "other/tiny")
-        models = Models([one, other], {"one/tiny": ["other/tiny", "mine"]})
+        models = ModelPool([one, other], {"one/tiny": ["other/tiny", "mine"]})
         assert models.find("ONE/tiny") is models.find("mine") is one
         assert models.find("other/tiny") is other
         with pytest.raises(ModelNotFound, match="one/tiny, other/tiny"):

@@ -21,8 +21,8 @@ from nearfield.errors import (
     RateLimited,
     ShuttingDown,
 )
-from nearfield.inference.loaded_model import Loaded
-from nearfield.server.dialects.sie.routes import Sie
+from nearfield.inference.loaded_model import LoadedModel
+from nearfield.server.dialects.sie.routes import SieDialect
 
 MSGPACK = "application/msgpack"
 KINDS = ["dense", "sparse", "multivector"]
@@ -247,12 +247,12 @@ def test_refusals(fleet_url: str, path: str, body: dict[str, Any], code: str, pa
     ],
 )
 def test_codes_that_clients_know(error: NearfieldError, code: str, status: int) -> None:
-    reply = Sie().refuse(error)
+    reply = SieDialect().refuse(error)
     assert (reply.content["detail"]["code"], reply.headers["x-sie-error-code"], reply.status) == (code, code, status)
 
 
 @pytest.mark.parametrize("header", ["X-SIE-SDK-Version", "x-sie-sdk-version"])
-def test_models(fleet: dict[str, Loaded], fleet_url: str, header: str) -> None:
+def test_models(fleet: dict[str, LoadedModel], fleet_url: str, header: str) -> None:
     listed = httpx.get(fleet_url + "/v1/models", headers={header: "0.10.1"}).json()
     models = {model["name"]: model for model in listed["models"]}
     assert set(models) == {model.name for model in fleet.values()}
@@ -296,7 +296,7 @@ def test_sdk_score(sdk: Any, fleet: dict[str, Any]) -> None:
     assert found["query_id"] == "q"
 
 
-def test_sdk_models(sdk: Any, fleet: dict[str, Loaded]) -> None:
+def test_sdk_models(sdk: Any, fleet: dict[str, LoadedModel]) -> None:
     assert {model["name"] for model in sdk.list_models()} == {model.name for model in fleet.values()}
     assert sdk.get_model("tiny")["dims"] == {"dense": 32}
 

@@ -17,16 +17,16 @@ from huggingface_hub.errors import HfHubHTTPError
 from nearfield import errors
 from nearfield.auto import load
 from nearfield.encoder import Encoder
-from nearfield.inference.loaded_model import Loaded
+from nearfield.inference.loaded_model import LoadedModel
 from nearfield.reranker import Classifier, Reranker
-from nearfield.server.dialects.tei.routes import Tei
+from nearfield.server.dialects.tei.routes import TeiDialect
 from tests.parity.multivector import own
 from tests.support.serving import serving
 from tests.support.tiny_models import tiny_bert
 
 TEXTS = ["the cat sat on the mat", "a blue dog", "hello world"]
 TIMES = ("x-compute-time", "x-total-time", "x-tokenization-time", "x-queue-time", "x-inference-time")
-Fleet = dict[str, Loaded]
+Fleet = dict[str, LoadedModel]
 
 
 @pytest.fixture(scope="module")
@@ -450,7 +450,7 @@ def test_errors_are_tei_s(fleet_url: str, tiny: Encoder) -> None:
     ],
 )
 def test_every_error_has_a_kind(error: errors.NearfieldError, status: int, kind: str) -> None:
-    reply = Tei().refuse(error)
+    reply = TeiDialect().refuse(error)
     assert (reply.status, reply.content["error_type"]) == (status, kind)
     assert str(error) in reply.content["error"]
 

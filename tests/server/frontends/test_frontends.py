@@ -26,7 +26,7 @@ import pytest
 from nearfield.encoder import Encoder
 from nearfield.errors import InputError, SettingsError
 from nearfield.inference import weightless
-from nearfield.inference.loaded_model import Loaded
+from nearfield.inference.loaded_model import LoadedModel
 from nearfield.settings import load as settings
 from nearfield.testing import write_tiny_model
 from tests.support.serving import Process
@@ -102,7 +102,7 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def all_kinds(fleet: dict[str, Loaded], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
+def all_kinds(fleet: dict[str, LoadedModel], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
     """Two front-ends of models of all kinds, the very ones of ``fleet``."""
     first, *others = (model.recipe.folder for model in fleet.values())
     data = tmp_path_factory.mktemp("kinds")
@@ -201,12 +201,12 @@ def test_connections_are_spread_and_a_killed_front_end_costs_only_its_own(small:
 
 
 def test_one_that_leaves_connections_at_its_door_comes_last() -> None:
-    from nearfield.server.frontends.supervisor import Seat
+    from nearfield.server.frontends.supervisor import FrontendProcess
 
     ours, theirs = socket.socketpair()
     process: Any = None
     with ours, theirs:
-        stuck, other = (Seat(number, process, ours, ours, 0.0) for number in range(2))
+        stuck, other = (FrontendProcess(number, process, ours, ours, 0.0) for number in range(2))
         other.know(0, 5)
         assert stuck.hand(b"c", [theirs])
         now = time.monotonic()
@@ -349,7 +349,7 @@ def test_metrics_are_those_of_all_and_outlive_the_dead(small: Path) -> None:
 
 
 def test_pages_are_joined_as_the_library_would_write_them(tiny: Encoder) -> None:
-    from nearfield.server.frontends.metrics_merge import Totals
+    from nearfield.server.frontends.metrics_merge import MergedMetrics
     from nearfield.server.observability.prometheus import Prometheus
 
     def without(page: bytes, *names: str) -> list[str]:
@@ -360,9 +360,9 @@ def test_pages_are_joined_as_the_library_would_write_them(tiny: Encoder) -> None
         each.replied("/v1/embeddings", 200, 0.01)
     tiny.encode("cat")
     gauges = "nearfield_tokens_per_second"
-    alone = Totals().page(one.metrics(), {})
+    alone = MergedMetrics().page(one.metrics(), {})
     assert without(alone, gauges) == without(one.page(), gauges)
-    totals = Totals()
+    totals = MergedMetrics()
     both = totals.page(one.metrics(), {"a": two.metrics()}).decode()
     assert 'nearfield_requests_total{route="/v1/embeddings",status="200"} 2.0' in both
     assert 'nearfield_request_seconds_bucket{le="0.01",route="/v1/embeddings"} 2.0' in both
@@ -514,9 +514,9 @@ def test_what_a_front_end_cannot_start_for_is_said(small: Path, tmp_path: Path) 
     assert set(psutil.Process().children()) <= children
 
 
-def test_a_shell_is_the_model_without_its_weights(fleet: dict[str, Loaded]) -> None:
+def test_a_shell_is_the_model_without_its_weights(fleet: dict[str, LoadedModel]) -> None:
     tiny: Any = fleet["tiny"]
-    shells: list[Any] = weightless.unpack(weightless.pack(list(fleet.values())), tiny.engine)
+    shells: list[Any] = weightless.unpack_weightless(weightless.pack_weightless(list(fleet.values())), tiny.engine)
     for model, made in zip(fleet.values(), shells, strict=True):
         assert type(made) is type(model)
         assert repr(made).partition(" at ")[0] == repr(model).partition(" at ")[0]
@@ -547,7 +547,7 @@ def test_a_shell_knows_the_adapters_of_its_model(tmp_path: Path) -> None:
     base = tiny.tiny_bert(tmp_path / "base")
     adapters = {"law": lora(base, tmp_path / "law"), "tax": lora(base, tmp_path / "tax", seed=1)}
     with Encoder(str(base), adapters=adapters, precision="float32", compile_cache=False) as model:
-        (made,) = weightless.unpack(weightless.pack([model]), model.engine)
+        (made,) = weightless.unpack_weightless(weightless.pack_weightless([model]), model.engine)
         assert isinstance(made, Encoder)
         assert made.adapters == model.adapters == ("law", "tax")
         for name in (None, "law", "tax"):

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import httpx
 
-from nearfield.inference.loaded_model import Loaded
+from nearfield.inference.loaded_model import LoadedModel
 
 
-def test_all_kinds_are_listed(fleet: dict[str, Loaded], fleet_url: str) -> None:
+def test_all_kinds_are_listed(fleet: dict[str, LoadedModel], fleet_url: str) -> None:
     listed = {model["id"]: model for model in httpx.get(fleet_url + "/v1/models").json()["data"]}
     assert set(listed) == {model.name for model in fleet.values()}
     assert listed[fleet["m3"].name]["outputs"] == ["dense", "sparse", "multivector"]
     assert (listed[fleet["reranker"].name]["dimensions"], listed[fleet["reranker"].name]["fingerprint"]) == (0, None)
 
 
-def test_vectors_of_a_reranker_are_refused(fleet: dict[str, Loaded], fleet_url: str) -> None:
+def test_vectors_of_a_reranker_are_refused(fleet: dict[str, LoadedModel], fleet_url: str) -> None:
     body = {"model": fleet["reranker"].name, "input": "cat"}
     answer = httpx.post(fleet_url + "/v1/embeddings", json=body)
     assert answer.status_code == 400

@@ -19,9 +19,9 @@ from nearfield import settings
 from nearfield.encoder import Encoder
 from nearfield.engine.engine import Engine
 from nearfield.errors import ModelNotFound, ModelUnavailable, SettingsError, WeightsError
-from nearfield.inference.loaded_model import Loaded
+from nearfield.inference.loaded_model import LoadedModel
 from nearfield.server.lifecycle.serve import aliases
-from nearfield.server.models.model_pool import Models
+from nearfield.server.models.model_pool import ModelPool
 from nearfield.testing import tiny_encoder, write_tiny_model
 from tests.support.serving import serving
 
@@ -38,7 +38,7 @@ class Loader:
         self.hold: Callable[[], None] = lambda: None
         self.error: Exception | None = None
 
-    def __call__(self, name: str) -> Loaded:
+    def __call__(self, name: str) -> LoadedModel:
         self.calls.append(name)
         self.hold()
         if self.error is not None:
@@ -62,17 +62,17 @@ def _wait(on: Any) -> None:
     on.wait(20)
 
 
-def fits(model: Loaded) -> bool:
+def fits(model: LoadedModel) -> bool:
     return isinstance(model, Encoder)
 
 
-async def _use(models: Models, name: str) -> Loaded:
+async def _use(models: ModelPool, name: str) -> LoadedModel:
     async with models.use(name, fits) as model:
         return model
 
 
 async def test_a_model_is_loaded_once_for_all_who_ask(loader: Loader) -> None:
-    models = Models(loader=loader, on_demand=["org/*"])
+    models = ModelPool(loader=loader, on_demand=["org/*"])
     found = await asyncio.gather(*(_use(models, "org/one") for _ in range(20)))
     assert loader.calls == ["org/one"]
     assert len({id(model) for model in found}) == 1
@@ -84,14 +84,14 @@ async def test_two_models_load_at_the_same_time(loader: Loader) -> None:
 
     both = threading.Barrier(2, timeout=20)
     loader.hold = lambda: _wait(both)
-    models = Models(loader=loader, on_demand=["org/*"])
+    models = ModelPool(loader=loader, on_demand=["org/*"])
     await asyncio.gather(_use(models, "org/one"), _use(models, "org/two"))
     assert sorted(loader.calls) == ["org/one", "org/two"]
 
 
 @pytest.mark.parametrize("name", ["other/one", "one", "../one", "./org/one", "/org/one", "~/one", "org/one/two"])
 async def test_what_no_pattern_stands_for_is_not_loaded(loader: Loader, name: str) -> None:
-    models = Models(loader=loader, on_demand=["org/*"])
+    models = ModelPool(loader=loader, on_demand=["org/*"])
     with pytest.raises(ModelNotFound):
         await _use(models, name)
     assert loader.calls == []
@@ -103,8 +103,8 @@ async def test_a_pattern_never_stands_for_a_folder(
     write_tiny_model(tmp_path / "org" / "secret")
     monkeypatch.chdir(tmp_path)
     with pytest.raises(ModelNotFound):
-        await _use(Models(loader=loader, on_demand=["*"]), "org/secret")
-    named = Models(loader=loader, on_demand=[str(tmp_path / "org" / "secret")])
+        await _use(ModelPool(loader=loader, on_demand=["*"]), "org/secret")
+    named = ModelPool(loader=loader, on_demand=[str(tmp_path / "org" / "secret")])
     assert (await _use(named, str(tmp_path / "org" / "secret"))).name == "secret"
 
 
@@ -114,7 +114,7 @@ async def test_a_failed_load_is_remembered_and_tried_again_later(
     now = [1000.0]
     monkeypatch.setattr(time, "monotonic", lambda: now[0])
     loader.error = WeightsError("its file is cut short.")
-    models = Models(loader=loader, on_demand=["org/*"])
+    models = ModelPool(loader=loader, on_demand=["org/*"])
     waits = []
     for _ in range(3):
         with pytest.raises(ModelUnavailable, match="cut short") as first:
@@ -132,7 +132,7 @@ async def test_a_failed_load_is_remembered_and_tried_again_later(
 
 async def test_of_names_that_nobody_has_not_all_are_remembered(loader: Loader, tiny: Encoder) -> None:
     loader.error = WeightsError("its file is cut short.")
-    models = Models([tiny], loader=loader, on_demand=["org/*", "kept/model"])
+    models = ModelPool([tiny], loader=loader, on_demand=["org/*", "kept/model"])
     for number in range(1000):
         models.slot(f"org/{number}")
     assert len(models.slots) < 300
@@ -147,7 +147,7 @@ async def test_whoever_leaves_stops_nobody_s_load(loader: Loader) -> None:
 
     go = threading.Event()
     loader.hold = lambda: _wait(go)
-    models = Models(loader=loader, on_demand=["org/*"])
+    models = ModelPool(loader=loader, on_demand=["org/*"])
     leaver, stayer = (asyncio.create_task(_use(models, "org/one")) for _ in range(2))
     await asyncio.sleep(0)
     leaver.cancel()
@@ -158,7 +158,7 @@ async def test_whoever_leaves_stops_nobody_s_load(loader: Loader) -> None:
 
 
 async def test_the_idle_model_of_least_worth_leaves(loader: Loader) -> None:
-    models = Models(loader=loader, on_demand=["org/*"], budget=25 * MIB)
+    models = ModelPool(loader=loader, on_demand=["org/*"], budget=25 * MIB)
     await _use(models, "org/one")
     await _use(models, "org/two")
     slow, quick = (next(slot for slot in models.slots if slot.name == name) for name in ("one", "two"))
@@ -175,7 +175,7 @@ async def test_the_idle_model_of_least_worth_leaves(loader: Loader) -> None:
 
 
 async def test_a_model_in_use_stays_and_the_other_waits_for_its_room(loader: Loader) -> None:
-    models = Models(loader=loader, on_demand=["org/*"], budget=15 * MIB)
+    models = ModelPool(loader=loader, on_demand=["org/*"], budget=15 * MIB)
     async with models.use("org/one", fits) as model:
         slot = models.slot("org/two")
         slot.bytes = 10 * MIB
@@ -189,7 +189,7 @@ async def test_a_model_in_use_stays_and_the_other_waits_for_its_room(loader: Loa
 
 
 async def test_what_can_never_fit_is_refused_with_both_figures(loader: Loader, tiny: Encoder) -> None:
-    models = Models([tiny], loader=loader, on_demand=["org/*"], budget=15 * MIB)
+    models = ModelPool([tiny], loader=loader, on_demand=["org/*"], budget=15 * MIB)
     models.slots[0].bytes = 10 * MIB
     models.slot("org/big").bytes = 10 * MIB
     with pytest.raises(ModelUnavailable, match=r"takes about 10 MiB, and of the 15 MiB .* take 10"):
@@ -200,7 +200,7 @@ async def test_what_can_never_fit_is_refused_with_both_figures(loader: Loader, t
 async def test_a_figure_that_cannot_be_right_is_not_taken_for_a_model_s_memory(loader: Loader) -> None:
     """Memory that others free during a load makes it look as if the model took none."""
     sizes = iter([1, 10 * MIB, 1])
-    models = Models(loader=lambda name: _sized(loader(name), next(sizes)), on_demand=["org/one"])
+    models = ModelPool(loader=lambda name: _sized(loader(name), next(sizes)), on_demand=["org/one"])
     found = []
     for _ in range(3):
         await _use(models, "org/one")
@@ -210,13 +210,13 @@ async def test_a_figure_that_cannot_be_right_is_not_taken_for_a_model_s_memory(l
     assert found == [weights // 2, 10 * MIB, 10 * MIB]
 
 
-def _sized(model: Loaded, size: int) -> Loaded:
+def _sized(model: LoadedModel, size: int) -> LoadedModel:
     model.bytes = size
     return model
 
 
 async def test_models_from_the_start_never_leave(loader: Loader, tiny: Encoder) -> None:
-    models = Models([tiny], loader=loader, on_demand=["org/*"], budget=1, keep_alive=0)
+    models = ModelPool([tiny], loader=loader, on_demand=["org/*"], budget=1, keep_alive=0)
     models.slot("org/one").bytes = 1
     with pytest.raises(ModelUnavailable):
         await _use(models, "org/one")
@@ -227,7 +227,7 @@ async def test_models_from_the_start_never_leave(loader: Loader, tiny: Encoder) 
 
 
 async def test_an_idle_model_leaves_when_its_time_is_up(loader: Loader) -> None:
-    models = Models(loader=loader, on_demand=["org/*"])
+    models = ModelPool(loader=loader, on_demand=["org/*"])
     async with models.use("org/one", fits, keep_alive=0.05):
         await asyncio.sleep(0.1)
         assert models.loaded  # in use its time does not count
@@ -242,7 +242,7 @@ async def test_an_idle_model_leaves_when_its_time_is_up(loader: Loader) -> None:
 
 
 async def test_unloading_waits_for_who_uses_it(loader: Loader) -> None:
-    models = Models(loader=loader, on_demand=["org/*"])
+    models = ModelPool(loader=loader, on_demand=["org/*"])
     async with models.use("org/one", fits):
         leaving = asyncio.create_task(models.unload("org/one"))
         await asyncio.sleep(0)
@@ -271,7 +271,7 @@ def test_a_closed_model_s_memory_is_let_go(tmp_path: Path) -> None:
 async def test_memory_goes_back_to_the_system_once_an_unloaded_model_is_gone(
     loader: Loader, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    models = Models(loader=loader, on_demand=["org/one"])
+    models = ModelPool(loader=loader, on_demand=["org/one"])
     gone = weakref.ref((await _use(models, "org/one"))._model)
     seen: list[bool] = []
     monkeypatch.setattr("nearfield.server.models.model_pool.return_memory", lambda: seen.append(gone() is None))
@@ -286,7 +286,7 @@ async def test_memory_goes_back_to_the_system_once_an_unloaded_model_is_gone(
 
 def test_what_may_be_loaded_is_listed_and_described(loader: Loader, tiny: Encoder) -> None:
     names = ["BAAI/bge-small-en-v1.5", "own/model", "ms-marco-minilm", "org/*", "intfloat/*"]
-    with serving(Models([tiny], loader=loader, on_demand=names)) as url:
+    with serving(ModelPool([tiny], loader=loader, on_demand=names)) as url:
         with openai.OpenAI(base_url=url + "/v1", api_key="x", max_retries=0) as client:
             full = ["BAAI/bge-small-en-v1.5", "own/model", "cross-encoder/ms-marco-MiniLM-L6-v2"]
             assert [model.id for model in client.models.list()] == ["tiny", *full]
@@ -319,7 +319,7 @@ def test_aliases_stand_for_models_loaded_or_not(loader: Loader, tiny: Encoder) -
     assert names == {"tiny": ["tiny", "text-embedding-3-small"], "org/one": ["embed-english-v3.0"], BGE: ["voyage-3"]}
     meant = {"text-embedding-3-small": "tiny", "Voyage-3": BGE, "embed-english-v3.0": "org/one"}
     with (
-        serving(Models([tiny], names, loader=loader, on_demand=["org/*", "bge-small"])) as url,
+        serving(ModelPool([tiny], names, loader=loader, on_demand=["org/*", "bge-small"])) as url,
         openai.OpenAI(base_url=url + "/v1", api_key="x", max_retries=0) as client,
     ):
         assert [model.id for model in client.models.list()] == ["tiny", BGE, "org/one"]
@@ -330,11 +330,11 @@ def test_aliases_stand_for_models_loaded_or_not(loader: Loader, tiny: Encoder) -
                 assert (reply.model, len(reply.data[0].embedding)) == (alias, 32)
         assert sorted(loader.calls) == ["bge-small", "org/one"]
     with pytest.raises(SettingsError, match="mine is to mean 'other/two', which is not served"):
-        Models([tiny], {"other/two": ["mine"]}, loader=loader, on_demand=["org/*"])
+        ModelPool([tiny], {"other/two": ["mine"]}, loader=loader, on_demand=["org/*"])
 
 
 def test_over_http_models_come_when_asked_for(loader: Loader, tiny: Encoder) -> None:
-    with serving(Models([tiny], loader=loader, on_demand=["org/*"], budget=10_000 * MIB)) as url:
+    with serving(ModelPool([tiny], loader=loader, on_demand=["org/*"], budget=10_000 * MIB)) as url:
         with openai.OpenAI(base_url=url + "/v1", api_key="x", max_retries=0) as client:
             one, two = (client.embeddings.create(model=f"org/{name}", input="cat") for name in ("one", "two"))
             assert one.data[0].embedding == two.data[0].embedding

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
-from nearfield.server.observability.live_stats import Reading, figures, quantile, read, restarted
+from nearfield.server.observability.live_stats import MetricsSnapshot, figures, quantile, read, restarted
 
 BOUNDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 SHARES = (0.01, 0.1, 0.5, 0.9, 0.95, 0.99)
@@ -34,7 +34,7 @@ class Page:
             self.requests.labels(route, str(status)).inc()
             self.seconds.labels(route).observe(each)
 
-    def at(self, when: float) -> Reading:
+    def at(self, when: float) -> MetricsSnapshot:
         return read(generate_latest(self.registry).decode(), when)
 
 
@@ -169,7 +169,7 @@ def test_a_server_that_was_started_anew_counts_from_zero() -> None:
 
 
 def test_a_restart_shows_even_where_the_new_counts_are_higher() -> None:
-    def page(born: float, count: int) -> Reading:
+    def page(born: float, count: int) -> MetricsSnapshot:
         text = f"# TYPE a_total counter\na_total {count}\n# TYPE a_created gauge\na_created {born}\n"
         return read(text, 0.0)
 

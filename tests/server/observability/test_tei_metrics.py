@@ -8,12 +8,12 @@ import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from nearfield.inference.loaded_model import Loaded
+from nearfield.inference.loaded_model import LoadedModel
 from tests.support.serving import serving
 
 
 @pytest.fixture(scope="module")
-def watched(fleet: dict[str, Loaded]) -> Iterator[str]:
+def watched(fleet: dict[str, LoadedModel]) -> Iterator[str]:
     with serving([fleet["tiny"], fleet["reranker"]], tei_metrics=True) as url:
         yield url
 

@@ -24,7 +24,7 @@ from opentelemetry.trace import SpanKind, StatusCode
 from nearfield import settings
 from nearfield.encoder import Encoder
 from nearfield.errors import ExecutionFailed, SettingsError
-from nearfield.inference.loaded_model import Loaded
+from nearfield.inference.loaded_model import LoadedModel
 from nearfield.server.app import create_app
 from nearfield.server.observability.traces import Traces
 from nearfield.testing import write_tiny_model
@@ -54,7 +54,7 @@ class Watched:
 
 
 @contextmanager
-def traced(models: Sequence[Loaded], **given: Any) -> Iterator[Watched]:
+def traced(models: Sequence[LoadedModel], **given: Any) -> Iterator[Watched]:
     exporter = InMemorySpanExporter()
     traces = Traces(exporter)
     with serving(models, traces=traces, **given) as base:
@@ -157,7 +157,7 @@ def test_a_parent_that_is_none_begins_a_new_trace(tiny: Encoder, headers: Any) -
     assert f"{span.context.trace_id:032x}" != TRACE
 
 
-def test_other_kinds_of_work(fleet: dict[str, Loaded]) -> None:
+def test_other_kinds_of_work(fleet: dict[str, LoadedModel]) -> None:
     with traced(list(fleet.values())) as server:
         body = {"model": "tiny-reranker", "query": "cat", "documents": ["a dog", "a cat", "a bird"]}
         assert httpx.post(server.url + "/v1/rerank", json=body).status_code == 200

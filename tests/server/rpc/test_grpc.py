@@ -30,18 +30,18 @@ from opentelemetry.trace import SpanKind, format_trace_id
 from nearfield import settings
 from nearfield.auto import load
 from nearfield.encoder import Encoder
-from nearfield.engine.engine import Engine, Limits
+from nearfield.engine.engine import Engine, EngineLimits
 from nearfield.errors import MissingExtra, SettingsError
-from nearfield.inference.compiled_model import Model
-from nearfield.inference.loaded_model import Loaded
+from nearfield.inference.compiled_model import CompiledModel
+from nearfield.inference.loaded_model import LoadedModel
 from nearfield.server import rpc
-from nearfield.server.app import Server, create_app
+from nearfield.server.app import ServerState, create_app
 from nearfield.server.auth.keys import new_key
 from nearfield.server.lifecycle import serve as run
 from nearfield.server.observability.traces import Traces
 from nearfield.server.rpc import tei_pb2 as pb
-from nearfield.server.rpc.listener import Port
-from nearfield.server.rpc.request_reader import Inbox
+from nearfield.server.rpc.listener import GrpcListener
+from nearfield.server.rpc.request_reader import RequestReader
 from nearfield.testing import tiny_encoder, write_tiny_model
 from tests.parity.multivector import own
 from tests.support.cli_runner import python
@@ -52,7 +52,7 @@ from tests.support.serving import Process
 TEXTS = ["the cat sat on the mat", "a blue dog", "hello world"]
 LONG = "the cat sat on the mat " * 40
 Code = grpc.StatusCode
-Fleet = dict[str, Loaded]
+Fleet = dict[str, LoadedModel]
 
 
 @dataclass
@@ -60,8 +60,8 @@ class Served:
     """A gRPC server in a thread of this process."""
 
     address: str
-    server: Server
-    port: Port
+    server: ServerState
+    port: GrpcListener
     loop: asyncio.AbstractEventLoop
 
     def stop(self, seconds: float = 10) -> Any:
@@ -71,11 +71,11 @@ class Served:
 
 
 @contextmanager
-def calling(models: Sequence[Loaded], *, traces: Any = None, **given: Any) -> Iterator[Served]:
+def calling(models: Sequence[LoadedModel], *, traces: Any = None, **given: Any) -> Iterator[Served]:
     """Serve models over gRPC alone."""
     with tempfile.TemporaryDirectory(prefix="nearfield-data-") as home:
         chosen = settings.load(**{"cache_memory": 0, "data_dir": home, "grpc_port": 0, **given})
-        server: Server = create_app(chosen, models, traces=traces).state.server
+        server: ServerState = create_app(chosen, models, traces=traces).state.server
         loop = asyncio.new_event_loop()
         thread = threading.Thread(target=loop.run_forever, daemon=True)
         thread.start()
@@ -91,8 +91,8 @@ def calling(models: Sequence[Loaded], *, traces: Any = None, **given: Any) -> It
             loop.close()
 
 
-async def _made(server: Server, chosen: Any) -> Port:
-    return Port(server, chosen)
+async def _made(server: ServerState, chosen: Any) -> GrpcListener:
+    return GrpcListener(server, chosen)
 
 
 def method(channel: Any, path: str) -> Any:
@@ -284,7 +284,7 @@ class Endless:
 
 async def test_an_inbox_holds_so_much_and_no_more() -> None:
     for message, most in ((b"x" * 1000, 256), (b"x" * 100_000, 3)):
-        inbox, held = Inbox(Endless(message)), 0
+        inbox, held = RequestReader(Endless(message)), 0
         while held < most:
             assert await inbox.read() == message
             inbox.hold(message)
@@ -618,8 +618,8 @@ class Gate:
 @pytest.fixture
 def gate(monkeypatch: pytest.MonkeyPatch) -> Iterator[Gate]:
     gate = Gate()
-    lane = Model.lane
-    monkeypatch.setattr(Model, "lane", lambda self: gate.wrap(lane(self)))
+    lane = CompiledModel.lane
+    monkeypatch.setattr(CompiledModel, "lane", lambda self: gate.wrap(lane(self)))
     yield gate
     gate.go.set()
 
@@ -627,7 +627,7 @@ def gate(monkeypatch: pytest.MonkeyPatch) -> Iterator[Gate]:
 @pytest.fixture
 def small(tmp_path: Path, gate: Gate) -> Iterator[Encoder]:
     """A model on an engine of its own, with a short queue, that begins nothing."""
-    engine = Engine(1, Limits(max_queued_tokens=400))
+    engine = Engine(1, EngineLimits(max_queued_tokens=400))
     with tiny_encoder(tmp_path / "tiny", engine=engine) as encoder:
         gate.go.clear()
         yield encoder
@@ -830,7 +830,8 @@ def test_without_its_libraries_it_names_the_extra(monkeypatch: pytest.MonkeyPatc
 
 
 def test_a_server_without_it_loads_none_of_it() -> None:
-    code = "import sys, nearfield.server.lifecycle.serve; print([name for name in ('grpc', 'google.protobuf') if name in sys.modules])"
+    names = "[name for name in ('grpc', 'google.protobuf') if name in sys.modules]"
+    code = f"import sys, nearfield.server.lifecycle.serve; print({names})"
     assert python(code) == "[]"
 
 

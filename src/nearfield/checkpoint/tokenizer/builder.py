@@ -37,7 +37,7 @@ TELLING = frozenset(
 
 
 @dataclass(frozen=True)
-class Vocabulary:
+class TokenizerFiles:
     """A tokenizer without padding or truncation, and what its folder says about using it."""
 
     tokenizer: tokenizers.Tokenizer
@@ -46,7 +46,7 @@ class Vocabulary:
     digest: str
 
 
-def load(folder: Path) -> Vocabulary:
+def build_tokenizer(folder: Path) -> TokenizerFiles:
     """Build the folder's tokenizer; a folder that has none, or a damaged one, is refused."""
     config = _config(folder)
     kind = _kind(folder, config)
@@ -66,7 +66,7 @@ def load(folder: Path) -> Vocabulary:
     _mark_ends(tokenizer, folder, config)
     told = {key: value for key, value in config.items() if key in TELLING or key.endswith("_token")}
     state = json.dumps([kind, told], sort_keys=True, default=str).encode()
-    return Vocabulary(tokenizer, pad_id, side, hashlib.sha256(source + state).hexdigest())
+    return TokenizerFiles(tokenizer, pad_id, side, hashlib.sha256(source + state).hexdigest())
 
 
 def _mark_ends(tokenizer: tokenizers.Tokenizer, folder: Path, config: Mapping[str, Any]) -> None:

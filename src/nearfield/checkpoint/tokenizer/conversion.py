@@ -16,7 +16,7 @@ Config = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
-class Style:
+class TokenizerStyle:
     """``overrule`` lets settings change a tokenizer read from its file; ``build`` makes one from older ``files``."""
 
     overrule: Callable[[tokenizers.Tokenizer, Config], None]
@@ -120,14 +120,14 @@ def _overrule_unigram(tokenizer: tokenizers.Tokenizer, config: Config) -> None:
     )
 
 
-_BERT = Style(_overrule_bert, ("vocab.txt",), _build_bert)
-_UNIGRAM = Style(_overrule_unigram, ("sentencepiece.bpe.model",))
-STYLES: Mapping[str, Style] = {
+_BERT = TokenizerStyle(_overrule_bert, ("vocab.txt",), _build_bert)
+_UNIGRAM = TokenizerStyle(_overrule_unigram, ("sentencepiece.bpe.model",))
+STYLES: Mapping[str, TokenizerStyle] = {
     "BertTokenizer": _BERT,
     "DistilBertTokenizer": _BERT,
     "ElectraTokenizer": _BERT,
-    "MPNetTokenizer": Style(_overrule_bert, ("vocab.txt",), _build_mpnet),
-    "RobertaTokenizer": Style(_overrule_roberta, ("vocab.json", "merges.txt"), _build_roberta),
+    "MPNetTokenizer": TokenizerStyle(_overrule_bert, ("vocab.txt",), _build_mpnet),
+    "RobertaTokenizer": TokenizerStyle(_overrule_roberta, ("vocab.json", "merges.txt"), _build_roberta),
     "XLMRobertaTokenizer": _UNIGRAM,
     "CamembertTokenizer": _UNIGRAM,
 }

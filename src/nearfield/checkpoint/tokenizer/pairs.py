@@ -20,7 +20,7 @@ class PairTokens:
     dropped: int
 
 
-class Pairs:
+class PairEncoder:
     """Joins texts by the special tokens that the tokenizer's own file puts around a pair."""
 
     def __init__(self, tokenizer: Tokenizer) -> None:

@@ -66,7 +66,7 @@ class Tokenizer:
 
     def __init__(
         self,
-        vocab: builder.Vocabulary,
+        vocab: builder.TokenizerFiles,
         *,
         max_length: int,
         lowercase: bool = False,
@@ -103,7 +103,7 @@ class Tokenizer:
         ``bare`` puts no special tokens around a text, ``drop_unknown`` leaves the unknown token out of it, and
         ``blank`` is the id that stands for a text without tokens.
         """
-        return cls(builder.load(folder), max_length=max_length, lowercase=lowercase, **options)
+        return cls(builder.build_tokenizer(folder), max_length=max_length, lowercase=lowercase, **options)
 
     @property
     def backend(self) -> tokenizers.Tokenizer:

@@ -27,7 +27,7 @@ FLOATS = frozenset({"F64", "F32", "F16", "BF16"})
 
 
 @dataclass(frozen=True)
-class Stored:
+class LazyTensor:
     """One tensor of a file. ``load`` returns it in the file's own dtype, with ``shape``."""
 
     file: Path

@@ -48,7 +48,7 @@ _KEY = re.compile(
 
 
 @dataclass(frozen=True)
-class Pair:
+class LoraFactors:
     """The names of a layer's two factors in an adapter's file, and what the second is multiplied by."""
 
     down: str
@@ -63,7 +63,7 @@ class Adapter:
     name: str
     folder: Path
     digest: str
-    layers: Mapping[str, Pair]
+    layers: Mapping[str, LoraFactors]
     scaling: str
     base: str | None = None
 
@@ -213,7 +213,7 @@ def _check(path: Path, config: Mapping[str, Any]) -> None:
         )
 
 
-def _layers(folder: Path, config: Mapping[str, Any], weights: Weights) -> dict[str, Pair]:
+def _layers(folder: Path, config: Mapping[str, Any], weights: Weights) -> dict[str, LoraFactors]:
     """Pair up the factors: linear ones are stored as they are used, those of embeddings are too."""
     sides: dict[str, dict[str, str]] = {}
     for key in sorted(weights.names()):
@@ -228,7 +228,7 @@ def _layers(folder: Path, config: Mapping[str, Any], weights: Weights) -> dict[s
         down, up = (weights.shape(keys[side]) for side in "AB")
         if len(down) != 2 or len(up) != 2 or up[1] != down[0]:
             raise WeightsError(f"{folder}: the factors of {layer} do not fit: shapes {list(down)} and {list(up)}.")
-        layers[layer] = Pair(keys["A"], keys["B"], _scale(config, layer, down[0]))
+        layers[layer] = LoraFactors(keys["A"], keys["B"], _scale(config, layer, down[0]))
     return layers
 
 

@@ -11,13 +11,13 @@ from typing import Any
 
 import numpy as np
 
-from nearfield.checkpoint.weights.lazy_tensor import LAYOUT, Stored
+from nearfield.checkpoint.weights.lazy_tensor import LAYOUT, LazyTensor
 from nearfield.errors import WeightsError
 
 MAX_HEADER = 100_000_000
 
 
-def read(path: Path) -> dict[str, Stored]:
+def read(path: Path) -> dict[str, LazyTensor]:
     """Return the tensors of one file by name, unread. A cut or damaged file is refused, saying what is wrong."""
     try:
         size = path.stat().st_size
@@ -48,7 +48,7 @@ def _header(path: Path, size: int, length: int, raw: bytes) -> dict[str, Any]:
     return header
 
 
-def _tensor(path: Path, name: str, entry: Any, data: np.ndarray) -> Stored:
+def _tensor(path: Path, name: str, entry: Any, data: np.ndarray) -> LazyTensor:
     dtype, shape, begin, end = _described(path, name, entry)
     if end > data.size:
         raise WeightsError(
@@ -57,11 +57,11 @@ def _tensor(path: Path, name: str, entry: Any, data: np.ndarray) -> Stored:
         )
     layout = LAYOUT.get(dtype)
     if layout is None:  # refused only if a family asks for it: an unused tensor of an odd dtype harms nobody
-        return Stored(path, dtype, shape, lambda: data[begin:end])
+        return LazyTensor(path, dtype, shape, lambda: data[begin:end])
     wanted = int(np.prod(shape, dtype=object)) * layout.itemsize
     if wanted != end - begin:
         raise WeightsError(f"{path} is damaged: {name} {dtype}{list(shape)} needs {wanted} bytes, has {end - begin}")
-    return Stored(path, dtype, shape, lambda: data[begin:end].view(layout).reshape(shape))
+    return LazyTensor(path, dtype, shape, lambda: data[begin:end].view(layout).reshape(shape))
 
 
 def _described(path: Path, name: str, entry: Any) -> tuple[str, tuple[int, ...], int, int]:

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from nearfield.checkpoint.weights.lazy_tensor import LAYOUT, Stored
+from nearfield.checkpoint.weights.lazy_tensor import LAYOUT, LazyTensor
 from nearfield.errors import UnsafeFile, WeightsError
 
 #: All that Python's zipfile raises for one damage or another.
@@ -53,7 +53,7 @@ STORAGES = {
 }
 
 
-def _tensor(storage: _Storage, offset: int, shape: tuple[int, ...], stride: tuple[int, ...], *_: Any) -> Stored:
+def _tensor(storage: _Storage, offset: int, shape: tuple[int, ...], stride: tuple[int, ...], *_: Any) -> LazyTensor:
     """Stand in for ``torch._utils._rebuild_tensor_v2``; a view that reaches outside its storage is refused."""
     numbers = (offset, *shape, *stride)
     if len(shape) != len(stride) or not all(type(n) is int and n >= 0 for n in numbers):
@@ -67,10 +67,10 @@ def _tensor(storage: _Storage, offset: int, shape: tuple[int, ...], stride: tupl
         steps = tuple(step * flat.itemsize for step in stride)
         return np.lib.stride_tricks.as_strided(flat, shape, steps, writeable=False)
 
-    return Stored(storage.file, storage.dtype, tuple(shape), load)
+    return LazyTensor(storage.file, storage.dtype, tuple(shape), load)
 
 
-def _parameter(data: Stored, *_: Any) -> Stored:
+def _parameter(data: LazyTensor, *_: Any) -> LazyTensor:
     """Stand in for ``torch._utils._rebuild_parameter``: a parameter is its tensor."""
     return data
 
@@ -111,7 +111,7 @@ class _Reader(pickle.Unpickler):
         return _Storage(kind.dtype, size, lambda: _content(self.path, member.filename, layout), self.path)
 
 
-def read(path: Path) -> dict[str, Stored]:
+def read(path: Path) -> dict[str, LazyTensor]:
     """Return the tensors of a torch state dict by name, unread. Anything else in the file is refused."""
     try:
         with zipfile.ZipFile(path) as archive:
@@ -123,7 +123,7 @@ def read(path: Path) -> dict[str, Stored]:
     if not isinstance(state, Mapping):
         raise WeightsError(f"{path} holds {type(state).__name__}, not a state dict: {CONVERT}")
     for name, tensor in state.items():
-        if not isinstance(name, str) or not isinstance(tensor, Stored):
+        if not isinstance(name, str) or not isinstance(tensor, LazyTensor):
             raise WeightsError(f"{path} is no plain state dict: {name!r} is {type(tensor).__name__}, not a tensor")
     return dict(state)
 

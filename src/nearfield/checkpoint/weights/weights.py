@@ -13,7 +13,7 @@ import numpy as np
 from nearfield.checkpoint import json_file
 from nearfield.checkpoint.weights import safetensors_file, torch_file
 from nearfield.checkpoint.weights.digest import of_files
-from nearfield.checkpoint.weights.lazy_tensor import Stored
+from nearfield.checkpoint.weights.lazy_tensor import LazyTensor
 from nearfield.errors import WeightsError, nearest
 
 #: Tried in this order; the first that exists is the model. An index names the shards beside it.
@@ -62,7 +62,7 @@ class Linear:
 
 
 @dataclass(frozen=True, eq=False)
-class Table:
+class EmbeddingTable:
     """An embedding table: ``weight`` [rows, size], float32."""
 
     weight: np.ndarray
@@ -87,7 +87,7 @@ class _Contents:
 
     origin: Path
     files: tuple[Path, ...]
-    tensors: Mapping[str, Stored]
+    tensors: Mapping[str, LazyTensor]
     taken: set[str]
     factors: Callable[[str], Lora | None] = _no_factors
 
@@ -107,7 +107,7 @@ class Weights:
     def open(cls, path: Path) -> Weights:
         """Open a folder's weights (safetensors first, sharded or not, else torch files), or those of one file."""
         found = (path,) if path.is_file() else files(path)
-        tensors: dict[str, Stored] = {}
+        tensors: dict[str, LazyTensor] = {}
         for file in found:
             tensors.update(_read(file))
         _check_index(path, tensors)
@@ -203,9 +203,9 @@ class Weights:
         weight = self.tensor(f"{dotted}weight", (outputs, inputs))
         return Linear(weight, self.tensor(f"{dotted}bias", (outputs,)) if bias else None, self._lora(name))
 
-    def table(self, name: str, rows: int, size: int) -> Table:
+    def table(self, name: str, rows: int, size: int) -> EmbeddingTable:
         """Return the embedding table ``name.weight`` [rows, size]."""
-        return Table(self.tensor(f"{name}.weight", (rows, size)), self._lora(name))
+        return EmbeddingTable(self.tensor(f"{name}.weight", (rows, size)), self._lora(name))
 
     def norm(self, name: str, size: int, bias: bool = True) -> Norm:
         """Return ``name.weight`` and ``name.bias``, or what TensorFlow exports call them: ``gamma`` and ``beta``."""
@@ -262,7 +262,7 @@ def _shard(index: Path, name: str) -> Path:
     return path
 
 
-def _check_index(folder: Path, tensors: Mapping[str, Stored]) -> None:
+def _check_index(folder: Path, tensors: Mapping[str, LazyTensor]) -> None:
     """Every tensor that the index in use promises must be in the shard it names."""
     found = next((name for name in CANDIDATES if (folder / name).is_file()), "")
     if not found.endswith(".json"):
@@ -272,7 +272,7 @@ def _check_index(folder: Path, tensors: Mapping[str, Stored]) -> None:
             raise WeightsError(f"{folder / found} says that {name} is in {file}, and it is not")
 
 
-def _read(file: Path) -> dict[str, Stored]:
+def _read(file: Path) -> dict[str, LazyTensor]:
     if file.suffix == ".safetensors":
         return safetensors_file.read(file)
     return torch_file.read(file)

@@ -8,7 +8,7 @@ from pathlib import Path
 from nearfield.errors import InputError
 
 
-def ready(path: Path | None) -> None:
+def require_writable(path: Path | None) -> None:
     """See that a file can be written, before the work of hours that it is for; its folder is made.
 
     Raises:

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from rich.text import Text
 
     from nearfield.corpus.answering.answer import Answer
-    from nearfield.corpus.search.hit import Found
+    from nearfield.corpus.search.hit import SearchHit
 
 #: Characters that are shown of a passage, around its best sentence, unless all are wanted.
 _WINDOW = 400
@@ -23,7 +23,7 @@ def plain(text: str) -> str:
     return "".join(letter if letter.isprintable() or letter in "\n\t" else " " for letter in text)
 
 
-def show(passages: Sequence[Found], *, full: bool = False, explain: bool = False) -> None:
+def show(passages: Sequence[SearchHit], *, full: bool = False, explain: bool = False) -> None:
     """Print passages: number, score, place, and the text with its best sentences marked."""
     from rich.text import Text
 
@@ -74,7 +74,7 @@ def _console() -> Console:
     return Console(highlight=False, markup=False, emoji=False, soft_wrap=False)
 
 
-def _name(found: Found) -> str:
+def _name(found: SearchHit) -> str:
     parts = dict.fromkeys(" ".join(plain(part).split()) for part in (found.title, *found.headings))
     return " > ".join(part for part in parts if part) or _key(found.document)
 
@@ -83,7 +83,7 @@ def _key(document: str) -> str:
     return plain(document.partition("#")[2] or document)
 
 
-def _place(found: Found) -> str:
+def _place(found: SearchHit) -> str:
     page = f", page {found.page}" if found.page is not None else ""
     others = [_key(origin.document) for origin in found.also]
     more = f" and {len(others) - _PLACES} more" if len(others) > _PLACES else ""
@@ -91,7 +91,7 @@ def _place(found: Found) -> str:
     return f"{plain(found.document)}{page}, characters {found.start} to {found.end}{also}"
 
 
-def _snippet(found: Found, *, full: bool) -> Text:
+def _snippet(found: SearchHit, *, full: bool) -> Text:
     from rich.text import Text
 
     text = Text(plain(found.text))
@@ -105,7 +105,7 @@ def _snippet(found: Found, *, full: bool) -> Text:
     return Text("... " if start else "") + part + Text(" ..." if start + _WINDOW < len(text) else "")
 
 
-def _stages(found: Found) -> str:
+def _stages(found: SearchHit) -> str:
     return "; ".join(
         f"{name} {stage['score']:.4f}" + (f" (rank {stage['rank']:.0f})" if "rank" in stage else "")
         for name, stage in found.stages.items()

@@ -5,12 +5,12 @@ from __future__ import annotations
 from nearfield.units import parse_amount
 from nearfield.units import parse_memory as memory
 
-__all__ = ["bytes_of", "count", "memory"]
+__all__ = ["format_bytes", "memory", "parse_count"]
 
 _COUNTS = {"k": 1e3, "m": 1e6, "b": 1e9, "g": 1e9, "t": 1e12}
 
 
-def count(told: str) -> int:
+def parse_count(told: str) -> int:
     """Read a count, such as 1000000, 1_000_000, 250k, 1.5M or 2B.
 
     Raises:
@@ -19,7 +19,7 @@ def count(told: str) -> int:
     return parse_amount(told, _COUNTS, "a count such as 250000, 250k or 1.5M")
 
 
-def bytes_of(size: float) -> str:
+def format_bytes(size: float) -> str:
     """Write bytes for people, by powers of 1,024."""
     for unit in ("B", "KiB", "MiB", "GiB"):
         if size < 1024:

@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-from nearfield.corpus.answering.chat_client import Endpoint
+from nearfield.corpus.answering.chat_client import ChatEndpoint
 from nearfield.corpus.answering.chat_stream import Ended
 from nearfield.corpus.answering.citations import Citations
-from nearfield.corpus.search.hit import Found, Origin
+from nearfield.corpus.search.hit import Location, SearchHit
 from nearfield.errors import AnswerFailed, InputError
 
 #: What the model is to say, word for word, where the passages lack the answer.
@@ -68,7 +68,7 @@ class Answer:
     text: str
     citations: tuple[Citation, ...] = ()
     found: bool = True
-    passages: tuple[Found, ...] = ()
+    passages: tuple[SearchHit, ...] = ()
     invalid: tuple[int, ...] = ()
     usage: Mapping[str, int] = field(default_factory=dict)
     model: str = ""
@@ -87,8 +87,8 @@ class Answer:
 
 def ask(
     question: str,
-    passages: Sequence[Found],
-    endpoint: Endpoint | None = None,
+    passages: Sequence[SearchHit],
+    endpoint: ChatEndpoint | None = None,
     *,
     budget: int = BUDGET,
     count: Callable[[str], int] | None = None,
@@ -107,8 +107,8 @@ def ask(
 
 def stream(
     question: str,
-    passages: Sequence[Found],
-    endpoint: Endpoint | None = None,
+    passages: Sequence[SearchHit],
+    endpoint: ChatEndpoint | None = None,
     *,
     budget: int = BUDGET,
     count: Callable[[str], int] | None = None,
@@ -121,15 +121,15 @@ def stream(
 
 
 def context(
-    passages: Sequence[Found], budget: int = BUDGET, count: Callable[[str], int] | None = None
-) -> tuple[tuple[Found, ...], int]:
+    passages: Sequence[SearchHit], budget: int = BUDGET, count: Callable[[str], int] | None = None
+) -> tuple[tuple[SearchHit, ...], int]:
     """Choose what the model is given: the best passages that fit, each text once; and how many there was no room for.
 
     One that stands whole in a better one becomes a further place (``also``) of that. The best is cut where it alone
     would be too long.
     """
     count = count or estimate
-    chosen: list[Found] = []
+    chosen: list[SearchHit] = []
     left, left_out = budget, 0
     for passage in merged(passages):
         size = count(_block(1, passage, ""))
@@ -144,9 +144,9 @@ def context(
     return tuple(chosen), left_out
 
 
-def merged(passages: Sequence[Found]) -> list[Found]:
+def merged(passages: Sequence[SearchHit]) -> list[SearchHit]:
     """Return passages without those whose text stands in a better one; their places are kept in ``also``."""
-    kept: list[Found] = []
+    kept: list[SearchHit] = []
     texts: list[str] = []
     for passage in passages:
         text = " ".join(passage.text.split())
@@ -157,7 +157,7 @@ def merged(passages: Sequence[Found]) -> list[Found]:
             kept.append(passage)
             texts.append(text)
         elif passage.id != kept[same].id:
-            origin = Origin(passage.document, passage.start, passage.end, passage.page)
+            origin = Location(passage.document, passage.start, passage.end, passage.page)
             kept[same] = replace(kept[same], also=(*kept[same].also, origin, *passage.also))
     return kept
 
@@ -167,7 +167,7 @@ def estimate(text: str) -> int:
     return len(text.encode("utf-8", "replace")) // 4 + 1
 
 
-def messages(question: str, passages: Sequence[Found]) -> list[dict[str, str]]:
+def messages(question: str, passages: Sequence[SearchHit]) -> list[dict[str, str]]:
     """Return what the model is told: rules, passages between tags, and the question.
 
     The tag's name is a digest of all of it: no passage can hold the tag that would end it.
@@ -183,8 +183,8 @@ def messages(question: str, passages: Sequence[Found]) -> list[dict[str, str]]:
 
 def _answered(
     question: str,
-    passages: Sequence[Found],
-    endpoint: Endpoint | None,
+    passages: Sequence[SearchHit],
+    endpoint: ChatEndpoint | None,
     budget: int,
     count: Callable[[str], int] | None,
     *,
@@ -217,7 +217,7 @@ def _answered(
 
 
 def _whole(
-    text: str, marks: Citations, ended: Ended, given: tuple[Found, ...], left_out: int, endpoint: Endpoint
+    text: str, marks: Citations, ended: Ended, given: tuple[SearchHit, ...], left_out: int, endpoint: ChatEndpoint
 ) -> Answer:
     if not text.strip():
         why = f" before its {endpoint.max_tokens} tokens (max_tokens) were used up" if ended.cut else ""
@@ -236,7 +236,7 @@ def _whole(
     )
 
 
-def _citation(number: int, passage: Found, places: Sequence[tuple[int, int]]) -> Citation:
+def _citation(number: int, passage: SearchHit, places: Sequence[tuple[int, int]]) -> Citation:
     where = (passage.id, passage.document, passage.title, passage.start, passage.end, passage.page, passage.headings)
     return Citation(number, *where, marks=tuple(places))
 
@@ -266,7 +266,7 @@ def _last(pieces: Iterator[str | Answer]) -> Answer:
 # -- passages as the model reads them ----------------------------------------------------------------------------------
 
 
-def _block(number: int, passage: Found, tag: str) -> str:
+def _block(number: int, passage: SearchHit, tag: str) -> str:
     facts = {
         "Title": passage.title,
         "Section": " > ".join(passage.headings),
@@ -286,7 +286,7 @@ def _line(text: str) -> str:
     return plain if len(plain) <= _LONGEST_LINE else plain[:_LONGEST_LINE] + " ..."
 
 
-def _shortened(passage: Found, tokens: int, count: Callable[[str], int]) -> Found:
+def _shortened(passage: SearchHit, tokens: int, count: Callable[[str], int]) -> SearchHit:
     """Cut a passage's text, at the end of a word, until it fits or hardly anything is left."""
     text = passage.text.strip()
     while len(text) > _LEAST and (size := count(_block(1, replace(passage, text=text), ""))) > tokens:

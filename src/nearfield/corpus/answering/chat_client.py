@@ -20,7 +20,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 from nearfield import __version__
 from nearfield.corpus.answering.chat_stream import Ended, complaint, read
-from nearfield.corpus.answering.timeout import within
+from nearfield.corpus.answering.timeout import iterate_with_timeout
 from nearfield.errors import AnswerFailed, InputError, MissingExtra, nearest
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ _LEAST_CONTEXT = 4096
 
 
 @dataclass(frozen=True)
-class Endpoint:
+class ChatEndpoint:
     """A chat endpoint, and the model to ask there.
 
     ``url`` is a server (``http://localhost:11434``), its API's root (``https://api.openai.com/v1``) or the full path;
@@ -89,7 +89,7 @@ class Endpoint:
     @classmethod
     def configured(
         cls, url: str | None, model: str | None = None, kind: str | None = None, timeout: float | None = None
-    ) -> Endpoint | None:
+    ) -> ChatEndpoint | None:
         """Return the endpoint that settings tell of, its key taken from the environment (``NEARFIELD_CHAT_KEY``).
 
         None where there is no URL. Errors as for the class.
@@ -132,7 +132,7 @@ class Endpoint:
             raise MissingExtra("Asking a chat endpoint needs httpx: pip install 'nearfield[corpus]'")
         until = time.monotonic() + self.timeout
         body = self._body(messages, prompt_tokens, streaming)
-        return within(until, _Asking(self, body, until).pieces, self._late)
+        return iterate_with_timeout(until, _Asking(self, body, until).pieces, self._late)
 
     def _late(self) -> AnswerFailed:
         return AnswerFailed(f"{self.shown} gave no answer within {self.timeout:g} s.")
@@ -168,7 +168,7 @@ def _plain(message: Mapping[str, str]) -> dict[str, str]:
 class _Asking:
     """One question to one endpoint, asked again while that is busy."""
 
-    def __init__(self, endpoint: Endpoint, body: dict[str, Any], until: float) -> None:
+    def __init__(self, endpoint: ChatEndpoint, body: dict[str, Any], until: float) -> None:
         self._endpoint, self._body, self._until = endpoint, body, until
         self._tries = 0
 

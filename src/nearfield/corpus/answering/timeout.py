@@ -13,7 +13,7 @@ from nearfield.errors import NearfieldError
 Piece = TypeVar("Piece")
 
 
-def within(
+def iterate_with_timeout(
     until: float, make: Callable[[threading.Event], Iterator[Piece]], late: Callable[[], NearfieldError]
 ) -> Iterator[Piece]:
     """Yield what ``make`` yields in a thread of its own, and raise ``late()`` when the time is up (``time.monotonic``).

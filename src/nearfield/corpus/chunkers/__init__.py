@@ -18,26 +18,26 @@ import numpy as np
 
 from nearfield.corpus.chunkers import boundaries as seams
 from nearfield.corpus.chunkers import optimal_split
-from nearfield.corpus.chunkers.boundaries import Scale, Seam
-from nearfield.corpus.chunkers.token_counter import Ruler
+from nearfield.corpus.chunkers.boundaries import Boundary, TextScale
+from nearfield.corpus.chunkers.token_counter import TokenCounter
 from nearfield.corpus.document import Document, Form, Span
 from nearfield.errors import InputError
-from nearfield.registry import Shelf
+from nearfield.registry import Registry
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
-SHELF = Shelf(
+REGISTRY = Registry(
     "chunker",
     {
-        "sentence": "nearfield.corpus.chunkers.sentence:Sentence",
-        "markdown": "nearfield.corpus.chunkers.markdown:Markdown",
-        "code": "nearfield.corpus.chunkers.code:Code",
-        "semantic": "nearfield.corpus.chunkers.semantic:Semantic",
-        "fixed": "nearfield.corpus.chunkers.fixed:Fixed",
-        "late": "nearfield.corpus.chunkers.late:Late",
+        "sentence": "nearfield.corpus.chunkers.sentence:SentenceChunker",
+        "markdown": "nearfield.corpus.chunkers.markdown:MarkdownChunker",
+        "code": "nearfield.corpus.chunkers.code:CodeChunker",
+        "semantic": "nearfield.corpus.chunkers.semantic:SemanticChunker",
+        "fixed": "nearfield.corpus.chunkers.fixed:FixedChunker",
+        "late": "nearfield.corpus.chunkers.late:LateChunker",
     },
     group="nearfield.chunkers",
 )
@@ -56,13 +56,13 @@ _MARKS = re.compile(r"^\s*#{1,6}\s+|\s+#+\s*$|\n\s*(?:=+|-+)\s*$")
 
 
 @dataclass(frozen=True)
-class Outline:
+class ChunkOutline:
     """Where a document may be cut, and the names above each place.
 
     ``paths`` hold for whatever begins after their position, up to the next; None takes the document's headings.
     """
 
-    seams: Sequence[Seam]
+    seams: Sequence[Boundary]
     paths: Sequence[tuple[int, tuple[str, ...]]] | None = None
 
 
@@ -87,7 +87,7 @@ class Chunker(ABC):
 
     def __init__(
         self,
-        ruler: Ruler,
+        ruler: TokenCounter,
         size: int = DEFAULT_SIZE,
         overlap: int = DEFAULT_OVERLAP,
         embed: Embed | None = None,
@@ -108,7 +108,7 @@ class Chunker(ABC):
         self.language = language or "en"
 
     @abstractmethod
-    def outline(self, document: Document, scale: Scale) -> Outline:
+    def outline(self, document: Document, scale: TextScale) -> ChunkOutline:
         """Return where to cut; ``scale`` weighs parts of the text. Places need no order and may repeat."""
 
     def split(self, document: Document) -> list[Span]:
@@ -117,31 +117,31 @@ class Chunker(ABC):
         Each begins and ends with a character that is none, and has 1 to ``size`` tokens. Words are cut only where they
         are longer than a chunk. A document without a token has no spans.
         """
-        scale = Scale(document.text, self.ruler.measure(document.text))
+        scale = TextScale(document.text, self.ruler.measure(document.text))
         outline = self.outline(document, scale)
         places = self._counted(scale, outline.seams)
         return _labelled(document, places, headings(document) if outline.paths is None else outline.paths)
 
-    def cut(self, scale: Scale, given: Iterable[Seam], size: int) -> list[tuple[int, int]]:
+    def cut(self, scale: TextScale, given: Iterable[Boundary], size: int) -> list[tuple[int, int]]:
         """Return from where to where chunks of at most ``size`` tokens go; white space may stand at their ends."""
         places = self.units(scale, given, size)
         ends = np.array([seam.at for seam in places] + [len(scale.text)])
         tokens = scale.measured.before(ends)
         steps = np.maximum(np.diff(tokens), np.diff(ends) / seams.TOKEN_CHARACTERS)
         weights = np.concatenate([[0.0], np.cumsum(steps)]).tolist()
-        chunks = optimal_split.fill(weights, [seam.cost for seam in places], size, self.overlap)
+        chunks = optimal_split.split_optimally(weights, [seam.cost for seam in places], size, self.overlap)
         return [(int(ends[first]), int(ends[last])) for first, last in chunks]
 
-    def units(self, scale: Scale, given: Iterable[Seam], size: int) -> list[Seam]:
+    def units(self, scale: TextScale, given: Iterable[Boundary], size: int) -> list[Boundary]:
         """Return the seams in order, with the text's start, and more inside of what weighs more than ``size``."""
-        known = _unique([Seam(0, 0.0), *given], len(scale.text))
+        known = _unique([Boundary(0, 0.0), *given], len(scale.text))
         ends = [*(seam.at for seam in known[1:]), len(scale.text)]
-        found: list[Seam] = []
+        found: list[Boundary] = []
         for seam, end in zip(known, ends, strict=True):
             found += [seam, *seams.refine(scale, seam.at, end, size, self.levels)]
         return found
 
-    def _counted(self, scale: Scale, given: Sequence[Seam]) -> list[tuple[int, int, int]]:
+    def _counted(self, scale: TextScale, given: Sequence[Boundary]) -> list[tuple[int, int, int]]:
         """Cut, trim, and count each chunk alone; cut anew where the tokenizer counts more than in the whole text."""
         counted = self._tried(scale, given, self.size)
         excess = max((count for _, _, count in counted), default=0) - self.size
@@ -152,13 +152,13 @@ class Chunker(ABC):
             found += [(start, end, count)] if count <= self.size else self._halved(scale, start, end)
         return _joined(found)
 
-    def _tried(self, scale: Scale, given: Sequence[Seam], size: int) -> list[tuple[int, int, int]]:
+    def _tried(self, scale: TextScale, given: Sequence[Boundary], size: int) -> list[tuple[int, int, int]]:
         trimmed = [_trimmed(scale.text, *each) for each in self.cut(scale, given, size)]
         places = [(start, end) for start, end in trimmed if start < end]
         counts = self.ruler.counts([scale.text[start:end] for start, end in places])
         return [(*place, count) for place, count in zip(places, counts, strict=True)]
 
-    def _halved(self, scale: Scale, start: int, end: int) -> Iterator[tuple[int, int, int]]:
+    def _halved(self, scale: TextScale, start: int, end: int) -> Iterator[tuple[int, int, int]]:
         """Cut in two near the middle until each part has no more tokens than may be."""
         start, end = _trimmed(scale.text, start, end)
         count = self.ruler.count(scale.text[start:end])
@@ -173,7 +173,7 @@ class Chunker(ABC):
 
 
 def open_chunker(
-    by: str, form: Form, ruler: Ruler, size: int | None = None, overlap: int | None = None, **options: Any
+    by: str, form: Form, ruler: TokenCounter, size: int | None = None, overlap: int | None = None, **options: Any
 ) -> Chunker:
     """Return the chunker of a name, for documents of a form; ``auto`` takes the default for that form.
 
@@ -185,7 +185,7 @@ def open_chunker(
     name = BY_FORM.get(form, DEFAULT) if by == "auto" else by
     tokens = min(DEFAULT_SIZE, ruler.length) if size is None else size
     repeated = min(DEFAULT_OVERLAP, tokens // 2) if overlap is None else overlap
-    made: Chunker = SHELF.load(name)(ruler, tokens, repeated, **options)
+    made: Chunker = REGISTRY.load(name)(ruler, tokens, repeated, **options)
     return made
 
 
@@ -202,9 +202,9 @@ def headings(document: Document) -> list[tuple[int, tuple[str, ...]]]:
     return found
 
 
-def _unique(given: Iterable[Seam], length: int) -> list[Seam]:
+def _unique(given: Iterable[Boundary], length: int) -> list[Boundary]:
     """Return one seam for each place inside the text, the cheapest, in order."""
-    found: dict[int, Seam] = {}
+    found: dict[int, Boundary] = {}
     for seam in sorted(given):
         if 0 <= seam.at < max(length, 1):
             found.setdefault(seam.at, seam)

@@ -7,7 +7,7 @@ import unicodedata
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
-from nearfield.corpus.chunkers.token_counter import Measured
+from nearfield.corpus.chunkers.token_counter import TokenOffsets
 from nearfield.errors import MissingExtra
 
 #: What a cut costs: as much as a chunk that is that far from full, squared. ``ALWAYS`` is always cut at.
@@ -26,17 +26,17 @@ _CLAUSE = re.compile(r"(?<=[,;:|–—])\s+|(?<=[，、；：])")
 _SENTENCES_AT_ONCE = 4096
 
 
-class Seam(NamedTuple):
+class Boundary(NamedTuple):
     """A place to cut: what follows begins at character ``at``."""
 
     at: int
     cost: float
 
 
-class Scale:
+class TextScale:
     """Weighs parts of one text: its tokens, or its characters where these are far more."""
 
-    def __init__(self, text: str, measured: Measured) -> None:
+    def __init__(self, text: str, measured: TokenOffsets) -> None:
         self.text = text
         self.measured = measured
 
@@ -130,7 +130,7 @@ def _wide(character: str) -> bool:
     )
 
 
-def words(scale: Scale, start: int, end: int, room: int, most: int) -> Iterator[Seam]:
+def words(scale: TextScale, start: int, end: int, room: int, most: int) -> Iterator[Boundary]:
     """Yield seams between words, so that what lies between weighs about ``room``.
 
     A word that weighs more than ``room`` stays whole up to ``most``; a longer one is cut between letters.
@@ -143,13 +143,13 @@ def words(scale: Scale, start: int, end: int, room: int, most: int) -> Iterator[
         start = seam.at
 
 
-def _word(scale: Scale, start: int, reach: int, furthest: int) -> Seam:
+def _word(scale: TextScale, start: int, reach: int, furthest: int) -> Boundary:
     """Return the last border up to ``reach``, else the first one up to ``furthest``, else a place between letters."""
     text = scale.text
     for at in (*range(reach, start, -1), *range(reach + 1, furthest + 1)):
         if at == len(text) or border(text, at):
-            return Seam(at, WORD)
-    return Seam(_letter(text, start, furthest), LETTER)
+            return Boundary(at, WORD)
+    return Boundary(_letter(text, start, furthest), LETTER)
 
 
 def _letter(text: str, start: int, at: int) -> int:
@@ -167,7 +167,7 @@ PROSE: tuple[Level, ...] = ((inner_sentences, SENTENCE + 0.1), (lines, LINE), (c
 LINES: tuple[Level, ...] = ((lines, LINE), (clauses, CLAUSE))
 
 
-def refine(scale: Scale, start: int, end: int, most: int, levels: Sequence[Level] = PROSE) -> Iterator[Seam]:
+def refine(scale: TextScale, start: int, end: int, most: int, levels: Sequence[Level] = PROSE) -> Iterator[Boundary]:
     """Yield seams inside a part, so that nothing between them weighs more than ``most``, or as little as can be."""
     if scale(start, end) <= most:
         return
@@ -178,5 +178,5 @@ def refine(scale: Scale, start: int, end: int, most: int, levels: Sequence[Level
     places = find(scale.text, start, end)
     for low, high in zip([start, *places], [*places, end], strict=True):
         if low > start:
-            yield Seam(low, cost)
+            yield Boundary(low, cost)
         yield from refine(scale, low, high, most, rest)

@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from nearfield.corpus.chunkers import Chunker, Outline, boundaries
+from nearfield.corpus.chunkers import Chunker, ChunkOutline, boundaries
 from nearfield.corpus.chunkers import sections as parts
-from nearfield.corpus.chunkers.boundaries import Scale, Seam
-from nearfield.corpus.chunkers.sections import Part
+from nearfield.corpus.chunkers.boundaries import Boundary, TextScale
+from nearfield.corpus.chunkers.sections import Section
 from nearfield.corpus.document import Document
 from nearfield.errors import MissingExtra
 
@@ -55,7 +55,7 @@ _TAB = 4
 _STEP, _STEPS = 0.08, 5
 
 
-class Code(Chunker):
+class CodeChunker(Chunker):
     """Cuts between definitions, and into those that are larger than a chunk.
 
     Comments and decorators stay with what follows.
@@ -64,14 +64,14 @@ class Code(Chunker):
 
     levels = boundaries.LINES
 
-    def outline(self, document: Document, scale: Scale) -> Outline:
+    def outline(self, document: Document, scale: TextScale) -> ChunkOutline:
         """Return the seams of the syntax tree, or of the indentation where there is no grammar."""
         grammar = GRAMMARS.get(document.language.lower())
         if grammar is None or len(document.text) > _LONGEST:
-            return Outline(list(_indented(document.text)), [])
+            return ChunkOutline(list(_indented(document.text)), [])
         tree = _Tree(scale, self.size)
         found = tree.parts(_parser(*grammar).parse(document.text.encode("utf-8", "replace")).root_node)
-        return Outline(list(parts.outline(found, scale, self.size, self.language)), sorted(tree.paths))
+        return ChunkOutline(list(parts.section_boundaries(found, scale, self.size, self.language)), sorted(tree.paths))
 
 
 @cache
@@ -96,7 +96,7 @@ class _Row:
 class _Tree:
     """Makes parts of a syntax tree, down to what fits into a chunk, and notes the names on the way."""
 
-    scale: Scale
+    scale: TextScale
     size: int
     paths: list[tuple[int, tuple[str, ...]]] = field(default_factory=list)
 
@@ -104,11 +104,11 @@ class _Tree:
         self._text = self.scale.text
         self._places = _places(self._text)
 
-    def parts(self, root: Any) -> list[Part]:
+    def parts(self, root: Any) -> list[Section]:
         """Return the parts of a whole file, which lie without gaps."""
         return self._parts(root, -1, 0, len(self._text), (), 0)
 
-    def _parts(self, node: Any, line: int, start: int, end: int, path: tuple[str, ...], depth: int) -> list[Part]:
+    def _parts(self, node: Any, line: int, start: int, end: int, path: tuple[str, ...], depth: int) -> list[Section]:
         """Return the parts of a node after its first ``line``; what stands before them goes with the first."""
         rows = self._rows(node, line, start, end) if depth < _DEEPEST else []
         head = not rows or rows[0].start > start
@@ -120,17 +120,17 @@ class _Tree:
             found[1:2] = [replace(part, cost=boundaries.TIED) for part in found[1:2]]
         return found
 
-    def _part(self, row: _Row, end: int, path: tuple[str, ...], depth: int) -> Part:
+    def _part(self, row: _Row, end: int, path: tuple[str, ...], depth: int) -> Section:
         cost = _line_cost(self._text, row.start)
         if row.node is None or self.scale(row.start, end) <= self.size:
-            return Part(row.start, end, "code", cost)
+            return Section(row.start, end, "code", cost)
         name = _name(row.node)
         inner = (*path, name) if name else path
         if name:
             begun = row.start + len(self._text[row.start : end]) - len(self._text[row.start : end].lstrip())
             self.paths += [(begun, inner), (end - 1, path)]
         held = self._parts(*_body(row.node), row.start, end, inner, depth + 1)
-        return Part(row.start, end, "code", cost, tuple(held) if len(held) > 1 else (), apart=bool(name))
+        return Section(row.start, end, "code", cost, tuple(held) if len(held) > 1 else (), apart=bool(name))
 
     def _rows(self, node: Any, line: int, start: int, end: int) -> list[_Row]:
         """Return what begins on lines of its own from ``start`` to ``end``; what belongs to the next goes with it."""
@@ -214,10 +214,10 @@ def _name(node: Any) -> str:
     return named.text.decode("utf-8", "replace") if named is not None else ""
 
 
-def _indented(text: str) -> Iterator[Seam]:
+def _indented(text: str) -> Iterator[Boundary]:
     """Yield each line that may begin a chunk: the less it is indented, the better, and best after a blank line."""
     for at in boundaries.lines(text, 0, len(text)):
-        yield Seam(at, _line_cost(text, at))
+        yield Boundary(at, _line_cost(text, at))
 
 
 def _line_cost(text: str, at: int) -> float:

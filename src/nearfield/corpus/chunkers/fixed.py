@@ -4,22 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from nearfield.corpus.chunkers import Chunker, Outline, boundaries
-from nearfield.corpus.chunkers.boundaries import Scale, Seam
+from nearfield.corpus.chunkers import Chunker, ChunkOutline, boundaries
+from nearfield.corpus.chunkers.boundaries import Boundary, TextScale
 from nearfield.corpus.document import Document
 
 #: A last chunk below this share of the size takes words from the one before.
 _SMALL = 1 / 4
 
 
-class Fixed(Chunker):
+class FixedChunker(Chunker):
     """Cuts between words after each ``size`` tokens; ``overlap`` is in words too."""
 
-    def outline(self, document: Document, scale: Scale) -> Outline:
+    def outline(self, document: Document, scale: TextScale) -> ChunkOutline:
         """Return no seams: where to cut depends on the chunk before."""
-        return Outline([])
+        return ChunkOutline([])
 
-    def cut(self, scale: Scale, given: Iterable[Seam], size: int) -> list[tuple[int, int]]:
+    def cut(self, scale: TextScale, given: Iterable[Boundary], size: int) -> list[tuple[int, int]]:
         """Return full chunks one after another; the last two share what is left."""
         found: list[tuple[int, int]] = []
         start = stop = 0
@@ -34,21 +34,21 @@ class Fixed(Chunker):
             found[-2:] = self._halves(scale, found[-2][0], size)
         return found
 
-    def _back(self, scale: Scale, start: int, stop: int) -> int:
+    def _back(self, scale: TextScale, start: int, stop: int) -> int:
         """Return the first border from which no more than the overlap is repeated."""
         if not self.overlap:
             return stop
         least = max(start + 1, scale.reach(start, max(1, round(scale(start, stop)) - self.overlap)))
         return next((at for at in range(least, stop) if boundaries.border(scale.text, at)), stop)
 
-    def _halves(self, scale: Scale, start: int, size: int) -> list[tuple[int, int]]:
+    def _halves(self, scale: TextScale, start: int, size: int) -> list[tuple[int, int]]:
         end = len(scale.text)
         half = max(1, round(scale(start, end) + self.overlap) // 2)
         stop = next((seam.at for seam in boundaries.words(scale, start, end, half, size)), end)
         return [(start, stop), (self._back(scale, start, stop), end)][: 2 if stop < end else 1]
 
 
-def _stop(scale: Scale, start: int, size: int) -> int:
+def _stop(scale: TextScale, start: int, size: int) -> int:
     """Return where a full chunk ends that begins at ``start``."""
     end = len(scale.text)
     return next((seam.at for seam in boundaries.words(scale, start, end, size, size)), end)

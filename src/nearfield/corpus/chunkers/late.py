@@ -6,19 +6,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from nearfield.corpus.chunkers import DEFAULT_SIZE, Embed
-from nearfield.corpus.chunkers.sentence import Sentence
-from nearfield.corpus.chunkers.token_counter import Ruler
+from nearfield.corpus.chunkers.sentence import SentenceChunker
+from nearfield.corpus.chunkers.token_counter import TokenCounter
 from nearfield.corpus.document import Span
 
 
-class Late(Sentence):
+class LateChunker(SentenceChunker):
     """Cuts as ``sentence`` does, without overlap, for ``Encoder.encode_late`` (arXiv:2409.04701): see ``runs``."""
 
     late = True
 
     def __init__(
         self,
-        ruler: Ruler,
+        ruler: TokenCounter,
         size: int = DEFAULT_SIZE,
         overlap: int = 0,
         embed: Embed | None = None,
@@ -37,7 +37,7 @@ class Run:
     texts: tuple[str, ...]
 
 
-def runs(text: str, spans: Sequence[Span], ruler: Ruler, room: int | None = None) -> list[Run]:
+def runs(text: str, spans: Sequence[Span], ruler: TokenCounter, room: int | None = None) -> list[Run]:
     """Group a document's spans into as few runs as the model can read at once, of about the same length.
 
     The white space between two spans goes with the later one. ``room`` is the tokens of a run at most, where that is
@@ -73,7 +73,7 @@ def _filled(counts: Sequence[int], most: int) -> list[tuple[int, int]]:
     return found
 
 
-def _fitting(text: str, spans: Sequence[Span], first: int, stop: int, ruler: Ruler, most: int) -> list[Run]:
+def _fitting(text: str, spans: Sequence[Span], first: int, stop: int, ruler: TokenCounter, most: int) -> list[Run]:
     """Make a run, or two where the tokenizer counts more in the whole than in its parts."""
     starts = [spans[first].start, *(span.end for span in spans[first : stop - 1])]
     texts = tuple(text[start : span.end] for start, span in zip(starts, spans[first:stop], strict=True))

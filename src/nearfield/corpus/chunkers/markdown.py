@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from nearfield.corpus.chunkers import Chunker, Outline, sections
-from nearfield.corpus.chunkers.boundaries import Scale
+from nearfield.corpus.chunkers import Chunker, ChunkOutline, sections
+from nearfield.corpus.chunkers.boundaries import TextScale
 from nearfield.corpus.document import Document
 
 
-class Markdown(Chunker):
+class MarkdownChunker(Chunker):
     """Cuts between sections, large sections between paragraphs, and large paragraphs between sentences.
 
     Code and tables stay whole where they fit into a chunk, and are cut between lines where they do not.
     """
 
-    def outline(self, document: Document, scale: Scale) -> Outline:
+    def outline(self, document: Document, scale: TextScale) -> ChunkOutline:
         """Return the seams of the tree of sections."""
-        return Outline(list(sections.outline(sections.sections(document), scale, self.size, self.language)))
+        return ChunkOutline(
+            list(sections.section_boundaries(sections.sections(document), scale, self.size, self.language))
+        )

@@ -12,7 +12,7 @@ from nearfield.corpus.chunkers.boundaries import ALWAYS, SENTENCE
 Array = np.ndarray[Any, np.dtype[Any]]
 
 
-def fill(weights: Sequence[float], costs: Sequence[float], size: int, overlap: int) -> list[tuple[int, int]]:
+def split_optimally(weights: Sequence[float], costs: Sequence[float], size: int, overlap: int) -> list[tuple[int, int]]:
     """Join units to chunks; return the first unit and the one after the last of each.
 
     Unit ``i`` weighs ``weights[i + 1] - weights[i]`` (at most ``size``), and cutting before it costs ``costs[i]``. A

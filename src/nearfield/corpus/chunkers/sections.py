@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 
 from nearfield.corpus.chunkers import boundaries
-from nearfield.corpus.chunkers.boundaries import Scale, Seam
+from nearfield.corpus.chunkers.boundaries import Boundary, TextScale
 from nearfield.corpus.document import Block, Document
 
 #: Below this share of a chunk, a part does not stand alone beside one that is too large for a chunk.
@@ -17,7 +17,7 @@ _INTRODUCES = re.compile(r":\s*$")
 
 
 @dataclass(frozen=True)
-class Part:
+class Section:
     """A piece of text from ``start`` up to ``end``, the next part's start.
 
     ``cost`` is that of cutting before it. ``parts`` are what it consists of, and lie in it without gaps. ``apart`` says
@@ -28,19 +28,19 @@ class Part:
     end: int
     kind: str = "paragraph"
     cost: float = boundaries.PARAGRAPH
-    parts: Sequence[Part] = field(default=())
+    parts: Sequence[Section] = field(default=())
     apart: bool = False
 
 
-def flat(document: Document) -> list[Part]:
+def flat_sections(document: Document) -> list[Section]:
     """Return a document's blocks as parts, which hold all of its text; paragraphs, where it has no blocks."""
     blocks = document.blocks or tuple(_paragraphs(document))
     starts = [0, *(_line_start(document.text, block, before) for before, block in pairwise(blocks))]
     ends = [*starts[1:], len(document.text)]
-    found: list[Part] = []
+    found: list[Section] = []
     for block, start, end in zip(blocks, starts, ends, strict=False):
         cost = _cost(document.text, block, found[-1].kind if found else "", start)
-        found.append(Part(start, end, block.kind, cost))
+        found.append(Section(start, end, block.kind, cost))
     return found
 
 
@@ -63,29 +63,32 @@ def _cost(text: str, block: Block, before: str, start: int) -> float:
     return boundaries.SENTENCE if _INTRODUCES.search(text, max(0, start - 8), start) else boundaries.PARAGRAPH
 
 
-def inside(part: Part, scale: Scale, language: str) -> Iterator[Seam]:
+def inside(part: Section, scale: TextScale, language: str) -> Iterator[Boundary]:
     """Yield the seams within a block: lines of tables and code, items of lists, else sentences."""
     text, start, end = scale.text, part.start, part.end
     if part.kind in ("table", "code"):
-        yield from (Seam(at, boundaries.LINE) for at in boundaries.lines(text, start, end))
-        yield from (Seam(at, boundaries.SENTENCE) for at in boundaries.paragraphs(text, start, end))
+        yield from (Boundary(at, boundaries.LINE) for at in boundaries.lines(text, start, end))
+        yield from (Boundary(at, boundaries.SENTENCE) for at in boundaries.paragraphs(text, start, end))
         return
     if part.kind == "heading":
         return
-    yield from (Seam(at, boundaries.ITEM) for at in boundaries.items(text, start, end))
-    yield from (Seam(at, boundaries.SENTENCE) for at in boundaries.sentences(text, start, end, language))
+    yield from (Boundary(at, boundaries.ITEM) for at in boundaries.items(text, start, end))
+    yield from (Boundary(at, boundaries.SENTENCE) for at in boundaries.sentences(text, start, end, language))
 
 
-def sections(document: Document) -> list[Part]:
+def sections(document: Document) -> list[Section]:
     """Return a document's parts, each heading as one part with what stands under it."""
-    blocks, levels = flat(document), [block.level if block.kind == "heading" else 0 for block in document.blocks]
+    blocks, levels = (
+        flat_sections(document),
+        [block.level if block.kind == "heading" else 0 for block in document.blocks],
+    )
     return _nested(blocks, levels or [0] * len(blocks))
 
 
-def _nested(blocks: Sequence[Part], levels: Sequence[int]) -> list[Part]:
+def _nested(blocks: Sequence[Section], levels: Sequence[int]) -> list[Section]:
     """Put into each section whatever follows its heading, up to the next of its level or above."""
-    found: list[Part] = []
-    open_ones: list[tuple[int, list[Part]]] = [(0, found)]
+    found: list[Section] = []
+    open_ones: list[tuple[int, list[Section]]] = [(0, found)]
     for block, level in zip(blocks, levels, strict=True):
         while level and open_ones[-1][0] >= level:
             _close(open_ones)
@@ -97,13 +100,13 @@ def _nested(blocks: Sequence[Part], levels: Sequence[int]) -> list[Part]:
     return found
 
 
-def _close(open_ones: list[tuple[int, list[Part]]]) -> None:
+def _close(open_ones: list[tuple[int, list[Section]]]) -> None:
     _, held = open_ones.pop()
-    made = Part(held[0].start, held[-1].end, "section", held[0].cost, tuple(held), apart=True)
+    made = Section(held[0].start, held[-1].end, "section", held[0].cost, tuple(held), apart=True)
     open_ones[-1][1].append(made)
 
 
-def outline(parts: Sequence[Part], scale: Scale, size: int, language: str) -> Iterator[Seam]:
+def section_boundaries(parts: Sequence[Section], scale: TextScale, size: int, language: str) -> Iterator[Boundary]:
     """Yield seams such that a part is cut only where it is larger than ``size``.
 
     Parts side by side that fit may be joined. One that does not fit shares no chunk with those beside it, where it is
@@ -113,12 +116,14 @@ def outline(parts: Sequence[Part], scale: Scale, size: int, language: str) -> It
     for number, part in enumerate(parts):
         if number:
             alone = _alone(parts, large, number, scale, size)
-            yield Seam(part.start, boundaries.ALWAYS if alone else part.cost)
+            yield Boundary(part.start, boundaries.ALWAYS if alone else part.cost)
         if large[number]:
-            yield from outline(part.parts, scale, size, language) if part.parts else inside(part, scale, language)
+            yield from (
+                section_boundaries(part.parts, scale, size, language) if part.parts else inside(part, scale, language)
+            )
 
 
-def _alone(parts: Sequence[Part], large: Sequence[bool], number: int, scale: Scale, size: int) -> bool:
+def _alone(parts: Sequence[Section], large: Sequence[bool], number: int, scale: TextScale, size: int) -> bool:
     """Tell whether the seam before a part must be cut."""
     left, right = number - 1, number
     if not (large[left] and parts[left].apart) and not (large[right] and parts[right].apart):
@@ -127,7 +132,7 @@ def _alone(parts: Sequence[Part], large: Sequence[bool], number: int, scale: Sca
     return min(sides) >= size * _SMALL
 
 
-def _weight(parts: Sequence[Part], large: Sequence[bool], at: int, step: int, scale: Scale) -> float:
+def _weight(parts: Sequence[Section], large: Sequence[bool], at: int, step: int, scale: TextScale) -> float:
     """Weigh what stands together on one side of a seam: one large part, or all small ones up to the next large one."""
     if large[at]:
         return scale(parts[at].start, parts[at].end)

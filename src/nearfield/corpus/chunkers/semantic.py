@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from nearfield.corpus.chunkers import Chunker, Outline, boundaries, sections
-from nearfield.corpus.chunkers.boundaries import Scale, Seam
+from nearfield.corpus.chunkers import Chunker, ChunkOutline, boundaries, sections
+from nearfield.corpus.chunkers.boundaries import Boundary, TextScale
 from nearfield.corpus.document import Document
 from nearfield.errors import InputError
 
@@ -20,24 +20,24 @@ _BREAKS = 0.1
 _AT_ONCE = 1024
 
 
-class Semantic(Chunker):
+class SemanticChunker(Chunker):
     """Compares what stands before each end of a sentence with what stands after it, and cuts where they differ most.
 
     The method is that of Kamradt's semantic splitter (2023), bounded by the chunk's size. All sentences are embedded,
     so that indexing takes about twice as long.
     """
 
-    def outline(self, document: Document, scale: Scale) -> Outline:
+    def outline(self, document: Document, scale: TextScale) -> ChunkOutline:
         """Return the seams between sentences, the dearer the less the subject changes there."""
-        found: list[Seam] = []
-        for part in sections.flat(document):
-            found += [Seam(part.start, part.cost), *sections.inside(part, scale, self.language)]
+        found: list[Boundary] = []
+        for part in sections.flat_sections(document):
+            found += [Boundary(part.start, part.cost), *sections.inside(part, scale, self.language)]
         places = self.units(scale, found, self.size)
         change = self._changes(scale, [seam.at for seam in places])
         rank = np.argsort(np.argsort(change, kind="stable"), kind="stable") / max(1, len(change) - 1)
-        return Outline([_weighed(seam, float(share)) for seam, share in zip(places[1:], rank, strict=True)])
+        return ChunkOutline([_weighed(seam, float(share)) for seam, share in zip(places[1:], rank, strict=True)])
 
-    def _changes(self, scale: Scale, starts: list[int]) -> Array:
+    def _changes(self, scale: TextScale, starts: list[int]) -> Array:
         """Return the cosine distance [starts - 1] of the windows before and after each start but the first."""
         if self.embed is None:
             raise InputError("The semantic chunker compares sentences by the collection's model, and got none.")
@@ -60,8 +60,8 @@ def _distances(vectors: Array) -> Array:
     return 1 - (left * right).sum(1) / np.maximum(norms, 1e-12)
 
 
-def _weighed(seam: Seam, share: float) -> Seam:
+def _weighed(seam: Boundary, share: float) -> Boundary:
     """Return a seam that costs nothing where the change is greatest, and as much as a line where it is least."""
     if seam.cost > boundaries.SENTENCE:
         return seam
-    return Seam(seam.at, 0.0 if share >= 1 - _BREAKS else boundaries.LINE * (1 - share))
+    return Boundary(seam.at, 0.0 if share >= 1 - _BREAKS else boundaries.LINE * (1 - share))

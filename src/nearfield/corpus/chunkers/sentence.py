@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from nearfield.corpus.chunkers import Chunker, Outline, sections
-from nearfield.corpus.chunkers.boundaries import Scale, Seam
+from nearfield.corpus.chunkers import Chunker, ChunkOutline, sections
+from nearfield.corpus.chunkers.boundaries import Boundary, TextScale
 from nearfield.corpus.document import Document
 
 
-class Sentence(Chunker):
+class SentenceChunker(Chunker):
     """Cuts between sentences, rather between paragraphs, and rather still before headings; tables and code by lines."""
 
-    def outline(self, document: Document, scale: Scale) -> Outline:
+    def outline(self, document: Document, scale: TextScale) -> ChunkOutline:
         """Return the seams between blocks, and those within them."""
-        found: list[Seam] = []
-        for part in sections.flat(document):
-            found += [Seam(part.start, part.cost), *sections.inside(part, scale, self.language)]
-        return Outline(found)
+        found: list[Boundary] = []
+        for part in sections.flat_sections(document):
+            found += [Boundary(part.start, part.cost), *sections.inside(part, scale, self.language)]
+        return ChunkOutline(found)

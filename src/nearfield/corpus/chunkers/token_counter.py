@@ -13,7 +13,7 @@ from nearfield.checkpoint.tokenizer.tokenizer import Tokenizer
 Array = np.ndarray[Any, np.dtype[Any]]
 
 
-class Measured:
+class TokenOffsets:
     """A text's tokens: where each begins and ends, in characters; int64 [tokens], in order."""
 
     def __init__(self, starts: Array, ends: Array) -> None:
@@ -35,7 +35,7 @@ class Measured:
         return int(self.before(end) - self.before(start))
 
 
-class Ruler:
+class TokenCounter:
     """Measures texts by a model's own tokenizer.
 
     ``length`` is what the model reads of a text beside ``frame`` special tokens and tokens of its prompt.
@@ -60,7 +60,7 @@ class Ruler:
             found += [len(encoding.ids) for encoding in encodings]
         return found
 
-    def measure(self, text: str) -> Measured:
+    def measure(self, text: str) -> TokenOffsets:
         """Return where the tokens of a text lie. Long texts are measured in parts, cut at ends of lines."""
         found = [np.empty((0, 2), np.int64)]
         for start, part in _parts(text):
@@ -69,7 +69,7 @@ class Ruler:
         both = np.concatenate(found)
         both = both[both[:, 1] > both[:, 0]]
         # A search needs them in order, which no tokenizer promises.
-        return Measured(np.maximum.accumulate(both[:, 0]), np.maximum.accumulate(both[:, 1]))
+        return TokenOffsets(np.maximum.accumulate(both[:, 0]), np.maximum.accumulate(both[:, 1]))
 
 
 #: Characters tokenised at once: the library takes some 150 bytes for each.

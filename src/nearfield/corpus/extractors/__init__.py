@@ -11,19 +11,19 @@ from pathlib import PurePosixPath
 
 from nearfield.corpus.document import Document
 from nearfield.errors import InputError, MissingExtra, NearfieldError
-from nearfield.registry import Shelf
+from nearfield.registry import Registry
 
-SHELF = Shelf(
+REGISTRY = Registry(
     "extractor",
     {
-        "text": "nearfield.corpus.extractors.text:Text",
-        "markdown": "nearfield.corpus.extractors.markdown:Markdown",
-        "code": "nearfield.corpus.extractors.code:Code",
-        "html": "nearfield.corpus.extractors.html:Html",
-        "pdf": "nearfield.corpus.extractors.pdf:Pdf",
-        "docx": "nearfield.corpus.extractors.docx:Docx",
-        "pptx": "nearfield.corpus.extractors.pptx:Pptx",
-        "xlsx": "nearfield.corpus.extractors.xlsx:Xlsx",
+        "text": "nearfield.corpus.extractors.text:TextExtractor",
+        "markdown": "nearfield.corpus.extractors.markdown:MarkdownExtractor",
+        "code": "nearfield.corpus.extractors.code:CodeExtractor",
+        "html": "nearfield.corpus.extractors.html:HtmlExtractor",
+        "pdf": "nearfield.corpus.extractors.pdf:PdfExtractor",
+        "docx": "nearfield.corpus.extractors.docx:DocxExtractor",
+        "pptx": "nearfield.corpus.extractors.pptx:PptxExtractor",
+        "xlsx": "nearfield.corpus.extractors.xlsx:XlsxExtractor",
     },
     group="nearfield.extractors",
     extras=dict.fromkeys(("html", "pdf", "docx", "pptx", "xlsx"), "corpus"),
@@ -70,7 +70,7 @@ class Extractor(ABC):
 @cache
 def kinds() -> Mapping[str, str]:
     """Return all suffixes, and names without one, with the extractor that reads each; plugins before our own."""
-    return {suffix: name for name in reversed(SHELF.order()) for suffix in SHELF.load(name).suffixes}
+    return {suffix: name for name in reversed(REGISTRY.order()) for suffix in REGISTRY.load(name).suffixes}
 
 
 def kind_of(name: str) -> str | None:
@@ -87,7 +87,7 @@ def suffix_of(media: str) -> str:
 @cache
 def _suffixes() -> Mapping[str, str]:
     # The first of each media type counts.
-    told = [pair for name in reversed(SHELF.order()) for pair in reversed(SHELF.load(name).suffixes.items())]
+    told = [pair for name in reversed(REGISTRY.order()) for pair in reversed(REGISTRY.load(name).suffixes.items())]
     return {media: suffix for suffix, media in told if suffix.startswith(".")}
 
 

@@ -66,7 +66,7 @@ LANGUAGES = {
 _MEDIA = {"css": "text/css", "javascript": "text/javascript", "json": "application/json", "xml": "application/xml"}
 
 
-class Code(Extractor):
+class CodeExtractor(Extractor):
     """Source code."""
 
     suffixes: Mapping[str, str] = {

@@ -8,7 +8,7 @@ from nearfield.corpus.document import Block, BlockKind, Document, Form
 from nearfield.stores.filters import Value
 
 
-class Draft:
+class DocumentBuilder:
     """Blocks with blank lines between them. What is markup only stands before its block, not in it."""
 
     def __init__(self) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 from nearfield.corpus.document import Document
 from nearfield.corpus.extractors import Extractor, zip_safety
-from nearfield.corpus.extractors.document_builder import Draft, markdown_table
+from nearfield.corpus.extractors.document_builder import DocumentBuilder, markdown_table
 
 _W = "{http://schemas.openxmlformats.org/wordprocessingml/2006/main}"
 _MATH = "{http://schemas.openxmlformats.org/officeDocument/2006/math}t"
@@ -20,14 +20,14 @@ _LETTERS = {f"{_W}tab": "\t", f"{_W}br": "\n", f"{_W}cr": "\n", f"{_W}noBreakHyp
 _HEADING = re.compile(r"heading ([1-9])$")
 
 
-class Docx(Extractor):
+class DocxExtractor(Extractor):
     """Word documents."""
 
     suffixes: Mapping[str, str] = {".docx": "application/vnd.openxmlformats-officedocument.wordprocessingml.document"}
 
     def parse(self, data: bytes, name: str) -> Document:
         """Return the text in document order, changes that were proposed taken as made."""
-        zip_safety.check(data, name)
+        zip_safety.check_archive(data, name)
         import docx
 
         file = docx.Document(io.BytesIO(data))
@@ -46,7 +46,7 @@ class _Writer:
     """Writes paragraphs and tables; those of one list become one block."""
 
     def __init__(self, levels: Mapping[str, int]) -> None:
-        self.draft = Draft()
+        self.draft = DocumentBuilder()
         self.title = ""
         self._levels = levels
         self._list: list[str] = []

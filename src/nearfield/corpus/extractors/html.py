@@ -9,7 +9,7 @@ from typing import Any
 
 from nearfield.corpus.document import BlockKind, Document
 from nearfield.corpus.extractors import Extractor, markdown
-from nearfield.corpus.extractors.document_builder import Draft
+from nearfield.corpus.extractors.document_builder import DocumentBuilder
 from nearfield.corpus.extractors.text_encoding import decode
 from nearfield.errors import InputError
 from nearfield.stores.filters import Value
@@ -31,7 +31,7 @@ _INLINE = (
 _KINDS: Mapping[str, BlockKind] = {"li": "list", "pre": "code", "tr": "table", "blockquote": "quote"}
 
 
-class Html(Extractor):
+class HtmlExtractor(Extractor):
     """Web pages."""
 
     suffixes = dict.fromkeys((".html", ".htm", ".xhtml", ".xht"), "text/html")
@@ -104,13 +104,13 @@ def _main(tree: Any) -> str:
     return (found or "").strip()
 
 
-def _visible(text: str) -> Draft:
+def _visible(text: str) -> DocumentBuilder:
     """Write all text that can be seen, block by block, without a tree: elements may lie in one another however deep."""
     from lxml import etree
 
     parser = etree.HTMLParser(encoding="utf-8", huge_tree=True, target=_Events())
     events: list[tuple[str, str]] = etree.fromstring(text.encode("utf-8", "replace"), parser)
-    draft, unseen = Draft(), 0
+    draft, unseen = DocumentBuilder(), 0
     held: list[str] = []
     unseen_tags, inline = frozenset(_UNSEEN.split()), frozenset(_INLINE.split())
     for event, told in events:
@@ -144,7 +144,7 @@ class _Events:
         return self._found
 
 
-def _flush(draft: Draft, held: list[str], tag: str) -> None:
+def _flush(draft: DocumentBuilder, held: list[str], tag: str) -> None:
     text = "".join(held).strip("\n") if tag == "pre" else " ".join("".join(held).split())
     held.clear()
     if re.fullmatch("h[1-6]", tag):

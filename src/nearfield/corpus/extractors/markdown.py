@@ -36,7 +36,7 @@ _LINK = re.compile(r"!?\[([^\]\[]*)\]\([^()]*\)")
 _MARKUP = re.compile(r"<[^<>]*>|[`*]|(?<!\w)_|_(?!\w)")
 
 
-class Markdown(Extractor):
+class MarkdownExtractor(Extractor):
     """Markdown, with front matter in YAML."""
 
     suffixes = dict.fromkeys((".md", ".markdown", ".mdown", ".mkd", ".mkdn", ".mdx", ".qmd", ".rmd"), "text/markdown")

@@ -14,7 +14,7 @@ from typing import Any
 
 from nearfield.corpus.document import Document
 from nearfield.corpus.extractors import Extractor
-from nearfield.corpus.extractors.document_builder import Draft
+from nearfield.corpus.extractors.document_builder import DocumentBuilder
 from nearfield.errors import InputError
 
 #: How PDFium writes a hyphen that stood at the end of a line, and joins the lines.
@@ -28,7 +28,7 @@ _FILE_NAME = re.compile(r"\.\w{2,5}$|^(untitled|microsoft \w+ - )", re.IGNORECAS
 
 
 @dataclass(frozen=True)
-class Line:
+class PdfLine:
     """A line of a page: where its first letter stands (in points, from below), and how high its font is.
 
     ``end`` is how high its last letter stands: lower than the first one where PDFium joined two lines at a hyphen.
@@ -41,7 +41,7 @@ class Line:
     end: float
 
 
-class Pdf(Extractor):
+class PdfExtractor(Extractor):
     """PDF files. PDFium is not made for threads: one at a time in a process."""
 
     suffixes: Mapping[str, str] = {".pdf": "application/pdf"}
@@ -71,7 +71,7 @@ def _open(data: bytes, name: str) -> Any:
         raise
 
 
-def _lines(file: Any, number: int, name: str) -> Iterator[Line]:
+def _lines(file: Any, number: int, name: str) -> Iterator[PdfLine]:
     from pypdfium2 import PdfiumError
 
     try:
@@ -81,7 +81,7 @@ def _lines(file: Any, number: int, name: str) -> Iterator[Line]:
         raise InputError(f"{name}: page {number + 1} is damaged ({error}).") from error
 
 
-def _read(text: Any) -> Iterator[Line]:
+def _read(text: Any) -> Iterator[PdfLine]:
     """Yield the lines of a page, letter by letter: only then it is certain which letter has which place."""
     from pypdfium2.raw import FPDFText_GetUnicode
 
@@ -101,12 +101,12 @@ def _read(text: Any) -> Iterator[Line]:
         yield _line(text, held, first, last)
 
 
-def _line(text: Any, letters: Sequence[str], first: int, last: int) -> Line:
+def _line(text: Any, letters: Sequence[str], first: int, last: int) -> PdfLine:
     left, bottom, _, top = text.get_charbox(first, loose=True)
-    return Line("".join(letters).strip(" "), left, bottom, top - bottom, text.get_charbox(last, loose=True)[1])
+    return PdfLine("".join(letters).strip(" "), left, bottom, top - bottom, text.get_charbox(last, loose=True)[1])
 
 
-def _write(pages: Sequence[Sequence[Line]]) -> Draft:
+def _write(pages: Sequence[Sequence[PdfLine]]) -> DocumentBuilder:
     sizes = Counter[float]()
     for line in (line for page in pages for line in page):
         sizes[round(line.height, 1)] += len(line.text)
@@ -114,7 +114,7 @@ def _write(pages: Sequence[Sequence[Line]]) -> Draft:
     groups = [(number, group) for number, page in enumerate(pages, 1) for group in _paragraphs(page)]
     large = sorted({round(group[0].height) for _, group in groups if _is_heading(group, usual)}, reverse=True)
     words = Counter(word for _, group in groups for line in group for word in _WORD.findall(line.text))
-    draft = Draft()
+    draft = DocumentBuilder()
     for number, group in groups:
         text = _BROKEN.sub(lambda match: _joined(match, words), "\n".join(line.text for line in group))
         text = text.replace(_HYPHEN, "-").replace("\ufffe", "-")
@@ -125,12 +125,12 @@ def _write(pages: Sequence[Sequence[Line]]) -> Draft:
     return draft
 
 
-def _is_heading(group: Sequence[Line], usual: float) -> bool:
+def _is_heading(group: Sequence[PdfLine], usual: float) -> bool:
     text = " ".join(line.text for line in group)
     return all(line.height >= _LARGE * usual for line in group) and len(text) <= _LONG and any(map(str.isalpha, text))
 
 
-def _paragraphs(lines: Sequence[Line]) -> Iterator[list[Line]]:
+def _paragraphs(lines: Sequence[PdfLine]) -> Iterator[list[PdfLine]]:
     """Yield lines that stand together: no wide gap, no other size, no new indentation after a sentence's end."""
     gaps = [above.end - below.bottom for above, below in pairwise(lines)]
     near = [gap for line, gap in zip(lines, gaps, strict=False) if 0 < gap <= 2 * line.height]
@@ -145,7 +145,7 @@ def _paragraphs(lines: Sequence[Line]) -> Iterator[list[Line]]:
         yield group
 
 
-def _parts(above: Line, line: Line, gap: float, usual: float) -> bool:
+def _parts(above: PdfLine, line: PdfLine, gap: float, usual: float) -> bool:
     """Return whether a paragraph ends between two lines."""
     if abs(above.height - line.height) > 0.15 * max(above.height, line.height):
         return True

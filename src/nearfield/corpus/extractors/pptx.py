@@ -8,24 +8,24 @@ from typing import Any
 
 from nearfield.corpus.document import Document
 from nearfield.corpus.extractors import Extractor, zip_safety
-from nearfield.corpus.extractors.document_builder import Draft, markdown_table
+from nearfield.corpus.extractors.document_builder import DocumentBuilder, markdown_table
 
 #: Groups in groups that are followed.
 _DEEPEST = 50
 
 
-class Pptx(Extractor):
+class PptxExtractor(Extractor):
     """Presentations."""
 
     suffixes: Mapping[str, str] = {".pptx": "application/vnd.openxmlformats-officedocument.presentationml.presentation"}
 
     def parse(self, data: bytes, name: str) -> Document:
         """Return the text of all slides, hidden ones too."""
-        zip_safety.check(data, name)
+        zip_safety.check_archive(data, name)
         from pptx import Presentation
 
         file = Presentation(io.BytesIO(data))
-        draft = Draft()
+        draft = DocumentBuilder()
         for number, slide in enumerate(file.slides, 1):
             _write(draft, slide, number)
         told = file.core_properties
@@ -35,7 +35,7 @@ class Pptx(Extractor):
         )
 
 
-def _write(draft: Draft, slide: Any, number: int) -> None:
+def _write(draft: DocumentBuilder, slide: Any, number: int) -> None:
     title = slide.shapes.title
     if title is not None and title.has_text_frame:
         draft.head(_clean(title.text_frame.text), 1, page=number)
@@ -51,7 +51,7 @@ def _write(draft: Draft, slide: Any, number: int) -> None:
         draft.add(_clean(slide.notes_slide.notes_text_frame.text), page=number)
 
 
-def _put(draft: Draft, frame: Any, number: int) -> None:
+def _put(draft: DocumentBuilder, frame: Any, number: int) -> None:
     """Write a frame: one paragraph as it is, several as a list with their depths."""
     paragraphs = [(each.level, " ".join(_clean(each.text).split())) for each in frame.paragraphs]
     paragraphs = [(level, text) for level, text in paragraphs if text]

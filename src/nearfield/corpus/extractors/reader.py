@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import PurePosixPath
 
 from nearfield.corpus import extractors
-from nearfield.corpus.document import Document, Item, Named
+from nearfield.corpus.document import Document, NamedBytes, SourceItem
 from nearfield.corpus.extractors import Extractor
-from nearfield.corpus.extractors.sandbox import DEADLINE, MEMORY, Apart
-from nearfield.corpus.extractors.zip_safety import OLD, ZIP, check
+from nearfield.corpus.extractors.sandbox import DEADLINE, MEMORY, ExtractorSandbox
+from nearfield.corpus.extractors.zip_safety import OLD, ZIP, check_archive
 from nearfield.errors import InputError
 
 #: Bytes from which on any extractor runs in a process of its own.
@@ -19,16 +19,16 @@ ROW = "row"
 _BINARY = ("pdf", "docx", "pptx", "xlsx")
 
 
-class Reader:
+class DocumentReader:
     """Reads documents. Threads may share it; ``workers`` of them are served at once. Close it after use.
 
     ``deadline`` (seconds) and ``memory`` (bytes) are what one document may take.
     """
 
     def __init__(self, *, deadline: float = DEADLINE, memory: int = MEMORY, workers: int = 1) -> None:
-        self._apart = Apart(deadline=deadline, memory=memory, workers=workers)
+        self._apart = ExtractorSandbox(deadline=deadline, memory=memory, workers=workers)
 
-    def read(self, item: Item) -> tuple[Document, str]:
+    def read(self, item: SourceItem) -> tuple[Document, str]:
         """Return the document that an item is, and the name of the extractor that read it (``row`` for a table's row).
 
         Raises:
@@ -45,9 +45,9 @@ class Reader:
         """Return the document that a file's content is, and its extractor's name; raises as ``read``."""
         if isinstance(data, Document):
             return data, ROW
-        name = data.name if isinstance(data, Named) else name
+        name = data.name if isinstance(data, NamedBytes) else name
         kind = kind_of(data, name)
-        extractor = extractors.SHELF.load(kind)
+        extractor = extractors.REGISTRY.load(kind)
         return self.extract(extractor, data, name), kind
 
     def extract(self, extractor: type[Extractor], data: bytes, name: str) -> Document:
@@ -65,7 +65,7 @@ class Reader:
         """End the processes. The reader may be used again."""
         self._apart.close()
 
-    def __enter__(self) -> Reader:
+    def __enter__(self) -> DocumentReader:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -97,13 +97,13 @@ def _sniffed(data: bytes, name: str) -> str | None:
     if data.startswith(ZIP):
         return _office(data, name)
     if data.startswith(OLD):
-        check(data, name)
+        check_archive(data, name)
     return "html" if start[:15].lower().startswith((b"<!doctype html", b"<html")) else None
 
 
 def _office(data: bytes, name: str) -> str | None:
     try:
-        files = check(data, name)
+        files = check_archive(data, name)
     except InputError:  # told by the extractor that its name asks for
         return None
     folders = {"word/document.xml": "docx", "ppt/presentation.xml": "pptx", "xl/workbook.xml": "xlsx"}

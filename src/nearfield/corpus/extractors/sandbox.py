@@ -27,7 +27,7 @@ DEADLINE, MEMORY = 120.0, 2**31
 _GRACE = 60.0
 
 
-class Apart:
+class ExtractorSandbox:
     """Some processes that extract. Threads may share it; it starts with its first document."""
 
     def __init__(self, *, deadline: float = DEADLINE, memory: int = MEMORY, workers: int = 1) -> None:

@@ -16,7 +16,7 @@ _NAMES = "readme license licence copying copyright authors contributors maintain
 _MORE = "notice install todo version acknowledgements thanks faq"
 
 
-class Text(Extractor):
+class TextExtractor(Extractor):
     """Plain text."""
 
     suffixes = dict.fromkeys(f"{_SUFFIXES} {_NAMES} {_MORE}".split(), "text/plain")

@@ -9,13 +9,13 @@ from typing import Any
 
 from nearfield.corpus.document import Document
 from nearfield.corpus.extractors import Extractor, zip_safety
-from nearfield.corpus.extractors.document_builder import Draft
+from nearfield.corpus.extractors.document_builder import DocumentBuilder
 
 #: Rows of a sheet that are looked through; it may claim to have a million empty ones.
 _ROWS = 1_100_000
 
 
-class Xlsx(Extractor):
+class XlsxExtractor(Extractor):
     """Workbooks. Of a formula the value counts that was last computed; one never computed has none."""
 
     suffixes: Mapping[str, str] = {
@@ -25,11 +25,11 @@ class Xlsx(Extractor):
 
     def parse(self, data: bytes, name: str) -> Document:
         """Return the rows of all sheets."""
-        zip_safety.check(data, name)
+        zip_safety.check_archive(data, name)
         from openpyxl import load_workbook
 
         file = load_workbook(io.BytesIO(data), read_only=True, data_only=True, keep_links=False)
-        draft = Draft()
+        draft = DocumentBuilder()
         for sheet in file.worksheets:
             # What it says of its size may be wrong; without, rows are as long as they are.
             sheet.reset_dimensions()
@@ -46,7 +46,7 @@ def _rows(sheet: Any) -> Iterator[list[str]]:
             yield cells
 
 
-def _write(draft: Draft, title: str, rows: Iterator[list[str]]) -> None:
+def _write(draft: DocumentBuilder, title: str, rows: Iterator[list[str]]) -> None:
     """Write a sheet. Rows of one cell before the head are text, such as its title."""
     head: Sequence[str] | None = None
     begun = False

@@ -13,7 +13,7 @@ ZIP, OLD = b"PK\x03\x04", b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
 LARGEST, _MOST = 2**29, 20_000
 
 
-def check(data: bytes, name: str, *, largest: int = LARGEST) -> list[str]:
+def check_archive(data: bytes, name: str, *, largest: int = LARGEST) -> list[str]:
     """Return the names of the files in it.
 
     The sizes are those that its directory states: no more than that is read of any file, whatever else it holds.

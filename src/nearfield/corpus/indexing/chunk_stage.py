@@ -9,13 +9,13 @@ from typing import Any
 
 from nearfield.corpus import chunkers
 from nearfield.corpus.chunkers import Chunker, Embed
-from nearfield.corpus.chunkers.token_counter import Ruler
-from nearfield.corpus.config import Config
+from nearfield.corpus.chunkers.token_counter import TokenCounter
+from nearfield.corpus.config import CollectionConfig
 from nearfield.corpus.document import Chunk, Document, Span
 from nearfield.corpus.indexing import cleaning
 from nearfield.corpus.indexing.document_task import stored
-from nearfield.corpus.indexing.near_duplicates import Duplicates
-from nearfield.corpus.manifest.manifest import Entry, Manifest, Stored, Twin
+from nearfield.corpus.indexing.near_duplicates import NearDuplicateIndex
+from nearfield.corpus.manifest.manifest import ChunkRecord, DocumentRecord, DuplicateChunk, Manifest
 from nearfield.errors import InputError
 
 #: Tokens that title and headings may take of what the model reads.
@@ -24,16 +24,16 @@ _CONTEXT = 48
 _HEAD = 200
 
 
-class Cutter:
+class ChunkStage:
     """Cuts the documents of one collection."""
 
-    def __init__(self, config: Config, ruler: Ruler, embed: Embed, manifest: Manifest) -> None:
+    def __init__(self, config: CollectionConfig, ruler: TokenCounter, embed: Embed, manifest: Manifest) -> None:
         self._config = config
         self._ruler = ruler
         self._embed = embed
         self._manifest = manifest
         self._made: dict[str, Chunker] = {}
-        self._duplicates = Duplicates(manifest.connection) if config.clean.duplicates else None
+        self._duplicates = NearDuplicateIndex(manifest.connection) if config.clean.duplicates else None
         if self._duplicates is not None:
             with manifest.writing():
                 self._duplicates.create()
@@ -65,7 +65,7 @@ class Cutter:
         told = [self._config.cutting(), self._ruler.digest, self.size, self.overlap, self._context]
         return hashlib.sha256(json.dumps(told).encode()).hexdigest()[:16]
 
-    def cut(self, entry: Entry, document: Document) -> tuple[list[Stored], int, int]:
+    def cut(self, entry: DocumentRecord, document: Document) -> tuple[list[ChunkRecord], int, int]:
         """Return a document's chunks, how many were too small to keep, and how many repeated lines were left out."""
         cleaned = cleaning.clean(document, self._lines(entry.source))
         text = cleaned.document.text
@@ -81,7 +81,7 @@ class Cutter:
             self._boilerplate[source] = cleaning.Boilerplate.read(told).digests if told else frozenset()
         return self._boilerplate[source]
 
-    def _chunk(self, ordinal: int, span: Span, entry: Entry, cleaned: cleaning.Cleaned) -> Chunk:
+    def _chunk(self, ordinal: int, span: Span, entry: DocumentRecord, cleaned: cleaning.CleanedText) -> Chunk:
         text = cleaned.document.text[span.start : span.end]
         start, end = cleaned.origin(span.start, span.end)
         context = self._told(entry.title, span.headings, text[:_HEAD])
@@ -109,7 +109,9 @@ class Cutter:
 
     # -- near-duplicates ---------------------------------------------------------------------------------------
 
-    def sort_out(self, entry: Entry, chunks: Sequence[Stored]) -> tuple[list[Stored], list[Twin]]:
+    def sort_out(
+        self, entry: DocumentRecord, chunks: Sequence[ChunkRecord]
+    ) -> tuple[list[ChunkRecord], list[DuplicateChunk]]:
         """Tell chunks that are kept from those that repeat one; called in the manifest's transaction.
 
         What was known of a document whose content changed is to be forgotten first.
@@ -124,7 +126,7 @@ class Cutter:
             if other is None:
                 kept.append(chunk)
             else:
-                twins.append(Twin(other, chunk))
+                twins.append(DuplicateChunk(other, chunk))
         return kept, twins
 
     def forget(self, documents: Sequence[str]) -> list[str]:

@@ -45,7 +45,7 @@ _WIDE = re.compile(f"[{WIDE}]")
 Edit = tuple[int, int, str]
 
 
-class Edited:
+class EditedText:
     """A text after edits, each ``(start, end, replacement)`` in the text before, in order and apart."""
 
     def __init__(self, text: str, edits: Sequence[Edit]) -> None:
@@ -83,12 +83,12 @@ def _moved(here: Sequence[tuple[int, int]], there: Sequence[tuple[int, int]], at
 
 
 @dataclass(frozen=True)
-class Cleaned:
+class CleanedText:
     """A document after cleaning; ``dropped`` tells the lines that were left out, and how often."""
 
     document: Document
     dropped: Mapping[str, int] = field(default_factory=dict)
-    steps: tuple[Edited, ...] = ()
+    steps: tuple[EditedText, ...] = ()
 
     def origin(self, start: int, end: int) -> tuple[int, int]:
         """Return where a part of the cleaned text stands in the text as it was."""
@@ -97,30 +97,30 @@ class Cleaned:
         return start, end
 
 
-def clean(document: Document, boilerplate: Collection[bytes] = frozenset()) -> Cleaned:
+def clean(document: Document, boilerplate: Collection[bytes] = frozenset()) -> CleanedText:
     """Leave out what nobody sees, runs of blank lines, and lines or blocks that repeat.
 
     Text is brought to NFC, not NFKC, which would change code and formulas. Source code keeps all but control
     characters.
     ``boilerplate`` are digests (see ``Boilerplate``); what repeats on the document's own pages is found here.
     """
-    steps: list[Edited] = []
+    steps: list[EditedText] = []
     document = _applied(document, _unseen(document), steps)
     document = _applied(document, _front(document), steps)
     if document.form == "code":
-        return Cleaned(document, steps=tuple(steps))
+        return CleanedText(document, steps=tuple(steps))
     document = _applied(document, list(_composed(document.text)), steps)
     repeated = frozenset(boilerplate) | pages(document).digests
     drops, dropped = _drops(document, repeated) if repeated else ([], Counter[str]())
     document = _applied(document, drops, steps)
     document = _applied(document, _blank_runs(document), steps)
-    return Cleaned(document, dropped, tuple(steps))
+    return CleanedText(document, dropped, tuple(steps))
 
 
-def _applied(document: Document, edits: Sequence[Edit], steps: list[Edited]) -> Document:
+def _applied(document: Document, edits: Sequence[Edit], steps: list[EditedText]) -> Document:
     if not edits:
         return document
-    edited = Edited(document.text, edits)
+    edited = EditedText(document.text, edits)
     steps.append(edited)
     places = [edited.now(block.start, block.end) for block in document.blocks]
     moved = (

@@ -11,21 +11,21 @@ from typing import Any
 from nearfield.corpus import config as definition
 from nearfield.corpus import directory as folders
 from nearfield.corpus import features, transfer
-from nearfield.corpus.config import Config
-from nearfield.corpus.directory import Folder
-from nearfield.corpus.extractors.reader import Reader
-from nearfield.corpus.features import Feature, Placed
-from nearfield.corpus.indexing.chunk_stage import Cutter
-from nearfield.corpus.indexing.report import Report
-from nearfield.corpus.indexing.run import Ingest, Parts
+from nearfield.corpus.config import CollectionConfig
+from nearfield.corpus.directory import CollectionDirectory
+from nearfield.corpus.extractors.reader import DocumentReader
+from nearfield.corpus.features import Feature, FeatureTable
+from nearfield.corpus.indexing.chunk_stage import ChunkStage
+from nearfield.corpus.indexing.report import IndexReport
+from nearfield.corpus.indexing.run import IndexContext, IndexRun
 from nearfield.corpus.manifest.manifest import Manifest
-from nearfield.corpus.manifest.vector_tables import Tables
+from nearfield.corpus.manifest.vector_tables import VectorTables
 from nearfield.corpus.sources import Source, open_source
-from nearfield.corpus.sources.inline import Given
+from nearfield.corpus.sources.inline import InlineSource
 from nearfield.stores import Store
 
 
-class Indexing:
+class Indexer:
     """Indexes one collection, as it is defined now. Whoever writes has its folder's lock.
 
     Args:
@@ -37,14 +37,19 @@ class Indexing:
     """
 
     def __init__(
-        self, folder: Folder, config: Config, manifest: Manifest, store: Store, made_by: Mapping[str, Feature]
+        self,
+        folder: CollectionDirectory,
+        config: CollectionConfig,
+        manifest: Manifest,
+        store: Store,
+        made_by: Mapping[str, Feature],
     ) -> None:
         self._folder, self._config = folder, config
         self._manifest, self._store, self._features = manifest, store, made_by
 
     def run(
         self, sources: Sequence[Source] | None = None, *, shown: bool = False, retry_failed: bool = False
-    ) -> Report:
+    ) -> IndexReport:
         """Index some sources, or all. Where documents are cut otherwise now, all are indexed anew beside what there is.
 
         The folder points to another manifest then, once that is complete.
@@ -56,7 +61,7 @@ class Indexing:
         told = self._sources(self._manifest) if sources is None else sources
         return self._fill(self._manifest, cutter, told, shown=shown, retry_failed=retry_failed)
 
-    def plan(self, piped: Sequence[Source] = (), *, retry_failed: bool = False) -> Report:
+    def plan(self, piped: Sequence[Source] = (), *, retry_failed: bool = False) -> IndexReport:
         """Tell what ``run`` would do with all sources, and with what is piped in; nothing is written."""
         with TemporaryDirectory() as place:
             manifest, cutter = self._manifest, self.cutter()
@@ -66,9 +71,9 @@ class Indexing:
                 transfer.copy_table(self._manifest.connection, manifest, "given")
             placed = self._tables(manifest).placed(self._features, making=False)
             sources = [*self._sources(manifest), *piped]
-            with Reader() as reader:
+            with DocumentReader() as reader:
                 parts = self._parts(manifest, cutter, placed)
-                report = Ingest(parts, sources, reader=reader, retry_failed=retry_failed).plan()
+                report = IndexRun(parts, sources, reader=reader, retry_failed=retry_failed).plan()
             if manifest is not self._manifest:
                 manifest.close()
             return report
@@ -76,19 +81,19 @@ class Indexing:
     def remove(self, documents: Sequence[str]) -> int:
         """Remove documents by their ids; returns how many there were."""
         placed = self._tables(self._manifest).placed(self._features)
-        with Reader() as reader:
-            return Ingest(self._parts(self._manifest, self.cutter(), placed), [], reader=reader).remove(documents)
+        with DocumentReader() as reader:
+            return IndexRun(self._parts(self._manifest, self.cutter(), placed), [], reader=reader).remove(documents)
 
-    def cutter(self, manifest: Manifest | None = None) -> Cutter:
+    def cutter(self, manifest: Manifest | None = None) -> ChunkStage:
         """Return what cuts documents, by the first feature's tokens.
 
         Raises:
             InputError: they cannot be cut as the definition says.
         """
         first = next(iter(self._features.values()))
-        return Cutter(self._config, features.ruler(first), partial(_embed, first), manifest or self._manifest)
+        return ChunkStage(self._config, features.ruler(first), partial(_embed, first), manifest or self._manifest)
 
-    def _rebuild(self, identity: Any, *, shown: bool) -> Report:
+    def _rebuild(self, identity: Any, *, shown: bool) -> IndexReport:
         """Index all sources anew beside what there is, and let that count once it is complete."""
         path = self._folder.path / folders.following(self._manifest.path.name)
         fresh = self._beside(path, identity)
@@ -122,17 +127,17 @@ class Indexing:
     def _fill(
         self,
         manifest: Manifest,
-        cutter: Cutter,
+        cutter: ChunkStage,
         sources: Sequence[Source],
         *,
         shown: bool,
         retry_failed: bool = False,
-    ) -> Report:
+    ) -> IndexReport:
         """Index into a manifest's tables, and let those that are new take the place of others."""
         placed = self._tables(manifest).placed(self._features)
-        with Reader() as reader:
+        with DocumentReader() as reader:
             parts = self._parts(manifest, cutter, placed)
-            report = Ingest(parts, sources, reader=reader, retry_failed=retry_failed).run(shown=shown)
+            report = IndexRun(parts, sources, reader=reader, retry_failed=retry_failed).run(shown=shown)
         for each in placed.values():
             self._store.index(each.table)
         manifest.go_live([each.table.name for each in placed.values()], keep=())
@@ -142,27 +147,27 @@ class Indexing:
     def _sources(self, manifest: Manifest) -> list[Source]:
         return sources_of(self._config, manifest, own_folders(self._folder, self._store))
 
-    def _tables(self, manifest: Manifest) -> Tables:
-        return Tables(self._folder.name, manifest, self._store, self._config.all_fields)
+    def _tables(self, manifest: Manifest) -> VectorTables:
+        return VectorTables(self._folder.name, manifest, self._store, self._config.all_fields)
 
-    def _parts(self, manifest: Manifest, cutter: Cutter, placed: dict[str, Placed]) -> Parts:
-        return Parts(self._folder.name, self._config, manifest, self._store, cutter, placed)
+    def _parts(self, manifest: Manifest, cutter: ChunkStage, placed: dict[str, FeatureTable]) -> IndexContext:
+        return IndexContext(self._folder.name, self._config, manifest, self._store, cutter, placed)
 
 
-def own_folders(folder: Folder, store: Store) -> list[Path]:
+def own_folders(folder: CollectionDirectory, store: Store) -> list[Path]:
     """Return where a collection keeps its files, which are no documents though they lie among them."""
     return [path.resolve() for path in (folder.path, store.folder) if path is not None]
 
 
-def sources_of(config: Config, manifest: Manifest, own: Sequence[Path]) -> list[Source]:
+def sources_of(config: CollectionConfig, manifest: Manifest, own: Sequence[Path]) -> list[Source]:
     """Return the sources of a definition, without its own folders, and what was put into a collection by itself."""
     opened = [open_source(each.kind, each.location, **each.options) for each in config.sources]
     for each in opened:
         each.without = own
-    return [*opened, Given(manifest)]
+    return [*opened, InlineSource(manifest)]
 
 
-def sweep(folder: Folder, tables: Tables) -> None:
+def sweep(folder: CollectionDirectory, tables: VectorTables) -> None:
     """Drop what nobody knows any more: tables that were replaced, or begun and given up, and old manifests."""
     current = tables.manifest.path
     known = {each.name for each in tables.manifest.placements()}

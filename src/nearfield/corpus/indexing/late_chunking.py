@@ -7,11 +7,11 @@ from typing import Any
 
 from nearfield.corpus.chunkers.late import runs
 from nearfield.corpus.document import Span
-from nearfield.corpus.features import Feature, Pass, ruler
+from nearfield.corpus.features import EncodePass, Feature, ruler
 from nearfield.errors import InputError
 
 
-def encode(made: Pass, features: Sequence[Feature], chunks: Sequence[str]) -> list[tuple[list[Any], int, int]]:
+def encode(made: EncodePass, features: Sequence[Feature], chunks: Sequence[str]) -> list[tuple[list[Any], int, int]]:
     """Return for each chunk the vectors of all features, its tokens, and 0 that were cut off.
 
     Raises:

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from nearfield.corpus.indexing.cleaning import WIDE
-from nearfield.corpus.manifest.sqlite import Connection
+from nearfield.corpus.manifest.sqlite import SharedConnection
 from nearfield.errors import MissingExtra
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -46,14 +46,14 @@ _TABLES = (
 )
 
 
-class Duplicates:
+class NearDuplicateIndex:
     """The chunks that were kept, in tables of a database; all is done in the caller's transaction.
 
     What is kept depends on the order in which chunks come, and on nothing else: the same chunks in the same order give
     the same answers in each run.
     """
 
-    def __init__(self, connection: sqlite3.Connection | Connection) -> None:
+    def __init__(self, connection: sqlite3.Connection | SharedConnection) -> None:
         self._connection = connection
 
     def create(self) -> None:

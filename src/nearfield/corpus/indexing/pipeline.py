@@ -11,11 +11,11 @@ T = TypeVar("T")
 Step = Callable[[Iterator[Any]], Iterator[Any]]
 
 
-class _Stopped(Exception):
+class _PipelineStopped(Exception):
     """The line was stopped while a step waited."""
 
 
-class Belt(Generic[T]):
+class BoundedQueue(Generic[T]):
     """A queue between two steps that holds so much by weight, or one thing that is heavier."""
 
     def __init__(self, room: int, weight: Callable[[T], int]) -> None:
@@ -31,7 +31,7 @@ class Belt(Generic[T]):
         with self._changed:
             self._changed.wait_for(lambda: self._stopped or not self._held or self._load + size <= self._room)
             if self._stopped:
-                raise _Stopped
+                raise _PipelineStopped
             self._held.append(thing)
             self._load += size
             self._changed.notify_all()
@@ -54,7 +54,7 @@ class Belt(Generic[T]):
             with self._changed:
                 self._changed.wait_for(lambda: self._stopped or self._held or self._ended)
                 if self._stopped:
-                    raise _Stopped
+                    raise _PipelineStopped
                 if not self._held:
                     return
                 thing = self._held.popleft()
@@ -63,22 +63,22 @@ class Belt(Generic[T]):
             yield thing
 
 
-def run(
+def run_pipeline(
     source: Iterable[Any], steps: Sequence[Step], *, room: int, weight: Callable[[Any], int]
 ) -> Generator[Any, None, None]:
     """Yield what the last step makes of what the first is given; order stays.
 
     The first error of any step ends the line and is raised here; closing the iterator ends it too, and waits for all.
     """
-    belts: list[Belt[Any]] = [Belt(room, weight) for _ in range(len(steps) + 1)]
+    belts: list[BoundedQueue[Any]] = [BoundedQueue(room, weight) for _ in range(len(steps) + 1)]
     errors: list[BaseException] = []
 
-    def work(made: Callable[[], Iterator[Any]], out: Belt[Any]) -> None:
+    def work(made: Callable[[], Iterator[Any]], out: BoundedQueue[Any]) -> None:
         try:
             for thing in made():
                 out.put(thing)
             out.end()
-        except _Stopped:
+        except _PipelineStopped:
             return
         except BaseException as error:  # noqa: BLE001 - raised again by whoever reads the line
             errors.append(error)
@@ -95,7 +95,7 @@ def run(
         thread.start()
     try:
         yield from belts[-1]
-    except _Stopped:
+    except _PipelineStopped:
         pass
     finally:
         for belt in belts:
@@ -106,5 +106,5 @@ def run(
         raise errors[0]
 
 
-def _bound(step: Step, belt: Belt[Any]) -> Callable[[], Iterator[Any]]:
+def _bound(step: Step, belt: BoundedQueue[Any]) -> Callable[[], Iterator[Any]]:
     return lambda: step(iter(belt))

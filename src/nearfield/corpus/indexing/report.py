@@ -11,7 +11,7 @@ _NAMED = 20
 
 
 @dataclass
-class Report:
+class IndexReport:
     """Counts of one run. ``reused`` chunks kept the vectors they had; ``truncated`` should always be 0."""
 
     collection: str

@@ -20,15 +20,15 @@ from typing import Any
 
 import numpy as np
 
-from nearfield.corpus.config import Config
-from nearfield.corpus.document import Document, Item
-from nearfield.corpus.extractors.reader import Reader
-from nearfield.corpus.features import Feature, Pass, Placed, passes
+from nearfield.corpus.config import CollectionConfig
+from nearfield.corpus.document import Document, SourceItem
+from nearfield.corpus.extractors.reader import DocumentReader
+from nearfield.corpus.features import EncodePass, Feature, FeatureTable, passes
 from nearfield.corpus.indexing import pipeline as line
-from nearfield.corpus.indexing.chunk_stage import Cutter, decide
-from nearfield.corpus.indexing.document_task import Work, settled, version_of
-from nearfield.corpus.indexing.report import Report
-from nearfield.corpus.manifest.manifest import Entry, Manifest
+from nearfield.corpus.indexing.chunk_stage import ChunkStage, decide
+from nearfield.corpus.indexing.document_task import DocumentTask, settled, version_of
+from nearfield.corpus.indexing.report import IndexReport
+from nearfield.corpus.manifest.manifest import DocumentRecord, Manifest
 from nearfield.corpus.sources import Source
 from nearfield.errors import ExecutionFailed, InputError, MissingExtra, NearfieldError, StoreFailed
 from nearfield.progress import Progress
@@ -51,21 +51,23 @@ _ITS_OWN_FAULT = (InputError, ExecutionFailed)
 
 
 @dataclass(frozen=True)
-class Parts:
+class IndexContext:
     """What a run works with."""
 
     name: str
-    config: Config
+    config: CollectionConfig
     manifest: Manifest
     store: Store
-    cutter: Cutter
-    placed: dict[str, Placed]
+    cutter: ChunkStage
+    placed: dict[str, FeatureTable]
 
 
-class Ingest:
+class IndexRun:
     """One run over some sources. Make a new one for each."""
 
-    def __init__(self, parts: Parts, sources: Sequence[Source], *, reader: Reader, retry_failed: bool = False) -> None:
+    def __init__(
+        self, parts: IndexContext, sources: Sequence[Source], *, reader: DocumentReader, retry_failed: bool = False
+    ) -> None:
         self._parts = parts
         self._manifest, self._store, self._cutter = parts.manifest, parts.store, parts.cutter
         self._tables = {placed.table.name: placed for placed in parts.placed.values()}
@@ -74,7 +76,7 @@ class Ingest:
         self._reader = reader
         self._retry = retry_failed
         self._identity = self._cutter.identity()
-        self.report = Report(parts.name)
+        self.report = IndexReport(parts.name)
         self._progress = Progress(None, shown=False)
         #: Sources that were listed to their end.
         self._complete: list[str] = []
@@ -84,7 +86,7 @@ class Ingest:
 
     # -- the run -----------------------------------------------------------------------------------------------
 
-    def run(self, *, shown: bool = False) -> Report:
+    def run(self, *, shown: bool = False) -> IndexReport:
         """Bring the collection to the state of its sources.
 
         Raises:
@@ -104,7 +106,7 @@ class Ingest:
         self.report.seconds = time.perf_counter() - started
         return self.report
 
-    def plan(self) -> Report:
+    def plan(self) -> IndexReport:
         """Tell what a run would do, by reading what it would read and writing nothing."""
         self.report.dry_run = True
         for _ in self._changed(dry=True):
@@ -112,13 +114,13 @@ class Ingest:
         self.report.removed = sum(len(part) for part in self._missing())
         return self.report
 
-    def _drive(self, works: Iterator[Work]) -> None:
+    def _drive(self, works: Iterator[DocumentTask]) -> None:
         steps: list[line.Step] = [self._cut, self._recall]
         steps += [partial(self._embed, made, features) for made, features in self._passes]
-        batch: list[Work] = []
+        batch: list[DocumentTask] = []
         last = time.monotonic()
         # Closed, so that its threads end where the store fails.
-        with closing(line.run(works, steps, room=_ROOM, weight=lambda each: each.weight)) as done:
+        with closing(line.run_pipeline(works, steps, room=_ROOM, weight=lambda each: each.weight)) as done:
             for work in done:
                 batch.append(work)
                 full = sum(each.weight for each in batch) >= self._store.batch
@@ -141,7 +143,7 @@ class Ingest:
         total = 0
         for source in self._sources:
             undecided = self._parts.config.clean.boilerplate and self._manifest.boilerplate(source.name) is None
-            sample: list[tuple[int, int, Item]] = []
+            sample: list[tuple[int, int, SourceItem]] = []
             try:
                 for number, item in enumerate(source.items()):
                     total += 1
@@ -163,7 +165,7 @@ class Ingest:
         for name, reason in getattr(source, "skipped", ()):
             self.report.skip(name, reason)
 
-    def _try(self, source: Source, item: Item) -> list[Document]:
+    def _try(self, source: Source, item: SourceItem) -> list[Document]:
         """Read an item ahead of its turn; what fits is kept, so that no page is fetched twice."""
         try:
             data = item.read()
@@ -176,7 +178,7 @@ class Ingest:
             self._ahead[f"{source.name}#{item.key}"] = (data, document, kind)
         return [document]
 
-    def _changed(self, *, dry: bool = False) -> Iterator[Work]:
+    def _changed(self, *, dry: bool = False) -> Iterator[DocumentTask]:
         """Yield a Work for each document that is not as it should be."""
         self._manifest.begin_seen()
         for source in self._sources:
@@ -196,7 +198,7 @@ class Ingest:
             if source.whole:
                 self._complete.append(source.name)
 
-    def _look(self, source: Source, item: Item, document: str, *, dry: bool) -> Work | None:
+    def _look(self, source: Source, item: SourceItem, document: str, *, dry: bool) -> DocumentTask | None:
         """Return what is to be done for one item; None where nothing is."""
         old = self._manifest.entry(document)
         settled_ = old is not None and (old.state in ("done", "stale") or (old.state == "failed" and not self._retry))
@@ -218,7 +220,7 @@ class Ingest:
             self._same(found)
             return None
         self._count("new" if old is None or old.state == "new" else "changed")
-        entry = Entry(
+        entry = DocumentRecord(
             id=document,
             source=source.name,
             key=item.key,
@@ -229,9 +231,9 @@ class Ingest:
             state="writing",
         )
         # What was begun may have left records, whatever the manifest says of its chunks.
-        return Work(entry, True, tuple(self._tables), old is not None, (item, data, ahead))
+        return DocumentTask(entry, True, tuple(self._tables), old is not None, (item, data, ahead))
 
-    def _same(self, old: Entry) -> None:
+    def _same(self, old: DocumentRecord) -> None:
         """Count a document whose content did not change; what some table lacks is brought there at the end."""
         if old.state == "done" and self._manifest.missing_from(list(self._tables), old.id, old.version):
             if self.report.dry_run:
@@ -240,7 +242,7 @@ class Ingest:
         self._count("unchanged")
         self._progress.advance(1, 0)
 
-    def _lacking(self) -> Iterator[Work]:
+    def _lacking(self) -> Iterator[DocumentTask]:
         """Yield all that tables of new features still lack, also what no source was asked for, or could not list.
 
         Such a table takes the place of another once the run is over, and must hold as much.
@@ -249,14 +251,21 @@ class Ingest:
         while part := self._manifest.lacking(list(self._tables), last):
             for entry in part:
                 places = self._manifest.missing_from(list(self._tables), entry.id, entry.version)
-                work = Work(entry, False, tuple(places), known=False)
+                work = DocumentTask(entry, False, tuple(places), known=False)
                 work.chunks = self._manifest.chunks(entry.id)
                 self._count("completed")
                 yield work
             last = part[-1].id
 
     def _unread(
-        self, document: str, source: Source, item: Item, old: Entry | None, error: Exception, *, dry: bool
+        self,
+        document: str,
+        source: Source,
+        item: SourceItem,
+        old: DocumentRecord | None,
+        error: Exception,
+        *,
+        dry: bool,
     ) -> None:
         """Note that a document could not be read: what is there of it stays, and the next run tries again."""
         self.report.fail(document, str(error))
@@ -266,26 +275,26 @@ class Ingest:
         if old is not None and old.state != "failed":
             self._manifest.save([replace(old, error=str(error), stamp=None)])
             return
-        blank = Entry(document, source.name, item.key, item.name, "", "", state="failed", error=str(error))
+        blank = DocumentRecord(document, source.name, item.key, item.name, "", "", state="failed", error=str(error))
         self._manifest.save([blank])
 
     def _count(self, what: str) -> None:
         setattr(self.report, what, getattr(self.report, what) + 1)
 
-    def _stale(self, documents: Sequence[str]) -> Iterator[Work]:
+    def _stale(self, documents: Sequence[str]) -> Iterator[DocumentTask]:
         """Yield documents whose chunks repeated others that are gone, with all their chunks."""
         for document in documents:
             entry = self._manifest.entry(document)
             if entry is None:
                 continue
-            work = Work(entry, True, tuple(self._tables), known=True)
+            work = DocumentTask(entry, True, tuple(self._tables), known=True)
             twins = [twin.chunk for twin in self._manifest.twins(document)]
             work.chunks = sorted([*self._manifest.chunks(document), *twins], key=lambda each: each.ordinal)
             yield work
 
     # -- cutting -----------------------------------------------------------------------------------------------
 
-    def _cut(self, works: Iterator[Work]) -> Iterator[Work]:
+    def _cut(self, works: Iterator[DocumentTask]) -> Iterator[DocumentTask]:
         for work in works:
             if work.item is not None:
                 self._read(work)
@@ -295,7 +304,7 @@ class Ingest:
                 self._sort_out(work, fresh=fresh)
             yield work
 
-    def _read(self, work: Work) -> None:
+    def _read(self, work: DocumentTask) -> None:
         """Extract, clean and cut."""
         item, data, ahead = work.item
         try:
@@ -315,7 +324,7 @@ class Ingest:
             self.report.tiny += tiny
             self.report.boilerplate += dropped
 
-    def _fields(self, entry: Entry, item: Item, document: Document) -> dict[str, Any]:
+    def _fields(self, entry: DocumentRecord, item: SourceItem, document: Document) -> dict[str, Any]:
         given = {**document.meta, **item.meta}
         own = {"source": entry.source, "path": entry.key, "type": entry.type}
         declared = {
@@ -325,7 +334,7 @@ class Ingest:
         }
         return {**declared, **own}
 
-    def _sort_out(self, work: Work, *, fresh: bool) -> None:
+    def _sort_out(self, work: DocumentTask, *, fresh: bool) -> None:
         with self._manifest.writing():
             if fresh:
                 self._forget([work.entry.id])
@@ -344,7 +353,7 @@ class Ingest:
 
     # -- embedding ---------------------------------------------------------------------------------------------
 
-    def _recall(self, works: Iterator[Work]) -> Iterator[Work]:
+    def _recall(self, works: Iterator[DocumentTask]) -> Iterator[DocumentTask]:
         """Take the vectors of chunks that are in the store already."""
         for work in works:
             for name in () if work.error else work.places:
@@ -362,14 +371,14 @@ class Ingest:
         # Those that are centred before they are cut must come from the model's own.
         return self._parts.placed[of].table.name if of and not feature.encoder.recipe.centre else None
 
-    def _take_whole(self, work: Work, name: str) -> None:
+    def _take_whole(self, work: DocumentTask, name: str) -> None:
         """Cut vectors from whole ones that the store has already."""
         held = self._held(work, self._whole(name) or name)
         if any(vector is None for vector in held) or not held:
             return
         work.vectors[name] = list(self._tables[name].feature.shape(np.stack(held)))
 
-    def _held(self, work: Work, name: str) -> list[Any]:
+    def _held(self, work: DocumentTask, name: str) -> list[Any]:
         """Return the vectors of a document's chunks that a table has; None for those it lacks."""
         ids = [chunk.id for chunk in work.chunks]
         table = self._tables[name].table
@@ -377,14 +386,16 @@ class Ingest:
         held = {record.id: record.vector for record in found}
         return [held.get(key) for key in ids]
 
-    def _embed(self, made: Pass, features: Sequence[Feature], works: Iterator[Work]) -> Iterator[Work]:
+    def _embed(
+        self, made: EncodePass, features: Sequence[Feature], works: Iterator[DocumentTask]
+    ) -> Iterator[DocumentTask]:
         """Fill in the vectors that one pass of one model gives."""
         todo = partial(_todo, [p.table.name for p in self._parts.placed.values() if p.feature in features])
         if self._cutter.late:
             yield from self._embed_late(made, features, works, todo)
             return
         while True:
-            pending: deque[tuple[Work, list[int]]] = deque()
+            pending: deque[tuple[DocumentTask, list[int]]] = deque()
             try:
                 yield from self._stream(made, features, works, pending, todo)
                 return
@@ -395,12 +406,12 @@ class Ingest:
 
     def _stream(
         self,
-        made: Pass,
+        made: EncodePass,
         features: Sequence[Feature],
-        works: Iterator[Work],
-        pending: deque[tuple[Work, list[int]]],
-        todo: Callable[[Work], list[int]],
-    ) -> Iterator[Work]:
+        works: Iterator[DocumentTask],
+        pending: deque[tuple[DocumentTask, list[int]]],
+        todo: Callable[[DocumentTask], list[int]],
+    ) -> Iterator[DocumentTask]:
         def texts() -> Iterator[str]:
             for work in works:
                 missing = todo(work)
@@ -417,7 +428,9 @@ class Ingest:
         while pending:  # those that had nothing to embed
             yield pending.popleft()[0]
 
-    def _alone(self, made: Pass, features: Sequence[Feature], work: Work, missing: Sequence[int]) -> Work:
+    def _alone(
+        self, made: EncodePass, features: Sequence[Feature], work: DocumentTask, missing: Sequence[int]
+    ) -> DocumentTask:
         texts = [work.chunks[at].embedded for at in missing]
         try:
             found = features[0].encoder.encode(texts, role="document", show_progress_bar=False, **made.wanted())
@@ -427,8 +440,12 @@ class Ingest:
         return work
 
     def _embed_late(
-        self, made: Pass, features: Sequence[Feature], works: Iterator[Work], todo: Callable[[Work], list[int]]
-    ) -> Iterator[Work]:
+        self,
+        made: EncodePass,
+        features: Sequence[Feature],
+        works: Iterator[DocumentTask],
+        todo: Callable[[DocumentTask], list[int]],
+    ) -> Iterator[DocumentTask]:
         from nearfield.corpus.indexing.late_chunking import encode
 
         for work in works:
@@ -442,7 +459,9 @@ class Ingest:
                 self._fill(work, features, missing, [rows[at] for at in missing])
             yield work
 
-    def _fill(self, work: Work, features: Sequence[Feature], missing: Sequence[int], rows: Sequence[Any]) -> None:
+    def _fill(
+        self, work: DocumentTask, features: Sequence[Feature], missing: Sequence[int], rows: Sequence[Any]
+    ) -> None:
         for at, (vectors, tokens, dropped) in zip(missing, rows, strict=True):
             for feature, vector in zip(features, vectors, strict=True):
                 table = self._parts.placed[feature.name].table.name
@@ -455,7 +474,7 @@ class Ingest:
 
     # -- writing -----------------------------------------------------------------------------------------------
 
-    def _write(self, batch: Sequence[Work]) -> None:
+    def _write(self, batch: Sequence[DocumentTask]) -> None:
         """Write finished documents: to the store first, then to the manifest."""
         good = [work for work in batch if not work.error]
         for name, placed in self._tables.items():
@@ -474,7 +493,7 @@ class Ingest:
         for work in batch:
             self._tell(work)
 
-    def _quarantine(self, works: Sequence[Work]) -> None:
+    def _quarantine(self, works: Sequence[DocumentTask]) -> None:
         """Keep failed documents' names and reasons; what earlier versions left of them goes."""
         if not works:
             return
@@ -488,7 +507,7 @@ class Ingest:
                 replace(work.entry, state="failed", error=work.error, chunks=0, tokens=0) for work in works
             )
 
-    def _tell(self, work: Work) -> None:
+    def _tell(self, work: DocumentTask) -> None:
         if work.error:
             self.report.fail(work.entry.id, work.error)
         self.report.chunks += len(work.chunks)
@@ -555,20 +574,20 @@ def _read_as(value: Any, kind: str) -> Any:
         return value
 
 
-def _draw(sample: list[tuple[int, int, Item]], number: int, item: Item) -> None:
+def _draw(sample: list[tuple[int, int, SourceItem]], number: int, item: SourceItem) -> None:
     """Take an item into a sample, which has room for those of the smallest digests, the same ones each time."""
     rank = -int.from_bytes(hashlib.sha256(item.key.encode("utf-8", "replace")).digest()[:8], "big")
     (heapq.heappush if len(sample) < _SAMPLE else heapq.heappushpop)(sample, (rank, number, item))
 
 
-def _digest(data: bytes | Document, item: Item) -> str:
+def _digest(data: bytes | Document, item: SourceItem) -> str:
     """Return what tells an item's content from another: its bytes, and what it may be filtered by."""
     content = data.digest() if isinstance(data, Document) else hashlib.sha256(data).hexdigest()
     meta = json.dumps(sorted(item.meta.items()), default=str)
     return hashlib.sha256(f"{content} {meta} {item.name}".encode("utf-8", "replace")).hexdigest()
 
 
-def _todo(tables: Iterable[str], work: Work) -> list[int]:
+def _todo(tables: Iterable[str], work: DocumentTask) -> list[int]:
     """Return the places of the chunks that lack a vector in one of these tables."""
     wanted = [work.vectors[name] for name in tables if name in work.vectors]
     return [at for at in range(len(work.chunks)) if any(vectors[at] is None for vectors in wanted)]
@@ -581,7 +600,7 @@ def _rows(features: Sequence[Feature], outputs: Any) -> Iterator[tuple[list[Any]
         yield list(vectors), int(outputs.tokens[number]), int(outputs.dropped[number])
 
 
-def _outdated(works: Sequence[Work]) -> Filter:
+def _outdated(works: Sequence[DocumentTask]) -> Filter:
     """Return the filter for records of these documents' earlier versions."""
     documents = [work.entry.id for work in works]
     return All((one_of("document", documents), Not(one_of("version", [work.entry.version for work in works]))))

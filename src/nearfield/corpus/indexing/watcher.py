@@ -15,7 +15,7 @@ _TOGETHER, _LOOK = 1600, 1000
 _PLACE, _STATE = ("st_dev", "st_ino"), ("st_mtime_ns", "st_size")
 
 
-def changes(paths: Sequence[str], *, but: Sequence[Path] = ()) -> Iterator[set[str]]:
+def watch_paths(paths: Sequence[str], *, but: Sequence[Path] = ()) -> Iterator[set[str]]:
     """Yield the paths that changed, whenever some did; ends when the process is interrupted.
 
     It begins with all of them, once it watches: what changed before that is the caller's to find.

@@ -12,7 +12,7 @@ import unicodedata
 from collections.abc import Iterable, Sequence
 from typing import Any, Literal
 
-from nearfield.corpus.manifest.sqlite import Connection
+from nearfield.corpus.manifest.sqlite import SharedConnection
 from nearfield.errors import InputError, nearest
 from nearfield.stores import Record
 from nearfield.stores.filters import BUILT_IN, All, Compare, Either, Filter, Not
@@ -39,7 +39,7 @@ _MANY = 1000
 _MOST_VALUES = 30_000
 
 
-class Keywords:
+class KeywordIndex:
     """The keyword index of a manifest.
 
     ``language`` chooses how texts become terms, where ``tokenizer`` does not say: English ones by their stems (Porter
@@ -47,7 +47,11 @@ class Keywords:
     """
 
     def __init__(
-        self, connection: sqlite3.Connection | Connection, *, language: str = "en", tokenizer: Tokenizer | None = None
+        self,
+        connection: sqlite3.Connection | SharedConnection,
+        *,
+        language: str = "en",
+        tokenizer: Tokenizer | None = None,
     ) -> None:
         self._connection = connection
         self._wanted: str = tokenizer or tokenizer_of(language)

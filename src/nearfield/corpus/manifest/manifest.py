@@ -17,7 +17,7 @@ from typing import Any, Literal
 
 from nearfield.corpus.document import embedded
 from nearfield.corpus.manifest import sqlite
-from nearfield.corpus.manifest.keyword_index import Keywords
+from nearfield.corpus.manifest.keyword_index import KeywordIndex
 from nearfield.errors import InputError, NearfieldError, nearest
 
 State = Literal["new", "writing", "done", "failed", "deleting", "stale"]
@@ -48,7 +48,7 @@ CREATE TABLE IF NOT EXISTS boilerplate(source TEXT PRIMARY KEY, told TEXT NOT NU
 
 
 @dataclass(frozen=True)
-class Entry:
+class DocumentRecord:
     """A document as the manifest knows it. ``version`` tells one content, cut in one way, from another."""
 
     id: str
@@ -68,7 +68,7 @@ class Entry:
 
 
 @dataclass(frozen=True)
-class Stored:
+class ChunkRecord:
     """A chunk as the manifest keeps it."""
 
     id: str
@@ -88,7 +88,7 @@ class Stored:
 
 
 @dataclass(frozen=True)
-class Placement:
+class VectorTable:
     """A table of the store and the feature it holds: ``building`` until each document is in it, then ``live``."""
 
     name: str
@@ -99,11 +99,11 @@ class Placement:
 
 
 @dataclass(frozen=True)
-class Twin:
+class DuplicateChunk:
     """A chunk that has no vectors of its own, since it nearly repeats the one whose id is ``kept``."""
 
     kept: str
-    chunk: Stored
+    chunk: ChunkRecord
 
 
 class ManifestDamaged(NearfieldError):
@@ -143,7 +143,7 @@ class Manifest:
         found = int(self.connection.execute("PRAGMA user_version").fetchone()[0])
         if found > FORMAT:
             raise ManifestDamaged(f"{self.path} was written by a newer Nearfield: update this one.")
-        self.keywords = Keywords(self.connection, language=language)
+        self.keywords = KeywordIndex(self.connection, language=language)
         if found < FORMAT:
             with self.writing():
                 for statement in _SCHEMA.split(";"):
@@ -152,7 +152,7 @@ class Manifest:
                 self.connection.execute(f"PRAGMA user_version={FORMAT}")
         #: For searches: it sees what is committed, and waits for nobody who writes.
         self._reading = sqlite.connect(self.path, threading.RLock())
-        self.searched = Keywords(self._reading, language=language)
+        self.searched = KeywordIndex(self._reading, language=language)
 
     def close(self) -> None:
         """Let go of the file."""
@@ -202,12 +202,12 @@ class Manifest:
 
     # -- tables ------------------------------------------------------------------------------------------------
 
-    def placements(self) -> list[Placement]:
+    def placements(self) -> list[VectorTable]:
         """Return all tables, the oldest first."""
         found = self.rows("SELECT name, feature, described, space, state FROM tables ORDER BY rowid")
-        return [Placement(name, feature, json.loads(a), json.loads(b), state) for name, feature, a, b, state in found]
+        return [VectorTable(name, feature, json.loads(a), json.loads(b), state) for name, feature, a, b, state in found]
 
-    def place(self, placement: Placement) -> None:
+    def place(self, placement: VectorTable) -> None:
         """Add a table."""
         told = (json.dumps(dict(placement.described)), json.dumps(dict(placement.space)))
         with self.writing():
@@ -233,12 +233,12 @@ class Manifest:
 
     # -- documents ---------------------------------------------------------------------------------------------
 
-    def entry(self, document: str) -> Entry | None:
+    def entry(self, document: str) -> DocumentRecord | None:
         """Return a document's entry."""
         found = self.rows(f"SELECT {_ENTRY} FROM documents WHERE id = ?", (document,))
         return _entry(found[0]) if found else None
 
-    def entries(self, *, state: str | None = None, after: str = "", limit: int = 1000) -> list[Entry]:
+    def entries(self, *, state: str | None = None, after: str = "", limit: int = 1000) -> list[DocumentRecord]:
         """Return documents in the order of their ids, ``limit`` at most, from the one after ``after`` on.
 
         ``state`` is done, failed, writing or deleting, as people see it: what could not be read again has failed too.
@@ -252,7 +252,7 @@ class Manifest:
         sql = f"SELECT {_ENTRY} FROM documents WHERE id > ? {where} ORDER BY id LIMIT ?"
         return [_entry(row) for row in self.rows(sql, [after, limit])]
 
-    def save(self, entries: Iterable[Entry]) -> None:
+    def save(self, entries: Iterable[DocumentRecord]) -> None:
         """Write entries, in place of those of the same ids."""
         with self.writing():
             self.connection.executemany(
@@ -266,7 +266,7 @@ class Manifest:
                 "UPDATE documents SET state = ?, error = ? WHERE id = ?", [(state, error, each) for each in documents]
             )
 
-    def begin(self, entry: Entry) -> None:
+    def begin(self, entry: DocumentRecord) -> None:
         """Note that a document is being written; what was known of one that is there stays until it is done."""
         with self.writing():
             old = self.entry(entry.id)
@@ -292,7 +292,7 @@ class Manifest:
         }
         return [name for name in places if name not in held]
 
-    def lacking(self, places: Sequence[str], after: str = "", limit: int = 500) -> list[Entry]:
+    def lacking(self, places: Sequence[str], after: str = "", limit: int = 500) -> list[DocumentRecord]:
         """Return done documents, whatever source lists them, that one of some tables does not hold as they are."""
         marks = ", ".join("?" * len(places))
         sql = (
@@ -334,7 +334,13 @@ class Manifest:
     # -- chunks ------------------------------------------------------------------------------------------------
 
     def replace(
-        self, entry: Entry, chunks: Sequence[Stored], twins: Sequence[Twin], places: Sequence[str], *, recut: bool
+        self,
+        entry: DocumentRecord,
+        chunks: Sequence[ChunkRecord],
+        twins: Sequence[DuplicateChunk],
+        places: Sequence[str],
+        *,
+        recut: bool,
     ) -> None:
         """Write a document's entry, and that these tables hold it; with ``recut`` its chunks as well."""
         with self.writing():
@@ -346,7 +352,7 @@ class Manifest:
                 "INSERT OR REPLACE INTO placed VALUES (?, ?, ?)", [(name, entry.id, entry.version) for name in places]
             )
 
-    def _recut(self, document: str, chunks: Sequence[Stored], twins: Sequence[Twin]) -> None:
+    def _recut(self, document: str, chunks: Sequence[ChunkRecord], twins: Sequence[DuplicateChunk]) -> None:
         self._remove_chunks([document])
         for chunk in chunks:
             row = (chunk.id, chunk.document, chunk.version, chunk.ordinal, chunk.text, chunk.context)
@@ -382,7 +388,7 @@ class Manifest:
             for document in documents:
                 self.rows("DELETE FROM placed WHERE document = ?", (document,))
 
-    def chunks(self, document: str) -> list[Stored]:
+    def chunks(self, document: str) -> list[ChunkRecord]:
         """Return a document's chunks, in order."""
         found = self.rows(f"SELECT {_STORED} FROM chunks WHERE document = ? ORDER BY ordinal", (document,))
         return [_stored(row) for row in found]
@@ -397,30 +403,30 @@ class Manifest:
             "repeats": self.rows("SELECT count(*) FROM twins")[0][0],
         }
 
-    def twins(self, document: str) -> list[Twin]:
+    def twins(self, document: str) -> list[DuplicateChunk]:
         """Return a document's chunks that repeat others, in order."""
         found = self.rows("SELECT kept, told FROM twins WHERE document = ? ORDER BY ordinal", (document,))
-        return [Twin(kept, Stored(**json.loads(told))) for kept, told in found]
+        return [DuplicateChunk(kept, ChunkRecord(**json.loads(told))) for kept, told in found]
 
-    def repeats(self, kept: str) -> list[Stored]:
+    def repeats(self, kept: str) -> list[ChunkRecord]:
         """Return the chunks that repeat one, in the order of their documents."""
         found = self.rows("SELECT told FROM twins WHERE kept = ? ORDER BY document, ordinal", (kept,))
-        return [Stored(**json.loads(row[0])) for row in found]
+        return [ChunkRecord(**json.loads(row[0])) for row in found]
 
 
-def _entry(row: Any) -> Entry:
+def _entry(row: Any) -> DocumentRecord:
     values = list(row)
     values[9] = json.loads(values[9])
-    return Entry(*values)
+    return DocumentRecord(*values)
 
 
-def _row(entry: Entry) -> tuple[Any, ...]:
+def _row(entry: DocumentRecord) -> tuple[Any, ...]:
     told = [getattr(entry, name) for name in _ENTRY.split(", ")]
     told[9] = json.dumps(dict(entry.fields))
     return tuple(told)
 
 
-def _stored(row: Any) -> Stored:
+def _stored(row: Any) -> ChunkRecord:
     values = list(row)
     values[6], values[7] = json.loads(values[6]), json.loads(values[7])
-    return Stored(*values)
+    return ChunkRecord(*values)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 
-class Rows:
+class QueryResult:
     """What a statement gave, read to its end."""
 
     def __init__(self, cursor: sqlite3.Cursor) -> None:
@@ -28,7 +28,7 @@ class Rows:
         return iter(self._rows)
 
 
-class Connection:
+class SharedConnection:
     """A connection that threads may share: each statement is read to its end before another begins."""
 
     def __init__(self, raw: sqlite3.Connection, lock: threading.RLock) -> None:
@@ -40,10 +40,10 @@ class Connection:
         """Whether a transaction is open."""
         return self.raw.in_transaction
 
-    def execute(self, sql: str, values: Sequence[Any] = ()) -> Rows:
+    def execute(self, sql: str, values: Sequence[Any] = ()) -> QueryResult:
         """Run a statement."""
         with self._lock:
-            return Rows(self.raw.execute(sql, values))
+            return QueryResult(self.raw.execute(sql, values))
 
     def executemany(self, sql: str, values: Iterable[Sequence[Any]]) -> None:
         """Run a statement once for each of some values."""
@@ -56,6 +56,6 @@ class Connection:
             self.raw.close()
 
 
-def connect(path: Path, lock: threading.RLock) -> Connection:
+def connect(path: Path, lock: threading.RLock) -> SharedConnection:
     """Open a file; statements wait for others' transactions, a minute at most."""
-    return Connection(sqlite3.connect(path, timeout=60, isolation_level=None, check_same_thread=False), lock)
+    return SharedConnection(sqlite3.connect(path, timeout=60, isolation_level=None, check_same_thread=False), lock)

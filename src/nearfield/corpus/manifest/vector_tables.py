@@ -8,14 +8,14 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from nearfield.corpus import features
-from nearfield.corpus.features import Feature, Placed
-from nearfield.corpus.manifest.manifest import Manifest, Placement
+from nearfield.corpus.features import Feature, FeatureTable
+from nearfield.corpus.manifest.manifest import Manifest, VectorTable
 from nearfield.stores import Store
 from nearfield.stores.filters import FieldType
 
 
 @dataclass(frozen=True)
-class Tables:
+class VectorTables:
     """The tables of one collection, as a manifest knows them.
 
     Args:
@@ -30,7 +30,7 @@ class Tables:
     store: Store
     fields: Mapping[str, FieldType]
 
-    def placed(self, made_by: Mapping[str, Feature], *, making: bool = True) -> dict[str, Placed]:
+    def placed(self, made_by: Mapping[str, Feature], *, making: bool = True) -> dict[str, FeatureTable]:
         """Return each feature with the table that holds it; one that none holds yet gets a new table.
 
         Without ``making``, it gets one that only has a name.
@@ -39,30 +39,30 @@ class Tables:
             InputError: the store cannot hold such a table.
         """
         placements = self.manifest.placements()
-        placed: dict[str, Placed] = {}
+        placed: dict[str, FeatureTable] = {}
         for name, feature in made_by.items():
             found = next((each for each in placements if self._holds(each, name, feature)), None)
             if found is None and not making:
-                placed[name] = Placed(feature, feature.table(f"planned_{len(placed)}", self.fields))
+                placed[name] = FeatureTable(feature, feature.table(f"planned_{len(placed)}", self.fields))
                 continue
             if found is None:
                 found = self._new(name, feature, live=not placements)
             table = features.table_of(found.described)
             if making:
                 self.store.create(table)
-            placed[name] = Placed(feature, table)
+            placed[name] = FeatureTable(feature, table)
         return placed
 
-    def _holds(self, placement: Placement, name: str, feature: Feature) -> bool:
+    def _holds(self, placement: VectorTable, name: str, feature: Feature) -> bool:
         described = features.described(feature.table(placement.name, self.fields))
         same = placement.feature == name and placement.space == feature.space()
         return same and dict(placement.described) == described
 
-    def _new(self, name: str, feature: Feature, *, live: bool) -> Placement:
+    def _new(self, name: str, feature: Feature, *, live: bool) -> VectorTable:
         title = self.title(name)
         table = feature.table(title, self.fields)
         self.store.check(table)
-        made = Placement(title, name, features.described(table), feature.space(), "live" if live else "building")
+        made = VectorTable(title, name, features.described(table), feature.space(), "live" if live else "building")
         self.manifest.place(made)
         return made
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from nearfield.corpus.search.hit import Found
+from nearfield.corpus.search.hit import SearchHit
 from nearfield.stores import Record
 
 Stages = dict[str, dict[str, float]]
 
 
 @dataclass
-class Candidate:
+class SearchCandidate:
     """A record, its score by the last stage, and the score and rank that each stage gave."""
 
     record: Record
@@ -24,10 +24,10 @@ class Candidate:
         """The record's id."""
         return self.record.id
 
-    def found(self, highlights: tuple[tuple[int, int], ...], *, explain: bool) -> Found:
+    def found(self, highlights: tuple[tuple[int, int], ...], *, explain: bool) -> SearchHit:
         """Return what a caller gets."""
         record, place = self.record, self.record.payload
-        return Found(
+        return SearchHit(
             id=record.id,
             document=record.document,
             score=self.score,
@@ -44,10 +44,10 @@ class Candidate:
 
 
 #: Candidates for one query, the best first.
-Ranking = list[Candidate]
+Ranking = list[SearchCandidate]
 
 
-def ordered(stage: str, candidates: Sequence[Candidate]) -> Ranking:
+def ordered(stage: str, candidates: Sequence[SearchCandidate]) -> Ranking:
     """Put candidates in order, ties by id, and note what the stage said of each."""
     return noted(stage, sorted(candidates, key=lambda each: (-each.score, each.id)))
 
@@ -79,8 +79,8 @@ def records_of(rankings: Sequence[Ranking]) -> list[list[Record]]:
 
 def merged(rankings: Sequence[Ranking], scores: Mapping[str, float]) -> Ranking:
     """Return each candidate once, with the score that it has of all rankings."""
-    found: dict[str, Candidate] = {}
+    found: dict[str, SearchCandidate] = {}
     for each in (each for ranking in rankings for each in ranking):
-        known = found.setdefault(each.id, Candidate(each.record, scores[each.id]))
+        known = found.setdefault(each.id, SearchCandidate(each.record, scores[each.id]))
         known.stages.update(each.stages)
     return ordered("fused", list(found.values()))

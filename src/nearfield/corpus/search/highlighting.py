@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Mapping, Sequence
 
-from nearfield.corpus.manifest.keyword_index import Keywords
+from nearfield.corpus.manifest.keyword_index import KeywordIndex
 from nearfield.errors import MissingExtra
 
 Place = tuple[int, int]
@@ -59,7 +59,7 @@ def _found(query: str, rows: Sequence[tuple[int, str]], language: str) -> list[t
     try:
         connection.execute(_CHUNKS)
         connection.executemany("INSERT INTO chunks VALUES (?, ?, '')", rows)
-        index = Keywords(connection, language=language)
+        index = KeywordIndex(connection, language=language)
         index.create()
         return index.search(query, len(rows))
     finally:

@@ -10,7 +10,7 @@ from nearfield.stores.filters import Value
 
 
 @dataclass(frozen=True)
-class Origin:
+class Location:
     """A place in a document, in characters of its text as extracted."""
 
     document: str
@@ -20,7 +20,7 @@ class Origin:
 
 
 @dataclass(frozen=True)
-class Found:
+class SearchHit:
     """A chunk that was found. ``score`` is of the last stage, the higher the better; results come best first.
 
     ``document`` is the document's id, which names its source and key; ``highlights`` are the sentences of ``text`` that
@@ -40,7 +40,7 @@ class Found:
     headings: tuple[str, ...] = ()
     fields: Mapping[str, Value] = field(default_factory=dict)
     highlights: tuple[tuple[int, int], ...] = ()
-    also: tuple[Origin, ...] = ()
+    also: tuple[Location, ...] = ()
     stages: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
 
     def told(self) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import numpy as np
 
 from nearfield.corpus.search import fusion
 from nearfield.errors import InputError, nearest
-from nearfield.stores import Kind, Table
+from nearfield.stores import Kind, TableSpec
 from nearfield.stores.filters import All, Compare, Either, FieldType, Filter, Not, parse
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -44,7 +44,7 @@ class Searchable:
     ``encode_documents`` encodes texts as documents, in the same form, for sentences.
     """
 
-    table: Table
+    table: TableSpec
     encode_queries: Callable[[Sequence[str]], Any]
     model: str = ""
     fingerprint: str = ""
@@ -54,7 +54,7 @@ class Searchable:
 
 
 @dataclass(frozen=True)
-class Asked:
+class SearchPlan:
     """A search's options, checked.
 
     ``legs`` are the features, or ``bm25``, whose rankings are fused; ``rescored`` is the feature whose whole vectors
@@ -90,7 +90,7 @@ class Asked:
         return self.rerank == "sentences" or self.highlight == "meaning"
 
 
-class Ways:
+class SearchPlanner:
     """What a collection can be searched by: features, in order, keywords, cross-encoders, and fields to filter by."""
 
     def __init__(
@@ -119,7 +119,7 @@ class Ways:
         weights: Mapping[str, float] | None,
         fuse: str,
         depth: int | None,
-    ) -> Asked:
+    ) -> SearchPlan:
         """Check options, which are those of ``Searcher.search_many``.
 
         Raises:
@@ -137,7 +137,7 @@ class Ways:
         elif mmr is not None:
             pool = max(k, min(VARIED * k, MOST))
         usual = max(FUSED, pool) if len(legs) > 1 else FIRST * pool if rescored else pool
-        return Asked(
+        return SearchPlan(
             k=k,
             legs=legs,
             rescored=rescored,

@@ -11,7 +11,7 @@ from nearfield.corpus.document import embedded
 from nearfield.corpus.search.fusion import scaled
 from nearfield.corpus.search.highlighting import Place, sentences
 from nearfield.errors import InputError
-from nearfield.stores import Record, Store, Table
+from nearfield.stores import Record, Store, TableSpec
 from nearfield.stores import exact as scoring
 from nearfield.vectors.dense import normalize
 
@@ -22,7 +22,7 @@ _AT_ONCE = 1024
 SENTENCE_SHARE = 0.5
 
 
-class Scorer(Protocol):
+class PairScorer(Protocol):
     """A cross-encoder, such as ``nearfield.Reranker``."""
 
     def score(self, query: Sequence[str], documents: Sequence[str]) -> Any:
@@ -34,7 +34,7 @@ def read(record: Record) -> str:
     return embedded(record.text, record.payload.get("context", ""))
 
 
-def by_pairs(scorer: Scorer, queries: Sequence[str], found: Sequence[Sequence[Record]]) -> list[dict[str, float]]:
+def by_pairs(scorer: PairScorer, queries: Sequence[str], found: Sequence[Sequence[Record]]) -> list[dict[str, float]]:
     """Score each query with each of its records by a cross-encoder, all pairs in one call.
 
     Raises:
@@ -50,7 +50,7 @@ def by_pairs(scorer: Scorer, queries: Sequence[str], found: Sequence[Sequence[Re
 
 
 def by_vectors(
-    store: Store, table: Table, queries: Sequence[Any], found: Sequence[Sequence[Record]]
+    store: Store, table: TableSpec, queries: Sequence[Any], found: Sequence[Sequence[Record]]
 ) -> list[dict[str, float]]:
     """Score by vectors that a table holds, exactly; of multivectors that is MaxSim. What it lacks is left out."""
     vectors = fetched(store, table, (record.id for records in found for record in records))
@@ -62,7 +62,7 @@ def by_vectors(
     return scores
 
 
-def fetched(store: Store, table: Table, ids: Iterable[str]) -> dict[str, Any]:
+def fetched(store: Store, table: TableSpec, ids: Iterable[str]) -> dict[str, Any]:
     """Return the vectors of records, by id."""
     wanted = sorted(set(ids))
     parts = (wanted[start : start + _AT_ONCE] for start in range(0, len(wanted), _AT_ONCE))

@@ -7,13 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from nearfield.corpus.manifest.keyword_index import Keywords
+from nearfield.corpus.manifest.keyword_index import KeywordIndex
 from nearfield.corpus.search import fusion, mmr
 from nearfield.corpus.search import highlighting as highlight
 from nearfield.corpus.search import reranking as rerank
 from nearfield.corpus.search.candidates import (
-    Candidate,
     Ranking,
+    SearchCandidate,
     merged,
     noted,
     ordered,
@@ -21,8 +21,8 @@ from nearfield.corpus.search.candidates import (
     rescored,
     scores_of,
 )
-from nearfield.corpus.search.hit import Found
-from nearfield.corpus.search.plan import BM25, FUSIONS, Asked, Searchable, Ways
+from nearfield.corpus.search.hit import SearchHit
+from nearfield.corpus.search.plan import BM25, FUSIONS, Searchable, SearchPlan, SearchPlanner
 from nearfield.errors import InputError, SpaceMismatch
 from nearfield.stores import Store
 from nearfield.stores.filters import FieldType
@@ -50,17 +50,19 @@ class Searcher:
         self,
         store: Store,
         features: Mapping[str, Searchable],
-        keywords: Keywords | None = None,
-        load_reranker: Callable[[str], rerank.Scorer] | None = None,
+        keywords: KeywordIndex | None = None,
+        load_reranker: Callable[[str], rerank.PairScorer] | None = None,
         *,
         language: str = "en",
         fields: Mapping[str, FieldType] | None = None,
     ) -> None:
         self._store, self._features, self._keywords = store, dict(features), keywords
         self._load_reranker, self._language = load_reranker, language
-        self._ways = Ways(self._features, fields, keywords=keywords is not None, rerankers=load_reranker is not None)
+        self._ways = SearchPlanner(
+            self._features, fields, keywords=keywords is not None, rerankers=load_reranker is not None
+        )
 
-    def search(self, query: str, k: int = 10, **options: Any) -> list[Found]:
+    def search(self, query: str, k: int = 10, **options: Any) -> list[SearchHit]:
         """Search for one query; arguments, results and errors as for ``search_many``."""
         return self.search_many([query], k, **options)[0]
 
@@ -80,7 +82,7 @@ class Searcher:
         weights: Mapping[str, float] | None = None,
         fuse: str = "weighted",
         depth: int | None = None,
-    ) -> list[list[Found]]:
+    ) -> list[list[SearchHit]]:
         """Return the ``k`` best chunks for each query, the best first.
 
         Args:
@@ -111,14 +113,14 @@ class Searcher:
         )
         texts = _checked(queries)
         vectors = self._encoded(asked, texts)
-        found: list[list[Found]] = []
+        found: list[list[SearchHit]] = []
         for start in range(0, len(texts), _AT_ONCE):
             part = slice(start, start + _AT_ONCE)
             batch = _Batch(asked, texts[part], {name: rows[part] for name, rows in vectors.items()})
             found += self._answers(batch)
         return found
 
-    def _encoded(self, asked: Asked, texts: list[str]) -> dict[str, list[Any]]:
+    def _encoded(self, asked: SearchPlan, texts: list[str]) -> dict[str, list[Any]]:
         """Encode all queries for each feature that is needed; a cut form takes those of the whole one."""
         vectors: dict[str, list[Any]] = {}
         for name in sorted(asked.features if texts else (), key=lambda each: self._features[each].of is not None):
@@ -129,7 +131,7 @@ class Searcher:
                 vectors[name] = _rows(name, feature, feature.encode_queries(texts))
         return vectors
 
-    def _answers(self, batch: _Batch) -> list[list[Found]]:
+    def _answers(self, batch: _Batch) -> list[list[SearchHit]]:
         asked = batch.asked
         sentences = self._sentences(asked)
         found = [self._leg(name, batch) for name in asked.legs]
@@ -156,14 +158,14 @@ class Searcher:
             return [self._by_words(asked, text) for text in batch.texts]
         table, vectors = self._features[name].table, batch.vectors[name]
         hits = self._store.search(table, vectors, asked.depth, where=asked.where, exact=asked.exact)
-        return [ordered(name, [Candidate(hit.record, hit.score) for hit in row]) for row in hits]
+        return [ordered(name, [SearchCandidate(hit.record, hit.score) for hit in row]) for row in hits]
 
-    def _by_words(self, asked: Asked, text: str) -> Ranking:
+    def _by_words(self, asked: SearchPlan, text: str) -> Ranking:
         if self._keywords is None:
             return []
         scores = self._keywords.search(text, asked.depth, asked.where)
         records = self._keywords.records([row for row, _ in scores])
-        return ordered(BM25, [Candidate(records[row], score) for row, score in scores if row in records])
+        return ordered(BM25, [SearchCandidate(records[row], score) for row, score in scores if row in records])
 
     def _whole(self, name: str, batch: _Batch, rankings: list[Ranking]) -> list[Ranking]:
         """Score by whole vectors what a short or binary form found; what has none is gone, and is left out."""
@@ -171,7 +173,7 @@ class Searcher:
         scores = rerank.by_vectors(self._store, table, batch.vectors[name], records_of(rankings))
         return [rescored(name, *each) for each in zip(rankings, scores, strict=True)]
 
-    def _sentences(self, asked: Asked) -> rerank.Sentences | None:
+    def _sentences(self, asked: SearchPlan) -> rerank.Sentences | None:
         feature = self._features[asked.dense] if asked.dense and asked.sentences else None
         if feature is None or feature.encode_documents is None:
             return None
@@ -191,7 +193,7 @@ class Searcher:
             scores = rerank.by_pairs(self._scorer(name), batch.texts, records)
         return [rescored("rerank", *each) for each in zip(rankings, scores, strict=True)]
 
-    def _scorer(self, name: str) -> rerank.Scorer:
+    def _scorer(self, name: str) -> rerank.PairScorer:
         if self._load_reranker is None:
             raise InputError(f"No cross-encoder {name!r} can be loaded here.", param="rerank")
         return self._load_reranker(name)
@@ -218,7 +220,7 @@ class Searcher:
 class _Batch:
     """Queries that are answered together: what is asked, the texts, and their vectors by feature."""
 
-    def __init__(self, asked: Asked, texts: list[str], vectors: Mapping[str, list[Any]]) -> None:
+    def __init__(self, asked: SearchPlan, texts: list[str], vectors: Mapping[str, list[Any]]) -> None:
         self.asked, self.texts, self.vectors = asked, texts, vectors
 
 
@@ -244,7 +246,7 @@ def _rows(name: str, feature: Searchable, found: Any) -> list[Any]:
     return list(found)
 
 
-def _fused(asked: Asked, rankings: Sequence[Ranking]) -> Ranking:
+def _fused(asked: SearchPlan, rankings: Sequence[Ranking]) -> Ranking:
     # Both kinds of fusion read each ranking as ids with scores, the best first.
     told = {name: scores_of(ranking) for name, ranking in zip(asked.legs, rankings, strict=True)}
     return merged(rankings, FUSIONS[asked.fuse](told, weights=asked.weights))

@@ -8,17 +8,17 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from nearfield.corpus.document import Item
+from nearfield.corpus.document import SourceItem
 from nearfield.errors import InputError, nearest
-from nearfield.registry import Shelf
+from nearfield.registry import Registry
 
-SHELF = Shelf(
+REGISTRY = Registry(
     "source",
     {
-        "files": "nearfield.corpus.sources.files:Files",
-        "table": "nearfield.corpus.sources.table:TableFile",
-        "stdin": "nearfield.corpus.sources.stdin:Stdin",
-        "urls": "nearfield.corpus.sources.urls:Urls",
+        "files": "nearfield.corpus.sources.files:FileSource",
+        "table": "nearfield.corpus.sources.table:TableSource",
+        "stdin": "nearfield.corpus.sources.stdin:StdinSource",
+        "urls": "nearfield.corpus.sources.urls:UrlSource",
     },
     group="nearfield.sources",
 )
@@ -51,7 +51,7 @@ class Source(ABC):
         return f"{self.kind}:{self.location}"
 
     @abstractmethod
-    def items(self) -> Iterator[Item]:
+    def items(self) -> Iterator[SourceItem]:
         """Yield all documents to be, in an order that stays the same, each key once.
 
         Raises:
@@ -69,7 +69,7 @@ def open_source(kind: str, location: str, **options: Any) -> Source:
     Raises:
         InputError: there is no such kind, or it does not take these options.
     """
-    found = SHELF.load(kind)
+    found = REGISTRY.load(kind)
     taken = inspect.signature(found).parameters
     known = [name for name, each in taken.items() if each.kind is each.KEYWORD_ONLY]
     open_ended = any(each.kind is each.VAR_KEYWORD for each in taken.values())

@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 
 from nearfield.corpus import extractors
 from nearfield.corpus.directory import is_collection
-from nearfield.corpus.document import Item
+from nearfield.corpus.document import SourceItem
 from nearfield.corpus.sources import TABLES, Source
 from nearfield.corpus.sources.globs import Globs
 from nearfield.errors import InputError
@@ -28,7 +28,7 @@ _NAMED = 10_000
 _MAGIC = "*?["
 
 
-class Files(Source):
+class FileSource(Source):
     """Files of known types. Keys are paths relative to the folder, with forward slashes, in order.
 
     ``include`` and ``exclude`` are patterns as in .gitignore files. ``largest`` is in bytes. Hidden files are taken
@@ -56,7 +56,7 @@ class Files(Source):
         self.skipped: list[tuple[str, str]] = []
         self._unread: list[str] = []
 
-    def items(self) -> Iterator[Item]:
+    def items(self) -> Iterator[SourceItem]:
         """Yield the files of known types; the others are named in ``skipped``.
 
         Raises:
@@ -76,12 +76,12 @@ class Files(Source):
         """Return the file, or the folder."""
         return [str(self._path)]
 
-    def _single(self) -> Item:
+    def _single(self) -> SourceItem:
         if self._path.suffix.lower() in TABLES:
             raise InputError(f"{self._path} is a table: name it as a source of kind 'table'.", param="location")
         return self._item(self._path, self._path.name, self._path.stat())
 
-    def _walk(self) -> Iterator[Item]:
+    def _walk(self) -> Iterator[SourceItem]:
         """Yield what is in the folder and those below it, however deep."""
         open_ones = [("", iter(self._entries(self._path, "")))]
         while open_ones:
@@ -111,7 +111,7 @@ class Files(Source):
             return []
         return sorted(entries, key=lambda each: each.name + ("/" if each.is_dir(follow_symlinks=False) else ""))
 
-    def _file(self, entry: os.DirEntry[str], key: str) -> Iterator[Item]:
+    def _file(self, entry: os.DirEntry[str], key: str) -> Iterator[SourceItem]:
         """Yield a file if it is one to read; where not, note why."""
         try:
             reason = self._why_not(entry, key)
@@ -122,7 +122,7 @@ class Files(Source):
         except FileNotFoundError:  # removed while it was looked at
             return
         except OSError:  # told by whoever reads it
-            yield Item(key, key, partial(_read, Path(entry.path), self._largest))
+            yield SourceItem(key, key, partial(_read, Path(entry.path), self._largest))
 
     def _enters(self, key: str) -> bool:
         return not _ALWAYS.match(key, folder=True) and not self._exclude.match(key, folder=True)
@@ -151,9 +151,9 @@ class Files(Source):
             return f"no extractor for {suffix}" if suffix else "no extractor for a name without suffix"
         return ""
 
-    def _item(self, path: Path, key: str, found: os.stat_result) -> Item:
+    def _item(self, path: Path, key: str, found: os.stat_result) -> SourceItem:
         stamp = f"{found.st_size}-{found.st_mtime_ns}-{found.st_ctime_ns}-{found.st_ino}"
-        return Item(key, key, partial(_read, path, self._largest), stamp)
+        return SourceItem(key, key, partial(_read, path, self._largest), stamp)
 
 
 def _read(path: Path, largest: int) -> bytes:

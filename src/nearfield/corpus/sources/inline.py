@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any
 
-from nearfield.corpus.document import Block, Document, Item
+from nearfield.corpus.document import Block, Document, SourceItem
 from nearfield.corpus.manifest.manifest import Manifest
 from nearfield.corpus.sources import Source
 from nearfield.errors import InputError, nearest
@@ -17,7 +17,7 @@ _LONGEST_KEY = 512
 _AT_ONCE = 500
 
 
-class Given(Source):
+class InlineSource(Source):
     """The documents that were put into a collection, as a source; ``only`` names those that are listed."""
 
     kind = "put"
@@ -63,7 +63,7 @@ class Given(Source):
         with self._manifest.writing():
             self._manifest.connection.executemany("DELETE FROM given WHERE key = ?", [(key,) for key in keys])
 
-    def items(self) -> Iterator[Item]:
+    def items(self) -> Iterator[SourceItem]:
         """Yield them in the order of their ids."""
         if self._only is not None:
             for key in sorted(set(self._only)):
@@ -106,7 +106,7 @@ def _row(number: int, told: Mapping[str, Any], fields: Mapping[str, FieldType]) 
     return key, row
 
 
-def _item(key: str, told: Mapping[str, Any]) -> Item:
+def _item(key: str, told: Mapping[str, Any]) -> SourceItem:
     text = told["text"]
     document = Document(text, (Block(0, len(text)),), told["title"], meta=told["meta"])
-    return Item(key, key, lambda: document, meta=told["meta"])
+    return SourceItem(key, key, lambda: document, meta=told["meta"])

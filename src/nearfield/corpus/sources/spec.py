@@ -12,7 +12,7 @@ from nearfield.errors import InputError
 
 
 @dataclass(frozen=True)
-class Columns:
+class ColumnSpec:
     """Which columns of tables are what; None leaves it to the source."""
 
     text: str | None = None
@@ -26,8 +26,8 @@ class Columns:
         return {name: value for name, value in given.items() if value is not None}
 
 
-def source_of(
-    told: str, *, include: Sequence[str] = (), exclude: Sequence[str] = (), columns: Columns | None = None
+def parse_source(
+    told: str, *, include: Sequence[str] = (), exclude: Sequence[str] = (), columns: ColumnSpec | None = None
 ) -> Source:
     """Return the source that a word stands for: - is stdin, http(s) a URL, a table's file its rows, the rest files.
 
@@ -42,7 +42,7 @@ def source_of(
         return open_source("urls", str(Path(told.removeprefix("urls:")).expanduser().absolute()))
     path = Path(told).expanduser().absolute()
     if path.suffix.lower() in TABLES and path.is_file():
-        return open_source("table", str(path), **(columns or Columns()).options())
+        return open_source("table", str(path), **(columns or ColumnSpec()).options())
     if not path.exists() and not any(mark in str(path) for mark in "*?["):
         raise InputError(f"There is no file or folder {path}.", param="source")
     options = {name: list(value) for name, value in (("include", include), ("exclude", exclude)) if value}

@@ -9,7 +9,7 @@ import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from typing import BinaryIO, cast
 
-from nearfield.corpus.document import Item
+from nearfield.corpus.document import SourceItem
 from nearfield.corpus.sources import Source
 from nearfield.corpus.sources.table import columns_of, listed
 from nearfield.errors import InputError, nearest
@@ -18,7 +18,7 @@ from nearfield.fileio import tabular
 _FORMS = ("txt", "jsonl", "csv", "tsv")
 
 
-class Stdin(Source):
+class StdinSource(Source):
     """What is piped in. The location is a name for it, ``-`` by itself; ``form`` is txt (lines without text are left
     out), jsonl, csv or tsv, and the other options are those of a table.
 
@@ -46,7 +46,7 @@ class Stdin(Source):
         self._stream = stream
         self._kept: BinaryIO | None = None
 
-    def items(self) -> Iterator[Item]:
+    def items(self) -> Iterator[SourceItem]:
         """Yield what was piped in."""
         if self._kept is None:
             kept = tempfile.TemporaryFile(prefix="nearfield-stdin-")  # noqa: SIM115 - it lives as long as the source

@@ -14,16 +14,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from nearfield.corpus.document import Document, Item
+from nearfield.corpus.document import Document, SourceItem
 from nearfield.corpus.sources import Source
 from nearfield.errors import InputError, nearest
 from nearfield.fileio import tabular
-from nearfield.fileio.tabular import Row
+from nearfield.fileio.tabular import TableRow
 from nearfield.stores.filters import Value
 
 
 @dataclass(frozen=True)
-class Columns:
+class ColumnMapping:
     """Which columns hold what. ``meta`` gives the columns of further values by the names that these are to have."""
 
     text: str = "text"
@@ -39,7 +39,7 @@ class Columns:
         """Return them as options."""
         return {"text": self.text, "title": self.title, "id": self.id, "meta": dict(self.meta)}
 
-    def document(self, row: Row) -> Document:
+    def document(self, row: TableRow) -> Document:
         """Return the document that a row is.
 
         Raises:
@@ -55,7 +55,7 @@ class Columns:
         meta = {name: _value(row.where, column, held.get(column)) for name, column in self.meta.items()}
         return Document(text, title=title, meta={name: value for name, value in meta.items() if value is not None})
 
-    def key(self, row: Row) -> str | None:
+    def key(self, row: TableRow) -> str | None:
         """Return a row's id as text; None where there is no column for it.
 
         Raises:
@@ -84,7 +84,7 @@ class Columns:
         return text
 
 
-class TableFile(Source):
+class TableSource(Source):
     """A file of rows. ``text``, ``title`` and ``id`` name columns; ``meta`` is a list of columns, or names for them.
 
     A row's key is its id, else the digest of its content. Of rows with the same id the first one counts; the others,
@@ -109,7 +109,7 @@ class TableFile(Source):
         super().__init__(str(self._path), **self._columns.told(), form=form)
         self._form = tabular.form_of(self._path, form)
 
-    def items(self) -> Iterator[Item]:
+    def items(self) -> Iterator[SourceItem]:
         """Yield the rows.
 
         Raises:
@@ -125,14 +125,14 @@ class TableFile(Source):
         return [str(self._path)]
 
 
-def listed(found: Iterator[Row], columns: Columns, name: str) -> Iterator[Item]:
+def listed(found: Iterator[TableRow], columns: ColumnMapping, name: str) -> Iterator[SourceItem]:
     """Yield rows as items, each key once."""
     with closing(_Seen()) as seen:
         for row in found:
             yield _item(row, columns, name, seen)
 
 
-def _item(row: Row, columns: Columns, name: str, seen: _Seen) -> Item:
+def _item(row: TableRow, columns: ColumnMapping, name: str, seen: _Seen) -> SourceItem:
     try:
         key = columns.key(row)
         document = columns.document(row)
@@ -146,10 +146,10 @@ def _item(row: Row, columns: Columns, name: str, seen: _Seen) -> Item:
     elif times > 1:
         again = InputError(f"{row.where}: the id {key!r} again; it is that of {first}.", param="id")
         return _failed(row, name, seen, again)
-    return Item(wanted, f"{name}#{wanted}", _Held(document), stamp)
+    return SourceItem(wanted, f"{name}#{wanted}", _CachedRow(document), stamp)
 
 
-def _failed(row: Row, name: str, seen: _Seen, error: InputError) -> Item:
+def _failed(row: TableRow, name: str, seen: _Seen, error: InputError) -> SourceItem:
     """Return an item that says, when it is read, what is wrong with its row."""
 
     def read() -> Document:
@@ -157,10 +157,10 @@ def _failed(row: Row, name: str, seen: _Seen, error: InputError) -> Item:
 
     place = row.where.rpartition(", ")[2]
     _, times = seen.add(f"({place})", row.where)
-    return Item(f"({place})" if times == 1 else f"({place}, {times})", f"{name}, {place}", read)
+    return SourceItem(f"({place})" if times == 1 else f"({place}, {times})", f"{name}, {place}", read)
 
 
-class _Held:
+class _CachedRow:
     """Gives a document that was read already."""
 
     def __init__(self, document: Document) -> None:
@@ -194,7 +194,7 @@ class _Seen:
         self._kept.close()
 
 
-def columns_of(text: str, title: str | None, key: str | None, meta: Mapping[str, str] | Sequence[str]) -> Columns:
+def columns_of(text: str, title: str | None, key: str | None, meta: Mapping[str, str] | Sequence[str]) -> ColumnMapping:
     """Return columns as options say them.
 
     Raises:
@@ -208,7 +208,7 @@ def columns_of(text: str, title: str | None, key: str | None, meta: Mapping[str,
     )
     if wrong is not None or not isinstance(text, str):
         raise InputError(f"A column's name is a text, not {wrong!r}.", param="text")
-    return Columns(text, title, key, named)
+    return ColumnMapping(text, title, key, named)
 
 
 def _value(where: str, column: str, value: Any) -> Value | None:

@@ -16,7 +16,7 @@ from urllib.parse import unquote
 
 from nearfield import __version__ as version
 from nearfield.corpus import extractors
-from nearfield.corpus.document import Item, Named
+from nearfield.corpus.document import NamedBytes, SourceItem
 from nearfield.corpus.extractors.text_encoding import decode_as
 from nearfield.corpus.sources import Source
 from nearfield.errors import InputError, MissingExtra
@@ -28,7 +28,7 @@ LARGEST, SECONDS, _REDIRECTS = 2**26, 60.0, 5
 _TRIED, _CONNECT = 3, 15.0
 
 
-class Urls(Source):
+class UrlSource(Source):
     """One URL, or a file with one a line (blank lines, and those that begin with #, are left out).
 
     Each is asked for itself, nothing is followed but redirects. ``allow_private`` (true, or networks such as
@@ -52,7 +52,7 @@ class Urls(Source):
         self._path = None if one else Path(place)
         self._fetch = partial(fetch, allowed=url_safety.networks(allow_private), largest=largest, seconds=seconds)
 
-    def items(self) -> Iterator[Item]:
+    def items(self) -> Iterator[SourceItem]:
         """Yield the pages, each once.
 
         Raises:
@@ -62,7 +62,7 @@ class Urls(Source):
         for url in self._listed():
             if url not in seen:
                 seen.add(url)
-                yield Item(url, url, partial(self._fetch, url))
+                yield SourceItem(url, url, partial(self._fetch, url))
 
     def watch(self) -> list[str]:
         """Return the file of the list; pages cannot be watched."""
@@ -83,13 +83,13 @@ class Urls(Source):
                 yield line.partition("#")[0]
 
 
-def fetch(url: str, *, allowed: Sequence[url_safety.Network], largest: int, seconds: float) -> Named:
+def fetch(url: str, *, allowed: Sequence[url_safety.Network], largest: int, seconds: float) -> NamedBytes:
     """Return what is at a URL, under a name whose suffix tells its type.
 
     Raises:
         InputError: it is no URL of a page, leads to an address that may not be asked, is not there, too large, or late.
     """
-    answer: Future[Named] = Future()
+    answer: Future[NamedBytes] = Future()
 
     async def work() -> None:
         try:
@@ -105,7 +105,7 @@ def fetch(url: str, *, allowed: Sequence[url_safety.Network], largest: int, seco
         raise InputError(f"{url}: not there within {seconds:g} seconds.", param="url") from error
 
 
-async def _follow(url: str, allowed: Sequence[url_safety.Network], largest: int) -> Named:
+async def _follow(url: str, allowed: Sequence[url_safety.Network], largest: int) -> NamedBytes:
     try:
         import httpx
     except ModuleNotFoundError as error:
@@ -133,7 +133,7 @@ async def _ask(client: Any, target: Any, allowed: Sequence[url_safety.Network]) 
     _check_url(target)
     host, port = target.raw_host.decode("ascii"), target.port or (443 if target.scheme == "https" else 80)
     found = await asyncio.get_running_loop().run_in_executor(None, url_safety.resolve, host, port)
-    url_safety.check(found, host, allowed)
+    url_safety.require_public_address(found, host, allowed)
     error: Exception | None = None
     for address in found[:_TRIED]:
         named = {"headers": {"Host": target.netloc.decode("ascii")}, "extensions": {"sni_hostname": host}}
@@ -164,7 +164,7 @@ async def _body(response: Any, url: str, largest: int) -> bytes:
     return b"".join(parts)
 
 
-def _named(response: Any, target: Any, data: bytes) -> Named:
+def _named(response: Any, target: Any, data: bytes) -> NamedBytes:
     """Return what was sent under the name it has in its URL, with the suffix of the type that the server states."""
     media, _, told = response.headers.get("content-type", "").lower().partition(";")
     media, path = media.strip(), unquote(target.path)
@@ -174,7 +174,7 @@ def _named(response: Any, target: Any, data: bytes) -> Named:
     name = str(target.copy_with(query=None, fragment=None))
     if not keep:
         name += f"{'index' if name.endswith('/') else ''}{stated}"
-    return Named(_recoded(data, media, told), name)
+    return NamedBytes(_recoded(data, media, told), name)
 
 
 def _recoded(data: bytes, media: str, told: str) -> bytes:

@@ -12,20 +12,20 @@ from typing import Any
 import numpy as np
 
 from nearfield.engine.engine import Engine
-from nearfield.engine.ipc.remote_engine import Outcome, Request, Snapshot
-from nearfield.engine.ipc.transport import Link, sendable
+from nearfield.engine.ipc.remote_engine import EngineReply, EngineRequest, Snapshot
+from nearfield.engine.ipc.transport import Channel, sendable
 from nearfield.engine.job import Runner, Ticket
 from nearfield.errors import NearfieldError
 
 
-class Host:
+class EngineHost:
     """Takes tickets over a link, gives them to the engine, and sends back what became of them.
 
     ``failed`` is called with each error that is no ordinary refusal: its cause and where it arose are known only here.
     """
 
     def __init__(
-        self, engine: Engine, runners: Sequence[Runner], link: Link, failed: Callable[[Exception], None]
+        self, engine: Engine, runners: Sequence[Runner], link: Channel, failed: Callable[[Exception], None]
     ) -> None:
         self._engine = engine
         self._runners = runners
@@ -47,7 +47,7 @@ class Host:
         for ticket in tickets:
             self._engine.cancel(ticket)
 
-    def _run(self, request: Request) -> None:
+    def _run(self, request: EngineRequest) -> None:
         whole = np.frombuffer(request.ids, np.int32)
         ends = itertools.accumulate(request.lengths, initial=0)
         inputs: Any = [whole[start:end] for start, end in itertools.pairwise(ends)]
@@ -66,7 +66,7 @@ class Host:
             self._engine.submit(ticket)
         except NearfieldError as error:
             del self._open[request.number]
-            self._link.tell("ended", [Outcome(request.number, error=error)])
+            self._link.tell("ended", [EngineReply(request.number, error=error)])
 
     def _cancel(self, number: int) -> None:
         ticket = self._open.pop(number, None)
@@ -94,15 +94,15 @@ class Host:
         if outcomes:
             self._link.tell("ended", outcomes)
 
-    def _outcome(self, number: int, ticket: Ticket) -> Outcome:
+    def _outcome(self, number: int, ticket: Ticket) -> EngineReply:
         seconds = (ticket.queued_seconds, ticket.total_seconds)
         if not ticket.errors:
-            return Outcome(number, ticket.rows, None, None, *seconds)
+            return EngineReply(number, ticket.rows, None, None, *seconds)
         index = min(ticket.errors)
         error = ticket.errors[index]
         if getattr(error, "status", 500) == 500:
             self._failed(error)
-        return Outcome(number, None, sendable(error), index, *seconds)
+        return EngineReply(number, None, sendable(error), index, *seconds)
 
 
 def snapshot(engine: Engine) -> Snapshot:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from nearfield.engine.ipc.transport import Link
+from nearfield.engine.ipc.transport import Channel
 from nearfield.engine.job import Ticket
 from nearfield.engine.scheduler import EngineStats
 from nearfield.errors import NearfieldError, ShuttingDown
@@ -26,7 +26,7 @@ class Snapshot:
 
 
 @dataclass(frozen=True)
-class Request:
+class EngineRequest:
     """A ticket on its way: all ids end to end (int32, as bytes), how many are each job's, what ``Ticket.of`` takes."""
 
     number: int
@@ -41,7 +41,7 @@ class Request:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class EngineReply:
     """A ticket's end: rows, or the first error and the index of its input, None where the whole was refused."""
 
     number: int
@@ -60,7 +60,7 @@ class RemoteEngine:
     is of no use: whoever opened the link ends it when the link is lost.
     """
 
-    def __init__(self, link: Link, snapshot: Snapshot) -> None:
+    def __init__(self, link: Channel, snapshot: Snapshot) -> None:
         self.observers: list[Any] = []
         self._link = link
         self._known = snapshot
@@ -122,7 +122,7 @@ class RemoteEngine:
     def _told(self, snapshot: Snapshot) -> None:
         self._known = snapshot
 
-    def _ended(self, outcomes: Sequence[Outcome]) -> None:
+    def _ended(self, outcomes: Sequence[EngineReply]) -> None:
         for outcome in outcomes:
             ticket, done = self._waiting.get(outcome.number, (None, None))
             if ticket is None or done is None or done.done():
@@ -140,9 +140,9 @@ class RemoteEngine:
             done.set_result(None)
 
 
-def _request(number: int, runner: int, ticket: Ticket) -> Request:
+def _request(number: int, runner: int, ticket: Ticket) -> EngineRequest:
     jobs = ticket.jobs
-    return Request(
+    return EngineRequest(
         number,
         runner,
         b"".join(array("i", job.ids).tobytes() for job in jobs),

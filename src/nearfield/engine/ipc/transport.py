@@ -22,11 +22,11 @@ _HEAD = struct.Struct("<IQ")
 _ASK, _ANSWER, _FAIL = "?", "=", "!"
 
 
-class Lost(ConnectionError):
+class ChannelClosed(ConnectionError):
     """The other process is gone."""
 
 
-class Link(asyncio.Protocol):
+class Channel(asyncio.Protocol):
     """One end. ``handlers`` take what the other end tells, by kind; ``answers`` what it asks; both on the event loop.
 
     Whoever opens it may set ``on_lost``, which is called once when the other end is gone.
@@ -46,7 +46,7 @@ class Link(asyncio.Protocol):
         self._loop = asyncio.get_running_loop()
 
     @classmethod
-    async def over(cls, end: socket.socket) -> Link:
+    async def over(cls, end: socket.socket) -> Channel:
         """Open one end of a pair."""
         end.setblocking(False)
         _, link = await asyncio.get_running_loop().create_unix_connection(cls, sock=end)
@@ -70,7 +70,7 @@ class Link(asyncio.Protocol):
             Exception: whatever the other end raised.
         """
         if self.lost:
-            raise Lost("The other process is gone.")
+            raise ChannelClosed("The other process is gone.")
         number = next(self._numbers)
         waiting = self._waiting[number] = self._loop.create_future()
         self.tell(_ASK, number, kind, values)
@@ -106,7 +106,7 @@ class Link(asyncio.Protocol):
         self.lost = True
         for waiting in self._waiting.values():
             if not waiting.done():
-                waiting.set_exception(Lost("The other process is gone."))
+                waiting.set_exception(ChannelClosed("The other process is gone."))
         for task in self._tasks:
             task.cancel()
         self.on_lost()

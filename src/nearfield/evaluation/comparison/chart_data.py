@@ -66,7 +66,7 @@ def _point(row: Mapping[str, Any], at: int, x: float) -> dict[str, Any]:
     return {"x": x, "y": row["quality"], "interval": interval(row), "label": row["label"], "at": at}
 
 
-def spread(wanted: Sequence[float], heights: Sequence[float], top: float = 1.0) -> list[float]:
+def place_labels(wanted: Sequence[float], heights: Sequence[float], top: float = 1.0) -> list[float]:
     """Return middles of names of some heights, as near as may be to rising ``wanted`` ones: none covers another.
 
     They lie from 0 to ``top``; where there is not room for all, they stand closer. Least squares, by pooling neighbours

@@ -16,14 +16,14 @@ from nearfield import __version__
 from nearfield.errors import InputError, NearfieldError
 from nearfield.evaluation import significance
 from nearfield.evaluation.comparison import ranking, vector_storage
-from nearfield.evaluation.comparison.result_store import Kept, default_folder
+from nearfield.evaluation.comparison.result_store import ResultStore, default_folder
 from nearfield.evaluation.datasets import loaders
 from nearfield.evaluation.datasets.dataset import Dataset
 from nearfield.evaluation.datasets.sampling import sample
 from nearfield.evaluation.evaluate import evaluate
 from nearfield.evaluation.performance import environment, isolated
-from nearfield.evaluation.systems import open_subject
-from nearfield.evaluation.systems.embedding_cache import Memo
+from nearfield.evaluation.systems import open_system
+from nearfield.evaluation.systems.embedding_cache import EmbeddingCache
 from nearfield.evaluation.systems.grid import labels
 from nearfield.evaluation.systems.variant import Variant
 
@@ -81,10 +81,10 @@ def compare(
     chosen = _variants(models)
     shares = ranking.weights(weights)
     sets = _sets(data, task)
-    kept = Kept(default_folder() if cache is True else cache or None)
+    kept = ResultStore(default_folder() if cache is True else cache or None)
     settings: dict[str, Any] = {"k": k, "samples": samples, "seed": seed}
     timing = {"seconds": seconds, "clients": [*clients]}
-    work = _Work(kept, kept.memo(), sets, settings, on_step, len(chosen) * (len(sets) + speed))
+    work = _ComparisonRun(kept, kept.memo(), sets, settings, on_step, len(chosen) * (len(sets) + speed))
     rows = [work.measure(variant) for variant in chosen]
     if speed:
         for row in rows:
@@ -93,16 +93,16 @@ def compare(
         row["label"] = label
     pairs = [pair for dataset in sets for pair in work.pairs(rows, dataset)]
     settings = settings | {**({"speed": timing} if speed else {}), "version": __version__}
-    return _told(rows, sets, pairs, shares, settings)
+    return _to_dict(rows, sets, pairs, shares, settings)
 
 
-class _Work:
+class _ComparisonRun:
     """What variants share while they are measured."""
 
     def __init__(
         self,
-        kept: Kept,
-        memo: Memo,
+        kept: ResultStore,
+        memo: EmbeddingCache,
         sets: Sequence[Dataset],
         settings: dict[str, Any],
         on_step: Step | None,
@@ -117,7 +117,7 @@ class _Work:
         self._step(f"{variant}: opening", 0)
         subject = None
         try:
-            subject = open_subject(variant, self._memo)
+            subject = open_system(variant, self._memo)
             row["identity"] = subject.identity
             for dataset in self._sets:
                 self._quality(row, subject, variant, dataset)
@@ -139,7 +139,7 @@ class _Work:
             result = self._kept.get("quality", **of)
             if result is None:
                 result = evaluate(subject, dataset, **self._settings, memo=self._memo)
-                result["storage"] = vector_storage.of(subject, variant, dataset)
+                result["storage"] = vector_storage.bytes_per_document(subject, variant, dataset)
                 self._kept.put("quality", result, **of)
             row["results"][dataset.name] = result
         except _FAILURES as error:
@@ -157,7 +157,7 @@ class _Work:
             try:
                 found = self._kept.get("speed", **of)
                 if found is None:
-                    found = isolated.measure(row["name"], documents, queries, **timing)
+                    found = isolated.measure_in_subprocess(row["name"], documents, queries, **timing)
                     self._kept.put("speed", found, **of)
                 row["speed"] = found
             except _FAILURES as error:
@@ -182,7 +182,7 @@ class _Work:
         found = self._kept.get("pair", **of)
         if found is None:
             results = [row["results"][dataset.name] for row in (a, b)]
-            found = significance.paired(*results, seed=self._settings["seed"])
+            found = significance.paired_test(*results, seed=self._settings["seed"])
             self._kept.put("pair", found, **of)
         return found
 
@@ -206,7 +206,7 @@ def figures(row: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _told(
+def _to_dict(
     rows: list[dict[str, Any]],
     sets: Sequence[Dataset],
     pairs: list[dict[str, Any]],
@@ -218,11 +218,11 @@ def _told(
         "variants": rows,
         "datasets": [dataset.told() for dataset in sets],
         "significance": pairs,
-        "front": ranking.front(measured),
+        "front": ranking.pareto_front(measured),
         "ranking": ranking.rank(measured, shares),
         "weights": shares,
         "normalisation": dict(ranking.NORMALISATION),
-        "machine": environment.describe(),
+        "machine": environment.describe_environment(),
         "settings": settings,
         "made": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
     }
@@ -247,7 +247,7 @@ def _variants(models: Iterable[str | Variant]) -> list[Variant]:
 
 def _sets(data: Any, task: str | None) -> list[Dataset]:
     given = [data] if isinstance(data, (str, Path, Dataset)) else list(data)
-    found = [each if isinstance(each, Dataset) else loaders.read(each, task) for each in given]
+    found = [each if isinstance(each, Dataset) else loaders.load_dataset(each, task) for each in given]
     if not found:
         raise InputError("There is no data to compare on.", param="data")
     names = [dataset.name for dataset in found]
@@ -266,6 +266,6 @@ def _failed(step: str, error: BaseException) -> dict[str, str]:
 
 
 def _machine() -> str:
-    told = environment.describe()
+    told = environment.describe_environment()
     told.pop("date")
     return json.dumps(told, sort_keys=True)

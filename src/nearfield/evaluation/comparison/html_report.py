@@ -39,7 +39,7 @@ CAPTIONS: Mapping[str, tuple[str, str]] = {
 _PAIRS = 45
 
 
-def page(told: Mapping[str, Any], title: str = "Comparison") -> str:
+def render_html(told: Mapping[str, Any], title: str = "Comparison") -> str:
     """Return a comparison (what ``compare`` returns) as a whole HTML document.
 
     Raises:
@@ -53,7 +53,7 @@ def page(told: Mapping[str, Any], title: str = "Comparison") -> str:
         lstrip_blocks=True,
     )
     environment.filters |= {"size": size, "number": number, "share": lambda value: f"{100 * value:.0f}%"}
-    drawn = {name: svg_charts.draw(told, name) for name in svg_charts.SIZES}
+    drawn = {name: svg_charts.draw_charts(told, name) for name in svg_charts.SIZES}
     shown = [
         {"name": name, "title": heading, "caption": caption, **{kind: drawn[kind][name] for kind in drawn}}
         for name, (heading, caption) in CAPTIONS.items()

@@ -90,7 +90,7 @@ _SCALES: Mapping[str, Callable[[float, float], float]] = {
 }
 
 
-def front(rows: Sequence[Mapping[str, Any]], x: str = "speed", y: str = "quality") -> list[str]:
+def pareto_front(rows: Sequence[Mapping[str, Any]], x: str = "speed", y: str = "quality") -> list[str]:
     """Return the names on the Pareto front, by rising ``x``: no other has as much of both and more of one."""
     known = [row for row in rows if row.get(x) is not None and row.get(y) is not None]
     best = [row for row in known if not any(_beats(other, row, x, y) for other in known)]

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from nearfield.evaluation.systems.embedding_cache import MOST, Memo
+from nearfield.evaluation.systems.embedding_cache import MOST, EmbeddingCache
 from nearfield.settings import cache_dir
 from nearfield.vectors.dense import Vectors
 
@@ -28,7 +28,7 @@ def default_folder() -> Path:
     return cache_dir() / "evaluate"
 
 
-class Kept:
+class ResultStore:
     """Results by what they are of: one JSON file each, which appears whole or not at all.
 
     ``folder`` None keeps nothing.
@@ -62,9 +62,9 @@ class Kept:
         write(path, json.dumps({"kind": kind, "of": of, "result": result}, ensure_ascii=False).encode())
         self.added += 1
 
-    def memo(self) -> Memo:
+    def memo(self) -> EmbeddingCache:
         """Return a memo whose vectors outlive the process, where there is a folder."""
-        return Memo() if self.folder is None else KeptMemo(self.folder / "vectors")
+        return EmbeddingCache() if self.folder is None else PersistentEmbeddingCache(self.folder / "vectors")
 
     def _path(self, kind: str, of: dict[str, Any]) -> Path | None:
         if self.folder is None:
@@ -73,7 +73,7 @@ class Kept:
         return self.folder / f"{kind}-{hashlib.sha256(told.encode()).hexdigest()[:32]}.json"
 
 
-class KeptMemo(Memo):
+class PersistentEmbeddingCache(EmbeddingCache):
     """A memo that writes what it encodes to a folder, some texts at a time, and begins with what is there."""
 
     def __init__(self, folder: Path, most: int = MOST) -> None:

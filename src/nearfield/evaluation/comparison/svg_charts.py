@@ -33,7 +33,7 @@ _LEADER = {"arrowstyle": "-", "alpha": 0.4, "linewidth": 0.8, "shrinkA": 2, "shr
 SIZES: Mapping[str, tuple[float, float, float]] = {"wide": (8.6, 4.6, 10.0), "narrow": (4.0, 4.4, 8.0)}
 
 
-def draw(told: Mapping[str, Any], size: str = "wide") -> dict[str, str]:
+def draw_charts(told: Mapping[str, Any], size: str = "wide") -> dict[str, str]:
     """Return the pictures of a comparison by name: SVG elements; those that there is nothing to show of are left out.
 
     ``told`` is what ``compare`` returns. ``size``: ``wide`` or ``narrow``.
@@ -201,7 +201,7 @@ def _named(axes: Any, rows: Sequence[tuple[float, float, str, int]], size: str) 
     order = sorted(range(len(rows)), key=lambda at: height(rows[at][1]))
     line = 0.062 if wide else 0.05
     heights = [line * (lines[at].count("\n") + 1) for at in order]
-    places = chart_data.spread([height(rows[at][1]) for at in order], heights)
+    places = chart_data.place_labels([height(rows[at][1]) for at in order], heights)
     for at, place in zip(order, places, strict=True):
         x, y, _, number = rows[at]
         axes.annotate(

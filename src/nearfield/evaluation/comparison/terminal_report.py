@@ -17,7 +17,7 @@ _HEIGHT, _WIDTH = 18, 88
 _MARKS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 
-def show(told: Mapping[str, Any], *, pictures: bool = True) -> None:
+def print_comparison(told: Mapping[str, Any], *, pictures: bool = True) -> None:
     """Print the ranking, what failed, and the pictures."""
     from rich.console import Console
 

@@ -16,13 +16,13 @@ from nearfield.vectors.outputs import MultiVectors, SparseVectors
 SAMPLE = 64
 
 
-def of(subject: Any, variant: Variant, dataset: Dataset) -> dict[str, Any]:
+def bytes_per_document(subject: Any, variant: Variant, dataset: Dataset) -> dict[str, Any]:
     """Return what a variant stores of a data set, after it was measured there.
 
     ``bytes_per_vector`` (None where they differ), ``vectors_per_document`` and ``bytes_per_document``: those of vectors
     alone, without index, text, or the words of a keyword index.
     """
-    count = len(sampling.of(dataset.rows)[0])
+    count = len(sampling.texts_of(dataset.rows)[0])
     pieces = getattr(subject, "pieces", 0) / count or 1.0
     if variant.output == "bm25" and not variant.rerank:
         return {"bytes_per_vector": None, "vectors_per_document": 0.0, "bytes_per_document": 0.0}

@@ -12,7 +12,7 @@ from nearfield.evaluation.datasets.dataset import Dataset, Retrieval
 from nearfield.evaluation.datasets.loaders import MARK
 
 
-def write(dataset: Dataset, folder: Path) -> None:
+def write_beir(dataset: Dataset, folder: Path) -> None:
     """Write ``corpus.jsonl``, ``queries.jsonl`` and ``qrels.tsv``; and how it was made, where nobody judged it.
 
     Raises:

@@ -43,7 +43,7 @@ class Retrieval:
 
 
 @dataclass(frozen=True)
-class Pairs:
+class PairRows:
     """Pairs of texts with a number each: how alike they are (STS), or 1 and 0 (similar and dissimilar)."""
 
     first: Sequence[str]
@@ -160,7 +160,7 @@ class Bitext:
             raise InputError("One pair alone: there is nothing to find its translation among.")
 
 
-Rows = Retrieval | Pairs | Classification | Clustering | Reranking | Bitext
+Rows = Retrieval | PairRows | Classification | Clustering | Reranking | Bitext
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ MEANING = "0 not relevant, 1 related, 2 answers in part, 3 answers; s skip, n ne
 
 
 @dataclass(frozen=True)
-class Candidate:
+class JudgmentCandidate:
     """A document that may be relevant: its id, all of its text, and what is shown of it."""
 
     id: str
@@ -30,7 +30,7 @@ class Candidate:
     title: str = ""
 
 
-class Judgements:
+class Judgments:
     """A folder of judgements in BEIR's layout; each answer is on disk before the next question.
 
     Args:
@@ -70,7 +70,7 @@ class Judgements:
         self.documents |= dict(documents)
         self._write_corpus()
 
-    def add(self, query: str, document: Candidate, grade: int) -> None:
+    def add(self, query: str, document: JudgmentCandidate, grade: int) -> None:
         """Keep an answer; one that was given before is replaced."""
         key = key_of(query)
         if document.id not in self.documents:
@@ -98,9 +98,9 @@ def key_of(query: str) -> str:
     return "q" + hashlib.sha256(" ".join(query.split()).encode()).hexdigest()[:12]
 
 
-def pooled(rankings: Sequence[Sequence[Candidate]], depth: int) -> list[Candidate]:
+def pooled(rankings: Sequence[Sequence[JudgmentCandidate]], depth: int) -> list[JudgmentCandidate]:
     """Return the first ``depth`` of each ranking, each document once: all first places, then all second ones."""
-    found: dict[str, Candidate] = {}
+    found: dict[str, JudgmentCandidate] = {}
     for rank in range(depth):
         for ranking in rankings:
             if rank < len(ranking):
@@ -108,11 +108,11 @@ def pooled(rankings: Sequence[Sequence[Candidate]], depth: int) -> list[Candidat
     return list(found.values())
 
 
-def judge(
-    kept: Judgements,
+def annotate(
+    kept: Judgments,
     queries: Sequence[str],
-    candidates: Callable[[str], Sequence[Candidate]],
-    ask: Callable[[str, Candidate, str], str],
+    candidates: Callable[[str], Sequence[JudgmentCandidate]],
+    ask: Callable[[str, JudgmentCandidate, str], str],
 ) -> int:
     """Ask about each query's candidates that have no answer yet, and return how many answers were given.
 

@@ -16,12 +16,12 @@ from nearfield.evaluation.datasets.dataset import (
     Clustering,
     Dataset,
     Labelled,
-    Pairs,
+    PairRows,
     Reranking,
     Retrieval,
     Rows,
 )
-from nearfield.evaluation.datasets.rows import Line
+from nearfield.evaluation.datasets.rows import DatasetRow
 
 #: What columns may be called in files, by what they are.
 NAMES: Mapping[str, tuple[str, ...]] = {
@@ -51,7 +51,7 @@ _OPTIONAL = ("score",)
 _SUFFIX = "jsonl, ndjson, tsv, csv or txt"
 
 
-def read(path: str | Path, task: str | None = None, *, name: str | None = None, split: str = "test") -> Dataset:
+def load_dataset(path: str | Path, task: str | None = None, *, name: str | None = None, split: str = "test") -> Dataset:
     """Read a data set.
 
     Folders: BEIR's layout (``corpus.jsonl``, ``queries.jsonl``, and ``qrels.tsv`` or ``qrels/SPLIT.tsv``) for
@@ -140,7 +140,7 @@ def _qrels(place: Path, split: str) -> Path:
     return path
 
 
-def _by_id(rows: Sequence[Line], *, titled: bool) -> dict[str, str]:
+def _by_id(rows: Sequence[DatasetRow], *, titled: bool) -> dict[str, str]:
     found: dict[str, str] = {}
     for row in rows:
         key = row.text("_id")
@@ -206,7 +206,7 @@ def _told(path: Path) -> str:
     )
 
 
-def _named(path: Path, task: str) -> list[Line]:
+def _named(path: Path, task: str) -> list[DatasetRow]:
     """Return a file's rows with the columns of a task, whatever the file calls them."""
     wanted = COLUMNS[task]
     given = lines.head(path)
@@ -234,19 +234,21 @@ def _document(lowered: Mapping[str, str]) -> str | None:
     return next((lowered[each] for each in NAMES["document"] if each in lowered), None)
 
 
-def _renamed(row: Line, names: Mapping[str, str]) -> Line:
-    return Line(row.path, row.number, {role: row.values[name] for role, name in names.items() if name in row.values})
+def _renamed(row: DatasetRow, names: Mapping[str, str]) -> DatasetRow:
+    return DatasetRow(
+        row.path, row.number, {role: row.values[name] for role, name in names.items() if name in row.values}
+    )
 
 
 def _labelled(path: Path) -> Labelled:
     return _labels(_named(path, "classification"))
 
 
-def _labels(rows: Sequence[Line]) -> Labelled:
+def _labels(rows: Sequence[DatasetRow]) -> Labelled:
     return Labelled([row.text("text") for row in rows], [row.text("label") for row in rows])
 
 
-def _judged(rows: Sequence[Line]) -> Retrieval:
+def _judged(rows: Sequence[DatasetRow]) -> Retrieval:
     """Make a collection of all documents of some pairs; a pair without a score is a relevant one."""
     documents: dict[str, str] = {}
     queries: dict[str, str] = {}
@@ -267,12 +269,12 @@ def _id(kind: str, text: str) -> str:
     return kind + hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
-def _scored(rows: Sequence[Line]) -> Pairs:
-    return Pairs(*_two(rows), [row.number_of("score") for row in rows])
+def _scored(rows: Sequence[DatasetRow]) -> PairRows:
+    return PairRows(*_two(rows), [row.number_of("score") for row in rows])
 
 
-def _similar(rows: Sequence[Line]) -> Pairs:
-    return Pairs(*_two(rows), [_yes(row) for row in rows])
+def _similar(rows: Sequence[DatasetRow]) -> PairRows:
+    return PairRows(*_two(rows), [_yes(row) for row in rows])
 
 
 #: What says that two texts are alike, and what that they are not.
@@ -282,36 +284,36 @@ _LABELS: Mapping[str, float] = {
 }
 
 
-def _yes(row: Line) -> float:
+def _yes(row: DatasetRow) -> float:
     told = str(row.values.get("label")).strip().lower()
     if told not in _LABELS:
         raise row.wrong(f"label should be 1 (similar) or 0 (dissimilar), and is {row.values.get('label')!r}.")
     return _LABELS[told]
 
 
-def _two(rows: Sequence[Line]) -> tuple[list[str], list[str]]:
+def _two(rows: Sequence[DatasetRow]) -> tuple[list[str], list[str]]:
     return [row.text("first") for row in rows], [row.text("second") for row in rows]
 
 
-def _clusters(rows: Sequence[Line]) -> Clustering:
+def _clusters(rows: Sequence[DatasetRow]) -> Clustering:
     """Make a set of each row where rows hold lists (MTEB's older layout), else one set of all rows."""
     if not isinstance(rows[0].values.get("text"), list):
         return Clustering([_labels(rows)])
     return Clustering([_listed(row) for row in rows])
 
 
-def _listed(row: Line) -> Labelled:
+def _listed(row: DatasetRow) -> Labelled:
     texts, labels = row.texts("text"), row.values.get("label")
     if not isinstance(labels, list) or len(labels) != len(texts):
         raise row.wrong(f"{len(texts)} texts need as many labels, in a list.")
     return Labelled(texts, [str(label) for label in labels])
 
 
-def _candidates(rows: Sequence[Line]) -> Reranking:
+def _candidates(rows: Sequence[DatasetRow]) -> Reranking:
     return Reranking([Candidates(row.text("query"), row.texts("positive"), row.texts("negative")) for row in rows])
 
 
-_READERS: Mapping[str, Callable[[Sequence[Line]], Any]] = {
+_READERS: Mapping[str, Callable[[Sequence[DatasetRow]], Any]] = {
     "retrieval": _judged,
     "sts": _scored,
     "pairs": _similar,

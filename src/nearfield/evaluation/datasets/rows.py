@@ -18,7 +18,7 @@ _DELIMITERS = {".tsv": "\t", ".txt": "\t", ".csv": ","}
 
 
 @dataclass(frozen=True)
-class Line:
+class DatasetRow:
     """A row, by the names of its columns, and where it stands."""
 
     path: Path
@@ -88,7 +88,7 @@ class Line:
         return self.values[name]
 
 
-def read(path: Path, names: Sequence[str] | None = None) -> list[Line]:
+def read(path: Path, names: Sequence[str] | None = None) -> list[DatasetRow]:
     """Return the rows of a file: JSON lines, or a table whose first line names its columns.
 
     ``names`` are those of a table without such a line. Empty lines are passed over. TSV is read as it stands (a quote
@@ -112,7 +112,7 @@ def read(path: Path, names: Sequence[str] | None = None) -> list[Line]:
 def head(path: Path) -> list[str]:
     """Return the first row's columns: the names of a JSON line's fields, or what stands in a table's first line."""
     if is_json(path):
-        return [str(name) for name in next(iter(_objects(path, _text(path))), Line(path, 1, {})).values]
+        return [str(name) for name in next(iter(_objects(path, _text(path))), DatasetRow(path, 1, {})).values]
     return next((cells for _, cells in _cells(path, _text(path))), [])
 
 
@@ -138,7 +138,7 @@ def _text(path: Path) -> str:
         raise InputError(f"{path}, line {line}: not UTF-8 (byte {error.start}).", param="data") from None
 
 
-def _objects(path: Path, text: str) -> Iterator[Line]:
+def _objects(path: Path, text: str) -> Iterator[DatasetRow]:
     # Not splitlines: JSON may hold line separators that are none of a file's.
     for number, line in enumerate(text.split("\n"), 1):
         if not line.strip():
@@ -149,10 +149,10 @@ def _objects(path: Path, text: str) -> Iterator[Line]:
             raise InputError(f"{path}, line {number}: not JSON ({error}).", param="data") from None
         if not isinstance(value, dict):
             raise InputError(f"{path}, line {number}: an object is expected, and this is {type(value).__name__}.")
-        yield Line(path, number, value)
+        yield DatasetRow(path, number, value)
 
 
-def _table(path: Path, text: str, names: Sequence[str] | None) -> Iterator[Line]:
+def _table(path: Path, text: str, names: Sequence[str] | None) -> Iterator[DatasetRow]:
     for number, cells in _cells(path, text):
         if names is None:
             names = [cell.strip() for cell in cells]
@@ -163,7 +163,7 @@ def _table(path: Path, text: str, names: Sequence[str] | None) -> Iterator[Line]
                 f"{path}, line {number}: {len(cells)} columns, where there should be {len(names)} ({told}).",
                 param="data",
             )
-        yield Line(path, number, dict(zip(names, cells, strict=True)))
+        yield DatasetRow(path, number, dict(zip(names, cells, strict=True)))
 
 
 def _cells(path: Path, text: str) -> Iterator[tuple[int, list[str]]]:

@@ -11,17 +11,17 @@ from nearfield.evaluation.datasets.dataset import (
     Classification,
     Clustering,
     Dataset,
-    Pairs,
+    PairRows,
     Retrieval,
     Rows,
 )
 
 
-def of(rows: Rows) -> tuple[list[str], list[str]]:
+def texts_of(rows: Rows) -> tuple[list[str], list[str]]:
     """Return documents and queries; where two sides are alike, the one and the other."""
     if isinstance(rows, Retrieval):
         return list(rows.documents.values()), list(rows.queries.values())
-    if isinstance(rows, (Pairs, Bitext)):
+    if isinstance(rows, (PairRows, Bitext)):
         return list(rows.first), list(rows.second)
     if isinstance(rows, Classification):
         return list(rows.train.texts), list(rows.test.texts)
@@ -37,7 +37,7 @@ def _candidates(samples: Sequence[Candidates]) -> list[str]:
 
 def sample(dataset: Dataset, documents: int, queries: int, seed: int = 0) -> tuple[list[str], list[str]]:
     """Return some of a data set's documents and queries, the same ones for the same seed."""
-    found = of(dataset.rows)
+    found = texts_of(dataset.rows)
     drawn = random.Random(seed)
     return tuple(  # type: ignore[return-value]
         drawn.sample(side, most) if len(side) > most else list(side)

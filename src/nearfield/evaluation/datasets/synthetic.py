@@ -31,7 +31,7 @@ _FILE = re.compile(r"^\S+\.\w{1,5}$")
 
 
 @dataclass
-class _Held:
+class _HeldPassages:
     """A document of a collection: its passages, and the headings that each stands under or holds."""
 
     key: str
@@ -82,11 +82,11 @@ def known_items(collection: Collection, *, level: Level = "passage", queries: in
     return Dataset(f"{collection.name} (synthetic)", "retrieval", rows, synthetic=told)
 
 
-def _documents(collection: Collection) -> Iterator[_Held]:
+def _documents(collection: Collection) -> Iterator[_HeldPassages]:
     after: str | None = None
     while page := collection.documents(limit=_PAGE, after=after):
         for info in page:
-            made = _Held(info.id, _plain(info.title))
+            made = _HeldPassages(info.id, _plain(info.title))
             for chunk in collection.manifest.chunks(info.id):
                 made.passages[chunk.id] = chunk.text
                 path = [_plain(each) for each in chunk.payload.get("headings", ())]
@@ -96,7 +96,7 @@ def _documents(collection: Collection) -> Iterator[_Held]:
         after = page[-1].id
 
 
-def _with_inner(held: _Held) -> _Held:
+def _with_inner(held: _HeldPassages) -> _HeldPassages:
     """Add to each heading the passage that it stands in: its section begins there."""
     for key, text in held.passages.items():
         for line in text.splitlines():
@@ -106,9 +106,9 @@ def _with_inner(held: _Held) -> _Held:
     return held
 
 
-def _asked(held: Sequence[_Held]) -> dict[str, tuple[_Held, list[str]]]:
+def _asked(held: Sequence[_HeldPassages]) -> dict[str, tuple[_HeldPassages, list[str]]]:
     """Return queries with their document and passages, each query of one document alone."""
-    found: dict[str, list[tuple[_Held, list[str]]]] = defaultdict(list)
+    found: dict[str, list[tuple[_HeldPassages, list[str]]]] = defaultdict(list)
     plain = [(name, each, keys) for each in held for name, keys in each.under.items()]
     spread: dict[str, set[str]] = defaultdict(set)
     for name, each, _ in plain:
@@ -130,7 +130,7 @@ def _telling(query: str) -> bool:
     return len(words) >= LEAST_WORDS and not _FILE.match(query)
 
 
-def _texts(held: Sequence[_Held], level: Level) -> dict[str, str]:
+def _texts(held: Sequence[_HeldPassages], level: Level) -> dict[str, str]:
     """Return what is to be found, without the lines that are queries."""
     found: dict[str, str] = {}
     for each in held:

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from nearfield.client import Served
+from nearfield.client import Client
 from nearfield.encoder import Encoder
 from nearfield.errors import InputError, MissingExtra
 from nearfield.vectors.dense import Vectors
@@ -19,7 +19,7 @@ from nearfield.vectors.dense import Vectors
 Array = np.ndarray[Any, np.dtype[Any]]
 
 
-class Runs(Protocol):
+class TextEncoder(Protocol):
     """What runs a model: an Encoder, or Served."""
 
     @property
@@ -69,7 +69,7 @@ class MtebModel:
         if device is not None:
             options["device"] = device
         self._own = not isinstance(model, Encoder)
-        self._runs: Runs = _opened(model, revision, url, key, options)
+        self._runs: TextEncoder = _opened(model, revision, url, key, options)
         changed = {"truncate_dim": truncate_dim, "precision": precision}
         default = {"truncate_dim": None, "precision": "float32"}
         #: What every call asks for beside its prompt.
@@ -127,7 +127,7 @@ class MtebModel:
 
     def close(self) -> None:
         """Let go of a model that was loaded here."""
-        if self._own and isinstance(self._runs, (Encoder, Served)):
+        if self._own and isinstance(self._runs, (Encoder, Client)):
             self._runs.close()
 
     def __enter__(self) -> MtebModel:
@@ -137,13 +137,13 @@ class MtebModel:
         self.close()
 
 
-def _opened(model: str | Encoder, revision: str | None, url: str | None, key: str | None, options: Any) -> Runs:
+def _opened(model: str | Encoder, revision: str | None, url: str | None, key: str | None, options: Any) -> TextEncoder:
     if isinstance(model, Encoder):
-        found: Runs = model
+        found: TextEncoder = model
     elif url is not None:
         if options:
             raise InputError(f"{', '.join(options)} cannot be chosen for a model behind a URL.", param="url")
-        found = Served(url, model, key=key)
+        found = Client(url, model, key=key)
     else:
         found = Encoder(model, **(options | ({"revision": revision} if revision else {})))
     if isinstance(found, Encoder) and found.recipe.outputs[0] not in ("dense", "multivector"):
@@ -151,7 +151,7 @@ def _opened(model: str | Encoder, revision: str | None, url: str | None, key: st
     return found
 
 
-def _meta(runs: Runs, asked: dict[str, Any]) -> Any:
+def _meta(runs: TextEncoder, asked: dict[str, Any]) -> Any:
     """Return what MTEB keeps about a model, as far as it knows it, with what ran here."""
     from mteb.models.model_implementations import MODEL_REGISTRY
     from mteb.models.model_meta import ModelMeta
@@ -170,7 +170,7 @@ def _meta(runs: Runs, asked: dict[str, Any]) -> Any:
     return known.model_copy(update=facts)
 
 
-def _metric(runs: Runs) -> str:
+def _metric(runs: TextEncoder) -> str:
     metric = runs.recipe.similarity if isinstance(runs, Encoder) else "cosine"
     if metric not in ("cosine", "dot"):
         raise InputError(f"{runs.name} compares by {metric} distance, which MTEB does not know as a measure.")
@@ -187,27 +187,27 @@ def _scoring(metric: str) -> Any:
     }[metric]
 
 
-def _table(runs: Runs, given: Mapping[str, str]) -> dict[str, dict[str, str]]:
+def _table(runs: TextEncoder, given: Mapping[str, str]) -> dict[str, dict[str, str]]:
     """Return what is asked for by the names that MTEB looks up; earlier sources give way to later ones."""
     from mteb.models.model_implementations import MODEL_REGISTRY
 
     known = MODEL_REGISTRY.get(runs.name)
     kept = dict((known.loader_kwargs if known else {}).get("model_prompts") or {})
-    tasks = runs.recipe.tasks if isinstance(runs, Encoder) else runs.tasks if isinstance(runs, Served) else ()
+    tasks = runs.recipe.tasks if isinstance(runs, Encoder) else runs.tasks if isinstance(runs, Client) else ()
     table = {key: {"task": text} if text in tasks else {"prompt": text} for key, text in kept.items()}
-    own = runs.recipe.prompts if isinstance(runs, Encoder) else runs.prompts if isinstance(runs, Served) else ()
+    own = runs.recipe.prompts if isinstance(runs, Encoder) else runs.prompts if isinstance(runs, Client) else ()
     # The role alone finds these two, and the model's adapter with them.
     table |= {name: {} if name in ("query", "document") else {"prompt_name": name} for name in own}
     return table | {key: {"prompt": text} for key, text in given.items()}
 
 
-def _reads_instructions(runs: Runs) -> bool:
+def _reads_instructions(runs: TextEncoder) -> bool:
     from nearfield import catalog
 
     if isinstance(runs, Encoder):
         return bool(runs.recipe.instruction)
     entry = catalog.find(runs.name)
-    return bool(entry and entry.instruction and isinstance(runs, Served) and runs.native)
+    return bool(entry and entry.instruction and isinstance(runs, Client) and runs.native)
 
 
 def _instruction(task_metadata: Any, prompt_type: Any) -> str:

@@ -15,7 +15,7 @@ _OTHERS = frozenset({"model_meta.json", "run_settings.json", "paths.json"})
 
 
 @dataclass(frozen=True)
-class Score:
+class PublishedScore:
     """One model's figures on one subset of a task: ``main`` in points of 100, ``metrics`` as they were published."""
 
     model: str
@@ -27,7 +27,7 @@ class Score:
     metrics: Mapping[str, float]
 
 
-def read(path: str | Path) -> list[Score]:
+def read(path: str | Path) -> list[PublishedScore]:
     """Read published scores.
 
     Args:
@@ -50,8 +50,13 @@ def read(path: str | Path) -> list[Score]:
 
 
 def of(
-    scores: Iterable[Score], model: str, task: str | None = None, *, split: str | None = None, subset: str | None = None
-) -> list[Score]:
+    scores: Iterable[PublishedScore],
+    model: str,
+    task: str | None = None,
+    *,
+    split: str | None = None,
+    subset: str | None = None,
+) -> list[PublishedScore]:
     """Return the scores of a model (its full name, or the part after the slash), in the order they were read.
 
     Raises:
@@ -67,7 +72,7 @@ def of(
     return [each for each in found if split in (None, each.split) and subset in (None, each.subset)]
 
 
-def beside(ours: Iterable[Mapping[str, Any]], theirs: Iterable[Score]) -> list[dict[str, Any]]:
+def beside(ours: Iterable[Mapping[str, Any]], theirs: Iterable[PublishedScore]) -> list[dict[str, Any]]:
     """Put published scores beside those of ``mteb_tasks.run``: task, split, subset, ours, theirs and the difference.
 
     ``theirs`` are of one model. What was not published has None there.
@@ -84,7 +89,7 @@ def beside(ours: Iterable[Mapping[str, Any]], theirs: Iterable[Score]) -> list[d
     return rows
 
 
-def _file(file: Path) -> Iterator[Score]:
+def _file(file: Path) -> Iterator[PublishedScore]:
     try:
         told = json.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -101,7 +106,7 @@ def _file(file: Path) -> Iterator[Score]:
         raise InputError(f"{file} is no result of MTEB: it has neither scores nor results.", param="path")
 
 
-def _one(file: Path, told: Mapping[str, Any]) -> Iterator[Score]:
+def _one(file: Path, told: Mapping[str, Any]) -> Iterator[PublishedScore]:
     folder = file.resolve().parent
     while folder.parent.name == "experiments" or folder.name == "experiments":
         folder = folder.parent
@@ -112,7 +117,7 @@ def _one(file: Path, told: Mapping[str, Any]) -> Iterator[Score]:
             yield _score(file, model, revision, task, split, row.get("hf_subset", "default"), row)
 
 
-def _many(results: Mapping[str, Any]) -> Iterator[Score]:
+def _many(results: Mapping[str, Any]) -> Iterator[PublishedScore]:
     for model, tasks in results.items():
         for task, revisions in tasks.items():
             for revision, splits in revisions.items():
@@ -121,11 +126,11 @@ def _many(results: Mapping[str, Any]) -> Iterator[Score]:
                         yield _score(model, model.replace("__", "/", 1), revision, task, split, subset, row)
 
 
-def _score(place: Any, model: str, revision: str, task: str, split: str, subset: str, row: Any) -> Score:
+def _score(place: Any, model: str, revision: str, task: str, split: str, subset: str, row: Any) -> PublishedScore:
     if not isinstance(row, dict) or not isinstance(row.get("main_score"), (int, float)):
         raise InputError(f"{place}: {task}, {split}, {subset} has no main_score.", param="path")
     numbers = {name: float(value) for name, value in row.items() if isinstance(value, (int, float))}
-    return Score(model, revision, task, split, subset, 100.0 * float(row["main_score"]), numbers)
+    return PublishedScore(model, revision, task, split, subset, 100.0 * float(row["main_score"]), numbers)
 
 
 def _old(file: Path) -> Mapping[str, Any]:

@@ -8,18 +8,18 @@ from pathlib import Path
 from typing import Any
 
 from nearfield.errors import InputError, SourceUnavailable, nearest
-from nearfield.evaluation.datasets.dataset import Classification, Dataset, Pairs, Retrieval
+from nearfield.evaluation.datasets.dataset import Classification, Dataset, PairRows, Retrieval
 from nearfield.evaluation.mteb.model import MtebModel, package
 
 #: Our kinds of rows, and the types of MTEB's tasks whose data they can stand for.
 _TYPES: Mapping[type, tuple[str, ...]] = {
     Retrieval: ("Retrieval",),
-    Pairs: ("STS",),
+    PairRows: ("STS",),
     Classification: ("Classification",),
 }
 
 
-def run(
+def run_tasks(
     model: MtebModel,
     tasks: Sequence[str | Any],
     *,
@@ -90,7 +90,7 @@ def _retrieval(rows: Retrieval, split: str) -> dict[str, Any]:
     return {"default": {split: {**parts, "top_ranked": None}}}
 
 
-def _pairs(rows: Pairs, split: str) -> Any:
+def _pairs(rows: PairRows, split: str) -> Any:
     from datasets import Dataset as Table
 
     columns = {"sentence1": list(rows.first), "sentence2": list(rows.second), "score": list(rows.gold)}
@@ -110,7 +110,7 @@ def _classification(rows: Classification, split: str) -> Any:
     return DatasetDict(tables)
 
 
-_FILLS: Mapping[type, Any] = {Retrieval: _retrieval, Pairs: _pairs, Classification: _classification}
+_FILLS: Mapping[type, Any] = {Retrieval: _retrieval, PairRows: _pairs, Classification: _classification}
 
 
 def _name(task: str | Any) -> str:

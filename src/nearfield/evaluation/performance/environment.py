@@ -17,7 +17,7 @@ _CPU_INFO = Path("/proc/cpuinfo")
 _UNITS = ("amx", "avx512_bf16", "avx512_vnni")
 
 
-def describe(packages: Sequence[str] = PACKAGES) -> dict[str, Any]:
+def describe_environment(packages: Sequence[str] = PACKAGES) -> dict[str, Any]:
     """Return CPU, cores, memory in bytes, matrix units, what precision "auto" means, versions and today's date."""
     return {
         "cpu": _cpu(),

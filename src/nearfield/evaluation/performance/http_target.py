@@ -17,7 +17,7 @@ _LATER = frozenset({429, 503})
 _TIMEOUT = 60.0
 
 
-class Remote:
+class HttpTarget:
     """``url`` is that of the API (``https://api.openai.com/v1``), ``key`` its key; ``options`` go into each request.
 
     A server that answers 429 or 503 is asked again when its Retry-After says, and that counts as waiting.

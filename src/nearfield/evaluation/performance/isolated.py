@@ -22,7 +22,7 @@ from nearfield.errors import NearfieldError
 _TOLD = 300
 
 
-def measure(
+def measure_in_subprocess(
     variant: str,
     documents: Sequence[str],
     queries: Sequence[str],
@@ -94,20 +94,20 @@ def _run(asked: Mapping[str, Any]) -> dict[str, Any]:
 def _target(asked: Mapping[str, Any], stack: ExitStack) -> Any:
     """Return what is measured; the stack closes it."""
     from nearfield.evaluation.performance import http_target
-    from nearfield.evaluation.systems import Variant, open_subject
-    from nearfield.evaluation.systems.embedding_cache import Memo
-    from nearfield.evaluation.systems.local_model import Local
+    from nearfield.evaluation.systems import Variant, open_system
+    from nearfield.evaluation.systems.embedding_cache import EmbeddingCache
+    from nearfield.evaluation.systems.local_model import LocalModel
 
     variant, queries = Variant.parse(asked["variant"]), asked["queries"]
     if variant.url:
         extra = {"dimensions": variant.dimensions} if variant.dimensions else {}
         key = os.environ.get(variant.key_env) if variant.key_env else None
-        return http_target.Remote(variant.url, variant.model, key, **extra)
+        return http_target.HttpTarget(variant.url, variant.model, key, **extra)
     started = time.perf_counter()
-    subject = open_subject(variant, Memo(0))
+    subject = open_system(variant, EmbeddingCache(0))
     loaded = time.perf_counter() - started
     stack.callback(subject.close)
-    found = _model(subject, queries) if isinstance(subject, Local) else _search(subject, asked, stack)
+    found = _model(subject, queries) if isinstance(subject, LocalModel) else _search(subject, asked, stack)
     found.facts["load_seconds"] = round(loaded, 3)
     return found
 

@@ -49,7 +49,7 @@ class Target(Protocol):
         """Let go of what asking holds."""
 
 
-class Local:
+class LocalTarget:
     """A model in this process; ``wanted`` are keywords of ``Encoder.encode``."""
 
     def __init__(self, encoder: Encoder, **wanted: Any) -> None:
@@ -152,7 +152,7 @@ def measure(
         "bulk": bulk,
         "latency": latency,
         "memory": {"before": memory.before, "peak": memory.most},
-        "machine": environment.describe(),
+        "machine": environment.describe_environment(),
         "settings": {"seconds": seconds, "texts": len(texts), "clients": list(clients)},
     }
 

@@ -9,10 +9,17 @@ from types import MappingProxyType
 from typing import Any
 
 from nearfield import catalog
-from nearfield.catalog import Entry
+from nearfield.catalog import CatalogEntry
 from nearfield.evaluation.planning.calibration import Calibration
-from nearfield.evaluation.planning.index_size import seconds_to_index, storage
-from nearfield.evaluation.planning.requirements import HEADROOM, MULTILINGUAL, RERANKED, Candidate, Need, fits
+from nearfield.evaluation.planning.index_size import index_size, seconds_to_index
+from nearfield.evaluation.planning.requirements import (
+    HEADROOM,
+    MULTILINGUAL,
+    RERANKED,
+    ModelCandidate,
+    Requirements,
+    matching_models,
+)
 
 #: Languages that a benchmark's texts are in; those of many are not listed. Names of one benchmark are told as one.
 _MANY = "many"
@@ -38,10 +45,10 @@ _GENERAL = (
 
 
 def advise(
-    need: Need,
+    need: Requirements,
     calibration: Calibration | None = None,
     *,
-    entries: Sequence[Entry] | None = None,
+    entries: Sequence[CatalogEntry] | None = None,
     here: Collection[str] = (),
     count: int = 3,
 ) -> dict[str, Any]:
@@ -57,7 +64,7 @@ def advise(
         scores were compared on or None, ``weights``, ``fitting`` (how many fit), ``ruled_out`` by each test, and
         ``unknown`` of all of them.
     """
-    found, ruled_out = fits(need, catalog.entries() if entries is None else entries, calibration)
+    found, ruled_out = matching_models(need, catalog.entries() if entries is None else entries, calibration)
     benchmark = _benchmark(need, found)
     ranks = _ranks(need, found, benchmark)
     order = sorted(found, key=lambda each: (-ranks[each.entry.id]["rank"], each.entry.id))
@@ -92,18 +99,18 @@ def _calibration(told: Calibration) -> dict[str, Any]:
 # -- ranking ---------------------------------------------------------------------------------------------------------
 
 
-def _score(entry: Entry, benchmark: str | None) -> float | None:
+def _score(entry: CatalogEntry, benchmark: str | None) -> float | None:
     """Return an entry's score on a benchmark."""
     if entry.score is None or benchmark is None:
         return None
     return entry.score.value if _named(entry) == benchmark else None
 
 
-def _named(entry: Entry) -> str | None:
+def _named(entry: CatalogEntry) -> str | None:
     return None if entry.score is None else _SAME.get(entry.score.benchmark, entry.score.benchmark)
 
 
-def _benchmark(need: Need, found: Sequence[Candidate]) -> str | None:
+def _benchmark(need: Requirements, found: Sequence[ModelCandidate]) -> str | None:
     """Return the benchmark that speaks of the languages and that most of the models have a score on."""
     wanted = ("en", _MANY) if set(need.languages) == {"en"} else (_MANY,)
     names = [name for each in found if (name := _named(each.entry)) and BENCHMARKS.get(name) in wanted]
@@ -111,7 +118,7 @@ def _benchmark(need: Need, found: Sequence[Candidate]) -> str | None:
     return max(sorted(counts), key=lambda name: counts[name], default=None)
 
 
-def _ranks(need: Need, found: Sequence[Candidate], benchmark: str | None) -> dict[str, dict[str, float]]:
+def _ranks(need: Requirements, found: Sequence[ModelCandidate], benchmark: str | None) -> dict[str, dict[str, float]]:
     values = {
         "quality": [_score(each.entry, benchmark) for each in found],
         "speed": [_log(each.tokens_per_second) for each in found],
@@ -148,7 +155,9 @@ def _minus(value: float | None) -> float | None:
 # -- telling ---------------------------------------------------------------------------------------------------------
 
 
-def _reasons(need: Need, each: Candidate, found: Sequence[Candidate], benchmark: str | None) -> list[str]:
+def _reasons(
+    need: Requirements, each: ModelCandidate, found: Sequence[ModelCandidate], benchmark: str | None
+) -> list[str]:
     entry = each.entry
     spoken = MULTILINGUAL if MULTILINGUAL in entry.languages else ", ".join(entry.languages)
     use = "allows commercial use" if entry.commercial else "does not allow commercial use"
@@ -169,7 +178,7 @@ def _nth(place: int) -> str:
     return f"{place}{ending}"
 
 
-def _speed(need: Need, each: Candidate) -> dict[str, Any] | None:
+def _speed(need: Requirements, each: ModelCandidate) -> dict[str, Any] | None:
     if each.tokens_per_second is None or each.query_tokens_per_second is None:
         return None
     texts = each.tokens_per_second / need.tokens
@@ -185,16 +194,16 @@ def _speed(need: Need, each: Candidate) -> dict[str, Any] | None:
     }
 
 
-def _storage(need: Need, each: Candidate) -> dict[str, Any] | None:
+def _storage(need: Requirements, each: ModelCandidate) -> dict[str, Any] | None:
     """Return the bytes in a file or in memory, and in LanceDB with its index."""
     if each.vector_bytes is None or need.kind == "scores":
         return None
     count = need.texts * (need.tokens if need.kind == "multivector" else 1)
     index, dtype = ("lancedb-int8", "float32") if each.dtype == "int8" else ("lancedb", each.dtype)
-    return {"vectors": each.vector_bytes, "lancedb": storage(count, each.entry.dimensions, dtype, index).total}
+    return {"vectors": each.vector_bytes, "lancedb": index_size(count, each.entry.dimensions, dtype, index).total}
 
 
-def _commands(need: Need, each: Candidate) -> list[str]:
+def _commands(need: Requirements, each: ModelCandidate) -> list[str]:
     name = min((each.entry.id, *each.entry.aliases), key=len)
     accept = "" if each.entry.commercial else " --accept-license"
     own = {
@@ -208,7 +217,7 @@ def _commands(need: Need, each: Candidate) -> list[str]:
 
 
 def _unknown(
-    need: Need, each: Candidate, benchmark: str | None, here: bool, calibration: Calibration | None
+    need: Requirements, each: ModelCandidate, benchmark: str | None, here: bool, calibration: Calibration | None
 ) -> Iterator[str]:
     """Yield what is not known of a model."""
     entry, named = each.entry, _named(each.entry)

@@ -31,7 +31,7 @@ from nearfield import hardware
 from nearfield.encoder import Encoder
 from nearfield.errors import InputError
 from nearfield.evaluation.performance import workloads
-from nearfield.evaluation.planning.model_shapes import Shape
+from nearfield.evaluation.planning.model_shapes import ModelShape
 from nearfield.testing import write_tiny_model
 
 WIDTHS = (384, 768, 1024)
@@ -47,7 +47,7 @@ _STATIC = "static"
 
 
 @dataclass(frozen=True)
-class Width:
+class WidthTiming:
     """Seconds at a width: ``fixed`` of a token, ``weight`` of a token and weight, ``meeting`` of a token, another
     token and a value of the heads' width."""
 
@@ -65,7 +65,7 @@ class Calibration:
     ``bytes_per_parameter`` and ``base_bytes`` tell the memory of a loaded model: its share and what any takes.
     """
 
-    widths: tuple[Width, ...]
+    widths: tuple[WidthTiming, ...]
     table: float
     bytes_per_parameter: float
     base_bytes: int
@@ -73,7 +73,7 @@ class Calibration:
     seconds: float
     share: float | None = None
 
-    def seconds_per_token(self, shape: Shape, tokens: float) -> float:
+    def seconds_per_token(self, shape: ModelShape, tokens: float) -> float:
         """Return the time of a token in texts of ``tokens`` tokens, in bulk."""
         if not shape.layers:
             return self.table
@@ -81,7 +81,7 @@ class Calibration:
         layer = shape.layer_weights * weight + tokens * shape.heads_width * meeting
         return fixed + shape.layers * layer + shape.head_weights * weight
 
-    def tokens_per_second(self, shape: Shape, tokens: float) -> float:
+    def tokens_per_second(self, shape: ModelShape, tokens: float) -> float:
         """Return the speed in bulk on texts of ``tokens`` tokens."""
         return 1.0 / self.seconds_per_token(shape, tokens)
 
@@ -163,9 +163,9 @@ class Clock:
 
 def _width(
     home: Path, hidden: int, known: Sequence[str], rounds: int, options: dict[str, Any], clock: Clock
-) -> tuple[Width, float]:
+) -> tuple[WidthTiming, float]:
     """Measure one width; return also the bytes that a parameter takes."""
-    shape = Shape("random", hidden, inner=4 * hidden, vocabulary=len(known))
+    shape = ModelShape("random", hidden, inner=4 * hidden, vocabulary=len(known))
     with ExitStack() as stack:
         encoders = {}
         for layers in (_SHALLOW, _DEEP):
@@ -189,14 +189,14 @@ def _width(
     return _solved(shape, taken), max(each, 2.0)
 
 
-def _solved(shape: Shape, taken: dict[tuple[int, int], tuple[float, float]]) -> Width:
+def _solved(shape: ModelShape, taken: dict[tuple[int, int], tuple[float, float]]) -> WidthTiming:
     """Solve for the three costs from (seconds a token, tokens a text) of the three runs."""
     (one, short), (three, _), (longer, long) = (taken[key] for key in _RUNS)
     # Longer texts cost a token more by attention alone; noise may say that they cost less.
     meeting = max(0.0, (longer - three) / (_DEEP * (long - short) * shape.hidden))
     layer = max((three - one) / (_DEEP - _SHALLOW), 0.05 * three)
     weight = max(layer - short * shape.hidden * meeting, 0.5 * layer) / shape.layer_weights
-    return Width(shape.hidden, max(0.0, one - _SHALLOW * layer), weight, meeting)
+    return WidthTiming(shape.hidden, max(0.0, one - _SHALLOW * layer), weight, meeting)
 
 
 def _timed(

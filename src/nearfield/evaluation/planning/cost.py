@@ -124,7 +124,7 @@ def _price(file: str, number: int, row: dict[str, Any]) -> Price:
     return Price(**row)
 
 
-def compare(volume: float, hardware: Hardware, prices: Sequence[Price]) -> dict[str, Any]:
+def compare_costs(volume: float, hardware: Hardware, prices: Sequence[Price]) -> dict[str, Any]:
     """Compare a month's costs of embedding ``volume`` tokens.
 
     Returns:

@@ -137,7 +137,7 @@ def vector_bytes(dimensions: int, dtype: str) -> float:
     return dimensions * BITS[dtype] / 8
 
 
-def storage(
+def index_size(
     vectors: int, dimensions: int, dtype: str = "float32", index: str = "none", *, text_bytes: float = 0.0
 ) -> Size:
     """Return what ``vectors`` vectors take in an index, one of ``INDICES``; ``text_bytes`` are those of a text kept.

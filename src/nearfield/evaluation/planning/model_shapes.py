@@ -10,7 +10,7 @@ from importlib.resources import files
 from types import MappingProxyType
 from typing import Any
 
-from nearfield.catalog import Entry
+from nearfield.catalog import CatalogEntry
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -19,7 +19,7 @@ else:
 
 
 @dataclass(frozen=True)
-class Shape:
+class ModelShape:
     """Widths and depth of a transformer; ``layers`` 0 is a table of vectors alone.
 
     ``vocabulary`` and ``inner`` are rows; ``attention`` is the width of all heads, ``keys`` that of keys and values,
@@ -62,12 +62,12 @@ class Shape:
         return self.hidden * (self.vocabulary + self.hidden) if self.scores_words else 0
 
 
-def shape_of(entry: Entry) -> Shape | None:
+def shape_of(entry: CatalogEntry) -> ModelShape | None:
     """Return a model's shape; None where it is not known."""
     if entry.family == "static":
-        return Shape("static", entry.dimensions, vocabulary=(entry.parameters or 0) // entry.dimensions)
+        return ModelShape("static", entry.dimensions, vocabulary=(entry.parameters or 0) // entry.dimensions)
     facts = _facts().get(entry.id)
-    return None if facts is None else Shape(**facts, scores_words=entry.kind == "sparse")
+    return None if facts is None else ModelShape(**facts, scores_words=entry.kind == "sparse")
 
 
 @lru_cache(maxsize=1)

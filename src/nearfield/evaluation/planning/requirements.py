@@ -10,11 +10,11 @@ from functools import lru_cache
 from types import MappingProxyType
 
 from nearfield import families
-from nearfield.catalog import Entry
+from nearfield.catalog import CatalogEntry
 from nearfield.errors import InputError, nearest
 from nearfield.evaluation.planning.calibration import Calibration
-from nearfield.evaluation.planning.index_size import storage
-from nearfield.evaluation.planning.model_shapes import Shape, shape_of
+from nearfield.evaluation.planning.index_size import index_size
+from nearfield.evaluation.planning.model_shapes import ModelShape, shape_of
 
 KINDS = ("dense", "sparse", "multivector", "scores")
 MULTILINGUAL = "multilingual"
@@ -37,7 +37,7 @@ _TWO_LETTERS = (
 
 
 @dataclass(frozen=True)
-class Need:
+class Requirements:
     """What is asked. A model that breaks any of it is not proposed.
 
     Args:
@@ -94,11 +94,11 @@ def _check_weights(weights: Mapping[str, float]) -> None:
 
 
 @dataclass(frozen=True)
-class Candidate:
+class ModelCandidate:
     """A model with what it would take here; None where that is not known."""
 
-    entry: Entry
-    shape: Shape | None
+    entry: CatalogEntry
+    shape: ModelShape | None
     dtype: str
     model_bytes: int | None
     vector_bytes: int | None
@@ -111,9 +111,9 @@ class Candidate:
         return None if self.model_bytes is None else self.model_bytes + (self.vector_bytes or 0)
 
 
-def fits(
-    need: Need, entries: Sequence[Entry], calibration: Calibration | None
-) -> tuple[list[Candidate], dict[str, int]]:
+def matching_models(
+    need: Requirements, entries: Sequence[CatalogEntry], calibration: Calibration | None
+) -> tuple[list[ModelCandidate], dict[str, int]]:
     """Return the models that break nothing, and how many each test ruled out, in the order of the tests.
 
     Without a calibration no speed is known, and the memory of a model is that of its weights in float32.
@@ -137,24 +137,24 @@ def _is_language(code: str) -> bool:
 
 @lru_cache(maxsize=1)
 def _families() -> frozenset[str]:
-    return frozenset(families.SHELF.names())
+    return frozenset(families.REGISTRY.names())
 
 
-def _speaks(need: Need, entry: Entry) -> bool:
+def _speaks(need: Requirements, entry: CatalogEntry) -> bool:
     return MULTILINGUAL in entry.languages or set(need.languages) <= set(entry.languages)
 
 
-def _may_be_used(need: Need, entry: Entry) -> bool:
+def _may_be_used(need: Requirements, entry: CatalogEntry) -> bool:
     named = not need.licences or entry.licence.lower() in {each.lower() for each in need.licences}
     return named and (entry.commercial or not need.commercial)
 
 
-def _reads(need: Need, entry: Entry) -> bool:
+def _reads(need: Requirements, entry: CatalogEntry) -> bool:
     # A reranker reads the query beside the text.
     return entry.max_length >= need.tokens + (need.query_tokens if need.kind == "scores" else 0)
 
 
-_ENTRY_TESTS: Mapping[str, Callable[[Need, Entry], bool]] = MappingProxyType(
+_ENTRY_TESTS: Mapping[str, Callable[[Requirements, CatalogEntry], bool]] = MappingProxyType(
     {
         "of another kind": lambda need, entry: entry.kind == need.kind,
         "not run by this version": lambda _, entry: entry.family in _families(),
@@ -165,7 +165,7 @@ _ENTRY_TESTS: Mapping[str, Callable[[Need, Entry], bool]] = MappingProxyType(
 )
 
 
-def _candidate(need: Need, entry: Entry, calibration: Calibration | None) -> Candidate:
+def _candidate(need: Requirements, entry: CatalogEntry, calibration: Calibration | None) -> ModelCandidate:
     shape = shape_of(entry)
     parameters = entry.parameters or (shape.parameters if shape else None)
     size = None
@@ -174,7 +174,7 @@ def _candidate(need: Need, entry: Entry, calibration: Calibration | None) -> Can
     room = None if need.memory is None or size is None else need.memory - size
     dtype, taken = _vectors(need, entry, room)
     known = calibration is not None and shape is not None
-    return Candidate(
+    return ModelCandidate(
         entry,
         shape,
         dtype,
@@ -185,45 +185,45 @@ def _candidate(need: Need, entry: Entry, calibration: Calibration | None) -> Can
     )
 
 
-def _vectors(need: Need, entry: Entry, room: int | None) -> tuple[str, int | None]:
+def _vectors(need: Requirements, entry: CatalogEntry, room: int | None) -> tuple[str, int | None]:
     """Return the finest dtype whose vectors fit, and their bytes; None for sparse ones, which depend on the texts."""
     if need.kind == "scores":
         return "float32", 0
     if need.kind == "sparse":
         return "float32", None
     count = need.texts * (need.tokens if need.kind == "multivector" else 1)
-    sizes = {dtype: storage(count, entry.dimensions, dtype).raw for dtype in _dtypes(need, entry)}
+    sizes = {dtype: index_size(count, entry.dimensions, dtype).raw for dtype in _dtypes(need, entry)}
     fitting = (dtype for dtype, size in sizes.items() if room is None or size <= room)
     dtype = next(fitting, list(sizes)[-1])
     return dtype, sizes[dtype]
 
 
-def _dtypes(need: Need, entry: Entry) -> tuple[str, ...]:
+def _dtypes(need: Requirements, entry: CatalogEntry) -> tuple[str, ...]:
     if need.kind != "dense":
         return ("float32",)
     return _DTYPES if entry.dimensions % 8 == 0 else _DTYPES[:2]
 
 
-def _query_length(need: Need) -> int:
+def _query_length(need: Requirements) -> int:
     return need.tokens + need.query_tokens if need.kind == "scores" else need.query_tokens
 
 
-def _fits_memory(need: Need, found: Candidate) -> bool:
+def _fits_memory(need: Requirements, found: ModelCandidate) -> bool:
     return need.memory is None or found.memory is None or found.memory <= need.memory
 
 
-def _keeps_up(need: Need, found: Candidate) -> bool:
+def _keeps_up(need: Requirements, found: ModelCandidate) -> bool:
     asked = need.queries_per_second * _query_length(need) * (RERANKED if need.kind == "scores" else 1)
     return found.query_tokens_per_second is None or found.query_tokens_per_second * HEADROOM >= asked
 
 
-def _is_done_in_time(need: Need, found: Candidate) -> bool:
+def _is_done_in_time(need: Requirements, found: ModelCandidate) -> bool:
     if need.index_hours is None or found.tokens_per_second is None or need.kind == "scores":
         return True
     return need.texts * need.tokens / found.tokens_per_second <= need.index_hours * 3600
 
 
-_CANDIDATE_TESTS: Mapping[str, Callable[[Need, Candidate], bool]] = MappingProxyType(
+_CANDIDATE_TESTS: Mapping[str, Callable[[Requirements, ModelCandidate], bool]] = MappingProxyType(
     {
         "by memory": _fits_memory,
         "too slow for the queries": _keeps_up,

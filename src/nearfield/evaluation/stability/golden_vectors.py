@@ -59,7 +59,7 @@ def save(encoder: Encoder, path: Path, texts: Sequence[str] | None = None, *, fo
         "fingerprint": encoder.fingerprint,
         "precision": encoder.precision,
         "saved": datetime.date.today().isoformat(),
-        "machine": environment.describe(),
+        "machine": environment.describe_environment(),
         "texts": chosen,
         "vectors": {role: _encoded(encoder, chosen, role) for role in _ROLES},
     }
@@ -129,7 +129,7 @@ def _both(saved: Any, now: Any) -> dict[str, Any]:
 
 
 def _changed(saved: Mapping[str, str]) -> dict[str, list[str]]:
-    now = environment.describe(tuple(saved))["versions"]
+    now = environment.describe_environment(tuple(saved))["versions"]
     return {name: [number, now[name]] for name, number in saved.items() if number != now[name]}
 
 

@@ -9,25 +9,25 @@ from typing import Any, Literal, Protocol, runtime_checkable
 import numpy as np
 
 from nearfield.encoder import Encoder
-from nearfield.evaluation.systems.embedding_cache import Memo
-from nearfield.evaluation.systems.local_model import Local
+from nearfield.evaluation.systems.embedding_cache import EmbeddingCache
+from nearfield.evaluation.systems.local_model import LocalModel
 from nearfield.evaluation.systems.variant import Variant
 
-__all__ = ["Memo", "Role", "Searches", "Subject", "Variant", "of_encoder", "open_subject"]
+__all__ = ["EmbeddingCache", "EmbeddingSystem", "Role", "SearchSystem", "Variant", "of_encoder", "open_system"]
 
 Array = np.ndarray[Any, np.dtype[Any]]
 #: What opens each kind of variant; imported when one is asked for.
 _KINDS = {
-    "model": "nearfield.evaluation.systems.local_model:Local",
-    "search": "nearfield.evaluation.systems.search:Searching",
-    "endpoint": "nearfield.evaluation.systems.endpoint:Remote",
+    "model": "nearfield.evaluation.systems.local_model:LocalModel",
+    "search": "nearfield.evaluation.systems.search:SearchPipeline",
+    "endpoint": "nearfield.evaluation.systems.endpoint:EndpointModel",
 }
 #: What a text is: ``symmetric`` where two sides are alike (STS, clustering).
 Role = Literal["query", "document", "symmetric"]
 
 
 @runtime_checkable
-class Subject(Protocol):
+class EmbeddingSystem(Protocol):
     """Turns texts into something that can be compared.
 
     It may also have ``truncated`` (texts cut so far; None or no such attribute: unknown) and ``told()`` (what results
@@ -53,7 +53,7 @@ class Subject(Protocol):
 
 
 @runtime_checkable
-class Searches(Protocol):
+class SearchSystem(Protocol):
     """A subject that finds documents itself, such as BM25; the task retrieval then asks it.
 
     ``most`` is how many results at most are worth asking for (what was reranked); None: as many as are wanted.
@@ -78,7 +78,7 @@ class Searches(Protocol):
         """Let go of what it holds."""
 
 
-def open_subject(variant: Variant | str, memo: Memo | None = None) -> Any:
+def open_system(variant: Variant | str, memo: EmbeddingCache | None = None) -> Any:
     """Open what a variant names; ``close`` it in the end.
 
     ``memo`` is shared by variants of one model, so that none encodes a text that another one did.
@@ -92,6 +92,6 @@ def open_subject(variant: Variant | str, memo: Memo | None = None) -> Any:
     return getattr(import_module(module), name)(told, memo=memo)
 
 
-def of_encoder(encoder: Encoder) -> Local:
+def of_encoder(encoder: Encoder) -> LocalModel:
     """Return a loaded model as a subject, by its main output; it is left open."""
-    return Local(Variant(encoder.name, output=encoder.recipe.outputs[0]), encoder)
+    return LocalModel(Variant(encoder.name, output=encoder.recipe.outputs[0]), encoder)

@@ -14,7 +14,7 @@ Array = np.ndarray[Any, np.dtype[Any]]
 MOST = 2 << 30
 
 
-class Memo:
+class EmbeddingCache:
     """Keeps float32 rows by space and text, up to a number of bytes; from then on nothing more is kept.
 
     A space is whatever changes vectors before they are cut and quantised: model, prompt, precision, longest input.

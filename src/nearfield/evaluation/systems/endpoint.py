@@ -10,16 +10,16 @@ from typing import Any
 
 import numpy as np
 
-from nearfield.client import Served
+from nearfield.client import Client
 from nearfield.errors import InputError
-from nearfield.evaluation.systems.embedding_cache import Memo
+from nearfield.evaluation.systems.embedding_cache import EmbeddingCache
 from nearfield.evaluation.systems.variant import Variant
 from nearfield.vectors.dense import Vectors, quantize, similarity
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
 
-class Remote:
+class EndpointModel:
     """Encodes at a URL.
 
     A server of Nearfield's is told whether a text is a query or a document; any other gets the text, after a prompt's
@@ -34,10 +34,10 @@ class Remote:
 
     truncated = None
 
-    def __init__(self, variant: Variant, memo: Memo | None = None) -> None:
+    def __init__(self, variant: Variant, memo: EmbeddingCache | None = None) -> None:
         self.variant = variant
-        self._memo = Memo() if memo is None else memo
-        self._served = Served(variant.url or "", variant.model, key=api_key(variant.key_env))
+        self._memo = EmbeddingCache() if memo is None else memo
+        self._served = Client(variant.url or "", variant.model, key=api_key(variant.key_env))
 
     @property
     def name(self) -> str:

@@ -10,7 +10,7 @@ from typing import Any, cast
 import numpy as np
 
 from nearfield.errors import InputError
-from nearfield.evaluation.systems import Role, Searches, Subject
+from nearfield.evaluation.systems import EmbeddingSystem, Role, SearchSystem
 from nearfield.progress import Progress
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -19,10 +19,10 @@ WINDOW, PAIRS = 4096, 512
 _LABELS = {"query": "Encoding queries", "document": "Encoding documents", "symmetric": "Encoding"}
 
 
-class Metered:
+class InstrumentedSystem:
     """A subject as tasks use it: ``seconds`` are those of encoding (or searching) and of everything else."""
 
-    def __init__(self, subject: Subject | Searches, *, progress: bool = False) -> None:
+    def __init__(self, subject: EmbeddingSystem | SearchSystem, *, progress: bool = False) -> None:
         self.subject = subject
         self._shown = progress
         self.seconds: dict[str, float] = {"encode": 0.0, "compare": 0.0}
@@ -31,12 +31,12 @@ class Metered:
     @property
     def searches(self) -> bool:
         """Whether it finds documents itself."""
-        return isinstance(self.subject, Searches)
+        return isinstance(self.subject, SearchSystem)
 
     @property
     def most(self) -> int | None:
         """Results at most that are worth asking a search for."""
-        return self.subject.most if isinstance(self.subject, Searches) else None
+        return self.subject.most if isinstance(self.subject, SearchSystem) else None
 
     def encode(self, texts: Sequence[str], role: Role, window: int = WINDOW) -> list[Any]:
         """Encode texts and return the results of each window, in order.
@@ -69,7 +69,7 @@ class Metered:
     def similarity(self, a: Any, b: Any) -> Array:
         """Compare two windows: [len(a), len(b)]."""
         with self._clock("compare"):
-            return np.asarray(cast(Subject, self.subject).similarity(a, b))
+            return np.asarray(cast(EmbeddingSystem, self.subject).similarity(a, b))
 
     def pairwise(self, first: Sequence[str], second: Sequence[str], role: Role = "symmetric") -> Array:
         """Return the similarity of each text and its partner, float64 [n]."""
@@ -80,7 +80,7 @@ class Metered:
     def search(self, documents: Mapping[str, str], queries: Mapping[str, str], k: int) -> dict[str, dict[str, float]]:
         """Let the subject find documents."""
         with self._clock("encode"):
-            found = cast(Searches, self.subject).search(documents, queries, k)
+            found = cast(SearchSystem, self.subject).search(documents, queries, k)
         self.texts += len(documents) + len(queries)
         return found
 
@@ -91,7 +91,7 @@ class Metered:
                 "the output's hybrid or bm25.",
                 param="output",
             )
-        return cast(Subject, self.subject).encode
+        return cast(EmbeddingSystem, self.subject).encode
 
     @contextmanager
     def _clock(self, stage: str) -> Iterator[None]:

@@ -10,16 +10,16 @@ from typing import Any
 import numpy as np
 
 from nearfield.encoder import Encoder
-from nearfield.evaluation.systems.embedding_cache import Memo
+from nearfield.evaluation.systems.embedding_cache import EmbeddingCache
 from nearfield.evaluation.systems.variant import Variant
-from nearfield.vectors.dense import Vectors, cut, normalize, quantize, similarity
+from nearfield.vectors.dense import Vectors, normalize, quantize, similarity, truncate
 from nearfield.vectors.outputs import MultiVectors, SparseVectors
 
 Array = np.ndarray[Any, np.dtype[Any]]
 ROLES = ("query", "document", "symmetric")
 
 
-class Local:
+class LocalModel:
     """Encodes with a loaded model.
 
     Args:
@@ -32,11 +32,11 @@ class Local:
         InputError: the model does not give that output, dimension or prompt.
     """
 
-    def __init__(self, variant: Variant, encoder: Encoder | None = None, memo: Memo | None = None) -> None:
+    def __init__(self, variant: Variant, encoder: Encoder | None = None, memo: EmbeddingCache | None = None) -> None:
         options: dict[str, Any] = {"precision": variant.precision} if variant.precision else {}
         self.variant, self._owned = variant, encoder is None
         self.encoder = Encoder(variant.model, **options) if encoder is None else encoder
-        self._memo = Memo() if memo is None else memo
+        self._memo = EmbeddingCache() if memo is None else memo
         self._kind = variant.output
         #: How many texts were longer than what the model reads, and were cut.
         self.truncated = 0
@@ -104,7 +104,7 @@ class Local:
         unit, dim = recipe.normalized, variant.dimensions or self.encoder.dimensions
         if dim < rows.shape[1]:
             rows = rows - rows.mean(1, keepdims=True) if recipe.centre else rows
-            rows = cut(rows, dim, renormalize=unit)
+            rows = truncate(rows, dim, renormalize=unit)
         if variant.dtype == "float32":
             return rows
         if variant.dtype in ("int8", "uint8") and not unit and recipe.similarity == "cosine":

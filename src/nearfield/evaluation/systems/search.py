@@ -16,17 +16,17 @@ from typing import Any, cast
 
 import numpy as np
 
-from nearfield.corpus.manifest.manifest import Entry, Manifest, Stored
+from nearfield.corpus.manifest.manifest import ChunkRecord, DocumentRecord, Manifest
 from nearfield.corpus.search.plan import MOST, RERANKED, RERANKED_SENTENCES, RERANKS
 from nearfield.corpus.search.searcher import Searchable, Searcher
 from nearfield.encoder import Encoder
 from nearfield.errors import InputError
-from nearfield.evaluation.systems.chunked import Cutter, Piece
-from nearfield.evaluation.systems.embedding_cache import Memo
-from nearfield.evaluation.systems.local_model import Local
+from nearfield.evaluation.systems.chunked import DocumentChunk, DocumentChunker
+from nearfield.evaluation.systems.embedding_cache import EmbeddingCache
+from nearfield.evaluation.systems.local_model import LocalModel
 from nearfield.evaluation.systems.variant import Variant
 from nearfield.reranker import Reranker
-from nearfield.stores import Kind, Record, Store, Table, connect
+from nearfield.stores import Kind, Record, Store, TableSpec, connect
 from nearfield.vectors.outputs import MultiVectors, SparseVectors
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -34,7 +34,7 @@ Array = np.ndarray[Any, np.dtype[Any]]
 _BATCH = 1024
 
 
-class Searching:
+class SearchPipeline:
     """Searches documents as a variant says.
 
     Args:
@@ -46,31 +46,31 @@ class Searching:
         InputError: the model lacks an output that the variant needs, or the chunker's sizes do not fit it.
     """
 
-    def __init__(self, variant: Variant, memo: Memo | None = None) -> None:
+    def __init__(self, variant: Variant, memo: EmbeddingCache | None = None) -> None:
         self.variant = variant
         options: dict[str, Any] = {"precision": variant.precision} if variant.precision else {}
         self._encoder = Encoder(variant.model, **options) if variant.model else None
         self._reranker: Reranker | None = None
-        self._locals: dict[str, Local] = {}
+        self._locals: dict[str, LocalModel] = {}
         #: Pieces that the documents which were indexed last were cut into.
         self.pieces = 0
         try:
             if self._encoder is not None:
                 for kind in _kinds(variant, self._encoder):
-                    self._locals[kind] = Local(_plain(variant, kind), self._encoder, memo)
+                    self._locals[kind] = LocalModel(_plain(variant, kind), self._encoder, memo)
             if variant.rerank is not None and variant.rerank not in RERANKS:
                 self._reranker = Reranker(variant.rerank)
-            self._cutter = Cutter(variant, self._cutting())
+            self._cutter = DocumentChunker(variant, self._cutting())
             self._refuse()
         except BaseException:
             self.close()
             raise
 
-    def _cutting(self) -> Local | None:
+    def _cutting(self) -> LocalModel | None:
         """Return the model that counts tokens and encodes pieces: BM25 too needs one where documents are cut."""
         found = next(iter(self._locals.values()), None)
         if found is None and self._encoder is not None:
-            found = Local(_plain(self.variant, self._encoder.recipe.outputs[0]), self._encoder)
+            found = LocalModel(_plain(self.variant, self._encoder.recipe.outputs[0]), self._encoder)
         return found
 
     def _refuse(self) -> None:
@@ -143,7 +143,7 @@ class Searching:
             finally:
                 manifest.close()
 
-    def _asked(self, pieces: Sequence[Piece], k: int) -> int:
+    def _asked(self, pieces: Sequence[DocumentChunk], k: int) -> int:
         """Return how many pieces to ask for: as many as may hide ``k`` documents, as far as a search goes."""
         if self.most is not None:
             return max(1, min(MOST, max(k, self.most)))
@@ -164,13 +164,13 @@ class Searching:
             return "multivector" if "multivector" in self._locals else "sentences"
         return self.variant.rerank
 
-    def _feature(self, store: Store, kind: str, pieces: Sequence[Piece]) -> Searchable:
+    def _feature(self, store: Store, kind: str, pieces: Sequence[DocumentChunk]) -> Searchable:
         local = self._locals[kind]
         vectors = self._cutter.vectors(pieces) if kind == "dense" else local.encode(_texts(pieces), role="document")
         metric = local.encoder.recipe.similarity if kind == "dense" else "dot"
         if metric not in ("cosine", "dot", "euclidean"):
             raise InputError(f"Search by {metric} similarity is not offered; measure {self.variant.model} alone.")
-        table = Table(kind, cast(Kind, kind), _width(vectors), metric=cast(Any, metric))
+        table = TableSpec(kind, cast(Kind, kind), _width(vectors), metric=cast(Any, metric))
         store.create(table)
         rows = zip(pieces, _rows(vectors), strict=True)
         records = [Record(each.id, each.document, "1", each.ordinal, each.text, vector=row) for each, row in rows]
@@ -178,17 +178,17 @@ class Searching:
             store.upsert(table, records[start : start + _BATCH])
         return Searchable(table, _encoding(local, "query"), encode_documents=_encoding(local, "document"))
 
-    def _words(self, manifest: Manifest, pieces: Sequence[Piece]) -> Any:
+    def _words(self, manifest: Manifest, pieces: Sequence[DocumentChunk]) -> Any:
         """Return the keyword index, where it is searched."""
         if self.variant.output != "bm25" and not (self.variant.output == "hybrid" and "sparse" not in self._locals):
             return None
-        by_document: dict[str, list[Piece]] = {}
+        by_document: dict[str, list[DocumentChunk]] = {}
         for piece in pieces:
             by_document.setdefault(piece.document, []).append(piece)
         with manifest.writing():
             for key, own in by_document.items():
-                chunks = [Stored(each.id, key, "1", each.ordinal, each.text, "", {}, {}, 0) for each in own]
-                manifest.replace(Entry(key, "", key, key, "", "1"), chunks, [], [], recut=True)
+                chunks = [ChunkRecord(each.id, key, "1", each.ordinal, each.text, "", {}, {}, 0) for each in own]
+                manifest.replace(DocumentRecord(key, "", key, key, "", "1"), chunks, [], [], recut=True)
         manifest.keywords.rebuild()
         return manifest.keywords
 
@@ -219,7 +219,7 @@ def _plain(variant: Variant, kind: str) -> Variant:
     return Variant(output=kind, **told)
 
 
-def _texts(pieces: Sequence[Piece]) -> list[str]:
+def _texts(pieces: Sequence[DocumentChunk]) -> list[str]:
     return [piece.text for piece in pieces]
 
 
@@ -236,7 +236,7 @@ def _rows(vectors: Any) -> list[Any]:
     return [np.ascontiguousarray(row, np.float32) for row in vectors]
 
 
-def _encoding(local: Local, role: str) -> Callable[[Sequence[str]], list[Any]]:
+def _encoding(local: LocalModel, role: str) -> Callable[[Sequence[str]], list[Any]]:
     return lambda texts: _rows(local.encode(list(texts), role=role))
 
 

@@ -10,14 +10,14 @@ from typing import Any, ClassVar
 import numpy as np
 
 from nearfield.errors import InputError
-from nearfield.evaluation.systems.instrumented import Metered
-from nearfield.registry import Shelf
+from nearfield.evaluation.systems.instrumented import InstrumentedSystem
+from nearfield.registry import Registry
 
 Array = np.ndarray[Any, np.dtype[Any]]
 #: A column of figures by item (a query, a pair, a text): its id to its value.
 Column = Mapping[str, float]
 
-SHELF = Shelf(
+REGISTRY = Registry(
     "task",
     {
         "retrieval": "nearfield.evaluation.tasks.retrieval:RetrievalTask",
@@ -35,7 +35,7 @@ SEED = 42
 
 
 @dataclass(frozen=True)
-class Options:
+class TaskOptions:
     """How to measure.
 
     ``k`` is the cutoff of the main metric. ``ignore_identical_ids`` leaves a document out of the results of the query
@@ -51,7 +51,7 @@ class Options:
 
 
 @dataclass(frozen=True)
-class Measured:
+class TaskResult:
     """What a task found.
 
     ``metrics`` are in points of 100, ``main`` first among them. ``columns`` hold for each item what the main metric is
@@ -66,7 +66,7 @@ class Measured:
     settings: Mapping[str, Any] = field(default_factory=dict)
 
 
-class Task(ABC):
+class EvaluationTask(ABC):
     """Measures subjects on rows of one kind."""
 
     #: The rows that it takes.
@@ -75,7 +75,7 @@ class Task(ABC):
     item: ClassVar[str] = "query"
 
     @abstractmethod
-    def measure(self, subject: Metered, rows: Any, options: Options) -> Measured:
+    def measure(self, subject: InstrumentedSystem, rows: Any, options: TaskOptions) -> TaskResult:
         """Measure a subject on rows.
 
         Raises:
@@ -102,13 +102,13 @@ class Task(ABC):
     centred: ClassVar[bool] = False
 
 
-def open_task(name: str) -> Task:
+def open_task(name: str) -> EvaluationTask:
     """Return the task of a name.
 
     Raises:
         InputError: there is none of that name.
     """
-    made: Task = SHELF.load(name)()
+    made: EvaluationTask = REGISTRY.load(name)()
     return made
 
 
@@ -117,7 +117,7 @@ def column(values: Array) -> dict[str, float]:
     return {str(at): float(value) for at, value in enumerate(values)}
 
 
-def require(task: Task, name: str, rows: Any) -> None:
+def require(task: EvaluationTask, name: str, rows: Any) -> None:
     """Raise InputError where rows are not of the kind that a task takes."""
     if not isinstance(rows, task.rows):
         raise InputError(

@@ -10,14 +10,14 @@ import numpy as np
 from nearfield.evaluation import metrics
 from nearfield.evaluation.datasets.dataset import Bitext
 from nearfield.evaluation.error_analysis import shown
-from nearfield.evaluation.systems.instrumented import Metered
-from nearfield.evaluation.tasks import Measured, Options, Task, column
+from nearfield.evaluation.systems.instrumented import InstrumentedSystem
+from nearfield.evaluation.tasks import EvaluationTask, TaskOptions, TaskResult, column
 
 Array = np.ndarray[Any, np.dtype[Any]]
 MAIN = "F1"
 
 
-class BitextTask(Task):
+class BitextTask(EvaluationTask):
     """Measures F1 (weighted, the main metric), accuracy, precision and recall, from the first column to the second.
 
     ``reverse F1`` and its like are those from the second to the first.
@@ -27,13 +27,13 @@ class BitextTask(Task):
     item: ClassVar[str] = "sentence"
     averages: ClassVar[bool] = False
 
-    def measure(self, subject: Metered, rows: Bitext, options: Options) -> Measured:
+    def measure(self, subject: InstrumentedSystem, rows: Bitext, options: TaskOptions) -> TaskResult:
         sides = [subject.encode(side, "symmetric") for side in (rows.first, rows.second)]
         forward, near = _nearest(subject, *sides)
         backward, _ = _nearest(subject, *reversed(sides))
         told = figures(forward) | {f"reverse {name}": value for name, value in figures(backward).items()}
         columns = {"expected": column(np.arange(len(forward))), "found": column(forward), "similarity": column(near)}
-        return Measured(MAIN, told, columns, _worst(rows, forward, near, options.worst))
+        return TaskResult(MAIN, told, columns, _worst(rows, forward, near, options.worst))
 
     def score(self, main: str, columns: Mapping[str, Array]) -> float:
         return weighted_f1(columns["expected"].astype(int), columns["found"].astype(int))
@@ -60,7 +60,7 @@ def weighted_f1(expected: Array, found: Array) -> float:
     return 100 * float((f1 * there[present]).sum() / len(expected))
 
 
-def _nearest(subject: Metered, first: Sequence[Any], second: Sequence[Any]) -> tuple[Array, Array]:
+def _nearest(subject: InstrumentedSystem, first: Sequence[Any], second: Sequence[Any]) -> tuple[Array, Array]:
     """Return for each sentence the number of its nearest on the other side, the first of equals, and how near."""
     places, values = [], []
     for part in first:

@@ -11,8 +11,8 @@ import numpy as np
 
 from nearfield.evaluation import error_analysis, metrics
 from nearfield.evaluation.datasets.dataset import Classification, Labelled
-from nearfield.evaluation.systems.instrumented import Metered
-from nearfield.evaluation.tasks import SEED, Measured, Options, Task, column
+from nearfield.evaluation.systems.instrumented import InstrumentedSystem
+from nearfield.evaluation.tasks import SEED, EvaluationTask, TaskOptions, TaskResult, column
 
 Array = np.ndarray[Any, np.dtype[Any]]
 MAIN = "accuracy"
@@ -22,7 +22,7 @@ PER_LABEL, DRAWS = 8, 10
 ITERATIONS, ITERATIONS_FULL = 100, 1000
 
 
-class ClassificationTask(Task):
+class ClassificationTask(EvaluationTask):
     """Measures the mean accuracy and macro F1 of ten probes, each of which learnt from 8 texts of each label.
 
     With ``full``, one probe learns from all training texts.
@@ -31,7 +31,7 @@ class ClassificationTask(Task):
     rows: ClassVar[type] = Classification
     item: ClassVar[str] = "text"
 
-    def measure(self, subject: Metered, rows: Classification, options: Options) -> Measured:
+    def measure(self, subject: InstrumentedSystem, rows: Classification, options: TaskOptions) -> TaskResult:
         names = sorted(set(rows.train.labels))
         numbers = {name: number for number, name in enumerate(names)}
         learnt, gold = (np.array([numbers[each] for each in side.labels]) for side in (rows.train, rows.test))
@@ -46,7 +46,7 @@ class ClassificationTask(Task):
         columns = {MAIN: column(100 * right)}
         settings = {"full": options.full, "draws": len(draws), "per_label": None if options.full else PER_LABEL}
         missed = _worst(rows.test, columns[MAIN], [[names[each[at]] for each in told] for at in range(len(gold))])
-        return Measured(MAIN, figures(gold, told), columns, missed[: options.worst], settings)
+        return TaskResult(MAIN, figures(gold, told), columns, missed[: options.worst], settings)
 
 
 def draw(labels: Sequence[str], seed: int, per_label: int = PER_LABEL, draws: int = DRAWS) -> list[list[int]]:
@@ -100,5 +100,5 @@ def _worst(test: Labelled, scores: Any, predicted: list[list[str]]) -> list[dict
             "expected": [{"label": test.labels[int(key)]}],
             "found": [{"label": name, "draws": count} for name, count in Counter(predicted[int(key)]).most_common(3)],
         }
-        for key in error_analysis.lowest(scores, len(scores))
+        for key in error_analysis.worst_items(scores, len(scores))
     ]

@@ -11,8 +11,8 @@ import numpy as np
 from nearfield.evaluation import metrics
 from nearfield.evaluation.datasets.dataset import Clustering
 from nearfield.evaluation.error_analysis import shown
-from nearfield.evaluation.systems.instrumented import Metered
-from nearfield.evaluation.tasks import SEED, Measured, Options, Task, column
+from nearfield.evaluation.systems.instrumented import InstrumentedSystem
+from nearfield.evaluation.tasks import SEED, EvaluationTask, TaskOptions, TaskResult, column
 
 Array = np.ndarray[Any, np.dtype[Any]]
 MAIN = "v-measure"
@@ -20,7 +20,7 @@ MAIN = "v-measure"
 BATCH = 500
 
 
-class ClusteringTask(Task):
+class ClusteringTask(EvaluationTask):
     """Measures the v-measure (Rosenberg & Hirschberg 2007) of mini-batch k-means, the mean over all sets.
 
     There are as many clusters as labels. The worst items are labels: those whose texts were scattered most.
@@ -31,7 +31,7 @@ class ClusteringTask(Task):
     averages: ClassVar[bool] = False
     centred: ClassVar[bool] = True
 
-    def measure(self, subject: Metered, rows: Clustering, options: Options) -> Measured:
+    def measure(self, subject: InstrumentedSystem, rows: Clustering, options: TaskOptions) -> TaskResult:
         told: dict[str, list[Array]] = {"set": [], "label": [], "cluster": []}
         for number, each in enumerate(rows.sets):
             names, labels = np.unique(list(each.labels), return_inverse=True)
@@ -42,7 +42,7 @@ class ClusteringTask(Task):
         joined = {name: np.concatenate(parts) for name, parts in told.items()}
         found = {MAIN: self.score(MAIN, joined)}
         columns = {name: column(values) for name, values in joined.items()}
-        return Measured(MAIN, found, columns, _worst(rows, told)[: options.worst])
+        return TaskResult(MAIN, found, columns, _worst(rows, told)[: options.worst])
 
     def score(self, main: str, columns: Mapping[str, Array]) -> float:
         measure = metrics.library("sklearn.metrics").v_measure_score

@@ -9,29 +9,29 @@ import numpy as np
 
 from nearfield.errors import InputError
 from nearfield.evaluation import metrics
-from nearfield.evaluation.datasets.dataset import Pairs
+from nearfield.evaluation.datasets.dataset import PairRows
 from nearfield.evaluation.error_analysis import shown
-from nearfield.evaluation.systems.instrumented import Metered
-from nearfield.evaluation.tasks import Measured, Options, Task, column
+from nearfield.evaluation.systems.instrumented import InstrumentedSystem
+from nearfield.evaluation.tasks import EvaluationTask, TaskOptions, TaskResult, column
 
 Array = np.ndarray[Any, np.dtype[Any]]
 MAIN = "AP"
 
 
-class PairsTask(Task):
+class PairsTask(EvaluationTask):
     """Measures average precision, ROC AUC, and the best accuracy and F1 that one threshold gives."""
 
-    rows: ClassVar[type] = Pairs
+    rows: ClassVar[type] = PairRows
     item: ClassVar[str] = "pair"
     averages: ClassVar[bool] = False
 
-    def measure(self, subject: Metered, rows: Pairs, options: Options) -> Measured:
+    def measure(self, subject: InstrumentedSystem, rows: PairRows, options: TaskOptions) -> TaskResult:
         if set(rows.gold) != {0.0, 1.0}:
             raise InputError("Pairs are labelled 1 (similar) or 0 (dissimilar), and there are both.", param="data")
         near, gold = subject.pairwise(rows.first, rows.second), np.asarray(rows.gold)
         told, thresholds = separation(near, gold)
         columns = {"similarity": column(near), "label": column(gold)}
-        return Measured(MAIN, told, columns, _worst(rows, near, gold, options.worst), thresholds)
+        return TaskResult(MAIN, told, columns, _worst(rows, near, gold, options.worst), thresholds)
 
     def score(self, main: str, columns: Mapping[str, Array]) -> float:
         return average_precision(columns["similarity"], columns["label"])
@@ -74,7 +74,7 @@ def separation(near: Array, gold: Array) -> tuple[dict[str, float], dict[str, fl
     return told, {"accuracy_threshold": float(middle[best]), "F1_threshold": float(middle[top])}
 
 
-def _worst(rows: Pairs, near: Array, gold: Array, count: int) -> list[dict[str, Any]]:
+def _worst(rows: PairRows, near: Array, gold: Array, count: int) -> list[dict[str, Any]]:
     """Return the pairs that stand furthest on the wrong side: how many of the other label it passes, of 100."""
     ordered = [np.sort(near[gold == label]) for label in (0.0, 1.0)]
     right = np.where(

@@ -7,24 +7,24 @@ from typing import ClassVar
 
 from nearfield.evaluation import error_analysis, metrics
 from nearfield.evaluation.datasets.dataset import Candidates, Reranking
-from nearfield.evaluation.systems.instrumented import Metered
-from nearfield.evaluation.tasks import Measured, Options, Task
+from nearfield.evaluation.systems.instrumented import InstrumentedSystem
+from nearfield.evaluation.tasks import EvaluationTask, TaskOptions, TaskResult
 
 Run = dict[str, dict[str, float]]
 
 
-class RerankingTask(Task):
+class RerankingTask(EvaluationTask):
     """Measures MAP over all candidates (the main metric), MRR@k and nDCG@k."""
 
     rows: ClassVar[type] = Reranking
 
-    def measure(self, subject: Metered, rows: Reranking, options: Options) -> Measured:
+    def measure(self, subject: InstrumentedSystem, rows: Reranking, options: TaskOptions) -> TaskResult:
         texts = [{**_ids("p", each.positive), **_ids("n", each.negative)} for each in rows.samples]
         run = _searched(subject, rows, texts) if subject.searches else _scored(subject, rows, texts)
         relevant = {str(at): {key: int(key[0] == "p") for key in each} for at, each in enumerate(texts)}
         depth = max(map(len, texts))
         names = [f"MAP@{depth}", f"MRR@{options.k}", f"nDCG@{options.k}"]
-        columns = metrics.ranked(names, relevant, run)
+        columns = metrics.ranking_metrics(names, relevant, run)
         # Over all candidates there is no cutoff to speak of.
         columns = {"MAP": columns[names[0]], names[1]: columns[names[1]], names[2]: columns[names[2]]}
         queries = {str(at): each.query for at, each in enumerate(rows.samples)}
@@ -37,14 +37,14 @@ class RerankingTask(Task):
             whole.__getitem__,
             options.worst,
         )
-        return Measured("MAP", metrics.means(columns), columns, missed, {"k": options.k})
+        return TaskResult("MAP", metrics.means(columns), columns, missed, {"k": options.k})
 
 
 def _ids(kind: str, texts: Sequence[str]) -> dict[str, str]:
     return {f"{kind}{at}": text for at, text in enumerate(texts)}
 
 
-def _scored(subject: Metered, rows: Reranking, texts: list[dict[str, str]]) -> Run:
+def _scored(subject: InstrumentedSystem, rows: Reranking, texts: list[dict[str, str]]) -> Run:
     """Encode one query with its candidates at a time, so that kinds of vectors without slices can be compared."""
     run: Run = {}
     for at, each in enumerate(texts):
@@ -55,7 +55,7 @@ def _scored(subject: Metered, rows: Reranking, texts: list[dict[str, str]]) -> R
     return run
 
 
-def _searched(subject: Metered, rows: Reranking, texts: list[dict[str, str]]) -> Run:
+def _searched(subject: InstrumentedSystem, rows: Reranking, texts: list[dict[str, str]]) -> Run:
     return {
         str(at): subject.search(each, {"q": rows.samples[at].query}, len(each))["q"] for at, each in enumerate(texts)
     }

@@ -9,8 +9,8 @@ import numpy as np
 
 from nearfield.evaluation import error_analysis, metrics
 from nearfield.evaluation.datasets.dataset import Retrieval
-from nearfield.evaluation.systems.instrumented import Metered
-from nearfield.evaluation.tasks import Measured, Options, Task
+from nearfield.evaluation.systems.instrumented import InstrumentedSystem
+from nearfield.evaluation.tasks import EvaluationTask, TaskOptions, TaskResult
 
 Array = np.ndarray[Any, np.dtype[Any]]
 Run = dict[str, dict[str, float]]
@@ -18,12 +18,12 @@ Run = dict[str, dict[str, float]]
 DEPTH = 100
 
 
-class RetrievalTask(Task):
+class RetrievalTask(EvaluationTask):
     """Measures nDCG@k (the main metric), MRR@k, recall@k, precision@k, and recall and MAP further down."""
 
     rows: ClassVar[type] = Retrieval
 
-    def measure(self, subject: Metered, rows: Retrieval, options: Options) -> Measured:
+    def measure(self, subject: InstrumentedSystem, rows: Retrieval, options: TaskOptions) -> TaskResult:
         depth = max(DEPTH, options.k)
         if subject.most is not None:
             depth = max(options.k, min(depth, subject.most))
@@ -33,15 +33,15 @@ class RetrievalTask(Task):
         main = f"nDCG@{options.k}"
         names = [main, *(f"{name}@{options.k}" for name in ("MRR", "recall", "precision"))]
         names += [f"recall@{depth}", f"MAP@{depth}"] if depth > options.k else [f"MAP@{depth}"]
-        columns = metrics.ranked(names, rows.relevant, run)
+        columns = metrics.ranking_metrics(names, rows.relevant, run)
         missed = error_analysis.queries(
             columns[main], rows.queries, rows.relevant, run, rows.documents.__getitem__, options.worst
         )
         settings = {"k": options.k, "depth": depth, "ignore_identical_ids": options.ignore_identical_ids}
-        return Measured(main, metrics.means(columns), columns, missed, settings)
+        return TaskResult(main, metrics.means(columns), columns, missed, settings)
 
 
-def found(subject: Metered, rows: Retrieval, depth: int) -> Run:
+def found(subject: InstrumentedSystem, rows: Retrieval, depth: int) -> Run:
     """Compare every query with every document, and return the ``depth`` best of each, as trec_eval orders ties."""
     queries, ids = list(rows.queries), list(rows.documents)
     encoded = subject.encode(list(rows.queries.values()), "query")
@@ -72,7 +72,7 @@ def _merged(held: list[tuple[float, str]], scores: Array, keys: list[str], depth
     return sorted([*held, *fresh], reverse=True)[:depth]
 
 
-def _kept(query: str, ranking: Mapping[str, float], options: Options, depth: int) -> dict[str, float]:
+def _kept(query: str, ranking: Mapping[str, float], options: TaskOptions, depth: int) -> dict[str, float]:
     rows = error_analysis.ordered(ranking)
     if options.ignore_identical_ids:
         rows = [each for each in rows if each[0] != query]

@@ -8,27 +8,27 @@ from typing import Any, ClassVar
 import numpy as np
 
 from nearfield.evaluation import metrics
-from nearfield.evaluation.datasets.dataset import Pairs
+from nearfield.evaluation.datasets.dataset import PairRows
 from nearfield.evaluation.error_analysis import shown
-from nearfield.evaluation.systems.instrumented import Metered
-from nearfield.evaluation.tasks import Measured, Options, Task, column
+from nearfield.evaluation.systems.instrumented import InstrumentedSystem
+from nearfield.evaluation.tasks import EvaluationTask, TaskOptions, TaskResult, column
 
 Array = np.ndarray[Any, np.dtype[Any]]
 MAIN = "Spearman"
 
 
-class StsTask(Task):
+class StsTask(EvaluationTask):
     """Measures Spearman's rank correlation of the model's own similarity and the gold scores, and Pearson's."""
 
-    rows: ClassVar[type] = Pairs
+    rows: ClassVar[type] = PairRows
     item: ClassVar[str] = "pair"
     averages: ClassVar[bool] = False
 
-    def measure(self, subject: Metered, rows: Pairs, options: Options) -> Measured:
+    def measure(self, subject: InstrumentedSystem, rows: PairRows, options: TaskOptions) -> TaskResult:
         near, gold = subject.pairwise(rows.first, rows.second), np.asarray(rows.gold, np.float64)
         told = {MAIN: metrics.spearman(near, gold), "Pearson": metrics.pearson(near, gold)}
         columns = {"similarity": column(near), "gold": column(gold)}
-        return Measured(MAIN, told, columns, _worst(rows, near, gold, options.worst))
+        return TaskResult(MAIN, told, columns, _worst(rows, near, gold, options.worst))
 
     def score(self, main: str, columns: Mapping[str, Array]) -> float:
         return metrics.spearman(columns["similarity"], columns["gold"])
@@ -37,7 +37,7 @@ class StsTask(Task):
         return metrics.spearmans(columns["similarity"][draws], columns["gold"][draws])
 
 
-def _worst(rows: Pairs, near: Array, gold: Array, count: int) -> list[dict[str, Any]]:
+def _worst(rows: PairRows, near: Array, gold: Array, count: int) -> list[dict[str, Any]]:
     """Return the pairs whose ranks differ most; the score is 100 less that part of all ranks."""
     ranks = [metrics.library("scipy.stats").rankdata(column) for column in (near, gold)]
     apart = np.abs(ranks[0] - ranks[1])

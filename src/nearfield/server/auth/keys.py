@@ -29,7 +29,7 @@ _FIELDS = ("name", "hash", "key", "scopes", "models", "tokens_per_minute")
 
 
 @dataclass(eq=False)
-class Key:
+class ApiKey:
     """One key: its name, its hash, and what it may do.
 
     ``models`` are ids or patterns of them; ``tokens_per_minute`` bounds what is read for it, a minute's worth at once.
@@ -41,7 +41,7 @@ class Key:
     models: tuple[str, ...] = ("*",)
     tokens_per_minute: int | None = None
     #: Called with the key and the tokens that were read for it here.
-    watchers: list[Callable[[Key, int], None]] = field(default_factory=list, init=False, repr=False)
+    watchers: list[Callable[[ApiKey, int], None]] = field(default_factory=list, init=False, repr=False)
     #: Tokens that it may still use, as of ``_since``; below zero once the last request took more than was left.
     _left: float = field(default=0.0, init=False)
     _since: float = field(default=0.0, init=False)
@@ -94,33 +94,35 @@ class Key:
         self._left = min(rate, self._left + (now - self._since) * rate / 60) if self._since else float(rate)
         self._since = now
 
-    def take_over(self, other: Key) -> None:
+    def take_over(self, other: ApiKey) -> None:
         """Go on with what another reading of the same key has used."""
         self._left, self._since = other._left, other._since
 
 
 #: Who asks where no keys are set: anybody may use the models; managing them is for this machine alone.
-ANYBODY = Key("anybody", b"")
-_OWNER = Key("this machine", b"", SCOPES)
+ANYBODY = ApiKey("anybody", b"")
+_OWNER = ApiKey("this machine", b"", SCOPES)
 
 
-class Keys:
+class ApiKeys:
     """The accepted keys. With none, everybody is let in, from this machine also to manage."""
 
-    def __init__(self, keys: Iterable[str | Key] = (), file: Path | None = None) -> None:
-        self._fixed = tuple(key if isinstance(key, Key) else Key(f"key {n}", _digest(key)) for n, key in _count(keys))
+    def __init__(self, keys: Iterable[str | ApiKey] = (), file: Path | None = None) -> None:
+        self._fixed = tuple(
+            key if isinstance(key, ApiKey) else ApiKey(f"key {n}", _digest(key)) for n, key in _count(keys)
+        )
         self._file = file
         self._read_at = 0.0
         self._stamp: tuple[int, int] = (0, 0)
-        self._of_file: tuple[Key, ...] = ()
+        self._of_file: tuple[ApiKey, ...] = ()
         if file is not None:
             self._of_file = tuple(_read(file))
             self._stamp, self._read_at = _stamp(file), time.monotonic()
-        self._watchers: list[Callable[[Key, int], None]] = []
+        self._watchers: list[Callable[[ApiKey, int], None]] = []
         self._watch()
 
     @classmethod
-    def of(cls, keys: Iterable[str], file: Path | None) -> Keys:
+    def of(cls, keys: Iterable[str], file: Path | None) -> ApiKeys:
         """Join the keys of the settings and those of a file.
 
         A file is lines, each a key, plain or ``sha256:<hex>`` (a comment starts with # at the start of a line or after
@@ -139,7 +141,7 @@ class Keys:
         """Return the names of all keys."""
         return [key.name for key in self._all()]
 
-    def check(self, authorization: str | None) -> Key:
+    def check(self, authorization: str | None) -> ApiKey:
         """Let a request in and return its key, or refuse it; takes ``Bearer key`` and the bare key, as clients do.
 
         Raises:
@@ -160,11 +162,11 @@ class Keys:
             raise AccessDenied("Incorrect API key.")
         return matches[0]
 
-    def by_digest(self, digest: bytes) -> Key | None:
+    def by_digest(self, digest: bytes) -> ApiKey | None:
         """Return the accepted key of a digest: for work that goes on after the request that asked for it."""
         return next((key for key in self._all() if key.digest == digest), None)
 
-    def watch(self, watcher: Callable[[Key, int], None]) -> None:
+    def watch(self, watcher: Callable[[ApiKey, int], None]) -> None:
         """Have ``watcher`` called with each key for which tokens are read here, and how many."""
         self._watchers.append(watcher)
 
@@ -174,7 +176,7 @@ class Keys:
         if key is not None:
             key.charge(tokens)
 
-    def take_over(self, others: Iterable[Key]) -> None:
+    def take_over(self, others: Iterable[ApiKey]) -> None:
         """Go on with what other processes know of what keys have used."""
         for other in others:
             key = self.by_digest(other.digest)
@@ -185,7 +187,7 @@ class Keys:
         for key in self._fixed + self._of_file:
             key.watchers = self._watchers
 
-    def _all(self) -> tuple[Key, ...]:
+    def _all(self) -> tuple[ApiKey, ...]:
         if self._file is not None and time.monotonic() - self._read_at > _FRESH:
             self._read_again(self._file)
         return self._fixed + self._of_file
@@ -209,7 +211,7 @@ class Keys:
 
 
 @dataclass(frozen=True)
-class Door:
+class HostGuard:
     """Who is let in without a key: where none are set, pages of other sites must not reach a server on this machine.
 
     A page whose name was made to point here sends that name as ``Host``, and its own as ``Origin``.
@@ -219,7 +221,7 @@ class Door:
     hosts: tuple[str, ...] = ()
     origins: tuple[str, ...] = ()
 
-    def check(self, headers: Mapping[str, str], peer: str | None) -> Key:
+    def check(self, headers: Mapping[str, str], peer: str | None) -> ApiKey:
         """Return what an asker without a key may do.
 
         Raises:
@@ -243,7 +245,7 @@ def new_key() -> tuple[str, str]:
     return key, _MARK + hashlib.sha256(key.encode()).hexdigest()
 
 
-def append(file: Path, key: Key, kept: str) -> None:
+def append(file: Path, key: ApiKey, kept: str) -> None:
     """Add a key to a TOML file, by the hash that is ``kept`` of it; a new file is for its owner's eyes alone.
 
     Raises:
@@ -259,7 +261,7 @@ def append(file: Path, key: Key, kept: str) -> None:
         out.write("\n".join(["[[keys]]", *lines, ""]) + "\n")
 
 
-def _count(keys: Iterable[str | Key]) -> Iterable[tuple[int, str | Key]]:
+def _count(keys: Iterable[str | ApiKey]) -> Iterable[tuple[int, str | ApiKey]]:
     return enumerate(keys, 1)
 
 
@@ -301,7 +303,7 @@ def _stamp(file: Path) -> tuple[int, int]:
     return status.st_mtime_ns, status.st_size
 
 
-def _read(file: Path) -> Sequence[Key]:
+def _read(file: Path) -> Sequence[ApiKey]:
     try:
         text = file.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
@@ -312,12 +314,12 @@ def _read(file: Path) -> Sequence[Key]:
     return found
 
 
-def _lines(file: Path, text: str) -> list[Key]:
+def _lines(file: Path, text: str) -> list[ApiKey]:
     keys = [(number, _COMMENT.sub("", line).strip()) for number, line in enumerate(text.splitlines(), 1)]
-    return [Key(f"{file.name}:{number}", _digest(key)) for number, key in keys if key]
+    return [ApiKey(f"{file.name}:{number}", _digest(key)) for number, key in keys if key]
 
 
-def _tables(file: Path, text: str) -> list[Key]:
+def _tables(file: Path, text: str) -> list[ApiKey]:
     if sys.version_info >= (3, 11):
         import tomllib
     else:
@@ -331,7 +333,7 @@ def _tables(file: Path, text: str) -> list[Key]:
     return [_key(file, number, table) for number, table in enumerate(tables, 1)]
 
 
-def _key(file: Path, number: int, table: Mapping[str, Any]) -> Key:
+def _key(file: Path, number: int, table: Mapping[str, Any]) -> ApiKey:
     """Read one table; what is wrong with it is named."""
 
     def wrong(what: str) -> SettingsError:
@@ -353,4 +355,4 @@ def _key(file: Path, number: int, table: Mapping[str, Any]) -> Key:
     rate = table.get("tokens_per_minute")
     if rate is not None and (type(rate) is not int or rate < 1):
         raise wrong(f"tokens_per_minute must be a whole number above 0, not {rate!r}.")
-    return Key(str(table.get("name", f"{file.name}:{number}")), _digest(secret), tuple(scopes), tuple(models), rate)
+    return ApiKey(str(table.get("name", f"{file.name}:{number}")), _digest(secret), tuple(scopes), tuple(models), rate)

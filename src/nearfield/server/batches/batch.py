@@ -8,7 +8,7 @@ from typing import Literal
 
 import msgspec
 
-from nearfield.server.batches.batch_lines import Problem, mark
+from nearfield.server.batches.batch_lines import LineError, mark
 
 Status = Literal["validating", "failed", "in_progress", "finalizing", "completed", "expired", "cancelling", "cancelled"]
 Outcome = Literal["failed", "completed", "expired", "cancelled"]
@@ -20,7 +20,7 @@ class Problems(msgspec.Struct):
     """All that is wrong, or the first hundred."""
 
     object: str
-    data: list[Problem]
+    data: list[LineError]
 
 
 class Counts(msgspec.Struct):
@@ -53,7 +53,7 @@ class BatchUsage(msgspec.Struct):
     total_tokens: int
 
 
-class Batch(msgspec.Struct):
+class BatchObject(msgspec.Struct):
     """One batch, in the shape of OpenAI's API: https://platform.openai.com/docs/api-reference/batch/object"""
 
     id: str
@@ -81,10 +81,10 @@ class Batch(msgspec.Struct):
 
 
 @dataclass
-class Job:
+class BatchJob:
     """A batch, and what is known of its work."""
 
-    batch: Batch
+    batch: BatchObject
     owner: str
     output_id: str
     error_id: str
@@ -109,7 +109,7 @@ class Job:
         """Say whether a line is done."""
         return mark(custom_id) in (self.done or ())
 
-    def tell(self, batch: Batch) -> None:
+    def tell(self, batch: BatchObject) -> None:
         """Write into the record how far the work is."""
         counts = self.batch.request_counts
         batch.request_counts = Counts(batch.request_counts.total, counts.completed, counts.failed)

@@ -26,7 +26,7 @@ _STARTS = re.compile(rb'\{"id":"batch_req_[0-9a-f]{32}","custom_id":("(?:[^"\\]|
 _TOKENS = re.compile(rb'"total_tokens":(\d+)')
 
 
-class Problem(msgspec.Struct):
+class LineError(msgspec.Struct):
     """What is wrong with a batch, and in which line of its file."""
 
     code: str
@@ -35,7 +35,7 @@ class Problem(msgspec.Struct):
     param: str | None = None
 
 
-class Line(msgspec.Struct):
+class BatchLine(msgspec.Struct):
     """One request of a file."""
 
     custom_id: str
@@ -45,7 +45,7 @@ class Line(msgspec.Struct):
 
 
 #: Reads a line of requests.
-decode = msgspec.json.Decoder(Line).decode
+decode = msgspec.json.Decoder(BatchLine).decode
 
 
 class Checker:
@@ -57,7 +57,7 @@ class Checker:
         self._endpoint = endpoint
         self._inputs = 0
         self._seen: set[bytes] = set()
-        self._problems: list[Problem] = []
+        self._problems: list[LineError] = []
         self._models: set[str | None] = set()
 
     def take(self, number: int, raw: bytes) -> bool:
@@ -68,44 +68,44 @@ class Checker:
         except msgspec.ValidationError as error:
             named = re.search(r"`\$\.(\w+)|required field `(\w+)`", str(error))
             param = (named[1] or named[2]) if named else None
-            self._problems.append(Problem("invalid_request", f"Line {number}: {str(error)[:300]}.", number, param))
+            self._problems.append(LineError("invalid_request", f"Line {number}: {str(error)[:300]}.", number, param))
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             told = f"Line {number} is not valid JSON: {str(error)[:300] or type(error).__name__}."
-            self._problems.append(Problem("invalid_json_line", told, number))
+            self._problems.append(LineError("invalid_json_line", told, number))
         if self.total > MOST_LINES:
-            self._problems = [Problem("too_many_requests", f"A batch may hold {MOST_LINES} requests; this has more.")]
+            self._problems = [LineError("too_many_requests", f"A batch may hold {MOST_LINES} requests; this has more.")]
         elif self._inputs > MOST_INPUTS:
-            self._problems = [Problem("too_many_inputs", f"A batch may hold {MOST_INPUTS} inputs; this has more.")]
+            self._problems = [LineError("too_many_inputs", f"A batch may hold {MOST_INPUTS} inputs; this has more.")]
         else:
             return len(self._problems) < _MOST_PROBLEMS
         return False
 
-    def verdict(self) -> list[Problem]:
+    def verdict(self) -> list[LineError]:
         """Return what is wrong, and keep the model if all lines name the same."""
         self.model = self._models.pop() if len(self._models) == 1 else None
         if not self.total:
-            return [Problem("empty_file", "The file holds no requests: give one JSON object a line.")]
+            return [LineError("empty_file", "The file holds no requests: give one JSON object a line.")]
         return self._problems
 
-    def _check(self, number: int, raw: bytes) -> Iterator[Problem]:
+    def _check(self, number: int, raw: bytes) -> Iterator[LineError]:
         if len(raw) > _LONGEST_LINE:
-            yield Problem("line_too_long", f"Line {number} is longer than {_LONGEST_LINE} bytes.", number)
+            yield LineError("line_too_long", f"Line {number} is longer than {_LONGEST_LINE} bytes.", number)
             return
         line = decode(raw)
         if not 0 < len(line.custom_id) <= _LONGEST_ID:
             told = f"Line {number}: custom_id must have 1 to {_LONGEST_ID} characters."
-            yield Problem("invalid_custom_id", told, number, "custom_id")
+            yield LineError("invalid_custom_id", told, number, "custom_id")
             return
         seen = mark(line.custom_id)
         if seen in self._seen:
             told = f"Line {number}: the custom_id {line.custom_id[:100]!r} was there before; each must be unique."
-            yield Problem("duplicate_custom_id", told, number, "custom_id")
+            yield LineError("duplicate_custom_id", told, number, "custom_id")
         self._seen.add(seen)
         if line.method != "POST":
-            yield Problem("invalid_method", f"Line {number}: method must be 'POST'.", number, "method")
+            yield LineError("invalid_method", f"Line {number}: method must be 'POST'.", number, "method")
         if line.url != self._endpoint:
             told = f"Line {number}: url must be the batch's endpoint, {self._endpoint!r}, not {line.url[:100]!r}."
-            yield Problem("invalid_url", told, number, "url")
+            yield LineError("invalid_url", told, number, "url")
         model = line.body.get("model")
         if len(self._models) < 2:
             self._models.add(model if isinstance(model, str) else None)

@@ -27,10 +27,10 @@ from nearfield.errors import (
     ShuttingDown,
     StorageFailed,
 )
-from nearfield.server.batches.batch import UNFINISHED, Batch, Job, Outcome
-from nearfield.server.batches.batch_lines import Line, Problem
-from nearfield.server.batches.batch_store import Books
-from nearfield.server.files.file_store import Files, guarding, in_thread, new_id
+from nearfield.server.batches.batch import UNFINISHED, BatchJob, BatchObject, Outcome
+from nearfield.server.batches.batch_lines import BatchLine, LineError
+from nearfield.server.batches.batch_store import BatchStore
+from nearfield.server.files.file_store import FileStore, guarding, in_thread, new_id
 from nearfield.server.logs import LOG
 
 #: Seconds within which a batch is done, or expires.
@@ -42,7 +42,7 @@ _SHORTEST_WAIT, _LONGEST_WAIT, _MODEL_TRIES = 0.05, 30.0, 10
 
 
 @dataclass(frozen=True)
-class Answer:
+class LineResponse:
     """The reply to one line, as it would have come to a request."""
 
     status: int
@@ -50,16 +50,16 @@ class Answer:
     tokens: int = 0
 
 
-class Desk(Protocol):
+class LineHandler(Protocol):
     """Who answers the lines."""
 
     def check_owner(self, owner: str) -> None:
         """Refuse what the owner may not have, or not now (AccessDenied, RateLimited)."""
 
-    async def answer_line(self, url: str, body: Mapping[str, Any], owner: str, seconds: float) -> Answer:
+    async def answer_line(self, url: str, body: Mapping[str, Any], owner: str, seconds: float) -> LineResponse:
         """Answer a request in the bulk class. Raises only what may be tried again: Overloaded, ShuttingDown."""
 
-    def refuse_line(self, url: str, error: NearfieldError) -> Answer:
+    def refuse_line(self, url: str, error: NearfieldError) -> LineResponse:
         """Give the reply that an error would have been."""
 
 
@@ -73,16 +73,16 @@ class Worker(Protocol):
         """Say whether it may: whether it holds the lock, or has just taken it."""
 
 
-class _Stopped(Exception):
+class _RunnerStopped(Exception):
     """The server is stopping; the batch goes on at the next start."""
 
 
-class Batches:
+class BatchRunner:
     """The batches of all keys, and the task that works on them: it runs while there is work, and holds a lock."""
 
-    def __init__(self, files: Files, desk: Desk) -> None:
+    def __init__(self, files: FileStore, desk: LineHandler) -> None:
         self._files = files
-        self._books = Books(files)
+        self._books = BatchStore(files)
         self._desk = desk
         self._stop = asyncio.Event()
         self._more = asyncio.Event()
@@ -98,7 +98,7 @@ class Batches:
 
     async def create(
         self, owner: str, *, endpoint: str, input_file_id: str, metadata: dict[str, str] | None, seconds: int | None
-    ) -> Batch:
+    ) -> BatchObject:
         """Take a batch; its file is read later.
 
         Raises:
@@ -114,7 +114,7 @@ class Batches:
         if file.purpose != "batch":
             raise InputError(f"{file.id} is of purpose {file.purpose!r}, not 'batch'.", param="input_file_id")
         now = self._books.now()
-        batch = Batch(
+        batch = BatchObject(
             id=new_id("batch_"),
             object="batch",
             endpoint=endpoint,
@@ -125,7 +125,7 @@ class Batches:
             expires_at=now + WINDOW,
             metadata=metadata,
         )
-        job = Job(batch, owner, new_id("file-"), new_id("file-"), seconds)
+        job = BatchJob(batch, owner, new_id("file-"), new_id("file-"), seconds)
         if not await self.hold():
             raise BatchesElsewhere(
                 "Another server process runs the batches of this data_dir: ask that one, or give this its own."
@@ -136,7 +136,7 @@ class Batches:
             self.wake()
         return batch
 
-    async def find(self, name: str, owner: str) -> Batch:
+    async def find(self, name: str, owner: str) -> BatchObject:
         """Return a batch of an owner's.
 
         Raises:
@@ -147,7 +147,7 @@ class Batches:
             self.wake()
         return batch
 
-    async def page(self, owner: str, *, after: str | None, limit: int) -> tuple[list[Batch], bool]:
+    async def page(self, owner: str, *, after: str | None, limit: int) -> tuple[list[BatchObject], bool]:
         """Return batches of an owner's, the newest first, and whether there are more.
 
         Raises:
@@ -158,7 +158,7 @@ class Batches:
             self.wake()
         return found, more
 
-    async def cancel(self, name: str, owner: str) -> Batch:
+    async def cancel(self, name: str, owner: str) -> BatchObject:
         """Have a batch stop after the lines at hand; what is done is kept.
 
         Raises:
@@ -246,22 +246,22 @@ class Batches:
         finally:
             more.cancel()
 
-    async def _attend(self, job: Job) -> None:
+    async def _attend(self, job: BatchJob) -> None:
         """Do all that there is to do for a batch, and let no error reach the others."""
         try:
             try:
                 await self._advance(job)
             except (StorageFailed, AccessDenied, NotThere) as error:
-                await self._fail(job, Problem(error.code, str(error), param=getattr(error, "param", None)))
+                await self._fail(job, LineError(error.code, str(error), param=getattr(error, "param", None)))
             LOG.info("batch %s %s", job.batch.id, job.batch.status)
-        except (_Stopped, ShuttingDown):
+        except (_RunnerStopped, ShuttingDown):
             self._given_up.add(job.batch.id)
         except Exception as error:  # noqa: BLE001 - the other batches go on
             LOG.error("batch %s stands still: %s", job.batch.id, type(error).__name__, exc_info=error)
             self._given_up.add(job.batch.id)
 
-    async def _advance(self, job: Job) -> None:
-        steps: dict[str, Callable[[Job], Awaitable[None]]] = {
+    async def _advance(self, job: BatchJob) -> None:
+        steps: dict[str, Callable[[BatchJob], Awaitable[None]]] = {
             "validating": self._validate,
             "in_progress": self._progress,
             "finalizing": lambda job: self._finish(job, "completed"),
@@ -269,16 +269,16 @@ class Batches:
         }
         while job.batch.status in UNFINISHED:
             if self._stop.is_set():
-                raise _Stopped
+                raise _RunnerStopped
             await steps[job.batch.status](job)
 
     # -- steps -----------------------------------------------------------------------------------------------------
 
-    async def _validate(self, job: Job) -> None:
+    async def _validate(self, job: BatchJob) -> None:
         """Read the whole file once: what has not the shape of requests fails the batch before anything is done."""
         total, model, problems = await in_thread(self._books.check, job)
 
-        def change(batch: Batch) -> None:
+        def change(batch: BatchObject) -> None:
             if batch.status == "validating":
                 batch.status, batch.in_progress_at = "in_progress", self._books.now()
                 batch.request_counts.total, batch.model = total, model
@@ -288,7 +288,7 @@ class Batches:
         else:
             await self._update(job, change)
 
-    async def _progress(self, job: Job) -> None:
+    async def _progress(self, job: BatchJob) -> None:
         """Do all lines that are not done, a window at a time."""
         at = 0
         await self._resume(job)
@@ -307,11 +307,11 @@ class Batches:
         if job.batch.status == "in_progress":
             await self._update(job, self._finalizing)
 
-    def _finalizing(self, batch: Batch) -> None:
+    def _finalizing(self, batch: BatchObject) -> None:
         if batch.status == "in_progress":
             batch.status, batch.finalizing_at = "finalizing", self._books.now()
 
-    async def _do(self, job: Job, window: Sequence[Line]) -> None:
+    async def _do(self, job: BatchJob, window: Sequence[BatchLine]) -> None:
         """Answer lines side by side: they share the engine's batches."""
         tasks = [asyncio.create_task(self._one(job, line)) for line in window]
         try:
@@ -322,7 +322,7 @@ class Batches:
         if error is not None:
             raise error
 
-    async def _one(self, job: Job, line: Line) -> None:
+    async def _one(self, job: BatchJob, line: BatchLine) -> None:
         answer = await self._answer(job, line)
         if answer is None:
             return  # the time is up; what is left is told later
@@ -335,12 +335,12 @@ class Batches:
         async with job.pen:
             await in_thread(partial(self._books.write, job, line.custom_id, response, answer.tokens, good=good))
 
-    async def _answer(self, job: Job, line: Line) -> Answer | None:
+    async def _answer(self, job: BatchJob, line: BatchLine) -> LineResponse | None:
         """Answer a line, and try again while there is no room; None once the batch has expired."""
         tries = 0
         while (left := self._left(job)) > 0:
             if self._stop.is_set():
-                raise _Stopped
+                raise _RunnerStopped
             body = {name: value for name, value in line.body.items() if value is not None}
             try:
                 return await self._desk.answer_line(line.url, body, job.owner, left)
@@ -353,11 +353,11 @@ class Batches:
                 raise ShuttingDown(str(error)) from error
         return None
 
-    async def _wait_for_rate(self, job: Job) -> None:
+    async def _wait_for_rate(self, job: BatchJob) -> None:
         """Wait until the owner's tokens a minute leave room."""
         while self._left(job) > 0:
             if self._stop.is_set():
-                raise _Stopped
+                raise _RunnerStopped
             try:
                 self._desk.check_owner(job.owner)
             except RateLimited as error:
@@ -371,34 +371,34 @@ class Batches:
             await asyncio.wait_for(self._stop.wait(), min(seconds, _LONGEST_WAIT))
         except asyncio.TimeoutError:
             return
-        raise _Stopped
+        raise _RunnerStopped
 
-    async def _cancel(self, job: Job) -> None:
+    async def _cancel(self, job: BatchJob) -> None:
         await self._resume(job)
         await self._finish(job, "cancelled")
 
-    async def _fail(self, job: Job, *problems: Problem) -> None:
+    async def _fail(self, job: BatchJob, *problems: LineError) -> None:
         await self._finish(job, "failed", problems)
 
-    async def _finish(self, job: Job, outcome: Outcome, problems: Sequence[Problem] = ()) -> None:
+    async def _finish(self, job: BatchJob, outcome: Outcome, problems: Sequence[LineError] = ()) -> None:
         """Put the results in place and record the end: both, or, after a kill, once more."""
         await self._resume(job)
         job.batch = await in_thread(self._books.conclude, job, outcome, problems)
 
-    async def _resume(self, job: Job) -> None:
+    async def _resume(self, job: BatchJob) -> None:
         """Learn what is done."""
         if job.done is None:
             await in_thread(self._books.read_done, job)
 
-    async def _update(self, job: Job, change: Callable[[Batch], None]) -> None:
+    async def _update(self, job: BatchJob, change: Callable[[BatchObject], None]) -> None:
         job.batch = await in_thread(self._books.change, job.batch.id, job.owner, change)
 
-    def _left(self, job: Job) -> float:
+    def _left(self, job: BatchJob) -> float:
         return (job.batch.expires_at or 0) - self._files.clock()
 
     # -- in threads ------------------------------------------------------------------------------------------------
 
-    def _cancelled(self, batch: Batch) -> None:
+    def _cancelled(self, batch: BatchObject) -> None:
         if batch.status in ("cancelling", "cancelled"):
             return
         if batch.status not in UNFINISHED:

@@ -11,23 +11,23 @@ import msgspec
 import orjson
 
 from nearfield.errors import NotThere
-from nearfield.server.batches.batch import UNFINISHED, Batch, Counts, Job, Outcome, Problems
-from nearfield.server.batches.batch_lines import Checker, Line, Problem, answers, append, decode, lines, written
-from nearfield.server.files.file_store import File, Files, guarding
+from nearfield.server.batches.batch import UNFINISHED, BatchJob, BatchObject, Counts, Outcome, Problems
+from nearfield.server.batches.batch_lines import BatchLine, Checker, LineError, answers, append, decode, lines, written
+from nearfield.server.files.file_store import FileRecord, FileStore, guarding
 
 #: Lines that are worked on at once, and their bytes: what is repeated after a kill, and waited for at a shutdown.
 _WINDOW_LINES, _WINDOW_BYTES = 256, 256 * 1024
 
 
-class Books:
+class BatchStore:
     """The books of the batches beside some files. All of it waits for the disk, and belongs in threads."""
 
-    def __init__(self, files: Files) -> None:
+    def __init__(self, files: FileStore) -> None:
         self._files = files
 
     # -- records ---------------------------------------------------------------------------------------------------
 
-    def insert(self, job: Job) -> None:
+    def insert(self, job: BatchJob) -> None:
         """Record a new batch.
 
         Raises:
@@ -48,7 +48,7 @@ class Books:
                 ),
             )
 
-    def find(self, name: str, owner: str) -> Batch:
+    def find(self, name: str, owner: str) -> BatchObject:
         """Return a batch of an owner's.
 
         Raises:
@@ -59,7 +59,7 @@ class Books:
         with self._files.records() as database:
             return _row(database, name, owner)
 
-    def change(self, name: str, owner: str, change: Callable[[Batch], None]) -> Batch:
+    def change(self, name: str, owner: str, change: Callable[[BatchObject], None]) -> BatchObject:
         """Change a record, and return it; what ``change`` raises leaves it as it was."""
         if not self._files.used:
             raise _missing(name)
@@ -69,12 +69,12 @@ class Books:
             _store(database, batch)
         return batch
 
-    def page(self, owner: str, after: str | None, limit: int) -> tuple[list[Batch], bool]:
+    def page(self, owner: str, after: str | None, limit: int) -> tuple[list[BatchObject], bool]:
         """Return batches of an owner's, the newest first, and whether there are more."""
         rows, more = self._files.rows("batches", owner, after, limit, False, "1", [])
         return [_batch(row) for row in rows], more
 
-    def unfinished(self) -> list[Job]:
+    def unfinished(self) -> list[BatchJob]:
         """Return all in which there is work left, the oldest first; what has expired is removed before."""
         self._files.sweep()
         marks = ", ".join("?" * len(UNFINISHED))
@@ -83,7 +83,8 @@ class Books:
                 f"SELECT * FROM batches WHERE status IN ({marks}) ORDER BY seq", UNFINISHED
             ).fetchall()
         return [
-            Job(_batch(row), row["owner"], row["output_id"], row["error_id"], row["output_seconds"]) for row in rows
+            BatchJob(_batch(row), row["owner"], row["output_id"], row["error_id"], row["output_seconds"])
+            for row in rows
         ]
 
     def now(self) -> int:
@@ -92,7 +93,7 @@ class Books:
 
     # -- lines -----------------------------------------------------------------------------------------------------
 
-    def check(self, job: Job) -> tuple[int, str | None, list[Problem]]:
+    def check(self, job: BatchJob) -> tuple[int, str | None, list[LineError]]:
         """Read the whole file; return how many requests it holds, their model, and what is wrong with it."""
         checker = Checker(job.batch.endpoint)
         for number, raw, _ in lines(self._input(job)):
@@ -101,7 +102,7 @@ class Books:
         problems = checker.verdict()
         return checker.total, checker.model, problems
 
-    def _input(self, job: Job) -> Path:
+    def _input(self, job: BatchJob) -> Path:
         try:
             return self._files.path(self._files.look(job.batch.input_file_id, job.owner).id)
         except NotThere as error:
@@ -110,9 +111,9 @@ class Books:
                 param="input_file_id",
             ) from error
 
-    def window(self, job: Job, at: int) -> tuple[list[Line], int]:
+    def window(self, job: BatchJob, at: int) -> tuple[list[BatchLine], int]:
         """Return the next lines that are not done, and where to go on."""
-        found: list[Line] = []
+        found: list[BatchLine] = []
         size = 0
         for _, raw, end in lines(self._input(job), at):
             at = end
@@ -125,7 +126,7 @@ class Books:
                 break
         return found, at
 
-    def give_up_rest(self, job: Job) -> None:
+    def give_up_rest(self, job: BatchJob) -> None:
         """Tell of each line that is not done that its time is up."""
         text = "This request could not be executed before the completion window expired."
         error = orjson.dumps({"code": "batch_expired", "message": text})
@@ -135,12 +136,12 @@ class Books:
                 append(self._partial(job.error_id), written(custom_id, b"null", error))
                 job.count(custom_id, False, 0)
 
-    def write(self, job: Job, custom_id: str, response: bytes, tokens: int, *, good: bool) -> None:
+    def write(self, job: BatchJob, custom_id: str, response: bytes, tokens: int, *, good: bool) -> None:
         """Add the reply to a line to the results."""
         append(self._partial(job.output_id if good else job.error_id), written(custom_id, response, b"null"))
         job.count(custom_id, good, tokens)
 
-    def read_done(self, job: Job) -> None:
+    def read_done(self, job: BatchJob) -> None:
         """Read the partial files; a last line that is not whole is cut off."""
         job.done, job.tokens, job.batch.request_counts = set(), 0, Counts(job.batch.request_counts.total)
         for name, good in ((job.output_id, True), (job.error_id, False)):
@@ -157,7 +158,7 @@ class Books:
                 if whole < partial.stat().st_size:
                     os.truncate(partial, whole)
 
-    def conclude(self, job: Job, outcome: Outcome, problems: Sequence[Problem]) -> Batch:
+    def conclude(self, job: BatchJob, outcome: Outcome, problems: Sequence[LineError]) -> BatchObject:
         """Put the results in place and record the end: both, or, after a kill, once more."""
         results = [self._place(job, name, kind) for name, kind in ((job.output_id, "output"), (job.error_id, "error"))]
         with self._files.records(write=True) as database:
@@ -174,7 +175,7 @@ class Books:
             _store(database, batch)
         return batch
 
-    def _place(self, job: Job, name: str, kind: str) -> File | None:
+    def _place(self, job: BatchJob, name: str, kind: str) -> FileRecord | None:
         """Give a partial file its final name; one without lines is no file."""
         partial = self._partial(name)
         with guarding():
@@ -186,13 +187,13 @@ class Books:
         self._files.place(partial, name)
         now = self.now()
         until = None if job.seconds is None else now + job.seconds
-        return File(name, "file", size, now, f"{job.batch.id}_{kind}.jsonl", "batch_output", "processed", until)
+        return FileRecord(name, "file", size, now, f"{job.batch.id}_{kind}.jsonl", "batch_output", "processed", until)
 
     def _partial(self, name: str) -> Path:
         return self._files.path(name + ".partial")
 
 
-def _row(database: sqlite3.Connection, name: str, owner: str) -> Batch:
+def _row(database: sqlite3.Connection, name: str, owner: str) -> BatchObject:
     row = database.execute("SELECT * FROM batches WHERE id = ? AND owner = ?", (name, owner)).fetchone()
     if row is None:
         raise _missing(name)
@@ -203,11 +204,11 @@ def _missing(name: str) -> NotThere:
     return NotThere(f"No batch found with id '{name[:100]}'.", param="batch_id")
 
 
-def _store(database: sqlite3.Connection, batch: Batch) -> None:
+def _store(database: sqlite3.Connection, batch: BatchObject) -> None:
     database.execute(
         "UPDATE batches SET status = ?, record = ? WHERE id = ?", (batch.status, msgspec.json.encode(batch), batch.id)
     )
 
 
-def _batch(row: sqlite3.Row) -> Batch:
-    return msgspec.json.decode(row["record"], type=Batch)
+def _batch(row: sqlite3.Row) -> BatchObject:
+    return msgspec.json.decode(row["record"], type=BatchObject)

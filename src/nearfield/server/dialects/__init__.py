@@ -7,30 +7,30 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from nearfield.errors import NearfieldError
-from nearfield.registry import Shelf
-from nearfield.server.batches.batch_runner import Batches
-from nearfield.server.collection_service import Served
-from nearfield.server.files.file_store import Files
-from nearfield.server.files.upload import Upload
-from nearfield.server.models.model_pool import Models
-from nearfield.server.request_body import Limits
+from nearfield.registry import Registry
+from nearfield.server.batches.batch_runner import BatchRunner
+from nearfield.server.collection_service import CollectionService
+from nearfield.server.files.file_store import FileStore
+from nearfield.server.files.upload import MultipartUpload
+from nearfield.server.models.model_pool import ModelPool
+from nearfield.server.request_body import RequestLimits
 
 #: Where several claim a path, the first in this order whose ``claims`` says yes answers.
-SHELF = Shelf(
+REGISTRY = Registry(
     "dialect",
     {
-        "cohere": "nearfield.server.dialects.cohere.routes:Cohere",
-        "voyage": "nearfield.server.dialects.voyage:Voyage",
-        "jina": "nearfield.server.dialects.jina:Jina",
-        "ollama": "nearfield.server.dialects.ollama.routes:Ollama",
-        "native": "nearfield.server.dialects.native.routes:Native",
-        "sie": "nearfield.server.dialects.sie.routes:Sie",
-        "qdrant": "nearfield.server.dialects.qdrant:Qdrant",
-        "manage": "nearfield.server.dialects.model_management:Manage",
-        "collections": "nearfield.server.dialects.collections.routes:Collections",
-        "tei": "nearfield.server.dialects.tei.routes:Tei",
-        "openai-batches": "nearfield.server.dialects.openai.batches:OpenAiBatches",
-        "openai": "nearfield.server.dialects.openai.embeddings:OpenAi",
+        "cohere": "nearfield.server.dialects.cohere.routes:CohereDialect",
+        "voyage": "nearfield.server.dialects.voyage:VoyageDialect",
+        "jina": "nearfield.server.dialects.jina:JinaDialect",
+        "ollama": "nearfield.server.dialects.ollama.routes:OllamaDialect",
+        "native": "nearfield.server.dialects.native.routes:NativeDialect",
+        "sie": "nearfield.server.dialects.sie.routes:SieDialect",
+        "qdrant": "nearfield.server.dialects.qdrant:QdrantDialect",
+        "manage": "nearfield.server.dialects.model_management:ModelManagement",
+        "collections": "nearfield.server.dialects.collections.routes:CollectionsDialect",
+        "tei": "nearfield.server.dialects.tei.routes:TeiDialect",
+        "openai-batches": "nearfield.server.dialects.openai.batches:OpenAiBatchesDialect",
+        "openai": "nearfield.server.dialects.openai.embeddings:OpenAiDialect",
     },
     group="nearfield.dialects",
 )
@@ -38,20 +38,20 @@ JSON, MSGPACK = "application/json", "application/msgpack"
 
 
 @dataclass(slots=True)
-class Call:
+class RequestContext:
     """What a route may look at beside its body: ``fields`` are all names that the body had, nulls included.
 
     It is filled in while a request is read, and not changed by routes.
     """
 
-    models: Models
+    models: ModelPool
     headers: Mapping[str, str] = field(default_factory=dict)
     path: Mapping[str, str] = field(default_factory=dict)
     query: Mapping[str, str] = field(default_factory=dict)
     body: Mapping[str, Any] = field(default_factory=dict)
     fields: frozenset[str] = frozenset()
     request_id: str = ""
-    limits: Limits | None = None
+    limits: RequestLimits | None = None
     #: What token ids are, where an API leaves that open: ``cl100k``, ``native`` (the model's own) or ``reject``.
     token_ids: str = "cl100k"
     #: Whether the asker may use the model of a full id.
@@ -60,12 +60,12 @@ class Call:
     scheme: str = "http"
     #: Digest of the asker's key, in hexadecimals: whose the files and batches are. Empty without keys.
     owner: str = ""
-    files: Files | None = None
-    batches: Batches | None = None
+    files: FileStore | None = None
+    batches: BatchRunner | None = None
     #: The collections that are served, None where a request came in a batch.
-    served: Served | None = None
+    served: CollectionService | None = None
     #: The body of a route with ``upload``, yet to be read.
-    upload: Upload | None = None
+    upload: MultipartUpload | None = None
 
 
 @dataclass(frozen=True)
@@ -101,7 +101,7 @@ class Route:
 
     path: str
     summary: str
-    read: Callable[[Any, Call], Any]
+    read: Callable[[Any, RequestContext], Any]
     write: Callable[[Any], Any] = as_it_is
     #: Struct of the body; None where there is none.
     takes: Any = None
@@ -110,7 +110,7 @@ class Route:
     method: str = "POST"
     example: Mapping[str, Any] | None = None
     #: Whether a request to a path that others claim too is this API's; None where it is whoever else's it is not.
-    claims: Callable[[Call], bool] | None = None
+    claims: Callable[[RequestContext], bool] | None = None
     #: Whether it is answered without a key.
     public: bool = False
     #: What a key must allow: ``infer``, or ``manage`` for what changes the server.
@@ -122,7 +122,7 @@ class Route:
     #: What replies may be beside JSON, where the request's Accept says so.
     replies: tuple[str, ...] = (JSON,)
     #: Gives the key of a request that has none in its header: for clients that send it in the body.
-    key: Callable[[Call], str | None] | None = None
+    key: Callable[[RequestContext], str | None] | None = None
     #: Whether a body is read as JSON whatever its header says: curl calls it a form, and the API takes that.
     lax: bool = False
     #: Whether the body is a form with a file (multipart/form-data), which ``read`` takes from ``Call.upload`` bit by

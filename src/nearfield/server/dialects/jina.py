@@ -12,9 +12,9 @@ import msgspec
 
 from nearfield.encoder import Encoder
 from nearfield.errors import InputError, InputTooLong, NearfieldError, nearest
-from nearfield.server.dialects import Call, Reply, Route, shared_refusal
+from nearfield.server.dialects import Reply, RequestContext, Route, shared_refusal
 from nearfield.server.dialects.schemas import RANKING, Name, in_base64, in_lists, ranked
-from nearfield.server.exchange import Encode, Late, Rank
+from nearfield.server.exchange import Encode, EncodeLateChunks, Rank
 from nearfield.vectors.outputs import Outputs
 
 #: Fields that no other API on these paths has.
@@ -146,7 +146,7 @@ class JinaError(msgspec.Struct, omit_defaults=True):
 # -- embeddings ----------------------------------------------------------------------------------------------------
 
 
-def claims_embeddings(call: Call) -> bool:
+def claims_embeddings(call: RequestContext) -> bool:
     """Return whether a body to /v1/embeddings is Jina's: by fields of its own, or inputs that are objects."""
     if OWN & call.fields or isinstance(call.body.get("truncate"), bool):
         return True
@@ -154,7 +154,7 @@ def claims_embeddings(call: Call) -> bool:
     return isinstance(given, list) and dict in map(type, given)
 
 
-def _read(request: JinaEmbeddingRequest, _: Call) -> Encode:
+def _read(request: JinaEmbeddingRequest, _: RequestContext) -> Encode:
     kind = request.embedding_type or request.encoding_type
     texts = [request.input] if isinstance(request.input, str) else _texts(request.input, "input")
     if request.return_multivector:
@@ -167,7 +167,7 @@ def _read(request: JinaEmbeddingRequest, _: Call) -> Encode:
     coded = kind == "base64" or (kind is None and request.encoding_format == "base64")
     common: dict[str, Any] = {"model": request.model, "reply": {"base64": coded}, "by_model": _task(request.task)}
     if request.late_chunking:
-        return Late(inputs=[texts], wanted=wanted, **common)
+        return EncodeLateChunks(inputs=[texts], wanted=wanted, **common)
     return Encode(inputs=texts, wanted={**wanted, "truncate": _policy(request)}, **common)
 
 
@@ -246,12 +246,12 @@ def _data(exchange: Encode) -> list[dict[str, Any]]:
 # -- rerank --------------------------------------------------------------------------------------------------------
 
 
-def claims_rerank(call: Call) -> bool:
+def claims_rerank(call: RequestContext) -> bool:
     """Return whether a body to /rerank is Jina's, which has documents where others have texts."""
     return "documents" in call.fields
 
 
-def _read_rerank(request: JinaRerankRequest, call: Call) -> Rank:
+def _read_rerank(request: JinaRerankRequest, call: RequestContext) -> Rank:
     return Rank(
         model=request.model,
         query=_text(request.query, "query", "query"),
@@ -263,7 +263,7 @@ def _read_rerank(request: JinaRerankRequest, call: Call) -> Rank:
     )
 
 
-def _read_bare(request: InfinityRerankRequest, call: Call) -> Rank:
+def _read_bare(request: InfinityRerankRequest, call: RequestContext) -> Rank:
     exchange = _read_rerank(request, call)
     if request.raw_scores:
         exchange.bounded, exchange.wanted = False, {"activation": "identity"}
@@ -285,7 +285,7 @@ _EXAMPLE = {"model": "all-MiniLM-L6-v2", "input": ["How tall is Mont Blanc?"], "
 _RANK = {**RANKING, "top_n": 1}
 
 
-class Jina:
+class JinaDialect:
     """The dialect."""
 
     name = "jina"

@@ -12,9 +12,9 @@ from typing import Annotated, Any, Literal
 import msgspec
 
 from nearfield.errors import NearfieldError
-from nearfield.server.dialects import Call, Route, shared_refusal
+from nearfield.server.dialects import RequestContext, Route, shared_refusal
 from nearfield.server.dialects.schemas import ErrorReply
-from nearfield.server.models.model_pool import LONGEST_NAME, Slot
+from nearfield.server.models.model_pool import LONGEST_NAME, ModelEntry
 
 _EXAMPLE = {"model": "BAAI/bge-small-en-v1.5"}
 
@@ -53,7 +53,7 @@ class ModelStates(msgspec.Struct):
     on_demand: list[str]
 
 
-def _list(_: None, call: Call) -> dict[str, Any]:
+def _list(_: None, call: RequestContext) -> dict[str, Any]:
     models = call.models
     return {
         "models": [_state(slot) for slot in models.slots],
@@ -63,15 +63,15 @@ def _list(_: None, call: Call) -> dict[str, Any]:
     }
 
 
-async def _load(request: ModelName, call: Call) -> dict[str, Any]:
+async def _load(request: ModelName, call: RequestContext) -> dict[str, Any]:
     return _state(await call.models.load(request.model, call.allowed))
 
 
-async def _unload(request: ModelName, call: Call) -> dict[str, Any]:
+async def _unload(request: ModelName, call: RequestContext) -> dict[str, Any]:
     return _state(await call.models.unload(request.model, call.allowed))
 
 
-def _state(slot: Slot) -> dict[str, Any]:
+def _state(slot: ModelEntry) -> dict[str, Any]:
     now = time.monotonic()
     return {
         "id": slot.name,
@@ -88,7 +88,7 @@ def _state(slot: Slot) -> dict[str, Any]:
     }
 
 
-class Manage:
+class ModelManagement:
     """The dialect."""
 
     name = "manage"

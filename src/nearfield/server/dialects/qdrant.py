@@ -15,9 +15,9 @@ import msgspec
 import numpy as np
 
 from nearfield.errors import InputError, NearfieldError
-from nearfield.server.dialects import Call, Route
+from nearfield.server.dialects import RequestContext, Route
 from nearfield.server.dialects.schemas import Name, in_lists
-from nearfield.server.exchange import Encode, Several
+from nearfield.server.exchange import CompositeExchange, Encode
 from nearfield.vectors.outputs import MultiVectors, Outputs, SparseVectors
 
 _ROLES = {"update": "document", "search": "query"}
@@ -104,14 +104,14 @@ class QdrantError(msgspec.Struct):
     error: str
 
 
-def _read(request: QdrantRequest, call: Call) -> Several:
+def _read(request: QdrantRequest, call: RequestContext) -> CompositeExchange:
     if not request.inputs:
         raise InputError("inputs is empty: give at least one.", param="inputs")
     groups: dict[tuple[str, bytes], list[int]] = {}
     for index, item in enumerate(request.inputs):
         _check(index, item)
         groups.setdefault((item.model, msgspec.json.encode(item.options)), []).append(index)
-    return Several(
+    return CompositeExchange(
         parts=[_part(request, places) for places in groups.values()],
         reply={"count": len(request.inputs)},
         ignored=tuple(sorted(_unknown(call))),
@@ -141,14 +141,14 @@ def _check(index: int, item: QdrantInput) -> None:
         )
 
 
-def _unknown(call: Call) -> set[str]:
+def _unknown(call: RequestContext) -> set[str]:
     """Name the options that nothing is done with."""
     known = {*_WANTED}
     options = [item.get("options") for item in call.body["inputs"]]
     return {f"options.{name}" for given in options if given for name in given.keys() - known}
 
 
-def write(exchange: Several) -> dict[str, Any]:
+def write(exchange: CompositeExchange) -> dict[str, Any]:
     """Write the vectors in the order of the inputs, and the tokens of each model."""
     rows: list[Any] = [None] * exchange.reply["count"]
     models: dict[str, dict[str, int]] = {}
@@ -171,7 +171,7 @@ def _rows(result: Any) -> list[Any]:
     return list(in_lists(found))
 
 
-def _token(call: Call) -> str | None:
+def _token(call: RequestContext) -> str | None:
     token = call.body.get("token")
     return token if isinstance(token, str) else None
 
@@ -182,7 +182,7 @@ _EXAMPLE = {
 }
 
 
-class Qdrant:
+class QdrantDialect:
     """The dialect."""
 
     name = "qdrant"

@@ -11,9 +11,9 @@ from typing import Annotated, Any, Literal
 import msgspec
 
 from nearfield.errors import InputError, NearfieldError
-from nearfield.server.dialects import Call, Route
+from nearfield.server.dialects import RequestContext, Route
 from nearfield.server.dialects.schemas import RANKING, Name, in_base64, in_lists, ranked
-from nearfield.server.exchange import Encode, Late, Rank
+from nearfield.server.exchange import Encode, EncodeLateChunks, Rank
 
 Role = Literal["query", "document"]
 Dtype = Literal["float", "int8", "uint8", "binary", "ubinary"]
@@ -154,29 +154,29 @@ class VoyageError(msgspec.Struct):
 # -- embeddings ----------------------------------------------------------------------------------------------------
 
 
-def claims_embeddings(call: Call) -> bool:
+def claims_embeddings(call: RequestContext) -> bool:
     """Return whether a body to /v1/embeddings is Voyage's."""
     return not _EMBEDDING_FIELDS.isdisjoint(call.fields)
 
 
-def _read(request: VoyageEmbeddingRequest, _: Call) -> Encode:
+def _read(request: VoyageEmbeddingRequest, _: RequestContext) -> Encode:
     inputs = [request.input] if isinstance(request.input, str) else request.input
     return Encode(
         inputs=inputs, wanted={**_wanted(request), "truncate": _policy(request.truncation)}, **_common(request)
     )
 
 
-def _read_contextualized(request: VoyageContextualizedRequest, _: Call) -> Late:
+def _read_contextualized(request: VoyageContextualizedRequest, _: RequestContext) -> EncodeLateChunks:
     if request.enable_auto_chunking:
         raise InputError(
             "enable_auto_chunking is not offered: cut the documents and send their chunks (the client's chunk_fn "
             "does so), or embed whole documents with /v1/embeddings.",
             param="enable_auto_chunking",
         )
-    return Late(inputs=request.inputs, wanted=_wanted(request), **_common(request))
+    return EncodeLateChunks(inputs=request.inputs, wanted=_wanted(request), **_common(request))
 
 
-def _read_multimodal(request: VoyageMultimodalRequest, _: Call) -> Encode:
+def _read_multimodal(request: VoyageMultimodalRequest, _: RequestContext) -> Encode:
     inputs = [_joined(number, each.content) for number, each in enumerate(request.inputs)]
     base64 = bool(request.encoding_format or request.output_encoding)
     return Encode(
@@ -241,7 +241,7 @@ def _write_multimodal(exchange: Encode) -> dict[str, Any]:
     return {**_write(exchange), "usage": usage}
 
 
-def _write_contextualized(exchange: Late) -> dict[str, Any]:
+def _write_contextualized(exchange: EncodeLateChunks) -> dict[str, Any]:
     rows = iter(_rows(exchange))
     documents = [[next(rows) for _ in chunks] for chunks in exchange.inputs]
     data = [{"object": "list", "data": _embeddings(part), "index": index} for index, part in enumerate(documents)]
@@ -260,12 +260,12 @@ def _embeddings(rows: Any) -> list[dict[str, Any]]:
 # -- rerank --------------------------------------------------------------------------------------------------------
 
 
-def claims_rerank(call: Call) -> bool:
+def claims_rerank(call: RequestContext) -> bool:
     """Return whether a body to /v1/rerank is Voyage's."""
     return not _RERANK_FIELDS.isdisjoint(call.fields)
 
 
-def _read_rerank(request: VoyageRerankRequest, _: Call) -> Rank:
+def _read_rerank(request: VoyageRerankRequest, _: RequestContext) -> Rank:
     return Rank(
         model=request.model,
         query=request.query,
@@ -292,7 +292,7 @@ _PARTS = {"model": "all-MiniLM-L6-v2", "inputs": [{"content": [{"type": "text", 
 _RANK = {**RANKING, "top_k": 1}
 
 
-class Voyage:
+class VoyageDialect:
     """The dialect."""
 
     name = "voyage"

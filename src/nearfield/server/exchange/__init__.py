@@ -13,11 +13,11 @@ import numpy as np
 
 from nearfield.encoder import Encoder
 from nearfield.errors import InputError, TooLarge, WrongModel
-from nearfield.inference.loaded_model import Loaded
-from nearfield.inference.postprocess import join
+from nearfield.inference.loaded_model import LoadedModel
+from nearfield.inference.postprocess import concatenate_results
 from nearfield.reranker import Classifier, Prediction, Ranked, Reranker, Scorer, Scores
-from nearfield.server.models.model_pool import Models
-from nearfield.server.request_body import Limits, Pace
+from nearfield.server.models.model_pool import ModelPool
+from nearfield.server.request_body import Pace, RequestLimits
 from nearfield.vectors.dense import Vectors
 from nearfield.vectors.outputs import MultiVectors, Outputs, SparseVectors
 
@@ -29,7 +29,7 @@ _NOTICEABLE = 0.001
 class Bounds:
     """What one request may cost; ``pace`` tells what this machine could do in the seconds that are left."""
 
-    limits: Limits
+    limits: RequestLimits
     seconds: float
     pace: Pace
     #: Whether the asker may use the model of a full id.
@@ -37,13 +37,13 @@ class Bounds:
     #: Whether it gives way to other requests however small it is.
     bulk: bool = False
 
-    def most(self, model: Loaded) -> tuple[int, bool]:
+    def most(self, model: LoadedModel) -> tuple[int, bool]:
         """Return the most tokens that may be taken, and whether it is time that bounds them, not the limits."""
         possible = self.pace.most(model.engine, self.seconds)
         hopeless = possible is not None and possible < self.limits.tokens
         return (possible if hopeless and possible is not None else self.limits.tokens), hopeless
 
-    def options(self, model: Loaded, size: int) -> dict[str, Any]:
+    def options(self, model: LoadedModel, size: int) -> dict[str, Any]:
         """Return the keywords that bound a call: class, deadline, tokens."""
         most, _ = self.most(model)
         return {"bulk": self.bulk or size >= self.limits.bulk_items, "deadline": self.seconds, "max_tokens": most}
@@ -59,7 +59,7 @@ class Exchange(ABC):
     model: str | None = None
     reply: Mapping[str, Any] = field(default_factory=dict)
     ignored: tuple[str, ...] = ()
-    served: Loaded | None = None
+    served: LoadedModel | None = None
     #: Seconds for which a model that was loaded on demand stays when idle; negative: for good; None: as it was.
     keep_alive: float | None = None
     #: When it was read (``time.perf_counter``), and the seconds of its stages as far as known: tokenise, queue, run.
@@ -92,18 +92,18 @@ class Exchange(ABC):
         return None
 
     @abstractmethod
-    def fits(self, model: Loaded) -> bool:
+    def fits(self, model: LoadedModel) -> bool:
         """Return whether a model could do this."""
 
     @abstractmethod
-    def check(self, limits: Limits) -> None:
+    def check(self, limits: RequestLimits) -> None:
         """Refuse what no model could take, before any work is spent on it."""
 
     @abstractmethod
     async def run(self, model: Any, bounds: Bounds) -> None:
         """Do it, and keep the answer."""
 
-    def misfit(self, model: Loaded) -> InputError:
+    def misfit(self, model: LoadedModel) -> InputError:
         """Say why a model cannot do this."""
         return InputError(f"{model.name} cannot do this: it gives {', '.join(model.recipe.outputs)}.", param="model")
 
@@ -160,10 +160,10 @@ class Encode(Exchange):
     def fingerprint(self) -> str | None:
         return getattr(self.result, "fingerprint", None)
 
-    def fits(self, model: Loaded) -> bool:
+    def fits(self, model: LoadedModel) -> bool:
         return isinstance(model, Encoder) and set(self.needs) <= set(model.recipe.outputs)
 
-    def misfit(self, model: Loaded) -> InputError:
+    def misfit(self, model: LoadedModel) -> InputError:
         if not isinstance(model, Encoder):
             return InputError(f"{model.name} scores texts and gives no vectors.", param="model")
         try:
@@ -173,7 +173,7 @@ class Encode(Exchange):
             return error
         return super().misfit(model)
 
-    def check(self, limits: Limits) -> None:
+    def check(self, limits: RequestLimits) -> None:
         check(self.inputs, limits)
 
     def options(self, model: Encoder, bounds: Bounds) -> dict[str, Any]:
@@ -186,21 +186,23 @@ class Encode(Exchange):
 
 
 @dataclass(kw_only=True)
-class Late(Encode):
+class EncodeLateChunks(Encode):
     """Documents, each a list of consecutive chunks, to vectors of the chunks, one after another (late chunking)."""
 
     @property
     def size(self) -> int:
         return sum(map(len, self.inputs))
 
-    def check(self, limits: Limits) -> None:
+    def check(self, limits: RequestLimits) -> None:
         check([chunk for chunks in self.inputs for chunk in chunks], limits)
         empty = next((index for index, chunks in enumerate(self.inputs) if not chunks), None)
         if empty is not None:
             raise InputError(f"Document {empty} has no chunks: give at least one text.", param="input")
 
     async def run(self, model: Encoder, bounds: Bounds) -> None:
-        self.result = join(await model.aencode_late(self.inputs, **self.options(model, bounds)), single=False)
+        self.result = concatenate_results(
+            await model.aencode_late(self.inputs, **self.options(model, bounds)), single=False
+        )
 
 
 @dataclass(kw_only=True)
@@ -250,18 +252,18 @@ class Rank(Scored):
     def numbers(self) -> int:
         return len(self.ranked)
 
-    def fits(self, model: Loaded) -> bool:
+    def fits(self, model: LoadedModel) -> bool:
         if isinstance(model, Encoder):
             return "multivector" in model.recipe.outputs
         return isinstance(model, Reranker) and len(model.labels) == 1
 
-    def misfit(self, model: Loaded) -> InputError:
+    def misfit(self, model: LoadedModel) -> InputError:
         return InputError(
             f"{model.name} is no reranker: serve a cross-encoder, or a model of multi-vectors (late interaction).",
             param="model",
         )
 
-    def check(self, limits: Limits) -> None:
+    def check(self, limits: RequestLimits) -> None:
         check(self.documents, limits, self.called)
         _check_texts([self.query], "query")
         _check_texts(self.documents, self.called)
@@ -310,13 +312,13 @@ class Predict(Scored):
     def numbers(self) -> int:
         return 0 if self.scores is None else int(self.scores.data.size)
 
-    def fits(self, model: Loaded) -> bool:
+    def fits(self, model: LoadedModel) -> bool:
         return isinstance(model, Scorer)
 
-    def misfit(self, model: Loaded) -> InputError:
+    def misfit(self, model: LoadedModel) -> InputError:
         return InputError(f"{model.name} is no classifier: it gives {', '.join(model.recipe.outputs)}.", param="model")
 
-    def check(self, limits: Limits) -> None:
+    def check(self, limits: RequestLimits) -> None:
         check(self.inputs, limits, "inputs")
 
     async def run(self, model: Scorer, bounds: Bounds) -> None:
@@ -349,19 +351,19 @@ class Tokenize(Exchange):
     def numbers(self) -> int:
         return sum(map(len, self.texts)) + sum(map(len, self.ids))
 
-    def fits(self, model: Loaded) -> bool:  # noqa: ARG002 - every model has a tokenizer
+    def fits(self, model: LoadedModel) -> bool:  # noqa: ARG002 - every model has a tokenizer
         return True
 
-    def check(self, limits: Limits) -> None:
+    def check(self, limits: RequestLimits) -> None:
         if self.size > limits.items:
             raise TooLarge(f"{self.size} inputs, where one request may hold {limits.items}. Send them in parts.")
 
-    async def run(self, model: Loaded, bounds: Bounds) -> None:
+    async def run(self, model: LoadedModel, bounds: Bounds) -> None:
         """There is nothing to wait for."""
 
 
 @dataclass(kw_only=True)
-class Several(Exchange):
+class CompositeExchange(Exchange):
     """Requests that came as one, each for its own model: all are done, or the first error is the answer."""
 
     parts: Sequence[Exchange]
@@ -382,29 +384,29 @@ class Several(Exchange):
     def numbers(self) -> int:
         return sum(part.numbers for part in self.parts)
 
-    def fits(self, model: Loaded) -> bool:
+    def fits(self, model: LoadedModel) -> bool:
         return all(part.fits(model) for part in self.parts)
 
-    def check(self, limits: Limits) -> None:
+    def check(self, limits: RequestLimits) -> None:
         for part in self.parts:
             part.check(limits)
         if self.size > limits.items:
             raise TooLarge(f"{self.size} inputs, where one request may hold {limits.items}. Send them in parts.")
 
-    async def run(self, model: Loaded, bounds: Bounds) -> None:
+    async def run(self, model: LoadedModel, bounds: Bounds) -> None:
         raise NotImplementedError("its parts run, each with its own model")
 
 
-async def answer(exchange: Exchange, models: Models, bounds: Bounds) -> Exchange:
+async def perform(exchange: Exchange, models: ModelPool, bounds: Bounds) -> Exchange:
     """Check the request against the limits, do it in the time that is left, and attach the answer.
 
     Raises:
         TooLarge: it has more tokens than it may, or than this machine could ever do in time.
         NearfieldError: of the kind that the dialect's ``refuse`` turns into a reply.
     """
-    if isinstance(exchange, Several):
+    if isinstance(exchange, CompositeExchange):
         exchange.check(bounds.limits)
-        await _together([answer(part, models, bounds) for part in exchange.parts])
+        await _together([perform(part, models, bounds) for part in exchange.parts])
         return exchange
     asked = time.perf_counter()
     async with models.use(exchange.model, exchange.fits, exchange.keep_alive, bounds.allowed) as model:
@@ -439,7 +441,7 @@ async def _together(tasks: list[Any]) -> None:
         await asyncio.gather(*running, return_exceptions=True)
 
 
-def check(inputs: Sequence[Any], limits: Limits, called: str = "input") -> None:
+def check(inputs: Sequence[Any], limits: RequestLimits, called: str = "input") -> None:
     """Refuse no inputs, too many, and empty lists of token ids."""
     if not inputs:
         raise InputError(f"{called} is empty: give at least one text or list of token ids.", param=called)
@@ -458,7 +460,7 @@ def _check_texts(texts: Sequence[Any], called: str) -> None:
             raise InputError(f"{called} {index} is {type(text).__name__}, not text.", param=called)
 
 
-def _pairs(inputs: Sequence[Any], model: Loaded) -> tuple[list[str], list[str]]:
+def _pairs(inputs: Sequence[Any], model: LoadedModel) -> tuple[list[str], list[str]]:
     if not all(isinstance(item, (list, tuple)) and len(item) == 2 for item in inputs):
         raise InputError(f"{model.name} scores pairs of texts: give pairs.", param="inputs")
     return [first for first, _ in inputs], [second for _, second in inputs]

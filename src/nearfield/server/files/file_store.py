@@ -46,7 +46,7 @@ _SWEEP = 3600
 _CHUNK = 256 * 1024
 
 
-class File(msgspec.Struct):
+class FileRecord(msgspec.Struct):
     """One file, in the shape of OpenAI's API."""
 
     id: str
@@ -59,7 +59,7 @@ class File(msgspec.Struct):
     expires_at: int | None = None
 
 
-class Draft:
+class PendingFile:
     """A file that is being written."""
 
     def __init__(self, path: Path) -> None:
@@ -95,7 +95,7 @@ class Draft:
             self.path.unlink(missing_ok=True)
 
 
-class Files:
+class FileStore:
     """The files of all keys in one folder, made when first written to. ``owner`` is the digest of a key."""
 
     #: The time, in seconds since 1970.
@@ -110,19 +110,21 @@ class Files:
     # -- for routes ------------------------------------------------------------------------------------------------
 
     @asynccontextmanager
-    async def draft(self) -> AsyncIterator[Draft]:
+    async def draft(self) -> AsyncIterator[PendingFile]:
         """Begin a file; it is gone after the block unless ``keep`` was called.
 
         Raises:
             StorageFull, StorageFailed: it cannot be written.
         """
-        draft: Draft = await in_thread(self._begin)
+        draft: PendingFile = await in_thread(self._begin)
         try:
             yield draft
         finally:
             await in_thread(draft.discard)
 
-    async def keep(self, draft: Draft, *, owner: str, purpose: str, filename: str, seconds: int | None = None) -> File:
+    async def keep(
+        self, draft: PendingFile, *, owner: str, purpose: str, filename: str, seconds: int | None = None
+    ) -> FileRecord:
         """Keep a draft, for so many seconds or for good.
 
         Raises:
@@ -130,7 +132,7 @@ class Files:
         """
         return await in_thread(self._keep, draft, owner, purpose, filename, seconds)
 
-    async def find(self, name: str, owner: str) -> File:
+    async def find(self, name: str, owner: str) -> FileRecord:
         """Return a file of an owner's.
 
         Raises:
@@ -141,7 +143,7 @@ class Files:
 
     async def page(
         self, owner: str, *, after: str | None, limit: int, ascending: bool = False, purpose: str | None = None
-    ) -> tuple[list[File], bool]:
+    ) -> tuple[list[FileRecord], bool]:
         """Return files of an owner's in order of their making, and whether there are more.
 
         Raises:
@@ -203,7 +205,7 @@ class Files:
                         database.execute("ROLLBACK")
                     raise
 
-    def look(self, name: str, owner: str | None) -> File:
+    def look(self, name: str, owner: str | None) -> FileRecord:
         """Return a file; blocks. ``owner`` None stands for all. Raises as ``find`` does."""
         if not self.used:
             raise _missing(name)
@@ -232,7 +234,7 @@ class Files:
             ).fetchall()
         return rows[:limit], len(rows) > limit
 
-    def add(self, database: sqlite3.Connection, file: File, owner: str) -> None:
+    def add(self, database: sqlite3.Connection, file: FileRecord, owner: str) -> None:
         """Record a file whose content is in place; a second time it changes nothing."""
         database.execute(
             "INSERT OR IGNORE INTO files (id, owner, purpose, filename, bytes, created_at, expires_at)"
@@ -260,16 +262,16 @@ class Files:
                 if old or path.name in expired:
                     path.unlink(missing_ok=True)
 
-    def _begin(self) -> Draft:
+    def _begin(self) -> PendingFile:
         self.sweep()
         with guarding():
             self._contents.mkdir(mode=0o700, parents=True, exist_ok=True)
-            return Draft(self._contents / f"{new_id('file-')}.upload")
+            return PendingFile(self._contents / f"{new_id('file-')}.upload")
 
-    def _keep(self, draft: Draft, owner: str, purpose: str, filename: str, seconds: int | None) -> File:
+    def _keep(self, draft: PendingFile, owner: str, purpose: str, filename: str, seconds: int | None) -> FileRecord:
         now = int(self.clock())
         until = None if seconds is None else now + seconds
-        file = File(draft.id, "file", draft.size, now, filename, purpose, "processed", until)
+        file = FileRecord(draft.id, "file", draft.size, now, filename, purpose, "processed", until)
         draft.close()
         self.place(draft.path, draft.id)
         try:
@@ -299,7 +301,7 @@ class Files:
         with guarding():
             self.path(name).unlink(missing_ok=True)
 
-    def _row(self, database: sqlite3.Connection, name: str, owner: str | None) -> File:
+    def _row(self, database: sqlite3.Connection, name: str, owner: str | None) -> FileRecord:
         row = database.execute("SELECT * FROM files WHERE id = ? AND gone IS NULL", (name,)).fetchone()
         mine = row is not None and owner in (None, row["owner"])
         if not mine or (row["expires_at"] is not None and row["expires_at"] <= self.clock()):
@@ -366,8 +368,8 @@ def _prepare(database: sqlite3.Connection) -> None:
     database.execute("PRAGMA synchronous = NORMAL")
 
 
-def _file(row: sqlite3.Row) -> File:
-    return File(
+def _file(row: sqlite3.Row) -> FileRecord:
+    return FileRecord(
         row["id"],
         "file",
         row["bytes"],

@@ -27,7 +27,7 @@ class Form:
     filename: str = ""
 
 
-class Upload:
+class MultipartUpload:
     """A request's body that is a form, yet to be read."""
 
     def __init__(self, headers: Mapping[str, str], receive: Callable[[], Awaitable[MutableMapping[str, Any]]]) -> None:
@@ -43,7 +43,7 @@ class Upload:
             InputError: the form is malformed, or has no such file.
             Cancelled: the client left.
         """
-        reader = _Reader(self._boundary(), write, most, name)
+        reader = _MultipartReader(self._boundary(), write, most, name)
         claimed = self._headers.get("content-length", "")
         if claimed.isdigit() and int(claimed) > most + _MOST_ELSE:
             raise reader.too_large()
@@ -71,7 +71,7 @@ class Upload:
         return boundary
 
 
-class _Reader:
+class _MultipartReader:
     """Takes a form's bytes in any pieces."""
 
     def __init__(self, boundary: bytes, write: Callable[[bytes], None], most: int, name: str) -> None:

@@ -18,15 +18,15 @@ from typing import Any, TypeVar
 import uvicorn
 
 from nearfield.engine.ipc.remote_engine import RemoteEngine, Snapshot
-from nearfield.engine.ipc.transport import Link, Lost, sendable
+from nearfield.engine.ipc.transport import Channel, ChannelClosed, sendable
 from nearfield.errors import InputError, ShuttingDown
 from nearfield.inference import weightless
-from nearfield.inference.loaded_model import Loaded
-from nearfield.server.app import Server, create_app, open_traces
-from nearfield.server.auth.keys import Key
+from nearfield.inference.loaded_model import LoadedModel
+from nearfield.server.app import ServerState, create_app, open_traces
+from nearfield.server.auth.keys import ApiKey
 from nearfield.server.lifecycle.serve import Listener, configuration
 from nearfield.server.logs import configure
-from nearfield.server.models.model_pool import Models, Slot
+from nearfield.server.models.model_pool import ModelEntry, ModelPool
 from nearfield.settings import Settings
 
 Found = TypeVar("Found")
@@ -37,7 +37,7 @@ CONNECTION, STOP = b"c", b"s"
 
 
 @dataclass(frozen=True)
-class Start:
+class FrontendConfig:
     """All that a front-end begins with. The first, number 0, works on the batches."""
 
     number: int
@@ -46,7 +46,7 @@ class Start:
     aliases: Mapping[str, Sequence[str]]
     engine: Snapshot
     #: What is known of keys with a rate: how much each has used.
-    keys: Sequence[Key]
+    keys: Sequence[ApiKey]
 
 
 def main(link: int, door: int) -> None:
@@ -58,7 +58,7 @@ def main(link: int, door: int) -> None:
 
 
 async def _serve(end: socket.socket, door: socket.socket) -> int:
-    link = await Link.over(end)
+    link = await Channel.over(end)
     # Without its parent it can do nothing, nor would anybody end it.
     link.on_lost = lambda: os._exit(1)
     try:
@@ -74,16 +74,16 @@ async def _serve(end: socket.socket, door: socket.socket) -> int:
     return 0
 
 
-def prepare(start: Start, link: Link, door: socket.socket) -> tuple[Receiver, Server]:
+def prepare(start: FrontendConfig, link: Channel, door: socket.socket) -> tuple[Receiver, ServerState]:
     """Make the app and what serves it. Raises what ``create_app`` does."""
     settings = start.settings
     configure(settings.log_level, settings.log_format)
     engine = RemoteEngine(link, start.engine)
-    shells = weightless.unpack(start.models, engine)
+    shells = weightless.unpack_weightless(start.models, engine)
     engine.serve([model._model for model in shells])
     models = FixedModels(shells, start.aliases)
     app = create_app(settings, models, traces=open_traces(settings.otel_endpoint))
-    server: Server = app.state.server
+    server: ServerState = app.state.server
     _share(server, link, start)
     link.handlers["used"] = models.know
     gc.collect()
@@ -106,7 +106,7 @@ def prepare(start: Start, link: Link, door: socket.socket) -> tuple[Receiver, Se
     return receiver, server
 
 
-def _share(server: Server, link: Link, start: Start) -> None:
+def _share(server: ServerState, link: Channel, start: FrontendConfig) -> None:
     """Let this server's keys, metrics and batches be those of all front-ends."""
     server.keys.take_over(start.keys)
     server.keys.watch(lambda key, tokens: link.tell("spent", key.digest, key.tokens_per_minute, tokens))
@@ -125,10 +125,10 @@ def _share(server: Server, link: Link, start: Start) -> None:
         server.batches.worker = _First(link)
 
 
-async def _asked(link: Link, kind: str) -> Any:
+async def _asked(link: Channel, kind: str) -> Any:
     try:
         return await link.ask(kind)
-    except Lost as error:
+    except ChannelClosed as error:
         raise ShuttingDown("The server's main process is gone.") from error
 
 
@@ -145,7 +145,7 @@ def joined(usages: Sequence[Usages]) -> Usages:
 class _First:
     """The front-end that works on the batches, for the others."""
 
-    def __init__(self, link: Link) -> None:
+    def __init__(self, link: Channel) -> None:
         self._link = link
 
     def wake(self) -> None:
@@ -157,20 +157,20 @@ class _First:
         return bool(await _asked(self._link, "hold"))
 
 
-class FixedModels(Models):
+class FixedModels(ModelPool):
     """Models that stay: their weights are another process's, and other front-ends use them too."""
 
-    def __init__(self, loaded: Sequence[Loaded], aliases: Mapping[str, Sequence[str]]) -> None:
+    def __init__(self, loaded: Sequence[LoadedModel], aliases: Mapping[str, Sequence[str]]) -> None:
         super().__init__(loaded, aliases)
         self._others: Usages = {}
 
     @property
-    def slots(self) -> tuple[Slot, ...]:
+    def slots(self) -> tuple[ModelEntry, ...]:
         """All models, used as much as by all front-ends."""
         return tuple(self._whole(slot) for slot in super().slots)
 
     @property
-    def listed(self) -> tuple[Slot, ...]:
+    def listed(self) -> tuple[ModelEntry, ...]:
         """The same: all were named at the start."""
         return self.slots
 
@@ -183,11 +183,11 @@ class FixedModels(Models):
         """Keep how much the other front-ends use them."""
         self._others = others
 
-    def _whole(self, slot: Slot) -> Slot:
+    def _whole(self, slot: ModelEntry) -> ModelEntry:
         users, uses, used = self._others.get(slot.name, (0, 0, 0.0))
         return replace(slot, users=slot.users + users, uses=slot.uses + uses, used=max(slot.used, used))
 
-    async def unload(self, name: str, allowed: Callable[[str], bool] = lambda _: True) -> Slot:  # noqa: ARG002
+    async def unload(self, name: str, allowed: Callable[[str], bool] = lambda _: True) -> ModelEntry:  # noqa: ARG002
         """Refuse.
 
         Raises:
@@ -205,7 +205,7 @@ class Receiver(Listener):
     """uvicorn for connections that the parent has accepted; it stops when the parent says that none will follow."""
 
     def __init__(
-        self, config: uvicorn.Config, door: socket.socket, link: Link, models: FixedModels, *given: Any
+        self, config: uvicorn.Config, door: socket.socket, link: Channel, models: FixedModels, *given: Any
     ) -> None:
         super().__init__(config, door, *given)
         self._door = door

@@ -28,7 +28,7 @@ _GROWING = ("counter", "histogram")
 
 
 @dataclass
-class Family:
+class MetricFamily:
     """A metric and its samples, in their order."""
 
     name: str
@@ -55,11 +55,11 @@ class Family:
         return made
 
 
-class Totals:
+class MergedMetrics:
     """Joins what processes tell. What a process had counted when it was last asked stays in the sums when it dies."""
 
     def __init__(self) -> None:
-        self._departed: dict[str, Family] = {}
+        self._departed: dict[str, MetricFamily] = {}
 
     def depart(self, metrics: Sequence[Metric]) -> None:
         """Keep what a process that is gone had counted."""
@@ -69,7 +69,8 @@ class Totals:
     def page(self, engine: Sequence[Metric], frontends: Mapping[str, Sequence[Metric]]) -> bytes:
         """Return the page of the engine's process and the front-ends, by their names."""
         found = {
-            name: Family(each.name, each.text, each.kind, dict(each.values)) for name, each in self._departed.items()
+            name: MetricFamily(each.name, each.text, each.kind, dict(each.values))
+            for name, each in self._departed.items()
         }
         _join(found, engine, "engine")
         once = {metric.name for metric in engine if metric.type == "gauge"} - _OWN
@@ -81,15 +82,15 @@ class Totals:
 
 
 class _Joined(Collector):
-    def __init__(self, families: Mapping[str, Family]) -> None:
+    def __init__(self, families: Mapping[str, MetricFamily]) -> None:
         self._families = families
 
     def collect(self) -> Iterator[Metric]:
         return (family.metric() for family in self._families.values())
 
 
-def _join(families: dict[str, Family], metrics: Sequence[Metric], process: str = "") -> None:
+def _join(families: dict[str, MetricFamily], metrics: Sequence[Metric], process: str = "") -> None:
     for metric in metrics:
-        family = families.setdefault(metric.name, Family(metric.name, metric.documentation, metric.type))
+        family = families.setdefault(metric.name, MetricFamily(metric.name, metric.documentation, metric.type))
         own = {"process": process} if metric.name in _OWN else {}
         family.add({(one.name, tuple({**one.labels, **own}.items())): one.value for one in metric.samples})

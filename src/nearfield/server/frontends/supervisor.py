@@ -23,16 +23,16 @@ import msgspec
 from prometheus_client.core import GaugeMetricFamily, Metric
 
 from nearfield.engine.engine import Engine
-from nearfield.engine.ipc.host import Host, snapshot
+from nearfield.engine.ipc.host import EngineHost, snapshot
 from nearfield.engine.ipc.remote_engine import Snapshot
-from nearfield.engine.ipc.transport import Link, Lost
+from nearfield.engine.ipc.transport import Channel, ChannelClosed
 from nearfield.errors import NearfieldError, SettingsError, ShuttingDown
 from nearfield.hardware import memory_resident
 from nearfield.inference import weightless
-from nearfield.inference.loaded_model import Loaded
-from nearfield.server.auth.keys import Key
-from nearfield.server.frontends.frontend import CONNECTION, STOP, Start, Usages, joined, run
-from nearfield.server.frontends.metrics_merge import Totals
+from nearfield.inference.loaded_model import LoadedModel
+from nearfield.server.auth.keys import ApiKey
+from nearfield.server.frontends.frontend import CONNECTION, STOP, FrontendConfig, Usages, joined, run
+from nearfield.server.frontends.metrics_merge import MergedMetrics
 from nearfield.server.lifecycle.serve import aliases, bind, load_models, ready_line, refuse_new, waiting, warn
 from nearfield.server.logs import LOG, configure
 from nearfield.server.observability.prometheus import Prometheus
@@ -66,7 +66,7 @@ def serve(settings: Settings, announce: Callable[[str], None] = print) -> None:
         started = time.perf_counter()
         seats = []
         for number in range(settings.frontends):  # they import while the models are loaded
-            seats.append(Seat.begun(number))
+            seats.append(FrontendProcess.begun(number))
             ends.callback(seats[-1].end_it)
         engine, _, loaded = load_models(settings)
         warn(settings)
@@ -78,7 +78,7 @@ def serve(settings: Settings, announce: Callable[[str], None] = print) -> None:
             announce(line.replace("; docs at", f"; {settings.frontends} front-ends; docs at"))
 
         try:
-            run(Frontends(listening, settings, engine, loaded, seats).serve(ready))
+            run(FrontendSupervisor(listening, settings, engine, loaded, seats).serve(ready))
         finally:
             engine.close(timeout=settings.drain_timeout)
 
@@ -101,7 +101,7 @@ def check(settings: Settings) -> None:
 
 
 @dataclass(eq=False)
-class Seat:
+class FrontendProcess:
     """One front-end as its parent sees it; ``link`` and ``host`` are there once the models are."""
 
     number: int
@@ -109,8 +109,8 @@ class Seat:
     end: socket.socket
     door: socket.socket
     began: float
-    link: Link | None = None
-    host: Host | None = None
+    link: Channel | None = None
+    host: EngineHost | None = None
     ready: bool = False
     #: What it could not start for.
     error: Exception | None = None
@@ -126,11 +126,12 @@ class Seat:
     usage: Usages = field(default_factory=dict)
 
     @classmethod
-    def begun(cls, number: int) -> Seat:
+    def begun(cls, number: int) -> FrontendProcess:
         """Start a process, with two pairs of sockets that nobody else can connect to."""
         ours, theirs = zip(*(socket.socketpair(), socket.socketpair()), strict=True)
         fds = [end.fileno() for end in theirs]
-        code = f"import sys; sys.path[:] = {sys.path!r}\nfrom nearfield.server.frontends.frontend import main\nmain(*{fds!r})"
+        module = "nearfield.server.frontends.frontend"
+        code = f"import sys; sys.path[:] = {sys.path!r}\nfrom {module} import main\nmain(*{fds!r})"
         with contextlib.ExitStack() as passed:
             for end in theirs:
                 passed.enter_context(end)
@@ -177,7 +178,7 @@ class Seat:
         self.process.wait()
 
 
-class Frontends:
+class FrontendSupervisor:
     """Starts front-ends, starts them again when they die, hands them connections, and tells each of the others."""
 
     def __init__(
@@ -185,19 +186,19 @@ class Frontends:
         listening: socket.socket,
         settings: Settings,
         engine: Engine,
-        loaded: Sequence[Loaded],
-        seats: Sequence[Seat],
+        loaded: Sequence[LoadedModel],
+        seats: Sequence[FrontendProcess],
     ) -> None:
         self._listening = listening
         self._settings = settings
         self._engine = engine
         self._runners = [model._model for model in loaded]
-        self._packed = weightless.pack(loaded)
+        self._packed = weightless.pack_weightless(loaded)
         self._aliases = aliases(loaded, settings)
         self._seats = list(seats)
         self._counts = Prometheus(loaded, tei=settings.tei_metrics)
-        self._totals = Totals()
-        self._keys: dict[bytes, Key] = {}
+        self._totals = MergedMetrics()
+        self._keys: dict[bytes, ApiKey] = {}
         self._changed = asyncio.Event()
         self._begun = self._stopping = False
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -257,14 +258,14 @@ class Frontends:
 
     # -- their lives -----------------------------------------------------------------------------------------------
 
-    async def _open(self, seat: Seat) -> None:
+    async def _open(self, seat: FrontendProcess) -> None:
         """Answer what a process asks from now on."""
         seat.door.setblocking(False)
-        link = seat.link = await Link.over(seat.end)
-        seat.host = Host(self._engine, self._runners, link, _log)
+        link = seat.link = await Channel.over(seat.end)
+        seat.host = EngineHost(self._engine, self._runners, link, _log)
         link.on_lost = lambda: self._lost(seat)
 
-        async def start() -> Start:
+        async def start() -> FrontendConfig:
             return self._start(seat.number)
 
         async def failed(error: Exception) -> None:
@@ -283,13 +284,13 @@ class Frontends:
             "wake": self._wake,
         }
 
-    def _start(self, number: int) -> Start:
+    def _start(self, number: int) -> FrontendConfig:
         cache_memory = ByteSize(self._settings.cache_memory // len(self._seats))
         settings = msgspec.structs.replace(self._settings, cache_memory=cache_memory)
         keys = list(self._keys.values())
-        return Start(number, settings, self._packed, self._aliases, snapshot(self._engine), keys)
+        return FrontendConfig(number, settings, self._packed, self._aliases, snapshot(self._engine), keys)
 
-    def _ready(self, seat: Seat) -> None:
+    def _ready(self, seat: FrontendProcess) -> None:
         seat.ready = True
         self._changed.set()
         if seat.host is not None:
@@ -298,7 +299,7 @@ class Frontends:
         if self._stopping:
             seat.hand(STOP)
 
-    def _lost(self, seat: Seat) -> None:
+    def _lost(self, seat: FrontendProcess) -> None:
         """Drop what a front-end that is gone had asked for, and start another in its place."""
         seat.ready = False
         if seat.host is not None:
@@ -317,13 +318,13 @@ class Frontends:
         LOG.error("front-end %s is gone, and is started again: %s", seat.number, seat.error or "it was ended")
         self._spawn(self._replace(seat))
 
-    async def _replace(self, seat: Seat) -> None:
+    async def _replace(self, seat: FrontendProcess) -> None:
         lived = time.monotonic() - seat.began
         await asyncio.to_thread(seat.end_it)
         if lived < _SHORT:
             await asyncio.sleep(_PAUSE)
         if not self._stopping:
-            another = self._seats[seat.number] = Seat.begun(seat.number)
+            another = self._seats[seat.number] = FrontendProcess.begun(seat.number)
             await self._open(another)
 
     def _tick(self) -> None:
@@ -413,18 +414,18 @@ class Frontends:
 
     # -- what they share -------------------------------------------------------------------------------------------
 
-    def _others(self, seat: Seat) -> list[Link]:
+    def _others(self, seat: FrontendProcess) -> list[Channel]:
         return [each.link for each in self._seats if each is not seat and each.ready and each.link is not None]
 
-    def _spent(self, seat: Seat, digest: bytes, rate: int, tokens: int) -> None:
+    def _spent(self, seat: FrontendProcess, digest: bytes, rate: int, tokens: int) -> None:
         """Count tokens of a key here, for front-ends to come, and let the others count them."""
-        key = self._keys.setdefault(digest, Key("", digest))
+        key = self._keys.setdefault(digest, ApiKey("", digest))
         key.tokens_per_minute = rate
         key.charge(tokens)
         for link in self._others(seat):
             link.tell("spent", digest, tokens)
 
-    def _used(self, seat: Seat, usage: Usages) -> None:
+    def _used(self, seat: FrontendProcess, usage: Usages) -> None:
         """Let each front-end know how much the others' models are used."""
         seat.usage = usage
         for each in self._seats:
@@ -443,7 +444,7 @@ class Frontends:
         while time.monotonic() < until:
             first = self._seats[0]
             if first.ready and first.link is not None:
-                with contextlib.suppress(Lost):
+                with contextlib.suppress(ChannelClosed):
                     return bool(await first.link.ask("hold"))
             await asyncio.sleep(_TICK)
         raise ShuttingDown("The process that works on batches is being started.")
@@ -459,9 +460,9 @@ class Frontends:
             )
         return self._totals.page(own, {f"front-end {seat.number}": seat.metrics for seat in self._seats})
 
-    async def _measure(self, seat: Seat) -> None:
+    async def _measure(self, seat: FrontendProcess) -> None:
         if seat.ready and seat.link is not None:
-            with contextlib.suppress(Lost, asyncio.TimeoutError):
+            with contextlib.suppress(ChannelClosed, asyncio.TimeoutError):
                 seat.metrics = await asyncio.wait_for(seat.link.ask("metrics"), _PATIENCE)
 
 

@@ -14,7 +14,7 @@ HEADER_SECONDS = 10.0
 RECENT = 0.5
 
 
-class Connection(HttpToolsProtocol):
+class TimedHttpProtocol(HttpToolsProtocol):
     """An HTTP connection. uvicorn bounds only how long one may be idle after a reply."""
 
     #: When the first byte came of headers that are not whole yet.
@@ -61,5 +61,5 @@ def sweep(connections: Iterable[Any]) -> None:
     """Close the connections whose clients keep them waiting."""
     now = time.monotonic()
     for connection in list(connections):
-        if isinstance(connection, Connection) and connection.overdue(now):
+        if isinstance(connection, TimedHttpProtocol) and connection.overdue(now):
             connection.transport.close()

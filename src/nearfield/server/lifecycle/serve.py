@@ -20,21 +20,20 @@ import uvicorn
 from nearfield import catalog
 from nearfield.auto import load
 from nearfield.encoder import Encoder
-from nearfield.engine.engine import Engine
-from nearfield.engine.engine import Limits as EngineLimits
+from nearfield.engine.engine import Engine, EngineLimits
 from nearfield.errors import SettingsError
-from nearfield.hardware import plan
-from nearfield.inference.loaded_model import Loaded
+from nearfield.hardware import plan_cpu
+from nearfield.inference.loaded_model import LoadedModel
 from nearfield.server import rpc
 from nearfield.server.app import create_app, open_traces
-from nearfield.server.lifecycle.http_protocol import Connection, sweep
+from nearfield.server.lifecycle.http_protocol import TimedHttpProtocol, sweep
 from nearfield.server.logs import LOG, configure
-from nearfield.server.models.model_pool import Models
+from nearfield.server.models.model_pool import ModelPool
 from nearfield.settings import Settings
 
 if TYPE_CHECKING:
     from nearfield.server.observability.traces import Traces
-    from nearfield.server.rpc.listener import Port
+    from nearfield.server.rpc.listener import GrpcListener
 
 #: Seconds that open connections get to finish and be closed from their client's side.
 _GRACE = 1.0
@@ -90,7 +89,8 @@ class Listener(uvicorn.Server):
         longest = float(self.config.timeout_graceful_shutdown or _GRACE)
         while self.server_state.connections and (passed := time.monotonic() - started) < longest:
             used = any(
-                isinstance(each, Connection) and each.in_use(time.monotonic()) for each in self.server_state.connections
+                isinstance(each, TimedHttpProtocol) and each.in_use(time.monotonic())
+                for each in self.server_state.connections
             )
             if passed > _GRACE and not used:
                 return
@@ -174,7 +174,7 @@ def _serve_on(
 ) -> None:
     started = time.perf_counter()
     engine, loader, loaded = load_models(settings)
-    models = Models(
+    models = ModelPool(
         loaded,
         aliases(loaded, settings),
         loader=loader,
@@ -194,7 +194,7 @@ def _serve_on(
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: None)
     server = app.state.server
-    ports: list[Port] = []
+    ports: list[GrpcListener] = []
 
     async def on_start() -> None:
         server.start()
@@ -213,9 +213,9 @@ def _serve_on(
     server.close()
 
 
-def load_models(settings: Settings) -> tuple[Engine, Loader, list[Loaded]]:
+def load_models(settings: Settings) -> tuple[Engine, Loader, list[LoadedModel]]:
     """Make the engine, and load the models that are served from the start. Raises as ``serve`` does."""
-    cpu = plan(settings.threads, settings.streams)
+    cpu = plan_cpu(settings.threads, settings.streams)
     engine = Engine(cpu.streams, EngineLimits(max_queued_tokens=settings.max_queued_tokens))
     loader = Loader(settings, engine)
     return engine, loader, list({model.name: model for model in map(loader, settings.models)}.values())
@@ -225,7 +225,7 @@ def configuration(app: Any, settings: Settings) -> uvicorn.Config:
     """Return how uvicorn is to run the app."""
     return uvicorn.Config(
         app,
-        http=Connection,
+        http=TimedHttpProtocol,
         log_config=None,
         access_log=False,
         lifespan="off",
@@ -286,7 +286,7 @@ class Loader:
         }
         self._own = {_full(name): given for name, given in settings.model_settings.items()}
 
-    def __call__(self, name: str) -> Loaded:
+    def __call__(self, name: str) -> LoadedModel:
         """Load the model of a name. Raises as ``nearfield.load`` does."""
         accepted = bool({"1", name} & set(self._settings.accept_license))
         model = load(name, **{**self._options, "accept_license": accepted, **self._own.get(_full(name), {})})
@@ -300,7 +300,7 @@ def _full(name: str) -> str:
     return (entry.id if entry is not None else name).lower()
 
 
-def aliases(loaded: Sequence[Loaded], settings: Settings) -> dict[str, list[str]]:
+def aliases(loaded: Sequence[LoadedModel], settings: Settings) -> dict[str, list[str]]:
     """Return further names by full id: what a model was asked for by, the catalogue's, the settings'."""
     found = {model.name: list(entry.names) if (entry := catalog.find(model.name)) else [] for model in loaded}
     for name in settings.models:
@@ -328,7 +328,7 @@ def _meant(name: str, names: Mapping[str, Sequence[str]]) -> str | None:
 
 
 def ready_line(
-    host: str, port: int, loaded: Sequence[Loaded], seconds: float, tls: bool, grpc: str | None = None
+    host: str, port: int, loaded: Sequence[LoadedModel], seconds: float, tls: bool, grpc: str | None = None
 ) -> str:
     """Return what is announced once requests are taken."""
     models = ", ".join(f"{each.name} ({_gives(each)}, {each.precision})" for each in loaded) or "models on demand"
@@ -338,7 +338,7 @@ def ready_line(
     return f"Nearfield serves {models} at {scheme}://{shown}:{port}/v1{also} (ready in {seconds:.1f} s; docs at /docs)"
 
 
-def _gives(model: Loaded) -> str:
+def _gives(model: LoadedModel) -> str:
     if isinstance(model, Encoder) and model.dimensions:
         return f"{model.dimensions} dimensions"
     return ", ".join(model.recipe.outputs)

@@ -23,7 +23,7 @@ from nearfield.errors import (
     nearest,
 )
 from nearfield.hardware import return_memory
-from nearfield.inference.loaded_model import Loaded
+from nearfield.inference.loaded_model import LoadedModel
 from nearfield.server.logs import LOG
 
 #: Characters of a model's or prompt's name; a longer one is not even compared with those there are.
@@ -43,7 +43,7 @@ State = Literal["available", "loading", "loaded", "failed"]
 
 
 @dataclass(eq=False)
-class Slot:
+class ModelEntry:
     """One model that may be served, and what is known of it."""
 
     #: What loads it, and its full id once it was loaded.
@@ -51,7 +51,7 @@ class Slot:
     name: str
     #: Loaded at start, and never evicted.
     pinned: bool = False
-    model: Loaded | None = None
+    model: LoadedModel | None = None
     #: Whether it was named for being loaded, not merely allowed by a pattern.
     named: bool = False
     #: Names that were given to it beside its own and the catalogue's.
@@ -71,7 +71,7 @@ class Slot:
     #: Why it could not be loaded, and when that may be tried again.
     error: str = ""
     again: float = 0.0
-    loading: asyncio.Task[Loaded] | None = None
+    loading: asyncio.Task[LoadedModel] | None = None
 
     @property
     def state(self) -> State:
@@ -88,7 +88,7 @@ class Slot:
         return seconds / (1.0 + now - self.used) / max(1, self.bytes)
 
 
-class Models:
+class ModelPool:
     """The models that are served: some from the start, others when asked for.
 
     Args:
@@ -103,10 +103,10 @@ class Models:
 
     def __init__(
         self,
-        loaded: Sequence[Loaded] = (),
+        loaded: Sequence[LoadedModel] = (),
         aliases: Mapping[str, Sequence[str]] | None = None,
         *,
-        loader: Callable[[str], Loaded] | None = None,
+        loader: Callable[[str], LoadedModel] | None = None,
         on_demand: Sequence[str] = (),
         budget: int | None = None,
         keep_alive: float | None = None,
@@ -116,15 +116,15 @@ class Models:
         self.budget = budget
         self.keep_alive = keep_alive
         #: Called with each model that was loaded.
-        self.watchers: list[Callable[[Loaded], None]] = []
+        self.watchers: list[Callable[[LoadedModel], None]] = []
         self._loader = loader
-        self._slots: dict[str, Slot] = {}
-        self._by_name: dict[str, Slot] = {}
+        self._slots: dict[str, ModelEntry] = {}
+        self._by_name: dict[str, ModelEntry] = {}
         self._idle = asyncio.Event()
         self._leaving: set[asyncio.Future[None]] = set()
         for model in loaded:
             taken = model.bytes or _expected(model.name)
-            slot = Slot(model.name, model.name, pinned=True, model=model, bytes=taken, reserved=True)
+            slot = ModelEntry(model.name, model.name, pinned=True, model=model, bytes=taken, reserved=True)
             self._slots[model.name.lower()] = slot
         for name in self.on_demand:
             if not _is_pattern(name):
@@ -136,17 +136,17 @@ class Models:
     # -- what there is -----------------------------------------------------------------------------------------
 
     @property
-    def slots(self) -> tuple[Slot, ...]:
+    def slots(self) -> tuple[ModelEntry, ...]:
         """All models that are known by name, loaded or not."""
         return tuple(self._slots.values())
 
     @property
-    def listed(self) -> tuple[Slot, ...]:
+    def listed(self) -> tuple[ModelEntry, ...]:
         """Those that clients are told of: not names that a pattern allows, under which nothing was ever loaded."""
         return tuple(slot for slot in self._slots.values() if slot.pinned or slot.uses or slot.named)
 
     @property
-    def loaded(self) -> tuple[Loaded, ...]:
+    def loaded(self) -> tuple[LoadedModel, ...]:
         """Those that are loaded."""
         return tuple(slot.model for slot in self._slots.values() if slot.model is not None)
 
@@ -159,7 +159,7 @@ class Models:
         """Return the full id of each model that is or was loaded, or was named for being loaded."""
         return [slot.name for slot in self.listed]
 
-    def slot(self, name: str) -> Slot:
+    def slot(self, name: str) -> ModelEntry:
         """Return what is known of the model of a name, whatever its case; ``:latest`` at its end says nothing.
 
         Raises:
@@ -180,7 +180,7 @@ class Models:
             return slot
         raise ModelNotFound(f"The model {name!r} is not served here. {nearest(name, self.names())}", name=name)
 
-    def find(self, name: str) -> Loaded:
+    def find(self, name: str) -> LoadedModel:
         """Return the loaded model of a name.
 
         Raises:
@@ -191,7 +191,7 @@ class Models:
             raise ModelNotFound(f"The model {slot.name!r} is not loaded now; a request for its vectors loads it.")
         return slot.model
 
-    def described(self, name: str) -> Slot:
+    def described(self, name: str) -> ModelEntry:
         """Return what is known of the model of a name, as ``slot`` does, if anything is.
 
         Raises:
@@ -202,7 +202,7 @@ class Models:
             raise ModelNotFound(f"The model {slot.name!r} was never loaded; a request for its vectors tries to.")
         return slot
 
-    def first(self, fits: Callable[[Loaded], bool]) -> Loaded:
+    def first(self, fits: Callable[[LoadedModel], bool]) -> LoadedModel:
         """Return the first loaded model that fits.
 
         Raises:
@@ -218,10 +218,10 @@ class Models:
     def use(
         self,
         name: str | None,
-        fits: Callable[[Loaded], bool],
+        fits: Callable[[LoadedModel], bool],
         keep_alive: float | None = None,
         allowed: Callable[[str], bool] = lambda _: True,
-    ) -> Loan:
+    ) -> ModelLease:
         """Lend the model of a name for as long as an ``async with`` lasts; without a name, the first that fits.
 
         What may be loaded is loaded, once for all who wait for it. A model that is lent does not leave.
@@ -237,9 +237,9 @@ class Models:
             slot = self._by_name[self.first(lambda model: allowed(model.name) and fits(model)).name.lower()]
         if not allowed(slot.name):
             raise Forbidden(f"This key may not use {slot.name}.")
-        return Loan(self, slot, keep_alive)
+        return ModelLease(self, slot, keep_alive)
 
-    def _give_back(self, slot: Slot, keep_alive: float | None) -> None:
+    def _give_back(self, slot: ModelEntry, keep_alive: float | None) -> None:
         slot.users -= 1
         slot.used = time.monotonic()
         if keep_alive is not None and not slot.pinned:
@@ -247,13 +247,13 @@ class Models:
         if not slot.users:
             self._rest(slot)
 
-    async def load(self, name: str, allowed: Callable[[str], bool] = lambda _: True) -> Slot:
+    async def load(self, name: str, allowed: Callable[[str], bool] = lambda _: True) -> ModelEntry:
         """Load a model, if it is not, and return what is known of it. Raises as ``use`` does."""
         slot = self.slot(name)
         async with self.use(name, lambda _: True, allowed=allowed):
             return slot
 
-    async def unload(self, name: str, allowed: Callable[[str], bool] = lambda _: True) -> Slot:
+    async def unload(self, name: str, allowed: Callable[[str], bool] = lambda _: True) -> ModelEntry:
         """Unload a model once nobody uses it: it stays known, and a request for it loads it again.
 
         Raises:
@@ -283,19 +283,19 @@ class Models:
             self._slots.pop(slot.name.lower(), None)
             self._index()
 
-    def _rest(self, slot: Slot) -> None:
+    def _rest(self, slot: ModelEntry) -> None:
         """Note that a model is idle: someone may wait for its room, and its time may be bounded."""
         self._idle.set()
         if slot.keep_alive is not None and slot.model is not None:
             asyncio.get_running_loop().call_later(slot.keep_alive, self._expire, slot, slot.used)
 
-    def _expire(self, slot: Slot, used: float) -> None:
+    def _expire(self, slot: ModelEntry, used: float) -> None:
         if not slot.users and slot.used == used:
             self._evict(slot)
 
     # -- loading -----------------------------------------------------------------------------------------------
 
-    async def _load(self, slot: Slot) -> Loaded:
+    async def _load(self, slot: ModelEntry) -> LoadedModel:
         """Load a model, or wait for whoever does so already; a client who leaves stops nobody else's load.
 
         Raises:
@@ -313,7 +313,7 @@ class Models:
             slot.loading.add_done_callback(lambda task: task.cancelled() or task.exception())
         return await asyncio.shield(slot.loading)
 
-    async def _bring(self, slot: Slot) -> Loaded:
+    async def _bring(self, slot: ModelEntry) -> LoadedModel:
         if self._loader is None:
             raise ModelNotFound(f"The model {slot.name!r} is not loaded, and nothing can be loaded here.")
         try:
@@ -349,12 +349,12 @@ class Models:
             self._rest(slot)
         return model
 
-    def _alone(self, slot: Slot) -> bool:
+    def _alone(self, slot: ModelEntry) -> bool:
         """Whether no other model is on its way, so that what memory does now is this one's doing."""
         others = (other for other in self._slots.values() if other is not slot)
         return not any(other.reserved and other.model is None for other in others)
 
-    def _failed(self, slot: Slot, error: Exception) -> None:
+    def _failed(self, slot: ModelEntry, error: Exception) -> None:
         slot.failures += 1
         slot.error = str(error) if isinstance(error, NearfieldError) else f"{type(error).__name__}."
         slot.again = time.monotonic() + min(_COOLEST, _COOL * 2 ** (slot.failures - 1))
@@ -362,7 +362,7 @@ class Models:
 
     # -- room --------------------------------------------------------------------------------------------------
 
-    async def _make_room(self, slot: Slot) -> None:
+    async def _make_room(self, slot: ModelEntry) -> None:
         """Unload idle models, the least worth first, until this one fits.
 
         Raises:
@@ -390,12 +390,12 @@ class Models:
         while self.budget is not None and self.bytes > self.budget and (victim := self._least()) is not None:
             self._evict(victim)
 
-    def _least(self) -> Slot | None:
+    def _least(self) -> ModelEntry | None:
         now = time.monotonic()
         idle = [each for each in self._slots.values() if each.model is not None and not each.users and not each.pinned]
         return min(idle, key=lambda each: each.worth(now), default=None)
 
-    def _evict(self, slot: Slot) -> None:
+    def _evict(self, slot: ModelEntry) -> None:
         """Unload a model that nobody uses. Who asks for it from now on loads it anew."""
         model, slot.model, slot.reserved = slot.model, None, False
         if model is not None:
@@ -441,10 +441,10 @@ class Models:
             self._slot_of(name).named = True
         self._slots[name.lower()].aliases = tuple(aliases)
 
-    def _slot_of(self, name: str) -> Slot:
+    def _slot_of(self, name: str) -> ModelEntry:
         entry = catalog.find(name)
         full = entry.id if entry is not None else name
-        return self._slots.setdefault(full.lower(), Slot(name, full, keep_alive=self.keep_alive))
+        return self._slots.setdefault(full.lower(), ModelEntry(name, full, keep_alive=self.keep_alive))
 
     def _forget_strangers(self) -> None:
         """Bound what is kept of names that a pattern allows, and under which nothing was ever loaded."""
@@ -458,14 +458,14 @@ class Models:
 
     def _index(self) -> None:
         """Give each model its names. A short one that several could mean is nobody's: their full ids stay clear."""
-        claims: dict[str, set[Slot]] = {}
+        claims: dict[str, set[ModelEntry]] = {}
         for slot in self._slots.values():
             for name in self._names_of(slot):
                 claims.setdefault(name.lower(), set()).add(slot)
         self._by_name = {name: next(iter(found)) for name, found in claims.items() if len(found) == 1}
         self._by_name |= {slot.name.lower(): slot for slot in self._slots.values()}
 
-    def _names_of(self, slot: Slot) -> Iterator[str]:
+    def _names_of(self, slot: ModelEntry) -> Iterator[str]:
         yield slot.asked
         yield slot.name.rpartition("/")[2]
         yield from slot.aliases
@@ -474,15 +474,15 @@ class Models:
             yield from entry.names
 
 
-class Loan:
+class ModelLease:
     """A model in use. Written out: a generator's context manager costs every request more."""
 
     __slots__ = ("_keep_alive", "_models", "_slot")
 
-    def __init__(self, models: Models, slot: Slot, keep_alive: float | None) -> None:
+    def __init__(self, models: ModelPool, slot: ModelEntry, keep_alive: float | None) -> None:
         self._models, self._slot, self._keep_alive = models, slot, keep_alive
 
-    async def __aenter__(self) -> Loaded:
+    async def __aenter__(self) -> LoadedModel:
         slot = self._slot
         slot.users += 1
         try:
@@ -497,7 +497,7 @@ class Loan:
         self._models._give_back(self._slot, self._keep_alive)
 
 
-def _close(held: list[Loaded]) -> None:
+def _close(held: list[LoadedModel]) -> None:
     """Close a model, and wait until its memory is free. It comes in a list, for whoever calls holds the arguments."""
     model = held.pop()
     left = weakref.ref(model._model)
@@ -521,7 +521,7 @@ def _expected(name: str) -> int:
     return _BYTES_A_PARAMETER * (entry.parameters or 0) if entry is not None else 0
 
 
-def _at_least(model: Loaded) -> int:
+def _at_least(model: LoadedModel) -> int:
     """Return bytes that a model surely takes: its weights as they are on disk, or in half as many."""
     files = [file for file in model.recipe.folder.iterdir() if file.suffix in (".safetensors", ".bin")]
     chosen = [file for file in files if file.suffix == ".safetensors"] or files

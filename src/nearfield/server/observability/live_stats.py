@@ -18,7 +18,7 @@ _CREATED = "_created"
 
 
 @dataclass(frozen=True)
-class Reading:
+class MetricsSnapshot:
     """A page of metrics, and when it was read (seconds of any clock that only goes forward).
 
     ``samples`` are values by name and labels, ``growing`` the names of those that never fall while a server runs.
@@ -69,7 +69,7 @@ class Waiting:
 
 
 @dataclass(frozen=True)
-class Figures:
+class LiveStats:
     """What a server does: rates a second, shares from 0 to 1, bytes; None where its metrics do not tell."""
 
     #: Seconds between the readings; None with one reading, which knows no rates.
@@ -93,7 +93,7 @@ class Figures:
     resident_bytes: float | None
 
 
-def read(page: str, at: float) -> Reading:
+def read(page: str, at: float) -> MetricsSnapshot:
     """Read a page of metrics in Prometheus' text format; samples that come several times are added up.
 
     Raises:
@@ -108,10 +108,10 @@ def read(page: str, at: float) -> Reading:
             values[labels] = values.get(labels, 0.0) + sample.value
             if family.type in ("counter", "histogram") and not sample.name.endswith(_CREATED):
                 growing.add(sample.name)
-    return Reading(at, samples, frozenset(growing))
+    return MetricsSnapshot(at, samples, frozenset(growing))
 
 
-def restarted(before: Reading, now: Reading) -> bool:
+def restarted(before: MetricsSnapshot, now: MetricsSnapshot) -> bool:
     """Whether the server was started anew between two readings: a count fell or is gone, or is of another birth."""
     for name, values in before.samples.items():
         later = now.samples.get(name, {})
@@ -141,7 +141,7 @@ def quantile(buckets: Buckets, share: float) -> float | None:
     return lower
 
 
-def figures(before: Reading | None, now: Reading) -> Figures:
+def figures(before: MetricsSnapshot | None, now: MetricsSnapshot) -> LiveStats:
     """Return what a server does; without an earlier reading only what one reading tells."""
     anew = before is not None and restarted(before, now)
     seconds = now.at - before.at if before is not None else None
@@ -149,7 +149,7 @@ def figures(before: Reading | None, now: Reading) -> Figures:
     per_route = grown.rates("nearfield_requests_total", "route", "status")
     latencies = grown.latencies("nearfield_request_seconds", "route")
     work = {key: rate for key, rate in per_route.items() if key[0] not in WATCHING}
-    return Figures(
+    return LiveStats(
         seconds=seconds,
         restarted=anew,
         requests=sum(work.values()) if grown.known("nearfield_requests_total") else None,
@@ -170,7 +170,7 @@ def figures(before: Reading | None, now: Reading) -> Figures:
     )
 
 
-def _queue(now: Reading) -> dict[str, Waiting]:
+def _queue(now: MetricsSnapshot) -> dict[str, Waiting]:
     waiting = {}
     for name in _CLASSES:
         tokens = now.total("nearfield_queue_tokens", **{"class": name})
@@ -198,7 +198,7 @@ def _share(part: float | None, rest: float | None) -> float | None:
 class _Growth:
     """How much metrics grew between two readings of one server's life; without the first, since it began."""
 
-    def __init__(self, before: Reading | None, now: Reading, seconds: float | None) -> None:
+    def __init__(self, before: MetricsSnapshot | None, now: MetricsSnapshot, seconds: float | None) -> None:
         self._before = before
         self._now = now
         self._seconds = seconds

@@ -12,10 +12,10 @@ from prometheus_client.registry import Collector
 from nearfield.encoder import Encoder
 from nearfield.engine.engine import BatchReport, Engine
 from nearfield.hardware import memory_resident
-from nearfield.inference.loaded_model import Loaded
-from nearfield.inference.result_cache import Cache
-from nearfield.server.exchange import Exchange, Several
-from nearfield.server.models.model_pool import Models
+from nearfield.inference.loaded_model import LoadedModel
+from nearfield.inference.result_cache import ResultCache
+from nearfield.server.exchange import CompositeExchange, Exchange
+from nearfield.server.models.model_pool import ModelPool
 from nearfield.server.observability.tei_metrics import TeiMetrics
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -27,7 +27,7 @@ _SHARES = (0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0)
 class Prometheus:
     """The metrics of one server, in a registry of its own."""
 
-    def __init__(self, loaded: Sequence[Loaded], *, tei: bool = False) -> None:
+    def __init__(self, loaded: Sequence[LoadedModel], *, tei: bool = False) -> None:
         self._registry = CollectorRegistry()
         self._tei = TeiMetrics(self._registry) if tei else None
         self._requests = self._counter("requests", "Requests answered.", "route", "status")
@@ -49,7 +49,7 @@ class Prometheus:
         for model in loaded:
             self.watch(model)
 
-    def watch(self, model: Loaded) -> None:
+    def watch(self, model: LoadedModel) -> None:
         """Count what a model does from now on, and its engine."""
         if model.engine not in self._engines:
             self._engines.add(model.engine)
@@ -60,11 +60,11 @@ class Prometheus:
         if isinstance(model, Encoder):
             model.observers.append(self._stage_of(model.name))
 
-    def watch_cache(self, cache: Cache) -> None:
+    def watch_cache(self, cache: ResultCache) -> None:
         """Show what a cache spares."""
         self._registry.register(_CacheState(cache))
 
-    def watch_models(self, models: Models) -> None:
+    def watch_models(self, models: ModelPool) -> None:
         """Show which models are loaded, and their memory."""
         self._registry.register(_ModelsState(models))
 
@@ -83,7 +83,7 @@ class Prometheus:
 
     def answered(self, exchange: Exchange) -> None:
         """Count what was done for a request."""
-        for part in exchange.parts if isinstance(exchange, Several) else ():
+        for part in exchange.parts if isinstance(exchange, CompositeExchange) else ():
             self.answered(part)
         if exchange.tokens and exchange.served is not None:
             model = exchange.served.name
@@ -121,7 +121,7 @@ class Prometheus:
 class _CacheState(Collector):
     """Counters and sizes read from the cache when the page is asked for."""
 
-    def __init__(self, cache: Cache) -> None:
+    def __init__(self, cache: ResultCache) -> None:
         self._cache = cache
 
     def collect(self) -> Iterator[CounterMetricFamily | GaugeMetricFamily]:
@@ -139,7 +139,7 @@ class _CacheState(Collector):
 class _ModelsState(Collector):
     """Gauges of the models and of the process, read when the page is asked for."""
 
-    def __init__(self, models: Models) -> None:
+    def __init__(self, models: ModelPool) -> None:
         self._models = models
 
     def collect(self) -> Iterator[GaugeMetricFamily]:

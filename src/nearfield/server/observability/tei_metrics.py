@@ -13,7 +13,7 @@ from prometheus_client.registry import Collector
 
 from nearfield.engine.engine import BatchReport, Engine
 from nearfield.errors import Cancelled, InputError, ModelNotFound, Overloaded, TooLarge, WrongModel
-from nearfield.server.exchange import Encode, Exchange, Scored, Several
+from nearfield.server.exchange import CompositeExchange, Encode, Exchange, Scored
 
 _DURATIONS = tuple(0.000015 * 1.5**power for power in range(35))
 _SIZES = tuple(float(2**power) for power in range(18))
@@ -61,7 +61,9 @@ class TeiMetrics:
 
     def answered(self, exchange: Exchange | None, failure: type[Exception] | None, seconds: float) -> None:
         """Count a request that was answered or refused after ``seconds``."""
-        parts = exchange.parts if isinstance(exchange, Several) else [exchange] if exchange is not None else []
+        parts = (
+            exchange.parts if isinstance(exchange, CompositeExchange) else [exchange] if exchange is not None else []
+        )
         method = "batch" if exchange is not None and exchange.size > 1 else "single"
         self._requests.labels(method).inc()
         if failure is not None:

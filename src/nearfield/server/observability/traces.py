@@ -23,7 +23,7 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 from starlette.types import Scope
 
 from nearfield import __version__
-from nearfield.server.exchange import Encode, Exchange, Predict, Rank, Several
+from nearfield.server.exchange import CompositeExchange, Encode, Exchange, Predict, Rank
 from nearfield.server.logs import LOG
 
 Attributes = dict[str, str | int | float | bool]
@@ -40,7 +40,7 @@ _NOTE = "trace"
 
 
 @dataclass(frozen=True)
-class Stage:
+class TraceStage:
     """A part of a request, in seconds of ``time.perf_counter``."""
 
     name: str
@@ -54,7 +54,7 @@ class Note:
     """What is known of a request once it was answered."""
 
     attributes: Attributes
-    stages: tuple[Stage, ...]
+    stages: tuple[TraceStage, ...]
 
 
 class Traces:
@@ -79,7 +79,7 @@ class Traces:
         """Keep what is told of a request that was just answered, and nothing of its texts."""
         now = time.perf_counter()
         attributes: Attributes = {"nearfield.dialect": dialect}
-        stages: tuple[Stage, ...] = ()
+        stages: tuple[TraceStage, ...] = ()
         if exchange is not None:
             attributes |= _told(exchange)
             stages = tuple(_stages(exchange, now))
@@ -174,22 +174,22 @@ def _told(exchange: Exchange) -> Attributes:
 
 
 def _operation(exchange: Exchange) -> str:
-    if isinstance(exchange, Several):
+    if isinstance(exchange, CompositeExchange):
         return _operation(exchange.parts[0]) if exchange.parts else "none"
     known: Mapping[type, str] = {Encode: "embeddings", Rank: "rerank", Predict: "classify"}
     return next((name for kind, name in known.items() if isinstance(exchange, kind)), type(exchange).__name__.lower())
 
 
-def _stages(exchange: Exchange, now: float) -> Iterator[Stage]:
+def _stages(exchange: Exchange, now: float) -> Iterator[TraceStage]:
     """Yield the stages, laid end to end back from the reply: before them a model may have been loaded."""
     end = now - exchange.seconds.get("reply", 0.0)
-    for part in exchange.parts if isinstance(exchange, Several) else (exchange,):
+    for part in exchange.parts if isinstance(exchange, CompositeExchange) else (exchange,):
         at = end
         attributes: Attributes = {"gen_ai.response.model": part.served.name} if part.served is not None else {}
         at -= sum(part.seconds.get(name, 0.0) for name in _STAGES)
         for name in _STAGES:
             if name in part.seconds:
-                yield Stage(name, at, at + part.seconds[name], attributes)
+                yield TraceStage(name, at, at + part.seconds[name], attributes)
                 at += part.seconds[name]
     if "reply" in exchange.seconds:
-        yield Stage("reply", end, now, {})
+        yield TraceStage("reply", end, now, {})

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import grpc
 
 from nearfield.errors import AccessDenied, Cancelled, Forbidden, ModelNotFound, NearfieldError, Overloaded, SlowBody
-from nearfield.server.dialects.tei.routes import Tei
+from nearfield.server.dialects.tei.routes import TeiDialect
 from nearfield.server.logs import LOG
 
 Code = grpc.StatusCode
@@ -31,7 +31,7 @@ _LONGEST = 500
 
 
 @dataclass(frozen=True)
-class Refusal:
+class GrpcError:
     """How a call ends that has failed; ``status`` is that of HTTP, by which requests are counted."""
 
     code: grpc.StatusCode
@@ -40,14 +40,14 @@ class Refusal:
     metadata: tuple[tuple[str, str], ...] = ()
 
     @classmethod
-    def of(cls, error: Exception) -> Refusal:
+    def of(cls, error: Exception) -> GrpcError:
         """Turn an error into a status; the log has what was unexpected."""
         if not isinstance(error, NearfieldError):
             LOG.error("unexpected error", exc_info=error)
             return cls(Code.INTERNAL, "The server failed on this call; its log says why.", 500)
         if error.status == 500:
             LOG.error("request failed: %s", type(error).__name__, exc_info=error)
-        told = Tei().refuse(error)
+        told = TeiDialect().refuse(error)
         own = next((code for kind, code in _OWN if isinstance(error, kind)), None)
         metadata = [("x-nearfield-code", error.code)]
         if isinstance(error, Overloaded):

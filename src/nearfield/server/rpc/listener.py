@@ -13,12 +13,12 @@ from grpc_reflection.v1alpha import reflection
 
 from nearfield.errors import SettingsError
 from nearfield.server.logs import LOG
-from nearfield.server.rpc.service import Calls
+from nearfield.server.rpc.service import GrpcService
 from nearfield.server.rpc.tei import FITS, PACKAGE, SERVICES
 from nearfield.settings import Settings
 
 if TYPE_CHECKING:
-    from nearfield.server.app import Server
+    from nearfield.server.app import ServerState
 
 _SERVING = health_pb2.HealthCheckResponse.SERVING
 _NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
@@ -28,13 +28,13 @@ _LOOK = 1.0
 _GRACE, _QUIET = 1.0, 0.1
 
 
-class Port:
+class GrpcListener:
     """TEI's gRPC API on a port of its own, for the models and keys of a ``server``, in its event loop."""
 
-    def __init__(self, server: Server, settings: Settings) -> None:
+    def __init__(self, server: ServerState, settings: Settings) -> None:
         self._server = server
         self._settings = settings
-        self._calls = Calls(server, "http" if settings.tls_cert is None else "https")
+        self._calls = GrpcService(server, "http" if settings.tls_cert is None else "https")
         self._health = health.aio.HealthServicer()
         self._looking: asyncio.Task[None] | None = None
         self._rpc: Any = None

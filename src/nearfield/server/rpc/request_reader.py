@@ -15,7 +15,7 @@ _MOST, _MOST_BYTES = 256, 262_144
 _STALL = 1.0
 
 
-class Inbox:
+class RequestReader:
     """What a client sends in one call. It reads no more than is being worked on: the rest waits with the client."""
 
     def __init__(self, context: Any) -> None:

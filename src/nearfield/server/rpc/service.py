@@ -24,19 +24,19 @@ from nearfield.errors import (
     TooLarge,
 )
 from nearfield.server.app import facts
-from nearfield.server.auth.keys import ANYBODY, Key
-from nearfield.server.dialects import Call
-from nearfield.server.dialects.tei.routes import Tei, headers
+from nearfield.server.auth.keys import ANYBODY, ApiKey
+from nearfield.server.dialects import RequestContext
+from nearfield.server.dialects.tei.routes import TeiDialect, headers
 from nearfield.server.exchange import Exchange
 from nearfield.server.logs import ACCESS, REQUEST_ID, id_of
 from nearfield.server.responses import LARGE
 from nearfield.server.rpc.deadline import Deadline
-from nearfield.server.rpc.errors import Refusal
-from nearfield.server.rpc.request_reader import Inbox
+from nearfield.server.rpc.errors import GrpcError
+from nearfield.server.rpc.request_reader import RequestReader
 from nearfield.server.rpc.tei import PACKAGE, Method, methods
 
 if TYPE_CHECKING:
-    from nearfield.server.app import Server
+    from nearfield.server.app import ServerState
 
 Code = grpc.StatusCode
 #: Errors that waiting inside a stream does not help against, though they are kinds of ``Overloaded``.
@@ -44,17 +44,17 @@ _LASTING = (RateLimited, ModelUnavailable, DeadlineExceeded)
 
 
 @dataclass(eq=False)
-class Turn:
+class CallState:
     """One call on its way: who asks, what for, and what was done for it so far."""
 
     path: str
     method: Method
     context: Any
-    inbox: Inbox
+    inbox: RequestReader
     #: What middleware and traces know of a request: gRPC is HTTP/2, and its calls are POSTs.
     scope: dict[str, Any]
-    key: Key = ANYBODY
-    call: Call | None = None
+    key: ApiKey = ANYBODY
+    call: RequestContext | None = None
     #: The last message's.
     exchange: Exchange | None = None
     messages: int = 0
@@ -66,14 +66,14 @@ class Turn:
         self.counts = {name: self.counts.get(name, 0) + number for name, number in done.items()}
 
 
-class Calls:
+class GrpcService:
     """Answers the calls to all methods of TEI's gRPC API."""
 
-    def __init__(self, server: Server, scheme: str = "http") -> None:
+    def __init__(self, server: ServerState, scheme: str = "http") -> None:
         self.server = server
         self._scheme = scheme
         #: Those that are not answered in full yet, and when the last one came.
-        self.open: set[Turn] = set()
+        self.open: set[CallState] = set()
         self.last = 0.0
         #: Whether the server is stopping, and whether it refuses new ones by now.
         self.stopping = False
@@ -104,21 +104,21 @@ class Calls:
     # -- one call ------------------------------------------------------------------------------------------------
 
     async def _handle(self, path: str, method: Method, _: Any, context: Any) -> None:
-        turn = Turn(path, method, context, Inbox(context), self._scope(path, context))
+        turn = CallState(path, method, context, RequestReader(context), self._scope(path, context))
         self.last = time.monotonic()
         self.open.add(turn)
         if self.stopping:
             turn.inbox.hurry()
         context.add_done_callback(lambda _: self.open.discard(turn))
         REQUEST_ID.set(turn.scope["state"]["request_id"])
-        refusal, gone = None, Refusal(Code.CANCELLED, "", Cancelled.status)
+        refusal, gone = None, GrpcError(Code.CANCELLED, "", Cancelled.status)
         try:
             await self._answer(turn)
         except (asyncio.CancelledError, grpc.aio.BaseError):
             refusal = gone  # nobody is left to read it
             raise
         except Exception as error:  # noqa: BLE001 - what a client is told of it is written here alone
-            refusal = Refusal.of(error)
+            refusal = GrpcError.of(error)
         finally:
             self._record(turn, refusal)
         if refusal is not None:
@@ -131,14 +131,14 @@ class Calls:
         scope |= {"path": path, "endpoint": path, "headers": given}
         return scope | {"state": {"request_id": id_of(scope), "started": time.perf_counter()}}
 
-    async def _answer(self, turn: Turn) -> None:
+    async def _answer(self, turn: CallState) -> None:
         server, method = self.server, turn.method
         if self.closed:
             raise ShuttingDown("The server is stopping and takes no more calls.")
         given = {name.decode(): value.decode("latin-1") for name, value in turn.scope["headers"]}
         turn.key = server.let_in(given.get("authorization"), _host(turn.context.peer()), {})
         server.check(turn.key, method.route)
-        turn.call = Call(
+        turn.call = RequestContext(
             server.models,
             given,
             query={"model": given["x-model"]} if given.get("x-model") else {},
@@ -154,7 +154,7 @@ class Calls:
         else:
             await self._reply(turn, await self._together(turn))
 
-    async def _reply(self, turn: Turn, answer: bytes) -> None:
+    async def _reply(self, turn: CallState, answer: bytes) -> None:
         """Send the one answer, and before it what else is told of it: the same headers as over HTTP."""
         exchange, told = turn.exchange, {"x-request-id": turn.scope["state"]["request_id"]}
         if exchange is not None:
@@ -163,14 +163,14 @@ class Calls:
         await turn.context.send_initial_metadata(tuple(told.items()))
         await turn.context.write(answer)
 
-    async def _only(self, turn: Turn) -> bytes:
+    async def _only(self, turn: CallState) -> bytes:
         """Answer a call of one message."""
         data = await turn.inbox.read(self._seconds(turn))
         if data is None:
             raise InputError("The call came without a message.")
         return await self._work(turn, data)
 
-    async def _together(self, turn: Turn) -> bytes:
+    async def _together(self, turn: CallState) -> bytes:
         """Answer a call whose messages have one answer."""
         limits, until = self.server.limits, time.monotonic() + self._seconds(turn)
         messages: list[Any] = []
@@ -183,7 +183,7 @@ class Calls:
             with Deadline(self._seconds(turn)) as deadline:
                 return await self._do(turn, turn.method.gather(messages, self._call(turn)), deadline)
 
-    async def _each(self, turn: Turn) -> None:
+    async def _each(self, turn: CallState) -> None:
         """Answer the messages of a stream in their order, many at work at a time; the first that fails ends it."""
         await turn.context.send_initial_metadata((("x-request-id", turn.scope["state"]["request_id"]),))
         line: asyncio.Queue[tuple[bytes, asyncio.Future[bytes]] | None] = asyncio.Queue()
@@ -198,7 +198,7 @@ class Calls:
         finally:
             await _drop({reader, *working})
 
-    async def _take(self, turn: Turn, line: asyncio.Queue[Any], working: set[asyncio.Future[Any]]) -> None:
+    async def _take(self, turn: CallState, line: asyncio.Queue[Any], working: set[asyncio.Future[Any]]) -> None:
         """Put the messages of a stream to work, and in line for their answers; what goes wrong stands in line, too."""
         try:
             while (data := await turn.inbox.read()) is not None:
@@ -217,14 +217,14 @@ class Calls:
 
     # -- one message -----------------------------------------------------------------------------------------------
 
-    async def _work(self, turn: Turn, data: bytes) -> bytes:
+    async def _work(self, turn: CallState, data: bytes) -> bytes:
         turn.messages += 1
         bulk = turn.messages > self.server.limits.bulk_items
         with self.server.intake.body() as body, Deadline(self._seconds(turn)) as deadline:
             body.hold(len(data))
             return await self._do(turn, turn.method.read(data, self._call(turn)), deadline, bulk)
 
-    async def _do(self, turn: Turn, reading: Awaitable[Any], deadline: Deadline, bulk: bool = False) -> bytes:
+    async def _do(self, turn: CallState, reading: Awaitable[Any], deadline: Deadline, bulk: bool = False) -> bytes:
         """Have the work done that is being read from a message, write its answer, and count it."""
         exchange, failure, started = None, None, time.perf_counter()
         try:
@@ -243,7 +243,7 @@ class Calls:
             if turn.method.route.takes is not None:
                 self.server.prometheus.ended(exchange, failure, time.perf_counter() - started)
 
-    async def _write(self, turn: Turn, asked: Exchange) -> bytes:
+    async def _write(self, turn: CallState, asked: Exchange) -> bytes:
         started = time.perf_counter()
         large = asked.numbers > LARGE
         answer = await asyncio.to_thread(turn.method.answer, asked) if large else turn.method.answer(asked)
@@ -252,7 +252,7 @@ class Calls:
             self.server.prometheus.stage(asked.served.name, "reply", asked.seconds["reply"])
         return answer
 
-    async def _perform(self, turn: Turn, exchange: Exchange, deadline: Deadline, bulk: bool) -> None:
+    async def _perform(self, turn: CallState, exchange: Exchange, deadline: Deadline, bulk: bool) -> None:
         """Do it; a message of a stream waits for room in the queue while it has time: its stream would end."""
         while True:
             try:
@@ -263,19 +263,19 @@ class Calls:
                     raise
                 await asyncio.sleep(error.retry_after)
 
-    def _seconds(self, turn: Turn) -> float:
+    def _seconds(self, turn: CallState) -> float:
         """Return the time that a message has: a request's, or what the client's own deadline leaves."""
         left = turn.context.time_remaining()
         return self.server.limits.seconds if left is None else max(0.001, min(self.server.limits.seconds, left))
 
-    def _call(self, turn: Turn) -> Call:
+    def _call(self, turn: CallState) -> RequestContext:
         if turn.call is None:
             raise RuntimeError("a message is read once its sender is known")
         return turn.call
 
     # -- what is told of it ------------------------------------------------------------------------------------------
 
-    def _record(self, turn: Turn, refusal: Refusal | None) -> None:
+    def _record(self, turn: CallState, refusal: GrpcError | None) -> None:
         """Count, trace and log a call that has ended."""
         state, server, exchange = turn.scope["state"], self.server, turn.exchange
         seconds = time.perf_counter() - state["started"]
@@ -285,7 +285,7 @@ class Calls:
             log |= {name: number for name, number in turn.counts.items() if number or name != "truncated"}
         state["log"] = log | ({"messages": turn.messages} if turn.method.many and turn.method.each else {})
         if server.traces is not None:
-            server.traces.note(turn.scope, Tei.name, exchange)
+            server.traces.note(turn.scope, TeiDialect.name, exchange)
         server.answered(turn.scope, refusal.status if refusal is not None else 200, seconds)
         if ACCESS.isEnabledFor(logging.INFO):
             code = refusal.code if refusal is not None else Code.OK

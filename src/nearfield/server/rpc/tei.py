@@ -15,23 +15,23 @@ from google.protobuf.message import DecodeError
 
 from nearfield.encoder import Encoder
 from nearfield.errors import InputError
-from nearfield.inference.loaded_model import Loaded
+from nearfield.inference.loaded_model import LoadedModel
 from nearfield.reranker import Scorer
 from nearfield.server.app import read as read_route
-from nearfield.server.dialects import Call
-from nearfield.server.dialects.tei.routes import Empty, Tei, tokens_of
-from nearfield.server.exchange import Exchange, Rank, Several
+from nearfield.server.dialects import RequestContext
+from nearfield.server.dialects.tei.routes import Empty, TeiDialect, tokens_of
+from nearfield.server.exchange import CompositeExchange, Exchange, Rank
 from nearfield.server.rpc import tei_pb2 as pb
 
 PACKAGE = "tei.v1"
 SERVICES: Mapping[str, Any] = pb.DESCRIPTOR.services_by_name
 #: What a model must be able to do for a service to have an answer; those that are not here only need a model.
-FITS: Mapping[str, Callable[[Loaded], bool]] = {
+FITS: Mapping[str, Callable[[LoadedModel], bool]] = {
     "Embed": lambda model: isinstance(model, Encoder),
     "Predict": lambda model: isinstance(model, Scorer),
     "Rerank": Rank(query="", documents=[]).fits,
 }
-_ROUTES = {route.path: route for route in Tei.routes}
+_ROUTES = {route.path: route for route in TeiDialect.routes}
 _SIDES = {pb.TRUNCATION_DIRECTION_RIGHT: "right", pb.TRUNCATION_DIRECTION_LEFT: "left"}
 _MODEL_TYPES = {
     "embedding": pb.MODEL_TYPE_EMBEDDING,
@@ -70,7 +70,7 @@ class Method:
         except DecodeError as error:
             raise InputError(f"The message is no {PACKAGE}.{self.takes.DESCRIPTOR.name}.") from error
 
-    async def read(self, data: bytes, call: Call) -> Any:
+    async def read(self, data: bytes, call: RequestContext) -> Any:
         """Turn a message into an exchange, or into the answer where no model has work to do.
 
         Raises:
@@ -78,7 +78,7 @@ class Method:
         """
         return await self._ask(self.body(self.parse(data)), call)
 
-    async def gather(self, messages: Sequence[Any], call: Call) -> Several:
+    async def gather(self, messages: Sequence[Any], call: RequestContext) -> CompositeExchange:
         """Turn the messages of RerankStream into one exchange: texts of the same query are ranked together.
 
         Raises:
@@ -95,9 +95,9 @@ class Method:
             body = _fields(messages[places[0]]) | shared | {"texts": [messages[place].text for place in places]}
             part = await self._ask({name: value for name, value in body.items() if name != "text"}, call)
             parts.append(replace(part, reply={**part.reply, "places": places}))
-        return Several(parts=parts, reply={"characters": sum(part.reply["characters"] for part in parts)})
+        return CompositeExchange(parts=parts, reply={"characters": sum(part.reply["characters"] for part in parts)})
 
-    async def _ask(self, body: dict[str, Any], call: Call) -> Any:
+    async def _ask(self, body: dict[str, Any], call: RequestContext) -> Any:
         body = body if "model" not in call.query else {**body, "model": call.query["model"]}
         return await read_route(self.route, replace(call, body=body, fields=frozenset(body)))
 
@@ -142,7 +142,7 @@ def _query(_: Any) -> dict[str, Any]:
 
 def _metadata(exchange: Exchange) -> Any:
     """Say what an answer cost; stages of several parts are their mean, as TEI has it."""
-    parts = exchange.parts if isinstance(exchange, Several) else (exchange,)
+    parts = exchange.parts if isinstance(exchange, CompositeExchange) else (exchange,)
 
     def mean(stage: str) -> int:
         return round(sum(part.seconds.get(stage, 0.0) for part in parts) / len(parts) * _NANO)

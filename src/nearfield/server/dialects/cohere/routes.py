@@ -16,7 +16,7 @@ from nearfield.encoder import Encoder
 from nearfield.errors import InputError, NearfieldError
 from nearfield.recipe import Multivector, Normalize
 from nearfield.reranker import Scorer
-from nearfield.server.dialects import Call, Reply, Route, shared_refusal
+from nearfield.server.dialects import Reply, RequestContext, Route, shared_refusal
 from nearfield.server.dialects.schemas import ErrorDetail, Name, in_base64
 from nearfield.server.exchange import Encode, Rank, Tokenize
 from nearfield.server.logs import REQUEST_ID
@@ -241,14 +241,14 @@ class CohereError(msgspec.Struct):
 # -- embed ---------------------------------------------------------------------------------------------------------
 
 
-def _read_v1(request: CohereEmbedV1, call: Call) -> Encode:
+def _read_v1(request: CohereEmbedV1, call: RequestContext) -> Encode:
     if request.texts is None and request.images is None:
         raise InputError("texts is missing: give a list of texts.", param="texts")
     kinds = tuple(dict.fromkeys(request.embedding_types or ()))
     return _encode(request, call, kinds or ("float",), {"version": "1", "by_type": bool(kinds)})
 
 
-def _read_v2(request: CohereEmbed, call: Call) -> Encode:
+def _read_v2(request: CohereEmbed, call: RequestContext) -> Encode:
     given = [name for name in ("texts", "images", "inputs") if getattr(request, name) is not None]
     if len(given) != 1:
         found = f"{' and '.join(given)} are given" if given else "there is none"
@@ -261,7 +261,7 @@ def _read_v2(request: CohereEmbed, call: Call) -> Encode:
 
 def _encode(
     request: CohereEmbedV1 | CohereEmbed,
-    call: Call,
+    call: RequestContext,
     kinds: tuple[str, ...],
     reply: Mapping[str, Any],
     **wanted: Any,
@@ -354,14 +354,14 @@ def _meta(version: str, dropped: int = 0, **units: int) -> dict[str, Any]:
 # -- rerank --------------------------------------------------------------------------------------------------------
 
 
-def claims_rerank(call: Call) -> bool:
+def claims_rerank(call: RequestContext) -> bool:
     """Return whether a request is Cohere's: its clients say so in their headers, and two fields are its own."""
     headers = call.headers
     told = "cohere" in headers.get("x-fern-sdk-name", "").lower() or "request-source" in headers  # up to version 4
     return told or headers.get("user-agent", "").lower().startswith("cohere") or not _OWN.isdisjoint(call.fields)
 
 
-def _read_rerank_v1(request: CohereRerankV1, call: Call) -> Rank:
+def _read_rerank_v1(request: CohereRerankV1, call: RequestContext) -> Rank:
     fields = request.rank_fields or ["text"]
     texts = [_text(document, fields, index) for index, document in enumerate(request.documents)]
     sent = request.documents if request.return_documents else None
@@ -375,7 +375,7 @@ def _read_rerank_v1(request: CohereRerankV1, call: Call) -> Rank:
     )
 
 
-def _read_rerank(request: CohereRerank, call: Call) -> Rank:
+def _read_rerank(request: CohereRerank, call: RequestContext) -> Rank:
     return Rank(
         model=request.model,
         query=request.query,
@@ -444,7 +444,7 @@ class TokenizerFile(Tokenize):
         return 0 if self.served is None else self.served.tokenizer.vocab_size
 
 
-def _read_tokenize(request: CohereTokenize, _: Call) -> Tokenize:
+def _read_tokenize(request: CohereTokenize, _: RequestContext) -> Tokenize:
     return Tokenize(model=request.model, texts=[request.text])
 
 
@@ -453,7 +453,7 @@ def _write_tokenize(exchange: Tokenize) -> dict[str, Any]:
     return {"tokens": found.ids, "token_strings": found.tokens, "meta": _meta("1")}
 
 
-def _read_detokenize(request: CohereDetokenize, _: Call) -> Tokenize:
+def _read_detokenize(request: CohereDetokenize, _: RequestContext) -> Tokenize:
     return Tokenize(model=request.model, ids=[request.tokens])
 
 
@@ -466,7 +466,7 @@ def _write_detokenize(exchange: Tokenize) -> dict[str, Any]:
     return {"text": backend.decode(list(ids)), "meta": _meta("1")}
 
 
-def _read_file(_: None, call: Call) -> TokenizerFile:
+def _read_file(_: None, call: RequestContext) -> TokenizerFile:
     return TokenizerFile(model=call.path["model"])
 
 
@@ -481,7 +481,7 @@ def _backend(exchange: Tokenize) -> Any:
     return exchange.served.tokenizer.backend
 
 
-def _check_key(_: None, __: Call) -> dict[str, bool]:
+def _check_key(_: None, __: RequestContext) -> dict[str, bool]:
     return {"valid": True}
 
 
@@ -501,7 +501,7 @@ _RERANK = {
 _TOKENIZE = {"model": "all-MiniLM-L6-v2", "text": _TEXT}
 
 
-class Cohere:
+class CohereDialect:
     """The dialect."""
 
     name = "cohere"

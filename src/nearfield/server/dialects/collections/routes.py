@@ -17,16 +17,16 @@ import msgspec
 import orjson
 
 from nearfield.errors import InputError, NearfieldError, NotThere, TooLarge
-from nearfield.server.collection_service import Served
-from nearfield.server.dialects import JSON, Call, Reply, Route, shared_refusal
+from nearfield.server.collection_service import CollectionService
+from nearfield.server.dialects import JSON, Reply, RequestContext, Route, shared_refusal
 from nearfield.server.dialects.schemas import ErrorReply
 from nearfield.server.models.model_pool import LONGEST_NAME
 
 if TYPE_CHECKING:
     from nearfield.corpus.answering.answer import Answer
     from nearfield.corpus.collection import Collection, DocumentInfo
-    from nearfield.corpus.indexing.report import Report
-    from nearfield.corpus.search.hit import Found
+    from nearfield.corpus.indexing.report import IndexReport
+    from nearfield.corpus.search.hit import SearchHit
 
 SSE = "text/event-stream"
 #: Ways to rerank that need no further model; any other name is a model's.
@@ -272,22 +272,22 @@ class DeletedReply(msgspec.Struct):
 # -- collections -------------------------------------------------------------------------------------------------------
 
 
-async def _list(_: None, call: Call) -> dict[str, Any]:
+async def _list(_: None, call: RequestContext) -> dict[str, Any]:
     return {"collections": [{"name": name} for name in await _served(call).listed()]}
 
 
-async def _create(request: CollectionRequest, call: Call) -> Any:
+async def _create(request: CollectionRequest, call: RequestContext) -> Any:
     told: dict[str, Any] = msgspec.to_builtins(request)
     name = told.pop("name")
     info = await _served(call).create(name, told, call.allowed)
     return _described(info)
 
 
-async def _one(_: None, call: Call) -> dict[str, Any]:
+async def _one(_: None, call: RequestContext) -> dict[str, Any]:
     return _described(await _use(call, lambda opened: opened.info(), models=False))
 
 
-async def _drop(_: None, call: Call) -> dict[str, Any]:
+async def _drop(_: None, call: RequestContext) -> dict[str, Any]:
     await _served(call).drop(call.path["name"])
     return {"name": call.path["name"]}
 
@@ -307,13 +307,13 @@ def _described(info: Mapping[str, Any]) -> dict[str, Any]:
 # -- searching ---------------------------------------------------------------------------------------------------------
 
 
-async def _search(request: SearchRequest, call: Call) -> dict[str, Any]:
+async def _search(request: SearchRequest, call: RequestContext) -> dict[str, Any]:
     names = [name for name in request.__struct_fields__ if name not in ("query", "k")]
     found = await _found(call, request.query, request.k, _given(request, names))
     return {"collection": call.path["name"], "results": [each.told() for each in found]}
 
 
-async def _ask(request: AskRequest, call: Call) -> Any:
+async def _ask(request: AskRequest, call: RequestContext) -> Any:
     begun = time.monotonic()
     options = _given(request, ("mode", "where", "rerank", "rerank_depth", "mmr"))
     found = await _found(call, request.question, request.k, options)
@@ -331,7 +331,7 @@ def _given(request: SearchRequest | AskRequest, names: Sequence[str]) -> dict[st
     return {name: value for name, value in found.items() if value is not None}
 
 
-async def _found(call: Call, query: str, k: int, options: Mapping[str, Any]) -> list[Found]:
+async def _found(call: RequestContext, query: str, k: int, options: Mapping[str, Any]) -> list[SearchHit]:
     reranker = options.get("rerank")
     reranker = None if reranker in _WITHOUT_MODEL else reranker
     return await _use(call, lambda opened: opened.search(query, k, **options), reranker=reranker)
@@ -366,7 +366,7 @@ def _event(kind: str, told: Mapping[str, Any]) -> bytes:
 # -- documents ---------------------------------------------------------------------------------------------------------
 
 
-async def _documents(_: None, call: Call) -> dict[str, Any]:
+async def _documents(_: None, call: RequestContext) -> dict[str, Any]:
     limit = _number(call, "limit", 100, 1, _MOST_LISTED)
     state, after = call.query.get("state") or None, call.query.get("after") or None
     found = await _use(call, lambda opened: opened.documents(state=state, limit=limit, after=after), models=False)
@@ -374,7 +374,7 @@ async def _documents(_: None, call: Call) -> dict[str, Any]:
     return {"documents": [asdict(each) for each in found], "next": more}
 
 
-async def _document(_: None, call: Call) -> dict[str, Any]:
+async def _document(_: None, call: RequestContext) -> dict[str, Any]:
     key = call.query.get("id", "")
     start = _number(call, "start", 0, 0, 2**53)
     length = _number(call, "length", _LONGEST_PART, 1, _LONGEST_PART)
@@ -391,23 +391,23 @@ def _read(opened: Collection, key: str) -> tuple[DocumentInfo, str]:
         raise NotThere(str(error), param="id") from error
 
 
-async def _put(request: DocumentsRequest, call: Call) -> dict[str, Any]:
+async def _put(request: DocumentsRequest, call: RequestContext) -> dict[str, Any]:
     _check_count(request.documents, call)
     report = await _use(call, lambda opened: opened.put(request.documents))
     return _written(report)
 
 
-async def _delete(request: DeleteRequest, call: Call) -> dict[str, Any]:
+async def _delete(request: DeleteRequest, call: RequestContext) -> dict[str, Any]:
     _check_count(request.documents, call)
     return {"deleted": await _use(call, lambda opened: opened.remove(request.documents))}
 
 
-def _written(report: Report) -> dict[str, Any]:
+def _written(report: IndexReport) -> dict[str, Any]:
     counts = {name: getattr(report, name) for name in ("new", "changed", "failed", "chunks", "tokens")}
     return {**counts, "failures": [{"document": key, "reason": reason} for key, reason in report.failures]}
 
 
-def _check_count(documents: Sequence[Any], call: Call) -> None:
+def _check_count(documents: Sequence[Any], call: RequestContext) -> None:
     if not documents:
         raise InputError("documents is empty: give at least one.", param="documents")
     if call.limits is not None and len(documents) > call.limits.items:
@@ -417,7 +417,7 @@ def _check_count(documents: Sequence[Any], call: Call) -> None:
         )
 
 
-def _number(call: Call, name: str, default: int, low: int, high: int) -> int:
+def _number(call: RequestContext, name: str, default: int, low: int, high: int) -> int:
     told = call.query.get(name)
     if told is None:
         return default
@@ -426,11 +426,11 @@ def _number(call: Call, name: str, default: int, low: int, high: int) -> int:
     return int(told)
 
 
-async def _use(call: Call, do: Any, **options: Any) -> Any:
+async def _use(call: RequestContext, do: Any, **options: Any) -> Any:
     return await _served(call).use(call.path["name"], do, call.allowed, **options)
 
 
-def _served(call: Call) -> Served:
+def _served(call: RequestContext) -> CollectionService:
     if call.served is None:
         raise NotThere("Collections are no part of batches: send a request of its own.")
     return call.served
@@ -446,7 +446,7 @@ _FIND = {"query": "how do I rotate keys?", "k": 5}
 _DOCUMENTS = [{"id": "keys", "text": "Keys are rotated with the rotate command.", "title": "Keys"}]
 
 
-class Collections:
+class CollectionsDialect:
     """The dialect."""
 
     name = "collections"

@@ -26,9 +26,9 @@ import numpy as np
 
 from nearfield.encoder import Encoder
 from nearfield.errors import InputError, NearfieldError, NotAcceptable
-from nearfield.server.dialects import JSON, MSGPACK, Call, Reply, Route, shared_refusal
+from nearfield.server.dialects import JSON, MSGPACK, Reply, RequestContext, Route, shared_refusal
 from nearfield.server.dialects.schemas import Dtype, ErrorReply, Name, in_base64, in_lists, inputs
-from nearfield.server.exchange import Bounds, Encode, Late, Predict, Rank
+from nearfield.server.exchange import Bounds, Encode, EncodeLateChunks, Predict, Rank
 from nearfield.vectors.dense import Vectors
 from nearfield.vectors.outputs import MultiVectors, Outputs, SparseVectors
 
@@ -223,7 +223,7 @@ class _Rank(Rank):
 # -- what is asked -------------------------------------------------------------------------------------------------
 
 
-def _encode(request: NativeEncodeRequest, call: Call) -> Encode:
+def _encode(request: NativeEncodeRequest, call: RequestContext) -> Encode:
     form = _form(call, (JSON, MSGPACK, ARROW))
     if (request.input is None) == (request.documents is None):
         raise InputError("Give input, or documents for late chunking: one of the two.", param="input")
@@ -247,7 +247,7 @@ def _encode(request: NativeEncodeRequest, call: Call) -> Encode:
     return Encode(inputs=inputs(request.input), **asked)
 
 
-def _late(request: NativeEncodeRequest, kinds: list[Kind] | None, asked: dict[str, Any]) -> Late:
+def _late(request: NativeEncodeRequest, kinds: list[Kind] | None, asked: dict[str, Any]) -> EncodeLateChunks:
     documents = request.documents or []
     if kinds not in (None, ["dense"]):
         raise InputError("Late chunking pools dense vectors: leave outputs out, or ask for ['dense'].", param="outputs")
@@ -262,10 +262,10 @@ def _late(request: NativeEncodeRequest, kinds: list[Kind] | None, asked: dict[st
             "documents is empty." if empty is None else f"Document {empty} has no chunks: give at least one text.",
             param="documents",
         )
-    return Late(inputs=documents, **{**asked, "needs": ("dense",)})
+    return EncodeLateChunks(inputs=documents, **{**asked, "needs": ("dense",)})
 
 
-def _rank(request: NativeRankRequest, call: Call) -> Rank:
+def _rank(request: NativeRankRequest, call: RequestContext) -> Rank:
     return _Rank(
         model=request.model,
         query=request.query,
@@ -276,7 +276,7 @@ def _rank(request: NativeRankRequest, call: Call) -> Rank:
     )
 
 
-def _classify(request: NativeClassifyRequest, call: Call) -> Predict:
+def _classify(request: NativeClassifyRequest, call: RequestContext) -> Predict:
     return Predict(
         model=request.model,
         inputs=[request.input] if isinstance(request.input, str) else request.input,
@@ -290,7 +290,7 @@ def _given(request: NativeRankRequest | NativeClassifyRequest) -> dict[str, Any]
     return {name: value for name, value in wanted.items() if value is not None}
 
 
-def _form(call: Call, known: tuple[str, ...]) -> str:
+def _form(call: RequestContext, known: tuple[str, ...]) -> str:
     """Return the form of the reply that Accept likes best; JSON where it says nothing.
 
     Raises:
@@ -333,7 +333,7 @@ def _write_vectors(exchange: Encode) -> Any:
     for name, found in kinds.items():
         head = {"dtype": getattr(found, "precision", "float32"), **_shape(found), "fingerprint": found.fingerprint}
         body[name] = head | (_arrays(found) if form == MSGPACK else _rows(found, exchange.reply["base64"]))
-    if isinstance(exchange, Late):
+    if isinstance(exchange, EncodeLateChunks):
         body["documents"] = [len(chunks) for chunks in exchange.inputs]
     return _told(form, body)
 
@@ -420,7 +420,7 @@ def _stream(exchange: Encode) -> bytes:
         "tokens": arrow.array(vectors.tokens),
         "dropped": arrow.array(vectors.dropped),
     }
-    if isinstance(exchange, Late):
+    if isinstance(exchange, EncodeLateChunks):
         columns["document"] = arrow.array(np.repeat(np.arange(len(exchange.inputs)), list(map(len, exchange.inputs))))
     facts = {
         "model": exchange.served.name if exchange.served is not None else "",
@@ -441,7 +441,7 @@ _EXAMPLE = {"input": ["How tall is Mont Blanc?"], "outputs": ["dense"], "role": 
 _BOTH = (JSON, MSGPACK)
 
 
-class Native:
+class NativeDialect:
     """The dialect."""
 
     name = "native"

@@ -24,10 +24,10 @@ import orjson
 from nearfield import __version__, catalog
 from nearfield.encoder import Encoder
 from nearfield.errors import InputError, InputTooLong, MissingBody, ModelNotFound, NearfieldError, Overloaded
-from nearfield.inference.loaded_model import Loaded
-from nearfield.server.dialects import Call, Reply, Route
+from nearfield.inference.loaded_model import LoadedModel
+from nearfield.server.dialects import Reply, RequestContext, Route
 from nearfield.server.exchange import Bounds, Encode, Exchange, Tokenize
-from nearfield.server.models.model_pool import LONGEST_NAME, Models, Slot
+from nearfield.server.models.model_pool import LONGEST_NAME, ModelEntry, ModelPool
 
 Name = Annotated[str, msgspec.Meta(max_length=LONGEST_NAME)]
 KeepAlive = float | Annotated[str, msgspec.Meta(max_length=64)]
@@ -187,7 +187,7 @@ class Embed(Encode):
         await super().run(model, bounds)
 
 
-def _embed(request: OllamaEmbedRequest, _: Call) -> Exchange:
+def _embed(request: OllamaEmbedRequest, _: RequestContext) -> Exchange:
     name, texts, stays = _named(request), _texts(request.input), kept_for(request.keep_alive)
     if not texts:
         return Tokenize(model=name, keep_alive=stays, reply={"model": name})
@@ -217,7 +217,7 @@ def write(exchange: Exchange) -> dict[str, Any]:
     return {**reply, **{name: count for name, count in counts.items() if count}}
 
 
-def _prompt(request: OllamaPromptRequest, _: Call) -> Exchange:
+def _prompt(request: OllamaPromptRequest, _: RequestContext) -> Exchange:
     name, stays = _named(request), kept_for(request.keep_alive)
     if not request.prompt:
         return Tokenize(model=name, keep_alive=stays)
@@ -292,7 +292,7 @@ class Facts:
     digest: str = ""
 
     @classmethod
-    def of(cls, name: str, model: Loaded | None) -> Facts:
+    def of(cls, name: str, model: LoadedModel | None) -> Facts:
         """Gather them from the model where it is loaded, else from the catalogue."""
         entry = catalog.find(name)
         parameters = (entry.parameters or 0) if entry is not None else 0
@@ -340,7 +340,7 @@ class Facts:
         return self.name if ":" in self.name.rpartition("/")[2] else f"{self.name}:latest"
 
 
-def _tags(_: None, call: Call) -> dict[str, Any]:
+def _tags(_: None, call: RequestContext) -> dict[str, Any]:
     changed = _written(call.models.started)
     found = [(slot, Facts.of(slot.name, slot.model)) for slot in call.models.listed if call.allowed(slot.name)]
     return {
@@ -360,7 +360,7 @@ def _tags(_: None, call: Call) -> dict[str, Any]:
     }
 
 
-def _library_names(slot: Slot, models: Models) -> list[str]:
+def _library_names(slot: ModelEntry, models: ModelPool) -> list[str]:
     """Return the model's name in Ollama's library, if it has one: clients look for theirs in the list."""
     entry = catalog.find(slot.name)
     tagged = min((alias for alias in entry.aliases if ":" in alias), key=len, default="") if entry is not None else ""
@@ -372,7 +372,7 @@ def _library_names(slot: Slot, models: Models) -> list[str]:
         return []
 
 
-def _show(request: OllamaNamed, call: Call) -> dict[str, Any]:
+def _show(request: OllamaNamed, call: RequestContext) -> dict[str, Any]:
     facts = _find(_named(request), call.models)
     known: dict[str, str | int] = {
         "general.architecture": facts.family,
@@ -389,7 +389,7 @@ def _show(request: OllamaNamed, call: Call) -> dict[str, Any]:
     }
 
 
-def _ps(_: None, call: Call) -> dict[str, Any]:
+def _ps(_: None, call: RequestContext) -> dict[str, Any]:
     running = [
         (slot, Facts.of(slot.name, slot.model))
         for slot in call.models.slots
@@ -412,7 +412,7 @@ def _ps(_: None, call: Call) -> dict[str, Any]:
     }
 
 
-async def _pull(request: OllamaPullRequest, call: Call) -> Any:
+async def _pull(request: OllamaPullRequest, call: RequestContext) -> Any:
     """Have the model there: what is not served is refused, what may be loaded is."""
     name = call.models.slot(_named(request)).name
     if request.stream:
@@ -421,7 +421,7 @@ async def _pull(request: OllamaPullRequest, call: Call) -> Any:
     return {"status": "success"}
 
 
-async def _steps(name: str, call: Call) -> AsyncIterator[bytes]:
+async def _steps(name: str, call: RequestContext) -> AsyncIterator[bytes]:
     """Tell how far a load is, each few seconds once more: whoever waits, and all between, see that it goes on."""
     yield _line(status="pulling manifest")
     loading = asyncio.ensure_future(call.models.load(name, call.allowed))
@@ -440,32 +440,32 @@ def _line(**told: str) -> bytes:
     return orjson.dumps(told) + b"\n"
 
 
-async def _delete(request: OllamaNamed, call: Call) -> Any:
+async def _delete(request: OllamaNamed, call: RequestContext) -> Any:
     """Unload a model that came on demand; its files stay for the next time. Those given at the start stay."""
     await call.models.forget(_named(request), call.allowed)
     return Reply(b"", media_type="text/plain")
 
 
-def _generate(request: OllamaNamed, call: Call) -> Any:
+def _generate(request: OllamaNamed, call: RequestContext) -> Any:
     """Refuse, as Ollama does for models that embed."""
     _find(_named(request), call.models)
     raise InputError(f"{_quoted(_named(request))} does not support generate: this server embeds (POST /api/embed)")
 
 
-def _manage(_: None, __: Call) -> Any:
+def _manage(_: None, __: RequestContext) -> Any:
     """Refuse what makes, copies or publishes models."""
     raise InputError("The models of this server are managed by its operator (nearfield serve NAME ...).")
 
 
-def _version(_: None, __: Call) -> dict[str, Any]:
+def _version(_: None, __: RequestContext) -> dict[str, Any]:
     return {"version": __version__}
 
 
-def _alive(_: None, __: Call) -> Reply:
+def _alive(_: None, __: RequestContext) -> Reply:
     return Reply(b"Ollama is running", media_type="text/plain")
 
 
-def _find(name: str, models: Models) -> Facts:
+def _find(name: str, models: ModelPool) -> Facts:
     """Return the facts of a model that is served, loaded or not.
 
     Raises:
@@ -475,7 +475,7 @@ def _find(name: str, models: Models) -> Facts:
     return Facts.of(slot.name, slot.model)
 
 
-def _left(slot: Slot) -> float:
+def _left(slot: ModelEntry) -> float:
     """Return the seconds until an idle model leaves."""
     if slot.keep_alive is None or slot.pinned:
         return _FOR_GOOD
@@ -513,7 +513,7 @@ def _quoted(name: str) -> str:
 _EXAMPLE = {"model": "all-minilm", "input": ["Why is the sky blue?", "Why is the grass green?"]}
 
 
-class Ollama:
+class OllamaDialect:
     """The dialect."""
 
     name = "ollama"

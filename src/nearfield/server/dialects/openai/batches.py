@@ -12,13 +12,13 @@ from typing import Annotated, Any, Literal
 import msgspec
 
 from nearfield.errors import InputError, NearfieldError
-from nearfield.server.batches.batch import Batch
+from nearfield.server.batches.batch import BatchObject
 from nearfield.server.batches.batch_lines import MOST_BYTES
-from nearfield.server.batches.batch_runner import Batches
-from nearfield.server.dialects import Call, Reply, Route
-from nearfield.server.dialects.openai.embeddings import OpenAi
+from nearfield.server.batches.batch_runner import BatchRunner
+from nearfield.server.dialects import Reply, RequestContext, Route
+from nearfield.server.dialects.openai.embeddings import OpenAiDialect
 from nearfield.server.dialects.schemas import ErrorReply
-from nearfield.server.files.file_store import File, Files
+from nearfield.server.files.file_store import FileRecord, FileStore
 from nearfield.server.files.upload import Form
 
 _SHORTEST, _LONGEST = 3600, 2_592_000
@@ -40,7 +40,7 @@ class FileList(msgspec.Struct):
     """A page of files; with ``has_more`` the next is asked for by ``after``, the last one's id."""
 
     object: Literal["list"]
-    data: list[File]
+    data: list[FileRecord]
     has_more: bool
     first_id: str | None
     last_id: str | None
@@ -79,13 +79,13 @@ class BatchList(msgspec.Struct):
     """A page of batches, the newest first."""
 
     object: Literal["list"]
-    data: list[Batch]
+    data: list[BatchObject]
     has_more: bool
     first_id: str | None
     last_id: str | None
 
 
-async def _upload(_: None, call: Call) -> dict[str, Any]:
+async def _upload(_: None, call: RequestContext) -> dict[str, Any]:
     """Write the file as it comes; what the form says beside it may come later than the file."""
     files = _files(call)
     if call.upload is None:
@@ -113,7 +113,7 @@ def _seconds(form: Form) -> int | None:
     return int(seconds)
 
 
-async def _list_files(_: None, call: Call) -> dict[str, Any]:
+async def _list_files(_: None, call: RequestContext) -> dict[str, Any]:
     order = call.query.get("order", "desc")
     if order not in ("asc", "desc"):
         raise InputError(f"order must be 'asc' or 'desc', not {order[:40]!r}.", param="order")
@@ -127,16 +127,16 @@ async def _list_files(_: None, call: Call) -> dict[str, Any]:
     return _page([_file(file) for file in found], more)
 
 
-async def _one_file(_: None, call: Call) -> dict[str, Any]:
+async def _one_file(_: None, call: RequestContext) -> dict[str, Any]:
     return _file(await _files(call).find(call.path["file"], call.owner))
 
 
-async def _delete_file(_: None, call: Call) -> dict[str, Any]:
+async def _delete_file(_: None, call: RequestContext) -> dict[str, Any]:
     await _files(call).delete(call.path["file"], call.owner)
     return {"id": call.path["file"], "object": "file", "deleted": True}
 
 
-async def _content(_: None, call: Call) -> Reply:
+async def _content(_: None, call: RequestContext) -> Reply:
     files = _files(call)
     file = await files.find(call.path["file"], call.owner)
     return Reply(
@@ -146,7 +146,7 @@ async def _content(_: None, call: Call) -> Reply:
     )
 
 
-async def _create(request: BatchRequest, call: Call) -> dict[str, Any]:
+async def _create(request: BatchRequest, call: RequestContext) -> dict[str, Any]:
     batch = await _batches(call).create(
         call.owner,
         endpoint=request.endpoint,
@@ -157,27 +157,27 @@ async def _create(request: BatchRequest, call: Call) -> dict[str, Any]:
     return _plain(batch)
 
 
-async def _list(_: None, call: Call) -> dict[str, Any]:
+async def _list(_: None, call: RequestContext) -> dict[str, Any]:
     limit = _limit(call, _BATCHES, _MOST_BATCHES)
     found, more = await _batches(call).page(call.owner, after=call.query.get("after"), limit=limit)
     return _page([_plain(batch) for batch in found], more)
 
 
-async def _one(_: None, call: Call) -> dict[str, Any]:
+async def _one(_: None, call: RequestContext) -> dict[str, Any]:
     return _plain(await _batches(call).find(call.path["batch"], call.owner))
 
 
-async def _cancel(_: None, call: Call) -> dict[str, Any]:
+async def _cancel(_: None, call: RequestContext) -> dict[str, Any]:
     return _plain(await _batches(call).cancel(call.path["batch"], call.owner))
 
 
-def _files(call: Call) -> Files:
+def _files(call: RequestContext) -> FileStore:
     if call.files is None:
         raise RuntimeError("the server keeps files")
     return call.files
 
 
-def _batches(call: Call) -> Batches:
+def _batches(call: RequestContext) -> BatchRunner:
     if call.batches is None:
         raise RuntimeError("the server keeps batches")
     return call.batches
@@ -187,7 +187,7 @@ def _plain(record: Any) -> dict[str, Any]:
     return msgspec.to_builtins(record)
 
 
-def _file(file: File) -> dict[str, Any]:
+def _file(file: FileRecord) -> dict[str, Any]:
     """Write a file; one that stays has no time of expiry."""
     return {name: value for name, value in _plain(file).items() if value is not None}
 
@@ -197,7 +197,7 @@ def _page(found: list[dict[str, Any]], more: bool) -> dict[str, Any]:
     return {"object": "list", "data": found, "has_more": more, "first_id": first, "last_id": last}
 
 
-def _limit(call: Call, default: int, most: int) -> int:
+def _limit(call: RequestContext, default: int, most: int) -> int:
     given = call.query.get("limit", str(default))
     if not _digits(given) or not 1 <= int(given) <= most:
         raise InputError(f"limit must be a whole number of 1 to {most}, not {given[:40]!r}.", param="limit")
@@ -211,7 +211,7 @@ def _digits(text: str) -> bool:
 _EXAMPLE = {"input_file_id": "file-abc", "endpoint": "/v1/embeddings", "completion_window": "24h"}
 
 
-class OpenAiBatches:
+class OpenAiBatchesDialect:
     """The dialect."""
 
     name = "openai-batches"
@@ -219,9 +219,9 @@ class OpenAiBatches:
     routes = tuple(
         replace(route, free=True)
         for route in (
-            Route("/v1/files", "Upload a file of requests", _upload, takes=FileForm, gives=File, upload=True),
+            Route("/v1/files", "Upload a file of requests", _upload, takes=FileForm, gives=FileRecord, upload=True),
             Route("/v1/files", "List the files", _list_files, gives=FileList, method="GET"),
-            Route("/v1/files/{file}", "Describe a file", _one_file, gives=File, method="GET"),
+            Route("/v1/files/{file}", "Describe a file", _one_file, gives=FileRecord, method="GET"),
             Route("/v1/files/{file}", "Delete a file", _delete_file, gives=Deleted, method="DELETE"),
             Route("/v1/files/{file}/content", "Fetch a file", _content, method="GET"),
             Route(
@@ -229,15 +229,15 @@ class OpenAiBatches:
                 "Have a file of requests done",
                 _create,
                 takes=BatchRequest,
-                gives=Batch,
+                gives=BatchObject,
                 example=_EXAMPLE,
             ),
             Route("/v1/batches", "List the batches", _list, gives=BatchList, method="GET"),
-            Route("/v1/batches/{batch}", "Tell how far a batch is", _one, gives=Batch, method="GET"),
-            Route("/v1/batches/{batch}/cancel", "Stop a batch; what is done is kept", _cancel, gives=Batch),
+            Route("/v1/batches/{batch}", "Tell how far a batch is", _one, gives=BatchObject, method="GET"),
+            Route("/v1/batches/{batch}/cancel", "Stop a batch; what is done is kept", _cancel, gives=BatchObject),
         )
     )
 
     def refuse(self, error: NearfieldError) -> Any:
         """Say it as the API of vectors does."""
-        return OpenAi().refuse(error)
+        return OpenAiDialect().refuse(error)

@@ -15,13 +15,13 @@ import msgspec
 from nearfield import catalog
 from nearfield.encoder import Encoder
 from nearfield.errors import InputError, NearfieldError
-from nearfield.inference.loaded_model import Loaded
+from nearfield.inference.loaded_model import LoadedModel
 from nearfield.reranker import Reranker
-from nearfield.server.dialects import Call, Route, shared_refusal
+from nearfield.server.dialects import RequestContext, Route, shared_refusal
 from nearfield.server.dialects.openai import cl100k
 from nearfield.server.dialects.schemas import Dtype, ErrorReply, Name, Truncate, in_base64, in_lists, inputs
 from nearfield.server.exchange import Encode
-from nearfield.server.models.model_pool import Slot, State
+from nearfield.server.models.model_pool import ModelEntry, State
 
 #: Arguments of the encoder that have another name in this API.
 _PARAMS = {
@@ -77,7 +77,7 @@ class EmbeddingReply(msgspec.Struct, omit_defaults=True):
     embedding_range: tuple[float, float] | None = None
 
 
-class Model(msgspec.Struct):
+class OpenAiModel(msgspec.Struct):
     """A model that is served: OpenAI's fields, our own, and from ``name`` on those of Cohere."""
 
     id: str
@@ -107,8 +107,8 @@ class ModelList(msgspec.Struct):
     """The models that are served; ``models`` is ``data`` once more, where Cohere's clients look."""
 
     object: Literal["list"]
-    data: list[Model]
-    models: list[Model]
+    data: list[OpenAiModel]
+    models: list[OpenAiModel]
     next_page_token: str | None
 
 
@@ -122,7 +122,7 @@ _TYPES = {
 }
 
 
-def _read(request: EmbeddingRequest, call: Call) -> Encode | Awaitable[Encode]:
+def _read(request: EmbeddingRequest, call: RequestContext) -> Encode | Awaitable[Encode]:
     given = inputs(request.input)
     if sum(len(item) for item in given if not isinstance(item, str)) > _MANY:
         return _read_in_thread(request, given, call.token_ids)
@@ -168,7 +168,7 @@ def write(exchange: Encode) -> dict[str, Any]:
     return reply
 
 
-def _list(_: None, call: Call) -> dict[str, Any]:
+def _list(_: None, call: RequestContext) -> dict[str, Any]:
     """List all models; Cohere's clients may choose by endpoint, and turn pages: page_token is the first one's place."""
     found = [_model(slot, call) for slot in call.models.listed if call.allowed(slot.name)]
     if "endpoint" in call.query:
@@ -185,14 +185,14 @@ def _list(_: None, call: Call) -> dict[str, Any]:
     }
 
 
-def _number(call: Call, name: str, default: int, least: int = 0) -> int:
+def _number(call: RequestContext, name: str, default: int, least: int = 0) -> int:
     given = call.query.get(name, str(default))
     if not (given.isascii() and given.isdigit() and len(given) < 10 and int(given) >= least):
         raise InputError(f"{name} must be a whole number of at least {least}, not {given[:80]!r}.", param=name)
     return int(given)
 
 
-def _one(_: None, call: Call) -> dict[str, Any]:
+def _one(_: None, call: RequestContext) -> dict[str, Any]:
     return _model(call.models.described(call.path["model"]), call)
 
 
@@ -211,7 +211,7 @@ def as_text(given: list[Any], meaning: str) -> list[Any]:
     return [item if isinstance(item, str) or not item else cl100k.decode(item) for item in given]
 
 
-def _model(slot: Slot, call: Call) -> dict[str, Any]:
+def _model(slot: ModelEntry, call: RequestContext) -> dict[str, Any]:
     model = slot.model
     owner = slot.name.partition("/")[0] if "/" in slot.name else "local"
     facts = _known(slot.name) if model is None else _facts(model)
@@ -231,7 +231,7 @@ def _model(slot: Slot, call: Call) -> dict[str, Any]:
     }
 
 
-def _facts(model: Loaded) -> dict[str, Any]:
+def _facts(model: LoadedModel) -> dict[str, Any]:
     encoder = model if isinstance(model, Encoder) else None
     return {
         "dimensions": encoder.dimensions if encoder else 0,
@@ -259,18 +259,18 @@ def _known(name: str) -> dict[str, Any]:
     }
 
 
-def endpoints(model: Loaded) -> list[str]:
+def endpoints(model: LoadedModel) -> list[str]:
     """Return what Cohere's API does with a model."""
     if not isinstance(model, Encoder):
         return ["rerank"] if isinstance(model, Reranker) and len(model.labels) == 1 else []
     return [_ENDPOINTS[kind] for kind in model.recipe.outputs if kind in _ENDPOINTS]
 
 
-def _default(call: Call, endpoint: str) -> Loaded | None:
+def _default(call: RequestContext, endpoint: str) -> LoadedModel | None:
     return next((model for model in call.models.loaded if endpoint in endpoints(model)), None)
 
 
-def _origin(call: Call) -> str:
+def _origin(call: RequestContext) -> str:
     """Return what the client itself put before the path."""
     return f"{call.scheme}://{call.headers.get('host', 'localhost')}"
 
@@ -278,7 +278,7 @@ def _origin(call: Call) -> str:
 _EXAMPLE = {"model": "all-MiniLM-L6-v2", "input": ["How tall is Mont Blanc?"], "input_type": "query"}
 
 
-class OpenAi:
+class OpenAiDialect:
     """The dialect."""
 
     name = "openai"
@@ -289,7 +289,7 @@ class OpenAi:
             for path in ("/v1/embeddings", "/embeddings")
         ),
         Route("/v1/models", "List the models", _list, gives=ModelList, method="GET"),
-        Route("/v1/models/{model:path}", "Describe a model", _one, gives=Model, method="GET"),
+        Route("/v1/models/{model:path}", "Describe a model", _one, gives=OpenAiModel, method="GET"),
     )
 
     def refuse(self, error: NearfieldError) -> Any:

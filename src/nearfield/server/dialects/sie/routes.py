@@ -16,11 +16,11 @@ import numpy as np
 from nearfield import catalog
 from nearfield.encoder import Encoder
 from nearfield.errors import ExecutionFailed, InputError, InputTooLong, ModelNotFound, NearfieldError, Overloaded
-from nearfield.inference.loaded_model import Loaded
-from nearfield.server.dialects import JSON, MSGPACK, Call, Reply, Route
+from nearfield.inference.loaded_model import LoadedModel
+from nearfield.server.dialects import JSON, MSGPACK, Reply, RequestContext, Route
 from nearfield.server.dialects.schemas import Dtype, Name
 from nearfield.server.exchange import Encode, Rank
-from nearfield.server.models.model_pool import Slot
+from nearfield.server.models.model_pool import ModelEntry
 from nearfield.vectors.dense import Vectors
 from nearfield.vectors.outputs import MultiVectors, Outputs, SparseVectors
 
@@ -205,7 +205,7 @@ class SieError(msgspec.Struct):
 # -- encode --------------------------------------------------------------------------------------------------------
 
 
-def _read_encode(request: SieEncodeRequest, call: Call) -> Encode:
+def _read_encode(request: SieEncodeRequest, call: RequestContext) -> Encode:
     params = request.params or SieParams()
     options = params.options or SieOptions()
     given = (call.body.get("params") or {}).get("options") or {}
@@ -266,7 +266,7 @@ def _column(found: Vectors | SparseVectors | MultiVectors, half: bool) -> list[d
 # -- score ---------------------------------------------------------------------------------------------------------
 
 
-def _read_score(request: SieScoreRequest, call: Call) -> Rank:
+def _read_score(request: SieScoreRequest, call: RequestContext) -> Rank:
     options = request.options or SieOptions()
     given = call.body.get("options") or {}
     _check(options, given)
@@ -308,7 +308,7 @@ def write_score(exchange: Rank) -> Reply:
 # -- both ----------------------------------------------------------------------------------------------------------
 
 
-def _model(call: Call) -> str:
+def _model(call: RequestContext) -> str:
     """Return the model's name without its profile: SIE takes ``model:profile`` and ``model@profile``."""
     return call.path["model"].removesuffix(":default").removesuffix("@default")
 
@@ -337,7 +337,7 @@ def _unknown(given: dict[str, Any], where: str, *more: str) -> tuple[str, ...]:
     return tuple(sorted(f"{where}.{name}" for name, value in given.items() if name not in known and value is not None))
 
 
-def _packed(call: Call) -> bool:
+def _packed(call: RequestContext) -> bool:
     """Whether the reply is msgpack: JSON has to be asked for by name."""
     accept = call.headers.get("accept", "").lower()
     return MSGPACK in accept or "application/x-msgpack" in accept or JSON not in accept
@@ -375,22 +375,22 @@ def _wide(values: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
 # -- models --------------------------------------------------------------------------------------------------------
 
 
-def _is_sdk(call: Call) -> bool:
+def _is_sdk(call: RequestContext) -> bool:
     """Whether a request to a path of OpenAI's comes from SIE's SDK."""
     return "x-sie-sdk-version" in call.headers
 
 
-def _list(_: None, call: Call) -> Reply:
+def _list(_: None, call: RequestContext) -> Reply:
     return Reply(
         {"models": [_describe(slot) for slot in call.models.listed if call.allowed(slot.name)]}, headers=VERSION
     )
 
 
-def _one(_: None, call: Call) -> Reply:
+def _one(_: None, call: RequestContext) -> Reply:
     return Reply(_describe(call.models.described(_model(call))), headers=VERSION)
 
 
-def _describe(slot: Slot) -> dict[str, Any]:
+def _describe(slot: ModelEntry) -> dict[str, Any]:
     model = slot.model
     facts = _known(slot.name) if model is None else _facts(model)
     return {
@@ -409,7 +409,7 @@ def _describe(slot: Slot) -> dict[str, Any]:
     }
 
 
-def _facts(model: Loaded) -> dict[str, Any]:
+def _facts(model: LoadedModel) -> dict[str, Any]:
     dims = _dims(model) if isinstance(model, Encoder) else {}
     recipe = model.recipe
     return {"outputs": recipe.outputs, "dims": dims, "max_length": model.max_length, "revision": recipe.revision}
@@ -465,7 +465,7 @@ _BODIES = (MSGPACK, JSON)
 _EXAMPLE = {"items": [{"id": "1", "text": "How tall is Mont Blanc?"}], "params": {"options": {"is_query": True}}}
 
 
-class Sie:
+class SieDialect:
     """The dialect."""
 
     name = "sie"

@@ -32,12 +32,12 @@ from nearfield.errors import (
 )
 from nearfield.hardware import usable_cores
 from nearfield.inference import encode_options
-from nearfield.inference.loaded_model import Loaded
+from nearfield.inference.loaded_model import LoadedModel
 from nearfield.recipe import Pooling, Splade
 from nearfield.reranker import Classifier, Reranker, Scorer
-from nearfield.server.dialects import Call, Reply, Route
+from nearfield.server.dialects import Reply, RequestContext, Route
 from nearfield.server.dialects.schemas import Name, in_lists
-from nearfield.server.exchange import Encode, Exchange, Predict, Rank, Several, Tokenize
+from nearfield.server.exchange import CompositeExchange, Encode, Exchange, Predict, Rank, Tokenize
 from nearfield.vectors.dense import normalize
 
 Direction = Literal["Left", "left", "Right", "right"]
@@ -240,10 +240,10 @@ class EveryToken(Encode):
 
     needs: tuple[str, ...] = ("multivector",)
 
-    def fits(self, model: Loaded) -> bool:
+    def fits(self, model: LoadedModel) -> bool:
         return super().fits(model) and model.recipe.outputs[0] == "multivector"
 
-    def misfit(self, model: Loaded) -> InputError:
+    def misfit(self, model: LoadedModel) -> InputError:
         return InputError(
             f"{model.name} gives no vectors of single tokens here: serve a model of late interaction (ColBERT) for "
             "/embed_all, or ask /embed for pooled vectors.",
@@ -254,17 +254,17 @@ class EveryToken(Encode):
 # -- reading ---------------------------------------------------------------------------------------------------------
 
 
-def _embed(request: TeiEmbedRequest, call: Call) -> Exchange:
+def _embed(request: TeiEmbedRequest, call: RequestContext) -> Exchange:
     options = {"normalize_embeddings": request.normalize, "truncate_dim": request.dimensions}
     given = {name: value for name, value in options.items() if value is not None}
     return _encode(Encode, request, call, _vectors, {**given, **_prompted(request)}, asked_plain=not request.normalize)
 
 
-def _embed_all(request: TeiEmbedAllRequest, call: Call) -> Exchange:
+def _embed_all(request: TeiEmbedAllRequest, call: RequestContext) -> Exchange:
     return _encode(EveryToken, request, call, _token_vectors, {"outputs": "multivector", **_prompted(request)})
 
 
-def _embed_sparse(request: TeiEmbedAllRequest, call: Call) -> Exchange:
+def _embed_sparse(request: TeiEmbedAllRequest, call: RequestContext) -> Exchange:
     options = {"outputs": "sparse", **_prompted(request)}
     return _encode(Encode, request, call, _weights, options, needs=("sparse",))
 
@@ -272,7 +272,7 @@ def _embed_sparse(request: TeiEmbedAllRequest, call: Call) -> Exchange:
 def _encode(
     kind: type[Encode],
     request: TeiEmbedAllRequest,
-    call: Call,
+    call: RequestContext,
     body: Callable[[Any], Any],
     options: Mapping[str, Any],
     *,
@@ -290,7 +290,7 @@ def _encode(
     return _for_model(exchange, call)
 
 
-def _similarity(request: TeiSimilarityRequest, call: Call) -> Exchange:
+def _similarity(request: TeiSimilarityRequest, call: RequestContext) -> Exchange:
     sentences, asked = request.inputs.sentences, request.parameters
     _require(sentences, "inputs.sentences")
     texts = [request.inputs.source_sentence, *sentences]
@@ -305,7 +305,7 @@ def _similarity(request: TeiSimilarityRequest, call: Call) -> Exchange:
     return _for_model(exchange, call)
 
 
-def _rerank(request: TeiRerankRequest, call: Call) -> Exchange:
+def _rerank(request: TeiRerankRequest, call: RequestContext) -> Exchange:
     if not request.texts or not (request.query or all(request.texts)):
         raise Empty("`texts` cannot be empty, nor may a text be where `query` is.")
     exchange = Rank(
@@ -323,7 +323,7 @@ def _rerank(request: TeiRerankRequest, call: Call) -> Exchange:
     return _for_model(exchange, call, Reranker)
 
 
-def _predict(request: TeiPredictRequest, call: Call) -> Exchange:
+def _predict(request: TeiPredictRequest, call: RequestContext) -> Exchange:
     items, single = _sequences(request.inputs)
     exchange = Predict(
         model=request.model,
@@ -335,7 +335,7 @@ def _predict(request: TeiPredictRequest, call: Call) -> Exchange:
     return _for_model(exchange, call, Classifier)
 
 
-def _tokenize(request: TeiTokenizeRequest, call: Call) -> Exchange:
+def _tokenize(request: TeiTokenizeRequest, call: RequestContext) -> Exchange:
     texts = [request.inputs] if isinstance(request.inputs, str) else request.inputs
     _require(texts, "inputs")
     reply = {
@@ -346,7 +346,7 @@ def _tokenize(request: TeiTokenizeRequest, call: Call) -> Exchange:
     return Tokenize(model=request.model, texts=texts, reply=reply)
 
 
-def _decode(request: TeiDecodeRequest, _: Call) -> Exchange:
+def _decode(request: TeiDecodeRequest, _: RequestContext) -> Exchange:
     given = request.ids
     batch: Any = given if given and all(isinstance(each, list) for each in given) else [given]
     _require(batch, "ids")
@@ -355,18 +355,18 @@ def _decode(request: TeiDecodeRequest, _: Call) -> Exchange:
     return Tokenize(model=request.model, ids=batch, reply={"skip": request.skip_special_tokens})
 
 
-def _any(_: TeiAnyRequest, call: Call) -> Exchange:
+def _any(_: TeiAnyRequest, call: RequestContext) -> Exchange:
     return _by_body(call.body, call)
 
 
-def _vertex(request: TeiVertexRequest, call: Call) -> Exchange:
+def _vertex(request: TeiVertexRequest, call: RequestContext) -> Exchange:
     bodies = [
         {name: value for name, value in each.items() if value is not None} for each in request.instances
     ]  # a null says as much as no field
-    return Several(parts=[_by_body(body, call) for body in bodies])
+    return CompositeExchange(parts=[_by_body(body, call) for body in bodies])
 
 
-def _by_body(body: Mapping[str, Any], call: Call) -> Exchange:
+def _by_body(body: Mapping[str, Any], call: RequestContext) -> Exchange:
     """Tell what a body asks for; a mere ``inputs`` asks for what the model does, the first one if none is named."""
     if "texts" in body:
         return _rerank(_as(TeiRerankRequest, body), call)
@@ -381,7 +381,7 @@ def _by_body(body: Mapping[str, Any], call: Call) -> Exchange:
     return _embed(_as(TeiEmbedRequest, body), call)
 
 
-def _meant(name: Any, call: Call) -> Loaded | None:
+def _meant(name: Any, call: RequestContext) -> LoadedModel | None:
     """Return the model that a body means, if it is loaded and its name is one."""
     if name is None:
         return next(iter(call.models.loaded), None)
@@ -391,7 +391,7 @@ def _meant(name: Any, call: Call) -> Loaded | None:
         return None  # it may be loaded for this request, or is refused when it is asked for
 
 
-def _for_model(exchange: Exchange, call: Call, preferred: type[Loaded] = Loaded) -> Exchange:
+def _for_model(exchange: Exchange, call: RequestContext, preferred: type[LoadedModel] = LoadedModel) -> Exchange:
     """Name the model where the body did not: the first that fits, one made for this before others that can do it.
 
     Raises:
@@ -541,7 +541,7 @@ def _labels(exchange: Any) -> list[Any]:
     return rows[0] if exchange.reply["single"] else rows
 
 
-def _predictions(exchange: Several) -> dict[str, Any]:
+def _predictions(exchange: CompositeExchange) -> dict[str, Any]:
     """Write each part; what any of them ignored, the whole request did."""
     written = [part.reply["body"](part) for part in exchange.parts]
     ignored = (name for part in exchange.parts for name in part.ignored)
@@ -561,7 +561,7 @@ def tokens_of(exchange: Any) -> Iterator[list[dict[str, Any]]]:
         InputError, TooLarge: a text is too long, or not Unicode; or all together have too many tokens.
     """
     model, left = exchange.served, exchange.reply["most"]
-    prompt = encode_options.prompt(model.recipe, exchange.reply["prompt"], None, None)
+    prompt = encode_options.resolve_prompt(model.recipe, exchange.reply["prompt"], None, None)
     most = _CHARACTERS_A_TOKEN * model.max_length
     for index, text in enumerate(exchange.texts):
         if len(text) > most:
@@ -576,7 +576,7 @@ def tokens_of(exchange: Any) -> Iterator[list[dict[str, Any]]]:
         yield tokens
 
 
-def _tokens_of(model: Loaded, text: str, special: bool) -> list[dict[str, Any]]:
+def _tokens_of(model: LoadedModel, text: str, special: bool) -> list[dict[str, Any]]:
     try:
         found = model.tokenizer.backend.encode(text, add_special_tokens=special)
     except TypeError as error:  # Rust takes no lone surrogate, and says only that it wanted a string
@@ -616,7 +616,7 @@ def _texts(exchange: Any) -> list[str]:
 # -- without a model's work --------------------------------------------------------------------------------------------
 
 
-def _info(_: None, call: Call) -> dict[str, Any]:
+def _info(_: None, call: RequestContext) -> dict[str, Any]:
     name = call.query.get("model")
     model = call.models.find(name) if name else call.models.first(lambda _: True)
     return {
@@ -638,7 +638,7 @@ def _info(_: None, call: Call) -> dict[str, Any]:
     }
 
 
-def _model_type(model: Loaded) -> dict[str, Any]:
+def _model_type(model: LoadedModel) -> dict[str, Any]:
     if isinstance(model, Scorer):
         numbers = {str(number): label for number, label in enumerate(model.labels)}
         labels = {"id2label": numbers, "label2id": {label: int(number) for number, label in numbers.items()}}
@@ -646,7 +646,7 @@ def _model_type(model: Loaded) -> dict[str, Any]:
     return {"embedding": {"pooling": _pooling(model)}}
 
 
-def _pooling(model: Loaded) -> str:
+def _pooling(model: LoadedModel) -> str:
     """Name the pooling as TEI does; what it does not know, by what the model gives."""
     recipe = model.recipe
     if isinstance(recipe.head(recipe.outputs[0]), Splade):
@@ -655,7 +655,7 @@ def _pooling(model: Loaded) -> str:
     return "+".join(modes).replace("lasttoken", "last_token") or recipe.outputs[0]
 
 
-def _ping(_: None, __: Call) -> Reply:
+def _ping(_: None, __: RequestContext) -> Reply:
     return Reply(b"", media_type="text/plain")
 
 
@@ -687,7 +687,7 @@ _PAIRED = {"query": "What is Deep Learning?", "texts": ["Deep Learning is ..."]}
 _SOURCE = {"inputs": {"source_sentence": "What is Deep Learning?", "sentences": ["What is Machine Learning?"]}}
 
 
-class Tei:
+class TeiDialect:
     """The dialect."""
 
     name = "tei"
