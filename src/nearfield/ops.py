@@ -85,7 +85,7 @@ class AttentionMask(Generic[T]):
 
 
 class Ops(ABC, Generic[T]):
-    """Around twenty-five operations; see ``docs/architecture/inference.md`` for when one may be added.
+    """Around twenty-five operations; see ``docs/architecture/backends.md`` for when one may be added.
 
     ``split`` gives a *heads tensor*, whose layout is the backend's own: the last axis is the head's size D, and only
     ``rms_norm``, ``layer_norm``, ``rope``, ``relative`` and ``attention`` take it.
