@@ -84,7 +84,7 @@ def test_the_wheel_is_complete(wheel: Path) -> None:
     source = ROOT / "src"
     wanted = {path.relative_to(source).as_posix() for path in (source / "nearfield").rglob("*") if path.is_file()}
     assert {name for name in wanted if "__pycache__" not in name} <= inside
-    assert {"nearfield/py.typed", "nearfield/cli/demo.txt", "nearfield/catalog/baai.toml"} <= inside
+    assert {"nearfield/py.typed", "nearfield/cli/data/demo.txt", "nearfield/catalog/baai.toml"} <= inside
     assert not any(name.startswith(("tests/", "benchmarks/")) for name in inside)
     assert any(name.endswith("licenses/LICENSE") for name in inside)
 
@@ -112,7 +112,7 @@ _SMOKE = """
 import sys
 for name in ("torch", "transformers", "sentence_transformers", "pyarrow", "scipy", "openai", "pytest"):
     sys.modules[name] = None
-import nearfield, nearfield.server.app, nearfield.cli.vectors_file
+import nearfield, nearfield.server.app, nearfield.bulk.file_job
 vectors = nearfield.Encoder(sys.argv[1], compile_cache=False).encode(["the cat", "a dog"])
 print(nearfield.__file__, vectors.data.shape)
 """

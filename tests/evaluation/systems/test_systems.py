@@ -229,7 +229,7 @@ def test_a_hybrid_joins_both(folder: str) -> None:
 
 @pytest.mark.parametrize("chunker", ["sentence", "fixed", "late"])
 def test_a_cut_document_scores_as_its_best_chunk(folder: str, chunker: str) -> None:
-    variant = f"{folder}?chunker={chunker}&chunk_tokens=16&chunk_overlap=0"
+    variant = f"{folder}?chunker={chunker}&chunk_tokens=16&chunk_overlap=0&precision=float32"
     query = "The unicorn came at last."
     with closing(open_system(variant)) as subject:
         found = subject.search(DOCUMENTS, {"q": query}, 4)["q"]
