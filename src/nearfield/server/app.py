@@ -180,7 +180,7 @@ class ServerState:
             call = self._call(request)
             turn.chosen = _choose(claimants, call)
             refused = self._admit(request, turn)
-            if refused is not None and turn.chosen.route.key is None and (upload or not _small(request)):
+            if refused is not None and turn.chosen.route.body_key is None and (upload or not _small(request)):
                 raise refused
             if upload:
                 call.upload = MultipartUpload(request.headers, watch.receive)
@@ -269,7 +269,7 @@ class ServerState:
         Raises:
             AccessDenied: there is none, or it is not known; or whatever else was wrong without it.
         """
-        given = route.key(call) if route.key is not None and isinstance(refused, AccessDenied) else None
+        given = route.body_key(call) if route.body_key is not None and isinstance(refused, AccessDenied) else None
         if not given:
             raise refused
         return self.keys.check(given.encode("utf-8", "replace").decode("latin-1"))
@@ -286,7 +286,7 @@ class ServerState:
         if not key.may(route.scope):
             hint = "" if self.keys else " Set keys (api_key_file) with the scope, or ask from the server's own machine."
             raise Forbidden(f"This needs a key with the scope {route.scope!r}; {key.name!r} has none.{hint}")
-        if not route.free:
+        if not route.rate_limit_exempt:
             key.check_rate()
 
     async def _reply(self, route: Claimed, exchange: Exchange) -> Response:
@@ -306,7 +306,7 @@ class ServerState:
     def _record(self, request: Request, turn: RequestState) -> None:
         log: dict[str, Any] = {"key": turn.key.name} if turn.key.digest else {}
         exchange = turn.exchange
-        if turn.chosen.route.takes is not None:
+        if turn.chosen.route.request_type is not None:
             self.prometheus.ended(exchange, turn.failure, time.perf_counter() - turn.started)
         if exchange is not None:
             # A name that is not served may be a text that went into the wrong field.
@@ -369,7 +369,7 @@ class ServerState:
             RouteCandidate(dialect, route)
             for dialect in self.dialects
             for route in dialect.routes
-            if (route.path, route.method, route.claims) == (url, "POST", None)
+            if (route.path, route.method, route.matches) == (url, "POST", None)
         )
 
     def _owner(self, digest: str) -> ApiKey:
@@ -525,22 +525,22 @@ class RequestState:
 
 
 def _by_path(dialects: Sequence[Dialect]) -> dict[tuple[str, str], list[RouteCandidate]]:
-    """Gather who claims each path; a route without ``claims`` takes what nobody else does, and there is one."""
+    """Gather who claims each path; a route without ``matches`` takes what nobody else does, and there is one."""
     found: dict[tuple[str, str], list[RouteCandidate]] = {}
     for dialect in dialects:
         for route in dialect.routes:
             found.setdefault((route.path, route.method), []).append(RouteCandidate(dialect, route))
     for (path, method), claimants in found.items():
-        claimants.sort(key=lambda each: each.route.claims is None)
-        if sum(each.route.claims is None for each in claimants) != 1:
+        claimants.sort(key=lambda each: each.route.matches is None)
+        if sum(each.route.matches is None for each in claimants) != 1:
             names = ", ".join(each.dialect.name for each in claimants)
-            raise ValueError(f"{method} {path} is claimed by {names}: exactly one of them must leave out ``claims``")
+            raise ValueError(f"{method} {path} is claimed by {names}: exactly one of them must leave out ``matches``")
     return found
 
 
 def _choose(claimants: Sequence[RouteCandidate], call: RequestContext) -> RouteCandidate:
     for each in claimants[:-1]:
-        if each.route.claims is not None and each.route.claims(call):
+        if each.route.matches is not None and each.route.matches(call):
             return each
     return claimants[-1]
 
@@ -560,12 +560,12 @@ def _read_body(call: RequestContext, claimants: Sequence[RouteCandidate], data: 
     kind = call.headers.get("content-type", JSON).partition(";")[0].strip().lower()
     kind = {"application/x-msgpack": MSGPACK}.get(kind, JSON if kind.endswith("+json") else kind)
     if not data:
-        if all(each.route.takes is None for each in claimants):
+        if all(each.route.request_type is None for each in claimants):
             return
         raise MissingBody("The request has no body: send a JSON object.")
     # A browser sends a form to any server without asking it first, and says whose page it is.
-    kind = JSON if "origin" not in call.headers and any(each.route.lax for each in claimants) else kind
-    if kind not in {known for each in claimants for known in each.route.media}:
+    kind = JSON if "origin" not in call.headers and any(each.route.any_content_type for each in claimants) else kind
+    if kind not in {known for each in claimants for known in each.route.request_media}:
         raise UnsupportedMedia(f"The body must be JSON: send 'Content-Type: application/json', not {kind!r}.")
     content = decode(data, kind)
     call.body = {name: value for name, value in content.items() if value is not None}
@@ -619,16 +619,16 @@ def _taken(route: Claimed, call: RequestContext) -> Any:
     Raises:
         InputError: it has another shape; the message names the field.
     """
-    if route.takes is None:
+    if route.request_type is None:
         return None
     try:
-        return msgspec.convert(call.body, route.takes)
+        return msgspec.convert(call.body, route.request_type)
     except msgspec.ValidationError as error:
         raise _invalid(error) from error
 
 
 def _ignored(route: Claimed, call: RequestContext) -> tuple[str, ...]:
-    known = getattr(route.takes, "__struct_encode_fields__", None)
+    known = getattr(route.request_type, "__struct_encode_fields__", None)
     return () if known is None else tuple(sorted(call.body.keys() - set(known)))
 
 

@@ -47,7 +47,12 @@ def document(dialects: Iterable[Dialect]) -> dict[str, Any]:
     """Return the OpenAPI 3.1 document of a server that speaks these dialects."""
     routes = [(dialect, route) for dialect in dialects for route in dialect.routes]
     types = list(
-        dict.fromkeys(kind for each, route in routes for kind in (route.takes, route.gives, each.refuses) if kind)
+        dict.fromkeys(
+            kind
+            for each, route in routes
+            for kind in (route.request_type, route.response_type, each.error_type)
+            if kind
+        )
     )
     found, schemas = msgspec.json.schema_components(types, ref_template="#/components/schemas/{name}")
     by_type = dict(zip(types, found, strict=True))
@@ -78,17 +83,17 @@ def _call(dialect: Dialect, route: Route, schemas: dict[Any, Any]) -> dict[str, 
     if names:
         kind = {"type": "string", "minLength": 1, "pattern": r"^[^\n]+$"}  # routing knows no lines in a path
         told["parameters"] = [{"name": name, "in": "path", "required": True, "schema": kind} for name in names]
-    if route.takes is not None:
-        body: dict[str, Any] = {"schema": schemas[route.takes]}
+    if route.request_type is not None:
+        body: dict[str, Any] = {"schema": schemas[route.request_type]}
         if route.example is not None:
             body["example"] = route.example
-        media = ("multipart/form-data",) if route.upload else route.media
+        media = ("multipart/form-data",) if route.upload else route.request_media
         told["requestBody"] = {"required": True, "content": dict.fromkeys(media, body)}
     done: dict[str, Any] = {"description": "The answer"}
-    if route.gives is not None:
-        schema = {"schema": schemas[route.gives]}
-        done["content"] = {kind: schema if kind == JSON else {} for kind in route.replies}
-    refused = {"application/json": {"schema": schemas[dialect.refuses]}}
+    if route.response_type is not None:
+        schema = {"schema": schemas[route.response_type]}
+        done["content"] = {kind: schema if kind == JSON else {} for kind in route.response_media}
+    refused = {"application/json": {"schema": schemas[dialect.error_type]}}
     refusals = {str(status): {"description": text, "content": refused} for status, text in _REFUSALS.items()}
     return {**told, "responses": {"200": done, **({} if route.public else refusals)}}
 

@@ -1,4 +1,8 @@
-"""Dialects: one file, one API: its shapes, and how its requests become Exchanges and these its answers."""
+"""Registry of the HTTP APIs, and the protocol that each of them implements.
+
+A dialect is one API: a file here, or a package above 400 lines, and one row in ``REGISTRY``. It declares its structs,
+converts a request body to an ``Exchange``, and an answered ``Exchange`` to a response body.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +19,7 @@ from nearfield.server.files.upload import MultipartUpload
 from nearfield.server.models.model_pool import ModelPool
 from nearfield.server.request_body import RequestLimits
 
-#: Where several claim a path, the first in this order whose ``claims`` says yes answers.
+#: Of several APIs on one path, the first in this order whose ``Route.matches`` returns true handles the request.
 REGISTRY = Registry(
     "dialect",
     {
@@ -70,9 +74,9 @@ class RequestContext:
 
 @dataclass(frozen=True)
 class Reply:
-    """A reply that is more than a JSON body with status 200.
+    """A response other than a JSON body with status 200.
 
-    ``content`` is bytes as they are, lines that come one by one, or anything that JSON can say.
+    ``content`` is bytes that are sent unchanged, an async iterator of lines to stream, or a value to encode as JSON.
     """
 
     content: Any
@@ -82,72 +86,74 @@ class Reply:
 
     @property
     def lines(self) -> AsyncIterator[bytes] | None:
-        """The lines, where the reply is a stream."""
+        """The lines of a streamed response, otherwise None."""
         return self.content if isinstance(self.content, AsyncIterator) else None
 
 
-def as_it_is(answer: Any) -> Any:
-    """Write what ``read`` gave: for routes that need no model."""
-    return answer
+def return_unchanged(reply: Any) -> Any:
+    """Return what ``read`` returned: the ``write`` of routes that run no model."""
+    return reply
 
 
 @dataclass(frozen=True)
 class Route:
-    """One path of an API.
+    """One path and method of an API.
 
-    ``read`` turns the body, as a ``takes``, and the Call into an Exchange, or gives the reply at once; ``write`` turns
-    the answered Exchange into the reply's body (numpy arrays allowed) or a Reply.
+    ``read`` receives the body as a ``request_type`` and the context. It returns an ``Exchange`` to perform, or the
+    response itself. ``write`` turns the answered ``Exchange`` into a response body, which may hold numpy arrays, or a
+    ``Reply``.
     """
 
     path: str
     summary: str
     read: Callable[[Any, RequestContext], Any]
-    write: Callable[[Any], Any] = as_it_is
-    #: Struct of the body; None where there is none.
-    takes: Any = None
-    #: Type of the reply's body.
-    gives: Any = None
+    write: Callable[[Any], Any] = return_unchanged
+    #: Struct of the request body; None for a route without a body.
+    request_type: Any = None
+    #: Type of the response body, for the OpenAPI document.
+    response_type: Any = None
     method: str = "POST"
     example: Mapping[str, Any] | None = None
-    #: Whether a request to a path that others claim too is this API's; None where it is whoever else's it is not.
-    claims: Callable[[RequestContext], bool] | None = None
-    #: Whether it is answered without a key.
+    #: Whether a request to a path shared with other APIs belongs to this one. Exactly one route of each path has None:
+    #: it handles the requests that no other route matches.
+    matches: Callable[[RequestContext], bool] | None = None
+    #: Whether no API key is needed.
     public: bool = False
-    #: What a key must allow: ``infer``, or ``manage`` for what changes the server.
+    #: What the API key must allow: ``infer``, or ``manage`` for routes that change the server.
     scope: str = "infer"
-    #: Whether it costs no tokens, and is answered to a key that has used up its own for this minute.
-    free: bool = False
-    #: What bodies may be beside JSON.
-    media: tuple[str, ...] = (JSON,)
-    #: What replies may be beside JSON, where the request's Accept says so.
-    replies: tuple[str, ...] = (JSON,)
-    #: Gives the key of a request that has none in its header: for clients that send it in the body.
-    key: Callable[[RequestContext], str | None] | None = None
-    #: Whether a body is read as JSON whatever its header says: curl calls it a form, and the API takes that.
-    lax: bool = False
-    #: Whether the body is a form with a file (multipart/form-data), which ``read`` takes from ``Call.upload`` bit by
-    #: bit; ``takes`` then only describes it.
+    #: Whether it uses no tokens, and so is served to a key that has used up its tokens of this minute.
+    rate_limit_exempt: bool = False
+    #: Media types that the request body may have.
+    request_media: tuple[str, ...] = (JSON,)
+    #: Media types that the response may have, chosen by the Accept header.
+    response_media: tuple[str, ...] = (JSON,)
+    #: Returns the API key from the request body, for clients that send no Authorization header.
+    body_key: Callable[[RequestContext], str | None] | None = None
+    #: Whether the body is parsed as JSON whatever its Content-Type: curl sends that of a form.
+    any_content_type: bool = False
+    #: Whether the body is a multipart form with a file. ``read`` streams it from ``RequestContext.upload``;
+    #: ``request_type`` only describes the form.
     upload: bool = False
 
 
 class Dialect(Protocol):
-    """An API. It knows neither the engine nor HTTP beyond its paths, shapes and headers."""
+    """One HTTP API: its routes, and its error body."""
 
     name: str
     routes: tuple[Route, ...]
-    #: Type of the body of a refusal.
-    refuses: Any
+    #: Type of the body of an error response.
+    error_type: Any
 
     def refuse(self, error: NearfieldError) -> Any:
-        """Turn an error into the reply's body, or a Reply where its status differs from the error's own."""
+        """Return the body of an error response, or a ``Reply`` if its status differs from ``error.status``."""
         ...
 
 
-def shared_refusal(error: NearfieldError, kind: str, param: str | None = None) -> dict[str, Any]:
-    """Return the error's body on paths that several APIs share: each of their clients finds its own keys in it."""
-    told = str(error)
+def shared_error_body(error: NearfieldError, kind: str, param: str | None = None) -> dict[str, Any]:
+    """Return an error body with the keys that the clients of every API on the shared paths read."""
+    message = str(error)
     return {
-        "error": {"message": told, "type": kind, "param": param, "code": error.code},
-        "detail": told,
-        "message": told,
+        "error": {"message": message, "type": kind, "param": param, "code": error.code},
+        "detail": message,
+        "message": message,
     }

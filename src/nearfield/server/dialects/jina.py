@@ -12,7 +12,7 @@ import msgspec
 
 from nearfield.encoder import Encoder
 from nearfield.errors import InputError, InputTooLong, NearfieldError, nearest
-from nearfield.server.dialects import Reply, RequestContext, Route, shared_refusal
+from nearfield.server.dialects import Reply, RequestContext, Route, shared_error_body
 from nearfield.server.dialects.schemas import RANKING, Name, in_base64, in_lists, ranked
 from nearfield.server.exchange import Encode, EncodeLateChunks, Rank
 from nearfield.vectors.outputs import Outputs
@@ -146,7 +146,7 @@ class JinaError(msgspec.Struct, omit_defaults=True):
 # -- embeddings ----------------------------------------------------------------------------------------------------
 
 
-def claims_embeddings(call: RequestContext) -> bool:
+def is_embeddings_request(call: RequestContext) -> bool:
     """Return whether a body to /v1/embeddings is Jina's: by fields of its own, or inputs that are objects."""
     if OWN & call.fields or isinstance(call.body.get("truncate"), bool):
         return True
@@ -246,7 +246,7 @@ def _data(exchange: Encode) -> list[dict[str, Any]]:
 # -- rerank --------------------------------------------------------------------------------------------------------
 
 
-def claims_rerank(call: RequestContext) -> bool:
+def is_rerank_request(call: RequestContext) -> bool:
     """Return whether a body to /rerank is Jina's, which has documents where others have texts."""
     return "documents" in call.fields
 
@@ -289,7 +289,7 @@ class JinaDialect:
     """The dialect."""
 
     name = "jina"
-    refuses = JinaError
+    error_type = JinaError
     routes = (
         *(
             Route(
@@ -300,7 +300,7 @@ class JinaDialect:
                 JinaEmbeddingRequest,
                 JinaEmbeddingReply,
                 example=_EXAMPLE,
-                claims=claims_embeddings,
+                matches=is_embeddings_request,
             )
             for path in ("/v1/embeddings", "/embeddings")
         ),
@@ -320,7 +320,7 @@ class JinaDialect:
             _write_bare,
             InfinityRerankRequest,
             JinaRerankReply,
-            claims=claims_rerank,
+            matches=is_rerank_request,
         ),
     )
 
@@ -329,7 +329,7 @@ class JinaDialect:
         param = getattr(error, "param", None)
         field = _PARAMS.get(param, param) if param else None
         code = "INPUT_TOKEN_LIMIT_EXCEEDED" if isinstance(error, InputTooLong) else error.code
-        body = shared_refusal(error, "invalid_request_error" if error.status < 500 else "server_error", field)
+        body = shared_error_body(error, "invalid_request_error" if error.status < 500 else "server_error", field)
         body["error"]["code"] = body["code"] = code
         if isinstance(error, InputError) and error.status == 400 and not isinstance(error, InputTooLong):
             body["errors"] = [{"field": field or "body", "message": str(error), "type": error.code}]

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 
 from nearfield.errors import NearfieldError
-from nearfield.server.dialects import RequestContext, Route, shared_refusal
+from nearfield.server.dialects import RequestContext, Route, shared_error_body
 from nearfield.server.dialects.schemas import ErrorReply
 from nearfield.server.models.model_pool import LONGEST_NAME, ModelEntry
 
@@ -92,15 +92,21 @@ class ModelManagement:
     """The dialect."""
 
     name = "manage"
-    refuses = ErrorReply
+    error_type = ErrorReply
     routes = (
-        Route("/models", "Tell which models are loaded, and what they take", _list, gives=ModelStates, method="GET"),
+        Route(
+            "/models",
+            "Tell which models are loaded, and what they take",
+            _list,
+            response_type=ModelStates,
+            method="GET",
+        ),
         Route(
             "/models/load",
             "Load a model that may be loaded on demand",
             _load,
-            takes=ModelName,
-            gives=ModelState,
+            request_type=ModelName,
+            response_type=ModelState,
             example=_EXAMPLE,
             scope="manage",
         ),
@@ -108,8 +114,8 @@ class ModelManagement:
             "/models/unload",
             "Unload a model once nobody uses it",
             _unload,
-            takes=ModelName,
-            gives=ModelState,
+            request_type=ModelName,
+            response_type=ModelState,
             example=_EXAMPLE,
             scope="manage",
         ),
@@ -118,4 +124,4 @@ class ModelManagement:
     def refuse(self, error: NearfieldError) -> Any:
         """Say it as the shared paths do."""
         kind = "invalid_request_error" if error.status < 500 else "server_error"
-        return shared_refusal(error, kind, getattr(error, "param", None))
+        return shared_error_body(error, kind, getattr(error, "param", None))

@@ -186,7 +186,7 @@ class QdrantDialect:
     """The dialect."""
 
     name = "qdrant"
-    refuses = QdrantError
+    error_type = QdrantError
     routes = (
         Route(
             "/qdrant/infer",
@@ -196,7 +196,7 @@ class QdrantDialect:
             QdrantRequest,
             QdrantReply,
             example=_EXAMPLE,
-            key=_token,
+            body_key=_token,
         ),
     )
 

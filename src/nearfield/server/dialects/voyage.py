@@ -154,7 +154,7 @@ class VoyageError(msgspec.Struct):
 # -- embeddings ----------------------------------------------------------------------------------------------------
 
 
-def claims_embeddings(call: RequestContext) -> bool:
+def is_embeddings_request(call: RequestContext) -> bool:
     """Return whether a body to /v1/embeddings is Voyage's."""
     return not _EMBEDDING_FIELDS.isdisjoint(call.fields)
 
@@ -260,7 +260,7 @@ def _embeddings(rows: Any) -> list[dict[str, Any]]:
 # -- rerank --------------------------------------------------------------------------------------------------------
 
 
-def claims_rerank(call: RequestContext) -> bool:
+def is_rerank_request(call: RequestContext) -> bool:
     """Return whether a body to /v1/rerank is Voyage's."""
     return not _RERANK_FIELDS.isdisjoint(call.fields)
 
@@ -296,7 +296,7 @@ class VoyageDialect:
     """The dialect."""
 
     name = "voyage"
-    refuses = VoyageError
+    error_type = VoyageError
     routes = (
         *(
             Route(
@@ -307,7 +307,7 @@ class VoyageDialect:
                 VoyageEmbeddingRequest,
                 VoyageEmbeddingReply,
                 example=_EXAMPLE,
-                claims=claims_embeddings,
+                matches=is_embeddings_request,
             )
             for path in ("/v1/embeddings", "/embeddings")
         ),
@@ -337,7 +337,7 @@ class VoyageDialect:
             VoyageRerankRequest,
             VoyageRerankReply,
             example=_RANK,
-            claims=claims_rerank,
+            matches=is_rerank_request,
         ),
     )
 

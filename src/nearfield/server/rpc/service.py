@@ -240,7 +240,7 @@ class GrpcService:
         finally:
             if exchange is not None:
                 turn.count(exchange)
-            if turn.method.route.takes is not None:
+            if turn.method.route.request_type is not None:
                 self.server.prometheus.ended(exchange, failure, time.perf_counter() - started)
 
     async def _write(self, turn: CallState, asked: Exchange) -> bytes:

@@ -16,7 +16,7 @@ from nearfield.encoder import Encoder
 from nearfield.errors import InputError, NearfieldError
 from nearfield.recipe import Multivector, Normalize
 from nearfield.reranker import Scorer
-from nearfield.server.dialects import Reply, RequestContext, Route, shared_refusal
+from nearfield.server.dialects import Reply, RequestContext, Route, shared_error_body
 from nearfield.server.dialects.schemas import ErrorDetail, Name, in_base64
 from nearfield.server.exchange import Encode, Rank, Tokenize
 from nearfield.server.logs import REQUEST_ID
@@ -354,7 +354,7 @@ def _meta(version: str, dropped: int = 0, **units: int) -> dict[str, Any]:
 # -- rerank --------------------------------------------------------------------------------------------------------
 
 
-def claims_rerank(call: RequestContext) -> bool:
+def is_rerank_request(call: RequestContext) -> bool:
     """Return whether a request is Cohere's: its clients say so in their headers, and two fields are its own."""
     headers = call.headers
     told = "cohere" in headers.get("x-fern-sdk-name", "").lower() or "request-source" in headers  # up to version 4
@@ -505,7 +505,7 @@ class CohereDialect:
     """The dialect."""
 
     name = "cohere"
-    refuses = CohereError
+    error_type = CohereError
     routes = (
         Route(
             "/v1/embed",
@@ -525,7 +525,7 @@ class CohereDialect:
             CohereRerankV1,
             CohereRanking,
             example=_RERANK,
-            claims=claims_rerank,
+            matches=is_rerank_request,
         ),
         Route(
             "/v2/rerank",
@@ -555,12 +555,12 @@ class CohereDialect:
             example={"model": "all-MiniLM-L6-v2", "tokens": [2129, 4206]},
         ),
         Route("/v1/tokenizers/{model:path}", "Give a model's tokenizer.json", _read_file, _write_file, method="GET"),
-        Route("/v1/check-api-key", "Say whether the key is known", _check_key, gives=CohereKey),
+        Route("/v1/check-api-key", "Say whether the key is known", _check_key, response_type=CohereKey),
     )
 
     def refuse(self, error: NearfieldError) -> Any:
         """Write an error as Cohere does, with the keys that other clients look for on the same paths."""
         param = getattr(error, "param", None)
         kind = "invalid_request_error" if error.status < 500 else "server_error"
-        body = shared_refusal(error, kind, _PARAMS.get(param, param) if param else None)
+        body = shared_error_body(error, kind, _PARAMS.get(param, param) if param else None)
         return {"id": REQUEST_ID.get(), **body}

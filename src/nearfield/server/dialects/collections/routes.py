@@ -18,7 +18,7 @@ import orjson
 
 from nearfield.errors import InputError, NearfieldError, NotThere, TooLarge
 from nearfield.server.collection_service import CollectionService
-from nearfield.server.dialects import JSON, Reply, RequestContext, Route, shared_refusal
+from nearfield.server.dialects import JSON, Reply, RequestContext, Route, shared_error_body
 from nearfield.server.dialects.schemas import ErrorReply
 from nearfield.server.models.model_pool import LONGEST_NAME
 
@@ -438,7 +438,7 @@ def _served(call: RequestContext) -> CollectionService:
 
 def _refusal(error: NearfieldError) -> dict[str, Any]:
     kind = "invalid_request_error" if error.status < 500 else "server_error"
-    return shared_refusal(error, kind, getattr(error, "param", None))
+    return shared_error_body(error, kind, getattr(error, "param", None))
 
 
 _ONE = "/collections/{name}"
@@ -450,44 +450,58 @@ class CollectionsDialect:
     """The dialect."""
 
     name = "collections"
-    refuses = ErrorReply
+    error_type = ErrorReply
     routes = (
-        Route("/collections", "List the collections", _list, gives=CollectionList, method="GET", free=True),
+        Route(
+            "/collections",
+            "List the collections",
+            _list,
+            response_type=CollectionList,
+            method="GET",
+            rate_limit_exempt=True,
+        ),
         Route(
             "/collections",
             "Make an empty collection",
             _create,
-            takes=CollectionRequest,
-            gives=CollectionReply,
+            request_type=CollectionRequest,
+            response_type=CollectionReply,
             example={"name": "handbook", "fields": {"year": "int"}},
             scope="manage",
         ),
-        Route(_ONE, "Describe a collection", _one, gives=CollectionReply, method="GET", free=True),
-        Route(_ONE, "Remove a collection", _drop, gives=CollectionName, method="DELETE", scope="manage"),
+        Route(_ONE, "Describe a collection", _one, response_type=CollectionReply, method="GET", rate_limit_exempt=True),
+        Route(_ONE, "Remove a collection", _drop, response_type=CollectionName, method="DELETE", scope="manage"),
         Route(
             f"{_ONE}/search",
             "Find the passages that match a query best",
             _search,
-            takes=SearchRequest,
-            gives=SearchReply,
+            request_type=SearchRequest,
+            response_type=SearchReply,
             example=_FIND,
         ),
         Route(
             f"{_ONE}/ask",
             "Answer a question from the passages that match it best",
             _ask,
-            takes=AskRequest,
-            gives=AskReply,
+            request_type=AskRequest,
+            response_type=AskReply,
             example={"question": "how do I rotate keys?", "stream": False},
-            replies=(JSON, SSE),
+            response_media=(JSON, SSE),
         ),
-        Route(f"{_ONE}/documents", "List documents", _documents, gives=DocumentList, method="GET", free=True),
+        Route(
+            f"{_ONE}/documents",
+            "List documents",
+            _documents,
+            response_type=DocumentList,
+            method="GET",
+            rate_limit_exempt=True,
+        ),
         Route(
             f"{_ONE}/documents",
             "Add documents, or replace those of the same ids",
             _put,
-            takes=DocumentsRequest,
-            gives=DocumentsReply,
+            request_type=DocumentsRequest,
+            response_type=DocumentsReply,
             example={"documents": _DOCUMENTS},
             scope="manage",
         ),
@@ -495,12 +509,19 @@ class CollectionsDialect:
             f"{_ONE}/documents/delete",
             "Remove documents",
             _delete,
-            takes=DeleteRequest,
-            gives=DeletedReply,
+            request_type=DeleteRequest,
+            response_type=DeletedReply,
             example={"documents": ["keys"]},
             scope="manage",
         ),
-        Route(f"{_ONE}/document", "Read a document (?id=)", _document, gives=DocumentReply, method="GET", free=True),
+        Route(
+            f"{_ONE}/document",
+            "Read a document (?id=)",
+            _document,
+            response_type=DocumentReply,
+            method="GET",
+            rate_limit_exempt=True,
+        ),
     )
 
     def refuse(self, error: NearfieldError) -> Any:

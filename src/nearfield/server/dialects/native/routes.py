@@ -26,7 +26,7 @@ import numpy as np
 
 from nearfield.encoder import Encoder
 from nearfield.errors import InputError, NearfieldError, NotAcceptable
-from nearfield.server.dialects import JSON, MSGPACK, Reply, RequestContext, Route, shared_refusal
+from nearfield.server.dialects import JSON, MSGPACK, Reply, RequestContext, Route, shared_error_body
 from nearfield.server.dialects.schemas import Dtype, ErrorReply, Name, in_base64, in_lists, inputs
 from nearfield.server.exchange import Bounds, Encode, EncodeLateChunks, Predict, Rank
 from nearfield.vectors.dense import Vectors
@@ -445,7 +445,7 @@ class NativeDialect:
     """The dialect."""
 
     name = "native"
-    refuses = ErrorReply
+    error_type = ErrorReply
     routes = (
         Route(
             "/encode",
@@ -455,8 +455,8 @@ class NativeDialect:
             NativeEncodeRequest,
             NativeEncodeReply,
             example=_EXAMPLE,
-            media=_BOTH,
-            replies=(JSON, MSGPACK, ARROW),
+            request_media=_BOTH,
+            response_media=(JSON, MSGPACK, ARROW),
         ),
         Route(
             "/rank",
@@ -466,8 +466,8 @@ class NativeDialect:
             NativeRankRequest,
             NativeRankReply,
             example={"query": "How tall is Mont Blanc?", "documents": ["It is 4806 m tall.", "It lies in the Alps."]},
-            media=_BOTH,
-            replies=_BOTH,
+            request_media=_BOTH,
+            response_media=_BOTH,
         ),
         Route(
             "/classify",
@@ -477,8 +477,8 @@ class NativeDialect:
             NativeClassifyRequest,
             NativeClassifyReply,
             example={"input": ["What a fine day!"]},
-            media=_BOTH,
-            replies=_BOTH,
+            request_media=_BOTH,
+            response_media=_BOTH,
         ),
     )
 
@@ -486,4 +486,4 @@ class NativeDialect:
         kinds = {429: "rate_limit_error"}
         kind = kinds.get(error.status, "invalid_request_error" if error.status < 500 else "server_error")
         param = getattr(error, "param", None)
-        return shared_refusal(error, kind, _FIELDS.get(param, param) if param else None)
+        return shared_error_body(error, kind, _FIELDS.get(param, param) if param else None)

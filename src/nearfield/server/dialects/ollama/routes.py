@@ -517,7 +517,7 @@ class OllamaDialect:
     """The dialect."""
 
     name = "ollama"
-    refuses = OllamaError
+    error_type = OllamaError
     routes = (
         Route(
             "/api/embed",
@@ -527,7 +527,7 @@ class OllamaDialect:
             OllamaEmbedRequest,
             OllamaEmbedReply,
             example=_EXAMPLE,
-            lax=True,
+            any_content_type=True,
         ),
         Route(
             "/api/embeddings",
@@ -537,22 +537,37 @@ class OllamaDialect:
             OllamaPromptRequest,
             OllamaPromptReply,
             example={"model": "all-minilm", "prompt": "Why is the sky blue?"},
-            lax=True,
+            any_content_type=True,
         ),
-        Route("/api/tags", "List the models", _tags, gives=OllamaModels, method="GET"),
-        Route("/api/show", "Describe a model", _show, takes=OllamaNamed, gives=OllamaShown, lax=True),
-        Route("/api/ps", "List the models that are loaded", _ps, gives=OllamaProcesses, method="GET"),
-        Route("/api/pull", "Have a model there", _pull, takes=OllamaPullRequest, lax=True),
-        Route("/api/delete", "Unload a model", _delete, takes=OllamaNamed, method="DELETE", scope="manage", lax=True),
+        Route("/api/tags", "List the models", _tags, response_type=OllamaModels, method="GET"),
+        Route(
+            "/api/show",
+            "Describe a model",
+            _show,
+            request_type=OllamaNamed,
+            response_type=OllamaShown,
+            any_content_type=True,
+        ),
+        Route("/api/ps", "List the models that are loaded", _ps, response_type=OllamaProcesses, method="GET"),
+        Route("/api/pull", "Have a model there", _pull, request_type=OllamaPullRequest, any_content_type=True),
+        Route(
+            "/api/delete",
+            "Unload a model",
+            _delete,
+            request_type=OllamaNamed,
+            method="DELETE",
+            scope="manage",
+            any_content_type=True,
+        ),
         *(
-            Route(path, "Refused: models here embed", _generate, takes=OllamaNamed, lax=True)
+            Route(path, "Refused: models here embed", _generate, request_type=OllamaNamed, any_content_type=True)
             for path in ("/api/generate", "/api/chat")
         ),
         *(
-            Route(path, "Refused: models are not made here", _manage, lax=True)
+            Route(path, "Refused: models are not made here", _manage, any_content_type=True)
             for path in ("/api/create", "/api/copy", "/api/push")
         ),
-        Route("/api/version", "Tell the version", _version, gives=OllamaVersion, method="GET"),
+        Route("/api/version", "Tell the version", _version, response_type=OllamaVersion, method="GET"),
         Route("/", "Say that the server runs", _alive, method="GET", public=True),
     )
 

@@ -215,26 +215,35 @@ class OpenAiBatchesDialect:
     """The dialect."""
 
     name = "openai-batches"
-    refuses = ErrorReply
+    error_type = ErrorReply
     routes = tuple(
-        replace(route, free=True)
+        replace(route, rate_limit_exempt=True)
         for route in (
-            Route("/v1/files", "Upload a file of requests", _upload, takes=FileForm, gives=FileRecord, upload=True),
-            Route("/v1/files", "List the files", _list_files, gives=FileList, method="GET"),
-            Route("/v1/files/{file}", "Describe a file", _one_file, gives=FileRecord, method="GET"),
-            Route("/v1/files/{file}", "Delete a file", _delete_file, gives=Deleted, method="DELETE"),
+            Route(
+                "/v1/files",
+                "Upload a file of requests",
+                _upload,
+                request_type=FileForm,
+                response_type=FileRecord,
+                upload=True,
+            ),
+            Route("/v1/files", "List the files", _list_files, response_type=FileList, method="GET"),
+            Route("/v1/files/{file}", "Describe a file", _one_file, response_type=FileRecord, method="GET"),
+            Route("/v1/files/{file}", "Delete a file", _delete_file, response_type=Deleted, method="DELETE"),
             Route("/v1/files/{file}/content", "Fetch a file", _content, method="GET"),
             Route(
                 "/v1/batches",
                 "Have a file of requests done",
                 _create,
-                takes=BatchRequest,
-                gives=BatchObject,
+                request_type=BatchRequest,
+                response_type=BatchObject,
                 example=_EXAMPLE,
             ),
-            Route("/v1/batches", "List the batches", _list, gives=BatchList, method="GET"),
-            Route("/v1/batches/{batch}", "Tell how far a batch is", _one, gives=BatchObject, method="GET"),
-            Route("/v1/batches/{batch}/cancel", "Stop a batch; what is done is kept", _cancel, gives=BatchObject),
+            Route("/v1/batches", "List the batches", _list, response_type=BatchList, method="GET"),
+            Route("/v1/batches/{batch}", "Tell how far a batch is", _one, response_type=BatchObject, method="GET"),
+            Route(
+                "/v1/batches/{batch}/cancel", "Stop a batch; what is done is kept", _cancel, response_type=BatchObject
+            ),
         )
     )
 

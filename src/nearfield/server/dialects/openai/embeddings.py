@@ -17,7 +17,7 @@ from nearfield.encoder import Encoder
 from nearfield.errors import InputError, NearfieldError
 from nearfield.inference.loaded_model import LoadedModel
 from nearfield.reranker import Reranker
-from nearfield.server.dialects import RequestContext, Route, shared_refusal
+from nearfield.server.dialects import RequestContext, Route, shared_error_body
 from nearfield.server.dialects.openai import cl100k
 from nearfield.server.dialects.schemas import Dtype, ErrorReply, Name, Truncate, in_base64, in_lists, inputs
 from nearfield.server.exchange import Encode
@@ -282,17 +282,17 @@ class OpenAiDialect:
     """The dialect."""
 
     name = "openai"
-    refuses = ErrorReply
+    error_type = ErrorReply
     routes = (
         *(
             Route(path, "Turn texts into vectors", _read, write, EmbeddingRequest, EmbeddingReply, example=_EXAMPLE)
             for path in ("/v1/embeddings", "/embeddings")
         ),
-        Route("/v1/models", "List the models", _list, gives=ModelList, method="GET"),
-        Route("/v1/models/{model:path}", "Describe a model", _one, gives=OpenAiModel, method="GET"),
+        Route("/v1/models", "List the models", _list, response_type=ModelList, method="GET"),
+        Route("/v1/models/{model:path}", "Describe a model", _one, response_type=OpenAiModel, method="GET"),
     )
 
     def refuse(self, error: NearfieldError) -> Any:
         kind = _TYPES.get(error.status, "invalid_request_error" if error.status < 500 else "server_error")
         param = getattr(error, "param", None)
-        return shared_refusal(error, kind, _PARAMS.get(param, param) if param else None)
+        return shared_error_body(error, kind, _PARAMS.get(param, param) if param else None)

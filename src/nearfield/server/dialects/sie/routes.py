@@ -469,7 +469,7 @@ class SieDialect:
     """The dialect."""
 
     name = "sie"
-    refuses = SieError
+    error_type = SieError
     routes = (
         Route(
             "/v1/encode/{model:path}",
@@ -479,8 +479,8 @@ class SieDialect:
             SieEncodeRequest,
             SieEncodeReply,
             example=_EXAMPLE,
-            media=_BODIES,
-            replies=_BODIES,
+            request_media=_BODIES,
+            response_media=_BODIES,
         ),
         Route(
             "/v1/score/{model:path}",
@@ -489,11 +489,13 @@ class SieDialect:
             write_score,
             SieScoreRequest,
             SieScoreReply,
-            media=_BODIES,
-            replies=_BODIES,
+            request_media=_BODIES,
+            response_media=_BODIES,
         ),
-        Route("/v1/models", "List the models", _list, gives=SieModelList, method="GET", claims=_is_sdk),
-        Route("/v1/models/{model:path}", "Describe a model", _one, gives=SieModel, method="GET", claims=_is_sdk),
+        Route("/v1/models", "List the models", _list, response_type=SieModelList, method="GET", matches=_is_sdk),
+        Route(
+            "/v1/models/{model:path}", "Describe a model", _one, response_type=SieModel, method="GET", matches=_is_sdk
+        ),
     )
 
     def refuse(self, error: NearfieldError) -> Reply:

@@ -691,7 +691,7 @@ class TeiDialect:
     """The dialect."""
 
     name = "tei"
-    refuses = TeiError
+    error_type = TeiError
     routes = (
         Route("/embed", "Turn texts into vectors", _embed, write, TeiEmbedRequest, _VectorRows, example=_ONE),
         Route("/embed_all", "Turn texts into vectors of tokens", _embed_all, write, TeiEmbedAllRequest, _TokenRows),
@@ -706,7 +706,7 @@ class TeiDialect:
             for path in ("/", "/invocations")
         ),
         Route("/vertex", "Do several such requests", _vertex, _predictions, TeiVertexRequest, TeiPredictions),
-        Route("/info", "Describe the first model", _info, gives=TeiInfo, method="GET"),
+        Route("/info", "Describe the first model", _info, response_type=TeiInfo, method="GET"),
         Route("/ping", "Whether the process lives", _ping, method="GET", public=True),
     )
 
