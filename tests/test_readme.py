@@ -54,7 +54,8 @@ ENCODE, RERANK, SERVE = (_blocks(GUIDES / f"{name}.md", "python") for name in ("
 def _command_lines() -> Iterator[str]:
     """Yield every command line of the pages, without its comment."""
     for page in COMMAND_PAGES:
-        yield from re.findall(r"^\$ (.+?)(?:\s+#.*)?$", page.read_text(encoding="utf-8"), re.M)
+        text = page.read_text(encoding="utf-8").replace("\\\n", " ")
+        yield from re.findall(r"^\$ (.+?)(?:\s+#.*)?$", text, re.M)
 
 
 @pytest.fixture(scope="module")
