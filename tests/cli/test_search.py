@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from nearfield.corpus.answering.answer import UNANSWERED
+from nearfield.corpus.answering.prompt import UNANSWERED
 from nearfield.corpus.collection import Collection
 from nearfield.encoder import Encoder
 from nearfield.testing import tiny_encoder

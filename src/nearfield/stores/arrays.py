@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from nearfield.errors import InputError
-from nearfield.stores import Array, Record, TableSpec
+from nearfield.stores.store import Array, Record, TableSpec
 
 #: How a table's numbers lie in arrays.
 NUMBERS: Mapping[str, Any] = {"float32": np.float32, "float16": np.float16, "binary": np.uint8}

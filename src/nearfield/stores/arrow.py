@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from nearfield.stores import Array, Record, TableSpec, arrays
+from nearfield.stores import arrays
 from nearfield.stores.filters import BUILT_IN, FieldType, Value
+from nearfield.stores.store import Array, Record, TableSpec
 
 #: Columns that every table has; then come the fields, and then the vectors.
 PLAIN = ("id", "document", "version", "ordinal", "text", "payload")

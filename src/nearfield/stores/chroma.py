@@ -15,9 +15,10 @@ import numpy as np
 from chromadb.config import Settings
 
 from nearfield.errors import InputError, NearfieldError, StoreFailed
-from nearfield.stores import Record, Store, StoreHit, TableSpec, arrays
+from nearfield.stores import arrays
 from nearfield.stores import exact as scoring
 from nearfield.stores.filters import BUILT_IN, TYPES, All, Compare, Filter, Not, matches
+from nearfield.stores.store import Record, Store, StoreHit, TableSpec
 
 #: Where Chroma's cosine is asked for, it keeps the vectors' directions alone; ours are kept as they are.
 _SPACES = {"cosine": "ip", "dot": "ip", "euclidean": "l2"}

@@ -5,12 +5,11 @@ from __future__ import annotations
 import heapq
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-if TYPE_CHECKING:
-    from nearfield.stores import Record, StoreHit, TableSpec
+from nearfield.stores.store import Record, StoreHit, TableSpec
 
 Array = np.ndarray[Any, np.dtype[Any]]
 #: Candidates that a database is asked for beyond those that are wanted, so that ties at the end are seen.
@@ -75,8 +74,6 @@ def _score(table: TableSpec, queries: Sequence[Any], vectors: Sequence[Any]) -> 
 
 
 def _hit(record: Record, value: float) -> StoreHit:
-    from nearfield.stores import StoreHit
-
     return StoreHit(replace(record, vector=None), value)
 
 

@@ -15,9 +15,10 @@ from lancedb import index as indices
 
 from nearfield.errors import InputError, NearfieldError, StoreFailed
 from nearfield.hardware import bound_heaps, return_memory
-from nearfield.stores import Record, Store, StoreHit, TableSpec, arrow
+from nearfield.stores import arrow
 from nearfield.stores import exact as scoring
 from nearfield.stores.filters import BUILT_IN, All, Compare, Either, Filter, Value, one_of
+from nearfield.stores.store import Record, Store, StoreHit, TableSpec
 
 _ADDRESS = re.compile(r"lancedb://(.+)", re.DOTALL)
 _DISTANCES = {"cosine": "cosine", "dot": "dot", "euclidean": "l2"}

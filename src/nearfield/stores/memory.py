@@ -6,8 +6,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from nearfield.errors import StoreFailed
-from nearfield.stores import Record, Store, TableSpec, arrays
+from nearfield.stores import arrays
 from nearfield.stores.filters import Filter, matches
+from nearfield.stores.store import Record, Store, TableSpec
 
 Rows = dict[str, Record]
 #: What the stores that have a name hold.

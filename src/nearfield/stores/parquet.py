@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from nearfield.errors import InputError, MissingExtra, SpaceMismatch
-from nearfield.stores import Record, Store, TableSpec
 from nearfield.stores.filters import Filter
+from nearfield.stores.store import Record, Store, TableSpec
 
 _KEY = b"nearfield.table"
 _ABOUT = b"nearfield.about"

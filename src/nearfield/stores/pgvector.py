@@ -19,9 +19,10 @@ from psycopg import errors, sql
 from psycopg.conninfo import conninfo_to_dict
 
 from nearfield.errors import InputError, StoreFailed
-from nearfield.stores import Quantization, Record, Store, StoreHit, TableSpec, pgvector_sql
 from nearfield.stores import exact as scoring
+from nearfield.stores import pgvector_sql
 from nearfield.stores.filters import Filter, one_of
+from nearfield.stores.store import Quantization, Record, Store, StoreHit, TableSpec
 
 #: What an address may say otherwise. A server that vanished is noticed within a minute.
 _OPTIONS = {

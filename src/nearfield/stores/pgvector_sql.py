@@ -12,8 +12,9 @@ from pgvector import Bit, HalfVector, SparseVector, Vector
 from psycopg import sql
 from psycopg.types.json import Json
 
-from nearfield.stores import Record, TableSpec, arrays
+from nearfield.stores import arrays
 from nearfield.stores.filters import BUILT_IN, TYPES, All, Compare, FieldType, Filter, Not
+from nearfield.stores.store import Record, TableSpec
 
 #: The first version of pgvector that has halfvec, sparsevec, and indices and distances of bits.
 MANY_TYPES = (0, 7)

@@ -20,9 +20,10 @@ from qdrant_client.common.client_exceptions import QdrantException
 from qdrant_client.http.exceptions import ApiException, ResponseHandlingException, UnexpectedResponse
 
 from nearfield.errors import InputError, StoreFailed, nearest
-from nearfield.stores import Quantization, Record, Store, StoreHit, TableSpec, qdrant_points
 from nearfield.stores import exact as scoring
+from nearfield.stores import qdrant_points
 from nearfield.stores.filters import BUILT_IN, All, Compare, Filter, Not, matches
+from nearfield.stores.store import Quantization, Record, Store, StoreHit, TableSpec
 
 _PREFIX = "nearfield_"
 _OLDEST = (1, 10)

@@ -17,8 +17,9 @@ from uuid import UUID
 import numpy as np
 from qdrant_client import models
 
-from nearfield.stores import Array, Quantization, Record, TableSpec, arrays
+from nearfield.stores import arrays
 from nearfield.stores.filters import BUILT_IN, TYPES, Value
+from nearfield.stores.store import Array, Quantization, Record, TableSpec
 
 VECTOR = "vector"
 #: In a payload only where the vector lies scaled: float32, in base64.

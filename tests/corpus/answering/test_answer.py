@@ -13,19 +13,10 @@ import openai
 import pytest
 
 from nearfield.corpus.answering import chat_client as chats
-from nearfield.corpus.answering.answer import (
-    NOTHING_FOUND,
-    UNANSWERED,
-    Answer,
-    ask,
-    context,
-    estimate,
-    merged,
-    messages,
-    stream,
-)
+from nearfield.corpus.answering.answer import NOTHING_FOUND, Answer, ask, stream
 from nearfield.corpus.answering.chat_client import ChatEndpoint
 from nearfield.corpus.answering.citations import Citations
+from nearfield.corpus.answering.prompt import UNANSWERED, context, estimate, merged, messages
 from nearfield.corpus.search.hit import SearchHit
 from nearfield.errors import AnswerFailed, InputError
 from tests.support.chat_server import MODEL, ChatServer, Raw, Refuse, Say, chatting

@@ -18,11 +18,11 @@ from nearfield.corpus.chunkers import (
     REGISTRY,
     Chunker,
     boundaries,
-    headings,
     open_chunker,
     optimal_split,
     sections,
 )
+from nearfield.corpus.chunkers.chunker import headings
 from nearfield.corpus.chunkers.code import GRAMMARS
 from nearfield.corpus.chunkers.late import runs
 from nearfield.corpus.chunkers.token_counter import TokenCounter

@@ -15,7 +15,7 @@ import pytest
 import schemathesis
 from hypothesis import HealthCheck, Phase, given, settings
 
-from nearfield.corpus.answering.answer import UNANSWERED
+from nearfield.corpus.answering.prompt import UNANSWERED
 from nearfield.corpus.collection import Collection
 from nearfield.encoder import Encoder
 from nearfield.errors import SettingsError

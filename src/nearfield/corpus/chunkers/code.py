@@ -11,9 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from nearfield.corpus.chunkers import Chunker, ChunkOutline, boundaries
+from nearfield.corpus.chunkers import boundaries
 from nearfield.corpus.chunkers import sections as parts
 from nearfield.corpus.chunkers.boundaries import Boundary, TextScale
+from nearfield.corpus.chunkers.chunker import Chunker, ChunkOutline
 from nearfield.corpus.chunkers.sections import Section
 from nearfield.corpus.document import Document
 from nearfield.errors import MissingExtra

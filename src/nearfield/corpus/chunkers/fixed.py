@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from nearfield.corpus.chunkers import Chunker, ChunkOutline, boundaries
+from nearfield.corpus.chunkers import boundaries
 from nearfield.corpus.chunkers.boundaries import Boundary, TextScale
+from nearfield.corpus.chunkers.chunker import Chunker, ChunkOutline
 from nearfield.corpus.document import Document
 
 #: A last chunk below this share of the size takes words from the one before.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from nearfield.corpus.chunkers import DEFAULT_SIZE, Embed
+from nearfield.corpus.chunkers.chunker import DEFAULT_SIZE, Embed
 from nearfield.corpus.chunkers.sentence import SentenceChunker
 from nearfield.corpus.chunkers.token_counter import TokenCounter
 from nearfield.corpus.document import Span

@@ -6,8 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from nearfield.corpus.chunkers import Chunker, ChunkOutline, boundaries, sections
+from nearfield.corpus.chunkers import boundaries, sections
 from nearfield.corpus.chunkers.boundaries import Boundary, TextScale
+from nearfield.corpus.chunkers.chunker import Chunker, ChunkOutline
 from nearfield.corpus.document import Document
 from nearfield.errors import InputError
 

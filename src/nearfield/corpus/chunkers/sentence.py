@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from nearfield.corpus.chunkers import Chunker, ChunkOutline, sections
+from nearfield.corpus.chunkers import sections
 from nearfield.corpus.chunkers.boundaries import Boundary, TextScale
+from nearfield.corpus.chunkers.chunker import Chunker, ChunkOutline
 from nearfield.corpus.document import Document
 
 
