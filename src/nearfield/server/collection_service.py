@@ -11,10 +11,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from nearfield.encoder import Encoder
 from nearfield.errors import CollectionBusy, CollectionNotFound, Forbidden, ModelNotFound, nearest
 from nearfield.inference.loaded_model import LoadedModel
-from nearfield.reranker import Reranker
+from nearfield.server.models.description import ModelDescription, describe
 from nearfield.server.models.model_pool import ModelPool
 from nearfield.server.thread_pool import BoundedThreadPool
 from nearfield.settings import Settings
@@ -323,12 +322,12 @@ class _NotLent(CollectionBusy):
 class _Checked:
     """A loan of a model of the right kind."""
 
-    def __init__(self, loan: Any, fits: Callable[[LoadedModel], bool], otherwise: str) -> None:
+    def __init__(self, loan: Any, fits: Callable[[ModelDescription], bool], otherwise: str) -> None:
         self._loan, self._fits, self._otherwise = loan, fits, otherwise
 
     async def __aenter__(self) -> LoadedModel:
         model: LoadedModel = await self._loan.__aenter__()
-        if self._fits(model):
+        if self._fits(describe(model)):
             return model
         await self._loan.__aexit__(None, None, None)
         raise ModelNotFound(f"{model.name} {self._otherwise}.", name=model.name)
@@ -337,16 +336,16 @@ class _Checked:
         await self._loan.__aexit__(*error)
 
 
-def _checked(loan: Any, fits: Callable[[LoadedModel], bool], otherwise: str) -> _Checked:
+def _checked(loan: Any, fits: Callable[[ModelDescription], bool], otherwise: str) -> _Checked:
     return _Checked(loan, fits, otherwise)
 
 
-def _is_encoder(model: LoadedModel) -> bool:
-    return isinstance(model, Encoder)
+def _is_encoder(model: ModelDescription) -> bool:
+    return model.is_encoder
 
 
-def _is_reranker(model: LoadedModel) -> bool:
-    return isinstance(model, Reranker) and len(model.labels) == 1
+def _is_reranker(model: ModelDescription) -> bool:
+    return model.is_reranker
 
 
 def _encoders(collection: Collection) -> list[str]:

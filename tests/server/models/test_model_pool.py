@@ -21,6 +21,7 @@ from nearfield.engine.engine import Engine
 from nearfield.errors import ModelNotFound, ModelUnavailable, SettingsError, WeightsError
 from nearfield.inference.loaded_model import LoadedModel
 from nearfield.server.lifecycle.serve import aliases
+from nearfield.server.models.description import ModelDescription
 from nearfield.server.models.model_pool import ModelPool
 from nearfield.testing import tiny_encoder, write_tiny_model
 from tests.support.serving import serving
@@ -62,8 +63,8 @@ def _wait(on: Any) -> None:
     on.wait(20)
 
 
-def fits(model: LoadedModel) -> bool:
-    return isinstance(model, Encoder)
+def fits(model: ModelDescription) -> bool:
+    return model.is_encoder
 
 
 async def _use(models: ModelPool, name: str) -> LoadedModel:

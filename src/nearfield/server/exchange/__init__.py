@@ -11,11 +11,14 @@ from typing import Any
 
 import numpy as np
 
+from nearfield.checkpoint.tokenizer.tokenizer import Tokenizer
 from nearfield.encoder import Encoder
-from nearfield.errors import InputError, TooLarge, WrongModel
+from nearfield.errors import InputError, TooLarge, WrongModel, nearest
+from nearfield.inference.encode_options import resolve_prompt
 from nearfield.inference.loaded_model import LoadedModel
 from nearfield.inference.postprocess import concatenate_results
 from nearfield.reranker import Classifier, Prediction, Ranked, Reranker, Scorer, Scores
+from nearfield.server.models.description import ModelDescription, describe
 from nearfield.server.models.model_pool import ModelPool
 from nearfield.server.request_body import Pace, RequestLimits
 from nearfield.vectors.dense import Vectors
@@ -60,6 +63,8 @@ class Exchange(ABC):
     reply: Mapping[str, Any] = field(default_factory=dict)
     ignored: tuple[str, ...] = ()
     served: LoadedModel | None = None
+    #: The model that does it, set before ``check`` and ``run`` are called.
+    description: ModelDescription | None = None
     #: Seconds for which a model that was loaded on demand stays when idle; negative: for good; None: as it was.
     keep_alive: float | None = None
     #: When it was read (``time.perf_counter``), and the seconds of its stages as far as known: tokenise, queue, run.
@@ -92,7 +97,7 @@ class Exchange(ABC):
         return None
 
     @abstractmethod
-    def fits(self, model: LoadedModel) -> bool:
+    def fits(self, model: ModelDescription) -> bool:
         """Return whether a model could do this."""
 
     @abstractmethod
@@ -103,9 +108,9 @@ class Exchange(ABC):
     async def run(self, model: Any, bounds: Bounds) -> None:
         """Do it, and keep the answer."""
 
-    def misfit(self, model: LoadedModel) -> InputError:
+    def misfit(self, model: ModelDescription) -> InputError:
         """Say why a model cannot do this."""
-        return InputError(f"{model.name} cannot do this: it gives {', '.join(model.recipe.outputs)}.", param="model")
+        return InputError(f"{model.name} cannot do this: it gives {', '.join(model.outputs)}.", param="model")
 
 
 @dataclass(kw_only=True)
@@ -119,6 +124,8 @@ class Encode(Exchange):
     needs: tuple[str, ...] = ("dense",)
     #: Gives those keywords that depend on what the model has.
     by_model: Callable[[Encoder], Mapping[str, Any]] | None = None
+    #: Returns those keywords that depend on the model; takes the place of ``by_model``.
+    options_for: Callable[[ModelDescription], Mapping[str, Any]] | None = None
     _counted: tuple[int, int] | None = None
 
     @property
@@ -160,18 +167,18 @@ class Encode(Exchange):
     def fingerprint(self) -> str | None:
         return getattr(self.result, "fingerprint", None)
 
-    def fits(self, model: LoadedModel) -> bool:
-        return isinstance(model, Encoder) and set(self.needs) <= set(model.recipe.outputs)
+    def fits(self, model: ModelDescription) -> bool:
+        return model.is_encoder and set(self.needs) <= set(model.outputs)
 
-    def misfit(self, model: LoadedModel) -> InputError:
-        if not isinstance(model, Encoder):
+    def misfit(self, model: ModelDescription) -> InputError:
+        if not model.is_encoder:
             return InputError(f"{model.name} scores texts and gives no vectors.", param="model")
-        try:
-            for name in self.needs:
-                model.require(name)
-        except InputError as error:
-            return error
-        return super().misfit(model)
+        missing = next((name for name in self.needs if name not in model.outputs), None)
+        if missing is None:
+            return super().misfit(model)
+        return InputError(
+            f"{model.name} gives no {missing!r} output. {nearest(missing, model.outputs)}", param="outputs"
+        )
 
     def check(self, limits: RequestLimits) -> None:
         check(self.inputs, limits)
@@ -179,6 +186,8 @@ class Encode(Exchange):
     def options(self, model: Encoder, bounds: Bounds) -> dict[str, Any]:
         """Return all keywords of the call."""
         more = self.by_model(model) if self.by_model is not None else {}
+        if self.options_for is not None:
+            more = self.options_for(describe(model))
         return {**bounds.options(model, self.size), **self.wanted, **more}
 
     async def run(self, model: Encoder, bounds: Bounds) -> None:
@@ -252,12 +261,10 @@ class Rank(Scored):
     def numbers(self) -> int:
         return len(self.ranked)
 
-    def fits(self, model: LoadedModel) -> bool:
-        if isinstance(model, Encoder):
-            return "multivector" in model.recipe.outputs
-        return isinstance(model, Reranker) and len(model.labels) == 1
+    def fits(self, model: ModelDescription) -> bool:
+        return "multivector" in model.outputs if model.is_encoder else model.is_reranker
 
-    def misfit(self, model: LoadedModel) -> InputError:
+    def misfit(self, model: ModelDescription) -> InputError:
         return InputError(
             f"{model.name} is no reranker: serve a cross-encoder, or a model of multi-vectors (late interaction).",
             param="model",
@@ -312,11 +319,11 @@ class Predict(Scored):
     def numbers(self) -> int:
         return 0 if self.scores is None else int(self.scores.data.size)
 
-    def fits(self, model: LoadedModel) -> bool:
-        return isinstance(model, Scorer)
+    def fits(self, model: ModelDescription) -> bool:
+        return not model.is_encoder
 
-    def misfit(self, model: LoadedModel) -> InputError:
-        return InputError(f"{model.name} is no classifier: it gives {', '.join(model.recipe.outputs)}.", param="model")
+    def misfit(self, model: ModelDescription) -> InputError:
+        return InputError(f"{model.name} is no classifier: it gives {', '.join(model.outputs)}.", param="model")
 
     def check(self, limits: RequestLimits) -> None:
         check(self.inputs, limits, "inputs")
@@ -342,6 +349,11 @@ class Tokenize(Exchange):
     texts: Sequence[str] = ()
     #: Token ids to turn back into texts.
     ids: Sequence[Sequence[int]] = ()
+    #: Name of the prompt that is put before each text; None: the model's default.
+    prompt_name: str | None = None
+    #: The model's tokenizer and the text of the prompt, set by ``run``.
+    tokenizer: Tokenizer | None = None
+    prompt: str = ""
 
     @property
     def size(self) -> int:
@@ -351,15 +363,22 @@ class Tokenize(Exchange):
     def numbers(self) -> int:
         return sum(map(len, self.texts)) + sum(map(len, self.ids))
 
-    def fits(self, model: LoadedModel) -> bool:  # noqa: ARG002 - every model has a tokenizer
+    def fits(self, model: ModelDescription) -> bool:  # noqa: ARG002 - every model has a tokenizer
         return True
 
     def check(self, limits: RequestLimits) -> None:
         if self.size > limits.items:
             raise TooLarge(f"{self.size} inputs, where one request may hold {limits.items}. Send them in parts.")
 
-    async def run(self, model: LoadedModel, bounds: Bounds) -> None:
-        """There is nothing to wait for."""
+    async def run(self, model: LoadedModel, bounds: Bounds) -> None:  # noqa: ARG002 - nothing to bound
+        """Make the model's tokenizer available to ``write``.
+
+        Raises:
+            InputError: the model has no prompt of that name.
+        """
+        self.tokenizer = model.tokenizer
+        if self.texts:
+            self.prompt = resolve_prompt(model.recipe, self.prompt_name, None, None)
 
 
 @dataclass(kw_only=True)
@@ -384,7 +403,7 @@ class CompositeExchange(Exchange):
     def numbers(self) -> int:
         return sum(part.numbers for part in self.parts)
 
-    def fits(self, model: LoadedModel) -> bool:
+    def fits(self, model: ModelDescription) -> bool:
         return all(part.fits(model) for part in self.parts)
 
     def check(self, limits: RequestLimits) -> None:
@@ -411,10 +430,11 @@ async def perform(exchange: Exchange, models: ModelPool, bounds: Bounds) -> Exch
     asked = time.perf_counter()
     async with models.use(exchange.model, exchange.fits, exchange.keep_alive, bounds.allowed) as model:
         exchange.served = model
+        exchange.description = description = describe(model)
         if (waited := time.perf_counter() - asked) > _NOTICEABLE:
             exchange.seconds["load"] = waited
-        if not exchange.fits(model):
-            misfit = exchange.misfit(model)
+        if not exchange.fits(description):
+            misfit = exchange.misfit(description)
             raise WrongModel(str(misfit), param=misfit.param)
         exchange.check(bounds.limits)
         try:

@@ -25,6 +25,7 @@ from nearfield.errors import (
 from nearfield.hardware import return_memory
 from nearfield.inference.loaded_model import LoadedModel
 from nearfield.server.logs import LOG
+from nearfield.server.models.description import ModelDescription, describe
 
 #: Characters of a model's or prompt's name; a longer one is not even compared with those there are.
 LONGEST_NAME = 512
@@ -81,6 +82,11 @@ class ModelEntry:
         if self.loading is not None:
             return "loading"
         return "failed" if self.error and time.monotonic() < self.again else "available"
+
+    @property
+    def description(self) -> ModelDescription | None:
+        """What the APIs may know of the model; None while it is not loaded."""
+        return None if self.model is None else describe(self.model)
 
     def worth(self, now: float) -> float:
         """Say what losing it would cost: seconds to load it again, by how lately it was used, a byte."""
@@ -151,6 +157,11 @@ class ModelPool:
         return tuple(slot.model for slot in self._slots.values() if slot.model is not None)
 
     @property
+    def descriptions(self) -> tuple[ModelDescription, ...]:
+        """Descriptions of the loaded models."""
+        return tuple(map(describe, self.loaded))
+
+    @property
     def bytes(self) -> int:
         """Memory that models take, or for which room was made."""
         return sum(slot.bytes for slot in self._slots.values() if slot.reserved)
@@ -191,6 +202,10 @@ class ModelPool:
             raise ModelNotFound(f"The model {slot.name!r} is not loaded now; a request for its vectors loads it.")
         return slot.model
 
+    def describe(self, name: str) -> ModelDescription:
+        """Return the description of the loaded model of a name. Raises as ``find`` does."""
+        return describe(self.find(name))
+
     def described(self, name: str) -> ModelEntry:
         """Return what is known of the model of a name, as ``slot`` does, if anything is.
 
@@ -202,23 +217,23 @@ class ModelPool:
             raise ModelNotFound(f"The model {slot.name!r} was never loaded; a request for its vectors tries to.")
         return slot
 
-    def first(self, fits: Callable[[LoadedModel], bool]) -> LoadedModel:
-        """Return the first loaded model that fits.
+    def first(self, fits: Callable[[ModelDescription], bool]) -> ModelDescription:
+        """Return the description of the first loaded model that fits.
 
         Raises:
             ModelNotFound: none does.
         """
-        found = next((model for model in self.loaded if fits(model)), None)
-        if found is None:
+        description = next(filter(fits, self.descriptions), None)
+        if description is None:
             raise ModelNotFound(f"No model for this is served here. Served are: {', '.join(self.names())}.")
-        return found
+        return description
 
     # -- lending -----------------------------------------------------------------------------------------------
 
     def use(
         self,
         name: str | None,
-        fits: Callable[[LoadedModel], bool],
+        fits: Callable[[ModelDescription], bool],
         keep_alive: float | None = None,
         allowed: Callable[[str], bool] = lambda _: True,
     ) -> ModelLease:

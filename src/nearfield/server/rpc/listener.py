@@ -104,7 +104,7 @@ class GrpcListener:
         await self._health.set("", _SERVING if well else _NOT_SERVING)
         for name in SERVICES:
             fits = FITS.get(name)
-            able = fits is None or bool(models.on_demand) or any(map(fits, models.loaded))
+            able = fits is None or bool(models.on_demand) or any(map(fits, models.descriptions))
             await self._health.set(f"{PACKAGE}.{name}", _SERVING if well and able else _NOT_SERVING)
 
     # -- stopping ----------------------------------------------------------------------------------------------

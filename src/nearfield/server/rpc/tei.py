@@ -13,22 +13,20 @@ from typing import Any
 import numpy as np
 from google.protobuf.message import DecodeError
 
-from nearfield.encoder import Encoder
 from nearfield.errors import InputError
-from nearfield.inference.loaded_model import LoadedModel
-from nearfield.reranker import Scorer
 from nearfield.server.app import read as read_route
 from nearfield.server.dialects import RequestContext
 from nearfield.server.dialects.tei.routes import Empty, TeiDialect, tokens_of
 from nearfield.server.exchange import CompositeExchange, Exchange, Rank
+from nearfield.server.models.description import ModelDescription
 from nearfield.server.rpc import tei_pb2 as pb
 
 PACKAGE = "tei.v1"
 SERVICES: Mapping[str, Any] = pb.DESCRIPTOR.services_by_name
 #: What a model must be able to do for a service to have an answer; those that are not here only need a model.
-FITS: Mapping[str, Callable[[LoadedModel], bool]] = {
-    "Embed": lambda model: isinstance(model, Encoder),
-    "Predict": lambda model: isinstance(model, Scorer),
+FITS: Mapping[str, Callable[[ModelDescription], bool]] = {
+    "Embed": lambda model: model.is_encoder,
+    "Predict": lambda model: not model.is_encoder,
     "Rerank": Rank(query="", documents=[]).fits,
 }
 _ROUTES = {route.path: route for route in TeiDialect.routes}

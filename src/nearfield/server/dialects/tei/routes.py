@@ -16,6 +16,7 @@ import numpy as np
 import orjson
 
 from nearfield import __version__
+from nearfield.checkpoint.tokenizer.tokenizer import Tokenizer
 from nearfield.errors import (
     AccessDenied,
     ExecutionFailed,
@@ -31,13 +32,10 @@ from nearfield.errors import (
     WrongModel,
 )
 from nearfield.hardware import usable_cores
-from nearfield.inference import encode_options
-from nearfield.inference.loaded_model import LoadedModel
-from nearfield.recipe import Pooling, Splade
-from nearfield.reranker import Classifier, Reranker, Scorer
 from nearfield.server.dialects import Reply, RequestContext, Route
 from nearfield.server.dialects.schemas import Name, in_lists
 from nearfield.server.exchange import CompositeExchange, Encode, Exchange, Predict, Rank, Tokenize
+from nearfield.server.models.description import ModelDescription, ModelKind
 from nearfield.vectors.dense import normalize
 
 Direction = Literal["Left", "left", "Right", "right"]
@@ -240,10 +238,10 @@ class EveryToken(Encode):
 
     needs: tuple[str, ...] = ("multivector",)
 
-    def fits(self, model: LoadedModel) -> bool:
-        return super().fits(model) and model.recipe.outputs[0] == "multivector"
+    def fits(self, model: ModelDescription) -> bool:
+        return super().fits(model) and model.outputs[0] == "multivector"
 
-    def misfit(self, model: LoadedModel) -> InputError:
+    def misfit(self, model: ModelDescription) -> InputError:
         return InputError(
             f"{model.name} gives no vectors of single tokens here: serve a model of late interaction (ColBERT) for "
             "/embed_all, or ask /embed for pooled vectors.",
@@ -320,7 +318,7 @@ def _rerank(request: TeiRerankRequest, call: RequestContext) -> Exchange:
             "texts": request.return_text,
         },
     )
-    return _for_model(exchange, call, Reranker)
+    return _for_model(exchange, call, "reranker")
 
 
 def _predict(request: TeiPredictRequest, call: RequestContext) -> Exchange:
@@ -332,7 +330,7 @@ def _predict(request: TeiPredictRequest, call: RequestContext) -> Exchange:
         wanted={"truncate": _at_end(request), **({"activation": "identity"} if request.raw_scores else {})},
         reply={"body": _labels, "characters": sum(len("".join(item)) for item in items), "single": single},
     )
-    return _for_model(exchange, call, Classifier)
+    return _for_model(exchange, call, "classifier")
 
 
 def _tokenize(request: TeiTokenizeRequest, call: RequestContext) -> Exchange:
@@ -340,10 +338,9 @@ def _tokenize(request: TeiTokenizeRequest, call: RequestContext) -> Exchange:
     _require(texts, "inputs")
     reply = {
         "special": request.add_special_tokens,
-        "prompt": request.prompt_name,
         "most": call.limits.tokens if call.limits is not None else None,
     }
-    return Tokenize(model=request.model, texts=texts, reply=reply)
+    return Tokenize(model=request.model, texts=texts, prompt_name=request.prompt_name, reply=reply)
 
 
 def _decode(request: TeiDecodeRequest, _: RequestContext) -> Exchange:
@@ -374,24 +371,24 @@ def _by_body(body: Mapping[str, Any], call: RequestContext) -> Exchange:
         return _similarity(_as(TeiSimilarityRequest, body), call)
     model = _meant(body.get("model"), call)
     body = body if model is None else {**body, "model": model.name}
-    if isinstance(model, Scorer):
+    if model is not None and not model.is_encoder:
         return _predict(_as(TeiPredictRequest, body), call)
-    if model is not None and model.recipe.outputs[0] == "sparse":
+    if model is not None and model.outputs[0] == "sparse":
         return _embed_sparse(_as(TeiEmbedAllRequest, body), call)
     return _embed(_as(TeiEmbedRequest, body), call)
 
 
-def _meant(name: Any, call: RequestContext) -> LoadedModel | None:
+def _meant(name: Any, call: RequestContext) -> ModelDescription | None:
     """Return the model that a body means, if it is loaded and its name is one."""
     if name is None:
-        return next(iter(call.models.loaded), None)
+        return next(iter(call.models.descriptions), None)
     try:
-        return call.models.find(name) if isinstance(name, str) else None
+        return call.models.describe(name) if isinstance(name, str) else None
     except ModelNotFound:
         return None  # it may be loaded for this request, or is refused when it is asked for
 
 
-def _for_model(exchange: Exchange, call: RequestContext, preferred: type[LoadedModel] = LoadedModel) -> Exchange:
+def _for_model(exchange: Exchange, call: RequestContext, preferred: ModelKind | None = None) -> Exchange:
     """Name the model where the body did not: the first that fits, one made for this before others that can do it.
 
     Raises:
@@ -399,10 +396,10 @@ def _for_model(exchange: Exchange, call: RequestContext, preferred: type[LoadedM
     """
     if exchange.model is not None or not call.models.loaded:
         return exchange
-    able = [model for model in call.models.loaded if exchange.fits(model)]
+    able = [model for model in call.models.descriptions if exchange.fits(model)]
     if not able:
-        raise WrongModel(str(exchange.misfit(call.models.loaded[0])), param="model")
-    exchange.model = next((model for model in able if isinstance(model, preferred)), able[0]).name
+        raise WrongModel(str(exchange.misfit(call.models.descriptions[0])), param="model")
+    exchange.model = next((model for model in able if model.kind == preferred), able[0]).name
     return exchange
 
 
@@ -497,8 +494,8 @@ def headers(exchange: Exchange) -> dict[str, str]:
 
 
 def _vectors(exchange: Encode) -> list[Any]:
-    served = exchange.served
-    if exchange.reply["plain"] and served is not None and served.recipe.normalized:
+    model = exchange.description
+    if exchange.reply["plain"] and model is not None and model.normalized:
         exchange.ignored = (*exchange.ignored, "normalize")
     return list(in_lists(exchange.vectors))
 
@@ -533,7 +530,7 @@ def _ranks(exchange: Any) -> list[Any]:
 
 
 def _labels(exchange: Any) -> list[Any]:
-    names = exchange.served.labels
+    names = exchange.description.labels
     rows = [
         [{"score": row[index], "label": names[index]} for index in np.argsort(-row, kind="stable")]
         for row in exchange.scores.data
@@ -560,13 +557,12 @@ def tokens_of(exchange: Any) -> Iterator[list[dict[str, Any]]]:
     Raises:
         InputError, TooLarge: a text is too long, or not Unicode; or all together have too many tokens.
     """
-    model, left = exchange.served, exchange.reply["most"]
-    prompt = encode_options.resolve_prompt(model.recipe, exchange.reply["prompt"], None, None)
-    most = _CHARACTERS_A_TOKEN * model.max_length
+    tokenizer, left = exchange.tokenizer, exchange.reply["most"]
+    most = _CHARACTERS_A_TOKEN * tokenizer.max_length
     for index, text in enumerate(exchange.texts):
         if len(text) > most:
             raise InputError(f"`inputs` must have at most {most} characters; item {index} has {len(text)}.")
-        tokens = _tokens_of(model, prompt + text, exchange.reply["special"])
+        tokens = _tokens_of(tokenizer, exchange.prompt + text, exchange.reply["special"])
         if left is not None and (left := left - len(tokens)) < 0:
             raise TooLarge(
                 f"The inputs have more than {exchange.reply['most']} tokens, the most of one request. Send them in "
@@ -576,9 +572,9 @@ def tokens_of(exchange: Any) -> Iterator[list[dict[str, Any]]]:
         yield tokens
 
 
-def _tokens_of(model: LoadedModel, text: str, special: bool) -> list[dict[str, Any]]:
+def _tokens_of(tokenizer: Tokenizer, text: str, special: bool) -> list[dict[str, Any]]:
     try:
-        found = model.tokenizer.backend.encode(text, add_special_tokens=special)
+        found = tokenizer.backend.encode(text, add_special_tokens=special)
     except TypeError as error:  # Rust takes no lone surrogate, and says only that it wanted a string
         raise InputError(
             "`inputs` is not Unicode: it holds a lone surrogate; repair it where it was decoded."
@@ -604,7 +600,7 @@ def _byte_offsets(text: str) -> Sequence[int]:
 
 
 def _texts(exchange: Any) -> list[str]:
-    tokenizer = exchange.served.tokenizer
+    tokenizer = exchange.tokenizer
     for ids in exchange.ids:
         wrong = next((number for number in ids if not 0 <= number < tokenizer.vocab_size), None)
         if wrong is not None:
@@ -618,10 +614,10 @@ def _texts(exchange: Any) -> list[str]:
 
 def _info(_: None, call: RequestContext) -> dict[str, Any]:
     name = call.query.get("model")
-    model = call.models.find(name) if name else call.models.first(lambda _: True)
+    model = call.models.describe(name) if name else call.models.first(lambda _: True)
     return {
         "model_id": model.name,
-        "model_sha": model.recipe.revision,
+        "model_sha": model.revision,
         "model_dtype": {"bf16": "bfloat16"}.get(model.precision, model.precision),
         "served_model_name": model.name,
         "model_type": _model_type(model),
@@ -638,21 +634,17 @@ def _info(_: None, call: RequestContext) -> dict[str, Any]:
     }
 
 
-def _model_type(model: LoadedModel) -> dict[str, Any]:
-    if isinstance(model, Scorer):
+def _model_type(model: ModelDescription) -> dict[str, Any]:
+    if not model.is_encoder:
         numbers = {str(number): label for number, label in enumerate(model.labels)}
         labels = {"id2label": numbers, "label2id": {label: int(number) for number, label in numbers.items()}}
         return {"reranker" if len(model.labels) == 1 else "classifier": labels}
     return {"embedding": {"pooling": _pooling(model)}}
 
 
-def _pooling(model: LoadedModel) -> str:
+def _pooling(model: ModelDescription) -> str:
     """Name the pooling as TEI does; what it does not know, by what the model gives."""
-    recipe = model.recipe
-    if isinstance(recipe.head(recipe.outputs[0]), Splade):
-        return "splade"
-    modes = next((module.modes for module in recipe.modules if isinstance(module, Pooling)), ())
-    return "+".join(modes).replace("lasttoken", "last_token") or recipe.outputs[0]
+    return "+".join(model.pooling).replace("lasttoken", "last_token") or model.outputs[0]
 
 
 def _ping(_: None, __: RequestContext) -> Reply:
