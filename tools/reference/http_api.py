@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 from nearfield.server import openapi
 from nearfield.server.dialects import REGISTRY
-from tools.reference.markdown import join_page, render_table
+from tools.reference.markdown import join_page, render_table, to_markdown
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
 
 PAGE = "http-api.md"
 _INTRO = """Every route of the server, by API. A running server shows the same at `/docs`, and as an OpenAPI document at
@@ -39,6 +46,9 @@ _HEAD = ("field", "type", "default", "meaning")
 _BARE = 3
 
 
+_FIELDS = tomllib.loads(Path(__file__).with_name("fields.toml").read_text(encoding="utf-8"))
+
+
 def render() -> str:
     """Return the whole page."""
     parts: list[str] = []
@@ -59,8 +69,8 @@ def _render_routes(content: Mapping[str, Any], tag: str) -> Iterator[str]:
                 continue
             route = f"{method.upper()} {path}"
             fields = [
-                *_render_body("Request", call.get("requestBody", {}), schemas),
-                *_render_body("Response", call["responses"].get("200", {}), schemas),
+                *_render_body("Request", call.get("requestBody", {}), schemas, tag),
+                *_render_body("Response", call["responses"].get("200", {}), schemas, tag),
             ]
             first = seen.setdefault("\n".join(fields), route) if fields else route
             yield f"### {route}"
@@ -68,37 +78,41 @@ def _render_routes(content: Mapping[str, Any], tag: str) -> Iterator[str]:
             yield from [f"The fields are those of `{first}`."] if first != route else fields
 
 
-def _render_body(title: str, body: Mapping[str, Any], schemas: Mapping[str, Any]) -> Iterator[str]:
+def _render_body(title: str, body: Mapping[str, Any], schemas: Mapping[str, Any], tag: str) -> Iterator[str]:
     """Yield the media types and the table of fields of a request or response."""
     media = body.get("content", {})
     schema = next((value["schema"] for value in media.values() if "schema" in value), None)
     if schema is None:
         return
     kinds = ", ".join(f"`{kind}`" for kind in media)
-    rows = list(_field_rows(schema, schemas, "", 0))
+    meanings = {**_FIELDS["common"], **_FIELDS.get(tag, {})}
+    rows = list(_field_rows(schema, schemas, meanings))
     yield f"{title} ({kinds})" + (":" if rows else f": {_format_type(schema, schemas)}.")
     if rows:
         columns = len(_HEAD) if any(row[-1] for row in rows) else _BARE
         yield render_table(_HEAD[:columns], (row[:columns] for row in rows))
 
 
-def _field_rows(schema: Any, schemas: Mapping[str, Any], prefix: str, depth: int) -> Iterator[tuple[str, ...]]:
+def _field_rows(
+    schema: Any, schemas: Mapping[str, Any], meanings: Mapping[str, str], prefix: str = "", depth: int = 0
+) -> Iterator[tuple[str, ...]]:
     """Yield a row for each field of an object, and of the objects inside it down to a depth."""
     schema = _resolve(schema, schemas)
     if "properties" not in schema:
         inner, mark = _inner_object(schema, schemas)
         if inner is not None:
-            yield from _field_rows(inner, schemas, prefix + mark, depth)
+            yield from _field_rows(inner, schemas, meanings, prefix + mark, depth)
         return
     required = schema.get("required", ())
     for name, field in schema["properties"].items():
         label = f"{prefix}.{name}" if prefix else name
         shown = f"**`{label}`**" if name in required else f"`{label}`"
-        yield shown, _format_type(field, schemas), _format_default(field), field.get("description", "")
+        meaning = to_markdown(field.get("description") or meanings.get(label) or meanings.get(name, ""))
+        yield shown, _format_type(field, schemas), _format_default(field), meaning
         if depth + 1 < _DEPTH:
             inner, mark = _inner_object(field, schemas)
             if inner is not None:
-                yield from _field_rows(inner, schemas, label + mark, depth + 1)
+                yield from _field_rows(inner, schemas, meanings, label + mark, depth + 1)
 
 
 def _inner_object(schema: Any, schemas: Mapping[str, Any]) -> tuple[Any, str]:
@@ -134,7 +148,8 @@ def _format_type(schema: Any, schemas: Mapping[str, Any]) -> str:
     if schema.get("type") == "array":
         kinds = dict.fromkeys(_format_type(item, schemas) for item in schema.get("prefixItems", ()))
         if schema.get("items"):
-            kinds = {_format_type(schema["items"], schemas): None}
+            item = _format_type(schema["items"], schemas)
+            kinds = {f"({item})" if ", or " in item else item: None}
         return f"list of {' and '.join(kinds)}" if kinds else "list"
     return str(schema.get("type", "anything"))
 
