@@ -14,8 +14,8 @@ import pytest
 
 from nearfield.encoder import Encoder
 from nearfield.errors import Cancelled, DeadlineExceeded, ShuttingDown, SlowBody
-from nearfield.server import deadline as watching
-from nearfield.server.deadline import RequestDeadline, Watches
+from nearfield.server.http import deadline as watching
+from nearfield.server.http.deadline import RequestDeadline, Watches
 from tests.support.serving import serving
 
 GOOD = {"model": "tiny", "input": "cat"}

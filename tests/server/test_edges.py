@@ -23,12 +23,13 @@ import pytest
 from nearfield import settings
 from nearfield.encoder import Encoder
 from nearfield.engine.engine import Engine
-from nearfield.server import app, request_body, responses
+from nearfield.server import app
 from nearfield.server.dialects import schemas
 from nearfield.server.dialects.openai import embeddings
 from nearfield.server.exchange import Encode
+from nearfield.server.http import request_body, responses
+from nearfield.server.http.request_body import Pace
 from nearfield.server.lifecycle import http_protocol, serve
-from nearfield.server.request_body import Pace
 from nearfield.testing import tiny_encoder, write_tiny_model
 from nearfield.vectors.dense import Vectors
 from tests.support.serving import Process, serving

@@ -18,7 +18,7 @@ from mcp import Client, StdioServerParameters
 
 from nearfield.corpus.collection import Collection
 from nearfield.encoder import Encoder
-from nearfield.server.mcp import Shelves, server
+from nearfield.server.collections.mcp import Shelves, server
 from nearfield.testing import tiny_encoder
 from tests.support.cli_runner import run
 

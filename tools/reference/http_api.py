@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from nearfield.server import openapi
 from nearfield.server.dialects import REGISTRY
+from nearfield.server.http import openapi
 from tools.reference.markdown import join_page, render_table, to_markdown
 
 if sys.version_info >= (3, 11):

@@ -30,7 +30,7 @@ def mcp(
     from nearfield.errors import CollectionNotFound, MissingExtra, nearest
 
     try:
-        from nearfield.server import mcp as agents
+        from nearfield.server.collections import mcp as agents
     except ModuleNotFoundError as error:
         if (error.name or "").startswith("nearfield"):
             raise

@@ -42,21 +42,21 @@ from nearfield.inference.disk_cache import DiskCache
 from nearfield.inference.loaded_model import LoadedModel
 from nearfield.inference.result_cache import ResultCache
 from nearfield.server import exchange as exchanges
-from nearfield.server import openapi
 from nearfield.server.auth.keys import ANYBODY, ApiKey, ApiKeys, HostGuard, is_loopback
 from nearfield.server.batches.batch_runner import BatchRunner, LineResponse
-from nearfield.server.collection_service import CollectionService
-from nearfield.server.deadline import RequestDeadline, Watches
+from nearfield.server.collections.collection_service import CollectionService
 from nearfield.server.dialects import JSON, MSGPACK, REGISTRY, Dialect, Reply, RequestContext
 from nearfield.server.dialects import Route as Claimed
 from nearfield.server.exchange import Bounds, Exchange
 from nearfield.server.files.file_store import FileStore
 from nearfield.server.files.upload import MultipartUpload
+from nearfield.server.http import openapi
+from nearfield.server.http.deadline import RequestDeadline, Watches
+from nearfield.server.http.request_body import BodyBudget, Pace, RequestLimits
+from nearfield.server.http.responses import LARGE, content
 from nearfield.server.logs import LOG, AccessLog
 from nearfield.server.models.model_pool import ModelPool
 from nearfield.server.observability.prometheus import CONTENT_TYPE, Prometheus
-from nearfield.server.request_body import BodyBudget, Pace, RequestLimits
-from nearfield.server.responses import LARGE, content
 from nearfield.settings import Settings, cache_dir
 
 if TYPE_CHECKING:

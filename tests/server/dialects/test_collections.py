@@ -21,8 +21,8 @@ from nearfield.encoder import Encoder
 from nearfield.errors import SettingsError
 from nearfield.fileio.locks import alone
 from nearfield.inference.loaded_model import LoadedModel
-from nearfield.server import collection_service
 from nearfield.server.auth.keys import new_key
+from nearfield.server.collections import collection_service
 from nearfield.server.models.model_pool import ModelPool
 from nearfield.settings import load as load_settings
 from nearfield.testing import tiny_encoder

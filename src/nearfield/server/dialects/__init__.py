@@ -13,11 +13,11 @@ from typing import Any, Protocol
 from nearfield.errors import NearfieldError
 from nearfield.registry import Registry
 from nearfield.server.batches.batch_runner import BatchRunner
-from nearfield.server.collection_service import CollectionService
+from nearfield.server.collections.collection_service import CollectionService
 from nearfield.server.files.file_store import FileStore
 from nearfield.server.files.upload import MultipartUpload
+from nearfield.server.http.request_body import RequestLimits
 from nearfield.server.models.model_pool import ModelPool
-from nearfield.server.request_body import RequestLimits
 
 #: Of several APIs on one path, the first in this order whose ``Route.matches`` returns true handles the request.
 REGISTRY = Registry(

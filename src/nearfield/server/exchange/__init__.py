@@ -18,9 +18,9 @@ from nearfield.inference.encode_options import resolve_prompt
 from nearfield.inference.loaded_model import LoadedModel
 from nearfield.inference.postprocess import concatenate_results
 from nearfield.reranker import Classifier, Prediction, Ranked, Reranker, Scorer, Scores
+from nearfield.server.http.request_body import Pace, RequestLimits
 from nearfield.server.models.description import ModelDescription, describe
 from nearfield.server.models.model_pool import ModelPool
-from nearfield.server.request_body import Pace, RequestLimits
 from nearfield.vectors.dense import Vectors
 from nearfield.vectors.outputs import MultiVectors, Outputs, SparseVectors
 

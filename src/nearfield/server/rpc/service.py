@@ -28,8 +28,8 @@ from nearfield.server.auth.keys import ANYBODY, ApiKey
 from nearfield.server.dialects import RequestContext
 from nearfield.server.dialects.tei.routes import TeiDialect, headers
 from nearfield.server.exchange import Exchange
+from nearfield.server.http.responses import LARGE
 from nearfield.server.logs import ACCESS, REQUEST_ID, id_of
-from nearfield.server.responses import LARGE
 from nearfield.server.rpc.deadline import Deadline
 from nearfield.server.rpc.errors import GrpcError
 from nearfield.server.rpc.request_reader import RequestReader

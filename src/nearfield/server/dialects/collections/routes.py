@@ -17,7 +17,7 @@ import msgspec
 import orjson
 
 from nearfield.errors import InputError, NearfieldError, NotThere, TooLarge
-from nearfield.server.collection_service import CollectionService
+from nearfield.server.collections.collection_service import CollectionService
 from nearfield.server.dialects import JSON, Reply, RequestContext, Route, shared_error_body
 from nearfield.server.dialects.schemas import ErrorReply
 from nearfield.server.models.model_pool import LONGEST_NAME

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from nearfield.errors import CollectionBusy, CollectionNotFound, Forbidden, ModelNotFound, nearest
 from nearfield.inference.loaded_model import LoadedModel
+from nearfield.server.collections.thread_pool import BoundedThreadPool
 from nearfield.server.models.description import ModelDescription, describe
 from nearfield.server.models.model_pool import ModelPool
-from nearfield.server.thread_pool import BoundedThreadPool
 from nearfield.settings import Settings
 
 if TYPE_CHECKING:

@@ -1,0 +1,1 @@
+"""HTTP plumbing of the server: request handling, routing, bodies, responses, limits and the OpenAPI document."""
