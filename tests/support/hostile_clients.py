@@ -1,13 +1,15 @@
-"""Rude: extractors that do what parsers do at their worst."""
+"""Extractors that hang, crash, take all memory, print and raise, as parsers do at their worst."""
 
 from __future__ import annotations
 
 import os
+import sys
 import time
 from pathlib import Path
 
 from nearfield.corpus.document import Document
 from nearfield.corpus.extractors import Extractor
+from nearfield.errors import InputTooLong, MissingExtra
 
 
 class Hanging(Extractor):
@@ -53,3 +55,24 @@ class Where(Extractor):
         with Path(name).open("a") as file:
             file.write("asked\n")
         return Document(str(os.getpid()), title="\ud800 title", meta={"number": 1, "share": 0.5, "yes": True})
+
+
+class Printing(Extractor):
+    """Prints to standard output."""
+
+    def parse(self, data: bytes, name: str) -> Document:
+        """Print what looks like a reply, by Python and past it."""
+        sys.stdout.write('{"error": "InputError"}\n')
+        sys.stdout.flush()
+        os.write(1, b"noise\n")
+        return Document("text")
+
+
+class Refusing(Extractor):
+    """Raises errors of the package."""
+
+    def parse(self, data: bytes, name: str) -> Document:
+        """Raise the error that ``data`` names."""
+        if data == b"extra":
+            raise MissingExtra("It needs a library.")
+        raise InputTooLong("It is too long.", param="text")

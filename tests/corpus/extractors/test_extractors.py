@@ -11,7 +11,6 @@ import sys
 import textwrap
 import zipfile
 from collections.abc import Iterator
-from multiprocessing import active_children
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +23,7 @@ from nearfield.corpus.document import Document, NamedBytes, SourceItem
 from nearfield.corpus.extractors import REGISTRY, kind_of, suffix_of, zip_safety
 from nearfield.corpus.extractors.reader import ROW, DocumentReader
 from nearfield.corpus.extractors.reader import kind_of as kind_by_content
-from nearfield.errors import InputError
+from nearfield.errors import InputError, InputTooLong, MissingExtra
 from tests.support import hostile_clients, sample_documents
 from tests.support.paths import SHARED_FOLDER
 from tests.support.requirements import missing
@@ -639,7 +638,6 @@ def test_a_hanging_parser_costs_its_document_only(tmp_path: Path) -> None:
 
 
 def test_crashing_and_greedy_parsers_cost_their_documents_only() -> None:
-    others = set(active_children())
     with DocumentReader(memory=2**28) as reader:
         for extractor, told in (
             (hostile_clients.Crashing, "the parser crashed on it"),
@@ -648,10 +646,12 @@ def test_crashing_and_greedy_parsers_cost_their_documents_only() -> None:
             with pytest.raises(InputError, match=rf"x\.pdf: {told}"):
                 reader.extract(extractor, b"data", "x.pdf")
             assert reader.extract(REGISTRY.load("pdf"), SAMPLES["pdf"][1], "a.pdf").blocks
-        folder = Path(reader._apart._folder.name)  # type: ignore[union-attr]
+        folder = Path(reader._sandbox._folder.name)  # type: ignore[union-attr]
+        workers = [worker.process for worker in reader._sandbox._workers]
+        assert workers and all(worker.poll() is None for worker in workers)
         assert folder.is_dir() and not list(folder.iterdir())
     assert not folder.exists()
-    assert set(active_children()) <= others
+    assert all(worker.poll() is not None for worker in workers)
 
 
 def test_a_process_that_is_ended_from_outside_is_replaced(reader: DocumentReader, tmp_path: Path) -> None:
@@ -662,6 +662,26 @@ def test_a_process_that_is_ended_from_outside_is_replaced(reader: DocumentReader
     os.kill(int(first.text), signal.SIGKILL)
     assert reader.extract(hostile_clients.Where, b"data", str(asked)).text not in (first.text, str(os.getpid()))
     assert asked.read_text().count("asked") == 3
+
+
+def test_errors_keep_their_type_and_message(reader: DocumentReader) -> None:
+    with pytest.raises(MissingExtra, match=r"^It needs a library\.$"):
+        reader.extract(hostile_clients.Refusing, b"extra", "x.pdf")
+    with pytest.raises(InputTooLong, match=r"^It is too long\.$") as raised:
+        reader.extract(hostile_clients.Refusing, b"long", "x.pdf")
+    assert raised.value.param == "text"
+
+
+def test_what_a_parser_prints_is_no_reply(reader: DocumentReader) -> None:
+    for _ in range(2):
+        assert reader.extract(hostile_clients.Printing, b"data", "x.pdf").text == "text"
+
+
+def test_modules_in_the_current_folder_are_not_imported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "msgspec.py").write_text("raise SystemExit('imported')")
+    monkeypatch.chdir(tmp_path)
+    with DocumentReader() as reader:
+        assert reader.document(SAMPLES["pdf"][1], "a.pdf")[0].blocks
 
 
 def test_large_texts_are_read_apart(reader: DocumentReader, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -678,7 +698,7 @@ def test_a_script_without_guard_runs_once(tmp_path: Path) -> None:
             print("begun")
             from pathlib import Path
             from nearfield.corpus.extractors.reader import DocumentReader
-            with Reader() as reader:
+            with DocumentReader() as reader:
                 print(reader.document(Path("a.pdf").read_bytes(), "a.pdf")[0].text)
         """)
     )

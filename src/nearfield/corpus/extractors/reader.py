@@ -26,7 +26,7 @@ class DocumentReader:
     """
 
     def __init__(self, *, deadline: float = DEADLINE, memory: int = MEMORY, workers: int = 1) -> None:
-        self._apart = ExtractorSandbox(deadline=deadline, memory=memory, workers=workers)
+        self._sandbox = ExtractorSandbox(deadline=deadline, memory=memory, workers=workers)
 
     def read(self, item: SourceItem) -> tuple[Document, str]:
         """Return the document that an item is, and the name of the extractor that read it (``row`` for a table's row).
@@ -55,7 +55,7 @@ class DocumentReader:
         if not data:
             raise InputError(f"{name}: the file is empty.")
         if extractor.isolated or len(data) > _IN_PLACE:
-            return self._apart.extract(extractor, data, name)
+            return self._sandbox.extract(extractor, data, name)
         try:
             return extractor().extract(data, name)
         except MemoryError as error:
@@ -63,7 +63,7 @@ class DocumentReader:
 
     def close(self) -> None:
         """End the processes. The reader may be used again."""
-        self._apart.close()
+        self._sandbox.close()
 
     def __enter__(self) -> DocumentReader:
         return self

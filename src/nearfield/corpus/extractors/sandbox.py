@@ -1,56 +1,73 @@
-"""Apart: extractors run in processes of their own, so that a parser which hangs, crashes or takes all memory costs its
-document only: the process is ended, and another takes its place.
+"""Run extractors in worker processes with a deadline and a memory limit, so that a crashing parser fails one document.
 
-File and document pass through a folder, so that no pipe is ever left with half a message in it.
+A worker (``sandbox_worker.py``) is reused for many documents. It is killed and replaced when a parser hangs, crashes
+or takes all memory. Files and documents pass through a private temporary folder.
 """
 
 from __future__ import annotations
 
+import contextlib
+import os
+import select
+import subprocess
+import sys
 import tempfile
 import threading
-from concurrent.futures import CancelledError
-from concurrent.futures import TimeoutError as Late
-from concurrent.futures.process import BrokenProcessPool
-from multiprocessing import context, popen_spawn_posix, spawn
+import time
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
+from nearfield import errors
 from nearfield.corpus.document import Document
 from nearfield.corpus.extractors import Extractor
-from nearfield.errors import InputError, MissingExtra, NearfieldError
+from nearfield.corpus.extractors.sandbox_worker import GRACE, STARTED, ExtractionJob, ExtractionReply
+from nearfield.errors import InputError, NearfieldError
 
-#: Seconds that a document may take, and bytes of memory.
+#: Seconds and bytes of memory that one document may take.
 DEADLINE, MEMORY = 120.0, 2**31
-#: Seconds that a process may take to start, or to be ended.
-_GRACE = 60.0
+#: Workers that a document is given to before it fails: an idle one may have been killed from outside.
+_ATTEMPTS = 2
+#: Bytes of a reply, whatever the worker sends.
+_MAX_REPLY = 2**20
+_INVALID = "it sent no valid reply"
+#: Seconds in which a process that closed its pipe ends.
+_EXIT = 5.0
 
 
 class ExtractorSandbox:
-    """Some processes that extract. Threads may share it; it starts with its first document."""
+    """Up to ``workers`` processes that extract documents. Threads may share it; workers start when they are needed."""
 
     def __init__(self, *, deadline: float = DEADLINE, memory: int = MEMORY, workers: int = 1) -> None:
-        self._deadline, self._memory, self._workers = deadline, memory, workers
-        # No more is asked at once than there are processes: what waited in a queue would be lost with one.
-        self._room = threading.BoundedSemaphore(workers)
+        self._deadline, self._memory = deadline, memory
+        self._slots = threading.BoundedSemaphore(workers)
         self._lock = threading.Lock()
-        self._pool: Any = None
+        self._workers: set[SandboxProcess] = set()
+        self._idle: list[SandboxProcess] = []
         self._folder: tempfile.TemporaryDirectory[str] | None = None
         self._count = 0
 
     def extract(self, extractor: type[Extractor], data: bytes, name: str) -> Document:
-        """Run an extractor, a class that can be imported.
+        """Run an extractor, which must be an importable class, and return the document.
 
         Raises:
-            InputError: of the extractor; or it took too long, too much memory, or crashed.
+            InputError: the extractor refused the file; or it took too long, took too much memory, or crashed.
             MissingExtra: a library is not installed.
         """
-        with self._room:
-            source, target = self._places()
+        with self._slots:
+            source, target = self._paths()
             try:
                 source.write_bytes(data)
-                self._ask(extractor, source, name, target)
+                self._run(
+                    ExtractionJob(
+                        module=extractor.__module__,
+                        extractor=extractor.__qualname__,
+                        source=str(source),
+                        name=name,
+                        target=str(target),
+                        deadline=self._deadline,
+                    )
+                )
                 return msgspec.json.decode(target.read_bytes(), type=Document)
             except OSError as error:
                 raise InputError(f"{name}: cannot be read ({error}).") from error
@@ -59,15 +76,17 @@ class ExtractorSandbox:
                 target.unlink(missing_ok=True)
 
     def close(self) -> None:
-        """End the processes."""
+        """End the workers and remove the temporary folder. The sandbox may be used again."""
         with self._lock:
-            self._stop()
+            workers, self._workers, self._idle = self._workers, set(), []
+            for worker in workers:
+                worker.kill()
             if self._folder is not None:
                 self._folder.cleanup()
                 self._folder = None
 
-    def _places(self) -> tuple[Path, Path]:
-        """Return where to put a file, and where its document will lie."""
+    def _paths(self) -> tuple[Path, Path]:
+        """Return the paths for a file and for its document."""
         with self._lock:
             if self._folder is None:
                 self._folder = tempfile.TemporaryDirectory(prefix="nearfield-reading-", ignore_cleanup_errors=True)
@@ -75,126 +94,120 @@ class ExtractorSandbox:
             folder = Path(self._folder.name)
             return folder / f"{self._count}.in", folder / f"{self._count}.out"
 
-    def _ask(self, extractor: type[Extractor], source: Path, name: str, target: Path) -> None:
-        """Have it done; where a process was ended from outside, or with another's, once more."""
-        try:
-            if self._done(extractor, source, name, target) or self._done(extractor, source, name, target):
-                return
-        except MemoryError as error:
-            raise InputError(f"{name}: takes more than {self._memory >> 20:,} MiB of memory to read.") from error
-        except Late as error:
-            raise InputError(f"{name}: took more than {self._deadline:g} seconds to read.") from error
-        raise InputError(f"{name}: the process that reads it ended without an answer.")
-
-    def _done(self, extractor: type[Extractor], source: Path, name: str, target: Path) -> bool:
-        from pebble import ProcessExpired
-
-        pool = self._started()
-        try:
-            args = [extractor, str(source), name, str(target), self._deadline]
-            task = pool.schedule(_work, args=args, timeout=self._deadline)
-            task.result(timeout=self._deadline + _GRACE)
-        except NearfieldError:
-            raise
-        except ProcessExpired as error:
-            raise InputError(f"{name}: the parser crashed on it (exit code {error.exitcode}).") from error
-        except Late:
-            if not task.done():  # the task was lost, and the process with it
-                self._drop(pool)
-            raise
-        except (BrokenProcessPool, CancelledError, RuntimeError):
-            self._drop(pool)
-            return False
-        return True
-
-    def _started(self) -> Any:
-        with self._lock:
-            if self._pool is None:
-                self._pool = _pool(self._workers, self._memory)
-            return self._pool
-
-    def _drop(self, pool: Any) -> None:
-        with self._lock:
-            if self._pool is pool:
-                self._stop()
-
-    def _stop(self) -> None:
-        pool, self._pool = self._pool, None
-        if pool is not None:
-            pool.stop()
-            pool.join()
-
-
-def _pool(workers: int, memory: int) -> Any:
-    try:
-        from pebble import ProcessPool
-    except ModuleNotFoundError as error:
-        raise MissingExtra("Reading documents needs pebble: pip install 'nearfield[corpus]'") from error
-    return ProcessPool(max_workers=workers, initializer=_prepare, initargs=(memory,), context=_Context())
-
-
-# -- within the process --------------------------------------------------------------------------------------------
-
-
-def _prepare(memory: int) -> None:
-    """Bound what the process may take beside what it has, and have the system end it first where memory runs out."""
-    import contextlib
-    import faulthandler
-    import resource
-    import warnings
-
-    faulthandler.disable()
-    warnings.simplefilter("ignore")
-    held = 0
-    with contextlib.suppress(OSError, ValueError):  # no Linux
-        held = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
-        Path("/proc/self/oom_score_adj").write_text("1000")
-    _, most = resource.getrlimit(resource.RLIMIT_AS)
-    bound = held + memory if most == resource.RLIM_INFINITY else min(held + memory, most)
-    resource.setrlimit(resource.RLIMIT_AS, (bound, most))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-
-
-def _work(extractor: type[Extractor], source: str, name: str, target: str, deadline: float) -> None:
-    """Read the file at ``source`` and leave its document at ``target``."""
-    import signal
-
-    # Whoever started this process may be gone by the deadline.
-    signal.setitimer(signal.ITIMER_REAL, deadline + _GRACE)
-    try:
-        document = extractor().extract(Path(source).read_bytes(), name)
-        Path(target).write_bytes(msgspec.json.encode(document))
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-
-
-# -- how it starts -------------------------------------------------------------------------------------------------
-
-_patching = threading.Lock()
-_told = spawn.get_preparation_data
-
-
-def _without_script(name: str) -> dict[str, Any]:
-    return {key: value for key, value in _told(name).items() if not key.startswith("init_main")}
-
-
-class _Popen(popen_spawn_posix.Popen):
-    """Starts a process that does not run the user's script again, as spawned ones do: it needs nothing of it."""
-
-    def _launch(self, process_obj: Any) -> None:
-        with _patching:
-            spawn.get_preparation_data = _without_script
+    def _run(self, job: ExtractionJob) -> None:
+        """Run a job in a worker; in another one if the first had ended before it could start the job."""
+        for _ in range(_ATTEMPTS):
+            worker = self._take(Path(job.source).parent)
+            reply = None
             try:
-                super()._launch(process_obj)  # type: ignore[misc]
+                reply = worker.run(job)
+            except EOFError:
+                continue
+            except TimeoutError as error:
+                raise InputError(f"{job.name}: took more than {self._deadline:g} seconds to read.") from error
+            except ChildProcessError as error:
+                raise InputError(f"{job.name}: the parser crashed on it ({error}).") from error
             finally:
-                spawn.get_preparation_data = _told
+                # After a lack of memory the heap is fragmented: the next document gets a fresh process.
+                self._return(worker, reusable=reply is not None and reply.error != MemoryError.__name__)
+            return self._check(job, reply)
+        raise InputError(f"{job.name}: the process that reads it ended without an answer.")
+
+    def _check(self, job: ExtractionJob, reply: ExtractionReply) -> None:
+        """Raise the error of a reply, if there is one, by its class name."""
+        if not reply.error:
+            return
+        if reply.error == MemoryError.__name__:
+            raise InputError(f"{job.name}: takes more than {self._memory >> 20:,} MiB of memory to read.")
+        if reply.error == OSError.__name__:
+            raise OSError(reply.message)
+        kind = getattr(errors, reply.error, None)
+        if isinstance(kind, type) and issubclass(kind, InputError):
+            raise kind(reply.message, param=reply.param)
+        if isinstance(kind, type) and issubclass(kind, NearfieldError):
+            raise kind(reply.message)
+        raise RuntimeError(f"{job.name}: extractor {job.extractor}: {reply.error}: {reply.message}")
+
+    def _take(self, folder: Path) -> SandboxProcess:
+        """Return an idle worker, or start one."""
+        with self._lock:
+            if self._idle:
+                return self._idle.pop()
+            worker = SandboxProcess(self._memory, folder)
+            self._workers.add(worker)
+            return worker
+
+    def _return(self, worker: SandboxProcess, *, reusable: bool) -> None:
+        with self._lock:
+            if reusable and worker in self._workers:
+                self._idle.append(worker)
+                return
+            self._workers.discard(worker)
+        worker.kill()
 
 
-class _Process(context.SpawnProcess):
-    @staticmethod
-    def _Popen(process_obj: Any) -> Any:  # noqa: N802 - the library's name
-        return _Popen(process_obj)
+class SandboxProcess:
+    """One worker process and the pipes to it."""
 
+    def __init__(self, memory: int, folder: Path) -> None:
+        """Start it in ``folder``: Python puts the current directory on the import path, and this one has no modules."""
+        command = [sys.executable, "-m", "nearfield.corpus.extractors.sandbox_worker", str(memory)]
+        # The parent's import path, so that plugins are found.
+        paths = os.pathsep.join(str(Path(path).absolute()) for path in sys.path)
+        environment = {**os.environ, "PYTHONPATH": paths, "PYTHONSAFEPATH": "1"}
+        self.process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=folder, env=environment
+        )
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        self._jobs, self._replies = self.process.stdin, self.process.stdout
+        self._poll = select.poll()
+        self._poll.register(self._replies, select.POLLIN)
+        self._received = b""
 
-class _Context(context.SpawnContext):
-    Process = _Process
+    def run(self, job: ExtractionJob) -> ExtractionReply:
+        """Send a job and return the reply.
+
+        Raises:
+            EOFError: the process had ended before it started the job.
+            TimeoutError: the job took longer than its deadline, or the process too long to start.
+            ChildProcessError: the process ended during the job, or sent something else than a reply.
+        """
+        try:
+            self._jobs.write(msgspec.json.encode(job) + b"\n")
+            self._jobs.flush()
+        except BrokenPipeError as error:
+            raise EOFError from error
+        if self._line(GRACE) != STARTED:
+            raise ChildProcessError(_INVALID)
+        try:
+            return msgspec.json.decode(self._line(job.deadline), type=ExtractionReply)
+        except EOFError:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                raise ChildProcessError(f"exit code {self.process.wait(timeout=_EXIT)}") from None
+            raise ChildProcessError(_INVALID) from None
+        except msgspec.DecodeError as error:
+            raise ChildProcessError(_INVALID) from error
+
+    def kill(self) -> None:
+        """Kill the process and close the pipes."""
+        self.process.kill()
+        self.process.wait()
+        self._replies.close()
+        with contextlib.suppress(OSError):  # it flushes what the process did not read
+            self._jobs.close()
+
+    def _line(self, seconds: float) -> bytes:
+        """Return the next line that the process sends."""
+        until = time.monotonic() + seconds
+        while b"\n" not in self._received:
+            if not self._poll.poll(max(0.0, until - time.monotonic()) * 1000):
+                raise TimeoutError
+            data = os.read(self._replies.fileno(), 2**16)
+            if not data:
+                raise EOFError
+            self._received += data
+            if len(self._received) > _MAX_REPLY:
+                raise ChildProcessError(_INVALID)
+        line, _, self._received = self._received.partition(b"\n")
+        return line

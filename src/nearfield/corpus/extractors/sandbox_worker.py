@@ -1,0 +1,103 @@
+"""The worker process of the extractor sandbox: it reads jobs from standard input and runs one extractor after another.
+
+``sandbox.py`` starts it with ``python -m``. Jobs and replies are lines of JSON. A job is acknowledged before it is
+run, so that the parent can tell a worker that crashed on a document from one that had ended before. The document is
+written to a file, since it may be large. Nothing is pickled: a parser that was taken over can send text only.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import faulthandler
+import os
+import resource
+import signal
+import sys
+import warnings
+from importlib import import_module
+from operator import attrgetter
+from pathlib import Path
+
+import msgspec
+
+from nearfield.corpus.extractors import Extractor
+from nearfield.errors import InputError, NearfieldError
+
+#: Sent when a job has been read and before it is run.
+STARTED = b"started"
+#: Seconds after its deadline at which a worker ends itself, in case its parent no longer does.
+GRACE = 60.0
+
+
+class ExtractionJob(msgspec.Struct, frozen=True):
+    """One file to extract: the extractor's class, the file, its name for messages, and where its document goes."""
+
+    module: str
+    extractor: str
+    source: str
+    name: str
+    target: str
+    deadline: float
+
+
+class ExtractionReply(msgspec.Struct, frozen=True):
+    """The outcome of a job: an empty ``error`` for success, else the error's class name, its message and parameter."""
+
+    error: str = ""
+    message: str = ""
+    param: str | None = None
+
+
+def main(memory: int) -> None:
+    """Run the jobs that arrive on standard input until it is closed, with ``memory`` bytes for all of them."""
+    # Parsers may print: only replies may reach the pipe to the parent.
+    jobs, replies = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    os.dup2(2, 1)
+    _limit(memory)
+    for line in jobs:
+        job = msgspec.json.decode(line, type=ExtractionJob)
+        replies.write(STARTED + b"\n")
+        replies.flush()
+        replies.write(msgspec.json.encode(_reply(job)) + b"\n")
+        replies.flush()
+
+
+def _limit(memory: int) -> None:
+    """Limit the memory beyond what the process uses now, and let the system end it first when memory runs out."""
+    # The parent handles an interrupt of the keyboard, and closes the pipe.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    faulthandler.disable()
+    warnings.simplefilter("ignore")
+    used = 0
+    with contextlib.suppress(OSError, ValueError):  # not Linux
+        used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+        Path("/proc/self/oom_score_adj").write_text("1000")
+    _, maximum = resource.getrlimit(resource.RLIMIT_AS)
+    limit = used + memory if maximum == resource.RLIM_INFINITY else min(used + memory, maximum)
+    resource.setrlimit(resource.RLIMIT_AS, (limit, maximum))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+
+def _reply(job: ExtractionJob) -> ExtractionReply:
+    signal.setitimer(signal.ITIMER_REAL, job.deadline + GRACE)
+    try:
+        _extract(job)
+    except NearfieldError as error:
+        return ExtractionReply(type(error).__name__, str(error), error.param if isinstance(error, InputError) else None)
+    except Exception as error:  # noqa: BLE001 - the parent raises it
+        kind = next((base for base in (MemoryError, OSError) if isinstance(error, base)), type(error))
+        return ExtractionReply(kind.__name__, str(error))
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+    return ExtractionReply()
+
+
+def _extract(job: ExtractionJob) -> None:
+    extractor: type[Extractor] = attrgetter(job.extractor)(import_module(job.module))
+    document = extractor().extract(Path(job.source).read_bytes(), job.name)
+    Path(job.target).write_bytes(msgspec.json.encode(document))
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]))
