@@ -115,8 +115,8 @@ def test_the_folder_has_the_first_word(folder: Path) -> None:
     assert recipe.similarity == "cosine" and recipe.matryoshka == (8, 16) and recipe.licence == "apache-2.0"
     assert recipe.origins == {"prompts": "catalogue", "max_length": "tokenizer_config.json"}
     assert recipe.warnings == (
-        "the folder pools by mean, the catalogue knows cls",
-        "up to 66 tokens are read, and the model was made for 48",
+        "the folder pools by mean, the catalogue says cls",
+        "up to 66 tokens are read, and the model was trained on 48",
     )
 
 

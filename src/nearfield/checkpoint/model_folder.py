@@ -3,81 +3,24 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Protocol
+from typing import Any
 
 from nearfield.checkpoint import json_file, modules, output_kinds, static_embeddings
+from nearfield.checkpoint.default_pooling import architecture_of, dense_modules, token_width
+from nearfield.checkpoint.folder_facts import CatalogFacts, FolderFacts
+from nearfield.checkpoint.max_length import read_max_length
+from nearfield.checkpoint.prompts import instruction_template, read_default_prompt, read_prompts
 from nearfield.checkpoint.transformer_config import Transformer, read_transformer
 from nearfield.checkpoint.weights import weights
 from nearfield.errors import ModelRefused, nearest
-from nearfield.recipe import (
-    ROLE_PROMPTS,
-    ClassScores,
-    EncodeTask,
-    Head,
-    Module,
-    Normalize,
-    Pooling,
-    Recipe,
-    RerankPrompt,
-)
+from nearfield.recipe import ClassScores, Head, Module, Recipe, RerankPrompt
 
 SIMILARITIES = {name: name for name in ("cosine", "dot", "euclidean", "manhattan")} | {"dot_product": "dot"}
-#: What configs call the size of a token's vector.
-WIDTHS = ("hidden_size", "dim", "d_model", "n_embd")
-#: Architectures that count positions from the padding id on, and so read that many tokens fewer than they have rows.
-SHIFTED = frozenset({"roberta", "xlm-roberta", "xlm-roberta-xl", "camembert", "mpnet", "data2vec-text", "longformer"})
-#: Stands in tokenizer configs for "no limit".
-UNBOUNDED = 10**9
-ASSUMED_LENGTH = 512
-
-
-class CatalogFacts(Protocol):
-    """What the catalogue says about a model, as far as a folder may omit it."""
-
-    @property
-    def pooling(self) -> str | None: ...
-    @property
-    def normalize(self) -> bool | None: ...
-    @property
-    def prompts(self) -> Mapping[str, str]: ...
-    @property
-    def default_prompt_name(self) -> str | None: ...
-    @property
-    def similarity(self) -> str: ...
-    @property
-    def matryoshka(self) -> tuple[int, ...]: ...
-    @property
-    def max_length(self) -> int: ...
-    @property
-    def licence(self) -> str: ...
-    @property
-    def kind(self) -> str: ...
-    @property
-    def instruction(self) -> str | None: ...
-    @property
-    def answer(self) -> RerankPrompt | None: ...
-    @property
-    def tasks(self) -> Mapping[str, EncodeTask]: ...
-    @property
-    def exclude_prompt(self) -> bool: ...
-    @property
-    def centre(self) -> bool: ...
-    @property
-    def is_causal(self) -> bool | None: ...
-    @property
-    def forbid(self) -> tuple[str, ...]: ...
-
-
-@dataclass
-class _Notes:
-    """Where facts came from, when not from the obvious place, and what the user should know."""
-
-    origins: dict[str, str] = field(default_factory=dict)
-    warnings: list[str] = field(default_factory=list)
+#: The modules to the dense vector, the other heads, and the size of the main output.
+ModulesAndHeads = tuple[tuple[Module, ...], tuple[Head, ...], int]
 
 
 def read_model_folder(
@@ -92,9 +35,14 @@ def read_model_folder(
 ) -> Recipe:
     """Read a model folder. ``entry``, the catalogue's, supplies what the folder omits; ``origins`` says which.
 
-    ``kind`` (dense, sparse, multivector or scores) overrules what the files say the model is; ``body`` names a file in
-    the folder that holds the encoder as a graph, in place of its weights; ``answer`` says how a language model is asked
-    to score pairs.
+    Args:
+        folder: the model folder.
+        name: the model's name; the folder's name when left out.
+        revision: the commit that the files are from.
+        entry: the catalogue's entry.
+        kind: dense, sparse, multivector or scores; overrules what the files say the model is.
+        body: a file in the folder that holds the encoder as a graph, used in place of its weights.
+        answer: how a language model is asked to score pairs.
 
     Raises:
         ModelRefused: the files would not give this model's own vectors; the message says which file and why.
@@ -106,311 +54,166 @@ def read_model_folder(
     queries = None
     if stages is not None and [stage.kind for stage in stages] == ["Router"]:
         stages, queries = output_kinds.routed(folder)
+    builder = _RecipeBuilder(FolderFacts(folder, meta, entry), stages)
     if static_embeddings.is_static(folder, stages):
-        return _static(folder, stages, meta, name, revision, entry)
-    home = stages[0].folder if stages else folder
-    transformer = read_transformer(home)
-    if body is None:
-        weights.files(home)
-    notes = _Notes()
-    if entry is not None and entry.is_causal is not None:
-        # All that the model's own code is for.
-        transformer.config["is_causal"] = entry.is_causal
-        transformer.config.pop("auto_map", None)
-    answer = answer or (entry.answer if entry else None)
-    # The catalogue's word counts where it is more than the usual.
-    known = entry.kind if entry and entry.kind != output_kinds.DENSE else None
-    chosen = output_kinds.SCORES if answer else kind or known
-    chosen = (
-        output_kinds.SPARSE
-        if queries
-        else chosen or output_kinds.kind_of(meta, stages, _architecture(transformer.config))
-    )
-    chain, heads, dimensions = _parts(folder, chosen, meta, stages, transformer, entry, notes, queries, answer)
-    prompts = _prompts(folder, meta, entry, notes)
-    return Recipe(
-        name=name or folder.resolve().name,
-        folder=home,
-        config=MappingProxyType(transformer.config),
-        modules=chain,
-        heads=heads,
-        body=None if body is None else folder / body,
-        dimensions=dimensions,
-        max_length=_max_length(transformer, entry, notes),
-        revision=revision,
-        do_lower_case=transformer.do_lower_case,
-        prompts=MappingProxyType(prompts),
-        default_prompt_name=_default_prompt(folder, meta, prompts, entry, notes),
-        instruction=_instruction(prompts, entry),
-        similarity=_similarity(folder, meta, entry, notes),
-        truncate_dim=_truncate_dim(folder, meta, dimensions),
-        matryoshka=entry.matryoshka if entry else (),
-        centre=bool(entry and entry.centre),
-        tasks=entry.tasks if entry else MappingProxyType({}),
-        forbid=entry.forbid if entry else (),
-        licence=_licence(folder, entry, notes),
-        origins=MappingProxyType(notes.origins),
-        warnings=tuple(notes.warnings),
-    )
-
-
-def _static(
-    folder: Path,
-    stages: tuple[modules.ModuleStage, ...] | None,
-    meta: Mapping[str, Any],
-    name: str | None,
-    revision: str | None,
-    entry: CatalogFacts | None,
-) -> Recipe:
-    """Read a table of static embeddings, which has neither a transformer nor a config of one."""
-    home, config, chain = static_embeddings.read(folder, stages)
-    notes = _Notes()
-    prompts = _prompts(folder, meta, entry, notes)
-    return Recipe(
-        name=name or folder.resolve().name,
-        folder=home,
-        config=MappingProxyType(config),
-        modules=chain,
-        dimensions=config["hidden_size"],
-        max_length=config["max_position_embeddings"],
-        revision=revision,
-        prompts=MappingProxyType(prompts),
-        default_prompt_name=_default_prompt(folder, meta, prompts, entry, notes),
-        similarity=_similarity(folder, meta, entry, notes),
-        truncate_dim=_truncate_dim(folder, meta, config["hidden_size"]),
-        matryoshka=entry.matryoshka if entry else (),
-        licence=_licence(folder, entry, notes),
-        origins=MappingProxyType(notes.origins),
-        warnings=tuple(notes.warnings),
-    )
+        return builder.build_static(name, revision)
+    return builder.build(name, revision, kind=kind, body=body, answer=answer, queries=queries)
 
 
 def overlay(recipe: Recipe, folder: Path) -> Recipe:
-    """Return the recipe with what another folder says: an adapter's folder may bring modules and prompts of its own."""
+    """Return the recipe with the modules and prompts of an adapter's folder, where that has any."""
     stages = modules.read_stages(folder)
     meta = json_file.read_optional(folder / "config_sentence_transformers.json")
     changes: dict[str, Any] = {}
     if stages is not None and recipe.modules:
-        chain, dimensions = modules.read(stages, _width(folder, recipe.config))
+        chain, dimensions = modules.read(stages, token_width(folder, recipe.config))
         changes.update(modules=chain, dimensions=dimensions)
     if meta.get("prompts"):
-        changes["prompts"] = MappingProxyType({**recipe.prompts, **_prompts(folder, meta, None, _Notes())})
+        changes["prompts"] = MappingProxyType({**recipe.prompts, **read_prompts(FolderFacts(folder, meta))})
     return replace(recipe, **changes)
 
 
-# Modules and heads
+class _RecipeBuilder:
+    """Builds the recipe of one folder from its facts and the stages of its modules.json."""
 
+    def __init__(self, facts: FolderFacts, stages: tuple[modules.ModuleStage, ...] | None) -> None:
+        self._facts, self._stages = facts, stages
+        self._folder, self._entry = facts.folder, facts.entry
 
-def _parts(
-    folder: Path,
-    kind: str,
-    meta: Mapping[str, Any],
-    stages: tuple[modules.ModuleStage, ...] | None,
-    transformer: Transformer,
-    entry: CatalogFacts | None,
-    notes: _Notes,
-    queries: Path | None,
-    answer: RerankPrompt | None,
-) -> tuple[tuple[Module, ...], tuple[Head, ...], int]:
-    """Return the chain to the dense vector, the other heads, and the size of the main output."""
-    config = transformer.config
-    if kind != output_kinds.MULTIVECTOR and (transformer.query_length or transformer.query_expansion):
-        raise ModelRefused(f"{folder} sets query_length or query_expansion, which only late interaction has")
-    if kind in (output_kinds.DENSE, output_kinds.MULTIVECTOR) and transformer.task != "feature-extraction":
-        raise ModelRefused(f"{folder} holds a {kind} model, and its transformer_task is {transformer.task!r}")
-    if kind == output_kinds.SCORES:
-        scores = output_kinds.scores(folder, meta, stages, config, answer)
-        return (), (scores,), len(scores.labels) if isinstance(scores, ClassScores) else 1
-    if kind == output_kinds.SPARSE:
-        return (), (output_kinds.splade(folder, stages, queries),), int(config.get("vocab_size") or 0)
-    width = _width(folder, config)
-    if kind == output_kinds.MULTIVECTOR:
-        multivector = output_kinds.multivector(folder, meta, stages, transformer, width)
-        return (), (multivector,), multivector.dimensions
-    chain, dimensions = _modules(folder, stages, config, entry, notes)
-    beside = (output_kinds.lexical(folder, config), output_kinds.m3_colbert(folder, width))
-    return chain, tuple(head for head in beside if head is not None), dimensions
+    def build(
+        self,
+        name: str | None,
+        revision: str | None,
+        *,
+        kind: str | None,
+        body: str | None,
+        answer: RerankPrompt | None,
+        queries: Path | None,
+    ) -> Recipe:
+        """Return the recipe of a transformer. ``queries`` holds the weights of queries that need no model."""
+        home = self._stages[0].folder if self._stages else self._folder
+        transformer = read_transformer(home)
+        if body is None:
+            weights.files(home)
+        self._apply_causality(transformer.config)
+        answer = answer or (self._entry.answer if self._entry else None)
+        main = self._main_output(kind, transformer, answer, queries)
+        chain, heads, dimensions = self._modules_and_heads(main, transformer, answer, queries)
+        return Recipe(
+            folder=home,
+            config=MappingProxyType(transformer.config),
+            modules=chain,
+            heads=heads,
+            body=None if body is None else self._folder / body,
+            dimensions=dimensions,
+            max_length=read_max_length(transformer, self._facts),
+            do_lower_case=transformer.do_lower_case,
+            centre=bool(self._entry and self._entry.centre),
+            tasks=self._entry.tasks if self._entry else MappingProxyType({}),
+            forbid=self._entry.forbid if self._entry else (),
+            **self._shared(name, revision, dimensions, instructions=True),
+        )
 
+    def build_static(self, name: str | None, revision: str | None) -> Recipe:
+        """Return the recipe of a table of static embeddings, which has neither a transformer nor a config of one."""
+        home, config, chain = static_embeddings.read(self._folder, self._stages)
+        return Recipe(
+            folder=home,
+            config=MappingProxyType(config),
+            modules=chain,
+            dimensions=config["hidden_size"],
+            max_length=config["max_position_embeddings"],
+            **self._shared(name, revision, config["hidden_size"], instructions=False),
+        )
 
-def _modules(
-    folder: Path,
-    stages: tuple[modules.ModuleStage, ...] | None,
-    config: Mapping[str, Any],
-    entry: CatalogFacts | None,
-    notes: _Notes,
-) -> tuple[tuple[Module, ...], int]:
-    width = _width(folder, config)
-    if stages is None:
-        chain = _assumed(folder, config, entry, notes)
-        return chain, width
-    chain, dimensions = modules.read(stages, width)
-    if _excludes_prompt(folder, config, entry):
-        notes.origins["include_prompt"] = "catalogue"
-        chain = tuple(replace(one, include_prompt=False) if isinstance(one, Pooling) else one for one in chain)
-    own = next(module for module in chain if isinstance(module, Pooling))
-    if entry and entry.pooling and own.modes != (entry.pooling,):
-        notes.warnings.append(f"the folder pools by {'+'.join(own.modes)}, the catalogue knows {entry.pooling}")
-    return chain, dimensions
+    def _shared(self, name: str | None, revision: str | None, dimensions: int, *, instructions: bool) -> dict[str, Any]:
+        """Return the fields that all recipes have. Called last: it takes the record of origins as it is then."""
+        prompts = read_prompts(self._facts)
+        fields = {
+            "name": name or self._folder.resolve().name,
+            "revision": revision,
+            "prompts": MappingProxyType(prompts),
+            "default_prompt_name": read_default_prompt(prompts, self._facts),
+            "instruction": instruction_template(prompts, self._entry) if instructions else "",
+            "similarity": self._similarity(),
+            "truncate_dim": self._truncate_dim(dimensions),
+            "matryoshka": self._entry.matryoshka if self._entry else (),
+            "licence": self._licence(),
+        }
+        origins, warnings = MappingProxyType(self._facts.origins), tuple(self._facts.warnings)
+        return {**fields, "origins": origins, "warnings": warnings}
 
+    def _apply_causality(self, config: dict[str, Any]) -> None:
+        """Apply the catalogue's word on causal attention: for such models it is all that their own code is for."""
+        if self._entry is not None and self._entry.is_causal is not None:
+            config["is_causal"] = self._entry.is_causal
+            config.pop("auto_map", None)
 
-def _excludes_prompt(folder: Path, config: Mapping[str, Any], entry: CatalogFacts | None) -> bool:
-    """Whether pooling leaves the prompt out though the folder does not say so: Instructor's own code does it."""
-    if entry and entry.exclude_prompt:
-        return True
-    named = f"{config.get('_name_or_path') or ''} {folder.name}"
-    return config.get("model_type") == "t5" and re.search(r"\binstructor-(base|large|xl)\b", named) is not None
+    def _main_output(
+        self, kind: str | None, transformer: Transformer, answer: RerankPrompt | None, queries: Path | None
+    ) -> str:
+        """Return the kind of the main output: by argument, by catalogue (where it is not the usual), by the files."""
+        if queries:
+            return output_kinds.SPARSE
+        if answer:
+            return output_kinds.SCORES
+        unusual = self._entry.kind if self._entry and self._entry.kind != output_kinds.DENSE else None
+        architecture = architecture_of(transformer.config)
+        return kind or unusual or output_kinds.kind_of(self._facts.meta, self._stages, architecture)
 
+    def _modules_and_heads(
+        self, kind: str, transformer: Transformer, answer: RerankPrompt | None, queries: Path | None
+    ) -> ModulesAndHeads:
+        folder, meta, stages, config = self._folder, self._facts.meta, self._stages, transformer.config
+        if kind != output_kinds.MULTIVECTOR and (transformer.query_length or transformer.query_expansion):
+            raise ModelRefused(f"{folder} sets query_length or query_expansion, which only late interaction has")
+        if kind in (output_kinds.DENSE, output_kinds.MULTIVECTOR) and transformer.task != "feature-extraction":
+            raise ModelRefused(f"{folder} holds a {kind} model, and its transformer_task is {transformer.task!r}")
+        if kind == output_kinds.SCORES:
+            scores = output_kinds.scores(folder, meta, stages, config, answer)
+            return (), (scores,), len(scores.labels) if isinstance(scores, ClassScores) else 1
+        if kind == output_kinds.SPARSE:
+            return (), (output_kinds.splade(folder, stages, queries),), int(config.get("vocab_size") or 0)
+        width = token_width(folder, config)
+        if kind == output_kinds.MULTIVECTOR:
+            multivector = output_kinds.multivector(folder, meta, stages, transformer, width)
+            return (), (multivector,), multivector.dimensions
+        chain, dimensions = dense_modules(stages, config, self._facts)
+        beside = (output_kinds.lexical(folder, config), output_kinds.m3_colbert(folder, width))
+        return chain, tuple(head for head in beside if head is not None), dimensions
 
-def _width(folder: Path, config: Mapping[str, Any]) -> int:
-    width = next((config[key] for key in WIDTHS if key in config), None)
-    if type(width) is not int or width < 1:
-        raise ModelRefused(f"the config.json of {folder} gives no size of a token's vector ({', '.join(WIDTHS)})")
-    return width
+    def _similarity(self) -> str:
+        name = self._facts.meta.get("similarity_fn_name")
+        if name is None and self._entry:
+            self._facts.origins["similarity"] = "catalogue"
+            name = self._entry.similarity
+        if name is None:
+            return "cosine"
+        if str(name).lower() in ("maxsim", "meanmaxsim"):
+            return "maxsim"
+        if name not in SIMILARITIES:
+            known = nearest(str(name), SIMILARITIES)
+            raise ModelRefused(f"{self._folder} names the unknown similarity {name!r}. {known}")
+        return SIMILARITIES[name]
 
+    def _truncate_dim(self, dimensions: int) -> int | None:
+        size = self._facts.meta.get("truncate_dim")
+        if size is None:
+            return None
+        if type(size) is not int or not 1 <= size <= dimensions:
+            raise ModelRefused(
+                f"{self._folder} asks for truncate_dim {size!r}, and its vectors have {dimensions} dimensions"
+            )
+        return size
 
-def _assumed(folder: Path, config: Mapping[str, Any], entry: CatalogFacts | None, notes: _Notes) -> tuple[Module, ...]:
-    """Without modules.json: what the catalogue knows, else what sentence-transformers would do, with a warning."""
-    if entry is not None and entry.pooling is not None:
-        notes.origins.update(pooling="catalogue", normalize="catalogue")
-        pooling = Pooling((modules.check_mode(entry.pooling, "the catalogue"),))
-        return (pooling, Normalize()) if entry.normalize else (pooling,)
-    architecture = _architecture(config)
-    causal = architecture.endswith("ForCausalLM") and config.get("is_causal") is not False
-    mode = "lasttoken" if causal else "mean"
-    notes.origins.update(pooling="assumed", normalize="assumed")
-    notes.warnings.append(
-        f"{folder} has no modules.json: {mode} pooling without normalisation is assumed, as sentence-transformers "
-        "does. If the model was trained otherwise, its vectors are wrong"
-    )
-    return (Pooling((mode,)),)
-
-
-def _architecture(config: Mapping[str, Any]) -> str:
-    listed = config.get("architectures") or [""]
-    return str(listed[0]) if isinstance(listed, list) else ""
-
-
-# Length
-
-
-def _max_length(transformer: Transformer, entry: CatalogFacts | None, notes: _Notes) -> int:
-    """The file's own word first, then the tokenizer's, the catalogue's, the positions'; never more than those."""
-    positions = _positions(transformer.config)
-    stated = {
-        "": transformer.max_length,
-        "tokenizer_config.json": _tokenizer_length(transformer.folder),
-        "catalogue": entry.max_length if entry else None,
-        "positions": positions,
-    }
-    origin, length = next(((key, value) for key, value in stated.items() if value), ("assumed", ASSUMED_LENGTH))
-    if origin == "assumed":
-        notes.warnings.append(f"nothing says how many tokens {transformer.folder} reads: {ASSUMED_LENGTH} is assumed")
-    if positions is not None and length > positions:
-        origin, length = "positions", positions
-    if origin:
-        notes.origins["max_length"] = origin
-    if entry and entry.max_length < length:
-        notes.warnings.append(f"up to {length} tokens are read, and the model was made for {entry.max_length}")
-    return length
-
-
-def _positions(config: Mapping[str, Any]) -> int | None:
-    """How many tokens have a position of their own, or None where the architecture sets no limit."""
-    rows = config.get("max_position_embeddings")
-    if type(rows) is not int or rows < 1:
-        return None
-    if config.get("model_type") not in SHIFTED:
-        return rows
-    padding = config.get("pad_token_id")
-    return rows - (padding if type(padding) is int and config["model_type"] != "mpnet" else 1) - 1
-
-
-def _tokenizer_length(folder: Path) -> int | None:
-    length = json_file.read_optional(folder / "tokenizer_config.json").get("model_max_length")
-    return int(length) if isinstance(length, (int, float)) and 0 < length < UNBOUNDED else None
-
-
-# Prompts
-
-
-def _prompts(folder: Path, meta: Mapping[str, Any], entry: CatalogFacts | None, notes: _Notes) -> dict[str, str]:
-    """The folder's prompts, the catalogue's where these are missing or empty, and empty ones for both roles.
-
-    An empty ``document`` beside a real ``passage`` or ``corpus`` is sentence-transformers' placeholder, not a choice.
-    """
-    saved = meta.get("prompts") or {}
-    if not isinstance(saved, dict) or not all(isinstance(text, str | None) for text in saved.values()):
-        raise ModelRefused(f"the prompts of {folder / 'config_sentence_transformers.json'} must map names to texts")
-    prompts = {"query": "", "document": ""} | {name: text or "" for name, text in saved.items()}
-    for name, text in (entry.prompts if entry else {}).items():
-        if text and not prompts.get(name):
-            prompts[name] = text
-            notes.origins["prompts"] = "catalogue"
-    others = [name for name in ROLE_PROMPTS["document"][1:] if prompts.get(name)]
-    if others and not prompts["document"]:
-        del prompts["document"]
-    return prompts
-
-
-def _default_prompt(
-    folder: Path, meta: Mapping[str, Any], prompts: Mapping[str, str], entry: CatalogFacts | None, notes: _Notes
-) -> str | None:
-    name = meta.get("default_prompt_name")
-    if name is None and entry and entry.default_prompt_name:
-        notes.origins["default_prompt_name"] = "catalogue"
-        name = entry.default_prompt_name
-    if name is not None and name not in prompts:
-        raise ModelRefused(f"the default prompt {name!r} of {folder} does not exist. {nearest(str(name), prompts)}")
-    return name
-
-
-#: Prompts that hold an instruction: what stands before and after it.
-_INSTRUCTED = re.compile(r"(?P<before>Instruct: ).+(?P<after>\nQuery: ?)", re.DOTALL)
-
-
-def _instruction(prompts: Mapping[str, str], entry: CatalogFacts | None) -> str:
-    """The catalogue's template, or that of a saved prompt which is one with an instruction in it (E5, Qwen3)."""
-    if entry and entry.instruction:
-        return entry.instruction
-    matches = (_INSTRUCTED.fullmatch(text) for text in prompts.values())
-    found = next((match for match in matches if match), None)
-    return f"{found['before']}{{instruction}}{found['after']}" if found else ""
-
-
-# The rest
-
-
-def _similarity(folder: Path, meta: Mapping[str, Any], entry: CatalogFacts | None, notes: _Notes) -> str:
-    given = meta.get("similarity_fn_name")
-    if given is None and entry:
-        notes.origins["similarity"] = "catalogue"
-        given = entry.similarity
-    if given is None:
-        return "cosine"
-    if str(given).lower() in ("maxsim", "meanmaxsim"):
-        return "maxsim"
-    if given not in SIMILARITIES:
-        raise ModelRefused(f"{folder} names the unknown similarity {given!r}. {nearest(str(given), SIMILARITIES)}")
-    return SIMILARITIES[given]
-
-
-def _truncate_dim(folder: Path, meta: Mapping[str, Any], dimensions: int) -> int | None:
-    cut = meta.get("truncate_dim")
-    if cut is None:
-        return None
-    if type(cut) is not int or not 1 <= cut <= dimensions:
-        raise ModelRefused(f"{folder} asks for truncate_dim {cut!r}, and its vectors have {dimensions} dimensions")
-    return cut
-
-
-def _licence(folder: Path, entry: CatalogFacts | None, notes: _Notes) -> str | None:
-    if entry is not None:
-        return entry.licence
-    card = folder / "README.md"
-    if not card.is_file():
-        return None
-    head = card.read_text(encoding="utf-8", errors="replace").split("\n---", 1)[0]
-    found = re.search(r"^license:\s*['\"]?([\w.\-]+)", head, re.MULTILINE) if head.startswith("---") else None
-    if found:
-        notes.origins["licence"] = "README.md"
-    return found and found[1]
+    def _licence(self) -> str | None:
+        if self._entry is not None:
+            return self._entry.licence
+        card = self._folder / "README.md"
+        if not card.is_file():
+            return None
+        header = card.read_text(encoding="utf-8", errors="replace").split("\n---", 1)[0]
+        match = re.search(r"^license:\s*['\"]?([\w.\-]+)", header, re.MULTILINE) if header.startswith("---") else None
+        if match:
+            self._facts.origins["licence"] = "README.md"
+        return match and match[1]

@@ -75,8 +75,8 @@ def _cached(pin: ModelPin) -> Path | None:
 def _snapshot(search: SourceSearch) -> Path | None:
     """Download the needed files of a repository and return its folder, or None with the reason recorded.
 
-    A mark in our own cache says that a snapshot was downloaded completely. The Hub's cache does not record that: it also
-    lists folders that an interrupted download left incomplete.
+    A mark in our own cache says that a snapshot was downloaded completely. The Hub's cache does not record that: it
+    also lists folders that an interrupted download left incomplete.
     """
     # Its client would otherwise report what runs it.
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
@@ -153,7 +153,7 @@ def _mark(folder: Path) -> None:
 
 
 def _complete(folder: Path) -> bool:
-    """Whether a cached snapshot can be loaded: marked as complete, or (downloaded by others) with config and weights."""
+    """Whether a cached snapshot can be loaded: marked as complete, or downloaded by others with config and weights."""
     if _mark_file(folder).is_file():
         return (folder / "config.json").exists()
     weights = [*folder.glob("*.safetensors"), *folder.glob("*.bin")]
