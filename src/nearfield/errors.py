@@ -246,6 +246,17 @@ class AnswerFailed(NearfieldError):
     code = "answer_failed"
 
 
+class ServerRefused(NearfieldError):
+    """Another server answered a request of ours with an error; ``response_status`` is the HTTP status of its reply."""
+
+    status = 502
+    code = "server_refused"
+
+    def __init__(self, message: str, *, response_status: int = 0) -> None:
+        super().__init__(message)
+        self.response_status = response_status
+
+
 class SettingsError(NearfieldError, ValueError):
     """A setting in ``nearfield.toml``, the environment or a flag is unknown or out of range."""
 

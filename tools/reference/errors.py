@@ -56,6 +56,7 @@ _ADVICE = {
     "StoreFailed": "Check the database's address and that it runs. The run continues where it stopped.",
     "CollectionBusy": "Wait until the other process has finished writing.",
     "AnswerFailed": "Check `chat_url`, `chat_model` and `NEARFIELD_CHAT_KEY`, and that the chat server runs.",
+    "ServerRefused": "Read the server's message. For 401 and 403 check the key, for 404 the name of the model.",
     "SettingsError": "Correct the setting that the message names; see [settings](settings.md).",
     "MissingExtra": "Run the `pip install` that the message names.",
 }  # fmt: skip

@@ -5,11 +5,12 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Callable, Iterator
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from nearfield.cli.remote import LOCAL, Server, ask
+if TYPE_CHECKING:
+    from nearfield.client import Client
 
 app = typer.Typer(
     help="Models: what is known, what is here, fetching and removing.", no_args_is_help=True, rich_markup_mode=None
@@ -219,35 +220,47 @@ def _bare(value: Any) -> Any:
     return dict(value) if hasattr(value, "items") else value
 
 
+Server = Annotated[str, typer.Option("--url", help="URL of the server.")]
+LOCAL_SERVER = "http://127.0.0.1:8080"
 ApiKey = Annotated[
     str | None, typer.Option("--key", envvar="NEARFIELD_KEY", help="Key with the scope manage, if it has keys.")
 ]
 
 
 @app.command("loaded", epilog="Example: nearfield models loaded --url http://search:8080 --key $KEY")
-def loaded(url: Server = LOCAL, key: ApiKey = None, as_json: Json = False) -> None:
+def loaded(url: Server = LOCAL_SERVER, key: ApiKey = None, as_json: Json = False) -> None:
     """Show which models a running server has loaded, and the memory that they take."""
-    told = ask(url, "/models", key)
+    with _connect(url, key) as client:
+        states = client.load_states()
     if as_json:
-        typer.echo(json.dumps(told))
+        typer.echo(json.dumps(dataclasses.asdict(states)))
         return
-    for model in told["models"]:
-        failed = f"  {model['error']}" if model["error"] else ""
-        pinned = "pinned" if model["pinned"] else ""
-        typer.echo(f"{model['id']:40} {model['state']:10} {model['bytes'] / 2**20:7.0f} MiB  {pinned}{failed}".rstrip())
-    budget = f" of {told['budget'] / 2**20:.0f}" if told["budget"] else ""
-    typer.echo(f"All together {told['bytes'] / 2**20:.0f}{budget} MiB")
+    for model in states.models:
+        failed = f"  {model.error}" if model.error else ""
+        pinned = "pinned" if model.pinned else ""
+        typer.echo(f"{model.id:40} {model.state:10} {model.bytes / 2**20:7.0f} MiB  {pinned}{failed}".rstrip())
+    budget = f" of {states.budget / 2**20:.0f}" if states.budget else ""
+    typer.echo(f"All together {states.bytes / 2**20:.0f}{budget} MiB")
+
+
+def _connect(url: str, key: str | None) -> Client:
+    """Return a client that reports a refusal at once; loading a model may take minutes."""
+    from nearfield.client import NO_RETRY, Client
+
+    return Client(url, key=key, timeout=600.0, retry=NO_RETRY)
 
 
 @app.command("load", epilog="Example: nearfield models load BAAI/bge-m3 --url http://search:8080")
-def load(name: Name, url: Server = LOCAL, key: ApiKey = None) -> None:
+def load(name: Name, url: Server = LOCAL_SERVER, key: ApiKey = None) -> None:
     """Have a running server load a model that it may load on demand."""
-    told = ask(url, "/models/load", key, {"model": name})
-    typer.echo(f"{told['id']} is {told['state']}: {told['bytes'] / 2**20:.0f} MiB")
+    with _connect(url, key) as client:
+        model = client.load_model(name)
+    typer.echo(f"{model.id} is {model.state}: {model.bytes / 2**20:.0f} MiB")
 
 
 @app.command("unload", epilog="Example: nearfield models unload bge-m3")
-def unload(name: Name, url: Server = LOCAL, key: ApiKey = None) -> None:
+def unload(name: Name, url: Server = LOCAL_SERVER, key: ApiKey = None) -> None:
     """Have a running server unload a model, once nobody uses it; a request for it loads it again."""
-    told = ask(url, "/models/unload", key, {"model": name})
-    typer.echo(f"{told['id']} is {told['state']}")
+    with _connect(url, key) as client:
+        model = client.unload_model(name)
+    typer.echo(f"{model.id} is {model.state}")

@@ -11,8 +11,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from nearfield.cli.remote import LOCAL, Server, ask, fetch
-
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
     from rich.table import Table
@@ -41,7 +39,7 @@ _MIB = 2**20
 
 
 def top(
-    url: Server = LOCAL,
+    url: Annotated[str, typer.Option("--url", help="URL of the server.")] = "http://127.0.0.1:8080",
     key: Annotated[
         str | None, typer.Option("--key", envvar="NEARFIELD_KEY", help="Key of the server, if it has keys.")
     ] = None,
@@ -143,20 +141,22 @@ class View:
             return Frame(self._url, time.time(), str(error))
 
     def _look(self) -> Frame:
+        from nearfield.client import NO_RETRY, Client
         from nearfield.errors import NearfieldError
         from nearfield.server.observability import live_stats as figures
 
-        page = fetch(self._url, "/metrics", self._key, timeout=_PATIENCE)
-        at = time.monotonic()
-        models = ask(self._url, "/models", self._key, timeout=_PATIENCE)
-        ready = ask(self._url, "/ready", self._key, timeout=_PATIENCE, fine={503})
+        with Client(self._url, key=self._key, timeout=_PATIENCE, retry=NO_RETRY) as client:
+            page = client.metrics()
+            at = time.monotonic()
+            models = dataclasses.asdict(client.load_states())
+            ready = dataclasses.asdict(client.readiness())
         try:
-            now = figures.read(page.decode("utf-8"), at)
+            now = figures.read(page, at)
             told = figures.figures(self._before, now)
             frame = Frame(
                 self._url,
                 time.time(),
-                ready={"ready": ready["ready"], "reasons": ready["reasons"]},
+                ready=ready,
                 models={name: models[name] for name in ("models", "bytes", "budget")},
                 figures=told,
             )

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from nearfield.client import Client
+from nearfield.client import Client, RemoteModel
 from nearfield.encoder import Encoder
 from nearfield.errors import InputError, NearfieldError, SourceUnavailable
 from nearfield.evaluation.datasets import loaders
@@ -183,13 +183,13 @@ def test_a_server_gives_what_the_model_here_gives(tiny: Encoder, path: str) -> N
     metadata = _metadata("STSBenchmark", "STS")
     texts = [{"text": [f"the cat number {number}" for number in range(150)]}]
     with serving([tiny]) as url, MtebModel(tiny.name, url=url + path) as far:
-        assert far._runs.native  # type: ignore[attr-defined]
+        assert far._runs.remote.native  # type: ignore[attr-defined]
         found, here = far.encode(texts, task_metadata=metadata), MtebModel(tiny).encode(texts, task_metadata=metadata)
     np.testing.assert_allclose(found, here, atol=1e-6)
 
 
 def test_a_server_of_openais_kind_gets_prompts_as_text(tiny: Encoder, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Client, "_told", lambda *_: {})
+    monkeypatch.setattr(Client, "_describe", lambda *_: RemoteModel(tiny.name))
     metadata = _metadata("STSBenchmark", "STS")
     with serving([tiny]) as url, MtebModel(tiny.name, url=url, prompts={"STS": "query passage "}) as far:
         found = far.encode([{"text": ["a cat", "the sun"]}], task_metadata=metadata)

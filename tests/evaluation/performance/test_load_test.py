@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 
 from nearfield.encoder import Encoder
-from nearfield.errors import InputError, MissingExtra, NearfieldError
-from nearfield.evaluation.performance import environment, http_target, workloads
+from nearfield.errors import InputError, NearfieldError
+from nearfield.evaluation.performance import environment, workloads
 from nearfield.evaluation.performance.http_target import HttpTarget
 from nearfield.evaluation.performance.load_test import LocalTarget, closed_loop, measure, measure_bulk, peak
 from nearfield.testing import tiny_encoder
@@ -185,18 +185,11 @@ def test_what_an_endpoint_does_wrong_is_told(reply: tuple[int, Any], message: st
         HttpTarget(url, "model", patience=0.01)
 
 
-def test_an_endpoint_that_is_not_there_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_endpoint_that_cannot_be_reached_is_an_error() -> None:
     with pytest.raises(NearfieldError, match="does not answer"):
         HttpTarget("http://127.0.0.1:9/v1", "model")
     with pytest.raises(InputError, match="http://"):
         HttpTarget("localhost:8080", "model")
-
-    def absent(_: str) -> Any:
-        raise ImportError
-
-    monkeypatch.setattr(http_target, "import_module", absent)
-    with pytest.raises(MissingExtra, match=r"nearfield\[evaluate\]"):
-        HttpTarget("http://127.0.0.1:9/v1", "model")
 
 
 # -- the command ----------------------------------------------------------------------------------------------------

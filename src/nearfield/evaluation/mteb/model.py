@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -19,15 +19,8 @@ from nearfield.vectors.dense import Vectors
 Array = np.ndarray[Any, np.dtype[Any]]
 
 
-class TextEncoder(Protocol):
-    """What runs a model: an Encoder, or Served."""
-
-    @property
-    def name(self) -> str:
-        """The model's full name."""
-
-    def encode(self, texts: Any, **wanted: Any) -> Any:
-        """Return Vectors or MultiVectors; ``wanted`` as for ``Encoder.encode``."""
+#: What encodes the texts: a model in this process, or one behind a URL.
+TextEncoder: TypeAlias = Encoder | Client
 
 
 class MtebModel:
@@ -127,7 +120,7 @@ class MtebModel:
 
     def close(self) -> None:
         """Let go of a model that was loaded here."""
-        if self._own and isinstance(self._runs, (Encoder, Client)):
+        if self._own:
             self._runs.close()
 
     def __enter__(self) -> MtebModel:
@@ -193,9 +186,9 @@ def _table(runs: TextEncoder, given: Mapping[str, str]) -> dict[str, dict[str, s
 
     known = MODEL_REGISTRY.get(runs.name)
     kept = dict((known.loader_kwargs if known else {}).get("model_prompts") or {})
-    tasks = runs.recipe.tasks if isinstance(runs, Encoder) else runs.tasks if isinstance(runs, Client) else ()
+    tasks = runs.recipe.tasks if isinstance(runs, Encoder) else runs.remote.prompts
     table = {key: {"task": text} if text in tasks else {"prompt": text} for key, text in kept.items()}
-    own = runs.recipe.prompts if isinstance(runs, Encoder) else runs.prompts if isinstance(runs, Client) else ()
+    own = runs.recipe.prompts if isinstance(runs, Encoder) else runs.remote.prompts
     # The role alone finds these two, and the model's adapter with them.
     table |= {name: {} if name in ("query", "document") else {"prompt_name": name} for name in own}
     return table | {key: {"prompt": text} for key, text in given.items()}
@@ -207,7 +200,7 @@ def _reads_instructions(runs: TextEncoder) -> bool:
     if isinstance(runs, Encoder):
         return bool(runs.recipe.instruction)
     entry = catalog.find(runs.name)
-    return bool(entry and entry.instruction and isinstance(runs, Client) and runs.native)
+    return bool(entry and entry.instruction and runs.remote.native)
 
 
 def _instruction(task_metadata: Any, prompt_type: Any) -> str:

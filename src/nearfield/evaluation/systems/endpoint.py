@@ -1,4 +1,4 @@
-"""Remote: a model behind an OpenAI-compatible endpoint, as a subject, so that it can be measured beside those here."""
+"""A model behind a URL as an embedding system: a Nearfield server or an OpenAI-compatible endpoint."""
 
 from __future__ import annotations
 
@@ -20,16 +20,15 @@ Array = np.ndarray[Any, np.dtype[Any]]
 
 
 class EndpointModel:
-    """Encodes at a URL.
+    """A model that a server runs.
 
-    A server of Nearfield's is told whether a text is a query or a document; any other gets the text, after a prompt's
-    where the variant gives one. Dimensions are asked of the server, and dtypes are made of its vectors here. Vectors
-    are compared by their cosine. How many texts were cut there is not known.
+    A Nearfield server gets the role of a text (query or document). Any other server gets the text, after the prompt's
+    text if the variant has a prompt. The server truncates dimensions; vectors are quantised here and compared by their
+    cosine. How many texts the server truncated is unknown.
 
     Raises:
-        InputError: the key's variable is not set, or the server does not have the model.
+        InputError: the environment variable of the API key is not set.
         NearfieldError: the server does not answer, or refuses.
-        MissingExtra: httpx is not installed.
     """
 
     truncated = None
@@ -37,7 +36,7 @@ class EndpointModel:
     def __init__(self, variant: Variant, memo: EmbeddingCache | None = None) -> None:
         self.variant = variant
         self._memo = EmbeddingCache() if memo is None else memo
-        self._served = Client(variant.url or "", variant.model, key=api_key(variant.key_env))
+        self._client = Client(variant.url or "", variant.model, key=api_key(variant.key_env))
 
     @property
     def name(self) -> str:
@@ -50,18 +49,18 @@ class EndpointModel:
 
         What another server runs under a name is not known: a result kept under this is as good as that name.
         """
-        told = [str(self.variant), self._served.fingerprint]
+        told = [str(self.variant), self._client.remote.fingerprint]
         return hashlib.sha256(json.dumps(told).encode()).hexdigest()
 
     def told(self) -> dict[str, Any]:
         """Return what a result says of the model."""
-        return {"url": self._served.url, "fingerprint": self._served.fingerprint, "model": self._served.name}
+        return {"url": self._client.url, "fingerprint": self._client.remote.fingerprint, "model": self._client.name}
 
     def encode(self, texts: Sequence[str], *, role: str) -> Array:
         """Encode texts: float32 [n, dimensions]."""
         options = self._options(role)
-        space = json.dumps([self._served.url, self.variant.model, options], sort_keys=True)
-        rows, _ = self._memo.encode(space, texts, lambda new: self._served.encode(new, **options))
+        space = json.dumps([self._client.url, self.variant.model, options], sort_keys=True)
+        rows, _ = self._memo.encode(space, texts, lambda new: self._client.encode(new, **options))
         if self.variant.dtype == "float32":
             return rows
         unit = bool(np.allclose(np.linalg.norm(rows, axis=1), 1.0, atol=1e-3))
@@ -75,16 +74,16 @@ class EndpointModel:
 
     def close(self) -> None:
         """Close the connections."""
-        self._served.close()
+        self._client.close()
 
     def _options(self, role: str) -> dict[str, Any]:
         chosen = self.variant.document_prompt if role == "document" else self.variant.prompt
         told: dict[str, Any] = {"truncate_dim": self.variant.dimensions}
-        if self._served.native:
+        if self._client.remote.native:
             told["role"] = None if role == "symmetric" else role
             told["force_truncate_dim"] = True if self.variant.dimensions else None
         if chosen is not None:
-            named = chosen in self._served.prompts
+            named = chosen in self._client.remote.prompts
             told |= {"prompt_name": chosen} if named else {"prompt": "" if chosen == "none" else chosen}
         return {name: value for name, value in told.items() if value is not None}
 

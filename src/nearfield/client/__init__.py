@@ -1,0 +1,289 @@
+"""HTTP clients for a Nearfield server or any server with OpenAI's embeddings API: ``Client`` and ``AsyncClient``.
+
+from nearfield.client import Client
+
+with Client("http://127.0.0.1:8080", "all-MiniLM-L6-v2") as client:
+    vectors = client.encode(["How tall is Mont Blanc?"], role="query")
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
+
+from nearfield.client.results import LoadState, LoadStates, RankedDocument, Readiness, RemoteModel
+from nearfield.client.retry import NO_RETRY, Attempts, RetryPolicy
+from nearfield.client.server_api import (
+    LIST_MODELS,
+    LOAD_STATES,
+    METRICS,
+    READINESS,
+    ApiCall,
+    Array,
+    ClientOptions,
+    RemoteEncodeOptions,
+    ServerApi,
+    T,
+    check_options,
+    json_call,
+    load_call,
+    split_batches,
+    unload_call,
+)
+from nearfield.errors import ServerRefused
+from nearfield.progress import Progress
+from nearfield.vectors.dense import Vectors
+
+if TYPE_CHECKING:
+    # Importing httpx takes 0.1 s: it is imported when a client is created.
+    import httpx
+    from typing_extensions import Unpack
+
+__all__ = [
+    "NO_RETRY",
+    "AsyncClient",
+    "Client",
+    "LoadState",
+    "LoadStates",
+    "RankedDocument",
+    "Readiness",
+    "RemoteModel",
+    "RetryPolicy",
+    "ServerRefused",
+]
+#: Requests that ``encode`` has open at the same time.
+CONCURRENT_REQUESTS = 4
+
+
+class Client(ServerApi):
+    """A client that waits for each reply.
+
+    A Nearfield server resolves roles, prompts and tasks by name. To any other server the client sends each text after
+    the text of ``prompt``; prompts that such a server adds by itself are not known here. Vectors are quantised here.
+
+    Example::
+
+        with Client("https://api.openai.com/v1", "text-embedding-3-small", key="sk-...") as client:
+            vectors = client.encode(["How tall is Mont Blanc?"], truncate_dim=256)
+
+    Args:
+        url: the server's, with or without ``/v1``.
+        model: its name on the server, which is then checked at once. Needed to encode where there are several models.
+        options: ``key``, ``timeout``, ``retry``, ``on_retry``: see ``ClientOptions``.
+
+    Raises:
+        InputError: the URL or the key cannot be used.
+        ServerRefused: the server does not have the model, or does not accept the key.
+        NearfieldError: the server does not answer.
+    """
+
+    def __init__(self, url: str, model: str | None = None, **options: Unpack[ClientOptions]) -> None:
+        super().__init__(url, model, **options)
+        import httpx
+
+        self._http = httpx.Client(headers=self._headers, timeout=self._timeout)
+        self._remote: RemoteModel | None = None
+        if model is not None:
+            try:
+                self._remote = self._describe()
+            except BaseException:
+                self.close()
+                raise
+
+    @property
+    def remote(self) -> RemoteModel:
+        """The model on the server."""
+        if self._remote is None:
+            self._remote = self._describe()
+        return self._remote
+
+    @property
+    def name(self) -> str:
+        """The model's full name on the server."""
+        return self.remote.id
+
+    def models(self) -> tuple[RemoteModel, ...]:
+        """Return the models that the server lists."""
+        return self._send(LIST_MODELS)
+
+    def encode(
+        self,
+        texts: Sequence[str],
+        *,
+        show_progress_bar: bool = False,
+        **options: Unpack[RemoteEncodeOptions],
+    ) -> Vectors:
+        """Encode texts, in requests of 64 texts, 4 at the same time; the options are those of ``Encoder.encode``.
+
+        Raises:
+            InputError: an option that this server does not have.
+            NearfieldError: the server failed or refused.
+        """
+        check_options(options)
+        remote, rows = self.remote, []
+        calls = [self._encode_call(remote, batch, options) for batch in split_batches(texts)]
+        with Progress(len(texts), shown=show_progress_bar) as progress, ThreadPoolExecutor(CONCURRENT_REQUESTS) as pool:
+            for batch in pool.map(self._send, calls):
+                progress.advance(len(batch), 0)
+                rows.append(batch)
+        return self._vectors(rows, remote, options.get("precision", "float32"))
+
+    def rank(self, query: str, documents: Sequence[str], *, top_k: int | None = None) -> tuple[RankedDocument, ...]:
+        """Return documents by falling score for a query. Nearfield servers only."""
+        return self._send(self._rank_call(query, documents, top_k))
+
+    def load_states(self) -> LoadStates:
+        """Return which models the server has in memory. Nearfield servers only."""
+        return self._send(LOAD_STATES)
+
+    def load_model(self, model: str) -> LoadState:
+        """Load a model into the server's memory. Nearfield servers only; needs a key with the scope ``manage``."""
+        return self._send(load_call(model))
+
+    def unload_model(self, model: str) -> LoadState:
+        """Remove a model from the server's memory once no request uses it; like ``load_model``."""
+        return self._send(unload_call(model))
+
+    def readiness(self) -> Readiness:
+        """Return whether the server accepts work. Nearfield servers only."""
+        return self._send(READINESS)
+
+    def metrics(self) -> str:
+        """Return the server's metrics as Prometheus reads them."""
+        return self._send(METRICS)
+
+    def request(self, method: str, path: str, body: Mapping[str, object] | None = None) -> Any:
+        """Send any request and return the JSON of its reply.
+
+        Raises:
+            ServerRefused: the reply's status is an error.
+            NearfieldError: the server does not answer, or not with JSON.
+        """
+        return self._send(json_call(method, path, body))
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._http.close()
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _describe(self) -> RemoteModel:
+        try:
+            chosen = self._choose(self.models())
+        except ServerRefused as error:
+            chosen = self._without_list(error)
+        return self._send(self._model_call()) if chosen is None else chosen
+
+    def _send(self, call: ApiCall[T]) -> T:
+        import httpx
+
+        attempts, url, follow = Attempts(self._retry), self._absolute(call.path), call.method == "GET"
+        while True:
+            try:
+                response = self._http.request(call.method, url, json=call.body, follow_redirects=follow)
+            except httpx.HTTPError as error:
+                seconds: float | None = attempts.after_error(error, self.url)
+            else:
+                seconds = attempts.after_response(response, call.accepted)
+            if seconds is None:
+                return self._read(response, call)
+            self._report(seconds)
+            time.sleep(seconds)
+
+
+class AsyncClient(ServerApi):
+    """A client for asyncio: encodes, ranks and lists models with coroutines.
+
+    Arguments and errors are those of ``Client``, except that the first ``encode`` checks the model. Connections belong
+    to one event loop: ``aclose`` closes them, and the next request opens new ones, possibly in another event loop.
+
+    Example::
+
+        async with AsyncClient("http://127.0.0.1:8080", "all-MiniLM-L6-v2") as client:
+            vectors = await client.encode(["How tall is Mont Blanc?"], role="query")
+    """
+
+    _http: httpx.AsyncClient | None = None
+    _remote: RemoteModel | None = None
+
+    async def models(self) -> tuple[RemoteModel, ...]:
+        """Return the models that the server lists."""
+        return await self._send(LIST_MODELS)
+
+    async def encode(self, texts: Sequence[str], **options: Unpack[RemoteEncodeOptions]) -> Vectors:
+        """Encode texts like ``Client.encode``.
+
+        Raises:
+            InputError: an option that this server does not have.
+            NearfieldError: the server failed or refused.
+        """
+        check_options(options)
+        remote = self._remote = self._remote or await self._describe()
+        slots = asyncio.Semaphore(CONCURRENT_REQUESTS)
+
+        async def send(batch: Sequence[str]) -> Array:
+            async with slots:
+                return await self._send(self._encode_call(remote, batch, options))
+
+        rows = await asyncio.gather(*map(send, split_batches(texts)))
+        return self._vectors(rows, remote, options.get("precision", "float32"))
+
+    async def rank(
+        self, query: str, documents: Sequence[str], *, top_k: int | None = None
+    ) -> tuple[RankedDocument, ...]:
+        """Return documents by falling score for a query. Nearfield servers only."""
+        return await self._send(self._rank_call(query, documents, top_k))
+
+    async def request(self, method: str, path: str, body: Mapping[str, object] | None = None) -> Any:
+        """Send any request and return the JSON of its reply; errors as for ``Client.request``."""
+        return await self._send(json_call(method, path, body))
+
+    async def aclose(self) -> None:
+        """Close the connections."""
+        http, self._http = self._http, None
+        if http is not None:
+            await http.aclose()
+
+    async def __aenter__(self) -> AsyncClient:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.aclose()
+
+    async def _describe(self) -> RemoteModel:
+        try:
+            chosen = self._choose(await self.models())
+        except ServerRefused as error:
+            chosen = self._without_list(error)
+        return await self._send(self._model_call()) if chosen is None else chosen
+
+    def _opened(self) -> httpx.AsyncClient:
+        import httpx
+
+        if self._http is None:
+            limits = httpx.Limits(max_connections=None)
+            self._http = httpx.AsyncClient(headers=self._headers, timeout=self._timeout, limits=limits)
+        return self._http
+
+    async def _send(self, call: ApiCall[T]) -> T:
+        import httpx
+
+        attempts, url, follow = Attempts(self._retry), self._absolute(call.path), call.method == "GET"
+        while True:
+            try:
+                response = await self._opened().request(call.method, url, json=call.body, follow_redirects=follow)
+            except httpx.HTTPError as error:
+                seconds: float | None = attempts.after_error(error, self.url)
+            else:
+                seconds = attempts.after_response(response, call.accepted)
+            if seconds is None:
+                return self._read(response, call)
+            self._report(seconds)
+            await asyncio.sleep(seconds)
