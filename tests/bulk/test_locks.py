@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from nearfield.bulk.file_job import FileJob, alone
+from nearfield.bulk.file_job import FileJob, output_lock
 from nearfield.bulk.text_source import TextSource
 from nearfield.encoder import Encoder
 from nearfield.errors import InputError
@@ -19,8 +19,8 @@ from nearfield.errors import InputError
 _HOLD = """
 import sys, time
 from pathlib import Path
-from nearfield.bulk.file_job import alone
-with alone(Path(sys.argv[1])):
+from nearfield.bulk.file_job import output_lock
+with output_lock(Path(sys.argv[1])):
     print("held", flush=True)
     time.sleep(60)
 """
@@ -49,12 +49,12 @@ def test_a_second_run_is_refused_until_the_first_ends_however_it_does(tmp_path: 
 
 
 def test_other_outputs_are_not_locked(tmp_path: Path, job: FileJob) -> None:
-    with alone(tmp_path / "other.npy"):
+    with output_lock(tmp_path / "other.npy"):
         assert job.run().texts == 1
 
 
 def test_a_run_that_fails_leaves_no_lock(tmp_path: Path) -> None:
-    with pytest.raises(ValueError), alone(tmp_path / "out.npy"):
+    with pytest.raises(ValueError), output_lock(tmp_path / "out.npy"):
         raise ValueError
     assert not list(tmp_path.iterdir())
 
@@ -66,7 +66,7 @@ def test_never_two_at_once(tmp_path: Path) -> None:
     def work() -> None:
         for _ in range(300):
             try:
-                with alone(output):
+                with output_lock(output):
                     inside[0] += 1
                     most[0] = max(most[0], inside[0])
                     done[0] += 1

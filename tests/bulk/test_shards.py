@@ -24,7 +24,7 @@ from pyarrow import parquet
 
 from nearfield import Encoder
 from nearfield.bulk import preflight
-from nearfield.bulk.file_job import alone
+from nearfield.bulk.file_job import output_lock
 from nearfield.bulk.input_table import InputTable, expand_paths
 from nearfield.bulk.preflight import EmbedRequest, Sharding
 from nearfield.bulk.shard_directory import ShardDirectory
@@ -406,7 +406,7 @@ def test_shares_come_together(embed: Run, encoded: list[str]) -> None:
 
 def test_a_shard_that_another_run_is_at_is_left_to_it(embed: Run) -> None:
     _write(Path("rows.jsonl"), _rows(30))
-    with alone(Path("out/_shards/00001")):
+    with output_lock(Path("out/_shards/00001")):
         told = _done(embed("rows.jsonl", "-o", "out", "--shard-rows", 10, "--json"))
     assert (told["written"], told["elsewhere"], told["state"]) == (2, 1, "partial")
     told = _done(embed("rows.jsonl", "-o", "out", "--json"))
@@ -441,7 +441,7 @@ def mortal(moment):
             return call(*args, **options)
         return counted
     os.fsync, os.replace, os.unlink = dying(os.fsync), dying(os.replace), dying(os.unlink)
-    Draft.add = dying(Draft.add)
+    PendingShard.add = dying(PendingShard.add)
 """
 #: Tries all moments with an encoder that costs nothing: for each a child is killed, and a second one goes on.
 _ALL_MOMENTS = """
@@ -471,8 +471,8 @@ class Cheap:
         return ""
 
 def job(home):
-    source = Dataset((Path("rows.jsonl"),), id_field="id")
-    return ShardJob(Order(Cheap(), source, home, Sharding(sys.argv[1], 10), {}))
+    source = InputTable((Path("rows.jsonl"),), id_field="id")
+    return ShardJob(EmbedRequest(Cheap(), source, home, Sharding(sys.argv[1], 10), {}))
 
 def child(work):
     process = os.fork()

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from nearfield.corpus.collection import Collection, list_collections
+from nearfield.corpus.directory import CollectionDirectory
 from nearfield.corpus.extractors.reader import DocumentReader
 from nearfield.corpus.features import table_of
 from nearfield.corpus.indexing.run import IndexRun
@@ -643,9 +644,7 @@ def test_dropping_leaves_nothing(collection: Collection, home: Path) -> None:
 
 
 def _hold(folder: Path, ready: Any, done: Any) -> None:
-    from nearfield.fileio.locks import alone
-
-    with alone(folder / "lock", "docs"):
+    with CollectionDirectory("docs", folder).alone():
         ready.set()
         done.wait(30)
 

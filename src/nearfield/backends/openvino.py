@@ -36,6 +36,7 @@ if _hidden:
 from nearfield.backends import Array, Backend, BackendOptions, Inputs
 from nearfield.checkpoint.weights.weights import Norm
 from nearfield.errors import ModelRefused
+from nearfield.fileio.atomic import write_atomic
 from nearfield.hardware import has_bf16
 from nearfield.ops import INPUTS, AttentionMask, Graph, Ops
 
@@ -341,11 +342,8 @@ def _parameter(name: str, size: int) -> Any:
 
 def _save(compiled: Any, blob: Path) -> None:
     """Write beside and rename, so that a reader never sees half a file; a full disk only costs the next start."""
-    partial = blob.with_name(f"{blob.name}.{os.getpid()}.partial")
     try:
         blob.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_bytes(compiled.export_model().getbuffer())
-        partial.replace(blob)
+        write_atomic(blob, compiled.export_model().getbuffer(), shared=True)
     except OSError as error:
-        partial.unlink(missing_ok=True)
         _LOG.warning("The compiled model could not be kept for the next start: %s", error)

@@ -7,12 +7,11 @@ a second run away meanwhile.
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import asdict
 from itertools import islice
 from pathlib import Path
@@ -22,9 +21,12 @@ import numpy as np
 
 from nearfield.bulk.formats import json_lines, npy_header, schema, table
 from nearfield.bulk.report import EmbedReport
-from nearfield.bulk.text_source import TextSource, require_parquet
+from nearfield.bulk.text_source import TextSource
 from nearfield.encoder import Encoder
 from nearfield.errors import InputError, nearest
+from nearfield.fileio.atomic import write_atomic
+from nearfield.fileio.locks import exclusive_lock
+from nearfield.fileio.tabular import require_parquet
 from nearfield.progress import Progress
 from nearfield.vectors.dense import Vectors
 
@@ -75,39 +77,19 @@ def _sidecar(output: Path) -> Path:
     return output.with_name(output.name + ".json")
 
 
-@contextmanager
-def alone(output: Path) -> Iterator[None]:
-    """Keep other runs from writing the same output. The system lets go of the lock even where a run is killed.
+def output_lock(output: Path) -> AbstractContextManager[None]:
+    """Keep other runs from writing the same output during a block, also those of version 0.1.
 
     Raises:
-        InputError: another run is at it.
+        InputError: another run writes it.
     """
+
+    def busy() -> InputError:
+        return InputError(f"{output} is being written by another run: wait for its end, or write to another file.")
+
     path = output.with_name(output.name + ".lock")
     path.parent.mkdir(parents=True, exist_ok=True)
-    file = _locked(path, output)
-    try:
-        yield
-    finally:
-        path.unlink(missing_ok=True)
-        os.close(file)
-
-
-def _locked(path: Path, output: Path) -> int:
-    """Open and lock a file, and see that it is still the one of that name: who had the lock before has removed it."""
-    while True:
-        file = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(file)
-            raise InputError(
-                f"{output} is being written by another run: wait for its end, or write to another file."
-            ) from None
-        except OSError:
-            return file  # a file system without locks
-        if os.fstat(file).st_nlink:
-            return file
-        os.close(file)
+    return exclusive_lock(path, busy, required=False, remove=True)
 
 
 class FileJob:
@@ -133,7 +115,7 @@ class FileJob:
         Raises:
             InputError: an input is wrong or changed on the way, or another run writes the same output.
         """
-        with alone(self.output):
+        with output_lock(self.output):
             return self._run(restart, shown)
 
     def _run(self, restart: bool, shown: bool) -> EmbedReport:
@@ -207,9 +189,7 @@ class FileJob:
             return None
 
     def _save_state(self) -> None:
-        fresh = self._state.with_suffix(".new")
-        fresh.write_text(json.dumps({"identity": self._identity, "counts": self._counts}), encoding="utf-8")
-        fresh.replace(self._state)
+        write_atomic(self._state, json.dumps({"identity": self._identity, "counts": self._counts}))
 
     def _append(self, part: Vectors, rows: BinaryIO, counts: BinaryIO) -> None:
         tokens, dropped = _column(part.tokens), _column(part.dropped)
@@ -247,7 +227,7 @@ class FileJob:
         about = {**asdict(report), **{name: _told(value) for name, value in self.wanted.items()}}
         if self._blank.ranges is not None:
             about["ranges"] = self._blank.ranges.tolist()
-        _sidecar(self.output).write_text(json.dumps(about, indent=1), encoding="utf-8")
+        write_atomic(_sidecar(self.output), json.dumps(about, indent=1))
         fresh.replace(self.output)
         shutil.rmtree(self._partial)
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from nearfield.bulk.text_source import require_parquet
+from nearfield.fileio.tabular import require_parquet
 
 Array = np.ndarray[Any, np.dtype[Any]]
 #: Columns that every row of JSONL and Parquet has.

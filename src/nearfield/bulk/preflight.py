@@ -14,9 +14,9 @@ from nearfield.bulk.input_table import InputTable
 from nearfield.bulk.shard_directory import ShardDirectory
 from nearfield.bulk.shard_plan import Plan, Shard, mine, plan
 from nearfield.bulk.shard_writer import FORMS, ShardLayout
-from nearfield.bulk.text_source import require_parquet
 from nearfield.encoder import Encoder
 from nearfield.errors import InputError, nearest
+from nearfield.fileio.tabular import require_parquet
 from nearfield.progress import Progress
 from nearfield.vectors.dense import Vectors
 

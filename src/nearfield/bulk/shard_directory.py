@@ -8,19 +8,19 @@ whenever a run is killed. ``_manifest.json`` sums the records up when a run begi
 
 from __future__ import annotations
 
-import fcntl
 import json
-import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-from nearfield.bulk.file_job import alone
+from nearfield.bulk.file_job import output_lock
 from nearfield.bulk.shard_plan import Plan, Shard
 from nearfield.bulk.shard_writer import FORMS, digest_of, names
 from nearfield.errors import InputError
+from nearfield.fileio.atomic import fsync_directory, write_atomic
+from nearfield.fileio.locks import exclusive_lock, waiting_lock
 
 _SHARD = re.compile(r"part-(\d{5,})\.(?:parquet|npy|jsonl)")
 _RECORD = re.compile(r"(\d{5,})\.json")
@@ -78,7 +78,7 @@ class ShardDirectory:
         """
         with self._state():
             if self.terms() is None:
-                _put(self._terms, {**about, **terms})
+                _write_json(self._terms, {**about, **terms})
         self.check(terms)
 
     # -- who writes --------------------------------------------------------------------------------------------
@@ -87,7 +87,7 @@ class ShardDirectory:
     def joined(self) -> Iterator[None]:
         """Be one of those who write to this folder: it is not cleared meanwhile."""
         self._inside.mkdir(parents=True, exist_ok=True)
-        with _held(self._inside / "run.lock", fcntl.LOCK_SH):
+        with waiting_lock(self._inside / "run.lock", shared=True):
             yield
 
     def clear(self) -> None:
@@ -97,28 +97,28 @@ class ShardDirectory:
             InputError: another run writes here.
         """
         self._inside.mkdir(parents=True, exist_ok=True)
-        try:
-            with _held(self._inside / "run.lock", fcntl.LOCK_EX | fcntl.LOCK_NB):
-                self.manifest.unlink(missing_ok=True)
-                self._remove(self._inside, _RECORD)
-                self._remove(self.home, _SHARD)
-                self._terms.unlink(missing_ok=True)
-        except BlockingIOError:
-            raise InputError(f"{self.home} is being written by another run: end it before --restart.") from None
+        with exclusive_lock(self._inside / "run.lock", self._busy, required=False):
+            self.manifest.unlink(missing_ok=True)
+            self._remove(self._inside, _RECORD)
+            self._remove(self.home, _SHARD)
+            self._terms.unlink(missing_ok=True)
+
+    def _busy(self) -> InputError:
+        return InputError(f"{self.home} is being written by another run: end it before --restart.")
 
     @contextmanager
     def claimed(self, number: int) -> Iterator[bool]:
         """Yield whether a shard is ours alone until the end of the block; another run may be at it."""
         with ExitStack() as stack:
             try:
-                stack.enter_context(alone(self._inside / f"{number:05d}"))
+                stack.enter_context(output_lock(self._inside / f"{number:05d}"))
                 ours = True
             except InputError:
                 ours = False
             yield ours
 
-    def _state(self) -> Any:
-        return _held(self._inside / "state.lock", fcntl.LOCK_EX)
+    def _state(self) -> AbstractContextManager[None]:
+        return waiting_lock(self._inside / "state.lock")
 
     # -- records -----------------------------------------------------------------------------------------------
 
@@ -144,13 +144,13 @@ class ShardDirectory:
     def place(self, part: Shard, form: str, settled: Sequence[Mapping[str, Any]], counts: Mapping[str, Any]) -> None:
         """Put a shard's files in place, and write its record."""
         (self._inside / f"{part.number:05d}.json").unlink(missing_ok=True)
-        _settle(self._inside)
+        fsync_directory(self._inside)
         known = names(form, part.number)
         for draft, name in zip(self.drafts(part.number, form), known, strict=True):
             draft.replace(self.home / name)
-        _settle(self.home)
+        fsync_directory(self.home)
         files = dict(zip(known, settled, strict=True))
-        _put(self._inside / f"{part.number:05d}.json", {**_planned(part), **counts, "files": files})
+        _write_json(self._inside / f"{part.number:05d}.json", {**_planned(part), **counts, "files": files})
 
     def drop(self, number: int) -> None:
         """Remove a shard, its record first."""
@@ -192,7 +192,7 @@ class ShardDirectory:
                 "planned_shards": len(plan.parts),
                 "shards": records,
             }
-            _put(self.manifest, told)
+            _write_json(self.manifest, told)
         return told
 
 
@@ -219,41 +219,5 @@ def _load(path: Path) -> dict[str, Any] | None:
     return found if isinstance(found, dict) else None
 
 
-def _put(path: Path, value: Mapping[str, Any]) -> None:
-    """Write a file of JSON in one step, and have it on the disk."""
-    fresh = path.with_name(f".{path.name}.new")
-    with fresh.open("w", encoding="utf-8") as file:
-        json.dump(value, file, indent=1)
-        file.flush()
-        os.fsync(file.fileno())
-    fresh.replace(path)
-    _settle(path.parent)
-
-
-def _settle(folder: Path) -> None:
-    """Have the names in a folder on the disk."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
-@contextmanager
-def _held(path: Path, kind: int) -> Iterator[None]:
-    """Hold a lock on a file; a file system that has none lets everybody in.
-
-    Raises:
-        BlockingIOError: another process holds it, and ``kind`` does not wait.
-    """
-    file = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
-    try:
-        try:
-            fcntl.flock(file, kind)
-        except BlockingIOError:
-            raise
-        except OSError:
-            pass  # a file system without locks
-        yield
-    finally:
-        os.close(file)
+def _write_json(path: Path, value: Mapping[str, Any]) -> None:
+    write_atomic(path, json.dumps(value, indent=1), durable=True)

@@ -11,7 +11,7 @@ from typing import Any
 
 from nearfield.bulk.formats import joined, types_of
 from nearfield.bulk.input_table import InputRow, InputTable
-from nearfield.bulk.text_source import require_parquet
+from nearfield.fileio.tabular import require_parquet
 
 #: Texts from which tokens and time are estimated.
 SAMPLE = 512

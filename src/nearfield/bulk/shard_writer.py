@@ -14,7 +14,7 @@ from typing import Any, BinaryIO, Protocol, cast
 import numpy as np
 
 from nearfield.bulk.formats import json_lines, npy_header, schema, table
-from nearfield.bulk.text_source import require_parquet
+from nearfield.fileio.tabular import require_parquet
 
 Array = np.ndarray[Any, np.dtype[Any]]
 _AT_ONCE = 1 << 20

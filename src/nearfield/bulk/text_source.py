@@ -11,7 +11,6 @@ from typing import Any
 from nearfield.errors import InputError, nearest
 from nearfield.fileio import tabular as tables
 from nearfield.fileio.tabular import TableRow
-from nearfield.fileio.tabular import require_parquet as require_parquet
 
 STDIN = Path("-")
 
@@ -69,15 +68,17 @@ class TextSource:
         """
         form = self.form or ("txt" if path == STDIN else path.suffix.removeprefix(".").lower() or "txt")
         form = {"ndjson": "jsonl", "text": "txt", "md": "txt"}.get(form, form)
-        if form not in tables.FORMS:
-            raise InputError(f"{path}: unknown format {form!r}; name one with --format. {nearest(form, tables.FORMS)}")
+        if form not in tables.FORMATS:
+            raise InputError(
+                f"{path}: unknown format {form!r}; name one with --format. {nearest(form, tables.FORMATS)}"
+            )
         return form
 
     def _read(self, path: Path) -> Iterator[TableRow]:
         form = self.form_of(path)
         if path == STDIN:
-            return tables.stream(sys.stdin.buffer, "stdin", form, self.columns)
-        return tables.read(path, form, self.columns)
+            return tables.read_stream(sys.stdin.buffer, "stdin", form, self.columns)
+        return tables.read_table(path, form, self.columns)
 
     def _picked(self, row: TableRow) -> tuple[Any, str]:
         held = row.get()

@@ -189,10 +189,10 @@ def _search_all(
     if output is None:
         _write_all(opened, k, options, rows, sys.stdout)
         return
-    unfinished = output.with_name(output.name + ".partial")
-    with unfinished.open("w", encoding="utf-8") as file:
+    from nearfield.fileio.atomic import atomic_text_file
+
+    with atomic_text_file(output) as file:
         count = _write_all(opened, k, options, rows, file)
-    unfinished.replace(output)
     typer.echo(f"{count} queries, {output}", err=True)
 
 

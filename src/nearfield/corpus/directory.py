@@ -12,8 +12,9 @@ from pathlib import Path
 
 from nearfield.corpus.config import CollectionConfig
 from nearfield.corpus.manifest.manifest import Manifest
-from nearfield.errors import InputError
-from nearfield.fileio.locks import alone
+from nearfield.errors import CollectionBusy, InputError
+from nearfield.fileio.atomic import write_atomic
+from nearfield.fileio.locks import reentrant_lock
 
 NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 #: A collection's first manifest.
@@ -70,8 +71,17 @@ class CollectionDirectory:
         return f"lancedb://{self.path / 'vectors'}"
 
     def alone(self) -> AbstractContextManager[None]:
-        """Keep others from writing while a block runs; see ``locking.alone``."""
-        return alone(self.path / _LOCK, self.name)
+        """Hold the collection's write lock during a block; the thread that holds it may take it again.
+
+        Raises:
+            CollectionBusy: another process or thread has it.
+        """
+        return reentrant_lock(self.path / _LOCK, self._busy)
+
+    def _busy(self) -> CollectionBusy:
+        return CollectionBusy(
+            f"Collection {self.name!r} is being written by another process or request: wait for its end."
+        )
 
     def stamp(self) -> tuple[int, int]:
         """Return what tells a collection from another one of its name; zeros where it is gone."""
@@ -98,12 +108,7 @@ class CollectionDirectory:
 
     def point(self, name: str) -> None:
         """Let the collection be what a manifest says, in one step."""
-        fresh = self.path / f"{_CURRENT}.new"
-        with fresh.open("w", encoding="utf-8") as file:
-            file.write(name)
-            file.flush()
-            os.fsync(file.fileno())
-        fresh.replace(self.path / _CURRENT)
+        write_atomic(self.path / _CURRENT, name, durable=True)
 
     def manifests(self) -> Iterator[Path]:
         """Yield its manifests: the one that counts, and those that were begun beside it."""

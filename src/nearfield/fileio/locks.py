@@ -1,55 +1,110 @@
-"""Locking: one process at a time writes to a collection; the system lets go of the lock even where it is killed."""
+"""Locks on files: exclusive, shared and re-entrant; the system releases them when a process ends, however it ends.
+
+All of them are ``flock`` locks of the whole file. The library filelock takes the exclusive lock on a descriptor that
+is opened here, so that a lock file keeps its inode, its mode and its content: a collection is identified by the inode
+of its lock file. (The library's own ``FileLock`` class has truncated or removed lock files in some of its versions.)
+"""
 
 from __future__ import annotations
 
 import fcntl
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from nearfield.errors import CollectionBusy
-
-_held: dict[str, int] = {}
+_thread_of: dict[str, int] = {}
 _guard = threading.RLock()
 
 
-@contextmanager
-def alone(path: Path, name: str) -> Iterator[None]:
-    """Keep others from writing while the block runs; the thread that has the lock may take it again.
+def try_lock(path: Path, *, mode: int = 0o666, required: bool = True) -> int | None:
+    """Return the descriptor of a file that is now locked for this process, or None if another one has the lock.
 
-    Raises:
-        CollectionBusy: another process or thread has it.
+    The lock ends when the descriptor is closed. A file system without locks raises OSError, unless the lock is not
+    ``required``.
     """
-    key, me = str(path.resolve()), threading.get_ident()
-    with _guard:
-        if _held.get(key) == me:
-            again = True
-        elif key in _held:
-            raise _busy(name)
-        else:
-            again = False
-            file = _lock(path, name)
-            _held[key] = me
+    while True:
+        file = os.open(path, os.O_RDWR | os.O_CREAT, mode)
+        try:
+            if not _lock_descriptor(file, required):
+                os.close(file)
+                return None
+        except BaseException:
+            os.close(file)
+            raise
+        if os.fstat(file).st_nlink:
+            return file
+        os.close(file)  # the previous holder removed the file after it was opened here
+
+
+def _lock_descriptor(file: int, required: bool) -> bool:
+    import filelock  # imported late: it takes longer than the rest of this module
+
+    try:
+        return filelock.lock_descriptor(file, blocking=False)
+    except OSError:
+        if required:
+            raise
+        return True
+
+
+@contextmanager
+def exclusive_lock(
+    path: Path, busy: Callable[[], Exception], *, required: bool = True, remove: bool = False
+) -> Iterator[None]:
+    """Hold the lock of a file during the block, and raise ``busy()`` if another process or thread has it.
+
+    ``remove`` deletes the lock file at the end of the block, while the lock is still held.
+    """
+    file = try_lock(path, required=required)
+    if file is None:
+        raise busy()
     try:
         yield
     finally:
-        if not again:
+        if remove:
+            path.unlink(missing_ok=True)
+        os.close(file)
+
+
+@contextmanager
+def reentrant_lock(path: Path, busy: Callable[[], Exception]) -> Iterator[None]:
+    """Hold the lock of a file during the block; the thread that holds it may take it again.
+
+    Raises ``busy()`` if another process or thread has the lock.
+    """
+    key, thread = str(path.resolve()), threading.get_ident()
+    file: int | None = None
+    with _guard:
+        if key in _thread_of and _thread_of[key] != thread:
+            raise busy()
+        if key not in _thread_of:
+            file = try_lock(path)
+            if file is None:
+                raise busy()
+            _thread_of[key] = thread
+    try:
+        yield
+    finally:
+        if file is not None:
             with _guard:
-                del _held[key]
+                del _thread_of[key]
                 os.close(file)
 
 
-def _lock(path: Path, name: str) -> int:
+@contextmanager
+def waiting_lock(path: Path, *, shared: bool = False) -> Iterator[None]:
+    """Wait for the lock of a file and hold it during the block; holders of a ``shared`` lock exclude no other.
+
+    A file system without locks excludes no process.
+    """
     file = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH if shared else fcntl.LOCK_EX)
+        except OSError:
+            pass  # a file system without locks
+        yield
+    finally:
         os.close(file)
-        raise _busy(name) from None
-    return file
-
-
-def _busy(name: str) -> CollectionBusy:
-    return CollectionBusy(f"Collection {name!r} is being written by another process or request: wait for its end.")

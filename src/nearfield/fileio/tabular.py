@@ -1,204 +1,322 @@
-"""Rows: tables and lists read one row after the other, in bounded memory; a bad row does not stop the rest."""
+"""Readers of tabular files: plain text, JSON lines, CSV, TSV and Parquet, row by row in bounded memory.
+
+A row that cannot be read is yielded with its error, which names file and line, and does not stop the rows after it.
+"""
 
 from __future__ import annotations
 
 import csv
 import io
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from nearfield.errors import InputError, MissingExtra, nearest
 
-#: Bytes that a row may have.
-LONGEST = 2**28
-#: Rows of a Parquet file that are held at once.
-_AT_ONCE = 256
+#: Maximum number of bytes of one row.
+MAX_ROW_BYTES = 2**28
+#: Rows of a Parquet file that are in memory at once.
+_PARQUET_BATCH_ROWS = 256
 _BOM = b"\xef\xbb\xbf"
+_ALIASES = {"ndjson": "jsonl", "text": "txt", "tab": "tsv"}
+
+Cells = Sequence[str]
 
 
 @dataclass(frozen=True)
 class TableRow:
-    """One row and where it stands (file and line, for people). ``value`` is an error where it cannot be read."""
+    """One row of a table.
+
+    Attributes:
+        where: file and line (of Parquet: row), for messages.
+        value: the columns by name, the text of a row that is nothing else, or the error if it cannot be read.
+        number: the line on which the row begins (of Parquet: its number), counted from 1.
+    """
 
     where: str
     value: Mapping[str, Any] | str | InputError
+    number: int = 0
 
     def get(self) -> Mapping[str, Any] | str:
         """Return the columns by name, or the text of a row that is nothing else.
 
         Raises:
-            InputError: it cannot be read; the message names file and line.
+            InputError: the row cannot be read; the message names file and line.
         """
         if isinstance(self.value, InputError):
             raise self.value
         return self.value
 
 
-def form_of(path: Path, form: str | None = None) -> str:
-    """Return a file's format: the one that is named, or by its name.
+@dataclass(frozen=True)
+class TableOptions:
+    """How a file is read.
 
-    Raises:
-        InputError: it is none of ours.
+    Attributes:
+        columns: columns that the table must have; of Parquet only these are read.
+        header: the names of the columns of a CSV or TSV file whose first line does not name them.
+        strict: refuse CSV rows with too few cells or misplaced quotes. In TSV a quote is then an ordinary character.
     """
-    form = (form or path.suffix.removeprefix(".")).lower()
-    form = {"ndjson": "jsonl", "text": "txt", "tab": "tsv"}.get(form, form)
-    if form not in _READERS:
-        raise InputError(f"{path}: unknown format {form!r}. {nearest(form, _READERS)}", param="format")
-    return form
+
+    columns: Sequence[str] | None = None
+    header: Sequence[str] | None = None
+    strict: bool = False
 
 
-def read(path: Path, form: str, columns: Sequence[str] | None = None) -> Iterator[TableRow]:
-    """Yield a file's rows; of a Parquet file only ``columns``, where they are named.
+def table_format(path: Path, name: str | None = None) -> str:
+    """Return the format of a file: ``name`` if it is not None, otherwise by the file's suffix.
 
     Raises:
-        InputError: the file is no such table, or lacks a column.
-        OSError: it cannot be opened.
+        InputError: the format is unknown.
+    """
+    suffix = (name or path.suffix.removeprefix(".")).lower()
+    file_format = _ALIASES.get(suffix, suffix)
+    if file_format not in _READERS:
+        raise InputError(f"{path}: unknown format {file_format!r}. {nearest(file_format, _READERS)}", param="format")
+    return file_format
+
+
+def read_table(
+    path: Path,
+    file_format: str,
+    columns: Sequence[str] | None = None,
+    *,
+    header: Sequence[str] | None = None,
+    strict: bool = False,
+) -> Iterator[TableRow]:
+    """Yield the rows of a file; the options are those of ``TableOptions``.
+
+    Raises:
+        InputError: the file is not such a table, or lacks a column.
+        OSError: the file cannot be opened.
     """
     with path.open("rb") as file:
-        yield from stream(file, str(path), form, columns)
+        yield from _READERS[file_format](file, str(path), TableOptions(columns, header, strict))
 
 
-def stream(file: BinaryIO, name: str, form: str, columns: Sequence[str] | None = None) -> Iterator[TableRow]:
-    """Yield the rows of an open file; raises as ``read``."""
-    yield from _READERS[form](file, name, columns)
+def read_stream(
+    file: BinaryIO, name: str, file_format: str, columns: Sequence[str] | None = None
+) -> Iterator[TableRow]:
+    """Yield the rows of an open file, which messages call ``name``; raises as ``read_table``."""
+    yield from _READERS[file_format](file, name, TableOptions(columns))
 
 
-def _lines(file: BinaryIO, name: str) -> Iterator[tuple[str, bytes | InputError]]:
-    """Yield lines with their places, without what ends them."""
+def read_header(path: Path, file_format: str) -> list[str]:
+    """Return the cells of the first row of a CSV or TSV file, or the field names of the first object of JSON lines.
+
+    Raises:
+        InputError: that row cannot be read.
+        OSError: the file cannot be opened.
+    """
+    if file_format not in _DELIMITERS:
+        row = next(read_table(path, file_format), TableRow("", {})).get()
+        return [] if isinstance(row, str) else [str(name) for name in row]
+    with path.open("rb") as file, closing(_strict_cells(file, str(path), _DELIMITERS[file_format])) as rows:
+        for _, cells in rows:
+            if isinstance(cells, InputError):
+                raise cells
+            return list(cells)
+    return []
+
+
+# -- lines: plain text and JSON ------------------------------------------------------------------------------------
+
+
+def _lines(file: BinaryIO, name: str) -> Iterator[tuple[int, str, bytes | InputError]]:
+    """Yield the number, the place and the bytes of each line, without the line end."""
     number = 0
-    while line := file.readline(LONGEST + 1):
+    while line := file.readline(MAX_ROW_BYTES + 1):
         number += 1
         where = f"{name}, line {number}"
-        if len(line) > LONGEST:
+        if len(line) > MAX_ROW_BYTES:
             while line and not line.endswith(b"\n"):
                 line = file.readline(2**20)
-            yield where, InputError(f"{where}: longer than {LONGEST:,} bytes.")
+            yield number, where, InputError(f"{where}: longer than {MAX_ROW_BYTES:,} bytes.")
             continue
-        yield where, (line.removeprefix(_BOM) if number == 1 else line).rstrip(b"\r\n")
+        yield number, where, (line.removeprefix(_BOM) if number == 1 else line).rstrip(b"\r\n")
 
 
-def _decoded(where: str, line: bytes) -> str | InputError:
+def _decode(where: str, line: bytes | InputError) -> str | InputError:
+    if isinstance(line, InputError):
+        return line
     try:
         return line.decode()
     except UnicodeDecodeError as error:
         return InputError(f"{where}: not UTF-8 ({error.reason}). Convert it first.")
 
 
-def _txt(file: BinaryIO, name: str, _: Sequence[str] | None) -> Iterator[TableRow]:
-    for where, line in _lines(file, name):
-        yield TableRow(where, line if isinstance(line, InputError) else _decoded(where, line))
+def _read_text(file: BinaryIO, name: str, _: TableOptions) -> Iterator[TableRow]:
+    for number, where, line in _lines(file, name):
+        yield TableRow(where, _decode(where, line), number)
 
 
-def _jsonl(file: BinaryIO, name: str, _: Sequence[str] | None) -> Iterator[TableRow]:
-    for where, line in _lines(file, name):
+def _read_jsonl(file: BinaryIO, name: str, _: TableOptions) -> Iterator[TableRow]:
+    for number, where, line in _lines(file, name):
         if isinstance(line, InputError):
-            yield TableRow(where, line)
+            yield TableRow(where, line, number)
         elif line.strip():
-            yield TableRow(where, _parsed(where, line))
+            yield TableRow(where, _parse_json(where, line), number)
 
 
-def _parsed(where: str, line: bytes) -> Mapping[str, Any] | str | InputError:
-    text = _decoded(where, line)
+def _parse_json(where: str, line: bytes) -> Mapping[str, Any] | str | InputError:
+    text = _decode(where, line)
     if isinstance(text, InputError):
         return text
     try:
         row = json.loads(text)
-    except (ValueError, RecursionError) as error:  # also numbers of too many digits, and lists without end
+    except (ValueError, RecursionError) as error:  # also numbers of too many digits, and lists nested without end
         return InputError(f"{where}: not JSON ({error}).")
     if isinstance(row, (dict, str)):
         return row
     return InputError(f"{where}: {type(row).__name__}, not an object or a text.")
 
 
-def _separated(delimiter: str) -> Callable[[BinaryIO, str, Sequence[str] | None], Iterator[TableRow]]:
-    def rows(file: BinaryIO, name: str, columns: Sequence[str] | None) -> Iterator[TableRow]:
-        csv.field_size_limit(LONGEST)
-        # What is not UTF-8 becomes lone surrogates, so that it costs its row only.
-        text = io.TextIOWrapper(file, encoding="utf-8-sig", errors="surrogateescape", newline="")
-        try:
-            lines = _Lines(text)
-            reader = csv.reader(lines, delimiter=delimiter)
-            head, error = _next(reader, lines)
-            if error is not None:
-                raise InputError(f"{name}: the first line names no columns ({error}).")
-            if head is None:
-                return
-            check_columns(name, head, columns)
-            yield from _table(reader, lines, name, head)
-        finally:
-            text.detach()
-
-    return rows
+# -- cells: CSV and TSV --------------------------------------------------------------------------------------------
 
 
-def _table(reader: Any, lines: _Lines, name: str, head: Sequence[str]) -> Iterator[TableRow]:
-    while True:
-        before = reader.line_num
-        cells, error = _next(reader, lines)
-        where = f"{name}, line {reader.line_num}"
-        if error is not None:
-            yield TableRow(where, InputError(f"{name}, after line {before}: {error}."))
-        elif cells is None:
-            return
-        elif len(cells) > len(head):
-            told = f"{where}: {len(cells)} cells for {len(head)} columns; put cells that hold the separator in quotes."
-            yield TableRow(where, InputError(told))
+def _read_delimited(delimiter: str) -> Callable[[BinaryIO, str, TableOptions], Iterator[TableRow]]:
+    def read(file: BinaryIO, name: str, options: TableOptions) -> Iterator[TableRow]:
+        # The cells are closed before the file is, also if a row raises.
+        if options.strict:
+            with closing(_strict_cells(file, name, delimiter)) as strict:
+                yield from _strict_rows(strict, name, options)
+        else:
+            with closing(_quoted_cells(file, delimiter)) as cells:
+                yield from _tolerant_rows(cells, name, options)
+
+    return read
+
+
+def _tolerant_rows(
+    lines: Iterator[tuple[int, int, Cells | csv.Error]], name: str, options: TableOptions
+) -> Iterator[TableRow]:
+    """Yield rows by the names of the header; cells that a row lacks are None, and a row with too many is an error."""
+    header: Cells | None = options.header
+    for first, last, cells in lines:
+        if header is None:
+            if isinstance(cells, csv.Error):
+                raise InputError(f"{name}: the first line names no columns ({cells}).")
+            header = cells
+            check_columns(name, header, options.columns)
+            continue
+        where = f"{name}, line {last}"
+        if isinstance(cells, csv.Error):
+            yield TableRow(where, InputError(f"{name}, after line {first - 1}: {cells}."), first)
+        elif len(cells) > len(header):
+            problem = f"{len(cells)} cells for {len(header)} columns; put cells that hold the separator in quotes."
+            yield TableRow(where, InputError(f"{where}: {problem}"), first)
         elif cells:
-            yield TableRow(where, _named(f"{name}, after line {before}", head, cells))
+            yield TableRow(where, _by_name(f"{name}, after line {first - 1}", header, cells), first)
 
 
-def _named(after: str, head: Sequence[str], cells: Sequence[str]) -> Mapping[str, Any] | InputError:
+def _strict_rows(
+    lines: Iterator[tuple[int, Cells | InputError]], name: str, options: TableOptions
+) -> Iterator[TableRow]:
+    """Yield rows that have exactly one cell for each column."""
+    header: Cells | None = options.header
+    for number, cells in lines:
+        where = f"{name}, line {number}"
+        if isinstance(cells, InputError):
+            yield TableRow(where, cells, number)
+        elif header is None:
+            header = [cell.strip() for cell in cells]
+            check_columns(name, header, options.columns)
+        elif len(cells) != len(header):
+            expected = f"{len(header)} ({', '.join(header)})"
+            problem = InputError(f"{where}: {len(cells)} columns, where there should be {expected}.")
+            yield TableRow(where, problem, number)
+        else:
+            yield TableRow(where, _by_name(where, header, cells), number)
+
+
+def _by_name(where: str, header: Cells, cells: Cells) -> Mapping[str, Any] | InputError:
     if any(any("\udc80" <= letter <= "\udcff" for letter in cell) for cell in cells if not cell.isascii()):
-        return InputError(f"{after}: not UTF-8. Convert it first.")
-    return dict(zip(head, [*cells, *[None] * (len(head) - len(cells))], strict=True))
+        return InputError(f"{where}: not UTF-8. Convert it first.")
+    return dict(zip(header, [*cells, *[None] * (len(header) - len(cells))], strict=True))
 
 
-class _Lines:
-    """Gives lines to the reader of CSV, and stops a row without end, as one with an open quote is."""
+def _strict_cells(file: BinaryIO, name: str, delimiter: str) -> Generator[tuple[int, Cells | InputError], None, None]:
+    """Yield first line and cells of each row that is not blank; only CSV knows quotes."""
+    if delimiter == "\t":
+        for number, where, line in _lines(file, name):
+            text = _decode(where, line)
+            if isinstance(text, InputError):
+                yield number, text
+            elif text.strip():
+                yield number, text.split(delimiter)
+        return
+    with closing(_quoted_cells(file, delimiter, strict=True)) as rows:
+        for first, _, cells in rows:
+            if isinstance(cells, csv.Error):
+                yield first, InputError(f"{name}, line {first}: {cells}.")
+            elif any(cell.strip() for cell in cells):
+                yield first, cells
+
+
+def _quoted_cells(
+    file: BinaryIO, delimiter: str, *, strict: bool = False
+) -> Generator[tuple[int, int, Cells | csv.Error], None, None]:
+    """Yield first line, last line and cells of each row, in which quotes enclose separators and line ends."""
+    csv.field_size_limit(MAX_ROW_BYTES)
+    # Bytes that are not UTF-8 become lone surrogates, so that they cost their row only.
+    text = io.TextIOWrapper(file, encoding="utf-8-sig", errors="surrogateescape", newline="")
+    try:
+        lines = _BoundedLines(text)
+        reader = csv.reader(lines, delimiter=delimiter, strict=strict)
+        while True:
+            before = reader.line_num
+            lines.characters_left = MAX_ROW_BYTES
+            try:
+                cells = next(reader)
+            except StopIteration:
+                return
+            except csv.Error as error:
+                yield before + 1, reader.line_num, error
+                continue
+            yield before + 1, reader.line_num, cells
+    finally:
+        text.detach()
+
+
+class _BoundedLines:
+    """The lines of a text for a CSV reader; stops a row that has no end, such as one with an open quote."""
 
     def __init__(self, text: io.TextIOWrapper) -> None:
         self._text = text
-        self.room = LONGEST
+        self.characters_left = MAX_ROW_BYTES
 
-    def __iter__(self) -> _Lines:
+    def __iter__(self) -> _BoundedLines:
         return self
 
     def __next__(self) -> str:
-        line = self._text.readline(self.room + 1)
-        self.room -= len(line)
-        if self.room < 0:
-            raise csv.Error(f"a row of more than {LONGEST:,} characters; is a quote left open")
+        line = self._text.readline(self.characters_left + 1)
+        self.characters_left -= len(line)
+        if self.characters_left < 0:
+            raise csv.Error(f"a row of more than {MAX_ROW_BYTES:,} characters; is a quote left open")
         if not line:
             raise StopIteration
         return line
 
 
-def _next(reader: Any, lines: _Lines) -> tuple[list[str] | None, Exception | None]:
-    """Return the next row, or what is wrong with it; neither at the end."""
-    lines.room = LONGEST
-    try:
-        return next(reader), None
-    except StopIteration:
-        return None, None
-    except csv.Error as error:
-        return None, error
+# -- Parquet -------------------------------------------------------------------------------------------------------
 
 
-def _parquet(file: BinaryIO, name: str, columns: Sequence[str] | None) -> Iterator[TableRow]:
+def _read_parquet(file: BinaryIO, name: str, options: TableOptions) -> Iterator[TableRow]:
     parquet = require_parquet()
     from pyarrow import ArrowException
 
     if not file.seekable():
         raise InputError(f"Parquet cannot be read from {name}: give a file.")
+    columns = None if options.columns is None else list(options.columns)
     try:
         table = parquet.ParquetFile(file)
         check_columns(name, table.schema_arrow.names, columns)
-        batches = table.iter_batches(batch_size=_AT_ONCE, columns=None if columns is None else list(columns))
+        batches = table.iter_batches(batch_size=_PARQUET_BATCH_ROWS, columns=columns)
         for number, row in enumerate((row for batch in batches for row in batch.to_pylist()), 1):
-            yield TableRow(f"{name}, row {number}", row)
+            yield TableRow(f"{name}, row {number}", row, number)
     except (ArrowException, OSError) as error:
         raise InputError(f"{name}: cannot be read as Parquet ({error}).") from error
 
@@ -207,7 +325,7 @@ def require_parquet() -> Any:
     """Import pyarrow's Parquet module.
 
     Raises:
-        MissingExtra: it is not installed.
+        MissingExtra: pyarrow is not installed.
     """
     try:
         import pyarrow.parquet
@@ -216,22 +334,20 @@ def require_parquet() -> Any:
     return pyarrow.parquet
 
 
-def check_columns(name: str, known: Sequence[str], wanted: Iterable[str] | None) -> None:
-    """Refuse a table that lacks a column, even one without rows.
+# -- checks --------------------------------------------------------------------------------------------------------
 
-    Raises:
-        InputError: it does.
-    """
-    missing = next((column for column in wanted or () if column not in known), None)
+
+def check_columns(name: str, known: Sequence[str], required: Iterable[str] | None) -> None:
+    """Raise InputError if a table lacks a required column, even if it has no rows."""
+    missing = next((column for column in required or () if column not in known), None)
     if missing is not None:
         raise InputError(f"{name}: no column {missing!r}. {nearest(missing, known)}", param="field")
 
 
 def check_unicode(where: str, column: str, text: str) -> None:
-    """Refuse what JSON can escape but no text can hold; the tokenizer would, hours later and without the line.
+    """Raise InputError if a text holds a lone surrogate, which JSON can escape but UTF-8 cannot encode.
 
-    Raises:
-        InputError: there is a lone surrogate in it.
+    Without this check the tokenizer would fail much later, and without naming the line.
     """
     try:
         text.encode()
@@ -243,12 +359,12 @@ def check_unicode(where: str, column: str, text: str) -> None:
         ) from error
 
 
-_READERS: dict[str, Callable[[BinaryIO, str, Sequence[str] | None], Iterator[TableRow]]] = {
-    "txt": _txt,
-    "jsonl": _jsonl,
-    "csv": _separated(","),
-    "tsv": _separated("\t"),
-    "parquet": _parquet,
+_DELIMITERS = {"csv": ",", "tsv": "\t"}
+_READERS: dict[str, Callable[[BinaryIO, str, TableOptions], Iterator[TableRow]]] = {
+    "txt": _read_text,
+    "jsonl": _read_jsonl,
+    **{name: _read_delimited(delimiter) for name, delimiter in _DELIMITERS.items()},
+    "parquet": _read_parquet,
 }
-#: The formats that are read.
-FORMS = tuple(_READERS)
+#: The formats that can be read.
+FORMATS = tuple(_READERS)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from nearfield.errors import InputError, MissingExtra, SpaceMismatch
+from nearfield.fileio.atomic import atomic_file
 from nearfield.stores.filters import Filter
 from nearfield.stores.store import Record, Store, TableSpec
 
@@ -48,15 +48,12 @@ def write(
         MissingExtra: pyarrow is not installed.
     """
     parquet = _parquet()
-    fresh = path.with_name(path.name + ".partial")
     told = {_KEY: json.dumps(asdict(table)), _ABOUT: json.dumps({"fingerprint": fingerprint, "about": about or {}})}
     try:
-        count = _fill(parquet, store, table, fresh, told, where)
-        fresh.replace(path)
+        with atomic_file(path, durable=True) as file:
+            count = _fill(parquet, store, table, file, told, where)
     except OSError as error:
         raise InputError(f"{path} cannot be written: {error}") from error
-    finally:
-        fresh.unlink(missing_ok=True)
     return count
 
 
@@ -104,19 +101,16 @@ def head(path: Path) -> ParquetHeader:
 
 
 def _fill(
-    parquet: Any, store: Store, table: TableSpec, path: Path, told: Mapping[bytes, str], where: Filter | None
+    parquet: Any, store: Store, table: TableSpec, file: BinaryIO, told: Mapping[bytes, str], where: Filter | None
 ) -> int:
     from nearfield.stores import arrow
 
     count = 0
-    with path.open("wb") as file:
-        schema = arrow.schema(table).with_metadata(told)
-        with parquet.ParquetWriter(file, schema, compression="zstd") as writer:
-            for part in _groups(store.scan(table, where, vectors=True), _ROWS[table.kind]):
-                writer.write_batch(arrow.rows(table, part))
-                count += len(part)
-        file.flush()
-        os.fsync(file.fileno())
+    schema = arrow.schema(table).with_metadata(told)
+    with parquet.ParquetWriter(file, schema, compression="zstd") as writer:
+        for part in _groups(store.scan(table, where, vectors=True), _ROWS[table.kind]):
+            writer.write_batch(arrow.rows(table, part))
+            count += len(part)
     return count
 
 

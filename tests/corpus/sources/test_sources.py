@@ -355,7 +355,7 @@ def test_bad_rows_of_csv(tmp_path: Path) -> None:
 
 
 def test_rows_without_end_are_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tabular, "LONGEST", 100)
+    monkeypatch.setattr(tabular, "MAX_ROW_BYTES", 100)
     (tmp_path / "t.csv").write_text("text\ngood\n" + '"' + "x\n" * 60 + "tail\n")
     found = list(texts(open_source("table", str(tmp_path / "t.csv"))).values())
     assert found[0] == "good" and "is a quote left open" in found[1] and found[-1] == "tail"

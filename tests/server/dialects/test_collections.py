@@ -17,9 +17,9 @@ from hypothesis import HealthCheck, Phase, given, settings
 
 from nearfield.corpus.answering.prompt import UNANSWERED
 from nearfield.corpus.collection import Collection
+from nearfield.corpus.directory import CollectionDirectory
 from nearfield.encoder import Encoder
 from nearfield.errors import SettingsError
-from nearfield.fileio.locks import alone
 from nearfield.inference.loaded_model import LoadedModel
 from nearfield.server.auth.keys import new_key
 from nearfield.server.collections import collection_service
@@ -434,7 +434,7 @@ def test_a_model_of_another_space_is_refused(fleet: dict[str, LoadedModel], home
 
 
 def test_one_who_writes_keeps_others_from_writing_and_not_from_searching(client: httpx.Client, home: Path) -> None:
-    with alone(home / "pets" / "lock", "pets"):
+    with CollectionDirectory.of("pets", home).alone():
         assert "being written" in error(client.post("/collections/pets/documents", json={"documents": DOCUMENTS}), 409)
         assert error(client.delete("/collections/pets"), 409)
         assert client.post("/collections/pets/search", json={"query": "cat"}).status_code == 200

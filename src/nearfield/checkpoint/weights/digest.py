@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import os
-import tempfile
 from collections.abc import Iterable
 from pathlib import Path
+
+from nearfield.fileio.atomic import write_atomic
 
 logger = logging.getLogger(__name__)
 
@@ -51,9 +51,6 @@ def _remember(note: Path, digest: str) -> None:
     """Write the note in one step. A cache that cannot be written costs time, never a failure."""
     try:
         note.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=note.parent)
-        with os.fdopen(handle, "w", encoding="ascii") as file:
-            file.write(digest)
-        Path(name).replace(note)
+        write_atomic(note, digest, shared=True)
     except OSError as error:
         logger.debug("digest not cached: %s", error)

@@ -55,7 +55,7 @@ class StdinSource(Source):
             shutil.copyfileobj(self._stream or sys.stdin.buffer, self._kept)
         self._kept.seek(0)
         names = None if self._form in ("txt", "jsonl") else self._columns.names()
-        found = tabular.stream(self._kept, "stdin", self._form, names)
+        found = tabular.read_stream(self._kept, "stdin", self._form, names)
         if self._form == "txt":
             found = (
                 row for row in found if row.value != "" and not (isinstance(row.value, str) and row.value.isspace())

@@ -107,7 +107,7 @@ class TableSource(Source):
         self._columns = columns_of(text, title, id, meta)
         self._path = Path(os.path.abspath(Path(location).expanduser()))  # noqa: PTH100 - links stay links
         super().__init__(str(self._path), **self._columns.told(), form=form)
-        self._form = tabular.form_of(self._path, form)
+        self._form = tabular.table_format(self._path, form)
 
     def items(self) -> Iterator[SourceItem]:
         """Yield the rows.
@@ -118,7 +118,7 @@ class TableSource(Source):
         if not self._path.is_file():
             raise InputError(f"There is no file {self._path}.", param="location")
         names = None if self._form in ("jsonl", "txt") else self._columns.names()
-        yield from listed(tabular.read(self._path, self._form, names), self._columns, self._path.name)
+        yield from listed(tabular.read_table(self._path, self._form, names), self._columns, self._path.name)
 
     def watch(self) -> list[str]:
         """Return the file."""

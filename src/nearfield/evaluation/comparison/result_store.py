@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from nearfield.evaluation.systems.embedding_cache import MOST, EmbeddingCache
+from nearfield.fileio.atomic import atomic_file, write_atomic
 from nearfield.settings import cache_dir
 from nearfield.vectors.dense import Vectors
 
@@ -109,7 +108,7 @@ class PersistentEmbeddingCache(EmbeddingCache):
         home = self._home(self._space)
         home.mkdir(parents=True, exist_ok=True)
         name = hashlib.sha256(texts).hexdigest()[:32]
-        with _whole(home / f"{name}.npz") as file:
+        with atomic_file(home / f"{name}.npz", shared=True) as file:
             np.savez(file, texts=np.frombuffer(texts, np.uint8), rows=rows, cut=cut)
 
     def _load(self, space: str) -> None:
@@ -128,24 +127,4 @@ class PersistentEmbeddingCache(EmbeddingCache):
 def write(path: Path, data: bytes) -> None:
     """Write a file that appears whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with _whole(path) as file:
-        file.write(data)
-
-
-class _whole:  # noqa: N801 - reads as a function
-    """A file beside its place, moved there once it is written."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-
-    def __enter__(self) -> Any:
-        number, name = tempfile.mkstemp(dir=self._path.parent, prefix=".part-")
-        self._name, self._file = name, os.fdopen(number, "wb")
-        return self._file
-
-    def __exit__(self, kind: Any, *_: object) -> None:
-        self._file.close()
-        if kind is None:
-            os.replace(self._name, self._path)  # noqa: PTH105 - a name, not a path
-        else:
-            Path(self._name).unlink(missing_ok=True)
+    write_atomic(path, data, shared=True)

@@ -10,6 +10,7 @@ from typing import Any
 from nearfield.errors import InputError
 from nearfield.evaluation.datasets.dataset import Dataset, Retrieval
 from nearfield.evaluation.datasets.loaders import MARK
+from nearfield.fileio.atomic import atomic_text_file
 
 
 def write_beir(dataset: Dataset, folder: Path) -> None:
@@ -49,7 +50,5 @@ def line(value: Mapping[str, Any]) -> str:
 
 def replace(path: Path, lines: Iterable[str]) -> None:
     """Write a file whole, or leave the one there as it was."""
-    unfinished = path.with_name(path.name + ".partial")
-    with unfinished.open("w", encoding="utf-8", newline="") as file:
+    with atomic_text_file(path) as file:
         file.writelines(lines)
-    unfinished.replace(path)

@@ -13,6 +13,7 @@ import numpy as np
 from nearfield.encoder import Encoder
 from nearfield.errors import InputError
 from nearfield.evaluation.performance import environment
+from nearfield.fileio.atomic import write_atomic
 from nearfield.vectors.outputs import MultiVectors, SparseVectors
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -63,9 +64,7 @@ def save(encoder: Encoder, path: Path, texts: Sequence[str] | None = None, *, fo
         "texts": chosen,
         "vectors": {role: _encoded(encoder, chosen, role) for role in _ROLES},
     }
-    unfinished = path.with_name(path.name + ".partial")
-    unfinished.write_text(json.dumps(told, ensure_ascii=False), encoding="utf-8")
-    unfinished.replace(path)
+    write_atomic(path, json.dumps(told, ensure_ascii=False))
     return told
 
 

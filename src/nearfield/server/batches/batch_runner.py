@@ -7,7 +7,6 @@ killed at any moment, and the next goes on where it was.
 from __future__ import annotations
 
 import asyncio
-import fcntl
 import os
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -27,6 +26,7 @@ from nearfield.errors import (
     ShuttingDown,
     StorageFailed,
 )
+from nearfield.fileio.locks import try_lock
 from nearfield.server.batches.batch import UNFINISHED, BatchJob, BatchObject, Outcome
 from nearfield.server.batches.batch_lines import BatchLine, LineError
 from nearfield.server.batches.batch_store import BatchStore
@@ -205,14 +205,8 @@ class BatchRunner:
         if self._lock is not None:
             return True
         with guarding():
-            held = os.open(self._files.folder / "batches.lock", os.O_CREAT | os.O_RDWR, 0o600)
-        try:
-            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(held)
-            return False
-        self._lock = held
-        return True
+            self._lock = try_lock(self._files.folder / "batches.lock", mode=0o600)
+        return self._lock is not None
 
     def _release(self) -> None:
         if self._lock is not None:

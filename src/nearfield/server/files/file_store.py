@@ -20,6 +20,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from nearfield.errors import InputError, NotThere, StorageFailed, StorageFull
+from nearfield.fileio.atomic import fsync_directory
 from nearfield.server.logs import LOG
 
 Found = TypeVar("Found")
@@ -286,11 +287,7 @@ class FileStore:
         """Give a written content the name by which it is found, for good."""
         with guarding():
             path.replace(self.path(name))
-            folder = os.open(self._contents, os.O_RDONLY)
-            try:
-                os.fsync(folder)
-            finally:
-                os.close(folder)
+            fsync_directory(self._contents)
 
     def _delete(self, name: str, owner: str) -> None:
         if not self.used:
