@@ -13,9 +13,10 @@ import pytest
 from tokenizers import Tokenizer as Backend
 from tokenizers import models, normalizers, pre_tokenizers
 
-from nearfield.checkpoint.tokenizer import tokenizer as module
+from nearfield.checkpoint.tokenizer import long_texts
 from nearfield.checkpoint.tokenizer.builder import TokenizerFiles
-from nearfield.checkpoint.tokenizer.tokenizer import Tokenizer
+from nearfield.checkpoint.tokenizer.tokenizer import Tokenizer, Tokens
+from nearfield.checkpoint.tokenizer.truncation import UntruncatedIds
 from nearfield.errors import InputError, InputTooLong
 from tests.support import tiny_models
 
@@ -71,12 +72,12 @@ TEXTS: dict[str, Callable[[], str]] = {
 }
 
 
-def _truth(tokenizer: Tokenizer, text: str, prompt: str, *sides: Any) -> list[module.Tokens]:
+def _truth(tokenizer: Tokenizer, text: str, prompt: str, *sides: Any) -> list[Tokens]:
     """Cut what the tokenizer makes of the whole text."""
     ids = list(tokenizer._backend.encode(prompt + text).ids)
     if len(ids) <= LENGTH:
-        return [module.Tokens(ids, 0) for _ in sides]
-    return [tokenizer._cut(module._Whole(ids), LENGTH, side, prompt, 0) for side in sides]
+        return [Tokens(ids, 0) for _ in sides]
+    return [tokenizer._truncate(UntruncatedIds(ids), LENGTH, side, prompt, 0) for side in sides]
 
 
 @pytest.mark.parametrize("text", TEXTS)
@@ -99,8 +100,8 @@ def test_a_prompt_before_a_long_text(tokenizers: dict[str, Tokenizer]) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_cuts_anywhere_are_mended(tokenizers: dict[str, Tokenizer], name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Pieces this short are cut within words, accents and special tokens, some hundred times."""
-    monkeypatch.setattr(module, "_LARGEST_PIECE", 700)
-    monkeypatch.setattr(module, "_spans", _everywhere)
+    monkeypatch.setattr(long_texts, "_MAX_PIECE", 700)
+    monkeypatch.setattr(long_texts, "_spans", _everywhere)
     tokenizer = tokenizers[name]
     for seed in range(4):
         text = _prose(seed, 60_000, spaces=" \n") + "<mask> [MASK] e\u0301" * 400

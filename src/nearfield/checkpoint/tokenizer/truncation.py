@@ -1,0 +1,55 @@
+"""Truncation: which side of a text is dropped, and the ids that are left."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from nearfield.errors import InputTooLong
+
+Truncate = Literal["right", "left", "error"]
+TRUNCATIONS = ("right", "left", "error")
+
+
+@dataclass(slots=True)
+class Tokens:
+    """One tokenised input: all ``ids`` that the model reads, and how many were ``dropped`` to fit."""
+
+    ids: list[int]
+    dropped: int
+
+
+@dataclass(slots=True)
+class UntruncatedIds:
+    """A text's ids before truncation: all of them, or its first and last, with ``missing`` more between them."""
+
+    ids: list[int]
+    missing: int = 0
+
+
+def drop_right(text: UntruncatedIds, limit: int, suffix: list[int]) -> Tokens:
+    """Drop ids before the ``suffix`` of special tokens until ``limit`` are left."""
+    return _drop(text, limit, limit - _tail(text.ids, suffix))
+
+
+def drop_left(text: UntruncatedIds, limit: int, suffix: list[int], protected: int) -> Tokens:
+    """Drop ids after the first ``protected`` ones (prompt and special tokens) until ``limit`` are left."""
+    return _drop(text, limit, min(protected, limit - _tail(text.ids, suffix)))
+
+
+def _drop(text: UntruncatedIds, limit: int, head: int) -> Tokens:
+    ids, count = text.ids, len(text.ids) + text.missing
+    return Tokens(ids[:head] + ids[len(ids) - (limit - head) :], count - limit)
+
+
+def _tail(ids: list[int], suffix: list[int]) -> int:
+    return len(suffix) if suffix and ids[-len(suffix) :] == suffix else 0
+
+
+def too_long(count: str, limit: int, index: int | None) -> InputTooLong:
+    """Return the error for an input of ``count`` tokens where the model reads at most ``limit``."""
+    which = "the input" if index is None else f"input {index}"
+    return InputTooLong(
+        f"{which} has {count} tokens, and the model reads at most {limit}: shorten it or have it truncated",
+        param="input",
+    )
