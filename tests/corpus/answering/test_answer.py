@@ -18,7 +18,7 @@ from nearfield.corpus.answering.chat_client import ChatEndpoint
 from nearfield.corpus.answering.citations import Citations
 from nearfield.corpus.answering.prompt import UNANSWERED, context, estimate, merged, messages
 from nearfield.corpus.search.hit import SearchHit
-from nearfield.errors import AnswerFailed, InputError
+from nearfield.errors import AnswerFailed, InputError, MissingExtra
 from tests.support.chat_server import MODEL, ChatServer, Raw, Refuse, Say, chatting
 
 KEY = "sk-very-secret-1234"
@@ -97,6 +97,34 @@ def test_an_answer_with_citations(server: ChatServer, kind: str, streaming: bool
     assert (asked.body["model"], asked.body["stream"]) == (MODEL, streaming)
     assert asked.path == ("/api/chat" if kind == "ollama" else "/v1/chat/completions")
     json.dumps(answer.told())
+
+
+def test_headers_of_the_library_and_its_environment_are_not_sent(
+    server: ChatServer, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("API_KEY", "ADMIN_KEY", "ORG_ID", "PROJECT_ID"):
+        monkeypatch.setenv(f"OPENAI_{name}", "private")
+    monkeypatch.setenv("OPENAI_CUSTOM_HEADERS", "Authorization: Bearer private\nX-Mine: private")
+    monkeypatch.setenv("OPENAI_BASE_URL", "http://elsewhere.invalid/v1")
+    ask("How high?", PASSAGES, endpoint(server, kind, key=None))
+    headers = server.asked[-1].headers
+    assert "authorization" not in headers and "private" not in headers.values()
+    ask("How high?", PASSAGES, endpoint(server, kind))
+    assert server.asked[-1].headers["authorization"] == f"Bearer {KEY}"
+    assert not [name for name in headers if name.startswith(("x-stainless", "openai"))]
+    assert headers["user-agent"].startswith("nearfield/")
+
+
+@pytest.mark.parametrize("library", ["httpx", "openai"])
+def test_a_missing_library_is_named(
+    server: ChatServer, kind: str, library: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(chats, "find_spec", lambda name: None if name == library else object())
+    if (kind, library) == ("ollama", "openai"):
+        assert ask("How high?", PASSAGES, endpoint(server, kind)).cited
+        return
+    with pytest.raises(MissingExtra, match=rf"needs '{library}': pip install 'nearfield\[chat\]'"):
+        ask("How high?", PASSAGES, endpoint(server, kind))
 
 
 def test_what_the_model_is_told(server: ChatServer, kind: str) -> None:
@@ -384,7 +412,7 @@ def test_a_busy_endpoint_is_asked_again(server: ChatServer, kind: str) -> None:
 
 @pytest.mark.parametrize(("told", "wanted"), [("0.3", 0.3), ("-1", 0), ("soon", None), ("", None), (formatdate(1), 0)])
 def test_what_it_asks_to_wait(told: str, wanted: float | None) -> None:
-    assert chats._asked_to_wait({"retry-after": told}) == wanted
+    assert chats._retry_after({"retry-after": told}) == wanted
 
 
 def test_an_endpoint_that_stays_busy_is_given_up(server: ChatServer, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -392,7 +420,7 @@ def test_an_endpoint_that_stays_busy_is_given_up(server: ChatServer, monkeypatch
     server.script = [Refuse(503, {"error": "loading"})]
     with pytest.raises(AnswerFailed, match="answered 503: loading"):
         ask("How?", PASSAGES, endpoint(server))
-    assert len(server.asked) == chats._TRIES
+    assert len(server.asked) == chats._MAX_ATTEMPTS
 
 
 @pytest.mark.parametrize("after", ["3600", formatdate(4e9, usegmt=True)])

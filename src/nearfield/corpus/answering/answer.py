@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from nearfield.corpus.answering.chat_client import ChatEndpoint
-from nearfield.corpus.answering.chat_stream import Ended
+from nearfield.corpus.answering.chat_stream import AnswerEnd
 from nearfield.corpus.answering.citations import Citations
 from nearfield.corpus.answering.prompt import BUDGET, UNANSWERED, context, estimate, messages
 from nearfield.corpus.search.hit import SearchHit
@@ -124,9 +124,9 @@ def _answered(
         return
     told = messages(question, given)
     size = sum((count or estimate)(message["content"]) for message in told)
-    marks, text, ended = Citations(len(given)), "", Ended()
+    marks, text, ended = Citations(len(given)), "", AnswerEnd()
     for piece in endpoint.stream(told, prompt_tokens=size, streaming=streaming):
-        if isinstance(piece, Ended):
+        if isinstance(piece, AnswerEnd):
             ended = piece
         elif sure := marks.take(piece):
             text += sure
@@ -138,7 +138,7 @@ def _answered(
 
 
 def _whole(
-    text: str, marks: Citations, ended: Ended, given: tuple[SearchHit, ...], left_out: int, endpoint: ChatEndpoint
+    text: str, marks: Citations, ended: AnswerEnd, given: tuple[SearchHit, ...], left_out: int, endpoint: ChatEndpoint
 ) -> Answer:
     if not text.strip():
         why = f" before its {endpoint.max_tokens} tokens (max_tokens) were used up" if ended.cut else ""

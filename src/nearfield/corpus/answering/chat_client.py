@@ -1,4 +1,4 @@
-"""Chat: asking a language model behind an OpenAI-compatible or an Ollama endpoint, within a deadline.
+"""Chat endpoints: ask a language model over an OpenAI-compatible API or Ollama's, with retries and a total deadline.
 
 Formats: https://platform.openai.com/docs/api-reference/chat and https://github.com/ollama/ollama/blob/main/docs/api.md
 """
@@ -15,11 +15,11 @@ from datetime import datetime, timezone
 from email.utils import parsedate_to_datetime
 from functools import lru_cache
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal, cast
 from urllib.parse import urlsplit, urlunsplit
 
 from nearfield import __version__
-from nearfield.corpus.answering.chat_stream import Ended, complaint, read
+from nearfield.corpus.answering.chat_stream import AnswerEnd, EndpointRefused, post_to_ollama
 from nearfield.corpus.answering.timeout import iterate_with_timeout
 from nearfield.errors import AnswerFailed, InputError, MissingExtra, nearest
 
@@ -29,25 +29,25 @@ if TYPE_CHECKING:
     import httpx
 
 Kind = Literal["openai", "ollama"]
-#: Of each kind: the root of the API, how a URL that ends with one looks, and the path below it.
+#: By kind: the root of the API, the pattern of a URL that ends with a root, and the path below it.
 _PATHS: Mapping[str, tuple[str, re.Pattern[str], str]] = {
     "openai": ("/v1", re.compile(r"/v\d\w*(/openai)?$"), "/chat/completions"),
     "ollama": ("/api", re.compile(r"/api$"), "/chat"),
 }
-#: Variable that holds the key: on a command line, everybody on the machine could read it.
+#: Environment variable of the key: on a command line, every user of the machine could read it.
 KEY = "NEARFIELD_CHAT_KEY"
-#: Port on which Ollama listens unless told otherwise.
+#: Default port of Ollama.
 _OLLAMA_PORT = 11434
-#: Statuses that mean "not now", and how often such a request is sent again.
-_BUSY, _TRIES = (429, 503), 5
-#: Seconds to wait before the second try, doubled with each, where the endpoint does not say.
+#: Statuses that mean "not now", and how often such a request is sent at most.
+_BUSY, _MAX_ATTEMPTS = (429, 503), 5
+#: Seconds before the second attempt, doubled with each, if the endpoint names no time.
 _FIRST_WAIT = 0.5
-#: Seconds in which a connection is made, or never.
-_CONNECT = 10.0
-#: Fields that some endpoints refuse; each is left out when the refusal names it.
+#: Seconds within which a connection must be established.
+_CONNECT_SECONDS = 10.0
+#: Fields that some endpoints refuse; each is left out when the error names it.
 _OPTIONAL = ("stream_options", "temperature", "max_tokens")
-#: Tokens that an Ollama model is loaded for at least: it drops what is beyond, and says nothing.
-_LEAST_CONTEXT = 4096
+#: Minimum context, in tokens, that an Ollama model is loaded with: it drops what is beyond, without an error.
+_MIN_CONTEXT = 4096
 
 
 @dataclass(frozen=True)
@@ -55,11 +55,11 @@ class ChatEndpoint:
     """A chat endpoint, and the model to ask there.
 
     ``url`` is a server (``http://localhost:11434``), its API's root (``https://api.openai.com/v1``) or the full path;
-    ``kind`` is told by it where it is None. ``key`` is sent as a bearer token, and shown nowhere. ``timeout`` are the
-    seconds for one answer, waiting and trying again included; ``max_tokens`` is the longest answer.
+    ``kind`` is detected from it if it is None. ``key`` is sent as a bearer token and never shown. ``timeout`` is the
+    number of seconds for one answer, including waiting and retries; ``max_tokens`` is the maximum length of an answer.
 
     Raises:
-        InputError: the URL is none, or the key holds what no header can.
+        InputError: the URL is invalid, or the key has characters that no header can hold.
     """
 
     url: str
@@ -71,16 +71,16 @@ class ChatEndpoint:
 
     def __post_init__(self) -> None:
         if self.key is not None and not (self.key.isascii() and self.key.isprintable() and " " not in self.key):
-            raise InputError("The chat endpoint's key holds characters that no key has: look for stray ones.")
+            raise InputError("The chat endpoint's key contains characters that no key has. Check it for stray ones.")
         if not self.timeout > 0:
-            raise InputError(f"An answer needs some seconds, not {self.timeout:g} (chat timeout).")
+            raise InputError(f"The chat timeout must be more than 0 seconds, not {self.timeout:g}.")
         try:
-            found = urlsplit(self.url)
-            known = found.scheme in ("http", "https") and bool(found.hostname) and found.port != 0
+            url = urlsplit(self.url)
+            is_valid = url.scheme in ("http", "https") and bool(url.hostname) and url.port != 0
         except ValueError:
-            known = False
-        if not known:
-            raise InputError(f"A chat URL is such as http://localhost:11434 or https://host/v1, not {self.shown!r}.")
+            is_valid = False
+        if not is_valid:
+            raise InputError(f"Not a chat URL: {self.shown!r}. Write http://localhost:11434 or https://host/v1.")
         if self.kind is None:
             object.__setattr__(self, "kind", _kind(self.url))
         if self.kind not in _PATHS:
@@ -90,74 +90,80 @@ class ChatEndpoint:
     def configured(
         cls, url: str | None, model: str | None = None, kind: str | None = None, timeout: float | None = None
     ) -> ChatEndpoint | None:
-        """Return the endpoint that settings tell of, its key taken from the environment (``NEARFIELD_CHAT_KEY``).
+        """Return the endpoint of the settings, with the key from the environment (``NEARFIELD_CHAT_KEY``).
 
-        None where there is no URL. Errors as for the class.
+        None if there is no URL. Raises the same errors as the class.
         """
-        given: dict[str, Any] = {"model": model, "kind": kind, "timeout": timeout, "key": os.environ.get(KEY)}
-        return cls(url, **{name: value for name, value in given.items() if value}) if url else None
+        if not url:
+            return None
+        endpoint = cls(url, model=model or "", key=os.environ.get(KEY) or None, kind=cast("Kind | None", kind or None))
+        return replace(endpoint, timeout=timeout) if timeout else endpoint
 
     @property
     def shown(self) -> str:
-        """The URL without what may be secret in it."""
+        """The URL without the parts that may be secret."""
         return re.sub(r"//[^/]*@", "//", self.url.partition("?")[0])
 
     @property
     def address(self) -> str:
-        """The full URL that is posted to."""
-        found = urlsplit(self.url)
-        path, (root, rooted, end) = found.path.rstrip("/"), _PATHS[self.kind or "openai"]
+        """The full URL of requests."""
+        url = urlsplit(self.url)
+        path, (root, root_pattern, end) = url.path.rstrip("/"), _PATHS[self.kind or "openai"]
         if not path.endswith(end):
-            path += end if rooted.search(path) else root + end
-        return urlunsplit((found.scheme, found.netloc, path, found.query, ""))
+            path += end if root_pattern.search(path) else root + end
+        return urlunsplit((url.scheme, url.netloc, path, url.query, ""))
 
-    def complete(self, messages: Sequence[Mapping[str, str]], *, prompt_tokens: int = 0) -> tuple[str, Ended]:
+    def complete(self, messages: Sequence[Mapping[str, str]], *, prompt_tokens: int = 0) -> tuple[str, AnswerEnd]:
         """Return the whole answer to these messages (``{"role", "content"}``), and how it ended.
 
-        ``prompt_tokens`` is about how long they are: a model of Ollama is loaded for so many.
+        ``prompt_tokens`` is their approximate length: an Ollama model is loaded with a context for it.
 
         Raises:
-            AnswerFailed: the endpoint cannot be reached, refused, or gave no answer in time; with what it said.
+            AnswerFailed: the endpoint cannot be reached, refused, or gave no answer in time; with its message.
         """
-        told = list(self.stream(messages, prompt_tokens=prompt_tokens, streaming=False))
-        return "".join(piece for piece in told if isinstance(piece, str)), next(
-            piece for piece in told if isinstance(piece, Ended)
-        )
+        pieces = list(self.stream(messages, prompt_tokens=prompt_tokens, streaming=False))
+        end = next(piece for piece in pieces if isinstance(piece, AnswerEnd))
+        return "".join(piece for piece in pieces if isinstance(piece, str)), end
 
     def stream(
         self, messages: Sequence[Mapping[str, str]], *, prompt_tokens: int = 0, streaming: bool = True
-    ) -> Iterator[str | Ended]:
-        """Yield an answer in pieces as they come, and how it ended. Arguments and errors as for ``complete``."""
-        if find_spec("httpx") is None:
-            raise MissingExtra("Asking a chat endpoint needs httpx: pip install 'nearfield[corpus]'")
+    ) -> Iterator[str | AnswerEnd]:
+        """Yield an answer in pieces as they arrive, and how it ended. Arguments and errors as for ``complete``.
+
+        Raises:
+            MissingExtra: the library for this kind of endpoint is not installed.
+        """
+        for library in ("httpx", "openai") if self.kind == "openai" else ("httpx",):
+            if find_spec(library) is None:
+                raise MissingExtra(f"Asking a chat endpoint needs {library!r}: pip install 'nearfield[chat]'")
         until = time.monotonic() + self.timeout
         body = self._body(messages, prompt_tokens, streaming)
-        return iterate_with_timeout(until, _Asking(self, body, until).pieces, self._late)
+        return iterate_with_timeout(until, _ChatRequest(self, body, until).pieces, self._timeout_error)
 
-    def _late(self) -> AnswerFailed:
+    def _timeout_error(self) -> AnswerFailed:
         return AnswerFailed(f"{self.shown} gave no answer within {self.timeout:g} s.")
 
-    def _body(self, messages: Sequence[Mapping[str, str]], prompt_tokens: int, streaming: bool) -> dict[str, Any]:
-        body: dict[str, Any] = {"messages": [_plain(message) for message in messages], "stream": streaming}
+    def _body(self, messages: Sequence[Mapping[str, str]], prompt_tokens: int, streaming: bool) -> dict[str, object]:
+        body: dict[str, object] = {"messages": [_encodable(message) for message in messages], "stream": streaming}
         body |= {"model": self.model} if self.model else {}
         if self.kind == "ollama":
-            room = _LEAST_CONTEXT
-            while room < prompt_tokens + self.max_tokens:
-                room *= 2  # few different sizes: each makes Ollama load the model anew
-            return body | {"options": {"temperature": 0, "num_predict": self.max_tokens, "num_ctx": room}}
+            context = _MIN_CONTEXT
+            while context < prompt_tokens + self.max_tokens:
+                context *= 2  # few different sizes: Ollama reloads the model for each
+            return body | {"options": {"temperature": 0, "num_predict": self.max_tokens, "num_ctx": context}}
         body |= {"temperature": 0, "max_tokens": self.max_tokens}
         return body | ({"stream_options": {"include_usage": True}} if streaming else {})
 
 
 def _kind(url: str) -> Kind:
-    found = urlsplit(url)
-    path = found.path.rstrip("/")
-    if path.endswith(("/api/chat", "/api")):  # and Ollama's own "/v1" is an OpenAI's
+    parts = urlsplit(url)
+    path = parts.path.rstrip("/")
+    if path.endswith(("/api/chat", "/api")):  # Ollama's own "/v1" is an OpenAI-compatible API
         return "ollama"
-    return "ollama" if found.port == _OLLAMA_PORT and not path else "openai"
+    return "ollama" if parts.port == _OLLAMA_PORT and not path else "openai"
 
 
-def _plain(message: Mapping[str, str]) -> dict[str, str]:
+def _encodable(message: Mapping[str, str]) -> dict[str, str]:
     """Return a message without lone surrogates, which have no UTF-8."""
     return {name: value.encode("utf-8", "replace").decode() for name, value in message.items()}
 
@@ -165,106 +171,107 @@ def _plain(message: Mapping[str, str]) -> dict[str, str]:
 # -- one request -------------------------------------------------------------------------------------------------------
 
 
-class _Asking:
-    """One question to one endpoint, asked again while that is busy."""
+class _ChatRequest:
+    """One question to one endpoint, sent again while the endpoint is busy."""
 
-    def __init__(self, endpoint: ChatEndpoint, body: dict[str, Any], until: float) -> None:
+    def __init__(self, endpoint: ChatEndpoint, body: dict[str, object], until: float) -> None:
         self._endpoint, self._body, self._until = endpoint, body, until
-        self._tries = 0
+        self._attempts = 0
 
-    def pieces(self, stop: threading.Event) -> Iterator[str | Ended]:
-        """Yield what the endpoint says, until ``stop`` is set.
+    def pieces(self, stop: threading.Event) -> Iterator[str | AnswerEnd]:
+        """Yield the answer of the endpoint in pieces, until ``stop`` is set.
 
         Raises:
             AnswerFailed: it cannot be reached, refused, or broke off.
         """
         import httpx
 
-        headers = {"User-Agent": f"nearfield/{__version__}"}
+        # Compressed replies would escape the limit on their size.
+        headers = {"User-Agent": f"nearfield/{__version__}", "Accept-Encoding": "identity"}
         headers |= {"Authorization": f"Bearer {self._endpoint.key}"} if self._endpoint.key else {}
         try:
             with httpx.Client(headers=headers, verify=_certificates()) as client:
                 while not stop.is_set():
-                    request = client.build_request(
-                        "POST", self._endpoint.address, json=self._body, timeout=self._timeout()
-                    )
-                    response = client.send(request, stream=True)
                     try:
-                        if response.status_code == 200:
-                            yield from self._read(response)
-                            return
-                        wait = self._again(response)
-                    finally:
-                        response.close()
+                        for piece in self._post(client):
+                            yield piece if isinstance(piece, str) else self._with_model(piece)
+                        return
+                    except EndpointRefused as refusal:
+                        wait = self._wait_after(refusal)
                     stop.wait(wait)
         except AnswerFailed as error:
-            raise AnswerFailed(self._hidden(str(error))) from None
+            raise AnswerFailed(self._redacted(str(error))) from None
         except httpx.ConnectTimeout:
             raise AnswerFailed(
-                f"The chat endpoint {self._endpoint.shown} cannot be reached in {_CONNECT:g} s."
+                f"The chat endpoint {self._endpoint.shown} cannot be reached in {_CONNECT_SECONDS:g} s."
             ) from None
         except httpx.TimeoutException:
-            raise self._endpoint._late() from None
-        except Exception as error:  # noqa: BLE001 - of the library or the endpoint, and it may quote the key
-            told = self._hidden(str(error) or type(error).__name__)
-            raise AnswerFailed(f"The chat endpoint {self._endpoint.shown} does not answer: {told}.") from None
+            raise self._endpoint._timeout_error() from None
+        except Exception as error:  # noqa: BLE001 - of the libraries or the endpoint, and it may quote the key
+            reason = self._redacted(str(error) or type(error).__name__)
+            raise AnswerFailed(f"The chat endpoint {self._endpoint.shown} does not answer: {reason}.") from None
 
-    def _read(self, response: httpx.Response) -> Iterator[str | Ended]:
-        ollama = self._endpoint.kind == "ollama"
-        for piece in read(response, self._endpoint.shown, streaming=bool(self._body["stream"]), lines=ollama):
-            yield piece if isinstance(piece, str) else replace(piece, model=piece.model or self._endpoint.model)
+    def _post(self, client: httpx.Client) -> Iterator[str | AnswerEnd]:
+        url, timeout, shown = self._endpoint.address, self._timeout(), self._endpoint.shown
+        if self._endpoint.kind == "ollama":
+            return post_to_ollama(client, url, self._body, timeout, shown)
+        from nearfield.corpus.answering.openai_chat import post_to_openai
+
+        return post_to_openai(client, url, self._endpoint.key, self._body, timeout, shown)
+
+    def _with_model(self, end: AnswerEnd) -> AnswerEnd:
+        return replace(end, model=end.model or self._endpoint.model)
 
     def _timeout(self) -> httpx.Timeout:
         import httpx
 
         left = max(0.001, self._until - time.monotonic())
-        return httpx.Timeout(left, connect=min(left, _CONNECT))
+        return httpx.Timeout(left, connect=min(left, _CONNECT_SECONDS))
 
-    def _again(self, response: httpx.Response) -> float:
-        """Return the seconds after which to send the request again, perhaps without a field.
+    def _wait_after(self, refusal: EndpointRefused) -> float:
+        """Return the seconds after which to send the request again; the body may have lost a field.
 
         Raises:
-            AnswerFailed: it would be refused again, or too late.
+            AnswerFailed: another attempt would be refused as well, or come too late.
         """
-        said = complaint(response)
-        refused = AnswerFailed(f"The chat endpoint {self._endpoint.shown} answered {response.status_code}: {said}")
-        if response.status_code in (400, 422):
-            named = next((name for name in _OPTIONAL if name in self._body and name in said), None)
-            if named is None:
-                raise refused
-            self._body = {name: value for name, value in self._body.items() if name != named}
+        error = AnswerFailed(f"The chat endpoint {self._endpoint.shown} answered {refusal.status}: {refusal.message}")
+        if refusal.status in (400, 422):
+            field_name = next((name for name in _OPTIONAL if name in self._body and name in refusal.message), None)
+            if field_name is None:
+                raise error
+            self._body = {name: value for name, value in self._body.items() if name != field_name}
             return 0.0
-        self._tries += 1
-        if response.status_code not in _BUSY or self._tries >= _TRIES:
-            raise refused
-        wait = _asked_to_wait(response.headers)
-        wait = _FIRST_WAIT * 2 ** (self._tries - 1) if wait is None else wait
+        self._attempts += 1
+        if refusal.status not in _BUSY or self._attempts >= _MAX_ATTEMPTS:
+            raise error
+        wait = _retry_after(refusal.headers)
+        wait = _FIRST_WAIT * 2 ** (self._attempts - 1) if wait is None else wait
         if time.monotonic() + wait >= self._until:
-            raise AnswerFailed(f"{refused} It is too busy to answer within {self._endpoint.timeout:g} s.")
+            raise AnswerFailed(f"{error} It is too busy to answer within {self._endpoint.timeout:g} s.")
         return wait
 
-    def _hidden(self, told: str) -> str:
-        """Return what the endpoint told, without the key, should it repeat that."""
-        return told.replace(self._endpoint.key, "***") if self._endpoint.key else told
+    def _redacted(self, text: str) -> str:
+        """Return a text without the key, which an endpoint may repeat."""
+        return text.replace(self._endpoint.key, "***") if self._endpoint.key else text
 
 
 @lru_cache(maxsize=1)
 def _certificates() -> ssl.SSLContext:
-    """Return what HTTPS is checked with; reading it takes longer than all else that a request costs here."""
+    """Return the trusted certificates; reading them takes longer than the rest of a request."""
     import httpx
 
     return httpx.create_ssl_context()
 
 
-def _asked_to_wait(headers: Mapping[str, str]) -> float | None:
-    """Read Retry-After (RFC 9110, 10.2.3): seconds, or a date."""
-    told = headers.get("retry-after", "").strip()
+def _retry_after(headers: Mapping[str, str]) -> float | None:
+    """Return the seconds of the Retry-After header (RFC 9110, 10.2.3), which is a number or a date."""
+    value = headers.get("retry-after", "").strip()
     try:
-        return max(0.0, min(float(told), 1e6))
+        return max(0.0, min(float(value), 1e6))
     except ValueError:
         pass
     try:
-        moment = parsedate_to_datetime(told)
+        moment = parsedate_to_datetime(value)
     except ValueError:
         return None
     moment = moment if moment.tzinfo is not None else moment.replace(tzinfo=timezone.utc)

@@ -1,4 +1,4 @@
-"""Deadline: what comes piece by piece from somewhere slow, until the time is up."""
+"""Iterate over a slow source until a deadline."""
 
 from __future__ import annotations
 
@@ -14,32 +14,32 @@ Piece = TypeVar("Piece")
 
 
 def iterate_with_timeout(
-    until: float, make: Callable[[threading.Event], Iterator[Piece]], late: Callable[[], NearfieldError]
+    until: float, produce: Callable[[threading.Event], Iterator[Piece]], timeout_error: Callable[[], NearfieldError]
 ) -> Iterator[Piece]:
-    """Yield what ``make`` yields in a thread of its own, and raise ``late()`` when the time is up (``time.monotonic``).
+    """Yield what ``produce`` yields in another thread; raise ``timeout_error()`` at ``until`` (``time.monotonic``).
 
-    ``make`` is given an event that is set once nobody waits any more. A timeout on a socket would not do: it starts
-    anew with each byte, and there is none on looking up a name.
+    ``produce`` receives an event that is set when its results are no longer needed. A timeout of the socket is not
+    enough: it restarts with each byte, and there is none for looking up a host name.
     """
-    stop, found = threading.Event(), queue.SimpleQueue[tuple[Piece] | BaseException | None]()
+    stop, results = threading.Event(), queue.SimpleQueue[tuple[Piece] | BaseException | None]()
 
     def work() -> None:
         try:
-            for piece in make(stop):
-                found.put((piece,))
+            for piece in produce(stop):
+                results.put((piece,))
                 if stop.is_set():
                     return
-            found.put(None)
-        except BaseException as error:  # noqa: BLE001 - raised where it is waited for
-            found.put(error)
+            results.put(None)
+        except BaseException as error:  # noqa: BLE001 - raised in the thread that iterates
+            results.put(error)
 
     threading.Thread(target=work, name="nearfield-waiting", daemon=True).start()
     try:
         while True:
             try:
-                piece = found.get(timeout=max(0.0, until - time.monotonic()))
+                piece = results.get(timeout=max(0.0, until - time.monotonic()))
             except queue.Empty:
-                raise late() from None
+                raise timeout_error() from None
             if piece is None:
                 return
             if isinstance(piece, BaseException):
