@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from nearfield import hardware
-from nearfield.backends.openvino import op, ov
+from nearfield.backends.openvino_ops import op, ov
 
 
 def matrix_peak(*, quick: bool) -> dict[str, float]:

@@ -19,7 +19,7 @@ Inputs = Mapping[str, Array]
 
 REGISTRY = Registry(
     "backend",
-    # ``reference`` comes in by the entry point, the door that plugins use, so that the door cannot rot.
+    # ``reference`` is registered by an entry point, as plugins are, so that this way stays tested.
     {
         "openvino": "nearfield.backends.openvino:OpenVinoBackend",
         "torch": "nearfield.backends.torch:TorchBackend",
@@ -32,7 +32,7 @@ REGISTRY = Registry(
 
 @dataclass(frozen=True)
 class BackendOptions:
-    """How a graph is to run: number format, cores, where compiled graphs are kept (None: nowhere), and the device.
+    """How a graph is to run: number format, cores, the folder of compiled graphs (None: do not cache), and the device.
 
     float16, bfloat16 and devices other than the CPU are torch's alone.
     """
@@ -57,7 +57,7 @@ class Program(Protocol):
     precision: str
 
     def lane(self) -> Executor:
-        """Make a new runner."""
+        """Return a new executor."""
         ...
 
 
@@ -68,6 +68,8 @@ class Backend(ABC):
     batch_tokens: int = 1024
     #: Whether all inputs of a batch are to lie in one row, end to end: attention then knows their bounds.
     packed: bool = False
+    #: Modules, beside the backend's, whose code shapes a compiled graph: cached graphs of other code are not used.
+    code_modules: tuple[str, ...] = ()
 
     def __init__(self, options: BackendOptions) -> None:
         self.options = options

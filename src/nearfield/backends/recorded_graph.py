@@ -1,4 +1,4 @@
-"""Tape: a graph's operations written down once, so that an eager backend need not read weights at every batch."""
+"""A graph recorded as a list of operations, so that an eager backend need not read weights at every batch."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Value:
 
 @dataclass(frozen=True)
 class Step:
-    """One operation: its name, its arguments (values by number), where its result goes, and what is then let go of."""
+    """One operation: its name, arguments (values by number), result, and the values whose last use it is."""
 
     name: str
     arguments: tuple[Any, ...]
@@ -31,7 +31,7 @@ class Step:
 
 
 class RecordedGraph:
-    """A graph as a list of steps. ``prepare`` turns each array of weights into what the backend keeps of it."""
+    """A graph as a list of steps. ``prepare`` converts each array of weights for the backend."""
 
     def __init__(self, graph: Graph[Any], prepare: Callable[[Any], Any]) -> None:
         self.inputs = graph.inputs
@@ -43,20 +43,22 @@ class RecordedGraph:
         results = graph.forward(_recorder(self), values)
         self.outputs = {name: results[name].number for name in graph.outputs}
         self.steps = _with_last_uses(self._steps, set(self.outputs.values()))
-        self._known.clear()  # what was prepared lives in the steps
+        self._known.clear()  # the steps refer to what was prepared
 
     def record(self, name: str, arguments: tuple[Any, ...], options: Mapping[str, Any]) -> Value:
-        """Write down one operation."""
+        """Record one operation."""
         value = Value(self._count)
         self._count += 1
-        kept = tuple(self._kept(argument) for argument in arguments)
-        self._steps.append(Step(name, kept, {key: self._kept(option) for key, option in options.items()}, value.number))
+        prepared = tuple(self._prepared(argument) for argument in arguments)
+        self._steps.append(
+            Step(name, prepared, {key: self._prepared(option) for key, option in options.items()}, value.number)
+        )
         return value
 
-    def _kept(self, argument: Any) -> Any:
-        """Prepare arrays, alone or in a norm; an array that comes twice is kept once."""
+    def _prepared(self, argument: Any) -> Any:
+        """Prepare arrays, alone or in a norm; an array that is used twice is prepared once."""
         if isinstance(argument, Norm):
-            return replace(argument, weight=self._kept(argument.weight), bias=self._kept(argument.bias))
+            return replace(argument, weight=self._prepared(argument.weight), bias=self._prepared(argument.bias))
         if not isinstance(argument, np.ndarray):
             return argument
         if id(argument) not in self._known:
@@ -64,34 +66,34 @@ class RecordedGraph:
         return self._known[id(argument)][1]
 
     def run(self, ops: Ops[Any], values: Mapping[str, Any]) -> dict[str, Any]:
-        """Execute the steps; results that nobody reads any more are let go of on the way."""
-        held: dict[int, Any] = {number: values[name] for number, name in enumerate(self.inputs)}
+        """Execute the steps; each result is released after its last use."""
+        results: dict[int, Any] = {number: values[name] for number, name in enumerate(self.inputs)}
         seen: dict[int, AttentionMask[Any]] = {}
         for step in self.steps:
-            arguments = [_resolved(argument, held, seen) for argument in step.arguments]
-            options = {name: _resolved(option, held, seen) for name, option in step.options.items()}
-            held[step.result] = getattr(ops, step.name)(*arguments, **options)
+            arguments = [_resolved(argument, results, seen) for argument in step.arguments]
+            options = {name: _resolved(option, results, seen) for name, option in step.options.items()}
+            results[step.result] = getattr(ops, step.name)(*arguments, **options)
             for number in step.last:
-                held.pop(number, None)
-        return {name: held[number] for name, number in self.outputs.items()}
+                results.pop(number, None)
+        return {name: results[number] for name, number in self.outputs.items()}
 
 
-def _resolved(argument: Any, held: Mapping[int, Any], seen: dict[int, AttentionMask[Any]]) -> Any:
+def _resolved(argument: Any, results: Mapping[int, Any], seen: dict[int, AttentionMask[Any]]) -> Any:
     if isinstance(argument, Value):
-        return held[argument.number]
+        return results[argument.number]
     if isinstance(argument, list):
-        return [_resolved(item, held, seen) for item in argument]
+        return [_resolved(item, results, seen) for item in argument]
     if not isinstance(argument, AttentionMask):
         return argument
     # One object for all layers, so that a backend finds again what it derived from it.
     if id(argument) not in seen:
-        parts = {name: _resolved(getattr(argument, name), held, seen) for name in ("segments", "places", "keys")}
+        parts = {name: _resolved(getattr(argument, name), results, seen) for name in ("segments", "places", "keys")}
         seen[id(argument)] = replace(argument, **parts)
     return seen[id(argument)]
 
 
 def _with_last_uses(steps: list[Step], outputs: set[int]) -> list[Step]:
-    """Note at each step which values it is the last to read."""
+    """Record at each step which values it is the last to read."""
     last: dict[int, int] = {}
     for at, step in enumerate(steps):
         for number in (step.result, *_numbers((*step.arguments, *step.options.values()))):
@@ -104,23 +106,23 @@ def _with_last_uses(steps: list[Step], outputs: set[int]) -> list[Step]:
 
 
 def _numbers(arguments: Any) -> list[int]:
-    found = []
+    numbers = []
     for argument in arguments:
         if isinstance(argument, Value):
-            found.append(argument.number)
+            numbers.append(argument.number)
         elif isinstance(argument, list):
-            found += _numbers(argument)
+            numbers += _numbers(argument)
         elif isinstance(argument, AttentionMask):
-            found += _numbers([argument.segments, argument.places, argument.keys])
-    return found
+            numbers += _numbers([argument.segments, argument.places, argument.keys])
+    return numbers
 
 
-def _recorder(tape: RecordedGraph) -> Ops[Value]:
-    """Make an ``Ops`` each of whose primitives is written down instead of done."""
+def _recorder(graph: RecordedGraph) -> Ops[Value]:
+    """Return an ``Ops`` that records each primitive instead of running it."""
 
     def recorded(name: str) -> Callable[..., Value]:
-        return lambda _, *arguments, **options: tape.record(name, arguments, options)
+        return lambda _, *arguments, **options: graph.record(name, arguments, options)
 
     methods = {name: recorded(name) for name in sorted(Ops.__abstractmethods__)}
-    made: Ops[Value] = type("Recorder", (Ops,), methods)()
-    return made
+    recorder: Ops[Value] = type("Recorder", (Ops,), methods)()
+    return recorder

@@ -139,7 +139,7 @@ _ACTIVATIONS: dict[str, Any] = {
 
 
 class ReferenceProgram:
-    """Runs the graph's function anew for each batch."""
+    """Calls the graph's function for each batch."""
 
     precision = "float32"
 

@@ -1,6 +1,7 @@
 """The transformers backend: architectures without a family of ours run as the library's own model; heads stay ours.
 
-It is taken by itself for those, where torch and transformers are installed. Code that comes with a model never runs.
+It is chosen automatically for those, where torch and transformers are installed. Code that comes with a model never
+runs.
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ from transformers import AutoConfig, AutoModel, AutoTokenizer
 from transformers.utils import logging
 
 from nearfield.backends import Array, BackendOptions, Inputs
-from nearfield.backends.torch import TorchBackend, TorchOps, TorchProgram, TorchTape, to_tensor
+from nearfield.backends.torch import TorchBackend, TorchProgram, TorchRecordedGraph
+from nearfield.backends.torch_ops import TorchOps, to_tensor
 from nearfield.errors import InputError, ModelRefused, WeightsError
 from nearfield.ops import Graph
 
@@ -36,7 +38,7 @@ class TransformersModel:
         self.model = model.to(device)
         self.device, self.dtype = device, dtype
         self.pad = int(getattr(model.config, "pad_token_id", None) or 0)
-        self.longest = _longest(model)
+        self.max_length = _max_length(model)
         known = inspect.signature(model.forward).parameters
         self.options = {"use_cache": False} if "use_cache" in known else {}
         self.typed = typed and "token_type_ids" in known
@@ -47,9 +49,9 @@ class TransformersModel:
     def __call__(self, ids: Any, segments: Any) -> Any:
         """Return the last hidden states [B, L, H]: zeros where there is padding."""
         lengths = (segments > 0).sum(1)
-        if int(lengths.max()) > self.longest:
+        if int(lengths.max()) > self.max_length:
             # An index beyond a table would end every later computation on a GPU.
-            raise InputError(f"The model takes at most {self.longest} tokens, not {int(lengths.max())}.")
+            raise InputError(f"The model takes at most {self.max_length} tokens, not {int(lengths.max())}.")
         groups = [torch.nonzero(lengths == size)[:, 0] for size in lengths.unique()] if self.leaks else [slice(None)]
         hidden: Any = None
         for rows in groups:
@@ -66,8 +68,8 @@ class TransformersModel:
         mask = mask[:, :width]
         ids = ids[:, :width].long().masked_fill(~mask, self.pad)
         types = {"token_type_ids": torch.zeros_like(ids)} if self.typed else {}
-        found = self.model(input_ids=ids, attention_mask=mask.long(), return_dict=True, **types, **self.options)
-        return found.last_hidden_state
+        output = self.model(input_ids=ids, attention_mask=mask.long(), return_dict=True, **types, **self.options)
+        return output.last_hidden_state
 
     def _probe(self) -> None:
         """Run a row alone and beside a longer one, to see what the model gives and whether padding leaks into it.
@@ -75,7 +77,7 @@ class TransformersModel:
         Raises:
             ModelRefused: it fails, or does not give a state for each token.
         """
-        size, short = int(min(self.longest, 24)), slice(0, 3)
+        size, short = int(min(self.max_length, 24)), slice(0, 3)
         known = [number for number in range(100) if number != self.pad]
         ids = torch.tensor(known, device=self.device)[: size * 2].view(2, size)
         segments = torch.ones_like(ids)
@@ -94,24 +96,24 @@ class TransformersModel:
 class TransformersLane:
     """Runs the library's model on padded rows, then the heads."""
 
-    def __init__(self, body: TransformersModel, names: tuple[str, ...], tape: TorchTape) -> None:
-        self._body, self._names, self._tape = body, names, tape
+    def __init__(self, body: TransformersModel, names: tuple[str, ...], heads: TorchRecordedGraph) -> None:
+        self._body, self._names, self._heads = body, names, heads
 
     def run(self, inputs: Inputs, outputs: Sequence[str]) -> dict[str, Array]:
         body = self._body
         with torch.inference_mode():
             values = {name: to_tensor(inputs[name], body.device, torch.float32) for name in self._names}
             values["hidden"] = body(values["ids"], values["segments"])
-            results = self._tape.run(TorchOps(body.device, body.dtype), values)
+            results = self._heads.run(TorchOps(body.device, body.dtype), values)
             return {name: results[name].float().cpu().numpy() for name in outputs}
 
 
 class TransformersProgram(TorchProgram):
-    """A model of the library's, and the tape of the heads."""
+    """A model of the library, and the recorded graph of the heads."""
 
-    def __init__(self, body: TransformersModel, names: tuple[str, ...], tape: TorchTape) -> None:
-        super().__init__(tape, body.device, body.dtype)
-        self._body, self._names, self._heads = body, names, tape
+    def __init__(self, body: TransformersModel, names: tuple[str, ...], heads: TorchRecordedGraph) -> None:
+        super().__init__(heads, body.device, body.dtype)
+        self._body, self._names, self._heads = body, names, heads
 
     def lane(self) -> Any:
         return TransformersLane(self._body, self._names, self._heads)
@@ -130,11 +132,11 @@ class TransformersBackend(TorchBackend):
         with torch.inference_mode():
             body = TransformersModel(load(graph.body, self.dtype), is_typed(graph.body), self.device, self.dtype)
             whole = replace(graph, inputs=(*graph.inputs, "hidden"))
-            return TransformersProgram(body, graph.inputs, TorchTape(whole, self.device, self.dtype))
+            return TransformersProgram(body, graph.inputs, TorchRecordedGraph(whole, self.device, self.dtype))
 
 
 def load(folder: Path, dtype: torch.dtype = torch.float32) -> Any:
-    """Load a folder by the library, which keeps in float32 what does not bear less, such as rotary frequencies.
+    """Load a folder with the library, which leaves in float32 what cannot be rounded, such as rotary frequencies.
 
     Raises:
         ModelRefused: it is no encoder, or the library does not know it.
@@ -146,13 +148,13 @@ def load(folder: Path, dtype: torch.dtype = torch.float32) -> Any:
         config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
         if getattr(config, "is_encoder_decoder", False):
             raise ModelRefused(f"{folder} holds an encoder with a decoder, whose states are not those of its input.")
-        model, told = AutoModel.from_pretrained(
+        model, loading = AutoModel.from_pretrained(
             folder,
             trust_remote_code=False,
             local_files_only=True,
             dtype=dtype,
             output_loading_info=True,
-            # They are told, and refused below by name.
+            # They are reported, and refused below by name.
             ignore_mismatched_sizes=True,
         )
     except _FAULTS as error:
@@ -160,8 +162,8 @@ def load(folder: Path, dtype: torch.dtype = torch.float32) -> Any:
     finally:
         if bars:
             logging.enable_progress_bar()
-    missing = sorted(name for name in told["missing_keys"] if not _IDLE.search(name))
-    wrong = sorted(str(item) for item in told["mismatched_keys"])
+    missing = sorted(name for name in loading["missing_keys"] if not _IDLE.search(name))
+    wrong = sorted(str(item) for item in loading["mismatched_keys"])
     if missing or wrong:
         shown = ", ".join([*missing, *wrong][:4])
         raise WeightsError(f"{folder} lacks weights that its architecture needs, or has them in other shapes: {shown}")
@@ -175,25 +177,25 @@ def is_typed(folder: Path) -> bool:
         ModelRefused: it cannot be loaded, or gives other types, which are not passed on here.
     """
     try:
-        found = AutoTokenizer.from_pretrained(folder, trust_remote_code=False, local_files_only=True)("a")
+        encoding = AutoTokenizer.from_pretrained(folder, trust_remote_code=False, local_files_only=True)("a")
     except _FAULTS as error:
         raise ModelRefused(f"transformers cannot load the tokenizer of {folder}: {_first_line(error)}") from error
-    if any(found.get("token_type_ids", ())):
+    if any(encoding.get("token_type_ids", ())):
         raise ModelRefused(
-            f"{folder} tells the tokens of one text apart by types {found['token_type_ids']}: not done here."
+            f"{folder} gives the tokens of one text different types, {encoding['token_type_ids']}: unsupported."
         )
-    return "token_type_ids" in found
+    return "token_type_ids" in encoding
 
 
-def _longest(model: Any) -> float:
-    """Return how many tokens the model's own table of positions has room for; those from a padding id on have fewer."""
+def _max_length(model: Any) -> float:
+    """Return the size of the model's table of positions, less the rows up to the padding id where it has one."""
     tables = [table for name, table in model.named_modules() if name.endswith("position_embeddings")]
-    found = [
+    rows = [
         len(table.weight) - (0 if getattr(table, "padding_idx", None) is None else table.padding_idx + 1)
         for table in tables
         if getattr(table, "weight", None) is not None
     ]
-    return min(found, default=float("inf"))
+    return min(rows, default=float("inf"))
 
 
 def _first_line(error: BaseException) -> str:

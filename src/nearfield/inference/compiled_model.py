@@ -405,5 +405,5 @@ def _source(module: str) -> bytes:
 
 def _code(family: Any, runtime: Any) -> str:
     """Hash the code that builds the graph, so that a compiled model of an older version is never taken."""
-    modules = {type(family).__module__, type(runtime).__module__, ops.__name__, *_HEADS}
+    modules = {type(family).__module__, type(runtime).__module__, *runtime.code_modules, ops.__name__, *_HEADS}
     return hashlib.sha256(b"".join(_source(module) for module in sorted(modules))).hexdigest()
