@@ -57,11 +57,12 @@ def compare(
     from nearfield.evaluation.comparison import ranking, result_store
     from nearfield.evaluation.comparison.compare import compare as measure
     from nearfield.evaluation.systems import grid as variants
+    from nearfield.evaluation.weights import normalise_weights
 
     output_path.require_writable(html)
     lists = {"output": outputs, "dimensions": dimensions, "dtype": dtypes, "chunker": chunkers, "rerank": reranks}
     grid = variants.grid(models, **{name: _values(name, told) for name, told in lists.items() if told})
-    shares = ranking.weights(_weights(weights))
+    shares = normalise_weights(ranking.WEIGHTS, _weights(weights))
     place = (cache or result_store.default_folder()) if keep else None
     with _Bar(shown=not as_json) as bar:
         told = measure(

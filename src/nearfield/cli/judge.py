@@ -64,7 +64,7 @@ def judge(
     with Collection.open(collection) as opened:
         modes = mode or _modes(opened)
         if whole:
-            kept.hold(_passages(opened))
+            kept.add_documents(_passages(opened))
         typer.echo(MEANING, err=True)
         given = work(kept, asked, _candidates(opened, modes, depth), _ask)
     judged = sum(len(grades) for grades in kept.grades.values())
@@ -116,11 +116,11 @@ def _passages(opened: Collection) -> list[tuple[str, str]]:
 
 
 def _candidates(opened: Collection, modes: Sequence[str], depth: int) -> Callable[[str], list[JudgmentCandidate]]:
-    from nearfield.evaluation.datasets.judgments import JudgmentCandidate, pooled
+    from nearfield.evaluation.datasets.judgments import JudgmentCandidate, pool_candidates
 
     def candidates(query: str) -> list[JudgmentCandidate]:
         rankings = [opened.search(query, depth, mode=mode) for mode in modes]
-        return pooled(
+        return pool_candidates(
             [
                 [
                     JudgmentCandidate(each.id, each.text, each.text[:_SHOWN], each.title or each.document)

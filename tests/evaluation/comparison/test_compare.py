@@ -28,6 +28,7 @@ from nearfield.evaluation.datasets.dataset import Dataset, PairRows, Retrieval
 from nearfield.evaluation.performance import isolated
 from nearfield.evaluation.systems import grid
 from nearfield.evaluation.systems.variant import Variant
+from nearfield.evaluation.weights import normalise_weights
 from nearfield.testing import write_tiny_model
 
 WORDS = ("cat", "dog", "fox", "sun", "moon", "star", "river", "bank", "stone", "road")
@@ -284,7 +285,7 @@ def test_the_ranking_is_that_of_its_formula() -> None:
         {"name": "c", "quality": 60.0, "speed": None, "memory": 1e8, "storage": 0.0},
         {"name": "d", "quality": None, "speed": 5000.0, "memory": 1.0, "storage": 1.0},
     ]
-    shares = ranking.weights({"quality": 2, "speed": 1, "memory": 1, "storage": 0})
+    shares = normalise_weights(ranking.WEIGHTS, {"quality": 2, "speed": 1, "memory": 1, "storage": 0})
     assert shares == {"quality": 0.5, "speed": 0.25, "memory": 0.25, "storage": 0.0}
     found = {each["name"]: each for each in ranking.rank(rows, shares)}
     assert found["a"]["parts"] == pytest.approx({"quality": 1, "speed": 0.5, "memory": 0.5, "storage": 0})
@@ -295,9 +296,9 @@ def test_the_ranking_is_that_of_its_formula() -> None:
     unmeasured = ranking.rank([{**row, "memory": None} for row in rows], shares)
     assert [each["unknown"] for each in unmeasured] == [[], [], ["speed"]]
     with pytest.raises(InputError, match="Did you mean 'quality'"):
-        ranking.weights({"qualty": 1})
+        normalise_weights(ranking.WEIGHTS, {"qualty": 1})
     with pytest.raises(InputError, match="not all 0"):
-        ranking.weights(dict.fromkeys(ranking.WEIGHTS, 0))
+        normalise_weights(ranking.WEIGHTS, dict.fromkeys(ranking.WEIGHTS, 0))
 
 
 @given(st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9)), min_size=1, max_size=12))

@@ -143,7 +143,7 @@ def test_classification_with_and_without_names(tmp_path: Path, head: str) -> Non
 #: What is wrong, the files of a folder that have other text, and what the error says.
 BAD_FOLDERS: Mapping[str, tuple[dict[str, str], str]] = {
     "JSON": ({"corpus": jsonl(CORPUS) + "{oops\n"}, r"corpus\.jsonl, line 3: not JSON"),
-    "no object": ({"queries": '["q1"]\n'}, r"queries\.jsonl, line 1: an object is expected, and this is list"),
+    "no object": ({"queries": '["q1"]\n'}, r"queries\.jsonl, line 1: list, not an object"),
     "no id": ({"corpus": '{"id": "d1", "text": "a"}\n'}, r"corpus\.jsonl, line 1: there is no '_id'"),
     "id twice": ({"corpus": jsonl([*CORPUS, CORPUS[0]])}, r"corpus\.jsonl, line 3: the id 'd1' is there twice"),
     "text missing": ({"queries": '{"_id": "q1"}\n'}, r"queries\.jsonl, line 1: there is no 'text'"),
@@ -286,7 +286,7 @@ def answers(*told: str) -> Any:
 
 def test_judgements_are_kept_at_once_and_gone_on_with(tmp_path: Path) -> None:
     kept = judgments.Judgments(tmp_path / "judged")
-    kept.hold([("d9", "never judged")])
+    kept.add_documents([("d9", "never judged")])
     first = answers("3", "x", "s", "0", "q")
     assert judgments.annotate(kept, ["which?", "what?"], lambda _: FOUND, first) == 2
     assert [document for _, document in first.asked] == ["d0", "d1", "d1", "d2", "d3"]
@@ -299,18 +299,18 @@ def test_judgements_are_kept_at_once_and_gone_on_with(tmp_path: Path) -> None:
     found = load_dataset(tmp_path / "judged")
     assert list(found.rows.documents) == ["d9", "d0", "d2", "d1"]  # type: ignore[union-attr]
     grades = found.rows.relevant  # type: ignore[union-attr]
-    assert grades[judgments.key_of("which?")] == {"d0": 3, "d2": 0, "d1": 1}
-    assert grades[judgments.key_of("what?")] == {"d0": 0}
+    assert grades[judgments.query_id("which?")] == {"d0": 3, "d2": 0, "d1": 1}
+    assert grades[judgments.query_id("what?")] == {"d0": 0}
 
 
 def test_candidates_are_pooled_by_rank() -> None:
     one, two = FOUND[:3], [FOUND[2], FOUND[3], FOUND[0]]
-    assert [each.id for each in judgments.pooled([one, two], 2)] == ["d0", "d2", "d1", "d3"]
+    assert [each.id for each in judgments.pool_candidates([one, two], 2)] == ["d0", "d2", "d1", "d3"]
 
 
 def test_a_folder_of_something_else_is_not_touched(tmp_path: Path) -> None:
     (tmp_path / "note.txt").write_text("mine")
-    with pytest.raises(InputError, match="holds no judgements"):
+    with pytest.raises(InputError, match="holds no judgments"):
         judgments.Judgments(tmp_path)
     with pytest.raises(InputError, match="is no folder"):
         judgments.Judgments(tmp_path / "note.txt")

@@ -26,6 +26,7 @@ from nearfield.evaluation.systems import open_system
 from nearfield.evaluation.systems.embedding_cache import EmbeddingCache
 from nearfield.evaluation.systems.grid import labels
 from nearfield.evaluation.systems.variant import Variant
+from nearfield.evaluation.weights import normalise_weights
 
 #: What may go wrong with one variant and is to cost no other.
 _FAILURES = (NearfieldError, OSError, ValueError, RuntimeError, ArithmeticError, LookupError, MemoryError)
@@ -79,7 +80,7 @@ def compare(
     if speed and (seconds <= 0 or not clients or min(clients) < 1):
         raise InputError(f"Speed is measured for some seconds with 1 client or more: {seconds:g} s, {[*clients]}.")
     chosen = _variants(models)
-    shares = ranking.weights(weights)
+    shares = normalise_weights(ranking.WEIGHTS, weights)
     sets = _sets(data, task)
     kept = ResultStore(default_folder() if cache is True else cache or None)
     settings: dict[str, Any] = {"k": k, "samples": samples, "seed": seed}

@@ -7,8 +7,6 @@ from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
-from nearfield.errors import InputError, nearest
-
 #: What counts, and how much where nobody says.
 WEIGHTS: Mapping[str, float] = MappingProxyType({"quality": 0.6, "speed": 0.2, "memory": 0.05, "storage": 0.15})
 #: Points behind the best at which quality counts nothing, and how many times worse the others.
@@ -22,22 +20,6 @@ NORMALISATION: Mapping[str, str] = MappingProxyType(
         "storage": f"bytes of vectors a document: 1 for the least, 0 for {TIMES:g} times as much, by the logarithm",
     }
 )
-
-
-def weights(told: Mapping[str, float] | None = None) -> dict[str, float]:
-    """Return weights that add up to 1: the usual ones with some changed.
-
-    Raises:
-        InputError: an unknown name, or weights that are none.
-    """
-    given = dict(told or {})
-    unknown = next((name for name in given if name not in WEIGHTS), None)
-    if unknown is not None:
-        raise InputError(f"Nothing called {unknown!r} is weighed. {nearest(unknown, WEIGHTS)}", param="weights")
-    found = {name: float(given.get(name, WEIGHTS[name])) for name in WEIGHTS}
-    if any(not math.isfinite(value) or value < 0 for value in found.values()) or not sum(found.values()):
-        raise InputError(f"Weights are numbers of 0 or more, not all 0; these are {found}.", param="weights")
-    return {name: value / sum(found.values()) for name, value in found.items()}
 
 
 def rank(rows: Sequence[Mapping[str, Any]], told: Mapping[str, float]) -> list[dict[str, Any]]:

@@ -1,23 +1,22 @@
-"""Writing: retrieval sets in BEIR's layout, so that other tools read them too."""
+"""Write retrieval data sets in BEIR's layout, which other tools read too."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
 from nearfield.errors import InputError
 from nearfield.evaluation.datasets.dataset import Dataset, Retrieval
-from nearfield.evaluation.datasets.loaders import MARK
+from nearfield.evaluation.datasets.loaders import SYNTHETIC_NOTE
 from nearfield.fileio.atomic import atomic_text_file
 
 
 def write_beir(dataset: Dataset, folder: Path) -> None:
-    """Write ``corpus.jsonl``, ``queries.jsonl`` and ``qrels.tsv``; and how it was made, where nobody judged it.
+    """Write ``corpus.jsonl``, ``queries.jsonl`` and ``qrels.tsv``; for a synthetic data set also its note.
 
     Raises:
-        InputError: it is no retrieval set, or the folder holds something.
+        InputError: the data set is not for retrieval, or the folder is not empty.
     """
     rows = dataset.rows
     if not isinstance(rows, Retrieval):
@@ -26,29 +25,40 @@ def write_beir(dataset: Dataset, folder: Path) -> None:
         raise InputError(f"{folder} is there already: write to a new folder.", param="folder")
     folder.mkdir(parents=True, exist_ok=True)
     if dataset.synthetic:
-        (folder / MARK).write_text(dataset.synthetic + "\n", encoding="utf-8")
-    replace(
-        folder / "corpus.jsonl",
-        (line({"_id": key, "title": "", "text": rows.documents[key]}) for key in rows.documents),
-    )
-    replace(folder / "queries.jsonl", (line({"_id": key, "text": rows.queries[key]}) for key in rows.queries))
-    replace(folder / "qrels.tsv", judgements(rows.relevant))
+        (folder / SYNTHETIC_NOTE).write_text(dataset.synthetic + "\n", encoding="utf-8")
+    write_corpus(folder, rows.documents)
+    write_queries(folder, rows.queries)
+    write_judgments(folder, rows.relevant)
 
 
-def judgements(relevant: Mapping[str, Mapping[str, int]]) -> Iterable[str]:
-    """Yield the lines of ``qrels.tsv``."""
+def write_corpus(folder: Path, documents: Mapping[str, str]) -> None:
+    """Write ``corpus.jsonl`` in one step."""
+    records = ({"_id": key, "title": "", "text": text} for key, text in documents.items())
+    _replace_file(folder / "corpus.jsonl", map(_json_line, records))
+
+
+def write_queries(folder: Path, queries: Mapping[str, str]) -> None:
+    """Write ``queries.jsonl`` in one step."""
+    records = ({"_id": key, "text": text} for key, text in queries.items())
+    _replace_file(folder / "queries.jsonl", map(_json_line, records))
+
+
+def write_judgments(folder: Path, relevant: Mapping[str, Mapping[str, int]]) -> None:
+    """Write ``qrels.tsv`` in one step."""
+    _replace_file(folder / "qrels.tsv", _qrels_lines(relevant))
+
+
+def _qrels_lines(relevant: Mapping[str, Mapping[str, int]]) -> Iterator[str]:
     yield "query-id\tcorpus-id\tscore\n"
     for query, grades in relevant.items():
         for document, grade in grades.items():
             yield f"{query}\t{document}\t{grade}\n"
 
 
-def line(value: Mapping[str, Any]) -> str:
-    """Return an object as a line of JSON."""
-    return json.dumps(value, ensure_ascii=False) + "\n"
+def _json_line(record: Mapping[str, str]) -> str:
+    return json.dumps(record, ensure_ascii=False) + "\n"
 
 
-def replace(path: Path, lines: Iterable[str]) -> None:
-    """Write a file whole, or leave the one there as it was."""
+def _replace_file(path: Path, lines: Iterable[str]) -> None:
     with atomic_text_file(path) as file:
         file.writelines(lines)

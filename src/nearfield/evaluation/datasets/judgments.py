@@ -1,7 +1,7 @@
-"""Judging: a retrieval set built by asking somebody, one document at a time; what was said is kept at once.
+"""Build a retrieval data set from human relevance judgments, one document at a time.
 
-Candidates come from several ways to search, best ranks first (pooling, as TREC does it), so that no way is favoured. A
-folder in BEIR's layout grows with every answer, and work goes on where it was left.
+Candidates come from several searches, best ranks first (pooling, as TREC does), so that no search method is favoured.
+The folder in BEIR's layout grows with every judgment, so that work can be interrupted at any time.
 """
 
 from __future__ import annotations
@@ -13,16 +13,16 @@ from pathlib import Path
 
 from nearfield.errors import InputError
 from nearfield.evaluation.datasets import beir
-from nearfield.evaluation.datasets import rows as lines
+from nearfield.evaluation.datasets.rows import DatasetRow, read_rows
 
-#: What may be answered, and the grade that it stands for.
+#: Answers, and the relevance grades that they stand for.
 GRADES: Mapping[str, int] = {"0": 0, "1": 1, "2": 2, "3": 3}
 MEANING = "0 not relevant, 1 related, 2 answers in part, 3 answers; s skip, n next query, b back, q stop"
 
 
 @dataclass(frozen=True)
 class JudgmentCandidate:
-    """A document that may be relevant: its id, all of its text, and what is shown of it."""
+    """A document that may be relevant: its id, its whole text, and the part that is shown."""
 
     id: str
     text: str
@@ -31,13 +31,13 @@ class JudgmentCandidate:
 
 
 class Judgments:
-    """A folder of judgements in BEIR's layout; each answer is on disk before the next question.
+    """A folder of judgments in BEIR's layout; each judgment is written before the next question.
 
     Args:
-        folder: that is there and holds such a set, or that is made.
+        folder: with such a data set, or a new one.
 
     Raises:
-        InputError: the folder holds something else, or a malformed set (with file and line).
+        InputError: the folder holds something else, or a malformed data set (with file and line).
     """
 
     def __init__(self, folder: Path) -> None:
@@ -53,91 +53,85 @@ class Judgments:
 
     def _load(self) -> None:
         if not (self.folder / "corpus.jsonl").is_file():
-            raise InputError(f"{self.folder} holds no judgements (corpus.jsonl): choose a new folder.", param="folder")
-        for row in lines.read(self.folder / "corpus.jsonl"):
+            raise InputError(f"{self.folder} holds no judgments (corpus.jsonl): choose a new folder.", param="folder")
+        for row in read_rows(self.folder / "corpus.jsonl"):
             self.documents[row.text("_id")] = row.text("text", empty=True)
-        for name, columns in (("queries.jsonl", None), ("qrels.tsv", None)):
-            path = self.folder / name
-            rows = lines.read(path, columns) if path.is_file() and path.stat().st_size > 30 else []
-            for row in rows:
-                if name == "queries.jsonl":
-                    self.queries[row.text("_id")] = row.text("text")
-                else:
-                    self.grades.setdefault(row.text("query-id"), {})[row.text("corpus-id")] = row.whole("score")
+        for row in self._read_optional("queries.jsonl"):
+            self.queries[row.text("_id")] = row.text("text")
+        for row in self._read_optional("qrels.tsv"):
+            self.grades.setdefault(row.text("query-id"), {})[row.text("corpus-id")] = row.int_value("score")
 
-    def hold(self, documents: Iterable[tuple[str, str]]) -> None:
-        """Put documents into the corpus, judged or not: what is searched is more than what was judged."""
+    def _read_optional(self, name: str) -> list[DatasetRow]:
+        path = self.folder / name
+        # The header of qrels.tsv has 25 bytes: a file of up to 30 has no rows.
+        return read_rows(path) if path.is_file() and path.stat().st_size > 30 else []
+
+    def add_documents(self, documents: Iterable[tuple[str, str]]) -> None:
+        """Add documents to the corpus, judged or not: a search covers more documents than are judged."""
         self.documents |= dict(documents)
-        self._write_corpus()
+        beir.write_corpus(self.folder, self.documents)
 
     def add(self, query: str, document: JudgmentCandidate, grade: int) -> None:
-        """Keep an answer; one that was given before is replaced."""
-        key = key_of(query)
+        """Store a judgment; it replaces an earlier one."""
+        key = query_id(query)
         if document.id not in self.documents:
-            self.documents[document.id] = document.text
-            self._write_corpus()
+            self.add_documents([(document.id, document.text)])
         if key not in self.queries:
             self.queries[key] = query
-            rows = self.queries.items()
-            beir.replace(self.folder / "queries.jsonl", (beir.line({"_id": k, "text": v}) for k, v in rows))
+            beir.write_queries(self.folder, self.queries)
         self.grades.setdefault(key, {})[document.id] = grade
-        beir.replace(self.folder / "qrels.tsv", beir.judgements(self.grades))
+        beir.write_judgments(self.folder, self.grades)
 
-    def judged(self, query: str) -> Mapping[str, int]:
+    def grades_of(self, query: str) -> Mapping[str, int]:
         """Return the grades that a query has so far, by document."""
-        return self.grades.get(key_of(query), {})
-
-    def _write_corpus(self) -> None:
-        rows = self.documents.items()
-        told = (beir.line({"_id": key, "title": "", "text": text}) for key, text in rows)
-        beir.replace(self.folder / "corpus.jsonl", told)
+        return self.grades.get(query_id(query), {})
 
 
-def key_of(query: str) -> str:
-    """Return a query's id, which comes from its text: the same query is never asked for twice."""
+def query_id(query: str) -> str:
+    """Return a query's id, computed from its text, so that a query has one id only."""
     return "q" + hashlib.sha256(" ".join(query.split()).encode()).hexdigest()[:12]
 
 
-def pooled(rankings: Sequence[Sequence[JudgmentCandidate]], depth: int) -> list[JudgmentCandidate]:
-    """Return the first ``depth`` of each ranking, each document once: all first places, then all second ones."""
-    found: dict[str, JudgmentCandidate] = {}
+def pool_candidates(rankings: Sequence[Sequence[JudgmentCandidate]], depth: int) -> list[JudgmentCandidate]:
+    """Return the first ``depth`` of each ranking, each document once: all first ranks, then all second ones."""
+    pool: dict[str, JudgmentCandidate] = {}
     for rank in range(depth):
         for ranking in rankings:
             if rank < len(ranking):
-                found.setdefault(ranking[rank].id, ranking[rank])
-    return list(found.values())
+                pool.setdefault(ranking[rank].id, ranking[rank])
+    return list(pool.values())
 
 
 def annotate(
-    kept: Judgments,
+    judgments: Judgments,
     queries: Sequence[str],
     candidates: Callable[[str], Sequence[JudgmentCandidate]],
     ask: Callable[[str, JudgmentCandidate, str], str],
 ) -> int:
-    """Ask about each query's candidates that have no answer yet, and return how many answers were given.
+    """Ask for a judgment of each query's candidates that have none, and return the number of judgments.
 
-    ``ask`` shows a query, a candidate and how far the work is, and returns what was typed: a grade, ``s`` to skip the
-    document, ``n`` to go to the next query, ``b`` to go back to the last answer, ``q`` to stop. Anything else is asked
-    for again.
+    ``ask`` shows a query, a candidate and the progress, and returns what was typed: a grade, ``s`` to skip the
+    document, ``n`` for the next query, ``b`` to go back to the last document, ``q`` to stop. It is called again after
+    anything else.
     """
-    given = 0
+    count = 0
     for number, query in enumerate(queries, 1):
-        known = kept.judged(query)
-        waiting = [each for each in candidates(query) if each.id not in known]
-        at = 0
-        while at < len(waiting):
-            place = f"query {number} of {len(queries)}, document {at + 1} of {len(waiting)}"
-            answer = ask(query, waiting[at], place).strip().lower()
+        judged = judgments.grades_of(query)
+        unjudged = [candidate for candidate in candidates(query) if candidate.id not in judged]
+        index = 0
+        while index < len(unjudged):
+            progress = f"query {number} of {len(queries)}, document {index + 1} of {len(unjudged)}"
+            answer = ask(query, unjudged[index], progress).strip().lower()
             if answer == "q":
-                return given
+                return count
             if answer == "n":
                 break
             if answer == "b":
-                at = max(0, at - 1)
+                index = max(0, index - 1)
             elif answer == "s":
-                at += 1
+                index += 1
             elif answer in GRADES:
-                kept.add(query, waiting[at], GRADES[answer])
-                given += 1
-                at += 1
-    return given
+                judgments.add(query, unjudged[index], GRADES[answer])
+                count += 1
+                index += 1
+    return count

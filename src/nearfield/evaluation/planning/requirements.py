@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
+from importlib.resources import files
 from types import MappingProxyType
 
 from nearfield import families
@@ -15,6 +16,7 @@ from nearfield.errors import InputError, nearest
 from nearfield.evaluation.planning.calibration import Calibration
 from nearfield.evaluation.planning.index_size import index_size
 from nearfield.evaluation.planning.model_shapes import ModelShape, shape_of
+from nearfield.evaluation.weights import check_weights
 
 KINDS = ("dense", "sparse", "multivector", "scores")
 MULTILINGUAL = "multilingual"
@@ -26,14 +28,6 @@ RERANKED = 50
 #: Dtypes of vectors that are tried until the memory holds them.
 _DTYPES = ("float32", "int8", "binary")
 _LANGUAGE = re.compile(r"[a-z]{2,3}")
-#: Two-letter codes of languages (ISO 639-1); those of three letters are taken as they are.
-_TWO_LETTERS = (
-    "aa ab ae af ak am an ar as av ay az ba be bg bi bm bn bo br bs ca ce ch co cr cs cu cv cy da de dv dz ee el en "
-    "eo es et eu fa ff fi fj fo fr fy ga gd gl gn gu gv ha he hi ho hr ht hu hy hz ia id ie ig ii ik io is it iu ja "
-    "jv ka kg ki kj kk kl km kn ko kr ks ku kv kw ky la lb lg li ln lo lt lu lv mg mh mi mk ml mn mr ms mt my na nb "
-    "nd ne ng nl nn no nr nv ny oc oj om or os pa pi pl ps pt qu rm rn ro ru rw sa sc sd se sg si sk sl sm sn so sq "
-    "sr ss st su sv sw ta te tg th ti tk tl tn to tr ts tt tw ty ug uk ur uz ve vi vo wa wo xh yi yo za zh zu"
-)
 
 
 @dataclass(frozen=True)
@@ -80,17 +74,7 @@ class Requirements:
             given = getattr(self, name)
             if given is not None and not value <= given < math.inf:
                 raise InputError(f"{name} cannot be {given}: {value} at least.", param=name)
-        _check_weights(self.weights)
-
-
-def _check_weights(weights: Mapping[str, float]) -> None:
-    for name, value in weights.items():
-        if name not in WEIGHTS:
-            raise InputError(f"Unknown weight {name!r}. {nearest(name, WEIGHTS)}", param="weights")
-        if not 0 <= value < math.inf:
-            raise InputError(f"The weight of {name} cannot be {value}.", param="weights")
-    if not any(weights.values()):
-        raise InputError("At least one weight must be above 0.", param="weights")
+        check_weights(self.weights, WEIGHTS)
 
 
 @dataclass(frozen=True)
@@ -132,7 +116,13 @@ def matching_models(
 
 
 def _is_language(code: str) -> bool:
-    return bool(_LANGUAGE.fullmatch(code)) and (len(code) == 3 or code in _TWO_LETTERS.split())
+    return bool(_LANGUAGE.fullmatch(code)) and (len(code) == 3 or code in _two_letter_codes())
+
+
+@lru_cache(maxsize=1)
+def _two_letter_codes() -> frozenset[str]:
+    """Return the codes of ISO 639-1; codes of three letters are not checked."""
+    return frozenset((files(__package__) / "languages.txt").read_text(encoding="utf-8").split())
 
 
 @lru_cache(maxsize=1)
