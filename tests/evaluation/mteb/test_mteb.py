@@ -183,7 +183,7 @@ def test_a_server_gives_what_the_model_here_gives(tiny: Encoder, path: str) -> N
     metadata = _metadata("STSBenchmark", "STS")
     texts = [{"text": [f"the cat number {number}" for number in range(150)]}]
     with serving([tiny]) as url, MtebModel(tiny.name, url=url + path) as far:
-        assert far._runs.remote.native  # type: ignore[attr-defined]
+        assert far._runs.remote.native  # type: ignore[union-attr]
         found, here = far.encode(texts, task_metadata=metadata), MtebModel(tiny).encode(texts, task_metadata=metadata)
     np.testing.assert_allclose(found, here, atol=1e-6)
 
