@@ -102,7 +102,7 @@ def test_bad_arguments_say_what_to_do(encoder: Encoder, wanted: dict[str, Any], 
 
 def test_an_unknown_keyword_is_an_error(encoder: Encoder) -> None:
     with pytest.raises(TypeError, match="promt_name"):
-        encoder.encode(["cat"], promt_name="query")
+        encoder.encode(["cat"], promt_name="query")  # type: ignore[call-arg]
 
 
 @pytest.mark.parametrize(
@@ -202,7 +202,7 @@ def test_an_iterable_of_any_size(encoder: Encoder) -> None:
 
 def test_a_bad_input_late_in_a_list_leaves_nothing_behind(encoder: Encoder) -> None:
     with pytest.raises(InputError):
-        encoder.encode(["cat"] * 5000 + [None])
+        encoder.encode(["cat"] * 5000 + [None])  # type: ignore[list-item]
     assert encoder.engine.drain.__self__.stats().queued_jobs == 0  # type: ignore[attr-defined]
 
 

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from nearfield.auto import load
+from nearfield.reranker import Reranker
 from nearfield.server.models.model_pool import ModelPool
 from nearfield.testing import tiny_encoder
 from tests.conftest import PROMPTS
@@ -119,7 +119,7 @@ def _served(home: Path) -> Iterator[tuple[str, Path]]:
     ranks = classifier("bert", 1)(home / "parts").rename(home / "tiny-reranker")
     with (
         tiny_encoder(home / "tiny", prompts=PROMPTS, precision="float32") as encoder,
-        load(str(ranks), **options) as reranker,
+        Reranker(str(ranks), **options) as reranker,
         serving(ModelPool([encoder, reranker], {"tiny": ["embed-english-v3.0"]})) as url,
     ):
         roles = {"plain": None, "query": "query", "document": "document"}

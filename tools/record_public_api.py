@@ -45,18 +45,10 @@ def _forwarded() -> dict[str, Callable[..., Any]]:
     """
     from nearfield.corpus.search.searcher import Searcher
     from nearfield.encoder import Encoder
-    from nearfield.inference.loaded_model import LoadedModel
-    from nearfield.reranker import Reranker, Scorer
 
-    encode = "encode encode_query encode_document encode_late aencode aencode_late stream submit tokenize prompt_of"
     search = "search search_many ask ask_stream"
     return {
-        **{f"Encoder.{name}": Encoder._wanted for name in encode.split()},
         **{f"Collection.{name}": Searcher.search_many for name in search.split()},
-        "Reranker.rank": Reranker.score,
-        "Reranker.arank": Scorer.ascore,
-        "Classifier.apredict": Scorer.ascore,
-        "load": LoadedModel.__init__,
         "testing.tiny_encoder": Encoder.__init__,
     }
 
@@ -213,7 +205,7 @@ def _method(cls: Any, name: str, member: str, function: Any, forwarded: Mapping[
         more = {key: default for key, default in inherited.items() if key not in taken}
         described["keywords"] = {**more, **described["keywords"]}
     if member in ("encode_query", "encode_document"):
-        del described["keywords"]["role"]
+        described["keywords"].pop("role", None)
     return described
 
 

@@ -1,34 +1,35 @@
-"""Reranker and Classifier: models that read one text or a pair of texts and give a score for each label."""
+"""`Reranker` and `Classifier`: models that read a text or a pair of texts and give a score for each label."""
 
 from __future__ import annotations
 
 import asyncio
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, cast
 
 import numpy as np
 
+from nearfield.arrays import Array
 from nearfield.checkpoint.tokenizer.pairs import PairEncoder, PairTokens, Prompted
-from nearfield.engine.engine import Ticket
-from nearfield.errors import InputError, TooLarge, nearest
+from nearfield.checkpoint.tokenizer.tokenizer import Truncate
+from nearfield.engine.job import Ticket
+from nearfield.errors import InputError, ModelRefused, nearest
 from nearfield.heads import OutputRequest
-from nearfield.inference.loaded_model import LoadedModel, OtherKind, until
-from nearfield.recipe import ClassScores, RerankPrompt
+from nearfield.inference.call_limits import INLINE_CHARACTERS, NO_LIMITS, CallLimits, TimedResult
+from nearfield.inference.encode_options import Unpack
+from nearfield.inference.loaded_model import LoadedModel, LoadKeywords
+from nearfield.inference.rerank_options import TRUNCATE, RerankKeywords, RerankOptions, activate
+from nearfield.inference.uncompiled_model import UncompiledModel
+from nearfield.recipe import ClassScores, Recipe, RerankPrompt
 
-Array = np.ndarray[Any, np.dtype[Any]]
-ACTIVATIONS = ("identity", "sigmoid", "softmax", "tanh")
-TRUNCATE = ("report", "error")
-#: Inputs below this many characters are tokenised where they are: a thread would cost more than it saves.
-INLINE_CHARACTERS = 8_192
-#: Pairs tokenised and queued at once: memory stays bounded however many there are.
+#: Pairs that are tokenised and queued together, so that memory stays bounded.
 _WINDOW = 1024
 
 
 @dataclass(frozen=True)
 class Ranked:
-    """One document's place: its ``index`` in what was given, and its score."""
+    """One document of a ranking: its ``index`` in the documents of the call, and its score."""
 
     index: int
     score: float
@@ -36,7 +37,7 @@ class Ranked:
 
 @dataclass(frozen=True, eq=False)
 class Scores:
-    """Scores [n] or [n, labels], float32, with the tokens read of each input and those cut off."""
+    """Scores [n] or [n, labels], float32, with the tokens read of each input and those dropped."""
 
     data: Array
     tokens: Array
@@ -52,6 +53,10 @@ class Scores:
     def __getitem__(self, key: Any) -> Any:
         return self.data[key]
 
+    def column(self, label: int) -> Scores:
+        """Return the scores [n] of one label."""
+        return Scores(self.data[:, label], self.tokens, self.dropped)
+
 
 @dataclass(frozen=True)
 class Prediction:
@@ -63,21 +68,29 @@ class Prediction:
 
 
 class Scorer(LoadedModel):
-    """What Reranker and Classifier share: pairs to tokens to logits to scores. Arguments as for ``Loaded``."""
+    """Base class of Reranker and Classifier: pairs to tokens to logits to scores. Arguments as for ``Reranker``."""
 
     def __init__(
-        self, model: str, *, instruction: str | None = None, answer: RerankPrompt | None = None, **options: Any
+        self,
+        model: str | UncompiledModel,
+        *,
+        instruction: str | None = None,
+        **options: Unpack[LoadKeywords],
     ) -> None:
-        super().__init__(model, answer=answer, **options)
-        head: Any = self.recipe.head("scores")
-        self._head: ClassScores | RerankPrompt = head
-        self._classes = isinstance(head, ClassScores)
-        template = head.template if isinstance(head, RerankPrompt) else None
+        super().__init__(model, **options)
+        self._head = cast("ClassScores | RerankPrompt", self.recipe.head("scores"))
+        template = self._head.template if isinstance(self._head, RerankPrompt) else None
         if instruction is not None and template is None:
             raise InputError(f"{self.name} takes no instruction: it has no template.", param="instruction")
         self._pairs: PairEncoder | Prompted = (
             Prompted(self.tokenizer, template, instruction) if template else PairEncoder(self.tokenizer)
         )
+
+    @classmethod
+    def check_kind(cls, recipe: Recipe) -> None:
+        """Raise ModelRefused unless the model gives scores."""
+        if "scores" not in recipe.outputs:
+            raise ModelRefused(f"{recipe.name} gives vectors and no scores: load it as nearfield.Encoder.")
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -86,51 +99,13 @@ class Scorer(LoadedModel):
 
     @property
     def fingerprint(self) -> str:
-        """What tells its scores from another model's: a digest of weights, tokenizer and settings."""
+        """A digest of weights, tokenizer and settings: equal for models that give equal scores."""
         return self._model.space
 
     @property
     def activation(self) -> str:
-        """What is applied to the model's numbers unless a call says otherwise."""
+        """The function applied to the model's logits unless a call selects another one."""
         return self._head.activation
-
-    def _check_kind(self) -> None:
-        if "scores" not in self.recipe.outputs:
-            raise OtherKind(f"{self.name} gives vectors and no scores: load it as nearfield.Encoder.", 0)
-
-    def _scores(self, tokens: list[PairTokens], rows: list[Any], activation: str | None) -> Scores:
-        logits = np.stack([row["scores"] for row in rows]) if rows else np.zeros((0, len(self.labels)), np.float32)
-        return Scores(
-            activate(logits, activation or self._head.activation),
-            np.fromiter((len(item.ids) for item in tokens), np.int64, len(tokens)),
-            np.fromiter((item.dropped for item in tokens), np.int64, len(tokens)),
-        )
-
-    def _ticket(
-        self, tokens: list[PairTokens], *, bulk: bool, until: float | None, adapter: str | None = None
-    ) -> Ticket:
-        number = self._model.adapter(self.default_adapter if adapter is None else adapter)
-        extras = [OutputRequest(outputs=("scores",), second=item.second, adapter=number) for item in tokens]
-        return Ticket.of(self._model, [item.ids for item in tokens], None, extras, bulk=bulk, deadline=until)
-
-    def _run(
-        self,
-        firsts: Sequence[str],
-        seconds: Sequence[str] | None,
-        truncate: str,
-        activation: str | None,
-        adapter: str | None,
-    ) -> Scores:
-        parts = []
-        for start in range(0, len(firsts), _WINDOW):
-            part = slice(start, start + _WINDOW)
-            tokens = self._tokens(firsts[part], None if seconds is None else seconds[part], truncate)
-            ticket = self.engine.submit(self._ticket(tokens, bulk=True, until=None, adapter=adapter), wait=True)
-            parts.append(self._scores(tokens, ticket.result(), activation))
-        if not parts:
-            return self._scores([], [], activation)
-        columns = [np.concatenate([getattr(part, name) for part in parts]) for name in ("data", "tokens", "dropped")]
-        return Scores(*columns)
 
     async def ascore(
         self,
@@ -145,52 +120,93 @@ class Scorer(LoadedModel):
         max_tokens: int | None = None,
         seconds_of: dict[str, float] | None = None,
     ) -> Scores:
-        """Score texts, or pairs of texts, without blocking the event loop; the scores are [n, labels].
+        """Score texts, or pairs of texts, without blocking the event loop; the scores are float32 [n, labels].
 
-        ``deadline`` is in seconds from now, ``max_tokens`` bounds all inputs together. ``seconds_of`` is given the
-        seconds of each stage: tokenise, queue, run.
+        Args:
+            firsts: texts, or the first texts of pairs.
+            seconds: the second texts of pairs.
+            activation, truncate, adapter: as for ``Reranker.score``.
+            bulk: run at low priority, behind interactive calls.
+            deadline: seconds from now within which the result is needed.
+            max_tokens: maximum number of tokens of all inputs together.
+            seconds_of: a dictionary that receives the seconds of each stage: tokenise, queue, run.
 
         Raises:
-            Overloaded: the queue is full, or the deadline would pass first.
-            TooLarge: more than ``max_tokens``.
+            Overloaded: the queue is full, or the deadline would pass before the result.
+            TooLarge: the inputs have more than ``max_tokens`` tokens.
         """
-        started, latest = time.perf_counter(), until(deadline)
+        options, limits = RerankOptions(activation, truncate, adapter), CallLimits(bulk, deadline, max_tokens)
+        run = await self.run_score(firsts, seconds, options, limits)
+        if seconds_of is not None:
+            seconds_of.update(run.timings)
+        return run.result
+
+    async def run_score(
+        self,
+        firsts: Sequence[str],
+        seconds: Sequence[str] | None,
+        options: RerankOptions,
+        limits: CallLimits = NO_LIMITS,
+    ) -> TimedResult[Scores]:
+        """Run ``ascore`` with options as objects; the result comes with the seconds of each stage."""
+        started, expires_at = time.monotonic(), limits.expires_at()
         if sum(map(len, (*firsts, *(seconds or ())))) > INLINE_CHARACTERS:
             self.engine.check_room()
-            tokens = await asyncio.to_thread(self._tokens, firsts, seconds, truncate)
+            tokens = await asyncio.to_thread(self._tokenize, firsts, seconds, options.truncate)
         else:
-            tokens = self._tokens(firsts, seconds, truncate)
-        tokenised = time.perf_counter() - started
-        count = sum(len(item.ids) for item in tokens)
-        if max_tokens is not None and count > max_tokens:
-            raise TooLarge(
-                f"The inputs have {count} tokens, where one request may have {max_tokens}. Send them in parts.",
-                param="input",
-            )
-        ticket = self._ticket(tokens, bulk=bulk, until=latest, adapter=adapter)
+            tokens = self._tokenize(firsts, seconds, options.truncate)
+        ticket = self._create_ticket(tokens, options.adapter, bulk=limits.bulk, expires_at=expires_at)
+        limits.check_tokens(ticket)
+        timings = {"tokenise": ticket.created - started}
         rows = await self.engine.run(ticket)
-        if seconds_of is not None:
-            seconds_of.update({"tokenise": tokenised, **ticket.seconds})
-        return self._scores(tokens, rows, activation)
+        return TimedResult(self._build_scores(tokens, rows, options.activation), timings | ticket.seconds)
 
-    def _tokens(self, firsts: Sequence[str], seconds: Sequence[str] | None, truncate: str) -> list[PairTokens]:
+    def _score(self, firsts: Sequence[str], seconds: Sequence[str] | None, options: RerankOptions) -> Scores:
+        parts = []
+        for start in range(0, len(firsts), _WINDOW):
+            part = slice(start, start + _WINDOW)
+            tokens = self._tokenize(firsts[part], None if seconds is None else seconds[part], options.truncate)
+            ticket = self.engine.submit(self._create_ticket(tokens, options.adapter, bulk=True), wait=True)
+            parts.append(self._build_scores(tokens, ticket.result(), options.activation))
+        if not parts:
+            return self._build_scores([], [], options.activation)
+        columns = [np.concatenate([getattr(part, name) for part in parts]) for name in ("data", "tokens", "dropped")]
+        return Scores(*columns)
+
+    def _tokenize(self, firsts: Sequence[str], seconds: Sequence[str] | None, truncate: str) -> list[PairTokens]:
         if truncate not in TRUNCATE:
             raise InputError(f"Unknown truncate {truncate!r}. {nearest(truncate, TRUNCATE)}", param="truncate")
         if seconds is not None:
             return self._pairs.encode(firsts, seconds, truncate=truncate)
-        policy: Any = "right" if truncate == "report" else truncate
+        policy = cast(Truncate, "right" if truncate == "report" else truncate)
         return [PairTokens(item.ids, 0, item.dropped) for item in self.tokenizer.encode(firsts, truncate=policy)]
+
+    def _create_ticket(
+        self, tokens: list[PairTokens], adapter: str | None, *, bulk: bool, expires_at: float | None = None
+    ) -> Ticket:
+        number = self._model.adapter(self.default_adapter if adapter is None else adapter)
+        requests = [OutputRequest(outputs=("scores",), second=item.second, adapter=number) for item in tokens]
+        ids = [item.ids for item in tokens]
+        return Ticket.create(self._model, ids, None, requests, bulk=bulk, deadline=expires_at)
+
+    def _build_scores(self, tokens: list[PairTokens], rows: list[Any], activation: str | None) -> Scores:
+        logits = np.stack([row["scores"] for row in rows]) if rows else np.zeros((0, len(self.labels)), np.float32)
+        return Scores(
+            activate(logits, activation or self._head.activation),
+            np.fromiter((len(item.ids) for item in tokens), np.int64, len(tokens)),
+            np.fromiter((item.dropped for item in tokens), np.int64, len(tokens)),
+        )
 
 
 class Reranker(Scorer):
-    """Says how well documents answer a query: cross-encoders, and language models asked for yes or no.
+    """Scores how well documents answer a query: cross-encoders, and language models that answer yes or no.
 
     Args:
         model: as for ``Encoder``.
-        instruction: what counts as relevant, for language models with a template (Qwen3-Reranker).
-        answer: how a language model is to be asked (``recipe.Answer``), where neither its folder nor the catalogue
-            says.
-        options: as for ``Loaded``.
+        instruction: the definition of relevance, for language models with a template (Qwen3-Reranker).
+        answer: prompt and answer tokens of a language model (``recipe.RerankPrompt``), if neither its folder nor the
+            catalogue has them.
+        options: as for ``LoadedModel``.
     """
 
     def score(
@@ -204,35 +220,72 @@ class Reranker(Scorer):
     ) -> Scores:
         """Score pairs: one query with each document, or as many queries as documents, pair by pair.
 
-        ``activation`` (identity, sigmoid, softmax) overrules the model's own. The result is [n] where the model has
-        one label, else [n, labels].
+        Args:
+            query: one query, or one for each document.
+            documents: the texts to score.
+            activation: identity, sigmoid, softmax or tanh, in place of the model's own.
+            truncate: ``report`` (cut the end of an over-long pair, count it in ``Scores.dropped``) or ``error``.
+            adapter: the name of a loaded adapter.
+
+        Returns:
+            Float32 [n] if the model has one label, else [n, labels].
 
         Raises:
-            InputError: something is no text, or there are more queries than documents or fewer.
+            InputError: an input is not a text, or the numbers of queries and documents differ.
         """
-        firsts, seconds = _paired(query, documents)
-        scores = self._run(firsts, seconds, truncate, activation, adapter)
-        return scores if len(self.labels) > 1 else Scores(scores.data[:, 0], scores.tokens, scores.dropped)
+        firsts, seconds = _pair_up(query, documents)
+        scores = self._score(firsts, seconds, RerankOptions(activation, truncate, adapter))
+        return scores if len(self.labels) > 1 else scores.column(0)
 
-    def rank(self, query: str, documents: Sequence[str], *, top_k: int | None = None, **wanted: Any) -> list[Ranked]:
-        """Return documents by falling score, the ``top_k`` best when given; equal scores keep their order.
+    def rank(
+        self, query: str, documents: Sequence[str], *, top_k: int | None = None, **options: Unpack[RerankKeywords]
+    ) -> list[Ranked]:
+        """Return documents by falling score, the best ``top_k`` if set. Equal scores keep the order of the documents.
+
+        Keywords are those of ``score``.
 
         Raises:
-            InputError: the model has several labels, or something is no text.
+            InputError: the model has several labels, or an input is not a text.
         """
         if len(self.labels) > 1:
             raise InputError(f"{self.name} gives {len(self.labels)} scores a pair: use score, and rank by one of them.")
-        return _best(self.score(query, documents, **wanted), top_k)
+        return _best(self.score(query, documents, **options), top_k)
 
     async def arank(
-        self, query: str, documents: Sequence[str], *, top_k: int | None = None, **wanted: Any
+        self,
+        query: str,
+        documents: Sequence[str],
+        *,
+        top_k: int | None = None,
+        activation: str | None = None,
+        truncate: str = "report",
+        adapter: str | None = None,
+        bulk: bool = False,
+        deadline: float | None = None,
+        max_tokens: int | None = None,
+        seconds_of: dict[str, float] | None = None,
     ) -> tuple[list[Ranked], Scores]:
-        """Rank without blocking the event loop; returns the scores too. ``wanted`` are keywords of ``ascore``."""
+        """Rank without blocking the event loop; return the scores too. Keywords are those of ``ascore``."""
+        options, limits = RerankOptions(activation, truncate, adapter), CallLimits(bulk, deadline, max_tokens)
+        run = await self.run_rank(query, documents, top_k, options, limits)
+        if seconds_of is not None:
+            seconds_of.update(run.timings)
+        return run.result
+
+    async def run_rank(
+        self,
+        query: str,
+        documents: Sequence[str],
+        top_k: int | None,
+        options: RerankOptions,
+        limits: CallLimits = NO_LIMITS,
+    ) -> TimedResult[tuple[list[Ranked], Scores]]:
+        """Run ``arank`` with options as objects; the result comes with the seconds of each stage."""
         if len(self.labels) > 1:
             raise InputError(f"{self.name} gives {len(self.labels)} scores a pair and cannot rank.", param="model")
-        scores = await self.ascore(*_paired(query, documents), **wanted)
-        single = Scores(scores.data[:, 0], scores.tokens, scores.dropped)
-        return _best(single, top_k), single
+        run = await self.run_score(*_pair_up(query, documents), options, limits)
+        scores = run.result.column(0)
+        return TimedResult((_best(scores, top_k), scores), run.timings)
 
 
 class Classifier(Scorer):
@@ -248,30 +301,56 @@ class Classifier(Scorer):
     ) -> Any:
         """Return a Prediction for each text or pair, or one for a single text.
 
-        Scores are probabilities: a softmax over the labels, or a sigmoid each where the model allows several labels at
-        once (``problem_type`` multi_label_classification) or has only one. ``activation`` overrules that.
+        Scores are probabilities: a softmax over the labels, or a sigmoid each if the model allows several labels at
+        once (``problem_type`` multi_label_classification) or has only one. ``activation`` replaces that.
 
         Raises:
-            InputError: something is neither a text nor a pair of texts.
+            InputError: an input is neither a text nor a pair of texts.
         """
         single = isinstance(texts, str)
-        items = [texts] if isinstance(texts, str) else list(texts)
-        firsts, seconds = _split(items)
-        scores = self._run(firsts, seconds, truncate, activation or self._probability(), adapter)
-        found = [self._prediction(row) for row in scores.data]
-        return found[0] if single else found
+        firsts, seconds = _split([texts] if isinstance(texts, str) else list(texts))
+        options = RerankOptions(activation or self._probability(), truncate, adapter)
+        predictions = self._predictions(self._score(firsts, seconds, options))
+        return predictions[0] if single else predictions
 
     async def apredict(
-        self, texts: Sequence[str] | Sequence[tuple[str, str]], *, activation: str | None = None, **wanted: Any
+        self,
+        texts: Sequence[str] | Sequence[tuple[str, str]],
+        *,
+        activation: str | None = None,
+        truncate: str = "report",
+        adapter: str | None = None,
+        bulk: bool = False,
+        deadline: float | None = None,
+        max_tokens: int | None = None,
+        seconds_of: dict[str, float] | None = None,
     ) -> tuple[list[Prediction], Scores]:
-        """Predict without blocking the event loop; returns the scores too. ``wanted`` are keywords of ``ascore``."""
+        """Predict without blocking the event loop; return the scores too. Keywords are those of ``ascore``."""
+        options, limits = RerankOptions(activation, truncate, adapter), CallLimits(bulk, deadline, max_tokens)
+        run = await self.run_predict(texts, options, limits)
+        if seconds_of is not None:
+            seconds_of.update(run.timings)
+        return run.result
+
+    async def run_predict(
+        self,
+        texts: Sequence[str] | Sequence[tuple[str, str]],
+        options: RerankOptions,
+        limits: CallLimits = NO_LIMITS,
+    ) -> TimedResult[tuple[list[Prediction], Scores]]:
+        """Run ``apredict`` with options as objects; the result comes with the seconds of each stage."""
         firsts, seconds = _split(list(texts))
-        scores = await self.ascore(firsts, seconds, activation=activation or self._probability(), **wanted)
-        return [self._prediction(row) for row in scores.data], scores
+        if options.activation is None:
+            options = replace(options, activation=self._probability())
+        run = await self.run_score(firsts, seconds, options, limits)
+        return TimedResult((self._predictions(run.result), run.result), run.timings)
 
     def _probability(self) -> str:
         several = self.recipe.config.get("problem_type") == "multi_label_classification"
         return "sigmoid" if several or len(self.labels) == 1 else "softmax"
+
+    def _predictions(self, scores: Scores) -> list[Prediction]:
+        return [self._prediction(row) for row in scores.data]
 
     def _prediction(self, row: Array) -> Prediction:
         best = int(row.argmax())
@@ -279,23 +358,8 @@ class Classifier(Scorer):
         return Prediction(self.labels[best], float(row[best]), scores)
 
 
-def activate(logits: Array, name: str) -> Array:
-    """Apply identity, sigmoid, softmax (over the last axis) or tanh, in float32.
-
-    Raises:
-        InputError: there is no such activation.
-    """
-    if name not in ACTIVATIONS:
-        raise InputError(f"Unknown activation {name!r}. {nearest(name, ACTIVATIONS)}", param="activation")
-    if name == "sigmoid":
-        return np.exp(-np.logaddexp(np.float32(0), -logits))
-    if name == "softmax":
-        raised = np.exp(logits - logits.max(-1, keepdims=True))
-        return np.asarray(raised / raised.sum(-1, keepdims=True))
-    return np.tanh(logits) if name == "tanh" else logits
-
-
-def _paired(query: str | Sequence[str], documents: Sequence[str]) -> tuple[list[str], list[str]]:
+def _pair_up(query: str | Sequence[str], documents: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Return the first and the second texts of pairs."""
     if isinstance(documents, str):
         raise InputError("documents must be a list of texts, and is one text.", param="documents")
     queries = [query] * len(documents) if isinstance(query, str) else list(query)
@@ -308,7 +372,7 @@ def _paired(query: str | Sequence[str], documents: Sequence[str]) -> tuple[list[
 
 
 def _split(items: list[Any]) -> tuple[list[str], list[str] | None]:
-    """Tell texts from pairs; a mixture is refused."""
+    """Return the first texts of pairs and the second ones; None in place of the second ones for single texts."""
     pairs = [isinstance(item, (tuple, list)) and len(item) == 2 for item in items]
     if not any(pairs):
         return items, None

@@ -37,5 +37,5 @@ def test_bge_m3() -> None:
         assert asked.sparse.similarity(told.sparse)[0, 0] == pytest.approx(SPARSE, abs=2e-3)
         np.testing.assert_allclose(asked.multivector.similarity(told.multivector)[0], COLBERT, atol=2e-3)
         words = {encoder.tokenizer.backend.id_to_token(number): w for number, w in asked.sparse.to_dicts()[0].items()}
-    found = {word.lstrip("▁"): weight for word, weight in words.items()}
+    found = {str(word).lstrip("▁"): weight for word, weight in words.items()}
     assert found == pytest.approx(LEXICAL, abs=2e-3)

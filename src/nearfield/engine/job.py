@@ -99,7 +99,7 @@ class Ticket:
     _event: threading.Event = field(default_factory=threading.Event)
 
     @classmethod
-    def of(
+    def create(
         cls,
         runner: Runner,
         inputs: Sequence[Sequence[int]],

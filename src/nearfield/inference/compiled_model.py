@@ -302,7 +302,7 @@ def _heads(recipe: Recipe, family: families.Family, tokenizer: Tokenizer) -> dic
 
 def _run(lane: Callable[[Batch], Results], model: CompiledModel, inputs: list[list[int]]) -> list[Array]:
     """Run inputs and return one array each: the main output's values."""
-    ticket = Ticket.of(model, inputs)
+    ticket = Ticket.create(model, inputs)
     results = lane(Batch(model, ticket.jobs))
     ticket.jobs = []  # jobs point back to it: a cycle would keep the model when everyone has let go of it
     return [_values(result, model.family.vocab_size) for result in results]

@@ -1,34 +1,90 @@
-"""Wanted: what a caller asks of an encoder, resolved and checked before anything is tokenised."""
+"""Options of `Encoder.encode`: `EncodeOptions` as a caller writes them, `ResolvedOptions` checked against a model."""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, TypedDict
 
 import numpy as np
 
+from nearfield.arrays import Array
 from nearfield.errors import InputError, nearest
-from nearfield.recipe import Recipe
+from nearfield.inference.model_info import ModelInfo
+from nearfield.recipe import ROLE_TASKS, EncodeTask, Recipe
 from nearfield.vectors.dense import PRECISIONS
 
+if sys.version_info >= (3, 11):
+    from typing import Unpack as Unpack
+else:
+    from typing_extensions import Unpack as Unpack
+if TYPE_CHECKING:
+    from nearfield.inference.late_interaction import LateInteractionFormatter
+
 ROLES = ("query", "document")
-#: ``chunk`` encodes an over-long input in pieces and combines them.
+#: ``chunk`` encodes an over-long input in pieces and combines their vectors.
 TRUNCATE = ("report", "error", "left", "right", "chunk")
+
+
+class EncodeKeywordsWithoutRole(TypedDict, total=False):
+    """The keywords of ``Encoder.encode_query`` and ``encode_document``, which set the role themselves."""
+
+    prompt_name: str | None
+    prompt: str | None
+    instruction: str | None
+    task: str | None
+    outputs: str | Iterable[str] | None
+    adapter: str | None
+    truncate_dim: int | None
+    force_truncate_dim: bool
+    normalize_embeddings: bool | None
+    precision: str
+    ranges: Array | None
+    truncate: str
+    max_length: int | None
+
+
+class EncodeKeywords(EncodeKeywordsWithoutRole, total=False):
+    """The keywords of ``Encoder.encode``: the fields of `EncodeOptions`."""
+
+    role: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class EncodeOptions:
+    """Options of one call of ``Encoder.encode``, which documents each of them."""
+
+    prompt_name: str | None = None
+    prompt: str | None = None
+    role: str | None = None
+    instruction: str | None = None
+    task: str | None = None
+    outputs: str | Iterable[str] | None = None
+    adapter: str | None = None
+    truncate_dim: int | None = None
+    force_truncate_dim: bool = False
+    normalize_embeddings: bool | None = None
+    precision: str = "float32"
+    ranges: Array | None = None
+    truncate: str = "report"
+    max_length: int | None = None
 
 
 @dataclass(frozen=True)
 class ResolvedOptions:
-    """What a caller asked for: everything before the batch, and everything after it."""
+    """Options of one call, checked against a model: what happens before the batch, and what happens after it."""
 
     prompt: str = ""
+    #: Leading tokens of each input that pooling leaves out.
     skip: int = 0
     role: str | None = None
     truncate: str = "report"
     #: Tokens to read of each input; None: as many as the model reads.
     max_length: int | None = None
-    #: Kinds of output, and whether they were asked for by name: the answer is then ``Outputs``.
+    #: Kinds of output in the model's order.
     outputs: tuple[str, ...] = ("dense",)
+    #: Whether the caller named the outputs. The result is then ``Outputs``.
     named: bool = False
     adapter: str | None = None
     dim: int = 0
@@ -36,40 +92,121 @@ class ResolvedOptions:
     unit: bool = False
     normalize: bool = False
     precision: str = "float32"
-    ranges: Any = None
+    ranges: Array | None = None
     space: str = ""
 
 
-def resolve_outputs(recipe: Recipe, asked: str | Iterable[str] | None) -> tuple[str, ...]:
-    """Return the kinds of output that are wanted, in the model's order; its main one where none is named.
+@dataclass(frozen=True, slots=True)
+class OptionDefaults:
+    """What an encoder uses where a call sets nothing: its adapter, its dimensions, and the prefixes of its roles."""
+
+    adapter: str | None = None
+    truncate_dim: int | None = None
+    formatter: LateInteractionFormatter | None = None
+
+
+def resolve(options: EncodeOptions, model: ModelInfo, defaults: OptionDefaults) -> ResolvedOptions:
+    """Return a call's options, checked against a model and completed from its recipe.
+
+    Raises:
+        InputError: an option is invalid, or the model does not support it.
+    """
+    recipe, role = model.recipe, options.role
+    kinds = resolve_outputs(recipe, options.outputs)
+    resolve_options(options.truncate, options.precision, kinds)
+    prompt_name, prompt, adapter = _resolve_task(options, model)
+    text = resolve_prompt(recipe, prompt_name, prompt, role, options.instruction)
+    if defaults.formatter is not None and "multivector" in kinds:
+        prefix = defaults.formatter.prompt(role)
+        text = prefix + text.removeprefix(prefix)
+    adapter = defaults.adapter if adapter is None else adapter
+    model.adapter(adapter)
+    normalize = bool(options.normalize_embeddings) and not recipe.normalized
+    dim = defaults.truncate_dim if options.truncate_dim is None else options.truncate_dim
+    return ResolvedOptions(
+        prompt=text,
+        skip=model.skip(text),
+        role=role,
+        truncate=options.truncate,
+        max_length=options.max_length,
+        outputs=kinds,
+        named=options.outputs is not None,
+        adapter=adapter,
+        dim=resolve_dimensions(recipe, dim, options.force_truncate_dim) if recipe.modules else 0,
+        centre=recipe.centre,
+        unit=recipe.normalized or normalize,
+        normalize=normalize,
+        precision=options.precision,
+        ranges=options.ranges,
+        space=model.space_of(adapter) + ("n" if normalize else ""),
+    )
+
+
+def _resolve_task(options: EncodeOptions, model: ModelInfo) -> tuple[str | None, str | None, str | None]:
+    """Return prompt name, prompt and adapter of a call; those that it sets itself win over those of its task.
+
+    Raises:
+        InputError: the model has no such task or prompt.
+    """
+    name, text, adapter, task = options.prompt_name, options.prompt, options.adapter, options.task
+    chosen = (name, text, options.instruction, adapter)
+    if task is None and options.role is not None and chosen == (None, None, None, None):
+        task = _task_of_role(options.role, model)
+    if task is None:
+        return name, text, adapter
+    recipe, adapter_names = model.recipe, model.adapters.named
+    known = recipe.tasks.get(task)
+    if known is None and task in adapter_names:
+        known = EncodeTask(recipe.prompts.get(task, ""), task)
+    if known is None and task not in recipe.prompts:
+        names = sorted({*recipe.tasks, *recipe.prompts})
+        raise InputError(f"{recipe.name} has no task {task!r}. {nearest(task, names)}", param="task")
+    if known is None:
+        return (task if name is None and text is None else name), text, adapter
+    return name, (known.prompt if text is None and name is None else text), adapter or known.adapter
+
+
+def _task_of_role(role: str, model: ModelInfo) -> str | None:
+    """Return the task that serves a role, or None: jina-embeddings-v3 has tasks in place of prompts for roles."""
+    recipe = model.recipe
+    own = recipe.role_prompt(role) if role in ROLE_TASKS else None
+    # An empty prompt means nothing: sentence-transformers writes empty ones into every folder.
+    if role not in ROLE_TASKS or (own is not None and recipe.prompts[own]):
+        return None
+    known = {*recipe.tasks, *model.adapters.named}
+    return next((name for name in ROLE_TASKS[role] if name in known), None)
+
+
+def resolve_outputs(recipe: Recipe, requested: str | Iterable[str] | None) -> tuple[str, ...]:
+    """Return the requested kinds of output in the model's order; the model's main output if None.
 
     Raises:
         InputError: the model does not give one of them.
     """
-    if asked is None:
+    if requested is None:
         return recipe.outputs[:1]
-    names = {asked} if isinstance(asked, str) else set(asked)
+    names = {requested} if isinstance(requested, str) else set(requested)
     for name in sorted(names):
         if name not in recipe.outputs:
             raise InputError(
                 f"{recipe.name} gives no {name!r} output. {nearest(name, recipe.outputs)}", param="outputs"
             )
     if not names:
-        raise InputError("outputs names nothing; leave it out for the model's main output.", param="outputs")
+        raise InputError("outputs is empty; leave it out for the model's main output.", param="outputs")
     return tuple(name for name in recipe.outputs if name in names)
 
 
 def resolve_prompt(
     recipe: Recipe, name: str | None, text: str | None, role: str | None, instruction: str | None = None
 ) -> str:
-    """Resolve what goes before the text: given text, an instruction, a named prompt, the role's, or the default.
+    """Return the prompt text of a call: the literal one, the instruction's, the named one, the role's, or the default.
 
     Raises:
-        InputError: both were given, or there is no such prompt or role.
+        InputError: more than one of prompt, prompt name and instruction is set, or there is no such prompt or role.
     """
-    given = {"prompt_name": name, "prompt": text, "instruction": instruction}
-    several = [key for key, value in given.items() if value is not None]
-    if len(several) > 1:
+    if (name is not None) + (text is not None) + (instruction is not None) > 1:
+        values = {"prompt_name": name, "prompt": text, "instruction": instruction}
+        several = [key for key, value in values.items() if value is not None]
         raise InputError(f"Give {' or '.join(several)}, not both.", param=several[-1])
     if role is not None and role not in ROLES:
         raise InputError(f"Unknown role {role!r}. {nearest(role, ROLES)}", param="role")
@@ -87,10 +224,10 @@ def resolve_prompt(
 
 
 def resolve_dimensions(recipe: Recipe, dim: int | None, force: bool) -> int:
-    """Return the dimensions to keep.
+    """Return the number of dimensions to keep.
 
     Raises:
-        InputError: not between 1 and the whole, or not what the model was trained for.
+        InputError: not between 1 and the model's dimensions, or not a size that the model was trained for.
     """
     whole = recipe.dimensions
     if dim is None or dim == whole:
@@ -111,7 +248,7 @@ def resolve_dimensions(recipe: Recipe, dim: int | None, force: bool) -> int:
 
 
 def resolve_options(truncate: str, precision: str, kinds: tuple[str, ...]) -> None:
-    """Refuse an unknown truncation or precision, or one that a kind of output cannot have."""
+    """Raise InputError for an unknown truncation or precision, or for one that a kind of output does not support."""
     if truncate not in TRUNCATE:
         raise InputError(f"Unknown truncate {truncate!r}. {nearest(truncate, TRUNCATE)}", param="truncate")
     if precision not in PRECISIONS:
@@ -120,7 +257,9 @@ def resolve_options(truncate: str, precision: str, kinds: tuple[str, ...]) -> No
         return
     if truncate == "chunk":
         raise InputError(
-            f"truncate='chunk' combines dense vectors; this asks for {', '.join(kinds)}.", param="truncate"
+            f"truncate='chunk' combines dense vectors; this call requests {', '.join(kinds)}.", param="truncate"
         )
     if precision != "float32":
-        raise InputError(f"precision applies to dense vectors; this asks for {', '.join(kinds)}.", param="precision")
+        raise InputError(
+            f"precision applies to dense vectors; this call requests {', '.join(kinds)}.", param="precision"
+        )

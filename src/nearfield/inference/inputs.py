@@ -1,30 +1,36 @@
-"""Inputs: what callers give to be encoded, told apart, cut into windows, and over-long texts into pieces."""
+"""Inputs of `Encoder.encode`: check them, batch them into windows, split over-long texts, find the spans of chunks."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
-from typing import Any
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
 from nearfield.checkpoint.tokenizer.tokenizer import Tokenizer
 from nearfield.errors import InputError
 
+if TYPE_CHECKING:
+    from tokenizers import Encoding
+
+#: One input: a text, or token ids.
 Text = str | Sequence[int]
-#: Texts in the first window of a long job and in the largest: the first keeps lanes from waiting for the tokenizer.
+#: One input or many.
+Texts = Text | Iterable[Text]
+#: Texts in the first window of a long call and in the largest. The first is small, so that lanes start early.
 FIRST_WINDOW, LARGEST_WINDOW = 128, 4096
-#: Characters at which a window closes, whatever its count, so that memory stays bounded.
+#: Characters at which a window ends, whatever its number of texts, so that memory stays bounded.
 WINDOW_CHARACTERS = 4_000_000
-#: Sentences tokenised at once.
-_AT_ONCE = 1024
-#: Where a sentence may end: after its mark and the white space that follows, or after a line.
+#: Sentences that are tokenised in one call.
+_SENTENCES_PER_BATCH = 1024
+#: Where a sentence may end: after its full stop and the white space that follows, or after a line.
 _SENTENCE = re.compile(r"(?<=[.!?…])\s+|(?<=[。！？])|\n+")
 
 
-def parse_inputs(texts: Any) -> tuple[bool, Iterable[Any], int | None]:
-    """Return whether it is one input, the inputs, and their number where known.
+def parse_inputs(texts: Texts) -> tuple[bool, Iterable[Text], int | None]:
+    """Return whether it is a single input, the inputs, and their number where that is known.
 
     Raises:
         InputError: it is neither a text, nor a list of texts or token ids.
@@ -36,21 +42,25 @@ def parse_inputs(texts: Any) -> tuple[bool, Iterable[Any], int | None]:
     if not isinstance(texts, Sequence) and not isinstance(texts, np.ndarray):
         return False, texts, None
     if len(texts) and all(isinstance(item, (int, np.integer)) and not isinstance(item, bool) for item in texts):
-        return True, [list(texts)], 1
-    return False, texts, len(texts)
+        return True, [cast(Sequence[int], list(texts))], 1
+    return False, cast(Sequence[Text], texts), len(texts)
 
 
-def windows(inputs: Iterable[Text], largest: int) -> Iterator[list[Text]]:
-    """Cut into windows that grow from small to ``largest``, each bounded in characters too."""
-    if largest < 1:
-        raise InputError(f"window must be at least 1, not {largest}.", param="window")
-    size, stream = min(FIRST_WINDOW, largest), iter(inputs)
-    while window := list(_until(islice(stream, size), WINDOW_CHARACTERS)):
+def windows(inputs: Iterable[Text], max_size: int) -> Iterator[list[Text]]:
+    """Yield inputs in lists that grow from small to ``max_size``, each bounded in characters too.
+
+    Raises:
+        InputError: ``max_size`` is less than 1.
+    """
+    if max_size < 1:
+        raise InputError(f"window must be at least 1, not {max_size}.", param="window")
+    size, stream = min(FIRST_WINDOW, max_size), iter(inputs)
+    while window := list(_up_to(islice(stream, size), WINDOW_CHARACTERS)):
         yield window
-        size = min(size * 2, largest)
+        size = min(size * 2, max_size)
 
 
-def _until(inputs: Iterator[Text], characters: int) -> Iterator[Text]:
+def _up_to(inputs: Iterator[Text], characters: int) -> Iterator[Text]:
     for item in inputs:
         yield item
         characters -= len(item) if isinstance(item, (str, list, tuple, np.ndarray)) else 0
@@ -58,61 +68,62 @@ def _until(inputs: Iterator[Text], characters: int) -> Iterator[Text]:
             return
 
 
-def split_long_text(text: str, tokenizer: Tokenizer, room: int) -> list[str]:
-    """Cut a text into pieces of at most ``room`` tokens, at sentence ends where that is possible.
+def split_long_text(text: str, tokenizer: Tokenizer, max_tokens: int) -> list[str]:
+    """Split a text into pieces of at most ``max_tokens`` tokens, at ends of sentences where possible.
 
-    A sentence that is longer is cut at token boundaries. Nothing is lost: the pieces join to the text, but for the
-    white space between sentences.
+    A sentence that is longer is split between tokens. The pieces join to the text, except for the white space between
+    sentences.
     """
-    found: list[list[str]] = []
-    used = room
-    for part, size in _parts(text, tokenizer, room):
-        if used + size > room:
-            found.append([])
+    pieces: list[list[str]] = []
+    used = max_tokens
+    for part, size in _parts(text, tokenizer, max_tokens):
+        if used + size > max_tokens:
+            pieces.append([])
             used = 0
-        found[-1].append(part)
+        pieces[-1].append(part)
         used += size
-    return [" ".join(parts) for parts in found]
+    return [" ".join(parts) for parts in pieces]
 
 
-def _parts(text: str, tokenizer: Tokenizer, room: int) -> Iterator[tuple[str, int]]:
-    """Yield sentences, and parts of those that are too long, with their numbers of tokens."""
+def _parts(text: str, tokenizer: Tokenizer, max_tokens: int) -> Iterator[tuple[str, int]]:
+    """Yield sentences, and parts of sentences that are too long, with their numbers of tokens."""
     sentences = [part for part in _SENTENCE.split(text) if part.strip()] or [text]
-    for start in range(0, len(sentences), _AT_ONCE):
-        group = sentences[start : start + _AT_ONCE]
-        encodings: Any = tokenizer.backend.encode_batch(group, add_special_tokens=False)
+    for start in range(0, len(sentences), _SENTENCES_PER_BATCH):
+        group = sentences[start : start + _SENTENCES_PER_BATCH]
+        encodings = tokenizer.backend.encode_batch(group, add_special_tokens=False)
         for sentence, encoding in zip(group, encodings, strict=True):
             size = len(encoding.ids)
-            yield from _hard(sentence, encoding, room) if size > room else [(sentence, size)]
+            yield from _split_sentence(sentence, encoding, max_tokens) if size > max_tokens else [(sentence, size)]
 
 
-def _hard(sentence: str, encoding: Any, room: int) -> list[tuple[str, int]]:
-    """Cut a sentence by the places of its tokens."""
-    starts = [encoding.offsets[at][0] for at in range(0, len(encoding.ids), room)]
+def _split_sentence(sentence: str, encoding: Encoding, max_tokens: int) -> list[tuple[str, int]]:
+    """Split a sentence between tokens, by their character offsets."""
+    places = range(0, len(encoding.ids), max_tokens)
+    starts = [encoding.offsets[at][0] for at in places]
     ends = [*starts[1:], len(sentence)]
-    counts = [min(room, len(encoding.ids) - at) for at in range(0, len(encoding.ids), room)]
-    return [(sentence[start:end], count) for start, end, count in zip(starts, ends, counts, strict=True)]
+    sizes = [min(max_tokens, len(encoding.ids) - at) for at in places]
+    return [(sentence[start:end], size) for start, end, size in zip(starts, ends, sizes, strict=True)]
 
 
 def chunk_token_spans(
     tokenizer: Tokenizer, chunks: Sequence[str], prompt: str
 ) -> tuple[list[int], list[tuple[int, int]]]:
-    """Tokenise consecutive chunks as one text; return its ids, and the first and last place of each chunk's tokens.
+    """Tokenise consecutive chunks as one text; return its ids, and the token span (start, stop) of each chunk.
 
-    A token that reaches over a border belongs to the chunk in which it begins; special tokens and prompt to none.
+    A token that crosses a border belongs to the chunk in which it begins. Special tokens and prompt belong to none.
 
     Raises:
-        InputError: a chunk has no token of its own.
+        InputError: a chunk contains no token.
     """
     encoding = tokenizer.backend.encode(prompt + "".join(chunks), add_special_tokens=False)
     ends = np.cumsum([len(prompt), *map(len, chunks)])
     starts = np.array([start for start, _ in encoding.offsets] or [0])
     # A token's leading space may lie before the border: what counts is where its text begins.
     places = np.searchsorted(starts, ends, "left") + len(tokenizer.prefix)
-    found = list(zip(places[:-1].tolist(), places[1:].tolist(), strict=True))
-    empty = next((number for number, (start, stop) in enumerate(found) if start >= stop), None)
+    spans = list(zip(places[:-1].tolist(), places[1:].tolist(), strict=True))
+    empty = next((number for number, (start, stop) in enumerate(spans) if start >= stop), None)
     if empty is not None:
         raise InputError(
-            f"Chunk {empty} has no token of its own: {chunks[empty][:40]!r}. Join it to another.", param="input"
+            f"Chunk {empty} contains no token: {chunks[empty][:40]!r}. Join it to another chunk.", param="input"
         )
-    return [*tokenizer.prefix, *encoding.ids, *tokenizer.suffix], found
+    return [*tokenizer.prefix, *encoding.ids, *tokenizer.suffix], spans

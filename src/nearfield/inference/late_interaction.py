@@ -1,28 +1,27 @@
-"""Marking: how texts are prepared for late interaction by role: marker, length, expansion, and what is left out."""
+"""Input formats of late-interaction models by role: marker token, length, query expansion, and skipped tokens."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
+from nearfield.arrays import Array
 from nearfield.checkpoint.tokenizer.tokenizer import Tokenizer, Tokens
 from nearfield.errors import ModelRefused
 from nearfield.heads import OutputRequest
 from nearfield.recipe import Multivector, RoleFormat
 
-Array = np.ndarray[Any, np.dtype[Any]]
-#: Tried in this order when a folder does not name the token that queries are filled up with.
+#: Tokens that fill queries up, in this order of preference, where a folder does not name one.
 FILLERS = ("[MASK]", "<mask>", "</s>", "<|endoftext|>", "<eos>")
 
 
 @dataclass(frozen=True)
-class _RoleMarkers:
-    """One role's marking, in ids."""
+class _RoleTokens:
+    """The format of one role, in token ids. ``prompt`` is the prefix as text, where it is not one token."""
 
-    marking: RoleFormat
+    format: RoleFormat
     marker: int | None
     prompt: str
     filler: int
@@ -30,7 +29,10 @@ class _RoleMarkers:
 
 
 class LateInteractionFormatter:
-    """Prepares texts for a late-interaction model (ColBERT, PyLate, bge-m3)."""
+    """Formats tokens for a late-interaction model (ColBERT, PyLate, bge-m3).
+
+    A text without a role is treated as a document, as in sentence-transformers.
+    """
 
     def __init__(self, spec: Multivector, tokenizer: Tokenizer) -> None:
         self._spec = spec
@@ -38,54 +40,54 @@ class LateInteractionFormatter:
         self._roles = {"query": self._role(spec.query), "document": self._role(spec.document)}
 
     def prompt(self, role: str | None) -> str:
-        """Return the text that goes before an input where the model's prefix is text and no token."""
-        return self._of(role).prompt
+        """Return the text to put before an input, where the model's prefix is text and not one token."""
+        return self._tokens_of(role).prompt
 
-    def limit(self, role: str | None) -> int | None:
-        """Return the most tokens of an input before its marker is put in, or None for the model's own length."""
-        known = self._of(role)
-        length = min(known.marking.length or self._tokenizer.max_length, self._tokenizer.max_length)
-        least = len(self._tokenizer.prefix) + len(self._tokenizer.suffix) + 1
-        return max(least, length - (known.marker is not None))
+    def limit(self, role: str | None) -> int:
+        """Return the maximum number of tokens of an input before its marker is inserted."""
+        tokens = self._tokens_of(role)
+        length = min(tokens.format.length or self._tokenizer.max_length, self._tokenizer.max_length)
+        min_length = len(self._tokenizer.prefix) + len(self._tokenizer.suffix) + 1
+        return max(min_length, length - (tokens.marker is not None))
 
-    def mark(self, tokens: Sequence[Tokens], role: str | None) -> tuple[list[Tokens], list[OutputRequest]]:
-        """Put the marker in and fill queries up; return what is read and which of its tokens get a vector."""
-        known = self._of(role)
-        marked = [Tokens(self._marked(item.ids, known), item.dropped) for item in tokens]
-        return marked, [self._extra(item.ids, len(read.ids), known) for item, read in zip(tokens, marked, strict=True)]
+    def format(self, inputs: Sequence[Tokens], role: str | None) -> tuple[list[Tokens], list[OutputRequest]]:
+        """Insert the marker and expand queries; return the new tokens, and which of them get a vector."""
+        tokens = self._tokens_of(role)
+        formatted = [Tokens(self._insert(item.ids, tokens), item.dropped) for item in inputs]
+        pairs = zip(inputs, formatted, strict=True)
+        return formatted, [self._request(item.ids, new.ids, tokens) for item, new in pairs]
 
-    def _of(self, role: str | None) -> _RoleMarkers:
-        """A text of no role is a document, as in sentence-transformers."""
+    def _tokens_of(self, role: str | None) -> _RoleTokens:
         return self._roles[role or "document"]
 
-    def _marked(self, ids: list[int], role: _RoleMarkers) -> list[int]:
+    def _insert(self, ids: list[int], role: _RoleTokens) -> list[int]:
+        """Return an input's ids with the marker after the first special token, filled up where the role expands."""
         at = min(1, len(self._tokenizer.prefix))
         whole = ids if role.marker is None else [*ids[:at], role.marker, *ids[at:]]
-        missing = (role.marking.length or 0) - len(whole) if role.marking.expand else 0
+        missing = (role.format.length or 0) - len(whole) if role.format.expand else 0
         return [*whole, *[role.filler] * missing] if missing > 0 else whole
 
-    def _extra(self, ids: list[int], read: int, role: _RoleMarkers) -> OutputRequest:
+    def _request(self, ids: list[int], formatted: list[int], role: _RoleTokens) -> OutputRequest:
         real = len(ids) + (role.marker is not None)
-        filled = 0 if role.marking.attend else read - real
+        unattended = 0 if role.format.attend else len(formatted) - real
         if not len(role.skipped):
-            return OutputRequest(outputs=("multivector",), unattended=filled)
-        whole = np.asarray(self._marked(ids, role))
-        kept = np.flatnonzero(~np.isin(whole, role.skipped))
-        return OutputRequest(outputs=("multivector",), kept=kept[kept >= self._spec.drop], unattended=filled)
+            return OutputRequest(outputs=("multivector",), unattended=unattended)
+        places = np.flatnonzero(~np.isin(np.asarray(formatted), role.skipped))
+        return OutputRequest(outputs=("multivector",), kept=places[places >= self._spec.drop], unattended=unattended)
 
-    def _role(self, marking: RoleFormat) -> _RoleMarkers:
+    def _role(self, role: RoleFormat) -> _RoleTokens:
         backend = self._tokenizer.backend
-        words = [marking.prefix, *marking.prefix.split()[:1]] if marking.prefix.strip() else []
-        marker = next((number for word in words if (number := backend.token_to_id(word)) is not None), None)
-        prompt = marking.prefix if marker is None else ""
-        skipped = [number for word in marking.skip if (number := backend.token_to_id(word)) is not None]
-        return _RoleMarkers(marking, marker, prompt, self._filler(marking), np.asarray(skipped, np.int64))
+        words = [role.prefix, *role.prefix.split()[:1]] if role.prefix.strip() else []
+        marker = next((token for word in words if (token := backend.token_to_id(word)) is not None), None)
+        prompt = role.prefix if marker is None else ""
+        skipped = [token for word in role.skip if (token := backend.token_to_id(word)) is not None]
+        return _RoleTokens(role, marker, prompt, self._filler(role), np.asarray(skipped, np.int64))
 
-    def _filler(self, marking: RoleFormat) -> int:
-        if not marking.expand:
+    def _filler(self, role: RoleFormat) -> int:
+        if not role.expand:
             return 0
-        names = (marking.filler,) if marking.filler else FILLERS
+        names = (role.filler,) if role.filler else FILLERS
         for name in names:
-            if (number := self._tokenizer.backend.token_to_id(name)) is not None:
-                return number
-        raise ModelRefused(f"queries are filled up with {' or '.join(names)}, and the tokenizer has no such token")
+            if (token := self._tokenizer.backend.token_to_id(name)) is not None:
+                return token
+        raise ModelRefused(f"Queries are filled up with {' or '.join(names)}, and the tokenizer has no such token.")

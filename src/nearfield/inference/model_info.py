@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
+from typing import Any
 
 from nearfield.checkpoint.tokenizer.tokenizer import Tokenizer
 from nearfield.checkpoint.weights.lora import Adapters
+from nearfield.engine.job import Batch
 from nearfield.errors import InputError, nearest
 from nearfield.recipe import Pooling, Recipe
 
@@ -35,6 +38,10 @@ class ModelInfo:
         known = model.adapters
         made._adapters = Adapters(known.roots, None, known.named, known.loaded)
         return made
+
+    def lane(self) -> Callable[[Batch], Any]:
+        """Raise RuntimeError: only the process that has the weights runs batches."""
+        raise RuntimeError(f"{self.name} has no weights in this process.")
 
     @property
     def adapters(self) -> Adapters:

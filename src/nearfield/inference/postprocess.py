@@ -1,65 +1,114 @@
-"""Results: from what the engine gives back to what a caller gets: cut, scaled, quantised, counted, joined."""
+"""Postprocessing: from the rows of the engine to results, truncated, scaled, quantised, counted and concatenated."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
 import numpy as np
 
+from nearfield.arrays import Array
 from nearfield.checkpoint.tokenizer.tokenizer import Tokens
 from nearfield.inference.encode_options import ResolvedOptions
+from nearfield.inference.prepare import PreparedInputs, TokenSpans
 from nearfield.recipe import Multivector, Recipe
 from nearfield.vectors.dense import Vectors, fingerprint, normalize, quantize, truncate
 from nearfield.vectors.outputs import MultiVectors, Outputs, SparseVectors
 
-Array = np.ndarray[Any, np.dtype[Any]]
 Result = Vectors | SparseVectors | MultiVectors | Outputs
 
 
-def build_result(recipe: Recipe, request: ResolvedOptions, rows: Any, tokens: Sequence[Tokens], single: bool) -> Result:
-    """Turn a ticket's rows into the kinds of output that were asked for."""
-    counts = {
-        "tokens": np.fromiter((len(item.ids) for item in tokens), np.int64, len(tokens)),
-        "dropped": np.fromiter((item.dropped for item in tokens), np.int64, len(tokens)),
-        "single": single,
-    }
+@dataclass(frozen=True, slots=True)
+class TokenCounts:
+    """Tokens read and tokens truncated of each input, and whether the call had a single input."""
+
+    tokens: Array
+    dropped: Array
+    single: bool = False
+
+    @classmethod
+    def from_tokens(cls, tokens: Sequence[Tokens], single: bool) -> TokenCounts:
+        """Count tokenised inputs."""
+        count = len(tokens)
+        return cls(
+            np.fromiter((len(item.ids) for item in tokens), np.int64, count),
+            np.fromiter((item.dropped for item in tokens), np.int64, count),
+            single,
+        )
+
+    @classmethod
+    def from_spans(cls, spans: TokenSpans) -> TokenCounts:
+        """Count the tokens of a document's chunks, of which none is dropped."""
+        return cls(np.array([stop - start for start, stop in spans]), np.zeros(len(spans), int))
+
+
+def finish(recipe: Recipe, options: ResolvedOptions, rows: Any, prepared: PreparedInputs, single: bool) -> Result:
+    """Return the result of a ticket's rows; inputs that were split into pieces get one vector each."""
+    if prepared.owners is not None:
+        plain = rows if isinstance(rows, np.ndarray) else np.stack([row["dense"] for row in rows])
+        rows = combine_pieces(plain, prepared.sizes, prepared.owners, len(prepared.tokens), recipe.normalized)
+    return build_result(recipe, options, rows, prepared.tokens, single)
+
+
+def chunk_vectors(options: ResolvedOptions, rows: Iterable[Any], spans: Sequence[TokenSpans]) -> list[Vectors]:
+    """Return the vectors of each document's chunks, from a ticket's rows and the chunks' token spans."""
+    return [
+        build_dense(options, row["dense"], TokenCounts.from_spans(document_spans))
+        for row, document_spans in zip(rows, spans, strict=True)
+    ]
+
+
+def build_result(recipe: Recipe, options: ResolvedOptions, rows: Any, tokens: Sequence[Tokens], single: bool) -> Result:
+    """Return the requested kinds of output from a ticket's rows: an array, or for each input a dictionary by output."""
+    counts = TokenCounts.from_tokens(tokens, single)
     if isinstance(rows, np.ndarray):
-        found: dict[str, Any] = {"dense": dense(request, rows, counts)}
+        results: dict[str, Any] = {"dense": build_dense(options, rows, counts)}
     else:
-        found = {name: _kind(recipe, request, name, [row[name] for row in rows], counts) for name in request.outputs}
-    return Outputs(**found) if request.named else cast(Result, found[request.outputs[0]])
+        results = {
+            name: _build_kind(recipe, options, name, [row[name] for row in rows], counts) for name in options.outputs
+        }
+    return Outputs(**results) if options.named else cast(Result, results[options.outputs[0]])
 
 
-def _kind(recipe: Recipe, request: ResolvedOptions, name: str, rows: list[Any], counts: dict[str, Any]) -> Any:
+def _build_kind(recipe: Recipe, options: ResolvedOptions, name: str, rows: list[Any], counts: TokenCounts) -> Result:
     if name == "dense":
         width = recipe.dimensions
-        return dense(request, np.stack(rows) if rows else np.zeros((0, width), np.float32), counts)
+        return build_dense(options, np.stack(rows) if rows else np.zeros((0, width), np.float32), counts)
+    facts: dict[str, Any] = {"tokens": counts.tokens, "dropped": counts.dropped, "single": counts.single}
     if name == "sparse":
         size = int(recipe.config["vocab_size"])
-        return SparseVectors.of(rows, size, fingerprint(request.space, size, "sparse"), **counts)
+        return SparseVectors.of(rows, size, fingerprint(options.space, size, "sparse"), **facts)
     spec = cast(Multivector, recipe.head("multivector"))
-    mark = fingerprint(request.space, spec.dimensions, "multivector")
-    return MultiVectors.of(rows, spec.dimensions, mark, average=spec.average, **counts)
+    space = fingerprint(options.space, spec.dimensions, "multivector")
+    return MultiVectors.of(rows, spec.dimensions, space, average=spec.average, **facts)
 
 
-def dense(request: ResolvedOptions, rows: Array, counts: dict[str, Any]) -> Vectors:
-    """Scale, cut and quantise dense rows [n, dimensions]."""
-    data = normalize(rows) if request.normalize else rows
-    if request.dim < data.shape[1]:
-        if request.centre:
-            # A layer norm without weights, of which scaling to unit length leaves the centring alone.
+def build_dense(options: ResolvedOptions, rows: Array, counts: TokenCounts) -> Vectors:
+    """Return dense vectors, scaled, truncated and quantised, from float32 rows [n, dimensions]."""
+    data = normalize(rows) if options.normalize else rows
+    if options.dim < data.shape[1]:
+        if options.centre:
+            # A layer norm without weights: scaling to unit length follows, so that only the centring matters.
             data = data - data.mean(1, keepdims=True)
-        data = truncate(data, request.dim, renormalize=request.unit)
-    vectors = Vectors(data, fingerprint(request.space, request.dim, "float32"), request.dim, **counts)
-    if request.precision == "float32" and request.ranges is None:
+        data = truncate(data, options.dim, renormalize=options.unit)
+    space = fingerprint(options.space, options.dim, "float32")
+    vectors = Vectors(data, space, options.dim, tokens=counts.tokens, dropped=counts.dropped, single=counts.single)
+    if options.precision == "float32" and options.ranges is None:
         return vectors
-    return quantize(vectors, request.precision, request.ranges, unit=request.unit)
+    return quantize(vectors, options.precision, options.ranges, unit=options.unit)
 
 
-def combine(rows: Array, sizes: Sequence[int], owners: Array, count: int, unit: bool) -> Array:
-    """Combine the vectors of each input's pieces: their mean, weighted by tokens; of unit length where they are."""
+def combine_pieces(rows: Array, sizes: Sequence[int], owners: Array, count: int, unit: bool) -> Array:
+    """Return one vector for each of ``count`` inputs: the mean of its pieces' vectors, weighted by their tokens.
+
+    Args:
+        rows: the pieces' vectors, float32 [pieces, dimensions].
+        sizes: tokens of each piece.
+        owners: for each piece, the number of the input that it is a part of.
+        count: number of inputs.
+        unit: scale the means to unit length.
+    """
     weights = np.asarray(sizes, np.float64)
     sums = np.zeros((count, rows.shape[1]))
     np.add.at(sums, owners, rows * weights[:, None])
@@ -69,7 +118,7 @@ def combine(rows: Array, sizes: Sequence[int], owners: Array, count: int, unit: 
 
 
 def concatenate_results(parts: Sequence[Result], single: bool) -> Any:
-    """Join the results of consecutive windows."""
+    """Return one result from those of consecutive windows, all of the same kind."""
     if len(parts) == 1 and not single:
         return parts[0]
     first: Any = parts[0]
@@ -77,21 +126,22 @@ def concatenate_results(parts: Sequence[Result], single: bool) -> Any:
         return Outputs(
             **{name: concatenate_results([cast(Outputs, part)[name] for part in parts], single) for name in first.kinds}
         )
-    facts: dict[str, Any] = {name: _column(parts, name) for name in ("tokens", "dropped", *_COLUMNS[type(first)])}
+    columns = ("tokens", "dropped", *_COLUMNS[type(first)])
+    changes: dict[str, Any] = {name: _concatenate_column(parts, name) for name in columns}
     if isinstance(first, Vectors):
-        facts["clipped"] = sum(cast(Vectors, part).clipped for part in parts)
+        changes["clipped"] = sum(cast(Vectors, part).clipped for part in parts)
     else:
         lengths = np.concatenate([np.diff(cast(Any, part).indptr) for part in parts])
-        facts["indptr"] = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
-    return replace(first, single=single, **facts)
+        changes["indptr"] = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+    return replace(first, single=single, **changes)
 
 
-_COLUMNS: dict[type, tuple[str, ...]] = {
+_COLUMNS: Mapping[type, tuple[str, ...]] = {
     Vectors: ("data",),
     SparseVectors: ("indices", "values"),
     MultiVectors: ("data",),
 }
 
 
-def _column(parts: Sequence[Result], name: str) -> Array:
+def _concatenate_column(parts: Sequence[Result], name: str) -> Array:
     return np.concatenate([cast(Array, getattr(part, name)) for part in parts])

@@ -130,7 +130,7 @@ class ResultCache:
 
 def _part(ticket: Ticket, jobs: Sequence[Job]) -> Ticket:
     extras = [job.extra for job in jobs]
-    return Ticket.of(
+    return Ticket.create(
         ticket.runner,
         [job.ids for job in jobs],
         [job.skip for job in jobs],

@@ -1,30 +1,37 @@
-"""Lookup: queries of inference-free sparse models, whose tokens have fixed weights and need no pass through a model."""
+"""Query vectors of inference-free sparse models: tokens have fixed weights, and need no pass through a model."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
+from nearfield.arrays import Array
 from nearfield.checkpoint import json_file
 from nearfield.checkpoint.tokenizer.tokenizer import Tokenizer, Tokens
 from nearfield.checkpoint.weights.weights import Weights
 from nearfield.errors import ModelRefused
 
-Array = np.ndarray[Any, np.dtype[Any]]
-
 
 class SparseStaticEmbedding:
-    """The weight of each token of the vocabulary (Geng et al. 2024, arXiv:2411.04403): a token counts once."""
+    """The weight of each token of the vocabulary (Geng et al. 2024, arXiv:2411.04403). A repeated token counts once.
+
+    Args:
+        path: file of the weights: safetensors or JSON.
+        tokenizer: the model's tokenizer.
+        size: number of tokens of the vocabulary.
+
+    Raises:
+        ModelRefused: the file has a weight for a token that the tokenizer does not have.
+    """
 
     def __init__(self, path: Path, tokenizer: Tokenizer, size: int) -> None:
         self._tokenizer = tokenizer
         self.weights = _from_json(path, tokenizer, size) if path.suffix == ".json" else _from_weights(path, size)
 
     def rows(self, tokens: Sequence[Tokens]) -> list[dict[str, tuple[Array, Array]]]:
-        """Return the sparse output of tokenised queries: their own special tokens have no weight."""
+        """Return the sparse output of tokenised queries. Their special tokens have no weight."""
         return [{"sparse": self._row(item.ids)} for item in tokens]
 
     def _row(self, ids: list[int]) -> tuple[Array, Array]:

@@ -13,7 +13,7 @@ from nearfield.inference.loaded_model import LoadedModel
 from nearfield.inference.model_info import ModelInfo
 
 #: What each process has of its own, and what a shell has of it at first.
-_OWN: Mapping[str, Any] = {"engine": None, "cache": None, "observers": (), "_owns_engine": False, "_dropped": None}
+_OWN: Mapping[str, Any] = {"engine": None, "cache": None, "observers": (), "_owns_engine": False, "_finalizer": None}
 
 
 def pack_weightless(models: Sequence[LoadedModel]) -> bytes:

@@ -59,7 +59,7 @@ class Pair:
         await asyncio.sleep(0)
 
     async def run(self, *inputs: list[int], **options: Any) -> Any:
-        return await self.remote.run(Ticket.of(self.runners[0], inputs, **options))
+        return await self.remote.run(Ticket.create(self.runners[0], inputs, **options))
 
 
 def _run(work: Callable[[], Awaitable[Any]]) -> Any:
@@ -69,13 +69,13 @@ def _run(work: Callable[[], Awaitable[Any]]) -> Any:
 def test_rows_come_back_in_order_with_the_seconds_they_took() -> None:
     async def work() -> None:
         async with Pair(FakeRunner("a"), FakeRunner("b")) as pair:
-            ticket = Ticket.of(pair.runners[1], [[1], [2, 3], [4, 5, 6]])
+            ticket = Ticket.create(pair.runners[1], [[1], [2, 3], [4, 5, 6]])
             np.testing.assert_array_equal(await pair.remote.run(ticket), [[1, 1], [2, 5], [3, 15]])
             assert set(ticket.seconds) == {"queue", "run"}
             assert all(seconds >= 0 for seconds in ticket.seconds.values())
             assert pair.runners[1].batches
             assert not pair.runners[0].batches
-            assert (await pair.remote.run(Ticket.of(pair.runners[0], []))).shape == (0, 2)
+            assert (await pair.remote.run(Ticket.create(pair.runners[0], []))).shape == (0, 2)
 
     _run(work)
 

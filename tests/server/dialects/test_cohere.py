@@ -259,7 +259,7 @@ def test_vectors_without_unit_length_have_no_int8(tmp_path: Path) -> None:
     from tests.support import tiny_models as checkpoints
 
     folder = checkpoints.tiny_bert(tmp_path / "long", normalize=False)
-    with load(str(folder), precision="float32", compile_cache=False) as encoder, serving([encoder]) as base:
+    with Encoder(str(folder), precision="float32", compile_cache=False) as encoder, serving([encoder]) as base:
         long = cohere.ClientV2("none", base_url=base, max_retries=0)
         with long as client:
             options: Any = {"model": "long", "texts": ["cat"], "input_type": "classification"}

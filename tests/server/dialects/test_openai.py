@@ -60,7 +60,7 @@ def test_token_ids_of_the_model_s_own(tiny: Encoder) -> None:
     expected = np.asarray(tiny.encode(TEXTS))
     with serving([tiny], token_ids="native") as base, openai.OpenAI(base_url=base + "/v1", api_key="x") as client:
         many, one = (client.embeddings.create(model="tiny", input=given) for given in (ids, ids[0]))
-        with pytest.raises(openai.BadRequestError, match="token ids, before which the prompt"):
+        with pytest.raises(openai.BadRequestError, match="token ids, which cannot take the prompt"):
             client.embeddings.create(model="tiny", input=ids, extra_body={"input_type": "query"})
     np.testing.assert_allclose(_vectors(many), expected, atol=1e-6)
     np.testing.assert_allclose(_vectors(one)[0], expected[0], atol=1e-6)

@@ -26,6 +26,7 @@ import pytest
 from nearfield.encoder import Encoder
 from nearfield.errors import InputError, SettingsError
 from nearfield.inference import weightless
+from nearfield.inference.encode_options import EncodeOptions
 from nearfield.inference.loaded_model import LoadedModel
 from nearfield.settings import load as settings
 from nearfield.testing import write_tiny_model
@@ -552,12 +553,12 @@ def test_a_shell_knows_the_adapters_of_its_model(tmp_path: Path) -> None:
         assert made.adapters == model.adapters == ("law", "tax")
         for name in (None, "law", "tax"):
             expected, found = (
-                each._prepare(["cat"], each._wanted(adapter=name), bulk=False, until=None).ticket
+                each._prepare(["cat"], each._resolve(EncodeOptions(adapter=name)), False, None).ticket
                 for each in (model, made)
             )
             assert found.jobs[0].ids == expected.jobs[0].ids
             assert found.jobs[0].extra == expected.jobs[0].extra
-            assert made._wanted(adapter=name).space == model._wanted(adapter=name).space
+            assert made._resolve(EncodeOptions(adapter=name)).space == model._resolve(EncodeOptions(adapter=name)).space
 
 
 if sys.platform != "linux":

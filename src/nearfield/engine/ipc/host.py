@@ -51,7 +51,7 @@ class EngineHost:
         whole = np.frombuffer(request.ids, np.int32)
         ends = itertools.accumulate(request.lengths, initial=0)
         inputs: Any = [whole[start:end] for start, end in itertools.pairwise(ends)]
-        ticket = Ticket.of(
+        ticket = Ticket.create(
             self._runners[request.runner],
             inputs,
             request.skips,

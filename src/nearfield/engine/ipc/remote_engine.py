@@ -27,7 +27,7 @@ class Snapshot:
 
 @dataclass(frozen=True)
 class EngineRequest:
-    """A ticket on its way: all ids end to end (int32, as bytes), how many are each job's, what ``Ticket.of`` takes."""
+    """A ticket as a message: the token ids of all jobs (int32, as bytes), the length of each, and its options."""
 
     number: int
     runner: int

@@ -1,0 +1,61 @@
+"""Limits of one call (`CallLimits`), and a result with the time that each stage took (`TimedResult`)."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from nearfield.engine.job import Ticket
+from nearfield.errors import TooLarge
+
+#: Characters up to which inputs are tokenised on the event loop: a thread would cost more time than it saves.
+INLINE_CHARACTERS = 8_192
+ResultT = TypeVar("ResultT")
+
+
+@dataclass(frozen=True, slots=True)
+class CallLimits:
+    """Priority, deadline and size of one call.
+
+    Args:
+        bulk: run at low priority, behind interactive requests.
+        deadline: seconds from now within which the result is needed; None for no deadline.
+        max_tokens: maximum number of tokens of all inputs together; None for no limit.
+    """
+
+    bulk: bool = False
+    deadline: float | None = None
+    max_tokens: int | None = None
+
+    def expires_at(self) -> float | None:
+        """Return the deadline as a time of ``time.monotonic``, counted from now."""
+        return None if self.deadline is None else time.monotonic() + self.deadline
+
+    def check_tokens(self, ticket: Ticket) -> None:
+        """Raise TooLarge if a ticket's jobs have more than ``max_tokens`` tokens together."""
+        if self.max_tokens is None:
+            return
+        tokens = sum(len(job.ids) for job in ticket.jobs)
+        if tokens > self.max_tokens:
+            raise TooLarge(
+                f"The inputs have {tokens} tokens, and the limit for one request is {self.max_tokens}. "
+                "Send them in several requests.",
+                param="input",
+            )
+
+
+#: Limits of calls that have none.
+NO_LIMITS = CallLimits()
+
+
+@dataclass(frozen=True, slots=True)
+class TimedResult(Generic[ResultT]):
+    """The result of a call, with the seconds of each stage: ``tokenise``, ``queue`` and ``run``.
+
+    ``queue`` and ``run`` are missing where no batch had to run, for example on a cache hit.
+    """
+
+    result: ResultT
+    timings: Mapping[str, float]

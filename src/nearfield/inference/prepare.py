@@ -1,0 +1,183 @@
+"""Preparation of inputs for the engine: tokenise, format for late interaction, split long texts, create the ticket."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import cast
+
+import numpy as np
+
+from nearfield.arrays import Array
+from nearfield.checkpoint.tokenizer.tokenizer import Tokenizer, Tokens, Truncate
+from nearfield.engine.job import Ticket
+from nearfield.errors import InputError
+from nearfield.heads import OutputRequest
+from nearfield.inference.encode_options import ResolvedOptions
+from nearfield.inference.inputs import Text, chunk_token_spans, split_long_text
+from nearfield.inference.late_interaction import LateInteractionFormatter
+from nearfield.inference.model_info import ModelInfo
+from nearfield.inference.sparse_static import SparseStaticEmbedding
+
+#: First and last token of each chunk of a document; the last one is excluded.
+TokenSpans = list[tuple[int, int]]
+
+
+@dataclass(frozen=True)
+class PreparedInputs:
+    """Inputs with the ticket that computes them.
+
+    Where inputs were split into pieces, ``owners`` has the input of each piece, and ``sizes`` the tokens of each piece.
+    """
+
+    tokens: list[Tokens]
+    ticket: Ticket
+    owners: Array | None = None
+    sizes: tuple[int, ...] = ()
+
+
+class InputPreparer:
+    """Turns the inputs of an encoder into tickets.
+
+    It holds no model, so that an encoder can be sent to a process that has none; methods take it as an argument.
+    """
+
+    def __init__(
+        self,
+        tokenizer: Tokenizer,
+        formatter: LateInteractionFormatter | None = None,
+        query_weights: SparseStaticEmbedding | None = None,
+    ) -> None:
+        self._tokenizer = tokenizer
+        self._formatter = formatter
+        self._query_weights = query_weights
+
+    def prepare(
+        self,
+        model: ModelInfo,
+        items: Sequence[Text],
+        options: ResolvedOptions,
+        *,
+        bulk: bool = False,
+        expires_at: float | None = None,
+    ) -> PreparedInputs:
+        """Tokenise inputs and create their ticket; ``expires_at`` is a time of ``time.monotonic``.
+
+        Raises:
+            InputError: an input is neither a text nor a list of token ids, or is too long where that is an error.
+        """
+        tokens = self.tokenize(items, options)
+        if self._query_weights is not None and options.role == "query":
+            ticket = Ticket.create(model, [], bulk=bulk, deadline=expires_at)
+            ticket.rows = self._query_weights.rows(tokens)
+            return PreparedInputs(tokens, ticket)
+        owners: Array | None = None
+        jobs, requests = tokens, _output_requests(model, options, len(tokens))
+        if options.truncate == "chunk" and any(item.dropped for item in tokens):
+            tokens, jobs, owners = self._split(items, tokens, options)
+            requests = _output_requests(model, options, len(jobs))
+        elif (formatter := self._formatter_for(options)) is not None:
+            jobs, formats = formatter.format(tokens, options.role)
+            requests = [_output_request(model, options, like=request) for request in formats]
+        skips = [options.skip] * len(jobs) if options.skip else None
+        ids = [job.ids for job in jobs]
+        ticket = Ticket.create(model, ids, skips, requests, bulk=bulk, deadline=expires_at)
+        sizes = () if owners is None else tuple(map(len, ids))
+        return PreparedInputs(tokens, ticket, owners, sizes)
+
+    def prepare_late(
+        self,
+        model: ModelInfo,
+        documents: Sequence[Sequence[str]],
+        options: ResolvedOptions,
+        *,
+        bulk: bool = False,
+        expires_at: float | None = None,
+    ) -> tuple[Ticket, list[TokenSpans]]:
+        """Create a ticket with one job a document, whose chunks are pooled separately; return it and the chunks' spans.
+
+        Raises:
+            InputTooLong: a document has more tokens than the model reads.
+            InputError: a chunk contains no token.
+        """
+        ids: list[list[int]] = []
+        spans: list[TokenSpans] = []
+        for chunks in documents:
+            document, chunk_spans = chunk_token_spans(self._tokenizer, chunks, options.prompt)
+            ids.append(self._tokenizer.from_ids(document, truncate="error").ids)
+            spans.append(chunk_spans)
+        requests = [_output_request(model, options, spans=tuple(chunk_spans)) for chunk_spans in spans]
+        return Ticket.create(model, ids, None, requests, bulk=bulk, deadline=expires_at), spans
+
+    def tokenize(self, items: Sequence[Text], options: ResolvedOptions) -> list[Tokens]:
+        """Return the token ids of texts, and those of inputs that are token ids already, in order.
+
+        Raises:
+            InputError: an input is neither a text nor a list of token ids, or is too long where that is an error.
+        """
+        policy = cast(Truncate, "right" if options.truncate in ("report", "chunk") else options.truncate)
+        formatter = self._formatter_for(options)
+        limit = None if formatter is None else formatter.limit(options.role)
+        if options.max_length is not None:
+            limit = min(options.max_length, limit or self._tokenizer.max_length)
+        if all(isinstance(item, str) for item in items):
+            texts = cast(Sequence[str], items)
+            return self._tokenizer.encode(texts, prompt=options.prompt, truncate=policy, max_length=limit)
+        return [self._tokenize_one(index, item, options, policy, limit) for index, item in enumerate(items)]
+
+    def _tokenize_one(
+        self, index: int, item: Text, options: ResolvedOptions, policy: Truncate, limit: int | None
+    ) -> Tokens:
+        if isinstance(item, str):
+            return self._tokenizer.encode([item], prompt=options.prompt, truncate=policy, max_length=limit)[0]
+        if not isinstance(item, (list, tuple, np.ndarray)):
+            raise InputError(f"Input {index} is {type(item).__name__}, not text or a list of token ids.", param="input")
+        if options.prompt:
+            raise InputError(
+                f"Input {index} is a list of token ids, which cannot take the prompt {options.prompt!r}. Send text.",
+                param="input",
+            )
+        return self._tokenizer.from_ids(item, truncate=policy, max_length=limit)
+
+    def _formatter_for(self, options: ResolvedOptions) -> LateInteractionFormatter | None:
+        return self._formatter if "multivector" in options.outputs else None
+
+    def _split(
+        self, items: Sequence[Text], tokens: Sequence[Tokens], options: ResolvedOptions
+    ) -> tuple[list[Tokens], list[Tokens], Array]:
+        """Split over-long texts into pieces; return the tokens of each input, those of each piece, and each owner."""
+        special = len(self._tokenizer.prefix) + len(self._tokenizer.suffix)
+        max_length = min(self._tokenizer.max_length, options.max_length or self._tokenizer.max_length)
+        prompt_size = len(self._tokenizer.encode([""], prompt=options.prompt)[0].ids)
+        size = max_length - max(special, prompt_size) - 1
+        if size < 1:
+            raise InputError("The prompt is so long that no text fits beside it.", param="prompt")
+        whole, jobs, owners = [], [], []
+        for index, (item, truncated) in enumerate(zip(items, tokens, strict=True)):
+            pieces = [truncated]
+            if truncated.dropped and isinstance(item, str):
+                texts = split_long_text(item, self._tokenizer, size)
+                pieces = self._tokenizer.encode(texts, prompt=options.prompt)
+            jobs += pieces
+            owners += [index] * len(pieces)
+            ids = [token for piece in pieces for token in piece.ids]
+            whole.append(Tokens(ids, sum(piece.dropped for piece in pieces)))
+        return whole, jobs, np.asarray(owners)
+
+
+def _output_requests(model: ModelInfo, options: ResolvedOptions, count: int) -> list[OutputRequest] | None:
+    """Return what each of ``count`` jobs requests, or None where that is the dense vector alone."""
+    if options.outputs == ("dense",) and not options.named and options.adapter is None:
+        return None
+    return [_output_request(model, options)] * count
+
+
+def _output_request(
+    model: ModelInfo,
+    options: ResolvedOptions,
+    like: OutputRequest | None = None,
+    spans: tuple[tuple[int, int], ...] = (),
+) -> OutputRequest:
+    formatted = like or OutputRequest()
+    adapter = model.adapter(options.adapter)
+    return OutputRequest(options.outputs, 0, spans, formatted.kept, formatted.unattended, adapter)

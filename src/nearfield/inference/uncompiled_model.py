@@ -1,0 +1,103 @@
+"""A model before it is compiled (`UncompiledModel`): its files found or downloaded, its recipe and adapters read."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypedDict
+
+from nearfield import catalog, hub
+from nearfield.checkpoint import model_folder
+from nearfield.checkpoint.weights import lora
+from nearfield.errors import ModelRefused
+from nearfield.hardware import memory_used
+from nearfield.recipe import Recipe, RerankPrompt
+
+
+class ReadModelKeywords(TypedDict, total=False):
+    """The keywords of ``read_model``; ``LoadedModel`` documents them."""
+
+    source: str | None
+    revision: str | None
+    kind: str | None
+    progress: bool
+    adapters: Mapping[str, str | Path] | None
+    file: str | None
+    answer: RerankPrompt | None
+    accept_license: bool
+
+
+@dataclass(frozen=True)
+class UncompiledModel:
+    """A model whose files are on disk and whose recipe is read; it is neither compiled nor in memory."""
+
+    recipe: Recipe
+    adapters: tuple[lora.Adapter, ...]
+    #: The adapter of calls that name none: the model's own folder, if it is an adapter.
+    default_adapter: str | None
+    #: ``time.perf_counter`` before the model was located, and the bytes of memory in use at that time.
+    started: float
+    memory_before: int | None
+
+
+def read_model(
+    model: str,
+    *,
+    source: str | None = None,
+    revision: str | None = None,
+    kind: str | None = None,
+    progress: bool = False,
+    adapters: Mapping[str, str | Path] | None = None,
+    file: str | None = None,
+    answer: RerankPrompt | None = None,
+    accept_license: bool = False,
+) -> UncompiledModel:
+    """Find or download a model's files and read its recipe; arguments as for ``LoadedModel``.
+
+    Raises:
+        ModelNotFound, SourceUnavailable: there is no such model, or its files cannot be downloaded.
+        ModelRefused: its files cannot be loaded exactly.
+    """
+    started, memory_before = time.perf_counter(), memory_used()
+    entry = catalog.find(model)
+    if entry is not None:
+        catalog.check_licence(entry, accepted=accept_license)
+    pin, files = entry.pin if entry else None, _required_files(file)
+    located = hub.locate(model, pin=pin, source=source, revision=revision, progress=progress, files=files)
+    name = entry.id if entry else located.name
+    loaded = [lora.read(adapter_folder(at, source, progress), key) for key, at in (adapters or {}).items()]
+    if (located.folder / lora.CONFIG).is_file():
+        own = lora.read(located.folder, located.folder.name)
+        recipe = _recipe_of_base(own, name, kind, source, progress)
+        return UncompiledModel(recipe, (own, *loaded), own.name, started, memory_before)
+    recipe = model_folder.read_model_folder(
+        located.folder, name=name, revision=located.revision, entry=entry, kind=kind, body=file, answer=answer
+    )
+    return UncompiledModel(recipe, tuple(loaded), None, started, memory_before)
+
+
+def adapter_folder(adapter: str | Path, source: str | None = None, progress: bool = False) -> Path:
+    """Return the folder of an adapter, from its path or its id on the Hub."""
+    if Path(adapter).is_dir():
+        return Path(adapter)
+    return hub.locate(str(adapter), pin=None, source=source, revision=None, progress=progress).folder
+
+
+def _required_files(file: str | None) -> tuple[str, ...]:
+    """Return the files of an exported model: OpenVINO stores the weights in a second file."""
+    if file is None:
+        return ()
+    return (file, file.removesuffix(".xml") + ".bin") if file.endswith(".xml") else (file,)
+
+
+def _recipe_of_base(own: lora.Adapter, name: str, kind: str | None, source: str | None, progress: bool) -> Recipe:
+    """Read the base model of an adapter's folder. Pooling and prompts of the adapter's folder take precedence."""
+    if not own.base:
+        raise ModelRefused(f"{own.folder} is an adapter and does not name its base model.")
+    entry = catalog.find(own.base)
+    # The adapter's revision says nothing about its base.
+    base = hub.locate(own.base, pin=entry.pin if entry else None, source=source, revision=None, progress=progress)
+    recipe = model_folder.read_model_folder(base.folder, name=name, revision=base.revision, entry=entry, kind=kind)
+    return model_folder.overlay(recipe, own.folder)
