@@ -111,14 +111,14 @@ class SourceUnavailable(NearfieldError):
 
 
 class ModelRefused(NearfieldError):
-    """A model's files are there, but loading them would give wrong vectors; the message says why."""
+    """A model's files exist, but loading them would give wrong vectors; the message says why."""
 
     status = 422
     code = "model_refused"
 
 
 class LicenceRefused(ModelRefused):
-    """A model's licence forbids commercial use, and nobody said that this use is none."""
+    """A model's licence forbids commercial use, and it was not accepted."""
 
     status = 403
     code = "licence_not_accepted"
@@ -140,7 +140,7 @@ class SpaceMismatch(NearfieldError, ValueError):
 
 
 class Overloaded(NearfieldError):
-    """The queue is full. ``retry_after`` is the number of seconds after which room is expected."""
+    """The queue is full. ``retry_after`` is the number of seconds after which the queue is expected to have space."""
 
     status = 429
     code = "overloaded"
@@ -151,13 +151,13 @@ class Overloaded(NearfieldError):
 
 
 class RateLimited(Overloaded):
-    """The key has used up the tokens a minute that it may."""
+    """The key has used up its tokens a minute."""
 
     code = "rate_limit_exceeded"
 
 
 class ModelUnavailable(Overloaded):
-    """A model is served but cannot be had now: its load failed a moment ago, or there is no room for it."""
+    """A model is served but not available now: its load failed a moment ago, or memory is short."""
 
     status = 503
     code = "model_unavailable"
@@ -170,7 +170,7 @@ class DeadlineExceeded(Overloaded):
 
 
 class Cancelled(NearfieldError):
-    """The caller went away, and its work was dropped."""
+    """The client disconnected, and its work was dropped."""
 
     status = 499
     code = "cancelled"
@@ -191,7 +191,7 @@ class ExecutionFailed(NearfieldError):
 
 
 class NotThere(InputError):
-    """No file, batch or document of that id is kept here, or it belongs to another key."""
+    """No file, batch or document of that id exists, or it belongs to another key."""
 
     status = 404
     code = "not_found"

@@ -49,7 +49,7 @@ def plan_cpu(threads: int | None = None, streams: int | None = None) -> CpuPlan:
 
 
 def return_memory() -> None:
-    """Give freed memory back to the system, where the C library keeps it for itself: after loading that is much."""
+    """Return freed memory to the system, where the C library would retain it: much after loading a model."""
     if sys.platform == "linux":
         with suppress(OSError, AttributeError):  # another C library than glibc
             ctypes.CDLL(None).malloc_trim(0)
@@ -58,7 +58,7 @@ def return_memory() -> None:
 def bound_heaps() -> None:
     """Let the C library keep no more heaps than cores, where it may have eight for each, and nothing large in them.
 
-    Threads of other libraries, each with a heap of its own, leave them half empty, and memory grows with what passes.
+    Otherwise the threads of other libraries each get a heap, leave it half empty, and memory grows with the traffic.
     """
     if sys.platform == "linux":
         with suppress(OSError, AttributeError):

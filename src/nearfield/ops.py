@@ -71,9 +71,9 @@ class Graph(Generic[T]):
 
 @dataclass(frozen=True, eq=False)
 class AttentionMask(Generic[T]):
-    """What a token attends to: tokens of its own segment, at most ``before`` and ``after`` places away (None: any).
+    """What a token attends to: tokens of the same segment, at most ``before`` and ``after`` places away (None: any).
 
-    Make one and pass it to all layers: backends keep what they derive from it. ``after=0`` is causal attention.
+    Create one and pass it to all layers: backends cache what they derive from it. ``after=0`` is causal attention.
     ``keys`` [B, L] is read in place of ``segments`` on the attended side; ``places`` is needed where a bound is set.
     """
 

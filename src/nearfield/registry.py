@@ -1,4 +1,4 @@
-"""Shelf: a table of names and the one class each name stands for, imported only when it is asked for."""
+"""A registry: a table of names and classes, each imported when it is first loaded; plugins add rows by entry points."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from nearfield.errors import InputError, MissingExtra, nearest
 
 
 class Registry:
-    """Names to ``"module:Class"``; outsiders add theirs through the entry-point group.
+    """Maps names to ``"module:Class"``; other packages add theirs through the entry-point group.
 
     ``extras`` says which optional dependency group a row needs, so that a failed import can name its
     ``pip install``.
@@ -28,7 +28,7 @@ class Registry:
         return sorted({*self._rows, *(point.name for point in self._points())})
 
     def order(self) -> list[str]:
-        """Return plugins' names first, then our own as the table has them: where order means something."""
+        """Return plugins' names first, then our own in the order of the table."""
         own = list(self._rows)
         return [name for name in self.names() if name not in own] + own
 
@@ -61,9 +61,9 @@ class Registry:
         return points
 
     def _plugin(self, name: str) -> str:
-        found = [point.value for point in self._points() if point.name == name]
-        if not found:
+        values = [point.value for point in self._points() if point.name == name]
+        if not values:
             raise InputError(f"Unknown {self.kind} {name!r}. {nearest(name, self.names())}", param=self.kind)
-        if len(found) > 1:
-            raise InputError(f"{self.kind} {name!r} is registered twice: {', '.join(found)}. Uninstall one.")
-        return found[0]
+        if len(values) > 1:
+            raise InputError(f"{self.kind} {name!r} is registered twice: {', '.join(values)}. Uninstall one.")
+        return values[0]

@@ -100,13 +100,13 @@ def test_the_prompts_that_folders_omit(name: str, query: str | None, document: s
 
 def test_mistakes_in_a_file_name_the_nearest() -> None:
     whole = '[[model]]\nid = "a/b"\nfamily = "bert"\ndimensions = 8\nmax_length = 9\npooling = "cls"\nlicence = "mit"\n'
-    assert catalog.read("x.toml", whole)[0].id == "a/b"
+    assert catalog.read_entries("x.toml", whole)[0].id == "a/b"
     with pytest.raises(SettingsError, match="Did you mean 'dimensions'"):
-        catalog.read("x.toml", whole + "dimension = 5\n")
+        catalog.read_entries("x.toml", whole + "dimension = 5\n")
     with pytest.raises(SettingsError, match="Did you mean 'model'"):
-        catalog.read("x.toml", "[[models]]\n")
+        catalog.read_entries("x.toml", "[[models]]\n")
     with pytest.raises(SettingsError, match="licence"):
-        catalog.read("x.toml", whole.replace('licence = "mit"\n', ""))
+        catalog.read_entries("x.toml", whole.replace('licence = "mit"\n', ""))
 
 
 def test_it_agrees_with_the_table_it_was_made_from() -> None:

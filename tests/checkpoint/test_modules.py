@@ -39,7 +39,7 @@ def chain(folder: Path, *entries: tuple[str, dict[str, Any] | None], place: str 
 def read(folder: Path, width: int = 32) -> tuple[Any, int]:
     stages = modules.read_stages(folder)
     assert stages is not None
-    return modules.read(stages, width)
+    return modules.read_modules(stages, width)
 
 
 POOLING = ("Pooling", {"embedding_dimension": 32, "pooling_mode": "mean"})

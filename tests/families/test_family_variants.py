@@ -10,7 +10,7 @@ import pytest
 
 from nearfield import Encoder
 from nearfield.errors import WeightsError
-from nearfield.families.t5 import KEPT, T5, _kept
+from nearfield.families.t5 import CACHED_LENGTH, T5, _cached_buckets
 from tests.parity import bert_kin, cases, sparse, static, t5
 from tests.parity.measure import ours
 from tests.parity.rotary_bert import rewrite, weights
@@ -83,9 +83,9 @@ def test_t5_with_biases_in_later_layers_is_refused(tmp_path: Path) -> None:
 
 def test_t5_keeps_no_buckets_of_long_rows() -> None:
     family = T5({"d_model": 8, "num_heads": 2, "d_kv": 4, "d_ff": 8, "num_layers": 1, "vocab_size": 9})
-    _kept.cache_clear()
-    for longest in (KEPT, KEPT + 1):
+    _cached_buckets.cache_clear()
+    for longest in (CACHED_LENGTH, CACHED_LENGTH + 1):
         found = family.host(np.arange(longest, dtype=np.int32)[None])["buckets"]
         assert found.shape == (longest, longest)
         assert int(found.max()) == 31
-    assert _kept.cache_info().currsize == 1
+    assert _cached_buckets.cache_info().currsize == 1

@@ -164,7 +164,7 @@ def test_made_for_a_task_model(tmp_path: Path) -> None:
 def test_more_than_plain_lora_is_refused(base: Path, tmp_path: Path, options: dict[str, Any], message: str) -> None:
     folder = lora(base, tmp_path / "a", **options)
     with pytest.raises(ModelRefused, match=message):
-        adapters.read(folder, "a")
+        adapters.read_adapter(folder, "a")
 
 
 def test_adapters_that_fit_no_layer_are_refused(base: Path, tmp_path: Path) -> None:
@@ -177,9 +177,9 @@ def test_adapters_that_fit_no_layer_are_refused(base: Path, tmp_path: Path) -> N
         assert encoder.adapters == ()
     tiny_models.edit(other / "adapter_config.json", peft_type="IA3")
     with pytest.raises(ModelRefused, match="peft_type is 'IA3'"):
-        adapters.read(other, "a")
+        adapters.read_adapter(other, "a")
     with pytest.raises(ModelRefused, match=r"no adapter_config\.json"):
-        adapters.read(base, "a")
+        adapters.read_adapter(base, "a")
 
 
 def test_an_adapter_that_changed_on_disk_is_not_taken_for_the_one_loaded(base: Path, tmp_path: Path) -> None:

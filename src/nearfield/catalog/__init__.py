@@ -40,8 +40,8 @@ class CatalogEntry:
 
     What folders leave out: ``instruction`` is the template of a free instruction, ``answer`` how a language model is
     asked to rerank, ``tasks`` prompts with adapters, ``exclude_prompt`` whether pooling leaves the prompt out,
-    ``centre`` whether a layer norm stands before the cut, ``is_causal = false`` that a decoder reads both ways, and
-    ``forbid`` number formats that the model does not bear.
+    ``centre`` whether a layer norm precedes truncation, ``is_causal = false`` that a decoder reads both ways, and
+    ``forbid`` number formats that the model cannot be computed in.
     """
 
     id: str
@@ -109,8 +109,8 @@ def check_licence(entry: CatalogEntry, *, accepted: bool = False) -> None:
     Raises:
         LicenceRefused: it was not; the message names the licence and says how.
     """
-    given = {name.strip().lower() for name in os.environ.get(ACCEPT, "").split(",") if name.strip()}
-    if entry.commercial or accepted or "1" in given or given & {name.lower() for name in entry.names}:
+    accepted_names = {name.strip().lower() for name in os.environ.get(ACCEPT, "").split(",") if name.strip()}
+    if entry.commercial or accepted or "1" in accepted_names or accepted_names & {name.lower() for name in entry.names}:
         return
     raise LicenceRefused(
         f"{entry.id} is under {entry.licence}, which does not allow commercial use. If yours is none, say so: "
@@ -120,8 +120,8 @@ def check_licence(entry: CatalogEntry, *, accepted: bool = False) -> None:
 
 @lru_cache(maxsize=1)
 def _all() -> tuple[CatalogEntry, ...]:
-    found = [entry for file, text in _texts() for entry in read(file, text)]
-    return tuple(sorted(found, key=lambda entry: entry.id.lower()))
+    listed = [entry for file, text in _texts() for entry in read_entries(file, text)]
+    return tuple(sorted(listed, key=lambda entry: entry.id.lower()))
 
 
 @lru_cache(maxsize=1)
@@ -141,7 +141,7 @@ def _texts() -> Iterator[tuple[str, str]]:
             yield file.name, file.read_text(encoding="utf-8")
 
 
-def read(file: str, text: str) -> list[CatalogEntry]:
+def read_entries(file: str, text: str) -> list[CatalogEntry]:
     """Read one publisher's TOML: ``[defaults]`` that all its models share, then ``[[model]]`` tables.
 
     Raises:

@@ -24,7 +24,7 @@ def dense_modules(
     width = token_width(facts.folder, config)
     if stages is None:
         return _default_modules(config, facts), width
-    chain, dimensions = modules.read(stages, width)
+    chain, dimensions = modules.read_modules(stages, width)
     if _excludes_prompt(config, facts):
         facts.origins["include_prompt"] = "catalogue"
         chain = tuple(replace(part, include_prompt=False) if isinstance(part, Pooling) else part for part in chain)

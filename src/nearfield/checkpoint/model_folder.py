@@ -66,7 +66,7 @@ def overlay(recipe: Recipe, folder: Path) -> Recipe:
     meta = json_file.read_optional(folder / "config_sentence_transformers.json")
     changes: dict[str, Any] = {}
     if stages is not None and recipe.modules:
-        chain, dimensions = modules.read(stages, token_width(folder, recipe.config))
+        chain, dimensions = modules.read_modules(stages, token_width(folder, recipe.config))
         changes.update(modules=chain, dimensions=dimensions)
     if meta.get("prompts"):
         changes["prompts"] = MappingProxyType({**recipe.prompts, **read_prompts(FolderFacts(folder, meta))})
@@ -116,7 +116,7 @@ class _RecipeBuilder:
 
     def build_static(self, name: str | None, revision: str | None) -> Recipe:
         """Return the recipe of a table of static embeddings, which has neither a transformer nor a config of one."""
-        home, config, chain = static_embeddings.read(self._folder, self._stages)
+        home, config, chain = static_embeddings.read_static_embeddings(self._folder, self._stages)
         return Recipe(
             folder=home,
             config=MappingProxyType(config),

@@ -12,18 +12,18 @@ from nearfield.checkpoint import json_file
 from nearfield.errors import ModelRefused, nearest
 from nearfield.recipe import Dense, LayerNorm, Module, Normalize, Pooling
 
-#: The library's own modules, in every place where its versions have kept them; the class is the last part.
+#: The library's own modules, under every path that its versions have used; the class is the last part.
 OWN = re.compile(
     r"(sentence_transformers\.(models|\w+\.(modules|models))(\.\w+)*|pylate\.models\.Dense)\.(?P<kind>\w+)"
 )
 TRANSFORMERS = frozenset({"Transformer", "BERT", "RoBERTa", "DistilBERT", "ALBERT", "XLMRoBERTa", "CamemBERT", "XLNet"})
-#: Known modules that no model here is made of.
+#: Known modules that are not supported.
 OTHER_KINDS = {
     "TokenPooling": "token-pooled",
     "CLIPModel": "image",
     "Asym": "routed (one encoder per role)",
 }
-#: Modules that make the kind of model they stand in, whatever its other files say.
+#: Modules that decide the kind of a model, whatever its other files say.
 SPARSE = frozenset({"SpladePooling", "MLMTransformer", "SparseStaticEmbedding", "SparseAutoEncoder"})
 MULTIVECTOR = frozenset({"MultiVectorMask"})
 SCORES = frozenset({"LogitScore"})
@@ -111,14 +111,14 @@ def routes(folder: Path) -> dict[str, tuple[ModuleStage, ...]]:
     config = json_file.read_object(path)
     types, structure = config.get("types"), config.get("structure")
     if not isinstance(types, dict) or not isinstance(structure, dict):
-        raise ModelRefused(f"{path} has no types and structure, which say what its routes are made of")
+        raise ModelRefused(f"{path} has no types and structure, which define its routes")
     return {
         route: tuple(_stage(path, {"type": types.get(name), "path": name}) for name in names)
         for route, names in structure.items()
     }
 
 
-def read(
+def read_modules(
     stages: tuple[ModuleStage, ...], width: int, level: str = "sentence_embedding"
 ) -> tuple[tuple[Module, ...], int]:
     """Read the modules after the transformer, whose tokens have ``width`` dimensions. Returns them and the last width.
@@ -139,9 +139,9 @@ def read(
     return tuple(modules), width
 
 
-def _agree(path: Path, field: str, given: Any, width: int) -> None:
-    if given != width:
-        raise ModelRefused(f"{path} says {field} is {given!r}, and what reaches it has {width} dimensions")
+def _agree(path: Path, field: str, stated: Any, width: int) -> None:
+    if stated != width:
+        raise ModelRefused(f"{path} says {field} is {stated!r}, and what reaches it has {width} dimensions")
 
 
 def _known(path: Path, config: Mapping[str, Any], fields: tuple[str, ...]) -> None:
@@ -160,10 +160,10 @@ def _in_line(path: Path, config: Mapping[str, Any], level: str) -> None:
 def _pooling(path: Path, config: dict[str, Any], width: int) -> tuple[Module, int]:
     sizes = ("embedding_dimension", "word_embedding_dimension")
     _known(path, config, (*sizes, "pooling_mode", "include_prompt", *POOLING_FLAGS))
-    given = [config[size] for size in sizes if size in config]
-    if not given:
+    stated = [config[size] for size in sizes if size in config]
+    if not stated:
         raise ModelRefused(f"{path} is missing, or names no embedding_dimension")
-    _agree(path, "embedding_dimension", given[0], width)
+    _agree(path, "embedding_dimension", stated[0], width)
     modes = _modes(path, config)
     return Pooling(modes, bool(config.get("include_prompt", True))), width * len(modes)
 
@@ -229,5 +229,5 @@ READERS: Mapping[str, Callable[[Path, dict[str, Any], int], tuple[Module | None,
     "Normalize": _normalize,
     "Dropout": _dropout,
 }
-#: Every module that some kind of model is made of.
+#: Every supported module.
 KNOWN = FIRST | SPARSE | MULTIVECTOR | SCORES | READERS.keys() | {"Router"}

@@ -54,7 +54,7 @@ def kind_of(meta: Meta, stages: tuple[ModuleStage, ...] | None, architecture: st
 
 
 def splade(folder: Path, stages: tuple[ModuleStage, ...] | None, weights: Path | None = None) -> Splade:
-    """Read a SPLADE model: the pooling of its own module, or the maximum where there is none."""
+    """Read a SPLADE model: the pooling that its module states, or the maximum without one."""
     listed = [stage.kind for stage in stages or ()]
     if listed[1:] not in ([], ["SpladePooling"]):
         raise ModelRefused(f"{folder / 'modules.json'}: a sparse model of {', '.join(listed)} is not known here")
@@ -75,14 +75,14 @@ def routed(folder: Path) -> tuple[tuple[ModuleStage, ...], Path]:
     Raises:
         ModelRefused: the Router routes anything else.
     """
-    found = modules.routes(folder)
-    query = found.get("query", ())
-    if set(found) != {"query", "document"} or [stage.kind for stage in query] != ["SparseStaticEmbedding"]:
-        shown = "; ".join(f"{route}: {', '.join(stage.kind for stage in each)}" for route, each in found.items())
+    routes = modules.routes(folder)
+    query = routes.get("query", ())
+    if set(routes) != {"query", "document"} or [stage.kind for stage in query] != ["SparseStaticEmbedding"]:
+        shown = "; ".join(f"{route}: {', '.join(stage.kind for stage in stages)}" for route, stages in routes.items())
         raise ModelRefused(
             f"{folder / 'router_config.json'} routes {shown}: only inference-free queries are known here"
         )
-    return found["document"], query_weights(query[0])
+    return routes["document"], query_weights(query[0])
 
 
 def query_weights(stage: ModuleStage) -> Path:
@@ -125,7 +125,7 @@ def multivector(
             f"{folder / 'modules.json'} of a late-interaction model may list Transformer, Dense, LayerNorm, Normalize "
             f"and MultiVectorMask; it lists {', '.join(stage.kind for stage in stages)}"
         )
-    chain, size = modules.read(rest, width, "token_embeddings")
+    chain, size = modules.read_modules(rest, width, "token_embeddings")
     pylate = meta.get("model_type") == "ColBERT"
     if pylate and not any(isinstance(module, Normalize) for module in chain):
         chain = (*chain, Normalize())
@@ -150,7 +150,7 @@ def _pylate(meta: Meta, transformer: Transformer) -> tuple[RoleFormat, RoleForma
 
 
 def _marked(stages: tuple[ModuleStage, ...], transformer: Transformer) -> tuple[RoleFormat, RoleFormat]:
-    """sentence-transformers keeps lengths with the transformer, and what is left out in a module of its own."""
+    """Read the settings of late interaction: lengths from the transformer's config, skipped tokens from a module."""
     mask = next((stage for stage in stages if stage.kind == "MultiVectorMask"), None)
     path = mask.folder / "config.json" if mask else transformer.folder / "config.json"
     config = json_file.read_optional(path) if mask else {}
@@ -234,14 +234,14 @@ def _labels(config: Mapping[str, Any]) -> tuple[str, ...]:
 def _activation(folder: Path, meta: Meta, config: Mapping[str, Any], labels: int) -> str:
     """The file's own word, in any of its three places; else a sigmoid for a single logit and nothing for several."""
     inner = config.get("sentence_transformers")
-    given = (
+    stated = (
         meta.get("activation_fn")
         or (inner.get("activation_fn") if isinstance(inner, dict) else None)
         or config.get("sbert_ce_default_activation_function")
     )
-    if given is None:
+    if stated is None:
         return "sigmoid" if labels == 1 else "identity"
-    name = str(given).rpartition(".")[2]
-    if not str(given).startswith("torch.nn.") or name not in ACTIVATIONS:
-        raise ModelRefused(f"{folder}: unknown activation {given!r}. {nearest(name, ACTIVATIONS)}")
+    name = str(stated).rpartition(".")[2]
+    if not str(stated).startswith("torch.nn.") or name not in ACTIVATIONS:
+        raise ModelRefused(f"{folder}: unknown activation {stated!r}. {nearest(name, ACTIVATIONS)}")
     return ACTIVATIONS[name]

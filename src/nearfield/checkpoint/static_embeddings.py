@@ -27,22 +27,22 @@ def is_static(folder: Path, stages: tuple[modules.ModuleStage, ...] | None) -> b
     config = json_file.read_optional(folder / "config.json")
     if config.get("model_type") == "model2vec":
         return True
-    # Its newer versions say nothing in config.json: what they name their table tells.
+    # Newer versions of model2vec say nothing in config.json: the name of the table identifies them.
     return "model_type" not in config and (folder / "model.safetensors").is_file() and _is_model2vec(folder)
 
 
 def _is_model2vec(folder: Path) -> bool:
-    """model2vec calls its table ``embeddings``; sentence-transformers' own is an embedding's weight."""
+    """Whether the table is named ``embeddings``, as model2vec does; sentence-transformers names it differently."""
     return "embeddings" in Weights.open(folder).names()
 
 
-def read(
+def read_static_embeddings(
     folder: Path, stages: tuple[modules.ModuleStage, ...] | None
 ) -> tuple[Path, dict[str, Any], tuple[Module, ...]]:
     """Return the folder of the table, a config for the family, and the modules after the lookup.
 
     Raises:
-        ModelRefused: there is no table, or modules stand behind it that cannot be run.
+        ModelRefused: there is no table, or modules follow it that cannot be run.
     """
     config = json_file.read_optional(folder / "config.json")
     home = stages[0].folder if stages else folder
@@ -70,5 +70,5 @@ def _modules(
 ) -> tuple[Module, ...]:
     if own:
         return (Pooling(("mean",)), *((Normalize(),) if config.get("normalize") else ()))
-    chain, _ = modules.read(stages or (), width)
+    chain, _ = modules.read_modules(stages or (), width)
     return (Pooling(("mean",)), *chain)

@@ -81,13 +81,13 @@ def read_transformer(folder: Path) -> Transformer:
 def _arguments(path: Path, settings: Mapping[str, Any], what: str, known: frozenset[str] | None) -> dict[str, Any]:
     """The arguments that the reference passes to the config, tokenizer or model; an unknown one is refused."""
     older, newer = ARGUMENTS[what]
-    given = settings.get(newer) or settings.get(older) or {}
-    if not isinstance(given, dict):
-        raise ModelRefused(f"{path}: {newer} must be an object, not {given!r}")
-    for name in given:
+    arguments = settings.get(newer) or settings.get(older) or {}
+    if not isinstance(arguments, dict):
+        raise ModelRefused(f"{path}: {newer} must be an object, not {arguments!r}")
+    for name in arguments:
         if known is not None and name not in known:
-            raise ModelRefused(f"{path} passes {name}={given[name]!r} to its {what}, which is not supported")
-    return given
+            raise ModelRefused(f"{path} passes {name}={arguments[name]!r} to its {what}, which is not supported")
+    return arguments
 
 
 ARGUMENTS = {
@@ -121,10 +121,10 @@ def _check(path: Path, settings: Mapping[str, Any]) -> None:
     _check_modality(path, settings.get("modality_config"))
 
 
-def _check_modality(path: Path, given: Any) -> None:
+def _check_modality(path: Path, modality: Any) -> None:
     """The text must go through ``forward``, whatever it gives; other inputs than text are not read here."""
-    if given is None:
+    if modality is None:
         return
-    text = given.get("text") if isinstance(given, dict) else None
+    text = modality.get("text") if isinstance(modality, dict) else None
     if not isinstance(text, dict) or text.get("method") != "forward":
-        raise ModelRefused(f"{path} sets modality_config to {given!r}, which is not supported")
+        raise ModelRefused(f"{path} sets modality_config to {modality!r}, which is not supported")

@@ -64,7 +64,7 @@ class Family(ABC):
     unread: ClassVar[tuple[str, ...]] = (r"(^|\.)position_ids$",)
     #: Whether this family is in place of code that its models bring with them (``auto_map``).
     own_code: ClassVar[bool] = False
-    #: How many kinds of text a pair's tokens are told apart by; below 2 the family reads no ``types``.
+    #: Number of token types, which mark the texts of a pair; below 2 the family reads no ``types``.
     types: int = 0
     #: Which token's state its classification head reads.
     class_pooling: str = "cls"
@@ -118,12 +118,12 @@ class Family(ABC):
 
     @staticmethod
     def seen(inputs: Mapping[str, Any], before: int | None = None, after: int | None = None) -> AttentionMask[Any]:
-        """Return what a token attends to: all of its own input, or what is within bounds (see ``ops.Seen``)."""
+        """Return what a token attends to: its whole input, or what is within bounds (see ``ops.AttentionMask``)."""
         places = None if before is None and after is None else inputs["places"]
         return AttentionMask(inputs["segments"], places, before, after, inputs.get("keys"))
 
 
-#: Models whose ``model_type`` is another's: what tells them apart, and the family that runs them.
+#: Models with the ``model_type`` of another architecture: the field and value that identify them, and their family.
 MODEL_TYPE_OVERRIDES: tuple[tuple[str, str, Any, str], ...] = (
     ("bert", "position_embedding_type", "alibi", "jina-bert"),
     ("xlm-roberta", "position_embedding_type", "rotary", "jina-v3"),
@@ -139,7 +139,7 @@ def resolve(config: Mapping[str, Any]) -> Family:
 
     Raises:
         NoFamily: no family runs this architecture.
-        ModelRefused: the folder wants code of its own (``auto_map``), whose
+        ModelRefused: the folder needs custom code (``auto_map``), whose
             weights a built-in family of the same name would load wrongly.
     """
     kind = str(config.get("model_type") or "")

@@ -220,9 +220,9 @@ class Bert(Family):
         return ops.expand(ops.move_last_first(ops.rows(table, inputs["buckets"])), 0)
 
 
-def buckets(longest: int, count: int, farthest: int = 128) -> Array:
+def buckets(length: int, count: int, farthest: int = 128) -> Array:
     """Return T5's bidirectional relative-position buckets, int32 [L, L]: half a side, exact near, logarithmic far."""
-    distance = np.arange(longest)[None] - np.arange(longest)[:, None]
+    distance = np.arange(length)[None] - np.arange(length)[:, None]
     half = count // 2
     exact = half // 2
     apart = np.abs(distance)

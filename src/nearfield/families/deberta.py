@@ -127,9 +127,9 @@ class Deberta(Family):
 
 
 @lru_cache(maxsize=32)
-def _distances(longest: int, count: int, farthest: int, span: int) -> tuple[Array, Array]:
+def _distances(length: int, count: int, farthest: int, span: int) -> tuple[Array, Array]:
     """Return the table's row for each pair of columns, seen from the query and seen from the key: int32 [L, L]."""
-    apart = np.arange(longest)[:, None] - np.arange(longest)[None]
+    apart = np.arange(length)[:, None] - np.arange(length)[None]
     bucket = _bucketed(apart, count, farthest) if count > 0 else apart
     there = np.clip(bucket + span, 0, 2 * span - 1)
     return there.astype(np.int32), np.clip(span - bucket, 0, 2 * span - 1).astype(np.int32)
@@ -152,11 +152,11 @@ def _layer_norm(x: Array, norm: Norm, eps: float) -> Array:
 
 
 def _kinds(config: Mapping[str, Any]) -> tuple[str, ...]:
-    given = config.get("pos_att_type") or ()
-    listed = given.split("|") if isinstance(given, str) else given
+    stated = config.get("pos_att_type") or ()
+    listed = stated.split("|") if isinstance(stated, str) else stated
     kinds = tuple(str(kind).strip().lower() for kind in listed)
     if any(kind not in ("c2p", "p2c") for kind in kinds):
-        raise ModelRefused(f"config.json: pos_att_type {given!r} is not known here (c2p, p2c).")
+        raise ModelRefused(f"config.json: pos_att_type {stated!r} is not known here (c2p, p2c).")
     return kinds
 
 

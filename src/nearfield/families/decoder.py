@@ -1,4 +1,4 @@
-"""Decoders as encoders: Llama, Mistral, Qwen2, Qwen3 and Gemma 3 (EmbeddingGemma), told apart by a table of flags.
+"""Decoders as encoders: Llama, Mistral, Qwen2, Qwen3 and Gemma 3 (EmbeddingGemma), distinguished by a table of flags.
 
 Pre-norm transformer with rotary positions and grouped queries (Touvron et al. 2023, arXiv:2302.13971; Jiang et al.
 2023, arXiv:2310.06825; Gemma team 2025, arXiv:2503.19786). Causal unless the config says otherwise.
@@ -78,15 +78,15 @@ class Decoder(Family):
         _refuse_variants(config, self.heads, self.shared)
 
     def _rotaries(self, config: Mapping[str, Any]) -> tuple[Rotary, Rotary | None]:
-        """Gemma's bounded layers turn by a base of their own."""
+        """Return the rotary positions of full layers and, for Gemma, of sliding-window layers: their base differs."""
         if not self.flags.gemma:
-            return Rotary.of(config, self.head), None
+            return Rotary.from_config(config, self.head), None
         theta = float(config.get("rope_local_base_freq") or 10_000.0)
-        given = config.get("rope_parameters")
-        bounded = {"rope_parameters": given} if given else {"rope_theta": theta}
+        parameters = config.get("rope_parameters")
+        bounded = {"rope_parameters": parameters} if parameters else {"rope_theta": theta}
         return (
-            Rotary.of(config, self.head, 1_000_000.0, "full_attention"),
-            Rotary.of(bounded, self.head, theta, SLIDING),
+            Rotary.from_config(config, self.head, 1_000_000.0, "full_attention"),
+            Rotary.from_config(bounded, self.head, theta, SLIDING),
         )
 
     @property

@@ -102,6 +102,6 @@ def slopes_of(heads: int) -> Array:
 
 
 @lru_cache(maxsize=16)
-def _distances(longest: int) -> Array:
-    places = np.arange(longest, dtype=np.float32)
+def _distances(length: int) -> Array:
+    places = np.arange(length, dtype=np.float32)
     return np.abs(places[:, None] - places[None])

@@ -128,9 +128,9 @@ def _kinds(config: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def _rotary(config: Mapping[str, Any], size: int, kind: str, older: str, theta: float) -> Rotary:
-    given = config.get("rope_parameters")
-    known = {"rope_parameters": given} if given else {"rope_scaling": config.get("rope_scaling")}
-    return Rotary.of(known, size, float(config.get(older) or theta), kind)
+    parameters = config.get("rope_parameters")
+    known = {"rope_parameters": parameters} if parameters else {"rope_scaling": config.get("rope_scaling")}
+    return Rotary.from_config(known, size, float(config.get(older) or theta), kind)
 
 
 def _activation(config: Mapping[str, Any], name: str) -> str:

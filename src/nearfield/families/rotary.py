@@ -1,4 +1,4 @@
-"""Rotary: cosines and sines of rotary positions, computed on the host in float64 and kept as a table."""
+"""Cosines and sines of rotary positions, computed on the host in float64 and cached as a table."""
 
 from __future__ import annotations
 
@@ -25,24 +25,26 @@ class Rotary:
         self.size = size
         self.frequencies = theta ** (-np.arange(0, size, 2, dtype=np.float64) / size) / factor
         self._lock = threading.Lock()
-        self._table = self._made(512)
+        self._table = self._build_table(512)
 
     def angles(self, places: Array) -> tuple[Array, Array]:
         """Return cosines and sines, float32 [B, L, size], the frequencies twice in a row."""
         table = self._table
-        if (longest := int(places.max(initial=0)) + 1) > len(table[0]):
+        if (length := int(places.max(initial=0)) + 1) > len(table[0]):
             with self._lock:
                 # Grown by doubling: a short text must not pay for the table of the longest.
-                table = self._table = self._made(1 << (longest - 1).bit_length())
+                table = self._table = self._build_table(1 << (length - 1).bit_length())
         return table[0][places], table[1][places]
 
-    def _made(self, longest: int) -> tuple[Array, Array]:
-        angles = np.arange(longest)[:, None] * self.frequencies
+    def _build_table(self, length: int) -> tuple[Array, Array]:
+        angles = np.arange(length)[:, None] * self.frequencies
         twice = np.concatenate([angles, angles], -1)
         return np.cos(twice).astype(np.float32), np.sin(twice).astype(np.float32)
 
     @classmethod
-    def of(cls, config: Mapping[str, Any], size: int, theta: float = 10000.0, kind: str | None = None) -> Rotary:
+    def from_config(
+        cls, config: Mapping[str, Any], size: int, theta: float = 10000.0, kind: str | None = None
+    ) -> Rotary:
         """Read ``rope_parameters`` (transformers 5), or ``rope_theta`` and ``rope_scaling`` (before it).
 
         ``kind`` picks the parameters of one layer type where a model has several (``full_attention``, ...).
@@ -50,23 +52,23 @@ class Rotary:
         Raises:
             ModelRefused: a scaling that is not known here.
         """
-        given = config.get("rope_parameters") or config.get("rope_scaling") or {}
-        if kind is not None and isinstance(given.get(kind), Mapping):
-            given = given[kind]
-        theta = float(given.get("rope_theta") or config.get("rope_theta") or theta)
-        scaling = given.get("rope_type") or given.get("type") or "default"
+        parameters = config.get("rope_parameters") or config.get("rope_scaling") or {}
+        if kind is not None and isinstance(parameters.get(kind), Mapping):
+            parameters = parameters[kind]
+        theta = float(parameters.get("rope_theta") or config.get("rope_theta") or theta)
+        scaling = parameters.get("rope_type") or parameters.get("type") or "default"
         if scaling == "linear":
-            return cls(size, theta, float(given["factor"]))
+            return cls(size, theta, float(parameters["factor"]))
         if scaling == "ntk":
-            if given.get("mixed_b") is not None:
+            if parameters.get("mixed_b") is not None:
                 raise ModelRefused(
-                    f"config.json: mixed_b {given['mixed_b']!r} of rope scaling 'ntk' is not known here."
+                    f"config.json: mixed_b {parameters['mixed_b']!r} of rope scaling 'ntk' is not known here."
                 )
             # Alibaba's: the base grows, and with it the positions are spread by the factor's own root.
-            factor = float(given["factor"])
+            factor = float(parameters["factor"])
             return cls(size, theta * factor, factor ** (2 / size))
         if scaling == "llama3":
-            return _llama3(cls(size, theta), given)
+            return _llama3(cls(size, theta), parameters)
         if scaling != "default":
             raise ModelRefused(
                 f"config.json: rope scaling {scaling!r} is not known here (default, linear, ntk, llama3)."
@@ -74,12 +76,12 @@ class Rotary:
         return cls(size, theta)
 
 
-def _llama3(rotary: Rotary, given: Mapping[str, Any]) -> Rotary:
+def _llama3(rotary: Rotary, parameters: Mapping[str, Any]) -> Rotary:
     """Slow down the low frequencies, keep the high ones, and blend between (Llama 3.1's own rule)."""
-    factor, low, high = (float(given[name]) for name in ("factor", "low_freq_factor", "high_freq_factor"))
-    trained = float(given["original_max_position_embeddings"])
+    factor, low, high = (float(parameters[name]) for name in ("factor", "low_freq_factor", "high_freq_factor"))
+    trained = float(parameters["original_max_position_embeddings"])
     turns = trained * rotary.frequencies / (2 * np.pi)
     blend = np.clip((turns - low) / (high - low), 0, 1)
     rotary.frequencies = rotary.frequencies * (blend + (1 - blend) / factor)
-    rotary._table = rotary._made(512)
+    rotary._table = rotary._build_table(512)
     return rotary

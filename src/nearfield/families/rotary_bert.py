@@ -92,7 +92,7 @@ FIXED: Mapping[str, tuple[Any, ...]] = {
 }
 
 #: Nomic's names of activations: all but the last gate. Its code takes GELU's approximations for the exact function, so
-#: that a checkpoint which names one cannot be told from one that was trained with it.
+#: that a checkpoint which names an approximation was trained with the exact function all the same.
 OWN_ACTIVATIONS: Mapping[str, str] = {"swiglu": "silu", "geglu": "gelu", "glu": "sigmoid", "gelu": "gelu"}
 
 
@@ -126,7 +126,7 @@ class RotaryBert(Family):
         self.experts = 0
         if self.hidden_size % self.heads:
             raise ModelRefused(f"config.json: {self.hidden_size} cannot be split among {self.heads} heads.")
-        self.rotary = Rotary.of(config, self.hidden_size // self.heads, self.theta)
+        self.rotary = Rotary.from_config(config, self.hidden_size // self.heads, self.theta)
 
     @property
     def sizes(self) -> Mapping[str, int]:
@@ -152,7 +152,7 @@ class RotaryBert(Family):
         x = ops.embed(weights.table("embeddings.word_embeddings", self.vocab_size, size), inputs["ids"])
         if self.types:
             types = weights.table("embeddings.token_type_embeddings", self.types, size)
-            # Zeros of the right shape, where a head tells no types apart: an adapter may change even this row.
+            # Zeros of the right shape, where a head reads no types: an adapter may change even this row.
             ids = inputs["types"] if "types" in inputs else ops.multiply(inputs["segments"], ops.constant(_ZERO))
             x = ops.add(x, ops.embed(types, ids))
         return self._norm(ops, weights, x, layout.embedding_norm)
@@ -254,18 +254,18 @@ class Nomic(RotaryBert):
         if name not in OWN_ACTIVATIONS:
             known = ", ".join(OWN_ACTIVATIONS)
             raise ModelRefused(f"config.json: activation_function {name!r} is not known here. Known: {known}.")
-        given = {**config, **{new: config[old] for new, old in OLDER.items() if old in config}}
-        # transformers' own fields may stand beside Nomic's with values of another model; Nomic's code reads its own.
-        given.update(rope_parameters=None, rope_scaling=None, rope_theta=config.get("rotary_emb_base", self.theta))
+        merged = {**config, **{new: config[old] for new, old in OLDER.items() if old in config}}
+        # transformers' fields may exist beside Nomic's with values of another model; Nomic's code reads Nomic's.
+        merged.update(rope_parameters=None, rope_scaling=None, rope_theta=config.get("rotary_emb_base", self.theta))
         # Beyond what it was trained on the model extrapolates, unless its positions are rescaled, which up to there
         # changes nothing: a ``rotary_scaling_factor`` is thus never used.
-        longest = config.get("n_positions", 2048)
-        given["max_position_embeddings"] = config.get("max_trained_positions") or min(2048, longest)
-        given["hidden_act"], self.gated = OWN_ACTIVATIONS[name], name != "gelu"
+        positions = config.get("n_positions", 2048)
+        merged["max_position_embeddings"] = config.get("max_trained_positions") or min(2048, positions)
+        merged["hidden_act"], self.gated = OWN_ACTIVATIONS[name], name != "gelu"
         self.qkv_bias = bool(config.get("qkv_proj_bias", False))
         self.gate_bias = bool(config.get("mlp_fc1_bias", False))
         self.down_bias = bool(config.get("mlp_fc2_bias", False))
-        return given
+        return merged
 
     def vocabulary(self, ops: Ops[Any], weights: Weights, x: Any) -> tuple[Any, Linear]:
         head, size, shape = weights.top.scope("cls.predictions."), self.hidden_size, (self.vocab_size, self.hidden_size)
@@ -317,9 +317,9 @@ class JinaV3(RotaryBert):
     unread = (*RotaryBert.unread, r"\.parametrizations\.weight\.0\.lora_[AB]$")
 
     def __init__(self, config: Mapping[str, Any]) -> None:
-        given = {**config, "rope_theta": config.get("rotary_emb_base", config.get("rope_theta", self.theta))}
+        settings = {**config, "rope_theta": config.get("rotary_emb_base", config.get("rope_theta", self.theta))}
         original = config.get("model_type") == "xlm-roberta"
-        super().__init__(given)
+        super().__init__(settings)
         if original:
             # Its length is that of XLM-R's table of positions, which begins behind the padding id.
             self.positions -= 2

@@ -1,6 +1,6 @@
 """Static embeddings: a table and nothing else; a text is the mean of its tokens' rows (model2vec; StaticEmbedding).
 
-Tulkens & van Dongen 2024 (https://github.com/MinishLab/model2vec). One row of zeros stands behind the vocabulary, for
+Tulkens & van Dongen 2024 (https://github.com/MinishLab/model2vec). One row of zeros follows the vocabulary, for
 texts without a token.
 """
 

@@ -15,8 +15,8 @@ from nearfield.families import Array, Family
 from nearfield.families.bert import ACTIVATIONS, buckets, size_of
 from nearfield.ops import AttentionMask, Ops
 
-#: Buckets of rows up to this long are kept, 1 MiB each at most; beside the attention of longer ones they cost nothing.
-KEPT = 512
+#: Buckets of rows up to this length are cached, 1 MiB each at most; for longer rows attention costs far more.
+CACHED_LENGTH = 512
 
 
 class T5(Family):
@@ -44,9 +44,9 @@ class T5(Family):
         self.gated, self.act = _activation(config)
 
     def host(self, places: Array) -> dict[str, Array]:
-        longest = places.shape[1]
-        made = _kept if longest <= KEPT else buckets
-        return {"buckets": made(longest, self.count, self.farthest)}
+        length = places.shape[1]
+        compute = _cached_buckets if length <= CACHED_LENGTH else buckets
+        return {"buckets": compute(length, self.count, self.farthest)}
 
     def encode(self, ops: Ops[Any], weights: Weights, inputs: Mapping[str, Any]) -> Any:
         table = "shared" if "shared.weight" in weights.names() else "encoder.embed_tokens"
@@ -84,8 +84,8 @@ class T5(Family):
 
 
 @lru_cache(maxsize=64)
-def _kept(longest: int, count: int, farthest: int) -> Array:
-    return buckets(longest, count, farthest)
+def _cached_buckets(length: int, count: int, farthest: int) -> Array:
+    return buckets(length, count, farthest)
 
 
 def _activation(config: Mapping[str, Any]) -> tuple[bool, str]:

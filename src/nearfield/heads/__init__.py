@@ -1,4 +1,4 @@
-"""Heads: one file, one kind of output, made from the hidden states of the one forward pass that all of them share."""
+"""Heads: one file for each kind of output, computed from the hidden states of one shared forward pass."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ class OutputRequest:
     """What is wanted of an input beyond its dense vector, resolved before it is queued.
 
     ``second`` is where the second text of a pair begins (0: none); ``spans`` are the parts of the input that are pooled
-    apart (late chunking); ``kept`` are the tokens whose vectors are given (None: all); the last ``unattended`` tokens
-    are not attended to; ``adapter`` is a number (0: none).
+    apart (late chunking); ``kept_tokens`` are the tokens whose vectors are given (None: all); the last
+    ``unattended`` tokens are not attended to; ``adapter`` is a number (0: none).
     """
 
     outputs: tuple[str, ...] = ("dense",)
     second: int = 0
     spans: tuple[tuple[int, int], ...] = ()
-    kept: Array | None = None
+    kept_tokens: Array | None = None
     unattended: int = 0
     adapter: int = 0
 

@@ -37,6 +37,6 @@ class MultivectorHead(Head):
         ends = np.cumsum([len(item.ids) for item in items])
         parts = np.split(flat, ends[:-1])
         return [
-            part[self.spec.drop :] if item.extra.kept is None else part[item.extra.kept]
+            part[self.spec.drop :] if item.extra.kept_tokens is None else part[item.extra.kept_tokens]
             for item, part in zip(items, parts, strict=True)
         ]

@@ -23,7 +23,7 @@ class ClassificationHead(Head):
         self.spec = spec
 
     def bind(self, family: Family, typed: bool) -> None:
-        """Read the token that the family's head reads, and types where the tokenizer tells a pair's texts apart."""
+        """Read the token that the family's head reads, and types where the tokenizer marks the texts of a pair."""
         self.inputs = (f"pool.{family.class_pooling}", *(("types",) if typed and family.types > 1 else ()))
 
     def build(self, ops: Ops[Any], hidden: Any, inputs: Mapping[str, Any], family: Family, weights: Weights) -> Any:
@@ -53,11 +53,11 @@ class LanguageModelScoreHead(Head):
             ModelRefused: the tokenizer does not have one of them as a single token.
         """
         words = [self.spec.true, *([] if self.spec.false is None else [self.spec.false])]
-        found = [number(word) if isinstance(word, str) else word for word in words]
-        missing = [word for word, row in zip(words, found, strict=True) if row is None]
+        numbers = [number(word) if isinstance(word, str) else word for word in words]
+        missing = [word for word, row in zip(words, numbers, strict=True) if row is None]
         if missing:
             raise ModelRefused(f"The tokenizer has no single token for {', '.join(map(repr, missing))}.")
-        self.rows = tuple(row for row in found if row is not None)
+        self.rows = tuple(row for row in numbers if row is not None)
 
     def build(self, ops: Ops[Any], hidden: Any, inputs: Mapping[str, Any], family: Family, weights: Weights) -> Any:
         """Return [B, S, 1]."""

@@ -165,7 +165,7 @@ class LoadedModel:
         """
         folder = adapter_folder(adapter, source)
         chosen = name or folder.name
-        self._model.add_adapter(lora.read(folder, chosen))
+        self._model.add_adapter(lora.read_adapter(folder, chosen))
         return chosen
 
     def remove_adapter(self, name: str) -> None:

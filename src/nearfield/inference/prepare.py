@@ -180,4 +180,4 @@ def _output_request(
 ) -> OutputRequest:
     formatted = like or OutputRequest()
     adapter = model.adapter(options.adapter)
-    return OutputRequest(options.outputs, 0, spans, formatted.kept, formatted.unattended, adapter)
+    return OutputRequest(options.outputs, 0, spans, formatted.kept_tokens, formatted.unattended, adapter)

@@ -153,7 +153,7 @@ def _key(space: str, job: Job) -> bytes:
     if extra is None:
         told.update(b"%d" % job.skip)
     else:
-        kept = None if extra.kept is None else np.asarray(extra.kept).tobytes()
+        kept = None if extra.kept_tokens is None else np.asarray(extra.kept_tokens).tobytes()
         told.update(repr((job.skip, extra.outputs, extra.second, extra.spans, kept, extra.unattended)).encode())
     return told.digest()
 

@@ -67,9 +67,9 @@ def read_model(
     pin, files = entry.pin if entry else None, _required_files(file)
     located = hub.locate(model, pin=pin, source=source, revision=revision, progress=progress, files=files)
     name = entry.id if entry else located.name
-    loaded = [lora.read(adapter_folder(at, source, progress), key) for key, at in (adapters or {}).items()]
+    loaded = [lora.read_adapter(adapter_folder(at, source, progress), key) for key, at in (adapters or {}).items()]
     if (located.folder / lora.CONFIG).is_file():
-        own = lora.read(located.folder, located.folder.name)
+        own = lora.read_adapter(located.folder, located.folder.name)
         recipe = _recipe_of_base(own, name, kind, source, progress)
         return UncompiledModel(recipe, (own, *loaded), own.name, started, memory_before)
     recipe = model_folder.read_model_folder(

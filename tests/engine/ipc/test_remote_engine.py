@@ -84,14 +84,14 @@ def test_what_jobs_want_reaches_the_runner_and_their_results_come_back() -> None
     async def work() -> None:
         async with Pair(Kinds()) as pair:
             extra = OutputRequest(
-                ("sparse",), second=3, spans=((0, 1),), kept=np.array([2, 5]), unattended=1, adapter=4
+                ("sparse",), second=3, spans=((0, 1),), kept_tokens=np.array([2, 5]), unattended=1, adapter=4
             )
             first, second = await pair.run([7, 8], [9], skips=[0, 1], extras=[extra, extra])
             np.testing.assert_array_equal(first["sparse"][0], np.array([7, 8], np.int32))
             assert first["sparse"][0].dtype == np.int32
             np.testing.assert_array_equal(second["sparse"][1], np.array([1], np.float32))
             told = pair.runners[0].extras[1]
-            np.testing.assert_array_equal(told.kept, [2, 5])
+            np.testing.assert_array_equal(told.kept_tokens, [2, 5])
             assert (told.outputs, told.second, told.spans, told.unattended, told.adapter) == (
                 ("sparse",),
                 3,

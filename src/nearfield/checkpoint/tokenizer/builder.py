@@ -64,8 +64,8 @@ def build_tokenizer(folder: Path) -> TokenizerFiles:
     tokenizer.no_padding()  # baked-in padding and truncation serve one use of the file, not ours
     tokenizer.no_truncation()
     _mark_ends(tokenizer, folder, config)
-    told = {key: value for key, value in config.items() if key in TELLING or key.endswith("_token")}
-    state = json.dumps([kind, told], sort_keys=True, default=str).encode()
+    facts = {key: value for key, value in config.items() if key in TELLING or key.endswith("_token")}
+    state = json.dumps([kind, facts], sort_keys=True, default=str).encode()
     return TokenizerFiles(tokenizer, pad_id, side, hashlib.sha256(source + state).hexdigest())
 
 
@@ -131,9 +131,9 @@ def _build(folder: Path, kind: str, config: Mapping[str, Any]) -> tuple[tokenize
 
 def _absent(folder: Path, kind: str) -> str:
     there = [path.name for path in sorted(folder.glob("*")) if path.suffix in {".model", ".txt", ".spm"}]
-    found = f" It has {', '.join(there)}: not enough for {kind or 'a tokenizer of unnamed class'}." if there else ""
+    present = f" It has {', '.join(there)}: not enough for {kind or 'a tokenizer of unnamed class'}." if there else ""
     return (
-        f"{folder} has no tokenizer: there is no tokenizer.json.{found} If the model is yours, write one with "
+        f"{folder} has no tokenizer: there is no tokenizer.json.{present} If the model is yours, write one with "
         "transformers' AutoTokenizer.from_pretrained(folder).save_pretrained(folder)."
     )
 
@@ -145,12 +145,12 @@ def _text(token: Any) -> str | None:
 
 def _pad_id(folder: Path, tokenizer: tokenizers.Tokenizer, config: Mapping[str, Any]) -> int:
     named = _text(config.get("pad_token"))
-    found = tokenizer.token_to_id(named) if named else None
-    if found is None and tokenizer.padding:
-        found = tokenizer.padding.get("pad_id")
-    if found is None:
-        found = json_file.read_optional(folder / "config.json").get("pad_token_id")
-    return found if isinstance(found, int) else 0
+    number = tokenizer.token_to_id(named) if named else None
+    if number is None and tokenizer.padding:
+        number = tokenizer.padding.get("pad_id")
+    if number is None:
+        number = json_file.read_optional(folder / "config.json").get("pad_token_id")
+    return number if isinstance(number, int) else 0
 
 
 def _add_tokens(tokenizer: tokenizers.Tokenizer, folder: Path, config: Mapping[str, Any]) -> None:

@@ -13,7 +13,7 @@ from nearfield.recipe import Template
 
 @dataclass(slots=True)
 class PairTokens:
-    """One pair: all ``ids``, where the ``second`` text begins (0: they are not told apart), and how many were cut."""
+    """One pair: all ``ids``, where the ``second`` text begins (0: not marked), and how many ids were dropped."""
 
     ids: list[int]
     second: int
@@ -41,8 +41,8 @@ class PairEncoder:
         """
         count = len(firsts)
         # Both sides in one call: the tokenizer works on them in parallel.
-        found = _bare(self._tokenizer, [*firsts, *seconds])
-        return [self._join(found[index], found[count + index], truncate, index) for index in range(count)]
+        ids_of = _bare(self._tokenizer, [*firsts, *seconds])
+        return [self._join(ids_of[index], ids_of[count + index], truncate, index) for index in range(count)]
 
     def _join(self, first: list[int], second: list[int], truncate: str, index: int) -> PairTokens:
         dropped = max(0, len(first) + len(second) - self._room)
@@ -54,7 +54,7 @@ class PairEncoder:
 
 
 class Prompted:
-    """Writes pairs into a language model's template; what is too long is cut from the body alone."""
+    """Writes pairs into a language model's template; only the body is ever truncated."""
 
     def __init__(self, tokenizer: Tokenizer, template: Template, instruction: str | None = None) -> None:
         self._tokenizer = tokenizer
@@ -90,10 +90,10 @@ def _bare(tokenizer: Tokenizer, texts: Sequence[str]) -> list[list[int]]:
         if not isinstance(text, str):
             raise InputError(f"text {index} of the pairs must be a text, and is {type(text).__name__}", param="input")
     try:
-        found: Any = tokenizer.backend.encode_batch(list(texts), add_special_tokens=False)
+        encodings: Any = tokenizer.backend.encode_batch(list(texts), add_special_tokens=False)
     except TypeError as error:
         raise InputError(f"a text of the pairs is not Unicode: {error}", param="input") from error
-    return [one.ids for one in found]
+    return [one.ids for one in encodings]
 
 
 def _around(whole: list[int], bare: list[int]) -> tuple[list[int], list[int], list[int]]:

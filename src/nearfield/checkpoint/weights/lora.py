@@ -39,7 +39,7 @@ PLAIN: Mapping[str, tuple[Any, ...]] = {
     "monteclora_config": (None,),
     "velora_config": (None,),
 }
-#: These begin by changing the base weights, which we don't: the adapter fits a base that nobody has.
+#: These methods first change the base weights. We do not, so such an adapter would fit no base.
 MUTATING = ("pissa", "olora", "corda", "loftq", "lora_ga")
 #: A stored key: PEFT's own prefix, the layer's name, A or B, for linear layers or embeddings.
 _KEY = re.compile(
@@ -81,7 +81,7 @@ class Adapter:
         return down, up * np.float32(pair.scale)
 
     def release(self) -> None:
-        """Let go of the file; it is opened again when factors are asked for."""
+        """Close the file; it is opened again when factors are read."""
         self.__dict__.pop("_weights", None)
 
 
@@ -153,12 +153,12 @@ class Adapters:
             if left:
                 raise WeightsError(
                     f"The adapter {adapter.name!r} changes layers that this model does not have "
-                    f"({', '.join(left[:3])}{', …' if len(left) > 3 else ''}): it was made for another one"
+                    f"({', '.join(left[:3])}{', …' if len(left) > 3 else ''}): it was trained for another one"
                     f"{f', {adapter.base}' if adapter.base else ''}."
                 )
 
     def release(self) -> None:
-        """Let go of the adapters' files, once a graph holds their factors."""
+        """Close the adapters' files, once a graph holds their factors."""
         for adapter in self.loaded.values():
             adapter.release()
 
@@ -168,7 +168,7 @@ class Adapters:
         return layer[len(root) :]
 
 
-def read(folder: Path, name: str) -> Adapter:
+def read_adapter(folder: Path, name: str) -> Adapter:
     """Read a PEFT folder.
 
     Raises:
@@ -193,7 +193,7 @@ def _digest(weights: Weights, scaling: str) -> str:
 
 
 def _file(folder: Path) -> Path:
-    file = next((folder / each for each in FILES if (folder / each).is_file()), None)
+    file = next((folder / name for name in FILES if (folder / name).is_file()), None)
     if file is None:
         raise WeightsError(f"{folder} has no weights (looked for {', '.join(FILES)}).")
     return file

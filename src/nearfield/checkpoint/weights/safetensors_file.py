@@ -17,7 +17,7 @@ from nearfield.errors import WeightsError
 MAX_HEADER = 100_000_000
 
 
-def read(path: Path) -> dict[str, LazyTensor]:
+def read_safetensors(path: Path) -> dict[str, LazyTensor]:
     """Return the tensors of one file by name, unread. A cut or damaged file is refused, saying what is wrong."""
     try:
         size = path.stat().st_size
@@ -49,22 +49,22 @@ def _header(path: Path, size: int, length: int, raw: bytes) -> dict[str, Any]:
 
 
 def _tensor(path: Path, name: str, entry: Any, data: np.ndarray) -> LazyTensor:
-    dtype, shape, begin, end = _described(path, name, entry)
+    dtype, shape, begin, end = _tensor_location(path, name, entry)
     if end > data.size:
         raise WeightsError(
             f"{path} is cut short: {name} ends at byte {end} of the data, and only {data.size} are there; "
             "fetch the file again"
         )
     layout = LAYOUT.get(dtype)
-    if layout is None:  # refused only if a family asks for it: an unused tensor of an odd dtype harms nobody
+    if layout is None:  # refused only if a family reads it: an unused tensor of an odd dtype does no harm
         return LazyTensor(path, dtype, shape, lambda: data[begin:end])
-    wanted = int(np.prod(shape, dtype=object)) * layout.itemsize
-    if wanted != end - begin:
-        raise WeightsError(f"{path} is damaged: {name} {dtype}{list(shape)} needs {wanted} bytes, has {end - begin}")
+    expected = int(np.prod(shape, dtype=object)) * layout.itemsize
+    if expected != end - begin:
+        raise WeightsError(f"{path} is damaged: {name} {dtype}{list(shape)} needs {expected} bytes, has {end - begin}")
     return LazyTensor(path, dtype, shape, lambda: data[begin:end].view(layout).reshape(shape))
 
 
-def _described(path: Path, name: str, entry: Any) -> tuple[str, tuple[int, ...], int, int]:
+def _tensor_location(path: Path, name: str, entry: Any) -> tuple[str, tuple[int, ...], int, int]:
     try:
         dtype, shape, (begin, end) = entry["dtype"], tuple(entry["shape"]), entry["data_offsets"]
         numbers = (*shape, begin, end)

@@ -54,7 +54,7 @@ STORAGES = {
 
 
 def _tensor(storage: _Storage, offset: int, shape: tuple[int, ...], stride: tuple[int, ...], *_: Any) -> LazyTensor:
-    """Stand in for ``torch._utils._rebuild_tensor_v2``; a view that reaches outside its storage is refused."""
+    """Replacement of ``torch._utils._rebuild_tensor_v2``; a view that reaches outside its storage is refused."""
     numbers = (offset, *shape, *stride)
     if len(shape) != len(stride) or not all(type(n) is int and n >= 0 for n in numbers):
         raise WeightsError(f"{storage.file} is damaged: a tensor of shape {shape} with strides {stride}")
@@ -71,7 +71,7 @@ def _tensor(storage: _Storage, offset: int, shape: tuple[int, ...], stride: tupl
 
 
 def _parameter(data: LazyTensor, *_: Any) -> LazyTensor:
-    """Stand in for ``torch._utils._rebuild_parameter``: a parameter is its tensor."""
+    """Replacement of ``torch._utils._rebuild_parameter``: a parameter is its tensor."""
     return data
 
 
@@ -111,7 +111,7 @@ class _Reader(pickle.Unpickler):
         return _Storage(kind.dtype, size, lambda: _content(self.path, member.filename, layout), self.path)
 
 
-def read(path: Path) -> dict[str, LazyTensor]:
+def read_torch_file(path: Path) -> dict[str, LazyTensor]:
     """Return the tensors of a torch state dict by name, unread. Anything else in the file is refused."""
     try:
         with zipfile.ZipFile(path) as archive:

@@ -106,12 +106,12 @@ class Weights:
     @classmethod
     def open(cls, path: Path) -> Weights:
         """Open a folder's weights (safetensors first, sharded or not, else torch files), or those of one file."""
-        found = (path,) if path.is_file() else files(path)
+        paths = (path,) if path.is_file() else files(path)
         tensors: dict[str, LazyTensor] = {}
-        for file in found:
+        for file in paths:
             tensors.update(_read(file))
         _check_index(path, tensors)
-        return cls(_Contents(path, found, tensors, set()))
+        return cls(_Contents(path, paths, tensors, set()))
 
     def adapted(self, factors: Callable[[str], Lora | None]) -> Weights:
         """Return the same weights with adapters: ``factors`` gives what they add to the layer of a full name."""
@@ -236,14 +236,14 @@ class Weights:
 
 def files(folder: Path) -> tuple[Path, ...]:
     """Return the weight files of a folder, shards included. A folder that has only other formats is refused."""
-    found = next((folder / name for name in CANDIDATES if (folder / name).is_file()), None)
-    if found is None:
+    single = next((folder / name for name in CANDIDATES if (folder / name).is_file()), None)
+    if single is None:
         others = sorted(str(path.relative_to(folder)) for path in folder.glob("**/*") if path.suffix in UNREAD)
         only = f" It has {', '.join(others[:3])}: that format is not read." if others else ""
         raise WeightsError(f"{folder} has no weights (looked for {', '.join(CANDIDATES)}).{only}")
-    if found.suffix != ".json":
-        return (found,)
-    return tuple(_shard(found, name) for name in sorted(set(_index(found).values())))
+    if single.suffix != ".json":
+        return (single,)
+    return tuple(_shard(single, name) for name in sorted(set(_index(single).values())))
 
 
 def _index(path: Path) -> dict[str, str]:
@@ -264,15 +264,15 @@ def _shard(index: Path, name: str) -> Path:
 
 def _check_index(folder: Path, tensors: Mapping[str, LazyTensor]) -> None:
     """Every tensor that the index in use promises must be in the shard it names."""
-    found = next((name for name in CANDIDATES if (folder / name).is_file()), "")
-    if not found.endswith(".json"):
+    single = next((name for name in CANDIDATES if (folder / name).is_file()), "")
+    if not single.endswith(".json"):
         return
-    for name, file in _index(folder / found).items():
+    for name, file in _index(folder / single).items():
         if name not in tensors or tensors[name].file.name != file:
-            raise WeightsError(f"{folder / found} says that {name} is in {file}, and it is not")
+            raise WeightsError(f"{folder / single} says that {name} is in {file}, and it is not")
 
 
 def _read(file: Path) -> dict[str, LazyTensor]:
     if file.suffix == ".safetensors":
-        return safetensors_file.read(file)
-    return torch_file.read(file)
+        return safetensors_file.read_safetensors(file)
+    return torch_file.read_torch_file(file)
