@@ -118,7 +118,7 @@ def test_json_is_what_python_gives(nearfield: Run, home: Path) -> None:
     assert (told["collection"], told["query"]) == ("pets", "cat mat")
     with Collection.open("pets", home=home) as pets:
         wanted = pets.search("cat mat", 2, highlight=True, explain=True, rerank="sentences")
-    assert told["results"] == json.loads(json.dumps([each.told() for each in wanted]))
+    assert told["results"] == json.loads(json.dumps([each.to_dict() for each in wanted]))
 
 
 @pytest.mark.parametrize(

@@ -84,7 +84,7 @@ def search(
             return
         found = opened.search(query or "", k, highlight=True, **options)
     if as_json:
-        typer.echo(_json({"collection": opened.name, "query": query, "results": [each.told() for each in found]}))
+        typer.echo(_json({"collection": opened.name, "query": query, "results": [each.to_dict() for each in found]}))
         return
     from nearfield.cli.terminal import passages
 
@@ -122,7 +122,7 @@ def ask(
     told = make(question, found, endpoint, budget=budget)
     whole = told if isinstance(told, answer.Answer) else _printed(told)
     if as_json:
-        typer.echo(_json({"collection": opened.name, "question": question, **whole.told()}))
+        typer.echo(_json({"collection": opened.name, "question": question, **whole.to_dict()}))
     elif endpoint is None and whole.passages:
         passages.show(whole.passages)
         typer.echo("No chat endpoint is set (--chat-url): these are the passages that it would be given.", err=True)
@@ -204,7 +204,7 @@ def _write_all(
         found = opened.search_many([text for _, text in part], k, **options)
         for (key, text), hits in zip(part, found, strict=True):
             named = {} if key is None else {"id": key}
-            file.write(_json({**named, "query": text, "results": [each.told() for each in hits]}) + "\n")
+            file.write(_json({**named, "query": text, "results": [each.to_dict() for each in hits]}) + "\n")
         count += len(part)
     return count
 

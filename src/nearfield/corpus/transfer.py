@@ -13,7 +13,7 @@ import numpy as np
 from nearfield.corpus.document import embedded
 from nearfield.corpus.features import Feature, table_of
 from nearfield.corpus.manifest.manifest import Manifest, VectorTable
-from nearfield.corpus.search.reranking import read
+from nearfield.corpus.search.reranking import record_text
 from nearfield.errors import InputError, StoreFailed
 from nearfield.stores import Record, Store, TableSpec, parquet
 from nearfield.stores.filters import one_of
@@ -227,7 +227,7 @@ def _unlike(store: Store, table: TableSpec, feature: Feature, ids: Sequence[str]
     if not ids or feature.kind != "dense":
         return []
     records = [record for part in store.scan(table, one_of("id", ids), vectors=True) for record in part]
-    texts = [read(record) for record in records]
+    texts = [record_text(record) for record in records]
     fresh = feature.vectors(
         feature.encoder.encode(texts, role="document", outputs=("dense",), **feature.config.options)
     )

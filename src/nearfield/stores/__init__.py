@@ -15,7 +15,7 @@ from urllib.parse import quote
 
 from nearfield.errors import InputError, nearest
 from nearfield.registry import Registry
-from nearfield.stores.store import Array, Dtype, Kind, Metric, Quantization, Record, Store, StoreHit, TableSpec
+from nearfield.stores.store import Array, Dtype, Kind, Metric, Quantization, Record, Store, StoreHit, TableSpec, Vector
 
 __all__ = [
     "REGISTRY",
@@ -29,6 +29,7 @@ __all__ = [
     "Store",
     "StoreHit",
     "TableSpec",
+    "Vector",
     "connect",
 ]
 

@@ -13,12 +13,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
-
 from nearfield.errors import InputError, nearest
 from nearfield.stores.filters import BUILT_IN, TYPES, FieldType, Filter, Value, one_of
+from nearfield.vectors.dense import Array as Array
 
-Array = np.ndarray[Any, np.dtype[Any]]
+#: A record's vector; its form depends on the table's kind: see ``Record``.
+Vector = Any
 Kind = Literal["dense", "sparse", "multivector"]
 Dtype = Literal["float32", "float16", "binary"]
 Metric = Literal["cosine", "dot", "euclidean"]

@@ -16,7 +16,13 @@ from nearfield.corpus.answering import chat_client as chats
 from nearfield.corpus.answering.answer import NOTHING_FOUND, Answer, ask, stream
 from nearfield.corpus.answering.chat_client import ChatEndpoint
 from nearfield.corpus.answering.citations import Citations
-from nearfield.corpus.answering.prompt import UNANSWERED, context, estimate, merged, messages
+from nearfield.corpus.answering.prompt import (
+    UNANSWERED,
+    build_messages,
+    estimate_tokens,
+    merge_repeated,
+    select_passages,
+)
 from nearfield.corpus.search.hit import SearchHit
 from nearfield.errors import AnswerFailed, InputError, MissingExtra
 from tests.support.chat_server import MODEL, ChatServer, Raw, Refuse, Say, chatting
@@ -96,7 +102,7 @@ def test_an_answer_with_citations(server: ChatServer, kind: str, streaming: bool
     assert asked.headers["authorization"] == f"Bearer {KEY}"
     assert (asked.body["model"], asked.body["stream"]) == (MODEL, streaming)
     assert asked.path == ("/api/chat" if kind == "ollama" else "/v1/chat/completions")
-    json.dumps(answer.told())
+    json.dumps(answer.to_dict())
 
 
 def test_headers_of_the_library_and_its_environment_are_not_sent(
@@ -149,10 +155,12 @@ def test_what_the_model_is_told(server: ChatServer, kind: str) -> None:
 
 def test_the_tag_depends_on_all_that_stands_between() -> None:
     tags = {
-        messages(f"Question {n}", [passage(1, f"text {m}")])[1]["content"].split()[0] for n in (1, 2) for m in (1, 2)
+        build_messages(f"Question {n}", [passage(1, f"text {m}")])[1]["content"].split()[0]
+        for n in (1, 2)
+        for m in (1, 2)
     }
     assert len(tags) == 4
-    assert messages("Q", PASSAGES) == messages("Q", PASSAGES)
+    assert build_messages("Q", PASSAGES) == build_messages("Q", PASSAGES)
 
 
 def test_ollama_loads_its_model_for_as_much_as_is_sent(server: ChatServer) -> None:
@@ -221,10 +229,10 @@ def test_without_an_endpoint_there_are_the_passages() -> None:
 
 def test_the_best_passages_that_fit_are_given() -> None:
     long, short = passage(2, "word " * 400), passage(3, "short one")
-    given, left_out = context([PASSAGES[0], long, short], budget=150)
+    given, left_out = select_passages([PASSAGES[0], long, short], budget=150)
     assert [each.id for each in given] == ["chunk-1", "chunk-3"]
     assert left_out == 1
-    given, left_out = context([PASSAGES[0], long, short], budget=3000)
+    given, left_out = select_passages([PASSAGES[0], long, short], budget=3000)
     assert (len(given), left_out) == (3, 0)
 
 
@@ -235,12 +243,12 @@ def test_tokens_are_counted_by_whom_is_asked_to() -> None:
         counted.append(text)
         return 1000
 
-    assert context(PASSAGES, 2500, count)[1] == 1
+    assert select_passages(PASSAGES, 2500, count)[1] == 1
     assert "Mont Blanc" in counted[0]
 
 
 def test_a_best_passage_that_is_too_long_is_cut_at_a_word() -> None:
-    given, left_out = context([passage(1, "elephant " * 1000)], budget=200)
+    given, left_out = select_passages([passage(1, "elephant " * 1000)], budget=200)
     assert left_out == 0
     assert set(given[0].text.split()) == {"elephant"}
     assert 400 < len(given[0].text) < 800
@@ -251,15 +259,15 @@ def test_a_best_passage_that_is_too_long_is_cut_at_a_word() -> None:
 def test_a_text_is_given_once_with_all_its_places() -> None:
     again = passage(2, "Mont  Blanc rises to\n4,806 metres.", start=5, end=38, page=2)
     part = passage(3, "rises to 4,806")
-    found = merged([PASSAGES[0], PASSAGES[0], again, part, passage(4, "Other.")])
+    found = merge_repeated([PASSAGES[0], PASSAGES[0], again, part, passage(4, "Other.")])
     assert [each.id for each in found] == ["chunk-1", "chunk-4"]
     places = [(origin.document[-4:], origin.start, origin.end, origin.page) for origin in found[0].also]
     assert places == [("2.md", 5, 38, 2), ("3.md", 0, 0, None)]
 
 
 def test_an_estimate_fits_scripts_of_many_bytes() -> None:
-    assert estimate("word " * 100) == 126
-    assert estimate("登" * 100) == 76
+    assert estimate_tokens("word " * 100) == 126
+    assert estimate_tokens("登" * 100) == 76
 
 
 @pytest.mark.parametrize("question", ["", "  \n", "x" * 8001])
@@ -295,7 +303,7 @@ CHECKED = [
 @pytest.mark.parametrize("size", [1, 2, 5, 1000])
 def test_marks(said: str, wanted: str, cited: set[int], invalid: set[int], size: int) -> None:
     marks = Citations(3)
-    text = "".join(marks.take(said[start : start + size]) for start in range(0, len(said), size)) + marks.rest()
+    text = "".join(marks.feed(said[start : start + size]) for start in range(0, len(said), size)) + marks.finish()
     assert text == (wanted or said)
     assert set(marks.cited) == cited
     assert marks.invalid == invalid
@@ -308,7 +316,7 @@ def test_marks(said: str, wanted: str, cited: set[int], invalid: set[int], size:
 
 def test_text_comes_as_soon_as_it_is_certain() -> None:
     marks = Citations(2)
-    assert [marks.take(piece) for piece in ("So it", " is", " [", "1", "]", " and", " [see", " below] on")] == [
+    assert [marks.feed(piece) for piece in ("So it", " is", " [", "1", "]", " and", " [see", " below] on")] == [
         "So it",
         " is",
         "",
@@ -332,7 +340,7 @@ def test_an_answer_that_cites_nothing_is_flagged(server: ChatServer, kind: str) 
     server.script = [Say(["It is high."])]
     answer = ask("How?", PASSAGES, endpoint(server, kind))
     assert (answer.text, answer.cited, answer.found) == ("It is high.", False, True)
-    assert answer.told()["cited"] is False
+    assert answer.to_dict()["cited"] is False
 
 
 @pytest.mark.parametrize("said", [UNANSWERED, f" {UNANSWERED.upper()}\n", f'"{UNANSWERED}" Sorry.'])

@@ -368,9 +368,9 @@ def test_highlights_share_words_with_the_query() -> None:
 
 def test_the_best_places_come_first() -> None:
     scores = {(0, 5): 1.0, (6, 9): 2.0, (10, 12): 0.9, (13, 15): 1.0, (16, 18): 1.1}
-    assert highlighting.best(scores) == ((6, 9), (16, 18), (0, 5))
-    assert highlighting.best(scores, 0.9) == ((6, 9),)
-    assert highlighting.best({}) == ()
+    assert highlighting.best_places(scores) == ((6, 9), (16, 18), (0, 5))
+    assert highlighting.best_places(scores, 0.9) == ((6, 9),)
+    assert highlighting.best_places({}) == ()
 
 
 # -- all of them together --------------------------------------------------------------------------------------
@@ -528,13 +528,13 @@ def test_multivector_is_maxsim(place: Place, query: str) -> None:
 
 @pytest.mark.parametrize("fuse", ["rrf", "weighted"])
 @pytest.mark.parametrize("query", QUERIES)
-def test_hybrid_fuses_its_legs(open_books: Callable[..., Books], query: str, fuse: str) -> None:
+def test_hybrid_fuses_its_rankings(open_books: Callable[..., Books], query: str, fuse: str) -> None:
     place = Place(open_books(), ["dense"])
-    legs = {name: place.searcher.search(query, 6, mode=name) for name in ("dense", "bm25")}
+    rankings = {name: place.searcher.search(query, 6, mode=name) for name in ("dense", "bm25")}
     if fuse == "rrf":
-        scores = fusion.reciprocal({name: [each.id for each in row] for name, row in legs.items()})
+        scores = fusion.reciprocal({name: [each.id for each in row] for name, row in rankings.items()})
     else:
-        scores = fusion.weighted({name: {each.id: each.score for each in row} for name, row in legs.items()})
+        scores = fusion.weighted({name: {each.id: each.score for each in row} for name, row in rankings.items()})
     found = place.searcher.search(query, 6, mode="hybrid", fuse=fuse)
     assert {each.id: each.score for each in found} == pytest.approx(scores)
     assert [each.id for each in found] == sorted(scores, key=lambda key: (-scores[key], key))
@@ -640,7 +640,7 @@ def test_what_the_model_reads_is_reranked() -> None:
         def score(self, query: Sequence[str], documents: Sequence[str]) -> Any:
             return np.ones((len(documents), 3))
 
-    with pytest.raises(InputError, match="3 scores a pair"):
+    with pytest.raises(InputError, match="3 scores for each pair"):
         by_pairs(Labels(), ["q"], [[record]])
 
 
@@ -679,7 +679,7 @@ def test_the_space_of_queries_is_checked(tiny: Encoder, open_books: Callable[...
     assert len(Searcher(store, {"dense": right}).search("cat", mode="dense")) == 2
     wrong = Searchable(table, lambda texts: tiny.encode_query(texts, truncate_dim=16, force_truncate_dim=True))
     other = Searchable(table, wrong.encode_queries, fingerprint=tiny.fingerprint)
-    with pytest.raises(SpaceMismatch, match="mean nothing to each other"):
+    with pytest.raises(SpaceMismatch, match="cannot be compared"):
         Searcher(store, {"dense": other}).search("cat", mode="dense")
 
 

@@ -1,4 +1,4 @@
-"""Answer: a question and the passages found for it, to a text that cites them, and whose citations are checked."""
+"""Answer a question from search results with a chat model, with citations that are checked against the passages."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ from typing import Any
 from nearfield.corpus.answering.chat_client import ChatEndpoint
 from nearfield.corpus.answering.chat_stream import AnswerEnd
 from nearfield.corpus.answering.citations import Citations
-from nearfield.corpus.answering.prompt import BUDGET, UNANSWERED, context, estimate, messages
+from nearfield.corpus.answering.prompt import BUDGET, UNANSWERED, build_messages, estimate_tokens, select_passages
 from nearfield.corpus.search.hit import SearchHit
 from nearfield.errors import AnswerFailed, InputError
 
-#: What is answered, by nobody's model, where nothing was found.
+#: The answer, without a model, when the search has no results.
 NOTHING_FOUND = "Nothing was found for this question."
-_LONGEST_QUESTION = 8000
+_MAX_QUESTION = 8000
 
 
 @dataclass(frozen=True)
 class Citation:
     """A passage that an answer rests on.
 
-    ``number`` is what the answer calls it: ``passages[number - 1]``. ``marks`` are where, from start up to end in
-    characters of the answer's text. The rest is the passage's place, as in ``Found``.
+    ``number`` is its number in the answer: ``passages[number - 1]``. ``marks`` are the places of the citation, each
+    from start to end in characters of the answer's text. The other fields are the passage's place, as in ``SearchHit``.
     """
 
     number: int
@@ -39,12 +39,12 @@ class Citation:
 
 @dataclass(frozen=True)
 class Answer:
-    """An answer, and what it rests on.
+    """An answer and the passages that it rests on.
 
-    ``text`` is empty where no chat endpoint was asked. ``passages`` are those that were given to the model, [1] first.
-    ``found`` says whether they hold the answer, as far as the model says. ``invalid`` are the numbers that it cited
-    though no passage has them: they are taken out of the text. ``cut`` tells that it had to stop before its end
-    (``max_tokens``), ``left_out`` how many passages there was no room for. ``usage`` are tokens as the endpoint counts.
+    ``text`` is empty without a chat endpoint. ``passages`` are those in the prompt, [1] first. ``found`` says whether
+    they contain the answer, according to the model. ``invalid`` are the numbers that it cited although no passage has
+    them; they are removed from the text. ``cut`` says that the model reached its limit (``max_tokens``), ``left_out``
+    how many passages did not fit into the budget. ``usage`` are tokens as the endpoint counts them.
     """
 
     text: str
@@ -59,11 +59,11 @@ class Answer:
 
     @property
     def cited(self) -> bool:
-        """Whether it cites any passage: a text that cites none rests on nothing that could be checked."""
+        """Whether it cites any passage: a text without citations rests on nothing that could be checked."""
         return bool(self.citations)
 
-    def told(self) -> dict[str, Any]:
-        """Return it as JSON can say it."""
+    def to_dict(self) -> dict[str, Any]:
+        """Return a form that JSON can hold."""
         return {**asdict(self), "cited": self.cited}
 
 
@@ -77,14 +77,14 @@ def ask(
 ) -> Answer:
     """Answer a question from passages, the best first.
 
-    Without an ``endpoint``, the answer is the passages alone; without passages, it says so and nobody is asked.
-    ``budget`` are the tokens that all passages may take together, counted by ``count`` (``Ruler.count``) or estimated.
+    Without an ``endpoint``, the answer holds the passages alone. Without passages, no model is asked. ``budget`` is the
+    maximum number of tokens of all passages together, counted by ``count`` (``TokenCounter.count``) or estimated.
 
     Raises:
         InputError: the question is empty or too long.
-        AnswerFailed: the endpoint cannot be reached, refused, or gave no answer in time; with what it said.
+        AnswerFailed: the endpoint cannot be reached, refused, or gave no answer in time; with its message.
     """
-    return _last(_answered(question, passages, endpoint, budget, count, streaming=False))
+    return _last(_pieces(question, passages, endpoint, budget, count, streaming=False))
 
 
 def stream(
@@ -95,14 +95,14 @@ def stream(
     budget: int = BUDGET,
     count: Callable[[str], int] | None = None,
 ) -> Iterator[str | Answer]:
-    """Yield the answer's text in pieces as they come, and last the ``Answer``, whose text the pieces make up.
+    """Yield the answer's text in pieces as they arrive, and last the ``Answer`` with the same text.
 
     Arguments and errors as for ``ask``.
     """
-    return _answered(question, passages, endpoint, budget, count, streaming=True)
+    return _pieces(question, passages, endpoint, budget, count, streaming=True)
 
 
-def _answered(
+def _pieces(
     question: str,
     passages: Sequence[SearchHit],
     endpoint: ChatEndpoint | None,
@@ -112,57 +112,71 @@ def _answered(
     streaming: bool,
 ) -> Iterator[str | Answer]:
     question = _checked(question)
-    given, left_out = context(passages, budget, count)
-    if left_out and not given:
-        raise InputError(f"No passage fits into {budget} tokens: give more room.", param="budget")
-    if not given:
+    selected, left_out = select_passages(passages, budget, count)
+    if left_out and not selected:
+        raise InputError(f"No passage fits into {budget} tokens: raise the budget.", param="budget")
+    if not selected:
         yield NOTHING_FOUND
         yield Answer(NOTHING_FOUND, found=False)
         return
     if endpoint is None:
-        yield Answer("", passages=given, left_out=left_out)
+        yield Answer("", passages=selected, left_out=left_out)
         return
-    told = messages(question, given)
-    size = sum((count or estimate)(message["content"]) for message in told)
-    marks, text, ended = Citations(len(given)), "", AnswerEnd()
-    for piece in endpoint.stream(told, prompt_tokens=size, streaming=streaming):
+    messages = build_messages(question, selected)
+    size = sum((count or estimate_tokens)(message["content"]) for message in messages)
+    citations, text, end = Citations(len(selected)), "", AnswerEnd()
+    for piece in endpoint.stream(messages, prompt_tokens=size, streaming=streaming):
         if isinstance(piece, AnswerEnd):
-            ended = piece
-        elif sure := marks.take(piece):
-            text += sure
-            yield sure
-    if sure := marks.rest():
-        text += sure
-        yield sure
-    yield _whole(text, marks, ended, given, left_out, endpoint)
+            end = piece
+        elif checked := citations.feed(piece):
+            text += checked
+            yield checked
+    if checked := citations.finish():
+        text += checked
+        yield checked
+    yield _answer(text, citations, end, selected, left_out, endpoint)
 
 
-def _whole(
-    text: str, marks: Citations, ended: AnswerEnd, given: tuple[SearchHit, ...], left_out: int, endpoint: ChatEndpoint
+def _answer(
+    text: str,
+    citations: Citations,
+    end: AnswerEnd,
+    passages: tuple[SearchHit, ...],
+    left_out: int,
+    endpoint: ChatEndpoint,
 ) -> Answer:
     if not text.strip():
-        why = f" before its {endpoint.max_tokens} tokens (max_tokens) were used up" if ended.cut else ""
-        raise AnswerFailed(f"The chat endpoint {endpoint.shown} gave an empty answer{why}.")
-    citations = tuple(_citation(number, given[number - 1], places) for number, places in sorted(marks.cited.items()))
+        reason = f" before its {endpoint.max_tokens} tokens (max_tokens) were used up" if end.cut else ""
+        raise AnswerFailed(f"The chat endpoint {endpoint.shown} gave an empty answer{reason}.")
+    cited = sorted(citations.cited.items())
     return Answer(
         text,
-        citations,
-        found=bool(citations) or not _declined(text),
-        passages=given,
-        invalid=tuple(sorted(marks.invalid)),
-        usage=ended.usage,
-        model=ended.model,
-        cut=ended.cut,
+        tuple(_citation(number, passages[number - 1], places) for number, places in cited),
+        found=bool(cited) or not _is_unanswered(text),
+        passages=passages,
+        invalid=tuple(sorted(citations.invalid)),
+        usage=end.usage,
+        model=end.model,
+        cut=end.cut,
         left_out=left_out,
     )
 
 
 def _citation(number: int, passage: SearchHit, places: Sequence[tuple[int, int]]) -> Citation:
-    where = (passage.id, passage.document, passage.title, passage.start, passage.end, passage.page, passage.headings)
-    return Citation(number, *where, marks=tuple(places))
+    return Citation(
+        number=number,
+        id=passage.id,
+        document=passage.document,
+        title=passage.title,
+        start=passage.start,
+        end=passage.end,
+        page=passage.page,
+        headings=passage.headings,
+        marks=tuple(places),
+    )
 
 
-def _declined(text: str) -> bool:
+def _is_unanswered(text: str) -> bool:
     return UNANSWERED.rstrip(".").lower() in " ".join(text.split()).lower()
 
 
@@ -170,9 +184,9 @@ def _checked(question: str) -> str:
     question = question.strip()
     if not question:
         raise InputError("The question is empty.", param="question")
-    if len(question) > _LONGEST_QUESTION:
+    if len(question) > _MAX_QUESTION:
         raise InputError(
-            f"The question has {len(question)} characters, where {_LONGEST_QUESTION} are read.", param="question"
+            f"The question has {len(question)} characters, more than the maximum of {_MAX_QUESTION}.", param="question"
         )
     return question
 

@@ -1,4 +1,4 @@
-"""Citations: the marks in an answer that name passages by number, read and checked against those that were given."""
+"""Citations in an answer: find the marks that name passages by number, and remove those without a passage."""
 
 from __future__ import annotations
 
@@ -15,72 +15,72 @@ _MARK = re.compile(
     rf"(?P<inner>{_NUMBERS}(?:\s*(?:[,;&]|and)\s*{_NUMBERS})*)\s*(?:†[^\]】]{{0,80}})?[\]】])(?!\()",
     re.IGNORECASE | re.DOTALL,
 )
-#: The end of a text that may yet become a mark, or code.
+#: The end of a text that may still become a mark, or code.
 _UNSURE = re.compile(r"```(?:(?!```).)*\Z|`{1,2}\Z|`[^`\n]*\Z|[ \t]*[\[【][^\[\]【】]{0,120}[\]】]?\Z|\s+\Z", re.DOTALL)
 _PLAIN = re.compile(r"\[[0-9,;\s–—-]+\]")
 _RANGE = re.compile(r"([0-9]+)(?:\s*[-–—]\s*([0-9]+))?")
-#: Numbers that are told of one mark, of those that do not exist.
-_MOST_INVALID = 20
+#: Numbers without a passage that are reported of one mark.
+_MAX_INVALID = 20
 
 
 @dataclass
 class Citations:
-    """Reads an answer piece by piece.
+    """Checks the citations of an answer, piece by piece.
 
-    Marks that name only passages from 1 to ``count`` stay. Of the others, what does not exist is taken out: ``[1, 9]``
-    becomes ``[1]``, and a mark with nothing left goes, with the blanks before it. ``cited`` are the numbers of passages
-    and where each is cited (start, end) in the text as it was given out; ``invalid`` the numbers that do not exist.
+    Marks that name only passages from 1 to ``count`` stay. Other numbers are removed: ``[1, 9]`` becomes ``[1]``, and
+    a mark without a number left is removed with the blanks before it. ``cited`` are the numbers of passages and their
+    places (start, end) in the text that was returned; ``invalid`` are the numbers without a passage.
     """
 
     count: int
     cited: dict[int, list[tuple[int, int]]] = field(default_factory=dict)
     invalid: set[int] = field(default_factory=set)
-    _held: str = ""
+    _pending: str = ""
     _length: int = 0
 
-    def take(self, piece: str) -> str:
-        """Return what is certain of the text so far and was not given out yet; it may be empty."""
-        return self._checked(self._held + piece, last=False)
+    def feed(self, piece: str) -> str:
+        """Add a piece; return the text that is now certain, which may be empty."""
+        return self._check(self._pending + piece, last=False)
 
-    def rest(self) -> str:
-        """Return what was held back, without white space at its end, once the answer has ended."""
-        return self._checked(self._held.rstrip(), last=True)
+    def finish(self) -> str:
+        """Return the rest of the text at the end of the answer, without white space at its end."""
+        return self._check(self._pending.rstrip(), last=True)
 
-    def _checked(self, text: str, *, last: bool) -> str:
-        told, done = "", 0
+    def _check(self, text: str, *, last: bool) -> str:
+        checked, done = "", 0
         while True:
             match = _MARK.search(text, done)
             unsure = None if last else _UNSURE.search(text, done)
             if unsure is not None and (match is None or unsure.start() <= match.start()):
-                told, self._held = told + text[done : unsure.start()], text[unsure.start() :]
+                checked, self._pending = checked + text[done : unsure.start()], text[unsure.start() :]
                 break
             if match is None:
-                told, self._held = told + text[done:], ""
+                checked, self._pending = checked + text[done:], ""
                 break
-            told += text[done : match.start()]
-            told += match[0] if match["code"] else self._mark(match, self._length + len(told))
+            checked += text[done : match.start()]
+            checked += match[0] if match["code"] else self._mark(match, self._length + len(checked))
             done = match.end()
-        self._length += len(told)
-        return told
+        self._length += len(checked)
+        return checked
 
-    def _mark(self, match: re.Match[str], at: int) -> str:
-        """Note a mark that would stand ``at`` this place, and return what stands there instead."""
+    def _mark(self, match: re.Match[str], position: int) -> str:
+        """Record a mark at this position of the text, and return its valid form."""
         numbers = list(dict.fromkeys(self._numbers(match["inner"])))
-        there = [number for number in numbers if 1 <= number <= self.count]
-        wrong = [number for number in numbers if number not in there]
-        self.invalid.update(wrong[:_MOST_INVALID])
-        if not there:
+        valid = [number for number in numbers if 1 <= number <= self.count]
+        invalid = [number for number in numbers if number not in valid]
+        self.invalid.update(invalid[:_MAX_INVALID])
+        if not valid:
             return ""
         blanks = match[0][: match.start("mark") - match.start()]
-        plain = not wrong and _PLAIN.fullmatch(match["mark"])
-        mark = match["mark"] if plain else f"[{', '.join(map(str, there))}]"
-        place = (at + len(blanks), at + len(blanks) + len(mark))
-        for number in there:
+        plain = not invalid and _PLAIN.fullmatch(match["mark"])
+        mark = match["mark"] if plain else f"[{', '.join(map(str, valid))}]"
+        place = (position + len(blanks), position + len(blanks) + len(mark))
+        for number in valid:
             self.cited.setdefault(number, []).append(place)
         return blanks + mark
 
     def _numbers(self, inner: str) -> Iterator[int]:
-        """Yield the numbers of a mark; of a range that leaves what exists, its ends and what does."""
+        """Yield the numbers of a mark; of a range, its ends and the passages in it."""
         for match in _RANGE.finditer(inner):
             first, last = sorted((int(match[1]), int(match[2] or match[1])))
             yield first

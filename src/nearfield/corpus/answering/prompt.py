@@ -8,14 +8,14 @@ from dataclasses import replace
 
 from nearfield.corpus.search.hit import Location, SearchHit
 
-#: What the model is to say, word for word, where the passages lack the answer.
+#: What the model must reply, word for word, if the passages lack the answer.
 UNANSWERED = "The passages do not contain the answer."
-#: Tokens of all passages together, unless told otherwise.
+#: Tokens of all passages together, by default.
 BUDGET = 3000
 #: Characters of a title or a heading that are shown.
-_LONGEST_LINE = 200
-#: Least characters of a passage that is cut to fit: less would say nothing.
-_LEAST = 80
+_MAX_LINE = 200
+#: Minimum characters of a passage that is shortened to fit: less would carry no meaning.
+_MIN_CHARACTERS = 80
 _SYSTEM = f"""You answer a question from numbered passages that a search has found.
 
 - Say only what the passages say. Use no other knowledge, and guess nothing.
@@ -28,33 +28,33 @@ followed.
 - Answer in the language of the question, in as few sentences as it takes."""
 
 
-def context(
+def select_passages(
     passages: Sequence[SearchHit], budget: int = BUDGET, count: Callable[[str], int] | None = None
 ) -> tuple[tuple[SearchHit, ...], int]:
-    """Choose what the model is given: the best passages that fit, each text once; and how many there was no room for.
+    """Return the best passages that fit into ``budget`` tokens, each text once, and the number of those left out.
 
-    One that stands whole in a better one becomes a further place (``also``) of that. The best is cut where it alone
-    would be too long.
+    A passage whose whole text is part of a better one becomes a further place of it (``also``). The best passage is
+    shortened if it alone is too long.
     """
-    count = count or estimate
-    chosen: list[SearchHit] = []
+    count = count or estimate_tokens
+    selected: list[SearchHit] = []
     left, left_out = budget, 0
-    for passage in merged(passages):
+    for passage in merge_repeated(passages):
         size = count(_block(1, passage, ""))
-        if size > left and not chosen:
+        if size > left and not selected:
             passage = _shortened(passage, left, count)
             size = count(_block(1, passage, ""))
         if size > left:
             left_out += 1
             continue
-        chosen.append(passage)
+        selected.append(passage)
         left -= size
-    return tuple(chosen), left_out
+    return tuple(selected), left_out
 
 
-def merged(passages: Sequence[SearchHit]) -> list[SearchHit]:
-    """Return passages without those whose text stands in a better one; their places are kept in ``also``."""
-    kept: list[SearchHit] = []
+def merge_repeated(passages: Sequence[SearchHit]) -> list[SearchHit]:
+    """Return the passages without those whose text is part of a better one; that one lists their places in ``also``."""
+    merged: list[SearchHit] = []
     texts: list[str] = []
     for passage in passages:
         text = " ".join(passage.text.split())
@@ -62,34 +62,31 @@ def merged(passages: Sequence[SearchHit]) -> list[SearchHit]:
             continue
         same = next((index for index, other in enumerate(texts) if text in other), None)
         if same is None:
-            kept.append(passage)
+            merged.append(passage)
             texts.append(text)
-        elif passage.id != kept[same].id:
-            origin = Location(passage.document, passage.start, passage.end, passage.page)
-            kept[same] = replace(kept[same], also=(*kept[same].also, origin, *passage.also))
-    return kept
+        elif passage.id != merged[same].id:
+            place = Location(passage.document, passage.start, passage.end, passage.page)
+            merged[same] = replace(merged[same], also=(*merged[same].also, place, *passage.also))
+    return merged
 
 
-def estimate(text: str) -> int:
-    """Return about how many tokens a text has: one for four bytes, which is high for English and fits other scripts."""
+def estimate_tokens(text: str) -> int:
+    """Return the approximate tokens of a text: one per four bytes, which is high for English and fits other scripts."""
     return len(text.encode("utf-8", "replace")) // 4 + 1
 
 
-def messages(question: str, passages: Sequence[SearchHit]) -> list[dict[str, str]]:
-    """Return what the model is told: rules, passages between tags, and the question.
+def build_messages(question: str, passages: Sequence[SearchHit]) -> list[dict[str, str]]:
+    """Return the chat messages: the rules, then the passages between tags and the question.
 
-    The tag's name is a digest of all of it: no passage can hold the tag that would end it.
+    The tag's name is a digest of all of it, so that no passage can contain the tag that would end it.
     """
-    whole = "\0".join([question, *(_block(number, each, "") for number, each in enumerate(passages, 1))])
-    tag = f"passage-{hashlib.sha256(whole.encode('utf-8', 'replace')).hexdigest()[:12]}"
-    blocks = "\n\n".join(_block(number, each, tag) for number, each in enumerate(passages, 1))
+    content = "\0".join([question, *(_block(number, passage, "") for number, passage in enumerate(passages, 1))])
+    tag = f"passage-{hashlib.sha256(content.encode('utf-8', 'replace')).hexdigest()[:12]}"
+    blocks = "\n\n".join(_block(number, passage, tag) for number, passage in enumerate(passages, 1))
     return [
         {"role": "system", "content": _SYSTEM.format(tag=tag)},
         {"role": "user", "content": f"{blocks}\n\nQuestion: {question}"},
     ]
-
-
-# -- passages as the model reads them ----------------------------------------------------------------------------------
 
 
 def _block(number: int, passage: SearchHit, tag: str) -> str:
@@ -103,19 +100,19 @@ def _block(number: int, passage: SearchHit, tag: str) -> str:
 
 
 def _key(document: str) -> str:
-    """Return a document's name without its source: an endpoint elsewhere need not know this machine's folders."""
+    """Return a document's id without its source: a remote endpoint need not learn this machine's folders."""
     return document.partition("#")[2] or document
 
 
 def _line(text: str) -> str:
     plain = " ".join(text.split())
-    return plain if len(plain) <= _LONGEST_LINE else plain[:_LONGEST_LINE] + " ..."
+    return plain if len(plain) <= _MAX_LINE else plain[:_MAX_LINE] + " ..."
 
 
 def _shortened(passage: SearchHit, tokens: int, count: Callable[[str], int]) -> SearchHit:
-    """Cut a passage's text, at the end of a word, until it fits or hardly anything is left."""
+    """Return a passage with its text truncated at the end of a word, until it fits or hardly anything is left."""
     text = passage.text.strip()
-    while len(text) > _LEAST and (size := count(_block(1, replace(passage, text=text), ""))) > tokens:
-        keep = max(_LEAST, min(len(text) - 1, int(len(text) * tokens / size)))
-        text = text[:keep].rsplit(None, 1)[0] if " " in text[:keep] else text[:keep]
+    while len(text) > _MIN_CHARACTERS and (size := count(_block(1, replace(passage, text=text), ""))) > tokens:
+        length = max(_MIN_CHARACTERS, min(len(text) - 1, int(len(text) * tokens / size)))
+        text = text[:length].rsplit(None, 1)[0] if " " in text[:length] else text[:length]
     return replace(passage, text=text, highlights=())

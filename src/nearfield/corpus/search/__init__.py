@@ -1,1 +1,1 @@
-"""Search over a collection: plan, candidates, fusion, reranking and highlighting."""
+"""Search over a collection: plan, candidates (BM25, dense, sparse), fusion, reranking, diversity and highlighting."""

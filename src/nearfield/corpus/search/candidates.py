@@ -1,4 +1,4 @@
-"""Ranking: candidates on their way through the stages of a search."""
+"""Search candidates: the records that pass through the stages of a search, with their scores and ranks."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Stages = dict[str, dict[str, float]]
 
 @dataclass
 class SearchCandidate:
-    """A record, its score by the last stage, and the score and rank that each stage gave."""
+    """A record, its score in the last stage, and the score and rank of each stage."""
 
     record: Record
     score: float
@@ -24,19 +24,19 @@ class SearchCandidate:
         """The record's id."""
         return self.record.id
 
-    def found(self, highlights: tuple[tuple[int, int], ...], *, explain: bool) -> SearchHit:
-        """Return what a caller gets."""
-        record, place = self.record, self.record.payload
+    def to_hit(self, highlights: tuple[tuple[int, int], ...], *, explain: bool) -> SearchHit:
+        """Return the hit for the caller; with ``explain``, it has the scores of all stages."""
+        record, payload = self.record, self.record.payload
         return SearchHit(
             id=record.id,
             document=record.document,
             score=self.score,
             text=record.text,
-            title=place.get("title", ""),
-            start=place.get("start", 0),
-            end=place.get("end", 0),
-            page=place.get("page"),
-            headings=tuple(place.get("headings", ())),
+            title=payload.get("title", ""),
+            start=payload.get("start", 0),
+            end=payload.get("end", 0),
+            page=payload.get("page"),
+            headings=tuple(payload.get("headings", ())),
             fields=dict(record.fields),
             highlights=highlights,
             stages=self.stages if explain else {},
@@ -47,40 +47,40 @@ class SearchCandidate:
 Ranking = list[SearchCandidate]
 
 
-def ordered(stage: str, candidates: Sequence[SearchCandidate]) -> Ranking:
-    """Put candidates in order, ties by id, and note what the stage said of each."""
-    return noted(stage, sorted(candidates, key=lambda each: (-each.score, each.id)))
+def rank(stage: str, candidates: Sequence[SearchCandidate]) -> Ranking:
+    """Return the candidates by score, ties by id, and record their scores and ranks in this stage."""
+    return record_stage(stage, sorted(candidates, key=lambda candidate: (-candidate.score, candidate.id)))
 
 
-def noted(stage: str, ranking: Ranking) -> Ranking:
-    """Note what the stage said of candidates that are in order."""
-    for rank, each in enumerate(ranking, 1):
-        each.stages[stage] = {"score": each.score, "rank": rank}
+def record_stage(stage: str, ranking: Ranking) -> Ranking:
+    """Record the scores and ranks of ordered candidates in this stage, and return them."""
+    for place, candidate in enumerate(ranking, 1):
+        candidate.stages[stage] = {"score": candidate.score, "rank": place}
     return ranking
 
 
-def rescored(stage: str, ranking: Ranking, scores: Mapping[str, float]) -> Ranking:
-    """Give candidates new scores; those without one are left out."""
-    kept = [each for each in ranking if each.id in scores]
-    for each in kept:
-        each.score = scores[each.id]
-    return ordered(stage, kept)
+def rescore(stage: str, ranking: Ranking, scores: Mapping[str, float]) -> Ranking:
+    """Return the candidates ranked by new scores; those without one are left out."""
+    scored = [candidate for candidate in ranking if candidate.id in scores]
+    for candidate in scored:
+        candidate.score = scores[candidate.id]
+    return rank(stage, scored)
 
 
 def scores_of(ranking: Ranking) -> dict[str, float]:
     """Return the candidates' scores by id."""
-    return {each.id: each.score for each in ranking}
+    return {candidate.id: candidate.score for candidate in ranking}
 
 
 def records_of(rankings: Sequence[Ranking]) -> list[list[Record]]:
     """Return the candidates' records."""
-    return [[each.record for each in ranking] for ranking in rankings]
+    return [[candidate.record for candidate in ranking] for ranking in rankings]
 
 
-def merged(rankings: Sequence[Ranking], scores: Mapping[str, float]) -> Ranking:
-    """Return each candidate once, with the score that it has of all rankings."""
-    found: dict[str, SearchCandidate] = {}
-    for each in (each for ranking in rankings for each in ranking):
-        known = found.setdefault(each.id, SearchCandidate(each.record, scores[each.id]))
-        known.stages.update(each.stages)
-    return ordered("fused", list(found.values()))
+def merge_rankings(rankings: Sequence[Ranking], scores: Mapping[str, float]) -> Ranking:
+    """Return each candidate once, ranked by its fused score, with the stages of all rankings."""
+    merged: dict[str, SearchCandidate] = {}
+    for candidate in (candidate for ranking in rankings for candidate in ranking):
+        known = merged.setdefault(candidate.id, SearchCandidate(candidate.record, scores[candidate.id]))
+        known.stages.update(candidate.stages)
+    return rank("fused", list(merged.values()))

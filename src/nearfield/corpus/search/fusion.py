@@ -1,19 +1,20 @@
-"""Fusion: one ranking from several."""
+"""Fusion of several rankings into one: reciprocal rank fusion (RRF) and the weighted mean of scaled scores."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-#: Cormack's constant: how much less the first places are worth than the places' own inverses.
+#: Cormack's constant: the larger, the less the first places are worth.
 K = 60
 
 
 def reciprocal(
     rankings: Mapping[str, Iterable[str]], *, weights: Mapping[str, float] | None = None, k: int = K
 ) -> dict[str, float]:
-    """Reciprocal rank fusion (Cormack, Clarke & Büttcher 2009): the sum of ``weight / (k + rank)``, ranks from 1.
+    """Return scores by reciprocal rank fusion (Cormack, Clarke & Büttcher 2009): the sum of ``weight / (k + rank)``.
 
-    ``rankings`` hold ids, the best first; a weight that is left out is 1. Returns the score of each id that is in any.
+    ``rankings`` hold ids, the best first, with ranks from 1; a weight that is left out is 1. The result has the score
+    of each id in any ranking.
     """
     scores: dict[str, float] = {}
     for name, ids in rankings.items():
@@ -26,21 +27,21 @@ def reciprocal(
 def weighted(
     scored: Mapping[str, Mapping[str, float]], *, weights: Mapping[str, float] | None = None
 ) -> dict[str, float]:
-    """Return the weighted mean of scores, each ranking's scaled to 0 to 1 first (``scaled``).
+    """Return the weighted mean of the rankings' scores, which are scaled to 0 to 1 first (``scaled``).
 
-    What a ranking lacks counts 0 in it; a weight that is left out is 1.
+    An id that a ranking lacks counts 0 in it; a weight that is left out is 1.
     """
     total = sum((weights or {}).get(name, 1.0) for name in scored) or 1.0
-    scores: dict[str, float] = {}
-    for name, found in scored.items():
+    fused: dict[str, float] = {}
+    for name, scores in scored.items():
         share = (weights or {}).get(name, 1.0) / total
-        for key, value in scaled(found).items():
-            scores[key] = scores.get(key, 0.0) + share * value
-    return scores
+        for key, value in scaled(scores).items():
+            fused[key] = fused.get(key, 0.0) + share * value
+    return fused
 
 
 def scaled(scores: Mapping[str, float]) -> dict[str, float]:
-    """Scale scores so that the lowest is 0 and the highest 1; equal ones are all 1."""
+    """Return scores scaled so that the lowest is 0 and the highest 1; equal ones are all 1."""
     if not scores:
         return {}
     low, high = min(scores.values()), max(scores.values())

@@ -1,4 +1,4 @@
-"""Found: what a search returns: a chunk, where it comes from, and why it is there."""
+"""Search hits: the chunks that a search returns, with their documents, places and scores."""
 
 from __future__ import annotations
 
@@ -21,12 +21,11 @@ class Location:
 
 @dataclass(frozen=True)
 class SearchHit:
-    """A chunk that was found. ``score`` is of the last stage, the higher the better; results come best first.
+    """A chunk that matches a query. ``score`` is that of the last stage, the higher the better; the best hit is first.
 
     ``document`` is the document's id, which names its source and key; ``highlights`` are the sentences of ``text`` that
-    match best, each from start up to end in characters of it, the best first. ``also`` are other places where nearly
-    the same text stands. ``stages`` tell the score (and rank, from 1) that each stage gave, such as
-    ``{"dense": {"score": 0.71, "rank": 2}}``.
+    match best, each from start to end in characters of it, the best first. ``also`` are other places with nearly the
+    same text. ``stages`` are the score and rank (from 1) by stage, such as ``{"dense": {"score": 0.71, "rank": 2}}``.
     """
 
     id: str
@@ -43,6 +42,6 @@ class SearchHit:
     also: tuple[Location, ...] = ()
     stages: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
 
-    def told(self) -> dict[str, Any]:
-        """Return it as JSON can say it."""
+    def to_dict(self) -> dict[str, Any]:
+        """Return a form that JSON can hold."""
         return asdict(self)

@@ -1,24 +1,22 @@
-"""MMR: maximal marginal relevance: results that answer the query and do not repeat each other."""
+"""Maximal marginal relevance (MMR): choose results that are relevant and do not repeat each other."""
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
-Array = np.ndarray[Any, np.dtype[Any]]
+from nearfield.stores import Array
 
 
 def select(relevance: Array, vectors: Array, k: int, balance: float) -> tuple[list[int], list[float]]:
     """Choose ``k`` of n results, one after the other (Carbonell & Goldstein 1998).
 
-    Each time the one is taken whose ``balance * relevance - (1 - balance) * similarity`` is highest, where similarity
-    is the largest cosine to one that is taken already. Cosines below zero count as zero, so that scores only fall.
+    Each step takes the result with the highest ``balance * relevance - (1 - balance) * similarity``, where similarity
+    is the largest cosine to a result that is taken already. Cosines below zero count as zero, so that scores only fall.
 
     Args:
-        relevance: how well each fits the query [n], at best between 0 and 1.
+        relevance: how well each result matches the query [n], ideally between 0 and 1.
         vectors: of any length [n, dimensions].
-        k: how many to choose.
+        k: number of results to choose.
         balance: 1 for relevance alone, 0 for variety alone.
 
     Returns:

@@ -1,31 +1,29 @@
-"""Asked: what a search is asked for, checked against what a collection can be searched by."""
+"""Search planning: validate search options against a collection's features and build a ``SearchPlan``."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, cast
-
-import numpy as np
+from typing import cast
 
 from nearfield.corpus.search import fusion
 from nearfield.errors import InputError, nearest
-from nearfield.stores import Kind, TableSpec
+from nearfield.stores import Array, Kind, TableSpec, Vector
 from nearfield.stores.filters import All, Compare, Either, FieldType, Filter, Not, parse
 
-Array = np.ndarray[Any, np.dtype[Any]]
 MODES = ("auto", "dense", "sparse", "bm25", "multivector", "hybrid", "two-stage")
-#: What reranks beside cross-encoders, which go by their models' names.
+#: Values of ``rerank`` besides the names of cross-encoders.
 RERANKS = ("multivector", "sentences", "maxsim")
 HIGHLIGHTS = ("words", "meaning")
 FUSIONS: Mapping[str, Callable[..., dict[str, float]]] = {"rrf": fusion.reciprocal, "weighted": fusion.weighted}
+#: The name of the keyword ranking.
 BM25 = "bm25"
-MOST = 1000
-#: Candidates of each ranking that is fused; for each result, of the first of two stages, and to choose variety from.
+MAX_RESULTS = 1000
+#: Candidates: of each fused ranking; for each result, of the first of two stages; for each result, to choose by MMR.
 FUSED, FIRST, VARIED = 100, 10, 4
 #: Candidates that are reranked: sentences cost as much to encode as pairs, and gain little further down.
 RERANKED, RERANKED_SENTENCES = 50, 20
-#: What makes a mode possible, as a line of the collection's definition.
+#: The line of a collection's definition that makes a mode possible.
 _ADD = {
     "dense": 'features.dense = {model = "all-MiniLM-L6-v2"}',
     "sparse": 'features.sparse = {kind = "sparse", model = "..."}',
@@ -36,34 +34,52 @@ _ADD = {
 
 @dataclass(frozen=True)
 class Searchable:
-    """A feature that can be searched by.
+    """A feature that can be searched.
 
-    ``encode_queries`` puts the model's query prompt before texts and gives vectors in the form of ``Record.vector``;
-    where its result has a fingerprint, that must be this one. ``of`` names the feature that this one is a cut or
-    quantised form of, and ``shape`` makes its vectors of those [n, dimensions], so that no query is encoded twice.
+    ``encode_queries`` adds the model's query prompt and returns vectors in the form of ``Record.vector``; if its result
+    has a fingerprint, it must be this one. ``of`` names the feature of which this one is a truncated or quantised form,
+    and ``shape`` converts that feature's vectors [n, dimensions], so that no query is encoded twice.
     ``encode_documents`` encodes texts as documents, in the same form, for sentences.
     """
 
     table: TableSpec
-    encode_queries: Callable[[Sequence[str]], Any]
+    encode_queries: Callable[[Sequence[str]], Sequence[Vector]]
     model: str = ""
     fingerprint: str = ""
     of: str | None = None
     shape: Callable[[Array], Array] | None = None
-    encode_documents: Callable[[Sequence[str]], Any] | None = None
+    encode_documents: Callable[[Sequence[str]], Sequence[Array]] | None = None
+
+
+@dataclass(frozen=True)
+class SearchOptions:
+    """The options of a search as the caller wrote them: see ``Searcher.search_many``."""
+
+    k: int
+    mode: str = "auto"
+    where: object = None
+    rerank: str | None = None
+    rerank_depth: int | None = None
+    mmr: float | None = None
+    highlight: bool | str = False
+    explain: bool = False
+    exact: bool = False
+    weights: Mapping[str, float] | None = None
+    fuse: str = "weighted"
+    depth: int | None = None
 
 
 @dataclass(frozen=True)
 class SearchPlan:
-    """A search's options, checked.
+    """Validated search options, and the features that they use.
 
-    ``legs`` are the features, or ``bm25``, whose rankings are fused; ``rescored`` is the feature whose whole vectors
-    score what the first found; ``dense`` and ``tokens`` are those that later stages need; ``pool`` is how many
-    candidates they take, and ``depth`` how many the legs give.
+    ``rankings`` are the features, or ``bm25``, whose rankings are fused; ``rescored`` is the feature whose whole
+    vectors score the candidates again; ``dense`` and ``tokens`` are the features that later stages need. ``depth`` is
+    the number of candidates of each ranking, and ``pool`` the number that later stages take.
     """
 
     k: int
-    legs: tuple[str, ...]
+    rankings: tuple[str, ...]
     rescored: str | None
     dense: str | None
     tokens: str | None
@@ -81,7 +97,7 @@ class SearchPlan:
     @property
     def features(self) -> list[str]:
         """The features that queries are encoded for."""
-        names = (*self.legs, self.rescored, self.dense, self.tokens)
+        names = (*self.rankings, self.rescored, self.dense, self.tokens)
         return list(dict.fromkeys(name for name in names if name and name != BM25))
 
     @property
@@ -91,7 +107,7 @@ class SearchPlan:
 
 
 class SearchPlanner:
-    """What a collection can be searched by: features, in order, keywords, cross-encoders, and fields to filter by."""
+    """Plans searches of one collection by its features (in order), keyword index, cross-encoders and filter fields."""
 
     def __init__(
         self,
@@ -105,54 +121,36 @@ class SearchPlanner:
         first = next(iter(features.values()), None)
         self._fields = fields if fields is not None else (first.table.fields if first else {})
 
-    def asked(
-        self,
-        k: int,
-        mode: str,
-        where: Any,
-        rerank: str | None,
-        rerank_depth: int | None,
-        mmr: float | None,
-        highlight: bool | str,
-        explain: bool,
-        exact: bool,
-        weights: Mapping[str, float] | None,
-        fuse: str,
-        depth: int | None,
-    ) -> SearchPlan:
-        """Check options, which are those of ``Searcher.search_many``.
+    def plan(self, options: SearchOptions) -> SearchPlan:
+        """Return the plan for these options.
 
         Raises:
-            InputError: one is unknown or out of range, or the collection lacks what it needs.
+            InputError: an option is unknown or out of range, or the collection lacks a feature that it needs.
         """
-        _whole("k", k, MOST)
-        legs, rescored = self._mode(mode)
-        reranked, marked = self._reranked(rerank), self._marked(highlight)
-        if fuse not in FUSIONS:
-            raise InputError(f"Unknown fuse {fuse!r}. {nearest(fuse, FUSIONS)}", param="fuse")
-        pool = k
-        if reranked:
-            usual = RERANKED_SENTENCES if reranked == "sentences" else RERANKED
-            pool = max(k, usual if rerank_depth is None else _whole("rerank_depth", rerank_depth, MOST))
-        elif mmr is not None:
-            pool = max(k, min(VARIED * k, MOST))
-        usual = max(FUSED, pool) if len(legs) > 1 else FIRST * pool if rescored else pool
+        k, where = _integer("k", options.k, MAX_RESULTS), options.where
+        rankings, rescored = self._mode(options.mode)
+        rerank, highlight = self._rerank(options.rerank), _highlight(options.highlight)
+        if options.fuse not in FUSIONS:
+            raise InputError(f"Unknown fuse {options.fuse!r}. {nearest(options.fuse, FUSIONS)}", param="fuse")
+        pool = _pool(k, rerank, options)
+        default_depth = max(FUSED, pool) if len(rankings) > 1 else FIRST * pool if rescored else pool
+        depth = None if options.depth is None else _integer("depth", options.depth, FIRST * MAX_RESULTS)
         return SearchPlan(
             k=k,
-            legs=legs,
+            rankings=rankings,
             rescored=rescored,
-            dense=self._dense(reranked, marked, mmr),
-            tokens=self._named("multivector") if reranked == "multivector" else None,
+            dense=self._dense(rerank, highlight, options.mmr),
+            tokens=self._first_of("multivector") if rerank == "multivector" else None,
             where=where if isinstance(where, (Compare, All, Either, Not)) else parse(where, self._fields),
-            rerank=reranked,
-            mmr=None if mmr is None else _share("mmr", mmr),
-            highlight=marked,
-            explain=bool(explain),
-            exact=bool(exact),
-            weights=_weights(weights or {}, legs),
-            fuse=fuse,
+            rerank=rerank,
+            mmr=None if options.mmr is None else _number("mmr", options.mmr),
+            highlight=highlight,
+            explain=bool(options.explain),
+            exact=bool(options.exact),
+            weights=_weights(options.weights or {}, rankings),
+            fuse=options.fuse,
             pool=pool,
-            depth=usual if depth is None else max(pool, _whole("depth", depth, FIRST * MOST)),
+            depth=default_depth if depth is None else max(pool, depth),
         )
 
     def _mode(self, mode: str) -> tuple[tuple[str, ...], str | None]:
@@ -162,15 +160,15 @@ class SearchPlanner:
         if mode == BM25 and self._keywords:
             return (BM25,), None
         if mode == "hybrid":
-            second = self._named("sparse") or (BM25 if self._keywords else None)
-            return (self._first("dense", mode), second or self._first("sparse", mode)), None
+            second = self._first_of("sparse") or (BM25 if self._keywords else None)
+            return (self._require("dense", mode), second or self._require("sparse", mode)), None
         if mode == "two-stage":
-            cut = next((name for name, each in self._features.items() if each.of in self._features), None)
-            if cut is None:
-                raise _lacking(f"Mode {mode!r}", "short or binary")
-            return (cut,), self._features[cut].of
+            short = next((name for name, feature in self._features.items() if feature.of in self._features), None)
+            if short is None:
+                raise _missing_feature(f"Mode {mode!r}", "short or binary")
+            return (short,), self._features[short].of
         if mode in ("dense", "sparse", "multivector"):
-            return (self._first(cast(Kind, mode), f"Mode {mode!r}"),), None
+            return (self._require(cast(Kind, mode), f"Mode {mode!r}"),), None
         if mode in self._features:
             return (mode,), None
         if mode == BM25:
@@ -178,72 +176,83 @@ class SearchPlanner:
         raise InputError(f"Unknown mode {mode!r}. {nearest(mode, {*MODES, *self._features})}", param="mode")
 
     def _auto(self) -> str:
-        if self._named("dense"):
-            return "hybrid" if self._keywords or self._named("sparse") else "dense"
+        if self._first_of("dense"):
+            return "hybrid" if self._keywords or self._first_of("sparse") else "dense"
         return BM25 if self._keywords else next(iter(self._features), "dense")
 
-    def _named(self, kind: Kind) -> str | None:
-        """Return the first whole feature of a kind."""
-        found = (name for name, each in self._features.items() if each.table.kind == kind and each.of is None)
-        return next(found, None)
+    def _first_of(self, kind: Kind) -> str | None:
+        """Return the first feature of a kind that is not a form of another one."""
+        names = (name for name, feature in self._features.items() if feature.table.kind == kind and feature.of is None)
+        return next(names, None)
 
-    def _first(self, kind: Kind, wanted: str) -> str:
-        found = self._named(kind)
-        if found is None:
-            raise _lacking(wanted, kind)
-        return found
+    def _require(self, kind: Kind, option: str) -> str:
+        """Return the first feature of a kind, which this option needs."""
+        name = self._first_of(kind)
+        if name is None:
+            raise _missing_feature(option, kind)
+        return name
 
-    def _reranked(self, name: str | None) -> str | None:
+    def _rerank(self, name: str | None) -> str | None:
         if name == "maxsim":
-            name = "multivector" if self._named("multivector") else "sentences"
+            name = "multivector" if self._first_of("multivector") else "sentences"
         if name == "multivector":
-            self._first("multivector", "Rerank 'multivector'")
+            self._require("multivector", "Rerank 'multivector'")
         elif name not in (None, *RERANKS) and not self._rerankers:
             raise InputError(f"No cross-encoder {name!r} can be loaded here. {nearest(name, RERANKS)}", param="rerank")
         return name
 
-    def _marked(self, told: bool | str) -> str | None:
-        name = "words" if told is True else told or None
-        if name is not None and name not in HIGHLIGHTS:
-            raise InputError(f"Unknown highlight {name!r}. {nearest(name, HIGHLIGHTS)}", param="highlight")
-        return name
-
     def _dense(self, rerank: str | None, highlight: str | None, mmr: float | None) -> str | None:
-        """Return the dense feature that sentences and variety are judged by, where one is needed."""
-        sentences = "Rerank 'sentences'" if rerank == "sentences" else "Highlight 'meaning'"
+        """Return the dense feature for sentences and MMR, if one of these needs it."""
+        option = "Rerank 'sentences'" if rerank == "sentences" else "Highlight 'meaning'"
         if rerank == "sentences" or highlight == "meaning":
-            name = self._first("dense", sentences)
+            name = self._require("dense", option)
             if self._features[name].encode_documents is None:
-                raise InputError(f"{sentences} needs the dense feature's model, which is not at hand here.")
+                raise InputError(f"{option} needs the dense feature's model, which is not available here.")
             return name
-        return None if mmr is None else self._first("dense", "mmr")
+        return None if mmr is None else self._require("dense", "mmr")
 
 
-def _whole(name: str, value: Any, most: int) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= most:
-        raise InputError(f"{name} is a whole number from 1 to {most:,}, and not {value!r}.", param=name)
+def _highlight(option: bool | str) -> str | None:
+    name = "words" if option is True else option or None
+    if name is not None and name not in HIGHLIGHTS:
+        raise InputError(f"Unknown highlight {name!r}. {nearest(name, HIGHLIGHTS)}", param="highlight")
+    return name
+
+
+def _pool(k: int, rerank: str | None, options: SearchOptions) -> int:
+    """Return the number of candidates that reranking or MMR takes."""
+    if rerank:
+        default = RERANKED_SENTENCES if rerank == "sentences" else RERANKED
+        depth = options.rerank_depth
+        return max(k, default if depth is None else _integer("rerank_depth", depth, MAX_RESULTS))
+    return k if options.mmr is None else max(k, min(VARIED * k, MAX_RESULTS))
+
+
+def _integer(name: str, value: object, maximum: int) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= maximum:
+        raise InputError(f"{name} is a whole number from 1 to {maximum:,}, and not {value!r}.", param=name)
     return value
 
 
-def _share(name: str, value: Any, most: float = 1.0) -> float:
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= most:
-        raise InputError(f"{name} is a number from 0 to {most:g}, and not {value!r}.", param=name)
+def _number(name: str, value: object, maximum: float = 1.0) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= maximum:
+        raise InputError(f"{name} is a number from 0 to {maximum:g}, and not {value!r}.", param=name)
     return float(value)
 
 
-def _weights(weights: Mapping[str, float], legs: Sequence[str]) -> dict[str, float]:
+def _weights(weights: Mapping[str, float], rankings: Sequence[str]) -> dict[str, float]:
     for name in weights:
-        if name not in legs:
-            raise InputError(f"A weight for {name!r}, which is not searched. {nearest(name, legs)}", param="weights")
-    told = {name: _share("weights", weights.get(name, 1.0), 1e6) for name in legs}
-    if not any(told.values()):
+        if name not in rankings:
+            raise InputError(f"A weight for {name!r}, which is not used. {nearest(name, rankings)}", param="weights")
+    checked = {name: _number("weights", weights.get(name, 1.0), 1e6) for name in rankings}
+    if not any(checked.values()):
         raise InputError("All weights are 0: one must be above.", param="weights")
-    return told
+    return checked
 
 
-def _lacking(wanted: str, feature: str) -> InputError:
+def _missing_feature(option: str, feature: str) -> InputError:
     return InputError(
-        f"{wanted} needs a {feature} feature, which this collection lacks. Add one to its definition, such as "
+        f"{option} needs a {feature} feature, which this collection lacks. Add one to its definition, such as "
         f"{_ADD[feature]}, and index again.",
         param="mode",
     )

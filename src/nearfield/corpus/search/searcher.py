@@ -1,4 +1,8 @@
-"""Search: from queries to chunks: find candidates in one way or several, fuse, rerank, vary, and say why."""
+"""The searcher: from queries to hits, through the stages of a search plan.
+
+Each ranking of the plan finds candidates: the store by vectors, or the keyword index by BM25 (SQLite FTS5, in
+``corpus/manifest/keyword_index.py``). The rankings are fused, reranked, diversified by MMR, and highlighted.
+"""
 
 from __future__ import annotations
 
@@ -8,42 +12,40 @@ from typing import Any
 import numpy as np
 
 from nearfield.corpus.manifest.keyword_index import KeywordIndex
-from nearfield.corpus.search import fusion, mmr
-from nearfield.corpus.search import highlighting as highlight
-from nearfield.corpus.search import reranking as rerank
+from nearfield.corpus.search import fusion, highlighting, reranking
+from nearfield.corpus.search import mmr as maximal_marginal_relevance
 from nearfield.corpus.search.candidates import (
     Ranking,
     SearchCandidate,
-    merged,
-    noted,
-    ordered,
+    merge_rankings,
+    rank,
+    record_stage,
     records_of,
-    rescored,
+    rescore,
     scores_of,
 )
 from nearfield.corpus.search.hit import SearchHit
-from nearfield.corpus.search.plan import BM25, FUSIONS, Searchable, SearchPlan, SearchPlanner
+from nearfield.corpus.search.plan import BM25, FUSIONS, Searchable, SearchOptions, SearchPlan, SearchPlanner
 from nearfield.errors import InputError, SpaceMismatch
-from nearfield.stores import Store
+from nearfield.stores import Store, Vector
 from nearfield.stores.filters import FieldType
 
 __all__ = ["Searchable", "Searcher"]
 
-Array = np.ndarray[Any, np.dtype[Any]]
-#: Queries whose candidates are held at once.
-_AT_ONCE = 256
+#: Queries whose candidates are in memory at the same time.
+_QUERIES_PER_BATCH = 256
 
 
 class Searcher:
     """Searches the features and keywords of one collection.
 
     Args:
-        store: where the features' tables are.
+        store: the store with the features' tables.
         features: by name, in order: the first of a kind is the one that a mode means.
-        keywords: the index for BM25, where there is one.
-        load_reranker: gives a cross-encoder by its model's name.
+        keywords: the index for BM25, if there is one.
+        load_reranker: returns a cross-encoder by its model's name.
         language: of the texts, for sentences.
-        fields: what may be filtered by; the first table's where left out.
+        fields: the fields for filters; by default those of the first table.
     """
 
     def __init__(
@@ -51,14 +53,14 @@ class Searcher:
         store: Store,
         features: Mapping[str, Searchable],
         keywords: KeywordIndex | None = None,
-        load_reranker: Callable[[str], rerank.PairScorer] | None = None,
+        load_reranker: Callable[[str], reranking.PairScorer] | None = None,
         *,
         language: str = "en",
         fields: Mapping[str, FieldType] | None = None,
     ) -> None:
         self._store, self._features, self._keywords = store, dict(features), keywords
         self._load_reranker, self._language = load_reranker, language
-        self._ways = SearchPlanner(
+        self._planner = SearchPlanner(
             self._features, fields, keywords=keywords is not None, rerankers=load_reranker is not None
         )
 
@@ -89,17 +91,17 @@ class Searcher:
             queries: texts, encoded together.
             k: 1 to 1,000.
             mode: dense, sparse, bm25, multivector, or a feature's name: that alone; hybrid: the dense feature and the
-                sparse one (BM25 where there is none), fused; two-stage: a short or binary form of a dense feature, then
-                the whole vectors of what it found; auto: hybrid where that can be, else what there is.
-            where: a filter, as ``stores.filters`` reads it.
+                sparse one (BM25 if there is none), fused; two-stage: a short or binary form of a dense feature, then
+                the whole vectors of its candidates; auto: hybrid if possible, else the first that is.
+            where: a filter, as described in ``stores.filters``.
             rerank: a cross-encoder's name; multivector: MaxSim by stored vectors; sentences: by the nearest sentence of
-                each; maxsim: multivector where there is such a feature, else sentences.
+                each chunk; maxsim: multivector if there is such a feature, else sentences.
             rerank_depth: candidates that are reranked, 1 to 1,000 [50; by sentences 20].
             mmr: 0 to 1: choose results that do not repeat each other; 1 is for relevance alone.
-            highlight: words (or True): the sentences that share most with the query; meaning: the nearest ones.
-            explain: keep the score and rank of each stage in ``Found.stages``.
-            exact: compare with every vector, past the database's own index.
-            weights: of each fused ranking, by its feature's name or ``bm25``; 1 where left out.
+            highlight: words (or True): the sentences that share most words with the query; meaning: the nearest ones.
+            explain: return the score and rank of each stage in ``SearchHit.stages``.
+            exact: compare with every vector, without the database's own index.
+            weights: of each fused ranking, by its feature's name or ``bm25``; 1 if left out.
             fuse: weighted (the mean of scores scaled to 0 to 1) or rrf (by ranks alone).
             depth: candidates of each fused ranking [100], or of the first of two stages [10 for each result].
 
@@ -108,22 +110,34 @@ class Searcher:
                 it needs.
             SpaceMismatch: queries were encoded in another space than the collection.
         """
-        asked = self._ways.asked(
-            k, mode, where, rerank, rerank_depth, mmr, highlight, explain, exact, weights, fuse, depth
+        plan = self._planner.plan(
+            SearchOptions(
+                k=k,
+                mode=mode,
+                where=where,
+                rerank=rerank,
+                rerank_depth=rerank_depth,
+                mmr=mmr,
+                highlight=highlight,
+                explain=explain,
+                exact=exact,
+                weights=weights,
+                fuse=fuse,
+                depth=depth,
+            )
         )
         texts = _checked(queries)
-        vectors = self._encoded(asked, texts)
-        found: list[list[SearchHit]] = []
-        for start in range(0, len(texts), _AT_ONCE):
-            part = slice(start, start + _AT_ONCE)
-            batch = _Batch(asked, texts[part], {name: rows[part] for name, rows in vectors.items()})
-            found += self._answers(batch)
-        return found
+        vectors = self._encode(plan, texts)
+        hits: list[list[SearchHit]] = []
+        for start in range(0, len(texts), _QUERIES_PER_BATCH):
+            part = slice(start, start + _QUERIES_PER_BATCH)
+            hits += self._run(_QueryBatch(plan, texts[part], {name: rows[part] for name, rows in vectors.items()}))
+        return hits
 
-    def _encoded(self, asked: SearchPlan, texts: list[str]) -> dict[str, list[Any]]:
-        """Encode all queries for each feature that is needed; a cut form takes those of the whole one."""
-        vectors: dict[str, list[Any]] = {}
-        for name in sorted(asked.features if texts else (), key=lambda each: self._features[each].of is not None):
+    def _encode(self, plan: SearchPlan, texts: list[str]) -> dict[str, list[Vector]]:
+        """Return the queries' vectors by feature; a truncated or quantised form is computed from the whole vectors."""
+        vectors: dict[str, list[Vector]] = {}
+        for name in sorted(plan.features if texts else (), key=lambda name: self._features[name].of is not None):
             feature = self._features[name]
             if feature.of in vectors and feature.shape is not None:
                 vectors[name] = list(feature.shape(np.stack(vectors[feature.of])))
@@ -131,133 +145,142 @@ class Searcher:
                 vectors[name] = _rows(name, feature, feature.encode_queries(texts))
         return vectors
 
-    def _answers(self, batch: _Batch) -> list[list[SearchHit]]:
-        asked = batch.asked
-        sentences = self._sentences(asked)
-        found = [self._leg(name, batch) for name in asked.legs]
-        rankings = found[0] if len(found) == 1 else [_fused(asked, each) for each in zip(*found, strict=True)]
-        if asked.rescored:
-            rankings = self._whole(asked.rescored, batch, rankings)
-        rankings = [ranking[: asked.pool] for ranking in rankings]
-        if asked.rerank:
-            rankings = self._reranked(asked.rerank, batch, rankings, sentences)
-        if asked.mmr is not None:
-            rankings = self._varied(asked.mmr, batch, rankings)
-        rankings = [ranking[: asked.k] for ranking in rankings]
-        marks = self._marks(batch, rankings, sentences)
+    def _run(self, batch: _QueryBatch) -> list[list[SearchHit]]:
+        plan = batch.plan
+        sentences = self._sentence_vectors(plan)
+        found_by = [self._candidates(name, batch) for name in plan.rankings]
+        rankings = found_by[0] if len(found_by) == 1 else [_fuse(plan, row) for row in zip(*found_by, strict=True)]
+        if plan.rescored:
+            rankings = self._rescore_whole(plan.rescored, batch, rankings)
+        rankings = [ranking[: plan.pool] for ranking in rankings]
+        if plan.rerank:
+            rankings = self._rerank(plan.rerank, batch, rankings, sentences)
+        if plan.mmr is not None:
+            rankings = self._diversify(plan.mmr, batch, rankings)
+        rankings = [ranking[: plan.k] for ranking in rankings]
+        highlights = self._highlights(batch, rankings, sentences)
         return [
-            [each.found(places, explain=asked.explain) for each, places in zip(ranking, row, strict=True)]
-            for ranking, row in zip(rankings, marks, strict=True)
+            [candidate.to_hit(places, explain=plan.explain) for candidate, places in zip(ranking, row, strict=True)]
+            for ranking, row in zip(rankings, highlights, strict=True)
         ]
 
     # -- stages ------------------------------------------------------------------------------------------------
 
-    def _leg(self, name: str, batch: _Batch) -> list[Ranking]:
-        asked = batch.asked
+    def _candidates(self, name: str, batch: _QueryBatch) -> list[Ranking]:
+        """Return the candidates of one ranking for each query: by BM25, or by the vectors of a feature."""
+        plan = batch.plan
         if name == BM25:
-            return [self._by_words(asked, text) for text in batch.texts]
+            return [self._bm25(plan, text) for text in batch.texts]
         table, vectors = self._features[name].table, batch.vectors[name]
-        hits = self._store.search(table, vectors, asked.depth, where=asked.where, exact=asked.exact)
-        return [ordered(name, [SearchCandidate(hit.record, hit.score) for hit in row]) for row in hits]
+        hits = self._store.search(table, vectors, plan.depth, where=plan.where, exact=plan.exact)
+        return [rank(name, [SearchCandidate(hit.record, hit.score) for hit in row]) for row in hits]
 
-    def _by_words(self, asked: SearchPlan, text: str) -> Ranking:
+    def _bm25(self, plan: SearchPlan, text: str) -> Ranking:
+        """Run the BM25 query on the keyword index."""
         if self._keywords is None:
             return []
-        scores = self._keywords.search(text, asked.depth, asked.where)
+        scores = self._keywords.search(text, plan.depth, plan.where)
         records = self._keywords.records([row for row, _ in scores])
-        return ordered(BM25, [SearchCandidate(records[row], score) for row, score in scores if row in records])
+        return rank(BM25, [SearchCandidate(records[row], score) for row, score in scores if row in records])
 
-    def _whole(self, name: str, batch: _Batch, rankings: list[Ranking]) -> list[Ranking]:
-        """Score by whole vectors what a short or binary form found; what has none is gone, and is left out."""
+    def _rescore_whole(self, name: str, batch: _QueryBatch, rankings: list[Ranking]) -> list[Ranking]:
+        """Score the candidates of a short or binary form by whole vectors; those without one were deleted."""
         table = self._features[name].table
-        scores = rerank.by_vectors(self._store, table, batch.vectors[name], records_of(rankings))
-        return [rescored(name, *each) for each in zip(rankings, scores, strict=True)]
+        scores = reranking.by_vectors(self._store, table, batch.vectors[name], records_of(rankings))
+        return [rescore(name, *row) for row in zip(rankings, scores, strict=True)]
 
-    def _sentences(self, asked: SearchPlan) -> rerank.Sentences | None:
-        feature = self._features[asked.dense] if asked.dense and asked.sentences else None
+    def _sentence_vectors(self, plan: SearchPlan) -> reranking.SentenceVectors | None:
+        feature = self._features[plan.dense] if plan.dense and plan.sentences else None
         if feature is None or feature.encode_documents is None:
             return None
-        return rerank.Sentences(feature.encode_documents, self._language)
+        return reranking.SentenceVectors(feature.encode_documents, self._language)
 
-    def _reranked(
-        self, name: str, batch: _Batch, rankings: list[Ranking], sentences: rerank.Sentences | None
+    def _rerank(
+        self, name: str, batch: _QueryBatch, rankings: list[Ranking], sentences: reranking.SentenceVectors | None
     ) -> list[Ranking]:
-        asked, records = batch.asked, records_of(rankings)
-        if asked.tokens:
-            table = self._features[asked.tokens].table
-            scores = rerank.by_vectors(self._store, table, batch.vectors[asked.tokens], records)
-        elif asked.dense and sentences and name == "sentences":
+        plan, records = batch.plan, records_of(rankings)
+        if plan.tokens:
+            table = self._features[plan.tokens].table
+            scores = reranking.by_vectors(self._store, table, batch.vectors[plan.tokens], records)
+        elif plan.dense and sentences and name == "sentences":
             own = [scores_of(ranking) for ranking in rankings]
-            scores = rerank.by_sentences(sentences, batch.vectors[asked.dense], records, own)
+            scores = reranking.by_sentences(sentences, batch.vectors[plan.dense], records, own)
         else:
-            scores = rerank.by_pairs(self._scorer(name), batch.texts, records)
-        return [rescored("rerank", *each) for each in zip(rankings, scores, strict=True)]
+            scores = reranking.by_pairs(self._cross_encoder(name), batch.texts, records)
+        return [rescore("rerank", *row) for row in zip(rankings, scores, strict=True)]
 
-    def _scorer(self, name: str) -> rerank.PairScorer:
+    def _cross_encoder(self, name: str) -> reranking.PairScorer:
         if self._load_reranker is None:
             raise InputError(f"No cross-encoder {name!r} can be loaded here.", param="rerank")
         return self._load_reranker(name)
 
-    def _varied(self, balance: float, batch: _Batch, rankings: list[Ranking]) -> list[Ranking]:
+    def _diversify(self, balance: float, batch: _QueryBatch, rankings: list[Ranking]) -> list[Ranking]:
         """Choose by MMR, with the last stage's scores scaled to 0 to 1 for relevance."""
-        table = self._features[batch.asked.dense or ""].table
-        vectors = rerank.fetched(self._store, table, (each.id for ranking in rankings for each in ranking))
-        return [_chosen(ranking, vectors, table.dimensions, batch.asked.k, balance) for ranking in rankings]
+        table = self._features[batch.plan.dense or ""].table
+        ids = (candidate.id for ranking in rankings for candidate in ranking)
+        vectors = reranking.fetch_vectors(self._store, table, ids)
+        return [_choose(ranking, vectors, table.dimensions, batch.plan.k, balance) for ranking in rankings]
 
-    def _marks(
-        self, batch: _Batch, rankings: list[Ranking], sentences: rerank.Sentences | None
-    ) -> list[list[tuple[highlight.Place, ...]]]:
-        asked, records = batch.asked, records_of(rankings)
-        if asked.highlight is None:
+    def _highlights(
+        self, batch: _QueryBatch, rankings: list[Ranking], sentences: reranking.SentenceVectors | None
+    ) -> list[list[tuple[highlighting.Place, ...]]]:
+        plan, records = batch.plan, records_of(rankings)
+        if plan.highlight is None:
             return [[() for _ in row] for row in records]
-        if asked.highlight == "words" or sentences is None or asked.dense is None:
-            told = zip(batch.texts, records, strict=True)
-            return [highlight.by_words(text, [each.text for each in row], self._language) for text, row in told]
-        scores = sentences.scores(batch.vectors[asked.dense], records)
-        return [[highlight.best(each, highlight.NEAR) for each in row] for row in scores]
+        if plan.highlight == "words" or sentences is None or plan.dense is None:
+            return [
+                highlighting.by_words(text, [record.text for record in row], self._language)
+                for text, row in zip(batch.texts, records, strict=True)
+            ]
+        scores = sentences.scores(batch.vectors[plan.dense], records)
+        return [[highlighting.best_places(places, highlighting.COSINE_SHARE) for places in row] for row in scores]
 
 
-class _Batch:
-    """Queries that are answered together: what is asked, the texts, and their vectors by feature."""
+class _QueryBatch:
+    """Queries that are answered together: their plan, texts, and vectors by feature."""
 
-    def __init__(self, asked: SearchPlan, texts: list[str], vectors: Mapping[str, list[Any]]) -> None:
-        self.asked, self.texts, self.vectors = asked, texts, vectors
+    def __init__(self, plan: SearchPlan, texts: list[str], vectors: Mapping[str, list[Vector]]) -> None:
+        self.plan, self.texts, self.vectors = plan, texts, vectors
 
 
 def _checked(queries: Sequence[str]) -> list[str]:
     if isinstance(queries, str):
         raise InputError("queries must be a list of texts, and is one text.", param="queries")
-    for at, query in enumerate(queries):
+    for number, query in enumerate(queries):
         if not isinstance(query, str):
-            raise InputError(f"Query {at} is {type(query).__name__}, not text.", param="query")
+            raise InputError(f"Query {number} is {type(query).__name__}, not text.", param="query")
         if not query.strip():
-            raise InputError(f"Query {at} is empty: say what is looked for.", param="query")
+            raise InputError(f"Query {number} is empty.", param="query")
     return list(queries)
 
 
-def _rows(name: str, feature: Searchable, found: Any) -> list[Any]:
-    """Return queries' vectors one by one, once their space is known to be the feature's."""
-    told = getattr(found, "fingerprint", feature.fingerprint)
-    if feature.fingerprint and told != feature.fingerprint:
+def _rows(name: str, feature: Searchable, encoded: Sequence[Vector]) -> list[Vector]:
+    """Return the queries' vectors one by one, if they are in the feature's space."""
+    fingerprint = getattr(encoded, "fingerprint", feature.fingerprint)
+    if feature.fingerprint and fingerprint != feature.fingerprint:
         raise SpaceMismatch(
-            f"Feature {name!r} holds vectors of {feature.fingerprint}, and the query is in {told}: they mean nothing "
-            "to each other. Index again, or search with the model that the collection was made with."
+            f"Feature {name!r} has vectors of {feature.fingerprint}, and the query's vector is of {fingerprint}: they "
+            "cannot be compared. Index again, or search with the model that the collection was indexed with."
         )
-    return list(found)
+    return list(encoded)
 
 
-def _fused(asked: SearchPlan, rankings: Sequence[Ranking]) -> Ranking:
+def _fuse(plan: SearchPlan, rankings: Sequence[Ranking]) -> Ranking:
     # Both kinds of fusion read each ranking as ids with scores, the best first.
-    told = {name: scores_of(ranking) for name, ranking in zip(asked.legs, rankings, strict=True)}
-    return merged(rankings, FUSIONS[asked.fuse](told, weights=asked.weights))
+    scores = {name: scores_of(ranking) for name, ranking in zip(plan.rankings, rankings, strict=True)}
+    return merge_rankings(rankings, FUSIONS[plan.fuse](scores, weights=plan.weights))
 
 
-def _chosen(ranking: Ranking, vectors: Mapping[str, Any], width: int, k: int, balance: float) -> Ranking:
+def _choose(ranking: Ranking, vectors: Mapping[str, Vector], width: int, k: int, balance: float) -> Ranking:
+    """Return the ``k`` candidates that MMR chooses."""
     if not ranking:
         return ranking
     relevance = fusion.scaled(scores_of(ranking))
-    rows = np.stack([rerank.spread(vectors[each.id]) if each.id in vectors else np.zeros(width) for each in ranking])
-    picked, values = mmr.select(np.array([relevance[each.id] for each in ranking]), rows, k, balance)
-    for at, value in zip(picked, values, strict=True):
-        ranking[at].score = value
-    return noted("mmr", [ranking[at] for at in picked])
+    rows = [
+        reranking.unpack(vectors[candidate.id]) if candidate.id in vectors else np.zeros(width) for candidate in ranking
+    ]
+    relevances = np.array([relevance[candidate.id] for candidate in ranking])
+    chosen, values = maximal_marginal_relevance.select(relevances, np.stack(rows), k, balance)
+    for index, value in zip(chosen, values, strict=True):
+        ranking[index].score = value
+    return record_stage("mmr", [ranking[index] for index in chosen])

@@ -10,7 +10,7 @@ import numpy as np
 
 from nearfield.corpus.collection import Collection
 from nearfield.corpus.features import Feature, table_of
-from nearfield.corpus.search.reranking import read
+from nearfield.corpus.search.reranking import record_text
 from nearfield.errors import InputError
 from nearfield.evaluation.stability.golden_vectors import cosine
 from nearfield.stores import Record
@@ -78,7 +78,7 @@ def _feature(
 
 
 def _compared(feature: Feature, records: Sequence[Record]) -> dict[str, float]:
-    fresh = feature.encode_documents([read(record) for record in records])
+    fresh = feature.encode_documents([record_text(record) for record in records])
     bits = feature.config.dtype == "binary"
     return {record.id: _alike(record.vector, vector, bits=bits) for record, vector in zip(records, fresh, strict=True)}
 

@@ -17,7 +17,7 @@ from typing import Any, cast
 import numpy as np
 
 from nearfield.corpus.manifest.manifest import ChunkRecord, DocumentRecord, Manifest
-from nearfield.corpus.search.plan import MOST, RERANKED, RERANKED_SENTENCES, RERANKS
+from nearfield.corpus.search.plan import MAX_RESULTS, RERANKED, RERANKED_SENTENCES, RERANKS
 from nearfield.corpus.search.searcher import Searchable, Searcher
 from nearfield.encoder import Encoder
 from nearfield.errors import InputError
@@ -146,9 +146,9 @@ class SearchPipeline:
     def _asked(self, pieces: Sequence[DocumentChunk], k: int) -> int:
         """Return how many pieces to ask for: as many as may hide ``k`` documents, as far as a search goes."""
         if self.most is not None:
-            return max(1, min(MOST, max(k, self.most)))
+            return max(1, min(MAX_RESULTS, max(k, self.most)))
         most = max((piece.ordinal for piece in pieces), default=0) + 1
-        return min(MOST, k * most)
+        return min(MAX_RESULTS, k * most)
 
     def _options(self) -> dict[str, Any]:
         variant = self.variant

@@ -310,7 +310,7 @@ def _described(info: Mapping[str, Any]) -> dict[str, Any]:
 async def _search(request: SearchRequest, call: RequestContext) -> dict[str, Any]:
     names = [name for name in request.__struct_fields__ if name not in ("query", "k")]
     found = await _found(call, request.query, request.k, _given(request, names))
-    return {"collection": call.path["name"], "results": [each.told() for each in found]}
+    return {"collection": call.path["name"], "results": [each.to_dict() for each in found]}
 
 
 async def _ask(request: AskRequest, call: RequestContext) -> Any:
@@ -338,7 +338,7 @@ async def _found(call: RequestContext, query: str, k: int, options: Mapping[str,
 
 
 def _answered(name: str, answer: Answer) -> dict[str, Any]:
-    return {"collection": name, **answer.told()}
+    return {"collection": name, **answer.to_dict()}
 
 
 async def _events(name: str, first: Any, pieces: AsyncIterator[Any]) -> AsyncIterator[bytes]:
