@@ -172,7 +172,7 @@ def test_adapters_that_fit_no_layer_are_refused(base: Path, tmp_path: Path) -> N
     with pytest.raises(WeightsError, match="changes layers that this model does not have"):
         Encoder(str(base), adapters={"a": other})
     with Encoder(str(base)) as encoder:
-        with pytest.raises(WeightsError, match="made for another one"):
+        with pytest.raises(WeightsError, match="trained for another one"):
             encoder.load_adapter(other)
         assert encoder.adapters == ()
     tiny_models.edit(other / "adapter_config.json", peft_type="IA3")
