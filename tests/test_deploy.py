@@ -29,9 +29,10 @@ from typer.main import get_command
 
 from nearfield import settings
 from nearfield.cli import app
-from nearfield.server.auth import keys as auth
+from nearfield.server.auth.api_key import ApiKey
+from nearfield.server.auth.key_file import append_key, create_key
 from nearfield.server.batches.batch_lines import MOST_BYTES
-from nearfield.server.lifecycle.serve import configuration
+from nearfield.server.lifecycle.listener import uvicorn_config
 from nearfield.testing import tiny_encoder, write_tiny_model
 from tests.support.paths import ROOT
 from tests.support.serving import Process, serving
@@ -125,8 +126,8 @@ def test_kustomize_builds_what_meets_the_schemas(tmp_path: Path, capsys: pytest.
     (home / "keys.toml").unlink(missing_ok=True)
     refused = subprocess.run([kubectl, "kustomize", home], capture_output=True, text=True, check=False)
     assert refused.returncode and "keys.toml" in refused.stderr  # without keys nothing is applied
-    _, kept = auth.new_key()
-    auth.append(home / "keys.toml", auth.ApiKey("me", b""), kept)
+    _, key_hash = create_key()
+    append_key(home / "keys.toml", ApiKey("me", b""), key_hash)
     text = (home / "kustomization.yaml").read_text(encoding="utf-8")
     with_monitoring = text.replace("# components:\n#   - monitoring", "components:\n  - monitoring")
     assert with_monitoring != text
@@ -275,7 +276,7 @@ def test_nginx_allows_what_the_server_allows() -> None:
     for seconds in re.findall(r"proxy_(?:read|send)_timeout (\d+)s;", text):
         assert int(seconds) > defaults.request_timeout
     idle = int(next(iter(re.findall(r"keepalive_timeout (\d+)s;", text))))
-    assert idle < configuration(None, settings.load()).timeout_keep_alive
+    assert idle < uvicorn_config(None, settings.load()).timeout_keep_alive  # type: ignore[arg-type]
 
 
 def test_ports_agree() -> None:
@@ -507,8 +508,8 @@ def test_the_health_check(tmp_path: Path, running: Running) -> None:
 
 
 def test_metrics_need_a_key_where_there_are_keys(tmp_path: Path, running: Running) -> None:
-    key, kept = auth.new_key()
-    auth.append(tmp_path / "keys.toml", auth.ApiKey("prometheus", b""), kept)
+    key, key_hash = create_key()
+    append_key(tmp_path / "keys.toml", ApiKey("prometheus", b""), key_hash)
     file = tmp_path / "keys.toml"
     with tiny_encoder(tmp_path / "tiny") as encoder, serving([encoder], api_key_file=file) as url:
         assert httpx.get(url + "/metrics").status_code == 401
@@ -520,8 +521,8 @@ def test_behind_nginx(tmp_path: Path) -> None:
     nginx, openssl = tool("nginx"), tool("openssl")
     pair = ("-keyout", tmp_path / "privkey.pem", "-out", tmp_path / "fullchain.pem")
     ran(openssl, "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=localhost", "-days", "1", *pair)
-    key, kept = auth.new_key()
-    auth.append(tmp_path / "keys.toml", auth.ApiKey("me", b""), kept)
+    key, key_hash = create_key()
+    append_key(tmp_path / "keys.toml", ApiKey("me", b""), key_hash)
     write_tiny_model(tmp_path / "tiny")
     flags = ("--api-key-file", str(tmp_path / "keys.toml"), "--trusted-proxy", "127.0.0.1")
     server = Process(tmp_path / "tiny", *flags, NEARFIELD_CACHE=str(tmp_path / "cache"))

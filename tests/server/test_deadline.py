@@ -15,7 +15,7 @@ import pytest
 from nearfield.encoder import Encoder
 from nearfield.errors import Cancelled, DeadlineExceeded, ShuttingDown, SlowBody
 from nearfield.server.http import deadline as watching
-from nearfield.server.http.deadline import RequestDeadline, Watches
+from nearfield.server.http.deadline import PendingBodies, RequestDeadline
 from tests.support.serving import serving
 
 GOOD = {"model": "tiny", "input": "cat"}
@@ -55,9 +55,9 @@ class Client:
 
 
 async def _wait(client: float, seconds: float, *, read: bool = True) -> None:
-    with RequestDeadline(Client(client), seconds, Watches()) as watch:  # type: ignore[arg-type]
+    with RequestDeadline(Client(client), seconds, PendingBodies()) as watch:  # type: ignore[arg-type]
         if read:
-            watch.for_client()
+            watch.watch_for_disconnect()
         await asyncio.sleep(60)
 
 
@@ -76,12 +76,12 @@ async def test_a_watch_says_why_it_ended() -> None:
 
 
 async def test_a_watch_that_was_not_needed_leaves_nothing_behind() -> None:
-    watches = Watches()
+    watches = PendingBodies()
     with RequestDeadline(Client(0.02), 0.02, watches) as watch:  # type: ignore[arg-type]
-        watch.for_client()
+        watch.watch_for_disconnect()
         await asyncio.sleep(0)
     await asyncio.sleep(0.05)  # neither the timer nor the watcher stops what comes after
-    assert not watches.reading
+    assert not watches.deadlines
 
 
 class Drips:
@@ -97,7 +97,7 @@ class Drips:
         return {"type": "http.request"}
 
 
-async def _read_on(request: Drips, watches: Watches) -> None:
+async def _read_on(request: Drips, watches: PendingBodies) -> None:
     with RequestDeadline(request, 60, watches) as watch:  # type: ignore[arg-type]
         while True:
             await watch.receive()
@@ -107,8 +107,8 @@ async def _read_on(request: Drips, watches: Watches) -> None:
 async def test_a_stopping_server_waits_for_bodies_that_come_and_for_none_that_stalls(
     monkeypatch: pytest.MonkeyPatch, before: bool
 ) -> None:
-    monkeypatch.setattr(watching, "_STALL", 0.1)
-    watches, request, started = Watches(), Drips(10, 0.05), time.monotonic()
+    monkeypatch.setattr(watching, "_STALL_SECONDS", 0.1)
+    watches, request, started = PendingBodies(), Drips(10, 0.05), time.monotonic()
     if before:
         asyncio.get_running_loop().call_later(0.01, watches.stop)
     else:
@@ -117,15 +117,15 @@ async def test_a_stopping_server_waits_for_bodies_that_come_and_for_none_that_st
         await _read_on(request, watches)
     assert request.left == 0
     assert 0.5 < time.monotonic() - started < 2
-    assert not watches.reading
+    assert not watches.deadlines
 
 
 async def test_a_request_whose_body_is_read_is_not_hurried(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(watching, "_STALL", 0.01)
-    watches = Watches()
+    monkeypatch.setattr(watching, "_STALL_SECONDS", 0.01)
+    watches = PendingBodies()
     with RequestDeadline(Client(60), 60, watches) as watch:  # type: ignore[arg-type]
         watches.stop()
-        watch.for_client()
+        watch.watch_for_disconnect()
         await asyncio.sleep(0.1)
 
 

@@ -27,9 +27,11 @@ from nearfield.server import app
 from nearfield.server.dialects import schemas
 from nearfield.server.dialects.openai import embeddings
 from nearfield.server.exchange import Encode
-from nearfield.server.http import request_body, responses
-from nearfield.server.http.request_body import Pace
-from nearfield.server.lifecycle import http_protocol, serve
+from nearfield.server.http import limits as request_limits
+from nearfield.server.http import responses
+from nearfield.server.http.limits import Pace
+from nearfield.server.lifecycle import http_protocol
+from nearfield.server.lifecycle.listener import Listener, bind, uvicorn_config
 from nearfield.testing import tiny_encoder, write_tiny_model
 from nearfield.vectors.dense import Vectors
 from tests.support.serving import Process, serving
@@ -77,10 +79,10 @@ def _listening(encoder: Encoder) -> Iterator[int]:
     """Serve as ``nearfield serve`` does, in a thread; yields the port."""
     chosen = settings.load(port=0)
     up = threading.Event()
-    with serve.bind(chosen) as listening:
+    with bind(chosen) as listening:
         port = int(listening.getsockname()[1])
         site = app.create_app(chosen, [encoder])
-        listener = serve.Listener(serve.configuration(site, chosen), listening, up.set, site.state.server.stop)
+        listener = Listener(uvicorn_config(site, chosen), listening, up.set, site.state.server.stop)
         thread = threading.Thread(target=listener.run, args=([listening],), daemon=True)
         thread.start()
         assert up.wait(20)
@@ -112,11 +114,11 @@ def test_what_is_at_work_is_never_overdue(monkeypatch: pytest.MonkeyPatch) -> No
     one = http_protocol.TimedHttpProtocol.__new__(http_protocol.TimedHttpProtocol)
     one.cycle, one.timeout_keep_alive = None, 75  # type: ignore[assignment]
     assert not one.overdue(1e9)
-    one.begun = 100.0
+    one.headers_started = 100.0
     assert one.overdue(111.0) and not one.overdue(109.0)
     one.cycle = type("Cycle", (), {"response_complete": False})()
     assert not one.overdue(111.0), "the request before it has not been answered"
-    one.cycle, one.begun, one.opened = None, None, 100.0  # type: ignore[assignment]
+    one.cycle, one.headers_started, one.opened = None, None, 100.0  # type: ignore[assignment]
     assert one.overdue(176.0) and not one.overdue(174.0)
 
 
@@ -188,12 +190,12 @@ def test_what_no_idle_engine_could_do_in_time_is_too_large(tmp_path: Path) -> No
 
 
 def test_an_engine_is_measured_by_its_best_speed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(request_body, "_FRESH", -1.0)
+    monkeypatch.setattr(request_limits, "_SPEED_MAX_AGE", -1.0)
     engine, pace = Engine(1), Pace()
-    assert pace.most(engine, 10) is None
+    assert pace.max_tokens(engine, 10) is None
     for rate, most in ((100.0, 1000), (7.0, 1000), (200.0, 2000)):
         engine._scheduler._rate = rate
-        assert pace.most(engine, 10) == most
+        assert pace.max_tokens(engine, 10) == most
     engine.close(drain=False)
 
 
@@ -256,14 +258,14 @@ def _exchange(rows: int, dim: int, *, base64: bool = False) -> Encode:
 def test_a_reply_in_parts_is_the_same(shape: tuple[int, int], base64: bool) -> None:
     exchange = _exchange(*shape, base64=base64)
     written = orjson.dumps(embeddings.write(exchange), option=orjson.OPT_SERIALIZE_NUMPY)
-    assert responses.content(embeddings.write, exchange) == (written, None)
+    assert responses.encode_response(embeddings.write, exchange) == (written, None)
 
 
 def test_a_large_reply_lets_others_through() -> None:
     exchange = _exchange(16_384, 384)
 
     async def longest_pause() -> float:
-        task = asyncio.create_task(asyncio.to_thread(responses.content, embeddings.write, exchange))
+        task = asyncio.create_task(asyncio.to_thread(responses.encode_response, embeddings.write, exchange))
         longest, last = 0.0, time.perf_counter()
         while not task.done():
             await asyncio.sleep(0.001)
@@ -280,7 +282,7 @@ def test_a_large_reply_lets_others_through() -> None:
 def test_only_large_replies_are_written_in_a_thread(tiny: Encoder, monkeypatch: pytest.MonkeyPatch) -> None:
     names: list[str] = []
     loops: list[str] = []
-    write, encode = responses.content, tiny.aencode
+    write, encode = responses.encode_response, tiny.aencode
 
     def watched(*given: Any) -> Any:
         names.append(threading.current_thread().name)
@@ -290,7 +292,7 @@ def test_only_large_replies_are_written_in_a_thread(tiny: Encoder, monkeypatch: 
         loops.append(threading.current_thread().name)
         return await encode(*given, **wanted)
 
-    monkeypatch.setattr(app, "content", watched)
+    monkeypatch.setattr(responses, "encode_response", watched)
     monkeypatch.setattr(tiny, "aencode", told)
     with serving([tiny]) as url:
         for count in (1, 2048, 2049):

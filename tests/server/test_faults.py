@@ -19,7 +19,7 @@ import pytest
 from nearfield.encoder import Encoder
 from nearfield.engine.engine import Batch, Engine, EngineLimits
 from nearfield.inference.compiled_model import CompiledModel
-from nearfield.server.lifecycle.serve import refuse_new
+from nearfield.server.lifecycle.listener import drop_new_connections
 from nearfield.testing import tiny_encoder, write_tiny_model
 from tests.support.serving import Process, serving
 
@@ -311,7 +311,7 @@ def test_a_closing_socket_takes_no_new_connections_but_keeps_those_it_has() -> N
         socket.create_connection(listening.getsockname()) as early,
     ):
         early.sendall(b"early")
-        refuse_new(listening)
+        drop_new_connections(listening)
         with pytest.raises(TimeoutError):
             socket.create_connection(listening.getsockname(), timeout=0.3)
         accepted, _ = listening.accept()

@@ -31,13 +31,14 @@ def new(
 ) -> None:
     """Make a key, print it once, and add its hash to a key file; a running server takes it within a second."""
     from nearfield.errors import InputError
-    from nearfield.server.auth import keys
+    from nearfield.server.auth import key_file
+    from nearfield.server.auth.api_key import ApiKey
 
-    known = keys.ApiKeys.of([], file).names() if file.exists() else []
+    known = [key.name for key in key_file.read_key_file(file)] if file.exists() else []
     if file.suffix != ".toml":
         raise InputError(f"{file} must be named *.toml: lines hold no names and scopes.")
     if name in known:
         raise InputError(f"{file} has a key named {name!r} already; take it out first, or choose another name.")
-    key, kept = keys.new_key()
-    keys.append(file, keys.ApiKey(name, b"", tuple(scopes or ["infer"]), tuple(models or ["*"]), rate), kept)
+    key, key_hash = key_file.create_key()
+    key_file.append_key(file, ApiKey(name, b"", tuple(scopes or ["infer"]), tuple(models or ["*"]), rate), key_hash)
     typer.echo(f"{key}\nThis is shown once. Its hash was added to {file}.")

@@ -14,7 +14,10 @@ import pytest
 from nearfield.encoder import Encoder
 from nearfield.errors import Forbidden, RateLimited, SettingsError
 from nearfield.server.auth import keys as auth
-from nearfield.server.auth.keys import ANYBODY, ApiKey, ApiKeys, HostGuard, new_key
+from nearfield.server.auth.api_key import ANONYMOUS, ApiKey
+from nearfield.server.auth.host_guard import HostGuard
+from nearfield.server.auth.key_file import create_key
+from nearfield.server.auth.keys import ApiKeys
 from nearfield.server.models.model_pool import ModelPool
 from tests.support.serving import serving
 
@@ -32,9 +35,9 @@ def _post(url: str, key: str | None = None, path: str = "/v1/embeddings", **body
 
 
 def test_a_key_has_a_name_scopes_and_models(tmp_path: Path, tiny: Encoder, caplog: pytest.LogCaptureFixture) -> None:
-    reader, reader_hash = new_key()
-    owner, owner_hash = new_key()
-    other, other_hash = new_key()
+    reader, reader_hash = create_key()
+    owner, owner_hash = create_key()
+    other, other_hash = create_key()
     file = _write(
         tmp_path / "keys.toml",
         f'name = "reader"\nhash = "{reader_hash}"',
@@ -65,8 +68,8 @@ def test_a_key_has_a_name_scopes_and_models(tmp_path: Path, tiny: Encoder, caplo
 def test_a_revoked_key_is_refused_and_a_new_one_taken(
     tmp_path: Path, tiny: Encoder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(auth, "_FRESH", 0.0)
-    first, second = new_key(), new_key()
+    monkeypatch.setattr(auth, "_FILE_CHECK_SECONDS", 0.0)
+    first, second = create_key(), create_key()
     file = _write(tmp_path / "keys.toml", f'hash = "{first[1]}"')
     with serving([tiny], api_key_file=file) as url:
         assert [_post(url, key).status_code for key, _ in (first, second)] == [200, 401]
@@ -77,7 +80,7 @@ def test_a_revoked_key_is_refused_and_a_new_one_taken(
 
 
 def test_tokens_a_minute_are_bounded(tmp_path: Path, tiny: Encoder) -> None:
-    key, digest = new_key()
+    key, digest = create_key()
     file = _write(tmp_path / "keys.toml", f'name = "slow"\nhash = "{digest}"\ntokens_per_minute = 30')
     with serving([tiny], api_key_file=file) as url:
         assert _post(url, key, input="cat " * 60).status_code == 200
@@ -120,21 +123,21 @@ def test_a_rate_fills_up_again(monkeypatch: pytest.MonkeyPatch) -> None:
 )
 def test_a_bad_key_file_says_what_is_wrong(tmp_path: Path, table: str, message: str) -> None:
     with pytest.raises(SettingsError, match=message):
-        ApiKeys.of([], _write(tmp_path / "keys.toml", table))
+        ApiKeys([], _write(tmp_path / "keys.toml", table))
 
 
 def test_an_empty_key_file_does_not_open_the_server(tmp_path: Path) -> None:
     (tmp_path / "keys.toml").write_text("", encoding="utf-8")
     with pytest.raises(SettingsError, match="no keys"):
-        ApiKeys.of([], tmp_path / "keys.toml")
+        ApiKeys([], tmp_path / "keys.toml")
 
 
 def test_without_keys_managing_is_for_this_machine(tiny: Encoder) -> None:
     assert HostGuard(True).check({}, "127.0.0.1").may("manage")
     assert HostGuard(True).check({}, "::1").may("manage")
     assert not HostGuard(True).check({}, "10.0.0.9").may("manage")
-    assert HostGuard(False).check({"host": "any.example"}, "127.0.0.1") is ANYBODY
-    assert not ANYBODY.may("manage")
+    assert HostGuard(False).check({"host": "any.example"}, "127.0.0.1") is ANONYMOUS
+    assert not ANONYMOUS.may("manage")
     with serving([tiny], host="0.0.0.0") as url:
         refused = _post(url, path="/models/load")
         assert refused.status_code == 403
@@ -226,7 +229,7 @@ def test_new_keys_are_kept_as_hashes(tmp_path: Path) -> None:
     assert len(secrets) == 2
     assert not any(secret in file.read_text() for secret in secrets)
     assert file.stat().st_mode & 0o077 == 0
-    keys = ApiKeys.of([], file)
+    keys = ApiKeys([], file)
     one, two = (keys.check(f"Bearer {secret}") for secret in secrets)
     assert (one.name, one.scopes, one.tokens_per_minute) == ("ci", ("infer",), None)
     assert (two.name, two.scopes, two.tokens_per_minute) == ("boss", ("manage", "infer"), 100)

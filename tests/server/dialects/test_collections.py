@@ -21,7 +21,7 @@ from nearfield.corpus.directory import CollectionDirectory
 from nearfield.encoder import Encoder
 from nearfield.errors import SettingsError
 from nearfield.inference.loaded_model import LoadedModel
-from nearfield.server.auth.keys import new_key
+from nearfield.server.auth.key_file import create_key
 from nearfield.server.collections import collection_service
 from nearfield.server.models.model_pool import ModelPool
 from nearfield.settings import load as load_settings
@@ -348,7 +348,7 @@ def test_only_what_is_named_is_served(tiny: Encoder, home: Path) -> None:
 
 
 def test_keys(tiny: Encoder, home: Path, tmp_path: Path) -> None:
-    keys = {name: new_key() for name in ("reader", "owner", "other")}
+    keys = {name: create_key() for name in ("reader", "owner", "other")}
     more = {"reader": "", "owner": 'scopes = ["infer", "manage"]', "other": 'models = ["BAAI/*"]'}
     lines = [f'[[keys]]\nname = "{name}"\nhash = "{digest}"\n{more[name]}' for name, (_, digest) in keys.items()]
     file = tmp_path / "keys.toml"

@@ -20,7 +20,7 @@ from nearfield.encoder import Encoder
 from nearfield.engine.engine import Engine
 from nearfield.errors import ModelNotFound, ModelUnavailable, SettingsError, WeightsError
 from nearfield.inference.loaded_model import LoadedModel
-from nearfield.server.lifecycle.serve import aliases
+from nearfield.server.lifecycle.model_loading import model_aliases
 from nearfield.server.models.description import ModelDescription
 from nearfield.server.models.model_pool import ModelPool
 from nearfield.testing import tiny_encoder, write_tiny_model
@@ -316,7 +316,7 @@ def test_what_may_be_loaded_is_listed_and_described(loader: Loader, tiny: Encode
 
 def test_aliases_stand_for_models_loaded_or_not(loader: Loader, tiny: Encoder) -> None:
     given = {"text-embedding-3-small": "TINY", "embed-english-v3.0": "org/one", "voyage-3": "bge-small"}
-    names = aliases([tiny], settings.load(models=["tiny"], aliases=given))
+    names = model_aliases([tiny], settings.load(models=["tiny"], aliases=given))
     assert names == {"tiny": ["tiny", "text-embedding-3-small"], "org/one": ["embed-english-v3.0"], BGE: ["voyage-3"]}
     meant = {"text-embedding-3-small": "tiny", "Voyage-3": BGE, "embed-english-v3.0": "org/one"}
     with (

@@ -35,13 +35,14 @@ from nearfield.errors import MissingExtra, SettingsError
 from nearfield.inference.compiled_model import CompiledModel
 from nearfield.inference.loaded_model import LoadedModel
 from nearfield.server import rpc
-from nearfield.server.app import ServerState, create_app
-from nearfield.server.auth.keys import new_key
+from nearfield.server.app import create_app
+from nearfield.server.auth.key_file import create_key
 from nearfield.server.lifecycle import serve as run
 from nearfield.server.observability.traces import Traces
 from nearfield.server.rpc import tei_pb2 as pb
 from nearfield.server.rpc.listener import GrpcListener
 from nearfield.server.rpc.request_reader import RequestReader
+from nearfield.server.server_state import ServerState
 from nearfield.testing import tiny_encoder, write_tiny_model
 from tests.parity.multivector import own
 from tests.support.cli_runner import python
@@ -483,7 +484,7 @@ def test_errors_that_nobody_foresaw_say_nothing_of_themselves(
 
 
 def test_keys_scopes_models_and_rates(tmp_path: Path, fleet: Fleet) -> None:
-    (good, kept), (owner, owner_kept), (slow, slow_kept) = new_key(), new_key(), new_key()
+    (good, kept), (owner, owner_kept), (slow, slow_kept) = create_key(), create_key(), create_key()
     file = tmp_path / "keys.toml"
     file.write_text(
         f'[[keys]]\nname = "good"\nhash = "{kept}"\nmodels = ["tiny"]\n'
@@ -658,7 +659,7 @@ def test_a_client_that_leaves_frees_what_was_waiting(small: Encoder, gate: Gate,
         gate.go.set()
         assert len(first.result(20).embeddings)
         assert len(client("Embed/Embed", asked).embeddings)
-        _until(lambda: served.server.intake.held == 0)
+        _until(lambda: served.server.body_budget.used_bytes == 0)
 
 
 def test_many_calls_at_once_on_one_connection_all_have_their_answers(client: Client) -> None:

@@ -1,1 +1,1 @@
-"""API keys, rate limits and host checks."""
+"""API keys of the server: keys, key files, rate limits, and the guard of a server without keys."""

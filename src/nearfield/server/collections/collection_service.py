@@ -73,7 +73,7 @@ class CollectionService:
         self._tasks: set[asyncio.Task[Any]] = set()
 
     @classmethod
-    def of(cls, settings: Settings, models: ModelPool) -> CollectionService:
+    def from_settings(cls, settings: Settings, models: ModelPool) -> CollectionService:
         """Read the settings. Raises as ``Endpoint`` does."""
         endpoint = None
         if settings.served_collections:

@@ -12,12 +12,9 @@ from typing import Any, Protocol
 
 from nearfield.errors import NearfieldError
 from nearfield.registry import Registry
-from nearfield.server.batches.batch_runner import BatchRunner
-from nearfield.server.collections.collection_service import CollectionService
-from nearfield.server.files.file_store import FileStore
-from nearfield.server.files.upload import MultipartUpload
-from nearfield.server.http.request_body import RequestLimits
-from nearfield.server.models.model_pool import ModelPool
+from nearfield.server.http.request_body import JSON as JSON
+from nearfield.server.http.request_body import MSGPACK as MSGPACK
+from nearfield.server.http.request_context import RequestContext as RequestContext
 
 #: Of several APIs on one path, the first in this order whose ``Route.matches`` returns true handles the request.
 REGISTRY = Registry(
@@ -38,38 +35,6 @@ REGISTRY = Registry(
     },
     group="nearfield.dialects",
 )
-JSON, MSGPACK = "application/json", "application/msgpack"
-
-
-@dataclass(slots=True)
-class RequestContext:
-    """What a route may look at beside its body: ``fields`` are all names that the body had, nulls included.
-
-    It is filled in while a request is read, and not changed by routes.
-    """
-
-    models: ModelPool
-    headers: Mapping[str, str] = field(default_factory=dict)
-    path: Mapping[str, str] = field(default_factory=dict)
-    query: Mapping[str, str] = field(default_factory=dict)
-    body: Mapping[str, Any] = field(default_factory=dict)
-    fields: frozenset[str] = frozenset()
-    request_id: str = ""
-    limits: RequestLimits | None = None
-    #: What token ids are, where an API leaves that open: ``cl100k``, ``native`` (the model's own) or ``reject``.
-    token_ids: str = "cl100k"
-    #: Whether the asker may use the model of a full id.
-    allowed: Callable[[str], bool] = lambda _: True
-    #: ``http`` or ``https``, as the client sees it.
-    scheme: str = "http"
-    #: Digest of the asker's key, in hexadecimals: whose the files and batches are. Empty without keys.
-    owner: str = ""
-    files: FileStore | None = None
-    batches: BatchRunner | None = None
-    #: The collections that are served, None where a request came in a batch.
-    served: CollectionService | None = None
-    #: The body of a route with ``upload``, yet to be read.
-    upload: MultipartUpload | None = None
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from nearfield.inference.encode_options import resolve_prompt
 from nearfield.inference.loaded_model import LoadedModel
 from nearfield.inference.postprocess import concatenate_results
 from nearfield.reranker import Classifier, Prediction, Ranked, Reranker, Scorer, Scores
-from nearfield.server.http.request_body import Pace, RequestLimits
+from nearfield.server.http.limits import Pace, RequestLimits
 from nearfield.server.models.description import ModelDescription, describe
 from nearfield.server.models.model_pool import ModelPool
 from nearfield.vectors.dense import Vectors
@@ -42,7 +42,7 @@ class Bounds:
 
     def most(self, model: LoadedModel) -> tuple[int, bool]:
         """Return the most tokens that may be taken, and whether it is time that bounds them, not the limits."""
-        possible = self.pace.most(model.engine, self.seconds)
+        possible = self.pace.max_tokens(model.engine, self.seconds)
         hopeless = possible is not None and possible < self.limits.tokens
         return (possible if hopeless and possible is not None else self.limits.tokens), hopeless
 

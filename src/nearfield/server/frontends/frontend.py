@@ -22,11 +22,12 @@ from nearfield.engine.ipc.transport import Channel, ChannelClosed, sendable
 from nearfield.errors import InputError, ShuttingDown
 from nearfield.inference import weightless
 from nearfield.inference.loaded_model import LoadedModel
-from nearfield.server.app import ServerState, create_app, open_traces
-from nearfield.server.auth.keys import ApiKey
-from nearfield.server.lifecycle.serve import Listener, configuration
-from nearfield.server.logs import configure
+from nearfield.server.app import create_app, open_traces
+from nearfield.server.auth.api_key import ApiKey
+from nearfield.server.lifecycle.listener import Listener, uvicorn_config
+from nearfield.server.logs import configure_logging
 from nearfield.server.models.model_pool import ModelEntry, ModelPool
+from nearfield.server.server_state import ServerState
 from nearfield.settings import Settings
 
 Found = TypeVar("Found")
@@ -77,7 +78,7 @@ async def _serve(end: socket.socket, door: socket.socket) -> int:
 def prepare(start: FrontendConfig, link: Channel, door: socket.socket) -> tuple[Receiver, ServerState]:
     """Make the app and what serves it. Raises what ``create_app`` does."""
     settings = start.settings
-    configure(settings.log_level, settings.log_format)
+    configure_logging(settings.log_level, settings.log_format)
     engine = RemoteEngine(link, start.engine)
     shells = weightless.unpack_weightless(start.models, engine)
     engine.serve([model._model for model in shells])
@@ -94,7 +95,7 @@ def prepare(start: FrontendConfig, link: Channel, door: socket.socket) -> tuple[
         link.tell("ready")
 
     receiver = Receiver(
-        configuration(app, settings),
+        uvicorn_config(app, settings),
         door,
         link,
         models,
@@ -108,7 +109,7 @@ def prepare(start: FrontendConfig, link: Channel, door: socket.socket) -> tuple[
 
 def _share(server: ServerState, link: Channel, start: FrontendConfig) -> None:
     """Let this server's keys, metrics and batches be those of all front-ends."""
-    server.keys.take_over(start.keys)
+    server.keys.copy_balances(start.keys)
     server.keys.watch(lambda key, tokens: link.tell("spent", key.digest, key.tokens_per_minute, tokens))
     link.handlers["spent"] = server.keys.charge
 
@@ -120,7 +121,7 @@ def _share(server: ServerState, link: Channel, start: FrontendConfig) -> None:
 
     link.answers |= {"metrics": metrics, "hold": hold}
     link.handlers["wake"] = server.batches.wake
-    server.all_metrics = lambda: _asked(link, "page")
+    server.merged_metrics = lambda: _asked(link, "page")
     if start.number:
         server.batches.worker = _First(link)
 

@@ -30,11 +30,13 @@ from nearfield.errors import NearfieldError, SettingsError, ShuttingDown
 from nearfield.hardware import memory_resident
 from nearfield.inference import weightless
 from nearfield.inference.loaded_model import LoadedModel
-from nearfield.server.auth.keys import ApiKey
+from nearfield.server.auth.api_key import ApiKey
 from nearfield.server.frontends.frontend import CONNECTION, STOP, FrontendConfig, Usages, joined, run
 from nearfield.server.frontends.metrics_merge import MergedMetrics
-from nearfield.server.lifecycle.serve import aliases, bind, load_models, ready_line, refuse_new, waiting, warn
-from nearfield.server.logs import LOG, configure
+from nearfield.server.lifecycle.listener import accept_pending, bind, drop_new_connections
+from nearfield.server.lifecycle.model_loading import load_models, model_aliases
+from nearfield.server.lifecycle.serve import ready_line, warn_if_open
+from nearfield.server.logs import LOG, configure_logging
 from nearfield.server.observability.prometheus import Prometheus
 from nearfield.setting_fields import ByteSize
 from nearfield.settings import Settings
@@ -61,7 +63,7 @@ def serve(settings: Settings, announce: Callable[[str], None] = print) -> None:
         MissingExtra: traces are asked for, and OpenTelemetry is not installed.
     """
     check(settings)
-    configure(settings.log_level, settings.log_format)
+    configure_logging(settings.log_level, settings.log_format)
     with bind(settings) as listening, contextlib.ExitStack() as ends:
         started = time.perf_counter()
         seats = []
@@ -69,7 +71,7 @@ def serve(settings: Settings, announce: Callable[[str], None] = print) -> None:
             seats.append(FrontendProcess.begun(number))
             ends.callback(seats[-1].end_it)
         engine, _, loaded = load_models(settings)
-        warn(settings)
+        warn_if_open(settings)
 
         def ready() -> None:
             seconds = time.perf_counter() - started
@@ -194,7 +196,7 @@ class FrontendSupervisor:
         self._engine = engine
         self._runners = [model._model for model in loaded]
         self._packed = weightless.pack_weightless(loaded)
-        self._aliases = aliases(loaded, settings)
+        self._aliases = model_aliases(loaded, settings)
         self._seats = list(seats)
         self._counts = Prometheus(loaded, tei=settings.tei_metrics)
         self._totals = MergedMetrics()
@@ -394,8 +396,8 @@ class FrontendSupervisor:
         self._stopping = True
         self._changed.set()
         self._loop.remove_reader(self._listening)
-        refuse_new(self._listening)
-        self._held += waiting(self._listening)
+        drop_new_connections(self._listening)
+        self._held += accept_pending(self._listening)
         self._listening.close()
         self._spawn(self._last())
 
@@ -419,8 +421,12 @@ class FrontendSupervisor:
 
     def _spent(self, seat: FrontendProcess, digest: bytes, rate: int, tokens: int) -> None:
         """Count tokens of a key here, for front-ends to come, and let the others count them."""
-        key = self._keys.setdefault(digest, ApiKey("", digest))
-        key.tokens_per_minute = rate
+        key = self._keys.get(digest)
+        if key is None or key.tokens_per_minute != rate:
+            previous, key = key, ApiKey("", digest, tokens_per_minute=rate)
+            if previous is not None:
+                key.copy_balance(previous)
+            self._keys[digest] = key
         key.charge(tokens)
         for link in self._others(seat):
             link.tell("spent", digest, tokens)

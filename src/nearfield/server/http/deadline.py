@@ -1,4 +1,4 @@
-"""Watch: ends a request's work when its time is up or its client has left."""
+"""Deadlines of requests: cancel the work on timeout, on client disconnect, or when a body stalls during shutdown."""
 
 from __future__ import annotations
 
@@ -11,134 +11,134 @@ from starlette.types import Message
 
 from nearfield.errors import Cancelled, DeadlineExceeded, NearfieldError, ShuttingDown, SlowBody
 
-#: Seconds after which a client's leaving matters: most requests are answered sooner, and a watcher each would cost
-#: them more than it saves.
-_SOON = 0.02
+#: Seconds after which the server begins to watch for a client's disconnect. Most requests are answered sooner, and a
+#: watching task for each of them would cost more than it saves.
+_WATCH_AFTER = 0.02
 #: Seconds for which a body may stall while the server is stopping.
-_STALL = 1.0
+_STALL_SECONDS = 1.0
 
 
-class Watches:
-    """The requests whose bodies are being read. Once the server is stopping, it waits for none that stalls."""
+class PendingBodies:
+    """The requests whose bodies are not complete yet. A stopping server gives up those that stall."""
 
     def __init__(self) -> None:
-        self.reading: set[RequestDeadline] = set()
+        self.deadlines: set[RequestDeadline] = set()
         self.stopping = False
 
     def stop(self) -> None:
         """From now on give up bodies that stall."""
         self.stopping = True
-        for watch in self.reading:
-            watch.hurry()
+        for deadline in self.deadlines:
+            deadline.expect_progress()
 
 
 class RequestDeadline:
-    """``with Watch(request, seconds, watches) as watch`` bounds what is awaited inside, and says how it ended.
+    """Context manager that cancels what is awaited inside it, and raises why.
 
     Raises, when the block is left:
-        SlowBody, DeadlineExceeded: the time is up, before or after ``for_client`` was called; or the body stalled
-            while the server was stopping.
-        Cancelled: the client left.
-        ShuttingDown: the server gave up on the request, having waited for it long enough.
+        SlowBody: the body did not arrive in time, or stalled while the server was stopping.
+        DeadlineExceeded: the time is up after the body was read (``watch_for_disconnect`` was called).
+        Cancelled: the client disconnected.
+        ShuttingDown: the server stopped before the request was finished.
     """
 
     __slots__ = (
-        "_heard",
-        "_hurry",
-        "_patience",
-        "_read",
+        "_body_complete",
+        "_ends_at",
+        "_pending",
+        "_reason",
+        "_received",
         "_request",
         "_seconds",
+        "_stall_timer",
         "_task",
         "_timer",
-        "_until",
+        "_watch_timer",
         "_watcher",
-        "_watches",
-        "_why",
     )
 
-    def __init__(self, request: Request, seconds: float, watches: Watches) -> None:
+    def __init__(self, request: Request, seconds: float, pending: PendingBodies) -> None:
         self._request = request
-        self._watches = watches
+        self._pending = pending
         self._seconds = seconds
-        self._until = time.monotonic() + seconds
-        self._why: NearfieldError | None = None
-        self._read = False
-        self._heard = False
-        self._hurry: asyncio.TimerHandle | None = None
+        self._ends_at = time.monotonic() + seconds
+        self._reason: NearfieldError | None = None
+        self._body_complete = False
+        self._received = False
+        self._stall_timer: asyncio.TimerHandle | None = None
         self._watcher: asyncio.Future[None] | None = None
 
     @property
-    def left(self) -> float:
-        """Seconds that remain."""
-        return max(0.001, self._until - time.monotonic())
+    def remaining(self) -> float:
+        """Seconds until the deadline, at least a millisecond."""
+        return max(0.001, self._ends_at - time.monotonic())
 
     async def receive(self) -> Message:
-        """Receive what comes next of the body."""
+        """Receive the next part of the body."""
         message = await self._request.receive()
-        self._heard = True
+        self._received = True
         return message
 
-    def hurry(self) -> None:
-        """Give the body up unless more of it comes soon, and go on so until it is read."""
-        self._heard = False
-        self._hurry = asyncio.get_running_loop().call_later(_STALL, self._stalled)
+    def expect_progress(self) -> None:
+        """Give up the body unless more of it arrives within ``_STALL_SECONDS``; repeat until it is complete."""
+        self._received = False
+        self._stall_timer = asyncio.get_running_loop().call_later(_STALL_SECONDS, self._check_progress)
 
-    def for_client(self) -> None:
-        """Watch for the client's leaving; call it once the body is read."""
-        self._read = True
-        self._calm()
-        self._patience = asyncio.get_running_loop().call_later(_SOON, self._watch)
+    def watch_for_disconnect(self) -> None:
+        """Cancel the request when the client disconnects; call it once the body is complete."""
+        self._body_complete = True
+        self._stop_stall_timer()
+        self._watch_timer = asyncio.get_running_loop().call_later(_WATCH_AFTER, self._start_watcher)
 
     def __enter__(self) -> RequestDeadline:
         task = asyncio.current_task()
         if task is None:
             raise RuntimeError("a request runs in a task")
         self._task = task
-        self._timer = asyncio.get_running_loop().call_later(self._seconds, self._too_late)
-        self._watches.reading.add(self)
-        if self._watches.stopping:
-            self.hurry()
+        self._timer = asyncio.get_running_loop().call_later(self._seconds, self._on_timeout)
+        self._pending.deadlines.add(self)
+        if self._pending.stopping:
+            self.expect_progress()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._timer.cancel()
-        self._calm()
-        if self._read:
-            self._patience.cancel()
+        self._stop_stall_timer()
+        if self._body_complete:
+            self._watch_timer.cancel()
         if self._watcher is not None:
             self._watcher.cancel()
         if isinstance(error, asyncio.CancelledError):
-            raise self._why or ShuttingDown("The server stopped before this request was done.") from None
+            raise self._reason or ShuttingDown("The server stopped before this request was finished.") from None
 
-    def _calm(self) -> None:
-        self._watches.reading.discard(self)
-        if self._hurry is not None:
-            self._hurry.cancel()
+    def _stop_stall_timer(self) -> None:
+        self._pending.deadlines.discard(self)
+        if self._stall_timer is not None:
+            self._stall_timer.cancel()
 
-    def _stalled(self) -> None:
-        if self._heard:
-            self.hurry()
+    def _check_progress(self) -> None:
+        if self._received:
+            self.expect_progress()
         else:
-            self._stop(SlowBody("The server is stopping, and the rest of the body does not come. Send it again later."))
+            self._cancel(SlowBody("The server is stopping, and the body stalled. Send the request again later."))
 
-    def _watch(self) -> None:
-        self._watcher = asyncio.ensure_future(self._client_left())
+    def _start_watcher(self) -> None:
+        self._watcher = asyncio.ensure_future(self._wait_for_disconnect())
 
-    async def _client_left(self) -> None:
+    async def _wait_for_disconnect(self) -> None:
         while (await self._request.receive())["type"] != "http.disconnect":
             pass
-        self._stop(Cancelled("The client left."))
+        self._cancel(Cancelled("The client disconnected."))
 
-    def _too_late(self) -> None:
-        if not self._read:
-            self._stop(SlowBody(f"The body did not arrive within {self._seconds:g} s."))
+    def _on_timeout(self) -> None:
+        if not self._body_complete:
+            self._cancel(SlowBody(f"The body did not arrive within {self._seconds:g} s."))
         else:
-            self._stop(DeadlineExceeded(f"The request was not done within {self._seconds:g} s. Try again later."))
+            self._cancel(DeadlineExceeded(f"The request was not finished within {self._seconds:g} s. Try again later."))
 
-    def _stop(self, why: NearfieldError) -> None:
-        if self._why is None:
-            self._why = why
+    def _cancel(self, reason: NearfieldError) -> None:
+        if self._reason is None:
+            self._reason = reason
             self._task.cancel()

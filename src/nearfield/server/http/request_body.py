@@ -1,75 +1,51 @@
-"""Limits: how much one request may ask for, and how bodies are read without taking more."""
+"""Request bodies: read within limits, decompressed, decoded from JSON or msgpack, and converted to a request type."""
 
 from __future__ import annotations
 
 import asyncio
-import time
+import re
 import zlib
-from collections.abc import Awaitable, Callable, MutableMapping
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeVar
 
+import msgspec
 from starlette.datastructures import Headers
 
-from nearfield.engine.engine import Engine
 from nearfield.errors import Cancelled, InputError, Overloaded, TooLarge, UnsupportedMedia
+from nearfield.server.http.limits import RequestLimits
 
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+RequestType = TypeVar("RequestType")
 
-#: Seconds for which an engine's speed is not asked for again: it takes the lock that its lanes need.
-_FRESH = 0.1
-#: Bodies of the largest size that may be held at once, all requests together.
-_MOST_HELD = 4
-
-
-@dataclass(frozen=True)
-class RequestLimits:
-    """Bounds of one request; ``seconds`` is the time within which it is done or refused."""
-
-    body_bytes: int
-    items: int
-    tokens: int
-    seconds: float
-    bulk_items: int
-
-
-class Pace:
-    """The best speed that was seen of each engine, to tell what it could never do in time from what it cannot now."""
-
-    def __init__(self) -> None:
-        self._best: dict[Engine, float] = {}
-        self._asked: dict[Engine, float] = {}
-
-    def most(self, engine: Engine, seconds: float) -> int | None:
-        """Return how many tokens an idle engine might do within ``seconds``; None while nothing is known of it."""
-        best, now = self._best.get(engine, 0.0), time.monotonic()
-        if now - self._asked.get(engine, 0.0) > _FRESH:
-            best = self._best[engine] = max(engine.stats().tokens_per_second, best)
-            self._asked[engine] = now
-        return max(1, int(best * seconds)) if best else None
+JSON, MSGPACK = "application/json", "application/msgpack"
+_DECODERS = {JSON: msgspec.json.Decoder().decode, MSGPACK: msgspec.msgpack.Decoder().decode}
+#: All bodies in memory together may have this many times the size limit of one body.
+_BODIES_IN_MEMORY = 4
+#: Maximum characters of msgspec's message in an error: it may quote a long value.
+_MAX_ERROR_CHARACTERS = 500
 
 
 class BodyBudget:
-    """Counts the bytes of all bodies at work, so that many large ones at once are refused before memory runs out."""
+    """Counts the bytes of all request bodies in memory, so that many large ones are refused before memory runs out."""
 
     def __init__(self, limits: RequestLimits) -> None:
-        self.held = 0
-        self.most_each = limits.body_bytes
-        self.most = _MOST_HELD * limits.body_bytes
+        self.used_bytes = 0
+        self.max_body_bytes = limits.body_bytes
+        self.max_total_bytes = _BODIES_IN_MEMORY * limits.body_bytes
 
-    def body(self) -> RequestBody:
-        """Make room for one request's body, until the end of its ``with`` block."""
+    def open_body(self) -> RequestBody:
+        """Return a context manager that reads one body and releases its bytes at the end of the ``with`` block."""
         return RequestBody(self)
 
 
 class RequestBody:
-    """One request's body, counted from its first byte until the request is done."""
+    """One request's body. Its bytes count towards the budget from the first one until the request is finished."""
 
-    __slots__ = ("_intake", "_size")
+    __slots__ = ("_budget", "_size")
 
-    def __init__(self, intake: BodyBudget) -> None:
-        self._intake = intake
+    def __init__(self, budget: BodyBudget) -> None:
+        self._budget = budget
         self._size = 0
 
     def __enter__(self) -> RequestBody:
@@ -78,22 +54,23 @@ class RequestBody:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._intake.held -= self._size
+        self._budget.used_bytes -= self._size
 
     async def read(self, headers: Headers, receive: Receive) -> bytes:
-        """Read it, and stop at the limit whatever its headers claim; gzip is undone within the same limit.
+        """Read and decompress the body, and stop at the limit whatever its headers claim.
 
         Raises:
-            TooLarge: it is longer than one body may be.
-            UnsupportedMedia: it is encoded in another way than gzip.
-            InputError: it says that it is gzip, and is not.
-            Cancelled: its client left before all of it was there.
-            Overloaded: together with the bodies of other requests it is more than may be held.
+            TooLarge: the body is longer than ``max_body_bytes``, before or after decompression.
+            UnsupportedMedia: the content encoding is neither identity nor gzip.
+            InputError: the body is not valid gzip.
+            Cancelled: the client disconnected before the body was complete.
+            Overloaded: all bodies in memory together exceed the budget.
         """
         encoding = headers.get("content-encoding", "").strip().lower() or "identity"
         if encoding not in ("identity", "gzip", "x-gzip"):
             raise UnsupportedMedia(
-                f"The body's Content-Encoding {encoding[:100]!r} is not read: send it as it is (identity), or as gzip."
+                f"The Content-Encoding {encoding[:100]!r} is not supported: send the body uncompressed (identity) or "
+                "as gzip."
             )
         claimed = headers.get("content-length", "")
         if claimed.isdigit():
@@ -101,53 +78,104 @@ class RequestBody:
         data = await self._receive(receive)
         if encoding == "identity":
             return data
-        # In a thread: a small body may hold as many bytes as the limit allows.
-        whole = await asyncio.to_thread(_unzip, data, self._intake.most_each)
-        self._intake.held -= self._size
+        # In a thread: a small body may decompress to as many bytes as the limit allows.
+        unzipped = await asyncio.to_thread(_unzip, data, self._budget.max_body_bytes)
+        self._budget.used_bytes -= self._size
         self._size = 0
-        return self._count(whole)
+        self.reserve(len(unzipped))
+        return unzipped
 
     async def _receive(self, receive: Receive) -> bytes:
         parts, more = [], True
         while more:
             message = await receive()
             if message["type"] == "http.disconnect":
-                raise Cancelled("The client left before its request was whole.")
-            parts.append(self._count(message.get("body", b"")))
+                raise Cancelled("The client disconnected before the request was complete.")
+            part = message.get("body", b"")
+            self.reserve(len(part))
+            parts.append(part)
             more = message.get("more_body", False)
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
-    def hold(self, size: int) -> None:
-        """Count bytes that came in another way.
+    def reserve(self, size: int) -> None:
+        """Count ``size`` more bytes of this request.
 
         Raises:
             TooLarge, Overloaded: as ``read`` does.
         """
         self._check(self._size + size)
         self._size += size
-        self._intake.held += size
-
-    def _count(self, part: bytes) -> bytes:
-        self.hold(len(part))
-        return part
+        self._budget.used_bytes += size
 
     def _check(self, size: int) -> None:
-        if size > self._intake.most_each:
+        budget = self._budget
+        if size > budget.max_body_bytes:
             raise TooLarge(
-                f"The body is larger than {self._intake.most_each} bytes. Send the inputs in parts, or raise "
+                f"The body is larger than {budget.max_body_bytes} bytes. Send the inputs in parts, or raise "
                 "max_body_bytes."
             )
-        if self._intake.held - self._size + size > self._intake.most:
-            raise Overloaded("The requests at work hold as many bytes as the server may. Try again later.")
+        if budget.used_bytes - self._size + size > budget.max_total_bytes:
+            raise Overloaded("The requests in progress hold as many bytes as the server allows. Try again later.")
 
 
-def _unzip(data: bytes, most: int) -> bytes:
-    """Undo gzip, and stop at one byte more than ``most``: a few bytes may stand for gigabytes."""
-    unzip = zlib.decompressobj(wbits=31)
+def _unzip(data: bytes, max_bytes: int) -> bytes:
+    """Decompress gzip up to one byte more than ``max_bytes``: a few bytes may expand to gigabytes."""
+    decompressor = zlib.decompressobj(wbits=31)
     try:
-        whole = unzip.decompress(data, most + 1)
+        unzipped = decompressor.decompress(data, max_bytes + 1)
     except zlib.error as error:
-        raise InputError(f"The body is not the gzip that its Content-Encoding says: {error}.") from error
-    if len(whole) <= most and (not unzip.eof or unzip.unused_data):
-        raise InputError("The body's gzip is cut short, or something follows it.")
-    return whole
+        raise InputError(f"The body is not valid gzip, though its Content-Encoding says so: {error}.") from error
+    if len(unzipped) <= max_bytes and (not decompressor.eof or decompressor.unused_data):
+        raise InputError("The gzip body is truncated, or followed by other bytes.")
+    return unzipped
+
+
+def media_type(headers: Mapping[str, str]) -> str:
+    """Return the media type of a request's body; JSON if there is no Content-Type, or one that ends with ``+json``."""
+    name = headers.get("content-type", JSON).partition(";")[0].strip().lower()
+    if name == "application/x-msgpack":
+        return MSGPACK
+    return JSON if name.endswith("+json") else name
+
+
+def decode(data: bytes, media_type: str = JSON) -> dict[str, Any]:
+    """Decode an object in JSON or msgpack.
+
+    Raises:
+        InputError: the body is invalid, is not an object, or is not Unicode.
+    """
+    try:
+        content = _DECODERS[media_type](data)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise InputError(f"The body is not valid {media_type}: {error or type(error).__name__}.") from error
+    if not isinstance(content, dict) or not all(isinstance(name, str) for name in content):
+        raise InputError(f"The body must be an object with names, not {type(content).__name__}.")
+    return content
+
+
+def convert(body: Mapping[str, Any], request_type: type[RequestType]) -> RequestType:
+    """Convert a decoded body to a request type.
+
+    Raises:
+        InputError: the body does not fit the type; ``param`` names the field.
+    """
+    try:
+        return msgspec.convert(body, request_type)
+    except msgspec.ValidationError as error:
+        raise invalid_request_error(error) from error
+
+
+def ignored_fields(body: Mapping[str, Any], request_type: Any) -> tuple[str, ...]:
+    """Return the names of the body's fields that the request type does not have."""
+    known = getattr(request_type, "__struct_encode_fields__", None)
+    return () if known is None else tuple(sorted(body.keys() - set(known)))
+
+
+def invalid_request_error(error: msgspec.ValidationError) -> InputError:
+    """Return msgspec's error as an ``InputError`` whose ``param`` is the name of the wrong field."""
+    text = str(error)
+    missing = re.search(r"missing required field `(\w+)`", text)
+    path = re.search(r"`\$\.?(\w+)?", text)
+    param = missing.group(1) if missing else path.group(1) if path else None
+    short = text if len(text) <= _MAX_ERROR_CHARACTERS else f"{text[:200]} ... {text[-200:]}"
+    return InputError(f"Invalid request: {short}.", param=param)

@@ -1,46 +1,142 @@
-"""Reply: an answered exchange as the bytes of its body, written so that other requests need not wait for it."""
+"""HTTP responses: an answered exchange as JSON, a dialect's reply, and errors in the form of an API."""
 
 from __future__ import annotations
 
+import asyncio
+import json
+import math
+import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import orjson
+from starlette.responses import Response, StreamingResponse
 
-from nearfield.server.dialects import Reply
+from nearfield.errors import NearfieldError, Overloaded
+from nearfield.server.dialects import Dialect, Reply, Route
 from nearfield.server.exchange import Exchange
+from nearfield.server.http.request_body import JSON
+from nearfield.server.logs import LOG
+from nearfield.server.observability.prometheus import Prometheus
 
-#: Numbers from which on a reply is written in a thread.
+#: Count of numbers above which a response is encoded in a thread.
 LARGE = 65_536
 
 
-def content(write: Callable[[Any], Any], exchange: Exchange) -> tuple[bytes, Reply | None]:
-    """Return the reply's bytes, and the Reply where ``write`` gave one.
+# -- successes -------------------------------------------------------------------------------------------------------
 
-    orjson lets go of the interpreter only between calls, so a long list of vectors is written in parts: in a thread,
-    the event loop then runs in between.
+
+async def exchange_response(route: Route, exchange: Exchange, prometheus: Prometheus) -> Response:
+    """Return the response to a performed exchange, and record how long it took to encode."""
+    started = time.perf_counter()
+    large = exchange.numbers > LARGE
+    encoding = asyncio.to_thread(encode_response, route.write, exchange) if large else None
+    data, reply = await encoding if encoding is not None else encode_response(route.write, exchange)
+    headers = exchange_headers(exchange)
+    exchange.seconds["reply"] = time.perf_counter() - started
+    headers["server-timing"] = _server_timing(exchange)
+    if exchange.description is not None:
+        prometheus.stage(exchange.description.name, "reply", exchange.seconds["reply"])
+    if reply is None:
+        return Response(data, media_type=JSON, headers=headers)
+    return Response(data, reply.status, {**headers, **reply.headers}, media_type=reply.media_type)
+
+
+def encode_response(write: Callable[[Any], Any], exchange: Exchange) -> tuple[bytes, Reply | None]:
+    """Return the bytes of the body, and the ``Reply`` if ``write`` returned one.
+
+    orjson releases the interpreter only between calls. A long list of vectors is therefore encoded in parts, so that
+    the event loop can run between them.
     """
     body = write(exchange)
-    given = body if isinstance(body, Reply) else None
-    if given is not None:
-        if isinstance(given.content, bytes):
-            return given.content, given
-        body = given.content
+    reply = body if isinstance(body, Reply) else None
+    if reply is not None:
+        if isinstance(reply.content, bytes):
+            return reply.content, reply
+        body = reply.content
     if exchange.numbers > LARGE:
-        at_once = max(1, LARGE * exchange.size // exchange.numbers)
-        body = _in_parts(body, at_once)
-    return _dump(body), given
+        items_per_part = max(1, LARGE * exchange.size // exchange.numbers)
+        body = _encode_in_parts(body, items_per_part)
+    return _encode(body), reply
 
 
-def _in_parts(value: Any, at_once: int) -> Any:
-    """Write lists of more than ``at_once`` items, so many at a time, and leave anything else to the caller."""
+def _encode_in_parts(value: Any, items_per_part: int) -> Any:
+    """Replace long lists in ``value`` by fragments of JSON that were encoded ``items_per_part`` items at a time."""
     if isinstance(value, Mapping):
-        return {name: _in_parts(part, at_once) for name, part in value.items()}
-    if not isinstance(value, list) or len(value) <= at_once:
+        return {name: _encode_in_parts(item, items_per_part) for name, item in value.items()}
+    if not isinstance(value, list) or len(value) <= items_per_part:
         return value
-    # A fragment is copied as it is: one may hold several items and the commas between them.
-    return [orjson.Fragment(_dump(value[start : start + at_once])[1:-1]) for start in range(0, len(value), at_once)]
+    # A fragment is copied unchanged, so that one may contain several items and the commas between them.
+    starts = range(0, len(value), items_per_part)
+    return [orjson.Fragment(_encode(value[start : start + items_per_part])[1:-1]) for start in starts]
 
 
-def _dump(value: Any) -> bytes:
+def _encode(value: Any) -> bytes:
     return orjson.dumps(value, option=orjson.OPT_SERIALIZE_NUMPY)
+
+
+def exchange_headers(exchange: Exchange) -> dict[str, str]:
+    """Return the headers that every API has: ignored fields, truncated tokens, fingerprint of the vector space."""
+    headers = {}
+    if exchange.ignored:
+        headers["x-nearfield-ignored-fields"] = _ascii(",".join(exchange.ignored))[:1024]
+    if exchange.dropped:
+        headers["x-nearfield-truncated-tokens"] = str(exchange.dropped)
+    if exchange.fingerprint is not None:
+        headers["x-nearfield-fingerprint"] = exchange.fingerprint
+    return headers
+
+
+def _ascii(text: str) -> str:
+    return "".join(letter if " " <= letter <= "~" else "?" for letter in text)
+
+
+def _server_timing(exchange: Exchange) -> str:
+    """Return the stages of a request and the total in milliseconds (https://www.w3.org/TR/server-timing/)."""
+    stages = {**exchange.seconds, "total": time.perf_counter() - exchange.started}
+    return ", ".join(f"{name};dur={1000 * seconds:.2f}" for name, seconds in stages.items())
+
+
+def reply_response(body: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
+    """Return the response for what a dialect returned, a body or a ``Reply``; a Reply's status and headers win."""
+    reply = body if isinstance(body, Reply) else Reply(body, status)
+    merged = {**(headers or {}), **reply.headers}
+    if reply.lines is not None:
+        return StreamingResponse(reply.lines, reply.status, merged, media_type=reply.media_type)
+    if isinstance(reply.content, bytes):
+        return Response(reply.content, reply.status, merged, media_type=reply.media_type)
+    return json_response(reply.content, reply.status, merged)
+
+
+def json_response(content: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
+    """Return a response with a JSON body."""
+    try:
+        data = orjson.dumps(content)
+    except TypeError:
+        # A message may quote a client's lone surrogate, which has no UTF-8.
+        data = json.dumps(content).encode("ascii")
+    return Response(data, status, headers, media_type=JSON)
+
+
+# -- errors ----------------------------------------------------------------------------------------------------------
+
+
+def error_response(dialect: Dialect, error: NearfieldError) -> Response:
+    """Return an error in the form of a dialect, with Retry-After if a later retry may succeed."""
+    headers = {}
+    if isinstance(error, Overloaded):
+        headers["retry-after"] = str(max(1, math.ceil(error.retry_after)))
+        headers["retry-after-ms"] = str(max(1, round(error.retry_after * 1000)))
+    elif error.status == 503:
+        headers["retry-after"] = "1"
+    elif error.status == 408:
+        headers["connection"] = "close"
+    if error.status == 500:
+        LOG.error("request failed: %s", type(error).__name__, exc_info=error)
+    return reply_response(dialect.refuse(error), error.status, headers)
+
+
+def unexpected_error_response(dialect: Dialect, error: Exception) -> Response:
+    """Log an error that is no ``NearfieldError``, and return a response with status 500."""
+    LOG.error("unexpected error", exc_info=error)
+    return reply_response(dialect.refuse(NearfieldError("The server failed on this request; see its log.")), 500)

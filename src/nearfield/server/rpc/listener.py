@@ -18,7 +18,7 @@ from nearfield.server.rpc.tei import FITS, PACKAGE, SERVICES
 from nearfield.settings import Settings
 
 if TYPE_CHECKING:
-    from nearfield.server.app import ServerState
+    from nearfield.server.server_state import ServerState
 
 _SERVING = health_pb2.HealthCheckResponse.SERVING
 _NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
@@ -100,7 +100,7 @@ class GrpcListener:
 
     async def _look(self) -> None:
         """Say of each service whether it can answer: one whose models are not served cannot."""
-        models, well = self._server.models, not self._server.reasons()
+        models, well = self._server.models, not self._server.unready_reasons()
         await self._health.set("", _SERVING if well else _NOT_SERVING)
         for name in SERVICES:
             fits = FITS.get(name)

@@ -23,20 +23,19 @@ from nearfield.errors import (
     ShuttingDown,
     TooLarge,
 )
-from nearfield.server.app import facts
-from nearfield.server.auth.keys import ANYBODY, ApiKey
-from nearfield.server.dialects import RequestContext
+from nearfield.server.auth.api_key import ANONYMOUS, ApiKey
 from nearfield.server.dialects.tei.routes import TeiDialect, headers
 from nearfield.server.exchange import Exchange
-from nearfield.server.http.responses import LARGE
-from nearfield.server.logs import ACCESS, REQUEST_ID, id_of
+from nearfield.server.http.request_context import RequestContext
+from nearfield.server.http.responses import LARGE, exchange_headers
+from nearfield.server.logs import ACCESS, REQUEST_ID, request_id_of
 from nearfield.server.rpc.deadline import Deadline
 from nearfield.server.rpc.errors import GrpcError
 from nearfield.server.rpc.request_reader import RequestReader
 from nearfield.server.rpc.tei import PACKAGE, Method, methods
 
 if TYPE_CHECKING:
-    from nearfield.server.app import ServerState
+    from nearfield.server.server_state import ServerState
 
 Code = grpc.StatusCode
 #: Errors that waiting inside a stream does not help against, though they are kinds of ``Overloaded``.
@@ -53,7 +52,7 @@ class CallState:
     inbox: RequestReader
     #: What middleware and traces know of a request: gRPC is HTTP/2, and its calls are POSTs.
     scope: dict[str, Any]
-    key: ApiKey = ANYBODY
+    key: ApiKey = ANONYMOUS
     call: RequestContext | None = None
     #: The last message's.
     exchange: Exchange | None = None
@@ -90,7 +89,7 @@ class GrpcService:
             answers = {}
             for name, method in known.items():
                 path = f"/{PACKAGE}.{service}/{name}"
-                self.server.routes[path] = path
+                self.server.route_templates[path] = path
                 answers[name] = grpc.stream_stream_rpc_method_handler(partial(self._handle, path, method))
             found.append(grpc.method_handlers_generic_handler(f"{PACKAGE}.{service}", answers))
         return found
@@ -129,15 +128,15 @@ class GrpcService:
         given = [(name.encode(), _bytes(value)) for name, value in context.invocation_metadata()]
         scope: dict[str, Any] = {"type": "http", "method": "POST", "scheme": self._scheme, "http_version": "2"}
         scope |= {"path": path, "endpoint": path, "headers": given}
-        return scope | {"state": {"request_id": id_of(scope), "started": time.perf_counter()}}
+        return scope | {"state": {"request_id": request_id_of(scope), "started": time.perf_counter()}}
 
     async def _answer(self, turn: CallState) -> None:
         server, method = self.server, turn.method
         if self.closed:
             raise ShuttingDown("The server is stopping and takes no more calls.")
         given = {name.decode(): value.decode("latin-1") for name, value in turn.scope["headers"]}
-        turn.key = server.let_in(given.get("authorization"), _host(turn.context.peer()), {})
-        server.check(turn.key, method.route)
+        turn.key = server.authenticate(given.get("authorization"), _host(turn.context.peer()), {})
+        server.authorize(turn.key, method.route)
         turn.call = RequestContext(
             server.models,
             given,
@@ -158,7 +157,7 @@ class GrpcService:
         """Send the one answer, and before it what else is told of it: the same headers as over HTTP."""
         exchange, told = turn.exchange, {"x-request-id": turn.scope["state"]["request_id"]}
         if exchange is not None:
-            told |= facts(exchange)
+            told |= exchange_headers(exchange)
             told |= headers(exchange) if "characters" in exchange.reply else {}
         await turn.context.send_initial_metadata(tuple(told.items()))
         await turn.context.write(answer)
@@ -174,9 +173,9 @@ class GrpcService:
         """Answer a call whose messages have one answer."""
         limits, until = self.server.limits, time.monotonic() + self._seconds(turn)
         messages: list[Any] = []
-        with self.server.intake.body() as body:
+        with self.server.body_budget.open_body() as body:
             while (data := await turn.inbox.read(max(0.001, until - time.monotonic()))) is not None:
-                body.hold(len(data))
+                body.reserve(len(data))
                 if len(messages) == limits.items:
                     raise TooLarge(f"More than {limits.items} texts in one stream. Send them in parts.")
                 messages.append(turn.method.parse(data))
@@ -220,8 +219,8 @@ class GrpcService:
     async def _work(self, turn: CallState, data: bytes) -> bytes:
         turn.messages += 1
         bulk = turn.messages > self.server.limits.bulk_items
-        with self.server.intake.body() as body, Deadline(self._seconds(turn)) as deadline:
-            body.hold(len(data))
+        with self.server.body_budget.open_body() as body, Deadline(self._seconds(turn)) as deadline:
+            body.reserve(len(data))
             return await self._do(turn, turn.method.read(data, self._call(turn)), deadline, bulk)
 
     async def _do(self, turn: CallState, reading: Awaitable[Any], deadline: Deadline, bulk: bool = False) -> bytes:
@@ -248,8 +247,8 @@ class GrpcService:
         large = asked.numbers > LARGE
         answer = await asyncio.to_thread(turn.method.answer, asked) if large else turn.method.answer(asked)
         asked.seconds["reply"] = time.perf_counter() - started
-        if asked.served is not None:
-            self.server.prometheus.stage(asked.served.name, "reply", asked.seconds["reply"])
+        if asked.description is not None:
+            self.server.prometheus.stage(asked.description.name, "reply", asked.seconds["reply"])
         return answer
 
     async def _perform(self, turn: CallState, exchange: Exchange, deadline: Deadline, bulk: bool) -> None:
@@ -281,12 +280,12 @@ class GrpcService:
         seconds = time.perf_counter() - state["started"]
         log: dict[str, Any] = {"key": turn.key.name} if turn.key.digest else {}
         if exchange is not None:
-            log["model"] = exchange.served.name if exchange.served is not None else "unknown"
+            log["model"] = exchange.description.name if exchange.description is not None else "unknown"
             log |= {name: number for name, number in turn.counts.items() if number or name != "truncated"}
         state["log"] = log | ({"messages": turn.messages} if turn.method.many and turn.method.each else {})
         if server.traces is not None:
             server.traces.note(turn.scope, TeiDialect.name, exchange)
-        server.answered(turn.scope, refusal.status if refusal is not None else 200, seconds)
+        server.count_response(turn.scope, refusal.status if refusal is not None else 200, seconds)
         if ACCESS.isEnabledFor(logging.INFO):
             code = refusal.code if refusal is not None else Code.OK
             fields: dict[str, object] = {"ms": round(seconds * 1e3, 2), "request_id": state["request_id"]}

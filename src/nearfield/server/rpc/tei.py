@@ -14,10 +14,10 @@ import numpy as np
 from google.protobuf.message import DecodeError
 
 from nearfield.errors import InputError
-from nearfield.server.app import read as read_route
-from nearfield.server.dialects import RequestContext
 from nearfield.server.dialects.tei.routes import Empty, TeiDialect, tokens_of
 from nearfield.server.exchange import CompositeExchange, Exchange, Rank
+from nearfield.server.http.request_context import RequestContext
+from nearfield.server.http.routing import read_exchange
 from nearfield.server.models.description import ModelDescription
 from nearfield.server.rpc import tei_pb2 as pb
 
@@ -97,7 +97,7 @@ class Method:
 
     async def _ask(self, body: dict[str, Any], call: RequestContext) -> Any:
         body = body if "model" not in call.query else {**body, "model": call.query["model"]}
-        return await read_route(self.route, replace(call, body=body, fields=frozenset(body)))
+        return await read_exchange(self.route, replace(call, body=body, fields=frozenset(body)))
 
     def answer(self, answered: Any) -> bytes:
         """Write an answered exchange, or what ``read`` gave at once."""

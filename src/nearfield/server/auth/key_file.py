@@ -1,0 +1,107 @@
+"""Key files: read API keys from text or TOML, create new keys, and append them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import secrets
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from nearfield.errors import SettingsError, nearest
+from nearfield.server.auth.api_key import HASH_PREFIX, SCOPES, ApiKey, key_digest
+
+_COMMENT = re.compile(r"(^|\s)#.*")
+_FIELDS = ("name", "hash", "key", "scopes", "models", "tokens_per_minute")
+
+
+def read_key_file(file: Path) -> tuple[ApiKey, ...]:
+    """Read a key file.
+
+    A text file has one key a line, in plain or as ``sha256:<hex>``. A comment starts with ``#`` at the start of a line
+    or after a space, so that a key may contain one. A file named ``*.toml`` has tables ``[[keys]]`` with ``name``,
+    ``hash`` or ``key``, ``scopes``, ``models`` and ``tokens_per_minute``.
+
+    Raises:
+        SettingsError: the file cannot be read, or has no keys.
+    """
+    try:
+        text = file.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(f"The key file {file} cannot be read: {error}.") from error
+    keys = _parse_toml(file, text) if file.suffix == ".toml" else _parse_lines(file, text)
+    if not keys:
+        raise SettingsError(f"The key file {file} has no keys: the server would be open to everybody.")
+    return tuple(keys)
+
+
+def create_key() -> tuple[str, str]:
+    """Return a new random key, and its hash as ``sha256:<hex>`` to store in place of it."""
+    key = "nf-" + secrets.token_urlsafe(32)
+    return key, HASH_PREFIX + hashlib.sha256(key.encode()).hexdigest()
+
+
+def append_key(file: Path, key: ApiKey, key_hash: str) -> None:
+    """Append a key to a TOML file by its hash; a new file is readable by its owner only.
+
+    Raises:
+        SettingsError: a scope is unknown.
+    """
+    unknown = next((scope for scope in key.scopes if scope not in SCOPES), None)
+    if unknown is not None:
+        raise SettingsError(f"Unknown scope {unknown!r}. {nearest(unknown, SCOPES)}")
+    values = {"name": key.name, "hash": key_hash, "scopes": list(key.scopes), "models": list(key.models)}
+    lines = [f"{name} = {json.dumps(value, ensure_ascii=False)}" for name, value in values.items()]
+    lines += [f"tokens_per_minute = {key.tokens_per_minute}"] * (key.tokens_per_minute is not None)
+    with os.fdopen(os.open(file, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600), "a", encoding="utf-8") as out:
+        out.write("\n".join(["[[keys]]", *lines, ""]) + "\n")
+
+
+def _parse_lines(file: Path, text: str) -> list[ApiKey]:
+    keys = [(number, _COMMENT.sub("", line).strip()) for number, line in enumerate(text.splitlines(), 1)]
+    return [ApiKey(f"{file.name}:{number}", key_digest(key)) for number, key in keys if key]
+
+
+def _parse_toml(file: Path, text: str) -> list[ApiKey]:
+    if sys.version_info >= (3, 11):
+        import tomllib
+    else:
+        import tomli as tomllib
+    try:
+        tables = tomllib.loads(text).get("keys", [])
+    except tomllib.TOMLDecodeError as error:
+        raise SettingsError(f"The key file {file} is not valid TOML: {error}.") from error
+    if not isinstance(tables, list) or not all(isinstance(table, dict) for table in tables):
+        raise SettingsError(f"The key file {file} must contain tables [[keys]].")
+    return [_parse_table(file, number, table) for number, table in enumerate(tables, 1)]
+
+
+def _parse_table(file: Path, number: int, table: Mapping[str, object]) -> ApiKey:
+    """Parse one table; errors name the file, the key's number and the field."""
+
+    def invalid(problem: str) -> SettingsError:
+        return SettingsError(f"The key file {file}, key {number}: {problem}")
+
+    unknown = next((name for name in table if name not in _FIELDS), None)
+    if unknown is not None:
+        raise invalid(f"unknown field {unknown!r}. {nearest(unknown, _FIELDS)}")
+    secret = table.get("hash") or table.get("key")
+    if not isinstance(secret, str) or ("hash" in table) == ("key" in table):
+        raise invalid("give either hash = 'sha256:...' or key = '...'.")
+    lists: dict[str, tuple[str, ...]] = {}
+    for field_name, default in (("scopes", ["infer"]), ("models", ["*"])):
+        values = table.get(field_name, default)
+        if not isinstance(values, list) or not all(isinstance(value, str) for value in values):
+            raise invalid(f"{field_name} must be a list of texts.")
+        lists[field_name] = tuple(values)
+    unknown = next((scope for scope in lists["scopes"] if scope not in SCOPES), None)
+    if unknown is not None:
+        raise invalid(f"unknown scope {unknown!r}. {nearest(unknown, SCOPES)}")
+    rate = table.get("tokens_per_minute")
+    if rate is not None and (isinstance(rate, bool) or not isinstance(rate, int) or rate < 1):
+        raise invalid(f"tokens_per_minute must be a whole number above 0, not {rate!r}.")
+    name = str(table.get("name", f"{file.name}:{number}"))
+    return ApiKey(name, key_digest(secret), lists["scopes"], lists["models"], rate)

@@ -1,0 +1,85 @@
+"""Lines of batches, performed like requests to the same path."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from nearfield.errors import AccessDenied, Cancelled, NearfieldError, Overloaded, ShuttingDown
+from nearfield.server.auth.api_key import ANONYMOUS, ApiKey
+from nearfield.server.batches.batch_runner import LineResponse
+from nearfield.server.http.request_context import RequestContext
+from nearfield.server.http.responses import error_response, exchange_response, unexpected_error_response
+from nearfield.server.http.routing import RouteCandidate, read_exchange
+from nearfield.server.server_state import ServerState
+
+
+class RequestLineHandler:
+    """Performs the lines of batches; implements ``LineHandler`` of the batch runner."""
+
+    def __init__(self, server: ServerState) -> None:
+        self._server = server
+
+    def check_owner(self, owner: str) -> None:
+        """Check that the owner of a batch may still use the server, and has tokens left.
+
+        Raises:
+            AccessDenied: the key is no longer accepted.
+            RateLimited: the key has used up its tokens of this minute.
+        """
+        self._key(owner).check_rate()
+
+    async def answer_line(self, url: str, body: Mapping[str, Any], owner: str, seconds: float) -> LineResponse:
+        """Perform a line in the bulk class, and return the response that a request to ``url`` would get.
+
+        Raises:
+            Overloaded, ShuttingDown, Cancelled: the line may be tried again.
+        """
+        server, candidate, key = self._server, self._candidate(url), self._key(owner)
+        context = RequestContext(
+            server.models,
+            body=body,
+            fields=frozenset(body),
+            limits=server.limits,
+            token_ids=server.token_ids,
+            allowed=key.allows,
+        )
+        try:
+            exchange = await read_exchange(candidate.route, context)
+            await server.perform(exchange, key, max(seconds, server.limits.seconds), bulk=True)
+            response = await exchange_response(candidate.route, exchange, server.prometheus)
+        except (Overloaded, ShuttingDown, Cancelled):
+            raise
+        except NearfieldError as error:
+            return self.refuse_line(url, error)
+        except Exception as error:  # noqa: BLE001 - the other lines go on
+            response = unexpected_error_response(candidate.dialect, error)
+            return LineResponse(response.status_code, bytes(response.body))
+        return LineResponse(response.status_code, bytes(response.body), exchange.tokens)
+
+    def refuse_line(self, url: str, error: NearfieldError) -> LineResponse:
+        """Return the error as a batch line's response."""
+        response = error_response(self._candidate(url).dialect, error)
+        return LineResponse(response.status_code, bytes(response.body))
+
+    def _candidate(self, url: str) -> RouteCandidate:
+        """Return the fallback route of a path: lines have no headers by which another API could be recognised."""
+        return next(
+            RouteCandidate(dialect, route)
+            for dialect in self._server.dialects
+            for route in dialect.routes
+            if (route.path, route.method, route.matches) == (url, "POST", None)
+        )
+
+    def _key(self, digest: str) -> ApiKey:
+        """Return the key of a digest. Batches created without keys, or of a server that now has none, need no key.
+
+        Raises:
+            AccessDenied: the key is no longer accepted.
+        """
+        if not self._server.keys or not digest:
+            return ANONYMOUS
+        key = self._server.keys.by_digest(bytes.fromhex(digest))
+        if key is None:
+            raise AccessDenied("The key that created this batch is no longer accepted.")
+        return key

@@ -1,0 +1,45 @@
+"""What a route may read of a request besides its body: models, headers, path, query, limits, files, batches."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from nearfield.server.batches.batch_runner import BatchRunner
+from nearfield.server.collections.collection_service import CollectionService
+from nearfield.server.files.file_store import FileStore
+from nearfield.server.files.upload import MultipartUpload
+from nearfield.server.http.limits import RequestLimits
+from nearfield.server.models.model_pool import ModelPool
+
+
+@dataclass(slots=True)
+class RequestContext:
+    """One request as its route sees it. The server fills it in while it reads the request; routes do not change it."""
+
+    models: ModelPool
+    headers: Mapping[str, str] = field(default_factory=dict)
+    #: Parameters of the path, by name.
+    path: Mapping[str, str] = field(default_factory=dict)
+    query: Mapping[str, str] = field(default_factory=dict)
+    #: The decoded body, without fields that are null.
+    body: Mapping[str, Any] = field(default_factory=dict)
+    #: Names of all fields of the body, including those that are null.
+    fields: frozenset[str] = frozenset()
+    request_id: str = ""
+    limits: RequestLimits | None = None
+    #: What token ids are, where an API leaves that open: ``cl100k``, ``native`` (the model's own) or ``reject``.
+    token_ids: str = "cl100k"
+    #: Whether the client's key may use the model with this full id.
+    allowed: Callable[[str], bool] = lambda _: True
+    #: ``http`` or ``https``, as the client sees it.
+    scheme: str = "http"
+    #: Digest of the client's key in hexadecimals, which owns files and batches. Empty without keys.
+    owner: str = ""
+    files: FileStore | None = None
+    batches: BatchRunner | None = None
+    #: Access to collections; None for a line of a batch.
+    served: CollectionService | None = None
+    #: The body of a route with ``upload``, not read yet.
+    upload: MultipartUpload | None = None

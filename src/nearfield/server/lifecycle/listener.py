@@ -1,0 +1,195 @@
+"""The listening socket and uvicorn on it: binding, configuration, and a shutdown that loses no request."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ctypes
+import socket
+import struct
+import sys
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from typing import Any
+
+import uvicorn
+from starlette.types import ASGIApp
+
+from nearfield.errors import SettingsError
+from nearfield.server.lifecycle.http_protocol import TimedHttpProtocol, close_overdue
+from nearfield.settings import Settings
+
+#: Seconds that open connections get to finish and be closed by their clients.
+_GRACE_SECONDS = 1.0
+#: Of Linux's asm-generic/socket.h; Python has no name for it.
+_SO_ATTACH_FILTER = 26
+
+
+class Listener(uvicorn.Server):
+    """uvicorn's server. On a signal it first stops listening and lets open connections finish.
+
+    Args:
+        config: how uvicorn runs the application.
+        listening: the listening socket.
+        on_start: called once requests are accepted; may be a coroutine function.
+        on_stop: called when the shutdown begins.
+        finish: awaited during the shutdown, beside the open connections.
+    """
+
+    def __init__(
+        self,
+        config: uvicorn.Config,
+        listening: socket.socket,
+        on_start: Callable[[], Awaitable[None] | None],
+        on_stop: Callable[[], None],
+        finish: Callable[[], Awaitable[None]] | None = None,
+    ) -> None:
+        super().__init__(config)
+        self._listening = listening
+        self._on_start = on_start
+        self._on_stop = on_stop
+        self._finish = finish
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Start, then call ``on_start``: from here on a signal leads to an orderly shutdown."""
+        await super().startup(sockets)
+        started = self._on_start()
+        if started is not None:
+            await started
+
+    async def on_tick(self, counter: int) -> bool:
+        """Once a second close idle and slow connections; a timer per request would cost more."""
+        if counter % 10 == 0:
+            close_overdue(self.server_state.connections)
+        return await super().on_tick(counter)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Refuse new connections, answer the requests of open ones, then close them."""
+        self._on_stop()
+        await self._stop_listening()
+        waits = [self._drain_connections()]
+        if self._finish is not None:
+            waits.append(self._finish())  # type: ignore[arg-type]
+        await asyncio.gather(*waits)
+        await super().shutdown(sockets)
+
+    async def _drain_connections(self) -> None:
+        """Wait while connections are in use. Each is closed with its next response; closing it earlier could lose one.
+
+        uvicorn closes those that have been silent for a while.
+        """
+        started = time.monotonic()
+        max_seconds = float(self.config.timeout_graceful_shutdown or _GRACE_SECONDS)
+        while self.server_state.connections and (passed := time.monotonic() - started) < max_seconds:
+            in_use = any(
+                isinstance(connection, TimedHttpProtocol) and connection.in_use(time.monotonic())
+                for connection in self.server_state.connections
+            )
+            if passed > _GRACE_SECONDS and not in_use:
+                return
+            await asyncio.sleep(0.02)
+
+    async def _stop_listening(self) -> None:
+        """Accept the connections that the kernel has already completed: closing the socket would reset them.
+
+        Nothing is awaited between the first accept and the close. Otherwise clients that receive a response in between
+        would connect again, without end.
+        """
+        with self._listening.dup() as duplicate:
+            duplicate.setblocking(False)
+            drop_new_connections(duplicate)
+            for server in self.servers:
+                server.close()
+            self._listening.close()
+            accepted = list(accept_pending(duplicate))
+        for connection in accepted:
+            connection.setblocking(False)
+            await asyncio.get_running_loop().connect_accepted_socket(self._protocol, connection, ssl=self.config.ssl)
+
+    def _protocol(self) -> asyncio.Protocol:
+        protocol_class: Any = self.config.http_protocol_class
+        protocol: asyncio.Protocol = protocol_class(
+            config=self.config, server_state=self.server_state, app_state=self.lifespan.state
+        )
+        return protocol
+
+
+def drop_new_connections(listening: socket.socket) -> None:
+    """Make the kernel drop packets that open connections, where it can; some arrive between last accept and close.
+
+    It is a filter of four steps (Linux, socket(7)): load the byte of TCP flags; if SYN is set, drop the packet; else
+    accept it. Clients that get no answer try again after a second, and are then refused, or reach the next server.
+    """
+    if sys.platform != "linux":
+        return
+    steps = ((0x30, 0, 0, 13), (0x45, 0, 1, 0x02), (0x06, 0, 0, 0), (0x06, 0, 0, 0xFFFFFFFF))
+    program = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *step) for step in steps))
+    with contextlib.suppress(OSError):  # some sandboxes have no filters
+        listening.setsockopt(
+            socket.SOL_SOCKET, _SO_ATTACH_FILTER, struct.pack("HP", len(steps), ctypes.addressof(program))
+        )
+
+
+def accept_pending(listening: socket.socket) -> Iterator[socket.socket]:
+    """Yield the connections that wait to be accepted."""
+    while True:
+        try:
+            yield listening.accept()[0]
+        except ConnectionAbortedError:
+            continue  # its client disconnected
+        except OSError:
+            return  # none waits any more, or the process may open no further files
+
+
+def uvicorn_config(app: ASGIApp, settings: Settings) -> uvicorn.Config:
+    """Return the configuration with which uvicorn runs the application."""
+    return uvicorn.Config(
+        app,
+        http=TimedHttpProtocol,
+        log_config=None,
+        access_log=False,
+        lifespan="off",
+        server_header=False,
+        proxy_headers=bool(settings.trusted_proxies),
+        forwarded_allow_ips=list(settings.trusted_proxies),
+        ssl_certfile=settings.tls_cert,
+        ssl_keyfile=settings.tls_key,
+        backlog=4096,
+        timeout_keep_alive=75,
+        timeout_graceful_shutdown=max(1, round(settings.drain_timeout)),
+    )
+
+
+def bind(settings: Settings) -> socket.socket:
+    """Return a socket that listens on the settings' host and port.
+
+    Raises:
+        SettingsError: the address is in use, or does not belong to this machine.
+    """
+    return _listen(settings.host, settings.port, "--port")
+
+
+def check_grpc_port(settings: Settings) -> None:
+    """Check before the models are loaded that the gRPC port is free; gRPC opens it itself.
+
+    Raises:
+        SettingsError: it is not.
+    """
+    if settings.grpc_port:
+        _listen(settings.host, settings.grpc_port, "--grpc-port").close()
+
+
+def _listen(host: str, port: int, flag: str) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listening = socket.socket(family, socket.SOCK_STREAM)
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listening.bind((host, port))
+        listening.listen(4096)
+    except OSError as error:
+        listening.close()
+        raise SettingsError(
+            f"Cannot listen on {host}:{port}: {error.strerror}. Choose another {flag} or --host."
+        ) from error
+    listening.setblocking(False)
+    return listening

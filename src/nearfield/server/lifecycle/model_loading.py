@@ -1,0 +1,79 @@
+"""Loading of models as the settings say, and the further names of the loaded models."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from nearfield import catalog
+from nearfield.auto import load
+from nearfield.engine.engine import Engine, EngineLimits
+from nearfield.hardware import plan_cpu
+from nearfield.inference.loaded_model import LoadedModel
+from nearfield.server.logs import LOG
+from nearfield.settings import Settings
+
+
+class ModelLoader:
+    """Loads models with the options of the settings, including those of a single model."""
+
+    def __init__(self, settings: Settings, engine: Engine) -> None:
+        self._settings = settings
+        self._options: dict[str, Any] = {
+            "engine": engine,
+            "progress": True,
+            "precision": settings.precision,
+            "backend": settings.backend,
+            "threads": settings.threads,
+            "streams": settings.streams,
+        }
+        self._model_options = {_full_id(name): options for name, options in settings.model_settings.items()}
+
+    def __call__(self, name: str) -> LoadedModel:
+        """Load the model of a name. Raises as ``nearfield.load`` does."""
+        accepted = bool({"1", name} & set(self._settings.accept_license))
+        options = {**self._options, "accept_license": accepted, **self._model_options.get(_full_id(name), {})}
+        model = load(name, **options)
+        for warning in model.recipe.warnings:
+            LOG.warning("%s: %s", model.name, warning)
+        return model
+
+
+def load_models(settings: Settings) -> tuple[Engine, ModelLoader, list[LoadedModel]]:
+    """Create the engine, and load the models that are served from the start. Raises as ``serve`` does."""
+    cpu = plan_cpu(settings.threads, settings.streams)
+    engine = Engine(cpu.streams, EngineLimits(max_queued_tokens=settings.max_queued_tokens))
+    loader = ModelLoader(settings, engine)
+    return engine, loader, list({model.name: model for model in map(loader, settings.models)}.values())
+
+
+def _full_id(name: str) -> str:
+    entry = catalog.find(name)
+    return (entry.id if entry is not None else name).lower()
+
+
+def model_aliases(loaded: Sequence[LoadedModel], settings: Settings) -> dict[str, list[str]]:
+    """Return the further names of models by full id: the catalogue's, the settings', and the path it was loaded by."""
+    aliases = {model.name: list(entry.names) if (entry := catalog.find(model.name)) else [] for model in loaded}
+    for name in settings.models:
+        entry = catalog.find(name)
+        if entry is None and len(loaded) == 1:
+            aliases[loaded[0].name].append(name)
+    for alias, name in settings.aliases.items():
+        entry = catalog.find(name)
+        full_id = entry.id if entry is not None else name
+        aliases.setdefault(_find_loaded(full_id, aliases) or full_id, []).append(alias)
+    return aliases
+
+
+def _find_loaded(name: str, aliases: Mapping[str, Sequence[str]]) -> str | None:
+    """Return the full id of the loaded model that has a name."""
+    key = name.lower()
+    return next(
+        (
+            full_id
+            for full_id, names in aliases.items()
+            if key in {known.lower() for known in (full_id, full_id.rpartition("/")[2], *names)}
+        ),
+        None,
+    )

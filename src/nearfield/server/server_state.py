@@ -1,0 +1,188 @@
+"""The state that all requests of a server share: models, keys, limits, metrics, caches, files, batches, collections."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from starlette.types import Scope
+
+from nearfield import __version__
+from nearfield.encoder import Encoder
+from nearfield.errors import Forbidden
+from nearfield.inference.disk_cache import DiskCache
+from nearfield.inference.loaded_model import LoadedModel
+from nearfield.inference.result_cache import ResultCache
+from nearfield.server import exchange as exchanges
+from nearfield.server.auth.api_key import ApiKey
+from nearfield.server.auth.host_guard import HostGuard, is_loopback
+from nearfield.server.auth.keys import ApiKeys
+from nearfield.server.batches.batch_runner import BatchRunner
+from nearfield.server.collections.collection_service import CollectionService
+from nearfield.server.dialects import REGISTRY, Dialect, Route
+from nearfield.server.exchange import Bounds, Exchange
+from nearfield.server.files.file_store import FileStore
+from nearfield.server.http.deadline import PendingBodies
+from nearfield.server.http.limits import Pace, RequestLimits
+from nearfield.server.http.request_body import BodyBudget
+from nearfield.server.models.model_pool import ModelPool
+from nearfield.server.observability.prometheus import Prometheus
+from nearfield.settings import Settings, cache_dir
+
+if TYPE_CHECKING:
+    from nearfield.server.observability.traces import Traces
+
+
+@dataclass(eq=False)
+class ServerState:
+    """What the requests of a server share, over HTTP and gRPC and for lines of batches."""
+
+    models: ModelPool
+    dialects: Sequence[Dialect]
+    keys: ApiKeys
+    host_guard: HostGuard
+    limits: RequestLimits
+    #: What token ids are, where an API leaves that open (see ``RequestContext.token_ids``).
+    token_ids: str
+    body_budget: BodyBudget
+    prometheus: Prometheus
+    files: FileStore
+    collections: CollectionService
+    cache: ResultCache | None = None
+    traces: Traces | None = None
+    pace: Pace = field(default_factory=Pace)
+    pending_bodies: PendingBodies = field(default_factory=PendingBodies)
+    #: Returns the metrics of all front-ends, if there are several processes.
+    merged_metrics: Callable[[], Awaitable[bytes]] | None = None
+    #: Path templates by endpoint, as labels of metrics and traces.
+    route_templates: dict[Any, str] = field(default_factory=dict)
+    #: Set by ``create_app``: it needs the state to perform the lines of a batch.
+    batches: BatchRunner = field(init=False)
+
+    @classmethod
+    def create(cls, settings: Settings, models: ModelPool, traces: Traces | None = None) -> ServerState:
+        """Open files, collections and caches as the settings say.
+
+        Raises:
+            SettingsError: the key file or the chat endpoint is invalid.
+        """
+        files = FileStore(settings.data_dir or cache_dir() / "server")
+        limits = RequestLimits(
+            settings.max_body_bytes,
+            settings.max_items,
+            settings.max_request_tokens,
+            settings.request_timeout,
+            settings.bulk_items,
+        )
+        state = cls(
+            models=models,
+            dialects=[REGISTRY.load(name)() for name in REGISTRY.order()],
+            keys=ApiKeys(settings.api_keys, settings.api_key_file),
+            host_guard=HostGuard(is_loopback(settings.host), settings.allowed_hosts, settings.cors_origins),
+            limits=limits,
+            token_ids=settings.token_ids,
+            body_budget=BodyBudget(limits),
+            prometheus=Prometheus(models.loaded, tei=settings.tei_metrics),
+            files=files,
+            collections=CollectionService.from_settings(settings, models),
+            cache=_open_cache(settings, files.folder),
+            traces=traces,
+        )
+        state._observe_models()
+        return state
+
+    def _observe_models(self) -> None:
+        self.prometheus.watch_models(self.models)
+        self.models.watchers += [self.prometheus.watch, self._attach_cache]
+        for model in self.models.loaded:
+            self._attach_cache(model)
+        if self.cache is not None:
+            self.prometheus.watch_cache(self.cache)
+
+    def _attach_cache(self, model: LoadedModel) -> None:
+        if isinstance(model, Encoder):
+            model.cache = self.cache
+
+    # -- start and stop ------------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Resume the batches that an earlier process left unfinished."""
+        self.batches.wake()
+
+    def stop(self) -> None:
+        """Begin to shut down: finish accepted requests unless their body stalls, and pause batches."""
+        self.pending_bodies.stop()
+        self.batches.stop()
+
+    def close(self) -> None:
+        """Close collections and the cache, once no request runs any more."""
+        self.collections.close()
+        if self.cache is not None and self.cache.disk is not None:
+            self.cache.disk.close()
+
+    @property
+    def stopping(self) -> bool:
+        """Whether the server is shutting down."""
+        return self.pending_bodies.stopping
+
+    def unready_reasons(self) -> list[str]:
+        """Return why the server is not ready; empty when it is."""
+        engines = {model.engine for model in self.models.loaded}
+        return ["the server is shutting down"] * self.stopping + [
+            reason for engine in engines for reason in engine.reasons
+        ]
+
+    # -- keys ----------------------------------------------------------------------------------------------------
+
+    def authenticate(self, authorization: str | None, peer: str | None, headers: Mapping[str, str]) -> ApiKey:
+        """Return the key of an Authorization header; without configured keys, what a client at ``peer`` may do.
+
+        Raises:
+            AccessDenied: there is no such key.
+            Forbidden: the request comes from a foreign web page, or under another host name.
+        """
+        return self.keys.check(authorization) if self.keys else self.host_guard.check(headers, peer)
+
+    def authorize(self, key: ApiKey, route: Route) -> None:
+        """Check that a key may use a route, and has tokens left.
+
+        Raises:
+            Forbidden: the key lacks the route's scope.
+            RateLimited: the key has used up its tokens of this minute.
+        """
+        if route.public:
+            return
+        if not key.may(route.scope):
+            hint = "" if self.keys else " Set keys (api_key_file) with the scope, or ask from the server's own machine."
+            raise Forbidden(f"This needs a key with the scope {route.scope!r}; {key.name!r} has none.{hint}")
+        if not route.rate_limit_exempt:
+            key.check_rate()
+
+    # -- work ----------------------------------------------------------------------------------------------------
+
+    async def perform(self, exchange: Exchange, key: ApiKey, seconds: float, *, bulk: bool = False) -> None:
+        """Perform an exchange within ``seconds``; its tokens count against the key, even if it fails.
+
+        Raises:
+            NearfieldError: it cannot be performed.
+        """
+        bounds = Bounds(self.limits, seconds, self.pace, key.allows, bulk)
+        try:
+            await exchanges.perform(exchange, self.models, bounds)
+        finally:
+            key.spend(exchange.tokens)
+            self.prometheus.answered(exchange)
+
+    def count_response(self, scope: Scope, status: int, seconds: float) -> None:
+        """Count a finished request, whether it matched a route or not."""
+        route = self.route_templates.get(scope.get("endpoint"))
+        self.prometheus.replied(route or "unmatched", status, seconds)
+        if self.traces is not None:
+            self.traces.finish(scope, route, status, seconds)
+
+
+def _open_cache(settings: Settings, folder: Path) -> ResultCache | None:
+    disk = DiskCache(folder / "results.sqlite", settings.cache_disk) if settings.cache_disk else None
+    return ResultCache(settings.cache_memory, __version__, disk) if settings.cache_memory or disk is not None else None
