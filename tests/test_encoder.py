@@ -18,7 +18,8 @@ from nearfield.encoder import Encoder
 from nearfield.engine.engine import Engine
 from nearfield.errors import InputError, InputTooLong, ModelRefused, SpaceMismatch
 from nearfield.testing import tiny_encoder, write_tiny_model
-from nearfield.vectors.dense import Vectors, calibrate
+from nearfield.vectors.dense import Vectors
+from nearfield.vectors.quantization import calibrate
 
 PROMPTS = {"query": "search: ", "passage": "hello ", "clustering": "red "}
 

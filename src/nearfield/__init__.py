@@ -13,8 +13,11 @@ if TYPE_CHECKING:
     from nearfield.evaluation.comparison.compare import compare
     from nearfield.evaluation.evaluate import evaluate
     from nearfield.reranker import Classifier, Reranker
-    from nearfield.vectors.dense import Vectors, calibrate, similarity
-    from nearfield.vectors.outputs import MultiVectors, Outputs, SparseVectors, maxsim
+    from nearfield.vectors.dense import Vectors, similarity
+    from nearfield.vectors.multivector import MultiVectors, maxsim
+    from nearfield.vectors.outputs import Outputs
+    from nearfield.vectors.quantization import calibrate
+    from nearfield.vectors.sparse import SparseVectors
 
 __version__ = "0.1.0"
 __all__ = [
@@ -39,17 +42,17 @@ __all__ = [
 _HOMES = {
     "Classifier": "nearfield.reranker",
     "Collection": "nearfield.corpus.collection",
-    "MultiVectors": "nearfield.vectors.outputs",
+    "MultiVectors": "nearfield.vectors.multivector",
     "Outputs": "nearfield.vectors.outputs",
     "Reranker": "nearfield.reranker",
-    "SparseVectors": "nearfield.vectors.outputs",
+    "SparseVectors": "nearfield.vectors.sparse",
     "load": "nearfield.auto",
-    "maxsim": "nearfield.vectors.outputs",
+    "maxsim": "nearfield.vectors.multivector",
     "Encoder": "nearfield.encoder",
     "Engine": "nearfield.engine",
     "evaluate": "nearfield.evaluation.evaluate",
     "Vectors": "nearfield.vectors.dense",
-    "calibrate": "nearfield.vectors.dense",
+    "calibrate": "nearfield.vectors.quantization",
     "compare": "nearfield.evaluation.comparison.compare",
     "similarity": "nearfield.vectors.dense",
 }

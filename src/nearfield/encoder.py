@@ -34,7 +34,9 @@ from nearfield.inference.uncompiled_model import UncompiledModel
 from nearfield.progress import Progress
 from nearfield.recipe import Multivector, Recipe, Splade
 from nearfield.vectors.dense import Vectors, similarity
-from nearfield.vectors.outputs import MultiVectors, Outputs, SparseVectors
+from nearfield.vectors.multivector import MultiVectors
+from nearfield.vectors.outputs import Outputs
+from nearfield.vectors.sparse import SparseVectors
 
 if TYPE_CHECKING:
     from nearfield.inference.result_cache import ResultCache

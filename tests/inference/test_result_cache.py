@@ -17,7 +17,8 @@ from nearfield.errors import ExecutionFailed, NearfieldError
 from nearfield.inference.disk_cache import DiskCache
 from nearfield.inference.loaded_model import LoadedModel
 from nearfield.inference.result_cache import ResultCache
-from nearfield.vectors.outputs import Outputs, SparseVectors
+from nearfield.vectors.outputs import Outputs
+from nearfield.vectors.sparse import SparseVectors
 from tests.parity.sparse import inference_free
 from tests.support.serving import serving
 

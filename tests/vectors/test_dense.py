@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
 from nearfield.errors import InputError, SpaceMismatch
-from nearfield.vectors.dense import Vectors, calibrate, fingerprint, quantize, similarity, truncate, unit_ranges
+from nearfield.vectors.dense import Vectors, quantize, similarity, truncate
+from nearfield.vectors.fingerprint import fingerprint
+from nearfield.vectors.quantization import calibrate, unit_ranges
 
 RANDOM = np.random.default_rng(3)
 UNIT = RANDOM.standard_normal((50, 64)).astype(np.float32)
@@ -127,7 +131,7 @@ def test_cut_rescales() -> None:
         ("float16", np.zeros((2, 64)), True, "apply to int8"),
     ],
 )
-def test_bad_requests_say_why(precision: str, ranges: object, unit: bool, message: str) -> None:
+def test_bad_requests_say_why(precision: str, ranges: Any, unit: bool, message: str) -> None:
     with pytest.raises(InputError, match=message):
         quantize(FLOAT, precision, ranges, unit=unit)
 

@@ -42,7 +42,7 @@ def test_several_outputs_come_from_one_pass(encoder: Encoder) -> None:
         assert set(one.kinds) == {kind} and one[kind].fingerprint == found[kind].fingerprint
     np.testing.assert_allclose(found.dense, encoder.encode(["river bank"]), atol=2e-6)
     assert list(found.tokens) == [4] and list(found.dropped) == [0]
-    with pytest.raises(InputError, match="'scores' was not asked for"):
+    with pytest.raises(InputError, match="'scores' was not requested"):
         found["scores"]
 
 
@@ -92,7 +92,7 @@ def test_maxsim_against_a_loop(monkeypatch: pytest.MonkeyPatch) -> None:
     )
     a, b = MultiVectors.of(queries, 8, "x"), MultiVectors.of(documents, 8, "x")
     np.testing.assert_allclose(maxsim(a, b), expected, rtol=1e-5, atol=1e-5)
-    monkeypatch.setattr("nearfield.vectors.outputs._BLOCK", 40)
+    monkeypatch.setattr("nearfield.vectors.multivector._BLOCK", 40)
     np.testing.assert_allclose(a.similarity(b), expected, rtol=1e-5, atol=1e-5)
     mean = MultiVectors.of(queries, 8, "x", average=True).similarity(b)
     np.testing.assert_allclose(mean[0], expected[0] / 3, rtol=1e-5, atol=1e-5)

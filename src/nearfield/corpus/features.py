@@ -17,7 +17,9 @@ from nearfield.errors import InputError, SpaceMismatch
 from nearfield.stores import TableSpec
 from nearfield.stores.filters import FieldType
 from nearfield.vectors.dense import truncate
-from nearfield.vectors.outputs import MultiVectors, Outputs, SparseVectors
+from nearfield.vectors.multivector import MultiVectors
+from nearfield.vectors.outputs import Outputs
+from nearfield.vectors.sparse import SparseVectors
 
 Array = np.ndarray[Any, np.dtype[Any]]
 EncoderOf = Callable[[str], Encoder]

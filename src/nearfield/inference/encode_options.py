@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypedDict
 
 import numpy as np
+from numpy.typing import ArrayLike
 
-from nearfield.arrays import Array
 from nearfield.errors import InputError, nearest
 from nearfield.inference.model_info import ModelInfo
 from nearfield.recipe import ROLE_TASKS, EncodeTask, Recipe
-from nearfield.vectors.dense import PRECISIONS
+from nearfield.vectors.quantization import PRECISIONS
 
 if sys.version_info >= (3, 11):
     from typing import Unpack as Unpack
@@ -40,7 +40,7 @@ class EncodeKeywordsWithoutRole(TypedDict, total=False):
     force_truncate_dim: bool
     normalize_embeddings: bool | None
     precision: str
-    ranges: Array | None
+    ranges: ArrayLike | None
     truncate: str
     max_length: int | None
 
@@ -66,7 +66,7 @@ class EncodeOptions:
     force_truncate_dim: bool = False
     normalize_embeddings: bool | None = None
     precision: str = "float32"
-    ranges: Array | None = None
+    ranges: ArrayLike | None = None
     truncate: str = "report"
     max_length: int | None = None
 
@@ -92,7 +92,7 @@ class ResolvedOptions:
     unit: bool = False
     normalize: bool = False
     precision: str = "float32"
-    ranges: Array | None = None
+    ranges: ArrayLike | None = None
     space: str = ""
 
 

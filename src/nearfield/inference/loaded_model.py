@@ -39,7 +39,8 @@ class LoadedModel:
 
     Args:
         model: full id, short name or alias of the catalogue, id on the Hub, or path of a folder; or
-            an `UncompiledModel`, and then source, revision, kind, progress, adapters, file, answer and accept_license have no effect.
+            an `UncompiledModel`, and then source, revision, kind, progress, adapters, file, answer and accept_license
+            have no effect.
         source: ``folder``, ``cache``, ``hub`` or ``index``: the only place to search.
         revision: commit, tag or branch on the Hub; by default the one that the catalogue pins.
         precision: ``auto`` (bf16 if the hardware multiplies it natively) or ``float32``; for torch also ``bfloat16``

@@ -13,8 +13,11 @@ from nearfield.checkpoint.tokenizer.tokenizer import Tokens
 from nearfield.inference.encode_options import ResolvedOptions
 from nearfield.inference.prepare import PreparedInputs, TokenSpans
 from nearfield.recipe import Multivector, Recipe
-from nearfield.vectors.dense import Vectors, fingerprint, normalize, quantize, truncate
-from nearfield.vectors.outputs import MultiVectors, Outputs, SparseVectors
+from nearfield.vectors.dense import Vectors, normalize, quantize, truncate
+from nearfield.vectors.fingerprint import fingerprint
+from nearfield.vectors.multivector import MultiVectors
+from nearfield.vectors.outputs import Outputs
+from nearfield.vectors.sparse import SparseVectors
 
 Result = Vectors | SparseVectors | MultiVectors | Outputs
 

@@ -28,7 +28,8 @@ from nearfield.evaluation.systems.local_model import LocalModel
 from nearfield.evaluation.systems.variant import Variant
 from nearfield.inference.loaded_model import LoadedModel
 from nearfield.testing import tiny_encoder
-from nearfield.vectors.outputs import MultiVectors, SparseVectors
+from nearfield.vectors.multivector import MultiVectors
+from nearfield.vectors.sparse import SparseVectors
 from tests.support.cli_runner import Ran, run
 
 TEXTS = ["the cat sat on the mat", "hello world", "a red dog", "search the blue world", "query"]

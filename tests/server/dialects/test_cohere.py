@@ -23,7 +23,7 @@ from nearfield.server.dialects import RequestContext
 from nearfield.server.dialects.openai.embeddings import OpenAiDialect
 from nearfield.server.models.model_pool import ModelPool
 from nearfield.testing import tiny_encoder
-from nearfield.vectors.dense import unit_ranges
+from nearfield.vectors.quantization import unit_ranges
 from tests.parity.scores import classifier
 from tests.support.serving import serving
 

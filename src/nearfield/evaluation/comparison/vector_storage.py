@@ -10,7 +10,8 @@ from nearfield.evaluation.datasets import sampling
 from nearfield.evaluation.datasets.dataset import Dataset
 from nearfield.evaluation.planning.index_size import BITS
 from nearfield.evaluation.systems.variant import Variant
-from nearfield.vectors.outputs import MultiVectors, SparseVectors
+from nearfield.vectors.multivector import MultiVectors
+from nearfield.vectors.sparse import SparseVectors
 
 #: Documents whose vectors are counted where each takes another number of bytes.
 SAMPLE = 64

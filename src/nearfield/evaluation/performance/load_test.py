@@ -20,7 +20,8 @@ import numpy as np
 from nearfield import hardware as machine
 from nearfield.errors import InputError
 from nearfield.evaluation.performance import environment
-from nearfield.vectors.outputs import MultiVectors, SparseVectors
+from nearfield.vectors.multivector import MultiVectors
+from nearfield.vectors.sparse import SparseVectors
 
 if TYPE_CHECKING:
     from nearfield.encoder import Encoder

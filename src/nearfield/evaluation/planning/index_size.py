@@ -8,7 +8,7 @@ from types import MappingProxyType
 from typing import Any
 
 from nearfield.errors import InputError, nearest
-from nearfield.vectors.dense import PRECISIONS
+from nearfield.vectors.quantization import PRECISIONS
 
 #: Bits of a value, by dtype.
 BITS: Mapping[str, int] = MappingProxyType(

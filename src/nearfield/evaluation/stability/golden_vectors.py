@@ -14,7 +14,8 @@ from nearfield.encoder import Encoder
 from nearfield.errors import InputError
 from nearfield.evaluation.performance import environment
 from nearfield.fileio.atomic import write_atomic
-from nearfield.vectors.outputs import MultiVectors, SparseVectors
+from nearfield.vectors.multivector import MultiVectors
+from nearfield.vectors.sparse import SparseVectors
 
 Array = np.ndarray[Any, np.dtype[Any]]
 #: Rows of values, or the weights of a sparse vector by their ids, as JSON has them.

@@ -13,7 +13,8 @@ from nearfield.encoder import Encoder
 from nearfield.evaluation.systems.embedding_cache import EmbeddingCache
 from nearfield.evaluation.systems.variant import Variant
 from nearfield.vectors.dense import Vectors, normalize, quantize, similarity, truncate
-from nearfield.vectors.outputs import MultiVectors, SparseVectors
+from nearfield.vectors.multivector import MultiVectors
+from nearfield.vectors.sparse import SparseVectors
 
 Array = np.ndarray[Any, np.dtype[Any]]
 ROLES = ("query", "document", "symmetric")

@@ -27,7 +27,8 @@ from nearfield.evaluation.systems.local_model import LocalModel
 from nearfield.evaluation.systems.variant import Variant
 from nearfield.reranker import Reranker
 from nearfield.stores import Kind, Record, Store, TableSpec, connect
-from nearfield.vectors.outputs import MultiVectors, SparseVectors
+from nearfield.vectors.multivector import MultiVectors
+from nearfield.vectors.sparse import SparseVectors
 
 Array = np.ndarray[Any, np.dtype[Any]]
 #: Records written to a store at once.

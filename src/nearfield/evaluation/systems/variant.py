@@ -7,7 +7,7 @@ from typing import Any
 from urllib.parse import parse_qsl, quote
 
 from nearfield.errors import InputError, nearest
-from nearfield.vectors.dense import PRECISIONS
+from nearfield.vectors.quantization import PRECISIONS
 
 OUTPUTS = ("dense", "sparse", "multivector", "bm25", "hybrid")
 _WHOLE = ("dimensions", "chunk_tokens", "chunk_overlap", "rerank_depth", "max_length")

@@ -18,7 +18,9 @@ from nearfield.errors import InputError, NearfieldError
 from nearfield.server.dialects import RequestContext, Route
 from nearfield.server.dialects.schemas import Name, in_lists
 from nearfield.server.exchange import CompositeExchange, Encode
-from nearfield.vectors.outputs import MultiVectors, Outputs, SparseVectors
+from nearfield.vectors.multivector import MultiVectors
+from nearfield.vectors.outputs import Outputs
+from nearfield.vectors.sparse import SparseVectors
 
 _ROLES = {"update": "document", "search": "query"}
 #: Options, and the encoder's keywords for them.

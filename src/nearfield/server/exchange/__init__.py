@@ -22,7 +22,9 @@ from nearfield.server.http.limits import Pace, RequestLimits
 from nearfield.server.models.description import ModelDescription, describe
 from nearfield.server.models.model_pool import ModelPool
 from nearfield.vectors.dense import Vectors
-from nearfield.vectors.outputs import MultiVectors, Outputs, SparseVectors
+from nearfield.vectors.multivector import MultiVectors
+from nearfield.vectors.outputs import Outputs
+from nearfield.vectors.sparse import SparseVectors
 
 #: Seconds from which on the wait for a model is a stage of its own.
 _NOTICEABLE = 0.001

@@ -20,7 +20,8 @@ from nearfield.server.dialects import Reply, RequestContext, Route, shared_error
 from nearfield.server.dialects.schemas import ErrorDetail, Name, in_base64
 from nearfield.server.exchange import Encode, Rank, Tokenize
 from nearfield.server.logs import REQUEST_ID
-from nearfield.vectors.dense import Vectors, quantize, unit_ranges
+from nearfield.vectors.dense import Vectors, quantize
+from nearfield.vectors.quantization import unit_ranges
 
 InputType = Literal["search_document", "search_query", "classification", "clustering", "image"]
 Kind = Literal["float", "int8", "uint8", "binary", "ubinary", "base64"]

@@ -30,7 +30,9 @@ from nearfield.server.dialects import JSON, MSGPACK, Reply, RequestContext, Rout
 from nearfield.server.dialects.schemas import Dtype, ErrorReply, Name, in_base64, in_lists, inputs
 from nearfield.server.exchange import Bounds, Encode, EncodeLateChunks, Predict, Rank
 from nearfield.vectors.dense import Vectors
-from nearfield.vectors.outputs import MultiVectors, Outputs, SparseVectors
+from nearfield.vectors.multivector import MultiVectors
+from nearfield.vectors.outputs import Outputs
+from nearfield.vectors.sparse import SparseVectors
 
 ARROW = "application/vnd.apache.arrow.stream"
 Kind = Literal["dense", "sparse", "multivector"]

@@ -22,7 +22,9 @@ from nearfield.server.dialects.schemas import Dtype, Name
 from nearfield.server.exchange import Encode, Rank
 from nearfield.server.models.model_pool import ModelEntry
 from nearfield.vectors.dense import Vectors
-from nearfield.vectors.outputs import MultiVectors, Outputs, SparseVectors
+from nearfield.vectors.multivector import MultiVectors
+from nearfield.vectors.outputs import Outputs
+from nearfield.vectors.sparse import SparseVectors
 
 #: The version of SIE whose API this is: its SDK warns about servers of another one.
 VERSION = {"x-sie-server-version": "0.10.1"}
