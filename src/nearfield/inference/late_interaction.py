@@ -73,7 +73,8 @@ class LateInteractionFormatter:
         if not len(role.skipped):
             return OutputRequest(outputs=("multivector",), unattended=unattended)
         places = np.flatnonzero(~np.isin(np.asarray(formatted), role.skipped))
-        return OutputRequest(outputs=("multivector",), kept_tokens=places[places >= self._spec.drop], unattended=unattended)
+        places = places[places >= self._spec.drop]
+        return OutputRequest(outputs=("multivector",), kept_tokens=places, unattended=unattended)
 
     def _role(self, role: RoleFormat) -> _RoleTokens:
         backend = self._tokenizer.backend
