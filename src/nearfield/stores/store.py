@@ -13,9 +13,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from nearfield.arrays import Array as Array
 from nearfield.errors import InputError, nearest
 from nearfield.stores.filters import BUILT_IN, TYPES, FieldType, Filter, Value, one_of
-from nearfield.vectors.dense import Array as Array
 
 #: A record's vector; its form depends on the table's kind: see ``Record``.
 Vector = Any
