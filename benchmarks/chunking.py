@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from nearfield.corpus.chunkers import DEFAULT, DEFAULT_OVERLAP, DEFAULT_SIZE, REGISTRY
-from nearfield.corpus.chunkers.late import runs
+from nearfield.corpus.chunkers.late import group_runs
 from nearfield.corpus.chunkers.token_counter import TokenCounter
 from nearfield.corpus.document import Block, Document, Span
 
@@ -201,7 +201,7 @@ class _Bench:
         return np.stack([self._known[text] for text in texts])
 
     def _late(self, text: str, spans: Sequence[Span]) -> Array:
-        found = self._encoder.encode_late([run.texts for run in runs(text, spans, self._ruler)], role="document")
+        found = self._encoder.encode_late([run.texts for run in group_runs(text, spans, self._ruler)], role="document")
         return np.concatenate([np.asarray(vectors) for vectors in found])
 
     def _figures(self, pieces: Pieces) -> Array:

@@ -24,7 +24,7 @@ from nearfield.corpus.chunkers import (
 )
 from nearfield.corpus.chunkers.chunker import headings
 from nearfield.corpus.chunkers.code import GRAMMARS
-from nearfield.corpus.chunkers.late import runs
+from nearfield.corpus.chunkers.late import group_runs
 from nearfield.corpus.chunkers.token_counter import TokenCounter
 from nearfield.corpus.document import Block, Document, Form, Span
 from nearfield.encoder import Encoder
@@ -296,14 +296,14 @@ def test_paths_of_headings_go_down_and_up() -> None:
 
 def test_a_text_that_is_not_ascii_takes_no_square_of_its_length(monkeypatch: pytest.MonkeyPatch) -> None:
     longest = 0
-    find = boundaries._library()
+    find = boundaries._sentence_library()
 
     def watched(language: str, text: str) -> Any:
         nonlocal longest
         longest = max(longest, len(text))
         return find(language, text)
 
-    monkeypatch.setattr(boundaries, "_library", lambda: watched)
+    monkeypatch.setattr(boundaries, "_sentence_library", lambda: watched)
     text = "Ünï cödé sat. " * 5000
     assert len(boundaries.sentences(text, 0, len(text))) == pytest.approx(4999, abs=20)
     assert longest <= 4096
@@ -505,7 +505,7 @@ def test_runs_join_to_the_text_and_fit(ruler: TokenCounter) -> None:
     chunker = make("late", ruler, 20, 9)
     assert (chunker.late, chunker.overlap) == (True, 0)
     spans = chunker.split(document)
-    found = runs(document.text, spans, ruler)
+    found = group_runs(document.text, spans, ruler)
     assert [run.first for run in found] == [0, *(run.stop for run in found[:-1])]
     assert found[-1].stop == len(spans)
     for run in found:
@@ -521,7 +521,7 @@ def test_runs_join_to_the_text_and_fit(ruler: TokenCounter) -> None:
 )
 def test_each_chunk_of_a_run_gets_a_vector(text: str, tiny: Encoder, ruler: TokenCounter) -> None:
     spans = make("late", ruler, 20).split(Document(text))
-    found = tiny.encode_late([run.texts for run in runs(text, spans, ruler)]) if spans else []
+    found = tiny.encode_late([run.texts for run in group_runs(text, spans, ruler)]) if spans else []
     vectors = [row for vectors in found for row in np.asarray(vectors)]
     assert len(vectors) == len(spans)
     assert np.allclose(np.linalg.norm(vectors, axis=1) if vectors else 1, 1, atol=1e-5)
@@ -549,7 +549,7 @@ def test_parts_hold_all_of_a_document() -> None:
     document = marked(MARKDOWN)
     found = sections.flat_sections(document)
     assert "".join(document.text[part.start : part.end] for part in found) == document.text
-    for part in sections.sections(document):
+    for part in sections.section_tree(document):
         assert not part.parts or (part.parts[0].start, part.parts[-1].end) == (part.start, part.end)
 
 

@@ -39,24 +39,25 @@ REGISTRY = Registry(
     },
     group="nearfield.chunkers",
 )
-#: What is used where nothing is said; chosen by ``python -m benchmarks --only chunking``.
+#: The default, chosen by ``python -m benchmarks --only chunking``.
 DEFAULT = "sentence"
-#: The default by a document's form, where it is another.
+#: The default by a document's form, if it differs.
 BY_FORM: Mapping[Form, str] = {"markdown": "markdown", "code": "code"}
 
 
 def open_chunker(
-    by: str, form: Form, ruler: TokenCounter, size: int | None = None, overlap: int | None = None, **options: Any
+    by: str, form: Form, counter: TokenCounter, size: int | None = None, overlap: int | None = None, **options: Any
 ) -> Chunker:
-    """Return the chunker of a name, for documents of a form; ``auto`` takes the default for that form.
+    """Return the chunker with this name, for documents of a form; ``auto`` takes the default for that form.
 
-    A ``size`` that is not given is the default, or what the model reads where that is less.
+    Without a ``size`` it is the default, or the length that the model reads if that is less. ``options`` are those of
+    ``Chunker``.
 
     Raises:
-        InputError: there is none of that name, or the sizes do not fit.
+        InputError: there is no chunker with this name, or the sizes do not fit.
     """
     name = BY_FORM.get(form, DEFAULT) if by == "auto" else by
-    tokens = min(DEFAULT_SIZE, ruler.length) if size is None else size
+    tokens = min(DEFAULT_SIZE, counter.length) if size is None else size
     repeated = min(DEFAULT_OVERLAP, tokens // 2) if overlap is None else overlap
-    made: Chunker = REGISTRY.load(name)(ruler, tokens, repeated, **options)
-    return made
+    chunker: Chunker = REGISTRY.load(name)(counter, tokens, repeated, **options)
+    return chunker

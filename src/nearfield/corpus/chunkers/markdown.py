@@ -1,4 +1,4 @@
-"""Markdown: by sections. What fits into a chunk stays whole, and small sections are joined with those beside them."""
+"""Markdown chunker: by sections. A section that fits stays whole, and small sections are joined with adjacent ones."""
 
 from __future__ import annotations
 
@@ -9,13 +9,12 @@ from nearfield.corpus.document import Document
 
 
 class MarkdownChunker(Chunker):
-    """Cuts between sections, large sections between paragraphs, and large paragraphs between sentences.
+    """Splits between sections, large sections between paragraphs, and large paragraphs between sentences.
 
-    Code and tables stay whole where they fit into a chunk, and are cut between lines where they do not.
+    Code and tables that fit into a chunk stay whole; others are split between lines.
     """
 
     def outline(self, document: Document, scale: TextScale) -> ChunkOutline:
-        """Return the seams of the tree of sections."""
-        return ChunkOutline(
-            list(sections.section_boundaries(sections.sections(document), scale, self.size, self.language))
-        )
+        """Return the boundaries of the tree of sections."""
+        tree = sections.section_tree(document)
+        return ChunkOutline(list(sections.section_boundaries(tree, scale, self.size, self.language)))

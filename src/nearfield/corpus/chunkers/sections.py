@@ -1,4 +1,4 @@
-"""Parts: a document as a tree of what belongs together, and the seams that keep whole what fits."""
+"""Sections: a document as a tree of headings and blocks, and the boundaries that leave whole what fits into a chunk."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from nearfield.corpus.chunkers import boundaries
 from nearfield.corpus.chunkers.boundaries import Boundary, TextScale
 from nearfield.corpus.document import Block, Document
 
-#: Below this share of a chunk, a part does not stand alone beside one that is too large for a chunk.
+#: A section below this share of a chunk is joined to an adjacent section that is too large for one.
 _SMALL = 1 / 8
 _INTRODUCES = re.compile(r":\s*$")
 
 
 @dataclass(frozen=True)
 class Section:
-    """A piece of text from ``start`` up to ``end``, the next part's start.
+    """A part of a text from ``start`` to ``end``, the start of the next section.
 
-    ``cost`` is that of cutting before it. ``parts`` are what it consists of, and lie in it without gaps. ``apart`` says
-    that nothing of it shares a chunk with what stands beside it, unless the whole of it does.
+    ``cost`` is that of a split before it. ``parts`` are its own sections, without gaps. ``apart`` says that it shares
+    no chunk with adjacent sections unless all of it does.
     """
 
     start: int
@@ -33,15 +33,15 @@ class Section:
 
 
 def flat_sections(document: Document) -> list[Section]:
-    """Return a document's blocks as parts, which hold all of its text; paragraphs, where it has no blocks."""
+    """Return a section for each block, which together contain all of the text; paragraphs, if there are no blocks."""
     blocks = document.blocks or tuple(_paragraphs(document))
     starts = [0, *(_line_start(document.text, block, before) for before, block in pairwise(blocks))]
     ends = [*starts[1:], len(document.text)]
-    found: list[Section] = []
+    sections: list[Section] = []
     for block, start, end in zip(blocks, starts, ends, strict=False):
-        cost = _cost(document.text, block, found[-1].kind if found else "", start)
-        found.append(Section(start, end, block.kind, cost))
-    return found
+        cost = _cost(document.text, block, sections[-1].kind if sections else "", start)
+        sections.append(Section(start, end, block.kind, cost))
+    return sections
 
 
 def _paragraphs(document: Document) -> Iterator[Block]:
@@ -51,7 +51,7 @@ def _paragraphs(document: Document) -> Iterator[Block]:
 
 
 def _line_start(text: str, block: Block, before: Block) -> int:
-    """Return where a block's markup begins: with its line, where the block before does not end on it."""
+    """Return the start of a block's markup: that of its line, unless the block before ends on it."""
     return max(text.rfind("\n", before.end, block.start) + 1, before.end) if before.end <= block.start else block.start
 
 
@@ -63,81 +63,79 @@ def _cost(text: str, block: Block, before: str, start: int) -> float:
     return boundaries.SENTENCE if _INTRODUCES.search(text, max(0, start - 8), start) else boundaries.PARAGRAPH
 
 
-def inside(part: Section, scale: TextScale, language: str) -> Iterator[Boundary]:
-    """Yield the seams within a block: lines of tables and code, items of lists, else sentences."""
-    text, start, end = scale.text, part.start, part.end
-    if part.kind in ("table", "code"):
+def inner_boundaries(section: Section, scale: TextScale, language: str) -> Iterator[Boundary]:
+    """Yield the boundaries within a block: lines of tables and code, items of lists, else sentences."""
+    text, start, end = scale.text, section.start, section.end
+    if section.kind in ("table", "code"):
         yield from (Boundary(at, boundaries.LINE) for at in boundaries.lines(text, start, end))
         yield from (Boundary(at, boundaries.SENTENCE) for at in boundaries.paragraphs(text, start, end))
         return
-    if part.kind == "heading":
+    if section.kind == "heading":
         return
     yield from (Boundary(at, boundaries.ITEM) for at in boundaries.items(text, start, end))
     yield from (Boundary(at, boundaries.SENTENCE) for at in boundaries.sentences(text, start, end, language))
 
 
-def sections(document: Document) -> list[Section]:
-    """Return a document's parts, each heading as one part with what stands under it."""
-    blocks, levels = (
-        flat_sections(document),
-        [block.level if block.kind == "heading" else 0 for block in document.blocks],
-    )
-    return _nested(blocks, levels or [0] * len(blocks))
+def section_tree(document: Document) -> list[Section]:
+    """Return a document's sections, each heading with all that it covers as one section."""
+    blocks = flat_sections(document)
+    levels = [block.level if block.kind == "heading" else 0 for block in document.blocks]
+    return _nest(blocks, levels or [0] * len(blocks))
 
 
-def _nested(blocks: Sequence[Section], levels: Sequence[int]) -> list[Section]:
-    """Put into each section whatever follows its heading, up to the next of its level or above."""
-    found: list[Section] = []
-    open_ones: list[tuple[int, list[Section]]] = [(0, found)]
+def _nest(blocks: Sequence[Section], levels: Sequence[int]) -> list[Section]:
+    """Put the blocks after each heading into its section, up to the next heading of its level or above."""
+    top: list[Section] = []
+    open_sections: list[tuple[int, list[Section]]] = [(0, top)]
     for block, level in zip(blocks, levels, strict=True):
-        while level and open_ones[-1][0] >= level:
-            _close(open_ones)
+        while level and open_sections[-1][0] >= level:
+            _close(open_sections)
         if level:
-            open_ones.append((level, []))
-        open_ones[-1][1].append(block)
-    while len(open_ones) > 1:
-        _close(open_ones)
-    return found
+            open_sections.append((level, []))
+        open_sections[-1][1].append(block)
+    while len(open_sections) > 1:
+        _close(open_sections)
+    return top
 
 
-def _close(open_ones: list[tuple[int, list[Section]]]) -> None:
-    _, held = open_ones.pop()
-    made = Section(held[0].start, held[-1].end, "section", held[0].cost, tuple(held), apart=True)
-    open_ones[-1][1].append(made)
+def _close(open_sections: list[tuple[int, list[Section]]]) -> None:
+    _, parts = open_sections.pop()
+    section = Section(parts[0].start, parts[-1].end, "section", parts[0].cost, tuple(parts), apart=True)
+    open_sections[-1][1].append(section)
 
 
-def section_boundaries(parts: Sequence[Section], scale: TextScale, size: int, language: str) -> Iterator[Boundary]:
-    """Yield seams such that a part is cut only where it is larger than ``size``.
+def section_boundaries(sections: Sequence[Section], scale: TextScale, size: int, language: str) -> Iterator[Boundary]:
+    """Yield boundaries such that a section is split only if it is larger than ``size``.
 
-    Parts side by side that fit may be joined. One that does not fit shares no chunk with those beside it, where it is
+    Adjacent sections that fit may be joined. One that does not fit shares no chunk with adjacent ones if it is
     ``apart`` and they are not small.
     """
-    large = [scale(part.start, part.end) > size for part in parts]
-    for number, part in enumerate(parts):
+    large = [scale(section.start, section.end) > size for section in sections]
+    for number, section in enumerate(sections):
         if number:
-            alone = _alone(parts, large, number, scale, size)
-            yield Boundary(part.start, boundaries.ALWAYS if alone else part.cost)
-        if large[number]:
-            yield from (
-                section_boundaries(part.parts, scale, size, language) if part.parts else inside(part, scale, language)
-            )
+            required = _must_split(sections, large, number, scale, size)
+            yield Boundary(section.start, boundaries.ALWAYS if required else section.cost)
+        if large[number] and section.parts:
+            yield from section_boundaries(section.parts, scale, size, language)
+        elif large[number]:
+            yield from inner_boundaries(section, scale, language)
 
 
-def _alone(parts: Sequence[Section], large: Sequence[bool], number: int, scale: TextScale, size: int) -> bool:
-    """Tell whether the seam before a part must be cut."""
+def _must_split(sections: Sequence[Section], large: Sequence[bool], number: int, scale: TextScale, size: int) -> bool:
+    """Return whether there must be a split before a section."""
     left, right = number - 1, number
-    if not (large[left] and parts[left].apart) and not (large[right] and parts[right].apart):
+    if not (large[left] and sections[left].apart) and not (large[right] and sections[right].apart):
         return False
-    sides = (_weight(parts, large, left, -1, scale), _weight(parts, large, right, 1, scale))
+    sides = (_weight(sections, large, left, -1, scale), _weight(sections, large, right, 1, scale))
     return min(sides) >= size * _SMALL
 
 
-def _weight(parts: Sequence[Section], large: Sequence[bool], at: int, step: int, scale: TextScale) -> float:
-    """Weigh what stands together on one side of a seam: one large part, or all small ones up to the next large one."""
+def _weight(sections: Sequence[Section], large: Sequence[bool], at: int, step: int, scale: TextScale) -> float:
+    """Return the weight of one side of a boundary: one large section, or all small ones up to the next large one."""
     if large[at]:
-        return scale(parts[at].start, parts[at].end)
+        return scale(sections[at].start, sections[at].end)
     far = at
-    while 0 <= far + step < len(parts) and not large[far + step]:
+    while 0 <= far + step < len(sections) and not large[far + step]:
         far += step
     low, high = min(at, far), max(at, far)
-    return scale(parts[low].start, parts[high].end)
+    return scale(sections[low].start, sections[high].end)

@@ -1,4 +1,4 @@
-"""Sentence: whole sentences, joined up to a chunk's size, which ends with a paragraph where it can."""
+"""Sentence chunker: whole sentences, joined up to a chunk's size, with an end at a paragraph if possible."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ from nearfield.corpus.document import Document
 
 
 class SentenceChunker(Chunker):
-    """Cuts between sentences, rather between paragraphs, and rather still before headings; tables and code by lines."""
+    """Splits between sentences, prefers paragraphs, and prefers headings most; tables and code are split by lines."""
 
     def outline(self, document: Document, scale: TextScale) -> ChunkOutline:
-        """Return the seams between blocks, and those within them."""
-        found: list[Boundary] = []
-        for part in sections.flat_sections(document):
-            found += [Boundary(part.start, part.cost), *sections.inside(part, scale, self.language)]
-        return ChunkOutline(found)
+        """Return the boundaries between blocks, and those within them."""
+        candidates: list[Boundary] = []
+        for section in sections.flat_sections(document):
+            candidates.append(Boundary(section.start, section.cost))
+            candidates += sections.inner_boundaries(section, scale, self.language)
+        return ChunkOutline(candidates)

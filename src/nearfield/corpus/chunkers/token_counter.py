@@ -1,20 +1,23 @@
-"""Ruler: how long a text is for a model, and where its tokens lie."""
+"""Token counter: the number and positions of a text's tokens, by the model's own tokenizer."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from typing import Any
+from typing import Protocol, cast
 
 import numpy as np
 
 from nearfield.checkpoint.tokenizer.tokenizer import Tokenizer
+from nearfield.vectors.dense import Array
 
-Array = np.ndarray[Any, np.dtype[Any]]
+#: Characters that are tokenized in one call: the library takes some 150 bytes for each.
+_CHARACTERS_PER_CALL = 2**18
+_TEXTS_PER_CALL = 256
 
 
 class TokenOffsets:
-    """A text's tokens: where each begins and ends, in characters; int64 [tokens], in order."""
+    """The start and end of each token of a text, in characters; int64 [tokens], in order."""
 
     def __init__(self, starts: Array, ends: Array) -> None:
         self.starts = starts
@@ -23,22 +26,23 @@ class TokenOffsets:
     def __len__(self) -> int:
         return len(self.starts)
 
-    def before(self, places: Any) -> Any:
-        """Return how many tokens end at or before a place, or each of several.
+    def before(self, positions: int | Array) -> Array:
+        """Return the number of tokens that end at or before each position.
 
-        A token that holds the white space before it counts with what follows.
+        A token that contains the white space before it counts with the text that follows.
         """
-        return np.searchsorted(self.ends, places, "right")
+        return np.asarray(np.searchsorted(self.ends, positions, "right"))
 
     def count(self, start: int, end: int) -> int:
-        """Return how many tokens lie from ``start`` up to ``end``: those of that part, or very nearly."""
+        """Return the number of tokens from ``start`` to ``end``, which nearly equals that of this part alone."""
         return int(self.before(end) - self.before(start))
 
 
 class TokenCounter:
-    """Measures texts by a model's own tokenizer.
+    """Counts tokens with a model's own tokenizer.
 
-    ``length`` is what the model reads of a text beside ``frame`` special tokens and tokens of its prompt.
+    ``length`` is the maximum number of a text's tokens that the model reads, besides ``frame`` tokens: special tokens
+    and those of its prompt.
     """
 
     def __init__(self, tokenizer: Tokenizer, frame: int | None = None) -> None:
@@ -48,39 +52,42 @@ class TokenCounter:
         self.digest = hashlib.sha256(f"{tokenizer.digest} {self.length}".encode()).hexdigest()
 
     def count(self, text: str) -> int:
-        """Return how many tokens a text has, without special ones."""
+        """Return the number of tokens of a text, without special ones."""
         return len(self._backend.encode(text, add_special_tokens=False).ids)
 
     def counts(self, texts: Sequence[str]) -> list[int]:
-        """Return how many tokens each text has, without special ones."""
-        run = getattr(self._backend, "encode_batch_fast", self._backend.encode_batch)
-        found: list[int] = []
-        for start in range(0, len(texts), _TEXTS_AT_ONCE):
-            encodings: Any = run(list(texts[start : start + _TEXTS_AT_ONCE]), add_special_tokens=False)
-            found += [len(encoding.ids) for encoding in encodings]
-        return found
+        """Return the number of tokens of each text, without special ones."""
+        encode = cast("_EncodeBatch", getattr(self._backend, "encode_batch_fast", self._backend.encode_batch))
+        counts: list[int] = []
+        for start in range(0, len(texts), _TEXTS_PER_CALL):
+            encodings = encode(list(texts[start : start + _TEXTS_PER_CALL]), add_special_tokens=False)
+            counts += [len(encoding.ids) for encoding in encodings]
+        return counts
 
     def measure(self, text: str) -> TokenOffsets:
-        """Return where the tokens of a text lie. Long texts are measured in parts, cut at ends of lines."""
-        found = [np.empty((0, 2), np.int64)]
+        """Return the positions of a text's tokens. Long texts are measured in parts that end with a line or a word."""
+        parts = [np.empty((0, 2), np.int64)]
         for start, part in _parts(text):
             offsets = self._backend.encode(part, add_special_tokens=False).offsets
-            found.append(np.array(offsets, np.int64).reshape(-1, 2) + start)
-        both = np.concatenate(found)
-        both = both[both[:, 1] > both[:, 0]]
-        # A search needs them in order, which no tokenizer promises.
-        return TokenOffsets(np.maximum.accumulate(both[:, 0]), np.maximum.accumulate(both[:, 1]))
+            parts.append(np.array(offsets, np.int64).reshape(-1, 2) + start)
+        pairs = np.concatenate(parts)
+        pairs = pairs[pairs[:, 1] > pairs[:, 0]]
+        # The binary search needs them in order, which not every tokenizer guarantees.
+        return TokenOffsets(np.maximum.accumulate(pairs[:, 0]), np.maximum.accumulate(pairs[:, 1]))
 
 
-#: Characters tokenised at once: the library takes some 150 bytes for each.
-_AT_ONCE = 2**18
-_TEXTS_AT_ONCE = 256
+class _Encoding(Protocol):
+    ids: list[int]
+
+
+class _EncodeBatch(Protocol):
+    def __call__(self, texts: list[str], *, add_special_tokens: bool) -> Sequence[_Encoding]: ...
 
 
 def _parts(text: str) -> list[tuple[int, str]]:
     parts, start = [], 0
     while start < len(text):
-        end = start + _AT_ONCE
+        end = start + _CHARACTERS_PER_CALL
         if end < len(text):
             at = max(text.rfind("\n", start, end), text.rfind(" ", start, end))
             end = at if at > start else end

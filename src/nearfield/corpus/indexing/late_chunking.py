@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from nearfield.corpus.chunkers.late import runs
+from nearfield.corpus.chunkers.late import group_runs
 from nearfield.corpus.document import Span
 from nearfield.corpus.features import EncodePass, Feature, ruler
 from nearfield.errors import InputError
@@ -38,4 +38,4 @@ def _runs(feature: Feature, chunks: Sequence[str]) -> list[tuple[str, ...]]:
     for chunk in chunks:
         spans.append(Span(at, at + len(chunk), tokens=measure.count(chunk)))
         at += len(chunk) + 1
-    return [run.texts for run in runs("\n".join(chunks), spans, measure)]
+    return [run.texts for run in group_runs("\n".join(chunks), spans, measure)]

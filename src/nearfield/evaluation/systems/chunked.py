@@ -10,7 +10,7 @@ from typing import Any, Literal
 import numpy as np
 
 from nearfield.corpus.chunkers import Chunker, open_chunker
-from nearfield.corpus.chunkers.late import runs
+from nearfield.corpus.chunkers.late import group_runs
 from nearfield.corpus.chunkers.token_counter import TokenCounter
 from nearfield.corpus.document import Document
 from nearfield.errors import InputError
@@ -71,7 +71,7 @@ class DocumentChunker:
         spans = self._chunker.split(Document(text)) if self._chunker else []
         texts, runs_of = [text[span.start : span.end] for span in spans] or [text], [-1] * max(len(spans), 1)
         if self.late and self._ruler and spans:
-            made = runs(text, spans, self._ruler)
+            made = group_runs(text, spans, self._ruler)
             texts = [part for each in made for part in each.texts]
             runs_of = [run + number for number, each in enumerate(made) for _ in each.texts]
         for ordinal, (part, number) in enumerate(zip(texts, runs_of, strict=True)):
