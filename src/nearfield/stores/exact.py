@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
+from nearfield.arrays import Array
 from nearfield.stores.store import Record, StoreHit, TableSpec
 
-Array = np.ndarray[Any, np.dtype[Any]]
 #: Candidates that a database is asked for beyond those that are wanted, so that ties at the end are seen.
 _SPARE = 16
 #: How far a database's own arithmetic may be off, as a part of the largest score that the vectors could have.

@@ -14,12 +14,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from nearfield.arrays import Array
 from nearfield.corpus.chunkers import boundaries, optimal_split
 from nearfield.corpus.chunkers.boundaries import Boundary, TextScale
 from nearfield.corpus.chunkers.token_counter import TokenCounter
 from nearfield.corpus.document import Document, Span
 from nearfield.errors import InputError
-from nearfield.vectors.dense import Array
 
 #: Returns the vectors of texts [n, dimensions], of unit length.
 Embed = Callable[[Sequence[str]], Array]

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from nearfield.arrays import Array
 from nearfield.corpus.chunkers import boundaries
 from nearfield.corpus.chunkers.boundaries import Boundary, TextScale
 from nearfield.corpus.chunkers.chunker import Chunker, ChunkOutline
 from nearfield.corpus.chunkers.sections import Section, section_boundaries
 from nearfield.corpus.document import Document
 from nearfield.errors import MissingExtra
-from nearfield.vectors.dense import Array
 
 if TYPE_CHECKING:
     from tree_sitter import Parser

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
+from nearfield.arrays import Array
 from nearfield.corpus.chunkers import boundaries, sections
 from nearfield.corpus.chunkers.boundaries import Boundary, TextScale
 from nearfield.corpus.chunkers.chunker import Chunker, ChunkOutline
 from nearfield.corpus.document import Document
 from nearfield.errors import InputError
-from nearfield.vectors.dense import Array
 
 #: Sentences on either side of a boundary that are compared.
 _WINDOW = 3

@@ -8,8 +8,8 @@ from typing import Protocol, cast
 
 import numpy as np
 
+from nearfield.arrays import Array
 from nearfield.checkpoint.tokenizer.tokenizer import Tokenizer
-from nearfield.vectors.dense import Array
 
 #: Characters that are tokenized in one call: the library takes some 150 bytes for each.
 _CHARACTERS_PER_CALL = 2**18

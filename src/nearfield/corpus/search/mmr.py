@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from nearfield.stores import Array
+from nearfield.arrays import Array
 
 
 def select(relevance: Array, vectors: Array, k: int, balance: float) -> tuple[list[int], list[float]]:
