@@ -26,7 +26,7 @@ from nearfield import Encoder
 from nearfield.bulk import preflight
 from nearfield.bulk.file_job import output_lock
 from nearfield.bulk.input_table import InputTable, expand_paths
-from nearfield.bulk.preflight import EmbedRequest, Sharding
+from nearfield.bulk.preflight import Sharding, ShardRequest
 from nearfield.bulk.shard_directory import ShardDirectory
 from nearfield.bulk.shard_job import ShardJob
 from nearfield.errors import InputError
@@ -215,15 +215,15 @@ def test_a_second_run_does_not_read_its_own_output(embed: Run) -> None:
     [
         (["nothing/*.jsonl", "-o", "out/"], "no file matches"),
         (["empty", "-o", "out/"], "holds no file that ends in .parquet"),
-        (["-", "--format", "jsonl", "-o", "out/"], "stdin can be read but once"),
+        (["-", "--format", "jsonl", "-o", "out/"], "stdin can be read only once"),
         (["rows.jsonl", "-o", "out/", "--shard", "3/2"], "--shard is I/N"),
         (["rows.jsonl", "-o", "out/", "--shard", "0/2"], "--shard is I/N"),
         (["rows.jsonl", "-o", "out/", "--shard-rows", "0"], "at least 1 row"),
         (["rows.jsonl", "-o", "out/", "--shard-format", "parqet"], "Did you mean 'parquet'"),
         (["rows.jsonl", "-o", "out/", "--keep", "id"], "has a column of that name"),
-        (["rows.jsonl", "-o", "out/", "--keep", "att"], "No row has a field 'att'"),
-        (["rows.jsonl", "-o", "out.npy", "--keep", "at"], "--keep goes with a folder of shards"),
-        (["rows.jsonl", "-o", "out.npy", "--dry-run"], "--dry-run goes with a folder"),
+        (["rows.jsonl", "-o", "out/", "--keep", "att"], "no row has a field 'att'"),
+        (["rows.jsonl", "-o", "out.npy", "--keep", "at"], "--keep needs a folder of shards"),
+        (["rows.jsonl", "-o", "out.npy", "--dry-run"], "--dry-run needs a folder"),
         (["bad.jsonl", "-o", "out/"], "bad.jsonl, line 2: not JSON"),
     ],
 )
@@ -315,12 +315,12 @@ def test_other_vectors_do_not_come_into_the_same_folder(embed: Run, encoded: lis
 def test_another_model_does_not_come_into_the_same_folder(tiny: Encoder, tmp_path: Path) -> None:
     _write(tmp_path / "rows.jsonl", _rows(4))
     source = InputTable((tmp_path / "rows.jsonl",), id_field="id")
-    ShardJob(EmbedRequest(tiny, source, tmp_path / "out", Sharding(), {})).run()
+    ShardJob(ShardRequest(tiny, source, tmp_path / "out", Sharding(), {})).run()
     with (
         Encoder(str(write_tiny_model(tmp_path / "other", layers=1)), precision="float32", compile_cache=False) as other,
         pytest.raises(InputError, match=r"tiny vectors that do not go with these: fingerprint .* --restart"),
     ):
-        ShardJob(EmbedRequest(other, source, tmp_path / "out", Sharding(), {}))
+        ShardJob(ShardRequest(other, source, tmp_path / "out", Sharding(), {}))
 
 
 def test_shards_of_somebody_else_are_not_replaced(embed: Run) -> None:
@@ -333,7 +333,7 @@ def test_shards_of_somebody_else_are_not_replaced(embed: Run) -> None:
 def test_an_input_that_changes_on_the_way_is_refused(tiny: Encoder, tmp_path: Path) -> None:
     path = tmp_path / "rows.jsonl"
     _write(path, _rows(30))
-    job = ShardJob(EmbedRequest(tiny, InputTable((path,), id_field="id"), tmp_path / "out", Sharding(rows=10), {}))
+    job = ShardJob(ShardRequest(tiny, InputTable((path,), id_field="id"), tmp_path / "out", Sharding(rows=10), {}))
     _write(path, [*_rows(10), *_rows(20, first=11)])
     with pytest.raises(InputError, match="changed while it was read"):
         job.run()
@@ -454,7 +454,7 @@ import pyarrow.parquet
 
 from nearfield.bulk.input_table import InputTable
 from nearfield.bulk.shard_job import ShardJob
-from nearfield.bulk.preflight import EmbedRequest, Sharding
+from nearfield.bulk.preflight import ShardRequest, Sharding
 from nearfield.vectors.dense import Vectors
 
 class Cheap:
@@ -472,7 +472,7 @@ class Cheap:
 
 def job(home):
     source = InputTable((Path("rows.jsonl"),), id_field="id")
-    return ShardJob(EmbedRequest(Cheap(), source, home, Sharding(sys.argv[1], 10), {}))
+    return ShardJob(ShardRequest(Cheap(), source, home, Sharding(sys.argv[1], 10), {}))
 
 def child(work):
     process = os.fork()
@@ -608,14 +608,14 @@ def test_steady_windows_are_alone_in_the_engine(tiny: Encoder, monkeypatch: pyte
 def test_the_bar_names_the_shard(tiny: Encoder, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     _write(tmp_path / "rows.jsonl", _rows(20))
     source = InputTable((tmp_path / "rows.jsonl",), id_field="id")
-    ShardJob(EmbedRequest(tiny, source, tmp_path / "out", Sharding(rows=10), {}), shown=True).run()
+    ShardJob(ShardRequest(tiny, source, tmp_path / "out", Sharding(rows=10), {}), shown=True).run()
     shown = capsys.readouterr().err
     assert all(told in shown for told in ("shard 2/2", "20/20", "tokens/s"))
 
 
 def test_a_folder_that_is_none_yet_has_no_terms(tmp_path: Path) -> None:
-    assert ShardDirectory(tmp_path / "none").terms() is None
-    assert preflight.share_of("2/2") == (2, 2)
+    assert ShardDirectory(tmp_path / "none").schema() is None
+    assert preflight.parse_share("2/2") == (2, 2)
 
 
 def test_the_page_on_bulk_work(embed: Run, capsys: pytest.CaptureFixture[str]) -> None:

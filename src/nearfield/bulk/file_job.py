@@ -1,8 +1,8 @@
-"""A file of vectors, written window by window so that a run which was killed goes on where it stopped.
+"""Embedding into one file, written window by window so that a killed run continues where it stopped.
 
-Beside the output lies ``<output>.partial/`` while the work lasts: raw rows, counts, and a state that is replaced in one
-step after each window's bytes are on disk. A rerun cuts off whatever came after the last state. ``<output>.lock`` keeps
-a second run away meanwhile.
+During the work ``<output>.partial/`` holds raw rows, counts, and a state that is replaced atomically after the bytes of
+each window are on the disk. The next run truncates everything that was written after the last state. ``<output>.lock``
+excludes a second run.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from nearfield.bulk.formats import json_lines, npy_header, schema, table
+from nearfield.arrays import Array
+from nearfield.bulk.formats import arrow_schema, arrow_table, json_lines, npy_header
 from nearfield.bulk.report import EmbedReport
 from nearfield.bulk.text_source import TextSource
 from nearfield.encoder import Encoder
@@ -30,20 +31,22 @@ from nearfield.fileio.tabular import require_parquet
 from nearfield.progress import Progress
 from nearfield.vectors.dense import Vectors
 
-Array = np.ndarray[Any, np.dtype[Any]]
-_ROWS_AT_ONCE = 4096
+#: Rows that are converted to the output's format together.
+_BLOCK_ROWS = 4096
+#: Formats of the output.
+OUTPUT_FORMATS = ("npy", "jsonl", "parquet")
 
 
-def form_of(output: Path) -> str:
-    """Return the output's format by its name.
+def output_format(output: Path) -> str:
+    """Return the format of the output by its name.
 
     Raises:
-        InputError: it is none of ours.
+        InputError: the format is unknown.
     """
     form = output.suffix.removeprefix(".").lower()
-    if form not in _FINISHERS:
+    if form not in OUTPUT_FORMATS:
         raise InputError(
-            f"{output}: cannot write {form or 'a file without suffix'!r}. {nearest(form, _FINISHERS)} "
+            f"{output}: cannot write {form or 'a file without suffix'!r}. {nearest(form, OUTPUT_FORMATS)} "
             "For a folder of shards, end the name with a slash."
         )
     if form == "parquet":
@@ -51,19 +54,13 @@ def form_of(output: Path) -> str:
     return form
 
 
-def is_folder(output: str) -> bool:
-    """Return whether an output is a folder of shards: its name ends in a slash, or it is one and named like no file."""
-    path = Path(output)
-    return output.endswith(("/", os.sep)) or (path.is_dir() and path.suffix.removeprefix(".").lower() not in _FINISHERS)
-
-
 def check_output(output: Path, source: TextSource) -> None:
-    """Refuse an output that could not be written, before any work is done.
+    """Raise an error for an output that cannot be written, before any work is done.
 
     Raises:
-        InputError: its format is unknown, or holds no ids where some are to be carried over, or it is an input.
+        InputError: the format is unknown or cannot hold ids, or the output is an input.
     """
-    if form_of(output) == "npy" and source.id_field is not None:
+    if output_format(output) == "npy" and source.id_field is not None:
         raise InputError(f"{output}: NPY holds no ids. Write .jsonl or .parquet, or leave --id-field out.")
     inputs = [path.resolve() for path in source.paths]
     for written in (output, _sidecar(output)):
@@ -93,94 +90,95 @@ def output_lock(output: Path) -> AbstractContextManager[None]:
 
 
 class FileJob:
-    """One source to one output."""
+    """One source to one output file."""
 
-    def __init__(self, encoder: Encoder, source: TextSource, output: Path, wanted: Mapping[str, Any]) -> None:
+    def __init__(self, encoder: Encoder, source: TextSource, output: Path, options: Mapping[str, Any]) -> None:
         self.encoder = encoder
         self.source = source
         self.output = output
-        self.wanted = dict(wanted)
+        self.options = dict(options)
         self._partial = output.with_name(output.name + ".partial")
         self._state = self._partial / "state.json"
-        self._kept_ids = self._partial / "ids.jsonl"
-        # An empty list shows shape, type and space before any work is done, and refuses bad arguments.
-        self._blank = encoder.encode([], **self.wanted)
-        # Told once: a file that changes on the way must not pass for the one that was begun.
-        self._identity = self._tell()
+        self._stdin_ids = self._partial / "ids.jsonl"
+        # An empty list shows shape, type and fingerprint before any work is done, and bad arguments are refused.
+        self._blank = encoder.encode([], **self.options)
+        # Computed once: a file that changes during the run must not pass for the one at its start.
+        self._identity = self._job_identity()
         self._counts = {"rows": 0, "tokens": 0, "truncated_texts": 0, "truncated_tokens": 0}
 
     def run(self, *, restart: bool = False, shown: bool = False) -> EmbedReport:
-        """Do the work, or what is left of it, and put the output in place.
+        """Encode all texts, or those that an interrupted run left, and write the output.
 
         Raises:
-            InputError: an input is wrong or changed on the way, or another run writes the same output.
+            InputError: an input is wrong or changed during the run, or another run writes the same output.
         """
         with output_lock(self.output):
             return self._run(restart, shown)
 
     def _run(self, restart: bool, shown: bool) -> EmbedReport:
         total = self.source.count()
-        begun = self._resume(restart)
-        with Progress(total and total - begun, label=self.output.name, shown=shown) as progress:
+        done = self._resume(restart)
+        with Progress(total and total - done, label=self.output.name, shown=shown) as progress:
             with (self._partial / "rows.bin").open("r+b") as rows, (self._partial / "counts.bin").open("r+b") as counts:
                 rows.seek(0, os.SEEK_END), counts.seek(0, os.SEEK_END)
-                for part in self.encoder.stream(self._texts(begun), **self.wanted):
-                    self._append(part, rows, counts)
-                    progress.advance(len(part), int(_column(part.tokens).sum()))
-            report = self._report(begun, progress)
-        if self._tell() != self._identity:
+                for window in self.encoder.stream(self._texts(done), **self.options):
+                    self._append(window, rows, counts)
+                    progress.advance(len(window), int(_or_empty(window.tokens).sum()))
+            report = self._report(done, progress)
+        if self._job_identity() != self._identity:
             raise InputError("An input changed while it was read: run the command again.", param="inputs")
         self._finish(report)
         return report
 
-    def _texts(self, begun: int) -> Iterator[str]:
-        """Yield the texts that are left. Stdin is read but once, so its ids are put aside on the way."""
+    def _texts(self, done: int) -> Iterator[str]:
+        """Yield the remaining texts. Stdin can be read only once, so its ids are saved on the way."""
         if self.source.resumable or self.source.id_field is None:
-            yield from (text for _, text in islice(self.source.rows(), begun, None))
+            yield from (text for _, text in islice(self.source.rows(), done, None))
             return
-        with self._kept_ids.open("w", encoding="utf-8") as file:
+        with self._stdin_ids.open("w", encoding="utf-8") as file:
             for key, text in self.source.rows():
                 file.write(json.dumps(key) + "\n")
                 yield text
 
     def _resume(self, restart: bool) -> int:
-        """Make the partial folder fit for appending; return how many texts it holds already."""
+        """Prepare the partial folder for appending; return how many texts it holds already."""
         state = self._load_state()
         usable = not restart and self.source.resumable and state is not None and state["identity"] == self._identity
-        if not usable or not self._holds(int(state["counts"]["rows"])):
+        if not usable or not self._is_intact(int(state["counts"]["rows"])):
             shutil.rmtree(self._partial, ignore_errors=True)
             self._partial.mkdir(parents=True)
-            for name in self._widths:
+            for name in self._row_bytes:
                 (self._partial / name).touch()
             self._save_state()
             return 0
         self._counts = state["counts"]
         done = int(self._counts["rows"])
-        # What was written after the last state is not known to be whole.
-        for name, width in self._widths.items():
-            os.truncate(self._partial / name, done * width)
+        # What was written after the last state may be incomplete.
+        for name, size in self._row_bytes.items():
+            os.truncate(self._partial / name, done * size)
         return done
 
     @property
-    def _widths(self) -> dict[str, int]:
-        """Bytes that one text takes in each file."""
+    def _row_bytes(self) -> dict[str, int]:
+        """Bytes per text in each file."""
         return {"rows.bin": int(self._blank.data.shape[1] * self._blank.data.itemsize), "counts.bin": 16}
 
-    def _holds(self, done: int) -> bool:
+    def _is_intact(self, done: int) -> bool:
         """Return whether the partial files are as long as the state says: a disk may lose what it confirmed."""
-        files = {self._partial / name: done * width for name, width in self._widths.items()}
+        files = {self._partial / name: done * size for name, size in self._row_bytes.items()}
         return all(file.is_file() and file.stat().st_size >= size for file, size in files.items())
 
-    def _tell(self) -> str:
-        """Tell this job from another: source, space and options."""
-        told = [
+    def _job_identity(self) -> str:
+        """Return what distinguishes this job from another: source, fingerprint and options."""
+        encoder = self.encoder
+        parts = [
             self.source.identity(),
             self._blank.fingerprint,
-            self.wanted,
-            self.encoder.precision,
-            self.encoder.max_length,
+            self.options,
+            encoder.precision,
+            encoder.max_length,
         ]
-        return json.dumps(told, sort_keys=True, default=str)
+        return json.dumps(parts, sort_keys=True, default=str)
 
     def _load_state(self) -> Any:
         try:
@@ -191,20 +189,20 @@ class FileJob:
     def _save_state(self) -> None:
         write_atomic(self._state, json.dumps({"identity": self._identity, "counts": self._counts}))
 
-    def _append(self, part: Vectors, rows: BinaryIO, counts: BinaryIO) -> None:
-        tokens, dropped = _column(part.tokens), _column(part.dropped)
-        rows.write(np.ascontiguousarray(part.data).tobytes())
+    def _append(self, window: Vectors, rows: BinaryIO, counts: BinaryIO) -> None:
+        tokens, dropped = _or_empty(window.tokens), _or_empty(window.dropped)
+        rows.write(np.ascontiguousarray(window.data).tobytes())
         counts.write(np.stack([tokens, dropped], 1).astype("<i8").tobytes())
         for file in (rows, counts):
             file.flush()
             os.fsync(file.fileno())
-        self._counts["rows"] += len(part)
+        self._counts["rows"] += len(window)
         self._counts["tokens"] += int(tokens.sum())
         self._counts["truncated_texts"] += int((dropped > 0).sum())
         self._counts["truncated_tokens"] += int(dropped.sum())
         self._save_state()
 
-    def _report(self, begun: int, progress: Progress) -> EmbedReport:
+    def _report(self, resumed_at: int, progress: Progress) -> EmbedReport:
         seconds = max(progress.seconds, 1e-9)
         return EmbedReport(
             output=str(self.output),
@@ -214,21 +212,21 @@ class FileJob:
             tokens=self._counts["tokens"],
             truncated_texts=self._counts["truncated_texts"],
             truncated_tokens=self._counts["truncated_tokens"],
-            resumed_at=begun,
+            resumed_at=resumed_at,
             seconds=round(seconds, 3),
             texts_per_second=round(progress.texts / seconds, 1),
             tokens_per_second=round(progress.tokens / seconds, 1),
         )
 
     def _finish(self, report: EmbedReport) -> None:
-        """Turn the raw rows into the output's format, put it in place in one step, and clear up."""
-        fresh = self._partial / "output"
-        _FINISHERS[form_of(self.output)](self, fresh)
-        about = {**asdict(report), **{name: _told(value) for name, value in self.wanted.items()}}
+        """Convert the raw rows to the output's format, rename the result to the output, and clean up."""
+        complete = self._partial / "output"
+        _CONVERTERS[output_format(self.output)](self, complete)
+        sidecar = {**asdict(report), **{name: _json_value(value) for name, value in self.options.items()}}
         if self._blank.ranges is not None:
-            about["ranges"] = self._blank.ranges.tolist()
-        write_atomic(_sidecar(self.output), json.dumps(about, indent=1))
-        fresh.replace(self.output)
+            sidecar["ranges"] = self._blank.ranges.tolist()
+        write_atomic(_sidecar(self.output), json.dumps(sidecar, indent=1))
+        complete.replace(self.output)
         shutil.rmtree(self._partial)
 
     def blocks(self) -> Iterator[tuple[Array, Array]]:
@@ -238,31 +236,31 @@ class FileJob:
             return
         rows = np.memmap(self._partial / "rows.bin", self._blank.data.dtype, "r", shape=(done, width))
         counts = np.memmap(self._partial / "counts.bin", "<i8", "r", shape=(done, 2))
-        for start in range(0, done, _ROWS_AT_ONCE):
-            yield rows[start : start + _ROWS_AT_ONCE], counts[start : start + _ROWS_AT_ONCE]
+        for start in range(0, done, _BLOCK_ROWS):
+            yield rows[start : start + _BLOCK_ROWS], counts[start : start + _BLOCK_ROWS]
 
-    def numbered(self) -> Iterator[tuple[list[Any], Array, Array]]:
+    def blocks_with_ids(self) -> Iterator[tuple[list[object], Array, Array]]:
         """Yield ids (or row numbers), rows and counts, a block at a time."""
         ids = self._ids()
         for rows, counts in self.blocks():
             yield list(islice(ids, len(rows))), rows, counts
 
-    def _ids(self) -> Iterator[Any]:
+    def _ids(self) -> Iterator[object]:
         if self.source.id_field is None:
             yield from range(int(self._counts["rows"]))
         elif self.source.resumable:
             yield from (key for key, _ in self.source.rows())
         else:
-            with self._kept_ids.open(encoding="utf-8") as file:
+            with self._stdin_ids.open(encoding="utf-8") as file:
                 yield from map(json.loads, file)
 
     @property
     def blank(self) -> Vectors:
-        """No vectors, of the output's shape, type and space."""
+        """Zero vectors, with the shape, type and fingerprint of the output."""
         return self._blank
 
 
-def _npy(job: FileJob, path: Path) -> None:
+def _to_npy(job: FileJob, path: Path) -> None:
     count = sum(len(rows) for rows, _ in job.blocks())
     with path.open("wb") as file:
         file.write(npy_header(job.blank.data, count))
@@ -270,26 +268,28 @@ def _npy(job: FileJob, path: Path) -> None:
             file.write(np.ascontiguousarray(rows).tobytes())
 
 
-def _jsonl(job: FileJob, path: Path) -> None:
+def _to_jsonl(job: FileJob, path: Path) -> None:
     with path.open("wb") as file:
-        for ids, rows, counts in job.numbered():
+        for ids, rows, counts in job.blocks_with_ids():
             file.writelines(json_lines(ids, rows, counts))
 
 
-def _parquet(job: FileJob, path: Path) -> None:
-    told = {"nearfield.fingerprint": job.blank.fingerprint, "nearfield.model": job.encoder.name}
-    shape = schema(job.blank.data, named=job.source.id_field is not None, told=told)
-    with require_parquet().ParquetWriter(path, shape) as writer:
-        for ids, rows, counts in job.numbered():
-            writer.write_table(table(shape, ids, rows, counts))
+def _to_parquet(job: FileJob, path: Path) -> None:
+    metadata = {"nearfield.fingerprint": job.blank.fingerprint, "nearfield.model": job.encoder.name}
+    schema = arrow_schema(job.blank.data, string_ids=job.source.id_field is not None, metadata=metadata)
+    with require_parquet().ParquetWriter(path, schema) as writer:
+        for ids, rows, counts in job.blocks_with_ids():
+            writer.write_table(arrow_table(schema, ids, rows, counts))
 
 
-_FINISHERS: dict[str, Callable[[FileJob, Path], None]] = {"npy": _npy, "jsonl": _jsonl, "parquet": _parquet}
+_CONVERTERS: dict[str, Callable[[FileJob, Path], None]] = dict(
+    zip(OUTPUT_FORMATS, (_to_npy, _to_jsonl, _to_parquet), strict=True)
+)
 
 
-def _column(values: Array | None) -> Array:
+def _or_empty(values: Array | None) -> Array:
     return np.zeros(0, np.int64) if values is None else values
 
 
-def _told(value: Any) -> Any:
+def _json_value(value: object) -> object:
     return value if isinstance(value, (str, int, float, bool)) else str(value)

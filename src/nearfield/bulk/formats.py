@@ -1,119 +1,127 @@
-"""Formats: how rows of vectors are written as NPY, JSONL and Parquet, a block at a time."""
+"""Serialisation of rows of vectors as NPY, JSON lines and Parquet, one block at a time."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
+from nearfield.arrays import Array
 from nearfield.fileio.tabular import require_parquet
 
-Array = np.ndarray[Any, np.dtype[Any]]
-#: Columns that every row of JSONL and Parquet has.
-OWN = ("id", "embedding", "tokens", "truncated")
-_HEADER = 128
+#: A type, schema or table of pyarrow, which has no type hints.
+ArrowType: TypeAlias = Any
+#: Further columns of some rows: the values by the column's name.
+Columns: TypeAlias = Mapping[str, Sequence[object]]
+
+#: Columns that every row of JSON lines and Parquet has.
+OUTPUT_COLUMNS = ("id", "embedding", "tokens", "truncated")
+_HEADER_BYTES = 128
 
 
 def npy_header(data: Array, count: int) -> bytes:
     """Return the header of NumPy's format, version 1.0, for ``count`` rows like those of ``data``: 128 bytes."""
-    told = {"descr": np.lib.format.dtype_to_descr(data.dtype), "fortran_order": False, "shape": (count, data.shape[1])}
-    text = repr(told).encode("latin-1")
-    text += b" " * (_HEADER - 10 - len(text) - 1) + b"\n"
+    fields = {"descr": np.lib.format.dtype_to_descr(data.dtype), "fortran_order": False}
+    text = repr({**fields, "shape": (count, data.shape[1])}).encode("latin-1")
+    text += b" " * (_HEADER_BYTES - 10 - len(text) - 1) + b"\n"
     return bytes(np.lib.format.magic(1, 0)) + len(text).to_bytes(2, "little") + text
 
 
 def json_lines(
-    ids: Sequence[Any], rows: Array | None, counts: Array, kept: Mapping[str, Sequence[Any]] | None = None
+    ids: Sequence[object], rows: Array | None, counts: Array, columns: Columns | None = None
 ) -> Iterator[bytes]:
-    """Yield a line of JSON for each row; without ``rows`` it has no embedding."""
-    columns = kept or {}
+    """Yield one line of JSON per row; without ``rows`` it has no embedding."""
     values = rows.astype(np.float32) if rows is not None and rows.dtype == np.float16 else rows
     # A copy: rows may be mapped from a file, and the values of one line must lie side by side.
-    plain = None if values is None else np.array(values)
+    embeddings = None if values is None else np.array(values)
     for number, (key, (tokens, dropped)) in enumerate(zip(ids, counts.tolist(), strict=True)):
-        line = {"id": key} if plain is None else {"id": key, "embedding": plain[number]}
+        line = {"id": key} if embeddings is None else {"id": key, "embedding": embeddings[number]}
         line |= {"tokens": tokens, "truncated": dropped}
-        yield _dumped(line | {name: column[number] for name, column in columns.items()})
+        yield _json_line(line | {name: column[number] for name, column in (columns or {}).items()})
 
 
-def _dumped(line: dict[str, Any]) -> bytes:
+def _json_line(line: dict[str, object]) -> bytes:
     import orjson
 
     try:
-        return orjson.dumps(line, default=_said, option=orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_APPEND_NEWLINE)
-    except TypeError:  # a number of more than 64 bits, or a key that is no text
-        return (json.dumps(line, default=_said) + "\n").encode()
+        return orjson.dumps(line, default=_to_json, option=orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_APPEND_NEWLINE)
+    except TypeError:  # an integer of more than 64 bits, or a key that is not a string
+        return (json.dumps(line, default=_to_json) + "\n").encode()
 
 
-def _said(value: Any) -> Any:
+def _to_json(value: object) -> object:
     if isinstance(value, np.ndarray):
         return value.tolist()
     return value.hex() if isinstance(value, bytes) else str(value)
 
 
-def schema(data: Array, *, named: bool, told: Mapping[str, str], types: Mapping[str, Any] | None = None) -> Any:
-    """Return the Arrow schema of rows like ``data``: ids are texts where they are ``named``, else row numbers.
+def arrow_schema(
+    data: Array, *, string_ids: bool, metadata: Mapping[str, str], types: Mapping[str, ArrowType] | None = None
+) -> ArrowType:
+    """Return the Arrow schema of rows like ``data``; without ``string_ids`` the ids are row numbers.
 
-    ``types`` are the Arrow types of further columns; ``told`` goes to the file's key-value metadata.
+    ``types`` are the Arrow types of further columns, and ``metadata`` becomes the file's key-value metadata.
     """
     import pyarrow as arrow
 
     require_parquet()
-    kind = arrow.list_(arrow.from_numpy_dtype(data.dtype), data.shape[1])
-    key = arrow.string() if named else arrow.int64()
-    fields = [*zip(OWN, (key, kind, arrow.int64(), arrow.int64()), strict=True), *(types or {}).items()]
-    return arrow.schema(fields, metadata=dict(told))
+    vector = arrow.list_(arrow.from_numpy_dtype(data.dtype), data.shape[1])
+    key = arrow.string() if string_ids else arrow.int64()
+    columns = [*zip(OUTPUT_COLUMNS, (key, vector, arrow.int64(), arrow.int64()), strict=True), *(types or {}).items()]
+    return arrow.schema(columns, metadata=dict(metadata))
 
 
-def table(
-    shape: Any, ids: Sequence[Any], rows: Array, counts: Array, kept: Mapping[str, Sequence[Any]] | None = None
-) -> Any:
+def arrow_table(
+    schema: ArrowType, ids: Sequence[object], rows: Array, counts: Array, columns: Columns | None = None
+) -> ArrowType:
     """Return rows as an Arrow table of a schema."""
     import pyarrow as arrow
 
-    key, kind = shape.field("id").type, shape.field("embedding").type
-    names = [str(item) for item in ids] if arrow.types.is_string(key) else ids
+    key, vector = schema.field("id").type, schema.field("embedding").type
+    keys = [str(item) for item in ids] if arrow.types.is_string(key) else ids
     flat = arrow.array(np.array(rows).reshape(-1))
-    columns = [arrow.array(names, key), arrow.FixedSizeListArray.from_arrays(flat, type=kind)]
-    columns += [arrow.array(counts[:, 0].copy()), arrow.array(counts[:, 1].copy())]
-    columns += [column(values, shape.field(name).type) for name, values in (kept or {}).items()]
-    return arrow.Table.from_arrays(columns, schema=shape)
+    arrays = [arrow.array(keys, key), arrow.FixedSizeListArray.from_arrays(flat, type=vector)]
+    arrays += [arrow.array(counts[:, 0].copy()), arrow.array(counts[:, 1].copy())]
+    arrays += [_arrow_array(values, schema.field(name).type) for name, values in (columns or {}).items()]
+    return arrow.Table.from_arrays(arrays, schema=schema)
 
 
-def column(values: Sequence[Any], kind: Any) -> Any:
-    """Return values as an Arrow array; where the type is text, what is none is written as JSON."""
+def _arrow_array(values: Sequence[object], arrow_type: ArrowType) -> ArrowType:
+    """Return values as an Arrow array; where the type is string, values of other types are written as JSON."""
     import pyarrow as arrow
 
-    if not arrow.types.is_string(kind):
-        return arrow.array(values, kind)
-    texts = [value if value is None or isinstance(value, str) else json.dumps(value, default=_said) for value in values]
-    return arrow.array(texts, kind)
+    if not arrow.types.is_string(arrow_type):
+        return arrow.array(values, arrow_type)
+    texts = [
+        value if value is None or isinstance(value, str) else json.dumps(value, default=_to_json) for value in values
+    ]
+    return arrow.array(texts, arrow_type)
 
 
-def types_of(kept: Mapping[str, Sequence[Any]], known: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the Arrow types that hold both these values and those of the types ``known`` so far.
+def infer_types(columns: Columns, known: Mapping[str, ArrowType]) -> dict[str, ArrowType]:
+    """Return the Arrow types that hold these values and those of the types ``known`` so far.
 
-    Values that no type holds together are texts, the others among them as JSON.
+    Values that no type holds together become strings, those that are not strings as JSON.
     """
-    return {name: joined(known.get(name), _inferred(values)) for name, values in kept.items()}
+    return {name: unify_types(known.get(name), _infer_type(values)) for name, values in columns.items()}
 
 
-def joined(one: Any, other: Any) -> Any:
-    """Return the Arrow type that holds the values of two; None is no type yet."""
+def unify_types(one: ArrowType | None, other: ArrowType) -> ArrowType:
+    """Return the Arrow type that holds the values of two types; None stands for no type yet."""
     import pyarrow as arrow
 
     if one is None or one == other:
         return other
     try:
-        pair = [arrow.schema([("it", kind)]) for kind in (one, other)]
+        pair = [arrow.schema([("it", arrow_type)]) for arrow_type in (one, other)]
         return arrow.unify_schemas(pair, promote_options="permissive").field("it").type
     except arrow.ArrowException:
         return arrow.string()
 
 
-def _inferred(values: Sequence[Any]) -> Any:
+def _infer_type(values: Sequence[object]) -> ArrowType:
     import pyarrow as arrow
 
     try:

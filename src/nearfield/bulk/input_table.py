@@ -1,4 +1,4 @@
-"""A data set: files, folders and patterns of tables, read row by row with the columns that are carried over."""
+"""A data set of files, folders and patterns, read row by row with the columns that are carried over."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from nearfield.bulk.text_source import STDIN, TextSource
 from nearfield.errors import InputError
 
-#: What is read in a folder; plain text only where it is asked for by name, because most of it is no data.
+#: Suffixes of the files that are read in a folder. Plain text is read only if --format names it, because most
+#: text files in a folder are not data.
 _SUFFIXES = {
     "parquet": (".parquet",),
     "jsonl": (".jsonl", ".ndjson"),
@@ -20,137 +20,132 @@ _SUFFIXES = {
     "tsv": (".tsv",),
     "txt": (".txt", ".text", ".md"),
 }
-_TABLES = tuple(suffix for form, suffixes in _SUFFIXES.items() if form != "txt" for suffix in suffixes)
+_TABLE_SUFFIXES = tuple(suffix for form, suffixes in _SUFFIXES.items() if form != "txt" for suffix in suffixes)
 
 
 def expand_paths(inputs: Sequence[Path], form: str | None, output: Path) -> tuple[Path, ...]:
-    """Return the files that are meant by files, folders and patterns: those of a folder or pattern sorted by path.
+    """Return the files that files, folders and patterns stand for; those of a folder or pattern are sorted by path.
 
-    Folders are searched to the bottom; names that begin with a dot or an underscore are passed by, and so is the
-    output's folder. What an earlier input named already is not read again.
+    Folders are searched recursively. Names that begin with a dot or an underscore are skipped, and so is the output's
+    folder. A file that an earlier input named is not read again.
 
     Raises:
         InputError: a folder holds no file of a known format, or a pattern matches none.
         OSError: a folder cannot be read.
     """
-    found: dict[Path, Path] = {}
-    plain: list[Path] = []
-    for given in inputs:
-        if given == STDIN or given.is_file() or not (given.is_dir() or glob.has_magic(str(given))):
-            plain.append(given)
-            found.setdefault(given.resolve(), given)
-            continue
-        fresh = [path for path in _meant(given, form, output) if path.resolve() not in found]
-        plain += fresh
-        found.update((path.resolve(), path) for path in fresh)
-    return tuple(plain)
+    known: set[Path] = set()
+    paths: list[Path] = []
+    for path in inputs:
+        if path == STDIN or path.is_file() or not (path.is_dir() or glob.has_magic(str(path))):
+            files = [path]
+        else:
+            files = [file for file in _expand(path, form, output) if file.resolve() not in known]
+        paths += files
+        known.update(file.resolve() for file in files)
+    return tuple(paths)
 
 
-def _meant(given: Path, form: str | None, output: Path) -> list[Path]:
-    matches = [given] if given.is_dir() else _matches(str(given))
-    files = [path for match in matches for path in ([match] if match.is_file() else _inside(match, form))]
+def _expand(path: Path, form: str | None, output: Path) -> list[Path]:
+    matches = [path] if path.is_dir() else _glob(str(path))
+    files = [file for match in matches for file in ([match] if match.is_file() else _files_in(match, form))]
     written = output.resolve()
-    found = [path for path in files if written not in (path.resolve(), *path.resolve().parents)]
-    if not found:
-        kinds = ", ".join(_known(form))
+    inputs = [file for file in files if written not in (file.resolve(), *file.resolve().parents)]
+    if not inputs:
+        suffixes = ", ".join(_suffixes(form))
         raise InputError(
-            f"{given}: no file matches." if not given.is_dir() else f"{given} holds no file that ends in {kinds}.",
+            f"{path}: no file matches." if not path.is_dir() else f"{path} holds no file that ends in {suffixes}.",
             param="inputs",
         )
-    return found
+    return inputs
 
 
-def _matches(pattern: str) -> list[Path]:
+def _glob(pattern: str) -> list[Path]:
     # Path.glob takes no absolute pattern.
     return sorted(map(Path, glob.glob(pattern, recursive=True)))  # noqa: PTH207
 
 
-def _inside(folder: Path, form: str | None) -> list[Path]:
-    """Return a folder's files of known formats, sorted; links to folders are not followed, and so cannot go round."""
-    found: list[Path] = []
-    for place, folders, names in os.walk(folder, onerror=_raise):
+def _files_in(folder: Path, form: str | None) -> list[Path]:
+    """Return the files of known formats in a folder, sorted; links to folders may form a cycle and are not followed."""
+    files: list[Path] = []
+    for parent, folders, names in os.walk(folder, onerror=_raise):
         folders[:] = [name for name in folders if not name.startswith((".", "_"))]
-        wanted = (name for name in names if not name.startswith((".", "_")) and name.lower().endswith(_known(form)))
-        found += (path for path in (Path(place, name) for name in wanted) if path.is_file())
-    return sorted(found)
+        names = [name for name in names if not name.startswith((".", "_")) and name.lower().endswith(_suffixes(form))]
+        files += (path for path in (Path(parent, name) for name in names) if path.is_file())
+    return sorted(files)
 
 
 def _raise(error: OSError) -> None:
     raise error
 
 
-def _known(form: str | None) -> tuple[str, ...]:
-    return _TABLES if form is None else _SUFFIXES.get(form, (f".{form}",))
+def _suffixes(form: str | None) -> tuple[str, ...]:
+    return _TABLE_SUFFIXES if form is None else _SUFFIXES.get(form, (f".{form}",))
 
 
 @dataclass(frozen=True)
 class InputRow:
-    """A row: its id (None where there is none), its text, and the columns that are carried over."""
+    """One row: its id (None if there is none), its text, and the columns that are carried over."""
 
-    key: Any
+    key: object
     text: str
-    kept: Mapping[str, Any]
+    columns: Mapping[str, object]
 
 
 @dataclass(frozen=True)
-class _Carried:
-    """What a table's row has beside its text."""
+class _KeyAndColumns:
+    """What the row of a table has beside its text."""
 
-    key: Any
-    kept: Mapping[str, Any]
+    key: object
+    columns: Mapping[str, object]
 
 
 @dataclass(frozen=True)
 class InputTable(TextSource):
-    """Texts, with their ids and with the columns named in ``keep``."""
+    """Texts with their ids and with the columns named in ``keep``."""
 
     keep: tuple[str, ...] = ()
-    #: Those columns to keep that a row has had so far.
+    #: The columns of ``keep`` that at least one row had so far.
     seen: set[str] = field(default_factory=set, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if not self.resumable:
             raise InputError(
-                "A folder of shards is made in two passes, and stdin can be read but once: put it into a file first, "
-                "or write to a single file.",
+                "A folder of shards is written in two passes, and stdin can be read only once: save it to a file "
+                "first, or write to a single file.",
                 param="inputs",
             )
-        plain = next((path for path in self.paths if self.keep and self.form_of(path) == "txt"), None)
+        plain = next((path for path in self.paths if self.keep and self.format_of(path) == "txt"), None)
         if plain is not None:
             raise InputError(f"{plain}: plain text holds no columns. Leave --keep out.", param="keep")
 
     @property
     def columns(self) -> list[str]:
-        """The fields that are read, each once."""
+        """The fields that are read, without repetition."""
         return list(dict.fromkeys([*super().columns, *self.keep]))
 
-    def pick(self, where: str, row: Mapping[str, Any]) -> tuple[Any, str]:
-        """Return a row's id and kept columns, and its text. A field that a line of JSON leaves out is None."""
+    def pick(self, where: str, row: Mapping[str, object]) -> tuple[object, str]:
+        """Return the id and the carried columns of a row, and its text. A field that a JSON line omits is None."""
         key, text = super().pick(where, row)
         self.seen.update(name for name in self.keep if name in row)
-        return _Carried(key, {name: row.get(name) for name in self.keep}), text
+        return _KeyAndColumns(key, {name: row.get(name) for name in self.keep}), text
 
-    def check_kept(self) -> None:
-        """Refuse a column that no row had, once all were read.
-
-        Raises:
-            InputError: there is such a column.
-        """
+    def check_keep(self) -> None:
+        """Raise InputError if no row had one of the columns of ``keep``; call it after all rows were read."""
         missing = next((name for name in self.keep if name not in self.seen), None)
         if missing is not None:
-            raise InputError(f"No row has a field {missing!r} that could be kept.", param="keep")
+            raise InputError(f"--keep {missing}: no row has a field {missing!r}.", param="keep")
 
-    def wide(self) -> Iterator[InputRow]:
-        """Yield the rows.
+    def full_rows(self) -> Iterator[InputRow]:
+        """Yield the rows with their columns.
 
         Raises:
-            InputError: a row cannot be read, or holds a bare text where columns are to be kept.
+            InputError: a row cannot be read, or is a bare text although ``keep`` names columns.
         """
-        for head, text in self.rows():
-            if isinstance(head, _Carried):
-                yield InputRow(head.key, text, head.kept)
+        for key, text in self.rows():
+            if isinstance(key, _KeyAndColumns):
+                yield InputRow(key.key, text, key.columns)
             elif self.keep:
                 raise InputError(f"A line of JSON is a bare text, without the column {self.keep[0]!r}.", param="keep")
             else:
-                yield InputRow(head, text, {})
+                yield InputRow(key, text, {})

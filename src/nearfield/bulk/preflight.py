@@ -1,4 +1,4 @@
-"""A survey before a folder of shards is made: the inputs are read once, the plan laid out, the terms compared."""
+"""Checks and plan before a folder of shards is written: inputs are read once, the schema compared with the folder's."""
 
 from __future__ import annotations
 
@@ -9,160 +9,172 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from nearfield.bulk.formats import OWN, joined
+from nearfield.bulk.formats import OUTPUT_COLUMNS, ArrowType, unify_types
 from nearfield.bulk.input_table import InputTable
-from nearfield.bulk.shard_directory import ShardDirectory
-from nearfield.bulk.shard_plan import Plan, Shard, mine, plan
-from nearfield.bulk.shard_writer import FORMS, ShardLayout
+from nearfield.bulk.shard_directory import JsonObject, ShardDirectory
+from nearfield.bulk.shard_plan import Shard, ShardPlan, plan_shards, shards_of_share
+from nearfield.bulk.shard_writer import SHARD_FORMATS, ShardLayout
 from nearfield.encoder import Encoder
 from nearfield.errors import InputError, nearest
 from nearfield.fileio.tabular import require_parquet
 from nearfield.progress import Progress
 from nearfield.vectors.dense import Vectors
 
-SHARD_ROWS = 100_000
-#: Bytes of a number in JSON, about, by the kind of its type.
-_DIGITS = {"f": 12, "i": 4, "u": 4}
+DEFAULT_SHARD_ROWS = 100_000
+#: Approximate bytes of a number in JSON, by the kind of its type.
+_BYTES_PER_NUMBER = {"f": 12, "i": 4, "u": 4}
 
 
 @dataclass(frozen=True)
 class Sharding:
-    """How a data set is cut: format and rows of a shard (None: as the folder has it), and our share, the I-th of N."""
+    """How a data set is divided: format and rows of a shard (None: as the folder has it), and the share (I, N)."""
 
     form: str | None = None
     rows: int | None = None
     share: tuple[int, int] = (1, 1)
 
     def __post_init__(self) -> None:
-        if self.form is not None and self.form not in FORMS:
-            raise InputError(f"Unknown shard format {self.form!r}. {nearest(self.form, FORMS)}", param="shard_format")
+        if self.form is not None and self.form not in SHARD_FORMATS:
+            hint = nearest(self.form, SHARD_FORMATS)
+            raise InputError(f"Unknown shard format {self.form!r}. {hint}", param="shard_format")
         if self.rows is not None and self.rows < 1:
             raise InputError(f"A shard has at least 1 row, not {self.rows}.", param="shard_rows")
 
 
-def share_of(text: str) -> tuple[int, int]:
-    """Read I/N.
+def parse_share(text: str) -> tuple[int, int]:
+    """Parse I/N.
 
     Raises:
-        InputError: it is no such thing, or there is no I-th of N.
+        InputError: the text has another form, or there is no I-th of N.
     """
-    at, _, of = text.partition("/")
-    if not (at.isascii() and at.isdigit() and of.isascii() and of.isdigit() and 1 <= int(at) <= int(of)):
+    index, _, processes = text.partition("/")
+    numeric = all(number.isascii() and number.isdigit() for number in (index, processes))
+    if not (numeric and 1 <= int(index) <= int(processes)):
         raise InputError(f"--shard is I/N, such as 1/4 for the first of four, not {text!r}.", param="shard")
-    return int(at), int(of)
+    return int(index), int(processes)
 
 
 @dataclass(frozen=True)
-class EmbedRequest:
-    """What was asked for: an encoder and how it is to encode, a data set, a folder, and how it is cut."""
+class ShardRequest:
+    """An encoder and its options, a data set, the folder to write, and how the data set is divided."""
 
     encoder: Encoder
     source: InputTable
     home: Path
     sharding: Sharding
-    wanted: Mapping[str, Any]
+    options: Mapping[str, Any]
 
 
 class Preflight:
-    """What is to be made. ``terms`` are those of its vectors, ``schema`` the types of its kept columns, packed.
+    """The plan of a run.
+
+    Attributes:
+        schema: what all vectors of the folder have in common.
+        column_types: the Arrow schema of the carried columns, serialized; None if there are none.
+        layout: how the files of a shard are written.
 
     Raises:
-        InputError: an input cannot be read, or what the folder holds does not go with it (unless ``restart``).
+        InputError: an input cannot be read, or the folder holds other vectors (unless ``restart``).
     """
 
-    def __init__(self, order: EmbedRequest, *, restart: bool, shown: bool) -> None:
-        self.order = order
-        # An empty list shows type and space before any work is done, and refuses bad arguments.
-        self.blank: Vectors = order.encoder.encode([], **order.wanted)
-        self.folder = ShardDirectory(order.home)
-        stored = (None if restart else self.folder.terms()) or {}
-        self.form = order.sharding.form or str(stored.get("format", "parquet"))
-        self._size = order.sharding.rows or int(stored.get("shard_rows", SHARD_ROWS))
+    def __init__(self, request: ShardRequest, *, restart: bool, shown: bool) -> None:
+        self.request = request
+        # An empty list shows type and fingerprint before any work is done, and bad arguments are refused.
+        self.blank: Vectors = request.encoder.encode([], **request.options)
+        self.folder = ShardDirectory(request.home)
+        stored = (None if restart else self.folder.schema()) or {}
+        self.form = request.sharding.form or str(stored.get("format", "parquet"))
+        self._shard_rows = request.sharding.rows or int(stored.get("shard_rows", DEFAULT_SHARD_ROWS))
         if self.form == "parquet":
             require_parquet()
-        self._check_kept()
-        # What can be refused is refused before all inputs are read, and the rest after that.
-        self._check(stored, self._space())
+        self._check_keep()
+        # Everything that needs no reading is checked before all inputs are read, and the rest after that.
+        self._check_schema(stored, self._vector_schema())
         with Progress(None, label="reading", shown=shown) as progress:
-            self.plan: Plan = plan(
-                order.source, self._size, typed=self._typed, seen=lambda rows: progress.advance(rows, 0)
+            self.plan: ShardPlan = plan_shards(
+                request.source, self._shard_rows, typed=self._typed, on_rows=lambda rows: progress.advance(rows, 0)
             )
-        types = _held(stored.get("schema"), self.plan.types)
-        kept = {name: str(types[name]) if self._typed else "any" for name in order.source.keep}
-        self.terms = {**self._space(), "keep": kept}
-        self._check(stored, self.terms)
-        self.schema = _packed(types) if types else None
-        self.layout = ShardLayout(self.form, self.blank.data, order.source.id_field is not None, types, self._told())
+        types = _widen_types(stored.get("schema"), self.plan.types)
+        keep = {name: str(types[name]) if self._typed else "any" for name in request.source.keep}
+        self.schema = {**self._vector_schema(), "keep": keep}
+        self._check_schema(stored, self.schema)
+        self.column_types = _serialize_types(types) if types else None
+        self.layout = ShardLayout(
+            self.form, self.blank.data, request.source.id_field is not None, types, self._metadata()
+        )
 
     @property
     def _typed(self) -> bool:
         return self.form == "parquet"
 
-    def ours(self) -> list[Shard]:
-        """Return the shards that fall to this process."""
-        return list(mine(self.plan.parts, self.order.sharding.share))
+    def shards(self) -> list[Shard]:
+        """Return the shards of this process's share."""
+        return list(shards_of_share(self.plan.shards, self.request.sharding.share))
 
-    def beyond(self) -> list[int]:
-        """Return the numbers of shards that fall to this process and have no rows any more."""
-        at, of = self.order.sharding.share
-        return [number for number in self.folder.beyond(len(self.plan.parts)) if number % of == at - 1]
+    def surplus(self) -> list[int]:
+        """Return the numbers of the shards of this process's share that have no rows any more."""
+        index, processes = self.request.sharding.share
+        numbers = self.folder.surplus(len(self.plan.shards))
+        return [number for number in numbers if number % processes == index - 1]
 
-    def bytes_of(self, rows: int) -> int:
-        """Return about how many bytes the vectors of so many rows take."""
+    def estimated_bytes(self, rows: int) -> int:
+        """Return the approximate size of the vectors of so many rows."""
         data = self.blank.data
-        return rows * int(data.shape[1]) * (_DIGITS[data.dtype.kind] if self.form == "jsonl" else data.itemsize)
+        per_number = _BYTES_PER_NUMBER[data.dtype.kind] if self.form == "jsonl" else data.itemsize
+        return rows * int(data.shape[1]) * per_number
 
-    def _check(self, stored: Mapping[str, Any], terms: Mapping[str, Any]) -> None:
+    def _check_schema(self, stored: JsonObject, schema: JsonObject) -> None:
         if stored:
-            self.folder.check(terms)
+            self.folder.check(schema)
 
-    def _check_kept(self) -> None:
-        own = OWN if self.form != "npy" else tuple(name for name in OWN if name != "embedding")
-        taken = next((name for name in self.order.source.keep if name in own), None)
-        if taken is not None:
-            told = "Name it with --id-field instead." if taken == "id" else "Rename it first."
-            raise InputError(f"--keep {taken}: the output has a column of that name already. {told}", param="keep")
+    def _check_keep(self) -> None:
+        reserved = OUTPUT_COLUMNS if self.form != "npy" else tuple(n for n in OUTPUT_COLUMNS if n != "embedding")
+        clash = next((name for name in self.request.source.keep if name in reserved), None)
+        if clash is not None:
+            advice = "Name it with --id-field instead." if clash == "id" else "Rename it first."
+            raise InputError(f"--keep {clash}: the output has a column of that name already. {advice}", param="keep")
 
-    def _space(self) -> dict[str, Any]:
-        """Return what tells vectors that may stand in one folder from others."""
-        encoder, wanted = self.order.encoder, self.order.wanted
+    def _vector_schema(self) -> JsonObject:
+        """Return the properties that must be equal for vectors to lie in one folder."""
+        encoder, options = self.request.encoder, self.request.options
         return {
             "fingerprint": self.blank.fingerprint,
             "dims": self.blank.dim,
             "dtype": self.blank.precision,
-            "prompt": encoder.prompt_of(**wanted),
-            "truncate": wanted.get("truncate", "report"),
+            "prompt": encoder.prompt_of(**options),
+            "truncate": options.get("truncate", "report"),
             "precision": encoder.precision,
             "max_length": encoder.max_length,
             "format": self.form,
-            "shard_rows": self._size,
-            "ids": "given" if self.order.source.id_field is not None else "row numbers",
+            "shard_rows": self._shard_rows,
+            "ids": "given" if self.request.source.id_field is not None else "row numbers",
         }
 
-    def _told(self) -> dict[str, str]:
-        """Return what each Parquet file says of its vectors."""
-        told = {name: str(self._space()[name]) for name in ("fingerprint", "dims", "dtype", "prompt")}
-        told |= {"model": self.order.encoder.name, "role": str(self.order.wanted.get("role", ""))}
+    def _metadata(self) -> dict[str, str]:
+        """Return the key-value metadata of each Parquet file."""
+        schema = self._vector_schema()
+        values = {name: str(schema[name]) for name in ("fingerprint", "dims", "dtype", "prompt")}
+        values |= {"model": self.request.encoder.name, "role": str(self.request.options.get("role", ""))}
         if self.blank.ranges is not None:
-            told["ranges"] = json.dumps(self.blank.ranges.tolist())
-        return {f"nearfield.{name}": value for name, value in told.items()}
+            values["ranges"] = json.dumps(self.blank.ranges.tolist())
+        return {f"nearfield.{name}": value for name, value in values.items()}
 
 
-def _packed(types: Mapping[str, Any]) -> str:
+def _serialize_types(types: Mapping[str, ArrowType]) -> str:
     import pyarrow as arrow
 
     return base64.b64encode(arrow.schema(list(types.items())).serialize().to_pybytes()).decode()
 
 
-def _held(schema: str | None, types: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the types of kept columns: those that the folder has, where they hold what the new ones hold."""
-    if schema is None:
+def _widen_types(stored: str | None, types: Mapping[str, ArrowType]) -> dict[str, ArrowType]:
+    """Return the types of carried columns: those that the folder has, where they can hold the new values."""
+    if stored is None:
         return dict(types)
     import pyarrow as arrow
 
-    known = arrow.ipc.read_schema(arrow.BufferReader(base64.b64decode(schema)))
-    before = {name: known.field(name).type for name in known.names}
+    schema = arrow.ipc.read_schema(arrow.BufferReader(base64.b64decode(stored)))
+    known = {name: schema.field(name).type for name in schema.names}
     return {
-        name: before[name] if joined(before.get(name), kind) == before.get(name) else kind
-        for name, kind in types.items()
+        name: known[name] if unify_types(known.get(name), new) == known.get(name) else new
+        for name, new in types.items()
     }

@@ -1,4 +1,4 @@
-"""The report of ``nearfield embed``."""
+"""Reports of ``nearfield embed``, as JSON and as text for a terminal."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 
 @dataclass(frozen=True)
 class EmbedReport:
-    """What a run did. ``seconds`` and the speeds are of this run alone, the counts of the whole output."""
+    """What a run did. ``seconds`` and the speeds are of this run only, the counts of the whole output."""
 
     output: str
     model: str
@@ -22,28 +22,37 @@ class EmbedReport:
     texts_per_second: float
     tokens_per_second: float
 
-    def json(self) -> str:
-        """Return it as JSON."""
+    def to_json(self) -> str:
+        """Return the report as JSON."""
         return json.dumps(asdict(self))
 
-    def text(self) -> str:
-        """Return it for people."""
+    def to_text(self) -> str:
+        """Return the report as text for a terminal."""
         lines = [
-            f"{self.texts:,} texts ({self.tokens:,} tokens) to {self.output}",
-            f"  model        {self.model}",
-            f"  fingerprint  {self.fingerprint}",
-            f"  truncated    {self.truncated_texts:,} texts, {self.truncated_tokens:,} tokens cut off",
-            f"  speed        {self.texts_per_second:,.0f} texts/s, {self.tokens_per_second:,.0f} tokens/s",
+            f"Wrote {self.output}: {self.texts:,} texts, {self.tokens:,} tokens",
+            f"  Model:        {self.model}",
+            f"  Fingerprint:  {self.fingerprint}",
+            f"  Truncated:    {self._truncated()}",
+            f"  Speed:        {self.texts_per_second:,.0f} texts/s, {self.tokens_per_second:,.0f} tokens/s",
         ]
-        return "\n".join([*lines, f"  resumed at   {self.resumed_at:,}"] if self.resumed_at else lines)
+        resumed = [f"  Resumed:      {self.resumed_at:,} texts were encoded before this run"] if self.resumed_at else []
+        return "\n".join([*lines, *resumed])
+
+    def _truncated(self) -> str:
+        if not self.truncated_texts:
+            return "none"
+        return f"{self.truncated_texts:,} texts were too long; {self.truncated_tokens:,} tokens were cut off"
 
 
 @dataclass(frozen=True)
 class FolderReport(EmbedReport):
-    """What a run on a folder of shards did: the counts are of all shards that are whole, by whomever they were made.
+    """What a run on a folder of shards did; the counts are of all complete shards, also those of other runs.
 
-    ``skipped`` shards were there as they should be, ``damaged`` ones were not what their records said and were done
-    again, ``removed`` ones had no rows any more, and ``elsewhere`` counts those left to other runs.
+    Attributes:
+        skipped: shards that existed as planned.
+        damaged: shards whose files differed from their records; they were written again.
+        removed: shards that have no rows any more.
+        elsewhere: shards that were left to other runs.
     """
 
     state: str
@@ -54,18 +63,18 @@ class FolderReport(EmbedReport):
     removed: int
     elsewhere: int
 
-    def text(self) -> str:
-        """Return it for people."""
-        done = {"written": self.written, "there already": self.skipped, "removed": self.removed}
-        rest = {"of them damaged before": self.damaged, "left to other runs": self.elsewhere}
-        parts = [f"{count:,} {what}" for what, count in done.items()]
-        parts += [f"{count:,} {what}" for what, count in rest.items() if count]
-        return f"{super().text()}\n  shards       {self.shards:,} ({self.state}): {', '.join(parts)}"
+    def to_text(self) -> str:
+        """Return the report as text for a terminal."""
+        always = {"written": self.written, "up to date": self.skipped, "removed": self.removed}
+        optional = {"damaged and written again": self.damaged, "left to other runs": self.elsewhere}
+        parts = [f"{count:,} {action}" for action, count in always.items()]
+        parts += [f"{count:,} {action}" for action, count in optional.items() if count]
+        return f"{super().to_text()}\n  Shards:       {self.shards:,} ({self.state}): {', '.join(parts)}"
 
 
 @dataclass(frozen=True)
 class Forecast:
-    """What a run would do, estimated from a sample of the texts that was encoded; ``seconds`` is of this run alone."""
+    """What a run would do, estimated by encoding a sample of the texts; ``seconds`` is of this run only."""
 
     output: str
     model: str
@@ -80,23 +89,26 @@ class Forecast:
     tokens_per_second: float
     seconds: float
 
-    def json(self) -> str:
-        """Return it as JSON."""
+    def to_json(self) -> str:
+        """Return the forecast as JSON."""
         return json.dumps(asdict(self))
 
-    def text(self) -> str:
-        """Return it for people."""
+    def to_text(self) -> str:
+        """Return the forecast as text for a terminal."""
+        size = f"{self.tokens_to_do:,} tokens, {self.bytes_to_do / 1e6:,.0f} MB of vectors"
         lines = [
-            f"{self.texts:,} texts in {self.shards:,} shards; nothing was written to {self.output}",
-            f"  model        {self.model}",
-            f"  to do        {self.texts_to_do:,} texts in {self.shards_to_do:,} shards; {self.removed:,} to remove",
-            f"  about        {self.tokens_to_do:,} tokens, {self.bytes_to_do / 1e6:,.0f} MB",
-            f"  time         {duration(self.seconds)} at {self.tokens_per_second:,.0f} tokens/s",
+            f"Dry run, nothing was written to {self.output}: {self.texts:,} texts in {self.shards:,} shards",
+            f"  Model:        {self.model}",
+            f"  To encode:    {self.texts_to_do:,} texts in {self.shards_to_do:,} shards",
+            f"  Estimate:     {size}",
+            f"  Time:         {format_duration(self.seconds)} at {self.tokens_per_second:,.0f} tokens/s",
         ]
-        return "\n".join([*lines, f"  damaged      {self.damaged:,} shards"] if self.damaged else lines)
+        lines += [f"  To remove:    {self.removed:,} shards"] if self.removed else []
+        lines += [f"  Damaged:      {self.damaged:,} shards"] if self.damaged else []
+        return "\n".join(lines)
 
 
-def duration(seconds: float) -> str:
+def format_duration(seconds: float) -> str:
     """Return a time as hours, minutes and seconds."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)

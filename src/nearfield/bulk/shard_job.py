@@ -1,4 +1,4 @@
-"""A data set to a folder of shards: what is there as it should be is left alone, and the rest is encoded."""
+"""Embedding of a data set into a folder of shards: shards that exist as planned are skipped, the others encoded."""
 
 from __future__ import annotations
 
@@ -8,216 +8,222 @@ from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import islice
-from typing import Any
 
 import numpy as np
 
+from nearfield.arrays import Array
 from nearfield.bulk.input_table import InputRow
-from nearfield.bulk.preflight import EmbedRequest, Preflight
+from nearfield.bulk.preflight import Preflight, ShardRequest
 from nearfield.bulk.report import FolderReport, Forecast
-from nearfield.bulk.shard_plan import Content, Shard
-from nearfield.bulk.shard_writer import PendingShard, RowBlock, draft
+from nearfield.bulk.shard_directory import JsonObject
+from nearfield.bulk.shard_plan import ContentDigest, Shard
+from nearfield.bulk.shard_writer import PendingShard, RowBlock, pending_shard
 from nearfield.errors import InputError, StorageFull
 from nearfield.progress import Progress
 from nearfield.vectors.dense import Vectors
 
-#: Tokens that are encoded to see how fast it goes.
-_TRIAL = 20_000
-_FULL = (errno.ENOSPC, errno.EDQUOT)
+#: Tokens that are encoded to measure the speed.
+_TRIAL_TOKENS = 20_000
+_DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 class ShardJob:
-    """One data set to one folder. ``thorough`` reads the shards that are there, where else their sizes count."""
+    """One data set to one folder; ``thorough`` reads existing shards to find damaged ones, not only their sizes."""
 
     def __init__(
-        self, order: EmbedRequest, *, restart: bool = False, thorough: bool = False, shown: bool = False
+        self, request: ShardRequest, *, restart: bool = False, thorough: bool = False, shown: bool = False
     ) -> None:
-        self._order = order
+        self._request = request
         self._restart = restart
         self._thorough = thorough
         self._shown = shown
-        self._survey = Preflight(order, restart=restart, shown=shown)
-        self._folder = self._survey.folder
-        self._form = self._survey.form
-        self._left = 0
+        self._preflight = Preflight(request, restart=restart, shown=shown)
+        self._folder = self._preflight.folder
+        self._form = self._preflight.form
+        self._rows_left = 0
         self._counts = {"written": 0, "skipped": 0, "damaged": 0, "removed": 0}
 
     def run(self) -> FolderReport:
-        """Encode what is not there as it should be.
+        """Encode the shards that are missing, changed or damaged.
 
         Raises:
-            InputError: an input changed on the way, or the folder holds other vectors.
-            StorageFull: the disk is full; the shards that are whole stay.
+            InputError: an input changed during the run, or the folder holds other vectors.
+            StorageFull: the disk is full; complete shards stay.
         """
-        with self._room():
+        with self._explain_full_disk():
             if self._restart:
                 self._folder.clear()
-            with self._folder.joined():
+            with self._folder.writer():
                 return self._run()
 
     def _run(self) -> FolderReport:
-        self._folder.settle(self._survey.terms, model=self._order.encoder.name, schema=self._survey.schema)
-        todo = self._to_do()
-        self._left = rows = sum(part.rows for part in todo)
+        preflight = self._preflight
+        notes = {"model": self._request.encoder.name, "schema": preflight.column_types}
+        self._folder.set_schema(preflight.schema, notes)
+        todo = self._todo()
+        self._rows_left = rows = sum(shard.rows for shard in todo)
         if todo:
-            self._folder.sum_up(self._survey.plan, self._form)
-        with Progress(rows, label=self._order.home.name, shown=self._shown) as progress:
+            self._folder.write_manifest(preflight.plan, self._form)
+        with Progress(rows, label=self._request.home.name, shown=self._shown) as progress:
             self._encode(todo, progress)
-        self._remove()
-        told = self._folder.sum_up(self._survey.plan, self._form)
-        return self._report(told, sum(part.rows for part in self._survey.ours()) - rows, progress)
+        self._remove_surplus()
+        manifest = self._folder.write_manifest(preflight.plan, self._form)
+        return self._report(manifest, sum(shard.rows for shard in preflight.shards()) - rows, progress)
 
     def forecast(self) -> Forecast:
-        """Tell what ``run`` would do, and about how long it would take. Writes nothing."""
-        survey = self._survey
-        todo = survey.ours() if self._restart else self._to_do()
-        rows = sum(part.rows for part in todo)
-        tokens, speed = _measure_speed(self._order, survey.plan.sample)
+        """Return what ``run`` would do and an estimate of its time. Writes nothing."""
+        preflight = self._preflight
+        todo = preflight.shards() if self._restart else self._todo()
+        rows = sum(shard.rows for shard in todo)
+        tokens_per_text, speed = _measure_speed(self._request, preflight.plan.sample)
         return Forecast(
-            output=str(self._order.home),
-            model=self._order.encoder.name,
-            texts=survey.plan.rows,
+            output=str(self._request.home),
+            model=self._request.encoder.name,
+            texts=preflight.plan.rows,
             texts_to_do=rows,
-            shards=len(survey.plan.parts),
+            shards=len(preflight.plan.shards),
             shards_to_do=len(todo),
-            removed=0 if self._restart else len(survey.beyond()),
+            removed=0 if self._restart else len(preflight.surplus()),
             damaged=self._counts["damaged"],
-            tokens_to_do=round(rows * tokens),
-            bytes_to_do=survey.bytes_of(rows),
+            tokens_to_do=round(rows * tokens_per_text),
+            bytes_to_do=preflight.estimated_bytes(rows),
             tokens_per_second=round(speed, 1),
-            seconds=round(rows * tokens / speed, 1) if speed else 0.0,
+            seconds=round(rows * tokens_per_text / speed, 1) if speed else 0.0,
         )
 
-    # -- what there is to do -----------------------------------------------------------------------------------
+    # -- selection ---------------------------------------------------------------------------------------------
 
-    def _to_do(self) -> list[Shard]:
-        """Return those of our shards that are not there as they should be."""
+    def _todo(self) -> list[Shard]:
+        """Return the shards of this share that do not exist as planned."""
         todo = []
-        for part in self._survey.ours():
-            if self._has(part):
+        for shard in self._preflight.shards():
+            if self._exists(shard):
                 self._counts["skipped"] += 1
                 continue
-            # Its record promises a shard which its files are not: a disk or a hand has changed them.
-            self._counts["damaged"] += self._folder.promised(part)
-            todo.append(part)
+            # A record without the files that it describes: they were changed after they were written.
+            self._counts["damaged"] += self._folder.has_record(shard)
+            todo.append(shard)
         return todo
 
-    def _has(self, part: Shard) -> bool:
-        return self._folder.has(part, self._form, thorough=self._thorough)
+    def _exists(self, shard: Shard) -> bool:
+        return self._folder.has_shard(shard, self._form, thorough=self._thorough)
 
-    def _remove(self) -> None:
-        for number in self._survey.beyond():
-            with self._folder.claimed(number) as ours:
-                if ours:
-                    self._folder.drop(number)
+    def _remove_surplus(self) -> None:
+        for number in self._preflight.surplus():
+            with self._folder.try_lock_shard(number) as locked:
+                if locked:
+                    self._folder.remove_shard(number)
                     self._counts["removed"] += 1
 
-    # -- the work ----------------------------------------------------------------------------------------------
+    # -- encoding ----------------------------------------------------------------------------------------------
 
     def _encode(self, todo: list[Shard], progress: Progress) -> None:
-        """Read the inputs again, past what is there, and write the shards that another run is not at."""
-        rows, at = self._order.source.wide(), 0
-        for turn, part in enumerate(todo, 1):
-            with self._folder.claimed(part.number) as ours:
-                # Another run may have made it since we looked.
-                if not ours or self._has(part):
+        """Read the inputs again and write the shards that no other run is writing; the rows of others are skipped."""
+        rows, position = self._request.source.full_rows(), 0
+        for count, shard in enumerate(todo, 1):
+            with self._folder.try_lock_shard(shard.number) as locked:
+                # Another run may have written it since the selection.
+                if not locked or self._exists(shard):
                     continue
-                progress.relabel(f"{self._order.home.name} shard {turn:,}/{len(todo):,}")
-                self._write(part, islice(rows, part.start - at, part.start - at + part.rows), progress)
-                at = part.start + part.rows
-                self._left -= part.rows
+                progress.relabel(f"{self._request.home.name} shard {count:,}/{len(todo):,}")
+                start = shard.start - position
+                self._write(shard, islice(rows, start, start + shard.rows), progress)
+                position = shard.start + shard.rows
+                self._rows_left -= shard.rows
                 self._counts["written"] += 1
 
-    def _write(self, part: Shard, rows: Iterator[InputRow], progress: Progress) -> None:
-        content = Content()
+    def _write(self, shard: Shard, rows: Iterator[InputRow], progress: Progress) -> None:
+        content = ContentDigest()
         totals = np.zeros(3, np.int64)
-        with draft(self._survey.layout, self._folder.drafts(part.number, self._form), part.rows) as made:
-            for block in self._blocks(part, rows, content):
-                made.add(block)
+        paths = self._folder.temporary_paths(shard.number, self._form)
+        with pending_shard(self._preflight.layout, paths, shard.rows) as pending:
+            for block in self._blocks(shard, rows, content):
+                pending.add(block)
                 tokens, dropped = block.counts[:, 0], block.counts[:, 1]
                 totals += tokens.sum(), (dropped > 0).sum(), dropped.sum()
                 progress.advance(len(block.ids), int(tokens.sum()))
-            made.settle()
-            if (content.rows, content.hexdigest()) != (part.rows, part.content):
+            pending.complete()
+            if (content.rows, content.hexdigest()) != (shard.rows, shard.content):
                 raise InputError("An input changed while it was read: run the command again.", param="inputs")
-            self._place(part, made, totals)
+            self._place(shard, pending, totals)
 
-    def _place(self, part: Shard, made: PendingShard, totals: np.ndarray[Any, np.dtype[Any]]) -> None:
+    def _place(self, shard: Shard, pending: PendingShard, totals: Array) -> None:
         counts = dict(zip(("tokens", "truncated_texts", "truncated_tokens"), totals.tolist(), strict=True))
-        told = {**counts, "fingerprint": self._survey.blank.fingerprint}
-        self._folder.place(part, self._form, made.settled, told)
+        fields = {**counts, "fingerprint": self._preflight.blank.fingerprint}
+        self._folder.place(shard, self._form, pending.digests, fields)
 
-    def _blocks(self, part: Shard, rows: Iterator[InputRow], content: Content) -> Iterator[RowBlock]:
-        """Encode rows, window by window; what else they have waits here for its vectors."""
+    def _blocks(self, shard: Shard, rows: Iterator[InputRow], content: ContentDigest) -> Iterator[RowBlock]:
+        """Encode rows, window by window; their ids and columns wait in a queue for the vectors."""
         waiting: deque[InputRow] = deque()
-        names, number = self._order.source.keep, part.start
-        named = self._order.source.id_field is not None
-        for vectors in self._order.encoder.stream(_texts_of(rows, content, waiting), steady=True, **self._order.wanted):
+        request, number = self._request, shard.start
+        texts = _texts_of(rows, content, waiting)
+        for vectors in request.encoder.stream(texts, steady=True, **request.options):
             block = [waiting.popleft() for _ in range(len(vectors))]
-            ids = [row.key for row in block] if named else range(number, number + len(block))
+            has_ids = request.source.id_field is not None
+            ids = [row.key for row in block] if has_ids else range(number, number + len(block))
             number += len(block)
-            kept = {name: [row.kept[name] for row in block] for name in names}
-            yield RowBlock(ids, kept, vectors.data, _counts(vectors))
+            columns = {name: [row.columns[name] for row in block] for name in request.source.keep}
+            yield RowBlock(ids, columns, vectors.data, _counts(vectors))
 
     @contextmanager
-    def _room(self) -> Iterator[None]:
-        """Say what a full disk means."""
+    def _explain_full_disk(self) -> Iterator[None]:
+        """Turn the system's error for a full disk into a StorageFull that says how to continue."""
         try:
             yield
         except OSError as error:
-            if error.errno not in _FULL:
+            if error.errno not in _DISK_FULL:
                 raise
-            left = self._survey.bytes_of(self._left) / 1e6
+            megabytes = self._preflight.estimated_bytes(self._rows_left) / 1e6
             raise StorageFull(
-                f"{self._order.home}: the disk is full ({error.strerror}). {self._counts['written']:,} shards of this "
-                f"run are whole and stay. Make room, about {left:,.0f} MB for the rest, and give the same command "
-                "again: it goes on from there."
+                f"{self._request.home}: the disk is full ({error.strerror}). {self._counts['written']:,} shards of "
+                f"this run are whole and stay. Free about {megabytes:,.0f} MB for the rest, and repeat the command: "
+                "it continues from there."
             ) from error
 
-    def _report(self, told: dict[str, Any], begun: int, progress: Progress) -> FolderReport:
+    def _report(self, manifest: JsonObject, resumed_at: int, progress: Progress) -> FolderReport:
         seconds = max(progress.seconds, 1e-9)
-        ours = self._counts["written"] + self._counts["skipped"]
+        shards = len(self._preflight.plan.shards)
         return FolderReport(
-            output=str(self._order.home),
-            model=self._order.encoder.name,
-            fingerprint=self._survey.blank.fingerprint,
-            texts=told["rows"],
-            tokens=told["tokens"],
-            truncated_texts=told["truncated_texts"],
-            truncated_tokens=told["truncated_tokens"],
-            resumed_at=begun,
+            output=str(self._request.home),
+            model=self._request.encoder.name,
+            fingerprint=self._preflight.blank.fingerprint,
+            texts=manifest["rows"],
+            tokens=manifest["tokens"],
+            truncated_texts=manifest["truncated_texts"],
+            truncated_tokens=manifest["truncated_tokens"],
+            resumed_at=resumed_at,
             seconds=round(seconds, 3),
             texts_per_second=round(progress.texts / seconds, 1),
             tokens_per_second=round(progress.tokens / seconds, 1),
-            state=told["state"],
-            shards=len(self._survey.plan.parts),
-            elsewhere=len(self._survey.plan.parts) - ours,
+            state=manifest["state"],
+            shards=shards,
+            elsewhere=shards - self._counts["written"] - self._counts["skipped"],
             **self._counts,
         )
 
 
-def _texts_of(rows: Iterator[InputRow], content: Content, waiting: deque[InputRow]) -> Iterator[str]:
-    """Yield the texts of rows; each row is counted in and put aside on the way."""
+def _texts_of(rows: Iterator[InputRow], content: ContentDigest, waiting: deque[InputRow]) -> Iterator[str]:
+    """Yield the texts of rows; on the way each row is added to the digest and to the queue."""
     for row in rows:
         content.add(row)
         waiting.append(row)
         yield row.text
 
 
-def _counts(vectors: Vectors) -> np.ndarray[Any, np.dtype[Any]]:
+def _counts(vectors: Vectors) -> Array:
     """Return (tokens, dropped) [n, 2]."""
     if vectors.tokens is None or vectors.dropped is None:
         return np.zeros((len(vectors), 2), np.int64)
     return np.stack([vectors.tokens, vectors.dropped], 1).astype(np.int64)
 
 
-def _measure_speed(order: EmbedRequest, sample: list[str]) -> tuple[float, float]:
-    """Return the tokens of a text, on average, and the tokens that are encoded in a second."""
+def _measure_speed(request: ShardRequest, sample: list[str]) -> tuple[float, float]:
+    """Return the mean number of tokens of a text, and the tokens encoded per second."""
     if not sample:
         return 0.0, 0.0
-    sizes = [len(tokens.ids) for tokens in order.encoder.tokenize(sample, **order.wanted)]
-    few = max(1, int(np.searchsorted(np.cumsum(sizes), _TRIAL)))
-    order.encoder.encode(sample[:few], show_progress_bar=False, **order.wanted)  # the first batches warm it up
+    sizes = [len(tokens.ids) for tokens in request.encoder.tokenize(sample, **request.options)]
+    count = max(1, int(np.searchsorted(np.cumsum(sizes), _TRIAL_TOKENS)))
+    request.encoder.encode(sample[:count], show_progress_bar=False, **request.options)  # warm-up
     started = time.perf_counter()
-    order.encoder.encode(sample[:few], show_progress_bar=False, **order.wanted)
-    return float(np.mean(sizes)), sum(sizes[:few]) / (time.perf_counter() - started)
+    request.encoder.encode(sample[:count], show_progress_bar=False, **request.options)
+    return float(np.mean(sizes)), sum(sizes[:count]) / (time.perf_counter() - started)

@@ -1,4 +1,4 @@
-"""The plan of a folder of shards: which rows make which shard, and the digest of what each of them holds."""
+"""The plan of a folder of shards: the rows of each shard, and a digest of what they hold."""
 
 from __future__ import annotations
 
@@ -7,22 +7,21 @@ import random
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from hashlib import blake2b
-from typing import Any
 
-from nearfield.bulk.formats import joined, types_of
+from nearfield.bulk.formats import ArrowType, infer_types, unify_types
 from nearfield.bulk.input_table import InputRow, InputTable
 from nearfield.fileio.tabular import require_parquet
 
 #: Texts from which tokens and time are estimated.
-SAMPLE = 512
-#: Rows whose kept columns are looked at together, for their types.
-_AT_ONCE = 4096
-_line = json.JSONEncoder(default=str, separators=(",", ":")).encode
+SAMPLE_SIZE = 512
+#: Rows whose columns are inspected together for their types; progress is reported after as many.
+_BLOCK_ROWS = 4096
+_encode_line = json.JSONEncoder(default=str, separators=(",", ":")).encode
 
 
 @dataclass(frozen=True)
 class Shard:
-    """A shard to be: its number, its first row, how many there are, and the digest of ids, texts and kept columns."""
+    """A planned shard: its number, its first row, its number of rows, and the digest of ids, texts and columns."""
 
     number: int
     start: int
@@ -31,29 +30,29 @@ class Shard:
 
 
 @dataclass(frozen=True)
-class Plan:
-    """All shards of a data set, the Arrow types of the kept columns, and some of the texts."""
+class ShardPlan:
+    """All shards of a data set, the Arrow types of the carried columns, and a sample of the texts."""
 
-    parts: list[Shard]
-    types: Mapping[str, Any] = field(default_factory=dict)
+    shards: list[Shard]
+    types: Mapping[str, ArrowType] = field(default_factory=dict)
     sample: list[str] = field(default_factory=list)
 
     @property
     def rows(self) -> int:
-        """How many rows there are."""
-        return sum(part.rows for part in self.parts)
+        """The number of rows."""
+        return sum(shard.rows for shard in self.shards)
 
 
-class Content:
-    """The digest of rows: two shards of the same digest hold the same."""
+class ContentDigest:
+    """The digest of rows: two shards with the same digest hold the same rows."""
 
     def __init__(self) -> None:
         self._digest = blake2b(digest_size=16)
         self.rows = 0
 
     def add(self, row: InputRow) -> None:
-        """Count a row in."""
-        self._digest.update(_line([row.key, row.text, *row.kept.values()]).encode() + b"\n")
+        """Include a row."""
+        self._digest.update(_encode_line([row.key, row.text, *row.columns.values()]).encode() + b"\n")
         self.rows += 1
 
     def hexdigest(self) -> str:
@@ -61,42 +60,45 @@ class Content:
         return self._digest.hexdigest()
 
 
-def plan(source: InputTable, size: int, *, typed: bool, seen: Callable[[int], None] = lambda _: None) -> Plan:
-    """Read a data set once, and lay it out in shards of ``size`` rows; without any row there is one empty shard.
+def plan_shards(
+    source: InputTable, shard_rows: int, *, typed: bool, on_rows: Callable[[int], None] = lambda _: None
+) -> ShardPlan:
+    """Read a data set once and divide it into shards of ``shard_rows`` rows; without rows there is one empty shard.
 
-    ``typed`` asks for the types of kept columns; ``seen`` is told after some rows how many.
+    ``typed`` determines the types of the carried columns. ``on_rows`` is called with the number of rows read since
+    its last call.
 
     Raises:
-        InputError: a row cannot be read, or no row has a column that is to be kept.
+        InputError: a row cannot be read, or no row has a column of ``keep``.
     """
-    sample = Sample()
-    types = Types(source) if typed and source.keep else None
-    parts: list[Shard] = []
-    content = Content()
-    for row in source.wide():
+    sample = TextSample()
+    types = ColumnTypes(source) if typed and source.keep else None
+    shards: list[Shard] = []
+    content = ContentDigest()
+    for row in source.full_rows():
         content.add(row)
         sample.add(row.text)
         if types is not None:
             types.add(row)
-        if content.rows == size:
-            parts.append(_part(parts, content))
-            content = Content()
-        if sample.seen % _AT_ONCE == 0:
-            seen(_AT_ONCE)
-    if content.rows or not parts:
-        parts.append(_part(parts, content))
+        if content.rows == shard_rows:
+            shards.append(_next_shard(shards, content))
+            content = ContentDigest()
+        if sample.seen % _BLOCK_ROWS == 0:
+            on_rows(_BLOCK_ROWS)
+    if content.rows or not shards:
+        shards.append(_next_shard(shards, content))
     if sample.seen:
-        source.check_kept()
-    return Plan(parts, types.known() if types is not None else {}, sample.texts)
+        source.check_keep()
+    return ShardPlan(shards, types.result() if types is not None else {}, sample.texts)
 
 
-def _part(before: list[Shard], content: Content) -> Shard:
+def _next_shard(before: list[Shard], content: ContentDigest) -> Shard:
     start = before[-1].start + before[-1].rows if before else 0
     return Shard(len(before), start, content.rows, content.hexdigest())
 
 
-class Sample:
-    """Some texts of many, each as likely as the other (Vitter's algorithm R), and the same on every run."""
+class TextSample:
+    """A uniform sample of a stream of texts (Vitter's algorithm R), the same on every run."""
 
     def __init__(self) -> None:
         self.texts: list[str] = []
@@ -104,52 +106,51 @@ class Sample:
         self._random = random.Random(0)
 
     def add(self, text: str) -> None:
-        """Take a text, or leave it."""
+        """Offer a text to the sample."""
         self.seen += 1
-        if len(self.texts) < SAMPLE:
+        if len(self.texts) < SAMPLE_SIZE:
             self.texts.append(text)
-        elif (place := int(self._random.random() * self.seen)) < SAMPLE:
+        elif (place := int(self._random.random() * self.seen)) < SAMPLE_SIZE:
             self.texts[place] = text
 
 
-class Types:
-    """The Arrow types of kept columns: those of Parquet as they are, those of other formats from their values."""
+class ColumnTypes:
+    """The Arrow types of carried columns: those of the schemas of Parquet files, otherwise inferred from the values."""
 
     def __init__(self, source: InputTable) -> None:
         self._names = source.keep
         self._paths = source.paths
-        self._known: dict[str, Any] = {}
+        self._known: dict[str, ArrowType] = {}
         self._rows: list[InputRow] = []
-        forms = {source.form_of(path) for path in source.paths}
-        self._from_values = forms != {"parquet"}
+        self._from_values = {source.format_of(path) for path in source.paths} != {"parquet"}
 
     def add(self, row: InputRow) -> None:
-        """Look at a row."""
+        """Take the values of a row into account."""
         if not self._from_values:
             return
         self._rows.append(row)
-        if len(self._rows) == _AT_ONCE:
-            self._look()
+        if len(self._rows) == _BLOCK_ROWS:
+            self._infer()
 
-    def _look(self) -> None:
-        values = {name: [row.kept[name] for row in self._rows] for name in self._names}
-        self._known = types_of(values, self._known)
+    def _infer(self) -> None:
+        values = {name: [row.columns[name] for row in self._rows] for name in self._names}
+        self._known = infer_types(values, self._known)
         self._rows = []
 
-    def known(self) -> dict[str, Any]:
-        """Return the types; a column of nothing but nulls is one of texts."""
+    def result(self) -> dict[str, ArrowType]:
+        """Return the types; a column that holds nothing but nulls is a string column."""
         import pyarrow as arrow
 
         if self._rows:
-            self._look()
+            self._infer()
         for path in self._paths if not self._from_values else ():
             schema = require_parquet().read_schema(path)
-            self._known = {name: joined(self._known.get(name), schema.field(name).type) for name in self._names}
-        found = {name: self._known.get(name, arrow.null()) for name in self._names}
-        return {name: arrow.string() if arrow.types.is_null(kind) else kind for name, kind in found.items()}
+            self._known = {name: unify_types(self._known.get(name), schema.field(name).type) for name in self._names}
+        types = {name: self._known.get(name, arrow.null()) for name in self._names}
+        return {name: arrow.string() if arrow.types.is_null(kind) else kind for name, kind in types.items()}
 
 
-def mine(parts: list[Shard], share: tuple[int, int]) -> Iterator[Shard]:
-    """Yield the parts that fall to the I-th of N processes, ``share``, counted from 1."""
-    at, of = share
-    return (part for part in parts if part.number % of == at - 1)
+def shards_of_share(shards: list[Shard], share: tuple[int, int]) -> Iterator[Shard]:
+    """Yield the shards of the I-th of N processes; ``share`` is (I, N), counted from 1."""
+    index, processes = share
+    return (shard for shard in shards if shard.number % processes == index - 1)

@@ -1,93 +1,109 @@
-"""The files of one shard: written block by block under names of their own, and put in place when they are whole."""
+"""The files of one shard: written block by block under temporary names, and renamed when they are complete."""
 
 from __future__ import annotations
 
 import io
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any, BinaryIO, Protocol, cast
+from typing import TYPE_CHECKING, BinaryIO, Protocol, TypedDict, cast
 
 import numpy as np
 
-from nearfield.bulk.formats import json_lines, npy_header, schema, table
+from nearfield.arrays import Array
+from nearfield.bulk.formats import ArrowType, Columns, arrow_schema, arrow_table, json_lines, npy_header
 from nearfield.fileio.tabular import require_parquet
 
-Array = np.ndarray[Any, np.dtype[Any]]
-_AT_ONCE = 1 << 20
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
+
+_BYTES_PER_READ = 1 << 20
+
+
+class FileDigest(TypedDict):
+    """Size and digest of a shard's file, as its record stores them."""
+
+    bytes: int
+    digest: str
 
 
 @dataclass(frozen=True)
 class ShardLayout:
     """What the shards of a folder have in common.
 
-    ``blank`` [0, width] shows the type and width of a row; ``named`` says that ids are given, not row numbers;
-    ``types`` are the Arrow types of kept columns and ``told`` is the metadata, both for Parquet alone.
+    Attributes:
+        form: the format.
+        blank: [0, width], an example of the type and width of rows.
+        string_ids: whether the data set has ids; otherwise ids are row numbers.
+        types: the Arrow types of carried columns, for Parquet only.
+        metadata: the key-value metadata of the file, for Parquet only.
     """
 
     form: str
     blank: Array
-    named: bool
-    types: Mapping[str, Any] = field(default_factory=dict)
-    told: Mapping[str, str] = field(default_factory=dict)
+    string_ids: bool
+    types: Mapping[str, ArrowType] = field(default_factory=dict)
+    metadata: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class RowBlock:
-    """Rows to write: ids, kept columns, vectors [n, width], and (tokens, dropped) [n, 2]."""
+    """Rows to write: ids, carried columns, vectors [n, width], and (tokens, dropped) [n, 2]."""
 
-    ids: Sequence[Any]
-    kept: Mapping[str, Sequence[Any]]
+    ids: Sequence[object]
+    columns: Columns
     rows: Array
     counts: Array
 
 
-class Writer(Protocol):
-    """Writes blocks to a shard's files, which it leaves open."""
+class BlockWriter(Protocol):
+    """Writes blocks to the files of a shard, and leaves the files open."""
 
     def add(self, block: RowBlock) -> None:
         """Write a block."""
 
     def close(self) -> None:
-        """Write what comes after the last block."""
+        """Write what follows the last block."""
 
     def abandon(self) -> None:
         """Write nothing more."""
 
 
-class _Parquet:
+class _ParquetWriter:
     def __init__(self, layout: ShardLayout, files: Sequence[BinaryIO], _: int) -> None:
-        self._shape = schema(layout.blank, named=layout.named, told=layout.told, types=layout.types)
-        self._writer = require_parquet().ParquetWriter(files[0], self._shape)
+        self._schema = arrow_schema(
+            layout.blank, string_ids=layout.string_ids, metadata=layout.metadata, types=layout.types
+        )
+        self._writer = require_parquet().ParquetWriter(files[0], self._schema)
 
     def add(self, block: RowBlock) -> None:
-        self._writer.write_table(table(self._shape, block.ids, block.rows, block.counts, block.kept))
+        self._writer.write_table(arrow_table(self._schema, block.ids, block.rows, block.counts, block.columns))
 
     def close(self) -> None:
         self._writer.close()
 
     def abandon(self) -> None:
-        self._writer.is_open = False  # else its end would write a footer to a file that is closed by then
+        self._writer.is_open = False  # otherwise its finalizer would write a footer to a file that is closed by then
 
 
-class _Jsonl:
+class _JsonlWriter:
     def __init__(self, _: ShardLayout, files: Sequence[BinaryIO], __: int) -> None:
         self._file = files[0]
 
     def add(self, block: RowBlock) -> None:
-        self._file.writelines(json_lines(block.ids, block.rows, block.counts, block.kept))
+        self._file.writelines(json_lines(block.ids, block.rows, block.counts, block.columns))
 
     def close(self) -> None:
-        """Nothing comes after the last line."""
+        """Nothing follows the last line."""
 
     abandon = close
 
 
-class _Npy:
-    """Vectors in the first file; ids, counts and kept columns as JSON lines in the second."""
+class _NpyWriter:
+    """Vectors in the first file; ids, counts and carried columns as JSON lines in the second."""
 
     def __init__(self, layout: ShardLayout, files: Sequence[BinaryIO], count: int) -> None:
         self._vectors, self._lines = files
@@ -95,26 +111,31 @@ class _Npy:
 
     def add(self, block: RowBlock) -> None:
         self._vectors.write(np.ascontiguousarray(block.rows).tobytes())
-        self._lines.writelines(json_lines(block.ids, None, block.counts, block.kept))
+        self._lines.writelines(json_lines(block.ids, None, block.counts, block.columns))
 
     def close(self) -> None:
-        """Nothing comes after the last row."""
+        """Nothing follows the last row."""
 
     abandon = close
 
 
-_WRITERS: dict[str, Any] = {"parquet": _Parquet, "npy": _Npy, "jsonl": _Jsonl}
+#: Created from the layout, the open files and the number of rows.
+_WRITERS: dict[str, Callable[[ShardLayout, Sequence[BinaryIO], int], BlockWriter]] = {
+    "parquet": _ParquetWriter,
+    "npy": _NpyWriter,
+    "jsonl": _JsonlWriter,
+}
 _SUFFIXES = {"parquet": (".parquet",), "npy": (".npy", ".jsonl"), "jsonl": (".jsonl",)}
-FORMS = tuple(_WRITERS)
+SHARD_FORMATS = tuple(_WRITERS)
 
 
-def names(form: str, number: int) -> list[str]:
+def shard_file_names(form: str, number: int) -> list[str]:
     """Return the names of a shard's files."""
     return [f"part-{number:05d}{suffix}" for suffix in _SUFFIXES[form]]
 
 
-class _Digested(io.RawIOBase):
-    """A file that is written from start to end, and its digest on the way."""
+class _DigestFile(io.RawIOBase):
+    """A file that is written from start to end and digested on the way."""
 
     def __init__(self, path: Path) -> None:
         self._file = path.open("wb")
@@ -124,17 +145,21 @@ class _Digested(io.RawIOBase):
     def writable(self) -> bool:
         return True
 
-    def write(self, data: Any) -> int:
+    def write(self, data: Buffer) -> int:
         self._digest.update(data)
         self._file.write(data)
-        self.size += memoryview(data).nbytes
-        return memoryview(data).nbytes
+        size = memoryview(data).nbytes
+        self.size += size
+        return size
 
-    def tell(self) -> int:
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        """Return the position, which ``tell`` asks for in this way; it cannot be changed."""
+        if (offset, whence) != (0, os.SEEK_CUR):
+            raise io.UnsupportedOperation("This file is written from start to end.")
         return self.size
 
-    def settle(self) -> dict[str, Any]:
-        """Have the bytes on the disk; return their number and digest."""
+    def sync(self) -> FileDigest:
+        """Flush the bytes to the disk; return their number and digest."""
         self._file.flush()
         os.fsync(self._file.fileno())
         return {"bytes": self.size, "digest": self._digest.hexdigest()}
@@ -146,50 +171,50 @@ class _Digested(io.RawIOBase):
 
 
 class PendingShard:
-    """A shard being written to ``paths``. ``settled`` tells bytes and digest of each once it is whole."""
+    """A shard that is being written to ``paths``; ``digests`` has an entry for each file once all are complete."""
 
     def __init__(self, layout: ShardLayout, paths: Sequence[Path], rows: int) -> None:
         self.paths = paths
-        self.settled: list[dict[str, Any]] = []
-        self._files = [_Digested(path) for path in paths]
-        self._writer: Writer = _WRITERS[layout.form](layout, cast(Any, self._files), rows)
+        self.digests: list[FileDigest] = []
+        self._files = [_DigestFile(path) for path in paths]
+        self._writer = _WRITERS[layout.form](layout, cast("list[BinaryIO]", self._files), rows)
 
     def add(self, block: RowBlock) -> None:
         """Write rows."""
         self._writer.add(block)
 
-    def settle(self) -> None:
-        """End the files and have them on the disk."""
+    def complete(self) -> None:
+        """Write the end of the files and flush them to the disk."""
         self._writer.close()
-        self.settled = [file.settle() for file in self._files]
+        self.digests = [file.sync() for file in self._files]
 
     def close(self) -> None:
-        """Let go of the files."""
-        if not self.settled:
+        """Close the files."""
+        if not self.digests:
             self._writer.abandon()
         for file in self._files:
             file.close()
 
 
 @contextmanager
-def draft(layout: ShardLayout, paths: Sequence[Path], rows: int) -> Iterator[PendingShard]:
-    """Open a draft of a shard; whatever has not been renamed by the end is removed."""
+def pending_shard(layout: ShardLayout, paths: Sequence[Path], rows: int) -> Iterator[PendingShard]:
+    """Open a shard for writing; files that have not been renamed by the end of the block are removed."""
     with ExitStack() as stack:
         for path in paths:
             stack.callback(path.unlink, missing_ok=True)
-        made = PendingShard(layout, paths, rows)
-        stack.callback(made.close)
-        yield made
+        pending = PendingShard(layout, paths, rows)
+        stack.callback(pending.close)
+        yield pending
 
 
-def digest_of(path: Path) -> str:
-    """Return the digest of a file's bytes.
+def digest_of_file(path: Path) -> str:
+    """Return the digest of the bytes of a file.
 
     Raises:
-        OSError: it cannot be read.
+        OSError: the file cannot be read.
     """
     digest = blake2b(digest_size=16)
     with path.open("rb") as file:
-        while block := file.read(_AT_ONCE):
+        while block := file.read(_BYTES_PER_READ):
             digest.update(block)
     return digest.hexdigest()

@@ -186,7 +186,7 @@ def _rank(told: dict[str, float]) -> str:
 
 
 def _details(each: dict[str, Any]) -> list[str]:
-    from nearfield.bulk.report import duration
+    from nearfield.bulk.report import format_duration
     from nearfield.cli.terminal.units import format_bytes
 
     lines = [f"   {reason}" for reason in each["reasons"]]
@@ -196,7 +196,7 @@ def _details(each: dict[str, Any]) -> list[str]:
         queries = f"{speed['queries_per_second']:,.1f} queries/s at half its speed"
         lines.append(f"   speed: {texts}, {queries}")
         if speed["seconds_to_index"] is not None:
-            lines.append(f"   all texts in {duration(speed['seconds_to_index'])}")
+            lines.append(f"   all texts in {format_duration(speed['seconds_to_index'])}")
     if memory["model"] is not None:
         vectors = (
             "" if memory["vectors"] is None else f", {format_bytes(memory['vectors'])} of vectors ({memory['dtype']})"

@@ -4,15 +4,9 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
-
-from nearfield.errors import InputError
-
-if TYPE_CHECKING:
-    from nearfield import Encoder
-    from nearfield.bulk.report import EmbedReport, Forecast
 
 EXAMPLES = """Examples:
 
@@ -91,9 +85,10 @@ def embed(
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
 ) -> None:
     """Encode files of texts; bounded memory, resumable, with a report of what was cut."""
-    from nearfield.bulk.file_job import is_folder
+    from nearfield.bulk.embed import EmbedRequest, FolderOptions
+    from nearfield.bulk.embed import embed as run
 
-    wanted = {
+    options = {
         "role": role,
         "prompt_name": prompt_name,
         "prompt": prompt,
@@ -102,92 +97,22 @@ def embed(
         "precision": dtype,
         "truncate": truncate,
     }
-    asked = {name: value for name, value in wanted.items() if value is not None}
-    shown = not quiet and sys.stderr.isatty()
-    loading = {"model": model, "precision": precision, "progress": not quiet, "accept_license": accept_license}
-    reading = {"inputs": inputs, "form": form, "field": field, "id_field": id_field}
-    of_folders = {
-        "keep": keep,
-        "shard_format": shard_format,
-        "shard_rows": shard_rows,
-        "shard": shard,
-        "check": check,
-        "dry_run": dry_run,
-    }
-    if is_folder(output):
-        report = _to_folder(Path(output), reading, loading, asked, of_folders, restart=restart, shown=shown)
-    else:
-        _refuse(output, of_folders)
-        report = _to_file(Path(output), reading, loading, asked, restart=restart, shown=shown)
-    typer.echo(report.json() if as_json else report.text())
+    request = EmbedRequest(
+        inputs=inputs,
+        output=output,
+        model=model,
+        form=form,
+        field=field,
+        id_field=id_field,
+        options={name: value for name, value in options.items() if value is not None},
+        loading={"precision": precision, "progress": not quiet, "accept_license": accept_license},
+        folder=FolderOptions(keep, shard_format, shard_rows, shard, check, dry_run),
+        restart=restart,
+        shown=not quiet and sys.stderr.isatty(),
+    )
+    report = run(request, on_warning=_warn)
+    typer.echo(report.to_json() if as_json else report.to_text())
 
 
-def _to_file(
-    output: Path,
-    reading: dict[str, Any],
-    loading: dict[str, Any],
-    wanted: dict[str, Any],
-    *,
-    restart: bool,
-    shown: bool,
-) -> EmbedReport:
-    from nearfield.bulk.file_job import FileJob, check_output
-    from nearfield.bulk.input_table import expand_paths
-    from nearfield.bulk.text_source import TextSource
-
-    paths = expand_paths(reading["inputs"], reading["form"], output)
-    source = TextSource(paths, reading["form"], reading["field"], reading["id_field"])
-    check_output(output, source)
-    return FileJob(_encoder(loading), source, output, wanted).run(restart=restart, shown=shown)
-
-
-def _to_folder(
-    output: Path,
-    reading: dict[str, Any],
-    loading: dict[str, Any],
-    wanted: dict[str, Any],
-    options: dict[str, Any],
-    *,
-    restart: bool,
-    shown: bool,
-) -> EmbedReport | Forecast:
-    from nearfield.bulk.input_table import InputTable, expand_paths
-    from nearfield.bulk.preflight import EmbedRequest, Sharding, share_of
-    from nearfield.bulk.shard_job import ShardJob
-
-    share = (1, 1) if options["shard"] is None else share_of(options["shard"])
-    sharding = Sharding(options["shard_format"], options["shard_rows"], share)
-    keep = tuple(dict.fromkeys(name for names in options["keep"] or () for name in names.split(",") if name))
-    paths = expand_paths(reading["inputs"], reading["form"], output)
-    _refuse_own(paths, output)
-    source = InputTable(paths, reading["form"], reading["field"], reading["id_field"], keep)
-    order = EmbedRequest(_encoder(loading), source, output, sharding, wanted)
-    job = ShardJob(order, restart=restart, thorough=options["check"], shown=shown)
-    return job.forecast() if options["dry_run"] else job.run()
-
-
-def _encoder(loading: dict[str, Any]) -> Encoder:
-    from nearfield import Encoder
-
-    encoder = Encoder(**loading)
-    encoder.require("dense")
-    for warning in encoder.recipe.warnings:
-        typer.secho(f"warning: {warning}", fg="yellow", err=True)
-    return encoder
-
-
-def _refuse(output: str, options: dict[str, Any]) -> None:
-    """Refuse an option of folders beside a single file."""
-    given = next((name for name, value in options.items() if value not in (None, False)), None)
-    if given is not None:
-        flag = "--" + given.replace("_", "-")
-        raise InputError(
-            f"{flag} goes with a folder of shards: end the output's name with a slash, {output}/.", param=given
-        )
-
-
-def _refuse_own(paths: tuple[Path, ...], output: Path) -> None:
-    """Refuse to read what is being written."""
-    own = next((path for path in paths if output.resolve() in path.resolve().parents), None)
-    if own is not None:
-        raise InputError(f"{own} is an input and lies in the folder of shards: write to another.", param="inputs")
+def _warn(warning: str) -> None:
+    typer.secho(f"warning: {warning}", fg="yellow", err=True)

@@ -112,7 +112,7 @@ def _measured(model: str, tokens: float | None) -> tuple[float, float]:
 
 
 def _shown(told: dict[str, Any]) -> str:
-    from nearfield.bulk.report import duration
+    from nearfield.bulk.report import format_duration
     from nearfield.cli.terminal.units import format_bytes
 
     lines = [f"{'index':15} {'dtype':8} {'bytes a vector':>14} {'vectors':>18} {'index':>18} {'all together':>30}"]
@@ -127,5 +127,5 @@ def _shown(told: dict[str, Any]) -> str:
         source = "measured here" if time["measured"] else "as given"
         texts = f"{told['texts']:,} x {time['tokens_per_text']:,.0f} tokens"
         speed = f"{time['tokens_per_second']:,.0f} tokens/s ({source})"
-        lines += ["", f"Time to index: {texts} / {speed} = {duration(time['seconds'])}"]
+        lines += ["", f"Time to index: {texts} / {speed} = {format_duration(time['seconds'])}"]
     return "\n".join(lines)

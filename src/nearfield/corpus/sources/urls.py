@@ -50,7 +50,7 @@ class UrlSource(Source):
         place = location if one else os.path.abspath(Path(location).expanduser())  # noqa: PTH100 - links stay links
         super().__init__(place, allow_private=allow_private, largest=largest, seconds=seconds)
         self._path = None if one else Path(place)
-        self._fetch = partial(fetch, allowed=url_safety.networks(allow_private), largest=largest, seconds=seconds)
+        self._fetch = partial(fetch, allowed=url_safety.parse_networks(allow_private), largest=largest, seconds=seconds)
 
     def items(self) -> Iterator[SourceItem]:
         """Yield the pages, each once.

@@ -1,0 +1,127 @@
+"""Entry of bulk embedding: from an `EmbedRequest` to one file of vectors or to a folder of shards."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from nearfield.bulk.file_job import OUTPUT_FORMATS, FileJob, check_output
+from nearfield.bulk.input_table import InputTable, expand_paths
+from nearfield.bulk.preflight import Sharding, ShardRequest, parse_share
+from nearfield.bulk.report import EmbedReport, Forecast
+from nearfield.bulk.shard_job import ShardJob
+from nearfield.bulk.text_source import TextSource
+from nearfield.encoder import Encoder
+from nearfield.errors import InputError
+
+
+@dataclass(frozen=True)
+class FolderOptions:
+    """Options that only a folder of shards has; see ``nearfield embed --help``."""
+
+    keep: Sequence[str] | None = None
+    shard_format: str | None = None
+    shard_rows: int | None = None
+    shard: str | None = None
+    check: bool = False
+    dry_run: bool = False
+
+    def first_set(self) -> str | None:
+        """Return the name of the first option that was set, or None."""
+        return next((name for name, value in vars(self).items() if value not in (None, False)), None)
+
+
+@dataclass(frozen=True)
+class EmbedRequest:
+    """One run of bulk embedding.
+
+    Attributes:
+        inputs: files, folders and patterns; ``-`` is stdin.
+        output: the file to write, or a folder of shards if it ends in a slash.
+        model: the model's name.
+        form: the format of the inputs; None chooses by their names.
+        field: the field or column of the texts.
+        id_field: the field or column of the ids.
+        options: how to encode, as keywords of ``Encoder.encode``.
+        loading: how to load the model, as keywords of ``Encoder``.
+        folder: options of a folder of shards.
+        restart: ignore what an earlier run has written.
+        shown: show a progress bar.
+    """
+
+    inputs: Sequence[Path]
+    output: str
+    model: str
+    form: str | None = None
+    field: str = "text"
+    id_field: str | None = None
+    options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    loading: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    folder: FolderOptions = FolderOptions()
+    restart: bool = False
+    shown: bool = False
+
+
+def embed(request: EmbedRequest, *, on_warning: Callable[[str], None] = lambda _: None) -> EmbedReport | Forecast:
+    """Encode a data set and return the report; ``on_warning`` is called with the warnings about the model.
+
+    Raises:
+        InputError: an option, an input or the output is wrong.
+        StorageFull: the disk is full; what was completed stays.
+    """
+    if is_folder(request.output):
+        return _embed_to_folder(request, on_warning)
+    return _embed_to_file(request, on_warning)
+
+
+def is_folder(output: str) -> bool:
+    """Return whether an output is a folder of shards: it ends in a slash, or exists and is not named like a file."""
+    path = Path(output)
+    named_file = path.suffix.removeprefix(".").lower() in OUTPUT_FORMATS
+    return output.endswith(("/", os.sep)) or (path.is_dir() and not named_file)
+
+
+def _embed_to_file(request: EmbedRequest, on_warning: Callable[[str], None]) -> EmbedReport:
+    output, option = Path(request.output), request.folder.first_set()
+    if option is not None:
+        flag = "--" + option.replace("_", "-")
+        raise InputError(
+            f"{flag} needs a folder of shards: end the name of the output with a slash, {output}/.", param=option
+        )
+    source = TextSource(
+        expand_paths(request.inputs, request.form, output), request.form, request.field, request.id_field
+    )
+    check_output(output, source)
+    job = FileJob(_load(request, on_warning), source, output, request.options)
+    return job.run(restart=request.restart, shown=request.shown)
+
+
+def _embed_to_folder(request: EmbedRequest, on_warning: Callable[[str], None]) -> EmbedReport | Forecast:
+    options, output = request.folder, Path(request.output)
+    share = (1, 1) if options.shard is None else parse_share(options.shard)
+    sharding = Sharding(options.shard_format, options.shard_rows, share)
+    keep = tuple(dict.fromkeys(name for names in options.keep or () for name in names.split(",") if name))
+    paths = expand_paths(request.inputs, request.form, output)
+    _refuse_inputs_in_output(paths, output)
+    source = InputTable(paths, request.form, request.field, request.id_field, keep)
+    task = ShardRequest(_load(request, on_warning), source, output, sharding, request.options)
+    job = ShardJob(task, restart=request.restart, thorough=options.check, shown=request.shown)
+    return job.forecast() if options.dry_run else job.run()
+
+
+def _load(request: EmbedRequest, on_warning: Callable[[str], None]) -> Encoder:
+    encoder = Encoder(request.model, **request.loading)
+    encoder.require("dense")
+    for warning in encoder.recipe.warnings:
+        on_warning(warning)
+    return encoder
+
+
+def _refuse_inputs_in_output(paths: Sequence[Path], output: Path) -> None:
+    inside = next((path for path in paths if output.resolve() in path.resolve().parents), None)
+    if inside is not None:
+        raise InputError(f"{inside} is an input and lies in the folder of shards: write to another.", param="inputs")
