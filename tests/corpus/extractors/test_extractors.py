@@ -214,7 +214,7 @@ def test_changed_bytes_raise_nothing_else(kind: str, at: float, new: bytes) -> N
 @settings(max_examples=150, deadline=None)
 @given(st.text(alphabet="ab #-=>`|*[]:<!\t\n\r\x0b\x0c\u2028_1.~+\x00", max_size=60))
 def test_any_markdown_has_exact_spans(text: str) -> None:
-    check(extractors.markdown.read(text))  # type: ignore[attr-defined]
+    check(extractors.markdown.parse_markdown(text))  # type: ignore[attr-defined]
 
 
 @settings(max_examples=100, deadline=None)
@@ -226,7 +226,7 @@ def test_any_text_has_its_paragraphs(text: str) -> None:
 
 
 def test_what_a_parser_raises_is_an_input_error() -> None:
-    with pytest.raises(InputError, match=r"x\.txt: damaged, or not what its name says \('word'\)"):
+    with pytest.raises(InputError, match=r"x\.txt: damaged, or not of the type that its name says \('word'\)"):
         hostile_clients.Wrong().extract(b"a", "x.txt")
 
 
@@ -551,7 +551,7 @@ def test_zip_bombs_are_not_unpacked() -> None:
         file.writestr("word/document.xml", bytes(2**20))
     zip_safety.check_archive(held.getvalue(), "a.docx")
     with pytest.raises(InputError, match=r"a\.docx: would unpack to 1,048,576 bytes"):
-        zip_safety.check_archive(held.getvalue(), "a.docx", largest=2**19)
+        zip_safety.check_archive(held.getvalue(), "a.docx", max_bytes=2**19)
 
 
 def test_files_of_a_zip_that_are_larger_than_they_say() -> None:
@@ -685,7 +685,7 @@ def test_modules_in_the_current_folder_are_not_imported(tmp_path: Path, monkeypa
 
 
 def test_large_texts_are_read_apart(reader: DocumentReader, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("nearfield.corpus.extractors.reader._IN_PLACE", 10)
+    monkeypatch.setattr("nearfield.corpus.extractors.reader._IN_PROCESS", 10)
     document, kind = reader.document(MARKDOWN.encode(), "a.md")
     assert kind == "markdown" and document == extract("a.md", MARKDOWN.encode())
 

@@ -1,4 +1,9 @@
-"""Extractors: one file, one type of file: from bytes to a document."""
+"""Text extraction: the table of extractors, one file for each type of file (PDF, DOCX, HTML, Markdown, ...).
+
+An extractor turns a file's bytes into a ``Document``: text, blocks, title. ``reader.py`` chooses the extractor for a
+file, and runs it in a worker process (``sandbox.py``) if its parser may hang or crash. To add a type of file, copy
+``pptx.py`` and add a row to ``REGISTRY``.
+"""
 
 from __future__ import annotations
 
@@ -31,22 +36,22 @@ REGISTRY = Registry(
 
 
 class Extractor(ABC):
-    """Reads one type of file. Libraries are imported where they are used: a suffix is looked up without them."""
+    """Reads one type of file. Its libraries are imported in ``parse``: looking up a suffix does not need them."""
 
-    #: Suffixes of names (or whole names that have none), in lower case, and the media type that each stands for.
+    #: Suffixes (or whole names without one), in lower case, and their media types.
     suffixes: Mapping[str, str] = {}
-    #: Whether it runs in a process of its own, with a deadline: a parser that may hang, crash or take all memory.
+    #: Whether it runs in a worker process with a deadline: its parser may hang, crash or take all memory.
     isolated: bool = True
 
     @abstractmethod
     def parse(self, data: bytes, name: str) -> Document:
-        """Read a file; whatever is raised for a damaged one is an ``InputError`` to those who ask for a document."""
+        """Parse a file; ``extract`` raises any exception for a damaged file as ``InputError``."""
 
     def extract(self, data: bytes, name: str) -> Document:
-        """Read a file into a document whose text can be stored anywhere.
+        """Return the document of a file, with text that can be stored anywhere.
 
         Raises:
-            InputError: it is damaged, encrypted, empty of text, or not of this type.
+            InputError: the file is damaged, encrypted, without text, or not of this type.
             MissingExtra: the library that reads it is not installed.
         """
         try:
@@ -55,40 +60,40 @@ class Extractor(ABC):
             raise
         except ModuleNotFoundError as error:
             raise MissingExtra(f"{name} needs {error.name!r}: pip install 'nearfield[corpus]'") from error
-        except Exception as error:  # parsers raise whatever they like at a damaged file
-            told = " ".join(str(error).split())[:200] or type(error).__name__
-            raise InputError(f"{name}: damaged, or not what its name says ({told}).") from error
+        except Exception as error:  # parsers raise anything for a damaged file
+            reason = " ".join(str(error).split())[:200] or type(error).__name__
+            raise InputError(f"{name}: damaged, or not of the type that its name says ({reason}).") from error
         if not document.text.strip():
-            raise InputError(f"{name}: there is no text in it.")
+            raise InputError(f"{name}: the file contains no text.")
         if _SURROGATE.search(document.text) or _SURROGATE.search(document.title):
-            # One character for another, so that all places stay.
-            text, title = (_SURROGATE.sub("\ufffd", told) for told in (document.text, document.title))
+            # One character for another, so that all positions stay valid.
+            text, title = (_SURROGATE.sub("\ufffd", value) for value in (document.text, document.title))
             return replace(document, text=text, title=title)
         return document
 
 
 @cache
-def kinds() -> Mapping[str, str]:
-    """Return all suffixes, and names without one, with the extractor that reads each; plugins before our own."""
+def extractors_by_suffix() -> Mapping[str, str]:
+    """Return the name of the extractor for each suffix, and for names without one; plugins come first."""
     return {suffix: name for name in reversed(REGISTRY.order()) for suffix in REGISTRY.load(name).suffixes}
 
 
 def kind_of(name: str) -> str | None:
-    """Return the extractor for a file by its name; None where there is none."""
+    """Return the name of the extractor for a file name; None if there is none."""
     last = PurePosixPath(name).name.lower()
-    return kinds().get(last) or kinds().get(PurePosixPath(last).suffix)
+    return extractors_by_suffix().get(last) or extractors_by_suffix().get(PurePosixPath(last).suffix)
 
 
 def suffix_of(media: str) -> str:
-    """Return the suffix of files of a media type, such as ``.pdf`` of ``application/pdf``; nothing for unknown ones."""
+    """Return the suffix for a media type, such as ``.pdf`` for ``application/pdf``; an empty one if it is unknown."""
     return _suffixes().get(_ALIASES.get(media, media), "")
 
 
 @cache
 def _suffixes() -> Mapping[str, str]:
-    # The first of each media type counts.
-    told = [pair for name in reversed(REGISTRY.order()) for pair in reversed(REGISTRY.load(name).suffixes.items())]
-    return {media: suffix for suffix, media in told if suffix.startswith(".")}
+    # The first suffix of each media type counts.
+    pairs = [pair for name in reversed(REGISTRY.order()) for pair in reversed(REGISTRY.load(name).suffixes.items())]
+    return {media: suffix for suffix, media in pairs if suffix.startswith(".")}
 
 
 #: Other names of media types.

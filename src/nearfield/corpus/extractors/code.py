@@ -1,4 +1,4 @@
-"""Code: source code and configuration as they stand; a blank line ends a block."""
+"""Extractor for source code and configuration files: their own text; a blank line ends a block."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from nearfield.corpus.extractors import Extractor
 from nearfield.corpus.extractors.text import paragraphs
 from nearfield.corpus.extractors.text_encoding import decode
 
-#: Languages by suffix, or by names that have none.
+#: Languages by suffix, or by whole name.
 LANGUAGES = {
     suffix: language
     for language, suffixes in {
@@ -75,7 +75,7 @@ class CodeExtractor(Extractor):
     isolated = False
 
     def parse(self, data: bytes, name: str) -> Document:
-        """Decode; the text is the file's own."""
+        """Return the decoded file as the document's text."""
         text = decode(data, name)
         last = PurePosixPath(name).name.lower()
         language = LANGUAGES.get(last) or LANGUAGES.get(PurePosixPath(last).suffix, "")

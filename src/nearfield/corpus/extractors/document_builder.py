@@ -1,4 +1,4 @@
-"""Draft: a document's text as an extractor writes it, block by block, where the file itself is no text."""
+"""Build a document's text block by block, for files that are not text themselves."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from nearfield.stores.filters import Value
 
 
 class DocumentBuilder:
-    """Blocks with blank lines between them. What is markup only stands before its block, not in it."""
+    """Blocks with blank lines between them. Markup is put before its block, not into it."""
 
     def __init__(self) -> None:
         self._parts: list[str] = []
@@ -20,13 +20,13 @@ class DocumentBuilder:
         return self._length
 
     def add(self, text: str, kind: BlockKind = "paragraph", *, page: int | None = None, markup: str = "") -> None:
-        """Write a block after ``markup``; one without text is left out."""
+        """Add a block after ``markup``; one without text is left out."""
         text = text.strip("\n")
         if text.strip():
             self._put(text, Block(0, 0, kind, page=page), markup)
 
-    def head(self, text: str, level: int, *, page: int | None = None, marked: bool = True) -> None:
-        """Write a heading in one line, ``marked`` as Markdown does it."""
+    def heading(self, text: str, level: int, *, page: int | None = None, marked: bool = True) -> None:
+        """Add a heading on one line, ``marked`` as in Markdown."""
         text, level = " ".join(text.split()), min(max(level, 1), 6)
         if text:
             self._put(text, Block(0, 0, "heading", level, page), "#" * level + " " if marked else "")
@@ -39,18 +39,18 @@ class DocumentBuilder:
         self._blocks.append(Block(start, self._length, block.kind, block.level, block.page))
 
     def document(self, form: Form, title: str = "", meta: Mapping[str, Value] | None = None) -> Document:
-        """Return what was written."""
+        """Return the document of all blocks."""
         title = " ".join(title.split())
         return Document("".join(self._parts), tuple(self._blocks), title, form, meta=dict(meta or {}))
 
     def first_heading(self) -> str:
         """Return the text of the first heading, or nothing."""
-        found = next((block for block in self._blocks if block.kind == "heading"), None)
-        return "".join(self._parts)[found.start : found.end] if found else ""
+        heading = next((block for block in self._blocks if block.kind == "heading"), None)
+        return "".join(self._parts)[heading.start : heading.end] if heading else ""
 
 
 def markdown_table(rows: Iterable[Sequence[str]]) -> str:
-    """Return rows of cells as a Markdown table whose first row is its head; empty rows are left out."""
+    """Return rows of cells as a Markdown table with its head in the first row; empty rows are left out."""
     cells = [[_cell(cell) for cell in row] for row in rows if any(cell.strip() for cell in row)]
     width = max(map(len, cells), default=0)
     lines = ["| " + " | ".join([*row, *[""] * (width - len(row))]) + " |" for row in cells]

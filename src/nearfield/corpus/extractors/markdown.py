@@ -1,4 +1,4 @@
-"""Markdown: its own text, with its structure: headings, paragraphs, lists, tables, code, quotes, and front matter."""
+"""Extractor for Markdown: the file's own text, with headings, paragraphs, lists, tables, code, quotes, front matter."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ _KINDS: Mapping[str, BlockKind] = {
     "blockquote_open": "quote",
     "html_block": "paragraph",
 }
-#: Lines end where markdown-it lets them end.
+#: Ends of lines, as in markdown-it.
 _END = re.compile(r"\r\n?|\n")
 _FRONT = re.compile(r"---[ \t]*(?:\r\n?|\n)(.{0,16384}?)(?:\r\n?|\n)(?:---|\.\.\.)[ \t]*(?:\r\n?|\n|\Z)", re.DOTALL)
-#: Brackets in front matter from which on it is none: reading them takes the square of their number.
-_NESTED = 300
+#: Brackets above which front matter is read as text: parsing them takes the square of their number.
+_MAX_BRACKETS = 300
 _ATX = re.compile(r"[ \t]*#{1,6}[ \t]+")
 _CLOSING = re.compile(r"(?:^|[ \t]+)#+[ \t]*$")
 _LINK = re.compile(r"!?\[([^\]\[]*)\]\([^()]*\)")
@@ -43,22 +43,22 @@ class MarkdownExtractor(Extractor):
     isolated = False
 
     def parse(self, data: bytes, name: str) -> Document:
-        """Decode, and find the structure; the text is the file's own."""
-        return read(decode(data, name))
+        """Return the decoded file with its structure."""
+        return parse_markdown(decode(data, name))
 
 
-def read(text: str, title: str = "") -> Document:
-    """Return a document of Markdown: its title is the front matter's, else ``title``, else its highest heading."""
+def parse_markdown(text: str, title: str = "") -> Document:
+    """Return a document of Markdown. Its title is that of the front matter, ``title``, or the highest heading."""
     meta, start = front_matter(text)
-    found = tuple(blocks(text, start))
-    own = meta.pop("title", "")
-    highest = min((block for block in found if block.level), key=lambda block: block.level, default=Block(0, 0))
-    title = str(own) or title or plain(text[highest.start : highest.end])
-    return Document(text, found, title, "markdown", meta=meta)
+    blocks = tuple(find_blocks(text, start))
+    declared = meta.pop("title", "")
+    highest = min((block for block in blocks if block.level), key=lambda block: block.level, default=Block(0, 0))
+    title = str(declared) or title or strip_markup(text[highest.start : highest.end])
+    return Document(text, blocks, title, "markdown", meta=meta)
 
 
-def blocks(text: str, start: int = 0) -> Iterator[Block]:
-    """Yield the structure at the top level, from ``start`` on. A heading is its text alone, without marks."""
+def find_blocks(text: str, start: int = 0) -> Iterator[Block]:
+    """Yield the blocks of the top level, from ``start`` on. A heading is its text alone, without marks."""
     lines = [start, *(match.end() for match in _END.finditer(text, start)), len(text)]
     for token in _parser().parse(text[start:]):
         kind = _KINDS.get(token.type)
@@ -77,7 +77,7 @@ def blocks(text: str, start: int = 0) -> Iterator[Block]:
 
 
 def _heading(text: str, first: int, last: int, *, setext: bool) -> tuple[int, int]:
-    """Return where a heading's text begins and ends, between its marks."""
+    """Return the start and end of a heading's text, between its marks."""
     mark = None if setext else _ATX.match(text, first, last)
     first = mark.end() if mark else first
     inner = text[first:last].rstrip()
@@ -88,7 +88,7 @@ def _heading(text: str, first: int, last: int, *, setext: bool) -> tuple[int, in
 
 
 def _is_comment(text: str) -> bool:
-    """Return whether there is nothing in a text but comments."""
+    """Return whether a text contains only comments."""
     at = 0
     while (start := text.find("<!--", at)) >= 0:
         if text[at:start].strip():
@@ -103,46 +103,47 @@ def _parser() -> Any:
     from markdown_it import MarkdownIt
 
     parser = MarkdownIt("commonmark").enable("table")
-    # Only the structure: what is in a line is not looked at.
+    # Only the structure: the contents of lines are not parsed.
     parser.core.ruler.enableOnly(["normalize", "block"])
     return parser
 
 
-def plain(text: str) -> str:
-    """Return a line of Markdown without its marks, near enough for a title."""
+def strip_markup(text: str) -> str:
+    """Return a line of Markdown without its markup, approximately, for a title."""
     text = _LINK.sub(r"\1", text)
     return " ".join(_MARKUP.sub("", text).split())
 
 
 def front_matter(text: str) -> tuple[dict[str, Value], int]:
-    """Return what a file's front matter says, and where it ends; nothing and 0 where there is none."""
+    """Return the values of a file's front matter, and its end; nothing and 0 if there is none."""
     match = _FRONT.match(text)
-    told = _yaml(match[1]) if match else None
-    if match is None or not isinstance(told, dict):
+    fields = _yaml(match[1]) if match else None
+    if match is None or not isinstance(fields, dict):
         return {}, 0
-    values = {str(name): _value(value) for name, value in told.items()}
+    values = {str(name): _value(value) for name, value in fields.items()}
     return {name: value for name, value in values.items() if value is not None}, match.end()
 
 
-def _yaml(text: str) -> Any:
+def _yaml(text: str) -> object:
     import yaml
 
-    if text.count("[") + text.count("{") > _NESTED:
+    if text.count("[") + text.count("{") > _MAX_BRACKETS:
         return None
     try:
-        return yaml.safe_load(text)
-    except (yaml.YAMLError, ValueError, RecursionError, OverflowError):  # no front matter then, but text like any other
+        fields: object = yaml.safe_load(text)
+    except (yaml.YAMLError, ValueError, RecursionError, OverflowError):  # then it is text
         return None
+    return fields
 
 
-def _value(value: Any) -> Value | None:
-    """Return what a filter can compare: a text, a number, true or false; lists of these as one text."""
+def _value(value: object) -> Value | None:
+    """Return a value that filters can compare: a text, a number, true or false; a list of these as one text."""
     if isinstance(value, float) and not math.isfinite(value):
         return None
     if isinstance(value, (str, bool, int, float)):
         return value
     if isinstance(value, (datetime.date, datetime.datetime)):
         return value.isoformat()
-    if isinstance(value, list) and value and all(isinstance(each, (str, int, float)) for each in value):
+    if isinstance(value, list) and value and all(isinstance(item, (str, int, float)) for item in value):
         return ", ".join(map(str, value))
     return None

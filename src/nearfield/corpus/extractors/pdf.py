@@ -1,4 +1,7 @@
-"""PDF: the text of each page, by PDFium, with paragraphs and headings told by the places and sizes of its lines."""
+"""Extractor for PDF: the text of each page, by PDFium (pypdfium2).
+
+Paragraphs and headings are recognised by the positions and sizes of lines.
+"""
 
 from __future__ import annotations
 
@@ -17,21 +20,21 @@ from nearfield.corpus.extractors import Extractor
 from nearfield.corpus.extractors.document_builder import DocumentBuilder
 from nearfield.errors import InputError
 
-#: How PDFium writes a hyphen that stood at the end of a line, and joins the lines.
+#: PDFium's character for a hyphen at the end of a line, with which it joins the lines.
 _HYPHEN = "\x02"
 _BROKEN = re.compile(rf"(\w+(?:-\w+)*)(?:[{_HYPHEN}\ufffe\u00ad]|-(?=\n))\n?(\w+)")
 _WORD = re.compile(r"\w+(?:-\w+)*")
-#: Distances between lines, in that of most lines, above which a paragraph ends; sizes of letters, in that of most, from
-#: which a line is a heading; and how long a heading is at most.
-_GAP, _LARGE, _LONG = 1.35, 1.18, 200
+#: The distance between lines, relative to the usual one, above which a paragraph ends; the size of letters, relative to
+#: the usual one, from which a line is a heading; and the maximum characters of a heading.
+_GAP, _LARGE, _MAX_HEADING = 1.35, 1.18, 200
 _FILE_NAME = re.compile(r"\.\w{2,5}$|^(untitled|microsoft \w+ - )", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
 class PdfLine:
-    """A line of a page: where its first letter stands (in points, from below), and how high its font is.
+    """A line of a page: the position of its first letter (in points, from below), and the height of its font.
 
-    ``end`` is how high its last letter stands: lower than the first one where PDFium joined two lines at a hyphen.
+    ``end`` is the vertical position of its last letter: below the first one if PDFium joined two lines at a hyphen.
     """
 
     text: str
@@ -42,22 +45,22 @@ class PdfLine:
 
 
 class PdfExtractor(Extractor):
-    """PDF files. PDFium is not made for threads: one at a time in a process."""
+    """PDF files. PDFium is not thread-safe: a process reads one at a time."""
 
     suffixes: Mapping[str, str] = {".pdf": "application/pdf"}
 
     def parse(self, data: bytes, name: str) -> Document:
         """Return the text of all pages."""
         with closing(_open(data, name)) as file:
-            told = file.get_metadata_dict()
+            metadata = file.get_metadata_dict()
             pages = [list(_lines(file, number, name)) for number in range(len(file))]
         if not any(line.text.strip() for page in pages for line in page):
-            raise InputError(f"{name}: no text layer, only pictures of pages: run it through OCR first.")
-        draft = _write(pages)
-        title = told.get("Title", "").strip("\0 ")
+            raise InputError(f"{name}: no text layer, only pictures of pages. Run OCR on it first.")
+        builder = _build(pages)
+        title = metadata.get("Title", "").strip("\0 ")
         title = "" if _FILE_NAME.search(title) else title
-        meta = {"author": told["Author"].strip("\0 ")} if told.get("Author", "").strip("\0 ") else {}
-        return draft.document("prose", title or draft.first_heading(), meta)
+        meta = {"author": metadata["Author"].strip("\0 ")} if metadata.get("Author", "").strip("\0 ") else {}
+        return builder.document("prose", title or builder.first_heading(), meta)
 
 
 def _open(data: bytes, name: str) -> Any:
@@ -67,7 +70,7 @@ def _open(data: bytes, name: str) -> Any:
         return PdfDocument(data)
     except PdfiumError as error:
         if "assword" in str(error):
-            raise InputError(f"{name}: encrypted with a password. Save it without.") from error
+            raise InputError(f"{name}: encrypted with a password. Save it without one.") from error
         raise
 
 
@@ -82,23 +85,23 @@ def _lines(file: Any, number: int, name: str) -> Iterator[PdfLine]:
 
 
 def _read(text: Any) -> Iterator[PdfLine]:
-    """Yield the lines of a page, letter by letter: only then it is certain which letter has which place."""
+    """Yield the lines of a page, read letter by letter: only then is the position of each letter known."""
     from pypdfium2.raw import FPDFText_GetUnicode
 
-    held: list[str] = []
+    letters: list[str] = []
     first = last = -1
     for at in range(text.count_chars()):
         letter = chr(FPDFText_GetUnicode(text, at))
         if letter in "\r\n":
             if first >= 0:
-                yield _line(text, held, first, last)
-            held, first = [], -1
+                yield _line(text, letters, first, last)
+            letters, first = [], -1
         elif letter != "\0":
-            held.append(letter)
+            letters.append(letter)
             if not letter.isspace():
                 first, last = at if first < 0 else first, at
     if first >= 0:
-        yield _line(text, held, first, last)
+        yield _line(text, letters, first, last)
 
 
 def _line(text: Any, letters: Sequence[str], first: int, last: int) -> PdfLine:
@@ -106,7 +109,7 @@ def _line(text: Any, letters: Sequence[str], first: int, last: int) -> PdfLine:
     return PdfLine("".join(letters).strip(" "), left, bottom, top - bottom, text.get_charbox(last, loose=True)[1])
 
 
-def _write(pages: Sequence[Sequence[PdfLine]]) -> DocumentBuilder:
+def _build(pages: Sequence[Sequence[PdfLine]]) -> DocumentBuilder:
     sizes = Counter[float]()
     for line in (line for page in pages for line in page):
         sizes[round(line.height, 1)] += len(line.text)
@@ -114,30 +117,31 @@ def _write(pages: Sequence[Sequence[PdfLine]]) -> DocumentBuilder:
     groups = [(number, group) for number, page in enumerate(pages, 1) for group in _paragraphs(page)]
     large = sorted({round(group[0].height) for _, group in groups if _is_heading(group, usual)}, reverse=True)
     words = Counter(word for _, group in groups for line in group for word in _WORD.findall(line.text))
-    draft = DocumentBuilder()
+    builder = DocumentBuilder()
     for number, group in groups:
-        text = _BROKEN.sub(lambda match: _joined(match, words), "\n".join(line.text for line in group))
+        text = _BROKEN.sub(lambda match: _join_word(match, words), "\n".join(line.text for line in group))
         text = text.replace(_HYPHEN, "-").replace("\ufffe", "-")
         if _is_heading(group, usual):
-            draft.head(text, large.index(round(group[0].height)) + 1, page=number, marked=False)
+            builder.heading(text, large.index(round(group[0].height)) + 1, page=number, marked=False)
         else:
-            draft.add(text, page=number)
-    return draft
+            builder.add(text, page=number)
+    return builder
 
 
 def _is_heading(group: Sequence[PdfLine], usual: float) -> bool:
     text = " ".join(line.text for line in group)
-    return all(line.height >= _LARGE * usual for line in group) and len(text) <= _LONG and any(map(str.isalpha, text))
+    is_large = all(line.height >= _LARGE * usual for line in group)
+    return is_large and len(text) <= _MAX_HEADING and any(map(str.isalpha, text))
 
 
 def _paragraphs(lines: Sequence[PdfLine]) -> Iterator[list[PdfLine]]:
-    """Yield lines that stand together: no wide gap, no other size, no new indentation after a sentence's end."""
+    """Yield lines of one paragraph: no wide gap, no other size, no new indentation after the end of a sentence."""
     gaps = [above.end - below.bottom for above, below in pairwise(lines)]
     near = [gap for line, gap in zip(lines, gaps, strict=False) if 0 < gap <= 2 * line.height]
     usual = median(near or [math.inf])
     group = list(lines[:1])
     for line, gap in zip(lines[1:], gaps, strict=True):
-        if _parts(group[-1], line, gap, usual):
+        if _is_break(group[-1], line, gap, usual):
             yield group
             group = []
         group.append(line)
@@ -145,18 +149,18 @@ def _paragraphs(lines: Sequence[PdfLine]) -> Iterator[list[PdfLine]]:
         yield group
 
 
-def _parts(above: PdfLine, line: PdfLine, gap: float, usual: float) -> bool:
+def _is_break(above: PdfLine, line: PdfLine, gap: float, usual: float) -> bool:
     """Return whether a paragraph ends between two lines."""
     if abs(above.height - line.height) > 0.15 * max(above.height, line.height):
         return True
     ended = above.text.endswith((".", "!", "?", ":", "”", '"'))
-    if gap <= 0:  # the next column, or beside
+    if gap <= 0:  # the next column, or on the same line
         return ended
     return gap > _GAP * usual or (ended and line.left - above.left > 0.7 * line.height)
 
 
-def _joined(match: re.Match[str], words: Counter[str]) -> str:
-    """Join a word that was broken at a line's end: with its hyphen where the text elsewhere writes it so."""
+def _join_word(match: re.Match[str], words: Counter[str]) -> str:
+    """Join a word that was broken at the end of a line; with its hyphen if the text has it so elsewhere."""
     left, right = match[1], match[2]
     whole, compound = words[left + right], words[f"{left}-{right}"]
     if whole != compound:

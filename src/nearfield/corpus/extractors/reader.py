@@ -1,4 +1,4 @@
-"""Reading: from what a source lists to a document, by the extractor for its type."""
+"""Document reader: choose the extractor for a file by its name and first bytes, and extract its document."""
 
 from __future__ import annotations
 
@@ -11,28 +11,28 @@ from nearfield.corpus.extractors.sandbox import DEADLINE, MEMORY, ExtractorSandb
 from nearfield.corpus.extractors.zip_safety import OLD, ZIP, check_archive
 from nearfield.errors import InputError
 
-#: Bytes from which on any extractor runs in a process of its own.
-_IN_PLACE = 2**18
-#: What a table's row is called in place of an extractor's name.
+#: Bytes of a file above which any extractor runs in a worker process.
+_IN_PROCESS = 2**18
+#: Stands for the extractor's name of a table's row.
 ROW = "row"
-#: Extractors that files are recognised for by their content, whatever their names say.
+#: Extractors of files that are recognised by content, whatever their names.
 _BINARY = ("pdf", "docx", "pptx", "xlsx")
 
 
 class DocumentReader:
-    """Reads documents. Threads may share it; ``workers`` of them are served at once. Close it after use.
+    """Reads documents. Threads may share it; ``workers`` documents are read at a time. Close it after use.
 
-    ``deadline`` (seconds) and ``memory`` (bytes) are what one document may take.
+    ``deadline`` (seconds) and ``memory`` (bytes) are the limits for one document.
     """
 
     def __init__(self, *, deadline: float = DEADLINE, memory: int = MEMORY, workers: int = 1) -> None:
         self._sandbox = ExtractorSandbox(deadline=deadline, memory=memory, workers=workers)
 
     def read(self, item: SourceItem) -> tuple[Document, str]:
-        """Return the document that an item is, and the name of the extractor that read it (``row`` for a table's row).
+        """Return the document of an item, and the name of the extractor that read it (``row`` for a table's row).
 
         Raises:
-            InputError: it cannot be read; the message says why.
+            InputError: the item cannot be read; the message says why.
             MissingExtra: the library that reads it is not installed.
         """
         try:
@@ -42,7 +42,7 @@ class DocumentReader:
         return self.document(data, item.name)
 
     def document(self, data: bytes | Document, name: str) -> tuple[Document, str]:
-        """Return the document that a file's content is, and its extractor's name; raises as ``read``."""
+        """Return the document of a file's content, and the extractor's name; raises the same errors as ``read``."""
         if isinstance(data, Document):
             return data, ROW
         name = data.name if isinstance(data, NamedBytes) else name
@@ -51,18 +51,18 @@ class DocumentReader:
         return self.extract(extractor, data, name), kind
 
     def extract(self, extractor: type[Extractor], data: bytes, name: str) -> Document:
-        """Run an extractor, in a process of its own if it wants one or the file is large; raises as ``read``."""
+        """Run an extractor, in a worker process if its parser may crash or the file is large; raises as ``read``."""
         if not data:
             raise InputError(f"{name}: the file is empty.")
-        if extractor.isolated or len(data) > _IN_PLACE:
+        if extractor.isolated or len(data) > _IN_PROCESS:
             return self._sandbox.extract(extractor, data, name)
         try:
             return extractor().extract(data, name)
         except MemoryError as error:
-            raise InputError(f"{name}: takes more memory than there is.") from error
+            raise InputError(f"{name}: takes more memory than is available.") from error
 
     def close(self) -> None:
-        """End the processes. The reader may be used again."""
+        """End the worker processes. The reader may be used again."""
         self._sandbox.close()
 
     def __enter__(self) -> DocumentReader:
@@ -73,24 +73,25 @@ class DocumentReader:
 
 
 def kind_of(data: bytes, name: str) -> str:
-    """Return the extractor for a file: by its name, unless its first bytes say that the name lies.
+    """Return the extractor's name for a file: by its name, unless its first bytes are of another type.
 
     Raises:
-        InputError: it is of no known type, or an Office document that cannot be opened.
+        InputError: the type is unknown, or it is an Office document that cannot be opened.
     """
-    named, found = extractors.kind_of(name), _sniffed(data, name)
-    if found is not None and (found in _BINARY or named in (None, *_BINARY)):
-        return found
-    if named is not None:
-        return named
+    by_name, by_content = extractors.kind_of(name), _sniff(data, name)
+    if by_content is not None and (by_content in _BINARY or by_name in (None, *_BINARY)):
+        return by_content
+    if by_name is not None:
+        return by_name
     suffix = PurePosixPath(name).suffix
     if suffix and b"\0" in data[:1024]:
-        raise InputError(f"{name}: there is no extractor for {suffix}. Known: {', '.join(sorted(extractors.kinds()))}.")
+        known = ", ".join(sorted(extractors.extractors_by_suffix()))
+        raise InputError(f"{name}: there is no extractor for {suffix}. Known: {known}.")
     return "text"
 
 
-def _sniffed(data: bytes, name: str) -> str | None:
-    """Return what a file's content shows it to be; None where it is text, or unknown."""
+def _sniff(data: bytes, name: str) -> str | None:
+    """Return the extractor's name by a file's content; None if it is text or unknown."""
     start = data[:1024].lstrip(b"\xef\xbb\xbf \t\r\n")
     if start.startswith(b"%PDF-"):
         return "pdf"
@@ -104,7 +105,7 @@ def _sniffed(data: bytes, name: str) -> str | None:
 def _office(data: bytes, name: str) -> str | None:
     try:
         files = check_archive(data, name)
-    except InputError:  # told by the extractor that its name asks for
+    except InputError:  # the extractor for its name reports the error
         return None
     folders = {"word/document.xml": "docx", "ppt/presentation.xml": "pptx", "xl/workbook.xml": "xlsx"}
     return next((kind for file, kind in folders.items() if file in files), None)

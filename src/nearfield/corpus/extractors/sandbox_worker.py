@@ -1,8 +1,8 @@
 """The worker process of the extractor sandbox: it reads jobs from standard input and runs one extractor after another.
 
 ``sandbox.py`` starts it with ``python -m``. Jobs and replies are lines of JSON. A job is acknowledged before it is
-run, so that the parent can tell a worker that crashed on a document from one that had ended before. The document is
-written to a file, since it may be large. Nothing is pickled: a parser that was taken over can send text only.
+run, so that the parent can distinguish a worker that crashed on a document from one that had ended before. The document
+is written to a file, since it may be large. Nothing is pickled: a parser that was taken over can send text only.
 """
 
 from __future__ import annotations

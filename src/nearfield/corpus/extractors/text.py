@@ -1,4 +1,4 @@
-"""Text: plain text as it stands. A blank line ends a paragraph, a form feed a page."""
+"""Extractor for plain text: the file's own text. A blank line ends a paragraph, a form feed a page."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from nearfield.corpus.extractors import Extractor
 from nearfield.corpus.extractors.text_encoding import decode
 
 _LINE = re.compile(r"([^\r\n]*)(?:\r\n?|\n|\Z)")
-#: Suffixes, and names that go without one.
+#: Suffixes, and whole names without one.
 _SUFFIXES = ".txt .text .log .rst .adoc .asciidoc .org .tex .srt .vtt .me .1st"
 _NAMES = "readme license licence copying copyright authors contributors maintainers changelog changes history news"
 _MORE = "notice install todo version acknowledgements thanks faq"
@@ -23,13 +23,13 @@ class TextExtractor(Extractor):
     isolated = False
 
     def parse(self, data: bytes, name: str) -> Document:
-        """Decode; the text is the file's own."""
+        """Return the decoded file as the document's text."""
         text = decode(data, name)
         return Document(text, tuple(paragraphs(text)))
 
 
 def paragraphs(text: str, kind: BlockKind = "paragraph") -> Iterator[Block]:
-    """Yield what lies between blank lines, from the beginning of its first line; pages where there are form feeds."""
+    """Yield the blocks between blank lines, from the start of their first line; with pages if there are form feeds."""
     paged = "\f" in text
     start = 0
     for number, part in enumerate(text.split("\f"), 1):
@@ -40,7 +40,7 @@ def paragraphs(text: str, kind: BlockKind = "paragraph") -> Iterator[Block]:
 
 
 def _groups(text: str, start: int, end: int) -> Iterator[tuple[int, int]]:
-    """Yield where groups of lines with text begin and end."""
+    """Yield the start and end of each group of lines with text."""
     first = last = -1
     for match in _LINE.finditer(text, start, end):
         line = match[1].rstrip()

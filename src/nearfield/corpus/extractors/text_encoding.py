@@ -1,4 +1,4 @@
-"""Decoding: from a file's bytes to its text, in whatever encoding it was written."""
+"""Text encoding: decode a file's bytes, with detection of the encoding."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import re
 
 from nearfield.errors import InputError, MissingExtra
 
-#: By their byte order marks; those of four bytes first, since one of them begins with one of two.
+#: Encodings by byte order mark; those of four bytes first, since one of them starts with one of two bytes.
 _MARKS = (
     (codecs.BOM_UTF32_LE, "utf-32-le"),
     (codecs.BOM_UTF32_BE, "utf-32-be"),
@@ -17,31 +17,31 @@ _MARKS = (
 )
 #: Control characters that no text has: all but tab, line ends, form feed, backspace (of overstruck print) and escape.
 _CONTROLS = re.compile(r"[\x00-\x07\x0b\x0e-\x1a\x1c-\x1f]")
-#: Characters, and bytes, by which a text is judged; the share of controls above which it is none; and how much mess
-#: (0 to 1, by charset-normalizer) a guess of its encoding may show.
+#: Characters and bytes of the sample that is checked; the share of control characters above which it is binary; and the
+#: maximum mess (0 to 1, by charset-normalizer) of a guessed encoding.
 _SAMPLE, _SHARE, _MESS = 2**16, 0.04, 0.1
 
 
-def decode(data: bytes, name: str, told: str = "") -> str:
-    """Return a file's text, without byte order mark; lines end as they do in the file.
+def decode(data: bytes, name: str, declared: str = "") -> str:
+    """Return a file's text, without byte order mark, with its own ends of lines.
 
-    A byte order mark decides, then ``told`` (an encoding that the file or its sender names), then UTF-8, then what
-    charset-normalizer finds.
+    A byte order mark decides, then ``declared`` (an encoding that the file or its sender names), then UTF-8, then the
+    guess of charset-normalizer.
 
     Raises:
-        InputError: it is binary, or in no encoding that could be told with confidence.
+        InputError: the file is binary, or no encoding is recognised with confidence.
     """
     for mark, encoding in _MARKS:
         if data.startswith(mark):
-            return _strictly(data[len(mark) :], encoding, name)
-    text = decode_as(data, told) if told else None
+            return _strict(data[len(mark) :], encoding, name)
+    text = decode_as(data, declared) if declared else None
     if text is None:
         text = _utf8(data)
     if text is None:
-        text = _strictly(data, _guess(data, name), name)
+        text = _strict(data, _guess(data, name), name)
     if _is_text(text):
         return text
-    text = _strictly(data, _wide(data, name), name)
+    text = _strict(data, _utf16_order(data, name), name)
     if not _is_text(text):
         raise InputError(f"{name}: binary data, not text.")
     return text
@@ -55,7 +55,7 @@ def _utf8(data: bytes) -> str | None:
 
 
 def decode_as(data: bytes, encoding: str) -> str | None:
-    """Return a text in an encoding that was named; None where there is none of that name."""
+    """Return a text in this encoding; None if there is no encoding with this name."""
     try:
         if not codecs.lookup(encoding)._is_text_encoding:  # base64, zip and the like
             return None
@@ -64,7 +64,7 @@ def decode_as(data: bytes, encoding: str) -> str | None:
         return None
 
 
-def _strictly(data: bytes, encoding: str, name: str) -> str:
+def _strict(data: bytes, encoding: str, name: str) -> str:
     try:
         return data.decode(encoding)
     except UnicodeDecodeError as error:
@@ -86,22 +86,22 @@ def _guess(data: bytes, name: str) -> str:
             "Texts that are not UTF-8 need charset-normalizer: pip install 'nearfield[corpus]'"
         ) from error
     if data.count(0, 0, _SAMPLE) > _SHARE * min(len(data), _SAMPLE):
-        return _wide(data, name)
-    found = from_bytes(_around(data), threshold=_MESS, enable_fallback=False).best()
-    if found is None:
+        return _utf16_order(data, name)
+    guess = from_bytes(_sample(data), threshold=_MESS, enable_fallback=False).best()
+    if guess is None:
         raise InputError(f"{name}: neither UTF-8 nor, with confidence, any other encoding. Convert it to UTF-8.")
-    return str(found.encoding)
+    return str(guess.encoding)
 
 
-def _around(data: bytes) -> bytes:
-    """Return the part around the first byte that is not ASCII: it tells the encoding."""
+def _sample(data: bytes) -> bytes:
+    """Return the part around the first byte that is not ASCII, by which the encoding is recognised."""
     first = re.search(rb"[\x80-\xff]", data)
     start = max(0, (first.start() if first else 0) - _SAMPLE // 2)
     return data[start : start + _SAMPLE]
 
 
-def _wide(data: bytes, name: str) -> str:
-    """Tell the order of UTF-16 without its mark: one half of its pairs of bytes is zero where letters are Latin."""
+def _utf16_order(data: bytes, name: str) -> str:
+    """Return the byte order of UTF-16 without a mark: for Latin letters, one half of each pair of bytes is zero."""
     part = data[:_SAMPLE]
     low, high = part[::2].count(0), part[1::2].count(0)
     half = len(part) // 2

@@ -1,4 +1,4 @@
-"""XLSX: the sheets of a workbook, each under its name; a row is lines of "column: value", which can be read alone."""
+"""Extractor for XLSX (Excel): the sheets of a workbook under their names; a row becomes lines of "column: value"."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from nearfield.corpus.document import Document
 from nearfield.corpus.extractors import Extractor, zip_safety
 from nearfield.corpus.extractors.document_builder import DocumentBuilder
 
-#: Rows of a sheet that are looked through; it may claim to have a million empty ones.
-_ROWS = 1_100_000
+#: Rows of a sheet that are read; it may claim to have a million empty ones.
+_MAX_ROWS = 1_100_000
 
 
 class XlsxExtractor(Extractor):
-    """Workbooks. Of a formula the value counts that was last computed; one never computed has none."""
+    """Workbooks. A formula has the value that was last computed; one that was never computed has none."""
 
     suffixes: Mapping[str, str] = {
         ".xlsx": "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
@@ -29,30 +29,31 @@ class XlsxExtractor(Extractor):
         from openpyxl import load_workbook
 
         file = load_workbook(io.BytesIO(data), read_only=True, data_only=True, keep_links=False)
-        draft = DocumentBuilder()
+        builder = DocumentBuilder()
         for sheet in file.worksheets:
-            # What it says of its size may be wrong; without, rows are as long as they are.
+            # The size that it states may be wrong; without it, rows have their real length.
             sheet.reset_dimensions()
-            _write(draft, sheet.title, _rows(sheet))
-        told = file.properties
+            _add_sheet(builder, sheet.title, _rows(sheet))
+        properties = file.properties
         file.close()
-        return draft.document("table", told.title or "", {"author": told.creator} if told.creator else {})
+        meta = {"author": properties.creator} if properties.creator else {}
+        return builder.document("table", properties.title or "", meta)
 
 
 def _rows(sheet: Any) -> Iterator[list[str]]:
-    for row in sheet.iter_rows(values_only=True, max_row=_ROWS):
-        cells = [_shown(value) for value in row]
+    for row in sheet.iter_rows(values_only=True, max_row=_MAX_ROWS):
+        cells = [_text(value) for value in row]
         if any(cells):
             yield cells
 
 
-def _write(draft: DocumentBuilder, title: str, rows: Iterator[list[str]]) -> None:
-    """Write a sheet. Rows of one cell before the head are text, such as its title."""
+def _add_sheet(builder: DocumentBuilder, title: str, rows: Iterator[list[str]]) -> None:
+    """Add a sheet. Rows of one cell before the head are text, such as a title."""
     head: Sequence[str] | None = None
     begun = False
     for row in rows:
         if not begun:
-            draft.head(title, 1, marked=False)
+            builder.heading(title, 1, marked=False)
             begun = True
         filled = [cell for cell in row if cell]
         if head is None and len(filled) > 1:
@@ -60,13 +61,13 @@ def _write(draft: DocumentBuilder, title: str, rows: Iterator[list[str]]) -> Non
             if head:
                 continue
         if head is None:
-            draft.add(filled[0])
+            builder.add(filled[0])
         else:
-            draft.add("\n".join(f"{_column(head, at)}: {cell}" for at, cell in enumerate(row) if cell), "table")
+            builder.add("\n".join(f"{_column(head, at)}: {cell}" for at, cell in enumerate(row) if cell), "table")
 
 
 def _column(head: Sequence[str], at: int) -> str:
-    """Return a column's name, or its letters where it has none."""
+    """Return a column's name, or its letters if it has none."""
     if at < len(head) and head[at]:
         return head[at]
     letters, at = "", at + 1
@@ -77,11 +78,11 @@ def _column(head: Sequence[str], at: int) -> str:
 
 
 def _is_name(cell: str) -> bool:
-    """Return whether a cell may name a column: no number and no date."""
+    """Return whether a cell may be the name of a column: no number and no date."""
     return any(map(str.isalpha, cell)) and len(cell) <= 100
 
 
-def _shown(value: Any) -> str:
+def _text(value: object) -> str:
     if value is None:
         return ""
     if isinstance(value, bool):

@@ -1,4 +1,4 @@
-"""Archive: the zip file that an Office document is, looked at before anything of it is unpacked."""
+"""Zip safety: check the zip file of an Office document for bombs and encryption before it is unpacked."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ import zipfile
 
 from nearfield.errors import InputError
 
-#: The first bytes of a zip file, and of the container that Office used before, and uses for what is encrypted.
+#: The first bytes of a zip file, and of the container of older and of encrypted Office documents.
 ZIP, OLD = b"PK\x03\x04", b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
-#: Bytes that a document may unpack to, and files it may hold.
-LARGEST, _MOST = 2**29, 20_000
+#: Maximum bytes of an unpacked document, and maximum number of files in it.
+MAX_BYTES, _MAX_FILES = 2**29, 20_000
 
 
-def check_archive(data: bytes, name: str, *, largest: int = LARGEST) -> list[str]:
-    """Return the names of the files in it.
+def check_archive(data: bytes, name: str, *, max_bytes: int = MAX_BYTES) -> list[str]:
+    """Return the names of the files in an archive.
 
-    The sizes are those that its directory states: no more than that is read of any file, whatever else it holds.
+    The sizes are those in its directory: no more than that is read of any file.
 
     Raises:
-        InputError: it is no zip file, encrypted, or would unpack to more than it may.
+        InputError: it is not a zip file, is encrypted, or would unpack to too much.
     """
     if data.startswith(OLD):
         raise InputError(
@@ -31,10 +31,10 @@ def check_archive(data: bytes, name: str, *, largest: int = LARGEST) -> list[str
     except (zipfile.BadZipFile, ValueError, NotImplementedError, OSError, EOFError) as error:
         raise InputError(f"{name}: damaged, or no Office document ({error}).") from error
     total = sum(entry.file_size for entry in entries)
-    if total > largest or len(entries) > _MOST:
+    if total > max_bytes or len(entries) > _MAX_FILES:
         raise InputError(
-            f"{name}: would unpack to {total:,} bytes in {len(entries):,} files; at most {largest:,} and {_MOST:,} "
-            "are read. A zip bomb, or far too many pictures: save the text alone."
+            f"{name}: would unpack to {total:,} bytes in {len(entries):,} files; the maximum is {max_bytes:,} bytes in "
+            f"{_MAX_FILES:,} files. It is a zip bomb, or has far too many pictures: save the text alone."
         )
     if any(entry.flag_bits & 1 for entry in entries):
         raise InputError(f"{name}: encrypted. Save it without password.")
