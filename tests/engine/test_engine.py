@@ -242,14 +242,14 @@ def test_an_input_that_kills_lanes_does_not_kill_them_for_ever(engine: Engine) -
 
 
 def test_not_ready_while_a_lane_is_missing(engine: Engine) -> None:
-    scheduler = engine._scheduler
-    lane = next(scheduler.lanes())
-    with scheduler._lock:
-        scheduler._lanes.remove(lane)
+    state = engine._scheduler._state
+    (lane,) = state.lanes
+    with state.lock:
+        state.lanes.remove(lane)
     assert not engine.ready
     assert "1 of 1 lanes" in engine.reasons[0]
-    with scheduler._lock:
-        scheduler._lanes.append(lane)
+    with state.lock:
+        state.lanes.append(lane)
     assert engine.ready
 
 
@@ -451,7 +451,7 @@ def test_a_model_that_nobody_has_is_let_go_after_its_work(engine: Engine) -> Non
 def test_an_engine_stops_with_the_last_model_that_nobody_has() -> None:
     engine, runner = Engine(lanes=2), FakeRunner()
     ticket = engine.submit(Ticket.create(runner, [[1]]))
-    lanes = list(engine._scheduler.lanes())
+    lanes = list(engine._scheduler._state.lanes)
     engine.release(runner, last=True)
     assert ticket.result(5)[0, 1] == 1
     _until(lambda: not any(lane.is_alive() for lane in lanes))

@@ -177,7 +177,7 @@ def test_gzip_that_is_none_or_a_bomb(tiny: Encoder) -> None:
 def test_what_no_idle_engine_could_do_in_time_is_too_large(tmp_path: Path) -> None:
     engine = Engine(1)
     with tiny_encoder(tmp_path / "tiny", engine=engine) as encoder, serving([encoder], request_timeout=10) as url:
-        engine._scheduler._rate = 10.0  # tokens a second
+        engine._scheduler._throughput.tokens_per_second = 10.0  # tokens a second
         asked = httpx.post(url + PATH, json={"model": "tiny", "input": ["cat " * 50] * 4})
         assert asked.status_code == 413
         assert "retry-after" not in asked.headers
@@ -194,7 +194,7 @@ def test_an_engine_is_measured_by_its_best_speed(monkeypatch: pytest.MonkeyPatch
     engine, pace = Engine(1), Pace()
     assert pace.max_tokens(engine, 10) is None
     for rate, most in ((100.0, 1000), (7.0, 1000), (200.0, 2000)):
-        engine._scheduler._rate = rate
+        engine._scheduler._throughput.tokens_per_second = rate
         assert pace.max_tokens(engine, 10) == most
     engine.close(drain=False)
 

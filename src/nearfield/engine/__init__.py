@@ -1,4 +1,4 @@
-"""The engine: a queue of tokenised jobs, a scheduler that forms batches, and lanes that run them."""
+"""The engine: a queue of tokenised inputs, a scheduler that forms batches, and lanes that run them."""
 
 from nearfield.engine.engine import Engine, default_engine
 

@@ -1,4 +1,4 @@
-"""Backlog: the jobs that wait for one model in one class, ordered by age and findable by length."""
+"""Backlog: the waiting jobs of one model and class, ordered by age and indexed by length."""
 
 from __future__ import annotations
 
@@ -7,31 +7,31 @@ from collections import deque
 
 from nearfield.engine.job import Job
 
-#: Long jobs that a search for short ones looks past before it stops.
-_PATIENCE = 256
+#: Long jobs that a search for short ones skips before it stops.
+_MAX_SKIPPED = 256
 
 
 class Backlog:
-    """Oldest first, like lengths together. Not thread-safe: the scheduler's lock guards it."""
+    """Waiting jobs, the oldest first, with those of one length in one queue. The scheduler's lock guards it."""
 
     def __init__(self) -> None:
         self.tokens = 0
         self.count = 0
-        #: How many jobs were taken since the queues were last swept: at most so many stand in them still.
-        self._taken = 0
+        #: Jobs claimed since the last clean-up: at most this many of them are still in the queues.
+        self._claimed = 0
         self._by_age: deque[Job] = deque()
         self._by_length: dict[int, deque[Job]] = {}
         self._lengths: list[int] = []
 
     def push(self, job: Job) -> None:
-        """Add a job at the young end."""
-        self._shelve(job).append(job)
+        """Add a job as the youngest."""
+        self._queue_of(job).append(job)
         self._by_age.append(job)
 
     def push_front(self, job: Job) -> None:
-        """Put a job back, as the oldest: its lane died under it."""
+        """Add a job again as the oldest, after its lane died."""
         job.taken = False
-        self._shelve(job).appendleft(job)
+        self._queue_of(job).appendleft(job)
         self._by_age.appendleft(job)
 
     def oldest(self) -> Job | None:
@@ -41,77 +41,86 @@ class Backlog:
         return self._by_age[0] if self._by_age else None
 
     def claim(self, job: Job) -> None:
-        """Take a job out; what is left of it in the queues is skipped when met, or swept out by ``tidy``."""
+        """Mark a job as taken. The queues skip it when they meet it, or ``tidy`` removes it."""
         job.taken = True
-        self._taken += 1
+        self._claimed += 1
         self.tokens -= len(job.ids)
         self.count -= 1
 
     def gather(self, budget: int, overhead: int, *, shared: int = 0) -> list[Job]:
-        """Claim the oldest job and others that run well with it, within ``budget`` tokens.
+        """Claim the oldest job and others that run well with it; return them.
 
         Jobs of up to ``shared`` tokens fill rows together: the oldest are taken, whatever their lengths. A longer
         one is padded, so those nearest to it in length join it, and only while the padding costs less than the
-        ``overhead`` (in tokens) of a batch of their own.
+        ``overhead`` (in tokens) of a separate batch.
+
+        Args:
+            budget: maximum number of tokens, padding included.
+            overhead: what a batch costs beside its tokens, in tokens.
+            shared: tokens up to which inputs share rows.
         """
-        head = self.oldest()
-        if head is None:
+        oldest = self.oldest()
+        if oldest is None:
             return []
-        jobs = self._oldest_up_to(shared, budget) if len(head.ids) <= shared else self._nearest(head, budget, overhead)
+        if len(oldest.ids) <= shared:
+            jobs = self._claim_oldest(shared, budget)
+        else:
+            jobs = self._claim_nearest(oldest, budget, overhead)
         self.tidy()
         return jobs
 
     def tidy(self) -> None:
-        """Let go of jobs that were taken, once they are many or all: each holds its ticket, and that its results."""
-        if self.count and self._taken <= max(_PATIENCE, self.count):
+        """Remove claimed jobs once they are many or all: each refers to its ticket, and so to results."""
+        if self.count and self._claimed <= max(_MAX_SKIPPED, self.count):
             return
-        self._taken = 0
+        self._claimed = 0
         self._by_age = deque(self.waiting())
         queues = {length: deque(job for job in queue if not job.taken) for length, queue in self._by_length.items()}
         self._by_length = {length: queue for length, queue in queues.items() if queue}
         self._lengths = sorted(self._by_length)
 
-    def _oldest_up_to(self, length: int, budget: int) -> list[Job]:
-        jobs, passed = [], []
+    def _claim_oldest(self, max_length: int, budget: int) -> list[Job]:
+        jobs, skipped = [], []
         while self._by_age and budget > 0:
             job = self._by_age.popleft()
             if job.taken:
                 continue
-            if len(job.ids) > length:
-                passed.append(job)
-                if len(passed) > _PATIENCE:
+            if len(job.ids) > max_length:
+                skipped.append(job)
+                if len(skipped) > _MAX_SKIPPED:
                     break
                 continue
             self.claim(job)
             jobs.append(job)
             budget -= len(job.ids)
-        self._by_age.extendleft(reversed(passed))
+        self._by_age.extendleft(reversed(skipped))
         return jobs
 
-    def _nearest(self, head: Job, budget: int, overhead: int) -> list[Job]:
-        self.claim(head)
-        jobs, longest, tokens = [head], len(head.ids), len(head.ids)
-        for length in self._outwards(longest):
+    def _claim_nearest(self, oldest: Job, budget: int, overhead: int) -> list[Job]:
+        self.claim(oldest)
+        jobs, width, tokens = [oldest], len(oldest.ids), len(oldest.ids)
+        for length in self._lengths_near(width):
             queue = self._by_length[length]
             while queue:
                 job = queue[0]
                 if job.taken:
                     queue.popleft()
                     continue
-                padded = max(longest, length) * (len(jobs) + 1)
+                padded = max(width, length) * (len(jobs) + 1)
                 if padded > budget or padded - tokens - length > overhead + (tokens + length) // 16:
                     break
                 queue.popleft()
                 self.claim(job)
                 jobs.append(job)
-                longest, tokens = max(longest, length), tokens + length
+                width, tokens = max(width, length), tokens + length
         return jobs
 
     def waiting(self) -> list[Job]:
-        """Return every job that waits, oldest first."""
+        """Return all waiting jobs, oldest first."""
         return [job for job in self._by_age if not job.taken]
 
-    def _shelve(self, job: Job) -> deque[Job]:
+    def _queue_of(self, job: Job) -> deque[Job]:
+        """Return the queue of a job's length, and count the job."""
         length = len(job.ids)
         queue = self._by_length.get(length)
         if queue is None:
@@ -121,8 +130,8 @@ class Backlog:
         self.count += 1
         return queue
 
-    def _outwards(self, length: int) -> list[int]:
-        """Return the known lengths, nearest to ``length`` first, and forget those that are empty."""
+    def _lengths_near(self, length: int) -> list[int]:
+        """Return the known lengths, nearest to ``length`` first; lengths without jobs are removed."""
         empty = [known for known in self._lengths if not self._by_length[known]]
         for known in empty:
             del self._by_length[known]

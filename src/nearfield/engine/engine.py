@@ -1,4 +1,4 @@
-"""The engine: takes tokenised jobs of any number of models, runs them in good batches, and ends every one of them."""
+"""`Engine`: runs the tokenised inputs of any number of models in batches; `default_engine` is one for a process."""
 
 from __future__ import annotations
 
@@ -6,17 +6,25 @@ import asyncio
 import atexit
 import threading
 import weakref
+from collections.abc import Callable
 from typing import Any
 
+from nearfield.engine.admission import EngineLimits
 from nearfield.engine.job import Batch, Job, Runner, Ticket
-from nearfield.engine.scheduler import BatchReport, EngineLimits, EngineStats, Scheduler
+from nearfield.engine.scheduler import Scheduler
+from nearfield.engine.stats import BatchReport, EngineStats
 from nearfield.hardware import plan_cpu
 
 __all__ = ["Batch", "BatchReport", "Engine", "EngineLimits", "EngineStats", "Job", "Runner", "Ticket", "default_engine"]
 
 
 class Engine:
-    """Lanes and their scheduler. One serves any number of models; ``lanes`` batches run at once."""
+    """A scheduler and its lanes, for any number of models.
+
+    Args:
+        lanes: batches that run at the same time; by default as many as suit the hardware.
+        limits: limits of the queue.
+    """
 
     def __init__(self, lanes: int | None = None, limits: EngineLimits | None = None) -> None:
         self.lanes = lanes or plan_cpu().streams
@@ -25,39 +33,44 @@ class Engine:
         _ENGINES.add(self)
 
     @property
-    def observers(self) -> list[Any]:
-        """Functions called with a ``BatchReport`` after each batch, on the lane's thread, before its answers are given.
+    def observers(self) -> list[Callable[[BatchReport], None]]:
+        """Functions called with a ``BatchReport`` after each batch, on the lane's thread, before its results are sent.
 
-        What such a function takes is added to each answer. What it raises is logged, and costs nothing else.
+        The time that such a function takes delays the results. Errors that it raises are logged.
         """
         return self._scheduler.observers
 
     @property
     def reasons(self) -> list[str]:
-        """Why the engine is not ready; empty when it is."""
+        """Reasons why the engine is not ready; empty if it is."""
         stats = self._scheduler.stats()
         reasons = [f"{stats.lanes - stats.lanes_alive} of {stats.lanes} lanes are being replaced"]
         return ["the engine is shutting down"] * stats.draining + reasons * (stats.lanes_alive < stats.lanes)
 
     @property
     def ready(self) -> bool:
-        """Whether work would be taken and run now."""
+        """Whether the engine accepts and runs work now."""
         return not self.reasons
 
     def submit(self, ticket: Ticket, *, wait: bool = False) -> Ticket:
-        """Queue a ticket (see ``Scheduler.submit``)."""
+        """Queue all jobs of a ticket, or none. ``wait`` waits for space in the queue in place of raising Overloaded.
+
+        Raises:
+            Overloaded: the queue is full, or the ticket's deadline would pass before it ran.
+            ShuttingDown: the engine drains.
+        """
         return self._scheduler.submit(ticket, wait=wait)
 
     def check_room(self) -> None:
-        """Raise what ``submit`` would raise for the smallest ticket, before anything is spent on a larger one."""
+        """Raise what ``submit`` would raise for a ticket of one token; call it before preparing a larger one."""
         self._scheduler.check_room()
 
     def cancel(self, ticket: Ticket) -> None:
-        """Drop what of a ticket has not started."""
+        """Drop the jobs of a ticket that have not started; the ticket then ends with ``Cancelled``."""
         self._scheduler.cancel(ticket)
 
     async def run(self, ticket: Ticket) -> Any:
-        """Queue a ticket and await its rows; cancelling the awaiting task drops what has not started."""
+        """Queue a ticket and await its rows; cancelling the awaiting task drops the jobs that have not started."""
         loop = asyncio.get_running_loop()
         done: asyncio.Future[None] = loop.create_future()
 
@@ -69,7 +82,7 @@ class Engine:
             try:
                 loop.call_soon_threadsafe(wake)
             except RuntimeError:
-                return  # the loop is closed: nobody is left to be told
+                return  # the loop is closed, and no task waits
 
         ticket.on_done = on_done
         self.submit(ticket)
@@ -85,22 +98,22 @@ class Engine:
         return self._scheduler.stats()
 
     def forget(self, runner: Runner) -> None:
-        """Let go of a model's memory."""
-        self._scheduler.forget(runner)
+        """Release a model's memory now; its waiting jobs end with ``ShuttingDown``."""
+        self._scheduler.release(runner)
 
     def release(self, runner: Runner, *, last: bool = False) -> None:
-        """Let go of a model's memory once its work is done, and stop with the ``last`` one; for models that nobody has.
+        """Release a model's memory once its work has ended; after the ``last`` model, stop.
 
-        Takes no lock, so that it may be called where an object is collected.
+        Takes no lock, so that a finalizer can call it.
         """
-        self._scheduler.release(runner, last=last)
+        self._scheduler.release_later(runner, last=last)
 
     def drain(self, timeout: float = 30.0) -> bool:
-        """Refuse new work, finish the accepted; return whether all of it ended within ``timeout`` seconds."""
+        """Refuse new work and finish accepted work; return whether all of it ended within ``timeout`` seconds."""
         return self._scheduler.drain(timeout)
 
     def close(self, *, drain: bool = True, timeout: float = 30.0) -> None:
-        """Stop, after finishing accepted work unless ``drain`` is False. Safe to call twice."""
+        """Stop, after finishing accepted work unless ``drain`` is False. A second call has no effect."""
         if self._closed:
             return
         self._closed = True
@@ -115,7 +128,7 @@ _DEFAULT_LOCK = threading.Lock()
 
 
 def default_engine() -> Engine:
-    """Return the engine that this process's models share, made at first use."""
+    """Return the engine that the models of this process share, created at the first call."""
     with _DEFAULT_LOCK:
         if not _DEFAULT or _DEFAULT[0]._closed:
             _DEFAULT[:] = [Engine()]
@@ -124,6 +137,6 @@ def default_engine() -> Engine:
 
 @atexit.register
 def _close_all() -> None:
-    """Stop lanes before the interpreter is torn down under a running native call."""
+    """Stop lanes before the interpreter exits while a native call runs."""
     for engine in list(_ENGINES):
         engine.close(drain=False)

@@ -1,4 +1,4 @@
-"""Job: one input on its way to a batch. Ticket: the jobs of one caller, and where their results gather."""
+"""`Job`, one tokenised input; `Ticket`, the jobs and results of one call; `Batch`, jobs that run together; `Runner`."""
 
 from __future__ import annotations
 
@@ -12,35 +12,33 @@ import numpy as np
 
 from nearfield.errors import Cancelled, DeadlineExceeded, NearfieldError
 
-Array = np.ndarray[Any, np.dtype[Any]]
-
 
 class Runner(Protocol):
-    """What the engine schedules for: a loaded model. ``name`` labels it; ``width`` is its output size.
+    """The part of a loaded model that the engine uses."""
 
-    A width of 0 means that results are not rows of one size.
-    """
-
+    #: Label of metrics and messages.
     name: str
+    #: Length of a result row; 0 if results are not rows of one length.
     width: int
     #: Tokens in a batch at which the model's backend is fastest.
     batch_tokens: int
-    #: Inputs up to this length share rows, so that they need not be alike; 0 where each has a row of its own.
+    #: Inputs of up to this many tokens share rows, so that a batch can mix their lengths; 0 if inputs share no rows.
     shared_length: int
 
     def lane(self) -> Callable[[Batch], Any]:
-        """Make a function that runs batches, one at a time: a result for each job, in order.
+        """Return a function for one lane that runs a batch and returns a result for each job, in order.
 
-        Where no job of a batch has an ``extra`` and ``width`` is not 0, the results are one array [jobs, width].
+        If no job of a batch has an ``extra`` and ``width`` is not 0, the results are one array [jobs, width].
         """
         ...
 
 
 @dataclass(slots=True, eq=False)
 class Job:
-    """One tokenised input. ``skip`` counts leading prompt tokens that pooling leaves out.
+    """One tokenised input.
 
-    ``extra`` is what else its runner should know, None for an ordinary input.
+    ``skip`` counts leading prompt tokens that pooling leaves out. ``extra`` is a request to its runner, None for an
+    ordinary input.
     """
 
     ticket: Ticket
@@ -48,39 +46,40 @@ class Job:
     ids: Sequence[int]
     skip: int = 0
     extra: Any = None
-    #: Set by the backlog once a batch, an expiry or a cancellation has claimed it.
+    #: Whether a batch, an expiry or a cancellation has claimed it.
     taken: bool = False
-    #: How many lanes died while running it.
+    #: Number of lanes that died while running it.
     deaths: int = 0
 
     @property
     def length(self) -> int:
+        """Number of tokens."""
         return len(self.ids)
 
 
 @dataclass(slots=True, eq=False)
 class Batch:
-    """Jobs that run together. The scheduler fills ``runner``, ``jobs`` and ``started``; the runner ``computed``."""
+    """Jobs that run together. The scheduler sets ``runner``, ``jobs`` and ``started``; the runner sets ``computed``."""
 
     runner: Runner
     jobs: list[Job]
     started: float = 0.0
-    #: Tokens that are computed, padding included.
+    #: Tokens computed, padding included.
     computed: int = 0
 
     @property
     def tokens(self) -> int:
-        """Tokens that count."""
+        """Number of tokens, without padding."""
         return sum(len(job.ids) for job in self.jobs)
 
 
 @dataclass(eq=False)
 class Ticket:
-    """One caller's jobs: results gather in ``rows``; the last one to end calls ``on_done`` once.
+    """The jobs and results of one call.
 
-    ``rows`` is an array [n, width], or a list where jobs have extras or the runner's results are of other kinds.
-
-    ``deadline`` is a time of ``time.monotonic``; a job not started by then is dropped.
+    ``rows`` receives the results: an array [n, width], or a list if jobs have extras or the runner's width is 0.
+    ``deadline`` is a time of ``time.monotonic``; a job that has not started by then is dropped. ``on_done`` is called
+    once, when the last job has ended.
     """
 
     runner: Runner
@@ -92,7 +91,7 @@ class Ticket:
     jobs: list[Job] = field(default_factory=list)
     errors: dict[int, Exception] = field(default_factory=dict)
     remaining: int = 0
-    #: Seconds from submission to the start of the first and the end of the last batch.
+    #: Seconds from creation to the start of the first batch, and to the end of the last one.
     queued_seconds: float | None = None
     total_seconds: float = 0.0
     cancelled: bool = False
@@ -107,25 +106,26 @@ class Ticket:
         extras: Sequence[Any] | None = None,
         **options: Any,
     ) -> Ticket:
-        """Make the jobs for tokenised inputs; ``skips`` and ``extras`` as in ``Job``, none when left out."""
+        """Create a ticket with a job for each list of token ids; ``skips`` and ``extras`` as in ``Job``."""
         plain = extras is None and runner.width
         rows = np.zeros((len(inputs), runner.width), np.float32) if plain else [None] * len(inputs)
         ticket = cls(runner, rows, **options)
-        starts, others = skips or [0] * len(inputs), extras or [None] * len(inputs)
+        skips, extras = skips or [0] * len(inputs), extras or [None] * len(inputs)
         ticket.jobs = [
             Job(ticket, index, ids, skip, extra)
-            for index, (ids, skip, extra) in enumerate(zip(inputs, starts, others, strict=True))
+            for index, (ids, skip, extra) in enumerate(zip(inputs, skips, extras, strict=True))
         ]
         ticket.remaining = len(ticket.jobs)
         return ticket
 
     @property
     def done(self) -> bool:
+        """Whether all jobs have ended."""
         return self.remaining == 0
 
     @property
     def seconds(self) -> dict[str, float]:
-        """Seconds until the first batch (``queue``), and from there to the end of the last (``run``)."""
+        """Seconds to the first batch (``queue``) and from there to the end of the last (``run``); empty if none ran."""
         if self.queued_seconds is None:
             return {}
         return {"queue": self.queued_seconds, "run": self.total_seconds - self.queued_seconds}
@@ -135,7 +135,7 @@ class Ticket:
 
         Raises:
             DeadlineExceeded: ``timeout`` seconds passed first.
-            NearfieldError: the first failed input's error, which says its index when there were several inputs.
+            NearfieldError: the first failed input's error, with its index if there are several inputs.
         """
         if not self._event.wait(timeout):
             raise DeadlineExceeded(f"No result within {timeout} s.")
@@ -162,8 +162,8 @@ class Ticket:
         return True
 
     def announce(self) -> None:
-        """Wake whoever waits. Called once, outside the engine's lock."""
-        self.jobs = []  # jobs point back here: a cycle would live until the collector's next round
+        """Wake the caller. Called once, outside the engine's lock."""
+        self.jobs = []  # they refer to the ticket: a cycle would live until the next garbage collection
         self._event.set()
         if self.on_done is not None:
             self.on_done(self)

@@ -12,7 +12,7 @@ from typing import Any
 
 from nearfield.engine.ipc.transport import Channel
 from nearfield.engine.job import Ticket
-from nearfield.engine.scheduler import EngineStats
+from nearfield.engine.stats import EngineStats
 from nearfield.errors import NearfieldError, ShuttingDown
 
 
