@@ -201,19 +201,19 @@ def test_connections_are_spread_and_a_killed_front_end_costs_only_its_own(small:
     assert not process.errors.count("Traceback")
 
 
-def test_one_that_leaves_connections_at_its_door_comes_last() -> None:
-    from nearfield.server.frontends.supervisor import FrontendProcess
+def test_a_front_end_that_leaves_connections_waiting_comes_last() -> None:
+    from nearfield.server.frontends.process import FrontendProcess
 
     ours, theirs = socket.socketpair()
     process: Any = None
     with ours, theirs:
         stuck, other = (FrontendProcess(number, process, ours, ours, 0.0) for number in range(2))
-        other.know(0, 5)
-        assert stuck.hand(b"c", [theirs])
+        other.update_load(0, 5)
+        assert stuck.send(b"c", [theirs])
         now = time.monotonic()
         assert stuck.rank(now) < other.rank(now)
         assert stuck.rank(now + 60) > other.rank(now + 60)
-        stuck.know(1, 1)
+        stuck.update_load(1, 1)
         assert stuck.rank(now + 60) < other.rank(now + 60)
         assert (stuck.load, other.load) == (1, 5)
 
@@ -368,7 +368,7 @@ def test_pages_are_joined_as_the_library_would_write_them(tiny: Encoder) -> None
     assert 'nearfield_requests_total{route="/v1/embeddings",status="200"} 2.0' in both
     assert 'nearfield_request_seconds_bucket{le="0.01",route="/v1/embeddings"} 2.0' in both
     assert f"nearfield_lanes_alive {tiny.engine.lanes}.0" in both
-    totals.depart(two.metrics())
+    totals.add_departed(two.metrics())
     left = totals.page(one.metrics(), {}).decode()
     assert 'nearfield_requests_total{route="/v1/embeddings",status="200"} 2.0' in left
     created = [line for line in both.splitlines() if "_created{" in line]
@@ -502,7 +502,7 @@ def test_batches_are_taken_by_all_and_done_by_one(small: Path) -> None:
 def test_what_is_for_one_process_is_refused_at_the_start(given: dict[str, Any], named: str) -> None:
     from nearfield.server.frontends.supervisor import serve
 
-    with pytest.raises(SettingsError, match=f"Setting '{named}' is for one"):
+    with pytest.raises(SettingsError, match=f"Setting '{named}' needs one front-end"):
         serve(settings(frontends=2, **given))
 
 

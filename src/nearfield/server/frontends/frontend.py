@@ -1,6 +1,6 @@
-"""Frontend: one of several processes that read and answer HTTP. It has all of a server but weights and lanes.
+"""A front-end: one of several processes that read and answer HTTP. It is a whole server but for weights and lanes.
 
-Its parent (see ``frontends``) hands it connections that it has accepted, and runs what is to be computed.
+Its parent (see ``supervisor``) passes accepted connections to it and runs the models.
 """
 
 from __future__ import annotations
@@ -30,74 +30,74 @@ from nearfield.server.models.model_pool import ModelEntry, ModelPool
 from nearfield.server.server_state import ServerState
 from nearfield.settings import Settings
 
-Found = TypeVar("Found")
-#: By a model's name: requests that it works for, those it has had, and when it was last used (``time.monotonic``).
+Result = TypeVar("Result")
+#: By a model's name: requests in work, requests so far, and when it was last used (``time.monotonic``).
 Usages = dict[str, tuple[int, int, float]]
-#: What comes through the door: a connection, or the word that none will follow.
+#: Messages of the parent with the connection socket: here is a connection, or none will follow.
 CONNECTION, STOP = b"c", b"s"
 
 
 @dataclass(frozen=True)
 class FrontendConfig:
-    """All that a front-end begins with. The first, number 0, works on the batches."""
+    """What a front-end starts with. The first, number 0, runs the batches."""
 
     number: int
     settings: Settings
     models: bytes
     aliases: Mapping[str, Sequence[str]]
     engine: Snapshot
-    #: What is known of keys with a rate: how much each has used.
+    #: Keys with a rate limit, and how much each has used.
     keys: Sequence[ApiKey]
 
 
-def main(link: int, door: int) -> None:
-    """Serve until told to stop; both are descriptors of connected sockets, of which the parent has the other ends."""
-    # A signal to the whole group reaches the parent too, which stops all in order.
+def main(channel: int, connections: int) -> None:
+    """Serve until asked to stop. Both arguments are descriptors of sockets that are connected to the parent."""
+    # A signal to the whole process group reaches the parent too, which stops all in order.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, signal.SIG_IGN)
-    raise SystemExit(run(_serve(socket.socket(fileno=link), socket.socket(fileno=door))))
+    raise SystemExit(run(_serve(socket.socket(fileno=channel), socket.socket(fileno=connections))))
 
 
-async def _serve(end: socket.socket, door: socket.socket) -> int:
-    link = await Channel.over(end)
-    # Without its parent it can do nothing, nor would anybody end it.
-    link.on_lost = lambda: os._exit(1)
+async def _serve(end: socket.socket, connections: socket.socket) -> int:
+    channel = await Channel.over(end)
+    # Without its parent it can do nothing, and nothing else would end it.
+    channel.on_lost = lambda: os._exit(1)
     try:
-        receiver, server = prepare(await link.ask("start"), link, door)
-    except Exception as error:  # noqa: BLE001 - the parent says it to whoever started it
-        await link.ask("failed", sendable(error))
+        receiver, server = prepare(await channel.ask("start"), channel, connections)
+    except Exception as error:  # noqa: BLE001 - the parent reports it
+        await channel.ask("failed", sendable(error))
         return 1
     await receiver.serve(sockets=[])
     server.close()
     if server.traces is not None:
         server.traces.close()
-    await link.ask("done")
+    await channel.ask("done")
     return 0
 
 
-def prepare(start: FrontendConfig, link: Channel, door: socket.socket) -> tuple[Receiver, ServerState]:
-    """Make the app and what serves it. Raises what ``create_app`` does."""
-    settings = start.settings
+def prepare(config: FrontendConfig, channel: Channel, connections: socket.socket) -> tuple[Receiver, ServerState]:
+    """Create the app and the receiver that serves it. Raises what ``create_app`` does."""
+    settings = config.settings
     configure_logging(settings.log_level, settings.log_format)
-    engine = RemoteEngine(link, start.engine)
-    shells = weightless.unpack_weightless(start.models, engine)
-    engine.serve([model._model for model in shells])
-    models = FixedModels(shells, start.aliases)
+    engine = RemoteEngine(channel, config.engine)
+    loaded = weightless.unpack_weightless(config.models, engine)
+    engine.serve([model._model for model in loaded])
+    models = FixedModels(loaded, config.aliases)
     app = create_app(settings, models, traces=open_traces(settings.otel_endpoint))
     server: ServerState = app.state.server
-    _share(server, link, start)
-    link.handlers["used"] = models.know
+    _share(server, channel, config)
+    channel.handlers["used"] = models.update_others
     gc.collect()
     gc.freeze()
 
     def on_start() -> None:
         server.start()
-        link.tell("ready")
+        channel.tell("ready")
 
     receiver = Receiver(
         uvicorn_config(app, settings),
-        door,
-        link,
+        connections,
+        channel,
         models,
         on_start,
         server.stop,
@@ -107,11 +107,11 @@ def prepare(start: FrontendConfig, link: Channel, door: socket.socket) -> tuple[
     return receiver, server
 
 
-def _share(server: ServerState, link: Channel, start: FrontendConfig) -> None:
-    """Let this server's keys, metrics and batches be those of all front-ends."""
-    server.keys.copy_balances(start.keys)
-    server.keys.watch(lambda key, tokens: link.tell("spent", key.digest, key.tokens_per_minute, tokens))
-    link.handlers["spent"] = server.keys.charge
+def _share(server: ServerState, channel: Channel, config: FrontendConfig) -> None:
+    """Share this server's keys, metrics and batches with all front-ends."""
+    server.keys.copy_balances(config.keys)
+    server.keys.watch(lambda key, tokens: channel.tell("spent", key.digest, key.tokens_per_minute, tokens))
+    channel.handlers["spent"] = server.keys.charge
 
     async def metrics() -> Any:
         return server.prometheus.metrics()
@@ -119,47 +119,47 @@ def _share(server: ServerState, link: Channel, start: FrontendConfig) -> None:
     async def hold() -> bool:
         return await server.batches.hold()
 
-    link.answers |= {"metrics": metrics, "hold": hold}
-    link.handlers["wake"] = server.batches.wake
-    server.merged_metrics = lambda: _asked(link, "page")
-    if start.number:
-        server.batches.worker = _First(link)
+    channel.answers |= {"metrics": metrics, "hold": hold}
+    channel.handlers["wake"] = server.batches.wake
+    server.merged_metrics = lambda: _ask_parent(channel, "page")
+    if config.number:
+        server.batches.worker = _BatchFrontend(channel)
 
 
-async def _asked(link: Channel, kind: str) -> Any:
+async def _ask_parent(channel: Channel, kind: str) -> Any:
     try:
-        return await link.ask(kind)
+        return await channel.ask(kind)
     except ChannelClosed as error:
         raise ShuttingDown("The server's main process is gone.") from error
 
 
-def joined(usages: Sequence[Usages]) -> Usages:
+def sum_usages(usages: Sequence[Usages]) -> Usages:
     """Add up how much models are used by several processes."""
-    found: Usages = {}
+    total: Usages = {}
     for usage in usages:
         for name, (users, uses, used) in usage.items():
-            known = found.get(name, (0, 0, 0.0))
-            found[name] = (known[0] + users, known[1] + uses, max(known[2], used))
-    return found
+            known = total.get(name, (0, 0, 0.0))
+            total[name] = (known[0] + users, known[1] + uses, max(known[2], used))
+    return total
 
 
-class _First:
-    """The front-end that works on the batches, for the others."""
+class _BatchFrontend:
+    """The front-end that runs the batches, as the others see it."""
 
-    def __init__(self, link: Channel) -> None:
-        self._link = link
+    def __init__(self, channel: Channel) -> None:
+        self._channel = channel
 
     def wake(self) -> None:
-        """Have it look for work."""
-        self._link.tell("wake")
+        """Let it look for work."""
+        self._channel.tell("wake")
 
     async def hold(self) -> bool:
-        """Say whether it may work."""
-        return bool(await _asked(self._link, "hold"))
+        """Return whether it works on batches."""
+        return bool(await _ask_parent(self._channel, "hold"))
 
 
 class FixedModels(ModelPool):
-    """Models that stay: their weights are another process's, and other front-ends use them too."""
+    """Models that can be neither loaded nor unloaded: another process has their weights."""
 
     def __init__(self, loaded: Sequence[LoadedModel], aliases: Mapping[str, Sequence[str]]) -> None:
         super().__init__(loaded, aliases)
@@ -167,21 +167,21 @@ class FixedModels(ModelPool):
 
     @property
     def slots(self) -> tuple[ModelEntry, ...]:
-        """All models, used as much as by all front-ends."""
+        """All models, with their usage by all front-ends."""
         return tuple(self._whole(slot) for slot in super().slots)
 
     @property
     def listed(self) -> tuple[ModelEntry, ...]:
-        """The same: all were named at the start."""
+        """The same as ``slots``: all models were named at the start."""
         return self.slots
 
     @property
     def usage(self) -> Usages:
-        """How much they are used here."""
+        """How much the models are used by this front-end."""
         return {slot.name: (slot.users, slot.uses, slot.used) for slot in super().slots}
 
-    def know(self, others: Usages) -> None:
-        """Keep how much the other front-ends use them."""
+    def update_others(self, others: Usages) -> None:
+        """Record how much the other front-ends use the models."""
         self._others = others
 
     def _whole(self, slot: ModelEntry) -> ModelEntry:
@@ -189,89 +189,89 @@ class FixedModels(ModelPool):
         return replace(slot, users=slot.users + users, uses=slot.uses + uses, used=max(slot.used, used))
 
     async def unload(self, name: str, allowed: Callable[[str], bool] = lambda _: True) -> ModelEntry:  # noqa: ARG002
-        """Refuse.
+        """Refuse to unload.
 
         Raises:
-            ModelNotFound: it is not served.
-            InputError: models stay as they were when the server was started.
+            ModelNotFound: the model is not served.
+            InputError: models are fixed when the server starts.
         """
         raise InputError(
-            f"{self.slot(name).name} stays: with several front-ends (frontends) models are those of the start. "
-            "Restart the server with others, or with one front-end.",
+            f"{self.slot(name).name} cannot be unloaded: with several front-ends (frontends) models are fixed. "
+            "Restart the server with other models, or with one front-end.",
             param="model",
         )
 
 
 class Receiver(Listener):
-    """uvicorn for connections that the parent has accepted; it stops when the parent says that none will follow."""
+    """uvicorn for connections that the parent has accepted; it stops when the parent sends that none will follow."""
 
     def __init__(
-        self, config: uvicorn.Config, door: socket.socket, link: Channel, models: FixedModels, *given: Any
+        self, config: uvicorn.Config, connections: socket.socket, channel: Channel, models: FixedModels, *hooks: Any
     ) -> None:
-        super().__init__(config, door, *given)
-        self._door = door
-        self._door.setblocking(False)
-        self._link = link
+        super().__init__(config, connections, *hooks)
+        self._connections = connections
+        self._connections.setblocking(False)
+        self._channel = channel
         self._models = models
-        self._taken = 0
-        self._told = (0, 0)
+        self._accepted = 0
+        self._sent_load = (0, 0)
         self._usage: Usages = {}
         self._opening: set[asyncio.Task[None]] = set()
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Take none: they are the parent's."""
+        """Capture none: signals are the parent's."""
         yield
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Open the door, then say so."""
-        asyncio.get_running_loop().add_reader(self._door, self._take)
+        """Read passed connections from now on, then report ready."""
+        asyncio.get_running_loop().add_reader(self._connections, self._receive)
         await super().startup(sockets)
 
     async def on_tick(self, counter: int) -> bool:
-        """Ten times a second tell the parent how many connections are open here, and how much models are used."""
-        load = (self._taken, len(self.server_state.connections) + len(self._opening))
-        if load != self._told:
-            self._link.tell("load", *load)
-            self._told = load
+        """Ten times a second report the number of open connections and the usage of models to the parent."""
+        load = (self._accepted, len(self.server_state.connections) + len(self._opening))
+        if load != self._sent_load:
+            self._channel.tell("load", *load)
+            self._sent_load = load
         usage = self._models.usage
         if usage != self._usage:
-            self._link.tell("used", usage)
+            self._channel.tell("used", usage)
             self._usage = usage
         return await super().on_tick(counter)
 
     async def _stop_listening(self) -> None:
-        """The parent has stopped; take in what it had accepted."""
+        """The parent has stopped listening; wait for connections that are being opened."""
         if self._opening:
             await asyncio.wait(self._opening)
 
-    def _take(self) -> None:
-        """Take the connections that wait behind the door."""
+    def _receive(self) -> None:
+        """Receive passed connections."""
         while True:
             try:
-                word, handed, _, _ = socket.recv_fds(self._door, 1, 1)
+                message, descriptors, _, _ = socket.recv_fds(self._connections, 1, 1)
             except BlockingIOError:
                 return
-            if word != CONNECTION:
-                asyncio.get_running_loop().remove_reader(self._door)
+            if message != CONNECTION:
+                asyncio.get_running_loop().remove_reader(self._connections)
                 self.should_exit = True
                 return
-            for number in handed:
-                self._taken += 1
+            for number in descriptors:
+                self._accepted += 1
                 task = asyncio.get_running_loop().create_task(self._open(socket.socket(fileno=number)))
                 self._opening.add(task)
                 task.add_done_callback(self._opening.discard)
 
     async def _open(self, connection: socket.socket) -> None:
         connection.setblocking(False)
-        with contextlib.suppress(OSError):  # its client has left, or speaks no TLS
+        with contextlib.suppress(OSError):  # the client disconnected, or speaks no TLS
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             loop = asyncio.get_running_loop()
             await loop.connect_accepted_socket(self._protocol, connection, ssl=self.config.ssl)
 
 
-def run(work: Coroutine[Any, Any, Found]) -> Found:
-    """Run a coroutine on the event loop that uvicorn would make."""
+def run(work: Coroutine[Any, Any, Result]) -> Result:
+    """Run a coroutine on the event loop that uvicorn would create."""
     factory: Any = uvicorn.Config(lambda *_: None, lifespan="off", log_config=None).get_loop_factory()
     loop: asyncio.AbstractEventLoop = (factory or asyncio.new_event_loop)()
     asyncio.set_event_loop(loop)

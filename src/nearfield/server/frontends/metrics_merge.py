@@ -1,4 +1,4 @@
-"""Totals: the metrics of several processes as one page: counts added up, what the engine knows told once."""
+"""Merge the metrics of several processes into one page: counts are added, the engine's gauges stand once."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from prometheus_client.registry import Collector
 Key = tuple[str, tuple[tuple[str, str], ...]]
 Values = dict[Key, float]
 
-#: Gauges that each front-end tells of the same thing.
-_SAME = frozenset(
+#: Gauges that have the same value in each front-end.
+_SHARED_GAUGES = frozenset(
     {
         "nearfield_model_bytes",
         "nearfield_model_loaded",
@@ -22,9 +22,9 @@ _SAME = frozenset(
         "nearfield_cache_disk_bytes",
     }
 )
-#: Gauges of a process, told for each by its name: parts of memory are shared, and a sum would be no fact.
-_OWN = frozenset({"nearfield_process_resident_bytes"})
-_GROWING = ("counter", "histogram")
+#: Gauges of a process, labelled with its name: processes share parts of their memory, so a sum would be wrong.
+_PROCESS_GAUGES = frozenset({"nearfield_process_resident_bytes"})
+_COUNTING_TYPES = ("counter", "histogram")
 
 
 @dataclass
@@ -37,7 +37,7 @@ class MetricFamily:
     values: Values = field(default_factory=dict)
 
     def add(self, values: Mapping[Key, float]) -> None:
-        """Add samples up; of two times of birth the earlier counts, of what all know the same the larger."""
+        """Add samples: sums, but the earlier creation time, and the larger value of a shared gauge."""
         for key, value in values.items():
             known = self.values.get(key)
             if known is None:
@@ -45,43 +45,43 @@ class MetricFamily:
             elif key[0].endswith("_created"):
                 self.values[key] = min(known, value)
             else:
-                self.values[key] = max(known, value) if self.name in _SAME else known + value
+                self.values[key] = max(known, value) if self.name in _SHARED_GAUGES else known + value
 
     def metric(self) -> Metric:
-        """Return it as the library has it."""
-        made = Metric(self.name, self.text, self.kind)
+        """Return the metric as a prometheus_client object."""
+        metric = Metric(self.name, self.text, self.kind)
         for (name, labels), value in self.values.items():
-            made.add_sample(name, dict(labels), value)
-        return made
+            metric.add_sample(name, dict(labels), value)
+        return metric
 
 
 class MergedMetrics:
-    """Joins what processes tell. What a process had counted when it was last asked stays in the sums when it dies."""
+    """Merges the metrics of processes. The last counts of a process that died stay in the sums."""
 
     def __init__(self) -> None:
         self._departed: dict[str, MetricFamily] = {}
 
-    def depart(self, metrics: Sequence[Metric]) -> None:
-        """Keep what a process that is gone had counted."""
-        growing = [metric for metric in metrics if metric.type in _GROWING]
-        _join(self._departed, growing)
+    def add_departed(self, metrics: Sequence[Metric]) -> None:
+        """Add the counts of a process that died."""
+        counting = [metric for metric in metrics if metric.type in _COUNTING_TYPES]
+        _merge(self._departed, counting)
 
     def page(self, engine: Sequence[Metric], frontends: Mapping[str, Sequence[Metric]]) -> bytes:
-        """Return the page of the engine's process and the front-ends, by their names."""
-        found = {
-            name: MetricFamily(each.name, each.text, each.kind, dict(each.values))
-            for name, each in self._departed.items()
+        """Return the Prometheus page of the engine's process and the front-ends (by name)."""
+        families = {
+            name: MetricFamily(family.name, family.text, family.kind, dict(family.values))
+            for name, family in self._departed.items()
         }
-        _join(found, engine, "engine")
-        once = {metric.name for metric in engine if metric.type == "gauge"} - _OWN
+        _merge(families, engine, "engine")
+        once = {metric.name for metric in engine if metric.type == "gauge"} - _PROCESS_GAUGES
         for name, metrics in frontends.items():
-            _join(found, [metric for metric in metrics if metric.name not in once], name)
+            _merge(families, [metric for metric in metrics if metric.name not in once], name)
         registry = CollectorRegistry()
-        registry.register(_Joined(found))
+        registry.register(_MergedCollector(families))
         return generate_latest(registry)
 
 
-class _Joined(Collector):
+class _MergedCollector(Collector):
     def __init__(self, families: Mapping[str, MetricFamily]) -> None:
         self._families = families
 
@@ -89,8 +89,8 @@ class _Joined(Collector):
         return (family.metric() for family in self._families.values())
 
 
-def _join(families: dict[str, MetricFamily], metrics: Sequence[Metric], process: str = "") -> None:
+def _merge(families: dict[str, MetricFamily], metrics: Sequence[Metric], process: str = "") -> None:
     for metric in metrics:
         family = families.setdefault(metric.name, MetricFamily(metric.name, metric.documentation, metric.type))
-        own = {"process": process} if metric.name in _OWN else {}
+        own = {"process": process} if metric.name in _PROCESS_GAUGES else {}
         family.add({(one.name, tuple({**one.labels, **own}.items())): one.value for one in metric.samples})

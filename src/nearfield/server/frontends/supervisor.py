@@ -1,8 +1,7 @@
-"""Frontends: several processes that read and answer HTTP, and this one, which loads the models and runs all they send.
+"""Several HTTP processes (front-ends) before one engine: this process loads the models and supervises the others.
 
-This process alone listens. It hands each connection that it accepts to the front-end that has the fewest, and so a
-front-end that dies takes no connection with it but its own, and shutting down is as lossless as in one process: there
-is one queue of connections, and one who empties it.
+Only this process listens. It passes each accepted connection to the front-end with the fewest. A front-end that dies
+loses only its connections, and shutdown loses none: there is one queue of connections, which this process empties.
 """
 
 from __future__ import annotations
@@ -12,15 +11,12 @@ import contextlib
 import gc
 import signal
 import socket
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
-from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.core import GaugeMetricFamily
 
 from nearfield.engine.engine import Engine
 from nearfield.engine.ipc.host import EngineHost, snapshot
@@ -31,8 +27,9 @@ from nearfield.hardware import memory_resident
 from nearfield.inference import weightless
 from nearfield.inference.loaded_model import LoadedModel
 from nearfield.server.auth.api_key import ApiKey
-from nearfield.server.frontends.frontend import CONNECTION, STOP, FrontendConfig, Usages, joined, run
+from nearfield.server.frontends.frontend import CONNECTION, STOP, FrontendConfig, Usages, run, sum_usages
 from nearfield.server.frontends.metrics_merge import MergedMetrics
+from nearfield.server.frontends.process import FrontendProcess
 from nearfield.server.lifecycle.listener import accept_pending, bind, drop_new_connections
 from nearfield.server.lifecycle.model_loading import load_models, model_aliases
 from nearfield.server.lifecycle.serve import ready_line, warn_if_open
@@ -41,24 +38,22 @@ from nearfield.server.observability.prometheus import Prometheus
 from nearfield.setting_fields import ByteSize
 from nearfield.settings import Settings
 
-#: Seconds between two looks at the engine that front-ends are told of.
-_TICK = 0.1
-#: Seconds in which a front-end says what it has counted, and after its last word it ends, or else is ended.
-_PATIENCE, _LAST = 1.0, 10.0
-#: Seconds after which one that has not taken in a connection gets others only if all are so.
-_LATE = 1.0
-#: A front-end that lived for fewer seconds is not started again at once, but after a second.
-_SHORT, _PAUSE = 5.0, 1.0
+#: Seconds between two snapshots of the engine for the front-ends.
+_TICK_SECONDS = 0.1
+#: Seconds that a front-end has to send its metrics, and to exit once it was asked to stop.
+_METRICS_TIMEOUT, _EXIT_TIMEOUT = 1.0, 10.0
+#: A front-end that lived for fewer seconds is restarted after a pause.
+_SHORT_LIFE, _RESTART_PAUSE = 5.0, 1.0
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
-#: Connections that are accepted before anything else is looked at.
-_ACCEPTS = 64
+#: Connections accepted in one turn of the event loop.
+_ACCEPTS_PER_TURN = 64
 
 
 def serve(settings: Settings, announce: Callable[[str], None] = print) -> None:
-    """Serve through several processes until SIGTERM or SIGINT; then finish what was accepted.
+    """Serve through several processes until SIGTERM or SIGINT, then finish what was accepted.
 
     Raises:
-        SettingsError: the address is taken or not ours, or a setting is not for several front-ends.
+        SettingsError: the address cannot be bound, or a setting does not work with several front-ends.
         ModelNotFound, SourceUnavailable, ModelRefused: a model cannot be loaded.
         MissingExtra: traces are asked for, and OpenTelemetry is not installed.
     """
@@ -66,10 +61,10 @@ def serve(settings: Settings, announce: Callable[[str], None] = print) -> None:
     configure_logging(settings.log_level, settings.log_format)
     with bind(settings) as listening, contextlib.ExitStack() as ends:
         started = time.perf_counter()
-        seats = []
+        processes = []
         for number in range(settings.frontends):  # they import while the models are loaded
-            seats.append(FrontendProcess.begun(number))
-            ends.callback(seats[-1].end_it)
+            processes.append(FrontendProcess.start(number))
+            ends.callback(processes[-1].stop)
         engine, _, loaded = load_models(settings)
         warn_if_open(settings)
 
@@ -80,108 +75,30 @@ def serve(settings: Settings, announce: Callable[[str], None] = print) -> None:
             announce(line.replace("; docs at", f"; {settings.frontends} front-ends; docs at"))
 
         try:
-            run(FrontendSupervisor(listening, settings, engine, loaded, seats).serve(ready))
+            run(FrontendSupervisor(listening, settings, engine, loaded, processes).serve(ready))
         finally:
             engine.close(timeout=settings.drain_timeout)
 
 
 def check(settings: Settings) -> None:
-    """Refuse settings that are for one process.
+    """Refuse settings that work with one process only.
 
     Raises:
         SettingsError: names the setting, and says why.
     """
-    models = "the models are those named at the start"
-    reasons = {"on_demand": models, "memory_budget": models, "grpc_port": "there is HTTP alone"}
-    reasons["served_collections"] = "none is served"
+    models = "models are fixed at the start"
+    reasons = {"on_demand": models, "memory_budget": models, "grpc_port": "there is no gRPC"}
+    reasons["served_collections"] = "collections are not served"
     for name, reason in reasons.items():
         if getattr(settings, name) not in (None, ()):
             raise SettingsError(
-                f"Setting {name!r} is for one front-end: with {settings.frontends} (frontends) {reason}. "
+                f"Setting {name!r} needs one front-end: with frontends={settings.frontends} {reason}. "
                 "Leave it out, or set frontends to 1."
             )
 
 
-@dataclass(eq=False)
-class FrontendProcess:
-    """One front-end as its parent sees it; ``link`` and ``host`` are there once the models are."""
-
-    number: int
-    process: subprocess.Popen[bytes]
-    end: socket.socket
-    door: socket.socket
-    began: float
-    link: Channel | None = None
-    host: EngineHost | None = None
-    ready: bool = False
-    #: What it could not start for.
-    error: Exception | None = None
-    #: Connections handed to it, those it has taken in, and those open of them.
-    handed: int = 0
-    taken: int = 0
-    open: int = 0
-    #: Since when it has left connections at the door.
-    late_since: float | None = None
-    #: What it had counted when it was last asked.
-    metrics: Sequence[Metric] = ()
-    #: How much its models are used.
-    usage: Usages = field(default_factory=dict)
-
-    @classmethod
-    def begun(cls, number: int) -> FrontendProcess:
-        """Start a process, with two pairs of sockets that nobody else can connect to."""
-        ours, theirs = zip(*(socket.socketpair(), socket.socketpair()), strict=True)
-        fds = [end.fileno() for end in theirs]
-        module = "nearfield.server.frontends.frontend"
-        code = f"import sys; sys.path[:] = {sys.path!r}\nfrom {module} import main\nmain(*{fds!r})"
-        with contextlib.ExitStack() as passed:
-            for end in theirs:
-                passed.enter_context(end)
-            process = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.DEVNULL, pass_fds=fds)
-        return cls(number, process, *ours, time.monotonic())
-
-    @property
-    def alive(self) -> bool:
-        """Whether it is there to be told anything, though perhaps not ready."""
-        return self.link is not None and not self.link.lost
-
-    @property
-    def load(self) -> int:
-        """Connections that it has, those on their way included."""
-        return self.open + self.handed - self.taken
-
-    def hand(self, word: bytes, connections: Sequence[socket.socket] = ()) -> bool:
-        """Pass a connection through the door; return whether it could be."""
-        try:
-            socket.send_fds(self.door, [word], [each.fileno() for each in connections])
-        except OSError:
-            return False
-        self.handed += len(connections)
-        if connections and self.late_since is None:
-            self.late_since = time.monotonic()
-        return True
-
-    def know(self, taken: int, count: int) -> None:
-        """Keep how many connections it has taken in, and how many of them are open."""
-        self.taken, self.open = taken, count
-        self.late_since = None if taken == self.handed else time.monotonic()
-
-    def rank(self, now: float) -> tuple[bool, int]:
-        """Rank it for the next connection: one that leaves others waiting comes last, then the load counts."""
-        return self.late_since is not None and now - self.late_since > _LATE, self.load
-
-    def end_it(self, patience: float = 0.0) -> None:
-        """End the process if it does not end by itself within some seconds, and let go of it; blocks."""
-        for end in (self.end, self.door):
-            end.close()
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            self.process.wait(patience)
-        self.process.kill()
-        self.process.wait()
-
-
 class FrontendSupervisor:
-    """Starts front-ends, starts them again when they die, hands them connections, and tells each of the others."""
+    """Starts front-ends, restarts those that die, passes connections to them, and shares usage among them."""
 
     def __init__(
         self,
@@ -189,7 +106,7 @@ class FrontendSupervisor:
         settings: Settings,
         engine: Engine,
         loaded: Sequence[LoadedModel],
-        seats: Sequence[FrontendProcess],
+        processes: Sequence[FrontendProcess],
     ) -> None:
         self._listening = listening
         self._settings = settings
@@ -197,59 +114,60 @@ class FrontendSupervisor:
         self._runners = [model._model for model in loaded]
         self._packed = weightless.pack_weightless(loaded)
         self._aliases = model_aliases(loaded, settings)
-        self._seats = list(seats)
+        self._processes = list(processes)
         self._counts = Prometheus(loaded, tei=settings.tei_metrics)
         self._totals = MergedMetrics()
         self._keys: dict[bytes, ApiKey] = {}
         self._changed = asyncio.Event()
-        self._begun = self._stopping = False
+        self._started = self._stopping = False
         self._tasks: set[asyncio.Task[Any]] = set()
-        self._held: list[socket.socket] = []
-        self._told: Snapshot | None = None
+        #: Accepted connections that no front-end could take yet.
+        self._pending: list[socket.socket] = []
+        self._sent: Snapshot | None = None
 
     async def serve(self, on_ready: Callable[[], None]) -> None:
-        """Serve until a signal; then have all that was accepted finished. Raises what a front-end cannot start for."""
+        """Serve until a signal, then finish what was accepted. Raises the error of a front-end that cannot start."""
         self._loop = asyncio.get_running_loop()
         gc.collect()
         gc.freeze()
         try:
-            await self._begin()
+            await self._start()
             on_ready()
-            await self._until(lambda: self._stopping and not any(seat.alive for seat in self._seats))
+            await self._until(lambda: self._stopping and not any(process.alive for process in self._processes))
         finally:
             await self._end()
 
-    async def _begin(self) -> None:
-        for seat in self._seats:
-            await self._open(seat)
-        await self._until(lambda: all(seat.ready or seat.error for seat in self._seats))
-        for seat in self._seats:
-            if seat.error is not None:
-                raise seat.error
-        self._begun = True
+    async def _start(self) -> None:
+        for process in self._processes:
+            await self._open(process)
+        await self._until(lambda: all(process.ready or process.error for process in self._processes))
+        for process in self._processes:
+            if process.error is not None:
+                raise process.error
+        self._started = True
         for number in _SIGNALS:
             self._loop.add_signal_handler(number, self._stop)
         self._listen()
         self._tick()
 
     async def _end(self) -> None:
-        """Leave nothing open on the loop."""
+        """Close everything that is registered with the event loop."""
         self._stopping = True
         if self._listening.fileno() >= 0:
             self._loop.remove_reader(self._listening)
         for number in _SIGNALS:
             self._loop.remove_signal_handler(number)
-        for seat in self._seats:
-            if seat.link is not None:
-                seat.link.close()
+        for process in self._processes:
+            if process.channel is not None:
+                process.channel.close()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        patience = _LAST if self._begun else 0.0
-        await asyncio.gather(*(asyncio.to_thread(seat.end_it, patience) for seat in self._seats))
+        timeout = _EXIT_TIMEOUT if self._started else 0.0
+        await asyncio.gather(*(asyncio.to_thread(process.stop, timeout) for process in self._processes))
 
-    async def _until(self, come: Callable[[], Any]) -> None:
-        while not come():
+    async def _until(self, condition: Callable[[], Any]) -> None:
+        while not condition():
             self._changed.clear()
             await self._changed.wait()
 
@@ -258,86 +176,86 @@ class FrontendSupervisor:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    # -- their lives -----------------------------------------------------------------------------------------------
+    # -- processes ------------------------------------------------------------------------------------------------
 
-    async def _open(self, seat: FrontendProcess) -> None:
-        """Answer what a process asks from now on."""
-        seat.door.setblocking(False)
-        link = seat.link = await Channel.over(seat.end)
-        seat.host = EngineHost(self._engine, self._runners, link, _log)
-        link.on_lost = lambda: self._lost(seat)
+    async def _open(self, process: FrontendProcess) -> None:
+        """Answer the requests of a process from now on."""
+        process.connection_socket.setblocking(False)
+        channel = process.channel = await Channel.over(process.channel_socket)
+        process.host = EngineHost(self._engine, self._runners, channel, _log)
+        channel.on_lost = lambda: self._on_lost(process)
 
         async def start() -> FrontendConfig:
-            return self._start(seat.number)
+            return self._config(process.number)
 
         async def failed(error: Exception) -> None:
-            seat.error = error
+            process.error = error
             self._changed.set()
 
         async def done() -> None:
-            seat.ready = False
+            process.ready = False
 
-        link.answers |= {"start": start, "failed": failed, "done": done, "page": self._page, "hold": self._hold}
-        link.handlers |= {
-            "ready": lambda: self._ready(seat),
-            "load": seat.know,
-            "spent": lambda *spent: self._spent(seat, *spent),
-            "used": lambda usage: self._used(seat, usage),
+        channel.answers |= {"start": start, "failed": failed, "done": done, "page": self._page, "hold": self._hold}
+        channel.handlers |= {
+            "ready": lambda: self._ready(process),
+            "load": process.update_load,
+            "spent": lambda *spent: self._spent(process, *spent),
+            "used": lambda usage: self._used(process, usage),
             "wake": self._wake,
         }
 
-    def _start(self, number: int) -> FrontendConfig:
-        cache_memory = ByteSize(self._settings.cache_memory // len(self._seats))
+    def _config(self, number: int) -> FrontendConfig:
+        cache_memory = ByteSize(self._settings.cache_memory // len(self._processes))
         settings = msgspec.structs.replace(self._settings, cache_memory=cache_memory)
         keys = list(self._keys.values())
         return FrontendConfig(number, settings, self._packed, self._aliases, snapshot(self._engine), keys)
 
-    def _ready(self, seat: FrontendProcess) -> None:
-        seat.ready = True
+    def _ready(self, process: FrontendProcess) -> None:
+        process.ready = True
         self._changed.set()
-        if seat.host is not None:
-            seat.host.tell(snapshot(self._engine))
-        self._hand_held()
+        if process.host is not None:
+            process.host.tell(snapshot(self._engine))
+        self._pass_pending()
         if self._stopping:
-            seat.hand(STOP)
+            process.send(STOP)
 
-    def _lost(self, seat: FrontendProcess) -> None:
-        """Drop what a front-end that is gone had asked for, and start another in its place."""
-        seat.ready = False
-        if seat.host is not None:
-            seat.host.close()
-        self._totals.depart(seat.metrics)
-        seat.metrics = ()
-        self._used(seat, {})
+    def _on_lost(self, process: FrontendProcess) -> None:
+        """Drop the work of a front-end that died, and start another in its place."""
+        process.ready = False
+        if process.host is not None:
+            process.host.close()
+        self._totals.add_departed(process.metrics)
+        process.metrics = ()
+        self._used(process, {})
         self._changed.set()
         if self._stopping:
             return
-        if not self._begun:
-            seat.error = seat.error or NearfieldError(
-                "A front-end ended before it could serve; its last words say why."
+        if not self._started:
+            process.error = process.error or NearfieldError(
+                "A front-end exited before it could serve; its log says why."
             )
             return
-        LOG.error("front-end %s is gone, and is started again: %s", seat.number, seat.error or "it was ended")
-        self._spawn(self._replace(seat))
+        LOG.error("front-end %s died and is restarted: %s", process.number, process.error or "it was killed")
+        self._spawn(self._replace(process))
 
-    async def _replace(self, seat: FrontendProcess) -> None:
-        lived = time.monotonic() - seat.began
-        await asyncio.to_thread(seat.end_it)
-        if lived < _SHORT:
-            await asyncio.sleep(_PAUSE)
+    async def _replace(self, process: FrontendProcess) -> None:
+        lived = time.monotonic() - process.started
+        await asyncio.to_thread(process.stop)
+        if lived < _SHORT_LIFE:
+            await asyncio.sleep(_RESTART_PAUSE)
         if not self._stopping:
-            another = self._seats[seat.number] = FrontendProcess.begun(seat.number)
-            await self._open(another)
+            restarted = self._processes[process.number] = FrontendProcess.start(process.number)
+            await self._open(restarted)
 
     def _tick(self) -> None:
-        """Tell all how the engine is, when that has changed."""
+        """Send the engine's state to all front-ends when it has changed."""
         now = snapshot(self._engine)
-        if now != self._told:
-            self._told = now
-            for seat in self._seats:
-                if seat.host is not None and seat.ready:
-                    seat.host.tell(now)
-        self._loop.call_later(_TICK, self._tick)
+        if now != self._sent:
+            self._sent = now
+            for process in self._processes:
+                if process.host is not None and process.ready:
+                    process.host.tell(now)
+        self._loop.call_later(_TICK_SECONDS, self._tick)
 
     # -- connections -----------------------------------------------------------------------------------------------
 
@@ -346,81 +264,84 @@ class FrontendSupervisor:
             self._loop.add_reader(self._listening, self._accept)
 
     def _accept(self) -> None:
-        """Take in connections, and hand them on."""
-        for _ in range(_ACCEPTS):
+        """Accept connections and pass them on."""
+        for _ in range(_ACCEPTS_PER_TURN):
             try:
                 connection, _ = self._listening.accept()
             except ConnectionAbortedError:
-                continue  # its client has left
+                continue  # the client disconnected
             except BlockingIOError:
                 return
             except OSError as error:
                 LOG.error("connections cannot be accepted: %s", error.strerror)
                 self._pause()
                 return
-            if not self._hand(connection):
-                self._held.append(connection)
+            if not self._pass(connection):
+                self._pending.append(connection)
                 self._pause()
                 return
 
     def _pause(self) -> None:
-        """Leave connections to the kernel for a while."""
+        """Let connections wait in the kernel for a while."""
         self._loop.remove_reader(self._listening)
-        self._loop.call_later(_TICK, self._resume)
+        self._loop.call_later(_TICK_SECONDS, self._resume)
 
     def _resume(self) -> None:
-        self._hand_held()
-        if self._held:
-            self._loop.call_later(_TICK, self._resume)
+        self._pass_pending()
+        if self._pending:
+            self._loop.call_later(_TICK_SECONDS, self._resume)
         else:
             self._listen()
 
-    def _hand(self, connection: socket.socket) -> bool:
-        """Give a connection to the front-end with the fewest; return whether one could take it."""
+    def _pass(self, connection: socket.socket) -> bool:
+        """Pass a connection to the front-end with the fewest; return whether one could take it."""
         now = time.monotonic()
-        for seat in sorted((seat for seat in self._seats if seat.ready), key=lambda seat: seat.rank(now)):
-            if seat.hand(CONNECTION, [connection]):
+        for process in sorted(
+            (process for process in self._processes if process.ready), key=lambda process: process.rank(now)
+        ):
+            if process.send(CONNECTION, [connection]):
                 connection.close()
                 return True
         return False
 
-    def _hand_held(self) -> None:
-        self._held = [connection for connection in self._held if not self._hand(connection)]
+    def _pass_pending(self) -> None:
+        self._pending = [connection for connection in self._pending if not self._pass(connection)]
 
     # -- stopping --------------------------------------------------------------------------------------------------
 
     def _stop(self) -> None:
-        """Refuse new connections, hand on those that wait, and have the front-ends finish."""
+        """Refuse new connections, pass on those that wait, and let the front-ends finish."""
         if self._stopping:
             return
         self._stopping = True
         self._changed.set()
         self._loop.remove_reader(self._listening)
         drop_new_connections(self._listening)
-        self._held += accept_pending(self._listening)
+        self._pending += accept_pending(self._listening)
         self._listening.close()
-        self._spawn(self._last())
+        self._spawn(self._finish())
 
-    async def _last(self) -> None:
-        """Hand on the last connections, tell the front-ends so, and end those that do not."""
-        self._hand_held()
-        while self._held and any(seat.alive for seat in self._seats):
-            await asyncio.sleep(_TICK)
-            self._hand_held()
-        for seat in self._seats:
-            if seat.ready:
-                seat.hand(STOP)
-        await asyncio.sleep(self._settings.drain_timeout + _LAST)
-        for seat in self._seats:
-            seat.process.kill()
+    async def _finish(self) -> None:
+        """Pass on the last connections, ask the front-ends to stop, and kill those that do not."""
+        self._pass_pending()
+        while self._pending and any(process.alive for process in self._processes):
+            await asyncio.sleep(_TICK_SECONDS)
+            self._pass_pending()
+        for process in self._processes:
+            if process.ready:
+                process.send(STOP)
+        await asyncio.sleep(self._settings.drain_timeout + _EXIT_TIMEOUT)
+        for process in self._processes:
+            process.process.kill()
 
-    # -- what they share -------------------------------------------------------------------------------------------
+    # -- shared state ----------------------------------------------------------------------------------------------
 
-    def _others(self, seat: FrontendProcess) -> list[Channel]:
-        return [each.link for each in self._seats if each is not seat and each.ready and each.link is not None]
+    def _others(self, process: FrontendProcess) -> list[Channel]:
+        others = (other for other in self._processes if other is not process and other.ready)
+        return [other.channel for other in others if other.channel is not None]
 
-    def _spent(self, seat: FrontendProcess, digest: bytes, rate: int, tokens: int) -> None:
-        """Count tokens of a key here, for front-ends to come, and let the others count them."""
+    def _spent(self, process: FrontendProcess, digest: bytes, rate: int, tokens: int) -> None:
+        """Count a key's tokens here, for front-ends that start later, and in the other front-ends."""
         key = self._keys.get(digest)
         if key is None or key.tokens_per_minute != rate:
             previous, key = key, ApiKey("", digest, tokens_per_minute=rate)
@@ -428,51 +349,53 @@ class FrontendSupervisor:
                 key.copy_balance(previous)
             self._keys[digest] = key
         key.charge(tokens)
-        for link in self._others(seat):
-            link.tell("spent", digest, tokens)
+        for channel in self._others(process):
+            channel.tell("spent", digest, tokens)
 
-    def _used(self, seat: FrontendProcess, usage: Usages) -> None:
-        """Let each front-end know how much the others' models are used."""
-        seat.usage = usage
-        for each in self._seats:
-            if each is not seat and each.ready and each.link is not None:
-                each.link.tell("used", joined([one.usage for one in self._seats if one is not each]))
+    def _used(self, process: FrontendProcess, usage: Usages) -> None:
+        """Send each front-end how much the others use the models."""
+        process.usage = usage
+        for other in self._processes:
+            if other is not process and other.ready and other.channel is not None:
+                other.channel.tell("used", sum_usages([one.usage for one in self._processes if one is not other]))
 
     def _wake(self) -> None:
-        """Have the first look for work; one that is only starting looks by itself."""
-        first = self._seats[0]
-        if first.ready and first.link is not None:
-            first.link.tell("wake")
+        """Let the first front-end look for work; one that is only starting looks by itself."""
+        first = self._processes[0]
+        if first.ready and first.channel is not None:
+            first.channel.tell("wake")
 
     async def _hold(self) -> bool:
-        """Ask the first whether it may work on batches; if it has just died, its follower."""
+        """Ask the first front-end whether it works on batches; if it has just died, its replacement."""
         until = time.monotonic() + self._settings.request_timeout
         while time.monotonic() < until:
-            first = self._seats[0]
-            if first.ready and first.link is not None:
+            first = self._processes[0]
+            if first.ready and first.channel is not None:
                 with contextlib.suppress(ChannelClosed):
-                    return bool(await first.link.ask("hold"))
-            await asyncio.sleep(_TICK)
-        raise ShuttingDown("The process that works on batches is being started.")
+                    return bool(await first.channel.ask("hold"))
+            await asyncio.sleep(_TICK_SECONDS)
+        raise ShuttingDown("The process that runs batches is being started.")
 
     async def _page(self) -> bytes:
-        """Gather the metrics of all processes; of one that does not answer, those it told last."""
-        await asyncio.gather(*(self._measure(seat) for seat in self._seats))
+        """Return the metrics of all processes; of one that does not answer, its last ones."""
+        await asyncio.gather(*(self._measure(process) for process in self._processes))
         resident = memory_resident()
-        own = self._counts.metrics()
+        metrics = self._counts.metrics()
         if resident is not None:
-            own.append(
+            metrics.append(
                 GaugeMetricFamily("nearfield_process_resident_bytes", "Memory that the process takes.", resident)
             )
-        return self._totals.page(own, {f"front-end {seat.number}": seat.metrics for seat in self._seats})
+        return self._totals.page(
+            metrics, {f"front-end {process.number}": process.metrics for process in self._processes}
+        )
 
-    async def _measure(self, seat: FrontendProcess) -> None:
-        if seat.ready and seat.link is not None:
+    async def _measure(self, process: FrontendProcess) -> None:
+        if process.ready and process.channel is not None:
             with contextlib.suppress(ChannelClosed, asyncio.TimeoutError):
-                seat.metrics = await asyncio.wait_for(seat.link.ask("metrics"), _PATIENCE)
+                process.metrics = await asyncio.wait_for(process.channel.ask("metrics"), _METRICS_TIMEOUT)
 
 
 def _log(error: Exception) -> None:
-    """Say why an input failed, where that is known."""
+    """Log why an input failed, where that is known."""
     if not isinstance(error, NearfieldError) or error.__cause__ is not None:
         LOG.error("an input failed: %s", type(error).__name__, exc_info=error)
