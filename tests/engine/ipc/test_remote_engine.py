@@ -143,7 +143,7 @@ def test_the_engine_itself_admits() -> None:
                 await pair.run([1] * 5, [2])
             assert refused.value.retry_after > 0
             pair.remote.check_room()  # it has not been told yet
-            pair.host.tell(snapshot(pair.engine))
+            pair.host.send_snapshot(snapshot(pair.engine))
             while not pair.remote.stats().queued_tokens:
                 await asyncio.sleep(0.01)
             for _ in range(2):
@@ -155,7 +155,7 @@ def test_the_engine_itself_admits() -> None:
             pair.engine.drain(1)
             with pytest.raises(ShuttingDown):
                 await pair.run([1])
-            pair.host.tell(snapshot(pair.engine))
+            pair.host.send_snapshot(snapshot(pair.engine))
             while pair.remote.ready:
                 await asyncio.sleep(0.01)
             assert pair.remote.reasons == ["the engine is shutting down"]
@@ -200,16 +200,16 @@ def test_a_lost_engine_takes_nothing() -> None:
         async with Pair(FakeRunner()) as pair:
             lost = asyncio.Event()
             pair.link.on_lost = lost.set
-            asking = asyncio.create_task(pair.link.ask("nothing"))
+            asking = asyncio.create_task(pair.link.call("nothing"))
             pair.other.close()
             await lost.wait()
             with pytest.raises(ChannelClosed):
                 await asking
             with pytest.raises(ChannelClosed):
-                await pair.link.ask("anything")
+                await pair.link.call("anything")
             with pytest.raises(ShuttingDown):
                 await pair.run([1])
-            assert pair.remote.reasons == ["the engine's process is gone"]
+            assert pair.remote.reasons == ["the engine's process has ended"]
 
     _run(work)
 
@@ -223,10 +223,10 @@ def test_questions_are_answered_or_refused() -> None:
                     raise InputError("negative", param="value")
                 return 2 * value
 
-            pair.other.answers["double"] = double
-            assert await asyncio.gather(*(pair.link.ask("double", n) for n in range(5))) == [0, 2, 4, 6, 8]
+            pair.other.call_handlers["double"] = double
+            assert await asyncio.gather(*(pair.link.call("double", n) for n in range(5))) == [0, 2, 4, 6, 8]
             with pytest.raises(InputError, match="negative") as refused:
-                await pair.link.ask("double", -1)
+                await pair.link.call("double", -1)
             assert refused.value.param == "value"
 
     _run(work)

@@ -1,4 +1,4 @@
-"""Host: the engine's side of a link, which runs the tickets of another process."""
+"""`EngineHost`: the engine's end of a channel, which runs the tickets of another process."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import itertools
 from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
+from typing import cast
 
 import numpy as np
 
@@ -19,38 +19,42 @@ from nearfield.errors import NearfieldError
 
 
 class EngineHost:
-    """Takes tickets over a link, gives them to the engine, and sends back what became of them.
+    """Receives tickets over a channel, runs them on the engine, and sends their results or errors.
 
-    ``failed`` is called with each error that is no ordinary refusal: its cause and where it arose are known only here.
+    Args:
+        engine: the engine of this process.
+        runners: the models that the other process can use, in the order that it knows.
+        channel: the connection to the other process.
+        on_failure: called with each internal error: the other process does not know where it was raised.
     """
 
     def __init__(
-        self, engine: Engine, runners: Sequence[Runner], link: Channel, failed: Callable[[Exception], None]
+        self, engine: Engine, runners: Sequence[Runner], channel: Channel, on_failure: Callable[[Exception], None]
     ) -> None:
         self._engine = engine
         self._runners = runners
-        self._link = link
-        self._failed = failed
+        self._channel = channel
+        self._on_failure = on_failure
         self._loop = asyncio.get_running_loop()
         self._open: dict[int, Ticket] = {}
         self._done: deque[tuple[int, Ticket]] = deque()
-        self._awake = False
-        link.handlers |= {"run": self._run, "cancel": self._cancel}
+        self._sending = False
+        channel.handlers |= {"run": self._run, "cancel": self._cancel}
 
-    def tell(self, snapshot: Snapshot) -> None:
-        """Let the other process know how the engine is."""
-        self._link.tell("engine", snapshot)
+    def send_snapshot(self, snapshot: Snapshot) -> None:
+        """Send the state of the engine to the other process."""
+        self._channel.send("engine", snapshot)
 
     def close(self) -> None:
-        """Drop what of the other process's work has not started."""
+        """Drop jobs of the other process that have not started."""
         tickets, self._open = list(self._open.values()), {}
         for ticket in tickets:
             self._engine.cancel(ticket)
 
     def _run(self, request: EngineRequest) -> None:
-        whole = np.frombuffer(request.ids, np.int32)
+        ids = np.frombuffer(request.ids, np.int32)
         ends = itertools.accumulate(request.lengths, initial=0)
-        inputs: Any = [whole[start:end] for start, end in itertools.pairwise(ends)]
+        inputs = [cast(Sequence[int], ids[start:end]) for start, end in itertools.pairwise(ends)]
         ticket = Ticket.create(
             self._runners[request.runner],
             inputs,
@@ -59,54 +63,54 @@ class EngineHost:
             bulk=request.bulk,
             deadline=request.deadline,
             created=request.created,
-            on_done=partial(self._finished, request.number),
+            on_done=partial(self._on_done, request.number),
         )
         self._open[request.number] = ticket
         try:
             self._engine.submit(ticket)
         except NearfieldError as error:
             del self._open[request.number]
-            self._link.tell("ended", [EngineReply(request.number, error=error)])
+            self._channel.send("ended", [EngineReply(request.number, error=error)])
 
     def _cancel(self, number: int) -> None:
         ticket = self._open.pop(number, None)
         if ticket is not None:
             self._engine.cancel(ticket)
 
-    def _finished(self, number: int, ticket: Ticket) -> None:
-        """Note on the lane's thread that a ticket has ended: those that end together are sent together."""
+    def _on_done(self, number: int, ticket: Ticket) -> None:
+        """Queue the reply to a ticket, on the lane's thread. Tickets that end together are sent together."""
         self._done.append((number, ticket))
-        if self._awake:
+        if self._sending:
             return
-        self._awake = True
+        self._sending = True
         try:
-            self._loop.call_soon_threadsafe(self._send)
+            self._loop.call_soon_threadsafe(self._send_replies)
         except RuntimeError:
-            return  # the loop is closed: nobody is left to be told
+            return  # the loop is closed, and no task waits
 
-    def _send(self) -> None:
-        self._awake = False
-        outcomes = []
+    def _send_replies(self) -> None:
+        self._sending = False
+        replies = []
         while self._done:
             number, ticket = self._done.popleft()
             if self._open.pop(number, None) is not None:
-                outcomes.append(self._outcome(number, ticket))
-        if outcomes:
-            self._link.tell("ended", outcomes)
+                replies.append(self._reply(number, ticket))
+        if replies:
+            self._channel.send("ended", replies)
 
-    def _outcome(self, number: int, ticket: Ticket) -> EngineReply:
+    def _reply(self, number: int, ticket: Ticket) -> EngineReply:
         seconds = (ticket.queued_seconds, ticket.total_seconds)
         if not ticket.errors:
             return EngineReply(number, ticket.rows, None, None, *seconds)
         index = min(ticket.errors)
         error = ticket.errors[index]
         if getattr(error, "status", 500) == 500:
-            self._failed(error)
+            self._on_failure(error)
         return EngineReply(number, None, sendable(error), index, *seconds)
 
 
 def snapshot(engine: Engine) -> Snapshot:
-    """Return how an engine is now."""
+    """Return the state of an engine."""
     try:
         engine.check_room()
         refusal = None

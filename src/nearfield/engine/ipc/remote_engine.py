@@ -1,4 +1,4 @@
-"""Remote: an engine in another process of this program, for models of which this one has shells alone."""
+"""`RemoteEngine`: an engine in another process of this program, for models without weights in this one."""
 
 from __future__ import annotations
 
@@ -6,19 +6,19 @@ import asyncio
 import copy
 import itertools
 from array import array
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from nearfield.engine.ipc.transport import Channel
-from nearfield.engine.job import Ticket
-from nearfield.engine.stats import EngineStats
+from nearfield.engine.job import Runner, Ticket
+from nearfield.engine.stats import BatchReport, EngineStats
 from nearfield.errors import NearfieldError, ShuttingDown
 
 
 @dataclass(frozen=True)
 class Snapshot:
-    """What an engine tells of itself: figures, why it is not ready, why it would refuse even the smallest ticket."""
+    """The state of an engine: its stats, reasons why it is not ready, and the error that a small ticket would get."""
 
     stats: EngineStats
     reasons: tuple[str, ...] = ()
@@ -42,7 +42,7 @@ class EngineRequest:
 
 @dataclass(frozen=True)
 class EngineReply:
-    """A ticket's end: rows, or the first error and the index of its input, None where the whole was refused."""
+    """The end of a ticket: rows, or the first error and the index of its input; no index if the ticket was refused."""
 
     number: int
     rows: Any = None
@@ -53,89 +53,89 @@ class EngineReply:
 
 
 class RemoteEngine:
-    """What callers on an event loop use of an ``Engine``. Its clock is ours: both processes run on one machine.
+    """The methods of ``Engine`` that callers on an event loop use. Both processes share one machine and its clock.
 
-    Tickets are admitted, ordered and batched by the engine itself, across all processes that send it any. Of its queue
-    and speed this one knows what it was told last, some tenths of a second ago. Without the engine's process this one
-    is of no use: whoever opened the link ends it when the link is lost.
+    The engine admits, orders and batches tickets of all processes together. This class knows the engine's queue and
+    speed from its last snapshot, some tenths of a second ago. Without the engine's process, this process is of no use:
+    the opener of the channel ends it when the channel is lost.
     """
 
-    def __init__(self, link: Channel, snapshot: Snapshot) -> None:
-        self.observers: list[Any] = []
-        self._link = link
-        self._known = snapshot
+    def __init__(self, channel: Channel, snapshot: Snapshot) -> None:
+        self.observers: list[Callable[[BatchReport], None]] = []
+        self._channel = channel
+        self._snapshot = snapshot
         self._runners: dict[int, int] = {}
         self._numbers = itertools.count()
         self._waiting: dict[int, tuple[Ticket, asyncio.Future[None]]] = {}
-        link.handlers |= {"ended": self._ended, "engine": self._told}
+        channel.handlers |= {"ended": self._on_replies, "engine": self._on_snapshot}
 
-    def serve(self, runners: Sequence[Any]) -> None:
-        """Know what the engine runs, in the order in which its side knows it."""
+    def serve(self, runners: Sequence[Runner]) -> None:
+        """Set the models, in the order in which the engine's process has them."""
         self._runners = {id(runner): number for number, runner in enumerate(runners)}
 
     @property
     def reasons(self) -> list[str]:
-        """Why the engine is not ready; empty when it is."""
-        return ["the engine's process is gone"] if self._link.lost else list(self._known.reasons)
+        """Reasons why the engine is not ready; empty if it is."""
+        return ["the engine's process has ended"] if self._channel.lost else list(self._snapshot.reasons)
 
     @property
     def ready(self) -> bool:
-        """Whether work would be taken and run now."""
+        """Whether the engine accepts and runs work now."""
         return not self.reasons
 
     def stats(self) -> EngineStats:
-        """Return what was told last of queues, lanes and speed."""
-        return self._known.stats
+        """Return queues, lanes and speed, from the last snapshot."""
+        return self._snapshot.stats
 
     def check_room(self) -> None:
-        """Raise what the smallest ticket would have been refused with a moment ago."""
-        if self._known.refusal is not None:
-            raise copy.copy(self._known.refusal)
+        """Raise the error that a ticket of one token would have got at the last snapshot."""
+        if self._snapshot.refusal is not None:
+            raise copy.copy(self._snapshot.refusal)
 
     async def run(self, ticket: Ticket) -> Any:
-        """Send a ticket and await its rows; cancelling the awaiting task drops what has not started.
+        """Send a ticket and await its rows; cancelling the awaiting task drops the jobs that have not started.
 
         Raises:
-            NearfieldError: what the engine raised, or an input's own error.
+            NearfieldError: the engine refused the ticket, or an input failed.
         """
         if not ticket.jobs:
             ticket.announce()
             return ticket.outcome()
-        if self._link.lost:
-            raise ShuttingDown("The engine's process is gone.")
+        if self._channel.lost:
+            raise ShuttingDown("The engine's process has ended.")
         number = next(self._numbers)
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting[number] = (ticket, done)
-        self._link.tell("run", _request(number, self._runners[id(ticket.runner)], ticket))
+        self._channel.send("run", _request(number, self._runners[id(ticket.runner)], ticket))
         try:
             await done
         except asyncio.CancelledError:
-            self._link.tell("cancel", number)
+            self._channel.send("cancel", number)
             raise
         finally:
             self._waiting.pop(number, None)
         return ticket.outcome()
 
-    def forget(self, runner: Any) -> None:
-        """Nothing of a model is kept here."""
+    def forget(self, runner: Runner) -> None:
+        """Do nothing: this process holds no memory of a model."""
 
-    def _told(self, snapshot: Snapshot) -> None:
-        self._known = snapshot
+    def _on_snapshot(self, snapshot: Snapshot) -> None:
+        self._snapshot = snapshot
 
-    def _ended(self, outcomes: Sequence[EngineReply]) -> None:
-        for outcome in outcomes:
-            ticket, done = self._waiting.get(outcome.number, (None, None))
+    def _on_replies(self, replies: Sequence[EngineReply]) -> None:
+        for reply in replies:
+            ticket, done = self._waiting.get(reply.number, (None, None))
             if ticket is None or done is None or done.done():
-                continue  # whoever asked has left
-            if outcome.error is not None and outcome.index is None:
-                done.set_exception(outcome.error)
+                continue  # the caller has cancelled
+            if reply.error is not None and reply.index is None:
+                done.set_exception(reply.error)
                 continue
-            if outcome.error is not None and outcome.index is not None:
-                ticket.errors[outcome.index] = outcome.error
+            if reply.error is not None and reply.index is not None:
+                ticket.errors[reply.index] = reply.error
             else:
-                ticket.rows = outcome.rows
+                ticket.rows = reply.rows
             ticket.remaining = 0
-            ticket.queued_seconds, ticket.total_seconds = outcome.queued_seconds, outcome.total_seconds
+            ticket.queued_seconds, ticket.total_seconds = reply.queued_seconds, reply.total_seconds
             ticket.announce()
             done.set_result(None)
 

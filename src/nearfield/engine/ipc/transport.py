@@ -1,8 +1,8 @@
-"""Link: messages between two processes of this program, over a connected pair of Unix sockets, in order.
+"""`Channel`: messages between two processes of this program, in order, over a connected pair of Unix sockets.
 
-A frame is a head (how many buffers, and the sizes of all parts), a pickle, and the buffers: large arrays travel beside
-the pickle as they lie in memory (pickle protocol 5, PEP 574). Nobody else can connect to a pair that was inherited, and
-so what is unpickled was written by this program.
+A frame is a head (the number of buffers, and the sizes of all parts), a pickle, and the buffers: large arrays travel
+beside the pickle as they lie in memory (pickle protocol 5, PEP 574). No other process can connect to an inherited pair
+of sockets, so everything that is unpickled was written by this program.
 """
 
 from __future__ import annotations
@@ -13,74 +13,80 @@ import pickle
 import socket
 import struct
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, cast
 
-#: Bytes from which on an array travels beside the pickle, and of a frame up to which it is sent in one piece.
-_LARGE, _WHOLE = 4096, 256 * 1024
-#: How many buffers there are, and the size of the pickle.
+#: Bytes from which an array travels beside the pickle.
+_MIN_BUFFER_BYTES = 4096
+#: Bytes up to which a frame is written in one piece.
+_MAX_JOINED_BYTES = 256 * 1024
+#: The number of buffers, and the size of the pickle.
 _HEAD = struct.Struct("<IQ")
-_ASK, _ANSWER, _FAIL = "?", "=", "!"
+_CALL, _RESULT, _ERROR = "?", "=", "!"
+
+#: A message: its kind, and its values.
+Message = tuple[str, tuple[Any, ...]]
 
 
 class ChannelClosed(ConnectionError):
-    """The other process is gone."""
+    """The other process has ended."""
 
 
 class Channel(asyncio.Protocol):
-    """One end. ``handlers`` take what the other end tells, by kind; ``answers`` what it asks; both on the event loop.
+    """One end of a connection. Functions of ``handlers`` and ``call_handlers`` run on the event loop.
 
-    Whoever opens it may set ``on_lost``, which is called once when the other end is gone.
+    ``handlers`` take messages by kind; ``call_handlers`` return the results of calls. ``on_lost`` is called once,
+    when the other end is gone.
     """
 
     def __init__(self) -> None:
         self.handlers: dict[str, Callable[..., None]] = {}
-        self.answers: dict[str, Callable[..., Awaitable[Any]]] = {}
+        self.call_handlers: dict[str, Callable[..., Awaitable[Any]]] = {}
         self.on_lost: Callable[[], None] = lambda: None
         self.lost = False
-        self._out: list[tuple[str, tuple[Any, ...]]] = []
+        self._out: list[Message] = []
         self._in = bytearray()
-        self._waiting: dict[int, asyncio.Future[Any]] = {}
+        self._calls: dict[int, asyncio.Future[Any]] = {}
         self._numbers = itertools.count()
         self._tasks: set[asyncio.Task[None]] = set()
-        self._transport: Any = None
+        self._transport: asyncio.Transport
         self._loop = asyncio.get_running_loop()
 
     @classmethod
     async def over(cls, end: socket.socket) -> Channel:
-        """Open one end of a pair."""
+        """Return a channel over one end of a pair of sockets."""
         end.setblocking(False)
-        _, link = await asyncio.get_running_loop().create_unix_connection(cls, sock=end)
-        return link
+        _, channel = await asyncio.get_running_loop().create_unix_connection(cls, sock=end)
+        return channel
 
     # -- sending ---------------------------------------------------------------------------------------------------
 
-    def tell(self, kind: str, *values: Any) -> None:
-        """Send a message; what one round of the event loop has to tell goes out together. A lost link takes none."""
+    def send(self, kind: str, *values: Any) -> None:
+        """Send a message. Messages of one round of the event loop share a frame; a lost channel drops them."""
         if self.lost:
             return
         self._out.append((kind, values))
         if len(self._out) == 1:
             self._loop.call_soon(self._flush)
 
-    async def ask(self, kind: str, *values: Any) -> Any:
-        """Send a question and await the answer.
+    async def call(self, kind: str, *values: Any) -> Any:
+        """Send a call and await its result.
 
         Raises:
-            Lost: the other end is gone.
+            ChannelClosed: the other end is gone.
             Exception: whatever the other end raised.
         """
         if self.lost:
-            raise ChannelClosed("The other process is gone.")
+            raise ChannelClosed("The other process has ended.")
         number = next(self._numbers)
-        waiting = self._waiting[number] = self._loop.create_future()
-        self.tell(_ASK, number, kind, values)
+        result = self._calls[number] = self._loop.create_future()
+        self.send(_CALL, number, kind, values)
         try:
-            return await waiting
+            return await result
         finally:
-            self._waiting.pop(number, None)
+            self._calls.pop(number, None)
 
     def close(self) -> None:
-        """Send what there is, and close."""
+        """Send pending messages, and close."""
         self._flush()
         self._transport.close()
 
@@ -89,7 +95,7 @@ class Channel(asyncio.Protocol):
         if not messages or self.lost or self._transport.is_closing():
             return
         parts = frame(messages)
-        if sum(map(len, parts)) <= _WHOLE:
+        if sum(map(len, parts)) <= _MAX_JOINED_BYTES:
             self._transport.write(b"".join(parts))
             return
         for part in parts:
@@ -97,92 +103,92 @@ class Channel(asyncio.Protocol):
 
     # -- receiving -------------------------------------------------------------------------------------------------
 
-    def connection_made(self, transport: Any) -> None:
-        """Keep what to write to."""
-        self._transport = transport
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Store the transport for writing."""
+        self._transport = cast(asyncio.Transport, transport)
 
     def connection_lost(self, _: Exception | None) -> None:
-        """Say so to all who wait."""
+        """End all pending calls with ChannelClosed."""
         self.lost = True
-        for waiting in self._waiting.values():
-            if not waiting.done():
-                waiting.set_exception(ChannelClosed("The other process is gone."))
+        for result in self._calls.values():
+            if not result.done():
+                result.set_exception(ChannelClosed("The other process has ended."))
         for task in self._tasks:
             task.cancel()
         self.on_lost()
 
     def data_received(self, data: bytes) -> None:
-        """Take what came, and handle what is whole."""
+        """Add received bytes, and handle the messages of complete frames."""
         self._in += data
-        held, start = self._in, 0
-        while (sizes := _sizes(held, start)) is not None and len(held) - start >= sum(sizes):
-            for kind, values in unframe(held, start, sizes):
+        received, start = self._in, 0
+        while (sizes := _part_sizes(received, start)) is not None and len(received) - start >= sum(sizes):
+            for kind, values in unframe(received, start, sizes):
                 self._handle(kind, values)
             start += sum(sizes)
         if start:
-            self._in = held[start:]
+            self._in = received[start:]
 
     def _handle(self, kind: str, values: tuple[Any, ...]) -> None:
-        if kind == _ASK:
+        if kind == _CALL:
             task = self._loop.create_task(self._answer(*values))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
-        elif kind in (_ANSWER, _FAIL):
+        elif kind in (_RESULT, _ERROR):
             number, value = values
-            waiting = self._waiting.get(number)
-            if waiting is not None and not waiting.done():
-                (waiting.set_result if kind == _ANSWER else waiting.set_exception)(value)
+            result = self._calls.get(number)
+            if result is not None and not result.done():
+                (result.set_result if kind == _RESULT else result.set_exception)(value)
         else:
             self.handlers[kind](*values)
 
     async def _answer(self, number: int, kind: str, values: tuple[Any, ...]) -> None:
         try:
-            self.tell(_ANSWER, number, await self.answers[kind](*values))
-        except Exception as error:  # noqa: BLE001 - it is the asker's
-            self.tell(_FAIL, number, sendable(error))
+            self.send(_RESULT, number, await self.call_handlers[kind](*values))
+        except Exception as error:  # noqa: BLE001 - the caller raises it
+            self.send(_ERROR, number, sendable(error))
 
 
-def frame(messages: list[tuple[str, tuple[Any, ...]]]) -> list[bytes | memoryview]:
-    """Return the parts of the frame of some messages."""
+def frame(messages: list[Message]) -> list[bytes | memoryview]:
+    """Return the parts of a frame with some messages."""
     buffers: list[memoryview] = []
 
-    def beside(buffer: pickle.PickleBuffer) -> bool:
-        """Keep a large buffer out of the pickle; true leaves a small one in it."""
+    def keep_in_pickle(buffer: pickle.PickleBuffer) -> bool:
+        """Return whether a buffer stays in the pickle; a large one is sent beside it."""
         raw = buffer.raw()
-        if raw.nbytes < _LARGE:
+        if raw.nbytes < _MIN_BUFFER_BYTES:
             return True
         buffers.append(raw)
         return False
 
-    told = pickle.dumps(messages, 5, buffer_callback=beside)
+    pickled = pickle.dumps(messages, 5, buffer_callback=keep_in_pickle)
     sizes = struct.pack(f"<{len(buffers)}Q", *(buffer.nbytes for buffer in buffers))
-    return [_HEAD.pack(len(buffers), len(told)) + sizes, told, *buffers]
+    return [_HEAD.pack(len(buffers), len(pickled)) + sizes, pickled, *buffers]
 
 
-def _sizes(data: bytearray, start: int) -> list[int] | None:
-    """Return the sizes of a frame's parts, the head first; None while the head is not whole."""
+def _part_sizes(data: bytearray, start: int) -> list[int] | None:
+    """Return the sizes of a frame's parts, the head first; None while the head is incomplete."""
     if len(data) - start < _HEAD.size:
         return None
-    count, told = _HEAD.unpack_from(data, start)
+    count, pickle_size = _HEAD.unpack_from(data, start)
     head = _HEAD.size + 8 * count
     if len(data) - start < head:
         return None
-    return [head, told, *struct.unpack_from(f"<{count}Q", data, start + _HEAD.size)]
+    return [head, pickle_size, *struct.unpack_from(f"<{count}Q", data, start + _HEAD.size)]
 
 
-def unframe(data: bytearray, start: int, sizes: list[int]) -> list[tuple[str, tuple[Any, ...]]]:
-    """Return the messages of the frame that begins at ``start``; large arrays among them are parts of ``data``."""
+def unframe(data: bytearray, start: int, sizes: list[int]) -> list[Message]:
+    """Return the messages of the frame that begins at ``start``; large arrays in them are views of ``data``."""
     view = memoryview(data)
     ends = list(itertools.accumulate(sizes, initial=start))
-    _, told, *buffers = [view[first:last] for first, last in itertools.pairwise(ends)]
-    messages: list[tuple[str, tuple[Any, ...]]] = pickle.loads(told, buffers=buffers)
+    _, pickled, *buffers = [view[first:last] for first, last in itertools.pairwise(ends)]
+    messages: list[Message] = pickle.loads(pickled, buffers=buffers)
     return messages
 
 
 def sendable(error: Exception) -> Exception:
-    """Return an error, or, where it cannot be sent, one of its kind that can."""
+    """Return an error, or a RuntimeError with its text if it cannot be pickled."""
     try:
         pickle.loads(pickle.dumps(error))
-    except Exception:  # noqa: BLE001 - whatever its class does when it is made from its message
+    except Exception:  # noqa: BLE001 - a class may raise anything if it is created from its message alone
         return RuntimeError(f"{type(error).__name__}: {error}")
     return error

@@ -63,15 +63,15 @@ async def _serve(end: socket.socket, connections: socket.socket) -> int:
     # Without its parent it can do nothing, and nothing else would end it.
     channel.on_lost = lambda: os._exit(1)
     try:
-        receiver, server = prepare(await channel.ask("start"), channel, connections)
+        receiver, server = prepare(await channel.call("start"), channel, connections)
     except Exception as error:  # noqa: BLE001 - the parent reports it
-        await channel.ask("failed", sendable(error))
+        await channel.call("failed", sendable(error))
         return 1
     await receiver.serve(sockets=[])
     server.close()
     if server.traces is not None:
         server.traces.close()
-    await channel.ask("done")
+    await channel.call("done")
     return 0
 
 
@@ -92,7 +92,7 @@ def prepare(config: FrontendConfig, channel: Channel, connections: socket.socket
 
     def on_start() -> None:
         server.start()
-        channel.tell("ready")
+        channel.send("ready")
 
     receiver = Receiver(
         uvicorn_config(app, settings),
@@ -110,7 +110,7 @@ def prepare(config: FrontendConfig, channel: Channel, connections: socket.socket
 def _share(server: ServerState, channel: Channel, config: FrontendConfig) -> None:
     """Share this server's keys, metrics and batches with all front-ends."""
     server.keys.copy_balances(config.keys)
-    server.keys.watch(lambda key, tokens: channel.tell("spent", key.digest, key.tokens_per_minute, tokens))
+    server.keys.watch(lambda key, tokens: channel.send("spent", key.digest, key.tokens_per_minute, tokens))
     channel.handlers["spent"] = server.keys.charge
 
     async def metrics() -> Any:
@@ -119,7 +119,7 @@ def _share(server: ServerState, channel: Channel, config: FrontendConfig) -> Non
     async def hold() -> bool:
         return await server.batches.hold()
 
-    channel.answers |= {"metrics": metrics, "hold": hold}
+    channel.call_handlers |= {"metrics": metrics, "hold": hold}
     channel.handlers["wake"] = server.batches.wake
     server.merged_metrics = lambda: _ask_parent(channel, "page")
     if config.number:
@@ -128,7 +128,7 @@ def _share(server: ServerState, channel: Channel, config: FrontendConfig) -> Non
 
 async def _ask_parent(channel: Channel, kind: str) -> Any:
     try:
-        return await channel.ask(kind)
+        return await channel.call(kind)
     except ChannelClosed as error:
         raise ShuttingDown("The server's main process is gone.") from error
 
@@ -151,7 +151,7 @@ class _BatchFrontend:
 
     def wake(self) -> None:
         """Let it look for work."""
-        self._channel.tell("wake")
+        self._channel.send("wake")
 
     async def hold(self) -> bool:
         """Return whether it works on batches."""
@@ -232,11 +232,11 @@ class Receiver(Listener):
         """Ten times a second report the number of open connections and the usage of models to the parent."""
         load = (self._accepted, len(self.server_state.connections) + len(self._opening))
         if load != self._sent_load:
-            self._channel.tell("load", *load)
+            self._channel.send("load", *load)
             self._sent_load = load
         usage = self._models.usage
         if usage != self._usage:
-            self._channel.tell("used", usage)
+            self._channel.send("used", usage)
             self._usage = usage
         return await super().on_tick(counter)
 

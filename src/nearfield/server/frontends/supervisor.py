@@ -195,7 +195,13 @@ class FrontendSupervisor:
         async def done() -> None:
             process.ready = False
 
-        channel.answers |= {"start": start, "failed": failed, "done": done, "page": self._page, "hold": self._hold}
+        channel.call_handlers |= {
+            "start": start,
+            "failed": failed,
+            "done": done,
+            "page": self._page,
+            "hold": self._hold,
+        }
         channel.handlers |= {
             "ready": lambda: self._ready(process),
             "load": process.update_load,
@@ -214,7 +220,7 @@ class FrontendSupervisor:
         process.ready = True
         self._changed.set()
         if process.host is not None:
-            process.host.tell(snapshot(self._engine))
+            process.host.send_snapshot(snapshot(self._engine))
         self._pass_pending()
         if self._stopping:
             process.send(STOP)
@@ -254,7 +260,7 @@ class FrontendSupervisor:
             self._sent = now
             for process in self._processes:
                 if process.host is not None and process.ready:
-                    process.host.tell(now)
+                    process.host.send_snapshot(now)
         self._loop.call_later(_TICK_SECONDS, self._tick)
 
     # -- connections -----------------------------------------------------------------------------------------------
@@ -350,20 +356,20 @@ class FrontendSupervisor:
             self._keys[digest] = key
         key.charge(tokens)
         for channel in self._others(process):
-            channel.tell("spent", digest, tokens)
+            channel.send("spent", digest, tokens)
 
     def _used(self, process: FrontendProcess, usage: Usages) -> None:
         """Send each front-end how much the others use the models."""
         process.usage = usage
         for other in self._processes:
             if other is not process and other.ready and other.channel is not None:
-                other.channel.tell("used", sum_usages([one.usage for one in self._processes if one is not other]))
+                other.channel.send("used", sum_usages([one.usage for one in self._processes if one is not other]))
 
     def _wake(self) -> None:
         """Let the first front-end look for work; one that is only starting looks by itself."""
         first = self._processes[0]
         if first.ready and first.channel is not None:
-            first.channel.tell("wake")
+            first.channel.send("wake")
 
     async def _hold(self) -> bool:
         """Ask the first front-end whether it works on batches; if it has just died, its replacement."""
@@ -372,7 +378,7 @@ class FrontendSupervisor:
             first = self._processes[0]
             if first.ready and first.channel is not None:
                 with contextlib.suppress(ChannelClosed):
-                    return bool(await first.channel.ask("hold"))
+                    return bool(await first.channel.call("hold"))
             await asyncio.sleep(_TICK_SECONDS)
         raise ShuttingDown("The process that runs batches is being started.")
 
@@ -392,7 +398,7 @@ class FrontendSupervisor:
     async def _measure(self, process: FrontendProcess) -> None:
         if process.ready and process.channel is not None:
             with contextlib.suppress(ChannelClosed, asyncio.TimeoutError):
-                process.metrics = await asyncio.wait_for(process.channel.ask("metrics"), _METRICS_TIMEOUT)
+                process.metrics = await asyncio.wait_for(process.channel.call("metrics"), _METRICS_TIMEOUT)
 
 
 def _log(error: Exception) -> None:
