@@ -14,7 +14,7 @@ import pytest
 
 from nearfield.errors import InputError, StoreFailed
 from nearfield.stores import Record, Store, StoreHit, TableSpec, connect, exact
-from nearfield.stores.filters import Not, equals, one_of, parse
+from nearfield.stores.filters import Not, equals, one_of, parse_filter
 from tests.support import postgres
 from tests.support.qdrant_server import QdrantServer
 from tests.support.qdrant_server import serving as serving_qdrant
@@ -96,7 +96,7 @@ def test_qdrant_gives_scores_as_they_are_defined(qdrant: Store, engine: QdrantSe
     held = records(table, 50)
     qdrant.create(table)
     qdrant.upsert(table, held)
-    queries, where = [each.vector for each in held[:4]], parse({"lang": {"ne": "de"}}, FIELDS)
+    queries, where = [each.vector for each in held[:4]], parse_filter({"lang": {"ne": "de"}}, FIELDS)
     engine.requests.clear()
     found = qdrant.search(table, queries, 10, where=where)
     kept = [each for each in held if each.fields.get("lang") != "de"]

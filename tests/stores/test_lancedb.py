@@ -76,7 +76,7 @@ def test_small_tables_and_those_without_index_have_none(store: Any, monkeypatch:
 
 
 def test_many_small_writes_are_joined(store: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lancedb, "_WRITES", 8)
+    monkeypatch.setattr(lancedb, "_MIN_WRITES", 8)
     monkeypatch.setattr(lancedb, "_GRACE", timedelta(milliseconds=1))
     records = records_of(BASE, 60)
     store.create(BASE)

@@ -28,13 +28,13 @@ def memory() -> MemoryStore:
 def test_all_kinds_come_back(memory: MemoryStore, tmp_path: Path, form: TableSpec) -> None:
     records = fill(memory, form, sample(form, 50))
     path = tmp_path / "export.parquet"
-    assert parquet.write(memory, form, path, fingerprint="f1", about={"model": "m", "n": [1, None]}) == 50
+    assert parquet.write_table(memory, form, path, fingerprint="f1", about={"model": "m", "n": [1, None]}) == 50
     assert [each.name for each in tmp_path.iterdir()] == ["export.parquet"]
-    head = parquet.head(path)
+    head = parquet.read_header(path)
     assert head == parquet.ParquetHeader(form, 50, "f1", {"model": "m", "n": [1, None]})
     other = MemoryStore.connect("memory:")
-    assert parquet.read(path, other, fingerprint="f1") == 50
-    assert parquet.read(path, other) == 50  # a second time changes nothing
+    assert parquet.read_table(path, other, fingerprint="f1") == 50
+    assert parquet.read_table(path, other) == 50  # a second time changes nothing
     assert_same(held(other, form, vectors=True), records, vectors=True)
 
 
@@ -43,27 +43,27 @@ def test_from_store_to_store(memory: MemoryStore, tmp_path: Path) -> None:
     with DATABASES["lancedb"](tmp_path) as address:
         lance = connect(address)
         records = fill(lance, TABLE, sample(TABLE, 80))
-        parquet.write(lance, TABLE, tmp_path / "a.parquet", where=equals("version", "v1"))
+        parquet.write_table(lance, TABLE, tmp_path / "a.parquet", where=equals("version", "v1"))
         kept = [each for each in records if each.version == "v1"]
         target = replace(TABLE, name="other", metric="dot", index="none", fields={**FIELDS, "more": "int"})
-        assert parquet.read(tmp_path / "a.parquet", memory, target) == len(kept)
+        assert parquet.read_table(tmp_path / "a.parquet", memory, target) == len(kept)
         assert_same(held(memory, target, vectors=True), kept, vectors=True)
-        parquet.write(memory, target, tmp_path / "b.parquet")
-        parquet.read(tmp_path / "b.parquet", lance)
+        parquet.write_table(memory, target, tmp_path / "b.parquet")
+        parquet.read_table(tmp_path / "b.parquet", lance)
         assert_same(held(lance, target, vectors=True), kept, vectors=True)
         lance.close()
 
 
 def test_a_table_without_records(memory: MemoryStore, tmp_path: Path) -> None:
     memory.create(TABLE)
-    assert parquet.write(memory, TABLE, tmp_path / "none.parquet") == 0
+    assert parquet.write_table(memory, TABLE, tmp_path / "none.parquet") == 0
     other = MemoryStore.connect("memory:")
-    assert parquet.read(tmp_path / "none.parquet", other) == 0 and other.tables() == [TABLE.name]
+    assert parquet.read_table(tmp_path / "none.parquet", other) == 0 and other.tables() == [TABLE.name]
 
 
 def test_other_readers_can_read_it(memory: MemoryStore, tmp_path: Path) -> None:
     records = fill(memory, TABLE, sample(TABLE, 10))
-    parquet.write(memory, TABLE, tmp_path / "x.parquet")
+    parquet.write_table(memory, TABLE, tmp_path / "x.parquet")
     rows = {row["id"]: row for row in pq.read_table(tmp_path / "x.parquet").to_pylist()}
     assert rows[records[4].id]["text"] == records[4].text and rows[records[4].id]["vector"] == list(records[4].vector)
     assert rows[records[4].id]["field_year"] == records[4].fields.get("year")
@@ -81,12 +81,12 @@ class Gone(MemoryStore):
 def test_what_was_there_stays_until_the_file_is_whole(memory: MemoryStore, tmp_path: Path) -> None:
     path = tmp_path / "x.parquet"
     fill(memory, TABLE, sample(TABLE, 10))
-    parquet.write(memory, TABLE, path)
+    parquet.write_table(memory, TABLE, path)
     before = path.read_bytes()
     gone = Gone()
     fill(gone, TABLE, sample(TABLE, 20))
     with pytest.raises(RuntimeError, match="gone"):
-        parquet.write(gone, TABLE, path)
+        parquet.write_table(gone, TABLE, path)
     assert path.read_bytes() == before and list(tmp_path.iterdir()) == [path]
 
 
@@ -102,18 +102,18 @@ def test_what_was_there_stays_until_the_file_is_whole(memory: MemoryStore, tmp_p
 )
 def test_tables_that_it_does_not_fit(memory: MemoryStore, tmp_path: Path, told: Any, match: str) -> None:
     fill(memory, TABLE, sample(TABLE, 3))
-    parquet.write(memory, TABLE, tmp_path / "x.parquet")
+    parquet.write_table(memory, TABLE, tmp_path / "x.parquet")
     other = replace(TABLE, name="other", **told)
     with pytest.raises(InputError, match=match):
-        parquet.read(tmp_path / "x.parquet", memory, other)
+        parquet.read_table(tmp_path / "x.parquet", memory, other)
     assert memory.tables() == [TABLE.name]
 
 
 def test_another_space_is_refused(memory: MemoryStore, tmp_path: Path) -> None:
     fill(memory, TABLE, sample(TABLE, 3))
-    parquet.write(memory, TABLE, tmp_path / "x.parquet", fingerprint="one")
+    parquet.write_table(memory, TABLE, tmp_path / "x.parquet", fingerprint="one")
     with pytest.raises(SpaceMismatch, match="one, not two"):
-        parquet.read(tmp_path / "x.parquet", memory, fingerprint="two")
+        parquet.read_table(tmp_path / "x.parquet", memory, fingerprint="two")
 
 
 def test_files_that_are_none_of_ours(memory: MemoryStore, tmp_path: Path) -> None:
@@ -123,13 +123,13 @@ def test_files_that_are_none_of_ours(memory: MemoryStore, tmp_path: Path) -> Non
     cut.write_bytes((tmp_path / "ours.parquet").read_bytes()[:-50])
     for name in ("text.parquet", "bare.parquet", "cut.parquet", "none.parquet", ""):
         with pytest.raises(InputError):
-            parquet.read(tmp_path / name, memory)
+            parquet.read_table(tmp_path / name, memory)
     with pytest.raises(InputError, match="cannot be written"):
-        parquet.write(memory, TABLE, tmp_path / "no" / "folder.parquet")
+        parquet.write_table(memory, TABLE, tmp_path / "no" / "folder.parquet")
 
 
 def written(store: Store, folder: Path, records: Sequence[Record] = ()) -> Path:
     """Return a file that was written by us."""
     fill(store, TABLE, sample(TABLE, 3))
-    parquet.write(store, TABLE, folder / "ours.parquet")
+    parquet.write_table(store, TABLE, folder / "ours.parquet")
     return folder / "ours.parquet"

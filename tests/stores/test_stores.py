@@ -27,7 +27,7 @@ from nearfield.stores.filters import (
     equals,
     matches,
     one_of,
-    parse,
+    parse_filter,
     typed,
 )
 from nearfield.stores.memory import MemoryStore
@@ -312,7 +312,7 @@ def test_a_scan_gives_all_back_to_the_last_bit(row: Row, filled: tuple[TableSpec
     table, records = filled
     assert_same(held(row.store, table, vectors=True), records, vectors=True)
     assert all(each.vector is None for each in held(row.store, table).values())
-    where = parse({"version": "v1", "draft": {"ne": True}}, FIELDS)
+    where = parse_filter({"version": "v1", "draft": {"ne": True}}, FIELDS)
     kept = [each for each in records if matches(where, each.filterable)]
     assert 0 < len(kept) < len(records)
     assert_same(held(row.store, table, where, vectors=True), kept, vectors=True)
@@ -337,14 +337,14 @@ def test_a_record_takes_the_place_of_the_one_before(row: Row) -> None:
     row.store.upsert(table, [records[0], *bare])
     row.store.upsert(table, [])
     assert_same(held(row.store, table, vectors=True), bare + records[3:], vectors=True)
-    assert row.store.count(table, parse({"lang": {"exists": False}, "document": "d"}, FIELDS)) == 3
+    assert row.store.count(table, parse_filter({"lang": {"exists": False}, "document": "d"}, FIELDS)) == 3
 
 
 @pytest.mark.parametrize(
     "told", [{"document": "files:it's"}, {"lang": {"gt": "b"}}, {"not": {"year": {"gte": 2020}}}, {"and": []}]
 )
 def test_delete_takes_what_matches(row: Row, told: Any) -> None:
-    table, where = fresh(), parse(told, FIELDS)
+    table, where = fresh(), parse_filter(told, FIELDS)
     records = fill(row.store, table, sample(table, 40))
     assert where is not None
     row.store.delete(table, where)
@@ -396,7 +396,7 @@ def recall(found: list[list[StoreHit]], wanted: list[list[StoreHit]]) -> float:
 def test_filters_mean_the_same_everywhere(row: Row, filled: tuple[TableSpec, list[Record]]) -> None:
     table, records = filled
     for told in FILTERS:
-        where = parse(told, FIELDS) or All(())
+        where = parse_filter(told, FIELDS) or All(())
         wanted = {each.id for each in records if matches(where, each.filterable)}
         assert (told, set(held(row.store, table, where))) == (told, wanted)
         assert (told, row.store.count(table, where)) == (told, len(wanted))
@@ -466,7 +466,7 @@ def test_the_nearest_are_the_same_everywhere(row: Row, form: TableSpec) -> None:
     # The first query's vector is that of nine records.
     queries = [records[0].vector, *(vector(table, rng) for _ in range(3))]
     for told in (None, {"draft": {"ne": True}}, {"lang": {"exists": True}, "document": {"nin": ["files:doc 2"]}}):
-        where = parse(told, FIELDS)
+        where = parse_filter(told, FIELDS)
         wanted = truth(table, records, queries, where)
         assert_hits(store.search(table, queries, 10, where=where, exact=True), wanted)
         # So few records are all compared by whatever index.
@@ -481,7 +481,7 @@ def test_the_same_ten_as_in_memory(row: Row, filled: tuple[TableSpec, list[Recor
     rng = np.random.default_rng(9)
     queries = [vector(table, rng) for _ in range(8)]
     for told in (None, {"lang": {"in": STRINGS[:6]}}, {"or": [{"year": {"gt": 1999}}, {"weight": {"lt": 0.2}}]}):
-        where = parse(told, FIELDS)
+        where = parse_filter(told, FIELDS)
         wanted = memory.search(table, queries, 10, where=where)
         assert_hits(row.store.search(table, queries, 10, where=where, exact=True), wanted)
 

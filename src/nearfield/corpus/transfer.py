@@ -71,7 +71,7 @@ def export(name: str, manifest: Manifest, store: Store, folder: Path) -> list[Pa
         if placement.state == "live":
             made.append(folder / "vectors" / f"{placement.feature}.parquet")
             fingerprint = str(placement.space.get("fingerprint", ""))
-            parquet.write(store, table_of(placement.described), made[-1], fingerprint=fingerprint)
+            parquet.write_table(store, table_of(placement.described), made[-1], fingerprint=fingerprint)
     head = {"format": FORMAT, "name": name, "config": manifest.get("config"), "schema": _schema(manifest.connection)}
     (folder / _HEAD).write_text(json.dumps(head, indent=1), encoding="utf-8")
     return [folder / _HEAD, *made]
@@ -153,7 +153,7 @@ def _bring(
         table = table_of(fresh.described)
         store.check(table)
         store.create(table)
-        parquet.read(folder / "vectors" / f"{placement.feature}.parquet", store, table)
+        parquet.read_table(folder / "vectors" / f"{placement.feature}.parquet", store, table)
         manifest.rows("UPDATE placed SET place = ? WHERE place = ?", (fresh.name, placement.name))
         manifest.place(fresh)
         manifest.rows("DELETE FROM tables WHERE name = ?", (placement.name,))

@@ -45,7 +45,7 @@ REGISTRY = Registry(
     group="nearfield.stores",
     extras={"lancedb": "corpus", "qdrant": "qdrant", "pgvector": "pgvector", "chroma": "chroma"},
 )
-#: Schemes of addresses, and the store each belongs to.
+#: Stores by the scheme of an address.
 SCHEMES: Mapping[str, str] = {
     "memory": "memory",
     "lancedb": "lancedb",
@@ -62,24 +62,24 @@ _VARIABLE = re.compile(r"\$\{(\w+)\}")
 def connect(address: str) -> Store:
     """Open a store by its address, such as ``lancedb:///path``, ``qdrant://host:6333`` or ``postgresql://user@host/db``.
 
-    ``${NAME}`` in it is taken from the environment, so that no password need be written down.
+    ``${NAME}`` in it is replaced by the variable of the environment, so that the address need not contain a password.
 
     Raises:
-        InputError: the address names no store that is known, or a variable that is not set.
+        InputError: the address names an unknown store, or a variable that is not set.
         MissingExtra: its client is not installed.
     """
     scheme = address.partition(":")[0].lower()
     name = SCHEMES.get(scheme, scheme)
     if name not in REGISTRY.names():
         raise InputError(f"{scheme!r} is no store. {nearest(scheme, SCHEMES)}", param="store")
-    opened: Store = REGISTRY.load(name).connect(_VARIABLE.sub(_variable, address))
-    return opened
+    store: Store = REGISTRY.load(name).connect(_VARIABLE.sub(_variable, address))
+    return store
 
 
 def _variable(match: re.Match[str]) -> str:
     value = os.environ.get(match[1])
     if value is None:
         raise InputError(f"The store's address names ${{{match[1]}}}, which is not set in the environment.")
-    # A password or a key may have letters that mean something in an address; a folder's are meant as they are.
+    # A password or a key may have characters with a meaning in an address. In the path of a folder they stay.
     secret = match.string.startswith("@", match.end()) or "?" in match.string[: match.start()]
     return quote(value, safe="") if secret else value

@@ -1,4 +1,4 @@
-"""Arrow: records as rows of Arrow tables and back: how LanceDB keeps them, and how Parquet files carry them."""
+"""Convert records to Arrow and back, for tables of LanceDB and for Parquet files."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ import pyarrow as pa
 
 from nearfield.stores import arrays
 from nearfield.stores.filters import BUILT_IN, FieldType, Value
-from nearfield.stores.store import Array, Record, TableSpec
+from nearfield.stores.store import Array, Record, TableSpec, Vector
 
-#: Columns that every table has; then come the fields, and then the vectors.
+#: Columns of every table, before the fields and the vectors.
 PLAIN = ("id", "document", "version", "ordinal", "text", "payload")
 _TYPES: Mapping[FieldType, pa.DataType] = {
     "str": pa.utf8(),
@@ -26,17 +26,17 @@ _NUMBERS = {"float32": pa.float32(), "float16": pa.float16(), "binary": pa.uint8
 
 
 def column(field: str) -> str:
-    """Return the column of a field, which no column of our own can be taken for."""
+    """Return the column of a field, with a prefix that keeps it apart from our own columns."""
     return field if field in BUILT_IN else f"field_{field}"
 
 
 def vector_columns(table: TableSpec) -> tuple[str, ...]:
-    """Return the columns that make up a record's vector."""
+    """Return the columns of a record's vector."""
     return ("vector_ids", "vector_values") if table.kind == "sparse" else ("vector",)
 
 
 def schema(table: TableSpec) -> pa.Schema:
-    """Return the columns of a table: a field that a record lacks is null, all else is there."""
+    """Return the columns of a table: only fields may be null."""
     columns = [pa.field(name, pa.int64() if name == "ordinal" else pa.utf8(), nullable=False) for name in PLAIN]
     columns += [pa.field(column(name), _TYPES[kind]) for name, kind in table.fields.items()]
     types = zip(vector_columns(table), _vector_types(table), strict=True)
@@ -47,37 +47,53 @@ def rows(table: TableSpec, records: Sequence[Record]) -> pa.RecordBatch:
     """Return records as rows.
 
     Raises:
-        InputError: a vector is none that the table holds.
+        InputError: a vector does not fit the table.
     """
-    columns: list[Any] = [[getattr(record, name) for record in records] for name in PLAIN[:-1]]
+    columns: list[list[Any]] = [[getattr(record, name) for record in records] for name in PLAIN[:-1]]
     columns.append([json.dumps(record.payload) for record in records])
     columns += [_values(records, name, kind) for name, kind in table.fields.items()]
-    told = schema(table)
-    filled = [pa.array(values, field.type) for values, field in zip(columns, told, strict=False)]
-    return pa.RecordBatch.from_arrays(filled + _vectors(table, records), schema=told)
+    fields = schema(table)
+    filled = [pa.array(values, field.type) for values, field in zip(columns, fields, strict=False)]
+    return pa.RecordBatch.from_arrays(filled + _vectors(table, records), schema=fields)
 
 
 def records(table: TableSpec, part: pa.RecordBatch) -> list[Record]:
-    """Return rows as records; what the rows lack, such as vectors that were not asked for, stays empty."""
-    there = set(part.schema.names)
-    plain = [part[name].to_pylist() if name in there else [""] * len(part) for name in PLAIN]
-    held = {name: part[column(name)].to_pylist() for name in table.fields if column(name) in there}
-    fields = [dict(zip(held, values, strict=True)) for values in zip(*held.values(), strict=True)] or [{}] * len(part)
-    full = there.issuperset(vector_columns(table))
+    """Return rows as records; columns that were not read, such as vectors, stay empty."""
+    names = set(part.schema.names)
+    plain = [part[name].to_pylist() if name in names else [""] * len(part) for name in PLAIN]
+    columns = {name: part[column(name)].to_pylist() for name in table.fields if column(name) in names}
+    rows = zip(*columns.values(), strict=True)
+    fields = [dict(zip(columns, values, strict=True)) for values in rows] or [{}] * len(part)
+    full = names.issuperset(vector_columns(table))
     vectors = _arrays(table, part) if full else [None] * len(part)
     return [_record(*values) for values in zip(*plain, fields, vectors, strict=True)]
 
 
 def _record(
-    key: str, document: str, version: str, ordinal: Any, text: str, payload: str, fields: dict[str, Any], vector: Any
+    key: str,
+    document: str,
+    version: str,
+    ordinal: int | str,
+    text: str,
+    payload: str,
+    fields: dict[str, Value | None],
+    vector: Vector,
 ) -> Record:
-    there = {name: value for name, value in fields.items() if value is not None}
-    return Record(key, document, version, ordinal or 0, text, there, json.loads(payload or "{}"), vector)
+    return Record(
+        id=key,
+        document=document,
+        version=version,
+        ordinal=int(ordinal or 0),
+        text=text,
+        fields={name: value for name, value in fields.items() if value is not None},
+        payload=json.loads(payload or "{}"),
+        vector=vector,
+    )
 
 
 def _values(records: Sequence[Record], name: str, kind: FieldType) -> list[Value | None]:
     values = [record.fields.get(name) for record in records]
-    # Arrow tells the two zeros apart, which Python does not.
+    # Arrow distinguishes the two zeros; Python does not.
     return [None if value is None else float(value) + 0.0 for value in values] if kind == "float" else values
 
 
@@ -116,12 +132,12 @@ def _offsets(parts: Sequence[Array]) -> pa.Array:
     return pa.array(np.cumsum([0, *map(len, parts)]), pa.int32())
 
 
-def _arrays(table: TableSpec, part: pa.RecordBatch) -> list[Any]:
+def _arrays(table: TableSpec, part: pa.RecordBatch) -> list[Vector]:
     if table.kind == "sparse":
         ids, values = (_split(part[name]) for name in vector_columns(table))
-        return [(at.astype(np.int64), held.astype(np.float32)) for at, held in zip(ids, values, strict=True)]
-    found = _split(part["vector"]) if table.kind == "multivector" else list(_matrix(part["vector"]))
-    return [row if table.dtype == "binary" else row.astype(np.float32) for row in found]
+        return [(row.astype(np.int64), other.astype(np.float32)) for row, other in zip(ids, values, strict=True)]
+    vectors = _split(part["vector"]) if table.kind == "multivector" else list(_matrix(part["vector"]))
+    return [row if table.dtype == "binary" else row.astype(np.float32) for row in vectors]
 
 
 def _split(column: pa.ListArray) -> list[Array]:

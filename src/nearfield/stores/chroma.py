@@ -1,4 +1,4 @@
-"""Chroma: a folder that one process at a time uses, or a server."""
+"""Chroma store: a folder that one process at a time uses, or a server."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from nearfield.errors import InputError, NearfieldError, StoreFailed
 from nearfield.stores import arrays
 from nearfield.stores import exact as scoring
 from nearfield.stores.filters import BUILT_IN, TYPES, All, Compare, Filter, Not, matches
-from nearfield.stores.store import Record, Store, StoreHit, TableSpec
+from nearfield.stores.store import Record, Store, StoreHit, TableSpec, Vector
 
-#: Where Chroma's cosine is asked for, it keeps the vectors' directions alone; ours are kept as they are.
+#: Chroma's own cosine stores only the directions of vectors: the inner product stores them unchanged.
 _SPACES = {"cosine": "ip", "dot": "ip", "euclidean": "l2"}
 _TABLE = re.compile(r"nearfield-(.+)-table")
 _PAGE = 1000
-#: How far the length of a vector may be from 1 for the dot product to rank as the cosine does.
+#: Maximum deviation of a vector's length from 1 for which the inner product ranks like the cosine.
 _UNIT = 1e-4
 _OPPOSITE = {"gt": "$lte", "gte": "$lt", "lt": "$gte", "lte": "$gt"}
 
@@ -32,8 +32,8 @@ _OPPOSITE = {"gt": "$lte", "gte": "$lt", "lt": "$gte", "lte": "$gt"}
 class ChromaStore(Store):
     """``chroma:///absolute/folder``, ``chroma://host:port``, or ``chroma+https://:TOKEN@host``.
 
-    It holds dense vectors in float32. Its index is approximate; what it cannot filter by itself (strings by their
-    order) is read through. A record's text is Chroma's document, and its fields are metadata.
+    It holds dense vectors in float32. Its index is approximate. Filters that it lacks (the order of strings) are
+    applied here to all records. A record's text is Chroma's document, and its fields are metadata.
     """
 
     kinds = ("dense",)
@@ -44,11 +44,11 @@ class ChromaStore(Store):
 
     @classmethod
     def connect(cls, address: str) -> ChromaStore:
-        """Open a folder, which is made where there is none, or reach a server."""
+        """Open a folder, and create it if there is none, or connect to a server."""
         url = urlsplit(address)
         if url.query or url.fragment or bool(url.netloc) == bool(url.path.strip("/")):
             raise InputError(f"{address!r}: Chroma's address is chroma:///folder or chroma://host:port.", param="store")
-        with _told(url.hostname or url.path):
+        with _store_errors(url.hostname or url.path):
             if url.netloc:
                 return cls(_server(url))
             folder = Path(unquote(url.path))
@@ -58,7 +58,7 @@ class ChromaStore(Store):
 
     def create(self, table: TableSpec) -> None:
         self.check(table)
-        with _told(table.name):
+        with _store_errors(table.name):
             self._client.get_or_create_collection(
                 _name(table.name),
                 embedding_function=None,
@@ -67,12 +67,12 @@ class ChromaStore(Store):
 
     def drop(self, name: str) -> None:
         if name in self.tables():
-            with _told(name):
+            with _store_errors(name):
                 self._client.delete_collection(_name(name))
 
     def tables(self) -> list[str]:
-        with _told("*"):
-            matched = (_TABLE.fullmatch(each.name) for each in self._collections())
+        with _store_errors("*"):
+            matched = (_TABLE.fullmatch(collection.name) for collection in self._collections())
             return sorted(match[1] for match in matched if match)
 
     def upsert(self, table: TableSpec, records: Sequence[Record]) -> None:
@@ -105,15 +105,15 @@ class ChromaStore(Store):
         return (_records(table, part) for part in self._pages(table, where, include) if part["ids"])
 
     def search(
-        self, table: TableSpec, queries: Sequence[Any], k: int, *, where: Filter | None = None, exact: bool = False
+        self, table: TableSpec, queries: Sequence[Vector], k: int, *, where: Filter | None = None, exact: bool = False
     ) -> list[list[StoreHit]]:
-        condition, whole = _condition(where)
-        if exact or not whole or k < 1 or table.index == "none" or self._uneven(table):
+        condition, complete = _condition(where)
+        if exact or not complete or k < 1 or table.index == "none" or self._uneven(table):
             return super().search(table, queries, k, where=where)
         return [self._nearest(table, query, k, where, condition) for query in queries]
 
     def close(self) -> None:
-        # Chroma leaves its connections to a server open: its own, and those of the client by which it checks its own.
+        # Chroma leaves the connections of both of its clients to a server open.
         clients = (self._client, self._client._admin_client)
         sessions = [getattr(client._server, "_session", None) for client in clients]
         self._client.close()
@@ -121,38 +121,40 @@ class ChromaStore(Store):
             session.close()
 
     def _nearest(
-        self, table: TableSpec, query: Any, k: int, where: Filter | None, condition: Mapping[str, Any] | None
+        self, table: TableSpec, query: Vector, k: int, where: Filter | None, condition: Mapping[str, Any] | None
     ) -> list[StoreHit]:
         def nearest(count: int) -> list[Record]:
             include = ["metadatas", "documents", "embeddings"]
             with self._opened(table) as opened:
-                found = opened.query(query_embeddings=[query], n_results=count, where=condition, include=include)
-            return _records(table, {name: found[name][0] for name in ["ids", *include]})
+                result = opened.query(query_embeddings=[query], n_results=count, where=condition, include=include)
+            return _records(table, {name: result[name][0] for name in ["ids", *include]})
 
-        found = scoring.settle(table, query, k, nearest)
-        if len(found) < k and len(found) < self.count(table, where):
+        hits = scoring.rank_candidates(table, query, k, nearest)
+        if len(hits) < k and len(hits) < self.count(table, where):
             return super().search(table, [query], k, where=where)[0]  # the filter was too narrow for the index
-        return found
+        return hits
 
     def _uneven(self, table: TableSpec) -> bool:
-        """Return whether the index ranks by length too, where the table's metric does not."""
+        """Return whether vectors of other lengths than 1 make the index rank differently from the table's metric."""
         if table.metric != "cosine":
             return False
         with self._opened(table) as opened:
             return bool(opened.get(where={"uneven": True}, limit=1, include=[])["ids"])
 
     def _pages(self, table: TableSpec, where: Filter | None, include: Sequence[str]) -> Iterator[Mapping[str, Any]]:
-        """Yield what matches, a page at a time. What is said to Chroma only narrows it down."""
+        """Yield the matching records, a page at a time. Chroma's own filter may only narrow them down."""
         condition, _ = _condition(where)
         offset, full = 0, True
         with self._opened(table) as opened:
             while full:
                 page = opened.get(where=condition, limit=_PAGE, offset=offset, include=list(include))
                 offset, full = offset + _PAGE, len(page["ids"]) == _PAGE
-                kept = [
-                    at for at, told in enumerate(page["metadatas"]) if matches(where, _fields(table, told, whole=True))
+                rows = [
+                    row
+                    for row, metadata in enumerate(page["metadatas"])
+                    if matches(where, _fields(table, metadata, built_in=True))
                 ]
-                yield {name: [page[name][at] for at in kept] for name in ["ids", *include]}
+                yield {name: [page[name][row] for row in rows] for name in ["ids", *include]}
 
     def _collections(self) -> Iterator[Any]:
         offset = 0
@@ -162,17 +164,18 @@ class ChromaStore(Store):
 
     @contextmanager
     def _opened(self, table: TableSpec) -> Iterator[Any]:
-        with _told(table.name):
+        with _store_errors(table.name):
             yield self._client.get_collection(_name(table.name), embedding_function=None)
 
 
 @contextmanager
-def _told(name: str) -> Iterator[None]:
+def _store_errors(name: str) -> Iterator[None]:
+    """Raise other errors as StoreFailed, with the table's name."""
     try:
         yield
     except NearfieldError:
         raise
-    except Exception as error:  # its own, its HTTP client's, and Python's
+    except Exception as error:  # of Chroma, its HTTP client, or Python
         raise StoreFailed(f"Chroma failed at {name!r}: {error}") from error
 
 
@@ -197,20 +200,20 @@ def _name(table: str) -> str:
 
 
 def _metadata(table: TableSpec, record: Record, vector: Any) -> dict[str, Any]:
-    """Return a record's metadata. What it lacks is none: Chroma would keep what an older record of the id had."""
-    told: dict[str, Any] = {name: getattr(record, name) for name in BUILT_IN}
-    told["payload"] = json.dumps(record.payload)
+    """Return a record's metadata, with None for missing fields: Chroma would retain those of an older record."""
+    metadata: dict[str, Any] = {name: getattr(record, name) for name in BUILT_IN}
+    metadata["payload"] = json.dumps(record.payload)
     for name, kind in table.fields.items():
         value = record.fields.get(name)
-        told[f"field_{name}"] = None if value is None else TYPES[kind](value)
-        told[f"has_{name}"] = None if value is None else True
+        metadata[f"field_{name}"] = None if value is None else TYPES[kind](value)
+        metadata[f"has_{name}"] = None if value is None else True
     uneven = table.metric == "cosine" and abs(float(np.linalg.norm(vector)) - 1) > _UNIT
-    return {**told, "uneven": True if uneven else None}
+    return {**metadata, "uneven": True if uneven else None}
 
 
-def _fields(table: TableSpec, told: Mapping[str, Any], *, whole: bool = False) -> dict[str, Any]:
-    own = {name: told[name] for name in BUILT_IN} if whole else {}
-    return {name: told[f"field_{name}"] for name in table.fields if f"field_{name}" in told} | own
+def _fields(table: TableSpec, metadata: Mapping[str, Any], *, built_in: bool = False) -> dict[str, Any]:
+    fields = {name: metadata[f"field_{name}"] for name in table.fields if f"field_{name}" in metadata}
+    return fields | {name: metadata[name] for name in BUILT_IN} if built_in else fields
 
 
 def _records(table: TableSpec, part: Mapping[str, Any]) -> list[Record]:
@@ -220,42 +223,44 @@ def _records(table: TableSpec, part: Mapping[str, Any]) -> list[Record]:
     return [
         Record(
             id=key,
-            document=told["document"],
-            version=told["version"],
-            ordinal=told["ordinal"],
+            document=metadata["document"],
+            version=metadata["version"],
+            ordinal=metadata["ordinal"],
             text=text or "",
-            fields=_fields(table, told),
-            payload=json.loads(told["payload"]),
+            fields=_fields(table, metadata),
+            payload=json.loads(metadata["payload"]),
             vector=array,
         )
-        for key, text, told, array in columns
+        for key, text, metadata, array in columns
     ]
 
 
-class _Unsaid(Exception):
-    """Chroma has no words for a condition."""
+class _Unsupported(Exception):
+    """Chroma has no such condition."""
 
 
 Condition = bool | dict[str, Any]
 
 
 def _condition(where: Filter | None) -> tuple[dict[str, Any] | None, bool]:
-    """Return a filter in Chroma's words (None: everything), and whether these say all of it."""
+    """Return a filter in Chroma's form (None: all records), and whether that form is complete."""
     try:
-        told = True if where is None else said(where, True)
-    except _Unsaid:
+        condition = True if where is None else to_chroma(where, True)
+    except _Unsupported:
         return None, False
-    return ({"id": {"$eq": ""}} if told is False else None) if isinstance(told, bool) else told, True
+    if isinstance(condition, bool):
+        return None if condition else {"id": {"$eq": ""}}, True
+    return condition, True
 
 
-def said(where: Filter, holds: bool) -> Condition:
-    """Return a filter, or its complement, in Chroma's words, which have no negation but that of single conditions."""
+def to_chroma(where: Filter, holds: bool) -> Condition:
+    """Return a filter, or its complement, in Chroma's form, which can negate only single conditions."""
     if isinstance(where, Not):
-        return said(where.part, not holds)
+        return to_chroma(where.part, not holds)
     if isinstance(where, Compare):
         return _comparison(where) if holds else _opposite(where)
     joint = isinstance(where, All) == holds
-    parts = [said(part, holds) for part in where.parts]
+    parts = [to_chroma(part, holds) for part in where.parts]
     if (not joint) in [part for part in parts if isinstance(part, bool)]:
         return not joint
     rest = [part for part in parts if not isinstance(part, bool)]
@@ -269,12 +274,12 @@ def _comparison(where: Compare) -> Condition:
     if where.op == "in":
         return {key: {"$in": list(where.value)}} if where.value else False
     if where.op != "eq" and isinstance(where.value, str):
-        raise _Unsaid
+        raise _Unsupported
     return {key: {f"${where.op}": where.value}}
 
 
 def _opposite(where: Compare) -> Condition:
-    """Return what holds where a condition does not; Chroma's ``$ne`` and ``$nin`` hold where the field is missing."""
+    """Return the complement of a condition; Chroma's ``$ne`` and ``$nin`` also match records without the field."""
     key = where.field if where.field in BUILT_IN else f"field_{where.field}"
     if where.op == "exists":
         return where.field not in BUILT_IN and {f"has_{where.field}": {"$ne": True}}
@@ -283,6 +288,6 @@ def _opposite(where: Compare) -> Condition:
     if where.op == "eq":
         return {key: {"$ne": where.value}}
     if isinstance(where.value, str):
-        raise _Unsaid
+        raise _Unsupported
     other = {key: {_OPPOSITE[where.op]: where.value}}
     return other if where.field in BUILT_IN else {"$or": [other, {f"has_{where.field}": {"$ne": True}}]}

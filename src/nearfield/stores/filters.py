@@ -1,6 +1,6 @@
 """Filters: conditions on records' fields, as callers write them and as stores translate them.
 
-A filter is written as JSON can say it: ``{"lang": "en", "year": {"gte": 2020, "lt": 2024}, "tag": {"in": ["a"]}}`` is
+A filter is written like JSON: ``{"lang": "en", "year": {"gte": 2020, "lt": 2024}, "tag": {"in": ["a"]}}`` is
 the conjunction of its entries; ``{"or": [...]}``, ``{"and": [...]}`` and ``{"not": {...}}`` combine filters. A record
 that lacks a field meets no condition on it but ``ne``, ``nin`` and ``{"exists": false}``: ``not`` is the complement.
 """
@@ -21,14 +21,14 @@ TYPES: Mapping[str, type[Any]] = {"str": str, "int": int, "float": float, "bool"
 BUILT_IN: Mapping[str, FieldType] = {"id": "str", "document": "str", "version": "str", "ordinal": "int"}
 #: ``ne`` and ``nin`` are the complements of ``eq`` and ``in``, and are read as such.
 OPERATORS = ("eq", "ne", "gt", "gte", "lt", "lte", "in", "nin", "exists")
-_ORDER: Mapping[str, Callable[[Any, Any], bool]] = {
+_OPERATORS: Mapping[str, Callable[[Any, Any], bool]] = {
     "eq": operator.eq,
     "gt": operator.gt,
     "gte": operator.ge,
     "lt": operator.lt,
     "lte": operator.le,
 }
-_DEEPEST = 32
+_MAX_DEPTH = 32
 
 
 @dataclass(frozen=True)
@@ -65,33 +65,33 @@ Filter = Compare | All | Either | Not
 
 
 def one_of(field: str, values: Sequence[Value]) -> Compare:
-    """Return the filter for a field that has one of the values."""
+    """Return the filter for a field with one of these values."""
     return Compare(field, "in", tuple(values))
 
 
 def equals(field: str, value: Value) -> Compare:
-    """Return the filter for a field of that value."""
+    """Return the filter for a field with this value."""
     return Compare(field, "eq", value)
 
 
-def parse(told: Any, fields: Mapping[str, FieldType]) -> Filter | None:
-    """Read a filter as callers write it; None for one without conditions.
+def parse_filter(condition: object, fields: Mapping[str, FieldType]) -> Filter | None:
+    """Return the filter that a caller wrote; None for one without conditions.
 
     Raises:
         InputError: a field that the table does not declare, an unknown operator, or a value of another type.
     """
-    if told is None or told == {}:
+    if condition is None or condition == {}:
         return None
-    return _parse(told, {**BUILT_IN, **fields}, 0)
+    return _parse(condition, {**BUILT_IN, **fields}, 0)
 
 
-def _parse(told: Any, fields: Mapping[str, FieldType], depth: int) -> Filter:
-    if depth > _DEEPEST:
-        raise InputError(f"The filter is nested deeper than {_DEEPEST} levels.", param="where")
-    if not isinstance(told, Mapping):
-        raise InputError(f"A filter is an object, not {type(told).__name__}.", param="where")
+def _parse(condition: object, fields: Mapping[str, FieldType], depth: int) -> Filter:
+    if depth > _MAX_DEPTH:
+        raise InputError(f"The filter is nested deeper than {_MAX_DEPTH} levels.", param="where")
+    if not isinstance(condition, Mapping):
+        raise InputError(f"A filter is an object, not {type(condition).__name__}.", param="where")
     parts: list[Filter] = []
-    for name, value in told.items():
+    for name, value in condition.items():
         if name in ("and", "or"):
             if not isinstance(value, (list, tuple)):
                 raise InputError(f"{name!r} in a filter takes a list of filters.", param="where")
@@ -104,7 +104,7 @@ def _parse(told: Any, fields: Mapping[str, FieldType], depth: int) -> Filter:
     return parts[0] if len(parts) == 1 else All(tuple(parts))
 
 
-def _conditions(name: str, value: Any, fields: Mapping[str, FieldType]) -> list[Filter]:
+def _conditions(name: str, value: object, fields: Mapping[str, FieldType]) -> list[Filter]:
     if name not in fields:
         hint = nearest(name, fields)
         raise InputError(f"There is no field {name!r} to filter by. {hint} Declare more in 'fields'.", param="where")
@@ -117,14 +117,14 @@ def _conditions(name: str, value: Any, fields: Mapping[str, FieldType]) -> list[
     return [_compare(name, op, operand, kind) for op, operand in value.items()]
 
 
-def _compare(name: str, op: str, value: Any, kind: FieldType) -> Filter:
+def _compare(name: str, op: str, value: object, kind: FieldType) -> Filter:
     if op == "exists":
         if not isinstance(value, bool):
             raise InputError(f"Filter on {name!r}: exists takes true or false.", param="where")
         return Compare(name, "exists", True) if value else Not(Compare(name, "exists", True))
     if op in ("in", "nin"):
-        found = _in(name, value, kind)
-        return found if op == "in" else Not(found)
+        condition = _in(name, value, kind)
+        return condition if op == "in" else Not(condition)
     checked = typed(name, value, kind)
     if op == "ne":
         return Not(Compare(name, "eq", checked))
@@ -133,17 +133,17 @@ def _compare(name: str, op: str, value: Any, kind: FieldType) -> Filter:
     return Compare(name, op, checked)  # type: ignore[arg-type]
 
 
-def _in(name: str, values: Any, kind: FieldType) -> Filter:
+def _in(name: str, values: object, kind: FieldType) -> Filter:
     if not isinstance(values, (list, tuple)):
         raise InputError(f"Filter on {name!r}: in takes a list of values.", param="where")
     return Compare(name, "in", tuple(typed(name, value, kind) for value in values))
 
 
-def typed(name: str, value: Any, kind: FieldType) -> Value:
-    """Return a value as the type that a field is declared with: whole numbers pass as floats, nothing else changes.
+def typed(name: str, value: object, kind: FieldType) -> Value:
+    """Return a value in the declared type of its field: whole numbers become floats, all others stay unchanged.
 
     Raises:
-        InputError: it is of another type, or no number that can be stored.
+        InputError: the value is of another type, or a number that cannot be stored.
     """
     if kind == "float" and isinstance(value, (int, float)) and not isinstance(value, bool):
         number = float(value)
@@ -158,12 +158,12 @@ def typed(name: str, value: Any, kind: FieldType) -> Value:
 
 
 def _storable(text: str) -> bool:
-    """Return whether all databases take a text: without NUL, and Unicode, which lone surrogates are not."""
+    """Return whether all databases accept a text: without NUL and without lone surrogates."""
     return not any(letter == "\0" or "\ud800" <= letter <= "\udfff" for letter in text)
 
 
 def matches(where: Filter | None, fields: Mapping[str, Any]) -> bool:
-    """Return whether a record with these fields, the built-in ones among them, meets a filter."""
+    """Return whether a record with these fields, including the built-in ones, matches a filter."""
     if where is None:
         return True
     if isinstance(where, All):
@@ -179,4 +179,4 @@ def matches(where: Filter | None, fields: Mapping[str, Any]) -> bool:
         return True
     if where.op == "in":
         return value in where.value
-    return bool(_ORDER[where.op](value, where.value))
+    return bool(_OPERATORS[where.op](value, where.value))

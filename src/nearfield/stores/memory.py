@@ -1,4 +1,4 @@
-"""Memory: records in dictionaries of this process, for tests and for what need not last."""
+"""Store in the memory of this process, for tests and temporary collections."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from nearfield.stores.filters import Filter, matches
 from nearfield.stores.store import Record, Store, TableSpec
 
 Rows = dict[str, Record]
-#: What the stores that have a name hold.
+#: The tables of the stores that have a name.
 _NAMED: dict[str, dict[str, Rows]] = {}
 
 
 class MemoryStore(Store):
-    """``memory:`` is a fresh one; ``memory:NAME`` the same one wherever this process opens it, as long as it lives."""
+    """``memory:`` opens a new store; ``memory:NAME`` opens the same store each time in this process."""
 
     quantizations = ("none", "int8", "binary")  # there is no index to compress
 
@@ -25,7 +25,7 @@ class MemoryStore(Store):
 
     @classmethod
     def connect(cls, address: str) -> MemoryStore:
-        """Open the store of that name."""
+        """Open the store with the address's name."""
         name = address.partition(":")[2].removeprefix("//")
         return cls(_NAMED.setdefault(name, {}) if name else None)
 
@@ -40,9 +40,9 @@ class MemoryStore(Store):
         return sorted(self._tables)
 
     def upsert(self, table: TableSpec, records: Sequence[Record]) -> None:
-        vectors = arrays.of(table, records)
-        held = (replace(record, vector=vector) for record, vector in zip(records, vectors, strict=True))
-        self._rows(table).update((record.id, record) for record in held)
+        vectors = arrays.rounded(table, records)
+        stored = (replace(record, vector=vector) for record, vector in zip(records, vectors, strict=True))
+        self._rows(table).update((record.id, record) for record in stored)
 
     def delete(self, table: TableSpec, where: Filter) -> None:
         rows = self._rows(table)

@@ -1,4 +1,4 @@
-"""Parquet: a table's records in a file, to keep, to hand on, or to put into another store without embedding again."""
+"""Export a table's records to a Parquet file, and import them into any store without embedding them again."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from nearfield.stores.store import Record, Store, TableSpec
 
 _KEY = b"nearfield.table"
 _ABOUT = b"nearfield.about"
-#: Rows that are compressed together.
+#: Rows of a row group.
 _ROWS = {"dense": 4096, "sparse": 4096, "multivector": 256}
 
 
 @dataclass(frozen=True)
 class ParquetHeader:
-    """What a file says of itself: the table, the rows, and the vectors' space and whatever else was told of them."""
+    """The metadata of a file: the table, the number of rows, the space of the vectors, and the exporter's own facts."""
 
     table: TableSpec
     rows: int
@@ -29,7 +29,7 @@ class ParquetHeader:
     about: Mapping[str, Any] = field(default_factory=dict)
 
 
-def write(
+def write_table(
     store: Store,
     table: TableSpec,
     path: Path,
@@ -38,53 +38,54 @@ def write(
     about: Mapping[str, Any] | None = None,
     where: Filter | None = None,
 ) -> int:
-    """Write a table's records to a file, in bounded memory; return how many they are.
+    """Write a table's records to a file, in bounded memory; return their number.
 
-    The file takes its name once it is whole. ``fingerprint`` names the space of the vectors, and ``about`` is anything
-    that JSON can say.
+    The file gets its name when it is complete. ``fingerprint`` names the space of the vectors, and ``about`` is
+    anything that JSON can hold.
 
     Raises:
         InputError: the path is a folder, or cannot be written.
         MissingExtra: pyarrow is not installed.
     """
     parquet = _parquet()
-    told = {_KEY: json.dumps(asdict(table)), _ABOUT: json.dumps({"fingerprint": fingerprint, "about": about or {}})}
+    facts = {"fingerprint": fingerprint, "about": about or {}}
+    metadata = {_KEY: json.dumps(asdict(table)), _ABOUT: json.dumps(facts)}
     try:
         with atomic_file(path, durable=True) as file:
-            count = _fill(parquet, store, table, file, told, where)
+            count = _write(parquet, store, table, file, metadata, where)
     except OSError as error:
         raise InputError(f"{path} cannot be written: {error}") from error
     return count
 
 
-def read(path: Path, store: Store, table: TableSpec | None = None, *, fingerprint: str = "") -> int:
-    """Put a file's records into a store, in bounded memory; return how many they are.
+def read_table(path: Path, store: Store, table: TableSpec | None = None, *, fingerprint: str = "") -> int:
+    """Write a file's records into a store, in bounded memory; return their number.
 
-    The table is made where there is none: that of the file, or ``table``, whose vectors must be of the same kind, width
-    and type, and which must have the file's fields. Run again after it was interrupted, it ends with the same records.
+    The table is created if there is none: that of the file, or ``table``, which must have vectors of the same kind,
+    width and type, and the file's fields. Repeated after an interruption, the result is the same.
 
     Raises:
-        InputError: the file is none of ours, or does not fit the table.
-        SpaceMismatch: its vectors are of another space than ``fingerprint``, where both are told.
+        InputError: the file is no export of a table, or does not fit this one.
+        SpaceMismatch: its vectors are of another space than ``fingerprint``, if both are known.
         MissingExtra: pyarrow is not installed.
     """
     from nearfield.stores import arrow
 
-    told = head(path)
-    table = told.table if table is None else table
-    _check(path, told, table, fingerprint)
+    header = read_header(path)
+    table = header.table if table is None else table
+    _check(path, header, table, fingerprint)
     store.create(table)
     with _parquet().ParquetFile(path) as file:
         for part in file.iter_batches(batch_size=store.batch):
-            store.upsert(table, arrow.records(told.table, part))
-    return told.rows
+            store.upsert(table, arrow.records(header.table, part))
+    return header.rows
 
 
-def head(path: Path) -> ParquetHeader:
-    """Return what a file says of itself.
+def read_header(path: Path) -> ParquetHeader:
+    """Return the metadata of a file.
 
     Raises:
-        InputError: it cannot be read, or is none of ours.
+        InputError: it cannot be read, or is no export of a table.
         MissingExtra: pyarrow is not installed.
     """
     parquet = _parquet()
@@ -94,19 +95,19 @@ def head(path: Path) -> ParquetHeader:
     except (OSError, ValueError) as error:
         raise InputError(f"{path} cannot be read as Parquet: {error}") from error
     if _KEY not in metadata or _ABOUT not in metadata:
-        raise InputError(f"{path} is no export of a table: it does not say which vectors it holds.")
-    known = {each.name for each in fields(TableSpec)}
-    held = {name: value for name, value in json.loads(metadata[_KEY]).items() if name in known}
-    return ParquetHeader(TableSpec(**held), rows, **json.loads(metadata[_ABOUT]))
+        raise InputError(f"{path} is no export of a table: it lacks the description of its vectors.")
+    known = {item.name for item in fields(TableSpec)}
+    spec = {name: value for name, value in json.loads(metadata[_KEY]).items() if name in known}
+    return ParquetHeader(TableSpec(**spec), rows, **json.loads(metadata[_ABOUT]))
 
 
-def _fill(
-    parquet: Any, store: Store, table: TableSpec, file: BinaryIO, told: Mapping[bytes, str], where: Filter | None
+def _write(
+    parquet: Any, store: Store, table: TableSpec, file: BinaryIO, metadata: Mapping[bytes, str], where: Filter | None
 ) -> int:
     from nearfield.stores import arrow
 
     count = 0
-    schema = arrow.schema(table).with_metadata(told)
+    schema = arrow.schema(table).with_metadata(metadata)
     with parquet.ParquetWriter(file, schema, compression="zstd") as writer:
         for part in _groups(store.scan(table, where, vectors=True), _ROWS[table.kind]):
             writer.write_batch(arrow.rows(table, part))
@@ -114,31 +115,31 @@ def _fill(
     return count
 
 
-def _groups(parts: Iterator[list[Record]], least: int) -> Iterator[list[Record]]:
+def _groups(parts: Iterator[list[Record]], min_rows: int) -> Iterator[list[Record]]:
     waiting: list[Record] = []
     for part in parts:
         waiting += part
-        if len(waiting) >= least:
+        if len(waiting) >= min_rows:
             yield waiting
             waiting = []
     if waiting:
         yield waiting
 
 
-def _check(path: Path, told: ParquetHeader, table: TableSpec, fingerprint: str) -> None:
+def _check(path: Path, header: ParquetHeader, table: TableSpec, fingerprint: str) -> None:
     for name in ("kind", "dimensions", "dtype"):
-        here, there = getattr(table, name), getattr(told.table, name)
+        here, there = getattr(table, name), getattr(header.table, name)
         if here != there:
             raise InputError(f"{path} holds vectors of {name} {there!r}, and the table {table.name!r} takes {here!r}.")
-    for name, kind in told.table.fields.items():
+    for name, kind in header.table.fields.items():
         if table.fields.get(name) != kind:
             raise InputError(
                 f"{path} has the field {name!r} ({kind}), which the table {table.name!r} does not declare."
             )
-    if fingerprint and told.fingerprint and fingerprint != told.fingerprint:
+    if fingerprint and header.fingerprint and fingerprint != header.fingerprint:
         raise SpaceMismatch(
-            f"{path} holds vectors of the space {told.fingerprint}, not {fingerprint}: "
-            f"they are of another model, prompt or precision. Import into a collection of that space, or index anew."
+            f"{path} holds vectors of the space {header.fingerprint}, not {fingerprint}: "
+            f"they are of another model, prompt or precision. Import into a collection of that space, or index again."
         )
 
 

@@ -1,4 +1,4 @@
-"""Relations: tables, rows and conditions as PostgreSQL with pgvector writes them."""
+"""SQL for PostgreSQL with pgvector: tables, rows, distances and filters."""
 
 from __future__ import annotations
 
@@ -8,21 +8,22 @@ from typing import Any
 from uuid import UUID
 
 import numpy as np
-from pgvector import Bit, HalfVector, SparseVector, Vector
+from pgvector import Bit, HalfVector, SparseVector
+from pgvector import Vector as FloatVector
 from psycopg import sql
 from psycopg.types.json import Json
 
 from nearfield.stores import arrays
 from nearfield.stores.filters import BUILT_IN, TYPES, All, Compare, FieldType, Filter, Not
-from nearfield.stores.store import Record, TableSpec
+from nearfield.stores.store import Record, TableSpec, Vector
 
-#: The first version of pgvector that has halfvec, sparsevec, and indices and distances of bits.
+#: The first version of pgvector with halfvec, sparsevec, and indices and distances of bits.
 MANY_TYPES = (0, 7)
-#: The first whose index goes on until a filter has let enough through.
+#: The first version with iterative index scans, which continue until enough rows match a filter.
 ITERATIVE = (0, 8)
-#: The first that has HNSW.
+#: The first version with HNSW.
 _HNSW = (0, 5)
-#: As text, not jsonb: it holds any string, and gives numbers back as they were written.
+#: Not jsonb: json accepts any string, and returns numbers unchanged.
 _PAYLOAD: str = "json"
 _TYPES: Mapping[FieldType, str] = {
     "str": "text",
@@ -33,37 +34,38 @@ _TYPES: Mapping[FieldType, str] = {
 _SIGNS: Mapping[str, str] = {"eq": "=", "gt": ">", "gte": ">=", "lt": "<", "lte": "<="}
 _DISTANCES: Mapping[str, str] = {"cosine": "<=>", "dot": "<#>", "euclidean": "<->"}
 _CLASSES: Mapping[str, str] = {"cosine": "cosine", "dot": "ip", "euclidean": "l2"}
-#: The most dimensions that an index takes.
-_WIDEST = {"vector": 2_000, "halfvec": 4_000, "bit": 64_000}
+#: Maximum dimensions of an index.
+_MAX_DIMENSIONS = {"vector": 2_000, "halfvec": 4_000, "bit": 64_000}
 _NEVER, _ALWAYS = sql.SQL("FALSE"), sql.SQL("TRUE")
-#: Digits of a name that is too long as it is (63 bytes are the most, and an index's name is longer than its table's).
-_LONGEST, _DIGITS = 40, 32
+#: Maximum length of a name, and digits of the hash that replaces a longer one. (PostgreSQL allows 63 bytes, and the
+#: name of an index is longer than that of its table.)
+_MAX_NAME, _DIGITS = 40, 32
 
 
 def relation(name: str) -> str:
     """Return the name of a table in the database."""
-    return "nearfield_" + (name if len(name) <= _LONGEST else hashlib.sha256(name.encode()).hexdigest()[:_DIGITS])
+    return "nearfield_" + (name if len(name) <= _MAX_NAME else hashlib.sha256(name.encode()).hexdigest()[:_DIGITS])
 
 
 def identifier(table: TableSpec, suffix: str = "") -> sql.Identifier:
-    """Return a table's name, or that of one of its indices, quoted."""
+    """Return the quoted name of a table, or of one of its indices."""
     return sql.Identifier(relation(table.name) + suffix)
 
 
 def columns(table: TableSpec) -> dict[str, sql.Composable]:
-    """Return all columns and their types; the vector comes last."""
-    text, there = sql.SQL('text COLLATE "C" NOT NULL'), sql.SQL(" NOT NULL")
+    """Return all columns and their types; the vector is the last one."""
+    text, not_null = sql.SQL('text COLLATE "C" NOT NULL'), sql.SQL(" NOT NULL")
     types: dict[str, sql.Composable] = {
         "id": sql.SQL("uuid PRIMARY KEY"),
         "document": text,
         "version": text,
         "ordinal": sql.SQL("bigint NOT NULL"),
         "text": text,
-        "payload": sql.SQL(_PAYLOAD) + there,
+        "payload": sql.SQL(_PAYLOAD) + not_null,
     }
     for name, kind in table.fields.items():
         types[column(name)] = sql.SQL('text COLLATE "C"' if kind == "str" else _TYPES[kind])
-    types["vector"] = vector_type(table) + there
+    types["vector"] = vector_type(table) + not_null
     return types
 
 
@@ -78,49 +80,55 @@ def vector_type(table: TableSpec) -> sql.Composable:
     return sql.SQL("{}({}){}").format(sql.SQL(_type(table)), sql.Literal(table.dimensions), many)
 
 
-def row(table: TableSpec, record: Record, vector: Any) -> list[Any]:
+def row(table: TableSpec, record: Record, vector: Vector) -> list[Any]:
     """Return a record's values in the order of its table's columns."""
-    fields = [record.fields.get(name) for name in table.fields]
-    typed = [
-        None if each is None else TYPES[kind](each) for each, kind in zip(fields, table.fields.values(), strict=True)
-    ]
+    fields = [(record.fields.get(name), kind) for name, kind in table.fields.items()]
+    typed = [None if value is None else TYPES[kind](value) for value, kind in fields]
     plain = [UUID(record.id), record.document, record.version, record.ordinal, record.text, Json(dict(record.payload))]
     return [*plain, *typed, parameter(table, vector)]
 
 
 def rows(table: TableSpec, records: Sequence[Record]) -> list[list[Any]]:
-    """Return records' values.
+    """Return the values of records.
 
     Raises:
-        InputError: a vector is none that the table holds.
+        InputError: a vector does not fit the table.
     """
-    vectors = arrays.of(table, records)
+    vectors = arrays.rounded(table, records)
     return [row(table, record, vector) for record, vector in zip(records, vectors, strict=True)]
 
 
 def record(table: TableSpec, values: Sequence[Any], *, vector: bool) -> Record:
-    """Return the record of a row, with its vector where the row has that."""
+    """Return the record of a row, with its vector if the row has one."""
     end = 6 + len(table.fields)
     fields = {name: value for name, value in zip(table.fields, values[6:end], strict=True) if value is not None}
     key, document, version, ordinal, text, payload = values[:6]
-    held = _vector(table, values[end]) if vector else None
-    return Record(str(key), document, version, ordinal, text, fields, payload, held)
+    return Record(
+        id=str(key),
+        document=document,
+        version=version,
+        ordinal=ordinal,
+        text=text,
+        fields=fields,
+        payload=payload,
+        vector=_vector(table, values[end]) if vector else None,
+    )
 
 
-def parameter(table: TableSpec, vector: Any) -> Any:
-    """Return a vector as the driver takes it, in pgvector's binary format."""
+def parameter(table: TableSpec, vector: Vector) -> Any:
+    """Return a vector in the driver's form, which is pgvector's binary format."""
     if table.kind == "sparse":
         ids, values = vector
         pairs = zip(np.asarray(ids).tolist(), np.asarray(values, np.float32).tolist(), strict=True)
         return SparseVector(dict(pairs), table.dimensions)
     if table.dtype == "binary":
         return Bit(np.ascontiguousarray(vector, np.uint8).tobytes())
-    wrap = HalfVector if table.dtype == "float16" else Vector
-    return [wrap(each) for each in vector] if table.kind == "multivector" else wrap(np.asarray(vector))
+    wrap = HalfVector if table.dtype == "float16" else FloatVector
+    return [wrap(token) for token in vector] if table.kind == "multivector" else wrap(np.asarray(vector))
 
 
 def distance(table: TableSpec, version: tuple[int, int]) -> sql.Composable:
-    """Return what orders the nearest first, of a parameter ``query``."""
+    """Return the distance to the parameter ``query``, which orders the nearest first."""
     if table.dtype == "binary" and version < MANY_TYPES:
         return sql.SQL("bit_count(vector # %(query)s)")
     sign: str = "<~>" if table.dtype == "binary" else _DISTANCES[table.metric]
@@ -128,23 +136,23 @@ def distance(table: TableSpec, version: tuple[int, int]) -> sql.Composable:
 
 
 def coarse(table: TableSpec) -> sql.Composable:
-    """Return the distance of the vectors' signs, which an index that is quantised to bits holds."""
+    """Return the distance of the vectors' signs, for an index that is quantised to bits."""
     bits = sql.SQL("bit({})").format(sql.Literal(table.dimensions))
     form = sql.SQL("(binary_quantize(vector)::{bits} <~> binary_quantize(%(query)s::{kind})::{bits})")
     return form.format(bits=bits, kind=sql.SQL(_type(table)))
 
 
-def score(table: TableSpec, told: float) -> float:
-    """Return a distance as the score that ``Hit`` defines, to as many digits as equal vectors have in common."""
+def score(table: TableSpec, distance: float) -> float:
+    """Return the score of a distance as ``StoreHit`` defines it, to the digits that equal vectors have in common."""
     if table.dtype == "binary":
-        return 1 - 2 * told / table.dimensions
-    return float(f"{1 - told if table.metric == 'cosine' else 0 - told:.6g}")
+        return 1 - 2 * distance / table.dimensions
+    return float(f"{1 - distance if table.metric == 'cosine' else 0 - distance:.6g}")
 
 
-def indexed(table: TableSpec, version: tuple[int, int]) -> sql.Composable | None:
-    """Return what an index of a table's vectors is made of; None where there is none to be had."""
+def index_expression(table: TableSpec, version: tuple[int, int]) -> sql.Composable | None:
+    """Return the expression and operator class of a table's vector index; None if pgvector has no such index."""
     kind = "bit" if table.quantization == "binary" else _type(table)
-    if table.index == "none" or table.kind != "dense" or table.dimensions > _WIDEST[kind] or version < _HNSW:
+    if table.index == "none" or table.kind != "dense" or table.dimensions > _MAX_DIMENSIONS[kind] or version < _HNSW:
         return None
     if table.quantization == "binary":
         bits = sql.Literal(table.dimensions)
@@ -155,7 +163,7 @@ def indexed(table: TableSpec, version: tuple[int, int]) -> sql.Composable | None
 
 
 def condition(where: Filter | None, fields: Mapping[str, FieldType], values: dict[str, Any]) -> sql.Composable:
-    """Return a filter as an expression that is never null; what it compares with goes to ``values``, by name."""
+    """Return a filter as an expression that is never null; its operands are added to ``values``, by name."""
     if where is None:
         return _ALWAYS
     if isinstance(where, Compare):
@@ -172,9 +180,9 @@ def _comparison(where: Compare, fields: Mapping[str, FieldType], values: dict[st
     if kind is None or where.value == ():
         return _NEVER
     name: sql.Composable = sql.Identifier(column(where.field))
-    there = _ALWAYS if where.field in BUILT_IN else sql.SQL("{} IS NOT NULL").format(name)
+    exists = _ALWAYS if where.field in BUILT_IN else sql.SQL("{} IS NOT NULL").format(name)
     if where.op == "exists":
-        return there
+        return exists
     if where.field == "id" and where.op in ("eq", "in"):
         keys = _uuids(where.value if where.op == "in" else [where.value])
         return sql.SQL("({} = ANY({}::uuid[]))").format(name, _named(values, keys))
@@ -182,7 +190,7 @@ def _comparison(where: Compare, fields: Mapping[str, FieldType], values: dict[st
         name = sql.SQL('({}::text COLLATE "C")').format(name)
     form = sql.SQL("({} AND {} = ANY({}::{}[]))" if where.op == "in" else "({} AND {} {sign} {}::{})")
     value = _named(values, list(where.value) if where.op == "in" else where.value)
-    return form.format(there, name, value, sql.SQL(_TYPES[kind]), sign=sql.SQL(_SIGNS.get(where.op, "=")))
+    return form.format(exists, name, value, sql.SQL(_TYPES[kind]), sign=sql.SQL(_SIGNS.get(where.op, "=")))
 
 
 def _named(values: dict[str, Any], value: Any) -> sql.Placeholder:
@@ -192,16 +200,16 @@ def _named(values: dict[str, Any], value: Any) -> sql.Placeholder:
 
 
 def _uuids(values: Iterable[Any]) -> list[UUID]:
-    """Return those that are ids as PostgreSQL writes them; no record can have another."""
-    found = []
+    """Return the values that are ids as PostgreSQL writes them; no record can have another one."""
+    ids = []
     for value in values:
         try:
             key = UUID(value)
         except ValueError:
             continue
         if str(key) == value:
-            found.append(key)
-    return found
+            ids.append(key)
+    return ids
 
 
 def _type(table: TableSpec) -> str:
@@ -212,11 +220,12 @@ def _type(table: TableSpec) -> str:
     return "halfvec" if table.dtype == "float16" else "vector"
 
 
-def _vector(table: TableSpec, held: Any) -> Any:
+def _vector(table: TableSpec, value: Any) -> Vector:
+    """Return a vector of the driver in the form of ``Record.vector``."""
     if table.kind == "sparse":
-        return np.asarray(held.indices(), np.int64), np.asarray(held.values(), np.float32)
+        return np.asarray(value.indices(), np.int64), np.asarray(value.values(), np.float32)
     if table.dtype == "binary":
-        return np.frombuffer(held, np.uint8, offset=4)  # after the number of bits
+        return np.frombuffer(value, np.uint8, offset=4)  # after the number of bits
     if table.kind == "multivector":
-        return np.asarray([each.to_numpy() for each in held], np.float32).reshape(-1, table.dimensions)
-    return held.to_numpy().astype(np.float32)
+        return np.asarray([token.to_numpy() for token in value], np.float32).reshape(-1, table.dimensions)
+    return value.to_numpy().astype(np.float32)

@@ -1,9 +1,9 @@
-"""Points: records as Qdrant keeps them, and back.
+"""Convert records to Qdrant's points and back.
 
-Two things are not as one would guess. Qdrant scales vectors to unit length where its metric is the cosine, and forgets
-what they were; so cosines are taken as dot products: a vector of unit length, which nearly all are, lies as it is, and
-another lies scaled, with the original beside it in the payload. Binary vectors lie as bytes of 0 and 1 under the
-Manhattan distance, which then counts the bits that differ.
+With its cosine metric, Qdrant scales vectors to unit length and loses the original ones. So cosines are computed as dot
+products: a vector of unit length (nearly all are) is stored unchanged, and another one is stored scaled, with the
+original in the payload. Binary vectors are stored as bytes of 0 and 1 with the Manhattan distance, which then counts
+the bits that differ.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ from qdrant_client import models
 
 from nearfield.stores import arrays
 from nearfield.stores.filters import BUILT_IN, TYPES, Value
-from nearfield.stores.store import Array, Quantization, Record, TableSpec
+from nearfield.stores.store import Array, Quantization, Record, TableSpec, Vector
 
 VECTOR = "vector"
-#: In a payload only where the vector lies scaled: float32, in base64.
+#: Payload key of the original vector, if the stored one is scaled: float32, in base64.
 _ORIGINAL = "original"
-#: In a payload only where the vector's length is 1 but for the rounding to float16.
+#: Payload key of the vector's length, if that is 1 except for the rounding to float16.
 _NORM = "norm"
-#: How far from unit length passes as that.
+#: Maximum deviation from unit length.
 _UNIT = {"float32": 1e-6, "float16": 1e-3}
-#: Bytes of one write, by estimate (a server takes 32 MB unless it is told otherwise), and of a number in JSON.
+#: Estimated bytes of one write (a server accepts 32 MB by default), and of a number in JSON.
 _WRITE, _NUMBER = 16_000_000, 21
 _DISTANCES = {"cosine": models.Distance.DOT, "dot": models.Distance.DOT, "euclidean": models.Distance.EUCLID}
 _TYPES = {
@@ -46,7 +46,7 @@ _QUANTIZATIONS: Mapping[Quantization, Any] = {
 
 
 def shape(table: TableSpec) -> dict[str, Any]:
-    """Return the vectors of a collection, as ``create_collection`` is told of them."""
+    """Return the arguments of ``create_collection`` that describe the vectors."""
     kind = _TYPES[table.dtype]
     if table.kind == "sparse":
         params = models.SparseVectorParams(index=models.SparseIndexParams(datatype=kind))
@@ -65,14 +65,14 @@ def shape(table: TableSpec) -> dict[str, Any]:
 
 
 def requests(table: TableSpec, records: Sequence[Record]) -> Iterator[list[models.PointStruct]]:
-    """Yield records as points, as many at a time as a server takes in one request.
+    """Yield records as points, in batches that a server accepts in one request.
 
     Raises:
-        InputError: a vector is none that the table holds.
+        InputError: a vector does not fit the table.
     """
     part: list[models.PointStruct] = []
     size = 0
-    for record, vector in zip(records, arrays.of(table, records), strict=True):
+    for record, vector in zip(records, arrays.rounded(table, records), strict=True):
         point = _point(table, record, vector)
         weight = _numbers(table, vector) * _NUMBER + len(json.dumps(point.payload))
         if part and size + weight > _WRITE:
@@ -86,22 +86,22 @@ def requests(table: TableSpec, records: Sequence[Record]) -> Iterator[list[model
 
 def record(table: TableSpec, point: Any, *, vector: bool) -> Record:
     """Return a point as a record."""
-    held = point.payload
-    fields = {name: (kind, held["fields"].get(name)) for name, kind in table.fields.items()}
+    payload = point.payload
+    fields = {name: (kind, payload["fields"].get(name)) for name, kind in table.fields.items()}
     return Record(
-        str(point.id),
-        held["document"],
-        held["version"],
-        held["ordinal"],
-        held["text"],
-        {name: TYPES[kind](value) for name, (kind, value) in fields.items() if value is not None},
-        held["payload"],
-        _vector(table, point) if vector else None,
+        id=str(point.id),
+        document=payload["document"],
+        version=payload["version"],
+        ordinal=payload["ordinal"],
+        text=payload["text"],
+        fields={name: TYPES[kind](value) for name, (kind, value) in fields.items() if value is not None},
+        payload=payload["payload"],
+        vector=_vector(table, point) if vector else None,
     )
 
 
-def query(table: TableSpec, vector: Any) -> Any:
-    """Return a query as the client takes it; None where nothing is in it."""
+def query(table: TableSpec, vector: Vector) -> Any:
+    """Return a query in the client's form; None if it is empty."""
     if table.kind == "sparse":
         return _sparse(*vector)
     if table.dtype == "binary":
@@ -109,38 +109,35 @@ def query(table: TableSpec, vector: Any) -> Any:
     return np.asarray(vector, np.float32).tolist() or None
 
 
-def score(table: TableSpec, vector: Any, point: Any) -> float:
-    """Return how near to a query a point was found, as ``Hit`` defines it.
-
-    It has as many digits as points of equal vectors have in common.
-    """
+def score(table: TableSpec, vector: Vector, point: Any) -> float:
+    """Return the score of a point as ``StoreHit`` defines it, to the digits that equal vectors have in common."""
     if table.dtype == "binary":
         return 1 - 2 * point.score / table.dimensions
     if table.kind != "dense":
         return float(f"{point.score:.6g}")
     if table.metric == "cosine":
-        told = point.score / (_norm(np.asarray(vector)) or 1.0) / point.payload.get(_NORM, 1.0)
+        value = point.score / (_norm(np.asarray(vector)) or 1.0) / point.payload.get(_NORM, 1.0)
     else:
-        told = -point.score if table.metric == "euclidean" else point.score
-    return float(f"{told:.6g}")
+        value = -point.score if table.metric == "euclidean" else point.score
+    return float(f"{value:.6g}")
 
 
 def key(field: str) -> str:
-    """Return where in a payload a field lies."""
+    """Return the payload key of a field."""
     return field if field in BUILT_IN else f"fields.{field}"
 
 
-def held(point: Any, field: str) -> Value | None:
-    """Return the value of a field of a point, None where it has none."""
+def field_value(point: Any, field: str) -> Value | None:
+    """Return the value of a point's field; None if it has none."""
     if field == "id":
         return str(point.id)
-    place = point.payload if field in BUILT_IN else point.payload.get("fields", {})
-    value: Value | None = place.get(field)
+    fields = point.payload if field in BUILT_IN else point.payload.get("fields", {})
+    value: Value | None = fields.get(field)
     return value
 
 
 def ids(values: Iterable[Any]) -> list[str]:
-    """Return those that are ids as Qdrant writes them; no point can have another."""
+    """Return the values that are ids as Qdrant writes them; no point can have another one."""
     return [value for value in values if _is_id(value)]
 
 
@@ -151,23 +148,23 @@ def _is_id(value: str) -> bool:
         return False
 
 
-def _point(table: TableSpec, record: Record, vector: Any) -> models.PointStruct:
-    stored, beside = _stored(table, vector)
-    there = {name: kind for name, kind in table.fields.items() if name in record.fields}
+def _point(table: TableSpec, record: Record, vector: Vector) -> models.PointStruct:
+    stored, extra = _stored(table, vector)
+    fields = {name: kind for name, kind in table.fields.items() if name in record.fields}
     payload: dict[str, Any] = {
         "document": record.document,
         "version": record.version,
         "ordinal": record.ordinal,
         "text": record.text,
-        "fields": {name: TYPES[kind](record.fields[name]) for name, kind in there.items()},
+        "fields": {name: TYPES[kind](record.fields[name]) for name, kind in fields.items()},
         "payload": dict(record.payload),
-        **beside,
+        **extra,
     }
     return models.PointStruct(id=record.id, payload=payload, vector={} if stored is None else {VECTOR: stored})
 
 
-def _stored(table: TableSpec, vector: Any) -> tuple[Any, dict[str, Any]]:
-    """Return a vector as the client takes it, None where nothing is in it; and what belongs in the payload with it."""
+def _stored(table: TableSpec, vector: Vector) -> tuple[Any, dict[str, Any]]:
+    """Return a vector in the client's form (None if it is empty), and its additions to the payload."""
     if table.kind == "sparse":
         return _sparse(*vector), {}
     if table.dtype == "binary":
@@ -182,7 +179,7 @@ def _stored(table: TableSpec, vector: Any) -> tuple[Any, dict[str, Any]]:
     return (vector / norm).tolist(), {_ORIGINAL: base64.b64encode(vector.tobytes()).decode()}
 
 
-def _sparse(ids: Any, values: Any) -> models.SparseVector | None:
+def _sparse(ids: Array, values: Array) -> models.SparseVector | None:
     if not len(values):
         return None
     return models.SparseVector(indices=np.asarray(ids).tolist(), values=np.asarray(values, np.float32).tolist())
@@ -192,21 +189,21 @@ def _norm(row: Array) -> float:
     return float(np.linalg.norm(row.astype(np.float64)))
 
 
-def _numbers(table: TableSpec, vector: Any) -> int:
+def _numbers(table: TableSpec, vector: Vector) -> int:
     if table.kind == "sparse":
         return 2 * len(vector[0])
     return table.dimensions if table.dtype == "binary" else int(vector.size)
 
 
-def _vector(table: TableSpec, point: Any) -> Any:
-    held = (point.vector or {}).get(VECTOR)
+def _vector(table: TableSpec, point: Any) -> Vector:
+    stored = (point.vector or {}).get(VECTOR)
     if table.kind == "sparse":
-        ids = np.asarray(held.indices if held else [], np.int64)
+        ids = np.asarray(stored.indices if stored else [], np.int64)
         order = np.argsort(ids)
-        return ids[order], np.asarray(held.values if held else [], np.float32)[order]
+        return ids[order], np.asarray(stored.values if stored else [], np.float32)[order]
     if table.kind == "multivector":
-        return np.asarray(held or [], np.float32).reshape(-1, table.dimensions)
+        return np.asarray(stored or [], np.float32).reshape(-1, table.dimensions)
     if table.dtype == "binary":
-        return np.packbits(np.asarray(held, np.uint8))
+        return np.packbits(np.asarray(stored, np.uint8))
     original = point.payload.get(_ORIGINAL)
-    return np.asarray(held, np.float32) if original is None else np.frombuffer(base64.b64decode(original), np.float32)
+    return np.asarray(stored, np.float32) if original is None else np.frombuffer(base64.b64decode(original), np.float32)

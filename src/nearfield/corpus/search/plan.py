@@ -9,7 +9,7 @@ from typing import cast
 from nearfield.corpus.search import fusion
 from nearfield.errors import InputError, nearest
 from nearfield.stores import Array, Kind, TableSpec, Vector
-from nearfield.stores.filters import All, Compare, Either, FieldType, Filter, Not, parse
+from nearfield.stores.filters import All, Compare, Either, FieldType, Filter, Not, parse_filter
 
 MODES = ("auto", "dense", "sparse", "bm25", "multivector", "hybrid", "two-stage")
 #: Values of ``rerank`` besides the names of cross-encoders.
@@ -141,7 +141,7 @@ class SearchPlanner:
             rescored=rescored,
             dense=self._dense(rerank, highlight, options.mmr),
             tokens=self._first_of("multivector") if rerank == "multivector" else None,
-            where=where if isinstance(where, (Compare, All, Either, Not)) else parse(where, self._fields),
+            where=where if isinstance(where, (Compare, All, Either, Not)) else parse_filter(where, self._fields),
             rerank=rerank,
             mmr=None if options.mmr is None else _number("mmr", options.mmr),
             highlight=highlight,
