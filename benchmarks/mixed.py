@@ -22,7 +22,7 @@ import psutil
 from benchmarks import fleet, traffic
 from benchmarks.servers import Server
 from benchmarks.traffic import Plan
-from nearfield.server.observability.live_stats import read
+from nearfield.server.observability.live_stats import parse_metrics
 
 MAIN = "sentence-transformers/all-MiniLM-L6-v2"
 #: Of the run, after which memory must be flat; and by how much it may vary from then on.
@@ -101,7 +101,7 @@ def _sizes(second: Path, reranker: Path, home: Path) -> dict[str, int]:
         with httpx.Client(base_url=server.url.removesuffix("/v1/embeddings"), timeout=120) as client:
             client.post("/v1/embeddings", json={"model": str(second), "input": "x"}).raise_for_status()
             client.post("/rank", json={"model": str(reranker), "query": "x", "documents": ["y"]}).raise_for_status()
-            samples = read(client.get("/metrics").text, 0.0).samples["nearfield_model_bytes"]
+            samples = parse_metrics(client.get("/metrics").text, 0.0).samples["nearfield_model_bytes"]
     finally:
         server.close()
     return {dict(labels)["model"]: int(value) for labels, value in samples.items()}

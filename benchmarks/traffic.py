@@ -30,7 +30,7 @@ from benchmarks import asks
 from benchmarks.asks import Ask, KnownScores, KnownVectors
 from benchmarks.tally import Tally
 from nearfield.evaluation.performance.workloads import texts
-from nearfield.server.observability.live_stats import WATCHING, MetricsSnapshot, read
+from nearfield.server.observability.live_stats import MONITORING_ROUTES, MetricsSnapshot, parse_metrics
 
 #: Shares of bad requests and of clients that leave.
 BAD, LEAVE = 0.01, 0.02
@@ -161,7 +161,7 @@ class Traffic:
 
     async def _metrics(self) -> MetricsSnapshot:
         reply = await self._client.get("/metrics")
-        return read(reply.raise_for_status().text, time.monotonic())
+        return parse_metrics(reply.raise_for_status().text, time.monotonic())
 
     # -- what runs when ----------------------------------------------------------------------------------------------
 
@@ -342,7 +342,7 @@ class Traffic:
 
 def _replies(reading: MetricsSnapshot) -> float:
     found = reading.samples.get("nearfield_requests_total", {})
-    return sum(value for labels, value in found.items() if dict(labels)["route"] not in WATCHING)
+    return sum(value for labels, value in found.items() if dict(labels)["route"] not in MONITORING_ROUTES)
 
 
 async def main(plan: Plan) -> dict[str, Any]:

@@ -31,7 +31,7 @@ from nearfield import settings
 from nearfield.cli import app
 from nearfield.server.auth.api_key import ApiKey
 from nearfield.server.auth.key_file import append_key, create_key
-from nearfield.server.batches.batch_lines import MOST_BYTES
+from nearfield.server.batches.batch_lines import MAX_BYTES
 from nearfield.server.lifecycle.listener import uvicorn_config
 from nearfield.testing import tiny_encoder, write_tiny_model
 from tests.support.paths import ROOT
@@ -272,7 +272,7 @@ def test_nginx_allows_what_the_server_allows() -> None:
     defaults = settings.Settings()
     (first, files) = map(int, re.findall(r"client_max_body_size (\d+)m;", text))
     assert first * 2**20 == defaults.max_body_bytes
-    assert MOST_BYTES < files * 2**20 <= MOST_BYTES + 2**20
+    assert MAX_BYTES < files * 2**20 <= MAX_BYTES + 2**20
     for seconds in re.findall(r"proxy_(?:read|send)_timeout (\d+)s;", text):
         assert int(seconds) > defaults.request_timeout
     idle = int(next(iter(re.findall(r"keepalive_timeout (\d+)s;", text))))

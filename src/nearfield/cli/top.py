@@ -143,7 +143,7 @@ class View:
     def _look(self) -> Frame:
         from nearfield.client import NO_RETRY, Client
         from nearfield.errors import NearfieldError
-        from nearfield.server.observability import live_stats as figures
+        from nearfield.server.observability import live_stats
 
         with Client(self._url, key=self._key, timeout=_PATIENCE, retry=NO_RETRY) as client:
             page = client.metrics()
@@ -151,8 +151,8 @@ class View:
             models = dataclasses.asdict(client.load_states())
             ready = dataclasses.asdict(client.readiness())
         try:
-            now = figures.read(page, at)
-            told = figures.figures(self._before, now)
+            now = live_stats.parse_metrics(page, at)
+            told = live_stats.live_stats(self._before, now)
             frame = Frame(
                 self._url,
                 time.time(),
@@ -267,8 +267,8 @@ def _latency(told: Latency | None) -> str:
 def _seconds(value: float | None, told: Latency | None) -> str:
     if value is None or told is None:
         return _UNKNOWN
-    if value >= told.longest:
-        return f"> {told.longest:g} s"
+    if value >= told.max_bound:
+        return f"> {told.max_bound:g} s"
     if value >= 1:
         return f"{value:.2f} s"
     return f"{value * 1e3:.0f} ms" if value >= 0.1 else f"{value * 1e3:.1f} ms"

@@ -125,4 +125,4 @@ def open_traces(endpoint: str | None) -> Traces | None:
         if not (error.name or "").startswith("opentelemetry"):
             raise
         raise MissingExtra("Traces (otel_endpoint) need OpenTelemetry: pip install 'nearfield[otel]'") from error
-    return Traces.to(endpoint)
+    return Traces.for_endpoint(endpoint)

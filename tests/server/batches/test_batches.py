@@ -165,7 +165,7 @@ def test_a_file_has_a_largest_size_whatever_bodies_may_have(
 ) -> None:
     from nearfield.server.dialects.openai import batches as openai_batches
 
-    monkeypatch.setattr(openai_batches, "MOST_BYTES", 500_000)
+    monkeypatch.setattr(openai_batches, "MAX_BYTES", 500_000)
     with serving([tiny], max_body_bytes=1024, data_dir=tmp_path) as url, _client(url) as client:
         assert client.files.create(file=("a", b"x" * 500_000), purpose="batch").bytes == 500_000
         with pytest.raises(openai.APIStatusError) as refused:
@@ -286,7 +286,7 @@ def test_it_waits_for_room(client: openai.OpenAI, tiny: Encoder, monkeypatch: py
 def test_a_model_that_cannot_be_had_is_not_waited_for_without_end(
     client: openai.OpenAI, tiny: Encoder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(batch_runner, "_LONGEST_WAIT", 0.001)
+    monkeypatch.setattr(batch_runner, "_MAX_WAIT", 0.001)
 
     async def gone(*given: Any, **options: Any) -> Any:
         raise ModelUnavailable("no room", retry_after=5)
@@ -328,10 +328,10 @@ def test_a_file_that_is_not_of_requests_fails_the_batch(client: openai.OpenAI) -
 
 
 def test_a_batch_is_bounded(client: openai.OpenAI, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert (batch_lines.MOST_LINES, batch_lines.MOST_INPUTS, batch_lines.MOST_BYTES) == (50_000, 50_000, 200 * 2**20)
-    monkeypatch.setattr(batch_lines, "MOST_LINES", 3)
-    monkeypatch.setattr(batch_lines, "MOST_INPUTS", 5)
-    monkeypatch.setattr(batch_lines, "_LONGEST_LINE", 1000)
+    assert (batch_lines.MAX_LINES, batch_lines.MAX_INPUTS, batch_lines.MAX_BYTES) == (50_000, 50_000, 200 * 2**20)
+    monkeypatch.setattr(batch_lines, "MAX_LINES", 3)
+    monkeypatch.setattr(batch_lines, "MAX_INPUTS", 5)
+    monkeypatch.setattr(batch_lines, "_MAX_LINE_BYTES", 1000)
     cases = [
         ([_line(str(n)) for n in range(3)], None),
         ([_line(str(n)) for n in range(4)], "too_many_requests"),

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
-from nearfield.server.observability.live_stats import MetricsSnapshot, figures, quantile, read, restarted
+from nearfield.server.observability.live_stats import MetricsSnapshot, live_stats, parse_metrics, quantile, restarted
 
 BOUNDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 SHARES = (0.01, 0.1, 0.5, 0.9, 0.95, 0.99)
@@ -35,7 +35,7 @@ class Page:
             self.seconds.labels(route).observe(each)
 
     def at(self, when: float) -> MetricsSnapshot:
-        return read(generate_latest(self.registry).decode(), when)
+        return parse_metrics(generate_latest(self.registry).decode(), when)
 
 
 def _buckets(values: Any, bounds: Sequence[float]) -> list[tuple[float, float]]:
@@ -85,7 +85,7 @@ def test_rates_are_growth_between_the_readings() -> None:
     page.answer("/rerank", 200, *[0.2] * 60)
     page.tokens.labels("tiny").inc(500)
     page.tokens.labels("m3").inc(100)
-    told = figures(before, page.at(104.0))
+    told = live_stats(before, page.at(104.0))
     assert (told.seconds, told.restarted) == (4.0, False)
     assert told.requests == 25.0
     assert told.tokens == 150.0
@@ -109,7 +109,7 @@ def test_watching_itself_is_no_work() -> None:
     for route in ("/metrics", "/models", "/ready", "/health"):
         page.answer(route, 200, 0.5)
     page.answer("/embed", 200, 0.002)
-    told = figures(before, page.at(1.0))
+    told = live_stats(before, page.at(1.0))
     assert told.requests == 1.0
     assert [each.route for each in told.routes] == ["/embed"]
     assert told.latency is not None
@@ -125,7 +125,7 @@ def test_shares_are_of_this_interval() -> None:
     page.misses.inc(1)
     page.padding.labels("tiny").observe(0.1)
     page.padding.labels("m3").observe(0.3)
-    told = figures(before, page.at(2.0))
+    told = live_stats(before, page.at(2.0))
     assert told.cache_hits == pytest.approx(0.75)
     assert told.padding == pytest.approx(0.2)
 
@@ -135,7 +135,7 @@ def test_one_reading_knows_no_rates() -> None:
     page.answer("/embed", 200, 0.1)
     page.hits.inc()
     page.queue.labels("bulk").set(70)
-    told = figures(None, page.at(5.0))
+    told = live_stats(None, page.at(5.0))
     assert (told.seconds, told.requests, told.latency, told.tokens, told.cache_hits) == (None,) * 5
     assert told.routes == ()
     assert told.queue["bulk"].tokens == 70
@@ -143,12 +143,12 @@ def test_one_reading_knows_no_rates() -> None:
 
 
 def test_missing_metrics_are_unknown_and_nothing_happened_is_zero() -> None:
-    told = figures(read("", 0.0), read("# a page of something else\n", 1.0))
+    told = live_stats(parse_metrics("", 0.0), parse_metrics("# a page of something else\n", 1.0))
     assert (told.requests, told.latency, told.tokens, told.batch_fill, told.resident_bytes) == (None,) * 5
     assert told.queue == {}
     page = Page()
     page.answer("/embed", 200, 0.1)
-    quiet = figures(page.at(0.0), page.at(1.0))
+    quiet = live_stats(page.at(0.0), page.at(1.0))
     assert quiet.requests == 0.0
     assert quiet.latency is None
     assert quiet.routes == ()
@@ -159,7 +159,7 @@ def test_a_server_that_was_started_anew_counts_from_zero() -> None:
     old, new = Page(), Page()
     old.answer("/embed", 200, *[0.5] * 100)
     new.answer("/embed", 200, *[0.002] * 8)
-    told = figures(old.at(10.0), new.at(12.0))
+    told = live_stats(old.at(10.0), new.at(12.0))
     assert told.restarted
     assert told.requests == 4.0
     assert told.latency is not None
@@ -171,12 +171,12 @@ def test_a_server_that_was_started_anew_counts_from_zero() -> None:
 def test_a_restart_shows_even_where_the_new_counts_are_higher() -> None:
     def page(born: float, count: int) -> MetricsSnapshot:
         text = f"# TYPE a_total counter\na_total {count}\n# TYPE a_created gauge\na_created {born}\n"
-        return read(text, 0.0)
+        return parse_metrics(text, 0.0)
 
     assert restarted(page(1.0, 5), page(2.0, 9))
     assert not restarted(page(1.0, 5), page(1.0, 9))
     assert restarted(page(1.0, 5), page(1.0, 4))
-    assert restarted(page(1.0, 5), read("", 0.0))
+    assert restarted(page(1.0, 5), parse_metrics("", 0.0))
 
 
 def test_a_gauge_may_fall() -> None:
@@ -184,15 +184,15 @@ def test_a_gauge_may_fall() -> None:
     page.queue.labels("bulk").set(9)
     before = page.at(0.0)
     page.queue.labels("bulk").set(2)
-    assert not figures(before, page.at(1.0)).restarted
+    assert not live_stats(before, page.at(1.0)).restarted
 
 
 def test_samples_of_several_engines_are_added_up() -> None:
     line = 'nearfield_queue_tokens{class="bulk"} '
-    told = figures(None, read(f"# TYPE nearfield_queue_tokens gauge\n{line}3\n{line}4\n", 0.0))
+    told = live_stats(None, parse_metrics(f"# TYPE nearfield_queue_tokens gauge\n{line}3\n{line}4\n", 0.0))
     assert told.queue["bulk"].tokens == 7
 
 
 def test_a_page_in_another_format_is_refused() -> None:
     with pytest.raises(ValueError):
-        read("<html>hello</html>\n{", 0.0)
+        parse_metrics("<html>hello</html>\n{", 0.0)

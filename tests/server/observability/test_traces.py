@@ -336,7 +336,7 @@ def test_a_collector_that_refuses_or_is_not_there_costs_nothing(tmp_path: Path, 
 @pytest.mark.parametrize("path", ["", "/", "/v1/traces", "/v1/traces/"])
 def test_the_endpoint_may_have_its_path_or_not(tiny: Encoder, path: str) -> None:
     with Collector() as collector:
-        traces = Traces.to(collector.url + path)
+        traces = Traces.for_endpoint(collector.url + path)
         with serving([tiny], traces=traces) as base:
             _embed(base)
         traces.close()

@@ -259,7 +259,7 @@ def test_a_stream_is_not_read_ahead_of_its_client(tiny: Encoder) -> None:
     with calling([tiny]) as served, Client(served.address) as client, Client(served.address) as other:
         answers = client("Tokenize/TokenizeStream", asked())
         next(answers)
-        (turn,) = served.port._calls.open
+        (turn,) = served.port._service.open
 
         def stuck() -> bool:
             before = turn.messages
@@ -268,7 +268,7 @@ def test_a_stream_is_not_read_ahead_of_its_client(tiny: Encoder) -> None:
             return turn.messages == before > 1
 
         _until(stuck, 60)
-        assert turn.inbox._bytes < 300_000
+        assert turn.reader._bytes < 300_000
         enough.set()
         assert len(list(answers)) + 1 == sent
 
@@ -288,13 +288,13 @@ async def test_an_inbox_holds_so_much_and_no_more() -> None:
         inbox, held = RequestReader(Endless(message)), 0
         while held < most:
             assert await inbox.read() == message
-            inbox.hold(message)
+            inbox.start_work(message)
             held += 1
         waiting = asyncio.ensure_future(inbox.read())
         for _ in range(10):
             await asyncio.sleep(0)
         assert not waiting.done()
-        inbox.release(message)
+        inbox.end_work(message)
         assert await waiting == message
 
 
@@ -739,7 +739,7 @@ def test_stopping_finishes_what_was_accepted(small: Encoder, gate: Gate) -> None
         _until(lambda: small.engine.stats().queued_jobs == 3)
         done = served.stop()
         assert next(watching).status == health_pb2.HealthCheckResponse.NOT_SERVING
-        _until(lambda: served.port._calls.closed)
+        _until(lambda: served.port._service.closed)
         assert not done.done()
         assert client.refused("Embed/Embed", asked).code() == Code.UNAVAILABLE
         gate.go.set()

@@ -1,4 +1,4 @@
-"""Batch: one batch as OpenAI's API tells of it, and the job that it is while it is worked on."""
+"""A batch in the shape of OpenAI's API, and the state of its processing."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Literal
 
 import msgspec
 
-from nearfield.server.batches.batch_lines import LineError, mark
+from nearfield.server.batches.batch_lines import LineError, digest_of
 
 Status = Literal["validating", "failed", "in_progress", "finalizing", "completed", "expired", "cancelling", "cancelled"]
 Outcome = Literal["failed", "completed", "expired", "cancelled"]
@@ -17,14 +17,14 @@ UNFINISHED = ("validating", "in_progress", "finalizing", "cancelling")
 
 
 class Problems(msgspec.Struct):
-    """All that is wrong, or the first hundred."""
+    """The errors of a batch, at most a hundred."""
 
     object: str
     data: list[LineError]
 
 
 class Counts(msgspec.Struct):
-    """Requests: all, those answered, and those refused or not done."""
+    """Number of requests: all, those answered, and those refused or not done."""
 
     total: int = 0
     completed: int = 0
@@ -32,19 +32,19 @@ class Counts(msgspec.Struct):
 
 
 class InputDetails(msgspec.Struct):
-    """Of the tokens read, those that were known."""
+    """Cached tokens among the input tokens."""
 
     cached_tokens: int = 0
 
 
 class OutputDetails(msgspec.Struct):
-    """Of the tokens written, those of reasoning."""
+    """Reasoning tokens among the output tokens."""
 
     reasoning_tokens: int = 0
 
 
 class BatchUsage(msgspec.Struct):
-    """Tokens read; none are written."""
+    """Input tokens; there are no output tokens."""
 
     input_tokens: int
     input_tokens_details: InputDetails
@@ -82,35 +82,35 @@ class BatchObject(msgspec.Struct):
 
 @dataclass
 class BatchJob:
-    """A batch, and what is known of its work."""
+    """A batch and the state of its processing."""
 
     batch: BatchObject
     owner: str
     output_id: str
     error_id: str
-    #: Seconds for which the results are kept.
+    #: Seconds after which the results expire.
     seconds: int | None = None
-    #: Marks of the lines that are done; None until the partial files were read.
+    #: Digests of the custom_ids of finished lines; None until the partial files were read.
     done: set[bytes] | None = None
     tokens: int = 0
-    #: One line after another is written.
-    pen: asyncio.Lock = field(default_factory=asyncio.Lock)
+    #: Lines are written one after another.
+    write_lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     def count(self, custom_id: str, good: bool, tokens: int) -> None:
-        """Take a line as done."""
+        """Count a line as done."""
         if self.done is None:
-            raise RuntimeError("lines are counted once it is known what is done")
-        self.done.add(mark(custom_id))
+            raise RuntimeError("read the finished lines before counting more")
+        self.done.add(digest_of(custom_id))
         counts = self.batch.request_counts
         counts.completed, counts.failed = counts.completed + good, counts.failed + (not good)
         self.tokens += tokens
 
     def is_done(self, custom_id: str) -> bool:
-        """Say whether a line is done."""
-        return mark(custom_id) in (self.done or ())
+        """Return whether a line is done."""
+        return digest_of(custom_id) in (self.done or ())
 
-    def tell(self, batch: BatchObject) -> None:
-        """Write into the record how far the work is."""
+    def record_progress(self, batch: BatchObject) -> None:
+        """Write the counts and token usage into the record."""
         counts = self.batch.request_counts
         batch.request_counts = Counts(batch.request_counts.total, counts.completed, counts.failed)
         batch.usage = BatchUsage(self.tokens, InputDetails(), 0, OutputDetails(), self.tokens)

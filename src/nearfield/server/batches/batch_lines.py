@@ -1,4 +1,4 @@
-"""Batch files: the lines of requests that come, checked one by one, and those of answers that go, added one by one."""
+"""Lines of batch files: read and check requests, append responses."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from typing import Any
 import msgspec
 import orjson
 
-from nearfield.server.files.file_store import guarding, new_id, write_all
+from nearfield.server.files.file_store import convert_storage_errors, new_id, write_all
 
-#: Most requests in a batch, most inputs of all of them together, and most bytes of its file.
-MOST_LINES, MOST_INPUTS, MOST_BYTES = 50_000, 50_000, 200 * 2**20
-#: Most bytes of one line, and characters of a custom_id.
-_LONGEST_LINE, _LONGEST_ID = 32 * 2**20, 512
-#: Complaints about a file that are kept.
-_MOST_PROBLEMS = 100
-#: Bytes at an answer's start that hold its custom_id, and at its end that hold the tokens that were read.
+#: Maximum number of requests in a batch, of inputs of all its requests, and of bytes of its file.
+MAX_LINES, MAX_INPUTS, MAX_BYTES = 50_000, 50_000, 200 * 2**20
+#: Maximum bytes of one line, and characters of a custom_id.
+_MAX_LINE_BYTES, _MAX_ID_LENGTH = 32 * 2**20, 512
+#: Maximum number of errors that are reported for a file.
+_MAX_ERRORS = 100
+#: Bytes at the start of a response line that hold its custom_id, and at its end that hold its token count.
 _HEAD, _TAIL = 8192, 1024
 _STARTS = re.compile(rb'\{"id":"batch_req_[0-9a-f]{32}","custom_id":("(?:[^"\\]|\\.)*"),"response":')
 _TOKENS = re.compile(rb'"total_tokens":(\d+)')
@@ -44,12 +44,12 @@ class BatchLine(msgspec.Struct):
     body: dict[str, Any]
 
 
-#: Reads a line of requests.
+#: Decodes a line of requests.
 decode = msgspec.json.Decoder(BatchLine).decode
 
 
-class Checker:
-    """Looks at a file's lines one by one, and gathers what is wrong."""
+class LineChecker:
+    """Checks the lines of a file one by one and collects the errors."""
 
     def __init__(self, endpoint: str) -> None:
         self.total = 0
@@ -60,7 +60,7 @@ class Checker:
         self._problems: list[LineError] = []
         self._models: set[str | None] = set()
 
-    def take(self, number: int, raw: bytes) -> bool:
+    def check(self, number: int, raw: bytes) -> bool:
         """Check a line; return whether to go on."""
         self.total += 1
         try:
@@ -70,75 +70,75 @@ class Checker:
             param = (named[1] or named[2]) if named else None
             self._problems.append(LineError("invalid_request", f"Line {number}: {str(error)[:300]}.", number, param))
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            told = f"Line {number} is not valid JSON: {str(error)[:300] or type(error).__name__}."
-            self._problems.append(LineError("invalid_json_line", told, number))
-        if self.total > MOST_LINES:
-            self._problems = [LineError("too_many_requests", f"A batch may hold {MOST_LINES} requests; this has more.")]
-        elif self._inputs > MOST_INPUTS:
-            self._problems = [LineError("too_many_inputs", f"A batch may hold {MOST_INPUTS} inputs; this has more.")]
+            message = f"Line {number} is not valid JSON: {str(error)[:300] or type(error).__name__}."
+            self._problems.append(LineError("invalid_json_line", message, number))
+        if self.total > MAX_LINES:
+            self._problems = [LineError("too_many_requests", f"A batch may hold {MAX_LINES} requests; this has more.")]
+        elif self._inputs > MAX_INPUTS:
+            self._problems = [LineError("too_many_inputs", f"A batch may hold {MAX_INPUTS} inputs; this has more.")]
         else:
-            return len(self._problems) < _MOST_PROBLEMS
+            return len(self._problems) < _MAX_ERRORS
         return False
 
-    def verdict(self) -> list[LineError]:
-        """Return what is wrong, and keep the model if all lines name the same."""
+    def finish(self) -> list[LineError]:
+        """Return the errors, and set ``model`` if all lines name the same one."""
         self.model = self._models.pop() if len(self._models) == 1 else None
         if not self.total:
             return [LineError("empty_file", "The file holds no requests: give one JSON object a line.")]
         return self._problems
 
     def _check(self, number: int, raw: bytes) -> Iterator[LineError]:
-        if len(raw) > _LONGEST_LINE:
-            yield LineError("line_too_long", f"Line {number} is longer than {_LONGEST_LINE} bytes.", number)
+        if len(raw) > _MAX_LINE_BYTES:
+            yield LineError("line_too_long", f"Line {number} is longer than {_MAX_LINE_BYTES} bytes.", number)
             return
         line = decode(raw)
-        if not 0 < len(line.custom_id) <= _LONGEST_ID:
-            told = f"Line {number}: custom_id must have 1 to {_LONGEST_ID} characters."
-            yield LineError("invalid_custom_id", told, number, "custom_id")
+        if not 0 < len(line.custom_id) <= _MAX_ID_LENGTH:
+            message = f"Line {number}: custom_id must have 1 to {_MAX_ID_LENGTH} characters."
+            yield LineError("invalid_custom_id", message, number, "custom_id")
             return
-        seen = mark(line.custom_id)
-        if seen in self._seen:
-            told = f"Line {number}: the custom_id {line.custom_id[:100]!r} was there before; each must be unique."
-            yield LineError("duplicate_custom_id", told, number, "custom_id")
-        self._seen.add(seen)
+        digest = digest_of(line.custom_id)
+        if digest in self._seen:
+            message = f"Line {number}: the custom_id {line.custom_id[:100]!r} was used before; each must be unique."
+            yield LineError("duplicate_custom_id", message, number, "custom_id")
+        self._seen.add(digest)
         if line.method != "POST":
             yield LineError("invalid_method", f"Line {number}: method must be 'POST'.", number, "method")
         if line.url != self._endpoint:
-            told = f"Line {number}: url must be the batch's endpoint, {self._endpoint!r}, not {line.url[:100]!r}."
-            yield LineError("invalid_url", told, number, "url")
+            message = f"Line {number}: url must be the batch's endpoint, {self._endpoint!r}, not {line.url[:100]!r}."
+            yield LineError("invalid_url", message, number, "url")
         model = line.body.get("model")
         if len(self._models) < 2:
             self._models.add(model if isinstance(model, str) else None)
         self._inputs += _inputs(line.body.get("input"))
 
 
-def _inputs(given: Any) -> int:
+def _inputs(value: Any) -> int:
     """Count inputs: a list of integers is one."""
-    return 1 if not isinstance(given, list) or all(type(item) is int for item in given) else len(given)
+    return 1 if not isinstance(value, list) or all(type(item) is int for item in value) else len(value)
 
 
-def lines(path: Path, at: int = 0) -> Iterator[tuple[int, bytes, int]]:
+def read_lines(path: Path, at: int = 0) -> Iterator[tuple[int, bytes, int]]:
     """Yield the lines of a file that are not blank: number (from ``at``), bytes, and where the next one starts.
 
-    Of a line that is too long only the beginning is read.
+    Only the beginning of a line that is too long is read.
     """
     number = 0
-    with guarding(), path.open("rb") as content:
+    with convert_storage_errors(), path.open("rb") as content:
         content.seek(at)
-        while raw := content.readline(_LONGEST_LINE + 1):
+        while raw := content.readline(_MAX_LINE_BYTES + 1):
             number += 1
             if at == 0 and number == 1:
                 raw = raw.removeprefix(b"\xef\xbb\xbf")
             rest = raw
-            while len(rest) > _LONGEST_LINE and not rest.endswith(b"\n"):
-                rest = content.readline(_LONGEST_LINE + 1)
+            while len(rest) > _MAX_LINE_BYTES and not rest.endswith(b"\n"):
+                rest = content.readline(_MAX_LINE_BYTES + 1)
             end = content.tell()
             if raw.strip():
                 yield number, raw, end
 
 
-def answers(path: Path) -> Iterator[tuple[str, int, int]]:
-    """Yield the answers of a file up to the first damaged one: custom_id, tokens read, where the next one starts."""
+def read_responses(path: Path) -> Iterator[tuple[str, int, int]]:
+    """Yield the responses of a file up to the first damaged one: custom_id, tokens, where the next one starts."""
     for head, tail, end in _ends(path):
         start = _STARTS.match(head)
         if start is None:
@@ -148,7 +148,7 @@ def answers(path: Path) -> Iterator[tuple[str, int, int]]:
 
 
 def _ends(path: Path) -> Iterator[tuple[bytes, bytes, int]]:
-    """Yield of each whole line its first and last bytes, and where the next one starts: one may be very long."""
+    """Yield the first and last bytes of each complete line, and where the next one starts: a line may be very long."""
     with path.open("rb") as content:
         while head := content.readline(_HEAD):
             tail = head
@@ -160,14 +160,14 @@ def _ends(path: Path) -> Iterator[tuple[bytes, bytes, int]]:
             yield head, tail[-_TAIL:], content.tell()
 
 
-def append(path: Path, line: bytes) -> None:
-    """Add a line to a file; blocks. If it does not fit, the file is as before.
+def append_line(path: Path, line: bytes) -> None:
+    """Append a line to a file. Blocks. If it does not fit, the file is unchanged.
 
     Raises:
         StorageFull, StorageFailed: it cannot be written.
     """
     flags = os.O_CREAT | os.O_APPEND | os.O_WRONLY
-    with guarding(), os.fdopen(os.open(path, flags, 0o600), "ab", 0) as out:
+    with convert_storage_errors(), os.fdopen(os.open(path, flags, 0o600), "ab", 0) as out:
         size = out.seek(0, os.SEEK_END)
         try:
             write_all(out, line)
@@ -176,11 +176,12 @@ def append(path: Path, line: bytes) -> None:
             raise
 
 
-def written(custom_id: str, response: bytes, error: bytes) -> bytes:
+def response_line(custom_id: str, response: bytes, error: bytes) -> bytes:
+    """Return a line of a results file; ``response`` and ``error`` are JSON."""
     name = new_id("batch_req_").encode()
     return b'{"id":"%s","custom_id":%s,"response":%s,"error":%s}\n' % (name, orjson.dumps(custom_id), response, error)
 
 
-def mark(custom_id: str) -> bytes:
-    """Return what stands for a custom_id where many are remembered."""
+def digest_of(custom_id: str) -> bytes:
+    """Return a custom_id's digest of 16 bytes, which takes little memory where many are remembered."""
     return hashlib.blake2b(custom_id.encode("utf-8", "surrogatepass"), digest_size=16).digest()

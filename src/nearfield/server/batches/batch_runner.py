@@ -1,7 +1,7 @@
-"""Batches: many requests in one file, done when there is room, as OpenAI's Batch API has it.
+"""Run batches: many requests in one file, answered when the engine has capacity (OpenAI's Batch API).
 
-Each finished line is added to a partial file at once, and what such a file holds is not done again: a process may be
-killed at any moment, and the next goes on where it was.
+Each finished line is appended to a partial file at once and is not repeated: after a kill at any moment, the next
+process goes on where this one was.
 """
 
 from __future__ import annotations
@@ -30,15 +30,15 @@ from nearfield.fileio.locks import try_lock
 from nearfield.server.batches.batch import UNFINISHED, BatchJob, BatchObject, Outcome
 from nearfield.server.batches.batch_lines import BatchLine, LineError
 from nearfield.server.batches.batch_store import BatchStore
-from nearfield.server.files.file_store import FileStore, guarding, in_thread, new_id
+from nearfield.server.files.file_store import FileStore, convert_storage_errors, in_thread, new_id
 from nearfield.server.logs import LOG
 
 #: Seconds within which a batch is done, or expires.
 WINDOW = 86_400
 #: Batches that are open at once, and those of them that compute.
-_OPEN, _COMPUTING = 32, 2
-#: Seconds of the shortest and longest wait for room, and tries for a model that cannot be had.
-_SHORTEST_WAIT, _LONGEST_WAIT, _MODEL_TRIES = 0.05, 30.0, 10
+_MAX_OPEN, _MAX_COMPUTING = 32, 2
+#: Seconds of the shortest and longest wait for capacity, and tries for a model that is not available.
+_MIN_WAIT, _MAX_WAIT, _MODEL_TRIES = 0.05, 30.0, 10
 
 
 @dataclass(frozen=True)
@@ -51,26 +51,26 @@ class LineResponse:
 
 
 class LineHandler(Protocol):
-    """Who answers the lines."""
+    """Answers the lines of batches."""
 
     def check_owner(self, owner: str) -> None:
-        """Refuse what the owner may not have, or not now (AccessDenied, RateLimited)."""
+        """Raise AccessDenied or RateLimited where the owner may not send requests (now)."""
 
     async def answer_line(self, url: str, body: Mapping[str, Any], owner: str, seconds: float) -> LineResponse:
-        """Answer a request in the bulk class. Raises only what may be tried again: Overloaded, ShuttingDown."""
+        """Answer a request in the bulk class. Raises only what may be retried: Overloaded, ShuttingDown."""
 
     def refuse_line(self, url: str, error: NearfieldError) -> LineResponse:
-        """Give the reply that an error would have been."""
+        """Return the error as a batch line's response."""
 
 
 class Worker(Protocol):
-    """The process that works on the batches of this folder, for those that only take them."""
+    """The process that runs the batches of this folder, as processes see it that only accept them."""
 
     def wake(self) -> None:
-        """Have it look for work."""
+        """Let it look for work."""
 
     async def hold(self) -> bool:
-        """Say whether it may: whether it holds the lock, or has just taken it."""
+        """Return whether it has the lock, or takes it now."""
 
 
 class _RunnerStopped(Exception):
@@ -78,20 +78,20 @@ class _RunnerStopped(Exception):
 
 
 class BatchRunner:
-    """The batches of all keys, and the task that works on them: it runs while there is work, and holds a lock."""
+    """The batches of all keys, and the task that runs them: it runs while there is work, and has a lock."""
 
-    def __init__(self, files: FileStore, desk: LineHandler) -> None:
+    def __init__(self, files: FileStore, handler: LineHandler) -> None:
         self._files = files
-        self._books = BatchStore(files)
-        self._desk = desk
+        self._store = BatchStore(files)
+        self._handler = handler
         self._stop = asyncio.Event()
         self._more = asyncio.Event()
-        self._turn = asyncio.Semaphore(_COMPUTING)
+        self._turn = asyncio.Semaphore(_MAX_COMPUTING)
         self._task: asyncio.Task[None] | None = None
         self._lock: int | None = None
-        #: Batches that nothing more can be done for, until somebody asks again.
+        #: Batches that failed in an unexpected way; they are tried again after the next request for them.
         self._given_up: set[str] = set()
-        #: Who works on them, where that is another process than this.
+        #: The process that runs the batches, where it is another one.
         self.worker: Worker | None = None
 
     # -- for routes ------------------------------------------------------------------------------------------------
@@ -99,12 +99,12 @@ class BatchRunner:
     async def create(
         self, owner: str, *, endpoint: str, input_file_id: str, metadata: dict[str, str] | None, seconds: int | None
     ) -> BatchObject:
-        """Take a batch; its file is read later.
+        """Accept a batch; its file is read later.
 
         Raises:
             NotThere: there is no such file.
             InputError: the file is for another purpose.
-            BatchesElsewhere: another process runs the batches of this folder.
+            BatchesElsewhere: another server runs the batches of this folder.
             StorageFull, StorageFailed: it cannot be recorded.
         """
         try:
@@ -113,7 +113,7 @@ class BatchRunner:
             raise NotThere(str(error), param="input_file_id") from error
         if file.purpose != "batch":
             raise InputError(f"{file.id} is of purpose {file.purpose!r}, not 'batch'.", param="input_file_id")
-        now = self._books.now()
+        now = self._store.now()
         batch = BatchObject(
             id=new_id("batch_"),
             object="batch",
@@ -128,51 +128,52 @@ class BatchRunner:
         job = BatchJob(batch, owner, new_id("file-"), new_id("file-"), seconds)
         if not await self.hold():
             raise BatchesElsewhere(
-                "Another server process runs the batches of this data_dir: ask that one, or give this its own."
+                "Another server process runs the batches of this data_dir: send them there, "
+                "or give this server another data_dir."
             )
         try:
-            await in_thread(self._books.insert, job)
+            await in_thread(self._store.insert, job)
         finally:
             self.wake()
         return batch
 
     async def find(self, name: str, owner: str) -> BatchObject:
-        """Return a batch of an owner's.
+        """Return a batch of an owner.
 
         Raises:
             NotThere: there is none.
         """
-        batch = await in_thread(self._books.find, name, owner)
+        batch = await in_thread(self._store.find, name, owner)
         if batch.status in UNFINISHED:
             self.wake()
         return batch
 
     async def page(self, owner: str, *, after: str | None, limit: int) -> tuple[list[BatchObject], bool]:
-        """Return batches of an owner's, the newest first, and whether there are more.
+        """Return batches of an owner, newest first, and whether there are more.
 
         Raises:
-            InputError: there is no batch ``after`` which to go on.
+            InputError: ``after`` is not the id of a batch of this owner.
         """
-        found, more = await in_thread(self._books.page, owner, after, limit)
-        if any(batch.status in UNFINISHED for batch in found):
+        batches, more = await in_thread(self._store.page, owner, after, limit)
+        if any(batch.status in UNFINISHED for batch in batches):
             self.wake()
-        return found, more
+        return batches, more
 
     async def cancel(self, name: str, owner: str) -> BatchObject:
-        """Have a batch stop after the lines at hand; what is done is kept.
+        """Stop a batch after the lines in work; finished lines stay in the results.
 
         Raises:
             NotThere: there is none.
             InputError: it has ended.
         """
-        batch = await in_thread(self._books.change, name, owner, self._cancelled)
+        batch = await in_thread(self._store.change, name, owner, self._cancelled)
         self.wake()
         return batch
 
     # -- starting and stopping -------------------------------------------------------------------------------------
 
     def wake(self) -> None:
-        """Look for work, in a task of its own: at the start, and whenever there may be some."""
+        """Look for work in a background task: at the start, and whenever there may be some."""
         if self._stop.is_set():
             return
         if self.worker is not None:
@@ -184,12 +185,12 @@ class BatchRunner:
             self._task = asyncio.get_running_loop().create_task(self._work())
 
     def stop(self) -> None:
-        """Begin no further lines."""
+        """Start no further lines."""
         self._stop.set()
         self._more.set()
 
     async def stopped(self, seconds: float) -> None:
-        """Wait for the lines at hand, or give them up after so many seconds: the next start does them."""
+        """Wait for the lines in work, at most ``seconds``: the next start does the remaining ones."""
         if self._task is None:
             return
         await asyncio.wait([self._task], timeout=seconds)
@@ -197,14 +198,14 @@ class BatchRunner:
         await asyncio.wait([self._task])
 
     async def hold(self) -> bool:
-        """Take the lock that only one process may have; return whether that, or whoever works for this one, has it."""
+        """Take the lock of this folder's batches; return whether this process, or its worker process, has it."""
         return self._hold() if self.worker is None else await self.worker.hold()
 
     def _hold(self) -> bool:
-        """Take the lock that only one process may have; the system frees it when the process ends."""
+        """Take the lock of this folder's batches; the system releases it when the process ends."""
         if self._lock is not None:
             return True
-        with guarding():
+        with convert_storage_errors():
             self._lock = try_lock(self._files.folder / "batches.lock", mode=0o600)
         return self._lock is not None
 
@@ -214,13 +215,13 @@ class BatchRunner:
             self._lock = None
 
     async def _work(self) -> None:
-        """Work on all batches until there are none; each has a task, and few compute at a time."""
+        """Run all batches until there are none; each has a task, and few compute at a time."""
         running: dict[str, asyncio.Task[None]] = {}
         try:
             while self._files.used and self._hold() and not self._stop.is_set():
                 self._more.clear()
-                for job in await in_thread(self._books.unfinished):
-                    if job.batch.id not in (running.keys() | self._given_up) and len(running) < _OPEN:
+                for job in await in_thread(self._store.unfinished):
+                    if job.batch.id not in (running.keys() | self._given_up) and len(running) < _MAX_OPEN:
                         running[job.batch.id] = asyncio.create_task(self._attend(job))
                 if not running and not self._more.is_set():
                     return
@@ -270,11 +271,11 @@ class BatchRunner:
 
     async def _validate(self, job: BatchJob) -> None:
         """Read the whole file once: what has not the shape of requests fails the batch before anything is done."""
-        total, model, problems = await in_thread(self._books.check, job)
+        total, model, problems = await in_thread(self._store.check, job)
 
         def change(batch: BatchObject) -> None:
             if batch.status == "validating":
-                batch.status, batch.in_progress_at = "in_progress", self._books.now()
+                batch.status, batch.in_progress_at = "in_progress", self._store.now()
                 batch.request_counts.total, batch.model = total, model
 
         if problems:
@@ -283,86 +284,86 @@ class BatchRunner:
             await self._update(job, change)
 
     async def _progress(self, job: BatchJob) -> None:
-        """Do all lines that are not done, a window at a time."""
+        """Answer all lines that are not done, a window at a time."""
         at = 0
         await self._resume(job)
         while job.batch.status == "in_progress":
             if self._left(job) <= 0:
-                await in_thread(self._books.give_up_rest, job)
+                await in_thread(self._store.expire_rest, job)
                 await self._finish(job, "expired")
                 return
-            window, at = await in_thread(self._books.window, job, at)
+            window, at = await in_thread(self._store.window, job, at)
             if not window:
                 break
             await self._wait_for_rate(job)
             async with self._turn:
                 await self._do(job, window)
-            await self._update(job, job.tell)
+            await self._update(job, job.record_progress)
         if job.batch.status == "in_progress":
             await self._update(job, self._finalizing)
 
     def _finalizing(self, batch: BatchObject) -> None:
         if batch.status == "in_progress":
-            batch.status, batch.finalizing_at = "finalizing", self._books.now()
+            batch.status, batch.finalizing_at = "finalizing", self._store.now()
 
     async def _do(self, job: BatchJob, window: Sequence[BatchLine]) -> None:
-        """Answer lines side by side: they share the engine's batches."""
+        """Answer lines concurrently: they share the engine's batches."""
         tasks = [asyncio.create_task(self._one(job, line)) for line in window]
         try:
-            ended = await asyncio.gather(*tasks, return_exceptions=True)
+            results = await asyncio.gather(*tasks, return_exceptions=True)
         finally:
             await _end(tasks)
-        error = next((each for each in ended if each is not None), None)
+        error = next((result for result in results if result is not None), None)
         if error is not None:
             raise error
 
     async def _one(self, job: BatchJob, line: BatchLine) -> None:
         answer = await self._answer(job, line)
         if answer is None:
-            return  # the time is up; what is left is told later
+            return  # the batch has expired; the remaining lines get their error later
         good = answer.status == 200
         response = b'{"status_code":%d,"request_id":"%s","body":%s}' % (
             answer.status,
             new_id("req_").encode(),
             answer.body,
         )
-        async with job.pen:
-            await in_thread(partial(self._books.write, job, line.custom_id, response, answer.tokens, good=good))
+        async with job.write_lock:
+            await in_thread(partial(self._store.write, job, line.custom_id, response, answer.tokens, good=good))
 
     async def _answer(self, job: BatchJob, line: BatchLine) -> LineResponse | None:
-        """Answer a line, and try again while there is no room; None once the batch has expired."""
+        """Answer a line, with retries while the engine is full; None once the batch has expired."""
         tries = 0
         while (left := self._left(job)) > 0:
             if self._stop.is_set():
                 raise _RunnerStopped
             body = {name: value for name, value in line.body.items() if value is not None}
             try:
-                return await self._desk.answer_line(line.url, body, job.owner, left)
+                return await self._handler.answer_line(line.url, body, job.owner, left)
             except Overloaded as error:
                 tries += 1
                 if isinstance(error, ModelUnavailable) and tries > _MODEL_TRIES:
-                    return self._desk.refuse_line(line.url, error)
-                await self._pause(max(error.retry_after, _SHORTEST_WAIT * 2 ** min(tries, 20)))
+                    return self._handler.refuse_line(line.url, error)
+                await self._pause(max(error.retry_after, _MIN_WAIT * 2 ** min(tries, 20)))
             except Cancelled as error:
                 raise ShuttingDown(str(error)) from error
         return None
 
     async def _wait_for_rate(self, job: BatchJob) -> None:
-        """Wait until the owner's tokens a minute leave room."""
+        """Wait until the owner has tokens of this minute left."""
         while self._left(job) > 0:
             if self._stop.is_set():
                 raise _RunnerStopped
             try:
-                self._desk.check_owner(job.owner)
+                self._handler.check_owner(job.owner)
             except RateLimited as error:
                 await self._pause(error.retry_after)
             else:
                 return
 
     async def _pause(self, seconds: float) -> None:
-        """Wait, but not when the server stops."""
+        """Sleep, but not while the server stops."""
         try:
-            await asyncio.wait_for(self._stop.wait(), min(seconds, _LONGEST_WAIT))
+            await asyncio.wait_for(self._stop.wait(), min(seconds, _MAX_WAIT))
         except asyncio.TimeoutError:
             return
         raise _RunnerStopped
@@ -375,17 +376,17 @@ class BatchRunner:
         await self._finish(job, "failed", problems)
 
     async def _finish(self, job: BatchJob, outcome: Outcome, problems: Sequence[LineError] = ()) -> None:
-        """Put the results in place and record the end: both, or, after a kill, once more."""
+        """Move the results into place and record the outcome. After a kill in between, both are done again."""
         await self._resume(job)
-        job.batch = await in_thread(self._books.conclude, job, outcome, problems)
+        job.batch = await in_thread(self._store.conclude, job, outcome, problems)
 
     async def _resume(self, job: BatchJob) -> None:
-        """Learn what is done."""
+        """Read which lines are done."""
         if job.done is None:
-            await in_thread(self._books.read_done, job)
+            await in_thread(self._store.read_done, job)
 
     async def _update(self, job: BatchJob, change: Callable[[BatchObject], None]) -> None:
-        job.batch = await in_thread(self._books.change, job.batch.id, job.owner, change)
+        job.batch = await in_thread(self._store.change, job.batch.id, job.owner, change)
 
     def _left(self, job: BatchJob) -> float:
         return (job.batch.expires_at or 0) - self._files.clock()
@@ -397,11 +398,11 @@ class BatchRunner:
             return
         if batch.status not in UNFINISHED:
             raise InputError(f"Cannot cancel a batch with status '{batch.status}'.", param="batch_id")
-        batch.status, batch.cancelling_at = "cancelling", self._books.now()
+        batch.status, batch.cancelling_at = "cancelling", self._store.now()
 
 
 async def _end(tasks: Any) -> None:
-    """Cancel what still runs, and wait for it."""
+    """Cancel the tasks that still run, and wait for them."""
     tasks = list(tasks)
     for task in tasks:
         task.cancel()

@@ -1,4 +1,4 @@
-"""Batch books: what is kept of batches, their records in the database of files and the lines that are done."""
+"""On-disk state of batches: records in the file store's database, and result files of finished lines."""
 
 from __future__ import annotations
 
@@ -12,15 +12,24 @@ import orjson
 
 from nearfield.errors import NotThere
 from nearfield.server.batches.batch import UNFINISHED, BatchJob, BatchObject, Counts, Outcome, Problems
-from nearfield.server.batches.batch_lines import BatchLine, Checker, LineError, answers, append, decode, lines, written
-from nearfield.server.files.file_store import FileRecord, FileStore, guarding
+from nearfield.server.batches.batch_lines import (
+    BatchLine,
+    LineChecker,
+    LineError,
+    append_line,
+    decode,
+    read_lines,
+    read_responses,
+    response_line,
+)
+from nearfield.server.files.file_store import FileRecord, FileStore, convert_storage_errors
 
-#: Lines that are worked on at once, and their bytes: what is repeated after a kill, and waited for at a shutdown.
+#: Lines in work at once, and their bytes: repeated after a kill, and waited for at a shutdown.
 _WINDOW_LINES, _WINDOW_BYTES = 256, 256 * 1024
 
 
 class BatchStore:
-    """The books of the batches beside some files. All of it waits for the disk, and belongs in threads."""
+    """Stores batches beside files. All methods wait for the disk: call them in threads."""
 
     def __init__(self, files: FileStore) -> None:
         self._files = files
@@ -49,7 +58,7 @@ class BatchStore:
             )
 
     def find(self, name: str, owner: str) -> BatchObject:
-        """Return a batch of an owner's.
+        """Return a batch of an owner.
 
         Raises:
             NotThere: there is none.
@@ -60,7 +69,7 @@ class BatchStore:
             return _row(database, name, owner)
 
     def change(self, name: str, owner: str, change: Callable[[BatchObject], None]) -> BatchObject:
-        """Change a record, and return it; what ``change`` raises leaves it as it was."""
+        """Change a record and return it; if ``change`` raises, the record is unchanged."""
         if not self._files.used:
             raise _missing(name)
         with self._files.records(write=True) as database:
@@ -70,12 +79,12 @@ class BatchStore:
         return batch
 
     def page(self, owner: str, after: str | None, limit: int) -> tuple[list[BatchObject], bool]:
-        """Return batches of an owner's, the newest first, and whether there are more."""
+        """Return batches of an owner, newest first, and whether there are more."""
         rows, more = self._files.rows("batches", owner, after, limit, False, "1", [])
         return [_batch(row) for row in rows], more
 
     def unfinished(self) -> list[BatchJob]:
-        """Return all in which there is work left, the oldest first; what has expired is removed before."""
+        """Return the unfinished batches, oldest first; expired files are removed before."""
         self._files.sweep()
         marks = ", ".join("?" * len(UNFINISHED))
         with self._files.records() as database:
@@ -88,18 +97,18 @@ class BatchStore:
         ]
 
     def now(self) -> int:
-        """Return the time as records have it, in whole seconds."""
+        """Return the time in whole seconds, as in records."""
         return int(self._files.clock())
 
     # -- lines -----------------------------------------------------------------------------------------------------
 
     def check(self, job: BatchJob) -> tuple[int, str | None, list[LineError]]:
-        """Read the whole file; return how many requests it holds, their model, and what is wrong with it."""
-        checker = Checker(job.batch.endpoint)
-        for number, raw, _ in lines(self._input(job)):
-            if not checker.take(number, raw):
+        """Read the whole file; return its number of requests, their model, and its errors."""
+        checker = LineChecker(job.batch.endpoint)
+        for number, raw, _ in read_lines(self._input(job)):
+            if not checker.check(number, raw):
                 break
-        problems = checker.verdict()
+        problems = checker.finish()
         return checker.total, checker.model, problems
 
     def _input(self, job: BatchJob) -> Path:
@@ -113,53 +122,53 @@ class BatchStore:
 
     def window(self, job: BatchJob, at: int) -> tuple[list[BatchLine], int]:
         """Return the next lines that are not done, and where to go on."""
-        found: list[BatchLine] = []
+        batch_lines: list[BatchLine] = []
         size = 0
-        for _, raw, end in lines(self._input(job), at):
+        for _, raw, end in read_lines(self._input(job), at):
             at = end
             line = decode(raw)
             if job.is_done(line.custom_id):
                 continue
-            found.append(line)
+            batch_lines.append(line)
             size += len(raw)
-            if len(found) >= _WINDOW_LINES or size >= _WINDOW_BYTES:
+            if len(batch_lines) >= _WINDOW_LINES or size >= _WINDOW_BYTES:
                 break
-        return found, at
+        return batch_lines, at
 
-    def give_up_rest(self, job: BatchJob) -> None:
-        """Tell of each line that is not done that its time is up."""
+    def expire_rest(self, job: BatchJob) -> None:
+        """Write an error for each line that is not done: the batch has expired."""
         text = "This request could not be executed before the completion window expired."
         error = orjson.dumps({"code": "batch_expired", "message": text})
-        for _, raw, _ in lines(self._input(job)):
+        for _, raw, _ in read_lines(self._input(job)):
             custom_id = decode(raw).custom_id
             if not job.is_done(custom_id):
-                append(self._partial(job.error_id), written(custom_id, b"null", error))
+                append_line(self._partial(job.error_id), response_line(custom_id, b"null", error))
                 job.count(custom_id, False, 0)
 
     def write(self, job: BatchJob, custom_id: str, response: bytes, tokens: int, *, good: bool) -> None:
         """Add the reply to a line to the results."""
-        append(self._partial(job.output_id if good else job.error_id), written(custom_id, response, b"null"))
+        append_line(self._partial(job.output_id if good else job.error_id), response_line(custom_id, response, b"null"))
         job.count(custom_id, good, tokens)
 
     def read_done(self, job: BatchJob) -> None:
-        """Read the partial files; a last line that is not whole is cut off."""
+        """Read the partial files; an incomplete last line is truncated."""
         job.done, job.tokens, job.batch.request_counts = set(), 0, Counts(job.batch.request_counts.total)
         for name, good in ((job.output_id, True), (job.error_id, False)):
             partial, final = self._partial(name), self._files.path(name)
-            with guarding():
+            with convert_storage_errors():
                 if final.exists() and not partial.exists():
                     final.replace(partial)  # killed between this and the record of the end
                 if not partial.exists():
                     continue
-                whole = 0
-                for custom_id, tokens, end in answers(partial):
+                size = 0
+                for custom_id, tokens, end in read_responses(partial):
                     job.count(custom_id, good, tokens if good else 0)
-                    whole = end
-                if whole < partial.stat().st_size:
-                    os.truncate(partial, whole)
+                    size = end
+                if size < partial.stat().st_size:
+                    os.truncate(partial, size)
 
     def conclude(self, job: BatchJob, outcome: Outcome, problems: Sequence[LineError]) -> BatchObject:
-        """Put the results in place and record the end: both, or, after a kill, once more."""
+        """Move the results into place and record the outcome. After a kill in between, both are done again."""
         results = [self._place(job, name, kind) for name, kind in ((job.output_id, "output"), (job.error_id, "error"))]
         with self._files.records(write=True) as database:
             batch = _row(database, job.batch.id, job.owner)
@@ -167,7 +176,7 @@ class BatchStore:
                 if file is not None:
                     self._files.add(database, file, job.owner)
             batch.output_file_id, batch.error_file_id = (file.id if file is not None else None for file in results)
-            job.tell(batch)
+            job.record_progress(batch)
             if problems:
                 batch.errors = Problems("list", list(problems))
             batch.status = outcome
@@ -176,9 +185,9 @@ class BatchStore:
         return batch
 
     def _place(self, job: BatchJob, name: str, kind: str) -> FileRecord | None:
-        """Give a partial file its final name; one without lines is no file."""
+        """Give a partial file its final name; an empty one is removed."""
         partial = self._partial(name)
-        with guarding():
+        with convert_storage_errors():
             if not partial.exists() or not (size := partial.stat().st_size):
                 partial.unlink(missing_ok=True)
                 return None

@@ -1,6 +1,6 @@
-"""Files: what clients leave with the server, and what it makes for them: records in SQLite, contents beside it.
+"""Uploaded and generated files: records in SQLite, contents in a folder beside it.
 
-A content is written under another name and renamed once it is whole, so that a process may be killed at any moment.
+Contents are written under a temporary name and renamed when complete, so a process may be killed at any moment.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from nearfield.errors import InputError, NotThere, StorageFailed, StorageFull
 from nearfield.fileio.atomic import fsync_directory
 from nearfield.server.logs import LOG
 
-Found = TypeVar("Found")
-#: Threads of their own: a slow disk must not hold up those that tokenise.
+Result = TypeVar("Result")
+#: Threads for files only: a slow disk must not delay the threads that tokenise.
 _POOL = ThreadPoolExecutor(4, thread_name_prefix="files")
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS files (
@@ -38,12 +38,12 @@ CREATE INDEX IF NOT EXISTS batches_of ON batches (owner, seq);
 CREATE INDEX IF NOT EXISTS batches_in ON batches (status, seq);
 """
 #: Seconds to wait for another process that writes records.
-_PATIENCE = 30.0
-#: Seconds for which a deleted file's place in the order is kept, for clients that turn pages while they delete; and
-#: after which a content that no record knows is taken for what a killed process left behind.
+_LOCK_TIMEOUT = 30.0
+#: Seconds for which a deleted file's record remains, for clients that read pages while they delete; and after which
+#: a content without a record counts as left by a killed process.
 _DAY = 86_400
-#: Seconds between two looks for what has expired.
-_SWEEP = 3600
+#: Seconds between two removals of expired files.
+_SWEEP_SECONDS = 3600
 _CHUNK = 256 * 1024
 
 
@@ -70,34 +70,34 @@ class PendingFile:
         self._out = os.fdopen(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "wb", _CHUNK)
 
     def write(self, data: bytes) -> None:
-        """Add bytes; blocks.
+        """Append bytes. Blocks.
 
         Raises:
             StorageFull, StorageFailed: they cannot be written.
         """
-        with guarding():
+        with convert_storage_errors():
             write_all(self._out, data)
         self.size += len(data)
 
     def close(self) -> None:
-        """Have all of it on the disk."""
-        with guarding():
+        """Flush to the disk and close."""
+        with convert_storage_errors():
             self._out.flush()
             os.fsync(self._out.fileno())
             self._out.close()
 
     def discard(self) -> None:
-        """Remove it, unless it was kept."""
-        with guarding():
+        """Remove the file unless ``FileStore.keep`` has moved it."""
+        with convert_storage_errors():
             try:
                 self._out.close()
             except OSError:
-                pass  # what is still in the buffer does not fit either, and goes with the rest
+                pass  # the buffer does not fit on the disk either; the file is removed anyway
             self.path.unlink(missing_ok=True)
 
 
 class FileStore:
-    """The files of all keys in one folder, made when first written to. ``owner`` is the digest of a key."""
+    """The files of all keys in one folder, created by the first write. ``owner`` is the digest of a key."""
 
     #: The time, in seconds since 1970.
     clock: Callable[[], float] = staticmethod(time.time)
@@ -112,7 +112,7 @@ class FileStore:
 
     @asynccontextmanager
     async def draft(self) -> AsyncIterator[PendingFile]:
-        """Begin a file; it is gone after the block unless ``keep`` was called.
+        """Create a file; it is removed after the block unless ``keep`` was called.
 
         Raises:
             StorageFull, StorageFailed: it cannot be written.
@@ -126,7 +126,7 @@ class FileStore:
     async def keep(
         self, draft: PendingFile, *, owner: str, purpose: str, filename: str, seconds: int | None = None
     ) -> FileRecord:
-        """Keep a draft, for so many seconds or for good.
+        """Store a pending file, for some seconds or without limit.
 
         Raises:
             StorageFull, StorageFailed: it cannot be written.
@@ -134,7 +134,7 @@ class FileStore:
         return await in_thread(self._keep, draft, owner, purpose, filename, seconds)
 
     async def find(self, name: str, owner: str) -> FileRecord:
-        """Return a file of an owner's.
+        """Return a file of an owner.
 
         Raises:
             NotThere: there is none.
@@ -145,10 +145,10 @@ class FileStore:
     async def page(
         self, owner: str, *, after: str | None, limit: int, ascending: bool = False, purpose: str | None = None
     ) -> tuple[list[FileRecord], bool]:
-        """Return files of an owner's in order of their making, and whether there are more.
+        """Return files of an owner by time of creation, and whether there are more.
 
         Raises:
-            InputError: there was never a file ``after`` which to go on.
+            InputError: ``after`` is not the id of a file of this owner.
         """
         also = "gone IS NULL AND (expires_at IS NULL OR expires_at > ?)" + (" AND purpose = ?" if purpose else "")
         values = [int(self.clock()), *([purpose] if purpose else [])]
@@ -156,7 +156,7 @@ class FileStore:
         return [_file(row) for row in rows], more
 
     async def delete(self, name: str, owner: str) -> None:
-        """Delete a file of an owner's.
+        """Delete a file of an owner.
 
         Raises:
             NotThere: there is none.
@@ -169,32 +169,32 @@ class FileStore:
         while at < size:
             chunk = await in_thread(self._read, name, at)
             if not chunk:
-                raise StorageFailed(f"{name} is shorter than it was.")
+                raise StorageFailed(f"{name} has become shorter.")
             at += len(chunk)
             yield chunk
 
     # -- in threads ------------------------------------------------------------------------------------------------
 
     def path(self, name: str) -> Path:
-        """Return where a content is."""
+        """Return the path of a content."""
         return self._contents / name
 
     @property
     def used(self) -> bool:
-        """Whether anything was ever kept here."""
+        """Whether anything was ever stored here."""
         return self._records.exists()
 
     @contextmanager
     def records(self, write: bool = False) -> Iterator[sqlite3.Connection]:
-        """Open the records, for one transaction; blocks.
+        """Open the database for one transaction. Blocks.
 
         Raises:
             StorageFull, StorageFailed: they cannot be read or written.
         """
-        with guarding():
+        with convert_storage_errors():
             self._contents.mkdir(mode=0o700, parents=True, exist_ok=True)
             os.close(os.open(self._records, os.O_CREAT | os.O_RDWR, 0o600))
-            with closing(sqlite3.connect(self._records, timeout=_PATIENCE, isolation_level=None)) as database:
+            with closing(sqlite3.connect(self._records, timeout=_LOCK_TIMEOUT, isolation_level=None)) as database:
                 database.row_factory = sqlite3.Row
                 _prepare(database)
                 database.execute("BEGIN IMMEDIATE" if write else "BEGIN")
@@ -207,7 +207,7 @@ class FileStore:
                     raise
 
     def look(self, name: str, owner: str | None) -> FileRecord:
-        """Return a file; blocks. ``owner`` None stands for all. Raises as ``find`` does."""
+        """Return a file; ``owner`` None means any. Blocks. Raises what ``find`` raises."""
         if not self.used:
             raise _missing(name)
         with self.records() as database:
@@ -216,27 +216,29 @@ class FileStore:
     def rows(
         self, table: str, owner: str, after: str | None, limit: int, ascending: bool, also: str, values: list[Any]
     ) -> tuple[list[sqlite3.Row], bool]:
-        """Return a page of an owner's rows, and whether more follow; blocks."""
+        """Return a page of an owner's rows, and whether more follow. Blocks."""
         if not self.used:
             return [], False
         with self.records() as database:
-            where, given = f"owner = ? AND {also}", [owner, *values]
+            where, parameters = f"owner = ? AND {also}", [owner, *values]
             if after:
                 place = database.execute(
                     f"SELECT seq FROM {table} WHERE id = ? AND owner = ?", (after, owner)
                 ).fetchone()
                 if place is None:
-                    raise InputError(f"after must be the id of one of yours, not {after[:100]!r}.", param="after")
+                    raise InputError(
+                        f"after must be the id of one of your files or batches, not {after[:100]!r}.", param="after"
+                    )
                 where += f" AND seq {'>' if ascending else '<'} ?"
-                given.append(place["seq"])
+                parameters.append(place["seq"])
             order = "ASC" if ascending else "DESC"
             rows = database.execute(
-                f"SELECT * FROM {table} WHERE {where} ORDER BY seq {order} LIMIT ?", (*given, limit + 1)
+                f"SELECT * FROM {table} WHERE {where} ORDER BY seq {order} LIMIT ?", (*parameters, limit + 1)
             ).fetchall()
         return rows[:limit], len(rows) > limit
 
     def add(self, database: sqlite3.Connection, file: FileRecord, owner: str) -> None:
-        """Record a file whose content is in place; a second time it changes nothing."""
+        """Insert the record of a file whose content is in place; a no-op the second time."""
         database.execute(
             "INSERT OR IGNORE INTO files (id, owner, purpose, filename, bytes, created_at, expires_at)"
             " VALUES (?, ?, ?, ?, ?, ?, ?)",
@@ -244,9 +246,9 @@ class FileStore:
         )
 
     def sweep(self) -> None:
-        """Remove what has expired, and what killed processes left; at most once an hour."""
+        """Remove expired files and leftovers of killed processes, at most once an hour."""
         now = self.clock()
-        if not self.used or now - self._swept < _SWEEP:
+        if not self.used or now - self._swept < _SWEEP_SECONDS:
             return
         self._swept = now
         with self.records(write=True) as database:
@@ -254,18 +256,18 @@ class FileStore:
             expired = {row["id"] for row in database.execute(f"SELECT id FROM files WHERE {over}", (int(now),))}
             database.execute(f"UPDATE files SET gone = ? WHERE {over}", (int(now), int(now)))
             database.execute("DELETE FROM files WHERE gone < ?", (int(now) - _DAY,))
-            known = {row["id"] for row in database.execute("SELECT id FROM files WHERE gone IS NULL")}
+            recorded = {row["id"] for row in database.execute("SELECT id FROM files WHERE gone IS NULL")}
             for row in database.execute("SELECT output_id, error_id FROM batches"):
-                known |= {row["output_id"], row["error_id"]}
-        with guarding():
+                recorded |= {row["output_id"], row["error_id"]}
+        with convert_storage_errors():
             for path in self._contents.iterdir():
-                old = path.stem not in known and now - path.stat().st_mtime > _DAY
+                old = path.stem not in recorded and now - path.stat().st_mtime > _DAY
                 if old or path.name in expired:
                     path.unlink(missing_ok=True)
 
     def _begin(self) -> PendingFile:
         self.sweep()
-        with guarding():
+        with convert_storage_errors():
             self._contents.mkdir(mode=0o700, parents=True, exist_ok=True)
             return PendingFile(self._contents / f"{new_id('file-')}.upload")
 
@@ -284,8 +286,8 @@ class FileStore:
         return file
 
     def place(self, path: Path, name: str) -> None:
-        """Give a written content the name by which it is found, for good."""
-        with guarding():
+        """Rename a written content to its final name, durably."""
+        with convert_storage_errors():
             path.replace(self.path(name))
             fsync_directory(self._contents)
 
@@ -295,7 +297,7 @@ class FileStore:
         with self.records(write=True) as database:
             self._row(database, name, owner)
             database.execute("UPDATE files SET gone = ? WHERE id = ?", (int(self.clock()), name))
-        with guarding():
+        with convert_storage_errors():
             self.path(name).unlink(missing_ok=True)
 
     def _row(self, database: sqlite3.Connection, name: str, owner: str | None) -> FileRecord:
@@ -306,7 +308,7 @@ class FileStore:
         return _file(row)
 
     def _read(self, name: str, at: int) -> bytes:
-        with guarding(), self.path(name).open("rb") as content:
+        with convert_storage_errors(), self.path(name).open("rb") as content:
             content.seek(at)
             return content.read(_CHUNK)
 
@@ -316,20 +318,20 @@ def _missing(name: str) -> NotThere:
 
 
 def new_id(prefix: str) -> str:
-    """Return an id that nobody can guess."""
+    """Return an id that cannot be guessed."""
     return prefix + secrets.token_hex(16)
 
 
 def write_all(out: Any, data: bytes) -> None:
-    """Write bytes, however many calls that takes: a raw file may take a part."""
+    """Write all bytes; a raw file may accept only a part per call."""
     left = memoryview(data)
     while left:
         left = left[out.write(left) :]
 
 
-async def in_thread(function: Callable[..., Found], *given: Any) -> Found:
-    """Run it in a thread, and wait for its end even when cancelled: what it works on must not be taken away."""
-    work = asyncio.get_running_loop().run_in_executor(_POOL, function, *given)
+async def in_thread(function: Callable[..., Result], *arguments: Any) -> Result:
+    """Run a function in a thread, and wait for its end even when cancelled, since it uses the caller's objects."""
+    work = asyncio.get_running_loop().run_in_executor(_POOL, function, *arguments)
     try:
         return await asyncio.shield(work)
     except asyncio.CancelledError:
@@ -340,12 +342,12 @@ async def in_thread(function: Callable[..., Found], *given: Any) -> Found:
 
 
 @contextmanager
-def guarding() -> Iterator[None]:
-    """Turn the system's errors into ours.
+def convert_storage_errors() -> Iterator[None]:
+    """Convert errors of the system and of SQLite.
 
     Raises:
-        StorageFull: the disk is full, or what may be had of it.
-        StorageFailed: anything else that went wrong there.
+        StorageFull: the disk or the quota is full.
+        StorageFailed: any other error.
     """
     try:
         yield
@@ -353,7 +355,7 @@ def guarding() -> Iterator[None]:
         LOG.error("storage failed: %s", error)
         full = getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or "disk is full" in str(error)
         if full:
-            raise StorageFull("The server's disk is full (data_dir): delete files, or make room.") from error
+            raise StorageFull("The server's disk is full (data_dir): delete files, or free some space.") from error
         reason = getattr(error, "strerror", None) or type(error).__name__
         raise StorageFailed(f"The server cannot read or write its files (data_dir): {reason}.") from error
 

@@ -158,7 +158,7 @@ class RequestHandler:
             log |= {"truncated": exchange.dropped} if exchange.dropped else {}
         request.scope["state"]["log"] = log
         if server.traces is not None:
-            server.traces.note(request.scope, state.chosen.dialect.name, exchange)
+            server.traces.record(request.scope, state.chosen.dialect.name, exchange)
 
 
 def _is_small(request: Request) -> bool:

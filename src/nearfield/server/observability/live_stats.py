@@ -1,4 +1,4 @@
-"""Figures: what a server does now, from two readings of its metrics. Nothing here asks for them."""
+"""Live statistics of a server, computed from two snapshots of its metrics. Nothing here fetches them."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from prometheus_client.parser import text_string_to_metric_families
 Labels = frozenset[tuple[str, str]]
 Buckets = Sequence[tuple[float, float]]
 
-#: Routes that watching itself asks for: they are no work.
-WATCHING = frozenset({"/metrics", "/ready", "/health", "/models"})
+#: Routes that monitoring calls: they do not count as work.
+MONITORING_ROUTES = frozenset({"/metrics", "/ready", "/health", "/models"})
 _CLASSES = ("interactive", "bulk")
 _CREATED = "_created"
 
@@ -21,7 +21,7 @@ _CREATED = "_created"
 class MetricsSnapshot:
     """A page of metrics, and when it was read (seconds of any clock that only goes forward).
 
-    ``samples`` are values by name and labels, ``growing`` the names of those that never fall while a server runs.
+    ``samples`` are values by name and labels, ``growing`` the names of those that never decrease while a server runs.
     """
 
     at: float
@@ -30,20 +30,20 @@ class MetricsSnapshot:
 
     def total(self, name: str, **labels: str) -> float | None:
         """Return the sum of a metric's values that have these labels; None where there is none."""
-        wanted = set(labels.items())
-        found = [value for key, value in self.samples.get(name, {}).items() if wanted <= key]
-        return sum(found) if found else None
+        required = set(labels.items())
+        values = [value for key, value in self.samples.get(name, {}).items() if required <= key]
+        return sum(values) if values else None
 
 
 @dataclass(frozen=True)
 class Latency:
-    """Quantiles in seconds; None where nothing was measured. Beyond ``longest`` nothing is told apart."""
+    """Quantiles in seconds; None where nothing was measured. Values above ``max_bound`` count as ``max_bound``."""
 
     count: float
     p50: float | None
     p95: float | None
     p99: float | None
-    longest: float
+    max_bound: float
 
 
 @dataclass(frozen=True)
@@ -56,13 +56,13 @@ class RouteFigures:
 
     @property
     def rate(self) -> float:
-        """Requests a second of whatever status."""
+        """Requests a second, all statuses."""
         return sum(self.rates.values())
 
 
 @dataclass(frozen=True)
 class Waiting:
-    """What waits in one class of the queue."""
+    """Tokens and inputs that wait in one class of the queue."""
 
     tokens: float
     inputs: float | None
@@ -70,11 +70,11 @@ class Waiting:
 
 @dataclass(frozen=True)
 class LiveStats:
-    """What a server does: rates a second, shares from 0 to 1, bytes; None where its metrics do not tell."""
+    """Rates per second, shares from 0 to 1, bytes; None where the metrics do not say."""
 
-    #: Seconds between the readings; None with one reading, which knows no rates.
+    #: Seconds between the snapshots; None with one snapshot, which gives no rates.
     seconds: float | None
-    #: Whether the server was started anew in between: rates then count from there.
+    #: Whether the server was restarted in between: rates then count from the restart.
     restarted: bool
     requests: float | None
     latency: Latency | None
@@ -93,11 +93,11 @@ class LiveStats:
     resident_bytes: float | None
 
 
-def read(page: str, at: float) -> MetricsSnapshot:
-    """Read a page of metrics in Prometheus' text format; samples that come several times are added up.
+def parse_metrics(page: str, at: float) -> MetricsSnapshot:
+    """Parse a page of metrics in Prometheus' text format; samples that occur several times are added up.
 
     Raises:
-        ValueError: it is in another format.
+        ValueError: the page has another format.
     """
     samples: dict[str, dict[Labels, float]] = {}
     growing = set()
@@ -112,7 +112,7 @@ def read(page: str, at: float) -> MetricsSnapshot:
 
 
 def restarted(before: MetricsSnapshot, now: MetricsSnapshot) -> bool:
-    """Whether the server was started anew between two readings: a count fell or is gone, or is of another birth."""
+    """Whether the server was restarted between two snapshots: a count fell, is missing, or was created later."""
     for name, values in before.samples.items():
         later = now.samples.get(name, {})
         if name in before.growing and any(later.get(labels, -1.0) < value for labels, value in values.items()):
@@ -123,10 +123,10 @@ def restarted(before: MetricsSnapshot, now: MetricsSnapshot) -> bool:
 
 
 def quantile(buckets: Buckets, share: float) -> float | None:
-    """Return a quantile of a histogram, as if values were spread evenly within each bucket.
+    """Return a quantile of a histogram, with values spread evenly within each bucket.
 
-    ``buckets`` are (upper bound, values up to it), bounds rising and the last infinite. What lies beyond the largest
-    finite bound counts as that bound (as Prometheus' ``histogram_quantile`` has it:
+    ``buckets`` are (upper bound, values up to it), bounds rising and the last infinite. Values beyond the largest
+    finite bound count as that bound (as Prometheus' ``histogram_quantile`` has it:
     https://prometheus.io/docs/prometheus/latest/querying/functions/#histogram_quantile).
     """
     if not buckets or buckets[-1][1] <= 0:
@@ -141,19 +141,19 @@ def quantile(buckets: Buckets, share: float) -> float | None:
     return lower
 
 
-def figures(before: MetricsSnapshot | None, now: MetricsSnapshot) -> LiveStats:
-    """Return what a server does; without an earlier reading only what one reading tells."""
-    anew = before is not None and restarted(before, now)
+def live_stats(before: MetricsSnapshot | None, now: MetricsSnapshot) -> LiveStats:
+    """Return the statistics between two snapshots; without an earlier one, only what one snapshot gives."""
+    was_restarted = before is not None and restarted(before, now)
     seconds = now.at - before.at if before is not None else None
-    grown = _Growth(None if anew else before, now, seconds)
+    grown = _Growth(None if was_restarted else before, now, seconds)
     per_route = grown.rates("nearfield_requests_total", "route", "status")
     latencies = grown.latencies("nearfield_request_seconds", "route")
-    work = {key: rate for key, rate in per_route.items() if key[0] not in WATCHING}
+    work = {key: rate for key, rate in per_route.items() if key[0] not in MONITORING_ROUTES}
     return LiveStats(
         seconds=seconds,
-        restarted=anew,
+        restarted=was_restarted,
         requests=sum(work.values()) if grown.known("nearfield_requests_total") else None,
-        latency=grown.latency("nearfield_request_seconds", lambda route: route not in WATCHING),
+        latency=grown.latency("nearfield_request_seconds", lambda route: route not in MONITORING_ROUTES),
         routes=tuple(_routes(work, latencies)),
         stages=grown.latencies("nearfield_stage_seconds", "stage"),
         inputs=grown.rate("nearfield_inputs_total"),
@@ -180,15 +180,16 @@ def _queue(now: MetricsSnapshot) -> dict[str, Waiting]:
 
 
 def _routes(rates: Mapping[tuple[str, ...], float], latencies: Mapping[str, Latency]) -> list[RouteFigures]:
-    """Return the routes that were asked for, the busiest first."""
-    found: dict[str, dict[str, float]] = {}
+    """Return the routes with requests, the busiest first."""
+    rates_of: dict[str, dict[str, float]] = {}
     for (route, status), rate in rates.items():
         if rate > 0:
-            found.setdefault(route, {})[status] = rate
-    told = [
-        RouteFigures(route, dict(sorted(by_status.items())), latencies.get(route)) for route, by_status in found.items()
+            rates_of.setdefault(route, {})[status] = rate
+    routes = [
+        RouteFigures(route, dict(sorted(by_status.items())), latencies.get(route))
+        for route, by_status in rates_of.items()
     ]
-    return sorted(told, key=lambda each: (-each.rate, each.route))
+    return sorted(routes, key=lambda figures: (-figures.rate, figures.route))
 
 
 def _share(part: float | None, rest: float | None) -> float | None:
@@ -196,7 +197,7 @@ def _share(part: float | None, rest: float | None) -> float | None:
 
 
 class _Growth:
-    """How much metrics grew between two readings of one server's life; without the first, since it began."""
+    """Growth of metrics between two snapshots of a running server; without the first, since its start."""
 
     def __init__(self, before: MetricsSnapshot | None, now: MetricsSnapshot, seconds: float | None) -> None:
         self._before = before
@@ -204,10 +205,10 @@ class _Growth:
         self._seconds = seconds
 
     def known(self, name: str) -> bool:
-        """Whether there is anything to tell of a metric: no rate is known from a single reading."""
+        """Whether a metric has a rate: a single snapshot gives none."""
         return bool(self._seconds) and name in self._now.samples
 
-    def of(self, name: str) -> dict[Labels, float]:
+    def growth(self, name: str) -> dict[Labels, float]:
         """Return how much each of a metric's values grew."""
         if not self.known(name):
             return {}
@@ -215,30 +216,30 @@ class _Growth:
         return {labels: value - earlier.get(labels, 0.0) for labels, value in self._now.samples[name].items()}
 
     def sum(self, name: str) -> float | None:
-        """Return how much all of them grew together."""
-        return sum(self.of(name).values()) if self.known(name) else None
+        """Return the sum of the growth of all values of a metric."""
+        return sum(self.growth(name).values()) if self.known(name) else None
 
     def rate(self, name: str) -> float | None:
-        """Return that a second."""
+        """Return the growth per second."""
         total = self.sum(name)
         return total / self._seconds if total is not None and self._seconds else None
 
     def rates(self, name: str, *labels: str) -> dict[tuple[str, ...], float]:
-        """Return growth a second by the values of some labels."""
-        found: dict[tuple[str, ...], float] = {}
-        for key, grown in self.of(name).items():
-            given = dict(key)
-            group = tuple(given.get(label, "") for label in labels)
-            found[group] = found.get(group, 0.0) + grown / (self._seconds or math.inf)
-        return found
+        """Return the growth per second by the values of some labels."""
+        rates: dict[tuple[str, ...], float] = {}
+        for key, grown in self.growth(name).items():
+            values = dict(key)
+            group = tuple(values.get(label, "") for label in labels)
+            rates[group] = rates.get(group, 0.0) + grown / (self._seconds or math.inf)
+        return rates
 
     def mean(self, name: str) -> float | None:
-        """Return the mean of what a histogram took in."""
+        """Return the mean of a histogram's new values."""
         total, count = self.sum(f"{name}_sum"), self.sum(f"{name}_count")
         return total / count if total is not None and count else None
 
     def latency(self, name: str, keep: Callable[[str], bool], label: str = "route") -> Latency | None:
-        """Return the quantiles of those of a histogram's values whose label is to be kept."""
+        """Return the quantiles of a histogram over the label values that ``keep`` accepts."""
         merged: dict[float, float] = {}
         for value, buckets in self._buckets(name, label).items():
             for bound, grown in buckets.items() if keep(value) else ():
@@ -247,21 +248,21 @@ class _Growth:
 
     def latencies(self, name: str, label: str) -> dict[str, Latency]:
         """Return the quantiles by the value of a label, where anything was measured."""
-        found = {value: _latency(sorted(buckets.items())) for value, buckets in self._buckets(name, label).items()}
-        return {value: each for value, each in found.items() if each is not None}
+        latencies = {value: _latency(sorted(buckets.items())) for value, buckets in self._buckets(name, label).items()}
+        return {value: latency for value, latency in latencies.items() if latency is not None}
 
     def _buckets(self, name: str, label: str) -> dict[str, dict[float, float]]:
-        found: dict[str, dict[float, float]] = {}
-        for key, grown in self.of(f"{name}_bucket").items():
+        buckets_of: dict[str, dict[float, float]] = {}
+        for key, grown in self.growth(f"{name}_bucket").items():
             labels = dict(key)
-            buckets, bound = found.setdefault(labels.get(label, ""), {}), float(labels["le"])
+            buckets, bound = buckets_of.setdefault(labels.get(label, ""), {}), float(labels["le"])
             buckets[bound] = buckets.get(bound, 0.0) + grown
-        return found
+        return buckets_of
 
 
 def _latency(buckets: Buckets) -> Latency | None:
     if not buckets or buckets[-1][1] <= 0:
         return None
-    longest = max((bound for bound, _ in buckets if not math.isinf(bound)), default=0.0)
+    max_bound = max((bound for bound, _ in buckets if not math.isinf(bound)), default=0.0)
     p50, p95, p99 = (quantile(buckets, share) for share in (0.5, 0.95, 0.99))
-    return Latency(buckets[-1][1], p50, p95, p99, longest)
+    return Latency(buckets[-1][1], p50, p95, p99, max_bound)

@@ -25,7 +25,7 @@ _SHARES = (0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0)
 
 
 class Prometheus:
-    """The metrics of one server, in a registry of its own."""
+    """The metrics of one server, in a separate registry."""
 
     def __init__(self, loaded: Sequence[LoadedModel], *, tei: bool = False) -> None:
         self._registry = CollectorRegistry()
@@ -50,7 +50,7 @@ class Prometheus:
             self.watch(model)
 
     def watch(self, model: LoadedModel) -> None:
-        """Count what a model does from now on, and its engine."""
+        """Count the work of a model and of its engine from now on."""
         if model.engine not in self._engines:
             self._engines.add(model.engine)
             model.engine.observers.append(self._batch_done)
@@ -61,11 +61,11 @@ class Prometheus:
             model.observers.append(self._stage_of(model.name))
 
     def watch_cache(self, cache: ResultCache) -> None:
-        """Show what a cache spares."""
+        """Add the metrics of a cache."""
         self._registry.register(_CacheState(cache))
 
     def watch_models(self, models: ModelPool) -> None:
-        """Show which models are loaded, and their memory."""
+        """Add the metrics of loaded models and their memory."""
         self._registry.register(_ModelsState(models))
 
     def page(self) -> bytes:
@@ -73,16 +73,16 @@ class Prometheus:
         return generate_latest(self._registry)
 
     def metrics(self) -> list[Metric]:
-        """Return all metrics as they are, to be joined with those of other processes."""
+        """Return all metrics, to be merged with those of other processes."""
         return list(self._registry.collect())
 
     def replied(self, route: str, status: int, seconds: float) -> None:
-        """Count a reply by its route's template: a path as it came might hold anything."""
+        """Count a reply by its route's template: the path itself might contain anything."""
         self._child(self._requests, route, str(status)).inc()
         self._child(self._request, route).observe(seconds)
 
     def answered(self, exchange: Exchange) -> None:
-        """Count what was done for a request."""
+        """Count the inputs and tokens of a request."""
         for part in exchange.parts if isinstance(exchange, CompositeExchange) else ():
             self.answered(part)
         if exchange.tokens and exchange.served is not None:
@@ -92,7 +92,7 @@ class Prometheus:
             self._child(self._truncated, model).inc(exchange.dropped)
 
     def ended(self, exchange: Exchange | None, failure: type[Exception] | None, seconds: float) -> None:
-        """Count the end of a request for a model's work, under TEI's names where they are asked for."""
+        """Count the end of a request for a model's work, under TEI's names where these are enabled."""
         if self._tei is not None:
             self._tei.answered(exchange, failure, seconds)
 
@@ -119,7 +119,7 @@ class Prometheus:
 
 
 class _CacheState(Collector):
-    """Counters and sizes read from the cache when the page is asked for."""
+    """Counters and sizes read from the cache when the page is requested."""
 
     def __init__(self, cache: ResultCache) -> None:
         self._cache = cache
@@ -129,15 +129,14 @@ class _CacheState(Collector):
         yield CounterMetricFamily("nearfield_cache_hits", "Inputs that were not computed again.", cache.hits)
         yield CounterMetricFamily("nearfield_cache_misses", "Inputs that were computed.", cache.misses)
         if cache.disk is not None:
-            found = CounterMetricFamily("nearfield_cache_disk_hits", "Hits that were found on disk.", cache.disk.hits)
-            yield found
-            yield GaugeMetricFamily("nearfield_cache_disk_bytes", "Disk that kept vectors take.", cache.disk.size())
-        yield GaugeMetricFamily("nearfield_cache_bytes", "Memory that kept vectors take.", cache.size)
-        yield GaugeMetricFamily("nearfield_cache_entries", "Vectors that are kept.", len(cache))
+            yield CounterMetricFamily("nearfield_cache_disk_hits", "Hits that were read from disk.", cache.disk.hits)
+            yield GaugeMetricFamily("nearfield_cache_disk_bytes", "Disk space of cached vectors.", cache.disk.size())
+        yield GaugeMetricFamily("nearfield_cache_bytes", "Memory of cached vectors.", cache.size)
+        yield GaugeMetricFamily("nearfield_cache_entries", "Cached vectors.", len(cache))
 
 
 class _ModelsState(Collector):
-    """Gauges of the models and of the process, read when the page is asked for."""
+    """Gauges of the models and of the process, read when the page is requested."""
 
     def __init__(self, models: ModelPool) -> None:
         self._models = models
@@ -150,7 +149,7 @@ class _ModelsState(Collector):
         loaded = GaugeMetricFamily("nearfield_model_loaded", "1 when a model is loaded.", labels=["model"])
         users = GaugeMetricFamily("nearfield_models_users", "Requests that a model works for.", labels=["model"])
         for slot in self._models.slots:
-            # What a pattern lets clients ask for may be any name: one that never loaded becomes no label.
+            # A pattern may allow any name: only names of models that were loaded become labels.
             if slot.model is not None or slot.uses or slot.asked in self._models.on_demand:
                 size.add_metric([slot.name], slot.bytes if slot.reserved else 0)
                 loaded.add_metric([slot.name], float(slot.model is not None))
@@ -159,7 +158,7 @@ class _ModelsState(Collector):
 
 
 class _EngineState(Collector):
-    """Gauges read from the engine when the page is asked for."""
+    """Gauges read from the engine when the page is requested."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
@@ -178,4 +177,4 @@ class _EngineState(Collector):
         yield GaugeMetricFamily("nearfield_running_batches", "Batches that run now.", stats.running_batches)
         yield GaugeMetricFamily("nearfield_lanes_alive", "Lanes that can run a batch.", stats.lanes_alive)
         yield GaugeMetricFamily("nearfield_tokens_per_second", "Recent speed of all lanes.", stats.tokens_per_second)
-        yield GaugeMetricFamily("nearfield_ready", "1 when work is taken.", float(self._engine.ready))
+        yield GaugeMetricFamily("nearfield_ready", "1 when work is accepted.", float(self._engine.ready))

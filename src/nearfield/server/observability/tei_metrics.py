@@ -1,4 +1,4 @@
-"""TEI's metrics (``te_*``), for dashboards and alarms that were made for Text Embeddings Inference.
+"""TEI's metrics (``te_*``), for dashboards and alarms that were written for Text Embeddings Inference.
 
 Names, labels and buckets of durations are those of text-embeddings-inference's ``router`` (its README, "Metrics").
 """
@@ -84,7 +84,7 @@ class TeiMetrics:
             return
         success.inc(exchange.size)
         self._length.observe(exchange.tokens / max(1, exchange.size))
-        for _ in range(exchange.size):  # TEI times each input of its own
+        for _ in range(exchange.size):  # TEI measures each input separately
             self._observe(kind, exchange.seconds, seconds)
 
     def _observe(self, kind: str, stages: dict[str, float], seconds: float) -> None:

@@ -1,6 +1,6 @@
-"""Traces: a span a request and one for each of its stages, sent to an OpenTelemetry collector. Never a text.
+"""OpenTelemetry traces: a span for each request and for each of its stages, without any text of the request.
 
-Imported only where the setting ``otel_endpoint`` asks for it: it needs the extra ``otel``. Names of attributes are
+Imported only when the setting ``otel_endpoint`` is set: it needs the extra ``otel``. Names of attributes are
 those of the semantic conventions for HTTP (https://opentelemetry.io/docs/specs/semconv/http/http-spans/) and for
 generative AI (https://opentelemetry.io/docs/specs/semconv/gen-ai/gen-ai-spans/); ours begin with ``nearfield.``.
 """
@@ -30,9 +30,9 @@ Attributes = dict[str, str | int | float | bool]
 
 #: Path of the OTLP/HTTP protocol that an endpoint is the base of.
 _PATH = "/v1/traces"
-#: Seconds at shutdown within which what was not sent yet is sent, or lost.
-_PATIENCE = 5.0
-#: Those of a probe or a scraper, every few seconds: they would bury the others.
+#: Seconds at shutdown to send the remaining spans.
+_CLOSE_TIMEOUT = 5.0
+#: Routes of probes and scrapers, called every few seconds: they are not traced.
 _PROBES = frozenset({"/health", "/ready", "/metrics"})
 _METHODS = frozenset({"CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "TRACE"})
 _STAGES = ("tokenise", "queue", "run")
@@ -50,48 +50,48 @@ class TraceStage:
 
 
 @dataclass(frozen=True)
-class Note:
-    """What is known of a request once it was answered."""
+class RequestTrace:
+    """Attributes and stages of a request that was answered."""
 
     attributes: Attributes
     stages: tuple[TraceStage, ...]
 
 
 class Traces:
-    """Makes the spans. Each is made when its request has ended, so that nothing is held while it runs."""
+    """Creates the spans, each when its request has ended: a running request costs nothing."""
 
     def __init__(self, exporter: SpanExporter) -> None:
         own = Resource.create({"service.name": "nearfield", "service.version": __version__})
         resource = own.merge(OTELResourceDetector().detect())  # OTEL_SERVICE_NAME and OTEL_RESOURCE_ATTRIBUTES win
-        # Not at exit: ``close`` waits, and for so long only as it may.
+        # Not at exit: ``close`` waits, and for a bounded time.
         self._provider = TracerProvider(resource=resource, shutdown_on_exit=False)
         self._provider.add_span_processor(BatchSpanProcessor(exporter))
         self._tracer = self._provider.get_tracer("nearfield", __version__)
         self._propagator = TraceContextTextMapPropagator()
 
     @classmethod
-    def to(cls, endpoint: str) -> Traces:
-        """Send spans to a collector; its address may leave out the path. ``OTEL_*`` variables set all else."""
+    def for_endpoint(cls, endpoint: str) -> Traces:
+        """Return traces that are sent to a collector. The path may be left out; ``OTEL_*`` variables set the rest."""
         base = endpoint.rstrip("/")
         return cls(OTLPSpanExporter(base if base.endswith(_PATH) else base + _PATH))
 
-    def note(self, scope: Scope, dialect: str, exchange: Exchange | None) -> None:
-        """Keep what is told of a request that was just answered, and nothing of its texts."""
+    def record(self, scope: Scope, dialect: str, exchange: Exchange | None) -> None:
+        """Record the attributes and stages of a request that was just answered, without its texts."""
         now = time.perf_counter()
         attributes: Attributes = {"nearfield.dialect": dialect}
         stages: tuple[TraceStage, ...] = ()
         if exchange is not None:
-            attributes |= _told(exchange)
+            attributes |= _attributes_of(exchange)
             stages = tuple(_stages(exchange, now))
-        scope["state"][_NOTE] = Note(attributes, stages)
+        scope["state"][_NOTE] = RequestTrace(attributes, stages)
 
     def finish(self, scope: Scope, route: str | None, status: int, seconds: float) -> None:
-        """Make the span of a request that has ended; the request's log line is told its trace."""
+        """Create the span of a request that has ended, and add the trace id to its log line."""
         if route in _PROBES:
             return
         try:
             self._finish(scope, route, status, seconds)
-        except Exception as error:  # noqa: BLE001 - a trace is never worth a request
+        except Exception as error:  # noqa: BLE001 - a failing trace must not fail the request
             LOG.warning("a request was not traced: %s", type(error).__name__)
 
     def _finish(self, scope: Scope, route: str | None, status: int, seconds: float) -> None:
@@ -99,7 +99,7 @@ class Traces:
         clock = time.time_ns() - time.perf_counter_ns()
         start = round(state["started"] * 1e9) + clock
         end = start + round(seconds * 1e9)
-        note: Note = state.get(_NOTE) or Note({}, ())
+        note: RequestTrace = state.get(_NOTE) or RequestTrace({}, ())
         method = scope["method"] if scope["method"] in _METHODS else "_OTHER"
         span = self._tracer.start_span(
             f"{'HTTP' if method == '_OTHER' else method} {route or ''}".rstrip(),
@@ -115,8 +115,8 @@ class Traces:
             self._within(span, note, clock, start, end)
         span.end(end)
 
-    def _within(self, span: Span, note: Note, clock: int, start: int, end: int) -> None:
-        """Make the spans of the stages; ``clock`` is what turns their times into those of the calendar."""
+    def _within(self, span: Span, note: RequestTrace, clock: int, start: int, end: int) -> None:
+        """Create the spans of the stages; ``clock`` converts their times to the time of day."""
         context = set_span_in_context(span)
         for stage in note.stages:
             first, last = (min(max(round(at * 1e9) + clock, start), end) for at in (stage.start, stage.end))
@@ -124,20 +124,20 @@ class Traces:
 
     def _context(self, scope: Scope) -> Context:
         """Return the trace that the client says its request belongs to (https://www.w3.org/TR/trace-context/)."""
-        given: dict[str, list[str]] = {"traceparent": [], "tracestate": []}
+        values_of: dict[str, list[str]] = {"traceparent": [], "tracestate": []}
         for name, value in scope["headers"]:
             if name in (b"traceparent", b"tracestate"):
-                given[name.decode()].append(value.decode("latin-1"))
-        if len(given["traceparent"]) != 1:
+                values_of[name.decode()].append(value.decode("latin-1"))
+        if len(values_of["traceparent"]) != 1:
             return Context()
-        carrier = {name: ",".join(values) for name, values in given.items() if values}
+        carrier = {name: ",".join(values) for name, values in values_of.items() if values}
         return self._propagator.extract(carrier, Context())
 
     def close(self) -> None:
-        """Send what was not sent yet; a collector that does not answer keeps nobody waiting for long."""
+        """Send the remaining spans; a collector that does not answer delays this by some seconds only."""
         last = threading.Thread(target=self._provider.shutdown, name="nearfield-traces", daemon=True)
         last.start()
-        last.join(_PATIENCE)
+        last.join(_CLOSE_TIMEOUT)
 
 
 def _of_http(scope: Scope, method: str, route: str | None, status: int) -> Attributes:
@@ -147,7 +147,7 @@ def _of_http(scope: Scope, method: str, route: str | None, status: int) -> Attri
         "http.route": route,
         "http.response.status_code": status,
         "error.type": str(status) if status >= 500 else None,
-        # A path that is not all the route's own may hold anything, a text included.
+        # A path with parameters may contain any text.
         "url.path": route if route == scope["path"] else None,
         "url.scheme": scope.get("scheme", "http"),
         "server.address": host,
@@ -158,8 +158,8 @@ def _of_http(scope: Scope, method: str, route: str | None, status: int) -> Attri
     return {name: value for name, value in attributes.items() if value is not None}
 
 
-def _told(exchange: Exchange) -> Attributes:
-    """Return what is told of the work: names of models only where they are served, or they may be anything."""
+def _attributes_of(exchange: Exchange) -> Attributes:
+    """Return the attributes of the work. Names of models only where they are served: others may be any text."""
     attributes: Attributes = {
         "gen_ai.provider.name": "nearfield",
         "gen_ai.operation.name": _operation(exchange),
@@ -181,7 +181,7 @@ def _operation(exchange: Exchange) -> str:
 
 
 def _stages(exchange: Exchange, now: float) -> Iterator[TraceStage]:
-    """Yield the stages, laid end to end back from the reply: before them a model may have been loaded."""
+    """Yield the stages, placed end to end before the reply: before them a model may have been loaded."""
     end = now - exchange.seconds.get("reply", 0.0)
     for part in exchange.parts if isinstance(exchange, CompositeExchange) else (exchange,):
         at = end

@@ -1,4 +1,4 @@
-"""Calls: how gRPC calls are answered: keys, limits, streams, and what is told of each."""
+"""Answer gRPC calls: keys, limits, streams, access log, metrics and traces."""
 
 from __future__ import annotations
 
@@ -38,29 +38,29 @@ if TYPE_CHECKING:
     from nearfield.server.server_state import ServerState
 
 Code = grpc.StatusCode
-#: Errors that waiting inside a stream does not help against, though they are kinds of ``Overloaded``.
+#: Kinds of ``Overloaded`` for which waiting inside a stream does not help.
 _LASTING = (RateLimited, ModelUnavailable, DeadlineExceeded)
 
 
 @dataclass(eq=False)
 class CallState:
-    """One call on its way: who asks, what for, and what was done for it so far."""
+    """The state of one call: client, method, and the work done so far."""
 
     path: str
     method: Method
     context: Any
-    inbox: RequestReader
-    #: What middleware and traces know of a request: gRPC is HTTP/2, and its calls are POSTs.
+    reader: RequestReader
+    #: The ASGI scope that middleware and traces read: gRPC is HTTP/2, and its calls are POSTs.
     scope: dict[str, Any]
     key: ApiKey = ANONYMOUS
     call: RequestContext | None = None
-    #: The last message's.
+    #: The exchange of the last message.
     exchange: Exchange | None = None
     messages: int = 0
     counts: dict[str, int] = field(default_factory=dict)
 
     def count(self, exchange: Exchange) -> None:
-        """Add what a message cost."""
+        """Add the counts of a message."""
         done = {"inputs": exchange.size, "tokens": exchange.tokens, "truncated": exchange.dropped}
         self.counts = {name: self.counts.get(name, 0) + number for name, number in done.items()}
 
@@ -71,229 +71,231 @@ class GrpcService:
     def __init__(self, server: ServerState, scheme: str = "http") -> None:
         self.server = server
         self._scheme = scheme
-        #: Those that are not answered in full yet, and when the last one came.
+        #: Calls that are not finished, and the time of the last one.
         self.open: set[CallState] = set()
         self.last = 0.0
-        #: Whether the server is stopping, and whether it refuses new ones by now.
+        #: Whether the server is stopping, and whether it refuses new calls already.
         self.stopping = False
         self.closed = False
 
     def handlers(self) -> list[grpc.GenericRpcHandler]:
-        """Return what a gRPC server asks for each service's methods.
+        """Return the handlers of each service's methods.
 
-        All are taken for streams of bytes, whatever they are: a message is then read only once its sender's key is
-        known, and it is the same to the client.
+        All methods are registered as streams of bytes, so that a message is read only after its key was checked; for
+        the client this makes no difference.
         """
-        found = []
+        handlers = []
         for service, known in methods().items():
             answers = {}
             for name, method in known.items():
                 path = f"/{PACKAGE}.{service}/{name}"
                 self.server.route_templates[path] = path
                 answers[name] = grpc.stream_stream_rpc_method_handler(partial(self._handle, path, method))
-            found.append(grpc.method_handlers_generic_handler(f"{PACKAGE}.{service}", answers))
-        return found
+            handlers.append(grpc.method_handlers_generic_handler(f"{PACKAGE}.{service}", answers))
+        return handlers
 
     def hurry(self) -> None:
-        """Wait for no client that leaves its messages unsent."""
+        """Stop waiting for clients that do not send their messages."""
         self.stopping = True
-        for turn in self.open:
-            turn.inbox.hurry()
+        for state in self.open:
+            state.reader.hurry()
 
     # -- one call ------------------------------------------------------------------------------------------------
 
     async def _handle(self, path: str, method: Method, _: Any, context: Any) -> None:
-        turn = CallState(path, method, context, RequestReader(context), self._scope(path, context))
+        state = CallState(path, method, context, RequestReader(context), self._scope(path, context))
         self.last = time.monotonic()
-        self.open.add(turn)
+        self.open.add(state)
         if self.stopping:
-            turn.inbox.hurry()
-        context.add_done_callback(lambda _: self.open.discard(turn))
-        REQUEST_ID.set(turn.scope["state"]["request_id"])
+            state.reader.hurry()
+        context.add_done_callback(lambda _: self.open.discard(state))
+        REQUEST_ID.set(state.scope["state"]["request_id"])
         refusal, gone = None, GrpcError(Code.CANCELLED, "", Cancelled.status)
         try:
-            await self._answer(turn)
+            await self._answer(state)
         except (asyncio.CancelledError, grpc.aio.BaseError):
-            refusal = gone  # nobody is left to read it
+            refusal = gone  # the client has gone
             raise
-        except Exception as error:  # noqa: BLE001 - what a client is told of it is written here alone
-            refusal = GrpcError.of(error)
+        except Exception as error:  # noqa: BLE001 - every error becomes a status here
+            refusal = GrpcError.from_error(error)
         finally:
-            self._record(turn, refusal)
+            self._record(state, refusal)
         if refusal is not None:
-            about = ("x-request-id", turn.scope["state"]["request_id"])
+            about = ("x-request-id", state.scope["state"]["request_id"])
             await context.abort(refusal.code, refusal.message, (about, *refusal.metadata))
 
     def _scope(self, path: str, context: Any) -> dict[str, Any]:
-        given = [(name.encode(), _bytes(value)) for name, value in context.invocation_metadata()]
+        request_headers = [(name.encode(), _bytes(value)) for name, value in context.invocation_metadata()]
         scope: dict[str, Any] = {"type": "http", "method": "POST", "scheme": self._scheme, "http_version": "2"}
-        scope |= {"path": path, "endpoint": path, "headers": given}
+        scope |= {"path": path, "endpoint": path, "headers": request_headers}
         return scope | {"state": {"request_id": request_id_of(scope), "started": time.perf_counter()}}
 
-    async def _answer(self, turn: CallState) -> None:
-        server, method = self.server, turn.method
+    async def _answer(self, state: CallState) -> None:
+        server, method = self.server, state.method
         if self.closed:
             raise ShuttingDown("The server is stopping and takes no more calls.")
-        given = {name.decode(): value.decode("latin-1") for name, value in turn.scope["headers"]}
-        turn.key = server.authenticate(given.get("authorization"), _host(turn.context.peer()), {})
-        server.authorize(turn.key, method.route)
-        turn.call = RequestContext(
+        request_headers = {name.decode(): value.decode("latin-1") for name, value in state.scope["headers"]}
+        state.key = server.authenticate(request_headers.get("authorization"), _host(state.context.peer()), {})
+        server.authorize(state.key, method.route)
+        state.call = RequestContext(
             server.models,
-            given,
-            query={"model": given["x-model"]} if given.get("x-model") else {},
-            request_id=turn.scope["state"]["request_id"],
+            request_headers,
+            query={"model": request_headers["x-model"]} if request_headers.get("x-model") else {},
+            request_id=state.scope["state"]["request_id"],
             limits=server.limits,
             token_ids=server.token_ids,
-            allowed=turn.key.allows,
+            allowed=state.key.allows,
         )
         if not method.many:
-            await self._reply(turn, await self._only(turn))
-        elif method.each:
-            await self._each(turn)
+            await self._reply(state, await self._answer_one(state))
+        elif method.per_message:
+            await self._answer_each(state)
         else:
-            await self._reply(turn, await self._together(turn))
+            await self._reply(state, await self._answer_all(state))
 
-    async def _reply(self, turn: CallState, answer: bytes) -> None:
-        """Send the one answer, and before it what else is told of it: the same headers as over HTTP."""
-        exchange, told = turn.exchange, {"x-request-id": turn.scope["state"]["request_id"]}
+    async def _reply(self, state: CallState, answer: bytes) -> None:
+        """Send the one answer, preceded by the same headers as over HTTP."""
+        exchange, metadata = state.exchange, {"x-request-id": state.scope["state"]["request_id"]}
         if exchange is not None:
-            told |= exchange_headers(exchange)
-            told |= headers(exchange) if "characters" in exchange.reply else {}
-        await turn.context.send_initial_metadata(tuple(told.items()))
-        await turn.context.write(answer)
+            metadata |= exchange_headers(exchange)
+            metadata |= headers(exchange) if "characters" in exchange.reply else {}
+        await state.context.send_initial_metadata(tuple(metadata.items()))
+        await state.context.write(answer)
 
-    async def _only(self, turn: CallState) -> bytes:
+    async def _answer_one(self, state: CallState) -> bytes:
         """Answer a call of one message."""
-        data = await turn.inbox.read(self._seconds(turn))
+        data = await state.reader.read(self._seconds(state))
         if data is None:
             raise InputError("The call came without a message.")
-        return await self._work(turn, data)
+        return await self._work(state, data)
 
-    async def _together(self, turn: CallState) -> bytes:
+    async def _answer_all(self, state: CallState) -> bytes:
         """Answer a call whose messages have one answer."""
-        limits, until = self.server.limits, time.monotonic() + self._seconds(turn)
+        limits, until = self.server.limits, time.monotonic() + self._seconds(state)
         messages: list[Any] = []
         with self.server.body_budget.open_body() as body:
-            while (data := await turn.inbox.read(max(0.001, until - time.monotonic()))) is not None:
+            while (data := await state.reader.read(max(0.001, until - time.monotonic()))) is not None:
                 body.reserve(len(data))
                 if len(messages) == limits.items:
                     raise TooLarge(f"More than {limits.items} texts in one stream. Send them in parts.")
-                messages.append(turn.method.parse(data))
-            with Deadline(self._seconds(turn)) as deadline:
-                return await self._do(turn, turn.method.gather(messages, self._call(turn)), deadline)
+                messages.append(state.method.parse(data))
+            with Deadline(self._seconds(state)) as deadline:
+                return await self._do(state, state.method.gather(messages, self._call(state)), deadline)
 
-    async def _each(self, turn: CallState) -> None:
-        """Answer the messages of a stream in their order, many at work at a time; the first that fails ends it."""
-        await turn.context.send_initial_metadata((("x-request-id", turn.scope["state"]["request_id"]),))
-        line: asyncio.Queue[tuple[bytes, asyncio.Future[bytes]] | None] = asyncio.Queue()
+    async def _answer_each(self, state: CallState) -> None:
+        """Answer the messages of a stream in order, many of them concurrently; the first error ends the stream."""
+        await state.context.send_initial_metadata((("x-request-id", state.scope["state"]["request_id"]),))
+        answers: asyncio.Queue[tuple[bytes, asyncio.Future[bytes]] | None] = asyncio.Queue()
         working: set[asyncio.Future[Any]] = set()
-        reader = asyncio.ensure_future(self._take(turn, line, working))
+        reader = asyncio.ensure_future(self._read_messages(state, answers, working))
         try:
-            while (waiting := await line.get()) is not None:
+            while (waiting := await answers.get()) is not None:
                 data, answer = waiting
-                await turn.context.write(await answer)
+                await state.context.write(await answer)
                 working.discard(answer)
-                turn.inbox.release(data)
+                state.reader.end_work(data)
         finally:
             await _drop({reader, *working})
 
-    async def _take(self, turn: CallState, line: asyncio.Queue[Any], working: set[asyncio.Future[Any]]) -> None:
-        """Put the messages of a stream to work, and in line for their answers; what goes wrong stands in line, too."""
+    async def _read_messages(
+        self, state: CallState, answers: asyncio.Queue[Any], working: set[asyncio.Future[Any]]
+    ) -> None:
+        """Start the work on each message of a stream and queue its answer in order; an error is queued as well."""
         try:
-            while (data := await turn.inbox.read()) is not None:
-                turn.key.check_rate()
-                turn.inbox.hold(data)
-                task = asyncio.ensure_future(self._work(turn, data))
+            while (data := await state.reader.read()) is not None:
+                state.key.check_rate()
+                state.reader.start_work(data)
+                task = asyncio.ensure_future(self._work(state, data))
                 working.add(task)
-                line.put_nowait((data, task))
-        except Exception as error:  # noqa: BLE001 - it is raised where its turn comes
+                answers.put_nowait((data, task))
+        except Exception as error:  # noqa: BLE001 - it is raised in its place in the order
             failed = asyncio.get_running_loop().create_future()
             failed.set_exception(error)
             working.add(failed)
-            line.put_nowait((b"", failed))
+            answers.put_nowait((b"", failed))
         else:
-            line.put_nowait(None)
+            answers.put_nowait(None)
 
     # -- one message -----------------------------------------------------------------------------------------------
 
-    async def _work(self, turn: CallState, data: bytes) -> bytes:
-        turn.messages += 1
-        bulk = turn.messages > self.server.limits.bulk_items
-        with self.server.body_budget.open_body() as body, Deadline(self._seconds(turn)) as deadline:
+    async def _work(self, state: CallState, data: bytes) -> bytes:
+        state.messages += 1
+        bulk = state.messages > self.server.limits.bulk_items
+        with self.server.body_budget.open_body() as body, Deadline(self._seconds(state)) as deadline:
             body.reserve(len(data))
-            return await self._do(turn, turn.method.read(data, self._call(turn)), deadline, bulk)
+            return await self._do(state, state.method.read(data, self._call(state)), deadline, bulk)
 
-    async def _do(self, turn: CallState, reading: Awaitable[Any], deadline: Deadline, bulk: bool = False) -> bytes:
-        """Have the work done that is being read from a message, write its answer, and count it."""
+    async def _do(self, state: CallState, reading: Awaitable[Any], deadline: Deadline, bulk: bool = False) -> bytes:
+        """Perform the exchange that ``reading`` gives, encode its answer, and count it."""
         exchange, failure, started = None, None, time.perf_counter()
         try:
-            asked = await reading
-            if not isinstance(asked, Exchange):
-                return turn.method.answer(asked)
-            turn.exchange = exchange = asked
-            await self._perform(turn, exchange, deadline, bulk)
-            return await self._write(turn, exchange)
+            request = await reading
+            if not isinstance(request, Exchange):
+                return state.method.answer(request)
+            state.exchange = exchange = request
+            await self._perform(state, exchange, deadline, bulk)
+            return await self._write(state, exchange)
         except (Exception, asyncio.CancelledError) as error:
             failure = type(error) if isinstance(error, Exception) else Cancelled
             raise
         finally:
             if exchange is not None:
-                turn.count(exchange)
-            if turn.method.route.request_type is not None:
+                state.count(exchange)
+            if state.method.route.request_type is not None:
                 self.server.prometheus.ended(exchange, failure, time.perf_counter() - started)
 
-    async def _write(self, turn: CallState, asked: Exchange) -> bytes:
+    async def _write(self, state: CallState, exchange: Exchange) -> bytes:
         started = time.perf_counter()
-        large = asked.numbers > LARGE
-        answer = await asyncio.to_thread(turn.method.answer, asked) if large else turn.method.answer(asked)
-        asked.seconds["reply"] = time.perf_counter() - started
-        if asked.description is not None:
-            self.server.prometheus.stage(asked.description.name, "reply", asked.seconds["reply"])
+        large = exchange.numbers > LARGE
+        answer = await asyncio.to_thread(state.method.answer, exchange) if large else state.method.answer(exchange)
+        exchange.seconds["reply"] = time.perf_counter() - started
+        if exchange.description is not None:
+            self.server.prometheus.stage(exchange.description.name, "reply", exchange.seconds["reply"])
         return answer
 
-    async def _perform(self, turn: CallState, exchange: Exchange, deadline: Deadline, bulk: bool) -> None:
-        """Do it; a message of a stream waits for room in the queue while it has time: its stream would end."""
+    async def _perform(self, state: CallState, exchange: Exchange, deadline: Deadline, bulk: bool) -> None:
+        """Perform an exchange. In a stream it waits for a full queue, within its deadline; an error ends the stream."""
         while True:
             try:
-                return await self.server.perform(exchange, turn.key, deadline.left, bulk=bulk)
+                return await self.server.perform(exchange, state.key, deadline.left, bulk=bulk)
             except Overloaded as error:
-                patient = turn.method.many and turn.method.each and not isinstance(error, _LASTING)
+                patient = state.method.many and state.method.per_message and not isinstance(error, _LASTING)
                 if not patient or error.retry_after >= deadline.left:
                     raise
                 await asyncio.sleep(error.retry_after)
 
-    def _seconds(self, turn: CallState) -> float:
-        """Return the time that a message has: a request's, or what the client's own deadline leaves."""
-        left = turn.context.time_remaining()
+    def _seconds(self, state: CallState) -> float:
+        """Return the seconds for a message: the server's limit, or less where the client's deadline is nearer."""
+        left = state.context.time_remaining()
         return self.server.limits.seconds if left is None else max(0.001, min(self.server.limits.seconds, left))
 
-    def _call(self, turn: CallState) -> RequestContext:
-        if turn.call is None:
-            raise RuntimeError("a message is read once its sender is known")
-        return turn.call
+    def _call(self, state: CallState) -> RequestContext:
+        if state.call is None:
+            raise RuntimeError("authenticate the call before reading its messages")
+        return state.call
 
-    # -- what is told of it ------------------------------------------------------------------------------------------
+    # -- log and metrics --------------------------------------------------------------------------------------------
 
-    def _record(self, turn: CallState, refusal: GrpcError | None) -> None:
+    def _record(self, state: CallState, refusal: GrpcError | None) -> None:
         """Count, trace and log a call that has ended."""
-        state, server, exchange = turn.scope["state"], self.server, turn.exchange
-        seconds = time.perf_counter() - state["started"]
-        log: dict[str, Any] = {"key": turn.key.name} if turn.key.digest else {}
+        http, server, exchange = state.scope["state"], self.server, state.exchange
+        seconds = time.perf_counter() - http["started"]
+        log: dict[str, Any] = {"key": state.key.name} if state.key.digest else {}
         if exchange is not None:
             log["model"] = exchange.description.name if exchange.description is not None else "unknown"
-            log |= {name: number for name, number in turn.counts.items() if number or name != "truncated"}
-        state["log"] = log | ({"messages": turn.messages} if turn.method.many and turn.method.each else {})
+            log |= {name: number for name, number in state.counts.items() if number or name != "truncated"}
+        http["log"] = log | ({"messages": state.messages} if state.method.many and state.method.per_message else {})
         if server.traces is not None:
-            server.traces.note(turn.scope, TeiDialect.name, exchange)
-        server.count_response(turn.scope, refusal.status if refusal is not None else 200, seconds)
+            server.traces.record(state.scope, TeiDialect.name, exchange)
+        server.count_response(state.scope, refusal.status if refusal is not None else 200, seconds)
         if ACCESS.isEnabledFor(logging.INFO):
             code = refusal.code if refusal is not None else Code.OK
-            fields: dict[str, object] = {"ms": round(seconds * 1e3, 2), "request_id": state["request_id"]}
-            ACCESS.info("GRPC %s %s", turn.path, code.name, extra=fields | state["log"])
+            fields: dict[str, object] = {"ms": round(seconds * 1e3, 2), "request_id": http["request_id"]}
+            ACCESS.info("GRPC %s %s", state.path, code.name, extra=fields | http["log"])
 
 
 async def _drop(tasks: set[asyncio.Future[Any]]) -> None:
-    """End what is still being done: nobody waits for it any more."""
+    """Cancel the work that is left: the client no longer waits for it."""
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)

@@ -1,6 +1,6 @@
-"""TEI's gRPC methods: which route of its HTTP API does the same, and how messages become that route's body and reply.
+"""TEI's gRPC methods: the HTTP route that does the same, and the conversion of messages to its body and reply.
 
-Checks, defaults and kinds of error are those of ``dialects/tei.py``; what differs is said at ``tei.proto``.
+Checks, defaults and kinds of error are those of ``dialects/tei``; differences are described in ``tei.proto``.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from nearfield.server.rpc import tei_pb2 as pb
 
 PACKAGE = "tei.v1"
 SERVICES: Mapping[str, Any] = pb.DESCRIPTOR.services_by_name
-#: What a model must be able to do for a service to have an answer; those that are not here only need a model.
+#: The models that a service can use; services that are not listed can use any model.
 FITS: Mapping[str, Callable[[ModelDescription], bool]] = {
     "Embed": lambda model: model.is_encoder,
     "Predict": lambda model: not model.is_encoder,
@@ -42,15 +42,15 @@ _UINT32 = 2**32 - 1
 
 @dataclass(frozen=True)
 class Method:
-    """One method: its route, and how it is written; ``body`` gives the route's body from a message."""
+    """One method: route, request type, and the conversions of its messages (``body``) and answers (``write``)."""
 
     path: str
-    takes: Any
+    request_type: Any
     write: Callable[[Any], Any]
     body: Callable[[Any], dict[str, Any]]
-    #: Whether a call is any number of messages, and whether each of them has an answer or all have one.
+    #: Whether a call has any number of messages, and whether each message has an answer or all have one.
     many: bool = False
-    each: bool = True
+    per_message: bool = True
 
     @property
     def route(self) -> Any:
@@ -58,29 +58,29 @@ class Method:
         return _ROUTES[self.path]
 
     def parse(self, data: bytes) -> Any:
-        """Read a message.
+        """Parse a message.
 
         Raises:
-            InputError: it is none, or of another kind.
+            InputError: it is not a message of this type.
         """
         try:
-            return self.takes.FromString(data)
+            return self.request_type.FromString(data)
         except DecodeError as error:
-            raise InputError(f"The message is no {PACKAGE}.{self.takes.DESCRIPTOR.name}.") from error
+            raise InputError(f"The message is not a {PACKAGE}.{self.request_type.DESCRIPTOR.name}.") from error
 
     async def read(self, data: bytes, call: RequestContext) -> Any:
-        """Turn a message into an exchange, or into the answer where no model has work to do.
+        """Convert a message to an exchange, or to the answer where no model is needed.
 
         Raises:
-            InputError: it is none, or asks for what cannot be.
+            InputError: the message is invalid.
         """
-        return await self._ask(self.body(self.parse(data)), call)
+        return await self._read_body(self.body(self.parse(data)), call)
 
     async def gather(self, messages: Sequence[Any], call: RequestContext) -> CompositeExchange:
-        """Turn the messages of RerankStream into one exchange: texts of the same query are ranked together.
+        """Convert the messages of RerankStream to one exchange: texts of the same query are ranked together.
 
         Raises:
-            InputError: there are none, or one asks for what cannot be.
+            InputError: there are none, or one is invalid.
         """
         if not messages:
             raise Empty("`texts` cannot be empty")
@@ -91,30 +91,30 @@ class Method:
         parts = []
         for places in groups.values():
             body = _fields(messages[places[0]]) | shared | {"texts": [messages[place].text for place in places]}
-            part = await self._ask({name: value for name, value in body.items() if name != "text"}, call)
+            part = await self._read_body({name: value for name, value in body.items() if name != "text"}, call)
             parts.append(replace(part, reply={**part.reply, "places": places}))
         return CompositeExchange(parts=parts, reply={"characters": sum(part.reply["characters"] for part in parts)})
 
-    async def _ask(self, body: dict[str, Any], call: RequestContext) -> Any:
+    async def _read_body(self, body: dict[str, Any], call: RequestContext) -> Any:
         body = body if "model" not in call.query else {**body, "model": call.query["model"]}
         return await read_exchange(self.route, replace(call, body=body, fields=frozenset(body)))
 
-    def answer(self, answered: Any) -> bytes:
-        """Write an answered exchange, or what ``read`` gave at once."""
-        return self.write(answered).SerializeToString()
+    def answer(self, result: Any) -> bytes:
+        """Encode a performed exchange, or the answer that ``read`` returned."""
+        return self.write(result).SerializeToString()
 
 
 # -- reading ---------------------------------------------------------------------------------------------------------
 
 
 def _fields(message: Any) -> dict[str, Any]:
-    """Return all fields of a message but those that were left out where that can be told."""
+    """Return the fields of a message, without optional fields that were not sent."""
     present = (field for field in message.DESCRIPTOR.fields if not field.has_presence or message.HasField(field.name))
     body = {field.name: getattr(message, field.name) for field in present}
     side = body.get("truncation_direction")
     if side is not None:
         if side not in _SIDES:
-            raise InputError(f"`truncation_direction` {side} is none: send 0 (right) or 1 (left).")
+            raise InputError(f"`truncation_direction` {side} is unknown: send 0 (right) or 1 (left).")
         body["truncation_direction"] = _SIDES[side]
     return body
 
@@ -125,9 +125,9 @@ def _lists(name: str) -> Callable[[Any], dict[str, Any]]:
 
 
 def _pair(message: Any) -> dict[str, Any]:
-    """Read a text or a pair of texts; any other number of them is refused as a sequence that is no pair."""
-    given = list(message.inputs)
-    inputs: Any = given[0] if len(given) == 1 else given if len(given) == 2 else [given]
+    """Read a text or a pair of texts; any other number of texts is refused as a sequence that is not a pair."""
+    texts = list(message.inputs)
+    inputs: Any = texts[0] if len(texts) == 1 else texts if len(texts) == 2 else [texts]
     return {**_fields(message), "inputs": inputs}
 
 
@@ -139,7 +139,7 @@ def _query(_: Any) -> dict[str, Any]:
 
 
 def _metadata(exchange: Exchange) -> Any:
-    """Say what an answer cost; stages of several parts are their mean, as TEI has it."""
+    """Return the cost of an answer; stages of several parts are averaged, as in TEI."""
     parts = exchange.parts if isinstance(exchange, CompositeExchange) else (exchange,)
 
     def mean(stage: str) -> int:
@@ -156,7 +156,7 @@ def _metadata(exchange: Exchange) -> Any:
 
 
 def _content(exchange: Exchange) -> Any:
-    """Return what the route's body would be."""
+    """Return the body that the route would reply."""
     return exchange.reply["body"](exchange)
 
 
@@ -165,7 +165,7 @@ def _vector(exchange: Any) -> Any:
 
 
 def _sparse(exchange: Any) -> Any:
-    values = [pb.SparseValue(index=each["index"], value=float(each["value"])) for each in _content(exchange)[0]]
+    values = [pb.SparseValue(index=value["index"], value=float(value["value"])) for value in _content(exchange)[0]]
     return pb.EmbedSparseResponse(sparse_embeddings=values, metadata=_metadata(exchange))
 
 
@@ -175,7 +175,7 @@ def _every(exchange: Any) -> Any:
 
 
 def _labels(exchange: Any) -> Any:
-    labels = [pb.Prediction(score=float(each["score"]), label=each["label"]) for each in _content(exchange)]
+    labels = [pb.Prediction(score=float(label["score"]), label=label["label"]) for label in _content(exchange)]
     return pb.PredictResponse(predictions=labels, metadata=_metadata(exchange))
 
 
@@ -184,31 +184,31 @@ def _ranks(exchange: Any) -> Any:
 
 
 def _merged(exchange: Any) -> Any:
-    """Write the ranks of all parts as one, the places being those of the stream."""
-    found = [
-        {**each, "index": part.reply["places"][each["index"]]} for part in exchange.parts for each in _content(part)
+    """Write the ranks of all parts as one; an index is the position in the stream."""
+    ranks = [
+        {**rank, "index": part.reply["places"][rank["index"]]} for part in exchange.parts for rank in _content(part)
     ]
-    return _ranking(exchange, sorted(found, key=lambda each: (-each["score"], each["index"])))
+    return _ranking(exchange, sorted(ranks, key=lambda rank: (-rank["score"], rank["index"])))
 
 
-def _ranking(exchange: Any, found: Sequence[Any]) -> Any:
-    ranks = [pb.Rank(index=each["index"], text=each.get("text"), score=float(each["score"])) for each in found]
-    return pb.RerankResponse(ranks=ranks, metadata=_metadata(exchange))
+def _ranking(exchange: Any, ranks: Sequence[Any]) -> Any:
+    rows = [pb.Rank(index=rank["index"], text=rank.get("text"), score=float(rank["score"])) for rank in ranks]
+    return pb.RerankResponse(ranks=rows, metadata=_metadata(exchange))
 
 
 def _tokens(exchange: Any) -> Any:
     (tokens,) = tokens_of(exchange)
-    return pb.EncodeResponse(tokens=[pb.SimpleToken(**each) for each in tokens])
+    return pb.EncodeResponse(tokens=[pb.SimpleToken(**token) for token in tokens])
 
 
 def _text(exchange: Any) -> Any:
     return pb.DecodeResponse(text=_ROUTES["/decode"].write(exchange)[0])
 
 
-def _info(told: Any) -> Any:
-    (kind,) = told["model_type"]
-    given = {name: told[name] for name in pb.InfoResponse.DESCRIPTOR.fields_by_name if told.get(name) is not None}
-    return pb.InfoResponse(**{**given, "model_type": _MODEL_TYPES[kind]})
+def _info(info: Any) -> Any:
+    (kind,) = info["model_type"]
+    fields = {name: info[name] for name in pb.InfoResponse.DESCRIPTOR.fields_by_name if info.get(name) is not None}
+    return pb.InfoResponse(**{**fields, "model_type": _MODEL_TYPES[kind]})
 
 
 def _numbers(row: Any) -> list[float]:
@@ -234,11 +234,12 @@ _KINDS: Mapping[str, tuple[str, Callable[[Any], Any], Callable[[Any], dict[str, 
 
 def methods() -> dict[str, dict[str, Method]]:
     """Return the methods of each service, as ``tei.proto`` has them."""
-    return {name: {each.name: _method(each) for each in service.methods} for name, service in SERVICES.items()}
+    return {name: {method.name: _method(method) for method in service.methods} for name, service in SERVICES.items()}
 
 
-def _method(told: Any) -> Method:
-    name = told.name if told.name in _KINDS else told.name.removesuffix("Stream")
+def _method(descriptor: Any) -> Method:
+    name = descriptor.name if descriptor.name in _KINDS else descriptor.name.removesuffix("Stream")
     path, write, body = _KINDS[name]
-    takes = getattr(pb, told.input_type.name)
-    return Method(path, takes, write, body, told.client_streaming, told.server_streaming == told.client_streaming)
+    request_type = getattr(pb, descriptor.input_type.name)
+    per_message = descriptor.server_streaming == descriptor.client_streaming
+    return Method(path, request_type, write, body, descriptor.client_streaming, per_message)

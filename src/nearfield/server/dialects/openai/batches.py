@@ -13,7 +13,7 @@ import msgspec
 
 from nearfield.errors import InputError, NearfieldError
 from nearfield.server.batches.batch import BatchObject
-from nearfield.server.batches.batch_lines import MOST_BYTES
+from nearfield.server.batches.batch_lines import MAX_BYTES
 from nearfield.server.batches.batch_runner import BatchRunner
 from nearfield.server.dialects import Reply, RequestContext, Route
 from nearfield.server.dialects.openai.embeddings import OpenAiDialect
@@ -91,7 +91,7 @@ async def _upload(_: None, call: RequestContext) -> dict[str, Any]:
     if call.upload is None:
         raise RuntimeError("the route takes an upload")
     async with files.draft() as draft:
-        form = await call.upload.read(draft.write, MOST_BYTES)
+        form = await call.upload.read(draft.write, MAX_BYTES)
         purpose, seconds = form.fields.get("purpose"), _seconds(form)
         if purpose != "batch":
             raise InputError(f"purpose must be 'batch', not {(purpose or '')[:100]!r}.", param="purpose")
