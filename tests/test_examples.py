@@ -1,4 +1,4 @@
-"""The notebooks run as they are."""
+"""The notebooks run unchanged."""
 
 from __future__ import annotations
 

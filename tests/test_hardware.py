@@ -1,4 +1,4 @@
-"""The machine: quotas and cores as Linux tells them, read from a tree of our own making."""
+"""Hardware: quotas and cores as Linux reports them, read from a prepared tree."""
 
 from __future__ import annotations
 

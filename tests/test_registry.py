@@ -1,4 +1,4 @@
-"""The shelf: names to classes, plugins, and what is said when one is missing."""
+"""The registry: names to classes, plugins, and what is said when one is missing."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ ROWS = {
 
 @pytest.fixture
 def made() -> registry.Registry:
-    """A shelf of one row that works and three that do not."""
+    """A registry of one row that works and three that do not."""
     return registry.Registry("thing", ROWS, group="nearfield.things", extras={"heavy": "gpu", "broken": "gpu"})
 
 

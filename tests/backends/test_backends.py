@@ -21,7 +21,7 @@ LENGTHS = np.array([7, 4, 1])
 Forward = Callable[[Ops[Any], Mapping[str, Any]], Any]
 
 
-#: ``transformers`` brings encoders of its own, and runs heads on torch's operations.
+#: ``transformers`` has its own encoders, and runs heads on torch's operations.
 BACKENDS = [name for name in backends.REGISTRY.names() if name != "transformers"]
 
 

@@ -1,4 +1,4 @@
-"""The catalogue: consistent in itself, and in agreement with the table it was made from."""
+"""The catalogue: consistent in itself, and in agreement with the table that it comes from."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ SHORTER = {
     "Qwen/Qwen3-Reranker-4B",
     "Qwen/Qwen3-Reranker-8B",
 }
-#: In the table, and not run here: pictures, sound, code of their own that is not known, or a template that is not.
+#: In the table, and not run here: pictures, sound, unknown custom code, or an unknown template.
 ELSEWHERE = re.compile(
     r"siglip|/CLIP|/clip-|clap|jina-clip|vision|multimodal|mmE5|Omni|-VL-|omni|jina-embeddings-v5|jina-colbert|"
     r"jina-reranker|gte-Qwen1\.5|rerank-(base|large)-v2|splade-code|nomic-embed-code"

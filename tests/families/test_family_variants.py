@@ -20,7 +20,7 @@ TEXTS = ["read the small house", "river bank", "a"]
 
 
 def untied(folder: Path) -> Path:
-    """Write ALBERT's masked language model with a last layer of its own, bias included."""
+    """Write ALBERT's masked language model with a separate last layer, bias included."""
     import torch
 
     out = sparse.masked("albert")(folder)

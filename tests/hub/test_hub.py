@@ -22,7 +22,7 @@ from nearfield.testing import write_tiny_model
 from tests.support.hub_server import COMMIT, FakeHub, fake_hub
 from tests.support.requirements import missing
 
-#: Runs ``locate`` in a process of its own, as huggingface_hub reads its settings when it is imported.
+#: Runs ``locate`` in a separate process, as huggingface_hub reads its settings when it is imported.
 SCRIPT = """
 import json, sys
 from nearfield import hub

@@ -16,7 +16,7 @@ HEADS, SIZE, INNER = 6, 36, 40
 
 
 def write(normed: bool) -> Callable[[Path], Path]:
-    """Return a writer of a folder as jinaai's are: BERT by name, with code of its own."""
+    """Return a writer of a folder like jinaai's: BERT by name, with custom code."""
 
     def run(folder: Path) -> Path:
         import torch

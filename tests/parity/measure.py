@@ -30,7 +30,7 @@ def inputs(case: Case) -> list[Any]:
 
 
 def ours(case: Case, folder: Path, items: Sequence[Any], *, alone: bool = False, **options: Any) -> list[Array]:
-    """Encode with Nearfield in one call, or each input in a call of its own; shapes are the reference's."""
+    """Encode with Nearfield in one call, or each input in a separate call; shapes are the reference's."""
     from nearfield import Encoder, Reranker
 
     calls = [[item] for item in items] if alone else [list(items)]

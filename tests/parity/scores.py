@@ -26,7 +26,7 @@ def classifier(
 
         base = tiny_models.TINY[kind](folder / "base")
         config = transformers.AutoConfig.from_pretrained(base, num_labels=labels, **fields)
-        config.initializer_range = 0.15  # three times less wide: bf16 has a head's logits to tell apart
+        config.initializer_range = 0.15  # three times less wide: in bf16 a head's logits must still differ
         torch.manual_seed(1)
         model: Any = transformers.AutoModelForSequenceClassification.from_config(config)
         tiny_models.perturb(model)

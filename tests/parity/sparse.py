@@ -25,7 +25,7 @@ def masked(kind: str, pooling: str = "max", activation: str = "relu") -> Callabl
 
         base = tiny_models.TINY[kind](folder / "base")
         config = transformers.AutoConfig.from_pretrained(base)
-        config.initializer_range = 0.15  # three times less wide: bf16 has a head's logits to tell apart
+        config.initializer_range = 0.15  # three times less wide: in bf16 a head's logits must still differ
         torch.manual_seed(1)
         model: Any = transformers.AutoModelForMaskedLM.from_config(config)
         tiny_models.perturb(model)

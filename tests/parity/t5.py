@@ -38,7 +38,7 @@ def instructor(folder: Path) -> Path:
 
 
 def expect_instructed(folder: Path, texts: Sequence[str], padding: str = "right") -> list[Array]:
-    """Encode with the reference, told to leave the instruction out of the mean."""
+    """Encode with the reference, which leaves the instruction out of the mean."""
     from sentence_transformers import SentenceTransformer
 
     model: Any = SentenceTransformer(str(folder), device="cpu")

@@ -31,13 +31,13 @@ later = pytest.mark.skipif(sys.version_info < (3, 11), reason="for Python 3.10 t
 
 @pytest.fixture(autouse=True)
 def _quiet(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Keep Haystack from telling its makers; they count who uses what."""
+    """Disable the telemetry of Haystack."""
     monkeypatch.setenv("HAYSTACK_TELEMETRY_ENABLED", "False")
 
 
 @pytest.fixture(autouse=True, scope="module")
 def _collected() -> Iterator[None]:
-    """Collect here what was left open, before it is told of in somebody else's test."""
+    """Collect here what was left open, before another test warns of it."""
     yield
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -55,7 +55,7 @@ def _same(found: Any, expected: Any) -> None:
 
 
 def _alike(embeds: Any, tiny: Encoder) -> None:
-    """Check LangChain's two methods where the API does not tell queries from documents."""
+    """Check LangChain's two methods where the API does not distinguish queries from documents."""
     _same(embeds.embed_documents(TEXTS), tiny.encode(TEXTS))
     _same(embeds.embed_query(TEXTS[0]), tiny.encode(TEXTS[0]))
 

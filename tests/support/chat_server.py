@@ -1,6 +1,6 @@
 """Chat server: answers as an OpenAI-compatible endpoint (/v1/chat/completions) and as Ollama (/api/chat), by a script.
 
-What it says is made by the types of OpenAI's and Ollama's own clients.
+Its replies are built with the types of OpenAI's and Ollama's clients.
 """
 
 from __future__ import annotations
@@ -114,7 +114,7 @@ class _Handler(BaseHTTPRequestHandler):
             if reply.waits is not None:
                 reply.waits.wait(30)
         except OSError:
-            pass  # nobody reads on
+            pass  # the client reads no further
 
     def log_message(self, *_: Any) -> None:
         """Say nothing."""

@@ -1,4 +1,4 @@
-"""Commands: the command line as a user meets it, in this process or in one of its own."""
+"""Commands: the command line as a user meets it, in this process or in a separate one."""
 
 from __future__ import annotations
 

@@ -41,7 +41,7 @@ def chroma(folder: Path) -> Iterator[str]:
 
 @contextmanager
 def chroma_server(folder: Path) -> Iterator[str]:
-    """A server of its own process on loopback."""
+    """A server process on loopback."""
     installed("chromadb")
     port = free_port()
     command = [str(Path(sys.executable).with_name("chroma")), "run", "--host", "127.0.0.1"]
@@ -105,7 +105,7 @@ def installed(module: str) -> None:
 
 
 def free_port() -> int:
-    """Return a port of loopback that nobody listens on."""
+    """Return a loopback port that is not in use."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])

@@ -48,7 +48,7 @@ class Wrong(Extractor):
 
 
 class Where(Extractor):
-    """Tells which process it runs in, once for each time that it is asked."""
+    """Reports which process it runs in, once for each call."""
 
     def parse(self, data: bytes, name: str) -> Document:
         """Return the number of the process."""

@@ -1,4 +1,4 @@
-"""Postgres: a real server from a package's binaries, on a socket of its own, with a password."""
+"""Postgres: a real server from a package's binaries, on a separate socket, with a password."""
 
 from __future__ import annotations
 

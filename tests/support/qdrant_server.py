@@ -1,6 +1,6 @@
 """Qdrant server: Qdrant's own engine, as a package brings it, behind a small part of the server's HTTP interface.
 
-Bodies are read by the client's models, which are made from the server's OpenAPI description. What is stored, matched
+Bodies are read by the client's models, which are generated from the server's OpenAPI description. What is stored, matched
 and scored is the engine's; only the way to it is ours.
 """
 
@@ -35,7 +35,7 @@ class Engine:
     _numbers: Any = field(default_factory=itertools.count)
 
     def exists(self, name: str, _: None) -> Any:
-        """Tell whether a collection is there."""
+        """Return whether a collection exists."""
         return {"exists": name in self.shards}
 
     def create(self, name: str, body: models.CreateCollection) -> bool:

@@ -1,4 +1,4 @@
-"""Papers: small files of the types that are read, made by the libraries that write them."""
+"""Sample documents: small files of the supported types, created by the libraries that write them."""
 
 from __future__ import annotations
 

@@ -53,7 +53,7 @@ def _serving(models: Any, aliases: Any, given: dict[str, Any], traces: Any) -> I
 
 
 class Process:
-    """``nearfield serve`` in a process of its own."""
+    """``nearfield serve`` in a separate process."""
 
     def __init__(self, folder: Path, *flags: str, **environment: str) -> None:
         command = [sys.executable, "-m", "nearfield.cli", "serve", str(folder), "--port", "0", "--log-level", "error"]

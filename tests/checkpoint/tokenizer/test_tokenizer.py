@@ -21,7 +21,7 @@ PROMPTS = ("", "query: ", "Represent this sentence for searching: ")
 
 @pytest.fixture(scope="module")
 def make(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
-    """Write a tiny model of a family into a folder of its own."""
+    """Write a tiny model of a family into a new folder."""
 
     def write(family: str, **options: Any) -> Path:
         return tiny_models.TINY[family](tmp_path_factory.mktemp(family), **options)

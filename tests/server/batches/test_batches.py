@@ -620,7 +620,7 @@ def test_a_batch_outlives_its_process(tmp_path: Path, end: str) -> None:
     process = Process(tmp_path / "tiny", *flags)
     with _client(process.url) as client:
         until = time.monotonic() + 60
-        while partial.exists() and time.monotonic() < until:  # nobody asked: it goes on by itself
+        while partial.exists() and time.monotonic() < until:  # without a request it goes on by itself
             time.sleep(0.02)
         batch = _end(client, batch.id)
         counts = batch.request_counts

@@ -249,7 +249,7 @@ def test_a_front_end_killed_under_load_loses_nothing_of_others(small: Path) -> N
 
     with _serving(small) as process:
         asyncio.run(scenario(process))
-        # What the dead had queued is let go of.
+        # What the dead process had queued is dropped.
         page = httpx.get(process.url + "/metrics").text
         assert "nearfield_queue_depth 0.0" in page
     assert set(outcomes) == {"200", "lost"}
@@ -393,7 +393,7 @@ def test_https(small: Path, tmp_path: Path) -> None:
     subprocess.run([*made, "-keyout", str(key), "-out", str(cert)], check=True, capture_output=True)
     with _serving(small, "--tls-cert", str(cert), "--tls-key", str(key)) as process:
         assert process.url.startswith("https://")
-        # One that speaks no TLS costs nobody anything.
+        # A client that speaks no TLS costs the others nothing.
         with pytest.raises(httpx.TransportError):
             httpx.get(process.url.replace("https", "http") + "/health")
         with _clients(process, verify=ssl.create_default_context(cafile=str(cert))) as clients:
@@ -461,7 +461,7 @@ def test_a_rate_is_a_key_s_whoever_is_asked(small: Path, tmp_path: Path) -> None
 
 
 def _batch(client: httpx.Client, count: int) -> str:
-    """Leave a batch with whoever this client is connected to; return its path."""
+    """Create a batch in the process that this client is connected to; return its path."""
 
     def line(number: int) -> str:
         body = {"model": "tiny", "input": f"cat {number}"}
@@ -479,7 +479,7 @@ def test_batches_are_taken_by_all_and_done_by_one(small: Path) -> None:
             path = _batch(client, 20)
             _until(lambda: client.get(path).json()["status"] == "completed")  # noqa: B023 - asked at once
             assert client.get(path).json()["request_counts"] == {"total": 20, "completed": 20, "failed": 0}
-        # Whoever works on them may die.
+        # The process that runs the batches may die.
         path = _batch(client, 3000)
         old = _frontends(process)
         old[0].kill()

@@ -17,7 +17,7 @@ SHARES = (0.01, 0.1, 0.5, 0.9, 0.95, 0.99)
 
 
 class Page:
-    """A server's metrics, made up."""
+    """Invented metrics of a server."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()

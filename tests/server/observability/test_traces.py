@@ -36,7 +36,7 @@ SECRET = "nobody may read this"
 
 
 class Watched:
-    """A server whose spans are kept. Ask for them when it has ended: a span is made after its reply has gone out."""
+    """A server whose spans are collected. Read them after it has ended: a span is created after its reply was sent."""
 
     def __init__(self, url: str, exporter: InMemorySpanExporter, traces: Traces) -> None:
         self.url = url
@@ -266,7 +266,7 @@ def test_a_tracer_that_fails_costs_no_request(
 
 
 class Collector:
-    """A collector of its own kind: it takes OTLP over HTTP, and keeps what it was sent."""
+    """A collector for tests: it accepts OTLP over HTTP, and stores what it receives."""
 
     def __init__(self, status: int = 200) -> None:
         self.got: Queue[tuple[str, ExportTraceServiceRequest]] = Queue()

@@ -1,4 +1,4 @@
-"""TEI's gRPC API over a real socket: messages of our own proto file, which a test compiles anew."""
+"""TEI's gRPC API over a real socket: messages of our own proto file, which a test compiles again."""
 
 from __future__ import annotations
 
@@ -213,7 +213,7 @@ def test_vectors_of_all_tokens(client: Client, tmp_path: Path) -> None:
             np.testing.assert_array_equal(_floats([each.embeddings for each in found]), rows)
         streamed = own_client("Embed/EmbedAllStream", (pb.EmbedAllRequest(inputs=text) for text in TEXTS))
         assert [len(each.token_embeddings) for each in streamed] == [len(rows) for rows in expected]
-        # Late interaction ranks, too: sums, which no sigmoid would tell apart.
+        # Late interaction ranks, too: by sums, which a sigmoid would all map to 1.
         ranks = own_client("Rerank/Rerank", pb.RerankRequest(query="a cat", texts=TEXTS)).ranks
         asked = (pb.RerankStreamRequest(query="a cat", text=text) for text in TEXTS)
         streamed_ranks = own_client("Rerank/RerankStream", asked).ranks
@@ -627,7 +627,7 @@ def gate(monkeypatch: pytest.MonkeyPatch) -> Iterator[Gate]:
 
 @pytest.fixture
 def small(tmp_path: Path, gate: Gate) -> Iterator[Encoder]:
-    """A model on an engine of its own, with a short queue, that begins nothing."""
+    """A model on a separate engine, with a short queue, that starts nothing."""
     engine = Engine(1, EngineLimits(max_queued_tokens=400))
     with tiny_encoder(tmp_path / "tiny", engine=engine) as encoder:
         gate.go.clear()
@@ -663,7 +663,7 @@ def test_a_client_that_leaves_frees_what_was_waiting(small: Encoder, gate: Gate,
 
 
 def test_many_calls_at_once_on_one_connection_all_have_their_answers(client: Client) -> None:
-    """gRPC by itself refuses some from a thousand on; a client that leaves in between costs nobody an answer."""
+    """gRPC by itself refuses some from a thousand on; a client that disconnects in between costs no other an answer."""
     embed = method(client.channel, "Embed/Embed")
     for _ in range(200):
         embed.future(pb.EmbedRequest(inputs="cat")).cancel()
@@ -848,7 +848,7 @@ def test_the_messages_are_those_of_the_proto_file() -> None:
 
 
 def test_the_example_of_the_page(served: Served, tmp_path: Path, tiny: Encoder) -> None:
-    """As a user would: with what grpcio-tools makes of the file, in a process of its own."""
+    """As a user would: with what grpcio-tools makes of the file, in a separate process."""
     try:
         from grpc_tools import protoc
     except ModuleNotFoundError:
