@@ -17,13 +17,19 @@ from chromadb.config import Settings
 from nearfield.errors import InputError, NearfieldError, StoreFailed
 from nearfield.stores import arrays
 from nearfield.stores import exact as scoring
-from nearfield.stores.filters import BUILT_IN, TYPES, All, Compare, Filter, Not, matches
-from nearfield.stores.store import Record, Store, StoreHit, TableSpec, Vector
+from nearfield.stores.filters import BUILT_IN, TYPES, All, Compare, Filter, Not, Value, matches
+from nearfield.stores.store import Array, Record, Store, StoreHit, TableSpec, Vector
 
 #: Chroma's own cosine stores only the directions of vectors: the inner product stores them unchanged.
 _SPACES = {"cosine": "ip", "dot": "ip", "euclidean": "l2"}
 _TABLE = re.compile(r"nearfield-(.+)-table")
 _PAGE = 1000
+#: A client, a collection, and a page of results of Chroma, which has no useful types.
+Client = Any
+ChromaCollection = Any
+Page = Mapping[str, Any]
+#: A filter in Chroma's form; true for all records, false for none.
+Condition = bool | dict[str, object]
 #: Maximum deviation of a vector's length from 1 for which the inner product ranks like the cosine.
 _UNIT = 1e-4
 _OPPOSITE = {"gt": "$lte", "gte": "$lt", "lt": "$gte", "lte": "$gt"}
@@ -39,7 +45,7 @@ class ChromaStore(Store):
     kinds = ("dense",)
     dtypes = ("float32",)
 
-    def __init__(self, client: Any) -> None:
+    def __init__(self, client: Client) -> None:
         self._client = client
 
     @classmethod
@@ -121,7 +127,7 @@ class ChromaStore(Store):
             session.close()
 
     def _nearest(
-        self, table: TableSpec, query: Vector, k: int, where: Filter | None, condition: Mapping[str, Any] | None
+        self, table: TableSpec, query: Vector, k: int, where: Filter | None, condition: Mapping[str, object] | None
     ) -> list[StoreHit]:
         def nearest(count: int) -> list[Record]:
             include = ["metadatas", "documents", "embeddings"]
@@ -141,7 +147,7 @@ class ChromaStore(Store):
         with self._opened(table) as opened:
             return bool(opened.get(where={"uneven": True}, limit=1, include=[])["ids"])
 
-    def _pages(self, table: TableSpec, where: Filter | None, include: Sequence[str]) -> Iterator[Mapping[str, Any]]:
+    def _pages(self, table: TableSpec, where: Filter | None, include: Sequence[str]) -> Iterator[Page]:
         """Yield the matching records, a page at a time. Chroma's own filter may only narrow them down."""
         condition, _ = _condition(where)
         offset, full = 0, True
@@ -156,14 +162,14 @@ class ChromaStore(Store):
                 ]
                 yield {name: [page[name][row] for row in rows] for name in ["ids", *include]}
 
-    def _collections(self) -> Iterator[Any]:
+    def _collections(self) -> Iterator[ChromaCollection]:
         offset = 0
         while page := self._client.list_collections(limit=_PAGE, offset=offset):
             yield from page
             offset += len(page)
 
     @contextmanager
-    def _opened(self, table: TableSpec) -> Iterator[Any]:
+    def _opened(self, table: TableSpec) -> Iterator[ChromaCollection]:
         with _store_errors(table.name):
             yield self._client.get_collection(_name(table.name), embedding_function=None)
 
@@ -179,12 +185,12 @@ def _store_errors(name: str) -> Iterator[None]:
         raise StoreFailed(f"Chroma failed at {name!r}: {error}") from error
 
 
-def _folder(path: Path) -> Any:
+def _folder(path: Path) -> Client:
     path.mkdir(parents=True, exist_ok=True, mode=0o700)
     return chromadb.PersistentClient(path, settings=_settings())
 
 
-def _server(url: SplitResult) -> Any:
+def _server(url: SplitResult) -> Client:
     secure = url.scheme.endswith("+https")
     headers = {"Authorization": f"Bearer {unquote(url.password)}"} if url.password else None
     port = url.port or (443 if secure else 8000)
@@ -199,9 +205,9 @@ def _name(table: str) -> str:
     return f"nearfield-{table}-table"
 
 
-def _metadata(table: TableSpec, record: Record, vector: Any) -> dict[str, Any]:
+def _metadata(table: TableSpec, record: Record, vector: Array) -> dict[str, object]:
     """Return a record's metadata, with None for missing fields: Chroma would retain those of an older record."""
-    metadata: dict[str, Any] = {name: getattr(record, name) for name in BUILT_IN}
+    metadata: dict[str, object] = {name: getattr(record, name) for name in BUILT_IN}
     metadata["payload"] = json.dumps(record.payload)
     for name, kind in table.fields.items():
         value = record.fields.get(name)
@@ -211,12 +217,12 @@ def _metadata(table: TableSpec, record: Record, vector: Any) -> dict[str, Any]:
     return {**metadata, "uneven": True if uneven else None}
 
 
-def _fields(table: TableSpec, metadata: Mapping[str, Any], *, built_in: bool = False) -> dict[str, Any]:
+def _fields(table: TableSpec, metadata: Page, *, built_in: bool = False) -> dict[str, Value]:
     fields = {name: metadata[f"field_{name}"] for name in table.fields if f"field_{name}" in metadata}
     return fields | {name: metadata[name] for name in BUILT_IN} if built_in else fields
 
 
-def _records(table: TableSpec, part: Mapping[str, Any]) -> list[Record]:
+def _records(table: TableSpec, part: Page) -> list[Record]:
     vectors = part.get("embeddings")
     arrays = [None] * len(part["ids"]) if vectors is None else [np.asarray(row, np.float32) for row in vectors]
     columns = zip(part["ids"], part["documents"], part["metadatas"], arrays, strict=True)
@@ -239,10 +245,7 @@ class _Unsupported(Exception):
     """Chroma has no such condition."""
 
 
-Condition = bool | dict[str, Any]
-
-
-def _condition(where: Filter | None) -> tuple[dict[str, Any] | None, bool]:
+def _condition(where: Filter | None) -> tuple[dict[str, object] | None, bool]:
     """Return a filter in Chroma's form (None: all records), and whether that form is complete."""
     try:
         condition = True if where is None else to_chroma(where, True)
@@ -289,5 +292,5 @@ def _opposite(where: Compare) -> Condition:
         return {key: {"$ne": where.value}}
     if isinstance(where.value, str):
         raise _Unsupported
-    other = {key: {_OPPOSITE[where.op]: where.value}}
+    other: dict[str, object] = {key: {_OPPOSITE[where.op]: where.value}}
     return other if where.field in BUILT_IN else {"$or": [other, {f"has_{where.field}": {"$ne": True}}]}

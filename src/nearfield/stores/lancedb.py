@@ -20,6 +20,9 @@ from nearfield.stores import exact as scoring
 from nearfield.stores.filters import BUILT_IN, All, Compare, Either, Filter, Value, one_of
 from nearfield.stores.store import Record, Store, StoreHit, TableSpec, Vector
 
+#: A table and a query of LanceDB, which has few types.
+LanceTable = Any
+LanceQuery = Any
 _ADDRESS = re.compile(r"lancedb://(.+)", re.DOTALL)
 _DISTANCES = {"cosine": "cosine", "dot": "dot", "euclidean": "l2"}
 _SIGNS = {"eq": "=", "gt": ">", "gte": ">=", "lt": "<", "lte": "<="}
@@ -156,7 +159,7 @@ class LanceDbStore(Store):
         ]
 
     def _nearest(
-        self, table: TableSpec, opened: Any, query: Vector, k: int, where: Filter | None, exact: bool
+        self, table: TableSpec, opened: LanceTable, query: Vector, k: int, where: Filter | None, exact: bool
     ) -> list[StoreHit]:
         condition = _condition(where)
 
@@ -172,7 +175,7 @@ class LanceDbStore(Store):
 
     # -- writing -----------------------------------------------------------------------------------------------
 
-    def _compact_if_due(self, table: TableSpec, opened: Any, count: int) -> None:
+    def _compact_if_due(self, table: TableSpec, opened: LanceTable, count: int) -> None:
         """Compact the table after many writes, so rarely that each row is rewritten only a few times in all."""
         writes, rows = self._writes.get(table.name, (0, 0))
         writes, rows = writes + 1, rows + count
@@ -184,7 +187,7 @@ class LanceDbStore(Store):
         self._writes[table.name] = 0, 0
         return_memory()
 
-    def _index_keys(self, opened: Any) -> None:
+    def _index_keys(self, opened: LanceTable) -> None:
         if opened.count_rows() < _ROWS_TO_KEY:
             return
         indexed = {name for index in opened.list_indices() for name in index.columns}
@@ -192,7 +195,7 @@ class LanceDbStore(Store):
             if name not in indexed:
                 opened.create_index(name, config=indices.BTree())
 
-    def _build(self, table: TableSpec, opened: Any) -> None:
+    def _build(self, table: TableSpec, opened: LanceTable) -> None:
         self._index_keys(opened)
         if table.index == "none" or table.kind == "sparse" or opened.count_rows() < _ROWS_TO_INDEX:
             return
@@ -205,7 +208,7 @@ class LanceDbStore(Store):
     # -- tables ------------------------------------------------------------------------------------------------
 
     @contextmanager
-    def _opened(self, table: TableSpec, *, writing: bool = False) -> Iterator[Any]:
+    def _opened(self, table: TableSpec, *, writing: bool = False) -> Iterator[LanceTable]:
         with _store_errors(table.name):
             yield (self._writer if writing else self._database).open_table(table.name)
 
@@ -222,7 +225,7 @@ class LanceDbStore(Store):
         return self.folder / f"{name}.lance"
 
 
-def _connect(folder: Path, index_cache: int, metadata_cache: int) -> Any:
+def _connect(folder: Path, index_cache: int, metadata_cache: int) -> lancedb.DBConnection:
     """Open a folder such that each read sees the writes of other processes and connections."""
     # Without limits its caches take gigabytes: they contain every version of a growing table.
     session = lancedb.Session(index_cache_size_bytes=index_cache, metadata_cache_size_bytes=metadata_cache)
@@ -240,7 +243,9 @@ def _store_errors(name: str) -> Iterator[None]:
         raise StoreFailed(f"LanceDB failed at table {name!r}: {error}") from error
 
 
-def _query(table: TableSpec, opened: Any, query: Vector, count: int, condition: str | None, exact: bool) -> Any:
+def _query(
+    table: TableSpec, opened: LanceTable, query: Vector, count: int, condition: str | None, exact: bool
+) -> LanceQuery:
     exact = exact or table.index == "none"
     limit = count if exact else count * _CANDIDATES[table.quantization]
     search = opened.search(query, vector_column_name="vector").limit(limit)
@@ -256,7 +261,7 @@ def _distance(table: TableSpec) -> str:
     return "hamming" if table.dtype == "binary" else _DISTANCES[table.metric]
 
 
-def _config(table: TableSpec) -> Any:
+def _config(table: TableSpec) -> object:
     """Return the configuration of the index: partitions of near vectors (IVF), whole or compressed.
 
     Graphs (HNSW) are no quicker up to 100,000 rows, and take a hundred times as long to build.
@@ -266,7 +271,7 @@ def _config(table: TableSpec) -> Any:
     return kind(distance_type=_distance(table))
 
 
-def _vector_index(opened: Any) -> str | None:
+def _vector_index(opened: LanceTable) -> str | None:
     return next((index.name for index in opened.list_indices() if index.columns == ["vector"]), None)
 
 

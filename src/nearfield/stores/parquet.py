@@ -6,12 +6,13 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any, BinaryIO
+from types import ModuleType
+from typing import BinaryIO
 
 from nearfield.errors import InputError, MissingExtra, SpaceMismatch
 from nearfield.fileio.atomic import atomic_file
 from nearfield.stores.filters import Filter
-from nearfield.stores.store import Record, Store, TableSpec
+from nearfield.stores.store import Payload, Record, Store, TableSpec
 
 _KEY = b"nearfield.table"
 _ABOUT = b"nearfield.about"
@@ -26,7 +27,7 @@ class ParquetHeader:
     table: TableSpec
     rows: int
     fingerprint: str = ""
-    about: Mapping[str, Any] = field(default_factory=dict)
+    about: Payload = field(default_factory=dict)
 
 
 def write_table(
@@ -35,7 +36,7 @@ def write_table(
     path: Path,
     *,
     fingerprint: str = "",
-    about: Mapping[str, Any] | None = None,
+    about: Payload | None = None,
     where: Filter | None = None,
 ) -> int:
     """Write a table's records to a file, in bounded memory; return their number.
@@ -102,7 +103,12 @@ def read_header(path: Path) -> ParquetHeader:
 
 
 def _write(
-    parquet: Any, store: Store, table: TableSpec, file: BinaryIO, metadata: Mapping[bytes, str], where: Filter | None
+    parquet: ModuleType,
+    store: Store,
+    table: TableSpec,
+    file: BinaryIO,
+    metadata: Mapping[bytes, str],
+    where: Filter | None,
 ) -> int:
     from nearfield.stores import arrow
 
@@ -143,9 +149,10 @@ def _check(path: Path, header: ParquetHeader, table: TableSpec, fingerprint: str
         )
 
 
-def _parquet() -> Any:
+def _parquet() -> ModuleType:
     try:
         import pyarrow.parquet
     except ModuleNotFoundError as error:
         raise MissingExtra("Parquet needs 'pyarrow': pip install 'nearfield[parquet]'") from error
-    return pyarrow.parquet
+    module: ModuleType = pyarrow.parquet
+    return module

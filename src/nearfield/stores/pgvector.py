@@ -11,7 +11,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
-from typing import Any
+from typing import Any, TypeAlias
 
 import psycopg
 from pgvector.psycopg import register_vector
@@ -32,6 +32,7 @@ _OPTIONS = {
     "keepalives_interval": "10",
     "keepalives_count": "3",
 }
+Connection: TypeAlias = psycopg.Connection[tuple[Any, ...]]
 _REGISTRY = sql.Identifier("nearfield_tables")
 #: Key of the advisory lock for creating tables ("near").
 _LOCK = 0x6E656172
@@ -57,7 +58,7 @@ class PgVectorStore(Store):
     def __init__(self, options: dict[str, Any]) -> None:
         """Open a first connection with libpq's options."""
         self._options = {**_OPTIONS, **options, "client_encoding": "utf8"}
-        self._idle: list[psycopg.Connection[Any]] = []
+        self._idle: list[Connection] = []
         self._version = (0, 0)
         with self._session():
             pass
@@ -253,7 +254,7 @@ class PgVectorStore(Store):
         vectors: bool = False,
         parts: dict[str, sql.Composable] | None = None,
         indexed: int | bool | None = None,
-        **values: Any,
+        **values: object,
     ) -> list[tuple[Any, ...]]:
         """Run a statement with ``parts`` filled in, and return its rows.
 
@@ -279,9 +280,9 @@ class PgVectorStore(Store):
             return cursor.fetchall() if cursor.description else []
 
     @contextmanager
-    def _session(self, table: str = "", *, transaction: bool = True) -> Iterator[psycopg.Connection[Any]]:
+    def _session(self, table: str = "", *, transaction: bool = True) -> Iterator[Connection]:
         """Yield a connection for one transaction, which takes effect completely or not at all."""
-        connection: psycopg.Connection[Any] | None = None
+        connection: Connection | None = None
         try:
             connection = self._take_connection()
             if transaction:
@@ -303,7 +304,7 @@ class PgVectorStore(Store):
             if connection is not None:
                 self._return_connection(connection)
 
-    def _take_connection(self) -> psycopg.Connection[Any]:
+    def _take_connection(self) -> Connection:
         try:
             return self._idle.pop()
         except IndexError:
@@ -318,7 +319,7 @@ class PgVectorStore(Store):
             raise
         return connection
 
-    def _return_connection(self, connection: psycopg.Connection[Any]) -> None:
+    def _return_connection(self, connection: Connection) -> None:
         if connection.closed or connection.info.transaction_status != psycopg.pq.TransactionStatus.IDLE:
             connection.close()
         else:
@@ -342,17 +343,17 @@ def _columns(table: TableSpec) -> list[tuple[str, sql.Composable]]:
     return list(pgvector_sql.columns(table).items())
 
 
-def _set(session: psycopg.Connection[Any], settings: Mapping[str, str], *, permanent: bool = False) -> None:
+def _set(session: Connection, settings: Mapping[str, str], *, permanent: bool = False) -> None:
     for name, value in settings.items():
         session.execute("SELECT set_config(%s, %s, %s)", [name, value, not permanent])
 
 
-def _registered(session: psycopg.Connection[Any]) -> bool:
+def _registered(session: Connection) -> bool:
     row = session.execute("SELECT to_regclass('nearfield_tables') IS NOT NULL").fetchone()
     return bool(row and row[0])
 
 
-def _extension(session: psycopg.Connection[Any]) -> tuple[int, int]:
+def _extension(session: Connection) -> tuple[int, int]:
     """Return the version of pgvector, and add the extension to the database if it lacks it."""
     text = "SELECT extversion FROM pg_extension WHERE extname = 'vector'"
     row = session.execute(text).fetchone()

@@ -80,7 +80,7 @@ def vector_type(table: TableSpec) -> sql.Composable:
     return sql.SQL("{}({}){}").format(sql.SQL(_type(table)), sql.Literal(table.dimensions), many)
 
 
-def row(table: TableSpec, record: Record, vector: Vector) -> list[Any]:
+def row(table: TableSpec, record: Record, vector: Vector) -> list[object]:
     """Return a record's values in the order of its table's columns."""
     fields = [(record.fields.get(name), kind) for name, kind in table.fields.items()]
     typed = [None if value is None else TYPES[kind](value) for value, kind in fields]
@@ -88,7 +88,7 @@ def row(table: TableSpec, record: Record, vector: Vector) -> list[Any]:
     return [*plain, *typed, parameter(table, vector)]
 
 
-def rows(table: TableSpec, records: Sequence[Record]) -> list[list[Any]]:
+def rows(table: TableSpec, records: Sequence[Record]) -> list[list[object]]:
     """Return the values of records.
 
     Raises:
@@ -115,7 +115,7 @@ def record(table: TableSpec, values: Sequence[Any], *, vector: bool) -> Record:
     )
 
 
-def parameter(table: TableSpec, vector: Vector) -> Any:
+def parameter(table: TableSpec, vector: Vector) -> object:
     """Return a vector in the driver's form, which is pgvector's binary format."""
     if table.kind == "sparse":
         ids, values = vector
@@ -162,7 +162,7 @@ def index_expression(table: TableSpec, version: tuple[int, int]) -> sql.Composab
     return sql.SQL("vector {}_{}_ops").format(sql.SQL(kind), sql.SQL(_CLASSES[table.metric]))
 
 
-def condition(where: Filter | None, fields: Mapping[str, FieldType], values: dict[str, Any]) -> sql.Composable:
+def condition(where: Filter | None, fields: Mapping[str, FieldType], values: dict[str, object]) -> sql.Composable:
     """Return a filter as an expression that is never null; its operands are added to ``values``, by name."""
     if where is None:
         return _ALWAYS
@@ -175,7 +175,7 @@ def condition(where: Filter | None, fields: Mapping[str, FieldType], values: dic
     return sql.SQL("({})").format(joint.join(parts)) if parts else empty
 
 
-def _comparison(where: Compare, fields: Mapping[str, FieldType], values: dict[str, Any]) -> sql.Composable:
+def _comparison(where: Compare, fields: Mapping[str, FieldType], values: dict[str, object]) -> sql.Composable:
     kind = {**BUILT_IN, **fields}.get(where.field)
     if kind is None or where.value == ():
         return _NEVER
@@ -193,13 +193,13 @@ def _comparison(where: Compare, fields: Mapping[str, FieldType], values: dict[st
     return form.format(exists, name, value, sql.SQL(_TYPES[kind]), sign=sql.SQL(_SIGNS.get(where.op, "=")))
 
 
-def _named(values: dict[str, Any], value: Any) -> sql.Placeholder:
+def _named(values: dict[str, object], value: object) -> sql.Placeholder:
     name = f"value{len(values)}"
     values[name] = value
     return sql.Placeholder(name)
 
 
-def _uuids(values: Iterable[Any]) -> list[UUID]:
+def _uuids(values: Iterable[str]) -> list[UUID]:
     """Return the values that are ids as PostgreSQL writes them; no record can have another one."""
     ids = []
     for value in values:

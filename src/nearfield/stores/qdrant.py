@@ -25,6 +25,7 @@ from nearfield.stores import qdrant_points
 from nearfield.stores.filters import BUILT_IN, All, Compare, Filter, Not, matches
 from nearfield.stores.store import Quantization, Record, Store, StoreHit, TableSpec, Vector
 
+Point = qdrant_points.Point
 _PREFIX = "nearfield_"
 _OLDEST = (1, 10)
 _SECONDS = 60
@@ -172,7 +173,9 @@ class QdrantStore(Store):
             hits += self._unmatched(table, hits, k, condition)
         return sorted(hits, key=lambda hit: (-hit.score, hit.record.id))[:k]
 
-    def _nearest(self, table: TableSpec, query: Any, count: int, condition: Any, *, exact: bool) -> list[Any]:
+    def _nearest(
+        self, table: TableSpec, query: object, count: int, condition: models.Filter | None, *, exact: bool
+    ) -> list[Point]:
         # The local mode always compares with all points, and warns if it receives parameters.
         params = None if self.folder else _params(table, exact)
         options = {"with_payload": True, "with_vectors": exact, "search_params": params}
@@ -180,7 +183,9 @@ class QdrantStore(Store):
         result = self._call("query_points", _PREFIX + table.name, query=query, **where, **options)
         return list(result.points)
 
-    def _unmatched(self, table: TableSpec, hits: Sequence[StoreHit], k: int, condition: Any) -> list[StoreHit]:
+    def _unmatched(
+        self, table: TableSpec, hits: Sequence[StoreHit], k: int, condition: models.Filter | None
+    ) -> list[StoreHit]:
         """Return points without a term in common with the query, which Qdrant leaves out: their score is 0."""
         known = models.HasIdCondition(has_id=[hit.record.id for hit in hits])
         left = models.Filter(must_not=[known], must=condition and condition.must)
@@ -188,11 +193,17 @@ class QdrantStore(Store):
         return [StoreHit(qdrant_points.record(table, point, vector=False), 0.0) for point in points]
 
     def _pages(
-        self, table: TableSpec, condition: Any, *, vectors: bool = False, payload: Any = True, page: int | None = None
-    ) -> Iterator[list[Any]]:
+        self,
+        table: TableSpec,
+        condition: models.Filter | None,
+        *,
+        vectors: bool = False,
+        payload: bool | list[str] = True,
+        page: int | None = None,
+    ) -> Iterator[list[Point]]:
         limit = page or (_LOCAL_PAGE if self.folder else _PAGE)
         options = {"scroll_filter": condition, "limit": limit, "with_payload": payload, "with_vectors": vectors}
-        offset: Any = None
+        offset: object = None
         while True:
             points, offset = self._call("scroll", _PREFIX + table.name, offset=offset, **options)
             if points:
@@ -203,7 +214,7 @@ class QdrantStore(Store):
     def _filter(self, table: TableSpec, where: Filter | None) -> models.Filter | None:
         return None if where is None else models.Filter(must=[self._condition(table, where)])
 
-    def _condition(self, table: TableSpec, where: Filter) -> Any:
+    def _condition(self, table: TableSpec, where: Filter) -> models.Condition:
         if isinstance(where, Compare):
             return self._comparison(table, where)
         if isinstance(where, Not):
@@ -213,7 +224,7 @@ class QdrantStore(Store):
             return models.Filter(must=parts) if parts else _ALWAYS
         return models.Filter(should=parts) if parts else _NEVER
 
-    def _comparison(self, table: TableSpec, where: Compare) -> Any:
+    def _comparison(self, table: TableSpec, where: Compare) -> models.Condition:
         kind, key = {**BUILT_IN, **table.fields}.get(where.field), qdrant_points.key(where.field)
         if kind is None or where.value == ():
             return _NEVER
@@ -230,10 +241,10 @@ class QdrantStore(Store):
         match = models.MatchValue(value=where.value) if where.op == "eq" else models.MatchAny(any=list(where.value))
         return models.FieldCondition(key=key, match=match)
 
-    def _range(self, table: TableSpec, where: Compare, kind: str) -> Any:
+    def _range(self, table: TableSpec, where: Compare, kind: str) -> models.Condition:
         if kind == "str" or (kind == "int" and abs(where.value) >= _EXACT_INTEGER):
             return models.HasIdCondition(has_id=self._matching(table, where))
-        bounds: dict[str, Any] = (
+        bounds: dict[str, object] = (
             {"gte": where.value, "lte": where.value} if where.op == "eq" else {where.op: where.value}
         )
         return models.FieldCondition(key=qdrant_points.key(where.field), range=models.Range(**bounds))

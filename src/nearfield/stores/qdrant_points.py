@@ -21,6 +21,8 @@ from nearfield.stores import arrays
 from nearfield.stores.filters import BUILT_IN, TYPES, Value
 from nearfield.stores.store import Array, Quantization, Record, TableSpec, Vector
 
+#: A record or a scored point of the client.
+Point = Any
 VECTOR = "vector"
 #: Payload key of the original vector, if the stored one is scaled: float32, in base64.
 _ORIGINAL = "original"
@@ -84,7 +86,7 @@ def requests(table: TableSpec, records: Sequence[Record]) -> Iterator[list[model
         yield part
 
 
-def record(table: TableSpec, point: Any, *, vector: bool) -> Record:
+def record(table: TableSpec, point: Point, *, vector: bool) -> Record:
     """Return a point as a record."""
     payload = point.payload
     fields = {name: (kind, payload["fields"].get(name)) for name, kind in table.fields.items()}
@@ -100,7 +102,7 @@ def record(table: TableSpec, point: Any, *, vector: bool) -> Record:
     )
 
 
-def query(table: TableSpec, vector: Vector) -> Any:
+def query(table: TableSpec, vector: Vector) -> object:
     """Return a query in the client's form; None if it is empty."""
     if table.kind == "sparse":
         return _sparse(*vector)
@@ -109,7 +111,7 @@ def query(table: TableSpec, vector: Vector) -> Any:
     return np.asarray(vector, np.float32).tolist() or None
 
 
-def score(table: TableSpec, vector: Vector, point: Any) -> float:
+def score(table: TableSpec, vector: Vector, point: Point) -> float:
     """Return the score of a point as ``StoreHit`` defines it, to the digits that equal vectors have in common."""
     if table.dtype == "binary":
         return 1 - 2 * point.score / table.dimensions
@@ -127,7 +129,7 @@ def key(field: str) -> str:
     return field if field in BUILT_IN else f"fields.{field}"
 
 
-def field_value(point: Any, field: str) -> Value | None:
+def field_value(point: Point, field: str) -> Value | None:
     """Return the value of a point's field; None if it has none."""
     if field == "id":
         return str(point.id)
@@ -136,7 +138,7 @@ def field_value(point: Any, field: str) -> Value | None:
     return value
 
 
-def ids(values: Iterable[Any]) -> list[str]:
+def ids(values: Iterable[str]) -> list[str]:
     """Return the values that are ids as Qdrant writes them; no point can have another one."""
     return [value for value in values if _is_id(value)]
 
@@ -151,7 +153,7 @@ def _is_id(value: str) -> bool:
 def _point(table: TableSpec, record: Record, vector: Vector) -> models.PointStruct:
     stored, extra = _stored(table, vector)
     fields = {name: kind for name, kind in table.fields.items() if name in record.fields}
-    payload: dict[str, Any] = {
+    payload: dict[str, object] = {
         "document": record.document,
         "version": record.version,
         "ordinal": record.ordinal,
@@ -163,7 +165,7 @@ def _point(table: TableSpec, record: Record, vector: Vector) -> models.PointStru
     return models.PointStruct(id=record.id, payload=payload, vector={} if stored is None else {VECTOR: stored})
 
 
-def _stored(table: TableSpec, vector: Vector) -> tuple[Any, dict[str, Any]]:
+def _stored(table: TableSpec, vector: Vector) -> tuple[Any, dict[str, object]]:
     """Return a vector in the client's form (None if it is empty), and its additions to the payload."""
     if table.kind == "sparse":
         return _sparse(*vector), {}
@@ -195,7 +197,7 @@ def _numbers(table: TableSpec, vector: Vector) -> int:
     return table.dimensions if table.dtype == "binary" else int(vector.size)
 
 
-def _vector(table: TableSpec, point: Any) -> Vector:
+def _vector(table: TableSpec, point: Point) -> Vector:
     stored = (point.vector or {}).get(VECTOR)
     if table.kind == "sparse":
         ids = np.asarray(stored.indices if stored else [], np.int64)

@@ -19,6 +19,8 @@ from nearfield.stores.filters import BUILT_IN, TYPES, FieldType, Filter, Value, 
 
 #: A record's vector; its form depends on the table's kind: see ``Record``.
 Vector = Any
+#: Values that JSON can hold.
+Payload = Mapping[str, Any]
 Kind = Literal["dense", "sparse", "multivector"]
 Dtype = Literal["float32", "float16", "binary"]
 Metric = Literal["cosine", "dot", "euclidean"]
@@ -81,7 +83,7 @@ class Record:
     ordinal: int
     text: str
     fields: Mapping[str, Value] = field(default_factory=dict)
-    payload: Mapping[str, Any] = field(default_factory=dict)
+    payload: Payload = field(default_factory=dict)
     vector: Vector = None
 
     @property
