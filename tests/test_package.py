@@ -44,7 +44,7 @@ def test_the_changelog_knows_this_version() -> None:
 
 
 def test_openvino_s_telemetry_is_not_loaded(tmp_path: Path) -> None:
-    """An import of OpenVINO would notify Google Analytics, except where CI is set, and leave files in the home folder."""
+    """An import of OpenVINO would notify Google Analytics, except where CI is set, and leave files in the home."""
     code = "import sys, nearfield.backends.openvino; print([name for name in sys.modules if 'telemetry' in name])"
     told = {**os.environ, "HOME": str(tmp_path)}
     told.pop("CI", None)

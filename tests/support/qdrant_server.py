@@ -1,6 +1,7 @@
 """Qdrant server: Qdrant's own engine, as a package brings it, behind a small part of the server's HTTP interface.
 
-Bodies are read by the client's models, which are generated from the server's OpenAPI description. What is stored, matched
+Bodies are read by the client's models, which are generated from the server's OpenAPI description. What is stored,
+matched
 and scored is the engine's; only the way to it is ours.
 """
 
