@@ -14,10 +14,10 @@ from typing import Any, Generic, TypeVar
 
 import numpy as np
 
+from nearfield.arrays import Array
 from nearfield.checkpoint.weights.weights import EmbeddingTable, Linear, Lora, Norm
 
 T = TypeVar("T")
-Array = np.ndarray[Any, np.dtype[Any]]
 
 #: Host arrays that a graph may ask for, with dtype and rank. Several inputs may share a row: ``segments`` [B, L] says
 #: which of its row's inputs a token belongs to (1, 2, ...; 0 is padding), ``places`` [B, L] count from 0 within each

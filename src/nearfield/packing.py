@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
-Array = np.ndarray[Any, np.dtype[Any]]
+from nearfield.arrays import Array
 
 #: Attention runs about 10% faster a token over rows of a multiple of 16 (benchmarks/README.md).
 STEP = 16

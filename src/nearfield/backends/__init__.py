@@ -8,13 +8,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
-import numpy as np
-
+from nearfield.arrays import Array
 from nearfield.hardware import CpuPlan, plan_cpu
 from nearfield.ops import Graph
 from nearfield.registry import Registry
 
-Array = np.ndarray[Any, np.dtype[Any]]
 Inputs = Mapping[str, Array]
 
 REGISTRY = Registry(

@@ -13,7 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from nearfield.backends import Array, Backend, BackendOptions, Inputs
+from nearfield.arrays import Array
+from nearfield.backends import Backend, BackendOptions, Inputs
 from nearfield.backends.openvino_ops import OpenVinoOps, op, ov
 from nearfield.errors import ModelRefused
 from nearfield.fileio.atomic import write_atomic

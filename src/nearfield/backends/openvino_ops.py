@@ -6,7 +6,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable
-from typing import Any, cast
+from typing import Any, TypeAlias, cast
 
 import numpy as np
 
@@ -27,12 +27,14 @@ from openvino import opset13 as op
 if _hidden:
     del sys.modules[_TELEMETRY]
 
-from nearfield.backends import Array
+from nearfield.arrays import Array
 from nearfield.checkpoint.weights.weights import Norm
 from nearfield.ops import AttentionMask, Ops
 
 __all__ = ["OpenVinoOps", "op", "ov"]
 
+#: A node of the graph, or an output of one. OpenVINO ships no types for them.
+Node: TypeAlias = Any
 _ACTIVATIONS = {
     "gelu": lambda x: op.gelu(x, "erf"),
     "gelu_tanh": lambda x: op.gelu(x, "tanh"),
@@ -45,55 +47,55 @@ _ACTIVATIONS = {
 }
 
 
-def _ints(*values: int) -> Any:
+def _ints(*values: int) -> Node:
     return op.constant(np.array(values, np.int64))
 
 
-def _last(x: Any) -> int:
+def _last(x: Node) -> int:
     """Return the size of the last axis, which is always known."""
     shape = x.get_output_partial_shape(0)
     return int(shape[shape.rank.get_length() - 1].get_length())
 
 
-class OpenVinoOps(Ops[Any]):
+class OpenVinoOps(Ops[Node]):
     """Each operation adds a node to the graph."""
 
     def __init__(self) -> None:
-        self._derived: dict[tuple[str, int], tuple[Any, Any]] = {}
+        self._derived: dict[tuple[str, int], tuple[Node, Node]] = {}
         #: Adapters' factors: parameters of the graph, and the tensor that each is always fed with.
-        self.factors: list[tuple[Any, ov.Tensor]] = []
+        self.factors: list[tuple[Node, ov.Tensor]] = []
 
-    def constant(self, array: Array) -> Any:
+    def constant(self, array: Array) -> Node:
         return op.constant(np.ascontiguousarray(array))
 
-    def rows(self, table: Array, ids: Any) -> Any:
+    def rows(self, table: Array, ids: Node) -> Node:
         return op.gather(self.constant(table), ids, op.constant(np.int64(0)))
 
-    def affine(self, x: Any, weight: Array, bias: Array | None) -> Any:
+    def affine(self, x: Node, weight: Array, bias: Array | None) -> Node:
         y = op.matmul(x, self.constant(weight), False, True)
         return y if bias is None else op.add(y, self.constant(bias))
 
-    def factor(self, x: Any, weight: Array) -> Any:
+    def factor(self, x: Node, weight: Array) -> Node:
         # Constants would exist three times: as loaded, and packed for few and for many rows.
         factor = op.parameter(list(weight.shape), Type.f32, name=f"factor.{len(self.factors)}")
         self.factors.append((factor, ov.Tensor(np.ascontiguousarray(weight))))
         return op.matmul(x, factor, False, True)
 
-    def layer_norm(self, x: Any, norm: Norm, eps: float) -> Any:
+    def layer_norm(self, x: Node, norm: Norm, eps: float) -> Node:
         y = op.multiply(op.mvn(x, _ints(-1), True, eps, "inside_sqrt"), self.constant(norm.weight))
         return y if norm.bias is None else op.add(y, self.constant(norm.bias))
 
-    def rms_norm(self, x: Any, norm: Norm, eps: float) -> Any:
+    def rms_norm(self, x: Node, norm: Norm, eps: float) -> Node:
         mean = op.reduce_mean(op.power(x, op.constant(np.float32(2))), _ints(-1), True)
         root = op.sqrt(op.add(mean, op.constant(np.float32(eps))))
         y = op.multiply(op.divide(x, root), self.constant(norm.weight))
         return y if norm.bias is None else op.add(y, self.constant(norm.bias))
 
-    def split(self, x: Any, heads: int) -> Any:
+    def split(self, x: Node, heads: int) -> Node:
         size = x.get_output_partial_shape(0)[2].get_length() // heads
         return op.transpose(op.reshape(x, _ints(0, 0, heads, size), True), _ints(0, 2, 1, 3))
 
-    def rope(self, x: Any, cos: Any, sin: Any) -> Any:
+    def rope(self, x: Node, cos: Node, sin: Node) -> Node:
         size = _last(cos)
         rotated = x if size == _last(x) else self._between(x, 0, size)
         half = size // 2
@@ -101,22 +103,22 @@ class OpenVinoOps(Ops[Any]):
         y = op.add(op.multiply(rotated, self._once(cos)), op.multiply(turned, self._once(sin)))
         return y if size == _last(x) else op.concat([y, self._between(x, size, _last(x))], -1)
 
-    def _between(self, x: Any, start: int, stop: int) -> Any:
+    def _between(self, x: Node, start: int, stop: int) -> Node:
         return op.slice(x, _ints(start), _ints(stop), _ints(1), _ints(-1))
 
-    def _once(self, angles: Any) -> Any:
+    def _once(self, angles: Node) -> Node:
         """Add the axis of heads to cosines or sines, in one node for all layers."""
         return self._derive(("heads", angles), lambda: op.unsqueeze(angles, _ints(1)))
 
-    def relative(self, x: Any, table: Array, index: Any) -> Any:
+    def relative(self, x: Node, table: Array, index: Node) -> Node:
         rows = self.constant(np.ascontiguousarray(table.transpose(1, 0, 2))[None])
         scores = op.matmul(x, rows, False, True)
         shape = op.concat([op.gather(op.shape_of(scores), _ints(0, 1), _ints(0)), op.shape_of(index)], 0)
         return op.gather_elements(scores, op.broadcast(index, shape), 3)
 
     def attention(
-        self, q: Any, k: Any, v: Any, seen: AttentionMask[Any], *, bias: Any = None, scale: float | None = None
-    ) -> Any:
+        self, q: Node, k: Node, v: Node, seen: AttentionMask[Node], *, bias: Node = None, scale: float | None = None
+    ) -> Node:
         heads, size = (q.get_output_partial_shape(0)[axis].get_length() for axis in (1, 3))
         k, v = self._repeated(k, heads), self._repeated(v, heads)
         # Written out, OpenVINO fuses this as well as its attention node, with fewer transposes: 2 to 3% faster.
@@ -127,7 +129,7 @@ class OpenVinoOps(Ops[Any]):
         out = op.matmul(op.softmax(scores, -1), v, False, False)
         return op.reshape(op.transpose(out, _ints(0, 2, 1, 3)), _ints(0, 0, heads * size), True)
 
-    def _repeated(self, x: Any, heads: int) -> Any:
+    def _repeated(self, x: Node, heads: int) -> Node:
         """Repeat each key or value head for the query heads that share it."""
         own = x.get_output_partial_shape(0)[1].get_length()
         if own == heads:
@@ -136,7 +138,7 @@ class OpenVinoOps(Ops[Any]):
         copies = op.tile(op.unsqueeze(x, _ints(2)), _ints(1, 1, heads // own, 1, 1))
         return op.reshape(copies, op.concat([_ints(0, heads), _ints(-1, size)], 0), True)
 
-    def _hidden(self, seen: AttentionMask[Any]) -> Any:
+    def _hidden(self, seen: AttentionMask[Node]) -> Node:
         """Return what is added to the scores, [B, 1, L, L]: 0 where a token is seen, else -1e9."""
         keys = seen.segments if seen.keys is None else seen.keys
         visible = op.equal(op.unsqueeze(seen.segments, _ints(1, 3)), op.unsqueeze(keys, _ints(1, 2)))
@@ -148,48 +150,48 @@ class OpenVinoOps(Ops[Any]):
                 visible = op.logical_and(visible, op.less_equal(ahead, op.constant(np.int32(seen.after))))
         return op.select(visible, op.constant(np.float32(0)), op.constant(np.float32(-1e9)))
 
-    def _derive(self, key: tuple[str, Any], make: Callable[[], Any]) -> Any:
+    def _derive(self, key: tuple[str, Node], make: Callable[[], Node]) -> Node:
         """Create a node once for all layers."""
         name = (key[0], id(key[1]))
         if name not in self._derived:
             self._derived[name] = (key[1], make())  # a reference to the key, or its id could be reused
         return self._derived[name][1]
 
-    def softmax(self, x: Any) -> Any:
+    def softmax(self, x: Node) -> Node:
         return op.softmax(x, -1)
 
-    def top(self, x: Any, count: int) -> Any:
+    def top(self, x: Node, count: int) -> Node:
         least = op.reduce_min(op.topk(x, op.constant(np.int64(count)), -1, "max", "value").output(0), _ints(-1), True)
         return op.select(op.greater_equal(x, least), x, op.constant(np.float32(0)))
 
-    def transpose(self, x: Any) -> Any:
+    def transpose(self, x: Node) -> Node:
         rank = x.get_output_partial_shape(0).rank.get_length()
         return op.transpose(x, _ints(*range(rank - 2), rank - 1, rank - 2))
 
-    def activation(self, x: Any, name: str) -> Any:
+    def activation(self, x: Node, name: str) -> Node:
         return _ACTIVATIONS[name](x)
 
-    def add(self, a: Any, b: Any) -> Any:
+    def add(self, a: Node, b: Node) -> Node:
         return op.add(a, b)
 
-    def multiply(self, a: Any, b: Any) -> Any:
+    def multiply(self, a: Node, b: Node) -> Node:
         return op.multiply(a, b)
 
-    def matmul(self, a: Any, b: Any) -> Any:
+    def matmul(self, a: Node, b: Node) -> Node:
         return op.matmul(a, b, False, False)
 
-    def max(self, x: Any, axis: int) -> Any:
+    def max(self, x: Node, axis: int) -> Node:
         return op.reduce_max(x, _ints(axis), False)
 
-    def expand(self, x: Any, axis: int) -> Any:
+    def expand(self, x: Node, axis: int) -> Node:
         return op.unsqueeze(x, _ints(axis))
 
-    def move_last_first(self, x: Any) -> Any:
+    def move_last_first(self, x: Node) -> Node:
         rank = x.get_output_partial_shape(0).rank.get_length()
         return op.transpose(x, _ints(rank - 1, *range(rank - 1)))
 
-    def concat(self, parts: list[Any]) -> Any:
+    def concat(self, parts: list[Node]) -> Node:
         return parts[0] if len(parts) == 1 else op.concat(parts, -1)
 
-    def normalize(self, x: Any) -> Any:
+    def normalize(self, x: Node) -> Node:
         return op.normalize_l2(x, _ints(-1), 1e-24, "max")

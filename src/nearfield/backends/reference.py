@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from nearfield.backends import Array, Backend, Inputs
+from nearfield.arrays import Array
+from nearfield.backends import Backend, Inputs
 from nearfield.checkpoint.weights.weights import Norm
 from nearfield.ops import AttentionMask, Graph, Ops
 

@@ -14,7 +14,8 @@ from typing import Any
 
 import torch
 
-from nearfield.backends import Array, Backend, BackendOptions, Inputs
+from nearfield.arrays import Array
+from nearfield.backends import Backend, BackendOptions, Inputs
 from nearfield.backends.recorded_graph import RecordedGraph, Value
 from nearfield.backends.torch_ops import TorchOps, to_tensor
 from nearfield.checkpoint.weights.weights import Norm

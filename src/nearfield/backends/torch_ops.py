@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from nearfield.backends import Array
+from nearfield.arrays import Array
 from nearfield.ops import AttentionMask, Ops
 
 try:

@@ -17,7 +17,8 @@ import torch
 from transformers import AutoConfig, AutoModel, AutoTokenizer
 from transformers.utils import logging
 
-from nearfield.backends import Array, BackendOptions, Inputs
+from nearfield.arrays import Array
+from nearfield.backends import BackendOptions, Inputs
 from nearfield.backends.torch import TorchBackend, TorchProgram, TorchRecordedGraph
 from nearfield.backends.torch_ops import TorchOps, to_tensor
 from nearfield.errors import InputError, ModelRefused, WeightsError

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from nearfield.checkpoint import modules
 from nearfield.checkpoint.folder_facts import FolderFacts
+from nearfield.checkpoint.json_file import JsonObject
 from nearfield.errors import ModelRefused
 from nearfield.recipe import Module, Normalize, Pooling
 
@@ -18,7 +17,7 @@ WIDTHS = ("hidden_size", "dim", "d_model", "n_embd")
 
 
 def dense_modules(
-    stages: tuple[modules.ModuleStage, ...] | None, config: Mapping[str, Any], facts: FolderFacts
+    stages: tuple[modules.ModuleStage, ...] | None, config: JsonObject, facts: FolderFacts
 ) -> tuple[tuple[Module, ...], int]:
     """Return the modules from tokens to the dense vector, and the size of that vector."""
     width = token_width(facts.folder, config)
@@ -35,7 +34,7 @@ def dense_modules(
     return chain, dimensions
 
 
-def token_width(folder: Path, config: Mapping[str, Any]) -> int:
+def token_width(folder: Path, config: JsonObject) -> int:
     """Return the size of a token's vector.
 
     Raises:
@@ -47,13 +46,13 @@ def token_width(folder: Path, config: Mapping[str, Any]) -> int:
     return width
 
 
-def architecture_of(config: Mapping[str, Any]) -> str:
+def architecture_of(config: JsonObject) -> str:
     """Return the first name under ``architectures``, or an empty string."""
     listed = config.get("architectures") or [""]
     return str(listed[0]) if isinstance(listed, list) else ""
 
 
-def _excludes_prompt(config: Mapping[str, Any], facts: FolderFacts) -> bool:
+def _excludes_prompt(config: JsonObject, facts: FolderFacts) -> bool:
     """Whether pooling leaves out the prompt though the folder does not say so, as Instructor's own code does."""
     if facts.entry and facts.entry.exclude_prompt:
         return True
@@ -61,7 +60,7 @@ def _excludes_prompt(config: Mapping[str, Any], facts: FolderFacts) -> bool:
     return config.get("model_type") == "t5" and re.search(r"\binstructor-(base|large|xl)\b", name) is not None
 
 
-def _default_modules(config: Mapping[str, Any], facts: FolderFacts) -> tuple[Module, ...]:
+def _default_modules(config: JsonObject, facts: FolderFacts) -> tuple[Module, ...]:
     """Without modules.json: what the catalogue says, else what sentence-transformers would do, with a warning."""
     entry = facts.entry
     if entry is not None and entry.pooling is not None:

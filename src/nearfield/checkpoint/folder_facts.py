@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
+from nearfield.checkpoint.json_file import JsonObject
 from nearfield.recipe import EncodeTask, RerankPrompt
 
 
@@ -87,7 +88,7 @@ class FolderFacts:
     """
 
     folder: Path
-    meta: Mapping[str, Any]
+    meta: JsonObject
     entry: CatalogFacts | None = None
     origins: dict[str, str] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from nearfield.errors import ModelRefused
+
+#: A JSON object as it was read: what its values are is checked where they are used.
+JsonObject: TypeAlias = Mapping[str, Any]
 
 
 def read_any(path: Path) -> Any:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from nearfield.checkpoint import json_file
 from nearfield.checkpoint.folder_facts import FolderFacts
+from nearfield.checkpoint.json_file import JsonObject
 from nearfield.checkpoint.transformer_config import Transformer
 
 #: Architectures that count positions from the padding id on, and so read that many tokens fewer than they have rows.
@@ -41,7 +40,7 @@ def read_max_length(transformer: Transformer, facts: FolderFacts) -> int:
     return length
 
 
-def count_positions(config: Mapping[str, Any]) -> int | None:
+def count_positions(config: JsonObject) -> int | None:
     """Return how many tokens have a position, or None where the architecture sets no limit."""
     rows = config.get("max_position_embeddings")
     if type(rows) is not int or rows < 1:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from nearfield.checkpoint import json_file
+from nearfield.checkpoint.json_file import JsonObject
 from nearfield.errors import ModelRefused, nearest
 from nearfield.recipe import Dense, LayerNorm, Module, Normalize, Pooling
 
@@ -144,13 +145,13 @@ def _agree(path: Path, field: str, stated: Any, width: int) -> None:
         raise ModelRefused(f"{path} says {field} is {stated!r}, and what reaches it has {width} dimensions")
 
 
-def _known(path: Path, config: Mapping[str, Any], fields: tuple[str, ...]) -> None:
+def _known(path: Path, config: JsonObject, fields: tuple[str, ...]) -> None:
     for field in config:
         if field not in fields:
             raise ModelRefused(f"{path} has the field {field!r}, which is not understood. {nearest(field, fields)}")
 
 
-def _in_line(path: Path, config: Mapping[str, Any], level: str) -> None:
+def _in_line(path: Path, config: JsonObject, level: str) -> None:
     """Refuse a module that reads or writes anything but what runs through this chain."""
     for field in ("module_input_name", "module_output_name"):
         if config.get(field) not in (level, None):
@@ -168,7 +169,7 @@ def _pooling(path: Path, config: dict[str, Any], width: int) -> tuple[Module, in
     return Pooling(modes, bool(config.get("include_prompt", True))), width * len(modes)
 
 
-def _modes(path: Path, config: Mapping[str, Any]) -> tuple[str, ...]:
+def _modes(path: Path, config: JsonObject) -> tuple[str, ...]:
     mode = config.get("pooling_mode")
     if mode is None:
         flagged = tuple(name for flag, name in POOLING_FLAGS.items() if config.get(flag))

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import string
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from nearfield.checkpoint import json_file, modules
+from nearfield.checkpoint.json_file import JsonObject
 from nearfield.checkpoint.modules import ModuleStage
 from nearfield.checkpoint.transformer_config import Transformer
 from nearfield.errors import ModelRefused, nearest
 from nearfield.recipe import ClassScores, Dense, Lexical, Multivector, Normalize, RerankPrompt, RoleFormat, Splade
 
-Meta = Mapping[str, Any]
+Meta = JsonObject
 
 DENSE, SPARSE, MULTIVECTOR, SCORES = KINDS = ("dense", "sparse", "multivector", "scores")
 #: ``model_type`` of config_sentence_transformers.json.
@@ -93,7 +92,7 @@ def query_weights(stage: ModuleStage) -> Path:
     raise ModelRefused(f"{stage.folder} has no weights for queries (looked for model.safetensors, idf.json)")
 
 
-def lexical(folder: Path, config: Mapping[str, Any]) -> Lexical | None:
+def lexical(folder: Path, config: JsonObject) -> Lexical | None:
     """Return the sparse head that lies beside a dense model (bge-m3), or in it (GTE), or None."""
     if (folder / M3_SPARSE).is_file():
         return Lexical(folder / M3_SPARSE, M3_SPECIAL)
@@ -188,7 +187,7 @@ def scores(
     folder: Path,
     meta: Meta,
     stages: tuple[ModuleStage, ...] | None,
-    config: Mapping[str, Any],
+    config: JsonObject,
     answer: RerankPrompt | None = None,
 ) -> ClassScores | RerankPrompt:
     """Read a cross-encoder or classifier: its labels and what is done to their logits.
@@ -218,12 +217,12 @@ def scores(
     return ClassScores(labels, _activation(folder, meta, config, len(labels)))
 
 
-def _architecture(config: Mapping[str, Any]) -> str:
+def _architecture(config: JsonObject) -> str:
     listed = config.get("architectures")
     return str(listed[0]) if isinstance(listed, list) and listed else ""
 
 
-def _labels(config: Mapping[str, Any]) -> tuple[str, ...]:
+def _labels(config: JsonObject) -> tuple[str, ...]:
     """``id2label`` in the order of the ids; where there is none, transformers means two labels, or ``num_labels``."""
     named = config.get("id2label")
     if isinstance(named, dict) and named:
@@ -231,7 +230,7 @@ def _labels(config: Mapping[str, Any]) -> tuple[str, ...]:
     return tuple(f"LABEL_{index}" for index in range(int(config.get("num_labels") or 2)))
 
 
-def _activation(folder: Path, meta: Meta, config: Mapping[str, Any], labels: int) -> str:
+def _activation(folder: Path, meta: Meta, config: JsonObject, labels: int) -> str:
     """The file's own word, in any of its three places; else a sigmoid for a single logit and nothing for several."""
     inner = config.get("sentence_transformers")
     stated = (

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from nearfield.checkpoint import json_file
+from nearfield.checkpoint.json_file import JsonObject
 from nearfield.errors import ModelRefused, nearest
 
 #: Older versions named the file after the architecture; the first that exists counts.
@@ -49,7 +50,7 @@ class Transformer:
     task: str = TASKS[0]
     query_length: int | None = None
     document_length: int | None = None
-    query_expansion: Mapping[str, Any] | None = None
+    query_expansion: JsonObject | None = None
 
 
 def read_transformer(folder: Path) -> Transformer:
@@ -78,7 +79,7 @@ def read_transformer(folder: Path) -> Transformer:
     )
 
 
-def _arguments(path: Path, settings: Mapping[str, Any], what: str, known: frozenset[str] | None) -> dict[str, Any]:
+def _arguments(path: Path, settings: JsonObject, what: str, known: frozenset[str] | None) -> dict[str, Any]:
     """The arguments that the reference passes to the config, tokenizer or model; an unknown one is refused."""
     older, newer = ARGUMENTS[what]
     arguments = settings.get(newer) or settings.get(older) or {}
@@ -111,7 +112,7 @@ OTHERS = frozenset(name for pair in ARGUMENTS.values() for name in pair) | {
 }
 
 
-def _check(path: Path, settings: Mapping[str, Any]) -> None:
+def _check(path: Path, settings: JsonObject) -> None:
     for name, value in settings.items():
         if name not in PLAIN and name not in OTHERS | READ:
             known = nearest(name, PLAIN.keys() | OTHERS | READ)

@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
+from nearfield.arrays import Array
 from nearfield.client.results import LoadState, LoadStates, RankedDocument, Readiness, RemoteModel
 from nearfield.client.retry import NO_RETRY, Attempts, RetryPolicy
 from nearfield.client.server_api import (
@@ -22,7 +23,6 @@ from nearfield.client.server_api import (
     METRICS,
     READINESS,
     ApiCall,
-    Array,
     ClientOptions,
     RemoteEncodeOptions,
     ServerApi,

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     import httpx
     from typing_extensions import Unpack
 
-Array = np.ndarray[Any, np.dtype[Any]]
+from nearfield.arrays import Array
+
 T = TypeVar("T")
 #: Texts in one request.
 BATCH_SIZE = 64

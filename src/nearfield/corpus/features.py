@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from nearfield.arrays import Array
 from nearfield.corpus import config
 from nearfield.corpus.chunkers.token_counter import TokenCounter
 from nearfield.encoder import Encoder
@@ -21,7 +22,6 @@ from nearfield.vectors.multivector import MultiVectors
 from nearfield.vectors.outputs import Outputs
 from nearfield.vectors.sparse import SparseVectors
 
-Array = np.ndarray[Any, np.dtype[Any]]
 EncoderOf = Callable[[str], Encoder]
 
 

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from nearfield.arrays import Array
 from nearfield.errors import MissingExtra
 
-Array = np.ndarray[Any, np.dtype[Any]]
 Run = Mapping[str, Mapping[str, float]]
 Judgements = Mapping[str, Mapping[str, int]]
 #: Metrics of rankings: how each is shown and what ir-measures calls it, at a cutoff.

@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
+from nearfield.arrays import Array
 from nearfield.errors import InputError
 from nearfield.evaluation import metrics
 from nearfield.evaluation.tasks import Column, EvaluationTask, open_task
 
-Array = np.ndarray[Any, np.dtype[Any]]
 #: Numbers drawn at once: resampling a long column stays within memory.
 _AT_ONCE = 1_000_000
 

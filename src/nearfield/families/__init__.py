@@ -7,14 +7,12 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
-import numpy as np
-
+from nearfield.arrays import Array
+from nearfield.checkpoint.json_file import JsonObject
 from nearfield.checkpoint.weights.weights import Linear, Lora, Weights
 from nearfield.errors import ModelRefused, nearest
-from nearfield.ops import AttentionMask, Ops
+from nearfield.ops import AttentionMask, Ops, T
 from nearfield.registry import Registry
-
-Array = np.ndarray[Any, np.dtype[Any]]
 
 #: ``model_type`` of config.json to the family that runs it.
 REGISTRY = Registry(
@@ -81,10 +79,10 @@ class Family(ABC):
     positions: int
 
     @abstractmethod
-    def __init__(self, config: Mapping[str, Any]) -> None: ...
+    def __init__(self, config: JsonObject) -> None: ...
 
     @abstractmethod
-    def encode(self, ops: Ops[Any], weights: Weights, inputs: Mapping[str, Any]) -> Any:
+    def encode(self, ops: Ops[T], weights: Weights, inputs: Mapping[str, T]) -> T:
         """Return the last hidden states [B, L, H]; ``inputs`` has ``types`` and ``keys`` where a head needs them."""
 
     def host(self, places: Array) -> dict[str, Array]:
@@ -100,7 +98,7 @@ class Family(ABC):
         """Return the weights to run with, the names of adapters that lie among them, and these adapters' factors."""
         return weights, (), None
 
-    def vocabulary(self, ops: Ops[Any], weights: Weights, x: Any) -> tuple[Any, Linear]:
+    def vocabulary(self, ops: Ops[T], weights: Weights, x: T) -> tuple[T, Linear]:
         """Return what the language model's last layer reads [B, L, H], and that layer: outputs are the vocabulary.
 
         Raises:
@@ -108,7 +106,7 @@ class Family(ABC):
         """
         raise ModelRefused(f"{type(self).__name__} has no language-model head here: it cannot score a vocabulary.")
 
-    def classes(self, ops: Ops[Any], weights: Weights, x: Any, count: int) -> Any:
+    def classes(self, ops: Ops[T], weights: Weights, x: T, count: int) -> T:
         """Return the classification head's ``count`` logits from the pooled states ``x`` [B, S, H].
 
         Raises:
@@ -117,7 +115,7 @@ class Family(ABC):
         raise ModelRefused(f"{type(self).__name__} has no classification head here.")
 
     @staticmethod
-    def seen(inputs: Mapping[str, Any], before: int | None = None, after: int | None = None) -> AttentionMask[Any]:
+    def seen(inputs: Mapping[str, T], before: int | None = None, after: int | None = None) -> AttentionMask[T]:
         """Return what a token attends to: its whole input, or what is within bounds (see ``ops.AttentionMask``)."""
         places = None if before is None and after is None else inputs["places"]
         return AttentionMask(inputs["segments"], places, before, after, inputs.get("keys"))
@@ -134,7 +132,7 @@ class NoFamily(ModelRefused):
     """No family runs an architecture; transformers may."""
 
 
-def resolve(config: Mapping[str, Any]) -> Family:
+def resolve(config: JsonObject) -> Family:
     """Return the family for a config.json.
 
     Raises:

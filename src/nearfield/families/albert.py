@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
+from nearfield.checkpoint.json_file import JsonObject
 from nearfield.checkpoint.weights.weights import Linear, Weights
 from nearfield.errors import ModelRefused
 from nearfield.families import Family
 from nearfield.families.bert import ACTIVATIONS, size_of
-from nearfield.ops import AttentionMask, Ops
+from nearfield.ops import AttentionMask, Ops, T
 
 
 class Albert(Family):
@@ -18,7 +18,7 @@ class Albert(Family):
     roots = ("albert.", "")
     unread = (r"(^|\.)position_ids$", r"(^|\.)pooler\.", r"^(predictions|classifier|sop_classifier|qa_outputs)\.")
 
-    def __init__(self, config: Mapping[str, Any]) -> None:
+    def __init__(self, config: JsonObject) -> None:
         self.hidden_size = size_of(config, "hidden_size")
         self.embedding_size = size_of(config, "embedding_size")
         self.heads = size_of(config, "num_attention_heads")
@@ -42,7 +42,7 @@ class Albert(Family):
                 f"{self.groups} groups do not go together."
             )
 
-    def encode(self, ops: Ops[Any], weights: Weights, inputs: Mapping[str, Any]) -> Any:
+    def encode(self, ops: Ops[T], weights: Weights, inputs: Mapping[str, T]) -> T:
         x = self._embed(ops, weights.scope("embeddings."), inputs)
         encoder, seen = weights.scope("encoder."), self.seen(inputs)
         x = ops.linear(x, encoder.linear("embedding_hidden_mapping_in", self.embedding_size, self.hidden_size))
@@ -52,7 +52,7 @@ class Albert(Family):
                 x = self._layer(ops, group.scope(f"albert_layers.{inner}."), x, seen)
         return x
 
-    def _embed(self, ops: Ops[Any], weights: Weights, inputs: Mapping[str, Any]) -> Any:
+    def _embed(self, ops: Ops[T], weights: Weights, inputs: Mapping[str, T]) -> T:
         size = self.embedding_size
         x = ops.embed(weights.table("word_embeddings", self.vocab_size, size), inputs["ids"])
         types = weights.tensor("token_type_embeddings.weight", (self.types, size))
@@ -61,7 +61,7 @@ class Albert(Family):
         x = ops.add(x, ops.rows(positions, inputs["positions"]))
         return ops.layer_norm(x, weights.norm("LayerNorm", size), self.eps)
 
-    def _layer(self, ops: Ops[Any], weights: Weights, x: Any, seen: AttentionMask[Any]) -> Any:
+    def _layer(self, ops: Ops[T], weights: Weights, x: T, seen: AttentionMask[T]) -> T:
         size, own = self.hidden_size, weights.scope("attention.")
         q, k, v = (
             ops.split(ops.linear(x, own.linear(name, size, size)), self.heads) for name in ("query", "key", "value")
@@ -72,7 +72,7 @@ class Albert(Family):
         h = ops.linear(h, weights.linear("ffn_output", self.intermediate_size, size))
         return ops.layer_norm(ops.add(x, h), weights.norm("full_layer_layer_norm", size), self.eps)
 
-    def vocabulary(self, ops: Ops[Any], weights: Weights, x: Any) -> tuple[Any, Linear]:
+    def vocabulary(self, ops: Ops[T], weights: Weights, x: T) -> tuple[T, Linear]:
         own, size = weights.top.scope("predictions."), self.embedding_size
         x = ops.activation(ops.linear(x, own.linear("dense", self.hidden_size, size)), self.act)
         x = ops.layer_norm(x, own.norm("LayerNorm", size), self.eps)
@@ -86,7 +86,7 @@ class Albert(Family):
         bias = "decoder.bias" if "decoder.bias" in names else "bias"
         return x, Linear(weight, own.tensor(bias, (self.vocab_size,)))
 
-    def classes(self, ops: Ops[Any], weights: Weights, x: Any, count: int) -> Any:
+    def classes(self, ops: Ops[T], weights: Weights, x: T, count: int) -> T:
         size = self.hidden_size
         x = ops.activation(ops.linear(x, weights.linear("pooler", size, size)), "tanh")
         return ops.linear(x, weights.top.linear("classifier", size, count))

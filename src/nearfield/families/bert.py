@@ -9,14 +9,15 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
+from nearfield.arrays import Array
+from nearfield.checkpoint.json_file import JsonObject
 from nearfield.checkpoint.weights.weights import Linear, Weights
 from nearfield.errors import ModelRefused
-from nearfield.families import Array, Family
-from nearfield.ops import AttentionMask, Ops
+from nearfield.families import Family
+from nearfield.ops import AttentionMask, Ops, T
 
 
 @dataclass(frozen=True)
@@ -120,7 +121,7 @@ class Bert(Family):
         r"^vocab_(transform|layer_norm|projector)\.",
     )
 
-    def __init__(self, config: Mapping[str, Any]) -> None:
+    def __init__(self, config: JsonObject) -> None:
         self.kind = str(config["model_type"])
         self.names = NAMES[self.kind]
         self.hidden_size = size_of(config, self.names.hidden_size)
@@ -147,7 +148,7 @@ class Bert(Family):
             arrays["buckets"] = buckets(places.shape[1], self.relative)
         return arrays
 
-    def encode(self, ops: Ops[Any], weights: Weights, inputs: Mapping[str, Any]) -> Any:
+    def encode(self, ops: Ops[T], weights: Weights, inputs: Mapping[str, T]) -> T:
         x = self._embed(ops, weights.scope("embeddings."), inputs)
         if self.embedding_size != self.hidden_size:
             x = ops.linear(x, weights.linear("embeddings_project", self.embedding_size, self.hidden_size))
@@ -156,7 +157,7 @@ class Bert(Family):
             x = self._layer(ops, weights.scope(self.names.layer.format(number) + "."), x, seen, bias)
         return x
 
-    def _embed(self, ops: Ops[Any], weights: Weights, inputs: Mapping[str, Any]) -> Any:
+    def _embed(self, ops: Ops[T], weights: Weights, inputs: Mapping[str, T]) -> T:
         size = self.embedding_size
         positions = weights.tensor("position_embeddings.weight", (self.table, size))
         x = ops.embed(weights.table("word_embeddings", self.vocab_size, size), inputs["ids"])
@@ -169,7 +170,7 @@ class Bert(Family):
         x = ops.add(x, ops.rows(positions, inputs["positions"]))
         return ops.layer_norm(x, weights.norm("LayerNorm", size), self.eps)
 
-    def _layer(self, ops: Ops[Any], weights: Weights, x: Any, seen: AttentionMask[Any], bias: Any) -> Any:
+    def _layer(self, ops: Ops[T], weights: Weights, x: T, seen: AttentionMask[T], bias: T | None) -> T:
         names, size = self.names, self.hidden_size
         q, k, v = (
             ops.split(ops.linear(x, weights.linear(name, size, size)), self.heads)
@@ -182,7 +183,7 @@ class Bert(Family):
         h = ops.linear(h, weights.linear(names.down, self.intermediate_size, size))
         return ops.layer_norm(ops.add(x, h), weights.norm(names.output_norm, size), self.eps)
 
-    def vocabulary(self, ops: Ops[Any], weights: Weights, x: Any) -> tuple[Any, Linear]:
+    def vocabulary(self, ops: Ops[T], weights: Weights, x: T) -> tuple[T, Linear]:
         top, names = weights.top, self.names
         size = self.embedding_size
         dense = top.linear(names.vocabulary_dense, self.hidden_size, size)
@@ -200,7 +201,7 @@ class Bert(Family):
         bias = next((name for name in (f"{table}.bias", names.vocabulary_bias) if name in top.names()), f"{table}.bias")
         return x, Linear(weight, top.tensor(bias, (self.vocab_size,)))
 
-    def classes(self, ops: Ops[Any], weights: Weights, x: Any, count: int) -> Any:
+    def classes(self, ops: Ops[T], weights: Weights, x: T, count: int) -> T:
         size, top = self.hidden_size, weights.top
         if self.kind == "bert":
             x = ops.activation(ops.linear(x, weights.linear("pooler.dense", size, size)), "tanh")
@@ -212,7 +213,7 @@ class Bert(Family):
         x = ops.activation(x, "gelu" if self.kind == "electra" else "tanh")
         return ops.linear(x, top.linear("classifier.out_proj", size, count))
 
-    def _bias(self, ops: Ops[Any], weights: Weights, inputs: Mapping[str, Any]) -> Any:
+    def _bias(self, ops: Ops[T], weights: Weights, inputs: Mapping[str, T]) -> T | None:
         """Look up MPNet's relative biases: [L, L] buckets to [1, heads, L, L]."""
         if not self.relative:
             return None
@@ -233,7 +234,7 @@ def buckets(length: int, count: int, farthest: int = 128) -> Array:
     return np.asarray(bucket + np.where(distance > 0, half, 0), np.int32)
 
 
-def size_of(config: Mapping[str, Any], name: str) -> int:
+def size_of(config: JsonObject, name: str) -> int:
     """Return a size of config.json, which must be a positive integer."""
     value = config.get(name)
     if not isinstance(value, int) or isinstance(value, bool) or value < 1:
@@ -241,19 +242,19 @@ def size_of(config: Mapping[str, Any], name: str) -> int:
     return value
 
 
-def _pad(config: Mapping[str, Any], kind: str) -> int:
+def _pad(config: JsonObject, kind: str) -> int:
     """Return the padding id that positions count from; MPNet's is 1, whatever its config says."""
     return 1 if kind == "mpnet" else int(config.get("pad_token_id", 1))
 
 
-def _activation(config: Mapping[str, Any], name: str) -> str:
+def _activation(config: JsonObject, name: str) -> str:
     stored = config.get(name, "gelu")
     if stored not in ACTIVATIONS:
         raise ModelRefused(f"config.json: {name} {stored!r} is not known here. Known: {', '.join(ACTIVATIONS)}.")
     return ACTIVATIONS[stored]
 
 
-def _refuse_variants(config: Mapping[str, Any], hidden: int, heads: int) -> None:
+def _refuse_variants(config: JsonObject, hidden: int, heads: int) -> None:
     if hidden % heads:
         raise ModelRefused(f"config.json: hidden size {hidden} cannot be split among {heads} heads.")
     kind = config.get("position_embedding_type", "absolute")

@@ -9,15 +9,16 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from functools import lru_cache
-from typing import Any
 
 import numpy as np
 
+from nearfield.arrays import Array
+from nearfield.checkpoint.json_file import JsonObject
 from nearfield.checkpoint.weights.weights import Linear, Norm, Weights
 from nearfield.errors import ModelRefused
-from nearfield.families import Array, Family
+from nearfield.families import Family
 from nearfield.families.bert import ACTIVATIONS, size_of
-from nearfield.ops import AttentionMask, Ops
+from nearfield.ops import AttentionMask, Ops, T
 
 
 class Deberta(Family):
@@ -30,7 +31,7 @@ class Deberta(Family):
         r"^(pooler|classifier|cls|lm_predictions|mask_predictions)\.",
     )
 
-    def __init__(self, config: Mapping[str, Any]) -> None:
+    def __init__(self, config: JsonObject) -> None:
         _refuse_variants(config)
         self.hidden_size = size_of(config, "hidden_size")
         self.heads = size_of(config, "num_attention_heads")
@@ -56,7 +57,7 @@ class Deberta(Family):
         there, back = _distances(places.shape[1], self.count, self.farthest, self.span)
         return {"buckets": there, "buckets.back": back, "positions": places}
 
-    def encode(self, ops: Ops[Any], weights: Weights, inputs: Mapping[str, Any]) -> Any:
+    def encode(self, ops: Ops[T], weights: Weights, inputs: Mapping[str, T]) -> T:
         x = self._embed(ops, weights.scope("embeddings."), inputs)
         encoder, seen = weights.scope("encoder."), self.seen(inputs)
         table = self._distances_table(encoder)
@@ -65,7 +66,7 @@ class Deberta(Family):
             x = self._layer(ops, own, x, inputs, seen, table)
         return x
 
-    def _embed(self, ops: Ops[Any], weights: Weights, inputs: Mapping[str, Any]) -> Any:
+    def _embed(self, ops: Ops[T], weights: Weights, inputs: Mapping[str, T]) -> T:
         size = self.hidden_size
         x = ops.embed(weights.table("word_embeddings", self.vocab_size, size), inputs["ids"])
         if self.placed:
@@ -84,8 +85,8 @@ class Deberta(Family):
         return _layer_norm(table, weights.norm("LayerNorm", self.hidden_size), self.eps)
 
     def _layer(
-        self, ops: Ops[Any], weights: Weights, x: Any, inputs: Mapping[str, Any], seen: AttentionMask[Any], table: Array
-    ) -> Any:
+        self, ops: Ops[T], weights: Weights, x: T, inputs: Mapping[str, T], seen: AttentionMask[T], table: Array
+    ) -> T:
         size = self.hidden_size
         a = self._attention(ops, weights.scope("attention.self."), x, inputs, seen, table)
         a = ops.linear(a, weights.linear("attention.output.dense", size, size))
@@ -96,8 +97,8 @@ class Deberta(Family):
         return ops.layer_norm(ops.add(x, h), weights.norm("output.LayerNorm", size), self.eps)
 
     def _attention(
-        self, ops: Ops[Any], weights: Weights, x: Any, inputs: Mapping[str, Any], seen: AttentionMask[Any], table: Array
-    ) -> Any:
+        self, ops: Ops[T], weights: Weights, x: T, inputs: Mapping[str, T], seen: AttentionMask[T], table: Array
+    ) -> T:
         size = self.hidden_size
         layers = [weights.linear(f"{name}_proj", size, size) for name in ("query", "key", "value")]
         q, k, v = (ops.split(ops.linear(x, layer), self.heads) for layer in layers)
@@ -120,7 +121,7 @@ class Deberta(Family):
         rows = table @ layer.weight.T + (0 if layer.bias is None else layer.bias)
         return np.ascontiguousarray((rows * scale).reshape(len(table), self.heads, -1), np.float32)
 
-    def classes(self, ops: Ops[Any], weights: Weights, x: Any, count: int) -> Any:
+    def classes(self, ops: Ops[T], weights: Weights, x: T, count: int) -> T:
         top, size = weights.top, self.hidden_size
         x = ops.activation(ops.linear(x, top.linear("pooler.dense", size, size)), self.pooler_act)
         return ops.linear(x, top.linear("classifier", size, count))
@@ -151,7 +152,7 @@ def _layer_norm(x: Array, norm: Norm, eps: float) -> Array:
     return np.asarray(y if norm.bias is None else y + norm.bias, np.float32)
 
 
-def _kinds(config: Mapping[str, Any]) -> tuple[str, ...]:
+def _kinds(config: JsonObject) -> tuple[str, ...]:
     stated = config.get("pos_att_type") or ()
     listed = stated.split("|") if isinstance(stated, str) else stated
     kinds = tuple(str(kind).strip().lower() for kind in listed)
@@ -160,14 +161,14 @@ def _kinds(config: Mapping[str, Any]) -> tuple[str, ...]:
     return kinds
 
 
-def _activation(config: Mapping[str, Any], name: str) -> str:
+def _activation(config: JsonObject, name: str) -> str:
     stored = config.get(name, "gelu")
     if stored not in (*ACTIVATIONS, "tanh"):
         raise ModelRefused(f"config.json: {name} {stored!r} is not known here. Known: {', '.join(ACTIVATIONS)}.")
-    return ACTIVATIONS.get(stored, stored)
+    return str(ACTIVATIONS.get(stored, stored))
 
 
-def _refuse_variants(config: Mapping[str, Any]) -> None:
+def _refuse_variants(config: JsonObject) -> None:
     if int(config.get("conv_kernel_size") or 0) > 0:
         raise ModelRefused("config.json: conv_kernel_size sets a convolution after the first layer: not known here.")
     if not config.get("relative_attention"):

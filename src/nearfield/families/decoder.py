@@ -8,16 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
+from nearfield.arrays import Array
+from nearfield.checkpoint.json_file import JsonObject
 from nearfield.checkpoint.weights.weights import Linear, Norm, Weights
 from nearfield.errors import ModelRefused
-from nearfield.families import Array, Family
+from nearfield.families import Family
 from nearfield.families.bert import ACTIVATIONS, size_of
 from nearfield.families.rotary import Rotary
-from nearfield.ops import AttentionMask, Ops
+from nearfield.ops import AttentionMask, Ops, T
 
 #: Where a layer's attention is bounded.
 SLIDING = "sliding_attention"
@@ -53,7 +54,7 @@ class Decoder(Family):
     unread = (r"(^|\.)rotary_emb\.inv_freq$", r"^lm_head\.", r"^score\.")
     class_pooling = "lasttoken"
 
-    def __init__(self, config: Mapping[str, Any]) -> None:
+    def __init__(self, config: JsonObject) -> None:
         self.flags = FLAGS[str(config["model_type"])]
         self.hidden_size = size_of(config, "hidden_size")
         self.heads = size_of(config, "num_attention_heads")
@@ -77,7 +78,7 @@ class Decoder(Family):
             self.inputs += ("rope.local.cos", "rope.local.sin")
         _refuse_variants(config, self.heads, self.shared)
 
-    def _rotaries(self, config: Mapping[str, Any]) -> tuple[Rotary, Rotary | None]:
+    def _rotaries(self, config: JsonObject) -> tuple[Rotary, Rotary | None]:
         """Return the rotary positions of full layers and, for Gemma, of sliding-window layers: their base differs."""
         if not self.flags.gemma:
             return Rotary.from_config(config, self.head), None
@@ -100,7 +101,7 @@ class Decoder(Family):
             arrays["rope.local.cos"], arrays["rope.local.sin"] = self.local.angles(places)
         return arrays
 
-    def encode(self, ops: Ops[Any], weights: Weights, inputs: Mapping[str, Any]) -> Any:
+    def encode(self, ops: Ops[T], weights: Weights, inputs: Mapping[str, T]) -> T:
         x = ops.embed(weights.table("embed_tokens", self.vocab_size, self.hidden_size), inputs["ids"])
         if self.flags.gemma:
             x = ops.multiply(x, ops.constant(np.array([self.hidden_size**0.5], np.float32)))
@@ -109,15 +110,15 @@ class Decoder(Family):
             x = self._layer(ops, weights.scope(f"layers.{number}."), x, inputs, kind, seen[kind])
         return ops.rms_norm(x, self._norm(weights, "norm"), self.eps)
 
-    def _seen(self, inputs: Mapping[str, Any], kind: str) -> AttentionMask[Any]:
+    def _seen(self, inputs: Mapping[str, T], kind: str) -> AttentionMask[T]:
         after = 0 if self.causal else None
         if kind != SLIDING:
             return self.seen(inputs, None, after)
         return self.seen(inputs, self.window, 0 if self.causal else self.window)
 
     def _layer(
-        self, ops: Ops[Any], weights: Weights, x: Any, inputs: Mapping[str, Any], kind: str, seen: AttentionMask[Any]
-    ) -> Any:
+        self, ops: Ops[T], weights: Weights, x: T, inputs: Mapping[str, T], kind: str, seen: AttentionMask[T]
+    ) -> T:
         a = self._attention(ops, weights, self._normed(ops, weights, x, "input_layernorm"), inputs, kind, seen)
         if not self.flags.gemma:
             x = ops.add(x, a)
@@ -127,8 +128,8 @@ class Decoder(Family):
         return ops.add(x, self._normed(ops, weights, h, "post_feedforward_layernorm"))
 
     def _attention(
-        self, ops: Ops[Any], weights: Weights, x: Any, inputs: Mapping[str, Any], kind: str, seen: AttentionMask[Any]
-    ) -> Any:
+        self, ops: Ops[T], weights: Weights, x: T, inputs: Mapping[str, T], kind: str, seen: AttentionMask[T]
+    ) -> T:
         weights = weights.scope("self_attn.")
         bias = self.flags.qkv_bias or self.bias
         q, k, v = (
@@ -145,20 +146,20 @@ class Decoder(Family):
         out = weights.linear("o_proj", self.heads * self.head, self.hidden_size, self.bias)
         return ops.linear(ops.attention(q, k, v, seen, scale=self.scale), out)
 
-    def _feed(self, ops: Ops[Any], weights: Weights, x: Any) -> Any:
+    def _feed(self, ops: Ops[T], weights: Weights, x: T) -> T:
         inner, size = self.intermediate_size, self.hidden_size
         gate, up = (weights.linear(f"mlp.{name}_proj", size, inner, self.mlp_bias) for name in ("gate", "up"))
         h = ops.multiply(ops.activation(ops.linear(x, gate), self.act), ops.linear(x, up))
         return ops.linear(h, weights.linear("mlp.down_proj", inner, size, self.mlp_bias))
 
-    def _normed(self, ops: Ops[Any], weights: Weights, x: Any, name: str) -> Any:
+    def _normed(self, ops: Ops[T], weights: Weights, x: T, name: str) -> T:
         return ops.rms_norm(x, self._norm(weights, name), self.eps)
 
     def _norm(self, weights: Weights, name: str, size: int | None = None) -> Norm:
         norm = weights.norm(name, size or self.hidden_size, bias=False)
         return Norm(norm.weight + 1, None) if self.flags.gemma else norm
 
-    def vocabulary(self, ops: Ops[Any], weights: Weights, x: Any) -> tuple[Any, Linear]:
+    def vocabulary(self, ops: Ops[T], weights: Weights, x: T) -> tuple[T, Linear]:
         shape = (self.vocab_size, self.hidden_size)
         # Where the last layer is tied to the embeddings, files leave it out.
         if "lm_head.weight" in weights.top.names():
@@ -167,18 +168,18 @@ class Decoder(Family):
             raise ModelRefused("The language model's last layer is missing (lm_head.weight), and is not tied.")
         return x, Linear(weights.tensor("embed_tokens.weight", shape), None)
 
-    def classes(self, ops: Ops[Any], weights: Weights, x: Any, count: int) -> Any:
+    def classes(self, ops: Ops[T], weights: Weights, x: T, count: int) -> T:
         return ops.linear(x, weights.top.linear("score", self.hidden_size, count, bias=False))
 
 
-def _activation(config: Mapping[str, Any], name: str) -> str:
+def _activation(config: JsonObject, name: str) -> str:
     stored = config.get(name) or config.get("hidden_act") or ("gelu_pytorch_tanh" if name != "hidden_act" else "silu")
     if stored not in ACTIVATIONS:
         raise ModelRefused(f"config.json: {name} {stored!r} is not known here. Known: {', '.join(ACTIVATIONS)}.")
     return ACTIVATIONS[stored]
 
 
-def _windows(config: Mapping[str, Any], flags: Flags, layers: int, causal: bool) -> tuple[tuple[str, ...], int]:
+def _windows(config: JsonObject, flags: Flags, layers: int, causal: bool) -> tuple[tuple[str, ...], int]:
     """Return each layer's kind of attention, and how many places back a bounded one sees."""
     width = config.get("sliding_window")
     if flags.switched_window and not config.get("use_sliding_window"):
@@ -198,7 +199,7 @@ def _windows(config: Mapping[str, Any], flags: Flags, layers: int, causal: bool)
     return tuple(kinds), int(width) - 1
 
 
-def _refuse_variants(config: Mapping[str, Any], heads: int, shared: int) -> None:
+def _refuse_variants(config: JsonObject, heads: int, shared: int) -> None:
     if heads % shared:
         raise ModelRefused(f"config.json: {heads} query heads cannot share {shared} key heads evenly.")
     for name in ("attn_logit_softcapping", "num_experts", "num_local_experts"):

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
+from nearfield.arrays import Array
+from nearfield.checkpoint.json_file import JsonObject
 from nearfield.checkpoint.weights.weights import Weights
 from nearfield.errors import ModelRefused
-from nearfield.families import Array, Family
-from nearfield.ops import Ops
+from nearfield.families import Family
+from nearfield.ops import Ops, T
 
 SUFFIXES = (".onnx", ".xml")
 
@@ -24,7 +25,7 @@ class Exported(Family):
     inputs = ("ids", "segments", "places")
     packable = False
 
-    def __init__(self, config: Mapping[str, Any], body: Path, positions: int) -> None:
+    def __init__(self, config: JsonObject, body: Path, positions: int) -> None:
         if not body.is_dir() and body.suffix not in SUFFIXES:
             raise ModelRefused(f"{body} is neither an ONNX file nor an OpenVINO model ({', '.join(SUFFIXES)}).")
         if not body.exists():
@@ -39,5 +40,5 @@ class Exported(Family):
     def host(self, places: Array) -> dict[str, Array]:
         return {}
 
-    def encode(self, ops: Ops[Any], weights: Weights, inputs: Mapping[str, Any]) -> Any:
+    def encode(self, ops: Ops[T], weights: Weights, inputs: Mapping[str, T]) -> T:
         return inputs["hidden"]

@@ -8,15 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import lru_cache
-from typing import Any
 
 import numpy as np
 
+from nearfield.arrays import Array
+from nearfield.checkpoint.json_file import JsonObject
 from nearfield.checkpoint.weights.weights import Weights
 from nearfield.errors import ModelRefused
-from nearfield.families import Array, Family
+from nearfield.families import Family
 from nearfield.families.bert import size_of
-from nearfield.ops import AttentionMask, Ops
+from nearfield.ops import AttentionMask, Ops, T
 
 GATES = {"geglu": "gelu", "reglu": "relu"}
 
@@ -29,7 +30,7 @@ class JinaBert(Family):
     unread = (r"(^|\.)position_ids$", r"(^|\.)pooler\.", r"^(cls|classifier)\.")
     own_code = True
 
-    def __init__(self, config: Mapping[str, Any]) -> None:
+    def __init__(self, config: JsonObject) -> None:
         self.hidden_size = size_of(config, "hidden_size")
         self.heads = size_of(config, "num_attention_heads")
         self.layers = size_of(config, "num_hidden_layers")
@@ -47,7 +48,7 @@ class JinaBert(Family):
         # Columns of one input are as far apart as its tokens; across inputs nothing is seen.
         return {"distances": _distances(places.shape[1])}
 
-    def encode(self, ops: Ops[Any], weights: Weights, inputs: Mapping[str, Any]) -> Any:
+    def encode(self, ops: Ops[T], weights: Weights, inputs: Mapping[str, T]) -> T:
         x = self._embed(ops, weights.scope("embeddings."), inputs)
         slopes = ops.constant(-slopes_of(self.heads).reshape(1, self.heads, 1, 1))
         bias = ops.multiply(ops.expand(ops.expand(inputs["distances"], 0), 0), slopes)
@@ -62,7 +63,7 @@ class JinaBert(Family):
                 x = self._norm(ops, own, ops.add(a, self._feed(ops, own, a, normed)), "mlp.layernorm")
         return x
 
-    def _embed(self, ops: Ops[Any], weights: Weights, inputs: Mapping[str, Any]) -> Any:
+    def _embed(self, ops: Ops[T], weights: Weights, inputs: Mapping[str, T]) -> T:
         size = self.hidden_size
         x = ops.embed(weights.table("word_embeddings", self.vocab_size, size), inputs["ids"])
         if self.types:
@@ -70,9 +71,7 @@ class JinaBert(Family):
             x = ops.add(x, ops.rows(types, inputs["types"]) if "types" in inputs else ops.constant(types[0]))
         return self._norm(ops, weights, x, "LayerNorm")
 
-    def _attention(
-        self, ops: Ops[Any], weights: Weights, x: Any, seen: AttentionMask[Any], bias: Any, normed: bool
-    ) -> Any:
+    def _attention(self, ops: Ops[T], weights: Weights, x: T, seen: AttentionMask[T], bias: T, normed: bool) -> T:
         size, own = self.hidden_size, weights.scope("self.")
         q, k, v = (ops.linear(x, own.linear(name, size, size)) for name in ("query", "key", "value"))
         if normed:
@@ -81,7 +80,7 @@ class JinaBert(Family):
         a = ops.linear(ops.attention(q, k, v, seen, bias=bias), weights.linear("output.dense", size, size))
         return self._norm(ops, weights, ops.add(x, a), "output.LayerNorm")
 
-    def _feed(self, ops: Ops[Any], weights: Weights, x: Any, normed: bool) -> Any:
+    def _feed(self, ops: Ops[T], weights: Weights, x: T, normed: bool) -> T:
         size, inner, own = self.hidden_size, self.intermediate_size, weights.scope("mlp.")
         fused = own.linear("up_gated_layer" if normed else "gated_layers", size, 2 * inner, bias=False)
         # The two implementations put the gate on opposite sides.
@@ -89,7 +88,7 @@ class JinaBert(Family):
         h = ops.multiply(ops.activation(ops.linear(x, gate), self.act), ops.linear(x, up))
         return ops.linear(h, own.linear("down_layer" if normed else "wo", inner, size))
 
-    def _norm(self, ops: Ops[Any], weights: Weights, x: Any, name: str) -> Any:
+    def _norm(self, ops: Ops[T], weights: Weights, x: T, name: str) -> T:
         return ops.layer_norm(x, weights.norm(name, self.hidden_size), self.eps)
 
 

@@ -6,14 +6,15 @@ Warner et al. 2024, arXiv:2412.13663. The model has no token types and no positi
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
+from nearfield.arrays import Array
+from nearfield.checkpoint.json_file import JsonObject
 from nearfield.checkpoint.weights.weights import Linear, Weights
 from nearfield.errors import ModelRefused
-from nearfield.families import Array, Family
+from nearfield.families import Family
 from nearfield.families.bert import ACTIVATIONS, size_of
 from nearfield.families.rotary import Rotary
-from nearfield.ops import AttentionMask, Ops
+from nearfield.ops import AttentionMask, Ops, T
 
 SLIDING = "sliding_attention"
 
@@ -25,7 +26,7 @@ class ModernBert(Family):
     roots = ("model.", "")
     unread = (r"^(head|decoder|classifier)\.",)
 
-    def __init__(self, config: Mapping[str, Any]) -> None:
+    def __init__(self, config: JsonObject) -> None:
         self.hidden_size = size_of(config, "hidden_size")
         self.heads = size_of(config, "num_attention_heads")
         self.intermediate_size = size_of(config, "intermediate_size")
@@ -66,7 +67,7 @@ class ModernBert(Family):
             "rope.local.sin": near_sin,
         }
 
-    def encode(self, ops: Ops[Any], weights: Weights, inputs: Mapping[str, Any]) -> Any:
+    def encode(self, ops: Ops[T], weights: Weights, inputs: Mapping[str, T]) -> T:
         x = ops.embed(weights.table("embeddings.tok_embeddings", self.vocab_size, self.hidden_size), inputs["ids"])
         x = self._norm(ops, weights, x, "embeddings.norm")
         seen = {"full_attention": self.seen(inputs), SLIDING: self.seen(inputs, self.reach, self.reach)}
@@ -79,8 +80,8 @@ class ModernBert(Family):
         return self._norm(ops, weights, x, "final_norm")
 
     def _attention(
-        self, ops: Ops[Any], weights: Weights, x: Any, inputs: Mapping[str, Any], kind: str, seen: AttentionMask[Any]
-    ) -> Any:
+        self, ops: Ops[T], weights: Weights, x: T, inputs: Mapping[str, T], kind: str, seen: AttentionMask[T]
+    ) -> T:
         size = self.hidden_size
         fused = weights.linear("Wqkv", size, 3 * size, self.attention_bias)
         q, k, v = (ops.split(ops.linear(x, part), self.heads) for part in fused.parts(3))
@@ -88,20 +89,20 @@ class ModernBert(Family):
         q, k = (ops.rope(y, inputs[f"{rope}.cos"], inputs[f"{rope}.sin"]) for y in (q, k))
         return ops.linear(ops.attention(q, k, v, seen), weights.linear("Wo", size, size, self.attention_bias))
 
-    def _feed(self, ops: Ops[Any], weights: Weights, x: Any) -> Any:
+    def _feed(self, ops: Ops[T], weights: Weights, x: T) -> T:
         inner, size = self.intermediate_size, self.hidden_size
         gate, up = weights.linear("Wi", size, 2 * inner, self.mlp_bias).parts(2)
         h = ops.multiply(ops.activation(ops.linear(x, gate), self.act), ops.linear(x, up))
         return ops.linear(h, weights.linear("Wo", inner, size, self.mlp_bias))
 
-    def _norm(self, ops: Ops[Any], weights: Weights, x: Any, name: str) -> Any:
+    def _norm(self, ops: Ops[T], weights: Weights, x: T, name: str) -> T:
         return ops.layer_norm(x, weights.norm(name, self.hidden_size, self.norm_bias), self.eps)
 
-    def _head(self, ops: Ops[Any], weights: Weights, x: Any) -> Any:
+    def _head(self, ops: Ops[T], weights: Weights, x: T) -> T:
         dense = weights.linear("head.dense", self.hidden_size, self.hidden_size, self.head_bias)
         return self._norm(ops, weights, ops.activation(ops.linear(x, dense), self.head_act), "head.norm")
 
-    def vocabulary(self, ops: Ops[Any], weights: Weights, x: Any) -> tuple[Any, Linear]:
+    def vocabulary(self, ops: Ops[T], weights: Weights, x: T) -> tuple[T, Linear]:
         top, shape = weights.top, (self.vocab_size, self.hidden_size)
         # Tied to the embeddings, the last layer's weight may be left out.
         weight = (
@@ -112,12 +113,12 @@ class ModernBert(Family):
         bias = top.tensor("decoder.bias", (self.vocab_size,)) if self.decoder_bias else None
         return self._head(ops, top, x), Linear(weight, bias)
 
-    def classes(self, ops: Ops[Any], weights: Weights, x: Any, count: int) -> Any:
+    def classes(self, ops: Ops[T], weights: Weights, x: T, count: int) -> T:
         x = self._head(ops, weights.top, x)
         return ops.linear(x, weights.top.linear("classifier", self.hidden_size, count))
 
 
-def _kinds(config: Mapping[str, Any]) -> tuple[str, ...]:
+def _kinds(config: JsonObject) -> tuple[str, ...]:
     """Each layer's kind of attention: listed, or all but every third bounded."""
     listed = config.get("layer_types")
     if listed:
@@ -127,13 +128,13 @@ def _kinds(config: Mapping[str, Any]) -> tuple[str, ...]:
     return tuple(SLIDING if number % every else "full_attention" for number in range(layers))
 
 
-def _rotary(config: Mapping[str, Any], size: int, kind: str, older: str, theta: float) -> Rotary:
+def _rotary(config: JsonObject, size: int, kind: str, older: str, theta: float) -> Rotary:
     parameters = config.get("rope_parameters")
     known = {"rope_parameters": parameters} if parameters else {"rope_scaling": config.get("rope_scaling")}
     return Rotary.from_config(known, size, float(config.get(older) or theta), kind)
 
 
-def _activation(config: Mapping[str, Any], name: str) -> str:
+def _activation(config: JsonObject, name: str) -> str:
     stored = config.get(name, "gelu")
     if stored not in ACTIVATIONS:
         raise ModelRefused(f"config.json: {name} {stored!r} is not known here. Known: {', '.join(ACTIVATIONS)}.")

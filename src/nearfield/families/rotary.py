@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from nearfield.arrays import Array
+from nearfield.checkpoint.json_file import JsonObject
 from nearfield.errors import ModelRefused
-
-Array = np.ndarray[Any, np.dtype[Any]]
 
 
 class Rotary:
@@ -42,9 +42,7 @@ class Rotary:
         return np.cos(twice).astype(np.float32), np.sin(twice).astype(np.float32)
 
     @classmethod
-    def from_config(
-        cls, config: Mapping[str, Any], size: int, theta: float = 10000.0, kind: str | None = None
-    ) -> Rotary:
+    def from_config(cls, config: JsonObject, size: int, theta: float = 10000.0, kind: str | None = None) -> Rotary:
         """Read ``rope_parameters`` (transformers 5), or ``rope_theta`` and ``rope_scaling`` (before it).
 
         ``kind`` picks the parameters of one layer type where a model has several (``full_attention``, ...).

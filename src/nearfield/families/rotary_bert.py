@@ -13,12 +13,14 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from nearfield.arrays import Array
+from nearfield.checkpoint.json_file import JsonObject
 from nearfield.checkpoint.weights.weights import Linear, Lora, Weights
 from nearfield.errors import ModelRefused, WeightsError
-from nearfield.families import Array, Family
+from nearfield.families import Family
 from nearfield.families.bert import ACTIVATIONS, size_of
 from nearfield.families.rotary import Rotary
-from nearfield.ops import AttentionMask, Ops
+from nearfield.ops import AttentionMask, Ops, T
 
 
 @dataclass(frozen=True)
@@ -113,7 +115,7 @@ class RotaryBert(Family):
     down_bias = True
     gated = True
 
-    def __init__(self, config: Mapping[str, Any]) -> None:
+    def __init__(self, config: JsonObject) -> None:
         self.hidden_size = size_of(config, "hidden_size")
         self.heads = size_of(config, "num_attention_heads")
         self.layers = size_of(config, "num_hidden_layers")
@@ -136,7 +138,7 @@ class RotaryBert(Family):
         cos, sin = self.rotary.angles(places)
         return {"rope.cos": cos, "rope.sin": sin}
 
-    def encode(self, ops: Ops[Any], weights: Weights, inputs: Mapping[str, Any]) -> Any:
+    def encode(self, ops: Ops[T], weights: Weights, inputs: Mapping[str, T]) -> T:
         layout, seen = _layout(weights), self.seen(inputs)
         x = self._embed(ops, weights, inputs, layout)
         for number in range(self.layers):
@@ -147,7 +149,7 @@ class RotaryBert(Family):
             x = self._norm(ops, own, ops.add(x, h), layout.output_norm)
         return x
 
-    def _embed(self, ops: Ops[Any], weights: Weights, inputs: Mapping[str, Any], layout: WeightLayout) -> Any:
+    def _embed(self, ops: Ops[T], weights: Weights, inputs: Mapping[str, T], layout: WeightLayout) -> T:
         size = self.hidden_size
         x = ops.embed(weights.table("embeddings.word_embeddings", self.vocab_size, size), inputs["ids"])
         if self.types:
@@ -159,13 +161,13 @@ class RotaryBert(Family):
 
     def _attention(
         self,
-        ops: Ops[Any],
+        ops: Ops[T],
         weights: Weights,
-        x: Any,
-        inputs: Mapping[str, Any],
-        seen: AttentionMask[Any],
+        x: T,
+        inputs: Mapping[str, T],
+        seen: AttentionMask[T],
         layout: WeightLayout,
-    ) -> Any:
+    ) -> T:
         size = self.hidden_size
         if len(layout.qkv) == 1:
             parts = weights.linear(layout.qkv[0], size, 3 * size, self.qkv_bias).parts(3)
@@ -175,7 +177,7 @@ class RotaryBert(Family):
         q, k = (ops.rope(y, inputs["rope.cos"], inputs["rope.sin"]) for y in (q, k))
         return ops.linear(ops.attention(q, k, v, seen), weights.linear(layout.out, size, size, self.qkv_bias))
 
-    def _feed(self, ops: Ops[Any], weights: Weights, x: Any, layout: WeightLayout) -> Any:
+    def _feed(self, ops: Ops[T], weights: Weights, x: T, layout: WeightLayout) -> T:
         size, inner = self.hidden_size, self.intermediate_size
         down = weights.linear(layout.gated[-1] if self.gated else layout.plain[1], inner, size, self.down_bias)
         if not self.gated:
@@ -190,10 +192,10 @@ class RotaryBert(Family):
     def _has_experts(self, number: int) -> bool:
         return False
 
-    def _experts(self, ops: Ops[Any], weights: Weights, x: Any) -> Any:
+    def _experts(self, ops: Ops[T], weights: Weights, x: T) -> T:
         raise ModelRefused("This architecture has no experts.")
 
-    def _norm(self, ops: Ops[Any], weights: Weights, x: Any, name: str) -> Any:
+    def _norm(self, ops: Ops[T], weights: Weights, x: T, name: str) -> T:
         return ops.layer_norm(x, weights.norm(name, self.hidden_size), self.eps)
 
 
@@ -203,7 +205,7 @@ class Gte(RotaryBert):
     own_code = True
     theta = 160_000.0
 
-    def __init__(self, config: Mapping[str, Any]) -> None:
+    def __init__(self, config: JsonObject) -> None:
         older = config.get("model_type") == "new"
         super().__init__({**config, "rope_theta": config.get("rope_theta", 10_000.0)} if older else config)
         for name, known in (("position_embedding_type", "rope"), ("layer_norm_type", "layer_norm")):
@@ -212,7 +214,7 @@ class Gte(RotaryBert):
         if config.get("logn_attention_scale") or config.get("logn_attention_clip1"):
             raise ModelRefused("config.json: logn_attention_scale is not known here.")
 
-    def vocabulary(self, ops: Ops[Any], weights: Weights, x: Any) -> tuple[Any, Linear]:
+    def vocabulary(self, ops: Ops[T], weights: Weights, x: T) -> tuple[T, Linear]:
         top, size = weights.top, self.hidden_size
         norm = "lm_head.layer_norm" if "lm_head.layer_norm.weight" in top.names() else "lm_head.norm"
         x = self._norm(ops, top, ops.activation(ops.linear(x, top.linear("lm_head.dense", size, size)), "gelu"), norm)
@@ -225,7 +227,7 @@ class Gte(RotaryBert):
         )
         return x, Linear(weight, top.tensor("lm_head.decoder.bias", (self.vocab_size,)))
 
-    def classes(self, ops: Ops[Any], weights: Weights, x: Any, count: int) -> Any:
+    def classes(self, ops: Ops[T], weights: Weights, x: T, count: int) -> T:
         return _classes(ops, weights, x, count, self.hidden_size)
 
 
@@ -237,7 +239,7 @@ class Nomic(RotaryBert):
     qkv_bias = False
     down_bias = False
 
-    def __init__(self, config: Mapping[str, Any]) -> None:
+    def __init__(self, config: JsonObject) -> None:
         for name, known in FIXED.items():
             if config.get(name, known[0]) not in known:
                 raise ModelRefused(f"config.json: {name} is {config[name]!r}, which is not known for NomicBERT here.")
@@ -248,7 +250,7 @@ class Nomic(RotaryBert):
         if self.experts and self.gated:
             raise ModelRefused("config.json: num_experts with a gated activation_function is not known here.")
 
-    def _original(self, config: Mapping[str, Any]) -> dict[str, Any]:
+    def _original(self, config: JsonObject) -> dict[str, Any]:
         """Read Nomic's own config into the names of transformers'."""
         name = str(config.get("activation_function"))
         if name not in OWN_ACTIVATIONS:
@@ -267,7 +269,7 @@ class Nomic(RotaryBert):
         self.down_bias = bool(config.get("mlp_fc2_bias", False))
         return merged
 
-    def vocabulary(self, ops: Ops[Any], weights: Weights, x: Any) -> tuple[Any, Linear]:
+    def vocabulary(self, ops: Ops[T], weights: Weights, x: T) -> tuple[T, Linear]:
         head, size, shape = weights.top.scope("cls.predictions."), self.hidden_size, (self.vocab_size, self.hidden_size)
         names = head.names()
         x = ops.linear(x, head.linear("transform.dense", size, size, "transform.dense.bias" in names))
@@ -282,13 +284,13 @@ class Nomic(RotaryBert):
         bias = next((name for name in ("decoder.bias", "bias") if name in names), None)
         return x, Linear(weight, head.tensor(bias, shape[:1]) if bias else None)
 
-    def classes(self, ops: Ops[Any], weights: Weights, x: Any, count: int) -> Any:
+    def classes(self, ops: Ops[T], weights: Weights, x: T, count: int) -> T:
         return _classes(ops, weights, x, count, self.hidden_size)
 
     def _has_experts(self, number: int) -> bool:
         return bool(self.every) and number % self.every == 1
 
-    def _experts(self, ops: Ops[Any], weights: Weights, x: Any) -> Any:
+    def _experts(self, ops: Ops[T], weights: Weights, x: T) -> T:
         """Weigh the experts by the router's largest probabilities; all are computed, those not chosen count nothing.
 
         One after the other: what lies between an expert's two layers would fill eight times the memory for all at once.
@@ -316,7 +318,7 @@ class JinaV3(RotaryBert):
     # The tasks' factors are read as adapters, beside the weights that they change.
     unread = (*RotaryBert.unread, r"\.parametrizations\.weight\.0\.lora_[AB]$")
 
-    def __init__(self, config: Mapping[str, Any]) -> None:
+    def __init__(self, config: JsonObject) -> None:
         settings = {**config, "rope_theta": config.get("rotary_emb_base", config.get("rope_theta", self.theta))}
         original = config.get("model_type") == "xlm-roberta"
         super().__init__(settings)
@@ -354,7 +356,7 @@ class JinaV3(RotaryBert):
 _ZERO = np.array([0], np.int32)
 
 
-def _classes(ops: Ops[Any], weights: Weights, x: Any, count: int, size: int) -> Any:
+def _classes(ops: Ops[T], weights: Weights, x: T, count: int, size: int) -> T:
     x = ops.activation(ops.linear(x, weights.linear("pooler.dense", size, size)), "tanh")
     return ops.linear(x, weights.top.linear("classifier", size, count))
 
@@ -367,8 +369,8 @@ def _layout(weights: Weights) -> WeightLayout:
     raise WeightsError("The weights are in none of the layouts that are known for a BERT with rotary positions.")
 
 
-def _activation(config: Mapping[str, Any]) -> str:
+def _activation(config: JsonObject) -> str:
     stored = config.get("hidden_act", "gelu")
     if stored not in (*ACTIVATIONS, "sigmoid"):
         raise ModelRefused(f"config.json: hidden_act {stored!r} is not known here. Known: {', '.join(ACTIVATIONS)}.")
-    return ACTIVATIONS.get(stored, stored)
+    return str(ACTIVATIONS.get(stored, stored))

@@ -7,14 +7,15 @@ texts without a token.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 
+from nearfield.arrays import Array
+from nearfield.checkpoint.json_file import JsonObject
 from nearfield.checkpoint.weights.weights import Weights
-from nearfield.families import Array, Family
+from nearfield.families import Family
 from nearfield.families.bert import size_of
-from nearfield.ops import Ops
+from nearfield.ops import Ops, T
 
 
 class Static(Family):
@@ -22,7 +23,7 @@ class Static(Family):
 
     inputs = ("ids",)
 
-    def __init__(self, config: Mapping[str, Any]) -> None:
+    def __init__(self, config: JsonObject) -> None:
         self.hidden_size = size_of(config, "hidden_size")
         self.vocab_size = size_of(config, "vocab_size")
         self.positions = size_of(config, "max_position_embeddings")
@@ -30,7 +31,7 @@ class Static(Family):
     def host(self, places: Array) -> dict[str, Array]:
         return {}
 
-    def encode(self, ops: Ops[Any], weights: Weights, inputs: Mapping[str, Any]) -> Any:
+    def encode(self, ops: Ops[T], weights: Weights, inputs: Mapping[str, T]) -> T:
         blank = np.zeros((1, self.hidden_size), np.float32)
         return ops.rows(np.concatenate([table(weights), blank]), inputs["ids"])
 

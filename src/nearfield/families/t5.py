@@ -7,13 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import lru_cache
-from typing import Any
 
+from nearfield.arrays import Array
+from nearfield.checkpoint.json_file import JsonObject
 from nearfield.checkpoint.weights.weights import Weights
 from nearfield.errors import ModelRefused
-from nearfield.families import Array, Family
+from nearfield.families import Family
 from nearfield.families.bert import ACTIVATIONS, buckets, size_of
-from nearfield.ops import AttentionMask, Ops
+from nearfield.ops import AttentionMask, Ops, T
 
 #: Buckets of rows up to this length are cached, 1 MiB each at most; for longer rows attention costs far more.
 CACHED_LENGTH = 512
@@ -29,7 +30,7 @@ class T5(Family):
         r"^(shared|encoder\.embed_tokens)\.weight$",  # one table under two names, of which one is read
     )
 
-    def __init__(self, config: Mapping[str, Any]) -> None:
+    def __init__(self, config: JsonObject) -> None:
         self.hidden_size = size_of(config, "d_model")
         self.heads = size_of(config, "num_heads")
         self.inner = self.heads * size_of(config, "d_kv")
@@ -48,7 +49,7 @@ class T5(Family):
         compute = _cached_buckets if length <= CACHED_LENGTH else buckets
         return {"buckets": compute(length, self.count, self.farthest)}
 
-    def encode(self, ops: Ops[Any], weights: Weights, inputs: Mapping[str, Any]) -> Any:
+    def encode(self, ops: Ops[T], weights: Weights, inputs: Mapping[str, T]) -> T:
         table = "shared" if "shared.weight" in weights.names() else "encoder.embed_tokens"
         x = ops.embed(weights.table(table, self.vocab_size, self.hidden_size), inputs["ids"])
         blocks = weights.scope("encoder.block.")
@@ -61,7 +62,7 @@ class T5(Family):
             x = ops.add(x, self._feed(ops, own.scope("1."), x))
         return self._norm(ops, weights.scope("encoder."), x, "final_layer_norm")
 
-    def _attention(self, ops: Ops[Any], weights: Weights, x: Any, seen: AttentionMask[Any], bias: Any) -> Any:
+    def _attention(self, ops: Ops[T], weights: Weights, x: T, seen: AttentionMask[T], bias: T) -> T:
         x, own = self._norm(ops, weights, x, "layer_norm"), weights.scope("SelfAttention.")
         q, k, v = (
             ops.split(ops.linear(x, own.linear(name, self.hidden_size, self.inner, bias=False)), self.heads)
@@ -70,7 +71,7 @@ class T5(Family):
         a = ops.attention(q, k, v, seen, bias=bias, scale=1.0)
         return ops.linear(a, own.linear("o", self.inner, self.hidden_size, bias=False))
 
-    def _feed(self, ops: Ops[Any], weights: Weights, x: Any) -> Any:
+    def _feed(self, ops: Ops[T], weights: Weights, x: T) -> T:
         x, own = self._norm(ops, weights, x, "layer_norm"), weights.scope("DenseReluDense.")
         size, inner = self.hidden_size, self.intermediate_size
         first = own.linear("wi_0" if self.gated else "wi", size, inner, bias=False)
@@ -79,7 +80,7 @@ class T5(Family):
             h = ops.multiply(h, ops.linear(x, own.linear("wi_1", size, inner, bias=False)))
         return ops.linear(h, own.linear("wo", inner, size, bias=False))
 
-    def _norm(self, ops: Ops[Any], weights: Weights, x: Any, name: str) -> Any:
+    def _norm(self, ops: Ops[T], weights: Weights, x: T, name: str) -> T:
         return ops.rms_norm(x, weights.norm(name, self.hidden_size, bias=False), self.eps)
 
 
@@ -88,7 +89,7 @@ def _cached_buckets(length: int, count: int, farthest: int) -> Array:
     return buckets(length, count, farthest)
 
 
-def _activation(config: Mapping[str, Any]) -> tuple[bool, str]:
+def _activation(config: JsonObject) -> tuple[bool, str]:
     """``gated-gelu`` means tanh's GELU; the other names are plain."""
     stored = str(config.get("feed_forward_proj", "relu"))
     gated, _, name = stored.rpartition("-")

@@ -7,15 +7,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-import numpy as np
-
 from nearfield import recipe
+from nearfield.arrays import Array
 from nearfield.checkpoint.weights.weights import Weights
 from nearfield.families import Family
-from nearfield.ops import Ops
+from nearfield.ops import Ops, T
 from nearfield.packing import PackedRows
 
-Array = np.ndarray[Any, np.dtype[Any]]
 #: A result for each input; an array counts its first axis.
 Results = Sequence[Any] | Array
 
@@ -58,7 +56,7 @@ class Head(ABC):
     unread: tuple[str, ...] = ()
 
     @abstractmethod
-    def build(self, ops: Ops[Any], hidden: Any, inputs: Mapping[str, Any], family: Family, weights: Weights) -> Any:
+    def build(self, ops: Ops[T], hidden: T, inputs: Mapping[str, T], family: Family, weights: Weights) -> T:
         """Return the output's tensor, from hidden states [B, L, H]."""
 
     @abstractmethod

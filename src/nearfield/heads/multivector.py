@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 
 from nearfield import recipe
+from nearfield.arrays import Array
 from nearfield.checkpoint.weights.weights import Weights
 from nearfield.families import Family
-from nearfield.heads import Array, Head, HeadInput, pooled
-from nearfield.ops import Ops
+from nearfield.heads import Head, HeadInput, pooled
+from nearfield.ops import Ops, T
 from nearfield.packing import PackedRows
 
 
@@ -27,7 +27,7 @@ class MultivectorHead(Head):
         # Tokens that stand for nothing in the text are scored, but in some models not attended to.
         self.inputs = ("keys",) if spec.query.expand and not spec.query.attend else ()
 
-    def build(self, ops: Ops[Any], hidden: Any, inputs: Mapping[str, Any], family: Family, weights: Weights) -> Any:
+    def build(self, ops: Ops[T], hidden: T, inputs: Mapping[str, T], family: Family, weights: Weights) -> T:
         """Return [B, L, dimensions]."""
         return pooled.apply(ops, hidden, self.spec.modules, inputs, family.hidden_size)
 

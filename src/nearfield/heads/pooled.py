@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 
+from nearfield.arrays import Array
 from nearfield.checkpoint.weights.weights import Weights
 from nearfield.errors import ModelRefused
 from nearfield.families import Family
 from nearfield.heads import Head, HeadInput, Results
-from nearfield.ops import Ops
+from nearfield.ops import Ops, T
 from nearfield.packing import PackedRows
 from nearfield.recipe import Dense, LayerNorm, Module, Normalize, Pooling
-
-Array = np.ndarray[Any, np.dtype[Any]]
 
 #: torch.nn classes that a Dense module may name, and what they are called here.
 ACTIVATIONS = {
@@ -39,7 +37,7 @@ class PooledHead(Head):
         self.inputs = inputs(modules)
         self.packable = packable(modules)
 
-    def build(self, ops: Ops[Any], hidden: Any, inputs: Mapping[str, Any], family: Family, weights: Weights) -> Any:
+    def build(self, ops: Ops[T], hidden: T, inputs: Mapping[str, T], family: Family, weights: Weights) -> T:
         """Return [B, S, dimensions], S inputs or spans a row."""
         return apply(ops, hidden, self.modules, inputs, family.hidden_size)
 
@@ -82,7 +80,7 @@ def token_weights(mode: str, places: Array, lengths: Array, skips: Array) -> Arr
     return np.asarray(counted / (np.sqrt(total) if mode == "mean_sqrt_len_tokens" else total), np.float32)
 
 
-def apply(ops: Ops[Any], hidden: Any, modules: Sequence[Module], arrays: Mapping[str, Any], width: int) -> Any:
+def apply(ops: Ops[T], hidden: T, modules: Sequence[Module], arrays: Mapping[str, T], width: int) -> T:
     """Run the modules after the transformer; the result is [B, S, dimensions], S inputs a row."""
     x = hidden
     for module in modules:
@@ -90,7 +88,7 @@ def apply(ops: Ops[Any], hidden: Any, modules: Sequence[Module], arrays: Mapping
     return x
 
 
-def _module(ops: Ops[Any], x: Any, module: Module, arrays: Mapping[str, Any], width: int) -> tuple[Any, int]:
+def _module(ops: Ops[T], x: T, module: Module, arrays: Mapping[str, T], width: int) -> tuple[T, int]:
     if isinstance(module, Pooling):
         return ops.concat([_pool(ops, x, mode, arrays) for mode in module.modes]), width * len(module.modes)
     if isinstance(module, Dense):
@@ -103,12 +101,12 @@ def _module(ops: Ops[Any], x: Any, module: Module, arrays: Mapping[str, Any], wi
     raise ModelRefused(f"Unknown module {module!r}.")
 
 
-def _pool(ops: Ops[Any], x: Any, mode: str, arrays: Mapping[str, Any]) -> Any:
+def _pool(ops: Ops[T], x: T, mode: str, arrays: Mapping[str, T]) -> T:
     weights = arrays[f"pool.{mode}"]
     return ops.expand(ops.masked_max(x, weights), 1) if mode == "max" else ops.matmul(weights, x)
 
 
-def _dense(ops: Ops[Any], x: Any, module: Dense, width: int) -> Any:
+def _dense(ops: Ops[T], x: T, module: Dense, width: int) -> T:
     if module.in_features != width:
         raise ModelRefused(f"{module.weights.name}: Dense takes {module.in_features} values, but gets {width}.")
     if module.activation not in ACTIVATIONS:

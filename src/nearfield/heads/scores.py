@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
 from nearfield import recipe
+from nearfield.arrays import Array
 from nearfield.checkpoint.weights.weights import Linear, Weights
 from nearfield.errors import ModelRefused
 from nearfield.families import Family
-from nearfield.heads import Array, Head, HeadInput, Results
-from nearfield.ops import Ops
+from nearfield.heads import Head, HeadInput, Results
+from nearfield.ops import Ops, T
 from nearfield.packing import PackedRows
 
 
@@ -26,7 +26,7 @@ class ClassificationHead(Head):
         """Read the token that the family's head reads, and types where the tokenizer marks the texts of a pair."""
         self.inputs = (f"pool.{family.class_pooling}", *(("types",) if typed and family.types > 1 else ()))
 
-    def build(self, ops: Ops[Any], hidden: Any, inputs: Mapping[str, Any], family: Family, weights: Weights) -> Any:
+    def build(self, ops: Ops[T], hidden: T, inputs: Mapping[str, T], family: Family, weights: Weights) -> T:
         """Return [B, S, labels]."""
         state = ops.matmul(inputs[f"pool.{family.class_pooling}"], hidden)
         return family.classes(ops, weights, state, len(self.spec.labels))
@@ -59,7 +59,7 @@ class LanguageModelScoreHead(Head):
             raise ModelRefused(f"The tokenizer has no single token for {', '.join(map(repr, missing))}.")
         self.rows = tuple(row for row in numbers if row is not None)
 
-    def build(self, ops: Ops[Any], hidden: Any, inputs: Mapping[str, Any], family: Family, weights: Weights) -> Any:
+    def build(self, ops: Ops[T], hidden: T, inputs: Mapping[str, T], family: Family, weights: Weights) -> T:
         """Return [B, S, 1]."""
         state, layer = family.vocabulary(ops, weights, ops.matmul(inputs["pool.lasttoken"], hidden))
         weight = layer.weight[[self.rows[0]]]

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 
 from nearfield import recipe
+from nearfield.arrays import Array
 from nearfield.checkpoint.weights.weights import Weights
 from nearfield.families import Family
-from nearfield.heads import Array, Head, HeadInput
-from nearfield.ops import Ops
+from nearfield.heads import Head, HeadInput
+from nearfield.ops import Ops, T
 from nearfield.packing import PackedRows
 
 #: Columns of the vocabulary whose logits exist at once: all of them, for all tokens, would be the peak of memory.
@@ -26,7 +26,7 @@ class LexicalHead(Head):
     def __init__(self, spec: recipe.Lexical) -> None:
         self.spec = spec
 
-    def build(self, ops: Ops[Any], hidden: Any, inputs: Mapping[str, Any], family: Family, weights: Weights) -> Any:
+    def build(self, ops: Ops[T], hidden: T, inputs: Mapping[str, T], family: Family, weights: Weights) -> T:
         """Return [B, L, 1]."""
         own = weights.top if self.spec.layer else Weights.open(self.spec.weights)
         layer = own.linear(self.spec.layer, family.hidden_size, 1)
@@ -62,19 +62,19 @@ class SpladeHead(Head):
     def __init__(self, spec: recipe.Splade) -> None:
         self.spec = spec
 
-    def build(self, ops: Ops[Any], hidden: Any, inputs: Mapping[str, Any], family: Family, weights: Weights) -> Any:
+    def build(self, ops: Ops[T], hidden: T, inputs: Mapping[str, T], family: Family, weights: Weights) -> T:
         """Return [B, 1, vocabulary]."""
         x, layer = family.vocabulary(ops, weights, hidden)
         size = len(layer.weight)
         pieces = [layer.part(start, min(start + PIECE, size)) for start in range(0, size, PIECE)]
         return ops.concat([self._pool(ops, ops.linear(x, piece), inputs["pool.max"]) for piece in pieces])
 
-    def _pool(self, ops: Ops[Any], logits: Any, mask: Any) -> Any:
+    def _pool(self, ops: Ops[T], logits: T, mask: T) -> T:
         if self.spec.pooling == "max":
             return self._rise(ops, ops.expand(ops.masked_max(logits, mask), 1))
         return ops.matmul(ops.expand(mask, 1), self._rise(ops, logits))
 
-    def _rise(self, ops: Ops[Any], x: Any) -> Any:
+    def _rise(self, ops: Ops[T], x: T) -> T:
         x = ops.activation(x, "relu")
         for _ in range(self.spec.log1p):
             x = ops.activation(x, "log1p")

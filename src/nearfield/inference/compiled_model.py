@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from nearfield import backends, families, heads, ops
+from nearfield.arrays import Array
 from nearfield.backends import BackendOptions
 from nearfield.checkpoint.tokenizer.tokenizer import Tokenizer
 from nearfield.checkpoint.weights.digest import of_files
@@ -33,7 +34,6 @@ from nearfield.ops import Graph, Ops
 from nearfield.packing import SHORT, PackedRows, pack_rows
 from nearfield.recipe import ClassScores, Dense, LayerNorm, Recipe, RerankPrompt, RoleFormat
 
-Array = np.ndarray[Any, np.dtype[Any]]
 #: What a backend may be asked for; the last two are torch's alone.
 PRECISIONS = ("auto", "float32", "bfloat16", "float16")
 #: Inputs that hold a value for each pair of columns: over one row of a whole batch they would fill the memory.

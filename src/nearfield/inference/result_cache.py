@@ -14,7 +14,6 @@ import numpy as np
 from nearfield.engine.engine import Engine, Job, Ticket
 from nearfield.inference.disk_cache import DiskCache
 
-Array = np.ndarray[Any, np.dtype[Any]]
 #: Bytes that an entry takes beside its numbers.
 _OVERHEAD = 400
 

@@ -13,9 +13,10 @@ import re
 from collections.abc import Mapping
 from urllib.parse import quote
 
+from nearfield.arrays import Array
 from nearfield.errors import InputError, nearest
 from nearfield.registry import Registry
-from nearfield.stores.store import Array, Dtype, Kind, Metric, Quantization, Record, Store, StoreHit, TableSpec, Vector
+from nearfield.stores.store import Dtype, Kind, Metric, Quantization, Record, Store, StoreHit, TableSpec, Vector
 
 __all__ = [
     "REGISTRY",

@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from nearfield.arrays import Array
 from nearfield.errors import InputError
-from nearfield.stores.store import Array, Record, TableSpec, Vector
+from nearfield.stores.store import Record, TableSpec, Vector
 
 #: The numpy type of a table's numbers.
 NUMBERS: Mapping[str, type[np.generic]] = {"float32": np.float32, "float16": np.float16, "binary": np.uint8}

@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from nearfield.arrays import Array
 from nearfield.stores import arrays
 from nearfield.stores.filters import BUILT_IN, FieldType, Value
-from nearfield.stores.store import Array, Record, TableSpec, Vector
+from nearfield.stores.store import Record, TableSpec, Vector
 
 #: Columns of every table, before the fields and the vectors.
 PLAIN = ("id", "document", "version", "ordinal", "text", "payload")

@@ -14,11 +14,12 @@ import chromadb
 import numpy as np
 from chromadb.config import Settings
 
+from nearfield.arrays import Array
 from nearfield.errors import InputError, NearfieldError, StoreFailed
 from nearfield.stores import arrays
 from nearfield.stores import exact as scoring
 from nearfield.stores.filters import BUILT_IN, TYPES, All, Compare, Filter, Not, Value, matches
-from nearfield.stores.store import Array, Record, Store, StoreHit, TableSpec, Vector
+from nearfield.stores.store import Record, Store, StoreHit, TableSpec, Vector
 
 #: Chroma's own cosine stores only the directions of vectors: the inner product stores them unchanged.
 _SPACES = {"cosine": "ip", "dot": "ip", "euclidean": "l2"}

@@ -17,9 +17,10 @@ from uuid import UUID
 import numpy as np
 from qdrant_client import models
 
+from nearfield.arrays import Array
 from nearfield.stores import arrays
 from nearfield.stores.filters import BUILT_IN, TYPES, Value
-from nearfield.stores.store import Array, Quantization, Record, TableSpec, Vector
+from nearfield.stores.store import Quantization, Record, TableSpec, Vector
 
 #: A record or a scored point of the client.
 Point = Any

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ import tokenizers
 from tokenizers import AddedToken, processors
 
 from nearfield.checkpoint import json_file
+from nearfield.checkpoint.json_file import JsonObject
 from nearfield.checkpoint.tokenizer.conversion import CLASSES, STYLES
 from nearfield.errors import ModelRefused
 
@@ -69,7 +69,7 @@ def build_tokenizer(folder: Path) -> TokenizerFiles:
     return TokenizerFiles(tokenizer, pad_id, side, hashlib.sha256(source + state).hexdigest())
 
 
-def _mark_ends(tokenizer: tokenizers.Tokenizer, folder: Path, config: Mapping[str, Any]) -> None:
+def _mark_ends(tokenizer: tokenizers.Tokenizer, folder: Path, config: JsonObject) -> None:
     """Put BOS and EOS around a text where the settings ask for them and ``tokenizer.json`` does not.
 
     The reference ignores these settings once there is a tokenizer.json, and a last-token model (e5-mistral) then reads
@@ -108,13 +108,13 @@ def _config(folder: Path) -> dict[str, Any]:
     return config
 
 
-def _kind(folder: Path, config: Mapping[str, Any]) -> str:
+def _kind(folder: Path, config: JsonObject) -> str:
     model = json_file.read_optional(folder / "config.json")
     named = config.get("tokenizer_class") or model.get("tokenizer_class")
     return str(named or CLASSES.get(str(model.get("model_type")), "")).removesuffix("Fast")
 
 
-def _build(folder: Path, kind: str, config: Mapping[str, Any]) -> tuple[tokenizers.Tokenizer, bytes]:
+def _build(folder: Path, kind: str, config: JsonObject) -> tuple[tokenizers.Tokenizer, bytes]:
     """Return the tokenizer and the bytes that define it."""
     style = STYLES.get(kind)
     path = folder / "tokenizer.json"
@@ -143,7 +143,7 @@ def _text(token: Any) -> str | None:
     return token.get("content") if isinstance(token, dict) else token
 
 
-def _pad_id(folder: Path, tokenizer: tokenizers.Tokenizer, config: Mapping[str, Any]) -> int:
+def _pad_id(folder: Path, tokenizer: tokenizers.Tokenizer, config: JsonObject) -> int:
     named = _text(config.get("pad_token"))
     number = tokenizer.token_to_id(named) if named else None
     if number is None and tokenizer.padding:
@@ -153,7 +153,7 @@ def _pad_id(folder: Path, tokenizer: tokenizers.Tokenizer, config: Mapping[str, 
     return number if isinstance(number, int) else 0
 
 
-def _add_tokens(tokenizer: tokenizers.Tokenizer, folder: Path, config: Mapping[str, Any]) -> None:
+def _add_tokens(tokenizer: tokenizers.Tokenizer, folder: Path, config: JsonObject) -> None:
     """Add tokens that stand only in the older files; one that would not get its own id is refused."""
     listed = {int(number): token for number, token in (config.get("added_tokens_decoder") or {}).items()}
     older = json_file.read_optional(folder / "added_tokens.json")

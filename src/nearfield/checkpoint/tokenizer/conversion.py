@@ -10,9 +10,10 @@ from typing import Any
 import tokenizers
 from tokenizers import AddedToken, models, normalizers, pre_tokenizers, processors
 
+from nearfield.checkpoint.json_file import JsonObject
 from nearfield.errors import ModelRefused
 
-Config = Mapping[str, Any]
+Config = JsonObject
 
 
 @dataclass(frozen=True)

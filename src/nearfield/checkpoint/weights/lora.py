@@ -12,11 +12,11 @@ from typing import Any
 
 import numpy as np
 
+from nearfield.arrays import Array
 from nearfield.checkpoint import json_file
 from nearfield.checkpoint.weights.weights import Lora, Weights
 from nearfield.errors import ModelRefused, WeightsError
 
-Array = np.ndarray[Any, np.dtype[Any]]
 Factors = Callable[[str], Lora | None]
 
 CONFIG, FILES = "adapter_config.json", ("adapter_model.safetensors", "adapter_model.bin")

@@ -16,11 +16,10 @@ from typing import Any
 
 import numpy as np
 
+from nearfield.arrays import Array
 from nearfield.corpus.indexing.cleaning import WIDE
 from nearfield.corpus.manifest.sqlite import SharedConnection
 from nearfield.errors import MissingExtra
-
-Array = np.ndarray[Any, np.dtype[Any]]
 
 #: Two chunks nearly repeat each other from this share of common shingles on (Jaccard).
 THRESHOLD = 0.9

@@ -6,9 +6,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import cast
 
+from nearfield.arrays import Array
 from nearfield.corpus.search import fusion
 from nearfield.errors import InputError, nearest
-from nearfield.stores import Array, Kind, TableSpec, Vector
+from nearfield.stores import Kind, TableSpec, Vector
 from nearfield.stores.filters import All, Compare, Either, FieldType, Filter, Not, parse_filter
 
 MODES = ("auto", "dense", "sparse", "bm25", "multivector", "hybrid", "two-stage")

@@ -7,11 +7,12 @@ from typing import Protocol
 
 import numpy as np
 
+from nearfield.arrays import Array
 from nearfield.corpus.document import embedded
 from nearfield.corpus.search.fusion import scaled
 from nearfield.corpus.search.highlighting import Place, sentences
 from nearfield.errors import InputError
-from nearfield.stores import Array, Record, Store, TableSpec, Vector
+from nearfield.stores import Record, Store, TableSpec, Vector
 from nearfield.stores import exact as scoring
 from nearfield.vectors.dense import normalize
 

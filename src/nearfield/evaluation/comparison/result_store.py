@@ -10,12 +10,12 @@ from typing import Any
 
 import numpy as np
 
+from nearfield.arrays import Array
 from nearfield.evaluation.systems.embedding_cache import MOST, EmbeddingCache
 from nearfield.fileio.atomic import atomic_file, write_atomic
 from nearfield.settings import cache_dir
 from nearfield.vectors.dense import Vectors
 
-Array = np.ndarray[Any, np.dtype[Any]]
 #: Texts whose vectors are written together: what is lost where a run is killed.
 PART = 256
 #: The form of what is kept; another number keeps readers of one form from files of another.

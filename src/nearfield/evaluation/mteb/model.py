@@ -16,9 +16,6 @@ from nearfield.encoder import Encoder
 from nearfield.errors import InputError, MissingExtra
 from nearfield.vectors.dense import Vectors
 
-Array = np.ndarray[Any, np.dtype[Any]]
-
-
 #: What encodes the texts: a model in this process, or one behind a URL.
 TextEncoder: TypeAlias = Encoder | Client
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from nearfield.arrays import Array
 from nearfield.encoder import Encoder
 from nearfield.errors import InputError
 from nearfield.evaluation.performance import environment
@@ -17,7 +18,6 @@ from nearfield.fileio.atomic import write_atomic
 from nearfield.vectors.multivector import MultiVectors
 from nearfield.vectors.sparse import SparseVectors
 
-Array = np.ndarray[Any, np.dtype[Any]]
 #: Rows of values, or the weights of a sparse vector by their ids, as JSON has them.
 Vector = list[list[float]] | dict[str, float]
 #: What is encoded where no texts are given: lengths, languages, code, signs, and what trips tokenizers.

@@ -6,8 +6,6 @@ from collections.abc import Mapping, Sequence
 from importlib import import_module
 from typing import Any, Literal, Protocol, runtime_checkable
 
-import numpy as np
-
 from nearfield.encoder import Encoder
 from nearfield.evaluation.systems.embedding_cache import EmbeddingCache
 from nearfield.evaluation.systems.local_model import LocalModel
@@ -15,7 +13,8 @@ from nearfield.evaluation.systems.variant import Variant
 
 __all__ = ["EmbeddingCache", "EmbeddingSystem", "Role", "SearchSystem", "Variant", "of_encoder", "open_system"]
 
-Array = np.ndarray[Any, np.dtype[Any]]
+from nearfield.arrays import Array
+
 #: What opens each kind of variant; imported when one is asked for.
 _KINDS = {
     "model": "nearfield.evaluation.systems.local_model:LocalModel",

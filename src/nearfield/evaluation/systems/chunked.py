@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from nearfield.arrays import Array
 from nearfield.corpus.chunkers import Chunker, open_chunker
 from nearfield.corpus.chunkers.late import group_runs
 from nearfield.corpus.chunkers.token_counter import TokenCounter
@@ -17,8 +18,6 @@ from nearfield.errors import InputError
 from nearfield.evaluation.systems.local_model import LocalModel
 from nearfield.evaluation.systems.variant import Variant
 from nearfield.vectors.dense import normalize
-
-Array = np.ndarray[Any, np.dtype[Any]]
 
 
 @dataclass(frozen=True)

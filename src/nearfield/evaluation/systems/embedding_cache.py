@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import numpy as np
 
+from nearfield.arrays import Array
 from nearfield.vectors.dense import Vectors
 
-Array = np.ndarray[Any, np.dtype[Any]]
 #: Bytes of vectors that a memo keeps where nothing else is said: a million of 384 dimensions take 1.5 GB.
 MOST = 2 << 30
 

@@ -10,13 +10,12 @@ from typing import Any
 
 import numpy as np
 
+from nearfield.arrays import Array
 from nearfield.client import Client
 from nearfield.errors import InputError
 from nearfield.evaluation.systems.embedding_cache import EmbeddingCache
 from nearfield.evaluation.systems.variant import Variant
 from nearfield.vectors.dense import Vectors, quantize, similarity
-
-Array = np.ndarray[Any, np.dtype[Any]]
 
 
 class EndpointModel:

@@ -9,11 +9,11 @@ from typing import Any, cast
 
 import numpy as np
 
+from nearfield.arrays import Array
 from nearfield.errors import InputError
 from nearfield.evaluation.systems import EmbeddingSystem, Role, SearchSystem
 from nearfield.progress import Progress
 
-Array = np.ndarray[Any, np.dtype[Any]]
 #: Texts encoded at once, and pairs of texts compared at once: all of a window's are compared with all.
 WINDOW, PAIRS = 4096, 512
 _LABELS = {"query": "Encoding queries", "document": "Encoding documents", "symmetric": "Encoding"}

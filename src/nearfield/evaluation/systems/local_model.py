@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from nearfield.arrays import Array
 from nearfield.encoder import Encoder
 from nearfield.evaluation.systems.embedding_cache import EmbeddingCache
 from nearfield.evaluation.systems.variant import Variant
@@ -16,7 +17,6 @@ from nearfield.vectors.dense import Vectors, normalize, quantize, similarity, tr
 from nearfield.vectors.multivector import MultiVectors
 from nearfield.vectors.sparse import SparseVectors
 
-Array = np.ndarray[Any, np.dtype[Any]]
 ROLES = ("query", "document", "symmetric")
 
 

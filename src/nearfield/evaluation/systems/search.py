@@ -30,7 +30,6 @@ from nearfield.stores import Kind, Record, Store, TableSpec, connect
 from nearfield.vectors.multivector import MultiVectors
 from nearfield.vectors.sparse import SparseVectors
 
-Array = np.ndarray[Any, np.dtype[Any]]
 #: Records written to a store at once.
 _BATCH = 1024
 

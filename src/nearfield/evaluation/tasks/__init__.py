@@ -9,11 +9,11 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from nearfield.arrays import Array
 from nearfield.errors import InputError
 from nearfield.evaluation.systems.instrumented import InstrumentedSystem
 from nearfield.registry import Registry
 
-Array = np.ndarray[Any, np.dtype[Any]]
 #: A column of figures by item (a query, a pair, a text): its id to its value.
 Column = Mapping[str, float]
 

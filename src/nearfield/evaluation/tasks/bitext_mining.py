@@ -7,13 +7,13 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from nearfield.arrays import Array
 from nearfield.evaluation import metrics
 from nearfield.evaluation.datasets.dataset import Bitext
 from nearfield.evaluation.error_analysis import shown
 from nearfield.evaluation.systems.instrumented import InstrumentedSystem
 from nearfield.evaluation.tasks import EvaluationTask, TaskOptions, TaskResult, column
 
-Array = np.ndarray[Any, np.dtype[Any]]
 MAIN = "F1"
 
 

@@ -9,12 +9,12 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from nearfield.arrays import Array
 from nearfield.evaluation import error_analysis, metrics
 from nearfield.evaluation.datasets.dataset import Classification, Labelled
 from nearfield.evaluation.systems.instrumented import InstrumentedSystem
 from nearfield.evaluation.tasks import SEED, EvaluationTask, TaskOptions, TaskResult, column
 
-Array = np.ndarray[Any, np.dtype[Any]]
 MAIN = "accuracy"
 #: Texts of each label that a draw learns from, and draws; as MTEB's AbsTaskClassification.
 PER_LABEL, DRAWS = 8, 10

@@ -8,13 +8,13 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from nearfield.arrays import Array
 from nearfield.evaluation import metrics
 from nearfield.evaluation.datasets.dataset import Clustering
 from nearfield.evaluation.error_analysis import shown
 from nearfield.evaluation.systems.instrumented import InstrumentedSystem
 from nearfield.evaluation.tasks import SEED, EvaluationTask, TaskOptions, TaskResult, column
 
-Array = np.ndarray[Any, np.dtype[Any]]
 MAIN = "v-measure"
 #: Texts that k-means looks at in one step; as MTEB's ClusteringEvaluator.
 BATCH = 500

@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from nearfield.arrays import Array
 from nearfield.errors import InputError
 from nearfield.evaluation import metrics
 from nearfield.evaluation.datasets.dataset import PairRows
@@ -14,7 +15,6 @@ from nearfield.evaluation.error_analysis import shown
 from nearfield.evaluation.systems.instrumented import InstrumentedSystem
 from nearfield.evaluation.tasks import EvaluationTask, TaskOptions, TaskResult, column
 
-Array = np.ndarray[Any, np.dtype[Any]]
 MAIN = "AP"
 
 

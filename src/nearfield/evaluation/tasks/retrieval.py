@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 
+from nearfield.arrays import Array
 from nearfield.evaluation import error_analysis, metrics
 from nearfield.evaluation.datasets.dataset import Retrieval
 from nearfield.evaluation.systems.instrumented import InstrumentedSystem
 from nearfield.evaluation.tasks import EvaluationTask, TaskOptions, TaskResult
 
-Array = np.ndarray[Any, np.dtype[Any]]
 Run = dict[str, dict[str, float]]
 #: Documents found for each query, or more where the cutoff is larger; recall is measured there too.
 DEPTH = 100
