@@ -18,8 +18,11 @@ DOCS = ROOT / "docs"
 PAGES = sorted(path for path in DOCS.rglob("*.md") if "_build" not in path.parts)
 TOP_PAGES = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "deploy/README.md", "examples/README.md")]
 GENERATED = {path.name for path in FOLDER.glob("*.md")}
-#: Folders of the repository whose files the pages may name in code type.
-_FILE = re.compile(r"`((?:src|tests|docs|tools|benchmarks|deploy|examples)/[\w./*-]+)`")
+#: Files and folders that the pages name: those of the repository, and those of the package without ``src/nearfield/``.
+_FILE = re.compile(
+    r"`((?:src|tests|docs|tools|benchmarks|deploy|examples)/[\w./*-]+|[a-z_]+/[a-z_/]*\.(?:py|toml)|(?:[a-z_]+/)+)`"
+)
+_PLACES = (ROOT, ROOT / "src/nearfield", ROOT / "deploy")
 _LINK = re.compile(r"\]\((?!https?:)([^)\s]+)\)")
 _FETCHED = re.compile(
     r"<(?:script|img|iframe|source)[^>]+src=\"(?:https?:)?//|<link[^>]+href=\"(?:https?:)?//(?!.*canonical)"
@@ -42,10 +45,8 @@ def test_every_link_leads_to_a_file_and_a_heading(page: Path) -> None:
 
 @pytest.mark.parametrize("page", [*PAGES, *TOP_PAGES], ids=lambda path: path.relative_to(ROOT).as_posix())
 def test_every_file_that_a_page_names_exists(page: Path) -> None:
-    missing = [
-        name for name in _FILE.findall(page.read_text(encoding="utf-8")) if not list(ROOT.glob(name.rstrip("/")))
-    ]
-    assert not missing
+    names = {name.rstrip("/") for name in _FILE.findall(page.read_text(encoding="utf-8"))}
+    assert not {name for name in names if not any(list(place.glob(name)) for place in _PLACES)}
 
 
 def test_every_page_is_in_a_table_of_contents() -> None:
