@@ -1,4 +1,4 @@
-"""Whatever a client sends gets a clear answer of the right kind, and the next request is served."""
+"""Invalid requests: each gets a clear error with the right status, and the next request is served."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ FINE: dict[str, bytes] = {
     "a megabyte of accents": _with(input="\u0301" * 2**19),
     "an unknown field nested deeply": b'{"model":"tiny","input":"cat","x":' + b"[" * 500 + b"]" * 500 + b"}",
     "an instruction of a megabyte": _with(instruction="the " * 2**18),
-    "token ids beyond the longest input": _with(input=[6] * 100_000),
+    "more token ids than the model reads": _with(input=[6] * 100_000),
     "control characters": _with(input="\u0001\u202e\ufffe\U0010ffff"),
 }
 WRONG: dict[str, tuple[bytes, int]] = {
@@ -116,7 +116,7 @@ def test_what_is_wrong_is_said(http: httpx.Client, case: str) -> None:
     assert http.post("/v1/embeddings", json=GOOD).status_code == 200
 
 
-@pytest.mark.parametrize("case", ["a megabyte", "token ids beyond the longest input"])
+@pytest.mark.parametrize("case", ["a megabyte", "more token ids than the model reads"])
 def test_what_was_cut_is_reported(http: httpx.Client, case: str) -> None:
     reply = http.post("/v1/embeddings", content=FINE[case], headers=JSON)
     usage = reply.json()["usage"]

@@ -1,4 +1,4 @@
-"""Requests that end early, or badly: the client leaves, the body never ends, the server stops, the code fails."""
+"""Requests that end early: the client disconnects, the body stalls, the server stops, or an endpoint raises."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import pytest
 
 from nearfield.encoder import Encoder
 from nearfield.errors import Cancelled, DeadlineExceeded, ShuttingDown, SlowBody
-from nearfield.server.http import deadline as watching
+from nearfield.server.http import deadline as deadlines
 from nearfield.server.http.deadline import PendingBodies, RequestDeadline
 from tests.support.serving import serving
 
@@ -23,7 +23,7 @@ _JSON = {"content-type": "application/json"}
 
 
 class Records(logging.Handler):
-    """Keeps what is logged as an error."""
+    """Collects the records that are logged as errors."""
 
     def __init__(self) -> None:
         super().__init__(logging.ERROR)
@@ -44,7 +44,7 @@ def errors() -> Iterator[list[logging.LogRecord]]:
 
 
 class Client:
-    """Stands for a request whose client leaves after ``seconds``."""
+    """A request whose client disconnects after ``seconds``."""
 
     def __init__(self, seconds: float) -> None:
         self.seconds = seconds
@@ -55,9 +55,9 @@ class Client:
 
 
 async def _wait(client: float, seconds: float, *, read: bool = True) -> None:
-    with RequestDeadline(Client(client), seconds, PendingBodies()) as watch:  # type: ignore[arg-type]
+    with RequestDeadline(Client(client), seconds, PendingBodies()) as deadline:  # type: ignore[arg-type]
         if read:
-            watch.watch_for_disconnect()
+            deadline.watch_for_disconnect()
         await asyncio.sleep(60)
 
 
@@ -75,17 +75,17 @@ async def test_a_watch_says_why_it_ended() -> None:
         await task
 
 
-async def test_a_watch_that_was_not_needed_leaves_nothing_behind() -> None:
-    watches = PendingBodies()
-    with RequestDeadline(Client(0.02), 0.02, watches) as watch:  # type: ignore[arg-type]
-        watch.watch_for_disconnect()
+async def test_a_deadline_that_is_not_reached_leaves_no_timer_or_task() -> None:
+    pending = PendingBodies()
+    with RequestDeadline(Client(0.02), 0.02, pending) as deadline:  # type: ignore[arg-type]
+        deadline.watch_for_disconnect()
         await asyncio.sleep(0)
     await asyncio.sleep(0.05)  # neither the timer nor the watcher stops what comes after
-    assert not watches.deadlines
+    assert not pending.deadlines
 
 
-class Drips:
-    """Stands for a request whose body comes in ``parts``, one each ``seconds``, and then no more."""
+class SlowBodyRequest:
+    """A request whose body arrives in ``parts``, one every ``seconds``, and then stalls."""
 
     def __init__(self, parts: int, seconds: float) -> None:
         self.left = parts
@@ -97,35 +97,35 @@ class Drips:
         return {"type": "http.request"}
 
 
-async def _read_on(request: Drips, watches: PendingBodies) -> None:
-    with RequestDeadline(request, 60, watches) as watch:  # type: ignore[arg-type]
+async def _read_on(request: SlowBodyRequest, pending: PendingBodies) -> None:
+    with RequestDeadline(request, 60, pending) as deadline:  # type: ignore[arg-type]
         while True:
-            await watch.receive()
+            await deadline.receive()
 
 
 @pytest.mark.parametrize("before", [True, False], ids=["read when it stops", "begun after"])
 async def test_a_stopping_server_waits_for_bodies_that_come_and_for_none_that_stalls(
     monkeypatch: pytest.MonkeyPatch, before: bool
 ) -> None:
-    monkeypatch.setattr(watching, "_STALL_SECONDS", 0.1)
-    watches, request, started = PendingBodies(), Drips(10, 0.05), time.monotonic()
+    monkeypatch.setattr(deadlines, "_STALL_SECONDS", 0.1)
+    pending, request, started = PendingBodies(), SlowBodyRequest(10, 0.05), time.monotonic()
     if before:
-        asyncio.get_running_loop().call_later(0.01, watches.stop)
+        asyncio.get_running_loop().call_later(0.01, pending.stop)
     else:
-        watches.stop()
+        pending.stop()
     with pytest.raises(SlowBody, match="stopping"):
-        await _read_on(request, watches)
+        await _read_on(request, pending)
     assert request.left == 0
     assert 0.5 < time.monotonic() - started < 2
-    assert not watches.deadlines
+    assert not pending.deadlines
 
 
-async def test_a_request_whose_body_is_read_is_not_hurried(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(watching, "_STALL_SECONDS", 0.01)
-    watches = PendingBodies()
-    with RequestDeadline(Client(60), 60, watches) as watch:  # type: ignore[arg-type]
-        watches.stop()
-        watch.watch_for_disconnect()
+async def test_a_request_with_a_complete_body_is_not_given_up_at_shutdown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(deadlines, "_STALL_SECONDS", 0.01)
+    pending = PendingBodies()
+    with RequestDeadline(Client(60), 60, pending) as deadline:  # type: ignore[arg-type]
+        pending.stop()
+        deadline.watch_for_disconnect()
         await asyncio.sleep(0.1)
 
 
@@ -204,7 +204,7 @@ def test_an_error_nobody_foresaw_costs_one_reply_and_no_connection(
 
     with serving([tiny]) as url, httpx.Client(base_url=url) as client:
         with monkeypatch.context() as patch:
-            patch.setattr(tiny, "aencode", broken)
+            patch.setattr(tiny, "run_encode", broken)
             reply = client.post("/v1/embeddings", json=GOOD)
         assert reply.status_code == 500
         assert reply.json()["error"]["type"] == "server_error"

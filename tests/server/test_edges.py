@@ -26,6 +26,7 @@ from nearfield.engine.engine import Engine
 from nearfield.server import app
 from nearfield.server.dialects import schemas
 from nearfield.server.dialects.openai import embeddings
+from nearfield.server.dialects.openai import schemas as openai_schemas
 from nearfield.server.exchange import Encode
 from nearfield.server.http import limits as request_limits
 from nearfield.server.http import responses
@@ -66,12 +67,12 @@ def test_sigterm_does_not_wait_for_a_body_that_stalls(tmp_path: Path) -> None:
         time.sleep(0.3)
         started = time.monotonic()
         process.terminate()
-        answer = _until_closed(client).lower()
+        response = _until_closed(client).lower()
         assert process.wait() == 0
     assert time.monotonic() - started < 8
-    assert answer.startswith(b"http/1.1 408 ")
-    assert b"connection: close" in answer
-    assert b"the server is stopping" in answer
+    assert response.startswith(b"http/1.1 408 ")
+    assert b"connection: close" in response
+    assert b"the server is stopping" in response
 
 
 @contextmanager
@@ -102,10 +103,10 @@ def test_headers_that_never_end_close_their_connection(tiny: Encoder, monkeypatc
             slow.sendall(half)
             assert _until_closed(slow) == b""
             idle.sendall(_head(len(BODY)) + BODY)  # one that has sent nothing yet is no slow one
-            answer = b""
-            while not answer.endswith(b"}}"):
-                answer += idle.recv(65_536)
-            assert answer.startswith(b"HTTP/1.1 200 ")
+            response = b""
+            while not response.endswith(b"}}"):
+                response += idle.recv(65_536)
+            assert response.startswith(b"HTTP/1.1 200 ")
             idle.sendall(half)  # the second request on a connection is bounded too
             assert _until_closed(idle) == b""
 
@@ -130,9 +131,9 @@ def test_a_slash_at_the_end_changes_nothing(url: str, path: str) -> None:
     def ask(where: str) -> httpx.Response:
         return httpx.post(url + where, json=GOOD) if "embeddings" in where else httpx.get(url + where)
 
-    found = ask(path)
-    assert found.status_code == 200
-    assert found.json() == ask(path.rstrip("/")).json()
+    response = ask(path)
+    assert response.status_code == 200
+    assert response.json() == ask(path.rstrip("/")).json()
     assert httpx.get(url + "/").text == "Ollama is running"
 
 
@@ -145,10 +146,10 @@ def test_encodings_that_are_read(url: str, encoding: str) -> None:
 
 @pytest.mark.parametrize("encoding", ["br", "zstd", "deflate", "gzip, gzip"])
 def test_encodings_that_are_not(url: str, encoding: str) -> None:
-    answer = httpx.post(url + PATH, content=zlib.compress(BODY), headers={"content-encoding": encoding})
-    assert answer.status_code == 415
-    assert "identity" in answer.json()["error"]["message"]
-    assert "gzip" in answer.json()["error"]["message"]
+    response = httpx.post(url + PATH, content=zlib.compress(BODY), headers={"content-encoding": encoding})
+    assert response.status_code == 415
+    assert "identity" in response.json()["error"]["message"]
+    assert "gzip" in response.json()["error"]["message"]
 
 
 BAD_GZIP = {
@@ -165,8 +166,8 @@ def test_gzip_that_is_none_or_a_bomb(tiny: Encoder) -> None:
     with serving([tiny], max_body_bytes=100_000) as url:
         for case, (body, status) in BAD_GZIP.items():
             for _ in range(8):  # what was counted for it is counted no more
-                answer = httpx.post(url + PATH, content=body, headers={"content-encoding": "gzip"})
-                assert answer.status_code == status, (case, answer.text)
+                response = httpx.post(url + PATH, content=body, headers={"content-encoding": "gzip"})
+                assert response.status_code == status, (case, response.text)
         full = gzip.compress(json.dumps({**GOOD, "user": "x" * 99_000}).encode())
         assert httpx.post(url + PATH, content=full, headers={"content-encoding": "gzip"}).status_code == 200
 
@@ -178,10 +179,10 @@ def test_what_no_idle_engine_could_do_in_time_is_too_large(tmp_path: Path) -> No
     engine = Engine(1)
     with tiny_encoder(tmp_path / "tiny", engine=engine) as encoder, serving([encoder], request_timeout=10) as url:
         engine._scheduler._throughput.tokens_per_second = 10.0  # tokens a second
-        asked = httpx.post(url + PATH, json={"model": "tiny", "input": ["cat " * 50] * 4})
-        assert asked.status_code == 413
-        assert "retry-after" not in asked.headers
-        error = asked.json()["error"]
+        response = httpx.post(url + PATH, json={"model": "tiny", "input": ["cat " * 50] * 4})
+        assert response.status_code == 413
+        assert "retry-after" not in response.headers
+        error = response.json()["error"]
         assert error["code"] == "request_too_large"
         assert "208 tokens" in error["message"]
         assert "10 s (request_timeout)" in error["message"]
@@ -257,24 +258,24 @@ def _exchange(rows: int, dim: int, *, base64: bool = False) -> Encode:
 @pytest.mark.parametrize("shape", [(1, 8), (3000, 32), (5, 20_000), (2, 100_000)])
 def test_a_reply_in_parts_is_the_same(shape: tuple[int, int], base64: bool) -> None:
     exchange = _exchange(*shape, base64=base64)
-    written = orjson.dumps(embeddings.write(exchange), option=orjson.OPT_SERIALIZE_NUMPY)
-    assert responses.encode_response(embeddings.write, exchange) == (written, None)
+    written = orjson.dumps(embeddings.write_embeddings(exchange), option=orjson.OPT_SERIALIZE_NUMPY)
+    assert responses.encode_response(embeddings.write_embeddings, exchange) == (written, None)
 
 
 def test_a_large_reply_lets_others_through() -> None:
     exchange = _exchange(16_384, 384)
 
     async def longest_pause() -> float:
-        task = asyncio.create_task(asyncio.to_thread(responses.encode_response, embeddings.write, exchange))
-        longest, last = 0.0, time.perf_counter()
+        task = asyncio.create_task(asyncio.to_thread(responses.encode_response, embeddings.write_embeddings, exchange))
+        longest_gap, last = 0.0, time.perf_counter()
         while not task.done():
             await asyncio.sleep(0.001)
             now = time.perf_counter()
-            longest, last = max(longest, now - last), now
-        return longest
+            longest_gap, last = max(longest_gap, now - last), now
+        return longest_gap
 
     started = time.perf_counter()
-    orjson.dumps(embeddings.write(exchange), option=orjson.OPT_SERIALIZE_NUMPY)
+    orjson.dumps(embeddings.write_embeddings(exchange), option=orjson.OPT_SERIALIZE_NUMPY)
     at_once = time.perf_counter() - started
     assert min(asyncio.run(longest_pause()) for _ in range(3)) < at_once * 0.6
 
@@ -282,22 +283,22 @@ def test_a_large_reply_lets_others_through() -> None:
 def test_only_large_replies_are_written_in_a_thread(tiny: Encoder, monkeypatch: pytest.MonkeyPatch) -> None:
     names: list[str] = []
     loops: list[str] = []
-    write, encode = responses.encode_response, tiny.aencode
+    write, encode = responses.encode_response, tiny.run_encode
 
-    def watched(*given: Any) -> Any:
+    def record_and_encode(*arguments: Any) -> Any:
         names.append(threading.current_thread().name)
-        return write(*given)
+        return write(*arguments)
 
-    async def told(*given: Any, **wanted: Any) -> Any:
+    async def record_and_run(*arguments: Any, **options: Any) -> Any:
         loops.append(threading.current_thread().name)
-        return await encode(*given, **wanted)
+        return await encode(*arguments, **options)
 
-    monkeypatch.setattr(responses, "encode_response", watched)
-    monkeypatch.setattr(tiny, "aencode", told)
+    monkeypatch.setattr(responses, "encode_response", record_and_encode)
+    monkeypatch.setattr(tiny, "run_encode", record_and_run)
     with serving([tiny]) as url:
         for count in (1, 2048, 2049):
-            asked = httpx.post(url + PATH, json={"model": "tiny", "input": ["cat"] * count}, timeout=60)
-            assert len(asked.json()["data"]) == count
+            response = httpx.post(url + PATH, json={"model": "tiny", "input": ["cat"] * count}, timeout=60)
+            assert len(response.json()["data"]) == count
     assert [name == loop for name, loop in zip(names, loops, strict=True)] == [True, True, False]
 
 
@@ -307,27 +308,27 @@ def test_only_large_replies_are_written_in_a_thread(tiny: Encoder, monkeypatch: 
 def test_replies_are_as_the_document_says(url: str, tiny: Encoder) -> None:
     paths = httpx.get(url + "/openapi.json").json()["paths"]
     calls: list[tuple[str, str, str, type[Any], httpx.Response]] = [
-        (PATH, "post", "200", embeddings.EmbeddingReply, httpx.post(url + PATH, json=GOOD)),
+        (PATH, "post", "200", openai_schemas.OpenAiEmbeddingReply, httpx.post(url + PATH, json=GOOD)),
         (PATH, "post", "400", schemas.ErrorReply, httpx.post(url + PATH, json={**GOOD, "input": []})),
         (PATH, "post", "404", schemas.ErrorReply, httpx.post(url + PATH, json={**GOOD, "model": "x"})),
-        ("/v1/models", "get", "200", embeddings.ModelList, httpx.get(url + "/v1/models")),
-        ("/v1/models/{model}", "get", "200", embeddings.OpenAiModel, httpx.get(url + "/v1/models/tiny")),
+        ("/v1/models", "get", "200", openai_schemas.OpenAiModelList, httpx.get(url + "/v1/models")),
+        ("/v1/models/{model}", "get", "200", openai_schemas.OpenAiModel, httpx.get(url + "/v1/models/tiny")),
         ("/v1/models/{model}", "get", "404", schemas.ErrorReply, httpx.get(url + "/v1/models/x")),
     ]
-    for path, method, status, kind, answer in calls:
-        assert answer.status_code == int(status)
+    for path, method, status, kind, response in calls:
+        assert response.status_code == int(status)
         schema = paths[path][method]["responses"][status]["content"]["application/json"]["schema"]
         # Where several APIs share a path, each of their replies is named.
         assert {"$ref": f"#/components/schemas/{kind.__name__}"} in schema.get("anyOf", [schema])
-        read = msgspec.convert(answer.json(), kind)
-        assert msgspec.to_builtins(read) == answer.json(), "no field is left out, and none is unknown"
+        read = msgspec.convert(response.json(), kind)
+        assert msgspec.to_builtins(read) == response.json(), "no field is left out, and none is unknown"
 
 
 def test_cut_and_quantised_replies_are_too(url: str) -> None:
     body = {**GOOD, "input": ["cat " * 100], "embedding_dtype": "int8", "encoding_format": "base64"}
-    answer = httpx.post(url + PATH, json=body).json()
-    assert answer["usage"]["truncated_tokens"] == 38
-    assert msgspec.to_builtins(msgspec.convert(answer, embeddings.EmbeddingReply)) == {
-        **answer,
-        "embedding_range": tuple(answer["embedding_range"]),
+    response = httpx.post(url + PATH, json=body).json()
+    assert response["usage"]["truncated_tokens"] == 38
+    assert msgspec.to_builtins(msgspec.convert(response, openai_schemas.OpenAiEmbeddingReply)) == {
+        **response,
+        "embedding_range": tuple(response["embedding_range"]),
     }

@@ -1,4 +1,4 @@
-"""Faults over HTTP: disconnects, overload, dying lanes, SIGTERM: what was accepted ends, the rest is refused."""
+"""Faults over HTTP: disconnects, overload, dying lanes, SIGTERM. Accepted requests are finished, others refused."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ Run = Callable[[Batch], Any]
 
 
 class Slow:
-    """Makes every batch of a model take longer, and lanes die when told."""
+    """Delays every batch of a model, and kills as many lanes as ``deaths`` says."""
 
     def __init__(self, seconds: float) -> None:
         self.seconds = seconds
@@ -56,7 +56,7 @@ def slow(monkeypatch: pytest.MonkeyPatch) -> Slow:
 
 @pytest.fixture
 def small(tmp_path: Path, slow: Slow) -> Iterator[Encoder]:
-    """A model on an engine of its own, with a short queue."""
+    """A model on an separate engine, with a short queue."""
     engine = Engine(1, EngineLimits(max_queued_tokens=400))
     with tiny_encoder(tmp_path / "tiny", engine=engine) as encoder:
         yield encoder
@@ -112,7 +112,7 @@ def test_a_thousand_clients_that_leave_while_others_are_served(tmp_path: Path, s
         assert set(outcomes) == {200}
         until = time.monotonic() + 10
         while engine.stats().queued_jobs or engine.stats().running_batches:
-            assert time.monotonic() < until, "work of clients that left is still queued"
+            assert time.monotonic() < until, "work of disconnected clients is still queued"
             time.sleep(0.02)
         assert httpx.post(url + "/v1/embeddings", content=BODY, headers=JSON, timeout=60).status_code == 200
         assert httpx.get(url + "/ready").json()["ready"]
@@ -147,15 +147,15 @@ def test_overload_is_refused_and_nothing_is_late(small: Encoder) -> None:
     outcomes: Counter[int] = Counter()
     slowest: list[float] = []
     with serving([small], request_timeout=deadline) as url:
-        for _ in range(5):  # clients on a machine at work may be too slow to fill the queue at first
-            found, seconds = asyncio.run(scenario(_port(url)))
-            outcomes, slowest = outcomes + found, slowest + seconds
+        for _ in range(5):  # clients on a busy machine may be too slow to fill the queue at first
+            counts, seconds = asyncio.run(scenario(_port(url)))
+            outcomes, slowest = outcomes + counts, slowest + seconds
             if outcomes[429]:
                 break
     assert set(outcomes) == {200, 429}
     assert outcomes[200] > 20
-    # The client's own wait: it shares these cores with the server, and perhaps with other work. Were all that came let
-    # in, the last would wait ten times the deadline.
+    # The client's own wait: it shares these cores with the server, and perhaps with other work. If all requests
+    # were accepted, the last would wait ten times the deadline.
     assert max(slowest) < 3 * deadline
 
 
@@ -207,14 +207,14 @@ def test_a_body_that_never_arrives_is_given_up(small: Encoder) -> None:
         asyncio.run(scenario(url))
 
 
-def test_the_client_waits_as_long_as_it_is_told_and_tries_again(small: Encoder, slow: Slow) -> None:
+def test_a_client_retries_after_the_time_of_retry_after(small: Encoder, slow: Slow) -> None:
     slow.seconds = 0.2
     wide = ["cat " * 50] * 7  # all but fills the queue
 
     async def scenario(url: str) -> None:
         async with openai.AsyncOpenAI(base_url=url + "/v1", api_key="x", max_retries=0) as client:
-            asked = (client.embeddings.create(model="tiny", input=wide) for _ in range(8))
-            results = await asyncio.gather(*asked, return_exceptions=True)
+            requests = (client.embeddings.create(model="tiny", input=wide) for _ in range(8))
+            results = await asyncio.gather(*requests, return_exceptions=True)
             refused = [result for result in results if isinstance(result, BaseException)]
             assert refused and len(refused) < 8
             for error in refused:

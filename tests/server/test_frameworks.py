@@ -37,7 +37,7 @@ def _quiet(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(autouse=True, scope="module")
 def _collected() -> Iterator[None]:
-    """Collect here what was left open, before another test warns of it."""
+    """Collect unclosed resources here, so that their warnings do not appear in another test."""
     yield
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -46,12 +46,12 @@ def _collected() -> Iterator[None]:
 
 @pytest.fixture
 def reranker(fleet: dict[str, Any]) -> Reranker:
-    found: Reranker = fleet["reranker"]
-    return found
+    reranker: Reranker = fleet["reranker"]
+    return reranker
 
 
-def _same(found: Any, expected: Any) -> None:
-    np.testing.assert_allclose(np.array(found, np.float64), np.asarray(expected, np.float64), atol=1e-6)
+def _same(actual: Any, expected: Any) -> None:
+    np.testing.assert_allclose(np.array(actual, np.float64), np.asarray(expected, np.float64), atol=1e-6)
 
 
 def _alike(embeds: Any, tiny: Encoder) -> None:
@@ -67,8 +67,8 @@ def _apart(embeds: Any, tiny: Encoder) -> None:
     assert np.abs(np.asarray(tiny.encode_query([TEXTS[0]])) - np.asarray(tiny.encode([TEXTS[0]]))).max() > 0.01
 
 
-def _order(found: list[Any], query: str, reranker: Reranker, top: int) -> None:
-    assert found == [TEXTS[place.index] for place in reranker.rank(query, TEXTS)[:top]]
+def _order(texts: list[Any], query: str, reranker: Reranker, top: int) -> None:
+    assert texts == [TEXTS[place.index] for place in reranker.rank(query, TEXTS)[:top]]
 
 
 # -- LangChain -------------------------------------------------------------------------------------------------------
@@ -166,7 +166,8 @@ async def test_llama_index_openai(fleet_url: str, tiny: Encoder) -> None:
 async def test_llama_index_hugging_face(fleet_url: str, tiny: Encoder) -> None:
     from llama_index.embeddings.huggingface_api import HuggingFaceInferenceAPIEmbedding
 
-    # Only the asynchronous calls: the others open a loop for each, and the second finds its connection's loop closed.
+    # Only the asynchronous calls: the others open a loop for each, and the second finds its connection
+    # closed.
     embeds = HuggingFaceInferenceAPIEmbedding(model_name=fleet_url)
     _same(await embeds.aget_text_embedding_batch(TEXTS), tiny.encode(TEXTS))
     _same(await embeds.aget_query_embedding(TEXTS[0]), tiny.encode(TEXTS[0]))
@@ -218,9 +219,9 @@ def _documents() -> list[Any]:
 
 def _embedded(text_embedder: Any, document_embedder: Any, query: Any, documents: Any) -> None:
     _same(text_embedder.run(text=TEXTS[0])["embedding"], np.asarray(query)[0])
-    found = document_embedder.run(documents=_documents())["documents"]
-    assert [document.content for document in found] == TEXTS
-    _same([document.embedding for document in found], documents)
+    embedded = document_embedder.run(documents=_documents())["documents"]
+    assert [document.content for document in embedded] == TEXTS
+    _same([document.embedding for document in embedded], documents)
 
 
 @later
@@ -245,9 +246,9 @@ def test_haystack_hugging_face(fleet_url: str, fleet: dict[str, Any], tiny: Enco
     documents = HuggingFaceAPIDocumentEmbedder(progress_bar=False, **options)
     _embedded(HuggingFaceAPITextEmbedder(**options), documents, tiny.encode([TEXTS[0]]), tiny.encode(TEXTS))
     sparse = HuggingFaceTEISparseTextEmbedder(api_base_url=fleet_url, token=None)
-    found = sparse.run(text="hello world river")["sparse_embedding"]
+    embedding = sparse.run(text="hello world river")["sparse_embedding"]
     expected = fleet["m3"].encode(["hello world river"], outputs="sparse").sparse
-    assert dict(zip(found.indices, found.values, strict=True)) == pytest.approx(
+    assert dict(zip(embedding.indices, embedding.values, strict=True)) == pytest.approx(
         dict(zip(expected.indices.tolist(), expected.values.tolist(), strict=True))
     )
     ranked = HuggingFaceTEIRanker(url=fleet_url, top_k=2, token=None).run(query="a cat", documents=_documents())
@@ -337,5 +338,5 @@ def _chroma(kind: str, url: str) -> Iterator[Callable[[list[str]], Any]]:
 def test_chroma(fleet_url: str, tiny: Encoder, monkeypatch: pytest.MonkeyPatch, kind: str, role: str | None) -> None:
     monkeypatch.setenv(f"CHROMA_{kind.upper()}_API_KEY", KEY)
     for embed in _chroma(kind, fleet_url):
-        found = embed(TEXTS)
-    _same(np.stack(found), tiny.encode(TEXTS, role=role) if role else tiny.encode(TEXTS))
+        vectors = embed(TEXTS)
+    _same(np.stack(vectors), tiny.encode(TEXTS, role=role) if role else tiny.encode(TEXTS))

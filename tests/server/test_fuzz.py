@@ -31,7 +31,7 @@ CALM = settings(
     suppress_health_check=list(HealthCheck),
     phases=(Phase.explicit, Phase.generate),
 )
-#: For each of some sixty operations: ``python -m tools.fuzz`` goes on for as long as is asked.
+#: For each of some sixty operations: ``python -m tools.fuzz`` runs for longer.
 SHORT = settings(CALM, max_examples=20)
 
 

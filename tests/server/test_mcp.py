@@ -18,7 +18,7 @@ from mcp import Client, StdioServerParameters
 
 from nearfield.corpus.collection import Collection
 from nearfield.encoder import Encoder
-from nearfield.server.collections.mcp import Shelves, server
+from nearfield.server.collections.mcp import OpenCollections, create_server
 from nearfield.testing import tiny_encoder
 from tests.support.cli_runner import run
 
@@ -62,26 +62,26 @@ async def agent(home: Path, *words: str) -> AsyncIterator[Client]:
 @asynccontextmanager
 async def inside(home: Path, model: Encoder, *names: str) -> AsyncIterator[Client]:
     """An agent that talks to the server in this process."""
-    shelves = Shelves(names, home, lambda _: model)
+    opened = OpenCollections(names, home, lambda _: model)
     try:
-        async with Client(server(shelves)) as client:
+        async with Client(create_server(opened)) as client:
             yield client
     finally:
-        shelves.close()
+        opened.close()
 
 
-async def called(client: Client, tool: str, **given: Any) -> tuple[str, Any]:
+async def call_tool(client: Client, tool: str, **arguments: Any) -> tuple[str, Any]:
     """Return a tool's text and structured content."""
-    found = await client.call_tool(tool, given)
-    assert not found.is_error, found.content
-    return found.content[0].text, found.structured_content
+    result = await client.call_tool(tool, arguments)
+    assert not result.is_error, result.content
+    return result.content[0].text, result.structured_content
 
 
-async def refused(client: Client, tool: str, **given: Any) -> str:
+async def refused(client: Client, tool: str, **arguments: Any) -> str:
     """Return why a tool refused."""
-    found = await client.call_tool(tool, given)
-    assert found.is_error
-    return str(found.content[0].text)
+    result = await client.call_tool(tool, arguments)
+    assert result.is_error
+    return str(result.content[0].text)
 
 
 async def test_search_and_read_through_a_process(home: Path) -> None:
@@ -93,26 +93,26 @@ async def test_search_and_read_through_a_process(home: Path) -> None:
             assert tool.annotations.read_only_hint
             assert tool.output_schema
         assert {"query", "collection", "k", "where"} == set(tools["search"].input_schema["properties"])
-        assert all(told.get("description") for told in tools["read"].input_schema["properties"].values())
+        assert all(schema.get("description") for schema in tools["read"].input_schema["properties"].values())
         assert "never follow" in client.instructions
 
-        text, told = await called(client, "collections")
-        assert [each["name"] for each in told["collections"]] == ["empty", "pets"]
-        assert told["collections"][1]["documents"] == 2
-        assert told["collections"][1]["fields"]["year"] == "int"
+        text, content = await call_tool(client, "collections")
+        assert [collection["name"] for collection in content["collections"]] == ["empty", "pets"]
+        assert content["collections"][1]["documents"] == 2
+        assert content["collections"][1]["fields"]["year"] == "int"
         assert "pets: 2 documents" in text
 
-        text, told = await called(client, "search", query="cat on a mat", collection="pets", k=2)
-        best = told["results"][0]
+        text, content = await call_tool(client, "search", query="cat on a mat", collection="pets", k=2)
+        best = content["results"][0]
         assert (best["document"], best["title"], best["fields"]["year"]) == ("put:#cats", "Cats", 2020)
         assert "put:#cats" in text
         assert best["text"] in text
 
-        text, told = await called(client, "read", document=best["document"], collection="pets")
-        assert told["text"].startswith("The cat sat on the mat.")
-        assert told["text"].endswith("The end of the cats.")
-        assert (told["start"], told["end"], told["total"]) == (0, len(told["text"]), len(told["text"]))
-        assert told["text"] in text
+        text, content = await call_tool(client, "read", document=best["document"], collection="pets")
+        assert content["text"].startswith("The cat sat on the mat.")
+        assert content["text"].endswith("The end of the cats.")
+        assert (content["start"], content["end"], content["total"]) == (0, len(content["text"]), len(content["text"]))
+        assert content["text"] in text
 
 
 async def test_to_stdout_goes_the_protocol_alone(home: Path) -> None:
@@ -121,7 +121,7 @@ async def test_to_stdout_goes_the_protocol_alone(home: Path) -> None:
         "capabilities": {},
         "clientInfo": {"name": "by hand", "version": "1"},
     }
-    asked: list[dict[str, Any]] = [
+    messages: list[dict[str, Any]] = [
         {"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": hello},
         {"jsonrpc": "2.0", "method": "notifications/initialized"},
         {
@@ -141,41 +141,41 @@ async def test_to_stdout_goes_the_protocol_alone(home: Path) -> None:
     with process:
         assert process.stdin is not None
         assert process.stdout is not None
-        for message in asked:
+        for message in messages:
             process.stdin.write(json.dumps(message).encode() + b"\n")
             process.stdin.flush()
-        found = {}
-        while 2 not in found:
+        replies = {}
+        while 2 not in replies:
             line = process.stdout.readline()
             assert line, process.stderr.read() if process.stderr else ""
-            found[json.loads(line).get("id")] = json.loads(line)
+            replies[json.loads(line).get("id")] = json.loads(line)
         process.stdin.close()
         assert process.stdout.read() == b""  # it ends by itself, and says nothing else
         assert process.wait(30) == 0
-    assert found[2]["result"]["structuredContent"]["results"][0]["document"] == "put:#dogs"
+    assert replies[2]["result"]["structuredContent"]["results"][0]["document"] == "put:#dogs"
 
 
 @pytest.mark.parametrize(
-    ("given", "first"),
+    ("options", "first"),
     [
         ({"where": {"year": {"lt": 2021}}}, "put:#cats"),
         ({"where": '{"path": "dogs"}'}, "put:#dogs"),  # as some agents send objects
         ({"k": 1}, "put:#dogs"),
     ],
 )
-async def test_options_of_a_search(home: Path, model: Encoder, given: dict[str, Any], first: str) -> None:
+async def test_options_of_a_search(home: Path, model: Encoder, options: dict[str, Any], first: str) -> None:
     async with inside(home, model) as client:
-        _, told = await called(client, "search", query="blue dog", collection="pets", **given)
-    assert told["results"][0]["document"] == first
-    assert len(told["results"]) <= given.get("k", 8)
+        _, content = await call_tool(client, "search", query="blue dog", collection="pets", **options)
+    assert content["results"][0]["document"] == first
+    assert len(content["results"]) <= options.get("k", 8)
 
 
 async def test_a_part_of_a_document(home: Path, model: Encoder) -> None:
     async with inside(home, model) as client:
-        _, told = await called(client, "read", document="put:#cats", collection="pets", start=4, length=7)
-        assert (told["text"], told["start"], told["end"]) == ("cat sat", 4, 11)
-        _, past = await called(client, "read", document="put:#cats", collection="pets", start=10**6)
-        assert (past["text"], past["start"], past["end"]) == ("", told["total"], told["total"])
+        _, content = await call_tool(client, "read", document="put:#cats", collection="pets", start=4, length=7)
+        assert (content["text"], content["start"], content["end"]) == ("cat sat", 4, 11)
+        _, past = await call_tool(client, "read", document="put:#cats", collection="pets", start=10**6)
+        assert (past["text"], past["start"], past["end"]) == ("", content["total"], content["total"])
 
 
 async def test_what_goes_wrong_is_told_to_the_agent(home: Path, model: Encoder) -> None:
@@ -193,8 +193,8 @@ async def test_what_goes_wrong_is_told_to_the_agent(home: Path, model: Encoder) 
 
 async def test_only_what_is_named_is_offered(home: Path, model: Encoder) -> None:
     async with inside(home, model, "empty") as client:
-        _, told = await called(client, "collections")
-        assert [each["name"] for each in told["collections"]] == ["empty"]
+        _, content = await call_tool(client, "collections")
+        assert [collection["name"] for collection in content["collections"]] == ["empty"]
         assert "There is no collection 'pets'" in await refused(client, "read", document="put:#cats", collection="pets")
         # The only one need not be named.
         assert "has no document" in await refused(client, "read", document="put:#cats")
@@ -202,8 +202,8 @@ async def test_only_what_is_named_is_offered(home: Path, model: Encoder) -> None
 
 async def test_nothing_is_there_yet(tmp_path: Path, model: Encoder) -> None:
     async with inside(tmp_path, model) as client:
-        text, told = await called(client, "collections")
-        assert (text, told) == ("There are no collections yet.", {"collections": []})
+        text, content = await call_tool(client, "collections")
+        assert (text, content) == ("There are no collections yet.", {"collections": []})
 
 
 async def test_a_collection_that_is_dropped_meanwhile(home: Path, model: Encoder) -> None:
@@ -242,8 +242,8 @@ async def test_http_on_loopback(home: Path) -> None:
             evil = plain.post(url, json={}, headers={"host": "evil.example", "accept": "application/json"})
             assert evil.status_code == 421  # no page of another name reaches it through a browser
         async with Client(url, read_timeout_seconds=60) as client:
-            _, told = await called(client, "read", document="put:#dogs", collection="pets", length=5)
-            assert told["text"] == "A dog"
+            _, content = await call_tool(client, "read", document="put:#dogs", collection="pets", length=5)
+            assert content["text"] == "A dog"
     finally:
         process.terminate()
         process.communicate(timeout=30)

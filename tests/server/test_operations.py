@@ -87,14 +87,14 @@ def test_the_docs_need_nothing_from_elsewhere(url: str) -> None:
 
 
 def test_cors(tiny: Encoder) -> None:
-    asked = {"Origin": "https://app.example", "Access-Control-Request-Method": "POST"}
+    preflight = {"Origin": "https://app.example", "Access-Control-Request-Method": "POST"}
     with serving([tiny], cors_origins=["https://app.example"]) as base:
-        allowed = httpx.options(base + "/v1/embeddings", headers=asked)
+        allowed = httpx.options(base + "/v1/embeddings", headers=preflight)
         assert allowed.headers["access-control-allow-origin"] == "https://app.example"
         body = {"model": "tiny", "input": "cat"}
         reply = httpx.post(base + "/v1/embeddings", json=body, headers={"Origin": "https://app.example"})
         assert "x-nearfield-truncated-tokens" in reply.headers["access-control-expose-headers"]
-        other = httpx.options(base + "/v1/embeddings", headers={**asked, "Origin": "https://evil.example"})
+        other = httpx.options(base + "/v1/embeddings", headers={**preflight, "Origin": "https://evil.example"})
         assert "access-control-allow-origin" not in other.headers
 
 
@@ -123,24 +123,24 @@ def test_logs_tell_sizes_and_never_texts(url: str, formatter: logging.Formatter)
     assert len(lines) == 2
     assert "secretword" not in stream.getvalue()
     if isinstance(formatter, JsonFormatter):
-        told = json.loads(lines[0])
-        assert told["message"] == "POST /v1/embeddings 200"
-        assert (told["model"], told["inputs"], told["request_id"]) == ("tiny", 2, "watch-me")
-        assert told["tokens"] > 2
-        assert told["ms"] > 0
+        record = json.loads(lines[0])
+        assert record["message"] == "POST /v1/embeddings 200"
+        assert (record["model"], record["inputs"], record["request_id"]) == ("tiny", 2, "watch-me")
+        assert record["tokens"] > 2
+        assert record["ms"] > 0
 
 
 @pytest.mark.parametrize("formatter", [JsonFormatter(), TextFormatter()])
 def test_neither_a_misplaced_text_nor_a_failure_that_quotes_one_is_logged(
     tiny: Encoder, monkeypatch: pytest.MonkeyPatch, formatter: logging.Formatter
 ) -> None:
-    async def broken(texts: list[str], **_: Any) -> Any:
+    async def broken(texts: list[str], *_: Any) -> Any:
         try:
             int(texts[0])
         except ValueError as error:
             raise ExecutionFailed(f"failed on {error}") from error
 
-    async def unforeseen(texts: list[str], **_: Any) -> Any:
+    async def unforeseen(texts: list[str], *_: Any) -> Any:
         int(texts[0])
 
     stream = io.StringIO()
@@ -154,7 +154,7 @@ def test_neither_a_misplaced_text_nor_a_failure_that_quotes_one_is_logged(
         try:
             assert client.post("/v1/embeddings", json={"model": "secretword", "input": "tiny"}).status_code == 404
             for failure in (broken, unforeseen):
-                monkeypatch.setattr(tiny, "aencode", failure)
+                monkeypatch.setattr(tiny, "run_encode", failure)
                 reply = client.post("/v1/embeddings", json={"model": "tiny", "input": "secretword"})
                 assert reply.status_code == 500
             until = time.monotonic() + 5
@@ -164,9 +164,9 @@ def test_neither_a_misplaced_text_nor_a_failure_that_quotes_one_is_logged(
             for log in logs:
                 log.removeHandler(handler)
                 log.setLevel(logging.NOTSET)
-    told = stream.getvalue()
-    assert "secretword" not in told
-    assert "ValueError" in told and "in unforeseen" in told  # what failed and where is still said
+    text = stream.getvalue()
+    assert "secretword" not in text
+    assert "ValueError" in text and "in unforeseen" in text  # the class of the error and its place are logged
 
 
 def test_every_line_of_a_json_log_is_json(tmp_path: Path) -> None:

@@ -30,22 +30,22 @@ def mcp(
     from nearfield.errors import CollectionNotFound, MissingExtra, nearest
 
     try:
-        from nearfield.server.collections import mcp as agents
+        from nearfield.server.collections.mcp import OpenCollections, create_server
     except ModuleNotFoundError as error:
         if (error.name or "").startswith("nearfield"):
             raise
         raise MissingExtra(f"nearfield mcp needs {error.name!r}: pip install 'nearfield[corpus,mcp]'") from error
-    shelves = agents.Shelves(frozenset(collections or ()))
-    unknown = next((name for name in collections or () if name not in shelves.names()), None)
+    opened = OpenCollections(frozenset(collections or ()))
+    unknown = next((name for name in collections or () if name not in opened.names()), None)
     if unknown is not None:
-        told = nearest(unknown, agents.Shelves().names())
-        raise CollectionNotFound(f"There is no collection {unknown!r}. {told}", param="collection")
-    made = agents.server(shelves)
+        hint = nearest(unknown, OpenCollections().names())
+        raise CollectionNotFound(f"There is no collection {unknown!r}. {hint}", param="collection")
+    server = create_server(opened)
     try:
         if http is None:
-            made.run()  # to stdout goes the protocol, and nothing else
+            server.run()  # the protocol runs over stdout, so nothing else may be printed
         else:
             typer.echo(f"Nearfield's tools are at http://127.0.0.1:{http}/mcp", err=True)
-            made.run("streamable-http", host="127.0.0.1", port=http)
+            server.run("streamable-http", host="127.0.0.1", port=http)
     finally:
-        shelves.close()
+        opened.close()

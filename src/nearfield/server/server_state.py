@@ -15,7 +15,6 @@ from nearfield.errors import Forbidden
 from nearfield.inference.disk_cache import DiskCache
 from nearfield.inference.loaded_model import LoadedModel
 from nearfield.inference.result_cache import ResultCache
-from nearfield.server import exchange as exchanges
 from nearfield.server.auth.api_key import ApiKey
 from nearfield.server.auth.host_guard import HostGuard, is_loopback
 from nearfield.server.auth.keys import ApiKeys
@@ -170,7 +169,7 @@ class ServerState:
         """
         bounds = Bounds(self.limits, seconds, self.pace, key.allows, bulk)
         try:
-            await exchanges.perform(exchange, self.models, bounds)
+            await exchange.perform(self.models, bounds)
         finally:
             key.spend(exchange.tokens)
             self.prometheus.answered(exchange)

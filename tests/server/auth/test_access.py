@@ -1,4 +1,4 @@
-"""Access: what a key may do, how fast, and who is let in where there are none."""
+"""API keys, key files, rate limits, and the access of clients without a key."""
 
 from __future__ import annotations
 
@@ -60,8 +60,8 @@ def test_a_key_has_a_name_scopes_and_models(tmp_path: Path, tiny: Encoder, caplo
             client.embeddings.create(model="tiny", input="cat")
         for path, name in (("/v1/models", "data"), ("/api/tags", "models"), ("/api/ps", "models")):
             for key, count in ((reader, 1), (other, 0)):
-                told = httpx.get(url + path, headers={"authorization": f"Bearer {key}"}).json()
-                assert len(told[name]) == count, (path, told)
+                listing = httpx.get(url + path, headers={"authorization": f"Bearer {key}"}).json()
+                assert len(listing[name]) == count, (path, listing)
     assert not any(secret in caplog.text for secret in (reader, owner, other))
 
 
@@ -155,8 +155,8 @@ def test_this_machine_s_own_names(host: str) -> None:
 def test_a_foreign_host_is_refused(tiny: Encoder, url: str, host: str) -> None:
     with pytest.raises(Forbidden, match="allowed_hosts"):
         HostGuard(True).check({"host": host}, "127.0.0.1")
-    answer = httpx.post(url + "/v1/embeddings", json=BODY, headers={"host": host})
-    assert answer.status_code == 403
+    response = httpx.post(url + "/v1/embeddings", json=BODY, headers={"host": host})
+    assert response.status_code == 403
     assert HostGuard(True, hosts=("evil.example", "localhost.evil.example", "10.0.0.1", "fe80::1")).check(
         {"host": host}, None
     )
@@ -208,11 +208,11 @@ def test_flags_that_are_zero_count(monkeypatch: pytest.MonkeyPatch) -> None:
     from nearfield.cli import app
     from nearfield.server.lifecycle import serve as run
 
-    given: list[Any] = []
-    monkeypatch.setattr(run, "serve", lambda settings, announce: given.append(settings))
+    served: list[Any] = []
+    monkeypatch.setattr(run, "serve", lambda settings, announce: served.append(settings))
     result = CliRunner().invoke(app, ["serve", "--port", "0", "--drain-timeout", "0"])
     assert result.exit_code == 0, result.output
-    assert (given[0].port, given[0].drain_timeout) == (0, 0)
+    assert (served[0].port, served[0].drain_timeout) == (0, 0)
 
 
 def test_new_keys_are_kept_as_hashes(tmp_path: Path) -> None:
@@ -221,11 +221,11 @@ def test_new_keys_are_kept_as_hashes(tmp_path: Path) -> None:
     from nearfield.cli import app
 
     file = tmp_path / "keys.toml"
-    made = [
+    outputs = [
         CliRunner().invoke(app, ["keys", "new", "--file", str(file), *flags]).output
         for flags in (["--name", "ci"], ["--name", "boss", "--scope", "manage", "--scope", "infer", "--rate", "100"])
     ]
-    secrets = [line for text in made for line in text.split() if line.startswith("nf-")]
+    secrets = [line for text in outputs for line in text.split() if line.startswith("nf-")]
     assert len(secrets) == 2
     assert not any(secret in file.read_text() for secret in secrets)
     assert file.stat().st_mode & 0o077 == 0
@@ -246,10 +246,10 @@ def test_forwarded_headers_count_from_trusted_peers_only(tmp_path: Path) -> None
     for flags, status in (((), 404), (("--trusted-proxy", "127.0.0.1"), 403)):
         process = Process(tmp_path / "tiny", *flags)
         # From this machine a model may be managed (and "x" is not served); from another, without a key, it may not.
-        answer = httpx.post(process.url + "/models/load", json={"model": "x"}, headers=forged)
+        response = httpx.post(process.url + "/models/load", json={"model": "x"}, headers=forged)
         process.terminate()
         assert process.wait() == 0
-        assert answer.status_code == status
+        assert response.status_code == status
 
 
 def test_https(tmp_path: Path) -> None:
@@ -262,8 +262,8 @@ def test_https(tmp_path: Path) -> None:
     write_tiny_model(tmp_path / "tiny")
     key, cert = tmp_path / "key.pem", tmp_path / "cert.pem"
     subject = ["-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1"]
-    made = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", *subject]
-    subprocess.run([*made, "-keyout", str(key), "-out", str(cert)], check=True, capture_output=True)
+    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", *subject]
+    subprocess.run([*command, "-keyout", str(key), "-out", str(cert)], check=True, capture_output=True)
     process = Process(tmp_path / "tiny", "--tls-cert", str(cert), "--tls-key", str(key))
     assert process.url.startswith("https://")
     with httpx.Client(verify=ssl.create_default_context(cafile=str(cert))) as client:

@@ -258,26 +258,26 @@ def _hour() -> Any:
 
 def test_it_runs_in_the_bulk_class(client: openai.OpenAI, tiny: Encoder, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[bool] = []
-    real = tiny.aencode
+    real = tiny.run_encode
 
-    async def spy(*given: Any, **options: Any) -> Any:
-        seen.append(options["bulk"])
-        return await real(*given, **options)
+    async def spy(texts: Any, options: Any, limits: Any) -> Any:
+        seen.append(limits.bulk)
+        return await real(texts, options, limits)
 
-    monkeypatch.setattr(tiny, "aencode", spy)
+    monkeypatch.setattr(tiny, "run_encode", spy)
     _end(client, _create(client, _line("a"), _line("b")).id)
     assert seen == [True, True]
 
 
 def test_it_waits_for_room(client: openai.OpenAI, tiny: Encoder, monkeypatch: pytest.MonkeyPatch) -> None:
-    real, tries = tiny.aencode, iter(range(100))
+    real, tries = tiny.run_encode, iter(range(100))
 
     async def full(*given: Any, **options: Any) -> Any:
         if next(tries) < 3:
             raise Overloaded("full", retry_after=0.01)
         return await real(*given, **options)
 
-    monkeypatch.setattr(tiny, "aencode", full)
+    monkeypatch.setattr(tiny, "run_encode", full)
     batch = _end(client, _create(client, _line("a")).id)
     assert (batch.status, batch.request_counts.completed) == ("completed", 1)
     assert next(tries) == 4
@@ -291,7 +291,7 @@ def test_a_model_that_cannot_be_had_is_not_waited_for_without_end(
     async def gone(*given: Any, **options: Any) -> Any:
         raise ModelUnavailable("no room", retry_after=5)
 
-    monkeypatch.setattr(tiny, "aencode", gone)
+    monkeypatch.setattr(tiny, "run_encode", gone)
     batch = _end(client, _create(client, _line("a")).id)
     assert batch.status == "completed"
     assert _read(client, batch.error_file_id)["a"]["response"]["status_code"] == 503
@@ -396,10 +396,10 @@ class Gate:
     """Lets so many calls of a model through, and refuses the rest until it is opened."""
 
     def __init__(self, model: Encoder, monkeypatch: pytest.MonkeyPatch, passes: int) -> None:
-        self._left, self.full, self._real = passes, threading.Event(), model.aencode
-        monkeypatch.setattr(model, "aencode", self._aencode)
+        self._left, self.full, self._real = passes, threading.Event(), model.run_encode
+        monkeypatch.setattr(model, "run_encode", self._run_encode)
 
-    async def _aencode(self, *given: Any, **options: Any) -> Any:
+    async def _run_encode(self, *given: Any, **options: Any) -> Any:
         if self._left <= 0:
             self.full.set()
             raise Overloaded("closed", retry_after=0.01)
@@ -641,7 +641,7 @@ def test_an_unforeseen_error_stops_one_batch_only(
             raise ValueError("secretword")
 
         with monkeypatch.context() as patch:
-            patch.setattr(tiny, "aencode", broken)
+            patch.setattr(tiny, "run_encode", broken)
             batch = _end(client, _create(client, _line("a")).id)
             reply = _read(client, batch.error_file_id)["a"]["response"]
             assert reply["status_code"] == 500

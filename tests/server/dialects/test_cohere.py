@@ -19,8 +19,8 @@ from nearfield.auto import load
 from nearfield.encoder import Encoder
 from nearfield.inference.loaded_model import LoadedModel
 from nearfield.reranker import Reranker
-from nearfield.server.dialects import RequestContext
-from nearfield.server.dialects.openai.embeddings import OpenAiDialect
+from nearfield.server.dialects.openai.routes import OpenAiDialect
+from nearfield.server.http.request_context import RequestContext
 from nearfield.server.models.model_pool import ModelPool
 from nearfield.testing import tiny_encoder
 from nearfield.vectors.quantization import unit_ranges
@@ -323,7 +323,7 @@ def test_v1_documents(v1: cohere.Client, fleet: dict[str, LoadedModel]) -> None:
         document = sent[each.index]
         assert each.document is not None
         assert each.document.dict() == ({"text": document} if isinstance(document, str) else document)
-    with pytest.raises(cohere.BadRequestError, match=r"documents\[0\] has nothing to rank by"):
+    with pytest.raises(cohere.BadRequestError, match=r"documents\[0\] has no text to rank"):
         v1.rerank(model="tiny-reranker", query="stone", documents=sent, rank_fields=["missing"])
 
 
@@ -356,20 +356,27 @@ def test_late_interaction_ranks(v2: cohere.ClientV2, fleet: dict[str, LoadedMode
 
 
 def test_sums_of_late_interaction_become_means() -> None:
-    from types import SimpleNamespace
-
-    from nearfield.recipe import Multivector, Normalize
     from nearfield.reranker import Ranked
-    from nearfield.server.dialects.cohere.routes import _relevance
+    from nearfield.server.dialects.cohere.rerank import relevance_scores
     from nearfield.server.exchange import Rank
+    from nearfield.server.models.description import ModelDescription
 
-    def relevance(*modules: Any) -> Any:
+    def relevance(*, unit_length: bool) -> Any:
         exchange = Rank(query="", documents=[], summed=4, ranked=[Ranked(0, 4.0), Ranked(1, 2.0), Ranked(2, -2.0)])
-        exchange.served = SimpleNamespace(recipe=SimpleNamespace(head=lambda _: Multivector(modules, 8)))  # type: ignore[assignment]
-        return _relevance(exchange)
+        exchange.description = ModelDescription(
+            name="colbert",
+            kind="encoder",
+            outputs=("multivector",),
+            max_length=8,
+            batch_tokens=8,
+            precision="float32",
+            folder=Path(),
+            multivectors_normalized=unit_length,
+        )
+        return relevance_scores(exchange)
 
-    np.testing.assert_allclose(relevance(Normalize()), [1, 0.75, 0.25])
-    np.testing.assert_allclose(relevance(), 1 / (1 + np.exp([-1, -0.5, 0.5])), rtol=1e-6)
+    np.testing.assert_allclose(relevance(unit_length=True), [1, 0.75, 0.25])
+    np.testing.assert_allclose(relevance(unit_length=False), 1 / (1 + np.exp([-1, -0.5, 0.5])), rtol=1e-6)
 
 
 def test_max_tokens_per_doc(v2: cohere.ClientV2, fleet: dict[str, LoadedModel]) -> None:

@@ -409,9 +409,9 @@ def test_a_model_on_demand_stays_while_it_is_used_and_comes_again(
         assert begun.wait(20)
         until_it(lambda: left in client.get("/metrics").text)
         # Its client has left, but its thread still needs the model.
-        assert models.slot("tiny").users == 1
+        assert models.entry("tiny").users == 1
         go_on.set()
-        until_it(lambda: models.slot("tiny").state == "available")
+        until_it(lambda: models.entry("tiny").state == "available")
         again = client.post(path, json={"query": "cat"})
         assert again.status_code == 200, again.text
         assert again.json()["results"][0]["document"] == "put:#cats"
@@ -421,7 +421,7 @@ def test_a_model_on_demand_stays_while_it_is_used_and_comes_again(
 def test_a_collection_of_a_model_that_is_not_served(fleet: dict[str, LoadedModel], home: Path) -> None:
     with serving([fleet["m3"]], served_collections="all", collections_dir=home) as url:
         told = error(post(url + "/collections/pets/search", json={"query": "cat"}), 404)
-        assert "'pets' was made with 'tiny'" in told
+        assert "'pets' was created with 'tiny'" in told
         assert get(url + "/collections/pets").json()["documents"] == 3
 
 
@@ -473,7 +473,7 @@ def test_a_definition_that_changes_between_requests(
 
 def test_waiting_requests_are_bounded(monkeypatch: pytest.MonkeyPatch, tiny: Encoder, home: Path) -> None:
     monkeypatch.setattr(collection_service, "_WORKERS", 1)
-    monkeypatch.setattr(collection_service, "_WAITING", 0)
+    monkeypatch.setattr(collection_service, "_MAX_WAITING", 0)
     begun, go_on = threading.Event(), threading.Event()
 
     def stuck(*_: Any, **__: Any) -> Any:

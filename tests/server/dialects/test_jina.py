@@ -200,9 +200,9 @@ def test_multivectors(fleet_url: str, fleet: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("item", "text"),
     [
-        ({"image": "https://example.org/cat.png"}, "input 1 holds 'image'"),
-        ({"pdf": "JVBERi0="}, "input 1 holds 'pdf'"),
-        ({"url": "https://example.org/cat.png"}, "input 1 holds 'url'"),
+        ({"image": "https://example.org/cat.png"}, "input 1 contains 'image'"),
+        ({"pdf": "JVBERi0="}, "input 1 contains 'pdf'"),
+        ({"url": "https://example.org/cat.png"}, "input 1 contains 'url'"),
         ({}, "input 1 has no text"),
     ],
 )

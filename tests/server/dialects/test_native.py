@@ -230,8 +230,8 @@ def test_forms_that_there_are_not(fleet_url: str, monkeypatch: pytest.MonkeyPatc
 @pytest.mark.parametrize(
     ("body", "param", "words"),
     [
-        ({}, "input", "Give input"),
-        ({"input": "a", "documents": [["a"]]}, "input", "one of the two"),
+        ({}, "input", "Send either input"),
+        ({"input": "a", "documents": [["a"]]}, "input", "input, or documents"),
         ({"input": []}, "input", "empty"),
         ({"input": ["a", [1]]}, "input", "mixes"),
         ({"documents": []}, "documents", "empty"),
@@ -240,7 +240,7 @@ def test_forms_that_there_are_not(fleet_url: str, monkeypatch: pytest.MonkeyPatc
         ({"documents": [["a"]], "truncate": "left"}, "truncate", "too long"),
         ({"documents": [[LONG]]}, "input", "64"),
         ({"input": "a", "outputs": ["sparse"]}, "outputs", "gives no 'sparse'"),
-        ({"input": "a", "outputs": []}, "outputs", "names nothing"),
+        ({"input": "a", "outputs": []}, "outputs", "outputs is empty"),
         ({"input": "a", "dimensions": 8}, "dimensions", "not trained"),
         ({"input": "a", "dimensions": 99}, "dimensions", "from 1 to 32"),
         ({"input": "a", "dtype": "int4"}, "dtype", "int4"),

@@ -21,7 +21,8 @@ from nearfield.encoder import Encoder
 from nearfield.errors import InputError, ModelRefused, Overloaded
 from nearfield.inference.loaded_model import LoadedModel
 from nearfield.server.app import create_app
-from nearfield.server.dialects.ollama import routes as dialect
+from nearfield.server.dialects.ollama import schemas
+from nearfield.server.dialects.ollama.requests import parse_keep_alive
 from nearfield.server.models.model_pool import ModelPool
 from nearfield.testing import tiny_encoder, write_tiny_model
 from tests.support.serving import serving
@@ -216,7 +217,7 @@ def test_a_full_queue_is_503(tiny: Encoder, monkeypatch: pytest.MonkeyPatch) -> 
     async def full(*_: Any, **__: Any) -> Any:
         raise Overloaded("The queue is full.", retry_after=2)
 
-    monkeypatch.setattr(tiny, "aencode", full)
+    monkeypatch.setattr(tiny, "run_encode", full)
     with serving([tiny]) as url:
         reply = httpx.post(url + "/api/embed", json={"model": "tiny", "input": "cat"})
     assert _refused(503, reply).startswith("server busy, please try again")
@@ -256,13 +257,13 @@ def test_a_body_s_type_is_not_asked_for_but_of_a_page(tiny: Encoder) -> None:
     ],
 )  # fmt: skip
 def test_how_long_a_model_stays(given: Any, seconds: float | None) -> None:
-    assert dialect.kept_for(given) == (seconds if seconds is None else pytest.approx(seconds))
+    assert parse_keep_alive(given) == (seconds if seconds is None else pytest.approx(seconds))
 
 
 @pytest.mark.parametrize("given", ["", "m", "5x", "soon", "5m ", "1 h", ".", "--1", "5m6", "1e3s"])
 def test_durations_that_are_none(http: httpx.Client, given: str) -> None:
     with pytest.raises(InputError, match="invalid keep_alive"):
-        dialect.kept_for(given)
+        parse_keep_alive(given)
     assert _refused(400, http.post("/api/embed", json={"model": "tiny", "input": "cat", "keep_alive": given}))
 
 
@@ -336,7 +337,7 @@ def test_pull(client: ollama.Client, http: httpx.Client) -> None:
 
 
 def test_delete(client: ollama.Client, http: httpx.Client) -> None:
-    with pytest.raises(ollama.ResponseError, match="given when the server was started") as refusal:
+    with pytest.raises(ollama.ResponseError, match="loaded at the start of the server") as refusal:
         client.delete("tiny")
     assert refusal.value.status_code == 400
     with pytest.raises(ollama.ResponseError, match="not found") as unknown:
@@ -378,7 +379,7 @@ async def test_models_that_are_loaded_when_asked_for(tmp_path: Path, tiny: Encod
 def test_pull_tells_of_a_load_while_it_goes_on(
     tmp_path: Path, tiny: Encoder, monkeypatch: pytest.MonkeyPatch, works: bool
 ) -> None:
-    monkeypatch.setattr("nearfield.server.dialects.ollama.routes._BEAT", 0.01)
+    monkeypatch.setattr("nearfield.server.dialects.ollama.models._PROGRESS_INTERVAL", 0.01)
     told = threading.Event()
 
     def load(_: str) -> LoadedModel:
@@ -468,7 +469,7 @@ async def test_a_name_with_its_tag_may_be_loaded_on_demand(tmp_path: Path, tiny:
             assert (reply.status_code, reply.json()["model"]) == (200, name)
             assert shown.status_code == (200 if name.startswith("nomic") else 404)
         assert "no POST /api/web_search" in _refused(404, await http.post("/api/web_search", json={"query": "x"}))
-        assert "not possible" in _refused(405, await http.get("/api/embed"))
+        assert "not allowed" in _refused(405, await http.get("/api/embed"))
         for path in ("/api/create", "/api/copy", "/api/push"):
             assert "operator" in _refused(400, await http.post(path, json={"model": "x", "source": "y"}))
     assert asked == ["nomic-embed-text", "BAAI/unheard-of"]
@@ -478,13 +479,13 @@ def test_replies_are_as_the_document_says(http: httpx.Client) -> None:
     paths = http.get("/openapi.json").json()["paths"]
     named = {"model": "tiny", "input": "cat", "prompt": "cat"}
     calls: list[tuple[str, str, str, type[Any], httpx.Response]] = [
-        ("/api/embed", "post", "200", dialect.OllamaEmbedReply, http.post("/api/embed", json=named)),
-        ("/api/embeddings", "post", "200", dialect.OllamaPromptReply, http.post("/api/embeddings", json=named)),
-        ("/api/tags", "get", "200", dialect.OllamaModels, http.get("/api/tags")),
-        ("/api/ps", "get", "200", dialect.OllamaProcesses, http.get("/api/ps")),
-        ("/api/show", "post", "200", dialect.OllamaShown, http.post("/api/show", json=named)),
-        ("/api/version", "get", "200", dialect.OllamaVersion, http.get("/api/version")),
-        ("/api/embed", "post", "404", dialect.OllamaError, http.post("/api/embed", json={"model": "x"})),
+        ("/api/embed", "post", "200", schemas.OllamaEmbedReply, http.post("/api/embed", json=named)),
+        ("/api/embeddings", "post", "200", schemas.OllamaPromptReply, http.post("/api/embeddings", json=named)),
+        ("/api/tags", "get", "200", schemas.OllamaTagsReply, http.get("/api/tags")),
+        ("/api/ps", "get", "200", schemas.OllamaProcessesReply, http.get("/api/ps")),
+        ("/api/show", "post", "200", schemas.OllamaShowReply, http.post("/api/show", json=named)),
+        ("/api/version", "get", "200", schemas.OllamaVersionReply, http.get("/api/version")),
+        ("/api/embed", "post", "404", schemas.OllamaError, http.post("/api/embed", json={"model": "x"})),
     ]
     for path, method, status, kind, answer in calls:
         assert answer.status_code == int(status)

@@ -171,10 +171,10 @@ def test_a_short_name_of_two_models_is_neither_s(tmp_path: Path) -> None:
         object.__setattr__(one.recipe, "name", "one/tiny")
         object.__setattr__(other.recipe, "name", "other/tiny")
         models = ModelPool([one, other], {"one/tiny": ["other/tiny", "mine"]})
-        assert models.find("ONE/tiny") is models.find("mine") is one
-        assert models.find("other/tiny") is other
+        assert models.entry("ONE/tiny").model is models.entry("mine").model is one
+        assert models.entry("other/tiny").model is other
         with pytest.raises(ModelNotFound, match="one/tiny, other/tiny"):
-            models.find("tiny")
+            models.entry("tiny")
 
 
 def test_errors_have_the_client_s_classes(client: openai.OpenAI) -> None:
@@ -195,7 +195,7 @@ def test_errors_have_the_client_s_classes(client: openai.OpenAI) -> None:
 
 
 def test_the_client_tries_again_when_it_is_told_to(tiny: Encoder, monkeypatch: pytest.MonkeyPatch) -> None:
-    encode, calls = tiny.aencode, []
+    encode, calls = tiny.run_encode, []
 
     async def full_at_first(*given: Any, **options: Any) -> Any:
         calls.append(given)
@@ -203,7 +203,7 @@ def test_the_client_tries_again_when_it_is_told_to(tiny: Encoder, monkeypatch: p
             raise Overloaded("The queue is full.", retry_after=0.01)
         return await encode(*given, **options)
 
-    monkeypatch.setattr(tiny, "aencode", full_at_first)
+    monkeypatch.setattr(tiny, "run_encode", full_at_first)
     with serving([tiny]) as base, openai.OpenAI(base_url=base + "/v1", api_key="x", max_retries=1) as client:
         assert client.embeddings.create(model="tiny", input="cat").data
         with pytest.raises(openai.RateLimitError) as refusal:

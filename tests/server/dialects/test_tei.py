@@ -460,7 +460,7 @@ def test_the_client_tells_what_the_server_said(tiny: Encoder, monkeypatch: pytes
         raise errors.Overloaded("The queue is full.", retry_after=7)
 
     with serving([tiny]) as url:
-        monkeypatch.setattr(tiny, "aencode", full)
+        monkeypatch.setattr(tiny, "run_encode", full)
         with pytest.raises(HfHubHTTPError, match="Model is overloaded: The queue is full") as refusal:
             InferenceClient(model=url).feature_extraction("cat")
     assert refusal.value.response.status_code == 429

@@ -183,7 +183,7 @@ def test_multimodal_inputs_of_text(client: voyageai.Client, fleet_url: str, tiny
 
 
 def test_pictures_are_refused_by_name(client: voyageai.Client) -> None:
-    with pytest.raises(voyageai.error.InvalidRequestError, match=r"inputs 1 holds 'image_base64'.*text alone"):
+    with pytest.raises(voyageai.error.InvalidRequestError, match=r"inputs 1 contains 'image_base64'.*text only"):
         client.multimodal_embed([["cat"], ["cat", Image.new("RGB", (4, 4))]], model="tiny")
     film = [{"content": [{"type": "video_url", "video_url": "https://example.org/film.mp4"}]}]
     with pytest.raises(voyageai.error.InvalidRequestError, match="'video_url'"):

@@ -16,7 +16,7 @@ def test_all_kinds_are_listed(fleet: dict[str, LoadedModel], fleet_url: str) -> 
 
 def test_vectors_of_a_reranker_are_refused(fleet: dict[str, LoadedModel], fleet_url: str) -> None:
     body = {"model": fleet["reranker"].name, "input": "cat"}
-    answer = httpx.post(fleet_url + "/v1/embeddings", json=body)
-    assert answer.status_code == 400
-    assert answer.json()["error"]["param"] == "model"
-    assert "gives no vectors" in answer.json()["detail"]
+    response = httpx.post(fleet_url + "/v1/embeddings", json=body)
+    assert response.status_code == 400
+    assert response.json()["error"]["param"] == "model"
+    assert "gives no vectors" in response.json()["detail"]

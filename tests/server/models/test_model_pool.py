@@ -1,4 +1,4 @@
-"""Models that come and go: loaded once for all who ask; in use they stay; idle they leave; failures cool down."""
+"""The model pool: one load for all requests that wait, eviction of idle models only, and delays after failures."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ BGE = "BAAI/bge-small-en-v1.5"
 
 
 class Loader:
-    """Loads tiny models by the last part of their names, and keeps count."""
+    """Loads tiny models by the last part of their names, and counts the calls."""
 
     def __init__(self, home: Path, engine: Engine) -> None:
         self.home, self.engine = home, engine
@@ -68,16 +68,16 @@ def fits(model: ModelDescription) -> bool:
 
 
 async def _use(models: ModelPool, name: str) -> LoadedModel:
-    async with models.use(name, fits) as model:
+    async with models.lease(name, fits) as model:
         return model
 
 
 async def test_a_model_is_loaded_once_for_all_who_ask(loader: Loader) -> None:
     models = ModelPool(loader=loader, on_demand=["org/*"])
-    found = await asyncio.gather(*(_use(models, "org/one") for _ in range(20)))
+    loaded = await asyncio.gather(*(_use(models, "org/one") for _ in range(20)))
     assert loader.calls == ["org/one"]
-    assert len({id(model) for model in found}) == 1
-    assert await _use(models, "ONE") is found[0]
+    assert len({id(model) for model in loaded}) == 1
+    assert await _use(models, "ONE") is loaded[0]
 
 
 async def test_two_models_load_at_the_same_time(loader: Loader) -> None:
@@ -128,22 +128,22 @@ async def test_a_failed_load_is_remembered_and_tried_again_later(
     assert len(loader.calls) == 3
     loader.error = None
     assert (await _use(models, "org/one")).name == "one"
-    assert models.slots[0].error == ""
+    assert models.entries[0].error == ""
 
 
-async def test_of_names_that_nobody_has_not_all_are_remembered(loader: Loader, tiny: Encoder) -> None:
+async def test_the_number_of_unused_names_is_limited(loader: Loader, tiny: Encoder) -> None:
     loader.error = WeightsError("its file is cut short.")
-    models = ModelPool([tiny], loader=loader, on_demand=["org/*", "kept/model"])
+    models = ModelPool([tiny], loader=loader, on_demand=["org/*", "named/model"])
     for number in range(1000):
-        models.slot(f"org/{number}")
-    assert len(models.slots) < 300
-    assert [slot.name for slot in models.slots][:2] == ["tiny", "kept/model"]
-    assert models.slots[-1].name == "org/999"
+        models.entry(f"org/{number}")
+    assert len(models.entries) < 300
+    assert [entry.name for entry in models.entries][:2] == ["tiny", "named/model"]
+    assert models.entries[-1].name == "org/999"
     with pytest.raises(ModelUnavailable, match="cut short"):
         await _use(models, "org/999")
 
 
-async def test_whoever_leaves_stops_nobody_s_load(loader: Loader) -> None:
+async def test_a_client_that_disconnects_does_not_cancel_the_load_for_others(loader: Loader) -> None:
     import threading
 
     go = threading.Event()
@@ -155,19 +155,19 @@ async def test_whoever_leaves_stops_nobody_s_load(loader: Loader) -> None:
     await asyncio.gather(leaver, return_exceptions=True)
     go.set()
     assert (await stayer).name == "one"
-    assert models.slots[0].users == 0
+    assert models.entries[0].users == 0
 
 
-async def test_the_idle_model_of_least_worth_leaves(loader: Loader) -> None:
+async def test_the_idle_model_that_is_cheapest_to_reload_is_evicted_first(loader: Loader) -> None:
     models = ModelPool(loader=loader, on_demand=["org/*"], budget=25 * MIB)
     await _use(models, "org/one")
     await _use(models, "org/two")
-    slow, quick = (next(slot for slot in models.slots if slot.name == name) for name in ("one", "two"))
+    slow, quick = (next(entry for entry in models.entries if entry.name == name) for name in ("one", "two"))
     assert slow.model is not None
     assert quick.model is not None
     slow.model.load_seconds, quick.model.load_seconds = 60.0, 0.1
     await _use(models, "org/three")
-    assert {slot.name: slot.state for slot in models.slots} == {
+    assert {entry.name: entry.state for entry in models.entries} == {
         "one": "loaded",
         "two": "available",
         "three": "loaded",
@@ -177,22 +177,22 @@ async def test_the_idle_model_of_least_worth_leaves(loader: Loader) -> None:
 
 async def test_a_model_in_use_stays_and_the_other_waits_for_its_room(loader: Loader) -> None:
     models = ModelPool(loader=loader, on_demand=["org/*"], budget=15 * MIB)
-    async with models.use("org/one", fits) as model:
-        slot = models.slot("org/two")
-        slot.bytes = 10 * MIB
+    async with models.lease("org/one", fits) as model:
+        entry = models.entry("org/two")
+        entry.bytes = 10 * MIB
         waiting = asyncio.create_task(_use(models, "org/two"))
         for _ in range(20):
             await asyncio.sleep(0)
         assert loader.calls == ["org/one"]
         np.asarray(await model.aencode("still here"))  # type: ignore[attr-defined]
     assert (await waiting).name == "two"
-    assert models.slots[0].state == "available"
+    assert models.entries[0].state == "available"
 
 
 async def test_what_can_never_fit_is_refused_with_both_figures(loader: Loader, tiny: Encoder) -> None:
     models = ModelPool([tiny], loader=loader, on_demand=["org/*"], budget=15 * MIB)
-    models.slots[0].bytes = 10 * MIB
-    models.slot("org/big").bytes = 10 * MIB
+    models.entries[0].bytes = 10 * MIB
+    models.entry("org/big").bytes = 10 * MIB
     with pytest.raises(ModelUnavailable, match=r"takes about 10 MiB, and of the 15 MiB .* take 10"):
         await _use(models, "org/big")
     assert loader.calls == []
@@ -202,13 +202,13 @@ async def test_a_figure_that_cannot_be_right_is_not_taken_for_a_model_s_memory(l
     """Memory that others free during a load makes it look as if the model took none."""
     sizes = iter([1, 10 * MIB, 1])
     models = ModelPool(loader=lambda name: _sized(loader(name), next(sizes)), on_demand=["org/one"])
-    found = []
+    sizes_seen = []
     for _ in range(3):
         await _use(models, "org/one")
-        found.append(models.slot("org/one").bytes)
+        sizes_seen.append(models.entry("org/one").bytes)
         await models.unload("org/one")
     weights = (loader.home / "one" / "model.safetensors").stat().st_size
-    assert found == [weights // 2, 10 * MIB, 10 * MIB]
+    assert sizes_seen == [weights // 2, 10 * MIB, 10 * MIB]
 
 
 def _sized(model: LoadedModel, size: int) -> LoadedModel:
@@ -218,10 +218,10 @@ def _sized(model: LoadedModel, size: int) -> LoadedModel:
 
 async def test_models_from_the_start_never_leave(loader: Loader, tiny: Encoder) -> None:
     models = ModelPool([tiny], loader=loader, on_demand=["org/*"], budget=1, keep_alive=0)
-    models.slot("org/one").bytes = 1
+    models.entry("org/one").bytes = 1
     with pytest.raises(ModelUnavailable):
         await _use(models, "org/one")
-    async with models.use(tiny.name, fits, keep_alive=0):
+    async with models.lease(tiny.name, fits, keep_alive=0):
         pass
     await asyncio.sleep(0)
     assert models.loaded == (tiny,)
@@ -229,14 +229,14 @@ async def test_models_from_the_start_never_leave(loader: Loader, tiny: Encoder) 
 
 async def test_an_idle_model_leaves_when_its_time_is_up(loader: Loader) -> None:
     models = ModelPool(loader=loader, on_demand=["org/*"])
-    async with models.use("org/one", fits, keep_alive=0.05):
+    async with models.lease("org/one", fits, keep_alive=0.05):
         await asyncio.sleep(0.1)
         assert models.loaded  # in use its time does not count
     until = time.monotonic() + 10
     while models.loaded:
         assert time.monotonic() < until
         await asyncio.sleep(0.01)
-    async with models.use("org/one", fits, keep_alive=-1):
+    async with models.lease("org/one", fits, keep_alive=-1):
         pass
     await asyncio.sleep(0.1)
     assert models.loaded
@@ -244,7 +244,7 @@ async def test_an_idle_model_leaves_when_its_time_is_up(loader: Loader) -> None:
 
 async def test_unloading_waits_for_who_uses_it(loader: Loader) -> None:
     models = ModelPool(loader=loader, on_demand=["org/*"])
-    async with models.use("org/one", fits):
+    async with models.lease("org/one", fits):
         leaving = asyncio.create_task(models.unload("org/one"))
         await asyncio.sleep(0)
         await asyncio.sleep(0)
@@ -254,7 +254,7 @@ async def test_unloading_waits_for_who_uses_it(loader: Loader) -> None:
     assert len(loader.calls) == 2
 
 
-def test_a_closed_model_s_memory_is_let_go(tmp_path: Path) -> None:
+def test_the_memory_of_a_closed_model_is_released(tmp_path: Path) -> None:
     engine = Engine(1)
     encoder = tiny_encoder(tmp_path / "tiny", engine=engine)
     encoder.encode(["cat", "dog"])
@@ -275,11 +275,11 @@ async def test_memory_goes_back_to_the_system_once_an_unloaded_model_is_gone(
     models = ModelPool(loader=loader, on_demand=["org/one"])
     gone = weakref.ref((await _use(models, "org/one"))._model)
     seen: list[bool] = []
-    monkeypatch.setattr("nearfield.server.models.model_pool.return_memory", lambda: seen.append(gone() is None))
+    monkeypatch.setattr("nearfield.server.models.memory_budget.return_memory", lambda: seen.append(gone() is None))
     gc.disable()
     try:
         await models.unload("org/one")
-        await asyncio.gather(*models._leaving)
+        await asyncio.gather(*models._memory.evictions)
     finally:
         gc.enable()
     assert seen == [True]
@@ -294,7 +294,7 @@ def test_what_may_be_loaded_is_listed_and_described(loader: Loader, tiny: Encode
             known, own, ranks, allowed = (
                 client.models.retrieve(name).to_dict() for name in ("bge-small", "own/model", full[2], "e5-base-v2")
             )
-            assert [each["state"] for each in (known, own, ranks, allowed)] == ["available"] * 4
+            assert [described["state"] for described in (known, own, ranks, allowed)] == ["available"] * 4
             assert (known["id"], known["dimensions"], known["max_length"]) == (full[0], 384, 512)
             assert (known["outputs"], known["endpoints"], known["default_endpoints"]) == (["dense"], ["embed"], [])
             assert (own["dimensions"], own["outputs"], own["licence"]) == (0, [], None)
@@ -305,18 +305,18 @@ def test_what_may_be_loaded_is_listed_and_described(loader: Loader, tiny: Encode
             assert loader.calls == []
             client.embeddings.create(model="org/one", input="cat")
             assert client.models.retrieve("org/one").to_dict()["state"] == "loaded"
-            # Names that were merely asked after are not told to others.
+            # Names that a client only looked up are not listed for others.
             assert [model.id for model in client.models.list()] == ["tiny", *full, "one"]
         assert httpx.get(url + "/ready").json()["models"] == ["tiny", *full, "one"]
         headers = {"x-sie-sdk-version": "0.10.1"}
-        told = httpx.get(url + "/v1/models/bge-small", headers=headers).json()
-        assert (told["loaded"], told["state"], told["dims"]) == (False, "available", {"dense": 384})
+        described = httpx.get(url + "/v1/models/bge-small", headers=headers).json()
+        assert (described["loaded"], described["state"], described["dims"]) == (False, "available", {"dense": 384})
         assert len(httpx.get(url + "/v1/models", headers=headers).json()["models"]) == 5
 
 
 def test_aliases_stand_for_models_loaded_or_not(loader: Loader, tiny: Encoder) -> None:
-    given = {"text-embedding-3-small": "TINY", "embed-english-v3.0": "org/one", "voyage-3": "bge-small"}
-    names = model_aliases([tiny], settings.load(models=["tiny"], aliases=given))
+    aliases = {"text-embedding-3-small": "TINY", "embed-english-v3.0": "org/one", "voyage-3": "bge-small"}
+    names = model_aliases([tiny], settings.load(models=["tiny"], aliases=aliases))
     assert names == {"tiny": ["tiny", "text-embedding-3-small"], "org/one": ["embed-english-v3.0"], BGE: ["voyage-3"]}
     meant = {"text-embedding-3-small": "tiny", "Voyage-3": BGE, "embed-english-v3.0": "org/one"}
     with (
@@ -325,12 +325,12 @@ def test_aliases_stand_for_models_loaded_or_not(loader: Loader, tiny: Encoder) -
     ):
         assert [model.id for model in client.models.list()] == ["tiny", BGE, "org/one"]
         assert {alias: client.models.retrieve(alias).id for alias in meant} == meant
-        for alias in given:  # before it is loaded and after
+        for alias in aliases:  # before it is loaded and after
             for _ in range(2):
                 reply = client.embeddings.create(model=alias, input="cat")
                 assert (reply.model, len(reply.data[0].embedding)) == (alias, 32)
         assert sorted(loader.calls) == ["bge-small", "org/one"]
-    with pytest.raises(SettingsError, match="mine is to mean 'other/two', which is not served"):
+    with pytest.raises(SettingsError, match="The alias mine means 'other/two', which is not served"):
         ModelPool([tiny], {"other/two": ["mine"]}, loader=loader, on_demand=["org/*"])
 
 
@@ -344,7 +344,7 @@ def test_over_http_models_come_when_asked_for(loader: Loader, tiny: Encoder) -> 
         assert 'model="one"' in httpx.get(url + "/metrics").text
         loader.error = WeightsError("its file is cut short.")
         body: dict[str, Any] = {"model": "org/broken", "input": "cat"}
-        answers = [httpx.post(url + "/v1/embeddings", json=body) for _ in range(2)]
-        assert [answer.status_code for answer in answers] == [503, 503]
-        assert all(0 < int(answer.headers["retry-after"]) <= 5 for answer in answers)
-        assert "cut short" in answers[1].json()["detail"]
+        responses = [httpx.post(url + "/v1/embeddings", json=body) for _ in range(2)]
+        assert [response.status_code for response in responses] == [503, 503]
+        assert all(0 < int(response.headers["retry-after"]) <= 5 for response in responses)
+        assert "cut short" in responses[1].json()["detail"]

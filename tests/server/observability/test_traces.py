@@ -190,7 +190,7 @@ def test_refusals_are_spans_and_only_ours_are_errors(tiny: Encoder, monkeypatch:
 
     with traced([tiny]) as server:
         _embed(server.url, model="nope")
-        monkeypatch.setattr(tiny, "aencode", broken)
+        monkeypatch.setattr(tiny, "run_encode", broken)
         _embed(server.url)
         httpx.request("PROPFIND", server.url + "/coffee")
     refused, failed, lost = server.requests()

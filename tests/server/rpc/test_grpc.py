@@ -473,7 +473,7 @@ def test_errors_that_nobody_foresaw_say_nothing_of_themselves(
     async def broken(*_: object, **__: object) -> None:
         raise ValueError("secretword")
 
-    monkeypatch.setattr(tiny, "aencode", broken)
+    monkeypatch.setattr(tiny, "run_encode", broken)
     refused = client.refused("Embed/Embed", pb.EmbedRequest(inputs="cat"))
     assert refused.code() == Code.INTERNAL
     assert "secretword" not in refused.details()

@@ -1,4 +1,4 @@
-"""Served: the collections that a server gives access to, worked on apart from its event loop, with its own models."""
+"""The collection service: opens, searches, changes and drops collections in threads, with models of the model pool."""
 
 from __future__ import annotations
 
@@ -9,12 +9,15 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequenc
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
+from nearfield.encoder import Encoder
 from nearfield.errors import CollectionBusy, CollectionNotFound, Forbidden, ModelNotFound, nearest
 from nearfield.inference.loaded_model import LoadedModel
+from nearfield.reranker import Reranker
 from nearfield.server.collections.thread_pool import BoundedThreadPool
-from nearfield.server.models.description import ModelDescription, describe
+from nearfield.server.models.description import ModelDescription
+from nearfield.server.models.lease import ModelLease
 from nearfield.server.models.model_pool import ModelPool
 from nearfield.settings import Settings
 
@@ -24,35 +27,36 @@ if TYPE_CHECKING:
     from nearfield.corpus.collection import Collection
     from nearfield.corpus.search.hit import SearchHit
 
-Made = TypeVar("Made")
-Allowed = Callable[[str], bool]
-#: What stands for all collections, in the setting that names them.
+ResultT = TypeVar("ResultT")
+#: Whether a client may use the model with a full id.
+ModelFilter = Callable[[str], bool]
+#: Stands for all collections, in the setting that names those that are served.
 ALL = "all"
-#: Threads that work on collections, and that wait for the chat endpoint; requests that may wait for a thread.
-_WORKERS, _CHATS, _WAITING = 8, 16, 64
-#: Collections of one name that are kept open while nobody uses them.
-_IDLE = 4
-#: Seconds that a reply takes after the chat endpoint's answer, at most.
-_REST = 0.5
+#: Threads for collections, threads for the chat endpoint, and requests that may wait for a thread.
+_WORKERS, _CHATS, _MAX_WAITING = 8, 16, 64
+#: Open collections of one name that are retained while no request uses them.
+_MAX_IDLE = 4
+#: Seconds of a request's time that are reserved for what follows the chat endpoint's answer.
+_RESPONSE_SECONDS = 0.5
 
 
 @dataclass(eq=False)
 class _OpenCollection:
-    """A collection in one request's hands, and the models lent to it meanwhile."""
+    """A collection that one request uses, and the models leased for that time."""
 
     collection: Collection
-    stamp: tuple[int, int]
-    lent: dict[str, LoadedModel] = field(default_factory=dict)
+    version: tuple[int, int]
+    models: dict[str, LoadedModel] = field(default_factory=dict)
 
 
 class CollectionService:
-    """The collections that are served.
+    """The collections that a server gives access to.
 
     Args:
-        models: lends models; a collection is searched with those that the server has or may load.
-        names: of the collections; ``all`` stands for each that there is or will be.
-        home: folder that they lie in; None: the user's own collections.
-        endpoint: the chat endpoint that answers are asked from.
+        models: the model pool. Collections use only models that the server has or may load.
+        names: names of the collections; ``all`` stands for all of them, present and future.
+        home: folder of the collections; None: the user's own.
+        endpoint: the chat endpoint that answers questions.
     """
 
     def __init__(
@@ -68,202 +72,211 @@ class CollectionService:
         self.endpoint = endpoint
         self._idle: dict[str, list[_OpenCollection]] = {}
         self._lock = threading.Lock()
-        self._workers = BoundedThreadPool(_WORKERS, "collections", _WAITING)
-        self._chats = BoundedThreadPool(_CHATS, "chats", _WAITING)
+        self._workers = BoundedThreadPool(_WORKERS, "collections", _MAX_WAITING)
+        self._chats = BoundedThreadPool(_CHATS, "chats", _MAX_WAITING)
         self._tasks: set[asyncio.Task[Any]] = set()
 
     @classmethod
     def from_settings(cls, settings: Settings, models: ModelPool) -> CollectionService:
-        """Read the settings. Raises as ``Endpoint`` does."""
+        """Create the service that the settings describe. Raises as ``ChatEndpoint`` does."""
         endpoint = None
         if settings.served_collections:
-            import nearfield.corpus.collection  # noqa: F401 - else the first request would wait for it, and all others
+            # Imported at the start: otherwise the first request would wait for it, and all others with it.
+            import nearfield.corpus.collection  # noqa: F401
         if settings.chat_url:
             from nearfield.corpus.answering.chat_client import ChatEndpoint
 
-            told = (settings.chat_url, settings.chat_model, settings.chat_kind, settings.chat_timeout)
-            endpoint = ChatEndpoint.configured(*told)
+            endpoint = ChatEndpoint.configured(
+                settings.chat_url, settings.chat_model, settings.chat_kind, settings.chat_timeout
+            )
         return cls(models, settings.served_collections, settings.collections_dir, endpoint)
 
-    # -- which there are -----------------------------------------------------------------------------------------
+    # -- names ---------------------------------------------------------------------------------------------------
 
-    async def listed(self) -> list[str]:
-        """Return the names of those that are there and served; raises Overloaded where too many requests wait."""
+    async def list_names(self) -> list[str]:
+        """Return the names of the collections that exist and are served. Raises Overloaded if too many wait."""
         return await self._workers.run(self.names)
 
     def names(self) -> list[str]:
-        """Return the names of those that are there and served; it looks at the disk."""
+        """Return the names of the collections that exist and are served; reads the disk."""
         if not self._allowed_names:
             return []
         from nearfield.corpus.directory import list_collections
 
-        return [name for name in list_collections(self._home) if self._may(name)]
+        return [name for name in list_collections(self._home) if self._is_served(name)]
 
     def check(self, name: str) -> None:
-        """Refuse a name that is none of these.
-
-        Raises:
-            CollectionNotFound: with the nearest name.
-        """
+        """Raise CollectionNotFound, with the nearest name, if a collection is not served."""
         known = self.names()
         if name not in known:
-            how = "" if self._allowed_names else " None is: start the server with --collections NAME, or all."
-            raise CollectionNotFound(
-                f"The collection {name[:100]!r} is not served here.{how or ' ' + nearest(name, known)}",
-                param="collection",
-            )
+            hint = nearest(name, known)
+            if not self._allowed_names:
+                hint = "No collections are served: start the server with --collections NAME, or all."
+            raise CollectionNotFound(f"The collection {name[:100]!r} is not served here. {hint}", param="collection")
 
-    def _may(self, name: str) -> bool:
+    def _is_served(self, name: str) -> bool:
         return ALL in self._allowed_names or name in self._allowed_names
 
-    # -- using one -----------------------------------------------------------------------------------------------
+    # -- use -----------------------------------------------------------------------------------------------------
 
     async def use(
         self,
         name: str,
-        do: Callable[[Collection], Made],
-        allowed: Allowed,
+        work: Callable[[Collection], ResultT],
+        allowed: ModelFilter,
         *,
         reranker: str | None = None,
         models: bool = True,
-    ) -> Made:
-        """Do something with a collection in a thread, its models lent to it meanwhile.
+    ) -> ResultT:
+        """Call ``work`` with a collection in a thread, while its models are leased.
 
-        What was begun is finished, though whoever asked for it may have left: models and collection are needed so long.
+        Once started, the work is finished even if the client disconnects: it needs collection and models until then.
+
+        Args:
+            name: the collection.
+            work: called with it.
+            allowed: whether the client may use a model.
+            reranker: name of a reranker that the work needs.
+            models: whether the work needs the collection's models. The client must be allowed to use them either way.
 
         Raises:
-            CollectionNotFound, ModelNotFound, ModelUnavailable, Forbidden, Overloaded: it cannot be begun.
+            CollectionNotFound, ModelNotFound, ModelUnavailable, Forbidden, Overloaded: the work cannot be started.
         """
         await self._workers.run(self.check, name)
-        return await self._to_its_end(self._use(name, do, allowed, reranker if models else None, models))
+        return await self._run_to_end(self._use(name, work, allowed, reranker if models else None, models))
 
     async def _use(
-        self, name: str, do: Callable[[Collection], Made], allowed: Allowed, reranker: str | None, models: bool
-    ) -> Made:
-        opened = await self._workers.run(self._take, name)
+        self, name: str, work: Callable[[Collection], ResultT], allowed: ModelFilter, reranker: str | None, models: bool
+    ) -> ResultT:
+        opened = await self._workers.run(self._open, name)
         try:
             try:
-                return await self._work(opened, do, allowed, reranker, models)
-            except _NotLent:  # its definition has changed since it was last looked at, and is known by now
-                return await self._work(opened, do, allowed, reranker, models)
+                return await self._run_with_models(opened, work, allowed, reranker, models)
+            except _ModelNotLeased:  # the definition changed since it was last read; it has been read again now
+                return await self._run_with_models(opened, work, allowed, reranker, models)
         finally:
-            await self._workers.run(self._give_back, name, opened, anyway=True)
+            await self._workers.run(self._return, name, opened, force=True)
 
-    async def _work(
+    async def _run_with_models(
         self,
         opened: _OpenCollection,
-        do: Callable[[Collection], Made],
-        allowed: Allowed,
+        work: Callable[[Collection], ResultT],
+        allowed: ModelFilter,
         reranker: str | None,
         models: bool,
-    ) -> Made:
-        async with AsyncExitStack() as loans:
-            for wanted in _encoders(opened.collection):
+    ) -> ResultT:
+        async with AsyncExitStack() as leases:
+            for model in _model_names(opened.collection):
                 if models:
-                    loan = self._lend(wanted, opened.collection.name, allowed)
-                    opened.lent[wanted] = await loans.enter_async_context(loan)
+                    lease = self._lease_encoder(model, opened.collection.name, allowed)
+                    opened.models[model] = await leases.enter_async_context(lease)
                 else:
-                    self._check_allowed(wanted, allowed)
+                    self._check_allowed(model, allowed)
             if reranker is not None:
-                opened.lent[reranker] = await loans.enter_async_context(self._lend_reranker(reranker, allowed))
+                lease = self._models.lease(reranker, _is_reranker, allowed=allowed, misfit="is no reranker")
+                opened.models[reranker] = await leases.enter_async_context(lease)
             try:
-                return await self._workers.run(do, opened.collection)
+                return await self._workers.run(work, opened.collection)
             finally:
                 opened.collection.release()
-                opened.lent.clear()
+                opened.models.clear()
 
-    def _lend(self, model: str, name: str, allowed: Allowed) -> Any:
+    def _lease_encoder(self, model: str, collection: str, allowed: ModelFilter) -> ModelLease:
         try:
-            return _checked(self._models.use(model, _is_encoder, allowed=allowed), _is_encoder, "encodes no texts")
+            return self._models.lease(model, _is_encoder, allowed=allowed, misfit="encodes no texts")
         except ModelNotFound as error:
             raise ModelNotFound(
-                f"The collection {name!r} was made with {model!r}, and is searched with the same. {error}", name=model
+                f"The collection {collection!r} was created with {model!r}, and is searched with the same. {error}",
+                name=model,
             ) from error
 
-    def _check_allowed(self, model: str, allowed: Allowed) -> None:
-        """Refuse to show a collection to whoever may not use its model, which need not be there for that."""
+    def _check_allowed(self, model: str, allowed: ModelFilter) -> None:
+        """Raise Forbidden if the client may not use a collection's model, even if the model is not served."""
         try:
-            full = self._models.slot(model).name
+            full_id = self._models.entry(model).name
         except ModelNotFound:
-            full = model
-        if not allowed(full):
-            raise Forbidden(f"This key may not use {full}, and so none of its collections.")
+            full_id = model
+        if not allowed(full_id):
+            raise Forbidden(f"This key may not use {full_id}, and so none of its collections.")
 
-    def _lend_reranker(self, model: str, allowed: Allowed) -> Any:
-        return _checked(self._models.use(model, _is_reranker, allowed=allowed), _is_reranker, "is no reranker")
-
-    def _take(self, name: str) -> _OpenCollection:
-        """Take a collection that is open already, unless another one of its name has replaced it, or open it."""
+    def _open(self, name: str) -> _OpenCollection:
+        """Return an idle collection that is open and up to date, or open one."""
         from nearfield.corpus.collection import Collection
 
-        stamp = _stamp(self._home, name)
+        version = _version(self._home, name)
         with self._lock:
             idle = self._idle.get(name, [])
             while idle:
                 opened = idle.pop()
-                if opened.stamp == stamp:
+                if opened.version == version:
                     return opened
                 opened.collection.close()
-        lent: dict[str, LoadedModel] = {}
+        models: dict[str, LoadedModel] = {}
 
-        def of(model: str) -> Any:
-            if model not in lent:
-                raise _NotLent(f"Collection {name!r} was changed just now. Send the request again.")
-            return lent[model]
+        def leased(model: str) -> LoadedModel:
+            if model not in models:
+                raise _ModelNotLeased(f"Collection {name!r} was changed just now. Send the request again.")
+            return models[model]
 
-        return _OpenCollection(Collection.open(name, home=self._home, encoder_of=of, reranker_of=of), stamp, lent)
+        collection = Collection.open(
+            name,
+            home=self._home,
+            encoder_of=lambda model: cast(Encoder, leased(model)),
+            reranker_of=lambda model: cast(Reranker, leased(model)),
+        )
+        return _OpenCollection(collection, version, models)
 
-    def _give_back(self, name: str, opened: _OpenCollection) -> None:
+    def _return(self, name: str, opened: _OpenCollection) -> None:
+        """Retain an open collection for the next request, or close it."""
         with self._lock:
             idle = self._idle.setdefault(name, [])
-            if len(idle) < _IDLE and opened.stamp == _stamp(self._home, name):
+            if len(idle) < _MAX_IDLE and opened.version == _version(self._home, name):
                 idle.append(opened)
                 return
         opened.collection.close()
 
-    async def create(self, name: str, config: Mapping[str, Any], allowed: Allowed) -> dict[str, Any]:
-        """Make an empty collection, whose models the server has or may load, and tell of it.
+    # -- create and drop -----------------------------------------------------------------------------------------
+
+    async def create(self, name: str, config: Mapping[str, Any], allowed: ModelFilter) -> dict[str, Any]:
+        """Create an empty collection, and return its info.
 
         Raises:
-            Forbidden: it would not be served, or the asker may not use a model.
+            Forbidden: it would not be served, or the client may not use a model.
             ModelNotFound: a model is not served.
-            InputError: there is one of that name, or the definition is wrong.
+            InputError: there is one of that name, or the definition is invalid.
         """
-        if not self._may(name):
-            self._refuse_new(name)
-        return await self._to_its_end(self._create(name, config, allowed))
+        if not self._is_served(name):
+            names = ", ".join(sorted(self._allowed_names)) or "none"
+            raise Forbidden(
+                f"The collection {name[:100]!r} would not be served here (served: {names}). Start the server with "
+                "--collections all, or name it there."
+            )
+        return await self._run_to_end(self._create(name, config, allowed))
 
-    def _refuse_new(self, name: str) -> None:
-        named = ", ".join(sorted(self._allowed_names)) or "none"
-        raise Forbidden(
-            f"The collection {name[:100]!r} would not be served here (served: {named}). Start the server with "
-            "--collections all, or name it there."
-        )
-
-    async def _create(self, name: str, config: Mapping[str, Any], allowed: Allowed) -> dict[str, Any]:
-        from nearfield.corpus import config as definition
+    async def _create(self, name: str, config: Mapping[str, Any], allowed: ModelFilter) -> dict[str, Any]:
+        from nearfield.corpus import config as definitions
         from nearfield.corpus.collection import Collection
 
-        told = definition.read(config)
-        for model in dict.fromkeys(each.model for each in told.features.values() if each.of is None):
-            async with self._lend(model, name, allowed):
-                pass  # it can be had
+        definition = definitions.read(config)
+        for model in dict.fromkeys(feature.model for feature in definition.features.values() if feature.of is None):
+            async with self._lease_encoder(model, name, allowed):
+                pass  # it can be loaded
 
-        def make() -> dict[str, Any]:
-            with Collection.create(name, told, home=self._home) as made:
-                return made.info()
+        def create() -> dict[str, Any]:
+            with Collection.create(name, definition, home=self._home) as collection:
+                return collection.info()
 
-        return await self._workers.run(make)
+        return await self._workers.run(create)
 
     async def drop(self, name: str) -> None:
-        """Remove a collection, its vectors included.
+        """Delete a collection and its vectors.
 
         Raises:
-            CollectionNotFound: it is none of these.
-            CollectionBusy: another process, or request, writes to it.
+            CollectionNotFound: it is not served.
+            CollectionBusy: another process or request is writing to it.
         """
         await self._workers.run(self.check, name)
-        await self._to_its_end(self._workers.run(self._drop, name))
+        await self._run_to_end(self._workers.run(self._drop, name))
 
     def _drop(self, name: str) -> None:
         from nearfield.corpus.collection import Collection
@@ -282,7 +295,7 @@ class CollectionService:
 
         endpoint = self.endpoint
         if endpoint is not None:
-            timeout = max(0.001, min(endpoint.timeout, seconds - _REST))
+            timeout = max(0.001, min(endpoint.timeout, seconds - _RESPONSE_SECONDS))
             endpoint = dataclasses.replace(endpoint, timeout=timeout)
         return await self._chats.run(answer.ask, question, passages, endpoint)
 
@@ -291,53 +304,33 @@ class CollectionService:
         from nearfield.corpus.answering import answer
 
         pieces = answer.stream(question, passages, self.endpoint)
-        begun = False
-        while (piece := await self._chats.step(pieces, anyway=begun)) is not None:
-            begun = True
+        started = False
+        while (piece := await self._chats.step(pieces, force=started)) is not None:
+            started = True
             yield piece
 
-    # -- threads -------------------------------------------------------------------------------------------------
+    # -- tasks ---------------------------------------------------------------------------------------------------
 
-    async def _to_its_end(self, work: Coroutine[Any, Any, Made]) -> Made:
+    async def _run_to_end(self, work: Coroutine[Any, Any, ResultT]) -> ResultT:
+        """Await work in its own task, so that it goes on if the client disconnects."""
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-        # Whoever waited may have left: its error is then nobody's, and no fault of the loop.
+        # The client may have disconnected; asyncio would then complain that the error was never read.
         task.add_done_callback(lambda done: done.cancelled() or done.exception())
         return await asyncio.shield(task)
 
     def close(self) -> None:
-        """Let go of collections and threads."""
+        """Close collections and threads."""
         self._workers.close()
         self._chats.close()
-        for opened in [each for idle in self._idle.values() for each in idle]:
+        for opened in [opened for idle in self._idle.values() for opened in idle]:
             opened.collection.close()
         self._idle.clear()
 
 
-class _NotLent(CollectionBusy):
-    """A collection asks for a model that was not lent to it."""
-
-
-class _Checked:
-    """A loan of a model of the right kind."""
-
-    def __init__(self, loan: Any, fits: Callable[[ModelDescription], bool], otherwise: str) -> None:
-        self._loan, self._fits, self._otherwise = loan, fits, otherwise
-
-    async def __aenter__(self) -> LoadedModel:
-        model: LoadedModel = await self._loan.__aenter__()
-        if self._fits(describe(model)):
-            return model
-        await self._loan.__aexit__(None, None, None)
-        raise ModelNotFound(f"{model.name} {self._otherwise}.", name=model.name)
-
-    async def __aexit__(self, *error: object) -> None:
-        await self._loan.__aexit__(*error)
-
-
-def _checked(loan: Any, fits: Callable[[ModelDescription], bool], otherwise: str) -> _Checked:
-    return _Checked(loan, fits, otherwise)
+class _ModelNotLeased(CollectionBusy):
+    """A collection needs a model that was not leased for it."""
 
 
 def _is_encoder(model: ModelDescription) -> bool:
@@ -348,13 +341,13 @@ def _is_reranker(model: ModelDescription) -> bool:
     return model.is_reranker
 
 
-def _encoders(collection: Collection) -> list[str]:
-    """Return the names of the models that a collection's vectors are made by."""
-    return list(dict.fromkeys(each.model for each in collection.config.features.values() if each.of is None))
+def _model_names(collection: Collection) -> list[str]:
+    """Return the names of the models that compute a collection's vectors."""
+    return list(dict.fromkeys(feature.model for feature in collection.config.features.values() if feature.of is None))
 
 
-def _stamp(place: Path | None, name: str) -> tuple[int, int]:
-    """Return what tells a collection from another one of its name; zeros where it is gone."""
+def _version(home: Path | None, name: str) -> tuple[int, int]:
+    """Return what distinguishes a collection from another one of its name; zeros if it does not exist."""
     from nearfield.corpus.directory import CollectionDirectory
 
-    return CollectionDirectory.of(name, place).stamp()
+    return CollectionDirectory.of(name, home).stamp()

@@ -1,4 +1,4 @@
-"""Threads: where a server does what blocks for long, apart from its event loop and from asyncio's own threads."""
+"""A bounded pool of threads for calls that block long, apart from the event loop and from asyncio's own threads."""
 
 from __future__ import annotations
 
@@ -9,43 +9,43 @@ from typing import Any, TypeVar
 
 from nearfield.errors import Overloaded
 
-Made = TypeVar("Made")
+ResultT = TypeVar("ResultT")
 
 
 class BoundedThreadPool:
-    """So many threads, and room for some requests that wait for one.
+    """A number of threads, and a maximum number of calls that wait for one.
 
-    asyncio's own are needed by all requests: what took long in them would keep the others waiting.
+    All requests need asyncio's own threads: slow calls in them would delay the others.
     """
 
-    def __init__(self, count: int, name: str, waiting: int) -> None:
-        self._most, self._held = count + waiting, 0
-        self._pool = ThreadPoolExecutor(count, thread_name_prefix=f"nearfield-{name}")
+    def __init__(self, threads: int, name: str, max_waiting: int) -> None:
+        self._max_calls, self._calls = threads + max_waiting, 0
+        self._pool = ThreadPoolExecutor(threads, thread_name_prefix=f"nearfield-{name}")
 
-    async def run(self, do: Callable[..., Made], *given: Any, anyway: bool = False) -> Made:
-        """Call something in a thread.
+    async def run(self, function: Callable[..., ResultT], *arguments: Any, force: bool = False) -> ResultT:
+        """Call a function in a thread.
 
         Raises:
-            Overloaded: too many wait already, unless it is to be done ``anyway``.
+            Overloaded: too many calls wait already, unless ``force`` is true.
         """
-        self._count(anyway)
+        self._enter(force)
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._pool, do, *given)
+            return await asyncio.get_running_loop().run_in_executor(self._pool, function, *arguments)
         finally:
-            self._held -= 1
+            self._calls -= 1
 
-    def _count(self, anyway: bool) -> None:
-        if self._held >= self._most and not anyway:
+    def _enter(self, force: bool) -> None:
+        if self._calls >= self._max_calls and not force:
             raise Overloaded("Too many such requests are waiting. Try again later.")
-        self._held += 1
+        self._calls += 1
 
-    async def step(self, pieces: Iterator[Made], *, anyway: bool = False) -> Made | None:
-        """Take the next of an iterator, None at its end; who stops waiting closes it, once it can be closed.
+    async def step(self, pieces: Iterator[ResultT], *, force: bool = False) -> ResultT | None:
+        """Return the next item of a generator, None at its end. If cancelled, the generator is closed after the step.
 
         Raises:
             Overloaded: as ``run``.
         """
-        self._count(anyway)
+        self._enter(force)
         future = self._pool.submit(next, pieces, None)
         try:
             return await asyncio.shield(asyncio.wrap_future(future))
@@ -53,8 +53,8 @@ class BoundedThreadPool:
             future.add_done_callback(lambda _: pieces.close())  # type: ignore[attr-defined]
             raise
         finally:
-            self._held -= 1
+            self._calls -= 1
 
     def close(self) -> None:
-        """Take nothing more, and wait for what is being done."""
+        """Accept no more calls, and wait for those in progress."""
         self._pool.shutdown(wait=True, cancel_futures=True)

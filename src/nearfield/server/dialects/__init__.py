@@ -8,13 +8,12 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 
 from nearfield.errors import NearfieldError
 from nearfield.registry import Registry
-from nearfield.server.http.request_body import JSON as JSON
-from nearfield.server.http.request_body import MSGPACK as MSGPACK
-from nearfield.server.http.request_context import RequestContext as RequestContext
+from nearfield.server.http.request_body import JSON
+from nearfield.server.http.request_context import RequestContext
 
 #: Of several APIs on one path, the first in this order whose ``Route.matches`` returns true handles the request.
 REGISTRY = Registry(
@@ -31,10 +30,14 @@ REGISTRY = Registry(
         "collections": "nearfield.server.dialects.collections.routes:CollectionsDialect",
         "tei": "nearfield.server.dialects.tei.routes:TeiDialect",
         "openai-batches": "nearfield.server.dialects.openai.batches:OpenAiBatchesDialect",
-        "openai": "nearfield.server.dialects.openai.embeddings:OpenAiDialect",
+        "openai": "nearfield.server.dialects.openai.routes:OpenAiDialect",
     },
     group="nearfield.dialects",
 )
+#: A response body, or a part of one, before it is encoded.
+JsonObject: TypeAlias = dict[str, object]
+#: Any JSON value, as the type of a field of a request or response struct.
+JsonValue: TypeAlias = Any
 
 
 @dataclass(frozen=True)
@@ -55,7 +58,7 @@ class Reply:
         return self.content if isinstance(self.content, AsyncIterator) else None
 
 
-def return_unchanged(reply: Any) -> Any:
+def return_unchanged(reply: object) -> object:
     """Return what ``read`` returned: the ``write`` of routes that run no model."""
     return reply
 
@@ -109,12 +112,12 @@ class Dialect(Protocol):
     #: Type of the body of an error response.
     error_type: Any
 
-    def refuse(self, error: NearfieldError) -> Any:
+    def refuse(self, error: NearfieldError) -> object:
         """Return the body of an error response, or a ``Reply`` if its status differs from ``error.status``."""
         ...
 
 
-def shared_error_body(error: NearfieldError, kind: str, param: str | None = None) -> dict[str, Any]:
+def shared_error_body(error: NearfieldError, kind: str, param: str | None = None) -> JsonObject:
     """Return an error body with the keys that the clients of every API on the shared paths read."""
     message = str(error)
     return {

@@ -1,47 +1,51 @@
 """Jina's embeddings and rerank API: https://api.jina.ai/redoc and https://jina.ai/embeddings/
 
-What stands on /v1/rerank for no other API is answered here: the reply has the keys that each of their clients reads.
+It also handles the requests to /v1/rerank that match no other API: the response has the keys that the clients of each
+API read.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from collections.abc import Callable, Sequence
+from typing import Annotated, Literal
 
 import msgspec
 
-from nearfield.encoder import Encoder
 from nearfield.errors import InputError, InputTooLong, NearfieldError, nearest
-from nearfield.server.dialects import Reply, RequestContext, Route, shared_error_body
-from nearfield.server.dialects.schemas import RANKING, Name, in_base64, in_lists, ranked
-from nearfield.server.exchange import Encode, EncodeLateChunks, Rank
+from nearfield.server.dialects import JsonObject, JsonValue, Reply, Route, shared_error_body
+from nearfield.server.dialects.schemas import RERANK_EXAMPLE, Name, rank_results, to_base64, to_json_rows
+from nearfield.server.exchange import Encode, EncodeKeywords, EncodeLateChunks, EncodeOptions, Rank, RerankOptions
+from nearfield.server.http.request_context import RequestContext
+from nearfield.server.models.description import ModelDescription
 from nearfield.vectors.outputs import Outputs
 
-#: Fields that no other API on these paths has.
-OWN = frozenset({"task", "embedding_type", "encoding_type", "late_chunking", "normalized", "return_multivector"})
+#: Fields that no other API on the same paths has.
+JINA_FIELDS = frozenset(
+    {"task", "embedding_type", "encoding_type", "late_chunking", "normalized", "return_multivector"}
+)
 Type = Literal["float", "base64", "binary", "ubinary"]
-#: Tasks whose texts are all alike: a model that was not trained for them apart gets no prompt.
-_SYMMETRIC = ("text-matching", "classification", "separation", "clustering")
-#: How the others end, and the role that they stand for.
-_ROLES = {".query": "query", ".passage": "document", ".document": "document"}
-_PARAMS = {"precision": "embedding_type", "truncate_dim": "dimensions", "role": "task", "top_k": "top_n"}
+#: Tasks with one kind of text: a model that was not trained for the task gets no prompt.
+_SYMMETRIC_TASKS = ("text-matching", "classification", "separation", "clustering")
+#: Suffixes of the other tasks, and their roles.
+_TASK_ROLES = {".query": "query", ".passage": "document", ".document": "document"}
+_PARAM_NAMES = {"precision": "embedding_type", "truncate_dim": "dimensions", "role": "task", "top_k": "top_n"}
 
 
 class JinaItem(msgspec.Struct):
-    """One input or document: text. The other fields are those of pictures and pages, which no model here reads."""
+    """One input or document: text. Other media are known but refused: the models here read text only."""
 
     text: str | None = None
-    image: Any = None
-    pdf: Any = None
-    content: Any = None
-    url: Any = None
-    bytes: Any = None
+    image: JsonValue = None
+    pdf: JsonValue = None
+    content: JsonValue = None
+    url: JsonValue = None
+    bytes: JsonValue = None
 
 
 class JinaEmbeddingRequest(msgspec.Struct):
-    """The body of POST /v1/embeddings in Jina's form.
+    """Body of POST /v1/embeddings in Jina's form.
 
-    ``normalized`` true scales to unit length; a model whose last module does so always does.
+    ``normalized`` scales vectors to unit length; a model whose own last module does so always does.
     """
 
     input: str | list[str | JinaItem]
@@ -54,13 +58,13 @@ class JinaEmbeddingRequest(msgspec.Struct):
     embedding_type: Type | None = None
     #: What LlamaIndex calls ``embedding_type``.
     encoding_type: Type | None = None
-    #: OpenAI's, taken where ``embedding_type`` is left out.
+    #: OpenAI's field, used without ``embedding_type``.
     encoding_format: Literal["float", "base64"] | None = None
     return_multivector: bool = False
 
 
 class JinaUsage(msgspec.Struct):
-    """What was read."""
+    """Number of tokens read."""
 
     total_tokens: int
     prompt_tokens: int
@@ -76,7 +80,7 @@ class JinaEmbedding(msgspec.Struct, omit_defaults=True):
 
 
 class JinaEmbeddingReply(msgspec.Struct):
-    """The reply of POST /v1/embeddings."""
+    """Response body of POST /v1/embeddings."""
 
     model: str
     object: Literal["list"]
@@ -85,48 +89,48 @@ class JinaEmbeddingReply(msgspec.Struct):
 
 
 class JinaRerankRequest(msgspec.Struct):
-    """The body of POST /v1/rerank. Without ``model``, the first reranker that is served."""
+    """Body of POST /v1/rerank; without ``model``, the first served reranker is used."""
 
     query: str | JinaItem
     documents: list[str | JinaItem]
     model: Name | None = None
     top_n: Annotated[int, msgspec.Meta(ge=1)] | None = None
     return_documents: bool = True
-    #: Most tokens that are read of each document.
+    #: Maximum number of tokens read of each document.
     max_doc_length: Annotated[int, msgspec.Meta(ge=1)] | None = None
 
 
 class InfinityRerankRequest(JinaRerankRequest):
-    """The body of POST /rerank with documents, as Infinity's and vLLM's clients send it: they get none back unasked."""
+    """Body of POST /rerank with documents, as clients of Infinity and vLLM send it: by default none are returned."""
 
     return_documents: bool = False
-    #: Scores as the model gives them, in place of such between 0 and 1.
+    #: Whether scores are the numbers of the model, not scaled to between 0 and 1.
     raw_scores: bool = False
 
 
-class JinaRanked(msgspec.Struct, omit_defaults=True):
-    """One document's place, and the document as it was sent."""
+class JinaRankResult(msgspec.Struct, omit_defaults=True):
+    """Index and score of one document, and the document from the request."""
 
     index: int
     relevance_score: float
-    document: str | dict[str, Any] | None = None
+    document: str | dict[str, JsonValue] | None = None
 
 
 class JinaRerankReply(msgspec.Struct):
-    """The reply of POST /v1/rerank: ``data`` is ``results`` once more, for clients that look there.
+    """Response body of POST /v1/rerank; ``data`` repeats ``results`` for clients that read that key.
 
-    That of POST /rerank calls itself ``rerank``: Infinity's client takes nothing else.
+    In the response of POST /rerank, ``object`` is ``rerank``: Infinity's client accepts nothing else.
     """
 
     model: str
     object: Literal["list", "rerank"]
     usage: JinaUsage
-    results: list[JinaRanked]
-    data: list[JinaRanked]
+    results: list[JinaRankResult]
+    data: list[JinaRankResult]
 
 
-class JinaField(msgspec.Struct):
-    """A field that was wrong."""
+class JinaFieldError(msgspec.Struct):
+    """A field with a wrong value."""
 
     field: str
     message: str
@@ -134,112 +138,119 @@ class JinaField(msgspec.Struct):
 
 
 class JinaError(msgspec.Struct, omit_defaults=True):
-    """Any reply that is no success: ``detail`` is what Jina's clients show."""
+    """Body of an error response; Jina's clients show ``detail``."""
 
     detail: str
     message: str
-    error: dict[str, Any]
+    error: dict[str, JsonValue]
     code: str
-    errors: list[JinaField] = []
+    errors: list[JinaFieldError] = []
 
 
 # -- embeddings ----------------------------------------------------------------------------------------------------
 
 
 def is_embeddings_request(call: RequestContext) -> bool:
-    """Return whether a body to /v1/embeddings is Jina's: by fields of its own, or inputs that are objects."""
-    if OWN & call.fields or isinstance(call.body.get("truncate"), bool):
+    """Return whether a body of /v1/embeddings is Jina's, by fields that only Jina has, or inputs that are objects."""
+    if JINA_FIELDS & call.fields or isinstance(call.body.get("truncate"), bool):
         return True
-    given = call.body.get("input")
-    return isinstance(given, list) and dict in map(type, given)
+    inputs = call.body.get("input")
+    return isinstance(inputs, list) and dict in map(type, inputs)
 
 
-def _read(request: JinaEmbeddingRequest, _: RequestContext) -> Encode:
+def _read_embeddings(request: JinaEmbeddingRequest, _: RequestContext) -> Encode:
     kind = request.embedding_type or request.encoding_type
-    texts = [request.input] if isinstance(request.input, str) else _texts(request.input, "input")
+    texts = [request.input] if isinstance(request.input, str) else _input_texts(request.input, "input")
     if request.return_multivector:
-        return _multivector(request, texts, kind)
-    wanted: dict[str, Any] = {"precision": kind if kind in ("binary", "ubinary") else "float32"}
+        return _read_multivector(request, texts, kind)
+    options: EncodeKeywords = {"precision": kind if kind in ("binary", "ubinary") else "float32"}
     if request.dimensions is not None:
-        wanted["truncate_dim"] = request.dimensions
+        options["truncate_dim"] = request.dimensions
     if request.normalized:
-        wanted["normalize_embeddings"] = True
-    coded = kind == "base64" or (kind is None and request.encoding_format == "base64")
-    common: dict[str, Any] = {"model": request.model, "reply": {"base64": coded}, "by_model": _task(request.task)}
+        options["normalize_embeddings"] = True
+    base64 = kind == "base64" or (kind is None and request.encoding_format == "base64")
+    exchange: Encode
     if request.late_chunking:
-        return EncodeLateChunks(inputs=[texts], wanted=wanted, **common)
-    return Encode(inputs=texts, wanted={**wanted, "truncate": _policy(request)}, **common)
+        exchange = EncodeLateChunks(model=request.model, inputs=[texts], options=EncodeOptions(**options))
+    else:
+        options["truncate"] = _truncation_policy(request)
+        exchange = Encode(model=request.model, inputs=texts, options=EncodeOptions(**options))
+    exchange.options_for = _choose_task_options(request.task)
+    exchange.reply = {"base64": base64}
+    return exchange
 
 
-def _multivector(request: JinaEmbeddingRequest, texts: list[str], kind: str | None) -> Encode:
+def _read_multivector(request: JinaEmbeddingRequest, texts: Sequence[str], kind: str | None) -> Encode:
     if request.dimensions is not None or request.late_chunking:
         other = "late_chunking" if request.late_chunking else "dimensions"
         raise InputError(f"return_multivector cannot be combined with {other}: leave one of them out.", param=other)
     if kind not in (None, "float"):
         raise InputError(
-            f"The vectors of return_multivector come as numbers, not as {kind!r}: leave embedding_type out.",
-            param="embedding_type",
+            f"return_multivector returns numbers, not {kind!r}: leave embedding_type out.", param="embedding_type"
         )
     return Encode(
         model=request.model,
         inputs=texts,
-        wanted={"outputs": "multivector", "truncate": _policy(request)},
+        options=EncodeOptions(outputs="multivector", truncate=_truncation_policy(request)),
         needs=("multivector",),
-        by_model=_task(request.task),
+        options_for=_choose_task_options(request.task),
     )
 
 
-def _policy(request: JinaEmbeddingRequest) -> str:
+def _truncation_policy(request: JinaEmbeddingRequest) -> str:
     return "report" if request.truncate else "error"
 
 
-def _task(task: str | None) -> Any:
-    """Return what makes of a task the keywords of a model's ``encode``, or None where none was named."""
+def _choose_task_options(task: str | None) -> Callable[[ModelDescription], EncodeKeywords] | None:
+    """Return a function from the model to the encoder's options for the task; None without a task."""
     if task is None:
         return None
 
-    def choose(model: Encoder) -> Mapping[str, Any]:
-        # The role as well: a late-interaction model marks its queries by that.
-        role = next((role for end, role in _ROLES.items() if task.endswith(end)), None)
+    def choose(model: ModelDescription) -> EncodeKeywords:
+        # The role, too: a late-interaction model marks its queries by it.
+        role = next((role for suffix, role in _TASK_ROLES.items() if task.endswith(suffix)), None)
         if task in model.tasks:
             return {"task": task} if role is None else {"task": task, "role": role}
         if role is not None:
             return {"role": role}
-        if task not in _SYMMETRIC:
-            known = {*model.tasks, *_SYMMETRIC, "retrieval.query", "retrieval.passage"}
+        if task not in _SYMMETRIC_TASKS:
+            known = {*model.tasks, *_SYMMETRIC_TASKS, "retrieval.query", "retrieval.passage"}
             raise InputError(f"{model.name} has no task {task!r}. {nearest(task, known)}", param="task")
         return {"prompt": ""}
 
     return choose
 
 
-def _texts(given: list[str | JinaItem], called: str) -> list[str]:
-    return [_text(item, f"{called} {index}", called) for index, item in enumerate(given)]
+def _input_texts(items: Sequence[str | JinaItem], field: str) -> list[str]:
+    return [_input_text(item, f"{field} {index}", field) for index, item in enumerate(items)]
 
 
-def _text(item: str | JinaItem, where: str, called: str) -> str:
+def _input_text(item: str | JinaItem, label: str, field: str) -> str:
     if isinstance(item, str):
         return item
     if item.text is not None:
         return item.text
-    kinds = [name for name in ("image", "pdf", "content", "url", "bytes") if getattr(item, name) is not None]
-    found = f"holds {kinds[0]!r}" if kinds else "has no text"
+    media = [name for name in ("image", "pdf", "content", "url", "bytes") if getattr(item, name) is not None]
+    problem = f"contains {media[0]!r}" if media else "has no text"
     raise InputError(
-        f'{where} {found}, and this server reads text alone: send a string or {{"text": "..."}}.', param=called
+        f'{label} {problem}, but this server reads text only: send a string or {{"text": "..."}}.', param=field
     )
 
 
-def _write(exchange: Encode) -> dict[str, Any]:
+def _write_embeddings(exchange: Encode) -> JsonObject:
     usage = {"total_tokens": exchange.tokens, "prompt_tokens": exchange.tokens}
-    return {"model": exchange.model, "object": "list", "usage": usage, "data": _data(exchange)}
+    return {"model": exchange.model, "object": "list", "usage": usage, "data": _embedding_objects(exchange)}
 
 
-def _data(exchange: Encode) -> list[dict[str, Any]]:
-    found = exchange.result
-    if isinstance(found, Outputs) and found.multivector is not None:
-        return [{"object": "embeddings", "index": at, "embeddings": rows} for at, rows in enumerate(found.multivector)]
+def _embedding_objects(exchange: Encode) -> list[JsonObject]:
+    result = exchange.result
+    if isinstance(result, Outputs) and result.multivector is not None:
+        return [
+            {"object": "embeddings", "index": index, "embeddings": rows}
+            for index, rows in enumerate(result.multivector)
+        ]
     vectors = exchange.vectors
-    rows = [in_base64(row) for row in vectors.data] if exchange.reply["base64"] else in_lists(vectors)
+    rows = [to_base64(row) for row in vectors.data] if exchange.reply["base64"] else to_json_rows(vectors)
     return [{"object": "embedding", "index": index, "embedding": row} for index, row in enumerate(rows)]
 
 
@@ -247,46 +258,46 @@ def _data(exchange: Encode) -> list[dict[str, Any]]:
 
 
 def is_rerank_request(call: RequestContext) -> bool:
-    """Return whether a body to /rerank is Jina's, which has documents where others have texts."""
+    """Return whether a body of /rerank is Jina's: it has ``documents``, where TEI has ``texts``."""
     return "documents" in call.fields
 
 
 def _read_rerank(request: JinaRerankRequest, call: RequestContext) -> Rank:
     return Rank(
         model=request.model,
-        query=_text(request.query, "query", "query"),
-        documents=_texts(request.documents, "documents"),
+        query=_input_text(request.query, "query", "query"),
+        documents=_input_texts(request.documents, "documents"),
         top_k=request.top_n,
-        longest=request.max_doc_length,
+        max_document_tokens=request.max_doc_length,
         bounded=True,
         reply={"documents": call.body["documents"] if request.return_documents else None},
     )
 
 
-def _read_bare(request: InfinityRerankRequest, call: RequestContext) -> Rank:
+def _read_infinity_rerank(request: InfinityRerankRequest, call: RequestContext) -> Rank:
     exchange = _read_rerank(request, call)
     if request.raw_scores:
-        exchange.bounded, exchange.wanted = False, {"activation": "identity"}
+        exchange.bounded, exchange.options = False, RerankOptions(activation="identity")
     return exchange
 
 
-def _write_bare(exchange: Rank) -> dict[str, Any]:
+def _write_infinity_rerank(exchange: Rank) -> JsonObject:
     return {**_write_rerank(exchange), "object": "rerank"}
 
 
-def _write_rerank(exchange: Rank) -> dict[str, Any]:
-    results = ranked(exchange, exchange.reply["documents"])
-    name = exchange.model or (exchange.served.name if exchange.served else "")
+def _write_rerank(exchange: Rank) -> JsonObject:
+    results = rank_results(exchange, exchange.reply["documents"])
+    name = exchange.model or (exchange.description.name if exchange.description is not None else "")
     usage = {"total_tokens": exchange.tokens, "prompt_tokens": exchange.tokens}
     return {"model": name, "object": "list", "usage": usage, "results": results, "data": results}
 
 
-_EXAMPLE = {"model": "all-MiniLM-L6-v2", "input": ["How tall is Mont Blanc?"], "task": "retrieval.query"}
-_RANK = {**RANKING, "top_n": 1}
+_EMBEDDINGS_EXAMPLE = {"model": "all-MiniLM-L6-v2", "input": ["How tall is Mont Blanc?"], "task": "retrieval.query"}
+_RERANK_EXAMPLE = {**RERANK_EXAMPLE, "top_n": 1}
 
 
 class JinaDialect:
-    """The dialect."""
+    """Jina's API."""
 
     name = "jina"
     error_type = JinaError
@@ -294,12 +305,12 @@ class JinaDialect:
         *(
             Route(
                 path,
-                "Turn texts into vectors",
-                _read,
-                _write,
+                "Embed texts",
+                _read_embeddings,
+                _write_embeddings,
                 JinaEmbeddingRequest,
                 JinaEmbeddingReply,
-                example=_EXAMPLE,
+                example=_EMBEDDINGS_EXAMPLE,
                 matches=is_embeddings_request,
             )
             for path in ("/v1/embeddings", "/embeddings")
@@ -311,26 +322,27 @@ class JinaDialect:
             _write_rerank,
             JinaRerankRequest,
             JinaRerankReply,
-            example=_RANK,
+            example=_RERANK_EXAMPLE,
         ),
         Route(
             "/rerank",
             "Rank documents by a query",
-            _read_bare,
-            _write_bare,
+            _read_infinity_rerank,
+            _write_infinity_rerank,
             InfinityRerankRequest,
             JinaRerankReply,
             matches=is_rerank_request,
         ),
     )
 
-    def refuse(self, error: NearfieldError) -> Any:
-        """Write an error: 422 with the field where the request has a wrong value, as Jina's own server does."""
+    def refuse(self, error: NearfieldError) -> object:
+        """Return Jina's error body: with status 422 and the field if a value is wrong, as Jina's server does."""
         param = getattr(error, "param", None)
-        field = _PARAMS.get(param, param) if param else None
+        field = _PARAM_NAMES.get(param, param) if param else None
+        kind = "invalid_request_error" if error.status < 500 else "server_error"
         code = "INPUT_TOKEN_LIMIT_EXCEEDED" if isinstance(error, InputTooLong) else error.code
-        body = shared_error_body(error, "invalid_request_error" if error.status < 500 else "server_error", field)
-        body["error"]["code"] = body["code"] = code
+        detail = {"message": str(error), "type": kind, "param": field, "code": code}
+        body: JsonObject = {**shared_error_body(error, kind, field), "error": detail, "code": code}
         if isinstance(error, InputError) and error.status == 400 and not isinstance(error, InputTooLong):
             body["errors"] = [{"field": field or "body", "message": str(error), "type": error.code}]
             return Reply(body, 422)

@@ -1,34 +1,36 @@
-"""Managing a server, in Nearfield's own words: which models are loaded, loading and unloading them.
+"""Nearfield's API of model management: list, load and unload models.
 
-``GET /models`` tells what is known of each; ``POST /models/load`` and ``/models/unload`` need a key with the scope
-``manage``, or, on a server without keys, a request from its own machine.
+``POST /models/load`` and ``/models/unload`` need an API key with the scope ``manage``, or, on a server without keys, a
+request from the same machine.
 """
 
 from __future__ import annotations
 
 import time
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import msgspec
 
 from nearfield.errors import NearfieldError
-from nearfield.server.dialects import RequestContext, Route, shared_error_body
+from nearfield.server.dialects import JsonObject, Route, shared_error_body
 from nearfield.server.dialects.schemas import ErrorReply
-from nearfield.server.models.model_pool import LONGEST_NAME, ModelEntry
+from nearfield.server.http.request_context import RequestContext
+from nearfield.server.models.model_entry import ModelEntry
+from nearfield.server.models.names import MAX_NAME_LENGTH
 
-_EXAMPLE = {"model": "BAAI/bge-small-en-v1.5"}
-
-
-class ModelName(msgspec.Struct):
-    """The model that is meant, by any of its names."""
-
-    model: Annotated[str, msgspec.Meta(min_length=1, max_length=LONGEST_NAME)]
+_MODEL_EXAMPLE = {"model": "BAAI/bge-small-en-v1.5"}
 
 
-class ModelState(msgspec.Struct):
-    """What is known of a model: ``bytes`` of memory, ``users`` that wait for it now, seconds since it was last used.
+class ModelRequest(msgspec.Struct):
+    """A model, by any of its names."""
 
-    ``again`` are the seconds for which a load that failed is not tried again.
+    model: Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_NAME_LENGTH)]
+
+
+class ModelStatus(msgspec.Struct):
+    """State of a model: ``bytes`` of memory, requests that use it (``users``), seconds since the last use (``idle``).
+
+    ``again`` is the number of seconds until a load that failed is tried again.
     """
 
     id: str
@@ -44,84 +46,84 @@ class ModelState(msgspec.Struct):
     again: float
 
 
-class ModelStates(msgspec.Struct):
-    """All models, the memory that they take, and that they may take."""
+class ModelStatusList(msgspec.Struct):
+    """All models, the memory that they use, and the memory budget."""
 
-    models: list[ModelState]
+    models: list[ModelStatus]
     bytes: int
     budget: int | None
     on_demand: list[str]
 
 
-def _list(_: None, call: RequestContext) -> dict[str, Any]:
+def _list_models(_: None, call: RequestContext) -> JsonObject:
     models = call.models
     return {
-        "models": [_state(slot) for slot in models.slots],
+        "models": [_entry_to_dict(entry) for entry in models.entries],
         "bytes": models.bytes,
         "budget": models.budget,
         "on_demand": list(models.on_demand),
     }
 
 
-async def _load(request: ModelName, call: RequestContext) -> dict[str, Any]:
-    return _state(await call.models.load(request.model, call.allowed))
+async def _load_model(request: ModelRequest, call: RequestContext) -> JsonObject:
+    return _entry_to_dict(await call.models.load(request.model, call.allowed))
 
 
-async def _unload(request: ModelName, call: RequestContext) -> dict[str, Any]:
-    return _state(await call.models.unload(request.model, call.allowed))
+async def _unload_model(request: ModelRequest, call: RequestContext) -> JsonObject:
+    return _entry_to_dict(await call.models.unload(request.model, call.allowed))
 
 
-def _state(slot: ModelEntry) -> dict[str, Any]:
+def _entry_to_dict(entry: ModelEntry) -> JsonObject:
     now = time.monotonic()
     return {
-        "id": slot.name,
-        "state": slot.state,
-        "pinned": slot.pinned,
-        "bytes": slot.bytes if slot.reserved else 0,
-        "users": slot.users,
-        "uses": slot.uses,
-        "idle": 0.0 if slot.users else round(now - slot.used, 3),
-        "keep_alive": slot.keep_alive,
-        "outputs": list(slot.model.recipe.outputs) if slot.model is not None else [],
-        "error": slot.error,
-        "again": round(max(0.0, slot.again - now), 3),
+        "id": entry.name,
+        "state": entry.state,
+        "pinned": entry.pinned,
+        "bytes": entry.bytes if entry.reserved else 0,
+        "users": entry.users,
+        "uses": entry.uses,
+        "idle": 0.0 if entry.users else round(now - entry.last_used, 3),
+        "keep_alive": entry.keep_alive,
+        "outputs": list(entry.description.outputs) if entry.description is not None else [],
+        "error": entry.error,
+        "again": round(max(0.0, entry.retry_at - now), 3),
     }
 
 
 class ModelManagement:
-    """The dialect."""
+    """Nearfield's API of model management."""
 
     name = "manage"
     error_type = ErrorReply
     routes = (
         Route(
             "/models",
-            "Tell which models are loaded, and what they take",
-            _list,
-            response_type=ModelStates,
+            "List the models with their state and memory",
+            _list_models,
+            response_type=ModelStatusList,
             method="GET",
         ),
         Route(
             "/models/load",
             "Load a model that may be loaded on demand",
-            _load,
-            request_type=ModelName,
-            response_type=ModelState,
-            example=_EXAMPLE,
+            _load_model,
+            request_type=ModelRequest,
+            response_type=ModelStatus,
+            example=_MODEL_EXAMPLE,
             scope="manage",
         ),
         Route(
             "/models/unload",
-            "Unload a model once nobody uses it",
-            _unload,
-            request_type=ModelName,
-            response_type=ModelState,
-            example=_EXAMPLE,
+            "Unload a model when no request uses it",
+            _unload_model,
+            request_type=ModelRequest,
+            response_type=ModelStatus,
+            example=_MODEL_EXAMPLE,
             scope="manage",
         ),
     )
 
-    def refuse(self, error: NearfieldError) -> Any:
-        """Say it as the shared paths do."""
+    def refuse(self, error: NearfieldError) -> JsonObject:
+        """Return the error body, the same as on the paths that several APIs share."""
         kind = "invalid_request_error" if error.status < 500 else "server_error"
         return shared_error_body(error, kind, getattr(error, "param", None))

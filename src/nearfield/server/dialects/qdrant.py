@@ -2,29 +2,32 @@
 
 With ``inference: {address: http://host/qdrant/infer}`` in its config, Qdrant itself sends texts of points and queries.
 
-Texts that go into a collection are read as documents, those to search with as queries. Each is given the model's main
-output, or the one that its ``options`` name: ``Document(text=..., model=..., options={"output": "sparse"})``.
-Qdrant sends its ``token`` in the body: it is taken for an API key.
+Texts of points are encoded as documents, texts of searches as queries. Each gets the vector of the model's main output,
+or of the output in its ``options``: ``Document(text=..., model=..., options={"output": "sparse"})``. Qdrant sends its
+``token`` in the body: it is used as the API key.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import msgspec
 import numpy as np
 
 from nearfield.errors import InputError, NearfieldError
-from nearfield.server.dialects import RequestContext, Route
-from nearfield.server.dialects.schemas import Name, in_lists
-from nearfield.server.exchange import CompositeExchange, Encode
+from nearfield.server.dialects import JsonObject, JsonValue, Route
+from nearfield.server.dialects.schemas import Name, to_json_rows
+from nearfield.server.exchange import CompositeExchange, Encode, EncodeOptions
+from nearfield.server.http.request_context import RequestContext
+from nearfield.vectors.dense import Vectors
 from nearfield.vectors.multivector import MultiVectors
 from nearfield.vectors.outputs import Outputs
 from nearfield.vectors.sparse import SparseVectors
 
-_ROLES = {"update": "document", "search": "query"}
-#: Options, and the encoder's keywords for them.
-_WANTED = {
+_PURPOSE_ROLES = {"update": "document", "search": "query"}
+#: Options of an input, and the encoder's keywords for them.
+_OPTION_NAMES = {
     "output": "outputs",
     "role": "role",
     "prompt_name": "prompt_name",
@@ -36,13 +39,13 @@ _WANTED = {
     "normalize": "normalize_embeddings",
     "truncate": "truncate",
 }
-_FIELDS = {theirs: ours for ours, theirs in _WANTED.items()} | {"input": "inputs", "dimensions": "mrl"}
+_PARAM_NAMES = {keyword: option for option, keyword in _OPTION_NAMES.items()} | {"input": "inputs", "dimensions": "mrl"}
 
 
 class QdrantOptions(msgspec.Struct):
-    """What an input may ask beside its model.
+    """Options of an input.
 
-    ``role`` overrules what the text is for; ``mrl`` is how many dimensions to keep, as Qdrant Cloud calls it.
+    ``role`` overrides the purpose of the request; ``mrl`` is the number of dimensions to keep, as in Qdrant Cloud.
     """
 
     output: Literal["dense", "sparse", "multivector"] | None = None
@@ -58,23 +61,23 @@ class QdrantOptions(msgspec.Struct):
 
 
 class QdrantInput(msgspec.Struct):
-    """One input: text (``data_type`` image and object are known, and refused)."""
+    """One input: text (``data_type`` image and object are known but refused)."""
 
-    data: Any
+    data: JsonValue
     model: Name
     data_type: str = "text"
     options: QdrantOptions | None = None
 
 
 class QdrantRequest(msgspec.Struct):
-    """The body of POST /qdrant/infer."""
+    """Body of POST /qdrant/infer."""
 
     inputs: list[QdrantInput]
     inference: Literal["update", "search"] = "update"
     token: str | None = None
 
 
-class QdrantSparse(msgspec.Struct):
+class QdrantSparseVector(msgspec.Struct):
     """A sparse vector."""
 
     indices: list[int]
@@ -82,7 +85,7 @@ class QdrantSparse(msgspec.Struct):
 
 
 class QdrantModelUsage(msgspec.Struct):
-    """Tokens that a model read."""
+    """Number of tokens that a model read."""
 
     tokens: int
 
@@ -94,47 +97,48 @@ class QdrantUsage(msgspec.Struct):
 
 
 class QdrantReply(msgspec.Struct):
-    """The reply of POST /qdrant/infer: a vector for each input, in order."""
+    """Response body of POST /qdrant/infer: a vector for each input, in order."""
 
-    embeddings: list[list[float | list[float]] | QdrantSparse]
+    embeddings: list[list[float | list[float]] | QdrantSparseVector]
     usage: QdrantUsage
 
 
 class QdrantError(msgspec.Struct):
-    """Any reply that is no success."""
+    """Body of an error response."""
 
     error: str
 
 
-def _read(request: QdrantRequest, call: RequestContext) -> CompositeExchange:
+def _read_infer(request: QdrantRequest, call: RequestContext) -> CompositeExchange:
     if not request.inputs:
-        raise InputError("inputs is empty: give at least one.", param="inputs")
+        raise InputError("inputs is empty: send at least one.", param="inputs")
     groups: dict[tuple[str, bytes], list[int]] = {}
     for index, item in enumerate(request.inputs):
-        _check(index, item)
+        _check_input(index, item)
         groups.setdefault((item.model, msgspec.json.encode(item.options)), []).append(index)
     return CompositeExchange(
-        parts=[_part(request, places) for places in groups.values()],
+        parts=[_create_part(request, indices) for indices in groups.values()],
         reply={"count": len(request.inputs)},
-        ignored=tuple(sorted(_unknown(call))),
+        ignored=tuple(sorted(_unknown_options(call))),
     )
 
 
-def _part(request: QdrantRequest, places: list[int]) -> Encode:
-    """Return what is asked of one model in one way: its inputs run together."""
-    first = request.inputs[places[0]]
-    options = {_WANTED[name]: value for name, value in msgspec.structs.asdict(first.options or QdrantOptions()).items()}
-    wanted = {"role": _ROLES[request.inference]} | {name: value for name, value in options.items() if value is not None}
+def _create_part(request: QdrantRequest, indices: Sequence[int]) -> Encode:
+    """Return one exchange for the inputs that have the same model and options."""
+    first = request.inputs[indices[0]]
+    fields = msgspec.structs.asdict(first.options or QdrantOptions())
+    options: dict[str, Any] = {"role": _PURPOSE_ROLES[request.inference]}
+    options |= {_OPTION_NAMES[name]: value for name, value in fields.items() if value is not None}
     return Encode(
         model=first.model,
-        inputs=[request.inputs[place].data for place in places],
-        wanted=wanted,
-        needs=(wanted["outputs"],) if "outputs" in wanted else (),
-        reply={"places": places},
+        inputs=[request.inputs[index].data for index in indices],
+        options=EncodeOptions(**options),
+        needs=(str(options["outputs"]),) if "outputs" in options else (),
+        reply={"indices": indices},
     )
 
 
-def _check(index: int, item: QdrantInput) -> None:
+def _check_input(index: int, item: QdrantInput) -> None:
     if item.data_type != "text" or not isinstance(item.data, str):
         kind = item.data_type if item.data_type != "text" else type(item.data).__name__
         raise InputError(
@@ -143,67 +147,67 @@ def _check(index: int, item: QdrantInput) -> None:
         )
 
 
-def _unknown(call: RequestContext) -> set[str]:
-    """Name the options that nothing is done with."""
-    known = {*_WANTED}
-    options = [item.get("options") for item in call.body["inputs"]]
-    return {f"options.{name}" for given in options if given for name in given.keys() - known}
+def _unknown_options(call: RequestContext) -> set[str]:
+    """Return the names of options that are ignored."""
+    options = [item.get("options") or {} for item in call.body["inputs"]]
+    return {f"options.{name}" for option in options for name in option.keys() - _OPTION_NAMES.keys()}
 
 
-def write(exchange: CompositeExchange) -> dict[str, Any]:
-    """Write the vectors in the order of the inputs, and the tokens of each model."""
-    rows: list[Any] = [None] * exchange.reply["count"]
+def _write_infer(exchange: CompositeExchange) -> JsonObject:
+    """Return the vectors in the order of the inputs, and the tokens of each model."""
+    rows: list[object] = [None] * exchange.reply["count"]
     models: dict[str, dict[str, int]] = {}
     for part in exchange.parts:
         assert isinstance(part, Encode)
         assert part.model is not None
-        for place, row in zip(part.reply["places"], _rows(part.result), strict=True):
-            rows[place] = row
+        assert part.result is not None
+        for index, row in zip(part.reply["indices"], _write_rows(part.result), strict=True):
+            rows[index] = row
         usage = models.setdefault(part.model, {"tokens": 0})
         usage["tokens"] += part.tokens
     return {"embeddings": rows, "usage": {"models": models}}
 
 
-def _rows(result: Any) -> list[Any]:
-    found = next(iter(result.kinds.values())) if isinstance(result, Outputs) else result
-    if isinstance(found, SparseVectors):
-        return [{"indices": indices, "values": values} for indices, values in found]
-    if isinstance(found, MultiVectors):
-        return [np.ascontiguousarray(rows) for rows in found]
-    return list(in_lists(found))
+def _write_rows(result: Vectors | SparseVectors | MultiVectors | Outputs) -> list[object]:
+    vectors = next(iter(result.kinds.values())) if isinstance(result, Outputs) else result
+    if isinstance(vectors, SparseVectors):
+        return [{"indices": indices, "values": values} for indices, values in vectors]
+    if isinstance(vectors, MultiVectors):
+        return [np.ascontiguousarray(rows) for rows in vectors]
+    return list(to_json_rows(vectors))
 
 
-def _token(call: RequestContext) -> str | None:
+def _body_key(call: RequestContext) -> str | None:
     token = call.body.get("token")
     return token if isinstance(token, str) else None
 
 
-_EXAMPLE = {
+_INFER_EXAMPLE = {
     "inputs": [{"data": "How tall is Mont Blanc?", "data_type": "text", "model": "all-MiniLM-L6-v2"}],
     "inference": "search",
 }
 
 
 class QdrantDialect:
-    """The dialect."""
+    """Qdrant's inference hook."""
 
     name = "qdrant"
     error_type = QdrantError
     routes = (
         Route(
             "/qdrant/infer",
-            "Turn what Qdrant sends into vectors",
-            _read,
-            write,
+            "Embed the inputs that Qdrant sends",
+            _read_infer,
+            _write_infer,
             QdrantRequest,
             QdrantReply,
-            example=_EXAMPLE,
-            body_key=_token,
+            example=_INFER_EXAMPLE,
+            body_key=_body_key,
         ),
     )
 
-    def refuse(self, error: NearfieldError) -> Any:
-        """Say what was wrong, in the only field that there is: Qdrant shows it to whoever asked."""
+    def refuse(self, error: NearfieldError) -> JsonObject:
+        """Return Qdrant's error body, whose only field Qdrant shows to its client."""
         param = getattr(error, "param", None)
-        where = _FIELDS.get(param, param) if param else None
-        return {"error": str(error) if where is None or where in str(error) else f"{where}: {error}"}
+        field = _PARAM_NAMES.get(param, param) if param else None
+        return {"error": str(error) if field is None or field in str(error) else f"{field}: {error}"}

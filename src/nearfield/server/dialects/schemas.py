@@ -1,23 +1,28 @@
-"""Shapes: types, and ways to read and write, that several dialects share."""
+"""Types and conversions that several dialects share: error bodies, inputs, vectors and ranks."""
 
 from __future__ import annotations
 
 from binascii import b2a_base64
-from typing import Annotated, Any, Literal
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import msgspec
 import numpy as np
 
 from nearfield.errors import InputError
+from nearfield.server.dialects import JsonObject
 from nearfield.server.exchange import Rank
-from nearfield.server.models.model_pool import LONGEST_NAME
+from nearfield.server.models.names import MAX_NAME_LENGTH
 from nearfield.vectors.dense import Vectors
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 Truncate = Literal["report", "error", "left", "right"]
 Dtype = Literal["float32", "float16", "int8", "uint8", "binary", "ubinary"]
-Name = Annotated[str, msgspec.Meta(max_length=LONGEST_NAME)]
-#: A request to rank, as the pages of several dialects show it.
-RANKING = {
+Name = Annotated[str, msgspec.Meta(max_length=MAX_NAME_LENGTH)]
+#: A request to rank, as the OpenAPI documents of several dialects show it.
+RERANK_EXAMPLE = {
     "model": "ms-marco-MiniLM-L6-v2",
     "query": "How tall is Mont Blanc?",
     "documents": ["Mont Blanc is 4806 m high.", "The Seine flows through Paris."],
@@ -25,7 +30,7 @@ RANKING = {
 
 
 class ErrorDetail(msgspec.Struct):
-    """What was wrong, of which kind it is, and the field it is about."""
+    """Message and kind of an error, and the request field it is about."""
 
     message: str
     type: str
@@ -34,39 +39,44 @@ class ErrorDetail(msgspec.Struct):
 
 
 class ErrorReply(msgspec.Struct):
-    """Any reply that is no success; the message stands where clients of other APIs look for it, too."""
+    """Body of an error response; clients of several APIs each find the message under the key they read."""
 
     error: ErrorDetail
     detail: str
     message: str
 
 
-def inputs(given: str | list[Any]) -> list[Any]:
-    """Return a list of inputs: a list of integers is one input of token ids."""
-    if isinstance(given, str):
-        return [given]
-    kinds = {type(item) for item in given}
-    if kinds == {int}:
-        return [given]
-    if len(kinds) > 1:
+def list_inputs(value: str | list[str | int | list[int]]) -> list[str | list[int]]:
+    """Return a list of texts or of lists of token ids: a list of integers is one input of token ids.
+
+    Raises:
+        InputError: texts and token ids are mixed.
+    """
+    if isinstance(value, str):
+        return [value]
+    if len({type(item) for item in value}) > 1:
         raise InputError("input mixes texts and token ids: send lists of one kind.", param="input")
-    return given
+    numbers = [item for item in value if isinstance(item, int)]
+    return [numbers] if numbers else [item for item in value if not isinstance(item, int)]
 
 
-def in_base64(row: Any) -> str:
-    """Return a row's bytes, little-endian, in base64."""
+def to_base64(row: NDArray[np.generic]) -> str:
+    """Return the little-endian bytes of a row in base64."""
     return b2a_base64(np.ascontiguousarray(row).tobytes(), newline=False).decode("ascii")
 
 
-def in_lists(vectors: Vectors) -> Any:
-    """Return the rows as the writer takes them: at their shortest exact form; float16 has none of its own there."""
+def to_json_rows(vectors: Vectors) -> NDArray[np.generic]:
+    """Return the rows in a type that the JSON encoder writes exactly and in its shortest form; float16 has none."""
     return vectors.data.astype(np.float32) if vectors.precision == "float16" else np.ascontiguousarray(vectors.data)
 
 
-def ranked(exchange: Rank, documents: list[Any] | None) -> list[dict[str, Any]]:
-    """Return the places with scores, and the documents as they were sent where they are wanted."""
+def rank_results(exchange: Rank, documents: Sequence[object] | None) -> list[JsonObject]:
+    """Return index and score of each ranked document, with the documents unless they are None."""
     # A numpy float32 is written in its shortest form; as a Python float it would have the digits of a double.
-    results = [{"index": each.index, "relevance_score": np.float32(each.score)} for each in exchange.ranked]
-    if documents is None:
-        return results
-    return [{**each, "document": documents[int(each["index"])]} for each in results]
+    results: list[JsonObject] = [
+        {"index": rank.index, "relevance_score": np.float32(rank.score)} for rank in exchange.ranked
+    ]
+    if documents is not None:
+        for result, rank in zip(results, exchange.ranked, strict=True):
+            result["document"] = documents[rank.index]
+    return results

@@ -1,30 +1,33 @@
 """Voyage's embeddings and rerank API: https://docs.voyageai.com/reference/embeddings-api
 
-Its client takes ``base_url="http://host:port/v1"``. Errors hold ``detail`` alone: some of its versions fail on more.
+Its client takes ``base_url="http://host:port/v1"``. Errors have ``detail`` only: some versions of the client fail if
+there are other keys.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from typing import Annotated, Literal
 
 import msgspec
 
 from nearfield.errors import InputError, NearfieldError
-from nearfield.server.dialects import RequestContext, Route
-from nearfield.server.dialects.schemas import RANKING, Name, in_base64, in_lists, ranked
-from nearfield.server.exchange import Encode, EncodeLateChunks, Rank
+from nearfield.server.dialects import JsonObject, Route
+from nearfield.server.dialects.schemas import RERANK_EXAMPLE, Name, rank_results, to_base64, to_json_rows
+from nearfield.server.exchange import Encode, EncodeLateChunks, EncodeOptions, Rank, RerankOptions
+from nearfield.server.http.request_context import RequestContext
 
 Role = Literal["query", "document"]
 Dtype = Literal["float", "int8", "uint8", "binary", "ubinary"]
 Dimension = Annotated[int, msgspec.Meta(ge=1)]
-#: Fields that Voyage's client always sends, null or not, and no other API on these paths has.
+#: Fields that Voyage's client always sends, even as null, and that no other API on the same paths has.
 _EMBEDDING_FIELDS = frozenset({"truncation", "output_dtype", "output_dimension"})
 _RERANK_FIELDS = frozenset({"truncation", "top_k"})
 
 
 class VoyageEmbeddingRequest(msgspec.Struct):
-    """The body of POST /v1/embeddings in Voyage's form."""
+    """Body of POST /v1/embeddings in Voyage's form."""
 
     input: str | list[str]
     model: Name
@@ -36,7 +39,7 @@ class VoyageEmbeddingRequest(msgspec.Struct):
 
 
 class VoyageContextualizedRequest(msgspec.Struct):
-    """The body of POST /v1/contextualizedembeddings: documents, each a list of consecutive chunks."""
+    """Body of POST /v1/contextualizedembeddings: documents, each a list of consecutive chunks."""
 
     inputs: list[list[str]]
     model: Name
@@ -47,21 +50,21 @@ class VoyageContextualizedRequest(msgspec.Struct):
     enable_auto_chunking: bool = False
 
 
-class VoyagePart(msgspec.Struct):
-    """One part of an input: text. The other types are those of pictures and films, which no model here reads."""
+class VoyageContentPart(msgspec.Struct):
+    """One part of an input: text. The other types are known but refused, as the models here read text only."""
 
     type: Literal["text", "image_url", "image_base64", "video_url", "video_base64"]
     text: str | None = None
 
 
 class VoyageMultimodalInput(msgspec.Struct):
-    """One input: parts that are read as one."""
+    """One input: parts whose texts are joined."""
 
-    content: list[VoyagePart]
+    content: list[VoyageContentPart]
 
 
 class VoyageMultimodalRequest(msgspec.Struct):
-    """The body of POST /v1/multimodalembeddings."""
+    """Body of POST /v1/multimodalembeddings."""
 
     inputs: list[VoyageMultimodalInput]
     model: Name
@@ -70,12 +73,12 @@ class VoyageMultimodalRequest(msgspec.Struct):
     output_dimension: Dimension | None = None
     output_dtype: Dtype = "float"
     encoding_format: Literal["base64"] | None = None
-    #: What the reference calls ``encoding_format`` on this path.
+    #: Name of ``encoding_format`` on this path in the reference.
     output_encoding: Literal["base64"] | None = None
 
 
 class VoyageRerankRequest(msgspec.Struct):
-    """The body of POST /v1/rerank in Voyage's form."""
+    """Body of POST /v1/rerank in Voyage's form."""
 
     query: str
     documents: list[str]
@@ -86,7 +89,7 @@ class VoyageRerankRequest(msgspec.Struct):
 
 
 class VoyageUsage(msgspec.Struct, omit_defaults=True):
-    """What was read; pixels are counted for inputs of several kinds alone."""
+    """Number of tokens read; multimodal requests count pixels, too."""
 
     total_tokens: int
     text_tokens: int | None = None
@@ -103,7 +106,7 @@ class VoyageEmbedding(msgspec.Struct):
 
 
 class VoyageEmbeddingReply(msgspec.Struct):
-    """The reply of POST /v1/embeddings and /v1/multimodalembeddings."""
+    """Response body of POST /v1/embeddings and /v1/multimodalembeddings."""
 
     object: Literal["list"]
     data: list[VoyageEmbedding]
@@ -111,7 +114,7 @@ class VoyageEmbeddingReply(msgspec.Struct):
     usage: VoyageUsage
 
 
-class VoyageDocument(msgspec.Struct):
+class VoyageDocumentVectors(msgspec.Struct):
     """The vectors of a document's chunks."""
 
     object: Literal["list"]
@@ -120,16 +123,16 @@ class VoyageDocument(msgspec.Struct):
 
 
 class VoyageContextualizedReply(msgspec.Struct):
-    """The reply of POST /v1/contextualizedembeddings."""
+    """Response body of POST /v1/contextualizedembeddings."""
 
     object: Literal["list"]
-    data: list[VoyageDocument]
+    data: list[VoyageDocumentVectors]
     model: str
     usage: VoyageUsage
 
 
-class VoyageRanked(msgspec.Struct, omit_defaults=True):
-    """One document's place."""
+class VoyageRankResult(msgspec.Struct, omit_defaults=True):
+    """Index and score of one document."""
 
     index: int
     relevance_score: float
@@ -137,16 +140,16 @@ class VoyageRanked(msgspec.Struct, omit_defaults=True):
 
 
 class VoyageRerankReply(msgspec.Struct):
-    """The reply of POST /v1/rerank."""
+    """Response body of POST /v1/rerank."""
 
     object: Literal["list"]
-    data: list[VoyageRanked]
+    data: list[VoyageRankResult]
     model: str
     usage: VoyageUsage
 
 
 class VoyageError(msgspec.Struct):
-    """Any reply that is no success."""
+    """Body of an error response."""
 
     detail: str
 
@@ -155,105 +158,104 @@ class VoyageError(msgspec.Struct):
 
 
 def is_embeddings_request(call: RequestContext) -> bool:
-    """Return whether a body to /v1/embeddings is Voyage's."""
+    """Return whether a body of /v1/embeddings is Voyage's."""
     return not _EMBEDDING_FIELDS.isdisjoint(call.fields)
 
 
-def _read(request: VoyageEmbeddingRequest, _: RequestContext) -> Encode:
-    inputs = [request.input] if isinstance(request.input, str) else request.input
+def _read_embeddings(request: VoyageEmbeddingRequest, _: RequestContext) -> Encode:
     return Encode(
-        inputs=inputs, wanted={**_wanted(request), "truncate": _policy(request.truncation)}, **_common(request)
+        model=request.model,
+        inputs=[request.input] if isinstance(request.input, str) else request.input,
+        options=replace(_encode_options(request), truncate=_truncation_policy(request.truncation)),
+        reply={"base64": request.encoding_format == "base64"},
     )
 
 
 def _read_contextualized(request: VoyageContextualizedRequest, _: RequestContext) -> EncodeLateChunks:
     if request.enable_auto_chunking:
         raise InputError(
-            "enable_auto_chunking is not offered: cut the documents and send their chunks (the client's chunk_fn "
+            "enable_auto_chunking is not supported: split the documents and send their chunks (the client's chunk_fn "
             "does so), or embed whole documents with /v1/embeddings.",
             param="enable_auto_chunking",
         )
-    return EncodeLateChunks(inputs=request.inputs, wanted=_wanted(request), **_common(request))
-
-
-def _read_multimodal(request: VoyageMultimodalRequest, _: RequestContext) -> Encode:
-    inputs = [_joined(number, each.content) for number, each in enumerate(request.inputs)]
-    base64 = bool(request.encoding_format or request.output_encoding)
-    return Encode(
+    return EncodeLateChunks(
         model=request.model,
-        inputs=inputs,
-        wanted={**_wanted(request), "truncate": _policy(request.truncation)},
-        reply={"base64": base64},
+        inputs=request.inputs,
+        options=_encode_options(request),
+        reply={"base64": request.encoding_format == "base64"},
     )
 
 
-def _common(request: VoyageEmbeddingRequest | VoyageContextualizedRequest) -> dict[str, Any]:
-    return {"model": request.model, "reply": {"base64": request.encoding_format == "base64"}}
+def _read_multimodal(request: VoyageMultimodalRequest, _: RequestContext) -> Encode:
+    return Encode(
+        model=request.model,
+        inputs=[_join_parts(index, item.content) for index, item in enumerate(request.inputs)],
+        options=replace(_encode_options(request), truncate=_truncation_policy(request.truncation)),
+        reply={"base64": bool(request.encoding_format or request.output_encoding)},
+    )
 
 
-def _wanted(
+def _encode_options(
     request: VoyageEmbeddingRequest | VoyageContextualizedRequest | VoyageMultimodalRequest,
-) -> Mapping[str, Any]:
-    wanted = {
-        "role": request.input_type,
-        "truncate_dim": request.output_dimension,
-        "precision": "float32" if request.output_dtype == "float" else request.output_dtype,
-    }
-    return {name: value for name, value in wanted.items() if value is not None}
+) -> EncodeOptions:
+    precision = "float32" if request.output_dtype in (None, "float") else request.output_dtype
+    return EncodeOptions(role=request.input_type, truncate_dim=request.output_dimension, precision=precision)
 
 
-def _policy(truncation: bool) -> str:
+def _truncation_policy(truncation: bool) -> str:
     return "report" if truncation else "error"
 
 
-def _joined(number: int, parts: list[VoyagePart]) -> str:
-    """Return the text of an input's parts, which are read one after another.
+def _join_parts(index: int, parts: Sequence[VoyageContentPart]) -> str:
+    """Return the texts of an input's parts, joined.
 
     Raises:
-        InputError: there are none, or one is no text.
+        InputError: there are no parts, or one of them is not text.
     """
     if not parts:
-        raise InputError(f"inputs {number} has no content: give at least one part of type 'text'.", param="inputs")
+        raise InputError(f"inputs {index} has no content: send at least one part of type 'text'.", param="inputs")
     for part in parts:
         if part.type != "text":
             raise InputError(
-                f"inputs {number} holds {part.type!r}, and the models of this server read text alone: send parts of "
+                f"inputs {index} contains {part.type!r}, but the models of this server read text only: send parts of "
                 "type 'text'.",
                 param="inputs",
             )
         if part.text is None:
-            raise InputError(f"inputs {number} holds a part of type 'text' that has no text.", param="inputs")
+            raise InputError(f"inputs {index} contains a part of type 'text' that has no text.", param="inputs")
     return "".join(part.text or "" for part in parts)
 
 
-def _write(exchange: Encode) -> dict[str, Any]:
+def _write_embeddings(exchange: Encode) -> JsonObject:
     return {
         "object": "list",
-        "data": _embeddings(_rows(exchange)),
+        "data": _embedding_objects(_write_rows(exchange)),
         "model": exchange.model,
         "usage": {"total_tokens": exchange.tokens},
     }
 
 
-def _write_multimodal(exchange: Encode) -> dict[str, Any]:
-    # The client adds up all four, and fails where one is missing.
+def _write_multimodal(exchange: Encode) -> JsonObject:
+    # The client adds up all four, and fails if one is missing.
     usage = {"text_tokens": exchange.tokens, "image_pixels": 0, "video_pixels": 0, "total_tokens": exchange.tokens}
-    return {**_write(exchange), "usage": usage}
+    return {**_write_embeddings(exchange), "usage": usage}
 
 
-def _write_contextualized(exchange: EncodeLateChunks) -> dict[str, Any]:
-    rows = iter(_rows(exchange))
+def _write_contextualized(exchange: EncodeLateChunks) -> JsonObject:
+    rows = iter(_write_rows(exchange))
     documents = [[next(rows) for _ in chunks] for chunks in exchange.inputs]
-    data = [{"object": "list", "data": _embeddings(part), "index": index} for index, part in enumerate(documents)]
+    data = [
+        {"object": "list", "data": _embedding_objects(part), "index": index} for index, part in enumerate(documents)
+    ]
     return {"object": "list", "data": data, "model": exchange.model, "usage": {"total_tokens": exchange.tokens}}
 
 
-def _rows(exchange: Encode) -> Any:
+def _write_rows(exchange: Encode) -> Iterable[object]:
     vectors = exchange.vectors
-    return [in_base64(row) for row in vectors.data] if exchange.reply["base64"] else in_lists(vectors)
+    return [to_base64(row) for row in vectors.data] if exchange.reply["base64"] else to_json_rows(vectors)
 
 
-def _embeddings(rows: Any) -> list[dict[str, Any]]:
+def _embedding_objects(rows: Iterable[object]) -> list[JsonObject]:
     return [{"object": "embedding", "embedding": row, "index": index} for index, row in enumerate(rows)]
 
 
@@ -261,7 +263,7 @@ def _embeddings(rows: Any) -> list[dict[str, Any]]:
 
 
 def is_rerank_request(call: RequestContext) -> bool:
-    """Return whether a body to /v1/rerank is Voyage's."""
+    """Return whether a body of /v1/rerank is Voyage's."""
     return not _RERANK_FIELDS.isdisjoint(call.fields)
 
 
@@ -272,28 +274,31 @@ def _read_rerank(request: VoyageRerankRequest, _: RequestContext) -> Rank:
         documents=request.documents,
         top_k=request.top_k,
         bounded=True,
-        wanted={"truncate": _policy(request.truncation)},
+        options=RerankOptions(truncate=_truncation_policy(request.truncation)),
         reply={"documents": request.documents if request.return_documents else None},
     )
 
 
-def _write_rerank(exchange: Rank) -> dict[str, Any]:
+def _write_rerank(exchange: Rank) -> JsonObject:
     return {
         "object": "list",
-        "data": ranked(exchange, exchange.reply["documents"]),
+        "data": rank_results(exchange, exchange.reply["documents"]),
         "model": exchange.model,
         "usage": {"total_tokens": exchange.tokens},
     }
 
 
-_EXAMPLE = {"model": "all-MiniLM-L6-v2", "input": ["How tall is Mont Blanc?"], "output_dtype": "float"}
-_CHUNKS = {"model": "all-MiniLM-L6-v2", "inputs": [["Mont Blanc is in the Alps. ", "It is 4806 m high."]]}
-_PARTS = {"model": "all-MiniLM-L6-v2", "inputs": [{"content": [{"type": "text", "text": "Mont Blanc"}]}]}
-_RANK = {**RANKING, "top_k": 1}
+_EMBEDDINGS_EXAMPLE = {"model": "all-MiniLM-L6-v2", "input": ["How tall is Mont Blanc?"], "output_dtype": "float"}
+_CONTEXTUALIZED_EXAMPLE = {
+    "model": "all-MiniLM-L6-v2",
+    "inputs": [["Mont Blanc is in the Alps. ", "It is 4806 m high."]],
+}
+_MULTIMODAL_EXAMPLE = {"model": "all-MiniLM-L6-v2", "inputs": [{"content": [{"type": "text", "text": "Mont Blanc"}]}]}
+_RERANK_EXAMPLE = {**RERANK_EXAMPLE, "top_k": 1}
 
 
 class VoyageDialect:
-    """The dialect."""
+    """Voyage's API."""
 
     name = "voyage"
     error_type = VoyageError
@@ -301,33 +306,33 @@ class VoyageDialect:
         *(
             Route(
                 path,
-                "Turn texts into vectors",
-                _read,
-                _write,
+                "Embed texts",
+                _read_embeddings,
+                _write_embeddings,
                 VoyageEmbeddingRequest,
                 VoyageEmbeddingReply,
-                example=_EXAMPLE,
+                example=_EMBEDDINGS_EXAMPLE,
                 matches=is_embeddings_request,
             )
             for path in ("/v1/embeddings", "/embeddings")
         ),
         Route(
             "/v1/contextualizedembeddings",
-            "Turn the chunks of documents into vectors that know what stands around them",
+            "Embed the chunks of documents, each in the context of its document",
             _read_contextualized,
             _write_contextualized,
             VoyageContextualizedRequest,
             VoyageContextualizedReply,
-            example=_CHUNKS,
+            example=_CONTEXTUALIZED_EXAMPLE,
         ),
         Route(
             "/v1/multimodalembeddings",
-            "Turn inputs of several parts into vectors: text alone",
+            "Embed inputs of several parts (text only)",
             _read_multimodal,
             _write_multimodal,
             VoyageMultimodalRequest,
             VoyageEmbeddingReply,
-            example=_PARTS,
+            example=_MULTIMODAL_EXAMPLE,
         ),
         Route(
             "/v1/rerank",
@@ -336,11 +341,11 @@ class VoyageDialect:
             _write_rerank,
             VoyageRerankRequest,
             VoyageRerankReply,
-            example=_RANK,
+            example=_RERANK_EXAMPLE,
             matches=is_rerank_request,
         ),
     )
 
-    def refuse(self, error: NearfieldError) -> Any:
-        """Write an error: its text, in the one key that every version of the client reads."""
+    def refuse(self, error: NearfieldError) -> JsonObject:
+        """Return Voyage's error body: the message in the one key that every version of the client reads."""
         return {"detail": str(error)}

@@ -26,7 +26,8 @@ from nearfield.server.app import create_app, open_traces
 from nearfield.server.auth.api_key import ApiKey
 from nearfield.server.lifecycle.listener import Listener, uvicorn_config
 from nearfield.server.logs import configure_logging
-from nearfield.server.models.model_pool import ModelEntry, ModelPool
+from nearfield.server.models.model_entry import ModelEntry
+from nearfield.server.models.model_pool import ModelPool
 from nearfield.server.server_state import ServerState
 from nearfield.settings import Settings
 
@@ -166,27 +167,27 @@ class FixedModels(ModelPool):
         self._others: Usages = {}
 
     @property
-    def slots(self) -> tuple[ModelEntry, ...]:
+    def entries(self) -> tuple[ModelEntry, ...]:
         """All models, with their usage by all front-ends."""
-        return tuple(self._whole(slot) for slot in super().slots)
+        return tuple(self._whole(entry) for entry in super().entries)
 
     @property
     def listed(self) -> tuple[ModelEntry, ...]:
-        """The same as ``slots``: all models were named at the start."""
-        return self.slots
+        """The same as ``entries``: all models were named at the start."""
+        return self.entries
 
     @property
     def usage(self) -> Usages:
         """How much the models are used by this front-end."""
-        return {slot.name: (slot.users, slot.uses, slot.used) for slot in super().slots}
+        return {entry.name: (entry.users, entry.uses, entry.last_used) for entry in super().entries}
 
     def update_others(self, others: Usages) -> None:
         """Record how much the other front-ends use the models."""
         self._others = others
 
-    def _whole(self, slot: ModelEntry) -> ModelEntry:
-        users, uses, used = self._others.get(slot.name, (0, 0, 0.0))
-        return replace(slot, users=slot.users + users, uses=slot.uses + uses, used=max(slot.used, used))
+    def _whole(self, entry: ModelEntry) -> ModelEntry:
+        users, uses, used = self._others.get(entry.name, (0, 0, 0.0))
+        return replace(entry, users=entry.users + users, uses=entry.uses + uses, last_used=max(entry.last_used, used))
 
     async def unload(self, name: str, allowed: Callable[[str], bool] = lambda _: True) -> ModelEntry:  # noqa: ARG002
         """Refuse to unload.
@@ -196,7 +197,7 @@ class FixedModels(ModelPool):
             InputError: models are fixed when the server starts.
         """
         raise InputError(
-            f"{self.slot(name).name} cannot be unloaded: with several front-ends (frontends) models are fixed. "
+            f"{self.entry(name).name} cannot be unloaded: with several front-ends (frontends) models are fixed. "
             "Restart the server with other models, or with one front-end.",
             param="model",
         )

@@ -114,7 +114,7 @@ class RequestHandler:
             scheme=scope.get("scheme", "http"),
             files=server.files,
             batches=server.batches,
-            served=server.collections,
+            collections=server.collections,
         )
 
     def _authenticate(self, request: Request, state: RequestState) -> NearfieldError | None:

@@ -40,6 +40,6 @@ class RequestContext:
     files: FileStore | None = None
     batches: BatchRunner | None = None
     #: Access to collections; None for a line of a batch.
-    served: CollectionService | None = None
+    collections: CollectionService | None = None
     #: The body of a route with ``upload``, not read yet.
     upload: MultipartUpload | None = None

@@ -85,8 +85,8 @@ class Prometheus:
         """Count the inputs and tokens of a request."""
         for part in exchange.parts if isinstance(exchange, CompositeExchange) else ():
             self.answered(part)
-        if exchange.tokens and exchange.served is not None:
-            model = exchange.served.name
+        if exchange.tokens and exchange.description is not None:
+            model = exchange.description.name
             self._child(self._inputs, model).inc(exchange.size)
             self._child(self._tokens, model).inc(exchange.tokens)
             self._child(self._truncated, model).inc(exchange.dropped)
@@ -148,9 +148,9 @@ class _ModelsState(Collector):
         size = GaugeMetricFamily("nearfield_model_bytes", "Memory that a model takes.", labels=["model"])
         loaded = GaugeMetricFamily("nearfield_model_loaded", "1 when a model is loaded.", labels=["model"])
         users = GaugeMetricFamily("nearfield_models_users", "Requests that a model works for.", labels=["model"])
-        for slot in self._models.slots:
+        for slot in self._models.entries:
             # A pattern may allow any name: only names of models that were loaded become labels.
-            if slot.model is not None or slot.uses or slot.asked in self._models.on_demand:
+            if slot.model is not None or slot.uses or slot.loader_name in self._models.on_demand:
                 size.add_metric([slot.name], slot.bytes if slot.reserved else 0)
                 loaded.add_metric([slot.name], float(slot.model is not None))
                 users.add_metric([slot.name], slot.users)

@@ -13,7 +13,7 @@ from prometheus_client.registry import Collector
 
 from nearfield.engine.engine import BatchReport, Engine
 from nearfield.errors import Cancelled, InputError, ModelNotFound, Overloaded, TooLarge, WrongModel
-from nearfield.server.exchange import CompositeExchange, Encode, Exchange, Scored
+from nearfield.server.exchange import CompositeExchange, Encode, Exchange, ScoredExchange
 
 _DURATIONS = tuple(0.000015 * 1.5**power for power in range(35))
 _SIZES = tuple(float(2**power) for power in range(18))
@@ -75,7 +75,7 @@ class TeiMetrics:
             self._count(part, seconds, good=failure is None)
 
     def _count(self, exchange: Exchange, seconds: float, *, good: bool) -> None:
-        if exchange.served is None or not isinstance(exchange, (Encode, Scored)):
+        if exchange.description is None or not isinstance(exchange, (Encode, ScoredExchange)):
             return
         kind = "embed" if isinstance(exchange, Encode) else "predict"
         count, success = self._inputs[kind]

@@ -167,9 +167,9 @@ def _attributes_of(exchange: Exchange) -> Attributes:
         "nearfield.inputs": exchange.size,
         "nearfield.truncated_tokens": exchange.dropped,
     }
-    if exchange.served is not None:
-        attributes["gen_ai.request.model"] = exchange.model or exchange.served.name
-        attributes["gen_ai.response.model"] = exchange.served.name
+    if exchange.description is not None:
+        attributes["gen_ai.request.model"] = exchange.model or exchange.description.name
+        attributes["gen_ai.response.model"] = exchange.description.name
     return attributes
 
 
@@ -185,7 +185,9 @@ def _stages(exchange: Exchange, now: float) -> Iterator[TraceStage]:
     end = now - exchange.seconds.get("reply", 0.0)
     for part in exchange.parts if isinstance(exchange, CompositeExchange) else (exchange,):
         at = end
-        attributes: Attributes = {"gen_ai.response.model": part.served.name} if part.served is not None else {}
+        attributes: Attributes = (
+            {"gen_ai.response.model": part.description.name} if part.description is not None else {}
+        )
         at -= sum(part.seconds.get(name, 0.0) for name in _STAGES)
         for name in _STAGES:
             if name in part.seconds:

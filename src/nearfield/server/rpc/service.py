@@ -24,7 +24,8 @@ from nearfield.errors import (
     TooLarge,
 )
 from nearfield.server.auth.api_key import ANONYMOUS, ApiKey
-from nearfield.server.dialects.tei.routes import TeiDialect, headers
+from nearfield.server.dialects.tei.responses import compute_headers
+from nearfield.server.dialects.tei.routes import TeiDialect
 from nearfield.server.exchange import Exchange
 from nearfield.server.http.request_context import RequestContext
 from nearfield.server.http.responses import LARGE, exchange_headers
@@ -158,7 +159,7 @@ class GrpcService:
         exchange, metadata = state.exchange, {"x-request-id": state.scope["state"]["request_id"]}
         if exchange is not None:
             metadata |= exchange_headers(exchange)
-            metadata |= headers(exchange) if "characters" in exchange.reply else {}
+            metadata |= compute_headers(exchange) if "characters" in exchange.reply else {}
         await state.context.send_initial_metadata(tuple(metadata.items()))
         await state.context.write(answer)
 

@@ -14,7 +14,8 @@ import numpy as np
 from google.protobuf.message import DecodeError
 
 from nearfield.errors import InputError
-from nearfield.server.dialects.tei.routes import Empty, TeiDialect, tokens_of
+from nearfield.server.dialects.tei.responses import EmptyInput, iter_tokens
+from nearfield.server.dialects.tei.routes import TeiDialect
 from nearfield.server.exchange import CompositeExchange, Exchange, Rank
 from nearfield.server.http.request_context import RequestContext
 from nearfield.server.http.routing import read_exchange
@@ -83,7 +84,7 @@ class Method:
             InputError: there are none, or one is invalid.
         """
         if not messages:
-            raise Empty("`texts` cannot be empty")
+            raise EmptyInput("`texts` cannot be empty")
         shared = {name: getattr(messages[0], name) for name in ("raw_scores", "return_text")}
         groups: dict[tuple[Any, ...], list[int]] = {}
         for place, message in enumerate(messages):
@@ -197,7 +198,7 @@ def _ranking(exchange: Any, ranks: Sequence[Any]) -> Any:
 
 
 def _tokens(exchange: Any) -> Any:
-    (tokens,) = tokens_of(exchange)
+    (tokens,) = iter_tokens(exchange)
     return pb.EncodeResponse(tokens=[pb.SimpleToken(**token) for token in tokens])
 
 

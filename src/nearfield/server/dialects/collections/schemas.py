@@ -1,0 +1,243 @@
+"""Request and response structs of the collections API."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import msgspec
+
+from nearfield.server.dialects import JsonValue
+from nearfield.server.models.names import MAX_NAME_LENGTH
+
+#: Characters of a query, documents in one list, characters of a document in one response.
+MAX_QUERY_LENGTH, MAX_LISTED_DOCUMENTS, MAX_TEXT_LENGTH = 32_768, 1000, 1_000_000
+#: Passages in the results of a search, and passages for an answer.
+MAX_RESULTS, MAX_PASSAGES = 1000, 100
+#: Candidates to rerank for one request: each needs a run of the model.
+MAX_RERANKED = 200
+Query = Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_QUERY_LENGTH)]
+Model = Annotated[str, msgspec.Meta(max_length=MAX_NAME_LENGTH)]
+Depth = Annotated[int, msgspec.Meta(ge=1, le=MAX_RESULTS)]
+Reranked = Annotated[int, msgspec.Meta(ge=1, le=MAX_RERANKED)]
+Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
+Word = Annotated[str, msgspec.Meta(max_length=64)]
+
+
+class CollectionName(msgspec.Struct):
+    """Name of a collection."""
+
+    name: str
+
+
+class CollectionList(msgspec.Struct):
+    """Response body of GET /collections: the served collections."""
+
+    collections: list[CollectionName]
+
+
+class CollectionFeature(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
+    """One kind of vector that each passage has, as in the definition of a collection."""
+
+    model: Model | None = None
+    kind: Literal["dense", "sparse", "multivector"] = "dense"
+    dimensions: Annotated[int, msgspec.Meta(ge=1, le=65_536)] | None = None
+    force: bool = False
+    dtype: Literal["float32", "float16", "binary"] = "float32"
+    of: Word | None = None
+    index: Literal["auto", "none"] = "auto"
+    quantization: Literal["none", "int8", "binary"] = "none"
+
+
+class CollectionChunks(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
+    """How documents are split into chunks."""
+
+    by: Word = "auto"
+    tokens: Annotated[int, msgspec.Meta(ge=8, le=1_000_000)] | None = None
+    overlap: Annotated[int, msgspec.Meta(ge=0, le=1_000_000)] | None = None
+    context: bool = True
+
+
+class CollectionRequest(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
+    """Body of POST /collections; the default model of the first feature is all-MiniLM-L6-v2."""
+
+    name: Annotated[str, msgspec.Meta(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")]
+    features: Annotated[dict[str, CollectionFeature], msgspec.Meta(max_length=16)] = {}
+    chunks: CollectionChunks | None = None
+    fields: Annotated[dict[str, Literal["str", "int", "float", "bool"]], msgspec.Meta(max_length=64)] = {}
+    language: Word | None = None
+
+
+class CollectionReply(msgspec.Struct):
+    """Contents of a collection: counts, the number of documents in each state, and its tables of vectors."""
+
+    name: str
+    documents: int
+    chunks: int
+    tokens: int
+    repeats: int
+    states: dict[str, int]
+    fields: dict[str, str]
+    features: dict[str, JsonValue]
+    tables: list[dict[str, JsonValue]]
+
+
+class SearchRequest(msgspec.Struct):
+    """Body of POST /collections/{name}/search; the defaults are those of ``Collection.search`` in Python."""
+
+    query: Query
+    k: Depth = 10
+    mode: Word | None = None
+    where: dict[str, JsonValue] | None = None
+    rerank: Model | None = None
+    rerank_depth: Reranked | None = None
+    mmr: Share | None = None
+    highlight: bool | Word | None = None
+    explain: bool = False
+    exact: bool = False
+    weights: dict[str, float] | None = None
+    fuse: Word | None = None
+    depth: Annotated[int, msgspec.Meta(ge=1, le=10 * MAX_RESULTS)] | None = None
+
+
+class CollectionPlace(msgspec.Struct):
+    """A range of characters in a document."""
+
+    document: str
+    start: int
+    end: int
+    page: int | None
+
+
+class CollectionPassage(msgspec.Struct):
+    """A passage in the results; ``highlights`` are pairs of positions in its text."""
+
+    id: str
+    document: str
+    score: float
+    text: str
+    title: str
+    start: int
+    end: int
+    page: int | None
+    headings: list[str]
+    fields: dict[str, str | int | float | bool]
+    highlights: list[list[int]]
+    also: list[CollectionPlace]
+    stages: dict[str, dict[str, float]]
+
+
+class SearchReply(msgspec.Struct):
+    """Response body of a search: the passages, best first."""
+
+    collection: str
+    results: list[CollectionPassage]
+
+
+class AskRequest(msgspec.Struct):
+    """Body of POST /collections/{name}/ask; the options are those of a search."""
+
+    question: Annotated[str, msgspec.Meta(min_length=1, max_length=8000)]
+    k: Annotated[int, msgspec.Meta(ge=1, le=MAX_PASSAGES)] = 8
+    mode: Word | None = None
+    where: dict[str, JsonValue] | None = None
+    rerank: Model | None = None
+    rerank_depth: Reranked | None = None
+    mmr: Share | None = None
+    stream: bool = False
+
+
+class CollectionCitation(msgspec.Struct):
+    """A passage that an answer cites; ``marks`` are pairs of positions in the answer's text."""
+
+    number: int
+    id: str
+    document: str
+    title: str
+    start: int
+    end: int
+    page: int | None
+    headings: list[str]
+    marks: list[list[int]]
+
+
+class AskReply(msgspec.Struct):
+    """An answer; ``passages`` are those sent to the chat model, [1] first; ``text`` is empty if there is no answer."""
+
+    collection: str
+    text: str
+    found: bool
+    cited: bool
+    citations: list[CollectionCitation]
+    invalid: list[int]
+    passages: list[CollectionPassage]
+    usage: dict[str, int]
+    model: str
+    cut: bool
+    left_out: int
+
+
+class DocumentState(msgspec.Struct):
+    """State of a document; ``error`` is the reason if it failed."""
+
+    id: str
+    source: str
+    key: str
+    title: str
+    state: str
+    error: str
+    chunks: int
+    tokens: int
+    fields: dict[str, JsonValue]
+
+
+class DocumentList(msgspec.Struct):
+    """Documents in the order of their ids; ``next`` is the value of ``after`` for the next page, or null."""
+
+    documents: list[DocumentState]
+    next: str | None
+
+
+class DocumentReply(msgspec.Struct):
+    """A document, and the part of its text from ``start`` to ``end`` of ``total`` characters."""
+
+    document: DocumentState
+    start: int
+    end: int
+    total: int
+    text: str
+
+
+class DocumentsRequest(msgspec.Struct):
+    """Body of POST /collections/{name}/documents: each has ``id``, ``text``, optionally ``title``, and fields."""
+
+    documents: list[dict[str, JsonValue]]
+
+
+class CollectionFailure(msgspec.Struct):
+    """A document that could not be indexed, and the reason."""
+
+    document: str
+    reason: str
+
+
+class DocumentsReply(msgspec.Struct):
+    """Numbers of new, changed and failed documents, of chunks and tokens, and the first failures."""
+
+    new: int
+    changed: int
+    failed: int
+    chunks: int
+    tokens: int
+    failures: list[CollectionFailure]
+
+
+class DeleteRequest(msgspec.Struct):
+    """Body of POST /collections/{name}/documents/delete: ids of documents."""
+
+    documents: list[str]
+
+
+class DeletedReply(msgspec.Struct):
+    """Number of deleted documents."""
+
+    deleted: int

@@ -1,0 +1,169 @@
+"""Conversion of native request bodies to exchanges, and the choice of the response's media type."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from importlib.util import find_spec
+from typing import Any
+
+from nearfield.errors import InputError, NotAcceptable
+from nearfield.server.dialects import JsonObject
+from nearfield.server.dialects.native.arrow import ARROW_TYPE
+from nearfield.server.dialects.native.schemas import (
+    Kind,
+    NativeClassifyRequest,
+    NativeEncodeRequest,
+    NativeRankRequest,
+)
+from nearfield.server.dialects.schemas import list_inputs
+from nearfield.server.exchange import Encode, EncodeLateChunks, EncodeOptions, Predict, Rank, RerankOptions
+from nearfield.server.http.limits import RequestLimits
+from nearfield.server.http.request_body import JSON, MSGPACK
+from nearfield.server.http.request_context import RequestContext
+
+#: Names in an Accept header, and the media type that each stands for.
+_MEDIA_TYPES = {
+    "*/*": JSON,
+    "application/*": JSON,
+    JSON: JSON,
+    MSGPACK: MSGPACK,
+    "application/x-msgpack": MSGPACK,
+    ARROW_TYPE: ARROW_TYPE,
+}
+#: Fields of the body, and the encoder's keywords for them.
+_ENCODE_OPTIONS = {
+    "role": "role",
+    "prompt_name": "prompt_name",
+    "prompt": "prompt",
+    "instruction": "instruction",
+    "task": "task",
+    "adapter": "adapter",
+    "dimensions": "truncate_dim",
+    "force_dimensions": "force_truncate_dim",
+    "normalize": "normalize_embeddings",
+    "dtype": "precision",
+    "truncate": "truncate",
+}
+#: The encoder's parameters, and the fields of the body for them.
+PARAM_NAMES = {keyword: field for field, keyword in _ENCODE_OPTIONS.items()} | {"inputs": "input"}
+
+
+class NativeRank(Rank):
+    """A ranking that refuses the options which late-interaction models do not have."""
+
+    def check(self, limits: RequestLimits) -> None:
+        super().check(limits)
+        option = next((name for name in ("activation", "adapter") if getattr(self.options, name) is not None), None)
+        if option is not None and self.description is not None and self.description.is_encoder:
+            raise InputError(
+                f"{option} does not apply to {self.description.name}: it ranks by late interaction.", param=option
+            )
+
+
+def read_encode(request: NativeEncodeRequest, call: RequestContext) -> Encode:
+    """Convert a body of POST /encode to an exchange."""
+    media_type = _choose_media_type(call, (JSON, MSGPACK, ARROW_TYPE))
+    if (request.input is None) == (request.documents is None):
+        raise InputError("Send either input, or documents for late chunking.", param="input")
+    kinds = [request.outputs] if isinstance(request.outputs, str) else request.outputs
+    if media_type == ARROW_TYPE and kinds not in (None, ["dense"]):
+        raise InputError(
+            f"An Arrow stream contains dense vectors only: request 'outputs': ['dense'], or accept {MSGPACK}.",
+            param="outputs",
+        )
+    options: dict[str, Any] = {
+        keyword: value for field, keyword in _ENCODE_OPTIONS.items() if (value := getattr(request, field)) is not None
+    }
+    reply = {"media_type": media_type, "base64": request.encoding == "base64"}
+    if request.input is None:
+        return _read_late_chunks(request, kinds, options, reply)
+    if kinds not in (None, ["dense"]):
+        options["outputs"] = kinds
+    return Encode(
+        model=request.model,
+        inputs=list_inputs(request.input),
+        options=EncodeOptions(**options),
+        needs=("dense",) if media_type == ARROW_TYPE else tuple(kinds or ()),
+        reply=reply,
+    )
+
+
+def _read_late_chunks(
+    request: NativeEncodeRequest, kinds: Sequence[Kind] | None, options: dict[str, Any], reply: JsonObject
+) -> EncodeLateChunks:
+    documents = request.documents or []
+    if kinds not in (None, ["dense"]):
+        raise InputError(
+            "Late chunking computes dense vectors only: leave outputs out, or request ['dense'].", param="outputs"
+        )
+    if request.truncate not in (None, "error"):
+        raise InputError(
+            "Late chunking reads whole documents and refuses one that is too long: leave truncate out.",
+            param="truncate",
+        )
+    empty = next((index for index, chunks in enumerate(documents) if not chunks), None)
+    if empty is not None or not documents:
+        raise InputError(
+            "documents is empty." if empty is None else f"Document {empty} has no chunks: send at least one text.",
+            param="documents",
+        )
+    return EncodeLateChunks(
+        model=request.model, inputs=documents, options=EncodeOptions(**options), needs=("dense",), reply=reply
+    )
+
+
+def read_rank(request: NativeRankRequest, call: RequestContext) -> Rank:
+    """Convert a body of POST /rank to an exchange."""
+    return NativeRank(
+        model=request.model,
+        query=request.query,
+        documents=request.documents,
+        top_k=request.top_k,
+        options=_rerank_options(request),
+        reply={"media_type": _choose_media_type(call, (JSON, MSGPACK)), "documents": request.return_documents},
+    )
+
+
+def read_classify(request: NativeClassifyRequest, call: RequestContext) -> Predict:
+    """Convert a body of POST /classify to an exchange."""
+    return Predict(
+        model=request.model,
+        inputs=[request.input] if isinstance(request.input, str) else request.input,
+        options=_rerank_options(request),
+        reply={"media_type": _choose_media_type(call, (JSON, MSGPACK))},
+    )
+
+
+def _rerank_options(request: NativeRankRequest | NativeClassifyRequest) -> RerankOptions:
+    return RerankOptions(request.activation, request.truncate or "report", request.adapter)
+
+
+def _choose_media_type(call: RequestContext, supported: Sequence[str]) -> str:
+    """Return the supported media type that Accept prefers; JSON without an Accept header.
+
+    Raises:
+        NotAcceptable: Accept names no supported media type.
+    """
+    accepted = [_parse_accept_part(part) for part in call.headers.get("accept", "").lower().split(",") if part.strip()]
+    if not accepted:
+        return JSON
+    preferred = sorted(accepted, key=lambda part: -part[0])
+    types = [_MEDIA_TYPES.get(name, "") for weight, name in preferred if weight > 0]
+    possible = [name for name in types if name in supported]
+    if ARROW_TYPE in possible and find_spec("pyarrow") is None:
+        possible = [name for name in possible if name != ARROW_TYPE]
+        if not possible:
+            raise NotAcceptable("Arrow streams need pyarrow, which is not installed: pip install 'nearfield[parquet]'.")
+    if not possible:
+        raise NotAcceptable(f"Accept names none of the supported media types: {', '.join(supported)}.")
+    return possible[0]
+
+
+def _parse_accept_part(part: str) -> tuple[float, str]:
+    """Return weight (RFC 9110, 12.4.2) and media type of one part of an Accept header."""
+    name, *parameters = (piece.strip() for piece in part.split(";"))
+    weight = next((piece[2:] for piece in parameters if piece.startswith("q=")), "1")
+    try:
+        return float(weight), name
+    except ValueError:
+        return 1.0, name

@@ -1,0 +1,162 @@
+"""Request and response structs of Nearfield's own API."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import msgspec
+
+from nearfield.server.dialects.schemas import Dtype, Name
+
+Kind = Literal["dense", "sparse", "multivector"]
+Activation = Literal["identity", "sigmoid", "softmax", "tanh"]
+
+
+class NativeEncodeRequest(msgspec.Struct):
+    """Body of POST /encode: ``input``, or ``documents`` (lists of consecutive chunks) for late chunking.
+
+    Without ``model``, the first one that has the ``outputs`` is used. Without ``outputs``, the model's main one is
+    returned. ``dimensions`` that a model was not trained for need ``force_dimensions``.
+    """
+
+    model: Name | None = None
+    input: str | list[str | int | list[int]] | None = None
+    documents: list[list[str]] | None = None
+    outputs: Kind | list[Kind] | None = None
+    role: Literal["query", "document"] | None = None
+    prompt_name: Name | None = None
+    prompt: str | None = None
+    instruction: str | None = None
+    task: Name | None = None
+    adapter: Name | None = None
+    dimensions: int | None = None
+    force_dimensions: bool = False
+    normalize: bool | None = None
+    dtype: Dtype = "float32"
+    truncate: Literal["report", "error", "left", "right", "chunk"] | None = None
+    encoding: Literal["list", "base64"] = "list"
+
+
+class NativeUsage(msgspec.Struct):
+    """Numbers of tokens read and cut off, over all inputs."""
+
+    tokens: int
+    dropped: int
+
+
+class NativeDenseVectors(msgspec.Struct, omit_defaults=True):
+    """Dense vectors; ``ranges`` are the smallest and the largest values that int8 and uint8 represent."""
+
+    dtype: Dtype
+    dimensions: int
+    shape: tuple[int, int]
+    fingerprint: str
+    data: list[list[float] | str]
+    ranges: tuple[list[float], list[float]] | None = None
+    #: Number of values outside the ranges.
+    clipped: int = 0
+
+
+class NativeSparseRow(msgspec.Struct):
+    """One sparse vector."""
+
+    indices: list[int] | str
+    values: list[float] | str
+
+
+class NativeSparseVectors(msgspec.Struct):
+    """Sparse vectors; ``dimensions`` is the size of the vocabulary."""
+
+    dtype: Literal["float32"]
+    dimensions: int
+    shape: tuple[int, int]
+    fingerprint: str
+    data: list[NativeSparseRow]
+
+
+class NativeTokenVectors(msgspec.Struct):
+    """One vector for each token that is not masked; ``shape`` is that of all of them together.
+
+    With ``average``, a score is the mean over the query's vectors instead of the sum.
+    """
+
+    dtype: Literal["float32"]
+    dimensions: int
+    shape: tuple[int, int]
+    fingerprint: str
+    average: bool
+    data: list[list[list[float]] | str]
+
+
+class NativeEncodeReply(msgspec.Struct, omit_defaults=True):
+    """Response body of POST /encode: the requested outputs, and for each row the tokens read and cut off."""
+
+    model: str
+    usage: NativeUsage
+    tokens: list[int]
+    dropped: list[int]
+    dense: NativeDenseVectors | None = None
+    sparse: NativeSparseVectors | None = None
+    multivector: NativeTokenVectors | None = None
+    #: Number of rows of each document, for late chunking.
+    documents: list[int] | None = None
+
+
+class NativeRankRequest(msgspec.Struct):
+    """Body of POST /rank; ``activation`` replaces the model's own."""
+
+    query: str
+    documents: list[str]
+    model: Name | None = None
+    top_k: Annotated[int, msgspec.Meta(ge=1)] | None = None
+    activation: Activation | None = None
+    adapter: Name | None = None
+    truncate: Literal["report", "error"] | None = None
+    return_documents: bool = False
+
+
+class NativeRankResult(msgspec.Struct, omit_defaults=True):
+    """Index of a document in the request, and its score."""
+
+    index: int
+    score: float
+    document: str | None = None
+
+
+class NativeRankReply(msgspec.Struct):
+    """Response body of POST /rank: documents by descending score; tokens are in the order of the request."""
+
+    model: str
+    usage: NativeUsage
+    results: list[NativeRankResult]
+    tokens: list[int]
+    dropped: list[int]
+
+
+class NativeClassifyRequest(msgspec.Struct):
+    """Body of POST /classify: a text, texts, or pairs of texts; ``activation`` replaces the model's own."""
+
+    input: str | list[str | tuple[str, str]]
+    model: Name | None = None
+    activation: Activation | None = None
+    adapter: Name | None = None
+    truncate: Literal["report", "error"] | None = None
+
+
+class NativeLabelResult(msgspec.Struct):
+    """The label of an input with the highest score, and that score."""
+
+    label: str
+    score: float
+
+
+class NativeClassifyReply(msgspec.Struct):
+    """Response body of POST /classify: ``scores`` has one row for each input and one column for each of ``labels``."""
+
+    model: str
+    usage: NativeUsage
+    labels: list[str]
+    results: list[NativeLabelResult]
+    scores: list[list[float]]
+    tokens: list[int]
+    dropped: list[int]

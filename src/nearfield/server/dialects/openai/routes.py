@@ -1,0 +1,49 @@
+"""OpenAI's embeddings and models API: https://platform.openai.com/docs/api-reference/embeddings
+
+The body of an embeddings request takes further fields of our own: input_type, prompt_name, instruction, truncate,
+embedding_dtype.
+"""
+
+from __future__ import annotations
+
+from nearfield.errors import NearfieldError
+from nearfield.server.dialects import JsonObject, Route
+from nearfield.server.dialects.openai.embeddings import read_embeddings, write_embeddings
+from nearfield.server.dialects.openai.errors import error_body
+from nearfield.server.dialects.openai.models import get_model, list_models
+from nearfield.server.dialects.openai.schemas import (
+    OpenAiEmbeddingReply,
+    OpenAiEmbeddingRequest,
+    OpenAiModel,
+    OpenAiModelList,
+)
+from nearfield.server.dialects.schemas import ErrorReply
+
+_EXAMPLE = {"model": "all-MiniLM-L6-v2", "input": ["How tall is Mont Blanc?"], "input_type": "query"}
+
+
+class OpenAiDialect:
+    """OpenAI's API of embeddings and models."""
+
+    name = "openai"
+    error_type = ErrorReply
+    routes = (
+        *(
+            Route(
+                path,
+                "Embed texts",
+                read_embeddings,
+                write_embeddings,
+                OpenAiEmbeddingRequest,
+                OpenAiEmbeddingReply,
+                example=_EXAMPLE,
+            )
+            for path in ("/v1/embeddings", "/embeddings")
+        ),
+        Route("/v1/models", "List the models", list_models, response_type=OpenAiModelList, method="GET"),
+        Route("/v1/models/{model:path}", "Describe a model", get_model, response_type=OpenAiModel, method="GET"),
+    )
+
+    def refuse(self, error: NearfieldError) -> JsonObject:
+        """Return OpenAI's error body."""
+        return error_body(error)

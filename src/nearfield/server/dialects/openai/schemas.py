@@ -1,0 +1,89 @@
+"""Request and response structs of OpenAI's embeddings and models API."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+from nearfield.server.dialects.schemas import Dtype, Name, Truncate
+from nearfield.server.models.model_entry import State
+
+
+class OpenAiEmbeddingRequest(msgspec.Struct):
+    """Body of POST /v1/embeddings."""
+
+    input: str | list[str | int | list[int]]
+    model: Name
+    encoding_format: Literal["float", "base64"] | None = None
+    dimensions: int | None = None
+    user: str | None = None
+    input_type: Literal["query", "document"] | None = None
+    prompt_name: Name | None = None
+    instruction: str | None = None
+    truncate: Truncate | None = None
+    embedding_dtype: Dtype | None = None
+    #: A field of Infinity, whose client always sends it, and sends 0 ``dimensions`` to get all of them.
+    modality: Literal["text"] | None = None
+
+
+class OpenAiEmbedding(msgspec.Struct):
+    """One vector: numbers, or base64 of their bytes, little-endian."""
+
+    object: Literal["embedding"]
+    index: int
+    embedding: list[float] | str
+
+
+class OpenAiUsage(msgspec.Struct, omit_defaults=True):
+    """Numbers of tokens read, and of tokens cut off because inputs were too long."""
+
+    prompt_tokens: int
+    total_tokens: int
+    truncated_tokens: int = 0
+
+
+class OpenAiEmbeddingReply(msgspec.Struct, omit_defaults=True):
+    """Response body of POST /v1/embeddings: a vector for each input, in order."""
+
+    object: Literal["list"]
+    data: list[OpenAiEmbedding]
+    model: str
+    usage: OpenAiUsage
+    #: Smallest and largest value that int8 and uint8 represent.
+    embedding_range: tuple[float, float] | None = None
+
+
+class OpenAiModel(msgspec.Struct):
+    """A served model: OpenAI's fields, our own, and from ``name`` on those of Cohere."""
+
+    id: str
+    object: Literal["model"]
+    created: int
+    owned_by: str
+    dimensions: int
+    max_length: int
+    outputs: list[str]
+    prompts: list[str]
+    fingerprint: str | None
+    licence: str | None
+    #: An ``available`` model is loaded by the first request for it. Until then the other fields come from the
+    #: catalogue, and are 0, empty or null if it does not know them.
+    state: State
+    name: str
+    is_deprecated: bool
+    #: Endpoints of Cohere's API that the model serves, and those for which it is the default model.
+    endpoints: list[str]
+    default_endpoints: list[str]
+    finetuned: bool
+    context_length: int
+    tokenizer_url: str
+
+
+class OpenAiModelList(msgspec.Struct):
+    """The served models; ``models`` repeats ``data`` for Cohere's clients."""
+
+    object: Literal["list"]
+    data: list[OpenAiModel]
+    models: list[OpenAiModel]
+    next_page_token: str | None

@@ -1,0 +1,136 @@
+"""Conversion of SIE's request bodies to exchanges."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from nearfield.errors import InputError
+from nearfield.server.dialects.sie.schemas import SieEncodeRequest, SieItem, SieOptions, SieParams, SieScoreRequest
+from nearfield.server.exchange import Encode, EncodeOptions, Rank, RerankOptions
+from nearfield.server.http.request_body import JSON, MSGPACK
+from nearfield.server.http.request_context import RequestContext
+
+#: Options for what is fixed here: ignoring them would give different numbers.
+_REFUSED_OPTIONS = (
+    "muvera",
+    "smve",
+    "pooling",
+    "query_template",
+    "doc_template",
+    "default_instruction",
+    "score_weights",
+)
+_KNOWN_OPTIONS = (
+    "profile",
+    "is_query",
+    "normalize",
+    "lora_id",
+    "overflow_policy",
+    "instruction",
+    "output_types",
+    "output_dtype",
+)
+_OVERFLOW_POLICIES = {"default": "report", "truncate_text": "report", "error": "error"}
+
+
+def read_encode(request: SieEncodeRequest, call: RequestContext) -> Encode:
+    """Convert a body of POST /v1/encode/{model} to an exchange."""
+    params = request.params or SieParams()
+    options = params.options or SieOptions()
+    body_options = (call.body.get("params") or {}).get("options") or {}
+    _check_options(options, body_options)
+    kinds = options.output_types or params.output_types or ["dense"]
+    dtype = params.output_dtype or options.output_dtype or "float32"
+    # SIE packs unsigned bits under both names.
+    precision = "ubinary" if dtype == "binary" else dtype
+    encode_options = EncodeOptions(
+        outputs=kinds,
+        role="query" if options.is_query else "document",
+        instruction=params.instruction if params.instruction is not None else options.instruction,
+        normalize_embeddings=options.normalize,
+        adapter=options.lora_id,
+        # Sparse vectors and multi-vectors become float16 when the response is written.
+        precision=precision if "dense" in kinds or dtype != "float16" else "float32",
+        truncate=_OVERFLOW_POLICIES[options.overflow_policy or "default"],
+    )
+    return Encode(
+        model=model_name(call),
+        inputs=_item_texts(request.items, "items"),
+        options=encode_options,
+        needs=tuple(kinds),
+        reply={
+            "msgpack": _wants_msgpack(call),
+            "float16": dtype == "float16",
+            "ids": [item.id for item in request.items],
+        },
+        ignored=_unknown_options(body_options, "params.options"),
+    )
+
+
+def read_score(request: SieScoreRequest, call: RequestContext) -> Rank:
+    """Convert a body of POST /v1/score/{model} to an exchange."""
+    options = request.options or SieOptions()
+    body_options = call.body.get("options") or {}
+    _check_options(options, body_options)
+    if request.instruction is not None or options.instruction is not None:
+        raise InputError(
+            "A model's instruction is set when it is loaded: requests cannot change it.", param="instruction"
+        )
+    if options.score_mode not in (None, "colbert"):
+        raise InputError(
+            f"score_mode {options.score_mode[:100]!r} is not supported here: multi-vector models score by late "
+            "interaction ('colbert').",
+            param="score_mode",
+        )
+    policy = _OVERFLOW_POLICIES[options.overflow_policy or "default"]
+    return Rank(
+        model=model_name(call),
+        query=_item_texts([request.query], "query")[0],
+        documents=_item_texts(request.items, "items"),
+        options=RerankOptions(truncate=policy, adapter=options.lora_id),
+        field_name="items",
+        reply={
+            "msgpack": _wants_msgpack(call),
+            "query": request.query.id,
+            "ids": [f"item-{index}" if item.id is None else item.id for index, item in enumerate(request.items)],
+        },
+        ignored=_unknown_options(body_options, "options", "score_mode"),
+    )
+
+
+def model_name(call: RequestContext) -> str:
+    """Return the model's name without its profile: SIE accepts ``model:profile`` and ``model@profile``."""
+    return call.path["model"].removesuffix(":default").removesuffix("@default")
+
+
+def _item_texts(items: Sequence[SieItem], field: str) -> list[str]:
+    if not items:
+        raise InputError(f"{field} is empty: send at least one.", param=field)
+    texts = []
+    for index, item in enumerate(items):
+        media = next((name for name in ("images", "audio", "video", "document") if getattr(item, name)), None)
+        if media is not None or item.text is None:
+            problem = f"has {media}, and the models here read text" if media is not None else "has no text"
+            raise InputError(f"Item {index} of {field} {problem}: send 'text'.", param=field)
+        texts.append(item.text)
+    return texts
+
+
+def _check_options(options: SieOptions, body_options: Mapping[str, object]) -> None:
+    if options.profile not in (None, "default"):
+        raise InputError(f"There is no profile {options.profile[:100]!r} here, only 'default'.", param="profile")
+    refused = next((name for name in _REFUSED_OPTIONS if body_options.get(name)), None)
+    if refused is not None:
+        raise InputError(f"The option {refused} cannot be set here, and the numbers would differ.", param=refused)
+
+
+def _unknown_options(body_options: Mapping[str, object], prefix: str, *more: str) -> tuple[str, ...]:
+    known = {*_KNOWN_OPTIONS, *_REFUSED_OPTIONS, *more}
+    unknown = (name for name, value in body_options.items() if name not in known and value is not None)
+    return tuple(sorted(f"{prefix}.{name}" for name in unknown))
+
+
+def _wants_msgpack(call: RequestContext) -> bool:
+    """Return whether the response is msgpack: it is JSON only if Accept names JSON and not msgpack."""
+    accept = call.headers.get("accept", "").lower()
+    return MSGPACK in accept or "application/x-msgpack" in accept or JSON not in accept

@@ -1,0 +1,126 @@
+"""Exchanges that compute vectors: of texts, and of the chunks of documents (late chunking)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from nearfield.encoder import Encoder
+from nearfield.errors import InputError, nearest
+from nearfield.inference.encode_options import EncodeKeywords, EncodeOptions
+from nearfield.inference.postprocess import concatenate_results
+from nearfield.server.exchange.exchange import Bounds, Exchange, check_inputs
+from nearfield.server.http.limits import RequestLimits
+from nearfield.server.models.description import ModelDescription
+from nearfield.vectors.dense import Vectors
+from nearfield.vectors.multivector import MultiVectors
+from nearfield.vectors.outputs import Outputs
+from nearfield.vectors.sparse import SparseVectors
+
+_NO_OPTIONS = EncodeOptions()
+
+
+@dataclass(kw_only=True)
+class Encode(Exchange):
+    """Compute the vectors of texts or lists of token ids."""
+
+    inputs: Sequence[Any]
+    options: EncodeOptions = _NO_OPTIONS
+    #: Returns the options that depend on the model.
+    options_for: Callable[[ModelDescription], EncodeKeywords] | None = None
+    #: Outputs that the response needs.
+    needs: tuple[str, ...] = ("dense",)
+    result: Vectors | SparseVectors | MultiVectors | Outputs | None = None
+    _token_counts: tuple[int, int] | None = None
+
+    @property
+    def size(self) -> int:
+        return len(self.inputs)
+
+    @property
+    def vectors(self) -> Vectors:
+        """The dense vectors of the result."""
+        vectors = self.result.dense if isinstance(self.result, Outputs) else self.result
+        if not isinstance(vectors, Vectors):
+            raise ValueError("the exchange has no dense vectors")
+        return vectors
+
+    @property
+    def tokens(self) -> int:
+        return self._count_tokens()[0]
+
+    @property
+    def dropped(self) -> int:
+        return self._count_tokens()[1]
+
+    def _count_tokens(self) -> tuple[int, int]:
+        """Return the tokens read and dropped, summed up once: metrics, headers, logs and bodies all need them."""
+        if self._token_counts is None:
+            if self.result is None:
+                return 0, 0
+            read, dropped = (getattr(self.result, name, None) for name in ("tokens", "dropped"))
+            self._token_counts = (
+                0 if read is None else int(read.sum()),
+                0 if dropped is None else int(dropped.sum()),
+            )
+        return self._token_counts
+
+    @property
+    def numbers(self) -> int:
+        results = [self.result] if not isinstance(self.result, Outputs) else list(self.result.kinds.values())
+        arrays = [getattr(part, "values" if isinstance(part, SparseVectors) else "data", None) for part in results]
+        return sum(int(array.size) for array in arrays if array is not None)
+
+    @property
+    def fingerprint(self) -> str | None:
+        return getattr(self.result, "fingerprint", None)
+
+    def fits(self, model: ModelDescription) -> bool:
+        return model.is_encoder and set(self.needs) <= set(model.outputs)
+
+    def misfit(self, model: ModelDescription) -> InputError:
+        if not model.is_encoder:
+            return InputError(f"{model.name} scores texts and gives no vectors.", param="model")
+        missing = next((name for name in self.needs if name not in model.outputs), None)
+        if missing is None:
+            return super().misfit(model)
+        return InputError(
+            f"{model.name} gives no {missing!r} output. {nearest(missing, model.outputs)}", param="outputs"
+        )
+
+    def check(self, limits: RequestLimits) -> None:
+        check_inputs(self.inputs, limits)
+
+    def resolve_options(self) -> EncodeOptions:
+        """Return the options, with those that depend on the model."""
+        if self.options_for is None or self.description is None:
+            return self.options
+        return replace(self.options, **self.options_for(self.description))
+
+    async def run(self, model: Encoder, bounds: Bounds) -> None:
+        limits = bounds.call_limits(model, self.size)
+        run = await model.run_encode(list(self.inputs), self.resolve_options(), limits)
+        self.result = run.result
+        self.seconds.update(run.timings)
+
+
+@dataclass(kw_only=True)
+class EncodeLateChunks(Encode):
+    """Compute the vectors of chunks by late chunking; each input is a document as a list of consecutive chunks."""
+
+    @property
+    def size(self) -> int:
+        return sum(map(len, self.inputs))
+
+    def check(self, limits: RequestLimits) -> None:
+        check_inputs([chunk for chunks in self.inputs for chunk in chunks], limits)
+        empty = next((index for index, chunks in enumerate(self.inputs) if not chunks), None)
+        if empty is not None:
+            raise InputError(f"Document {empty} has no chunks: give at least one text.", param="input")
+
+    async def run(self, model: Encoder, bounds: Bounds) -> None:
+        limits = bounds.call_limits(model, self.size)
+        run = await model.run_encode_late(self.inputs, self.resolve_options(), limits)
+        self.result = concatenate_results(run.result, single=False)
+        self.seconds.update(run.timings)

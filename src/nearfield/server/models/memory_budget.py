@@ -1,0 +1,175 @@
+"""Memory of models: the budget, eviction of idle models, and the size of a model before and after loading."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import time
+import weakref
+from collections.abc import Mapping
+
+from nearfield import catalog
+from nearfield.errors import ModelUnavailable
+from nearfield.hardware import return_memory
+from nearfield.inference.loaded_model import LoadedModel
+from nearfield.server.logs import LOG
+from nearfield.server.models.model_entry import ModelEntry
+
+#: Bytes per parameter before a model was measured: its float32 weights, and copies packed for few and for many rows.
+_BYTES_PER_PARAMETER = 12
+#: Seconds to wait for a model in use to become idle when memory is short.
+_IDLE_WAIT_SECONDS = 30.0
+#: Seconds after which another attempt is allowed if the pinned models leave no memory.
+_NO_MEMORY_RETRY_SECONDS = 300.0
+#: Seconds for which a lane or a finished request may still reference a closed model.
+_RELEASE_SECONDS = 2.0
+
+
+class MemoryBudget:
+    """Evicts idle models until the others fit into a number of bytes.
+
+    Args:
+        entries: the models of the pool.
+        limit: bytes that all models together may take; None for no limit.
+    """
+
+    def __init__(self, entries: Mapping[str, ModelEntry], limit: int | None) -> None:
+        self.limit = limit
+        self._entries = entries
+        self._idle = asyncio.Event()
+        #: Evictions whose memory is not free yet.
+        self.evictions: set[asyncio.Future[None]] = set()
+
+    @property
+    def used(self) -> int:
+        """Bytes that models take, or that are reserved for models being loaded."""
+        return sum(entry.bytes for entry in self._entries.values() if entry.reserved)
+
+    async def reserve(self, entry: ModelEntry) -> None:
+        """Reserve memory for a model; evict idle models, those of the lowest cost first, until it fits.
+
+        Raises:
+            ModelUnavailable: it can never fit, or the models in use stay in use.
+        """
+        entry.bytes = entry.bytes or estimated_bytes(entry.name)
+        if self.limit is not None:
+            await self._make_room(entry, self.limit)
+        entry.reserved = True
+        if self.evictions:
+            await asyncio.wait(self.evictions)  # their memory is needed, and would be measured as this model's
+
+    async def _make_room(self, entry: ModelEntry, limit: int) -> None:
+        pinned = sum(other.bytes for other in self._entries.values() if other.pinned)
+        if pinned + entry.bytes > limit:
+            raise ModelUnavailable(
+                f"{entry.name} takes about {_mib(entry.bytes)} MiB, and of the {_mib(limit)} MiB for models "
+                f"(memory_budget) the models that are never evicted take {_mib(pinned)}.",
+                retry_after=_NO_MEMORY_RETRY_SECONDS,
+            )
+        until = time.monotonic() + _IDLE_WAIT_SECONDS
+        while self.used + entry.bytes > limit:
+            victim = self._cheapest()
+            if victim is not None:
+                self.evict(victim)
+            else:
+                await self.wait_for_idle(until, f"There is no memory for {entry.name}: all other models are in use.")
+
+    def trim(self) -> None:
+        """Evict idle models after a load that took more memory than estimated."""
+        while self.limit is not None and self.used > self.limit and (victim := self._cheapest()) is not None:
+            self.evict(victim)
+
+    def _cheapest(self) -> ModelEntry | None:
+        now = time.monotonic()
+        idle = [
+            entry
+            for entry in self._entries.values()
+            if entry.model is not None and not entry.users and not entry.pinned
+        ]
+        return min(idle, key=lambda entry: entry.eviction_cost(now), default=None)
+
+    def evict(self, entry: ModelEntry) -> None:
+        """Unload a model that no request uses; the next request for it loads it again."""
+        model, entry.model, entry.reserved = entry.model, None, False
+        if model is not None:
+            eviction = asyncio.get_running_loop().run_in_executor(None, _close, [model])
+            self.evictions.add(eviction)
+            eviction.add_done_callback(self.evictions.discard)
+            LOG.info("unloaded %s", entry.name, extra={"bytes": entry.bytes})
+            self.notify_idle()
+
+    def notify_idle(self) -> None:
+        """Wake those who wait until a model is idle."""
+        self._idle.set()
+
+    async def wait_for_idle(self, until: float, message: str) -> None:
+        """Wait until a model becomes idle.
+
+        Raises:
+            ModelUnavailable: with ``message``, if none does before ``until``.
+        """
+        self._idle.clear()
+        try:
+            await asyncio.wait_for(self._idle.wait(), max(0.0, until - time.monotonic()))
+        except asyncio.TimeoutError:
+            raise ModelUnavailable(message) from None
+
+    async def wait_until_unused(self, entry: ModelEntry) -> None:
+        """Wait until no request uses a model.
+
+        Raises:
+            ModelUnavailable: it stays in use.
+        """
+        until = time.monotonic() + _IDLE_WAIT_SECONDS
+        while entry.users:
+            await self.wait_for_idle(until, f"{entry.name} is in use, and was not unloaded.")
+
+    def record_size(self, entry: ModelEntry, model: LoadedModel, loaded_alone: bool) -> None:
+        """Set the bytes of a model that was just loaded.
+
+        Requests that run during a load take and free memory, too: the first plausible measurement is therefore final.
+        """
+        smallest = _min_bytes(model)
+        if not entry.measured and loaded_alone and self.loads_alone(entry) and (model.bytes or 0) >= smallest:
+            entry.bytes, entry.measured = model.bytes or entry.bytes, True
+        entry.bytes = max(entry.bytes, smallest)
+
+    def loads_alone(self, entry: ModelEntry) -> bool:
+        """Return whether no other model is being loaded, so that a change of memory is due to this one."""
+        others = (other for other in self._entries.values() if other is not entry)
+        return not any(other.reserved and other.model is None for other in others)
+
+
+def estimated_bytes(name: str) -> int:
+    """Return the bytes that a model of the catalogue is expected to take; 0 if the catalogue does not know it."""
+    entry = catalog.find(name)
+    return _BYTES_PER_PARAMETER * (entry.parameters or 0) if entry is not None else 0
+
+
+def _min_bytes(model: LoadedModel) -> int:
+    """Return bytes that a model takes at least: half of its weight files, for weights stored in float32."""
+    files = [file for file in model.recipe.folder.iterdir() if file.suffix in (".safetensors", ".bin")]
+    weights = [file for file in files if file.suffix == ".safetensors"] or files
+    return sum(file.stat().st_size for file in weights) // 2
+
+
+def _close(models: list[LoadedModel]) -> None:
+    """Close a model, and wait until its memory is free.
+
+    The model comes in a list of one, because the caller keeps a reference to the arguments.
+    """
+    model = models.pop()
+    compiled = weakref.ref(model._model)
+    model.close()
+    del model
+    until = time.monotonic() + _RELEASE_SECONDS
+    while compiled() is not None and time.monotonic() < until:
+        time.sleep(0.01)
+    if compiled() is not None:
+        gc.unfreeze()  # objects frozen at the start would never be collected
+        gc.collect()
+    return_memory()
+
+
+def _mib(size: int) -> int:
+    return round(size / 2**20)
