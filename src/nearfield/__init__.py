@@ -39,7 +39,7 @@ __all__ = [
     "similarity",
 ]
 
-_HOMES = {
+_MODULES = {
     "Classifier": "nearfield.reranker",
     "Collection": "nearfield.corpus.collection",
     "MultiVectors": "nearfield.vectors.multivector",
@@ -59,10 +59,10 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:
-    """Import a public name when it is first used: ``import nearfield`` alone costs nothing."""
-    if name not in _HOMES:
+    """Import a public name at its first use, so that ``import nearfield`` alone is fast."""
+    if name not in _MODULES:
         raise AttributeError(f"module 'nearfield' has no attribute {name!r}")
-    return getattr(import_module(_HOMES[name]), name)
+    return getattr(import_module(_MODULES[name]), name)
 
 
 def __dir__() -> list[str]:

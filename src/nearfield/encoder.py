@@ -14,7 +14,7 @@ from nearfield.arrays import Array
 from nearfield.checkpoint.tokenizer.tokenizer import Tokens
 from nearfield.engine.job import Ticket
 from nearfield.errors import InputError, ModelRefused
-from nearfield.inference import encode_options, inputs, postprocess
+from nearfield.inference import encode_options, postprocess
 from nearfield.inference.call_limits import INLINE_CHARACTERS, NO_LIMITS, CallLimits, TimedResult
 from nearfield.inference.encode_options import (
     EncodeKeywords,
@@ -24,12 +24,13 @@ from nearfield.inference.encode_options import (
     ResolvedOptions,
     Unpack,
 )
-from nearfield.inference.inputs import LARGEST_WINDOW, Text, Texts
-from nearfield.inference.late_interaction import LateInteractionFormatter
 from nearfield.inference.loaded_model import LoadedModel, LoadKeywords
 from nearfield.inference.postprocess import Result
-from nearfield.inference.prepare import InputPreparer, PreparedInputs
-from nearfield.inference.sparse_static import SparseStaticEmbedding
+from nearfield.inference.preparation import inputs
+from nearfield.inference.preparation.input_preparer import InputPreparer, PreparedInputs
+from nearfield.inference.preparation.inputs import LARGEST_WINDOW, Text, Texts
+from nearfield.inference.preparation.late_interaction import LateInteractionFormatter
+from nearfield.inference.preparation.sparse_static import SparseStaticEmbedding
 from nearfield.inference.uncompiled_model import UncompiledModel
 from nearfield.progress import Progress
 from nearfield.recipe import Multivector, Recipe, Splade

@@ -1,4 +1,4 @@
-"""Packing: inputs of any lengths laid side by side into rows of one length, so that next to nothing is padding."""
+"""Sequence packing: place inputs of any lengths into rows of one length, so that little is padding."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ import numpy as np
 
 from nearfield.arrays import Array
 
-#: Attention runs about 10% faster a token over rows of a multiple of 16 (benchmarks/README.md).
+#: Attention is about 10% faster a token if the rows' length is a multiple of 16 (benchmarks/README.md).
 STEP = 16
-#: ...and each token of the row's length adds this share of a token's cost.
+#: Share of a token's cost that each token of the row's length adds.
 _GROWTH = 1 / 1500
-#: What a length that is no multiple of 16 costs more.
+#: Factor of the cost of a length that is not a multiple of 16.
 _ODD = 1.1
-#: Inputs up to this length share rows of one of these widths; longer ones gain nothing by it.
+#: Inputs of up to this length share rows of one of these widths; longer ones gain nothing by it.
 SHORT, _WIDTHS = 64, (32, 48, 64, 96, 128)
 
 
 @dataclass(frozen=True)
 class RowLayout:
-    """Where each input lies: its ``row``, its ``slot`` among the row's inputs, and its first column.
+    """The place of each input: its ``row``, its ``slot`` among the row's inputs, and its first column ``start``.
 
-    ``width`` is the rows' length, ``rows`` and ``slots`` how many there are at most.
+    ``width`` is the length of a row, ``rows`` the number of rows, and ``slots`` the maximum number of inputs of a row.
     """
 
     row: Array
@@ -35,51 +35,56 @@ class RowLayout:
 
 
 def layout(lengths: Sequence[int], *, shared: bool = True) -> RowLayout:
-    """Place inputs into rows; ``shared=False`` gives each a row of its own, as does a batch that gains nothing else."""
-    longest = max(lengths)
-    rounded = -(-longest // STEP) * STEP
-    alone = _alone(len(lengths), rounded if rounded <= longest * _ODD else longest)
-    if not shared or len(lengths) == 1 or longest > SHORT:
-        return alone
-    widths = [width for width in _WIDTHS if width >= longest]
-    return min([alone, *(_first_fit(lengths, width) for width in widths)], key=_cost)
+    """Return the cheapest layout of inputs of some lengths; with ``shared=False``, one row for each input."""
+    max_length = max(lengths)
+    rounded = -(-max_length // STEP) * STEP
+    separate = _separate_rows(len(lengths), rounded if rounded <= max_length * _ODD else max_length)
+    if not shared or len(lengths) == 1 or max_length > SHORT:
+        return separate
+    widths = [width for width in _WIDTHS if width >= max_length]
+    return min([separate, *(_first_fit(lengths, width) for width in widths)], key=_cost)
 
 
-def _alone(count: int, width: int) -> RowLayout:
+def _separate_rows(count: int, width: int) -> RowLayout:
     return RowLayout(np.arange(count), np.zeros(count, np.int64), np.zeros(count, np.int64), width, count, 1)
 
 
 def _cost(plan: RowLayout) -> float:
-    """Estimate what a layout costs, in tokens of a row of 16."""
+    """Return the estimated cost of a layout, in tokens of a row of 16."""
     odd = _ODD if plan.width % STEP else 1.0
     return plan.rows * plan.width * (1 + plan.width * _GROWTH) * odd
 
 
 def _first_fit(lengths: Sequence[int], width: int) -> RowLayout:
-    """Place the longest first, each into the first row that has room."""
+    """Place the longest input first, and each input into the first row that has space."""
     count, shortest = len(lengths), min(lengths)
     row, slot, start = (np.zeros(count, np.int64) for _ in range(3))
     filled: list[int] = []
-    held: list[int] = []
-    first = 0  # rows before this one have no room for even the shortest input
+    counts: list[int] = []
+    first = 0  # rows before this one have no space for even the shortest input
     for index in sorted(range(count), key=lengths.__getitem__, reverse=True):
         length = lengths[index]
         place = next((at for at in range(first, len(filled)) if filled[at] + length <= width), len(filled))
         if place == len(filled):
             filled.append(0)
-            held.append(0)
-        row[index], slot[index], start[index] = place, held[place], filled[place]
+            counts.append(0)
+        row[index], slot[index], start[index] = place, counts[place], filled[place]
         filled[place] += length
-        held[place] += 1
+        counts[place] += 1
         while first < len(filled) and filled[first] + shortest > width:
             first += 1
-    # A power of two: fewer shapes, fewer kernels to make and keep.
-    return RowLayout(row, slot, start, width, len(filled), 1 << (max(held) - 1).bit_length())
+    # A power of two: fewer shapes, and so fewer compiled kernels.
+    return RowLayout(row, slot, start, width, len(filled), 1 << (max(counts) - 1).bit_length())
 
 
 @dataclass(frozen=True)
 class PackedRows:
-    """A batch's tokens as arrays. ``flat`` are the tokens' (row, column) pairs, input after input."""
+    """A batch's tokens as arrays.
+
+    ``ids``, ``segments`` and ``places`` are int32 [rows, width]: token ids, the number of the input in its row (from 1;
+    0 for padding), and the position in its input. ``flat`` are rows and columns of the tokens, input after input, with
+    the number of each token's input in ``owner`` and its position in ``place``.
+    """
 
     layout: RowLayout
     ids: Array
@@ -90,29 +95,32 @@ class PackedRows:
     place: Array
 
     def spread(self, values: Array) -> Array:
-        """Lay one value a token out as int32 [rows, width], 0 where there is none."""
+        """Return one value for each token as int32 [rows, width], with 0 for padding."""
         grid = np.zeros((self.layout.rows, self.layout.width), np.int32)
         grid[self.flat] = values
         return grid
 
     def weights(self, values: Array) -> Array:
-        """Spread one weight a token over [rows, slots, width]."""
+        """Return one weight for each token as float32 [rows, slots, width]."""
         spread = np.zeros((self.layout.rows, self.layout.slots, self.layout.width), np.float32)
         spread[self.flat[0], self.layout.slot[self.owner], self.flat[1]] = values
         return spread
 
 
 def end_to_end(lengths: Sequence[int]) -> RowLayout:
-    """Place all inputs into one row, with no padding at all."""
+    """Return the layout of all inputs in one row, without padding."""
     starts = np.cumsum([0, *lengths])
     count = len(lengths)
     return RowLayout(np.zeros(count, np.int64), np.arange(count), starts[:-1], int(starts[-1]), 1, count)
 
 
 def pack_rows(inputs: Sequence[Sequence[int]], *, shared: bool = True, one: bool = False) -> PackedRows:
-    """Lay token ids out as int32 [rows, width], with the segment and the place within its input of each token.
+    """Return token ids in rows, with the segment and the position of each token.
 
-    ``shared`` lets short inputs share rows; ``one`` puts all of them into a single one.
+    Args:
+        inputs: token ids of each input.
+        shared: let short inputs share rows.
+        one: place all inputs into a single row.
     """
     lengths = [len(ids) for ids in inputs]
     plan = end_to_end(lengths) if one else layout(lengths, shared=shared)
@@ -122,7 +130,7 @@ def pack_rows(inputs: Sequence[Sequence[int]], *, shared: bool = True, one: bool
     flat = (plan.row[owner], plan.start[owner] + place)
     shape = (plan.rows, plan.width)
     ids, segments, places = (np.zeros(shape, np.int32) for _ in range(3))
-    ids[flat] = np.concatenate([np.asarray(one, np.int32) for one in inputs])
+    ids[flat] = np.concatenate([np.asarray(item, np.int32) for item in inputs])
     segments[flat] = plan.slot[owner] + 1
     places[flat] = place
     return PackedRows(plan, ids, segments, places, flat, owner, place)

@@ -1,4 +1,4 @@
-"""Recipe: all that a model's folder and the catalogue say about one model, frozen."""
+"""`Recipe`: everything that a model's folder and the catalogue say about one model, frozen."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-#: Tasks that stand for a role, where a model has no prompt of the role's own: prompt and adapter together.
+#: Tasks that serve a role if a model has no prompt for it: prompt and adapter together.
 ROLE_TASKS: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {"query": ("retrieval.query",), "document": ("retrieval.passage",)}
 )
@@ -25,7 +25,7 @@ def _empty() -> Mapping[str, Any]:
 
 @dataclass(frozen=True)
 class Pooling:
-    """Tokens to one vector: cls, max, mean, mean_sqrt_len_tokens, weightedmean, lasttoken; several are joined."""
+    """Pool tokens to one vector: cls, max, mean, mean_sqrt_len_tokens, weightedmean, lasttoken; several are joined."""
 
     modes: tuple[str, ...]
     include_prompt: bool = True
@@ -65,7 +65,7 @@ Module = Pooling | Dense | LayerNorm | Normalize
 
 @dataclass(frozen=True)
 class Lexical:
-    """bge-m3's and GTE's sparse output: a weight for each token, ``relu`` of one linear layer's only value.
+    """The sparse output of bge-m3 and GTE: a weight for each token, ``relu`` of a linear layer with one value.
 
     ``weights`` holds the layer (``layer`` is its name there, empty for a bare one); ``skipped`` are token ids that get
     no weight.
@@ -80,8 +80,8 @@ class Lexical:
 class Splade:
     """A language model's logits, pooled over tokens (``max`` or ``sum``), after one or two ``log1p`` of ``relu``.
 
-    ``query_weights`` [vocabulary] are what a query's tokens weigh where queries need no model (inference-free): a
-    file of safetensors or JSON.
+    ``query_weights`` is a file (safetensors or JSON) with the weights [vocabulary] of a query's tokens, for
+    models whose queries need no pass through the model (inference-free).
     """
 
     pooling: str = "max"
@@ -91,11 +91,11 @@ class Splade:
 
 @dataclass(frozen=True)
 class RoleFormat:
-    """How one role's texts are prepared for late interaction.
+    """The input format of one role for late interaction.
 
-    ``prefix`` is the text of a token put after the first special token; ``length`` the most tokens, all included;
-    ``expand`` fills up to it with the mask token, which is then attended to or not; ``skip`` are words whose tokens are
-    dropped.
+    ``prefix`` is the text of a token that follows the first special token. ``length`` is the maximum number of tokens,
+    all included. ``expand`` fills an input up to that with ``filler`` (the mask token); ``attend`` says whether these
+    tokens are attended to. ``skip`` are words whose tokens get no vector.
     """
 
     prefix: str = ""
@@ -108,7 +108,7 @@ class RoleFormat:
 
 @dataclass(frozen=True)
 class Multivector:
-    """A vector for each token: ``modules`` after the transformer, less the first ``drop`` tokens (bge-m3: the CLS).
+    """A vector for each token: ``modules`` after the transformer, without the first ``drop`` tokens (bge-m3: the CLS).
 
     ``average`` says that scores are divided by the number of a query's vectors (bge-m3).
     """
@@ -123,7 +123,7 @@ class Multivector:
 
 @dataclass(frozen=True)
 class ClassScores:
-    """A classification head: one logit a label, then ``activation`` (identity, sigmoid or softmax)."""
+    """A classification head: one logit for each label, then ``activation`` (identity, sigmoid or softmax)."""
 
     labels: tuple[str, ...]
     activation: str = "identity"
@@ -131,9 +131,9 @@ class ClassScores:
 
 @dataclass(frozen=True)
 class Template:
-    """How a language model is asked about a pair: ``head``, then ``body``, then ``tail``; only the body is ever cut.
+    """The prompt of a language model for a pair: ``head``, ``body``, ``tail``. Only the body is ever truncated.
 
-    The body names {instruction}, {query} and {document}.
+    The body contains {instruction}, {query} and {document}.
     """
 
     head: str = ""
@@ -144,9 +144,9 @@ class Template:
 
 @dataclass(frozen=True)
 class RerankPrompt:
-    """A language model's answer at the last token: the logit of ``true``, less that of ``false`` where there is one.
+    """A language model's score at the last token: the logit of ``true``, minus that of ``false`` if there is one.
 
-    Both are token ids, or tokens that the tokenizer has.
+    Both are token ids, or tokens of the tokenizer.
     """
 
     true: int | str
@@ -156,7 +156,7 @@ class RerankPrompt:
 
 
 Head = Lexical | Splade | Multivector | ClassScores | RerankPrompt
-#: What each kind of head puts out.
+#: The output of each kind of head.
 OUTPUTS: Mapping[type, str] = MappingProxyType(
     {Lexical: "sparse", Splade: "sparse", Multivector: "multivector", ClassScores: "scores", RerankPrompt: "scores"}
 )
@@ -164,7 +164,7 @@ OUTPUTS: Mapping[type, str] = MappingProxyType(
 
 @dataclass(frozen=True)
 class EncodeTask:
-    """What a task's inputs get: a prompt, and an adapter of the model's own."""
+    """The prompt and the adapter of a task."""
 
     prompt: str = ""
     adapter: str | None = None
@@ -172,42 +172,42 @@ class EncodeTask:
 
 @dataclass(frozen=True)
 class Recipe:
-    """What a model is: files, architecture, post-modules, prompts, lengths, and where each fact came from."""
+    """A model: files, architecture, modules after it, prompts, lengths, and the origin of each fact."""
 
     name: str
     folder: Path
     config: Mapping[str, Any]
-    #: From tokens to the dense vector; empty for a model that gives none.
+    #: From tokens to the dense vector; empty for a model without one.
     modules: tuple[Module, ...]
-    #: Size of the dense vector, or of what the model gives in its place.
+    #: Size of the dense vector, or of the model's main output.
     dimensions: int
     max_length: int
     heads: tuple[Head, ...] = ()
-    #: A file of the folder that holds the encoder as a graph, chosen in place of its weights.
+    #: A file of the folder with the encoder as a graph, used in place of its weights.
     body: Path | None = None
     revision: str | None = None
     do_lower_case: bool = False
     prompts: Mapping[str, str] = field(default_factory=_empty)
     default_prompt_name: str | None = None
     similarity: str = "cosine"
-    #: Before a text that comes with an instruction: ``{instruction}`` stands for it. Empty: the instruction as it is.
+    #: The prompt of a text with an instruction, which contains ``{instruction}``. Empty: the instruction alone.
     instruction: str = ""
     truncate_dim: int | None = None
     matryoshka: tuple[int, ...] = ()
-    #: Whether a vector's mean is taken off before it is cut (nomic-embed-text-v1.5: a layer norm without weights).
+    #: Whether a vector's mean is subtracted before truncation (nomic-embed-text-v1.5: a layer norm without weights).
     centre: bool = False
-    #: Number formats that the model does not bear (EmbeddingGemma: float16).
+    #: Number formats in which the model overflows (EmbeddingGemma: float16).
     forbid: tuple[str, ...] = ()
-    #: Tasks that are more than a prompt: by name, the prompt's name and the adapter (jina-embeddings-v3).
+    #: Tasks with a prompt and an adapter, by name (jina-embeddings-v3).
     tasks: Mapping[str, EncodeTask] = field(default_factory=_empty)
     licence: str | None = None
-    #: One line per fact that did not come from the obvious place: ``{"prompts": "catalogue", "pooling": "assumed"}``.
+    #: Origins of facts that are not from the model's folder: ``{"prompts": "catalogue", "pooling": "assumed"}``.
     origins: Mapping[str, str] = field(default_factory=_empty)
     warnings: tuple[str, ...] = ()
 
     @property
     def outputs(self) -> tuple[str, ...]:
-        """What the model gives, its main output first: dense, sparse, multivector, scores."""
+        """The outputs of the model, its main one first: dense, sparse, multivector, scores."""
         return ("dense",) * bool(self.modules) + tuple(OUTPUTS[type(head)] for head in self.heads)
 
     def head(self, output: str) -> Head | None:
@@ -216,9 +216,9 @@ class Recipe:
 
     @property
     def normalized(self) -> bool:
-        """Whether the model's own last module makes unit vectors."""
+        """Whether the model's last module scales vectors to unit length."""
         return bool(self.modules) and isinstance(self.modules[-1], Normalize)
 
     def role_prompt(self, role: str) -> str | None:
-        """Return the prompt *name* that serves a role (``query`` or ``document``), or None when it has none."""
+        """Return the *name* of the prompt for a role (``query`` or ``document``), or None."""
         return next((name for name in ROLE_PROMPTS[role] if name in self.prompts), None)

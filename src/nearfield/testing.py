@@ -1,4 +1,4 @@
-"""A tiny, deterministic model for tests: random weights, real files, loaded like any other; a few milliseconds."""
+"""A tiny model with fixed random weights for tests: real files, loaded like any other in a few milliseconds."""
 
 from __future__ import annotations
 
@@ -20,7 +20,10 @@ SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 def tiny_encoder(folder: Path | str | None = None, *, prompts: dict[str, str] | None = None, **options: Any) -> Encoder:
     """Return an encoder of 32 dimensions and at most 64 tokens whose vectors are the same on every run.
 
-    ``folder`` is where its files go (a temporary one when left out); ``options`` go to ``Encoder``.
+    Args:
+        folder: where to write its files; a temporary folder by default.
+        prompts: prompts by name.
+        options: keywords of ``Encoder``.
     """
     home = Path(folder) if folder is not None else Path(tempfile.mkdtemp(prefix="nearfield-tiny-")) / "tiny"
     return Encoder(str(write_tiny_model(home, prompts=prompts)), compile_cache=False, **options)
@@ -38,10 +41,18 @@ def write_tiny_model(
     spread: float = 0.3,
     words: Iterable[str] = WORDS,
 ) -> Path:
-    """Write a sentence-transformers folder (BERT, mean pooling, unit vectors) with seeded random weights.
+    """Write a sentence-transformers folder (BERT, mean pooling, unit vectors) with seeded random weights; return it.
 
-    ``inner`` is the width of the feed-forward blocks, twice ``size`` when left out; ``spread`` the deviation of the
-    weights of its matrices; ``words`` are whole tokens.
+    Args:
+        folder: where to write.
+        prompts: prompts by name.
+        size: dimensions.
+        layers: number of transformer layers.
+        length: maximum number of tokens.
+        heads: number of attention heads.
+        inner: width of the feed-forward blocks; twice ``size`` by default.
+        spread: standard deviation of the weights of matrices.
+        words: words of the vocabulary that are one token each.
     """
     from safetensors.numpy import save_file
 
@@ -68,8 +79,8 @@ def write_tiny_model(
     _json(folder / "1_Pooling" / "config.json", {"word_embedding_dimension": size, "pooling_mode_mean_tokens": True})
     module = "sentence_transformers.models."
     parts = (("", "Transformer"), ("1_Pooling", "Pooling"), ("2_Normalize", "Normalize"))
-    listed = [{"idx": i, "name": str(i), "path": path, "type": module + kind} for i, (path, kind) in enumerate(parts)]
-    (folder / "modules.json").write_text(json.dumps(listed), encoding="utf-8")
+    stages = [{"idx": i, "name": str(i), "path": path, "type": module + kind} for i, (path, kind) in enumerate(parts)]
+    (folder / "modules.json").write_text(json.dumps(stages), encoding="utf-8")
     _tokenizer(vocabulary).save(str(folder / "tokenizer.json"))
     _json(folder / "tokenizer_config.json", {"model_max_length": length})
     save_file(_weights(config, spread), folder / "model.safetensors")

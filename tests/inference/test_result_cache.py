@@ -92,7 +92,7 @@ async def test_whoever_waits_goes_on_when_the_one_who_computes_leaves(
     owner.cancel()
     expected = np.asarray(cached.encode("cat"))
     np.testing.assert_allclose(np.asarray(await waiter), expected, atol=1e-6)
-    assert not _cache(cached)._flying
+    assert not _cache(cached)._pending
 
 
 async def test_a_waiter_who_leaves_disturbs_nobody(cached: Encoder, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -210,10 +210,10 @@ async def test_the_disk_is_bounded_and_the_first_leave_first(tmp_path: Path) -> 
     disk = DiskCache(tmp_path / "results.sqlite", 2**20)
     rows = {number.to_bytes(16, "big"): np.full(384, number, np.float32) for number in range(2000)}
     for start in range(0, 2000, 50):
-        disk.keep({key: rows[key] for key in list(rows)[start : start + 50]})
-        assert await disk.find([]) == {}  # waits for the write before it
+        disk.store({key: rows[key] for key in list(rows)[start : start + 50]})
+        assert await disk.load([]) == {}  # waits for the write before it
     assert disk.size() < 1.2 * 2**20
-    found = await disk.find(list(rows))
+    found = await disk.load(list(rows))
     disk.close()
     assert 100 < len(found) < 1000
     assert list(found)[-1] == list(rows)[-1]
@@ -228,7 +228,7 @@ async def test_a_disk_that_fails_costs_no_request(cached: Encoder, tmp_path: Pat
     _cache(cached).disk = disk
     first = await cached.aencode("cat")
     assert disk._database is not None
-    await disk.find([])
+    await disk.load([])
     disk._database.close()  # as if it could not be read any more
     again = await cached.aencode("another")
     assert "not used any more" in caplog.text
@@ -241,12 +241,12 @@ async def test_a_damaged_file_is_begun_anew_and_one_that_cannot_be_had_is_done_w
     path = tmp_path / "results.sqlite"
     path.write_bytes(b"no database at all" * 1000)
     disk = DiskCache(path, 2**20)
-    disk.keep({b"key": np.ones(3, np.float32)})
-    assert (await disk.find([b"key"]))[b"key"].tolist() == [1, 1, 1]
+    disk.store({b"key": np.ones(3, np.float32)})
+    assert (await disk.load([b"key"]))[b"key"].tolist() == [1, 1, 1]
     disk.close()
     none = DiskCache(path / "below" / "a-file.sqlite", 2**20)
-    none.keep({b"key": np.ones(3, np.float32)})
-    assert await none.find([b"key"]) == {}
+    none.store({b"key": np.ones(3, np.float32)})
+    assert await none.load([b"key"]) == {}
     none.close()
 
 
@@ -264,8 +264,8 @@ def test_a_server_finds_what_another_left(tiny: Encoder, tmp_path: Path) -> None
 
 async def test_a_budget_that_holds_nothing(tmp_path: Path) -> None:
     disk = DiskCache(tmp_path / "results.sqlite", 1)
-    disk.keep({b"key": np.ones(3, np.float32)})
-    assert await disk.find([b"key"]) == {}
+    disk.store({b"key": np.ones(3, np.float32)})
+    assert await disk.load([b"key"]) == {}
     disk.close()
 
 

@@ -1,1 +1,1 @@
-"""Model inference: what stands between a Python object and the engine: inputs, options, results and caches."""
+"""Between Python objects and the engine: options, inputs, compiled models, postprocessing and caches of results."""

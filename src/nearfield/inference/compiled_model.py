@@ -1,11 +1,10 @@
-"""Model: a recipe compiled for a backend, as the engine's lanes run it."""
+"""`CompiledModel`: a recipe compiled for a backend, with the function that the engine's lanes run."""
 
 from __future__ import annotations
 
 import hashlib
 import importlib
 import inspect
-import json
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
@@ -19,29 +18,46 @@ from nearfield import backends, families, heads, ops
 from nearfield.arrays import Array
 from nearfield.backends import BackendOptions
 from nearfield.checkpoint.tokenizer.tokenizer import Tokenizer
-from nearfield.checkpoint.weights.digest import of_files
 from nearfield.checkpoint.weights.lora import Adapter, Adapters
 from nearfield.checkpoint.weights.weights import Weights
-from nearfield.engine.engine import Batch, Job, Ticket
+from nearfield.engine.job import Batch, Job, Ticket
 from nearfield.errors import InputError, ModelRefused, WeightsError, nearest
 from nearfield.families.exported import Exported
 from nearfield.hardware import plan_cpu, return_memory
 from nearfield.heads import Head, HeadInput, OutputRequest, Results
-from nearfield.heads.pooled import PooledHead, token_weights
+from nearfield.heads.pooled import PooledHead
 from nearfield.heads.scores import ClassificationHead, LanguageModelScoreHead
+from nearfield.inference.graph_inputs import graph_inputs
 from nearfield.inference.model_info import ModelInfo
+from nearfield.inference.space import space_name
 from nearfield.ops import Graph, Ops
-from nearfield.packing import SHORT, PackedRows, pack_rows
-from nearfield.recipe import ClassScores, Dense, LayerNorm, Recipe, RerankPrompt, RoleFormat
+from nearfield.packing import SHORT, pack_rows
+from nearfield.recipe import Recipe
 
-#: What a backend may be asked for; the last two are torch's alone.
+#: Number formats of backends; only torch has the last two.
 PRECISIONS = ("auto", "float32", "bfloat16", "float16")
-#: Inputs that hold a value for each pair of columns: over one row of a whole batch they would fill the memory.
+#: Inputs with a value for each pair of columns: for one row with a whole batch they would fill the memory.
 _PAIRWISE = frozenset({"buckets", "buckets.back", "distances"})
 
 
 class CompiledModel(ModelInfo):
-    """What the engine schedules for (its ``Runner``): name, width, and lanes that turn batches into results."""
+    """A model that the engine can run (a ``Runner``): its lanes turn batches into results.
+
+    Args:
+        recipe: the model's files and settings.
+        precision: number format of matrix products.
+        backend: ``openvino``, ``torch``, ``reference`` or ``transformers``.
+        threads: cores to use.
+        streams: batches that run at the same time.
+        max_length: tokens to read of each input.
+        cache: folder of compiled graphs, None to store none.
+        adapters: LoRA adapters to load with the model.
+        device: device of torch.
+
+    Raises:
+        InputError: an argument has a value that the model or the backend does not support.
+        ModelRefused: the model cannot be loaded exactly.
+    """
 
     def __init__(
         self,
@@ -63,23 +79,23 @@ class CompiledModel(ModelInfo):
         self.family, backend = _family(recipe, backend)
         self.tokenizer = _tokenizer(recipe, self.family, max_length)
         self.heads = _heads(recipe, self.family, self.tokenizer)
-        #: Size of the rows that plain inputs give; 0 where results are of other kinds.
+        #: Length of the result rows of plain inputs; 0 if results are of other kinds.
         self.width = recipe.dimensions if recipe.modules else 0
         self._inputs = tuple(dict.fromkeys(name for head in self.heads.values() for name in head.inputs))
         _check_precision(precision, backend, recipe)
         runtime = backends.REGISTRY.load(backend)(BackendOptions(precision, self.cpu, cache, device))  # type: ignore[arg-type]
         self.batch_tokens: int = runtime.batch_tokens
         self.packable = self.family.packable and all(head.packable for head in self.heads.values())
-        #: Whether a batch is one row, end to end.
-        self.one = runtime.packed and self.packable and not _PAIRWISE & set(self.family.inputs)
-        self.shared_length = _ANY if self.one else SHORT if self.packable else 0
+        #: Whether a batch is one row, with its inputs end to end.
+        self.single_row = runtime.packed and self.packable and not _PAIRWISE & set(self.family.inputs)
+        self.shared_length = _ANY_LENGTH if self.single_row else SHORT if self.packable else 0
         self._runtime = runtime
         weights, named, own = self._weights()
         if isinstance(self.family.body, Path) and self.family.body.is_dir():
             digest = Weights.open(recipe.folder).digest
         else:
             digest = weights.digest
-        self.space = _space(recipe, digest, self.tokenizer.digest)
+        self.space = space_name(recipe, digest, self.tokenizer.digest)
         first = Adapters(self.family.roots, own, named)
         for number, adapter in enumerate(adapters, len(named) + 1):
             first = first.added(adapter, number)
@@ -93,28 +109,28 @@ class CompiledModel(ModelInfo):
 
     @property
     def adapters(self) -> Adapters:
-        """The adapters that are loaded now."""
+        """The loaded adapters."""
         return self._loaded[0]
 
     def add_adapter(self, adapter: Adapter) -> None:
-        """Load one more while others are served: batches that have begun end with the old graph.
+        """Load one more adapter; batches that run now end with the old graph.
 
         Raises:
-            WeightsError: it was made for another model.
+            WeightsError: the adapter belongs to another model.
         """
         with self._changing:
             self._loaded = self._compile(self.adapters.added(adapter, self.adapters.count + 1))
 
     def remove_adapter(self, name: str) -> None:
-        """Unload an adapter; what still waits for it ends with an error.
+        """Unload an adapter. Inputs that still wait for it end with an error.
 
         Raises:
-            InputError: none of that name is loaded, or it lies in the model's own weights.
+            InputError: no adapter of that name is loaded, or it is part of the model's weights.
         """
         with self._changing:
             self.adapter(name)
             if name in self.adapters.named:
-                raise InputError(f"{name!r} lies in {self.name}'s own weights and cannot be unloaded.", param="adapter")
+                raise InputError(f"{name!r} is part of {self.name}'s weights and cannot be unloaded.", param="adapter")
             self._loaded = self._compile(self.adapters.without(name))
 
     def _weights(self) -> tuple[Weights, tuple[str, ...], Any]:
@@ -132,8 +148,8 @@ class CompiledModel(ModelInfo):
     def lane(self) -> Callable[[Batch], Results]:
         """Return a function that runs batches one at a time, for one lane.
 
-        Its result is [inputs, width] where all want the dense vector alone; otherwise an item for each input: its row,
-        or what it wants by output's name.
+        Its result is an array [inputs, width] if all inputs request the dense vector alone; otherwise an item for each
+        input: its row, or its outputs by name.
         """
         adapters, program = self._loaded
         lane = program.lane()
@@ -152,12 +168,13 @@ class CompiledModel(ModelInfo):
         _check_adapters(items, adapters)
         spanned = any(item.extra.spans for item in items)
         packed = pack_rows(
-            [job.ids for job in batch.jobs], shared=self.packable and not spanned, one=self.one and not spanned
+            [job.ids for job in batch.jobs], shared=self.packable and not spanned, one=self.single_row and not spanned
         )
         batch.computed = packed.ids.size
-        wanted = tuple(dict.fromkeys(name for item in items for name in item.extra.outputs))
-        values = lane.run(self._arrays(batch, packed, items, bool(adapters)), wanted)
-        results = {name: self.heads[name].read(values[name], packed, items) for name in wanted}
+        outputs = tuple(dict.fromkeys(name for item in items for name in item.extra.outputs))
+        names = (*self._inputs, "adapters") if adapters else self._inputs
+        values = lane.run(graph_inputs(names, self.family, batch, packed, items), outputs)
+        results = {name: self.heads[name].read(values[name], packed, items) for name in outputs}
         if self.width and all(job.extra is None for job in batch.jobs):
             return results["dense"]
         return [_result(job, index, results, self._plain) for index, job in enumerate(batch.jobs)]
@@ -180,42 +197,19 @@ class CompiledModel(ModelInfo):
                 raise WeightsError(
                     f"{recipe.folder} holds weights that {recipe.config.get('model_type')!r} does not use "
                     f"({', '.join(left[:4])}{', …' if len(left) > 4 else ''}): "
-                    "it is another architecture than its config.json says."
+                    "its architecture is not the one in its config.json."
                 )
             adapters.check(family.unread)
             return results
 
-        told = self.space + repr(sorted(recipe.config.items(), key=str)) + _code(family, self._runtime)
-        told += repr([(number, adapter.digest) for number, adapter in sorted(adapters.loaded.items())])
-        digest = hashlib.sha256(told.encode()).hexdigest()
+        identity = self.space + repr(sorted(recipe.config.items(), key=str)) + _code_digest(family, self._runtime)
+        identity += repr([(number, adapter.digest) for number, adapter in sorted(adapters.loaded.items())])
+        digest = hashlib.sha256(identity.encode()).hexdigest()
         inputs = tuple(dict.fromkeys((*family.inputs, *self._inputs, *(["adapters"] * bool(adapters)))))
         return Graph(inputs, forward, tuple(self.heads), digest, family.sizes, family.body)
 
-    def _arrays(self, batch: Batch, packed: PackedRows, items: Sequence[HeadInput], adapted: bool) -> dict[str, Array]:
-        """Return all that the graph reads: ids, segments, what the family computes, and what the heads read."""
-        arrays = {"ids": packed.ids, "segments": packed.segments, "places": packed.places}
-        arrays.update(self.family.host(packed.places))
-        if adapted:
-            arrays["adapters"] = _MARKS["adapters"](packed, items)
-        sizes = np.array([len(job.ids) for job in batch.jobs])
-        # An input that is all prompt is pooled whole: there is nothing else to pool.
-        skips = np.array([job.skip if job.skip < len(job.ids) else 0 for job in batch.jobs])
-        for name in self._inputs:
-            if name.startswith("pool."):
-                arrays[name] = self._pool(name.removeprefix("pool."), packed, sizes, skips, items)
-            else:
-                arrays[name] = _MARKS[name](packed, items)
-        return arrays
-
-    def _pool(self, mode: str, packed: PackedRows, sizes: Array, skips: Array, items: Sequence[HeadInput]) -> Array:
-        if any(item.extra.spans for item in items):
-            return _spans(mode, packed, items)
-        values = token_weights(mode, packed.place, sizes[packed.owner], skips[packed.owner])
-        weights = packed.weights(values)
-        return weights[:, 0] if mode == "max" else weights
-
     def _probe(self) -> None:
-        """Run two inputs of different length together and apart: a wrong load shows now, not in a user's index."""
+        """Compare an input in a batch with the same input alone, so that a wrongly loaded model fails at once."""
         short, long = self.tokenizer.encode(["a", "The probe that every model passes before it serves."])
         lane = self.lane()
         both, alone = _run(lane, self, [short.ids, long.ids]), _run(lane, self, [short.ids])
@@ -225,20 +219,22 @@ class CompiledModel(ModelInfo):
             )
         if not all(np.isfinite(one).all() for one in (*both, *alone)):
             raise WeightsError(f"{self.name} gives infinite or undefined values: its weights are damaged.")
-        # Of both: sparse weights of the short one may be next to nothing, and rounding then seems large beside them.
+        # The scale of both inputs: sparse weights of the short one can be so small that rounding exceeds 10% of them.
         scale = max(float(np.abs(one).max(initial=0)) for one in both) or 1.0
         if both[0].shape != alone[0].shape or float(np.abs(both[0] - alone[0]).max(initial=0)) > 0.1 * scale:
-            raise ModelRefused(f"{self.name} gives another vector alone than in a batch: padding leaks into it.")
+            raise ModelRefused(
+                f"{self.name} gives another vector for an input alone than in a batch: padding changes the result."
+            )
 
 
-#: On a packed backend inputs of any length go together.
-_ANY = 1 << 30
-#: For each main output, the wish of an input that wants nothing else.
+#: On a packed backend, inputs of any length share a row.
+_ANY_LENGTH = 1 << 30
+#: The request for one output alone, by its name.
 _PLAIN: dict[str, OutputRequest] = {}
 
 
 def _check_adapters(items: Sequence[HeadInput], adapters: Adapters) -> None:
-    """Refuse what was queued for an adapter that is gone: the base model's vectors would be others."""
+    """Raise InputError if an input is for an adapter that was unloaded: the base model gives other vectors."""
     known = {0, *adapters.numbers.values()}
     if any(item.extra.adapter not in known for item in items):
         raise InputError("The adapter was unloaded before this input's turn came.", param="adapter")
@@ -250,61 +246,23 @@ def _result(job: Job, index: int, results: Mapping[str, Results], plain: OutputR
     return {name: results[name][index] for name in (job.extra or plain).outputs}
 
 
-def _types(packed: PackedRows, items: Sequence[HeadInput]) -> Array:
-    """1 for the tokens of a pair's second text."""
-    seconds = np.array([item.extra.second or len(item.ids) for item in items])
-    return packed.spread((packed.place >= seconds[packed.owner]).astype(np.int32))
-
-
-def _keys(packed: PackedRows, items: Sequence[HeadInput]) -> Array:
-    """The segments, without the tokens that are not to be attended to."""
-    ends = np.array([len(item.ids) - item.extra.unattended for item in items])
-    attended = packed.place < ends[packed.owner]
-    return packed.spread((packed.layout.slot[packed.owner] + 1) * attended)
-
-
-def _adapters(packed: PackedRows, items: Sequence[HeadInput]) -> Array:
-    """The number of each token's adapter."""
-    return packed.spread(np.array([item.extra.adapter for item in items])[packed.owner])
-
-
-_MARKS: Mapping[str, Callable[[PackedRows, Sequence[HeadInput]], Array]] = {
-    "types": _types,
-    "keys": _keys,
-    "adapters": _adapters,
-}
-
-
-def _spans(mode: str, packed: PackedRows, items: Sequence[HeadInput]) -> Array:
-    """Weights [rows, slots, width] that pool each span apart; an input without spans is one span."""
-    wanted = [item.extra.spans or ((0, len(item.ids)),) for item in items]
-    weights = np.zeros((packed.layout.rows, max(map(len, wanted)), packed.layout.width), np.float32)
-    for row, spans in enumerate(wanted):
-        for slot, (start, stop) in enumerate(spans):
-            places = np.arange(stop - start)
-            weights[row, slot, start:stop] = token_weights(
-                mode, places, np.full(len(places), len(places)), np.zeros(len(places), int)
-            )
-    return weights
-
-
 def _heads(recipe: Recipe, family: families.Family, tokenizer: Tokenizer) -> dict[str, Head]:
-    made: dict[str, Head] = {"dense": PooledHead(recipe.modules)} if recipe.modules else {}
+    by_output: dict[str, Head] = {"dense": PooledHead(recipe.modules)} if recipe.modules else {}
     for spec in recipe.heads:
         head = heads.make(spec)
         if isinstance(head, ClassificationHead):
             head.bind(family, typed=max(tokenizer.backend.encode("a", "a").type_ids, default=0) > 0)
         if isinstance(head, LanguageModelScoreHead):
             head.bind(tokenizer.backend.token_to_id)
-        made[head.output] = head
-    return made
+        by_output[head.output] = head
+    return by_output
 
 
 def _run(lane: Callable[[Batch], Results], model: CompiledModel, inputs: list[list[int]]) -> list[Array]:
-    """Run inputs and return one array each: the main output's values."""
+    """Return the values of the main output of each input, as an array."""
     ticket = Ticket.create(model, inputs)
     results = lane(Batch(model, ticket.jobs))
-    ticket.jobs = []  # jobs point back to it: a cycle would keep the model when everyone has let go of it
+    ticket.jobs = []  # they refer to the ticket: a cycle would keep a closed model in memory
     return [_values(result, model.family.vocab_size) for result in results]
 
 
@@ -313,35 +271,37 @@ def _values(result: Any, size: int) -> Array:
         return _values(next(iter(result.values())), size)
     if not isinstance(result, tuple):
         return np.asarray(result)
-    # Spread over the vocabulary: rounding alone may take a weight to zero, and leave the others in other places.
+    # As a vector over the vocabulary: a weight that rounds to zero is missing from the indices.
     spread = np.zeros(size, np.float32)
     spread[result[0]] = result[1]
     return spread
 
 
 def _check_precision(precision: str, backend: str, recipe: Recipe) -> None:
-    """Refuse a number format that the runtime lacks, or that the model does not bear."""
+    """Raise InputError for a number format that the backend lacks, or in which the model overflows."""
     if precision in ("float16", "bfloat16") and backend not in ("torch", "transformers"):
         raise InputError(
             f"precision {precision!r} is for backends 'torch' and 'transformers'; {backend!r} has auto and float32.",
             param="precision",
         )
     if precision in recipe.forbid:
-        raise InputError(f"{recipe.name} does not bear {precision}: its values overflow. Take auto.", param="precision")
+        raise InputError(f"{recipe.name} overflows in {precision}. Use auto.", param="precision")
 
 
 def _family(recipe: Recipe, backend: str) -> tuple[families.Family, str]:
-    """Return what runs the architecture, and the backend: transformers, where no family of ours knows it."""
+    """Return the family of an architecture, and the backend: transformers if no family supports it."""
     if recipe.body is not None:
         return Exported(recipe.config, recipe.body, recipe.max_length), backend
     try:
         if backend != "transformers":
             return families.resolve(recipe.config), backend
         if recipe.config.get("auto_map"):
-            raise ModelRefused("Nearfield runs no remote code (auto_map), through transformers neither.")
+            raise ModelRefused("Nearfield runs no remote code (auto_map), not even through transformers.")
     except families.NoFamily as unknown:
         if any(find_spec(name) is None for name in ("torch", "transformers")):
-            raise families.NoFamily(f"{unknown} With pip install 'nearfield[torch]' transformers may run it.") from None
+            raise families.NoFamily(
+                f"{unknown} After pip install 'nearfield[torch]' transformers may run it."
+            ) from None
     return Exported(recipe.config, recipe.folder, recipe.max_length), "transformers"
 
 
@@ -358,41 +318,10 @@ def _tokenizer(recipe: Recipe, family: families.Family, max_length: int | None) 
     tokenizer = Tokenizer.load(recipe.folder, max_length=max_length or allowed, **options)
     if tokenizer.vocab_size > family.vocab_size:
         raise ModelRefused(
-            f"The tokenizer knows {tokenizer.vocab_size} tokens and the weights {family.vocab_size}: some texts would "
+            f"The tokenizer has {tokenizer.vocab_size} tokens and the weights {family.vocab_size}: some texts would "
             "read past the end of the table. Tokenizer and weights do not belong together."
         )
     return tokenizer
-
-
-def _space(recipe: Recipe, weights: str, tokenizer: str) -> str:
-    """Name the space that a model's vectors live in, from all that shapes a vector before it is cut or quantised."""
-    modules = [(type(module).__name__, *_described(module)) for module in recipe.modules]
-    told = [weights, tokenizer, modules, sorted(recipe.prompts.items()), recipe.do_lower_case]
-    if recipe.body is not None:
-        told.append(of_files([recipe.body, *recipe.body.parent.glob(f"{recipe.body.stem}.bin")]))
-    told += [(_recorded_name(head), *_described(head)) for head in recipe.heads]
-    return hashlib.sha256(json.dumps(told, default=_recorded_text).encode()).hexdigest()[:16]
-
-
-#: Names that fingerprints of version 0.1 hold. A class may be renamed, and its name here stays.
-_RECORDED_NAMES = {ClassScores: "Classes", RerankPrompt: "Answer", RoleFormat: "Marking"}
-
-
-def _recorded_name(part: Any) -> str:
-    return _RECORDED_NAMES.get(type(part), type(part).__name__)
-
-
-def _recorded_text(value: Any) -> str:
-    """Return ``str(value)`` as version 0.1 wrote it; of a dataclass it begins with the name of its class."""
-    return str(value).replace(type(value).__name__, _recorded_name(value), 1)
-
-
-def _described(module: Any) -> tuple[Any, ...]:
-    """Return what tells a module apart; its weights by content, wherever they lie."""
-    if isinstance(module, (Dense, LayerNorm)):
-        facts = [value for name, value in vars(module).items() if name != "weights"]
-        return (*facts, Weights.open(module.weights).digest)
-    return tuple(vars(module).values())
 
 
 _HEADS = [f"{heads.__name__}.{name}" for name in ("pooled", "sparse", "multivector", "scores")]
@@ -403,7 +332,7 @@ def _source(module: str) -> bytes:
     return Path(inspect.getfile(importlib.import_module(module))).read_bytes()
 
 
-def _code(family: Any, runtime: Any) -> str:
-    """Hash the code that builds the graph, so that a compiled model of an older version is never taken."""
+def _code_digest(family: Any, runtime: Any) -> str:
+    """Return a digest of the code that builds the graph: a change of it makes stored graphs invalid."""
     modules = {type(family).__module__, type(runtime).__module__, *runtime.code_modules, ops.__name__, *_HEADS}
     return hashlib.sha256(b"".join(_source(module) for module in sorted(modules))).hexdigest()

@@ -1,4 +1,4 @@
-"""Cache on disk: results that outlive the process, behind the cache in memory."""
+"""`DiskCache`: results in a SQLite file, behind the cache in memory; they outlive the process."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ import msgspec
 import numpy as np
 
 LOG = logging.getLogger("nearfield")
-#: Writes that may wait; further ones are left out: what is not kept is computed again.
-_MOST_WAITING = 64
-#: The first sixteenth of the rows leaves at once when the budget is reached.
-_LEAVE = """DELETE FROM results WHERE id IN
+#: Writes that may wait. Further ones are skipped: their results are computed again when they are needed.
+_MAX_PENDING_WRITES = 64
+#: Evicts the oldest sixteenth of the rows once the budget is reached.
+_EVICT = """DELETE FROM results WHERE id IN
     (SELECT id FROM results ORDER BY id LIMIT (SELECT 1 + count(*) / 16 FROM results))"""
-#: Keys of one question: SQLite bounds the parameters of a statement.
-_AT_ONCE = 500
+#: Keys of one query: SQLite limits the parameters of a statement.
+_KEYS_PER_QUERY = 500
 _TABLE = "CREATE TABLE IF NOT EXISTS results (id INTEGER PRIMARY KEY, key BLOB NOT NULL UNIQUE, row BLOB NOT NULL)"
 
 
 class DiskCache:
-    """Results by key in one SQLite file of at most about ``budget`` bytes; what came first leaves first.
+    """Results by key in one SQLite file of about ``budget`` bytes, with first-in-first-out eviction.
 
-    Several processes may share the file. A failure of the disk costs no request: it is logged, and nothing is kept on
-    disk any more. Vectors tell much of their texts, so the file is its owner's alone.
+    Several processes may share the file. An error of the disk fails no request: it is logged, and the cache is not used
+    any more. Texts can be reconstructed in part from vectors, so only the owner can read the file.
     """
 
     def __init__(self, path: Path, budget: int) -> None:
@@ -37,51 +37,51 @@ class DiskCache:
         self.hits = 0
         self._path = path
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="nearfield-cache")
-        self._waiting = 0
+        self._pending_writes = 0
         self._database: sqlite3.Connection | None = None
         self._thread.submit(self._open).result()
 
-    async def find(self, keys: Sequence[bytes]) -> dict[bytes, Any]:
-        """Return the rows that are kept, by key."""
+    async def load(self, keys: Sequence[bytes]) -> dict[bytes, Any]:
+        """Return the stored rows of some keys."""
         if self._database is None:
             return {}
-        found = await asyncio.get_running_loop().run_in_executor(self._thread, self._find, keys)
-        self.hits += len(found)
-        return found
+        rows = await asyncio.get_running_loop().run_in_executor(self._thread, self._load, keys)
+        self.hits += len(rows)
+        return rows
 
-    def keep(self, rows: Mapping[bytes, Any]) -> None:
-        """Write rows when there is time for it; nobody waits."""
-        if self._database is not None and self._waiting < _MOST_WAITING:
-            self._waiting += 1
+    def store(self, rows: Mapping[bytes, Any]) -> None:
+        """Write rows in the background; skip them if many writes wait already."""
+        if self._database is not None and self._pending_writes < _MAX_PENDING_WRITES:
+            self._pending_writes += 1
             self._thread.submit(self._write, dict(rows))
 
     def size(self) -> int:
-        """Return the bytes that the file's rows take now."""
+        """Return the bytes of the rows in the file."""
         return self._thread.submit(self._size).result()
 
     def close(self) -> None:
-        """Write what waits, and close the file."""
-        self._thread.submit(self._shut)
+        """Finish pending writes, and close the file."""
+        self._thread.submit(self._close_database)
         self._thread.shutdown()
 
-    # -- in the thread -----------------------------------------------------------------------------------------
+    # -- in the thread -------------------------------------------------------------------------------------------
 
     def _open(self) -> None:
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             os.close(os.open(self._path, os.O_CREAT | os.O_RDWR, 0o600))
             try:
-                self._database = self._connected()
+                self._database = self._connect()
             except sqlite3.DatabaseError as error:
                 if isinstance(error, sqlite3.OperationalError):
                     raise
-                LOG.warning("%s is damaged and begun anew: %s", self._path, error)
+                LOG.warning("%s is damaged and is replaced by an empty file: %s", self._path, error)
                 self._path.unlink()
-                self._database = self._connected()
+                self._database = self._connect()
         except (OSError, sqlite3.Error) as error:
-            self._give_up(error)
+            self._disable(error)
 
-    def _connected(self) -> sqlite3.Connection:
+    def _connect(self) -> sqlite3.Connection:
         database = sqlite3.connect(self._path, timeout=5, isolation_level=None, check_same_thread=False)
         database.execute("PRAGMA journal_mode=WAL")
         database.execute("PRAGMA synchronous=NORMAL")
@@ -89,74 +89,74 @@ class DiskCache:
         database.execute(_TABLE)
         return database
 
-    def _find(self, keys: Sequence[bytes]) -> dict[bytes, Any]:
-        found: dict[bytes, Any] = {}
+    def _load(self, keys: Sequence[bytes]) -> dict[bytes, Any]:
+        rows: dict[bytes, Any] = {}
         try:
-            for start in range(0, len(keys), _AT_ONCE):
-                part = keys[start : start + _AT_ONCE]
+            for start in range(0, len(keys), _KEYS_PER_QUERY):
+                part = keys[start : start + _KEYS_PER_QUERY]
                 marks = ",".join("?" * len(part))
-                rows = self._execute(f"SELECT key, row FROM results WHERE key IN ({marks})", part)
-                found.update((key, _decoded(row)) for key, row in rows)
+                stored = self._execute(f"SELECT key, row FROM results WHERE key IN ({marks})", part)
+                rows.update((key, _decode_row(row)) for key, row in stored)
         except (sqlite3.Error, msgspec.DecodeError, ValueError, TypeError) as error:
-            self._give_up(error)
-        return found
+            self._disable(error)
+        return rows
 
     def _write(self, rows: Mapping[bytes, Any]) -> None:
-        self._waiting -= 1
+        self._pending_writes -= 1
         if self._database is None:
             return
         try:
-            encoded = [(key, _encoded(row)) for key, row in rows.items()]
+            encoded = [(key, _encode_row(row)) for key, row in rows.items()]
             with self._database:
                 self._execute("BEGIN IMMEDIATE")
                 self._database.executemany("INSERT OR IGNORE INTO results (key, row) VALUES (?, ?)", encoded)
                 while self._size() > self.budget and self._execute("SELECT 1 FROM results LIMIT 1"):
-                    self._execute(_LEAVE)
+                    self._execute(_EVICT)
         except sqlite3.Error as error:
-            self._give_up(error)
+            self._disable(error)
 
-    def _execute(self, statement: str, values: Sequence[Any] = ()) -> list[Any]:
+    def _execute(self, statement: str, values: Sequence[bytes] = ()) -> list[Any]:
         return [] if self._database is None else self._database.execute(statement, tuple(values)).fetchall()
 
     def _size(self) -> int:
-        facts = [self._execute(f"PRAGMA {name}") for name in ("page_count", "freelist_count", "page_size")]
-        pages, free, each = (fact[0][0] if fact else 0 for fact in facts)
-        return int((pages - free) * each)
+        values = [self._execute(f"PRAGMA {name}") for name in ("page_count", "freelist_count", "page_size")]
+        pages, free, page_size = (value[0][0] if value else 0 for value in values)
+        return int((pages - free) * page_size)
 
-    def _give_up(self, error: Exception) -> None:
-        LOG.error("The cache on disk failed, and is not used any more: %s: %s", self._path, error)
-        self._shut()
+    def _disable(self, error: Exception) -> None:
+        LOG.error("The disk cache failed and is not used any more: %s: %s", self._path, error)
+        self._close_database()
 
-    def _shut(self) -> None:
+    def _close_database(self) -> None:
         database, self._database = self._database, None
         if database is not None:
             database.close()
 
 
-def _encoded(row: Any) -> bytes:
-    return msgspec.msgpack.encode(_plain(row))
+def _encode_row(row: Any) -> bytes:
+    return msgspec.msgpack.encode(_to_plain(row))
 
 
-def _decoded(data: bytes) -> Any:
-    return _row(msgspec.msgpack.decode(data))
+def _decode_row(data: bytes) -> Any:
+    return _from_plain(msgspec.msgpack.decode(data))
 
 
-def _plain(value: Any) -> Any:
-    """Say arrays, tuples and mappings in what msgpack has; anything else is a number."""
+def _to_plain(value: Any) -> Any:
+    """Return arrays, tuples and dictionaries as msgpack can hold them; anything else is a number."""
     if isinstance(value, np.ndarray):
         return {"array": value.tobytes(), "dtype": value.dtype.str, "shape": list(value.shape)}
     if isinstance(value, dict):
-        return {"names": {name: _plain(part) for name, part in value.items()}}
+        return {"names": {name: _to_plain(part) for name, part in value.items()}}
     if isinstance(value, tuple):
-        return {"parts": [_plain(part) for part in value]}
+        return {"parts": [_to_plain(part) for part in value]}
     return value.item() if isinstance(value, np.generic) else value
 
 
-def _row(value: Any) -> Any:
+def _from_plain(value: Any) -> Any:
     if not isinstance(value, dict):
         return value
     if "array" in value:
         return np.frombuffer(value["array"], np.dtype(value["dtype"])).reshape(value["shape"])
     if "names" in value:
-        return {name: _row(part) for name, part in value["names"].items()}
-    return tuple(_row(part) for part in value["parts"])
+        return {name: _from_plain(part) for name, part in value["names"].items()}
+    return tuple(_from_plain(part) for part in value["parts"])

@@ -20,7 +20,7 @@ if sys.version_info >= (3, 11):
 else:
     from typing_extensions import Unpack as Unpack
 if TYPE_CHECKING:
-    from nearfield.inference.late_interaction import LateInteractionFormatter
+    from nearfield.inference.preparation.late_interaction import LateInteractionFormatter
 
 ROLES = ("query", "document")
 #: ``chunk`` encodes an over-long input in pieces and combines their vectors.

@@ -1,4 +1,4 @@
-"""Outline: what callers ask of a model beside running it, which is all of it that another process needs."""
+"""`ModelInfo`: the facts about a loaded model that callers use, without weights and graph; it can be pickled."""
 
 from __future__ import annotations
 
@@ -14,30 +14,29 @@ from nearfield.recipe import Pooling, Recipe
 
 
 class ModelInfo:
-    """A model without weights and graph. The subclass that runs it says the same, and knows adapters that change.
-
-    ``space`` names what its vectors live in, ``width`` is the size of the rows that plain inputs give (0 where results
-    are of other kinds), ``shared_length`` the length up to which inputs share rows.
-    """
+    """A model without weights and graph. Its subclass `CompiledModel` has both, and adapters that can change."""
 
     recipe: Recipe
     name: str
     tokenizer: Tokenizer
+    #: Length of the result rows of plain inputs; 0 if results are of other kinds.
     width: int
     precision: str
     batch_tokens: int
+    #: Tokens up to which inputs share rows.
     shared_length: int
+    #: Name of the space of its vectors.
     space: str
     _adapters: Adapters
 
     @classmethod
-    def of(cls, model: ModelInfo) -> ModelInfo:
-        """Return the outline of a model: it can be pickled, where the recipe's mappings can."""
-        made = ModelInfo()
-        vars(made).update({name: getattr(model, name) for name in ModelInfo.__annotations__ if name != "_adapters"})
-        known = model.adapters
-        made._adapters = Adapters(known.roots, None, known.named, known.loaded)
-        return made
+    def from_model(cls, model: ModelInfo) -> ModelInfo:
+        """Return a copy of a model without weights and graph. It can be pickled if the recipe's mappings can."""
+        info = ModelInfo()
+        vars(info).update({name: getattr(model, name) for name in ModelInfo.__annotations__ if name != "_adapters"})
+        adapters = model.adapters
+        info._adapters = Adapters(adapters.roots, None, adapters.named, adapters.loaded)
+        return info
 
     def lane(self) -> Callable[[Batch], Any]:
         """Raise RuntimeError: only the process that has the weights runs batches."""
@@ -45,16 +44,16 @@ class ModelInfo:
 
     @property
     def adapters(self) -> Adapters:
-        """The adapters that are loaded."""
+        """The loaded adapters."""
         return self._adapters
 
     @property
     def exclude_prompt(self) -> bool:
-        """Whether pooling leaves the prompt's tokens out."""
+        """Whether pooling leaves out the prompt's tokens."""
         return any(isinstance(module, Pooling) and not module.include_prompt for module in self.recipe.modules)
 
     def skip(self, prompt: str) -> int:
-        """Return how many leading tokens of an input with this prompt pooling leaves out."""
+        """Return how many leading tokens of an input with a prompt pooling leaves out."""
         return self.tokenizer.prompt_length(prompt) if prompt and self.exclude_prompt else 0
 
     def adapter(self, name: str | None) -> int:
@@ -71,8 +70,8 @@ class ModelInfo:
         return numbers[name]
 
     def space_of(self, adapter: str | None) -> str:
-        """Name the space of an adapter's vectors, from the model's and what the adapter adds."""
+        """Return the name of the space of an adapter's vectors, from the model's space and the adapter's digest."""
         if adapter is None:
             return self.space
-        mark = next((one.digest for one in self.adapters.loaded.values() if one.name == adapter), adapter)
-        return hashlib.sha256(f"{self.space} {mark}".encode()).hexdigest()[:16]
+        digest = next((loaded.digest for loaded in self.adapters.loaded.values() if loaded.name == adapter), adapter)
+        return hashlib.sha256(f"{self.space} {digest}".encode()).hexdigest()[:16]

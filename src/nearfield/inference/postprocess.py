@@ -11,7 +11,7 @@ import numpy as np
 from nearfield.arrays import Array
 from nearfield.checkpoint.tokenizer.tokenizer import Tokens
 from nearfield.inference.encode_options import ResolvedOptions
-from nearfield.inference.prepare import PreparedInputs, TokenSpans
+from nearfield.inference.preparation.input_preparer import PreparedInputs, TokenSpans
 from nearfield.recipe import Multivector, Recipe
 from nearfield.vectors.dense import Vectors, normalize, quantize, truncate
 from nearfield.vectors.fingerprint import fingerprint

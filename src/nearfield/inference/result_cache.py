@@ -1,4 +1,4 @@
-"""Cache: results by what was read, so that the same input is computed once, also while it is on its way."""
+"""`ResultCache`: results in memory by model and input, so that an input is computed once, even by concurrent calls."""
 
 from __future__ import annotations
 
@@ -11,79 +11,87 @@ from typing import Any
 
 import numpy as np
 
-from nearfield.engine.engine import Engine, Job, Ticket
+from nearfield.engine.engine import Engine
+from nearfield.engine.job import Job, Ticket
 from nearfield.inference.disk_cache import DiskCache
 
 #: Bytes that an entry takes beside its numbers.
 _OVERHEAD = 400
 
 
-class _LeftAloneError(Exception):
-    """Whoever computed an input did not finish: whoever waits for it computes it."""
+class _NotComputedError(Exception):
+    """The call that computed an input did not finish: calls that wait for it compute it themselves."""
 
 
 @dataclass
 class ResultCache:
-    """Results of one or several models, the least lately used leaving first. For one event loop alone.
+    """Results of one or several models, with least-recently-used eviction. For one event loop.
 
-    ``budget`` bytes bound what is kept. A key is the vectors' space, the token ids and all else that the model reads
-    of an input; dimensions and precision are applied afterwards, so that requests which differ in these share results.
+    A key is a digest of the vectors' space, the token ids and all else that the model reads of an input. Dimensions and
+    precision are applied afterwards, so that requests which differ in these share results.
     """
 
+    #: Maximum number of bytes in memory.
     budget: int
-    #: What tells results apart that share a disk, beside all else: the version that computed them.
-    maker: str = ""
-    #: Where results are looked for that are not kept in memory, and kept for another process.
+    #: The version of the program: versions that share a disk do not share results.
+    version: str = ""
+    #: Results that are not in memory, shared with other processes.
     disk: DiskCache | None = None
-    #: Inputs that were answered from what was kept or was on its way, and those that were computed.
+    #: Inputs whose results were cached or computed by a concurrent call, and inputs that were computed.
     hits: int = 0
     misses: int = 0
-    #: Bytes that are kept.
+    #: Bytes in memory.
     size: int = 0
-    _kept: OrderedDict[bytes, tuple[Any, int]] = field(default_factory=OrderedDict)
-    _flying: dict[bytes, asyncio.Future[Any]] = field(default_factory=dict)
+    _entries: OrderedDict[bytes, tuple[Any, int]] = field(default_factory=OrderedDict)
+    _pending: dict[bytes, asyncio.Future[Any]] = field(default_factory=dict)
 
     def __len__(self) -> int:
-        return len(self._kept)
+        return len(self._entries)
 
     async def run(self, engine: Engine, ticket: Ticket, space: str) -> Any:
-        """Return a ticket's rows, computing what is neither kept nor on its way. Raises what the engine raises.
+        """Return a ticket's rows, and compute those that are neither cached nor pending.
 
-        ``space`` names the model, adapter and precision that the jobs are for.
+        Args:
+            engine: the engine that computes.
+            ticket: a ticket that is not submitted yet.
+            space: the name of the model, adapter and precision of its jobs.
+
+        Raises:
+            NearfieldError: whatever the engine raises.
         """
         jobs = ticket.jobs
         if not jobs:
-            return await engine.run(ticket)  # its rows are there already, looked up without the model
-        keys = [_key(f"{self.maker} {space}", job) for job in jobs]
+            return await engine.run(ticket)  # its rows are set already: they need no model
+        keys = [_key(f"{self.version} {space}", job) for job in jobs]
         rows: list[Any] = [None] * len(jobs)
         waits: dict[int, asyncio.Future[Any]] = {}
-        mine: dict[bytes, Job] = {}
+        new: dict[bytes, Job] = {}
         for index, (job, key) in enumerate(zip(jobs, keys, strict=True)):
-            if key in self._kept:
-                self._kept.move_to_end(key)
-                rows[index] = self._kept[key][0]
+            if key in self._entries:
+                self._entries.move_to_end(key)
+                rows[index] = self._entries[key][0]
             else:
-                if key not in self._flying:
-                    self._flying[key] = asyncio.get_running_loop().create_future()
-                    mine[key] = job
-                waits[index] = self._flying[key]
-        self.hits += len(jobs) - len(mine)
-        if mine:
-            await self._compute(engine, ticket, mine)
-        alone = await self._gather(waits, rows)
-        if alone:
-            part = _part(ticket, [jobs[index] for index in alone])
-            for index, row in zip(alone, await engine.run(part), strict=True):
+                if key not in self._pending:
+                    self._pending[key] = asyncio.get_running_loop().create_future()
+                    new[key] = job
+                waits[index] = self._pending[key]
+        self.hits += len(jobs) - len(new)
+        if new:
+            await self._compute(engine, ticket, new)
+        missing = await self._gather(waits, rows)
+        if missing:
+            part = _part(ticket, [jobs[index] for index in missing])
+            for index, row in zip(missing, await engine.run(part), strict=True):
                 rows[index] = row
-        return _joined(ticket, rows)
+        return np.stack(rows) if isinstance(ticket.rows, np.ndarray) else rows
 
-    async def _compute(self, engine: Engine, ticket: Ticket, mine: dict[bytes, Job]) -> None:
-        """Compute what is new, keep it, and hand it to all who wait for it."""
+    async def _compute(self, engine: Engine, ticket: Ticket, jobs: dict[bytes, Job]) -> None:
+        """Load or compute results, cache them, and deliver them to all calls that wait for them."""
         results: dict[bytes, Any] = {}
         try:
-            results = await self.disk.find(list(mine)) if self.disk is not None else {}
+            results = await self.disk.load(list(jobs)) if self.disk is not None else {}
             self.hits += len(results)
-            new = {key: job for key, job in mine.items() if key not in results}
+            new = {key: job for key, job in jobs.items() if key not in results}
             self.misses += len(new)
             if new:
                 part = _part(ticket, list(new.values()))
@@ -93,41 +101,42 @@ class ResultCache:
                     ticket.queued_seconds, ticket.total_seconds = part.queued_seconds, part.total_seconds
                 results |= computed
                 if self.disk is not None:
-                    self.disk.keep(computed)
+                    self.disk.store(computed)
         finally:
-            for key in mine:
-                waiting = self._flying.pop(key)
+            for key in jobs:
+                pending = self._pending.pop(key)
                 if key in results:
-                    waiting.set_result(self._keep(key, results[key]))
+                    pending.set_result(self._store(key, results[key]))
                 else:
-                    waiting.set_exception(_LeftAloneError())
-                    waiting.exception()  # perhaps nobody waits, and then it is nobody's error
+                    pending.set_exception(_NotComputedError())
+                    pending.exception()  # marks it as retrieved: asyncio would warn if no call waits
 
     async def _gather(self, waits: dict[int, asyncio.Future[Any]], rows: list[Any]) -> list[int]:
-        """Wait for what is on its way; return the inputs whose owners did not finish."""
+        """Wait for pending results, and return the inputs that the calls which owned them did not compute."""
         if waits:
             await asyncio.wait(set(waits.values()))  # unlike gather, being cancelled cancels none of them
-        alone = []
-        for index, waiting in waits.items():
-            if waiting.exception() is None:
-                rows[index] = waiting.result()
+        missing = []
+        for index, pending in waits.items():
+            if pending.exception() is None:
+                rows[index] = pending.result()
             else:
-                alone.append(index)
-        return alone
+                missing.append(index)
+        return missing
 
-    def _keep(self, key: bytes, row: Any) -> Any:
-        """Keep a row of its own, not a part of its batch's."""
-        row = _own(row)
+    def _store(self, key: bytes, row: Any) -> Any:
+        """Store a copy of a row and return it; a view would keep its whole batch in memory."""
+        row = _read_only_copy(row)
         size = _size(row) + _OVERHEAD
         if size <= self.budget:
-            self._kept[key] = (row, size)
+            self._entries[key] = (row, size)
             self.size += size
         while self.size > self.budget:
-            self.size -= self._kept.popitem(last=False)[1][1]
+            self.size -= self._entries.popitem(last=False)[1][1]
         return row
 
 
 def _part(ticket: Ticket, jobs: Sequence[Job]) -> Ticket:
+    """Return a ticket with some of another one's jobs."""
     extras = [job.extra for job in jobs]
     return Ticket.create(
         ticket.runner,
@@ -139,36 +148,32 @@ def _part(ticket: Ticket, jobs: Sequence[Job]) -> Ticket:
     )
 
 
-def _joined(ticket: Ticket, rows: list[Any]) -> Any:
-    if isinstance(ticket.rows, np.ndarray):
-        return np.stack(rows) if rows else ticket.rows
-    return rows
-
-
 def _key(space: str, job: Job) -> bytes:
-    told = blake2b(space.encode(), digest_size=16)
-    told.update(np.asarray(job.ids, np.int64).tobytes())
+    """Return the key of a job. Files on disk hold such keys, so what is hashed cannot change."""
+    digest = blake2b(space.encode(), digest_size=16)
+    digest.update(np.asarray(job.ids, np.int64).tobytes())
     extra = job.extra
     if extra is None:
-        told.update(b"%d" % job.skip)
+        digest.update(b"%d" % job.skip)
     else:
-        kept = None if extra.kept_tokens is None else np.asarray(extra.kept_tokens).tobytes()
-        told.update(repr((job.skip, extra.outputs, extra.second, extra.spans, kept, extra.unattended)).encode())
-    return told.digest()
+        tokens = None if extra.kept_tokens is None else np.asarray(extra.kept_tokens).tobytes()
+        digest.update(repr((job.skip, extra.outputs, extra.second, extra.spans, tokens, extra.unattended)).encode())
+    return digest.digest()
 
 
-def _own(value: Any) -> Any:
-    """Copy arrays, and make them unchangeable: all who ask get the same."""
+def _read_only_copy(value: Any) -> Any:
+    """Copy arrays and make them read-only: all calls get the same ones."""
     if isinstance(value, np.ndarray):
         copy = value.copy()
         copy.flags.writeable = False
         return copy
     if isinstance(value, dict):
-        return {name: _own(part) for name, part in value.items()}
-    return tuple(map(_own, value)) if isinstance(value, (tuple, list)) else value
+        return {name: _read_only_copy(part) for name, part in value.items()}
+    return tuple(map(_read_only_copy, value)) if isinstance(value, (tuple, list)) else value
 
 
 def _size(value: Any) -> int:
+    """Return the bytes of all arrays in a row."""
     if isinstance(value, np.ndarray):
         return int(value.nbytes)
     if isinstance(value, dict):

@@ -1,4 +1,4 @@
-"""Shell: a loaded model without what runs it, for processes that leave running to another one."""
+"""Models without weights, for processes that leave computing to another one: pack them there, unpack them here."""
 
 from __future__ import annotations
 
@@ -7,46 +7,57 @@ import io
 import pickle
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from nearfield.inference.loaded_model import LoadedModel
 from nearfield.inference.model_info import ModelInfo
 
-#: What each process has of its own, and what a shell has of it at first.
-_OWN: Mapping[str, Any] = {"engine": None, "cache": None, "observers": (), "_owns_engine": False, "_finalizer": None}
+if TYPE_CHECKING:
+    from nearfield.engine.engine import Engine
+    from nearfield.engine.ipc.remote_engine import RemoteEngine
+
+#: Attributes that belong to one process, with their values in a packed model.
+_PROCESS_STATE: Mapping[str, object] = {
+    "engine": None,
+    "cache": None,
+    "observers": (),
+    "_owns_engine": False,
+    "_finalizer": None,
+}
 
 
 def pack_weightless(models: Sequence[LoadedModel]) -> bytes:
-    """Return all that the same models need in another process: recipes, tokenizers and the like, and no weights.
+    """Return models without weights as bytes: recipes, tokenizers and everything else that another process needs.
 
-    Nothing is read anew there, and so nothing can be another: names, spaces and token ids are those of the models.
+    The other process reads no file, so names, spaces and token ids are those of these models.
     """
-    held = io.BytesIO()
-    pickler = pickle.Pickler(held, 5)
-    # Recipes hold mappings that pickle itself refuses.
+    packed = io.BytesIO()
+    pickler = pickle.Pickler(packed, 5)
+    # Recipes hold mappings that pickle does not support.
     pickler.dispatch_table = {**copyreg.dispatch_table, MappingProxyType: lambda value: (_frozen, (dict(value),))}
     pickler.dump([(type(model), _state(model)) for model in models])
-    return held.getvalue()
+    return packed.getvalue()
 
 
-def unpack_weightless(packed: bytes, engine: Any) -> list[LoadedModel]:
-    """Make shells of what a process of this program has packed; all that they compute, ``engine`` computes.
+def unpack_weightless(packed: bytes, engine: Engine | RemoteEngine) -> list[LoadedModel]:
+    """Return the models that another process of this program has packed; ``engine`` computes for them.
 
-    They have the methods of models, but for loading and removing adapters.
+    They have all methods of models except loading and removing adapters.
     """
-    shells = []
-    for kind, state in pickle.loads(packed):
-        made = kind.__new__(kind)
-        vars(made).update(state, engine=engine)
+    models = []
+    for model_class, state in pickle.loads(packed):
+        model = model_class.__new__(model_class)
+        vars(model).update(state, engine=engine)
         if "observers" in state:
-            made.observers = []
-        shells.append(made)
-    return shells
+            model.observers = []
+        models.append(model)
+    return models
 
 
 def _state(model: LoadedModel) -> dict[str, Any]:
     state = vars(model)
-    return {**state, **{name: _OWN[name] for name in state if name in _OWN}, "_model": ModelInfo.of(model._model)}
+    reset = {name: value for name, value in _PROCESS_STATE.items() if name in state}
+    return {**state, **reset, "_model": ModelInfo.from_model(model._model)}
 
 
 def _frozen(values: dict[Any, Any]) -> Mapping[Any, Any]:

@@ -14,10 +14,10 @@ from nearfield.engine.job import Ticket
 from nearfield.errors import InputError
 from nearfield.heads import OutputRequest
 from nearfield.inference.encode_options import ResolvedOptions
-from nearfield.inference.inputs import Text, chunk_token_spans, split_long_text
-from nearfield.inference.late_interaction import LateInteractionFormatter
 from nearfield.inference.model_info import ModelInfo
-from nearfield.inference.sparse_static import SparseStaticEmbedding
+from nearfield.inference.preparation.inputs import Text, chunk_token_spans, split_long_text
+from nearfield.inference.preparation.late_interaction import LateInteractionFormatter
+from nearfield.inference.preparation.sparse_static import SparseStaticEmbedding
 
 #: First and last token of each chunk of a document; the last one is excluded.
 TokenSpans = list[tuple[int, int]]

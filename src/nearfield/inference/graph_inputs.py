@@ -1,0 +1,85 @@
+"""Inputs of a compiled graph: arrays of a batch's token ids, segments, positions, pooling weights and adapters."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+
+from nearfield.arrays import Array
+from nearfield.engine.job import Batch
+from nearfield.families import Family
+from nearfield.heads import HeadInput
+from nearfield.heads.pooled import token_weights
+from nearfield.packing import PackedRows
+
+
+def graph_inputs(
+    names: Sequence[str], family: Family, batch: Batch, packed: PackedRows, items: Sequence[HeadInput]
+) -> dict[str, Array]:
+    """Return all arrays that a graph reads: token ids, segments, positions, inputs of the family and of the heads.
+
+    Args:
+        names: inputs of the heads, and ``adapters`` if any are loaded.
+        family: the model's architecture.
+        batch: the batch.
+        packed: its tokens in rows.
+        items: the input of the heads for each job of the batch.
+    """
+    arrays = {"ids": packed.ids, "segments": packed.segments, "places": packed.places}
+    arrays.update(family.host(packed.places))
+    sizes = np.array([len(job.ids) for job in batch.jobs])
+    # An input that is all prompt is pooled whole: there is nothing else to pool.
+    skips = np.array([job.skip if job.skip < len(job.ids) else 0 for job in batch.jobs])
+    for name in names:
+        if name.startswith("pool."):
+            arrays[name] = _pooling_weights(name.removeprefix("pool."), packed, sizes, skips, items)
+        else:
+            arrays[name] = _TOKEN_INPUTS[name](packed, items)
+    return arrays
+
+
+def _pooling_weights(mode: str, packed: PackedRows, sizes: Array, skips: Array, items: Sequence[HeadInput]) -> Array:
+    if any(item.extra.spans for item in items):
+        return _span_weights(mode, packed, items)
+    values = token_weights(mode, packed.place, sizes[packed.owner], skips[packed.owner])
+    weights = packed.weights(values)
+    return weights[:, 0] if mode == "max" else weights
+
+
+def _span_weights(mode: str, packed: PackedRows, items: Sequence[HeadInput]) -> Array:
+    """Return weights [rows, slots, width] that pool each span separately; an input without spans is one span."""
+    inputs = [item.extra.spans or ((0, len(item.ids)),) for item in items]
+    weights = np.zeros((packed.layout.rows, max(map(len, inputs)), packed.layout.width), np.float32)
+    for row, spans in enumerate(inputs):
+        for slot, (start, stop) in enumerate(spans):
+            places = np.arange(stop - start)
+            weights[row, slot, start:stop] = token_weights(
+                mode, places, np.full(len(places), len(places)), np.zeros(len(places), int)
+            )
+    return weights
+
+
+def _token_types(packed: PackedRows, items: Sequence[HeadInput]) -> Array:
+    """Return 1 for the tokens of a pair's second text, 0 for others."""
+    seconds = np.array([item.extra.second or len(item.ids) for item in items])
+    return packed.spread((packed.place >= seconds[packed.owner]).astype(np.int32))
+
+
+def _attended_segments(packed: PackedRows, items: Sequence[HeadInput]) -> Array:
+    """Return the segments, with 0 for tokens that are not attended to."""
+    ends = np.array([len(item.ids) - item.extra.unattended for item in items])
+    attended = packed.place < ends[packed.owner]
+    return packed.spread((packed.layout.slot[packed.owner] + 1) * attended)
+
+
+def _adapter_numbers(packed: PackedRows, items: Sequence[HeadInput]) -> Array:
+    """Return the number of each token's adapter."""
+    return packed.spread(np.array([item.extra.adapter for item in items])[packed.owner])
+
+
+_TOKEN_INPUTS: Mapping[str, Callable[[PackedRows, Sequence[HeadInput]], Array]] = {
+    "types": _token_types,
+    "keys": _attended_segments,
+    "adapters": _adapter_numbers,
+}
