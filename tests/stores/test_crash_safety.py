@@ -42,16 +42,16 @@ def record(number: int, turn: int) -> Record:
 @pytest.mark.parametrize(("name", "writes"), [("lancedb", 46), ("chroma", 29)])
 def test_what_a_write_returned_for_survives(name: str, writes: int, tmp_path: Path) -> None:
     with DATABASES[name](tmp_path) as address:
-        told = killed_after(writes, address)
+        turns = killed_after(writes, address)
         store = connect(address)
-        found = {each.ordinal: each for part in store.scan(TABLE, vectors=True) for each in part}
-        assert store.count(TABLE) == len(found) == COUNT
-        for number, each in found.items():
-            least = told[number // STEP * STEP]
-            assert int(each.fields["turn"]) in (least, least + 1)
-            whole = record(number, int(each.fields["turn"]))
-            assert (each.id, each.text, each.payload) == (whole.id, whole.text, whole.payload)
-            assert np.array_equal(each.vector, whole.vector)
+        results = {record.ordinal: record for part in store.scan(TABLE, vectors=True) for record in part}
+        assert store.count(TABLE) == len(results) == COUNT
+        for number, item in results.items():
+            least = turns[number // STEP * STEP]
+            assert int(item.fields["turn"]) in (least, least + 1)
+            whole = record(number, int(item.fields["turn"]))
+            assert (item.id, item.text, item.payload) == (whole.id, whole.text, whole.payload)
+            assert np.array_equal(item.vector, whole.vector)
         # And it goes on as if nothing had been.
         store.upsert(TABLE, [record(number, 7) for number in range(COUNT)])
         store.index(TABLE)
@@ -63,16 +63,16 @@ def test_what_a_write_returned_for_survives(name: str, writes: int, tmp_path: Pa
 def killed_after(writes: int, address: str) -> dict[int, int]:
     """Let a process write, kill it after so many writes, and return the last turn that each part was written in."""
     command: list[Any] = [sys.executable, "-c", WRITER, address]
-    told: dict[int, int] = {}
+    turns: dict[int, int] = {}
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         for _ in range(writes):
             line = process.stdout.readline()
             assert line, "the writer stopped by itself"
             turn, start = map(int, line.split())
-            told[start] = turn
+            turns[start] = turn
         process.kill()
         for line in process.stdout:
             turn, start = map(int, line.split())
-            told[start] = turn
-    return told
+            turns[start] = turn
+    return turns

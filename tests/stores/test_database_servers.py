@@ -55,7 +55,7 @@ def vector(table: TableSpec, rng: np.random.Generator) -> Any:
 
 def ids(hits: list[list[StoreHit]]) -> list[list[str]]:
     """Return whose records were found."""
-    return [[hit.record.id for hit in found] for found in hits]
+    return [[hit.record.id for hit in results] for results in hits]
 
 
 # -- Qdrant ----------------------------------------------------------------------------------------------------
@@ -93,27 +93,27 @@ FORMS = [
 @pytest.mark.parametrize("table", FORMS, ids=lambda form: f"{form.kind}-{form.dtype}-{form.metric}")
 def test_qdrant_gives_scores_as_they_are_defined(qdrant: Store, engine: QdrantServer, table: TableSpec) -> None:
     """Without being compared again here: no vectors are fetched."""
-    held = records(table, 50)
+    stored = records(table, 50)
     qdrant.create(table)
-    qdrant.upsert(table, held)
-    queries, where = [each.vector for each in held[:4]], parse_filter({"lang": {"ne": "de"}}, FIELDS)
+    qdrant.upsert(table, stored)
+    queries, where = [record.vector for record in stored[:4]], parse_filter({"lang": {"ne": "de"}}, FIELDS)
     engine.requests.clear()
-    found = qdrant.search(table, queries, 10, where=where)
-    kept = [each for each in held if each.fields.get("lang") != "de"]
-    wanted = exact.search(table, [kept], queries, 10)
-    assert ids(found) == ids(wanted)
-    for hits, others in zip(found, wanted, strict=True):
+    results = qdrant.search(table, queries, 10, where=where)
+    remaining = [record for record in stored if record.fields.get("lang") != "de"]
+    expected = exact.search(table, [remaining], queries, 10)
+    assert ids(results) == ids(expected)
+    for hits, others in zip(results, expected, strict=True):
         # The engine rounds a query to float16 as it does the vectors.
         off = 5e-4 if table.dtype == "float16" else 1e-5
         assert [hit.score for hit in hits] == pytest.approx([hit.score for hit in others], abs=off)
     assert not any(body["with_vector"] for body in engine.bodies("POST", "/points/query"))
-    assert ids(qdrant.search(table, queries, 10, where=where, exact=True)) == ids(wanted)
-    asked = engine.bodies("POST", "/points/query")[-1]
-    assert asked["params"] == {"exact": True, "quantization": {"ignore": True}} and asked["with_vector"]
+    assert ids(qdrant.search(table, queries, 10, where=where, exact=True)) == ids(expected)
+    requested = engine.bodies("POST", "/points/query")[-1]
+    assert requested["params"] == {"exact": True, "quantization": {"ignore": True}} and requested["with_vector"]
 
 
 @pytest.mark.parametrize(
-    ("told", "shape"),
+    ("options", "shape"),
     [
         ({}, {"size": 32, "distance": "Dot", "datatype": "float32"}),
         ({"metric": "euclidean", "dtype": "float16"}, {"size": 32, "distance": "Euclid", "datatype": "float16"}),
@@ -127,13 +127,13 @@ def test_qdrant_gives_scores_as_they_are_defined(qdrant: Store, engine: QdrantSe
         ({"kind": "multivector"}, {"multivector_config": {"comparator": "max_sim"}, "distance": "Dot"}),
     ],
 )
-def test_qdrant_is_told_the_shape(qdrant: Store, engine: QdrantServer, told: Any, shape: Any) -> None:
-    qdrant.create(replace(TABLE, **told))
+def test_qdrant_gets_the_shape(qdrant: Store, engine: QdrantServer, options: Any, shape: Any) -> None:
+    qdrant.create(replace(TABLE, **options))
     sent = engine.bodies("PUT", "/collections/nearfield_records")[0]["vectors"]["vector"]
     assert {name: sent[name] for name in shape} == shape
 
 
-def test_qdrant_is_told_of_sparse_vectors_and_of_fields(qdrant: Store, engine: QdrantServer) -> None:
+def test_qdrant_gets_sparse_vectors_and_fields(qdrant: Store, engine: QdrantServer) -> None:
     table = TableSpec(
         "words", "sparse", 40, metric="dot", dtype="float16", fields={**FIELDS, "x": "float", "on": "bool"}
     )
@@ -157,9 +157,9 @@ def test_qdrant_gets_much_in_several_requests(
     qdrant: Store, engine: QdrantServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("nearfield.stores.qdrant_points._WRITE", 20_000)
-    held = records(TABLE, 60)
+    stored = records(TABLE, 60)
     qdrant.create(TABLE)
-    qdrant.upsert(TABLE, held)
+    qdrant.upsert(TABLE, stored)
     sizes = [len(body["points"]) for body in engine.bodies("PUT", "/points")]
     assert len(sizes) > 2 and sum(sizes) == 60 and qdrant.count(TABLE) == 60
 
@@ -169,8 +169,8 @@ def test_qdrant_compares_again_where_its_index_is_compressed(qdrant: Store, engi
     qdrant.create(table)
     qdrant.upsert(table, records(table, 3))
     qdrant.search(table, [records(table, 1)[0].vector], 2)
-    asked = engine.bodies("POST", "/points/query")[0]["params"]
-    assert asked["quantization"] == {"rescore": True, "oversampling": 4.0}
+    requested = engine.bodies("POST", "/points/query")[0]["params"]
+    assert requested["quantization"] == {"rescore": True, "oversampling": 4.0}
 
 
 def test_qdrant_leaves_other_collections_alone(qdrant: Store, engine: QdrantServer) -> None:
@@ -194,26 +194,26 @@ def test_qdrant_refuses_what_it_cannot_compress(qdrant: Store) -> None:
 def test_qdrant_finds_what_has_no_vector(qdrant: Store) -> None:
     """A text of which no token counts is a record all the same; its score is 0."""
     table = TableSpec("records", "multivector", 8)
-    held = records(table, 4)
-    held[2] = replace(held[2], vector=np.zeros((0, 8), np.float32))
+    stored = records(table, 4)
+    stored[2] = replace(stored[2], vector=np.zeros((0, 8), np.float32))
     qdrant.create(table)
-    qdrant.upsert(table, held)
-    for told in (True, False):
-        found = {hit.record.id: hit.score for hit in qdrant.search(table, [held[0].vector], 9, exact=told)[0]}
-        assert len(found) == 4 and found[held[2].id] == 0
-        assert len(qdrant.search(table, [np.zeros((0, 8), np.float32)], 9, exact=told)[0]) == 4
-    assert qdrant.fetch(table, [held[2].id], vectors=True)[0].vector.shape == (0, 8)
+    qdrant.upsert(table, stored)
+    for is_exact in (True, False):
+        results = {hit.record.id: hit.score for hit in qdrant.search(table, [stored[0].vector], 9, exact=is_exact)[0]}
+        assert len(results) == 4 and results[stored[2].id] == 0
+        assert len(qdrant.search(table, [np.zeros((0, 8), np.float32)], 9, exact=is_exact)[0]) == 4
+    assert qdrant.fetch(table, [stored[2].id], vectors=True)[0].vector.shape == (0, 8)
 
 
 def test_qdrant_keeps_what_is_not_of_unit_length(qdrant: Store, engine: QdrantServer) -> None:
-    held = [replace(each, vector=each.vector * np.float32(3.3)) for each in records(TABLE, 5)]
+    stored = [replace(record, vector=record.vector * np.float32(3.3)) for record in records(TABLE, 5)]
     qdrant.create(TABLE)
-    qdrant.upsert(TABLE, held)
-    found = {each.id: each.vector for part in qdrant.scan(TABLE, vectors=True) for each in part}
-    assert all(np.array_equal(found[each.id], each.vector) for each in held)
+    qdrant.upsert(TABLE, stored)
+    results = {record.id: record.vector for part in qdrant.scan(TABLE, vectors=True) for record in part}
+    assert all(np.array_equal(results[record.id], record.vector) for record in stored)
     sent = engine.bodies("PUT", "/points")[0]["points"]
     assert [np.linalg.norm(point["vector"]["vector"]) for point in sent] == pytest.approx([1.0] * 5)
-    assert qdrant.search(TABLE, [held[0].vector], 1)[0][0].score == pytest.approx(1.0, abs=1e-6)
+    assert qdrant.search(TABLE, [stored[0].vector], 1)[0][0].score == pytest.approx(1.0, abs=1e-6)
 
 
 def test_qdrant_that_is_locked_away_or_too_old() -> None:
@@ -274,7 +274,7 @@ def pgvector(server: postgres.Postgres) -> Iterator[Store]:
 
 
 @pytest.mark.parametrize(
-    "told",
+    "options",
     [
         {},
         {"metric": "dot"},
@@ -286,50 +286,50 @@ def pgvector(server: postgres.Postgres) -> Iterator[Store]:
     ],
     ids=str,
 )
-def test_pgvector_searches_with_its_index(pgvector: Store, monkeypatch: pytest.MonkeyPatch, told: Any) -> None:
+def test_pgvector_searches_with_its_index(pgvector: Store, monkeypatch: pytest.MonkeyPatch, options: Any) -> None:
     monkeypatch.setattr("nearfield.stores.pgvector._ROWS_TO_INDEX", 500)
-    table = replace(TABLE, **told)
-    held = records(table, 600)
+    table = replace(TABLE, **options)
+    stored = records(table, 600)
     pgvector.create(table)
-    pgvector.upsert(table, held)
+    pgvector.upsert(table, stored)
     before = pgvector.size(table) or 0
     pgvector.index(table)
     pgvector.index(table)
     assert (pgvector.size(table) or 0) > before
-    queries = [each.vector for each in held[:10]]
+    queries = [record.vector for record in stored[:10]]
     with monkeypatch.context() as patch:
         patch.setattr("nearfield.stores.pgvector.PgVectorStore._compared", lambda *_: pytest.fail("was compared"))
-        found = pgvector.search(table, queries, 10)
-    wanted = exact.search(table, [held], queries, 10)
-    shared = [len({*one} & {*other}) for one, other in zip(ids(found), ids(wanted), strict=True)]
-    # The signs of random vectors tell little of them.
+        results = pgvector.search(table, queries, 10)
+    expected = exact.search(table, [stored], queries, 10)
+    shared = [len({*one} & {*other}) for one, other in zip(ids(results), ids(expected), strict=True)]
+    # The signs of random vectors say little about them.
     least = 70 if table.quantization == "binary" else 90
-    assert sum(shared) >= least and all(len(hits) == 10 for hits in found)
-    scores = {(at, hit.record.id): hit.score for at, hits in enumerate(wanted) for hit in hits}
-    for at, hits in enumerate(found):
+    assert sum(shared) >= least and all(len(hits) == 10 for hits in results)
+    scores = {(at, hit.record.id): hit.score for at, hits in enumerate(expected) for hit in hits}
+    for at, hits in enumerate(results):
         known = [(hit.score, scores[at, hit.record.id]) for hit in hits if (at, hit.record.id) in scores]
         assert [one for one, _ in known] == pytest.approx([other for _, other in known], abs=2e-3)
-    assert ids(pgvector.search(table, queries, 10, exact=True)) == ids(wanted)
+    assert ids(pgvector.search(table, queries, 10, exact=True)) == ids(expected)
 
 
 def test_pgvector_finds_all_that_a_narrow_filter_lets_through(pgvector: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("nearfield.stores.pgvector._ROWS_TO_INDEX", 1000)
-    held = records(TABLE, 1200)
+    stored = records(TABLE, 1200)
     pgvector.create(TABLE)
-    pgvector.upsert(TABLE, held)
+    pgvector.upsert(TABLE, stored)
     pgvector.index(TABLE)
-    where = one_of("id", [each.id for each in held[500:504]])
-    found = pgvector.search(TABLE, [held[0].vector], 10, where=where)
-    assert ids(found) == ids(exact.search(TABLE, [held[500:504]], [held[0].vector], 10))
+    where = one_of("id", [record.id for record in stored[500:504]])
+    results = pgvector.search(TABLE, [stored[0].vector], 10, where=where)
+    assert ids(results) == ids(exact.search(TABLE, [stored[500:504]], [stored[0].vector], 10))
     many = Not(equals("document", "d1"))
-    kept = [each for each in held if each.document != "d1"]
-    found = pgvector.search(TABLE, [held[0].vector], 150, where=many)
-    wanted = exact.search(TABLE, [kept], [held[0].vector], 150)
-    assert len(found[0]) == 150 and len({*ids(found)[0]} & {*ids(wanted)[0]}) >= 130
+    remaining = [record for record in stored if record.document != "d1"]
+    results = pgvector.search(TABLE, [stored[0].vector], 150, where=many)
+    expected = exact.search(TABLE, [remaining], [stored[0].vector], 150)
+    assert len(results[0]) == 150 and len({*ids(results)[0]} & {*ids(expected)[0]}) >= 130
 
 
 def test_pgvector_indexes_what_it_can(pgvector: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Wider vectors, and those that are told to have no index, are compared one by one."""
+    """Wider vectors, and those of tables without an index, are compared one by one."""
     monkeypatch.setattr("nearfield.stores.pgvector._ROWS_TO_INDEX", 5)
     for table in (
         TableSpec("wide", "dense", 2_008),
@@ -338,36 +338,36 @@ def test_pgvector_indexes_what_it_can(pgvector: Store, monkeypatch: pytest.Monke
         TableSpec("words", "sparse", 90_000, metric="dot"),
         TableSpec("tokens", "multivector", 8),
     ):
-        held = records(table, 8)
+        stored = records(table, 8)
         pgvector.create(table)
-        pgvector.upsert(table, held)
+        pgvector.upsert(table, stored)
         pgvector.index(table)
-        found = pgvector.search(table, [held[3].vector], 3)
-        assert found[0][0].record.id == held[3].id and len(found[0]) == 3
+        results = pgvector.search(table, [stored[3].vector], 3)
+        assert results[0][0].record.id == stored[3].id and len(results[0]) == 3
 
 
 def test_pgvector_refuses_what_it_cannot_hold(pgvector: Store) -> None:
-    for told, said in (
+    for options, said in (
         ({"dimensions": 16_008}, "16000"),
         ({"quantization": "int8"}, "'int8'"),
         ({"quantization": "binary", "dtype": "binary"}, "dense"),
         ({"quantization": "binary", "kind": "multivector"}, "dense"),
     ):
         with pytest.raises(InputError, match=said):
-            pgvector.create(replace(TABLE, **told))
+            pgvector.create(replace(TABLE, **options))
 
 
 def test_pgvector_writes_a_batch_as_a_whole_or_not_at_all(pgvector: Store) -> None:
-    held = records(TABLE, 10)
+    stored = records(TABLE, 10)
     pgvector.create(TABLE)
     for text in ("a\0b", "a\ud800b"):
         with pytest.raises(InputError, match="'records'"):
-            pgvector.upsert(TABLE, [*held, replace(held[9], id=str(uuid.uuid4()), text=text)])
+            pgvector.upsert(TABLE, [*stored, replace(stored[9], id=str(uuid.uuid4()), text=text)])
     assert pgvector.count(TABLE) == 0
     payload = {"nul": "\0", "large": 2**70, "float": 1e22, "whole": 1.0}
-    pgvector.upsert(TABLE, [replace(held[0], payload=payload)])
-    found = pgvector.fetch(TABLE, [held[0].id])[0].payload
-    assert found == payload and [type(each) for each in found.values()] == [str, int, float, float]
+    pgvector.upsert(TABLE, [replace(stored[0], payload=payload)])
+    results = pgvector.fetch(TABLE, [stored[0].id])[0].payload
+    assert results == payload and [type(hit) for hit in results.values()] == [str, int, float, float]
 
 
 def test_pgvector_can_be_used_by_several_threads(pgvector: Store) -> None:
@@ -414,18 +414,18 @@ def test_pgvector_keeps_to_its_own_tables(pgvector: Store, server: postgres.Post
 
 def test_postgres_that_goes_away_and_comes_back(server: postgres.Postgres) -> None:
     store = connect(server.address)
-    held = records(TABLE, 30)
+    stored = records(TABLE, 30)
     store.create(TABLE)
-    store.upsert(TABLE, held[:20])
+    store.upsert(TABLE, stored[:20])
     server.stop("immediate")
     try:
         for _ in range(2):
             with pytest.raises(StoreFailed, match="does not answer"):
-                store.upsert(TABLE, held)
+                store.upsert(TABLE, stored)
     finally:
         server.start()
     assert store.count(TABLE) == 20
-    store.upsert(TABLE, held)
+    store.upsert(TABLE, stored)
     assert store.count(TABLE) == 30
     store.drop(TABLE.name)
     store.close()

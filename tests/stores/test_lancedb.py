@@ -13,7 +13,7 @@ import pytest
 from nearfield.errors import StoreFailed
 from nearfield.stores import TableSpec, connect, exact, lancedb
 from nearfield.stores.filters import equals
-from tests.stores.test_stores import assert_same, fill, held, recall, sample, vector
+from tests.stores.test_stores import assert_same, fill, recall, sample, stored_records, vector
 
 BASE = TableSpec("records", "dense", 32, fields={"lang": "str"})
 
@@ -26,7 +26,7 @@ def store(tmp_path: Path) -> lancedb.LanceDbStore:
 
 def records_of(table: TableSpec, count: int, seed: int = 0) -> list[Any]:
     """Return records whose fields are the table's."""
-    return [replace(each, fields={"lang": "en"}) for each in sample(table, count, seed)]
+    return [replace(record, fields={"lang": "en"}) for record in sample(table, count, seed)]
 
 
 FORMS = [
@@ -41,28 +41,32 @@ FORMS = [
 ]
 
 
-@pytest.mark.parametrize("table", FORMS, ids=lambda each: f"{each.kind}-{each.dtype}-{each.metric}-{each.quantization}")
+@pytest.mark.parametrize(
+    "table", FORMS, ids=lambda record: f"{record.kind}-{record.dtype}-{record.metric}-{record.quantization}"
+)
 def test_the_index_finds_nearly_all(store: Any, table: TableSpec, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lancedb, "_ROWS_TO_INDEX", 500)
     records = fill(store, table, records_of(table, 1000))
     rng = np.random.default_rng(3)
     queries = [vector(table, rng) for _ in range(10)]
-    wanted = exact.search(table, [records], queries, 10)
+    expected = exact.search(table, [records], queries, 10)
     store.index(table)
     opened = store._database.open_table(table.name)
-    assert [each.name for each in opened.list_indices() if each.columns == ["vector"]]
-    # A bit for each number, and the directions that they are taken in are drawn anew each time.
-    assert recall(store.search(table, queries, 10), wanted) >= (0.75 if table.quantization == "binary" else 0.9)
-    found = store.search(table, queries, 10, exact=True)
-    assert [[hit.record.id for hit in hits] for hits in found] == [[hit.record.id for hit in hits] for hits in wanted]
+    assert [list_indice.name for list_indice in opened.list_indices() if list_indice.columns == ["vector"]]
+    # A bit for each number, and their directions are drawn at random each time.
+    assert recall(store.search(table, queries, 10), expected) >= (0.75 if table.quantization == "binary" else 0.9)
+    results = store.search(table, queries, 10, exact=True)
+    assert [[hit.record.id for hit in hits] for hits in results] == [
+        [hit.record.id for hit in hits] for hits in expected
+    ]
     # What came after the index was built is found too, and what was removed is not.
     late = records_of(table, 1100, seed=8)[1000:]
     store.upsert(table, late)
     store.delete(table, equals("document", late[-1].document))
     query = late[0].vector
-    kept = [each for each in [*records, *late] if each.document != late[-1].document]
-    wanted = exact.search(table, [kept], [query], 5)
-    assert recall(store.search(table, [query], 5), wanted) >= 0.6
+    remaining = [record for record in [*records, *late] if record.document != late[-1].document]
+    expected = exact.search(table, [remaining], [query], 5)
+    assert recall(store.search(table, [query], 5), expected) >= 0.6
 
 
 def test_small_tables_and_those_without_index_have_none(store: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -87,7 +91,7 @@ def test_many_small_writes_are_joined(store: Any, monkeypatch: pytest.MonkeyPatc
     assert opened.stats()["fragment_stats"]["num_fragments"] <= 8
     store.index(BASE)
     assert len(files(store, "data/*.lance")) == 1 and len(files(store, "_versions/*.manifest")) == 1
-    assert_same(held(store, BASE, vectors=True), records, vectors=True)
+    assert_same(stored_records(store, BASE, vectors=True), records, vectors=True)
     total = sum(path.stat().st_size for path in files(store, "**/*"))
     assert 0.7 * total < store.size(BASE) <= total
 
@@ -101,13 +105,15 @@ def test_lookups_by_document_and_id_have_an_index(store: Any, monkeypatch: pytes
     monkeypatch.setattr(lancedb, "_ROWS_TO_KEY", 100)
     records = fill(store, BASE, records_of(BASE, 300))
     store.index(BASE)
-    indexed = {name for each in store._database.open_table(BASE.name).list_indices() for name in each.columns}
+    indexed = {
+        name for list_indice in store._database.open_table(BASE.name).list_indices() for name in list_indice.columns
+    }
     assert indexed == {"id", "document"}
     store.upsert(BASE, records[:50])
-    store.upsert(BASE, [replace(each, text="late") for each in records[:20]])
+    store.upsert(BASE, [replace(record, text="late") for record in records[:20]])
     store.delete(BASE, equals("document", "files:doc 1"))
-    kept = [replace(each, text="late") for each in records[:20]] + records[20:]
-    assert_same(held(store, BASE), [each for each in kept if each.document != "files:doc 1"])
+    remaining = [replace(record, text="late") for record in records[:20]] + records[20:]
+    assert_same(stored_records(store, BASE), [record for record in remaining if record.document != "files:doc 1"])
 
 
 def test_another_process_sees_what_was_written(store: Any, tmp_path: Path) -> None:
@@ -129,10 +135,10 @@ def test_a_table_that_was_half_made_is_made(store: Any) -> None:
     (store._path(BASE.name) / "data").mkdir(parents=True)
     assert store.tables() == []
     records = fill(store, BASE, records_of(BASE, 5))
-    assert_same(held(store, BASE), records)
+    assert_same(stored_records(store, BASE), records)
 
 
-def test_a_folder_that_cannot_be_used_is_told(tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_used_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(StoreFailed, match="file"):
         connect(f"lancedb://{tmp_path / 'file'}")

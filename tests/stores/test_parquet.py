@@ -14,7 +14,7 @@ from nearfield.errors import InputError, SpaceMismatch
 from nearfield.stores import Record, Store, TableSpec, connect, parquet
 from nearfield.stores.filters import equals
 from nearfield.stores.memory import MemoryStore
-from tests.stores.test_stores import FIELDS, FORMS, TABLE, assert_same, fill, held, sample
+from tests.stores.test_stores import FIELDS, FORMS, TABLE, assert_same, fill, sample, stored_records
 from tests.support.databases import DATABASES
 
 
@@ -29,13 +29,13 @@ def test_all_kinds_come_back(memory: MemoryStore, tmp_path: Path, form: TableSpe
     records = fill(memory, form, sample(form, 50))
     path = tmp_path / "export.parquet"
     assert parquet.write_table(memory, form, path, fingerprint="f1", about={"model": "m", "n": [1, None]}) == 50
-    assert [each.name for each in tmp_path.iterdir()] == ["export.parquet"]
+    assert [record.name for record in tmp_path.iterdir()] == ["export.parquet"]
     head = parquet.read_header(path)
     assert head == parquet.ParquetHeader(form, 50, "f1", {"model": "m", "n": [1, None]})
     other = MemoryStore.connect("memory:")
     assert parquet.read_table(path, other, fingerprint="f1") == 50
     assert parquet.read_table(path, other) == 50  # a second time changes nothing
-    assert_same(held(other, form, vectors=True), records, vectors=True)
+    assert_same(stored_records(other, form, vectors=True), records, vectors=True)
 
 
 def test_from_store_to_store(memory: MemoryStore, tmp_path: Path) -> None:
@@ -44,13 +44,13 @@ def test_from_store_to_store(memory: MemoryStore, tmp_path: Path) -> None:
         lance = connect(address)
         records = fill(lance, TABLE, sample(TABLE, 80))
         parquet.write_table(lance, TABLE, tmp_path / "a.parquet", where=equals("version", "v1"))
-        kept = [each for each in records if each.version == "v1"]
+        remaining = [record for record in records if record.version == "v1"]
         target = replace(TABLE, name="other", metric="dot", index="none", fields={**FIELDS, "more": "int"})
-        assert parquet.read_table(tmp_path / "a.parquet", memory, target) == len(kept)
-        assert_same(held(memory, target, vectors=True), kept, vectors=True)
+        assert parquet.read_table(tmp_path / "a.parquet", memory, target) == len(remaining)
+        assert_same(stored_records(memory, target, vectors=True), remaining, vectors=True)
         parquet.write_table(memory, target, tmp_path / "b.parquet")
         parquet.read_table(tmp_path / "b.parquet", lance)
-        assert_same(held(lance, target, vectors=True), kept, vectors=True)
+        assert_same(stored_records(lance, target, vectors=True), remaining, vectors=True)
         lance.close()
 
 
@@ -91,7 +91,7 @@ def test_what_was_there_stays_until_the_file_is_whole(memory: MemoryStore, tmp_p
 
 
 @pytest.mark.parametrize(
-    ("told", "match"),
+    ("options", "match"),
     [
         ({"dimensions": 25}, "dimensions 24.*takes 25"),
         ({"dtype": "float16"}, "dtype 'float32'.*takes 'float16'"),
@@ -100,10 +100,10 @@ def test_what_was_there_stays_until_the_file_is_whole(memory: MemoryStore, tmp_p
         ({"fields": {**FIELDS, "year": "str"}}, r"the field 'year' \(int\)"),
     ],
 )
-def test_tables_that_it_does_not_fit(memory: MemoryStore, tmp_path: Path, told: Any, match: str) -> None:
+def test_tables_that_it_does_not_fit(memory: MemoryStore, tmp_path: Path, options: Any, match: str) -> None:
     fill(memory, TABLE, sample(TABLE, 3))
     parquet.write_table(memory, TABLE, tmp_path / "x.parquet")
-    other = replace(TABLE, name="other", **told)
+    other = replace(TABLE, name="other", **options)
     with pytest.raises(InputError, match=match):
         parquet.read_table(tmp_path / "x.parquet", memory, other)
     assert memory.tables() == [TABLE.name]

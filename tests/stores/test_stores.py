@@ -53,7 +53,7 @@ FLOATS = [0.0, -0.0, 0.1, 0.5, -2.5, 3.0, 1e300, -1e300, 1e-7]
 COUNT = 120
 #: Filters as callers write them; what they match is computed beside the database.
 FILTERS: list[Any] = [
-    *({"lang": each} for each in STRINGS),
+    *({"lang": string} for string in STRINGS),
     {"lang": {"ne": "en"}},
     {"lang": {"in": ["en", "it's", "100%"]}},
     {"lang": {"nin": ["en", "back\\slash"]}},
@@ -108,7 +108,7 @@ class Row:
         self.store: Store = connect(address)
 
     def reopen(self) -> Store:
-        """Open it anew, as the next process would."""
+        """Open it again, as the next process would."""
         self.store.close()
         self.store = connect(self.address)
         return self.store
@@ -134,9 +134,9 @@ TABLE = TableSpec("records", "dense", 24, fields=FIELDS)
 _NUMBERS = itertools.count()
 
 
-def fresh(**told: Any) -> TableSpec:
+def fresh(**options: Any) -> TableSpec:
     """Return a table of a name that was not taken yet."""
-    return replace(TABLE, name=f"fresh_{next(_NUMBERS)}", **told)
+    return replace(TABLE, name=f"fresh_{next(_NUMBERS)}", **options)
 
 
 def sample(table: TableSpec, count: int, seed: int = 0) -> list[Record]:
@@ -156,7 +156,7 @@ def record(table: TableSpec, number: int, rng: np.random.Generator, shared: Any)
         "draft": [True, False],
     }
     fields = {name: values[rng.integers(len(values))] for name, values in drawn.items() if rng.random() < 0.7}
-    found = vector(table, rng)
+    results = vector(table, rng)
     return Record(
         id=str(uuid.uuid5(uuid.NAMESPACE_OID, str(number))),
         document=f"files:doc {number % 7}" if number % 7 else "files:it's",
@@ -165,7 +165,7 @@ def record(table: TableSpec, number: int, rng: np.random.Generator, shared: Any)
         text=f"{STRINGS[number % len(STRINGS)]} {number}" if number % 5 else "",
         fields=cast(dict[str, Value], fields),
         payload={"start": number, "headings": ["Ä", 'b"'], "page": None, "deep": {"x": [0.1, True]}},
-        vector=shared if number % 7 == 0 and number < 100 else found,
+        vector=shared if number % 7 == 0 and number < 100 else results,
     )
 
 
@@ -196,11 +196,11 @@ def fill(store: Store, table: TableSpec, records: list[Record]) -> list[Record]:
     return records
 
 
-def held(store: Store, table: TableSpec, where: Filter | None = None, **told: Any) -> dict[str, Record]:
+def stored_records(store: Store, table: TableSpec, where: Filter | None = None, **options: Any) -> dict[str, Record]:
     """Return what a scan gives, by id; each record once."""
-    found = [each for part in store.scan(table, where, **told) for each in part]
-    assert len({each.id for each in found}) == len(found)
-    return {each.id: each for each in found}
+    results = [record for part in store.scan(table, where, **options) for record in part]
+    assert len({hit.id for hit in results}) == len(results)
+    return {hit.id: hit for hit in results}
 
 
 def plain(record: Record) -> tuple[Any, ...]:
@@ -214,18 +214,20 @@ def parts(vector: Any) -> list[Any]:
     return [vector] if isinstance(vector, np.ndarray) else list(vector)
 
 
-def assert_same(found: dict[str, Record], records: Sequence[Record], *, vectors: bool = False) -> None:
+def assert_same(results: dict[str, Record], records: Sequence[Record], *, vectors: bool = False) -> None:
     """The records that were found are these, down to the last bit."""
-    assert {key: plain(each) for key, each in found.items()} == {each.id: plain(each) for each in records}
-    for each in records if vectors else []:
-        for left, right in zip(parts(found[each.id].vector), parts(each.vector), strict=True):
+    assert {key: plain(record) for key, record in results.items()} == {record.id: plain(record) for record in records}
+    for record in records if vectors else []:
+        for left, right in zip(parts(results[record.id].vector), parts(record.vector), strict=True):
             assert left.dtype == right.dtype and np.array_equal(left, right)
 
 
-def assert_hits(found: list[list[StoreHit]], wanted: list[list[StoreHit]]) -> None:
+def assert_hits(results: list[list[StoreHit]], expected: list[list[StoreHit]]) -> None:
     """The same records in the same order with the same scores, and without vectors."""
-    assert [[hit.record.id for hit in hits] for hits in found] == [[hit.record.id for hit in hits] for hits in wanted]
-    for hits, others in zip(found, wanted, strict=True):
+    assert [[hit.record.id for hit in hits] for hits in results] == [
+        [hit.record.id for hit in hits] for hits in expected
+    ]
+    for hits, others in zip(results, expected, strict=True):
         assert [hit.score for hit in hits] == pytest.approx([hit.score for hit in others], rel=1e-5, abs=1e-6)
         assert [plain(hit.record) for hit in hits] == [plain(hit.record) for hit in others]
         assert all(hit.record.vector is None for hit in hits)
@@ -233,8 +235,8 @@ def assert_hits(found: list[list[StoreHit]], wanted: list[list[StoreHit]]) -> No
 
 def truth(table: TableSpec, records: Sequence[Record], queries: Sequence[Any], where: Filter | None = None) -> Any:
     """Return the ten nearest, computed from the records themselves."""
-    kept = [each for each in records if matches(where, each.filterable)]
-    return exact.search(table, [kept], queries, 10)
+    remaining = [record for record in records if matches(where, record.filterable)]
+    return exact.search(table, [remaining], queries, 10)
 
 
 def test_the_suite_has_each_store() -> None:
@@ -248,7 +250,7 @@ def test_a_table_made_twice_keeps_its_records(row: Row) -> None:
     table = fresh()
     records = fill(row.store, table, sample(table, 5))
     row.store.create(table)
-    assert_same(held(row.store, table), records)
+    assert_same(stored_records(row.store, table), records)
 
 
 def test_tables_are_listed_and_dropped(row: Row) -> None:
@@ -271,7 +273,7 @@ def test_the_longest_name(row: Row) -> None:
     row.store.drop(table.name)
 
 
-def test_a_table_that_is_not_there_is_told(row: Row) -> None:
+def test_a_missing_table_is_named(row: Row) -> None:
     table = fresh()
     with pytest.raises(StoreFailed, match=table.name):
         row.store.upsert(table, sample(table, 1))
@@ -284,9 +286,9 @@ def test_another_table_is_left_alone(row: Row) -> None:
     records = fill(row.store, first, sample(first, 20))
     fill(row.store, second, sample(second, 20, seed=1))
     row.store.delete(second, equals("version", "v1"))
-    row.store.upsert(second, [replace(each, text="other") for each in sample(second, 5)])
+    row.store.upsert(second, [replace(record, text="other") for record in sample(second, 5)])
     row.store.drop(second.name)
-    assert_same(held(row.store, first, vectors=True), records, vectors=True)
+    assert_same(stored_records(row.store, first, vectors=True), records, vectors=True)
 
 
 def test_what_was_written_is_there_after_reopening(row: Row) -> None:
@@ -295,12 +297,16 @@ def test_what_was_written_is_there_after_reopening(row: Row) -> None:
     row.store.delete(table, equals("version", "v1"))
     store = row.reopen()
     assert table.name in store.tables()
-    assert_same(held(store, table, vectors=True), [each for each in records if each.version == "v0"], vectors=True)
+    assert_same(
+        stored_records(store, table, vectors=True),
+        [record for record in records if record.version == "v0"],
+        vectors=True,
+    )
     store.upsert(table, records)
-    assert_same(held(store, table), records)
+    assert_same(stored_records(store, table), records)
 
 
-def test_size_is_a_number_or_untold(row: Row, filled: tuple[TableSpec, list[Record]]) -> None:
+def test_size_is_a_number_or_none(row: Row, filled: tuple[TableSpec, list[Record]]) -> None:
     size = row.store.size(filled[0])
     assert size is None or size > COUNT * 24 * 4 / 2
 
@@ -310,21 +316,21 @@ def test_size_is_a_number_or_untold(row: Row, filled: tuple[TableSpec, list[Reco
 
 def test_a_scan_gives_all_back_to_the_last_bit(row: Row, filled: tuple[TableSpec, list[Record]]) -> None:
     table, records = filled
-    assert_same(held(row.store, table, vectors=True), records, vectors=True)
-    assert all(each.vector is None for each in held(row.store, table).values())
+    assert_same(stored_records(row.store, table, vectors=True), records, vectors=True)
+    assert all(record.vector is None for record in stored_records(row.store, table).values())
     where = parse_filter({"version": "v1", "draft": {"ne": True}}, FIELDS)
-    kept = [each for each in records if matches(where, each.filterable)]
-    assert 0 < len(kept) < len(records)
-    assert_same(held(row.store, table, where, vectors=True), kept, vectors=True)
+    remaining = [record for record in records if matches(where, record.filterable)]
+    assert 0 < len(remaining) < len(records)
+    assert_same(stored_records(row.store, table, where, vectors=True), remaining, vectors=True)
 
 
 def test_fetch_keeps_the_order(row: Row, filled: tuple[TableSpec, list[Record]]) -> None:
     table, records = filled
-    asked = [records[at].id for at in (7, 3, 90, 0)]
-    found = row.store.fetch(table, [*asked[:2], str(uuid.uuid4()), *asked[2:]], vectors=True)
-    assert [each.id for each in found] == asked
-    assert_same({each.id: each for each in found}, [records[at] for at in (7, 3, 90, 0)], vectors=True)
-    assert row.store.fetch(table, []) == [] and row.store.fetch(table, asked)[0].vector is None
+    requested = [records[at].id for at in (7, 3, 90, 0)]
+    results = row.store.fetch(table, [*requested[:2], str(uuid.uuid4()), *requested[2:]], vectors=True)
+    assert [hit.id for hit in results] == requested
+    assert_same({hit.id: hit for hit in results}, [records[at] for at in (7, 3, 90, 0)], vectors=True)
+    assert row.store.fetch(table, []) == [] and row.store.fetch(table, requested)[0].vector is None
 
 
 def test_a_record_takes_the_place_of_the_one_before(row: Row) -> None:
@@ -333,23 +339,28 @@ def test_a_record_takes_the_place_of_the_one_before(row: Row) -> None:
     row.store.upsert(table, records[:3])
     assert row.store.count(table) == 20
     # Nothing of the older record is left: neither fields nor payload.
-    bare = [replace(each, document="d", text="new", fields={}, payload={}, vector=-each.vector) for each in records[:3]]
+    bare = [
+        replace(record, document="d", text="new", fields={}, payload={}, vector=-record.vector)
+        for record in records[:3]
+    ]
     row.store.upsert(table, [records[0], *bare])
     row.store.upsert(table, [])
-    assert_same(held(row.store, table, vectors=True), bare + records[3:], vectors=True)
+    assert_same(stored_records(row.store, table, vectors=True), bare + records[3:], vectors=True)
     assert row.store.count(table, parse_filter({"lang": {"exists": False}, "document": "d"}, FIELDS)) == 3
 
 
 @pytest.mark.parametrize(
-    "told", [{"document": "files:it's"}, {"lang": {"gt": "b"}}, {"not": {"year": {"gte": 2020}}}, {"and": []}]
+    "condition", [{"document": "files:it's"}, {"lang": {"gt": "b"}}, {"not": {"year": {"gte": 2020}}}, {"and": []}]
 )
-def test_delete_takes_what_matches(row: Row, told: Any) -> None:
-    table, where = fresh(), parse_filter(told, FIELDS)
+def test_delete_takes_what_matches(row: Row, condition: Any) -> None:
+    table, where = fresh(), parse_filter(condition, FIELDS)
     records = fill(row.store, table, sample(table, 40))
     assert where is not None
     row.store.delete(table, where)
     row.store.delete(table, where)
-    assert_same(held(row.store, table), [each for each in records if not matches(where, each.filterable)])
+    assert_same(
+        stored_records(row.store, table), [record for record in records if not matches(where, record.filterable)]
+    )
 
 
 MANY = TableSpec("many", "dense", 16, fields={"lang": "str"})
@@ -359,7 +370,7 @@ MANY = TableSpec("many", "dense", 16, fields={"lang": "str"})
 def many(total: int) -> list[Record]:
     """Return that many records, drawn once for all stores."""
     drawn = enumerate(sample(MANY, total))
-    return [replace(each, fields={"lang": STRINGS[at % 9]}, payload={}) for at, each in drawn]
+    return [replace(record, fields={"lang": STRINGS[at % 9]}, payload={}) for at, record in drawn]
 
 
 def test_five_thousand_records(row: Row) -> None:
@@ -369,25 +380,26 @@ def test_five_thousand_records(row: Row) -> None:
     fill(row.store, table, records)
     row.store.index(table)
     assert row.store.count(table) == total
-    assert_same(held(row.store, table, vectors=True), records, vectors=True)
-    asked = [each.id for each in reversed(records[:1200])]
-    assert [each.id for each in row.store.fetch(table, asked)] == asked
+    assert_same(stored_records(row.store, table, vectors=True), records, vectors=True)
+    requested = [record.id for record in reversed(records[:1200])]
+    assert [record.id for record in row.store.fetch(table, requested)] == requested
     where = one_of("document", ["files:doc 1", "files:doc 2"])
-    queries = [each.vector for each in records[100:110]]
+    queries = [record.vector for record in records[100:110]]
     assert_hits(row.store.search(table, queries, 10, where=where, exact=True), truth(table, records, queries, where))
-    wanted = truth(table, records, queries)
-    found = row.store.search(table, queries, 10)
-    assert recall(found, wanted) >= 0.9
+    expected = truth(table, records, queries)
+    results = row.store.search(table, queries, 10)
+    assert recall(results, expected) >= 0.9
     row.store.delete(table, where)
-    assert row.store.count(table) == sum(not matches(where, each.filterable) for each in records)
+    assert row.store.count(table) == sum(not matches(where, record.filterable) for record in records)
 
 
-def recall(found: list[list[StoreHit]], wanted: list[list[StoreHit]]) -> float:
-    """Return the share of what should be found: by scores, since equal ones may stand for one another."""
+def recall(results: list[list[StoreHit]], expected: list[list[StoreHit]]) -> float:
+    """Return the recall, by scores, since equal ones may replace one another."""
     hits = [
-        sum(hit.score >= others[-1].score - 1e-6 for hit in hits) for hits, others in zip(found, wanted, strict=True)
+        sum(hit.score >= others[-1].score - 1e-6 for hit in hits)
+        for hits, others in zip(results, expected, strict=True)
     ]
-    return sum(hits) / sum(map(len, wanted))
+    return sum(hits) / sum(map(len, expected))
 
 
 # -- filters ---------------------------------------------------------------------------------------------------
@@ -395,11 +407,11 @@ def recall(found: list[list[StoreHit]], wanted: list[list[StoreHit]]) -> float:
 
 def test_filters_mean_the_same_everywhere(row: Row, filled: tuple[TableSpec, list[Record]]) -> None:
     table, records = filled
-    for told in FILTERS:
-        where = parse_filter(told, FIELDS) or All(())
-        wanted = {each.id for each in records if matches(where, each.filterable)}
-        assert (told, set(held(row.store, table, where))) == (told, wanted)
-        assert (told, row.store.count(table, where)) == (told, len(wanted))
+    for condition in FILTERS:
+        where = parse_filter(condition, FIELDS) or All(())
+        expected = {record.id for record in records if matches(where, record.filterable)}
+        assert (condition, set(stored_records(row.store, table, where))) == (condition, expected)
+        assert (condition, row.store.count(table, where)) == (condition, len(expected))
 
 
 def conditions() -> st.SearchStrategy[Filter]:
@@ -437,7 +449,9 @@ def filters() -> st.SearchStrategy[Filter]:
 @given(where=filters())
 def test_any_filter_means_the_same_everywhere(row: Row, filled: tuple[TableSpec, list[Record]], where: Filter) -> None:
     table, records = filled
-    assert set(held(row.store, table, where)) == {each.id for each in records if matches(where, each.filterable)}
+    assert set(stored_records(row.store, table, where)) == {
+        record.id for record in records if matches(where, record.filterable)
+    }
 
 
 # -- search ----------------------------------------------------------------------------------------------------
@@ -461,16 +475,16 @@ def test_the_nearest_are_the_same_everywhere(row: Row, form: TableSpec) -> None:
             store.create(table)
         return
     records = fill(store, table, sample(table, 60))
-    assert_same(held(store, table, vectors=True), records, vectors=True)
+    assert_same(stored_records(store, table, vectors=True), records, vectors=True)
     rng = np.random.default_rng(5)
     # The first query's vector is that of nine records.
     queries = [records[0].vector, *(vector(table, rng) for _ in range(3))]
-    for told in (None, {"draft": {"ne": True}}, {"lang": {"exists": True}, "document": {"nin": ["files:doc 2"]}}):
-        where = parse_filter(told, FIELDS)
-        wanted = truth(table, records, queries, where)
-        assert_hits(store.search(table, queries, 10, where=where, exact=True), wanted)
+    for condition in (None, {"draft": {"ne": True}}, {"lang": {"exists": True}, "document": {"nin": ["files:doc 2"]}}):
+        where = parse_filter(condition, FIELDS)
+        expected = truth(table, records, queries, where)
+        assert_hits(store.search(table, queries, 10, where=where, exact=True), expected)
         # So few records are all compared by whatever index.
-        assert_hits(store.search(table, queries, 10, where=where), wanted)
+        assert_hits(store.search(table, queries, 10, where=where), expected)
 
 
 def test_the_same_ten_as_in_memory(row: Row, filled: tuple[TableSpec, list[Record]]) -> None:
@@ -480,34 +494,35 @@ def test_the_same_ten_as_in_memory(row: Row, filled: tuple[TableSpec, list[Recor
     fill(memory, table, records)
     rng = np.random.default_rng(9)
     queries = [vector(table, rng) for _ in range(8)]
-    for told in (None, {"lang": {"in": STRINGS[:6]}}, {"or": [{"year": {"gt": 1999}}, {"weight": {"lt": 0.2}}]}):
-        where = parse_filter(told, FIELDS)
-        wanted = memory.search(table, queries, 10, where=where)
-        assert_hits(row.store.search(table, queries, 10, where=where, exact=True), wanted)
+    for condition in (None, {"lang": {"in": STRINGS[:6]}}, {"or": [{"year": {"gt": 1999}}, {"weight": {"lt": 0.2}}]}):
+        where = parse_filter(condition, FIELDS)
+        expected = memory.search(table, queries, 10, where=where)
+        assert_hits(row.store.search(table, queries, 10, where=where, exact=True), expected)
 
 
 def test_ties_at_the_end_go_by_id(row: Row) -> None:
     """Forty records of one vector: the ten lowest ids, though the database may have chosen any."""
     table = fresh()
     like = sample(table, 1)[0]
-    records = [replace(each, vector=like.vector) for each in sample(table, 40)]
+    records = [replace(record, vector=like.vector) for record in sample(table, 40)]
     fill(row.store, table, records)
-    found = row.store.search(table, [like.vector], 10, exact=True)[0]
-    assert [hit.record.id for hit in found] == sorted(each.id for each in records)[:10]
+    results = row.store.search(table, [like.vector], 10, exact=True)[0]
+    assert [hit.record.id for hit in results] == sorted(record.id for record in records)[:10]
 
 
 def test_vectors_of_any_length_rank_by_their_direction(row: Row) -> None:
     table, rng = fresh(), np.random.default_rng(3)
     records = [
-        replace(each, vector=(each.vector * rng.uniform(0.01, 50)).astype(np.float32)) for each in sample(table, 50)
+        replace(record, vector=(record.vector * rng.uniform(0.01, 50)).astype(np.float32))
+        for record in sample(table, 50)
     ]
     records[5] = replace(records[5], vector=np.zeros(24, np.float32))
     fill(row.store, table, records)
     queries = [vector(table, rng) for _ in range(5)]
-    wanted = truth(table, records, queries)
-    assert_hits(row.store.search(table, queries, 10, exact=True), wanted)
+    expected = truth(table, records, queries)
+    assert_hits(row.store.search(table, queries, 10, exact=True), expected)
     # As near, if not in the same order: what points one way differs by no more than a rounding.
-    assert recall(row.store.search(table, queries, 10), wanted) == 1
+    assert recall(row.store.search(table, queries, 10), expected) == 1
     # Nothing is left out, not even what is near to nothing.
     assert len(row.store.search(table, queries[:1], 60)[0]) == 50
 
@@ -529,9 +544,9 @@ def test_a_narrow_filter_finds_all_it_matches(row: Row) -> None:
     table = fresh()
     records = fill(row.store, table, sample(table, 600))
     row.store.index(table)
-    where = one_of("id", [each.id for each in records[300:304]])
-    found = row.store.search(table, [records[7].vector], 10, where=where)
-    assert_hits(found, truth(table, records, [records[7].vector], where))
+    where = one_of("id", [record.id for record in records[300:304]])
+    results = row.store.search(table, [records[7].vector], 10, where=where)
+    assert_hits(results, truth(table, records, [records[7].vector], where))
 
 
 def test_vectors_that_do_not_fit_are_refused(row: Row) -> None:
@@ -542,13 +557,13 @@ def test_vectors_that_do_not_fit_are_refused(row: Row) -> None:
     for wrong in (good[0].vector[:-1], other, np.zeros((2, 24), np.float32), np.zeros(24, np.uint8)):
         with pytest.raises(InputError, match=good[0].id):
             row.store.upsert(table, [replace(good[1], text="new"), replace(good[0], vector=wrong)])
-    assert_same(held(row.store, table, vectors=True), good, vectors=True)
+    assert_same(stored_records(row.store, table, vectors=True), good, vectors=True)
 
 
 def test_tables_that_no_store_can_hold() -> None:
-    for told in ({"name": "Upper"}, {"name": "1st"}, {"name": "a" * 64}, {"dtype": "binary", "dimensions": 20}):
+    for options in ({"name": "Upper"}, {"name": "1st"}, {"name": "a" * 64}, {"dtype": "binary", "dimensions": 20}):
         with pytest.raises(InputError):
-            replace(TABLE, **cast(Any, told))
+            replace(TABLE, **cast(Any, options))
     for name in ("a.b", "", "and", "ordinal", "x" * 49, 'quote"'):
         with pytest.raises(InputError, match="field's name"):
             replace(TABLE, fields={name: "str"})

@@ -63,11 +63,11 @@ class ChatServer:
         self.asked: list[Asked] = []
         self.script: list[Say | Refuse | Raw | Callable[[Asked], Say | Refuse | Raw]] = [Say(["Yes", " [1]", "."])]
 
-    def next(self, asked: Asked) -> Say | Refuse | Raw:
+    def next(self, request: Asked) -> Say | Refuse | Raw:
         """Note a request and choose its reply."""
-        self.asked.append(asked)
-        found = self.script.pop(0) if len(self.script) > 1 else self.script[0]
-        return found if isinstance(found, (Say, Refuse, Raw)) else found(asked)
+        self.asked.append(request)
+        reply = self.script.pop(0) if len(self.script) > 1 else self.script[0]
+        return reply if isinstance(reply, (Say, Refuse, Raw)) else reply(request)
 
 
 class _Server(ThreadingHTTPServer):
@@ -82,17 +82,17 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         data = self.rfile.read(int(self.headers["content-length"]))
-        asked = Asked(self.path, {name.lower(): value for name, value in self.headers.items()}, json.loads(data))
-        reply = self.chat.next(asked)
+        request = Asked(self.path, {name.lower(): value for name, value in self.headers.items()}, json.loads(data))
+        reply = self.chat.next(request)
         if isinstance(reply, Refuse):
             body = reply.body if isinstance(reply.body, bytes) else json.dumps(reply.body).encode()
             self._send(reply.status, "application/json", body, reply.headers)
         elif isinstance(reply, Raw):
             self._send(200, reply.media, reply.data)
-        elif asked.body.get("stream", False):
-            self._stream(reply, ollama=asked.path == "/api/chat", usage="stream_options" in asked.body)
+        elif request.body.get("stream", False):
+            self._stream(reply, ollama=request.path == "/api/chat", usage="stream_options" in request.body)
         else:
-            whole = _ollama_whole(reply) if asked.path == "/api/chat" else _openai_whole(reply)
+            whole = _ollama_whole(reply) if request.path == "/api/chat" else _openai_whole(reply)
             self._send(200, "application/json", whole.encode())
 
     def _send(self, status: int, media: str, body: bytes, headers: Mapping[str, str] | None = None) -> None:
@@ -141,8 +141,8 @@ def _openai_whole(reply: Say) -> str:
         "finish_reason": reply.finish,
         "logprobs": None,
     }
-    told = {"id": "chatcmpl-1", "object": "chat.completion", "created": 1, "model": MODEL, "choices": [choice]}
-    return str(ChatCompletion.model_validate({**told, "usage": _USAGE}).model_dump_json(exclude_unset=True))
+    values = {"id": "chatcmpl-1", "object": "chat.completion", "created": 1, "model": MODEL, "choices": [choice]}
+    return str(ChatCompletion.model_validate({**values, "usage": _USAGE}).model_dump_json(exclude_unset=True))
 
 
 def _ollama_lines(reply: Say) -> Iterator[str]:
@@ -155,9 +155,9 @@ def _ollama_whole(reply: Say) -> str:
     return _ollama("".join(reply.pieces), done=True, done_reason=reply.finish, **_COUNTS)
 
 
-def _ollama(text: str, **told: Any) -> str:
-    made = ChatResponse(model=MODEL, message=Message(role="assistant", content=text), **told)
-    return str(made.model_dump_json(exclude_none=True))
+def _ollama(text: str, **values: Any) -> str:
+    response = ChatResponse(model=MODEL, message=Message(role="assistant", content=text), **values)
+    return str(response.model_dump_json(exclude_none=True))
 
 
 _USAGE = {"prompt_tokens": 90, "completion_tokens": 7, "total_tokens": 97}

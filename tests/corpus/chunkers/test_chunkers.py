@@ -38,7 +38,7 @@ SHARED = SHARED_FOLDER / "data"
 
 
 def embed(texts: Sequence[str]) -> Array:
-    """Return unit vectors that tell cats, dogs and the rest apart."""
+    """Return unit vectors that separate cats, dogs and all else."""
     rows = np.array([[text.count("cat"), text.count("dog"), 0.1] for text in texts], np.float64)
     return rows / np.linalg.norm(rows, axis=1, keepdims=True)
 
@@ -57,22 +57,22 @@ def byte_ruler(tmp_path_factory: pytest.TempPathFactory) -> TokenCounter:
     from nearfield.checkpoint.tokenizer.tokenizer import Tokenizer as Ours
 
     folder = tmp_path_factory.mktemp("bytes")
-    made = Tokenizer(models.BPE())
-    made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    made.decoder = decoders.ByteLevel()
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
     alphabet = pre_tokenizers.ByteLevel.alphabet()
-    made.train_from_iterator(
+    tokenizer.train_from_iterator(
         ["the cat sat on the mat " * 9, "search the world for a blue dog"],
         trainers.BpeTrainer(vocab_size=300, special_tokens=["<s>"], initial_alphabet=alphabet, show_progress=False),
     )
-    made.save(str(folder / "tokenizer.json"))
+    tokenizer.save(str(folder / "tokenizer.json"))
     (folder / "tokenizer_config.json").write_text("{}", encoding="utf-8")
     return TokenCounter(Ours.load(folder, max_length=64))
 
 
 def make(name: str, ruler: TokenCounter, size: int = 24, overlap: int = 0) -> Chunker:
-    made: Chunker = REGISTRY.load(name)(ruler, size, overlap, embed=embed)
-    return made
+    tokenizer: Chunker = REGISTRY.load(name)(ruler, size, overlap, embed=embed)
+    return tokenizer
 
 
 def check(document: Document, spans: Sequence[Span], ruler: TokenCounter, size: int) -> None:
@@ -236,8 +236,8 @@ def cut(name: str, ruler: TokenCounter, document: Document, size: int, overlap: 
 def test_places_are_characters_whatever_the_script() -> None:
     text = "😀 Cats. 猫です。犬です。 مرحبا بك. كيف حالك؟ Über älle. End."
     starts = [0, *boundaries.sentences(text, 0, len(text))]
-    found = [text[low:high].strip() for low, high in zip(starts, [*starts[1:], len(text)], strict=True)]
-    assert found == ["😀 Cats.", "猫です。", "犬です。", "مرحبا بك.", "كيف حالك؟", "Über älle.", "End."]
+    results = [text[low:high].strip() for low, high in zip(starts, [*starts[1:], len(text)], strict=True)]
+    assert results == ["😀 Cats.", "猫です。", "犬です。", "مرحبا بك.", "كيف حالك؟", "Über älle.", "End."]
 
 
 def test_abbreviations_end_no_sentence_in_their_language() -> None:
@@ -336,10 +336,10 @@ def brute(weights: list[float], costs: list[float], size: int) -> float:
 def test_no_other_way_to_cut_is_cheaper(units: list[tuple[int, float]]) -> None:
     weights = [0.0, *np.cumsum([float(weight) for weight, _ in units]).tolist()]
     costs = [0.0, *(cost for _, cost in units[1:])]
-    found = optimal_split.split_optimally(weights, costs, 10, 0)
-    assert [0, *(end for _, end in found)] == [*(start for start, _ in found), len(units)]
-    cost = sum((1 - (weights[end] - weights[start]) / 10) ** 2 for start, end in found)
-    assert cost + sum(max(0.0, costs[start]) for start, _ in found[1:]) == pytest.approx(brute(weights, costs, 10))
+    results = optimal_split.split_optimally(weights, costs, 10, 0)
+    assert [0, *(end for _, end in results)] == [*(start for start, _ in results), len(units)]
+    cost = sum((1 - (weights[end] - weights[start]) / 10) ** 2 for start, end in results)
+    assert cost + sum(max(0.0, costs[start]) for start, _ in results[1:]) == pytest.approx(brute(weights, costs, 10))
 
 
 # -- markdown ----------------------------------------------------------------------------------------------------
@@ -447,16 +447,16 @@ def test_each_grammar_keeps_functions_whole(language: str, ruler: TokenCounter) 
     function, around = SNIPPETS[same.get(language, language)]
     functions = [function.format(name=name) for name in ("sat", "dog", "mat", "red", "blue", "world")]
     if language == "python":
-        functions = ["    " + each.replace("\n", "\n    ").rstrip(" ") for each in functions]
+        functions = ["    " + function.replace("\n", "\n    ").rstrip(" ") for function in functions]
     inside = "\n".join(functions)
     text = around.replace("{{", "{").replace("}}", "}").replace("{}", inside)
     document = Document(text, form="code", language=language)
     spans = make("code", ruler, 44).split(document)
     check(document, spans, ruler, 44)
     assert len(spans) > 2
-    for each in functions:
-        whole = [span for span in spans if each.strip() in text[span.start : span.end]]
-        assert len(whole) == 1, each
+    for function in functions:
+        whole = [span for span in spans if function.strip() in text[span.start : span.end]]
+        assert len(whole) == 1, function
     if "Cat" in around:
         assert spans[-1].headings == ("Cat",)
 
@@ -480,7 +480,7 @@ def test_broken_and_deep_code_is_cut_all_the_same(ruler: TokenCounter) -> None:
 # -- the rest ----------------------------------------------------------------------------------------------------
 
 
-def test_subjects_are_kept_apart(ruler: TokenCounter) -> None:
+def test_subjects_are_separated(ruler: TokenCounter) -> None:
     text = "The cat sat. A cat sat on it. The blue cat. The dog sat on it. The red dog sat. A dog."
     assert cut("semantic", ruler, Document(text), 24) == [
         text[: text.index("The dog")].strip(),
@@ -505,15 +505,15 @@ def test_runs_join_to_the_text_and_fit(ruler: TokenCounter) -> None:
     chunker = make("late", ruler, 20, 9)
     assert (chunker.late, chunker.overlap) == (True, 0)
     spans = chunker.split(document)
-    found = group_runs(document.text, spans, ruler)
-    assert [run.first for run in found] == [0, *(run.stop for run in found[:-1])]
-    assert found[-1].stop == len(spans)
-    for run in found:
+    results = group_runs(document.text, spans, ruler)
+    assert [run.first for run in results] == [0, *(run.stop for run in results[:-1])]
+    assert results[-1].stop == len(spans)
+    for run in results:
         joined = "".join(run.texts)
         assert joined == document.text[spans[run.first].start : spans[run.stop - 1].end]
         assert ruler.count(joined) <= ruler.length
-    assert len(found) < len(spans)
-    assert max(len(run.texts) for run in found) - min(len(run.texts) for run in found) <= 1
+    assert len(results) < len(spans)
+    assert max(len(run.texts) for run in results) - min(len(run.texts) for run in results) <= 1
 
 
 @pytest.mark.parametrize(
@@ -521,8 +521,8 @@ def test_runs_join_to_the_text_and_fit(ruler: TokenCounter) -> None:
 )
 def test_each_chunk_of_a_run_gets_a_vector(text: str, tiny: Encoder, ruler: TokenCounter) -> None:
     spans = make("late", ruler, 20).split(Document(text))
-    found = tiny.encode_late([run.texts for run in group_runs(text, spans, ruler)]) if spans else []
-    vectors = [row for vectors in found for row in np.asarray(vectors)]
+    results = tiny.encode_late([run.texts for run in group_runs(text, spans, ruler)]) if spans else []
+    vectors = [row for vectors in results for row in np.asarray(vectors)]
     assert len(vectors) == len(spans)
     assert np.allclose(np.linalg.norm(vectors, axis=1) if vectors else 1, 1, atol=1e-5)
 
@@ -547,8 +547,8 @@ def test_a_chunker_is_chosen_by_form_and_by_what_the_model_reads(ruler: TokenCou
 
 def test_parts_hold_all_of_a_document() -> None:
     document = marked(MARKDOWN)
-    found = sections.flat_sections(document)
-    assert "".join(document.text[part.start : part.end] for part in found) == document.text
+    results = sections.flat_sections(document)
+    assert "".join(document.text[part.start : part.end] for part in results) == document.text
     for part in sections.section_tree(document):
         assert not part.parts or (part.parts[0].start, part.parts[-1].end) == (part.start, part.end)
 
@@ -567,9 +567,9 @@ def test_real_text_is_cut_whole() -> None:
 def test_chunks_are_judged_by_what_they_show_of_the_passages() -> None:
     spans = [Span(0, 40, tokens=10), Span(30, 70, tokens=10), Span(0, 40, tokens=10)]
     pieces = Pieces(["a", "a", "b"], spans, np.zeros((3, 2)))
-    wanted = np.zeros(100, bool)
-    wanted[20:60] = True
-    assert score(wanted, "a", pieces, [0], 10) == (0.5, 0.5, 20 / 60)
-    assert score(wanted, "a", pieces, [0, 1, 2], 20) == (1.0, 0.5, 40 / 80)
-    assert score(wanted, "a", pieces, [2, 1, 0], 15) == (0.5, 20 / 60, 20 / 80)
-    assert score(wanted, "b", pieces, [0, 1], 100) == (0.0, 0.0, 0.0)
+    expected = np.zeros(100, bool)
+    expected[20:60] = True
+    assert score(expected, "a", pieces, [0], 10) == (0.5, 0.5, 20 / 60)
+    assert score(expected, "a", pieces, [0, 1, 2], 20) == (1.0, 0.5, 40 / 80)
+    assert score(expected, "a", pieces, [2, 1, 0], 15) == (0.5, 20 / 60, 20 / 80)
+    assert score(expected, "b", pieces, [0, 1], 100) == (0.0, 0.0, 0.0)

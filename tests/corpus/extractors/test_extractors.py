@@ -162,7 +162,7 @@ def reader() -> Iterator[DocumentReader]:
         yield made
 
 
-# -- the shelf -----------------------------------------------------------------------------------------------------
+# -- the registry -----------------------------------------------------------------------------------------------------
 
 
 def test_every_row_has_a_sample_and_reads_it() -> None:
@@ -546,12 +546,12 @@ def test_xlsx_that_claims_to_be_huge_is_read_as_it_is() -> None:
 
 
 def test_zip_bombs_are_not_unpacked() -> None:
-    held = io.BytesIO()
-    with zipfile.ZipFile(held, "w", zipfile.ZIP_DEFLATED) as file:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as file:
         file.writestr("word/document.xml", bytes(2**20))
-    zip_safety.check_archive(held.getvalue(), "a.docx")
+    zip_safety.check_archive(buffer.getvalue(), "a.docx")
     with pytest.raises(InputError, match=r"a\.docx: would unpack to 1,048,576 bytes"):
-        zip_safety.check_archive(held.getvalue(), "a.docx", max_bytes=2**19)
+        zip_safety.check_archive(buffer.getvalue(), "a.docx", max_bytes=2**19)
 
 
 def test_files_of_a_zip_that_are_larger_than_they_say() -> None:
@@ -602,8 +602,8 @@ def test_old_and_encrypted_office_files_say_so() -> None:
 
 def test_a_reader_reads_each_type_and_says_which(reader: DocumentReader) -> None:
     for kind, (name, data) in SAMPLES.items():
-        document, told = reader.document(data, name)
-        assert told == kind
+        document, message = reader.document(data, name)
+        assert message == kind
         assert document == extract(name, data)
 
 
@@ -639,11 +639,11 @@ def test_a_hanging_parser_costs_its_document_only(tmp_path: Path) -> None:
 
 def test_crashing_and_greedy_parsers_cost_their_documents_only() -> None:
     with DocumentReader(memory=2**28) as reader:
-        for extractor, told in (
+        for extractor, message in (
             (hostile_clients.Crashing, "the parser crashed on it"),
             (hostile_clients.Greedy, "takes more than 256 MiB of memory"),
         ):
-            with pytest.raises(InputError, match=rf"x\.pdf: {told}"):
+            with pytest.raises(InputError, match=rf"x\.pdf: {message}"):
                 reader.extract(extractor, b"data", "x.pdf")
             assert reader.extract(REGISTRY.load("pdf"), SAMPLES["pdf"][1], "a.pdf").blocks
         folder = Path(reader._sandbox._folder.name)  # type: ignore[union-attr]
@@ -655,13 +655,13 @@ def test_crashing_and_greedy_parsers_cost_their_documents_only() -> None:
 
 
 def test_a_process_that_is_ended_from_outside_is_replaced(reader: DocumentReader, tmp_path: Path) -> None:
-    asked = tmp_path / "asked"
-    first = reader.extract(hostile_clients.Where, b"data", str(asked))
+    log = tmp_path / "asked"
+    first = reader.extract(hostile_clients.Where, b"data", str(log))
     assert first.title == "\ufffd title" and first.meta == {"number": 1, "share": 0.5, "yes": True}
-    assert first.text == reader.extract(hostile_clients.Where, b"data", str(asked)).text != str(os.getpid())
+    assert first.text == reader.extract(hostile_clients.Where, b"data", str(log)).text != str(os.getpid())
     os.kill(int(first.text), signal.SIGKILL)
-    assert reader.extract(hostile_clients.Where, b"data", str(asked)).text not in (first.text, str(os.getpid()))
-    assert asked.read_text().count("asked") == 3
+    assert reader.extract(hostile_clients.Where, b"data", str(log)).text not in (first.text, str(os.getpid()))
+    assert log.read_text().count("asked") == 3
 
 
 def test_errors_keep_their_type_and_message(reader: DocumentReader) -> None:

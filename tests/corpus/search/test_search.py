@@ -28,7 +28,7 @@ CHUNKS = """CREATE TABLE chunks(rowid INTEGER PRIMARY KEY, id TEXT UNIQUE NOT NU
  payload TEXT NOT NULL, tokens INTEGER NOT NULL)"""
 
 
-class Books:
+class ChunkTable:
     """A table of chunks and its keyword index, as a manifest has them."""
 
     def __init__(self, **options: Any) -> None:
@@ -39,10 +39,10 @@ class Books:
 
     def add(self, text: str, *, context: str = "", record: Record | None = None) -> int:
         of = record or Record(str(uuid.uuid4()), "d", "v", 0, text)
-        told = (of.id, of.document, of.version, of.ordinal, text, context)
+        columns = (of.id, of.document, of.version, of.ordinal, text, context)
         added = self.connection.execute(
             "INSERT INTO chunks VALUES (NULL, ?, ?, ?, ?, ?, ?, ?, ?, 0)",
-            (*told, json.dumps(dict(of.fields)), json.dumps(dict(of.payload))),
+            (*columns, json.dumps(dict(of.fields)), json.dumps(dict(of.payload))),
         )
         row = int(added.lastrowid or 0)
         self.keywords.put([(row, f"{context}\n{text}" if context else text)])
@@ -54,148 +54,148 @@ class Books:
 
 
 @pytest.fixture
-def open_books() -> Iterator[Callable[..., Books]]:
-    """Give empty books, closed after the test."""
-    made: list[Books] = []
+def open_table() -> Iterator[Callable[..., ChunkTable]]:
+    """Create empty tables of chunks, closed after the test."""
+    created: list[ChunkTable] = []
 
-    def build(**options: Any) -> Books:
-        made.append(Books(**options))
-        return made[-1]
+    def build(**options: Any) -> ChunkTable:
+        created.append(ChunkTable(**options))
+        return created[-1]
 
     yield build
-    for each in made:
-        each.connection.close()
+    for item in created:
+        item.connection.close()
 
 
 # -- keywords --------------------------------------------------------------------------------------------------
 
 
-def test_bm25_is_the_formula(open_books: Callable[..., Books]) -> None:
-    books, texts = open_books(), ["cat cat dog", "bird fish", "cat mouse horse cow", "a b c", "tree"]
-    rows = [books.add(text) for text in texts]
+def test_bm25_is_the_formula(open_table: Callable[..., ChunkTable]) -> None:
+    chunk_table, texts = open_table(), ["cat cat dog", "bird fish", "cat mouse horse cow", "a b c", "tree"]
+    rows = [chunk_table.add(text) for text in texts]
     lengths = [len(text.split()) for text in texts]
     average, idf = sum(lengths) / 5, math.log((5 - 2 + 0.5) / (2 + 0.5))
 
     def score(count: int, length: int) -> float:
         return idf * count * 2.2 / (count + 1.2 * (0.25 + 0.75 * length / average))
 
-    found = books.keywords.search("cat", 10)
-    assert [row for row, _ in found] == [rows[0], rows[2]]
-    assert [value for _, value in found] == pytest.approx([score(2, 3), score(1, 4)], rel=1e-9)
+    results = chunk_table.keywords.search("cat", 10)
+    assert [row for row, _ in results] == [rows[0], rows[2]]
+    assert [value for _, value in results] == pytest.approx([score(2, 3), score(1, 4)], rel=1e-9)
 
 
-def test_any_word_may_match_and_none_need(open_books: Callable[..., Books]) -> None:
-    books = open_books()
-    one, two = books.add("Running dogs"), books.add("Résumé of a cat")
+def test_any_word_may_match_and_none_need(open_table: Callable[..., ChunkTable]) -> None:
+    chunk_table = open_table()
+    one, two = chunk_table.add("Running dogs"), chunk_table.add("Résumé of a cat")
     for filler in ("x", "y", "z"):
-        books.add(filler)
-    assert {row for row, _ in books.keywords.search("a dog runs after the resume", 5)} == {one, two}
-    assert books.keywords.search("elephant", 5) == []
-    assert books.keywords.search("the", 1) == []
+        chunk_table.add(filler)
+    assert {row for row, _ in chunk_table.keywords.search("a dog runs after the resume", 5)} == {one, two}
+    assert chunk_table.keywords.search("elephant", 5) == []
+    assert chunk_table.keywords.search("the", 1) == []
 
 
 @pytest.mark.parametrize(
     "query",
     ['"', "'", '"dog', "dog AND", "NOT dog", "NEAR(dog cat)", "text:dog", "dog*", "^dog", "(dog", "-dog", "{a b}: dog"],
 )
-def test_no_query_is_an_operator(open_books: Callable[..., Books], query: str) -> None:
-    books = open_books()
-    dog = books.add("the dog")
+def test_no_query_is_an_operator(open_table: Callable[..., ChunkTable], query: str) -> None:
+    chunk_table = open_table()
+    dog = chunk_table.add("the dog")
     for _ in range(3):
-        books.add("other")
-    assert [row for row, _ in books.keywords.search(query, 5)] == ([dog] if "dog" in query else [])
+        chunk_table.add("other")
+    assert [row for row, _ in chunk_table.keywords.search(query, 5)] == ([dog] if "dog" in query else [])
 
 
 @given(st.text(max_size=30))
 @settings(max_examples=100, deadline=None)
 def test_any_text_is_a_query(query: str) -> None:
-    books = Books()
-    row = books.add(query.encode("utf-8", "replace").decode().replace("\0", " "))
-    found = books.keywords.search(query, 5)
-    books.connection.close()
-    assert [each for each, _ in found] in ([row], [])
+    chunk_table = ChunkTable()
+    row = chunk_table.add(query.encode("utf-8", "replace").decode().replace("\0", " "))
+    results = chunk_table.keywords.search(query, 5)
+    chunk_table.connection.close()
+    assert [item for item, _ in results] in ([row], [])
     if query.isascii() and words(query):
-        assert found
+        assert results
 
 
-def test_context_is_searched_too(open_books: Callable[..., Books]) -> None:
-    books = open_books()
-    row = books.add("It purrs.", context="Guide > Cats")
-    assert [each for each, _ in books.keywords.search("cats", 5)] == [row]
-    assert books.keywords.sound()
+def test_context_is_searched_too(open_table: Callable[..., ChunkTable]) -> None:
+    chunk_table = open_table()
+    row = chunk_table.add("It purrs.", context="Guide > Cats")
+    assert [item for item, _ in chunk_table.keywords.search("cats", 5)] == [row]
+    assert chunk_table.keywords.sound()
 
 
-def test_what_is_removed_is_gone_and_leaves_no_trace(open_books: Callable[..., Books]) -> None:
-    books, never = open_books(), open_books()
-    kept = [books.add(text) for text in ("the red cat", "a blue dog")]
-    gone = books.add("red red dog", context="Title")
+def test_what_is_removed_is_gone_and_leaves_no_trace(open_table: Callable[..., ChunkTable]) -> None:
+    chunk_table, never = open_table(), open_table()
+    remaining = [chunk_table.add(text) for text in ("the red cat", "a blue dog")]
+    gone = chunk_table.add("red red dog", context="Title")
     for text in ("the red cat", "a blue dog"):
         never.add(text)
-    books.drop(gone)
-    assert books.keywords.sound()
+    chunk_table.drop(gone)
+    assert chunk_table.keywords.sound()
     for query in ("red", "dog title", "blue cat"):
-        assert books.keywords.search(query, 5) == never.keywords.search(query, 5)
-    assert {row for row, _ in books.keywords.search("red dog", 5)} == set(kept)
+        assert chunk_table.keywords.search(query, 5) == never.keywords.search(query, 5)
+    assert {row for row, _ in chunk_table.keywords.search("red dog", 5)} == set(remaining)
 
 
-def test_it_is_undone_with_the_rows(open_books: Callable[..., Books]) -> None:
-    books = open_books()
-    books.connection.execute("BEGIN")
-    books.add("half a document")
-    books.connection.execute("ROLLBACK")
-    assert books.keywords.search("document", 5) == []
-    assert books.keywords.sound()
+def test_it_is_undone_with_the_rows(open_table: Callable[..., ChunkTable]) -> None:
+    chunk_table = open_table()
+    chunk_table.connection.execute("BEGIN")
+    chunk_table.add("half a document")
+    chunk_table.connection.execute("ROLLBACK")
+    assert chunk_table.keywords.search("document", 5) == []
+    assert chunk_table.keywords.sound()
 
 
-def test_an_unsound_index_is_told_and_mended(open_books: Callable[..., Books]) -> None:
-    books = open_books()
-    row = books.add("one text")
-    books.connection.execute("UPDATE chunks SET text = 'another' WHERE rowid = ?", (row,))
-    assert not books.keywords.sound()
-    books.keywords.rebuild()
-    assert books.keywords.sound()
-    assert [each for each, _ in books.keywords.search("another", 5)] == [row]
+def test_an_unsound_index_is_reported_and_repaired(open_table: Callable[..., ChunkTable]) -> None:
+    chunk_table = open_table()
+    row = chunk_table.add("one text")
+    chunk_table.connection.execute("UPDATE chunks SET text = 'another' WHERE rowid = ?", (row,))
+    assert not chunk_table.keywords.sound()
+    chunk_table.keywords.rebuild()
+    assert chunk_table.keywords.sound()
+    assert [item for item, _ in chunk_table.keywords.search("another", 5)] == [row]
 
 
-def test_it_is_made_of_the_chunks_there_are(open_books: Callable[..., Books]) -> None:
-    books = open_books(tokenizer="unicode61")
-    row = books.add("running")
-    stems = KeywordIndex(books.connection)
-    assert books.keywords.search("run", 5) == []
+def test_it_is_made_of_the_chunks_there_are(open_table: Callable[..., ChunkTable]) -> None:
+    chunk_table = open_table(tokenizer="unicode61")
+    row = chunk_table.add("running")
+    stems = KeywordIndex(chunk_table.connection)
+    assert chunk_table.keywords.search("run", 5) == []
     stems.create()
-    assert [each for each, _ in stems.search("run", 5)] == [row]
+    assert [item for item, _ in stems.search("run", 5)] == [row]
     before = stems.search("run", 5)
     stems.create()
     stems.tidy()
     assert stems.search("run", 5) == before
     assert stems.size() > 0
-    assert KeywordIndex(books.connection, language="zh").tokenizer == "porter"
+    assert KeywordIndex(chunk_table.connection, language="zh").tokenizer == "porter"
 
 
-def test_words_that_most_chunks_have_are_passed_over(open_books: Callable[..., Books]) -> None:
-    books = open_books()
+def test_words_that_most_chunks_have_are_passed_over(open_table: Callable[..., ChunkTable]) -> None:
+    chunk_table = open_table()
     for number in range(1500):
-        books.add(f"the one {'half' if number < 700 else ''} n{number}")
-    assert len(books.keywords.search("the n7", 2000)) == 1
-    assert len(books.keywords.search("the half", 2000)) == 700
-    assert len(books.keywords.search("the one", 2000)) == 1500
+        chunk_table.add(f"the one {'half' if number < 700 else ''} n{number}")
+    assert len(chunk_table.keywords.search("the n7", 2000)) == 1
+    assert len(chunk_table.keywords.search("the half", 2000)) == 700
+    assert len(chunk_table.keywords.search("the one", 2000)) == 1500
 
 
-def test_texts_are_not_stored_twice(open_books: Callable[..., Books]) -> None:
-    books = open_books()
+def test_texts_are_not_stored_twice(open_table: Callable[..., ChunkTable]) -> None:
+    chunk_table = open_table()
     for number in range(200):
-        books.add("the same few words again and again " * 20 + str(number))
-    held = books.connection.execute("SELECT sum(length(text)) FROM chunks").fetchone()[0]
-    assert books.keywords.size() < held
+        chunk_table.add("the same few words again and again " * 20 + str(number))
+    stored = chunk_table.connection.execute("SELECT sum(length(text)) FROM chunks").fetchone()[0]
+    assert chunk_table.keywords.size() < stored
 
 
-def test_languages_without_spaces(open_books: Callable[..., Books]) -> None:
-    books = open_books(language="zh")
+def test_languages_without_spaces(open_table: Callable[..., ChunkTable]) -> None:
+    chunk_table = open_table(language="zh")
     texts = ["贝尔发明了电话。", "爱迪生改进了电灯。", "今天天气很好。", "他们去了北京。", "我喜欢读书。"]
-    rows = [books.add(text) for text in texts]
-    assert books.keywords.search("谁发明了电话？", 5)[0][0] == rows[0]
-    assert [row for row, _ in books.keywords.search("电灯", 5)] == [rows[1]]
-    assert books.keywords.search("飞机", 5) == []
+    rows = [chunk_table.add(text) for text in texts]
+    assert chunk_table.keywords.search("谁发明了电话？", 5)[0][0] == rows[0]
+    assert [row for row, _ in chunk_table.keywords.search("电灯", 5)] == [rows[1]]
+    assert chunk_table.keywords.search("飞机", 5) == []
 
 
 @pytest.mark.parametrize(
@@ -213,12 +213,12 @@ def test_the_language_chooses_how_texts_are_cut(language: str, tokenizer: str) -
     assert tokenizer_of(language) == tokenizer
 
 
-def test_words_of_other_scripts_stay_whole(open_books: Callable[..., Books]) -> None:
-    books = open_books(language="hi")
-    row = books.add("हिन्दी भाषा")
+def test_words_of_other_scripts_stay_whole(open_table: Callable[..., ChunkTable]) -> None:
+    chunk_table = open_table(language="hi")
+    row = chunk_table.add("हिन्दी भाषा")
     for filler in ("भा", "षा", "हि", "न्दी"):
-        books.add(filler)
-    assert [each for each, _ in books.keywords.search("भाषा", 5)] == [row]
+        chunk_table.add(filler)
+    assert [item for item, _ in chunk_table.keywords.search("भाषा", 5)] == [row]
 
 
 def test_an_unknown_tokenizer_is_named() -> None:
@@ -265,36 +265,36 @@ FILTERS = st.recursive(
 
 @given(st.lists(st.tuples(st.sampled_from("abc"), RECORDS), min_size=1, max_size=5), FILTERS)
 @settings(max_examples=150, deadline=None)
-def test_sql_holds_where_the_filter_does(held: list[tuple[str, dict[str, Any]]], where: Filter) -> None:
-    books = Books()
-    records = [Record(str(at), document, "v", at, "word", fields) for at, (document, fields) in enumerate(held)]
+def test_sql_holds_where_the_filter_does(stored: list[tuple[str, dict[str, Any]]], where: Filter) -> None:
+    chunk_table = ChunkTable()
+    records = [Record(str(at), document, "v", at, "word", fields) for at, (document, fields) in enumerate(stored)]
     for record in records:
-        books.add("word", record=record)
-    told, values = condition(where)
-    ids = {row[0] for row in books.connection.execute(f"SELECT id FROM chunks WHERE {told}", values)}
-    searched = books.keywords.records([row for row, _ in books.keywords.search("word", 9, where)])
-    books.connection.close()
-    wanted = {record.id for record in records if matches(where, record.filterable)}
-    assert ids == wanted
-    assert {record.id for record in searched.values()} == wanted
+        chunk_table.add("word", record=record)
+    sql, values = condition(where)
+    ids = {row[0] for row in chunk_table.connection.execute(f"SELECT id FROM chunks WHERE {sql}", values)}
+    searched = chunk_table.keywords.records([row for row, _ in chunk_table.keywords.search("word", 9, where)])
+    chunk_table.connection.close()
+    expected = {record.id for record in records if matches(where, record.filterable)}
+    assert ids == expected
+    assert {record.id for record in searched.values()} == expected
 
 
-def test_wide_filters(open_books: Callable[..., Books]) -> None:
-    books = open_books()
-    row = books.add("word", record=Record("7", "d", "v", 7, "word"))
+def test_wide_filters(open_table: Callable[..., ChunkTable]) -> None:
+    chunk_table = open_table()
+    row = chunk_table.add("word", record=Record("7", "d", "v", 7, "word"))
     many = Compare("id", "in", tuple(map(str, range(100_000))))
-    assert books.keywords.search("word", 5, many)[0][0] == row
-    assert books.keywords.search("word", 5, Either(tuple(Compare("ordinal", "eq", at) for at in range(5000))))
+    assert chunk_table.keywords.search("word", 5, many)[0][0] == row
+    assert chunk_table.keywords.search("word", 5, Either(tuple(Compare("ordinal", "eq", at) for at in range(5000))))
     with pytest.raises(InputError, match="too many conditions"):
-        books.keywords.search("word", 5, All(tuple(Compare("ordinal", "gt", -1) for _ in range(40_000))))
+        chunk_table.keywords.search("word", 5, All(tuple(Compare("ordinal", "gt", -1) for _ in range(40_000))))
 
 
-def test_records_are_the_chunks(open_books: Callable[..., Books]) -> None:
-    books = open_books()
+def test_records_are_the_chunks(open_table: Callable[..., ChunkTable]) -> None:
+    chunk_table = open_table()
     record = Record("x", "doc", "v1", 3, "text", {"lang": "en", "year": 5}, {"title": "T", "start": 1, "end": 5})
-    row = books.add("text", record=record)
-    found = books.keywords.records([row, 999])[row]
-    assert vars(found) == vars(record)
+    row = chunk_table.add("text", record=record)
+    results = chunk_table.keywords.records([row, 999])[row]
+    assert vars(results) == vars(record)
 
 
 # -- fusion ----------------------------------------------------------------------------------------------------
@@ -308,9 +308,9 @@ def test_reciprocal_ranks_by_hand() -> None:
 
 
 def test_weighted_scores_by_hand() -> None:
-    told = {"dense": {"x": 0.9, "y": 0.5, "z": 0.1}, "bm25": {"y": 12.0, "w": 4.0}}
-    assert fusion.weighted(told) == pytest.approx({"x": 0.5, "y": 0.75, "z": 0.0, "w": 0.0})
-    assert fusion.weighted(told, weights={"bm25": 3.0}) == pytest.approx({"x": 0.25, "y": 0.875, "z": 0.0, "w": 0.0})
+    scores = {"dense": {"x": 0.9, "y": 0.5, "z": 0.1}, "bm25": {"y": 12.0, "w": 4.0}}
+    assert fusion.weighted(scores) == pytest.approx({"x": 0.5, "y": 0.75, "z": 0.0, "w": 0.0})
+    assert fusion.weighted(scores, weights={"bm25": 3.0}) == pytest.approx({"x": 0.25, "y": 0.875, "z": 0.0, "w": 0.0})
     assert fusion.scaled({"x": 2.0, "y": 2.0}) == {"x": 1.0, "y": 1.0}
     assert fusion.weighted({"dense": {}, "bm25": {"x": 3.0}}) == {"x": 0.5}
 
@@ -332,13 +332,13 @@ def test_mmr_is_the_reference_library_s(balance: float) -> None:
     library = pytest.importorskip("langchain_core.vectorstores.utils")
     random = np.random.default_rng(3)
     vectors, query = random.random((40, 8)), random.random(8)
-    wanted = library.maximal_marginal_relevance(query, list(vectors), lambda_mult=balance, k=12)
+    expected = library.maximal_marginal_relevance(query, list(vectors), lambda_mult=balance, k=12)
     cosines = vectors @ query / np.linalg.norm(vectors, axis=1) / np.linalg.norm(query)
     if balance == 0:  # the library begins with the nearest one whatever the balance is
-        wanted, cosines = wanted, np.where(np.arange(40) == wanted[0], 1e9, 0.0)
+        expected, cosines = expected, np.where(np.arange(40) == expected[0], 1e9, 0.0)
         balance = 1e-12
     picked, values = mmr.select(cosines, vectors, 12, balance)
-    assert picked == wanted
+    assert picked == expected
     assert values == sorted(values, reverse=True)
 
 
@@ -390,8 +390,8 @@ NAMES = {key: name for name, key in IDS.items()}
 
 def counted(text: str) -> np.ndarray[Any, Any]:
     """Encode a text as the counts of known words, and a little of everything."""
-    found = [word.strip(".?!,").lower().rstrip("s") for word in text.split()]
-    return np.array([found.count(word) + 0.01 for word in VOCABULARY], np.float32)
+    results = [word.strip(".?!,").lower().rstrip("s") for word in text.split()]
+    return np.array([results.count(word) + 0.01 for word in VOCABULARY], np.float32)
 
 
 def dense(texts: Sequence[str]) -> np.ndarray[Any, Any]:
@@ -407,7 +407,9 @@ def sparse(texts: Sequence[str]) -> list[Any]:
 
 def several(texts: Sequence[str]) -> list[Any]:
     words_of = [[word for word in text.split() if counted(word).max() > 1] for text in texts]
-    return [np.concatenate([dense([word]) for word in found] or [np.zeros((0, 8), np.float32)]) for found in words_of]
+    return [
+        np.concatenate([dense([word]) for word in results] or [np.zeros((0, 8), np.float32)]) for results in words_of
+    ]
 
 
 def bits(rows: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
@@ -449,7 +451,7 @@ class Overlap:
 class Place:
     """A small collection of all kinds of features, and what was counted of it."""
 
-    def __init__(self, books: Books, names: Sequence[str], **options: Any) -> None:
+    def __init__(self, chunk_table: ChunkTable, names: Sequence[str], **options: Any) -> None:
         self.store: Store = connect("memory:")
         self.calls = {name: Counting(FEATURES[name][1]) for name in names}
         self.documents = Counting(dense)
@@ -457,13 +459,13 @@ class Place:
         features = {name: self._feature(name) for name in names}
         for name, text in TEXTS.items():
             record = _record(name, text)
-            books.add(text, record=record, context="" if name != "f" else "cat")
+            chunk_table.add(text, record=record, context="" if name != "f" else "cat")
         options = {"load_reranker": lambda _: self.reranker, **options}
-        self.searcher = Searcher(self.store, features, options.pop("keywords", books.keywords), **options)
+        self.searcher = Searcher(self.store, features, options.pop("keywords", chunk_table.keywords), **options)
 
     def _feature(self, name: str) -> Searchable:
-        told, encode, of, shape = FEATURES[name]
-        table = TableSpec(name, fields={"lang": "str", "size": "int"}, **told)
+        spec, encode, of, shape = FEATURES[name]
+        table = TableSpec(name, fields={"lang": "str", "size": "int"}, **spec)
         self.store.create(table)
         vectors = encode(list(TEXTS.values()))
         rows = zip(TEXTS.items(), vectors, strict=True)
@@ -471,7 +473,7 @@ class Place:
         return Searchable(table, self.calls[name], of=of, shape=shape, encode_documents=self.documents)
 
     def names(self, query: str, k: int = 10, **options: Any) -> list[str]:
-        return [NAMES[each.id] for each in self.searcher.search(query, k, **options)]
+        return [NAMES[item.id] for item in self.searcher.search(query, k, **options)]
 
 
 def _record(name: str, text: str, vector: Any = None) -> Record:
@@ -481,9 +483,9 @@ def _record(name: str, text: str, vector: Any = None) -> Record:
 
 
 @pytest.fixture
-def place(open_books: Callable[..., Books]) -> Place:
+def place(open_table: Callable[..., ChunkTable]) -> Place:
     """A collection with every kind of feature."""
-    return Place(open_books(), list(FEATURES))
+    return Place(open_table(), list(FEATURES))
 
 
 def _cosines(query: str) -> dict[str, float]:
@@ -500,10 +502,10 @@ QUERIES = ("a cat and a dog", "red fish", "the bird in the blue tree", "dog", "h
 
 @pytest.mark.parametrize("query", QUERIES)
 def test_dense_is_the_cosine(place: Place, query: str) -> None:
-    found = place.searcher.search(query, 6, mode="dense")
-    wanted = _cosines(query)
-    assert [NAMES[each.id] for each in found] == _ranked(wanted)
-    assert [each.score for each in found] == pytest.approx(sorted(wanted.values(), reverse=True), abs=1e-6)
+    results = place.searcher.search(query, 6, mode="dense")
+    expected = _cosines(query)
+    assert [NAMES[hit.id] for hit in results] == _ranked(expected)
+    assert [hit.score for hit in results] == pytest.approx(sorted(expected.values(), reverse=True), abs=1e-6)
 
 
 @pytest.mark.parametrize("query", QUERIES)
@@ -514,30 +516,30 @@ def test_sparse_is_the_product(place: Place, query: str) -> None:
 
 @pytest.mark.parametrize("query", QUERIES)
 def test_multivector_is_maxsim(place: Place, query: str) -> None:
-    asked = several([query])[0]
+    query_vectors = several([query])[0]
     scores = {
-        name: float((asked @ rows.T).max(1).sum()) if len(rows) else 0.0
+        name: float((query_vectors @ rows.T).max(1).sum()) if len(rows) else 0.0
         for name, rows in zip(TEXTS, several(list(TEXTS.values())), strict=True)
     }
-    found = place.searcher.search(query, 6, mode="multivector")
-    assert [each.score for each in found] == pytest.approx(sorted(scores.values(), reverse=True), abs=1e-6)
+    results = place.searcher.search(query, 6, mode="multivector")
+    assert [hit.score for hit in results] == pytest.approx(sorted(scores.values(), reverse=True), abs=1e-6)
     reranked = place.searcher.search(query, 6, mode="dense", rerank="multivector")
-    assert {each.id: each.score for each in reranked} == pytest.approx({each.id: each.score for each in found})
-    assert place.names(query, 6, mode="dense", rerank="maxsim") == [NAMES[each.id] for each in reranked]
+    assert {item.id: item.score for item in reranked} == pytest.approx({hit.id: hit.score for hit in results})
+    assert place.names(query, 6, mode="dense", rerank="maxsim") == [NAMES[item.id] for item in reranked]
 
 
 @pytest.mark.parametrize("fuse", ["rrf", "weighted"])
 @pytest.mark.parametrize("query", QUERIES)
-def test_hybrid_fuses_its_rankings(open_books: Callable[..., Books], query: str, fuse: str) -> None:
-    place = Place(open_books(), ["dense"])
+def test_hybrid_fuses_its_rankings(open_table: Callable[..., ChunkTable], query: str, fuse: str) -> None:
+    place = Place(open_table(), ["dense"])
     rankings = {name: place.searcher.search(query, 6, mode=name) for name in ("dense", "bm25")}
     if fuse == "rrf":
-        scores = fusion.reciprocal({name: [each.id for each in row] for name, row in rankings.items()})
+        scores = fusion.reciprocal({name: [item.id for item in row] for name, row in rankings.items()})
     else:
-        scores = fusion.weighted({name: {each.id: each.score for each in row} for name, row in rankings.items()})
-    found = place.searcher.search(query, 6, mode="hybrid", fuse=fuse)
-    assert {each.id: each.score for each in found} == pytest.approx(scores)
-    assert [each.id for each in found] == sorted(scores, key=lambda key: (-scores[key], key))
+        scores = fusion.weighted({name: {item.id: item.score for item in row} for name, row in rankings.items()})
+    results = place.searcher.search(query, 6, mode="hybrid", fuse=fuse)
+    assert {hit.id: hit.score for hit in results} == pytest.approx(scores)
+    assert [hit.id for hit in results] == sorted(scores, key=lambda key: (-scores[key], key))
 
 
 def test_hybrid_takes_the_sparse_feature_before_bm25(place: Place) -> None:
@@ -545,8 +547,8 @@ def test_hybrid_takes_the_sparse_feature_before_bm25(place: Place) -> None:
     assert set(stages) == {"dense", "sparse", "fused"}
 
 
-def test_weights_say_whom_to_believe(open_books: Callable[..., Books]) -> None:
-    place, query = Place(open_books(), ["dense"]), "the bird in the blue tree"
+def test_weights_of_rankings(open_table: Callable[..., ChunkTable]) -> None:
+    place, query = Place(open_table(), ["dense"]), "the bird in the blue tree"
     for name in ("dense", "bm25"):
         other = "bm25" if name == "dense" else "dense"
         only = place.names(query, 3, mode="hybrid", weights={other: 0})
@@ -554,22 +556,22 @@ def test_weights_say_whom_to_believe(open_books: Callable[..., Books]) -> None:
 
 
 @pytest.mark.parametrize("short", ["short", "bits"])
-def test_two_stages_score_by_whole_vectors(open_books: Callable[..., Books], short: str) -> None:
-    place, query = Place(open_books(), ["dense", short]), "a cat and a dog"
-    found = place.searcher.search(query, 2, mode="two-stage", depth=4, explain=True)
+def test_two_stages_score_by_whole_vectors(open_table: Callable[..., ChunkTable], short: str) -> None:
+    place, query = Place(open_table(), ["dense", short]), "a cat and a dog"
+    results = place.searcher.search(query, 2, mode="two-stage", depth=4, explain=True)
     first = place.names(query, 4, mode=short)
-    wanted = {name: score for name, score in _cosines(query).items() if name in first}
-    assert [NAMES[each.id] for each in found] == _ranked(wanted)[:2]
-    for each in found:
-        assert each.score == pytest.approx(wanted[NAMES[each.id]], abs=1e-6)
-        assert each.stages[short]["rank"] == first.index(NAMES[each.id]) + 1
+    expected = {name: score for name, score in _cosines(query).items() if name in first}
+    assert [NAMES[hit.id] for hit in results] == _ranked(expected)[:2]
+    for hit in results:
+        assert hit.score == pytest.approx(expected[NAMES[hit.id]], abs=1e-6)
+        assert hit.stages[short]["rank"] == first.index(NAMES[hit.id]) + 1
     assert place.calls["dense"].calls == [1]
     assert place.names(query, 6, mode="two-stage") == place.names(query, 6, mode="dense")
 
 
-def test_auto_is_hybrid_where_that_can_be(open_books: Callable[..., Books]) -> None:
+def test_auto_is_hybrid_where_that_can_be(open_table: Callable[..., ChunkTable]) -> None:
     def stages(names: Sequence[str], **options: Any) -> set[str]:
-        return set(Place(open_books(), names, **options).searcher.search("cat", explain=True)[0].stages)
+        return set(Place(open_table(), names, **options).searcher.search("cat", explain=True)[0].stages)
 
     assert stages(["dense"]) == {"dense", "bm25", "fused"}
     assert stages(["dense"], keywords=None) == {"dense"}
@@ -594,11 +596,11 @@ def test_many_queries_are_as_one_by_one_and_encoded_together(place: Place, mode:
 
 
 def test_what_is_found_says_where_it_stands(place: Place) -> None:
-    found = place.searcher.search("red fish", 1, mode="dense")[0]
-    assert found == SearchHit(
+    results = place.searcher.search("red fish", 1, mode="dense")[0]
+    assert results == SearchHit(
         id=IDS["c"],
         document="files:/x#c",
-        score=found.score,
+        score=results.score,
         text=TEXTS["c"],
         title="Title c",
         start=3,
@@ -611,14 +613,16 @@ def test_what_is_found_says_where_it_stands(place: Place) -> None:
 
 
 def test_a_cross_encoder_scores_all_pairs_at_once(place: Place) -> None:
-    found = place.searcher.search_many(["cat", "dog"], 2, mode="dense", rerank="a-model", rerank_depth=3, explain=True)
+    results = place.searcher.search_many(
+        ["cat", "dog"], 2, mode="dense", rerank="a-model", rerank_depth=3, explain=True
+    )
     assert place.reranker.pairs == [6]
-    for query, row in zip(("cat", "dog"), found, strict=True):
+    for query, row in zip(("cat", "dog"), results, strict=True):
         first = place.names(query, 3, mode="dense")
         scores = {name: -float(counted(query) @ counted(TEXTS[name])) for name in first}
-        assert [NAMES[each.id] for each in row] == _ranked(scores)[:2]
-        assert [each.stages["rerank"]["rank"] for each in row] == [1, 2]
-        assert [each.stages["dense"]["rank"] for each in row] == [first.index(NAMES[each.id]) + 1 for each in row]
+        assert [NAMES[item.id] for item in row] == _ranked(scores)[:2]
+        assert [item.stages["rerank"]["rank"] for item in row] == [1, 2]
+        assert [item.stages["dense"]["rank"] for item in row] == [first.index(NAMES[item.id]) + 1 for item in row]
 
 
 def test_what_the_model_reads_is_reranked() -> None:
@@ -650,15 +654,15 @@ def test_variety(place: Place) -> None:
     assert place.names(query, 3, mode="dense", mmr=1.0) == plain
     varied = place.searcher.search(query, 3, mode="dense", mmr=0.3, explain=True)
     assert NAMES[varied[0].id] == plain[0]
-    assert [NAMES[each.id] for each in varied] != plain
-    assert [each.stages["mmr"]["rank"] for each in varied] == [1, 2, 3]
-    assert [each.score for each in varied] == sorted((each.score for each in varied), reverse=True)
+    assert [NAMES[item.id] for item in varied] != plain
+    assert [item.stages["mmr"]["rank"] for item in varied] == [1, 2, 3]
+    assert [item.score for item in varied] == sorted((item.score for item in varied), reverse=True)
 
 
 def test_highlights_are_places_of_the_text(place: Place) -> None:
-    for told in (True, "words", "meaning"):
-        found = place.searcher.search("bird and cat", 6, mode="dense", highlight=told)
-        best = {NAMES[each.id]: [each.text[slice(*span)] for span in each.highlights] for each in found}
+    for highlight in (True, "words", "meaning"):
+        results = place.searcher.search("bird and cat", 6, mode="dense", highlight=highlight)
+        best = {NAMES[hit.id]: [hit.text[slice(*span)] for span in hit.highlights] for hit in results}
         assert best["b"][0] == "The dog saw a cat and a bird."
     assert place.searcher.search("cat", 1, mode="dense")[0].highlights == ()
 
@@ -669,7 +673,7 @@ def test_sentences_are_encoded_once(place: Place) -> None:
     assert place.documents.calls == [total]
 
 
-def test_the_space_of_queries_is_checked(tiny: Encoder, open_books: Callable[..., Books]) -> None:
+def test_the_space_of_queries_is_checked(tiny: Encoder, open_table: Callable[..., ChunkTable]) -> None:
     table = TableSpec("dense", "dense", tiny.dimensions)
     store = connect("memory:")
     store.create(table)
@@ -708,8 +712,10 @@ BAD: list[tuple[dict[str, Any], str]] = [
 
 
 @pytest.mark.parametrize(("options", "message"), BAD)
-def test_bad_options_say_what_to_do(open_books: Callable[..., Books], options: dict[str, Any], message: str) -> None:
-    place = Place(open_books(), ["dense"])
+def test_bad_options_say_what_to_do(
+    open_table: Callable[..., ChunkTable], options: dict[str, Any], message: str
+) -> None:
+    place = Place(open_table(), ["dense"])
     with pytest.raises(InputError, match=message):
         place.searcher.search("cat", **{"mode": "hybrid", **options})
     assert place.calls["dense"].calls == []
@@ -723,8 +729,8 @@ def test_no_query_is_refused(place: Place, query: Any) -> None:
         place.searcher.search_many("cat")
 
 
-def test_what_is_not_at_hand_is_named(open_books: Callable[..., Books]) -> None:
-    bare = Place(open_books(), ["dense"], keywords=None, load_reranker=None)
+def test_what_is_not_at_hand_is_named(open_table: Callable[..., ChunkTable]) -> None:
+    bare = Place(open_table(), ["dense"], keywords=None, load_reranker=None)
     refused: list[tuple[dict[str, Any], str]] = [
         ({"mode": "bm25"}, "keyword index"),
         ({"mode": "hybrid"}, "features.sparse"),
@@ -734,4 +740,4 @@ def test_what_is_not_at_hand_is_named(open_books: Callable[..., Books]) -> None:
         with pytest.raises(InputError, match=message):
             bare.searcher.search("cat", **options)
     with pytest.raises(InputError, match=r"features\.dense"):
-        Place(open_books(), ["sparse"]).searcher.search("cat", mode="sparse", mmr=0.5)
+        Place(open_table(), ["sparse"]).searcher.search("cat", mode="sparse", mmr=0.5)
