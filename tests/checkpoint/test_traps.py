@@ -111,7 +111,7 @@ def test_a_layer_norm_before_the_cut(tmp_path: Path) -> None:
     recipe = reader.read_model_folder(folder, entry=dataclasses.replace(known, dimensions=32, matryoshka=(32, 16, 8)))
     assert recipe.centre
     with Encoder(str(folder), precision="float32") as encoder:
-        encoder.recipe = recipe
+        encoder.recipe = encoder._model.recipe = recipe
         found = np.asarray(encoder.encode(TEXTS, truncate_dim=8))
     model = SentenceTransformer(str(folder), device="cpu")
     pooled: Any = model[1](model[0](model.preprocess(TEXTS)))["sentence_embedding"]
