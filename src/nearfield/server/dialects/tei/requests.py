@@ -4,9 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
-
-import msgspec
 
 from nearfield.errors import InputError, ModelNotFound, WrongModel
 from nearfield.server.dialects.tei.responses import (
@@ -43,12 +40,9 @@ from nearfield.server.exchange import (
     RerankOptions,
     Tokenize,
 )
+from nearfield.server.http.request_body import convert
 from nearfield.server.http.request_context import RequestContext
 from nearfield.server.models.description import ModelDescription, ModelKind
-
-#: Characters of a validation message: it may quote the value.
-_MAX_MESSAGE_LENGTH = 500
-_T = TypeVar("_T")
 
 
 @dataclass(kw_only=True)
@@ -198,16 +192,16 @@ def read_vertex(request: TeiVertexRequest, call: RequestContext) -> Exchange:
 def _read_by_fields(body: Mapping[str, object], call: RequestContext) -> Exchange:
     """Return the exchange that the body's fields call for; with ``inputs`` alone, the model's kind decides."""
     if "texts" in body:
-        return read_rerank(_convert(body, TeiRerankRequest), call)
+        return read_rerank(convert(body, TeiRerankRequest), call)
     if isinstance(body.get("inputs"), dict):
-        return read_similarity(_convert(body, TeiSimilarityRequest), call)
+        return read_similarity(convert(body, TeiSimilarityRequest), call)
     model = _find_model(body.get("model"), call)
     body = body if model is None else {**body, "model": model.name}
     if model is not None and not model.is_encoder:
-        return read_predict(_convert(body, TeiPredictRequest), call)
+        return read_predict(convert(body, TeiPredictRequest), call)
     if model is not None and model.outputs[0] == "sparse":
-        return read_embed_sparse(_convert(body, TeiEmbedAllRequest), call)
-    return read_embed(_convert(body, TeiEmbedRequest), call)
+        return read_embed_sparse(convert(body, TeiEmbedAllRequest), call)
+    return read_embed(convert(body, TeiEmbedRequest), call)
 
 
 def _find_model(name: object, call: RequestContext) -> ModelDescription | None:
@@ -233,13 +227,6 @@ def _choose_model(exchange: Exchange, call: RequestContext, preferred: ModelKind
         raise WrongModel(str(exchange.misfit(call.models.descriptions[0])), param="model")
     exchange.model = next((model for model in fitting if model.kind == preferred), fitting[0]).name
     return exchange
-
-
-def _convert(body: Mapping[str, object], kind: type[_T]) -> _T:
-    try:
-        return msgspec.convert(body, kind)
-    except msgspec.ValidationError as error:
-        raise InputError(f"Invalid request: {str(error)[:_MAX_MESSAGE_LENGTH]}.") from error
 
 
 def _truncation_policy(truncate: bool, direction: Direction) -> str:
