@@ -549,7 +549,7 @@ def test_a_file_that_cannot_be_written_is_told_before_the_work(
 
 def test_a_pairs_set_of_the_command_line_needs_its_task(nearfield: Callable[..., Ran], tmp_path: Path) -> None:
     (tmp_path / "pairs.tsv").write_text("1\ta cat\ta cat\n0\tred\thello\n")
-    assert "say the task" in nearfield("evaluate", "bm25", "-d", "pairs.tsv").err
+    assert "name the task" in nearfield("evaluate", "bm25", "-d", "pairs.tsv").err
     done = nearfield("evaluate", "bm25", "-d", "pairs.tsv", "--task", "pairs")
     assert "bm25 can only search" in done.err
     assert load_dataset(tmp_path / "pairs.tsv", "pairs").rows == PairRows(
