@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from nearfield.bulk.file_job import OUTPUT_FORMATS, FileJob, check_output
 from nearfield.bulk.input_table import InputTable, expand_paths
@@ -17,6 +16,8 @@ from nearfield.bulk.shard_job import ShardJob
 from nearfield.bulk.text_source import TextSource
 from nearfield.encoder import Encoder
 from nearfield.errors import InputError
+from nearfield.inference.encode_options import EncodeKeywords
+from nearfield.inference.loaded_model import LoadKeywords
 
 
 @dataclass(frozen=True)
@@ -59,8 +60,8 @@ class EmbedRequest:
     form: str | None = None
     field: str = "text"
     id_field: str | None = None
-    options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-    loading: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    options: EncodeKeywords = dataclasses.field(default_factory=EncodeKeywords)
+    loading: LoadKeywords = dataclasses.field(default_factory=LoadKeywords)
     folder: FolderOptions = FolderOptions()
     restart: bool = False
     shown: bool = False

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import asdict
 from itertools import islice
@@ -28,6 +28,7 @@ from nearfield.errors import InputError, nearest
 from nearfield.fileio.atomic import write_atomic
 from nearfield.fileio.locks import exclusive_lock
 from nearfield.fileio.tabular import require_parquet
+from nearfield.inference.encode_options import EncodeKeywords
 from nearfield.progress import Progress
 from nearfield.vectors.dense import Vectors
 
@@ -92,11 +93,11 @@ def output_lock(output: Path) -> AbstractContextManager[None]:
 class FileJob:
     """One source to one output file."""
 
-    def __init__(self, encoder: Encoder, source: TextSource, output: Path, options: Mapping[str, Any]) -> None:
+    def __init__(self, encoder: Encoder, source: TextSource, output: Path, options: EncodeKeywords) -> None:
         self.encoder = encoder
         self.source = source
         self.output = output
-        self.options = dict(options)
+        self.options = options.copy()
         self._partial = output.with_name(output.name + ".partial")
         self._state = self._partial / "state.json"
         self._stdin_ids = self._partial / "ids.jsonl"

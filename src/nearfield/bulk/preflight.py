@@ -7,7 +7,6 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from nearfield.bulk.formats import OUTPUT_COLUMNS, ArrowType, unify_types
 from nearfield.bulk.input_table import InputTable
@@ -17,6 +16,7 @@ from nearfield.bulk.shard_writer import SHARD_FORMATS, ShardLayout
 from nearfield.encoder import Encoder
 from nearfield.errors import InputError, nearest
 from nearfield.fileio.tabular import require_parquet
+from nearfield.inference.encode_options import EncodeKeywords
 from nearfield.progress import Progress
 from nearfield.vectors.dense import Vectors
 
@@ -62,7 +62,7 @@ class ShardRequest:
     source: InputTable
     home: Path
     sharding: Sharding
-    options: Mapping[str, Any]
+    options: EncodeKeywords
 
 
 class Preflight:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
+
+if TYPE_CHECKING:
+    from nearfield.inference.encode_options import EncodeKeywords
 
 EXAMPLES = """Examples:
 
@@ -104,7 +107,7 @@ def embed(
         form=form,
         field=field,
         id_field=id_field,
-        options={name: value for name, value in options.items() if value is not None},
+        options=cast("EncodeKeywords", {name: value for name, value in options.items() if value is not None}),
         loading={"precision": precision, "progress": not quiet, "accept_license": accept_license},
         folder=FolderOptions(keep, shard_format, shard_rows, shard, check, dry_run),
         restart=restart,
