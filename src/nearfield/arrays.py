@@ -1,9 +1,11 @@
-"""The type of a numpy array of any shape and dtype, for annotations."""
+"""Types of arrays and of results, for annotations."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
 Array = np.ndarray[Any, np.dtype[Any]]
+#: The result of one input: an array, a number, or several of these in order or by name.
+ResultRow: TypeAlias = "Array | float | tuple[ResultRow, ...] | dict[str, ResultRow]"

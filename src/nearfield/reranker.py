@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any, cast
 
 import numpy as np
+from numpy.typing import DTypeLike
 
 from nearfield.arrays import Array
 from nearfield.checkpoint.tokenizer.pairs import PairEncoder, PairTokens, Prompted
@@ -43,7 +44,7 @@ class Scores:
     tokens: Array
     dropped: Array
 
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
+    def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> Array:
         data = self.data if dtype is None else self.data.astype(dtype)
         return data.copy() if copy else data
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from nearfield.arrays import Array
 from nearfield.encoder import Encoder
 
 WORDS = ("the", "a", "cat", "dog", "sat", "on", "mat", "query", "passage", "hello", "world", "search", "blue", "red")
@@ -106,9 +107,9 @@ def _tokenizer(vocabulary: dict[str, int]) -> Any:
     return tokenizer
 
 
-def _weights(config: dict[str, Any], spread: float) -> dict[str, np.ndarray[Any, Any]]:
+def _weights(config: dict[str, Any], spread: float) -> dict[str, Array]:
     random, size, inner = np.random.default_rng(7), config["hidden_size"], config["intermediate_size"]
-    tensors: dict[str, np.ndarray[Any, Any]] = {}
+    tensors: dict[str, Array] = {}
 
     def add(name: str, *shape: int, around: float = 0.0, spread: float = 0.3) -> None:
         tensors[name] = (around + spread * random.standard_normal(shape)).astype(np.float32)

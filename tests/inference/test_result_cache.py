@@ -242,7 +242,7 @@ async def test_a_damaged_file_is_begun_anew_and_one_that_cannot_be_had_is_done_w
     path.write_bytes(b"no database at all" * 1000)
     disk = DiskCache(path, 2**20)
     disk.store({b"key": np.ones(3, np.float32)})
-    assert (await disk.load([b"key"]))[b"key"].tolist() == [1, 1, 1]
+    assert np.asarray((await disk.load([b"key"]))[b"key"]).tolist() == [1, 1, 1]
     disk.close()
     none = DiskCache(path / "below" / "a-file.sqlite", 2**20)
     none.store({b"key": np.ones(3, np.float32)})

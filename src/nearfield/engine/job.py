@@ -6,11 +6,16 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypedDict
 
 import numpy as np
 
 from nearfield.errors import Cancelled, DeadlineExceeded, NearfieldError
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from nearfield.heads import OutputRequest
 
 
 class Runner(Protocol):
@@ -45,7 +50,7 @@ class Job:
     index: int
     ids: Sequence[int]
     skip: int = 0
-    extra: Any = None
+    extra: OutputRequest | None = None
     #: Whether a batch, an expiry or a cancellation has claimed it.
     taken: bool = False
     #: Number of lanes that died while running it.
@@ -71,6 +76,15 @@ class Batch:
     def tokens(self) -> int:
         """Number of tokens, without padding."""
         return sum(len(job.ids) for job in self.jobs)
+
+
+class TicketOptions(TypedDict, total=False):
+    """The keywords of ``Ticket.create``: fields of `Ticket`."""
+
+    bulk: bool
+    deadline: float | None
+    on_done: Callable[[Ticket], None] | None
+    created: float
 
 
 @dataclass(eq=False)
@@ -103,8 +117,8 @@ class Ticket:
         runner: Runner,
         inputs: Sequence[Sequence[int]],
         skips: Sequence[int] | None = None,
-        extras: Sequence[Any] | None = None,
-        **options: Any,
+        extras: Sequence[OutputRequest | None] | None = None,
+        **options: Unpack[TicketOptions],
     ) -> Ticket:
         """Create a ticket with a job for each list of token ids; ``skips`` and ``extras`` as in ``Job``."""
         plain = extras is None and runner.width

@@ -8,11 +8,12 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from nearfield.arrays import ResultRow
 from nearfield.engine.job import Batch, Job, Runner
 from nearfield.errors import ExecutionFailed, NearfieldError
 
 #: The result or the error of each job of a batch.
-BatchOutcome = list[tuple[Job, Any]]
+BatchOutcome = list[tuple[Job, "ResultRow | Exception"]]
 
 
 class LaneScheduler(Protocol):
@@ -85,7 +86,7 @@ class Lane(threading.Thread):
         self._functions.pop(runner, None)
 
 
-def _is_finite(result: Any) -> bool:
+def _is_finite(result: ResultRow) -> bool:
     """Return whether all numbers in a result are finite, in arrays, tuples and dictionaries."""
     if isinstance(result, dict):
         return all(map(_is_finite, result.values()))

@@ -10,15 +10,15 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
 from nearfield import backends, families, heads, ops
-from nearfield.arrays import Array
-from nearfield.backends import BackendOptions
+from nearfield.arrays import Array, ResultRow
+from nearfield.backends import BackendOptions, Executor, Program
 from nearfield.checkpoint.tokenizer.tokenizer import Tokenizer
-from nearfield.checkpoint.weights.lora import Adapter, Adapters
+from nearfield.checkpoint.weights.lora import Adapter, Adapters, Factors
 from nearfield.checkpoint.weights.weights import Weights
 from nearfield.engine.job import Batch, Job, Ticket
 from nearfield.errors import InputError, ModelRefused, WeightsError, nearest
@@ -133,12 +133,12 @@ class CompiledModel(ModelInfo):
                 raise InputError(f"{name!r} is part of {self.name}'s weights and cannot be unloaded.", param="adapter")
             self._loaded = self._compile(self.adapters.without(name))
 
-    def _weights(self) -> tuple[Weights, tuple[str, ...], Any]:
+    def _weights(self) -> tuple[Weights, tuple[str, ...], Factors | None]:
         if self.family.body is not None:
             return Weights.none(self.recipe.folder), (), None
         return self.family.adapted(Weights.open(self.recipe.folder).rooted(self.family.roots))
 
-    def _compile(self, adapters: Adapters) -> tuple[Adapters, Any]:
+    def _compile(self, adapters: Adapters) -> tuple[Adapters, Program]:
         program = self._runtime.compile(self._graph(adapters))
         adapters.release()
         return adapters, program
@@ -163,7 +163,7 @@ class CompiledModel(ModelInfo):
 
         return run
 
-    def _execute(self, batch: Batch, lane: Any, adapters: Adapters) -> Results:
+    def _execute(self, batch: Batch, lane: Executor, adapters: Adapters) -> Results:
         items = [HeadInput(job.ids, job.extra or self._plain) for job in batch.jobs]
         _check_adapters(items, adapters)
         spanned = any(item.extra.spans for item in items)
@@ -240,7 +240,7 @@ def _check_adapters(items: Sequence[HeadInput], adapters: Adapters) -> None:
         raise InputError("The adapter was unloaded before this input's turn came.", param="adapter")
 
 
-def _result(job: Job, index: int, results: Mapping[str, Results], plain: OutputRequest) -> Any:
+def _result(job: Job, index: int, results: Mapping[str, Results], plain: OutputRequest) -> ResultRow:
     if job.extra is None and "dense" in plain.outputs:
         return results["dense"][index]
     return {name: results[name][index] for name in (job.extra or plain).outputs}
@@ -266,14 +266,15 @@ def _run(lane: Callable[[Batch], Results], model: CompiledModel, inputs: list[li
     return [_values(result, model.family.vocab_size) for result in results]
 
 
-def _values(result: Any, size: int) -> Array:
+def _values(result: ResultRow, size: int) -> Array:
     if isinstance(result, dict):
         return _values(next(iter(result.values())), size)
     if not isinstance(result, tuple):
         return np.asarray(result)
     # As a vector over the vocabulary: a weight that rounds to zero is missing from the indices.
     spread = np.zeros(size, np.float32)
-    spread[result[0]] = result[1]
+    indices, values = cast(tuple[Array, Array], result)
+    spread[indices] = values
     return spread
 
 
@@ -332,7 +333,7 @@ def _source(module: str) -> bytes:
     return Path(inspect.getfile(importlib.import_module(module))).read_bytes()
 
 
-def _code_digest(family: Any, runtime: Any) -> str:
+def _code_digest(family: families.Family, runtime: backends.Backend) -> str:
     """Return a digest of the code that builds the graph: a change of it makes stored graphs invalid."""
     modules = {type(family).__module__, type(runtime).__module__, *runtime.code_modules, ops.__name__, *_HEADS}
     return hashlib.sha256(b"".join(_source(module) for module in sorted(modules))).hexdigest()

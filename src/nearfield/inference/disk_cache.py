@@ -14,6 +14,8 @@ from typing import Any
 import msgspec
 import numpy as np
 
+from nearfield.arrays import ResultRow
+
 LOG = logging.getLogger("nearfield")
 #: Writes that may wait. Further ones are skipped: their results are computed again when they are needed.
 _MAX_PENDING_WRITES = 64
@@ -41,7 +43,7 @@ class DiskCache:
         self._database: sqlite3.Connection | None = None
         self._thread.submit(self._open).result()
 
-    async def load(self, keys: Sequence[bytes]) -> dict[bytes, Any]:
+    async def load(self, keys: Sequence[bytes]) -> dict[bytes, ResultRow]:
         """Return the stored rows of some keys."""
         if self._database is None:
             return {}
@@ -49,7 +51,7 @@ class DiskCache:
         self.hits += len(rows)
         return rows
 
-    def store(self, rows: Mapping[bytes, Any]) -> None:
+    def store(self, rows: Mapping[bytes, ResultRow]) -> None:
         """Write rows in the background; skip them if many writes wait already."""
         if self._database is not None and self._pending_writes < _MAX_PENDING_WRITES:
             self._pending_writes += 1
@@ -89,8 +91,8 @@ class DiskCache:
         database.execute(_TABLE)
         return database
 
-    def _load(self, keys: Sequence[bytes]) -> dict[bytes, Any]:
-        rows: dict[bytes, Any] = {}
+    def _load(self, keys: Sequence[bytes]) -> dict[bytes, ResultRow]:
+        rows: dict[bytes, ResultRow] = {}
         try:
             for start in range(0, len(keys), _KEYS_PER_QUERY):
                 part = keys[start : start + _KEYS_PER_QUERY]
@@ -101,7 +103,7 @@ class DiskCache:
             self._disable(error)
         return rows
 
-    def _write(self, rows: Mapping[bytes, Any]) -> None:
+    def _write(self, rows: Mapping[bytes, ResultRow]) -> None:
         self._pending_writes -= 1
         if self._database is None:
             return
@@ -133,15 +135,15 @@ class DiskCache:
             database.close()
 
 
-def _encode_row(row: Any) -> bytes:
+def _encode_row(row: ResultRow) -> bytes:
     return msgspec.msgpack.encode(_to_plain(row))
 
 
-def _decode_row(data: bytes) -> Any:
+def _decode_row(data: bytes) -> ResultRow:
     return _from_plain(msgspec.msgpack.decode(data))
 
 
-def _to_plain(value: Any) -> Any:
+def _to_plain(value: ResultRow) -> object:
     """Return arrays, tuples and dictionaries as msgpack can hold them; anything else is a number."""
     if isinstance(value, np.ndarray):
         return {"array": value.tobytes(), "dtype": value.dtype.str, "shape": list(value.shape)}
@@ -152,7 +154,7 @@ def _to_plain(value: Any) -> Any:
     return value.item() if isinstance(value, np.generic) else value
 
 
-def _from_plain(value: Any) -> Any:
+def _from_plain(value: Any) -> ResultRow:
     if not isinstance(value, dict):
         return value
     if "array" in value:

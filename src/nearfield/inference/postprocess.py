@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any, cast
+from dataclasses import replace
+from typing import Any, TypedDict, cast
 
 import numpy as np
 
@@ -22,31 +22,21 @@ from nearfield.vectors.sparse import SparseVectors
 Result = Vectors | SparseVectors | MultiVectors | Outputs
 
 
-@dataclass(frozen=True, slots=True)
-class TokenCounts:
+#: A ticket's rows: dense vectors [n, dimensions], or the outputs of each input by name.
+TicketRows = Array | Sequence[Mapping[str, Any]]
+
+
+class _TokenCounts(TypedDict):
     """Tokens read and tokens truncated of each input, and whether the call had a single input."""
 
     tokens: Array
     dropped: Array
-    single: bool = False
-
-    @classmethod
-    def from_tokens(cls, tokens: Sequence[Tokens], single: bool) -> TokenCounts:
-        """Count tokenised inputs."""
-        count = len(tokens)
-        return cls(
-            np.fromiter((len(item.ids) for item in tokens), np.int64, count),
-            np.fromiter((item.dropped for item in tokens), np.int64, count),
-            single,
-        )
-
-    @classmethod
-    def from_spans(cls, spans: TokenSpans) -> TokenCounts:
-        """Count the tokens of a document's chunks, of which none is dropped."""
-        return cls(np.array([stop - start for start, stop in spans]), np.zeros(len(spans), int))
+    single: bool
 
 
-def finish(recipe: Recipe, options: ResolvedOptions, rows: Any, prepared: PreparedInputs, single: bool) -> Result:
+def finish(
+    recipe: Recipe, options: ResolvedOptions, rows: TicketRows, prepared: PreparedInputs, single: bool
+) -> Result:
     """Return the result of a ticket's rows; inputs that were split into pieces get one vector each."""
     if prepared.owners is not None:
         plain = rows if isinstance(rows, np.ndarray) else np.stack([row["dense"] for row in rows])
@@ -54,40 +44,52 @@ def finish(recipe: Recipe, options: ResolvedOptions, rows: Any, prepared: Prepar
     return build_result(recipe, options, rows, prepared.tokens, single)
 
 
-def chunk_vectors(options: ResolvedOptions, rows: Iterable[Any], spans: Sequence[TokenSpans]) -> list[Vectors]:
+def chunk_vectors(
+    options: ResolvedOptions, rows: Iterable[Mapping[str, Any]], spans: Sequence[TokenSpans]
+) -> list[Vectors]:
     """Return the vectors of each document's chunks, from a ticket's rows and the chunks' token spans."""
     return [
-        build_dense(options, row["dense"], TokenCounts.from_spans(document_spans))
+        _build_dense(options, row["dense"], _count_spans(document_spans))
         for row, document_spans in zip(rows, spans, strict=True)
     ]
 
 
-def build_result(recipe: Recipe, options: ResolvedOptions, rows: Any, tokens: Sequence[Tokens], single: bool) -> Result:
+def build_result(
+    recipe: Recipe, options: ResolvedOptions, rows: TicketRows, tokens: Sequence[Tokens], single: bool
+) -> Result:
     """Return the requested kinds of output from a ticket's rows: an array, or for each input a dictionary by output."""
-    counts = TokenCounts.from_tokens(tokens, single)
+    counts: _TokenCounts = {
+        "tokens": np.fromiter((len(item.ids) for item in tokens), np.int64, len(tokens)),
+        "dropped": np.fromiter((item.dropped for item in tokens), np.int64, len(tokens)),
+        "single": single,
+    }
     if isinstance(rows, np.ndarray):
-        results: dict[str, Any] = {"dense": build_dense(options, rows, counts)}
+        results: dict[str, Result] = {"dense": _build_dense(options, rows, counts)}
     else:
         results = {
             name: _build_kind(recipe, options, name, [row[name] for row in rows], counts) for name in options.outputs
         }
-    return Outputs(**results) if options.named else cast(Result, results[options.outputs[0]])
+    return Outputs(**cast(Any, results)) if options.named else results[options.outputs[0]]
 
 
-def _build_kind(recipe: Recipe, options: ResolvedOptions, name: str, rows: list[Any], counts: TokenCounts) -> Result:
+def _build_kind(recipe: Recipe, options: ResolvedOptions, name: str, rows: list[Any], counts: _TokenCounts) -> Result:
     if name == "dense":
         width = recipe.dimensions
-        return build_dense(options, np.stack(rows) if rows else np.zeros((0, width), np.float32), counts)
-    facts: dict[str, Any] = {"tokens": counts.tokens, "dropped": counts.dropped, "single": counts.single}
+        return _build_dense(options, np.stack(rows) if rows else np.zeros((0, width), np.float32), counts)
     if name == "sparse":
         size = int(recipe.config["vocab_size"])
-        return SparseVectors.of(rows, size, fingerprint(options.space, size, "sparse"), **facts)
+        return SparseVectors.of(rows, size, fingerprint(options.space, size, "sparse"), **counts)
     spec = cast(Multivector, recipe.head("multivector"))
     space = fingerprint(options.space, spec.dimensions, "multivector")
-    return MultiVectors.of(rows, spec.dimensions, space, average=spec.average, **facts)
+    return MultiVectors.of(rows, spec.dimensions, space, average=spec.average, **counts)
 
 
-def build_dense(options: ResolvedOptions, rows: Array, counts: TokenCounts) -> Vectors:
+def _count_spans(spans: TokenSpans) -> _TokenCounts:
+    tokens = np.array([stop - start for start, stop in spans])
+    return {"tokens": tokens, "dropped": np.zeros(len(spans), int), "single": False}
+
+
+def _build_dense(options: ResolvedOptions, rows: Array, counts: _TokenCounts) -> Vectors:
     """Return dense vectors, scaled, truncated and quantised, from float32 rows [n, dimensions]."""
     data = normalize(rows) if options.normalize else rows
     if options.dim < data.shape[1]:
@@ -96,7 +98,7 @@ def build_dense(options: ResolvedOptions, rows: Array, counts: TokenCounts) -> V
             data = data - data.mean(1, keepdims=True)
         data = truncate(data, options.dim, renormalize=options.unit)
     space = fingerprint(options.space, options.dim, "float32")
-    vectors = Vectors(data, space, options.dim, tokens=counts.tokens, dropped=counts.dropped, single=counts.single)
+    vectors = Vectors(data, space, options.dim, **counts)
     if options.precision == "float32" and options.ranges is None:
         return vectors
     return quantize(vectors, options.precision, options.ranges, unit=options.unit)

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from nearfield.arrays import ResultRow
 from nearfield.engine.engine import Engine
 from nearfield.engine.job import Job, Ticket
 from nearfield.inference.disk_cache import DiskCache
@@ -42,8 +43,8 @@ class ResultCache:
     misses: int = 0
     #: Bytes in memory.
     size: int = 0
-    _entries: OrderedDict[bytes, tuple[Any, int]] = field(default_factory=OrderedDict)
-    _pending: dict[bytes, asyncio.Future[Any]] = field(default_factory=dict)
+    _entries: OrderedDict[bytes, tuple[ResultRow, int]] = field(default_factory=OrderedDict)
+    _pending: dict[bytes, asyncio.Future[ResultRow]] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -64,7 +65,7 @@ class ResultCache:
             return await engine.run(ticket)  # its rows are set already: they need no model
         keys = [_key(f"{self.version} {space}", job) for job in jobs]
         rows: list[Any] = [None] * len(jobs)
-        waits: dict[int, asyncio.Future[Any]] = {}
+        waits: dict[int, asyncio.Future[ResultRow]] = {}
         new: dict[bytes, Job] = {}
         for index, (job, key) in enumerate(zip(jobs, keys, strict=True)):
             if key in self._entries:
@@ -87,7 +88,7 @@ class ResultCache:
 
     async def _compute(self, engine: Engine, ticket: Ticket, jobs: dict[bytes, Job]) -> None:
         """Load or compute results, cache them, and deliver them to all calls that wait for them."""
-        results: dict[bytes, Any] = {}
+        results: dict[bytes, ResultRow] = {}
         try:
             results = await self.disk.load(list(jobs)) if self.disk is not None else {}
             self.hits += len(results)
@@ -111,7 +112,7 @@ class ResultCache:
                     pending.set_exception(_NotComputedError())
                     pending.exception()  # marks it as retrieved: asyncio would warn if no call waits
 
-    async def _gather(self, waits: dict[int, asyncio.Future[Any]], rows: list[Any]) -> list[int]:
+    async def _gather(self, waits: dict[int, asyncio.Future[ResultRow]], rows: list[ResultRow]) -> list[int]:
         """Wait for pending results, and return the inputs that the calls which owned them did not compute."""
         if waits:
             await asyncio.wait(set(waits.values()))  # unlike gather, being cancelled cancels none of them
@@ -123,7 +124,7 @@ class ResultCache:
                 missing.append(index)
         return missing
 
-    def _store(self, key: bytes, row: Any) -> Any:
+    def _store(self, key: bytes, row: ResultRow) -> ResultRow:
         """Store a copy of a row and return it; a view would keep its whole batch in memory."""
         row = _read_only_copy(row)
         size = _size(row) + _OVERHEAD
@@ -161,7 +162,7 @@ def _key(space: str, job: Job) -> bytes:
     return digest.digest()
 
 
-def _read_only_copy(value: Any) -> Any:
+def _read_only_copy(value: ResultRow) -> ResultRow:
     """Copy arrays and make them read-only: all calls get the same ones."""
     if isinstance(value, np.ndarray):
         copy = value.copy()
@@ -172,7 +173,7 @@ def _read_only_copy(value: Any) -> Any:
     return tuple(map(_read_only_copy, value)) if isinstance(value, (tuple, list)) else value
 
 
-def _size(value: Any) -> int:
+def _size(value: ResultRow) -> int:
     """Return the bytes of all arrays in a row."""
     if isinstance(value, np.ndarray):
         return int(value.nbytes)

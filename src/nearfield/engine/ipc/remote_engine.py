@@ -8,12 +8,15 @@ import itertools
 from array import array
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from nearfield.engine.ipc.transport import Channel
 from nearfield.engine.job import Runner, Ticket
 from nearfield.engine.stats import BatchReport, EngineStats
 from nearfield.errors import NearfieldError, ShuttingDown
+
+if TYPE_CHECKING:
+    from nearfield.heads import OutputRequest
 
 
 @dataclass(frozen=True)
@@ -34,7 +37,7 @@ class EngineRequest:
     ids: bytes
     lengths: Sequence[int]
     skips: Sequence[int] | None
-    extras: Sequence[Any] | None
+    extras: Sequence[OutputRequest | None] | None
     bulk: bool
     deadline: float | None
     created: float
