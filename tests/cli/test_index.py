@@ -111,7 +111,7 @@ def test_features_in_a_line(nearfield: Any, files: Path, model: Path) -> None:
         (("collections", "show", "nothing"), "no collection"),
     ],
 )
-def test_what_is_wrong_is_said(nearfield: Any, files: Path, words: tuple[str, ...], told: str) -> None:
+def test_the_error_names_what_is_wrong(nearfield: Any, files: Path, words: tuple[str, ...], told: str) -> None:
     ran = nearfield(*words)
     assert ran.code in (1, 2)
     assert told in ran.err + ran.out

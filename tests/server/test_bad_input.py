@@ -100,13 +100,13 @@ def http(url: str) -> Iterator[httpx.Client]:
 
 
 @pytest.mark.parametrize("case", FINE)
-def test_what_is_odd_but_right_is_served(http: httpx.Client, case: str) -> None:
+def test_unusual_but_valid_requests_are_served(http: httpx.Client, case: str) -> None:
     reply = http.post("/v1/embeddings", content=FINE[case], headers=JSON)
     assert reply.status_code == 200, reply.text[:300]
 
 
 @pytest.mark.parametrize("case", WRONG)
-def test_what_is_wrong_is_said(http: httpx.Client, case: str) -> None:
+def test_the_error_names_what_is_wrong(http: httpx.Client, case: str) -> None:
     body, status = WRONG[case]
     reply = http.post("/v1/embeddings", content=body, headers=JSON)
     assert reply.status_code == status, reply.text[:300]
@@ -117,14 +117,14 @@ def test_what_is_wrong_is_said(http: httpx.Client, case: str) -> None:
 
 
 @pytest.mark.parametrize("case", ["a megabyte", "more token ids than the model reads"])
-def test_what_was_cut_is_reported(http: httpx.Client, case: str) -> None:
+def test_truncated_tokens_are_reported(http: httpx.Client, case: str) -> None:
     reply = http.post("/v1/embeddings", content=FINE[case], headers=JSON)
     usage = reply.json()["usage"]
     assert usage["prompt_tokens"] == 64
     assert int(reply.headers["x-nearfield-truncated-tokens"]) == usage["truncated_tokens"] > 90_000
 
 
-def test_wrong_requests_leave_their_connection_usable(http: httpx.Client) -> None:
+def test_a_connection_is_usable_after_invalid_requests(http: httpx.Client) -> None:
     small = [body for body, _ in WRONG.values() if len(body) < 10_000]
     with httpx.Client(base_url=http.base_url, limits=httpx.Limits(max_connections=1)) as one:
         for body in small:
@@ -146,14 +146,14 @@ def test_a_body_over_the_limit_without_a_length(http: httpx.Client) -> None:
 
 
 @pytest.mark.parametrize("kind", ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x"])
-def test_another_content_type(http: httpx.Client, kind: str) -> None:
+def test_another_content_type_is_refused(http: httpx.Client, kind: str) -> None:
     reply = http.post("/v1/embeddings", content=json.dumps(GOOD), headers={"content-type": kind})
     assert reply.status_code == 415
     assert "application/json" in reply.json()["error"]["message"]
 
 
 @pytest.mark.parametrize("kind", [None, "application/json; charset=utf-8", "application/problem+json"])
-def test_json_by_other_names(http: httpx.Client, kind: str | None) -> None:
+def test_other_content_types_of_json_are_read(http: httpx.Client, kind: str | None) -> None:
     headers = {} if kind is None else {"content-type": kind}
     assert http.post("/v1/embeddings", content=json.dumps(GOOD), headers=headers).status_code == 200
 

@@ -82,7 +82,7 @@ def _port(url: str) -> int:
     return int(url.rpartition(":")[2])
 
 
-def test_a_thousand_clients_that_leave_while_others_are_served(tmp_path: Path, slow: Slow) -> None:
+def test_a_thousand_clients_disconnect_while_others_are_served(tmp_path: Path, slow: Slow) -> None:
     async def leave(port: int) -> None:
         _, writer = await asyncio.open_connection("127.0.0.1", port)
         writer.write(_request())
@@ -160,7 +160,9 @@ def test_overload_is_refused_and_nothing_is_late(small: Encoder) -> None:
 
 
 @pytest.mark.parametrize(("words", "inputs"), [(100_000, 1), (60, 40)], ids=["one long text", "many texts"])
-def test_overload_with_work_for_threads_is_refused_in_time_too(small: Encoder, words: int, inputs: int) -> None:
+def test_overload_of_requests_that_are_tokenised_in_threads_is_refused_in_time(
+    small: Encoder, words: int, inputs: int
+) -> None:
     deadline = 2.0
     body = json.dumps({"model": "tiny", "input": ["cat " * words] * inputs}).encode()
 
@@ -265,7 +267,7 @@ def test_lanes_that_die_lose_no_request(small: Encoder, slow: Slow) -> None:
         assert httpx.get(url + "/ready").status_code == 200
 
 
-def test_sigterm_under_load_answers_all_that_was_accepted(tmp_path: Path) -> None:
+def test_sigterm_under_load_finishes_all_accepted_requests(tmp_path: Path) -> None:
     write_tiny_model(tmp_path / "tiny", size=256, layers=6)
     process = Process(tmp_path / "tiny")
     outcomes: Counter[str] = Counter()
@@ -329,7 +331,7 @@ def test_sigterm_when_idle_is_quick(tmp_path: Path) -> None:
     assert process.wait() == 0
 
 
-def test_sigterm_as_soon_as_it_serves_is_a_shutdown_in_good_order(tmp_path: Path) -> None:
+def test_sigterm_right_after_the_start_is_an_orderly_shutdown(tmp_path: Path) -> None:
     write_tiny_model(tmp_path / "tiny")
     process = Process(tmp_path / "tiny")
     process.terminate()

@@ -35,7 +35,7 @@ CALM = settings(
 SHORT = settings(CALM, max_examples=20)
 
 
-def test_bodies_made_from_the_document(url: str) -> None:
+def test_bodies_generated_from_the_document(url: str) -> None:
     schema = schemathesis.openapi.from_url(url + "/openapi.json")
     seen: set[int] = set()
     for result in schema.get_all_operations():

@@ -1,4 +1,4 @@
-"""What those who run the server rely on: health, readiness, metrics, docs, CORS, and logs without texts."""
+"""Operation of a server: health, readiness, metrics, docs, CORS, and logs without texts."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def test_metrics(url: str) -> None:
     )
 
 
-def test_the_docs_need_nothing_from_elsewhere(url: str) -> None:
+def test_the_docs_page_loads_nothing_from_other_sites(url: str) -> None:
     page = httpx.get(url + "/docs").text
     assert "/v1/embeddings" in page
     assert "EmbeddingRequest" in page
@@ -99,7 +99,7 @@ def test_cors(tiny: Encoder) -> None:
 
 
 @pytest.mark.parametrize("formatter", [JsonFormatter(), TextFormatter()])
-def test_logs_tell_sizes_and_never_texts(url: str, formatter: logging.Formatter) -> None:
+def test_logs_have_sizes_and_never_texts(url: str, formatter: logging.Formatter) -> None:
     stream = io.StringIO()
     handler = logging.StreamHandler(stream)
     handler.setFormatter(formatter)
@@ -182,7 +182,7 @@ def test_every_line_of_a_json_log_is_json(tmp_path: Path) -> None:
     assert "POST /v1/embeddings 200" in [line["message"] for line in lines]
 
 
-def test_a_client_cannot_write_lines_of_its_own() -> None:
+def test_a_client_cannot_forge_log_lines() -> None:
     record = logging.makeLogRecord({"msg": "GET /a\nFORGED", "model": "m\r\nFORGED\x1b[2J", "levelname": "INFO"})
     line = TextFormatter().format(record)
     assert line.isprintable()

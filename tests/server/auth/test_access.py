@@ -65,7 +65,7 @@ def test_a_key_has_a_name_scopes_and_models(tmp_path: Path, tiny: Encoder, caplo
     assert not any(secret in caplog.text for secret in (reader, owner, other))
 
 
-def test_a_revoked_key_is_refused_and_a_new_one_taken(
+def test_a_revoked_key_is_refused_and_a_new_one_accepted(
     tmp_path: Path, tiny: Encoder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(auth, "_FILE_CHECK_SECONDS", 0.0)
@@ -89,7 +89,7 @@ def test_tokens_a_minute_are_bounded(tmp_path: Path, tiny: Encoder) -> None:
         assert 0 < int(refused.headers["retry-after"]) <= 120
 
 
-def test_a_rate_fills_up_again(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_rate_limit_refills(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [100.0]
     monkeypatch.setattr(time, "monotonic", lambda: now[0])
     key = ApiKey("k", b"x" * 32, tokens_per_minute=60)
@@ -132,7 +132,7 @@ def test_an_empty_key_file_does_not_open_the_server(tmp_path: Path) -> None:
         ApiKeys([], tmp_path / "keys.toml")
 
 
-def test_without_keys_managing_is_for_this_machine(tiny: Encoder) -> None:
+def test_without_keys_only_this_machine_may_manage_models(tiny: Encoder) -> None:
     assert HostGuard(True).check({}, "127.0.0.1").may("manage")
     assert HostGuard(True).check({}, "::1").may("manage")
     assert not HostGuard(True).check({}, "10.0.0.9").may("manage")
@@ -145,7 +145,7 @@ def test_without_keys_managing_is_for_this_machine(tiny: Encoder) -> None:
 
 
 @pytest.mark.parametrize("host", ["localhost:8080", "127.0.0.1", "127.0.0.1:1", "[::1]:8080", "app.localhost", ""])
-def test_this_machine_s_own_names(host: str) -> None:
+def test_host_names_of_this_machine_are_accepted(host: str) -> None:
     assert HostGuard(True).check({"host": host}, "127.0.0.1").may("infer")
 
 
@@ -215,7 +215,7 @@ def test_flags_that_are_zero_count(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (served[0].port, served[0].drain_timeout) == (0, 0)
 
 
-def test_new_keys_are_kept_as_hashes(tmp_path: Path) -> None:
+def test_new_keys_are_stored_as_hashes(tmp_path: Path) -> None:
     from typer.testing import CliRunner
 
     from nearfield.cli import app

@@ -115,7 +115,7 @@ async def test_search_and_read_through_a_process(home: Path) -> None:
         assert content["text"] in text
 
 
-async def test_to_stdout_goes_the_protocol_alone(home: Path) -> None:
+async def test_only_the_protocol_is_written_to_stdout(home: Path) -> None:
     hello = {
         "protocolVersion": "2025-06-18",
         "capabilities": {},
@@ -178,7 +178,7 @@ async def test_a_part_of_a_document(home: Path, model: Encoder) -> None:
         assert (past["text"], past["start"], past["end"]) == ("", content["total"], content["total"])
 
 
-async def test_what_goes_wrong_is_told_to_the_agent(home: Path, model: Encoder) -> None:
+async def test_errors_are_returned_to_the_agent(home: Path, model: Encoder) -> None:
     async with inside(home, model) as client:
         assert "Known: empty, pets" in await refused(client, "search", query="cat")
         assert "Did you mean 'pets'" in await refused(client, "search", query="cat", collection="pet")
@@ -191,7 +191,7 @@ async def test_what_goes_wrong_is_told_to_the_agent(home: Path, model: Encoder) 
         assert "collection" in await refused(client, "read", document="put:#cats", collection="../pets")
 
 
-async def test_only_what_is_named_is_offered(home: Path, model: Encoder) -> None:
+async def test_only_named_collections_are_offered(home: Path, model: Encoder) -> None:
     async with inside(home, model, "empty") as client:
         _, content = await call_tool(client, "collections")
         assert [collection["name"] for collection in content["collections"]] == ["empty"]
@@ -200,13 +200,13 @@ async def test_only_what_is_named_is_offered(home: Path, model: Encoder) -> None
         assert "has no document" in await refused(client, "read", document="put:#cats")
 
 
-async def test_nothing_is_there_yet(tmp_path: Path, model: Encoder) -> None:
+async def test_a_home_without_collections(tmp_path: Path, model: Encoder) -> None:
     async with inside(tmp_path, model) as client:
         text, content = await call_tool(client, "collections")
         assert (text, content) == ("There are no collections yet.", {"collections": []})
 
 
-async def test_a_collection_that_is_dropped_meanwhile(home: Path, model: Encoder) -> None:
+async def test_a_collection_that_is_dropped_while_the_server_runs(home: Path, model: Encoder) -> None:
     async with inside(home, model) as client:
         with Collection.create("brief", {}, home=home):
             assert "has no document" in await refused(client, "read", document="a", collection="brief")

@@ -593,7 +593,7 @@ def test_a_client_that_leaves_ends_the_answer(tiny: Encoder, home: Path, chat: C
 # -- anything at all ---------------------------------------------------------------------------------------------------
 
 
-def test_bodies_made_from_the_document(base: str) -> None:
+def test_bodies_generated_from_the_document(base: str) -> None:
     schema = schemathesis.openapi.from_url(base + "/openapi.json")
     seen: set[int] = set()
     for result in schema.include(path_regex="^/collections").get_all_operations():

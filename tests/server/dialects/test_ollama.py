@@ -475,7 +475,7 @@ async def test_a_name_with_its_tag_may_be_loaded_on_demand(tmp_path: Path, tiny:
     assert asked == ["nomic-embed-text", "BAAI/unheard-of"]
 
 
-def test_replies_are_as_the_document_says(http: httpx.Client) -> None:
+def test_responses_match_the_openapi_document(http: httpx.Client) -> None:
     paths = http.get("/openapi.json").json()["paths"]
     named = {"model": "tiny", "input": "cat", "prompt": "cat"}
     calls: list[tuple[str, str, str, type[Any], httpx.Response]] = [

@@ -256,7 +256,7 @@ def test_a_front_end_killed_under_load_loses_nothing_of_others(small: Path) -> N
     assert 0 < outcomes["lost"] <= 20  # each client at most once a kill
 
 
-def test_sigterm_under_load_answers_all_that_was_accepted(tmp_path: Path) -> None:
+def test_sigterm_under_load_finishes_all_accepted_requests(tmp_path: Path) -> None:
     write_tiny_model(tmp_path / "tiny", size=256, layers=6)
     outcomes: Counter[str] = Counter()
     body = json.dumps(BODY).encode()

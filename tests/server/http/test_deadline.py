@@ -61,7 +61,7 @@ async def _wait(client: float, seconds: float, *, read: bool = True) -> None:
         await asyncio.sleep(60)
 
 
-async def test_a_watch_says_why_it_ended() -> None:
+async def test_a_deadline_raises_the_reason_of_the_cancellation() -> None:
     with pytest.raises(Cancelled):
         await _wait(client=0.01, seconds=60)
     with pytest.raises(DeadlineExceeded):
@@ -104,7 +104,7 @@ async def _read_on(request: SlowBodyRequest, pending: PendingBodies) -> None:
 
 
 @pytest.mark.parametrize("before", [True, False], ids=["read when it stops", "begun after"])
-async def test_a_stopping_server_waits_for_bodies_that_come_and_for_none_that_stalls(
+async def test_a_stopping_server_waits_for_bodies_that_progress_and_gives_up_those_that_stall(
     monkeypatch: pytest.MonkeyPatch, before: bool
 ) -> None:
     monkeypatch.setattr(deadlines, "_STALL_SECONDS", 0.1)
@@ -141,15 +141,15 @@ async def _open(url: str, sent: bytes) -> tuple[asyncio.StreamReader, asyncio.St
     return reader, writer
 
 
-def _held(url: str, bodies: int, size: int, limit: int) -> tuple[int, str]:
-    """Keep ``bodies`` unfinished ones of ``size`` bytes open, and say how a whole one fares meanwhile."""
+def _post_beside_open_bodies(url: str, bodies: int, size: int, limit: int) -> tuple[int, str]:
+    """Keep ``bodies`` incomplete bodies of ``size`` bytes open; return status and Retry-After of a complete request."""
 
     async def scenario() -> tuple[int, str]:
-        open_ones = [await _open(url, _head(limit) + b" " * size) for _ in range(bodies)]
+        connections = [await _open(url, _head(limit) + b" " * size) for _ in range(bodies)]
         await asyncio.sleep(0.3)
         async with httpx.AsyncClient(base_url=url) as client:
             reply = await client.post("/v1/embeddings", content=json.dumps(GOOD) + " " * (limit // 2), headers=_JSON)
-        for _, writer in open_ones:
+        for _, writer in connections:
             writer.transport.abort()
         return reply.status_code, reply.headers.get("retry-after", "")
 
@@ -158,14 +158,16 @@ def _held(url: str, bodies: int, size: int, limit: int) -> tuple[int, str]:
 
 def test_many_large_bodies_at_once_are_refused_before_memory_runs_out(tiny: Encoder) -> None:
     with serving([tiny], max_body_bytes=1024) as url:
-        assert _held(url, 3, 1000, 1024)[0] == 200
+        assert _post_beside_open_bodies(url, 3, 1000, 1024)[0] == 200
         time.sleep(0.2)
-        assert _held(url, 4, 1000, 1024) == (429, "1")
+        assert _post_beside_open_bodies(url, 4, 1000, 1024) == (429, "1")
         time.sleep(0.2)
         assert httpx.post(url + "/v1/embeddings", json=GOOD).status_code == 200
 
 
-def test_a_thousand_clients_that_leave_within_their_bodies(tiny: Encoder, errors: list[logging.LogRecord]) -> None:
+def test_a_thousand_clients_disconnect_in_the_middle_of_their_bodies(
+    tiny: Encoder, errors: list[logging.LogRecord]
+) -> None:
     async def leave(url: str) -> None:
         _, writer = await _open(url, _head(1000) + b"{" * 500)
         writer.transport.abort()
@@ -196,7 +198,7 @@ def test_a_body_that_never_ends_closes_its_connection(tiny: Encoder) -> None:
     assert b"connection: close" in reply.lower()
 
 
-def test_an_error_nobody_foresaw_costs_one_reply_and_no_connection(
+def test_an_unexpected_error_costs_one_reply_and_no_connection(
     tiny: Encoder, errors: list[logging.LogRecord], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def broken(*_: Any, **__: Any) -> Any:

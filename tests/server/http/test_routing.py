@@ -81,7 +81,7 @@ def test_a_form_is_read_as_json_only_if_the_route_allows_it_and_no_web_page_sent
         _group(Dialect("api")).decode(_context(**form), b"{}")
 
 
-def test_a_missing_body_is_an_error_of_its_kind() -> None:
+def test_a_missing_body_is_refused() -> None:
     with pytest.raises(MissingBody):
         _group(Dialect("api")).decode(_context(), b"")
 

@@ -72,7 +72,7 @@ async def _use(models: ModelPool, name: str) -> LoadedModel:
         return model
 
 
-async def test_a_model_is_loaded_once_for_all_who_ask(loader: Loader) -> None:
+async def test_a_model_is_loaded_once_for_all_requests_that_wait(loader: Loader) -> None:
     models = ModelPool(loader=loader, on_demand=["org/*"])
     loaded = await asyncio.gather(*(_use(models, "org/one") for _ in range(20)))
     assert loader.calls == ["org/one"]
@@ -91,14 +91,14 @@ async def test_two_models_load_at_the_same_time(loader: Loader) -> None:
 
 
 @pytest.mark.parametrize("name", ["other/one", "one", "../one", "./org/one", "/org/one", "~/one", "org/one/two"])
-async def test_what_no_pattern_stands_for_is_not_loaded(loader: Loader, name: str) -> None:
+async def test_a_name_that_matches_no_pattern_is_not_loaded(loader: Loader, name: str) -> None:
     models = ModelPool(loader=loader, on_demand=["org/*"])
     with pytest.raises(ModelNotFound):
         await _use(models, name)
     assert loader.calls == []
 
 
-async def test_a_pattern_never_stands_for_a_folder(
+async def test_a_pattern_never_matches_a_folder(
     loader: Loader, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_tiny_model(tmp_path / "org" / "secret")
@@ -175,7 +175,7 @@ async def test_the_idle_model_that_is_cheapest_to_reload_is_evicted_first(loader
     assert models.bytes == 20 * MIB
 
 
-async def test_a_model_in_use_stays_and_the_other_waits_for_its_room(loader: Loader) -> None:
+async def test_a_model_in_use_is_not_evicted_and_the_other_waits_for_memory(loader: Loader) -> None:
     models = ModelPool(loader=loader, on_demand=["org/*"], budget=15 * MIB)
     async with models.lease("org/one", fits) as model:
         entry = models.entry("org/two")
@@ -189,7 +189,7 @@ async def test_a_model_in_use_stays_and_the_other_waits_for_its_room(loader: Loa
     assert models.entries[0].state == "available"
 
 
-async def test_what_can_never_fit_is_refused_with_both_figures(loader: Loader, tiny: Encoder) -> None:
+async def test_a_model_that_can_never_fit_is_refused_with_both_sizes(loader: Loader, tiny: Encoder) -> None:
     models = ModelPool([tiny], loader=loader, on_demand=["org/*"], budget=15 * MIB)
     models.entries[0].bytes = 10 * MIB
     models.entry("org/big").bytes = 10 * MIB
@@ -198,7 +198,7 @@ async def test_what_can_never_fit_is_refused_with_both_figures(loader: Loader, t
     assert loader.calls == []
 
 
-async def test_a_figure_that_cannot_be_right_is_not_taken_for_a_model_s_memory(loader: Loader) -> None:
+async def test_an_implausible_measurement_is_not_used_as_a_model_s_size(loader: Loader) -> None:
     """Memory that others free during a load makes it look as if the model took none."""
     sizes = iter([1, 10 * MIB, 1])
     models = ModelPool(loader=lambda name: _sized(loader(name), next(sizes)), on_demand=["org/one"])
@@ -216,7 +216,7 @@ def _sized(model: LoadedModel, size: int) -> LoadedModel:
     return model
 
 
-async def test_models_from_the_start_never_leave(loader: Loader, tiny: Encoder) -> None:
+async def test_models_loaded_at_the_start_are_never_evicted(loader: Loader, tiny: Encoder) -> None:
     models = ModelPool([tiny], loader=loader, on_demand=["org/*"], budget=1, keep_alive=0)
     models.entry("org/one").bytes = 1
     with pytest.raises(ModelUnavailable):
@@ -227,7 +227,7 @@ async def test_models_from_the_start_never_leave(loader: Loader, tiny: Encoder) 
     assert models.loaded == (tiny,)
 
 
-async def test_an_idle_model_leaves_when_its_time_is_up(loader: Loader) -> None:
+async def test_an_idle_model_is_evicted_after_keep_alive(loader: Loader) -> None:
     models = ModelPool(loader=loader, on_demand=["org/*"])
     async with models.lease("org/one", fits, keep_alive=0.05):
         await asyncio.sleep(0.1)
@@ -242,7 +242,7 @@ async def test_an_idle_model_leaves_when_its_time_is_up(loader: Loader) -> None:
     assert models.loaded
 
 
-async def test_unloading_waits_for_who_uses_it(loader: Loader) -> None:
+async def test_unloading_waits_for_requests_that_use_the_model(loader: Loader) -> None:
     models = ModelPool(loader=loader, on_demand=["org/*"])
     async with models.lease("org/one", fits):
         leaving = asyncio.create_task(models.unload("org/one"))
@@ -269,7 +269,7 @@ def test_the_memory_of_a_closed_model_is_released(tmp_path: Path) -> None:
         engine.close(drain=False)
 
 
-async def test_memory_goes_back_to_the_system_once_an_unloaded_model_is_gone(
+async def test_memory_is_returned_to_the_system_after_an_eviction(
     loader: Loader, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     models = ModelPool(loader=loader, on_demand=["org/one"])
@@ -285,7 +285,7 @@ async def test_memory_goes_back_to_the_system_once_an_unloaded_model_is_gone(
     assert seen == [True]
 
 
-def test_what_may_be_loaded_is_listed_and_described(loader: Loader, tiny: Encoder) -> None:
+def test_models_on_demand_are_listed_and_described(loader: Loader, tiny: Encoder) -> None:
     names = ["BAAI/bge-small-en-v1.5", "own/model", "ms-marco-minilm", "org/*", "intfloat/*"]
     with serving(ModelPool([tiny], loader=loader, on_demand=names)) as url:
         with openai.OpenAI(base_url=url + "/v1", api_key="x", max_retries=0) as client:
@@ -314,7 +314,7 @@ def test_what_may_be_loaded_is_listed_and_described(loader: Loader, tiny: Encode
         assert len(httpx.get(url + "/v1/models", headers=headers).json()["models"]) == 5
 
 
-def test_aliases_stand_for_models_loaded_or_not(loader: Loader, tiny: Encoder) -> None:
+def test_aliases_work_before_and_after_loading(loader: Loader, tiny: Encoder) -> None:
     aliases = {"text-embedding-3-small": "TINY", "embed-english-v3.0": "org/one", "voyage-3": "bge-small"}
     names = model_aliases([tiny], settings.load(models=["tiny"], aliases=aliases))
     assert names == {"tiny": ["tiny", "text-embedding-3-small"], "org/one": ["embed-english-v3.0"], BGE: ["voyage-3"]}
@@ -334,7 +334,7 @@ def test_aliases_stand_for_models_loaded_or_not(loader: Loader, tiny: Encoder) -
         ModelPool([tiny], {"other/two": ["mine"]}, loader=loader, on_demand=["org/*"])
 
 
-def test_over_http_models_come_when_asked_for(loader: Loader, tiny: Encoder) -> None:
+def test_models_are_loaded_on_demand_over_http(loader: Loader, tiny: Encoder) -> None:
     with serving(ModelPool([tiny], loader=loader, on_demand=["org/*"], budget=10_000 * MIB)) as url:
         with openai.OpenAI(base_url=url + "/v1", api_key="x", max_retries=0) as client:
             one, two = (client.embeddings.create(model=f"org/{name}", input="cat") for name in ("one", "two"))

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Literal
 from weakref import WeakKeyDictionary
 
+from nearfield.checkpoint.weights.lora import Adapters
 from nearfield.encoder import Encoder
 from nearfield.inference.loaded_model import LoadedModel
 from nearfield.recipe import ROLE_PROMPTS, Multivector, Normalize, Pooling, Recipe, Splade
@@ -79,17 +80,17 @@ class ModelDescription:
         return sum(file.stat().st_size for file in self.folder.iterdir() if file.is_file())
 
 
-#: Descriptions by model, with the adapters that were loaded when each was created.
-_CACHE: WeakKeyDictionary[LoadedModel, tuple[tuple[str, ...], ModelDescription]] = WeakKeyDictionary()
+#: Descriptions by model, with the set of adapters that was loaded when each was created.
+_CACHE: WeakKeyDictionary[LoadedModel, tuple[Adapters, ModelDescription]] = WeakKeyDictionary()
 
 
 def describe(model: LoadedModel) -> ModelDescription:
     """Return the description of a loaded model; it is created once, and again when adapters change."""
-    cached = _CACHE.get(model)
-    if cached is not None and cached[0] == model.adapters:
+    cached, adapters = _CACHE.get(model), model._model.adapters  # replaced as a whole when one is loaded or removed
+    if cached is not None and cached[0] is adapters:
         return cached[1]
     description = _describe(model)
-    _CACHE[model] = (model.adapters, description)
+    _CACHE[model] = (adapters, description)
     return description
 
 

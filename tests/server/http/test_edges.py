@@ -111,7 +111,7 @@ def test_headers_that_never_end_close_their_connection(tiny: Encoder, monkeypatc
             assert _until_closed(idle) == b""
 
 
-def test_what_is_at_work_is_never_overdue(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_connection_with_a_request_in_progress_is_never_overdue(monkeypatch: pytest.MonkeyPatch) -> None:
     one = http_protocol.TimedHttpProtocol.__new__(http_protocol.TimedHttpProtocol)
     one.cycle, one.timeout_keep_alive = None, 75  # type: ignore[assignment]
     assert not one.overdue(1e9)
@@ -127,7 +127,7 @@ def test_what_is_at_work_is_never_overdue(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 @pytest.mark.parametrize("path", ["/v1/embeddings/", "/embeddings/", "/v1/models/", "/v1/models/tiny/", "/health/"])
-def test_a_slash_at_the_end_changes_nothing(url: str, path: str) -> None:
+def test_a_trailing_slash_is_ignored(url: str, path: str) -> None:
     def ask(where: str) -> httpx.Response:
         return httpx.post(url + where, json=GOOD) if "embeddings" in where else httpx.get(url + where)
 
@@ -138,14 +138,14 @@ def test_a_slash_at_the_end_changes_nothing(url: str, path: str) -> None:
 
 
 @pytest.mark.parametrize("encoding", ["gzip", "GZIP", "x-gzip", "identity", ""])
-def test_encodings_that_are_read(url: str, encoding: str) -> None:
+def test_supported_content_encodings(url: str, encoding: str) -> None:
     body = gzip.compress(BODY) if "zip" in encoding.lower() else BODY
     headers = {"content-type": "application/json", "content-encoding": encoding}
     assert httpx.post(url + PATH, content=body, headers=headers).json() == httpx.post(url + PATH, json=GOOD).json()
 
 
 @pytest.mark.parametrize("encoding", ["br", "zstd", "deflate", "gzip, gzip"])
-def test_encodings_that_are_not(url: str, encoding: str) -> None:
+def test_unsupported_content_encodings_are_refused(url: str, encoding: str) -> None:
     response = httpx.post(url + PATH, content=zlib.compress(BODY), headers={"content-encoding": encoding})
     assert response.status_code == 415
     assert "identity" in response.json()["error"]["message"]
@@ -162,7 +162,7 @@ BAD_GZIP = {
 }
 
 
-def test_gzip_that_is_none_or_a_bomb(tiny: Encoder) -> None:
+def test_invalid_gzip_and_decompression_bombs_are_refused(tiny: Encoder) -> None:
     with serving([tiny], max_body_bytes=100_000) as url:
         for case, (body, status) in BAD_GZIP.items():
             for _ in range(8):  # what was counted for it is counted no more
@@ -175,7 +175,7 @@ def test_gzip_that_is_none_or_a_bomb(tiny: Encoder) -> None:
 # -- what could never be done ----------------------------------------------------------------------------------
 
 
-def test_what_no_idle_engine_could_do_in_time_is_too_large(tmp_path: Path) -> None:
+def test_a_request_that_even_an_idle_engine_could_not_finish_in_time_is_too_large(tmp_path: Path) -> None:
     engine = Engine(1)
     with tiny_encoder(tmp_path / "tiny", engine=engine) as encoder, serving([encoder], request_timeout=10) as url:
         engine._scheduler._throughput.tokens_per_second = 10.0  # tokens a second
@@ -256,13 +256,13 @@ def _exchange(rows: int, dim: int, *, base64: bool = False) -> Encode:
 
 @pytest.mark.parametrize("base64", [False, True])
 @pytest.mark.parametrize("shape", [(1, 8), (3000, 32), (5, 20_000), (2, 100_000)])
-def test_a_reply_in_parts_is_the_same(shape: tuple[int, int], base64: bool) -> None:
+def test_a_response_encoded_in_parts_has_the_same_bytes(shape: tuple[int, int], base64: bool) -> None:
     exchange = _exchange(*shape, base64=base64)
     written = orjson.dumps(embeddings.write_embeddings(exchange), option=orjson.OPT_SERIALIZE_NUMPY)
     assert responses.encode_response(embeddings.write_embeddings, exchange) == (written, None)
 
 
-def test_a_large_reply_lets_others_through() -> None:
+def test_encoding_a_large_response_does_not_block_the_event_loop() -> None:
     exchange = _exchange(16_384, 384)
 
     async def longest_pause() -> float:
@@ -280,7 +280,7 @@ def test_a_large_reply_lets_others_through() -> None:
     assert min(asyncio.run(longest_pause()) for _ in range(3)) < at_once * 0.6
 
 
-def test_only_large_replies_are_written_in_a_thread(tiny: Encoder, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_large_responses_are_encoded_in_a_thread(tiny: Encoder, monkeypatch: pytest.MonkeyPatch) -> None:
     names: list[str] = []
     loops: list[str] = []
     write, encode = responses.encode_response, tiny.run_encode
@@ -305,7 +305,7 @@ def test_only_large_replies_are_written_in_a_thread(tiny: Encoder, monkeypatch: 
 # -- the document ----------------------------------------------------------------------------------------------
 
 
-def test_replies_are_as_the_document_says(url: str, tiny: Encoder) -> None:
+def test_responses_match_the_openapi_document(url: str, tiny: Encoder) -> None:
     paths = httpx.get(url + "/openapi.json").json()["paths"]
     calls: list[tuple[str, str, str, type[Any], httpx.Response]] = [
         (PATH, "post", "200", openai_schemas.OpenAiEmbeddingReply, httpx.post(url + PATH, json=GOOD)),
@@ -324,7 +324,7 @@ def test_replies_are_as_the_document_says(url: str, tiny: Encoder) -> None:
         assert msgspec.to_builtins(read) == response.json(), "no field is left out, and none is unknown"
 
 
-def test_cut_and_quantised_replies_are_too(url: str) -> None:
+def test_truncated_and_quantised_responses_match_the_openapi_document(url: str) -> None:
     body = {**GOOD, "input": ["cat " * 100], "embedding_dtype": "int8", "encoding_format": "base64"}
     response = httpx.post(url + PATH, json=body).json()
     assert response["usage"]["truncated_tokens"] == 38
