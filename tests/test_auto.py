@@ -1,4 +1,4 @@
-"""Load: each kind of model becomes what can run it."""
+"""`load`: each kind of model is loaded as the class that runs it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tests.parity.scores import classifier
 from tests.support import tiny_models
 
 
-def test_each_kind_is_loaded_as_what_it_is(tmp_path: Path) -> None:
+def test_each_kind_is_loaded_as_its_class(tmp_path: Path) -> None:
     folders = {
         Encoder: tiny_models.tiny_bert(tmp_path / "vectors"),
         Reranker: classifier("bert", 1)(tmp_path / "one"),

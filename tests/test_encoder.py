@@ -68,7 +68,7 @@ def test_roles_apply_the_model_s_prompts(encoder: Encoder) -> None:
     assert _close(encoder.encode_query(text), plain)
     assert _close(encoder.encode(text, prompt_name="query"), plain)
     assert _close(encoder.encode(text, prompt="search: "), plain)
-    assert _close(encoder.encode_document(text), encoder.encode("hello cat"))  # passage stands in for document
+    assert _close(encoder.encode_document(text), encoder.encode("hello cat"))  # passage serves the role document
     assert _close(encoder.encode(text, prompt_name="clustering"), encoder.encode("red cat"))
     assert not _close(encoder.encode(text), plain)
     assert _close(encoder.encode(text, prompt=""), encoder.encode(text))
@@ -80,7 +80,7 @@ def test_query_and_document_may_be_compared(encoder: Encoder) -> None:
 
 
 @pytest.mark.parametrize(
-    ("wanted", "message"),
+    ("options", "message"),
     [
         ({"prompt_name": "quary"}, "Did you mean 'query'"),
         ({"role": "doc"}, "Did you mean 'document'"),
@@ -96,9 +96,9 @@ def test_query_and_document_may_be_compared(encoder: Encoder) -> None:
         ({"ranges": [[0], [1]]}, "apply to int8"),
     ],
 )
-def test_bad_arguments_say_what_to_do(encoder: Encoder, wanted: dict[str, Any], message: str) -> None:
+def test_bad_arguments_say_what_to_do(encoder: Encoder, options: dict[str, Any], message: str) -> None:
     with pytest.raises(InputError, match=message):
-        encoder.encode(["cat"], **wanted)
+        encoder.encode(["cat"], **options)
 
 
 def test_an_unknown_keyword_is_an_error(encoder: Encoder) -> None:
@@ -201,7 +201,7 @@ def test_an_iterable_of_any_size(encoder: Encoder) -> None:
     assert _close(result[999], encoder.encode("cat 999"))
 
 
-def test_a_bad_input_late_in_a_list_leaves_nothing_behind(encoder: Encoder) -> None:
+def test_a_bad_input_late_in_a_list_leaves_no_jobs_behind(encoder: Encoder) -> None:
     with pytest.raises(InputError):
         encoder.encode(["cat"] * 5000 + [None])  # type: ignore[list-item]
     assert encoder.engine.drain.__self__.stats().queued_jobs == 0  # type: ignore[attr-defined]
@@ -247,7 +247,7 @@ def test_the_second_start_uses_the_compiled_model(tmp_path: Path, monkeypatch: p
     assert _close(Encoder(folder).encode("cat"), first)
 
 
-def test_an_encoder_of_its_own_engine(tmp_path: Path) -> None:
+def test_an_encoder_with_a_private_engine(tmp_path: Path) -> None:
     engine = Engine(lanes=2)
     with tiny_encoder(tmp_path / "tiny", engine=engine) as encoder:
         assert encoder.engine is engine
@@ -256,13 +256,13 @@ def test_an_encoder_of_its_own_engine(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("own", [False, True])
-def test_an_encoder_that_is_dropped_gives_its_model_back(tmp_path: Path, own: bool) -> None:
+def test_a_collected_encoder_releases_its_model(tmp_path: Path, own: bool) -> None:
     encoder = tiny_encoder(tmp_path / "tiny", threads=1 if own else None)
     encoder.encode(["cat"] * 10)
     ticket = encoder.submit(["dog"])
     model, threads = weakref.ref(encoder._model), {lane for lane in threading.enumerate() if "lane" in lane.name}
     del encoder
-    assert ticket.result(5)[0].shape == (32,), "what was asked for comes, though the encoder is gone"
+    assert ticket.result(5)[0].shape == (32,), "a queued ticket ends although the encoder was collected"
     del ticket
     end = time.monotonic() + 10
     while model() is not None and time.monotonic() < end:

@@ -1,4 +1,4 @@
-"""Packing: every token has one place, nothing overlaps, and rows are next to full."""
+"""Sequence packing: every token has one place, nothing overlaps, and rows are nearly full."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ LENGTHS = st.lists(st.integers(1, 300), min_size=1, max_size=60)
 
 @settings(max_examples=200, deadline=None)
 @given(lengths=LENGTHS | st.lists(st.integers(1, SHORT), min_size=1, max_size=80), shared=st.booleans())
-def test_every_token_has_a_place_of_its_own(lengths: list[int], shared: bool) -> None:
+def test_every_token_has_one_place(lengths: list[int], shared: bool) -> None:
     inputs = [[100 * number + place % 100 for place in range(length)] for number, length in enumerate(lengths)]
     packed = pack_rows(inputs, shared=shared)
     plan = packed.layout
@@ -31,7 +31,7 @@ def test_every_token_has_a_place_of_its_own(lengths: list[int], shared: bool) ->
 
 @settings(max_examples=50, deadline=None)
 @given(lengths=LENGTHS)
-def test_rows_of_their_own(lengths: list[int]) -> None:
+def test_separate_rows(lengths: list[int]) -> None:
     plan = layout(lengths, shared=False)
     assert (plan.slots, plan.rows) == (1, len(lengths))
     assert max(lengths) <= plan.width <= max(lengths) * 1.1

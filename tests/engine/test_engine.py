@@ -70,7 +70,7 @@ def engine() -> Iterator[Engine]:
 def _until(condition: Callable[[], bool], seconds: float = 5.0) -> None:
     end = time.monotonic() + seconds
     while not condition():
-        assert time.monotonic() < end, "it did not come to pass"
+        assert time.monotonic() < end, "the condition was never true"
         time.sleep(0.005)
 
 
@@ -143,7 +143,7 @@ def test_interactive_work_goes_before_bulk(engine: Engine) -> None:
 
 
 def test_where_bulk_is_always_overdue_it_has_every_second_turn(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As with a large model, each batch of which takes longer than bulk may be kept waiting."""
+    """As with a large model, each batch of which takes longer than bulk may wait."""
     monkeypatch.setattr(scheduler, "AGEING", 0.0)
     runner = FakeRunner()
     hold = _hold(engine, runner)
@@ -292,7 +292,7 @@ def test_admission_is_by_queued_tokens() -> None:
     engine.close()
 
 
-def test_waiting_for_room_instead_of_being_refused() -> None:
+def test_waiting_for_space_in_the_queue() -> None:
     engine = Engine(lanes=1, limits=EngineLimits(max_queued_tokens=100))
     runner = FakeRunner(seconds=0.01)
     tickets = [engine.submit(Ticket.create(runner, [[1] * 60], bulk=True), wait=True) for _ in range(10)]
@@ -323,10 +323,10 @@ def _hold_again(engine: Engine, runner: FakeRunner) -> Ticket:
 def test_cancelled_jobs_never_run(engine: Engine) -> None:
     runner = FakeRunner()
     hold = _hold(engine, runner)
-    gone = engine.submit(Ticket.create(runner, [[9], [9, 9]]))
-    engine.cancel(gone)
+    cancelled = engine.submit(Ticket.create(runner, [[9], [9, 9]]))
+    engine.cancel(cancelled)
     with pytest.raises(Cancelled):
-        gone.result(5)
+        cancelled.result(5)
     assert engine.stats().queued_tokens == 0
     runner.gate.set()
     hold.result(5)
@@ -409,32 +409,32 @@ def test_an_observer_that_fails_costs_no_answer(engine: Engine, caplog: pytest.L
 
 
 @pytest.mark.parametrize("shared", [0, 1000])
-def test_nothing_is_kept_of_what_is_done(engine: Engine, shared: int) -> None:
-    """Jobs that share rows are found by age alone: their places by length held all there ever were."""
+def test_finished_tickets_are_released(engine: Engine, shared: int) -> None:
+    """Jobs that share rows are found by age alone: the queues by length would hold all of them for ever."""
     runner = FakeRunner()
     runner.shared_length = shared
-    kept = [weakref.ref(engine.submit(Ticket.create(runner, [[1] * (n % 7 + 1)] * 3))) for n in range(50)]
+    tickets = [weakref.ref(engine.submit(Ticket.create(runner, [[1] * (n % 7 + 1)] * 3))) for n in range(50)]
     late = Ticket.create(runner, [[1] * 9] * 3, bulk=True)
     engine.submit(late)
     engine.cancel(late)
-    kept.append(weakref.ref(late))
+    tickets.append(weakref.ref(late))
     del late
     engine.submit(Ticket.create(runner, [[1]])).result(10)
     engine.submit(Ticket.create(FakeRunner("other"), [[1]])).result(10)  # a lane holds a batch until the next one
 
-    def gone() -> bool:
+    def all_collected() -> bool:
         gc.collect()
-        return not any(each() for each in kept)
+        return not any(reference() for reference in tickets)
 
-    _until(gone)
+    _until(all_collected)
 
 
-def test_a_model_that_nobody_has_is_let_go_after_its_work(engine: Engine) -> None:
+def test_a_collected_model_is_released_after_its_work(engine: Engine) -> None:
     runner, other = FakeRunner(), FakeRunner("other")
     engine.submit(Ticket.create(runner, [[1]])).result(5)
     runner.gate.clear()
     running = engine.submit(Ticket.create(runner, [[1, 2]]))
-    batches, gate, gone = runner.batches, runner.gate, weakref.ref(runner)
+    batches, gate, reference = runner.batches, runner.gate, weakref.ref(runner)
     _until(lambda: len(batches) == 2)
     waiting = engine.submit(Ticket.create(runner, [[3]], bulk=True))
     engine.release(runner)
@@ -444,11 +444,11 @@ def test_a_model_that_nobody_has_is_let_go_after_its_work(engine: Engine) -> Non
     gate.set()
     assert running.result(5)[0, 1] == 3 and waiting.result(5)[0, 1] == 3
     running.runner = waiting.runner = other
-    _until(lambda: gone() is None)
+    _until(lambda: reference() is None)
     assert engine.submit(Ticket.create(other, [[1]])).result(5)[0, 1] == 1
 
 
-def test_an_engine_stops_with_the_last_model_that_nobody_has() -> None:
+def test_an_engine_stops_with_its_last_model() -> None:
     engine, runner = Engine(lanes=2), FakeRunner()
     ticket = engine.submit(Ticket.create(runner, [[1]]))
     lanes = list(engine._scheduler._state.lanes)
@@ -457,13 +457,13 @@ def test_an_engine_stops_with_the_last_model_that_nobody_has() -> None:
     _until(lambda: not any(lane.is_alive() for lane in lanes))
     engine.close()
     late = FakeRunner()
-    gone = weakref.ref(late)
+    reference = weakref.ref(late)
     engine.release(late)
     del late
-    assert gone() is None
+    assert reference() is None
 
 
-def test_a_ticket_that_waits_keeps_none_that_are_done() -> None:
+def test_a_waiting_ticket_retains_no_finished_ones() -> None:
     engine = Engine(lanes=2)
     slow, quick = FakeRunner("slow"), FakeRunner("quick")
     try:
@@ -471,16 +471,16 @@ def test_a_ticket_that_waits_keeps_none_that_are_done() -> None:
         first = engine.submit(Ticket.create(slow, [[1]], deadline=time.monotonic() + 10))
         done = engine.submit(Ticket.create(quick, [[1]], deadline=time.monotonic() + 20))
         done.result(5)
-        gone = weakref.ref(done)
+        reference = weakref.ref(done)
         del done
-        _until(lambda: gone() is None)
+        _until(lambda: reference() is None)
         assert not first.done
     finally:
         slow.gate.set()
         engine.close(drain=False)
 
 
-def test_a_backlog_forgets_taken_jobs() -> None:
+def test_a_backlog_removes_taken_jobs() -> None:
     backlog = Backlog()
     ticket = Ticket.create(FakeRunner(), [[1] * n for n in (5, 5, 9, 5)])
     for job in ticket.jobs:

@@ -90,11 +90,11 @@ def test_on_any_family(tmp_path: Path, write: Any, targets: list[str]) -> None:
     base = write(tmp_path)
     folder = lora(base, tmp_path / "adapter", target_modules=targets)
     with Encoder(str(base), precision="float32", adapters={"a": folder}) as encoder:
-        found = encoder.encode(TEXTS, adapter="a")
-    np.testing.assert_allclose(found, reference(base, folder, TEXTS), atol=5e-5)
+        vectors = encoder.encode(TEXTS, adapter="a")
+    np.testing.assert_allclose(vectors, reference(base, folder, TEXTS), atol=5e-5)
 
 
-def test_several_in_one_batch_are_each_their_own(base: Path, tmp_path: Path) -> None:
+def test_several_adapters_in_one_batch(base: Path, tmp_path: Path) -> None:
     folders = {name: lora(base, tmp_path / name, seed, r=seed + 2) for seed, name in enumerate("abc")}
     with Encoder(str(base), precision="float32", adapters=folders) as encoder:
         assert encoder.adapters == ("a", "b", "c")
@@ -136,7 +136,7 @@ def test_an_adapters_own_folder_loads_its_base(base: Path, tmp_path: Path) -> No
         np.testing.assert_allclose(encoder.encode(TEXTS), expected, atol=2e-5)
 
 
-def test_made_for_a_task_model(tmp_path: Path) -> None:
+def test_an_adapter_of_a_task_model(tmp_path: Path) -> None:
     base = classifier("bert", new=False)(tmp_path)
     folder = lora(base, tmp_path / "a", task=True)
     pairs = [("what is it", text) for text in TEXTS]

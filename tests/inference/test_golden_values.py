@@ -1,4 +1,4 @@
-"""Published values of real models, checked wherever their weights are found on the machine; nothing is fetched."""
+"""Published values of real models, checked where their weights are on the machine; nothing is downloaded."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ def test_bge_m3() -> None:
         pytest.skip("the weights of BAAI/bge-m3 are not on this machine")
     with Encoder("bge-m3", precision="float32") as encoder:
         kinds = ("dense", "sparse", "multivector")
-        asked, told = (encoder.encode(texts, outputs=kinds) for texts in (QUESTIONS, ANSWERS))
-        np.testing.assert_allclose(encoder.similarity(asked.dense, told.dense), DENSE, atol=2e-3)
-        assert asked.sparse.similarity(told.sparse)[0, 0] == pytest.approx(SPARSE, abs=2e-3)
-        np.testing.assert_allclose(asked.multivector.similarity(told.multivector)[0], COLBERT, atol=2e-3)
-        words = {encoder.tokenizer.backend.id_to_token(number): w for number, w in asked.sparse.to_dicts()[0].items()}
-    found = {str(word).lstrip("▁"): weight for word, weight in words.items()}
-    assert found == pytest.approx(LEXICAL, abs=2e-3)
+        queries, answers = (encoder.encode(texts, outputs=kinds) for texts in (QUESTIONS, ANSWERS))
+        np.testing.assert_allclose(encoder.similarity(queries.dense, answers.dense), DENSE, atol=2e-3)
+        assert queries.sparse.similarity(answers.sparse)[0, 0] == pytest.approx(SPARSE, abs=2e-3)
+        np.testing.assert_allclose(queries.multivector.similarity(answers.multivector)[0], COLBERT, atol=2e-3)
+        words = {encoder.tokenizer.backend.id_to_token(number): w for number, w in queries.sparse.to_dicts()[0].items()}
+    weights = {str(word).lstrip("▁"): weight for word, weight in words.items()}
+    assert weights == pytest.approx(LEXICAL, abs=2e-3)

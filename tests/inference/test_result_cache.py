@@ -1,4 +1,4 @@
-"""Cache: the same input is computed once, whoever asks, and the answer is the same, bit for bit."""
+"""Cached results: the same input is computed once, and all calls get the same result, bit for bit."""
 
 from __future__ import annotations
 
@@ -68,25 +68,25 @@ async def test_identical_inputs_in_flight_are_computed_once(cached: Encoder, mon
         return await run(engine, ticket)
 
     monkeypatch.setattr(Engine, "run", counted)
-    found = await asyncio.gather(*(cached.aencode("a new text") for _ in range(30)))
+    results = await asyncio.gather(*(cached.aencode("a new text") for _ in range(30)))
     assert ran == [1]
-    assert all((np.asarray(one) == np.asarray(found[0])).all() for one in found)
+    assert all((np.asarray(result) == np.asarray(results[0])).all() for result in results)
 
 
-async def test_whoever_waits_goes_on_when_the_one_who_computes_leaves(
+async def test_a_waiting_call_goes_on_when_the_computing_one_is_cancelled(
     cached: Encoder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run, held = Engine.run, asyncio.Event()
+    run, started = Engine.run, asyncio.Event()
 
     async def hold(engine: Engine, ticket: Ticket) -> Any:
-        if not held.is_set():
-            held.set()
+        if not started.is_set():
+            started.set()
             await asyncio.sleep(3600)
         return await run(engine, ticket)
 
     monkeypatch.setattr(Engine, "run", hold)
     owner = asyncio.create_task(cached.aencode("cat"))
-    await held.wait()
+    await started.wait()
     waiter = asyncio.create_task(cached.aencode("cat"))
     await asyncio.sleep(0)
     owner.cancel()
@@ -95,7 +95,7 @@ async def test_whoever_waits_goes_on_when_the_one_who_computes_leaves(
     assert not _cache(cached)._pending
 
 
-async def test_a_waiter_who_leaves_disturbs_nobody(cached: Encoder, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_cancelled_waiter_disturbs_no_other_call(cached: Encoder, monkeypatch: pytest.MonkeyPatch) -> None:
     run, go = Engine.run, asyncio.Event()
 
     async def hold(engine: Engine, ticket: Ticket) -> Any:
@@ -111,7 +111,7 @@ async def test_a_waiter_who_leaves_disturbs_nobody(cached: Encoder, monkeypatch:
     np.testing.assert_array_equal(np.asarray(await owner), np.asarray(await stayer))
 
 
-async def test_an_error_is_not_kept(cached: Encoder, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_an_error_is_not_cached(cached: Encoder, monkeypatch: pytest.MonkeyPatch) -> None:
     run = Engine.run
 
     async def fail(engine: Engine, ticket: Ticket) -> Any:
@@ -124,14 +124,14 @@ async def test_an_error_is_not_kept(cached: Encoder, monkeypatch: pytest.MonkeyP
     assert np.isfinite(np.asarray(await cached.aencode("cat"))).all()
 
 
-async def test_the_budget_holds_and_the_least_lately_used_leaves(cached: Encoder) -> None:
+async def test_the_budget_holds_and_the_least_recently_used_is_evicted(cached: Encoder) -> None:
     cache = _cache(cached)
     await cached.aencode("one")
-    each = cache.size
-    cache.budget = 3 * each
+    entry_size = cache.size
+    cache.budget = 3 * entry_size
     for text in ("two", "three", "one", "four"):
         await cached.aencode(text)
-    assert (len(cache), cache.size) == (3, 3 * each)
+    assert (len(cache), cache.size) == (3, 3 * entry_size)
     misses = cache.misses
     await cached.aencode(["one", "three", "four"])
     assert cache.misses == misses
@@ -189,9 +189,9 @@ async def test_results_outlive_the_process(fleet: dict[str, LoadedModel], tmp_pa
 
 def _assert_equal(first: Outputs, again: Outputs) -> None:
     assert first.kinds.keys() == again.kinds.keys()
-    for kind, found in first.kinds.items():
-        for name in ("indices", "values") if isinstance(found, SparseVectors) else ("data",):
-            np.testing.assert_array_equal(getattr(found, name), getattr(again.kinds[kind], name))
+    for kind, vectors in first.kinds.items():
+        for name in ("indices", "values") if isinstance(vectors, SparseVectors) else ("data",):
+            np.testing.assert_array_equal(getattr(vectors, name), getattr(again.kinds[kind], name))
 
 
 async def test_another_precision_is_another_result(tiny: Encoder, tmp_path: Path, monkeypatch: Any) -> None:
@@ -206,23 +206,23 @@ async def test_another_precision_is_another_result(tiny: Encoder, tmp_path: Path
     assert counts == (0, 2)
 
 
-async def test_the_disk_is_bounded_and_the_first_leave_first(tmp_path: Path) -> None:
+async def test_the_disk_is_bounded_and_the_oldest_rows_are_evicted_first(tmp_path: Path) -> None:
     disk = DiskCache(tmp_path / "results.sqlite", 2**20)
     rows = {number.to_bytes(16, "big"): np.full(384, number, np.float32) for number in range(2000)}
     for start in range(0, 2000, 50):
         disk.store({key: rows[key] for key in list(rows)[start : start + 50]})
         assert await disk.load([]) == {}  # waits for the write before it
     assert disk.size() < 1.2 * 2**20
-    found = await disk.load(list(rows))
+    stored = await disk.load(list(rows))
     disk.close()
-    assert 100 < len(found) < 1000
-    assert list(found)[-1] == list(rows)[-1]
+    assert 100 < len(stored) < 1000
+    assert list(stored)[-1] == list(rows)[-1]
     assert (tmp_path / "results.sqlite").stat().st_mode & 0o077 == 0
-    for key, row in found.items():
+    for key, row in stored.items():
         np.testing.assert_array_equal(row, rows[key])
 
 
-async def test_a_disk_that_fails_costs_no_request(cached: Encoder, tmp_path: Path, caplog: Any) -> None:
+async def test_an_error_of_the_disk_fails_no_request(cached: Encoder, tmp_path: Path, caplog: Any) -> None:
     path = tmp_path / "results.sqlite"
     disk = DiskCache(path, 2**20)
     _cache(cached).disk = disk
@@ -237,7 +237,7 @@ async def test_a_disk_that_fails_costs_no_request(cached: Encoder, tmp_path: Pat
     disk.close()
 
 
-async def test_a_damaged_file_is_begun_anew_and_one_that_cannot_be_had_is_done_without(tmp_path: Path) -> None:
+async def test_a_damaged_file_is_replaced_and_a_file_that_cannot_be_opened_is_not_used(tmp_path: Path) -> None:
     path = tmp_path / "results.sqlite"
     path.write_bytes(b"no database at all" * 1000)
     disk = DiskCache(path, 2**20)
@@ -269,7 +269,7 @@ async def test_a_budget_that_holds_nothing(tmp_path: Path) -> None:
     disk.close()
 
 
-async def test_what_needs_no_model_is_answered_too(tmp_path: Path) -> None:
+async def test_queries_that_need_no_model_have_results(tmp_path: Path) -> None:
     """Queries of inference-free sparse models are looked up in a table."""
     with Encoder(str(inference_free(tmp_path)), precision="float32") as encoder:
         plain = await encoder.aencode(TEXTS, role="query")

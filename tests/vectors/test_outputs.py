@@ -27,29 +27,29 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def encoder(folder: Path) -> Any:
-    with Encoder(str(folder), precision="float32") as made:
-        yield made
+    with Encoder(str(folder), precision="float32") as model:
+        yield model
 
 
 def test_several_outputs_come_from_one_pass(encoder: Encoder) -> None:
     batches: list[Any] = []
     encoder.engine.observers.append(batches.append)
-    found = encoder.encode(["river bank"], outputs=ALL)
+    outputs = encoder.encode(["river bank"], outputs=ALL)
     encoder.engine.observers.remove(batches.append)
-    assert len(batches) == 1 and set(found.kinds) == ALL
+    assert len(batches) == 1 and set(outputs.kinds) == ALL
     for kind in ALL:
-        one = encoder.encode(["river bank"], outputs=kind)
-        assert set(one.kinds) == {kind} and one[kind].fingerprint == found[kind].fingerprint
-    np.testing.assert_allclose(found.dense, encoder.encode(["river bank"]), atol=2e-6)
-    assert list(found.tokens) == [4] and list(found.dropped) == [0]
+        single = encoder.encode(["river bank"], outputs=kind)
+        assert set(single.kinds) == {kind} and single[kind].fingerprint == outputs[kind].fingerprint
+    np.testing.assert_allclose(outputs.dense, encoder.encode(["river bank"]), atol=2e-6)
+    assert list(outputs.tokens) == [4] and list(outputs.dropped) == [0]
     with pytest.raises(InputError, match="'scores' was not requested"):
-        found["scores"]
+        outputs["scores"]
 
 
 def test_requests_of_different_kinds_share_batches(encoder: Encoder) -> None:
     texts = [f"{word} river" for word in tiny_models.WORDS[:40]]
-    wanted = [None, "dense", "sparse", ALL]
-    tickets = [encoder.submit([text], outputs=wanted[place % 4]) for place, text in enumerate(texts)]
+    kinds = [None, "dense", "sparse", ALL]
+    tickets = [encoder.submit([text], outputs=kinds[place % 4]) for place, text in enumerate(texts)]
     rows = [ticket.result(30)[0] for ticket in tickets]
     assert [set(row) if isinstance(row, dict) else {"plain"} for row in rows[:4]] == [
         {"plain"},
@@ -62,7 +62,7 @@ def test_requests_of_different_kinds_share_batches(encoder: Encoder) -> None:
     )
 
 
-def test_outputs_that_there_are_not(encoder: Encoder, tmp_path: Path) -> None:
+def test_unknown_outputs_are_refused(encoder: Encoder, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"gives no 'sparce' output. Did you mean 'sparse'"):
         encoder.encode("a", outputs="sparce")
     with pytest.raises(InputError, match="outputs is empty"):
@@ -78,10 +78,10 @@ def test_outputs_that_there_are_not(encoder: Encoder, tmp_path: Path) -> None:
 
 
 def test_empty_lists_have_the_right_kind(encoder: Encoder) -> None:
-    found = encoder.encode([], outputs=ALL)
-    assert len(found) == 0 and found.dense.shape == (0, 32) and found.sparse.size == encoder.recipe.config["vocab_size"]
-    assert found.multivector.data.shape == (0, 32)
-    assert found.multivector.similarity(encoder.encode(["a"], outputs="multivector").multivector).shape == (0, 1)
+    empty = encoder.encode([], outputs=ALL)
+    assert len(empty) == 0 and empty.dense.shape == (0, 32) and empty.sparse.size == encoder.recipe.config["vocab_size"]
+    assert empty.multivector.data.shape == (0, 32)
+    assert empty.multivector.similarity(encoder.encode(["a"], outputs="multivector").multivector).shape == (0, 1)
 
 
 def test_maxsim_against_a_loop(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -131,16 +131,16 @@ def test_late_chunking_pools_parts_of_one_pass(tmp_path: Path) -> None:
     folder = tiny_models.tiny_bert(tmp_path / "b")
     chunks = ["The river bank. ", "The sun and the ", "moon at night."]
     with Encoder(str(folder), precision="float32") as encoder:
-        found, other = encoder.encode_late([chunks, ["peace ", "and love"]])
+        vectors, other = encoder.encode_late([chunks, ["peace ", "and love"]])
         with pytest.raises(InputError, match=r"Chunk 1 contains no token"):
             encoder.encode_late([["a", " ", "b"]])
         with pytest.raises(InputTooLong):
             encoder.encode_late([["river " * 90]])
-    assert found.shape == (3, 32) and other.shape == (2, 32)
-    assert found.tokens is not None and list(found.tokens) == [4, 4, 4]
+    assert vectors.shape == (3, 32) and other.shape == (2, 32)
+    assert vectors.tokens is not None and list(vectors.tokens) == [4, 4, 4]
     model = SentenceTransformer(str(folder), device="cpu")
     states: Any = model.encode("".join(chunks), output_value="token_embeddings")
-    for row, start, stop in zip(found, (1, 5, 9), (5, 9, 13), strict=True):
+    for row, start, stop in zip(vectors, (1, 5, 9), (5, 9, 13), strict=True):
         mean = np.asarray(states[start:stop]).mean(0)
         np.testing.assert_allclose(row, mean / np.linalg.norm(mean), atol=2e-5)
 
@@ -164,7 +164,7 @@ def test_rank_and_predict(tmp_path: Path) -> None:
     with Reranker(str(classifier("bert")(tmp_path / "r")), precision="float32") as reranker:
         scores = reranker.score("what is it", documents)
         ranked = reranker.rank("what is it", documents, top_k=3)
-        assert [one.index for one in ranked] == list(np.argsort(-scores.data, kind="stable")[:3])
+        assert [document.index for document in ranked] == list(np.argsort(-scores.data, kind="stable")[:3])
         assert list(scores.dropped > 0) == [False, False, False, True, False] and scores.data[0] == scores.data[4]
         logits = reranker.score("what is it", documents, activation="identity")
         np.testing.assert_allclose(1 / (1 + np.exp(-logits.data)), scores.data, atol=1e-6)
@@ -178,9 +178,9 @@ def test_rank_and_predict(tmp_path: Path) -> None:
         with pytest.raises(InputError, match="takes no instruction"):
             Reranker(str(tmp_path / "r" / "out"), instruction="be kind")
     with Classifier(str(classifier("roberta", 3)(tmp_path / "c")), precision="float32") as labels:
-        one, many = labels.predict("river"), labels.predict([("a", "b"), ("c", "d")])
-        assert one.label in labels.labels and sum(one.scores.values()) == pytest.approx(1, abs=1e-6)
-        assert len(many) == 2 and one.score == max(one.scores.values())
+        single, many = labels.predict("river"), labels.predict([("a", "b"), ("c", "d")])
+        assert single.label in labels.labels and sum(single.scores.values()) == pytest.approx(1, abs=1e-6)
+        assert len(many) == 2 and single.score == max(single.scores.values())
         with pytest.raises(InputError, match="not both at once"):
             labels.predict(["a", ("b", "c")])  # type: ignore[arg-type]
 
@@ -205,15 +205,15 @@ def test_instructions_and_tasks(tmp_path: Path) -> None:
         )
 
 
-def test_a_role_is_the_task_that_stands_for_it(tmp_path: Path) -> None:
+def test_a_role_selects_its_task(tmp_path: Path) -> None:
     """jina-embeddings-v3 has no prompts by role: without its task a query would lack prompt and adapter alike."""
     folder = rotary_bert.tasks(tmp_path)
     with Encoder(str(folder), precision="float32", compile_cache=False) as encoder:
         plain = np.asarray(encoder.encode("sun"))
         for role, task in (("query", "retrieval.query"), ("document", "retrieval.passage")):
-            found = encoder.encode("sun", role=role)
-            np.testing.assert_array_equal(found, encoder.encode("sun", task=task))
-            assert found.fingerprint == encoder.encode("sun", task=task).fingerprint
-            assert np.abs(np.asarray(found) - plain).max() > 0.01
+            vector = encoder.encode("sun", role=role)
+            np.testing.assert_array_equal(vector, encoder.encode("sun", task=task))
+            assert vector.fingerprint == encoder.encode("sun", task=task).fingerprint
+            assert np.abs(np.asarray(vector) - plain).max() > 0.01
         own = encoder.encode("sun", role="query", adapter="separation")
         np.testing.assert_array_equal(own, encoder.encode("sun", adapter="separation"))

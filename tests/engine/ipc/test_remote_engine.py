@@ -1,4 +1,4 @@
-"""The engine over a link: what comes back is what the engine gives, whatever happens at either end."""
+"""The engine over a channel: results equal those of the engine, whatever happens at either end."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Kinds(FakeRunner):
 
 
 class Pair:
-    """Both ends of a link in one loop, with an engine behind one of them."""
+    """Both ends of a channel in one loop, with an engine behind one of them."""
 
     def __init__(self, *runners: Any, limits: EngineLimits | None = None) -> None:
         self.runners = runners
@@ -80,7 +80,7 @@ def test_rows_come_back_in_order_with_the_seconds_they_took() -> None:
     _run(work)
 
 
-def test_what_jobs_want_reaches_the_runner_and_their_results_come_back() -> None:
+def test_requests_reach_the_runner_and_results_come_back() -> None:
     async def work() -> None:
         async with Pair(Kinds()) as pair:
             extra = OutputRequest(
@@ -90,9 +90,9 @@ def test_what_jobs_want_reaches_the_runner_and_their_results_come_back() -> None
             np.testing.assert_array_equal(first["sparse"][0], np.array([7, 8], np.int32))
             assert first["sparse"][0].dtype == np.int32
             np.testing.assert_array_equal(second["sparse"][1], np.array([1], np.float32))
-            told = pair.runners[0].extras[1]
-            np.testing.assert_array_equal(told.kept_tokens, [2, 5])
-            assert (told.outputs, told.second, told.spans, told.unattended, told.adapter) == (
+            request = pair.runners[0].extras[1]
+            np.testing.assert_array_equal(request.kept_tokens, [2, 5])
+            assert (request.outputs, request.second, request.spans, request.unattended, request.adapter) == (
                 ("sparse",),
                 3,
                 ((0, 1),),
@@ -142,7 +142,7 @@ def test_the_engine_itself_admits() -> None:
             with pytest.raises(Overloaded, match="20 tokens wait already") as refused:
                 await pair.run([1] * 5, [2])
             assert refused.value.retry_after > 0
-            pair.remote.check_room()  # it has not been told yet
+            pair.remote.check_room()  # no snapshot has arrived yet
             pair.host.send_snapshot(snapshot(pair.engine))
             while not pair.remote.stats().queued_tokens:
                 await asyncio.sleep(0.01)
@@ -164,7 +164,7 @@ def test_the_engine_itself_admits() -> None:
 
 
 @pytest.mark.parametrize("end", ["task", "host"])
-def test_who_leaves_is_not_computed_for(end: str) -> None:
+def test_jobs_of_a_caller_that_leaves_are_dropped(end: str) -> None:
     async def work() -> None:
         runner = FakeRunner(batch_tokens=1)
         runner.gate.clear()
@@ -214,7 +214,7 @@ def test_a_lost_engine_takes_nothing() -> None:
     _run(work)
 
 
-def test_questions_are_answered_or_refused() -> None:
+def test_calls_return_results_or_raise() -> None:
     async def work() -> None:
         async with Pair(FakeRunner()) as pair:
 
@@ -260,7 +260,7 @@ def test_errors_keep_their_type_and_what_they_carry() -> None:
         assert (str(back), vars(back)) == (str(error), vars(error))
 
     class Odd(Exception):
-        def __init__(self, one: int, two: int) -> None:
-            super().__init__(f"{one} and {two}")
+        def __init__(self, first: int, second: int) -> None:
+            super().__init__(f"{first} and {second}")
 
     assert str(sendable(Odd(1, 2))) == "Odd: 1 and 2"
