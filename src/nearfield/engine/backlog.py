@@ -44,7 +44,7 @@ class Backlog:
         """Mark a job as taken. The queues skip it when they meet it, or ``tidy`` removes it."""
         job.taken = True
         self._claimed += 1
-        self.tokens -= len(job.ids)
+        self.tokens -= job.length
         self.count -= 1
 
     def gather(self, budget: int, overhead: int, *, shared: int = 0) -> list[Job]:
@@ -62,7 +62,7 @@ class Backlog:
         oldest = self.oldest()
         if oldest is None:
             return []
-        if len(oldest.ids) <= shared:
+        if oldest.length <= shared:
             jobs = self._claim_oldest(shared, budget)
         else:
             jobs = self._claim_nearest(oldest, budget, overhead)
@@ -85,20 +85,20 @@ class Backlog:
             job = self._by_age.popleft()
             if job.taken:
                 continue
-            if len(job.ids) > max_length:
+            if job.length > max_length:
                 skipped.append(job)
                 if len(skipped) > _MAX_SKIPPED:
                     break
                 continue
             self.claim(job)
             jobs.append(job)
-            budget -= len(job.ids)
+            budget -= job.length
         self._by_age.extendleft(reversed(skipped))
         return jobs
 
     def _claim_nearest(self, oldest: Job, budget: int, overhead: int) -> list[Job]:
         self.claim(oldest)
-        jobs, width, tokens = [oldest], len(oldest.ids), len(oldest.ids)
+        jobs, width, tokens = [oldest], oldest.length, oldest.length
         for length in self._lengths_near(width):
             queue = self._by_length[length]
             while queue:
@@ -121,7 +121,7 @@ class Backlog:
 
     def _queue_of(self, job: Job) -> deque[Job]:
         """Return the queue of a job's length, and count the job."""
-        length = len(job.ids)
+        length = job.length
         queue = self._by_length.get(length)
         if queue is None:
             queue = self._by_length[length] = deque()

@@ -58,7 +58,7 @@ class Job:
 
     @property
     def length(self) -> int:
-        """Number of tokens."""
+        """Number of tokens: what an input costs. Scheduler and backlog use nothing else of it."""
         return len(self.ids)
 
 
@@ -75,7 +75,7 @@ class Batch:
     @property
     def tokens(self) -> int:
         """Number of tokens, without padding."""
-        return sum(len(job.ids) for job in self.jobs)
+        return sum(job.length for job in self.jobs)
 
 
 class TicketOptions(TypedDict, total=False):

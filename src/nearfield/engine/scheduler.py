@@ -59,7 +59,7 @@ class Scheduler:
             Overloaded: the queue is full, or the ticket's deadline would pass before it ran.
             ShuttingDown: the engine drains.
         """
-        state, tokens = self._state, sum(len(job.ids) for job in ticket.jobs)
+        state, tokens = self._state, sum(job.length for job in ticket.jobs)
         with state.lock:
             while wait and not state.stopped and self._admission.is_full(tokens, state.queued_tokens()):
                 state.space_available.wait(1.0)

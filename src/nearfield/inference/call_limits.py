@@ -37,7 +37,7 @@ class CallLimits:
         """Raise TooLarge if a ticket's jobs have more than ``max_tokens`` tokens together."""
         if self.max_tokens is None:
             return
-        tokens = sum(len(job.ids) for job in ticket.jobs)
+        tokens = sum(job.length for job in ticket.jobs)
         if tokens > self.max_tokens:
             raise TooLarge(
                 f"The inputs have {tokens} tokens, and the limit for one request is {self.max_tokens}. "
