@@ -1,4 +1,4 @@
-"""Progress: a bar for long work, with texts and tokens a second and the time left."""
+"""A progress bar with texts and tokens per second and the remaining time."""
 
 from __future__ import annotations
 
@@ -6,11 +6,15 @@ import sys
 import threading
 import time
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.progress import Progress as RichProgress
+    from rich.progress import TaskID
 
 
 class Progress:
-    """A context manager around rich's bar; when not ``shown`` it counts and prints nothing."""
+    """A context manager around rich's progress bar; if not ``shown``, it only counts."""
 
     def __init__(self, total: int | None, *, label: str = "Encoding", unit: str = "texts", shown: bool = True) -> None:
         self.texts = 0
@@ -19,8 +23,8 @@ class Progress:
         self._label = label
         self._unit = unit
         self._shown = shown
-        self._bar: Any = None
-        self._task: Any = None
+        self._bar: RichProgress | None = None
+        self._task: TaskID | None = None
         self._started = time.perf_counter()
         self._lock = threading.Lock()
 
@@ -32,7 +36,7 @@ class Progress:
     def __enter__(self) -> Progress:
         self._started = time.perf_counter()
         if self._shown:
-            self._bar, self._task = _bar(self._label, self._total)
+            self._bar, self._task = _create_bar(self._label, self._total)
             self._bar.start()
         return self
 
@@ -43,22 +47,22 @@ class Progress:
             self._bar.stop()
 
     def relabel(self, label: str) -> None:
-        """Say what is being done now."""
-        if self._bar is not None:
+        """Change the label of the bar."""
+        if self._bar is not None and self._task is not None:
             self._bar.update(self._task, description=label)
 
     def advance(self, texts: int, tokens: int) -> None:
-        """Count what was done since the last call; any thread may."""
+        """Add the texts and tokens done since the last call; may be called from any thread."""
         with self._lock:
             self.texts += texts
             self.tokens += tokens
-        if self._bar is not None:
+        if self._bar is not None and self._task is not None:
             seconds = max(self.seconds, 1e-9)
             speed = f"{self.texts / seconds:,.0f} {self._unit}/s  {self.tokens / seconds:,.0f} tokens/s"
             self._bar.update(self._task, advance=texts, speed=speed)
 
 
-def _bar(label: str, total: int | None) -> tuple[Any, Any]:
+def _create_bar(label: str, total: int | None) -> tuple[RichProgress, TaskID]:
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
     from rich.progress import Progress as Bar

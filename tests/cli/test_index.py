@@ -125,7 +125,7 @@ def test_collections_are_listed_shown_verified_and_dropped(nearfield: Any, files
     shown = nearfield("collections", "show", "docs").out
     assert "dense" in shown
     assert str(files) in shown
-    assert nearfield("collections", "verify", "docs").out.endswith("whole\n")
+    assert nearfield("collections", "verify", "docs").out.endswith("No problems.\n")
     listed = nearfield("collections", "documents", "docs").out
     assert "cat.md" in listed
     assert nearfield("collections", "drop", "docs", "--yes").code == 0
@@ -153,7 +153,7 @@ def test_a_dry_run_makes_no_collection(nearfield: Any, files: Path, model: Path)
 
 def test_a_source_is_let_go(nearfield: Any, files: Path, model: Path) -> None:
     nearfield("index", "docs", str(files), "-m", str(model))
-    assert "is let go" in nearfield("collections", "forget", "docs", str(files)).out
+    assert "removed the source" in nearfield("collections", "forget", "docs", str(files)).out
     assert nearfield("collections", "documents", "docs").out.strip() == ""
 
 

@@ -109,7 +109,7 @@ def test_the_sentence_that_matches_is_shown_and_marked(capsys: pytest.CaptureFix
     passages.show([found], full=True)
     assert " ".join(capsys.readouterr().out.split()).count("nothing more") == 40
     passages.show([])
-    assert "Nothing was found." in capsys.readouterr().out
+    assert "No results." in capsys.readouterr().out
 
 
 def test_json_is_what_python_gives(nearfield: Run, home: Path) -> None:
@@ -144,8 +144,8 @@ def test_options(nearfield: Run, words: list[str], first: str) -> None:
         (["x", "--mode", "hybird"], "hybrid"),
         (["x", "-k", "0"], "k"),
         (["  "], "empty"),
-        ([], "give a query"),
-        (["x", "--queries", "a.txt"], "give a query"),
+        ([], "give either a query"),
+        (["x", "--queries", "a.txt"], "give either a query"),
         (["--queries", "absent.txt"], "absent.txt"),
     ],
 )
@@ -168,7 +168,7 @@ def test_which_collection(nearfield: Run, home: Path, tmp_path: Path, monkeypatc
 
 @pytest.mark.parametrize("form", ["jsonl", "txt", "csv"])
 def test_a_file_of_queries(nearfield: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, form: str) -> None:
-    monkeypatch.setattr("nearfield.cli.search._AT_ONCE", 3)
+    monkeypatch.setattr("nearfield.cli.search._QUERIES_PER_BATCH", 3)
     queries = ["cat mat", "red dog"] * 4
     rows = {
         "jsonl": "".join(json.dumps({"text": query, "id": number}) + "\n" for number, query in enumerate(queries)),
@@ -209,7 +209,7 @@ def test_an_answer(nearfield: Run, chat: ChatServer, monkeypatch: pytest.MonkeyP
     lines = [line for line in ran.out.splitlines() if line]
     assert lines[0] == "On the mat [1]. Or not. [2J"
     assert lines[1] == "[1] About cats  put:#cats, characters 0 to 23"
-    assert "not given (9)" in ran.err
+    assert "do not exist (9)" in ran.err
     asked = chat.asked[-1]
     assert asked.headers["authorization"] == "Bearer sk-hidden"
     assert (asked.body["model"], asked.body["stream"]) == ("chatty", how == "--stream")
@@ -246,7 +246,7 @@ def test_what_to_beware_of(nearfield: Run, chat: ChatServer, said: str, told: st
     assert told in nearfield("ask", "Where?", "--chat-url", chat.url).err
     chat.script = [Say([f"{said} [1]"], finish="length")]
     ran = nearfield("ask", "Where?", "--chat-url", chat.url, "--budget", 30)
-    assert "was cut" in ran.err
+    assert "is incomplete" in ran.err
     assert "left out" in ran.err
 
 

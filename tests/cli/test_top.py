@@ -21,6 +21,7 @@ import pytest
 
 from nearfield import settings
 from nearfield.cli import top
+from nearfield.cli.terminal.dashboard import DashboardFrame, draw
 from nearfield.encoder import Encoder
 from tests.support.cli_runner import run
 from tests.support.serving import serving
@@ -32,12 +33,12 @@ def _free() -> str:
         return f"http://127.0.0.1:{taken.getsockname()[1]}"
 
 
-def _text(frame: top.Frame, width: int = 80) -> str:
+def _text(frame: DashboardFrame, width: int = 80) -> str:
     from rich.console import Console
 
     console = Console(width=width, file=open(os.devnull, "w"), record=True, color_system=None)  # noqa: SIM115, PTH123
     with console.file:
-        console.print(top.draw(frame))
+        console.print(draw(frame))
     return console.export_text()
 
 
@@ -47,13 +48,13 @@ def _embed(url: str, *texts: str) -> None:
 
 
 def test_a_frame_of_a_running_server(fleet_url: str) -> None:
-    view = top.View(fleet_url, None)
-    first = view.look()
+    view = top.ServerView(fleet_url, None)
+    first = view.read()
     assert first.figures is not None
     assert first.figures.requests is None
     _embed(fleet_url, "hello", "hello world", "cat")
     httpx.post(fleet_url + "/v1/embeddings", json={"model": "nope", "input": "cat"})
-    frame = view.look()
+    frame = view.read()
     told = frame.figures
     assert told is not None
     assert told.seconds is not None
@@ -86,9 +87,9 @@ def test_the_metrics_tell_of_each_model(fleet_url: str) -> None:
 
 
 def test_the_frame_says_why_a_server_is_not_ready(fleet_url: str) -> None:
-    frame = top.View(fleet_url, None).look()
+    frame = top.ServerView(fleet_url, None).read()
     reasons = ["1 of 2 [bold]lanes[/bold] are being replaced"]
-    odd = top.Frame(
+    odd = DashboardFrame(
         fleet_url, 0.0, ready={"ready": False, "reasons": reasons}, models=frame.models, figures=frame.figures
     )
     text = _text(odd)
@@ -97,9 +98,9 @@ def test_the_frame_says_why_a_server_is_not_ready(fleet_url: str) -> None:
 
 
 def test_long_names_are_cut_to_the_width(fleet_url: str) -> None:
-    frame = top.View(fleet_url, None).look()
+    frame = top.ServerView(fleet_url, None).read()
     models: Any = {**frame.models, "models": [{**frame.models["models"][0], "id": "organisation/" + "long-" * 30}]}
-    text = _text(top.Frame(fleet_url, 0.0, ready=frame.ready, models=models, figures=frame.figures))
+    text = _text(DashboardFrame(fleet_url, 0.0, ready=frame.ready, models=models, figures=frame.figures))
     assert all(len(line) <= 80 for line in text.splitlines())
     assert "organisation/long-" in text
 
@@ -119,33 +120,33 @@ def test_once_and_json(fleet_url: str, capsys: pytest.CaptureFixture[str], monke
 
 def test_a_dead_server_is_said_and_asked_again(tiny: Encoder) -> None:
     base = _free()
-    view = top.View(base, None)
+    view = top.ServerView(base, None)
     for _ in range(2):
-        frame = view.look()
+        frame = view.read()
         assert frame.figures is None
         assert f"{base} does not answer" in frame.error
         assert "no answer" in _text(frame)
-        assert frame.plain()["error"] == frame.error
+        assert frame.to_dict()["error"] == frame.error
     with serving([tiny]) as alive:
-        view = top.View(alive, None)
-        view.look()
-        assert view.look().figures is not None
-    assert view.look().figures is None
-    frame = view.look()
+        view = top.ServerView(alive, None)
+        view.read()
+        assert view.read().figures is not None
+    assert view.read().figures is None
+    frame = view.read()
     assert "does not answer" in frame.error
 
 
 def test_after_an_outage_rates_begin_anew(tiny: Encoder, monkeypatch: pytest.MonkeyPatch) -> None:
     with serving([tiny]) as base:
-        view = top.View(base, None)
-        view.look()
+        view = top.ServerView(base, None)
+        view.read()
         with monkeypatch.context() as down:
             down.setattr(view, "_url", _free())
-            assert view.look().error
-        told = view.look().figures
+            assert view.read().error
+        told = view.read().figures
         assert told is not None
         assert told.seconds is None
-        told = view.look().figures
+        told = view.read().figures
         assert told is not None
         assert told.seconds is not None
 
@@ -205,7 +206,7 @@ def _other_server() -> Iterator[str]:
 
 def test_another_kind_of_server_is_told_apart() -> None:
     with _other_server() as base:
-        assert "no Nearfield server" in top.View(base, None).look().error
+        assert "no Nearfield server" in top.ServerView(base, None).read().error
 
 
 @pytest.mark.parametrize("alive", [True, False])
@@ -215,7 +216,7 @@ def test_ctrl_c_leaves_the_terminal_as_it_was(url: str, alive: bool) -> None:
     environment = {**os.environ, "TERM": "xterm-256color", "COLUMNS": "80", "LINES": "24"}
     with subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs, env=environment) as process:
         os.close(theirs)
-        marker = b"Ctrl-C ends this"
+        marker = b"Stop with Ctrl-C"
         seen = b""
         while seen.count(marker) < 2:
             seen += os.read(ours, 65536)

@@ -1,39 +1,43 @@
-"""The command line. Each group is a file; nothing heavy is imported before a command runs."""
+"""The command line: one module per command; nothing heavy is imported before a command runs."""
 
 from __future__ import annotations
 
 import sys
+from importlib import import_module
 from typing import Annotated
 
 import typer
 
 from nearfield import __version__
-from nearfield.cli import (
-    advise,
-    collections,
-    compare,
-    cost,
-    demo,
-    doctor,
-    embed,
-    evaluate,
-    golden,
-    index,
-    judge,
-    keys,
-    mcp,
-    models,
-    mteb,
-    rerank,
-    search,
-    serve,
-    similarity,
-    size,
-    speed,
-    top,
-    verify,
-)
 from nearfield.errors import InputError, NearfieldError, SettingsError
+
+#: The commands in the order of ``nearfield --help``: the name, the module in this package that has a function of that
+#: name, and the name of its examples there. A new command is one module and one row.
+COMMANDS = (
+    ("serve", "serve", "EXAMPLES"),
+    ("embed", "embed", "EXAMPLES"),
+    ("index", "index", "EXAMPLES"),
+    ("search", "search", "SEARCH_EXAMPLES"),
+    ("ask", "search", "ASK_EXAMPLES"),
+    ("mcp", "mcp", "EXAMPLES"),
+    ("similarity", "similarity", "EXAMPLES"),
+    ("rerank", "rerank", "EXAMPLES"),
+    ("doctor", "doctor", "EXAMPLES"),
+    ("demo", "demo", "EXAMPLES"),
+    ("top", "top", "EXAMPLES"),
+    ("evaluate", "evaluate", "EXAMPLES"),
+    ("judge", "judge", "JUDGE_EXAMPLES"),
+    ("synthetic", "judge", "SYNTHETIC_EXAMPLES"),
+    ("compare", "compare", "EXAMPLES"),
+    ("mteb", "mteb", "EXAMPLES"),
+    ("advise", "advise", "EXAMPLES"),
+    ("verify", "verify", "EXAMPLES"),
+    ("speed", "speed", "EXAMPLES"),
+    ("size", "size", "EXAMPLES"),
+    ("cost", "cost", "EXAMPLES"),
+)
+#: The groups of commands: modules that have a typer application named ``app``.
+GROUPS = ("collections", "golden", "models", "keys")
 
 app = typer.Typer(
     name="nearfield",
@@ -43,35 +47,21 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-app.command("serve", epilog=serve.EXAMPLES)(serve.serve)
-app.command("embed", epilog=embed.EXAMPLES)(embed.embed)
-app.command("index", epilog=index.EXAMPLES)(index.index)
-app.command("search", epilog=search.SEARCH_EXAMPLES)(search.search)
-app.command("ask", epilog=search.ASK_EXAMPLES)(search.ask)
-app.command("mcp", epilog=mcp.EXAMPLES)(mcp.mcp)
-app.command("similarity", epilog=similarity.EXAMPLES)(similarity.similarity)
-app.command("rerank", epilog=rerank.EXAMPLES)(rerank.rerank)
-app.command("doctor", epilog=doctor.EXAMPLES)(doctor.doctor)
-app.command("demo", epilog=demo.EXAMPLES)(demo.demo)
-app.command("top", epilog=top.EXAMPLES)(top.top)
-app.command("evaluate", epilog=evaluate.EXAMPLES)(evaluate.evaluate)
-app.command("judge", epilog=judge.JUDGE_EXAMPLES)(judge.judge)
-app.command("synthetic", epilog=judge.SYNTHETIC_EXAMPLES)(judge.synthetic)
-app.command("compare", epilog=compare.EXAMPLES)(compare.compare)
-app.command("mteb", epilog=mteb.EXAMPLES)(mteb.mteb)
-app.command("advise", epilog=advise.EXAMPLES)(advise.advise)
-app.command("verify", epilog=verify.EXAMPLES)(verify.verify)
-app.command("speed", epilog=speed.EXAMPLES)(speed.speed)
-app.command("size", epilog=size.EXAMPLES)(size.size)
-app.command("cost", epilog=cost.EXAMPLES)(cost.cost)
-app.add_typer(collections.app, name="collections")
-app.add_typer(golden.app, name="golden")
-app.add_typer(models.app, name="models")
-app.add_typer(keys.app, name="keys")
 
 
-def _version(asked: bool) -> None:
-    if asked:
+def _add_commands() -> None:
+    for name, module_name, examples in COMMANDS:
+        module = import_module(f"nearfield.cli.{module_name}")
+        app.command(name, epilog=getattr(module, examples))(getattr(module, name))
+    for name in GROUPS:
+        app.add_typer(import_module(f"nearfield.cli.{name}").app, name=name)
+
+
+_add_commands()
+
+
+def _print_version(requested: bool) -> None:
+    if requested:
         typer.echo(f"nearfield {__version__}")
         raise typer.Exit
 
@@ -79,7 +69,7 @@ def _version(asked: bool) -> None:
 @app.callback()
 def root(
     version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and stop.")
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and stop.")
     ] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Show the whole traceback of an error.")] = False,
 ) -> None:
@@ -87,7 +77,7 @@ def root(
 
 
 def main() -> None:
-    """Run the command line; an error of ours is one clear message, not a traceback."""
+    """Run the command line; an error of Nearfield is one clear message, not a traceback."""
     try:
         app()
     except (NearfieldError, OSError) as error:

@@ -1,4 +1,4 @@
-"""nearfield advise."""
+"""nearfield advise: models for given languages, texts, memory and hardware."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ nearfield advise --languages de,fr --tokens 512 --texts 200k --kind multivector 
 
 nearfield advise --tokens 512 --licences mit --weights quality=1,speed=0.2,memory=0 --hardware elsewhere
 
-On a terminal, what is not given as a flag is asked for; --yes takes the defaults."""
+On a terminal the command asks for every value without a flag; --yes uses the defaults instead."""
 
-#: What is asked on a terminal: the flag, the question, and the default.
+#: Questions on a terminal: the flag, the question, and the default.
 _QUESTIONS = (
-    ("languages", "Languages of the texts, as codes with commas between", "en"),
-    ("tokens", "Tokens of a text (of a chunk, where documents are cut)", "256"),
-    ("texts", "How many texts (or chunks) there are", "100k"),
-    ("queries", "Queries a second", "1"),
-    ("memory", "Memory for model and vectors, such as 8GB (empty: any)", ""),
+    ("languages", "Languages of the texts, as codes separated by commas", "en"),
+    ("tokens", "Tokens per text (or per chunk, if documents are split)", "256"),
+    ("texts", "Number of texts (or chunks)", "100k"),
+    ("queries", "Queries per second", "1"),
+    ("memory", "Memory for the model and the vectors, such as 8GB (empty: no limit)", ""),
     ("commercial", "Is the use commercial (yes, no)", "yes"),
-    ("hardware", "Hardware (cpu, gpu, or elsewhere: another machine)", "cpu"),
+    ("hardware", "Hardware (cpu or gpu of this machine, or elsewhere)", "cpu"),
     ("kind", "Output (dense, sparse, multivector, or scores for reranking)", "dense"),
 )
 _HARDWARE: dict[str, dict[str, Any] | None] = {
@@ -43,33 +43,41 @@ _HARDWARE: dict[str, dict[str, Any] | None] = {
 
 
 def advise(
-    languages: Annotated[str | None, typer.Option(help="Codes with commas between [en].")] = None,
-    tokens: Annotated[str | None, typer.Option(help="Tokens of a text that are read at once [256].")] = None,
-    texts: Annotated[str | None, typer.Option(help="How many texts, such as 200k [100k].")] = None,
-    queries: Annotated[str | None, typer.Option(help="Queries a second [1].")] = None,
-    memory: Annotated[str | None, typer.Option(help="For model and vectors, such as 8GB [any].")] = None,
+    languages: Annotated[
+        str | None, typer.Option(help="Languages of the texts, as codes separated by commas [en].")
+    ] = None,
+    tokens: Annotated[
+        str | None, typer.Option(help="Tokens per text, or per chunk if documents are split [256].")
+    ] = None,
+    texts: Annotated[str | None, typer.Option(help="Number of texts, such as 200k [100k].")] = None,
+    queries: Annotated[str | None, typer.Option(help="Queries per second [1].")] = None,
+    memory: Annotated[
+        str | None, typer.Option(help="Memory for the model and the vectors, such as 8GB [no limit].")
+    ] = None,
     commercial: Annotated[
         str | None, typer.Option(help="yes or no: whether the licence must allow commercial use [yes].")
     ] = None,
     hardware: Annotated[
-        str | None, typer.Option(help="cpu or gpu of this machine, or elsewhere, where no speed is told [cpu].")
+        str | None, typer.Option(help="cpu or gpu of this machine, or elsewhere: no speed is estimated [cpu].")
     ] = None,
-    kind: Annotated[str | None, typer.Option(help="dense, sparse, multivector or scores [dense].")] = None,
-    licences: Annotated[str, typer.Option("--licences", "--licenses", help="Only these, with commas between.")] = "",
-    query_tokens: Annotated[int, typer.Option(help="Tokens of a query.")] = 16,
-    index_hours: Annotated[float, typer.Option(help="Most hours for embedding all texts; 0 for any time.")] = 48.0,
+    kind: Annotated[str | None, typer.Option(help="Output: dense, sparse, multivector or scores [dense].")] = None,
+    licences: Annotated[
+        str, typer.Option("--licences", "--licenses", help="Only these licences, separated by commas.")
+    ] = "",
+    query_tokens: Annotated[int, typer.Option(help="Tokens per query.")] = 16,
+    index_hours: Annotated[float, typer.Option(help="Maximum hours for embedding all texts; 0 for no limit.")] = 48.0,
     weights: Annotated[
-        str, typer.Option(help="How much each counts in the ranking.")
+        str, typer.Option(help="Weights of quality, speed and memory in the ranking.")
     ] = "quality=0.6,speed=0.25,memory=0.15",
-    count: Annotated[int, typer.Option(help="Most models to propose.", min=1)] = 3,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Ask nothing: defaults for what is not given.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON; asks nothing.")] = False,
+    count: Annotated[int, typer.Option(help="Maximum number of models to propose.", min=1)] = 3,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Ask nothing; use the defaults.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, and ask nothing.")] = False,
 ) -> None:
-    """Propose models for a need: reasons, speed on this machine, storage, the command to try, what is not known."""
+    """Propose models that fit your texts and hardware, with reasons, speed on this machine, and storage."""
     from nearfield import hub
     from nearfield.evaluation.planning import advisor as adviser
 
-    given = {
+    flags = {
         "languages": languages,
         "tokens": tokens,
         "texts": texts,
@@ -79,70 +87,73 @@ def advise(
         "hardware": hardware,
         "kind": kind,
     }
-    answers = _answers(given, asks=sys.stdin.isatty() and not (yes or as_json))
-    need = _need(answers, licences, query_tokens, index_hours, weights)
-    calibration = _calibrated(answers["hardware"], quiet=as_json)
+    answers = _answers(flags, asks=sys.stdin.isatty() and not (yes or as_json))
+    requirements = _requirements(answers, licences, query_tokens, index_hours, weights)
+    calibration = _calibrate(answers["hardware"], quiet=as_json)
     here = {model.name for model in hub.cached_models()}
-    told = adviser.advise(need, calibration, here=here, count=count)
-    typer.echo(json.dumps(told) if as_json else _shown(told))
-    if not told["candidates"]:
+    advice = adviser.advise(requirements, calibration, here=here, count=count)
+    typer.echo(json.dumps(advice) if as_json else _format(advice))
+    if not advice["candidates"]:
         raise typer.Exit(1)
 
 
-def _answers(given: dict[str, str | None], *, asks: bool) -> dict[str, str]:
-    found = {}
+def _answers(flags: dict[str, str | None], *, asks: bool) -> dict[str, str]:
+    answers = {}
     for name, question, default in _QUESTIONS:
-        value = given[name]
+        value = flags[name]
         if value is None and asks:
             value = str(typer.prompt(question, default=default, show_default=bool(default)))
-        found[name] = default if value is None else value.strip()
-    return found
+        answers[name] = default if value is None else value.strip()
+    return answers
 
 
-def _need(answers: dict[str, str], licences: str, query_tokens: int, index_hours: float, weights: str) -> Requirements:
+def _requirements(
+    answers: dict[str, str], licences: str, query_tokens: int, index_hours: float, weights: str
+) -> Requirements:
     from nearfield.cli.terminal import units
     from nearfield.evaluation.planning.requirements import Requirements
 
     return Requirements(
-        languages=tuple(_parts(answers["languages"].lower())),
+        languages=tuple(_split_commas(answers["languages"].lower())),
         tokens=units.parse_count(answers["tokens"]),
         texts=units.parse_count(answers["texts"]),
         queries_per_second=_number("queries", answers["queries"]),
         query_tokens=query_tokens,
-        memory=units.memory(answers["memory"]) if answers["memory"] else None,
+        memory=units.parse_memory(answers["memory"]) if answers["memory"] else None,
         commercial=_yes(answers["commercial"]),
-        licences=tuple(_parts(licences)),
+        licences=tuple(_split_commas(licences)),
         kind=answers["kind"],
         index_hours=index_hours or None,
         weights={
-            name: _number("weights", value) for name, _, value in (part.partition("=") for part in _parts(weights))
+            name: _number("weights", value)
+            for name, _, value in (part.partition("=") for part in _split_commas(weights))
         },
     )
 
 
-def _parts(told: str) -> list[str]:
-    return [part.strip() for part in told.split(",") if part.strip()]
+def _split_commas(text: str) -> list[str]:
+    return [part.strip() for part in text.split(",") if part.strip()]
 
 
-def _number(name: str, told: str) -> float:
+def _number(name: str, text: str) -> float:
     from nearfield.errors import InputError
 
     try:
-        return float(told)
+        return float(text)
     except ValueError:
-        raise InputError(f"{told!r} is no number ({name}).", param=name) from None
+        raise InputError(f"{text!r} is not a number ({name}).", param=name) from None
 
 
-def _yes(told: str) -> bool:
+def _yes(text: str) -> bool:
     from nearfield.errors import InputError
 
-    if told.lower() not in ("yes", "y", "no", "n"):
-        raise InputError(f"Answer yes or no to whether the use is commercial, not {told!r}.", param="commercial")
-    return told.lower().startswith("y")
+    if text.lower() not in ("yes", "y", "no", "n"):
+        raise InputError(f"Answer yes or no to whether the use is commercial, not {text!r}.", param="commercial")
+    return text.lower().startswith("y")
 
 
-def _calibrated(hardware: str, *, quiet: bool) -> Calibration | None:
-    """Calibrate what was named; None for a machine that is not this one."""
+def _calibrate(hardware: str, *, quiet: bool) -> Calibration | None:
+    """Measure the hardware that was named; None for another machine."""
     from nearfield.errors import InputError, nearest
 
     if hardware not in _HARDWARE:
@@ -152,57 +163,58 @@ def _calibrated(hardware: str, *, quiet: bool) -> Calibration | None:
         return None
     from nearfield.evaluation.planning.calibration import calibrate
 
-    told = None if quiet else lambda stage: typer.echo(f"  measuring this machine: {stage} ...", err=True)
-    return calibrate(on_stage=told, **options)
+    report = None if quiet else lambda stage: typer.echo(f"  measuring this machine: {stage} ...", err=True)
+    return calibrate(on_stage=report, **options)
 
 
-def _shown(told: dict[str, Any]) -> str:
-    ruled_out = ", ".join(f"{count} {name}" for name, count in told["ruled_out"].items() if count)
-    lines = [f"{told['fitting']} models of the catalogue fit; ruled out: {ruled_out or 'none'}."]
-    if not told["candidates"]:
-        return "\n".join([*lines, "Loosen what ruled out the last of them, and ask again."])
-    weights = ", ".join(f"{name} {weight:g}" for name, weight in told["weights"].items())
-    lines.append(
-        f"Ranked by {weights} (--weights); scores compared on: {told['benchmark'] or 'none that speaks here'}."
-    )
-    if told["calibration"] is not None:
-        lines.append(_of_calibration(told["calibration"]))
-    for number, each in enumerate(told["candidates"], 1):
-        lines += ["", f"{number}. {each['id']}  {_rank(each['rank'])}", *_details(each)]
-    return "\n".join([*lines, "", "Not known:", *(f"  {line}" for line in told["unknown"])])
+def _format(advice: dict[str, Any]) -> str:
+    ruled_out = ", ".join(f"{count} {name}" for name, count in advice["ruled_out"].items() if count)
+    lines = [f"{advice['fitting']} models of the catalogue fit. Ruled out: {ruled_out or 'none'}."]
+    if not advice["candidates"]:
+        return "\n".join([*lines, "Relax one of these requirements and try again."])
+    weights = ", ".join(f"{name} {weight:g}" for name, weight in advice["weights"].items())
+    benchmark = advice["benchmark"] or "no common benchmark"
+    lines.append(f"Ranked by {weights} (change with --weights). Scores are compared on: {benchmark}.")
+    if advice["calibration"] is not None:
+        lines.append(_calibration_line(advice["calibration"]))
+    for number, candidate in enumerate(advice["candidates"], 1):
+        lines += ["", f"{number}. {candidate['id']}  {_rank(candidate['rank'])}", *_details(candidate)]
+    return "\n".join([*lines, "", "Unknown:", *(f"  {line}" for line in advice["unknown"])])
 
 
-def _of_calibration(told: dict[str, Any]) -> str:
-    share = told["share of the cores"]
+def _calibration_line(calibration: dict[str, Any]) -> str:
+    share = calibration["share of the cores"]
     busy = (
-        "" if share is None or share > 0.85 else f"; other work left it {share:.0%} of the cores, which is allowed for"
+        ""
+        if share is None or share > 0.85
+        else f". Other work left {share:.0%} of the cores free; the speeds are corrected for that"
     )
-    return f"Speeds are of this machine alone with the model, in {told['precision']}{busy}."
+    return f"Speeds are estimates for this machine with no other work, in {calibration['precision']}{busy}."
 
 
-def _rank(told: dict[str, float]) -> str:
-    parts = ", ".join(f"{name} {value:.2f}" for name, value in told.items() if name != "rank")
-    return f"{told['rank']:.2f} ({parts})"
+def _rank(scores: dict[str, float]) -> str:
+    parts = ", ".join(f"{name} {value:.2f}" for name, value in scores.items() if name != "rank")
+    return f"{scores['rank']:.2f} ({parts})"
 
 
-def _details(each: dict[str, Any]) -> list[str]:
+def _details(candidate: dict[str, Any]) -> list[str]:
     from nearfield.bulk.report import format_duration
     from nearfield.cli.terminal.units import format_bytes
 
-    lines = [f"   {reason}" for reason in each["reasons"]]
-    speed, memory, storage = each["speed"], each["memory"], each["storage"]
+    lines = [f"   {reason}" for reason in candidate["reasons"]]
+    speed, memory, storage = candidate["speed"], candidate["memory"], candidate["storage"]
     if speed is not None:
         texts = f"{speed['texts_per_second']:,.1f} texts/s ({speed['tokens_per_second']:,.0f} tokens/s)"
-        queries = f"{speed['queries_per_second']:,.1f} queries/s at half its speed"
-        lines.append(f"   speed: {texts}, {queries}")
+        queries = f"{speed['queries_per_second']:,.1f} queries/s at half load"
+        lines.append(f"   Speed: {texts}, {queries}")
         if speed["seconds_to_index"] is not None:
-            lines.append(f"   all texts in {format_duration(speed['seconds_to_index'])}")
+            lines.append(f"   Time for all texts: {format_duration(speed['seconds_to_index'])}")
     if memory["model"] is not None:
         vectors = (
             "" if memory["vectors"] is None else f", {format_bytes(memory['vectors'])} of vectors ({memory['dtype']})"
         )
-        lines.append(f"   memory: {format_bytes(memory['model'])} for the model{vectors}")
+        lines.append(f"   Memory: {format_bytes(memory['model'])} for the model{vectors}")
     if storage is not None:
-        lines.append(f"   on disk with LanceDB's index: {format_bytes(storage['lancedb'])}, texts left out")
-    lines += [f"   try: {command}" for command in each["commands"]]
-    return [*lines, *(f"   not known: {line}" for line in each["unknown"])]
+        lines.append(f"   Disk: {format_bytes(storage['lancedb'])} with LanceDB's index, without the texts")
+    lines += [f"   Try: {command}" for command in candidate["commands"]]
+    return [*lines, *(f"   Unknown: {line}" for line in candidate["unknown"])]

@@ -1,4 +1,4 @@
-"""nearfield collections: what collections there are, and what is done with them as a whole."""
+"""nearfield collections: list, inspect, copy, move and remove collections."""
 
 from __future__ import annotations
 
@@ -27,7 +27,14 @@ nearfield collections verify docs"""
 app = typer.Typer(
     help="List, show, verify, export, import, move and drop collections.", epilog=EXAMPLES, no_args_is_help=True
 )
-Name = Annotated[str, typer.Argument(help="The collection.")]
+Name = Annotated[str, typer.Argument(help="Name of the collection.")]
+#: What ``verify`` reports, in words.
+_PROBLEMS = {
+    "missing": "chunks without a vector in the store",
+    "foreign": "vectors in the store that the manifest does not know",
+    "unlike": "vectors that the model does not reproduce",
+    "outdated": "features whose model has changed",
+}
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
@@ -36,98 +43,102 @@ def list_(as_json: AsJson = False) -> None:
     """List all collections."""
     from nearfield.corpus.collection import Collection, home, list_collections
 
-    told = []
+    infos = []
     for name in list_collections():
         with Collection.open(name) as collection:
-            told.append(collection.info())
+            infos.append(collection.info())
     if as_json:
-        typer.echo(json.dumps(told, ensure_ascii=False))
+        typer.echo(json.dumps(infos, ensure_ascii=False))
         return
-    if not told:
-        typer.echo(f"There are no collections in {home()}. Make one: nearfield index docs FOLDER")
-    for each in told:
-        named = ", ".join(f"{table['feature']} ({table['model']})" for table in each["tables"])
-        typer.echo(f"{each['name']}: {each['documents']:,} documents, {each['chunks']:,} chunks; {named or 'empty'}")
+    if not infos:
+        typer.echo(f"There are no collections in {home()}. Create one: nearfield index docs FOLDER")
+    for info in infos:
+        named = ", ".join(f"{table['feature']} ({table['model']})" for table in info["tables"])
+        typer.echo(f"{info['name']}: {info['documents']:,} documents, {info['chunks']:,} chunks; {named or 'empty'}")
 
 
 @app.command(epilog="Example: nearfield collections show docs")
 def show(name: Name, as_json: AsJson = False) -> None:
-    """Show a collection: its features, store, counts and sizes."""
+    """Show the features, the store, the counts and the sizes of a collection."""
     from nearfield.corpus.collection import Collection
 
     with Collection.open(name) as collection:
         info = collection.info()
-    typer.echo(json.dumps(info, ensure_ascii=False) if as_json else _shown(info))
+    typer.echo(json.dumps(info, ensure_ascii=False) if as_json else _format(info))
 
 
-def _shown(info: dict[str, Any]) -> str:
+def _format(info: dict[str, Any]) -> str:
     states = ", ".join(f"{count:,} {state}" for state, count in info["states"].items()) or "none"
     lines = [
         info["name"],
-        f"  documents  {states}",
-        f"  chunks     {info['chunks']:,} of {info['tokens']:,} tokens; {info['repeats']:,} repeat others",
-        f"  store      {info['store']}",
+        f"  Documents:  {states}",
+        f"  Chunks:     {info['chunks']:,} with {info['tokens']:,} tokens; {info['repeats']:,} duplicates",
+        f"  Store:      {info['store']}",
     ]
     for table in info["tables"]:
         size = "" if table["bytes"] is None else f", {table['bytes'] / 2**20:,.1f} MiB"
         lines.append(
-            f"  {table['feature']:<10} {table['model']}, {table['dimensions']:,} dimensions, {table['dtype']}, "
+            f"  {table['feature'] + ':':<11} {table['model']}, {table['dimensions']:,} dimensions, {table['dtype']}, "
             f"{table['state']}{size}"
         )
     for source in info["definition"].get("sources", []):
-        lines.append(f"  source     {source['kind']}: {source['location']}")
+        lines.append(f"  Source:     {source['kind']}, {source['location']}")
     return "\n".join(lines)
 
 
 @app.command(epilog="Example: nearfield collections documents docs --state failed")
 def documents(
     name: Name,
-    state: Annotated[str | None, typer.Option("--state", help="Only those that are done, failed or writing.")] = None,
-    limit: Annotated[int, typer.Option("--limit", min=1, help="Most documents to show.")] = 100,
-    after: Annotated[str | None, typer.Option("--after", help="Go on after this document.")] = None,
+    state: Annotated[
+        str | None, typer.Option("--state", help="Only documents in this state: done, failed or writing.")
+    ] = None,
+    limit: Annotated[int, typer.Option("--limit", min=1, help="Maximum number of documents.")] = 100,
+    after: Annotated[str | None, typer.Option("--after", help="Start after this document.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """List a collection's documents, their states, and why some failed."""
+    """List the documents of a collection with their states and errors."""
     from dataclasses import asdict
 
     from nearfield.corpus.collection import Collection
 
     with Collection.open(name) as collection:
-        found = collection.documents(state=state, limit=limit, after=after)
-    for each in found:
-        line = f"{each.state:<8} {each.chunks:>6,}  {each.id}" + (f"\n         {each.error}" if each.error else "")
-        typer.echo(json.dumps(asdict(each), ensure_ascii=False) if as_json else line)
+        infos = collection.documents(state=state, limit=limit, after=after)
+    for info in infos:
+        line = f"{info.state:<8} {info.chunks:>6,}  {info.id}" + (f"\n         {info.error}" if info.error else "")
+        typer.echo(json.dumps(asdict(info), ensure_ascii=False) if as_json else line)
 
 
 @app.command(epilog="Example: nearfield collections verify docs --sample 1000")
 def verify(
     name: Name,
-    sample: Annotated[int, typer.Option("--sample", min=0, help="Vectors to make anew and compare.")] = 100,
+    sample: Annotated[
+        int, typer.Option("--sample", min=0, help="Number of vectors to compute again and compare.")
+    ] = 100,
     as_json: AsJson = False,
 ) -> None:
-    """Compare a collection's books with its store, and some vectors with those that the model makes now."""
+    """Compare the manifest of a collection with its store, and a sample of vectors with newly computed ones."""
     from nearfield.corpus.collection import Collection
 
     with Collection.open(name) as collection:
-        told = collection.verify(sample=sample)
+        result = collection.verify(sample=sample)
     if as_json:
-        typer.echo(json.dumps(told, ensure_ascii=False))
+        typer.echo(json.dumps(result, ensure_ascii=False))
     else:
-        wrong = {key: told[key] for key in ("missing", "foreign", "unlike", "outdated")}
-        held = ", ".join(f"{count:,} in {feature}" for feature, count in told["tables"].items())
-        typer.echo(f"{name}: {told['chunks']:,} chunks; {held}")
-        for key, found in wrong.items():
-            if found:
-                typer.secho(f"  {len(found):,} {key}: {', '.join(found[:5])}", fg="red")
-        if told["whole"]:
-            typer.echo("  whole")
-    if not told["whole"]:
+        wrong = {key: result[key] for key in _PROBLEMS}
+        stored = ", ".join(f"{count:,} in {feature}" for feature, count in result["tables"].items())
+        typer.echo(f"{name}: {result['chunks']:,} chunks; {stored}")
+        for key, ids in wrong.items():
+            if ids:
+                typer.secho(f"  {len(ids):,} {_PROBLEMS[key]}: {', '.join(ids[:5])}", fg="red")
+        if result["whole"]:
+            typer.echo("  No problems.")
+    if not result["whole"]:
         raise typer.Exit(1)
 
 
 @app.command(epilog="Example: nearfield collections export docs backup/")
-def export(name: Name, folder: Annotated[Path, typer.Argument(help="A new folder.")]) -> None:
-    """Write a collection, vectors included, as Parquet files."""
+def export(name: Name, folder: Annotated[Path, typer.Argument(help="Folder to create.")]) -> None:
+    """Export a collection with its vectors to Parquet files."""
     from nearfield.corpus.collection import Collection
 
     with Collection.open(name) as collection:
@@ -141,46 +152,50 @@ def export(name: Name, folder: Annotated[Path, typer.Argument(help="A new folder
 )
 def import_(
     name: Name,
-    folder: Annotated[Path, typer.Argument(help="What export wrote.")],
-    store: Annotated[str | None, typer.Option("--store", help="Where vectors are to lie. [LanceDB]")] = None,
+    folder: Annotated[Path, typer.Argument(help="Folder that export has written.")],
+    store: Annotated[
+        str | None, typer.Option("--store", help="Address of the store for the vectors [LanceDB].")
+    ] = None,
 ) -> None:
-    """Make a collection of what export wrote, without embedding anything."""
+    """Create a collection from an export, without computing vectors again."""
     from nearfield.corpus.collection import Collection
 
     with Collection.import_(name, folder, store=store) as collection:
-        typer.echo(_shown(collection.info()))
+        typer.echo(_format(collection.info()))
 
 
 @app.command(epilog="Example: nearfield collections move docs 'postgresql://me@host/db'")
 def move(name: Name, store: Annotated[str, typer.Argument(help="Address of the other store.")]) -> None:
-    """Take a collection's vectors to another store, without embedding anything."""
+    """Move the vectors of a collection to another store, without computing them again."""
     from nearfield.corpus.collection import Collection
 
     with Collection.open(name) as collection:
         collection.move(store)
-        typer.echo(_shown(collection.info()))
+        typer.echo(_format(collection.info()))
 
 
 @app.command(epilog="Example: nearfield collections forget docs ~/old-notes")
 def forget(
-    name: Name, source: Annotated[str, typer.Argument(help="A source's name or location, as show has it.")]
+    name: Name, source: Annotated[str, typer.Argument(help="Name or location of the source, as in show.")]
 ) -> None:
-    """Let go of a source, and of all documents that came from it. The source itself is not touched."""
+    """Remove a source and its documents from a collection. The files of the source are not touched."""
     from nearfield.corpus.collection import Collection
 
     with Collection.open(name) as collection:
         count = collection.forget(source)
-    typer.echo(f"{name}: {source} is let go, and {count:,} documents with it.")
+    typer.echo(f"{name}: removed the source {source} and {count:,} documents.")
 
 
 @app.command(epilog="Example: nearfield collections drop docs --yes")
-def drop(name: Name, yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False) -> None:
-    """Remove a collection, its vectors included. Sources are not touched."""
+def drop(
+    name: Name, yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")] = False
+) -> None:
+    """Delete a collection with its vectors. The files of its sources are not touched."""
     from nearfield.corpus.collection import Collection
 
     with Collection.open(name) as collection:
         counts = collection.manifest.counts()
         if not yes:
-            typer.confirm(f"Remove {name}: {counts['documents']:,} documents, {counts['chunks']:,} chunks?", abort=True)
+            typer.confirm(f"Delete {name}: {counts['documents']:,} documents, {counts['chunks']:,} chunks?", abort=True)
         collection.drop()
-    typer.echo(f"{name} is gone.")
+    typer.echo(f"Deleted {name}.")

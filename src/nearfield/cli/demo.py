@@ -1,4 +1,4 @@
-"""nearfield demo: real vectors doing real work, in one command."""
+"""nearfield demo: a small search, in a novel or in your own files."""
 
 from __future__ import annotations
 
@@ -37,33 +37,33 @@ reply = client.embeddings.create(model="all-MiniLM-L6-v2", input=["How tall is M
 print(reply.data[0].embedding[:4])"""
 
 
-#: Asked of Nearfield's own documentation.
+#: Questions about Nearfield's own documentation.
 ABOUT_DOCS = (
     "How do I serve several models within a memory budget?",
     "What happens to an input that is too long?",
     "Why is the torch backend not part of the core?",
 )
-#: The collection that is made of folders.
+#: The collection for the user's own files.
 COLLECTION = "demo"
 
 
 def demo(
     sources: Annotated[
-        list[str] | None, typer.Argument(help="Files and folders to index and search. [the opening of a novel]")
+        list[str] | None, typer.Argument(help="Files and folders to index and search [the opening of a novel].")
     ] = None,
     model: Annotated[str, typer.Option(help="Model to use.")] = "all-MiniLM-L6-v2",
     question: Annotated[
-        list[str] | None, typer.Option("--question", "-q", help="Ask this instead; may be repeated.")
+        list[str] | None, typer.Option("--question", "-q", help="Question to ask instead; may be repeated.")
     ] = None,
 ) -> None:
-    """Fetch a model, and find the answers to three questions: in a novel's opening chapters, or in your own files."""
+    """Search the opening chapters of a novel, or your own files, for the answers to three questions."""
     from nearfield import Encoder
 
     if sources:
         _search(sources, model, question or ABOUT_DOCS)
         return
 
-    typer.echo(f"Loading {model} (it is fetched at the first start)...")
+    typer.echo(f"Loading {model} (downloaded at the first start)...")
     encoder = Encoder(model, progress=True)
     typer.echo(
         f"  {encoder.name}, {encoder.dimensions} dimensions, {encoder.precision}, "
@@ -78,9 +78,9 @@ def demo(
         f"\nEmbedded {len(passages)} passages of Pride and Prejudice, chapters 1 to 8: "
         f"{len(passages) / seconds:,.0f} passages/s, {tokens / seconds:,.0f} tokens/s"
     )
-    for asked in question or QUESTIONS:
-        typer.secho(f"\n{asked}", bold=True)
-        scores = encoder.similarity(encoder.encode_query([asked]), vectors)[0]
+    for query in question or QUESTIONS:
+        typer.secho(f"\n{query}", bold=True)
+        scores = encoder.similarity(encoder.encode_query([query]), vectors)[0]
         for place in scores.argsort()[::-1][:2]:
             typer.echo(f"  {scores[place]:.3f}  {_shorten(passages[place])}")
     typer.echo(f"\nServe it:\n\n{_command()} serve\n\nThen, from Python (pip install openai):\n\n{CLIENT}")
@@ -91,29 +91,29 @@ def _search(sources: list[str], model: str, questions: Sequence[str]) -> None:
     from nearfield.corpus.collection import Collection
     from nearfield.corpus.sources.spec import parse_source
 
-    typer.echo(f"Indexing {', '.join(sources)} with {model} (it is fetched at the first start)...")
+    typer.echo(f"Indexing {', '.join(sources)} with {model} (downloaded at the first start)...")
     config = {"features": {"dense": {"model": model}}}
     with Collection.ensure(COLLECTION, config) as collection:
-        typer.echo(collection.index([parse_source(each) for each in sources], shown=sys.stderr.isatty()).text())
-        for asked in questions:
-            typer.secho(f"\n{asked}", bold=True)
-            for found in collection.search(asked, 2, mode="hybrid", rerank="maxsim", highlight=True):
-                place = " > ".join([found.document.partition("#")[2], *found.headings])
-                typer.echo(f"  {found.score:.3f}  {place}\n         {_sentence(found)}")
+        typer.echo(collection.index([parse_source(source) for source in sources], shown=sys.stderr.isatty()).text())
+        for query in questions:
+            typer.secho(f"\n{query}", bold=True)
+            for hit in collection.search(query, 2, mode="hybrid", rerank="maxsim", highlight=True):
+                place = " > ".join([hit.document.partition("#")[2], *hit.headings])
+                typer.echo(f"  {hit.score:.3f}  {place}\n         {_sentence(hit)}")
     typer.echo(
-        f"\nSearch on: {_command()} search 'your question' -c {COLLECTION}; "
-        f"forget it all: {_command()} collections drop {COLLECTION}"
+        f"\nSearch again: {_command()} search 'your question' -c {COLLECTION}; "
+        f"delete the collection: {_command()} collections drop {COLLECTION}"
     )
 
 
-def _sentence(found: SearchHit) -> str:
-    """Return the sentence that matches best, or how the passage begins."""
-    start, end = found.highlights[0] if found.highlights else (0, len(found.text))
-    return _shorten(" ".join(found.text[start:end].split()))
+def _sentence(hit: SearchHit) -> str:
+    """Return the sentence that matches best, or the start of the passage."""
+    start, end = hit.highlights[0] if hit.highlights else (0, len(hit.text))
+    return _shorten(" ".join(hit.text[start:end].split()))
 
 
 def read_passages() -> list[str]:
-    """Return the demo document cut at paragraphs into passages of about 55 words."""
+    """Return the demo document, split at paragraphs into passages of about 55 words."""
     text = files("nearfield.cli").joinpath("data/demo.txt").read_text(encoding="utf-8")
     passages, current = [], ""
     for paragraph in (" ".join(block.split()) for block in text.split("\n\n") if block.strip()):
@@ -125,9 +125,9 @@ def read_passages() -> list[str]:
 
 
 def _command() -> str:
-    """Return what to type for ``nearfield``: after ``make demo`` it lies in a folder that is not on the PATH."""
+    """Return how to call ``nearfield``: after ``make demo`` it is in a folder that is not on the PATH."""
     return "nearfield" if shutil.which("nearfield") else os.path.relpath(sys.argv[0])
 
 
-def _shorten(text: str, most: int = 420) -> str:
-    return text if len(text) <= most else text[:most].rsplit(" ", 1)[0] + " ..."
+def _shorten(text: str, max_length: int = 420) -> str:
+    return text if len(text) <= max_length else text[:max_length].rsplit(" ", 1)[0] + " ..."

@@ -1,4 +1,4 @@
-"""nearfield doctor: what this machine can do, and what stands in the way."""
+"""nearfield doctor: what this machine can compute, where models come from, and which versions are installed."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 import os
 import platform
 import sys
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -16,37 +16,58 @@ nearfield doctor
 
 nearfield doctor --json"""
 
-_PATIENCE = 3.0
+#: Seconds to wait for the Hub and for the package index.
+_TIMEOUT = 3.0
 _FLAGS = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "amx_int8", "bf16", "asimd")
+_PACKAGES = ("nearfield", "openvino", "tokenizers", "safetensors", "numpy", "huggingface-hub", "uvicorn", "torch")
+#: The words for the keys of the JSON report.
+_TITLES = {
+    "machine": "This machine",
+    "precision": "Arithmetic",
+    "sources": "Models and settings",
+    "versions": "Installed versions",
+}
+_LABELS = {
+    "cores_that_may_be_used": "Usable CPU cores",
+    "cores_seen": "All CPU cores",
+    "batches_at_once": "Parallel batches",
+    "cpu_features": "CPU features",
+    "auto_means": "Precision",
+    "because": "Reason",
+    "cache": "Cache folder",
+    "models_here": "Downloaded models",
+    "hub": "Hugging Face Hub",
+    "package_index": "Python package index",
+}
+_PRECISIONS = {"bf16": "bfloat16 (--precision auto)", "float32": "float32 (--precision auto)"}
 
 
 def doctor(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
-    """Say what this machine can do: CPU, precision, sources, versions."""
+    """Show what this machine can compute, where models come from, and which versions are installed."""
     report = {"machine": _machine(), "precision": _precision(), "sources": _sources(), "versions": _versions()}
     if as_json:
-        keyed = {title: {_key(name): value for name, value in facts.items()} for title, facts in report.items()}
-        typer.echo(json.dumps(keyed, default=str))
+        typer.echo(json.dumps(report, default=str))
         return
-    for title, facts in report.items():
-        typer.echo(title)
-        for name, value in facts.items():
-            typer.echo(f"  {name:22} {value}")
+    for section, facts in report.items():
+        typer.echo(_TITLES[section])
+        for key, value in facts.items():
+            label = (
+                key.replace("_", "-") if section == "versions" else _LABELS.get(key, key.replace("_", " ").capitalize())
+            )
+            text = _PRECISIONS.get(str(value), value) if key == "auto_means" else value
+            typer.echo(f"  {label + ':':22} {text}")
 
 
-def _key(name: str) -> str:
-    return name.lower().replace(" ", "_").replace("-", "_")
-
-
-def _machine() -> dict[str, Any]:
+def _machine() -> dict[str, object]:
     from nearfield import hardware
 
     plan = hardware.plan_cpu()
     return {
         "system": f"{platform.system()} {platform.machine()}, Python {platform.python_version()}",
-        "cores that may be used": hardware.usable_cores(),
-        "cores seen": os.cpu_count(),
-        "batches at once": plan.streams,
-        "cpu features": ", ".join(flag for flag in _FLAGS if flag in hardware.cpu_flags()) or "none of note",
+        "cores_that_may_be_used": hardware.usable_cores(),
+        "cores_seen": os.cpu_count(),
+        "batches_at_once": plan.streams,
+        "cpu_features": ", ".join(flag for flag in _FLAGS if flag in hardware.cpu_flags()) or "none of note",
         "memory": _memory(),
     }
 
@@ -58,17 +79,17 @@ def _memory() -> str:
         return "unknown"
 
 
-def _precision() -> dict[str, Any]:
+def _precision() -> dict[str, object]:
     from nearfield.hardware import cpu_flags, has_bf16
 
     reason = "the CPU multiplies bfloat16 matrices natively" if has_bf16() else "the CPU has no bfloat16 matrix units"
     units = (
         "AMX tiles" if "amx_bf16" in cpu_flags() else "AVX-512 vectors" if "avx512_bf16" in cpu_flags() else "vectors"
     )
-    return {"auto means": "bf16" if has_bf16() else "float32", "because": reason, "matrix units": units}
+    return {"auto_means": "bf16" if has_bf16() else "float32", "because": reason, "matrix_units": units}
 
 
-def _sources() -> dict[str, Any]:
+def _sources() -> dict[str, object]:
     from nearfield import hub
     from nearfield.settings import cache_dir, config_file
 
@@ -76,23 +97,23 @@ def _sources() -> dict[str, Any]:
     config = config_file()
     return {
         "cache": cache_dir(),
-        "models here": ", ".join(sorted({model.name for model in hub.cached_models()})) or "none",
-        "Hub": "offline by setting" if hub.offline() else f"{endpoint} ({_reach(endpoint)})",
-        "package index": _index() if _has_pip() else "pip is not installed in this environment",
-        "settings file": config if config.is_file() else f"none ({config})",
+        "models_here": ", ".join(sorted({model.name for model in hub.cached_models()})) or "none",
+        "hub": "offline by setting" if hub.offline() else f"{endpoint} ({_reach(endpoint)})",
+        "package_index": _index() if _has_pip() else "pip is not installed in this environment",
+        "settings_file": config if config.is_file() else f"none ({config})",
     }
 
 
 def _index() -> str:
-    """Ask pip which index it uses: settings, environment and mirrors are its business."""
+    """Return the index that pip uses by its settings and environment, and whether it can be reached."""
     import subprocess
 
-    asked = [sys.executable, "-m", "pip", "--disable-pip-version-check", "config", "get", "global.index-url"]
+    command = [sys.executable, "-m", "pip", "--disable-pip-version-check", "config", "get", "global.index-url"]
     try:
-        said = subprocess.run(asked, capture_output=True, text=True, timeout=20, check=False).stdout.strip()
+        output = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False).stdout.strip()
     except subprocess.TimeoutExpired:
         return "pip does not answer"
-    index = _without_secrets(os.environ.get("PIP_INDEX_URL") or said or "https://pypi.org/simple")
+    index = _without_secrets(os.environ.get("PIP_INDEX_URL") or output or "https://pypi.org/simple")
     return f"{index} ({_reach(index)})"
 
 
@@ -104,13 +125,13 @@ def _without_secrets(url: str) -> str:
 
 
 def _reach(url: str) -> str:
-    """Ask for a page, through the proxy if one is set; any answer at all means that something is there."""
+    """Return whether a server answers a request, with any status, through the proxy if one is set."""
     from http.client import HTTPException
     from urllib.error import HTTPError
     from urllib.request import Request, urlopen
 
     try:
-        with urlopen(Request(url, method="HEAD"), timeout=_PATIENCE):
+        with urlopen(Request(url, method="HEAD"), timeout=_TIMEOUT):
             return "reachable"
     except HTTPError:
         return "reachable"
@@ -124,13 +145,13 @@ def _has_pip() -> bool:
     return find_spec("pip") is not None
 
 
-def _versions() -> dict[str, str]:
+def _versions() -> dict[str, object]:
     from importlib.metadata import PackageNotFoundError, version
 
-    found = {}
-    for name in ("nearfield", "openvino", "tokenizers", "safetensors", "numpy", "huggingface-hub", "uvicorn", "torch"):
+    versions: dict[str, object] = {}
+    for name in _PACKAGES:
         try:
-            found[name] = version(name)
+            versions[name.replace("-", "_")] = version(name)
         except PackageNotFoundError:
-            found[name] = "not installed"
-    return found
+            versions[name.replace("-", "_")] = "not installed"
+    return versions

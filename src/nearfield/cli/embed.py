@@ -1,4 +1,4 @@
-"""nearfield embed: files of texts to files of vectors."""
+"""nearfield embed: from files of texts to files of vectors."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ nearfield embed table.csv --field text -o table.parquet --dtype int8
 
 cat lines.txt | nearfield embed - -o vectors.npy
 
-An interrupted run of files goes on where it stopped when the same command is given again.
+An interrupted run continues where it stopped if the same command is repeated.
 
-Data sets of any size go to a folder of shards; there, only what is missing or has changed is encoded:
+Data sets of any size go to a folder of shards. A second run encodes only what is missing or has changed:
 
 nearfield embed data/ --id-field id --keep title,url --role document -o vectors/
 
@@ -37,57 +37,71 @@ nearfield embed data/ -o vectors/ --check"""
 def embed(
     inputs: Annotated[
         list[Path],
-        typer.Argument(help="Files (.txt, .jsonl, .csv, .tsv, .parquet), folders or patterns of them, or - for stdin."),
+        typer.Argument(
+            help="Files (.txt, .jsonl, .csv, .tsv, .parquet), folders or patterns of files, or - for stdin."
+        ),
     ],
     output: Annotated[
         str,
         typer.Option(
-            "--output", "-o", help="File to write (.npy, .jsonl or .parquet), or a folder of shards: end it with /."
+            "--output",
+            "-o",
+            help="File to write (.npy, .jsonl or .parquet), or a folder of shards, which ends with a slash.",
         ),
     ],
     model: Annotated[str, typer.Option("--model", "-m", help="Model to use.")] = "all-MiniLM-L6-v2",
     form: Annotated[
         str | None, typer.Option("--format", help="Format of the input [by its name; txt for stdin].")
     ] = None,
-    field: Annotated[str, typer.Option(help="Field or column that holds the text.")] = "text",
-    id_field: Annotated[str | None, typer.Option(help="Field or column to carry over as id.")] = None,
+    field: Annotated[str, typer.Option(help="Field or column of the text.")] = "text",
+    id_field: Annotated[str | None, typer.Option(help="Field or column of the id.")] = None,
     keep: Annotated[
         list[str] | None,
-        typer.Option(help="Further columns to carry over to shards, with commas between them; may be repeated."),
+        typer.Option(help="Further columns to copy to the shards, separated by commas; may be repeated."),
     ] = None,
-    role: Annotated[str | None, typer.Option(help="query or document: the model's own prompt for it.")] = None,
-    prompt_name: Annotated[str | None, typer.Option(help="A prompt of the model, by name or task.")] = None,
-    prompt: Annotated[str | None, typer.Option(help="A prompt as text.")] = None,
-    dimensions: Annotated[int | None, typer.Option("--dims", help="Dimensions to keep.")] = None,
+    role: Annotated[str | None, typer.Option(help="query or document: use the model's prompt for this role.")] = None,
+    prompt_name: Annotated[str | None, typer.Option(help="Name of one of the model's prompts or tasks.")] = None,
+    prompt: Annotated[str | None, typer.Option(help="Text of a prompt.")] = None,
+    dimensions: Annotated[int | None, typer.Option("--dims", help="Shorten vectors to so many dimensions.")] = None,
     force_dims: Annotated[
-        bool, typer.Option("--force-dims", help="Cut even where the model was not trained for it.")
+        bool, typer.Option("--force-dims", help="Shorten vectors even if the model was not trained for it.")
     ] = False,
-    dtype: Annotated[str, typer.Option(help="float32, float16, int8, uint8, binary or ubinary.")] = "float32",
-    truncate: Annotated[str, typer.Option(help="report, error, left, right or chunk.")] = "report",
-    precision: Annotated[str, typer.Option(help="auto or float32: how the model computes.")] = "auto",
+    dtype: Annotated[
+        str, typer.Option(help="Number type of vectors: float32, float16, int8, uint8, binary or ubinary.")
+    ] = "float32",
+    truncate: Annotated[
+        str, typer.Option(help="What to do with texts that are too long: report, error, left, right or chunk.")
+    ] = "report",
+    precision: Annotated[str, typer.Option(help="Precision of the model's arithmetic: auto or float32.")] = "auto",
     shard_format: Annotated[
-        str | None, typer.Option("--shard-format", help="parquet, npy (ids in JSONL beside it) or jsonl [parquet].")
+        str | None,
+        typer.Option(
+            "--shard-format", help="Format of shards: parquet, npy (with ids in a JSONL file) or jsonl [parquet]."
+        ),
     ] = None,
     shard_rows: Annotated[
-        int | None, typer.Option("--shard-rows", help="Rows of a shard; a killed run loses one at most [100000].")
+        int | None,
+        typer.Option("--shard-rows", help="Rows per shard; an interrupted run loses one shard at most [100000]."),
     ] = None,
     shard: Annotated[
-        str | None, typer.Option("--shard", help="I/N: do the I-th of N parts, beside other runs on the same folder.")
+        str | None, typer.Option("--shard", help="I/N: write the I-th of N parts, while other runs write the others.")
     ] = None,
     check: Annotated[
-        bool, typer.Option("--check", help="Read the shards that are there, and do those again that are damaged.")
+        bool, typer.Option("--check", help="Read existing shards completely, and write damaged ones again.")
     ] = False,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Count rows and shards, estimate tokens and time; write nothing.")
+        bool, typer.Option("--dry-run", help="Count rows and shards, and estimate tokens and time. Nothing is written.")
     ] = False,
-    restart: Annotated[bool, typer.Option("--restart", help="Begin anew, whatever an earlier run left.")] = False,
+    restart: Annotated[
+        bool, typer.Option("--restart", help="Start from the beginning and replace what an earlier run has written.")
+    ] = False,
     accept_license: Annotated[
         bool, typer.Option("--accept-license", help="Use a model whose licence does not allow commercial use.")
     ] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress bar.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
 ) -> None:
-    """Encode files of texts; bounded memory, resumable, with a report of what was cut."""
+    """Turn files of texts into files of vectors: in bounded memory, resumable, with a report of truncated texts."""
     from nearfield.bulk.embed import EmbedRequest, FolderOptions
     from nearfield.bulk.embed import embed as run
 

@@ -1,4 +1,4 @@
-"""nearfield evaluate."""
+"""nearfield evaluate: quality of a model on your data sets."""
 
 from __future__ import annotations
 
@@ -23,47 +23,64 @@ nearfield evaluate bge-small --kind hybrid --rerank maxsim --data questions.json
 
 nearfield evaluate text-embedding-3-small --url https://api.openai.com/v1 --key-env OPENAI_API_KEY --data scifact --json
 
-Data sets: a folder in BEIR's layout (retrieval), a folder with train and test files (classification), or a file of JSON
-lines, TSV or CSV, whose columns say what it is for: query and document, sentence1 and sentence2 with score or label,
-text and label, query with positive and negative. Two columns without names are bitext: --task bitext."""
+A data set is a folder in BEIR's layout (retrieval), a folder with train and test files (classification), or a file of
+JSON lines, TSV or CSV. The columns of a file show its task: query and document; sentence1, sentence2 and score or
+label; text and label; query, positive and negative. For two columns without names (bitext) add --task bitext."""
 
-Json = Annotated[bool, typer.Option("--json", help="Print JSON, without the figures of single items.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON, without the scores of single items.")]
 
 
 def evaluate(
-    model: Annotated[str, typer.Argument(help="Model, or a variant: MODEL?dimensions=256&dtype=binary; or bm25.")],
+    model: Annotated[str, typer.Argument(help="Model, a variant such as MODEL?dimensions=256&dtype=binary, or bm25.")],
     data: Annotated[list[Path], typer.Option("--data", "-d", help="Data set: a file or folder; may be repeated.")],
     task: Annotated[
         str | None,
-        typer.Option(help="Where the layout leaves it open: retrieval, sts, pairs, clustering, reranking, bitext."),
+        typer.Option(help="Task, if the columns do not show it: retrieval, sts, pairs, clustering, reranking, bitext."),
     ] = None,
-    split: Annotated[str, typer.Option(help="Which judgements or file of a folder.")] = "test",
-    k: Annotated[int, typer.Option("-k", help="Cutoff of rankings.", min=1)] = 10,
-    kind: Annotated[str | None, typer.Option(help="dense, sparse, multivector, bm25 or hybrid [dense].")] = None,
-    dimensions: Annotated[int | None, typer.Option("--dims", help="Dimensions to keep.", min=1)] = None,
-    dtype: Annotated[str | None, typer.Option(help="float32, float16, int8, uint8, binary or ubinary.")] = None,
-    prompt: Annotated[str | None, typer.Option(help="Of queries: a prompt's name, its text, or none.")] = None,
-    document_prompt: Annotated[str | None, typer.Option(help="The same for documents.")] = None,
-    rerank: Annotated[str | None, typer.Option(help="maxsim, sentences, multivector, or a cross-encoder.")] = None,
-    chunker: Annotated[str | None, typer.Option(help="Cut documents; the best chunk counts.")] = None,
-    chunk_tokens: Annotated[int | None, typer.Option(help="Tokens of a chunk [128].", min=1)] = None,
-    chunk_overlap: Annotated[int | None, typer.Option(help="Tokens that chunks repeat [19].", min=0)] = None,
-    language: Annotated[str | None, typer.Option(help="Of the texts, for BM25 and sentences [en].")] = None,
-    url: Annotated[str | None, typer.Option(help="An OpenAI-compatible endpoint that runs the model.")] = None,
-    key_env: Annotated[str | None, typer.Option(help="Environment variable that holds its key.")] = None,
-    full: Annotated[bool, typer.Option("--full", help="Classification: learn from all training texts.")] = False,
+    split: Annotated[str, typer.Option(help="Split of a folder: which judgments or which file to use.")] = "test",
+    k: Annotated[int, typer.Option("-k", help="Cutoff: results per query that count.", min=1)] = 10,
+    kind: Annotated[
+        str | None, typer.Option(help="Output: dense, sparse, multivector, bm25 or hybrid [dense].")
+    ] = None,
+    dimensions: Annotated[
+        int | None, typer.Option("--dims", help="Shorten vectors to so many dimensions.", min=1)
+    ] = None,
+    dtype: Annotated[
+        str | None, typer.Option(help="Number type of vectors: float32, float16, int8, uint8, binary or ubinary.")
+    ] = None,
+    prompt: Annotated[str | None, typer.Option(help="Prompt of queries: its name, its text, or none.")] = None,
+    document_prompt: Annotated[
+        str | None, typer.Option(help="Prompt of documents: its name, its text, or none.")
+    ] = None,
+    rerank: Annotated[
+        str | None, typer.Option(help="Rerank by maxsim, sentences, multivector, or the name of a cross-encoder.")
+    ] = None,
+    chunker: Annotated[
+        str | None, typer.Option(help="Split documents with this chunker; the best chunk counts.")
+    ] = None,
+    chunk_tokens: Annotated[int | None, typer.Option(help="Tokens per chunk [128].", min=1)] = None,
+    chunk_overlap: Annotated[
+        int | None, typer.Option(help="Tokens that neighbouring chunks share [19].", min=0)
+    ] = None,
+    language: Annotated[str | None, typer.Option(help="Language of the texts, for BM25 and sentences [en].")] = None,
+    url: Annotated[str | None, typer.Option(help="OpenAI-compatible endpoint that runs the model.")] = None,
+    key_env: Annotated[str | None, typer.Option(help="Environment variable with the key of the endpoint.")] = None,
+    full: Annotated[bool, typer.Option("--full", help="Classification: use all training texts.")] = False,
     ignore_identical_ids: Annotated[
-        bool, typer.Option("--ignore-identical-ids", help="A query's own document is no result, as in BEIR.")
+        bool,
+        typer.Option(
+            "--ignore-identical-ids", help="Do not count a document with the id of the query as a result, as in BEIR."
+        ),
     ] = False,
-    samples: Annotated[int, typer.Option(help="Draws of the bootstrap; 0 for no intervals.", min=0)] = 1000,
-    seed: Annotated[int, typer.Option(help="Of all draws.", min=0)] = 0,
-    worst: Annotated[int, typer.Option("--worst", help="Show the N worst items of each set.", min=0)] = 0,
+    samples: Annotated[int, typer.Option(help="Bootstrap samples for confidence intervals; 0 for none.", min=0)] = 1000,
+    seed: Annotated[int, typer.Option(help="Seed of all random draws.", min=0)] = 0,
+    worst: Annotated[int, typer.Option("--worst", help="Show the N worst items of each data set.", min=0)] = 0,
     as_json: Json = False,
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="JSON file to write, single items and all.")
+        Path | None, typer.Option("--output", "-o", help="JSON file to write, with the scores of single items.")
     ] = None,
 ) -> None:
-    """Measure how good a model is on your data."""
+    """Measure the quality of a model on your data."""
     from nearfield.cli.terminal import output_path
     from nearfield.evaluation.systems.variant import Variant
 
@@ -94,18 +111,18 @@ def evaluate(
     results = _results(variant, data, task, split, options, shown=sys.stderr.isatty() and not as_json)
     if output is not None:
         output.write_text(json.dumps({"results": results}, ensure_ascii=False), encoding="utf-8")
-        typer.echo(f"{len(results)} results, {output}", err=True)
+        typer.echo(f"{len(results)} results written to {output}", err=True)
     if as_json:
-        told = [{name: value for name, value in each.items() if name != "per_item"} for each in results]
-        typer.echo(json.dumps({"results": told}, ensure_ascii=False))
+        summaries = [{name: value for name, value in result.items() if name != "per_item"} for result in results]
+        typer.echo(json.dumps({"results": summaries}, ensure_ascii=False))
         return
-    show(results, worst)
+    print_results(results, worst)
 
 
 def _results(
     variant: Variant, data: Sequence[Path], task: str | None, split: str, options: dict[str, Any], *, shown: bool
 ) -> list[dict[str, Any]]:
-    """Read all data sets, so that a wrong one is told at once, then open the model and measure."""
+    """Read all data sets first, so that an error in one shows at once; then open the model and measure."""
     from nearfield.evaluation.datasets.loaders import load_dataset
     from nearfield.evaluation.evaluate import evaluate as measure
     from nearfield.evaluation.systems import open_system
@@ -113,13 +130,13 @@ def _results(
     sets = [load_dataset(path, task, split=split) for path in data]
     subject = open_system(variant)
     try:
-        return [measure(subject, each, progress=shown, **options) for each in sets]
+        return [measure(subject, dataset, progress=shown, **options) for dataset in sets]
     finally:
         subject.close()
 
 
-def show(results: Sequence[Mapping[str, Any]], worst: int = 0) -> None:
-    """Print results as a table, with what should be known beside them, and the worst items."""
+def print_results(results: Sequence[Mapping[str, Any]], worst: int = 0) -> None:
+    """Print the results as a table, with notes and the worst items."""
     from rich.console import Console
     from rich.table import Table
 
@@ -129,13 +146,13 @@ def show(results: Sequence[Mapping[str, Any]], worst: int = 0) -> None:
     for name, side in (("data set", "left"), ("metric", "left"), ("score", "right"), ("95% interval", "left")):
         table.add_column(name, justify="right" if side == "right" else "left", no_wrap=True)
     table.add_column("others", justify="left")
-    for each in results:
-        table.add_row(*_cells(each))
+    for result in results:
+        table.add_row(*_cells(result))
     console.print(table)
     for note in _notes(results):
         console.print(f"\n{note}", style="dim", markup=False)
-    for each in results if worst else ():
-        _show_worst(console, each, worst)
+    for result in results if worst else ():
+        _show_worst(console, result, worst)
 
 
 def _cells(result: Mapping[str, Any]) -> tuple[str, ...]:
@@ -147,30 +164,30 @@ def _cells(result: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def _notes(results: Iterable[Mapping[str, Any]]) -> list[str]:
-    """Return what a reader of the figures should know."""
+    """Return notes on the results."""
     notes = []
-    for each in results:
-        data, cut = each["dataset"], each["truncated"]
+    for result in results:
+        data, cut = result["dataset"], result["truncated"]
         if data.get("synthetic"):
-            notes.append(f"* {_plain(data['synthetic'])} Such figures order models roughly, and promise nothing.")
+            notes.append(f"* {_plain(data['synthetic'])} Such scores rank models only roughly.")
         if cut:
-            notes.append(f"{_plain(data['name'])}: {cut} texts were longer than what is read of one, and were cut.")
-        if each["subject"].get("note"):
-            notes.append(f"{_plain(each['subject']['name'])}: {each['subject']['note']}.")
+            notes.append(f"{_plain(data['name'])}: {cut} texts were too long for the model and were truncated.")
+        if result["subject"].get("note"):
+            notes.append(f"{_plain(result['subject']['name'])}: {result['subject']['note']}.")
     return list(dict.fromkeys(notes))
 
 
 def _show_worst(console: Any, result: Mapping[str, Any], count: int) -> None:
     console.print(f"\nWorst of {_plain(result['dataset']['name'])}", style="bold", markup=False)
-    for each in result["worst"][:count]:
-        console.print(f"\n{each['score']:6.1f}  {_plain(each['text'])}", markup=False)
+    for item in result["worst"][:count]:
+        console.print(f"\n{item['score']:6.1f}  {_plain(item['text'])}", markup=False)
         for name in ("expected", "found"):
-            for row in each[name]:
-                console.print(f"        {name}: {_told(row)}", style="dim", markup=False)
+            for row in item[name]:
+                console.print(f"        {name}: {_describe_item(row)}", style="dim", markup=False)
 
 
-def _told(row: Mapping[str, Any]) -> str:
-    """Return what was expected or found, its text last."""
+def _describe_item(row: Mapping[str, Any]) -> str:
+    """Return an expected or returned item in one line, its text last."""
     facts = [
         f"{name} {_fact(value)}" for name, value in row.items() if name not in ("text", "id") and value is not None
     ]

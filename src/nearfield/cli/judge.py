@@ -1,4 +1,4 @@
-"""nearfield judge and nearfield synthetic: retrieval sets of one's own."""
+"""nearfield judge and nearfield synthetic: retrieval data sets from your own collections."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ nearfield judge papers judged --query "which year had the highest budget?" --dep
 
 nearfield evaluate all-MiniLM-L6-v2 --data judged
 
-Answers are kept at once; the same command goes on where it was left."""
+Each answer is saved at once. The same command continues where you stopped."""
 
 SYNTHETIC_EXAMPLES = """Examples:
 
@@ -31,68 +31,72 @@ nearfield synthetic handbook handbook-set --level document --queries 200
 
 nearfield evaluate bge-small --data handbook-set
 
-Nobody judged such a set: its figures order models roughly, and are labelled wherever they are shown."""
+No person judged such a set. Its scores rank models only roughly, and every report marks them as synthetic."""
 
-#: Characters shown of a candidate.
+#: Maximum number of characters of a candidate that are shown.
 _SHOWN = 1200
 
 
 def judge(
-    collection: Annotated[str, typer.Argument(help="Collection whose passages are judged.")],
-    folder: Annotated[Path, typer.Argument(help="Folder of judgements, in BEIR's layout: a new one, or to go on.")],
+    collection: Annotated[str, typer.Argument(help="Collection with the passages to judge.")],
+    folder: Annotated[
+        Path, typer.Argument(help="Folder of the data set in BEIR's layout; an existing one is continued.")
+    ],
     query: Annotated[list[str] | None, typer.Option("--query", help="Query to judge; may be repeated.")] = None,
     queries: Annotated[
         Path | None, typer.Option(help="File of queries (.txt, .jsonl, .csv, .tsv, .parquet), or - for stdin.")
     ] = None,
-    field: Annotated[str, typer.Option(help="Field or column of the file that holds the query.")] = "text",
-    depth: Annotated[int, typer.Option(help="Candidates from each way to search.", min=1)] = 10,
+    field: Annotated[str, typer.Option(help="Field or column of the query in the file.")] = "text",
+    depth: Annotated[int, typer.Option(help="Candidates per search mode.", min=1)] = 10,
     mode: Annotated[
-        list[str] | None, typer.Option("--mode", help="Way to search for candidates; may be repeated [all there are].")
+        list[str] | None, typer.Option("--mode", help="Search mode for candidates; may be repeated [all modes].")
     ] = None,
-    whole: Annotated[bool, typer.Option(help="Put the whole collection into the set, judged or not.")] = True,
+    whole: Annotated[
+        bool, typer.Option(help="Put the whole collection into the data set, also passages that are not judged.")
+    ] = True,
 ) -> None:
-    """Build a retrieval set by judging what a collection's search finds, one passage at a time."""
+    """Build a retrieval data set by judging the search results of a collection, one passage at a time."""
     from nearfield.corpus.collection import Collection
     from nearfield.errors import InputError
     from nearfield.evaluation.datasets.judgments import MEANING, Judgments
     from nearfield.evaluation.datasets.judgments import annotate as work
 
-    asked = [*(query or []), *(_texts(queries, field) if queries else [])]
-    if not asked:
-        raise InputError("Give queries to judge: --query, or a file of them (--queries).", param="queries")
-    kept = Judgments(folder)
+    queries_to_judge = [*(query or []), *(_texts(queries, field) if queries else [])]
+    if not queries_to_judge:
+        raise InputError("No queries to judge: use --query, or --queries with a file.", param="queries")
+    judgments = Judgments(folder)
     with Collection.open(collection) as opened:
         modes = mode or _modes(opened)
         if whole:
-            kept.add_documents(_passages(opened))
+            judgments.add_documents(_passages(opened))
         typer.echo(MEANING, err=True)
-        given = work(kept, asked, _candidates(opened, modes, depth), _ask)
-    judged = sum(len(grades) for grades in kept.grades.values())
-    typer.echo(f"{given} answers now, {judged} in all, on {len(kept.grades)} queries: {folder}")
+        answers = work(judgments, queries_to_judge, _candidates(opened, modes, depth), _ask)
+    judged = sum(len(grades) for grades in judgments.grades.values())
+    typer.echo(f"{answers} new judgments, {judged} in total for {len(judgments.grades)} queries, in {folder}")
 
 
 def synthetic(
-    collection: Annotated[str, typer.Argument(help="Collection to make a set of.")],
-    folder: Annotated[Path, typer.Argument(help="New folder, for BEIR's layout.")],
-    level: Annotated[str, typer.Option(help="What is to be found: passage or document.")] = "passage",
-    queries: Annotated[int, typer.Option(help="Queries at most.", min=1)] = 500,
-    seed: Annotated[int, typer.Option(help="Of the sample, where there are more.", min=0)] = 0,
+    collection: Annotated[str, typer.Argument(help="Collection to build the data set from.")],
+    folder: Annotated[Path, typer.Argument(help="Folder to create, in BEIR's layout.")],
+    level: Annotated[str, typer.Option(help="What queries should find: passage or document.")] = "passage",
+    queries: Annotated[int, typer.Option(help="Maximum number of queries.", min=1)] = 500,
+    seed: Annotated[int, typer.Option(help="Seed of the sample, if there are more queries.", min=0)] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Make a synthetic retrieval set of a collection: headings and titles as queries for what stands below them."""
+    """Build a synthetic retrieval data set: headings and titles are queries for the text below them."""
     from nearfield.corpus.collection import Collection
     from nearfield.evaluation.datasets.beir import write_beir
     from nearfield.evaluation.datasets.synthetic import known_items
 
     with Collection.open(collection) as opened:
-        made = known_items(opened, level=level, queries=queries, seed=seed)  # type: ignore[arg-type]
-    write_beir(made, folder)
+        dataset = known_items(opened, level=level, queries=queries, seed=seed)  # type: ignore[arg-type]
+    write_beir(dataset, folder)
     if as_json:
-        typer.echo(json.dumps({"folder": str(folder), **made.told()}, ensure_ascii=False))
+        typer.echo(json.dumps({"folder": str(folder), **dataset.told()}, ensure_ascii=False))
         return
-    counts = made.rows.counts()
-    typer.echo(f"{counts['queries']} queries, {counts['documents']} {level}s: {folder}")
-    typer.echo(made.synthetic, err=True)
+    counts = dataset.rows.counts()
+    typer.echo(f"{counts['queries']} queries, {counts['documents']} {level}s, in {folder}")
+    typer.echo(dataset.synthetic, err=True)
 
 
 def _texts(path: Path, field: str) -> list[str]:
@@ -102,17 +106,17 @@ def _texts(path: Path, field: str) -> list[str]:
 
 
 def _modes(opened: Collection) -> list[str]:
-    """Return the ways that a collection can be searched by, one for each kind of feature, and BM25."""
+    """Return the search modes of a collection: one for each kind of feature, and BM25."""
     kinds = dict.fromkeys(feature.kind for feature in opened.features.values())
     return [*kinds, "bm25"]
 
 
 def _passages(opened: Collection) -> list[tuple[str, str]]:
-    found, after = [], None
+    passages, after = [], None
     while page := opened.documents(limit=500, after=after):
-        found += [(chunk.id, chunk.text) for info in page for chunk in opened.manifest.chunks(info.id)]
+        passages += [(chunk.id, chunk.text) for info in page for chunk in opened.manifest.chunks(info.id)]
         after = page[-1].id
-    return found
+    return passages
 
 
 def _candidates(opened: Collection, modes: Sequence[str], depth: int) -> Callable[[str], list[JudgmentCandidate]]:
@@ -122,10 +126,7 @@ def _candidates(opened: Collection, modes: Sequence[str], depth: int) -> Callabl
         rankings = [opened.search(query, depth, mode=mode) for mode in modes]
         return pool_candidates(
             [
-                [
-                    JudgmentCandidate(each.id, each.text, each.text[:_SHOWN], each.title or each.document)
-                    for each in ranking
-                ]
+                [JudgmentCandidate(hit.id, hit.text, hit.text[:_SHOWN], hit.title or hit.document) for hit in ranking]
                 for ranking in rankings
             ],
             depth,
@@ -135,7 +136,7 @@ def _candidates(opened: Collection, modes: Sequence[str], depth: int) -> Callabl
 
 
 def _ask(query: str, candidate: JudgmentCandidate, place: str) -> str:
-    """Show a query and a candidate, and return what is typed; the end of input stops."""
+    """Show a query and a candidate, and return the answer that is typed; the end of input means quit."""
     from nearfield.cli.terminal.passages import plain
 
     typer.secho(f"\n{place}", dim=True)

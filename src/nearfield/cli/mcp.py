@@ -1,4 +1,4 @@
-"""nearfield mcp."""
+"""nearfield mcp: collections as tools for agents, by the Model Context Protocol."""
 
 from __future__ import annotations
 
@@ -14,19 +14,20 @@ nearfield mcp -c handbook -c notes
 
 nearfield mcp --http 8090
 
-An agent starts it by itself: give it the command 'nearfield' with the argument 'mcp'."""
+Agents start the server themselves. Configure the command 'nearfield' with the argument 'mcp'."""
 
 
 def mcp(
     collections: Annotated[
-        list[str] | None, typer.Option("--collection", "-c", help="Collection to offer [all]; may be repeated.")
+        list[str] | None,
+        typer.Option("--collection", "-c", help="Collection that agents may read; may be repeated [all]."),
     ] = None,
     http: Annotated[
         int | None,
-        typer.Option("--http", min=1, max=65535, help="Port of 127.0.0.1 to serve HTTP on (at /mcp) [stdio]."),
+        typer.Option("--http", min=1, max=65535, help="Serve HTTP on this port of 127.0.0.1, at /mcp [stdio]."),
     ] = None,
 ) -> None:
-    """Let agents search and read collections, through the Model Context Protocol; they can change nothing."""
+    """Let agents search and read collections by the Model Context Protocol; they cannot change anything."""
     from nearfield.errors import CollectionNotFound, MissingExtra, nearest
 
     try:

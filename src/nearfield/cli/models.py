@@ -1,4 +1,4 @@
-"""nearfield models: list, show, pull, remove."""
+"""nearfield models: the catalogue, the models on this machine, and those of a running server."""
 
 from __future__ import annotations
 
@@ -13,7 +13,9 @@ if TYPE_CHECKING:
     from nearfield.client import Client
 
 app = typer.Typer(
-    help="Models: what is known, what is here, fetching and removing.", no_args_is_help=True, rich_markup_mode=None
+    help="List, show, fetch and remove models; load and unload those of a server.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
 )
 KINDS = ("dense", "sparse", "multivector", "scores")
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -22,24 +24,32 @@ Name = Annotated[str, typer.Argument(help="Name, alias, Hub id or folder.")]
 
 @app.command("list", epilog="Example: nearfield models list --language zh --max-parameters 50M")
 def list_models(
-    here: Annotated[bool, typer.Option("--here", help="Only those whose files are on this machine.")] = False,
+    here: Annotated[bool, typer.Option("--here", help="Only models whose files are on this machine.")] = False,
     language: Annotated[
-        str | None, typer.Option(help="Only those for a language, such as en; multilingual ones count.")
+        str | None, typer.Option(help="Only models for a language, such as en, or for many languages.")
     ] = None,
-    max_parameters: Annotated[str | None, typer.Option(help="Only those up to a size, such as 50M.")] = None,
-    min_parameters: Annotated[str | None, typer.Option(help="Only those from a size on, such as 300M.")] = None,
+    max_parameters: Annotated[
+        str | None, typer.Option(help="Only models with at most so many parameters, such as 50M.")
+    ] = None,
+    min_parameters: Annotated[
+        str | None, typer.Option(help="Only models with at least so many parameters, such as 300M.")
+    ] = None,
     commercial: Annotated[
-        bool, typer.Option("--commercial", help="Only those whose licence allows commercial use.")
+        bool, typer.Option("--commercial", help="Only models whose licence allows commercial use.")
     ] = False,
-    licence: Annotated[str | None, typer.Option("--licence", "--license", help="Only those of a licence.")] = None,
-    kind: Annotated[str | None, typer.Option(help="Only dense, sparse, multivector or scores.")] = None,
-    dimensions: Annotated[
-        int | None, typer.Option("--dims", help="Only those that give so many dimensions, whole or cut.")
+    licence: Annotated[
+        str | None, typer.Option("--licence", "--license", help="Only models with this licence, such as mit.")
     ] = None,
-    min_length: Annotated[int | None, typer.Option(help="Only those that read so many tokens.")] = None,
+    kind: Annotated[
+        str | None, typer.Option(help="Only models with this output: dense, sparse, multivector or scores.")
+    ] = None,
+    dimensions: Annotated[
+        int | None, typer.Option("--dims", help="Only models with so many dimensions, whole or shortened.")
+    ] = None,
+    min_length: Annotated[int | None, typer.Option(help="Only models that read at least so many tokens.")] = None,
     as_json: Json = False,
 ) -> None:
-    """List the models of the catalogue, and others whose files are here."""
+    """List the models of the catalogue, and other models whose files are on this machine."""
     from nearfield import catalog, hub
 
     cached = {model.name: model for model in hub.cached_models()}
@@ -54,58 +64,55 @@ def list_models(
 
 @app.command("show", epilog="Example: nearfield models show bge-small")
 def show(name: Name, as_json: Json = False) -> None:
-    """Show what is known about a model, and where each fact comes from; fetches nothing."""
+    """Show what is known about a model, and where each fact comes from. Nothing is downloaded."""
     from nearfield import catalog, hub
     from nearfield.checkpoint import model_folder
+    from nearfield.cli.terminal import model_report
     from nearfield.errors import ModelNotFound, SourceUnavailable
 
-    entry = catalog.find(name)
-    facts: dict[str, Any] = {}
-    if entry is not None:
-        facts["catalogue"] = {key: value for key, value in _plain(entry).items() if key != "package"}
+    entry, recipe = catalog.find(name), None
     try:
         located = hub.locate(name, pin=entry.pin if entry else None, fetch=False)
         recipe = model_folder.read_model_folder(
             located.folder, name=entry.id if entry else located.name, revision=located.revision, entry=entry
         )
-        facts["recipe"] = {key: value for key, value in _plain(recipe).items() if key != "config"}
     except (SourceUnavailable, ModelNotFound):
         if entry is None:
             raise
-        facts["recipe"] = None
-    if as_json:
-        typer.echo(json.dumps(facts, default=str))
+    if not as_json:
+        typer.echo(model_report.to_text(name, entry, recipe))
         return
-    for title, values in facts.items():
-        typer.echo(
-            f"{title}:" if values else f"{title}: its files are not on this machine (nearfield models pull {name})"
-        )
-        for key, value in (values or {}).items():
-            typer.echo(f"  {key:20} {value}")
+    facts: dict[str, object] = {}
+    if entry is not None:
+        facts["catalogue"] = model_report.to_json_object(entry, without="package")
+    facts["recipe"] = None if recipe is None else model_report.to_json_object(recipe, without="config")
+    typer.echo(json.dumps(facts, default=str))
 
 
 @app.command("pull", epilog="Example: nearfield models pull bge-small --source hub")
 def pull(
     name: Name,
-    source: Annotated[str | None, typer.Option(help="hub or index; both are tried when left out.")] = None,
-    revision: Annotated[str | None, typer.Option(help="Commit, tag or branch [the pinned one].")] = None,
+    source: Annotated[str | None, typer.Option(help="Where to fetch from: hub or index [both are tried].")] = None,
+    revision: Annotated[str | None, typer.Option(help="Commit, tag or branch [the pinned commit].")] = None,
     accept_license: Annotated[
-        bool, typer.Option("--accept-license", help="Though its licence does not allow commercial use.")
+        bool, typer.Option("--accept-license", help="Fetch a model whose licence does not allow commercial use.")
     ] = False,
 ) -> None:
-    """Fetch a model's files, so that it loads without a network."""
+    """Download the files of a model, so that it loads without a network."""
     from nearfield import catalog, hub
 
     entry = catalog.find(name)
     if entry is not None:
         catalog.check_licence(entry, accepted=accept_license)
-    found = hub.locate(name, pin=entry.pin if entry else None, source=source, revision=revision, progress=True)
-    typer.echo(f"{found.name} is at {found.folder} (from {found.source}).")
+    located = hub.locate(name, pin=entry.pin if entry else None, source=source, revision=revision, progress=True)
+    typer.echo(f"{located.name} is at {located.folder} (from {located.source}).")
 
 
 @app.command("remove", epilog="Example: nearfield models remove bge-small --yes")
-def remove(name: Name, yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False) -> None:
-    """Delete a model's files from the caches."""
+def remove(
+    name: Name, yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")] = False
+) -> None:
+    """Delete the files of a model from the caches."""
     from nearfield import catalog, hub
     from nearfield.errors import ModelNotFound
 
@@ -123,22 +130,22 @@ def remove(name: Name, yes: Annotated[bool, typer.Option("--yes", "-y", help="Do
 
 def _tests(
     language: str | None,
-    most: str | None,
-    least: str | None,
+    max_parameters: str | None,
+    min_parameters: str | None,
     commercial: bool,
     licence: str | None,
     kind: str | None,
     dimensions: int | None,
     length: int | None,
 ) -> Iterator[Callable[[Any], bool]]:
-    """Yield what an entry must be, one test for each option that was given."""
+    """Yield a test of catalogue entries for each option that is set."""
     if language is not None:
         yield lambda entry: language in entry.languages or "multilingual" in entry.languages
-    if most is not None:
-        upper = _count(most)
+    if max_parameters is not None:
+        upper = _count(max_parameters)
         yield lambda entry: entry.parameters is not None and entry.parameters <= upper
-    if least is not None:
-        lower = _count(least)
+    if min_parameters is not None:
+        lower = _count(min_parameters)
         yield lambda entry: entry.parameters is not None and entry.parameters >= lower
     if commercial:
         yield lambda entry: entry.commercial
@@ -146,7 +153,7 @@ def _tests(
         yield lambda entry: entry.licence.lower() == licence.lower()
     if kind is not None:
         if kind not in KINDS:
-            raise typer.BadParameter(f"{kind!r} is none of {', '.join(KINDS)}")
+            raise typer.BadParameter(f"{kind!r} is not one of {', '.join(KINDS)}")
         yield lambda entry: entry.kind == kind
     if dimensions is not None:
         yield lambda entry: dimensions in (entry.dimensions, *entry.matryoshka)
@@ -159,7 +166,7 @@ def _count(text: str) -> float:
     try:
         return float(text[:-1] if scale > 1 else text) * scale
     except ValueError:
-        raise typer.BadParameter(f"{text!r} is no number such as 50M or 1.5B") from None
+        raise typer.BadParameter(f"{text!r} is not a number such as 50M or 1.5B") from None
 
 
 def _row(entry: Any, here: bool) -> dict[str, Any]:
@@ -184,52 +191,42 @@ def _row(entry: Any, here: bool) -> dict[str, Any]:
 
 def _table(rows: list[dict[str, Any]]) -> str:
     form = "{:62} {:20} {:11} {:>6} {:>5} {:>6}  {:12} {:15} {}"
-    lines = [form.format("model", "alias", "kind", "size", "dims", "tokens", "languages", "licence", "")]
+    lines = [form.format("model", "alias", "output", "size", "dims", "tokens", "languages", "licence", "status")]
     for row in rows:
         size = f"{row['parameters'] / 1e6:.0f}M" if row.get("parameters") else "?"
         sizes = (size, row.get("dimensions", "?"), row.get("max_length", "?"))
         words = (",".join(row.get("languages", [])), _licence(row), _state(row))
         names = (row["id"], (row.get("aliases") or [""])[0], row.get("kind", "?"))
         lines.append(form.format(*names, *sizes, *words).rstrip())
+    if any(not row.get("commercial", True) for row in rows):
+        lines.append("* The licence does not allow commercial use.")
     return "\n".join(lines)
 
 
 def _licence(row: dict[str, Any]) -> str:
-    """A star marks licences that do not allow commercial use."""
+    """Return the licence, with a star if it does not allow commercial use."""
     return str(row.get("licence", "")) + ("" if row.get("commercial", True) else "*")
 
 
 def _state(row: dict[str, Any]) -> str:
     if not row.get("runs", True):
-        return "not run by this version"
+        return "not supported by this version"
     if row.get("gated") and not row["here"]:
-        return "gated: ask for access on its page, set HF_TOKEN"
-    return "here" if row["here"] else ""
-
-
-def _plain(value: Any) -> dict[str, Any]:
-    """Return a dataclass's fields, with mappings and dataclasses inside made plain."""
-    return {item.name: _bare(getattr(value, item.name)) for item in dataclasses.fields(value)}
-
-
-def _bare(value: Any) -> Any:
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {"kind": type(value).__name__, **_plain(value)}
-    if isinstance(value, (tuple, list)):
-        return [_bare(item) for item in value]
-    return dict(value) if hasattr(value, "items") else value
+        return "gated: ask for access on its page, then set HF_TOKEN"
+    return "downloaded" if row["here"] else ""
 
 
 Server = Annotated[str, typer.Option("--url", help="URL of the server.")]
 LOCAL_SERVER = "http://127.0.0.1:8080"
 ApiKey = Annotated[
-    str | None, typer.Option("--key", envvar="NEARFIELD_KEY", help="Key with the scope manage, if it has keys.")
+    str | None,
+    typer.Option("--key", envvar="NEARFIELD_KEY", help="API key with the scope manage, if the server requires keys."),
 ]
 
 
 @app.command("loaded", epilog="Example: nearfield models loaded --url http://search:8080 --key $KEY")
 def loaded(url: Server = LOCAL_SERVER, key: ApiKey = None, as_json: Json = False) -> None:
-    """Show which models a running server has loaded, and the memory that they take."""
+    """Show the models that a running server has loaded, and the memory that they use."""
     with _connect(url, key) as client:
         states = client.load_states()
     if as_json:
@@ -240,11 +237,11 @@ def loaded(url: Server = LOCAL_SERVER, key: ApiKey = None, as_json: Json = False
         pinned = "pinned" if model.pinned else ""
         typer.echo(f"{model.id:40} {model.state:10} {model.bytes / 2**20:7.0f} MiB  {pinned}{failed}".rstrip())
     budget = f" of {states.budget / 2**20:.0f}" if states.budget else ""
-    typer.echo(f"All together {states.bytes / 2**20:.0f}{budget} MiB")
+    typer.echo(f"Total: {states.bytes / 2**20:.0f}{budget} MiB")
 
 
 def _connect(url: str, key: str | None) -> Client:
-    """Return a client that reports a refusal at once; loading a model may take minutes."""
+    """Return a client that does not retry, with a long timeout: loading a model may take minutes."""
     from nearfield.client import NO_RETRY, Client
 
     return Client(url, key=key, timeout=600.0, retry=NO_RETRY)
@@ -252,7 +249,7 @@ def _connect(url: str, key: str | None) -> Client:
 
 @app.command("load", epilog="Example: nearfield models load BAAI/bge-m3 --url http://search:8080")
 def load(name: Name, url: Server = LOCAL_SERVER, key: ApiKey = None) -> None:
-    """Have a running server load a model that it may load on demand."""
+    """Let a running server load a model; it must be one that the server may load on demand."""
     with _connect(url, key) as client:
         model = client.load_model(name)
     typer.echo(f"{model.id} is {model.state}: {model.bytes / 2**20:.0f} MiB")
@@ -260,7 +257,7 @@ def load(name: Name, url: Server = LOCAL_SERVER, key: ApiKey = None) -> None:
 
 @app.command("unload", epilog="Example: nearfield models unload bge-m3")
 def unload(name: Name, url: Server = LOCAL_SERVER, key: ApiKey = None) -> None:
-    """Have a running server unload a model, once nobody uses it; a request for it loads it again."""
+    """Let a running server unload a model when no request uses it; the next request loads it again."""
     with _connect(url, key) as client:
         model = client.unload_model(name)
     typer.echo(f"{model.id} is {model.state}")

@@ -1,4 +1,4 @@
-"""nearfield mteb."""
+"""nearfield mteb: a model on tasks of the MTEB benchmark."""
 
 from __future__ import annotations
 
@@ -21,63 +21,69 @@ nearfield mteb all-MiniLM-L6-v2 --tasks SciFact --published results/ --json
 
 nearfield mteb bge-m3 --url http://localhost:8080 --key-env NEARFIELD_API_KEY --tasks SciFact
 
-The data of tasks is fetched from the Hugging Face Hub by the mteb package, unless --data gives it. Kept results are in
-MTEB's own layout, and are not computed again."""
+The mteb package downloads the data of tasks from the Hugging Face Hub, unless --data names files. Results are stored in
+MTEB's own layout; those that exist are not computed again."""
 
 
 def mteb(
-    model: Annotated[str, typer.Argument(help="Model: name, folder, or with --url its name there.")],
-    tasks: Annotated[str, typer.Option(help="Names of MTEB's tasks, joined by commas.")],
+    model: Annotated[str, typer.Argument(help="Name or folder of the model; with --url its name on the server.")],
+    tasks: Annotated[str, typer.Option(help="Names of MTEB tasks, separated by commas.")],
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Folder for results (results/MODEL/REVISION/TASK.json).")
     ] = None,
     data: Annotated[
         list[str] | None,
-        typer.Option(help="TASK=PATH: rows that take the place of those MTEB would fetch; repeatable."),
+        typer.Option(help="TASK=PATH: use this file as the data of a task; may be repeated."),
     ] = None,
     published: Annotated[
-        Path | None, typer.Option(help="Published results (a folder of MTEB's, or one file) to put beside ours.")
+        Path | None, typer.Option(help="Published results to compare with: a folder in MTEB's layout, or one file.")
     ] = None,
-    dimensions: Annotated[int | None, typer.Option(help="Dimensions to keep of each vector [all].")] = None,
-    dtype: Annotated[str, typer.Option(help="float32, float16, int8, uint8, binary or ubinary.")] = "float32",
+    dimensions: Annotated[int | None, typer.Option(help="Shorten vectors to so many dimensions [all].")] = None,
+    dtype: Annotated[
+        str, typer.Option(help="Number type of vectors: float32, float16, int8, uint8, binary or ubinary.")
+    ] = "float32",
     prompt: Annotated[
         list[str] | None,
-        typer.Option(help="NAME=TEXT: a prompt by task, task type, query, document, or NAME-query; repeatable."),
+        typer.Option(
+            help="NAME=TEXT: a prompt for a task, a task type, query, document, or NAME-query; may be repeated."
+        ),
     ] = None,
-    url: Annotated[str | None, typer.Option(help="Server that runs it: Nearfield's, or OpenAI-compatible.")] = None,
-    key_env: Annotated[str | None, typer.Option(help="Environment variable with the server's key.")] = None,
+    url: Annotated[
+        str | None, typer.Option(help="Server that runs the model: Nearfield, or OpenAI-compatible.")
+    ] = None,
+    key_env: Annotated[str | None, typer.Option(help="Environment variable with the key of the server.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Measure a model by tasks of MTEB, through the mteb package."""
+    """Measure a model on tasks of MTEB, with the mteb package."""
     from nearfield.evaluation.datasets import loaders
     from nearfield.evaluation.mteb import published_scores as known
     from nearfield.evaluation.mteb.model import MtebModel
     from nearfield.evaluation.mteb.tasks import run_tasks
 
     names = [name.strip() for name in tasks.split(",") if name.strip()]
-    sets = {name: loaders.load_dataset(path) for name, path in _told("--data", data).items()}
+    sets = {name: loaders.load_dataset(path) for name, path in _parse_pairs("--data", data).items()}
     theirs = known.read(published) if published is not None else []
-    options: dict[str, Any] = {"url": url, "key": _key(key_env), "prompts": _told("--prompt", prompt)}
+    options: dict[str, Any] = {"url": url, "key": _key(key_env), "prompts": _parse_pairs("--prompt", prompt)}
     with MtebModel(model, truncate_dim=dimensions, precision=dtype, **options) as driven:
         rows = run_tasks(driven, names, output=output, data=sets, progress=not as_json)
         name = str(driven.mteb_model_meta.name)
-    found = known.beside(rows, known.of(theirs, name) if theirs else [])
+    compared = known.beside(rows, known.of(theirs, name) if theirs else [])
     if as_json:
         metrics = [row["metrics"] for row in rows]
-        told = [{**row, "metrics": each} for row, each in zip(found, metrics, strict=True)]
-        typer.echo(json.dumps({"model": name, "results": told}))
+        results = [{**row, "metrics": row_metrics} for row, row_metrics in zip(compared, metrics, strict=True)]
+        typer.echo(json.dumps({"model": name, "results": results}))
         return
-    _show(name, found, with_published=bool(theirs))
+    _show(name, compared, with_published=bool(theirs))
 
 
-def _told(option: str, given: list[str] | None) -> dict[str, str]:
-    found = {}
-    for each in given or []:
-        name, equals, value = each.partition("=")
+def _parse_pairs(option: str, texts: list[str] | None) -> dict[str, str]:
+    pairs = {}
+    for text in texts or []:
+        name, equals, value = text.partition("=")
         if not name or not equals:
-            raise InputError(f"{option} is NAME=VALUE, and not {each!r}.", param=option.lstrip("-"))
-        found[name] = value
-    return found
+            raise InputError(f"{option} is NAME=VALUE, not {text!r}.", param=option.lstrip("-"))
+        pairs[name] = value
+    return pairs
 
 
 def _key(variable: str | None) -> str | None:

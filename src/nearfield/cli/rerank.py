@@ -1,4 +1,4 @@
-"""nearfield rerank."""
+"""nearfield rerank: documents in order of relevance to a query."""
 
 from __future__ import annotations
 
@@ -17,13 +17,15 @@ cat passages.txt | nearfield rerank "how tall is Mont Blanc?" --model bge-rerank
 
 def rerank(
     query: Annotated[str, typer.Argument(help="The query.")],
-    documents: Annotated[list[str] | None, typer.Argument(help="Documents; lines of stdin when left out.")] = None,
+    documents: Annotated[list[str] | None, typer.Argument(help="Documents [the lines of stdin].")] = None,
     model: Annotated[str, typer.Option("--model", "-m", help="Model to use.")] = "ms-marco-MiniLM-L6-v2",
-    top: Annotated[int | None, typer.Option(help="How many to show [all].")] = None,
-    instruction: Annotated[str | None, typer.Option(help="What counts as relevant, for models that ask.")] = None,
+    top: Annotated[int | None, typer.Option(help="Number of documents to show [all].")] = None,
+    instruction: Annotated[
+        str | None, typer.Option(help="What counts as relevant, for models that take instructions.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Order documents by how well they answer a query."""
+    """Order documents by relevance to a query."""
     texts = documents or [line.rstrip("\n") for line in sys.stdin if line.strip()]
     if not texts:
         raise typer.BadParameter("give documents, or lines on stdin")

@@ -1,4 +1,4 @@
-"""nearfield search and nearfield ask."""
+"""nearfield search and nearfield ask: passages of a collection, and answers with citations."""
 
 from __future__ import annotations
 
@@ -34,98 +34,107 @@ nearfield ask "how do I rotate keys?" -c handbook --chat-url https://api.openai.
 
 nearfield ask "which year had the highest budget?" -c papers --where '{"type": "pdf"}' --json
 
-The endpoint may also stand in nearfield.toml (chat_url, chat_model); its key is taken from NEARFIELD_CHAT_KEY.
-Without an endpoint, the passages are shown that it would be given."""
+The endpoint can also be set in nearfield.toml (chat_url, chat_model). Its key is read from NEARFIELD_CHAT_KEY.
+Without an endpoint, the passages are shown that it would receive."""
 
-#: Queries of a file that are searched for at once.
-_AT_ONCE = 64
+#: Queries of a file that are searched together.
+_QUERIES_PER_BATCH = 64
 Name = Annotated[
-    str | None, typer.Option("--collection", "-c", help="The collection; may be left out where there is one.")
+    str | None, typer.Option("--collection", "-c", help="Collection to search; not needed if there is only one.")
 ]
 Mode = Annotated[
-    str, typer.Option(help="auto, dense, sparse, bm25, hybrid, multivector, two-stage, or a feature's name.")
+    str,
+    typer.Option(
+        help="How to search: auto, dense, sparse, bm25, hybrid, multivector, two-stage, or the name of a feature."
+    ),
 ]
 Where = Annotated[str | None, typer.Option(help="""Filter as JSON, such as '{"year": {"gte": 2020}}'.""")]
-Rerank = Annotated[str | None, typer.Option(help="maxsim, sentences, multivector, or a cross-encoder's name [none].")]
-Depth = Annotated[int | None, typer.Option(help="Candidates that are reranked [50; 20 by sentences].")]
-Mmr = Annotated[float | None, typer.Option(help="0 to 1: how much relevance counts beside variety [no variety].")]
+Rerank = Annotated[
+    str | None, typer.Option(help="Rerank by maxsim, sentences, multivector, or the name of a cross-encoder [none].")
+]
+Depth = Annotated[int | None, typer.Option(help="Number of candidates to rerank [50; 20 by sentences].")]
+Mmr = Annotated[float | None, typer.Option(help="Diversify results: 1 counts only relevance, 0 only variety [off].")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 def search(
-    query: Annotated[str | None, typer.Argument(help="What is looked for.")] = None,
+    query: Annotated[str | None, typer.Argument(help="Text to search for.")] = None,
     collection: Name = None,
-    k: Annotated[int, typer.Option("-k", help="How many passages to show.")] = 10,
+    k: Annotated[int, typer.Option("-k", help="Number of passages to show.")] = 10,
     mode: Mode = "auto",
     where: Where = None,
     rerank: Rerank = None,
     rerank_depth: Depth = None,
     mmr: Mmr = None,
-    exact: Annotated[bool, typer.Option("--exact", help="Compare with every vector, past the store's index.")] = False,
-    explain: Annotated[bool, typer.Option("--explain", help="Show the score that each stage gave.")] = False,
+    exact: Annotated[
+        bool, typer.Option("--exact", help="Compare with every vector instead of using the store's index.")
+    ] = False,
+    explain: Annotated[bool, typer.Option("--explain", help="Show the scores of each stage.")] = False,
     full: Annotated[bool, typer.Option("--full", help="Show whole passages.")] = False,
     as_json: Json = False,
     queries: Annotated[
         Path | None, typer.Option(help="File of queries (.txt, .jsonl, .csv, .tsv, .parquet), or - for stdin.")
     ] = None,
-    field: Annotated[str, typer.Option(help="Field or column of the file that holds the query.")] = "text",
-    id_field: Annotated[str | None, typer.Option(help="Field or column to carry over as id.")] = None,
+    field: Annotated[str, typer.Option(help="Field or column of the query in the file.")] = "text",
+    id_field: Annotated[str | None, typer.Option(help="Field or column of the id in the file.")] = None,
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="File of JSON lines to write, a line a query [stdout].")
+        Path | None, typer.Option("--output", "-o", help="JSON lines file to write, one line per query [stdout].")
     ] = None,
 ) -> None:
-    """Search a collection: by meaning, by words, or both."""
+    """Search a collection by meaning, by words, or by both."""
     if (query is None) == (queries is None):
-        raise typer.BadParameter("give a query, or a file of them (--queries)")
+        raise typer.BadParameter("give either a query, or a file of queries with --queries")
     options = _options(mode, where, rerank, rerank_depth, mmr) | {"exact": exact, "explain": explain}
-    with _opened(collection) as opened:
+    with _open_collection(collection) as opened:
         if queries is not None:
             _search_all(opened, k, options, _rows(queries, field, id_field), output)
             return
-        found = opened.search(query or "", k, highlight=True, **options)
+        hits = opened.search(query or "", k, highlight=True, **options)
     if as_json:
-        typer.echo(_json({"collection": opened.name, "query": query, "results": [each.to_dict() for each in found]}))
+        typer.echo(_json({"collection": opened.name, "query": query, "results": [hit.to_dict() for hit in hits]}))
         return
     from nearfield.cli.terminal import passages
 
-    passages.show(found, full=full, explain=explain)
+    passages.show(hits, full=full, explain=explain)
 
 
 def ask(
     question: Annotated[str, typer.Argument(help="The question.")],
     collection: Name = None,
-    k: Annotated[int, typer.Option("-k", help="How many passages to look for.")] = 8,
+    k: Annotated[int, typer.Option("-k", help="Number of passages for the answer.")] = 8,
     mode: Mode = "auto",
     where: Where = None,
     rerank: Rerank = None,
     rerank_depth: Depth = None,
     mmr: Mmr = None,
     chat_url: Annotated[
-        str | None, typer.Option(help="Chat endpoint, OpenAI-compatible or Ollama [as the settings say].")
+        str | None, typer.Option(help="Chat endpoint, OpenAI-compatible or Ollama [from the settings].")
     ] = None,
-    chat_model: Annotated[str | None, typer.Option(help="Model to ask there [as the settings say].")] = None,
-    chat_kind: Annotated[str | None, typer.Option(help="Its API: openai or ollama [by the URL].")] = None,
+    chat_model: Annotated[str | None, typer.Option(help="Model of the chat endpoint [from the settings].")] = None,
+    chat_kind: Annotated[
+        str | None, typer.Option(help="API of the chat endpoint: openai or ollama [by its URL].")
+    ] = None,
     chat_timeout: Annotated[float | None, typer.Option(help="Seconds for the answer [120].")] = None,
-    budget: Annotated[int, typer.Option(help="Tokens of all passages together.", min=1)] = 3000,
-    stream: Annotated[bool, typer.Option(help="Print the answer as it comes.")] = True,
+    budget: Annotated[int, typer.Option(help="Maximum number of tokens of all passages together.", min=1)] = 3000,
+    stream: Annotated[bool, typer.Option(help="Print the answer while it is written.")] = True,
     as_json: Json = False,
 ) -> None:
-    """Answer a question from a collection, with the passages that the answer rests on."""
+    """Answer a question from a collection, and cite the passages."""
     endpoint = _endpoint(chat_url=chat_url, chat_model=chat_model, chat_kind=chat_kind, chat_timeout=chat_timeout)
     from nearfield.cli.terminal import passages
     from nearfield.corpus.answering import answer
 
-    with _opened(collection) as opened:
-        found = opened.search(question, k, highlight=True, **_options(mode, where, rerank, rerank_depth, mmr))
+    with _open_collection(collection) as opened:
+        hits = opened.search(question, k, highlight=True, **_options(mode, where, rerank, rerank_depth, mmr))
     streamed = endpoint is not None and stream and not as_json
     make = answer.stream if streamed else answer.ask
-    told = make(question, found, endpoint, budget=budget)
-    whole = told if isinstance(told, answer.Answer) else _printed(told)
+    reply = make(question, hits, endpoint, budget=budget)
+    whole = reply if isinstance(reply, answer.Answer) else _print_stream(reply)
     if as_json:
         typer.echo(_json({"collection": opened.name, "question": question, **whole.to_dict()}))
     elif endpoint is None and whole.passages:
         passages.show(whole.passages)
-        typer.echo("No chat endpoint is set (--chat-url): these are the passages that it would be given.", err=True)
+        typer.echo("No chat endpoint is set (--chat-url). These are the passages that it would receive.", err=True)
     else:
         typer.echo("\n" if streamed else f"{passages.plain(whole.text)}\n")
         passages.show_sources(whole)
@@ -133,8 +142,8 @@ def ask(
         typer.secho(f"warning: {warning}", fg="yellow", err=True)
 
 
-def _printed(pieces: Iterator[str | Answer]) -> Answer:
-    """Print an answer as it comes, and return it whole."""
+def _print_stream(pieces: Iterator[str | Answer]) -> Answer:
+    """Print an answer while it is written, and return the complete answer."""
     from nearfield.cli.terminal.passages import plain
 
     last: Any = None
@@ -149,19 +158,21 @@ def _endpoint(**flags: Any) -> ChatEndpoint | None:
     from nearfield import settings
     from nearfield.corpus.answering.chat_client import ChatEndpoint
 
-    told = settings.load(**flags)
-    return ChatEndpoint.configured(told.chat_url, told.chat_model, told.chat_kind, told.chat_timeout)
+    chat = settings.load(**flags)
+    return ChatEndpoint.configured(chat.chat_url, chat.chat_model, chat.chat_kind, chat.chat_timeout)
 
 
-def _opened(name: str | None) -> Collection:
+def _open_collection(name: str | None) -> Collection:
     from nearfield.corpus.collection import Collection, list_collections
     from nearfield.errors import CollectionNotFound, nearest
 
     known = list_collections() if name is None else []
     if name is None and not known:
-        raise CollectionNotFound("There is no collection yet. Make one: nearfield index NAME FOLDER")
+        raise CollectionNotFound("There is no collection yet. Create one: nearfield index NAME FOLDER")
     if len(known) > 1:
-        raise CollectionNotFound(f"Say which collection is meant (-c). {nearest('', known)}", param="collection")
+        raise CollectionNotFound(
+            f"There are several collections: choose one with -c. {nearest('', known)}", param="collection"
+        )
     return Collection.open(name or known[0])
 
 
@@ -172,8 +183,8 @@ def _options(mode: str, where: str | None, rerank: str | None, depth: int | None
         condition = None if where is None else json.loads(where)
     except ValueError as error:
         raise InputError(f"--where is not JSON: {error}.", param="where") from error
-    found = {"mode": mode, "where": condition, "rerank": rerank, "rerank_depth": depth, "mmr": mmr}
-    return {name: value for name, value in found.items() if value is not None}
+    options = {"mode": mode, "where": condition, "rerank": rerank, "rerank_depth": depth, "mmr": mmr}
+    return {name: value for name, value in options.items() if value is not None}
 
 
 def _rows(path: Path, field: str, id_field: str | None) -> Iterator[tuple[Any, str]]:
@@ -185,7 +196,7 @@ def _rows(path: Path, field: str, id_field: str | None) -> Iterator[tuple[Any, s
 def _search_all(
     opened: Collection, k: int, options: dict[str, Any], rows: Iterator[tuple[Any, str]], output: Path | None
 ) -> None:
-    """Search for queries by the batch, and write a line for each; a file appears once it is whole."""
+    """Search for many queries in batches, and write one line per query; a file appears when it is complete."""
     if output is None:
         _write_all(opened, k, options, rows, sys.stdout)
         return
@@ -193,21 +204,21 @@ def _search_all(
 
     with atomic_text_file(output) as file:
         count = _write_all(opened, k, options, rows, file)
-    typer.echo(f"{count} queries, {output}", err=True)
+    typer.echo(f"{count} queries written to {output}", err=True)
 
 
 def _write_all(
     opened: Collection, k: int, options: dict[str, Any], rows: Iterator[tuple[Any, str]], file: TextIO
 ) -> int:
     count = 0
-    while part := list(islice(rows, _AT_ONCE)):
-        found = opened.search_many([text for _, text in part], k, **options)
-        for (key, text), hits in zip(part, found, strict=True):
+    while part := list(islice(rows, _QUERIES_PER_BATCH)):
+        rankings = opened.search_many([text for _, text in part], k, **options)
+        for (key, text), hits in zip(part, rankings, strict=True):
             named = {} if key is None else {"id": key}
-            file.write(_json({**named, "query": text, "results": [each.to_dict() for each in hits]}) + "\n")
+            file.write(_json({**named, "query": text, "results": [hit.to_dict() for hit in hits]}) + "\n")
         count += len(part)
     return count
 
 
-def _json(told: Any) -> str:
-    return json.dumps(told, ensure_ascii=False)
+def _json(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False)

@@ -1,4 +1,4 @@
-"""nearfield similarity."""
+"""nearfield similarity: one text compared with others."""
 
 from __future__ import annotations
 

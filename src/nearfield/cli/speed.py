@@ -1,4 +1,4 @@
-"""nearfield speed."""
+"""nearfield speed: throughput and latency of a model, here or on a server."""
 
 from __future__ import annotations
 
@@ -19,53 +19,69 @@ nearfield speed bge-small --data questions.txt --precision float32 --dims 256
 
 nearfield speed text-embedding-3-small --url https://api.openai.com/v1 --key-env OPENAI_API_KEY"""
 
-Seconds = Annotated[float, typer.Option(help="Seconds for each figure.", min=0.05)]
+#: Further results, in words.
+_LABELS = {
+    "precision": "Precision",
+    "load_seconds": "Load time (s)",
+    "first_answer_seconds": "First result (s)",
+    "dimensions": "Dimensions",
+    "bytes_per_vector": "Bytes per vector",
+    "refused": "Refused requests",
+}
+Seconds = Annotated[float, typer.Option(help="Seconds for each measurement.", min=0.05)]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 def speed(
-    model: Annotated[str, typer.Argument(help="Model: name, alias, Hub id or folder; or its name at the endpoint.")],
-    workload: Annotated[str, typer.Option(help="Texts of our own: short, mixed or long.")] = "mixed",
+    model: Annotated[
+        str, typer.Argument(help="Name, alias, Hub id or folder of the model; with --url its name on the server.")
+    ],
+    workload: Annotated[str, typer.Option(help="Built-in texts: short, mixed or long.")] = "mixed",
     data: Annotated[
-        Path | None, typer.Option(help="Your texts instead (.txt, .jsonl, .csv, .tsv, .parquet), 2,000 at most.")
+        Path | None,
+        typer.Option(
+            help="File of texts to use instead (.txt, .jsonl, .csv, .tsv, .parquet); the first 2,000 are read."
+        ),
     ] = None,
-    field: Annotated[str, typer.Option(help="Field or column that holds the text.")] = "text",
-    clients: Annotated[str, typer.Option(help="Callers at once, with commas between.")] = "1,8,32",
+    field: Annotated[str, typer.Option(help="Field or column of the text.")] = "text",
+    clients: Annotated[str, typer.Option(help="Numbers of concurrent clients, separated by commas.")] = "1,8,32",
     seconds: Seconds = 3.0,
-    url: Annotated[str | None, typer.Option(help="An OpenAI-compatible endpoint, such as http://host:8080/v1.")] = None,
-    key_env: Annotated[str | None, typer.Option(help="The variable that holds its key.")] = None,
-    precision: Annotated[str, typer.Option(help="auto or float32: how the model computes.")] = "auto",
-    dimensions: Annotated[int | None, typer.Option("--dims", help="Dimensions to keep.")] = None,
-    dtype: Annotated[str, typer.Option(help="float32, float16, int8, uint8, binary or ubinary.")] = "float32",
-    role: Annotated[str | None, typer.Option(help="query or document: the model's own prompt for it.")] = None,
-    backend: Annotated[str, typer.Option(help="openvino, torch or reference.")] = "openvino",
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps, for torch.")] = "auto",
+    url: Annotated[str | None, typer.Option(help="OpenAI-compatible endpoint, such as http://host:8080/v1.")] = None,
+    key_env: Annotated[str | None, typer.Option(help="Environment variable with the key of the endpoint.")] = None,
+    precision: Annotated[str, typer.Option(help="Precision of the model's arithmetic: auto or float32.")] = "auto",
+    dimensions: Annotated[int | None, typer.Option("--dims", help="Shorten vectors to so many dimensions.")] = None,
+    dtype: Annotated[
+        str, typer.Option(help="Number type of vectors: float32, float16, int8, uint8, binary or ubinary.")
+    ] = "float32",
+    role: Annotated[str | None, typer.Option(help="query or document: use the model's prompt for this role.")] = None,
+    backend: Annotated[str, typer.Option(help="Backend: openvino, torch or reference.")] = "openvino",
+    device: Annotated[str, typer.Option(help="Device of the torch backend: auto, cpu, cuda or mps.")] = "auto",
     accept_license: Annotated[
-        bool, typer.Option("--accept-license", help="Though its licence does not allow commercial use.")
+        bool, typer.Option("--accept-license", help="Use a model whose licence does not allow commercial use.")
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Measure a model here or at an endpoint: texts/s, tokens/s, waiting of callers, load time, memory."""
+    """Measure throughput, latency, load time and memory of a model, here or at an endpoint."""
     from nearfield.evaluation.performance import load_test as speeds
     from nearfield.evaluation.performance.http_target import HttpTarget
 
     texts, counts = _texts(workload, data, field), _counts(clients)
     stage = None if as_json else lambda name: typer.echo(f"  {name} ...", err=True)
-    wanted = {"truncate_dim": dimensions, "precision": None if dtype == "float32" else dtype, "role": role}
-    asked = {name: value for name, value in wanted.items() if value is not None}
+    encode_flags = {"truncate_dim": dimensions, "precision": None if dtype == "float32" else dtype, "role": role}
+    encode_options = {name: value for name, value in encode_flags.items() if value is not None}
     options: dict[str, Any] = {"seconds": seconds, "clients": counts, "on_stage": stage}
     if url is not None:
         extra = {} if dimensions is None else {"dimensions": dimensions}
-        told = speeds.measure(HttpTarget(url, model, _key(key_env), **extra), texts, **options)
+        result = speeds.measure(HttpTarget(url, model, _key(key_env), **extra), texts, **options)
     else:
-        told = _here(model, texts, asked, options, precision, backend, device, accept_license)
-    typer.echo(json.dumps(told) if as_json else _shown(told))
+        result = _here(model, texts, encode_options, options, precision, backend, device, accept_license)
+    typer.echo(json.dumps(result) if as_json else _format(result))
 
 
 def _here(
     model: str,
     texts: list[str],
-    wanted: dict[str, Any],
+    encode_options: dict[str, Any],
     options: dict[str, Any],
     precision: str,
     backend: str,
@@ -77,7 +93,7 @@ def _here(
 
     loading: dict[str, Any] = {"precision": precision, "backend": backend, "device": device}
     with Encoder(model, accept_license=accept_license, progress=True, **loading) as encoder:
-        return speeds.measure(speeds.LocalTarget(encoder, **wanted), texts, **options)
+        return speeds.measure(speeds.LocalTarget(encoder, **encode_options), texts, **options)
 
 
 def _texts(workload: str, data: Path | None, field: str) -> list[str]:
@@ -92,20 +108,20 @@ def _texts(workload: str, data: Path | None, field: str) -> list[str]:
         return workloads.texts(workload, quick=True)
     from nearfield.bulk.text_source import TextSource
 
-    found = [text for _, text in islice(TextSource((data,), None, field, None).rows(), 2000)]
-    if not found:
+    texts = [text for _, text in islice(TextSource((data,), None, field, None).rows(), 2000)]
+    if not texts:
         raise InputError(f"{data} has no texts.", param="data")
-    return found
+    return texts
 
 
-def _counts(told: str) -> list[int]:
+def _counts(text: str) -> list[int]:
     try:
-        found = [int(part) for part in told.split(",")]
+        counts = [int(part) for part in text.split(",")]
     except ValueError:
-        found = []
-    if not found or min(found) < 1:
-        raise typer.BadParameter(f"--clients are numbers above 0 with commas between, such as 1,8,32, not {told!r}")
-    return found
+        counts = []
+    if not counts or min(counts) < 1:
+        raise typer.BadParameter(f"--clients are numbers above 0 separated by commas, such as 1,8,32, not {text!r}")
+    return counts
 
 
 def _key(variable: str | None) -> str | None:
@@ -116,24 +132,25 @@ def _key(variable: str | None) -> str | None:
     return None if variable is None else os.environ[variable]
 
 
-def _shown(told: dict[str, Any]) -> str:
+def _format(result: dict[str, Any]) -> str:
     from nearfield.evaluation.performance import environment
 
-    bulk, memory = told["bulk"], told["memory"]
+    bulk, memory = result["bulk"], result["memory"]
     low, high = bulk["range"]
+    spread = f"{low:,.1f} to {high:,.1f} texts/s in {bulk['passes']} passes"
     tokens = "" if bulk["tokens_per_second"] is None else f", {bulk['tokens_per_second']:,.0f} tokens/s"
     lines = [
-        told["subject"],
-        f"  machine   {environment.line(told['machine'])}",
-        f"  bulk      {bulk['texts_per_second']:,.1f} texts/s{tokens} ({low:,.1f} to {high:,.1f} in {bulk['passes']})",
+        result["subject"],
+        f"  Machine:             {environment.line(result['machine'])}",
+        f"  Throughput:          {bulk['texts_per_second']:,.1f} texts/s{tokens} ({spread})",
     ]
-    for name in ("precision", "load_seconds", "first_answer_seconds", "dimensions", "bytes_per_vector", "refused"):
-        if told.get(name) is not None:
-            lines.append(f"  {name.replace('_', ' ')}: {told[name]}")
+    for name, label in _LABELS.items():
+        if result.get(name) is not None:
+            lines.append(f"  {label + ':':20} {result[name]}")
     if memory["peak"] is not None:
-        lines.append(f"  memory    {memory['peak'] / 2**20:,.0f} MiB at most, this process as a whole")
-    lines += ["", f"  {'clients':>7} {'texts/s':>9} {'p50 ms':>9} {'p95 ms':>9} {'p99 ms':>9} {'count':>7}"]
-    for count, row in told["latency"].items():
+        lines.append(f"  Peak memory:         {memory['peak'] / 2**20:,.0f} MiB, the whole process")
+    lines += ["", f"  {'clients':>7} {'texts/s':>9} {'p50 ms':>9} {'p95 ms':>9} {'p99 ms':>9} {'requests':>8}"]
+    for count, row in result["latency"].items():
         times = " ".join(f"{row[name]:>9,.1f}" for name in ("p50", "p95", "p99"))
-        lines.append(f"  {count:>7} {row['requests_per_second']:>9,.1f} {times} {row['count']:>7,}")
+        lines.append(f"  {count:>7} {row['requests_per_second']:>9,.1f} {times} {row['count']:>8,}")
     return "\n".join(lines)

@@ -326,12 +326,12 @@ def test_the_command_by_flags(nearfield: Run) -> None:
     assert said.code == 0 and 2 <= len(told["candidates"]) <= 3
     assert told["need"]["memory"] == 8 * 2**30
     shown = nearfield(*words, "--yes").out
-    assert "not known:" in shown and "try: nearfield index trial FOLDER --model" in shown and "--weights" in shown
+    assert "Unknown:" in shown and "Try: nearfield index trial FOLDER --model" in shown and "--weights" in shown
 
 
 def test_the_command_asks_on_a_terminal(nearfield: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[str] = []
-    answers = {"Languages": "de", "Tokens": "100", "How many": "1k", "Is the": "no", "Hardware": "elsewhere"}
+    answers = {"Languages": "de", "Tokens": "100", "Number of texts": "1k", "Is the": "no", "Hardware": "elsewhere"}
 
     def prompt(question: str, default: str, **_: Any) -> str:
         asked.append(question)
@@ -346,7 +346,7 @@ def test_the_command_asks_on_a_terminal(nearfield: Run, monkeypatch: pytest.Monk
 
 def test_the_command_says_what_ruled_all_out(nearfield: Run) -> None:
     said = nearfield("advise", "--memory", "50M", "--yes")
-    assert said.code == 1 and "by memory" in said.out and "Loosen" in said.out
+    assert said.code == 1 and "by memory" in said.out and "Relax" in said.out
 
 
 @pytest.mark.parametrize(

@@ -127,13 +127,13 @@ def test_the_command_with_a_table_of_the_users_own(nearfield: Run, tmp_path: Pat
     assert [row["name"] for row in told["apis"]] == ["mine"]
     shown = nearfield(*words, "--sources").out
     assert (
-        "1,460M a month" in shown and "146.00 EUR" in shown and "a letter" in shown and "break-even volume =" in shown
+        "1,460M per month" in shown and "146.00 EUR" in shown and "a letter" in shown and "break-even volume =" in shown
     )
 
 
 def test_the_command_marks_what_is_not_sure(nearfield: Run) -> None:
     shown = nearfield("cost", "1B", "--rent", 1, "--tokens-per-second", 1).out
-    assert "(unverified)" in shown and "never on one" in shown
+    assert "(unverified)" in shown and "never" in shown
 
 
 @pytest.mark.parametrize("words", [("1B", "--rent", "1"), ("1B", "--tokens-per-second", "5"), ("x", "--rent", "1")])

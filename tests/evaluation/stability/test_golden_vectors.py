@@ -170,7 +170,7 @@ def test_a_collection_is_reproduced(nearfield: Run, home: Path) -> None:
     assert said.code == 0 and told["reproduced"] and told["books"] == {"missing": [], "foreign": []}
     for feature in told["features"].values():
         assert feature["sampled"] == 5 and feature["cosine"]["min"] > 0.999 and feature["fingerprint"]["same"]
-    assert "books and store: agree" in nearfield("verify", "pets").out
+    assert "Manifest and store: no differences" in nearfield("verify", "pets").out
 
 
 def test_a_collection_of_other_weights_is_not(nearfield: Run, home: Path, model: Path) -> None:
@@ -180,7 +180,7 @@ def test_a_collection_of_other_weights_is_not(nearfield: Run, home: Path, model:
     assert said.code == 1 and not told["reproduced"]
     dense = told["features"]["dense"]
     assert not dense["fingerprint"]["same"] and dense["cosine"]["min"] < 0.999 and len(dense["unlike"]) > 0
-    assert "fingerprint was" in nearfield("verify", "pets").out
+    assert "(when indexed: " in nearfield("verify", "pets").out
 
 
 def test_a_vector_that_was_changed_in_the_store_is_found(home: Path) -> None:

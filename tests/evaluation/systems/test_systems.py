@@ -522,19 +522,19 @@ def test_judging_in_the_terminal(
     asked = ("judge", "guide", "judged", "--query", "what do foxes hunt?", "--mode", "bm25", "--mode", "dense")
     done = nearfield(*asked)
     assert done.code == 0, done.err
-    assert "2 answers now, 2 in all, on 1 queries" in done.out
+    assert "2 new judgments, 2 in total for 1 queries" in done.out
     assert "what do foxes hunt?" in done.out
 
     def end(*_: Any, **__: Any) -> str:
         raise typer.Abort
 
     monkeypatch.setattr(typer, "prompt", end)
-    assert "0 answers now, 2 in all" in nearfield(*asked).out
+    assert "0 new judgments, 2 in total" in nearfield(*asked).out
     found = load_dataset(tmp_path / "judged")
     assert found.synthetic is None
     assert sorted(next(iter(found.rows.relevant.values())).values()) == [0, 3]  # type: ignore[union-attr]
     assert len(found.rows.documents) >= 4, "the whole collection is in the set"  # type: ignore[union-attr]
-    assert "Give queries to judge" in nearfield("judge", "guide", "judged").err
+    assert "No queries to judge" in nearfield("judge", "guide", "judged").err
 
 
 def test_a_file_that_cannot_be_written_is_told_before_the_work(

@@ -1,4 +1,4 @@
-"""Target: a file that a command will write when its work is done."""
+"""Check of the file that a command writes when its work is done."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from nearfield.errors import InputError
 
 
 def require_writable(path: Path | None) -> None:
-    """See that a file can be written, before the work of hours that it is for; its folder is made.
+    """Check before hours of work that a file can be written; its folder is created.
 
     Raises:
-        InputError: it cannot.
+        InputError: it cannot be written.
     """
     if path is None:
         return
     if path.is_dir():
-        raise InputError(f"{path} is a folder: give the file to write.", param="output")
+        raise InputError(f"{path} is a folder: name a file to write.", param="output")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("ab") if path.exists() else tempfile.TemporaryFile(dir=path.parent):

@@ -1,0 +1,141 @@
+"""What is known about a model, in words for a terminal: each fact with the place it comes from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import fields, is_dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+    from nearfield.catalog import CatalogEntry
+    from nearfield.recipe import Recipe
+
+_FILES = "from the model's files"
+_CATALOGUE = "from the catalogue"
+_ORIGINS = {"catalogue": _CATALOGUE, "assumed": "assumed", "positions": "from the model's number of positions"}
+#: Names that classes had in version 0.1, which ``models show --json`` still prints.
+_RECORDED_NAMES = {
+    "CatalogScore": "Score",
+    "ClassScores": "Classes",
+    "EncodeTask": "Task",
+    "RerankPrompt": "Answer",
+    "RoleFormat": "Marking",
+}
+
+
+def to_json_object(value: DataclassInstance, *, without: str = "") -> dict[str, object]:
+    """Return the fields of a dataclass but one, with the dataclasses and mappings in it as plain objects."""
+    return {item.name: _to_plain(getattr(value, item.name)) for item in fields(value) if item.name != without}
+
+
+def _to_plain(value: object) -> object:
+    if is_dataclass(value) and not isinstance(value, type):
+        name = type(value).__name__
+        return {"kind": _RECORDED_NAMES.get(name, name), **to_json_object(value)}
+    if isinstance(value, (tuple, list)):
+        return [_to_plain(item) for item in value]
+    return dict(value) if isinstance(value, Mapping) else value
+
+
+def to_text(name: str, entry: CatalogEntry | None, recipe: Recipe | None) -> str:
+    """Return a line for each fact. ``recipe`` is None if the files are not on this machine."""
+    facts = [*_about(entry), *(_of_recipe(recipe) if recipe is not None else _of_entry(entry)), *_files(name, recipe)]
+    title = entry.id if entry is not None else recipe.name if recipe is not None else name
+    return "\n".join([title, *(f"  {label + ':':20} {value}" for label, value in facts)])
+
+
+def _about(entry: CatalogEntry | None) -> Iterator[tuple[str, str]]:
+    """Yield what only the catalogue knows."""
+    from nearfield import families
+
+    if entry is None:
+        yield "Catalogue", "the catalogue does not have this model"
+        return
+    if entry.notes:
+        yield "Description", entry.notes
+    yield "Aliases", ", ".join(entry.aliases) or "none"
+    supported = "" if entry.family in families.REGISTRY.names() else " (not supported by this version)"
+    yield "Architecture", entry.family + supported
+    yield "Size", "unknown" if entry.parameters is None else f"{entry.parameters / 1e6:,.0f} million parameters"
+    yield "Languages", ", ".join(entry.languages)
+    use = "commercial use is allowed" if entry.commercial else "commercial use is not allowed"
+    yield "Licence", f"{entry.licence}; {use}"
+    if entry.gated:
+        yield "Access", "ask for access on the model's page, then set HF_TOKEN"
+    if entry.score is not None:
+        yield "Score", f"{entry.score.value:g} in {entry.score.benchmark} (source: {entry.score.source})"
+
+
+def _of_entry(entry: CatalogEntry | None) -> Iterator[tuple[str, str]]:
+    """Yield what the catalogue says of a model without files."""
+    if entry is None:
+        return
+    yield "Output", entry.kind
+    yield "Dimensions", f"{entry.dimensions:,}{_shorter(entry.matryoshka)}"
+    yield "Maximum length", f"{entry.max_length:,} tokens ({_CATALOGUE})"
+    yield "Pooling", f"{entry.pooling} ({_CATALOGUE})" if entry.pooling else "in the model's files"
+    if entry.prompts:
+        yield from _prompts(entry.prompts, entry.default_prompt_name, _CATALOGUE)
+    else:
+        yield "Prompts", f"none ({_CATALOGUE}; the model's files may have some)"
+    yield "Similarity", f"{entry.similarity} ({_CATALOGUE})"
+
+
+def _of_recipe(recipe: Recipe) -> Iterator[tuple[str, str]]:
+    """Yield what the model's files say, completed from the catalogue."""
+
+    def origin(fact: str) -> str:
+        source = recipe.origins.get(fact)
+        return _FILES if source is None else _ORIGINS.get(source, f"from {source}")
+
+    yield "Output", ", ".join(recipe.outputs)
+    yield "Dimensions", f"{recipe.dimensions:,}{_shorter(recipe.matryoshka)}"
+    if recipe.truncate_dim is not None:
+        yield "Truncated to", f"{recipe.truncate_dim:,} dimensions by default"
+    yield "Maximum length", f"{recipe.max_length:,} tokens ({origin('max_length')})"
+    yield "Pooling", f"{_pooling(recipe)} ({origin('pooling')})" if recipe.modules else "none"
+    if recipe.modules:
+        normalized = "vectors have unit length" if recipe.normalized else "none"
+        yield "Normalization", f"{normalized} ({origin('normalize')})"
+    yield from _prompts(recipe.prompts, recipe.default_prompt_name, origin("prompts"))
+    if recipe.instruction:
+        yield "Instructions", f"inserted as {recipe.instruction!r}"
+    if recipe.tasks:
+        yield "Tasks", ", ".join(recipe.tasks)
+    yield "Similarity", f"{recipe.similarity} ({origin('similarity')})"
+    if recipe.forbid:
+        yield "Not computed in", ", ".join(recipe.forbid)
+    yield "Warnings", "; ".join(recipe.warnings) or "none"
+
+
+def _pooling(recipe: Recipe) -> str:
+    from nearfield.recipe import Pooling
+
+    pooling = next((module for module in recipe.modules if isinstance(module, Pooling)), None)
+    if pooling is None:
+        return "none"
+    return " and ".join(pooling.modes) + ("" if pooling.include_prompt else ", without the prompt's tokens")
+
+
+def _prompts(prompts: Mapping[str, str], default: str | None, origin: str) -> Iterator[tuple[str, str]]:
+    named = {name: text for name, text in prompts.items() if text}
+    if not named:
+        yield "Prompts", f"none ({origin})"
+        return
+    yield "Prompts", f"{len(named)} ({origin})"
+    for name, text in named.items():
+        yield f"  {name}", repr(text) + (" (default)" if name == default else "")
+
+
+def _shorter(dimensions: tuple[int, ...]) -> str:
+    return f"; may be shortened to {', '.join(map(str, dimensions))}" if dimensions else ""
+
+
+def _files(name: str, recipe: Recipe | None) -> Iterator[tuple[str, str]]:
+    if recipe is None:
+        yield "Files", f"not on this machine; fetch them with: nearfield models pull {name}"
+        return
+    yield "Revision", recipe.revision or "unknown"
+    yield "Files", str(recipe.folder)
