@@ -150,11 +150,11 @@ class JinaError(msgspec.Struct, omit_defaults=True):
 # -- embeddings ----------------------------------------------------------------------------------------------------
 
 
-def is_embeddings_request(call: RequestContext) -> bool:
+def is_embeddings_request(context: RequestContext) -> bool:
     """Return whether a body of /v1/embeddings is Jina's, by fields that only Jina has, or inputs that are objects."""
-    if JINA_FIELDS & call.fields or isinstance(call.body.get("truncate"), bool):
+    if JINA_FIELDS & context.fields or isinstance(context.body.get("truncate"), bool):
         return True
-    inputs = call.body.get("input")
+    inputs = context.body.get("input")
     return isinstance(inputs, list) and dict in map(type, inputs)
 
 
@@ -257,12 +257,12 @@ def _embedding_objects(exchange: Encode) -> list[JsonObject]:
 # -- rerank --------------------------------------------------------------------------------------------------------
 
 
-def is_rerank_request(call: RequestContext) -> bool:
+def is_rerank_request(context: RequestContext) -> bool:
     """Return whether a body of /rerank is Jina's: it has ``documents``, where TEI has ``texts``."""
-    return "documents" in call.fields
+    return "documents" in context.fields
 
 
-def _read_rerank(request: JinaRerankRequest, call: RequestContext) -> Rank:
+def _read_rerank(request: JinaRerankRequest, context: RequestContext) -> Rank:
     return Rank(
         model=request.model,
         query=_input_text(request.query, "query", "query"),
@@ -270,12 +270,12 @@ def _read_rerank(request: JinaRerankRequest, call: RequestContext) -> Rank:
         top_k=request.top_n,
         max_document_tokens=request.max_doc_length,
         bounded=True,
-        reply={"documents": call.body["documents"] if request.return_documents else None},
+        reply={"documents": context.body["documents"] if request.return_documents else None},
     )
 
 
-def _read_infinity_rerank(request: InfinityRerankRequest, call: RequestContext) -> Rank:
-    exchange = _read_rerank(request, call)
+def _read_infinity_rerank(request: InfinityRerankRequest, context: RequestContext) -> Rank:
+    exchange = _read_rerank(request, context)
     if request.raw_scores:
         exchange.bounded, exchange.options = False, RerankOptions(activation="identity")
     return exchange

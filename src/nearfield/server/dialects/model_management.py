@@ -55,8 +55,8 @@ class ModelStatusList(msgspec.Struct):
     on_demand: list[str]
 
 
-def _list_models(_: None, call: RequestContext) -> JsonObject:
-    models = call.models
+def _list_models(_: None, context: RequestContext) -> JsonObject:
+    models = context.models
     return {
         "models": [_entry_to_dict(entry) for entry in models.entries],
         "bytes": models.bytes,
@@ -65,12 +65,12 @@ def _list_models(_: None, call: RequestContext) -> JsonObject:
     }
 
 
-async def _load_model(request: ModelRequest, call: RequestContext) -> JsonObject:
-    return _entry_to_dict(await call.models.load(request.model, call.allowed))
+async def _load_model(request: ModelRequest, context: RequestContext) -> JsonObject:
+    return _entry_to_dict(await context.models.load(request.model, context.allowed))
 
 
-async def _unload_model(request: ModelRequest, call: RequestContext) -> JsonObject:
-    return _entry_to_dict(await call.models.unload(request.model, call.allowed))
+async def _unload_model(request: ModelRequest, context: RequestContext) -> JsonObject:
+    return _entry_to_dict(await context.models.unload(request.model, context.allowed))
 
 
 def _entry_to_dict(entry: ModelEntry) -> JsonObject:

@@ -109,7 +109,7 @@ class QdrantError(msgspec.Struct):
     error: str
 
 
-def _read_infer(request: QdrantRequest, call: RequestContext) -> CompositeExchange:
+def _read_infer(request: QdrantRequest, context: RequestContext) -> CompositeExchange:
     if not request.inputs:
         raise InputError("inputs is empty: send at least one.", param="inputs")
     groups: dict[tuple[str, bytes], list[int]] = {}
@@ -119,7 +119,7 @@ def _read_infer(request: QdrantRequest, call: RequestContext) -> CompositeExchan
     return CompositeExchange(
         parts=[_create_part(request, indices) for indices in groups.values()],
         reply={"count": len(request.inputs)},
-        ignored=tuple(sorted(_unknown_options(call))),
+        ignored=tuple(sorted(_unknown_options(context))),
     )
 
 
@@ -147,9 +147,9 @@ def _check_input(index: int, item: QdrantInput) -> None:
         )
 
 
-def _unknown_options(call: RequestContext) -> set[str]:
+def _unknown_options(context: RequestContext) -> set[str]:
     """Return the names of options that are ignored."""
-    options = [item.get("options") or {} for item in call.body["inputs"]]
+    options = [item.get("options") or {} for item in context.body["inputs"]]
     return {f"options.{name}" for option in options for name in option.keys() - _OPTION_NAMES.keys()}
 
 
@@ -177,8 +177,8 @@ def _write_rows(result: Vectors | SparseVectors | MultiVectors | Outputs) -> lis
     return list(to_json_rows(vectors))
 
 
-def _body_key(call: RequestContext) -> str | None:
-    token = call.body.get("token")
+def _body_key(context: RequestContext) -> str | None:
+    token = context.body.get("token")
     return token if isinstance(token, str) else None
 
 

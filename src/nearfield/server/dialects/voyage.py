@@ -157,9 +157,9 @@ class VoyageError(msgspec.Struct):
 # -- embeddings ----------------------------------------------------------------------------------------------------
 
 
-def is_embeddings_request(call: RequestContext) -> bool:
+def is_embeddings_request(context: RequestContext) -> bool:
     """Return whether a body of /v1/embeddings is Voyage's."""
-    return not _EMBEDDING_FIELDS.isdisjoint(call.fields)
+    return not _EMBEDDING_FIELDS.isdisjoint(context.fields)
 
 
 def _read_embeddings(request: VoyageEmbeddingRequest, _: RequestContext) -> Encode:
@@ -262,9 +262,9 @@ def _embedding_objects(rows: Iterable[object]) -> list[JsonObject]:
 # -- rerank --------------------------------------------------------------------------------------------------------
 
 
-def is_rerank_request(call: RequestContext) -> bool:
+def is_rerank_request(context: RequestContext) -> bool:
     """Return whether a body of /v1/rerank is Voyage's."""
-    return not _RERANK_FIELDS.isdisjoint(call.fields)
+    return not _RERANK_FIELDS.isdisjoint(context.fields)
 
 
 def _read_rerank(request: VoyageRerankRequest, _: RequestContext) -> Rank:

@@ -148,12 +148,12 @@ class _ModelsState(Collector):
         size = GaugeMetricFamily("nearfield_model_bytes", "Memory that a model takes.", labels=["model"])
         loaded = GaugeMetricFamily("nearfield_model_loaded", "1 when a model is loaded.", labels=["model"])
         users = GaugeMetricFamily("nearfield_models_users", "Requests that a model works for.", labels=["model"])
-        for slot in self._models.entries:
+        for entry in self._models.entries:
             # A pattern may allow any name: only names of models that were loaded become labels.
-            if slot.model is not None or slot.uses or slot.loader_name in self._models.on_demand:
-                size.add_metric([slot.name], slot.bytes if slot.reserved else 0)
-                loaded.add_metric([slot.name], float(slot.model is not None))
-                users.add_metric([slot.name], slot.users)
+            if entry.model is not None or entry.uses or entry.loader_name in self._models.on_demand:
+                size.add_metric([entry.name], entry.bytes if entry.reserved else 0)
+                loaded.add_metric([entry.name], float(entry.model is not None))
+                users.add_metric([entry.name], entry.users)
         yield from (size, loaded, users)
 
 

@@ -49,7 +49,7 @@ class Method:
     request_type: Any
     write: Callable[[Any], Any]
     body: Callable[[Any], dict[str, Any]]
-    #: Whether a call has any number of messages, and whether each message has an answer or all have one.
+    #: Whether a context has any number of messages, and whether each message has an answer or all have one.
     many: bool = False
     per_message: bool = True
 
@@ -69,15 +69,15 @@ class Method:
         except DecodeError as error:
             raise InputError(f"The message is not a {PACKAGE}.{self.request_type.DESCRIPTOR.name}.") from error
 
-    async def read(self, data: bytes, call: RequestContext) -> Any:
+    async def read(self, data: bytes, context: RequestContext) -> Any:
         """Convert a message to an exchange, or to the answer where no model is needed.
 
         Raises:
             InputError: the message is invalid.
         """
-        return await self._read_body(self.body(self.parse(data)), call)
+        return await self._read_body(self.body(self.parse(data)), context)
 
-    async def gather(self, messages: Sequence[Any], call: RequestContext) -> CompositeExchange:
+    async def gather(self, messages: Sequence[Any], context: RequestContext) -> CompositeExchange:
         """Convert the messages of RerankStream to one exchange: texts of the same query are ranked together.
 
         Raises:
@@ -92,13 +92,13 @@ class Method:
         parts = []
         for places in groups.values():
             body = _fields(messages[places[0]]) | shared | {"texts": [messages[place].text for place in places]}
-            part = await self._read_body({name: value for name, value in body.items() if name != "text"}, call)
+            part = await self._read_body({name: value for name, value in body.items() if name != "text"}, context)
             parts.append(replace(part, reply={**part.reply, "places": places}))
         return CompositeExchange(parts=parts, reply={"characters": sum(part.reply["characters"] for part in parts)})
 
-    async def _read_body(self, body: dict[str, Any], call: RequestContext) -> Any:
-        body = body if "model" not in call.query else {**body, "model": call.query["model"]}
-        return await read_exchange(self.route, replace(call, body=body, fields=frozenset(body)))
+    async def _read_body(self, body: dict[str, Any], context: RequestContext) -> Any:
+        body = body if "model" not in context.query else {**body, "model": context.query["model"]}
+        return await read_exchange(self.route, replace(context, body=body, fields=frozenset(body)))
 
     def answer(self, result: Any) -> bytes:
         """Encode a performed exchange, or the answer that ``read`` returned."""

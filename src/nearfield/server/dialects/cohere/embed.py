@@ -28,15 +28,15 @@ _TASK_NAMES: Mapping[str, tuple[str, ...]] = {
 }
 
 
-def read_embed_v1(request: CohereEmbedV1Request, call: RequestContext) -> Encode:
+def read_embed_v1(request: CohereEmbedV1Request, context: RequestContext) -> Encode:
     """Convert a body of POST /v1/embed to an exchange."""
     if request.texts is None and request.images is None:
         raise InputError("texts is missing: send a list of texts.", param="texts")
     kinds = tuple(dict.fromkeys(request.embedding_types or ()))
-    return _create_encode(request, call, kinds or ("float",), {"version": "1", "by_type": bool(kinds)}, {})
+    return _create_encode(request, context, kinds or ("float",), {"version": "1", "by_type": bool(kinds)}, {})
 
 
-def read_embed(request: CohereEmbedRequest, call: RequestContext) -> Encode:
+def read_embed(request: CohereEmbedRequest, context: RequestContext) -> Encode:
     """Convert a body of POST /v2/embed to an exchange."""
     present = [name for name in ("texts", "images", "inputs") if getattr(request, name) is not None]
     if len(present) != 1:
@@ -44,12 +44,12 @@ def read_embed(request: CohereEmbedRequest, call: RequestContext) -> Encode:
         raise InputError(f"Exactly one of texts, images and inputs is needed, but {problem}.", param="texts")
     kinds = tuple(dict.fromkeys(request.embedding_types or ("float",)))
     options: EncodeKeywords = {"max_length": request.max_tokens, "truncate_dim": request.output_dimension}
-    return _create_encode(request, call, kinds, {"version": "2", "by_type": True}, options)
+    return _create_encode(request, context, kinds, {"version": "2", "by_type": True}, options)
 
 
 def _create_encode(
     request: CohereEmbedV1Request | CohereEmbedRequest,
-    call: RequestContext,
+    context: RequestContext,
     kinds: tuple[str, ...],
     reply: Mapping[str, object],
     options: EncodeKeywords,
@@ -66,7 +66,7 @@ def _create_encode(
         inputs=texts or [],
         options=EncodeOptions(**options),
         options_for=_choose_options(request.input_type, kinds),
-        reply={**reply, "id": call.request_id, "kinds": kinds},
+        reply={**reply, "id": context.request_id, "kinds": kinds},
     )
 
 

@@ -24,15 +24,15 @@ _COHERE_FIELDS = frozenset({"rank_fields", "max_chunks_per_doc"})
 _DOCUMENTS_PER_UNIT = 100
 
 
-def is_rerank_request(call: RequestContext) -> bool:
+def is_rerank_request(context: RequestContext) -> bool:
     """Return whether a request is Cohere's, by the headers of its clients or by a field that only Cohere has."""
-    headers = call.headers
+    headers = context.headers
     if "cohere" in headers.get("x-fern-sdk-name", "").lower() or "request-source" in headers:  # up to version 4
         return True
-    return headers.get("user-agent", "").lower().startswith("cohere") or not _COHERE_FIELDS.isdisjoint(call.fields)
+    return headers.get("user-agent", "").lower().startswith("cohere") or not _COHERE_FIELDS.isdisjoint(context.fields)
 
 
-def read_rerank_v1(request: CohereRerankV1Request, call: RequestContext) -> Rank:
+def read_rerank_v1(request: CohereRerankV1Request, context: RequestContext) -> Rank:
     """Convert a body of POST /v1/rerank to an exchange."""
     fields = request.rank_fields or ["text"]
     texts = [_document_text(document, fields, index) for index, document in enumerate(request.documents)]
@@ -43,11 +43,11 @@ def read_rerank_v1(request: CohereRerankV1Request, call: RequestContext) -> Rank
         documents=texts,
         top_k=request.top_n,
         bounded=True,
-        reply={"version": "1", "id": call.request_id, "documents": returned},
+        reply={"version": "1", "id": context.request_id, "documents": returned},
     )
 
 
-def read_rerank(request: CohereRerankRequest, call: RequestContext) -> Rank:
+def read_rerank(request: CohereRerankRequest, context: RequestContext) -> Rank:
     """Convert a body of POST /v2/rerank to an exchange."""
     return Rank(
         model=request.model,
@@ -56,7 +56,7 @@ def read_rerank(request: CohereRerankRequest, call: RequestContext) -> Rank:
         top_k=request.top_n,
         max_document_tokens=request.max_tokens_per_doc,
         bounded=True,
-        reply={"version": "2", "id": call.request_id, "documents": None},
+        reply={"version": "2", "id": context.request_id, "documents": None},
     )
 
 

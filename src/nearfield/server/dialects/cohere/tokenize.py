@@ -48,9 +48,9 @@ def write_detokenize(exchange: Tokenize) -> JsonObject:
     return {"text": tokenizer.backend.decode(list(ids)), "meta": reply_meta("1")}
 
 
-def read_tokenizer_file(_: None, call: RequestContext) -> TokenizerFile:
+def read_tokenizer_file(_: None, context: RequestContext) -> TokenizerFile:
     """Return an exchange for the tokenizer of the model in the path."""
-    return TokenizerFile(model=call.path["model"])
+    return TokenizerFile(model=context.path["model"])
 
 
 def write_tokenizer_file(exchange: TokenizerFile) -> Reply:

@@ -44,50 +44,50 @@ _T = TypeVar("_T")
 # -- collections -------------------------------------------------------------------------------------------------------
 
 
-async def list_collections(_: None, call: RequestContext) -> JsonObject:
+async def list_collections(_: None, context: RequestContext) -> JsonObject:
     """Return the names of the collections."""
-    return {"collections": [{"name": name} for name in await _collection_service(call).list_names()]}
+    return {"collections": [{"name": name} for name in await _collection_service(context).list_names()]}
 
 
-async def create_collection(request: CollectionRequest, call: RequestContext) -> JsonObject:
+async def create_collection(request: CollectionRequest, context: RequestContext) -> JsonObject:
     """Create an empty collection, and return its description."""
     config = msgspec.to_builtins(request)
     name = config.pop("name")
-    return collection_to_dict(await _collection_service(call).create(name, config, call.allowed))
+    return collection_to_dict(await _collection_service(context).create(name, config, context.allowed))
 
 
-async def describe_collection(_: None, call: RequestContext) -> JsonObject:
+async def describe_collection(_: None, context: RequestContext) -> JsonObject:
     """Return the description of a collection."""
-    return collection_to_dict(await _use_collection(call, lambda collection: collection.info(), models=False))
+    return collection_to_dict(await _use_collection(context, lambda collection: collection.info(), models=False))
 
 
-async def drop_collection(_: None, call: RequestContext) -> JsonObject:
+async def drop_collection(_: None, context: RequestContext) -> JsonObject:
     """Delete a collection with its vectors."""
-    await _collection_service(call).drop(call.path["name"])
-    return {"name": call.path["name"]}
+    await _collection_service(context).drop(context.path["name"])
+    return {"name": context.path["name"]}
 
 
 # -- search ------------------------------------------------------------------------------------------------------------
 
 
-async def search(request: SearchRequest, call: RequestContext) -> JsonObject:
+async def search(request: SearchRequest, context: RequestContext) -> JsonObject:
     """Return the passages that best match the query."""
     names = [name for name in request.__struct_fields__ if name not in ("query", "k")]
-    hits = await _search_collection(call, request.query, request.k, _present_options(request, names))
-    return {"collection": call.path["name"], "results": [hit.to_dict() for hit in hits]}
+    hits = await _search_collection(context, request.query, request.k, _present_options(request, names))
+    return {"collection": context.path["name"], "results": [hit.to_dict() for hit in hits]}
 
 
-async def ask(request: AskRequest, call: RequestContext) -> object:
+async def ask(request: AskRequest, context: RequestContext) -> object:
     """Search, and answer the question from the passages: at once, or as a stream of events."""
     started = time.monotonic()
     options = _present_options(request, ("mode", "where", "rerank", "rerank_depth", "mmr"))
-    hits = await _search_collection(call, request.question, request.k, options)
-    name, service = call.path["name"], _collection_service(call)
+    hits = await _search_collection(context, request.question, request.k, options)
+    name, service = context.path["name"], _collection_service(context)
     if request.stream:
         pieces = service.stream(request.question, hits)
         first = await anext(pieces)  # an error before the first piece still sets the status of the response
         return Reply(stream_answer(name, first, pieces), media_type=SSE_TYPE, headers={"cache-control": "no-cache"})
-    seconds = _ANSWER_SECONDS if call.limits is None else call.limits.seconds - (time.monotonic() - started)
+    seconds = _ANSWER_SECONDS if context.limits is None else context.limits.seconds - (time.monotonic() - started)
     return answer_to_dict(name, await service.ask(request.question, hits, seconds))
 
 
@@ -97,12 +97,12 @@ def _present_options(request: SearchRequest | AskRequest, names: Sequence[str]) 
 
 
 async def _search_collection(
-    call: RequestContext, query: str, k: int, options: Mapping[str, object]
+    context: RequestContext, query: str, k: int, options: Mapping[str, object]
 ) -> Sequence[SearchHit]:
     reranker = options.get("rerank")
     model = reranker if isinstance(reranker, str) and reranker not in _MODELLESS_RERANKERS else None
     return await _use_collection(
-        call,
+        context,
         lambda collection: collection.search(query, k, **options),
         reranker=model,
     )
@@ -111,23 +111,25 @@ async def _search_collection(
 # -- documents ---------------------------------------------------------------------------------------------------------
 
 
-async def list_documents(_: None, call: RequestContext) -> JsonObject:
+async def list_documents(_: None, context: RequestContext) -> JsonObject:
     """Return a page of documents."""
-    limit = _query_number(call, "limit", default=100, min_value=1, max_value=MAX_LISTED_DOCUMENTS)
-    state, after = call.query.get("state") or None, call.query.get("after") or None
+    limit = _query_number(context, "limit", default=100, min_value=1, max_value=MAX_LISTED_DOCUMENTS)
+    state, after = context.query.get("state") or None, context.query.get("after") or None
     documents = await _use_collection(
-        call, lambda collection: collection.documents(state=state, limit=limit, after=after), models=False
+        context, lambda collection: collection.documents(state=state, limit=limit, after=after), models=False
     )
     next_id = documents[-1].id if len(documents) == limit else None
     return {"documents": [asdict(document) for document in documents], "next": next_id}
 
 
-async def read_document(_: None, call: RequestContext) -> JsonObject:
+async def read_document(_: None, context: RequestContext) -> JsonObject:
     """Return a document, and a part of its text."""
-    document_id = call.query.get("id", "")
-    start = _query_number(call, "start", default=0, min_value=0, max_value=2**53)
-    length = _query_number(call, "length", default=MAX_TEXT_LENGTH, min_value=1, max_value=MAX_TEXT_LENGTH)
-    info, text = await _use_collection(call, lambda collection: _read_document(collection, document_id), models=False)
+    document_id = context.query.get("id", "")
+    start = _query_number(context, "start", default=0, min_value=0, max_value=2**53)
+    length = _query_number(context, "length", default=MAX_TEXT_LENGTH, min_value=1, max_value=MAX_TEXT_LENGTH)
+    info, text = await _use_collection(
+        context, lambda collection: _read_document(collection, document_id), models=False
+    )
     part = text[start : start + length]
     first = min(start, len(text))
     return {"document": asdict(info), "start": first, "end": first + len(part), "total": len(text), "text": part}
@@ -140,24 +142,24 @@ def _read_document(collection: Collection, document_id: str) -> tuple[DocumentIn
         raise NotThere(str(error), param="id") from error
 
 
-async def put_documents(request: DocumentsRequest, call: RequestContext) -> JsonObject:
+async def put_documents(request: DocumentsRequest, context: RequestContext) -> JsonObject:
     """Index documents, and return how many were new, changed and failed."""
-    _check_count(request.documents, call)
-    return report_to_dict(await _use_collection(call, lambda collection: collection.put(request.documents)))
+    _check_count(request.documents, context)
+    return report_to_dict(await _use_collection(context, lambda collection: collection.put(request.documents)))
 
 
-async def delete_documents(request: DeleteRequest, call: RequestContext) -> JsonObject:
+async def delete_documents(request: DeleteRequest, context: RequestContext) -> JsonObject:
     """Delete documents, and return how many there were."""
-    _check_count(request.documents, call)
-    return {"deleted": await _use_collection(call, lambda collection: collection.remove(request.documents))}
+    _check_count(request.documents, context)
+    return {"deleted": await _use_collection(context, lambda collection: collection.remove(request.documents))}
 
 
-def _check_count(documents: Sequence[object], call: RequestContext) -> None:
+def _check_count(documents: Sequence[object], context: RequestContext) -> None:
     if not documents:
         raise InputError("documents is empty: send at least one.", param="documents")
-    if call.limits is not None and len(documents) > call.limits.items:
+    if context.limits is not None and len(documents) > context.limits.items:
         raise TooLarge(
-            f"{len(documents)} documents; the maximum of one request is {call.limits.items}. Send them in parts.",
+            f"{len(documents)} documents; the maximum of one request is {context.limits.items}. Send them in parts.",
             param="documents",
         )
 
@@ -165,8 +167,8 @@ def _check_count(documents: Sequence[object], call: RequestContext) -> None:
 # -- request context ---------------------------------------------------------------------------------------------------
 
 
-def _query_number(call: RequestContext, name: str, *, default: int, min_value: int, max_value: int) -> int:
-    value = call.query.get(name)
+def _query_number(context: RequestContext, name: str, *, default: int, min_value: int, max_value: int) -> int:
+    value = context.query.get(name)
     if value is None:
         return default
     if not (value.isascii() and value.isdigit() and len(value) < 20 and min_value <= int(value) <= max_value):
@@ -175,13 +177,15 @@ def _query_number(call: RequestContext, name: str, *, default: int, min_value: i
 
 
 async def _use_collection(
-    call: RequestContext, work: Callable[[Collection], _T], *, reranker: str | None = None, models: bool = True
+    context: RequestContext, work: Callable[[Collection], _T], *, reranker: str | None = None, models: bool = True
 ) -> _T:
     """Run ``work`` in a thread on the collection that the path names; ``models``: whether it needs its models."""
-    return await _collection_service(call).use(call.path["name"], work, call.allowed, reranker=reranker, models=models)
+    return await _collection_service(context).use(
+        context.path["name"], work, context.allowed, reranker=reranker, models=models
+    )
 
 
-def _collection_service(call: RequestContext) -> CollectionService:
-    if call.collections is None:
+def _collection_service(context: RequestContext) -> CollectionService:
+    if context.collections is None:
         raise NotThere("Batches cannot use collections: send the request by itself.")
-    return call.collections
+    return context.collections

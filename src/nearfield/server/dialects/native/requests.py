@@ -60,9 +60,9 @@ class NativeRank(Rank):
             )
 
 
-def read_encode(request: NativeEncodeRequest, call: RequestContext) -> Encode:
+def read_encode(request: NativeEncodeRequest, context: RequestContext) -> Encode:
     """Convert a body of POST /encode to an exchange."""
-    media_type = _choose_media_type(call, (JSON, MSGPACK, ARROW_TYPE))
+    media_type = _choose_media_type(context, (JSON, MSGPACK, ARROW_TYPE))
     if (request.input is None) == (request.documents is None):
         raise InputError("Send either input, or documents for late chunking.", param="input")
     kinds = [request.outputs] if isinstance(request.outputs, str) else request.outputs
@@ -112,7 +112,7 @@ def _read_late_chunks(
     )
 
 
-def read_rank(request: NativeRankRequest, call: RequestContext) -> Rank:
+def read_rank(request: NativeRankRequest, context: RequestContext) -> Rank:
     """Convert a body of POST /rank to an exchange."""
     return NativeRank(
         model=request.model,
@@ -120,17 +120,17 @@ def read_rank(request: NativeRankRequest, call: RequestContext) -> Rank:
         documents=request.documents,
         top_k=request.top_k,
         options=_rerank_options(request),
-        reply={"media_type": _choose_media_type(call, (JSON, MSGPACK)), "documents": request.return_documents},
+        reply={"media_type": _choose_media_type(context, (JSON, MSGPACK)), "documents": request.return_documents},
     )
 
 
-def read_classify(request: NativeClassifyRequest, call: RequestContext) -> Predict:
+def read_classify(request: NativeClassifyRequest, context: RequestContext) -> Predict:
     """Convert a body of POST /classify to an exchange."""
     return Predict(
         model=request.model,
         inputs=[request.input] if isinstance(request.input, str) else request.input,
         options=_rerank_options(request),
-        reply={"media_type": _choose_media_type(call, (JSON, MSGPACK))},
+        reply={"media_type": _choose_media_type(context, (JSON, MSGPACK))},
     )
 
 
@@ -138,13 +138,15 @@ def _rerank_options(request: NativeRankRequest | NativeClassifyRequest) -> Reran
     return RerankOptions(request.activation, request.truncate or "report", request.adapter)
 
 
-def _choose_media_type(call: RequestContext, supported: Sequence[str]) -> str:
+def _choose_media_type(context: RequestContext, supported: Sequence[str]) -> str:
     """Return the supported media type that Accept prefers; JSON without an Accept header.
 
     Raises:
         NotAcceptable: Accept names no supported media type.
     """
-    accepted = [_parse_accept_part(part) for part in call.headers.get("accept", "").lower().split(",") if part.strip()]
+    accepted = [
+        _parse_accept_part(part) for part in context.headers.get("accept", "").lower().split(",") if part.strip()
+    ]
     if not accepted:
         return JSON
     preferred = sorted(accepted, key=lambda part: -part[0])

@@ -104,15 +104,15 @@ class OllamaModelFacts:
         return self.name if ":" in self.name.rpartition("/")[2] else f"{self.name}:latest"
 
 
-def list_models(_: None, call: RequestContext) -> JsonObject:
+def list_models(_: None, context: RequestContext) -> JsonObject:
     """Return the served models, under their own names and those of Ollama's library."""
-    modified = _format_time(call.models.started)
+    modified = _format_time(context.models.started)
     models: list[JsonObject] = []
-    for entry in call.models.listed:
-        if not call.allowed(entry.name):
+    for entry in context.models.listed:
+        if not context.allowed(entry.name):
             continue
         facts = OllamaModelFacts.from_entry(entry)
-        for name in (facts.tagged, *_library_names(entry, call.models)):
+        for name in (facts.tagged, *_library_names(entry, context.models)):
             models.append(
                 {
                     "name": name,
@@ -141,9 +141,9 @@ def _library_names(entry: ModelEntry, models: ModelPool) -> list[str]:
         return []
 
 
-def show_model(request: OllamaModelRequest, call: RequestContext) -> JsonObject:
+def show_model(request: OllamaModelRequest, context: RequestContext) -> JsonObject:
     """Return the facts of one model."""
-    facts = _find_facts(model_name(request), call.models)
+    facts = _find_facts(model_name(request), context.models)
     info: dict[str, str | int] = {
         "general.architecture": facts.family,
         "general.parameter_count": facts.parameters,
@@ -155,15 +155,15 @@ def show_model(request: OllamaModelRequest, call: RequestContext) -> JsonObject:
         "details": facts.details,
         "model_info": {name: value for name, value in info.items() if value},
         "capabilities": facts.capabilities,
-        "modified_at": _format_time(call.models.started),
+        "modified_at": _format_time(context.models.started),
     }
 
 
-def list_running(_: None, call: RequestContext) -> JsonObject:
+def list_running(_: None, context: RequestContext) -> JsonObject:
     """Return the loaded models."""
     models: list[JsonObject] = []
-    for entry in call.models.entries:
-        if entry.description is None or not call.allowed(entry.name):
+    for entry in context.models.entries:
+        if entry.description is None or not context.allowed(entry.name):
             continue
         facts = OllamaModelFacts.from_entry(entry)
         models.append(
@@ -181,23 +181,23 @@ def list_running(_: None, call: RequestContext) -> JsonObject:
     return {"models": models}
 
 
-async def pull_model(request: OllamaPullRequest, call: RequestContext) -> object:
+async def pull_model(request: OllamaPullRequest, context: RequestContext) -> object:
     """Load a model that the server may load on demand, and stream the progress if requested.
 
     Raises:
         ModelNotFound: the server does not serve the model.
     """
-    name = call.models.entry(model_name(request)).name
+    name = context.models.entry(model_name(request)).name
     if request.stream:
-        return Reply(_stream_progress(name, call), media_type=NDJSON_TYPE)
-    await call.models.load(name, call.allowed)
+        return Reply(_stream_progress(name, context), media_type=NDJSON_TYPE)
+    await context.models.load(name, context.allowed)
     return {"status": "success"}
 
 
-async def _stream_progress(name: str, call: RequestContext) -> AsyncIterator[bytes]:
+async def _stream_progress(name: str, context: RequestContext) -> AsyncIterator[bytes]:
     """Load a model and yield its status, repeated while loading so that clients and proxies do not time out."""
     yield _encode_line(status="pulling manifest")
-    loading = asyncio.ensure_future(call.models.load(name, call.allowed))
+    loading = asyncio.ensure_future(context.models.load(name, context.allowed))
     try:
         while not (await asyncio.wait([loading], timeout=_PROGRESS_INTERVAL))[0]:
             yield _encode_line(status=f"loading {name}")
@@ -213,15 +213,15 @@ def _encode_line(**fields: str) -> bytes:
     return orjson.dumps(fields) + b"\n"
 
 
-async def delete_model(request: OllamaModelRequest, call: RequestContext) -> Reply:
+async def delete_model(request: OllamaModelRequest, context: RequestContext) -> Reply:
     """Unload a model that was loaded on demand; its files stay on disk. Models named at the start are refused."""
-    await call.models.remove(model_name(request), call.allowed)
+    await context.models.remove(model_name(request), context.allowed)
     return Reply(b"", media_type="text/plain")
 
 
-def refuse_generate(request: OllamaModelRequest, call: RequestContext) -> NoReturn:
+def refuse_generate(request: OllamaModelRequest, context: RequestContext) -> NoReturn:
     """Refuse to generate text, as Ollama does for embedding models."""
-    _find_facts(model_name(request), call.models)
+    _find_facts(model_name(request), context.models)
     raise InputError(
         f"{quote_name(model_name(request))} does not support generate: this server embeds (POST /api/embed)"
     )

@@ -86,18 +86,20 @@ class BatchList(msgspec.Struct):
     last_id: str | None
 
 
-async def upload_file(_: None, call: RequestContext) -> JsonObject:
+async def upload_file(_: None, context: RequestContext) -> JsonObject:
     """Stream the file to disk; the other fields of the form may follow after the file."""
-    files = _file_store(call)
-    if call.upload is None:
+    files = _file_store(context)
+    if context.upload is None:
         raise RuntimeError("the route needs an upload")
     async with files.draft() as draft:
-        form = await call.upload.read(draft.write, MAX_BYTES)
+        form = await context.upload.read(draft.write, MAX_BYTES)
         purpose, seconds = form.fields.get("purpose"), _expiry_seconds(form)
         if purpose != "batch":
             raise InputError(f"purpose must be 'batch', not {(purpose or '')[:100]!r}.", param="purpose")
         name = form.filename or "upload.jsonl"
-        return _file_to_dict(await files.keep(draft, owner=call.owner, purpose=purpose, filename=name, seconds=seconds))
+        return _file_to_dict(
+            await files.keep(draft, owner=context.owner, purpose=purpose, filename=name, seconds=seconds)
+        )
 
 
 def _expiry_seconds(form: Form) -> int | None:
@@ -114,36 +116,36 @@ def _expiry_seconds(form: Form) -> int | None:
     return int(seconds)
 
 
-async def list_files(_: None, call: RequestContext) -> JsonObject:
+async def list_files(_: None, context: RequestContext) -> JsonObject:
     """Return a page of files."""
-    order = call.query.get("order", "desc")
+    order = context.query.get("order", "desc")
     if order not in ("asc", "desc"):
         raise InputError(f"order must be 'asc' or 'desc', not {order[:40]!r}.", param="order")
-    files, more = await _file_store(call).page(
-        call.owner,
-        after=call.query.get("after"),
-        limit=_page_limit(call, _MAX_FILE_PAGE, _MAX_FILE_PAGE),
+    files, more = await _file_store(context).page(
+        context.owner,
+        after=context.query.get("after"),
+        limit=_page_limit(context, _MAX_FILE_PAGE, _MAX_FILE_PAGE),
         ascending=order == "asc",
-        purpose=call.query.get("purpose"),
+        purpose=context.query.get("purpose"),
     )
     return _page_to_dict([_file_to_dict(file) for file in files], more)
 
 
-async def get_file(_: None, call: RequestContext) -> JsonObject:
+async def get_file(_: None, context: RequestContext) -> JsonObject:
     """Return the description of a file."""
-    return _file_to_dict(await _file_store(call).find(call.path["file"], call.owner))
+    return _file_to_dict(await _file_store(context).find(context.path["file"], context.owner))
 
 
-async def delete_file(_: None, call: RequestContext) -> JsonObject:
+async def delete_file(_: None, context: RequestContext) -> JsonObject:
     """Delete a file."""
-    await _file_store(call).delete(call.path["file"], call.owner)
-    return {"id": call.path["file"], "object": "file", "deleted": True}
+    await _file_store(context).delete(context.path["file"], context.owner)
+    return {"id": context.path["file"], "object": "file", "deleted": True}
 
 
-async def get_content(_: None, call: RequestContext) -> Reply:
+async def get_content(_: None, context: RequestContext) -> Reply:
     """Stream the content of a file."""
-    files = _file_store(call)
-    file = await files.find(call.path["file"], call.owner)
+    files = _file_store(context)
+    file = await files.find(context.path["file"], context.owner)
     return Reply(
         files.chunks(file.id, file.bytes),
         media_type="application/octet-stream",
@@ -151,10 +153,10 @@ async def get_content(_: None, call: RequestContext) -> Reply:
     )
 
 
-async def create_batch(request: BatchRequest, call: RequestContext) -> JsonObject:
+async def create_batch(request: BatchRequest, context: RequestContext) -> JsonObject:
     """Create a batch, which runs when the server has capacity."""
-    batch = await _batch_runner(call).create(
-        call.owner,
+    batch = await _batch_runner(context).create(
+        context.owner,
         endpoint=request.endpoint,
         input_file_id=request.input_file_id,
         metadata=request.metadata,
@@ -163,33 +165,33 @@ async def create_batch(request: BatchRequest, call: RequestContext) -> JsonObjec
     return _to_builtins(batch)
 
 
-async def list_batches(_: None, call: RequestContext) -> JsonObject:
+async def list_batches(_: None, context: RequestContext) -> JsonObject:
     """Return a page of batches, newest first."""
-    limit = _page_limit(call, _BATCH_PAGE, _MAX_BATCH_PAGE)
-    batches, more = await _batch_runner(call).page(call.owner, after=call.query.get("after"), limit=limit)
+    limit = _page_limit(context, _BATCH_PAGE, _MAX_BATCH_PAGE)
+    batches, more = await _batch_runner(context).page(context.owner, after=context.query.get("after"), limit=limit)
     return _page_to_dict([_to_builtins(batch) for batch in batches], more)
 
 
-async def get_batch(_: None, call: RequestContext) -> JsonObject:
+async def get_batch(_: None, context: RequestContext) -> JsonObject:
     """Return a batch and its progress."""
-    return _to_builtins(await _batch_runner(call).find(call.path["batch"], call.owner))
+    return _to_builtins(await _batch_runner(context).find(context.path["batch"], context.owner))
 
 
-async def cancel_batch(_: None, call: RequestContext) -> JsonObject:
+async def cancel_batch(_: None, context: RequestContext) -> JsonObject:
     """Cancel a batch."""
-    return _to_builtins(await _batch_runner(call).cancel(call.path["batch"], call.owner))
+    return _to_builtins(await _batch_runner(context).cancel(context.path["batch"], context.owner))
 
 
-def _file_store(call: RequestContext) -> FileStore:
-    if call.files is None:
+def _file_store(context: RequestContext) -> FileStore:
+    if context.files is None:
         raise RuntimeError("the context has no file store")
-    return call.files
+    return context.files
 
 
-def _batch_runner(call: RequestContext) -> BatchRunner:
-    if call.batches is None:
+def _batch_runner(context: RequestContext) -> BatchRunner:
+    if context.batches is None:
         raise RuntimeError("the context has no batch runner")
-    return call.batches
+    return context.batches
 
 
 def _to_builtins(record: FileRecord | BatchObject) -> JsonObject:
@@ -207,8 +209,8 @@ def _page_to_dict(records: list[JsonObject], more: bool) -> JsonObject:
     return {"object": "list", "data": records, "has_more": more, "first_id": first, "last_id": last}
 
 
-def _page_limit(call: RequestContext, default: int, max_limit: int) -> int:
-    value = call.query.get("limit", str(default))
+def _page_limit(context: RequestContext, default: int, max_limit: int) -> int:
+    value = context.query.get("limit", str(default))
     if not _is_number(value) or not 1 <= int(value) <= max_limit:
         raise InputError(f"limit must be a whole number of 1 to {max_limit}, not {value[:40]!r}.", param="limit")
     return int(value)

@@ -17,12 +17,12 @@ from nearfield.server.http.request_context import RequestContext
 _THREAD_TOKENS = 20_000
 
 
-def read_embeddings(request: OpenAiEmbeddingRequest, call: RequestContext) -> Encode | Awaitable[Encode]:
+def read_embeddings(request: OpenAiEmbeddingRequest, context: RequestContext) -> Encode | Awaitable[Encode]:
     """Convert a request body to an exchange; many token ids are decoded in a thread."""
     inputs = list_inputs(request.input)
     if sum(len(item) for item in inputs if not isinstance(item, str)) > _THREAD_TOKENS:
-        return _read_in_thread(request, inputs, call.token_ids)
-    return _create_encode(request, resolve_token_ids(inputs, call.token_ids))
+        return _read_in_thread(request, inputs, context.token_ids)
+    return _create_encode(request, resolve_token_ids(inputs, context.token_ids))
 
 
 async def _read_in_thread(request: OpenAiEmbeddingRequest, inputs: Sequence[str | list[int]], token_ids: str) -> Encode:

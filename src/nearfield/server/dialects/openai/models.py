@@ -18,14 +18,14 @@ from nearfield.server.models.model_entry import ModelEntry
 _COHERE_ENDPOINTS = {"dense": "embed", "multivector": "rerank", "scores": "rerank"}
 
 
-def list_models(_: None, call: RequestContext) -> JsonObject:
+def list_models(_: None, context: RequestContext) -> JsonObject:
     """List the models. Cohere's clients may filter by endpoint, and page: ``page_token`` is the index of the first."""
-    models = [_model_to_dict(entry, call) for entry in call.models.listed if call.allowed(entry.name)]
-    if "endpoint" in call.query:
-        field = "default_endpoints" if call.query.get("default_only", "").lower() == "true" else "endpoints"
-        models = [model for model in models if call.query["endpoint"] in model[field]]
-    start = _query_number(call, "page_token", default=0)
-    stop = start + _query_number(call, "page_size", default=max(1, len(models)), min_value=1)
+    models = [_model_to_dict(entry, context) for entry in context.models.listed if context.allowed(entry.name)]
+    if "endpoint" in context.query:
+        field = "default_endpoints" if context.query.get("default_only", "").lower() == "true" else "endpoints"
+        models = [model for model in models if context.query["endpoint"] in model[field]]
+    start = _query_number(context, "page_token", default=0)
+    stop = start + _query_number(context, "page_size", default=max(1, len(models)), min_value=1)
     page = models[start:stop]
     return {
         "object": "list",
@@ -35,36 +35,36 @@ def list_models(_: None, call: RequestContext) -> JsonObject:
     }
 
 
-def _query_number(call: RequestContext, name: str, *, default: int, min_value: int = 0) -> int:
-    value = call.query.get(name, str(default))
+def _query_number(context: RequestContext, name: str, *, default: int, min_value: int = 0) -> int:
+    value = context.query.get(name, str(default))
     if not (value.isascii() and value.isdigit() and len(value) < 10 and int(value) >= min_value):
         raise InputError(f"{name} must be a whole number of at least {min_value}, not {value[:80]!r}.", param=name)
     return int(value)
 
 
-def get_model(_: None, call: RequestContext) -> JsonObject:
+def get_model(_: None, context: RequestContext) -> JsonObject:
     """Return the description of one model."""
-    return _model_to_dict(call.models.known_entry(call.path["model"]), call)
+    return _model_to_dict(context.models.known_entry(context.path["model"]), context)
 
 
-def _model_to_dict(entry: ModelEntry, call: RequestContext) -> dict[str, Any]:
+def _model_to_dict(entry: ModelEntry, context: RequestContext) -> dict[str, Any]:
     model = entry.description
     facts = OpenAiModelFacts.from_catalog(entry.name) if model is None else OpenAiModelFacts.from_description(model)
     return {
         "id": entry.name,
         "object": "model",
-        "created": call.models.started,
+        "created": context.models.started,
         "owned_by": entry.name.partition("/")[0] if "/" in entry.name else "local",
         **asdict(facts),
         "state": entry.state,
         "name": entry.name,
         "is_deprecated": False,
         "default_endpoints": [
-            endpoint for endpoint in facts.endpoints if model is not None and _default_model(call, endpoint) is model
+            endpoint for endpoint in facts.endpoints if model is not None and _default_model(context, endpoint) is model
         ],
         "finetuned": False,
         "context_length": facts.max_length,
-        "tokenizer_url": f"{_client_origin(call)}/v1/tokenizers/{quote(entry.name)}",
+        "tokenizer_url": f"{_client_origin(context)}/v1/tokenizers/{quote(entry.name)}",
     }
 
 
@@ -117,11 +117,11 @@ def cohere_endpoints(model: ModelDescription) -> list[str]:
     return [_COHERE_ENDPOINTS[output] for output in model.outputs if output in _COHERE_ENDPOINTS]
 
 
-def _default_model(call: RequestContext, endpoint: str) -> ModelDescription | None:
+def _default_model(context: RequestContext, endpoint: str) -> ModelDescription | None:
     """Return the model that serves an endpoint if a request names none."""
-    return next((model for model in call.models.descriptions if endpoint in cohere_endpoints(model)), None)
+    return next((model for model in context.models.descriptions if endpoint in cohere_endpoints(model)), None)
 
 
-def _client_origin(call: RequestContext) -> str:
+def _client_origin(context: RequestContext) -> str:
     """Return scheme and host as the client wrote them."""
-    return f"{call.scheme}://{call.headers.get('host', 'localhost')}"
+    return f"{context.scheme}://{context.headers.get('host', 'localhost')}"

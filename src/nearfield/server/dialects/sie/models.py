@@ -12,20 +12,20 @@ from nearfield.server.http.request_context import RequestContext
 from nearfield.server.models.model_entry import ModelEntry
 
 
-def is_sdk_request(call: RequestContext) -> bool:
+def is_sdk_request(context: RequestContext) -> bool:
     """Return whether a request to a path that OpenAI's API has, too, comes from SIE's SDK."""
-    return "x-sie-sdk-version" in call.headers
+    return "x-sie-sdk-version" in context.headers
 
 
-def list_models(_: None, call: RequestContext) -> Reply:
+def list_models(_: None, context: RequestContext) -> Reply:
     """Return the served models."""
-    models = [_model_to_dict(entry) for entry in call.models.listed if call.allowed(entry.name)]
+    models = [_model_to_dict(entry) for entry in context.models.listed if context.allowed(entry.name)]
     return Reply({"models": models}, headers=VERSION_HEADERS)
 
 
-def get_model(_: None, call: RequestContext) -> Reply:
+def get_model(_: None, context: RequestContext) -> Reply:
     """Return the description of one model."""
-    return Reply(_model_to_dict(call.models.known_entry(model_name(call))), headers=VERSION_HEADERS)
+    return Reply(_model_to_dict(context.models.known_entry(model_name(context))), headers=VERSION_HEADERS)
 
 
 @dataclass(frozen=True)

@@ -33,11 +33,11 @@ _KNOWN_OPTIONS = (
 _OVERFLOW_POLICIES = {"default": "report", "truncate_text": "report", "error": "error"}
 
 
-def read_encode(request: SieEncodeRequest, call: RequestContext) -> Encode:
+def read_encode(request: SieEncodeRequest, context: RequestContext) -> Encode:
     """Convert a body of POST /v1/encode/{model} to an exchange."""
     params = request.params or SieParams()
     options = params.options or SieOptions()
-    body_options = (call.body.get("params") or {}).get("options") or {}
+    body_options = (context.body.get("params") or {}).get("options") or {}
     _check_options(options, body_options)
     kinds = options.output_types or params.output_types or ["dense"]
     dtype = params.output_dtype or options.output_dtype or "float32"
@@ -54,12 +54,12 @@ def read_encode(request: SieEncodeRequest, call: RequestContext) -> Encode:
         truncate=_OVERFLOW_POLICIES[options.overflow_policy or "default"],
     )
     return Encode(
-        model=model_name(call),
+        model=model_name(context),
         inputs=_item_texts(request.items, "items"),
         options=encode_options,
         needs=tuple(kinds),
         reply={
-            "msgpack": _wants_msgpack(call),
+            "msgpack": _wants_msgpack(context),
             "float16": dtype == "float16",
             "ids": [item.id for item in request.items],
         },
@@ -67,10 +67,10 @@ def read_encode(request: SieEncodeRequest, call: RequestContext) -> Encode:
     )
 
 
-def read_score(request: SieScoreRequest, call: RequestContext) -> Rank:
+def read_score(request: SieScoreRequest, context: RequestContext) -> Rank:
     """Convert a body of POST /v1/score/{model} to an exchange."""
     options = request.options or SieOptions()
-    body_options = call.body.get("options") or {}
+    body_options = context.body.get("options") or {}
     _check_options(options, body_options)
     if request.instruction is not None or options.instruction is not None:
         raise InputError(
@@ -84,13 +84,13 @@ def read_score(request: SieScoreRequest, call: RequestContext) -> Rank:
         )
     policy = _OVERFLOW_POLICIES[options.overflow_policy or "default"]
     return Rank(
-        model=model_name(call),
+        model=model_name(context),
         query=_item_texts([request.query], "query")[0],
         documents=_item_texts(request.items, "items"),
         options=RerankOptions(truncate=policy, adapter=options.lora_id),
         field_name="items",
         reply={
-            "msgpack": _wants_msgpack(call),
+            "msgpack": _wants_msgpack(context),
             "query": request.query.id,
             "ids": [f"item-{index}" if item.id is None else item.id for index, item in enumerate(request.items)],
         },
@@ -98,9 +98,9 @@ def read_score(request: SieScoreRequest, call: RequestContext) -> Rank:
     )
 
 
-def model_name(call: RequestContext) -> str:
+def model_name(context: RequestContext) -> str:
     """Return the model's name without its profile: SIE accepts ``model:profile`` and ``model@profile``."""
-    return call.path["model"].removesuffix(":default").removesuffix("@default")
+    return context.path["model"].removesuffix(":default").removesuffix("@default")
 
 
 def _item_texts(items: Sequence[SieItem], field: str) -> list[str]:
@@ -130,7 +130,7 @@ def _unknown_options(body_options: Mapping[str, object], prefix: str, *more: str
     return tuple(sorted(f"{prefix}.{name}" for name in unknown))
 
 
-def _wants_msgpack(call: RequestContext) -> bool:
+def _wants_msgpack(context: RequestContext) -> bool:
     """Return whether the response is msgpack: it is JSON only if Accept names JSON and not msgpack."""
-    accept = call.headers.get("accept", "").lower()
+    accept = context.headers.get("accept", "").lower()
     return MSGPACK in accept or "application/x-msgpack" in accept or JSON not in accept

@@ -9,10 +9,10 @@ from nearfield.server.http.request_context import RequestContext
 from nearfield.server.models.description import ModelDescription
 
 
-def get_info(_: None, call: RequestContext) -> JsonObject:
+def get_info(_: None, context: RequestContext) -> JsonObject:
     """Return the description of the first loaded model, or of the one that the query names."""
-    name = call.query.get("model")
-    model = call.models.describe(name) if name else call.models.first(lambda _: True)
+    name = context.query.get("model")
+    model = context.models.describe(name) if name else context.models.first(lambda _: True)
     return {
         "model_id": model.name,
         "model_sha": model.revision,
@@ -23,7 +23,7 @@ def get_info(_: None, call: RequestContext) -> JsonObject:
         "max_input_length": model.max_length,
         "max_batch_tokens": model.batch_tokens,
         "max_batch_requests": None,
-        "max_client_batch_size": call.limits.items if call.limits is not None else None,
+        "max_client_batch_size": context.limits.items if context.limits is not None else None,
         "auto_truncate": True,
         "tokenization_workers": usable_cores(),
         "version": __version__,

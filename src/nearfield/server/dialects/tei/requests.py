@@ -66,27 +66,27 @@ class EncodeTokens(Encode):
         )
 
 
-def read_embed(request: TeiEmbedRequest, call: RequestContext) -> Exchange:
+def read_embed(request: TeiEmbedRequest, context: RequestContext) -> Exchange:
     """Convert a body of POST /embed to an exchange."""
     options: EncodeKeywords = {"normalize_embeddings": request.normalize, "prompt_name": request.prompt_name}
     if request.dimensions is not None:
         options["truncate_dim"] = request.dimensions
     exchange = _create_encode(Encode, request, write_vectors, options)
     exchange.reply = {**exchange.reply, "unnormalized": not request.normalize}
-    return _choose_model(exchange, call)
+    return _choose_model(exchange, context)
 
 
-def read_embed_all(request: TeiEmbedAllRequest, call: RequestContext) -> Exchange:
+def read_embed_all(request: TeiEmbedAllRequest, context: RequestContext) -> Exchange:
     """Convert a body of POST /embed_all to an exchange."""
     options: EncodeKeywords = {"outputs": "multivector", "prompt_name": request.prompt_name}
-    return _choose_model(_create_encode(EncodeTokens, request, write_token_vectors, options), call)
+    return _choose_model(_create_encode(EncodeTokens, request, write_token_vectors, options), context)
 
 
-def read_embed_sparse(request: TeiEmbedAllRequest, call: RequestContext) -> Exchange:
+def read_embed_sparse(request: TeiEmbedAllRequest, context: RequestContext) -> Exchange:
     """Convert a body of POST /embed_sparse to an exchange."""
     exchange = _create_encode(Encode, request, write_sparse, {"outputs": "sparse", "prompt_name": request.prompt_name})
     exchange.needs = ("sparse",)
-    return _choose_model(exchange, call)
+    return _choose_model(exchange, context)
 
 
 def _create_encode(
@@ -105,7 +105,7 @@ def _create_encode(
     )
 
 
-def read_similarity(request: TeiSimilarityRequest, call: RequestContext) -> Exchange:
+def read_similarity(request: TeiSimilarityRequest, context: RequestContext) -> Exchange:
     """Convert a body of POST /similarity to an exchange."""
     sentences, parameters = request.inputs.sentences, request.parameters
     _require_nonempty(sentences, "inputs.sentences")
@@ -118,10 +118,10 @@ def read_similarity(request: TeiSimilarityRequest, call: RequestContext) -> Exch
         options=EncodeOptions(truncate=policy, prompt_name=parameters.prompt_name),
         reply={"body": write_similarities, "characters": sum(map(len, texts))},
     )
-    return _choose_model(exchange, call)
+    return _choose_model(exchange, context)
 
 
-def read_rerank(request: TeiRerankRequest, call: RequestContext) -> Exchange:
+def read_rerank(request: TeiRerankRequest, context: RequestContext) -> Exchange:
     """Convert a body of POST /rerank to an exchange."""
     if not request.texts or not (request.query or all(request.texts)):
         raise EmptyInput("`texts` cannot be empty, nor may a text be where `query` is.")
@@ -138,10 +138,10 @@ def read_rerank(request: TeiRerankRequest, call: RequestContext) -> Exchange:
             "texts": request.return_text,
         },
     )
-    return _choose_model(exchange, call, "reranker")
+    return _choose_model(exchange, context, "reranker")
 
 
-def read_predict(request: TeiPredictRequest, call: RequestContext) -> Exchange:
+def read_predict(request: TeiPredictRequest, context: RequestContext) -> Exchange:
     """Convert a body of POST /predict to an exchange."""
     inputs, single = _list_sequences(request.inputs)
     activation = "identity" if request.raw_scores else None
@@ -152,16 +152,16 @@ def read_predict(request: TeiPredictRequest, call: RequestContext) -> Exchange:
         options=RerankOptions(activation, _pair_truncation_policy(request)),
         reply={"body": write_labels, "characters": sum(len("".join(item)) for item in inputs), "single": single},
     )
-    return _choose_model(exchange, call, "classifier")
+    return _choose_model(exchange, context, "classifier")
 
 
-def read_tokenize(request: TeiTokenizeRequest, call: RequestContext) -> Exchange:
+def read_tokenize(request: TeiTokenizeRequest, context: RequestContext) -> Exchange:
     """Convert a body of POST /tokenize to an exchange."""
     texts = [request.inputs] if isinstance(request.inputs, str) else request.inputs
     _require_nonempty(texts, "inputs")
     reply = {
         "special": request.add_special_tokens,
-        "max_tokens": call.limits.tokens if call.limits is not None else None,
+        "max_tokens": context.limits.tokens if context.limits is not None else None,
     }
     return Tokenize(model=request.model, texts=texts, prompt_name=request.prompt_name, reply=reply)
 
@@ -177,54 +177,54 @@ def read_decode(request: TeiDecodeRequest, _: RequestContext) -> Exchange:
     return Tokenize(model=request.model, ids=batch, reply={"skip_special": request.skip_special_tokens})
 
 
-def read_any(_: TeiAnyRequest, call: RequestContext) -> Exchange:
+def read_any(_: TeiAnyRequest, context: RequestContext) -> Exchange:
     """Convert a body of POST / or /invocations to an exchange."""
-    return _read_by_fields(call.body, call)
+    return _read_by_fields(context.body, context)
 
 
-def read_vertex(request: TeiVertexRequest, call: RequestContext) -> Exchange:
+def read_vertex(request: TeiVertexRequest, context: RequestContext) -> Exchange:
     """Convert the bodies of POST /vertex to one exchange."""
     # A field with the value null counts as absent.
     bodies = [{name: value for name, value in instance.items() if value is not None} for instance in request.instances]
-    return CompositeExchange(parts=[_read_by_fields(body, call) for body in bodies])
+    return CompositeExchange(parts=[_read_by_fields(body, context) for body in bodies])
 
 
-def _read_by_fields(body: Mapping[str, object], call: RequestContext) -> Exchange:
+def _read_by_fields(body: Mapping[str, object], context: RequestContext) -> Exchange:
     """Return the exchange that the body's fields call for; with ``inputs`` alone, the model's kind decides."""
     if "texts" in body:
-        return read_rerank(convert(body, TeiRerankRequest), call)
+        return read_rerank(convert(body, TeiRerankRequest), context)
     if isinstance(body.get("inputs"), dict):
-        return read_similarity(convert(body, TeiSimilarityRequest), call)
-    model = _find_model(body.get("model"), call)
+        return read_similarity(convert(body, TeiSimilarityRequest), context)
+    model = _find_model(body.get("model"), context)
     body = body if model is None else {**body, "model": model.name}
     if model is not None and not model.is_encoder:
-        return read_predict(convert(body, TeiPredictRequest), call)
+        return read_predict(convert(body, TeiPredictRequest), context)
     if model is not None and model.outputs[0] == "sparse":
-        return read_embed_sparse(convert(body, TeiEmbedAllRequest), call)
-    return read_embed(convert(body, TeiEmbedRequest), call)
+        return read_embed_sparse(convert(body, TeiEmbedAllRequest), context)
+    return read_embed(convert(body, TeiEmbedRequest), context)
 
 
-def _find_model(name: object, call: RequestContext) -> ModelDescription | None:
+def _find_model(name: object, context: RequestContext) -> ModelDescription | None:
     """Return the loaded model of a name, or the first one if the body names none."""
     if name is None:
-        return next(iter(call.models.descriptions), None)
+        return next(iter(context.models.descriptions), None)
     try:
-        return call.models.describe(name) if isinstance(name, str) else None
+        return context.models.describe(name) if isinstance(name, str) else None
     except ModelNotFound:
         return None  # it may be loaded for this request; otherwise the request is refused when it is performed
 
 
-def _choose_model(exchange: Exchange, call: RequestContext, preferred: ModelKind | None = None) -> Exchange:
+def _choose_model(exchange: Exchange, context: RequestContext, preferred: ModelKind | None = None) -> Exchange:
     """Set the model if the body named none: the first that fits, those of the preferred kind before others.
 
     Raises:
         WrongModel: no loaded model fits.
     """
-    if exchange.model is not None or not call.models.loaded:
+    if exchange.model is not None or not context.models.loaded:
         return exchange
-    fitting = [model for model in call.models.descriptions if exchange.fits(model)]
+    fitting = [model for model in context.models.descriptions if exchange.fits(model)]
     if not fitting:
-        raise WrongModel(str(exchange.misfit(call.models.descriptions[0])), param="model")
+        raise WrongModel(str(exchange.misfit(context.models.descriptions[0])), param="model")
     exchange.model = next((model for model in fitting if model.kind == preferred), fitting[0]).name
     return exchange
 
