@@ -49,8 +49,8 @@ class Encoder(LoadedModel):
     Args:
         model: full id, short name or alias of the catalogue, id on the Hub, or path of a folder.
         truncate_dim: dimensions to keep when a call does not say.
-        options: as for ``LoadedModel``: source, revision, precision, backend, threads, streams, max_length, kind,
-            engine.
+        options: as for ``nearfield.load``: source, revision, precision, backend, threads, streams, max_length, kind,
+            engine and others.
 
     Raises:
         ModelNotFound, SourceUnavailable: there is no such model, or its files cannot be downloaded.

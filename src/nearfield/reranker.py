@@ -207,7 +207,7 @@ class Reranker(Scorer):
         instruction: the definition of relevance, for language models with a template (Qwen3-Reranker).
         answer: prompt and answer tokens of a language model (``recipe.RerankPrompt``), if neither its folder nor the
             catalogue has them.
-        options: as for ``LoadedModel``.
+        options: as for ``nearfield.load``.
     """
 
     def score(

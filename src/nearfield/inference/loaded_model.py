@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class LoadKeywords(ReadModelKeywords, total=False):
-    """The keywords of ``LoadedModel``."""
+    """The keywords of ``nearfield.load``, which documents them."""
 
     precision: str
     backend: str
@@ -41,25 +41,8 @@ class LoadedModel:
         model: full id, short name or alias of the catalogue, id on the Hub, or path of a folder; or
             an `UncompiledModel`, and then source, revision, kind, progress, adapters, file, answer and accept_license
             have no effect.
-        source: ``folder``, ``cache``, ``hub`` or ``index``: the only place to search.
-        revision: commit, tag or branch on the Hub; by default the one that the catalogue pins.
-        precision: ``auto`` (bf16 if the hardware multiplies it natively) or ``float32``; for torch also ``bfloat16``
-            and ``float16``.
-        backend: ``openvino``, ``torch`` or ``reference`` (plain numpy, slow).
-        device: ``auto``, ``cpu``, ``cuda``, ``cuda:1`` or ``mps``, for torch.
-        threads: cores to use; by default all that this process may use.
-        streams: batches that run at the same time.
-        max_length: tokens to read of each input, at most what the model allows.
-        kind: ``dense``, ``sparse``, ``multivector`` or ``scores``, if the model's files do not say which it is.
-        engine: the engine to run on; by default all models of the process share one.
-        compile_cache: store compiled graphs on disk for the next start.
-        progress: show progress bars of downloads.
-        file: an ONNX or OpenVINO file of the model to run in place of its weights, such as ``onnx/model_O3.onnx``;
-            pooling and later modules still come from the folder.
-        adapters: PEFT LoRA adapters to load with the model: names to folders or ids on the Hub.
-        accept_license: load a model whose licence does not allow commercial use.
-        answer: the prompt and answer tokens of a language model that reranks, if neither folder nor catalogue has them
-            (see ``Reranker``).
+
+    Further arguments are those of ``nearfield.load``.
 
     Raises:
         ModelNotFound, SourceUnavailable: there is no such model, or its files cannot be downloaded.
@@ -159,7 +142,7 @@ class LoadedModel:
         Args:
             adapter: a folder, or an id on the Hub.
             name: the name by which calls select it; by default the folder's.
-            source: the only place to search, as for ``LoadedModel``.
+            source: the only place to search, as for ``nearfield.load``.
 
         Raises:
             ModelRefused: it is not a plain LoRA adapter, or it belongs to another model.

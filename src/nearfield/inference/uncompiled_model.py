@@ -17,7 +17,7 @@ from nearfield.recipe import Recipe, RerankPrompt
 
 
 class ReadModelKeywords(TypedDict, total=False):
-    """The keywords of ``read_model``; ``LoadedModel`` documents them."""
+    """The keywords of ``read_model``; ``nearfield.load`` documents them."""
 
     source: str | None
     revision: str | None
@@ -54,7 +54,7 @@ def read_model(
     answer: RerankPrompt | None = None,
     accept_license: bool = False,
 ) -> UncompiledModel:
-    """Find or download a model's files and read its recipe; arguments as for ``LoadedModel``.
+    """Find or download a model's files and read its recipe; arguments as for ``nearfield.load``.
 
     Raises:
         ModelNotFound, SourceUnavailable: there is no such model, or its files cannot be downloaded.
