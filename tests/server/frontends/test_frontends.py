@@ -402,14 +402,14 @@ def test_https(small: Path, tmp_path: Path) -> None:
 
 
 def test_top_reads_them(small: Path) -> None:
-    from nearfield.cli.top import View
+    from nearfield.cli.top import ServerView
 
     with _serving(small) as process, _clients(process) as clients:
-        view = View(process.url, None)
-        view.look()
+        view = ServerView(process.url, None)
+        view.read()
         for client in clients:
             client.post("/v1/embeddings", json=BODY)
-        frame = view.look()
+        frame = view.read()
         assert not frame.error
         assert frame.figures is not None
         assert not frame.figures.restarted
