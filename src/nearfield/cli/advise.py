@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import sys
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from nearfield.cli.terminal.json_types import JsonObject, Keywords
 
 if TYPE_CHECKING:
     from nearfield.evaluation.planning.calibration import Calibration
@@ -35,7 +37,7 @@ _QUESTIONS = (
     ("hardware", "Hardware (cpu or gpu of this machine, or elsewhere)", "cpu"),
     ("kind", "Output (dense, sparse, multivector, or scores for reranking)", "dense"),
 )
-_HARDWARE: dict[str, dict[str, Any] | None] = {
+_HARDWARE: dict[str, Keywords | None] = {
     "cpu": {},
     "gpu": {"backend": "torch", "device": "cuda"},
     "elsewhere": None,
@@ -73,7 +75,10 @@ def advise(
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Ask nothing; use the defaults.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, and ask nothing.")] = False,
 ) -> None:
-    """Propose models that fit your texts and hardware, with reasons, speed on this machine, and storage."""
+    """Propose models for your texts and hardware.
+
+    Each proposal has its reasons, its speed on this machine, and its storage.
+    """
     from nearfield import hub
     from nearfield.evaluation.planning import advisor as adviser
 
@@ -167,7 +172,7 @@ def _calibrate(hardware: str, *, quiet: bool) -> Calibration | None:
     return calibrate(on_stage=report, **options)
 
 
-def _format(advice: dict[str, Any]) -> str:
+def _format(advice: JsonObject) -> str:
     ruled_out = ", ".join(f"{count} {name}" for name, count in advice["ruled_out"].items() if count)
     lines = [f"{advice['fitting']} models of the catalogue fit. Ruled out: {ruled_out or 'none'}."]
     if not advice["candidates"]:
@@ -182,7 +187,7 @@ def _format(advice: dict[str, Any]) -> str:
     return "\n".join([*lines, "", "Unknown:", *(f"  {line}" for line in advice["unknown"])])
 
 
-def _calibration_line(calibration: dict[str, Any]) -> str:
+def _calibration_line(calibration: JsonObject) -> str:
     share = calibration["share of the cores"]
     busy = (
         ""
@@ -197,7 +202,7 @@ def _rank(scores: dict[str, float]) -> str:
     return f"{scores['rank']:.2f} ({parts})"
 
 
-def _details(candidate: dict[str, Any]) -> list[str]:
+def _details(candidate: JsonObject) -> list[str]:
     from nearfield.bulk.report import format_duration
     from nearfield.cli.terminal.units import format_bytes
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
+
+from nearfield.cli.terminal.json_types import JsonObject
 
 EXAMPLES = """Examples:
 
@@ -24,9 +26,7 @@ nearfield collections move docs 'postgresql://me@host/db'
 
 nearfield collections verify docs"""
 
-app = typer.Typer(
-    help="List, show, verify, export, import, move and drop collections.", epilog=EXAMPLES, no_args_is_help=True
-)
+app = typer.Typer(help="List, check, copy, move and delete collections.", epilog=EXAMPLES, no_args_is_help=True)
 Name = Annotated[str, typer.Argument(help="Name of the collection.")]
 #: What ``verify`` reports, in words.
 _PROBLEMS = {
@@ -67,7 +67,7 @@ def show(name: Name, as_json: AsJson = False) -> None:
     typer.echo(json.dumps(info, ensure_ascii=False) if as_json else _format(info))
 
 
-def _format(info: dict[str, Any]) -> str:
+def _format(info: JsonObject) -> str:
     states = ", ".join(f"{count:,} {state}" for state, count in info["states"].items()) or "none"
     lines = [
         info["name"],

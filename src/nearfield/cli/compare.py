@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from rich.progress import Progress, TaskID
 
 from nearfield.errors import InputError
 
@@ -60,7 +64,10 @@ def compare(
     pictures: Annotated[bool, typer.Option(help="Draw charts in the terminal.")] = True,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Compare models and their settings on your data by quality, speed, memory and storage."""
+    """Compare models and their settings on your data.
+
+    Measures quality, speed, memory and storage.
+    """
     from nearfield.cli.terminal import output_path
     from nearfield.evaluation.comparison import ranking, result_store
     from nearfield.evaluation.comparison.compare import compare as measure
@@ -108,8 +115,8 @@ class _Bar:
 
     def __init__(self, *, shown: bool) -> None:
         self._shown = shown
-        self._bar: Any = None
-        self._task: Any = None
+        self._bar: Progress | None = None
+        self._task: TaskID | None = None
 
     def __enter__(self) -> _Bar:
         from rich.console import Console
@@ -117,20 +124,22 @@ class _Bar:
 
         console = Console(stderr=True)
         columns = (BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("{task.description}"))
-        bar: Any = Progress(*columns, console=console, disable=not (self._shown and console.is_terminal))
+        bar = Progress(*columns, console=console, disable=not (self._shown and console.is_terminal))
         self._bar, self._task = bar, bar.add_task("", total=None)
         bar.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._bar.stop()
+        if self._bar is not None:
+            self._bar.stop()
 
     def step(self, what: str, done: int, steps: int) -> None:
         """Show the progress."""
-        self._bar.update(self._task, description=what, completed=done, total=steps)
+        if self._bar is not None and self._task is not None:
+            self._bar.update(self._task, description=what, completed=done, total=steps)
 
 
-def _split_list(name: str, text: str) -> list[Any]:
+def _split_list(name: str, text: str) -> Sequence[int | str]:
     """Parse a list; dimensions and clients are whole numbers."""
     values = [value.strip() for value in text.split(",") if value.strip()]
     if name not in ("dimensions", "clients"):

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
+
+from nearfield.cli.terminal.json_types import JsonObject
 
 EXAMPLES = """Examples:
 
@@ -36,7 +38,10 @@ def cost(
     show_prices: Annotated[bool, typer.Option("--sources", help="Show the source of each price.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Compare the monthly cost of your own machine with the prices of APIs; find the break-even volume."""
+    """Compare the cost of your machine with APIs.
+
+    Shows the cost of a month, and the volume from which your own machine is cheaper.
+    """
     from nearfield.cli.terminal.units import parse_count
     from nearfield.errors import InputError
     from nearfield.evaluation.planning import cost as costs
@@ -57,7 +62,7 @@ def cost(
     typer.echo(json.dumps(comparison) if as_json else _format(comparison, sources=show_prices))
 
 
-def _format(comparison: dict[str, Any], *, sources: bool) -> str:
+def _format(comparison: JsonObject, *, sources: bool) -> str:
     own, currency = comparison["own"], comparison["currency"]
     capacity = f"a machine can process {own['capacity'] / 1e6:,.0f}M tokens per month"
     machines = f"{own['machines']} machine{'s' if own['machines'] > 1 else ''}"

@@ -56,7 +56,10 @@ def demo(
         list[str] | None, typer.Option("--question", "-q", help="Question to ask instead; may be repeated.")
     ] = None,
 ) -> None:
-    """Search the opening chapters of a novel, or your own files, for the answers to three questions."""
+    """Try a search in a novel or in your own files.
+
+    Three questions are answered from the opening chapters of a novel, or from the files that you name.
+    """
     from nearfield import Encoder
 
     if sources:

@@ -43,7 +43,10 @@ _PRECISIONS = {"bf16": "bfloat16 (--precision auto)", "float32": "float32 (--pre
 
 
 def doctor(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
-    """Show what this machine can compute, where models come from, and which versions are installed."""
+    """Show what this machine can compute.
+
+    Also shows where models come from, and which versions are installed.
+    """
     report = {"machine": _machine(), "precision": _precision(), "sources": _sources(), "versions": _versions()}
     if as_json:
         typer.echo(json.dumps(report, default=str))

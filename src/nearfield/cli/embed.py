@@ -101,7 +101,10 @@ def embed(
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress bar.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
 ) -> None:
-    """Turn files of texts into files of vectors: in bounded memory, resumable, with a report of truncated texts."""
+    """Turn files of texts into files of vectors.
+
+    Memory is bounded, an interrupted run can be continued, and the report counts truncated texts.
+    """
     from nearfield.bulk.embed import EmbedRequest, FolderOptions
     from nearfield.bulk.embed import embed as run
 

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from nearfield.cli.terminal.json_types import JsonObject, Keywords
+
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from nearfield.evaluation.systems.variant import Variant
 
 EXAMPLES = """Examples:
@@ -120,8 +124,8 @@ def evaluate(
 
 
 def _results(
-    variant: Variant, data: Sequence[Path], task: str | None, split: str, options: dict[str, Any], *, shown: bool
-) -> list[dict[str, Any]]:
+    variant: Variant, data: Sequence[Path], task: str | None, split: str, options: Keywords, *, shown: bool
+) -> list[JsonObject]:
     """Read all data sets first, so that an error in one shows at once; then open the model and measure."""
     from nearfield.evaluation.datasets.loaders import load_dataset
     from nearfield.evaluation.evaluate import evaluate as measure
@@ -135,7 +139,7 @@ def _results(
         subject.close()
 
 
-def print_results(results: Sequence[Mapping[str, Any]], worst: int = 0) -> None:
+def print_results(results: Sequence[JsonObject], worst: int = 0) -> None:
     """Print the results as a table, with notes and the worst items."""
     from rich.console import Console
     from rich.table import Table
@@ -155,7 +159,7 @@ def print_results(results: Sequence[Mapping[str, Any]], worst: int = 0) -> None:
         _show_worst(console, result, worst)
 
 
-def _cells(result: Mapping[str, Any]) -> tuple[str, ...]:
+def _cells(result: JsonObject) -> tuple[str, ...]:
     interval = result["interval"]
     between = "" if interval is None else f"{interval[0]:.2f} to {interval[1]:.2f}"
     others = [f"{name} {value:.2f}" for name, value in result["metrics"].items() if name != result["main"]]
@@ -163,7 +167,7 @@ def _cells(result: Mapping[str, Any]) -> tuple[str, ...]:
     return name, result["main"], f"{result['score']:.2f}", between, ", ".join(others)
 
 
-def _notes(results: Iterable[Mapping[str, Any]]) -> list[str]:
+def _notes(results: Iterable[JsonObject]) -> list[str]:
     """Return notes on the results."""
     notes = []
     for result in results:
@@ -177,7 +181,7 @@ def _notes(results: Iterable[Mapping[str, Any]]) -> list[str]:
     return list(dict.fromkeys(notes))
 
 
-def _show_worst(console: Any, result: Mapping[str, Any], count: int) -> None:
+def _show_worst(console: Console, result: JsonObject, count: int) -> None:
     console.print(f"\nWorst of {_plain(result['dataset']['name'])}", style="bold", markup=False)
     for item in result["worst"][:count]:
         console.print(f"\n{item['score']:6.1f}  {_plain(item['text'])}", markup=False)
@@ -186,7 +190,7 @@ def _show_worst(console: Any, result: Mapping[str, Any], count: int) -> None:
                 console.print(f"        {name}: {_describe_item(row)}", style="dim", markup=False)
 
 
-def _describe_item(row: Mapping[str, Any]) -> str:
+def _describe_item(row: JsonObject) -> str:
     """Return an expected or returned item in one line, its text last."""
     facts = [
         f"{name} {_fact(value)}" for name, value in row.items() if name not in ("text", "id") and value is not None
@@ -197,7 +201,7 @@ def _describe_item(row: Mapping[str, Any]) -> str:
     return ": ".join(part for part in (", ".join(facts), text) if part)
 
 
-def _fact(value: Any) -> str:
+def _fact(value: object) -> str:
     if isinstance(value, list):
         return ", ".join(map(str, value))
     return f"{value:.3f}" if isinstance(value, float) else _plain(str(value))

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
+
+from nearfield.cli.terminal.json_types import JsonObject
 
 EXAMPLES = """Examples:
 
@@ -15,7 +17,7 @@ nearfield golden save all-MiniLM-L6-v2 golden.json
 nearfield golden check golden.json"""
 
 app = typer.Typer(
-    help="Save vectors of a model, and check after an upgrade that it still computes them.",
+    help="Save vectors, and check them after an upgrade.",
     epilog=EXAMPLES,
     no_args_is_help=True,
     rich_markup_mode=None,
@@ -81,7 +83,7 @@ def check(
         raise typer.Exit(1)
 
 
-def _format(result: dict[str, Any]) -> str:
+def _format(result: JsonObject) -> str:
     cosine, fingerprint, precision = result["cosine"], result["fingerprint"], result["precision"]
     lines = [f"{result['model']}: {'reproduced' if result['reproduced'] else 'NOT reproduced'}"]
     lines.append(f"  cosine at least {cosine['min']:.6f}, mean {cosine['mean']:.6f} (required {result['least']:g})")

@@ -22,7 +22,7 @@ EXAMPLES = """Examples:
 
 nearfield index docs ~/notes 'manual/*.pdf'
 
-nearfield index docs                       (again, only changes)
+nearfield index docs
 
 nearfield index papers papers.jsonl --text abstract --title title --id id --meta year:int
 
@@ -32,7 +32,8 @@ nearfield index docs ~/notes --store 'postgresql://me:${PGPASSWORD}@host/db' --w
 
 nearfield index docs --config docs.toml --dry-run
 
-An interrupted run continues where it stopped if the command is repeated."""
+Without sources, the command reads the sources that the collection has. An interrupted run continues where it stopped
+if the command is repeated."""
 
 
 def index(
@@ -50,7 +51,7 @@ def index(
         list[str] | None,
         typer.Option(
             "--feature",
-            help="NAME=MODEL[:sparse|:multivector]; NAME=FEATURE:DIMS or NAME=FEATURE:binary shortens another.",
+            help="NAME=MODEL, NAME=MODEL:sparse or :multivector; NAME=FEATURE:256 or :binary shortens FEATURE.",
         ),
     ] = None,
     model: Annotated[
@@ -95,7 +96,10 @@ def index(
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress bar.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
 ) -> None:
-    """Create or update a collection from its sources. Only new and changed documents are read and embedded."""
+    """Create or update a collection from its sources.
+
+    Only new and changed documents are read and embedded.
+    """
     from nearfield.corpus import config as definitions
     from nearfield.corpus.collection import Collection, list_collections
     from nearfield.corpus.sources.spec import ColumnSpec, parse_source

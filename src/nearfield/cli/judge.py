@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -55,7 +55,10 @@ def judge(
         bool, typer.Option(help="Put the whole collection into the data set, also passages that are not judged.")
     ] = True,
 ) -> None:
-    """Build a retrieval data set by judging the search results of a collection, one passage at a time."""
+    """Build a retrieval data set by hand.
+
+    You judge the search results of a collection, one passage at a time.
+    """
     from nearfield.corpus.collection import Collection
     from nearfield.errors import InputError
     from nearfield.evaluation.datasets.judgments import MEANING, Judgments
@@ -83,7 +86,10 @@ def synthetic(
     seed: Annotated[int, typer.Option(help="Seed of the sample, if there are more queries.", min=0)] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Build a synthetic retrieval data set: headings and titles are queries for the text below them."""
+    """Build a synthetic retrieval data set.
+
+    Headings and titles of a collection become queries for the text below them.
+    """
     from nearfield.corpus.collection import Collection
     from nearfield.evaluation.datasets.beir import write_beir
     from nearfield.evaluation.datasets.synthetic import known_items
@@ -144,7 +150,7 @@ def _ask(query: str, candidate: JudgmentCandidate, place: str) -> str:
     typer.secho(plain(candidate.title), dim=True)
     typer.echo(plain(candidate.shown))
     try:
-        answer: Any = typer.prompt("0 1 2 3 s n b q", prompt_suffix=" > ", default="", show_default=False)
+        answer: object = typer.prompt("0 1 2 3 s n b q", prompt_suffix=" > ", default="", show_default=False)
     except typer.Abort:
         return "q"
     return str(answer)

@@ -7,9 +7,7 @@ from typing import Annotated
 
 import typer
 
-app = typer.Typer(
-    help="Create API keys; key files store their hashes only.", no_args_is_help=True, rich_markup_mode=None
-)
+app = typer.Typer(help="Create API keys.", no_args_is_help=True, rich_markup_mode=None)
 
 
 @app.callback()

@@ -27,7 +27,10 @@ def mcp(
         typer.Option("--http", min=1, max=65535, help="Serve HTTP on this port of 127.0.0.1, at /mcp [stdio]."),
     ] = None,
 ) -> None:
-    """Let agents search and read collections by the Model Context Protocol; they cannot change anything."""
+    """Let agents search and read collections.
+
+    The server speaks the Model Context Protocol. Agents cannot change anything.
+    """
     from nearfield.errors import CollectionNotFound, MissingExtra, nearest
 
     try:

@@ -5,15 +5,18 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from nearfield.cli.terminal.json_types import JsonObject
+
 if TYPE_CHECKING:
+    from nearfield.catalog import CatalogEntry
     from nearfield.client import Client
 
 app = typer.Typer(
-    help="List, show, fetch and remove models; load and unload those of a server.",
+    help="List, show, download and manage models.",
     no_args_is_help=True,
     rich_markup_mode=None,
 )
@@ -137,7 +140,7 @@ def _tests(
     kind: str | None,
     dimensions: int | None,
     length: int | None,
-) -> Iterator[Callable[[Any], bool]]:
+) -> Iterator[Callable[[CatalogEntry], bool]]:
     """Yield a test of catalogue entries for each option that is set."""
     if language is not None:
         yield lambda entry: language in entry.languages or "multilingual" in entry.languages
@@ -169,7 +172,7 @@ def _count(text: str) -> float:
         raise typer.BadParameter(f"{text!r} is not a number such as 50M or 1.5B") from None
 
 
-def _row(entry: Any, here: bool) -> dict[str, Any]:
+def _row(entry: CatalogEntry, here: bool) -> JsonObject:
     from nearfield import families
 
     return {
@@ -189,7 +192,7 @@ def _row(entry: Any, here: bool) -> dict[str, Any]:
     }
 
 
-def _table(rows: list[dict[str, Any]]) -> str:
+def _table(rows: list[JsonObject]) -> str:
     form = "{:62} {:20} {:11} {:>6} {:>5} {:>6}  {:12} {:15} {}"
     lines = [form.format("model", "alias", "output", "size", "dims", "tokens", "languages", "licence", "status")]
     for row in rows:
@@ -203,12 +206,12 @@ def _table(rows: list[dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
-def _licence(row: dict[str, Any]) -> str:
+def _licence(row: JsonObject) -> str:
     """Return the licence, with a star if it does not allow commercial use."""
     return str(row.get("licence", "")) + ("" if row.get("commercial", True) else "*")
 
 
-def _state(row: dict[str, Any]) -> str:
+def _state(row: JsonObject) -> str:
     if not row.get("runs", True):
         return "not supported by this version"
     if row.get("gated") and not row["here"]:

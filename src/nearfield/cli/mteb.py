@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
+from nearfield.cli.terminal.json_types import JsonObject, Keywords
 from nearfield.errors import InputError
 
 EXAMPLES = """Examples:
@@ -63,7 +65,7 @@ def mteb(
     names = [name.strip() for name in tasks.split(",") if name.strip()]
     sets = {name: loaders.load_dataset(path) for name, path in _parse_pairs("--data", data).items()}
     theirs = known.read(published) if published is not None else []
-    options: dict[str, Any] = {"url": url, "key": _key(key_env), "prompts": _parse_pairs("--prompt", prompt)}
+    options: Keywords = {"url": url, "key": _key(key_env), "prompts": _parse_pairs("--prompt", prompt)}
     with MtebModel(model, truncate_dim=dimensions, precision=dtype, **options) as driven:
         rows = run_tasks(driven, names, output=output, data=sets, progress=not as_json)
         name = str(driven.mteb_model_meta.name)
@@ -94,7 +96,7 @@ def _key(variable: str | None) -> str | None:
     return os.environ[variable]
 
 
-def _show(model: str, rows: list[dict[str, Any]], *, with_published: bool) -> None:
+def _show(model: str, rows: Sequence[JsonObject], *, with_published: bool) -> None:
     from rich.console import Console
     from rich.table import Table
 

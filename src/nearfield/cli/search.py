@@ -7,9 +7,11 @@ import sys
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TextIO
+from typing import TYPE_CHECKING, Annotated, TextIO
 
 import typer
+
+from nearfield.cli.terminal.json_types import Keywords
 
 if TYPE_CHECKING:
     from nearfield.corpus.answering.answer import Answer
@@ -146,15 +148,16 @@ def _print_stream(pieces: Iterator[str | Answer]) -> Answer:
     """Print an answer while it is written, and return the complete answer."""
     from nearfield.cli.terminal.passages import plain
 
-    last: Any = None
+    last: str | Answer | None = None
     for last in pieces:
         if isinstance(last, str):
             typer.echo(plain(last), nl=False)
-    whole: Answer = last
-    return whole
+    if last is None or isinstance(last, str):
+        raise RuntimeError("The stream of an answer ends with the complete answer.")
+    return last
 
 
-def _endpoint(**flags: Any) -> ChatEndpoint | None:
+def _endpoint(**flags: str | float | None) -> ChatEndpoint | None:
     from nearfield import settings
     from nearfield.corpus.answering.chat_client import ChatEndpoint
 
@@ -176,7 +179,7 @@ def _open_collection(name: str | None) -> Collection:
     return Collection.open(name or known[0])
 
 
-def _options(mode: str, where: str | None, rerank: str | None, depth: int | None, mmr: float | None) -> dict[str, Any]:
+def _options(mode: str, where: str | None, rerank: str | None, depth: int | None, mmr: float | None) -> Keywords:
     from nearfield.errors import InputError
 
     try:
@@ -187,14 +190,14 @@ def _options(mode: str, where: str | None, rerank: str | None, depth: int | None
     return {name: value for name, value in options.items() if value is not None}
 
 
-def _rows(path: Path, field: str, id_field: str | None) -> Iterator[tuple[Any, str]]:
+def _rows(path: Path, field: str, id_field: str | None) -> Iterator[tuple[object, str]]:
     from nearfield.bulk.text_source import TextSource
 
     return TextSource((path,), None, field, id_field).rows()
 
 
 def _search_all(
-    opened: Collection, k: int, options: dict[str, Any], rows: Iterator[tuple[Any, str]], output: Path | None
+    opened: Collection, k: int, options: Keywords, rows: Iterator[tuple[object, str]], output: Path | None
 ) -> None:
     """Search for many queries in batches, and write one line per query; a file appears when it is complete."""
     if output is None:
@@ -207,9 +210,7 @@ def _search_all(
     typer.echo(f"{count} queries written to {output}", err=True)
 
 
-def _write_all(
-    opened: Collection, k: int, options: dict[str, Any], rows: Iterator[tuple[Any, str]], file: TextIO
-) -> int:
+def _write_all(opened: Collection, k: int, options: Keywords, rows: Iterator[tuple[object, str]], file: TextIO) -> int:
     count = 0
     while part := list(islice(rows, _QUERIES_PER_BATCH)):
         rankings = opened.search_many([text for _, text in part], k, **options)
@@ -220,5 +221,5 @@ def _write_all(
     return count
 
 
-def _json(value: Any) -> str:
+def _json(value: object) -> str:
     return json.dumps(value, ensure_ascii=False)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
+
+from nearfield.cli.terminal.json_types import JsonObject
 
 EXAMPLES = """Examples:
 
@@ -45,7 +47,10 @@ def size(
     measure: Annotated[bool, typer.Option("--measure", help="Measure the model's speed here for 3 seconds.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Estimate the storage of vectors with their index, and the time to compute them."""
+    """Estimate storage and indexing time of vectors.
+
+    The storage includes an index.
+    """
     from nearfield.cli.terminal.units import parse_count
     from nearfield.evaluation.planning import index_size as sizes
 
@@ -56,7 +61,7 @@ def size(
         for name, kind in _combinations(index, dtype)
     ]
     time = _indexing_time(number, tokens, tokens_per_second, model if measure else None)
-    estimate: dict[str, Any] = {"texts": number, "rows": [row.told() for row in rows], "time": time}
+    estimate: dict[str, object] = {"texts": number, "rows": [row.told() for row in rows], "time": time}
     formulas = {name: sizes.INDICES[name] for name in dict.fromkeys(row.index for row in rows)}
     estimate["formulas"] = {
         name: {"each": formula.formula, "source": formula.source} for name, formula in formulas.items()
@@ -91,7 +96,7 @@ def _combinations(index: str, dtype: str | None) -> list[tuple[str, str]]:
     return [(name, kind) for name in names for kind in kinds if name not in INDICES or kind in INDICES[name].dtypes]
 
 
-def _indexing_time(texts: int, tokens: float | None, speed: float | None, model: str | None) -> dict[str, Any] | None:
+def _indexing_time(texts: int, tokens: float | None, speed: float | None, model: str | None) -> JsonObject | None:
     from nearfield.errors import InputError
     from nearfield.evaluation.planning.index_size import seconds_to_index
 
@@ -119,7 +124,7 @@ def measure_tokens(model: str, tokens: float | None) -> tuple[float, float]:
     return tokens or measurement["tokens_per_text"], measurement["tokens_per_second"]
 
 
-def _format(estimate: dict[str, Any]) -> str:
+def _format(estimate: JsonObject) -> str:
     from nearfield.bulk.report import format_duration
     from nearfield.cli.terminal.units import format_bytes
 

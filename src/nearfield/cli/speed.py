@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
+
+from nearfield.cli.terminal.json_types import JsonObject, Keywords
 
 EXAMPLES = """Examples:
 
@@ -61,7 +63,10 @@ def speed(
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Measure throughput, latency, load time and memory of a model, here or at an endpoint."""
+    """Measure the speed and the memory of a model.
+
+    The model runs here or at an endpoint. The report has throughput, latency, load time and memory.
+    """
     from nearfield.evaluation.performance import load_test as speeds
     from nearfield.evaluation.performance.http_target import HttpTarget
 
@@ -69,10 +74,10 @@ def speed(
     stage = None if as_json else lambda name: typer.echo(f"  {name} ...", err=True)
     encode_flags = {"truncate_dim": dimensions, "precision": None if dtype == "float32" else dtype, "role": role}
     encode_options = {name: value for name, value in encode_flags.items() if value is not None}
-    options: dict[str, Any] = {"seconds": seconds, "clients": counts, "on_stage": stage}
+    options: Keywords = {"seconds": seconds, "clients": counts, "on_stage": stage}
     if url is not None:
         extra = {} if dimensions is None else {"dimensions": dimensions}
-        result = speeds.measure(HttpTarget(url, model, _key(key_env), **extra), texts, **options)
+        result: JsonObject = speeds.measure(HttpTarget(url, model, _key(key_env), **extra), texts, **options)
     else:
         result = _here(model, texts, encode_options, options, precision, backend, device, accept_license)
     typer.echo(json.dumps(result) if as_json else _format(result))
@@ -81,17 +86,17 @@ def speed(
 def _here(
     model: str,
     texts: list[str],
-    encode_options: dict[str, Any],
-    options: dict[str, Any],
+    encode_options: Keywords,
+    options: Keywords,
     precision: str,
     backend: str,
     device: str,
     accept_license: bool,
-) -> dict[str, Any]:
+) -> JsonObject:
     from nearfield.encoder import Encoder
     from nearfield.evaluation.performance import load_test as speeds
 
-    loading: dict[str, Any] = {"precision": precision, "backend": backend, "device": device}
+    loading: Keywords = {"precision": precision, "backend": backend, "device": device}
     with Encoder(model, accept_license=accept_license, progress=True, **loading) as encoder:
         return speeds.measure(speeds.LocalTarget(encoder, **encode_options), texts, **options)
 
@@ -132,7 +137,7 @@ def _key(variable: str | None) -> str | None:
     return None if variable is None else os.environ[variable]
 
 
-def _format(result: dict[str, Any]) -> str:
+def _format(result: JsonObject) -> str:
     from nearfield.evaluation.performance import environment
 
     bulk, memory = result["bulk"], result["memory"]

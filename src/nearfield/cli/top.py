@@ -42,7 +42,10 @@ def top(
     once: Annotated[bool, typer.Option("--once", help="Show one frame after two readings, and stop.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object per reading, one per line.")] = False,
 ) -> None:
-    """Watch the models, queues, requests, latencies, batches, cache and memory of a running server."""
+    """Watch a running server.
+
+    Shows its models, queues, requests, latencies, batches, cache and memory.
+    """
     from nearfield.errors import NearfieldError
 
     view = ServerView(url, key)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
+
+from nearfield.cli.terminal.json_types import JsonObject
 
 EXAMPLES = """Examples:
 
@@ -22,7 +24,10 @@ def verify(
     seed: Annotated[int, typer.Option(help="Seed of the sample.")] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Encode a sample of a collection again, compare the vectors, and compare the manifest with the store."""
+    """Check the vectors of a collection.
+
+    A sample is encoded again and compared, and the manifest is compared with the store.
+    """
     from nearfield.corpus.collection import Collection
     from nearfield.evaluation.stability.drift import drift
 
@@ -35,7 +40,7 @@ def verify(
         raise typer.Exit(1)
 
 
-def _format(result: dict[str, Any]) -> str:
+def _format(result: JsonObject) -> str:
     lines = [f"{result['collection']}: {result['chunks']:,} chunks"]
     for name, feature in result["features"].items():
         lines += [f"  {name} ({feature['model']}): {'reproduced' if feature['reproduced'] else 'NOT reproduced'}"]
@@ -46,7 +51,7 @@ def _format(result: dict[str, Any]) -> str:
     return "\n".join([*lines, f"  Manifest and store: {', '.join(wrong) or 'no differences'}"])
 
 
-def _lines(feature: dict[str, Any]) -> list[str]:
+def _lines(feature: JsonObject) -> list[str]:
     cosine, fingerprint = feature["cosine"], feature["fingerprint"]
     summary = (
         "nothing to compare" if cosine is None else f"cosine at least {cosine['min']:.6f}, mean {cosine['mean']:.6f}"

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING
+
+from nearfield.cli.terminal.json_types import JsonObject
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -18,9 +20,6 @@ _UNKNOWN = "-"
 #: Stages of a request, in order.
 _STAGES = ("tokenise", "queue", "run", "finish", "reply")
 _MIB = 2**20
-
-#: A response of the server.
-JsonObject: TypeAlias = Mapping[str, Any]
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,64 @@
+"""What ``models show`` prints: words on a terminal, and the same JSON as version 0.1 for programs."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from nearfield import catalog
+from nearfield.catalog import CatalogEntry
+from nearfield.cli.terminal.model_report import to_json_object, to_text
+from nearfield.recipe import ClassScores, EncodeTask, Normalize, Pooling, Recipe, RerankPrompt, RoleFormat
+
+
+@pytest.mark.parametrize("entry", catalog.entries(), ids=lambda entry: entry.id)
+def test_no_value_of_python_is_printed(entry: CatalogEntry) -> None:
+    text = to_text(entry.id, entry, None)
+    assert not re.search(r"\bNone\b|\bTrue\b|\bFalse\b|\{\}|\[|\(\)", text.replace(entry.notes or "", ""))
+    assert f"nearfield models pull {entry.id}" in text
+
+
+def test_each_fact_has_its_origin(tmp_path: Path) -> None:
+    recipe = Recipe(
+        name="mine",
+        folder=tmp_path,
+        config={},
+        modules=(Pooling(("cls", "mean"), include_prompt=False), Normalize()),
+        dimensions=1024,
+        max_length=8192,
+        prompts={"query": "search: ", "document": ""},
+        default_prompt_name="query",
+        matryoshka=(512, 256),
+        origins={"prompts": "catalogue", "pooling": "assumed", "max_length": "positions"},
+        warnings=("this is odd",),
+    )
+    lines = {
+        key.strip(): value.strip()
+        for key, _, value in (line.partition(":  ") for line in to_text("mine", None, recipe).splitlines())
+    }
+    assert lines["Dimensions"] == "1,024; may be shortened to 512, 256"
+    assert lines["Maximum length"] == "8,192 tokens (from the model's number of positions)"
+    assert lines["Pooling"] == "cls and mean, without the prompt's tokens (assumed)"
+    assert lines["Normalization"] == "vectors have unit length (from the model's files)"
+    assert lines["Prompts"] == "1 (from the catalogue)"
+    assert lines["query"] == "'search: ' (default)"
+    assert lines["Warnings"] == "this is odd"
+    assert lines["Files"] == str(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("value", "kind"),
+    [
+        (ClassScores(("a",)), "Classes"),
+        (EncodeTask("query"), "Task"),
+        (RerankPrompt("yes"), "Answer"),
+        (RoleFormat(), "Marking"),
+        (Normalize(), "Normalize"),
+    ],
+)
+def test_json_has_the_names_of_version_0_1(value: object, kind: str, tmp_path: Path) -> None:
+    recipe = Recipe("mine", tmp_path, {}, (value,), 8, 8)  # type: ignore[arg-type]
+    (module,) = to_json_object(recipe, without="config")["modules"]  # type: ignore[misc]
+    assert module["kind"] == kind
