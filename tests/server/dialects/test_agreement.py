@@ -1,4 +1,4 @@
-"""The same text through every API gives the same vector, bit for bit in float32."""
+"""The same text has the same vector through every API, bit for bit in float32."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ Ask = Callable[[str, str], Any]
 
 
 def _post(path: str, find: Callable[[Any], Any], headers: dict[str, str] | None = None, **body: Any) -> Ask:
-    """Make what asks for the vector of a text: "TEXT" stands for it, wherever it is in the body."""
+    """Return a function that requests the vector of a text, which replaces "TEXT" anywhere in the body."""
 
     def ask(url: str, text: str) -> Any:
-        answer = httpx.post(url + path, json=_filled(body, text), headers=headers or {})
+        answer = httpx.post(url + path, json=_fill(body, text), headers=headers or {})
         assert answer.status_code == 200, answer.text
         kind = answer.headers["content-type"]
         return find(msgspec.msgpack.decode(answer.content) if "msgpack" in kind else answer.json())
@@ -29,11 +29,11 @@ def _post(path: str, find: Callable[[Any], Any], headers: dict[str, str] | None 
     return ask
 
 
-def _filled(value: Any, text: str) -> Any:
+def _fill(value: Any, text: str) -> Any:
     if isinstance(value, dict):
-        return {name: _filled(part, text) for name, part in value.items()}
+        return {name: _fill(part, text) for name, part in value.items()}
     if isinstance(value, list):
-        return [_filled(part, text) for part in value]
+        return [_fill(part, text) for part in value]
     return text if value == "TEXT" else value
 
 
@@ -41,16 +41,20 @@ def _bytes(text: str) -> Any:
     return np.frombuffer(base64.b64decode(text), "<f4")
 
 
-def _first(reply: Any) -> Any:
+def _first_embedding(reply: Any) -> Any:
     return reply["data"][0]["embedding"]
 
 
 VOYAGE: dict[str, Any] = {"truncation": True, "input_type": None, "output_dtype": None, "output_dimension": None}
-ASKED: dict[str, Ask] = {
-    "openai": _post("/v1/embeddings", _first, model="tiny", input="TEXT"),
-    "openai, bare path": _post("/embeddings", _first, model="tiny", input=["TEXT"]),
+REQUESTS: dict[str, Ask] = {
+    "openai": _post("/v1/embeddings", _first_embedding, model="tiny", input="TEXT"),
+    "openai, bare path": _post("/embeddings", _first_embedding, model="tiny", input=["TEXT"]),
     "openai, base64": _post(
-        "/v1/embeddings", lambda reply: _bytes(_first(reply)), model="tiny", input="TEXT", encoding_format="base64"
+        "/v1/embeddings",
+        lambda reply: _bytes(_first_embedding(reply)),
+        model="tiny",
+        input="TEXT",
+        encoding_format="base64",
     ),
     "tei": _post("/embed", lambda reply: reply[0], inputs="TEXT"),
     "tei, root": _post("/", lambda reply: reply[0], inputs=["TEXT"]),
@@ -74,12 +78,12 @@ ASKED: dict[str, Ask] = {
         input_type="clustering",
         embedding_types=["base64"],
     ),
-    "jina": _post("/v1/embeddings", _first, model="tiny", input=["TEXT"], embedding_type="float"),
-    "jina, objects": _post("/v1/embeddings", _first, model="tiny", input=[{"text": "TEXT"}]),
-    "voyage": _post("/v1/embeddings", _first, model="tiny", input=["TEXT"], **VOYAGE),
+    "jina": _post("/v1/embeddings", _first_embedding, model="tiny", input=["TEXT"], embedding_type="float"),
+    "jina, objects": _post("/v1/embeddings", _first_embedding, model="tiny", input=[{"text": "TEXT"}]),
+    "voyage": _post("/v1/embeddings", _first_embedding, model="tiny", input=["TEXT"], **VOYAGE),
     "voyage, base64": _post(
         "/v1/embeddings",
-        lambda reply: _bytes(_first(reply)),
+        lambda reply: _bytes(_first_embedding(reply)),
         model="tiny",
         input=["TEXT"],
         encoding_format="base64",
@@ -101,9 +105,9 @@ ASKED: dict[str, Ask] = {
 }
 
 
-@pytest.mark.parametrize("api", ASKED)
-def test_every_api_gives_the_vector_of_python(api: str, tiny: Encoder, fleet_url: str) -> None:
-    # In SIE's API a text that is not said to be a query is a document.
+@pytest.mark.parametrize("api", REQUESTS)
+def test_every_api_returns_the_vector_of_python(api: str, tiny: Encoder, fleet_url: str) -> None:
+    # In SIE's API a text is a document unless the request says that it is a query.
     expected = np.asarray(tiny.encode(TEXT, role="document" if api == "sie" else None), np.float32)
-    found = np.asarray(ASKED[api](fleet_url, TEXT), np.float32)
-    np.testing.assert_array_equal(found.view(np.uint32), expected.view(np.uint32))
+    vector = np.asarray(REQUESTS[api](fleet_url, TEXT), np.float32)
+    np.testing.assert_array_equal(vector.view(np.uint32), expected.view(np.uint32))

@@ -1,4 +1,4 @@
-"""cl100k_base: the table is tiktoken's, byte for byte, and LangChain's client, which sends its ids, is served right."""
+"""cl100k_base: the table equals tiktoken's, and LangChain's client, which sends its ids, gets the right vectors."""
 
 from __future__ import annotations
 
@@ -16,27 +16,27 @@ from tools.cl100k import HASH, pack
 TEXTS = ["the cat sat on the mat", "Zürich – naïve café, 東京 🚀", "", "  two  spaces\n", "hello world " * 400]
 
 
-def _file() -> bytes:
-    """Write the table out as tiktoken keeps it."""
+def _tiktoken_file() -> bytes:
+    """Return the table in tiktoken's file format."""
     return b"".join(b"%s %d\n" % (b64encode(token), number) for number, token in enumerate(cl100k.table()))
 
 
-def test_the_table_is_tiktoken_s_own() -> None:
-    assert hashlib.sha256(_file()).hexdigest() == HASH
+def test_table_equals_tiktoken_s() -> None:
+    assert hashlib.sha256(_tiktoken_file()).hexdigest() == HASH
     packed = Path(cl100k.__file__).with_suffix(".xz").read_bytes()
-    assert pack(_file()) == packed
+    assert pack(_tiktoken_file()) == packed
 
 
 @pytest.fixture
 def tiktoken_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let tiktoken find its table without fetching it, by the name that it gives it."""
+    """Put the table into tiktoken's cache, under the name that it uses, so that it downloads nothing."""
     url = "https://openaipublic.blob.core.windows.net/encodings/cl100k_base.tiktoken"
-    (tmp_path / hashlib.sha1(url.encode()).hexdigest()).write_bytes(_file())
+    (tmp_path / hashlib.sha1(url.encode()).hexdigest()).write_bytes(_tiktoken_file())
     monkeypatch.setenv("TIKTOKEN_CACHE_DIR", str(tmp_path))
 
 
 @pytest.mark.usefixtures("tiktoken_cache")
-def test_decoding_is_tiktoken_s() -> None:
+def test_decoding_equals_tiktoken_s() -> None:
     import tiktoken
 
     encoding = tiktoken.get_encoding("cl100k_base")
@@ -48,7 +48,7 @@ def test_decoding_is_tiktoken_s() -> None:
 
 
 @pytest.mark.usefixtures("tiktoken_cache")
-def test_langchain_gets_right_vectors_by_default_and_without_token_ids(url: str, tiny: Encoder) -> None:
+def test_langchain_with_and_without_token_ids(url: str, tiny: Encoder) -> None:
     from langchain_openai import OpenAIEmbeddings
 
     settings = {"model": "tiny", "base_url": url + "/v1", "api_key": "none"}

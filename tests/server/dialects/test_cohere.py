@@ -27,7 +27,7 @@ from nearfield.vectors.quantization import unit_ranges
 from tests.parity.scores import classifier
 from tests.support.serving import serving
 
-# What the clients do with objects of their own, pydantic is going to drop.
+# The clients use features of pydantic that are deprecated.
 pytestmark = [
     pytest.mark.filterwarnings("ignore:Accessing the 'model_fields' attribute:DeprecationWarning"),
     pytest.mark.filterwarnings("ignore:The `(parse_obj|dict)` method is deprecated:DeprecationWarning"),
@@ -73,7 +73,7 @@ def test_v1_floats(v1: cohere.Client, tiny: Encoder) -> None:
     assert reply.meta.billed_units.input_tokens == sum(len(tokens.ids) for tokens in tiny.tokenize(TEXTS[:1]))
 
 
-def test_v1_without_a_model_takes_the_first(v1: cohere.Client, tiny: Encoder) -> None:
+def test_v1_without_a_model_uses_the_first(v1: cohere.Client, tiny: Encoder) -> None:
     reply: Any = v1.embed(texts=["cat"], input_type="search_query")
     np.testing.assert_array_equal(np.array(reply.embeddings, np.float32), np.asarray(tiny.encode_query(["cat"])))
 
@@ -87,7 +87,7 @@ def test_v1_merges_a_hundred_texts(v1: cohere.Client, tiny: Encoder) -> None:
     typed: Any = v1.embed(texts=texts, model="tiny", embedding_types=["float", "ubinary"])
     assert (len(typed.embeddings.float_), len(typed.embeddings.ubinary), typed.embeddings.int8) == (100, 100, None)
     streamed = list(v1.embed_stream(texts=texts, model="tiny"))
-    assert [each.index for each in streamed] == list(range(100))
+    assert [event.index for event in streamed] == list(range(100))
 
 
 def test_v2_floats(v2: cohere.ClientV2, tiny: Encoder) -> None:
@@ -102,18 +102,18 @@ def test_v2_floats(v2: cohere.ClientV2, tiny: Encoder) -> None:
 @pytest.mark.parametrize("version", [1, 2])
 def test_six_types_of_the_same_vectors(clients: Pair, tiny: Encoder, version: int) -> None:
     options: Any = {"model": "tiny", "texts": TEXTS, "embedding_types": TYPES, "input_type": "search_document"}
-    if version == 1:  # its client keeps nothing of its own in what it merges
+    if version == 1:  # its client merges replies into one without the fields of each
         options["batching"] = False
     reply: Any = clients[version - 1].embed(**options)
-    found = reply.embeddings
-    floats = np.array(found.float_, np.float32)
-    coded = [np.frombuffer(base64.b64decode(text), "<f4") for text in found.base64]
+    embeddings = reply.embeddings
+    floats = np.array(embeddings.float_, np.float32)
+    coded = [np.frombuffer(base64.b64decode(text), "<f4") for text in embeddings.base64]
     np.testing.assert_array_equal(np.stack(coded), floats)
-    ubinary = np.array(found.ubinary)
+    ubinary = np.array(embeddings.ubinary)
     assert ubinary.shape == (3, tiny.dimensions // 8)
     np.testing.assert_array_equal(ubinary, np.packbits(floats > 0, axis=1))
-    np.testing.assert_array_equal(np.array(found.binary), ubinary - 128)
-    int8, uint8 = np.array(found.int8), np.array(found.uint8)
+    np.testing.assert_array_equal(np.array(embeddings.binary), ubinary - 128)
+    int8, uint8 = np.array(embeddings.int8), np.array(embeddings.uint8)
     np.testing.assert_array_equal(uint8, int8 + 128)
     low, high = reply.meta.embedding_range
     assert (low, high) == tuple(unit_ranges(tiny.dimensions)[:, 0].tolist())
@@ -130,7 +130,7 @@ def test_the_scale_does_not_depend_on_the_batch(v2: cohere.ClientV2) -> None:
     assert np.abs(ask(TEXTS)[:1] - ask(TEXTS[:1])).max() <= 1
 
 
-def test_only_what_was_asked_for_is_returned(fleet_url: str) -> None:
+def test_only_requested_types_are_returned(fleet_url: str) -> None:
     body = {"model": "tiny", "texts": TEXTS, "input_type": "search_query", "embedding_types": ["ubinary", "ubinary"]}
     reply = httpx.post(fleet_url + "/v2/embed", json=body).json()
     assert list(reply["embeddings"]) == ["ubinary"]
@@ -138,7 +138,7 @@ def test_only_what_was_asked_for_is_returned(fleet_url: str) -> None:
 
 
 def test_a_large_reply_is_whole(fleet_url: str, tiny: Encoder) -> None:
-    texts = [f"the cat {n}" for n in range(3000)]  # some 96,000 numbers: written in parts
+    texts = [f"the cat {n}" for n in range(3000)]  # about 96,000 numbers: written in parts
     body = {"model": "tiny", "texts": texts, "input_type": "search_document", "embedding_types": TYPES}
     reply = httpx.post(fleet_url + "/v2/embed", json=body, timeout=60).json()
     assert {kind: len(rows) for kind, rows in reply["embeddings"].items()} == dict.fromkeys(TYPES, 3000)
@@ -189,7 +189,7 @@ IMAGE = "data:image/png;base64,iVBORw0KGgo="
         ({"texts": ["cat"], "output_dimension": 8}, "output_dimension"),
     ],
 )
-def test_what_cannot_be_embedded(v2: cohere.ClientV2, extra: dict[str, Any], field: str) -> None:
+def test_inputs_that_cannot_be_embedded(v2: cohere.ClientV2, extra: dict[str, Any], field: str) -> None:
     with pytest.raises(cohere.BadRequestError) as refusal:
         v2.embed(**{"model": "tiny", "input_type": "search_query", **extra})
     body: Any = refusal.value.body
@@ -218,7 +218,7 @@ def test_truncation(v1: cohere.Client, v2: cohere.ClientV2, tiny: Encoder) -> No
     np.testing.assert_array_equal(_floats(ask()), _floats(end))
     assert np.abs(_floats(start) - _floats(end)).max() > 0.01
     dropped = int(tiny.encode_document([mixed]).dropped[0])
-    assert [int(found.split()[0]) for found in end.meta.warnings] == [dropped]
+    assert [int(warning.split()[0]) for warning in end.meta.warnings] == [dropped]
     for client, more in ((v1, {}), (v2, {"input_type": "search_document"})):
         with pytest.raises(cohere.BadRequestError, match="input_too_long"):
             client.embed(model="tiny", texts=[mixed], truncate="NONE", **more)  # type: ignore[arg-type]
@@ -269,12 +269,12 @@ def test_vectors_without_unit_length_have_no_int8(tmp_path: Path) -> None:
                 client.embed(**options, embedding_types=["int8"])
 
 
-def test_nulls_are_as_if_left_out(fleet_url: str, tiny: Encoder) -> None:
+def test_null_fields_count_as_absent(fleet_url: str, tiny: Encoder) -> None:
     body: dict[str, Any] = {"model": "tiny", "texts": ["cat"], "input_type": "search_query"}
     names = ("images", "inputs", "max_tokens", "output_dimension", "embedding_types", "truncate", "priority")
     reply = httpx.post(fleet_url + "/v2/embed", json={**body, **dict.fromkeys(names)})
-    found = np.array(reply.json()["embeddings"]["float"], np.float32)
-    np.testing.assert_array_equal(found, np.asarray(tiny.encode_query(["cat"])))
+    vectors = np.array(reply.json()["embeddings"]["float"], np.float32)
+    np.testing.assert_array_equal(vectors, np.asarray(tiny.encode_query(["cat"])))
     assert "x-nearfield-ignored-fields" not in reply.headers
     ranking = {"model": "tiny-reranker", "query": "cat", "documents": DOCUMENTS}
     nulls = {**ranking, "top_n": None, "max_tokens_per_doc": None, "return_documents": None}
@@ -293,14 +293,14 @@ def test_rerank(clients: Pair, fleet: dict[str, LoadedModel], version: int) -> N
     model: Any = fleet["reranker"]
     reply: Any = clients[version - 1].rerank(model="tiny-reranker", query="stone house", documents=DOCUMENTS)
     expected = model.rank("stone house", DOCUMENTS)
-    assert [each.index for each in reply.results] == [each.index for each in expected]
-    scores = [each.relevance_score for each in reply.results]
-    np.testing.assert_allclose(scores, [each.score for each in expected], atol=1e-6)
+    assert [result.index for result in reply.results] == [result.index for result in expected]
+    scores = [result.relevance_score for result in reply.results]
+    np.testing.assert_allclose(scores, [result.score for result in expected], atol=1e-6)
     assert scores == sorted(scores, reverse=True) and 0 <= scores[-1] < scores[0] <= 1
     assert reply.id and reply.meta.api_version.version == str(version)
     assert reply.meta.billed_units.search_units == 1
     best: Any = clients[version - 1].rerank(model="tiny-reranker", query="stone house", documents=DOCUMENTS, top_n=2)
-    assert [each.index for each in best.results] == [each.index for each in expected[:2]]
+    assert [result.index for result in best.results] == [result.index for result in expected[:2]]
     with pytest.raises(cohere.BadRequestError, match="top_n"):
         clients[version - 1].rerank(model="tiny-reranker", query="stone", documents=DOCUMENTS, top_n=0)
 
@@ -309,20 +309,20 @@ def test_v1_documents(v1: cohere.Client, fleet: dict[str, LoadedModel]) -> None:
     model: Any = fleet["reranker"]
     sent: Any = [{"title": text, "text": text[::-1], "n": "7"} for text in DOCUMENTS[:4]] + DOCUMENTS[4:]
     plain = v1.rerank(model="tiny-reranker", query="stone", documents=sent)
-    assert [each.document for each in plain.results] == [None] * 5
+    assert [result.document for result in plain.results] == [None] * 5
     backwards = [text[::-1] for text in DOCUMENTS[:4]] + DOCUMENTS[4:]
-    assert [each.index for each in plain.results] == [each.index for each in model.rank("stone", backwards)]
+    assert [result.index for result in plain.results] == [result.index for result in model.rank("stone", backwards)]
     options: Any = {"model": "tiny-reranker", "query": "stone", "documents": sent, "return_documents": True}
     named = v1.rerank(**options, rank_fields=["title", "missing", "n"])
     joined = [f"{text}\n7" for text in DOCUMENTS[:4]] + DOCUMENTS[4:]
     expected = model.rank("stone", joined)
-    assert [each.index for each in named.results] == [each.index for each in expected]
-    scores = [each.relevance_score for each in named.results]
-    np.testing.assert_allclose(scores, [each.score for each in expected], atol=1e-6)
-    for each in named.results:
-        document = sent[each.index]
-        assert each.document is not None
-        assert each.document.dict() == ({"text": document} if isinstance(document, str) else document)
+    assert [result.index for result in named.results] == [result.index for result in expected]
+    scores = [result.relevance_score for result in named.results]
+    np.testing.assert_allclose(scores, [result.score for result in expected], atol=1e-6)
+    for result in named.results:
+        document = sent[result.index]
+        assert result.document is not None
+        assert result.document.dict() == ({"text": document} if isinstance(document, str) else document)
     with pytest.raises(cohere.BadRequestError, match=r"documents\[0\] has no text to rank"):
         v1.rerank(model="tiny-reranker", query="stone", documents=sent, rank_fields=["missing"])
 
@@ -337,12 +337,12 @@ def test_scores_lie_between_0_and_1(tmp_path: Path) -> None:
         with load(str(folder), precision="float32", compile_cache=False) as model, serving([model]) as base:
             assert isinstance(model, Reranker)
             expected = model.rank("stone", DOCUMENTS)
-            assert expected[-1].score < 0  # as they are, some would be out of range
+            assert expected[-1].score < 0  # some would be out of range without scaling
             with cohere.ClientV2("none", base_url=base) as client:
-                found = client.rerank(model=model.name, query="stone", documents=DOCUMENTS).results
-            assert [each.index for each in found] == [each.index for each in expected]
-            scores = np.array([each.relevance_score for each in found])
-            np.testing.assert_allclose(scores, between(np.array([each.score for each in expected])), atol=1e-6)
+                results = client.rerank(model=model.name, query="stone", documents=DOCUMENTS).results
+            assert [result.index for result in results] == [result.index for result in expected]
+            scores = np.array([result.relevance_score for result in results])
+            np.testing.assert_allclose(scores, between(np.array([result.score for result in expected])), atol=1e-6)
 
 
 def test_late_interaction_ranks(v2: cohere.ClientV2, fleet: dict[str, LoadedModel]) -> None:
@@ -350,9 +350,11 @@ def test_late_interaction_ranks(v2: cohere.ClientV2, fleet: dict[str, LoadedMode
     query = model.encode(["stone house"], outputs="multivector", role="query").multivector
     documents = model.encode(DOCUMENTS, outputs="multivector", role="document").multivector
     means = query.similarity(documents)[0]  # bge-m3's scores are means already
-    found = v2.rerank(model=model.name, query="stone house", documents=DOCUMENTS).results
-    assert [each.index for each in found] == np.argsort(-means, kind="stable").tolist()
-    np.testing.assert_allclose([each.relevance_score for each in found], (1 + np.sort(means)[::-1]) / 2, atol=1e-6)
+    results = v2.rerank(model=model.name, query="stone house", documents=DOCUMENTS).results
+    assert [result.index for result in results] == np.argsort(-means, kind="stable").tolist()
+    np.testing.assert_allclose(
+        [result.relevance_score for result in results], (1 + np.sort(means)[::-1]) / 2, atol=1e-6
+    )
 
 
 def test_sums_of_late_interaction_become_means() -> None:
@@ -384,9 +386,9 @@ def test_max_tokens_per_doc(v2: cohere.ClientV2, fleet: dict[str, LoadedModel]) 
     long = [f"{text} river water" for text in ("stone house", "red fox", "night light")]
     reply: Any = v2.rerank(model="tiny-reranker", query="stone", documents=long, max_tokens_per_doc=2)
     expected = model.rank("stone", ["stone house", "red fox", "night light"])
-    assert [each.index for each in reply.results] == [each.index for each in expected]
-    scores = [each.relevance_score for each in reply.results]
-    np.testing.assert_allclose(scores, [each.score for each in expected], atol=1e-6)
+    assert [result.index for result in reply.results] == [result.index for result in expected]
+    scores = [result.relevance_score for result in reply.results]
+    np.testing.assert_allclose(scores, [result.score for result in expected], atol=1e-6)
     assert reply.meta.warnings[0].startswith("6 tokens were cut off")
 
 
@@ -399,8 +401,12 @@ def test_texts_are_shortened_at_tokens(tiny: Encoder) -> None:
 def test_other_clients_rerank_as_jina(fleet_url: str) -> None:
     body = {"model": "tiny-reranker", "query": "stone", "documents": DOCUMENTS}
     assert "usage" in httpx.post(fleet_url + "/v1/rerank", json=body).json()
-    told = ({"x-fern-sdk-name": "cohere"}, {"user-agent": "cohere/5.21.1"}, {"request-source": "python-sdk-4.57"})
-    for headers in (*told, {"x-fern-sdk-name": "cohere-ai"}):
+    client_headers = (
+        {"x-fern-sdk-name": "cohere"},
+        {"user-agent": "cohere/5.21.1"},
+        {"request-source": "python-sdk-4.57"},
+    )
+    for headers in (*client_headers, {"x-fern-sdk-name": "cohere-ai"}):
         assert "meta" in httpx.post(fleet_url + "/v1/rerank", json=body, headers=headers).json()
     for field in ("rank_fields", "max_chunks_per_doc"):
         assert "meta" in httpx.post(fleet_url + "/v1/rerank", json={**body, field: None}).json()
@@ -411,7 +417,7 @@ def test_other_clients_rerank_as_jina(fleet_url: str) -> None:
 
 @pytest.fixture
 def no_cache(monkeypatch: pytest.MonkeyPatch) -> None:
-    """All clients of a process share the tokenizers that they have fetched."""
+    """Clear the tokenizers that all clients of a process share."""
     monkeypatch.setattr(CacheMixin, "_cache", {})
 
 
@@ -421,16 +427,16 @@ def test_tokenize(fleet_url: str, tiny: Encoder, offline: bool) -> None:
     text = "The quick foxes"
     expected = tiny.tokenizer.backend.encode(text, add_special_tokens=False)
     with cohere.Client("none", base_url=fleet_url) as client:
-        found = client.tokenize(text=text, model="tiny", offline=offline)
-        assert found.tokens == expected.ids
-        assert found.token_strings == ([] if offline else expected.tokens)
-        back = client.detokenize(tokens=found.tokens, model="tiny", offline=offline)
+        tokens = client.tokenize(text=text, model="tiny", offline=offline)
+        assert tokens.tokens == expected.ids
+        assert tokens.token_strings == ([] if offline else expected.tokens)
+        back = client.detokenize(tokens=tokens.tokens, model="tiny", offline=offline)
         assert back.text == tiny.tokenizer.backend.decode(expected.ids)
-        assert (found.meta is None) == (back.meta is None) == offline
+        assert (tokens.meta is None) == (back.meta is None) == offline
 
 
 @pytest.mark.usefixtures("no_cache")
-def test_the_tokenizer_is_ours(v1: cohere.Client, tiny: Encoder, fleet: dict[str, LoadedModel]) -> None:
+def test_the_client_downloads_the_tokenizer(v1: cohere.Client, tiny: Encoder, fleet: dict[str, LoadedModel]) -> None:
     for model in (tiny, fleet["m3"]):
         assert v1.fetch_tokenizer(model=model.name).to_str() == model.tokenizer.backend.to_str()
 
@@ -446,7 +452,7 @@ def test_the_tokenizer_is_ours(v1: cohere.Client, tiny: Encoder, fleet: dict[str
         ("detokenize", {"tokens": [2**70]}, "tokens"),
     ],
 )
-def test_what_cannot_be_tokenized(fleet_url: str, path: str, extra: dict[str, Any], field: str) -> None:
+def test_inputs_that_cannot_be_tokenized(fleet_url: str, path: str, extra: dict[str, Any], field: str) -> None:
     reply = httpx.post(f"{fleet_url}/v1/{path}", json={"model": "tiny", **extra})
     assert (reply.status_code, reply.json()["error"]["param"]) == (400, field)
 
@@ -474,7 +480,7 @@ def test_models(v1: cohere.Client, fleet: dict[str, LoadedModel], fleet_url: str
         v1.models.list(page_size=0)
 
 
-def test_the_tokenizer_s_address_is_the_client_s(tiny: Encoder) -> None:
+def test_the_tokenizer_url_has_the_client_s_host(tiny: Encoder) -> None:
     with serving([tiny], allowed_hosts=["vectors.example"]) as base:
         one = httpx.get(base + "/v1/models/tiny", headers={"host": "vectors.example"}).json()
     assert one["tokenizer_url"] == "http://vectors.example/v1/tokenizers/tiny"
@@ -491,16 +497,16 @@ def test_keys(tiny: Encoder) -> None:
         assert httpx.get(base + "/v1/tokenizers/tiny").status_code == 401
         with cohere.Client("secret", base_url=base) as client:
             assert client.embed(texts=["cat"], model="tiny")
-            # The client fetches the file without its key, is refused, and asks the server to tokenise instead.
-            found = client.tokenize(text="the cat", model="tiny")
-            assert found.token_strings == ["the", "cat"]
+            # The client downloads the file without its key, is refused, and lets the server tokenise instead.
+            tokens = client.tokenize(text="the cat", model="tiny")
+            assert tokens.token_strings == ["the", "cat"]
         with cohere.ClientV2("wrong", base_url=base) as other, pytest.raises(cohere.UnauthorizedError) as refusal:
             other.embed(texts=["cat"], model="tiny", input_type="search_query")
         body: Any = refusal.value.body
         assert body["message"] == "Incorrect API key."
 
 
-def test_errors_have_the_clients_classes(v1: cohere.Client, v2: cohere.ClientV2, fleet_url: str) -> None:
+def test_errors_raise_the_clients_classes(v1: cohere.Client, v2: cohere.ClientV2, fleet_url: str) -> None:
     with pytest.raises(cohere.NotFoundError, match="Did you mean 'tiny'"):
         v2.embed(texts=["cat"], model="tinny", input_type="search_query")
     with pytest.raises(cohere.BadRequestError, match="gives no vectors"):

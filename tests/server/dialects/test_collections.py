@@ -1,4 +1,4 @@
-"""Collections over HTTP: searching, answers, documents, and what a server does not give away."""
+"""Collections over HTTP: search, answers, documents, and what a server does not reveal."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ DOCUMENTS: list[dict[str, Any]] = [
     {"id": "dogs", "text": "A dog looked at the blue world.", "title": "Dogs", "year": 2022},
     {"id": "words", "text": "Hello world, search the red query."},
 ]
-CALM = settings(
+SETTINGS = settings(
     max_examples=8,
     deadline=None,
     database=None,
@@ -56,25 +56,25 @@ def home(tmp_path_factory: pytest.TempPathFactory, tiny: Encoder) -> Path:
 
 @pytest.fixture(scope="module")
 def base(home: Path, fleet: dict[str, LoadedModel]) -> Iterator[str]:
-    """A server of all collections in it, that asks no chat endpoint."""
+    """A server of all collections in the folder, without a chat endpoint."""
     with serving(list(fleet.values()), served_collections="all", collections_dir=home) as url:
         yield url
 
 
 @pytest.fixture
 def client(base: str) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=base, timeout=60) as found:
-        yield found
+    with httpx.Client(base_url=base, timeout=60) as http:
+        yield http
 
 
 @pytest.fixture
 def chat() -> Iterator[ChatServer]:
-    with chatting() as found:
-        yield found
+    with chatting() as server:
+        yield server
 
 
 def post(url: str, json: Any) -> httpx.Response:
-    """Post to a server that may be busy with others."""
+    """Post to a server that may be busy."""
     return httpx.post(url, json=json, timeout=60)
 
 
@@ -86,12 +86,12 @@ def delete(url: str) -> httpx.Response:
     return httpx.delete(url, timeout=60)
 
 
-def error(reply: httpx.Response, status: int) -> str:
-    """Return what a refusal says."""
+def error_message(reply: httpx.Response, status: int) -> str:
+    """Return the message of an error_message response."""
     assert reply.status_code == status, reply.text
-    told = reply.json()
-    assert told["detail"] == told["error"]["message"] == told["message"]
-    return str(told["detail"])
+    body = reply.json()
+    assert body["detail"] == body["error"]["message"] == body["message"]
+    return str(body["detail"])
 
 
 def events(reply: httpx.Response) -> list[tuple[str, Any]]:
@@ -101,7 +101,7 @@ def events(reply: httpx.Response) -> list[tuple[str, Any]]:
     return [(kind.removeprefix("event: "), json.loads(data.removeprefix("data: "))) for kind, data in parts]
 
 
-def until_it(holds: Callable[[], bool]) -> None:
+def wait_until(holds: Callable[[], bool]) -> None:
     """Wait until something holds."""
     until = time.monotonic() + 20
     while not holds():
@@ -109,7 +109,7 @@ def until_it(holds: Callable[[], bool]) -> None:
         time.sleep(0.01)
 
 
-# -- searching ---------------------------------------------------------------------------------------------------------
+# -- search ------------------------------------------------------------------------------------------------------------
 
 
 def test_a_search(client: httpx.Client) -> None:
@@ -117,21 +117,21 @@ def test_a_search(client: httpx.Client) -> None:
         "/collections/pets/search", json={"query": "cat mat", "k": 2, "highlight": True, "explain": True}
     )
     assert reply.status_code == 200, reply.text
-    told = reply.json()
-    assert told["collection"] == "pets"
-    first = told["results"][0]
+    body = reply.json()
+    assert body["collection"] == "pets"
+    first = body["results"][0]
     assert (first["document"], first["title"], first["fields"]["year"]) == ("put:#cats", "Cats", 2020)
     assert first["text"][slice(*first["highlights"][0])] in first["text"]
     assert {"dense", "bm25", "fused"} <= set(first["stages"])
-    assert len(told["results"]) <= 2
+    assert len(body["results"]) <= 2
 
 
-def test_results_are_those_of_python(client: httpx.Client, home: Path, tiny: Encoder) -> None:
+def test_results_equal_those_in_python(client: httpx.Client, home: Path, tiny: Encoder) -> None:
     with Collection.open("pets", home=home, encoder_of=lambda _: tiny) as pets:
         for query in ("cat", "blue dog", "hello red search"):
-            wanted = [(each.id, pytest.approx(each.score)) for each in pets.search(query, 3)]
+            expected = [(hit.id, pytest.approx(hit.score)) for hit in pets.search(query, 3)]
             got = client.post("/collections/pets/search", json={"query": query, "k": 3}).json()["results"]
-            assert [(each["id"], each["score"]) for each in got] == wanted
+            assert [(hit["id"], hit["score"]) for hit in got] == expected
 
 
 @pytest.mark.parametrize(
@@ -148,13 +148,13 @@ def test_results_are_those_of_python(client: httpx.Client, home: Path, tiny: Enc
 def test_options(client: httpx.Client, options: dict[str, Any], first: str | None) -> None:
     reply = client.post("/collections/pets/search", json={"query": "blue dog", **options})
     assert reply.status_code == 200, reply.text
-    found = reply.json()["results"]
-    assert found
-    assert first in (None, found[0]["document"])
+    results = reply.json()["results"]
+    assert results
+    assert first in (None, results[0]["document"])
 
 
 @pytest.mark.parametrize(
-    ("body", "told"),
+    ("body", "message"),
     [
         ({}, "query"),
         ({"query": ""}, "query"),
@@ -172,28 +172,28 @@ def test_options(client: httpx.Client, options: dict[str, Any], first: str | Non
         ({"query": "a", "mode": "sparse"}, "sparse"),
     ],
 )
-def test_what_cannot_be_searched_for(client: httpx.Client, body: dict[str, Any], told: str) -> None:
-    assert told in error(client.post("/collections/pets/search", json=body), 400)
+def test_invalid_searches(client: httpx.Client, body: dict[str, Any], message: str) -> None:
+    assert message in error_message(client.post("/collections/pets/search", json=body), 400)
 
 
 @pytest.mark.parametrize("name", ["tiny", "tiny-classifier"])
-def test_what_is_no_reranker(client: httpx.Client, name: str) -> None:
-    told = error(client.post("/collections/pets/search", json={"query": "a", "rerank": name}), 404)
-    assert "is no reranker" in told
-    other = error(client.post("/collections/pets/search", json={"query": "a", "rerank": "org/evil"}), 404)
+def test_a_model_that_is_no_reranker(client: httpx.Client, name: str) -> None:
+    message = error_message(client.post("/collections/pets/search", json={"query": "a", "rerank": name}), 404)
+    assert "is no reranker" in message
+    other = error_message(client.post("/collections/pets/search", json={"query": "a", "rerank": "org/evil"}), 404)
     assert "not served here" in other
 
 
-def test_many_at_once_agree(client: httpx.Client) -> None:
+def test_concurrent_searches_agree(client: httpx.Client) -> None:
     def ask(number: int) -> Any:
         body = {"query": ("cat", "blue dog", "red")[number % 3], "k": 3}
         return number % 3, client.post("/collections/pets/search", json=body).json()["results"]
 
     with ThreadPoolExecutor(12) as pool:
-        found = list(pool.map(ask, range(60)))
+        answers = list(pool.map(ask, range(60)))
     for which in range(3):
-        results = [each for number, each in found if number == which]
-        assert all(each == results[0] for each in results)
+        results = [hits for number, hits in answers if number == which]
+        assert all(hits == results[0] for hits in results)
         assert results[0]
 
 
@@ -202,47 +202,51 @@ def test_many_at_once_agree(client: httpx.Client) -> None:
 
 def test_the_life_of_a_collection(client: httpx.Client, home: Path) -> None:
     body = {"name": "notes", "features": {"dense": {"model": "tiny"}}, "fields": {"year": "int"}}
-    made = client.post("/collections", json=body)
-    assert made.status_code == 200, made.text
-    assert (made.json()["name"], made.json()["documents"], made.json()["fields"]) == ("notes", 0, {"year": "int"})
-    assert "already" in error(client.post("/collections", json=body), 400)
+    created = client.post("/collections", json=body)
+    assert created.status_code == 200, created.text
+    assert (created.json()["name"], created.json()["documents"], created.json()["fields"]) == (
+        "notes",
+        0,
+        {"year": "int"},
+    )
+    assert "already" in error_message(client.post("/collections", json=body), 400)
     assert {"name": "notes"} in client.get("/collections").json()["collections"]
-    empty = error(client.post("/collections/notes/search", json={"query": "cat"}), 400)
+    empty = error_message(client.post("/collections/notes/search", json={"query": "cat"}), 400)
     assert "is empty" in empty
 
     put = client.post("/collections/notes/documents", json={"documents": DOCUMENTS})
     assert put.status_code == 200, put.text
     assert (put.json()["new"], put.json()["failed"], put.json()["failures"]) == (3, 0, [])
-    told = client.get("/collections/notes").json()
-    assert (told["documents"], told["states"]) == (3, {"done": 3})
-    assert str(home) not in json.dumps(told)
-    found = client.post("/collections/notes/search", json={"query": "cat mat"}).json()["results"]
-    assert found[0]["document"] == "put:#cats"
+    info = client.get("/collections/notes").json()
+    assert (info["documents"], info["states"]) == (3, {"done": 3})
+    assert str(home) not in json.dumps(info)
+    results = client.post("/collections/notes/search", json={"query": "cat mat"}).json()["results"]
+    assert results[0]["document"] == "put:#cats"
 
     changed = {**DOCUMENTS[0], "text": "Nothing about them."}
     assert client.post("/collections/notes/documents", json={"documents": [changed]}).json()["changed"] == 1
     hits = client.post("/collections/notes/search", json={"query": "mat", "mode": "bm25"}).json()["results"]
-    assert "put:#cats" not in [each["document"] for each in hits]
+    assert "put:#cats" not in [item["document"] for item in hits]
 
     gone = client.post("/collections/notes/documents/delete", json={"documents": ["put:#dogs", "put:#never"]})
     assert gone.json() == {"deleted": 1}
     listed = client.get("/collections/notes/documents").json()
-    assert [each["id"] for each in listed["documents"]] == ["put:#cats", "put:#words"]
+    assert [item["id"] for item in listed["documents"]] == ["put:#cats", "put:#words"]
 
     assert client.delete("/collections/notes").json() == {"name": "notes"}
     assert not (home / "notes").exists()
-    assert "not served here" in error(client.get("/collections/notes"), 404)
+    assert "not served here" in error_message(client.get("/collections/notes"), 404)
 
 
 def test_documents_are_listed_and_read_in_parts(client: httpx.Client) -> None:
     first = client.get("/collections/pets/documents", params={"limit": 2}).json()
-    assert [each["key"] for each in first["documents"]] == ["cats", "dogs"]
+    assert [document["key"] for document in first["documents"]] == ["cats", "dogs"]
     rest = client.get("/collections/pets/documents", params={"limit": 2, "after": first["next"]}).json()
-    assert [each["key"] for each in rest["documents"]] == ["words"]
+    assert [document["key"] for document in rest["documents"]] == ["words"]
     assert rest["next"] is None
     assert client.get("/collections/pets/documents", params={"state": "failed"}).json()["documents"] == []
     for limit in ("0", "1001", "x", "-1", "9" * 30, "¹"):
-        assert "limit" in error(client.get("/collections/pets/documents", params={"limit": limit}), 400)
+        assert "limit" in error_message(client.get("/collections/pets/documents", params={"limit": limit}), 400)
 
     whole = client.get("/collections/pets/document", params={"id": "put:#dogs"}).json()
     assert whole["text"] == DOCUMENTS[1]["text"]
@@ -252,12 +256,12 @@ def test_documents_are_listed_and_read_in_parts(client: httpx.Client) -> None:
     assert (part["text"], part["start"], part["end"]) == ("dog", 2, 5)
     past = client.get("/collections/pets/document", params={"id": "put:#dogs", "start": 10_000}).json()
     assert (past["text"], past["start"]) == ("", past["total"])
-    assert "no document" in error(client.get("/collections/pets/document", params={"id": "put:#lions"}), 404)
-    assert error(client.get("/collections/pets/document"), 404)
+    assert "no document" in error_message(client.get("/collections/pets/document", params={"id": "put:#lions"}), 404)
+    assert error_message(client.get("/collections/pets/document"), 404)
 
 
 @pytest.mark.parametrize(
-    ("body", "told"),
+    ("body", "message"),
     [
         ({"documents": []}, "empty"),
         ({"documents": [{"text": "no id"}]}, "'id'"),
@@ -268,20 +272,20 @@ def test_documents_are_listed_and_read_in_parts(client: httpx.Client) -> None:
         ({"documents": [{"id": "bad\ud800", "text": "b"}]}, ""),
     ],
 )
-def test_documents_that_are_none(client: httpx.Client, body: dict[str, Any], told: str) -> None:
+def test_invalid_documents(client: httpx.Client, body: dict[str, Any], message: str) -> None:
     data = json.dumps(body)
     headers = {"content-type": "application/json"}
-    assert told in error(client.post("/collections/pets/documents", content=data, headers=headers), 400)
+    assert message in error_message(client.post("/collections/pets/documents", content=data, headers=headers), 400)
     assert client.get("/collections/pets").json()["documents"] == 3
 
 
-def test_more_documents_than_a_request_may_hold(tiny: Encoder, home: Path) -> None:
+def test_too_many_documents_in_one_request(tiny: Encoder, home: Path) -> None:
     with serving([tiny], served_collections="pets", collections_dir=home, max_items=2) as url:
         for path in ("documents", "documents/delete"):
             reply = post(
                 f"{url}/collections/pets/{path}", json={"documents": DOCUMENTS if path[-1] == "s" else ["a"] * 3}
             )
-            assert "in parts" in error(reply, 413)
+            assert "in parts" in error_message(reply, 413)
 
 
 @pytest.mark.parametrize(
@@ -299,51 +303,51 @@ def test_more_documents_than_a_request_may_hold(tiny: Encoder, home: Path) -> No
         {"name": "x", "features": {"dense": {"model": "tiny", "kind": "smell"}}},
     ],
 )
-def test_collections_that_are_not_made(client: httpx.Client, home: Path, body: dict[str, Any]) -> None:
+def test_invalid_definitions(client: httpx.Client, home: Path, body: dict[str, Any]) -> None:
     before = sorted(path.name for path in home.iterdir())
-    assert error(client.post("/collections", json=body), 400)
+    assert error_message(client.post("/collections", json=body), 400)
     assert sorted(path.name for path in home.iterdir()) == before
 
 
 def test_a_collection_needs_a_model_that_is_served(client: httpx.Client, home: Path) -> None:
-    for model, told in (
+    for model, message in (
         ("org/other", "not served here"),
         ("tiny-reranker", "encodes no texts"),
         (str(home), "not served"),
     ):
         body = {"name": "other", "features": {"dense": {"model": model}}}
-        assert told in error(client.post("/collections", json=body), 404)
-    assert "all-MiniLM-L6-v2" in error(client.post("/collections", json={"name": "other"}), 404)
+        assert message in error_message(client.post("/collections", json=body), 404)
+    assert "all-MiniLM-L6-v2" in error_message(client.post("/collections", json={"name": "other"}), 404)
     assert not (home / "other").exists()
 
 
-# -- what is served ----------------------------------------------------------------------------------------------------
+# -- served collections ------------------------------------------------------------------------------------------------
 
 
-def test_nothing_is_served_unless_it_is_asked_for(url: str, tiny: Encoder, home: Path) -> None:
+def test_no_collection_is_served_by_default(url: str, tiny: Encoder, home: Path) -> None:
     with serving([tiny], collections_dir=home) as other:
         for place in (url, other):
             assert get(place + "/collections").json() == {"collections": []}
-            told = error(post(place + "/collections/pets/search", json={"query": "cat"}), 404)
-            assert "--collections" in told
-            assert error(get(place + "/collections/pets/document?id=put:%23cats"), 404)
-            assert error(delete(place + "/collections/pets"), 404)
+            message = error_message(post(place + "/collections/pets/search", json={"query": "cat"}), 404)
+            assert "--collections" in message
+            assert error_message(get(place + "/collections/pets/document?id=put:%23cats"), 404)
+            assert error_message(delete(place + "/collections/pets"), 404)
             body = {"name": "mine", "features": {"dense": {"model": "tiny"}}}
-            assert "would not be served" in error(post(place + "/collections", json=body), 403)
+            assert "would not be served" in error_message(post(place + "/collections", json=body), 403)
 
 
-def test_only_what_is_named_is_served(tiny: Encoder, home: Path) -> None:
+def test_only_named_collections_are_served(tiny: Encoder, home: Path) -> None:
     with (
         Collection.create("private", {}, home=home),
         serving([tiny], served_collections="pets,later", collections_dir=home) as url,
     ):
         assert get(url + "/collections").json() == {"collections": [{"name": "pets"}]}
-        told = error(get(url + "/collections/private"), 404)
-        assert "Known: pets" in told
+        message = error_message(get(url + "/collections/private"), 404)
+        assert "Known: pets" in message
         body: dict[str, Any] = {"name": "later", "features": {"dense": {"model": "tiny"}}}
         assert post(url + "/collections", json=body).status_code == 200
         assert delete(url + "/collections/later").status_code == 200
-        assert error(post(url + "/collections", json={**body, "name": "else"}), 403)
+        assert error_message(post(url + "/collections", json={**body, "name": "else"}), 403)
     Collection.open("private", home=home).drop()
 
 
@@ -381,7 +385,7 @@ def test_keys(tiny: Encoder, home: Path, tmp_path: Path) -> None:
         assert statuses(keys["owner"][0]) == [200] * 8
 
 
-def test_a_model_on_demand_stays_while_it_is_used_and_comes_again(
+def test_a_model_on_demand_stays_while_in_use_and_is_loaded_again(
     home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     loads: list[str] = []
@@ -393,10 +397,10 @@ def test_a_model_on_demand_stays_while_it_is_used_and_comes_again(
     models = ModelPool(loader=loader, on_demand=["tiny"], keep_alive=0)
     begun, go_on, search = threading.Event(), threading.Event(), Collection.search
 
-    def slow(self: Collection, *given: Any, **options: Any) -> Any:
+    def slow(self: Collection, *args: Any, **options: Any) -> Any:
         begun.set()
         assert go_on.wait(20)
-        return search(self, *given, **options)
+        return search(self, *args, **options)
 
     monkeypatch.setattr(Collection, "search", slow)
     path, left = "/collections/pets/search", 'route="/collections/{name}/search",status="499"'
@@ -407,11 +411,11 @@ def test_a_model_on_demand_stays_while_it_is_used_and_comes_again(
         with pytest.raises(httpx.ReadTimeout):
             client.post(path, json={"query": "cat"}, timeout=httpx.Timeout(20, read=0.5))
         assert begun.wait(20)
-        until_it(lambda: left in client.get("/metrics").text)
+        wait_until(lambda: left in client.get("/metrics").text)
         # Its client has left, but its thread still needs the model.
         assert models.entry("tiny").users == 1
         go_on.set()
-        until_it(lambda: models.entry("tiny").state == "available")
+        wait_until(lambda: models.entry("tiny").state == "available")
         again = client.post(path, json={"query": "cat"})
         assert again.status_code == 200, again.text
         assert again.json()["results"][0]["document"] == "put:#cats"
@@ -420,8 +424,8 @@ def test_a_model_on_demand_stays_while_it_is_used_and_comes_again(
 
 def test_a_collection_of_a_model_that_is_not_served(fleet: dict[str, LoadedModel], home: Path) -> None:
     with serving([fleet["m3"]], served_collections="all", collections_dir=home) as url:
-        told = error(post(url + "/collections/pets/search", json={"query": "cat"}), 404)
-        assert "'pets' was created with 'tiny'" in told
+        message = error_message(post(url + "/collections/pets/search", json={"query": "cat"}), 404)
+        assert "'pets' was created with 'tiny'" in message
         assert get(url + "/collections/pets").json()["documents"] == 3
 
 
@@ -429,26 +433,28 @@ def test_a_model_of_another_space_is_refused(fleet: dict[str, LoadedModel], home
     with serving(
         ModelPool(loader=lambda _: fleet["m3"], on_demand=["tiny"]), served_collections="all", collections_dir=home
     ) as url:
-        told = error(post(url + "/collections/pets/search", json={"query": "cat"}), 409)
-        assert "nearfield index pets" in told
+        message = error_message(post(url + "/collections/pets/search", json={"query": "cat"}), 409)
+        assert "nearfield index pets" in message
 
 
-def test_one_who_writes_keeps_others_from_writing_and_not_from_searching(client: httpx.Client, home: Path) -> None:
+def test_a_writer_blocks_other_writers_but_no_searches(client: httpx.Client, home: Path) -> None:
     with CollectionDirectory.of("pets", home).alone():
-        assert "being written" in error(client.post("/collections/pets/documents", json={"documents": DOCUMENTS}), 409)
-        assert error(client.delete("/collections/pets"), 409)
+        assert "being written" in error_message(
+            client.post("/collections/pets/documents", json={"documents": DOCUMENTS}), 409
+        )
+        assert error_message(client.delete("/collections/pets"), 409)
         assert client.post("/collections/pets/search", json={"query": "cat"}).status_code == 200
 
 
-def test_another_collection_of_the_same_name_takes_its_place(client: httpx.Client, home: Path, tiny: Encoder) -> None:
+def test_a_collection_replaced_by_another_of_the_same_name(client: httpx.Client, home: Path, tiny: Encoder) -> None:
     config = {"features": {"dense": {"model": "tiny"}}}
     for text in ("The cat sat.", "A blue dog."):
-        with Collection.create("swap", config, home=home, encoder_of=lambda _: tiny) as made:
-            made.put([{"id": "one", "text": text}])
-        found = client.post("/collections/swap/search", json={"query": "cat"}).json()["results"]
-        assert [each["text"] for each in found] == [text]
+        with Collection.create("swap", config, home=home, encoder_of=lambda _: tiny) as collection:
+            collection.put([{"id": "one", "text": text}])
+        results = client.post("/collections/swap/search", json={"query": "cat"}).json()["results"]
+        assert [result["text"] for result in results] == [text]
         Collection.open("swap", home=home).drop()
-    assert error(client.get("/collections/swap"), 404)
+    assert error_message(client.get("/collections/swap"), 404)
 
 
 def test_a_definition_that_changes_between_requests(
@@ -460,14 +466,14 @@ def test_a_definition_that_changes_between_requests(
         {"features": {"dense": {"model": "tiny"}}},
         home=home,
         encoder_of=lambda name: models[name],  # type: ignore[arg-type,return-value]
-    ) as made:
-        made.put(DOCUMENTS[2:])
+    ) as collection:
+        collection.put(DOCUMENTS[2:])
         body = {"query": "red", "explain": True}
         assert "m3" not in client.post("/collections/grows/search", json=body).json()["results"][0]["stages"]
-        made.configure({"features": {"dense": {"model": "tiny"}, "words": {"model": "m3", "kind": "sparse"}}})
-        made.index()
-        found = client.post("/collections/grows/search", json={**body, "mode": "words"})
-        assert found.status_code == 200, found.text
+        collection.configure({"features": {"dense": {"model": "tiny"}, "words": {"model": "m3", "kind": "sparse"}}})
+        collection.index()
+        reply = client.post("/collections/grows/search", json={**body, "mode": "words"})
+        assert reply.status_code == 200, reply.text
     Collection.open("grows", home=home).drop()
 
 
@@ -487,12 +493,12 @@ def test_waiting_requests_are_bounded(monkeypatch: pytest.MonkeyPatch, tiny: Enc
         assert begun.wait(20)
         refused = post(url + "/collections/pets/search", json={"query": "cat"})
         assert refused.headers["retry-after"]
-        assert "waiting" in error(refused, 429)
+        assert "waiting" in error_message(refused, 429)
         go_on.set()
         assert first.result().status_code == 200
 
 
-def test_several_front_ends_serve_none() -> None:
+def test_several_front_ends_serve_no_collections() -> None:
     from nearfield.server.frontends.supervisor import check
 
     with pytest.raises(SettingsError, match="served_collections"):
@@ -502,10 +508,10 @@ def test_several_front_ends_serve_none() -> None:
 # -- answers -----------------------------------------------------------------------------------------------------------
 
 
-def test_without_a_chat_endpoint_there_are_the_passages(client: httpx.Client) -> None:
-    told = client.post("/collections/pets/ask", json={"question": "Where did the cat sit?"}).json()
-    assert (told["text"], told["found"], told["cited"]) == ("", True, False)
-    assert told["passages"][0]["document"] == "put:#cats"
+def test_without_a_chat_endpoint_only_passages_are_returned(client: httpx.Client) -> None:
+    answer = client.post("/collections/pets/ask", json={"question": "Where did the cat sit?"}).json()
+    assert (answer["text"], answer["found"], answer["cited"]) == ("", True, False)
+    assert answer["passages"][0]["document"] == "put:#cats"
     streamed = events(client.post("/collections/pets/ask", json={"question": "Where?", "stream": True}))
     assert [kind for kind, _ in streamed] == ["answer"]
 
@@ -517,38 +523,42 @@ def test_an_answer(tiny: Encoder, home: Path, chat: ChatServer, monkeypatch: pyt
     with serving([tiny], served_collections="all", collections_dir=home, **given_) as url:
         elsewhere = {"chat_url": "http://127.0.0.1:1", "endpoint": "http://127.0.0.1:1", "model": "other"}
         body = {"question": "Where did the cat sit?", "k": 2, **elsewhere}
-        told = post(url + "/collections/pets/ask", json=body).json()
-        assert told["text"] == "On the mat [1]. Or not."
-        assert (told["found"], told["cited"], told["invalid"]) == (True, True, [9])
-        assert told["citations"][0]["document"] == told["passages"][0]["document"] == "put:#cats"
-        assert told["text"][slice(*told["citations"][0]["marks"][0])] == "[1]"
+        answer = post(url + "/collections/pets/ask", json=body).json()
+        assert answer["text"] == "On the mat [1]. Or not."
+        assert (answer["found"], answer["cited"], answer["invalid"]) == (True, True, [9])
+        assert answer["citations"][0]["document"] == answer["passages"][0]["document"] == "put:#cats"
+        assert answer["text"][slice(*answer["citations"][0]["marks"][0])] == "[1]"
         assert (chat.asked[0].headers["authorization"], chat.asked[0].body["model"]) == ("Bearer sk-hidden", "chatty")
 
         streamed = events(post(url + "/collections/pets/ask", json={**body, "stream": True}))
         assert [kind for kind, _ in streamed[:-1]] == ["text"] * (len(streamed) - 1)
         assert len(streamed) > 2
-        assert "".join(data["text"] for _, data in streamed[:-1]) == told["text"]
-        assert streamed[-1] == ("answer", told)
+        assert "".join(data["text"] for _, data in streamed[:-1]) == answer["text"]
+        assert streamed[-1] == ("answer", answer)
 
         chat.script = [Say([UNANSWERED])]
         assert post(url + "/collections/pets/ask", json=body).json()["found"] is False
 
 
-def test_nothing_found_asks_nobody(tiny: Encoder, home: Path, chat: ChatServer) -> None:
+def test_no_passages_means_no_chat_request(tiny: Encoder, home: Path, chat: ChatServer) -> None:
     with serving([tiny], served_collections="all", collections_dir=home, chat_url=chat.url + "/v1") as url:
         body = {"question": "Where?", "where": {"year": 1900}}
-        told = post(url + "/collections/pets/ask", json=body).json()
-        assert (told["found"], told["passages"], told["text"]) == (False, [], "Nothing was found for this question.")
+        answer = post(url + "/collections/pets/ask", json=body).json()
+        assert (answer["found"], answer["passages"], answer["text"]) == (
+            False,
+            [],
+            "Nothing was found for this question.",
+        )
     assert chat.asked == []
 
 
 def test_an_endpoint_that_fails(tiny: Encoder, home: Path, chat: ChatServer) -> None:
     with serving([tiny], served_collections="all", collections_dir=home, chat_url=chat.url + "/api") as url:
         chat.script = [Refuse(401, {"error": "no such key"})]
-        for stream in (False, True):  # before the first word, the reply has a status of its own
+        for stream in (False, True):  # an error_message before the first word sets the status of the reply
             body = {"question": "Where?", "stream": stream}
             reply = post(url + "/collections/pets/ask", json=body)
-            assert "no such key" in error(reply, 502)
+            assert "no such key" in error_message(reply, 502)
             assert reply.json()["error"]["code"] == "answer_failed"
         chat.script = [Say(["On", " the", " mat"], breaks_after=2)]
         streamed = events(post(url + "/collections/pets/ask", json={"question": "W?", "stream": True}))
@@ -557,11 +567,11 @@ def test_an_endpoint_that_fails(tiny: Encoder, home: Path, chat: ChatServer) -> 
         assert "broke off" in streamed[-1][1]["error"]["message"]
 
 
-def test_an_endpoint_that_is_slow_keeps_nobody_else_waiting(tiny: Encoder, home: Path, chat: ChatServer) -> None:
-    go_on, asked = threading.Event(), threading.Event()
+def test_a_slow_endpoint_blocks_no_other_request(tiny: Encoder, home: Path, chat: ChatServer) -> None:
+    go_on, received = threading.Event(), threading.Event()
 
     def slow(_: Any) -> Say:
-        asked.set()
+        received.set()
         go_on.wait(30)
         return Say(["Late."])
 
@@ -569,14 +579,14 @@ def test_an_endpoint_that_is_slow_keeps_nobody_else_waiting(tiny: Encoder, home:
     options = {"served_collections": "all", "collections_dir": home, "chat_url": chat.url, "request_timeout": 2}
     with serving([tiny], chat_kind="openai", **options) as url, ThreadPoolExecutor(1) as pool:
         late = pool.submit(post, url + "/collections/pets/ask", json={"question": "W?"})
-        assert asked.wait(20)
+        assert received.wait(20)
         assert get(url + "/health").status_code == 200
         assert post(url + "/collections/pets/search", json={"query": "cat"}).status_code == 200
         assert late.result().status_code in (502, 503)
         go_on.set()
 
 
-def test_a_client_that_leaves_ends_the_answer(tiny: Encoder, home: Path, chat: ChatServer) -> None:
+def test_a_disconnect_ends_the_answer(tiny: Encoder, home: Path, chat: ChatServer) -> None:
     go_on = threading.Event()
     chat.script = [Say(["One", " two"], breaks_after=3, waits=go_on)]
     with serving([tiny], served_collections="all", collections_dir=home, chat_url=chat.url + "/v1") as url:
@@ -590,7 +600,7 @@ def test_a_client_that_leaves_ends_the_answer(tiny: Encoder, home: Path, chat: C
         assert not thread.is_alive()
 
 
-# -- anything at all ---------------------------------------------------------------------------------------------------
+# -- generated bodies --------------------------------------------------------------------------------------------------
 
 
 def test_bodies_generated_from_the_document(base: str) -> None:
@@ -599,7 +609,7 @@ def test_bodies_generated_from_the_document(base: str) -> None:
     for result in schema.include(path_regex="^/collections").get_all_operations():
         operation = result.ok()
 
-        @CALM
+        @SETTINGS
         @given(case=operation.as_strategy())
         def check(case: Any) -> None:
             if case.path_parameters and case.method != "DELETE":

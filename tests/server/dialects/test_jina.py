@@ -41,8 +41,8 @@ def _vectors(reply: httpx.Response, kind: Any = np.float32) -> Any:
 @pytest.mark.parametrize("path", ["/v1/embeddings", "/embeddings"])
 def test_texts_and_objects(fleet_url: str, tiny: Encoder, path: str) -> None:
     expected = np.asarray(tiny.encode([TEXTS[0]]))
-    for given in (TEXTS[0], [TEXTS[0]], [{"text": TEXTS[0]}]):
-        np.testing.assert_array_equal(_vectors(_ask(fleet_url, path, input=given, normalized=True)), expected)
+    for value in (TEXTS[0], [TEXTS[0]], [{"text": TEXTS[0]}]):
+        np.testing.assert_array_equal(_vectors(_ask(fleet_url, path, input=value, normalized=True)), expected)
     mixed = _ask(fleet_url, path, input=[TEXTS[0], {"text": TEXTS[1]}])
     np.testing.assert_allclose(_vectors(mixed), np.asarray(tiny.encode(TEXTS[:2])), atol=1e-6)
     assert list(mixed.json()) == ["model", "object", "usage", "data"]
@@ -52,31 +52,31 @@ def test_texts_and_objects(fleet_url: str, tiny: Encoder, path: str) -> None:
 
 
 def test_tasks_are_roles(fleet_url: str, tiny: Encoder) -> None:
-    asked = {
+    replies = {
         "retrieval.query": tiny.encode_query(["cat"]),
         "retrieval.passage": tiny.encode_document(["cat"]),
         "code.query": tiny.encode_query(["cat"]),
         "text-matching": tiny.encode(["cat"]),
         "classification": tiny.encode(["cat"]),
     }
-    for task, expected in asked.items():
+    for task, expected in replies.items():
         np.testing.assert_array_equal(_vectors(_ask(fleet_url, input="cat", task=task)), expected.data)
-    assert np.abs(asked["retrieval.query"].data - asked["retrieval.passage"].data).max() > 0.01
+    assert np.abs(replies["retrieval.query"].data - replies["retrieval.passage"].data).max() > 0.01
     wrong = _ask(fleet_url, input="cat", task="text-matchin")
     assert wrong.status_code == 422
     assert "Did you mean 'text-matching'" in wrong.json()["detail"]
-    assert [each["field"] for each in wrong.json()["errors"]] == ["task"]
+    assert [problem["field"] for problem in wrong.json()["errors"]] == ["task"]
 
 
-def test_tasks_that_the_model_has_are_its_own(tmp_path: Path) -> None:
+def test_tasks_of_the_model(tmp_path: Path) -> None:
     prompts = {"query": "search: ", "classification": "red "}
     with tiny_encoder(tmp_path / "tasks", prompts=prompts, precision="float32") as encoder:
         tasks = {"retrieval.query": EncodeTask("blue "), "text-matching": EncodeTask("the ")}
         object.__setattr__(encoder.recipe, "tasks", tasks)
         with serving([encoder]) as url:
             for task, prompt in (("retrieval.query", "blue "), ("text-matching", "the "), ("classification", "red ")):
-                found = _vectors(_ask(url, model="tasks", input="cat", task=task))
-                np.testing.assert_array_equal(found, encoder.encode(["cat"], prompt=prompt).data)
+                vectors = _vectors(_ask(url, model="tasks", input="cat", task=task))
+                np.testing.assert_array_equal(vectors, encoder.encode(["cat"], prompt=prompt).data)
             plain = _vectors(_ask(url, model="tasks", input="cat", task="separation"))
             np.testing.assert_array_equal(plain, encoder.encode(["cat"], prompt="").data)
 
@@ -91,7 +91,7 @@ def test_embedding_types(fleet_url: str, tiny: Encoder, field: str) -> None:
     np.testing.assert_array_equal(bits, np.packbits(plain > 0, axis=1))
     offset = _vectors(_ask(fleet_url, input=TEXTS[0], **{field: "binary"}), np.int64)
     np.testing.assert_array_equal(offset, bits - 128)
-    # How LlamaIndex reads them.
+    # As LlamaIndex reads them.
     np.testing.assert_array_equal(np.unpackbits((offset[0] + 128).astype(np.uint8)), plain[0] > 0)
     wrong: Any
     for wrong in ("int4", ["float", "binary"]):
@@ -100,8 +100,8 @@ def test_embedding_types(fleet_url: str, tiny: Encoder, field: str) -> None:
 
 def test_the_openai_client_gets_bits_as_numbers(fleet_url: str, tiny: Encoder) -> None:
     with openai.OpenAI(base_url=fleet_url + "/v1", api_key="none") as client:
-        found = client.embeddings.create(model="tiny", input=[TEXTS[0]], extra_body={"embedding_type": "binary"})
-        np.testing.assert_array_equal(found.data[0].embedding, tiny.encode([TEXTS[0]], precision="binary").data[0])
+        reply = client.embeddings.create(model="tiny", input=[TEXTS[0]], extra_body={"embedding_type": "binary"})
+        np.testing.assert_array_equal(reply.data[0].embedding, tiny.encode([TEXTS[0]], precision="binary").data[0])
         plain = client.embeddings.create(model="tiny", input=["cat"], extra_body={"task": "retrieval.query"})
     np.testing.assert_array_equal(np.array(plain.data[0].embedding, np.float32), np.asarray(tiny.encode_query("cat")))
 
@@ -110,7 +110,9 @@ def test_normalized(tmp_path: Path) -> None:
     with tiny_encoder(tmp_path / "long", precision="float32") as encoder:
         object.__setattr__(encoder.recipe, "modules", encoder.recipe.modules[:1])
         with serving([encoder]) as url:
-            short, whole = (_vectors(_ask(url, model="long", input=TEXTS, normalized=given)) for given in (True, False))
+            short, whole = (
+                _vectors(_ask(url, model="long", input=TEXTS, normalized=normalized)) for normalized in (True, False)
+            )
     np.testing.assert_allclose(np.linalg.norm(short, axis=1), 1, atol=1e-5)
     np.testing.assert_allclose(short, whole / np.linalg.norm(whole, axis=1, keepdims=True), atol=1e-5)
 
@@ -122,8 +124,8 @@ def test_dimensions(tmp_path: Path, fleet_url: str) -> None:
     with tiny_encoder(tmp_path / "short", precision="float32") as encoder:
         object.__setattr__(encoder.recipe, "matryoshka", (8, 16, 32))
         with serving([encoder]) as url:
-            found = _vectors(_ask(url, model="short", input="cat", task="separation", dimensions=8))
-        np.testing.assert_array_equal(found, encoder.encode(["cat"], truncate_dim=8).data)
+            vectors = _vectors(_ask(url, model="short", input="cat", task="separation", dimensions=8))
+        np.testing.assert_array_equal(vectors, encoder.encode(["cat"], truncate_dim=8).data)
 
 
 def test_too_long_is_refused_unless_truncate_is_true(fleet_url: str, tiny: Encoder) -> None:
@@ -133,12 +135,12 @@ def test_too_long_is_refused_unless_truncate_is_true(fleet_url: str, tiny: Encod
         body = refused.json()
         assert body["code"] == body["error"]["code"] == "INPUT_TOKEN_LIMIT_EXCEEDED"
         assert isinstance(body["detail"], str) and "64" in body["detail"]
-    cut = _ask(fleet_url, input=LONG, truncate=True)
-    np.testing.assert_array_equal(_vectors(cut), tiny.encode([LONG]).data)
-    assert cut.headers["x-nearfield-truncated-tokens"] == "38"
+    truncated = _ask(fleet_url, input=LONG, truncate=True)
+    np.testing.assert_array_equal(_vectors(truncated), tiny.encode([LONG]).data)
+    assert truncated.headers["x-nearfield-truncated-tokens"] == "38"
 
 
-def test_a_truncate_that_is_text_stays_ours(fleet_url: str, tiny: Encoder) -> None:
+def test_a_truncate_that_is_text_is_openai_s(fleet_url: str, tiny: Encoder) -> None:
     mixed = "dog " * 40 + "cat " * 40
     np.testing.assert_array_equal(
         _vectors(_ask(fleet_url, input=mixed, truncate="left")), tiny.encode([mixed], truncate="left").data
@@ -146,9 +148,9 @@ def test_a_truncate_that_is_text_stays_ours(fleet_url: str, tiny: Encoder) -> No
 
 
 def test_late_chunking(fleet_url: str, tiny: Encoder) -> None:
-    found = _vectors(_ask(fleet_url, input=CHUNKS, late_chunking=True))
-    np.testing.assert_array_equal(found, tiny.encode_late([CHUNKS])[0].data)
-    assert np.abs(found - np.asarray(tiny.encode(CHUNKS))).max() > 0.01
+    vectors = _vectors(_ask(fleet_url, input=CHUNKS, late_chunking=True))
+    np.testing.assert_array_equal(vectors, tiny.encode_late([CHUNKS])[0].data)
+    assert np.abs(vectors - np.asarray(tiny.encode(CHUNKS))).max() > 0.01
     passage = _vectors(_ask(fleet_url, input=CHUNKS, late_chunking=True, task="retrieval.passage"))
     np.testing.assert_array_equal(passage, tiny.encode_late([CHUNKS], role="document")[0].data)
     bits = _vectors(_ask(fleet_url, input=CHUNKS, late_chunking=True, embedding_type="binary"), np.int64)
@@ -171,9 +173,9 @@ def test_late_chunking_has_the_limits_of_any_request(tiny: Encoder) -> None:
 
 async def test_late_chunking_without_blocking(tiny: Encoder, fleet: dict[str, Any]) -> None:
     chunks = [CHUNKS, ["a dog ", "and a cat"]]
-    for found, expected in zip(await tiny.aencode_late(chunks), tiny.encode_late(chunks), strict=True):
-        np.testing.assert_array_equal(found.data, expected.data)
-        assert found.fingerprint == expected.fingerprint
+    for vectors, expected in zip(await tiny.aencode_late(chunks), tiny.encode_late(chunks), strict=True):
+        np.testing.assert_array_equal(vectors.data, expected.data)
+        assert vectors.fingerprint == expected.fingerprint
     assert await tiny.aencode_late([]) == []
     with pytest.raises(InputError, match="64"):
         await tiny.aencode_late([["the " * 9000, "cat"]])
@@ -187,13 +189,13 @@ def test_multivectors(fleet_url: str, fleet: dict[str, Any]) -> None:
     assert (item["object"], item["index"], set(item)) == ("embeddings", 0, {"object", "index", "embeddings"})
     np.testing.assert_array_equal(np.array(item["embeddings"], np.float32), expected[0])
     both = _ask(fleet_url, model=m3.name, input=TEXTS, return_multivector=True).json()["data"]
-    assert [len(each["embeddings"]) for each in both] == [
+    assert [len(entry["embeddings"]) for entry in both] == [
         len(rows) for rows in m3.encode(TEXTS, outputs="multivector")["multivector"]
     ]
     for more in ({"dimensions": 8}, {"late_chunking": True}, {"embedding_type": "binary"}):
         refused = _ask(fleet_url, model=m3.name, input="cat", return_multivector=True, **more)
         assert refused.status_code == 422
-        assert [each["field"] for each in refused.json()["errors"]] == list(more)
+        assert [entry["field"] for entry in refused.json()["errors"]] == list(more)
     assert "multivector" in _ask(fleet_url, input="cat", return_multivector=True).json()["detail"]
 
 
@@ -206,7 +208,7 @@ def test_multivectors(fleet_url: str, fleet: dict[str, Any]) -> None:
         ({}, "input 1 has no text"),
     ],
 )
-def test_what_is_no_text_is_refused_by_name(fleet_url: str, item: dict[str, Any], text: str) -> None:
+def test_media_are_refused_by_name(fleet_url: str, item: dict[str, Any], text: str) -> None:
     reply = _ask(fleet_url, input=["cat", item])
     assert reply.status_code == 422
     assert text in reply.json()["detail"]
@@ -223,10 +225,10 @@ def test_errors_suit_each_client(tiny: Encoder) -> None:
         bad = httpx.post(url + "/v1/embeddings", json={**body, "model": "tiny", "input": 3}, headers=known)
         assert bad.status_code == 422
     for reply in (denied, lost, bad):
-        told = reply.json()
-        assert told["detail"] == told["message"] == told["error"]["message"]
-        assert isinstance(told["detail"], str)
-        assert told["code"] == told["error"]["code"]
+        payload = reply.json()
+        assert payload["detail"] == payload["message"] == payload["error"]["message"]
+        assert isinstance(payload["detail"], str)
+        assert payload["code"] == payload["error"]["code"]
     assert bad.json()["errors"] == [{"field": "input", "message": bad.json()["detail"], "type": "invalid_value"}]
 
 
@@ -235,11 +237,11 @@ def test_rerank(fleet_url: str, fleet: dict[str, Any]) -> None:
     expected = reranker.rank("cat", TEXTS, activation="sigmoid")
     reply = _ask(fleet_url, "/v1/rerank", model=reranker.name, query="cat", documents=TEXTS).json()
     assert reply["results"] == reply["data"]
-    assert [each["index"] for each in reply["results"]] == [each.index for each in expected]
-    scores = np.array([each["relevance_score"] for each in reply["results"]], np.float32)
-    np.testing.assert_allclose(scores, [each.score for each in expected], rtol=1e-5)
+    assert [result["index"] for result in reply["results"]] == [result.index for result in expected]
+    scores = np.array([result["relevance_score"] for result in reply["results"]], np.float32)
+    np.testing.assert_allclose(scores, [result.score for result in expected], rtol=1e-5)
     assert ((scores > 0) & (scores < 1)).all()
-    assert [each["document"] for each in reply["results"]] == [TEXTS[each.index] for each in expected]
+    assert [result["document"] for result in reply["results"]] == [TEXTS[result.index] for result in expected]
     read = int(reranker.score("cat", TEXTS).tokens.sum())
     assert reply["usage"] == {"total_tokens": read, "prompt_tokens": read}
     assert (reply["model"], reply["object"]) == (reranker.name, "list")
@@ -255,18 +257,20 @@ def test_rerank_as_infinity(fleet_url: str, fleet: dict[str, Any]) -> None:
     plain, whole, raw = ask(), ask(return_documents=True), ask(raw_scores=True, top_n=2)
     assert (plain["object"], plain["usage"]) == ("rerank", whole["usage"])
     assert plain["results"] == plain["data"]
-    assert all(set(each) == {"index", "relevance_score"} for each in plain["results"])
-    assert [each["document"] for each in whole["results"]] == [TEXTS[each["index"]] for each in plain["results"]]
+    assert all(set(result) == {"index", "relevance_score"} for result in plain["results"])
+    assert [result["document"] for result in whole["results"]] == [
+        TEXTS[result["index"]] for result in plain["results"]
+    ]
     for reply, activation in ((plain, "sigmoid"), (raw, "identity")):
         expected = reranker.rank("cat", TEXTS, activation=activation)[: len(reply["results"])]
-        assert [each["index"] for each in reply["results"]] == [each.index for each in expected]
+        assert [result["index"] for result in reply["results"]] == [result.index for result in expected]
         np.testing.assert_allclose(
-            [each["relevance_score"] for each in reply["results"]], [each.score for each in expected], rtol=1e-5
+            [result["relevance_score"] for result in reply["results"]], [result.score for result in expected], rtol=1e-5
         )
     assert len(raw["results"]) == 2
 
 
-def test_scores_lie_between_0_and_1_whatever_the_model_gives(
+def test_scores_lie_between_0_and_1_for_any_activation(
     fleet_url: str, fleet: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     reranker: Reranker = fleet["reranker"]
@@ -274,9 +278,9 @@ def test_scores_lie_between_0_and_1_whatever_the_model_gives(
     expected = reranker.rank("cat", TEXTS, activation="sigmoid")
     reply = _ask(fleet_url, "/v1/rerank", model=reranker.name, query="cat", documents=TEXTS).json()
     np.testing.assert_allclose(
-        [each["relevance_score"] for each in reply["results"]], [each.score for each in expected], rtol=1e-5
+        [result["relevance_score"] for result in reply["results"]], [result.score for result in expected], rtol=1e-5
     )
-    assert [each.score for each in reranker.rank("cat", TEXTS)] != [each.score for each in expected]
+    assert [result.score for result in reranker.rank("cat", TEXTS)] != [result.score for result in expected]
 
 
 def test_rerank_options(fleet_url: str, fleet: dict[str, Any]) -> None:
@@ -285,12 +289,15 @@ def test_rerank_options(fleet_url: str, fleet: dict[str, Any]) -> None:
 
     best = fleet["reranker"].rank("cat", TEXTS)[0].index
     two = ask(documents=TEXTS, top_n=2, return_documents=False).json()["results"]
-    assert [set(each) for each in two] == [{"index", "relevance_score"}] * 2
+    assert [set(result) for result in two] == [{"index", "relevance_score"}] * 2
     assert two[0]["index"] == best
     items = [{"text": text, "id": number} for number, text in enumerate(TEXTS)]
     assert ask(documents=items, top_n=1).json()["results"][0]["document"] == items[best]
     assert len(ask(documents=TEXTS, top_n=99).json()["results"]) == 3
-    read = [int(ask(documents=[LONG, "dog"], max_doc_length=most).json()["usage"]["total_tokens"]) for most in (2, 20)]
+    read = [
+        int(ask(documents=[LONG, "dog"], max_doc_length=max_tokens).json()["usage"]["total_tokens"])
+        for max_tokens in (2, 20)
+    ]
     assert read[1] - read[0] == 18
     assert ask(documents=TEXTS, max_doc_length=0).status_code == 422
     short = ask(documents=[LONG, "dog"])
@@ -305,14 +312,16 @@ def test_rerank_options(fleet_url: str, fleet: dict[str, Any]) -> None:
 
 def test_rerank_by_late_interaction(fleet_url: str, fleet: dict[str, Any]) -> None:
     m3: Encoder = fleet["m3"]
-    found = _ask(fleet_url, "/v1/rerank", model=m3.name, query="cat", documents=TEXTS).json()["results"]
+    results = _ask(fleet_url, "/v1/rerank", model=m3.name, query="cat", documents=TEXTS).json()["results"]
     query, documents = (
         m3.encode(texts, role=role, outputs="multivector")["multivector"]
         for texts, role in ((["cat"], "query"), (TEXTS, "document"))
     )
     expected = query.similarity(documents)[0]
-    assert [each["index"] for each in found] == list(np.argsort(-expected))
-    np.testing.assert_allclose([each["relevance_score"] for each in found], sorted(expected, reverse=True), rtol=1e-5)
+    assert [result["index"] for result in results] == list(np.argsort(-expected))
+    np.testing.assert_allclose(
+        [result["relevance_score"] for result in results], sorted(expected, reverse=True), rtol=1e-5
+    )
 
 
 def test_replies_are_as_documented(fleet_url: str, fleet: dict[str, Any]) -> None:

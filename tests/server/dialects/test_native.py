@@ -1,4 +1,4 @@
-"""Nearfield's own API, over a real socket: every field, every form of the reply, and the page that describes it."""
+"""Nearfield's own API over a real socket: every field, every media type, and the examples of its page."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from nearfield.inference.loaded_model import LoadedModel
 from tests.support.paths import ROOT
 
 GUIDES = ROOT / "docs" / "guides"
-PAGES = "".join((GUIDES / name).read_text(encoding="utf-8") for name in ("encode.md", "rerank.md"))
-EXAMPLES = [code for code in re.findall(r"```python\n(.*?)```", PAGES, re.S) if "import httpx" in code]
+GUIDE_TEXT = "".join((GUIDES / name).read_text(encoding="utf-8") for name in ("encode.md", "rerank.md"))
+EXAMPLES = [code for code in re.findall(r"```python\n(.*?)```", GUIDE_TEXT, re.S) if "import httpx" in code]
 MSGPACK, ARROW = "application/msgpack", "application/vnd.apache.arrow.stream"
 KINDS = ["dense", "sparse", "multivector"]
 #: A text to which the tiny bge-m3 gives sparse weights.
@@ -34,14 +34,14 @@ def _ask(url: str, path: str = "/encode", accept: str = "*/*", **body: Any) -> h
 
 
 def _dense(url: str, **body: Any) -> Any:
-    told = _ask(url, **{"model": "tiny", **body}).json()["dense"]
-    data = np.array(told["data"], np.float32)
-    assert told["shape"] == list(data.shape)
+    dense = _ask(url, **{"model": "tiny", **body}).json()["dense"]
+    data = np.array(dense["data"], np.float32)
+    assert dense["shape"] == list(data.shape)
     return data
 
 
-def _array(told: dict[str, Any]) -> Any:
-    return np.frombuffer(told["data"], told["dtype"]).reshape(told["shape"])
+def _array(packed: dict[str, Any]) -> Any:
+    return np.frombuffer(packed["data"], packed["dtype"]).reshape(packed["shape"])
 
 
 def _refusal(url: str, path: str = "/encode", status: int = 400, accept: str = "*/*", **body: Any) -> dict[str, Any]:
@@ -60,14 +60,14 @@ def test_texts_and_token_ids(fleet: dict[str, Any], fleet_url: str) -> None:
     np.testing.assert_array_equal(_dense(fleet_url, input=""), tiny.encode([""]).data)
 
 
-def test_what_is_said_of_each_input(fleet: dict[str, Any], fleet_url: str) -> None:
+def test_facts_of_each_input(fleet: dict[str, Any], fleet_url: str) -> None:
     reply = _ask(fleet_url, model="tiny", input=["cat", LONG])
     expected = fleet["tiny"].encode(["cat", LONG])
-    told = reply.json()
-    assert told["tokens"] == expected.tokens.tolist()
-    assert told["dropped"] == expected.dropped.tolist() == [0, 38]
-    assert told["usage"] == {"tokens": sum(told["tokens"]), "dropped": 38}
-    assert told["dense"]["fingerprint"] == expected.fingerprint == reply.headers["x-nearfield-fingerprint"]
+    body = reply.json()
+    assert body["tokens"] == expected.tokens.tolist()
+    assert body["dropped"] == expected.dropped.tolist() == [0, 38]
+    assert body["usage"] == {"tokens": sum(body["tokens"]), "dropped": 38}
+    assert body["dense"]["fingerprint"] == expected.fingerprint == reply.headers["x-nearfield-fingerprint"]
     assert reply.headers["x-nearfield-truncated-tokens"] == "38"
 
 
@@ -77,8 +77,8 @@ def test_three_kinds_in_one_pass(fleet: dict[str, Any], fleet_url: str, form: st
     body = {"model": fleet["m3"].name, "input": [SPARSE], "outputs": KINDS}
     accept, encoding = (MSGPACK, "list") if form == "msgpack" else ("*/*", form)
     reply = _ask(fleet_url, accept=accept, **body, encoding=encoding)
-    told = msgspec.msgpack.decode(reply.content) if form == "msgpack" else reply.json()
-    dense, sparse, multi = (told[kind] for kind in KINDS)
+    decoded = msgspec.msgpack.decode(reply.content) if form == "msgpack" else reply.json()
+    dense, sparse, multi = (decoded[kind] for kind in KINDS)
 
     def read(value: Any, kind: str) -> Any:
         if form == "msgpack":
@@ -102,7 +102,7 @@ def test_three_kinds_in_one_pass(fleet: dict[str, Any], fleet_url: str, form: st
 
 
 @pytest.mark.parametrize(
-    ("body", "wanted"),
+    ("body", "options"),
     [
         ({"role": "query"}, {"role": "query"}),
         ({"role": "document"}, {"role": "document"}),
@@ -114,13 +114,13 @@ def test_three_kinds_in_one_pass(fleet: dict[str, Any], fleet_url: str, form: st
         ({"normalize": True}, {"normalize_embeddings": True}),
     ],
 )
-def test_every_wish_reaches_the_model(
-    fleet: dict[str, Any], fleet_url: str, body: dict[str, Any], wanted: dict[str, Any]
+def test_every_option_reaches_the_model(
+    fleet: dict[str, Any], fleet_url: str, body: dict[str, Any], options: dict[str, Any]
 ) -> None:
-    found = _dense(fleet_url, input="cat", **body)
-    np.testing.assert_array_equal(found, fleet["tiny"].encode(["cat"], **wanted).data)
+    vectors = _dense(fleet_url, input="cat", **body)
+    np.testing.assert_array_equal(vectors, fleet["tiny"].encode(["cat"], **options).data)
     if "normalize" not in body:
-        assert found.shape != (1, 32) or (found != fleet["tiny"].encode(["cat"]).data).any()
+        assert vectors.shape != (1, 32) or (vectors != fleet["tiny"].encode(["cat"]).data).any()
 
 
 @pytest.mark.parametrize("truncate", ["report", "left", "right", "chunk"])
@@ -146,23 +146,23 @@ def test_every_type_in_every_form(fleet: dict[str, Any], fleet_url: str, dtype: 
             dtype,
             "32",
         ]
-        found = np.stack(table.column("vector").to_numpy())
+        vectors = np.stack(table.column("vector").to_numpy())
         ranges = json.loads(facts.get(b"ranges", b"null"))
         assert (table.column("tokens").to_pylist(), table.column("dropped").to_pylist()) == ([3], [0])
     elif form == "msgpack":
-        told = msgspec.msgpack.decode(_ask(fleet_url, accept=MSGPACK, **body).content)["dense"]
-        found, ranges = _array(told["data"]), told.get("ranges")
+        dense = msgspec.msgpack.decode(_ask(fleet_url, accept=MSGPACK, **body).content)["dense"]
+        vectors, ranges = _array(dense["data"]), dense.get("ranges")
         ranges = None if ranges is None else _array(ranges)
     else:
-        told = _ask(fleet_url, **body, encoding=form).json()["dense"]
-        assert (told["dtype"], told["dimensions"], told["shape"]) == (dtype, 32, list(expected.data.shape))
-        ranges, rows = told.get("ranges"), told["data"]
-        found = np.array(
+        dense = _ask(fleet_url, **body, encoding=form).json()["dense"]
+        assert (dense["dtype"], dense["dimensions"], dense["shape"]) == (dtype, 32, list(expected.data.shape))
+        ranges, rows = dense.get("ranges"), dense["data"]
+        vectors = np.array(
             [np.frombuffer(base64.b64decode(row), expected.dtype) if form == "base64" else row for row in rows]
         )
-        found = found.astype(expected.dtype)
-    np.testing.assert_array_equal(found, expected.data)
-    assert found.dtype == expected.dtype
+        vectors = vectors.astype(expected.dtype)
+    np.testing.assert_array_equal(vectors, expected.data)
+    assert vectors.dtype == expected.dtype
     if expected.ranges is None:
         assert ranges is None
     else:
@@ -171,18 +171,18 @@ def test_every_type_in_every_form(fleet: dict[str, Any], fleet_url: str, dtype: 
 
 def test_late_chunking(fleet: dict[str, Any], fleet_url: str) -> None:
     documents = [["the cat sat. ", "a blue dog. "], ["hello world"]]
-    told = _ask(fleet_url, model="tiny", documents=documents).json()
+    reply = _ask(fleet_url, model="tiny", documents=documents).json()
     expected = fleet["tiny"].encode_late(documents)
     np.testing.assert_allclose(
-        np.array(told["dense"]["data"], np.float32), np.concatenate([part.data for part in expected]), atol=1e-6
+        np.array(reply["dense"]["data"], np.float32), np.concatenate([part.data for part in expected]), atol=1e-6
     )
-    assert told["documents"] == [2, 1]
-    assert told["tokens"] == [int(count) for part in expected for count in part.tokens]
+    assert reply["documents"] == [2, 1]
+    assert reply["tokens"] == [int(count) for part in expected for count in part.tokens]
     table = arrow.ipc.open_stream(_ask(fleet_url, accept=ARROW, model="tiny", documents=documents).content).read_all()
     assert table.column("document").to_pylist() == [0, 0, 1]
 
 
-def test_the_first_model_that_fits_answers(fleet: dict[str, LoadedModel], fleet_url: str) -> None:
+def test_the_first_model_that_fits_is_used(fleet: dict[str, LoadedModel], fleet_url: str) -> None:
     assert _ask(fleet_url, input="cat").json()["model"] == "tiny"
     assert _ask(fleet_url, input="cat", outputs="sparse").json()["model"] == fleet["m3"].name
     assert _ask(fleet_url, "/rank", query="cat", documents=["dog"]).json()["model"] == fleet["m3"].name
@@ -199,7 +199,7 @@ def test_a_body_in_msgpack(fleet: dict[str, Any], fleet_url: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("accept", "given"),
+    ("accept", "media_type"),
     [
         ("", "application/json"),
         ("*/*", "application/json"),
@@ -211,11 +211,11 @@ def test_a_body_in_msgpack(fleet: dict[str, Any], fleet_url: str) -> None:
         ("application/json;q=high", "application/json"),
     ],
 )
-def test_accept_names_the_form(fleet_url: str, accept: str, given: str) -> None:
-    assert _ask(fleet_url, accept=accept, model="tiny", input="cat").headers["content-type"] == given
+def test_accept_chooses_the_media_type(fleet_url: str, accept: str, media_type: str) -> None:
+    assert _ask(fleet_url, accept=accept, model="tiny", input="cat").headers["content-type"] == media_type
 
 
-def test_forms_that_there_are_not(fleet_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unsupported_media_types(fleet_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     error = _refusal(fleet_url, status=406, accept="text/html", model="tiny", input="cat")
     assert error["code"] == "not_acceptable"
     error = _refusal(fleet_url, "/rank", 406, ARROW, query="cat", documents=["dog"])
@@ -251,7 +251,7 @@ def test_forms_that_there_are_not(fleet_url: str, monkeypatch: pytest.MonkeyPatc
         ({"input": "a", "truncate": "middle"}, "truncate", "middle"),
     ],
 )
-def test_bad_wishes(fleet_url: str, body: dict[str, Any], param: str, words: str) -> None:
+def test_invalid_requests(fleet_url: str, body: dict[str, Any], param: str, words: str) -> None:
     error = _refusal(fleet_url, model="tiny", **body)
     assert error["param"] == param
     assert words in error["message"]
@@ -270,8 +270,8 @@ def test_unknown_fields_are_named(fleet_url: str) -> None:
 
 def test_a_large_reply(fleet: dict[str, Any], fleet_url: str) -> None:
     texts = ["cat", "dog"] * 1500
-    found = _dense(fleet_url, input=texts)
-    np.testing.assert_allclose(found, np.tile(fleet["tiny"].encode(["cat", "dog"]).data, (1500, 1)), atol=1e-6)
+    vectors = _dense(fleet_url, input=texts)
+    np.testing.assert_allclose(vectors, np.tile(fleet["tiny"].encode(["cat", "dog"]).data, (1500, 1)), atol=1e-6)
 
 
 @pytest.mark.parametrize("accept", ["*/*", MSGPACK])
@@ -279,29 +279,29 @@ def test_rank(fleet: dict[str, Any], fleet_url: str, accept: str) -> None:
     documents = ["a blue dog", "the cat sat", LONG]
     body = {"model": fleet["reranker"].name, "query": "cat", "documents": documents}
     reply = _ask(fleet_url, "/rank", accept, **body, return_documents=True)
-    told = msgspec.msgpack.decode(reply.content) if accept == MSGPACK else reply.json()
+    decoded = msgspec.msgpack.decode(reply.content) if accept == MSGPACK else reply.json()
     expected = fleet["reranker"].rank("cat", documents)
-    assert [each["index"] for each in told["results"]] == [each.index for each in expected]
-    assert [each["score"] for each in told["results"]] == pytest.approx([each.score for each in expected])
-    assert [each["document"] for each in told["results"]] == [documents[each.index] for each in expected]
-    assert told["dropped"][:2] == [0, 0]
-    assert told["dropped"][2] > 0
-    assert told["usage"]["tokens"] == sum(told["tokens"])
+    assert [result["index"] for result in decoded["results"]] == [result.index for result in expected]
+    assert [result["score"] for result in decoded["results"]] == pytest.approx([result.score for result in expected])
+    assert [result["document"] for result in decoded["results"]] == [documents[result.index] for result in expected]
+    assert decoded["dropped"][:2] == [0, 0]
+    assert decoded["dropped"][2] > 0
+    assert decoded["usage"]["tokens"] == sum(decoded["tokens"])
     best = _ask(fleet_url, "/rank", **body, top_k=1, activation="identity").json()["results"]
     raw = fleet["reranker"].score("cat", documents, activation="identity").data
-    assert [each["index"] for each in best] == [expected[0].index]
+    assert [result["index"] for result in best] == [expected[0].index]
     assert best[0]["score"] == pytest.approx(raw.max())
     assert "document" not in best[0]
 
 
 def test_rank_by_late_interaction(fleet: dict[str, Any], fleet_url: str) -> None:
     body = {"model": fleet["m3"].name, "query": "cat", "documents": ["dog", "cat"]}
-    told = _ask(fleet_url, "/rank", **body).json()["results"]
+    results = _ask(fleet_url, "/rank", **body).json()["results"]
     query = fleet["m3"].encode(["cat"], outputs="multivector", role="query").multivector
     documents = fleet["m3"].encode(["dog", "cat"], outputs="multivector", role="document").multivector
     scores = query.similarity(documents)[0]
-    assert [each["index"] for each in told] == [1, 0]
-    assert [each["score"] for each in told] == pytest.approx(sorted(scores.tolist(), reverse=True))
+    assert [result["index"] for result in results] == [1, 0]
+    assert [result["score"] for result in results] == pytest.approx(sorted(scores.tolist(), reverse=True))
     assert _refusal(fleet_url, "/rank", **body, activation="sigmoid")["param"] == "activation"
 
 
@@ -309,13 +309,15 @@ def test_rank_by_late_interaction(fleet: dict[str, Any], fleet_url: str) -> None
 @pytest.mark.parametrize("texts", [["a blue dog", "the cat sat"], [("cat", "dog"), ("a", "b")]])
 def test_classify(fleet: dict[str, Any], fleet_url: str, accept: str, texts: list[Any]) -> None:
     reply = _ask(fleet_url, "/classify", accept, model=fleet["classifier"].name, input=texts)
-    told = msgspec.msgpack.decode(reply.content) if accept == MSGPACK else reply.json()
+    decoded = msgspec.msgpack.decode(reply.content) if accept == MSGPACK else reply.json()
     expected = fleet["classifier"].predict(texts)
-    assert told["labels"] == list(fleet["classifier"].labels)
-    assert [each["label"] for each in told["results"]] == [each.label for each in expected]
-    assert [each["score"] for each in told["results"]] == pytest.approx([each.score for each in expected])
-    np.testing.assert_allclose(np.array(told["scores"]), [list(each.scores.values()) for each in expected], rtol=1e-6)
-    assert len(told["tokens"]) == len(told["dropped"]) == 2
+    assert decoded["labels"] == list(fleet["classifier"].labels)
+    assert [result["label"] for result in decoded["results"]] == [result.label for result in expected]
+    assert [result["score"] for result in decoded["results"]] == pytest.approx([result.score for result in expected])
+    np.testing.assert_allclose(
+        np.array(decoded["scores"]), [list(result.scores.values()) for result in expected], rtol=1e-6
+    )
+    assert len(decoded["tokens"]) == len(decoded["dropped"]) == 2
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Ollama's official client over a real socket, frameworks that build on it, and what its command line asks for."""
+"""Ollama's official client over a real socket, frameworks that build on it, and requests of its command line."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def _refused(status: int, reply: httpx.Response) -> str:
 
 
 @pytest.mark.parametrize("kind", ["tiny", "m3"])
-def test_one_text_gives_what_python_gives(client: ollama.Client, fleet: dict[str, LoadedModel], kind: str) -> None:
+def test_one_text_has_the_vector_of_python(client: ollama.Client, fleet: dict[str, LoadedModel], kind: str) -> None:
     encoder: Any = fleet[kind]
     for text in TEXTS:
         reply = client.embed(model=encoder.name, input=text)
@@ -75,7 +75,7 @@ def test_a_list_of_texts_keeps_its_order(client: ollama.Client, tiny: Encoder) -
     np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-6)
 
 
-def test_the_model_s_name_comes_back_as_it_was_sent(client: ollama.Client) -> None:
+def test_the_model_name_is_returned_unchanged(client: ollama.Client) -> None:
     for name in ("tiny", "TINY", "tiny:latest", "Tiny-Model:LATEST"):
         reply = client.embed(model=name, input="cat")
         assert reply.model == name
@@ -108,7 +108,7 @@ def test_embed_normalises_and_embeddings_does_not(plain: Encoder) -> None:
     np.testing.assert_allclose(np.linalg.norm(unit), 1, atol=1e-6)
 
 
-def test_the_older_call(client: ollama.Client, tiny: Encoder) -> None:
+def test_the_older_endpoint(client: ollama.Client, tiny: Encoder) -> None:
     reply = client.embeddings(model="tiny", prompt=TEXTS[0], options={"num_ctx": 8}, keep_alive="5m")
     np.testing.assert_array_equal(_array(reply.embedding), np.asarray(tiny.encode([TEXTS[0]]))[0])
     assert client.embeddings(model="tiny", prompt="").embedding == []
@@ -134,13 +134,13 @@ def test_dimensions(tmp_path: Path, client: ollama.Client, tiny: Encoder) -> Non
     np.testing.assert_allclose(np.linalg.norm(short), 1, atol=1e-6)
 
 
-def test_what_is_too_long_is_cut_unless_that_is_refused(
+def test_long_inputs_are_truncated_unless_truncate_is_false(
     client: ollama.Client, http: httpx.Client, tiny: Encoder
 ) -> None:
-    cut = http.post("/api/embed", json={"model": "tiny", "input": LONG})
-    assert cut.headers["x-nearfield-truncated-tokens"] == "38"
-    assert cut.json()["prompt_eval_count"] == 64
-    np.testing.assert_array_equal(_array(cut.json()["embeddings"]), np.asarray(tiny.encode([LONG])))
+    truncated = http.post("/api/embed", json={"model": "tiny", "input": LONG})
+    assert truncated.headers["x-nearfield-truncated-tokens"] == "38"
+    assert truncated.json()["prompt_eval_count"] == 64
+    np.testing.assert_array_equal(_array(truncated.json()["embeddings"]), np.asarray(tiny.encode([LONG])))
     older = http.post("/api/embeddings", json={"model": "tiny", "prompt": LONG})
     assert older.headers["x-nearfield-truncated-tokens"] == "38"
     with pytest.raises(ollama.ResponseError) as refusal:
@@ -150,11 +150,11 @@ def test_what_is_too_long_is_cut_unless_that_is_refused(
     assert len(client.embed(model="tiny", input=["cat"], truncate=False).embeddings) == 1
 
 
-@pytest.mark.parametrize("given", [{"input": ""}, {"input": []}, {"input": None}, {}])
-def test_no_input_gives_no_vectors(http: httpx.Client, given: dict[str, Any]) -> None:
-    reply = http.post("/api/embed", json={"model": "tiny", **given})
+@pytest.mark.parametrize("body", [{"input": ""}, {"input": []}, {"input": None}, {}])
+def test_no_input_returns_no_vectors(http: httpx.Client, body: dict[str, Any]) -> None:
+    reply = http.post("/api/embed", json={"model": "tiny", **body})
     assert (reply.status_code, reply.json()) == (200, {"model": "tiny", "embeddings": []})
-    assert http.post("/api/embed", json={"model": "nope", **given}).status_code == 404
+    assert http.post("/api/embed", json={"model": "nope", **body}).status_code == 404
 
 
 def test_an_empty_text_in_a_list_is_a_text(client: ollama.Client, tiny: Encoder) -> None:
@@ -180,29 +180,29 @@ async def test_the_asynchronous_client(fleet_url: str, tiny: Encoder) -> None:
             await client.embed(model="nope", input="cat")
 
 
-# -- what is wrong ---------------------------------------------------------------------------------------------
+# -- errors ----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("given", [5, True, {"text": "cat"}, [1, 2], [["cat"]], ["cat", None], [[1, 2]]])
-def test_only_texts_are_inputs(http: httpx.Client, given: Any) -> None:
-    told = _refused(400, http.post("/api/embed", json={"model": "tiny", "input": given}))
-    assert told.startswith("invalid input type")
+@pytest.mark.parametrize("value", [5, True, {"text": "cat"}, [1, 2], [["cat"]], ["cat", None], [[1, 2]]])
+def test_only_texts_are_inputs(http: httpx.Client, value: Any) -> None:
+    message = _refused(400, http.post("/api/embed", json={"model": "tiny", "input": value}))
+    assert message.startswith("invalid input type")
 
 
 @pytest.mark.parametrize("path", ["/api/embed", "/api/embeddings", "/api/show", "/api/pull", "/api/generate"])
 def test_no_body_no_model_or_an_unknown_one(http: httpx.Client, path: str) -> None:
     assert _refused(400, http.post(path)) == "missing request body"
     assert _refused(400, http.post(path, json={})) == "model is required"
-    told = _refused(404, http.post(path, json={"model": 'no"pe', "input": "x", "prompt": "x"}))
-    assert told.startswith('model "no\\"pe" not found, try pulling it first')
-    assert "nearfield serve" in told
+    message = _refused(404, http.post(path, json={"model": 'no"pe', "input": "x", "prompt": "x"}))
+    assert message.startswith('model "no\\"pe" not found, try pulling it first')
+    assert "nearfield serve" in message
     assert _refused(404, http.post(path, json={"model": "tinny", "input": "x", "prompt": "x"})).count("'tiny'")
     assert _refused(400, http.post(path, content=b"{"))
     assert _refused(400, http.post(path, json={"model": 5}))
     assert _refused(404, http.post(path, content=b'{"model": "\xc3\xa9"}'))
 
 
-def test_a_reranker_gives_no_vectors(http: httpx.Client, fleet: dict[str, LoadedModel]) -> None:
+def test_a_reranker_has_no_vectors(http: httpx.Client, fleet: dict[str, LoadedModel]) -> None:
     name = fleet["reranker"].name
     for path, text in (("/api/embed", "input"), ("/api/embeddings", "prompt")):
         assert "gives no vectors" in _refused(400, http.post(path, json={"model": name, text: "cat"}))
@@ -239,7 +239,7 @@ def test_keys(tiny: Encoder, monkeypatch: pytest.MonkeyPatch) -> None:
     assert refusal.value.status_code == 401
 
 
-def test_a_body_s_type_is_not_asked_for_but_of_a_page(tiny: Encoder) -> None:
+def test_content_type_is_ignored_except_from_a_web_page(tiny: Encoder) -> None:
     curl = {"content-type": "application/x-www-form-urlencoded", "authorization": "Bearer right"}
     body = b'{"model": "tiny", "input": "cat"}'
     with serving([tiny], api_keys=["right"]) as url:
@@ -249,22 +249,22 @@ def test_a_body_s_type_is_not_asked_for_but_of_a_page(tiny: Encoder) -> None:
 
 
 @pytest.mark.parametrize(
-    ("given", "seconds"),
+    ("value", "seconds"),
     [
         (None, None), (300, 300), (0, 0), ("5m", 300), ("1h30m", 5400), ("1.5h", 5400), ("0", 0), ("90", 90),
         ("300ms", 0.3), ("500ns", 5e-7), ("-1", -1), ("-1m", -60), (-1, -1), ("+5s", 5), (1e300, -1), (math.inf, -1),
         ("9" * 50 + "h", -1),
     ],
 )  # fmt: skip
-def test_how_long_a_model_stays(given: Any, seconds: float | None) -> None:
-    assert parse_keep_alive(given) == (seconds if seconds is None else pytest.approx(seconds))
+def test_keep_alive(value: Any, seconds: float | None) -> None:
+    assert parse_keep_alive(value) == (seconds if seconds is None else pytest.approx(seconds))
 
 
-@pytest.mark.parametrize("given", ["", "m", "5x", "soon", "5m ", "1 h", ".", "--1", "5m6", "1e3s"])
-def test_durations_that_are_none(http: httpx.Client, given: str) -> None:
+@pytest.mark.parametrize("value", ["", "m", "5x", "soon", "5m ", "1 h", ".", "--1", "5m6", "1e3s"])
+def test_invalid_durations(http: httpx.Client, value: str) -> None:
     with pytest.raises(InputError, match="invalid keep_alive"):
-        parse_keep_alive(given)
-    assert _refused(400, http.post("/api/embed", json={"model": "tiny", "input": "cat", "keep_alive": given}))
+        parse_keep_alive(value)
+    assert _refused(400, http.post("/api/embed", json={"model": "tiny", "input": "cat", "keep_alive": value}))
 
 
 @pytest.mark.parametrize("keep_alive", [-1, 0, 300.5, "5m", "-1m", None])
@@ -279,16 +279,16 @@ def test_options_change_nothing(http: httpx.Client, tiny: Encoder, keep_alive: A
 
 
 def test_the_list(client: ollama.Client, fleet: dict[str, LoadedModel]) -> None:
-    found = {model.model: model for model in client.list().models}
-    assert set(found) == {f"{model.name}:latest" for model in fleet.values()}
-    one = found["tiny:latest"]
+    models = {model.model: model for model in client.list().models}
+    assert set(models) == {f"{model.name}:latest" for model in fleet.values()}
+    one = models["tiny:latest"]
     assert one.details is not None and one.modified_at is not None and one.digest is not None and one.size is not None
     assert (one.details.family, one.details.quantization_level, one.details.format) == ("bert", "F32", "safetensors")
     assert len(bytes.fromhex(one.digest)) == hashlib.sha256().digest_size
-    assert len({model.digest for model in found.values()}) == len(fleet)
+    assert len({model.digest for model in models.values()}) == len(fleet)
     assert one.size > (fleet["tiny"].recipe.folder / "model.safetensors").stat().st_size
     assert one.modified_at.tzinfo is not None
-    for name in found:
+    for name in models:
         assert name is not None and client.show(name).capabilities is not None
 
 
@@ -302,7 +302,7 @@ def test_show(client: ollama.Client, http: httpx.Client, fleet: dict[str, Loaded
         assert http.post("/api/show", json=body).json()["model_info"] == info
 
 
-def test_what_runs(client: ollama.Client, fleet: dict[str, LoadedModel]) -> None:
+def test_running_models(client: ollama.Client, fleet: dict[str, LoadedModel]) -> None:
     running = {model.name: model for model in client.ps().models}
     assert set(running) == {f"{model.name}:latest" for model in fleet.values()}
     one = running["tiny:latest"]
@@ -317,7 +317,7 @@ def test_head_and_get(http: httpx.Client, path: str) -> None:
     assert head.content == b"" and head.headers["content-type"] == got.headers["content-type"]
 
 
-def test_that_it_runs_and_in_which_version(http: httpx.Client) -> None:
+def test_status_and_version(http: httpx.Client) -> None:
     got = http.get("/")
     assert (got.text, got.headers["content-type"]) == ("Ollama is running", "text/plain; charset=utf-8")
     assert http.get("/api/version").json() == {"version": __version__}
@@ -347,7 +347,7 @@ def test_delete(client: ollama.Client, http: httpx.Client) -> None:
     assert client.embed(model="tiny", input="cat").embeddings
 
 
-async def test_models_that_are_loaded_when_asked_for(tmp_path: Path, tiny: Encoder) -> None:
+async def test_models_loaded_on_demand(tmp_path: Path, tiny: Encoder) -> None:
     def load(name: str) -> LoadedModel:
         assert name == "all-minilm"
         encoder = tiny_encoder(tmp_path / "other", precision="float32")
@@ -358,7 +358,7 @@ async def test_models_that_are_loaded_when_asked_for(tmp_path: Path, tiny: Encod
     full = "sentence-transformers/all-MiniLM-L6-v2:latest"
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://127.0.0.1") as http:
         listed = [one["name"] for one in (await http.get("/api/tags")).json()["models"]]
-        assert listed == ["tiny:latest", full, "all-minilm:latest"]  # clients look for Ollama's name
+        assert listed == ["tiny:latest", full, "all-minilm:latest"]  # clients look for the name in Ollama's library
         assert [one["name"] for one in (await http.get("/api/ps")).json()["models"]] == ["tiny:latest"]
         shown = (await http.post("/api/show", json={"model": "all-minilm:latest"})).json()
         assert (shown["model_info"]["bert.embedding_length"], shown["capabilities"]) == (384, ["embedding"])
@@ -376,14 +376,14 @@ async def test_models_that_are_loaded_when_asked_for(tmp_path: Path, tiny: Encod
 
 
 @pytest.mark.parametrize("works", [True, False])
-def test_pull_tells_of_a_load_while_it_goes_on(
+def test_pull_streams_the_progress_of_a_load(
     tmp_path: Path, tiny: Encoder, monkeypatch: pytest.MonkeyPatch, works: bool
 ) -> None:
     monkeypatch.setattr("nearfield.server.dialects.ollama.models._PROGRESS_INTERVAL", 0.01)
-    told = threading.Event()
+    reported = threading.Event()
 
     def load(_: str) -> LoadedModel:
-        assert told.wait(30)
+        assert reported.wait(30)
         if not works:
             raise ModelRefused("Its weights are damaged.")
         return tiny_encoder(tmp_path / "other")
@@ -396,7 +396,7 @@ def test_pull_tells_of_a_load_while_it_goes_on(
         for line in reply.iter_lines():
             steps.append(json.loads(line))
             if len(steps) == 3:
-                told.set()
+                reported.set()
     assert steps[:3] == [{"status": "pulling manifest"}, *[{"status": "loading slow/model"}] * 2]
     assert steps[-1] == ({"status": "success"} if works else {"error": steps[-1].get("error")})
     assert works or "damaged" in steps[-1]["error"]
@@ -443,7 +443,7 @@ def test_pull_tells_of_a_load_while_it_goes_on(
         ("qwen3-embedding:8b", "Qwen/Qwen3-Embedding-8B"),
     ],
 )
-def test_the_library_s_names(name: str, full: str) -> None:
+def test_names_of_ollama_s_library(name: str, full: str) -> None:
     for written in (name, f"{name}:latest", name.upper()):
         entry = catalog.find(written)
         assert entry is not None and entry.id == full
@@ -455,11 +455,11 @@ def test_other_weights_have_other_names(name: str) -> None:
 
 
 async def test_a_name_with_its_tag_may_be_loaded_on_demand(tmp_path: Path, tiny: Encoder) -> None:
-    asked: list[str] = []
+    loaded: list[str] = []
 
     def load(name: str) -> LoadedModel:
-        asked.append(name)
-        return tiny_encoder(tmp_path / f"other{len(asked)}", precision="float32")
+        loaded.append(name)
+        return tiny_encoder(tmp_path / f"other{len(loaded)}", precision="float32")
 
     app = create_app(settings.load(), ModelPool([tiny], loader=load, on_demand=["BAAI/*", "nomic-ai/*"]))
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://127.0.0.1") as http:
@@ -472,7 +472,7 @@ async def test_a_name_with_its_tag_may_be_loaded_on_demand(tmp_path: Path, tiny:
         assert "not allowed" in _refused(405, await http.get("/api/embed"))
         for path in ("/api/create", "/api/copy", "/api/push"):
             assert "operator" in _refused(400, await http.post(path, json={"model": "x", "source": "y"}))
-    assert asked == ["nomic-embed-text", "BAAI/unheard-of"]
+    assert loaded == ["nomic-embed-text", "BAAI/unheard-of"]
 
 
 def test_responses_match_the_openapi_document(http: httpx.Client) -> None:

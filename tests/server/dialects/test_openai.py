@@ -47,7 +47,7 @@ def test_usage_counts_the_tokens_read(client: openai.OpenAI, tiny: Encoder) -> N
     assert (reply.usage.prompt_tokens, reply.usage.total_tokens) == (read, read)
 
 
-def test_base64_and_float_give_the_same(client: openai.OpenAI) -> None:
+def test_base64_and_float_are_equal(client: openai.OpenAI) -> None:
     coded = client.embeddings.create(model="tiny", input=TEXTS, encoding_format="base64")
     plain = client.embeddings.create(model="tiny", input=TEXTS, encoding_format="float")
     raw = [np.frombuffer(base64.b64decode(str(item.embedding)), "<f4") for item in coded.data]
@@ -55,18 +55,18 @@ def test_base64_and_float_give_the_same(client: openai.OpenAI) -> None:
     np.testing.assert_array_equal(_vectors(client.embeddings.create(model="tiny", input=TEXTS)), _vectors(plain))
 
 
-def test_token_ids_of_the_model_s_own(tiny: Encoder) -> None:
+def test_token_ids_of_the_model(tiny: Encoder) -> None:
     ids = [tokens.ids for tokens in tiny.tokenize(TEXTS)]
     expected = np.asarray(tiny.encode(TEXTS))
     with serving([tiny], token_ids="native") as base, openai.OpenAI(base_url=base + "/v1", api_key="x") as client:
-        many, one = (client.embeddings.create(model="tiny", input=given) for given in (ids, ids[0]))
+        many, one = (client.embeddings.create(model="tiny", input=value) for value in (ids, ids[0]))
         with pytest.raises(openai.BadRequestError, match="token ids, which cannot take the prompt"):
             client.embeddings.create(model="tiny", input=ids, extra_body={"input_type": "query"})
     np.testing.assert_allclose(_vectors(many), expected, atol=1e-6)
     np.testing.assert_allclose(_vectors(one)[0], expected[0], atol=1e-6)
 
 
-def test_token_ids_of_cl100k_are_read_as_the_text_they_stand_for(client: openai.OpenAI, tiny: Encoder) -> None:
+def test_token_ids_of_cl100k_are_decoded_to_text(client: openai.OpenAI, tiny: Encoder) -> None:
     # tiktoken's own: tiktoken.get_encoding("cl100k_base").encode("hello world")
     reply = client.embeddings.create(model="tiny", input=[[15339, 1917]])
     np.testing.assert_array_equal(_vectors(reply)[0], np.asarray(tiny.encode("hello world")))
@@ -120,7 +120,7 @@ def test_dimensions(tmp_path: Path, client: openai.OpenAI) -> None:
         assert abs(float(np.linalg.norm(short)) - 1) < 1e-6
 
 
-def test_what_infinity_s_client_always_sends(url: str, tiny: Encoder) -> None:
+def test_fields_of_infinity_s_client(url: str, tiny: Encoder) -> None:
     body = {"model": "tiny", "input": ["cat"], "dimensions": 0, "modality": "text"}
     reply = httpx.post(url + "/embeddings", json=body)
     assert "x-nearfield-ignored-fields" not in reply.headers
@@ -166,7 +166,7 @@ def test_ids_with_a_slash(tmp_path: Path) -> None:
                 assert client.embeddings.create(model="tiny", input="short name").model == "tiny"
 
 
-def test_a_short_name_of_two_models_is_neither_s(tmp_path: Path) -> None:
+def test_a_short_name_shared_by_two_models_is_unknown(tmp_path: Path) -> None:
     with tiny_encoder(tmp_path / "a") as one, tiny_encoder(tmp_path / "b") as other:
         object.__setattr__(one.recipe, "name", "one/tiny")
         object.__setattr__(other.recipe, "name", "other/tiny")
@@ -177,7 +177,7 @@ def test_a_short_name_of_two_models_is_neither_s(tmp_path: Path) -> None:
             models.entry("tiny")
 
 
-def test_errors_have_the_client_s_classes(client: openai.OpenAI) -> None:
+def test_errors_raise_the_client_s_classes(client: openai.OpenAI) -> None:
     with pytest.raises(openai.NotFoundError) as unknown:
         client.embeddings.create(model="tinny", input="cat")
     assert unknown.value.code == "model_not_found"
@@ -194,14 +194,14 @@ def test_errors_have_the_client_s_classes(client: openai.OpenAI) -> None:
         client.embeddings.create(model="tiny", input="cat", encoding_format="hex")  # type: ignore[arg-type]
 
 
-def test_the_client_tries_again_when_it_is_told_to(tiny: Encoder, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_client_retries_when_the_header_says_so(tiny: Encoder, monkeypatch: pytest.MonkeyPatch) -> None:
     encode, calls = tiny.run_encode, []
 
-    async def full_at_first(*given: Any, **options: Any) -> Any:
-        calls.append(given)
+    async def full_at_first(*args: Any, **options: Any) -> Any:
+        calls.append(args)
         if len(calls) % 2:
             raise Overloaded("The queue is full.", retry_after=0.01)
-        return await encode(*given, **options)
+        return await encode(*args, **options)
 
     monkeypatch.setattr(tiny, "run_encode", full_at_first)
     with serving([tiny]) as base, openai.OpenAI(base_url=base + "/v1", api_key="x", max_retries=1) as client:

@@ -27,7 +27,7 @@ def _ask(
 
 
 @pytest.mark.parametrize(("inference", "role"), [("update", "document"), ("search", "query"), (None, "document")])
-def test_what_texts_are_for(fleet_url: str, tiny: Encoder, inference: str | None, role: str) -> None:
+def test_purpose_sets_the_role(fleet_url: str, tiny: Encoder, inference: str | None, role: str) -> None:
     reply = _ask(fleet_url, _input("cat", "tiny"), inference=inference)
     expected = tiny.encode(["cat"], role=role)
     np.testing.assert_array_equal(np.array(reply.json()["embeddings"], np.float32), expected.data)
@@ -37,7 +37,7 @@ def test_what_texts_are_for(fleet_url: str, tiny: Encoder, inference: str | None
 
 def test_several_models_in_one_request(fleet: dict[str, Any], fleet_url: str) -> None:
     m3 = fleet["m3"].name
-    told = _ask(
+    reply = _ask(
         fleet_url,
         _input("a blue dog", "tiny"),
         _input(SPARSE, m3, {"output": "sparse"}),
@@ -48,7 +48,7 @@ def test_several_models_in_one_request(fleet: dict[str, Any], fleet_url: str) ->
     ).json()
     plain = [fleet["tiny"].encode_query([text]).data[0] for text in ("a blue dog", "cat")]
     three = fleet["m3"].encode_query([SPARSE], outputs=["dense", "sparse", "multivector"])
-    rows = told["embeddings"]
+    rows = reply["embeddings"]
     np.testing.assert_allclose(np.array([rows[0], rows[3]], np.float32), plain, atol=1e-6)
     np.testing.assert_array_equal(rows[1]["indices"], three.sparse.indices)
     np.testing.assert_array_equal(np.array(rows[1]["values"], np.float32), three.sparse.values)
@@ -56,7 +56,7 @@ def test_several_models_in_one_request(fleet: dict[str, Any], fleet_url: str) ->
     np.testing.assert_array_equal(np.array(rows[2], np.float32), three.multivector[0])
     np.testing.assert_array_equal(np.array(rows[4], np.float32), three.dense.data[0])
     of_tiny = int(fleet["tiny"].encode_query(["a blue dog", "cat"]).tokens.sum())
-    assert told["usage"]["models"] == {"tiny": {"tokens": of_tiny}, m3: {"tokens": 3 * int(three.tokens.sum())}}
+    assert reply["usage"]["models"] == {"tiny": {"tokens": of_tiny}, m3: {"tokens": 3 * int(three.tokens.sum())}}
 
 
 def test_options(fleet_url: str, tiny: Encoder) -> None:
@@ -68,7 +68,7 @@ def test_options(fleet_url: str, tiny: Encoder) -> None:
     np.testing.assert_array_equal(np.array(reply.json()["embeddings"], np.float32), tiny.encode_query(["cat"]).data)
 
 
-def test_what_is_cut_off_is_said(fleet_url: str) -> None:
+def test_truncation_is_reported(fleet_url: str) -> None:
     reply = _ask(fleet_url, _input("cat " * 100, "tiny"), _input("cat", "tiny"))
     assert int(reply.headers["x-nearfield-truncated-tokens"]) > 0
     assert _ask(fleet_url, _input("cat " * 100, "tiny", {"truncate": "error"})).status_code == 400
@@ -87,7 +87,7 @@ def test_what_is_cut_off_is_said(fleet_url: str) -> None:
         (_input("cat", "tiny", {"output": "bits"}), 400, "bits"),
     ],
 )
-def test_refusals(fleet_url: str, item: dict[str, Any], status: int, words: str) -> None:
+def test_errors(fleet_url: str, item: dict[str, Any], status: int, words: str) -> None:
     reply = _ask(fleet_url, item)
     assert reply.status_code == status, reply.text
     assert list(reply.json()) == ["error"]
@@ -99,15 +99,15 @@ def test_no_inputs(fleet_url: str) -> None:
     assert "inputs" in httpx.post(fleet_url + "/qdrant/infer", json={}).json()["error"]
 
 
-def test_the_token_is_the_key(tiny: Encoder) -> None:
+def test_the_token_is_the_api_key(tiny: Encoder) -> None:
     with serving([tiny], api_keys=["sésame"]) as url:
         refused = [_ask(url, _input("cat", "tiny"), token=token) for token in (None, "", "wrong", "Bearer wrong")]
         assert [reply.status_code for reply in refused] == [401] * 4
         assert all(list(reply.json()) == ["error"] for reply in refused)
         assert _ask(url, _input("cat", "tiny"), token="sésame").status_code == 200
-        # More than is read of others who have no key in their header.
+        # More than is read from a client without a key in the header.
         many = [_input("cat " * 50, "tiny") for _ in range(400)]
         assert _ask(url, *many, token="sésame").status_code == 200
-        # No other path takes a key from the body.
+        # No other path reads a key from the body.
         body = {"model": "tiny", "input": "cat", "token": "sésame"}
         assert httpx.post(url + "/v1/embeddings", json=body).status_code == 401

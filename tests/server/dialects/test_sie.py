@@ -1,4 +1,4 @@
-"""SIE's API over a real socket: its own SDK where that is installed, and the bytes that it sends and expects."""
+"""SIE's API over a real socket: its SDK if installed, and the bytes that it sends and expects."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ LONG = "cat " * 100
 
 @pytest.fixture(scope="module")
 def sdk(fleet_url: str) -> Iterator[Any]:
-    """SIE's own client. It wants an older websockets than other clients do, so it is not among the test packages."""
+    """SIE's client. It needs an older websockets than other clients, so it is not among the test packages."""
     package = pytest.importorskip("sie_sdk", reason="pip install sie-sdk (Python 3.12) in an environment of its own")
     with package.SIEClient(fleet_url) as client:
         yield client
@@ -83,10 +83,10 @@ def test_three_kinds_at_once(fleet: dict[str, Any], fleet_url: str, accept: str)
         "params": {"output_types": KINDS, "options": {"is_query": True}},
     }
     reply = _post(fleet_url, f"/v1/encode/{fleet['m3'].name}", body, accept=accept)
-    told = reply.json() if accept != MSGPACK else _arrays(msgspec.msgpack.decode(reply.content))
-    (item,) = told["items"]
-    assert (told["model"], item["id"]) == (fleet["m3"].name, "a")
-    assert told["usage"] == {"input_tokens": int(expected.tokens.sum())}
+    decoded = reply.json() if accept != MSGPACK else _arrays(msgspec.msgpack.decode(reply.content))
+    (item,) = decoded["items"]
+    assert (decoded["model"], item["id"]) == (fleet["m3"].name, "a")
+    assert decoded["usage"] == {"input_tokens": int(expected.tokens.sum())}
     np.testing.assert_array_equal(np.array(item["dense"]["values"], np.float32), expected.dense.data[0])
     np.testing.assert_array_equal(item["sparse"]["indices"], expected.sparse.indices)
     np.testing.assert_array_equal(np.array(item["sparse"]["values"], np.float32), expected.sparse.values)
@@ -98,7 +98,7 @@ def test_three_kinds_at_once(fleet: dict[str, Any], fleet_url: str, accept: str)
 
 
 @pytest.mark.parametrize("accept", [None, "*/*", "application/json, application/x-msgpack"])
-def test_msgpack_is_what_is_given_unless_json_is_asked_for(fleet_url: str, accept: str | None) -> None:
+def test_msgpack_is_the_default_media_type(fleet_url: str, accept: str | None) -> None:
     with httpx.Client(headers={} if accept is None else {"accept": accept}) as client:
         if accept is None:
             del client.headers["accept"]
@@ -158,20 +158,20 @@ def test_score(fleet: dict[str, Any], fleet_url: str, accept: str) -> None:
         "items": [{"id": "dog", "text": documents[0]}, {"text": documents[1]}],
     }
     reply = _post(fleet_url, f"/v1/score/{fleet['reranker'].name}", body, accept=accept)
-    told = reply.json() if accept != MSGPACK else msgspec.msgpack.decode(reply.content)
+    decoded = reply.json() if accept != MSGPACK else msgspec.msgpack.decode(reply.content)
     expected = fleet["reranker"].rank("cat", documents)
     ids = ["dog", "item-1"]
-    assert [each["item_id"] for each in told["scores"]] == [ids[each.index] for each in expected]
-    assert [each["score"] for each in told["scores"]] == pytest.approx([each.score for each in expected])
-    assert [each["rank"] for each in told["scores"]] == [0, 1]
-    assert (told["model"], told["query_id"]) == (fleet["reranker"].name, "q")
-    assert told["usage"]["input_tokens"] > 0
+    assert [result["item_id"] for result in decoded["scores"]] == [ids[result.index] for result in expected]
+    assert [result["score"] for result in decoded["scores"]] == pytest.approx([result.score for result in expected])
+    assert [result["rank"] for result in decoded["scores"]] == [0, 1]
+    assert (decoded["model"], decoded["query_id"]) == (fleet["reranker"].name, "q")
+    assert decoded["usage"]["input_tokens"] > 0
 
 
 def test_score_by_late_interaction(fleet: dict[str, Any], fleet_url: str) -> None:
     body = {"query": {"text": "cat"}, "items": [{"text": "dog"}, {"text": "cat"}], "options": {"score_mode": "colbert"}}
     reply = _post(fleet_url, f"/v1/score/{fleet['m3'].name}", body)
-    assert [each["item_id"] for each in msgspec.msgpack.decode(reply.content)["scores"]] == ["item-1", "item-0"]
+    assert [result["item_id"] for result in msgspec.msgpack.decode(reply.content)["scores"]] == ["item-1", "item-0"]
 
 
 @pytest.mark.parametrize(
@@ -224,7 +224,7 @@ def test_score_by_late_interaction(fleet: dict[str, Any], fleet_url: str) -> Non
         ),
     ],
 )
-def test_refusals(fleet_url: str, path: str, body: dict[str, Any], code: str, param: str | None) -> None:
+def test_errors(fleet_url: str, path: str, body: dict[str, Any], code: str, param: str | None) -> None:
     reply = _post(fleet_url, "/v1/" + path, body)
     assert reply.status_code == (404 if code == "MODEL_NOT_FOUND" else 400), reply.text
     detail = reply.json()["detail"]
@@ -246,7 +246,7 @@ def test_refusals(fleet_url: str, path: str, body: dict[str, Any], code: str, pa
         (NearfieldError("oh"), "INTERNAL_ERROR", 500),
     ],
 )
-def test_codes_that_clients_know(error: NearfieldError, code: str, status: int) -> None:
+def test_codes_that_clients_recognise(error: NearfieldError, code: str, status: int) -> None:
     reply = SieDialect().refuse(error)
     assert (reply.content["detail"]["code"], reply.headers["x-sie-error-code"], reply.status) == (code, code, status)
 
@@ -272,28 +272,28 @@ def test_models(fleet: dict[str, LoadedModel], fleet_url: str, header: str) -> N
 
 def test_sdk_encode(sdk: Any, fleet: dict[str, Any]) -> None:
     expected = fleet["m3"].encode_query([SPARSE], outputs=KINDS)
-    found = sdk.encode(fleet["m3"].name, {"id": "a", "text": SPARSE}, output_types=KINDS, is_query=True)
-    np.testing.assert_array_equal(found["dense"], expected.dense.data[0])
-    np.testing.assert_array_equal(found["sparse"]["indices"], expected.sparse.indices)
-    np.testing.assert_array_equal(found["sparse"]["values"], expected.sparse.values)
-    np.testing.assert_array_equal(found["multivector"], expected.multivector[0])
-    assert found["id"] == "a"
+    encoded = sdk.encode(fleet["m3"].name, {"id": "a", "text": SPARSE}, output_types=KINDS, is_query=True)
+    np.testing.assert_array_equal(encoded["dense"], expected.dense.data[0])
+    np.testing.assert_array_equal(encoded["sparse"]["indices"], expected.sparse.indices)
+    np.testing.assert_array_equal(encoded["sparse"]["values"], expected.sparse.values)
+    np.testing.assert_array_equal(encoded["multivector"], expected.multivector[0])
+    assert encoded["id"] == "a"
     tiny = fleet["tiny"]
     several = sdk.encode("tiny", [{"text": "cat"}, {"text": "dog"}], output_dtype="int8", instruction="red ")
     expected = tiny.encode(["cat", "dog"], precision="int8", instruction="red ").data
-    np.testing.assert_allclose(np.stack([each["dense"] for each in several]).astype(int), expected.astype(int), atol=1)
+    np.testing.assert_allclose(np.stack([item["dense"] for item in several]).astype(int), expected.astype(int), atol=1)
 
 
 def test_sdk_score(sdk: Any, fleet: dict[str, Any]) -> None:
     documents = ["a blue dog", "the cat sat"]
     items = [{"id": str(at), "text": text} for at, text in enumerate(documents)]
-    found = sdk.score(fleet["reranker"].name, {"id": "q", "text": "cat"}, items)
+    scored = sdk.score(fleet["reranker"].name, {"id": "q", "text": "cat"}, items)
     expected = fleet["reranker"].rank("cat", documents)
-    assert [(each["item_id"], each["rank"]) for each in found["scores"]] == [
-        (str(each.index), rank) for rank, each in enumerate(expected)
+    assert [(result["item_id"], result["rank"]) for result in scored["scores"]] == [
+        (str(result.index), rank) for rank, result in enumerate(expected)
     ]
-    assert [each["score"] for each in found["scores"]] == pytest.approx([each.score for each in expected])
-    assert found["query_id"] == "q"
+    assert [result["score"] for result in scored["scores"]] == pytest.approx([result.score for result in expected])
+    assert scored["query_id"] == "q"
 
 
 def test_sdk_models(sdk: Any, fleet: dict[str, LoadedModel]) -> None:

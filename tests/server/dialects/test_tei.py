@@ -53,21 +53,21 @@ def _post(url: str, path: str, **body: Any) -> httpx.Response:
     return httpx.post(url + path, json=body, timeout=60)
 
 
-def _given(url: str, path: str, **body: Any) -> Any:
+def _post_ok(url: str, path: str, **body: Any) -> Any:
     answer = _post(url, path, **body)
     assert answer.status_code == 200, answer.text
     return answer.json()
 
 
-def _refused(url: str, path: str, status: int, kind: str, **body: Any) -> str:
+def _post_error(url: str, path: str, status: int, kind: str, **body: Any) -> str:
     answer = _post(url, path, **body)
     assert (answer.status_code, answer.json()["error_type"]) == (status, kind), answer.text
     assert set(answer.json()) == {"error", "error_type"}
     return cast(str, answer.json()["error"])
 
 
-def _one(encoder: Any, text: Any, **wanted: Any) -> Any:
-    return np.asarray(encoder.encode([text], **wanted))
+def _encode_one(encoder: Any, text: Any, **options: Any) -> Any:
+    return np.asarray(encoder.encode([text], **options))
 
 
 # -- vectors ---------------------------------------------------------------------------------------------------
@@ -75,72 +75,72 @@ def _one(encoder: Any, text: Any, **wanted: Any) -> Any:
 
 def test_the_hub_s_client(client: InferenceClient, tiny: Encoder) -> None:
     for text in TEXTS:
-        found = client.feature_extraction(text)
-        assert found.shape == (1, 32)
-        assert found.dtype == np.float32
-        np.testing.assert_array_equal(found, _one(tiny, text))
-    # Its annotation says text; a list is sent as it is.
+        vector = client.feature_extraction(text)
+        assert vector.shape == (1, 32)
+        assert vector.dtype == np.float32
+        np.testing.assert_array_equal(vector, _encode_one(tiny, text))
+    # Its annotation says text; a list is sent unchanged.
     many = client.feature_extraction(cast(Any, TEXTS))
     np.testing.assert_allclose(many, np.asarray(tiny.encode(TEXTS)), atol=1e-6)
     np.testing.assert_array_equal(
-        client.feature_extraction("cat", prompt_name="query"), _one(tiny, "cat", prompt_name="query")
+        client.feature_extraction("cat", prompt_name="query"), _encode_one(tiny, "cat", prompt_name="query")
     )
-    # base64 is ignored: the client makes an array of numbers from whatever comes.
-    np.testing.assert_array_equal(client.feature_extraction("cat", encoding_format="base64"), _one(tiny, "cat"))
+    # base64 is ignored: the client converts any response to an array of numbers.
+    np.testing.assert_array_equal(client.feature_extraction("cat", encoding_format="base64"), _encode_one(tiny, "cat"))
 
 
-def test_the_hub_s_client_cuts_on_either_side(client: InferenceClient, fleet_url: str, tiny: Encoder) -> None:
+def test_the_hub_s_client_truncates_either_side(client: InferenceClient, fleet_url: str, tiny: Encoder) -> None:
     mixed = "dog " * 40 + "cat " * 40
     left = client.feature_extraction(mixed, truncate=True, truncation_direction="left")
-    np.testing.assert_array_equal(left, _one(tiny, mixed, truncate="left"))
+    np.testing.assert_array_equal(left, _encode_one(tiny, mixed, truncate="left"))
     right = client.feature_extraction(mixed, truncate=True, truncation_direction="right")
-    np.testing.assert_array_equal(right, _one(tiny, mixed))
+    np.testing.assert_array_equal(right, _encode_one(tiny, mixed))
     np.testing.assert_array_equal(client.feature_extraction(mixed), right)
     assert np.abs(left - right).max() > 0.01
     for spelt in ("left", "Left"):  # TEI's own spelling is the second
-        spelled = _given(fleet_url, "/embed", inputs=mixed, truncation_direction=spelt)
+        spelled = _post_ok(fleet_url, "/embed", inputs=mixed, truncation_direction=spelt)
         np.testing.assert_array_equal(np.array(spelled, np.float32), left)
     with pytest.raises(HfHubHTTPError, match="model reads at most") as refusal:
         client.feature_extraction(mixed, truncate=False)
     assert refusal.value.response.status_code == 422
 
 
-def test_the_hub_s_client_asks_what_is_served(client: InferenceClient) -> None:
+def test_the_hub_s_client_reads_the_served_model(client: InferenceClient) -> None:
     assert client.health_check()
     assert client.get_endpoint_info()["model_id"] == "tiny"
 
 
 def test_sentence_similarity(client: InferenceClient, fleet_url: str, tiny: Encoder) -> None:
     expected = tiny.similarity(tiny.encode(TEXTS[:1]), tiny.encode(TEXTS[1:]))[0]
-    found = client.sentence_similarity(TEXTS[0], other_sentences=TEXTS[1:])
-    np.testing.assert_allclose(found, expected, atol=1e-6)
+    scores = client.sentence_similarity(TEXTS[0], other_sentences=TEXTS[1:])
+    np.testing.assert_allclose(scores, expected, atol=1e-6)
     sent = {"source_sentence": TEXTS[0], "sentences": TEXTS[1:]}
-    assert _given(fleet_url, "/similarity", inputs=sent) == found
-    prompted = _given(fleet_url, "/similarity", inputs=sent, parameters={"prompt_name": "query", "truncate": None})
+    assert _post_ok(fleet_url, "/similarity", inputs=sent) == scores
+    prompted = _post_ok(fleet_url, "/similarity", inputs=sent, parameters={"prompt_name": "query", "truncate": None})
     queries = tiny.encode(TEXTS, role="query")
     np.testing.assert_allclose(prompted, tiny.similarity(queries[:1], queries[1:])[0], atol=1e-6)
 
 
 @pytest.mark.parametrize("path", ["/embed", "/", "/invocations"])
 def test_embed(path: str, fleet_url: str, tiny: Encoder) -> None:
-    found = _given(fleet_url, path, inputs=TEXTS[0])
-    np.testing.assert_array_equal(np.array(found, np.float32), _one(tiny, TEXTS[0]))
+    vectors = _post_ok(fleet_url, path, inputs=TEXTS[0])
+    np.testing.assert_array_equal(np.array(vectors, np.float32), _encode_one(tiny, TEXTS[0]))
     ids = tiny.tokenize(TEXTS[0])[0].ids
-    assert _given(fleet_url, path, inputs=ids) == _given(fleet_url, path, inputs=[ids]) == found
-    mixed = _given(fleet_url, path, inputs=[TEXTS[0], tiny.tokenize(TEXTS[1])[0].ids])
+    assert _post_ok(fleet_url, path, inputs=ids) == _post_ok(fleet_url, path, inputs=[ids]) == vectors
+    mixed = _post_ok(fleet_url, path, inputs=[TEXTS[0], tiny.tokenize(TEXTS[1])[0].ids])
     np.testing.assert_allclose(mixed, np.asarray(tiny.encode(TEXTS[:2])), atol=1e-6)
 
 
-def test_far_more_inputs_than_tei_takes(fleet_url: str) -> None:
-    assert len(_given(fleet_url, "/embed", inputs=["cat"] * 3000)) == 3000  # large enough to be written in parts
+def test_far_more_inputs_than_tei_accepts(fleet_url: str) -> None:
+    assert len(_post_ok(fleet_url, "/embed", inputs=["cat"] * 3000)) == 3000  # large enough to be written in parts
 
 
 def test_normalize(plain: Encoder, plain_url: str) -> None:
-    unit = np.array(_given(plain_url, "/embed", inputs="cat"), np.float32)
-    np.testing.assert_array_equal(unit, _one(plain, "cat", normalize_embeddings=True))
+    unit = np.array(_post_ok(plain_url, "/embed", inputs="cat"), np.float32)
+    np.testing.assert_array_equal(unit, _encode_one(plain, "cat", normalize_embeddings=True))
     answer = _post(plain_url, "/embed", inputs="cat", normalize=False)
     raw = np.array(answer.json(), np.float32)
-    np.testing.assert_array_equal(raw, _one(plain, "cat"))
+    np.testing.assert_array_equal(raw, _encode_one(plain, "cat"))
     assert abs(float(np.linalg.norm(raw)) - 1) > 0.1
     assert "x-nearfield-ignored-fields" not in answer.headers
 
@@ -148,25 +148,25 @@ def test_normalize(plain: Encoder, plain_url: str) -> None:
 def test_a_model_that_always_normalises_says_so(fleet_url: str, tiny: Encoder) -> None:
     answer = _post(fleet_url, "/embed", inputs="cat", normalize=False, colour="red")
     assert set(answer.headers["x-nearfield-ignored-fields"].split(",")) == {"colour", "normalize"}
-    np.testing.assert_array_equal(np.array(answer.json(), np.float32), _one(tiny, "cat"))
+    np.testing.assert_array_equal(np.array(answer.json(), np.float32), _encode_one(tiny, "cat"))
     packed = _post(fleet_url, "/vertex", instances=[{"inputs": "cat", "normalize": False}])
     assert packed.headers["x-nearfield-ignored-fields"] == "normalize"
 
 
 def test_dimensions(plain: Encoder, plain_url: str, fleet_url: str) -> None:
-    found = np.array(_given(plain_url, "/embed", inputs="cat", dimensions=8), np.float32)
-    np.testing.assert_array_equal(found, _one(plain, "cat", truncate_dim=8, normalize_embeddings=True))
-    assert abs(float(np.linalg.norm(found)) - 1) < 1e-6
+    vectors = np.array(_post_ok(plain_url, "/embed", inputs="cat", dimensions=8), np.float32)
+    np.testing.assert_array_equal(vectors, _encode_one(plain, "cat", truncate_dim=8, normalize_embeddings=True))
+    assert abs(float(np.linalg.norm(vectors)) - 1) < 1e-6
     for wrong in (0, 33):
-        _refused(plain_url, "/embed", 422, "Validation", inputs="cat", dimensions=wrong)
-    assert "was not trained" in _refused(fleet_url, "/embed", 422, "Validation", inputs="cat", dimensions=8)
+        _post_error(plain_url, "/embed", 422, "Validation", inputs="cat", dimensions=wrong)
+    assert "was not trained" in _post_error(fleet_url, "/embed", 422, "Validation", inputs="cat", dimensions=8)
 
 
 def test_embed_sparse(fleet: Fleet, fleet_url: str) -> None:
     m3: Any = fleet["m3"]
     for text in TEXTS:
         indices, values = m3.encode([text], outputs="sparse").sparse[0]
-        (row,) = _given(fleet_url, "/embed_sparse", inputs=text)
+        (row,) = _post_ok(fleet_url, "/embed_sparse", inputs=text)
         assert [item["index"] for item in row] == indices.tolist()
         np.testing.assert_array_equal(np.array([item["value"] for item in row], np.float32), values)
     body = _post(fleet_url, "/embed_sparse", inputs=TEXTS[0]).text
@@ -174,21 +174,21 @@ def test_embed_sparse(fleet: Fleet, fleet_url: str) -> None:
 
 
 def test_embed_all(tmp_path: Path, fleet_url: str) -> None:
-    told = _refused(fleet_url, "/embed_all", 424, "Backend", inputs="cat")
-    assert told.startswith("Backend error: ") and "/embed_all" in told
-    _refused(fleet_url, "/embed_all", 424, "Backend", inputs="cat", model="m3")
+    message = _post_error(fleet_url, "/embed_all", 424, "Backend", inputs="cat")
+    assert message.startswith("Backend error: ") and "/embed_all" in message
+    _post_error(fleet_url, "/embed_all", 424, "Backend", inputs="cat", model="m3")
     late: Any = load(str(own("bert", document_length=32)(tmp_path)), precision="float32", compile_cache=False)
     with late, serving([late]) as url:
         for text in TEXTS:
             expected = late.encode([text], outputs="multivector").multivector[0]
-            (found,) = _given(url, "/embed_all", inputs=text)
-            np.testing.assert_array_equal(np.array(found, np.float32), expected)
-        assert [len(rows) for rows in _given(url, "/embed_all", inputs=TEXTS)] == [
+            (vectors,) = _post_ok(url, "/embed_all", inputs=text)
+            np.testing.assert_array_equal(np.array(vectors, np.float32), expected)
+        assert [len(rows) for rows in _post_ok(url, "/embed_all", inputs=TEXTS)] == [
             len(rows) for rows in late.encode(TEXTS, outputs="multivector").multivector
         ]
-        _refused(url, "/embed", 424, "Backend", inputs="cat")
-        # Late interaction ranks, too: sums, which no sigmoid would tell apart.
-        ranked = _given(url, "/rerank", query="a cat", texts=TEXTS)
+        _post_error(url, "/embed", 424, "Backend", inputs="cat")
+        # Late interaction ranks, too: by sums, which a sigmoid would all scale to 1.
+        ranked = _post_ok(url, "/rerank", query="a cat", texts=TEXTS)
         scores = late.encode(["a cat"], role="query", outputs="multivector").multivector.similarity(
             late.encode(TEXTS, role="document", outputs="multivector").multivector
         )[0]
@@ -202,78 +202,80 @@ def test_rerank(fleet: Fleet, fleet_url: str) -> None:
     reranker = cast(Reranker, fleet["reranker"])
     for raw, activation in ((False, "sigmoid"), (True, "identity")):
         expected = reranker.rank("a cat", TEXTS, activation=activation)
-        found = _given(fleet_url, "/rerank", query="a cat", texts=TEXTS, raw_scores=raw)
-        assert [item["index"] for item in found] == [item.index for item in expected]
-        assert [set(item) for item in found] == [{"index", "score"}] * len(TEXTS)
-        np.testing.assert_allclose([item["score"] for item in found], [item.score for item in expected], atol=1e-6)
-    told = _given(fleet_url, "/rerank", query="a cat", texts=TEXTS, return_text=True)
-    assert [item["text"] for item in told] == [TEXTS[item["index"]] for item in told]
+        scored = _post_ok(fleet_url, "/rerank", query="a cat", texts=TEXTS, raw_scores=raw)
+        assert [item["index"] for item in scored] == [item.index for item in expected]
+        assert [set(item) for item in scored] == [{"index", "score"}] * len(TEXTS)
+        np.testing.assert_allclose([item["score"] for item in scored], [item.score for item in expected], atol=1e-6)
+    ranks = _post_ok(fleet_url, "/rerank", query="a cat", texts=TEXTS, return_text=True)
+    assert [item["text"] for item in ranks] == [TEXTS[item["index"]] for item in ranks]
     for path in ("/", "/invocations"):
-        assert _given(fleet_url, path, query="a cat", texts=TEXTS, return_text=True) == told
-    one = _given(fleet_url, "/rerank", query="a cat", texts=TEXTS[:1])
+        assert _post_ok(fleet_url, path, query="a cat", texts=TEXTS, return_text=True) == ranks
+    one = _post_ok(fleet_url, "/rerank", query="a cat", texts=TEXTS[:1])
     assert np.float32(one[0]["score"]) == np.float32(reranker.score("a cat", TEXTS[:1], activation="sigmoid").data[0])
 
 
-def test_rerank_cuts_at_the_end_or_not_at_all(fleet_url: str) -> None:
+def test_rerank_truncates_at_the_end_or_not_at_all(fleet_url: str) -> None:
     long = {"query": "cat", "texts": ["dog " * 200]}
     assert int(_post(fleet_url, "/rerank", **long).headers["x-nearfield-truncated-tokens"]) > 0
-    assert "at most" in _refused(fleet_url, "/rerank", 422, "Validation", **long, truncate=False)
-    told = _refused(fleet_url, "/rerank", 422, "Validation", **long, truncation_direction="Left")
-    assert "truncation_direction" in told
+    assert "at most" in _post_error(fleet_url, "/rerank", 422, "Validation", **long, truncate=False)
+    message = _post_error(fleet_url, "/rerank", 422, "Validation", **long, truncation_direction="Left")
+    assert "truncation_direction" in message
     fine = {"query": "cat", "texts": ["dog"], "truncate": False, "truncation_direction": "Left"}
-    assert len(_given(fleet_url, "/rerank", **fine)) == 1
+    assert len(_post_ok(fleet_url, "/rerank", **fine)) == 1
 
 
 def test_predict(fleet: Fleet, fleet_url: str) -> None:
     classifier = cast(Classifier, fleet["classifier"])
 
-    def labels(given: Any) -> list[tuple[str, np.float32]]:
-        return [(item["label"], np.float32(item["score"])) for item in given]
+    def labels(value: Any) -> list[tuple[str, np.float32]]:
+        return [(item["label"], np.float32(item["score"])) for item in value]
 
-    def expected(item: Any, **wanted: Any) -> list[tuple[str, np.float32]]:
-        scores = classifier.predict([item], **wanted)[0].scores
-        return sorted(((name, np.float32(score)) for name, score in scores.items()), key=lambda each: -each[1])
+    def expected(item: Any, **options: Any) -> list[tuple[str, np.float32]]:
+        scores = classifier.predict([item], **options)[0].scores
+        return sorted(
+            ((name, np.float32(score)) for name, score in scores.items()), key=lambda label_score: -label_score[1]
+        )
 
     text, pair = TEXTS[0], ("a cat", "a dog")
-    assert labels(_given(fleet_url, "/predict", inputs=text)) == expected(text)
-    assert labels(_given(fleet_url, "/predict", inputs=[text])) == expected(text)
-    assert labels(_given(fleet_url, "/predict", inputs=list(pair))) == expected(pair), "two texts are a pair"
+    assert labels(_post_ok(fleet_url, "/predict", inputs=text)) == expected(text)
+    assert labels(_post_ok(fleet_url, "/predict", inputs=[text])) == expected(text)
+    assert labels(_post_ok(fleet_url, "/predict", inputs=list(pair))) == expected(pair), "two texts are a pair"
     assert expected(pair) != expected(pair[0])
-    (only,) = _given(fleet_url, "/predict", inputs=[[text]])
+    (only,) = _post_ok(fleet_url, "/predict", inputs=[[text]])
     assert labels(only) == expected(text)
-    (only,) = _given(fleet_url, "/predict", inputs=[list(pair)])
+    (only,) = _post_ok(fleet_url, "/predict", inputs=[list(pair)])
     assert labels(only) == expected(pair)
-    assert [len(row) for row in _given(fleet_url, "/predict", inputs=[["a"], ["b"]])] == [3, 3]
-    raw = labels(_given(fleet_url, "/predict", inputs=text, raw_scores=True))
+    assert [len(row) for row in _post_ok(fleet_url, "/predict", inputs=[["a"], ["b"]])] == [3, 3]
+    raw = labels(_post_ok(fleet_url, "/predict", inputs=text, raw_scores=True))
     assert raw == expected(text, activation="identity")
     assert abs(sum(score for _, score in raw) - 1) > 1e-3
     for wrong in (["a", "b", "c"], [["a", "b", "c"]], ["a", ["b"]], [["a"], ["b", "c"]]):
-        _refused(fleet_url, "/predict", 422, "Validation", inputs=wrong)
+        _post_error(fleet_url, "/predict", 422, "Validation", inputs=wrong)
 
 
 def test_predict_with_a_reranker(fleet: Fleet) -> None:
     reranker = cast(Reranker, fleet["reranker"])
     with serving([reranker]) as url:
         for path in ("/predict", "/", "/invocations"):
-            (found,) = _given(url, path, inputs=["a cat", "a dog"])
+            (prediction,) = _post_ok(url, path, inputs=["a cat", "a dog"])
             expected = reranker.score("a cat", ["a dog"], activation="sigmoid").data[0]
-            assert (found["label"], np.float32(found["score"])) == (reranker.labels[0], np.float32(expected))
-        (raw,) = _given(url, "/predict", inputs=["a cat", "a dog"], raw_scores=True)
+            assert (prediction["label"], np.float32(prediction["score"])) == (reranker.labels[0], np.float32(expected))
+        (raw,) = _post_ok(url, "/predict", inputs=["a cat", "a dog"], raw_scores=True)
         assert np.float32(raw["score"]) == reranker.score("a cat", ["a dog"], activation="identity").data[0]
-        assert "gives no vectors" in _refused(url, "/embed", 424, "Backend", inputs="cat")
-        assert _given(url, "/", query="a cat", texts=["a dog"])[0]["index"] == 0
+        assert "gives no vectors" in _post_error(url, "/embed", 424, "Backend", inputs="cat")
+        assert _post_ok(url, "/", query="a cat", texts=["a dog"])[0]["index"] == 0
 
 
 def test_the_default_task_is_the_first_model_s(fleet: Fleet) -> None:
     classifier = cast(Classifier, fleet["classifier"])
     with serving([classifier, fleet["tiny"]]) as url:
-        assert _given(url, "/", inputs=TEXTS[0]) == _given(url, "/predict", inputs=TEXTS[0])
-        assert len(_given(url, "/", inputs=TEXTS[0], model="tiny")[0]) == 32
+        assert _post_ok(url, "/", inputs=TEXTS[0]) == _post_ok(url, "/predict", inputs=TEXTS[0])
+        assert len(_post_ok(url, "/", inputs=TEXTS[0], model="tiny")[0]) == 32
         assert httpx.get(url + "/info").json()["model_id"] == classifier.name
     with serving([fleet["m3"], fleet["reranker"]]) as url:
-        found = _given(url, "/rerank", query="a cat", texts=TEXTS)
-        assert found == _given(url, "/rerank", query="a cat", texts=TEXTS, model="tiny-reranker")
-        assert found != _given(url, "/rerank", query="a cat", texts=TEXTS, model="m3")
+        ranks = _post_ok(url, "/rerank", query="a cat", texts=TEXTS)
+        assert ranks == _post_ok(url, "/rerank", query="a cat", texts=TEXTS, model="tiny-reranker")
+        assert ranks != _post_ok(url, "/rerank", query="a cat", texts=TEXTS, model="m3")
 
 
 def test_vertex(fleet_url: str) -> None:
@@ -284,16 +286,16 @@ def test_vertex(fleet_url: str) -> None:
         {"inputs": TEXTS[0], "model": "tiny-classifier"},
     ]
     paths = ("/embed", "/rerank", "/similarity", "/predict")
-    expected = [_given(fleet_url, path, **body) for path, body in zip(paths, bodies, strict=True)]
-    found = _given(fleet_url, "/vertex", instances=bodies)["predictions"]
-    np.testing.assert_allclose(found[0], expected[0], atol=1e-6)  # what runs together may share a batch
-    assert [item["index"] for item in found[1]] == [item["index"] for item in expected[1]]
-    np.testing.assert_allclose(found[2], expected[2], atol=1e-6)
-    assert [item["label"] for item in found[3]] == [item["label"] for item in expected[3]]
-    assert _given(fleet_url, "/vertex", instances=[]) == {"predictions": []}
-    _refused(fleet_url, "/vertex", 400, "Empty", instances=[bodies[0], {"inputs": []}])
-    assert "texts" in _refused(fleet_url, "/vertex", 422, "Validation", instances=[{"texts": "cat"}])
-    _refused(fleet_url, "/vertex", 422, "Validation", instances=["cat"])
+    expected = [_post_ok(fleet_url, path, **body) for path, body in zip(paths, bodies, strict=True)]
+    predictions = _post_ok(fleet_url, "/vertex", instances=bodies)["predictions"]
+    np.testing.assert_allclose(predictions[0], expected[0], atol=1e-6)  # inputs of one request may share a batch
+    assert [item["index"] for item in predictions[1]] == [item["index"] for item in expected[1]]
+    np.testing.assert_allclose(predictions[2], expected[2], atol=1e-6)
+    assert [item["label"] for item in predictions[3]] == [item["label"] for item in expected[3]]
+    assert _post_ok(fleet_url, "/vertex", instances=[]) == {"predictions": []}
+    _post_error(fleet_url, "/vertex", 400, "Empty", instances=[bodies[0], {"inputs": []}])
+    assert "texts" in _post_error(fleet_url, "/vertex", 422, "Validation", instances=[{"texts": "cat"}])
+    _post_error(fleet_url, "/vertex", 422, "Validation", instances=["cat"])
 
 
 # -- tokens ----------------------------------------------------------------------------------------------------
@@ -307,11 +309,11 @@ def test_tokenize(text: str, special: bool, fleet: Fleet, fleet_url: str) -> Non
     reference.no_truncation()
     reference.no_padding()
     known = reference.encode(text, add_special_tokens=special)
-    (found,) = _given(fleet_url, "/tokenize", inputs=text, add_special_tokens=special)
-    assert [token["id"] for token in found] == known.ids
-    assert [token["special"] for token in found] == [bool(mark) for mark in known.special_tokens_mask]
+    (tokens,) = _post_ok(fleet_url, "/tokenize", inputs=text, add_special_tokens=special)
+    assert [token["id"] for token in tokens] == known.ids
+    assert [token["special"] for token in tokens] == [bool(mark) for mark in known.special_tokens_mask]
     data = text.encode()
-    for token, (start, stop), name in zip(found, known.offsets, known.tokens, strict=True):
+    for token, (start, stop), name in zip(tokens, known.offsets, known.tokens, strict=True):
         if token["special"]:
             assert (token["text"], token["start"], token["stop"]) == (name, None, None)
         else:
@@ -322,50 +324,52 @@ def test_tokenize(text: str, special: bool, fleet: Fleet, fleet_url: str) -> Non
 
 def test_tokenize_with_a_prompt_and_back(fleet: Fleet, fleet_url: str) -> None:
     tiny = cast(Encoder, fleet["tiny"])
-    first, _ = _given(fleet_url, "/tokenize", inputs=["cat", "dog"], prompt_name="query")
+    first, _ = _post_ok(fleet_url, "/tokenize", inputs=["cat", "dog"], prompt_name="query")
     assert [token["id"] for token in first] == tiny.tokenize("cat", prompt_name="query")[0].ids
     assert (first[-2]["text"], first[-2]["start"]) == ("cat", len("search: "))
     ids = tiny.tokenize("the cat")[0].ids
-    assert _given(fleet_url, "/decode", ids=ids) == ["the cat"]
-    assert _given(fleet_url, "/decode", ids=[ids, ids[:2]]) == ["the cat", "the"]
-    assert _given(fleet_url, "/decode", ids=ids, skip_special_tokens=False) == ["[CLS] the cat [SEP]"]
+    assert _post_ok(fleet_url, "/decode", ids=ids) == ["the cat"]
+    assert _post_ok(fleet_url, "/decode", ids=[ids, ids[:2]]) == ["the cat", "the"]
+    assert _post_ok(fleet_url, "/decode", ids=ids, skip_special_tokens=False) == ["[CLS] the cat [SEP]"]
     other = fleet["m3"].tokenizer.backend.encode("the cat")
-    (told,) = _given(fleet_url, "/tokenize", inputs="the cat", model="m3")
-    assert [token["id"] for token in told] == other.ids
+    (tokens,) = _post_ok(fleet_url, "/tokenize", inputs="the cat", model="m3")
+    assert [token["id"] for token in tokens] == other.ids
 
 
-def test_what_cannot_be_tokenised(fleet_url: str, tiny: Encoder) -> None:
-    _refused(fleet_url, "/tokenize", 422, "Validation", inputs="cat", prompt_name="querry")
-    _refused(fleet_url, "/tokenize", 400, "Empty", inputs=[])
-    _refused(fleet_url, "/tokenize", 400, "Empty", inputs=["cat", ""])
-    assert "characters" in _refused(fleet_url, "/tokenize", 422, "Validation", inputs="x" * (250 * tiny.max_length + 1))
-    _refused(fleet_url, "/decode", 400, "Empty", ids=[])
-    _refused(fleet_url, "/decode", 400, "Empty", ids=[[1], []])
+def test_inputs_that_cannot_be_tokenised(fleet_url: str, tiny: Encoder) -> None:
+    _post_error(fleet_url, "/tokenize", 422, "Validation", inputs="cat", prompt_name="querry")
+    _post_error(fleet_url, "/tokenize", 400, "Empty", inputs=[])
+    _post_error(fleet_url, "/tokenize", 400, "Empty", inputs=["cat", ""])
+    assert "characters" in _post_error(
+        fleet_url, "/tokenize", 422, "Validation", inputs="x" * (250 * tiny.max_length + 1)
+    )
+    _post_error(fleet_url, "/decode", 400, "Empty", ids=[])
+    _post_error(fleet_url, "/decode", 400, "Empty", ids=[[1], []])
     for wrong in ([-1], [10**9], [2**70], [[1], 2], [1.5]):
-        _refused(fleet_url, "/decode", 422, "Validation", ids=wrong)
+        _post_error(fleet_url, "/decode", 422, "Validation", ids=wrong)
     lone = httpx.post(
         fleet_url + "/tokenize", content=b'{"inputs":"\\ud800"}', headers={"content-type": "application/json"}
     )
     assert lone.status_code == 422
     with serving([tiny], max_request_tokens=64) as url:
-        assert len(_given(url, "/tokenize", inputs=["cat"] * 20)) == 20
-        _refused(url, "/tokenize", 413, "Validation", inputs=["cat"] * 22)
+        assert len(_post_ok(url, "/tokenize", inputs=["cat"] * 20)) == 20
+        _post_error(url, "/tokenize", 413, "Validation", inputs=["cat"] * 22)
 
 
-# -- what is around --------------------------------------------------------------------------------------------
+# -- info, headers and errors ----------------------------------------------------------------------------------
 
 
 def test_info(fleet: Fleet, fleet_url: str) -> None:
-    told = httpx.get(fleet_url + "/info").json()
-    assert set(told) == {
+    info = httpx.get(fleet_url + "/info").json()
+    assert set(info) == {
         *("model_id", "model_sha", "model_dtype", "served_model_name", "model_type", "max_concurrent_requests"),
         *("max_input_length", "max_batch_tokens", "max_batch_requests", "max_client_batch_size", "auto_truncate"),
         *("tokenization_workers", "version", "sha", "docker_label"),
     }
-    assert (told["model_id"], told["model_dtype"], told["auto_truncate"]) == ("tiny", "float32", True)
-    assert told["model_type"] == {"embedding": {"pooling": "mean"}}
-    assert (told["max_input_length"], told["max_client_batch_size"]) == (fleet["tiny"].max_length, 16_384)
-    assert told["max_batch_tokens"] > 0
+    assert (info["model_id"], info["model_dtype"], info["auto_truncate"]) == ("tiny", "float32", True)
+    assert info["model_type"] == {"embedding": {"pooling": "mean"}}
+    assert (info["max_input_length"], info["max_client_batch_size"]) == (fleet["tiny"].max_length, 16_384)
+    assert info["max_batch_tokens"] > 0
 
     def kind(name: str) -> Any:
         return httpx.get(fleet_url + "/info", params={"model": name}).json()["model_type"]
@@ -381,26 +385,26 @@ def test_info(fleet: Fleet, fleet_url: str) -> None:
     assert kind("m3") == {"embedding": {"pooling": "cls"}}
 
 
-def test_headers_tell_what_it_took(fleet: Fleet, fleet_url: str) -> None:
+def test_headers_report_times_and_counts(fleet: Fleet, fleet_url: str) -> None:
     tiny = cast(Encoder, fleet["tiny"])
-    told = _post(fleet_url, "/embed", inputs=TEXTS).headers
-    assert told["x-compute-characters"] == str(sum(map(len, TEXTS)))
-    assert told["x-compute-tokens"] == str(sum(len(tokens.ids) for tokens in tiny.tokenize(TEXTS)))
+    reported = _post(fleet_url, "/embed", inputs=TEXTS).headers
+    assert reported["x-compute-characters"] == str(sum(map(len, TEXTS)))
+    assert reported["x-compute-tokens"] == str(sum(len(tokens.ids) for tokens in tiny.tokenize(TEXTS)))
     ranked = _post(fleet_url, "/rerank", query="a cat", texts=TEXTS).headers
     assert ranked["x-compute-characters"] == str(sum(len("a cat" + text) for text in TEXTS))
     scores = cast(Reranker, fleet["reranker"]).score("a cat", TEXTS)
     assert ranked["x-compute-tokens"] == str(scores.tokens.sum())
     predicted = _post(fleet_url, "/predict", inputs=["a cat", "a dog"]).headers
     assert predicted["x-compute-characters"] == "10"
-    for headers in (told, ranked, predicted):
-        spent = {name: int(headers[name]) for name in TIMES}  # all of them are there, and whole
+    for headers in (reported, ranked, predicted):
+        spent = {name: int(headers[name]) for name in TIMES}  # all are present, as whole numbers
         parts = sum(spent[name] for name in TIMES[2:])
         assert parts <= spent["x-total-time"]
     late = _post(fleet_url, "/rerank", query="a cat", texts=TEXTS, model="m3").headers
     assert "x-queue-time" not in late and "x-total-time" in late  # two runs at once have no single time
 
 
-def test_what_needed_no_run_tells_no_time_of_one(tiny: Encoder) -> None:
+def test_a_cached_result_reports_no_inference_time(tiny: Encoder) -> None:
     with serving([tiny], cache_memory=2**20) as url:
         first, second = (_post(url, "/embed", inputs="a cat that is kept") for _ in range(2))
     assert first.json() == second.json()
@@ -409,31 +413,33 @@ def test_what_needed_no_run_tells_no_time_of_one(tiny: Encoder) -> None:
     assert {"x-total-time", "x-tokenization-time"} <= set(second.headers)
 
 
-def test_errors_are_tei_s(fleet_url: str, tiny: Encoder) -> None:
-    assert _refused(fleet_url, "/embed", 400, "Empty", inputs=[]) == "Input validation error: `inputs` cannot be empty"
+def test_errors_have_tei_s_form(fleet_url: str, tiny: Encoder) -> None:
+    assert (
+        _post_error(fleet_url, "/embed", 400, "Empty", inputs=[]) == "Input validation error: `inputs` cannot be empty"
+    )
     nothing: list[Any] = ["", [""], ["cat", ""], [[]], [[6], []]]
     for empty in nothing:
-        _refused(fleet_url, "/embed", 400, "Empty", inputs=empty)
-    _refused(fleet_url, "/rerank", 400, "Empty", query="cat", texts=[])
-    _refused(fleet_url, "/rerank", 400, "Empty", query="", texts=["cat", ""])
-    _refused(fleet_url, "/predict", 400, "Empty", inputs=[["cat"], [""]])
-    _refused(fleet_url, "/similarity", 400, "Empty", inputs={"source_sentence": "cat", "sentences": []})
-    told = _refused(fleet_url, "/embed", 422, "Validation", inputs="cat", prompt_name="querry")
-    assert told.startswith("Input validation error: ") and "Did you mean 'query'" in told
+        _post_error(fleet_url, "/embed", 400, "Empty", inputs=empty)
+    _post_error(fleet_url, "/rerank", 400, "Empty", query="cat", texts=[])
+    _post_error(fleet_url, "/rerank", 400, "Empty", query="", texts=["cat", ""])
+    _post_error(fleet_url, "/predict", 400, "Empty", inputs=[["cat"], [""]])
+    _post_error(fleet_url, "/similarity", 400, "Empty", inputs={"source_sentence": "cat", "sentences": []})
+    message = _post_error(fleet_url, "/embed", 422, "Validation", inputs="cat", prompt_name="querry")
+    assert message.startswith("Input validation error: ") and "Did you mean 'query'" in message
     for wrong in (5, {"text": "cat"}, [1.5], ["cat", 5], [True], [10**9], None):
-        _refused(fleet_url, "/embed", 422, "Validation", inputs=wrong)
+        _post_error(fleet_url, "/embed", 422, "Validation", inputs=wrong)
     for wrong_field in ({"truncate": "yes"}, {"truncation_direction": "up"}, {"model": 5}):
-        _refused(fleet_url, "/embed", 422, "Validation", inputs="cat", **wrong_field)
-    _refused(fleet_url, "/", 422, "Validation", inputs="cat", model=5)
-    _refused(fleet_url, "/embed", 404, "Validation", inputs="cat", model="none")
-    assert "no reranker" in _refused(fleet_url, "/rerank", 424, "Backend", query="a", texts=["b"], model="tiny")
-    _refused(fleet_url, "/embed_sparse", 424, "Backend", inputs="cat", model="tiny")
+        _post_error(fleet_url, "/embed", 422, "Validation", inputs="cat", **wrong_field)
+    _post_error(fleet_url, "/", 422, "Validation", inputs="cat", model=5)
+    _post_error(fleet_url, "/embed", 404, "Validation", inputs="cat", model="none")
+    assert "no reranker" in _post_error(fleet_url, "/rerank", 424, "Backend", query="a", texts=["b"], model="tiny")
+    _post_error(fleet_url, "/embed_sparse", 424, "Backend", inputs="cat", model="tiny")
     with serving([tiny], max_items=2, max_body_bytes=1024) as url:
-        _refused(url, "/embed", 413, "Validation", inputs=["cat"] * 3)
-        _refused(url, "/embed", 413, "Validation", inputs="cat" * 1000)
-        assert "no reranker" in _refused(url, "/rerank", 424, "Backend", query="a", texts=["b"])
-        assert "no classifier" in _refused(url, "/predict", 424, "Backend", inputs="a")
-        _refused(url, "/embed_sparse", 424, "Backend", inputs="a")
+        _post_error(url, "/embed", 413, "Validation", inputs=["cat"] * 3)
+        _post_error(url, "/embed", 413, "Validation", inputs="cat" * 1000)
+        assert "no reranker" in _post_error(url, "/rerank", 424, "Backend", query="a", texts=["b"])
+        assert "no classifier" in _post_error(url, "/predict", 424, "Backend", inputs="a")
+        _post_error(url, "/embed_sparse", 424, "Backend", inputs="a")
 
 
 @pytest.mark.parametrize(
@@ -449,13 +455,13 @@ def test_errors_are_tei_s(fleet_url: str, tiny: Encoder) -> None:
         (errors.NearfieldError("unforeseen"), 500, "Backend"),
     ],
 )
-def test_every_error_has_a_kind(error: errors.NearfieldError, status: int, kind: str) -> None:
+def test_every_error_has_a_type(error: errors.NearfieldError, status: int, kind: str) -> None:
     reply = TeiDialect().refuse(error)
     assert (reply.status, reply.content["error_type"]) == (status, kind)
     assert str(error) in reply.content["error"]
 
 
-def test_the_client_tells_what_the_server_said(tiny: Encoder, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_client_shows_the_server_s_message(tiny: Encoder, monkeypatch: pytest.MonkeyPatch) -> None:
     async def full(*_: Any, **__: Any) -> Any:
         raise errors.Overloaded("The queue is full.", retry_after=7)
 
@@ -498,8 +504,8 @@ def test_llama_index(fleet: Fleet) -> None:
     with serving([tiny, reranker], api_keys=["secret"]) as url:
         embedder = TextEmbeddingsInference(model_name="tiny", base_url=url, auth_token="secret", embed_batch_size=64)
         for text in TEXTS:
-            found = np.array([embedder.get_text_embedding(text)], np.float32)
-            np.testing.assert_array_equal(found, _one(tiny, text))
+            vectors = np.array([embedder.get_text_embedding(text)], np.float32)
+            np.testing.assert_array_equal(vectors, _encode_one(tiny, text))
         assert len(embedder.get_text_embedding_batch(TEXTS * 20)) == 60
         ranker = Ranker(base_url=url, top_n=2, auth_token="secret")  # sent without "Bearer"
         nodes = [NodeWithScore(node=TextNode(text=text), score=0.0) for text in TEXTS]
@@ -511,17 +517,17 @@ def test_llama_index(fleet: Fleet) -> None:
 def test_chroma(fleet_url: str, tiny: Encoder) -> None:
     from chromadb.utils.embedding_functions import HuggingFaceEmbeddingServer
 
-    texts = [f"cat {number}" for number in range(50)]  # more than TEI takes at once: Chroma reads no status
+    texts = [f"cat {number}" for number in range(50)]  # more than TEI accepts at once: Chroma checks no status
     function = HuggingFaceEmbeddingServer(url=fleet_url + "/embed")
-    found = function(texts)
-    function._session.close()  # which it leaves to the collector
-    np.testing.assert_allclose(np.stack(cast(Any, found)), np.asarray(tiny.encode(texts)), atol=1e-6)
+    vectors = function(texts)
+    function._session.close()  # which Chroma leaves to the garbage collector
+    np.testing.assert_allclose(np.stack(cast(Any, vectors)), np.asarray(tiny.encode(texts)), atol=1e-6)
 
 
 async def test_the_hub_s_asynchronous_client_as_haystack_uses_it(fleet_url: str, tiny: Encoder) -> None:
     async with AsyncInferenceClient(model=fleet_url) as client:
-        # Haystack asks for vectors that are not normalised unless it is told otherwise.
-        found = await client.feature_extraction("cat", truncate=True, normalize=False)
+        # By default, Haystack requests vectors that are not normalised.
+        vectors = await client.feature_extraction("cat", truncate=True, normalize=False)
         ranked = await client.feature_extraction(cast(Any, TEXTS), truncate=True, normalize=False)
-    np.testing.assert_array_equal(found, _one(tiny, "cat"))
+    np.testing.assert_array_equal(vectors, _encode_one(tiny, "cat"))
     assert ranked.shape == (3, 32)

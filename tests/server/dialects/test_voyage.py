@@ -24,8 +24,8 @@ from tests.support.serving import serving
 TEXTS = ["the cat sat on the mat", "a blue dog", "hello world"]
 CHUNKS = ["the cat sat on the mat. ", "a blue dog. ", "hello world"]
 LONG = "cat " * 100
-#: What the client sends with every request, null or not.
-SHAPE = {"truncation": True, "input_type": None, "output_dtype": None, "output_dimension": None}
+#: Fields that the client sends with every request, even as null.
+DEFAULT_FIELDS = {"truncation": True, "input_type": None, "output_dtype": None, "output_dimension": None}
 NUMPY = {"float": np.float32, "int8": np.int8, "uint8": np.uint8, "binary": np.int8, "ubinary": np.uint8}
 
 
@@ -34,13 +34,13 @@ def client(fleet_url: str) -> voyageai.Client:
     return voyageai.Client(api_key="none", base_url=fleet_url + "/v1")
 
 
-def _one(client: voyageai.Client, text: str, **given: Any) -> Any:
-    return np.array(client.embed([text], model="tiny", **given).embeddings[0])
+def _embed_one(client: voyageai.Client, text: str, **options: Any) -> Any:
+    return np.array(client.embed([text], model="tiny", **options).embeddings[0])
 
 
-def test_vectors_are_the_encoder_s(client: voyageai.Client, tiny: Encoder) -> None:
+def test_vectors_equal_the_encoder_s(client: voyageai.Client, tiny: Encoder) -> None:
     for text in TEXTS:
-        np.testing.assert_array_equal(_one(client, text).astype(np.float32), np.asarray(tiny.encode(text)))
+        np.testing.assert_array_equal(_embed_one(client, text).astype(np.float32), np.asarray(tiny.encode(text)))
     reply = client.embed(TEXTS, model="tiny")
     np.testing.assert_allclose(np.array(reply.embeddings, np.float32), np.asarray(tiny.encode(TEXTS)), atol=1e-6)
     assert reply.total_tokens == sum(len(tokens.ids) for tokens in tiny.tokenize(TEXTS))
@@ -52,7 +52,7 @@ def test_each_dtype_in_base64_and_in_lists(client: voyageai.Client, fleet_url: s
     expected = tiny.encode([TEXTS[0]], precision=precision).data
     coded = np.array(client.embed([TEXTS[0]], model="tiny", output_dtype=dtype).embeddings).astype(NUMPY[dtype])
     np.testing.assert_array_equal(coded, expected)
-    body = {**SHAPE, "model": "tiny", "input": TEXTS[0], "output_dtype": dtype}
+    body = {**DEFAULT_FIELDS, "model": "tiny", "input": TEXTS[0], "output_dtype": dtype}
     reply = httpx.post(fleet_url + "/v1/embeddings", json=body).json()
     np.testing.assert_array_equal(np.array([reply["data"][0]["embedding"]], NUMPY[dtype]), expected)
     raw = httpx.post(fleet_url + "/v1/embeddings", json={**body, "encoding_format": "base64"}).json()
@@ -63,18 +63,20 @@ def test_each_dtype_in_base64_and_in_lists(client: voyageai.Client, fleet_url: s
 
 def test_bits_are_offset_and_bytes_have_one_scale(client: voyageai.Client, tiny: Encoder) -> None:
     plain = np.asarray(tiny.encode(TEXTS[0]))
-    bits = _one(client, TEXTS[0], output_dtype="ubinary")
+    bits = _embed_one(client, TEXTS[0], output_dtype="ubinary")
     np.testing.assert_array_equal(bits, np.packbits(plain > 0))
-    np.testing.assert_array_equal(_one(client, TEXTS[0], output_dtype="binary"), bits.astype(int) - 128)
+    np.testing.assert_array_equal(_embed_one(client, TEXTS[0], output_dtype="binary"), bits.astype(int) - 128)
     alone = client.embed([TEXTS[0]], model="tiny", output_dtype="int8").embeddings[0]
     among = client.embed(TEXTS, model="tiny", output_dtype="int8").embeddings[0]
-    np.testing.assert_allclose(alone, among, atol=1)  # the scale is no batch's: at most a rounding lies between
+    np.testing.assert_allclose(
+        alone, among, atol=1
+    )  # the scale does not depend on the batch: they differ by rounding at most
     values = np.array(alone, np.float32) + 0.5
     assert float(values @ plain / np.linalg.norm(values) / np.linalg.norm(plain)) > 0.999
 
 
 def test_input_types_are_the_model_s_prompts(client: voyageai.Client, tiny: Encoder) -> None:
-    query, document = (_one(client, "cat", input_type=kind).astype(np.float32) for kind in ("query", "document"))
+    query, document = (_embed_one(client, "cat", input_type=kind).astype(np.float32) for kind in ("query", "document"))
     np.testing.assert_array_equal(query, np.asarray(tiny.encode_query("cat")))
     np.testing.assert_array_equal(document, np.asarray(tiny.encode_document("cat")))
     assert np.abs(query - document).max() > 0.01
@@ -83,9 +85,9 @@ def test_input_types_are_the_model_s_prompts(client: voyageai.Client, tiny: Enco
 
 
 def test_truncation_is_the_default_and_can_be_refused(client: voyageai.Client, fleet_url: str, tiny: Encoder) -> None:
-    np.testing.assert_array_equal(_one(client, LONG).astype(np.float32), np.asarray(tiny.encode(LONG)))
-    cut = httpx.post(fleet_url + "/v1/embeddings", json={**SHAPE, "model": "tiny", "input": [LONG]})
-    assert cut.headers["x-nearfield-truncated-tokens"] == "38"
+    np.testing.assert_array_equal(_embed_one(client, LONG).astype(np.float32), np.asarray(tiny.encode(LONG)))
+    truncated = httpx.post(fleet_url + "/v1/embeddings", json={**DEFAULT_FIELDS, "model": "tiny", "input": [LONG]})
+    assert truncated.headers["x-nearfield-truncated-tokens"] == "38"
     with pytest.raises(voyageai.error.InvalidRequestError, match="64"):
         client.embed([LONG], model="tiny", truncation=False)
 
@@ -95,12 +97,12 @@ def test_dimensions(tmp_path: Path) -> None:
         object.__setattr__(encoder.recipe, "matryoshka", (8, 16, 32))
         with serving([encoder]) as base:
             client = voyageai.Client(api_key="none", base_url=base + "/v1")
-            found = client.embed(["cat"], model="short", output_dimension=8).embeddings
+            vectors = client.embed(["cat"], model="short", output_dimension=8).embeddings
             bits = client.embed(["cat"], model="short", output_dimension=8, output_dtype="ubinary").embeddings
             with pytest.raises(voyageai.error.InvalidRequestError, match="33"):
                 client.embed(["cat"], model="short", output_dimension=33)
         expected = encoder.encode(["cat"], truncate_dim=8)
-        np.testing.assert_array_equal(np.array(found, np.float32), expected.data)
+        np.testing.assert_array_equal(np.array(vectors, np.float32), expected.data)
         np.testing.assert_array_equal(bits, encoder.encode(["cat"], truncate_dim=8, precision="ubinary").data)
 
 
@@ -108,35 +110,35 @@ def test_rerank(client: voyageai.Client, fleet: dict[str, Any]) -> None:
     reranker: Reranker = fleet["reranker"]
     every = client.rerank("cat", TEXTS, model=reranker.name, top_k=None)
     expected = reranker.rank("cat", TEXTS, activation="sigmoid")
-    assert [each.index for each in every.results] == [each.index for each in expected]
-    assert [each.document for each in every.results] == [TEXTS[each.index] for each in expected]
-    scores = [each.relevance_score for each in every.results]
-    np.testing.assert_allclose(scores, [each.score for each in expected], rtol=1e-5)
+    assert [result.index for result in every.results] == [result.index for result in expected]
+    assert [result.document for result in every.results] == [TEXTS[result.index] for result in expected]
+    scores = [result.relevance_score for result in every.results]
+    np.testing.assert_allclose(scores, [result.score for result in expected], rtol=1e-5)
     assert len(set(scores)) == 3 and all(0 < score < 1 for score in scores)
     assert every.total_tokens == int(reranker.score("cat", TEXTS).tokens.sum())
     best = client.rerank("cat", TEXTS, model=reranker.name, top_k=1)
-    assert [each.index for each in best.results] == [expected[0].index]
+    assert [result.index for result in best.results] == [expected[0].index]
     with pytest.raises(voyageai.error.InvalidRequestError, match="tokens"):
         client.rerank("cat", [LONG], model=reranker.name, truncation=False)
     with pytest.raises(voyageai.error.InvalidRequestError, match="no reranker"):
         client.rerank("cat", TEXTS, model="tiny")
 
 
-def test_rerank_gives_documents_back_when_asked(fleet_url: str, fleet: dict[str, Any]) -> None:
+def test_rerank_returns_documents_on_request(fleet_url: str, fleet: dict[str, Any]) -> None:
     body = {"query": "cat", "documents": TEXTS, "model": fleet["reranker"].name, "top_k": 2}
     plain = httpx.post(fleet_url + "/v1/rerank", json=body).json()
     assert set(plain) == {"object", "data", "model", "usage"}
-    assert [set(each) for each in plain["data"]] == [{"index", "relevance_score"}] * 2
-    told = httpx.post(fleet_url + "/v1/rerank", json={**body, "return_documents": True}).json()
-    assert [each["document"] for each in told["data"]] == [TEXTS[each["index"]] for each in plain["data"]]
+    assert [set(result) for result in plain["data"]] == [{"index", "relevance_score"}] * 2
+    reply = httpx.post(fleet_url + "/v1/rerank", json={**body, "return_documents": True}).json()
+    assert [result["document"] for result in reply["data"]] == [TEXTS[result["index"]] for result in plain["data"]]
 
 
 def test_contextualized_chunks_are_pooled_late(client: voyageai.Client, tiny: Encoder) -> None:
     reply = client.contextualized_embed([CHUNKS, ["a dog"]], model="tiny", input_type="document")
     expected = tiny.encode_late([CHUNKS, ["a dog"]], role="document")
-    assert [each.index for each in reply.results] == [0, 1]
-    for found, vectors in zip(reply.results, expected, strict=True):
-        np.testing.assert_allclose(np.array(found.embeddings, np.float32), vectors.data, atol=1e-6)
+    assert [result.index for result in reply.results] == [0, 1]
+    for result, vectors in zip(reply.results, expected, strict=True):
+        np.testing.assert_allclose(np.array(result.embeddings, np.float32), vectors.data, atol=1e-6)
     assert reply.total_tokens == sum(int(vectors.tokens.sum()) for vectors in expected if vectors.tokens is not None)
     alone = client.contextualized_embed([CHUNKS], model="tiny").results[0]
     np.testing.assert_array_equal(np.array(alone.embeddings, np.float32), tiny.encode_late([CHUNKS])[0].data)
@@ -150,11 +152,13 @@ def test_contextualized_dtypes_queries_and_chunks_of_the_client(client: voyageai
     query = client.contextualized_embed(["cat"], model="tiny", input_type="query").results[0]
     expected = tiny.encode_late([["cat"]], role="query")[0].data
     np.testing.assert_array_equal(np.array(query.embeddings, np.float32), expected)
-    cut = client.contextualized_embed(
+    truncated = client.contextualized_embed(
         [["".join(CHUNKS)]], model="tiny", chunk_fn=lambda text: re.split("(?<=[.] )", text)
     )
-    assert cut.results[0].chunk_texts == CHUNKS
-    np.testing.assert_array_equal(np.array(cut.results[0].embeddings, np.float32), tiny.encode_late([CHUNKS])[0].data)
+    assert truncated.results[0].chunk_texts == CHUNKS
+    np.testing.assert_array_equal(
+        np.array(truncated.results[0].embeddings, np.float32), tiny.encode_late([CHUNKS])[0].data
+    )
 
 
 @pytest.mark.parametrize(
@@ -177,12 +181,12 @@ def test_multimodal_inputs_of_text(client: voyageai.Client, fleet_url: str, tiny
     body = {"model": "tiny", "inputs": [{"content": [{"type": "text", "text": "cat"}]}]}
     plain = httpx.post(fleet_url + "/v1/multimodalembeddings", json=body).json()["data"][0]["embedding"]
     np.testing.assert_array_equal(np.array(plain, np.float32), np.asarray(tiny.encode("cat")))
-    body["output_encoding"] = "base64"  # the reference's name for what the client calls encoding_format
+    body["output_encoding"] = "base64"  # the reference's name of the client's encoding_format
     coded = httpx.post(fleet_url + "/v1/multimodalembeddings", json=body).json()["data"][0]["embedding"]
     assert base64.b64decode(coded) == np.array(plain, np.float32).tobytes()
 
 
-def test_pictures_are_refused_by_name(client: voyageai.Client) -> None:
+def test_images_are_refused_by_name(client: voyageai.Client) -> None:
     with pytest.raises(voyageai.error.InvalidRequestError, match=r"inputs 1 contains 'image_base64'.*text only"):
         client.multimodal_embed([["cat"], ["cat", Image.new("RGB", (4, 4))]], model="tiny")
     film = [{"content": [{"type": "video_url", "video_url": "https://example.org/film.mp4"}]}]
@@ -200,13 +204,13 @@ def test_pictures_are_refused_by_name(client: voyageai.Client) -> None:
         ({"input": "cat", "output_dimension": 0}, "output_dimension"),
     ],
 )
-def test_bad_requests_say_what_was_wrong_in_detail_alone(fleet_url: str, body: dict[str, Any], text: str) -> None:
-    reply = httpx.post(fleet_url + "/v1/embeddings", json={**SHAPE, "model": "tiny", **body})
+def test_errors_have_detail_only(fleet_url: str, body: dict[str, Any], text: str) -> None:
+    reply = httpx.post(fleet_url + "/v1/embeddings", json={**DEFAULT_FIELDS, "model": "tiny", **body})
     assert reply.status_code == 400
     assert list(reply.json()) == ["detail"] and text in reply.json()["detail"]
 
 
-def test_errors_have_the_client_s_classes(tiny: Encoder, fleet: dict[str, Any]) -> None:
+def test_errors_raise_the_client_s_classes(tiny: Encoder, fleet: dict[str, Any]) -> None:
     with serving([tiny, fleet["reranker"]], api_keys=["right"]) as base:
         stranger = voyageai.Client(api_key="wrong", base_url=base + "/v1")
         calls: tuple[Callable[[Any, str], Any], ...] = (
@@ -232,8 +236,8 @@ def test_replies_are_as_documented(fleet_url: str, fleet: dict[str, Any]) -> Non
     rank = {"query": "cat", "documents": TEXTS, "model": fleet["reranker"].name, "top_k": 2, "return_documents": True}
     parts = [{"content": [{"type": "text", "text": "cat"}]}]
     calls: tuple[tuple[str, Any, dict[str, Any]], ...] = (
-        ("embeddings", voyage.VoyageEmbeddingReply, {**SHAPE, "input": TEXTS}),
-        ("embeddings", voyage.VoyageError, {**SHAPE, "input": 3}),
+        ("embeddings", voyage.VoyageEmbeddingReply, {**DEFAULT_FIELDS, "input": TEXTS}),
+        ("embeddings", voyage.VoyageError, {**DEFAULT_FIELDS, "input": 3}),
         ("multimodalembeddings", voyage.VoyageEmbeddingReply, {"inputs": parts}),
         ("contextualizedembeddings", voyage.VoyageContextualizedReply, {"inputs": [CHUNKS, ["cat"]]}),
         ("rerank", voyage.VoyageRerankReply, rank),
@@ -245,10 +249,10 @@ def test_replies_are_as_documented(fleet_url: str, fleet: dict[str, Any]) -> Non
 
 async def test_the_asynchronous_client(fleet_url: str, tiny: Encoder, fleet: dict[str, Any]) -> None:
     client = voyageai.AsyncClient(api_key="none", base_url=fleet_url + "/v1")
-    found = await client.embed(["cat"], model="tiny", input_type="query")
-    np.testing.assert_array_equal(np.array(found.embeddings[0], np.float32), np.asarray(tiny.encode_query("cat")))
+    reply = await client.embed(["cat"], model="tiny", input_type="query")
+    np.testing.assert_array_equal(np.array(reply.embeddings[0], np.float32), np.asarray(tiny.encode_query("cat")))
     ranked = await client.rerank("cat", TEXTS, model=fleet["reranker"].name, top_k=1)
-    assert [each.index for each in ranked.results] == [fleet["reranker"].rank("cat", TEXTS)[0].index]
+    assert [result.index for result in ranked.results] == [fleet["reranker"].rank("cat", TEXTS)[0].index]
     late = await client.contextualized_embed([CHUNKS], model="tiny")
     np.testing.assert_array_equal(np.array(late.results[0].embeddings, np.float32), tiny.encode_late([CHUNKS])[0].data)
     with pytest.raises(voyageai.error.InvalidRequestError):
@@ -257,7 +261,7 @@ async def test_the_asynchronous_client(fleet_url: str, tiny: Encoder, fleet: dic
 
 @pytest.fixture(scope="module", autouse=True)
 def _sockets() -> Iterator[None]:
-    """Close what the client keeps open for the life of its thread."""
+    """Close the sessions that the client holds for the life of its thread."""
     yield
     session = getattr(voyageai.api_resources.api_requestor._thread_context, "session", None)
     if session is not None:
