@@ -18,7 +18,8 @@ from typing import Any
 from nearfield import Encoder
 from nearfield.corpus.config import FeatureConfig as Told
 from nearfield.corpus.features import Feature
-from nearfield.corpus.manifest.manifest import ChunkRecord, DocumentRecord, Manifest
+from nearfield.corpus.manifest.manifest import Manifest
+from nearfield.corpus.manifest.records import ChunkRecord, DocumentRecord
 from nearfield.corpus.search.plan import RERANKED_SENTENCES
 from nearfield.corpus.search.searcher import Searchable, Searcher
 from nearfield.stores import Record, Store, connect
@@ -188,10 +189,10 @@ def _keywords(manifest: Manifest, task: Task) -> dict[str, float]:
     with manifest.writing():
         for key, text in task.documents.items():
             chunk = ChunkRecord(_id(key), key, "1", 0, text, "", {}, {}, 0)
-            manifest.replace(DocumentRecord(key, "", key, key, "", "1"), [chunk], [], [], recut=True)
+            manifest.replace(DocumentRecord(key, "", key, key, "", "1"), [chunk], [], [], new_chunks=True)
     started = time.perf_counter()
     manifest.keywords.rebuild()
-    manifest.keywords.tidy()
+    manifest.keywords.optimize()
     return {"build_s": time.perf_counter() - started, "MB": manifest.keywords.size() / 1e6}
 
 

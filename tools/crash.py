@@ -1,8 +1,8 @@
-"""Kill indexing at random moments, and see that nothing is lost, doubled or half there.
+"""Kill indexing at random moments, and check that nothing is lost, duplicated or incomplete.
 
-``python -m tools.crash --documents 2000 --kills 30`` indexes the same documents into each store twice: once in peace,
-once by processes that are killed (SIGKILL) at random moments until that many have died, and then once more to the end.
-Documents, chunks, their places and vectors must be the same in both. It ends with 1 where they are not.
+``python -m tools.crash --documents 2000 --kills 30`` indexes the same documents into each store twice: once without
+interruption, and once by processes that are killed (SIGKILL) at random moments until that many have died, followed by a
+complete run. Documents, chunks, their places and vectors must be the same in both. The exit status is 1 if they differ.
 """
 
 from __future__ import annotations
@@ -25,19 +25,21 @@ from typing import Any
 import numpy as np
 
 from nearfield.corpus.collection import Collection
-from nearfield.corpus.features import table_of
+from nearfield.corpus.features import table_from_dict
+from nearfield.encoder import Encoder
 from nearfield.testing import WORDS, write_tiny_model
 
 NAME = "crash"
-#: The first run's child says so once its models are loaded: a kill before that would hit nothing.
+#: A child prints this when its model is loaded: an earlier kill would interrupt nothing.
 READY = "ready"
-_NEAR = 1e-5
+#: Maximum difference of a vector's values; batches differ from run to run.
+_TOLERANCE = 1e-5
 _CHILD = "from tools.crash import child; import sys; child(*sys.argv[1:])"
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of one store: how many processes were killed, in how many rounds, and what differed."""
+    """The result for one store: the number of killed processes and of rounds, and the differences."""
 
     store: str
     kills: int
@@ -47,7 +49,7 @@ class Outcome:
 
 
 def write_documents(folder: Path, count: int) -> None:
-    """Write files of Markdown: a tenth repeats another, each has the same last line, and some hold next to nothing."""
+    """Write Markdown files: a tenth duplicates another one, all have the same last line, and some are nearly empty."""
     chance = random.Random(1)
     words = [word for word in WORDS if len(word) > 1]
     texts: list[str] = []
@@ -64,24 +66,30 @@ def write_documents(folder: Path, count: int) -> None:
 
 
 def child(home: str, address: str, documents: str, model: str) -> None:
-    """Index once, as the process that is killed does."""
+    """Index once. This runs in the processes that are killed.
+
+    The model computes in float32: in bfloat16, vectors depend on how texts were batched.
+    """
     from nearfield.corpus.sources.spec import parse_source
 
     config = {"features": {"dense": {"model": model}}, "store": address}
-    with Collection.ensure(NAME, config, home=Path(home)) as collection:
+    with (
+        Encoder(model, precision="float32", progress=False) as encoder,
+        Collection.ensure(NAME, config, home=Path(home), encoder_of=lambda _: encoder) as collection,
+    ):
         _ = collection.features
         print(READY, flush=True)
         collection.index([parse_source(documents)])
 
 
 def start(home: Path, address: str, documents: Path, model: Path) -> subprocess.Popen[str]:
-    """Start a child, and wait until it is about to index."""
+    """Start a child, and wait until it begins to index."""
     command = [sys.executable, "-c", _CHILD, str(home), address, str(documents), str(model)]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": _path()})
     assert process.stdout is not None
     if process.stdout.readline().strip() != READY:
         process.wait()
-        raise RuntimeError(f"the child ended with {process.returncode} before it began")
+        raise RuntimeError(f"the child exited with {process.returncode} before it began")
     return process
 
 
@@ -90,80 +98,83 @@ def _path() -> str:
 
 
 def finish(process: subprocess.Popen[str]) -> None:
-    """Wait for a child's end; raises RuntimeError where it failed."""
+    """Wait for a child to exit; raise RuntimeError if it failed."""
     if process.wait() != 0:
-        raise RuntimeError(f"indexing ended with {process.returncode}")
+        raise RuntimeError(f"indexing exited with {process.returncode}")
 
 
 def state(home: Path) -> dict[str, Any]:
-    """Return all that a collection holds, in an order of its own: documents, chunks, and records of the store."""
+    """Return the content of a collection, in a stable order: documents, chunks, and records of the store."""
     with Collection.open(NAME, home=home) as collection:
         manifest = collection.manifest
-        placement = manifest.placements()[0]
-        records = [each for part in collection.store.scan(table_of(placement.described), vectors=True) for each in part]
+        table = table_from_dict(manifest.vector_tables()[0].described)
+        records = [record for part in collection.store.scan(table, vectors=True) for record in part]
         return {
             "documents": manifest.rows("SELECT id, digest, version, state, error, chunks, tokens FROM documents"),
             "chunks": manifest.rows("SELECT id, document, ordinal, text, context, payload FROM chunks ORDER BY id"),
-            "twins": manifest.rows("SELECT document, ordinal, kept FROM twins ORDER BY document, ordinal"),
-            "placed": manifest.rows("SELECT document, version FROM placed ORDER BY document"),
-            "sound": manifest.keywords.sound(),
-            "whole": len(manifest.placements()) == len(collection.store.tables()) == 1,
-            "records": {each.id: [each.document, each.version, each.ordinal, each.text] for each in records},
+            "duplicates": manifest.rows(
+                "SELECT document, ordinal, kept_chunk FROM duplicates ORDER BY document, ordinal"
+            ),
+            "document_tables": manifest.rows("SELECT document, version FROM document_tables ORDER BY document"),
+            "consistent": manifest.keywords.is_consistent(),
+            "whole": len(manifest.vector_tables()) == len(collection.store.tables()) == 1,
+            "records": {
+                record.id: [record.document, record.version, record.ordinal, record.text] for record in records
+            },
             "count": len(records),
-            "vectors": {each.id: np.asarray(each.vector, np.float64) for each in records},
+            "vectors": {record.id: np.asarray(record.vector, np.float64) for record in records},
         }
 
 
-def differences(wanted: dict[str, Any], found: dict[str, Any]) -> list[str]:
-    """Say in what two states differ."""
-    told = [
-        f"{key}: {len(wanted[key])} wanted, {len(found[key])} found, and they differ"
-        for key in ("documents", "chunks", "twins", "placed", "records")
-        if wanted[key] != found[key]
+def differences(expected: dict[str, Any], actual: dict[str, Any]) -> list[str]:
+    """Return the differences between two states."""
+    result = [
+        f"{key}: {len(expected[key])} expected, {len(actual[key])} present, and they differ"
+        for key in ("documents", "chunks", "duplicates", "document_tables", "records")
+        if expected[key] != actual[key]
     ]
-    told += [key for key in ("sound", "whole") if not found[key]]
-    if found["count"] != len(found["records"]):
-        told.append("records: some ids are there twice")
-    far = [
+    result += [key for key in ("consistent", "whole") if not actual[key]]
+    if actual["count"] != len(actual["records"]):
+        result.append("records: some ids occur twice")
+    different = [
         key
-        for key, vector in wanted["vectors"].items()
-        if key in found["vectors"] and np.abs(vector - found["vectors"][key]).max() > _NEAR
+        for key, vector in expected["vectors"].items()
+        if key in actual["vectors"] and np.abs(vector - actual["vectors"][key]).max() > _TOLERANCE
     ]
-    return [*told, *(f"vectors: {len(far)} differ" for _ in far[:1])]
+    return [*result, *(f"vectors: {len(different)} differ" for _ in different[:1])]
 
 
 def crash(name: str, address: str, folder: Path, documents: Path, model: Path, kills: int, seed: int = 0) -> Outcome:
-    """Index in peace and under kills; each round ends with a whole run, which must leave the same."""
+    """Index without interruption and under kills; each round ends with a complete run, and the states must be equal."""
     started, chance = time.monotonic(), random.Random(seed)
-    peace = folder / "peace"
-    begun = time.monotonic()
-    process = start(peace, address, documents, model)
-    begun = time.monotonic()
+    reference = folder / "reference"
+    process = start(reference, address, documents, model)
+    indexing = time.monotonic()
     finish(process)
-    length = time.monotonic() - begun
-    wanted = state(peace)
-    with Collection.open(NAME, home=peace) as collection:
+    seconds = time.monotonic() - indexing
+    expected = state(reference)
+    with Collection.open(NAME, home=reference) as collection:
         collection.drop()
-    died, rounds, told = 0, 0, []
+    died, rounds, result = 0, 0, []
     while died < kills:
         rounds += 1
         home = folder / f"round{rounds}"
-        # So many fit into one round that all of it is hit: what was done before a kill need not be done again.
+        # Ten kills reach the end of a run, since work that is finished before a kill is not repeated.
         for _ in range(min(kills - died, 10)):
             process = start(home, address, documents, model)
-            if _killed(process, chance.uniform(0, 2 * length / 10)):
+            if _kill(process, chance.uniform(0, 2 * seconds / 10)):
                 died += 1
             else:
                 break
         finish(start(home, address, documents, model))
-        told += differences(wanted, state(home))
+        result += differences(expected, state(home))
         with Collection.open(NAME, home=home) as collection:
             collection.drop()
-    return Outcome(name, died, rounds, time.monotonic() - started, told)
+    return Outcome(name, died, rounds, time.monotonic() - started, result)
 
 
-def _killed(process: subprocess.Popen[str], seconds: float) -> bool:
-    """Kill a child after so long; returns whether it was still at work."""
+def _kill(process: subprocess.Popen[str], seconds: float) -> bool:
+    """Kill a child after some time; return whether it was still running."""
     try:
         process.wait(seconds)
     except subprocess.TimeoutExpired:
@@ -171,7 +182,7 @@ def _killed(process: subprocess.Popen[str], seconds: float) -> bool:
         process.wait()
         return True
     if process.returncode:
-        raise RuntimeError(f"indexing ended with {process.returncode}")
+        raise RuntimeError(f"indexing exited with {process.returncode}")
     return False
 
 
@@ -180,24 +191,24 @@ def main(words: Sequence[str] | None = None) -> int:
     from tests.support.databases import DATABASES
 
     names = [name for name in DATABASES if name != "memory"]
-    parser = argparse.ArgumentParser(description="Kill indexing at random moments, and compare what is left.")
+    parser = argparse.ArgumentParser(description="Kill indexing at random moments, and compare the results.")
     parser.add_argument("--documents", type=int, default=2000)
     parser.add_argument("--kills", type=int, default=30)
     parser.add_argument("--stores", nargs="*", default=names, choices=names)
     parser.add_argument("--seed", type=int, default=0)
-    asked = parser.parse_args(words)
+    options = parser.parse_args(words)
     wrong = 0
     with tempfile.TemporaryDirectory(prefix="nearfield-crash-") as place, ExitStack() as opened:
         documents, model = Path(place) / "documents", Path(place) / "model"
-        write_documents(documents, asked.documents)
+        write_documents(documents, options.documents)
         write_tiny_model(model)
-        for name in asked.stores:
+        for name in options.stores:
             folder = Path(place) / name
             folder.mkdir()
             address = opened.enter_context(DATABASES[name](folder))
-            told = crash(name, address, folder, documents, model, asked.kills, asked.seed)
-            wrong += len(told.differences)
-            print(json.dumps(told.__dict__), flush=True)
+            outcome = crash(name, address, folder, documents, model, options.kills, options.seed)
+            wrong += len(outcome.differences)
+            print(json.dumps(outcome.__dict__), flush=True)
     return 1 if wrong else 0
 
 

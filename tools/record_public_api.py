@@ -56,8 +56,8 @@ def _forwarded() -> dict[str, Callable[..., Any]]:
 def _result_classes() -> dict[str, Any]:
     """Return the classes of results, by the calls that return them: their fields are read by users."""
     from nearfield.corpus.answering.answer import Answer
-    from nearfield.corpus.document_info import DocumentInfo
     from nearfield.corpus.indexing.report import IndexReport
+    from nearfield.corpus.manifest.document_info import DocumentInfo
     from nearfield.corpus.search.hit import Location, SearchHit
     from nearfield.reranker import Prediction, Ranked, Scores
 

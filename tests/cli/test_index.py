@@ -105,7 +105,7 @@ def test_features_in_a_line(nearfield: Any, files: Path, model: Path) -> None:
     ("words", "told"),
     [
         (("index", "docs", "/nowhere/at/all"), "/nowhere/at/all"),
-        (("index", "Bad Name", "."), "A collection's name"),
+        (("index", "Bad Name", "."), "not a valid name of a collection"),
         (("index", "docs", "--feature", "dense"), "NAME=MODEL"),
         (("index", "docs", "--store", "oracle://x"), "no store"),
         (("collections", "show", "nothing"), "no collection"),

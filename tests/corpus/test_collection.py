@@ -1,4 +1,4 @@
-"""A collection from files to search: what is read, kept, made anew, left out and refused."""
+"""Collections from files to search: what is read, reused, computed again, left out and refused."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import pytest
 from nearfield.corpus.collection import Collection, list_collections
 from nearfield.corpus.directory import CollectionDirectory
 from nearfield.corpus.extractors.reader import DocumentReader
-from nearfield.corpus.features import table_of
+from nearfield.corpus.features import table_from_dict
 from nearfield.corpus.indexing.run import IndexRun
 from nearfield.corpus.sources import Source, open_source
 from nearfield.corpus.sources.spec import ColumnSpec, parse_source
@@ -85,8 +85,8 @@ def keys(found: Any) -> list[str]:
 
 
 def records(collection: Collection, feature: str = "dense") -> list[Any]:
-    placement = next(each for each in collection.manifest.placements() if each.feature == feature)
-    return [each for part in collection.store.scan(table_of(placement.described), vectors=True) for each in part]
+    placement = next(each for each in collection.manifest.vector_tables() if each.feature == feature)
+    return [each for part in collection.store.scan(table_from_dict(placement.described), vectors=True) for each in part]
 
 
 def counting(monkeypatch: pytest.MonkeyPatch) -> list[str]:
@@ -279,7 +279,7 @@ def test_an_input_that_fails_in_the_model_costs_no_other(
 def test_a_store_that_fails_once_is_asked_again(
     collection: Collection, files: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("nearfield.corpus.indexing.run._PAUSES", (0.0, 0.0))
+    monkeypatch.setattr("nearfield.corpus.indexing.context._RETRY_PAUSES", (0.0, 0.0))
     upsert, calls = type(collection.store).upsert, []
 
     def flaky(self: Any, *rest: Any) -> None:
@@ -297,7 +297,7 @@ def test_a_store_that_fails_once_is_asked_again(
 def test_a_store_that_goes_on_failing_ends_the_run_and_the_next_finishes_it(
     collection: Collection, files: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("nearfield.corpus.indexing.run._PAUSES", (0.0,))
+    monkeypatch.setattr("nearfield.corpus.indexing.context._RETRY_PAUSES", (0.0,))
     (files / "new.txt").write_text("Search the mat for a passage.", encoding="utf-8")
     with monkeypatch.context() as broken:
         broken.setattr(type(collection.store), "upsert", _fail)
@@ -411,7 +411,7 @@ def test_a_feature_that_is_added_is_made_beside_the_others(
 ) -> None:
     seen = counting(monkeypatch)
     before = {record.id: record.vector for record in records(collection)}
-    told = collection.config.told()["features"]
+    told = collection.config.to_dict()["features"]
     collection.configure({"features": {**told, "short": {"of": "dense", "dtype": "binary"}}})
     report = collection.index()
     assert report.completed == 3
@@ -428,7 +428,7 @@ def test_another_model_is_refused_until_vectors_are_made_anew(
     collection.configure({"features": {"dense": {"model": str(other)}}})
     with pytest.raises(SpaceMismatch, match="nearfield index docs"):
         collection.search("blue cat", mode="dense")
-    old = {each.name for each in collection.manifest.placements()}
+    old = {each.name for each in collection.manifest.vector_tables()}
     collection.index()
     assert len(collection.search("blue cat", 3, mode="dense")) == 3
     assert {record.vector.shape for record in records(collection)} == {(16,)}
@@ -583,7 +583,7 @@ def test_export_and_import_give_the_same_answers(collection: Collection, files: 
     (files / "copy.txt").write_text(CAT, encoding="utf-8")
     collection.index()
     collection.export(tmp_path / "out")
-    with pytest.raises(InputError, match="there already"):
+    with pytest.raises(InputError, match="exists already"):
         collection.export(tmp_path / "out")
     with Collection.import_("again", tmp_path / "out", store=f"memory:{tmp_path}-2") as again:
         assert again.search("blue cat", 5) == collection.search("blue cat", 5)
@@ -609,8 +609,8 @@ def test_moving_takes_the_vectors_along(
 
 
 def test_verify_finds_what_is_wrong(collection: Collection) -> None:
-    (placement,) = collection.manifest.placements()
-    table, found = table_of(placement.described), records(collection)
+    (placement,) = collection.manifest.vector_tables()
+    table, found = table_from_dict(placement.described), records(collection)
     collection.store.delete(table, equals("id", found[0].id))
     collection.store.upsert(table, [replace(found[1], vector=-np.asarray(found[1].vector))])
     collection.store.upsert(table, [replace(found[2], id="00000000-0000-0000-0000-000000000001")])
@@ -644,7 +644,7 @@ def test_dropping_leaves_nothing(collection: Collection, home: Path) -> None:
 
 
 def _hold(folder: Path, ready: Any, done: Any) -> None:
-    with CollectionDirectory("docs", folder).alone():
+    with CollectionDirectory("docs", folder).write_lock():
         ready.set()
         done.wait(30)
 
@@ -670,11 +670,11 @@ def test_two_processes_do_not_write_at_once(collection: Collection, home: Path) 
     [
         ({"features": {}}, "at least one"),
         ({"features": {"a": {"modle": "x"}}}, "modle"),
-        ({"features": {"a": {}, "b": {"of": "c", "dimensions": 8}}}, "no whole dense"),
+        ({"features": {"a": {}, "b": {"of": "c", "dimensions": 8}}}, "not a full dense"),
         ({"features": {"a": {}, "b": {"of": "a"}}}, "the same as"),
         ({"features": {"a": {"kind": "sparse", "dtype": "binary"}}}, "for dense"),
         ({"chunks": {"by": "sentense"}}, "Did you mean 'sentence'"),
-        ({"fields": {"path": "str"}}, "by itself"),
+        ({"fields": {"path": "str"}}, "built in"),
         ({"fields": {"year": "date"}}, "'date'"),
         ({"colour": 1}, "colour"),
     ],
@@ -742,15 +742,15 @@ def test_a_source_is_let_go_with_its_documents(collection: Collection, files: Pa
 def test_threads_end_where_the_store_fails(
     collection: Collection, files: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("nearfield.corpus.indexing.run._PAUSES", ())
-    monkeypatch.setattr("nearfield.corpus.indexing.run._ROOM", 1)
+    monkeypatch.setattr("nearfield.corpus.indexing.context._RETRY_PAUSES", ())
+    monkeypatch.setattr("nearfield.corpus.indexing.run._QUEUE_CAPACITY", 1)
     for number in range(50):
         (files / f"{number}.txt").write_text(f"{number} Search the mat for a passage. {CAT * number}", encoding="utf-8")
     monkeypatch.setattr(type(collection.store), "upsert", _fail)
     monkeypatch.setattr(type(collection.store), "batch", 1)
     with pytest.raises(StoreFailed) as kept:  # with its traceback, which holds what is not closed
         collection.index()
-    assert not [each for each in threading.enumerate() if each.name == "nearfield-line"]
+    assert not [each for each in threading.enumerate() if each.name == "nearfield-pipeline"]
     assert kept.value
 
 
@@ -786,7 +786,7 @@ def test_a_library_that_is_missing_is_asked_for_again(
 def test_a_file_that_can_be_read_again_has_no_error_any_more(
     collection: Collection, files: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    entry = collection.manifest.entry(f"files:{files}#cat.txt")
+    entry = collection.manifest.document(f"files:{files}#cat.txt")
     assert entry is not None
     collection.manifest.save([replace(entry, error="gone", stamp=None)])
     assert [each.error for each in collection.documents(state="failed")] == ["gone"]
@@ -810,14 +810,14 @@ def test_a_dry_run_tells_and_keeps_nothing(
     more = tmp_path / "more"
     more.mkdir()
     (more / "one.txt").write_text("Search the mat for a passage.", encoding="utf-8")
-    before = collection.manifest.rows("SELECT * FROM meta"), collection.manifest.placements()
+    before = collection.manifest.rows("SELECT * FROM meta"), collection.manifest.vector_tables()
     report = collection.index([folder_of(more)], dry_run=True)
     assert (report.new, report.unchanged, report.completed) == (1, 3, 0)
     report = collection.plan(told=other_model(tmp_path))
     assert (report.new, report.unchanged, report.completed) == (0, 0, 3)
     report = collection.plan([folder_of(more)], {"chunks": {"tokens": 12}})
     assert (report.new, report.unchanged) == (4, 0)
-    assert (collection.manifest.rows("SELECT * FROM meta"), collection.manifest.placements()) == before
+    assert (collection.manifest.rows("SELECT * FROM meta"), collection.manifest.vector_tables()) == before
     assert len(collection.store.tables()) == 1
     assert collection.index().unchanged == 3
 
@@ -845,7 +845,7 @@ def test_another_store_is_refused_with_the_command_that_moves(collection: Collec
 @pytest.mark.parametrize("told", [{"features": {"dense": {"model": "/no/such/model"}}}, {"chunks": {"tokens": 10**6}}])
 def test_a_definition_that_cannot_work_is_not_kept(collection: Collection, told: dict[str, Any]) -> None:
     if "features" not in told:
-        told = {**told, "features": collection.config.told()["features"]}
+        told = {**told, "features": collection.config.to_dict()["features"]}
     before = collection.config
     with pytest.raises(NearfieldError):
         collection.configure(told)

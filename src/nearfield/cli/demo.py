@@ -97,7 +97,7 @@ def _search(sources: list[str], model: str, questions: Sequence[str]) -> None:
     typer.echo(f"Indexing {', '.join(sources)} with {model} (downloaded at the first start)...")
     config = {"features": {"dense": {"model": model}}}
     with Collection.ensure(COLLECTION, config) as collection:
-        typer.echo(collection.index([parse_source(source) for source in sources], shown=sys.stderr.isatty()).text())
+        typer.echo(collection.index([parse_source(source) for source in sources], shown=sys.stderr.isatty()).to_text())
         for query in questions:
             typer.secho(f"\n{query}", bold=True)
             for hit in collection.search(query, 2, mode="hybrid", rerank="maxsim", highlight=True):

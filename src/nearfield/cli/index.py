@@ -107,10 +107,10 @@ def index(
 
     if model and feature:
         raise InputError("Use --model or --feature, not both.", param="model")
-    fields = definitions.fields_of(meta or [])
+    fields = definitions.parse_fields(meta or [])
     definition = _merge(
-        dict(definitions.load(config).told()) if config else {},
-        features=definitions.features_of([f"dense={model}"] if model else feature or []),
+        dict(definitions.load_config(config).to_dict()) if config else {},
+        features=definitions.parse_features([f"dense={model}"] if model else feature or []),
         chunks=_without_none(by=chunker, tokens=tokens, overlap=overlap),
         clean=_without_none(
             duplicates=False if keep_duplicates else None, boilerplate=False if keep_boilerplate else None
@@ -124,7 +124,7 @@ def index(
     ]
     if dry_run:
         report = _plan(name, definition, opened, retry_failed=retry_failed)
-        typer.echo(report.json() if as_json else report.text())
+        typer.echo(report.to_json() if as_json else report.to_text())
         return
     is_new = name not in list_collections()
     with Collection.ensure(name, definition) as collection:
@@ -132,10 +132,10 @@ def index(
         try:
             report = collection.index(opened, shown=shown, retry_failed=retry_failed)
         except NearfieldError:
-            if is_new and not collection.manifest.placements():  # for example, the model does not exist
+            if is_new and not collection.manifest.vector_tables():  # for example, the model does not exist
                 collection.drop()
             raise
-        typer.echo(report.json() if as_json else report.text())
+        typer.echo(report.to_json() if as_json else report.to_text())
         if watch:
             _watch(collection, shown=shown, as_json=as_json)
         if report.failed and not report.documents and not report.unchanged:
@@ -185,11 +185,11 @@ def _watch(collection: Collection, *, shown: bool, as_json: bool) -> None:
 
     typer.echo("Watching for changes; stop with Ctrl-C.", err=True)
     paths, own = collection.watched()
-    for _ in watch_paths(paths, but=own):
+    for _ in watch_paths(paths, ignore=own):
         try:
             report = collection.index(shown=shown)
         except NearfieldError as error:  # the cause may be gone at the next change
             typer.secho(f"nearfield: {error}", fg="red", err=True)
             continue
         if report.documents or report.removed or report.failed or report.unlisted:
-            typer.echo(report.json() if as_json else report.text())
+            typer.echo(report.to_json() if as_json else report.to_text())

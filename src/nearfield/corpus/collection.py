@@ -1,72 +1,71 @@
-"""Collection: sources, their chunks, and vectors in a store, kept true to each other and searched."""
+"""``Collection``: documents from sources, their chunks and vectors; indexed, searched and answered from."""
 
 from __future__ import annotations
 
 import re
-import secrets
-import shutil
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from functools import cached_property
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from nearfield import stores
-from nearfield.corpus import config as definition
-from nearfield.corpus import directory as folders
-from nearfield.corpus import features, transfer
+from nearfield.corpus import integrity, transfer
 from nearfield.corpus.answering.answer import Answer, ask, stream
 from nearfield.corpus.answering.chat_client import ChatEndpoint
-from nearfield.corpus.config import CollectionConfig
-from nearfield.corpus.directory import CollectionDirectory, home, list_collections
-from nearfield.corpus.document_info import DocumentInfo, join_chunks
-from nearfield.corpus.features import EncoderOf, Feature
-from nearfield.corpus.indexing.indexer import Indexer, own_folders, sources_of, sweep
+from nearfield.corpus.collection_models import ModelProvider, RerankerOf
+from nearfield.corpus.config import CollectionConfig, merge_config, parse_config
+from nearfield.corpus.directory import CollectionDirectory, create_collection, home, list_collections
+from nearfield.corpus.features import EncoderOf, Feature, build_features, table_from_dict
+from nearfield.corpus.indexing.indexer import Indexer, drop_unused, open_sources, own_folders
 from nearfield.corpus.indexing.report import IndexReport
-from nearfield.corpus.manifest.manifest import Manifest, VectorTable
+from nearfield.corpus.manifest.document_info import DocumentInfo, join_chunks
+from nearfield.corpus.manifest.manifest import Manifest
 from nearfield.corpus.manifest.vector_tables import VectorTables
 from nearfield.corpus.search.hit import Location, SearchHit
-from nearfield.corpus.search.searcher import Searchable, Searcher
+from nearfield.corpus.search.searcher import Searcher
+from nearfield.corpus.search.searcher_factory import create_searcher
 from nearfield.corpus.sources import Source
 from nearfield.corpus.sources.inline import InlineSource
-from nearfield.encoder import Encoder
-from nearfield.errors import CollectionNotFound, InputError, NearfieldError, NotThere, nearest
-from nearfield.reranker import Reranker
+from nearfield.errors import CollectionNotFound, InputError, NotThere, nearest
 from nearfield.stores import Store
 
 __all__ = ["Collection", "DocumentInfo", "home", "list_collections"]
 
-_OF_SOURCE = "SELECT id FROM documents WHERE source = ?"
+_IDS_OF_SOURCE = "SELECT id FROM documents WHERE source = ?"
 
 
 class Collection:
-    """A collection, opened. Use ``create``, ``open`` or ``ensure``.
+    """An open collection. Use ``create``, ``open`` or ``ensure``.
 
-    Several processes may search it while one indexes; a second one that would write is refused (CollectionBusy).
+    Several processes may search it while one indexes it. A second writer is refused (CollectionBusy).
     """
 
     def __init__(
         self,
         folder: CollectionDirectory,
         encoder_of: EncoderOf | None = None,
-        reranker_of: Callable[[str], Any] | None = None,
+        reranker_of: RerankerOf | None = None,
     ) -> None:
         self.name = folder.name
         self.folder = folder
         self._lock = threading.RLock()
-        self._own: dict[str, Encoder] = {}
-        self._rerankers: dict[str, Reranker] = {}
-        self._encoder_of = encoder_of or self._load
-        self._reranker_of = reranker_of
+        self._models = ModelProvider(encoder_of, reranker_of)
+        #: Loaded when they are first needed.
+        self._features: dict[str, Feature] | None = None
+        self._searcher: Searcher | None = None
+        #: Definition and vector tables at the last look; another process may change them.
+        self._last_state: tuple[Any, list[str]] | None = None
         self._open()
 
     def _open(self) -> None:
-        self.manifest = Manifest(self.folder.path / self.folder.current())
-        self.config: CollectionConfig = definition.read(self.manifest.get("config", {}))
+        path = self.folder.path / self.folder.current_manifest()
+        self.manifest = Manifest(path, write_lock=self.folder.write_lock)
+        self.config: CollectionConfig = parse_config(self.manifest.get("config", {}))
         self.store: Store = stores.connect(self.address)
 
-    # -- finding one -------------------------------------------------------------------------------------------
+    # -- create and open ---------------------------------------------------------------------------------------
 
     @classmethod
     def create(
@@ -77,27 +76,14 @@ class Collection:
         home: Path | None = None,
         encoder_of: EncoderOf | None = None,
     ) -> Collection:
-        """Make an empty collection.
+        """Create an empty collection.
 
         Raises:
-            InputError: there is one of that name, the name cannot be a folder's, or the definition is wrong.
+            InputError: a collection of that name exists, or the name or the definition is not valid.
         """
-        folder = CollectionDirectory.of(name, home)
-        if folder.taken:
-            raise InputError(f"There is a collection {name!r} already. Open it, or drop it first.", param="name")
-        told = config if isinstance(config, CollectionConfig) else definition.read(config or {})
-        fresh = not folder.path.exists()
-        folder.path.mkdir(parents=True, exist_ok=True)
-        try:
-            with folder.alone():
-                # A store that cannot be had leaves no empty collection behind.
-                stores.connect(told.store or folder.address).close()
-                folders.begin(folder.path / folders.FIRST, told, uid=secrets.token_hex(4)).close()
-                folder.point(folders.FIRST)
-        except NearfieldError:
-            if fresh and not folder.taken:
-                shutil.rmtree(folder.path, ignore_errors=True)
-            raise
+        folder = CollectionDirectory.from_name(name, home)
+        parsed = config if isinstance(config, CollectionConfig) else parse_config(config or {})
+        create_collection(folder, parsed)
         return cls(folder, encoder_of)
 
     @classmethod
@@ -107,15 +93,15 @@ class Collection:
         *,
         home: Path | None = None,
         encoder_of: EncoderOf | None = None,
-        reranker_of: Callable[[str], Any] | None = None,
+        reranker_of: RerankerOf | None = None,
     ) -> Collection:
-        """Open a collection that there is.
+        """Open an existing collection.
 
         Raises:
             CollectionNotFound: with the nearest name.
         """
-        folder = CollectionDirectory.of(name, home)
-        if not folder.taken:
+        folder = CollectionDirectory.from_name(name, home)
+        if not folder.exists:
             known = list_collections(home)
             raise CollectionNotFound(f"There is no collection {name!r}. {nearest(name, known)}", param="collection")
         return cls(folder, encoder_of, reranker_of)
@@ -129,72 +115,65 @@ class Collection:
         home: Path | None = None,
         encoder_of: EncoderOf | None = None,
     ) -> Collection:
-        """Open a collection, or make it; ``config`` replaces those parts of its definition that it names."""
-        if not CollectionDirectory.of(name, home).taken:
+        """Open a collection, or create it; ``config`` replaces the parts of an existing definition that it names."""
+        if not CollectionDirectory.from_name(name, home).exists:
             return cls.create(name, config, home=home, encoder_of=encoder_of)
-        found = cls.open(name, home=home, encoder_of=encoder_of)
+        collection = cls.open(name, home=home, encoder_of=encoder_of)
         if config:
-            found.configure(config)
-        return found
+            collection.configure(config)
+        return collection
 
     def configure(self, told: Mapping[str, Any]) -> None:
-        """Replace parts of the definition; sources are added. The next ``index`` brings the vectors to it.
+        """Replace parts of the definition; sources are added. The next ``index`` updates the vectors.
 
         Raises:
-            InputError: the definition is wrong, or wants another store (see ``move``).
+            InputError: the definition is wrong, or names another store (use ``move``).
         """
-        config = definition.merged(self.config, told)
-        if config.store != self.config.store and self.manifest.placements():
-            target = _without_password(config.store or self.folder.address)
+        config = merge_config(self.config, told)
+        if config.store != self.config.store and self.manifest.vector_tables():
+            target = _hide_password(config.store or self.folder.address)
             raise InputError(
-                f"Collection {self.name!r} lies in {_without_password(self.address)}. To take it elsewhere: "
+                f"The vectors of collection {self.name!r} are in {_hide_password(self.address)}. To move them: "
                 f"nearfield collections move {self.name} {target}"
             )
-        with self.folder.alone():
-            built = self._tried(config)
+        with self.folder.write_lock():
+            features = self._features_for(config)
+            # A definition that cannot work must not be saved.
+            Indexer(self.folder, config, self.manifest, self.store, features).chunk_stage()
             self._save(config)
-            self.__dict__["features"] = built
+            self._features = features
 
-    def _tried(self, config: CollectionConfig) -> dict[str, Feature]:
-        """Return the features of a definition; one that cannot be had, or cannot cut, must not be kept."""
-        same = (config.features, config.chunks) == (self.config.features, self.config.chunks)
-        if same and "features" in self.__dict__:
-            return self.features
-        built = features.build(config, self._encoder_of)
-        Indexer(self.folder, config, self.manifest, self.store, built).cutter()
-        return built
+    def _features_for(self, config: CollectionConfig) -> dict[str, Feature]:
+        """Return the features of a definition; they are loaded again only if they differ."""
+        if self._features is not None and config.features == self.config.features:
+            return self._features
+        return build_features(config, partial(self._models.encoder, accept_license=config.accept_license))
 
     def _save(self, config: CollectionConfig) -> None:
-        self.manifest.set("config", config.told())
-        moved = config.store != self.config.store
+        self.manifest.set("config", config.to_dict())
+        store_changed = config.store != self.config.store
         self.config = config
-        self._forget()
-        if moved:
+        self.release()
+        if store_changed:
             self.store.close()
             self.store = stores.connect(self.address)
 
     def release(self) -> None:
-        """Let go of the models; the next search asks for them again. For those who only lend them."""
-        self._forget()
-
-    def _forget(self) -> None:
-        for name in ("features", "_searcher"):
-            self.__dict__.pop(name, None)
+        """Release the models; the next search requests them again. For callers that lend models."""
+        self._features = None
+        self._searcher = None
 
     @property
     def address(self) -> str:
-        """Where its vectors lie."""
+        """The address of its store."""
         return self.config.store or self.folder.address
 
     def close(self) -> None:
-        """Let go of files and database; models stay loaded while others use them."""
+        """Close the manifest and the store. Models that others use stay loaded."""
         self.manifest.close()
         self.store.close()
-        for loaded in (*self._own.values(), *self._rerankers.values()):
-            loaded.close()
-        self._own.clear()
-        self._rerankers.clear()
-        self._forget()
+        self._models.close()
+        self.release()
 
     def __enter__(self) -> Collection:
         return self
@@ -202,15 +181,12 @@ class Collection:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _load(self, model: str) -> Encoder:
-        if model not in self._own:
-            self._own[model] = Encoder(model, accept_license=self.config.accept_license, progress=False)
-        return self._own[model]
-
-    @cached_property
+    @property
     def features(self) -> dict[str, Feature]:
-        """Its features by name, their models loaded."""
-        return features.build(self.config, self._encoder_of)
+        """The features by name, with their models."""
+        if self._features is None:
+            self._features = self._features_for(self.config)
+        return self._features
 
     # -- indexing ----------------------------------------------------------------------------------------------
 
@@ -222,26 +198,27 @@ class Collection:
         shown: bool = False,
         retry_failed: bool = False,
     ) -> IndexReport:
-        """Bring the collection to the state of its sources: what is new or changed is read, what is gone is removed.
+        """Update the collection from its sources: index new and changed documents, remove deleted ones.
 
         Args:
-            sources: further sources, which are kept; None takes those that it has. What is piped in is kept itself.
-            dry_run: tell what would be done, and write nothing.
+            sources: sources to add to the definition; None uses the existing ones. Documents from stdin are stored in
+                the collection.
+            dry_run: report what would be done, and write nothing.
             shown: show a progress bar.
-            retry_failed: read documents again that failed before, though they did not change.
+            retry_failed: process unchanged documents again that failed before.
 
         Raises:
             CollectionBusy: another process indexes it.
-            StoreFailed: the database failed; run it again to go on.
+            StoreFailed: the database failed; the next run continues.
         """
         if dry_run:
             return self.plan(sources or (), retry_failed=retry_failed)
-        piped = [each for each in sources or () if each.kind == "stdin"]
-        if sources and len(piped) < len(sources):
-            self.configure(_remembered([each for each in sources if each.kind != "stdin"]))
-        with self.folder.alone():
-            for each in piped:
-                InlineSource(self.manifest).take(each)
+        piped, added = _split_piped(sources or ())
+        if added:
+            self.configure({"sources": added})
+        with self.folder.write_lock():
+            for source in piped:
+                InlineSource(self.manifest).add_from(source)
             return self._index(shown=shown, retry_failed=retry_failed)
 
     def plan(
@@ -251,303 +228,267 @@ class Collection:
         *,
         retry_failed: bool = False,
     ) -> IndexReport:
-        """Tell what ``index`` would do with further sources and a definition changed so; nothing is written.
+        """Report what ``index`` would do with more sources and a changed definition; nothing is written.
 
-        All that it would read is read, to tell what changed; what is piped in is read, and counted as new.
+        Documents are read to find changes. Documents from stdin count as new.
         """
-        kept, features = self.config, self.__dict__.pop("features", None)
-        piped = [each for each in sources if each.kind == "stdin"]
-        added = _remembered([each for each in sources if each.kind != "stdin"])
-        try:
-            self.config = definition.merged(kept, {**(told or {}), **added})
-            return self._indexing().plan(piped, retry_failed=retry_failed)
-        finally:
-            self._forget()
-            self.config = kept
-            if features is not None:
-                self.__dict__["features"] = features
+        piped, added = _split_piped(sources)
+        config = merge_config(self.config, {**(told or {}), **({"sources": added} if added else {})})
+        indexer = Indexer(self.folder, config, self.manifest, self.store, self._features_for(config))
+        return indexer.plan(piped, retry_failed=retry_failed)
 
-    def _indexing(self) -> Indexer:
+    def _indexer(self) -> Indexer:
         return Indexer(self.folder, self.config, self.manifest, self.store, self.features)
 
-    def _index(self, sources: Sequence[Source] | None = None, **options: bool) -> IndexReport:
-        report = self._indexing().run(sources, **options)
-        if self.folder.current() == self.manifest.path.name:
-            self._forget()
+    def _index(
+        self, sources: Sequence[Source] | None = None, *, shown: bool = False, retry_failed: bool = False
+    ) -> IndexReport:
+        report = self._indexer().run(sources, shown=shown, retry_failed=retry_failed)
+        if self.folder.current_manifest() == self.manifest.path.name:
+            self.release()
             return report
         self.manifest.close()
         self._reopen()
-        sweep(self.folder, self._tables())
+        drop_unused(self.folder, self._vector_tables())
         return report
 
     def _reopen(self) -> None:
-        self._forget()
+        self.release()
         self.store.close()
         self._open()
 
     def watched(self) -> tuple[list[str], list[Path]]:
-        """Return the paths whose changes are changes of its sources, and the folders in which they are its own."""
+        """Return the paths to watch for changes of its sources, and the folders to ignore because it writes there."""
         own = own_folders(self.folder, self.store)
-        return sorted({path for each in sources_of(self.config, self.manifest, own) for path in each.watch()}), own
+        sources = open_sources(self.config, self.manifest, own)
+        return sorted({path for source in sources for path in source.watch()}), own
 
     # -- documents ---------------------------------------------------------------------------------------------
 
     def put(self, documents: Iterable[Mapping[str, Any]], *, shown: bool = False) -> IndexReport:
         """Add documents, or replace those of the same ids: mappings with ``id``, ``text``, ``title`` and fields.
 
-        They are kept, so that a change of model or chunks can make their vectors anew.
+        The collection stores them, so that vectors can be computed again after a change of model or chunking.
 
         Raises:
             InputError: one of them is wrong; none was added.
         """
-        with self.folder.alone():
-            told = list(documents)
-            InlineSource(self.manifest).add(told, self.config.fields)
-            return self._index([InlineSource(self.manifest, only=[each["id"] for each in told])], shown=shown)
+        with self.folder.write_lock():
+            added = list(documents)
+            InlineSource(self.manifest).add(added, self.config.fields)
+            source = InlineSource(self.manifest, only=[document["id"] for document in added])
+            return self._index([source], shown=shown)
 
     def remove(self, documents: Sequence[str]) -> int:
-        """Remove documents by their ids (or keys of those that were put); returns how many there were.
+        """Remove documents by id, or by the id that ``put`` used; return the number of removed documents.
 
-        Documents of a source come back with the next ``index`` unless the source loses them.
+        The next ``index`` adds documents again that their source still has.
         """
-        with self.folder.alone():
-            ids = [each if "#" in each else f"{InlineSource.NAME}#{each}" for each in documents]
-            InlineSource(self.manifest).remove(
-                [each.partition("#")[2] for each in ids if each.startswith(InlineSource.NAME)]
-            )
-            return self._indexing().remove(ids)
+        prefix = f"{InlineSource.NAME}#"
+        with self.folder.write_lock():
+            ids = [key if "#" in key else f"{prefix}{key}" for key in documents]
+            InlineSource(self.manifest).remove([key.removeprefix(prefix) for key in ids if key.startswith(prefix)])
+            return self._indexer().remove(ids)
 
     def forget(self, source: str) -> int:
-        """Let go of a source, by its name or location, and of all documents that came from it; returns how many.
+        """Remove a source, by its name or location, and all its documents; return the number of documents.
 
         Raises:
             InputError: the collection has no such source.
         """
-        known = {f"{each.kind}:{each.location}": each for each in self.config.sources}
-        name = next((each for each, spec in known.items() if source in (each, spec.location)), None)
+        known = {f"{spec.kind}:{spec.location}": spec for spec in self.config.sources}
+        name = next((name for name, spec in known.items() if source in (name, spec.location)), None)
         if name is None:
             raise InputError(f"Collection {self.name!r} has no source {source!r}. {nearest(source, known)}")
-        with self.folder.alone():
-            kept = [each for each in self.config.told()["sources"] if f"{each['kind']}:{each['location']}" != name]
-            # In this order: killed in between, it still has the source, and can let go of it again.
-            count = self.remove([row[0] for row in self.manifest.rows(_OF_SOURCE, (name,))])
-            self._save(definition.read({**self.config.told(), "sources": kept}))
+        with self.folder.write_lock():
+            data = self.config.to_dict()
+            remaining = [spec for spec in data["sources"] if f"{spec['kind']}:{spec['location']}" != name]
+            # Documents first: if the process is killed in between, the source can be removed again.
+            count = self.remove([row[0] for row in self.manifest.rows(_IDS_OF_SOURCE, (name,))])
+            self._save(parse_config({**data, "sources": remaining}))
             return count
 
     def documents(self, *, state: str | None = None, limit: int = 100, after: str | None = None) -> list[DocumentInfo]:
-        """Return documents in the order of their ids, from the one after ``after`` on."""
+        """Return documents in the order of their ids, beginning after the id ``after``."""
         self._refresh()
-        return [DocumentInfo.of(each) for each in self.manifest.entries(state=state, after=after or "", limit=limit)]
+        records = self.manifest.documents(state=state, after=after or "", limit=limit)
+        return [DocumentInfo.from_record(record) for record in records]
 
     def document(self, document: str) -> DocumentInfo:
         """Return a document by its id.
 
         Raises:
-            NotThere: there is none of that id.
+            NotThere: there is no document with that id.
         """
         self._refresh()
-        entry = self.manifest.entry(document) or self.manifest.entry(f"{InlineSource.NAME}#{document}")
-        if entry is None:
+        record = self.manifest.document(document) or self.manifest.document(f"{InlineSource.NAME}#{document}")
+        if record is None:
             raise NotThere(f"Collection {self.name!r} has no document {document!r:.200}.", param="document")
-        return DocumentInfo.of(entry)
+        return DocumentInfo.from_record(record)
 
     def text(self, document: str) -> str:
-        """Return what can be found of a document: its chunks in order, joined where they overlap."""
-        found = self.document(document)
-        return join_chunks([*self.manifest.chunks(found.id), *(twin.chunk for twin in self.manifest.twins(found.id))])
+        """Return a document's text, joined from its chunks, near-duplicates included."""
+        key = self.document(document).id
+        duplicates = [duplicate.chunk for duplicate in self.manifest.duplicates(key)]
+        return join_chunks([*self.manifest.chunks(key), *duplicates])
 
     # -- searching ---------------------------------------------------------------------------------------------
 
     def search(self, query: str, k: int = 10, **options: Any) -> list[SearchHit]:
         """Return the ``k`` chunks that match a query best, the best first.
 
-        The query is encoded with the model's own query prompt. Options are those of ``Searcher.search_many``: mode,
-        where, rerank, mmr, highlight, explain, exact.
+        The query is encoded with the model's query prompt. Options are those of ``Searcher.search_many``: mode, where,
+        rerank, mmr, highlight, explain, exact.
 
         Raises:
             InputError: an option is wrong, or the collection has no feature for the mode.
-            SpaceMismatch: the model, its prompts or the definition changed since the vectors were made.
+            SpaceMismatch: the model, its prompts or the definition changed since the vectors were computed.
         """
         return self.search_many([query], k, **options)[0]
 
     def search_many(self, queries: Sequence[str], k: int = 10, **options: Any) -> list[list[SearchHit]]:
-        """Search for several queries at once: they are encoded together."""
+        """Search for several queries; they are encoded together."""
         with self._lock:
             self._refresh()
+            if self._searcher is None:
+                reranker_of = partial(self._models.reranker, accept_license=self.config.accept_license)
+                self._searcher = create_searcher(
+                    self.name, self.config, self.manifest, self.store, self.features, reranker_of
+                )
             searcher = self._searcher
-        found = searcher.search_many(queries, k, **options)
-        return [[self._with_repeats(each) for each in hits] for hits in found]
+        results = searcher.search_many(queries, k, **options)
+        return [[self._with_duplicates(hit) for hit in hits] for hits in results]
 
-    def _with_repeats(self, found: SearchHit) -> SearchHit:
-        repeats = self.manifest.repeats(found.id)
+    def _with_duplicates(self, hit: SearchHit) -> SearchHit:
         also = tuple(
-            Location(each.document, each.payload["start"], each.payload["end"], each.payload.get("page"))
-            for each in repeats
+            Location(chunk.document, chunk.payload["start"], chunk.payload["end"], chunk.payload.get("page"))
+            for chunk in self.manifest.duplicates_of(hit.id)
         )
-        return replace(found, also=also) if also else found
+        return replace(hit, also=also) if also else hit
 
     def _refresh(self) -> None:
-        """Turn to the manifest that another process has switched to."""
+        """Follow changes of another process: a new manifest, another definition or other vector tables."""
         try:
-            told = self.folder.current()
+            current = self.folder.current_manifest()
         except FileNotFoundError as error:
-            raise CollectionNotFound(f"Collection {self.name!r} was dropped meanwhile.", param="collection") from error
-        if told != self.manifest.path.name:
+            raise CollectionNotFound(f"Collection {self.name!r} was dropped.", param="collection") from error
+        if current != self.manifest.path.name:
             self.manifest.close()
             self._reopen()
             return
-        state = self.manifest.get("config"), [each.name for each in self.manifest.placements()]
-        if state != self.__dict__.get("_seen"):
-            self.__dict__["_seen"] = state
-            self.config = definition.read(state[0])
-            self._forget()
-
-    @cached_property
-    def _searcher(self) -> Searcher:
-        live = {each.feature: each for each in self.manifest.placements() if each.state == "live"}
-        if not live:
-            raise InputError(f"Collection {self.name!r} is empty. Fill it: nearfield index {self.name} FOLDER")
-        found: dict[str, Searchable] = {}
-        for name, feature in self.features.items():
-            if name not in live:
-                continue  # being made
-            features.require_same(name, self.name, live[name].space, feature.space())
-            table = features.table_of(live[name].described)
-            found[name] = Searchable(
-                table,
-                feature.encode_queries,
-                model=feature.encoder.name,
-                of=self.config.features[name].of,
-                # Vectors that were centred before they were cut must be cut from whole ones, not from one another.
-                shape=None if feature.kind != "dense" or feature.encoder.recipe.centre else feature.shape,
-                encode_documents=feature.encode_documents,
-            )
-        return Searcher(
-            self.store,
-            found,
-            self.manifest.searched,
-            self._reranker,
-            language=self.config.language,
-            fields=self.config.all_fields,
-        )
-
-    def _reranker(self, model: str) -> Any:
-        if self._reranker_of is not None:
-            return self._reranker_of(model)
-        with self._lock:
-            if model not in self._rerankers:
-                self._rerankers[model] = Reranker(model, accept_license=self.config.accept_license)
-            return self._rerankers[model]
+        state = self.manifest.get("config"), [table.name for table in self.manifest.vector_tables()]
+        if state != self._last_state:
+            self._last_state = state
+            self.config = parse_config(state[0])
+            self.release()
 
     def ask(self, question: str, endpoint: ChatEndpoint | None = None, *, k: int = 8, **options: Any) -> Answer:
-        """Answer a question from the collection, with citations; without an endpoint: the passages alone.
+        """Answer a question from the collection, with citations; without an endpoint, return the passages alone.
 
         Raises:
-            AnswerFailed: the endpoint cannot be reached or gave no answer.
+            AnswerFailed: the endpoint cannot be reached or returned no answer.
         """
         return ask(question, self.search(question, k, **options), endpoint)
 
     def ask_stream(
         self, question: str, endpoint: ChatEndpoint | None = None, *, k: int = 8, **options: Any
     ) -> Iterator[str | Answer]:
-        """Yield the answer's text as it comes, and last the ``Answer``; as ``ask`` otherwise."""
+        """Yield the answer's text as it arrives, and the ``Answer`` last; otherwise as ``ask``."""
         return stream(question, self.search(question, k, **options), endpoint)
 
-    # -- the whole ---------------------------------------------------------------------------------------------
+    # -- the whole collection ----------------------------------------------------------------------------------
 
     def info(self) -> dict[str, Any]:
-        """Return what it is, as JSON can say it: definition, counts, states, and sizes of its tables."""
+        """Return the definition, counts, states, and sizes of vector tables, as JSON data."""
         self._refresh()
         tables = []
-        for each in self.manifest.placements():
-            size = self.store.size(features.table_of(each.described))
-            tables.append({"feature": each.feature, "state": each.state, "bytes": size, **each.space})
+        for table in self.manifest.vector_tables():
+            size = self.store.size(table_from_dict(table.described))
+            tables.append({"feature": table.feature, "state": table.state, "bytes": size, **table.space})
         return {
             "name": self.name,
-            "store": _without_password(self.address),
-            "definition": {**self.config.told(), "store": _without_password(self.config.store)},
+            "store": _hide_password(self.address),
+            "definition": {**self.config.to_dict(), "store": _hide_password(self.config.store)},
             "states": self.manifest.states(),
             **self.manifest.counts(),
             "tables": tables,
         }
 
     def verify(self, *, sample: int = 100) -> dict[str, Any]:
-        """Compare manifest and store, document by document, and make some vectors anew to compare them.
+        """Compare manifest and store chunk by chunk, and compute ``sample`` vectors again to compare them.
 
         Returns:
-            What was compared, and lists of what is wrong: ``missing`` and ``foreign`` records, ``unlike`` vectors, and
-            features whose vectors are ``outdated``: of another model, or asked otherwise, than the definition says. All
-            are empty where the collection is whole.
+            The numbers of what was compared, and lists of problems: ``missing`` and ``foreign`` records, ``unlike``
+            vectors, and ``outdated`` features, whose vectors are of another model, prompt or option than the definition
+            says. All lists are empty if the collection is whole.
         """
         self._refresh()
-        return transfer.verify(self.manifest, self.store, self.features, sample=sample)
+        return integrity.verify(self.manifest, self.store, self.features, sample=sample)
 
     def export(self, folder: Path) -> list[Path]:
-        """Write all of it as Parquet files into a new folder; see ``import_``.
+        """Write the collection as Parquet files into a new folder; see ``import_``.
 
         Raises:
-            InputError: the folder is there and not empty.
+            InputError: the folder exists and is not empty.
         """
-        with self.folder.alone():
+        with self.folder.write_lock():
             return transfer.export(self.name, self.manifest, self.store, folder)
 
     @classmethod
     def import_(cls, name: str, folder: Path, *, store: str | None = None, home: Path | None = None) -> Collection:
-        """Make a collection of what ``export`` wrote, its vectors included, in the store of an address.
+        """Create a collection from what ``export`` wrote, with its vectors, in the store at an address.
 
         Raises:
-            InputError: there is one of that name, or the folder holds no export.
+            InputError: a collection of that name exists, or the folder has no export.
         """
-        told = transfer.described(folder)
-        config = definition.read({**told["config"], "store": store or ""})
-        made = cls.create(name, config, home=home)
-        with made.folder.alone():
-            transfer.import_(folder, made.manifest, made.store, made._retitled)
-        made._reopen()
-        return made
-
-    def _retitled(self, placement: VectorTable) -> VectorTable:
-        title = self._tables().title(placement.feature)
-        return replace(placement, name=title, described={**placement.described, "name": title})
+        archive = transfer.read_archive(folder)
+        config = parse_config({**archive.config, "store": store or ""})
+        collection = cls.create(name, config, home=home)
+        with collection.folder.write_lock():
+            new_name = collection._vector_tables().new_name
+            transfer.import_archive(archive, collection.manifest, collection.store, new_name)
+        collection._reopen()
+        return collection
 
     def move(self, address: str) -> None:
-        """Take the vectors to another store, without making them anew; the old ones are dropped when all have arrived.
+        """Copy the vectors to another store, then drop the old ones; nothing is computed again.
 
         Raises:
-            InputError: the other store cannot hold them.
+            InputError: the other store does not support them.
         """
-        with self.folder.alone():
-            old, target = self.store, stores.connect(address)
+        with self.folder.write_lock():
+            target = stores.connect(address)
             try:
-                transfer.move(self.manifest, old, target)
-            except BaseException:
+                transfer.copy_vectors(self.manifest, self.store, target)
+            finally:
                 target.close()
-                raise
-            names = [each.name for each in self.manifest.placements()]
-            target.close()
             own = "" if address == self.folder.address else address
-            config = definition.read({**self.config.told(), "store": own})
-            self.manifest.set("config", config.told())
-            for name in names:
-                old.drop(name)
+            self.manifest.set("config", parse_config({**self.config.to_dict(), "store": own}).to_dict())
+            for table in self.manifest.vector_tables():
+                self.store.drop(table.name)
         self._reopen()
 
     def drop(self) -> None:
-        """Remove it, its vectors included."""
-        with self.folder.alone():
-            self._tables().drop()
+        """Remove the collection and its vectors."""
+        with self.folder.write_lock():
+            self._vector_tables().drop()
             self.close()
             self.folder.remove()
 
-    def _tables(self) -> VectorTables:
+    def _vector_tables(self) -> VectorTables:
         return VectorTables(self.name, self.manifest, self.store, self.config.all_fields)
 
 
-def _remembered(sources: Sequence[Source]) -> dict[str, Any]:
-    """Return sources as a definition has them."""
-    specs = [{"kind": each.kind, "location": each.location, "options": each.options} for each in sources]
-    return {"sources": specs} if specs else {}
+def _split_piped(sources: Sequence[Source]) -> tuple[list[Source], list[dict[str, Any]]]:
+    """Return the sources that can be read only once, and the others in the form of a definition."""
+    piped = [source for source in sources if source.kind == "stdin"]
+    specs = [
+        {"kind": source.kind, "location": source.location, "options": source.options}
+        for source in sources
+        if source.kind != "stdin"
+    ]
+    return piped, specs
 
 
-def _without_password(address: str) -> str:
+def _hide_password(address: str) -> str:
     return re.sub(r"(?<=://)([^/@:]*):[^/@]*@", r"\1:***@", address)

@@ -1,4 +1,4 @@
-"""Config: what a collection is to be: its features, store, chunks, cleaning, fields and sources, as data."""
+"""The definition of a collection: features, store, chunking, cleaning, fields and sources."""
 
 from __future__ import annotations
 
@@ -24,15 +24,16 @@ from nearfield.stores.filters import FieldType
 Name = Annotated[str, msgspec.Meta(pattern=r"^[a-z][a-z0-9_-]{0,31}$")]
 FieldName = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,47}$")]
 DEFAULT_MODEL = "all-MiniLM-L6-v2"
-#: Fields that each collection has, and filters may use.
+#: Fields that every collection has. Filters may use them.
 OWN_FIELDS: Mapping[str, FieldType] = {"source": "str", "path": "str", "type": "str", "page": "int"}
 
 
 class FeatureConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """One kind of vector that each chunk has.
+    """One vector of every chunk.
 
-    ``of`` names another dense feature, of whose vectors this one is a cut or quantised form: it costs no pass.
-    ``options`` are keywords of ``Encoder.encode`` that hold for documents and queries alike, such as an instruction.
+    ``of`` names another dense feature: this one is derived from its vectors by truncation or quantisation, without a
+    forward pass. ``options`` are keyword arguments of ``Encoder.encode`` for documents and queries, such as an
+    instruction.
     """
 
     model: str = DEFAULT_MODEL
@@ -47,10 +48,11 @@ class FeatureConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omi
 
 
 class ChunkingConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """How documents are cut. ``by`` auto goes by their form: code by its syntax, the rest as ``DEFAULT`` says.
+    """How documents are split into chunks.
 
-    ``tokens`` and ``overlap`` are in tokens of the first feature's model. ``context`` puts title and headings before a
-    chunk's text where it is embedded.
+    ``by`` names a chunker. ``auto`` splits code by its syntax and all else with ``chunkers.DEFAULT``. ``tokens`` and
+    ``overlap`` are counted with the tokenizer of the first feature. ``context`` puts title and headings before the text
+    that is embedded.
     """
 
     by: str = "auto"
@@ -60,14 +62,14 @@ class ChunkingConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, om
 
 
 class CleaningConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """What is left out: lines that repeat over documents or pages, and chunks that nearly repeat others."""
+    """What is removed: boilerplate (lines repeated in many documents or pages) and near-duplicate chunks."""
 
     boilerplate: bool = True
     duplicates: bool = True
 
 
 class SourceSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """A source by its kind and location, and its own options."""
+    """A source: kind, location and options."""
 
     kind: str
     location: str
@@ -75,7 +77,7 @@ class SourceSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_d
 
 
 class CollectionConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """A collection's definition. ``language`` is that of its texts, for sentences and keywords."""
+    """The definition of a collection. ``language`` is that of its texts, for sentences and keywords."""
 
     features: dict[Name, FeatureConfig] = msgspec.field(default_factory=lambda: {"dense": FeatureConfig()})
     store: str = ""
@@ -88,72 +90,72 @@ class CollectionConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, 
 
     @property
     def all_fields(self) -> dict[str, FieldType]:
-        """What may be filtered by, beside what each record has."""
+        """The fields that filters may use, besides those of every record."""
         return {**OWN_FIELDS, **self.fields}
 
     @property
     def first(self) -> FeatureConfig:
-        """The feature whose model measures the chunks."""
+        """The feature whose tokenizer measures the chunks."""
         return next(iter(self.features.values()))
 
-    def told(self) -> dict[str, Any]:
-        """Return it as JSON can say it, defaults left out."""
-        found: dict[str, Any] = msgspec.to_builtins(self)
-        return found
+    def to_dict(self) -> dict[str, Any]:
+        """Return the definition as JSON data, without defaults."""
+        data: dict[str, Any] = msgspec.to_builtins(self)
+        return data
 
-    def cutting(self) -> str:
-        """Return what tells this way of cutting from another; features of one collection share it."""
+    def chunking_digest(self) -> str:
+        """Return a digest of all settings that change chunks; all features share the chunks."""
         parts = [self.chunks, self.clean, sorted(self.fields.items()), self.language]
         return hashlib.sha256(json.dumps(msgspec.to_builtins(parts), sort_keys=True).encode()).hexdigest()[:16]
 
 
-def read(told: Mapping[str, Any]) -> CollectionConfig:
-    """Check a definition given as data.
+def parse_config(data: Mapping[str, Any]) -> CollectionConfig:
+    """Parse and check a definition.
 
     Raises:
         InputError: a name or value is unknown, or features do not fit together.
     """
     try:
-        config = msgspec.convert(dict(told), CollectionConfig, strict=True)
+        config = msgspec.convert(dict(data), CollectionConfig, strict=True)
     except msgspec.ValidationError as error:
         raise InputError(f"The collection's definition: {error}.", param="config") from error
     _check(config)
     return config
 
 
-def load(path: Path) -> CollectionConfig:
+def load_config(path: Path) -> CollectionConfig:
     """Read a definition from a TOML, YAML or JSON file.
 
     Raises:
-        InputError: it cannot be read, or says what none of its kind can.
+        InputError: the file cannot be read, or its definition is wrong.
     """
     try:
-        return read(_parse(path))
+        return parse_config(_parse_file(path))
     except OSError as error:
         raise InputError(f"{path}: {error.strerror or error}.", param="config") from error
     except InputError as error:
         raise InputError(f"{path}: {error}", param="config") from error
 
 
-def _parse(path: Path) -> Mapping[str, Any]:
+def _parse_file(path: Path) -> Mapping[str, Any]:
     text, suffix = path.read_text(encoding="utf-8"), path.suffix.lower()
     try:
         if suffix == ".json":
-            found = json.loads(text)
+            data = json.loads(text)
         elif suffix == ".toml":
-            found = tomllib.loads(text)
+            data = tomllib.loads(text)
         elif suffix in (".yaml", ".yml"):
-            found = _yaml(text)
+            data = _parse_yaml(text)
         else:
-            raise InputError(f"a definition is a .toml, .yaml or .json file, not {suffix or 'one without suffix'}.")
-    except ValueError as error:  # of each of the three, and ours
+            raise InputError(f"a definition is a .toml, .yaml or .json file, not {suffix or 'one without a suffix'}.")
+    except ValueError as error:  # of each of the three parsers, and ours
         raise error if isinstance(error, InputError) else InputError(f"{error}.") from error
-    if not isinstance(found, Mapping):
-        raise InputError("holds no names and values.")
-    return found
+    if not isinstance(data, Mapping):
+        raise InputError("the file has no mapping of names to values at the top level.")
+    return data
 
 
-def _yaml(text: str) -> Any:
+def _parse_yaml(text: str) -> object:
     try:
         import yaml
     except ModuleNotFoundError as error:
@@ -168,13 +170,15 @@ def _check(config: CollectionConfig) -> None:
     if not config.features:
         raise InputError("A collection has at least one feature: leave 'features' out for a dense one.")
     own = {*OWN_FIELDS, "id", "document", "version", "ordinal", "and", "or", "not"}
-    taken = next((name for name in config.fields if name in own), None)
-    if taken is not None:
-        raise InputError(f"The field {taken!r} is there by itself: leave it out of 'fields', or name yours otherwise.")
+    reserved = next((name for name in config.fields if name in own), None)
+    if reserved is not None:
+        raise InputError(f"The field {reserved!r} is built in: remove it from 'fields', or choose another name.")
     if config.chunks.by != "auto" and config.chunks.by not in CHUNKERS.names():
         raise InputError(f"Unknown chunker {config.chunks.by!r}. {nearest(config.chunks.by, CHUNKERS.names())}")
     if config.first.of is not None:
-        raise InputError("The first feature is made by a model; put the one that is cut from another after it.")
+        raise InputError(
+            "The first feature must have a model: a feature with 'of' comes after the one it is derived from."
+        )
     for name, feature in config.features.items():
         _check_feature(name, feature, config.features)
 
@@ -185,57 +189,57 @@ def _check_feature(name: str, feature: FeatureConfig, others: Mapping[str, Featu
         raise InputError(f"{where}: dimensions, binary and 'of' are for dense vectors, not {feature.kind}.")
     if feature.of is None:
         return
-    whole = others.get(feature.of)
-    if whole is None or whole.kind != "dense" or whole.of is not None or whole.dtype == "binary":
+    full = others.get(feature.of)
+    if full is None or full.kind != "dense" or full.of is not None or full.dtype == "binary":
         dense = [key for key, other in others.items() if other.kind == "dense" and other.of is None]
         raise InputError(
-            f"{where} is cut from {feature.of!r}, which is no whole dense one. {nearest(feature.of, dense)}"
+            f"{where} is derived from {feature.of!r}, which is not a full dense feature. {nearest(feature.of, dense)}"
         )
     if feature.dimensions is None and feature.dtype == "float32":
-        raise InputError(f"{where} is the same as {feature.of!r}: say dimensions, or dtype binary or float16.")
+        raise InputError(f"{where} is the same as {feature.of!r}: set dimensions, or dtype to binary or float16.")
 
 
-def merged(old: CollectionConfig, told: Mapping[str, Any]) -> CollectionConfig:
-    """Return a definition with some of its parts replaced; sources are added to those there are.
-
-    Raises:
-        InputError: as ``read``.
-    """
-    base = old.told()
-    sources: Sequence[Any] = [*base.get("sources", ()), *told.get("sources", ())]
-    unique = {json.dumps([each["kind"], each["location"]]): each for each in sources}
-    return read({**base, **told, "sources": list(unique.values())})
-
-
-def features_of(told: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """Read features as they are given in a line: ``NAME=MODEL``, ``NAME=MODEL:sparse``, ``NAME=FEATURE:256``.
-
-    ``:binary`` and ``:multivector`` go the same way.
+def merge_config(config: CollectionConfig, changes: Mapping[str, Any]) -> CollectionConfig:
+    """Return a definition with parts replaced; sources are added to the existing ones.
 
     Raises:
-        InputError: one of them says nothing of the kind.
+        InputError: as for ``parse_config``.
     """
-    found: dict[str, dict[str, Any]] = {}
-    for each in told:
-        name, mark, value = each.partition("=")
+    base = config.to_dict()
+    sources: Sequence[Any] = [*base.get("sources", ()), *changes.get("sources", ())]
+    unique = {json.dumps([source["kind"], source["location"]]): source for source in sources}
+    return parse_config({**base, **changes, "sources": list(unique.values())})
+
+
+def parse_features(specs: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """Parse features of the command line: ``NAME=MODEL``, ``NAME=MODEL:sparse``, ``NAME=FEATURE:256``.
+
+    ``:multivector``, ``:binary`` and ``:float16`` are written in the same way.
+
+    Raises:
+        InputError: one of them has no such form.
+    """
+    features: dict[str, dict[str, Any]] = {}
+    for spec in specs:
+        name, mark, value = spec.partition("=")
         if not mark or not value:
-            raise InputError(f"A feature is NAME=MODEL, such as dense=bge-m3, not {each!r}.", param="feature")
+            raise InputError(f"A feature is NAME=MODEL, such as dense=bge-m3, not {spec!r}.", param="feature")
         model, _, form = value.rpartition(":") if ":" in value else (value, "", "")
         if form in ("sparse", "multivector", "dense"):
-            found[name] = {"model": model, "kind": form}
+            features[name] = {"model": model, "kind": form}
         elif form in ("binary", "float16"):
-            found[name] = {**_whole(model, found), "dtype": form}
+            features[name] = {**_model_or_feature(model, features), "dtype": form}
         elif form.isdigit():
-            found[name] = {**_whole(model, found), "dimensions": int(form), "force": True}
+            features[name] = {**_model_or_feature(model, features), "dimensions": int(form), "force": True}
         else:
-            found[name] = {"model": value}
-    return found
+            features[name] = {"model": value}
+    return features
 
 
-def _whole(told: str, found: Mapping[str, Any]) -> dict[str, Any]:
-    return {"of": told} if told in found else {"model": told}
+def _model_or_feature(name: str, features: Mapping[str, object]) -> dict[str, Any]:
+    return {"of": name} if name in features else {"model": name}
 
 
-def fields_of(told: Sequence[str]) -> dict[str, str]:
-    """Read fields as they are given in a line: ``year:int``, or ``lang`` for a text."""
-    return {name: kind or "str" for name, _, kind in (each.partition(":") for each in told)}
+def parse_fields(specs: Sequence[str]) -> dict[str, str]:
+    """Parse fields of the command line: ``year:int``, or ``lang`` for a text."""
+    return {name: kind or "str" for name, _, kind in (spec.partition(":") for spec in specs)}

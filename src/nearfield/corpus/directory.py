@@ -1,31 +1,33 @@
-"""Folder: where a collection is kept on disk: its manifests, which of them counts, and the lock of whoever writes."""
+"""The directory of a collection: its manifests, the file that names the current one, and the write lock."""
 
 from __future__ import annotations
 
 import os
 import re
+import secrets
 import shutil
 from collections.abc import Collection, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
+from nearfield import stores
 from nearfield.corpus.config import CollectionConfig
 from nearfield.corpus.manifest.manifest import Manifest
-from nearfield.errors import CollectionBusy, InputError
+from nearfield.errors import CollectionBusy, InputError, NearfieldError
 from nearfield.fileio.atomic import write_atomic
 from nearfield.fileio.locks import reentrant_lock
 
 NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
-#: A collection's first manifest.
-FIRST = "manifest-1.db"
+#: The first manifest of a collection.
+FIRST_MANIFEST = "manifest-1.db"
 _CURRENT, _LOCK = "current", "lock"
 
 
 def home() -> Path:
-    """Return the folder of collections: ``NEARFIELD_COLLECTIONS``, else ``~/.local/share/nearfield/collections``."""
-    told = os.environ.get("NEARFIELD_COLLECTIONS")
-    return Path(told or Path.home() / ".local" / "share" / "nearfield" / "collections").expanduser().absolute()
+    """Return the folder of all collections: ``NEARFIELD_COLLECTIONS``, or ``~/.local/share/nearfield/collections``."""
+    configured = os.environ.get("NEARFIELD_COLLECTIONS")
+    return Path(configured or Path.home() / ".local" / "share" / "nearfield" / "collections").expanduser().absolute()
 
 
 def list_collections(place: Path | None = None) -> list[str]:
@@ -35,42 +37,43 @@ def list_collections(place: Path | None = None) -> list[str]:
 
 
 def is_collection(names: Collection[str]) -> bool:
-    """Say by what is in a folder whether a collection is kept there, whose own files are no documents."""
+    """Return whether a folder with these entries is the directory of a collection."""
     return {_CURRENT, _LOCK} <= {*names} and any(name.startswith("manifest-") for name in names)
 
 
 @dataclass(frozen=True)
 class CollectionDirectory:
-    """The folder of one collection, whether there is one yet or not."""
+    """The directory of one collection. It need not exist yet."""
 
     name: str
     path: Path
 
     @classmethod
-    def of(cls, name: str, place: Path | None = None) -> CollectionDirectory:
-        """Return the folder of a name.
+    def from_name(cls, name: str, place: Path | None = None) -> CollectionDirectory:
+        """Return the directory for a collection's name.
 
         Raises:
-            InputError: no collection can have that name.
+            InputError: the name is not valid.
         """
         if not NAME.fullmatch(name):
             raise InputError(
-                f"A collection's name is 1 to 63 of a-z, 0-9, - and _, after a letter or digit: not {name!r}.",
+                f"{name!r} is not a valid name of a collection: a name is 1 to 63 characters of a-z, 0-9, - and _, and "
+                "begins with a letter or digit.",
                 param="name",
             )
         return cls(name, (place or home()) / name)
 
     @property
-    def taken(self) -> bool:
-        """Whether a collection is there."""
+    def exists(self) -> bool:
+        """Whether the collection exists."""
         return (self.path / _CURRENT).exists()
 
     @property
     def address(self) -> str:
-        """Where vectors lie unless the definition says otherwise."""
+        """The address of the default store."""
         return f"lancedb://{self.path / 'vectors'}"
 
-    def alone(self) -> AbstractContextManager[None]:
+    def write_lock(self) -> AbstractContextManager[None]:
         """Hold the collection's write lock during a block; the thread that holds it may take it again.
 
         Raises:
@@ -84,60 +87,86 @@ class CollectionDirectory:
         )
 
     def stamp(self) -> tuple[int, int]:
-        """Return what tells a collection from another one of its name; zeros where it is gone."""
+        """Return the identity of the collection; one that is created later under the same name has another.
+
+        Zeros mean that the collection does not exist.
+        """
         try:
-            found = (self.path / _LOCK).stat()
+            status = (self.path / _LOCK).stat()
         except OSError:
             return (0, 0)
-        return found.st_ino, found.st_ctime_ns  # a number alone may be given to the next file
+        return status.st_ino, status.st_ctime_ns  # the system may reuse an inode number
 
     def remove(self) -> None:
-        """Remove all of it; the collection is gone before its files are."""
+        """Remove the directory. The collection stops to exist first, so that a killed removal leaves no half of it."""
         (self.path / _CURRENT).unlink(missing_ok=True)
         shutil.rmtree(self.path)
 
     # -- manifests ---------------------------------------------------------------------------------------------
 
-    def current(self) -> str:
-        """Return the name of the manifest that counts.
+    def current_manifest(self) -> str:
+        """Return the file name of the current manifest.
 
         Raises:
             FileNotFoundError: the collection was dropped.
         """
         return (self.path / _CURRENT).read_text(encoding="utf-8").strip()
 
-    def point(self, name: str) -> None:
-        """Let the collection be what a manifest says, in one step."""
+    def set_current_manifest(self, name: str) -> None:
+        """Make another manifest the current one, atomically."""
         write_atomic(self.path / _CURRENT, name, durable=True)
 
     def manifests(self) -> Iterator[Path]:
-        """Yield its manifests: the one that counts, and those that were begun beside it."""
+        """Yield all manifests: the current one, and those that a rebuild has started or replaced."""
         yield from self.path.glob("manifest-*.db")
 
 
-def following(name: str) -> str:
-    """Return the name of the manifest that replaces another."""
+def create_collection(folder: CollectionDirectory, config: CollectionConfig) -> None:
+    """Create the directory of an empty collection.
+
+    Raises:
+        InputError: the collection exists, or there is no such store.
+    """
+    if folder.exists:
+        raise InputError(f"Collection {folder.name!r} exists already. Open it, or drop it first.", param="name")
+    is_new = not folder.path.exists()
+    folder.path.mkdir(parents=True, exist_ok=True)
+    try:
+        with folder.write_lock():
+            # First, so that an unreachable store leaves no empty collection.
+            stores.connect(config.store or folder.address).close()
+            path = folder.path / FIRST_MANIFEST
+            create_manifest(path, config, uid=secrets.token_hex(4)).close()
+            folder.set_current_manifest(path.name)
+    except NearfieldError:
+        if is_new and not folder.exists:
+            shutil.rmtree(folder.path, ignore_errors=True)
+        raise
+
+
+def next_manifest(name: str) -> str:
+    """Return the file name of the manifest after another one."""
     return f"manifest-{_number(name) + 1}.db"
 
 
-def older(name: str, than: str) -> bool:
-    """Say whether a manifest was replaced by another, or by one before that."""
-    return _number(name) < _number(than)
+def is_older(name: str, other: str) -> bool:
+    """Return whether a manifest was created before another."""
+    return _number(name) < _number(other)
 
 
 def _number(name: str) -> int:
     return int(re.sub(r"\D", "", name))
 
 
-def begin(path: Path, config: CollectionConfig, *, uid: str) -> Manifest:
-    """Make an empty manifest for a definition."""
-    made = Manifest(path, language=config.language)
-    made.set("config", config.told())
-    made.set("uid", uid)
-    return made
+def create_manifest(path: Path, config: CollectionConfig, *, uid: str) -> Manifest:
+    """Create an empty manifest for a definition."""
+    manifest = Manifest(path, language=config.language)
+    manifest.set("config", config.to_dict())
+    manifest.set("uid", uid)
+    return manifest
 
 
-def discard(path: Path) -> None:
-    """Remove a manifest that is closed."""
+def delete_manifest(path: Path) -> None:
+    """Delete the files of a closed manifest."""
     for suffix in ("", "-wal", "-shm"):
         path.with_name(path.name + suffix).unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""Document: what an extractor makes of a file; its blocks, and the spans and chunks that are cut from it."""
+"""Documents and their blocks, as extractors return them; the spans and chunks that they are split into."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ BlockKind = Literal["heading", "paragraph", "list", "table", "code", "quote"]
 class Block:
     """A piece of a document's text, from ``start`` up to ``end`` in characters.
 
-    ``level`` is that of a heading, 1 to 6; ``page`` counts from 1, where there are pages. Blocks are in order, do not
-    overlap, and what lies between them is white space or markup.
+    ``level`` is that of a heading, 1 to 6. ``page`` counts from 1; None without pages. Blocks are in order and do not
+    overlap; between them are only white space and markup.
     """
 
     start: int
@@ -33,9 +33,9 @@ class Block:
 class Document:
     """A text and its structure.
 
-    ``text`` is the file's own where the file is text (so that positions in it are positions in the file, after
-    decoding), else what was extracted. ``language`` is that of source code, by its usual name in lower case. ``meta``
-    are further facts, such as an author.
+    ``text`` of a text file is the decoded file itself, so that positions in it are positions in the file; of other
+    files it is the extracted text. ``language`` is the programming language of source code, in lower case. ``meta`` has
+    further facts, such as an author.
     """
 
     text: str
@@ -46,31 +46,31 @@ class Document:
     meta: Mapping[str, Value] = field(default_factory=dict)
 
     def digest(self) -> str:
-        """Return what tells its content from another's."""
-        told = json.dumps([self.text, self.title, sorted(self.meta.items())], ensure_ascii=True, default=str)
-        return hashlib.sha256(told.encode()).hexdigest()
+        """Return a digest of its content."""
+        content = json.dumps([self.text, self.title, sorted(self.meta.items())], ensure_ascii=True, default=str)
+        return hashlib.sha256(content.encode()).hexdigest()
 
 
 class NamedBytes(bytes):
-    """A file's bytes under a name that only reading them told: its suffix says the type, as that of an item does."""
+    """The bytes of a file, with a name that was unknown before it was read; the suffix gives the type."""
 
     name: str
 
     def __new__(cls, data: bytes, name: str) -> NamedBytes:
-        made = super().__new__(cls, data)
-        made.name = name
-        return made
+        instance = super().__new__(cls, data)
+        instance.name = name
+        return instance
 
 
 @dataclass(frozen=True)
 class SourceItem:
-    """What a source lists: one document to be.
+    """One document that a source lists.
 
-    ``key`` tells it from the source's others for good: a path relative to the source, a row's id, a URL. ``name`` is
-    for people, and its suffix tells the type. ``stamp`` changes whenever the content may have (None: only reading
-    tells). ``read`` gives the bytes (``Named`` where their type shows only then), or the document itself where the
-    source knows it (a row of a table), and raises ``NearfieldError`` or ``OSError`` where it cannot. ``meta`` are
-    values to filter by.
+    ``key`` identifies it within the source and never changes: a relative path, a row's id, a URL. ``name`` is shown to
+    users; its suffix gives the type. ``stamp`` changes whenever the content may have changed; None if only reading
+    shows that. ``read`` returns the bytes (``NamedBytes`` if the type is known only then), or the document if the
+    source can build it (a row of a table); it raises ``NearfieldError`` or ``OSError``. ``meta`` has values for
+    filters.
     """
 
     key: str
@@ -82,9 +82,9 @@ class SourceItem:
 
 @dataclass(frozen=True)
 class Span:
-    """A part of a document's text that becomes a chunk: from ``start`` up to ``end``, under these headings.
+    """A part of a document's text that becomes a chunk: from ``start`` up to ``end``, under ``headings``.
 
-    ``tokens`` are those of that part alone, as the collection's tokenizer counts them.
+    ``tokens`` is the number of tokens of the part, by the collection's tokenizer.
     """
 
     start: int
@@ -95,17 +95,17 @@ class Span:
 
 
 def embedded(text: str, context: str) -> str:
-    """Return a chunk as models read it: its context, where it has one, then its text."""
+    """Return the text that a model reads for a chunk: its context, if it has one, then its text."""
     return f"{context}\n{text}" if context else text
 
 
 @dataclass(frozen=True)
 class Chunk:
-    """A chunk as it is embedded and found.
+    """A chunk of a document.
 
-    ``text`` is what was cut out and cleaned. ``start`` and ``end`` are its place in ``Document.text`` before cleaning.
-    ``context`` (title, headings) is put before the text where it is embedded, and nowhere else. ``tokens`` are those of
-    the text by the collection's tokenizer, without context and special tokens.
+    ``text`` is the cleaned text. ``start`` and ``end`` are its place in ``Document.text`` before cleaning. ``context``
+    (title, headings) comes before the text when it is embedded, and nowhere else. ``tokens`` counts the text by the
+    collection's tokenizer, without context and special tokens.
     """
 
     ordinal: int
@@ -123,7 +123,7 @@ class Chunk:
         return embedded(self.text, self.context)
 
     def payload(self) -> dict[str, Any]:
-        """Return its place as JSON can say it."""
-        told: dict[str, Any] = {"start": self.start, "end": self.end}
-        told |= {"headings": list(self.headings)} if self.headings else {}
-        return told | ({"page": self.page} if self.page is not None else {})
+        """Return its place in the document, as JSON data."""
+        place: dict[str, Any] = {"start": self.start, "end": self.end}
+        place |= {"headings": list(self.headings)} if self.headings else {}
+        return place | ({"page": self.page} if self.page is not None else {})

@@ -1,4 +1,4 @@
-"""Feature: a model's output as a collection uses it: how documents and queries become vectors, and in which table."""
+"""Features of a collection: models that turn documents and queries into vectors, and their vector tables."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 
 from nearfield.arrays import Array
-from nearfield.corpus import config
 from nearfield.corpus.chunkers.token_counter import TokenCounter
+from nearfield.corpus.config import CollectionConfig, FeatureConfig
 from nearfield.encoder import Encoder
 from nearfield.errors import InputError, SpaceMismatch
-from nearfield.stores import TableSpec
+from nearfield.stores import Metric, TableSpec
 from nearfield.stores.filters import FieldType
 from nearfield.vectors.dense import truncate
 from nearfield.vectors.multivector import MultiVectors
@@ -23,37 +23,40 @@ from nearfield.vectors.outputs import Outputs
 from nearfield.vectors.sparse import SparseVectors
 
 EncoderOf = Callable[[str], Encoder]
+#: A vector in the form of ``Record.vector``: an array, or ids and weights.
+Vector = Any
+#: Metrics of stores by a model's similarity function; cosine for all others.
+_METRICS: Mapping[str, Metric] = {"dot": "dot", "euclidean": "euclidean"}
 
 
 @dataclass(frozen=True)
 class EncodePass:
-    """What one forward pass gives: features of one model and the same options share it."""
+    """One forward pass, shared by the features with the same model and options. ``options`` is JSON."""
 
     model: str
     options: str
     kinds: tuple[str, ...]
 
-    def wanted(self) -> dict[str, Any]:
-        """Return the keywords of ``Encoder.encode``."""
+    def encode_options(self) -> dict[str, Any]:
+        """Return the keyword arguments of ``Encoder.encode``."""
         return {"outputs": self.kinds, **json.loads(self.options)}
 
 
 class Feature:
-    """A feature of a collection, with the model that makes it."""
+    """A feature of a collection, with its model."""
 
-    def __init__(self, name: str, told: config.FeatureConfig, encoder: Encoder) -> None:
+    def __init__(self, name: str, config: FeatureConfig, encoder: Encoder) -> None:
         self.name = name
-        self.config = told
+        self.config = config
         self.encoder = encoder
-        encoder.require(told.kind)
-        # An empty list tells the space of its vectors, and refuses what the model cannot do.
-        self._blank: Any = encoder.encode([], role="document", outputs=(told.kind,), **told.options)[told.kind]
-        if told.kind == "dense":
+        encoder.require(config.kind)
+        # Encoding nothing returns the vector space, and raises errors about options that the model does not support.
+        self._empty: Any = encoder.encode([], role="document", outputs=(config.kind,), **config.options)[config.kind]
+        if config.kind == "dense":
             self._check_dimensions()
 
     def _check_dimensions(self) -> None:
-        asked: dict[str, Any] = {"truncate_dim": self.config.dimensions, "force_truncate_dim": self.config.force}
-        self.encoder.encode([], **{name: value for name, value in asked.items() if value})
+        self.encoder.encode([], truncate_dim=self.config.dimensions, force_truncate_dim=self.config.force)
 
     @property
     def kind(self) -> str:
@@ -62,72 +65,71 @@ class Feature:
 
     @property
     def width(self) -> int:
-        """Numbers of a vector: dimensions, or the vocabulary's size."""
-        if isinstance(self._blank, SparseVectors):
-            return self._blank.size
-        return self.config.dimensions or int(self._blank.dim)
+        """The number of dimensions, or the size of the vocabulary."""
+        if isinstance(self._empty, SparseVectors):
+            return self._empty.size
+        return self.config.dimensions or int(self._empty.dim)
 
     def space(self) -> dict[str, Any]:
-        """Return what tells vectors that may be compared from others, and what made them."""
-        prompts = {role: self._prompt(role) for role in ("query", "document")}
+        """Return the vector space: only vectors of equal spaces may be compared."""
+        prompts = {role: self._prompt_digest(role) for role in ("query", "document")}
         return {
             "model": self.encoder.name,
-            "fingerprint": self._blank.fingerprint,
+            "fingerprint": self._empty.fingerprint,
             "dimensions": self.width,
             "dtype": self.config.dtype,
             "prompts": prompts,
             "options": self.config.options,
         }
 
-    def _prompt(self, role: str) -> str:
+    def _prompt_digest(self, role: str) -> str:
         ids = self.encoder.tokenize([""], role=role, outputs=(self.kind,), **self.config.options)[0].ids
         return hashlib.sha256(str(ids).encode()).hexdigest()[:16]
 
     def table(self, name: str, fields: Mapping[str, FieldType]) -> TableSpec:
-        """Return the table for its vectors."""
-        told = self.config
+        """Return the specification of a table for its vectors."""
+        config = self.config
         return TableSpec(
             name,
-            told.kind,
+            config.kind,
             self.width,
-            dtype=told.dtype,
+            dtype=config.dtype,
             metric=self._metric(),
             fields=dict(fields),
-            index=told.index,
-            quantization=told.quantization,
+            index=config.index,
+            quantization=config.quantization,
         )
 
-    def _metric(self) -> Any:
-        if self.kind != "dense" or self.config.dtype == "binary":
-            return "dot" if self.kind != "dense" else "cosine"
-        similarity = self.encoder.recipe.similarity
-        return similarity if similarity in ("cosine", "dot", "euclidean") else "cosine"
+    def _metric(self) -> Metric:
+        if self.kind != "dense":
+            return "dot"
+        if self.config.dtype == "binary":
+            return "cosine"
+        return _METRICS.get(self.encoder.recipe.similarity, "cosine")
 
-    def encode_queries(self, texts: Sequence[str]) -> list[Any]:
-        """Encode queries, with the model's query prompt: vectors in the form of ``Record.vector``."""
-        found = self.encoder.encode(
-            list(texts), role="query", outputs=(self.kind,), show_progress_bar=False, **self.config.options
-        )
-        return self.vectors(found)
+    def encode_queries(self, texts: Sequence[str]) -> list[Vector]:
+        """Encode queries with the model's query prompt."""
+        return self._encode(texts, "query")
 
-    def encode_documents(self, texts: Sequence[str]) -> list[Any]:
-        """Encode texts as documents: vectors in the form of ``Record.vector``."""
-        found = self.encoder.encode(
-            list(texts), role="document", outputs=(self.kind,), show_progress_bar=False, **self.config.options
-        )
-        return self.vectors(found)
+    def encode_documents(self, texts: Sequence[str]) -> list[Vector]:
+        """Encode texts with the model's document prompt."""
+        return self._encode(texts, "document")
 
-    def vectors(self, outputs: Outputs) -> list[Any]:
-        """Take this feature's vectors out of a pass, cut and quantised, in the form of ``Record.vector``."""
-        found = outputs[self.kind]
-        if isinstance(found, SparseVectors):
-            return [(np.asarray(ids, np.int64), np.asarray(values, np.float32)) for ids, values in found]
-        if isinstance(found, MultiVectors):
-            return [np.ascontiguousarray(rows) for rows in found]
-        return list(self.shape(found.data))
+    def _encode(self, texts: Sequence[str], role: str) -> list[Vector]:
+        options = {"outputs": (self.kind,), "show_progress_bar": False, **self.config.options}
+        return self.vectors(self.encoder.encode(list(texts), role=role, **options))
+
+    def vectors(self, outputs: Outputs) -> list[Vector]:
+        """Return this feature's vectors from a pass's outputs, truncated and quantised."""
+        output = outputs[self.kind]
+        if isinstance(output, SparseVectors):
+            return [(np.asarray(ids, np.int64), np.asarray(values, np.float32)) for ids, values in output]
+        if isinstance(output, MultiVectors):
+            return [np.ascontiguousarray(rows) for rows in output]
+        return list(self.shape(output.data))
 
     def shape(self, rows: Array) -> Array:
-        """Cut and quantise whole dense vectors [n, dim]."""
+        """Truncate and quantise full dense vectors [n, dimensions]."""
         if self.width < rows.shape[1]:
             data = rows - rows.mean(1, keepdims=True) if self.encoder.recipe.centre else rows
             rows = truncate(data, self.width, renormalize=self.encoder.recipe.normalized)
@@ -136,80 +138,81 @@ class Feature:
         return np.ascontiguousarray(rows, np.float32)
 
     @property
-    def made_by(self) -> tuple[str, str]:
-        """What tells passes apart: model and options."""
+    def pass_key(self) -> tuple[str, str]:
+        """Model and options: features with equal keys share a forward pass."""
         return self.config.model, json.dumps(self.config.options, sort_keys=True)
 
 
 @dataclass(frozen=True)
 class FeatureTable:
-    """A feature and the table that its vectors are in, or go into."""
+    """A feature and the table of its vectors."""
 
     feature: Feature
     table: TableSpec
 
 
-def build(definition: config.CollectionConfig, encoder_of: EncoderOf) -> dict[str, Feature]:
+def build_features(config: CollectionConfig, encoder_of: EncoderOf) -> dict[str, Feature]:
     """Load the models of a collection's features.
 
     Raises:
-        InputError: a model gives no vectors of that kind, or a feature cannot be cut from another.
+        InputError: a model has no output of that kind, or a feature cannot be derived from another.
     """
-    made: dict[str, Feature] = {}
-    for name, told in definition.features.items():
-        whole = definition.features[told.of] if told.of else told
-        shaped = _like(told, whole) if told.of else told
-        made[name] = Feature(name, shaped, encoder_of(whole.model))
-        if told.of and made[name].width > made[told.of].width:
+    result: dict[str, Feature] = {}
+    for name, feature in config.features.items():
+        full = config.features[feature.of] if feature.of else feature
+        resolved = _with_model_of(feature, full) if feature.of else feature
+        result[name] = Feature(name, resolved, encoder_of(full.model))
+        if feature.of and result[name].width > result[feature.of].width:
             raise InputError(
-                f"Feature {name!r} wants {made[name].width} dimensions of {told.of!r}, which has {made[told.of].width}."
+                f"Feature {name!r} has {result[name].width} dimensions, more than the {result[feature.of].width} of "
+                f"{feature.of!r}, which it is derived from."
             )
-    return made
+    return result
 
 
-def _like(told: config.FeatureConfig, whole: config.FeatureConfig) -> config.FeatureConfig:
-    """Return a cut feature with model and options of the one it is cut from."""
+def _with_model_of(feature: FeatureConfig, full: FeatureConfig) -> FeatureConfig:
+    """Return a derived feature with the model and options of the full one."""
     import msgspec
 
-    dimensions = told.dimensions or whole.dimensions
-    return msgspec.structs.replace(told, model=whole.model, options=whole.options, dimensions=dimensions)
+    dimensions = feature.dimensions or full.dimensions
+    return msgspec.structs.replace(feature, model=full.model, options=full.options, dimensions=dimensions)
 
 
-def passes(features: Sequence[Feature]) -> list[tuple[EncodePass, list[Feature]]]:
-    """Group features by the forward pass that makes them."""
+def group_passes(features: Sequence[Feature]) -> list[tuple[EncodePass, list[Feature]]]:
+    """Group features by forward pass."""
     groups: dict[tuple[str, str], list[Feature]] = {}
     for feature in features:
-        groups.setdefault(feature.made_by, []).append(feature)
+        groups.setdefault(feature.pass_key, []).append(feature)
     return [
-        (EncodePass(model, options, tuple(dict.fromkeys(each.kind for each in group))), group)
+        (EncodePass(model, options, tuple(dict.fromkeys(feature.kind for feature in group))), group)
         for (model, options), group in groups.items()
     ]
 
 
-def ruler(first: Feature) -> TokenCounter:
-    """Return what measures a collection's chunks: the first feature's tokenizer, beside its document prompt."""
-    encoder = first.encoder
-    empty = encoder.tokenize([""], role="document", outputs=(first.kind,), **first.config.options)[0].ids
+def token_counter(feature: Feature) -> TokenCounter:
+    """Return a counter of a feature's tokens; the tokens of its document prompt are left free."""
+    encoder = feature.encoder
+    empty = encoder.tokenize([""], role="document", outputs=(feature.kind,), **feature.config.options)[0].ids
     return TokenCounter(encoder.tokenizer, frame=len(empty))
 
 
-def described(table: TableSpec) -> dict[str, Any]:
-    """Return a table as JSON can say it."""
+def table_to_dict(table: TableSpec) -> dict[str, Any]:
+    """Return a table's specification as JSON data."""
     return {**asdict(table), "fields": dict(table.fields)}
 
 
-def table_of(told: Mapping[str, Any]) -> TableSpec:
-    """Return the table that ``described`` told of."""
-    return TableSpec(**told)
+def table_from_dict(data: Mapping[str, Any]) -> TableSpec:
+    """Return the table's specification that ``table_to_dict`` wrote."""
+    return TableSpec(**data)
 
 
-def require_same(name: str, collection: str, stored: Mapping[str, Any], now: Mapping[str, Any]) -> None:
-    """Refuse to compare queries with vectors of another space.
+def require_same_space(name: str, collection: str, stored: Mapping[str, Any], current: Mapping[str, Any]) -> None:
+    """Refuse to compare queries with stored vectors of another space.
 
     Raises:
-        SpaceMismatch: saying what differs, and the command that makes the vectors anew.
+        SpaceMismatch: what differs, and the command that computes the vectors again.
     """
-    names = {
+    labels = {
         "model": "model",
         "fingerprint": "weights, tokenizer or pooling",
         "dimensions": "dimensions",
@@ -217,11 +220,11 @@ def require_same(name: str, collection: str, stored: Mapping[str, Any], now: Map
         "prompts": "prompts",
         "options": "options",
     }
-    differing = [told for key, told in names.items() if stored.get(key) != now.get(key)]
+    differing = [label for key, label in labels.items() if stored.get(key) != current.get(key)]
     if differing:
         raise SpaceMismatch(
-            f"Feature {name!r} of collection {collection!r} was made with other {', '.join(differing)} "
-            f"({stored.get('model')}, {stored.get('fingerprint')}) than queries would be ({now.get('model')}, "
-            f"{now.get('fingerprint')}): their vectors mean nothing to each other. "
-            f"Run: nearfield index {collection}"
+            f"The vectors of feature {name!r} in collection {collection!r} cannot be compared with queries. They "
+            f"differ in: {', '.join(differing)}. Stored: {stored.get('model')}, {stored.get('fingerprint')}. Queries: "
+            f"{current.get('model')}, {current.get('fingerprint')}. To compute the vectors again: "
+            f"nearfield index {collection}"
         )

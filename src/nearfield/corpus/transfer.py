@@ -1,242 +1,238 @@
-"""Shipping: a collection as a whole: exported, imported, moved to another store, and compared with it."""
+"""Export a collection to Parquet files, import such an archive, and move vectors to another store."""
 
 from __future__ import annotations
 
 import json
-import random
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import sqlite3
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from nearfield.corpus.document import embedded
-from nearfield.corpus.features import Feature, table_of
-from nearfield.corpus.manifest.manifest import Manifest, VectorTable
-from nearfield.corpus.search.reranking import record_text
+from nearfield.corpus.features import table_from_dict
+from nearfield.corpus.manifest import schema, sqlite
+from nearfield.corpus.manifest.manifest import Manifest
+from nearfield.corpus.manifest.records import VectorTable
+from nearfield.corpus.manifest.sqlite import SharedConnection
 from nearfield.errors import InputError, StoreFailed
-from nearfield.stores import Record, Store, TableSpec, parquet
-from nearfield.stores.filters import one_of
+from nearfield.stores import Record, Store, parquet
 
-FORMAT = 1
-_HEAD = "collection.json"
-_ROWS = 2000
-#: Least cosine of a vector that was made again with the one that is stored: other hardware rounds otherwise.
-_ALIKE = 0.999
+#: Format of an archive. Format 1 has the tables of a manifest of format 1; later ones say which format they have.
+FORMAT = 2
+_HEADER = "collection.json"
+_ROWS_PER_BATCH = 2000
 
 
 # -- tables of the manifest ------------------------------------------------------------------------------------
 
 
-def _tables(connection: Any) -> list[str]:
-    """Return the manifest's tables, without those that are made from others."""
-    sql = "SELECT name, sql FROM sqlite_master WHERE type = 'table' ORDER BY name"
-    found = connection.execute(sql).fetchall()
-    virtual = [name for name, told in found if told and told.upper().startswith("CREATE VIRTUAL")]
-    made = tuple(f"{name}_" for name in virtual)
-    return [name for name, _ in found if name not in virtual and not name.startswith(("sqlite_", *made))]
+def _tables(connection: SharedConnection) -> list[str]:
+    """Return the manifest's tables, without the keyword index, which is built from the chunks."""
+    rows = list(connection.execute("SELECT name, sql FROM sqlite_master WHERE type = 'table' ORDER BY name"))
+    virtual = [name for name, sql in rows if sql and sql.upper().startswith("CREATE VIRTUAL")]
+    internal = ("sqlite_", *(f"{name}_" for name in virtual))
+    return [name for name, _ in rows if name not in virtual and not name.startswith(internal)]
 
 
-def _columns(connection: Any, table: str) -> list[str]:
-    return [row[1] for row in connection.execute(f'PRAGMA table_info("{table}")')]
+def _columns(connection: SharedConnection, table: str) -> dict[str, str]:
+    """Return the columns of a table with their types, in order."""
+    return {row[1]: row[2].upper() for row in connection.execute(f'PRAGMA table_info("{table}")')}
 
 
-def copy_table(source: Any, target: Manifest, table: str) -> None:
-    """Copy a table's rows into another manifest, making the table where it is not there."""
-    found = source.execute("SELECT sql FROM sqlite_master WHERE name = ?", (table,)).fetchone()
-    if found is None:
+def _insert(connection: SharedConnection, table: str, rows: Any) -> None:
+    marks = ", ".join("?" * len(_columns(connection, table)))
+    connection.executemany(f'INSERT OR REPLACE INTO "{table}" VALUES ({marks})', rows)
+
+
+def copy_table(source: SharedConnection, target: Manifest, table: str) -> None:
+    """Copy a table's rows into another manifest of the same format; create the table if it does not exist there."""
+    definition = source.execute("SELECT sql FROM sqlite_master WHERE name = ?", (table,)).fetchone()
+    if definition is None:
         return
     with target.writing():
         if table not in _tables(target.connection):
-            target.connection.execute(found[0])
-        marks = ", ".join("?" * len(_columns(source, table)))
-        rows = source.raw.execute(f'SELECT * FROM "{table}"')
-        target.connection.executemany(f'INSERT OR REPLACE INTO "{table}" VALUES ({marks})', rows)
+            target.connection.execute(definition[0])
+        _insert(target.connection, table, source.raw.execute(f'SELECT * FROM "{table}"'))
 
 
-# -- export and import -----------------------------------------------------------------------------------------
+# -- export ----------------------------------------------------------------------------------------------------
 
 
 def export(name: str, manifest: Manifest, store: Store, folder: Path) -> list[Path]:
-    """Write manifest and vectors as Parquet files, and last what they are; returns the files."""
+    """Write manifest and vectors as Parquet files, and the header last; return the files.
+
+    Raises:
+        InputError: the folder exists and is not empty.
+    """
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise InputError(f"{folder} is there already: export to a new folder.", param="folder")
+        raise InputError(f"{folder} exists already: export to a new folder.", param="folder")
     (folder / "manifest").mkdir(parents=True)
     (folder / "vectors").mkdir()
-    made = []
+    files = []
     for table in _tables(manifest.connection):
-        made.append(folder / "manifest" / f"{table}.parquet")
-        _write_table(manifest.connection, table, made[-1])
-    for placement in manifest.placements():
-        if placement.state == "live":
-            made.append(folder / "vectors" / f"{placement.feature}.parquet")
-            fingerprint = str(placement.space.get("fingerprint", ""))
-            parquet.write_table(store, table_of(placement.described), made[-1], fingerprint=fingerprint)
-    head = {"format": FORMAT, "name": name, "config": manifest.get("config"), "schema": _schema(manifest.connection)}
-    (folder / _HEAD).write_text(json.dumps(head, indent=1), encoding="utf-8")
-    return [folder / _HEAD, *made]
+        files.append(folder / "manifest" / f"{table}.parquet")
+        _write_table(manifest.connection, table, files[-1])
+    for feature, record in manifest.live_tables().items():
+        files.append(folder / "vectors" / f"{feature}.parquet")
+        fingerprint = str(record.space.get("fingerprint", ""))
+        parquet.write_table(store, table_from_dict(record.described), files[-1], fingerprint=fingerprint)
+    header = {
+        "format": FORMAT,
+        "manifest_format": schema.FORMAT,
+        "name": name,
+        "config": manifest.get("config"),
+        "schema": _definitions(manifest.connection),
+    }
+    (folder / _HEADER).write_text(json.dumps(header, indent=1), encoding="utf-8")
+    return [folder / _HEADER, *files]
 
 
-def _schema(connection: Any) -> dict[str, str]:
-    sql = "SELECT name, sql FROM sqlite_master WHERE type = 'table'"
-    told = dict(connection.execute(sql).fetchall())
-    return {name: told[name] for name in _tables(connection)}
+def _definitions(connection: SharedConnection) -> dict[str, str]:
+    """Return the SQL that creates the tables, by table."""
+    rows = connection.execute("SELECT name, sql FROM sqlite_master WHERE type = 'table'")
+    definitions: dict[str, str] = dict(rows.fetchall())
+    return {name: definitions[name] for name in _tables(connection)}
 
 
-def _write_table(connection: Any, table: str, path: Path) -> None:
+def _write_table(connection: SharedConnection, table: str, path: Path) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     columns = _columns(connection, table)
-    types = [row[2].upper() for row in connection.execute(f'PRAGMA table_info("{table}")')]
-    kinds = {"INTEGER": pa.int64(), "REAL": pa.float64(), "BLOB": pa.binary()}
-    schema = pa.schema([(name, kinds.get(told, pa.string())) for name, told in zip(columns, types, strict=True)])
+    types = {"INTEGER": pa.int64(), "REAL": pa.float64(), "BLOB": pa.binary()}
+    arrow = pa.schema([(name, types.get(sql_type, pa.string())) for name, sql_type in columns.items()])
     cursor = connection.raw.execute(f'SELECT * FROM "{table}"')
-    with pq.ParquetWriter(path, schema) as writer:
-        while rows := cursor.fetchmany(_ROWS):
-            writer.write_table(pa.table(dict(zip(columns, map(list, zip(*rows, strict=True)), strict=True)), schema))
+    with pq.ParquetWriter(path, arrow) as writer:
+        while rows := cursor.fetchmany(_ROWS_PER_BATCH):
+            writer.write_table(pa.table(dict(zip(columns, map(list, zip(*rows, strict=True)), strict=True)), arrow))
 
 
-def described(folder: Path) -> dict[str, Any]:
-    """Return what an exported collection is.
+# -- import ----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Archive:
+    """An exported collection: its folder, definition, and the format and tables of its manifest."""
+
+    folder: Path
+    config: dict[str, Any]
+    manifest_format: int
+    definitions: dict[str, str]
+
+
+def read_archive(folder: Path) -> Archive:
+    """Read the header of an exported collection.
 
     Raises:
-        InputError: the folder holds none, or one of a newer Nearfield.
+        InputError: the folder has no exported collection, or one of a newer version.
     """
     try:
-        told: dict[str, Any] = json.loads((folder / _HEAD).read_text(encoding="utf-8"))
+        header: dict[str, Any] = json.loads((folder / _HEADER).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise InputError(f"{folder} holds no exported collection: its {_HEAD} cannot be read ({error}).") from error
-    if told.get("format") != FORMAT:
+        raise InputError(f"{folder} is not an exported collection: its {_HEADER} cannot be read ({error}).") from error
+    number, manifest_format = header.get("format"), header.get("manifest_format", 1)
+    if number not in range(1, FORMAT + 1) or manifest_format not in range(1, schema.FORMAT + 1):
         raise InputError(
-            f"{folder} was exported by another version of Nearfield: its format is {told.get('format')!r}."
+            f"{folder} has archive format {number!r} with a manifest of format {manifest_format!r}. This version of "
+            f"Nearfield reads archives up to format {FORMAT} and manifests up to format {schema.FORMAT}: update it."
         )
-    return told
+    return Archive(folder, header["config"], manifest_format, header["schema"])
 
 
-def import_(folder: Path, manifest: Manifest, store: Store, retitled: Callable[[VectorTable], VectorTable]) -> None:
-    """Fill an empty collection with what was exported; tables get names of their own."""
+def import_archive(archive: Archive, manifest: Manifest, store: Store, new_name: Callable[[str], str]) -> None:
+    """Fill an empty collection from an archive. ``new_name`` returns a name for the vector table of a feature."""
+    own = {key: manifest.get(key) for key in ("config", "uid")}
+    connection = _load_manifest(archive)
+    try:
+        with manifest.writing():
+            for table in _tables(connection):
+                copy_table(connection, manifest, table)
+            _index_keywords(manifest)
+            for key, value in own.items():
+                manifest.set(key, value)
+            for record in manifest.vector_tables():
+                _import_vectors(record, archive.folder, manifest, store, new_name)
+    finally:
+        connection.close()
+
+
+def _load_manifest(archive: Archive) -> SharedConnection:
+    """Load an archive's tables into a temporary database, and migrate it to the current format."""
     import pyarrow.parquet as pq
 
-    schema = described(folder)["schema"]
-    kept = {key: manifest.get(key) for key in ("config", "uid")}
-    with manifest.writing():
-        for table, sql in schema.items():
-            if table not in _tables(manifest.connection):
-                manifest.connection.execute(sql)
-            for part in pq.ParquetFile(folder / "manifest" / f"{table}.parquet").iter_batches(_ROWS):
-                rows = zip(*(column.to_pylist() for column in part.columns), strict=True)
-                marks = ", ".join("?" * part.num_columns)
-                manifest.connection.executemany(f'INSERT OR REPLACE INTO "{table}" VALUES ({marks})', rows)
-        _index_words(manifest)
-        for key, value in kept.items():
-            manifest.set(key, value)
-        for placement in manifest.placements():
-            _bring(placement, folder, manifest, store, retitled)
+    connection = sqlite.connect("", threading.RLock())
+    try:
+        connection.execute("BEGIN")
+        for table, definition in archive.definitions.items():
+            connection.execute(definition)
+            for part in pq.ParquetFile(archive.folder / "manifest" / f"{table}.parquet").iter_batches(_ROWS_PER_BATCH):
+                _insert(connection, table, zip(*(column.to_pylist() for column in part.columns), strict=True))
+        schema.set_format(connection, archive.manifest_format)
+        schema.migrate(connection)
+        connection.execute("COMMIT")
+    except BaseException as error:
+        connection.close()
+        if isinstance(error, sqlite3.DatabaseError):
+            raise InputError(f"{archive.folder}: its manifest cannot be read ({error}).") from error
+        raise
+    return connection
 
 
-def _index_words(manifest: Manifest) -> None:
+def _index_keywords(manifest: Manifest) -> None:
     cursor = manifest.connection.raw.execute("SELECT rowid, context, text FROM chunks")
-    while rows := cursor.fetchmany(_ROWS):
+    while rows := cursor.fetchmany(_ROWS_PER_BATCH):
         manifest.keywords.put([(key, embedded(text, context)) for key, context, text in rows])
 
 
-def _bring(
-    placement: VectorTable,
-    folder: Path,
-    manifest: Manifest,
-    store: Store,
-    retitled: Callable[[VectorTable], VectorTable],
+def _import_vectors(
+    record: VectorTable, folder: Path, manifest: Manifest, store: Store, new_name: Callable[[str], str]
 ) -> None:
-    fresh = retitled(placement)
-    if placement.state == "live":
-        table = table_of(fresh.described)
+    """Load the vectors of a complete table into a new table; unfinished tables are dropped from the manifest."""
+    if record.state == "live":
+        name = new_name(record.feature)
+        renamed = replace(record, name=name, described={**record.described, "name": name})
+        table = table_from_dict(renamed.described)
         store.check(table)
         store.create(table)
-        parquet.read_table(folder / "vectors" / f"{placement.feature}.parquet", store, table)
-        manifest.rows("UPDATE placed SET place = ? WHERE place = ?", (fresh.name, placement.name))
-        manifest.place(fresh)
-        manifest.rows("DELETE FROM tables WHERE name = ?", (placement.name,))
-    else:
-        manifest.forget_table(placement.name)
+        parquet.read_table(folder / "vectors" / f"{record.feature}.parquet", store, table)
+        manifest.rows("UPDATE document_tables SET table_name = ? WHERE table_name = ?", (name, record.name))
+        manifest.add_vector_table(renamed)
+    manifest.remove_vector_table(record.name)
 
 
 # -- moving ----------------------------------------------------------------------------------------------------
 
 
-def move(manifest: Manifest, old: Store, target: Store) -> None:
-    """Copy all tables into another store.
+def copy_vectors(manifest: Manifest, source: Store, target: Store) -> None:
+    """Copy all vector tables into another store.
 
     Raises:
-        InputError: it cannot hold one of them; nothing was copied.
-        StoreFailed: not all records arrived.
+        InputError: the other store does not support one of them; nothing was copied.
+        StoreFailed: records are missing after the copy.
     """
-    tables = [table_of(each.described) for each in manifest.placements()]
+    tables = [table_from_dict(record.described) for record in manifest.vector_tables()]
     for table in tables:
         target.check(table)
     for table in tables:
         target.drop(table.name)
         target.create(table)
-        for part in _batches(old.scan(table, vectors=True), target.batch):
+        for part in _batches(source.scan(table, vectors=True), target.batch):
             target.upsert(table, part)
-        if target.count(table) != old.count(table):
-            raise StoreFailed(f"{target.count(table)} of {old.count(table)} records of {table.name} arrived.")
+        if target.count(table) != source.count(table):
+            raise StoreFailed(
+                f"Only {target.count(table)} of {source.count(table)} records of {table.name} were copied."
+            )
         target.index(table)
 
 
 def _batches(parts: Iterator[list[Record]], size: int) -> Iterator[list[Record]]:
-    held: list[Record] = []
+    pending: list[Record] = []
     for part in parts:
-        held += part
-        while len(held) >= size:
-            yield held[:size]
-            held = held[size:]
-    if held:
-        yield held
-
-
-# -- verifying -------------------------------------------------------------------------------------------------
-
-
-def verify(manifest: Manifest, store: Store, made_by: Mapping[str, Feature], *, sample: int) -> dict[str, Any]:
-    """Compare each table with the manifest, and some vectors with those that the models make now."""
-    wanted = dict(manifest.rows("SELECT id, version FROM chunks"))
-    told: dict[str, Any] = {"chunks": len(wanted), "tables": {}, "missing": [], "foreign": [], "unlike": []}
-    told["outdated"] = []
-    for placement in manifest.placements():
-        if placement.state != "live":
-            continue
-        table = table_of(placement.described)
-        held = {record.id: record.version for part in store.scan(table) for record in part}
-        told["tables"][placement.feature] = len(held)
-        told["missing"] += [f"{placement.feature}: {key}" for key in wanted if held.get(key) != wanted[key]]
-        told["foreign"] += [f"{placement.feature}: {key}" for key in held if key not in wanted]
-        feature = made_by.get(placement.feature)
-        if feature is not None and placement.space != feature.space():
-            told["outdated"].append(placement.feature)
-        elif feature is not None and sample:
-            both = sorted(wanted.keys() & held.keys())
-            chosen = random.Random(0).sample(both, min(sample, len(both)))
-            told["unlike"] += [f"{placement.feature}: {key}" for key in _unlike(store, table, feature, chosen)]
-    told["whole"] = not (told["missing"] or told["foreign"] or told["unlike"] or told["outdated"])
-    return told
-
-
-def _unlike(store: Store, table: TableSpec, feature: Feature, ids: Sequence[str]) -> list[str]:
-    """Return the ids of records whose vectors the model no longer makes."""
-    if not ids or feature.kind != "dense":
-        return []
-    records = [record for part in store.scan(table, one_of("id", ids), vectors=True) for record in part]
-    texts = [record_text(record) for record in records]
-    fresh = feature.vectors(
-        feature.encoder.encode(texts, role="document", outputs=("dense",), **feature.config.options)
-    )
-    return [record.id for record, vector in zip(records, fresh, strict=True) if _cosine(record.vector, vector) < _ALIKE]
-
-
-def _cosine(a: Any, b: Any) -> float:
-    left, right = np.asarray(a), np.asarray(b)
-    if left.dtype == np.uint8:  # a sign may turn where a value is next to nothing
-        return 1.0 - float(np.unpackbits(left ^ right).mean()) / 10
-    left, right = left.astype(np.float64), right.astype(np.float64)
-    return float(left @ right / max(np.linalg.norm(left) * np.linalg.norm(right), 1e-12))
+        pending += part
+        while len(pending) >= size:
+            yield pending[:size]
+            pending = pending[size:]
+    if pending:
+        yield pending

@@ -1,4 +1,4 @@
-"""Clean: what nobody sees is gone, what repeats is dropped and told, and each place leads back to the text before."""
+"""Cleaning: invisible characters and boilerplate are removed, and each position maps to the original text."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nearfield.corpus.document import Block, Document, Form, Span
-from nearfield.corpus.indexing.cleaning import Boilerplate, EditedText, Repeats, clean, pages, telling
+from nearfield.corpus.indexing.boilerplate import Boilerplate, BoilerplateDetector, page_boilerplate
+from nearfield.corpus.indexing.cleaning import clean, drop_tiny
+from nearfield.corpus.indexing.text_edits import EditedText
 
 ODD = "a b\n\r\u00a0\u00ad\u200b\ufeff\u0301e\u00e9\x00\x0c\ud800\u3000\u1100\u1161.\U000e0041"
 
@@ -35,7 +37,7 @@ def paged(*texts: str) -> Document:
     return Document("\n".join(texts), tuple(blocks))
 
 
-# -- what nobody sees --------------------------------------------------------------------------------------------
+# -- invisible characters --------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -108,10 +110,10 @@ def test_edits_can_be_followed_both_ways(text: str, data: st.DataObject) -> None
     ]
     edited = EditedText(text, edits)
     for at, sign in enumerate(edited.text):
-        low, high = edited.origin(at, at + 1)
+        low, high = edited.to_old(at, at + 1)
         if sign in "abc":
             assert (high - low, text[low]) == (1, sign)
-            assert edited.now(low, high) == (at, at + 1)
+            assert edited.to_new(low, high) == (at, at + 1)
         else:
             assert any((low, high) == (start, end) for start, end, _ in edits)
 
@@ -130,16 +132,16 @@ def site(count: int, shared: int) -> list[Document]:
     ]
 
 
-def found(documents: list[Document]) -> Boilerplate:
-    repeats = Repeats()
+def detect(documents: list[Document]) -> Boilerplate:
+    detector = BoilerplateDetector()
     for document in documents:
-        repeats.add(document)
-    return repeats.found()
+        detector.add(document)
+    return detector.result()
 
 
 def test_a_line_on_many_documents_is_dropped_and_told() -> None:
     documents = site(10, 4)
-    boilerplate = found(documents)
+    boilerplate = detect(documents)
     assert boilerplate.lines == [(COOKIES, 0.4)]
     cleaned = clean(documents[0], boilerplate.digests)
     assert cleaned.dropped == {COOKIES: 1}
@@ -151,15 +153,15 @@ def test_a_line_on_many_documents_is_dropped_and_told() -> None:
 
 @pytest.mark.parametrize(("count", "shared"), [(10, 3), (14, 4), (3, 3), (1, 1)])
 def test_what_is_on_few_documents_stays(count: int, shared: int) -> None:
-    assert found(site(count, shared)).lines == []
+    assert detect(site(count, shared)).lines == []
 
 
 def test_headings_tables_code_and_numbers_never_are_boilerplate() -> None:
     text = "# Same heading\n\n```\nsame code here\n```\n\n| same | table |\n\n12 34\n\nOther words {}."
-    assert found([paragraphs(text.format(chr(97 + at)), form="markdown") for at in range(8)]).lines == []
+    assert detect([paragraphs(text.format(chr(97 + at)), form="markdown") for at in range(8)]).lines == []
     forms: tuple[Form, ...] = ("code", "table")
     for form in forms:
-        assert found([Document(f"same line\nother {chr(97 + at)}", form=form) for at in range(8)]).lines == []
+        assert detect([Document(f"same line\nother {chr(97 + at)}", form=form) for at in range(8)]).lines == []
 
 
 def test_a_block_that_is_wrapped_otherwise_is_the_same_block() -> None:
@@ -171,15 +173,15 @@ def test_a_block_that_is_wrapped_otherwise_is_the_same_block() -> None:
         documents.append(
             paragraphs(f"Story {chr(97 + at)} is of great interest to its readers and to others.\n\n{wrapped}")
         )
-    boilerplate = found(documents)
+    boilerplate = detect(documents)
     assert len(boilerplate.lines) == 1
     assert clean(documents[3], boilerplate.digests).document.text.strip() == documents[3].text.split("\n\n")[0]
 
 
 def test_copies_of_a_document_are_no_boilerplate() -> None:
-    assert found([Document("the same story\nin two lines")] * 9).lines == []
+    assert detect([Document("the same story\nin two lines")] * 9).lines == []
     versions = [Document("\n".join(["a long story that is told in each version"] * 3 + [f"v {at}"])) for at in range(9)]
-    boilerplate = found(versions)
+    boilerplate = detect(versions)
     assert boilerplate.lines
     assert clean(versions[0], boilerplate.digests).document is versions[0]
 
@@ -191,7 +193,7 @@ def test_heads_feet_and_page_numbers_are_dropped_from_pages() -> None:
         for at, word in enumerate(middle, 1)
     ]
     document = paged(*texts)
-    assert {line for line, _ in pages(document).lines} == {"Annual Report", "Page 1 of 12", "1", "It was."}
+    assert {line for line, _ in page_boilerplate(document).lines} == {"Annual Report", "Page 1 of 12", "1", "It was."}
     cleaned = clean(document)
     assert "Annual" not in cleaned.document.text
     assert "Page" not in cleaned.document.text
@@ -215,16 +217,16 @@ def test_lines_that_differ_in_digits_in_the_middle_of_a_page_stay() -> None:
 
 
 def test_boilerplate_is_kept_as_json() -> None:
-    boilerplate = found(site(10, 6))
-    again = Boilerplate.read(json.loads(json.dumps(boilerplate.told())))
+    boilerplate = detect(site(10, 6))
+    again = Boilerplate.from_rows(json.loads(json.dumps(boilerplate.to_rows())))
     assert again == boilerplate
     assert again.digests == boilerplate.digests != frozenset()
 
 
 def test_the_order_of_documents_is_of_no_matter() -> None:
     documents = site(10, 6) + [Document(f"Footer\nHeader\nother {at}") for at in range(9)]
-    assert found(documents).told() == found(documents[::-1]).told()
-    assert [line for line, _ in found(documents).lines] == ["Footer", "Header", COOKIES]
+    assert detect(documents).to_rows() == detect(documents[::-1]).to_rows()
+    assert [line for line, _ in detect(documents).lines] == ["Footer", "Header", COOKIES]
 
 
 # -- chunks ------------------------------------------------------------------------------------------------------
@@ -234,7 +236,7 @@ def test_chunks_that_say_nothing_are_left_out() -> None:
     pieces = ["* * *", "Page 3", "The cat sat.", "猫は青い", "}", "ok then"]
     text = "\n".join(pieces)
     spans = [Span(text.index(piece), text.index(piece) + len(piece)) for piece in pieces]
-    assert [text[span.start : span.end] for span in telling(text, spans)] == ["The cat sat.", "猫は青い"]
+    assert [text[span.start : span.end] for span in drop_tiny(text, spans)] == ["The cat sat.", "猫は青い"]
     few = [span for span in spans if text[span.start : span.end] in ("* * *", "Page 3", "ok then")]
-    assert [text[span.start : span.end] for span in telling(text, few)] == ["Page 3", "ok then"]
-    assert telling("* * *", [Span(0, 5)]) == []
+    assert [text[span.start : span.end] for span in drop_tiny(text, few)] == ["Page 3", "ok then"]
+    assert drop_tiny("* * *", [Span(0, 5)]) == []

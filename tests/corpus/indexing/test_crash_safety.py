@@ -1,4 +1,4 @@
-"""A process that dies while it indexes, at the worst moments: the next run leaves what an uninterrupted one would.
+"""A process is killed while it indexes, at the worst moments: the next run must complete the index.
 
 ``python -m tools.crash`` does the same at many random moments and with more documents.
 """
@@ -17,7 +17,7 @@ from tests.support.databases import DATABASES
 from tests.support.paths import ROOT
 from tools import crash
 
-#: Dies by SIGKILL, as from outside, at the ``nth`` call of a method once it is done.
+#: The process is killed by SIGKILL right after the ``nth`` call of a method.
 _DYING = """
 import os, signal, sys
 from {module} import {owner}
@@ -59,15 +59,15 @@ def test_the_next_run_finishes_what_a_dead_one_began(
     documents, model = corpus
     (tmp_path / "database").mkdir()
     with DATABASES[store](tmp_path / "database") as address:
-        crash.child(str(tmp_path / "peace"), address, str(documents), str(model))
-        wanted = crash.state(tmp_path / "peace")
+        crash.child(str(tmp_path / "reference"), address, str(documents), str(model))
+        expected = crash.state(tmp_path / "reference")
         code = _DYING.format(module=module, owner=owner, method=method, nth=nth)
         command = [sys.executable, "-c", code, str(tmp_path / "killed"), address, str(documents), str(model)]
         root = ROOT
         done = subprocess.run(command, cwd=root, capture_output=True, timeout=120, check=False)
         assert done.returncode == -signal.SIGKILL, done.stderr.decode()[-2000:]
         crash.child(str(tmp_path / "killed"), address, str(documents), str(model))
-        found = crash.state(tmp_path / "killed")
-        # Both collections lie in one database.
-        assert crash.differences({**wanted, "whole": True}, {**found, "whole": True}) == []
-        assert len(wanted["documents"]) == 60
+        actual = crash.state(tmp_path / "killed")
+        # Both collections are in one database.
+        assert crash.differences({**expected, "whole": True}, {**actual, "whole": True}) == []
+        assert len(expected["documents"]) == 60

@@ -1,4 +1,4 @@
-"""Dedupe: what nearly repeats is found, what does not is kept, in every run alike."""
+"""Near-duplicates: they are detected, other chunks are not, and every run gives the same result."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def test_families_do_not_mix(kept: NearDuplicateIndex) -> None:
         assert kept.add(f"a{number}", "one", original, "red") is None
         assert kept.add(f"b{number}", "two", original, "blue") is None
         assert kept.add(f"c{number}", "three", original + " ", "blue") == f"b{number}"
-    assert kept.forget(["two"]) == ["three"]
+    assert kept.remove(["two"]) == ["three"]
     assert kept.add("d", "four", text(1), "blue") is None
     assert kept.add("e", "four", text(1), "red") == "a0"
 
@@ -106,9 +106,9 @@ def test_forgetting_tells_who_had_repeated(kept: NearDuplicateIndex) -> None:
     assert kept.add("y", "three", changed(text(1, 120), 0)) == "one1"
     assert kept.add("z", "one", text(0)) == "one0"
     assert kept.add("w", "five", text(2)) == "two2"
-    assert kept.forget(["two", "five"]) == []
-    assert kept.forget(["one"]) == ["four", "three"]
-    assert kept.forget(["one"]) == []
+    assert kept.remove(["two", "five"]) == []
+    assert kept.remove(["one"]) == ["four", "three"]
+    assert kept.remove(["one"]) == []
     assert kept.add("new", "four", text(0)) is None
     assert kept.add("newer", "three", text(1)) is None
     assert kept.add("newest", "six", text(3)) == "three3"
@@ -117,7 +117,7 @@ def test_forgetting_tells_who_had_repeated(kept: NearDuplicateIndex) -> None:
 def test_nothing_is_left_of_what_is_forgotten(kept: NearDuplicateIndex) -> None:
     for number in range(20):
         kept.add(f"c{number}", f"d{number % 3}", text(number % 12))
-    kept.forget(["d0", "d1", "d2"])
+    kept.remove(["d0", "d1", "d2"])
     tables = ("near_chunks", "near_bands", "near_repeats")
     assert [kept._rows(f"SELECT count(*) FROM {table}")[0][0] for table in tables] == [0, 0, 0]
 
@@ -128,7 +128,7 @@ def test_all_is_done_in_the_callers_transaction() -> None:
     kept.create()
     connection.execute("BEGIN")
     assert kept.add("a", "one", text(1)) is None
-    kept.forget(["two"])
+    kept.remove(["two"])
     assert connection.in_transaction
     connection.execute("ROLLBACK")
     assert kept.add("b", "two", text(1)) is None
@@ -146,7 +146,7 @@ def test_a_template_behind_thousands_costs_no_more_for_each(
     assert most == 5
 
 
-#: Bands are kept in collections: what they are made of must not change with a version of ours or the library's.
+#: Bands are stored in collections: their values must not change with a version of ours or the library's.
 PINNED = [49267550, 27279220, 71535194, 83699764]
 
 

@@ -26,7 +26,7 @@ SECONDS = 60
 
 
 class Watch:
-    """``nearfield index --watch --json`` in a process of its own."""
+    """``nearfield index --watch --json`` in a separate process."""
 
     def __init__(self, home: Path, *words: object, model: Path) -> None:
         words = ("index", "notes", *words, "--model", model, "--watch", "--json")
@@ -152,7 +152,7 @@ def test_changes_in_what_is_left_out_do_not_count(tmp_path: Path) -> None:
     inner = tmp_path / "folder" / "inner"
     inner.mkdir(parents=True)
     (tmp_path / "link").symlink_to(tmp_path / "folder")
-    told = watch_paths([str(tmp_path / "link")], but=[inner.resolve()])
+    told = watch_paths([str(tmp_path / "link")], ignore=[inner.resolve()])
     next(told)
     (inner / "mine.txt").write_text("x")
     time.sleep(0.5)

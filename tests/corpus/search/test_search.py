@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nearfield.corpus.manifest.keyword_index import KeywordIndex, condition, tokenizer_of, words
+from nearfield.corpus.manifest.keyword_index import KeywordIndex, filter_to_sql, tokenizer_of, words
 from nearfield.corpus.search import fusion, highlighting, mmr
 from nearfield.corpus.search.hit import SearchHit
 from nearfield.corpus.search.searcher import Searchable, Searcher
@@ -122,7 +122,7 @@ def test_context_is_searched_too(open_table: Callable[..., ChunkTable]) -> None:
     chunk_table = open_table()
     row = chunk_table.add("It purrs.", context="Guide > Cats")
     assert [item for item, _ in chunk_table.keywords.search("cats", 5)] == [row]
-    assert chunk_table.keywords.sound()
+    assert chunk_table.keywords.is_consistent()
 
 
 def test_what_is_removed_is_gone_and_leaves_no_trace(open_table: Callable[..., ChunkTable]) -> None:
@@ -132,7 +132,7 @@ def test_what_is_removed_is_gone_and_leaves_no_trace(open_table: Callable[..., C
     for text in ("the red cat", "a blue dog"):
         never.add(text)
     chunk_table.drop(gone)
-    assert chunk_table.keywords.sound()
+    assert chunk_table.keywords.is_consistent()
     for query in ("red", "dog title", "blue cat"):
         assert chunk_table.keywords.search(query, 5) == never.keywords.search(query, 5)
     assert {row for row, _ in chunk_table.keywords.search("red dog", 5)} == set(remaining)
@@ -144,16 +144,16 @@ def test_it_is_undone_with_the_rows(open_table: Callable[..., ChunkTable]) -> No
     chunk_table.add("half a document")
     chunk_table.connection.execute("ROLLBACK")
     assert chunk_table.keywords.search("document", 5) == []
-    assert chunk_table.keywords.sound()
+    assert chunk_table.keywords.is_consistent()
 
 
 def test_an_unsound_index_is_reported_and_repaired(open_table: Callable[..., ChunkTable]) -> None:
     chunk_table = open_table()
     row = chunk_table.add("one text")
     chunk_table.connection.execute("UPDATE chunks SET text = 'another' WHERE rowid = ?", (row,))
-    assert not chunk_table.keywords.sound()
+    assert not chunk_table.keywords.is_consistent()
     chunk_table.keywords.rebuild()
-    assert chunk_table.keywords.sound()
+    assert chunk_table.keywords.is_consistent()
     assert [item for item, _ in chunk_table.keywords.search("another", 5)] == [row]
 
 
@@ -166,7 +166,7 @@ def test_it_is_made_of_the_chunks_there_are(open_table: Callable[..., ChunkTable
     assert [item for item, _ in stems.search("run", 5)] == [row]
     before = stems.search("run", 5)
     stems.create()
-    stems.tidy()
+    stems.optimize()
     assert stems.search("run", 5) == before
     assert stems.size() > 0
     assert KeywordIndex(chunk_table.connection, language="zh").tokenizer == "porter"
@@ -270,7 +270,7 @@ def test_sql_holds_where_the_filter_does(stored: list[tuple[str, dict[str, Any]]
     records = [Record(str(at), document, "v", at, "word", fields) for at, (document, fields) in enumerate(stored)]
     for record in records:
         chunk_table.add("word", record=record)
-    sql, values = condition(where)
+    sql, values = filter_to_sql(where)
     ids = {row[0] for row in chunk_table.connection.execute(f"SELECT id FROM chunks WHERE {sql}", values)}
     searched = chunk_table.keywords.records([row for row, _ in chunk_table.keywords.search("word", 9, where)])
     chunk_table.connection.close()

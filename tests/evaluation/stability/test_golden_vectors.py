@@ -187,10 +187,10 @@ def test_a_vector_that_was_changed_in_the_store_is_found(home: Path) -> None:
     with Collection.open("pets") as pets:
         from dataclasses import replace
 
-        from nearfield.corpus.features import table_of
+        from nearfield.corpus.features import table_from_dict
 
-        (placement,) = (each for each in pets.manifest.placements() if each.feature == "dense")
-        table = table_of(placement.described)
+        (placement,) = (each for each in pets.manifest.vector_tables() if each.feature == "dense")
+        table = table_from_dict(placement.described)
         (record, *_) = next(pets.store.scan(table, vectors=True))
         pets.store.upsert(table, [replace(record, vector=np.roll(np.asarray(record.vector), 1))])
         told = drift(pets, sample=100)

@@ -438,7 +438,7 @@ def test_a_model_of_another_space_is_refused(fleet: dict[str, LoadedModel], home
 
 
 def test_a_writer_blocks_other_writers_but_no_searches(client: httpx.Client, home: Path) -> None:
-    with CollectionDirectory.of("pets", home).alone():
+    with CollectionDirectory.from_name("pets", home).write_lock():
         assert "being written" in error_message(
             client.post("/collections/pets/documents", json={"documents": DOCUMENTS}), 409
         )

@@ -1,144 +1,155 @@
-"""Cutting: from an extracted document to the chunks that are embedded: cleaned, cut, repeated ones set aside."""
+"""The chunk stage of indexing: clean a document, split it into chunks, and set near-duplicates aside."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Collection, Sequence
 
 from nearfield.corpus import chunkers
 from nearfield.corpus.chunkers import Chunker, Embed
 from nearfield.corpus.chunkers.token_counter import TokenCounter
 from nearfield.corpus.config import CollectionConfig
-from nearfield.corpus.document import Chunk, Document, Span
+from nearfield.corpus.document import Chunk, Document, Form, Span
 from nearfield.corpus.indexing import cleaning
-from nearfield.corpus.indexing.document_task import stored
+from nearfield.corpus.indexing.boilerplate import Boilerplate, BoilerplateDetector
+from nearfield.corpus.indexing.document_task import chunk_records
 from nearfield.corpus.indexing.near_duplicates import NearDuplicateIndex
-from nearfield.corpus.manifest.manifest import ChunkRecord, DocumentRecord, DuplicateChunk, Manifest
+from nearfield.corpus.manifest.manifest import Manifest
+from nearfield.corpus.manifest.records import ChunkRecord, DocumentRecord, DuplicateChunk
 from nearfield.errors import InputError
 
-#: Tokens that title and headings may take of what the model reads.
-_CONTEXT = 48
-#: Characters of a chunk in which its own headings stand.
-_HEAD = 200
+#: Maximum number of tokens of title and headings before a chunk.
+_MAX_CONTEXT = 48
+#: Characters at the start of a chunk that may have its headings.
+_START = 200
 
 
 class ChunkStage:
-    """Cuts the documents of one collection."""
+    """Splits the documents of one collection.
 
-    def __init__(self, config: CollectionConfig, ruler: TokenCounter, embed: Embed, manifest: Manifest) -> None:
+    Raises:
+        InputError: chunks of the configured size do not fit the model.
+    """
+
+    def __init__(self, config: CollectionConfig, counter: TokenCounter, embed: Embed, manifest: Manifest) -> None:
         self._config = config
-        self._ruler = ruler
+        self._counter = counter
         self._embed = embed
         self._manifest = manifest
-        self._made: dict[str, Chunker] = {}
+        self._chunkers: dict[Form, Chunker] = {}
+        self._boilerplate: dict[str, Collection[bytes]] = {}
         self._duplicates = NearDuplicateIndex(manifest.connection) if config.clean.duplicates else None
         if self._duplicates is not None:
             with manifest.writing():
                 self._duplicates.create()
-        told = config.chunks
-        #: Tokens that are left for title and headings.
-        self._context = min(_CONTEXT, ruler.length // 4) if told.context and told.by != "late" else 0
-        self.size = min(told.tokens or chunkers.DEFAULT_SIZE, ruler.length - self._context - 1)
-        if told.tokens is not None and told.tokens > self.size:
+        self._set_sizes()
+
+    def _set_sizes(self) -> None:
+        chunks, length = self._config.chunks, self._counter.length
+        #: Tokens for title and headings.
+        self._context = min(_MAX_CONTEXT, length // 4) if chunks.context and chunks.by != "late" else 0
+        self.size = min(chunks.tokens or chunkers.DEFAULT_SIZE, length - self._context - 1)
+        if chunks.tokens is not None and chunks.tokens > self.size:
             raise InputError(
-                f"Chunks of {told.tokens} tokens do not fit the model, which reads {ruler.length}, "
-                f"{self._context} of them for title and headings. Give at most {self.size}.",
+                f"Chunks of {chunks.tokens} tokens do not fit the model, which reads {length}, {self._context} of them "
+                f"for title and headings. The maximum is {self.size}.",
                 param="chunks",
             )
-        overlap = chunkers.DEFAULT_OVERLAP if told.overlap is None else told.overlap
-        self.overlap = min(overlap, self.size // 2) if told.overlap is None else overlap
-        if self.overlap > self.size // 2:
+        half = self.size // 2
+        self.overlap = min(chunkers.DEFAULT_OVERLAP, half) if chunks.overlap is None else chunks.overlap
+        if self.overlap > half:
             raise InputError(
                 f"An overlap of {self.overlap} tokens is more than half of a chunk of {self.size}.", param="chunks"
             )
-        self._boilerplate: dict[str, Any] = {}
 
     @property
     def late(self) -> bool:
-        """Whether chunks are embedded with what stands around them."""
+        """Whether chunks are embedded by late chunking."""
         return self._config.chunks.by == "late"
 
     def identity(self) -> str:
-        """Return what tells this way of cutting from another."""
-        told = [self._config.cutting(), self._ruler.digest, self.size, self.overlap, self._context]
-        return hashlib.sha256(json.dumps(told).encode()).hexdigest()[:16]
+        """Return a digest of all settings that change chunks."""
+        settings = [self._config.chunking_digest(), self._counter.digest, self.size, self.overlap, self._context]
+        return hashlib.sha256(json.dumps(settings).encode()).hexdigest()[:16]
 
-    def cut(self, entry: DocumentRecord, document: Document) -> tuple[list[ChunkRecord], int, int]:
-        """Return a document's chunks, how many were too small to keep, and how many repeated lines were left out."""
-        cleaned = cleaning.clean(document, self._lines(entry.source))
+    def split(self, record: DocumentRecord, document: Document) -> tuple[list[ChunkRecord], int, int]:
+        """Return a document's chunks, the number of chunks that were too small, and that of boilerplate lines."""
+        cleaned = cleaning.clean(document, self._boilerplate_of(record.source))
         text = cleaned.document.text
-        spans = self._chunker(cleaned.document).split(cleaned.document)
-        kept = cleaning.telling(text, spans)
-        chunks = [self._chunk(number, span, entry, cleaned) for number, span in enumerate(kept)]
-        salt = entry.digest if self.late else ""
-        return stored(entry, chunks, salt), len(spans) - len(kept), sum(cleaned.dropped.values())
+        spans = self._chunker(cleaned.document.form).split(cleaned.document)
+        meaningful = cleaning.drop_tiny(text, spans)
+        chunks = [self._chunk(number, span, record, cleaned) for number, span in enumerate(meaningful)]
+        salt = record.digest if self.late else ""
+        return chunk_records(record, chunks, salt), len(spans) - len(meaningful), sum(cleaned.dropped.values())
 
-    def _lines(self, source: str) -> Any:
+    def _boilerplate_of(self, source: str) -> Collection[bytes]:
         if source not in self._boilerplate:
-            told = self._manifest.boilerplate(source)
-            self._boilerplate[source] = cleaning.Boilerplate.read(told).digests if told else frozenset()
+            rows = self._manifest.boilerplate(source)
+            self._boilerplate[source] = Boilerplate.from_rows(rows).digests if rows else frozenset()
         return self._boilerplate[source]
 
-    def _chunk(self, ordinal: int, span: Span, entry: DocumentRecord, cleaned: cleaning.CleanedText) -> Chunk:
+    def _chunk(self, ordinal: int, span: Span, record: DocumentRecord, cleaned: cleaning.CleanedText) -> Chunk:
         text = cleaned.document.text[span.start : span.end]
         start, end = cleaned.origin(span.start, span.end)
-        context = self._told(entry.title, span.headings, text[:_HEAD])
+        context = self._context_line(record.title, span.headings, text[:_START])
         return Chunk(ordinal, text, start, end, context, tuple(span.headings), span.page, span.tokens)
 
-    def _told(self, title: str, headings: Sequence[str], head: str) -> str:
-        """Return title and headings as one line that is no longer than it may be: the nearest ones are kept.
+    def _context_line(self, title: str, headings: Sequence[str], start: str) -> str:
+        """Return title and headings as one line; if it is too long, the outermost ones are dropped.
 
-        What the chunk itself begins with is not said twice.
+        Headings at the start of the chunk itself are not repeated.
         """
         if not self._context:
             return ""
-        parts = [part for part in dict.fromkeys([title, *headings]) if part.strip() and part not in head]
-        while parts and self._ruler.count(" > ".join(parts)) > self._context - 1:
+        parts = [part for part in dict.fromkeys([title, *headings]) if part.strip() and part not in start]
+        while parts and self._counter.count(" > ".join(parts)) > self._context - 1:
             parts = parts[1:]
         return " > ".join(parts)
 
-    def _chunker(self, document: Document) -> Chunker:
-        form = document.form
-        if form not in self._made:
-            options: dict[str, Any] = {"embed": self._embed, "language": self._config.language}
-            asked = self._config.chunks.by
-            self._made[form] = chunkers.open_chunker(asked, form, self._ruler, self.size, self.overlap, **options)
-        return self._made[form]
+    def _chunker(self, form: Form) -> Chunker:
+        if form not in self._chunkers:
+            self._chunkers[form] = chunkers.open_chunker(
+                self._config.chunks.by,
+                form,
+                self._counter,
+                self.size,
+                self.overlap,
+                embed=self._embed,
+                language=self._config.language,
+            )
+        return self._chunkers[form]
 
     # -- near-duplicates ---------------------------------------------------------------------------------------
 
-    def sort_out(
-        self, entry: DocumentRecord, chunks: Sequence[ChunkRecord]
+    def set_duplicates_aside(
+        self, record: DocumentRecord, chunks: Sequence[ChunkRecord]
     ) -> tuple[list[ChunkRecord], list[DuplicateChunk]]:
-        """Tell chunks that are kept from those that repeat one; called in the manifest's transaction.
+        """Return the chunks without near-duplicates, and the near-duplicates; call it in the manifest's transaction.
 
-        What was known of a document whose content changed is to be forgotten first.
+        Remove a changed document from the index of duplicates first.
         """
         if self._duplicates is None:
             return list(chunks), []
-        kept, twins = [], []
+        originals, duplicates = [], []
         for chunk in chunks:
-            # Only among documents that filters cannot tell apart is a repeat of no use to anybody.
-            family = json.dumps([entry.fields.get(name) for name in sorted(self._config.fields)])
-            other = self._duplicates.add(chunk.id, entry.id, chunk.text, family)
-            if other is None:
-                kept.append(chunk)
+            # Documents with different fields must all be found by filters: they are no duplicates of each other.
+            family = json.dumps([record.fields.get(name) for name in sorted(self._config.fields)])
+            original = self._duplicates.add(chunk.id, record.id, chunk.text, family)
+            if original is None:
+                originals.append(chunk)
             else:
-                twins.append(DuplicateChunk(other, chunk))
-        return kept, twins
+                duplicates.append(DuplicateChunk(original, chunk))
+        return originals, duplicates
 
-    def forget(self, documents: Sequence[str]) -> list[str]:
-        """Forget documents that are gone, or of which nothing is certain; return others that repeated one of theirs."""
-        return [] if self._duplicates is None else self._duplicates.forget(documents)
+    def remove(self, documents: Sequence[str]) -> list[str]:
+        """Remove documents from the index of duplicates; return others that had duplicates of their chunks."""
+        return [] if self._duplicates is None else self._duplicates.remove(documents)
 
 
-def decide(manifest: Manifest, source: str, documents: Sequence[Document]) -> list[tuple[str, float]]:
-    """Decide from a sample what repeats over a source's documents, and keep it; returns lines and their shares."""
-    repeats = cleaning.Repeats()
+def detect_boilerplate(manifest: Manifest, source: str, documents: Sequence[Document]) -> None:
+    """Detect the boilerplate of a source from a sample of its documents, and store it."""
+    detector = BoilerplateDetector()
     for document in documents:
-        repeats.add(document)
-    found = repeats.found()
-    manifest.set_boilerplate(source, found.told())
-    return found.lines
+        detector.add(document)
+    manifest.set_boilerplate(source, detector.result().to_rows())

@@ -1,4 +1,4 @@
-"""Indexing: a collection is brought to its sources and its definition, beside what it has where that must change."""
+"""``Indexer``: index a collection; build a second manifest beside the current one if documents must be split again."""
 
 from __future__ import annotations
 
@@ -8,32 +8,35 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from nearfield.corpus import config as definition
-from nearfield.corpus import directory as folders
-from nearfield.corpus import features, transfer
-from nearfield.corpus.config import CollectionConfig
+from nearfield.corpus import directory, transfer
+from nearfield.corpus.config import CollectionConfig, parse_config
 from nearfield.corpus.directory import CollectionDirectory
 from nearfield.corpus.extractors.reader import DocumentReader
-from nearfield.corpus.features import Feature, FeatureTable
+from nearfield.corpus.features import Feature, FeatureTable, token_counter
 from nearfield.corpus.indexing.chunk_stage import ChunkStage
+from nearfield.corpus.indexing.context import IndexContext
 from nearfield.corpus.indexing.report import IndexReport
-from nearfield.corpus.indexing.run import IndexContext, IndexRun
+from nearfield.corpus.indexing.run import IndexRun
 from nearfield.corpus.manifest.manifest import Manifest
 from nearfield.corpus.manifest.vector_tables import VectorTables
 from nearfield.corpus.sources import Source, open_source
 from nearfield.corpus.sources.inline import InlineSource
 from nearfield.stores import Store
 
+#: Manifest key of the digest of all settings that change chunks.
+_CHUNKING = "cutting"
+_INLINE_TABLE = "inline_documents"
+
 
 class Indexer:
-    """Indexes one collection, as it is defined now. Whoever writes has its folder's lock.
+    """Indexes one collection. Callers that write must have the collection's write lock.
 
     Args:
-        folder: where it is kept.
-        config: its definition, which may be newer than what is indexed.
-        manifest: the one that counts.
-        store: where its vectors lie.
-        made_by: its features, their models loaded.
+        folder: the collection's directory.
+        config: its definition, which may be newer than its index.
+        manifest: its current manifest.
+        store: has its vectors.
+        features: its features with their models.
     """
 
     def __init__(
@@ -42,147 +45,150 @@ class Indexer:
         config: CollectionConfig,
         manifest: Manifest,
         store: Store,
-        made_by: Mapping[str, Feature],
+        features: Mapping[str, Feature],
     ) -> None:
         self._folder, self._config = folder, config
-        self._manifest, self._store, self._features = manifest, store, made_by
+        self._manifest, self._store, self._features = manifest, store, features
 
     def run(
         self, sources: Sequence[Source] | None = None, *, shown: bool = False, retry_failed: bool = False
     ) -> IndexReport:
-        """Index some sources, or all. Where documents are cut otherwise now, all are indexed anew beside what there is.
+        """Index some sources, or all.
 
-        The folder points to another manifest then, once that is complete.
+        If the settings for chunks have changed, all sources are indexed into a new manifest. It becomes the current one
+        when it is complete.
         """
-        cutter = self.cutter()
-        if self._manifest.get("cutting") not in (None, cutter.identity()):
-            return self._rebuild(cutter.identity(), shown=shown)
-        self._manifest.set("cutting", cutter.identity())
-        told = self._sources(self._manifest) if sources is None else sources
-        return self._fill(self._manifest, cutter, told, shown=shown, retry_failed=retry_failed)
+        chunk_stage = self.chunk_stage()
+        if self._needs_rebuild(chunk_stage):
+            return self._rebuild(chunk_stage.identity(), shown=shown)
+        self._manifest.set(_CHUNKING, chunk_stage.identity())
+        selected = self._sources(self._manifest) if sources is None else sources
+        return self._fill(self._manifest, chunk_stage, selected, shown=shown, retry_failed=retry_failed)
 
     def plan(self, piped: Sequence[Source] = (), *, retry_failed: bool = False) -> IndexReport:
-        """Tell what ``run`` would do with all sources, and with what is piped in; nothing is written."""
+        """Report what ``run`` would do with all sources and the piped documents; nothing is written."""
         with TemporaryDirectory() as place:
-            manifest, cutter = self._manifest, self.cutter()
-            if manifest.get("cutting") not in (None, cutter.identity()):
-                # Documents would be cut otherwise, and so all be read and embedded anew.
-                manifest = folders.begin(Path(place) / "manifest.db", self._config, uid="plan")
-                transfer.copy_table(self._manifest.connection, manifest, "given")
-            placed = self._tables(manifest).placed(self._features, making=False)
-            sources = [*self._sources(manifest), *piped]
+            manifest, chunk_stage = self._manifest, self.chunk_stage()
+            if self._needs_rebuild(chunk_stage):
+                # All documents would be read and embedded again: compare with an empty manifest.
+                manifest = directory.create_manifest(Path(place) / "manifest.db", self._config, uid="plan")
+                transfer.copy_table(self._manifest.connection, manifest, _INLINE_TABLE)
+            context = self._context(manifest, chunk_stage, self._tables(manifest).plan(self._features))
             with DocumentReader() as reader:
-                parts = self._parts(manifest, cutter, placed)
-                report = IndexRun(parts, sources, reader=reader, retry_failed=retry_failed).plan()
+                sources = [*self._sources(manifest), *piped]
+                report = IndexRun(context, sources, reader=reader, retry_failed=retry_failed).plan()
             if manifest is not self._manifest:
                 manifest.close()
             return report
 
     def remove(self, documents: Sequence[str]) -> int:
-        """Remove documents by their ids; returns how many there were."""
-        placed = self._tables(self._manifest).placed(self._features)
+        """Remove documents by their ids; return the number of removed documents."""
+        context = self._context(self._manifest, self.chunk_stage(), self._tables(self._manifest).open(self._features))
         with DocumentReader() as reader:
-            return IndexRun(self._parts(self._manifest, self.cutter(), placed), [], reader=reader).remove(documents)
+            return IndexRun(context, [], reader=reader).remove(documents)
 
-    def cutter(self, manifest: Manifest | None = None) -> ChunkStage:
-        """Return what cuts documents, by the first feature's tokens.
+    def chunk_stage(self, manifest: Manifest | None = None) -> ChunkStage:
+        """Return the stage that splits documents, by the tokens of the first feature.
 
         Raises:
-            InputError: they cannot be cut as the definition says.
+            InputError: the settings for chunks do not fit the model.
         """
         first = next(iter(self._features.values()))
-        return ChunkStage(self._config, features.ruler(first), partial(_embed, first), manifest or self._manifest)
+        return ChunkStage(self._config, token_counter(first), partial(_embed, first), manifest or self._manifest)
 
-    def _rebuild(self, identity: Any, *, shown: bool) -> IndexReport:
-        """Index all sources anew beside what there is, and let that count once it is complete."""
-        path = self._folder.path / folders.following(self._manifest.path.name)
-        fresh = self._beside(path, identity)
+    def _needs_rebuild(self, chunk_stage: ChunkStage) -> bool:
+        return self._manifest.get(_CHUNKING) not in (None, chunk_stage.identity())
+
+    def _rebuild(self, identity: str, *, shown: bool) -> IndexReport:
+        """Index all sources into a new manifest, and make it the current one when it is complete."""
+        path = self._folder.path / directory.next_manifest(self._manifest.path.name)
+        manifest = self._shadow_manifest(path, identity)
         try:
-            report = self._fill(fresh, self.cutter(fresh), self._sources(fresh), shown=shown)
+            report = self._fill(manifest, self.chunk_stage(manifest), self._sources(manifest), shown=shown)
         finally:
-            fresh.close()
+            manifest.close()
         if report.unlisted:
-            # What they hold is in the old chunks alone.
+            # Their documents exist only in the old manifest.
             report.held_back = (
-                f"Searches go on with the chunks as they were cut before, since not every source could be listed. Mend "
-                f"it and index again, or let go of it: nearfield collections forget {self._folder.name} SOURCE"
+                "Searches still use the old chunks, since not every source could be listed. Repair the source and "
+                f"index again, or remove it: nearfield collections forget {self._folder.name} SOURCE"
             )
             return report
-        self._folder.point(path.name)
+        self._folder.set_current_manifest(path.name)
         return report
 
-    def _beside(self, path: Path, identity: Any) -> Manifest:
-        """Return the manifest that was begun for this definition, or a new one."""
-        begun = Manifest(path, language=self._config.language)
-        # Definitions are compared as they are read: JSON has lists where ours has tuples.
-        if begun.get("cutting") == identity and definition.read(begun.get("config", {})) == self._config:
-            return begun
-        begun.close()
-        folders.discard(path)
-        fresh = folders.begin(path, self._config, uid=self._manifest.get("uid"))
-        fresh.set("cutting", identity)
-        transfer.copy_table(self._manifest.connection, fresh, "given")
-        return fresh
+    def _shadow_manifest(self, path: Path, identity: str) -> Manifest:
+        """Return the manifest that an interrupted rebuild has started for this definition, or a new one."""
+        started = Manifest(path, language=self._config.language)
+        # Parsed definitions are compared: JSON has lists where ours have tuples.
+        if started.get(_CHUNKING) == identity and parse_config(started.get("config", {})) == self._config:
+            return started
+        started.close()
+        directory.delete_manifest(path)
+        manifest = directory.create_manifest(path, self._config, uid=self._manifest.get("uid"))
+        manifest.set(_CHUNKING, identity)
+        transfer.copy_table(self._manifest.connection, manifest, _INLINE_TABLE)
+        return manifest
 
     def _fill(
         self,
         manifest: Manifest,
-        cutter: ChunkStage,
+        chunk_stage: ChunkStage,
         sources: Sequence[Source],
         *,
         shown: bool,
         retry_failed: bool = False,
     ) -> IndexReport:
-        """Index into a manifest's tables, and let those that are new take the place of others."""
-        placed = self._tables(manifest).placed(self._features)
+        """Index into a manifest's vector tables; new tables then replace the old ones."""
+        tables = self._tables(manifest).open(self._features)
         with DocumentReader() as reader:
-            parts = self._parts(manifest, cutter, placed)
-            report = IndexRun(parts, sources, reader=reader, retry_failed=retry_failed).run(shown=shown)
-        for each in placed.values():
-            self._store.index(each.table)
-        manifest.go_live([each.table.name for each in placed.values()], keep=())
-        sweep(self._folder, self._tables(self._manifest))
+            context = self._context(manifest, chunk_stage, tables)
+            report = IndexRun(context, sources, reader=reader, retry_failed=retry_failed).run(shown=shown)
+        for item in tables.values():
+            self._store.index(item.table)
+        manifest.activate([item.table.name for item in tables.values()])
+        drop_unused(self._folder, self._tables(self._manifest))
         return report
 
     def _sources(self, manifest: Manifest) -> list[Source]:
-        return sources_of(self._config, manifest, own_folders(self._folder, self._store))
+        return open_sources(self._config, manifest, own_folders(self._folder, self._store))
 
     def _tables(self, manifest: Manifest) -> VectorTables:
         return VectorTables(self._folder.name, manifest, self._store, self._config.all_fields)
 
-    def _parts(self, manifest: Manifest, cutter: ChunkStage, placed: dict[str, FeatureTable]) -> IndexContext:
-        return IndexContext(self._folder.name, self._config, manifest, self._store, cutter, placed)
+    def _context(self, manifest: Manifest, chunk_stage: ChunkStage, tables: dict[str, FeatureTable]) -> IndexContext:
+        return IndexContext(self._folder.name, self._config, manifest, self._store, chunk_stage, tables)
 
 
 def own_folders(folder: CollectionDirectory, store: Store) -> list[Path]:
-    """Return where a collection keeps its files, which are no documents though they lie among them."""
+    """Return the folders that a collection writes to. They contain no documents, even inside a source's folder."""
     return [path.resolve() for path in (folder.path, store.folder) if path is not None]
 
 
-def sources_of(config: CollectionConfig, manifest: Manifest, own: Sequence[Path]) -> list[Source]:
-    """Return the sources of a definition, without its own folders, and what was put into a collection by itself."""
-    opened = [open_source(each.kind, each.location, **each.options) for each in config.sources]
-    for each in opened:
-        each.without = own
-    return [*opened, InlineSource(manifest)]
+def open_sources(config: CollectionConfig, manifest: Manifest, own: Sequence[Path]) -> list[Source]:
+    """Return the sources of a definition, which skip the collection's own folders, and its inline documents."""
+    sources = [open_source(spec.kind, spec.location, **spec.options) for spec in config.sources]
+    for source in sources:
+        source.without = own
+    return [*sources, InlineSource(manifest)]
 
 
-def sweep(folder: CollectionDirectory, tables: VectorTables) -> None:
-    """Drop what nobody knows any more: tables that were replaced, or begun and given up, and old manifests."""
+def drop_unused(folder: CollectionDirectory, tables: VectorTables) -> None:
+    """Drop old manifests, and vector tables that no manifest names: those that were replaced or abandoned."""
     current = tables.manifest.path
-    known = {each.name for each in tables.manifest.placements()}
+    used = {table.name for table in tables.manifest.vector_tables()}
     for path in folder.manifests():
         if path == current:
             continue
-        if folders.older(path.name, current.name):
-            folders.discard(path)  # whoever replaced it was killed before it could
+        if directory.is_older(path.name, current.name):
+            directory.delete_manifest(path)  # the process that replaced it was killed before it could
             continue
-        begun = Manifest(path)
-        known |= {each.name for each in begun.placements()}
-        begun.close()
-    tables.drop(but=known)
+        started = Manifest(path)
+        used |= {table.name for table in started.vector_tables()}
+        started.close()
+    tables.drop(keep=used)
 
 
 def _embed(feature: Feature, texts: Sequence[str]) -> Any:
-    found = feature.encoder.encode(list(texts), role="document", show_progress_bar=False, outputs=("dense",))
-    return found["dense"].data
+    options: dict[str, Any] = {"role": "document", "show_progress_bar": False, "outputs": ("dense",)}
+    return feature.encoder.encode(list(texts), **options)["dense"].data

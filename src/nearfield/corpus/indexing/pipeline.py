@@ -1,110 +1,114 @@
-"""Line: steps that run side by side, each in a thread of its own, with bounded queues between them."""
+"""A pipeline of threads connected by bounded queues."""
 
 from __future__ import annotations
 
 import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
 T = TypeVar("T")
-Step = Callable[[Iterator[Any]], Iterator[Any]]
 
 
 class _PipelineStopped(Exception):
-    """The line was stopped while a step waited."""
+    """The pipeline was stopped while a stage waited."""
 
 
 class BoundedQueue(Generic[T]):
-    """A queue between two steps that holds so much by weight, or one thing that is heavier."""
+    """A queue between two stages, bounded by the total weight of its items. One heavier item fits if it is empty."""
 
-    def __init__(self, room: int, weight: Callable[[T], int]) -> None:
-        self._room, self._weight = room, weight
-        self._held: deque[T] = deque()
+    def __init__(self, capacity: int, weight: Callable[[T], int]) -> None:
+        self._capacity, self._weight = capacity, weight
+        self._items: deque[T] = deque()
         self._load = 0
         self._ended = self._stopped = False
         self._changed = threading.Condition()
 
-    def put(self, thing: T) -> None:
-        """Wait for room, and add."""
-        size = self._weight(thing)
+    def put(self, item: T) -> None:
+        """Add an item; wait until there is capacity."""
+        size = self._weight(item)
         with self._changed:
-            self._changed.wait_for(lambda: self._stopped or not self._held or self._load + size <= self._room)
+            self._changed.wait_for(lambda: self._stopped or not self._items or self._load + size <= self._capacity)
             if self._stopped:
                 raise _PipelineStopped
-            self._held.append(thing)
+            self._items.append(item)
             self._load += size
             self._changed.notify_all()
 
     def end(self) -> None:
-        """Say that nothing more comes."""
+        """Mark that no more items will follow."""
         with self._changed:
             self._ended = True
             self._changed.notify_all()
 
     def stop(self) -> None:
-        """Let whoever waits go, and hold nothing any more."""
+        """Drop all items, and wake up waiting threads, which then end."""
         with self._changed:
             self._stopped = True
-            self._held.clear()
+            self._items.clear()
             self._changed.notify_all()
 
     def __iter__(self) -> Iterator[T]:
         while True:
             with self._changed:
-                self._changed.wait_for(lambda: self._stopped or self._held or self._ended)
+                self._changed.wait_for(lambda: self._stopped or self._items or self._ended)
                 if self._stopped:
                     raise _PipelineStopped
-                if not self._held:
+                if not self._items:
                     return
-                thing = self._held.popleft()
-                self._load -= self._weight(thing)
+                item = self._items.popleft()
+                self._load -= self._weight(item)
                 self._changed.notify_all()
-            yield thing
+            yield item
 
 
 def run_pipeline(
-    source: Iterable[Any], steps: Sequence[Step], *, room: int, weight: Callable[[Any], int]
-) -> Generator[Any, None, None]:
-    """Yield what the last step makes of what the first is given; order stays.
+    source: Iterable[T],
+    stages: Sequence[Callable[[Iterator[T]], Iterator[T]]],
+    *,
+    capacity: int,
+    weight: Callable[[T], int],
+) -> Generator[T, None, None]:
+    """Yield the items of the last stage, in order. Source and stages each run in a thread.
 
-    The first error of any step ends the line and is raised here; closing the iterator ends it too, and waits for all.
+    The first error of a stage stops the pipeline and is raised here. Closing the iterator stops the pipeline too, and
+    waits for its threads.
     """
-    belts: list[BoundedQueue[Any]] = [BoundedQueue(room, weight) for _ in range(len(steps) + 1)]
+    queues: list[BoundedQueue[T]] = [BoundedQueue(capacity, weight) for _ in range(len(stages) + 1)]
     errors: list[BaseException] = []
 
-    def work(made: Callable[[], Iterator[Any]], out: BoundedQueue[Any]) -> None:
+    def work(start: Callable[[], Iterator[T]], output: BoundedQueue[T]) -> None:
         try:
-            for thing in made():
-                out.put(thing)
-            out.end()
+            for item in start():
+                output.put(item)
+            output.end()
         except _PipelineStopped:
             return
-        except BaseException as error:  # noqa: BLE001 - raised again by whoever reads the line
+        except BaseException as error:  # noqa: BLE001 - raised again by the reader of the pipeline
             errors.append(error)
-            for belt in belts:
-                belt.stop()
+            for queue in queues:
+                queue.stop()
 
-    made: list[Callable[[], Iterator[Any]]] = [lambda: iter(source)]
-    made += [_bound(step, belt) for step, belt in zip(steps, belts, strict=False)]
+    starts: list[Callable[[], Iterator[T]]] = [lambda: iter(source)]
+    starts += [_bind(stage, queue) for stage, queue in zip(stages, queues, strict=False)]
     threads = [
-        threading.Thread(target=work, args=(each, belt), name="nearfield-line", daemon=True)
-        for each, belt in zip(made, belts, strict=True)
+        threading.Thread(target=work, args=(start, queue), name="nearfield-pipeline", daemon=True)
+        for start, queue in zip(starts, queues, strict=True)
     ]
     for thread in threads:
         thread.start()
     try:
-        yield from belts[-1]
+        yield from queues[-1]
     except _PipelineStopped:
         pass
     finally:
-        for belt in belts:
-            belt.stop()
+        for queue in queues:
+            queue.stop()
         for thread in threads:
             thread.join()
     if errors:
         raise errors[0]
 
 
-def _bound(step: Step, belt: BoundedQueue[Any]) -> Callable[[], Iterator[Any]]:
-    return lambda: step(iter(belt))
+def _bind(stage: Callable[[Iterator[T]], Iterator[T]], queue: BoundedQueue[T]) -> Callable[[], Iterator[T]]:
+    return lambda: stage(iter(queue))

@@ -1,18 +1,21 @@
-"""Report: what an index run did, counted."""
+"""``IndexReport``: the counts of an index run."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-#: Failures, dropped lines and skipped files that a report names; all are counted.
-_NAMED = 20
+#: Maximum number of failures and skipped files that a report names; all are counted.
+_MAX_NAMED = 20
+#: The same for the text form.
+_MAX_PRINTED, _MAX_PRINTED_LINES = 10, 5
 
 
 @dataclass
 class IndexReport:
-    """Counts of one run. ``reused`` chunks kept the vectors they had; ``truncated`` should always be 0."""
+    """Counts of one run. ``reused`` chunks have vectors from an earlier run; ``truncated`` should always be 0."""
 
     collection: str
     new: int = 0
@@ -35,38 +38,38 @@ class IndexReport:
     failures: list[tuple[str, str]] = field(default_factory=list)
     dropped_lines: list[tuple[str, float]] = field(default_factory=list)
     skipped_files: list[tuple[str, str]] = field(default_factory=list)
-    #: Sources that could not be listed to their end: what is there of them stays.
+    #: Sources that could not be listed completely. Their documents were not removed.
     unlisted: list[str] = field(default_factory=list)
-    #: Why what was made has not taken the place of what there was; empty where it has.
+    #: Why searches still use the old chunks after a rebuild; empty if they use the new ones.
     held_back: str = ""
 
     def fail(self, document: str, reason: str) -> None:
-        """Count a document that could not be taken in."""
+        """Count a document that failed."""
         self.failed += 1
-        if len(self.failures) < _NAMED:
+        if len(self.failures) < _MAX_NAMED:
             self.failures.append((document, reason))
 
     def skip(self, name: str, reason: str) -> None:
-        """Count a file that is of no known type."""
+        """Count a file that was skipped."""
         self.skipped += 1
-        if len(self.skipped_files) < _NAMED:
+        if len(self.skipped_files) < _MAX_NAMED:
             self.skipped_files.append((name, reason))
 
     @property
     def documents(self) -> int:
-        """Documents that were read anew."""
+        """The number of processed documents."""
         return self.new + self.changed + self.completed
 
-    def told(self) -> dict[str, Any]:
-        """Return it as JSON can say it."""
+    def to_dict(self) -> dict[str, Any]:
+        """Return the report as JSON data."""
         return asdict(self)
 
-    def json(self) -> str:
-        """Return it as JSON."""
-        return json.dumps(self.told(), ensure_ascii=False)
+    def to_json(self) -> str:
+        """Return the report as JSON."""
+        return json.dumps(self.to_dict(), ensure_ascii=False)
 
-    def text(self) -> str:
-        """Return it for people."""
+    def to_text(self) -> str:
+        """Return the report as lines for a terminal."""
         would = "would be " if self.dry_run else ""
         lines = [
             f"{self.collection}: {self.new:,} documents {would}new, {self.changed:,} changed, "
@@ -76,22 +79,24 @@ class IndexReport:
         if not self.dry_run:
             speed = self.tokens / self.seconds if self.seconds else 0.0
             lines.append(
-                f"  {self.chunks:,} chunks: {self.embedded:,} embedded, {self.reused:,} kept their vectors; "
+                f"  {self.chunks:,} chunks: {self.embedded:,} embedded, {self.reused:,} with unchanged vectors; "
                 f"{self.tokens:,} tokens in {self.seconds:,.1f} s ({speed:,.0f} tokens/s)"
             )
             lines.append(
                 f"  truncated {self.truncated:,}; left out: {self.duplicates:,} near-duplicates, {self.tiny:,} tiny "
-                f"chunks, {self.boilerplate:,} repeated lines"
+                f"chunks, {self.boilerplate:,} boilerplate lines"
             )
-        lines += [f"    repeated in {share:.0%}: {line[:90]}" for line, share in self.dropped_lines[:5]]
-        lines += _named("not read (unknown type)", self.skipped, self.skipped_files)
-        lines += _named("failed", self.failed, self.failures)
+        lines += [
+            f"    repeated in {share:.0%}: {line[:90]}" for line, share in self.dropped_lines[:_MAX_PRINTED_LINES]
+        ]
+        lines += _list_files("skipped (unknown type)", self.skipped, self.skipped_files)
+        lines += _list_files("failed", self.failed, self.failures)
         lines += [f"  {self.held_back}"] if self.held_back else []
         return "\n".join(lines)
 
 
-def _named(what: str, count: int, named: list[tuple[str, str]]) -> list[str]:
+def _list_files(label: str, count: int, files: Sequence[tuple[str, str]]) -> list[str]:
     if not count:
         return []
-    shown = [f"    {name}: {reason}" for name, reason in named[:10]]
-    return [f"  {count:,} {what}", *shown, *(["    ..."] if count > len(shown) else [])]
+    printed = [f"    {name}: {reason}" for name, reason in files[:_MAX_PRINTED]]
+    return [f"  {count:,} {label}", *printed, *(["    ..."] if count > len(printed) else [])]

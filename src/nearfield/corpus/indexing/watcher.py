@@ -1,95 +1,105 @@
-"""Watching: waiting until files change."""
+"""Watch files and folders for changes."""
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 from nearfield.errors import InputError, MissingExtra
 
-#: Milliseconds in which further changes are taken together with the first, and between two looks at single files.
-_TOGETHER, _LOOK = 1600, 1000
-#: What tells a file or folder from another one of its name, and a file from what it was.
-_PLACE, _STATE = ("st_dev", "st_ino"), ("st_mtime_ns", "st_size")
+#: Milliseconds in which further changes are reported together with the first, and between two checks of single files.
+_DEBOUNCE, _INTERVAL = 1600, 1000
+
+#: Device and inode identify a file or folder; time and size show changes of a file. None: the file does not exist.
+_Identity = tuple[int, int] | None
+_FileState = tuple[int, int, int, int] | None
 
 
-def watch_paths(paths: Sequence[str], *, but: Sequence[Path] = ()) -> Iterator[set[str]]:
-    """Yield the paths that changed, whenever some did; ends when the process is interrupted.
+def watch_paths(paths: Sequence[str], *, ignore: Sequence[Path] = ()) -> Iterator[set[str]]:
+    """Yield sets of changed paths until the process is interrupted.
 
-    It begins with all of them, once it watches: what changed before that is the caller's to find.
+    The first set has all paths, once they are watched: the caller checks for earlier changes.
 
     Args:
-        paths: folders, with all that is in them, and files.
-        but: folders whose changes do not count, resolved, such as those that the caller writes into.
+        paths: files, and folders with everything below them.
+        ignore: resolved folders whose changes are ignored, such as those that the caller writes to.
 
     Raises:
-        InputError: there is nothing to watch.
-        MissingExtra: the library is not installed.
+        InputError: none of the paths exists.
+        MissingExtra: watchfiles is not installed.
     """
-    there = [Path(path) for path in paths if Path(path).exists()]
-    if not there:
+    existing = [Path(path) for path in paths if Path(path).exists()]
+    if not existing:
         raise InputError("None of the sources are files or folders that can be watched.")
-    folders = [path for path in there if path.is_dir()]
-    # A file that is saved is often another one of its name: only looking at it finds that.
-    files: dict[Path, Any] = {path: None for path in there if path not in folders}
+    folders = [path for path in existing if path.is_dir()]
+    # Saving often replaces a file by a new one of the same name, which only comparing its state shows.
+    states: dict[Path, _FileState] = {path: None for path in existing if path not in folders}
     try:
-        for found in _looks(folders, but):
-            now = {path: _told(path, *_PLACE, *_STATE) for path in files}
-            found |= {str(path) for path in files if now[path] != files[path]}
-            files = now
-            if found:
-                yield found
+        for changed in _watch_folders(folders, ignore):
+            current = {path: _file_state(path) for path in states}
+            changed |= {str(path) for path in states if current[path] != states[path]}
+            states = current
+            if changed:
+                yield changed
     except KeyboardInterrupt:
         return
 
 
-def _looks(folders: Sequence[Path], but: Sequence[Path]) -> Iterator[set[str]]:
-    """Yield every second what changed in folders, nothing too, beginning with all of them."""
+def _watch_folders(folders: Sequence[Path], ignore: Sequence[Path]) -> Iterator[set[str]]:
+    """Yield the changed paths of folders every second, also if there are none; the first set has all folders."""
     try:
         import watchfiles
     except ModuleNotFoundError as error:
         raise MissingExtra("--watch needs watchfiles: pip install 'nearfield[corpus]'") from error
 
-    def counts(_: Any, path: str) -> bool:
-        found = Path(path).resolve()
-        return not any(found.is_relative_to(each) for each in but)
+    def is_relevant(_: watchfiles.Change, path: str) -> bool:
+        resolved = Path(path).resolve()
+        return not any(resolved.is_relative_to(folder) for folder in ignore)
 
-    known: list[Any] = [None] * len(folders)
+    known: list[_Identity] = [None] * len(folders)
     while True:
-        places = [_told(path, *_PLACE) for path in folders]
-        there = [path for path, place in zip(folders, places, strict=True) if place is not None]
-        # Nobody told of what changed since the last round: of those that are there, and of those that went.
-        anew = {str(path) for path, now, before in zip(folders, places, known, strict=True) if now or before}
-        known = places
-        if not there:
-            yield anew
-            time.sleep(_LOOK / 1000)
+        identities = [_identity(path) for path in folders]
+        existing = [path for path, identity in zip(folders, identities, strict=True) if identity is not None]
+        # Changes since the last round went unnoticed, both in existing folders and in those that were removed.
+        unnoticed = {str(path) for path, now, before in zip(folders, identities, known, strict=True) if now or before}
+        known = identities
+        if not existing:
+            yield unnoticed
+            time.sleep(_INTERVAL / 1000)
             continue
         try:
-            for found in watchfiles.watch(
-                *there,
-                watch_filter=counts,
-                debounce=_TOGETHER,
-                rust_timeout=_LOOK,
+            for changes in watchfiles.watch(
+                *existing,
+                watch_filter=is_relevant,
+                debounce=_DEBOUNCE,
+                rust_timeout=_INTERVAL,
                 yield_on_timeout=True,
                 ignore_permission_denied=True,
             ):
-                yield anew | {path for _, path in found}
-                anew = set()
-                removed = {Path(path) for change, path in found if change is watchfiles.Change.deleted}
-                # A folder that is gone, or is another one of its name, is not watched any more.
-                if not removed.isdisjoint(folders) or [_told(path, *_PLACE) for path in folders] != places:
+                yield unnoticed | {path for _, path in changes}
+                unnoticed = set()
+                removed = {Path(path) for change, path in changes if change is watchfiles.Change.deleted}
+                # A folder that was removed or replaced is no longer watched.
+                if not removed.isdisjoint(folders) or [_identity(path) for path in folders] != identities:
                     break
         except FileNotFoundError:
-            continue  # gone since it was looked at
+            continue  # removed since the check above
 
 
-def _told(path: Path, *names: str) -> tuple[Any, ...] | None:
-    """Return what the system tells of a file; None where there is none."""
+def _identity(path: Path) -> _Identity:
+    status = _status(path)
+    return None if status is None else (status.st_dev, status.st_ino)
+
+
+def _file_state(path: Path) -> _FileState:
+    status = _status(path)
+    return None if status is None else (status.st_dev, status.st_ino, status.st_mtime_ns, status.st_size)
+
+
+def _status(path: Path) -> os.stat_result | None:
     try:
-        found = path.stat()
+        return path.stat()
     except OSError:
         return None
-    return tuple(getattr(found, name) for name in names)

@@ -1,1 +1,1 @@
-"""The manifest of a collection: documents, chunks, keyword index and vector tables in one SQLite file."""
+"""The manifest of a collection: documents, chunks, keyword index and vector tables, in one SQLite file."""

@@ -1,7 +1,7 @@
-"""Keywords: BM25 over the chunks of a manifest, by SQLite's FTS5, inside the manifest's own transactions.
+"""Keyword index: BM25 search over the chunks of a manifest, with SQLite's FTS5.
 
-The index holds no texts: it reads them from the table ``chunks``, through a view. So a chunk is put into the index in
-the transaction that adds its row, and is removed from it before its row goes.
+The index stores no texts; it reads them from the table ``chunks`` through a view. A chunk is therefore added to the
+index in the transaction that adds its row, and removed from the index before its row.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import json
 import sqlite3
 import unicodedata
 from collections.abc import Iterable, Sequence
-from typing import Any, Literal
+from typing import Literal
 
 from nearfield.corpus.manifest.sqlite import SharedConnection
 from nearfield.errors import InputError, nearest
@@ -18,10 +18,10 @@ from nearfield.stores import Record
 from nearfield.stores.filters import BUILT_IN, All, Compare, Either, Filter, Not
 
 Tokenizer = Literal["porter", "unicode61", "trigram"]
-#: Words are runs of letters, numbers and marks, as ``words`` cuts queries too.
+#: Words are runs of letters, numbers and marks. ``words`` splits queries in the same way.
 _WORDS = "unicode61 remove_diacritics 2 categories 'L* N* M* Co'"
 TOKENIZERS: dict[str, str] = {"porter": f"porter {_WORDS}", "unicode61": _WORDS, "trigram": "trigram"}
-#: Languages that put no spaces between words.
+#: Languages without spaces between words.
 _UNSPACED = ("zh", "yue", "ja", "th", "lo", "km", "my", "bo", "dz")
 _INDEX = """
 CREATE VIEW IF NOT EXISTS embedded(rowid, text) AS
@@ -31,19 +31,19 @@ CREATE VIRTUAL TABLE terms USING fts5vocab('keywords', 'row');
 """
 _RECORD = "rowid, id, document, version, ordinal, text, fields, payload"
 _OPERATORS = {"gt": ">", "gte": ">=", "lt": "<", "lte": "<="}
-#: Terms of three characters that stand for one of two.
-_STARTS = 200
-#: Chunks from which on words that more than half of them have are passed over.
-_MANY = 1000
-#: SQLite takes 32,766 parameters since 3.32.
-_MOST_VALUES = 30_000
+#: Maximum number of trigrams that replace a word of one or two characters.
+_MAX_PREFIX_TERMS = 200
+#: From this number of chunks on, words that more than half of the chunks contain are ignored.
+_COMMON_WORDS_FROM = 1000
+#: SQLite accepts 32,766 parameters since version 3.32.
+_MAX_VALUES = 30_000
 
 
 class KeywordIndex:
     """The keyword index of a manifest.
 
-    ``language`` chooses how texts become terms, where ``tokenizer`` does not say: English ones by their stems (Porter
-    1980), those without spaces between words by three characters at a time, others by words without their accents.
+    ``tokenizer`` says how texts become terms; without it, ``language`` does. English: word stems (Porter 1980).
+    Languages without spaces between words: trigrams of characters. All others: words without accents.
     """
 
     def __init__(
@@ -54,27 +54,26 @@ class KeywordIndex:
         tokenizer: Tokenizer | None = None,
     ) -> None:
         self._connection = connection
-        self._wanted: str = tokenizer or tokenizer_of(language)
-        if self._wanted not in TOKENIZERS:
-            raise InputError(f"Unknown tokenizer {self._wanted!r}. {nearest(self._wanted, TOKENIZERS)}")
+        self._configured: str = tokenizer or tokenizer_of(language)
+        if self._configured not in TOKENIZERS:
+            raise InputError(f"Unknown tokenizer {self._configured!r}. {nearest(self._configured, TOKENIZERS)}")
 
     @property
     def tokenizer(self) -> str | None:
-        """How the index there is cuts texts; None where there is none."""
-        found = self._connection.execute("SELECT sql FROM sqlite_master WHERE name = 'keywords'").fetchone()
-        told = (name for name, spec in TOKENIZERS.items() if found and f'tokenize="{spec}"' in found[0])
-        return next(told, None)
+        """The tokenizer of the index; None if there is no index."""
+        row = self._connection.execute("SELECT sql FROM sqlite_master WHERE name = 'keywords'").fetchone()
+        return next((name for name, spec in TOKENIZERS.items() if row and f'tokenize="{spec}"' in row[0]), None)
 
     # -- writing -----------------------------------------------------------------------------------------------
 
     def create(self) -> None:
-        """Make the index of all chunks there are; nothing happens where it is there and cuts texts alike."""
-        if self.tokenizer == self._wanted:
+        """Create the index from all chunks, unless there is one with the same tokenizer."""
+        if self.tokenizer == self._configured:
             return
         self._connection.execute("SAVEPOINT keywords")
         try:
             self.drop()
-            for statement in _INDEX.format(tokenizer=TOKENIZERS[self._wanted]).split(";"):
+            for statement in _INDEX.format(tokenizer=TOKENIZERS[self._configured]).split(";"):
                 self._connection.execute(statement)
             self.rebuild()
         except BaseException:
@@ -89,26 +88,26 @@ class KeywordIndex:
             self._connection.execute(f"DROP {kind} IF EXISTS {name}")
 
     def put(self, rows: Iterable[tuple[int, str]]) -> None:
-        """Add chunks: the row of each, and the text that it is embedded as (context, line break, text)."""
+        """Add chunks: pairs of row id and embedded text (context, line break, text)."""
         self._connection.executemany("INSERT INTO keywords(rowid, text) VALUES (?, ?)", rows)
 
     def remove(self, rows: Iterable[int]) -> None:
-        """Take chunks out, whose rows are still in the table."""
+        """Remove chunks. Their rows must still be in the table ``chunks``."""
         self._connection.executemany(
             "INSERT INTO keywords(keywords, rowid, text) SELECT 'delete', rowid, text FROM embedded WHERE rowid = ?",
             [(row,) for row in rows],
         )
 
     def rebuild(self) -> None:
-        """Make the index anew from the chunks."""
+        """Rebuild the index from the chunks."""
         self._connection.execute("INSERT INTO keywords(keywords) VALUES ('rebuild')")
 
-    def tidy(self) -> None:
-        """Merge the parts that many writes left, so that the index is small and quick."""
+    def optimize(self) -> None:
+        """Merge the segments of many small writes: the index becomes smaller and faster."""
         self._connection.execute("INSERT INTO keywords(keywords) VALUES ('optimize')")
 
-    def sound(self) -> bool:
-        """Return whether the index says what the chunks say: each text is read and compared."""
+    def is_consistent(self) -> bool:
+        """Return whether the index matches the chunks; all texts are read and compared."""
         try:
             self._connection.execute("INSERT INTO keywords(keywords, rank) VALUES ('integrity-check', 1)")
         except sqlite3.DatabaseError as error:
@@ -118,7 +117,7 @@ class KeywordIndex:
         return True
 
     def size(self) -> int:
-        """Return the bytes that the index takes beside the texts."""
+        """Return the size of the index in bytes, without the texts."""
         blocks = self._connection.execute("SELECT coalesce(sum(length(block)), 0) FROM keywords_data").fetchone()[0]
         sizes = self._connection.execute("SELECT coalesce(sum(length(sz) + 8), 0) FROM keywords_docsize").fetchone()[0]
         return int(blocks) + int(sizes)
@@ -126,68 +125,68 @@ class KeywordIndex:
     # -- reading -----------------------------------------------------------------------------------------------
 
     def search(self, query: str, k: int, where: Filter | None = None) -> list[tuple[int, float]]:
-        """Return rows and scores of the ``k`` chunks that fit a query best, the best first; ties by row.
+        """Return row ids and scores of the ``k`` best chunks for a query, the best first; ties in the order of rows.
 
-        Any text is a query: its words are looked for, any of them. The score is BM25 (Robertson & Zaragoza 2009; k1
-        1.2, b 0.75), a word's weight never below zero. What has none of the words is not returned, nor, among many
-        chunks, what has only words that more than half of them have.
+        Any text is a query: chunks with any of its words match. The score is BM25 (Robertson & Zaragoza 2009; k1 1.2,
+        b 0.75); the weight of a word is never below zero. In a large index, words that more than half of the chunks
+        contain are ignored.
 
         Raises:
-            InputError: the filter has more conditions than SQLite takes.
+            InputError: the filter has more conditions than SQLite accepts.
         """
         match = self._match(query)
         if not match:
             return []
-        told, values = condition(where)
-        joined = "" if where is None else f"JOIN chunks ON chunks.rowid = keywords.rowid AND {told}"
-        found = self._connection.execute(
+        sql, values = filter_to_sql(where)
+        joined = "" if where is None else f"JOIN chunks ON chunks.rowid = keywords.rowid AND {sql}"
+        rows = self._connection.execute(
             f"SELECT keywords.rowid, -bm25(keywords) AS score FROM keywords {joined} WHERE keywords MATCH ? "
             "ORDER BY score DESC, keywords.rowid LIMIT ?",
             (*values, match, k),
         )
-        return [(int(row), float(score)) for row, score in found.fetchall()]
+        return [(int(row), float(score)) for row, score in rows]
 
     def records(self, rows: Sequence[int]) -> dict[int, Record]:
-        """Return the chunks of some rows, without vectors."""
-        found = self._connection.execute(
+        """Return the chunks of row ids, without vectors."""
+        result = self._connection.execute(
             f"SELECT {_RECORD} FROM chunks WHERE rowid IN (SELECT value FROM json_each(?))", (json.dumps(list(rows)),)
         )
         return {
             row: Record(key, document, version, ordinal, text, json.loads(fields), json.loads(payload))
-            for row, key, document, version, ordinal, text, fields, payload in found.fetchall()
+            for row, key, document, version, ordinal, text, fields, payload in result.fetchall()
         }
 
     def _match(self, query: str) -> str:
-        """Write a query as FTS5 reads it: terms in quotes, any of which may be there."""
+        """Return a query in FTS5's syntax: quoted terms, any of which may match."""
         terms = words(query)
         if self.tokenizer == "trigram":
             terms = [term for word in terms for term in self._trigrams(word.casefold())]
-        return " OR ".join(f'"{term}"' for term in self._telling(list(dict.fromkeys(terms))))
+        return " OR ".join(f'"{term}"' for term in self._without_common(list(dict.fromkeys(terms))))
 
-    def _telling(self, terms: list[str]) -> list[str]:
-        """Leave out terms that more than half of many chunks have: they weigh nothing, and take most of the time."""
+    def _without_common(self, terms: list[str]) -> list[str]:
+        """Return terms without those in more than half of many chunks: they weigh nothing and take most of the time."""
         total = int(self._connection.execute("SELECT count(*) FROM keywords_docsize").fetchone()[0])
-        if total < _MANY:
+        if total < _COMMON_WORDS_FROM:
             return terms
         counted = "SELECT count(*) FROM (SELECT 1 FROM keywords WHERE keywords MATCH ? LIMIT ?)"
-        most = total // 2
-        kept = [
-            term for term in terms if self._connection.execute(counted, (f'"{term}"', most + 1)).fetchone()[0] <= most
+        half = total // 2
+        rare = [
+            term for term in terms if self._connection.execute(counted, (f'"{term}"', half + 1)).fetchone()[0] <= half
         ]
-        return kept or terms
+        return rare or terms
 
     def _trigrams(self, word: str) -> list[str]:
         if len(word) >= 3:
             return [word[start : start + 3] for start in range(len(word) - 2)]
-        found = self._connection.execute(
+        rows = self._connection.execute(
             "SELECT term FROM terms WHERE term >= ? AND term < ? ORDER BY doc DESC, term LIMIT ?",
-            (word, word + "\U0010ffff", _STARTS),
+            (word, word + "\U0010ffff", _MAX_PREFIX_TERMS),
         )
-        return [term.replace('"', '""') for (term,) in found.fetchall()]
+        return [term.replace('"', '""') for (term,) in rows]
 
 
 def tokenizer_of(language: str) -> Tokenizer:
-    """Return how texts of a language (``en``, ``pt-BR``) become terms."""
+    """Return the tokenizer for a language (``en``, ``pt-BR``)."""
     code = language.lower().replace("_", "-").partition("-")[0]
     if code in _UNSPACED:
         return "trigram"
@@ -195,9 +194,9 @@ def tokenizer_of(language: str) -> Tokenizer:
 
 
 def words(text: str) -> list[str]:
-    """Return a text's words, each once: runs of letters, numbers and marks."""
-    kept = (char if _in_word(char) else " " for char in unicodedata.normalize("NFC", text))
-    return list(dict.fromkeys("".join(kept).split()))
+    """Return the distinct words of a text: runs of letters, numbers and marks."""
+    cleaned = (char if _in_word(char) else " " for char in unicodedata.normalize("NFC", text))
+    return list(dict.fromkeys("".join(cleaned).split()))
 
 
 def _in_word(char: str) -> bool:
@@ -205,22 +204,23 @@ def _in_word(char: str) -> bool:
     return category[0] in "LNM" or category == "Co"
 
 
-def condition(where: Filter | None) -> tuple[str, list[Any]]:
-    """Write a filter as SQL over the table ``chunks``: the condition, which is never NULL, and its values.
+def filter_to_sql(where: Filter | None) -> tuple[str, list[str]]:
+    """Return a filter as an SQL condition on the table ``chunks``, which is never NULL, and its parameters.
 
-    It holds where ``filters.matches`` does. Values go as JSON, for both sides of a comparison are then read alike.
+    It matches the same chunks as ``filters.matches``. Parameters are JSON, so that SQLite converts both sides of a
+    comparison in the same way.
 
     Raises:
-        InputError: it has more conditions than SQLite takes.
+        InputError: it has more conditions than SQLite accepts.
     """
-    values: list[Any] = []
-    told = "1" if where is None else _sql(where, values)
-    if len(values) > _MOST_VALUES:
+    values: list[str] = []
+    condition = "1" if where is None else _sql(where, values)
+    if len(values) > _MAX_VALUES:
         raise InputError("The filter has too many conditions: put values of one field into one 'in'.", param="where")
-    return told, values
+    return condition, values
 
 
-def _sql(where: Filter, values: list[Any]) -> str:
+def _sql(where: Filter, values: list[str]) -> str:
     if isinstance(where, All):
         return _joined([_sql(part, values) for part in where.parts], "AND") or "1"
     if isinstance(where, Either):
@@ -231,14 +231,14 @@ def _sql(where: Filter, values: list[Any]) -> str:
 
 
 def _joined(parts: Sequence[str], word: str) -> str:
-    """Join by halves: SQLite takes trees of a thousand levels at most."""
+    """Join conditions as a balanced tree: SQLite accepts at most a thousand levels."""
     if len(parts) < 2:
         return "".join(parts)
     middle = len(parts) // 2
     return f"({_joined(parts[:middle], word)} {word} {_joined(parts[middle:], word)})"
 
 
-def _compared(where: Compare, values: list[Any]) -> str:
+def _compared(where: Compare, values: list[str]) -> str:
     if where.field in BUILT_IN:
         value = f"chunks.{where.field}"
     else:

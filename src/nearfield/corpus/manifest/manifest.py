@@ -1,7 +1,8 @@
-"""Manifest: the books of a collection, in one SQLite file: which document is where, in which state, cut into what.
+"""The manifest of a collection: the documents, their states and chunks, in one SQLite file.
 
-The store holds vectors; the manifest knows what they should be. A document's rows change in one transaction, after the
-store has taken its vectors: until then it is ``writing``, and is done again if the process dies.
+The store has the vectors; the manifest records which vectors it should have. The rows of a document change in one
+transaction, after the store has written its vectors. Until then the document is ``writing``, and the next run processes
+it again if the process dies.
 """
 
 from __future__ import annotations
@@ -9,161 +10,125 @@ from __future__ import annotations
 import json
 import sqlite3
 import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, replace
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-from nearfield.corpus.document import embedded
-from nearfield.corpus.manifest import sqlite
+from nearfield.corpus.manifest import schema, sqlite
 from nearfield.corpus.manifest.keyword_index import KeywordIndex
-from nearfield.errors import InputError, NearfieldError, nearest
+from nearfield.corpus.manifest.records import ChunkRecord, DocumentRecord, DuplicateChunk, State, VectorTable
+from nearfield.corpus.manifest.sqlite import Row
+from nearfield.errors import CollectionBusy, InputError, NearfieldError, nearest
 
-State = Literal["new", "writing", "done", "failed", "deleting", "stale"]
-FORMAT = 1
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS meta(key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS documents(
-  id TEXT PRIMARY KEY, source TEXT NOT NULL, key TEXT NOT NULL, name TEXT NOT NULL, stamp TEXT, digest TEXT NOT NULL,
-  version TEXT NOT NULL, title TEXT NOT NULL, type TEXT NOT NULL, fields TEXT NOT NULL, state TEXT NOT NULL,
-  error TEXT NOT NULL, chunks INTEGER NOT NULL, tokens INTEGER NOT NULL) WITHOUT ROWID;
-CREATE INDEX IF NOT EXISTS documents_state ON documents(state) WHERE state <> 'done';
-CREATE INDEX IF NOT EXISTS documents_source ON documents(source);
-CREATE TABLE IF NOT EXISTS chunks(
-  rowid INTEGER PRIMARY KEY, id TEXT UNIQUE NOT NULL, document TEXT NOT NULL, version TEXT NOT NULL,
-  ordinal INTEGER NOT NULL, text TEXT NOT NULL, context TEXT NOT NULL, fields TEXT NOT NULL, payload TEXT NOT NULL,
-  tokens INTEGER NOT NULL);
-CREATE INDEX IF NOT EXISTS chunks_document ON chunks(document);
-CREATE TABLE IF NOT EXISTS tables(
-  name TEXT PRIMARY KEY, feature TEXT NOT NULL, described TEXT NOT NULL, space TEXT NOT NULL, state TEXT NOT NULL);
-CREATE TABLE IF NOT EXISTS placed(
-  place TEXT NOT NULL, document TEXT NOT NULL, version TEXT NOT NULL, PRIMARY KEY(place, document)) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS twins(
-  document TEXT NOT NULL, ordinal INTEGER NOT NULL, kept TEXT NOT NULL, told TEXT NOT NULL,
-  PRIMARY KEY(document, ordinal)) WITHOUT ROWID;
-CREATE INDEX IF NOT EXISTS twins_kept ON twins(kept);
-CREATE TABLE IF NOT EXISTS boilerplate(source TEXT PRIMARY KEY, told TEXT NOT NULL) WITHOUT ROWID;
-"""
-
-
-@dataclass(frozen=True)
-class DocumentRecord:
-    """A document as the manifest knows it. ``version`` tells one content, cut in one way, from another."""
-
-    id: str
-    source: str
-    key: str
-    name: str
-    digest: str
-    version: str
-    stamp: str | None = None
-    title: str = ""
-    type: str = ""
-    fields: Mapping[str, Any] = field(default_factory=dict)
-    state: State = "done"
-    error: str = ""
-    chunks: int = 0
-    tokens: int = 0
-
-
-@dataclass(frozen=True)
-class ChunkRecord:
-    """A chunk as the manifest keeps it."""
-
-    id: str
-    document: str
-    version: str
-    ordinal: int
-    text: str
-    context: str
-    fields: Mapping[str, Any]
-    payload: Mapping[str, Any]
-    tokens: int
-
-    @property
-    def embedded(self) -> str:
-        """The text that the model reads."""
-        return embedded(self.text, self.context)
-
-
-@dataclass(frozen=True)
-class VectorTable:
-    """A table of the store and the feature it holds: ``building`` until each document is in it, then ``live``."""
-
-    name: str
-    feature: str
-    described: Mapping[str, Any]
-    space: Mapping[str, Any]
-    state: Literal["building", "live"]
-
-
-@dataclass(frozen=True)
-class DuplicateChunk:
-    """A chunk that has no vectors of its own, since it nearly repeats the one whose id is ``kept``."""
-
-    kept: str
-    chunk: ChunkRecord
-
-
-class ManifestDamaged(NearfieldError):
-    """The manifest's file is no manifest, or of a newer Nearfield."""
-
-
-_SEEN_AT_ONCE = 1000
-#: What people call the states of documents.
-_SHOWN = {
+#: Listed documents that are written to the temporary table together.
+_LISTED_PER_WRITE = 1000
+#: Seconds that opening waits for a writer, if the manifest must be migrated; and between two tries.
+_MIGRATION_WAIT, _MIGRATION_PAUSE = 60.0, 0.1
+#: The states that users see, as SQL conditions.
+_USER_STATES = {
     "done": "state IN ('done', 'stale') AND error = ''",
     "failed": "(state = 'failed' OR error <> '')",
     "writing": "state IN ('new', 'writing')",
     "deleting": "state = 'deleting'",
 }
-_ENTRY = "id, source, key, name, digest, version, stamp, title, type, fields, state, error, chunks, tokens"
-_STORED = "id, document, version, ordinal, text, context, fields, payload, tokens"
+_DOCUMENT_COLUMNS = "id, source, key, name, digest, version, stamp, title, type, fields, state, error, chunks, tokens"
+_CHUNK_COLUMNS = "id, document, version, ordinal, text, context, fields, payload, tokens"
+
+WriteLock = Callable[[], AbstractContextManager[None]]
+
+
+class ManifestDamaged(NearfieldError):
+    """The manifest cannot be used: it is damaged, of a newer format, or needs a migration and cannot be written."""
 
 
 class Manifest:
-    """One collection's books. Threads may share it; each statement and each ``writing`` block runs alone."""
+    """The manifest of one collection; it is created if its file does not exist.
 
-    def __init__(self, path: Path, *, language: str = "en") -> None:
+    Threads may share it: statements and ``writing`` blocks run one at a time.
+
+    Args:
+        path: the file.
+        language: of the texts, for the keyword index of a new manifest.
+        write_lock: returns the collection's write lock, which a migration takes. Leave it out if the caller has it.
+
+    Raises:
+        ManifestDamaged: see there.
+        CollectionBusy: the manifest has an older format, and a writer has the lock for over a minute.
+    """
+
+    def __init__(self, path: Path, *, language: str = "en", write_lock: WriteLock = nullcontext) -> None:
         self.path = path
         self._lock = threading.RLock()
-        self._fresh: list[str] = []
+        self._listed: list[str] = []
         path.parent.mkdir(parents=True, exist_ok=True)
         self.connection = sqlite.connect(path, self._lock)
         try:
-            self._open(language)
-        except sqlite3.DatabaseError as error:
+            self._open(language, write_lock)
+        except BaseException as error:
             self.connection.close()
-            raise ManifestDamaged(f"{path} cannot be read ({error}). Restore it, or drop the collection.") from error
+            if isinstance(error, sqlite3.DatabaseError):
+                raise ManifestDamaged(_explain(path, error)) from error
+            raise
 
-    def _open(self, language: str) -> None:
+    def _open(self, language: str, write_lock: WriteLock) -> None:
         for pragma in ("journal_mode=WAL", "synchronous=NORMAL"):
             self.connection.execute(f"PRAGMA {pragma}")
-        found = int(self.connection.execute("PRAGMA user_version").fetchone()[0])
-        if found > FORMAT:
-            raise ManifestDamaged(f"{self.path} was written by a newer Nearfield: update this one.")
+        number = schema.read_format(self.connection)
+        if number > schema.FORMAT:
+            raise ManifestDamaged(
+                f"{self.path} has format {number}, and this version of Nearfield reads formats up to {schema.FORMAT}: "
+                "a newer version wrote it. Update Nearfield."
+            )
         self.keywords = KeywordIndex(self.connection, language=language)
-        if found < FORMAT:
-            with self.writing():
-                for statement in _SCHEMA.split(";"):
-                    self.connection.execute(statement)
+        if number == 0:
+            self._create()
+        elif number < schema.FORMAT:
+            self._migrate(number, write_lock)
+        #: The keyword index for searches, on a connection that reads committed rows and never waits for a writer.
+        self._reader = sqlite.connect(self.path, threading.RLock())
+        self.search_index = KeywordIndex(self._reader, language=language)
+
+    def _create(self) -> None:
+        with self.writing():
+            if schema.read_format(self.connection) == 0:  # else another process was faster
+                schema.create(self.connection)
                 self.keywords.create()
-                self.connection.execute(f"PRAGMA user_version={FORMAT}")
-        #: For searches: it sees what is committed, and waits for nobody who writes.
-        self._reading = sqlite.connect(self.path, threading.RLock())
-        self.searched = KeywordIndex(self._reading, language=language)
+
+    def _migrate(self, number: int, write_lock: WriteLock) -> None:
+        """Migrate an older format under the write lock, so that no older version is writing at the same time.
+
+        While another process has the lock, wait: it may be doing this very migration.
+        """
+        give_up = time.monotonic() + _MIGRATION_WAIT
+        while schema.read_format(self.connection) < schema.FORMAT:
+            try:
+                with write_lock(), self.writing():
+                    schema.migrate(self.connection)
+            except CollectionBusy as error:
+                if time.monotonic() > give_up:
+                    raise CollectionBusy(
+                        f"{error} After that, the manifest is migrated from format {number} to {schema.FORMAT}."
+                    ) from error
+                time.sleep(_MIGRATION_PAUSE)
+            except (OSError, sqlite3.OperationalError) as error:
+                raise ManifestDamaged(
+                    f"{self.path} has format {number} and must be migrated to format {schema.FORMAT}, but it cannot be "
+                    f"written ({error}). Make its folder writable, or open a copy of it."
+                ) from error
 
     def close(self) -> None:
-        """Let go of the file."""
-        self._reading.close()
+        """Close the file."""
+        self._reader.close()
         self.connection.close()
 
     @contextmanager
     def writing(self) -> Iterator[None]:
-        """Do all that is in the block or nothing; other processes may read meanwhile."""
+        """Run the block in one transaction. A block inside another one joins its transaction."""
         with self._lock:
-            if self.connection.in_transaction:  # of a block around this one
+            if self.connection.in_transaction:
                 yield
                 return
             self.connection.execute("BEGIN IMMEDIATE")
@@ -174,160 +139,163 @@ class Manifest:
                 raise
             self.connection.execute("COMMIT")
 
-    def rows(self, sql: str, values: Sequence[Any] = ()) -> list[Any]:
+    def rows(self, sql: str, values: Sequence[object] = ()) -> list[Row]:
         """Run one statement and return its rows."""
         return self.connection.execute(sql, values).fetchall()
 
-    # -- what is kept as a whole -------------------------------------------------------------------------------
+    # -- values of the collection ------------------------------------------------------------------------------
 
     def get(self, key: str, default: Any = None) -> Any:
-        """Return what was kept under a key."""
-        found = self.rows("SELECT value FROM meta WHERE key = ?", (key,))
-        return json.loads(found[0][0]) if found else default
+        """Return the value of a key."""
+        rows = self.rows("SELECT value FROM meta WHERE key = ?", (key,))
+        return json.loads(rows[0][0]) if rows else default
 
-    def set(self, key: str, value: Any) -> None:
-        """Keep what JSON can say."""
+    def set(self, key: str, value: object) -> None:
+        """Store a JSON value under a key."""
         with self.writing():
             self.rows("INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, json.dumps(value)))
 
-    def boilerplate(self, source: str) -> Any:
-        """Return what is left out of a source's documents, as it was decided; None where it was not."""
-        found = self.rows("SELECT told FROM boilerplate WHERE source = ?", (source,))
-        return json.loads(found[0][0]) if found else None
+    def boilerplate(self, source: str) -> list[tuple[str, float, str]] | None:
+        """Return the boilerplate of a source: lines, their shares and digests; None if it was not detected yet."""
+        rows = self.rows("SELECT value FROM boilerplate WHERE source = ?", (source,))
+        return [(line, share, digest) for line, share, digest in json.loads(rows[0][0])] if rows else None
 
-    def set_boilerplate(self, source: str, told: Any) -> None:
-        """Keep what is left out of a source's documents."""
+    def set_boilerplate(self, source: str, lines: Sequence[tuple[str, float, str]]) -> None:
+        """Store the boilerplate of a source."""
         with self.writing():
-            self.rows("INSERT OR REPLACE INTO boilerplate VALUES (?, ?)", (source, json.dumps(told)))
+            self.rows("INSERT OR REPLACE INTO boilerplate VALUES (?, ?)", (source, json.dumps(lines)))
 
-    # -- tables ------------------------------------------------------------------------------------------------
+    # -- vector tables -----------------------------------------------------------------------------------------
 
-    def placements(self) -> list[VectorTable]:
-        """Return all tables, the oldest first."""
-        found = self.rows("SELECT name, feature, described, space, state FROM tables ORDER BY rowid")
-        return [VectorTable(name, feature, json.loads(a), json.loads(b), state) for name, feature, a, b, state in found]
+    def vector_tables(self) -> list[VectorTable]:
+        """Return all vector tables, the oldest first."""
+        rows = self.rows("SELECT name, feature, described, space, state FROM tables ORDER BY rowid")
+        return [VectorTable(name, feature, json.loads(a), json.loads(b), state) for name, feature, a, b, state in rows]
 
-    def place(self, placement: VectorTable) -> None:
-        """Add a table."""
-        told = (json.dumps(dict(placement.described)), json.dumps(dict(placement.space)))
+    def live_tables(self) -> dict[str, VectorTable]:
+        """Return by feature the vector tables that are complete."""
+        return {table.feature: table for table in self.vector_tables() if table.state == "live"}
+
+    def add_vector_table(self, table: VectorTable) -> None:
+        """Add a vector table."""
+        described, space = json.dumps(dict(table.described)), json.dumps(dict(table.space))
         with self.writing():
-            row = (placement.name, placement.feature, *told, placement.state)
+            row = (table.name, table.feature, described, space, table.state)
             self.rows("INSERT INTO tables VALUES (?, ?, ?, ?, ?)", row)
 
-    def forget_table(self, name: str) -> None:
-        """Remove a table from the books."""
+    def remove_vector_table(self, name: str) -> None:
+        """Remove a vector table from the manifest."""
         with self.writing():
             self.rows("DELETE FROM tables WHERE name = ?", (name,))
-            self.rows("DELETE FROM placed WHERE place = ?", (name,))
+            self.rows("DELETE FROM document_tables WHERE table_name = ?", (name,))
 
-    def go_live(self, names: Iterable[str], keep: Iterable[str]) -> list[str]:
-        """Let tables that are complete take the place of all others but ``keep``; return the names of those."""
-        wanted = {*names, *keep}
+    def activate(self, names: Sequence[str]) -> None:
+        """Make these vector tables live, and remove all others from the manifest."""
         with self.writing():
-            old = [each.name for each in self.placements() if each.name not in wanted]
+            old = [table.name for table in self.vector_tables() if table.name not in names]
             for name in names:
                 self.rows("UPDATE tables SET state = 'live' WHERE name = ?", (name,))
             for name in old:
-                self.forget_table(name)
-        return old
+                self.remove_vector_table(name)
 
     # -- documents ---------------------------------------------------------------------------------------------
 
-    def entry(self, document: str) -> DocumentRecord | None:
-        """Return a document's entry."""
-        found = self.rows(f"SELECT {_ENTRY} FROM documents WHERE id = ?", (document,))
-        return _entry(found[0]) if found else None
+    def document(self, document: str) -> DocumentRecord | None:
+        """Return a document by its id, or None."""
+        rows = self.rows(f"SELECT {_DOCUMENT_COLUMNS} FROM documents WHERE id = ?", (document,))
+        return _document_record(rows[0]) if rows else None
 
-    def entries(self, *, state: str | None = None, after: str = "", limit: int = 1000) -> list[DocumentRecord]:
-        """Return documents in the order of their ids, ``limit`` at most, from the one after ``after`` on.
+    def documents(self, *, state: str | None = None, after: str = "", limit: int = 1000) -> list[DocumentRecord]:
+        """Return at most ``limit`` documents whose ids come after ``after``, in the order of their ids.
 
-        ``state`` is done, failed, writing or deleting, as people see it: what could not be read again has failed too.
+        ``state`` is one of the states that users see: done, failed, writing, deleting. A document that could not be
+        read again counts as failed.
 
         Raises:
             InputError: there is no such state.
         """
-        if state is not None and state not in _SHOWN:
-            raise InputError(f"No document is ever {state!r}. {nearest(state, _SHOWN)}", param="state")
-        where = f"AND {_SHOWN[state]}" if state else ""
-        sql = f"SELECT {_ENTRY} FROM documents WHERE id > ? {where} ORDER BY id LIMIT ?"
-        return [_entry(row) for row in self.rows(sql, [after, limit])]
+        if state is not None and state not in _USER_STATES:
+            raise InputError(f"Unknown state {state!r} of documents. {nearest(state, _USER_STATES)}", param="state")
+        where = f"AND {_USER_STATES[state]}" if state else ""
+        sql = f"SELECT {_DOCUMENT_COLUMNS} FROM documents WHERE id > ? {where} ORDER BY id LIMIT ?"
+        return [_document_record(row) for row in self.rows(sql, [after, limit])]
 
-    def save(self, entries: Iterable[DocumentRecord]) -> None:
-        """Write entries, in place of those of the same ids."""
+    def save(self, documents: Iterable[DocumentRecord]) -> None:
+        """Add documents, or replace the rows of the same ids."""
         with self.writing():
             self.connection.executemany(
-                f"INSERT OR REPLACE INTO documents({_ENTRY}) VALUES ({', '.join('?' * 14)})", map(_row, entries)
+                f"INSERT OR REPLACE INTO documents({_DOCUMENT_COLUMNS}) VALUES ({', '.join('?' * 14)})",
+                map(_document_row, documents),
             )
 
-    def mark(self, documents: Sequence[str], state: State, error: str = "") -> None:
+    def set_state(self, documents: Sequence[str], state: State, error: str = "") -> None:
         """Set the state of documents."""
         with self.writing():
             self.connection.executemany(
-                "UPDATE documents SET state = ?, error = ? WHERE id = ?", [(state, error, each) for each in documents]
+                "UPDATE documents SET state = ?, error = ? WHERE id = ?", [(state, error, key) for key in documents]
             )
 
-    def begin(self, entry: DocumentRecord) -> None:
-        """Note that a document is being written; what was known of one that is there stays until it is done."""
+    def begin(self, document: DocumentRecord) -> None:
+        """Record that a document is being written; an earlier version's row stays until it is done."""
         with self.writing():
-            old = self.entry(entry.id)
+            old = self.document(document.id)
             if old is None:
-                self.save([replace(entry, state="new")])
+                self.save([replace(document, state="new")])
             elif old.state != "new":
-                self.mark([entry.id], "writing")
+                self.set_state([document.id], "writing")
 
     def in_state(self, *states: State) -> list[str]:
-        """Return the ids of documents in one of some states, in order."""
+        """Return the ids of the documents in these states, in order."""
         marks = ", ".join("?" * len(states))
         return [row[0] for row in self.rows(f"SELECT id FROM documents WHERE state IN ({marks}) ORDER BY id", states)]
 
     def states(self) -> dict[str, int]:
-        """Return how many documents are in each state."""
+        """Return the number of documents by state."""
         return dict(self.rows("SELECT state, count(*) FROM documents GROUP BY state ORDER BY state"))
 
-    def missing_from(self, places: Sequence[str], document: str, version: str) -> list[str]:
-        """Return those tables that do not hold a document's version."""
-        held = {
-            row[0]
-            for row in self.rows("SELECT place FROM placed WHERE document = ? AND version = ?", (document, version))
-        }
-        return [name for name in places if name not in held]
+    def tables_without(self, tables: Sequence[str], document: str, version: str) -> list[str]:
+        """Return those vector tables that lack a version of a document."""
+        sql = "SELECT table_name FROM document_tables WHERE document = ? AND version = ?"
+        complete = {row[0] for row in self.rows(sql, (document, version))}
+        return [name for name in tables if name not in complete]
 
-    def lacking(self, places: Sequence[str], after: str = "", limit: int = 500) -> list[DocumentRecord]:
-        """Return done documents, whatever source lists them, that one of some tables does not hold as they are."""
-        marks = ", ".join("?" * len(places))
+    def incomplete_documents(self, tables: Sequence[str], after: str = "", limit: int = 500) -> list[DocumentRecord]:
+        """Return documents of any source that are done, but whose version is missing from one of these tables."""
+        marks = ", ".join("?" * len(tables))
         sql = (
-            f"SELECT {_ENTRY} FROM documents d WHERE state = 'done' AND id > ? AND (SELECT count(*) FROM placed p "
-            f"WHERE p.document = d.id AND p.version = d.version AND p.place IN ({marks})) < ? ORDER BY id LIMIT ?"
+            f"SELECT {_DOCUMENT_COLUMNS} FROM documents d WHERE state = 'done' AND id > ? AND "
+            "(SELECT count(*) FROM document_tables t WHERE t.document = d.id AND t.version = d.version "
+            f"AND t.table_name IN ({marks})) < ? ORDER BY id LIMIT ?"
         )
-        return [_entry(row) for row in self.rows(sql, [after, *places, len(places), limit])]
+        return [_document_record(row) for row in self.rows(sql, [after, *tables, len(tables), limit])]
 
-    # -- what a source lists -----------------------------------------------------------------------------------
+    # -- listings of sources -----------------------------------------------------------------------------------
 
-    def begin_seen(self) -> None:
-        """Begin to note what sources list: in a table of this connection that nobody else sees."""
+    def begin_listing(self) -> None:
+        """Start to record which documents the sources list, in a temporary table of this connection."""
         with self.writing():
             self.connection.execute("CREATE TEMP TABLE IF NOT EXISTS seen(id TEXT PRIMARY KEY) WITHOUT ROWID")
             self.connection.execute("DELETE FROM seen")
-            self._fresh = []
+            self._listed = []
 
-    def see(self, document: str) -> None:
-        """Note that a document is listed."""
-        self._fresh.append(document)
-        if len(self._fresh) >= _SEEN_AT_ONCE:
-            self.end_seen()
+    def add_listed(self, document: str) -> None:
+        """Record that a document is listed."""
+        self._listed.append(document)
+        if len(self._listed) >= _LISTED_PER_WRITE:
+            self.flush_listed()
 
-    def see_all(self, documents: Sequence[str]) -> None:
-        """Note that documents are listed."""
+    def add_all_listed(self, documents: Sequence[str]) -> None:
+        """Record that documents are listed."""
         with self.writing():
-            self.connection.executemany("INSERT OR IGNORE INTO seen VALUES (?)", [(each,) for each in documents])
+            self.connection.executemany("INSERT OR IGNORE INTO seen VALUES (?)", [(key,) for key in documents])
 
-    def end_seen(self) -> None:
-        """Write down what was noted last."""
-        self.see_all(self._fresh)
-        self._fresh = []
+    def flush_listed(self) -> None:
+        """Write the last listed documents to the temporary table."""
+        self.add_all_listed(self._listed)
+        self._listed = []
 
-    def unseen(self, source: str, limit: int) -> list[str]:
-        """Return documents of a source that were not listed, ``limit`` at most."""
+    def not_listed(self, source: str, limit: int) -> list[str]:
+        """Return at most ``limit`` documents of a source that were not listed."""
         sql = "SELECT id FROM documents WHERE source = ? AND id NOT IN (SELECT id FROM seen) ORDER BY id LIMIT ?"
         return [row[0] for row in self.rows(sql, (source, limit))]
 
@@ -335,98 +303,109 @@ class Manifest:
 
     def replace(
         self,
-        entry: DocumentRecord,
+        document: DocumentRecord,
         chunks: Sequence[ChunkRecord],
-        twins: Sequence[DuplicateChunk],
-        places: Sequence[str],
+        duplicates: Sequence[DuplicateChunk],
+        tables: Sequence[str],
         *,
-        recut: bool,
+        new_chunks: bool,
     ) -> None:
-        """Write a document's entry, and that these tables hold it; with ``recut`` its chunks as well."""
+        """Write a document's row and the vector tables that have it; with ``new_chunks`` replace its chunks too."""
         with self.writing():
-            self.save([entry])
-            if recut:
-                self._recut(entry.id, chunks, twins)
-                self.rows("DELETE FROM placed WHERE document = ? AND version <> ?", (entry.id, entry.version))
+            self.save([document])
+            if new_chunks:
+                self._replace_chunks(document.id, chunks, duplicates)
+                sql = "DELETE FROM document_tables WHERE document = ? AND version <> ?"
+                self.rows(sql, (document.id, document.version))
             self.connection.executemany(
-                "INSERT OR REPLACE INTO placed VALUES (?, ?, ?)", [(name, entry.id, entry.version) for name in places]
+                "INSERT OR REPLACE INTO document_tables VALUES (?, ?, ?)",
+                [(name, document.id, document.version) for name in tables],
             )
 
-    def _recut(self, document: str, chunks: Sequence[ChunkRecord], twins: Sequence[DuplicateChunk]) -> None:
+    def _replace_chunks(
+        self, document: str, chunks: Sequence[ChunkRecord], duplicates: Sequence[DuplicateChunk]
+    ) -> None:
         self._remove_chunks([document])
         for chunk in chunks:
             row = (chunk.id, chunk.document, chunk.version, chunk.ordinal, chunk.text, chunk.context)
-            told = (json.dumps(dict(chunk.fields)), json.dumps(dict(chunk.payload)), chunk.tokens)
+            data = (json.dumps(dict(chunk.fields)), json.dumps(dict(chunk.payload)), chunk.tokens)
             added = self.connection.execute(
-                f"INSERT INTO chunks({_STORED}) VALUES ({', '.join('?' * 9)})", (*row, *told)
+                f"INSERT INTO chunks({_CHUNK_COLUMNS}) VALUES ({', '.join('?' * 9)})", (*row, *data)
             )
             self.keywords.put([(int(added.lastrowid or 0), chunk.embedded)])
         self.connection.executemany(
-            "INSERT INTO twins VALUES (?, ?, ?, ?)",
-            [(document, each.chunk.ordinal, each.kept, json.dumps(asdict(each.chunk))) for each in twins],
+            "INSERT INTO duplicates VALUES (?, ?, ?, ?)",
+            [
+                (document, duplicate.chunk.ordinal, duplicate.original, json.dumps(asdict(duplicate.chunk)))
+                for duplicate in duplicates
+            ],
         )
 
     def _remove_chunks(self, documents: Sequence[str]) -> None:
         for document in documents:
-            found = self.rows("SELECT rowid FROM chunks WHERE document = ?", (document,))
-            self.keywords.remove([row[0] for row in found])
+            rows = self.rows("SELECT rowid FROM chunks WHERE document = ?", (document,))
+            self.keywords.remove([row[0] for row in rows])
             self.rows("DELETE FROM chunks WHERE document = ?", (document,))
-            self.rows("DELETE FROM twins WHERE document = ?", (document,))
+            self.rows("DELETE FROM duplicates WHERE document = ?", (document,))
 
     def remove(self, documents: Sequence[str]) -> None:
-        """Remove documents with all that belongs to them."""
+        """Remove documents and their chunks."""
         with self.writing():
-            self._remove_chunks(documents)
-            for document in documents:
-                self.rows("DELETE FROM placed WHERE document = ?", (document,))
-                self.rows("DELETE FROM documents WHERE id = ?", (document,))
+            self.remove_chunks(documents)
+            self.connection.executemany("DELETE FROM documents WHERE id = ?", [(key,) for key in documents])
 
-    def empty(self, documents: Sequence[str]) -> None:
-        """Remove the chunks of documents, whose entries stay."""
+    def remove_chunks(self, documents: Sequence[str]) -> None:
+        """Remove the chunks of documents; the documents' rows stay."""
         with self.writing():
             self._remove_chunks(documents)
             for document in documents:
-                self.rows("DELETE FROM placed WHERE document = ?", (document,))
+                self.rows("DELETE FROM document_tables WHERE document = ?", (document,))
 
     def chunks(self, document: str) -> list[ChunkRecord]:
         """Return a document's chunks, in order."""
-        found = self.rows(f"SELECT {_STORED} FROM chunks WHERE document = ? ORDER BY ordinal", (document,))
-        return [_stored(row) for row in found]
+        rows = self.rows(f"SELECT {_CHUNK_COLUMNS} FROM chunks WHERE document = ? ORDER BY ordinal", (document,))
+        return [_chunk_record(row) for row in rows]
 
     def counts(self) -> dict[str, int]:
-        """Return the numbers of documents that can be found, their chunks, tokens, and chunks left out as repeats."""
+        """Return the numbers of searchable documents, their chunks and tokens, and of near-duplicates left out."""
         documents = self.rows("SELECT count(*), coalesce(sum(tokens), 0) FROM documents WHERE state = 'done'")[0]
         return {
             "documents": documents[0],
             "chunks": self.rows("SELECT count(*) FROM chunks")[0][0],
             "tokens": documents[1],
-            "repeats": self.rows("SELECT count(*) FROM twins")[0][0],
+            "repeats": self.rows("SELECT count(*) FROM duplicates")[0][0],
         }
 
-    def twins(self, document: str) -> list[DuplicateChunk]:
-        """Return a document's chunks that repeat others, in order."""
-        found = self.rows("SELECT kept, told FROM twins WHERE document = ? ORDER BY ordinal", (document,))
-        return [DuplicateChunk(kept, ChunkRecord(**json.loads(told))) for kept, told in found]
+    def duplicates(self, document: str) -> list[DuplicateChunk]:
+        """Return a document's chunks that are near-duplicates of others, in order."""
+        rows = self.rows("SELECT kept_chunk, value FROM duplicates WHERE document = ? ORDER BY ordinal", (document,))
+        return [DuplicateChunk(original, ChunkRecord(**json.loads(value))) for original, value in rows]
 
-    def repeats(self, kept: str) -> list[ChunkRecord]:
-        """Return the chunks that repeat one, in the order of their documents."""
-        found = self.rows("SELECT told FROM twins WHERE kept = ? ORDER BY document, ordinal", (kept,))
-        return [ChunkRecord(**json.loads(row[0])) for row in found]
+    def duplicates_of(self, chunk: str) -> list[ChunkRecord]:
+        """Return the near-duplicates of a chunk, in the order of their documents."""
+        rows = self.rows("SELECT value FROM duplicates WHERE kept_chunk = ? ORDER BY document, ordinal", (chunk,))
+        return [ChunkRecord(**json.loads(row[0])) for row in rows]
 
 
-def _entry(row: Any) -> DocumentRecord:
+def _explain(path: Path, error: sqlite3.DatabaseError) -> str:
+    if isinstance(error, sqlite3.OperationalError) and ("unable to open" in str(error) or "readonly" in str(error)):
+        return f"{path} cannot be opened ({error}). SQLite also writes files beside it: its folder must be writable."
+    return f"{path} cannot be read ({error}). Restore it, or drop the collection."
+
+
+def _document_record(row: Row) -> DocumentRecord:
     values = list(row)
     values[9] = json.loads(values[9])
     return DocumentRecord(*values)
 
 
-def _row(entry: DocumentRecord) -> tuple[Any, ...]:
-    told = [getattr(entry, name) for name in _ENTRY.split(", ")]
-    told[9] = json.dumps(dict(entry.fields))
-    return tuple(told)
+def _document_row(document: DocumentRecord) -> Row:
+    values = [getattr(document, name) for name in _DOCUMENT_COLUMNS.split(", ")]
+    values[9] = json.dumps(dict(document.fields))
+    return tuple(values)
 
 
-def _stored(row: Any) -> ChunkRecord:
+def _chunk_record(row: Row) -> ChunkRecord:
     values = list(row)
     values[6], values[7] = json.loads(values[6]), json.loads(values[7])
     return ChunkRecord(*values)

@@ -1,4 +1,4 @@
-"""Connection: SQLite, shared by threads."""
+"""A SQLite connection that threads share."""
 
 from __future__ import annotations
 
@@ -8,15 +8,17 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+Row = tuple[Any, ...]
+
 
 class QueryResult:
-    """What a statement gave, read to its end."""
+    """The rows of a statement, all fetched."""
 
     def __init__(self, cursor: sqlite3.Cursor) -> None:
-        self._rows = cursor.fetchall()
+        self._rows: list[Row] = cursor.fetchall()
         self.lastrowid = cursor.lastrowid
 
-    def fetchall(self) -> list[Any]:
+    def fetchall(self) -> list[Row]:
         """Return all rows."""
         return self._rows
 
@@ -24,12 +26,12 @@ class QueryResult:
         """Return the first row, or None."""
         return self._rows[0] if self._rows else None
 
-    def __iter__(self) -> Iterator[Any]:
+    def __iter__(self) -> Iterator[Row]:
         return iter(self._rows)
 
 
 class SharedConnection:
-    """A connection that threads may share: each statement is read to its end before another begins."""
+    """A connection that several threads may use: all rows of a statement are fetched before the next one starts."""
 
     def __init__(self, raw: sqlite3.Connection, lock: threading.RLock) -> None:
         self.raw = raw
@@ -40,22 +42,22 @@ class SharedConnection:
         """Whether a transaction is open."""
         return self.raw.in_transaction
 
-    def execute(self, sql: str, values: Sequence[Any] = ()) -> QueryResult:
+    def execute(self, sql: str, values: Sequence[object] = ()) -> QueryResult:
         """Run a statement."""
         with self._lock:
             return QueryResult(self.raw.execute(sql, values))
 
-    def executemany(self, sql: str, values: Iterable[Sequence[Any]]) -> None:
-        """Run a statement once for each of some values."""
+    def executemany(self, sql: str, values: Iterable[Sequence[object]]) -> None:
+        """Run a statement once for each sequence of values."""
         with self._lock:
             self.raw.executemany(sql, values)
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the connection."""
         with self._lock:
             self.raw.close()
 
 
-def connect(path: Path, lock: threading.RLock) -> SharedConnection:
-    """Open a file; statements wait for others' transactions, a minute at most."""
+def connect(path: Path | str, lock: threading.RLock) -> SharedConnection:
+    """Open a database; statements wait up to a minute for transactions of others."""
     return SharedConnection(sqlite3.connect(path, timeout=60, isolation_level=None, check_same_thread=False), lock)

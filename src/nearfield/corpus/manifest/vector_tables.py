@@ -1,4 +1,4 @@
-"""Tables: which of a store's tables holds which feature of a collection."""
+"""The vector tables of a collection: which table of the store has which feature's vectors."""
 
 from __future__ import annotations
 
@@ -9,20 +9,21 @@ from dataclasses import dataclass
 
 from nearfield.corpus import features
 from nearfield.corpus.features import Feature, FeatureTable
-from nearfield.corpus.manifest.manifest import Manifest, VectorTable
+from nearfield.corpus.manifest.manifest import Manifest
+from nearfield.corpus.manifest.records import VectorTable
 from nearfield.stores import Store
 from nearfield.stores.filters import FieldType
 
 
 @dataclass(frozen=True)
 class VectorTables:
-    """The tables of one collection, as a manifest knows them.
+    """The vector tables of one collection.
 
     Args:
-        collection: its name, for those of tables.
-        manifest: says which there are.
-        store: where they are.
-        fields: what each of them can be filtered by.
+        collection: its name, which is part of the tables' names.
+        manifest: lists the tables.
+        store: has the tables.
+        fields: the fields that filters may use.
     """
 
     collection: str
@@ -30,52 +31,61 @@ class VectorTables:
     store: Store
     fields: Mapping[str, FieldType]
 
-    def placed(self, made_by: Mapping[str, Feature], *, making: bool = True) -> dict[str, FeatureTable]:
-        """Return each feature with the table that holds it; one that none holds yet gets a new table.
-
-        Without ``making``, it gets one that only has a name.
+    def open(self, loaded: Mapping[str, Feature]) -> dict[str, FeatureTable]:
+        """Return the features with their tables, in the store and the manifest; a feature without one gets a new one.
 
         Raises:
-            InputError: the store cannot hold such a table.
+            InputError: the store does not support such a table.
         """
-        placements = self.manifest.placements()
-        placed: dict[str, FeatureTable] = {}
-        for name, feature in made_by.items():
-            found = next((each for each in placements if self._holds(each, name, feature)), None)
-            if found is None and not making:
-                placed[name] = FeatureTable(feature, feature.table(f"planned_{len(placed)}", self.fields))
-                continue
-            if found is None:
-                found = self._new(name, feature, live=not placements)
-            table = features.table_of(found.described)
-            if making:
-                self.store.create(table)
-            placed[name] = FeatureTable(feature, table)
-        return placed
+        existing = self.manifest.vector_tables()
+        result: dict[str, FeatureTable] = {}
+        for name, feature in loaded.items():
+            record = self._find(existing, feature) or self._add(feature, live=not existing)
+            table = features.table_from_dict(record.described)
+            self.store.create(table)
+            result[name] = FeatureTable(feature, table)
+        return result
 
-    def _holds(self, placement: VectorTable, name: str, feature: Feature) -> bool:
-        described = features.described(feature.table(placement.name, self.fields))
-        same = placement.feature == name and placement.space == feature.space()
-        return same and dict(placement.described) == described
+    def plan(self, loaded: Mapping[str, Feature]) -> dict[str, FeatureTable]:
+        """Return the features with their tables as ``open`` does, but create none: new tables are names only."""
+        existing = self.manifest.vector_tables()
+        result: dict[str, FeatureTable] = {}
+        for name, feature in loaded.items():
+            record = self._find(existing, feature)
+            if record is None:
+                table = feature.table(f"planned_{len(result)}", self.fields)
+            else:
+                table = features.table_from_dict(record.described)
+            result[name] = FeatureTable(feature, table)
+        return result
 
-    def _new(self, name: str, feature: Feature, *, live: bool) -> VectorTable:
-        title = self.title(name)
-        table = feature.table(title, self.fields)
+    def _find(self, existing: Iterable[VectorTable], feature: Feature) -> VectorTable | None:
+        """Return the table of a feature, if one has the same vector space and settings."""
+        return next((table for table in existing if self._matches(table, feature)), None)
+
+    def _matches(self, table: VectorTable, feature: Feature) -> bool:
+        described = features.table_to_dict(feature.table(table.name, self.fields))
+        same = table.feature == feature.name and table.space == feature.space()
+        return same and dict(table.described) == described
+
+    def _add(self, feature: Feature, *, live: bool) -> VectorTable:
+        table = feature.table(self.new_name(feature.name), self.fields)
         self.store.check(table)
-        made = VectorTable(title, name, features.described(table), feature.space(), "live" if live else "building")
-        self.manifest.place(made)
-        return made
+        described = features.table_to_dict(table)
+        record = VectorTable(table.name, feature.name, described, feature.space(), "live" if live else "building")
+        self.manifest.add_vector_table(record)
+        return record
 
-    def title(self, feature: str) -> str:
-        """Return a name for a table that no other has, in this collection or another."""
+    def new_name(self, feature: str) -> str:
+        """Return a new name for a table, unique among all collections."""
         slug = re.sub(r"[^a-z0-9]", "_", f"c_{self.collection}")[:24]
         return f"{slug}{self._mark}{feature.replace('-', '_')[:12]}_{secrets.token_hex(3)}"
 
-    def drop(self, *, but: Iterable[str] = ()) -> None:
-        """Drop all tables of this collection in the store, those of earlier manifests too, but the named ones."""
-        kept = set(but)
+    def drop(self, *, keep: Iterable[str] = ()) -> None:
+        """Drop all tables of this collection from the store, also those of earlier manifests, except ``keep``."""
+        names = set(keep)
         for name in self.store.tables():
-            if self._mark in name and name not in kept:
+            if self._mark in name and name not in names:
                 self.store.drop(name)
 
     @property

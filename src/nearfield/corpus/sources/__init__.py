@@ -1,4 +1,7 @@
-"""Sources: one file, one kind of place that documents come from."""
+"""Sources of documents: the table of kinds of sources, one file for each.
+
+To add one, copy ``stdin.py``, list the documents in ``items``, and add a row to ``REGISTRY``.
+"""
 
 from __future__ import annotations
 
@@ -23,22 +26,22 @@ REGISTRY = Registry(
     group="nearfield.sources",
 )
 
-#: Suffixes of files that hold a document in each row.
+#: Suffixes of files in which each row is a document.
 TABLES = (".jsonl", ".ndjson", ".csv", ".tsv", ".parquet")
 
 
 class Source(ABC):
-    """A place that documents come from. ``options`` can be said in JSON, and make the same source again."""
+    """A source of documents. ``options`` are JSON data from which the same source can be opened again."""
 
-    #: The row of the shelf.
+    #: Its name in ``REGISTRY``.
     kind: str
-    #: Names and reasons of what the last listing left out that might have been wanted; of very many, the first ones.
+    #: Names of files that the last listing skipped, with the reasons; of very many, the first ones.
     skipped: Sequence[tuple[str, str]] = ()
 
-    #: Folders in which there are no documents, resolved: where what is made of them is kept.
+    #: Resolved folders that contain no documents: a collection writes its own files there.
     without: Sequence[Path] = ()
 
-    #: Whether a listing is all there is, so that what it lacks is gone.
+    #: Whether a listing is complete, so that documents missing from it were deleted.
     whole: bool = True
 
     def __init__(self, location: str, **options: Any) -> None:
@@ -47,19 +50,19 @@ class Source(ABC):
 
     @property
     def name(self) -> str:
-        """What tells it from a collection's other sources, for good."""
+        """The unique name among a collection's sources; it never changes."""
         return f"{self.kind}:{self.location}"
 
     @abstractmethod
     def items(self) -> Iterator[SourceItem]:
-        """Yield all documents to be, in an order that stays the same, each key once.
+        """Yield all documents, each key once, in the same order each time.
 
         Raises:
-            InputError, OSError: the place cannot be listed; what was yielded before is not all there is.
+            InputError, OSError: the source cannot be listed completely; documents may be missing from the listing.
         """
 
     def watch(self) -> list[str]:
-        """Return the paths whose changes are changes of this source; none where that cannot be told."""
+        """Return the paths to watch for changes of this source; empty if it cannot be watched."""
         return []
 
 
@@ -67,16 +70,15 @@ def open_source(kind: str, location: str, **options: Any) -> Source:
     """Return the source of a kind at a location.
 
     Raises:
-        InputError: there is no such kind, or it does not take these options.
+        InputError: there is no such kind, or it has no such option.
     """
-    found = REGISTRY.load(kind)
-    taken = inspect.signature(found).parameters
-    known = [name for name, each in taken.items() if each.kind is each.KEYWORD_ONLY]
-    open_ended = any(each.kind is each.VAR_KEYWORD for each in taken.values())
+    source_class: type[Source] = REGISTRY.load(kind)
+    parameters = inspect.signature(source_class).parameters
+    known = [name for name, parameter in parameters.items() if parameter.kind is parameter.KEYWORD_ONLY]
+    open_ended = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
     unknown = next((name for name in options if name not in known and not open_ended), None)
     if unknown is not None:
         raise InputError(
             f"A source of kind {kind!r} has no option {unknown!r}. {nearest(unknown, known)}", param=unknown
         )
-    made: Source = found(location, **options)
-    return made
+    return source_class(location, **options)

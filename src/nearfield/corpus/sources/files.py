@@ -1,39 +1,43 @@
-"""Files: a file, a folder with all that is in it, or a glob."""
+"""Documents from a file, a folder with everything below it, or a glob."""
 
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator, Sequence
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
 
 from nearfield.corpus import extractors
 from nearfield.corpus.directory import is_collection
 from nearfield.corpus.document import SourceItem
 from nearfield.corpus.sources import TABLES, Source
-from nearfield.corpus.sources.globs import Globs
-from nearfield.errors import InputError
+from nearfield.errors import InputError, MissingExtra
 
-#: Bytes from which on a file is not read.
-LARGEST = 2**28
-#: Folders that hold others' work, and files that programs wrote; all that is hidden is left out too.
-_FOLDERS = (
+if TYPE_CHECKING:
+    from pathspec import GitIgnoreSpec
+
+#: Maximum size of a file in bytes.
+MAX_BYTES = 2**28
+#: Folders that programs write, and generated files; hidden files and folders are skipped too.
+_SKIPPED_FOLDERS = (
     "node_modules bower_components __pycache__ site-packages venv CVS "
     ".git .hg .svn .venv .tox .nox .mypy_cache .ruff_cache .pytest_cache .hypothesis .eggs .idea .ipynb_checkpoints"
 )
-_WRITTEN = "*.min.js *.min.css package-lock.json npm-shrinkwrap.json pnpm-lock.yaml *.egg-info/ ~$*"
-_ALWAYS = Globs([*(f"{name}/" for name in _FOLDERS.split()), *_WRITTEN.split()])
-#: Files left out that are named.
-_NAMED = 10_000
-_MAGIC = "*?["
+_SKIPPED_FILES = "*.min.js *.min.css package-lock.json npm-shrinkwrap.json pnpm-lock.yaml *.egg-info/ ~$*"
+_SKIPPED = (*(f"{name}/" for name in _SKIPPED_FOLDERS.split()), *_SKIPPED_FILES.split())
+#: Maximum number of skipped files that are recorded, and of folders that an error names.
+_MAX_SKIPPED, _MAX_NAMED = 10_000, 5
+_WILDCARDS = "*?["
 
 
 class FileSource(Source):
     """Files of known types. Keys are paths relative to the folder, with forward slashes, in order.
 
-    ``include`` and ``exclude`` are patterns as in .gitignore files. ``largest`` is in bytes. Hidden files are taken
-    with ``hidden``. Within a folder, links to files in it are followed, other links are not; tables are left to their
-    own source.
+    ``include`` and ``exclude`` are patterns as in .gitignore files. ``largest`` is the maximum size of a file in bytes.
+    ``hidden`` includes hidden files. Links to files inside the folder are followed, other links are not. Tables are
+    skipped: they are sources of kind ``table``.
     """
 
     kind = "files"
@@ -44,140 +48,167 @@ class FileSource(Source):
         *,
         include: Sequence[str] = (),
         exclude: Sequence[str] = (),
-        largest: int = LARGEST,
+        largest: int = MAX_BYTES,
         hidden: bool = False,
     ) -> None:
-        options = {"include": _texts("include", include), "exclude": _texts("exclude", exclude)}
+        options = {"include": _pattern_list("include", include), "exclude": _pattern_list("exclude", exclude)}
         path = os.path.abspath(Path(location).expanduser())  # noqa: PTH100 - links stay links
         super().__init__(path, **options, largest=largest, hidden=hidden)
-        self._path, pattern = _split(Path(path))
-        self._glob, self._include, self._exclude = Globs(pattern), Globs(include), Globs(exclude)
-        self._largest, self._hidden = largest, hidden
+        self._path, glob = _split_glob(Path(path))
+        #: A file must match one pattern of each list.
+        self._required = [compile_patterns(patterns) for patterns in (glob, include) if any(map(str.strip, patterns))]
+        self._excluded = compile_patterns(exclude)
+        self._max_bytes, self._hidden = largest, hidden
         self.skipped: list[tuple[str, str]] = []
-        self._unread: list[str] = []
+        self._unlisted: list[str] = []
+
+    @cached_property
+    def _always_excluded(self) -> GitIgnoreSpec:
+        return compile_patterns(_SKIPPED)
 
     def items(self) -> Iterator[SourceItem]:
-        """Yield the files of known types; the others are named in ``skipped``.
+        """Yield the files of known types; others are recorded in ``skipped``.
 
         Raises:
-            InputError: there is nothing at the location, or a folder cannot be listed; that is told after all others.
+            InputError: the location does not exist, or a folder cannot be listed (raised after all other files).
         """
-        self.skipped, self._unread = [], []
+        self.skipped, self._unlisted = [], []
         if self._path.is_file():
-            yield self._single()
+            yield self._single_file()
             return
         if not self._path.is_dir():
             raise InputError(f"There is no file or folder {self._path}.", param="location")
         yield from self._walk()
-        if self._unread:
-            raise InputError(f"Not listed: {'; '.join(self._unread[:5])}. What is there was left as it is.")
+        if self._unlisted:
+            folders = "; ".join(self._unlisted[:_MAX_NAMED])
+            raise InputError(f"Cannot list: {folders}. Documents from there were not changed.")
 
     def watch(self) -> list[str]:
-        """Return the file, or the folder."""
+        """Return the file or folder."""
         return [str(self._path)]
 
-    def _single(self) -> SourceItem:
+    def _single_file(self) -> SourceItem:
         if self._path.suffix.lower() in TABLES:
-            raise InputError(f"{self._path} is a table: name it as a source of kind 'table'.", param="location")
+            raise InputError(f"{self._path} is a table: add it as a source of kind 'table'.", param="location")
         return self._item(self._path, self._path.name, self._path.stat())
 
     def _walk(self) -> Iterator[SourceItem]:
-        """Yield what is in the folder and those below it, however deep."""
-        open_ones = [("", iter(self._entries(self._path, "")))]
-        while open_ones:
-            above, rest = open_ones[-1]
-            entry = next(rest, None)
+        """Yield the files of the folder tree, of any depth."""
+        stack = [("", iter(self._entries(self._path, "")))]
+        while stack:
+            prefix, entries = stack[-1]
+            entry = next(entries, None)
             if entry is None:
-                open_ones.pop()
+                stack.pop()
                 continue
-            key = above + entry.name
+            key = prefix + entry.name
             if entry.is_dir(follow_symlinks=False):
-                if self._enters(key) and not (self.without and Path(entry.path).resolve() in self.without):
-                    open_ones.append((key + "/", iter(self._entries(Path(entry.path), key))))
-            elif self._wants(key):
-                yield from self._file(entry, _readable(key))
+                if not self._is_excluded(f"{key}/") and not self._is_own(entry):
+                    stack.append((key + "/", iter(self._entries(Path(entry.path), key))))
+            elif not self._is_excluded(key) and all(patterns.match_file(key) for patterns in self._required):
+                yield from self._file(entry, _printable(key))
 
-    def _entries(self, folder: Path, above: str) -> list[os.DirEntry[str]]:
-        """Return what is in a folder, such that all keys come in order."""
+    def _entries(self, folder: Path, key: str) -> list[os.DirEntry[str]]:
+        """Return the entries of a folder, sorted so that all keys are in order."""
         try:
-            with os.scandir(folder) as found:
-                entries = [each for each in found if self._hidden or not each.name.startswith(".")]
+            with os.scandir(folder) as scan:
+                entries = [entry for entry in scan if self._hidden or not entry.name.startswith(".")]
         except OSError as error:
-            if not above or not isinstance(error, FileNotFoundError):  # else it was removed meanwhile
-                self._unread.append(f"{folder} ({error.strerror})")
+            if not key or not isinstance(error, FileNotFoundError):  # else it was just removed
+                self._unlisted.append(f"{folder} ({error.strerror})")
             return []
-        if is_collection([each.name for each in entries]):
-            self.skipped.append((above, "a collection of Nearfield's, not documents"))
+        if is_collection([entry.name for entry in entries]):
+            self.skipped.append((key, "a collection of Nearfield's, not documents"))
             return []
-        return sorted(entries, key=lambda each: each.name + ("/" if each.is_dir(follow_symlinks=False) else ""))
+        return sorted(entries, key=lambda entry: entry.name + ("/" if entry.is_dir(follow_symlinks=False) else ""))
+
+    def _is_own(self, entry: os.DirEntry[str]) -> bool:
+        return bool(self.without) and Path(entry.path).resolve() in self.without
+
+    def _is_excluded(self, key: str) -> bool:
+        """Return whether patterns exclude a file, or a folder (its key ends with a slash)."""
+        return self._always_excluded.match_file(key) or self._excluded.match_file(key)
 
     def _file(self, entry: os.DirEntry[str], key: str) -> Iterator[SourceItem]:
-        """Yield a file if it is one to read; where not, note why."""
+        """Yield a file, or record why it is skipped."""
         try:
-            reason = self._why_not(entry, key)
+            reason = self._skip_reason(entry, key)
             if not reason:
                 yield self._item(Path(entry.path), key, entry.stat())
-            elif len(self.skipped) < _NAMED:
+            elif len(self.skipped) < _MAX_SKIPPED:
                 self.skipped.append((key, reason))
-        except FileNotFoundError:  # removed while it was looked at
+        except FileNotFoundError:  # it was just removed
             return
-        except OSError:  # told by whoever reads it
-            yield SourceItem(key, key, partial(_read, Path(entry.path), self._largest))
+        except OSError:  # reading it raises the error again, for the report
+            yield SourceItem(key, key, partial(_read, Path(entry.path), self._max_bytes))
 
-    def _enters(self, key: str) -> bool:
-        return not _ALWAYS.match(key, folder=True) and not self._exclude.match(key, folder=True)
-
-    def _wants(self, key: str) -> bool:
-        """Return whether the patterns let a file through."""
-        if _ALWAYS.match(key) or self._exclude.match(key):
-            return False
-        return all(not globs or globs.covers(key) for globs in (self._glob, self._include))
-
-    def _why_not(self, entry: os.DirEntry[str], key: str) -> str:
+    def _skip_reason(self, entry: os.DirEntry[str], key: str) -> str:
+        """Return why a file is skipped; an empty string if it is not."""
         if entry.is_symlink():
             target = Path(os.path.realpath(entry.path))
             if not target.is_relative_to(os.path.realpath(self._path)):
                 return "a link that leaves the folder"
             if target.is_dir():
-                return "a link to a folder, whose files are found where they lie"
+                return "a link to a folder, whose files are listed at their own paths"
             if not target.exists():
-                return "a link that leads nowhere"
+                return "a broken link"
         if not entry.is_file():
-            return "no regular file"
+            return "not a regular file"
         suffix = PurePosixPath(key).suffix.lower()
         if suffix in TABLES:
-            return "a table: name it as a source of its own, of kind 'table'"
+            return "a table: add it as a source of kind 'table'"
         if extractors.kind_of(key) is None:
-            return f"no extractor for {suffix}" if suffix else "no extractor for a name without suffix"
+            return f"no extractor for {suffix}" if suffix else "no extractor for a name without a suffix"
         return ""
 
-    def _item(self, path: Path, key: str, found: os.stat_result) -> SourceItem:
-        stamp = f"{found.st_size}-{found.st_mtime_ns}-{found.st_ctime_ns}-{found.st_ino}"
-        return SourceItem(key, key, partial(_read, path, self._largest), stamp)
+    def _item(self, path: Path, key: str, status: os.stat_result) -> SourceItem:
+        stamp = f"{status.st_size}-{status.st_mtime_ns}-{status.st_ctime_ns}-{status.st_ino}"
+        return SourceItem(key, key, partial(_read, path, self._max_bytes), stamp)
 
 
-def _read(path: Path, largest: int) -> bytes:
+def compile_patterns(patterns: Sequence[str]) -> GitIgnoreSpec:
+    """Return a matcher of patterns as in .gitignore files. Paths of folders must end with a slash.
+
+    Raises:
+        InputError: a pattern is not valid.
+        MissingExtra: pathspec is not installed.
+    """
+    try:
+        from pathspec import GitIgnoreSpec
+    except ModuleNotFoundError as error:
+        raise MissingExtra("Listing files needs pathspec: pip install 'nearfield[corpus]'") from error
+    # ``a/**`` matches what is in the folder a, but pathspec applies it to the folder itself: ``a/*`` has git's meaning.
+    lines = [f"{pattern[:-3]}/*" if pattern.endswith("/**") else pattern for pattern in patterns]
+    for pattern, line in zip(patterns, lines, strict=True):
+        try:
+            GitIgnoreSpec.from_lines([line])
+        except (ValueError, re.error) as error:
+            raise InputError(f"{pattern!r} is not a valid pattern: {error}.", param="pattern") from error
+    return GitIgnoreSpec.from_lines(lines)
+
+
+def _read(path: Path, max_bytes: int) -> bytes:
     with path.open("rb") as file:
-        data = file.read(largest + 1)
-    if len(data) > largest:
-        raise InputError(f"{path}: larger than {largest:,} bytes. Raise 'largest', or split the file.")
+        data = file.read(max_bytes + 1)
+    if len(data) > max_bytes:
+        raise InputError(f"{path}: larger than {max_bytes:,} bytes. Increase 'largest', or split the file.")
     return data
 
 
-def _split(path: Path) -> tuple[Path, list[str]]:
-    """Return a location's folder, and the pattern below it where the location is a glob."""
-    if path.exists() or not any(letter in str(path) for letter in _MAGIC):
+def _split_glob(path: Path) -> tuple[Path, list[str]]:
+    """Return the folder of a location, and the pattern below it if the location is a glob."""
+    if path.exists() or not any(letter in str(path) for letter in _WILDCARDS):
         return path, []
-    first = next(at for at, part in enumerate(path.parts) if any(letter in part for letter in _MAGIC))
+    first = next(at for at, part in enumerate(path.parts) if any(letter in part for letter in _WILDCARDS))
     return Path(*path.parts[:first]), ["/" + "/".join(path.parts[first:])]
 
 
-def _readable(key: str) -> str:
-    """Return a name as text, also one that is not UTF-8."""
+def _printable(key: str) -> str:
+    """Return a name as valid Unicode, also if its bytes are not UTF-8."""
     return key.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
-def _texts(option: str, value: Sequence[str]) -> list[str]:
-    if isinstance(value, str) or not all(isinstance(each, str) for each in value):
+def _pattern_list(option: str, value: Sequence[str]) -> list[str]:
+    if isinstance(value, str) or not all(isinstance(pattern, str) for pattern in value):
         raise InputError(f"{option}: a list of patterns, not {value!r}.", param=option)
     return list(value)

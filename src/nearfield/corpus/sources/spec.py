@@ -1,4 +1,4 @@
-"""Told: sources as people write them on the command line."""
+"""Parse sources of the command line."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from nearfield.errors import InputError
 
 @dataclass(frozen=True)
 class ColumnSpec:
-    """Which columns of tables are what; None leaves it to the source."""
+    """The columns of tables. None means the default of the source."""
 
     text: str | None = None
     title: str | None = None
@@ -21,26 +21,26 @@ class ColumnSpec:
     meta: tuple[str, ...] = ()
 
     def options(self) -> dict[str, Any]:
-        """Return them as options of a table."""
-        given = {"text": self.text, "title": self.title, "id": self.id, "meta": list(self.meta) or None}
-        return {name: value for name, value in given.items() if value is not None}
+        """Return them as options of a table source."""
+        columns = {"text": self.text, "title": self.title, "id": self.id, "meta": list(self.meta) or None}
+        return {name: value for name, value in columns.items() if value is not None}
 
 
 def parse_source(
-    told: str, *, include: Sequence[str] = (), exclude: Sequence[str] = (), columns: ColumnSpec | None = None
+    text: str, *, include: Sequence[str] = (), exclude: Sequence[str] = (), columns: ColumnSpec | None = None
 ) -> Source:
-    """Return the source that a word stands for: - is stdin, http(s) a URL, a table's file its rows, the rest files.
+    """Return the source for an argument: ``-`` is stdin, http(s) a URL, a table file its rows; all else is files.
 
     Raises:
-        InputError: there is nothing of that name.
+        InputError: there is no such file or folder.
     """
-    if told == "-":
+    if text == "-":
         return open_source("stdin", "-")
-    if told.startswith(("http://", "https://")):
-        return open_source("urls", told)
-    if told.startswith("urls:"):
-        return open_source("urls", str(Path(told.removeprefix("urls:")).expanduser().absolute()))
-    path = Path(told).expanduser().absolute()
+    if text.startswith(("http://", "https://")):
+        return open_source("urls", text)
+    if text.startswith("urls:"):
+        return open_source("urls", str(Path(text.removeprefix("urls:")).expanduser().absolute()))
+    path = Path(text).expanduser().absolute()
     if path.suffix.lower() in TABLES and path.is_file():
         return open_source("table", str(path), **(columns or ColumnSpec()).options())
     if not path.exists() and not any(mark in str(path) for mark in "*?["):

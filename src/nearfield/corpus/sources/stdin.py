@@ -1,4 +1,4 @@
-"""Stdin: one document a line, as text or JSON."""
+"""Documents from stdin, one per line: text, JSON or delimited rows."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from typing import BinaryIO, cast
 
 from nearfield.corpus.document import SourceItem
 from nearfield.corpus.sources import Source
-from nearfield.corpus.sources.table import columns_of, listed
+from nearfield.corpus.sources.table import column_mapping, row_items
 from nearfield.errors import InputError, nearest
 from nearfield.fileio import tabular
 
-_FORMS = ("txt", "jsonl", "csv", "tsv")
+_FORMATS = ("txt", "jsonl", "csv", "tsv")
 
 
 class StdinSource(Source):
-    """What is piped in. The location is a name for it, ``-`` by itself; ``form`` is txt (lines without text are left
-    out), jsonl, csv or tsv, and the other options are those of a table.
+    """Rows from stdin. The location is a name for it, usually ``-``.
 
-    It is kept in a temporary file, so that it can be listed again, by this source only.
+    ``form`` is txt (blank lines are skipped), jsonl, csv or tsv; the other options are those of a table. The input is
+    copied to a temporary file, so that this source can list it several times.
     """
 
     kind = "stdin"
@@ -34,30 +34,28 @@ class StdinSource(Source):
         form: str = "txt",
         text: str = "text",
         title: str | None = None,
-        id: str | None = None,  # noqa: A002 - the word that people write
+        id: str | None = None,  # noqa: A002 - the public name of the option
         meta: Mapping[str, str] | Sequence[str] = (),
         stream: BinaryIO | None = None,
     ) -> None:
-        if form not in _FORMS:
-            raise InputError(f"stdin cannot be read as {form!r}. {nearest(form, _FORMS)}", param="form")
-        self._columns = columns_of(text, title, id, meta)
-        super().__init__(location, form=form, **self._columns.told())
+        if form not in _FORMATS:
+            raise InputError(f"stdin cannot be read as {form!r}. {nearest(form, _FORMATS)}", param="form")
+        self._columns = column_mapping(text, title, id, meta)
+        super().__init__(location, form=form, **self._columns.to_options())
         self._form = form
         self._stream = stream
-        self._kept: BinaryIO | None = None
+        self._copy: BinaryIO | None = None
 
     def items(self) -> Iterator[SourceItem]:
-        """Yield what was piped in."""
-        if self._kept is None:
-            kept = tempfile.TemporaryFile(prefix="nearfield-stdin-")  # noqa: SIM115 - it lives as long as the source
-            self._kept = cast(BinaryIO, kept)
-            weakref.finalize(self, self._kept.close)
-            shutil.copyfileobj(self._stream or sys.stdin.buffer, self._kept)
-        self._kept.seek(0)
+        """Yield the rows."""
+        if self._copy is None:
+            copy = tempfile.TemporaryFile(prefix="nearfield-stdin-")  # noqa: SIM115 - closed with the source
+            self._copy = cast(BinaryIO, copy)
+            weakref.finalize(self, self._copy.close)
+            shutil.copyfileobj(self._stream or sys.stdin.buffer, self._copy)
+        self._copy.seek(0)
         names = None if self._form in ("txt", "jsonl") else self._columns.names()
-        found = tabular.read_stream(self._kept, "stdin", self._form, names)
+        rows = tabular.read_stream(self._copy, "stdin", self._form, names)
         if self._form == "txt":
-            found = (
-                row for row in found if row.value != "" and not (isinstance(row.value, str) and row.value.isspace())
-            )
-        yield from listed(found, self._columns, "stdin")
+            rows = (row for row in rows if not (isinstance(row.value, str) and not row.value.strip()))
+        yield from row_items(rows, self._columns, "stdin")

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from nearfield.corpus.collection import Collection
-from nearfield.corpus.features import Feature, table_of
+from nearfield.corpus.features import Feature, table_from_dict
 from nearfield.corpus.search.reranking import record_text
 from nearfield.errors import InputError
 from nearfield.evaluation.stability.golden_vectors import cosine
@@ -37,7 +37,7 @@ def drift(collection: Collection, *, sample: int = 100, seed: int = 0) -> dict[s
         raise InputError(f"A sample has at least one chunk, not {sample}.", param="sample")
     ids = [key for (key,) in collection.manifest.rows("SELECT id FROM chunks ORDER BY id")]
     chosen = random.Random(seed).sample(ids, min(sample, len(ids)))
-    live = {each.feature: each for each in collection.manifest.placements() if each.state == "live"}
+    live = {each.feature: each for each in collection.manifest.vector_tables() if each.state == "live"}
     told = {
         name: _feature(collection, feature, live[name].described, live[name].space, chosen)
         for name, feature in collection.features.items()
@@ -54,7 +54,7 @@ def drift(collection: Collection, *, sample: int = 100, seed: int = 0) -> dict[s
 def _feature(
     collection: Collection, feature: Feature, described: Mapping[str, Any], space: Mapping[str, Any], ids: Sequence[str]
 ) -> dict[str, Any]:
-    now, table = feature.space(), table_of(described)
+    now, table = feature.space(), table_from_dict(described)
     changed = sorted(name for name in {*space, *now} - {"fingerprint"} if space.get(name) != now.get(name))
     found: dict[str, float] = {}
     for start in range(0, len(ids), _AT_ONCE):

@@ -16,7 +16,8 @@ from typing import Any, cast
 
 import numpy as np
 
-from nearfield.corpus.manifest.manifest import ChunkRecord, DocumentRecord, Manifest
+from nearfield.corpus.manifest.manifest import Manifest
+from nearfield.corpus.manifest.records import ChunkRecord, DocumentRecord
 from nearfield.corpus.search.plan import MAX_RESULTS, RERANKED, RERANKED_SENTENCES, RERANKS
 from nearfield.corpus.search.searcher import Searchable, Searcher
 from nearfield.encoder import Encoder
@@ -188,7 +189,7 @@ class SearchPipeline:
         with manifest.writing():
             for key, own in by_document.items():
                 chunks = [ChunkRecord(each.id, key, "1", each.ordinal, each.text, "", {}, {}, 0) for each in own]
-                manifest.replace(DocumentRecord(key, "", key, key, "", "1"), chunks, [], [], recut=True)
+                manifest.replace(DocumentRecord(key, "", key, key, "", "1"), chunks, [], [], new_chunks=True)
         manifest.keywords.rebuild()
         return manifest.keywords
 

@@ -257,7 +257,7 @@ class CollectionService:
         from nearfield.corpus import config as definitions
         from nearfield.corpus.collection import Collection
 
-        definition = definitions.read(config)
+        definition = definitions.parse_config(config)
         for model in dict.fromkeys(feature.model for feature in definition.features.values() if feature.of is None):
             async with self._lease_encoder(model, name, allowed):
                 pass  # it can be loaded
@@ -350,4 +350,4 @@ def _version(home: Path | None, name: str) -> tuple[int, int]:
     """Return what distinguishes a collection from another one of its name; zeros if it does not exist."""
     from nearfield.corpus.directory import CollectionDirectory
 
-    return CollectionDirectory.of(name, home).stamp()
+    return CollectionDirectory.from_name(name, home).stamp()

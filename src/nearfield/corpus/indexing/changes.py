@@ -1,0 +1,218 @@
+"""Change detection: compare what the sources list with the manifest, and yield a task for each document to process."""
+
+from __future__ import annotations
+
+import hashlib
+import heapq
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import Literal
+
+from nearfield.corpus.document import Document, SourceItem
+from nearfield.corpus.extractors.reader import DocumentReader
+from nearfield.corpus.indexing.chunk_stage import detect_boilerplate
+from nearfield.corpus.indexing.context import UNREADABLE, IndexContext
+from nearfield.corpus.indexing.document_task import DocumentTask, ItemContent, document_version
+from nearfield.corpus.manifest.records import DocumentRecord
+from nearfield.corpus.sources import Source
+
+#: Documents of a source in the sample for boilerplate detection.
+_SAMPLE_SIZE = 400
+#: Bytes and characters of sampled documents that stay in memory, so that they are not read twice.
+_MAX_SAMPLE_MEMORY = 2**26
+#: Maximum number of boilerplate lines of a source in the report.
+_MAX_NAMED_LINES = 20
+#: Documents that are removed together.
+_REMOVED_PER_BATCH = 500
+
+
+class ChangeDetector:
+    """Finds the new, changed, unchanged and removed documents of some sources, and counts them in the report."""
+
+    def __init__(
+        self, context: IndexContext, sources: Sequence[Source], reader: DocumentReader, *, retry_failed: bool
+    ) -> None:
+        self._context, self._manifest, self._report = context, context.manifest, context.report
+        self._sources, self._reader, self._retry_failed = sources, reader, retry_failed
+        self._chunking = context.chunk_stage.identity()
+        #: Sources that were listed completely.
+        self._complete: list[str] = []
+        #: Documents that were read for the sample, and the memory that is left for them.
+        self._sampled: dict[str, ItemContent] = {}
+        self._memory = _MAX_SAMPLE_MEMORY
+
+    # -- preparation -------------------------------------------------------------------------------------------
+
+    def prepare(self) -> int:
+        """Count the listed documents, and detect the boilerplate of sources that have none recorded."""
+        total = 0
+        for source in self._sources:
+            undecided = self._context.config.clean.boilerplate and self._manifest.boilerplate(source.name) is None
+            sample: list[tuple[int, int, SourceItem]] = []
+            try:
+                for number, item in enumerate(source.items()):
+                    total += 1
+                    if undecided:
+                        _add_to_sample(sample, number, item)
+            except UNREADABLE:  # reported by ``changed``
+                continue
+            if undecided:
+                drawn = [item for _, _, item in sorted(sample, key=lambda entry: entry[1])]
+                documents = [document for item in drawn for document in self._read_sampled(source, item)]
+                detect_boilerplate(self._manifest, source.name, documents)
+            for name, reason in source.skipped:
+                self._report.skip(name, reason)
+        for source in self._sources:
+            lines = self._manifest.boilerplate(source.name) or []
+            self._report.dropped_lines += [(line, share) for line, share, _ in lines[:_MAX_NAMED_LINES]]
+        return total
+
+    def _read_sampled(self, source: Source, item: SourceItem) -> list[Document]:
+        """Read and extract an item for the sample; it stays in memory if there is space, so that it is read once."""
+        try:
+            data = item.read()
+            document, kind = self._reader.document(data, item.name)
+        except UNREADABLE:  # reported by ``changed``
+            return []
+        size = len(document.text) if isinstance(data, Document) else len(data) + len(document.text)
+        if size <= self._memory:
+            self._memory -= size
+            self._sampled[f"{source.name}#{item.key}"] = ItemContent(item, data, (document, kind))
+        return [document]
+
+    # -- documents to process ----------------------------------------------------------------------------------
+
+    def changed(self) -> Iterator[DocumentTask]:
+        """Yield a task for each listed document that is new or changed, or has failed and is tried again."""
+        self._manifest.begin_listing()
+        for source in self._sources:
+            try:
+                for item in source.items():
+                    document = f"{source.name}#{item.key}"
+                    self._manifest.add_listed(document)
+                    task = self._compare(source, item, document)
+                    if task is not None:
+                        yield task
+            except UNREADABLE as error:
+                # Documents that were not listed may still exist: none of this source is removed.
+                self._report.fail(source.name, str(error))
+                self._report.unlisted.append(source.name)
+                continue
+            self._manifest.flush_listed()
+            if source.whole:
+                self._complete.append(source.name)
+
+    def _compare(self, source: Source, item: SourceItem, document: str) -> DocumentTask | None:
+        """Return the task for an item; None if nothing is to be done."""
+        old = self._manifest.document(document)
+        settled = old if old is not None and self._is_settled(old) else None
+        if settled is not None and item.stamp is not None and settled.stamp == item.stamp:
+            self._count_same(settled)
+            return None
+        content = self._sampled.pop(document, None)
+        try:
+            content = ItemContent(item, item.read()) if content is None else replace(content, item=item)
+        except UNREADABLE as error:
+            self._record_unreadable(document, source, item, old, error)
+            return None
+        digest = _digest(content.data, item)
+        if settled is not None and settled.digest == digest:
+            # It was read now, so that an earlier error of reading it is over.
+            current = replace(settled, stamp=item.stamp, error=settled.error if settled.state == "failed" else "")
+            if not self._report.dry_run and current != settled:
+                self._manifest.save([current])
+            self._count_same(current)
+            return None
+        self._count("new" if old is None or old.state == "new" else "changed")
+        record = DocumentRecord(
+            id=document,
+            source=source.name,
+            key=item.key,
+            name=item.name,
+            digest=digest,
+            version=document_version(document, digest, self._chunking),
+            stamp=item.stamp,
+            state="writing",
+        )
+        # An interrupted run may have left records in the store that the manifest does not know.
+        return DocumentTask(record, True, self._context.table_names, old is not None, content)
+
+    def _is_settled(self, record: DocumentRecord) -> bool:
+        return record.state in ("done", "stale") or (record.state == "failed" and not self._retry_failed)
+
+    def _count_same(self, record: DocumentRecord) -> None:
+        """Count a document whose content did not change; ``incomplete`` yields those that a new table lacks."""
+        if record.state == "done" and self._missing_tables(record):
+            if self._report.dry_run:
+                self._count("completed")
+            return
+        self._count("unchanged")
+        self._context.progress.advance(1, 0)
+
+    def _missing_tables(self, record: DocumentRecord) -> list[str]:
+        return self._manifest.tables_without(self._context.table_names, record.id, record.version)
+
+    def _record_unreadable(
+        self, document: str, source: Source, item: SourceItem, old: DocumentRecord | None, error: Exception
+    ) -> None:
+        """Record that a document could not be read: its chunks stay, and the next run tries again."""
+        self._report.fail(document, str(error))
+        self._context.progress.advance(1, 0)
+        if self._report.dry_run:
+            return
+        if old is not None and old.state != "failed":
+            self._manifest.save([replace(old, error=str(error), stamp=None)])
+            return
+        failed = DocumentRecord(document, source.name, item.key, item.name, "", "", state="failed", error=str(error))
+        self._manifest.save([failed])
+
+    def _count(self, counter: Literal["new", "changed", "unchanged", "completed"]) -> None:
+        setattr(self._report, counter, getattr(self._report, counter) + 1)
+
+    def incomplete(self) -> Iterator[DocumentTask]:
+        """Yield all documents that a table of a new feature lacks, also those that no source listed.
+
+        Such a table replaces another one after the run, and must have the same documents.
+        """
+        last = ""
+        while part := self._manifest.incomplete_documents(self._context.table_names, last):
+            for record in part:
+                task = DocumentTask(record, False, tuple(self._missing_tables(record)), in_store=False)
+                task.chunks = self._manifest.chunks(record.id)
+                self._count("completed")
+                yield task
+            last = part[-1].id
+
+    def stale(self, documents: Sequence[str]) -> Iterator[DocumentTask]:
+        """Yield documents whose near-duplicates have lost their originals, with all their chunks."""
+        for document in documents:
+            record = self._manifest.document(document)
+            if record is None:
+                continue
+            task = DocumentTask(record, True, self._context.table_names, in_store=True)
+            duplicates = [duplicate.chunk for duplicate in self._manifest.duplicates(document)]
+            chunks = [*self._manifest.chunks(document), *duplicates]
+            task.chunks = sorted(chunks, key=lambda chunk: chunk.ordinal)
+            yield task
+
+    def missing(self) -> Iterator[list[str]]:
+        """Yield in batches the documents that their source no longer lists."""
+        for source in self._complete:
+            while part := self._manifest.not_listed(source, _REMOVED_PER_BATCH):
+                yield part
+                if self._report.dry_run:
+                    self._manifest.add_all_listed(part)
+
+
+def _add_to_sample(sample: list[tuple[int, int, SourceItem]], number: int, item: SourceItem) -> None:
+    """Add an item to a sample, which has those with the smallest digests: the same ones in each run."""
+    rank = -int.from_bytes(hashlib.sha256(item.key.encode("utf-8", "replace")).digest()[:8], "big")
+    (heapq.heappush if len(sample) < _SAMPLE_SIZE else heapq.heappushpop)(sample, (rank, number, item))
+
+
+def _digest(data: bytes | Document, item: SourceItem) -> str:
+    """Return the digest of an item's content, name and values for filters."""
+    content = data.digest() if isinstance(data, Document) else hashlib.sha256(data).hexdigest()
+    meta = json.dumps(sorted(item.meta.items()), default=str)
+    return hashlib.sha256(f"{content} {meta} {item.name}".encode("utf-8", "replace")).hexdigest()

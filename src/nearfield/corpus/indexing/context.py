@@ -1,0 +1,77 @@
+"""``IndexContext``: what the stages of an index run share."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TypeVar
+
+from nearfield.corpus.config import CollectionConfig
+from nearfield.corpus.features import FeatureTable
+from nearfield.corpus.indexing.chunk_stage import ChunkStage
+from nearfield.corpus.indexing.report import IndexReport
+from nearfield.corpus.manifest.manifest import Manifest
+from nearfield.errors import NearfieldError, StoreFailed
+from nearfield.progress import Progress
+from nearfield.stores import Store
+
+#: Seconds between two tries of a store that failed.
+_RETRY_PAUSES = (0.5, 2.0, 5.0)
+#: Errors of reading a document or listing a source.
+UNREADABLE = (NearfieldError, OSError)
+
+T = TypeVar("T")
+
+
+@dataclass
+class IndexContext:
+    """The collection that is indexed, and the report and progress bar of the run. ``tables`` are by feature."""
+
+    name: str
+    config: CollectionConfig
+    manifest: Manifest
+    store: Store
+    chunk_stage: ChunkStage
+    tables: dict[str, FeatureTable]
+    report: IndexReport = field(init=False)
+    progress: Progress = field(default_factory=lambda: Progress(None, shown=False))
+
+    def __post_init__(self) -> None:
+        self.report = IndexReport(self.name)
+
+    @cached_property
+    def tables_by_name(self) -> dict[str, FeatureTable]:
+        """The same tables by their names."""
+        return {item.table.name: item for item in self.tables.values()}
+
+    @cached_property
+    def table_names(self) -> tuple[str, ...]:
+        """The names of all tables."""
+        return tuple(self.tables_by_name)
+
+    def remove_from_duplicates(self, documents: Sequence[str]) -> None:
+        """Remove documents from the index of near-duplicates; mark documents stale whose duplicates pointed at them.
+
+        Call it in the manifest's transaction.
+        """
+        orphans = [key for key in self.chunk_stage.remove(documents) if self._is_done(key)]
+        self.manifest.set_state(orphans, "stale")
+
+    def _is_done(self, document: str) -> bool:
+        record = self.manifest.document(document)
+        return record is not None and record.state == "done"
+
+    def retry(self, call: Callable[[], T]) -> T:
+        """Call the store; if it fails, try again after pauses.
+
+        Raises:
+            StoreFailed: the last try failed too.
+        """
+        for pause in _RETRY_PAUSES:
+            try:
+                return call()
+            except StoreFailed:
+                time.sleep(pause)
+        return call()

@@ -1,0 +1,91 @@
+"""The write stage of indexing: write finished documents to the store and then to the manifest, and remove old ones."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
+
+from nearfield.corpus.indexing.context import IndexContext
+from nearfield.corpus.indexing.document_task import DocumentTask
+from nearfield.stores.filters import All, Filter, Not, one_of
+
+
+class WriteStage:
+    """Writes to the store first and to the manifest second, so that an interrupted run is repeated, not lost."""
+
+    def __init__(self, context: IndexContext) -> None:
+        self._context = context
+        self._manifest, self._store = context.manifest, context.store
+
+    def write(self, batch: Sequence[DocumentTask]) -> None:
+        """Write finished documents, and record failed ones."""
+        finished = [task for task in batch if not task.error]
+        for name, item in self._context.tables_by_name.items():
+            tasks = [task for task in finished if name in task.tables]
+            records = [record for task in tasks for record in task.records(name)]
+            for start in range(0, len(records), self._store.batch):
+                part = records[start : start + self._store.batch]
+                self._context.retry(partial(self._store.upsert, item.table, part))
+            outdated = [task for task in tasks if task.in_store and task.new_chunks]
+            if outdated:
+                self._context.retry(partial(self._store.delete, item.table, _earlier_versions(outdated)))
+        with self._manifest.writing():
+            for task in finished:
+                self._manifest.replace(
+                    task.finished(), task.chunks, task.duplicates, task.tables, new_chunks=task.new_chunks
+                )
+        self._quarantine([task for task in batch if task.error])
+        for task in batch:
+            self._count(task)
+
+    def _quarantine(self, tasks: Sequence[DocumentTask]) -> None:
+        """Record failed documents with their errors, and remove the chunks of their earlier versions."""
+        if not tasks:
+            return
+        documents = [task.document.id for task in tasks]
+        self._delete_from_store(documents)
+        with self._manifest.writing():
+            self._context.remove_from_duplicates(documents)
+            self._manifest.remove_chunks(documents)
+            self._manifest.save(
+                replace(task.document, state="failed", error=task.error, chunks=0, tokens=0) for task in tasks
+            )
+
+    def _delete_from_store(self, documents: Sequence[str]) -> None:
+        for item in self._context.tables.values():
+            self._context.retry(partial(self._store.delete, item.table, one_of("document", list(documents))))
+
+    def _count(self, task: DocumentTask) -> None:
+        report = self._context.report
+        if task.error:
+            report.fail(task.document.id, task.error)
+        report.chunks += len(task.chunks)
+        report.embedded += task.embedded
+        report.reused += task.reused
+        report.tokens += task.tokens
+        report.truncated += task.truncated
+        self._context.progress.advance(1, task.tokens)
+
+    def remove(self, documents: Sequence[str]) -> None:
+        """Remove documents from the store and then from the manifest."""
+        if not documents:
+            return
+        self._manifest.set_state(documents, "deleting")
+        self._delete_from_store(documents)
+        with self._manifest.writing():
+            self._context.remove_from_duplicates(documents)
+            self._manifest.remove(documents)
+
+    def recover(self) -> None:
+        """Finish the removals of an interrupted run, and drop what it had begun to write."""
+        unfinished = self._manifest.in_state("new", "writing")
+        with self._manifest.writing():
+            self._context.remove_from_duplicates(unfinished)
+        self.remove(self._manifest.in_state("deleting"))
+
+
+def _earlier_versions(tasks: Sequence[DocumentTask]) -> Filter:
+    """Return the filter for records of earlier versions of documents."""
+    documents = [task.document.id for task in tasks]
+    return All((one_of("document", documents), Not(one_of("version", [task.document.version for task in tasks]))))

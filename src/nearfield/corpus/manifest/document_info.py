@@ -1,0 +1,57 @@
+"""``DocumentInfo``: a document of a collection as ``Collection.documents`` returns it, and its text from chunks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from nearfield.corpus.manifest.records import ChunkRecord, DocumentRecord
+from nearfield.stores.filters import Value
+
+#: Internal states, by what users see.
+_USER_STATES = {"stale": "done", "new": "writing"}
+
+
+@dataclass(frozen=True)
+class DocumentInfo:
+    """A document of a collection: where it comes from, its state (done, failed, ...), and why it failed."""
+
+    id: str
+    source: str
+    key: str
+    title: str
+    state: str
+    error: str
+    chunks: int
+    tokens: int
+    fields: Mapping[str, Value]
+
+    @classmethod
+    def from_record(cls, record: DocumentRecord) -> DocumentInfo:
+        """Return the public form of a manifest's record."""
+        return cls(
+            id=record.id,
+            source=record.source,
+            key=record.key,
+            title=record.title,
+            state="failed" if record.error else _USER_STATES.get(record.state, record.state),
+            error=record.error,
+            chunks=record.chunks,
+            tokens=record.tokens,
+            fields=record.fields,
+        )
+
+
+def join_chunks(chunks: Iterable[ChunkRecord]) -> str:
+    """Return a document's text from its chunks; where chunks overlap, the shared text appears once."""
+    text, last = "", 0
+    for chunk in sorted(chunks, key=lambda chunk: chunk.ordinal):
+        start, end = int(chunk.payload["start"]), int(chunk.payload["end"])
+        piece = chunk.text
+        if text and start < last:
+            shared = next((n for n in range(min(len(text), len(piece)), 0, -1) if text.endswith(piece[:n])), 0)
+            text += piece[shared:]
+        else:
+            text += ("\n\n" if text else "") + piece
+        last = end
+    return text

@@ -1,0 +1,79 @@
+"""The rows of a manifest: documents, chunks, near-duplicate chunks and vector tables."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from nearfield.corpus.document import embedded
+from nearfield.stores.filters import Value
+
+State = Literal["new", "writing", "done", "failed", "deleting", "stale"]
+
+
+@dataclass(frozen=True)
+class DocumentRecord:
+    """A document. ``version`` is a digest of its content and of the settings by which it is split into chunks.
+
+    ``digest`` is that of the content alone. ``stamp`` is the source's cheap sign of a change, such as a file's size and
+    time; None if only reading shows a change.
+    """
+
+    id: str
+    source: str
+    key: str
+    name: str
+    digest: str
+    version: str
+    stamp: str | None = None
+    title: str = ""
+    type: str = ""
+    fields: Mapping[str, Value] = field(default_factory=dict)
+    state: State = "done"
+    error: str = ""
+    chunks: int = 0
+    tokens: int = 0
+
+
+@dataclass(frozen=True)
+class ChunkRecord:
+    """A chunk of a document, with its text and its place in the document."""
+
+    id: str
+    document: str
+    version: str
+    ordinal: int
+    text: str
+    context: str
+    fields: Mapping[str, Value]
+    payload: Mapping[str, Any]
+    tokens: int
+
+    @property
+    def embedded(self) -> str:
+        """The text that the model reads."""
+        return embedded(self.text, self.context)
+
+
+@dataclass(frozen=True)
+class DuplicateChunk:
+    """A chunk without vectors: it is a near-duplicate of the chunk whose id is ``original``."""
+
+    original: str
+    chunk: ChunkRecord
+
+
+@dataclass(frozen=True)
+class VectorTable:
+    """A table of the store, and the feature whose vectors it has.
+
+    ``described`` are the fields of its ``TableSpec``; ``space`` is the vector space (``Feature.space``). It is
+    ``building`` until all documents are in it, then ``live``.
+    """
+
+    name: str
+    feature: str
+    described: Mapping[str, Any]
+    space: Mapping[str, Any]
+    state: Literal["building", "live"]

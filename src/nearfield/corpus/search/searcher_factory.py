@@ -1,0 +1,60 @@
+"""Build the ``Searcher`` of a collection from its manifest, store and features."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from nearfield.corpus.config import CollectionConfig
+from nearfield.corpus.features import Feature, require_same_space, table_from_dict
+from nearfield.corpus.manifest.manifest import Manifest
+from nearfield.corpus.manifest.records import VectorTable
+from nearfield.corpus.search.plan import Searchable
+from nearfield.corpus.search.reranking import PairScorer
+from nearfield.corpus.search.searcher import Searcher
+from nearfield.errors import InputError
+from nearfield.stores import Store
+
+
+def create_searcher(
+    collection: str,
+    config: CollectionConfig,
+    manifest: Manifest,
+    store: Store,
+    features: Mapping[str, Feature],
+    load_reranker: Callable[[str], PairScorer],
+) -> Searcher:
+    """Return a searcher over the features whose vector tables are complete.
+
+    Raises:
+        InputError: the collection is empty.
+        SpaceMismatch: a feature's model, prompts or options changed since the vectors were computed.
+    """
+    live = manifest.live_tables()
+    if not live:
+        raise InputError(f"Collection {collection!r} is empty. To fill it: nearfield index {collection} FOLDER")
+    searchable: dict[str, Searchable] = {}
+    for name, feature in features.items():
+        if name in live:  # else its table is still being built
+            require_same_space(name, collection, live[name].space, feature.space())
+            searchable[name] = _searchable(feature, live[name], config.features[name].of)
+    return Searcher(
+        store,
+        searchable,
+        manifest.search_index,
+        load_reranker,
+        language=config.language,
+        fields=config.all_fields,
+    )
+
+
+def _searchable(feature: Feature, table: VectorTable, derived_from: str | None) -> Searchable:
+    # Truncated vectors of a model with centring must be computed from full vectors, not from other truncated ones.
+    derivable = feature.kind == "dense" and not feature.encoder.recipe.centre
+    return Searchable(
+        table_from_dict(table.described),
+        feature.encode_queries,
+        model=feature.encoder.name,
+        of=derived_from,
+        shape=feature.shape if derivable else None,
+        encode_documents=feature.encode_documents,
+    )
