@@ -70,7 +70,7 @@ def test_token_ids_of_cl100k_are_decoded_to_text(client: openai.OpenAI, tiny: En
     # tiktoken's own: tiktoken.get_encoding("cl100k_base").encode("hello world")
     reply = client.embeddings.create(model="tiny", input=[[15339, 1917]])
     np.testing.assert_array_equal(_vectors(reply)[0], np.asarray(tiny.encode("hello world")))
-    with pytest.raises(openai.BadRequestError, match="100300 is no token of cl100k_base"):
+    with pytest.raises(openai.BadRequestError, match="100300 is no token id of cl100k_base"):
         client.embeddings.create(model="tiny", input=[[100_300]])
 
 

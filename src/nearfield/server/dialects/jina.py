@@ -56,7 +56,7 @@ class JinaEmbeddingRequest(msgspec.Struct):
     late_chunking: bool = False
     truncate: bool = False
     embedding_type: Type | None = None
-    #: What LlamaIndex calls ``embedding_type``.
+    #: LlamaIndex's name of ``embedding_type``.
     encoding_type: Type | None = None
     #: OpenAI's field, used without ``embedding_type``.
     encoding_format: Literal["float", "base64"] | None = None

@@ -19,7 +19,7 @@ class TokenizerFile(Tokenize):
 
     @property
     def numbers(self) -> int:
-        """The size of the vocabulary, as a large one takes long to write."""
+        """The size of the vocabulary: a large one is slow to write."""
         return 0 if self.tokenizer is None else self.tokenizer.vocab_size
 
 

@@ -1,7 +1,7 @@
-"""cl100k: turns token ids of OpenAI's cl100k_base back into text.
+"""Decoder of OpenAI's cl100k_base token ids.
 
-LangChain's client sends such ids for any model whose name it does not know: they aren't the served model's own, and
-read as if they were would give vectors of another text. The table is OpenAI's (tiktoken, MIT licence).
+LangChain's client sends such ids for any model whose name it does not know. They are not ids of the served model's
+tokenizer, which would read them as another text. The table is OpenAI's (tiktoken, MIT licence).
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from itertools import accumulate, pairwise
 
 from nearfield.errors import InputError
 
-#: Ordinary tokens; the table holds them and nothing else.
+#: Number of ordinary tokens, which are those in the table.
 COUNT = 100_256
-#: Tokens beyond the table; they stand for ends and gaps, which no text has.
+#: Special tokens, which are not in the table.
 SPECIAL = {
     100_257: "<|endoftext|>",
     100_258: "<|fim_prefix|>",
@@ -28,17 +28,17 @@ SPECIAL = {
 
 @lru_cache(maxsize=1)
 def table() -> tuple[bytes, ...]:
-    """Return each token's bytes, by its number."""
+    """Return the bytes of each token, in the order of the ids."""
     data = lzma.decompress(files(__package__).joinpath("cl100k.xz").read_bytes())
     ends = list(accumulate(data[:COUNT], initial=COUNT))
     return tuple(data[start:end] for start, end in pairwise(ends))
 
 
 def decode(ids: Sequence[int]) -> str:
-    """Return the text of ids; half a letter, as where a client cuts long texts, becomes U+FFFD.
+    """Return the text of token ids; an incomplete character, as a client may send when it splits a text, is U+FFFD.
 
     Raises:
-        InputError: an id is not of this table.
+        InputError: an id is not in the table.
     """
     known = table()
     parts = []
@@ -49,8 +49,8 @@ def decode(ids: Sequence[int]) -> str:
             parts.append(SPECIAL[number].encode())
         else:
             raise InputError(
-                f"{number} is no token of cl100k_base, as which ids are read here. Send texts, or have the server read "
-                "ids as the model's own (token_ids=native).",
+                f"{number} is no token id of cl100k_base, which this server expects. Send texts, or set "
+                "token_ids=native on the server to read ids as the model's own.",
                 param="input",
             )
     return b"".join(parts).decode("utf-8", "replace")

@@ -10,7 +10,7 @@ from nearfield.server.exchange import Encode, EncodeOptions, Rank, RerankOptions
 from nearfield.server.http.request_body import JSON, MSGPACK
 from nearfield.server.http.request_context import RequestContext
 
-#: Options for what is fixed here: ignoring them would give different numbers.
+#: Options that cannot be changed here: ignoring them would return different numbers.
 _REFUSED_OPTIONS = (
     "muvera",
     "smve",
@@ -121,7 +121,9 @@ def _check_options(options: SieOptions, body_options: Mapping[str, object]) -> N
         raise InputError(f"There is no profile {options.profile[:100]!r} here, only 'default'.", param="profile")
     refused = next((name for name in _REFUSED_OPTIONS if body_options.get(name)), None)
     if refused is not None:
-        raise InputError(f"The option {refused} cannot be set here, and the numbers would differ.", param=refused)
+        raise InputError(
+            f"The option {refused} is not supported here; ignoring it would change the numbers.", param=refused
+        )
 
 
 def _unknown_options(body_options: Mapping[str, object], prefix: str, *more: str) -> tuple[str, ...]:

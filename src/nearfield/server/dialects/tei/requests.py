@@ -124,7 +124,7 @@ def read_similarity(request: TeiSimilarityRequest, context: RequestContext) -> E
 def read_rerank(request: TeiRerankRequest, context: RequestContext) -> Exchange:
     """Convert a body of POST /rerank to an exchange."""
     if not request.texts or not (request.query or all(request.texts)):
-        raise EmptyInput("`texts` cannot be empty, nor may a text be where `query` is.")
+        raise EmptyInput("`texts` cannot be empty; with an empty `query`, none of the texts may be empty either.")
     activation = "identity" if request.raw_scores else "sigmoid"
     exchange = Rank(
         model=request.model,
@@ -190,7 +190,7 @@ def read_vertex(request: TeiVertexRequest, context: RequestContext) -> Exchange:
 
 
 def _read_by_fields(body: Mapping[str, object], context: RequestContext) -> Exchange:
-    """Return the exchange that the body's fields call for; with ``inputs`` alone, the model's kind decides."""
+    """Return the exchange for the body's fields; with ``inputs`` only, the kind of the model decides."""
     if "texts" in body:
         return read_rerank(convert(body, TeiRerankRequest), context)
     if isinstance(body.get("inputs"), dict):
@@ -215,7 +215,7 @@ def _find_model(name: object, context: RequestContext) -> ModelDescription | Non
 
 
 def _choose_model(exchange: Exchange, context: RequestContext, preferred: ModelKind | None = None) -> Exchange:
-    """Set the model if the body named none: the first that fits, those of the preferred kind before others.
+    """Set the model if the body names none: the first of the preferred kind that fits, or else the first that fits.
 
     Raises:
         WrongModel: no loaded model fits.
