@@ -7,7 +7,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check -q
 # your index has none, add one, such as TORCH="torch==2.13.0 --extra-index-url URL".
 TORCH ?= torch==2.13.0
 
-.PHONY: demo serve test lint bench docs format clean
+.PHONY: demo serve test test-fast lint bench docs format clean
 
 demo: $(VENV)/corpus        ## fetch a model, index these docs, and find the answers to three questions in them
 	$(BIN)/nearfield demo docs/guides docs/architecture README.md
@@ -17,7 +17,10 @@ serve: $(VENV)/core         ## serve the default model at http://127.0.0.1:8080/
 
 # A file's tests stay together, on one of two processes: they share models and servers.
 test: $(VENV)/test          ## run the whole test suite
-	$(BIN)/python -m pytest -q -n 2 --dist loadfile
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile --durations=20
+
+test-fast: $(VENV)/test     ## run the tests without a database, process or socket, and none over two seconds
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile --fast
 
 lint: $(VENV)/test          ## format, style, types, imports, sizes
 	$(BIN)/ruff format --check .

@@ -1,8 +1,10 @@
-"""What many tests share: a tiny model, loaded once, and a server that serves it."""
+"""Fixtures that many tests share (a tiny model, and a server that serves it), and the option ``--fast``."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,7 +17,30 @@ from tests.parity.m3 import write as write_m3
 from tests.parity.scores import classifier
 from tests.support.serving import serving
 
+#: Markers of tests that ``--fast`` leaves out; pyproject.toml describes them.
+LEFT_OUT = ("service", "process", "network", "slow")
+_MODULE_MARKER = re.compile(rf"^pytestmark = .*\.mark\.({'|'.join(LEFT_OUT)})\b", re.MULTILINE)
 PROMPTS = {"query": "search: ", "passage": "hello "}
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add ``--fast``."""
+    parser.addoption("--fast", action="store_true", help=f"leave out tests that are marked {', '.join(LEFT_OUT)}")
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """With ``--fast``, do not even import a file that is marked as a whole."""
+    if not config.getoption("--fast") or collection_path.suffix != ".py":
+        return None
+    return bool(_MODULE_MARKER.search(collection_path.read_text(encoding="utf-8"))) or None
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """With ``--fast``, deselect tests that are marked one by one."""
+    if config.getoption("--fast"):
+        left_out = [item for item in items if any(item.get_closest_marker(name) for name in LEFT_OUT)]
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if item not in set(left_out)]
 
 
 @pytest.fixture(scope="session")
