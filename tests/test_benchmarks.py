@@ -159,6 +159,7 @@ def plain(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, str]]
         yield url, encoder.name
 
 
+@pytest.mark.network
 @pytest.mark.parametrize("form", FORMS)
 async def test_every_form_gives_the_same_vectors(plain: tuple[str, str], form: str) -> None:
     url, name = plain
@@ -172,6 +173,7 @@ async def test_every_form_gives_the_same_vectors(plain: tuple[str, str], form: s
     assert np.allclose(found[FORMS[form]], found[FORMS[PLAIN]], atol=1e-6)
 
 
+@pytest.mark.network
 async def test_load_sends_each_text_once_where_it_is_to(plain: tuple[str, str]) -> None:
     url, name = plain
     found = await load(f"{url}/v1/embeddings", name, "short", 600.0, 3, 500, seeds=[5], once=True)
@@ -204,6 +206,7 @@ def _right() -> httpx.Response:
     return httpx.Response(200, content=_reply([VECTORS[0], VECTORS[2]]), headers=HEADERS)
 
 
+@pytest.mark.network
 async def test_a_refusal_is_sent_again_and_not_lost() -> None:
     refused = httpx.Response(429, headers={"retry-after-ms": "1", "retry-after": "1"})
     told = await _tallied(_ask(), refused, refused, _right())
@@ -212,11 +215,13 @@ async def test_a_refusal_is_sent_again_and_not_lost() -> None:
     assert told["replies"] == 3
 
 
+@pytest.mark.network
 async def test_what_is_never_answered_is_lost() -> None:
     told = await _tallied(_ask(), httpx.ReadError("the connection was closed"))
     assert (told["lost"], told["answered"]) == ({"single": 1}, {})
 
 
+@pytest.mark.network
 @pytest.mark.parametrize(
     "reply",
     [
@@ -231,11 +236,13 @@ async def test_what_is_answered_wrongly_is_wrong(reply: httpx.Response) -> None:
     assert (told["wrong"], told["answered"], told["lost"]) == ({"single": 1}, {}, {})
 
 
+@pytest.mark.network
 async def test_what_is_answered_after_its_deadline_is_late() -> None:
     assert (await _tallied(_ask(), _right(), deadline=-1.0))["late"] == {"single": 1}
     assert not (await _tallied(_ask(), _right()))["late"]
 
 
+@pytest.mark.network
 async def test_bad_requests_must_be_told_why() -> None:
     ask = asks.bad(random.Random(0), "model")
     right = httpx.Response(ask.status, json={"error": {"message": "The body is not JSON."}})
@@ -244,6 +251,7 @@ async def test_bad_requests_must_be_told_why() -> None:
         assert (await _tallied(ask, reply))["wrong"] == {"bad": 1}
 
 
+@pytest.mark.network
 @pytest.mark.parametrize("seed", range(40))
 async def test_bad_requests_are_bad(plain: tuple[str, str], seed: int) -> None:
     url, name = plain

@@ -20,6 +20,8 @@ from nearfield.errors import InputError, NearfieldError, ServerRefused
 from tests.support.cli_runner import python
 from tests.support.serving import serving
 
+pytestmark = pytest.mark.network
+
 TEXTS = [f"the cat number {number}" for number in range(150)]
 FAST = RetryPolicy(max_attempts=3, delay=0.001)
 
@@ -198,5 +200,6 @@ def test_a_reply_that_takes_too_long_is_an_error() -> None:
         Client(base, "model", timeout=0.05, retry=FAST)
 
 
+@pytest.mark.process
 def test_importing_the_client_does_not_import_httpx() -> None:
     assert python("import sys, nearfield.client; print('httpx' in sys.modules)").strip() == "False"

@@ -105,10 +105,12 @@ def test_yaml_has_no_key_twice(name: str) -> None:
             waiting += node.value
 
 
+@pytest.mark.process
 def test_the_containerfile_is_clean() -> None:
     assert ran(BIN / "hadolint", DEPLOY / "Containerfile") == ""
 
 
+@pytest.mark.process
 def test_compose_meets_its_specification() -> None:
     ran(BIN / "check-jsonschema", "--builtin-schema", "vendor.compose-spec", DEPLOY / "compose.yaml")
 
@@ -120,6 +122,7 @@ def test_manifests_meet_their_schemas(path: Path, version: str) -> None:
         kubernetes_validate.validate(manifest, version, strict=True)
 
 
+@pytest.mark.process
 def test_kustomize_builds_what_meets_the_schemas(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     kubectl = tool("kubectl")
     home = shutil.copytree(KUBERNETES, tmp_path / "kubernetes")
@@ -151,6 +154,7 @@ def test_kustomize_builds_what_meets_the_schemas(tmp_path: Path, capsys: pytest.
         assert manifest["kind"] == "Namespace" or manifest["metadata"]["namespace"] == "nearfield"
 
 
+@pytest.mark.process
 def test_systemd_takes_the_unit(tmp_path: Path) -> None:
     analyze = tool("systemd-analyze")
     unit = tmp_path / "nearfield.service"
@@ -160,6 +164,7 @@ def test_systemd_takes_the_unit(tmp_path: Path) -> None:
     assert "Overall exposure level for nearfield.service" in report
 
 
+@pytest.mark.process
 def test_promtool_takes_the_alerts_and_the_scrape(tmp_path: Path) -> None:
     promtool = tool("promtool")
     ran(promtool, "check", "rules", DEPLOY / "alerts.yaml")
@@ -425,6 +430,7 @@ def _groupings(node: Any) -> Iterator[str]:
 _TARGET, _UP = {"job", "instance"}, "up"
 
 
+@pytest.mark.network
 @pytest.mark.parametrize(
     ("title", "expression"), list(_expressions()), ids=lambda value: re.sub(r"\W+", "-", value)[:30]
 )
@@ -442,6 +448,7 @@ def test_every_query_is_about_what_is_exported(running: Running, title: str, exp
     assert set(_groupings(_parsed(expression))) <= labels, title
 
 
+@pytest.mark.network
 def test_the_dashboard_shows_every_metric(running: Running) -> None:
     board = json.loads(TEXTS["grafana.json"])
     ids = [panel["id"] for panel in board["panels"]]
@@ -465,6 +472,7 @@ def test_the_dashboard_shows_every_metric(running: Running) -> None:
     assert missing <= {"nearfield_queue_inputs"}  # shown as one number, nearfield_queue_depth
 
 
+@pytest.mark.network
 def test_every_path_that_is_asked_for_exists(running: Running) -> None:
     probes = [container()[name]["httpGet"] for name in ("startupProbe", "readinessProbe", "livenessProbe")]
     assert {probe["port"] for probe in probes} == {"http"}
@@ -481,6 +489,7 @@ def test_every_path_that_is_asked_for_exists(running: Running) -> None:
         assert path in told, path
 
 
+@pytest.mark.network
 def test_the_autoscaler_reads_a_gauge_of_the_server(running: Running) -> None:
     (metric,) = read("kubernetes/autoscaler.yaml")["spec"]["metrics"]
     name = metric["pods"]["metric"]["name"]
@@ -489,6 +498,8 @@ def test_the_autoscaler_reads_a_gauge_of_the_server(running: Running) -> None:
     assert rule["name"]["as"] == name and rule["seriesQuery"].startswith(name + "{")
 
 
+@pytest.mark.network
+@pytest.mark.process
 def test_the_health_check(tmp_path: Path, running: Running) -> None:
     def check(port: int | str, **more: str) -> subprocess.CompletedProcess[str]:
         given = {"NEARFIELD_PORT": str(port), "PATH": os.environ["PATH"], **more}
@@ -507,6 +518,7 @@ def test_the_health_check(tmp_path: Path, running: Running) -> None:
     assert read("compose.yaml")["services"]["nearfield"]["healthcheck"]["test"][-1] == "/opt/nearfield/ready.py"
 
 
+@pytest.mark.network
 def test_metrics_need_a_key_where_there_are_keys(tmp_path: Path, running: Running) -> None:
     key, key_hash = create_key()
     append_key(tmp_path / "keys.toml", ApiKey("prometheus", b""), key_hash)
@@ -517,6 +529,7 @@ def test_metrics_need_a_key_where_there_are_keys(tmp_path: Path, running: Runnin
         assert httpx.get(url + "/ready").status_code == httpx.get(url + "/health").status_code == 200
 
 
+@pytest.mark.process
 def test_behind_nginx(tmp_path: Path) -> None:
     nginx, openssl = tool("nginx"), tool("openssl")
     pair = ("-keyout", tmp_path / "privkey.pem", "-out", tmp_path / "fullchain.pem")

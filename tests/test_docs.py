@@ -29,6 +29,7 @@ _FETCHED = re.compile(
 )
 
 
+@pytest.mark.slow
 def test_generated_pages_are_current() -> None:
     stale = [name for name, text in render_pages().items() if (FOLDER / name).read_text(encoding="utf-8") != text]
     assert not stale, "run: python -m tools.reference"
@@ -68,6 +69,8 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "html"
 
 
+@pytest.mark.process
+@pytest.mark.slow
 def test_the_site_fetches_nothing_from_elsewhere(site: Path) -> None:
     pages = sorted(site.rglob("*.html"))
     assert len(pages) > len(PAGES)
@@ -79,6 +82,7 @@ def test_the_site_fetches_nothing_from_elsewhere(site: Path) -> None:
         )
 
 
+@pytest.mark.process
 def test_the_site_can_be_searched_offline(site: Path) -> None:
     index = (site / "searchindex.js").read_text(encoding="utf-8")
     assert "guides/serve" in index and "matryoshka" in index

@@ -54,10 +54,12 @@ def test_there_are_three() -> None:
     assert all(path.name in told for path in NOTEBOOKS)
 
 
+@pytest.mark.slow
 def test_the_notebook_on_evaluating_runs(tmp_path: Path) -> None:
     assert " -> " in _last(_run(EXAMPLES / "evaluate.ipynb", tmp_path))
 
 
+@pytest.mark.slow
 def test_the_notebook_on_comparing_runs(tmp_path: Path) -> None:
     shown = _last(_run(EXAMPLES / "compare.ipynb", tmp_path))
     # By storage above all, what keeps least stands first.
@@ -65,6 +67,7 @@ def test_the_notebook_on_comparing_runs(tmp_path: Path) -> None:
     assert (tmp_path / "report.html").read_text(encoding="utf-8").count("<svg") == 2
 
 
+@pytest.mark.slow
 def test_the_notebook_on_golden_vectors_runs(tmp_path: Path) -> None:
     assert _last(_run(EXAMPLES / "golden.ipynb", tmp_path)) == "(False, '-1.000000')"
 

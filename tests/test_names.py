@@ -17,6 +17,7 @@ def violations() -> list[Violation]:
     return names.check_repository(ROOT)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rule", RULES)
 def test_no_package_exceeds_the_baseline(rule: str, violations: list[Violation]) -> None:
     current = names.counts(violations).get(rule, {})

@@ -22,6 +22,7 @@ def _loads(code: str, *names: str) -> str:
     return python(f"import sys; {code}; print([name for name in {names} if name in sys.modules])")
 
 
+@pytest.mark.process
 def test_importing_it_costs_nothing() -> None:
     assert _loads("import nearfield", "numpy", "openvino", "pydantic", "torch") == "[]"
 
@@ -43,6 +44,7 @@ def test_the_changelog_knows_this_version() -> None:
     assert re.search(rf"^## \[(Unreleased|{re.escape(nearfield.__version__)})\]", changes, re.M)
 
 
+@pytest.mark.process
 def test_openvino_s_telemetry_is_not_loaded(tmp_path: Path) -> None:
     """An import of OpenVINO would notify Google Analytics, except where CI is set, and leave files in the home."""
     code = "import sys, nearfield.backends.openvino; print([name for name in sys.modules if 'telemetry' in name])"
@@ -53,6 +55,7 @@ def test_openvino_s_telemetry_is_not_loaded(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.process
 def test_the_encoder_brings_no_torch() -> None:
     assert _loads("from nearfield import Encoder", "torch", "transformers", "sentence_transformers") == "[]"
 
@@ -79,6 +82,8 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return built
 
 
+@pytest.mark.process
+@pytest.mark.slow
 def test_the_wheel_is_complete(wheel: Path) -> None:
     inside = set(zipfile.ZipFile(wheel).namelist())
     source = ROOT / "src"
@@ -89,6 +94,8 @@ def test_the_wheel_is_complete(wheel: Path) -> None:
     assert any(name.endswith("licenses/LICENSE") for name in inside)
 
 
+@pytest.mark.process
+@pytest.mark.slow
 def test_the_installed_wheel_works_without_extras(wheel: Path, tmp_path: Path) -> None:
     home = tmp_path / "site"
     command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-index", "--target", str(home)]

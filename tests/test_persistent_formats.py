@@ -250,6 +250,7 @@ def test_indexing_again_embeds_nothing(papers: Collection, encoded: list[str]) -
     _same(_documents(papers), PAPERS["documents"])
 
 
+@pytest.mark.slow
 @of_linux
 def test_only_what_changes_is_embedded(papers: Collection, encoded: list[str]) -> None:
     (Path("files") / "world.html").write_text("<p>An owl, a crow and a wren.</p>", encoding="utf-8")
@@ -440,6 +441,7 @@ def test_a_finished_comparison_encodes_nothing(take: Take, encoded: list[str]) -
         assert sorted(path.name for path in Path("evaluate/complete").glob("*.json")) == files
 
 
+@pytest.mark.slow
 def test_an_interrupted_comparison_encodes_what_is_left(take: Take, encoded: list[str]) -> None:
     take("evaluate")
     _check_comparison(_compared("stopped"))
@@ -471,6 +473,7 @@ def _ended(client: openai.OpenAI, name: str) -> Any:
     return batch
 
 
+@pytest.mark.network
 def test_files_that_were_uploaded_are_listed_and_read(client: openai.OpenAI) -> None:
     assert client.files.retrieve(SERVER["note"]).filename == "täglich.jsonl"
     assert client.files.content(SERVER["note"]).content == b"not a batch, only kept\n"
@@ -479,6 +482,7 @@ def test_files_that_were_uploaded_are_listed_and_read(client: openai.OpenAI) -> 
     assert len(_lines(client, SERVER["files"]["half"])) == 8
 
 
+@pytest.mark.network
 def test_a_finished_batch_is_as_it_ended(client: openai.OpenAI) -> None:
     batch = client.batches.retrieve(SERVER["batches"]["done"])
     assert (batch.status, batch.output_file_id, batch.error_file_id) == (
@@ -493,6 +497,7 @@ def test_a_finished_batch_is_as_it_ended(client: openai.OpenAI) -> None:
     assert sorted(_lines(client, SERVER["errors"])) == ["bad"]
 
 
+@pytest.mark.network
 def test_batches_that_wait_go_on_after_a_restart(client: openai.OpenAI) -> None:
     half, waiting = (_ended(client, SERVER["batches"][name]) for name in ("half", "waiting"))
     assert (half.status, half.request_counts.completed, half.metadata) == ("completed", 8, {"kind": "half"})
@@ -520,6 +525,8 @@ async def test_results_on_disk_are_not_computed_again(take: Take, model: Callabl
     _same(np.asarray(vectors).tolist(), SERVER["vectors"])
 
 
+@pytest.mark.network
+@pytest.mark.slow
 def test_a_file_of_keys_lets_its_keys_in(take: Take, model: Callable[[str], Any]) -> None:
     app, boss = EXPECTED["keys"]
     with serving([model("models/dense")], api_key_file=take("api-keys.toml") / "api-keys.toml") as url:

@@ -67,6 +67,7 @@ def minilm() -> Encoder:
         return missing(f"the model cannot be fetched: {error}")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("example", [EXAMPLES[0], ENCODE[0]], ids=["readme", "guide"])
 def test_the_python_example(minilm: Encoder, example: str, capsys: pytest.CaptureFixture[str]) -> None:
     names: dict[str, Any] = {}
@@ -78,6 +79,7 @@ def test_the_python_example(minilm: Encoder, example: str, capsys: pytest.Captur
     assert np.asarray(names["documents"]).dtype == np.float32
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("example", [EXAMPLES[3], ENCODE[1] + RERANK[0]], ids=["readme", "guides"])
 def test_the_example_of_several_outputs(example: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     tiny = {
@@ -93,6 +95,7 @@ def test_the_example_of_several_outputs(example: str, tmp_path: Path, capsys: py
     assert first.startswith("(1, 32) {") and re.fullmatch(r"[01] -?\d+\.\d+", second)
 
 
+@pytest.mark.slow
 def test_the_example_of_a_collection(
     minilm: Encoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -101,6 +104,7 @@ def test_the_example_of_a_collection(
     assert capsys.readouterr().out.strip().endswith("Mont Blanc rises 4,806 m above sea level.")
 
 
+@pytest.mark.network
 @pytest.mark.parametrize("example", [EXAMPLES[1], SERVE[0], demo.CLIENT], ids=["readme", "guide", "demo"])
 def test_the_client_example(minilm: Encoder, example: str, capsys: pytest.CaptureFixture[str]) -> None:
     with serving([minilm]) as url:

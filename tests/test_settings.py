@@ -254,6 +254,7 @@ def test_the_help_describes_a_field_and_its_default(extended: tuple[Any, list[An
     assert options["cache_memory"].help.endswith("[default: 256MiB]")
 
 
+@pytest.mark.process
 def test_the_cache_folder_costs_no_pydantic() -> None:
     code = "import sys; from nearfield.settings import cache_dir; cache_dir(); print('pydantic' in sys.modules)"
     assert python(code) == "False"

@@ -55,6 +55,7 @@ def test_half_precisions(tmp_path: Path) -> None:
         assert (found * truth).sum(1).min() >= least and not np.array_equal(found, truth)
 
 
+@pytest.mark.slow
 def test_a_weight_that_rounding_takes_away_is_no_leak(tmp_path: Path) -> None:
     """Rounded, a sparse row may lack a weight that it has in a batch: the others are not to be compared shifted."""
     case = next(case for case in cases() if (case.family, case.name) == ("xlm-roberta", "SPLADE, max"))

@@ -37,6 +37,7 @@ def test_models_that_pose_as_others(tmp_path: Path) -> None:
         Encoder(str(folder))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("begin", [False, True])
 def test_an_end_that_only_the_settings_ask_for(tmp_path: Path, begin: bool) -> None:
     """e5-mistral: the reference, given tokenizer.json, forgets EOS, and reads the last word's vector instead."""
@@ -58,6 +59,7 @@ def test_an_end_that_only_the_settings_ask_for(tmp_path: Path, begin: bool) -> N
     np.testing.assert_allclose(other.encode(TEXTS), decoder.expect(whole, TEXTS), atol=2e-5)
 
 
+@pytest.mark.slow
 def test_padding_and_truncation_baked_into_the_tokenizer(tmp_path: Path) -> None:
     plain = tiny_models.tiny_bert(tmp_path / "plain")
     baked = tiny_models.tiny_bert(tmp_path / "baked")
@@ -76,6 +78,7 @@ def test_padding_and_truncation_baked_into_the_tokenizer(tmp_path: Path) -> None
         np.testing.assert_allclose(one.encode(TEXTS), other.encode(TEXTS), atol=1e-6)
 
 
+@pytest.mark.slow
 def test_prompts_of_which_only_passage_is_saved(tmp_path: Path) -> None:
     """sentence-transformers' encode_document looks for ``document`` alone, and finds its own empty one."""
     folder = tiny_models.tiny_bert(tmp_path / "e5", prompts={"query": "the query ", "passage": "the passage "})
@@ -85,6 +88,7 @@ def test_prompts_of_which_only_passage_is_saved(tmp_path: Path) -> None:
         assert np.abs(np.asarray(encoder.encode_document(TEXTS)) - np.asarray(encoder.encode(TEXTS))).max() > 1e-3
 
 
+@pytest.mark.slow
 def test_instructor_in_a_local_folder(tmp_path: Path) -> None:
     """Only the Hub's own ids make the reference leave the instruction out of the mean."""
     folder = t5.instructor(tmp_path)

@@ -46,6 +46,7 @@ def onnx(folder: Path, name: str = "onnx/model.onnx") -> str:
     return name
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("export", [ir, onnx])
 def test_agrees_with_the_reference(tmp_path: Path, export: Any) -> None:
@@ -63,6 +64,7 @@ def test_agrees_with_the_reference(tmp_path: Path, export: Any) -> None:
         Encoder(str(folder))
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 def test_a_quantised_file(tmp_path: Path) -> None:
     from onnxruntime.quantization import QuantType, quantize_dynamic  # type: ignore[import-untyped]

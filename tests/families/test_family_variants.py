@@ -36,6 +36,7 @@ def untied(folder: Path) -> Path:
     return out
 
 
+@pytest.mark.slow
 def test_albert_with_a_last_layer_of_its_own(tmp_path: Path) -> None:
     case = next(case for case in bert_kin.CASES if case.family == "albert" and case.output == "sparse")
     folder = untied(tmp_path)

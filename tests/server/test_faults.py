@@ -23,6 +23,8 @@ from nearfield.server.lifecycle.listener import drop_new_connections
 from nearfield.testing import tiny_encoder, write_tiny_model
 from tests.support.serving import Process, serving
 
+pytestmark = pytest.mark.network
+
 JSON = {"content-type": "application/json"}
 BODY = json.dumps({"model": "tiny", "input": "the cat sat on the mat"}).encode()
 Run = Callable[[Batch], Any]
@@ -119,6 +121,7 @@ def test_a_thousand_clients_disconnect_while_others_are_served(tmp_path: Path, s
     engine.close(drain=False)
 
 
+@pytest.mark.slow
 def test_overload_is_refused_and_nothing_is_late(small: Encoder) -> None:
     deadline = 2.0
 
@@ -186,6 +189,7 @@ def test_overload_of_requests_that_are_tokenised_in_threads_is_refused_in_time(
         assert httpx.post(url + "/v1/embeddings", content=BODY, headers=JSON, timeout=30).status_code in (200, 429)
 
 
+@pytest.mark.slow
 def test_a_body_that_never_arrives_is_given_up(small: Encoder) -> None:
     async def stall(port: int, sent: bytes) -> tuple[int, dict[str, str], bytes]:
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
@@ -231,6 +235,7 @@ def test_a_client_retries_after_the_time_of_retry_after(small: Encoder, slow: Sl
         asyncio.run(scenario(url))
 
 
+@pytest.mark.slow
 def test_requests_that_would_be_late_are_refused_at_once(small: Encoder, slow: Slow) -> None:
     slow.seconds = 0.3
     with serving([small], request_timeout=1.0) as url, httpx.Client(base_url=url) as client:
@@ -250,6 +255,7 @@ def test_requests_that_would_be_late_are_refused_at_once(small: Encoder, slow: S
     assert 429 in statuses
 
 
+@pytest.mark.slow
 def test_lanes_that_die_lose_no_request(small: Encoder, slow: Slow) -> None:
     async def scenario(url: str) -> list[int]:
         async with httpx.AsyncClient(base_url=url, timeout=30) as client:
@@ -267,6 +273,7 @@ def test_lanes_that_die_lose_no_request(small: Encoder, slow: Slow) -> None:
         assert httpx.get(url + "/ready").status_code == 200
 
 
+@pytest.mark.process
 def test_sigterm_under_load_finishes_all_accepted_requests(tmp_path: Path) -> None:
     write_tiny_model(tmp_path / "tiny", size=256, layers=6)
     process = Process(tmp_path / "tiny")
@@ -323,6 +330,8 @@ def test_a_closing_socket_takes_no_new_connections_but_keeps_those_it_has() -> N
             assert accepted.makefile("rb").read() == b"early bird"
 
 
+@pytest.mark.process
+@pytest.mark.slow
 def test_sigterm_when_idle_is_quick(tmp_path: Path) -> None:
     write_tiny_model(tmp_path / "tiny")
     process = Process(tmp_path / "tiny")
@@ -331,6 +340,7 @@ def test_sigterm_when_idle_is_quick(tmp_path: Path) -> None:
     assert process.wait() == 0
 
 
+@pytest.mark.process
 def test_sigterm_right_after_the_start_is_an_orderly_shutdown(tmp_path: Path) -> None:
     write_tiny_model(tmp_path / "tiny")
     process = Process(tmp_path / "tiny")
@@ -338,6 +348,8 @@ def test_sigterm_right_after_the_start_is_an_orderly_shutdown(tmp_path: Path) ->
     assert process.wait() == 0
 
 
+@pytest.mark.process
+@pytest.mark.slow
 def test_sigterm_does_not_wait_for_connections_that_are_idle(tmp_path: Path) -> None:
     write_tiny_model(tmp_path / "tiny")
     process = Process(tmp_path / "tiny", "--drain-timeout", "60")

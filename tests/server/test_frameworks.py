@@ -21,6 +21,7 @@ TEXTS = ["the cat sat on the mat", "a blue dog", "hello world"]
 KEY = "none"
 #: Connections that are closed when the collector comes, by frameworks that have no way to close them.
 pytestmark = [
+    pytest.mark.network,
     pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning"),
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
 ]
@@ -150,6 +151,7 @@ def _nodes() -> list[Any]:
     return [NodeWithScore(node=TextNode(text=text), score=0.0) for text in TEXTS]
 
 
+@pytest.mark.slow
 @later
 async def test_llama_index_openai(fleet_url: str, tiny: Encoder) -> None:
     from llama_index.embeddings.openai import OpenAIEmbedding
@@ -224,6 +226,7 @@ def _embedded(text_embedder: Any, document_embedder: Any, query: Any, documents:
     _same([document.embedding for document in embedded], documents)
 
 
+@pytest.mark.slow
 @later
 def test_haystack_openai(fleet_url: str, tiny: Encoder) -> None:
     from haystack.components.embedders import OpenAIDocumentEmbedder, OpenAITextEmbedder
@@ -264,6 +267,7 @@ def test_haystack_ollama(fleet_url: str, tiny: Encoder) -> None:
     _embedded(OllamaTextEmbedder(**options), documents, tiny.encode([TEXTS[0]]), tiny.encode(TEXTS))
 
 
+@pytest.mark.slow
 @later
 def test_haystack_cohere(fleet_url: str, tiny: Encoder, reranker: Reranker) -> None:
     from haystack_integrations.components.embedders.cohere import CohereDocumentEmbedder, CohereTextEmbedder
@@ -334,6 +338,7 @@ def _chroma(kind: str, url: str) -> Iterator[Callable[[list[str]], Any]]:
         yield embed
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("kind", "role"), [("openai", None), ("cohere", "document"), ("jina", None), ("voyage", None)])
 def test_chroma(fleet_url: str, tiny: Encoder, monkeypatch: pytest.MonkeyPatch, kind: str, role: str | None) -> None:
     monkeypatch.setenv(f"CHROMA_{kind.upper()}_API_KEY", KEY)

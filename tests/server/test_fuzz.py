@@ -6,9 +6,12 @@ import json
 from typing import Any
 
 import httpx
+import pytest
 import schemathesis
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
+
+pytestmark = pytest.mark.network
 
 JSON_VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=40),
@@ -53,6 +56,7 @@ def test_bodies_generated_from_the_document(url: str) -> None:
     assert {200, 400} <= seen
 
 
+@pytest.mark.slow
 def test_any_value_in_any_field(url: str) -> None:
     with httpx.Client(base_url=url) as client:
 

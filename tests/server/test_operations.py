@@ -20,6 +20,8 @@ from nearfield.server.logs import JsonFormatter, TextFormatter
 from nearfield.testing import tiny_encoder, write_tiny_model
 from tests.support.serving import Process, serving
 
+pytestmark = pytest.mark.network
+
 
 def test_health_and_readiness(url: str) -> None:
     assert httpx.get(url + "/health").json() == {"status": "ok"}
@@ -169,6 +171,8 @@ def test_neither_a_misplaced_text_nor_a_failure_that_quotes_one_is_logged(
     assert "ValueError" in text and "in unforeseen" in text  # the class of the error and its place are logged
 
 
+@pytest.mark.process
+@pytest.mark.slow
 def test_every_line_of_a_json_log_is_json(tmp_path: Path) -> None:
     write_tiny_model(tmp_path / "tiny")
     process = Process(tmp_path / "tiny", "--log-format", "json", "--log-level", "info")

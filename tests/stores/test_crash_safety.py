@@ -14,6 +14,8 @@ import pytest
 from nearfield.stores import Record, TableSpec, connect
 from tests.support.databases import DATABASES
 
+pytestmark = [pytest.mark.process, pytest.mark.service, pytest.mark.slow]
+
 TABLE = TableSpec("records", "dense", 16, fields={"turn": "int"})
 COUNT, STEP = 120, 20
 #: Writes all records over and over, and says so after each write.

@@ -19,6 +19,8 @@ from tests.support import postgres
 from tests.support.qdrant_server import QdrantServer
 from tests.support.qdrant_server import serving as serving_qdrant
 
+pytestmark = pytest.mark.service
+
 FIELDS: dict[str, Any] = {"lang": "str", "year": "int"}
 TABLE = TableSpec("records", "dense", 32, fields=FIELDS)
 
@@ -273,6 +275,8 @@ def pgvector(server: postgres.Postgres) -> Iterator[Store]:
     store.close()
 
 
+@pytest.mark.network
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "options",
     [
@@ -312,6 +316,7 @@ def test_pgvector_searches_with_its_index(pgvector: Store, monkeypatch: pytest.M
     assert ids(pgvector.search(table, queries, 10, exact=True)) == ids(expected)
 
 
+@pytest.mark.network
 def test_pgvector_finds_all_that_a_narrow_filter_lets_through(pgvector: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("nearfield.stores.pgvector._ROWS_TO_INDEX", 1000)
     stored = records(TABLE, 1200)
@@ -328,6 +333,7 @@ def test_pgvector_finds_all_that_a_narrow_filter_lets_through(pgvector: Store, m
     assert len(results[0]) == 150 and len({*ids(results)[0]} & {*ids(expected)[0]}) >= 130
 
 
+@pytest.mark.network
 def test_pgvector_indexes_what_it_can(pgvector: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     """Wider vectors, and those of tables without an index, are compared one by one."""
     monkeypatch.setattr("nearfield.stores.pgvector._ROWS_TO_INDEX", 5)
@@ -346,6 +352,7 @@ def test_pgvector_indexes_what_it_can(pgvector: Store, monkeypatch: pytest.Monke
         assert results[0][0].record.id == stored[3].id and len(results[0]) == 3
 
 
+@pytest.mark.network
 def test_pgvector_refuses_what_it_cannot_hold(pgvector: Store) -> None:
     for options, said in (
         ({"dimensions": 16_008}, "16000"),
@@ -357,6 +364,7 @@ def test_pgvector_refuses_what_it_cannot_hold(pgvector: Store) -> None:
             pgvector.create(replace(TABLE, **options))
 
 
+@pytest.mark.network
 def test_pgvector_writes_a_batch_as_a_whole_or_not_at_all(pgvector: Store) -> None:
     stored = records(TABLE, 10)
     pgvector.create(TABLE)
@@ -370,6 +378,7 @@ def test_pgvector_writes_a_batch_as_a_whole_or_not_at_all(pgvector: Store) -> No
     assert results == payload and [type(hit) for hit in results.values()] == [str, int, float, float]
 
 
+@pytest.mark.network
 def test_pgvector_can_be_used_by_several_threads(pgvector: Store) -> None:
     from concurrent.futures import ThreadPoolExecutor
 
@@ -385,6 +394,7 @@ def test_pgvector_can_be_used_by_several_threads(pgvector: Store) -> None:
     assert counts == [35] * 6 and len(pgvector.tables()) == 6
 
 
+@pytest.mark.network
 def test_a_scan_of_pgvector_locks_nothing(pgvector: Store) -> None:
     pgvector.create(TABLE)
     pgvector.upsert(TABLE, records(TABLE, 1100))
@@ -395,6 +405,7 @@ def test_a_scan_of_pgvector_locks_nothing(pgvector: Store) -> None:
         next(pages)
 
 
+@pytest.mark.network
 def test_pgvector_keeps_to_its_own_tables(pgvector: Store, server: postgres.Postgres) -> None:
     import psycopg
 
@@ -412,6 +423,7 @@ def test_pgvector_keeps_to_its_own_tables(pgvector: Store, server: postgres.Post
         other.execute("DROP TABLE theirs, nearfield_other")
 
 
+@pytest.mark.network
 def test_postgres_that_goes_away_and_comes_back(server: postgres.Postgres) -> None:
     store = connect(server.address)
     stored = records(TABLE, 30)
@@ -431,6 +443,7 @@ def test_postgres_that_goes_away_and_comes_back(server: postgres.Postgres) -> No
     store.close()
 
 
+@pytest.mark.network
 def test_passwords_stay_out_of_messages(server: postgres.Postgres) -> None:
     address = server.address
     for wrong in (

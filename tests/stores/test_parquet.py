@@ -38,6 +38,7 @@ def test_all_kinds_come_back(memory: MemoryStore, tmp_path: Path, form: TableSpe
     assert_same(stored_records(other, form, vectors=True), records, vectors=True)
 
 
+@pytest.mark.service
 def test_from_store_to_store(memory: MemoryStore, tmp_path: Path) -> None:
     """Through LanceDB, by a file, into another table of other name, metric and index."""
     with DATABASES["lancedb"](tmp_path) as address:

@@ -33,6 +33,8 @@ from nearfield.stores.filters import (
 from nearfield.stores.memory import MemoryStore
 from tests.support.databases import DATABASES
 
+pytestmark = pytest.mark.service
+
 FIELDS: dict[str, FieldType] = {"lang": "str", "Author": "str", "year": "int", "weight": "float", "draft": "bool"}
 STRINGS = [
     "en",
@@ -246,6 +248,7 @@ def test_the_suite_has_each_store() -> None:
 # -- tables ----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_table_made_twice_keeps_its_records(row: Row) -> None:
     table = fresh()
     records = fill(row.store, table, sample(table, 5))
@@ -373,6 +376,7 @@ def many(total: int) -> list[Record]:
     return [replace(record, fields={"lang": STRINGS[at % 9]}, payload={}) for at, record in drawn]
 
 
+@pytest.mark.slow
 def test_five_thousand_records(row: Row) -> None:
     # Fewer in what differs from another row by where it runs alone.
     total = 1500 if "-" in row.name else 5000
@@ -405,6 +409,7 @@ def recall(results: list[list[StoreHit]], expected: list[list[StoreHit]]) -> flo
 # -- filters ---------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_filters_mean_the_same_everywhere(row: Row, filled: tuple[TableSpec, list[Record]]) -> None:
     table, records = filled
     for condition in FILTERS:
@@ -466,6 +471,7 @@ FORMS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", FORMS, ids=lambda form: f"{form.kind}-{form.dtype}-{form.metric}")
 def test_the_nearest_are_the_same_everywhere(row: Row, form: TableSpec) -> None:
     """The same top 10 as from the records themselves, and so from all stores; ties go by id."""
@@ -540,6 +546,7 @@ def test_searches_at_the_edges(row: Row, filled: tuple[TableSpec, list[Record]])
     assert row.store.search(empty, [query], 3, exact=True) == [[]]
 
 
+@pytest.mark.slow
 def test_a_narrow_filter_finds_all_it_matches(row: Row) -> None:
     table = fresh()
     records = fill(row.store, table, sample(table, 600))

@@ -159,6 +159,7 @@ def test_over_long_texts_in_pieces(tmp_path: Path) -> None:
     np.testing.assert_allclose(np.linalg.norm(np.asarray(whole), axis=1), 1, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_rank_and_predict(tmp_path: Path) -> None:
     documents = ["river", "sun", "", "bank " * 80, "river"]
     with Reranker(str(classifier("bert")(tmp_path / "r")), precision="float32") as reranker:

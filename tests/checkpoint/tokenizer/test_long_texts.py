@@ -80,6 +80,7 @@ def _truth(tokenizer: Tokenizer, text: str, prompt: str, *sides: Any) -> list[To
     return [tokenizer._truncate(UntruncatedIds(ids), LENGTH, side, prompt, 0) for side in sides]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("text", TEXTS)
 @pytest.mark.parametrize("name", NAMES)
 def test_the_ids_are_those_of_the_whole_text(tokenizers: dict[str, Tokenizer], name: str, text: str) -> None:
@@ -89,6 +90,7 @@ def test_the_ids_are_those_of_the_whole_text(tokenizers: dict[str, Tokenizer], n
     assert tokenizer.encode([given], truncate="left") == [left]
 
 
+@pytest.mark.slow
 def test_a_prompt_before_a_long_text(tokenizers: dict[str, Tokenizer]) -> None:
     for tokenizer in tokenizers.values():
         text = _prose(8, 150_000)
@@ -97,6 +99,7 @@ def test_a_prompt_before_a_long_text(tokenizers: dict[str, Tokenizer]) -> None:
         assert tokenizer.encode([text], prompt="query: ", truncate="left") == [left]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_cuts_anywhere_are_mended(tokenizers: dict[str, Tokenizer], name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Pieces this short are cut within words, accents and special tokens, some hundred times."""
@@ -170,6 +173,8 @@ print(peak() - before)
 """
 
 
+@pytest.mark.process
+@pytest.mark.slow
 def test_thirty_megabytes_take_little_memory(tmp_path: Path) -> None:
     folder = tiny_models.tiny_bert(tmp_path / "bert")
     command = [sys.executable, "-c", _MEASURE, str(folder)]

@@ -170,6 +170,7 @@ TEXTS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("text", TEXTS.values(), ids=TEXTS)
 @pytest.mark.parametrize(("size", "overlap"), [(8, 0), (24, 0), (24, 9), (40, 20)])
@@ -553,6 +554,7 @@ def test_parts_hold_all_of_a_document() -> None:
         assert not part.parts or (part.parts[0].start, part.parts[-1].end) == (part.start, part.end)
 
 
+@pytest.mark.slow
 def test_real_text_is_cut_whole() -> None:
     path = SHARED / "longdocs" / "rust-book" / "ch03-02-data-types.md"
     if not path.exists():

@@ -211,6 +211,7 @@ def test_changed_bytes_raise_nothing_else(kind: str, at: float, new: bytes) -> N
         pass
 
 
+@pytest.mark.slow
 @settings(max_examples=150, deadline=None)
 @given(st.text(alphabet="ab #-=>`|*[]:<!\t\n\r\x0b\x0c\u2028_1.~+\x00", max_size=60))
 def test_any_markdown_has_exact_spans(text: str) -> None:
@@ -396,6 +397,7 @@ def test_html_in_the_encoding_it_names(encoding: str) -> None:
     assert extract("a.xhtml", page.encode(encoding)).text == word
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "page",
     [
@@ -600,6 +602,7 @@ def test_old_and_encrypted_office_files_say_so() -> None:
 # -- the reader ----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_reader_reads_each_type_and_says_which(reader: DocumentReader) -> None:
     for kind, (name, data) in SAMPLES.items():
         document, message = reader.document(data, name)
@@ -630,6 +633,7 @@ def test_rows_and_unreadable_items(reader: DocumentReader) -> None:
         reader.read(SourceItem("k", "n.txt", fail))
 
 
+@pytest.mark.slow
 def test_a_hanging_parser_costs_its_document_only(tmp_path: Path) -> None:
     with DocumentReader(deadline=2.0) as reader:
         with pytest.raises(InputError, match=r"x\.pdf: took more than 2 seconds"):
@@ -690,6 +694,7 @@ def test_large_texts_are_read_apart(reader: DocumentReader, monkeypatch: pytest.
     assert kind == "markdown" and document == extract("a.md", MARKDOWN.encode())
 
 
+@pytest.mark.process
 def test_a_script_without_guard_runs_once(tmp_path: Path) -> None:
     (tmp_path / "a.pdf").write_bytes(SAMPLES["pdf"][1])
     script = tmp_path / "script.py"

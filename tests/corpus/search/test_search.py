@@ -106,6 +106,7 @@ def test_no_query_is_an_operator(open_table: Callable[..., ChunkTable], query: s
     assert [row for row, _ in chunk_table.keywords.search(query, 5)] == ([dog] if "dog" in query else [])
 
 
+@pytest.mark.slow
 @given(st.text(max_size=30))
 @settings(max_examples=100, deadline=None)
 def test_any_text_is_a_query(query: str) -> None:

@@ -103,6 +103,7 @@ def test_requests_reach_the_runner_and_results_come_back() -> None:
     _run(work)
 
 
+@pytest.mark.slow
 def test_large_results_and_many_at_once() -> None:
     async def work() -> None:
         async with Pair(FakeRunner(batch_tokens=10**6)) as pair:

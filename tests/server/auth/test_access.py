@@ -34,6 +34,8 @@ def _post(url: str, key: str | None = None, path: str = "/v1/embeddings", **body
     return httpx.post(url + path, json={**BODY, **body}, headers=headers)
 
 
+@pytest.mark.network
+@pytest.mark.slow
 def test_a_key_has_a_name_scopes_and_models(tmp_path: Path, tiny: Encoder, caplog: pytest.LogCaptureFixture) -> None:
     reader, reader_hash = create_key()
     owner, owner_hash = create_key()
@@ -65,6 +67,7 @@ def test_a_key_has_a_name_scopes_and_models(tmp_path: Path, tiny: Encoder, caplo
     assert not any(secret in caplog.text for secret in (reader, owner, other))
 
 
+@pytest.mark.network
 def test_a_revoked_key_is_refused_and_a_new_one_accepted(
     tmp_path: Path, tiny: Encoder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -79,6 +82,7 @@ def test_a_revoked_key_is_refused_and_a_new_one_accepted(
         assert [_post(url, key).status_code for key, _ in (first, second)] == [401, 200]
 
 
+@pytest.mark.network
 def test_tokens_a_minute_are_bounded(tmp_path: Path, tiny: Encoder) -> None:
     key, digest = create_key()
     file = _write(tmp_path / "keys.toml", f'name = "slow"\nhash = "{digest}"\ntokens_per_minute = 30')
@@ -132,6 +136,7 @@ def test_an_empty_key_file_does_not_open_the_server(tmp_path: Path) -> None:
         ApiKeys([], tmp_path / "keys.toml")
 
 
+@pytest.mark.network
 def test_without_keys_only_this_machine_may_manage_models(tiny: Encoder) -> None:
     assert HostGuard(True).check({}, "127.0.0.1").may("manage")
     assert HostGuard(True).check({}, "::1").may("manage")
@@ -149,6 +154,7 @@ def test_host_names_of_this_machine_are_accepted(host: str) -> None:
     assert HostGuard(True).check({"host": host}, "127.0.0.1").may("infer")
 
 
+@pytest.mark.network
 @pytest.mark.parametrize(
     "host", ["evil.example", "evil.example:8080", "localhost.evil.example", "10.0.0.1", "[fe80::1]"]
 )
@@ -162,6 +168,7 @@ def test_a_foreign_host_is_refused(tiny: Encoder, url: str, host: str) -> None:
     )
 
 
+@pytest.mark.network
 def test_a_page_of_another_site_is_refused(tiny: Encoder, url: str) -> None:
     def ask(origin: str) -> int:
         return httpx.post(url + "/v1/embeddings", json=BODY, headers={"origin": origin}).status_code
@@ -174,6 +181,7 @@ def test_a_page_of_another_site_is_refused(tiny: Encoder, url: str) -> None:
         assert httpx.post(open_url + "/v1/embeddings", json=BODY, headers=headers).status_code == 200
 
 
+@pytest.mark.network
 def test_models_are_listed_loaded_and_unloaded(tiny: Encoder) -> None:
     def loader(name: str) -> Encoder:
         return tiny
@@ -187,6 +195,8 @@ def test_models_are_listed_loaded_and_unloaded(tiny: Encoder) -> None:
         assert (missing.status_code, missing.json()["error"]["code"]) == (404, "model_not_found")
 
 
+@pytest.mark.network
+@pytest.mark.slow
 def test_the_command_line_manages_a_server(tiny: Encoder, url: str) -> None:
     import subprocess
     import sys
@@ -237,6 +247,8 @@ def test_new_keys_are_stored_as_hashes(tmp_path: Path) -> None:
     assert again.exit_code != 0
 
 
+@pytest.mark.network
+@pytest.mark.slow
 def test_forwarded_headers_count_from_trusted_peers_only(tmp_path: Path) -> None:
     from nearfield.testing import write_tiny_model
     from tests.support.serving import Process
@@ -252,6 +264,8 @@ def test_forwarded_headers_count_from_trusted_peers_only(tmp_path: Path) -> None
         assert response.status_code == status
 
 
+@pytest.mark.network
+@pytest.mark.slow
 def test_https(tmp_path: Path) -> None:
     import ssl
     import subprocess

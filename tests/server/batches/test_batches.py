@@ -25,6 +25,8 @@ from nearfield.server.files.file_store import FileStore
 from nearfield.testing import write_tiny_model
 from tests.support.serving import Process, serving
 
+pytestmark = pytest.mark.network
+
 TEXTS = ["the cat sat on the mat", "a blue dog", "hello world"]
 ENDPOINT: Any = "/v1/embeddings"
 ENDED = ("completed", "failed", "expired", "cancelled")
@@ -407,6 +409,7 @@ class Gate:
         return await self._real(*given, **options)
 
 
+@pytest.mark.slow
 def test_a_cancelled_batch_keeps_what_is_done(tiny: Encoder, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(batch_store, "_WINDOW_LINES", 2)
     with serving([tiny]) as url, _client(url) as client:
@@ -596,6 +599,8 @@ def _computed(url: str) -> int:
     return sum(int(float(line.split()[1])) for line in page.splitlines() if line.startswith("nearfield_inputs_total{"))
 
 
+@pytest.mark.process
+@pytest.mark.slow
 @pytest.mark.parametrize("end", ["kill", "terminate"])
 def test_a_batch_outlives_its_process(tmp_path: Path, end: str) -> None:
     count, text = 1500, "the cat sat on the mat " * 8

@@ -115,6 +115,7 @@ async def test_search_and_read_through_a_process(home: Path) -> None:
         assert content["text"] in text
 
 
+@pytest.mark.process
 async def test_only_the_protocol_is_written_to_stdout(home: Path) -> None:
     hello = {
         "protocolVersion": "2025-06-18",
@@ -223,6 +224,8 @@ def test_an_unknown_collection_ends_the_command(
     assert "Did you mean 'pets'" in ran.err
 
 
+@pytest.mark.network
+@pytest.mark.process
 async def test_http_on_loopback(home: Path) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))

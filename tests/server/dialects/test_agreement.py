@@ -13,6 +13,8 @@ import pytest
 
 from nearfield.encoder import Encoder
 
+pytestmark = pytest.mark.network
+
 TEXT = "the cat sat on the mat, naïve café 東京"
 Ask = Callable[[str, str], Any]
 

@@ -47,6 +47,7 @@ def test_decoding_equals_tiktoken_s() -> None:
     assert cl100k.decode(halves[:1]) == encoding.decode(halves[:1])
 
 
+@pytest.mark.network
 @pytest.mark.usefixtures("tiktoken_cache")
 def test_langchain_with_and_without_token_ids(url: str, tiny: Encoder) -> None:
     from langchain_openai import OpenAIEmbeddings

@@ -29,6 +29,7 @@ from tests.support.serving import serving
 
 # The clients use features of pydantic that are deprecated.
 pytestmark = [
+    pytest.mark.network,
     pytest.mark.filterwarnings("ignore:Accessing the 'model_fields' attribute:DeprecationWarning"),
     pytest.mark.filterwarnings("ignore:The `(parse_obj|dict)` method is deprecated:DeprecationWarning"),
 ]
@@ -327,6 +328,7 @@ def test_v1_documents(v1: cohere.Client, fleet: dict[str, LoadedModel]) -> None:
         v1.rerank(model="tiny-reranker", query="stone", documents=sent, rank_fields=["missing"])
 
 
+@pytest.mark.slow
 def test_scores_lie_between_0_and_1(tmp_path: Path) -> None:
     bounded: dict[str, Callable[[Any], Any]] = {
         "Identity": lambda x: 1 / (1 + np.exp(-x)),

@@ -30,6 +30,8 @@ from tests.conftest import PROMPTS
 from tests.support.chat_server import ChatServer, Refuse, Say, chatting
 from tests.support.serving import serving
 
+pytestmark = pytest.mark.network
+
 DOCUMENTS: list[dict[str, Any]] = [
     {"id": "cats", "text": "The cat sat on the mat.\n\nA cat sleeps a lot.", "title": "Cats", "year": 2020},
     {"id": "dogs", "text": "A dog looked at the blue world.", "title": "Dogs", "year": 2022},
@@ -429,6 +431,7 @@ def test_a_collection_of_a_model_that_is_not_served(fleet: dict[str, LoadedModel
         assert get(url + "/collections/pets").json()["documents"] == 3
 
 
+@pytest.mark.slow
 def test_a_model_of_another_space_is_refused(fleet: dict[str, LoadedModel], home: Path) -> None:
     with serving(
         ModelPool(loader=lambda _: fleet["m3"], on_demand=["tiny"]), served_collections="all", collections_dir=home

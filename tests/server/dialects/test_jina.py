@@ -21,6 +21,8 @@ from nearfield.server.dialects import jina
 from nearfield.testing import tiny_encoder
 from tests.support.serving import serving
 
+pytestmark = pytest.mark.network
+
 TEXTS = ["the cat sat on the mat", "a blue dog", "hello world"]
 CHUNKS = ["the cat sat on the mat. ", "a blue dog. ", "hello world"]
 LONG = "cat " * 100
@@ -106,6 +108,7 @@ def test_the_openai_client_gets_bits_as_numbers(fleet_url: str, tiny: Encoder) -
     np.testing.assert_array_equal(np.array(plain.data[0].embedding, np.float32), np.asarray(tiny.encode_query("cat")))
 
 
+@pytest.mark.slow
 def test_normalized(tmp_path: Path) -> None:
     with tiny_encoder(tmp_path / "long", precision="float32") as encoder:
         object.__setattr__(encoder.recipe, "modules", encoder.recipe.modules[:1])
@@ -283,6 +286,7 @@ def test_scores_lie_between_0_and_1_for_any_activation(
     assert [result.score for result in reranker.rank("cat", TEXTS)] != [result.score for result in expected]
 
 
+@pytest.mark.slow
 def test_rerank_options(fleet_url: str, fleet: dict[str, Any]) -> None:
     def ask(**more: Any) -> Any:
         return _ask(fleet_url, "/v1/rerank", **{"model": fleet["reranker"].name, "query": "cat", **more})

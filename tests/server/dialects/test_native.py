@@ -17,6 +17,8 @@ import pytest
 from nearfield.inference.loaded_model import LoadedModel
 from tests.support.paths import ROOT
 
+pytestmark = pytest.mark.network
+
 GUIDES = ROOT / "docs" / "guides"
 GUIDE_TEXT = "".join((GUIDES / name).read_text(encoding="utf-8") for name in ("encode.md", "rerank.md"))
 EXAMPLES = [code for code in re.findall(r"```python\n(.*?)```", GUIDE_TEXT, re.S) if "import httpx" in code]

@@ -27,6 +27,8 @@ from nearfield.server.models.model_pool import ModelPool
 from nearfield.testing import tiny_encoder, write_tiny_model
 from tests.support.serving import serving
 
+pytestmark = pytest.mark.network
+
 TEXTS = ["the cat sat on the mat", "a blue dog", "hello world"]
 LONG = "cat " * 100
 #: Frameworks never close their clients: each connection is for one request.
@@ -510,6 +512,7 @@ async def test_langchain(fleet_url: str, tiny: Encoder) -> None:
         OllamaEmbeddings(model="nope", **options)
 
 
+@pytest.mark.slow
 async def test_llama_index(fleet_url: str, tiny: Encoder) -> None:
     from llama_index.embeddings.ollama import OllamaEmbedding
 

@@ -19,6 +19,8 @@ from nearfield.server.models.model_pool import ModelPool
 from nearfield.testing import tiny_encoder
 from tests.support.serving import serving
 
+pytestmark = pytest.mark.network
+
 TEXTS = ["the cat sat on the mat", "a blue dog", "hello world"]
 
 
@@ -106,6 +108,7 @@ def test_quantised_lists_and_bytes(client: openai.OpenAI, tiny: Encoder, dtype: 
     np.testing.assert_array_equal(raw, expected.data)
 
 
+@pytest.mark.slow
 def test_dimensions(tmp_path: Path, client: openai.OpenAI) -> None:
     with pytest.raises(openai.BadRequestError, match="was not trained") as refusal:
         client.embeddings.create(model="tiny", input="cat", dimensions=8)
@@ -155,6 +158,7 @@ def test_models(client: openai.OpenAI, url: str) -> None:
     assert httpx.get(url + "/v1/models/some%2Ftiny").json()["error"]["code"] == "model_not_found"
 
 
+@pytest.mark.slow
 def test_ids_with_a_slash(tmp_path: Path) -> None:
     with tiny_encoder(tmp_path / "tiny") as encoder:
         object.__setattr__(encoder.recipe, "name", "some/tiny")
@@ -222,6 +226,7 @@ def test_request_ids_and_ignored_fields(client: openai.OpenAI, url: str) -> None
     assert len(httpx.get(url + "/health", headers={"x-request-id": "not sane" * 9}).headers["x-request-id"]) == 32
 
 
+@pytest.mark.slow
 async def test_the_asynchronous_client(url: str, tiny: Encoder) -> None:
     import asyncio
 
@@ -234,6 +239,7 @@ async def test_the_asynchronous_client(url: str, tiny: Encoder) -> None:
     np.testing.assert_allclose(_vectors(replies[9])[0], np.asarray(tiny.encode("cat 9")), atol=1e-6)
 
 
+@pytest.mark.slow
 def test_keys(tmp_path: Path, tiny: Encoder) -> None:
     file = tmp_path / "keys.txt"
     file.write_text(f"# ours\nplain-key  # comment\nwith#mark\nsha256:{hashlib.sha256(b'hashed-key').hexdigest()}\n")

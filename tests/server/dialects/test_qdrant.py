@@ -11,6 +11,8 @@ import pytest
 from nearfield.encoder import Encoder
 from tests.support.serving import serving
 
+pytestmark = pytest.mark.network
+
 #: A text to which the tiny bge-m3 gives sparse weights.
 SPARSE = "hello world river"
 

@@ -24,6 +24,8 @@ from nearfield.errors import (
 from nearfield.inference.loaded_model import LoadedModel
 from nearfield.server.dialects.sie.routes import SieDialect
 
+pytestmark = pytest.mark.network
+
 MSGPACK = "application/msgpack"
 KINDS = ["dense", "sparse", "multivector"]
 #: A text to which the tiny bge-m3 gives sparse weights.

@@ -24,6 +24,8 @@ from tests.parity.multivector import own
 from tests.support.serving import serving
 from tests.support.tiny_models import tiny_bert
 
+pytestmark = pytest.mark.network
+
 TEXTS = ["the cat sat on the mat", "a blue dog", "hello world"]
 TIMES = ("x-compute-time", "x-total-time", "x-tokenization-time", "x-queue-time", "x-inference-time")
 Fleet = dict[str, LoadedModel]
@@ -162,6 +164,7 @@ def test_dimensions(plain: Encoder, plain_url: str, fleet_url: str) -> None:
     assert "was not trained" in _post_error(fleet_url, "/embed", 422, "Validation", inputs="cat", dimensions=8)
 
 
+@pytest.mark.slow
 def test_embed_sparse(fleet: Fleet, fleet_url: str) -> None:
     m3: Any = fleet["m3"]
     for text in TEXTS:
@@ -173,6 +176,7 @@ def test_embed_sparse(fleet: Fleet, fleet_url: str) -> None:
     assert all(len(item.split(":")[-1]) < 14 for item in body.split("}") if ":" in item), "longer than float32 needs"
 
 
+@pytest.mark.slow
 def test_embed_all(tmp_path: Path, fleet_url: str) -> None:
     message = _post_error(fleet_url, "/embed_all", 424, "Backend", inputs="cat")
     assert message.startswith("Backend error: ") and "/embed_all" in message

@@ -21,6 +21,8 @@ from nearfield.server.dialects import voyage
 from nearfield.testing import tiny_encoder
 from tests.support.serving import serving
 
+pytestmark = pytest.mark.network
+
 TEXTS = ["the cat sat on the mat", "a blue dog", "hello world"]
 CHUNKS = ["the cat sat on the mat. ", "a blue dog. ", "hello world"]
 LONG = "cat " * 100

@@ -32,6 +32,8 @@ from nearfield.settings import load as settings
 from nearfield.testing import write_tiny_model
 from tests.support.serving import Process
 
+pytestmark = pytest.mark.process
+
 BODY = {"model": "tiny", "input": "the cat sat on the mat"}
 KINDS = ["dense", "sparse", "multivector"]
 #: Texts of which the tiny bge-m3 gives the first sparse weights.
@@ -115,6 +117,8 @@ def _array(told: Any) -> Any:
     return np.frombuffer(base64.b64decode(told), np.float32)
 
 
+@pytest.mark.network
+@pytest.mark.slow
 def test_vectors_are_those_of_python_through_each_front_end(all_kinds: Process, fleet: dict[str, Any]) -> None:
     m3 = fleet["m3"]
     expected = m3.encode(TEXTS, outputs=KINDS)
@@ -139,6 +143,7 @@ def test_vectors_are_those_of_python_through_each_front_end(all_kinds: Process, 
                 )
 
 
+@pytest.mark.network
 def test_scores_are_those_of_python_through_each_front_end(all_kinds: Process, fleet: dict[str, Any]) -> None:
     documents = ["a dog", "the cat sat", "hello"]
     ranked = [(each.index, each.score) for each in fleet["reranker"].rank("cat", documents)]
@@ -152,6 +157,8 @@ def test_scores_are_those_of_python_through_each_front_end(all_kinds: Process, f
             assert {each["label"]: each["score"] for each in told.json()} == pytest.approx(labels, rel=1e-6)
 
 
+@pytest.mark.network
+@pytest.mark.slow
 def test_many_inputs_in_one_request(all_kinds: Process, fleet: dict[str, Any]) -> None:
     texts = [f"the cat sat on mat {number}" for number in range(3000)]
     expected = fleet["tiny"].encode(texts)
@@ -163,6 +170,7 @@ def test_many_inputs_in_one_request(all_kinds: Process, fleet: dict[str, Any]) -
             np.testing.assert_allclose(found, expected.data, atol=1e-6)
 
 
+@pytest.mark.network
 def test_refusals_are_those_of_one_process(all_kinds: Process) -> None:
     with _clients(all_kinds) as clients:
         for client in clients:
@@ -181,6 +189,8 @@ def _names(client: httpx.Client) -> list[str]:
     return [model["id"] for model in client.get("/models").json()["models"]]
 
 
+@pytest.mark.network
+@pytest.mark.slow
 def test_connections_are_spread_and_a_killed_front_end_costs_only_its_own(small: Path) -> None:
     with _serving(small) as process, _clients(process, 6) as clients:
         old = _frontends(process)
@@ -218,6 +228,8 @@ def test_a_front_end_that_leaves_connections_waiting_comes_last() -> None:
         assert (stuck.load, other.load) == (1, 5)
 
 
+@pytest.mark.network
+@pytest.mark.slow
 def test_a_front_end_killed_under_load_loses_nothing_of_others(small: Path) -> None:
     outcomes: Counter[str] = Counter()
 
@@ -300,6 +312,8 @@ def test_sigterm_under_load_finishes_all_accepted_requests(tmp_path: Path) -> No
     assert set(outcomes) <= {"200", "refused"}, outcomes
 
 
+@pytest.mark.network
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_to_all_of_them_is_a_shutdown_in_good_order(small: Path, number: int) -> None:
     """As a terminal or systemd sends it."""
@@ -309,12 +323,16 @@ def test_a_signal_to_all_of_them_is_a_shutdown_in_good_order(small: Path, number
         assert process.wait() == 0
 
 
+@pytest.mark.network
+@pytest.mark.slow
 def test_no_front_end_outlives_a_killed_main_process(small: Path) -> None:
     with _serving(small, count=3) as process, _clients(process, 3):
         assert len(_frontends(process)) == 3
         process.kill()  # and the block's end finds them all gone
 
 
+@pytest.mark.network
+@pytest.mark.slow
 def test_metrics_are_those_of_all_and_outlive_the_dead(small: Path) -> None:
     def counts(client: httpx.Client) -> dict[str, float]:
         lines = [line for line in client.get("/metrics").text.splitlines() if line[0] != "#"]
@@ -376,6 +394,8 @@ def test_pages_are_joined_as_the_library_would_write_them(tiny: Encoder) -> None
     assert created == [line for line in left.splitlines() if "_created{" in line]
 
 
+@pytest.mark.network
+@pytest.mark.slow
 def test_what_is_known_of_models_is_known_to_all(small: Path) -> None:
     with _serving(small) as process, _clients(process) as clients:
         for _ in range(3):
@@ -386,6 +406,8 @@ def test_what_is_known_of_models_is_known_to_all(small: Path) -> None:
             assert (known["users"], known["state"], known["pinned"]) == (0, "loaded", True)
 
 
+@pytest.mark.network
+@pytest.mark.slow
 def test_https(small: Path, tmp_path: Path) -> None:
     key, cert = tmp_path / "key.pem", tmp_path / "cert.pem"
     subject = ["-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1"]
@@ -401,6 +423,8 @@ def test_https(small: Path, tmp_path: Path) -> None:
                 assert client.post("/v1/embeddings", json=BODY).status_code == 200
 
 
+@pytest.mark.network
+@pytest.mark.slow
 def test_top_reads_them(small: Path) -> None:
     from nearfield.cli.top import ServerView
 
@@ -417,6 +441,8 @@ def test_top_reads_them(small: Path) -> None:
         assert frame.figures.requests * (frame.figures.seconds or 0) == pytest.approx(2)
 
 
+@pytest.mark.network
+@pytest.mark.slow
 def test_overload_is_refused_whoever_is_asked(tmp_path: Path) -> None:
     write_tiny_model(tmp_path / "tiny", size=256, layers=6)
     replies: Counter[int] = Counter()
@@ -436,6 +462,8 @@ def test_overload_is_refused_whoever_is_asked(tmp_path: Path) -> None:
     assert set(replies) == {200, 429}
 
 
+@pytest.mark.network
+@pytest.mark.slow
 def test_a_rate_is_a_key_s_whoever_is_asked(small: Path, tmp_path: Path) -> None:
     keys = tmp_path / "keys.toml"
     keys.write_text('[[keys]]\nname = "slow"\nkey = "secret"\ntokens_per_minute = 100\n')
@@ -473,6 +501,8 @@ def _batch(client: httpx.Client, count: int) -> str:
     return "/v1/batches/" + str(client.post("/v1/batches", json=asked).json()["id"])
 
 
+@pytest.mark.network
+@pytest.mark.slow
 def test_batches_are_taken_by_all_and_done_by_one(small: Path) -> None:
     with _serving(small, data=small.parent / "batches") as process, _clients(process) as clients:
         for client in clients:
@@ -506,6 +536,7 @@ def test_what_is_for_one_process_is_refused_at_the_start(given: dict[str, Any], 
         serve(settings(frontends=2, **given))
 
 
+@pytest.mark.slow
 def test_what_a_front_end_cannot_start_for_is_said(small: Path, tmp_path: Path) -> None:
     from nearfield.server.frontends.supervisor import serve
 
@@ -540,6 +571,7 @@ def test_a_shell_is_the_model_without_its_weights(fleet: dict[str, LoadedModel])
 
 
 # peft's own call into transformers.
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing. is deprecated:FutureWarning")
 def test_a_shell_knows_the_adapters_of_its_model(tmp_path: Path) -> None:
     from tests.inference.test_adapters import lora

@@ -156,6 +156,7 @@ def _post_beside_open_bodies(url: str, bodies: int, size: int, limit: int) -> tu
     return asyncio.run(scenario())
 
 
+@pytest.mark.network
 def test_many_large_bodies_at_once_are_refused_before_memory_runs_out(tiny: Encoder) -> None:
     with serving([tiny], max_body_bytes=1024) as url:
         assert _post_beside_open_bodies(url, 3, 1000, 1024)[0] == 200
@@ -165,6 +166,7 @@ def test_many_large_bodies_at_once_are_refused_before_memory_runs_out(tiny: Enco
         assert httpx.post(url + "/v1/embeddings", json=GOOD).status_code == 200
 
 
+@pytest.mark.network
 def test_a_thousand_clients_disconnect_in_the_middle_of_their_bodies(
     tiny: Encoder, errors: list[logging.LogRecord]
 ) -> None:
@@ -185,6 +187,7 @@ def test_a_thousand_clients_disconnect_in_the_middle_of_their_bodies(
     assert not errors, errors[0].getMessage()
 
 
+@pytest.mark.network
 def test_a_body_that_never_ends_closes_its_connection(tiny: Encoder) -> None:
     async def scenario(url: str) -> bytes:
         reader, writer = await _open(url, _head(100) + b"{")
@@ -198,6 +201,7 @@ def test_a_body_that_never_ends_closes_its_connection(tiny: Encoder) -> None:
     assert b"connection: close" in reply.lower()
 
 
+@pytest.mark.network
 def test_an_unexpected_error_costs_one_reply_and_no_connection(
     tiny: Encoder, errors: list[logging.LogRecord], monkeypatch: pytest.MonkeyPatch
 ) -> None:

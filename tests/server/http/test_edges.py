@@ -59,6 +59,7 @@ def _until_closed(client: socket.socket) -> bytes:
 # -- slow clients ----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.process
 def test_sigterm_does_not_wait_for_a_body_that_stalls(tmp_path: Path) -> None:
     write_tiny_model(tmp_path / "tiny")
     process = Process(tmp_path / "tiny", "--drain-timeout", "30")
@@ -126,6 +127,7 @@ def test_a_connection_with_a_request_in_progress_is_never_overdue(monkeypatch: p
 # -- paths and bodies ------------------------------------------------------------------------------------------
 
 
+@pytest.mark.network
 @pytest.mark.parametrize("path", ["/v1/embeddings/", "/embeddings/", "/v1/models/", "/v1/models/tiny/", "/health/"])
 def test_a_trailing_slash_is_ignored(url: str, path: str) -> None:
     def ask(where: str) -> httpx.Response:
@@ -137,6 +139,7 @@ def test_a_trailing_slash_is_ignored(url: str, path: str) -> None:
     assert httpx.get(url + "/").text == "Ollama is running"
 
 
+@pytest.mark.network
 @pytest.mark.parametrize("encoding", ["gzip", "GZIP", "x-gzip", "identity", ""])
 def test_supported_content_encodings(url: str, encoding: str) -> None:
     body = gzip.compress(BODY) if "zip" in encoding.lower() else BODY
@@ -144,6 +147,7 @@ def test_supported_content_encodings(url: str, encoding: str) -> None:
     assert httpx.post(url + PATH, content=body, headers=headers).json() == httpx.post(url + PATH, json=GOOD).json()
 
 
+@pytest.mark.network
 @pytest.mark.parametrize("encoding", ["br", "zstd", "deflate", "gzip, gzip"])
 def test_unsupported_content_encodings_are_refused(url: str, encoding: str) -> None:
     response = httpx.post(url + PATH, content=zlib.compress(BODY), headers={"content-encoding": encoding})
@@ -162,6 +166,7 @@ BAD_GZIP = {
 }
 
 
+@pytest.mark.network
 def test_invalid_gzip_and_decompression_bombs_are_refused(tiny: Encoder) -> None:
     with serving([tiny], max_body_bytes=100_000) as url:
         for case, (body, status) in BAD_GZIP.items():
@@ -175,6 +180,7 @@ def test_invalid_gzip_and_decompression_bombs_are_refused(tiny: Encoder) -> None
 # -- what could never be done ----------------------------------------------------------------------------------
 
 
+@pytest.mark.network
 def test_a_request_that_even_an_idle_engine_could_not_finish_in_time_is_too_large(tmp_path: Path) -> None:
     engine = Engine(1)
     with tiny_encoder(tmp_path / "tiny", engine=engine) as encoder, serving([encoder], request_timeout=10) as url:
@@ -210,6 +216,7 @@ def _counts(url: str) -> dict[str, float]:
     }
 
 
+@pytest.mark.network
 def test_every_route_is_counted_by_its_template(tiny: Encoder) -> None:
     with serving([tiny]) as url:
         for path in (
@@ -280,6 +287,7 @@ def test_encoding_a_large_response_does_not_block_the_event_loop() -> None:
     assert min(asyncio.run(longest_pause()) for _ in range(3)) < at_once * 0.6
 
 
+@pytest.mark.network
 def test_only_large_responses_are_encoded_in_a_thread(tiny: Encoder, monkeypatch: pytest.MonkeyPatch) -> None:
     names: list[str] = []
     loops: list[str] = []
@@ -305,6 +313,7 @@ def test_only_large_responses_are_encoded_in_a_thread(tiny: Encoder, monkeypatch
 # -- the document ----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.network
 def test_responses_match_the_openapi_document(url: str, tiny: Encoder) -> None:
     paths = httpx.get(url + "/openapi.json").json()["paths"]
     calls: list[tuple[str, str, str, type[Any], httpx.Response]] = [
@@ -324,6 +333,7 @@ def test_responses_match_the_openapi_document(url: str, tiny: Encoder) -> None:
         assert msgspec.to_builtins(read) == response.json(), "no field is left out, and none is unknown"
 
 
+@pytest.mark.network
 def test_truncated_and_quantised_responses_match_the_openapi_document(url: str) -> None:
     body = {**GOOD, "input": ["cat " * 100], "embedding_dtype": "int8", "encoding_format": "base64"}
     response = httpx.post(url + PATH, json=body).json()

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import httpx
+import pytest
 
 from nearfield.inference.loaded_model import LoadedModel
+
+pytestmark = pytest.mark.network
 
 
 def test_all_kinds_are_listed(fleet: dict[str, LoadedModel], fleet_url: str) -> None:

@@ -11,6 +11,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from nearfield.inference.loaded_model import LoadedModel
 from tests.support.serving import serving
 
+pytestmark = pytest.mark.network
+
 
 @pytest.fixture(scope="module")
 def watched(fleet: dict[str, LoadedModel]) -> Iterator[str]:

@@ -31,6 +31,8 @@ from nearfield.testing import write_tiny_model
 from tests.support.cli_runner import python
 from tests.support.serving import Process, serving
 
+pytestmark = pytest.mark.network
+
 TRACE, PARENT = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
 SECRET = "nobody may read this"
 
@@ -157,6 +159,7 @@ def test_a_parent_that_is_none_begins_a_new_trace(tiny: Encoder, headers: Any) -
     assert f"{span.context.trace_id:032x}" != TRACE
 
 
+@pytest.mark.slow
 def test_other_kinds_of_work(fleet: dict[str, LoadedModel]) -> None:
     with traced(list(fleet.values())) as server:
         body = {"model": "tiny-reranker", "query": "cat", "documents": ["a dog", "a cat", "a bird"]}
@@ -298,6 +301,8 @@ class Collector:
         self._server.server_close()
 
 
+@pytest.mark.process
+@pytest.mark.slow
 def test_spans_reach_a_collector_before_the_server_ends(tmp_path: Path) -> None:
     with Collector() as collector:
         server = Process(
@@ -321,6 +326,8 @@ def test_spans_reach_a_collector_before_the_server_ends(tmp_path: Path) -> None:
     assert sorted(names) == ["POST /v1/embeddings", "queue", "reply", "run", "tokenise"]
 
 
+@pytest.mark.process
+@pytest.mark.slow
 @pytest.mark.parametrize("status", [400, None])
 def test_a_collector_that_refuses_or_is_not_there_costs_nothing(tmp_path: Path, status: int | None) -> None:
     with Collector(status or 200) as collector:
@@ -354,6 +361,8 @@ def test_an_app_opens_what_its_settings_ask_for(tiny: Encoder) -> None:
 # -- where it is not wanted, or not installed -------------------------------------------------------------------------
 
 
+@pytest.mark.process
+@pytest.mark.slow
 def test_without_the_setting_nothing_is_imported() -> None:
     code = (
         "import sys, nearfield.server.lifecycle.serve; from nearfield.server.app import open_traces; open_traces(None)"
@@ -362,6 +371,8 @@ def test_without_the_setting_nothing_is_imported() -> None:
     assert found == "[]"
 
 
+@pytest.mark.process
+@pytest.mark.slow
 @pytest.mark.parametrize("missing", ["opentelemetry", "opentelemetry.exporter", "opentelemetry.sdk"])
 def test_without_the_extra_the_error_names_it(missing: str) -> None:
     code = (
@@ -374,6 +385,7 @@ def test_without_the_extra_the_error_names_it(missing: str) -> None:
     assert "pip install 'nearfield[otel]'" in python(code)
 
 
+@pytest.mark.process
 def test_a_command_without_the_extra_ends_before_any_model_loads() -> None:
     code = (
         "import sys; sys.modules['opentelemetry'] = None; "

@@ -225,6 +225,7 @@ def test_vectors_of_all_tokens(client: Client, tmp_path: Path) -> None:
 # -- streams -----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_stream_answers_in_order(client: Client, tiny: Encoder) -> None:
     """How texts are batched may move the last bits, and nothing else."""
     texts = [f"{TEXTS[n % 3]} {n} " + "cat " * (n % 40) for n in range(1000)]
@@ -246,6 +247,7 @@ def test_one_bad_message_ends_its_stream_and_those_before_it_are_answered(client
     assert len(client("Embed/Embed", pb.EmbedRequest(inputs="cat")).embeddings)
 
 
+@pytest.mark.slow
 def test_a_stream_is_not_read_ahead_of_its_client(tiny: Encoder) -> None:
     """A client that takes no answers is not read without end: what it sends waits with it."""
     sent, enough = 0, threading.Event()
@@ -662,6 +664,7 @@ def test_a_client_that_leaves_frees_what_was_waiting(small: Encoder, gate: Gate,
         _until(lambda: served.server.body_budget.used_bytes == 0)
 
 
+@pytest.mark.slow
 def test_many_calls_at_once_on_one_connection_all_have_their_answers(client: Client) -> None:
     """gRPC by itself refuses some from a thousand on; a client that disconnects in between costs no other an answer."""
     embed = method(client.channel, "Embed/Embed")
@@ -703,6 +706,7 @@ def test_the_messages_of_a_stream_run_together(small: Encoder, gate: Gate) -> No
     assert max(sizes) > 30
 
 
+@pytest.mark.slow
 def test_a_stream_waits_for_room_where_a_single_call_is_refused(small: Encoder, gate: Gate) -> None:
     asked = pb.EmbedRequest(inputs="the cat sat on the mat")
     with calling([small]) as served, Client(served.address) as client:
@@ -722,6 +726,7 @@ def test_a_request_s_time_bounds_each_message(small: Encoder) -> None:
         assert dict(refused.trailing_metadata())["x-nearfield-code"] == "deadline_exceeded"
 
 
+@pytest.mark.slow
 def test_stopping_finishes_what_was_accepted(small: Encoder, gate: Gate) -> None:
     asked, more = pb.EmbedRequest(inputs="cat"), threading.Event()
 
@@ -752,6 +757,8 @@ def test_stopping_finishes_what_was_accepted(small: Encoder, gate: Gate) -> None
         more.set()
 
 
+@pytest.mark.process
+@pytest.mark.slow
 def test_sigterm_under_load_loses_no_call(tmp_path: Path) -> None:
     """Each call ends with its answer, or is refused as unavailable, which clients try elsewhere."""
     write_tiny_model(tmp_path / "tiny")
@@ -785,6 +792,9 @@ def test_sigterm_under_load_loses_no_call(tmp_path: Path) -> None:
 # -- the command ---------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.network
+@pytest.mark.process
+@pytest.mark.slow
 def test_nearfield_serve_speaks_both_on_their_ports(tmp_path: Path) -> None:
     write_tiny_model(tmp_path / "tiny")
     process = Process(tmp_path / "tiny", "--grpc-port", "0", "--precision", "float32", "--api-key", "nf-x")
@@ -799,6 +809,8 @@ def test_nearfield_serve_speaks_both_on_their_ports(tmp_path: Path) -> None:
     assert 'route="/tei.v1.Embed/Embed",status="200"' in page
 
 
+@pytest.mark.process
+@pytest.mark.slow
 def test_tls_is_that_of_http(tmp_path: Path) -> None:
     write_tiny_model(tmp_path / "tiny")
     key, cert = tmp_path / "key.pem", tmp_path / "cert.pem"
@@ -830,6 +842,8 @@ def test_without_its_libraries_it_names_the_extra(monkeypatch: pytest.MonkeyPatc
         rpc.load()
 
 
+@pytest.mark.process
+@pytest.mark.slow
 def test_a_server_without_it_loads_none_of_it() -> None:
     names = "[name for name in ('grpc', 'google.protobuf') if name in sys.modules]"
     code = f"import sys, nearfield.server.lifecycle.serve; print({names})"
@@ -847,6 +861,7 @@ def test_the_messages_are_those_of_the_proto_file() -> None:
         assert path.read_text(encoding="utf-8") == content, "stale: run python -m tools.proto"
 
 
+@pytest.mark.process
 def test_the_example_of_the_page(served: Served, tmp_path: Path, tiny: Encoder) -> None:
     """As a user would: with what grpcio-tools makes of the file, in a separate process."""
     try:
