@@ -76,8 +76,8 @@ def test_agreement_is_scipys(seed: int) -> None:
     assert metrics.spearman(np.ones(5), np.arange(5)) == 0.0
     tables = random.integers(0, 5, (2, 4, 60)) / 2
     expected = [100 * stats.spearmanr(x, y).statistic for x, y in zip(*tables, strict=True)]
-    assert metrics.spearmans(*tables) == pytest.approx(expected)
-    assert metrics.spearmans(np.ones((1, 5)), np.arange(5.0)[None]) == pytest.approx([0.0])
+    assert metrics.spearman_rows(*tables) == pytest.approx(expected)
+    assert metrics.spearman_rows(np.ones((1, 5)), np.arange(5.0)[None]) == pytest.approx([0.0])
 
 
 @pytest.mark.parametrize("seed", SEEDS)
@@ -296,5 +296,5 @@ def test_correlations_are_compared_on_the_same_draws() -> None:
     "other", [result([1.0, 2.0], digest="another"), result([1.0, 2.0], main="MRR@10"), result([1.0])]
 )
 def test_what_cannot_be_compared_is_refused(other: Mapping[str, Any]) -> None:
-    with pytest.raises(InputError, match=r"Two results can be compared|not of the same items"):
+    with pytest.raises(InputError, match=r"different data sets or metrics|not of the same items"):
         significance.paired_test(result([1.0, 2.0]), other)

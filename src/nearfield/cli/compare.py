@@ -98,7 +98,7 @@ def compare(
         from nearfield.evaluation.comparison.html_report import render_html
 
         names = ", ".join(dataset["name"] for dataset in comparison["datasets"])
-        result_store.write(html, render_html(comparison, title or f"Comparison on {names}").encode())
+        result_store.write_file(html, render_html(comparison, title or f"Comparison on {names}").encode())
         typer.echo(f"Report: {html}", err=True)
     if as_json:
         typer.echo(json.dumps(comparison, ensure_ascii=False))

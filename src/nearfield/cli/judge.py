@@ -98,7 +98,7 @@ def synthetic(
         dataset = known_items(opened, level=level, queries=queries, seed=seed)  # type: ignore[arg-type]
     write_beir(dataset, folder)
     if as_json:
-        typer.echo(json.dumps({"folder": str(folder), **dataset.told()}, ensure_ascii=False))
+        typer.echo(json.dumps({"folder": str(folder), **dataset.to_dict()}, ensure_ascii=False))
         return
     counts = dataset.rows.counts()
     typer.echo(f"{counts['queries']} queries, {counts['documents']} {level}s, in {folder}")

@@ -12,6 +12,7 @@ from urllib.parse import quote
 import msgspec
 import numpy as np
 
+from nearfield.arrays import Array
 from nearfield.client.results import LoadState, LoadStates, RankedDocument, Readiness, RemoteModel
 from nearfield.client.retry import RetryPolicy
 from nearfield.errors import InputError, NearfieldError, ServerRefused
@@ -20,8 +21,6 @@ from nearfield.vectors.dense import Vectors, quantize
 if TYPE_CHECKING:
     import httpx
     from typing_extensions import Unpack
-
-from nearfield.arrays import Array
 
 T = TypeVar("T")
 #: Texts in one request.

@@ -1,14 +1,14 @@
-"""Worst: the items that a subject did worst on, with what was expected and what was found instead."""
+"""Error analysis: the items with the lowest scores, with their expected and their actual results."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from typing import Any
 
-#: Characters shown of a text.
-SHOWN = 300
-#: Documents shown of what was found.
-FOUND = 3
+#: Maximum length of a text in a report.
+MAX_CHARACTERS = 300
+#: Documents in a report of a query.
+MAX_DOCUMENTS = 3
 
 
 def worst_items(scores: Mapping[str, float], count: int) -> list[str]:
@@ -16,13 +16,13 @@ def worst_items(scores: Mapping[str, float], count: int) -> list[str]:
     return sorted(scores, key=lambda key: scores[key])[:count]
 
 
-def shown(text: str) -> str:
-    """Return a text on one line, its end cut off where it is long."""
+def shorten(text: str) -> str:
+    """Return a text on one line, truncated to ``MAX_CHARACTERS``."""
     flat = " ".join(text.split())
-    return flat if len(flat) <= SHOWN else flat[: SHOWN - 1].rstrip() + "…"
+    return flat if len(flat) <= MAX_CHARACTERS else flat[: MAX_CHARACTERS - 1].rstrip() + "…"
 
 
-def queries(
+def worst_queries(
     scores: Mapping[str, float],
     texts: Mapping[str, str],
     relevant: Mapping[str, Mapping[str, int]],
@@ -30,30 +30,32 @@ def queries(
     document: Callable[[str], str],
     count: int,
 ) -> list[dict[str, Any]]:
-    """Return the worst queries: what should have been found and at which rank it was, and what was found first."""
+    """Return the worst queries: relevant documents with their ranks, and the first documents of the ranking."""
     return [
         {
             "id": key,
-            "text": shown(texts[key]),
+            "text": shorten(texts[key]),
             "score": scores[key],
-            **_told(relevant.get(key, {}), ordered(run.get(key, {})), document),
+            **_expected_and_found(relevant.get(key, {}), sort_ranking(run.get(key, {})), document),
         }
         for key in worst_items(scores, count)
     ]
 
 
-def ordered(found: Mapping[str, float]) -> list[tuple[str, float]]:
-    """Return ids and scores as trec_eval ranks them: the best first, ties by id, the last first."""
-    return sorted(found.items(), key=lambda each: (each[1], each[0]), reverse=True)
+def sort_ranking(scores: Mapping[str, float]) -> list[tuple[str, float]]:
+    """Return ids and scores in trec_eval's order: the best first, equal scores by falling id."""
+    return sorted(scores.items(), key=lambda item: (item[1], item[0]), reverse=True)
 
 
-def _told(grades: Mapping[str, int], found: list[tuple[str, float]], document: Callable[[str], str]) -> dict[str, Any]:
-    ranks = {key: rank for rank, (key, _) in enumerate(found, 1)}
-    good = [key for key, grade in grades.items() if grade > 0][:FOUND]
+def _expected_and_found(
+    grades: Mapping[str, int], ranking: list[tuple[str, float]], document: Callable[[str], str]
+) -> dict[str, Any]:
+    ranks = {key: rank for rank, (key, _) in enumerate(ranking, 1)}
+    expected = [key for key, grade in grades.items() if grade > 0][:MAX_DOCUMENTS]
     return {
-        "expected": [{"id": key, "text": shown(document(key)), "rank": ranks.get(key)} for key in good],
+        "expected": [{"id": key, "text": shorten(document(key)), "rank": ranks.get(key)} for key in expected],
         "found": [
-            {"id": key, "text": shown(document(key)), "score": score, "relevance": grades.get(key)}
-            for key, score in found[:FOUND]
+            {"id": key, "text": shorten(document(key)), "score": score, "relevance": grades.get(key)}
+            for key, score in ranking[:MAX_DOCUMENTS]
         ],
     }

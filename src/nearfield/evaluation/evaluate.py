@@ -1,4 +1,4 @@
-"""Evaluation: a subject measured on a data set: figures with intervals, what each item scored, and the worst ones."""
+"""Evaluate a model on a data set: metrics with confidence intervals, scores of the items, and the worst items."""
 
 from __future__ import annotations
 
@@ -12,7 +12,14 @@ from nearfield.errors import InputError
 from nearfield.evaluation import significance
 from nearfield.evaluation.datasets import loaders
 from nearfield.evaluation.datasets.dataset import Dataset
-from nearfield.evaluation.systems import EmbeddingCache, EmbeddingSystem, SearchSystem, Variant, of_encoder, open_system
+from nearfield.evaluation.systems import (
+    EmbeddingCache,
+    EmbeddingSystem,
+    SearchSystem,
+    Variant,
+    from_encoder,
+    open_system,
+)
 from nearfield.evaluation.systems.instrumented import InstrumentedSystem
 from nearfield.evaluation.tasks import TaskOptions, open_task, require
 
@@ -35,26 +42,27 @@ def evaluate(
 
     Args:
         model: a model's name, or a variant of it as text (``all-MiniLM-L6-v2?dimensions=256&dtype=binary``); a
-            ``Variant``, a loaded ``Encoder`` or an open subject (left open).
-        dataset: a ``Dataset``, or the path of one (see ``reading.read``).
-        task: what to measure, where the path's layout leaves it open.
-        k: cutoff of rankings' main metrics.
+            ``Variant``, a loaded ``Encoder`` or an open system. The last two stay open.
+        dataset: a ``Dataset``, or the path of one (see ``load_dataset``).
+        task: the task, where the layout of the path does not say.
+        k: cutoff of the main ranking metrics.
         ignore_identical_ids: leave a document out of the results of the query that has its id, as BEIR does.
-        full: let the probe of a classification learn from all training texts, not from 8 of each label.
-        samples: draws of the bootstrap; 0 for no interval.
-        seed: of the bootstrap and of every draw of a task.
+        full: train the classifier of a classification task on all training texts, not on 8 of each label.
+        samples: bootstrap samples; 0: no interval.
+        seed: of the bootstrap and of the random draws of a task.
         worst: how many of the worst items to return.
         progress: show a bar.
-        memo: vectors encoded before, shared by several calls.
+        memo: cache of vectors, shared by several calls.
 
     Returns:
-        A dict that JSON can hold: ``subject``, ``dataset``, ``main`` (the main metric's name), ``score`` (in points of
-        100), ``interval`` ([low, high]: 95%, by bootstrap over items), ``metrics``, ``per_item`` (columns of figures by
-        item), ``worst``, ``seconds``, ``truncated`` (texts that were cut; None where unknown), ``settings``.
+        A dict that JSON can hold: ``subject`` (the model), ``dataset``, ``main`` (the name of the main metric),
+        ``score`` (in points of 100), ``interval`` ([low, high]: 95%, by bootstrap over items), ``metrics``,
+        ``per_item`` (columns of values by item), ``worst``, ``seconds``, ``truncated`` (number of truncated texts;
+        None: unknown), ``settings``.
 
     Raises:
         InputError: an argument is wrong, the data set cannot be read, or the model cannot do the task.
-        MissingExtra: the metrics' libraries are not installed.
+        MissingExtra: the libraries for metrics are not installed.
     """
     if isinstance(k, bool) or not isinstance(k, int) or k < 1:
         raise InputError(f"k is a whole number of 1 or more, and not {k!r}.", param="k")
@@ -63,62 +71,62 @@ def evaluate(
     data = dataset if isinstance(dataset, Dataset) else loaders.load_dataset(dataset, task)
     if task is not None and task != data.task:
         raise InputError(f"{data.name} is a set for {data.task}, not for {task}.", param="task")
-    # Refused before a model is loaded.
+    # An error before a model is loaded.
     require(open_task(data.task), data.task, data.rows)
     options = TaskOptions(k, ignore_identical_ids, full, seed, worst)
     started = time.perf_counter()
-    subject, owned = _subject(model, memo)
+    system, owned = _open_system(model, memo)
     opened = time.perf_counter() - started
     try:
-        return _measured(subject, data, options, samples, opened, progress)
+        return _measure(system, data, options, samples, opened, progress)
     finally:
         if owned:
-            subject.close()
+            system.close()
 
 
-def _subject(model: Any, memo: EmbeddingCache | None) -> tuple[Any, bool]:
-    """Return what is measured, and whether it was opened here."""
+def _open_system(model: Any, memo: EmbeddingCache | None) -> tuple[Any, bool]:
+    """Return the system, and whether to close it."""
     if isinstance(model, (str, Variant)):
         return open_system(model, memo), True
     if isinstance(model, Encoder):
-        return of_encoder(model), True  # closing it leaves the encoder open
+        return from_encoder(model), True  # closing the system leaves the encoder open
     if isinstance(model, (EmbeddingSystem, SearchSystem)):
         return model, False
     raise InputError(
-        f"A model is a name, a Variant, an Encoder or a subject, not {type(model).__name__}.", param="model"
+        f"A model is a name, a Variant, an Encoder or an evaluation system, not {type(model).__name__}.", param="model"
     )
 
 
-def _measured(
-    subject: Any, data: Dataset, options: TaskOptions, samples: int, opened: float, progress: bool
+def _measure(
+    system: Any, data: Dataset, options: TaskOptions, samples: int, opened: float, progress: bool
 ) -> dict[str, Any]:
-    task, metered = open_task(data.task), InstrumentedSystem(subject, progress=progress)
-    before, started = getattr(subject, "truncated", None), time.perf_counter()
-    found = task.measure(metered, data.rows, options)
-    taken = time.perf_counter() - started
+    task, instrumented = open_task(data.task), InstrumentedSystem(system, progress=progress)
+    before, started = getattr(system, "truncated", None), time.perf_counter()
+    result = task.measure(instrumented, data.rows, options)
+    seconds = time.perf_counter() - started
     low, high = (
-        significance.interval(task, found.main, found.columns, samples=samples, seed=options.seed)
+        significance.interval(task, result.main, result.columns, samples=samples, seed=options.seed)
         if samples
         else (None, None)
     )
-    after = getattr(subject, "truncated", None)
-    settings = {**found.settings, "samples": samples, "seed": options.seed, "version": __version__}
+    after = getattr(system, "truncated", None)
+    settings = {**result.settings, "samples": samples, "seed": options.seed, "version": __version__}
     return {
-        "subject": {"name": subject.name, "identity": subject.identity, **_told(subject)},
-        "dataset": data.told(),
-        "main": found.main,
-        "score": found.metrics[found.main],
+        "subject": {"name": system.name, "identity": system.identity, **_describe(system)},
+        "dataset": data.to_dict(),
+        "main": result.main,
+        "score": result.metrics[result.main],
         "interval": None if low is None else [low, high],
-        "metrics": dict(found.metrics),
-        "per_item": {name: dict(column) for name, column in found.columns.items()},
-        "worst": [dict(each) for each in found.worst],
-        "seconds": {"open": opened, **metered.seconds, "total": taken},
+        "metrics": dict(result.metrics),
+        "per_item": {name: dict(column) for name, column in result.columns.items()},
+        "worst": [dict(item) for item in result.worst],
+        "seconds": {"open": opened, **instrumented.seconds, "total": seconds},
         "truncated": None if before is None or after is None else after - before,
         "settings": settings,
     }
 
 
-def _told(subject: Any) -> dict[str, Any]:
-    tell = getattr(subject, "told", None)
-    told: dict[str, Any] = tell() if tell else {}
-    return told
+def _describe(system: Any) -> dict[str, Any]:
+    to_dict = getattr(system, "to_dict", None)
+    description: dict[str, Any] = to_dict() if to_dict else {}
+    return description

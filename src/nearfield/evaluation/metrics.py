@@ -1,4 +1,4 @@
-"""Metrics: rankings by ir-measures (on pytrec_eval, which is trec_eval), agreement by scipy; in points of 100."""
+"""Ranking metrics by ir-measures (trec_eval through pytrec_eval) and correlations by scipy, in points of 100."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from nearfield.arrays import Array
 from nearfield.errors import MissingExtra
 
 Run = Mapping[str, Mapping[str, float]]
-Judgements = Mapping[str, Mapping[str, int]]
-#: Metrics of rankings: how each is shown and what ir-measures calls it, at a cutoff.
-RANKED: Mapping[str, str] = {"nDCG": "nDCG", "MRR": "RR", "recall": "R", "precision": "P", "MAP": "AP"}
+Judgments = Mapping[str, Mapping[str, int]]
+#: Ranking metrics with a cutoff: the displayed name, and the name in ir-measures.
+RANKING_METRICS: Mapping[str, str] = {"nDCG": "nDCG", "MRR": "RR", "recall": "R", "precision": "P", "MAP": "AP"}
 
 
 def library(name: str) -> Any:
     """Import a library of the extra ``evaluate``.
 
     Raises:
-        MissingExtra: it is not installed.
+        MissingExtra: the library is not installed.
     """
     try:
         return import_module(name)
@@ -31,33 +31,33 @@ def library(name: str) -> Any:
         raise MissingExtra(f"Measuring needs {error.name!r}: pip install 'nearfield[evaluate]'") from error
 
 
-def ranking_metrics(names: Sequence[str], relevant: Judgements, run: Run) -> dict[str, dict[str, float]]:
+def ranking_metrics(names: Sequence[str], relevant: Judgments, run: Run) -> dict[str, dict[str, float]]:
     """Return metrics such as ``nDCG@10`` for each judged query, in points.
 
-    As trec_eval computes them: ties in the order of ids, the last first; gains are linear; a query for which nothing
-    was found has 0; documents that were not judged are not relevant.
+    They are trec_eval's: equal scores are ordered by falling id, gains are linear, a query without results has 0, and
+    documents without a judgment are not relevant.
     """
     measures = library("ir_measures")
-    asked: dict[Any, list[str]] = {}
+    names_of: dict[Any, list[str]] = {}
     for name in names:
-        asked.setdefault(_measure(measures, name), []).append(name)
-    found: dict[str, dict[str, float]] = {name: dict.fromkeys(relevant, 0.0) for name in names}
-    told = {query: {key: float(value) for key, value in run.get(query, {}).items()} for query in relevant}
-    for each in measures.iter_calc(list(asked), {key: dict(row) for key, row in relevant.items()}, told):
-        for name in asked[each.measure]:
-            found[name][each.query_id] = 100 * _cut(name, float(each.value))
-    return found
+        names_of.setdefault(_measure(measures, name), []).append(name)
+    values: dict[str, dict[str, float]] = {name: dict.fromkeys(relevant, 0.0) for name in names}
+    scores = {query: {key: float(value) for key, value in run.get(query, {}).items()} for query in relevant}
+    for result in measures.iter_calc(list(names_of), {key: dict(row) for key, row in relevant.items()}, scores):
+        for name in names_of[result.measure]:
+            values[name][result.query_id] = 100 * _apply_cutoff(name, float(result.value))
+    return values
 
 
 def _measure(measures: Any, name: str) -> Any:
     kind, _, cutoff = name.partition("@")
-    measure = getattr(measures, RANKED[kind])
-    # trec_eval knows no cutoff of reciprocal ranks, and what ir-measures takes for it orders ties in another way.
+    measure = getattr(measures, RANKING_METRICS[kind])
+    # trec_eval has no cutoff for reciprocal ranks, and the tool that ir-measures uses instead orders ties differently.
     return measure if kind == "MRR" else measure @ int(cutoff)
 
 
-def _cut(name: str, value: float) -> float:
-    """Return a reciprocal rank, or 0 where it is beyond the cutoff; any other value as it is."""
+def _apply_cutoff(name: str, value: float) -> float:
+    """Return 0 for a reciprocal rank beyond the cutoff, and any other value unchanged."""
     kind, _, cutoff = name.partition("@")
     return 0.0 if kind == "MRR" and value * int(cutoff) < 1 - 1e-9 else value
 
@@ -68,12 +68,12 @@ def means(columns: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
 
 
 def spearman(a: Array, b: Array) -> float:
-    """Return Spearman's rank correlation in points; 0 where a side is constant, for it then says nothing."""
+    """Return Spearman's rank correlation in points; 0 if a side is constant."""
     return _correlation("spearmanr", a, b)
 
 
-def spearmans(a: Array, b: Array) -> Array:
-    """Return ``spearman`` of each row of two tables [rows, items]: Pearson's correlation of the ranks, ties shared."""
+def spearman_rows(a: Array, b: Array) -> Array:
+    """Return ``spearman`` of each row of two tables [rows, items]: Pearson's correlation of ranks."""
     rank = library("scipy.stats").rankdata
     x, y = (ranks - ranks.mean(1, keepdims=True) for ranks in (rank(a, axis=1), rank(b, axis=1)))
     size = np.sqrt((x * x).sum(1) * (y * y).sum(1))
@@ -81,7 +81,7 @@ def spearmans(a: Array, b: Array) -> Array:
 
 
 def pearson(a: Array, b: Array) -> float:
-    """Return Pearson's correlation in points; 0 where a side is constant."""
+    """Return Pearson's correlation in points; 0 if a side is constant."""
     return _correlation("pearsonr", a, b)
 
 

@@ -1,4 +1,4 @@
-"""Significance: how far a figure may be from that of other queries, and whether two models differ on the same ones."""
+"""Statistical significance: bootstrap intervals of a metric, and paired tests of two results on one data set."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from nearfield.errors import InputError
 from nearfield.evaluation import metrics
 from nearfield.evaluation.tasks import Column, EvaluationTask, open_task
 
-#: Numbers drawn at once: resampling a long column stays within memory.
-_AT_ONCE = 1_000_000
+#: Random numbers in one block, so that resampling a long column does not exceed the memory.
+_NUMBERS_PER_BLOCK = 1_000_000
 
 
 def interval(
@@ -27,9 +27,9 @@ def interval(
 ) -> tuple[float, float]:
     """Return the percentile bootstrap interval of the main metric over items (Efron & Tibshirani 1993, chapter 13).
 
-    Items are drawn anew, with replacement, ``samples`` times, and the middle ``level`` of what comes out is returned.
+    Items are drawn with replacement ``samples`` times; the interval holds the middle ``level`` of the metric.
     """
-    values = resampled(task, main, [_arrays(columns)], samples, seed)[0]
+    values = resample(task, main, [_arrays(columns)], samples, seed)[0]
     if task.centred:
         values += task.score(main, _arrays(columns)) - values.mean()
     tail = 100 * (1 - level) / 2
@@ -37,49 +37,49 @@ def interval(
     return float(low), float(high)
 
 
-def resampled(task: EvaluationTask, main: str, sides: list[dict[str, Array]], samples: int, seed: int) -> list[Array]:
+def resample(task: EvaluationTask, main: str, sides: list[dict[str, Array]], samples: int, seed: int) -> list[Array]:
     """Return the main metric [samples] of each side on the same draws of items."""
     count = len(next(iter(sides[0].values())))
     random = np.random.default_rng(seed)
-    found: list[list[Array]] = [[] for _ in sides]
+    values_of: list[list[Array]] = [[] for _ in sides]
     done = 0
     while done < samples:
-        part = max(1, min(samples - done, _AT_ONCE // max(count, 1)))
+        part = max(1, min(samples - done, _NUMBERS_PER_BLOCK // max(count, 1)))
         draws = random.integers(0, count, (part, count))
-        for side, values in zip(sides, found, strict=True):
+        for side, values in zip(sides, values_of, strict=True):
             values.append(task.scores(main, side, draws))
         done += part
-    return [np.concatenate(values) for values in found]
+    return [np.concatenate(values) for values in values_of]
 
 
 def paired_test(a: Mapping[str, Any], b: Mapping[str, Any], *, samples: int = 10_000, seed: int = 0) -> dict[str, Any]:
-    """Say whether two results on the same data set differ by more than chance would have it.
+    """Test whether two results on the same data set differ significantly.
 
-    ``a`` and ``b`` are what ``evaluate`` returns. Where the main metric is a mean over items, ``p`` is that of a paired
+    ``a`` and ``b`` are results of ``evaluate``. If the main metric is a mean over items, ``p`` is that of a paired
     permutation test (scipy's ``permutation_test``, two-sided: each item's two values are swapped at random; Smucker,
     Allan & Carterette 2007); else it is twice the share of paired bootstrap differences on the other side of zero.
     ``interval`` is the middle 95% of the differences of paired bootstrap samples.
 
     Returns:
-        ``difference`` (a less b, in points), ``interval`` [low, high], ``p``, ``test``, ``items`` and ``significant``
-        (p below 0.05; not corrected for several comparisons).
+        ``difference`` (a minus b, in points), ``interval`` [low, high], ``p``, ``test``, ``items`` and ``significant``
+        (p below 0.05, without a correction for multiple comparisons).
 
     Raises:
-        InputError: the two are not of the same items and metric.
+        InputError: the results have different items or metrics.
     """
     task, main = open_task(a["dataset"]["task"]), a["main"]
     if a["dataset"]["digest"] != b["dataset"]["digest"] or main != b["main"]:
-        raise InputError("Two results can be compared that are of one data set and one metric; these are not.")
+        raise InputError("The two results are of different data sets or metrics: evaluate both on the same data set.")
     left, right = _arrays(a["per_item"]), _arrays(b["per_item"], list(next(iter(a["per_item"].values()))))
-    first, second = resampled(task, main, [left, right], min(samples, _affordable(task)), seed)
+    first, second = resample(task, main, [left, right], min(samples, _max_samples(task)), seed)
     differences = first - second
     if task.centred:
         differences += a["score"] - b["score"] - differences.mean()
     low, high = np.percentile(differences, [2.5, 97.5])
     if task.averages:
-        p, test = _permuted(left[main], right[main], samples, seed), "paired permutation"
+        p, test = _permutation_p(left[main], right[main], samples, seed), "paired permutation"
     else:
-        p, test = _crossing(differences), "paired bootstrap"
+        p, test = _bootstrap_p(differences), "paired bootstrap"
     return {
         "difference": a["score"] - b["score"],
         "interval": [float(low), float(high)],
@@ -90,7 +90,7 @@ def paired_test(a: Mapping[str, Any], b: Mapping[str, Any], *, samples: int = 10
     }
 
 
-def _permuted(a: Array, b: Array, samples: int, seed: int) -> float:
+def _permutation_p(a: Array, b: Array, samples: int, seed: int) -> float:
     if np.array_equal(a, b):
         return 1.0
 
@@ -98,33 +98,33 @@ def _permuted(a: Array, b: Array, samples: int, seed: int) -> float:
         return np.mean(x, axis=axis) - np.mean(y, axis=axis)
 
     stats = metrics.library("scipy.stats")
-    found = stats.permutation_test(
+    result = stats.permutation_test(
         (a, b),
         difference,
         permutation_type="samples",
         vectorized=True,
         n_resamples=samples,
-        batch=max(1, _AT_ONCE // (2 * len(a))),
+        batch=max(1, _NUMBERS_PER_BLOCK // (2 * len(a))),
         rng=np.random.default_rng(seed),
     )
-    return float(found.pvalue)
+    return float(result.pvalue)
 
 
-def _crossing(differences: Array) -> float:
+def _bootstrap_p(differences: Array) -> float:
     """Return the two-sided p of a bootstrap: twice the smaller share of differences at or beyond zero, plus one."""
     below, above = int((differences <= 0).sum()), int((differences >= 0).sum())
     return float(min(1.0, 2 * (min(below, above) + 1) / (len(differences) + 1)))
 
 
-def _affordable(task: EvaluationTask) -> int:
-    """Return how many samples a task can be asked for: a mean costs nothing, a correlation a millisecond."""
+def _max_samples(task: EvaluationTask) -> int:
+    """Return the maximum number of samples for a task: a mean is fast, a correlation takes a millisecond."""
     return 10_000 if task.averages else 1_000
 
 
 def _arrays(columns: Mapping[str, Column], ids: list[str] | None = None) -> dict[str, Array]:
-    """Return columns as arrays, items in the order of ``ids``."""
+    """Return columns as arrays, with items in the order of ``ids``."""
     order = list(next(iter(columns.values()))) if ids is None else ids
     try:
         return {name: np.array([column[key] for key in order], np.float64) for name, column in columns.items()}
     except KeyError as error:
-        raise InputError(f"The two results are not of the same items: {error} is in one of them alone.") from None
+        raise InputError(f"The two results are not of the same items: {error} is missing in one of them.") from None

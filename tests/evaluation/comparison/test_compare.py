@@ -166,7 +166,7 @@ def test_a_comparison_that_was_killed_goes_on_where_it_stopped(model: str, tmp_p
     command = [sys.executable, "-c", SCRIPT, model, str(data), str(cache), str(seen)]
     running = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
     until = time.monotonic() + 60
-    while not seen.exists() or seen.read_text().count("\n") < 4 * result_store.PART:
+    while not seen.exists() or seen.read_text().count("\n") < 4 * result_store.TEXTS_PER_FILE:
         assert running.poll() is None and time.monotonic() < until, running.stderr and running.stderr.read()
         time.sleep(0.005)
     os.kill(running.pid, signal.SIGKILL)
@@ -177,7 +177,7 @@ def test_a_comparison_that_was_killed_goes_on_where_it_stopped(model: str, tmp_p
     assert done.stdout.split() == ["3"]
     counts = Counter(seen.read_text().splitlines())
     assert len(counts) == 4040
-    assert sum(counts.values()) - len(counts) <= result_store.PART
+    assert sum(counts.values()) - len(counts) <= result_store.TEXTS_PER_FILE
     assert not list(cache.rglob("*.json.*"))
 
 
@@ -327,18 +327,18 @@ def test_names_stand_apart_and_within(rows: list[tuple[float, float]]) -> None:
 
 
 @pytest.mark.parametrize("size", [*svg_charts.SIZES])
-@pytest.mark.parametrize("name", [*svg_charts.PICTURES])
+@pytest.mark.parametrize("name", [*svg_charts.CHARTS])
 def test_no_text_of_a_picture_is_cut_off_or_covered(told: dict[str, Any], name: str, size: str) -> None:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
-    figure = svg_charts.figure(told, svg_charts.PICTURES[name][1], size)
+    figure = svg_charts.figure(told, svg_charts.CHARTS[name][1], size)
     canvas, renderer = figure.bbox, FigureCanvasAgg(figure).get_renderer()
     figure.draw(renderer)
     axes = figure.axes[0]
     ticks = [tick.label1 for axis in (axes.xaxis, axes.yaxis) for tick in axis._update_ticks()]  # those that are drawn
     texts = [axes.xaxis.label, axes.yaxis.label, *ticks, *axes.texts]
     boxes = {text.get_text(): _box(text, renderer) for text in texts if text.get_text() and text.get_visible()}
-    shown = {row["label"].replace("\n", " ") for row in svg_charts.PICTURES[name][0](told)}
+    shown = {row["label"].replace("\n", " ") for row in svg_charts.CHARTS[name][0](told)}
     assert shown <= {text.replace("\n", " ") for text in boxes}, "a variant is not named"
     for text, box in boxes.items():
         inside = box.x0 >= -1 and box.y0 >= -1 and box.x1 <= canvas.x1 + 1 and box.y1 <= canvas.y1 + 1
@@ -390,8 +390,8 @@ def test_the_terminal_shows_every_variant_by_its_letter(
     terminal_report.print_comparison(told)
     shown = capsys.readouterr().out
     assert max(map(len, shown.splitlines())) <= 80
-    assert "bytes/doc" in shown and "What failed" in shown and "nobody" in shown
-    latency = terminal_report.drawn(told)[-1]
+    assert "bytes/doc" in shown and "Failures" in shown and "nobody" in shown
+    latency = terminal_report.draw_charts(told)[-1]
     # All but the one that failed, at 16 clients, where nothing covers anything.
     assert {*"ABCDEFGHI"} <= {*latency} and "J" not in latency.replace("Milliseconds", "")
 

@@ -117,7 +117,7 @@ def test_a_file(tmp_path: Path, name: str) -> None:
     (tmp_path / file).write_bytes(text.encode())
     found = load_dataset(tmp_path / file, task)
     assert found.task == expected
-    assert {key: value for key, value in found.told().items() if isinstance(value, int)} == counts
+    assert {key: value for key, value in found.to_dict().items() if isinstance(value, int)} == counts
 
 
 def test_cells_are_read_as_they_stand(tmp_path: Path) -> None:
@@ -260,7 +260,7 @@ def test_a_set_is_written_as_it_was_read(tmp_path: Path) -> None:
     writing.write_beir(Dataset("made", "retrieval", found.rows, synthetic="Made up."), tmp_path / "made")
     again = load_dataset(tmp_path / "made")
     assert (again.rows, again.digest, again.synthetic) == (found.rows, found.digest, "Made up.")
-    assert again.told()["synthetic"] == "Made up."
+    assert again.to_dict()["synthetic"] == "Made up."
     with pytest.raises(InputError, match="is there already"):
         writing.write_beir(found, tmp_path / "made")
     with pytest.raises(InputError, match="BEIR's layout is for retrieval"):

@@ -22,7 +22,7 @@ from nearfield.evaluation.datasets.dataset import Candidates, Dataset, PairRows,
 from nearfield.evaluation.datasets.loaders import load_dataset
 from nearfield.evaluation.datasets.synthetic import known_items
 from nearfield.evaluation.evaluate import evaluate
-from nearfield.evaluation.systems import of_encoder, open_system
+from nearfield.evaluation.systems import from_encoder, open_system
 from nearfield.evaluation.systems.embedding_cache import EmbeddingCache
 from nearfield.evaluation.systems.local_model import LocalModel
 from nearfield.evaluation.systems.variant import Variant
@@ -78,20 +78,20 @@ def test_what_a_variant_says() -> None:
 
 BAD = {
     "m?dimension=3": "Unknown option of a variant 'dimension'. Did you mean 'dimensions'",
-    "m?dimensions=x": "dimensions is a whole number, and not 'x'",
-    "m?dimensions=0": "dimensions is a whole number of 1 or more",
+    "m?dimensions=x": "dimensions must be a whole number, not 'x'",
+    "m?dimensions=0": "dimensions must be a whole number of 1 or more",
     "m?dtype=int4": "Unknown dtype 'int4'",
     "m?output=dens": "Did you mean 'dense'",
     "m?dtype=int8&dtype=int8": "says dtype twice",
     "m?dtype": "name=value",
     "": "needs a model",
     "m?output=sparse&dtype=int8": "dense vectors, and the output is sparse",
-    "m?chunk_tokens=3": "chunk_tokens means nothing without chunker",
-    "m?rerank_depth=3": "rerank_depth means nothing without rerank",
-    "m?fuse=rrf": "fuse means nothing",
-    "m?key_env=K": "key_env means nothing without url",
-    "m?url=http://h&chunker=auto": "chunker is for models that run here",
-    "m?url=http://h&rerank=maxsim": "neither output nor rerank",
+    "m?chunk_tokens=3": "chunk_tokens has no effect without chunker",
+    "m?rerank_depth=3": "rerank_depth has no effect without rerank",
+    "m?fuse=rrf": "fuse has no effect",
+    "m?key_env=K": "key_env has no effect without url",
+    "m?url=http://h&chunker=auto": "chunker is for local models",
+    "m?url=http://h&rerank=maxsim": "url excludes output and rerank",
 }
 
 
@@ -158,7 +158,7 @@ def test_variants_that_differ_only_afterwards_encode_once(tiny: Encoder) -> None
 
 
 def test_a_full_memo_keeps_no_more_and_still_answers(tiny: Encoder) -> None:
-    memo = EmbeddingCache(most=1)
+    memo = EmbeddingCache(max_bytes=1)
     local = LocalModel(Variant("tiny"), tiny, memo)
     for _ in range(2):
         assert np.array_equal(local.encode(TEXTS, role="query"), tiny.encode(TEXTS, role="query").data)
@@ -166,7 +166,7 @@ def test_a_full_memo_keeps_no_more_and_still_answers(tiny: Encoder) -> None:
 
 
 def test_cut_texts_are_counted_once_for_each_time(tiny: Encoder) -> None:
-    local = of_encoder(tiny)
+    local = from_encoder(tiny)
     local.encode(["the cat " * 100, "short"], role="document")
     assert local.truncated == 1
 
@@ -234,8 +234,8 @@ def test_a_cut_document_scores_as_its_best_chunk(folder: str, chunker: str) -> N
     query = "The unicorn came at last."
     with closing(open_system(variant)) as subject:
         found = subject.search(DOCUMENTS, {"q": query}, 4)["q"]
-        pieces = subject._cutter.cut(DOCUMENTS)
-        assert subject.pieces == len(pieces) > len(DOCUMENTS)
+        pieces = subject._chunker.split(DOCUMENTS)
+        assert subject.chunk_count == len(pieces) > len(DOCUMENTS)
     with tiny_encoder(Path(folder), precision="float32") as encoder:
         asked = encoder.encode_query([query])
         best = {}
@@ -255,7 +255,7 @@ def test_a_cut_document_scores_as_its_best_chunk(folder: str, chunker: str) -> N
 def test_bm25_cuts_by_a_models_tokens(folder: str) -> None:
     with closing(open_system(f"{folder}?output=bm25&chunker=sentence&chunk_tokens=16")) as subject:
         assert list(subject.search(DOCUMENTS, {"q": "unicorn"}, 4)["q"]) == ["long"]
-    with pytest.raises(InputError, match="A chunker counts tokens by a model"):
+    with pytest.raises(InputError, match="A chunker counts tokens with a model"):
         open_system("bm25?chunker=sentence")
 
 
@@ -312,7 +312,7 @@ def test_the_key_comes_from_the_environment(url: str, monkeypatch: pytest.Monkey
         open_system(Variant("tiny-model", url=url, key_env="NO_SUCH_KEY"))
     monkeypatch.setenv("SOME_KEY", "secret-of-mine")
     with closing(open_system(Variant("tiny-model", url=url, key_env="SOME_KEY"))) as subject:
-        assert "secret-of-mine" not in json.dumps([subject.name, subject.identity, subject.told()])
+        assert "secret-of-mine" not in json.dumps([subject.name, subject.identity, subject.to_dict()])
 
 
 def test_an_endpoint_that_is_not_there_is_told() -> None:
@@ -481,7 +481,14 @@ def test_the_command_measures_several_sets(nearfield: Callable[..., Ran], folder
     )
     assert done.code == 0, done.err
     assert "?dimensions=16, in points of 100" in done.out
-    for told in ("Spearman", "nDCG@10", "95% interval", "Worst of asked", "expected: ", "not trained to be cut to 16"):
+    for told in (
+        "Spearman",
+        "nDCG@10",
+        "95% interval",
+        "Worst of asked",
+        "expected: ",
+        "not trained to be truncated to 16",
+    ):
         assert told in done.out
     kept = json.loads((tmp_path / "out.json").read_text())["results"]
     assert [each["dataset"]["name"] for each in kept] == ["sts", "asked"]

@@ -98,7 +98,7 @@ def test_retrieval_is_what_trec_eval_makes_of_all_scores() -> None:
 class Finds:
     """A subject that searches: the query's own document first, then some other."""
 
-    name, identity, most = "finds", "finds", None
+    name, identity, max_results = "finds", "finds", None
 
     def search(self, documents: Mapping[str, str], queries: Mapping[str, str], k: int) -> dict[str, dict[str, float]]:
         return {query: {query: 2.0, "other": 1.0} for query in queries}
@@ -169,7 +169,7 @@ def test_pairs_are_sklearns() -> None:
     assert found["metrics"]["ROC AUC"] == pytest.approx(100 * roc_auc_score(rows.gold, expected))
     wrong = [each for each in found["worst"] if each["expected"][0]["label"] == "similar"]
     assert all(each["found"][0]["similarity"] < np.median(expected) for each in wrong)
-    with pytest.raises(InputError, match="labelled 1"):
+    with pytest.raises(InputError, match="labels 1"):
         evaluate(Given(), Dataset("pairs", "pairs", pairs(20, 3)))
 
 

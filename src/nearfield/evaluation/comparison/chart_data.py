@@ -1,4 +1,4 @@
-"""Points: what a comparison's pictures show, whoever draws them, and where names stand beside them."""
+"""The data of a comparison's charts, for HTML and terminal, and the placement of labels."""
 
 from __future__ import annotations
 
@@ -7,57 +7,57 @@ from itertools import pairwise
 from typing import Any
 
 
-def main(told: Mapping[str, Any]) -> str:
-    """Return what quality is called: the main metric, or that it is a mean of several sets'."""
-    names = {result["main"] for row in told["variants"] for result in row["results"].values()}
+def metric_label(comparison: Mapping[str, Any]) -> str:
+    """Return the label of the quality axis: the main metric, or that it is a mean over several data sets."""
+    names = {result["main"] for row in comparison["variants"] for result in row["results"].values()}
     metric = " and ".join(sorted(names)) or "quality"
-    sets = len(told["datasets"])
+    sets = len(comparison["datasets"])
     return metric if sets == 1 else f"{metric}, mean of {sets} sets"
 
 
 def interval(row: Mapping[str, Any]) -> list[float] | None:
-    """Return the interval of a variant's quality, where it was measured on one data set."""
-    found = [result["interval"] for result in row["results"].values()]
-    return found[0] if len(found) == 1 else None
+    """Return the interval of a variant's quality; None unless there is one data set."""
+    intervals = [result["interval"] for result in row["results"].values()]
+    return intervals[0] if len(intervals) == 1 else None
 
 
-def quality_speed(told: Mapping[str, Any]) -> list[dict[str, Any]]:
+def quality_speed(comparison: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Return a point for each variant whose quality and speed are known, by rising speed."""
     rows = []
-    for at, row in enumerate(told["variants"]):
+    for at, row in enumerate(comparison["variants"]):
         speed = ((row.get("speed") or {}).get("bulk") or {}).get("texts_per_second")
         if row["quality"] is not None and speed:
-            rows.append({**_point(row, at, speed), "front": row["name"] in told["front"]})
-    return sorted(rows, key=lambda each: each["x"])
+            rows.append({**_point(row, at, speed), "front": row["name"] in comparison["front"]})
+    return sorted(rows, key=lambda point: point["x"])
 
 
-def quality_bytes(told: Mapping[str, Any]) -> list[dict[str, Any]]:
+def quality_bytes(comparison: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Return a point for each variant whose quality and bytes a document are known, by rising bytes."""
     rows = []
-    for at, row in enumerate(told["variants"]):
+    for at, row in enumerate(comparison["variants"]):
         stored = (row.get("storage") or {}).get("bytes_per_document")
         if row["quality"] is not None and stored:
             rows.append({**_point(row, at, stored), "options": row["options"]})
-    return sorted(rows, key=lambda each: each["x"])
+    return sorted(rows, key=lambda point: point["x"])
 
 
 def series(rows: Sequence[Mapping[str, Any]]) -> list[list[Mapping[str, Any]]]:
-    """Return points that differ in their dimensions alone together."""
-    found: dict[str, list[Mapping[str, Any]]] = {}
+    """Group the points that differ only in their dimensions."""
+    groups: dict[str, list[Mapping[str, Any]]] = {}
     for row in rows:
-        told = sorted((name, str(value)) for name, value in row["options"].items() if name != "dimensions")
-        found.setdefault(str(told), []).append(row)
-    return list(found.values())
+        key = sorted((name, str(value)) for name, value in row["options"].items() if name != "dimensions")
+        groups.setdefault(str(key), []).append(row)
+    return list(groups.values())
 
 
-def latency(told: Mapping[str, Any]) -> list[dict[str, Any]]:
+def latency(comparison: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Return for each variant the clients (``x``) and the milliseconds p50 and p95."""
     rows = []
-    for at, row in enumerate(told["variants"]):
-        curve = [(int(count), each) for count, each in ((row.get("speed") or {}).get("latency") or {}).items()]
-        curve = [(count, each) for count, each in curve if "p95" in each]
+    for at, row in enumerate(comparison["variants"]):
+        curve = [(int(count), times) for count, times in ((row.get("speed") or {}).get("latency") or {}).items()]
+        curve = [(count, times) for count, times in curve if "p95" in times]
         if curve:
-            columns = {name: [each[name] for _, each in curve] for name in ("p50", "p95")}
+            columns = {name: [times[name] for _, times in curve] for name in ("p50", "p95")}
             rows.append({"label": row["label"], "at": at, "x": [count for count, _ in curve], **columns})
     return rows
 
@@ -66,17 +66,17 @@ def _point(row: Mapping[str, Any], at: int, x: float) -> dict[str, Any]:
     return {"x": x, "y": row["quality"], "interval": interval(row), "label": row["label"], "at": at}
 
 
-def place_labels(wanted: Sequence[float], heights: Sequence[float], top: float = 1.0) -> list[float]:
-    """Return middles of names of some heights, as near as may be to rising ``wanted`` ones: none covers another.
+def place_labels(targets: Sequence[float], heights: Sequence[float], top: float = 1.0) -> list[float]:
+    """Return positions of labels that do not overlap, as near as possible to the rising ``targets``.
 
-    They lie from 0 to ``top``; where there is not room for all, they stand closer. Least squares, by pooling neighbours
-    that are in each other's way (isotonic regression; Barlow et al. 1972).
+    Positions are the middles of labels with these heights, from 0 to ``top``; if there is too little space, all labels
+    move closer. Least squares, by pooling overlapping neighbours (isotonic regression; Barlow et al. 1972).
     """
     gaps = [(a + b) / 2 for a, b in pairwise(heights)]
     scale = min(1.0, top / sum(gaps)) if gaps else 1.0
-    offsets = [scale * sum(gaps[:at]) for at in range(len(wanted))]
+    offsets = [scale * sum(gaps[:at]) for at in range(len(targets))]
     pools: list[tuple[float, int]] = []
-    for value, offset in zip(wanted, offsets, strict=True):
+    for value, offset in zip(targets, offsets, strict=True):
         pools.append((value - offset, 1))
         while len(pools) > 1 and pools[-2][0] > pools[-1][0]:
             (a, m), (b, n) = pools[-2:]

@@ -1,4 +1,4 @@
-"""Compare: several variants on the same data: quality with paired tests, speed, memory, storage, and their standing."""
+"""Compare variants on the same data: quality with paired tests, speed, memory, storage, and a ranking."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ from nearfield.evaluation.systems.grid import labels
 from nearfield.evaluation.systems.variant import Variant
 from nearfield.evaluation.weights import normalise_weights
 
-#: What may go wrong with one variant and is to cost no other.
+#: Errors of one variant that do not end the comparison.
 _FAILURES = (NearfieldError, OSError, ValueError, RuntimeError, ArithmeticError, LookupError, MemoryError)
-#: Variants up to which all pairs are tested; of more, each with the best.
-_ALL_PAIRS = 6
-#: Documents and queries that speed is measured on.
+#: Up to this many variants all pairs are tested; of more, each is tested against the best.
+_MAX_VARIANTS_FOR_ALL_PAIRS = 6
+#: Number of documents and queries for the measurement of speed.
 DOCUMENTS, QUERIES = 256, 64
 Step = Callable[[str, int, int], None]
 
@@ -52,40 +52,42 @@ def compare(
     cache: str | Path | bool | None = True,
     on_step: Step | None = None,
 ) -> dict[str, Any]:
-    """Measure variants of models on the same data sets and put them in order.
+    """Evaluate variants of models on the same data sets and rank them.
 
     Args:
-        models: names, or variants (``all-MiniLM-L6-v2?dimensions=256&dtype=binary``); ``variants.grid`` makes many.
-        data: a data set or several, or paths of such; see ``reading.read``.
-        task: of paths whose layout leaves it open.
+        models: names, or variants (``all-MiniLM-L6-v2?dimensions=256&dtype=binary``); see ``systems.grid``.
+        data: one or several data sets or their paths; see ``load_dataset``.
+        task: of paths whose layout does not say.
         k: cutoff of rankings.
-        weights: what counts how much in the ranking (quality, speed, memory, storage); see ``standing``.
-        speed: whether to measure speed, latency and memory, each variant in a process of its own.
-        seconds: for each figure of speed; ``clients``: callers at once.
-        samples: draws of the bootstrap; ``seed``: of every draw.
-        cache: True keeps results and vectors in ``kept.default_folder()``; a path keeps them there; False or None
-            nowhere. What was computed once, of the same model, data and settings, is not computed again.
-        on_step: told before each step: what, how many are done, and how many there are.
+        weights: of quality, speed, memory and storage in the ranking; see ``comparison.ranking``.
+        speed: also measure speed, latency and memory, each variant in a separate process.
+        seconds: for each measurement of speed.
+        clients: numbers of concurrent clients.
+        samples: bootstrap samples.
+        seed: of every random draw.
+        cache: True stores results and vectors in ``result_store.default_folder()``, a path stores them there, False
+            or None nowhere. A stored result of the same model, data and settings is not computed again.
+        on_step: called before each step with a description, the number of finished steps, and their total.
 
     Returns:
         A dict that JSON can hold: ``variants`` (for each ``name``, ``label``, ``results`` by data set, ``quality``
         (mean of the main scores), ``speed``, ``storage``, ``errors``), ``datasets``, ``significance`` (pairs of
         variants by data set: ``difference``, ``interval``, ``p``, ``adjusted``), ``front`` (Pareto: quality against
-        speed), ``ranking``, ``weights``, ``normalisation``, ``machine``, ``settings``, ``made``.
+        speed), ``ranking``, ``weights``, ``normalisation``, ``machine``, ``settings``, ``made`` (the time).
 
     Raises:
-        InputError: there is nothing to compare, an argument is wrong, or the data cannot be read. What fails with one
-            variant alone stands in its ``errors``.
+        InputError: there is nothing to compare, an argument is wrong, or the data cannot be read. The failure of one
+            variant is recorded in its ``errors``.
     """
     if speed and (seconds <= 0 or not clients or min(clients) < 1):
-        raise InputError(f"Speed is measured for some seconds with 1 client or more: {seconds:g} s, {[*clients]}.")
+        raise InputError(f"Speed needs seconds above 0 and 1 client or more, not {seconds:g} s and {[*clients]}.")
     chosen = _variants(models)
     shares = normalise_weights(ranking.WEIGHTS, weights)
     sets = _sets(data, task)
-    kept = ResultStore(default_folder() if cache is True else cache or None)
+    store = ResultStore(default_folder() if cache is True else cache or None)
     settings: dict[str, Any] = {"k": k, "samples": samples, "seed": seed}
     timing = {"seconds": seconds, "clients": [*clients]}
-    work = _ComparisonRun(kept, kept.memo(), sets, settings, on_step, len(chosen) * (len(sets) + speed))
+    work = _ComparisonRun(store, store.embedding_cache(), sets, settings, on_step, len(chosen) * (len(sets) + speed))
     rows = [work.measure(variant) for variant in chosen]
     if speed:
         for row in rows:
@@ -98,57 +100,57 @@ def compare(
 
 
 class _ComparisonRun:
-    """What variants share while they are measured."""
+    """The state that variants share during a comparison."""
 
     def __init__(
         self,
-        kept: ResultStore,
+        store: ResultStore,
         memo: EmbeddingCache,
         sets: Sequence[Dataset],
         settings: dict[str, Any],
         on_step: Step | None,
         steps: int,
     ) -> None:
-        self._kept, self._memo, self._sets, self._settings = kept, memo, sets, settings
+        self._store, self._memo, self._sets, self._settings = store, memo, sets, settings
         self._on_step, self._steps, self._done = on_step, steps, 0
 
     def measure(self, variant: Variant) -> dict[str, Any]:
-        """Measure a variant's quality on every data set; what fails stands in ``errors``."""
+        """Evaluate a variant on every data set; failures are recorded in ``errors``."""
         row: dict[str, Any] = {"name": str(variant), "options": _options(variant), "results": {}, "errors": []}
         self._step(f"{variant}: opening", 0)
-        subject = None
+        system = None
         try:
-            subject = open_system(variant, self._memo)
-            row["identity"] = subject.identity
+            system = open_system(variant, self._memo)
+            row["identity"] = system.identity
             for dataset in self._sets:
-                self._quality(row, subject, variant, dataset)
+                self._quality(row, system, variant, dataset)
         except _FAILURES as error:
             row["errors"].append(_failed("opening", error))
             self._done += len(self._sets) - len(row["results"])
         finally:
-            if subject is not None:
-                subject.close()
+            if system is not None:
+                system.close()
         scores = [result["score"] for result in row["results"].values()]
         row["quality"] = float(np.mean(scores)) if len(scores) == len(self._sets) else None
         row["storage"] = next((result["storage"] for result in row["results"].values()), None)
         return row
 
-    def _quality(self, row: dict[str, Any], subject: Any, variant: Variant, dataset: Dataset) -> None:
+    def _quality(self, row: dict[str, Any], system: Any, variant: Variant, dataset: Dataset) -> None:
         self._step(f"{variant} on {dataset.name}", 0)
-        of = {"identity": subject.identity, "digest": dataset.digest, **self._settings, "version": __version__}
+        of = {"identity": system.identity, "digest": dataset.digest, **self._settings, "version": __version__}
         try:
-            result = self._kept.get("quality", **of)
+            result = self._store.get("quality", **of)
             if result is None:
-                result = evaluate(subject, dataset, **self._settings, memo=self._memo)
-                result["storage"] = vector_storage.bytes_per_document(subject, variant, dataset)
-                self._kept.put("quality", result, **of)
+                result = evaluate(system, dataset, **self._settings, memo=self._memo)
+                result["storage"] = vector_storage.bytes_per_document(system, variant, dataset)
+                self._store.put("quality", result, **of)
             row["results"][dataset.name] = result
         except _FAILURES as error:
             row["errors"].append(_failed(dataset.name, error))
         self._step(f"{variant} on {dataset.name}", 1)
 
     def time(self, row: dict[str, Any], timing: dict[str, Any]) -> None:
-        """Measure a variant's speed, where it could be opened."""
+        """Measure the speed of a variant that could be opened."""
         row["speed"] = None
         self._step(f"{row['name']}: speed", 0)
         if "identity" in row:
@@ -156,36 +158,40 @@ class _ComparisonRun:
             texts = hashlib.sha256(json.dumps([documents, queries]).encode()).hexdigest()
             of = {"identity": row["identity"], "texts": texts, **timing, "machine": _machine(), "version": __version__}
             try:
-                found = self._kept.get("speed", **of)
-                if found is None:
-                    found = isolated.measure_in_subprocess(row["name"], documents, queries, **timing)
-                    self._kept.put("speed", found, **of)
-                row["speed"] = found
+                result = self._store.get("speed", **of)
+                if result is None:
+                    result = isolated.measure_in_subprocess(row["name"], documents, queries, **timing)
+                    self._store.put("speed", result, **of)
+                row["speed"] = result
             except _FAILURES as error:
                 row["errors"].append(_failed("speed", error))
         self._step(f"{row['name']}: speed", 1)
 
     def pairs(self, rows: Sequence[dict[str, Any]], dataset: Dataset) -> list[dict[str, Any]]:
-        """Test variants against each other on a data set, p adjusted for their number by Holm's method (1979)."""
+        """Return paired tests of variants on a data set, with p adjusted for their number by Holm's method (1979)."""
         known = [row for row in rows if dataset.name in row["results"]]
         known.sort(key=lambda row: -row["results"][dataset.name]["score"])
-        chosen = combinations(known, 2) if len(known) <= _ALL_PAIRS else ((known[0], row) for row in known[1:])
-        found = []
+        chosen = (
+            combinations(known, 2)
+            if len(known) <= _MAX_VARIANTS_FOR_ALL_PAIRS
+            else ((known[0], row) for row in known[1:])
+        )
+        tests = []
         for a, b in chosen:
             self._step(f"{dataset.name}: {a['name']} and {b['name']}", 0)
-            found.append({"dataset": dataset.name, "a": a["name"], "b": b["name"], **self._pair(a, b, dataset)})
-        _adjust(found)
-        return found
+            tests.append({"dataset": dataset.name, "a": a["name"], "b": b["name"], **self._pair(a, b, dataset)})
+        _adjust(tests)
+        return tests
 
     def _pair(self, a: dict[str, Any], b: dict[str, Any], dataset: Dataset) -> dict[str, Any]:
         of = {"identities": [a["identity"], b["identity"]], "digest": dataset.digest, **self._settings}
         of["version"] = __version__
-        found = self._kept.get("pair", **of)
-        if found is None:
+        result = self._store.get("pair", **of)
+        if result is None:
             results = [row["results"][dataset.name] for row in (a, b)]
-            found = significance.paired_test(*results, seed=self._settings["seed"])
-            self._kept.put("pair", found, **of)
-        return found
+            result = significance.paired_test(*results, seed=self._settings["seed"])
+            self._store.put("pair", result, **of)
+        return result
 
     def _step(self, what: str, done: int) -> None:
         self._done += done
@@ -194,14 +200,14 @@ class _ComparisonRun:
 
 
 def figures(row: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what a variant is ranked by: ``name``, quality, speed (documents a second), memory, storage (bytes)."""
+    """Return the measures of a variant: ``name``, quality, speed (documents per second), memory, storage (bytes)."""
     speed = row.get("speed") or {}
     bytes_ = (row.get("storage") or {}).get("bytes_per_document")
     return {
         "name": row["name"],
         "quality": row["quality"],
         "speed": speed.get("bulk", {}).get("texts_per_second"),
-        # An endpoint's memory is its own machine's.
+        # The memory of an endpoint is on another machine.
         "memory": None if row["options"].get("url") else speed.get("memory", {}).get("peak"),
         "storage": bytes_,
     }
@@ -217,7 +223,7 @@ def _to_dict(
     measured = [figures(row) for row in rows]
     return {
         "variants": rows,
-        "datasets": [dataset.told() for dataset in sets],
+        "datasets": [dataset.to_dict() for dataset in sets],
         "significance": pairs,
         "front": ranking.pareto_front(measured),
         "ranking": ranking.rank(measured, shares),
@@ -230,32 +236,32 @@ def _to_dict(
 
 
 def _adjust(pairs: list[dict[str, Any]]) -> None:
-    least = 0.0
-    for rank, pair in enumerate(sorted(pairs, key=lambda each: each["p"])):
-        least = max(least, min(1.0, pair["p"] * (len(pairs) - rank)))
-        pair["adjusted"], pair["significant"] = least, least < 0.05
+    adjusted = 0.0
+    for rank, pair in enumerate(sorted(pairs, key=lambda pair: pair["p"])):
+        adjusted = max(adjusted, min(1.0, pair["p"] * (len(pairs) - rank)))
+        pair["adjusted"], pair["significant"] = adjusted, adjusted < 0.05
 
 
 def _variants(models: Iterable[str | Variant]) -> list[Variant]:
     if isinstance(models, (str, Variant)):
         models = [models]
     parsed = [model if isinstance(model, Variant) else Variant.parse(model) for model in models]
-    found = list({str(variant): variant for variant in parsed}.values())
-    if not found:
+    variants = list({str(variant): variant for variant in parsed}.values())
+    if not variants:
         raise InputError("There is nothing to compare: name a model or several.", param="models")
-    return found
+    return variants
 
 
 def _sets(data: Any, task: str | None) -> list[Dataset]:
-    given = [data] if isinstance(data, (str, Path, Dataset)) else list(data)
-    found = [each if isinstance(each, Dataset) else loaders.load_dataset(each, task) for each in given]
-    if not found:
+    sources = [data] if isinstance(data, (str, Path, Dataset)) else list(data)
+    datasets = [source if isinstance(source, Dataset) else loaders.load_dataset(source, task) for source in sources]
+    if not datasets:
         raise InputError("There is no data to compare on.", param="data")
-    names = [dataset.name for dataset in found]
-    twice = next((name for name in names if names.count(name) > 1), None)
-    if twice is not None:
-        raise InputError(f"Two data sets are called {twice!r}.", param="data")
-    return found
+    names = [dataset.name for dataset in datasets]
+    repeated = next((name for name in names if names.count(name) > 1), None)
+    if repeated is not None:
+        raise InputError(f"Two data sets have the name {repeated!r}.", param="data")
+    return datasets
 
 
 def _options(variant: Variant) -> dict[str, Any]:
@@ -267,6 +273,6 @@ def _failed(step: str, error: BaseException) -> dict[str, str]:
 
 
 def _machine() -> str:
-    told = environment.describe_environment()
-    told.pop("date")
-    return json.dumps(told, sort_keys=True)
+    facts = environment.describe_environment()
+    facts.pop("date")
+    return json.dumps(facts, sort_keys=True)

@@ -1,4 +1,4 @@
-"""Page: a comparison as one HTML file that needs nothing else: tables, pictures and all figures behind them."""
+"""The HTML report of a comparison: one self-contained file with tables and charts."""
 
 from __future__ import annotations
 
@@ -11,36 +11,36 @@ from nearfield.evaluation.comparison.compare import figures
 from nearfield.evaluation.metrics import library
 from nearfield.evaluation.performance import environment as hardware
 
-#: What each picture shows, as its heading and its caption.
+#: Heading and caption of each chart.
 CAPTIONS: Mapping[str, tuple[str, str]] = {
     "quality-speed": (
         "Quality against speed",
         (
-            "Higher is better, further right is faster. The dashed line is the Pareto front: no variant beats those on "
-            "it in both. Thin bars are 95% intervals of the quality."
+            "Higher is better, further right is faster. The dashed line is the Pareto front: no variant is better than "
+            "those on it in both. Thin bars are 95% intervals of the quality."
         ),
     ),
     "quality-storage": (
         "Quality against dimensions and quantisation",
         (
-            "Further left takes less room: bytes of the vectors of one document. A line joins variants that differ in "
-            "their dimensions alone."
+            "Further left takes less storage: bytes of the vectors of one document. A line joins variants that differ "
+            "only in their dimensions."
         ),
     ),
     "latency": (
         "Latency",
         (
-            "How long a client waits for one query while others wait for theirs: encoding; for variants that search by "
-            "themselves (hybrid, chunked, reranked, BM25) the search too."
+            "Time of one query under concurrent load: encoding, and for variants that search (hybrid, chunked, "
+            "reranked, BM25) also the search."
         ),
     ),
 }
-#: Pairs shown of those that were tested.
-_PAIRS = 45
+#: Maximum number of tested pairs in the report.
+_MAX_PAIRS = 45
 
 
-def render_html(told: Mapping[str, Any], title: str = "Comparison") -> str:
-    """Return a comparison (what ``compare`` returns) as a whole HTML document.
+def render_html(comparison: Mapping[str, Any], title: str = "Comparison") -> str:
+    """Return a comparison (a result of ``compare``) as an HTML document.
 
     Raises:
         MissingExtra: jinja2 or matplotlib is not installed.
@@ -52,38 +52,47 @@ def render_html(told: Mapping[str, Any], title: str = "Comparison") -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"size": size, "number": number, "share": lambda value: f"{100 * value:.0f}%"}
-    drawn = {name: svg_charts.draw_charts(told, name) for name in svg_charts.SIZES}
-    shown = [
-        {"name": name, "title": heading, "caption": caption, **{kind: drawn[kind][name] for kind in drawn}}
+    environment.filters |= {"size": format_bytes, "number": format_number, "share": lambda value: f"{100 * value:.0f}%"}
+    charts = {name: svg_charts.draw_charts(comparison, name) for name in svg_charts.SIZES}
+    pictures = [
+        {"name": name, "title": heading, "caption": caption, **{kind: charts[kind][name] for kind in charts}}
         for name, (heading, caption) in CAPTIONS.items()
-        if name in drawn["wide"]
+        if name in charts["wide"]
     ]
-    return str(environment.get_template("compare.html.j2").render(title=title, pictures=shown, **_facts(told)))
+    return str(
+        environment.get_template("compare.html.j2").render(
+            title=title, pictures=pictures, **_template_values(comparison)
+        )
+    )
 
 
-def _facts(told: Mapping[str, Any]) -> dict[str, Any]:
-    rows = {row["name"]: row for row in told["variants"]}
-    ranked = [{**each, "row": rows[each["name"]], "figures": figures(rows[each["name"]])} for each in told["ranking"]]
-    ranked = [{**each, "interval": chart_data.interval(each["row"])} for each in ranked]
-    pairs = [{**pair, "a": rows[pair["a"]]["label"], "b": rows[pair["b"]]["label"]} for pair in told["significance"]]
-    parts = [{"name": each["name"], "parts": each["parts"]} for each in ranked]
+def _template_values(comparison: Mapping[str, Any]) -> dict[str, Any]:
+    rows = {row["name"]: row for row in comparison["variants"]}
+    ranked = [
+        {**place, "row": rows[place["name"]], "figures": figures(rows[place["name"]])}
+        for place in comparison["ranking"]
+    ]
+    ranked = [{**place, "interval": chart_data.interval(place["row"])} for place in ranked]
+    pairs = [
+        {**pair, "a": rows[pair["a"]]["label"], "b": rows[pair["b"]]["label"]} for pair in comparison["significance"]
+    ]
+    parts = [{"name": place["name"], "parts": place["parts"]} for place in ranked]
     return {
-        "told": told,
+        "comparison": comparison,
         "ranked": ranked,
-        "metric": chart_data.main(told),
-        "failed": [row for row in told["variants"] if row["errors"]],
-        "pairs": pairs[:_PAIRS],
-        "more_pairs": max(0, len(pairs) - _PAIRS),
-        "machine": hardware.line(told["machine"]),
-        "timed": any(row.get("speed") for row in told["variants"]),
-        # "<" would end the script that holds it.
+        "metric": chart_data.metric_label(comparison),
+        "failed": [row for row in comparison["variants"] if row["errors"]],
+        "pairs": pairs[:_MAX_PAIRS],
+        "more_pairs": max(0, len(pairs) - _MAX_PAIRS),
+        "machine": hardware.line(comparison["machine"]),
+        "timed": any(row.get("speed") for row in comparison["variants"]),
+        # "</script>" in a name would end the script.
         "parts": json.dumps(parts).replace("<", "\\u003c"),
     }
 
 
-def size(count: float | None) -> str:
-    """Return bytes as people read them; a dash where they are not known."""
+def format_bytes(count: float | None) -> str:
+    """Return a number of bytes with a unit; a dash for None."""
     if count is None:
         return "–"
     value, unit = float(count), "B"
@@ -94,6 +103,6 @@ def size(count: float | None) -> str:
     return f"{value:,.0f} {unit}" if unit == "B" or value >= 100 else f"{value:,.1f} {unit}"
 
 
-def number(value: float | None, digits: int = 2) -> str:
-    """Return a number with some digits after the point; a dash where there is none."""
+def format_number(value: float | None, digits: int = 2) -> str:
+    """Return a number with some decimals; a dash for None."""
     return "–" if value is None else f"{value:,.{digits}f}"

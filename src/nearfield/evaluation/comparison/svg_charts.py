@@ -1,4 +1,4 @@
-"""Pictures: a comparison drawn as SVG, with text as outlines and in the page's own colour: no font can cut it off."""
+"""SVG charts of a comparison; text is drawn as outlines in the page's colour, independent of fonts."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from typing import Any
 from nearfield.evaluation.comparison import chart_data
 from nearfield.evaluation.metrics import library
 
-#: Stands for the page's text colour until the drawing is done; no series has it.
+#: Placeholder for the page's text colour, replaced after drawing; no series has it.
 _INK = "#010203"
-#: The first are told apart by those who see few colours (Okabe & Ito 2008), all on white and on black.
+#: The first are distinguishable for colour-blind readers (Okabe & Ito 2008), all on white and on black.
 _COLOURS = (
     "#0072b2",
     "#d55e00",
@@ -27,33 +27,33 @@ _COLOURS = (
     "#5d8a00",
 )
 _MARKS = "osD^vPX*"
-#: The line from a name's left edge to its point.
+#: The line from the left edge of a label to its point.
 _LEADER = {"arrowstyle": "-", "alpha": 0.4, "linewidth": 0.8, "shrinkA": 2, "shrinkB": 4, "relpos": (0, 0.5)}
-#: Inches, and points of text: for a screen, and for a telephone.
+#: Width and height in inches and font size in points, for a screen and for a phone.
 SIZES: Mapping[str, tuple[float, float, float]] = {"wide": (8.6, 4.6, 10.0), "narrow": (4.0, 4.4, 8.0)}
 
 
-def draw_charts(told: Mapping[str, Any], size: str = "wide") -> dict[str, str]:
-    """Return the pictures of a comparison by name: SVG elements; those that there is nothing to show of are left out.
+def draw_charts(comparison: Mapping[str, Any], size: str = "wide") -> dict[str, str]:
+    """Return SVG elements of a comparison's charts by name; charts without data are left out.
 
-    ``told`` is what ``compare`` returns. ``size``: ``wide`` or ``narrow``.
+    ``comparison`` is a result of ``compare``. ``size``: ``wide`` or ``narrow``.
 
     Raises:
         MissingExtra: matplotlib is not installed.
     """
-    found = {}
-    for name, (has, paint) in PICTURES.items():
-        if has(told):
-            found[name] = _svg(told, paint, size, f"{size}-{name}")
-    return found
+    charts = {}
+    for name, (points, paint) in CHARTS.items():
+        if points(comparison):
+            charts[name] = _svg(comparison, paint, size, f"{size}-{name}")
+    return charts
 
 
-def _svg(told: Mapping[str, Any], paint: Callable[..., None], size: str, prefix: str) -> str:
+def _svg(comparison: Mapping[str, Any], paint: Callable[..., None], size: str, prefix: str) -> str:
     with library("matplotlib").rc_context(_style(size, prefix)):
         out = io.StringIO()
         metadata = {"Date": None, "Creator": None}
-        figure(told, paint, size).savefig(out, format="svg", transparent=True, metadata=metadata)
-    return _inlined(out.getvalue(), prefix)
+        figure(comparison, paint, size).savefig(out, format="svg", transparent=True, metadata=metadata)
+    return _to_inline(out.getvalue(), prefix)
 
 
 def _style(size: str, prefix: str) -> dict[str, Any]:
@@ -63,25 +63,25 @@ def _style(size: str, prefix: str) -> dict[str, Any]:
         "svg.hashsalt": prefix,
         "font.size": text,
         "axes.labelsize": text,
-        **{f"{each}.color": _INK for each in ("text", "xtick", "ytick")},
-        **{f"axes.{each}color": _INK for each in ("label", "edge")},
+        **{f"{part}.color": _INK for part in ("text", "xtick", "ytick")},
+        **{f"axes.{part}color": _INK for part in ("label", "edge")},
     }
 
 
-def figure(told: Mapping[str, Any], paint: Callable[..., None], size: str) -> Any:
-    """Return one of ``PICTURES`` as a figure of matplotlib's."""
-    made = library("matplotlib.figure").Figure(figsize=SIZES[size][:2], layout="constrained")
-    made.patch.set_alpha(0)
-    axes = made.subplots()
+def figure(comparison: Mapping[str, Any], paint: Callable[..., None], size: str) -> Any:
+    """Return one of ``CHARTS`` as a matplotlib figure."""
+    result = library("matplotlib.figure").Figure(figsize=SIZES[size][:2], layout="constrained")
+    result.patch.set_alpha(0)
+    axes = result.subplots()
     axes.patch.set_alpha(0)
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(visible=True, color=_INK, alpha=0.12, linewidth=0.7)
-    paint(axes, told, size)
-    return made
+    paint(axes, comparison, size)
+    return result
 
 
-def _inlined(svg: str, prefix: str) -> str:
-    """Return the element alone, with ids of its own, the page's colour, and no size but its shape."""
+def _to_inline(svg: str, prefix: str) -> str:
+    """Return the SVG element with prefixed ids, the page's colour, and without a fixed size."""
     body = svg[svg.index("<svg") :]
     body = re.sub(r"<metadata>.*?</metadata>", "", body, flags=re.DOTALL)
     body = re.sub(r'(<svg[^>]*?) width="[^"]*"', r"\1", body, count=1)
@@ -92,11 +92,11 @@ def _inlined(svg: str, prefix: str) -> str:
     return body.replace(_INK, "currentColor").replace("<svg ", '<svg aria-hidden="true" focusable="false" ', 1)
 
 
-# -- what is drawn -------------------------------------------------------------------------------------------------
+# -- charts -------------------------------------------------------------------------------------------------------
 
 
-def _quality_speed(axes: Any, told: Mapping[str, Any], size: str) -> None:
-    rows = chart_data.quality_speed(told)
+def _quality_speed(axes: Any, comparison: Mapping[str, Any], size: str) -> None:
+    rows = chart_data.quality_speed(comparison)
     front = [row for row in rows if row["front"]]
     for row in rows:
         at = _bars(row)
@@ -107,15 +107,15 @@ def _quality_speed(axes: Any, told: Mapping[str, Any], size: str) -> None:
         axes.step(xs, ys, where="pre", color=_INK, alpha=0.45, linewidth=1.2, linestyle="--", zorder=0)
     axes.set_xscale("log")
     axes.set_xlabel(
-        "documents made ready to search, per second (logarithmic)" if size == "wide" else "documents/s (log)"
+        "documents prepared for search, per second (logarithmic)" if size == "wide" else "documents/s (log)"
     )
-    axes.set_ylabel(_quality(told))
+    axes.set_ylabel(_quality(comparison))
     _ticks(axes.xaxis, [row["x"] for row in rows])
-    _named(axes, [(row["x"], row["y"], row["label"], row["at"]) for row in rows], size)
+    _draw_labels(axes, [(row["x"], row["y"], row["label"], row["at"]) for row in rows], size)
 
 
-def _quality_bytes(axes: Any, told: Mapping[str, Any], size: str) -> None:
-    rows = chart_data.quality_bytes(told)
+def _quality_bytes(axes: Any, comparison: Mapping[str, Any], size: str) -> None:
+    rows = chart_data.quality_bytes(comparison)
     for series in chart_data.series(rows):
         if len(series) > 1:
             axes.plot([row["x"] for row in series], [row["y"] for row in series], color=_INK, alpha=0.35, linewidth=1)
@@ -125,21 +125,21 @@ def _quality_bytes(axes: Any, told: Mapping[str, Any], size: str) -> None:
         )
         axes.plot(row["x"], row["y"], _mark(row["at"]), color=_colour(row["at"]), markersize=7)
     axes.set_xscale("log", base=2)
-    wide = "vectors of a document, bytes (logarithmic; a line joins dimensions of one dtype)"
+    wide = "bytes of the vectors of a document (logarithmic; a line joins dimensions of one dtype)"
     axes.set_xlabel(wide if size == "wide" else "bytes a document (log)")
-    axes.set_ylabel(_quality(told))
+    axes.set_ylabel(_quality(comparison))
     _ticks(axes.xaxis, [row["x"] for row in rows], base=2 if size == "wide" else 4)
-    _named(axes, [(row["x"], row["y"], row["label"], row["at"]) for row in rows], size)
+    _draw_labels(axes, [(row["x"], row["y"], row["label"], row["at"]) for row in rows], size)
 
 
-def _latency(axes: Any, told: Mapping[str, Any], size: str) -> None:
-    rows = chart_data.latency(told)
+def _latency(axes: Any, comparison: Mapping[str, Any], size: str) -> None:
+    rows = chart_data.latency(comparison)
     for row in rows:
         axes.plot(row["x"], row["p95"], "-" + _mark(row["at"]), color=_colour(row["at"]), markersize=5, linewidth=1.5)
         axes.plot(row["x"], row["p50"], ":", color=_colour(row["at"]), linewidth=1.2)
     axes.set_xscale("log", base=2)
     axes.set_yscale("log")
-    axes.set_xlabel("clients at once, each waiting for its answer")
+    axes.set_xlabel("concurrent clients, each with one request at a time")
     axes.set_ylabel(
         "milliseconds a query (log): line p95, dots p50" if size == "wide" else "ms a query (log): line p95, dots p50"
     )
@@ -147,19 +147,19 @@ def _latency(axes: Any, told: Mapping[str, Any], size: str) -> None:
     axes.set_xticks(clients, [f"{count:g}" for count in clients])
     axes.minorticks_off()
     _ticks(axes.yaxis, [value for row in rows for value in (*row["p50"], *row["p95"])])
-    _named(axes, [(row["x"][-1], row["p95"][-1], row["label"], row["at"]) for row in rows], size)
+    _draw_labels(axes, [(row["x"][-1], row["p95"][-1], row["label"], row["at"]) for row in rows], size)
 
 
-#: By name: the points that there must be, and what draws them.
-PICTURES: Mapping[str, tuple[Callable[[Any], Any], Callable[..., None]]] = {
+#: By name: the function that returns the points, and the function that draws them.
+CHARTS: Mapping[str, tuple[Callable[[Any], Any], Callable[..., None]]] = {
     "quality-speed": (chart_data.quality_speed, _quality_speed),
     "quality-storage": (chart_data.quality_bytes, _quality_bytes),
     "latency": (chart_data.latency, _latency),
 }
 
 
-def _quality(told: Mapping[str, Any]) -> str:
-    return f"{chart_data.main(told)}, points of 100"
+def _quality(comparison: Mapping[str, Any]) -> str:
+    return f"{chart_data.metric_label(comparison)}, points of 100"
 
 
 def _bars(row: Mapping[str, Any]) -> Any:
@@ -178,7 +178,7 @@ def _mark(at: int) -> str:
 
 
 def _ticks(axis: Any, values: Sequence[float], base: int = 10) -> None:
-    """Put plain numbers at round places of a logarithmic axis; a few of them, however small its range is."""
+    """Set plain numbers at round positions of a logarithmic axis, also if its range is small."""
     ticker = library("matplotlib.ticker")
     span = max(values) / max(min(values), 1e-9)
     steps = (1.0,) if base != 10 or span > 30 else (1.0, 2.0, 5.0) if span > 3 else (1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 7.0)
@@ -187,8 +187,8 @@ def _ticks(axis: Any, values: Sequence[float], base: int = 10) -> None:
     axis.set_minor_locator(ticker.NullLocator())
 
 
-def _named(axes: Any, rows: Sequence[tuple[float, float, str, int]], size: str) -> None:
-    """Write names in a column right of the axes, apart from each other, each joined to its point by a thin line."""
+def _draw_labels(axes: Any, rows: Sequence[tuple[float, float, str, int]], size: str) -> None:
+    """Draw labels in a column right of the axes, without overlap, each with a thin line to its point."""
     axes.margins(x=0.08, y=0.1)
     low, high = axes.get_ylim()
     wide = size == "wide"
@@ -196,8 +196,8 @@ def _named(axes: Any, rows: Sequence[tuple[float, float, str, int]], size: str) 
     height = (
         (lambda y: math.log(y / low) / math.log(high / low)) if logarithmic else (lambda y: (y - low) / (high - low))
     )
-    most = max((len(each[2]) for each in rows), default=0)
-    lines = [_wrapped(each[2], most if wide else 18) for each in rows]
+    max_length = max((len(label) for _, _, label, _ in rows), default=0)
+    lines = [_wrap(label, max_length if wide else 18) for _, _, label, _ in rows]
     order = sorted(range(len(rows)), key=lambda at: height(rows[at][1]))
     line = 0.062 if wide else 0.05
     heights = [line * (lines[at].count("\n") + 1) for at in order]
@@ -220,7 +220,7 @@ def _named(axes: Any, rows: Sequence[tuple[float, float, str, int]], size: str) 
         )
 
 
-def _wrapped(text: str, width: int) -> str:
+def _wrap(text: str, width: int) -> str:
     import textwrap
 
     return "\n".join(textwrap.wrap(text, max(width, 8))[:2])

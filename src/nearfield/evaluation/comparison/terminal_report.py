@@ -1,4 +1,4 @@
-"""Terminal: a comparison as tables and pictures of characters."""
+"""The terminal report of a comparison: tables and character charts."""
 
 from __future__ import annotations
 
@@ -8,116 +8,128 @@ from typing import Any
 
 from nearfield.evaluation.comparison import chart_data
 from nearfield.evaluation.comparison.compare import figures
-from nearfield.evaluation.comparison.html_report import number
+from nearfield.evaluation.comparison.html_report import format_number
 from nearfield.evaluation.metrics import library
 from nearfield.evaluation.performance import environment
 
-#: Rows and columns of a picture.
+#: Rows and columns of a chart.
 _HEIGHT, _WIDTH = 18, 88
 _MARKS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 
-def print_comparison(told: Mapping[str, Any], *, pictures: bool = True) -> None:
-    """Print the ranking, what failed, and the pictures."""
+def print_comparison(comparison: Mapping[str, Any], *, pictures: bool = True) -> None:
+    """Print the ranking, the failures, and the charts."""
     from rich.console import Console
 
     console = Console()
-    for table in (_ranking(told), _failures(told)):
+    for table in (_ranking(comparison), _failures(comparison)):
         if table is not None:
             console.print(table)
-    shares = ", ".join(f"{name} {100 * weight:.0f}%" for name, weight in told["weights"].items())
-    best = " * Pareto-best in quality and speed." if told["front"] else ""
+    shares = ", ".join(f"{name} {100 * weight:.0f}%" for name, weight in comparison["weights"].items())
+    best = " * Pareto-best in quality and speed." if comparison["front"] else ""
     console.print(f"Weights: {shares} (--weights).{best}", highlight=False)
-    console.print(_differences(told), highlight=False)
+    console.print(_differences(comparison), highlight=False)
     if pictures:
-        for text in drawn(told, min(_WIDTH, console.width)):
+        for text in draw_charts(comparison, min(_WIDTH, console.width)):
             console.print(text, highlight=False, markup=False, soft_wrap=True)
-    console.print(environment.line(told["machine"]), highlight=False, style="dim")
+    console.print(environment.line(comparison["machine"]), highlight=False, style="dim")
 
 
-def _ranking(told: Mapping[str, Any]) -> Any:
+def _ranking(comparison: Mapping[str, Any]) -> Any:
     from rich import box
     from rich.table import Table
 
-    rows = {row["name"]: row for row in told["variants"]}
-    timed = any(row.get("speed") for row in told["variants"])
+    rows = {row["name"]: row for row in comparison["variants"]}
+    timed = any(row.get("speed") for row in comparison["variants"])
     table = Table(title="Ranking", title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
     table.add_column("", justify="left", no_wrap=True)
     table.add_column("variant", overflow="fold", min_width=14)
     for heading in (
         "total",
-        chart_data.main(told),
+        chart_data.metric_label(comparison),
         "95% ±",
         *(("docs/s", "p95 ms", "MiB") if timed else ()),
         "bytes/doc",
     ):
         table.add_column(heading, justify="right", no_wrap=True)
-    for place, each in enumerate(told["ranking"]):
-        row = rows[each["name"]]
+    for position, place in enumerate(comparison["ranking"]):
+        row = rows[place["name"]]
         known, interval = figures(row), chart_data.interval(row)
         latency: Mapping[str, Any] = next(iter(((row.get("speed") or {}).get("latency") or {}).values()), {})
-        speed = [number(known["speed"], 0), number(latency.get("p95"), 1), _mib(known["memory"])] if timed else []
+        speed = (
+            [format_number(known["speed"], 0), format_number(latency.get("p95"), 1), _mib(known["memory"])]
+            if timed
+            else []
+        )
         table.add_row(
-            _mark(told, row),
-            row["label"] + (" *" if each["name"] in told["front"] else ""),
-            f"{each['total']:.3f}" + ("†" if each["unknown"] else ""),
-            number(row["quality"]),
+            _mark(comparison, row),
+            row["label"] + (" *" if place["name"] in comparison["front"] else ""),
+            f"{place['total']:.3f}" + ("†" if place["unknown"] else ""),
+            format_number(row["quality"]),
             f"{(interval[1] - interval[0]) / 2:.1f}" if interval else "–",
             *speed,
-            number(known["storage"], 0),
-            style="bold" if place == 0 else None,
+            format_number(known["storage"], 0),
+            style="bold" if position == 0 else None,
         )
     return table
 
 
 def _mib(count: float | None) -> str:
-    return number(None if count is None else count / 2**20, 0)
+    return format_number(None if count is None else count / 2**20, 0)
 
 
-def _failures(told: Mapping[str, Any]) -> Any:
+def _failures(comparison: Mapping[str, Any]) -> Any:
     from rich.table import Table
 
-    failed = [(row["label"], error) for row in told["variants"] for error in row["errors"]]
+    failed = [(row["label"], error) for row in comparison["variants"] for error in row["errors"]]
     if not failed:
         return None
-    table = Table(title="What failed", title_justify="left")
-    for heading in ("variant", "at", "why"):
+    table = Table(title="Failures", title_justify="left")
+    for heading in ("variant", "step", "error"):
         table.add_column(heading, overflow="fold")
     for label, error in failed:
         table.add_row(label, error["step"], error["message"], style="red")
     return table
 
 
-def _differences(told: Mapping[str, Any]) -> str:
-    """Say how many pairs differ beyond chance, and what no variant can be told from the best of each data set."""
-    pairs, names = told["significance"], {row["name"]: row["label"] for row in told["variants"]}
+def _differences(comparison: Mapping[str, Any]) -> str:
+    """Return how many pairs differ significantly, and which variants equal the best of each data set."""
+    pairs, names = comparison["significance"], {row["name"]: row["label"] for row in comparison["variants"]}
     if not pairs:
         return ""
-    sure = sum(pair["significant"] for pair in pairs)
-    lines = [f"{sure} of {len(pairs)} pairs differ beyond chance (p < 0.05, {pairs[0]['test']}, Holm)."]
+    count = sum(pair["significant"] for pair in pairs)
+    lines = [f"{count} of {len(pairs)} pairs differ significantly (p < 0.05, {pairs[0]['test']}, Holm)."]
     for name in dict.fromkeys(pair["dataset"] for pair in pairs):
         own = [pair for pair in pairs if pair["dataset"] == name]
         level = [names[pair["b"]] for pair in own if pair["a"] == own[0]["a"] and not pair["significant"]]
         if level:
-            lines.append(f"On {name}, not told apart from the best ({names[own[0]['a']]}): {'; '.join(level)}.")
+            lines.append(
+                f"On {name}, no significant difference from the best ({names[own[0]['a']]}): {'; '.join(level)}."
+            )
     return "\n".join(lines)
 
 
-def drawn(told: Mapping[str, Any], width: int = _WIDTH) -> list[str]:
-    """Return the pictures of a comparison, of characters; letters are those of the ranking.
+def draw_charts(comparison: Mapping[str, Any], width: int = _WIDTH) -> list[str]:
+    """Return the charts of a comparison as text; letters are those of the ranking.
 
     Raises:
         MissingExtra: plotext is not installed.
     """
-    quality, found = chart_data.main(told), []
+    quality, charts = chart_data.metric_label(comparison), []
     for title, rows, x in (
-        ("Quality against speed", chart_data.quality_speed(told), "documents/s"),
-        ("Quality against dimensions and quantisation", chart_data.quality_bytes(told), "bytes of vectors a document"),
+        ("Quality against speed", chart_data.quality_speed(comparison), "documents/s"),
+        (
+            "Quality against dimensions and quantisation",
+            chart_data.quality_bytes(comparison),
+            "bytes of vectors per document",
+        ),
     ):
         if rows:
             marks = [(math.log10(row["x"]), row["y"], row["at"]) for row in rows]
-            found.append(_plot(marks, f"{title} ({quality})", f"{x}, logarithmic", width, x=[row["x"] for row in rows]))
-    curves = chart_data.latency(told)
+            charts.append(
+                _plot(marks, f"{title} ({quality})", f"{x}, logarithmic", width, x=[row["x"] for row in rows])
+            )
+    curves = chart_data.latency(comparison)
     if curves:
         clients = curves[0]["x"]
         marks = [
@@ -126,9 +138,9 @@ def drawn(told: Mapping[str, Any], width: int = _WIDTH) -> list[str]:
             for count, p95 in zip(row["x"], row["p95"], strict=True)
         ]
         slowest = [p95 for row in curves for p95 in row["p95"]]
-        title = "Milliseconds a query, p95, logarithmic"
-        found.append(_plot(marks, title, "clients at once", width, x=clients, every=True, y=slowest))
-    return found
+        title = "Milliseconds per query, p95, logarithmic"
+        charts.append(_plot(marks, title, "concurrent clients", width, x=clients, every=True, y=slowest))
+    return charts
 
 
 def _plot(
@@ -141,15 +153,15 @@ def _plot(
     every: bool = False,
     y: Sequence[float] = (),
 ) -> str:
-    """Draw letters; ``x`` and ``y`` are what their logarithms stand for, ``every`` one of which gets a tick."""
+    """Plot letters at logarithmic positions; ``x`` and ``y`` are the values, and ``every`` gives each ``x`` a tick."""
     plot = library("plotext").figure
     plot.clear()
     for across, up, at in marks:
         plot.draw(plot.signal([across], [up], marker=_letter(at)))
     for axis, values in (("x", x), ("y", y)):
         if values:
-            ticks = sorted(set(values)) if every and axis == "x" else _round(min(values), max(values))
-            plot.ruler(axis).ticks([math.log10(each) for each in ticks], [f"{each:,.4g}" for each in ticks])
+            ticks = sorted(set(values)) if every and axis == "x" else _round_ticks(min(values), max(values))
+            plot.ruler(axis).ticks([math.log10(tick) for tick in ticks], [f"{tick:,.4g}" for tick in ticks])
     plot.theme("colorless")
     plot.title(title)
     plot.label(label, "x")
@@ -157,16 +169,16 @@ def _plot(
     return str(plot.build().string(colorless=True))
 
 
-def _round(low: float, high: float) -> list[float]:
-    """Return some five numbers from low to high, evenly by their logarithm, of two digits."""
+def _round_ticks(low: float, high: float) -> list[float]:
+    """Return about five numbers of two digits from low to high, evenly spaced by their logarithm."""
     if high <= low:
         return [low]
-    found = [low * (high / low) ** (at / 4) for at in range(5)]
-    return sorted({float(f"{each:.2g}") for each in found})
+    ticks = [low * (high / low) ** (at / 4) for at in range(5)]
+    return sorted({float(f"{tick:.2g}") for tick in ticks})
 
 
-def _mark(told: Mapping[str, Any], row: Mapping[str, Any]) -> str:
-    return _letter([each["name"] for each in told["variants"]].index(row["name"]))
+def _mark(comparison: Mapping[str, Any], row: Mapping[str, Any]) -> str:
+    return _letter([variant["name"] for variant in comparison["variants"]].index(row["name"]))
 
 
 def _letter(at: int) -> str:

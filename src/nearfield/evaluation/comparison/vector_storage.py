@@ -1,4 +1,4 @@
-"""Storage: the bytes that a variant's vectors take by document: counted where they differ, else by formula."""
+"""Bytes of vectors per document: by formula for dense vectors, measured on a sample for others."""
 
 from __future__ import annotations
 
@@ -13,44 +13,44 @@ from nearfield.evaluation.systems.variant import Variant
 from nearfield.vectors.multivector import MultiVectors
 from nearfield.vectors.sparse import SparseVectors
 
-#: Documents whose vectors are counted where each takes another number of bytes.
-SAMPLE = 64
+#: Documents whose sparse vectors or multi-vectors are measured.
+SAMPLE_SIZE = 64
 
 
-def bytes_per_document(subject: Any, variant: Variant, dataset: Dataset) -> dict[str, Any]:
-    """Return what a variant stores of a data set, after it was measured there.
+def bytes_per_document(system: Any, variant: Variant, dataset: Dataset) -> dict[str, Any]:
+    """Return the storage of a variant's vectors, after it was evaluated on the data set.
 
-    ``bytes_per_vector`` (None where they differ), ``vectors_per_document`` and ``bytes_per_document``: those of vectors
-    alone, without index, text, or the words of a keyword index.
+    The result has ``bytes_per_vector`` (None if vectors differ), ``vectors_per_document`` and ``bytes_per_document``,
+    without index, text and keyword index.
     """
     count = len(sampling.texts_of(dataset.rows)[0])
-    pieces = getattr(subject, "pieces", 0) / count or 1.0
+    chunks = getattr(system, "chunk_count", 0) / count or 1.0
     if variant.output == "bm25" and not variant.rerank:
         return {"bytes_per_vector": None, "vectors_per_document": 0.0, "bytes_per_document": 0.0}
     if variant.output in ("sparse", "multivector"):
-        each = _counted(subject, dataset)
-        return {"bytes_per_vector": None, "vectors_per_document": pieces, "bytes_per_document": each}
-    width = _dimensions(subject, variant)
+        size = _mean_bytes(system, dataset)
+        return {"bytes_per_vector": None, "vectors_per_document": chunks, "bytes_per_document": size}
+    width = _dimensions(system, variant)
     if width is None:
-        return {"bytes_per_vector": None, "vectors_per_document": pieces, "bytes_per_document": None}
-    each = width * BITS[variant.dtype] / 8
-    return {"bytes_per_vector": each, "vectors_per_document": pieces, "bytes_per_document": each * pieces}
+        return {"bytes_per_vector": None, "vectors_per_document": chunks, "bytes_per_document": None}
+    size = width * BITS[variant.dtype] / 8
+    return {"bytes_per_vector": size, "vectors_per_document": chunks, "bytes_per_document": size * chunks}
 
 
-def _dimensions(subject: Any, variant: Variant) -> int | None:
-    """Return the dimensions of dense vectors: those asked for, those told, or those of one that is encoded."""
-    told = variant.dimensions or (subject.told().get("dimensions") if hasattr(subject, "told") else None)
-    if told is None and hasattr(subject, "encode"):
-        told = np.asarray(subject.encode(["hello world"], role="document")).shape[1]
-    return None if told is None else int(told)
+def _dimensions(system: Any, variant: Variant) -> int | None:
+    """Return the dimensions of dense vectors: of the variant, of the model's facts, or of an encoded text."""
+    dimensions = variant.dimensions or (system.to_dict().get("dimensions") if hasattr(system, "to_dict") else None)
+    if dimensions is None and hasattr(system, "encode"):
+        dimensions = np.asarray(system.encode(["hello world"], role="document")).shape[1]
+    return None if dimensions is None else int(dimensions)
 
 
-def _counted(subject: Any, dataset: Dataset) -> float | None:
-    """Return the mean bytes of some documents' sparse or multi-vectors."""
-    if not hasattr(subject, "encode"):
+def _mean_bytes(system: Any, dataset: Dataset) -> float | None:
+    """Return the mean size of some documents' sparse vectors or multi-vectors."""
+    if not hasattr(system, "encode"):
         return None
-    chosen, _ = sampling.sample(dataset, SAMPLE, 0)
-    found = subject.encode(chosen, role="document")
-    if isinstance(found, SparseVectors):
-        return float(found.indices.astype(np.int32).nbytes + found.values.nbytes) / len(chosen)
-    return float(found.data.nbytes) / len(chosen) if isinstance(found, MultiVectors) else None
+    chosen, _ = sampling.sample(dataset, SAMPLE_SIZE, 0)
+    vectors = system.encode(chosen, role="document")
+    if isinstance(vectors, SparseVectors):
+        return float(vectors.indices.astype(np.int32).nbytes + vectors.values.nbytes) / len(chosen)
+    return float(vectors.data.nbytes) / len(chosen) if isinstance(vectors, MultiVectors) else None

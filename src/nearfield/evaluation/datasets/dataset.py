@@ -196,7 +196,7 @@ class Dataset:
         told = json.dumps([self.task, asdict(self.rows)], ensure_ascii=True, sort_keys=True)
         return hashlib.sha256(told.encode()).hexdigest()
 
-    def told(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """Return its name, task, digest and counts, as results say them."""
         more = {"synthetic": self.synthetic} if self.synthetic else {}
         more |= {"note": self.note} if self.note else {}

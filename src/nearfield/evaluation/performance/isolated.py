@@ -104,44 +104,44 @@ def _target(asked: Mapping[str, Any], stack: ExitStack) -> Any:
         key = os.environ.get(variant.key_env) if variant.key_env else None
         return http_target.HttpTarget(variant.url, variant.model, key, **extra)
     started = time.perf_counter()
-    subject = open_system(variant, EmbeddingCache(0))
+    system = open_system(variant, EmbeddingCache(0))
     loaded = time.perf_counter() - started
-    stack.callback(subject.close)
-    found = _model(subject, queries) if isinstance(subject, LocalModel) else _search(subject, asked, stack)
+    stack.callback(system.close)
+    found = _model(system, queries) if isinstance(system, LocalModel) else _search(system, asked, stack)
     found.facts["load_seconds"] = round(loaded, 3)
     return found
 
 
-def _model(subject: Any, queries: Sequence[str]) -> _Mixed:
-    encoder = subject.encoder
+def _model(system: Any, queries: Sequence[str]) -> _Mixed:
+    encoder = system.encoder
     counted: dict[int, int] = {}
 
     def bulk(texts: Sequence[str]) -> int:
-        subject.encode(texts, role="document")
+        system.encode(texts, role="document")
         if len(texts) not in counted:
             counted[len(texts)] = sum(len(each.ids) for each in encoder.tokenize(list(texts), role="document"))
         return counted[len(texts)]
 
     async def ask(query: str) -> None:
-        await encoder.aencode(query, **subject.wanted("query"))
+        await encoder.aencode(query, **system.encode_keywords("query"))
 
     facts = {"where": "in this process", "precision": encoder.precision, "model_bytes": encoder.bytes}
-    return _Mixed(subject.name, facts, bulk, ask, queries)
+    return _Mixed(system.name, facts, bulk, ask, queries)
 
 
-def _search(subject: Any, asked: Mapping[str, Any], stack: ExitStack) -> _Mixed:
+def _search(system: Any, asked: Mapping[str, Any], stack: ExitStack) -> _Mixed:
     documents = {str(at): text for at, text in enumerate(asked["documents"])}
 
     def bulk(texts: Sequence[str]) -> None:
-        with subject.ready({str(at): text for at, text in enumerate(texts)}):
+        with system.open_index({str(at): text for at, text in enumerate(texts)}):
             pass
 
-    find = stack.enter_context(subject.ready(documents))
+    find = stack.enter_context(system.open_index(documents))
 
     async def ask(query: str) -> None:
         await asyncio.to_thread(find, [query], 10)
 
-    return _Mixed(subject.name, {"where": "in this process"}, bulk, ask, asked["queries"])
+    return _Mixed(system.name, {"where": "in this process"}, bulk, ask, asked["queries"])
 
 
 def main(place: str) -> None:

@@ -132,7 +132,7 @@ def measure(
     """Measure bulk speed, and the waiting of single texts at each number of clients; each takes about ``seconds``.
 
     Returns:
-        Plain figures: subject, bulk (texts_per_second, tokens_per_second, range over passes, tokens_per_text), latency
+        Plain figures: system, bulk (texts_per_second, tokens_per_second, range over passes, tokens_per_text), latency
         by number of clients (requests_per_second and milliseconds at p50, p95, p99, max), memory, machine, settings.
 
     Raises:

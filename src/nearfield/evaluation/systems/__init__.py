@@ -1,4 +1,4 @@
-"""Subject: what is measured: one protocol for a model here or at an endpoint, BM25, a hybrid, a reranked search."""
+"""Systems that can be evaluated: a local model, a model behind a URL, or a search (BM25, hybrid, reranked)."""
 
 from __future__ import annotations
 
@@ -6,91 +6,87 @@ from collections.abc import Mapping, Sequence
 from importlib import import_module
 from typing import Any, Literal, Protocol, runtime_checkable
 
+from nearfield.arrays import Array
 from nearfield.encoder import Encoder
 from nearfield.evaluation.systems.embedding_cache import EmbeddingCache
 from nearfield.evaluation.systems.local_model import LocalModel
 from nearfield.evaluation.systems.variant import Variant
 
-__all__ = ["EmbeddingCache", "EmbeddingSystem", "Role", "SearchSystem", "Variant", "of_encoder", "open_system"]
+__all__ = ["EmbeddingCache", "EmbeddingSystem", "Role", "SearchSystem", "Variant", "from_encoder", "open_system"]
 
-from nearfield.arrays import Array
-
-#: What opens each kind of variant; imported when one is asked for.
+#: The class of each kind of variant, imported when it is opened.
 _KINDS = {
     "model": "nearfield.evaluation.systems.local_model:LocalModel",
     "search": "nearfield.evaluation.systems.search:SearchPipeline",
     "endpoint": "nearfield.evaluation.systems.endpoint:EndpointModel",
 }
-#: What a text is: ``symmetric`` where two sides are alike (STS, clustering).
+#: The role of a text: ``symmetric`` if both sides of a task are alike (STS, clustering).
 Role = Literal["query", "document", "symmetric"]
 
 
 @runtime_checkable
 class EmbeddingSystem(Protocol):
-    """Turns texts into something that can be compared.
+    """A system that encodes texts and compares them.
 
-    It may also have ``truncated`` (texts cut so far; None or no such attribute: unknown) and ``told()`` (what results
-    say of it beside name and identity).
+    Optional members: ``truncated``, the number of texts truncated so far (None: unknown), and ``to_dict()``, facts that
+    results contain besides name and identity.
     """
 
     @property
     def name(self) -> str:
-        """As shown."""
+        """The name in results."""
 
     @property
     def identity(self) -> str:
-        """What results are cached by: it changes whenever its vectors or its order of documents may."""
+        """The key of cached results: it changes whenever the vectors or the order of documents may change."""
 
     def encode(self, texts: Sequence[str], *, role: Role) -> Any:
-        """Return what ``similarity`` takes: float32 [n, dimensions] where vectors are dense."""
+        """Return embeddings for ``similarity``; dense vectors are float32 [n, dimensions]."""
 
     def similarity(self, a: Any, b: Any) -> Array:
         """Return scores [len(a), len(b)]; higher is nearer."""
 
     def close(self) -> None:
-        """Let go of what it holds."""
+        """Release the models."""
 
 
 @runtime_checkable
 class SearchSystem(Protocol):
-    """A subject that finds documents itself, such as BM25; the task retrieval then asks it.
-
-    ``most`` is how many results at most are worth asking for (what was reranked); None: as many as are wanted.
-    """
+    """A system that searches documents itself, such as BM25. The retrieval and reranking tasks use it."""
 
     @property
     def name(self) -> str:
-        """As shown."""
+        """The name in results."""
 
     @property
     def identity(self) -> str:
-        """What results are cached by."""
+        """The key of cached results."""
 
     @property
-    def most(self) -> int | None:
-        """Results at most that are worth asking for."""
+    def max_results(self) -> int | None:
+        """The number of results from which on more are useless, as only so many are reranked; None: no limit."""
 
     def search(self, documents: Mapping[str, str], queries: Mapping[str, str], k: int) -> dict[str, dict[str, float]]:
-        """Return for each query's id the ids and scores of the ``k`` best documents."""
+        """Return the ids and scores of the ``k`` best documents for each query id."""
 
     def close(self) -> None:
-        """Let go of what it holds."""
+        """Release the models."""
 
 
 def open_system(variant: Variant | str, memo: EmbeddingCache | None = None) -> Any:
-    """Open what a variant names; ``close`` it in the end.
+    """Open the system of a variant; the caller closes it.
 
-    ``memo`` is shared by variants of one model, so that none encodes a text that another one did.
+    Variants of one model can share a ``memo``, so that each text is encoded once.
 
     Raises:
-        InputError: the variant asks for what the model cannot do.
-        ModelNotFound, SourceUnavailable, ModelRefused: the model cannot be had, or not loaded exactly.
+        InputError: the model does not support an option of the variant.
+        ModelNotFound, SourceUnavailable, ModelRefused: the model cannot be loaded.
     """
-    told = Variant.parse(variant) if isinstance(variant, str) else variant
-    module, name = _KINDS["endpoint" if told.url else "search" if told.searches else "model"].split(":")
-    return getattr(import_module(module), name)(told, memo=memo)
+    parsed = Variant.parse(variant) if isinstance(variant, str) else variant
+    module, name = _KINDS["endpoint" if parsed.url else "search" if parsed.searches else "model"].split(":")
+    return getattr(import_module(module), name)(parsed, memo=memo)
 
 
-def of_encoder(encoder: Encoder) -> LocalModel:
-    """Return a loaded model as a subject, by its main output; it is left open."""
+def from_encoder(encoder: Encoder) -> LocalModel:
+    """Return a system for a loaded model and its main output; closing it leaves the encoder open."""
     return LocalModel(Variant(encoder.name, output=encoder.recipe.outputs[0]), encoder)

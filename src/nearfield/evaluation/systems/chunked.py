@@ -1,4 +1,4 @@
-"""Pieces: documents as they are searched: whole, or cut by a chunker, where a document scores as its best piece."""
+"""Chunking of documents for search: a document scores as its best chunk."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from nearfield.vectors.dense import normalize
 
 @dataclass(frozen=True)
 class DocumentChunk:
-    """A part of a document, or all of it. ``run`` numbers pieces that are embedded together (late chunking)."""
+    """A chunk of a document, or all of it; ``run`` numbers chunks that are encoded together (late chunking)."""
 
     id: str
     document: str
@@ -32,63 +32,63 @@ class DocumentChunk:
 
 
 class DocumentChunker:
-    """Cuts documents as a variant says.
+    """Splits documents with the chunker of a variant.
 
     Raises:
-        InputError: there is no such chunker, or its sizes do not fit the model.
+        InputError: the chunker is unknown, or its sizes do not fit the model.
     """
 
     def __init__(self, variant: Variant, local: LocalModel | None) -> None:
         self._local = local
-        self._ruler: TokenCounter | None = None
+        self._counter: TokenCounter | None = None
         self._chunker: Chunker | None = None
         if variant.chunker is None:
             return
         if local is None:
-            raise InputError("A chunker counts tokens by a model: name one, as in MODEL?output=bm25.", param="model")
+            raise InputError("A chunker counts tokens with a model: name one, as in MODEL?output=bm25.", param="model")
         empty = local.encoder.tokenize([""], role="document")[0].ids
-        self._ruler = TokenCounter(local.encoder.tokenizer, frame=len(empty))
+        self._counter = TokenCounter(local.encoder.tokenizer, frame=len(empty))
         form: Literal["markdown", "prose"] = "markdown" if variant.chunker == "markdown" else "prose"
         options = {"embed": self._embed, "language": variant.language}
         self._chunker = open_chunker(
-            variant.chunker, form, self._ruler, variant.chunk_tokens, variant.chunk_overlap, **options
+            variant.chunker, form, self._counter, variant.chunk_tokens, variant.chunk_overlap, **options
         )
 
     @property
     def late(self) -> bool:
-        """Whether pieces are embedded together."""
+        """Whether chunks are encoded together."""
         return self._chunker is not None and self._chunker.late
 
-    def cut(self, documents: Mapping[str, str]) -> list[DocumentChunk]:
-        """Return the pieces of all documents, in order; a document without a token is one piece."""
-        found: list[DocumentChunk] = []
+    def split(self, documents: Mapping[str, str]) -> list[DocumentChunk]:
+        """Return the chunks of all documents, in order; a document without tokens is one chunk."""
+        chunks: list[DocumentChunk] = []
         for key, text in documents.items():
-            found += self._pieces(key, text, found[-1].run + 1 if found else 0)
-        return found
+            chunks += self._split_document(key, text, chunks[-1].run + 1 if chunks else 0)
+        return chunks
 
-    def _pieces(self, key: str, text: str, run: int) -> Iterable[DocumentChunk]:
+    def _split_document(self, key: str, text: str, run: int) -> Iterable[DocumentChunk]:
         spans = self._chunker.split(Document(text)) if self._chunker else []
         texts, runs_of = [text[span.start : span.end] for span in spans] or [text], [-1] * max(len(spans), 1)
-        if self.late and self._ruler and spans:
-            made = group_runs(text, spans, self._ruler)
-            texts = [part for each in made for part in each.texts]
-            runs_of = [run + number for number, each in enumerate(made) for _ in each.texts]
+        if self.late and self._counter and spans:
+            late_runs = group_runs(text, spans, self._counter)
+            texts = [part for late_run in late_runs for part in late_run.texts]
+            runs_of = [run + number for number, late_run in enumerate(late_runs) for _ in late_run.texts]
         for ordinal, (part, number) in enumerate(zip(texts, runs_of, strict=True)):
             yield DocumentChunk(str(uuid.uuid5(uuid.NAMESPACE_OID, f"{key}\0{ordinal}")), key, ordinal, part, number)
 
-    def vectors(self, pieces: Sequence[DocumentChunk]) -> Any:
-        """Encode pieces as documents, those of a run together."""
+    def vectors(self, chunks: Sequence[DocumentChunk]) -> Any:
+        """Encode chunks as documents, those of a run together."""
         if self._local is None:
-            raise InputError("There is no model to encode with.", param="model")
+            raise InputError("This variant has no model to encode with.", param="model")
         if not self.late:
-            return self._local.encode([piece.text for piece in pieces], role="document")
+            return self._local.encode([chunk.text for chunk in chunks], role="document")
         groups: dict[int, list[str]] = {}
-        for at, piece in enumerate(pieces):
-            # What has no token belongs to no run, and is one of its own.
-            groups.setdefault(piece.run if piece.run >= 0 else -1 - at, []).append(piece.text)
-        return self._local.late(list(groups.values()))
+        for index, chunk in enumerate(chunks):
+            # A chunk without tokens belongs to no run, and is encoded alone.
+            groups.setdefault(chunk.run if chunk.run >= 0 else -1 - index, []).append(chunk.text)
+        return self._local.encode_late(list(groups.values()))
 
     def _embed(self, texts: Sequence[str]) -> Array:
         if self._local is None:
-            raise InputError("There is no model to encode with.", param="model")
+            raise InputError("This variant has no model to encode with.", param="model")
         return normalize(np.asarray(self._local.encode(list(texts), role="document"), np.float32))

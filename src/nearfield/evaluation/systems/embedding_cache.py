@@ -1,4 +1,4 @@
-"""Memo: whole vectors of texts that were encoded before, for variants that differ only in what follows."""
+"""A cache of full vectors, shared by variants that differ only in dimensions, dtype or search options."""
 
 from __future__ import annotations
 
@@ -9,37 +9,37 @@ import numpy as np
 from nearfield.arrays import Array
 from nearfield.vectors.dense import Vectors
 
-#: Bytes of vectors that a memo keeps where nothing else is said: a million of 384 dimensions take 1.5 GB.
-MOST = 2 << 30
+#: Default size in bytes: a million vectors of 384 dimensions take 1.5 GB.
+MAX_BYTES = 2 << 30
 
 
 class EmbeddingCache:
-    """Keeps float32 rows by space and text, up to a number of bytes; from then on nothing more is kept.
+    """Caches float32 rows by space and text, up to a number of bytes; a full cache accepts nothing more.
 
-    A space is whatever changes vectors before they are cut and quantised: model, prompt, precision, longest input.
+    A space identifies everything that changes full vectors: model, prompt, precision, maximum length.
     """
 
-    def __init__(self, most: int = MOST) -> None:
-        self._most = most
-        self._held = 0
+    def __init__(self, max_bytes: int = MAX_BYTES) -> None:
+        self._max_bytes = max_bytes
+        self._bytes = 0
         self._rows: dict[tuple[str, str], tuple[Array, bool]] = {}
-        #: Texts that were encoded, and texts that need not be.
+        #: Number of texts that were encoded, and that were in the cache.
         self.encoded, self.saved = 0, 0
 
     def encode(self, space: str, texts: Sequence[str], run: Callable[[list[str]], Vectors]) -> tuple[Array, int]:
-        """Return rows [n, dimensions] of texts, encoding those that are new, and how many of the texts were cut."""
+        """Return rows [n, dimensions] and the number of truncated texts; encode only new texts."""
         new = [text for text in dict.fromkeys(texts) if (space, text) not in self._rows]
         fresh = self._encode(run, new) if new else {}
         self.encoded, self.saved = self.encoded + len(new), self.saved + len(texts) - len(new)
-        found = [fresh[text] if text in fresh else self._rows[space, text] for text in texts]
-        for text, told in fresh.items():
-            if self._held < self._most:
-                self._rows[space, text] = told
-                self._held += told[0].nbytes
-        rows = np.stack([row for row, _ in found]) if found else run([]).data
-        return rows, sum(cut for _, cut in found)
+        entries = [fresh[text] if text in fresh else self._rows[space, text] for text in texts]
+        for text, entry in fresh.items():
+            if self._bytes < self._max_bytes:
+                self._rows[space, text] = entry
+                self._bytes += entry[0].nbytes
+        rows = np.stack([row for row, _ in entries]) if entries else run([]).data
+        return rows, sum(truncated for _, truncated in entries)
 
     def _encode(self, run: Callable[[list[str]], Vectors], texts: list[str]) -> dict[str, tuple[Array, bool]]:
         vectors = run(texts)
-        cut = np.zeros(len(texts), int) if vectors.dropped is None else vectors.dropped
-        return {text: (row.copy(), bool(gone)) for text, row, gone in zip(texts, vectors.data, cut, strict=True)}
+        dropped = np.zeros(len(texts), int) if vectors.dropped is None else vectors.dropped
+        return {text: (row.copy(), bool(count)) for text, row, count in zip(texts, vectors.data, dropped, strict=True)}

@@ -39,20 +39,20 @@ class EndpointModel:
 
     @property
     def name(self) -> str:
-        """As shown; the key is never part of it."""
+        """The name in results, without the API key."""
         return str(self.variant)
 
     @property
     def identity(self) -> str:
-        """A digest of the URL, the model's name there and its fingerprint, where it tells one, and of all options.
+        """A digest of the URL, the model's name there, its fingerprint if the server has one, and all options.
 
-        What another server runs under a name is not known: a result kept under this is as good as that name.
+        Without a fingerprint, another model under the same name has the same digest.
         """
-        told = [str(self.variant), self._client.remote.fingerprint]
-        return hashlib.sha256(json.dumps(told).encode()).hexdigest()
+        parts = [str(self.variant), self._client.remote.fingerprint]
+        return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
-    def told(self) -> dict[str, Any]:
-        """Return what a result says of the model."""
+    def to_dict(self) -> dict[str, Any]:
+        """Return the facts about the model that results contain."""
         return {"url": self._client.url, "fingerprint": self._client.remote.fingerprint, "model": self._client.name}
 
     def encode(self, texts: Sequence[str], *, role: str) -> Array:
@@ -68,7 +68,7 @@ class EndpointModel:
 
     def similarity(self, a: Array, b: Array) -> Array:
         """Return cosines [len(a), len(b)]."""
-        left, right = (Vectors(each, "evaluated", each.shape[1]) for each in (a, b))
+        left, right = (Vectors(side, "evaluated", side.shape[1]) for side in (a, b))
         return similarity(left, right, "cosine")
 
     def close(self) -> None:
@@ -77,18 +77,18 @@ class EndpointModel:
 
     def _options(self, role: str) -> dict[str, Any]:
         chosen = self.variant.document_prompt if role == "document" else self.variant.prompt
-        told: dict[str, Any] = {"truncate_dim": self.variant.dimensions}
+        options: dict[str, Any] = {"truncate_dim": self.variant.dimensions}
         if self._client.remote.native:
-            told["role"] = None if role == "symmetric" else role
-            told["force_truncate_dim"] = True if self.variant.dimensions else None
+            options["role"] = None if role == "symmetric" else role
+            options["force_truncate_dim"] = True if self.variant.dimensions else None
         if chosen is not None:
             named = chosen in self._client.remote.prompts
-            told |= {"prompt_name": chosen} if named else {"prompt": "" if chosen == "none" else chosen}
-        return {name: value for name, value in told.items() if value is not None}
+            options |= {"prompt_name": chosen} if named else {"prompt": "" if chosen == "none" else chosen}
+        return {name: value for name, value in options.items() if value is not None}
 
 
 def api_key(variable: str | None) -> str | None:
-    """Return the key that an environment variable holds; None where none is named.
+    """Return the API key in an environment variable; None without a variable.
 
     Raises:
         InputError: the variable is not set.

@@ -1,4 +1,4 @@
-"""Variants: several to be compared, from models and lists of what may differ between them, and how they are named."""
+"""Grids of variants: combinations of models and option values, and short labels for them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 from nearfield.errors import InputError
 from nearfield.evaluation.systems.variant import Variant
 
-#: What a list may be given of, and to which outputs it applies; None: to all.
+#: Options with several values in a grid, and the outputs they apply to; None: all.
 AXES: dict[str, tuple[str, ...] | None] = {
     "output": None,
     "dimensions": ("dense", "hybrid"),
@@ -17,47 +17,47 @@ AXES: dict[str, tuple[str, ...] | None] = {
     "chunker": None,
     "rerank": None,
 }
-#: Said for the value that a variant has without the option.
+#: Values that stand for a variant without the option.
 _PLAIN = ("none", "whole")
 
 
 def grid(models: Iterable[str | Variant], **axes: Sequence[Any]) -> list[Variant]:
-    """Return each model with each combination of the values given: output, dimensions, dtype, chunker, rerank.
+    """Return each model with each combination of output, dimensions, dtype, chunker and rerank, without duplicates.
 
-    ``none`` (for dimensions: ``whole``) stands for a model without the option. What does not apply to an output is left
-    out of it, an endpoint has its dimensions and dtypes alone, and none is returned twice.
+    ``none`` (for dimensions: ``whole``) stands for a model without the option. An option is left out where it does not
+    apply to the output. An endpoint has dimensions and dtypes only.
 
     Raises:
-        InputError: a variant that cannot be.
+        InputError: a variant is invalid.
     """
-    given = {name: values for name, values in axes.items() if values}
-    unknown = sorted({*given} - {*AXES})
+    values_of = {name: values for name, values in axes.items() if values}
+    unknown = sorted({*values_of} - {*AXES})
     if unknown:
         raise InputError(f"A grid has no {unknown[0]!r}; it has {', '.join(AXES)}.", param=unknown[0])
-    found: dict[str, Variant] = {}
+    variants: dict[str, Variant] = {}
     for model in models:
         base = model if isinstance(model, Variant) else Variant.parse(model)
-        for values in product(*given.values()):
-            made = _changed(base, dict(zip(given, values, strict=True)))
-            found.setdefault(str(made), made)
-    return list(found.values())
+        for values in product(*values_of.values()):
+            variant = _change(base, dict(zip(values_of, values, strict=True)))
+            variants.setdefault(str(variant), variant)
+    return list(variants.values())
 
 
-def _changed(base: Variant, wanted: dict[str, Any]) -> Variant:
-    changes = {name: None if value in _PLAIN and name != "output" else value for name, value in wanted.items()}
+def _change(base: Variant, options: dict[str, Any]) -> Variant:
+    changes = {name: None if value in _PLAIN and name != "output" else value for name, value in options.items()}
     output = changes.get("output") or base.output
-    kept = {
+    applicable = {
         name: value
         for name, value in changes.items()
         if value is not None and (AXES[name] is None or output in (AXES[name] or ()))
     }
     if base.url:
-        kept = {name: value for name, value in kept.items() if name in ("dimensions", "dtype")}
-    return base.with_(**kept)
+        applicable = {name: value for name, value in applicable.items() if name in ("dimensions", "dtype")}
+    return base.with_(**applicable)
 
 
 def labels(variants: Sequence[Variant]) -> list[str]:
-    """Return a short name for each: what tells it from the others, for tables and pictures."""
+    """Return a short label for each variant, with the options that differ, for tables and charts."""
     several = len({(variant.model, variant.url) for variant in variants if variant.model}) > 1
     return [_label(variant, named=several) for variant in variants]
 

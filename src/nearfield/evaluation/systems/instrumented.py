@@ -1,4 +1,4 @@
-"""Metered: a subject with a clock and a bar: texts go to it in windows, and what they took is counted."""
+"""A wrapper around a system that measures time, counts texts and shows progress."""
 
 from __future__ import annotations
 
@@ -14,35 +14,35 @@ from nearfield.errors import InputError
 from nearfield.evaluation.systems import EmbeddingSystem, Role, SearchSystem
 from nearfield.progress import Progress
 
-#: Texts encoded at once, and pairs of texts compared at once: all of a window's are compared with all.
+#: Texts in one window, and pairs in one window: all texts of a window are compared with each other.
 WINDOW, PAIRS = 4096, 512
 _LABELS = {"query": "Encoding queries", "document": "Encoding documents", "symmetric": "Encoding"}
 
 
 class InstrumentedSystem:
-    """A subject as tasks use it: ``seconds`` are those of encoding (or searching) and of everything else."""
+    """The system that tasks use; ``seconds`` are spent on encoding (or searching) and on comparing."""
 
-    def __init__(self, subject: EmbeddingSystem | SearchSystem, *, progress: bool = False) -> None:
-        self.subject = subject
+    def __init__(self, system: EmbeddingSystem | SearchSystem, *, progress: bool = False) -> None:
+        self.system = system
         self._shown = progress
         self.seconds: dict[str, float] = {"encode": 0.0, "compare": 0.0}
         self.texts = 0
 
     @property
     def searches(self) -> bool:
-        """Whether it finds documents itself."""
-        return isinstance(self.subject, SearchSystem)
+        """Whether the system searches documents itself."""
+        return isinstance(self.system, SearchSystem)
 
     @property
-    def most(self) -> int | None:
-        """Results at most that are worth asking a search for."""
-        return self.subject.most if isinstance(self.subject, SearchSystem) else None
+    def max_results(self) -> int | None:
+        """The ``max_results`` of a search system; None for others."""
+        return self.system.max_results if isinstance(self.system, SearchSystem) else None
 
     def encode(self, texts: Sequence[str], role: Role, window: int = WINDOW) -> list[Any]:
         """Encode texts and return the results of each window, in order.
 
         Raises:
-            InputError: the subject can only search.
+            InputError: the system only searches.
         """
         run = self._encoding()
         parts = []
@@ -59,17 +59,17 @@ class InstrumentedSystem:
         """Encode texts to dense vectors [n, dimensions].
 
         Raises:
-            InputError: the subject gives none.
+            InputError: the system has no dense vectors.
         """
         parts = self.encode(texts, role)
         if not all(isinstance(part, np.ndarray) for part in parts):
-            raise InputError(f"This task needs dense vectors, and {self.subject.name} gives others.", param="output")
+            raise InputError(f"This task needs dense vectors, and {self.system.name} returns none.", param="output")
         return cast(Array, np.concatenate(parts))
 
     def similarity(self, a: Any, b: Any) -> Array:
         """Compare two windows: [len(a), len(b)]."""
         with self._clock("compare"):
-            return np.asarray(cast(EmbeddingSystem, self.subject).similarity(a, b))
+            return np.asarray(cast(EmbeddingSystem, self.system).similarity(a, b))
 
     def pairwise(self, first: Sequence[str], second: Sequence[str], role: Role = "symmetric") -> Array:
         """Return the similarity of each text and its partner, float64 [n]."""
@@ -78,20 +78,20 @@ class InstrumentedSystem:
         return np.concatenate(rows).astype(np.float64)
 
     def search(self, documents: Mapping[str, str], queries: Mapping[str, str], k: int) -> dict[str, dict[str, float]]:
-        """Let the subject find documents."""
+        """Search documents with the system."""
         with self._clock("encode"):
-            found = cast(SearchSystem, self.subject).search(documents, queries, k)
+            rankings = cast(SearchSystem, self.system).search(documents, queries, k)
         self.texts += len(documents) + len(queries)
-        return found
+        return rankings
 
     def _encoding(self) -> Callable[..., Any]:
-        if self.searches or not hasattr(self.subject, "encode"):
+        if self.searches or not hasattr(self.system, "encode"):
             raise InputError(
-                f"{self.subject.name} can only search: measure it on a retrieval set, or leave out chunker, rerank and "
+                f"{self.system.name} can only search: measure it on a retrieval set, or leave out chunker, rerank and "
                 "the output's hybrid or bm25.",
                 param="output",
             )
-        return cast(EmbeddingSystem, self.subject).encode
+        return cast(EmbeddingSystem, self.system).encode
 
     @contextmanager
     def _clock(self, stage: str) -> Iterator[None]:

@@ -1,7 +1,6 @@
-"""Searching: what finds documents itself, as a subject: BM25, hybrids, reranked and chunked search, as collections do.
+"""Search pipelines as evaluation systems: BM25, hybrid, reranked and chunked search.
 
-Each is the search of a collection (``corpus.search``), over a table in memory and a keyword index in a file that goes
-with it.
+They run the search of collections (``corpus.search``) over a table in memory and a temporary keyword index.
 """
 
 from __future__ import annotations
@@ -9,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, cast
@@ -31,19 +30,23 @@ from nearfield.stores import Kind, Record, Store, TableSpec, connect
 from nearfield.vectors.multivector import MultiVectors
 from nearfield.vectors.sparse import SparseVectors
 
-#: Records written to a store at once.
-_BATCH = 1024
+#: Records in one write to a store.
+_BATCH_SIZE = 1024
+
+
+#: Returns the scores of the k best documents for each query.
+SearchFunction = Callable[[Sequence[str], int], list[dict[str, float]]]
 
 
 class SearchPipeline:
-    """Searches documents as a variant says.
+    """Searches documents with the options of a variant.
 
     Args:
-        variant: one that ``searches``.
-        memo: vectors that were encoded before, shared by variants.
+        variant: a variant that ``searches``.
+        memo: cache of vectors, shared by variants.
 
     Raises:
-        ModelNotFound, SourceUnavailable, ModelRefused: a model cannot be had, or not loaded exactly.
+        ModelNotFound, SourceUnavailable, ModelRefused: a model cannot be loaded.
         InputError: the model lacks an output that the variant needs, or the chunker's sizes do not fit it.
     """
 
@@ -53,51 +56,51 @@ class SearchPipeline:
         self._encoder = Encoder(variant.model, **options) if variant.model else None
         self._reranker: Reranker | None = None
         self._locals: dict[str, LocalModel] = {}
-        #: Pieces that the documents which were indexed last were cut into.
-        self.pieces = 0
+        #: Number of chunks of the documents that were indexed last.
+        self.chunk_count = 0
         try:
             if self._encoder is not None:
                 for kind in _kinds(variant, self._encoder):
-                    self._locals[kind] = LocalModel(_plain(variant, kind), self._encoder, memo)
+                    self._locals[kind] = LocalModel(_single_output(variant, kind), self._encoder, memo)
             if variant.rerank is not None and variant.rerank not in RERANKS:
                 self._reranker = Reranker(variant.rerank)
-            self._cutter = DocumentChunker(variant, self._cutting())
-            self._refuse()
+            self._chunker = DocumentChunker(variant, self._counting_model())
+            self._check()
         except BaseException:
             self.close()
             raise
 
-    def _cutting(self) -> LocalModel | None:
-        """Return the model that counts tokens and encodes pieces: BM25 too needs one where documents are cut."""
-        found = next(iter(self._locals.values()), None)
-        if found is None and self._encoder is not None:
-            found = LocalModel(_plain(self.variant, self._encoder.recipe.outputs[0]), self._encoder)
-        return found
+    def _counting_model(self) -> LocalModel | None:
+        """Return the model that counts tokens and encodes chunks; chunked BM25 needs one too."""
+        model = next(iter(self._locals.values()), None)
+        if model is None and self._encoder is not None:
+            model = LocalModel(_single_output(self.variant, self._encoder.recipe.outputs[0]), self._encoder)
+        return model
 
-    def _refuse(self) -> None:
-        if self._cutter.late and any(kind != "dense" for kind in self._locals):
+    def _check(self) -> None:
+        if self._chunker.late and any(kind != "dense" for kind in self._locals):
             raise InputError("Late chunking pools dense vectors: leave out other outputs.", param="chunker")
         if self.variant.rerank in RERANKS and not self._locals:
             raise InputError(f"Rerank {self.variant.rerank!r} needs a model: MODEL?output=bm25.", param="rerank")
 
     @property
     def name(self) -> str:
-        """As shown."""
+        """The name in results."""
         return str(self.variant)
 
     @property
     def identity(self) -> str:
         """A digest of the models and of every option."""
-        told = [each.identity for each in self._locals.values()]
-        told += [self._cutting_identity(), self._reranker.fingerprint if self._reranker else ""]
-        return hashlib.sha256(json.dumps([*told, str(self.variant)]).encode()).hexdigest()
+        parts = [model.identity for model in self._locals.values()]
+        parts += [self._tokenizer_digest(), self._reranker.fingerprint if self._reranker else ""]
+        return hashlib.sha256(json.dumps([*parts, str(self.variant)]).encode()).hexdigest()
 
-    def _cutting_identity(self) -> str:
+    def _tokenizer_digest(self) -> str:
         return self._encoder.tokenizer.digest if self._encoder is not None else ""
 
     @property
-    def most(self) -> int | None:
-        """Results that are worth asking for: as many as are reranked."""
+    def max_results(self) -> int | None:
+        """The number of results that are reranked; None without a reranker."""
         if self.variant.rerank is None:
             return None
         sentences = self._rerank() == "sentences"
@@ -105,59 +108,64 @@ class SearchPipeline:
 
     @property
     def truncated(self) -> int:
-        """Texts that were cut."""
-        return sum(each.truncated for each in self._locals.values())
+        """Number of truncated texts."""
+        return sum(model.truncated for model in self._locals.values())
 
-    def told(self) -> dict[str, Any]:
-        """Return what a result says of the models."""
+    def to_dict(self) -> dict[str, Any]:
+        """Return the facts about the models that results contain."""
         dense = self._locals.get("dense") or next(iter(self._locals.values()), None)
-        return dense.told() if dense else {}
+        return dense.to_dict() if dense else {}
 
     def search(self, documents: Mapping[str, str], queries: Mapping[str, str], k: int) -> dict[str, dict[str, float]]:
-        """Return for each query the ``k`` best documents; a document that was cut scores as its best piece."""
-        with self.ready(documents) as find:
-            return dict(zip(queries, find(list(queries.values()), k), strict=True))
+        """Return the ``k`` best documents of each query; a document scores as its best chunk."""
+        with self.open_index(documents) as search:
+            return dict(zip(queries, search(list(queries.values()), k), strict=True))
 
     @contextmanager
-    def ready(self, documents: Mapping[str, str]) -> Iterator[Callable[[Sequence[str], int], list[dict[str, float]]]]:
-        """Index documents, and yield what finds the ``k`` best of them for some queries; threads may share it."""
-        pieces = self._cutter.cut(documents)
-        self.pieces = len(pieces)
-        with tempfile.TemporaryDirectory(prefix="nearfield-evaluate-") as place, closing(connect("memory:")) as store:
-            features = {kind: self._feature(store, kind, pieces) for kind in self._locals}
-            manifest = Manifest(Path(place) / "manifest.db", language=self.variant.language or "en")
+    def open_index(
+        self, documents: Mapping[str, str]
+    ) -> Iterator[Callable[[Sequence[str], int], list[dict[str, float]]]]:
+        """Index documents and yield a thread-safe function that returns the ``k`` best documents of each query."""
+        chunks = self._chunker.split(documents)
+        self.chunk_count = len(chunks)
+        with (
+            tempfile.TemporaryDirectory(prefix="nearfield-evaluate-") as folder,
+            closing(connect("memory:")) as store,
+        ):
+            features = {kind: self._index_feature(store, kind, chunks) for kind in self._locals}
+            manifest = Manifest(Path(folder) / "manifest.db", language=self.variant.language or "en")
             try:
-                words, reranker = self._words(manifest, pieces), self._reranker
+                keywords, reranker = self._index_keywords(manifest, chunks), self._reranker
                 searcher = Searcher(
                     store,
                     features,
-                    words,
+                    keywords,
                     (lambda _: reranker) if reranker else None,
                     language=self.variant.language or "en",
                 )
 
-                def find(queries: Sequence[str], k: int) -> list[dict[str, float]]:
-                    found = searcher.search_many(list(queries), self._asked(pieces, k), **self._options())
-                    return [_best(((each.document, each.score) for each in row), k) for row in found]
+                def search(queries: Sequence[str], k: int) -> list[dict[str, float]]:
+                    rankings = searcher.search_many(list(queries), self._chunk_depth(chunks, k), **self._options())
+                    return [_best_documents(((hit.document, hit.score) for hit in hits), k) for hits in rankings]
 
-                yield find
+                yield search
             finally:
                 manifest.close()
 
-    def _asked(self, pieces: Sequence[DocumentChunk], k: int) -> int:
-        """Return how many pieces to ask for: as many as may hide ``k`` documents, as far as a search goes."""
-        if self.most is not None:
-            return max(1, min(MAX_RESULTS, max(k, self.most)))
-        most = max((piece.ordinal for piece in pieces), default=0) + 1
-        return min(MAX_RESULTS, k * most)
+    def _chunk_depth(self, chunks: Sequence[DocumentChunk], k: int) -> int:
+        """Return how many chunks to search for, so that they are from at least ``k`` documents, up to the limit."""
+        if self.max_results is not None:
+            return max(1, min(MAX_RESULTS, max(k, self.max_results)))
+        max_chunks = max((chunk.ordinal for chunk in chunks), default=0) + 1
+        return min(MAX_RESULTS, k * max_chunks)
 
     def _options(self) -> dict[str, Any]:
         variant = self.variant
-        told = {"rerank": self._rerank(), "rerank_depth": variant.rerank_depth, "fuse": variant.fuse}
+        options = {"rerank": self._rerank(), "rerank_depth": variant.rerank_depth, "fuse": variant.fuse}
         return {
             "mode": variant.output,
             "exact": True,
-            **{name: each for name, each in told.items() if each is not None},
+            **{name: value for name, value in options.items() if value is not None},
         }
 
     def _rerank(self) -> str | None:
@@ -165,43 +173,43 @@ class SearchPipeline:
             return "multivector" if "multivector" in self._locals else "sentences"
         return self.variant.rerank
 
-    def _feature(self, store: Store, kind: str, pieces: Sequence[DocumentChunk]) -> Searchable:
+    def _index_feature(self, store: Store, kind: str, chunks: Sequence[DocumentChunk]) -> Searchable:
         local = self._locals[kind]
-        vectors = self._cutter.vectors(pieces) if kind == "dense" else local.encode(_texts(pieces), role="document")
+        vectors = self._chunker.vectors(chunks) if kind == "dense" else local.encode(_texts(chunks), role="document")
         metric = local.encoder.recipe.similarity if kind == "dense" else "dot"
         if metric not in ("cosine", "dot", "euclidean"):
-            raise InputError(f"Search by {metric} similarity is not offered; measure {self.variant.model} alone.")
+            raise InputError(f"Search has no {metric} similarity; evaluate {self.variant.model} without search.")
         table = TableSpec(kind, cast(Kind, kind), _width(vectors), metric=cast(Any, metric))
         store.create(table)
-        rows = zip(pieces, _rows(vectors), strict=True)
-        records = [Record(each.id, each.document, "1", each.ordinal, each.text, vector=row) for each, row in rows]
-        for start in range(0, len(records), _BATCH):
-            store.upsert(table, records[start : start + _BATCH])
-        return Searchable(table, _encoding(local, "query"), encode_documents=_encoding(local, "document"))
+        rows = zip(chunks, _rows(vectors), strict=True)
+        records = [Record(chunk.id, chunk.document, "1", chunk.ordinal, chunk.text, vector=row) for chunk, row in rows]
+        for start in range(0, len(records), _BATCH_SIZE):
+            store.upsert(table, records[start : start + _BATCH_SIZE])
+        return Searchable(table, _encode_function(local, "query"), encode_documents=_encode_function(local, "document"))
 
-    def _words(self, manifest: Manifest, pieces: Sequence[DocumentChunk]) -> Any:
-        """Return the keyword index, where it is searched."""
+    def _index_keywords(self, manifest: Manifest, chunks: Sequence[DocumentChunk]) -> Any:
+        """Return the keyword index, or None if the variant does not search it."""
         if self.variant.output != "bm25" and not (self.variant.output == "hybrid" and "sparse" not in self._locals):
             return None
         by_document: dict[str, list[DocumentChunk]] = {}
-        for piece in pieces:
-            by_document.setdefault(piece.document, []).append(piece)
+        for chunk in chunks:
+            by_document.setdefault(chunk.document, []).append(chunk)
         with manifest.writing():
-            for key, own in by_document.items():
-                chunks = [ChunkRecord(each.id, key, "1", each.ordinal, each.text, "", {}, {}, 0) for each in own]
-                manifest.replace(DocumentRecord(key, "", key, key, "", "1"), chunks, [], [], new_chunks=True)
+            for key, parts in by_document.items():
+                records = [ChunkRecord(chunk.id, key, "1", chunk.ordinal, chunk.text, "", {}, {}, 0) for chunk in parts]
+                manifest.replace(DocumentRecord(key, "", key, key, "", "1"), records, [], [], new_chunks=True)
         manifest.keywords.rebuild()
         return manifest.keywords
 
     def close(self) -> None:
-        """Let go of the models."""
+        """Release the models."""
         for model in (self._encoder, self._reranker):
             if model is not None:
                 model.close()
 
 
 def _kinds(variant: Variant, encoder: Encoder) -> list[str]:
-    """Return the outputs that a search needs, the searched one first."""
+    """Return the outputs that a search needs, with the searched one first."""
     own = encoder.recipe.outputs
     kinds = {"bm25": [], "hybrid": ["dense", *(["sparse"] if "sparse" in own else [])]}.get(
         variant.output, [variant.output]
@@ -212,16 +220,15 @@ def _kinds(variant: Variant, encoder: Encoder) -> list[str]:
     return kinds
 
 
-def _plain(variant: Variant, kind: str) -> Variant:
-    """Return the variant of one output alone, as vectors are made for it."""
+def _single_output(variant: Variant, kind: str) -> Variant:
+    """Return the variant with one output only, which encodes the vectors."""
     names: tuple[str, ...] = ("model", "prompt", "document_prompt", "task", "precision", "max_length")
     names += ("dimensions", "dtype") if kind == "dense" else ()
-    told: dict[str, Any] = {name: getattr(variant, name) for name in names}
-    return Variant(output=kind, **told)
+    return Variant(output=kind, **{name: getattr(variant, name) for name in names})
 
 
-def _texts(pieces: Sequence[DocumentChunk]) -> list[str]:
-    return [piece.text for piece in pieces]
+def _texts(chunks: Sequence[DocumentChunk]) -> list[str]:
+    return [chunk.text for chunk in chunks]
 
 
 def _width(vectors: Any) -> int:
@@ -231,19 +238,19 @@ def _width(vectors: Any) -> int:
 
 
 def _rows(vectors: Any) -> list[Any]:
-    """Return vectors one by one, in the form of ``Record.vector``."""
+    """Return the vectors in the form of ``Record.vector``."""
     if isinstance(vectors, SparseVectors):
         return [(np.asarray(ids, np.int64), np.asarray(values, np.float32)) for ids, values in vectors]
     return [np.ascontiguousarray(row, np.float32) for row in vectors]
 
 
-def _encoding(local: LocalModel, role: str) -> Callable[[Sequence[str]], list[Any]]:
+def _encode_function(local: LocalModel, role: str) -> Callable[[Sequence[str]], list[Any]]:
     return lambda texts: _rows(local.encode(list(texts), role=role))
 
 
-def _best(found: Any, k: int) -> dict[str, float]:
-    """Return the ``k`` best documents of pieces that come the best first."""
+def _best_documents(hits: Iterable[tuple[str, float]], k: int) -> dict[str, float]:
+    """Return the ``k`` best documents from chunks in falling order of score."""
     best: dict[str, float] = {}
-    for document, score in found:
+    for document, score in hits:
         best.setdefault(document, float(score))
     return dict(list(best.items())[:k])

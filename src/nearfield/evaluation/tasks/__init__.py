@@ -1,4 +1,4 @@
-"""Tasks: one file, one kind of measuring: from a subject and a data set's rows to metrics in points of 100."""
+"""Evaluation tasks: each measures a system on one kind of data set; metrics are in points of 100."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from nearfield.errors import InputError
 from nearfield.evaluation.systems.instrumented import InstrumentedSystem
 from nearfield.registry import Registry
 
-#: A column of figures by item (a query, a pair, a text): its id to its value.
+#: Values by item id; an item is a query, a pair, a text or a sentence.
 Column = Mapping[str, float]
 
 REGISTRY = Registry(
@@ -30,17 +30,21 @@ REGISTRY = Registry(
     },
     group="nearfield.tasks",
 )
-#: The seed of a task's own draws where the user's is 0: MTEB's.
+#: Added to the user's seed. MTEB's seed, so that the default draws are MTEB's.
 SEED = 42
 
 
 @dataclass(frozen=True)
 class TaskOptions:
-    """How to measure.
+    """The options of a task.
 
-    ``k`` is the cutoff of the main metric. ``ignore_identical_ids`` leaves a document out of the results of the query
-    that has its id, as BEIR does (sets whose queries are documents themselves). ``full`` lets a classification's probe
-    learn from all of the training texts. ``seed`` is that of every draw.
+    Args:
+        k: cutoff of the main metric.
+        ignore_identical_ids: leave a document out of the results of the query that has its id, as BEIR does for data
+            sets whose queries are documents.
+        full: train the classifier of a classification task on all training texts.
+        seed: of every random draw.
+        worst: how many of the worst items to return.
     """
 
     k: int = 10
@@ -52,11 +56,11 @@ class TaskOptions:
 
 @dataclass(frozen=True)
 class TaskResult:
-    """What a task found.
+    """The result of a task.
 
-    ``metrics`` are in points of 100, ``main`` first among them. ``columns`` hold for each item what the main metric is
-    computed of. ``worst`` are the items that it did worst on, the worst first: ``id``, ``text``, ``score``,
-    ``expected`` and ``found``.
+    ``metrics`` are in points of 100, with ``main`` first. ``columns`` hold for each item the values that the main
+    metric is computed from. ``worst`` are the items with the lowest scores, the lowest first: ``id``, ``text``,
+    ``score``, ``expected`` and ``found``.
     """
 
     main: str
@@ -67,58 +71,58 @@ class TaskResult:
 
 
 class EvaluationTask(ABC):
-    """Measures subjects on rows of one kind."""
+    """Measures systems on data sets of one kind."""
 
-    #: The rows that it takes.
+    #: The class of its data.
     rows: ClassVar[type]
-    #: What one item is called.
+    #: The name of one item.
     item: ClassVar[str] = "query"
 
     @abstractmethod
-    def measure(self, subject: InstrumentedSystem, rows: Any, options: TaskOptions) -> TaskResult:
-        """Measure a subject on rows.
+    def measure(self, system: InstrumentedSystem, rows: Any, options: TaskOptions) -> TaskResult:
+        """Measure a system on the rows of a data set.
 
         Raises:
-            InputError: the subject cannot do what the task needs, or the rows do not fit the options.
+            InputError: the system cannot do what the task needs, or the rows do not fit the options.
         """
 
     def score(self, main: str, columns: Mapping[str, Array]) -> float:
-        """Return the main metric, in points, from columns [items] of some items, which may repeat.
+        """Return the main metric, in points, from the columns [items] of some items, which may repeat.
 
-        Intervals and tests resample through it. It is the mean of the column of that name unless a task says otherwise.
+        Intervals and tests resample with it. The default is the mean of the column of that name.
         """
         return float(np.mean(columns[main]))
 
     def scores(self, main: str, columns: Mapping[str, Array], draws: Array) -> Array:
-        """Return the main metric [samples] of draws of items [samples, items]: ``score`` of each, all at once."""
+        """Return ``score`` [samples] for each draw of items in ``draws`` [samples, items]."""
         if self.averages:
             return np.asarray(columns[main][draws].mean(1))
         return np.array([self.score(main, {name: column[row] for name, column in columns.items()}) for row in draws])
 
-    #: Whether the main metric is the mean of its column: resampling is then one multiplication.
+    #: Whether the main metric is the mean of its column, which makes resampling fast.
     averages: ClassVar[bool] = True
-    #: Whether drawing items twice moves the figure itself (a cluster with repeated texts is purer): samples are then
-    #: centred on it.
+    #: Whether repeated items bias the metric (a cluster with repeated texts is purer): samples are then centred on the
+    #: metric of all items.
     centred: ClassVar[bool] = False
 
 
 def open_task(name: str) -> EvaluationTask:
-    """Return the task of a name.
+    """Return the task with a name.
 
     Raises:
-        InputError: there is none of that name.
+        InputError: no task has that name.
     """
-    made: EvaluationTask = REGISTRY.load(name)()
-    return made
+    task: EvaluationTask = REGISTRY.load(name)()
+    return task
 
 
 def column(values: Array) -> dict[str, float]:
-    """Return figures of items that have no ids but their places, from 0."""
-    return {str(at): float(value) for at, value in enumerate(values)}
+    """Return a column for items that have no ids: the keys are their positions, from 0."""
+    return {str(position): float(value) for position, value in enumerate(values)}
 
 
 def require(task: EvaluationTask, name: str, rows: Any) -> None:
-    """Raise InputError where rows are not of the kind that a task takes."""
+    """Raise InputError unless the rows are of the class that a task takes."""
     if not isinstance(rows, task.rows):
         raise InputError(
             f"Task {name!r} takes {task.rows.__name__}, and the data set holds {type(rows).__name__}.", param="task"

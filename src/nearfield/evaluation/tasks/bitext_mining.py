@@ -1,4 +1,4 @@
-"""Bitext: each sentence's translation found among all of them, as MTEB measures it."""
+"""The bitext mining task, measured as MTEB does: find the translation of each sentence among all sentences."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 from nearfield.arrays import Array
 from nearfield.evaluation import metrics
 from nearfield.evaluation.datasets.dataset import Bitext
-from nearfield.evaluation.error_analysis import shown
+from nearfield.evaluation.error_analysis import shorten
 from nearfield.evaluation.systems.instrumented import InstrumentedSystem
 from nearfield.evaluation.tasks import EvaluationTask, TaskOptions, TaskResult, column
 
@@ -20,67 +20,72 @@ MAIN = "F1"
 class BitextTask(EvaluationTask):
     """Measures F1 (weighted, the main metric), accuracy, precision and recall, from the first column to the second.
 
-    ``reverse F1`` and its like are those from the second to the first.
+    The metrics from the second column to the first have names such as ``reverse F1``.
     """
 
     rows: ClassVar[type] = Bitext
     item: ClassVar[str] = "sentence"
     averages: ClassVar[bool] = False
 
-    def measure(self, subject: InstrumentedSystem, rows: Bitext, options: TaskOptions) -> TaskResult:
-        sides = [subject.encode(side, "symmetric") for side in (rows.first, rows.second)]
-        forward, near = _nearest(subject, *sides)
-        backward, _ = _nearest(subject, *reversed(sides))
-        told = figures(forward) | {f"reverse {name}": value for name, value in figures(backward).items()}
+    def measure(self, system: InstrumentedSystem, rows: Bitext, options: TaskOptions) -> TaskResult:
+        sides = [system.encode(side, "symmetric") for side in (rows.first, rows.second)]
+        forward, near = _nearest(system, *sides)
+        backward, _ = _nearest(system, *reversed(sides))
+        values = figures(forward) | {f"reverse {name}": value for name, value in figures(backward).items()}
         columns = {"expected": column(np.arange(len(forward))), "found": column(forward), "similarity": column(near)}
-        return TaskResult(MAIN, told, columns, _worst(rows, forward, near, options.worst))
+        return TaskResult(MAIN, values, columns, _worst(rows, forward, near, options.worst))
 
     def score(self, main: str, columns: Mapping[str, Array]) -> float:
         return weighted_f1(columns["expected"].astype(int), columns["found"].astype(int))
 
 
-def figures(found: Array) -> dict[str, float]:
-    """Return scikit-learn's figures in points, of which sentence was found for each; the right one has its number."""
-    sklearn, gold = metrics.library("sklearn.metrics"), np.arange(len(found))
+def figures(predicted: Array) -> dict[str, float]:
+    """Return scikit-learn's metrics in points; ``predicted`` holds a sentence number for each, its own if correct."""
+    sklearn, gold = metrics.library("sklearn.metrics"), np.arange(len(predicted))
     options = {"zero_division": 0, "average": "weighted"}
     return {
-        MAIN: 100 * float(sklearn.f1_score(gold, found, **options)),
-        "accuracy": 100 * float(sklearn.accuracy_score(gold, found)),
-        "precision": 100 * float(sklearn.precision_score(gold, found, **options)),
-        "recall": 100 * float(sklearn.recall_score(gold, found, **options)),
+        MAIN: 100 * float(sklearn.f1_score(gold, predicted, **options)),
+        "accuracy": 100 * float(sklearn.accuracy_score(gold, predicted)),
+        "precision": 100 * float(sklearn.precision_score(gold, predicted, **options)),
+        "recall": 100 * float(sklearn.recall_score(gold, predicted, **options)),
     }
 
 
-def weighted_f1(expected: Array, found: Array) -> float:
-    """Return scikit-learn's weighted F1 in points; thousands of labels a thousand times would take it minutes."""
-    size = int(max(expected.max(), found.max())) + 1
-    there, told, right = (np.bincount(each, minlength=size) for each in (expected, found, found[expected == found]))
-    present = there > 0
-    f1 = 2 * right[present] / (there[present] + told[present])
-    return 100 * float((f1 * there[present]).sum() / len(expected))
+def weighted_f1(expected: Array, predicted: Array) -> float:
+    """Return weighted F1 in points. scikit-learn's takes minutes for a thousand samples of thousands of labels."""
+    size = int(max(expected.max(), predicted.max())) + 1
+    columns = (expected, predicted, predicted[expected == predicted])
+    support, count, correct = (np.bincount(column, minlength=size) for column in columns)
+    present = support > 0
+    f1 = 2 * correct[present] / (support[present] + count[present])
+    return 100 * float((f1 * support[present]).sum() / len(expected))
 
 
-def _nearest(subject: InstrumentedSystem, first: Sequence[Any], second: Sequence[Any]) -> tuple[Array, Array]:
-    """Return for each sentence the number of its nearest on the other side, the first of equals, and how near."""
+def _nearest(system: InstrumentedSystem, first: Sequence[Any], second: Sequence[Any]) -> tuple[Array, Array]:
+    """Return for each sentence the number of the nearest one on the other side (the first of equals), and the score."""
     places, values = [], []
     for part in first:
-        scores = np.concatenate([subject.similarity(part, other) for other in second], axis=1)
+        scores = np.concatenate([system.similarity(part, other) for other in second], axis=1)
         places.append(scores.argmax(1))
         values.append(scores.max(1))
     return np.concatenate(places), np.concatenate(values).astype(np.float64)
 
 
-def _worst(rows: Bitext, found: Array, near: Array, count: int) -> list[dict[str, Any]]:
-    """Return sentences for which another was found, the surest mistakes first."""
-    wrong = [at for at in np.argsort(-near, kind="stable").tolist() if found[at] != at]
+def _worst(rows: Bitext, predicted: Array, near: Array, count: int) -> list[dict[str, Any]]:
+    """Return wrongly matched sentences, those with the highest similarity first."""
+    wrong = [at for at in np.argsort(-near, kind="stable").tolist() if predicted[at] != at]
     return [
         {
             "id": str(at),
-            "text": shown(rows.first[at]),
+            "text": shorten(rows.first[at]),
             "score": 0.0,
-            "expected": [{"id": str(at), "text": shown(rows.second[at])}],
+            "expected": [{"id": str(at), "text": shorten(rows.second[at])}],
             "found": [
-                {"id": str(found[at]), "text": shown(rows.second[int(found[at])]), "similarity": float(near[at])}
+                {
+                    "id": str(predicted[at]),
+                    "text": shorten(rows.second[int(predicted[at])]),
+                    "similarity": float(near[at]),
+                }
             ],
         }
         for at in wrong[:count]

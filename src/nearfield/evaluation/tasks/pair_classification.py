@@ -1,4 +1,4 @@
-"""Pairs: whether similar pairs are nearer than dissimilar ones, as sentence-transformers and MTEB measure it."""
+"""The pair classification task, measured as sentence-transformers and MTEB do: similar or dissimilar pairs."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from nearfield.arrays import Array
 from nearfield.errors import InputError
 from nearfield.evaluation import metrics
 from nearfield.evaluation.datasets.dataset import PairRows
-from nearfield.evaluation.error_analysis import shown
+from nearfield.evaluation.error_analysis import shorten
 from nearfield.evaluation.systems.instrumented import InstrumentedSystem
 from nearfield.evaluation.tasks import EvaluationTask, TaskOptions, TaskResult, column
 
@@ -25,20 +25,20 @@ class PairsTask(EvaluationTask):
     item: ClassVar[str] = "pair"
     averages: ClassVar[bool] = False
 
-    def measure(self, subject: InstrumentedSystem, rows: PairRows, options: TaskOptions) -> TaskResult:
+    def measure(self, system: InstrumentedSystem, rows: PairRows, options: TaskOptions) -> TaskResult:
         if set(rows.gold) != {0.0, 1.0}:
-            raise InputError("Pairs are labelled 1 (similar) or 0 (dissimilar), and there are both.", param="data")
-        near, gold = subject.pairwise(rows.first, rows.second), np.asarray(rows.gold)
-        told, thresholds = separation(near, gold)
+            raise InputError("Pairs need the labels 1 (similar) and 0 (dissimilar), both of them.", param="data")
+        near, gold = system.pairwise(rows.first, rows.second), np.asarray(rows.gold)
+        values, thresholds = separation(near, gold)
         columns = {"similarity": column(near), "label": column(gold)}
-        return TaskResult(MAIN, told, columns, _worst(rows, near, gold, options.worst), thresholds)
+        return TaskResult(MAIN, values, columns, _worst(rows, near, gold, options.worst), thresholds)
 
     def score(self, main: str, columns: Mapping[str, Array]) -> float:
         return average_precision(columns["similarity"], columns["label"])
 
 
 def average_precision(near: Array, gold: Array) -> float:
-    """Return scikit-learn's average precision in points; 0 without a similar pair, of which there is then none."""
+    """Return scikit-learn's average precision in points; 0 if no pair is similar."""
     if not gold.any():
         return 0.0
     return 100 * float(metrics.library("sklearn.metrics").average_precision_score(gold, near))
@@ -47,35 +47,35 @@ def average_precision(near: Array, gold: Array) -> float:
 def separation(near: Array, gold: Array) -> tuple[dict[str, float], dict[str, float]]:
     """Return the metrics in points, the main one first, and the thresholds of the best accuracy and F1.
 
-    As MTEB's PairClassification: a threshold lies midway between two neighbouring similarities that differ, so that
-    some pair is always below it.
+    As in MTEB's PairClassification, a threshold lies midway between two neighbouring similarities that differ, so that
+    at least one pair is below it.
     """
     order = np.argsort(-near, kind="stable")
     scores, labels = near[order], gold[order]
     cuts = np.flatnonzero(scores[:-1] != scores[1:])
-    found, correct = cuts + 1, np.cumsum(labels)[cuts]
+    accepted, correct = cuts + 1, np.cumsum(labels)[cuts]
     positives = labels.sum()
-    accuracy = (correct + (len(labels) - positives) - (found - correct)) / len(labels)
-    f1 = 2 * correct / (found + positives)
-    told = {
+    accuracy = (correct + (len(labels) - positives) - (accepted - correct)) / len(labels)
+    f1 = 2 * correct / (accepted + positives)
+    values = {
         MAIN: average_precision(near, gold),
         "ROC AUC": 100 * float(metrics.library("sklearn.metrics").roc_auc_score(gold, near)),
     }
     if not len(cuts):
-        return told | dict.fromkeys(("accuracy", "F1", "precision", "recall"), 0.0), {}
+        return values | dict.fromkeys(("accuracy", "F1", "precision", "recall"), 0.0), {}
     best, top = int(np.argmax(accuracy)), int(np.argmax(f1))
-    told |= {
+    values |= {
         "accuracy": 100 * float(accuracy[best]),
         "F1": 100 * float(f1[top]),
-        "precision": 100 * float(correct[top] / found[top]),
+        "precision": 100 * float(correct[top] / accepted[top]),
         "recall": 100 * float(correct[top] / positives),
     }
     middle = (scores[cuts] + scores[cuts + 1]) / 2
-    return told, {"accuracy_threshold": float(middle[best]), "F1_threshold": float(middle[top])}
+    return values, {"accuracy_threshold": float(middle[best]), "F1_threshold": float(middle[top])}
 
 
 def _worst(rows: PairRows, near: Array, gold: Array, count: int) -> list[dict[str, Any]]:
-    """Return the pairs that stand furthest on the wrong side: how many of the other label it passes, of 100."""
+    """Return the worst pairs; the score is the share of pairs of the other label that are on the right side of it."""
     ordered = [np.sort(near[gold == label]) for label in (0.0, 1.0)]
     right = np.where(
         gold == 1.0,
@@ -85,9 +85,9 @@ def _worst(rows: PairRows, near: Array, gold: Array, count: int) -> list[dict[st
     return [
         {
             "id": str(at),
-            "text": shown(rows.first[at]),
+            "text": shorten(rows.first[at]),
             "score": 100 * float(right[at]),
-            "expected": [{"text": shown(rows.second[at]), "label": "similar" if gold[at] else "dissimilar"}],
+            "expected": [{"text": shorten(rows.second[at]), "label": "similar" if gold[at] else "dissimilar"}],
             "found": [{"similarity": float(near[at])}],
         }
         for at in np.argsort(right, kind="stable")[:count]

@@ -1,4 +1,4 @@
-"""Reranking: each query's own candidates put in order."""
+"""The reranking task: order the candidates of each query."""
 
 from __future__ import annotations
 
@@ -18,44 +18,45 @@ class RerankingTask(EvaluationTask):
 
     rows: ClassVar[type] = Reranking
 
-    def measure(self, subject: InstrumentedSystem, rows: Reranking, options: TaskOptions) -> TaskResult:
-        texts = [{**_ids("p", each.positive), **_ids("n", each.negative)} for each in rows.samples]
-        run = _searched(subject, rows, texts) if subject.searches else _scored(subject, rows, texts)
-        relevant = {str(at): {key: int(key[0] == "p") for key in each} for at, each in enumerate(texts)}
+    def measure(self, system: InstrumentedSystem, rows: Reranking, options: TaskOptions) -> TaskResult:
+        texts = [{**_ids("p", sample.positive), **_ids("n", sample.negative)} for sample in rows.samples]
+        run = _search_candidates(system, rows, texts) if system.searches else _score_candidates(system, rows, texts)
+        relevant = {str(at): {key: int(key[0] == "p") for key in candidates} for at, candidates in enumerate(texts)}
         depth = max(map(len, texts))
         names = [f"MAP@{depth}", f"MRR@{options.k}", f"nDCG@{options.k}"]
         columns = metrics.ranking_metrics(names, relevant, run)
-        # Over all candidates there is no cutoff to speak of.
+        # The cutoff includes all candidates: leave it out of the name.
         columns = {"MAP": columns[names[0]], names[1]: columns[names[1]], names[2]: columns[names[2]]}
-        queries = {str(at): each.query for at, each in enumerate(rows.samples)}
-        whole = {f"{at} {key}": text for at, each in enumerate(texts) for key, text in each.items()}
-        missed = error_analysis.queries(
+        queries = {str(at): sample.query for at, sample in enumerate(rows.samples)}
+        whole = {f"{at} {key}": text for at, candidates in enumerate(texts) for key, text in candidates.items()}
+        worst = error_analysis.worst_queries(
             columns["MAP"],
             queries,
-            {key: {f"{key} {name}": grade for name, grade in each.items()} for key, each in relevant.items()},
-            {key: {f"{key} {name}": score for name, score in each.items()} for key, each in run.items()},
+            {key: {f"{key} {name}": grade for name, grade in grades.items()} for key, grades in relevant.items()},
+            {key: {f"{key} {name}": score for name, score in scores.items()} for key, scores in run.items()},
             whole.__getitem__,
             options.worst,
         )
-        return TaskResult("MAP", metrics.means(columns), columns, missed, {"k": options.k})
+        return TaskResult("MAP", metrics.means(columns), columns, worst, {"k": options.k})
 
 
 def _ids(kind: str, texts: Sequence[str]) -> dict[str, str]:
     return {f"{kind}{at}": text for at, text in enumerate(texts)}
 
 
-def _scored(subject: InstrumentedSystem, rows: Reranking, texts: list[dict[str, str]]) -> Run:
-    """Encode one query with its candidates at a time, so that kinds of vectors without slices can be compared."""
+def _score_candidates(system: InstrumentedSystem, rows: Reranking, texts: list[dict[str, str]]) -> Run:
+    """Encode one query with its candidates at a time: sparse vectors and multi-vectors cannot be sliced."""
     run: Run = {}
-    for at, each in enumerate(texts):
+    for at, candidates in enumerate(texts):
         sample: Candidates = rows.samples[at]
-        query, documents = subject.encode([sample.query], "query"), subject.encode(list(each.values()), "document")
-        scores = [value for part in documents for value in subject.similarity(query[0], part)[0].tolist()]
-        run[str(at)] = dict(zip(each, scores, strict=True))
+        query, documents = system.encode([sample.query], "query"), system.encode(list(candidates.values()), "document")
+        scores = [value for part in documents for value in system.similarity(query[0], part)[0].tolist()]
+        run[str(at)] = dict(zip(candidates, scores, strict=True))
     return run
 
 
-def _searched(subject: InstrumentedSystem, rows: Reranking, texts: list[dict[str, str]]) -> Run:
+def _search_candidates(system: InstrumentedSystem, rows: Reranking, texts: list[dict[str, str]]) -> Run:
     return {
-        str(at): subject.search(each, {"q": rows.samples[at].query}, len(each))["q"] for at, each in enumerate(texts)
+        str(at): system.search(candidates, {"q": rows.samples[at].query}, len(candidates))["q"]
+        for at, candidates in enumerate(texts)
     }

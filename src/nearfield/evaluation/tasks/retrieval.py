@@ -1,4 +1,4 @@
-"""Retrieval: documents found for queries, as BEIR and MTEB measure it: the best of all documents, by exact search."""
+"""The retrieval task, measured as BEIR and MTEB do: exact search over all documents."""
 
 from __future__ import annotations
 
@@ -14,66 +14,70 @@ from nearfield.evaluation.systems.instrumented import InstrumentedSystem
 from nearfield.evaluation.tasks import EvaluationTask, TaskOptions, TaskResult
 
 Run = dict[str, dict[str, float]]
-#: Documents found for each query, or more where the cutoff is larger; recall is measured there too.
+#: Results for each query, or more if the cutoff is larger; recall is also measured at this depth.
 DEPTH = 100
 
 
 class RetrievalTask(EvaluationTask):
-    """Measures nDCG@k (the main metric), MRR@k, recall@k, precision@k, and recall and MAP further down."""
+    """Measures nDCG@k (the main metric), MRR@k, recall@k, precision@k, and recall and MAP at the full depth."""
 
     rows: ClassVar[type] = Retrieval
 
-    def measure(self, subject: InstrumentedSystem, rows: Retrieval, options: TaskOptions) -> TaskResult:
+    def measure(self, system: InstrumentedSystem, rows: Retrieval, options: TaskOptions) -> TaskResult:
         depth = max(DEPTH, options.k)
-        if subject.most is not None:
-            depth = max(options.k, min(depth, subject.most))
-        wanted = depth + 1 if options.ignore_identical_ids else depth
-        run = subject.search(rows.documents, rows.queries, wanted) if subject.searches else found(subject, rows, wanted)
-        run = {query: _kept(query, ranking, options, depth) for query, ranking in run.items()}
+        if system.max_results is not None:
+            depth = max(options.k, min(depth, system.max_results))
+        count = depth + 1 if options.ignore_identical_ids else depth
+        run = (
+            system.search(rows.documents, rows.queries, count)
+            if system.searches
+            else rank_documents(system, rows, count)
+        )
+        run = {query: _final_ranking(query, ranking, options, depth) for query, ranking in run.items()}
         main = f"nDCG@{options.k}"
         names = [main, *(f"{name}@{options.k}" for name in ("MRR", "recall", "precision"))]
         names += [f"recall@{depth}", f"MAP@{depth}"] if depth > options.k else [f"MAP@{depth}"]
         columns = metrics.ranking_metrics(names, rows.relevant, run)
-        missed = error_analysis.queries(
+        worst = error_analysis.worst_queries(
             columns[main], rows.queries, rows.relevant, run, rows.documents.__getitem__, options.worst
         )
         settings = {"k": options.k, "depth": depth, "ignore_identical_ids": options.ignore_identical_ids}
-        return TaskResult(main, metrics.means(columns), columns, missed, settings)
+        return TaskResult(main, metrics.means(columns), columns, worst, settings)
 
 
-def found(subject: InstrumentedSystem, rows: Retrieval, depth: int) -> Run:
-    """Compare every query with every document, and return the ``depth`` best of each, as trec_eval orders ties."""
+def rank_documents(system: InstrumentedSystem, rows: Retrieval, depth: int) -> Run:
+    """Compare every query with every document and return the ``depth`` best, ties ordered as by trec_eval."""
     queries, ids = list(rows.queries), list(rows.documents)
-    encoded = subject.encode(list(rows.queries.values()), "query")
+    encoded = system.encode(list(rows.queries.values()), "query")
     best: list[list[tuple[float, str]]] = [[] for _ in queries]
-    at = 0
-    # One window of documents at a time: what was found in it is all that is kept of it.
+    first = 0
+    # One window of documents at a time, so that not all vectors are in memory.
     texts = list(rows.documents.values())
-    for documents in subject.encode(texts, "document"):
-        keys = ids[at : at + len(documents)]
-        at += len(keys)
+    for documents in system.encode(texts, "document"):
+        keys = ids[first : first + len(documents)]
+        first += len(keys)
         row = 0
         for part in encoded:
-            scores = subject.similarity(part, documents)
+            scores = system.similarity(part, documents)
             for line in scores:
-                best[row] = _merged(best[row], line, keys, depth)
+                best[row] = _merge_best(best[row], line, keys, depth)
                 row += 1
     return {query: {key: value for value, key in ranking} for query, ranking in zip(queries, best, strict=True)}
 
 
-def _merged(held: list[tuple[float, str]], scores: Array, keys: list[str], depth: int) -> list[tuple[float, str]]:
-    """Return the best of what is held and of a window's scores; among equal ones those with the last ids."""
+def _merge_best(best: list[tuple[float, str]], scores: Array, keys: list[str], depth: int) -> list[tuple[float, str]]:
+    """Return the best of the results so far and of a window's scores; among equal ones those with the last ids."""
     if len(scores) > depth:
         edge = np.partition(scores, len(scores) - depth)[len(scores) - depth]
         places = np.flatnonzero(scores >= edge)
     else:
         places = np.arange(len(scores))
     fresh = [(float(scores[place]), keys[place]) for place in places]
-    return sorted([*held, *fresh], reverse=True)[:depth]
+    return sorted([*best, *fresh], reverse=True)[:depth]
 
 
-def _kept(query: str, ranking: Mapping[str, float], options: TaskOptions, depth: int) -> dict[str, float]:
-    rows = error_analysis.ordered(ranking)
+def _final_ranking(query: str, ranking: Mapping[str, float], options: TaskOptions, depth: int) -> dict[str, float]:
+    rows = error_analysis.sort_ranking(ranking)
     if options.ignore_identical_ids:
-        rows = [each for each in rows if each[0] != query]
+        rows = [(key, score) for key, score in rows if key != query]
     return dict(rows[:depth])

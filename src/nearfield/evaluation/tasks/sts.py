@@ -1,4 +1,4 @@
-"""STS: whether the similarities of pairs go up and down with what people said of them."""
+"""The semantic textual similarity (STS) task: correlation of similarities with human scores."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 from nearfield.arrays import Array
 from nearfield.evaluation import metrics
 from nearfield.evaluation.datasets.dataset import PairRows
-from nearfield.evaluation.error_analysis import shown
+from nearfield.evaluation.error_analysis import shorten
 from nearfield.evaluation.systems.instrumented import InstrumentedSystem
 from nearfield.evaluation.tasks import EvaluationTask, TaskOptions, TaskResult, column
 
@@ -24,29 +24,29 @@ class StsTask(EvaluationTask):
     item: ClassVar[str] = "pair"
     averages: ClassVar[bool] = False
 
-    def measure(self, subject: InstrumentedSystem, rows: PairRows, options: TaskOptions) -> TaskResult:
-        near, gold = subject.pairwise(rows.first, rows.second), np.asarray(rows.gold, np.float64)
-        told = {MAIN: metrics.spearman(near, gold), "Pearson": metrics.pearson(near, gold)}
+    def measure(self, system: InstrumentedSystem, rows: PairRows, options: TaskOptions) -> TaskResult:
+        near, gold = system.pairwise(rows.first, rows.second), np.asarray(rows.gold, np.float64)
+        values = {MAIN: metrics.spearman(near, gold), "Pearson": metrics.pearson(near, gold)}
         columns = {"similarity": column(near), "gold": column(gold)}
-        return TaskResult(MAIN, told, columns, _worst(rows, near, gold, options.worst))
+        return TaskResult(MAIN, values, columns, _worst(rows, near, gold, options.worst))
 
     def score(self, main: str, columns: Mapping[str, Array]) -> float:
         return metrics.spearman(columns["similarity"], columns["gold"])
 
     def scores(self, main: str, columns: Mapping[str, Array], draws: Array) -> Array:
-        return metrics.spearmans(columns["similarity"][draws], columns["gold"][draws])
+        return metrics.spearman_rows(columns["similarity"][draws], columns["gold"][draws])
 
 
 def _worst(rows: PairRows, near: Array, gold: Array, count: int) -> list[dict[str, Any]]:
-    """Return the pairs whose ranks differ most; the score is 100 less that part of all ranks."""
+    """Return the pairs whose ranks differ most; the score is 100 minus the difference in percent of all ranks."""
     ranks = [metrics.library("scipy.stats").rankdata(column) for column in (near, gold)]
     apart = np.abs(ranks[0] - ranks[1])
     return [
         {
             "id": str(at),
-            "text": shown(rows.first[at]),
+            "text": shorten(rows.first[at]),
             "score": 100 * (1 - float(apart[at]) / len(apart)),
-            "expected": [{"text": shown(rows.second[at]), "gold": float(gold[at])}],
+            "expected": [{"text": shorten(rows.second[at]), "gold": float(gold[at])}],
             "found": [{"similarity": float(near[at])}],
         }
         for at in np.argsort(-apart, kind="stable")[:count]
