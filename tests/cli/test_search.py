@@ -11,13 +11,14 @@ import pytest
 
 from nearfield.corpus.answering.prompt import UNANSWERED
 from nearfield.corpus.collection import Collection
+from nearfield.corpus.collection_models import ModelProvider
 from nearfield.encoder import Encoder
 from nearfield.testing import tiny_encoder
 from tests.support.chat_server import ChatServer, Refuse, Say, chatting
 from tests.support.cli_runner import Ran, run
 
 Run = Callable[..., Ran]
-LOAD = Collection._load
+LOAD = ModelProvider.encoder
 LONG = "A long cat story. " * 40 + "The blue dog came at last. " + "Then nothing more came. " * 40
 DOCUMENTS: list[dict[str, Any]] = [
     {"id": "cats", "text": "The cat sat on the mat.", "title": "About cats", "year": 2020},
@@ -52,7 +53,7 @@ def nearfield(
     monkeypatch: pytest.MonkeyPatch,
 ) -> Run:
     """Run a command in this process, in an empty folder; its model is loaded already."""
-    monkeypatch.setattr(Collection, "_load", lambda *_: model)
+    monkeypatch.setattr(ModelProvider, "encoder", lambda *_, **__: model)
     monkeypatch.setenv("NEARFIELD_COLLECTIONS", str(home))
     monkeypatch.setenv("NEARFIELD_OFFLINE", "1")
     monkeypatch.setenv("COLUMNS", "100")
@@ -70,7 +71,7 @@ def chat() -> Iterator[ChatServer]:
 
 
 def test_what_people_see(nearfield: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Collection, "_load", LOAD)  # as for them, the model comes from its files
+    monkeypatch.setattr(ModelProvider, "encoder", LOAD)  # as for them, the model comes from its files
     ran = nearfield("search", "cat mat", "-k", 2)
     assert ran.code == 0, ran.err
     lines = ran.out.splitlines()
