@@ -109,7 +109,7 @@ class CollectionConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, 
         return hashlib.sha256(json.dumps(msgspec.to_builtins(parts), sort_keys=True).encode()).hexdigest()[:16]
 
 
-def parse_config(data: Mapping[str, Any]) -> CollectionConfig:
+def parse_config(data: Mapping[str, object]) -> CollectionConfig:
     """Parse and check a definition.
 
     Raises:
@@ -137,7 +137,7 @@ def load_config(path: Path) -> CollectionConfig:
         raise InputError(f"{path}: {error}", param="config") from error
 
 
-def _parse_file(path: Path) -> Mapping[str, Any]:
+def _parse_file(path: Path) -> Mapping[str, object]:
     text, suffix = path.read_text(encoding="utf-8"), path.suffix.lower()
     try:
         if suffix == ".json":
@@ -211,7 +211,7 @@ def merge_config(config: CollectionConfig, changes: Mapping[str, Any]) -> Collec
     return parse_config({**base, **changes, "sources": list(unique.values())})
 
 
-def parse_features(specs: Sequence[str]) -> dict[str, dict[str, Any]]:
+def parse_features(specs: Sequence[str]) -> dict[str, dict[str, object]]:
     """Parse features of the command line: ``NAME=MODEL``, ``NAME=MODEL:sparse``, ``NAME=FEATURE:256``.
 
     ``:multivector``, ``:binary`` and ``:float16`` are written in the same way.
@@ -219,7 +219,7 @@ def parse_features(specs: Sequence[str]) -> dict[str, dict[str, Any]]:
     Raises:
         InputError: one of them has no such form.
     """
-    features: dict[str, dict[str, Any]] = {}
+    features: dict[str, dict[str, object]] = {}
     for spec in specs:
         name, mark, value = spec.partition("=")
         if not mark or not value:
@@ -236,7 +236,7 @@ def parse_features(specs: Sequence[str]) -> dict[str, dict[str, Any]]:
     return features
 
 
-def _model_or_feature(name: str, features: Mapping[str, object]) -> dict[str, Any]:
+def _model_or_feature(name: str, features: Mapping[str, object]) -> dict[str, object]:
     return {"of": name} if name in features else {"model": name}
 
 

@@ -196,7 +196,7 @@ def token_counter(feature: Feature) -> TokenCounter:
     return TokenCounter(encoder.tokenizer, frame=len(empty))
 
 
-def table_to_dict(table: TableSpec) -> dict[str, Any]:
+def table_to_dict(table: TableSpec) -> dict[str, object]:
     """Return a table's specification as JSON data."""
     return {**asdict(table), "fields": dict(table.fields)}
 
@@ -206,7 +206,7 @@ def table_from_dict(data: Mapping[str, Any]) -> TableSpec:
     return TableSpec(**data)
 
 
-def require_same_space(name: str, collection: str, stored: Mapping[str, Any], current: Mapping[str, Any]) -> None:
+def require_same_space(name: str, collection: str, stored: Mapping[str, object], current: Mapping[str, object]) -> None:
     """Refuse to compare queries with stored vectors of another space.
 
     Raises:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -41,7 +41,7 @@ def _columns(connection: SharedConnection, table: str) -> dict[str, str]:
     return {row[1]: row[2].upper() for row in connection.execute(f'PRAGMA table_info("{table}")')}
 
 
-def _insert(connection: SharedConnection, table: str, rows: Any) -> None:
+def _insert(connection: SharedConnection, table: str, rows: Iterable[Sequence[object]]) -> None:
     marks = ", ".join("?" * len(_columns(connection, table)))
     connection.executemany(f'INSERT OR REPLACE INTO "{table}" VALUES ({marks})', rows)
 

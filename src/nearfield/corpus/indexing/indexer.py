@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
+from nearfield.arrays import Array
 from nearfield.corpus import directory, transfer
 from nearfield.corpus.config import CollectionConfig, parse_config
 from nearfield.corpus.directory import CollectionDirectory
@@ -189,6 +189,7 @@ def drop_unused(folder: CollectionDirectory, tables: VectorTables) -> None:
     tables.drop(keep=used)
 
 
-def _embed(feature: Feature, texts: Sequence[str]) -> Any:
-    options: dict[str, Any] = {"role": "document", "show_progress_bar": False, "outputs": ("dense",)}
-    return feature.encoder.encode(list(texts), **options)["dense"].data
+def _embed(feature: Feature, texts: Sequence[str]) -> Array:
+    outputs = feature.encoder.encode(list(texts), role="document", show_progress_bar=False, outputs=("dense",))
+    vectors: Array = outputs["dense"].data
+    return vectors

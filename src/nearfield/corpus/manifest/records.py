@@ -75,5 +75,5 @@ class VectorTable:
     name: str
     feature: str
     described: Mapping[str, Any]
-    space: Mapping[str, Any]
+    space: Mapping[str, object]
     state: Literal["building", "live"]

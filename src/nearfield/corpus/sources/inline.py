@@ -30,7 +30,7 @@ class InlineSource(Source):
         self.whole = only is None
         self._manifest = manifest
 
-    def add(self, documents: Sequence[Mapping[str, Any]], fields: Mapping[str, FieldType]) -> None:
+    def add(self, documents: Sequence[Mapping[str, object]], fields: Mapping[str, FieldType]) -> None:
         """Store documents; documents with the same ids are replaced.
 
         Raises:
@@ -80,7 +80,7 @@ class InlineSource(Source):
             after = rows[-1][0]
 
 
-def _row(number: int, document: Mapping[str, Any], fields: Mapping[str, FieldType]) -> tuple[str, str]:
+def _row(number: int, document: Mapping[str, object], fields: Mapping[str, FieldType]) -> tuple[str, str]:
     where = f"Document {number}"
     key, text, title = document.get("id"), document.get("text"), document.get("title", "")
     if not isinstance(key, str) or not 0 < len(key) <= _MAX_KEY:

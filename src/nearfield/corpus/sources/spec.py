@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from nearfield.corpus.sources import TABLES, Source, open_source
 from nearfield.errors import InputError
@@ -20,7 +19,7 @@ class ColumnSpec:
     id: str | None = None
     meta: tuple[str, ...] = ()
 
-    def options(self) -> dict[str, Any]:
+    def options(self) -> dict[str, object]:
         """Return them as options of a table source."""
         columns = {"text": self.text, "title": self.title, "id": self.id, "meta": list(self.meta) or None}
         return {name: value for name, value in columns.items() if value is not None}

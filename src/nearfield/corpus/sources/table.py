@@ -35,7 +35,7 @@ class ColumnMapping:
         """Return the distinct names of all columns."""
         return list(dict.fromkeys([*filter(None, (self.text, self.title, self.id)), *self.meta.values()]))
 
-    def to_options(self) -> dict[str, Any]:
+    def to_options(self) -> dict[str, object]:
         """Return them as options of a source."""
         return {"text": self.text, "title": self.title, "id": self.id, "meta": dict(self.meta)}
 
