@@ -92,14 +92,14 @@ def test_options_reach_the_vectors(embed: Run, tiny: Encoder, dtype: str) -> Non
     _write("txt", Path("texts.txt"))
     options = ["--dims", "16", "--force-dims", "--role", "query", "--dtype", dtype]
     assert embed("texts.txt", "-o", "out.npy", *options).code == 0
-    wanted = tiny.encode(TEXTS, role="query", truncate_dim=16, force_truncate_dim=True, precision=dtype).data
+    expected = tiny.encode(TEXTS, role="query", truncate_dim=16, force_truncate_dim=True, precision=dtype).data
     got = np.load("out.npy")
-    assert got.dtype == wanted.dtype
-    assert got.shape == wanted.shape
+    assert got.dtype == expected.dtype
+    assert got.shape == expected.shape
     if dtype == "float16":
-        np.testing.assert_allclose(got, wanted, atol=1e-3)
+        np.testing.assert_allclose(got, expected, atol=1e-3)
     else:
-        assert (got != wanted).mean() < 0.05  # a value on the edge of a step may round either way in another batch
+        assert (got != expected).mean() < 0.05  # a value on the edge of a step may round either way in another batch
 
 
 def test_the_report_counts_what_was_cut(embed: Run, tiny: Encoder) -> None:
@@ -210,19 +210,19 @@ def test_an_id_of_many_digits_is_kept(embed: Run) -> None:
 def test_the_sidecar_tells_how_the_vectors_were_made(embed: Run) -> None:
     _write("txt", Path("texts.txt"))
     assert embed("texts.txt", "-o", "out.npy", "--role", "query", "--dtype", "int8").code == 0
-    told = json.loads(Path("out.npy.json").read_text(encoding="utf-8"))
-    assert (told["texts"], told["role"], told["precision"]) == (len(TEXTS), "query", "int8")
-    assert np.array(told["ranges"]).shape == (2, 32)
+    report = json.loads(Path("out.npy.json").read_text(encoding="utf-8"))
+    assert (report["texts"], report["role"], report["precision"]) == (len(TEXTS), "query", "int8")
+    assert np.array(report["ranges"]).shape == (2, 32)
 
 
 def test_a_prompt_reaches_the_text(embed: Run, tiny: Encoder) -> None:
     Path("a.txt").write_text("the cat\n", encoding="utf-8")
-    for words, wanted in (
+    for words, expected in (
         (["--prompt", "blue "], tiny.encode(["blue the cat"])),
         (["--prompt-name", "query"], tiny.encode(["the cat"], prompt_name="query")),
     ):
         assert embed("a.txt", "-o", "out.npy", *words).code == 0
-        np.testing.assert_allclose(np.load("out.npy"), np.asarray(wanted), atol=2e-6)
+        np.testing.assert_allclose(np.load("out.npy"), np.asarray(expected), atol=2e-6)
 
 
 def test_the_bar_knows_how_many_are_left(embed: Run, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -277,7 +277,7 @@ def test_no_texts_give_no_vectors(embed: Run) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "content", "words", "told"),
+    ("name", "content", "words", "message"),
     [
         ("bad.jsonl", b'{"text": "a"}\n{"text": \n', [], "bad.jsonl, line 2: not JSON"),
         ("bad.jsonl", b'{"txt": "a"}\n', [], "Did you mean 'txt'"),
@@ -312,17 +312,17 @@ def test_no_texts_give_no_vectors(embed: Run) -> None:
     ],
 )
 def test_bad_input_is_named_and_leaves_no_output(
-    embed: Run, name: str, content: bytes, words: list[str], told: str
+    embed: Run, name: str, content: bytes, words: list[str], message: str
 ) -> None:
     Path(name).write_bytes(content)
     ran = embed(name, "-o", "out.jsonl", *words)
     assert ran.code == 2
-    assert told in ran.err
+    assert message in ran.err
     assert not Path("out.jsonl").exists()
 
 
 @pytest.mark.parametrize(
-    ("output", "words", "told"),
+    ("output", "words", "message"),
     [
         ("out.xyz", [], "cannot write 'xyz'"),
         ("texts.jsonl", [], "would be overwritten"),
@@ -331,13 +331,13 @@ def test_bad_input_is_named_and_leaves_no_output(
         ("folder.npy", [], "is a folder"),
     ],
 )
-def test_an_output_that_cannot_be_is_refused_first(embed: Run, output: str, words: list[str], told: str) -> None:
+def test_an_output_that_cannot_be_is_refused_first(embed: Run, output: str, words: list[str], message: str) -> None:
     _write("jsonl", Path("texts.jsonl"))
     before = Path("texts.jsonl").read_bytes()
     Path("folder.npy").mkdir()
     ran = embed("texts.jsonl", "-o", output, *words)
     assert ran.code == 2
-    assert told in ran.err
+    assert message in ran.err
     assert Path("texts.jsonl").read_bytes() == before
 
 

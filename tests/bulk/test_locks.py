@@ -60,7 +60,7 @@ def test_a_run_that_fails_leaves_no_lock(tmp_path: Path) -> None:
 
 
 def test_never_two_at_once(tmp_path: Path) -> None:
-    """The file goes with each run: whoever opened it before that must not believe to be alone with the old one."""
+    """Each run removes the lock file: a run that opened it before must not take the removed file for the lock."""
     output, inside, most, done = tmp_path / "out.npy", [0], [0], [0]
 
     def work() -> None:

@@ -80,21 +80,21 @@ def _shards(folder: Path) -> dict[str, bytes]:
 
 
 def _manifest(folder: Path) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads((folder / "_manifest.json").read_text(encoding="utf-8"))
-    return found
+    actual: dict[str, Any] = json.loads((folder / "_manifest.json").read_text(encoding="utf-8"))
+    return actual
 
 
 def _done(ran: Ran) -> dict[str, Any]:
     assert ran.code == 0, ran.err
-    told: dict[str, Any] = json.loads(ran.out)
-    return told
+    report: dict[str, Any] = json.loads(ran.out)
+    return report
 
 
 # -- what is written -----------------------------------------------------------------------------------------------
 
 
 def _read(folder: Path, form: str) -> list[dict[str, Any]]:
-    """Read all rows of a folder, each as a dictionary."""
+    """Read all rows of a folder as dictionaries."""
     if form == "parquet":
         rows: list[dict[str, Any]] = datasets.dataset(folder).to_table().to_pylist()
         return rows
@@ -109,7 +109,7 @@ def _read(folder: Path, form: str) -> list[dict[str, Any]]:
 def test_shards_hold_the_vectors_of_encode(embed: Run, tiny: Encoder, form: str) -> None:
     rows = [*_rows(240), {"id": "long", "text": "the " * 90, "at": None}, {"id": "none", "text": ""}]
     _write(Path("rows.jsonl"), rows)
-    told = _done(
+    report = _done(
         embed("rows.jsonl", "-o", "out/", "--shard-rows", 100, "--shard-format", form, "--keep", "at,text", "--json")
     )
     got, whole = _read(Path("out"), form), tiny.encode([row["text"] for row in rows])
@@ -118,19 +118,19 @@ def test_shards_hold_the_vectors_of_encode(embed: Run, tiny: Encoder, form: str)
         assert [row[name] for row in got] == [row.get(name) for row in rows]
     assert [row["tokens"] for row in got] == np.asarray(whole.tokens).tolist()
     assert [row["truncated"] for row in got] == np.asarray(whole.dropped).tolist()
-    assert (told["state"], told["shards"], told["written"], told["texts"]) == ("complete", 3, 3, 242)
-    assert (told["truncated_texts"], told["tokens"]) == (1, int(np.asarray(whole.tokens).sum()))
+    assert (report["state"], report["shards"], report["written"], report["texts"]) == ("complete", 3, 3, 242)
+    assert (report["truncated_texts"], report["tokens"]) == (1, int(np.asarray(whole.tokens).sum()))
 
 
 def test_the_manifest_tells_of_each_shard(embed: Run, tiny: Encoder) -> None:
     _write(Path("rows.jsonl"), _rows(250))
     assert embed("rows.jsonl", "-o", "out/", "--shard-rows", 100).code == 0
-    told = _manifest(Path("out"))
-    assert (told["state"], told["rows"], told["planned_shards"]) == ("complete", 250, 3)
-    assert [(shard["start"], shard["rows"]) for shard in told["shards"]] == [(0, 100), (100, 100), (200, 50)]
-    assert {shard["fingerprint"] for shard in told["shards"]} == {tiny.fingerprint}
-    assert sum(shard["tokens"] for shard in told["shards"]) == told["tokens"]
-    sizes = [size["bytes"] for shard in told["shards"] for size in shard["files"].values()]
+    report = _manifest(Path("out"))
+    assert (report["state"], report["rows"], report["planned_shards"]) == ("complete", 250, 3)
+    assert [(shard["start"], shard["rows"]) for shard in report["shards"]] == [(0, 100), (100, 100), (200, 50)]
+    assert {shard["fingerprint"] for shard in report["shards"]} == {tiny.fingerprint}
+    assert sum(shard["tokens"] for shard in report["shards"]) == report["tokens"]
+    sizes = [size["bytes"] for shard in report["shards"] for size in shard["files"].values()]
     assert sizes == [len(data) for data in _shards(Path("out")).values()]
 
 
@@ -141,14 +141,14 @@ def test_the_manifest_tells_of_each_shard(embed: Run, tiny: Encoder) -> None:
 def test_the_schema_says_what_the_vectors_are(embed: Run, tiny: Encoder, dtype: str, kind: str) -> None:
     _write(Path("rows.jsonl"), _rows(30))
     assert embed("rows.jsonl", "-o", "out/", "--role", "query", "--dtype", dtype).code == 0
-    found = datasets.dataset("out").schema
+    actual = datasets.dataset("out").schema
     width = 4 if dtype == "ubinary" else 32
-    assert str(found.field("embedding").type).replace("element", "item") == f"fixed_size_list<item: {kind}>[{width}]"
-    told = {key.decode(): value.decode() for key, value in found.metadata.items() if key.startswith(b"nearfield.")}
+    assert str(actual.field("embedding").type).replace("element", "item") == f"fixed_size_list<item: {kind}>[{width}]"
+    report = {key.decode(): value.decode() for key, value in actual.metadata.items() if key.startswith(b"nearfield.")}
     vectors = tiny.encode(["a"], role="query", precision=dtype)
-    wanted = {"fingerprint": vectors.fingerprint, "dims": "32", "dtype": dtype, "role": "query", "prompt": "search: "}
-    assert {name: told[f"nearfield.{name}"] for name in wanted} == wanted
-    assert ("nearfield.ranges" in told) == (dtype == "int8")
+    expected = {"fingerprint": vectors.fingerprint, "dims": "32", "dtype": dtype, "role": "query", "prompt": "search: "}
+    assert {name: report[f"nearfield.{name}"] for name in expected} == expected
+    assert ("nearfield.ranges" in report) == (dtype == "int8")
 
 
 def test_types_of_kept_columns(embed: Run) -> None:
@@ -177,8 +177,8 @@ def test_parquet_columns_keep_their_types(embed: Run) -> None:
     }
     parquet.write_table(arrow.table({"id": ["a", "b"], "text": ["a", "b"], **columns}), "rows.parquet")
     assert embed("rows.parquet", "-o", "out/", "--keep", "day,price,small").code == 0
-    found = datasets.dataset("out").to_table().select(list(columns))
-    assert found.replace_schema_metadata(None) == arrow.table(columns)
+    actual = datasets.dataset("out").to_table().select(list(columns))
+    assert actual.replace_schema_metadata(None) == arrow.table(columns)
 
 
 def test_no_rows_are_one_empty_shard(embed: Run) -> None:
@@ -196,8 +196,8 @@ def test_folders_and_patterns_are_read_in_order(embed: Run, monkeypatch: pytest.
     for name in ("data/read.me", "data/note.txt"):
         Path(name).write_text("no data", encoding="utf-8")
     Path("data/loop").symlink_to(Path("data").resolve())
-    found = [str(path) for path in expand_paths([Path("data")], None, Path("data/out"))]
-    assert found == ["data/a/z.ndjson", "data/b.jsonl"]
+    actual = [str(path) for path in expand_paths([Path("data")], None, Path("data/out"))]
+    assert actual == ["data/a/z.ndjson", "data/b.jsonl"]
     both = expand_paths([Path("data/b.jsonl"), Path("data/**/*.*json*")], None, Path("data/out"))
     assert [str(path) for path in both][:2] == ["data/b.jsonl", "data/_tmp/x.jsonl"]
     assert [path.name for path in expand_paths([Path("data")], "txt", Path("out"))] == ["note.txt"]
@@ -211,7 +211,7 @@ def test_a_second_run_does_not_read_its_own_output(embed: Run) -> None:
 
 
 @pytest.mark.parametrize(
-    ("more", "told"),
+    ("more", "message"),
     [
         (["nothing/*.jsonl", "-o", "out/"], "no file matches"),
         (["empty", "-o", "out/"], "holds no file that ends in .parquet"),
@@ -227,12 +227,12 @@ def test_a_second_run_does_not_read_its_own_output(embed: Run) -> None:
         (["bad.jsonl", "-o", "out/"], "bad.jsonl, line 2: not JSON"),
     ],
 )
-def test_what_cannot_be_is_refused_before_anything_is_written(embed: Run, more: list[str], told: str) -> None:
+def test_what_cannot_be_is_refused_before_anything_is_written(embed: Run, more: list[str], message: str) -> None:
     _write(Path("rows.jsonl"), _rows(3))
     Path("bad.jsonl").write_text('{"id": 1, "text": "a"}\n{\n', encoding="utf-8")
     Path("empty").mkdir()
     ran = embed(*more)
-    assert (ran.code, told in ran.err) == (2, True), ran.err
+    assert (ran.code, message in ran.err) == (2, True), ran.err
     assert not Path("out").exists()
 
 
@@ -247,9 +247,9 @@ def test_only_what_changed_is_encoded_again(embed: Run, encoded: list[str]) -> N
 
     def again(count: int, **counts: int) -> dict[str, bytes]:
         encoded.clear()
-        told = _done(embed(*command))
-        assert {name: told[name] for name in counts} == counts
-        assert (len(encoded), told["state"], told["texts"]) == (count, "complete", len(rows))
+        report = _done(embed(*command))
+        assert {name: report[name] for name in counts} == counts
+        assert (len(encoded), report["state"], report["texts"]) == (count, "complete", len(rows))
         return _shards(Path("out"))
 
     os.utime("data/a.jsonl")  # another time is no other content
@@ -281,11 +281,11 @@ def test_a_damaged_shard_is_done_again(embed: Run, encoded: list[str]) -> None:
     flipped[200] ^= 1
     Path("out/part-00001.npy").write_bytes(flipped)
     Path("out/part-00002.jsonl").unlink()  # what is missing shows at once, a flipped bit only where one looks
-    told = _done(embed(*command))
-    assert (told["written"], told["damaged"]) == (1, 1)
+    report = _done(embed(*command))
+    assert (report["written"], report["damaged"]) == (1, 1)
     assert Path("out/part-00001.npy").read_bytes() == flipped
-    told = _done(embed(*command, "--check"))
-    assert (told["written"], told["damaged"], told["state"]) == (1, 1, "complete")
+    report = _done(embed(*command, "--check"))
+    assert (report["written"], report["damaged"], report["state"]) == (1, 1, "complete")
     assert _shards(Path("out")) == first
 
 
@@ -294,7 +294,7 @@ def test_other_vectors_do_not_come_into_the_same_folder(embed: Run, encoded: lis
     command = ["rows.jsonl", "-o", "out/", "--shard-rows", 10]
     assert embed(*command).code == 0
     before, count = _shards(Path("out")), len(encoded)
-    for more, told in (
+    for more, message in (
         (["--dtype", "int8"], "dtype 'float32' there, 'int8' here"),
         (["--role", "query"], "prompt '' there, 'search: ' here"),
         (["--dims", "16", "--force-dims"], "dims 32 there, 16 here"),
@@ -304,7 +304,7 @@ def test_other_vectors_do_not_come_into_the_same_folder(embed: Run, encoded: lis
         (["--keep", "at"], "keep {} there, {'at': 'int64'} here"),
     ):
         ran = embed(*command, *more)
-        assert (ran.code, told in ran.err, "--restart" in ran.err) == (2, True, True), ran.err
+        assert (ran.code, message in ran.err, "--restart" in ran.err) == (2, True, True), ran.err
     assert (_shards(Path("out")), len(encoded)) == (before, count)
     assert _done(embed("rows.jsonl", "-o", "out", "--json"))["skipped"] == 2  # rows of a shard as the folder has them
     assert embed(*command, "--dtype", "int8", "--restart").code == 0
@@ -347,10 +347,10 @@ def test_a_dry_run_writes_nothing(embed: Run, encoded: list[str]) -> None:
     assert embed("rows.jsonl", "-o", "out/", "--shard-rows", 100).code == 0
     _write(Path("rows.jsonl"), rows)
     before = {path: path.stat().st_mtime_ns for path in Path("out").rglob("*")}
-    told = _done(embed("rows.jsonl", "-o", "out/", "--dry-run", "--json"))
-    assert (told["texts"], told["shards"], told["texts_to_do"], told["shards_to_do"]) == (300, 3, 200, 2)
-    assert told["bytes_to_do"] == 200 * 32 * 4
-    assert told["seconds"] >= 0 < told["tokens_per_second"]
+    report = _done(embed("rows.jsonl", "-o", "out/", "--dry-run", "--json"))
+    assert (report["texts"], report["shards"], report["texts_to_do"], report["shards_to_do"]) == (300, 3, 200, 2)
+    assert report["bytes_to_do"] == 200 * 32 * 4
+    assert report["seconds"] >= 0 < report["tokens_per_second"]
     assert {path: path.stat().st_mtime_ns for path in Path("out").rglob("*")} == before
     assert "nothing was written to new" in embed("rows.jsonl", "-o", "new/", "--dry-run").out
     assert not Path("new").exists()
@@ -360,9 +360,9 @@ def test_a_dry_run_writes_nothing(embed: Run, encoded: list[str]) -> None:
 def test_an_estimate_of_tokens_is_near(embed: Run, tiny: Encoder) -> None:
     rows = _rows(2000)
     _write(Path("rows.jsonl"), rows)
-    told = _done(embed("rows.jsonl", "-o", "out/", "--dry-run", "--json"))
+    report = _done(embed("rows.jsonl", "-o", "out/", "--dry-run", "--json"))
     tokens = sum(len(item.ids) for item in tiny.tokenize([row["text"] for row in rows]))
-    assert told["tokens_to_do"] == pytest.approx(tokens, rel=0.1)
+    assert report["tokens_to_do"] == pytest.approx(tokens, rel=0.1)
 
 
 # -- several at once -----------------------------------------------------------------------------------------------
@@ -393,8 +393,8 @@ def test_two_shares_at_once_make_one_folder(embed: Run, words: list[str], tmp_pa
 def test_shares_come_together(embed: Run, encoded: list[str]) -> None:
     _write(Path("rows.jsonl"), _rows(45))
     command = ["rows.jsonl", "-o", "out/", "--shard-rows", 10, "--json", "--shard"]
-    told = [_done(embed(*command, f"{at}/3")) for at in (1, 2, 3)]
-    assert [(one["written"], one["elsewhere"], one["state"]) for one in told] == [
+    report = [_done(embed(*command, f"{at}/3")) for at in (1, 2, 3)]
+    assert [(one["written"], one["elsewhere"], one["state"]) for one in report] == [
         (2, 3, "partial"),
         (2, 3, "partial"),
         (1, 4, "complete"),
@@ -407,10 +407,10 @@ def test_shares_come_together(embed: Run, encoded: list[str]) -> None:
 def test_a_shard_that_another_run_is_at_is_left_to_it(embed: Run) -> None:
     _write(Path("rows.jsonl"), _rows(30))
     with output_lock(Path("out/_shards/00001")):
-        told = _done(embed("rows.jsonl", "-o", "out", "--shard-rows", 10, "--json"))
-    assert (told["written"], told["elsewhere"], told["state"]) == (2, 1, "partial")
-    told = _done(embed("rows.jsonl", "-o", "out", "--json"))
-    assert (told["written"], told["skipped"], told["state"]) == (1, 2, "complete")
+        report = _done(embed("rows.jsonl", "-o", "out", "--shard-rows", 10, "--json"))
+    assert (report["written"], report["elsewhere"], report["state"]) == (2, 1, "partial")
+    report = _done(embed("rows.jsonl", "-o", "out", "--json"))
+    assert (report["written"], report["skipped"], report["state"]) == (1, 2, "complete")
 
 
 def test_a_folder_that_others_write_to_is_not_cleared(embed: Run) -> None:
@@ -443,7 +443,7 @@ def mortal(moment):
     os.fsync, os.replace, os.unlink = dying(os.fsync), dying(os.replace), dying(os.unlink)
     PendingShard.add = dying(PendingShard.add)
 """
-#: Tries all moments with an encoder that costs nothing: for each a child is killed, and a second one goes on.
+#: Tries all moments with an encoder that costs nothing: at each one a child is killed, and a second child continues.
 _ALL_MOMENTS = """
 import json, os, sys
 from hashlib import blake2b, sha256
@@ -486,10 +486,10 @@ def state(home):
 
 def honest(files):
     # A manifest that says complete has all its shards, as it tells of them.
-    told = json.loads(files.get("_manifest.json", '{"state": "none"}'))
-    wanted = {name: size["digest"] for shard in told.get("shards", ()) for name, size in shard["files"].items()}
-    there = {name: blake2b(data, digest_size=16).hexdigest() for name, data in files.items() if name in wanted}
-    return told["state"] != "complete" or there == wanted
+    report = json.loads(files.get("_manifest.json", '{"state": "none"}'))
+    expected = {name: size["digest"] for shard in report.get("shards", ()) for name, size in shard["files"].items()}
+    there = {name: blake2b(data, digest_size=16).hexdigest() for name, data in files.items() if name in expected}
+    return report["state"] != "complete" or there == expected
 
 def killed(home, moment):
     mortal(moment)
@@ -547,9 +547,9 @@ def test_a_killed_run_ends_with_the_bytes_of_a_whole_one(embed: Run, mortal: Cal
     safe = len(_shards(Path("out")))
     assert 0 < safe < 3
     assert mortal(14, *command) == -signal.SIGKILL
-    told = _done(embed(*command, "--json"))
-    assert told["skipped"] >= safe
-    assert told["state"] == "complete"
+    report = _done(embed(*command, "--json"))
+    assert report["skipped"] >= safe
+    assert report["state"] == "complete"
     assert embed("rows.jsonl", "-o", "whole/", "--shard-rows", 400).code == 0
     assert _shards(Path("out")) == _shards(Path("whole"))
 
@@ -567,8 +567,8 @@ def test_a_full_disk_leaves_what_is_whole(embed: Run, form: str) -> None:
     assert len(ran.err.splitlines()) == 1
     assert _manifest(Path("out"))["state"] == "partial"
     assert not list(Path("out/_shards").glob("*.partial"))
-    told = _done(embed(*command))
-    assert (told["written"], told["skipped"], told["state"]) == (2, 2, "complete")
+    report = _done(embed(*command))
+    assert (report["written"], report["skipped"], report["state"]) == (2, 2, "complete")
 
 
 # -- steady --------------------------------------------------------------------------------------------------------
@@ -610,7 +610,7 @@ def test_the_bar_names_the_shard(tiny: Encoder, tmp_path: Path, capsys: pytest.C
     source = InputTable((tmp_path / "rows.jsonl",), id_field="id")
     ShardJob(ShardRequest(tiny, source, tmp_path / "out", Sharding(rows=10), {}), shown=True).run()
     shown = capsys.readouterr().err
-    assert all(told in shown for told in ("shard 2/2", "20/20", "tokens/s"))
+    assert all(report in shown for report in ("shard 2/2", "20/20", "tokens/s"))
 
 
 def test_a_folder_that_is_none_yet_has_no_terms(tmp_path: Path) -> None:

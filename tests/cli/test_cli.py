@@ -75,9 +75,9 @@ print("HEAVY", [name for name in {HEAVY} if name in sys.modules])
 
 
 def test_there_are_the_commands_that_others_rely_on() -> None:
-    wanted = ["serve", "embed", "similarity", "rerank", "doctor", "demo", "models"]
+    expected = ["serve", "embed", "similarity", "rerank", "doctor", "demo", "models"]
     nested = [f"nearfield models {name}" for name in ("list", "show", "pull", "remove")]
-    assert {*(f"nearfield {name}" for name in wanted), *nested} <= set(COMMANDS)
+    assert {*(f"nearfield {name}" for name in expected), *nested} <= set(COMMANDS)
 
 
 @pytest.mark.parametrize("name", COMMANDS)
@@ -101,7 +101,7 @@ def test_completion_is_offered(nearfield: Run) -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "code", "told"),
+    ("words", "code", "message"),
     [
         (["embd"], 2, "Did you mean 'embed'"),
         (["serve", "--prot", "1"], 2, "--port"),
@@ -118,10 +118,10 @@ def test_completion_is_offered(nearfield: Run) -> None:
         (["embed", "absent.txt", "-o", "x.npy"], 2, "absent.txt"),
     ],
 )
-def test_what_is_wrong_is_said_in_words(cache: Path, nearfield: Run, words: list[str], code: int, told: str) -> None:
+def test_what_is_wrong_is_said_in_words(cache: Path, nearfield: Run, words: list[str], code: int, message: str) -> None:
     ran = nearfield(*words)
     assert ran.code == code
-    assert told in ran.err
+    assert message in ran.err
     assert "Traceback" not in ran.err
     # One line; but for what the parser says, and the list of places where a model was looked for.
     assert len(ran.err.splitlines()) == 1 or ran.err.startswith("Usage: ") or "Tried:" in ran.err
@@ -270,8 +270,8 @@ def test_similarity(nearfield: Run, folder: Path) -> None:
 def test_similarity_of_a_query_uses_the_models_prompts(nearfield: Run, tiny: Encoder) -> None:
     words = ["similarity", "the cat", "a blue mat", "--model", tiny.recipe.folder, "--json"]
     plain, asked = (json.loads(nearfield(*words, *flag).out)["scores"][0]["score"] for flag in ([], ["--query"]))
-    wanted = tiny.similarity(tiny.encode_query(["the cat"]), tiny.encode_document(["a blue mat"]))[0, 0]
-    assert asked == pytest.approx(float(wanted), abs=2e-2)
+    expected = tiny.similarity(tiny.encode_query(["the cat"]), tiny.encode_document(["a blue mat"]))[0, 0]
+    assert asked == pytest.approx(float(expected), abs=2e-2)
     assert abs(asked - plain) > 1e-4
 
 

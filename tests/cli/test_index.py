@@ -52,8 +52,8 @@ def test_index_says_what_it_did_and_what_it_does_again(nearfield: Any, files: Pa
 def test_index_reports_as_json_and_dry(nearfield: Any, files: Path, model: Path) -> None:
     indexed(nearfield, files, model)
     (files / "world.txt").unlink()
-    told = json.loads(nearfield("index", "docs", "--dry-run", "--json").out)
-    assert (told["removed"], told["unchanged"], told["dry_run"]) == (1, 1, True)
+    report = json.loads(nearfield("index", "docs", "--dry-run", "--json").out)
+    assert (report["removed"], report["unchanged"], report["dry_run"]) == (1, 1, True)
     assert json.loads(nearfield("index", "docs", "--json").out)["removed"] == 1
 
 
@@ -67,8 +67,8 @@ def test_tables_take_columns_and_fields(nearfield: Any, files: Path, model: Path
     ran = nearfield("index", "papers", table, "-m", model, "--store", f"memory:{table}", *words)
     assert ran.code == 0, ran.err
     with Collection.open("papers") as papers:
-        (found,) = papers.search("mat", where={"year": 2001})
-        assert (found.fields["year"], found.document.partition("#")[2]) == (2001, "1")
+        (hit,) = papers.search("mat", where={"year": 2001})
+        assert (hit.fields["year"], hit.document.partition("#")[2]) == (2001, "1")
 
 
 def test_what_is_piped_in_stays(nearfield: Any, files: Path, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -81,8 +81,8 @@ def test_what_is_piped_in_stays(nearfield: Any, files: Path, model: Path, monkey
 
 
 def test_a_definition_from_a_file(nearfield: Any, files: Path, model: Path, tmp_path: Path) -> None:
-    told = f'store = "memory:{files}"\n[features.dense]\nmodel = "{model}"\n[chunks]\ntokens = 12\n'
-    (tmp_path / "docs.toml").write_text(told)
+    report = f'store = "memory:{files}"\n[features.dense]\nmodel = "{model}"\n[chunks]\ntokens = 12\n'
+    (tmp_path / "docs.toml").write_text(report)
     assert nearfield("index", "docs", files, "--config", tmp_path / "docs.toml").code == 0
     with Collection.open("docs") as docs:
         assert docs.config.chunks.tokens == 12
@@ -97,12 +97,12 @@ def test_features_in_a_line(nearfield: Any, files: Path, model: Path) -> None:
     ran = nearfield("index", "docs", files, "--store", f"memory:{files}", *words)
     assert ran.code == 0, ran.err
     with Collection.open("docs") as docs:
-        told = {table["feature"]: (table["dimensions"], table["dtype"]) for table in docs.info()["tables"]}
-    assert told == {"dense": (32, "float32"), "short": (16, "float32"), "bits": (32, "binary")}
+        report = {table["feature"]: (table["dimensions"], table["dtype"]) for table in docs.info()["tables"]}
+    assert report == {"dense": (32, "float32"), "short": (16, "float32"), "bits": (32, "binary")}
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "message"),
     [
         (("index", "docs", "/nowhere/at/all"), "/nowhere/at/all"),
         (("index", "Bad Name", "."), "not a valid name of a collection"),
@@ -111,10 +111,10 @@ def test_features_in_a_line(nearfield: Any, files: Path, model: Path) -> None:
         (("collections", "show", "nothing"), "no collection"),
     ],
 )
-def test_the_error_names_what_is_wrong(nearfield: Any, files: Path, words: tuple[str, ...], told: str) -> None:
+def test_the_error_names_what_is_wrong(nearfield: Any, files: Path, words: tuple[str, ...], message: str) -> None:
     ran = nearfield(*words)
     assert ran.code in (1, 2)
-    assert told in ran.err + ran.out
+    assert message in ran.err + ran.out
     assert "Traceback" not in ran.err
 
 

@@ -19,11 +19,11 @@ TEXTS = ["river", "the sun", "peace and love"]
 def test_rerank(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     folder = classifier("bert")(tmp_path)
     ran = run(capsys, monkeypatch, "rerank", "what is it", *TEXTS, "--model", folder, "--json")
-    found = json.loads(ran.out)["results"]
+    actual = json.loads(ran.out)["results"]
     with Reranker(str(folder)) as reranker:
         expected = reranker.rank("what is it", TEXTS)
-    assert [row["index"] for row in found] == [one.index for one in expected] and ran.code == 0
-    assert found[0]["text"] == TEXTS[expected[0].index]
+    assert [row["index"] for row in actual] == [one.index for one in expected] and ran.code == 0
+    assert actual[0]["text"] == TEXTS[expected[0].index]
     monkeypatch.setattr("sys.stdin", io.StringIO("\n".join(TEXTS)))
     lines = run(capsys, monkeypatch, "rerank", "what is it", "--model", folder, "--top", 2).out.splitlines()
     assert len(lines) == 2 and lines[0].endswith(TEXTS[expected[0].index])

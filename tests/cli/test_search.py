@@ -63,8 +63,8 @@ def nearfield(
 
 @pytest.fixture
 def chat() -> Iterator[ChatServer]:
-    with chatting() as found:
-        yield found
+    with chatting() as server:
+        yield server
 
 
 # -- search ------------------------------------------------------------------------------------------------------------
@@ -96,18 +96,18 @@ def test_the_sentence_that_matches_is_shown_and_marked(capsys: pytest.CaptureFix
 
     start = LONG.index("The blue dog")
     places = tuple(Location(f"files:docs#copy{number}.md", 0, 9) for number in range(5))
-    found = SearchHit("1", "files:docs#a.md", 0.5, LONG, page=3, also=places, highlights=((start, start + 26),))
-    passages.show([found])
+    hit = SearchHit("1", "files:docs#a.md", 0.5, LONG, page=3, also=places, highlights=((start, start + 26),))
+    passages.show([hit])
     shown = " ".join(capsys.readouterr().out.split())
     assert "The blue dog came at last." in shown
     assert shown.endswith("...")
     assert len(shown) < 700
     assert "a.md, page 3" in shown
     assert "also in copy0.md, copy1.md, copy2.md and 2 more" in shown
-    snippet = passages._snippet(found, full=False)
+    snippet = passages._snippet(hit, full=False)
     marked = [snippet.plain[span.start : span.end] for span in snippet.spans if "bold" in str(span.style)]
     assert marked == ["The blue dog came at last."]
-    passages.show([found], full=True)
+    passages.show([hit], full=True)
     assert " ".join(capsys.readouterr().out.split()).count("nothing more") == 40
     passages.show([])
     assert "No results." in capsys.readouterr().out
@@ -115,11 +115,11 @@ def test_the_sentence_that_matches_is_shown_and_marked(capsys: pytest.CaptureFix
 
 def test_json_is_what_python_gives(nearfield: Run, home: Path) -> None:
     ran = nearfield("search", "cat mat", "-c", "pets", "-k", 2, "--json", "--explain", "--rerank", "sentences")
-    told = json.loads(ran.out)
-    assert (told["collection"], told["query"]) == ("pets", "cat mat")
+    response = json.loads(ran.out)
+    assert (response["collection"], response["query"]) == ("pets", "cat mat")
     with Collection.open("pets", home=home) as pets:
-        wanted = pets.search("cat mat", 2, highlight=True, explain=True, rerank="sentences")
-    assert told["results"] == json.loads(json.dumps([each.to_dict() for each in wanted]))
+        expected = pets.search("cat mat", 2, highlight=True, explain=True, rerank="sentences")
+    assert response["results"] == json.loads(json.dumps([item.to_dict() for item in expected]))
 
 
 @pytest.mark.parametrize(
@@ -137,7 +137,7 @@ def test_options(nearfield: Run, words: list[str], first: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "message"),
     [
         (["x", "-c", "pest"], "Did you mean 'pets'"),
         (["x", "--where", "{year"], "--where is not JSON"),
@@ -150,10 +150,10 @@ def test_options(nearfield: Run, words: list[str], first: str) -> None:
         (["--queries", "absent.txt"], "absent.txt"),
     ],
 )
-def test_what_is_wrong(nearfield: Run, words: list[str], told: str) -> None:
+def test_what_is_wrong(nearfield: Run, words: list[str], message: str) -> None:
     ran = nearfield("search", *words)
     assert ran.code == 2
-    assert told in ran.err
+    assert message in ran.err
     assert "Traceback" not in ran.err
 
 
@@ -181,10 +181,10 @@ def test_a_file_of_queries(nearfield: Run, tmp_path: Path, monkeypatch: pytest.M
     ran = nearfield("search", "--queries", f"queries.{form}", *ids, "-k", 1, "-o", "found.jsonl")
     assert ran.code == 0, ran.err
     assert "8 queries" in ran.err
-    found = [json.loads(line) for line in (tmp_path / "found.jsonl").read_text(encoding="utf-8").splitlines()]
-    assert [each["query"] for each in found] == queries
-    assert [each["results"][0]["document"] for each in found] == ["put:#cats", "put:#dogs"] * 4
-    assert [each.get("id") is None for each in found] == [form == "txt"] * 8
+    actual = [json.loads(line) for line in (tmp_path / "found.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert [item["query"] for item in actual] == queries
+    assert [item["results"][0]["document"] for item in actual] == ["put:#cats", "put:#dogs"] * 4
+    assert [item.get("id") is None for item in actual] == [form == "txt"] * 8
     again = nearfield("search", "--queries", f"queries.{form}", *ids, "-k", 1)
     assert again.out == (tmp_path / "found.jsonl").read_text(encoding="utf-8")
 
@@ -219,9 +219,14 @@ def test_an_answer(nearfield: Run, chat: ChatServer, monkeypatch: pytest.MonkeyP
 
 def test_an_answer_as_json(nearfield: Run, chat: ChatServer) -> None:
     ran = nearfield("ask", "Where did the cat sit?", "--chat-url", chat.url, "--json")
-    told = json.loads(ran.out)
-    assert (told["collection"], told["text"], told["found"], told["cited"]) == ("pets", "Yes [1].", True, True)
-    assert told["citations"][0]["document"] == "put:#cats"
+    response = json.loads(ran.out)
+    assert (response["collection"], response["text"], response["found"], response["cited"]) == (
+        "pets",
+        "Yes [1].",
+        True,
+        True,
+    )
+    assert response["citations"][0]["document"] == "put:#cats"
     assert chat.asked[0].body["stream"] is False
 
 
@@ -239,12 +244,12 @@ def test_without_an_endpoint_there_are_the_passages(nearfield: Run) -> None:
 
 
 @pytest.mark.parametrize(
-    ("said", "told"),
+    ("said", "message"),
     [("It is so.", "cites no passage"), ("It is so [1", "cites no passage")],
 )
-def test_what_to_beware_of(nearfield: Run, chat: ChatServer, said: str, told: str) -> None:
+def test_what_to_beware_of(nearfield: Run, chat: ChatServer, said: str, message: str) -> None:
     chat.script = [Say([said])]
-    assert told in nearfield("ask", "Where?", "--chat-url", chat.url).err
+    assert message in nearfield("ask", "Where?", "--chat-url", chat.url).err
     chat.script = [Say([f"{said} [1]"], finish="length")]
     ran = nearfield("ask", "Where?", "--chat-url", chat.url, "--budget", 30)
     assert "is incomplete" in ran.err
@@ -262,7 +267,7 @@ def test_an_answer_that_is_not_there(nearfield: Run, chat: ChatServer) -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "code", "told"),
+    ("words", "code", "message"),
     [
         (["--chat-url", "ftp://x"], 2, "chat_url"),
         (["--chat-url", "http://127.0.0.1:1/v1"], 1, "does not answer"),
@@ -270,10 +275,10 @@ def test_an_answer_that_is_not_there(nearfield: Run, chat: ChatServer) -> None:
         (["--budget", "0"], 2, "budget"),
     ],
 )
-def test_what_is_wrong_with_an_endpoint(nearfield: Run, words: list[str], code: int, told: str) -> None:
+def test_what_is_wrong_with_an_endpoint(nearfield: Run, words: list[str], code: int, message: str) -> None:
     ran = nearfield("ask", "Where?", *words)
     assert ran.code == code, ran.err
-    assert told in ran.err
+    assert message in ran.err
 
 
 def test_a_refusal_says_why(nearfield: Run, chat: ChatServer) -> None:

@@ -55,22 +55,22 @@ def test_a_frame_of_a_running_server(fleet_url: str) -> None:
     _embed(fleet_url, "hello", "hello world", "cat")
     httpx.post(fleet_url + "/v1/embeddings", json={"model": "nope", "input": "cat"})
     frame = view.read()
-    told = frame.figures
-    assert told is not None
-    assert told.seconds is not None
-    (route,) = told.routes
+    stats = frame.figures
+    assert stats is not None
+    assert stats.seconds is not None
+    (route,) = stats.routes
     assert route.route == "/v1/embeddings"
-    assert {status: round(rate * told.seconds) for status, rate in route.rates.items()} == {"200": 3, "404": 1}
-    assert told.tokens is not None
-    assert told.tokens * told.seconds == pytest.approx(told.tokens_by_model["tiny"] * told.seconds)
-    assert set(told.stages) >= {"tokenise", "queue", "run", "reply"}
-    assert set(told.queue) == {"interactive", "bulk"}
-    assert told.queue["bulk"].inputs == 0
-    assert told.batch_fill is not None
-    assert told.padding is not None
+    assert {status: round(rate * stats.seconds) for status, rate in route.rates.items()} == {"200": 3, "404": 1}
+    assert stats.tokens is not None
+    assert stats.tokens * stats.seconds == pytest.approx(stats.tokens_by_model["tiny"] * stats.seconds)
+    assert set(stats.stages) >= {"tokenise", "queue", "run", "reply"}
+    assert set(stats.queue) == {"interactive", "bulk"}
+    assert stats.queue["bulk"].inputs == 0
+    assert stats.batch_fill is not None
+    assert stats.padding is not None
     if sys.platform == "linux":
-        assert told.resident_bytes is not None
-        assert told.resident_bytes > 10 * 2**20
+        assert stats.resident_bytes is not None
+        assert stats.resident_bytes > 10 * 2**20
     text = _text(frame)
     assert "ready" in text
     assert "not ready" not in text
@@ -111,8 +111,8 @@ def test_once_and_json(fleet_url: str, capsys: pytest.CaptureFixture[str], monke
     assert (shown.code, shown.err) == (0, "")
     assert f"Nearfield at {fleet_url}" in shown.out
     assert "\x1b" not in shown.out
-    told = run(capsys, monkeypatch, "top", "--once", "--json", "--url", fleet_url, "--interval", "0.1")
-    figures = json.loads(told.out)
+    stats = run(capsys, monkeypatch, "top", "--once", "--json", "--url", fleet_url, "--interval", "0.1")
+    figures = json.loads(stats.out)
     assert figures["ready"] is True
     assert figures["figures"]["seconds"] >= 0.1
     assert {model["id"] for model in figures["models"]} == {"tiny", "m3", "tiny-reranker", "tiny-classifier"}
@@ -143,12 +143,12 @@ def test_after_an_outage_rates_begin_anew(tiny: Encoder, monkeypatch: pytest.Mon
         with monkeypatch.context() as down:
             down.setattr(view, "_url", _free())
             assert view.read().error
-        told = view.read().figures
-        assert told is not None
-        assert told.seconds is None
-        told = view.read().figures
-        assert told is not None
-        assert told.seconds is not None
+        stats = view.read().figures
+        assert stats is not None
+        assert stats.seconds is None
+        stats = view.read().figures
+        assert stats is not None
+        assert stats.seconds is not None
 
 
 def test_once_with_a_dead_server_fails(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:

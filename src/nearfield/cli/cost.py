@@ -73,13 +73,13 @@ def _format(comparison: JsonObject, *, sources: bool) -> str:
         f"{comparison['volume'] / 1e6:,.1f}M tokens per month",
         f"  Own hardware: {machines} ({capacity} at {speed}{source}), {month}",
         "",
-        f"  {'API':32} {'1M tokens':>9} {'per month':>12} {'break-even':>16} {'cheaper':>8}  price of",
+        f"  {'API':32} {'1M tokens':>9} {'per month':>12} {'break-even':>18} {'cheaper':>8}  price read on",
     ]
     for row in comparison["apis"]:
         meets = "never" if row["break_even"] is None else f"{row['break_even'] / 1e6:,.0f}M per month"
         mark = "" if row["status"] == "provider" else f" ({row['status']})"
         lines.append(
-            f"  {row['name']:32} {row['per_million']:>9.3f} {row['month']:>12,.2f} {meets:>16} {row['cheaper']:>8}  "
+            f"  {row['name']:32} {row['per_million']:>9.3f} {row['month']:>12,.2f} {meets:>18} {row['cheaper']:>8}  "
             f"{row['date']}{mark}"
         )
         if sources:
