@@ -314,7 +314,7 @@ def _fail(*_: Any) -> None:
 # -- what is left out --------------------------------------------------------------------------------------------
 
 
-def test_lines_that_repeat_over_files_are_left_out_and_told(home: Path, tmp_path: Path, config: dict[str, Any]) -> None:
+def test_boilerplate_is_left_out_and_reported(home: Path, tmp_path: Path, config: dict[str, Any]) -> None:
     folder = tmp_path / "letters"
     folder.mkdir()
     words = ("cat", "dog", "mat", "world", "passage", "query")
@@ -331,7 +331,7 @@ def test_lines_that_repeat_over_files_are_left_out_and_told(home: Path, tmp_path
         assert all("rights" in each.text for each in records(collection))
 
 
-def test_repeats_are_kept_once_with_all_their_places(collection: Collection, files: Path) -> None:
+def test_duplicates_are_stored_once_with_all_their_places(collection: Collection, files: Path) -> None:
     (files / "copy.txt").write_text(CAT, encoding="utf-8")
     report = collection.index()
     assert report.duplicates == 1
@@ -351,7 +351,7 @@ def test_a_repeat_takes_the_place_of_the_one_that_goes(collection: Collection, f
     assert collection.verify()["whole"]
 
 
-def test_repeats_that_filters_tell_apart_are_both_kept(home: Path, tmp_path: Path, config: dict[str, Any]) -> None:
+def test_duplicates_with_different_fields_are_both_stored(home: Path, tmp_path: Path, config: dict[str, Any]) -> None:
     table = tmp_path / "rows.jsonl"
     rows = [{"id": str(year), "text": CAT, "year": year} for year in (2020, 2021)]
     table.write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
@@ -421,7 +421,7 @@ def test_a_feature_that_is_added_is_made_beside_the_others(
     assert len(collection.search("blue cat", 3, mode="two-stage")) == 3
 
 
-def test_another_model_is_refused_until_vectors_are_made_anew(
+def test_another_model_is_refused_until_vectors_are_computed_again(
     collection: Collection, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     other = write_tiny_model(tmp_path / "other", size=16, layers=1)
@@ -435,7 +435,7 @@ def test_another_model_is_refused_until_vectors_are_made_anew(
     assert not old & set(collection.store.tables())
 
 
-def test_verify_tells_of_vectors_that_another_model_made(collection: Collection, tmp_path: Path) -> None:
+def test_verify_reports_vectors_of_another_model(collection: Collection, tmp_path: Path) -> None:
     collection.configure(other_model(tmp_path))
     told = collection.verify()
     assert (told["outdated"], told["missing"], told["whole"]) == (["dense"], [], False)
@@ -621,7 +621,7 @@ def test_verify_finds_what_is_wrong(collection: Collection) -> None:
     assert told["unlike"] == [f"dense: {found[1].id}"]
 
 
-def test_what_is_not_there_is_told_with_the_nearest(collection: Collection) -> None:
+def test_an_unknown_name_is_refused_with_the_nearest(collection: Collection) -> None:
     with pytest.raises(CollectionNotFound, match="Did you mean 'docs'"):
         Collection.open("dosc")
     with pytest.raises(InputError, match="already"):
@@ -729,7 +729,7 @@ def test_a_source_that_cannot_be_listed_keeps_the_old_chunks(
     assert len(collection.search("blue cat", 100)) > len(before)
 
 
-def test_a_source_is_let_go_with_its_documents(collection: Collection, files: Path) -> None:
+def test_a_source_is_removed_with_its_documents(collection: Collection, files: Path) -> None:
     collection.put([{"id": "given", "text": "A passage that no file has."}])
     with pytest.raises(InputError, match="no source 'nowhere'"):
         collection.forget("nowhere")
@@ -804,7 +804,7 @@ def test_progress_counts_what_did_not_change(collection: Collection, monkeypatch
     assert sum(counted) == 3
 
 
-def test_a_dry_run_tells_and_keeps_nothing(
+def test_a_dry_run_reports_and_writes_nothing(
     collection: Collection, files: Path, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     more = tmp_path / "more"
@@ -843,7 +843,7 @@ def test_another_store_is_refused_with_the_command_that_moves(collection: Collec
 
 
 @pytest.mark.parametrize("told", [{"features": {"dense": {"model": "/no/such/model"}}}, {"chunks": {"tokens": 10**6}}])
-def test_a_definition_that_cannot_work_is_not_kept(collection: Collection, told: dict[str, Any]) -> None:
+def test_a_definition_that_cannot_work_is_not_saved(collection: Collection, told: dict[str, Any]) -> None:
     if "features" not in told:
         told = {**told, "features": collection.config.to_dict()["features"]}
     before = collection.config

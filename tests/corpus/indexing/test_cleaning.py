@@ -139,7 +139,7 @@ def detect(documents: list[Document]) -> Boilerplate:
     return detector.result()
 
 
-def test_a_line_on_many_documents_is_dropped_and_told() -> None:
+def test_a_line_on_many_documents_is_dropped_and_counted() -> None:
     documents = site(10, 4)
     boilerplate = detect(documents)
     assert boilerplate.lines == [(COOKIES, 0.4)]
@@ -216,7 +216,7 @@ def test_lines_that_differ_in_digits_in_the_middle_of_a_page_stay() -> None:
     assert clean(document).document is document
 
 
-def test_boilerplate_is_kept_as_json() -> None:
+def test_boilerplate_survives_a_round_trip_through_json() -> None:
     boilerplate = detect(site(10, 6))
     again = Boilerplate.from_rows(json.loads(json.dumps(boilerplate.to_rows())))
     assert again == boilerplate

@@ -141,7 +141,7 @@ def test_a_folder_that_goes_and_comes_back_is_watched_again(run: Any, tmp_path: 
         pass
 
 
-def test_all_is_told_once_it_watches(tmp_path: Path) -> None:
+def test_the_first_set_has_all_paths(tmp_path: Path) -> None:
     (tmp_path / "note.txt").touch()
     (tmp_path / "folder").mkdir()
     told = watch_paths([str(tmp_path / "note.txt"), str(tmp_path / "folder"), str(tmp_path / "none")])

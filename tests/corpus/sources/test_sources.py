@@ -238,7 +238,7 @@ def test_large_files_and_files_that_go_away_fail_alone(tmp_path: Path) -> None:
         items["c.txt"].read()
 
 
-def test_a_folder_that_cannot_be_listed_is_told_after_all_others(
+def test_a_folder_that_cannot_be_listed_is_reported_after_all_others(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write(tmp_path, {"a/x.txt": "x", "b/y.txt": "y", "c.txt": "c"})
@@ -338,7 +338,7 @@ def test_a_bad_row_costs_itself_only(tmp_path: Path) -> None:
         assert found[f"(line {line})"].startswith(f"! {path}, line {line}: ") and reason in found[f"(line {line})"]
 
 
-def test_rows_without_ids_are_told_apart_by_content(tmp_path: Path) -> None:
+def test_rows_without_ids_are_distinguished_by_content(tmp_path: Path) -> None:
     path = tmp_path / "t.jsonl"
     path.write_text('"same"\n{"text": "other"}\n"same"\n')
     first = keys(open_source("table", str(path)))
@@ -523,7 +523,7 @@ def test_pages_and_their_types(site: str, path: str, suffix: str, kind: str) -> 
     assert kind_of(data, data.name) == kind
 
 
-def test_what_a_server_is_told_and_its_encoding(site: str) -> None:
+def test_headers_of_a_request_and_the_encoding_of_a_page(site: str) -> None:
     Site.asked.clear()
     assert fetched(site + "/latin") == codecs.BOM_UTF8 + "Käse €".encode()
     path, headers = Site.asked[-1]
