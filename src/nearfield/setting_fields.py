@@ -8,12 +8,17 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from types import NoneType, UnionType
-from typing import Annotated, Any, Literal, NamedTuple, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, NamedTuple, TypeAlias, Union, get_args, get_origin
 
 import msgspec
 from msgspec import Meta
 
 from nearfield.units import format_size, parse_size
+
+#: A type hint, or one part of it; Python has no type for these.
+TypeHint: TypeAlias = Any
+#: The value of a setting; its field knows the type.
+SettingValue: TypeAlias = Any
 
 _TRUE = frozenset({"1", "true", "t", "yes", "y", "on"})
 _FALSE = frozenset({"0", "false", "f", "no", "n", "off"})
@@ -44,12 +49,12 @@ class SettingField:
 
     name: str
     #: The type for msgspec, limits included.
-    hint: Any
+    hint: TypeHint
     #: The type without limits and None: bool, int, float, str, ``Path``, ``ByteSize``, or the origin of a generic one.
-    kind: Any
+    kind: TypeHint
     #: The arguments of a generic type: choices of a literal, types of keys and values.
-    arguments: tuple[Any, ...]
-    default: Any
+    arguments: tuple[TypeHint, ...]
+    default: SettingValue
     description: str
     #: The limits, from all of msgspec's metadata.
     metas: tuple[Meta, ...]
@@ -90,11 +95,11 @@ class SettingField:
             return format_size(self.default)
         return f"{self.default:g}" if isinstance(self.default, float) else str(self.default)
 
-    def limit(self, name: str) -> Any:
+    def limit(self, name: str) -> SettingValue:
         """Return a limit by msgspec's name for it (ge, gt, le, pattern, ...), or None."""
         return next((value for meta in self.metas if (value := getattr(meta, name)) is not None), None)
 
-    def extra(self, name: str) -> Any:
+    def extra(self, name: str) -> SettingValue:
         """Return what the metadata's ``extra`` has under a name, or None."""
         return next((meta.extra[name] for meta in self.metas if meta.extra and name in meta.extra), None)
 
@@ -107,7 +112,7 @@ def describe_fields(settings_class: type[msgspec.Struct]) -> tuple[SettingField,
 
 def _describe(info: msgspec.structs.FieldInfo) -> SettingField:
     hint: Any = info.type
-    metadata: tuple[Any, ...] = ()
+    metadata: tuple[object, ...] = ()
     while get_origin(hint) in (Annotated, Union, UnionType):
         if get_origin(hint) is Annotated:
             metadata += hint.__metadata__
@@ -127,7 +132,7 @@ def _describe(info: msgspec.structs.FieldInfo) -> SettingField:
     )
 
 
-def convert(field: SettingField, value: Any) -> Any:
+def convert(field: SettingField, value: object) -> SettingValue:
     """Return the value as the setting's type; text is parsed as that type, and as lists separated by commas.
 
     Raises:
@@ -148,7 +153,7 @@ def convert(field: SettingField, value: Any) -> Any:
     return converted
 
 
-def _parse_text(field: SettingField, text: str) -> Any:
+def _parse_text(field: SettingField, text: str) -> object:
     """Parse text from a variable or a flag; text that cannot be parsed is returned unchanged, to be refused later."""
     if field.kind is bool:
         word = text.strip().lower()
@@ -174,7 +179,7 @@ def _parse_number(text: str) -> int | float | str:
     return text
 
 
-def _parse_pairs(pairs: list[Any] | tuple[Any, ...]) -> dict[str, str]:
+def _parse_pairs(pairs: list[object] | tuple[object, ...]) -> dict[str, str]:
     texts = [str(pair) for pair in pairs if str(pair).strip()]
     parts = [text.partition("=") for text in texts]
     if any(not name.strip() or not model.strip() for name, _, model in parts):
@@ -182,7 +187,7 @@ def _parse_pairs(pairs: list[Any] | tuple[Any, ...]) -> dict[str, str]:
     return {name.strip(): model.strip() for name, _, model in parts}
 
 
-def _convert_other(kind: type, value: Any) -> Any:
+def _convert_other(kind: type, value: object) -> object:
     """Convert a value to a type that msgspec does not know: ``ByteSize`` or ``Path``."""
     if kind is not ByteSize:
         return kind(value)
@@ -193,7 +198,7 @@ def _convert_other(kind: type, value: Any) -> Any:
 
 def _expected(field: SettingField) -> str:
     """Describe the values that a setting may have."""
-    words: Mapping[Any, str] = {
+    words: Mapping[TypeHint, str] = {
         bool: "true or false",
         str: "text that is not empty" if field.limit("min_length") else "text",
         tuple: "a list of texts, or texts separated by commas",

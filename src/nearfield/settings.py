@@ -37,7 +37,7 @@ ELSEWHERE = frozenset(
 )
 
 
-def _check_model_settings(value: Mapping[str, Mapping[str, Any]]) -> None:
+def _check_model_settings(value: Mapping[str, Mapping[str, object]]) -> None:
     for model, options in value.items():
         for name in options:
             if name not in PER_MODEL:
@@ -224,7 +224,7 @@ def config_file() -> Path:
     return Path(os.environ.get("NEARFIELD_CONFIG") or "nearfield.toml")
 
 
-def load(**flags: Any) -> Settings:
+def load(**flags: object) -> Settings:
     """Read the settings: defaults, then ``nearfield.toml``, then the environment, then ``flags`` that are not None.
 
     Raises:
@@ -233,7 +233,7 @@ def load(**flags: Any) -> Settings:
     return load_as(Settings, flags)
 
 
-def load_as(settings_class: type[Settings], flags: Mapping[str, Any]) -> Settings:
+def load_as(settings_class: type[Settings], flags: Mapping[str, object]) -> Settings:
     """Read the settings of ``Settings`` or of a class that adds fields to it. Errors as for ``load``."""
     fields = {field.name: field for field in describe_fields(settings_class)}
     sources = {**_read_file(fields), **_read_environment(fields), **_read_flags(fields, flags)}
@@ -249,10 +249,10 @@ def load_as(settings_class: type[Settings], flags: Mapping[str, Any]) -> Setting
 
 class _Sourced(NamedTuple):
     source: str
-    value: Any
+    value: object
 
 
-def _read_flags(fields: Mapping[str, SettingField], flags: Mapping[str, Any]) -> dict[str, _Sourced]:
+def _read_flags(fields: Mapping[str, SettingField], flags: Mapping[str, object]) -> dict[str, _Sourced]:
     values = {name: value for name, value in flags.items() if value is not None}
     _check_names("flag", values, fields)
     return {name: _Sourced(fields[name].flag_source, value) for name, value in values.items()}

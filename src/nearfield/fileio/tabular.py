@@ -12,7 +12,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Se
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TypeAlias
 
 from nearfield.errors import InputError, MissingExtra, nearest
 
@@ -23,7 +23,9 @@ _PARQUET_BATCH_ROWS = 256
 _BOM = b"\xef\xbb\xbf"
 _ALIASES = {"ndjson": "jsonl", "text": "txt", "tab": "tsv"}
 
-Cells = Sequence[str]
+Cells: TypeAlias = Sequence[str]
+#: The columns of a row by name.
+ColumnValues: TypeAlias = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -37,10 +39,10 @@ class TableRow:
     """
 
     where: str
-    value: Mapping[str, Any] | str | InputError
+    value: ColumnValues | str | InputError
     number: int = 0
 
-    def get(self) -> Mapping[str, Any] | str:
+    def get(self) -> ColumnValues | str:
         """Return the columns by name, or the text of a row that is nothing else.
 
         Raises:
@@ -161,7 +163,7 @@ def _read_jsonl(file: BinaryIO, name: str, _: TableOptions) -> Iterator[TableRow
             yield TableRow(where, _parse_json(where, line), number)
 
 
-def _parse_json(where: str, line: bytes) -> Mapping[str, Any] | str | InputError:
+def _parse_json(where: str, line: bytes) -> ColumnValues | str | InputError:
     text = _decode(where, line)
     if isinstance(text, InputError):
         return text
@@ -232,7 +234,7 @@ def _strict_rows(
             yield TableRow(where, _by_name(where, header, cells), number)
 
 
-def _by_name(where: str, header: Cells, cells: Cells) -> Mapping[str, Any] | InputError:
+def _by_name(where: str, header: Cells, cells: Cells) -> ColumnValues | InputError:
     if any(any("\udc80" <= letter <= "\udcff" for letter in cell) for cell in cells if not cell.isascii()):
         return InputError(f"{where}: not UTF-8. Convert it first.")
     return dict(zip(header, [*cells, *[None] * (len(header) - len(cells))], strict=True))
