@@ -15,6 +15,9 @@ from tests.parity import Case, cases
 from tests.parity.measure import inputs, nearness, ours
 from tests.support import tiny_models
 
+#: The libraries that it compares with take more than two seconds to import.
+pytestmark = pytest.mark.slow
+
 #: One case of each family and output: the others differ in what is the same for all backends.
 CASES = list({(case.family, case.output): case for case in reversed(cases())}.values())
 IDS = [f"{case.family}: {case.name}" for case in CASES]
@@ -55,7 +58,6 @@ def test_half_precisions(tmp_path: Path) -> None:
         assert (found * truth).sum(1).min() >= least and not np.array_equal(found, truth)
 
 
-@pytest.mark.slow
 def test_a_weight_that_rounding_takes_away_is_no_leak(tmp_path: Path) -> None:
     """Rounded, a sparse row may lack a weight that it has in a batch: the others are not to be compared shifted."""
     case = next(case for case in cases() if (case.family, case.name) == ("xlm-roberta", "SPLADE, max"))

@@ -63,6 +63,7 @@ def _read(path: Path) -> np.ndarray[Any, np.dtype[Any]]:
     return np.array(parquet.read_table(path)["embedding"].to_pylist(), np.float32)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("output", ["npy", "jsonl", "parquet"])
 @pytest.mark.parametrize("form", ["txt", "jsonl", "csv", "tsv", "parquet"])
 def test_every_format_gives_the_vectors_of_encode(embed: Run, tiny: Encoder, form: str, output: str) -> None:
@@ -73,6 +74,7 @@ def test_every_format_gives_the_vectors_of_encode(embed: Run, tiny: Encoder, for
     assert not Path(f"out.{output}.partial").exists()
 
 
+@pytest.mark.slow
 def test_ids_and_counts_travel_with_the_rows(embed: Run, tiny: Encoder) -> None:
     _write("jsonl", Path("texts.jsonl"))
     assert embed("texts.jsonl", "-o", "out.jsonl", "--id-field", "id").code == 0
@@ -87,6 +89,7 @@ def test_ids_and_counts_travel_with_the_rows(embed: Run, tiny: Encoder) -> None:
     assert parquet.read_metadata("out.parquet").metadata[b"nearfield.fingerprint"].decode() == whole.fingerprint
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", ["float16", "int8", "uint8", "binary", "ubinary"])
 def test_options_reach_the_vectors(embed: Run, tiny: Encoder, dtype: str) -> None:
     _write("txt", Path("texts.txt"))
@@ -130,6 +133,8 @@ def test_stdin_keeps_its_ids(embed: Run, monkeypatch: pytest.MonkeyPatch, form: 
     assert [(row["id"], row["tokens"]) for row in piped] == [(row["id"], row["tokens"]) for row in read]
 
 
+@pytest.mark.process
+@pytest.mark.slow
 def test_stdin_is_utf8_whatever_the_locale(tiny: Encoder, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "nearfield.cli", "embed", "-", "-o", str(tmp_path / "out.npy"), "--json"]
     for given, code in (("über".encode(), 0), (b"\xff\xfe", 2)):
@@ -182,6 +187,7 @@ def test_a_parquet_row_is_named(tmp_path: Path) -> None:
         TextSource((tmp_path / "a.parquet",), field="bdy").count()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("output", ["jsonl", "parquet"])
 def test_ids_of_any_kind_arrive(embed: Run, output: str) -> None:
     ids = {
@@ -276,6 +282,7 @@ def test_no_texts_give_no_vectors(embed: Run) -> None:
     assert parquet.read_table("out.parquet").num_rows == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "content", "words", "message"),
     [
@@ -385,6 +392,8 @@ def many(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.mark.process
+@pytest.mark.slow
 @pytest.mark.parametrize("output", ["npy", "jsonl", "parquet"])
 def test_a_killed_run_goes_on_and_ends_the_same(embed: Run, tiny: Encoder, many: Path, output: str) -> None:
     assert embed(many, "-o", f"whole.{output}").code == 0
@@ -412,6 +421,8 @@ def halted(embed: Run, tiny: Encoder, many: Path) -> Path:
     return Path("out.npy.partial")
 
 
+@pytest.mark.process
+@pytest.mark.slow
 def test_bytes_after_the_last_state_are_not_trusted(embed: Run, halted: Path, many: Path) -> None:
     for name in ("rows.bin", "counts.bin"):
         with (halted / name).open("ab") as file:
@@ -433,6 +444,8 @@ def _garble(halted: Path) -> None:
     (halted / "state.json").write_text("{")
 
 
+@pytest.mark.process
+@pytest.mark.slow
 @pytest.mark.parametrize("damage", [_shorten, _lose, _garble])
 def test_a_damaged_rest_is_done_again(embed: Run, halted: Path, many: Path, damage: Callable[[Path], None]) -> None:
     damage(halted)
@@ -440,6 +453,8 @@ def test_a_damaged_rest_is_done_again(embed: Run, halted: Path, many: Path, dama
     assert (report["resumed_at"], report["texts"]) == (0, 20_000)
 
 
+@pytest.mark.process
+@pytest.mark.slow
 def test_another_job_does_not_go_on_with_it(embed: Run, halted: Path, many: Path) -> None:
     kept = halted.with_name("kept")
     for words in (["--role", "query"], ["--restart"], ["--dtype", "int8"]):

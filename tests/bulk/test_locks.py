@@ -32,6 +32,8 @@ def job(tmp_path: Path, tiny: Encoder) -> FileJob:
     return FileJob(tiny, TextSource((tmp_path / "a.txt",)), tmp_path / "out.npy", {})
 
 
+@pytest.mark.process
+@pytest.mark.slow
 def test_a_second_run_is_refused_until_the_first_ends_however_it_does(tmp_path: Path, job: FileJob) -> None:
     output = tmp_path / "out.npy"
     holder = subprocess.Popen([sys.executable, "-c", _HOLD, str(output)], stdout=subprocess.PIPE, text=True)

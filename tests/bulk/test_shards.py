@@ -239,6 +239,7 @@ def test_what_cannot_be_is_refused_before_anything_is_written(embed: Run, more: 
 # -- what is done again --------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_only_what_changed_is_encoded_again(embed: Run, encoded: list[str]) -> None:
     rows, command = _rows(250), ["data", "-o", "out/", "--shard-rows", 50, "--keep", "at", "--json"]
     _write(Path("data/a.jsonl"), rows)
@@ -289,6 +290,7 @@ def test_a_damaged_shard_is_done_again(embed: Run, encoded: list[str]) -> None:
     assert _shards(Path("out")) == first
 
 
+@pytest.mark.slow
 def test_other_vectors_do_not_come_into_the_same_folder(embed: Run, encoded: list[str]) -> None:
     _write(Path("rows.jsonl"), _rows(20))
     command = ["rows.jsonl", "-o", "out/", "--shard-rows", 10]
@@ -372,6 +374,8 @@ def _command(words: list[str], *more: object) -> list[str]:
     return [sys.executable, "-m", "nearfield.cli", "embed", *map(str, more), *words, "--json"]
 
 
+@pytest.mark.process
+@pytest.mark.slow
 def test_two_shares_at_once_make_one_folder(embed: Run, words: list[str], tmp_path: Path) -> None:
     _write(Path("rows.jsonl"), _rows(700))
     pair = [
@@ -517,6 +521,8 @@ print(moment)
 """
 
 
+@pytest.mark.process
+@pytest.mark.slow
 @pytest.mark.parametrize(("form", "step"), [("parquet", 1), ("npy", 3)])
 def test_killed_at_any_moment_it_ends_the_same(form: str, step: int, tmp_path: Path) -> None:
     _write(tmp_path / "rows.jsonl", _rows(25))
@@ -540,6 +546,8 @@ def mortal(words: list[str], tmp_path: Path) -> Callable[..., int]:
     return started
 
 
+@pytest.mark.process
+@pytest.mark.slow
 def test_a_killed_run_ends_with_the_bytes_of_a_whole_one(embed: Run, mortal: Callable[..., int]) -> None:
     _write(Path("rows.jsonl"), _rows(1200))
     command = ["rows.jsonl", "-o", "out/", "--shard-rows", 400]
@@ -554,6 +562,7 @@ def test_a_killed_run_ends_with_the_bytes_of_a_whole_one(embed: Run, mortal: Cal
     assert _shards(Path("out")) == _shards(Path("whole"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", ["parquet", "npy", "jsonl"])
 def test_a_full_disk_leaves_what_is_whole(embed: Run, form: str) -> None:
     _write(Path("rows.jsonl"), _rows(40))

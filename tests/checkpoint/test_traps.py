@@ -17,6 +17,9 @@ from tests.parity import decoder, jina_bert, rotary_bert, t5
 from tests.parity.rotary_bert import rewrite, weights
 from tests.support import tiny_models
 
+#: The libraries that it compares with take more than two seconds to import.
+pytestmark = pytest.mark.slow
+
 TEXTS = ["The quick brown fox jumps.", "river bank water " * 40, "sun"]
 
 
@@ -37,7 +40,6 @@ def test_models_that_pose_as_others(tmp_path: Path) -> None:
         Encoder(str(folder))
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("begin", [False, True])
 def test_an_end_that_only_the_settings_ask_for(tmp_path: Path, begin: bool) -> None:
     """e5-mistral: the reference, given tokenizer.json, forgets EOS, and reads the last word's vector instead."""
@@ -59,7 +61,6 @@ def test_an_end_that_only_the_settings_ask_for(tmp_path: Path, begin: bool) -> N
     np.testing.assert_allclose(other.encode(TEXTS), decoder.expect(whole, TEXTS), atol=2e-5)
 
 
-@pytest.mark.slow
 def test_padding_and_truncation_baked_into_the_tokenizer(tmp_path: Path) -> None:
     plain = tiny_models.tiny_bert(tmp_path / "plain")
     baked = tiny_models.tiny_bert(tmp_path / "baked")
@@ -78,7 +79,6 @@ def test_padding_and_truncation_baked_into_the_tokenizer(tmp_path: Path) -> None
         np.testing.assert_allclose(one.encode(TEXTS), other.encode(TEXTS), atol=1e-6)
 
 
-@pytest.mark.slow
 def test_prompts_of_which_only_passage_is_saved(tmp_path: Path) -> None:
     """sentence-transformers' encode_document looks for ``document`` alone, and finds its own empty one."""
     folder = tiny_models.tiny_bert(tmp_path / "e5", prompts={"query": "the query ", "passage": "the passage "})
@@ -88,7 +88,6 @@ def test_prompts_of_which_only_passage_is_saved(tmp_path: Path) -> None:
         assert np.abs(np.asarray(encoder.encode_document(TEXTS)) - np.asarray(encoder.encode(TEXTS))).max() > 1e-3
 
 
-@pytest.mark.slow
 def test_instructor_in_a_local_folder(tmp_path: Path) -> None:
     """Only the Hub's own ids make the reference leave the instruction out of the mean."""
     folder = t5.instructor(tmp_path)

@@ -57,6 +57,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "cache"
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("words", [["--help"], ["--version"], ["models", "--help"], ["serve", "--help"]])
 def test_starting_imports_nothing_heavy(words: list[str]) -> None:
     code = f"""
@@ -133,6 +134,8 @@ def test_debug_shows_the_traceback(cache: Path, nearfield: Run) -> None:
         nearfield("--debug", "models", "show", "no/such-model")
 
 
+@pytest.mark.process
+@pytest.mark.slow
 def test_debug_shows_the_traceback_in_a_process_of_its_own() -> None:
     for flags, traces in (([], 0), (["--debug"], 1)):
         command = [sys.executable, "-m", "nearfield.cli", *flags, "serve", "--port", "-1"]
@@ -143,6 +146,8 @@ def test_debug_shows_the_traceback_in_a_process_of_its_own() -> None:
         assert traces or len(done.stderr.splitlines()) == 1
 
 
+@pytest.mark.process
+@pytest.mark.slow
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_completion_is_printed(shell: str) -> None:
     environment = {**os.environ, "_NEARFIELD_COMPLETE": f"source_{shell}"}
@@ -165,6 +170,9 @@ def test_a_taken_port_is_said_before_a_model_is_loaded(nearfield: Run) -> None:
     assert len(ran.err.splitlines()) == 1
 
 
+@pytest.mark.network
+@pytest.mark.process
+@pytest.mark.slow
 def test_serve_says_when_it_is_ready_and_ends_well(folder: Path) -> None:
     server = Process(folder)
     assert httpx.get(server.url + "/ready").status_code == 200
@@ -183,6 +191,7 @@ def cached(cache: Path) -> Path:
     return cache / "models"
 
 
+@pytest.mark.slow
 def test_models_list_tells_what_is_here(cached: Path, nearfield: Run) -> None:
     rows = json.loads(nearfield("models", "list", "--here", "--json").out)
     assert [row["id"] for row in rows] == ["BAAI/bge-small-en-v1.5", "someone/theirs"]
@@ -191,6 +200,7 @@ def test_models_list_tells_what_is_here(cached: Path, nearfield: Run) -> None:
     assert "someone/theirs" in table
 
 
+@pytest.mark.slow
 def test_models_remove_asks(cached: Path, nearfield: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     place = cached / "BAAI--bge-small-en-v1.5" / "0123abc"
     monkeypatch.setattr("sys.stdin", io.StringIO("n\n"))
@@ -220,6 +230,7 @@ def test_models_show_tells_which_facts_are_not_of_the_folder(nearfield: Run, fol
     assert re.search(r"Pooling: +mean \(assumed\)", nearfield("models", "show", bare).out)
 
 
+@pytest.mark.slow
 def test_models_list_tells_the_catalogue(cache: Path, nearfield: Run) -> None:
     rows = json.loads(nearfield("models", "list", "--json").out)
     assert [row["id"] for row in rows] == [entry.id for entry in catalog.entries()]
@@ -233,6 +244,7 @@ def test_models_list_tells_the_catalogue(cache: Path, nearfield: Run) -> None:
     assert all(entry.id in table for entry in catalog.entries())
 
 
+@pytest.mark.slow
 def test_models_list_filters(cache: Path, nearfield: Run) -> None:
     chosen = json.loads(
         nearfield("models", "list", "--language", "zh", "--max-parameters", "50M", "--commercial", "--json").out
@@ -275,6 +287,7 @@ def test_similarity_of_a_query_uses_the_models_prompts(nearfield: Run, tiny: Enc
     assert abs(asked - plain) > 1e-4
 
 
+@pytest.mark.slow
 def test_doctor(cache: Path, nearfield: Run) -> None:
     report = json.loads(nearfield("doctor", "--json").out)
     assert report["machine"]["cores_that_may_be_used"] >= 1
@@ -285,6 +298,7 @@ def test_doctor(cache: Path, nearfield: Run) -> None:
     assert "Usable CPU cores:" in nearfield("doctor").out
 
 
+@pytest.mark.network
 def test_doctor_reaches_what_answers(url: str) -> None:
     from nearfield.cli.doctor import _reach
 
@@ -304,6 +318,7 @@ def test_doctor_tells_no_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "secret" not in str(_sources())
 
 
+@pytest.mark.process
 def test_doctor_does_not_wait_for_pip_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
     from nearfield.cli.doctor import _index
 

@@ -49,6 +49,7 @@ def test_index_says_what_it_did_and_what_it_does_again(nearfield: Any, files: Pa
     assert "0 documents new, 0 changed, 0 removed, 2 unchanged" in again.out
 
 
+@pytest.mark.slow
 def test_index_reports_as_json_and_dry(nearfield: Any, files: Path, model: Path) -> None:
     indexed(nearfield, files, model)
     (files / "world.txt").unlink()
@@ -132,6 +133,7 @@ def test_collections_are_listed_shown_verified_and_dropped(nearfield: Any, files
     assert "There are no collections" in nearfield("collections", "list").out
 
 
+@pytest.mark.slow
 def test_export_import_and_move(nearfield: Any, files: Path, model: Path, tmp_path: Path) -> None:
     indexed(nearfield, files, model)
     assert nearfield("collections", "export", "docs", tmp_path / "out").code == 0

@@ -16,6 +16,7 @@ from tests.support.cli_runner import run
 TEXTS = ["river", "the sun", "peace and love"]
 
 
+@pytest.mark.slow
 def test_rerank(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     folder = classifier("bert")(tmp_path)
     ran = run(capsys, monkeypatch, "rerank", "what is it", *TEXTS, "--model", folder, "--json")

@@ -199,6 +199,7 @@ def test_a_file_that_breaks_off_leaves_no_half_result(nearfield: Run, tmp_path: 
 # -- ask ---------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.network
 @pytest.mark.parametrize("kind", ["openai", "ollama"])
 @pytest.mark.parametrize("how", ["--stream", "--no-stream"])
 def test_an_answer(nearfield: Run, chat: ChatServer, monkeypatch: pytest.MonkeyPatch, kind: str, how: str) -> None:
@@ -217,6 +218,7 @@ def test_an_answer(nearfield: Run, chat: ChatServer, monkeypatch: pytest.MonkeyP
     assert asked.path == ("/api/chat" if kind == "ollama" else "/v1/chat/completions")
 
 
+@pytest.mark.network
 def test_an_answer_as_json(nearfield: Run, chat: ChatServer) -> None:
     ran = nearfield("ask", "Where did the cat sit?", "--chat-url", chat.url, "--json")
     response = json.loads(ran.out)
@@ -230,6 +232,7 @@ def test_an_answer_as_json(nearfield: Run, chat: ChatServer) -> None:
     assert chat.asked[0].body["stream"] is False
 
 
+@pytest.mark.network
 def test_the_settings_name_the_endpoint(nearfield: Run, chat: ChatServer, tmp_path: Path) -> None:
     (tmp_path / "nearfield.toml").write_text(f'chat_url = "{chat.url}"\nchat_model = "mine"\n', encoding="utf-8")
     assert "Yes [1]." in nearfield("ask", "Where?").out
@@ -243,6 +246,7 @@ def test_without_an_endpoint_there_are_the_passages(nearfield: Run) -> None:
     assert "--chat-url" in ran.err
 
 
+@pytest.mark.network
 @pytest.mark.parametrize(
     ("said", "message"),
     [("It is so.", "cites no passage"), ("It is so [1", "cites no passage")],
@@ -256,6 +260,7 @@ def test_what_to_beware_of(nearfield: Run, chat: ChatServer, said: str, message:
     assert "left out" in ran.err
 
 
+@pytest.mark.network
 def test_an_answer_that_is_not_there(nearfield: Run, chat: ChatServer) -> None:
     chat.script = [Say([UNANSWERED])]
     ran = nearfield("ask", "Where?", "--chat-url", chat.url)
@@ -281,6 +286,7 @@ def test_what_is_wrong_with_an_endpoint(nearfield: Run, words: list[str], code: 
     assert message in ran.err
 
 
+@pytest.mark.network
 def test_a_refusal_says_why(nearfield: Run, chat: ChatServer) -> None:
     chat.script = [Refuse(404, {"error": "model 'nope' not found"})]
     ran = nearfield("ask", "Where?", "--chat-url", chat.url, "--chat-model", "nope")

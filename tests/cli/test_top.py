@@ -26,6 +26,8 @@ from nearfield.encoder import Encoder
 from tests.support.cli_runner import run
 from tests.support.serving import serving
 
+pytestmark = pytest.mark.network
+
 
 def _free() -> str:
     with socket.socket() as taken:
@@ -47,6 +49,7 @@ def _embed(url: str, *texts: str) -> None:
         assert httpx.post(url + "/v1/embeddings", json={"model": "tiny", "input": text}).status_code == 200
 
 
+@pytest.mark.slow
 def test_a_frame_of_a_running_server(fleet_url: str) -> None:
     view = top.ServerView(fleet_url, None)
     first = view.read()
@@ -105,6 +108,7 @@ def test_long_names_are_cut_to_the_width(fleet_url: str) -> None:
     assert "organisation/long-" in text
 
 
+@pytest.mark.slow
 def test_once_and_json(fleet_url: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "80")
     shown = run(capsys, monkeypatch, "top", "--once", "--url", fleet_url, "--interval", "0.1")
@@ -172,6 +176,7 @@ def test_a_key_that_cannot_be_sent_is_not_shown(
     assert "secret" not in ran.err + ran.out
 
 
+@pytest.mark.slow
 def test_the_key_is_sent(tiny: Encoder, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     with serving([tiny], api_keys=("sesame-open",)) as base:
         refused = run(capsys, monkeypatch, "top", "--once", "--url", base)
@@ -209,6 +214,8 @@ def test_another_kind_of_server_is_told_apart() -> None:
         assert "no Nearfield server" in top.ServerView(base, None).read().error
 
 
+@pytest.mark.process
+@pytest.mark.slow
 @pytest.mark.parametrize("alive", [True, False])
 def test_ctrl_c_leaves_the_terminal_as_it_was(url: str, alive: bool) -> None:
     ours, theirs = pty.openpty()

@@ -649,6 +649,7 @@ def _hold(folder: Path, ready: Any, done: Any) -> None:
         done.wait(30)
 
 
+@pytest.mark.process
 def test_two_processes_do_not_write_at_once(collection: Collection, home: Path) -> None:
     context = multiprocessing.get_context("spawn")
     ready, done = context.Event(), context.Event()

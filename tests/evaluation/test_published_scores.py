@@ -37,6 +37,7 @@ def _data(name: str) -> Path:
     return path if path.exists() else missing(f"the evaluation data is not here ({path})")
 
 
+@pytest.mark.slow
 def test_stsb_is_what_is_published(encoder: Encoder) -> None:
     found = evaluate(encoder, _data("stsb"))
     assert found["score"] == pytest.approx(82.03, abs=0.05)
@@ -46,6 +47,7 @@ def test_stsb_is_what_is_published(encoder: Encoder) -> None:
     assert high - low < 6
 
 
+@pytest.mark.slow
 def test_a_part_of_banking77_is_told_apart(encoder: Encoder) -> None:
     """Eight of the 77 intents, and few texts of each: by chance one in eight would be right."""
     whole = load_dataset(_data("banking77")).rows

@@ -13,6 +13,9 @@ from nearfield import backends
 from nearfield.encoder import Encoder
 from tests.support.tiny_models import TEXTS, TINY
 
+#: The libraries that it compares with take more than two seconds to import.
+pytestmark = pytest.mark.slow
+
 pytest.importorskip("sentence_transformers")
 
 #: Lone long inputs, many lengths at once, and what is cut: everything in one list, in a mixed order.
@@ -62,13 +65,11 @@ def test_each_family(tmp_path: Path, family: str, backend: str) -> None:
     _compare(TINY[family](tmp_path / family), backend)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("head", HEADS)
 def test_each_head(tmp_path: Path, head: str) -> None:
     _compare(TINY["bert"](tmp_path / "model", **HEADS[head]))
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("pooling", POOLINGS)
 def test_prompts_left_out_of_pooling(tmp_path: Path, pooling: str) -> None:
     folder = TINY["bert"](
@@ -81,7 +82,6 @@ def test_prompts_left_out_of_pooling(tmp_path: Path, pooling: str) -> None:
     _compare(folder)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("family", ["roberta", "xlm-roberta", "mpnet"])
 def test_prompts_in_other_tokenizers(tmp_path: Path, family: str) -> None:
     make: Callable[..., Path] = TINY[family]
@@ -101,7 +101,6 @@ def test_long_relative_distances(tmp_path: Path) -> None:
         assert _cosines(np.asarray(encoder.encode(words)), expected).min() >= 0.99999
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("family", TINY)
 def test_auto_precision_stays_near(tmp_path: Path, family: str) -> None:
     folder = TINY[family](tmp_path / family, initializer_range=0.1)

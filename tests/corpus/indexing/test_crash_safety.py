@@ -17,6 +17,8 @@ from tests.support.databases import DATABASES
 from tests.support.paths import ROOT
 from tools import crash
 
+pytestmark = [pytest.mark.process, pytest.mark.service, pytest.mark.slow]
+
 #: The process is killed by SIGKILL right after the ``nth`` call of a method.
 _DYING = """
 import os, signal, sys

@@ -57,6 +57,7 @@ def test_similar_texts_below_the_threshold_are_no_duplicates(index: NearDuplicat
     assert index.add("b", "two", other) is None
 
 
+@pytest.mark.slow
 def test_nearly_all_repeats_are_found_and_nothing_else(index: NearDuplicateIndex) -> None:
     missed = wrong = 0
     for seed in range(150):
@@ -150,6 +151,8 @@ def test_a_template_behind_thousands_costs_no_more_for_each(
 PINNED = [49267550, 27279220, 71535194, 83699764]
 
 
+@pytest.mark.process
+@pytest.mark.slow
 def test_signatures_are_the_same_in_each_process() -> None:
     code = (
         "from nearfield.corpus.indexing.near_duplicates import shingles, signature; "

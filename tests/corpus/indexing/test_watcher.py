@@ -85,6 +85,8 @@ def run(tmp_path: Path, model: Path) -> Iterator[Any]:
         each.end()
 
 
+@pytest.mark.process
+@pytest.mark.slow
 def test_a_folder_is_indexed_again_whenever_its_files_change(run: Any, tmp_path: Path) -> None:
     folder = tmp_path / "notes"
     folder.mkdir()
@@ -107,6 +109,8 @@ def test_a_folder_is_indexed_again_whenever_its_files_change(run: Any, tmp_path:
     assert watch.process.wait(SECONDS) in (0, 130)
 
 
+@pytest.mark.process
+@pytest.mark.slow
 def test_a_file_that_is_replaced_is_still_watched(run: Any, tmp_path: Path) -> None:
     note = tmp_path / "note.txt"
     note.write_text("The cat sat on the mat.")
@@ -118,6 +122,8 @@ def test_a_file_that_is_replaced_is_still_watched(run: Any, tmp_path: Path) -> N
         assert watch.report()["changed"] == 1
 
 
+@pytest.mark.process
+@pytest.mark.slow
 def test_a_folder_that_goes_and_comes_back_is_watched_again(run: Any, tmp_path: Path) -> None:
     folder = tmp_path / "notes"
     folder.mkdir()
@@ -148,6 +154,7 @@ def test_the_first_set_has_all_paths(tmp_path: Path) -> None:
     assert next(told) == {str(tmp_path / "note.txt"), str(tmp_path / "folder")}
 
 
+@pytest.mark.slow
 def test_changes_in_what_is_left_out_do_not_count(tmp_path: Path) -> None:
     inner = tmp_path / "folder" / "inner"
     inner.mkdir(parents=True)

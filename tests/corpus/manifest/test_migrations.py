@@ -93,6 +93,7 @@ def test_opening_a_migrated_manifest_again_changes_nothing(old: Path) -> None:
     assert read(old) == before
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("nth", [2, 5, 9, 13])
 def test_a_migration_that_is_killed_leaves_the_old_format_complete(nth: int, old: Path) -> None:
     before = read(old)

@@ -503,6 +503,7 @@ def refused(location: str, **options: Any) -> str:
     return str(caught.value)
 
 
+@pytest.mark.network
 @pytest.mark.parametrize(
     ("path", "suffix", "kind"),
     [
@@ -523,6 +524,7 @@ def test_pages_and_their_types(site: str, path: str, suffix: str, kind: str) -> 
     assert kind_of(data, data.name) == kind
 
 
+@pytest.mark.network
 def test_headers_of_a_request_and_the_encoding_of_a_page(site: str) -> None:
     Site.asked.clear()
     assert fetched(site + "/latin") == codecs.BOM_UTF8 + "Käse €".encode()
@@ -531,6 +533,7 @@ def test_headers_of_a_request_and_the_encoding_of_a_page(site: str) -> None:
     assert headers["user-agent"].startswith("nearfield/") and "authorization" not in headers
 
 
+@pytest.mark.network
 def test_a_list_of_urls(site: str, tmp_path: Path) -> None:
     listed = tmp_path / "urls.txt"
     listed.write_text(f"\ufeff# pages\n\n{site}/\n  {site}/file \n{site}/#part\nnonsense\n", encoding="utf-8")
@@ -542,6 +545,7 @@ def test_a_list_of_urls(site: str, tmp_path: Path) -> None:
         urls(str(tmp_path / "none.txt"))
 
 
+@pytest.mark.network
 def test_names_are_looked_up_once_and_asked_at_that_address(site: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A name that leads elsewhere the second time (rebinding) finds no second time."""
     port = site.rpartition(":")[2]
@@ -552,6 +556,7 @@ def test_names_are_looked_up_once_and_asked_at_that_address(site: str, monkeypat
     assert Site.asked[-1][1]["host"] == f"docs.example:{port}"
 
 
+@pytest.mark.network
 def test_redirects_are_checked_like_the_first(site: str) -> None:
     assert "127.0.0.2, which is no public address" in refused(site + "/to-private")
     assert "169.254.169.254, which is no public address" in refused(site + "/to-metadata")
@@ -598,6 +603,7 @@ def test_public_addresses(address: str, public: bool) -> None:
     assert url_safety.is_public(ipaddress.ip_address(address)) is public
 
 
+@pytest.mark.network
 def test_servers_at_their_worst(site: str) -> None:
     assert "larger than 1,000,000 bytes" in refused(site + "/endless", largest=10**6)
     assert fetched(site + "/zipped") == b"small"
@@ -637,6 +643,7 @@ def secure(tmp_path: Path) -> Iterator[tuple[int, ssl.SSLContext, list[Any]]]:
     server.server_close()
 
 
+@pytest.mark.network
 def test_certificates_are_checked_for_the_name(
     site: str, secure: tuple[int, ssl.SSLContext, list[Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:

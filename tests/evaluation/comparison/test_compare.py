@@ -100,6 +100,7 @@ def test_labels_tell_variants_apart_and_name_models_where_there_are_several() ->
 # -- what is kept --------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_comparison_made_again_encodes_nothing(
     model: str, data: Dataset, tmp_path: Path, encoded: Counter[str]
 ) -> None:
@@ -160,6 +161,8 @@ def _written(folder: Path, documents: int) -> Path:
     return folder
 
 
+@pytest.mark.process
+@pytest.mark.slow
 def test_a_comparison_that_was_killed_goes_on_where_it_stopped(model: str, tmp_path: Path) -> None:
     """Only what was on its way when it was killed is encoded again: less than a part."""
     data, cache, seen = _written(tmp_path / "data", 4000), tmp_path / "cache", tmp_path / "seen"
@@ -181,6 +184,7 @@ def test_a_comparison_that_was_killed_goes_on_where_it_stopped(model: str, tmp_p
     assert not list(cache.rglob("*.json.*"))
 
 
+@pytest.mark.slow
 def test_an_interrupt_leaves_the_variants_before_it_done(
     model: str, data: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, encoded: Counter[str]
 ) -> None:
@@ -236,6 +240,7 @@ def _times(value: float) -> dict[str, float]:
     return {"count": 9, "p50": value, "p95": 2 * value, "p99": 3 * value, "max": 4 * value}
 
 
+@pytest.mark.slow
 def test_what_fails_costs_no_other(told: dict[str, Any]) -> None:
     failed = [row for row in told["variants"] if row["errors"]]
     assert [row["name"] for row in failed] == ["nobody"]
@@ -244,6 +249,7 @@ def test_what_fails_costs_no_other(told: dict[str, Any]) -> None:
     assert json.loads(json.dumps(told)) == told
 
 
+@pytest.mark.slow
 def test_a_variant_that_cannot_do_one_task_does_the_other(model: str, data: Dataset) -> None:
     pairs = Dataset(
         "alike", "sts", PairRows(["a cat", "a dog", "the sun"], ["cat", "a moon", "the sun"], [4.0, 1.0, 5.0])
@@ -301,6 +307,7 @@ def test_the_ranking_is_that_of_its_formula() -> None:
         normalise_weights(ranking.WEIGHTS, dict.fromkeys(ranking.WEIGHTS, 0))
 
 
+@pytest.mark.slow
 @given(st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9)), min_size=1, max_size=12))
 def test_the_front_is_what_nothing_beats(places: list[tuple[int, int]]) -> None:
     rows = [{"name": str(at), "speed": float(x), "quality": float(y)} for at, (x, y) in enumerate(places)]
@@ -326,6 +333,7 @@ def test_names_stand_apart_and_within(rows: list[tuple[float, float]]) -> None:
 # -- what is shown -------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [*svg_charts.SIZES])
 @pytest.mark.parametrize("name", [*svg_charts.CHARTS])
 def test_no_text_of_a_picture_is_cut_off_or_covered(told: dict[str, Any], name: str, size: str) -> None:
@@ -363,6 +371,7 @@ class _Tags(HTMLParser):
         self.found.append((tag, dict(attrs)))
 
 
+@pytest.mark.slow
 def test_the_report_needs_nothing_from_elsewhere_and_can_be_read_aloud(told: dict[str, Any]) -> None:
     html = html_report.render_html(told, 'A "title" & <more>')
     tags = _Tags()
@@ -383,6 +392,7 @@ def test_the_report_needs_nothing_from_elsewhere_and_can_be_read_aloud(told: dic
             assert f">{row['quality']:.2f}</td>" in html
 
 
+@pytest.mark.slow
 def test_the_terminal_shows_every_variant_by_its_letter(
     told: dict[str, Any], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -399,6 +409,7 @@ def test_the_terminal_shows_every_variant_by_its_letter(
 # -- speed, and the command ----------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", ["?dimensions=16&dtype=int8", "?output=hybrid"])
 def test_a_variant_is_timed_in_a_process_of_its_own(model: str, options: str) -> None:
     found = isolated.measure_in_subprocess(
@@ -417,6 +428,7 @@ def test_a_process_that_fails_says_why() -> None:
         isolated.measure_in_subprocess("m?dtype=int9", ["a"], ["b"])
 
 
+@pytest.mark.slow
 def test_the_command_makes_a_report_and_goes_on_from_what_is_kept(
     model: str, tmp_path: Path, encoded: Counter[str]
 ) -> None:

@@ -59,6 +59,7 @@ def _metadata(name: str, kind: str, prompt: Any = None) -> Any:
     return told.model_copy(update={"name": name, "type": kind, "prompt": prompt})
 
 
+@pytest.mark.slow
 def test_the_package_measures_the_published_score_of_sts_benchmark(tmp_path: Path) -> None:
     data = {"STSBenchmark": loaders.load_dataset(_shared("data/stsb/test.tsv"))}
     rows = run_tasks(MtebModel(_minilm()), ["STSBenchmark"], data=data, output=tmp_path)
@@ -73,6 +74,7 @@ def test_the_package_measures_the_published_score_of_sts_benchmark(tmp_path: Pat
     assert again[0].revision == theirs[0].revision
 
 
+@pytest.mark.slow
 def test_a_retrieval_task_run_by_mteb_agrees_with_our_own_evaluation(tiny: Encoder, tmp_path: Path) -> None:
     from nearfield.evaluation.evaluate import evaluate
 
@@ -92,6 +94,7 @@ def test_what_is_kept_is_not_computed_again(tiny: Encoder, tmp_path: Path, monke
     assert again[0]["score"] == pytest.approx(first[0]["score"])
 
 
+@pytest.mark.slow
 def test_classification_learns_from_the_rows_that_are_given(tiny: Encoder) -> None:
     texts = [f"{word} {number}" for number in range(12) for word in ("cat dog fox", "sun moon star")]
     side = Labelled(texts, ["animal", "sky"] * 12)
@@ -178,6 +181,7 @@ def test_dimensions_and_precision_are_part_of_what_is_measured(tiny: Encoder) ->
     assert model.mteb_model_meta.experiment_kwargs == {"truncate_dim": 8, "precision": "binary"}
 
 
+@pytest.mark.network
 @pytest.mark.parametrize("path", ["", "/v1"])
 def test_a_server_gives_what_the_model_here_gives(tiny: Encoder, path: str) -> None:
     metadata = _metadata("STSBenchmark", "STS")
@@ -188,6 +192,7 @@ def test_a_server_gives_what_the_model_here_gives(tiny: Encoder, path: str) -> N
     np.testing.assert_allclose(found, here, atol=1e-6)
 
 
+@pytest.mark.network
 def test_a_server_of_openais_kind_gets_prompts_as_text(tiny: Encoder, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Client, "_describe", lambda *_: RemoteModel(tiny.name))
     metadata = _metadata("STSBenchmark", "STS")
@@ -196,6 +201,7 @@ def test_a_server_of_openais_kind_gets_prompts_as_text(tiny: Encoder, monkeypatc
     np.testing.assert_allclose(found, tiny.encode(["query passage a cat", "query passage the sun"]), atol=1e-6)
 
 
+@pytest.mark.network
 def test_servers_that_are_none_are_refused(tiny: Encoder) -> None:
     with pytest.raises(InputError, match="begins with http"):
         Client("localhost:8080", "x")

@@ -124,6 +124,7 @@ def test_texts_are_about_as_long_as_asked(encoder: Encoder, tokens: int) -> None
 # -- endpoints ------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.network
 def test_an_endpoint_is_measured_alike(encoder: Encoder) -> None:
     with serving([encoder]) as url:
         told = measure(HttpTarget(f"{url}/v1", encoder.name), TEXTS, seconds=0.05, clients=(2,))
@@ -164,12 +165,14 @@ def _answering(*replies: tuple[int, Any]) -> Iterator[str]:
 GOOD = (200, {"data": [{"embedding": [0.0, 1.0]}]})
 
 
+@pytest.mark.network
 def test_a_refusal_is_waited_for_and_counted() -> None:
     with _answering((429, {}), (503, {}), GOOD) as url:
         remote = HttpTarget(url, "model")
     assert remote.refused == remote.facts["refused"] == 2
 
 
+@pytest.mark.network
 @pytest.mark.parametrize(
     ("reply", "message"),
     [
@@ -195,6 +198,7 @@ def test_an_endpoint_that_cannot_be_reached_is_an_error() -> None:
 # -- the command ----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_the_command(nearfield: Run, encoder: Encoder, tmp_path: Path) -> None:
     folder = encoder.recipe.folder
     words = ("speed", folder, "--seconds", 0.05, "--clients", "1,2")
@@ -205,6 +209,7 @@ def test_the_command(nearfield: Run, encoder: Encoder, tmp_path: Path) -> None:
     assert "texts/s" in shown and "p99 ms" in shown
 
 
+@pytest.mark.network
 def test_the_command_asks_an_endpoint_with_its_key(nearfield: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MY_KEY", "secret")
     with _answering(GOOD) as url:

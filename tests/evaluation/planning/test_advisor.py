@@ -67,6 +67,7 @@ def _needs() -> st.SearchStrategy[Requirements]:
     )
 
 
+@pytest.mark.slow
 @settings(max_examples=300, deadline=None)
 @given(need=_needs(), measured=st.booleans(), count=st.integers(1, 200))
 def test_no_constraint_is_ever_broken(need: Requirements, measured: bool, count: int) -> None:

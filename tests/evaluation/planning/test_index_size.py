@@ -112,6 +112,7 @@ def _rows(count: int, dimensions: int) -> np.ndarray:
     return np.random.default_rng(0).standard_normal((count, dimensions)).astype(np.float32)
 
 
+@pytest.mark.service
 @pytest.mark.parametrize(
     ("name", "kind"), [("lancedb", "IvfFlat"), ("lancedb-int8", "IvfSq"), ("lancedb-binary", "IvfRq")]
 )
@@ -135,6 +136,9 @@ def _taken(folder: Path) -> int:
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
 
 
+@pytest.mark.network
+@pytest.mark.service
+@pytest.mark.slow
 def test_pgvector_takes_what_the_formula_says() -> None:
     count, dimensions = 400, 768
     installed(NEW[0])
@@ -176,6 +180,7 @@ def test_the_command_counts_several_vectors_of_a_text_and_the_text(nearfield: Ru
     assert row["total"] == 1_800_000 * 512 + 9_000_000
 
 
+@pytest.mark.slow
 def test_the_command_tells_the_time(nearfield: Run, tmp_path: Path) -> None:
     given = nearfield("size", "1M", "--dims", 384, "--tokens", 128, "--tokens-per-second", 20_000)
     assert "= 1:46:40" in given.out and "from --tokens-per-second" in given.out

@@ -134,6 +134,7 @@ def test_a_file_that_is_none_is_told(tmp_path: Path, content: str, message: str)
         golden_vectors.read(path)
 
 
+@pytest.mark.slow
 def test_the_commands(nearfield: Run, model: Path, tmp_path: Path) -> None:
     path = tmp_path / "golden.json"
     assert nearfield("golden", "save", model, path).code == 0
@@ -164,6 +165,7 @@ def home(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "collections"
 
 
+@pytest.mark.slow
 def test_a_collection_is_reproduced(nearfield: Run, home: Path) -> None:
     said = nearfield("verify", "pets", "--sample", 5, "--json")
     told = json.loads(said.out)
@@ -173,6 +175,7 @@ def test_a_collection_is_reproduced(nearfield: Run, home: Path) -> None:
     assert "Manifest and store: no differences" in nearfield("verify", "pets").out
 
 
+@pytest.mark.slow
 def test_a_collection_of_other_weights_is_not(nearfield: Run, home: Path, model: Path) -> None:
     _nudged(model, 0.5)
     said = nearfield("verify", "pets", "--json")
@@ -183,6 +186,7 @@ def test_a_collection_of_other_weights_is_not(nearfield: Run, home: Path, model:
     assert "(when indexed: " in nearfield("verify", "pets").out
 
 
+@pytest.mark.slow
 def test_a_vector_that_was_changed_in_the_store_is_found(home: Path) -> None:
     with Collection.open("pets") as pets:
         from dataclasses import replace
@@ -198,6 +202,7 @@ def test_a_vector_that_was_changed_in_the_store_is_found(home: Path) -> None:
     assert told["features"]["short"]["reproduced"] and not told["reproduced"]
 
 
+@pytest.mark.slow
 def test_a_sample_is_needed(home: Path) -> None:
     with Collection.open("pets") as pets, pytest.raises(InputError, match="at least one"):
         drift(pets, sample=0)

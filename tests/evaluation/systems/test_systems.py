@@ -293,6 +293,7 @@ def test_a_search_reranks_each_querys_own_candidates() -> None:
 # -- behind a URL --------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.network
 def test_an_endpoint_is_measured_like_the_model_itself(url: str, tiny: Encoder) -> None:
     here = evaluate(LocalModel(Variant("tiny"), tiny), PETS, samples=0)
     there = evaluate(Variant("tiny-model", url=f"{url}/v1"), PETS, samples=0)
@@ -307,6 +308,7 @@ def test_an_endpoint_is_measured_like_the_model_itself(url: str, tiny: Encoder) 
         assert np.allclose(near, local.encode(TEXTS, role="query"), atol=0.02), told
 
 
+@pytest.mark.network
 def test_the_key_comes_from_the_environment(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(InputError, match=r"\$NO_SUCH_KEY, which is not set"):
         open_system(Variant("tiny-model", url=url, key_env="NO_SUCH_KEY"))
@@ -369,6 +371,7 @@ def flaky(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
         thread.join(10)
 
 
+@pytest.mark.network
 def test_an_endpoint_that_fails_now_and_then_is_asked_again(flaky: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SOME_KEY", "mine")
     with closing(open_system(Variant("m", url=flaky, key_env="SOME_KEY", prompt="ask: ", dimensions=2))) as subject:
@@ -378,6 +381,7 @@ def test_an_endpoint_that_fails_now_and_then_is_asked_again(flaky: str, monkeypa
     assert {(each["key"], each["dimensions"]) for each in Flaky.asked} == {("Bearer mine", 2)}
 
 
+@pytest.mark.network
 @pytest.mark.parametrize(
     ("reply", "message"),
     [

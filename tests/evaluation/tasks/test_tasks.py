@@ -69,6 +69,7 @@ def retrieval(documents: int = 5000, queries: int = 12) -> Dataset:
     return Dataset("many", "retrieval", rows)
 
 
+@pytest.mark.slow
 def test_retrieval_is_what_trec_eval_makes_of_all_scores() -> None:
     """More documents than one window, and more ties than are kept: the same are kept as trec_eval ranks first."""
     import pytrec_eval
@@ -179,6 +180,7 @@ def labelled(count: int, labels: int, name: str) -> Labelled:
     return Labelled([f"{name} {n}" for n in range(count)], [f"label {each}" for each in chosen])
 
 
+@pytest.mark.slow
 def test_classification_is_mtebs_protocol() -> None:
     from sklearn.linear_model import LogisticRegression
 
@@ -270,6 +272,7 @@ ROWS: Mapping[str, Any] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", REGISTRY.names())
 def test_a_task_keeps_its_promises(name: str) -> None:
     data = Dataset(name, name, ROWS[name])
