@@ -1,8 +1,8 @@
 """Settings: one definition for ``nearfield.toml``, ``NEARFIELD_*`` variables and the flags of ``nearfield serve``.
 
 A setting is one field of ``Settings``. Its type, limits and description give the key of the file, the variable, the
-flag, the messages about wrong values and the row of ``docs/reference.md``. Flags take precedence over variables,
-variables over the file, the file over the defaults.
+flag, the messages about wrong values and the row of ``docs/reference/settings.md``. Flags take precedence over
+variables, variables over the file, the file over the defaults.
 """
 
 from __future__ import annotations

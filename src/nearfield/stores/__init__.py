@@ -2,8 +2,8 @@
 
 One file per database: ``lancedb.py`` (the default), ``qdrant.py``, ``pgvector.py`` (PostgreSQL), ``chroma.py`` and
 ``memory.py``. To add a vector database, copy ``chroma.py``, implement the abstract methods of ``Store`` (``store.py``),
-and add a row to ``REGISTRY`` and its address schemes to ``SCHEMES``. ``tests/stores/test_stores.py`` tests all stores
-that ``tests/support/databases.py`` lists.
+and add a row to ``REGISTRY``, its address schemes to ``SCHEMES``, and its extra to ``extras``. The page
+``docs/architecture/stores.md`` lists all other places that a new store changes: packaging, tests and documentation.
 """
 
 from __future__ import annotations
