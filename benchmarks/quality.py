@@ -41,7 +41,7 @@ _MARKS = "<!-- figures -->", "<!-- /figures -->"
 
 def measure(*, quick: bool) -> dict[str, Any]:
     """Return a row for each set; ``met`` says whether every published figure is reached within half a point."""
-    scores = published_scores.read(SHARED / "reference" / "published_mteb.json")
+    scores = published_scores.read_scores(SHARED / "reference" / "published_mteb.json")
     rows = []
     with Encoder(MODEL) as encoder:
         told = {"model": MODEL, "precision": encoder.precision, "max_length": encoder.max_length}
@@ -60,7 +60,7 @@ def _published(scores: Sequence[published_scores.PublishedScore], place: tuple[s
     if place is None:
         return None
     task, split, subset = place
-    return round(published_scores.of(scores, MODEL, task, split=split, subset=subset)[0].main, 2)
+    return round(published_scores.select_scores(scores, MODEL, task, split=split, subset=subset)[0].main, 2)
 
 
 def _row(encoder: Encoder, name: str, task: str | None, known: float | None) -> dict[str, Any]:

@@ -177,7 +177,7 @@ def test_scores_are_what_they_were(name: str, model: Callable[[str], Any]) -> No
 
 @pytest.mark.parametrize("name", ["dense", "splade", "colbert"])
 def test_golden_vectors_are_reproduced(name: str, model: Callable[[str], Any]) -> None:
-    report = golden_vectors.check(model(f"models/{name}"), golden_vectors.read(DATA / "golden" / f"{name}.json"))
+    report = golden_vectors.check(model(f"models/{name}"), golden_vectors.load(DATA / "golden" / f"{name}.json"))
     assert (report["reproduced"], report["fingerprint"]["same"]) == (True, True)
 
 

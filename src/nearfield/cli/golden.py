@@ -75,9 +75,9 @@ def check(
     from nearfield.encoder import Encoder
     from nearfield.evaluation.stability import golden_vectors
 
-    saved = golden_vectors.read(path)
+    saved = golden_vectors.load(path)
     with Encoder(model or saved["model"], precision=precision, accept_license=accept_license, progress=True) as encoder:
-        result = golden_vectors.check(encoder, saved, least=min_cosine)
+        result = golden_vectors.check(encoder, saved, min_cosine=min_cosine)
     typer.echo(json.dumps(result, ensure_ascii=False) if as_json else _format(result))
     if not result["reproduced"]:
         raise typer.Exit(1)

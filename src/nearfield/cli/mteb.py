@@ -58,18 +58,18 @@ def mteb(
 ) -> None:
     """Measure a model on tasks of MTEB, with the mteb package."""
     from nearfield.evaluation.datasets import loaders
-    from nearfield.evaluation.mteb import published_scores as known
+    from nearfield.evaluation.mteb import published_scores
     from nearfield.evaluation.mteb.model import MtebModel
     from nearfield.evaluation.mteb.tasks import run_tasks
 
     names = [name.strip() for name in tasks.split(",") if name.strip()]
     sets = {name: loaders.load_dataset(path) for name, path in _parse_pairs("--data", data).items()}
-    theirs = known.read(published) if published is not None else []
+    theirs = published_scores.read_scores(published) if published is not None else []
     options: Keywords = {"url": url, "key": _key(key_env), "prompts": _parse_pairs("--prompt", prompt)}
     with MtebModel(model, truncate_dim=dimensions, precision=dtype, **options) as driven:
         rows = run_tasks(driven, names, output=output, data=sets, progress=not as_json)
         name = str(driven.mteb_model_meta.name)
-    compared = known.beside(rows, known.of(theirs, name) if theirs else [])
+    compared = published_scores.compare_scores(rows, published_scores.select_scores(theirs, name) if theirs else [])
     if as_json:
         metrics = [row["metrics"] for row in rows]
         results = [{**row, "metrics": row_metrics} for row, row_metrics in zip(compared, metrics, strict=True)]

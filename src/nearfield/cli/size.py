@@ -61,7 +61,7 @@ def size(
         for name, kind in _combinations(index, dtype)
     ]
     time = _indexing_time(number, tokens, tokens_per_second, model if measure else None)
-    estimate: dict[str, object] = {"texts": number, "rows": [row.told() for row in rows], "time": time}
+    estimate: dict[str, object] = {"texts": number, "rows": [row.to_dict() for row in rows], "time": time}
     formulas = {name: sizes.INDICES[name] for name in dict.fromkeys(row.index for row in rows)}
     estimate["formulas"] = {
         name: {"each": formula.formula, "source": formula.source} for name, formula in formulas.items()
@@ -117,7 +117,11 @@ def measure_tokens(model: str, tokens: float | None) -> tuple[float, float]:
     from nearfield.evaluation.performance import workloads
 
     with Encoder(model, progress=True) as encoder:
-        texts = workloads.of_tokens(encoder.tokenizer, int(tokens)) if tokens else workloads.texts("mixed", quick=True)
+        texts = (
+            workloads.texts_of_tokens(encoder.tokenizer, int(tokens))
+            if tokens
+            else workloads.texts("mixed", quick=True)
+        )
         target = speed.LocalTarget(encoder)
         target.bulk(texts[:16])
         measurement = speed.measure_bulk(target.bulk, texts, 3.0)

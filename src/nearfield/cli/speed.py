@@ -146,7 +146,7 @@ def _format(result: JsonObject) -> str:
     tokens = "" if bulk["tokens_per_second"] is None else f", {bulk['tokens_per_second']:,.0f} tokens/s"
     lines = [
         result["subject"],
-        f"  Machine:             {environment.line(result['machine'])}",
+        f"  Machine:             {environment.summary_line(result['machine'])}",
         f"  Throughput:          {bulk['texts_per_second']:,.1f} texts/s{tokens} ({spread})",
     ]
     for name, label in _LABELS.items():

@@ -63,13 +63,15 @@ def _metadata(name: str, kind: str, prompt: Any = None) -> Any:
 def test_the_package_measures_the_published_score_of_sts_benchmark(tmp_path: Path) -> None:
     data = {"STSBenchmark": loaders.load_dataset(_shared("data/stsb/test.tsv"))}
     rows = run_tasks(MtebModel(_minilm()), ["STSBenchmark"], data=data, output=tmp_path)
-    theirs = published_scores.of(published_scores.read(_shared("reference/published_mteb.json")), MINILM)
-    found = published_scores.beside(rows, theirs)
+    theirs = published_scores.select_scores(
+        published_scores.read_scores(_shared("reference/published_mteb.json")), MINILM
+    )
+    found = published_scores.compare_scores(rows, theirs)
     assert [(row["task"], row["split"], row["main"]) for row in found] == [("STSBenchmark", "test", "cosine_spearman")]
     assert found[0]["published"] == pytest.approx(82.03, abs=0.01)
     assert found[0]["difference"] == pytest.approx(0, abs=0.1)
     # What mteb wrote is read back as the same, and as this model's.
-    again = published_scores.of(published_scores.read(tmp_path), "all-MiniLM-L6-v2", "STSBenchmark")
+    again = published_scores.select_scores(published_scores.read_scores(tmp_path), "all-MiniLM-L6-v2", "STSBenchmark")
     assert again[0].main == pytest.approx(rows[0]["score"], abs=1e-3)
     assert again[0].revision == theirs[0].revision
 
@@ -187,7 +189,7 @@ def test_a_server_gives_what_the_model_here_gives(tiny: Encoder, path: str) -> N
     metadata = _metadata("STSBenchmark", "STS")
     texts = [{"text": [f"the cat number {number}" for number in range(150)]}]
     with serving([tiny]) as url, MtebModel(tiny.name, url=url + path) as far:
-        assert far._runs.remote.native  # type: ignore[union-attr]
+        assert far._encoder.remote.native  # type: ignore[union-attr]
         found, here = far.encode(texts, task_metadata=metadata), MtebModel(tiny).encode(texts, task_metadata=metadata)
     np.testing.assert_allclose(found, here, atol=1e-6)
 
@@ -233,13 +235,15 @@ def _unreachable(**_: Any) -> None:
 
 
 def test_published_scores_are_found_by_model_task_split_and_subset() -> None:
-    scores = published_scores.read(_shared("reference/published_mteb.json"))
-    assert published_scores.of(scores, MINILM, "SciFact", split="test")[0].main == pytest.approx(64.508)
-    assert published_scores.of(scores, "all-MiniLM-L6-v2", "STS17", subset="en-en")[0].main == pytest.approx(87.5878)
+    scores = published_scores.read_scores(_shared("reference/published_mteb.json"))
+    assert published_scores.select_scores(scores, MINILM, "SciFact", split="test")[0].main == pytest.approx(64.508)
+    assert published_scores.select_scores(scores, "all-MiniLM-L6-v2", "STS17", subset="en-en")[0].main == pytest.approx(
+        87.5878
+    )
     with pytest.raises(InputError, match="Did you mean 'SciFact'"):
-        published_scores.of(scores, MINILM, "Scifact")
+        published_scores.select_scores(scores, MINILM, "Scifact")
     with pytest.raises(InputError, match="No scores of 'nobody'"):
-        published_scores.of(scores, "nobody")
+        published_scores.select_scores(scores, "nobody")
 
 
 def test_results_of_experiments_and_of_old_releases_are_read(tmp_path: Path) -> None:
@@ -255,19 +259,19 @@ def test_results_of_experiments_and_of_old_releases_are_read(tmp_path: Path) -> 
         "test": {"cos_sim": {"pearson": 0.6, "spearman": 0.7}, "evaluation_time": 1.0},
     }
     (tmp_path / "results" / "owner__name" / "abc" / "STS13.json").write_text(json.dumps(old))
-    found = {score.task: score for score in published_scores.read(tmp_path)}
+    found = {score.task: score for score in published_scores.read_scores(tmp_path)}
     assert (found["STS12"].model, found["STS12"].revision, found["STS12"].main) == ("owner/name", "abc", 50.0)
     assert found["STS13"].model == "owner/name" and found["STS13"].main == pytest.approx(70.0)
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
-    [("{", "is not JSON"), ("{}", "no result of MTEB"), ('{"scores": {"test": [{}]}}', "main_score")],
+    [("{", "is not JSON"), ("{}", "not an MTEB result"), ('{"scores": {"test": [{}]}}', "main_score")],
 )
 def test_files_that_are_no_results_are_refused(tmp_path: Path, text: str, message: str) -> None:
     (tmp_path / "STS12.json").write_text(text)
     with pytest.raises(InputError, match=message):
-        published_scores.read(tmp_path / "STS12.json")
+        published_scores.read_scores(tmp_path / "STS12.json")
 
 
 def test_the_command_puts_published_scores_beside_ours(tmp_path: Path) -> None:

@@ -96,10 +96,10 @@ def test_bulk_is_the_median_of_whole_passes(monkeypatch: pytest.MonkeyPatch) -> 
 def test_the_peak_is_what_was_taken_between() -> None:
     with peak() as found:
         held = bytearray(64 * 2**20)
-        found.look()
+        found.read()
         del held
-    assert found.most is not None and found.before is not None
-    assert found.most - found.before > 60 * 2**20
+    assert found.bytes is not None and found.before is not None
+    assert found.bytes - found.before > 60 * 2**20
 
 
 @pytest.mark.parametrize("options", [{"texts": []}, {"texts": TEXTS, "seconds": 0}, {"texts": TEXTS, "clients": (0,)}])
@@ -111,13 +111,13 @@ def test_nothing_to_measure_is_refused(encoder: Encoder, options: dict[str, Any]
 def test_the_machine_is_described_in_a_line() -> None:
     told = environment.describe_environment(("numpy", "no-such-package"))
     assert told["versions"]["no-such-package"] == "not installed"
-    line = environment.line(told)
+    line = environment.summary_line(told)
     assert told["cpu"] in line and "numpy" in line and "no-such-package" not in line
 
 
 @pytest.mark.parametrize("tokens", [8, 60])
 def test_texts_are_about_as_long_as_asked(encoder: Encoder, tokens: int) -> None:
-    lengths = [len(each.ids) for each in encoder.tokenize(workloads.of_tokens(encoder.tokenizer, tokens))]
+    lengths = [len(each.ids) for each in encoder.tokenize(workloads.texts_of_tokens(encoder.tokenizer, tokens))]
     assert sum(lengths) / len(lengths) == pytest.approx(tokens, rel=0.35)
 
 

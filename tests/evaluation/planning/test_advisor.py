@@ -19,8 +19,8 @@ from nearfield import catalog, hub
 from nearfield.catalog import CatalogEntry
 from nearfield.cli import app
 from nearfield.errors import InputError, SourceUnavailable
-from nearfield.evaluation.planning.advisor import BENCHMARKS, _named, advise
-from nearfield.evaluation.planning.calibration import Calibration, Clock, WidthTiming, _solved, calibrate
+from nearfield.evaluation.planning.advisor import BENCHMARKS, _benchmark_of, advise
+from nearfield.evaluation.planning.calibration import Calibration, Clock, WidthTiming, _solve, calibrate
 from nearfield.evaluation.planning.model_shapes import ModelShape, shape_of
 from nearfield.evaluation.planning.requirements import KINDS, Requirements
 from tests.support.cli_runner import Ran, run
@@ -147,7 +147,7 @@ def test_a_weight_alone_puts_its_best_first(name: str) -> None:
 def _value(model: str, benchmark: str) -> float:
     entry = catalog.find(model)
     assert entry is not None
-    return entry.score.value if entry.score and _named(entry) == benchmark else 0.0
+    return entry.score.value if entry.score and _benchmark_of(entry) == benchmark else 0.0
 
 
 def test_scores_of_different_benchmarks_are_never_compared() -> None:
@@ -170,7 +170,7 @@ def test_an_english_benchmark_says_nothing_of_other_languages() -> None:
 
 
 def test_every_benchmark_of_the_catalogue_has_its_languages() -> None:
-    assert {_named(entry) for entry in catalog.entries()} - {None} <= set(BENCHMARKS)
+    assert {_benchmark_of(entry) for entry in catalog.entries()} - {None} <= set(BENCHMARKS)
 
 
 # -- what is told ---------------------------------------------------------------------------------------------------
@@ -213,10 +213,10 @@ def test_vectors_are_quantised_where_the_memory_is_short() -> None:
     [
         ({"score": None}, "no published score"),
         ({"revision": None, "package": None}, "no revision"),
-        ({"languages": ("multilingual",)}, "does not say how well"),
+        ({"languages": ("multilingual",)}, "how well this multilingual model"),
         ({"gated": True}, "HF_TOKEN"),
         ({"id": "someone/else"}, "its shape"),
-        ({}, "not here"),
+        ({}, "not on this machine"),
     ],
 )
 def test_what_is_not_known_is_said(changed: dict[str, Any], told: str) -> None:
@@ -269,7 +269,7 @@ def test_the_shape_of_a_model_that_is_here_is_that_of_its_files() -> None:
     assert (shape.inner, shape.vocabulary) == (config["intermediate_size"], config["vocab_size"])
 
 
-def test_the_costs_are_solved_for_exactly() -> None:
+def test_the_costs_are_solve_for_exactly() -> None:
     shape = ModelShape("", 384, inner=1536)
     token, weight, meeting = 7e-6, 1.3e-11, 4e-11
 
@@ -277,7 +277,7 @@ def test_the_costs_are_solved_for_exactly() -> None:
         return token + layers * (shape.layer_weights * weight + tokens * 384 * meeting)
 
     runs = {(layers, length): (cost(layers, length), float(length)) for layers, length in ((1, 32), (3, 32), (3, 256))}
-    found = _solved(shape, runs)
+    found = _solve(shape, runs)
     assert found.fixed == pytest.approx(token)
     assert found.weight == pytest.approx(weight)
     assert found.meeting == pytest.approx(meeting)
@@ -292,8 +292,8 @@ def test_between_widths_costs_lie_between() -> None:
 
 
 def test_a_calibration_measures(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("nearfield.evaluation.planning.calibration._LEAST", 256)
-    monkeypatch.setattr("nearfield.evaluation.planning.calibration._RUN", 256)
+    monkeypatch.setattr("nearfield.evaluation.planning.calibration._MIN_RUN_TOKENS", 256)
+    monkeypatch.setattr("nearfield.evaluation.planning.calibration._RUN_TOKENS", 256)
     stages: list[str] = []
     told = calibrate(widths=(64,), rounds=1, on_stage=stages.append, precision="float32")
     assert stages == ["width 64", "a table of vectors"]
@@ -305,8 +305,8 @@ def test_a_calibration_measures(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_device_of_its_own_is_timed_by_the_wall() -> None:
-    assert Clock.of({"backend": "torch"}).share is None
-    clock = Clock.of({"threads": 1})
+    assert Clock.for_options({"backend": "torch"}).share is None
+    clock = Clock.for_options({"threads": 1})
     with clock.timing() as passed:
         sum(range(200_000))
     assert passed[0] > 0 and clock.share is not None and clock.share > 0
@@ -342,7 +342,7 @@ def test_the_command_asks_on_a_terminal(nearfield: Run, monkeypatch: pytest.Monk
     monkeypatch.setattr("typer.prompt", prompt)
     said = nearfield("advise", "--kind", "dense")
     assert said.code == 0 and len(asked) == 7
-    assert "multilingual" in said.out and "its speed here was not measured" in said.out
+    assert "multilingual" in said.out and "its speed on this machine" in said.out
 
 
 def test_the_command_says_what_ruled_all_out(nearfield: Run) -> None:

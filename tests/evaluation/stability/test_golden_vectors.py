@@ -54,12 +54,12 @@ def test_what_was_saved_is_reproduced(model: Path, tmp_path: Path) -> None:
     path = tmp_path / "golden.json"
     with _open(model) as encoder:
         golden_vectors.save(encoder, path, TEXTS)
-        rows = golden_vectors.read(path)["vectors"]
+        rows = golden_vectors.load(path)["vectors"]
         for role in ("query", "document"):
             expected = np.asarray(encoder.encode(TEXTS, role=role))
             # Nine digits keep a float32 whole.
             assert np.array_equal(np.array(rows[role], np.float32)[:, 0], expected)
-        told = golden_vectors.check(encoder, golden_vectors.read(path))
+        told = golden_vectors.check(encoder, golden_vectors.load(path))
     assert told["reproduced"] and told["fingerprint"]["same"] and told["versions"] == {}
     assert told["cosine"]["min"] > 0.9999999 and told["least"] == 0.99999
 
@@ -69,7 +69,7 @@ def test_other_weights_are_told_by_cosine_and_fingerprint(model: Path, tmp_path:
         golden_vectors.save(encoder, tmp_path / "golden.json", TEXTS)
     _nudged(model, 0.05)
     with _open(model) as encoder:
-        told = golden_vectors.check(encoder, golden_vectors.read(tmp_path / "golden.json"))
+        told = golden_vectors.check(encoder, golden_vectors.load(tmp_path / "golden.json"))
     assert not told["reproduced"] and not told["vectors_alike"] and not told["fingerprint"]["same"]
     assert told["cosine"]["min"] == told["worst"][0]["cosine"] < 0.99999
     assert told["worst"][0]["text"] in TEXTS
@@ -80,7 +80,7 @@ def test_vectors_that_are_alike_under_another_fingerprint_are_not_reproduced(mod
         golden_vectors.save(encoder, tmp_path / "golden.json", TEXTS)
     _nudged(model, 1e-7)
     with _open(model) as encoder:
-        told = golden_vectors.check(encoder, golden_vectors.read(tmp_path / "golden.json"))
+        told = golden_vectors.check(encoder, golden_vectors.load(tmp_path / "golden.json"))
     assert told["vectors_alike"] and not told["reproduced"]
 
 
@@ -89,7 +89,7 @@ def test_another_prompt_is_seen_in_its_role_alone(model: Path, tmp_path: Path) -
         golden_vectors.save(encoder, tmp_path / "golden.json", ["hello blue world"])
     write_tiny_model(model, prompts={"query": "search ", "document": "passage "})
     with _open(model) as encoder:
-        told = golden_vectors.check(encoder, golden_vectors.read(tmp_path / "golden.json"), least=0.999999)
+        told = golden_vectors.check(encoder, golden_vectors.load(tmp_path / "golden.json"), min_cosine=0.999999)
     cosines = {row["role"]: row["cosine"] for row in told["worst"]}
     assert cosines["document"] > 0.999999 > cosines["query"]
 
@@ -101,7 +101,7 @@ def test_other_kinds_of_vectors_are_kept_too(kind: str, write: Callable[[Path], 
     with _open(write(tmp_path)) as encoder:
         assert encoder.recipe.outputs[0] == kind
         golden_vectors.save(encoder, tmp_path / "golden.json", ["hello world", "a cat"])
-        saved = golden_vectors.read(tmp_path / "golden.json")
+        saved = golden_vectors.load(tmp_path / "golden.json")
         told = golden_vectors.check(encoder, saved)
         assert told["reproduced"] and told["cosine"]["min"] > 0.999999
         saved["vectors"]["query"].reverse()
@@ -131,14 +131,14 @@ def test_a_file_that_is_none_is_told(tmp_path: Path, content: str, message: str)
     path = tmp_path / "golden.json"
     path.write_text(content, encoding="utf-8")
     with pytest.raises(InputError, match=message):
-        golden_vectors.read(path)
+        golden_vectors.load(path)
 
 
 @pytest.mark.slow
 def test_the_commands(nearfield: Run, model: Path, tmp_path: Path) -> None:
     path = tmp_path / "golden.json"
     assert nearfield("golden", "save", model, path).code == 0
-    assert len(golden_vectors.read(path)["texts"]) == len(golden_vectors.TEXTS) == 13
+    assert len(golden_vectors.load(path)["texts"]) == len(golden_vectors.TEXTS) == 13
     again = nearfield("golden", "save", model, path)
     assert again.code == 2 and "--force" in again.err
     good = nearfield("golden", "check", path, "--model", model)

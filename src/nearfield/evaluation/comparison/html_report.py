@@ -84,7 +84,7 @@ def _template_values(comparison: Mapping[str, Any]) -> dict[str, Any]:
         "failed": [row for row in comparison["variants"] if row["errors"]],
         "pairs": pairs[:_MAX_PAIRS],
         "more_pairs": max(0, len(pairs) - _MAX_PAIRS),
-        "machine": hardware.line(comparison["machine"]),
+        "machine": hardware.summary_line(comparison["machine"]),
         "timed": any(row.get("speed") for row in comparison["variants"]),
         # "</script>" in a name would end the script.
         "parts": json.dumps(parts).replace("<", "\\u003c"),

@@ -32,7 +32,7 @@ def print_comparison(comparison: Mapping[str, Any], *, pictures: bool = True) ->
     if pictures:
         for text in draw_charts(comparison, min(_WIDTH, console.width)):
             console.print(text, highlight=False, markup=False, soft_wrap=True)
-    console.print(environment.line(comparison["machine"]), highlight=False, style="dim")
+    console.print(environment.summary_line(comparison["machine"]), highlight=False, style="dim")
 
 
 def _ranking(comparison: Mapping[str, Any]) -> Any:

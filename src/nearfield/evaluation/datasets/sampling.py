@@ -1,4 +1,4 @@
-"""Texts: those of a data set, by what they are there."""
+"""The texts of a data set by role, and random samples of them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from nearfield.evaluation.datasets.dataset import (
 
 
 def texts_of(rows: Rows) -> tuple[list[str], list[str]]:
-    """Return documents and queries; where two sides are alike, the one and the other."""
+    """Return documents and queries; for tasks with two equal sides, one side each."""
     if isinstance(rows, Retrieval):
         return list(rows.documents.values()), list(rows.queries.values())
     if isinstance(rows, (PairRows, Bitext)):
@@ -26,20 +26,20 @@ def texts_of(rows: Rows) -> tuple[list[str], list[str]]:
     if isinstance(rows, Classification):
         return list(rows.train.texts), list(rows.test.texts)
     if isinstance(rows, Clustering):
-        texts = [text for each in rows.sets for text in each.texts]
+        texts = [text for labelled in rows.sets for text in labelled.texts]
         return texts, texts
-    return _candidates(rows.samples), [each.query for each in rows.samples]
+    return _candidates(rows.samples), [sample.query for sample in rows.samples]
 
 
 def _candidates(samples: Sequence[Candidates]) -> list[str]:
-    return list(dict.fromkeys(text for each in samples for text in (*each.positive, *each.negative)))
+    return list(dict.fromkeys(text for sample in samples for text in (*sample.positive, *sample.negative)))
 
 
 def sample(dataset: Dataset, documents: int, queries: int, seed: int = 0) -> tuple[list[str], list[str]]:
-    """Return some of a data set's documents and queries, the same ones for the same seed."""
-    found = texts_of(dataset.rows)
-    drawn = random.Random(seed)
+    """Return some of a data set's documents and queries, chosen by the seed."""
+    sides = texts_of(dataset.rows)
+    generator = random.Random(seed)
     return tuple(  # type: ignore[return-value]
-        drawn.sample(side, most) if len(side) > most else list(side)
-        for side, most in zip(found, (documents, queries), strict=True)
+        generator.sample(side, count) if len(side) > count else list(side)
+        for side, count in zip(sides, (documents, queries), strict=True)
     )

@@ -1,8 +1,8 @@
-"""Synthetic: a retrieval set of one's own collection, without a judge: known items, asked for by headings and titles.
+"""Synthetic retrieval data sets from a collection: headings and titles are queries for the text below them.
 
-A heading says what stands below it, so that it can stand for a query whose answer is known (known-item search;
-Azzopardi & de Rijke 2006). It is an easy query, in the document's own words: such a set orders models roughly, and its
-figures are no measure of what people will find. It says so wherever it is shown.
+A heading describes the text below it, so that it can serve as a query with a known answer (known-item search;
+Azzopardi & de Rijke 2006). Such queries are easy, as they use the document's own words. The data set ranks models
+roughly; its scores do not predict how well people find things. Reports say that it is synthetic.
 """
 
 from __future__ import annotations
@@ -21,18 +21,18 @@ from nearfield.evaluation.datasets.dataset import Dataset, Retrieval
 
 Level = Literal["passage", "document"]
 LEVELS: tuple[Level, ...] = ("passage", "document")
-#: Queries at most, where nothing else is said.
-QUERIES = 500
-#: Words that a query has at least; a single one is put after the document's title.
-LEAST_WORDS = 2
-_PAGE = 500
+#: Default maximum number of queries.
+MAX_QUERIES = 500
+#: Minimum number of words of a query; a single word follows the document's title.
+MIN_WORDS = 2
+_PAGE_SIZE = 500
 _MARKS = re.compile(r"^\s*#{1,6}\s+|\s+#+\s*$|^\s*(?:\d+[.)]?)+\s+")
 _FILE = re.compile(r"^\S+\.\w{1,5}$")
 
 
 @dataclass
-class _HeldPassages:
-    """A document of a collection: its passages, and the headings that each stands under or holds."""
+class _DocumentPassages:
+    """The passages of a document by id, and the ids of the passages under each heading."""
 
     key: str
     title: str
@@ -40,113 +40,119 @@ class _HeldPassages:
     under: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
 
 
-def known_items(collection: Collection, *, level: Level = "passage", queries: int = QUERIES, seed: int = 0) -> Dataset:
-    """Make a retrieval set of a collection, whose queries are its headings and titles.
+def known_items(
+    collection: Collection, *, level: Level = "passage", queries: int = MAX_QUERIES, seed: int = 0
+) -> Dataset:
+    """Create a retrieval data set of a collection, with its headings and titles as queries.
 
-    What a heading stands above is relevant for it, and the heading itself is taken out of the text, for else it would
-    stand there word for word. A heading of several documents, or of one word, goes with its document's title; one that
-    still says nothing is left out.
+    The text below a heading is relevant for it. The heading is removed from the text, since it would match literally.
+    A heading of one word, or of several documents, is combined with the document's title; a heading that is still not
+    specific is left out.
 
     Args:
-        collection: that is open.
-        level: what is to be found: ``passage`` (a chunk of the collection) or ``document`` (all of its text, which a
-            variant with a chunker then cuts).
-        queries: how many at most; a sample where there are more.
+        collection: an open collection.
+        level: unit of retrieval: ``passage`` (a chunk of the collection) or ``document`` (its whole text, which a
+            variant with a chunker splits).
+        queries: maximum number of queries; if there are more, a sample.
         seed: of that sample.
 
     Raises:
-        InputError: the level is unknown, or the collection has no headings and titles to ask for.
+        InputError: the level is unknown, or the collection has no suitable headings and titles.
     """
     if level not in LEVELS:
-        raise InputError(f"Known items are found by {' or '.join(LEVELS)}, not by {level!r}.", param="level")
-    held = list(_documents(collection))
-    asked = _asked(held)
-    if not asked:
+        raise InputError(f"The level is {' or '.join(LEVELS)}, not {level!r}.", param="level")
+    documents = list(_documents(collection))
+    candidates = _find_queries(documents)
+    if not candidates:
         raise InputError(
-            f"Collection {collection.name!r} has no headings or titles of {LEAST_WORDS} words to make queries of.",
+            f"Collection {collection.name!r} has no headings or titles of {MIN_WORDS} words to use as queries.",
             param="collection",
         )
-    chosen = sorted(asked) if len(asked) <= queries else sorted(random.Random(seed).sample(sorted(asked), queries))
-    texts = _texts(held, level)
+    chosen = sorted(candidates)
+    if len(chosen) > queries:
+        chosen = sorted(random.Random(seed).sample(chosen, queries))
+    texts = _texts(documents, level)
     relevant: dict[str, dict[str, int]] = {}
     for query in chosen:
-        document, passages = asked[query]
-        found = [document.key] if level == "document" else passages
-        grades = {key: 1 for key in found if texts.get(key, "").strip()}
+        document, passages = candidates[query]
+        keys = [document.key] if level == "document" else passages
+        grades = {key: 1 for key in keys if texts.get(key, "").strip()}
         if grades:
             relevant[_id(query)] = grades
     rows = Retrieval(texts, {_id(query): query for query in chosen if _id(query) in relevant}, relevant)
-    told = (
+    note = (
         f"Synthetic: headings and titles of collection {collection.name!r} as queries for known {level}s; not judged."
     )
-    return Dataset(f"{collection.name} (synthetic)", "retrieval", rows, synthetic=told)
+    return Dataset(f"{collection.name} (synthetic)", "retrieval", rows, synthetic=note)
 
 
-def _documents(collection: Collection) -> Iterator[_HeldPassages]:
+def _documents(collection: Collection) -> Iterator[_DocumentPassages]:
     after: str | None = None
-    while page := collection.documents(limit=_PAGE, after=after):
+    while page := collection.documents(limit=_PAGE_SIZE, after=after):
         for info in page:
-            made = _HeldPassages(info.id, _plain(info.title))
+            document = _DocumentPassages(info.id, _plain(info.title))
             for chunk in collection.manifest.chunks(info.id):
-                made.passages[chunk.id] = chunk.text
-                path = [_plain(each) for each in chunk.payload.get("headings", ())]
+                document.passages[chunk.id] = chunk.text
+                path = [_plain(heading) for heading in chunk.payload.get("headings", ())]
                 if path:
-                    made.under[path[-1]].append(chunk.id)
-            yield _with_inner(made)
+                    document.under[path[-1]].append(chunk.id)
+            yield _add_enclosing_passages(document)
         after = page[-1].id
 
 
-def _with_inner(held: _HeldPassages) -> _HeldPassages:
-    """Add to each heading the passage that it stands in: its section begins there."""
-    for key, text in held.passages.items():
+def _add_enclosing_passages(document: _DocumentPassages) -> _DocumentPassages:
+    """Add to each heading the passage that contains the heading, where its section begins."""
+    for key, text in document.passages.items():
         for line in text.splitlines():
             name = _plain(line)
-            if name in held.under and key not in held.under[name]:
-                held.under[name].insert(0, key)
-    return held
+            if name in document.under and key not in document.under[name]:
+                document.under[name].insert(0, key)
+    return document
 
 
-def _asked(held: Sequence[_HeldPassages]) -> dict[str, tuple[_HeldPassages, list[str]]]:
-    """Return queries with their document and passages, each query of one document alone."""
-    found: dict[str, list[tuple[_HeldPassages, list[str]]]] = defaultdict(list)
-    plain = [(name, each, keys) for each in held for name, keys in each.under.items()]
-    spread: dict[str, set[str]] = defaultdict(set)
-    for name, each, _ in plain:
-        spread[name.casefold()].add(each.key)
-    for name, each, keys in plain:
-        alone = len(spread[name.casefold()]) == 1 and len(name.split()) >= LEAST_WORDS
-        query = name if alone else f"{each.title}: {name}" if each.title and each.title != name else ""
-        if _telling(query):
-            found[query].append((each, keys))
-    for each in held:
-        if _telling(each.title) and each.title not in each.under:
-            found[each.title].append((each, list(each.passages)))
-    return {query: places[0] for query, places in found.items() if len(places) == 1}
+def _find_queries(documents: Sequence[_DocumentPassages]) -> dict[str, tuple[_DocumentPassages, list[str]]]:
+    """Return queries with their document and passages; each query belongs to one document only."""
+    places_of: dict[str, list[tuple[_DocumentPassages, list[str]]]] = defaultdict(list)
+    plain = [(name, document, keys) for document in documents for name, keys in document.under.items()]
+    documents_of: dict[str, set[str]] = defaultdict(set)
+    for name, document, _ in plain:
+        documents_of[name.casefold()].add(document.key)
+    for name, document, keys in plain:
+        is_specific = len(documents_of[name.casefold()]) == 1 and len(name.split()) >= MIN_WORDS
+        query = (
+            name if is_specific else f"{document.title}: {name}" if document.title and document.title != name else ""
+        )
+        if _is_specific(query):
+            places_of[query].append((document, keys))
+    for document in documents:
+        if _is_specific(document.title) and document.title not in document.under:
+            places_of[document.title].append((document, list(document.passages)))
+    return {query: places[0] for query, places in places_of.items() if len(places) == 1}
 
 
-def _telling(query: str) -> bool:
-    """Return whether a query says something: two words or more with letters, and no file's name."""
+def _is_specific(query: str) -> bool:
+    """Return whether a query has two words with letters or more, and is not a file name."""
     words = [word for word in query.split() if sum(letter.isalpha() for letter in word) > 1]
-    return len(words) >= LEAST_WORDS and not _FILE.match(query)
+    return len(words) >= MIN_WORDS and not _FILE.match(query)
 
 
-def _texts(held: Sequence[_HeldPassages], level: Level) -> dict[str, str]:
-    """Return what is to be found, without the lines that are queries."""
-    found: dict[str, str] = {}
-    for each in held:
-        names = {*each.under, each.title}
-        passages = {key: _without(text, names) for key, text in each.passages.items()}
-        found |= {each.key: "\n\n".join(passages.values())} if level == "document" else passages
-    return {key: text for key, text in found.items() if text.strip()}
+def _texts(documents: Sequence[_DocumentPassages], level: Level) -> dict[str, str]:
+    """Return the texts to search, without the lines that are queries."""
+    texts: dict[str, str] = {}
+    for document in documents:
+        names = {*document.under, document.title}
+        passages = {key: _remove_lines(text, names) for key, text in document.passages.items()}
+        texts |= {document.key: "\n\n".join(passages.values())} if level == "document" else passages
+    return {key: text for key, text in texts.items() if text.strip()}
 
 
-def _without(text: str, names: set[str]) -> str:
-    kept = [line for line in text.splitlines() if _plain(line) not in names]
-    return "\n".join(kept).strip()
+def _remove_lines(text: str, names: set[str]) -> str:
+    lines = [line for line in text.splitlines() if _plain(line) not in names]
+    return "\n".join(lines).strip()
 
 
 def _plain(line: str) -> str:
-    """Return a heading's name, without marks and numbers."""
+    """Return a heading without Markdown marks and numbers."""
     return " ".join(_MARKS.sub("", line).split())
 
 

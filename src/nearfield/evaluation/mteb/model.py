@@ -1,6 +1,6 @@
-"""MTEB: lets the ``mteb`` package measure a model that Nearfield runs, here or behind a URL.
+"""An adapter that lets the ``mteb`` package evaluate a local model or one behind a URL.
 
-``mteb.evaluate(MtebModel("all-MiniLM-L6-v2"), mteb.get_tasks(["STSBenchmark"]))`` is all it takes.
+Example: ``mteb.evaluate(MtebModel("all-MiniLM-L6-v2"), mteb.get_tasks(["STSBenchmark"]))``.
 """
 
 from __future__ import annotations
@@ -16,29 +16,29 @@ from nearfield.encoder import Encoder
 from nearfield.errors import InputError, MissingExtra
 from nearfield.vectors.dense import Vectors
 
-#: What encodes the texts: a model in this process, or one behind a URL.
+#: The encoder of the texts: a local model, or a client of a server.
 TextEncoder: TypeAlias = Encoder | Client
 
 
 class MtebModel:
-    """A model as MTEB's ``EncoderProtocol`` wants it.
+    """A model with the interface of MTEB's ``EncoderProtocol``.
 
-    Which prompt a text gets: the first of task name with role, task name, task type with role, task type, and role
-    that has one (MTEB's own order), among the ``prompts`` given, the model's own, and those that MTEB keeps for the
-    model. Where there is none, the model's own prompt of the role, else its default. A model that reads instructions
-    (E5-instruct, Qwen3) gets the task's, before all but documents, as MTEB gives it.
+    The prompt of a text is the first that exists for task name and role, task name, task type and role, task type, or
+    role (MTEB's order), among ``prompts``, the model's own, and those in MTEB's registry. Otherwise it is the model's
+    prompt for the role, or its default prompt. An instruction model (E5-instruct, Qwen3) gets the task's instruction
+    before everything but documents, as in MTEB.
 
     Args:
-        model: a name or a folder, as for ``Encoder``, or a model that is loaded; with ``url`` its name there.
-        url: of a server: Nearfield's own, or one that speaks OpenAI's API.
-        key: for that server.
+        model: a name or folder as for ``Encoder``, or a loaded encoder; with ``url``, its name on the server.
+        url: of a Nearfield server or an OpenAI-compatible endpoint.
+        key: API key of the server.
         prompts: texts by task name, task type, ``query``, ``document``, or ``NAME-query``, ``NAME-document``.
         truncate_dim, precision: dimensions and number format of vectors, as for ``Encoder.encode``. Quantised
-            vectors are compared as what they decode to.
+            vectors are decoded before they are compared.
         options: as for ``Encoder``.
 
     Raises:
-        InputError: the model gives no vectors that MTEB compares.
+        InputError: the model has no vectors that MTEB supports.
         MissingExtra: mteb is not installed.
     """
 
@@ -59,15 +59,15 @@ class MtebModel:
         if device is not None:
             options["device"] = device
         self._own = not isinstance(model, Encoder)
-        self._runs: TextEncoder = _opened(model, revision, url, key, options)
+        self._encoder: TextEncoder = _open(model, revision, url, key, options)
         changed = {"truncate_dim": truncate_dim, "precision": precision}
         default = {"truncate_dim": None, "precision": "float32"}
-        #: What every call asks for beside its prompt.
-        self._asked = {name: value for name, value in changed.items() if value != default[name]}
+        #: Keywords of every call besides the prompt.
+        self._keywords = {name: value for name, value in changed.items() if value != default[name]}
         if truncate_dim is not None:
-            self._asked["force_truncate_dim"] = True
-        self.mteb_model_meta = _meta(self._runs, {k: v for k, v in self._asked.items() if k in default})
-        self._prompts = _table(self._runs, prompts or {})
+            self._keywords["force_truncate_dim"] = True
+        self.mteb_model_meta = _meta(self._encoder, {k: v for k, v in self._keywords.items() if k in default})
+        self._prompts = _table(self._encoder, prompts or {})
 
     def encode(
         self,
@@ -77,37 +77,37 @@ class MtebModel:
         prompt_type: Any = None,
         **options: Any,
     ) -> Any:
-        """Encode batches of MTEB's: float32 [n, dim], or for late interaction a list of [tokens, dim]."""
+        """Encode MTEB batches: float32 [n, dim], or for late interaction a list of [tokens, dim]."""
         texts = [text for batch in inputs for text in batch["text"]]
-        asked = {**self._asked, **self.prompt(task_metadata, prompt_type)}
+        keywords = {**self._keywords, **self.prompt(task_metadata, prompt_type)}
         if "precision" in options:
-            asked["precision"] = options["precision"]
-        found = self._runs.encode(texts, show_progress_bar=bool(options.get("show_progress_bar")), **asked)
-        if isinstance(found, Vectors):
-            return found.decode().data
-        return [np.asarray(row) for row in found]
+            keywords["precision"] = options["precision"]
+        vectors = self._encoder.encode(texts, show_progress_bar=bool(options.get("show_progress_bar")), **keywords)
+        if isinstance(vectors, Vectors):
+            return vectors.decode().data
+        return [np.asarray(row) for row in vectors]
 
     def prompt(self, task_metadata: Any, prompt_type: Any = None) -> dict[str, Any]:
-        """Return what ``Encoder.encode`` is asked for a task's texts: role, prompt, prompt_name, task, instruction."""
+        """Return the keywords of ``Encoder.encode`` for a task: role, prompt, prompt_name, task or instruction."""
         from mteb.models.abs_encoder import get_prompt_name
 
         role = None if prompt_type is None else str(prompt_type.value)
         known = {} if role is None else {"role": role}
         name = get_prompt_name(self._prompts, task_metadata, prompt_type)
-        if name in (None, role) and role != "document" and _reads_instructions(self._runs):
+        if name in (None, role) and role != "document" and _reads_instructions(self._encoder):
             instruction = _instruction(task_metadata, prompt_type)
             if instruction:
                 return {**known, "instruction": instruction}
         return known if name is None else {**known, **self._prompts[name]}
 
     def similarity(self, embeddings1: Any, embeddings2: Any) -> Any:
-        """Compare all with all by the model's own measure: a tensor [n, m]."""
+        """Return all similarities by the model's own measure: a tensor [n, m]."""
         from mteb import similarity_functions
 
         return getattr(similarity_functions, self._measure())(embeddings1, embeddings2)
 
     def similarity_pairwise(self, embeddings1: Any, embeddings2: Any) -> Any:
-        """Compare row with row: a tensor [n]."""
+        """Return the similarities of rows at the same position: a tensor [n]."""
         from mteb import similarity_functions
 
         return getattr(similarity_functions, f"pairwise_{self._measure()}")(embeddings1, embeddings2)
@@ -116,9 +116,9 @@ class MtebModel:
         return {"dot": "dot_score", "MaxSim": "max_sim"}.get(self.mteb_model_meta.similarity_fn_name.value, "cos_sim")
 
     def close(self) -> None:
-        """Let go of a model that was loaded here."""
+        """Release a model that was loaded here."""
         if self._own:
-            self._runs.close()
+            self._encoder.close()
 
     def __enter__(self) -> MtebModel:
         return self
@@ -127,43 +127,47 @@ class MtebModel:
         self.close()
 
 
-def _opened(model: str | Encoder, revision: str | None, url: str | None, key: str | None, options: Any) -> TextEncoder:
+def _open(model: str | Encoder, revision: str | None, url: str | None, key: str | None, options: Any) -> TextEncoder:
     if isinstance(model, Encoder):
-        found: TextEncoder = model
+        encoder: TextEncoder = model
     elif url is not None:
         if options:
             raise InputError(f"{', '.join(options)} cannot be chosen for a model behind a URL.", param="url")
-        found = Client(url, model, key=key)
+        encoder = Client(url, model, key=key)
     else:
-        found = Encoder(model, **(options | ({"revision": revision} if revision else {})))
-    if isinstance(found, Encoder) and found.recipe.outputs[0] not in ("dense", "multivector"):
-        raise InputError(f"{found.name} gives {found.recipe.outputs[0]} vectors; MTEB is driven by dense ones here.")
-    return found
+        encoder = Encoder(model, **(options | ({"revision": revision} if revision else {})))
+    if isinstance(encoder, Encoder) and encoder.recipe.outputs[0] not in ("dense", "multivector"):
+        raise InputError(f"{encoder.name} returns {encoder.recipe.outputs[0]} vectors; MTEB needs dense ones.")
+    return encoder
 
 
-def _meta(runs: TextEncoder, asked: dict[str, Any]) -> Any:
-    """Return what MTEB keeps about a model, as far as it knows it, with what ran here."""
+def _meta(encoder: TextEncoder, settings: dict[str, Any]) -> Any:
+    """Return MTEB's metadata of a model, updated with facts about this encoder."""
     from mteb.models.model_implementations import MODEL_REGISTRY
     from mteb.models.model_meta import ModelMeta
 
-    name = runs.name if runs.name.count("/") == 1 and runs.name[0] not in "./" else f"local/{Path(runs.name).name}"
-    many = isinstance(runs, Encoder) and runs.recipe.outputs[0] == "multivector"
+    name = (
+        encoder.name
+        if encoder.name.count("/") == 1 and encoder.name[0] not in "./"
+        else f"local/{Path(encoder.name).name}"
+    )
+    is_multivector = isinstance(encoder, Encoder) and encoder.recipe.outputs[0] == "multivector"
     known = MODEL_REGISTRY.get(name) or ModelMeta.create_empty({"name": name})
-    facts: dict[str, Any] = {"loader": None, "loader_kwargs": {}, "experiment_kwargs": asked or None}
-    facts["similarity_fn_name"] = _scoring("MaxSim" if many else _metric(runs))
-    facts["model_type"] = ["late-interaction"] if many else ["dense"]
-    if isinstance(runs, Encoder):
-        revision = runs.recipe.revision or runs.fingerprint.split(":")[0]
-        facts |= {"revision": revision, "embed_dim": runs.dimensions, "max_tokens": runs.max_length}
+    facts: dict[str, Any] = {"loader": None, "loader_kwargs": {}, "experiment_kwargs": settings or None}
+    facts["similarity_fn_name"] = _scoring("MaxSim" if is_multivector else _metric(encoder))
+    facts["model_type"] = ["late-interaction"] if is_multivector else ["dense"]
+    if isinstance(encoder, Encoder):
+        revision = encoder.recipe.revision or encoder.fingerprint.split(":")[0]
+        facts |= {"revision": revision, "embed_dim": encoder.dimensions, "max_tokens": encoder.max_length}
     elif known.revision is None:
         facts["revision"] = "served"
     return known.model_copy(update=facts)
 
 
-def _metric(runs: TextEncoder) -> str:
-    metric = runs.recipe.similarity if isinstance(runs, Encoder) else "cosine"
+def _metric(encoder: TextEncoder) -> str:
+    metric = encoder.recipe.similarity if isinstance(encoder, Encoder) else "cosine"
     if metric not in ("cosine", "dot"):
-        raise InputError(f"{runs.name} compares by {metric} distance, which MTEB does not know as a measure.")
+        raise InputError(f"{encoder.name} compares by {metric} distance, which MTEB does not support.")
     return metric
 
 
@@ -177,38 +181,38 @@ def _scoring(metric: str) -> Any:
     }[metric]
 
 
-def _table(runs: TextEncoder, given: Mapping[str, str]) -> dict[str, dict[str, str]]:
-    """Return what is asked for by the names that MTEB looks up; earlier sources give way to later ones."""
+def _table(encoder: TextEncoder, prompts: Mapping[str, str]) -> dict[str, dict[str, str]]:
+    """Return keywords of ``encode`` by the names that MTEB looks up; later sources replace earlier ones."""
     from mteb.models.model_implementations import MODEL_REGISTRY
 
-    known = MODEL_REGISTRY.get(runs.name)
-    kept = dict((known.loader_kwargs if known else {}).get("model_prompts") or {})
-    tasks = runs.recipe.tasks if isinstance(runs, Encoder) else runs.remote.prompts
-    table = {key: {"task": text} if text in tasks else {"prompt": text} for key, text in kept.items()}
-    own = runs.recipe.prompts if isinstance(runs, Encoder) else runs.remote.prompts
-    # The role alone finds these two, and the model's adapter with them.
+    known = MODEL_REGISTRY.get(encoder.name)
+    registered = dict((known.loader_kwargs if known else {}).get("model_prompts") or {})
+    tasks = encoder.recipe.tasks if isinstance(encoder, Encoder) else encoder.remote.prompts
+    table = {key: {"task": text} if text in tasks else {"prompt": text} for key, text in registered.items()}
+    own = encoder.recipe.prompts if isinstance(encoder, Encoder) else encoder.remote.prompts
+    # The role selects these two prompts, and the adapter of the model.
     table |= {name: {} if name in ("query", "document") else {"prompt_name": name} for name in own}
-    return table | {key: {"prompt": text} for key, text in given.items()}
+    return table | {key: {"prompt": text} for key, text in prompts.items()}
 
 
-def _reads_instructions(runs: TextEncoder) -> bool:
+def _reads_instructions(encoder: TextEncoder) -> bool:
     from nearfield import catalog
 
-    if isinstance(runs, Encoder):
-        return bool(runs.recipe.instruction)
-    entry = catalog.find(runs.name)
-    return bool(entry and entry.instruction and runs.remote.native)
+    if isinstance(encoder, Encoder):
+        return bool(encoder.recipe.instruction)
+    entry = catalog.find(encoder.name)
+    return bool(entry and entry.instruction and encoder.remote.native)
 
 
 def _instruction(task_metadata: Any, prompt_type: Any) -> str:
-    """Return the instruction that MTEB has for a task, or for all of its type; empty for a task it does not know."""
+    """Return MTEB's instruction for a task or its type; empty for an unknown task."""
     from mteb.abstasks.abstask import get_abstask_prompt
 
-    told = task_metadata.prompt
-    if isinstance(told, dict):
-        told = told.get("query" if prompt_type is None else prompt_type.value)
-    if told:
-        return str(told)
+    instruction = task_metadata.prompt
+    if isinstance(instruction, dict):
+        instruction = instruction.get("query" if prompt_type is None else prompt_type.value)
+    if instruction:
+        return str(instruction)
     try:
         return str(get_abstask_prompt(task_metadata.name) or "")
     except KeyError:
@@ -220,5 +224,5 @@ def package() -> Any:
     try:
         import mteb
     except ImportError as error:
-        raise MissingExtra(f"MTEB's tasks need {error.name!r}: pip install 'nearfield[mteb]'") from error
+        raise MissingExtra(f"MTEB tasks need {error.name!r}: pip install 'nearfield[mteb]'") from error
     return mteb

@@ -1,4 +1,4 @@
-"""Published: scores that others measured, as MTEB keeps them: a folder of results, or one file of many."""
+"""Published MTEB scores: read a results folder or a file of many results, and compare them with own scores."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from typing import Any
 
 from nearfield.errors import InputError, nearest
 
-#: Files that lie beside results and hold none.
-_OTHERS = frozenset({"model_meta.json", "run_settings.json", "paths.json"})
+#: Files in a results folder that hold no results.
+_OTHER_FILES = frozenset({"model_meta.json", "run_settings.json", "paths.json"})
 
 
 @dataclass(frozen=True)
 class PublishedScore:
-    """One model's figures on one subset of a task: ``main`` in points of 100, ``metrics`` as they were published."""
+    """The scores of a model on a subset of a task: ``main`` in points of 100, ``metrics`` as published."""
 
     model: str
     revision: str
@@ -27,7 +27,7 @@ class PublishedScore:
     metrics: Mapping[str, float]
 
 
-def read(path: str | Path) -> list[PublishedScore]:
+def read_scores(path: str | Path) -> list[PublishedScore]:
     """Read published scores.
 
     Args:
@@ -36,20 +36,20 @@ def read(path: str | Path) -> list[PublishedScore]:
             {metric: value}}}}}}}``.
 
     Raises:
-        InputError: there are no results, or a file is none (which, and why).
+        InputError: there are no results, or a file is malformed.
     """
-    place = Path(path)
-    if place.is_dir():
-        files = [file for file in sorted(place.rglob("*.json")) if file.name not in _OTHERS]
-        found = [score for file in files for score in _file(file)]
+    source = Path(path)
+    if source.is_dir():
+        files = [file for file in sorted(source.rglob("*.json")) if file.name not in _OTHER_FILES]
+        scores = [score for file in files for score in _read_file(file)]
     else:
-        found = list(_file(place))
-    if not found:
-        raise InputError(f"There are no results of MTEB in {str(path)!r}: MODEL/REVISION/TASK.json.", param="path")
-    return found
+        scores = list(_read_file(source))
+    if not scores:
+        raise InputError(f"There are no MTEB results in {str(path)!r}: MODEL/REVISION/TASK.json.", param="path")
+    return scores
 
 
-def of(
+def select_scores(
     scores: Iterable[PublishedScore],
     model: str,
     task: str | None = None,
@@ -57,84 +57,86 @@ def of(
     split: str | None = None,
     subset: str | None = None,
 ) -> list[PublishedScore]:
-    """Return the scores of a model (its full name, or the part after the slash), in the order they were read.
+    """Return the scores of a model (by its full name, or the part after the slash), in the order of ``scores``.
 
     Raises:
-        InputError: there are none of that model, or none of that task.
+        InputError: there are no scores of that model or task.
     """
     every = list(scores)
-    named = [each for each in every if model in (each.model, each.model.partition("/")[2])]
-    if not named:
-        raise InputError(f"No scores of {model!r} are here. {nearest(model, {each.model for each in every})}")
-    found = [each for each in named if task in (None, each.task)]
-    if not found:
-        raise InputError(f"No scores of {model} on {task!r}. {nearest(task, {each.task for each in named})}")
-    return [each for each in found if split in (None, each.split) and subset in (None, each.subset)]
+    of_model = [score for score in every if model in (score.model, score.model.partition("/")[2])]
+    if not of_model:
+        raise InputError(f"No scores of {model!r}. {nearest(model, {score.model for score in every})}")
+    of_task = [score for score in of_model if task in (None, score.task)]
+    if not of_task:
+        raise InputError(f"No scores of {model} on {task!r}. {nearest(task, {score.task for score in of_model})}")
+    return [score for score in of_task if split in (None, score.split) and subset in (None, score.subset)]
 
 
-def beside(ours: Iterable[Mapping[str, Any]], theirs: Iterable[PublishedScore]) -> list[dict[str, Any]]:
-    """Put published scores beside those of ``mteb_tasks.run``: task, split, subset, ours, theirs and the difference.
+def compare_scores(ours: Iterable[Mapping[str, Any]], theirs: Iterable[PublishedScore]) -> list[dict[str, Any]]:
+    """Compare the results of ``run_tasks`` with published scores of one model: both scores and the difference.
 
-    ``theirs`` are of one model. What was not published has None there.
+    ``published`` and ``difference`` are None where no score was published.
     """
-    known = {(each.task, each.split, each.subset): each for each in theirs}
+    known = {(score.task, score.split, score.subset): score for score in theirs}
     rows = []
     for row in ours:
         key = (row["task"], row["split"], row["subset"])
         other = known.get(key)
-        found = {"task": key[0], "split": key[1], "subset": key[2], "main": row["main"], "ours": row["score"]}
+        facts = {"task": key[0], "split": key[1], "subset": key[2], "main": row["main"], "ours": row["score"]}
         published = None if other is None else other.main
         more = {"published": published, "difference": None if published is None else row["score"] - published}
-        rows.append({**found, **more, "revision": None if other is None else other.revision})
+        rows.append({**facts, **more, "revision": None if other is None else other.revision})
     return rows
 
 
-def _file(file: Path) -> Iterator[PublishedScore]:
+def _read_file(file: Path) -> Iterator[PublishedScore]:
     try:
-        told = json.loads(file.read_text(encoding="utf-8"))
+        content = json.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise InputError(f"There is no {str(file)!r}.", param="path") from None
     except ValueError as error:
         raise InputError(f"{file} is not JSON: {error}.", param="path") from error
-    if isinstance(told, dict) and isinstance(told.get("results"), dict):
-        yield from _many(told["results"])
-    elif isinstance(told, dict) and "scores" in told:
-        yield from _one(file, told)
-    elif isinstance(told, dict) and {"mteb_version", "mteb_dataset_name"} <= told.keys():
-        yield from _one(file, _old(file))
+    if isinstance(content, dict) and isinstance(content.get("results"), dict):
+        yield from _parse_many(content["results"])
+    elif isinstance(content, dict) and "scores" in content:
+        yield from _parse_result(file, content)
+    elif isinstance(content, dict) and {"mteb_version", "mteb_dataset_name"} <= content.keys():
+        yield from _parse_result(file, _load_legacy(file))
     else:
-        raise InputError(f"{file} is no result of MTEB: it has neither scores nor results.", param="path")
+        raise InputError(f"{file} is not an MTEB result: it has neither scores nor results.", param="path")
 
 
-def _one(file: Path, told: Mapping[str, Any]) -> Iterator[PublishedScore]:
+def _parse_result(file: Path, content: Mapping[str, Any]) -> Iterator[PublishedScore]:
     folder = file.resolve().parent
     while folder.parent.name == "experiments" or folder.name == "experiments":
         folder = folder.parent
     model, revision = folder.parent.name.replace("__", "/", 1), folder.name
-    task = str(told.get("task_name", file.stem))
-    for split, subsets in told["scores"].items():
+    task = str(content.get("task_name", file.stem))
+    for split, subsets in content["scores"].items():
         for row in subsets:
-            yield _score(file, model, revision, task, split, row.get("hf_subset", "default"), row)
+            yield _parse_score(file, model, revision, task, split, row.get("hf_subset", "default"), row)
 
 
-def _many(results: Mapping[str, Any]) -> Iterator[PublishedScore]:
+def _parse_many(results: Mapping[str, Any]) -> Iterator[PublishedScore]:
     for model, tasks in results.items():
         for task, revisions in tasks.items():
             for revision, splits in revisions.items():
                 for split, subsets in splits.items():
                     for subset, row in subsets.items():
-                        yield _score(model, model.replace("__", "/", 1), revision, task, split, subset, row)
+                        yield _parse_score(model, model.replace("__", "/", 1), revision, task, split, subset, row)
 
 
-def _score(place: Any, model: str, revision: str, task: str, split: str, subset: str, row: Any) -> PublishedScore:
+def _parse_score(
+    source: object, model: str, revision: str, task: str, split: str, subset: str, row: Any
+) -> PublishedScore:
     if not isinstance(row, dict) or not isinstance(row.get("main_score"), (int, float)):
-        raise InputError(f"{place}: {task}, {split}, {subset} has no main_score.", param="path")
+        raise InputError(f"{source}: {task}, {split}, {subset} has no main_score.", param="path")
     numbers = {name: float(value) for name, value in row.items() if isinstance(value, (int, float))}
     return PublishedScore(model, revision, task, split, subset, 100.0 * float(row["main_score"]), numbers)
 
 
-def _old(file: Path) -> Mapping[str, Any]:
-    """Let mteb read what its releases before 1.11 wrote."""
+def _load_legacy(file: Path) -> Mapping[str, Any]:
+    """Read a file of a release before 1.11 with the mteb package."""
     from nearfield.evaluation.mteb.model import package
 
     result = package().results.TaskResult.from_disk(file)

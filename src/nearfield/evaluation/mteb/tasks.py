@@ -1,4 +1,4 @@
-"""MTEB's tasks: run by name, with the data that MTEB fetches, or with rows from here in their place."""
+"""Run MTEB tasks by name, with the data that MTEB downloads or with own data sets instead."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from nearfield.errors import InputError, SourceUnavailable, nearest
 from nearfield.evaluation.datasets.dataset import Classification, Dataset, PairRows, Retrieval
 from nearfield.evaluation.mteb.model import MtebModel, package
 
-#: Our kinds of rows, and the types of MTEB's tasks whose data they can stand for.
-_TYPES: Mapping[type, tuple[str, ...]] = {
+#: Classes of data sets, and the types of MTEB tasks whose data they can replace.
+_TASK_TYPES: Mapping[type, tuple[str, ...]] = {
     Retrieval: ("Retrieval",),
     PairRows: ("STS",),
     Classification: ("Classification",),
@@ -27,77 +27,82 @@ def run_tasks(
     data: Mapping[str, Dataset] | None = None,
     progress: bool = False,
 ) -> list[dict[str, Any]]:
-    """Run tasks of MTEB: for each its name, split, subset, main score in points, and all its metrics.
+    """Run MTEB tasks; return task, split, subset, main score in points, and all metrics of each.
 
     Args:
-        model: what is measured.
-        tasks: names, or tasks of MTEB.
-        output: folder for results in MTEB's own layout (``results/MODEL/REVISION/TASK.json``). What is there already
-            is not computed again.
-        data: by a task's name, rows that take the place of those which MTEB would fetch.
-        progress: show bars.
+        model: the model to evaluate.
+        tasks: names or task objects of MTEB.
+        output: folder for results in MTEB's own layout (``results/MODEL/REVISION/TASK.json``). Stored results
+            are not computed again.
+        data: data sets by task name, used instead of those that MTEB downloads.
+        progress: show progress bars.
 
     Raises:
-        InputError: there is no such task, or data does not fit it.
-        SourceUnavailable: a task's data must be fetched, and cannot be.
+        InputError: a task is unknown, or a data set does not fit it.
+        SourceUnavailable: the data of a task cannot be downloaded.
     """
     mteb = package()
-    given = dict(data or {})
-    chosen = [with_data(task, given.pop(_name(task))) if _name(task) in given else _task(task) for task in tasks]
-    if given:
-        hint = nearest(next(iter(given)), map(_name, tasks))
-        raise InputError(f"There is data for {next(iter(given))!r}, which is none of the tasks. {hint}", param="data")
+    replacements = dict(data or {})
+    chosen = [
+        with_data(task, replacements.pop(_name(task))) if _name(task) in replacements else _task(task) for task in tasks
+    ]
+    if replacements:
+        unused = next(iter(replacements))
+        hint = nearest(unused, map(_name, tasks))
+        raise InputError(f"There is data for {unused!r}, which is none of the tasks. {hint}", param="data")
     cache = None if output is None else mteb.ResultCache(output)
     rows: list[dict[str, Any]] = []
     for task in chosen:
-        with _fetching(task):
-            found = mteb.evaluate(model, task, cache=cache, show_progress_bar=progress, co2_tracker=False)
-        rows += [row for result in found.task_results for row in _rows(result, task)]
+        with _download_errors(task):
+            results = mteb.evaluate(model, task, cache=cache, show_progress_bar=progress, co2_tracker=False)
+        rows += [row for result in results.task_results for row in _rows(result, task)]
     return rows
 
 
 def with_data(task: str | Any, dataset: Dataset) -> Any:
-    """Return a task of MTEB (by name, or one made by yourself) with our rows in place of those it would fetch.
+    """Return an MTEB task, given by name or object, with the rows of a data set.
 
     Raises:
-        InputError: the rows are of another kind than the task, or the task has several subsets.
+        InputError: the data set is for another kind of task, or the task has several subsets.
     """
-    made = _task(task)
-    types = _TYPES.get(type(dataset.rows), ())
-    if made.metadata.type not in types:
-        known = ", ".join(name for names in _TYPES.values() for name in names)
+    filled = _task(task)
+    types = _TASK_TYPES.get(type(dataset.rows), ())
+    if filled.metadata.type not in types:
+        known = ", ".join(name for names in _TASK_TYPES.values() for name in names)
         raise InputError(
-            f"{made.metadata.name} is of MTEB's type {made.metadata.type}, and {dataset.name!r} is for "
-            f"{dataset.task}. Data from here can stand for that of: {known}.",
+            f"{filled.metadata.name} is of MTEB's type {filled.metadata.type}, and {dataset.name!r} is for "
+            f"{dataset.task}. Own data sets are supported for: {known}.",
             param="data",
         )
-    if made.metadata.is_multilingual:
-        raise InputError(f"{made.metadata.name} has several subsets, and one data set cannot be all.", param="data")
-    split = made.metadata.eval_splits[0]
-    made.dataset = _FILLS[type(dataset.rows)](dataset.rows, split)
-    made._eval_splits = [split]
-    made.data_loaded = True
-    return made
+    if filled.metadata.is_multilingual:
+        raise InputError(
+            f"{filled.metadata.name} has several subsets, which one data set cannot replace.", param="data"
+        )
+    split = filled.metadata.eval_splits[0]
+    filled.dataset = _CONVERTERS[type(dataset.rows)](dataset.rows, split)
+    filled._eval_splits = [split]
+    filled.data_loaded = True
+    return filled
 
 
-def _retrieval(rows: Retrieval, split: str) -> dict[str, Any]:
+def _convert_retrieval(rows: Retrieval, split: str) -> dict[str, Any]:
     from datasets import Dataset as Table
 
-    judged = {query: dict(found) for query, found in rows.relevant.items() if any(found.values())}
+    judged = {query: dict(grades) for query, grades in rows.relevant.items() if any(grades.values())}
     corpus = [{"id": key, "title": "", "text": text} for key, text in rows.documents.items()]
     queries = [{"id": key, "text": rows.queries[key]} for key in judged]
     parts = {"corpus": Table.from_list(corpus), "queries": Table.from_list(queries), "relevant_docs": judged}
     return {"default": {split: {**parts, "top_ranked": None}}}
 
 
-def _pairs(rows: PairRows, split: str) -> Any:
+def _convert_pairs(rows: PairRows, split: str) -> Any:
     from datasets import Dataset as Table
 
     columns = {"sentence1": list(rows.first), "sentence2": list(rows.second), "score": list(rows.gold)}
     return {split: Table.from_dict(columns)}
 
 
-def _classification(rows: Classification, split: str) -> Any:
+def _convert_classification(rows: Classification, split: str) -> Any:
     from datasets import Dataset as Table
     from datasets import DatasetDict
 
@@ -110,7 +115,11 @@ def _classification(rows: Classification, split: str) -> Any:
     return DatasetDict(tables)
 
 
-_FILLS: Mapping[type, Any] = {Retrieval: _retrieval, PairRows: _pairs, Classification: _classification}
+_CONVERTERS: Mapping[type, Any] = {
+    Retrieval: _convert_retrieval,
+    PairRows: _convert_pairs,
+    Classification: _convert_classification,
+}
 
 
 def _name(task: str | Any) -> str:
@@ -127,8 +136,8 @@ def _task(task: str | Any) -> Any:
 
 
 @contextmanager
-def _fetching(task: Any) -> Iterator[None]:
-    """Turn what fails when data cannot be fetched into one clear error."""
+def _download_errors(task: Any) -> Iterator[None]:
+    """Convert the errors of a failed download into SourceUnavailable."""
     import httpx
     from datasets.exceptions import DatasetsError
     from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
@@ -137,9 +146,9 @@ def _fetching(task: Any) -> Iterator[None]:
         yield
     except (ConnectionError, httpx.HTTPError, OfflineModeIsEnabled, HfHubHTTPError, DatasetsError) as error:
         raise SourceUnavailable(
-            f"The data of {task.metadata.name} ({task.metadata.dataset['path']}) could not be fetched from the "
-            f"Hugging Face Hub: {str(error)[:200]}. Run it where the Hub can be reached (HF_ENDPOINT names a mirror), "
-            f"or give the data: --data {task.metadata.name}=FILE."
+            f"The data of {task.metadata.name} ({task.metadata.dataset['path']}) could not be downloaded from the "
+            f"Hugging Face Hub: {str(error)[:200]}. Use a machine with access to the Hub (HF_ENDPOINT names a mirror), "
+            f"or give a file: --data {task.metadata.name}=FILE."
         ) from error
 
 

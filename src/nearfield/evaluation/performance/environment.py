@@ -1,4 +1,4 @@
-"""Hardware: the machine that figures were taken on, described so that another can be compared with it."""
+"""Describe the machine of a measurement: CPU, cores, memory, matrix units and package versions."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _UNITS = ("amx", "avx512_bf16", "avx512_vnni")
 
 
 def describe_environment(packages: Sequence[str] = PACKAGES) -> dict[str, Any]:
-    """Return CPU, cores, memory in bytes, matrix units, what precision "auto" means, versions and today's date."""
+    """Return CPU, cores, memory in bytes, matrix units, what precision "auto" means, versions and the date."""
     return {
         "cpu": _cpu(),
         "cores": hardware.usable_cores(),
@@ -32,16 +32,16 @@ def describe_environment(packages: Sequence[str] = PACKAGES) -> dict[str, Any]:
     }
 
 
-def line(told: dict[str, Any]) -> str:
-    """Return a description in a line, for people."""
-    size = f", {told['memory'] / 2**30:.1f} GiB" if told["memory"] else ""
-    versions = ", ".join(f"{name} {number}" for name, number in told["versions"].items() if number != "not installed")
-    cores = f"{told['cores']} core{'s' if told['cores'] > 1 else ''}"
-    return f"{told['cpu']}, {cores}{size}, {told['system']}, Python {told['python']}, {versions}"
+def summary_line(facts: dict[str, Any]) -> str:
+    """Return a description of the environment in one line."""
+    size = f", {facts['memory'] / 2**30:.1f} GiB" if facts["memory"] else ""
+    versions = ", ".join(f"{name} {number}" for name, number in facts["versions"].items() if number != "not installed")
+    cores = f"{facts['cores']} core{'s' if facts['cores'] > 1 else ''}"
+    return f"{facts['cpu']}, {cores}{size}, {facts['system']}, Python {facts['python']}, {versions}"
 
 
 def memory() -> int | None:
-    """Return the bytes of memory that this machine has; None where that cannot be known."""
+    """Return the bytes of memory of this machine; None: unknown."""
     try:
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (ValueError, OSError, AttributeError):
@@ -50,8 +50,8 @@ def memory() -> int | None:
 
 def _cpu() -> str:
     lines = _CPU_INFO.read_text(encoding="utf-8", errors="replace").splitlines() if _CPU_INFO.exists() else []
-    named = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return named[0] if named else platform.processor() or platform.machine()
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()
 
 
 def _version(name: str) -> str:

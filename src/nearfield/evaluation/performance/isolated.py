@@ -1,4 +1,4 @@
-"""Timed: a variant's speed, latency and memory, measured in a process of its own that holds nothing else."""
+"""Measure speed, latency and memory of a variant in a separate process."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from typing import Any
 from nearfield import hardware
 from nearfield.errors import NearfieldError
 
-#: Characters of a failed process's complaint that are passed on.
-_TOLD = 300
+#: Maximum length of a failed process's error message.
+_MAX_MESSAGE = 300
 
 
 def measure_in_subprocess(
@@ -33,72 +33,72 @@ def measure_in_subprocess(
     """Measure a variant in a new process.
 
     Args:
-        variant: its text form.
-        documents: made ready to be searched, over and over: encoded, and for a search of its own cut and indexed.
-        queries: encoded, and for a search of its own looked for among the documents, one at a time by each client.
-        seconds: for each figure.
-        clients: callers at once.
+        variant: in its text form.
+        documents: prepared for search repeatedly: encoded, and for a search variant split and indexed.
+        queries: encoded, and for a search variant searched, one at a time by each client.
+        seconds: for each measurement.
+        clients: numbers of concurrent clients.
 
     Returns:
-        What ``speed.measure`` returns; ``memory`` has ``empty`` (bytes before the model was opened) and ``peak``.
+        The result of ``load_test.measure``; ``memory`` also has ``empty``: bytes before the model was opened.
 
     Raises:
-        NearfieldError: the process failed; the message is its own.
+        NearfieldError: the process failed; the message is that of the process.
     """
-    asked: dict[str, Any] = {"variant": variant, "documents": [*documents], "queries": [*queries]}
-    asked |= {"seconds": seconds, "clients": [*clients]}
-    with tempfile.TemporaryDirectory(prefix="nearfield-timed-") as place:
-        folder = Path(place)
-        (folder / "asked.json").write_text(json.dumps(asked), encoding="utf-8")
-        command = [sys.executable, "-m", "nearfield.evaluation.performance.isolated", place]
+    request: dict[str, Any] = {"variant": variant, "documents": [*documents], "queries": [*queries]}
+    request |= {"seconds": seconds, "clients": [*clients]}
+    with tempfile.TemporaryDirectory(prefix="nearfield-timed-") as directory:
+        folder = Path(directory)
+        (folder / "request.json").write_text(json.dumps(request), encoding="utf-8")
+        command = [sys.executable, "-m", "nearfield.evaluation.performance.isolated", directory]
         done = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False)
-        answer = folder / "answer.json"
-        if done.returncode or not answer.exists():
-            raise NearfieldError(_complaint(done.stderr) or f"the measuring process ended with {done.returncode}")
-        told: dict[str, Any] = json.loads(answer.read_text(encoding="utf-8"))
-    return told
+        reply = folder / "reply.json"
+        if done.returncode or not reply.exists():
+            raise NearfieldError(_last_error(done.stderr) or f"the measurement ended with status {done.returncode}")
+        result: dict[str, Any] = json.loads(reply.read_text(encoding="utf-8"))
+    return result
 
 
-def _complaint(text: str) -> str:
+def _last_error(text: str) -> str:
     lines = [line for line in text.strip().splitlines() if line.strip()]
-    return lines[-1].split(": ", 1)[-1][-_TOLD:] if lines else ""
+    return lines[-1].split(": ", 1)[-1][-_MAX_MESSAGE:] if lines else ""
 
 
-class _Mixed:
-    """Documents in bulk, and queries one at a time."""
+class _MixedTarget:
+    """A load test target: documents in bulk, queries one at a time."""
 
     def __init__(self, name: str, facts: dict[str, Any], bulk: Any, ask: Any, queries: Sequence[str]) -> None:
         self.name, self.facts, self.bulk = name, facts, bulk
         self._ask, self._queries, self._next = ask, queries, count()
 
     async def ask(self, _: str) -> None:
-        """Ask the next query, whatever text it was to be."""
+        """Run the next query; the text is ignored."""
         await self._ask(self._queries[next(self._next) % len(self._queries)])
 
     async def close(self) -> None:
-        """What was opened is closed elsewhere."""
+        """Do nothing: the caller closes the system."""
 
 
-def _run(asked: Mapping[str, Any]) -> dict[str, Any]:
+def _run(request: Mapping[str, Any]) -> dict[str, Any]:
     from nearfield.evaluation.performance import load_test
 
     empty = hardware.memory_resident()
     with ExitStack() as stack:
-        target = _target(asked, stack)
-        options = {"seconds": asked["seconds"], "clients": asked["clients"]}
-        found = load_test.measure(target, asked["documents"], **options)
-    found["memory"]["empty"] = empty
-    return found
+        target = _target(request, stack)
+        options = {"seconds": request["seconds"], "clients": request["clients"]}
+        result = load_test.measure(target, request["documents"], **options)
+    result["memory"]["empty"] = empty
+    return result
 
 
-def _target(asked: Mapping[str, Any], stack: ExitStack) -> Any:
-    """Return what is measured; the stack closes it."""
+def _target(request: Mapping[str, Any], stack: ExitStack) -> Any:
+    """Return the target; the stack closes it."""
     from nearfield.evaluation.performance import http_target
     from nearfield.evaluation.systems import Variant, open_system
     from nearfield.evaluation.systems.embedding_cache import EmbeddingCache
     from nearfield.evaluation.systems.local_model import LocalModel
 
-    variant, queries = Variant.parse(asked["variant"]), asked["queries"]
+    variant, queries = Variant.parse(request["variant"]), request["queries"]
     if variant.url:
         extra = {"dimensions": variant.dimensions} if variant.dimensions else {}
         key = os.environ.get(variant.key_env) if variant.key_env else None
@@ -107,48 +107,50 @@ def _target(asked: Mapping[str, Any], stack: ExitStack) -> Any:
     system = open_system(variant, EmbeddingCache(0))
     loaded = time.perf_counter() - started
     stack.callback(system.close)
-    found = _model(system, queries) if isinstance(system, LocalModel) else _search(system, asked, stack)
-    found.facts["load_seconds"] = round(loaded, 3)
-    return found
+    target = (
+        _model_target(system, queries) if isinstance(system, LocalModel) else _search_target(system, request, stack)
+    )
+    target.facts["load_seconds"] = round(loaded, 3)
+    return target
 
 
-def _model(system: Any, queries: Sequence[str]) -> _Mixed:
+def _model_target(system: Any, queries: Sequence[str]) -> _MixedTarget:
     encoder = system.encoder
     counted: dict[int, int] = {}
 
     def bulk(texts: Sequence[str]) -> int:
         system.encode(texts, role="document")
         if len(texts) not in counted:
-            counted[len(texts)] = sum(len(each.ids) for each in encoder.tokenize(list(texts), role="document"))
+            counted[len(texts)] = sum(len(tokens.ids) for tokens in encoder.tokenize(list(texts), role="document"))
         return counted[len(texts)]
 
     async def ask(query: str) -> None:
         await encoder.aencode(query, **system.encode_keywords("query"))
 
     facts = {"where": "in this process", "precision": encoder.precision, "model_bytes": encoder.bytes}
-    return _Mixed(system.name, facts, bulk, ask, queries)
+    return _MixedTarget(system.name, facts, bulk, ask, queries)
 
 
-def _search(system: Any, asked: Mapping[str, Any], stack: ExitStack) -> _Mixed:
-    documents = {str(at): text for at, text in enumerate(asked["documents"])}
+def _search_target(system: Any, request: Mapping[str, Any], stack: ExitStack) -> _MixedTarget:
+    documents = {str(at): text for at, text in enumerate(request["documents"])}
 
     def bulk(texts: Sequence[str]) -> None:
         with system.open_index({str(at): text for at, text in enumerate(texts)}):
             pass
 
-    find = stack.enter_context(system.open_index(documents))
+    search = stack.enter_context(system.open_index(documents))
 
     async def ask(query: str) -> None:
-        await asyncio.to_thread(find, [query], 10)
+        await asyncio.to_thread(search, [query], 10)
 
-    return _Mixed(system.name, {"where": "in this process"}, bulk, ask, asked["queries"])
+    return _MixedTarget(system.name, {"where": "in this process"}, bulk, ask, request["queries"])
 
 
-def main(place: str) -> None:
-    """Measure what the folder asks for, and leave the answer there."""
-    folder = Path(place)
-    asked = json.loads((folder / "asked.json").read_text(encoding="utf-8"))
-    (folder / "answer.json").write_text(json.dumps(_run(asked)), encoding="utf-8")
+def main(directory: str) -> None:
+    """Read the request from the directory, measure, and write the reply there."""
+    folder = Path(directory)
+    request = json.loads((folder / "request.json").read_text(encoding="utf-8"))
+    (folder / "reply.json").write_text(json.dumps(_run(request)), encoding="utf-8")
 
 
 if __name__ == "__main__":

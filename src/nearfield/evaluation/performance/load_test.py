@@ -1,6 +1,6 @@
-"""Speed: texts and tokens a second in bulk, and how long one caller waits while others do, here or at an endpoint.
+"""Load test of a local model or an endpoint: bulk throughput, and latency under concurrent clients.
 
-Clients are a closed loop: each sends its next text when it has the answer to the last one.
+Clients are a closed loop: each sends its next text after the reply to the last one.
 """
 
 from __future__ import annotations
@@ -26,37 +26,37 @@ from nearfield.vectors.sparse import SparseVectors
 if TYPE_CHECKING:
     from nearfield.encoder import Encoder
 
-#: Seconds between two looks at the memory.
-_LOOK = 0.02
-#: Texts that are encoded before anything counts.
-_WARM = 64
+#: Seconds between two readings of the memory.
+_READING_INTERVAL = 0.02
+#: Texts that are encoded before the measurement.
+_WARM_UP_TEXTS = 64
 
 
 class Target(Protocol):
-    """What is measured."""
+    """What a load test measures."""
 
-    #: How it is shown.
+    #: The name in results.
     name: str
-    #: What is known of it beside its speed: precision, load_seconds, dimensions, bytes_per_vector and so on.
+    #: Facts besides speed: precision, load_seconds, dimensions, bytes_per_vector and others.
     facts: dict[str, Any]
 
     def bulk(self, texts: Sequence[str]) -> int | None:
-        """Encode all texts as fast as may be; return their tokens, None where that is not told."""
+        """Encode all texts as fast as possible; return the number of tokens, None if it is unknown."""
 
     async def ask(self, text: str) -> None:
-        """Encode one text, as one of several callers."""
+        """Encode one text, as one of several clients."""
 
     async def close(self) -> None:
-        """Let go of what asking holds."""
+        """Close connections."""
 
 
 class LocalTarget:
-    """A model in this process; ``wanted`` are keywords of ``Encoder.encode``."""
+    """A model in this process; ``options`` are keywords of ``Encoder.encode``."""
 
-    def __init__(self, encoder: Encoder, **wanted: Any) -> None:
+    def __init__(self, encoder: Encoder, **options: Any) -> None:
         self.name = encoder.name
-        self._encoder, self._wanted = encoder, wanted
-        sample = encoder.encode(["hello world"], show_progress_bar=False, **wanted)
+        self._encoder, self._options = encoder, options
+        sample = encoder.encode(["hello world"], show_progress_bar=False, **options)
         self.facts = {
             "where": "in this process",
             "precision": encoder.precision,
@@ -66,21 +66,21 @@ class LocalTarget:
         }
 
     def bulk(self, texts: Sequence[str]) -> int | None:
-        """Encode a list, as ``Encoder.encode`` does."""
-        parts = self._encoder.stream(texts, **self._wanted)
+        """Encode a list in bulk."""
+        parts = self._encoder.stream(texts, **self._options)
         return sum(int(part.tokens.sum()) for part in parts if part.tokens is not None)
 
     async def ask(self, text: str) -> None:
-        """Encode one text beside others, as a server does."""
-        await self._encoder.aencode(text, **self._wanted)
+        """Encode one text concurrently with others, like a server."""
+        await self._encoder.aencode(text, **self._options)
 
     async def close(self) -> None:
-        """The encoder is the caller's."""
+        """Do nothing: the encoder belongs to the caller."""
 
 
 def _shape_of(sample: Any) -> dict[str, Any]:
     if isinstance(sample, SparseVectors):
-        return {"dimensions": sample.size, "bytes_per_vector": None, "values_per_text": "as many as a text has terms"}
+        return {"dimensions": sample.size, "bytes_per_vector": None, "values_per_text": "one for each term of the text"}
     if isinstance(sample, MultiVectors):
         return {"dimensions": sample.dim, "bytes_per_vector": sample.dim * 4, "vectors_per_text": "one for each token"}
     return {"dimensions": sample.dim, "bytes_per_vector": sample.data.nbytes // len(sample.data)}
@@ -88,37 +88,41 @@ def _shape_of(sample: Any) -> dict[str, Any]:
 
 @dataclass
 class Peak:
-    """The most memory that this process took, in bytes; None where that cannot be known."""
+    """The peak memory of this process in bytes; None: unknown."""
 
     before: int | None = None
-    most: int | None = None
+    bytes: int | None = None
     _done: threading.Event = field(default_factory=threading.Event)
 
     def watch(self) -> None:
-        """Look again and again until it is over."""
-        while not self._done.wait(_LOOK):
-            self.look()
+        """Read the memory repeatedly until ``stop``."""
+        while not self._done.wait(_READING_INTERVAL):
+            self.read()
 
-    def look(self) -> None:
-        """Look once."""
+    def stop(self) -> None:
+        """End ``watch``."""
+        self._done.set()
+
+    def read(self) -> None:
+        """Read the memory once."""
         now = machine.memory_resident()
         if now is not None:
-            self.most = max(now, self.most or 0)
+            self.bytes = max(now, self.bytes or 0)
 
 
 @contextmanager
 def peak() -> Iterator[Peak]:
-    """Note the memory of this process while something runs."""
-    found = Peak(before=machine.memory_resident())
-    found.look()
-    watching = threading.Thread(target=found.watch, daemon=True)
+    """Record the peak memory of this process during a block."""
+    memory = Peak(before=machine.memory_resident())
+    memory.read()
+    watching = threading.Thread(target=memory.watch, daemon=True)
     watching.start()
     try:
-        yield found
+        yield memory
     finally:
-        found._done.set()
+        memory.stop()
         watching.join()
-        found.look()
+        memory.read()
 
 
 def measure(
@@ -129,21 +133,22 @@ def measure(
     clients: Sequence[int] = (1, 8, 32),
     on_stage: Callable[[str], None] | None = None,
 ) -> dict[str, Any]:
-    """Measure bulk speed, and the waiting of single texts at each number of clients; each takes about ``seconds``.
+    """Measure bulk throughput, and the latency at each number of clients; each takes about ``seconds``.
 
     Returns:
-        Plain figures: system, bulk (texts_per_second, tokens_per_second, range over passes, tokens_per_text), latency
-        by number of clients (requests_per_second and milliseconds at p50, p95, p99, max), memory, machine, settings.
+        A dict for JSON: subject (the target), bulk (texts_per_second, tokens_per_second, range over passes,
+        tokens_per_text), latency by number of clients (requests_per_second and milliseconds at p50, p95, p99, max),
+        memory, machine, settings.
 
     Raises:
-        InputError: no texts, or seconds or clients that are none.
+        InputError: there are no texts, or seconds or clients are not above 0.
     """
     if not texts or not seconds > 0 or any(count < 1 for count in clients):
         raise InputError(f"There is nothing to measure: {len(texts)} texts, {seconds} s, clients {list(clients)}.")
     stage = on_stage or (lambda _: None)
     with peak() as memory:
         stage("warming up")
-        target.bulk(list(itertools.islice(itertools.cycle(texts), _WARM)))
+        target.bulk(list(itertools.islice(itertools.cycle(texts), _WARM_UP_TEXTS)))
         stage("bulk")
         bulk = measure_bulk(target.bulk, texts, seconds)
         latency = asyncio.run(_all_clients(target, texts, seconds, clients, stage))
@@ -152,14 +157,14 @@ def measure(
         **target.facts,
         "bulk": bulk,
         "latency": latency,
-        "memory": {"before": memory.before, "peak": memory.most},
+        "memory": {"before": memory.before, "peak": memory.bytes},
         "machine": environment.describe_environment(),
         "settings": {"seconds": seconds, "texts": len(texts), "clients": list(clients)},
     }
 
 
 def measure_bulk(encode: Callable[[Sequence[str]], int | None], texts: Sequence[str], seconds: float) -> dict[str, Any]:
-    """Encode all texts over and over for some seconds, at least once; the speed is the median over whole passes."""
+    """Encode all texts repeatedly for some seconds; the speed is the median over complete passes."""
     speeds: list[float] = []
     tokens: int | None = None
     until = time.perf_counter() + seconds
@@ -168,11 +173,11 @@ def measure_bulk(encode: Callable[[Sequence[str]], int | None], texts: Sequence[
         tokens = encode(texts)
         speeds.append(len(texts) / (time.perf_counter() - started))
     speed = statistics.median(speeds)
-    each = None if tokens is None else tokens / len(texts)
+    mean = None if tokens is None else tokens / len(texts)
     return {
         "texts_per_second": round(speed, 2),
-        "tokens_per_second": None if each is None else round(speed * each, 1),
-        "tokens_per_text": None if each is None else round(each, 2),
+        "tokens_per_second": None if mean is None else round(speed * mean, 1),
+        "tokens_per_text": None if mean is None else round(mean, 2),
         "range": [round(min(speeds), 2), round(max(speeds), 2)],
         "passes": len(speeds),
     }
@@ -181,24 +186,24 @@ def measure_bulk(encode: Callable[[Sequence[str]], int | None], texts: Sequence[
 async def _all_clients(
     target: Target, texts: Sequence[str], seconds: float, clients: Sequence[int], stage: Callable[[str], None]
 ) -> dict[str, Any]:
-    found = {}
+    results = {}
     try:
         for count in clients:
             stage(f"{count} client{'s' if count > 1 else ''}")
             await closed_loop(target.ask, texts, min(0.5, seconds / 4), count)
             times, passed = await closed_loop(target.ask, texts, seconds, count)
-            found[str(count)] = {"requests_per_second": round(len(times) / passed, 2), **quantiles(times)}
+            results[str(count)] = {"requests_per_second": round(len(times) / passed, 2), **quantiles(times)}
     finally:
         await target.close()
-    return found
+    return results
 
 
 async def closed_loop(
     ask: Callable[[str], Awaitable[None]], texts: Sequence[str], seconds: float, clients: int
 ) -> tuple[list[float], float]:
-    """Keep ``clients`` requests in flight; return the seconds that each took, and those that passed in all."""
+    """Keep ``clients`` requests in flight; return the seconds of each, and the total seconds."""
     times: list[float] = []
-    begun = time.perf_counter()
+    begin = time.perf_counter()
 
     async def client(number: int) -> None:
         for text in itertools.islice(itertools.cycle(texts), number * 7, None):
@@ -206,18 +211,18 @@ async def closed_loop(
             await ask(text)
             ended = time.perf_counter()
             times.append(ended - started)
-            if ended - begun >= seconds:
+            if ended - begin >= seconds:
                 return
 
     await asyncio.gather(*(client(number) for number in range(clients)))
-    return times, time.perf_counter() - begun
+    return times, time.perf_counter() - begin
 
 
 def quantiles(seconds: Sequence[float]) -> dict[str, float]:
-    """Return milliseconds at the usual quantiles, and how many there were."""
+    """Return the usual quantiles in milliseconds, and the count."""
     if not seconds:
         return {"count": 0}
-    found = np.quantile(np.array(seconds) * 1e3, [0.5, 0.95, 0.99, 1.0], method="higher")
+    values = np.quantile(np.array(seconds) * 1e3, [0.5, 0.95, 0.99, 1.0], method="higher")
     return {"count": len(seconds)} | {
-        name: round(float(value), 2) for name, value in zip(("p50", "p95", "p99", "max"), found, strict=True)
+        name: round(float(value), 2) for name, value in zip(("p50", "p95", "p99", "max"), values, strict=True)
     }

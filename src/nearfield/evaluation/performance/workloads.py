@@ -1,4 +1,4 @@
-"""Workloads: real English of three lengths, the same on every run."""
+"""Reproducible workloads: English texts of three lengths."""
 
 from __future__ import annotations
 
@@ -37,11 +37,11 @@ def texts(name: str, *, quick: bool = False, seed: int = 0) -> list[str]:
     return [" ".join(every[start : start + length]) for start, length in zip(starts, lengths[name](), strict=True)]
 
 
-def of_tokens(tokenizer: Any, tokens: int, count: int = 64) -> list[str]:
-    """Return runs of words that are about ``tokens`` tokens long, special ones included, however a tokenizer cuts."""
+def texts_of_tokens(tokenizer: Any, tokens: int, count: int = 64) -> list[str]:
+    """Return runs of words of about ``tokens`` tokens, special tokens included."""
     every = words()
-    found = tokenizer.encode([" ".join(every[:400])])[0]
-    rate = 400 / max(1, len(found.ids) + found.dropped)
+    encoded = tokenizer.encode([" ".join(every[:400])])[0]
+    rate = 400 / max(1, len(encoded.ids) + encoded.dropped)
     size = max(1, min(len(every) - 1, round(max(1, tokens - 2) * rate)))
     starts = np.random.default_rng(tokens).integers(0, len(every) - size, count)
     return [" ".join(every[start : start + size]) for start in starts]

@@ -1,4 +1,4 @@
-"""Cost: texts embedded on one's own hardware against APIs that ask by the token, and where the two meet."""
+"""Compare the cost of embedding on own hardware with APIs priced per token, and find the break-even volume."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ else:
 
 #: A month is a twelfth of 365 days.
 HOURS_A_MONTH = 730.0
-#: How sure a price is: read on the provider's own page, on another's, or neither.
+#: The source of a price: the provider's page, a third party's page, or unverified.
 STATES = ("provider", "third party", "unverified")
 _KEYS = {"name": str, "per_million": (int, float), "date": str, "source": str, "status": str, "note": str}
-_NEEDED = ("name", "per_million", "date", "source", "status")
+_REQUIRED_KEYS = ("name", "per_million", "date", "source", "status")
 FORMULAS = (
     "own a month = 730 h x (rent an hour, or price / (years x 12 x 730 h)) + 730 h x watts / 1000 x price of a kWh",
     "capacity a month = tokens/s x 3600 s x 730 h x utilisation",
@@ -35,7 +35,7 @@ FORMULAS = (
 
 @dataclass(frozen=True)
 class Price:
-    """What an API asks for a million tokens; ``date`` is when that was so, ``status`` one of ``STATES``."""
+    """The price of an API per million tokens on a ``date``; ``status`` is one of ``STATES``."""
 
     name: str
     per_million: float
@@ -47,10 +47,9 @@ class Price:
 
 @dataclass(frozen=True)
 class Hardware:
-    """One machine that runs day and night: rented by the hour, or bought and used up over some years.
+    """One machine that runs all the time, rented by the hour or bought and depreciated over some years.
 
-    ``price`` and ``rent`` are in the currency of the price table; ``utilisation`` is the share of its time that a
-    machine has work to do.
+    ``price`` and ``rent`` are in the currency of the price table. ``utilisation`` is the share of time with work.
     """
 
     tokens_per_second: float
@@ -62,9 +61,9 @@ class Hardware:
     utilisation: float = 0.5
 
     def __post_init__(self) -> None:
-        """Refuse what cannot be counted with."""
+        """Raise InputError for invalid numbers."""
         if (self.price is None) == (self.rent is None):
-            raise InputError("Say what the machine costs: its price, or its rent an hour; not both.", param="price")
+            raise InputError("Give the price of the machine or its rent per hour, not both.", param="price")
         numbers = {"price": self.price or 0.0, "rent": self.rent or 0.0, "watts": self.watts, "kwh": self.kwh}
         wrong = next((name for name, value in numbers.items() if not 0 <= value < math.inf), None)
         if wrong:
@@ -78,21 +77,21 @@ class Hardware:
 
     @property
     def month(self) -> float:
-        """What it costs in a month, whether it has work or not."""
+        """The cost of a month, with or without work."""
         hourly = self.rent if self.rent is not None else (self.price or 0.0) / (self.years * 12 * HOURS_A_MONTH)
         return HOURS_A_MONTH * (hourly + self.watts / 1000 * self.kwh)
 
     @property
     def capacity(self) -> float:
-        """The tokens that it embeds in a month."""
+        """The tokens that the machine embeds in a month."""
         return self.tokens_per_second * 3600 * HOURS_A_MONTH * self.utilisation
 
 
 def read_prices(path: Path | None = None) -> tuple[str, list[Price]]:
-    """Read a price table (ours when left out): its currency, and its prices.
+    """Read a price table (by default the included one): its currency and its prices.
 
     Raises:
-        SettingsError: it is no such table; the message names file, entry and key.
+        SettingsError: the file is no price table; the message names file, entry and key.
     """
     name = str(path) if path else "prices.toml"
     try:
@@ -110,17 +109,17 @@ def read_prices(path: Path | None = None) -> tuple[str, list[Price]]:
 
 
 def _price(file: str, number: int, row: dict[str, Any]) -> Price:
-    told = f"{file}: price {number} ({row.get('name', 'without a name')})"
+    label = f"{file}: price {number} ({row.get('name', 'without a name')})"
     for key, value in row.items():
         if key not in _KEYS:
-            raise SettingsError(f"{told}: unknown key {key!r}. {nearest(key, _KEYS)}")
+            raise SettingsError(f"{label}: unknown key {key!r}. {nearest(key, _KEYS)}")
         if not isinstance(value, _KEYS[key]) or isinstance(value, bool):  # type: ignore[arg-type]
-            raise SettingsError(f"{told}: {key} cannot be {value!r}.")
-    missing = [key for key in _NEEDED if key not in row]
+            raise SettingsError(f"{label}: {key} cannot be {value!r}.")
+    missing = [key for key in _REQUIRED_KEYS if key not in row]
     if missing:
-        raise SettingsError(f"{told} says nothing of {', '.join(missing)}.")
+        raise SettingsError(f"{label} lacks {', '.join(missing)}.")
     if row["status"] not in STATES or not 0 < row["per_million"] < math.inf:
-        raise SettingsError(f"{told}: status is one of {', '.join(STATES)}, and per_million above 0.")
+        raise SettingsError(f"{label}: status is one of {', '.join(STATES)}, and per_million above 0.")
     return Price(**row)
 
 
@@ -129,8 +128,8 @@ def compare_costs(volume: float, hardware: Hardware, prices: Sequence[Price]) ->
 
     Returns:
         ``own``: machines, month, per_million and capacity (tokens a month of one machine); ``apis``: for each price
-        month, break_even (tokens a month from which one machine is cheaper; None where they are beyond what it can
-        do) and cheaper (``own`` or ``api``).
+        month, break_even (tokens a month from which one
+        machine is cheaper; None if beyond its capacity) and cheaper (``own`` or ``api``).
 
     Raises:
         InputError: the volume is not above 0.
@@ -146,15 +145,15 @@ def compare_costs(volume: float, hardware: Hardware, prices: Sequence[Price]) ->
         "capacity": hardware.capacity,
         "month_of_one": hardware.month,
     }
-    return {"volume": volume, "own": own, "apis": [_against(price, volume, month, hardware) for price in prices]}
+    return {"volume": volume, "own": own, "apis": [_compare_price(price, volume, month, hardware) for price in prices]}
 
 
-def _against(price: Price, volume: float, own: float, hardware: Hardware) -> dict[str, Any]:
+def _compare_price(price: Price, volume: float, own: float, hardware: Hardware) -> dict[str, Any]:
     month = volume / 1e6 * price.per_million
-    meets = hardware.month / price.per_million * 1e6
+    break_even = hardware.month / price.per_million * 1e6
     return {
         **vars(price),
         "month": month,
-        "break_even": meets if meets <= hardware.capacity else None,
+        "break_even": break_even if break_even <= hardware.capacity else None,
         "cheaper": "own" if own < month else "api",
     }

@@ -1,4 +1,4 @@
-"""Shapes: how wide and deep the catalogue's models are, and so what a token costs, before their files are here."""
+"""Shapes (width, depth, vocabulary) of the catalogue's models, to estimate their speed before a download."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ else:
 
 @dataclass(frozen=True)
 class ModelShape:
-    """Widths and depth of a transformer; ``layers`` 0 is a table of vectors alone.
+    """Widths and depth of a transformer; with 0 ``layers``, it is a static model (a table of vectors).
 
-    ``vocabulary`` and ``inner`` are rows; ``attention`` is the width of all heads, ``keys`` that of keys and values,
-    both ``hidden`` when 0. ``untied``: the vocabulary stands in the weights twice. ``slower``: it does more in a layer
-    than its matrices tell (DeBERTa's distances), so that an estimate is too high. ``scores_words``: each token meets
-    the vocabulary once more, as sparse models do.
+    ``vocabulary`` and ``inner`` are rows; ``attention`` is the width of all heads, ``keys`` that of keys and values;
+    0 means ``hidden``. ``untied``: the weights have the vocabulary twice. ``slower``: a layer computes more than its
+    matrices (DeBERTa's distances), so that the estimated speed is too high. ``scores_words``: each token is also
+    multiplied with the vocabulary, as in sparse models.
     """
 
     name: str
@@ -42,28 +42,28 @@ class ModelShape:
 
     @property
     def heads_width(self) -> int:
-        """The width of queries, all heads together."""
+        """The width of the queries of all heads."""
         return self.attention or self.hidden
 
     @property
     def layer_weights(self) -> int:
-        """The values in the matrices of a layer: each is multiplied once for each token."""
+        """The number of weights in the matrices of a layer; each is multiplied once per token."""
         both = self.heads_width + (self.keys or self.hidden)
         return 2 * self.hidden * both + (3 if self.gated else 2) * self.hidden * self.inner
 
     @property
     def parameters(self) -> int:
-        """The values of all matrices and of the vocabulary; norms, biases and positions are left out."""
+        """The number of weights in all matrices and the vocabulary, without norms, biases and positions."""
         return self.layers * self.layer_weights + self.vocabulary * self.hidden * (2 if self.untied else 1)
 
     @property
     def head_weights(self) -> int:
-        """The values that a token meets after the layers."""
+        """The number of weights that a token is multiplied with after the layers."""
         return self.hidden * (self.vocabulary + self.hidden) if self.scores_words else 0
 
 
 def shape_of(entry: CatalogEntry) -> ModelShape | None:
-    """Return a model's shape; None where it is not known."""
+    """Return the shape of a model; None: unknown."""
     if entry.family == "static":
         return ModelShape("static", entry.dimensions, vocabulary=(entry.parameters or 0) // entry.dimensions)
     facts = _facts().get(entry.id)
@@ -73,8 +73,8 @@ def shape_of(entry: CatalogEntry) -> ModelShape | None:
 @lru_cache(maxsize=1)
 def _facts() -> Mapping[str, Mapping[str, Any]]:
     rows = tomllib.loads(files(__package__).joinpath("model_shapes.toml").read_text(encoding="utf-8"))["shape"]
-    found = {}
+    facts = {}
     for row in rows:
         models = row.pop("models")
-        found.update({model: MappingProxyType(row) for model in models})
-    return MappingProxyType(found)
+        facts.update({model: MappingProxyType(row) for model in models})
+    return MappingProxyType(facts)

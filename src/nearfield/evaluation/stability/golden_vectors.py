@@ -1,4 +1,4 @@
-"""Golden vectors: what a model gave once, kept in a file, and whether it gives that still after an upgrade."""
+"""Golden vectors: store a model's vectors in a file, and check after an upgrade whether it reproduces them."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from nearfield.fileio.atomic import write_atomic
 from nearfield.vectors.multivector import MultiVectors
 from nearfield.vectors.sparse import SparseVectors
 
-#: Rows of values, or the weights of a sparse vector by their ids, as JSON has them.
+#: A vector in JSON: rows of values, or the weights of a sparse vector by id.
 Vector = list[list[float]] | dict[str, float]
-#: What is encoded where no texts are given: lengths, languages, code, signs, and what trips tokenizers.
+#: Default texts: several lengths, languages, code, punctuation, and difficult input for tokenizers.
 TEXTS = (
     "How do I rotate the keys of the server?",
     "A cat sat on the mat.",
@@ -36,25 +36,25 @@ TEXTS = (
     "GET /v1/embeddings HTTP/1.1 200 application/json 0x7f3a 2026-11-22T10:00:00Z",
     "word " * 700,
 )
-#: The least cosine that counts as reproduced, by how the model computes: bfloat16 keeps eight bits of a value.
+#: The minimum cosine of a reproduced vector by precision; bfloat16 has eight bits of significance.
 BOUNDS: Mapping[str, float] = {"float32": 0.99999, "float16": 0.9999, "bf16": 0.999, "bfloat16": 0.999}
 _FORMAT = 1
 _ROLES = ("query", "document")
-_NEEDED = ("format", "model", "fingerprint", "precision", "texts", "vectors")
+_REQUIRED_KEYS = ("format", "model", "fingerprint", "precision", "texts", "vectors")
 
 
 def save(encoder: Encoder, path: Path, texts: Sequence[str] | None = None, *, force: bool = False) -> dict[str, Any]:
     """Encode texts as queries and as documents, and write vectors, fingerprint, precision and versions to a JSON file.
 
     Raises:
-        InputError: no texts, or the file is there and ``force`` is not given.
+        InputError: there are no texts, or the file exists and ``force`` is False.
     """
     chosen = list(TEXTS if texts is None else texts)
     if not chosen:
         raise InputError("Golden vectors need at least one text.", param="texts")
     if path.exists() and not force:
-        raise InputError(f"{path} is there already: check against it, or say --force to replace it.", param="path")
-    told = {
+        raise InputError(f"{path} is there already: check against it, or replace it with --force.", param="path")
+    content = {
         "format": _FORMAT,
         "model": encoder.name,
         "revision": encoder.recipe.revision,
@@ -63,96 +63,100 @@ def save(encoder: Encoder, path: Path, texts: Sequence[str] | None = None, *, fo
         "saved": datetime.date.today().isoformat(),
         "machine": environment.describe_environment(),
         "texts": chosen,
-        "vectors": {role: _encoded(encoder, chosen, role) for role in _ROLES},
+        "vectors": {role: _encode(encoder, chosen, role) for role in _ROLES},
     }
-    write_atomic(path, json.dumps(told, ensure_ascii=False))
-    return told
+    write_atomic(path, json.dumps(content, ensure_ascii=False))
+    return content
 
 
-def read(path: Path) -> dict[str, Any]:
-    """Read what ``save`` wrote.
+def load(path: Path) -> dict[str, Any]:
+    """Load a file that ``save`` wrote.
 
     Raises:
-        InputError: it is no such file; the message says what is missing.
+        InputError: the file cannot be read, or lacks something.
     """
     try:
-        told = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise InputError(f"{path} cannot be read as golden vectors: {error}") from error
-    missing = [key for key in _NEEDED if not isinstance(told, dict) or key not in told]
-    if missing or told["format"] != _FORMAT:
-        raise InputError(f"{path} holds no golden vectors of format {_FORMAT}: {', '.join(missing) or told['format']}.")
-    counts = {len(told["vectors"].get(role, ())) for role in _ROLES}
-    if counts != {len(told["texts"])}:
-        raise InputError(f"{path}: {len(told['texts'])} texts, and vectors for {sorted(counts)} of them.")
-    return dict(told)
+    missing = [key for key in _REQUIRED_KEYS if not isinstance(content, dict) or key not in content]
+    if missing or content["format"] != _FORMAT:
+        raise InputError(
+            f"{path} has no golden vectors of format {_FORMAT}: {', '.join(missing) or content['format']}."
+        )
+    counts = {len(content["vectors"].get(role, ())) for role in _ROLES}
+    if counts != {len(content["texts"])}:
+        raise InputError(f"{path}: {len(content['texts'])} texts, and vectors for {sorted(counts)} of them.")
+    return dict(content)
 
 
-def check(encoder: Encoder, golden: Mapping[str, Any], *, least: float | None = None) -> dict[str, Any]:
-    """Encode the texts anew and compare.
+def check(encoder: Encoder, golden: Mapping[str, Any], *, min_cosine: float | None = None) -> dict[str, Any]:
+    """Encode the texts again and compare.
 
-    Vectors count as reproduced where every cosine is at least ``least``: by default what the coarser of the two
-    precisions bears. Vectors of tokens are compared one by one, and a text with another number of them has cosine 0.
+    Vectors are reproduced if every cosine is at least ``min_cosine``, by default the bound of the coarser of the two
+    precisions. Multi-vectors are compared token by token; with another number of tokens, the cosine is 0.
 
     Returns:
-        ``reproduced`` (vectors alike and the fingerprint the same), ``cosine`` (min, mean), ``least``,
+        ``reproduced`` (vectors and fingerprint are reproduced), ``cosine`` (min, mean), ``least``,
         ``fingerprint`` and ``precision`` (saved, now, same), ``versions`` that differ, and ``worst``: up to five texts.
     """
-    floor = least if least is not None else min(_bound(golden["precision"]), _bound(encoder.precision))
+    bound = (
+        min_cosine if min_cosine is not None else min(_min_cosine(golden["precision"]), _min_cosine(encoder.precision))
+    )
     rows = []
     for role in _ROLES:
-        fresh = _encoded(encoder, golden["texts"], role)
+        fresh = _encode(encoder, golden["texts"], role)
         for text, old, new in zip(golden["texts"], golden["vectors"][role], fresh, strict=True):
-            rows.append({"role": role, "text": text[:80], "cosine": _alike(old, new)})
+            rows.append({"role": role, "text": text[:80], "cosine": _cosine_of_vectors(old, new)})
     cosines = [row["cosine"] for row in rows]
-    print_, precision = (_both(golden[name], getattr(encoder, name)) for name in ("fingerprint", "precision"))
-    alike = min(cosines) >= floor
+    print_, precision = (_compare_values(golden[name], getattr(encoder, name)) for name in ("fingerprint", "precision"))
+    alike = min(cosines) >= bound
     return {
         "model": encoder.name,
         "reproduced": bool(alike and print_["same"]),
         "vectors_alike": bool(alike),
         "cosine": {"min": min(cosines), "mean": float(np.mean(cosines))},
-        "least": floor,
+        "least": bound,
         "fingerprint": print_,
         "precision": precision,
-        "versions": _changed(golden.get("machine", {}).get("versions", {})),
+        "versions": _changed_versions(golden.get("machine", {}).get("versions", {})),
         "worst": sorted(rows, key=lambda row: row["cosine"])[:5],
     }
 
 
-def _bound(precision: str) -> float:
+def _min_cosine(precision: str) -> float:
     return BOUNDS.get(precision, BOUNDS["bf16"])
 
 
-def _both(saved: Any, now: Any) -> dict[str, Any]:
+def _compare_values(saved: Any, now: Any) -> dict[str, Any]:
     return {"saved": saved, "now": now, "same": saved == now}
 
 
-def _changed(saved: Mapping[str, str]) -> dict[str, list[str]]:
+def _changed_versions(saved: Mapping[str, str]) -> dict[str, list[str]]:
     now = environment.describe_environment(tuple(saved))["versions"]
     return {name: [number, now[name]] for name, number in saved.items() if number != now[name]}
 
 
-def _encoded(encoder: Encoder, texts: Sequence[str], role: str) -> list[Vector]:
-    """Return each text's vectors: rows of values, or the weight of each id of a sparse one."""
-    found = encoder.encode(list(texts), role=role, show_progress_bar=False)
-    if isinstance(found, SparseVectors):
-        return [{str(at): _nine(value) for at, value in zip(*row, strict=True)} for row in found]
-    rows = found if isinstance(found, MultiVectors) else (row[None] for row in found.data)
-    return [[[_nine(value) for value in row] for row in each] for each in rows]
+def _encode(encoder: Encoder, texts: Sequence[str], role: str) -> list[Vector]:
+    """Return the vectors of each text: rows of values, or the weights of a sparse vector by id."""
+    vectors = encoder.encode(list(texts), role=role, show_progress_bar=False)
+    if isinstance(vectors, SparseVectors):
+        return [{str(at): _round_float(value) for at, value in zip(*row, strict=True)} for row in vectors]
+    rows = vectors if isinstance(vectors, MultiVectors) else (row[None] for row in vectors.data)
+    return [[[_round_float(value) for value in row] for row in vectors] for vectors in rows]
 
 
-def _nine(value: Any) -> float:
-    """Nine digits tell any float32 from its neighbours."""
+def _round_float(value: Any) -> float:
+    """Return a value with nine digits, which identify any float32."""
     return float(f"{value:.9g}")
 
 
-def _alike(old: Vector, new: Vector) -> float:
-    """Return the cosine of two vectors, and the least one of two texts' vectors of tokens."""
+def _cosine_of_vectors(old: Vector, new: Vector) -> float:
+    """Return the cosine of two vectors; for multi-vectors, the lowest."""
     if isinstance(old, dict) or isinstance(new, dict):
-        a, b = (each if isinstance(each, dict) else {} for each in (old, new))
+        a, b = (vector if isinstance(vector, dict) else {} for vector in (old, new))
         ids = sorted(a.keys() | b.keys())
-        return cosine(*(np.array([each.get(at, 0.0) for at in ids], np.float64) for each in (a, b)))
+        return cosine(*(np.array([weights.get(at, 0.0) for at in ids], np.float64) for weights in (a, b)))
     before, now = np.array(old, np.float64), np.array(new, np.float64)
     if before.shape != now.shape:
         return 0.0
@@ -160,6 +164,6 @@ def _alike(old: Vector, new: Vector) -> float:
 
 
 def cosine(a: Array, b: Array) -> float:
-    """Return the cosine; two vectors of zeros are alike."""
+    """Return the cosine; of two zero vectors, 1."""
     lengths = float(np.linalg.norm(a) * np.linalg.norm(b))
     return float(a @ b) / lengths if lengths else float(np.array_equal(a, b))
