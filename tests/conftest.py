@@ -19,7 +19,7 @@ from tests.support.serving import serving
 
 #: Markers of tests that ``--fast`` leaves out; pyproject.toml describes them.
 LEFT_OUT = ("service", "process", "network", "slow")
-_MODULE_MARKER = re.compile(rf"^pytestmark = [^\n]*\.mark\.({'|'.join(LEFT_OUT)})\b", re.MULTILINE)
+_MODULE_MARKER = re.compile(rf"^pytestmark = (?:\[[^\]]*|[^\n]*)\.mark\.({'|'.join(LEFT_OUT)})\b", re.MULTILINE)
 PROMPTS = {"query": "search: ", "passage": "hello "}
 
 

@@ -207,6 +207,7 @@ def test_a_bad_input_late_in_a_list_leaves_no_jobs_behind(encoder: Encoder) -> N
     assert encoder.engine.drain.__self__.stats().queued_jobs == 0  # type: ignore[attr-defined]
 
 
+@pytest.mark.slow
 def test_async(encoder: Encoder) -> None:
     async def scenario() -> list[Vectors]:
         return await asyncio.gather(*(encoder.aencode([f"cat {n}", "dog"], role="query") for n in range(50)))
@@ -255,6 +256,7 @@ def test_an_encoder_with_a_private_engine(tmp_path: Path) -> None:
     engine.close()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("own", [False, True])
 def test_a_collected_encoder_releases_its_model(tmp_path: Path, own: bool) -> None:
     encoder = tiny_encoder(tmp_path / "tiny", threads=1 if own else None)

@@ -30,6 +30,8 @@ from nearfield.inference.result_cache import ResultCache
 from tests.support.cli_runner import Ran, run
 from tests.support.serving import serving
 
+pytestmark = pytest.mark.slow
+
 DATA = Path(__file__).parent / "data" / "0.1"
 EXPECTED: dict[str, Any] = json.loads((DATA / "expected.json").read_text(encoding="utf-8"))
 SPACES, PAPERS, EMBED, SERVER = (EXPECTED[name] for name in ("spaces", "papers", "embed", "server"))
@@ -250,7 +252,6 @@ def test_indexing_again_embeds_nothing(papers: Collection, encoded: list[str]) -
     _same(_documents(papers), PAPERS["documents"])
 
 
-@pytest.mark.slow
 @of_linux
 def test_only_what_changes_is_embedded(papers: Collection, encoded: list[str]) -> None:
     (Path("files") / "world.html").write_text("<p>An owl, a crow and a wren.</p>", encoding="utf-8")
@@ -441,7 +442,6 @@ def test_a_finished_comparison_encodes_nothing(take: Take, encoded: list[str]) -
         assert sorted(path.name for path in Path("evaluate/complete").glob("*.json")) == files
 
 
-@pytest.mark.slow
 def test_an_interrupted_comparison_encodes_what_is_left(take: Take, encoded: list[str]) -> None:
     take("evaluate")
     _check_comparison(_compared("stopped"))
@@ -526,7 +526,6 @@ async def test_results_on_disk_are_not_computed_again(take: Take, model: Callabl
 
 
 @pytest.mark.network
-@pytest.mark.slow
 def test_a_file_of_keys_lets_its_keys_in(take: Take, model: Callable[[str], Any]) -> None:
     app, boss = EXPECTED["keys"]
     with serving([model("models/dense")], api_key_file=take("api-keys.toml") / "api-keys.toml") as url:

@@ -136,6 +136,7 @@ def test_an_error_keeps_its_bases_status_and_code(name: str) -> None:
 # -- command line, settings, registries ------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("words", RECORDED["commands"])
 def test_a_command_takes_its_recorded_arguments_and_options(words: str, commands: dict[str, Any]) -> None:
     recorded, current = RECORDED["commands"][words], commands[words]

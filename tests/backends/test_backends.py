@@ -15,6 +15,8 @@ from nearfield.checkpoint.weights.weights import EmbeddingTable, Linear, Lora, N
 from nearfield.hardware import CpuPlan
 from nearfield.ops import AttentionMask, Graph, Ops
 
+pytestmark = pytest.mark.slow
+
 RANDOM = np.random.default_rng(0)
 B, L, H, HEADS = 3, 7, 16, 4
 LENGTHS = np.array([7, 4, 1])

@@ -15,6 +15,8 @@ from tests.parity.foreign import foreign
 from tests.parity.rotary_bert import rewrite, weights
 from tests.support import tiny_models
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:

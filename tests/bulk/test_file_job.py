@@ -29,6 +29,8 @@ from nearfield.errors import InputError
 from nearfield.progress import Progress
 from tests.support.cli_runner import Ran, run
 
+pytestmark = pytest.mark.process
+
 TEXTS = ["the cat sat", "", 'a dog, "quoted", on the mat', "blau über 猫", "the " * 90]
 Run = Callable[..., Ran]
 
@@ -133,7 +135,6 @@ def test_stdin_keeps_its_ids(embed: Run, monkeypatch: pytest.MonkeyPatch, form: 
     assert [(row["id"], row["tokens"]) for row in piped] == [(row["id"], row["tokens"]) for row in read]
 
 
-@pytest.mark.process
 @pytest.mark.slow
 def test_stdin_is_utf8_whatever_the_locale(tiny: Encoder, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "nearfield.cli", "embed", "-", "-o", str(tmp_path / "out.npy"), "--json"]
@@ -392,7 +393,6 @@ def many(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-@pytest.mark.process
 @pytest.mark.slow
 @pytest.mark.parametrize("output", ["npy", "jsonl", "parquet"])
 def test_a_killed_run_goes_on_and_ends_the_same(embed: Run, tiny: Encoder, many: Path, output: str) -> None:
@@ -421,7 +421,6 @@ def halted(embed: Run, tiny: Encoder, many: Path) -> Path:
     return Path("out.npy.partial")
 
 
-@pytest.mark.process
 @pytest.mark.slow
 def test_bytes_after_the_last_state_are_not_trusted(embed: Run, halted: Path, many: Path) -> None:
     for name in ("rows.bin", "counts.bin"):
@@ -444,7 +443,6 @@ def _garble(halted: Path) -> None:
     (halted / "state.json").write_text("{")
 
 
-@pytest.mark.process
 @pytest.mark.slow
 @pytest.mark.parametrize("damage", [_shorten, _lose, _garble])
 def test_a_damaged_rest_is_done_again(embed: Run, halted: Path, many: Path, damage: Callable[[Path], None]) -> None:
@@ -453,7 +451,6 @@ def test_a_damaged_rest_is_done_again(embed: Run, halted: Path, many: Path, dama
     assert (report["resumed_at"], report["texts"]) == (0, 20_000)
 
 
-@pytest.mark.process
 @pytest.mark.slow
 def test_another_job_does_not_go_on_with_it(embed: Run, halted: Path, many: Path) -> None:
     kept = halted.with_name("kept")

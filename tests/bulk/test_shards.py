@@ -34,6 +34,8 @@ from nearfield.testing import write_tiny_model
 from tests.support.cli_runner import Ran, run
 from tests.support.paths import ROOT
 
+pytestmark = pytest.mark.process
+
 Run = Callable[..., Ran]
 WORDS = ("the", "cat", "dog", "sat", "on", "mat", "blue", "red", "hello", "world")
 
@@ -374,7 +376,6 @@ def _command(words: list[str], *more: object) -> list[str]:
     return [sys.executable, "-m", "nearfield.cli", "embed", *map(str, more), *words, "--json"]
 
 
-@pytest.mark.process
 @pytest.mark.slow
 def test_two_shares_at_once_make_one_folder(embed: Run, words: list[str], tmp_path: Path) -> None:
     _write(Path("rows.jsonl"), _rows(700))
@@ -521,7 +522,6 @@ print(moment)
 """
 
 
-@pytest.mark.process
 @pytest.mark.slow
 @pytest.mark.parametrize(("form", "step"), [("parquet", 1), ("npy", 3)])
 def test_killed_at_any_moment_it_ends_the_same(form: str, step: int, tmp_path: Path) -> None:
@@ -546,7 +546,6 @@ def mortal(words: list[str], tmp_path: Path) -> Callable[..., int]:
     return started
 
 
-@pytest.mark.process
 @pytest.mark.slow
 def test_a_killed_run_ends_with_the_bytes_of_a_whole_one(embed: Run, mortal: Callable[..., int]) -> None:
     _write(Path("rows.jsonl"), _rows(1200))

@@ -307,6 +307,7 @@ def test_doctor_reaches_what_answers(url: str) -> None:
     assert _reach("nonsense").startswith("not reachable")
 
 
+@pytest.mark.slow
 def test_doctor_tells_no_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
     from nearfield.cli.doctor import _index, _sources
 
@@ -329,6 +330,7 @@ def test_doctor_does_not_wait_for_pip_for_ever(monkeypatch: pytest.MonkeyPatch) 
     assert _index() == "pip does not answer"
 
 
+@pytest.mark.slow
 def test_demo_answers_and_says_how_to_go_on(nearfield: Run, folder: Path) -> None:
     ran = nearfield("demo", "--model", folder)
     assert ran.code == 0, ran.err

@@ -81,6 +81,7 @@ def test_what_is_piped_in_stays(nearfield: Any, files: Path, model: Path, monkey
     assert "2 unchanged" in nearfield("index", "lines").out
 
 
+@pytest.mark.slow
 def test_a_definition_from_a_file(nearfield: Any, files: Path, model: Path, tmp_path: Path) -> None:
     report = f'store = "memory:{files}"\n[features.dense]\nmodel = "{model}"\n[chunks]\ntokens = 12\n'
     (tmp_path / "docs.toml").write_text(report)
@@ -119,6 +120,7 @@ def test_the_error_names_what_is_wrong(nearfield: Any, files: Path, words: tuple
     assert "Traceback" not in ran.err
 
 
+@pytest.mark.slow
 def test_collections_are_listed_shown_verified_and_dropped(nearfield: Any, files: Path, model: Path) -> None:
     assert "There are no collections" in nearfield("collections", "list").out
     indexed(nearfield, files, model)
@@ -153,6 +155,7 @@ def test_a_dry_run_makes_no_collection(nearfield: Any, files: Path, model: Path)
     assert "There are no" in nearfield("collections", "list").out
 
 
+@pytest.mark.slow
 def test_a_source_is_let_go(nearfield: Any, files: Path, model: Path) -> None:
     nearfield("index", "docs", str(files), "-m", str(model))
     assert "removed the source" in nearfield("collections", "forget", "docs", str(files)).out

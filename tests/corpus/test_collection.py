@@ -154,6 +154,7 @@ def test_only_what_changed_is_embedded(collection: Collection, files: Path, monk
     assert "cat.txt" not in keys(collection.search("cat", 10, mode="bm25"))
 
 
+@pytest.mark.slow
 def test_five_percent_changed_two_deleted_three_added(
     home: Path, tmp_path: Path, config: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -227,6 +228,7 @@ def test_dry_run_writes_nothing(collection: Collection, files: Path) -> None:
     assert collection.index().new == 1
 
 
+@pytest.mark.slow
 def test_a_file_that_cannot_be_read_is_set_aside(collection: Collection, files: Path) -> None:
     (files / "broken.pdf").write_bytes(b"%PDF-1.4 nothing of the kind")
     report = collection.index()
@@ -507,6 +509,7 @@ def test_a_switch_that_was_cut_off_leaves_nothing_behind(
         assert len(again.store.tables()) == 1
 
 
+@pytest.mark.slow
 def test_three_outputs_of_one_model_share_a_pass(
     home: Path, files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

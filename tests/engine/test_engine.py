@@ -178,6 +178,7 @@ def test_an_idle_engine_tries_what_its_past_speed_would_not_allow(engine: Engine
     assert engine.stats().tokens_per_second > 1000
 
 
+@pytest.mark.slow
 def test_bulk_is_not_starved(engine: Engine) -> None:
     runner = FakeRunner(batch_tokens=128, seconds=0.02)
     stop = threading.Event()
@@ -408,6 +409,7 @@ def test_an_observer_that_fails_costs_no_answer(engine: Engine, caplog: pytest.L
     assert "observer" in caplog.text and "ZeroDivisionError" in caplog.text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shared", [0, 1000])
 def test_finished_tickets_are_released(engine: Engine, shared: int) -> None:
     """Jobs that share rows are found by age alone: the queues by length would hold all of them for ever."""

@@ -16,6 +16,8 @@ from tests.parity.measure import ours
 from tests.parity.rotary_bert import rewrite, weights
 from tests.support import tiny_models
 
+pytestmark = pytest.mark.slow
+
 TEXTS = ["read the small house", "river bank", "a"]
 
 
@@ -36,7 +38,6 @@ def untied(folder: Path) -> Path:
     return out
 
 
-@pytest.mark.slow
 def test_albert_with_a_last_layer_of_its_own(tmp_path: Path) -> None:
     case = next(case for case in bert_kin.CASES if case.family == "albert" and case.output == "sparse")
     folder = untied(tmp_path)

@@ -17,7 +17,10 @@ from tests.parity.scores import classifier
 from tests.support import tiny_models
 
 # peft's own call into transformers.
-pytestmark = pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing. is deprecated:FutureWarning")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing. is deprecated:FutureWarning"),
+]
 TEXTS = ["The quick brown fox", "river bank water " * 30, "a", ""]
 Write = Callable[..., Path]
 

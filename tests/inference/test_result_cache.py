@@ -142,6 +142,7 @@ async def test_the_budget_holds_and_the_least_recently_used_is_evicted(cached: E
     assert (len(cache), cache.size) == (0, 0)
 
 
+@pytest.mark.slow
 async def test_all_outputs_are_cached(fleet: dict[str, LoadedModel]) -> None:
     m3 = fleet["m3"]
     assert isinstance(m3, Encoder)

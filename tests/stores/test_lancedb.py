@@ -15,6 +15,8 @@ from nearfield.stores import TableSpec, connect, exact, lancedb
 from nearfield.stores.filters import equals
 from tests.stores.test_stores import assert_same, fill, recall, sample, stored_records, vector
 
+pytestmark = pytest.mark.slow
+
 BASE = TableSpec("records", "dense", 32, fields={"lang": "str"})
 
 

@@ -20,6 +20,8 @@ from nearfield.checkpoint.tokenizer.truncation import UntruncatedIds
 from nearfield.errors import InputError, InputTooLong
 from tests.support import tiny_models
 
+pytestmark = pytest.mark.slow
+
 LENGTH = 60
 LETTERS = "aeiounrstöé日,.-'4"
 
@@ -80,7 +82,6 @@ def _truth(tokenizer: Tokenizer, text: str, prompt: str, *sides: Any) -> list[To
     return [tokenizer._truncate(UntruncatedIds(ids), LENGTH, side, prompt, 0) for side in sides]
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("text", TEXTS)
 @pytest.mark.parametrize("name", NAMES)
 def test_the_ids_are_those_of_the_whole_text(tokenizers: dict[str, Tokenizer], name: str, text: str) -> None:
@@ -90,7 +91,6 @@ def test_the_ids_are_those_of_the_whole_text(tokenizers: dict[str, Tokenizer], n
     assert tokenizer.encode([given], truncate="left") == [left]
 
 
-@pytest.mark.slow
 def test_a_prompt_before_a_long_text(tokenizers: dict[str, Tokenizer]) -> None:
     for tokenizer in tokenizers.values():
         text = _prose(8, 150_000)
@@ -99,7 +99,6 @@ def test_a_prompt_before_a_long_text(tokenizers: dict[str, Tokenizer]) -> None:
         assert tokenizer.encode([text], prompt="query: ", truncate="left") == [left]
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_cuts_anywhere_are_mended(tokenizers: dict[str, Tokenizer], name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Pieces this short are cut within words, accents and special tokens, some hundred times."""
@@ -174,7 +173,6 @@ print(peak() - before)
 
 
 @pytest.mark.process
-@pytest.mark.slow
 def test_thirty_megabytes_take_little_memory(tmp_path: Path) -> None:
     folder = tiny_models.tiny_bert(tmp_path / "bert")
     command = [sys.executable, "-c", _MEASURE, str(folder)]

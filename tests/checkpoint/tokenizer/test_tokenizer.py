@@ -16,6 +16,8 @@ from nearfield.checkpoint.tokenizer.tokenizer import Tokenizer
 from nearfield.errors import InputError, InputTooLong, ModelRefused
 from tests.support import tiny_models
 
+pytestmark = pytest.mark.slow
+
 PROMPTS = ("", "query: ", "Represent this sentence for searching: ")
 
 

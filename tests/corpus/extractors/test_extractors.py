@@ -28,6 +28,8 @@ from tests.support import hostile_clients, sample_documents
 from tests.support.paths import SHARED_FOLDER
 from tests.support.requirements import missing
 
+pytestmark = pytest.mark.process
+
 LONGDOCS = SHARED_FOLDER / "data" / "longdocs"
 LEVELS = 60_000
 
@@ -694,7 +696,6 @@ def test_large_texts_are_read_apart(reader: DocumentReader, monkeypatch: pytest.
     assert kind == "markdown" and document == extract("a.md", MARKDOWN.encode())
 
 
-@pytest.mark.process
 def test_a_script_without_guard_runs_once(tmp_path: Path) -> None:
     (tmp_path / "a.pdf").write_bytes(SAMPLES["pdf"][1])
     script = tmp_path / "script.py"

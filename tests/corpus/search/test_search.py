@@ -264,6 +264,7 @@ FILTERS = st.recursive(
 )
 
 
+@pytest.mark.slow
 @given(st.lists(st.tuples(st.sampled_from("abc"), RECORDS), min_size=1, max_size=5), FILTERS)
 @settings(max_examples=150, deadline=None)
 def test_sql_holds_where_the_filter_does(stored: list[tuple[str, dict[str, Any]]], where: Filter) -> None:

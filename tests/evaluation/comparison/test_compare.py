@@ -261,6 +261,7 @@ def test_a_variant_that_cannot_do_one_task_does_the_other(model: str, data: Data
     assert {pair["dataset"] for pair in found["significance"]} == {"made"}
 
 
+@pytest.mark.slow
 def test_storage_is_that_of_dimensions_dtype_and_pieces(told: dict[str, Any]) -> None:
     stored = {row["label"]: row["storage"] for row in told["variants"] if row["results"]}
     assert stored["tiny"]["bytes_per_document"] == 32 * 4

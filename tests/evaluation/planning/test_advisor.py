@@ -291,6 +291,7 @@ def test_between_widths_costs_lie_between() -> None:
     assert MEASURED._at(4096) == MEASURED._at(1024) and MEASURED._at(64) == MEASURED._at(384)
 
 
+@pytest.mark.slow
 def test_a_calibration_measures(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("nearfield.evaluation.planning.calibration._MIN_RUN_TOKENS", 256)
     monkeypatch.setattr("nearfield.evaluation.planning.calibration._RUN_TOKENS", 256)

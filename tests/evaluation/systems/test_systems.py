@@ -171,6 +171,7 @@ def test_cut_texts_are_counted_once_for_each_time(tiny: Encoder) -> None:
     assert local.truncated == 1
 
 
+@pytest.mark.slow
 def test_sparse_and_multivectors(fleet: dict[str, LoadedModel]) -> None:
     model: Any = fleet["m3"]
     for output, kind in (("sparse", SparseVectors), ("multivector", MultiVectors)):
@@ -523,6 +524,7 @@ def test_a_synthetic_set_says_so_wherever_it_is_shown(nearfield: Callable[..., R
     assert told["dataset"]["synthetic"].startswith("Synthetic")
 
 
+@pytest.mark.slow
 def test_judging_in_the_terminal(
     nearfield: Callable[..., Ran], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

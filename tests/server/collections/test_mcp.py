@@ -22,6 +22,8 @@ from nearfield.server.collections.mcp import OpenCollections, create_server
 from nearfield.testing import tiny_encoder
 from tests.support.cli_runner import run
 
+pytestmark = pytest.mark.process
+
 CATS = "The cat sat on the mat.\n\n" + "A cat sleeps a lot. " * 30 + "\n\nThe end of the cats."
 DOCUMENTS: list[dict[str, Any]] = [
     {"id": "cats", "text": CATS, "title": "Cats", "year": 2020},
@@ -115,7 +117,6 @@ async def test_search_and_read_through_a_process(home: Path) -> None:
         assert content["text"] in text
 
 
-@pytest.mark.process
 async def test_only_the_protocol_is_written_to_stdout(home: Path) -> None:
     hello = {
         "protocolVersion": "2025-06-18",
@@ -225,7 +226,6 @@ def test_an_unknown_collection_ends_the_command(
 
 
 @pytest.mark.network
-@pytest.mark.process
 async def test_http_on_loopback(home: Path) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))

@@ -95,6 +95,7 @@ def _listening(encoder: Encoder) -> Iterator[int]:
             thread.join(20)
 
 
+@pytest.mark.slow
 def test_headers_that_never_end_close_their_connection(tiny: Encoder, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(http_protocol, "HEADER_SECONDS", 0.5)
     half = _head(len(BODY))[:40]
@@ -269,6 +270,7 @@ def test_a_response_encoded_in_parts_has_the_same_bytes(shape: tuple[int, int], 
     assert responses.encode_response(embeddings.write_embeddings, exchange) == (written, None)
 
 
+@pytest.mark.slow
 def test_encoding_a_large_response_does_not_block_the_event_loop() -> None:
     exchange = _exchange(16_384, 384)
 

@@ -26,6 +26,8 @@ from nearfield.server.models.model_pool import ModelPool
 from nearfield.testing import tiny_encoder, write_tiny_model
 from tests.support.serving import serving
 
+pytestmark = pytest.mark.network
+
 MIB = 2**20
 BGE = "BAAI/bge-small-en-v1.5"
 
@@ -285,7 +287,6 @@ async def test_memory_is_returned_to_the_system_after_an_eviction(
     assert seen == [True]
 
 
-@pytest.mark.network
 def test_models_on_demand_are_listed_and_described(loader: Loader, tiny: Encoder) -> None:
     names = ["BAAI/bge-small-en-v1.5", "own/model", "ms-marco-minilm", "org/*", "intfloat/*"]
     with serving(ModelPool([tiny], loader=loader, on_demand=names)) as url:
@@ -315,7 +316,6 @@ def test_models_on_demand_are_listed_and_described(loader: Loader, tiny: Encoder
         assert len(httpx.get(url + "/v1/models", headers=headers).json()["models"]) == 5
 
 
-@pytest.mark.network
 def test_aliases_work_before_and_after_loading(loader: Loader, tiny: Encoder) -> None:
     aliases = {"text-embedding-3-small": "TINY", "embed-english-v3.0": "org/one", "voyage-3": "bge-small"}
     names = model_aliases([tiny], settings.load(models=["tiny"], aliases=aliases))
@@ -336,7 +336,6 @@ def test_aliases_work_before_and_after_loading(loader: Loader, tiny: Encoder) ->
         ModelPool([tiny], {"other/two": ["mine"]}, loader=loader, on_demand=["org/*"])
 
 
-@pytest.mark.network
 def test_models_are_loaded_on_demand_over_http(loader: Loader, tiny: Encoder) -> None:
     with serving(ModelPool([tiny], loader=loader, on_demand=["org/*"], budget=10_000 * MIB)) as url:
         with openai.OpenAI(base_url=url + "/v1", api_key="x", max_retries=0) as client:

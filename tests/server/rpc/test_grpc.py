@@ -50,6 +50,8 @@ from tests.support.paths import ROOT
 from tests.support.requirements import missing
 from tests.support.serving import Process
 
+pytestmark = pytest.mark.network
+
 TEXTS = ["the cat sat on the mat", "a blue dog", "hello world"]
 LONG = "the cat sat on the mat " * 40
 Code = grpc.StatusCode
@@ -792,7 +794,6 @@ def test_sigterm_under_load_loses_no_call(tmp_path: Path) -> None:
 # -- the command ---------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.network
 @pytest.mark.process
 @pytest.mark.slow
 def test_nearfield_serve_speaks_both_on_their_ports(tmp_path: Path) -> None:
