@@ -14,7 +14,7 @@ PAGE = "errors.md"
 _INTRO = """Every error that Nearfield raises on purpose is a subclass of `nearfield.errors.NearfieldError`. The server turns an
 error into a reply in the form of the API that the client speaks:
 
-- **status** is the HTTP status. TEI and Ollama clients expect other statuses for some errors, and get them.
+- **status** is the HTTP status. For some errors, TEI and Ollama clients get the statuses that they expect.
 - **code** is `error.code` in the replies of the OpenAI, Cohere, Jina and native APIs.
 - **type** is `error.type` in these replies. TEI's replies have `error_type` instead.
 
@@ -23,11 +23,11 @@ Each message says what was wrong, with which value, and what to do. This page is
 
 #: What the reader of an error should do, by the name of its class.
 _ADVICE = {
-    "NearfieldError": "Catch this class to catch every error on purpose. As a reply it means a fault of the server: see its log.",
+    "NearfieldError": "Catch this class to catch all errors that Nearfield raises on purpose. In a reply it means a fault of the server: see its log.",
     "InputError": "Correct the argument or field that the message names. Repeating the call gives the same error.",
     "WrongModel": "Choose a model with the output you need; `nearfield models list --kind` lists them.",
     "InputTooLong": "Shorten the input, allow truncation, or read it in pieces (`truncate=\"chunk\"`).",
-    "TooLarge": "Send fewer or shorter inputs a request, or raise `max_body_bytes`, `max_items` or `max_request_tokens`.",
+    "TooLarge": "Send fewer or shorter inputs per request, or raise `max_body_bytes`, `max_items` or `max_request_tokens`.",
     "SlowBody": "Send the request again over a faster connection, or in smaller parts.",
     "UnsupportedMedia": "Send JSON with `Content-Type: application/json`, plain or gzip.",
     "MissingBody": "Send the request with a JSON body.",

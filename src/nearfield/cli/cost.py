@@ -33,7 +33,7 @@ def cost(
     model: Annotated[str | None, typer.Option("--model", "-m", help="Model to measure, with --measure.")] = None,
     measure: Annotated[bool, typer.Option("--measure", help="Measure the model's speed here for 3 seconds.")] = False,
     prices: Annotated[
-        Path | None, typer.Option(help="Price table of your own [nearfield/evaluation/planning/prices.toml].")
+        Path | None, typer.Option(help="File of API prices (TOML) to use instead of the built-in table.")
     ] = None,
     show_prices: Annotated[bool, typer.Option("--sources", help="Show the source of each price.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,

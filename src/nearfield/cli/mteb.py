@@ -21,7 +21,7 @@ nearfield mteb all-MiniLM-L6-v2 --tasks STSBenchmark --data STSBenchmark=stsb/te
 
 nearfield mteb all-MiniLM-L6-v2 --tasks SciFact --published results/ --json
 
-nearfield mteb bge-m3 --url http://localhost:8080 --key-env NEARFIELD_API_KEY --tasks SciFact
+nearfield mteb bge-m3 --url http://localhost:8080 --key-env SERVER_KEY --tasks SciFact
 
 The mteb package downloads the data of tasks from the Hugging Face Hub, unless --data names files. Results are stored in
 MTEB's own layout; those that exist are not computed again."""
