@@ -35,7 +35,7 @@ from nearfield import catalog, hub
 from nearfield.evaluation.performance import environment
 
 RESULTS = Path(__file__).parent / "results"
-#: What takes long and compares with nobody: it runs when it is named.
+#: Long benchmarks without a competitor: they run only when they are named.
 ON_REQUEST = ("advise", "mixed", "retrieval", "chunking", "indexing", "quality")
 PACKAGES = (
     "nearfield",

@@ -22,7 +22,7 @@ FINGERPRINT = "x-nearfield-fingerprint"
 
 @dataclass(frozen=True)
 class Ask:
-    """A request, and what tells a right answer from a wrong one; ``status`` is that of the right answer."""
+    """A request, and the check of its answer; ``status`` is that of the right answer."""
 
     kind: str
     path: str

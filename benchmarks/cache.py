@@ -20,7 +20,7 @@ SCENES = {
 _LISTS = 20
 #: The list whose texts are sent again and again.
 _KEPT = 1
-#: How many times as fast what is kept should be.
+#: How many times as fast a cached result should be.
 WANTED = 5.0
 
 

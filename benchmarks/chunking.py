@@ -112,7 +112,7 @@ def _paragraphs(text: str, start: int, end: int) -> list[Block]:
 
 
 class _Bench:
-    """One model, one set of questions; vectors of pieces that were seen before are not made again."""
+    """One model, one set of questions; vectors of chunks that were seen before are not computed again."""
 
     def __init__(self, encoder: Any, corpora: dict[str, Document], questions: Sequence[Question]) -> None:
         self._encoder = encoder

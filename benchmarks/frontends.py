@@ -1,7 +1,7 @@
 """Frontends: one process that does all, against two that read and answer HTTP before a third that runs the model.
 
-Beside texts a second, which the clients' own share of the cores bounds on a small machine, it tells the milliseconds of
-CPU that each process spends on a text: what the busiest of them spends bounds a machine with cores for all.
+Beside texts a second, which the clients' own share of the cores bounds on a small machine, it prints the milliseconds
+of CPU that each process spends on a text: on a machine with enough cores the busiest process is the limit.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def measure(rounds: int, *, quick: bool) -> dict[str, Any]:
         _warm(server, seconds, cached)
     for number in range(rounds):
         for scene, (kind, clients, batch, cached) in SCENES.items():
-            # Whoever is first finds the machine as the last scene left it: take turns.
+            # The first one meets the machine as the last scene left it: take turns.
             for count in COUNTS if number % 2 else reversed(COUNTS):
                 before = _cpu(servers[count, cached])
                 told = servers[count, cached].load(kind, seconds, clients, batch)

@@ -1,8 +1,8 @@
 """Indexing: a collection's tokens a second against the engine's own, and memory as collections grow.
 
 The same chunks are embedded by ``Encoder.stream`` alone and by ``Collection.index`` of plain text files, which also
-reads, cuts, looks for repeats, writes to LanceDB and keeps the books. They take turns, so that both meet the same
-machine.
+reads, chunks, looks for duplicates, writes to LanceDB and updates the manifest. They take turns, so that both meet the
+same machine.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ def throughput(rounds: int, documents: int) -> dict[str, Any]:
 
 
 def memory(*, quick: bool = False) -> list[dict[str, Any]]:
-    """Index ever more chunks with a tiny model, each number in a process of its own; resident memory at its most."""
+    """Index ever more chunks with a tiny model, each number in a separate process; peak resident memory."""
     told = []
     with tempfile.TemporaryDirectory(prefix="nearfield-indexing-") as place:
         home = Path(place)

@@ -108,7 +108,7 @@ def _sizes(second: Path, reranker: Path, home: Path) -> dict[str, int]:
 
 
 def _run(server: Server, plan: Plan) -> tuple[dict[str, Any], list[tuple[float, int]]]:
-    """Let the clients run in a process of their own, and note the server's resident memory meanwhile."""
+    """Run the clients in a separate process, and record the server's resident memory while they run."""
     process, memory = psutil.Process(server.pid), []
     command = [sys.executable, "-m", "benchmarks.traffic", traffic.told(plan)]
     clients = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
@@ -184,7 +184,7 @@ def requirements(told: dict[str, Any]) -> list[Requirement]:
         Requirement("sent and not answered rightly", str(unanswered), "0", unanswered == 0),
         Requirement("wrong answers, bad requests' included", str(counts["wrong"]), "0", counts["wrong"] == 0),
         Requirement("replies after the deadline", str(counts["late"]), "0", counts["late"] == 0),
-        # Whoever left may have been answered, or not have sent enough for a reply.
+        # Clients that disconnected may have been answered, or not have sent enough for a reply.
         Requirement(
             "replies sent beyond those read",
             str(beyond),

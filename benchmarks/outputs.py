@@ -126,7 +126,7 @@ def with_adapters(base: str, *adapters: str) -> dict[str, float]:
 
 
 def _memory(folder: Path) -> dict[str, float]:
-    """Run one batch of 32 x 512 tokens in a process of its own, and compare the growth of its peak."""
+    """Run one batch of 32 x 512 tokens in a separate process, and compare the growth of its peak memory."""
     peaks = {}
     for kind in ("dense", "sparse"):
         made = _bert(folder / kind, kind)

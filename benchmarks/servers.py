@@ -62,7 +62,7 @@ class Server:
         return self._process.pid
 
     def load(self, kind: str, seconds: float, clients: int, batch: int, **more: Any) -> dict[str, float]:
-        """Put load on it from a process of its own; ``more`` as ``load.load`` takes it."""
+        """Put load on it from a separate process; ``more`` are further arguments of ``load.load``."""
         asked = {"url": self.url, "model": self.model, "kind": kind, "seconds": seconds, "clients": clients}
         told_to = json.dumps({**asked, "batch": batch, **more})
         result = subprocess.run(

@@ -8,7 +8,7 @@ from typing import Any
 
 from nearfield.evaluation.performance.load_test import quantiles
 
-#: Faults that are told in full.
+#: Faults that are printed in full.
 _SHOWN = 20
 
 

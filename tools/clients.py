@@ -1,4 +1,4 @@
-"""Clients: releases of official clients and of frameworks that cannot stand beside those that the tests use.
+"""Clients: releases of official clients and of frameworks that cannot be installed beside those of the tests.
 
 ``python -m tools.clients [NAME ...] [--home FOLDER]`` makes an environment for each, serves tiny models, and lets each
 client try them (``tools/client_checks.py``). It needs the package index, and Python 3.12 for SIE's SDK.
@@ -69,7 +69,7 @@ def main() -> int:
     """Try all, or those named; return 1 if any check failed."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(ENVIRONMENTS)}")
-    parser.add_argument("--home", type=Path, help="folder of the environments; one that is there is used as it is")
+    parser.add_argument("--home", type=Path, help="folder of the environments; an existing one is used unchanged")
     given = parser.parse_args()
     unknown = set(given.names) - set(ENVIRONMENTS)
     if unknown:

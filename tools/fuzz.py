@@ -61,13 +61,13 @@ class Findings:
         self.slowest = max(self.slowest, seconds)
         self.statuses[f"{operation} {reply.status_code}"] += 1
         told = f"{operation} {reply.status_code}: {str(case.body)[:300]} -> {reply.text[:300]}"
-        # 501, 503 and 507 are answers of their own: what is not there, or not now.
+        # 501, 503 and 507 are proper answers: not supported, or not available now.
         if reply.status_code == 500 or seconds > LATE:
             self.wrong.append(f"{seconds:.1f} s, {told}")
             return
         try:
             case.operation.validate_response(reply)
-        except Exception as error:  # noqa: BLE001 - schemathesis raises groups of its own
+        except Exception as error:  # noqa: BLE001 - schemathesis raises exception groups
             self.wrong.append(f"{str(error)[:300]}: {told}")
 
 

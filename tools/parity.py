@@ -1,6 +1,6 @@
 """Writes ``docs/reference/parity.md``: how close each family and head is to its reference on tiny random checkpoints.
 
-``python -m tools.parity`` measures anew; ``--only NAME`` prints the rows whose family or name has it.
+``python -m tools.parity`` measures again; ``--only NAME`` prints the rows whose family or name has it.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Proto: writes the modules of messages from their ``.proto`` files. A test fails when they are stale.
 
-``python -m tools.proto`` writes them anew, with the compiler of grpcio-tools.
+``python -m tools.proto`` writes them again, with the compiler of grpcio-tools.
 """
 
 from __future__ import annotations

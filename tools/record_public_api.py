@@ -142,7 +142,7 @@ def _default(parameter: inspect.Parameter) -> str | None:
 
 
 def _keywords(function: Callable[..., Any]) -> dict[str, str | None]:
-    """Return a function's keyword-only parameters, those of its own ``**options`` included."""
+    """Return a function's keyword-only parameters, those of its ``**options`` included."""
     keywords: dict[str, str | None] = {}
     if function.__name__ == "__init__":
         keywords = _inherited_options(function)

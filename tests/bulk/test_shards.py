@@ -261,7 +261,7 @@ def test_only_what_changed_is_encoded_again(embed: Run, encoded: list[str]) -> N
     _write(Path("data/a.jsonl"), rows)
     changed = again(50, written=1, skipped=4)
     assert {name for name in changed if changed[name] != first[name]} == {"part-00002.parquet"}
-    rows[10]["at"] = -1  # so is a kept column
+    rows[10]["at"] = -1  # so is a column that is carried over
     _write(Path("data/a.jsonl"), rows)
     again(50, written=1, skipped=4)
     rows += _rows(70, first=250)
@@ -389,7 +389,7 @@ def test_two_shares_at_once_make_one_folder(embed: Run, words: list[str], tmp_pa
     ends = [process.communicate(timeout=120) for process in pair]
     assert [process.returncode for process in pair] == [0, 0], ends
     assert [json.loads(out)["written"] for out, _ in ends] == [4, 3]
-    assert _manifest(Path("out"))["state"] == "complete"  # whoever was last
+    assert _manifest(Path("out"))["state"] == "complete"  # the run that ended last
     assert embed("rows.jsonl", "-o", "alone/", "--shard-rows", 100).code == 0
     assert _shards(Path("out")) == _shards(Path("alone"))
     assert _manifest(Path("out"))["shards"] == _manifest(Path("alone"))["shards"]

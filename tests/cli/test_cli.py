@@ -185,7 +185,7 @@ def test_serve_says_when_it_is_ready_and_ends_well(folder: Path) -> None:
 
 @pytest.fixture
 def cached(cache: Path) -> Path:
-    """The cache, with a model of the catalogue and one of nobody's in it."""
+    """The cache, with a model of the catalogue and an unknown one in it."""
     for name in ("BAAI--bge-small-en-v1.5", "someone--theirs"):
         write_tiny_model(cache / "models" / name / "0123abc")
     return cache / "models"

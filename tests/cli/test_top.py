@@ -97,7 +97,7 @@ def test_the_frame_says_why_a_server_is_not_ready(fleet_url: str) -> None:
     )
     text = _text(odd)
     assert "not ready" in text
-    assert reasons[0] in text  # as it is: no markup
+    assert reasons[0] in text  # literally: no markup
 
 
 def test_long_names_are_cut_to_the_width(fleet_url: str) -> None:

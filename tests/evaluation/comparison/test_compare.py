@@ -97,7 +97,7 @@ def test_labels_tell_variants_apart_and_name_models_where_there_are_several() ->
     assert grid.labels(two) == ["m", "m, 128 d, binary", "n, int8", "n at host:1"]
 
 
-# -- what is kept --------------------------------------------------------------------------------------------------
+# -- stored results-----------------------------------------------------------------------------------------------
 
 
 @pytest.mark.slow
@@ -199,7 +199,7 @@ def test_an_interrupt_leaves_the_variants_before_it_done(
         compare(told, data, cache=tmp_path, speed=False, on_step=interrupt)
     first = encoded.copy()
     compare(told, data, cache=tmp_path, speed=False)
-    # The last one reads fewer tokens: vectors of its own, and none of the others' again.
+    # The last one reads fewer tokens: new vectors for it, and none of the others again.
     assert {text: encoded[text] - first[text] for text in first if text} == dict.fromkeys(filter(None, first), 1)
 
 
@@ -213,12 +213,12 @@ def test_a_damaged_file_is_as_good_as_none(tmp_path: Path) -> None:
     assert store.get("quality", identity="a") is None
 
 
-# -- what comes out ------------------------------------------------------------------------------------------------
+# -- results -----------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
 def told(model: str, data: Dataset) -> dict[str, Any]:
-    """A comparison of many variants, with speeds that nobody waits for."""
+    """A comparison of many variants, with speeds that are not measured."""
     names = [
         model,
         *(f"{model}?dimensions={size}" for size in (24, 16, 8)),
@@ -326,7 +326,7 @@ def test_names_stand_apart_and_within(rows: list[tuple[float, float]]) -> None:
     room = min(1.0, 1 / sum(gaps)) if gaps else 1.0
     assert all(found[at + 1] - found[at] >= room * gap - 1e-9 for at, gap in enumerate(gaps))
     assert all(-1e-9 <= place <= 1 + 1e-9 for place in found)
-    # Nothing moves that is in nobody's way.
+    # A label without neighbours does not move.
     if all(b - a >= gap for (a, b), gap in zip(pairwise(wanted), gaps, strict=True)):
         assert found == pytest.approx(wanted)
 

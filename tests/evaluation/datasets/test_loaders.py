@@ -1,4 +1,4 @@
-"""Data sets: every layout is read, and a bad file is told with its name and line."""
+"""Data sets: every layout is read, and errors name the file and the line."""
 
 from __future__ import annotations
 
@@ -290,7 +290,7 @@ def test_judgements_are_kept_at_once_and_gone_on_with(tmp_path: Path) -> None:
     first = answers("3", "x", "s", "0", "q")
     assert judgments.annotate(kept, ["which?", "what?"], lambda _: FOUND, first) == 2
     assert [document for _, document in first.asked] == ["d0", "d1", "d1", "d2", "d3"]
-    # Somebody else opens what is there: what was answered is not asked again, what was skipped is.
+    # A second annotator opens the same file: answered questions are not asked again, skipped ones are.
     again = judgments.Judgments(tmp_path / "judged")
     second = answers("1", "n", "2", "b", "0")
     assert judgments.annotate(again, ["which?", "what?"], lambda _: FOUND, second) == 3

@@ -133,7 +133,7 @@ def test_prompts_are_chosen_in_the_order_of_mteb(
 
 
 class _Known(Encoder):
-    """A model under another name, with prompts of its own."""
+    """A model under another name, with its own prompts."""
 
     def __init__(self, folder: str, name: str, **facts: Any) -> None:
         super().__init__(folder)
@@ -167,7 +167,7 @@ def test_a_model_that_reads_instructions_gets_the_tasks(tmp_path: Path) -> None:
         query = drives.prompt(_metadata("SciFact", "Retrieval", told), PromptType.query)
         assert query == {"role": "query", "instruction": told["query"]}
         assert drives.prompt(_metadata("SciFact", "Retrieval", told), PromptType.document) == {"role": "document"}
-        # A task without one of its own has that of its type.
+        # A task without a prompt has that of its type.
         assert drives.prompt(mteb.get_task("STSBenchmark").metadata) == {
             "instruction": "Retrieve semantically similar text."
         }

@@ -173,7 +173,7 @@ def test_every_benchmark_of_the_catalogue_has_its_languages() -> None:
     assert {_benchmark_of(entry) for entry in catalog.entries()} - {None} <= set(BENCHMARKS)
 
 
-# -- what is told ---------------------------------------------------------------------------------------------------
+# -- the report ----------------------------------------------------------------------------------------------------
 
 
 def test_storage_and_time_are_those_of_hand_calculation() -> None:

@@ -71,7 +71,7 @@ def retrieval(documents: int = 5000, queries: int = 12) -> Dataset:
 
 @pytest.mark.slow
 def test_retrieval_is_what_trec_eval_makes_of_all_scores() -> None:
-    """More documents than one window, and more ties than are kept: the same are kept as trec_eval ranks first."""
+    """More documents than one window, and more ties than places: those stay that trec_eval ranks first."""
     import pytrec_eval
 
     data, subject = retrieval(), Given()
@@ -260,7 +260,7 @@ def candidates(count: int) -> Reranking:
     return Reranking([Candidates(f"query {n}", [f"good {n}"], [f"bad {n}", f"worse {n}"]) for n in range(count)])
 
 
-#: Rows for each task of the shelf: one without any cannot be there.
+#: Rows for each task of the registry: every task needs some.
 ROWS: Mapping[str, Any] = {
     "retrieval": retrieval(600, 6).rows,
     "sts": pairs(40, 6),
