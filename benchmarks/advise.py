@@ -2,7 +2,8 @@
 
 The models are of random weights, but for all-MiniLM-L6-v2; widths of 384 and 768 are calibrated, 512 lies between.
 Estimate and runs take turns, so that both meet the same machine; each ratio is within a round. Both count CPU seconds
-over cores, since other work on the machine would else be taken for the model's; the speed by wall clock is printed beside it.
+over cores, since other work on the machine would else be taken for the model's; the
+speed by wall clock is printed beside it.
 """
 
 from __future__ import annotations

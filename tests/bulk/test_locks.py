@@ -1,4 +1,4 @@
-"""Two runs of ``nearfield embed`` that write the same output: the second is refused, and after a crash the output is free."""
+"""Two runs that write the same output: the second is refused, and a crash leaves the output unlocked."""
 
 from __future__ import annotations
 
