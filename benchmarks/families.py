@@ -53,7 +53,7 @@ def measure(rounds: int, *, quick: bool) -> dict[str, Any]:
                         threads=plan_cpu().threads,
                         max_length=512,
                     )
-                    lanes[kind] = (model, model.lane())
+                    lanes[kind] = (model, model.create_lane_function())
                 found[f"{precision}, {rows} x {length}"] = _shares(lanes, rows, length, 2 if quick else rounds)
     return found
 

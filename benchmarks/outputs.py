@@ -169,7 +169,7 @@ def one_batch(folder: str) -> dict[str, float]:
 
     kind = "sparse" if "sparse" in folder else "dense"
     model = CompiledModel(reader.read_model_folder(Path(folder), kind=kind), max_length=512)
-    lane = model.lane()
+    lane = model.create_lane_function()
     loaded = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     ids = np.random.default_rng(0).integers(10, 200, (32, 512)).tolist()
     lane(Batch(model, Ticket.create(model, ids).jobs))

@@ -164,7 +164,7 @@ class ModelUnavailable(Overloaded):
 
 
 class DeadlineExceeded(Overloaded):
-    """A job's deadline passed before it could run; it cost nothing and may be sent again."""
+    """The deadline of a request passed before its result was complete. Inputs that had not started were not run."""
 
     code = "deadline_exceeded"
 

@@ -65,8 +65,9 @@ class Graph(Generic[T]):
     digest: str = ""
     #: Sizes of inputs' last axes, where a family relies on them.
     sizes: Mapping[str, int] = field(default_factory=dict)
-    #: A file that holds the encoder, in place of a family; ``forward`` finds its states as ``inputs["hidden"]``.
-    body: Path | None = None
+    #: A file or folder from which the backend loads the encoder, in place of a family; ``forward`` reads its hidden
+    #: states from ``inputs["hidden"]``.
+    external_encoder: Path | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -134,7 +135,7 @@ class Ops(ABC, Generic[T]):
 
     @abstractmethod
     def attention(
-        self, q: T, k: T, v: T, seen: AttentionMask[T], *, bias: T | None = None, scale: float | None = None
+        self, q: T, k: T, v: T, mask: AttentionMask[T], *, bias: T | None = None, scale: float | None = None
     ) -> T:
         """Softmax attention over heads tensors: [B, L, heads x D].
 

@@ -108,17 +108,18 @@ class RoleFormat:
 
 @dataclass(frozen=True)
 class Multivector:
-    """A vector for each token: ``modules`` after the transformer, without the first ``drop`` tokens (bge-m3: the CLS).
+    """A vector for each token, from ``modules`` after the transformer.
 
-    ``average`` says that scores are divided by the number of a query's vectors (bge-m3).
+    The first ``skip_first_tokens`` tokens get none (bge-m3: the CLS token). With ``divide_by_query_length``, scores are
+    divided by the number of a query's vectors (bge-m3).
     """
 
     modules: tuple[Module, ...]
     dimensions: int
     query: RoleFormat = field(default_factory=RoleFormat)
     document: RoleFormat = field(default_factory=RoleFormat)
-    drop: int = 0
-    average: bool = False
+    skip_first_tokens: int = 0
+    divide_by_query_length: bool = False
 
 
 @dataclass(frozen=True)
@@ -155,7 +156,7 @@ class RerankPrompt:
     activation: str = "identity"
 
 
-Head = Lexical | Splade | Multivector | ClassScores | RerankPrompt
+HeadSpec = Lexical | Splade | Multivector | ClassScores | RerankPrompt
 #: The output of each kind of head.
 OUTPUTS: Mapping[type, str] = MappingProxyType(
     {Lexical: "sparse", Splade: "sparse", Multivector: "multivector", ClassScores: "scores", RerankPrompt: "scores"}
@@ -182,9 +183,9 @@ class Recipe:
     #: Size of the dense vector, or of the model's main output.
     dimensions: int
     max_length: int
-    heads: tuple[Head, ...] = ()
-    #: A file of the folder with the encoder as a graph, used in place of its weights.
-    body: Path | None = None
+    heads: tuple[HeadSpec, ...] = ()
+    #: A file of the folder that contains the encoder as a graph (ONNX, OpenVINO); it replaces the weights.
+    exported_graph: Path | None = None
     revision: str | None = None
     do_lower_case: bool = False
     prompts: Mapping[str, str] = field(default_factory=_empty)
@@ -196,8 +197,8 @@ class Recipe:
     matryoshka: tuple[int, ...] = ()
     #: Whether a vector's mean is subtracted before truncation (nomic-embed-text-v1.5: a layer norm without weights).
     centre: bool = False
-    #: Number formats in which the model overflows (EmbeddingGemma: float16).
-    forbid: tuple[str, ...] = ()
+    #: Number formats in which the model overflows (EmbeddingGemma: float16); ``forbid`` in the catalogue.
+    unsupported_precisions: tuple[str, ...] = ()
     #: Tasks with a prompt and an adapter, by name (jina-embeddings-v3).
     tasks: Mapping[str, EncodeTask] = field(default_factory=_empty)
     licence: str | None = None
@@ -210,7 +211,7 @@ class Recipe:
         """The outputs of the model, its main one first: dense, sparse, multivector, scores."""
         return ("dense",) * bool(self.modules) + tuple(OUTPUTS[type(head)] for head in self.heads)
 
-    def head(self, output: str) -> Head | None:
+    def head(self, output: str) -> HeadSpec | None:
         """Return the head that gives an output, or None."""
         return next((head for head in self.heads if OUTPUTS[type(head)] == output), None)
 
@@ -219,6 +220,6 @@ class Recipe:
         """Whether the model's last module scales vectors to unit length."""
         return bool(self.modules) and isinstance(self.modules[-1], Normalize)
 
-    def role_prompt(self, role: str) -> str | None:
-        """Return the *name* of the prompt for a role (``query`` or ``document``), or None."""
+    def role_prompt_name(self, role: str) -> str | None:
+        """Return the name of the prompt for a role (``query`` or ``document``), or None."""
         return next((name for name in ROLE_PROMPTS[role] if name in self.prompts), None)

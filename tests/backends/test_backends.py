@@ -173,7 +173,7 @@ def _run(backend: str, case: str, inputs: Mapping[str, Any] = INPUTS) -> Any:
     names, forward = CASES[case]
     runtime = backends.REGISTRY.load(backend)(BackendOptions("float32", CpuPlan(1, 1)))
     graph: Graph[Any] = Graph(names, lambda run, given: {"out": forward(run, given)}, ("out",), sizes=SIZES)
-    return runtime.compile(graph).lane().run(inputs, ("out",))["out"]
+    return runtime.compile(graph).create_executor().run(inputs, ("out",))["out"]
 
 
 @pytest.mark.parametrize("backend", BACKENDS)

@@ -91,7 +91,7 @@ def test_as_the_reference(tmp_path: Path, family: str, old: bool) -> None:
     assert recipe.max_length == model.max_seq_length
     assert recipe.similarity == "dot" and recipe.normalized and not recipe.warnings
     assert recipe.prompts == {name: text for name, text in model.prompts.items() if name != "document"}
-    assert recipe.role_prompt("document") == "passage" and recipe.role_prompt("query") == "query"
+    assert recipe.role_prompt_name("document") == "passage" and recipe.role_prompt_name("query") == "query"
 
 
 def test_empty_placeholders(folder: Path) -> None:
@@ -99,9 +99,9 @@ def test_empty_placeholders(folder: Path) -> None:
     meta(folder, prompts={"query": "q: ", "document": "", "passage": "p: "})
     assert model_folder.read_model_folder(folder).prompts == {"query": "q: ", "passage": "p: "}
     meta(folder, prompts={"query": "q: ", "document": "", "passage": ""})
-    assert model_folder.read_model_folder(folder).role_prompt("document") == "document"
+    assert model_folder.read_model_folder(folder).role_prompt_name("document") == "document"
     meta(folder, prompts={"query": "q: ", "document": "d: ", "passage": "p: "})
-    assert model_folder.read_model_folder(folder).role_prompt("document") == "document"
+    assert model_folder.read_model_folder(folder).role_prompt_name("document") == "document"
     meta(folder, prompts={"clustering": None})
     assert model_folder.read_model_folder(folder).prompts == {"query": "", "document": "", "clustering": ""}
 

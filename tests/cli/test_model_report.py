@@ -10,7 +10,7 @@ import pytest
 from nearfield import catalog
 from nearfield.catalog import CatalogEntry
 from nearfield.cli.terminal.model_report import to_json_object, to_text
-from nearfield.recipe import ClassScores, EncodeTask, Normalize, Pooling, Recipe, RerankPrompt, RoleFormat
+from nearfield.recipe import ClassScores, EncodeTask, Multivector, Normalize, Pooling, Recipe, RerankPrompt, RoleFormat
 
 
 @pytest.mark.parametrize("entry", catalog.entries(), ids=lambda entry: entry.id)
@@ -62,3 +62,13 @@ def test_json_has_the_names_of_version_0_1(value: object, kind: str, tmp_path: P
     recipe = Recipe("mine", tmp_path, {}, (value,), 8, 8)  # type: ignore[arg-type]
     (module,) = to_json_object(recipe, without="config")["modules"]  # type: ignore[misc]
     assert module["kind"] == kind
+
+
+def test_json_has_the_field_names_of_version_0_1(tmp_path: Path) -> None:
+    head = Multivector((), 8, skip_first_tokens=1, divide_by_query_length=True)
+    recipe = Recipe("mine", tmp_path, {}, (), 8, 8, (head,), tmp_path / "a.onnx", unsupported_precisions=("float16",))
+    shown = to_json_object(recipe, without="config")
+    assert (shown["body"], shown["forbid"]) == (tmp_path / "a.onnx", ["float16"])
+    (multivector,) = shown["heads"]  # type: ignore[misc]
+    assert (multivector["drop"], multivector["average"]) == (1, True)
+    assert not {"exported_graph", "unsupported_precisions"} & shown.keys()

@@ -41,7 +41,7 @@ class FakeRunner:
         self.batches: list[list[list[int]]] = []
         self.frail_deaths = 1
 
-    def lane(self) -> Callable[[Batch], Any]:
+    def create_lane_function(self) -> Callable[[Batch], Any]:
         return self._run
 
     def _run(self, batch: Batch) -> Any:
@@ -144,7 +144,7 @@ def test_interactive_work_goes_before_bulk(engine: Engine) -> None:
 
 def test_where_bulk_is_always_overdue_it_has_every_second_turn(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     """As with a large model, each batch of which takes longer than bulk may wait."""
-    monkeypatch.setattr(scheduler, "AGEING", 0.0)
+    monkeypatch.setattr(scheduler, "MAX_BULK_WAIT_SECONDS", 0.0)
     runner = FakeRunner()
     hold = _hold(engine, runner)
     bulk = engine.submit(Ticket.create(runner, [[2] * 100] * 6, bulk=True))

@@ -87,7 +87,7 @@ def test_t5_keeps_no_buckets_of_long_rows() -> None:
     family = T5({"d_model": 8, "num_heads": 2, "d_kv": 4, "d_ff": 8, "num_layers": 1, "vocab_size": 9})
     _cached_buckets.cache_clear()
     for longest in (CACHED_LENGTH, CACHED_LENGTH + 1):
-        found = family.host(np.arange(longest, dtype=np.int32)[None])["buckets"]
+        found = family.host_inputs(np.arange(longest, dtype=np.int32)[None])["buckets"]
         assert found.shape == (longest, longest)
         assert int(found.max()) == 31
     assert _cached_buckets.cache_info().currsize == 1

@@ -42,7 +42,7 @@ NEW: dict[str, Any] = {
 
 def angles(config: dict[str, Any]) -> np.ndarray:
     """Return the cosines of the first hundred places."""
-    return families.resolve(config).host(np.arange(100, dtype=np.int32)[None])["rope.cos"]
+    return families.resolve(config).host_inputs(np.arange(100, dtype=np.int32)[None])["rope.cos"]
 
 
 def test_nomics_own_fields_outweigh_those_beside_them() -> None:

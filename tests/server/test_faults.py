@@ -51,8 +51,8 @@ class Slow:
 @pytest.fixture
 def slow(monkeypatch: pytest.MonkeyPatch) -> Slow:
     slow = Slow(0.005)
-    lane = CompiledModel.lane
-    monkeypatch.setattr(CompiledModel, "lane", lambda self: slow.wrap(lane(self)))
+    lane = CompiledModel.create_lane_function
+    monkeypatch.setattr(CompiledModel, "create_lane_function", lambda self: slow.wrap(lane(self)))
     return slow
 
 

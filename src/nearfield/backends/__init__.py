@@ -1,4 +1,4 @@
-"""Backends: one file, one runtime. Each implements ``Ops`` and runs graphs written against it."""
+"""Backends: each runs graphs on one runtime, for which it implements ``Ops``."""
 
 from __future__ import annotations
 
@@ -42,10 +42,10 @@ class BackendOptions:
 
 
 class Executor(Protocol):
-    """One runner of a program. A lane is used by one thread at a time; several lanes run side by side."""
+    """Runs a program. One thread at a time uses an executor; several executors run at the same time."""
 
     def run(self, inputs: Inputs, outputs: Sequence[str]) -> dict[str, Array]:
-        """Run one batch: host arrays by name in, the outputs asked for out, float32 and owned by the caller."""
+        """Run one batch and return the requested outputs, as float32 arrays that the caller owns."""
         ...
 
 
@@ -54,8 +54,8 @@ class Program(Protocol):
 
     precision: str
 
-    def lane(self) -> Executor:
-        """Return a new executor."""
+    def create_executor(self) -> Executor:
+        """Create an executor; each lane has its own."""
         ...
 
 

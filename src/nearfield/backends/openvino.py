@@ -56,7 +56,7 @@ class OpenVinoProgram:
         self._names = names
         self.precision = precision
 
-    def lane(self) -> OpenVinoLane:
+    def create_executor(self) -> OpenVinoLane:
         return OpenVinoLane(self._compiled, self._names, self._factors)
 
 
@@ -110,7 +110,7 @@ class OpenVinoBackend(Backend):
 def _model(graph: Graph[Any]) -> tuple[ov.Model, list[ov.Tensor]]:
     """Build the graph. The tensors are adapters' factors, which its last inputs are always fed with."""
     parameters = {name: _parameter(name, graph.sizes.get(name, -1)) for name in graph.inputs}
-    hidden = {} if graph.body is None else {"hidden": _body(graph.body, parameters)}
+    hidden = {} if graph.external_encoder is None else {"hidden": _body(graph.external_encoder, parameters)}
     run = OpenVinoOps()
     outputs = graph.forward(run, {**parameters, **hidden})
     results = []

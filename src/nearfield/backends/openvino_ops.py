@@ -117,13 +117,13 @@ class OpenVinoOps(Ops[Node]):
         return op.gather_elements(scores, op.broadcast(index, shape), 3)
 
     def attention(
-        self, q: Node, k: Node, v: Node, seen: AttentionMask[Node], *, bias: Node = None, scale: float | None = None
+        self, q: Node, k: Node, v: Node, mask: AttentionMask[Node], *, bias: Node = None, scale: float | None = None
     ) -> Node:
         heads, size = (q.get_output_partial_shape(0)[axis].get_length() for axis in (1, 3))
         k, v = self._repeated(k, heads), self._repeated(v, heads)
         # Written out, OpenVINO fuses this as well as its attention node, with fewer transposes: 2 to 3% faster.
         factor = self.constant(np.array(size**-0.5 if scale is None else scale, np.float32))
-        hidden = self._derive(("hidden", seen), lambda: self._hidden(seen))
+        hidden = self._derive(("hidden", mask), lambda: self._hidden(mask))
         scores = op.add(op.multiply(op.matmul(q, k, False, True), factor), hidden)
         scores = scores if bias is None else op.add(scores, bias)
         out = op.matmul(op.softmax(scores, -1), v, False, False)
@@ -138,16 +138,16 @@ class OpenVinoOps(Ops[Node]):
         copies = op.tile(op.unsqueeze(x, _ints(2)), _ints(1, 1, heads // own, 1, 1))
         return op.reshape(copies, op.concat([_ints(0, heads), _ints(-1, size)], 0), True)
 
-    def _hidden(self, seen: AttentionMask[Node]) -> Node:
-        """Return what is added to the scores, [B, 1, L, L]: 0 where a token is seen, else -1e9."""
-        keys = seen.segments if seen.keys is None else seen.keys
-        visible = op.equal(op.unsqueeze(seen.segments, _ints(1, 3)), op.unsqueeze(keys, _ints(1, 2)))
-        if seen.places is not None:
-            ahead = op.subtract(op.unsqueeze(seen.places, _ints(1, 2)), op.unsqueeze(seen.places, _ints(1, 3)))
-            if seen.before is not None:
-                visible = op.logical_and(visible, op.greater_equal(ahead, op.constant(np.int32(-seen.before))))
-            if seen.after is not None:
-                visible = op.logical_and(visible, op.less_equal(ahead, op.constant(np.int32(seen.after))))
+    def _hidden(self, mask: AttentionMask[Node]) -> Node:
+        """Return what is added to the scores, [B, 1, L, L]: 0 where a token is mask, else -1e9."""
+        keys = mask.segments if mask.keys is None else mask.keys
+        visible = op.equal(op.unsqueeze(mask.segments, _ints(1, 3)), op.unsqueeze(keys, _ints(1, 2)))
+        if mask.places is not None:
+            ahead = op.subtract(op.unsqueeze(mask.places, _ints(1, 2)), op.unsqueeze(mask.places, _ints(1, 3)))
+            if mask.before is not None:
+                visible = op.logical_and(visible, op.greater_equal(ahead, op.constant(np.int32(-mask.before))))
+            if mask.after is not None:
+                visible = op.logical_and(visible, op.less_equal(ahead, op.constant(np.int32(mask.after))))
         return op.select(visible, op.constant(np.float32(0)), op.constant(np.float32(-1e9)))
 
     def _derive(self, key: tuple[str, Node], make: Callable[[], Node]) -> Node:

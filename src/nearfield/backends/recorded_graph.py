@@ -68,28 +68,30 @@ class RecordedGraph:
     def run(self, ops: Ops[Any], values: Mapping[str, Any]) -> dict[str, Any]:
         """Execute the steps; each result is released after its last use."""
         results: dict[int, Any] = {number: values[name] for number, name in enumerate(self.inputs)}
-        seen: dict[int, AttentionMask[Any]] = {}
+        resolved_masks: dict[int, AttentionMask[Any]] = {}
         for step in self.steps:
-            arguments = [_resolved(argument, results, seen) for argument in step.arguments]
-            options = {name: _resolved(option, results, seen) for name, option in step.options.items()}
+            arguments = [_resolved(argument, results, resolved_masks) for argument in step.arguments]
+            options = {name: _resolved(option, results, resolved_masks) for name, option in step.options.items()}
             results[step.result] = getattr(ops, step.name)(*arguments, **options)
             for number in step.last:
                 results.pop(number, None)
         return {name: results[number] for name, number in self.outputs.items()}
 
 
-def _resolved(argument: Any, results: Mapping[int, Any], seen: dict[int, AttentionMask[Any]]) -> Any:
+def _resolved(argument: Any, results: Mapping[int, Any], resolved_masks: dict[int, AttentionMask[Any]]) -> Any:
     if isinstance(argument, Value):
         return results[argument.number]
     if isinstance(argument, list):
-        return [_resolved(item, results, seen) for item in argument]
+        return [_resolved(item, results, resolved_masks) for item in argument]
     if not isinstance(argument, AttentionMask):
         return argument
-    # One object for all layers, so that a backend finds again what it derived from it.
-    if id(argument) not in seen:
-        parts = {name: _resolved(getattr(argument, name), results, seen) for name in ("segments", "places", "keys")}
-        seen[id(argument)] = replace(argument, **parts)
-    return seen[id(argument)]
+    # One object for all layers, so that a backend can cache what it derives from it.
+    if id(argument) not in resolved_masks:
+        parts = {
+            name: _resolved(getattr(argument, name), results, resolved_masks) for name in ("segments", "places", "keys")
+        }
+        resolved_masks[id(argument)] = replace(argument, **parts)
+    return resolved_masks[id(argument)]
 
 
 def _with_last_uses(steps: list[Step], outputs: set[int]) -> list[Step]:

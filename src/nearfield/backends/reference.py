@@ -55,7 +55,7 @@ class NumpyOps(Ops[Array]):
         q: Array,
         k: Array,
         v: Array,
-        seen: AttentionMask[Array],
+        mask: AttentionMask[Array],
         *,
         bias: Array | None = None,
         scale: float | None = None,
@@ -63,7 +63,7 @@ class NumpyOps(Ops[Array]):
         shared = q.shape[1] // k.shape[1]
         k, v = k.repeat(shared, 1), v.repeat(shared, 1)
         scores = q @ k.transpose(0, 1, 3, 2) * (q.shape[-1] ** -0.5 if scale is None else scale)
-        scores = scores + np.where(_visible(seen), 0.0, -1e9)[:, None]
+        scores = scores + np.where(_visible(mask), 0.0, -1e9)[:, None]
         out = self.softmax(scores if bias is None else scores + bias) @ v
         return out.transpose(0, 2, 1, 3).reshape(out.shape[0], out.shape[2], -1)
 
@@ -106,17 +106,17 @@ class NumpyOps(Ops[Array]):
         return x / np.maximum(np.linalg.norm(x, axis=-1, keepdims=True), 1e-12)
 
 
-def _visible(seen: AttentionMask[Array]) -> Array:
+def _visible(mask: AttentionMask[Array]) -> Array:
     """Whether each token attends to each: [B, L, L]."""
-    keys = seen.segments if seen.keys is None else seen.keys
-    visible = seen.segments[:, :, None] == keys[:, None, :]
-    if seen.places is None:
+    keys = mask.segments if mask.keys is None else mask.keys
+    visible = mask.segments[:, :, None] == keys[:, None, :]
+    if mask.places is None:
         return np.asarray(visible)
-    ahead = seen.places[:, None, :] - seen.places[:, :, None]
-    if seen.before is not None:
-        visible &= -ahead <= seen.before
-    if seen.after is not None:
-        visible &= ahead <= seen.after
+    ahead = mask.places[:, None, :] - mask.places[:, :, None]
+    if mask.before is not None:
+        visible &= -ahead <= mask.before
+    if mask.after is not None:
+        visible &= ahead <= mask.after
     return np.asarray(visible)
 
 
@@ -147,7 +147,7 @@ class ReferenceProgram:
     def __init__(self, graph: Graph[Array]) -> None:
         self._graph = graph
 
-    def lane(self) -> ReferenceProgram:
+    def create_executor(self) -> ReferenceProgram:
         return self
 
     def run(self, inputs: Inputs, outputs: Sequence[str]) -> dict[str, Array]:

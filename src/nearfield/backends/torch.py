@@ -69,7 +69,7 @@ class TorchProgram:
         self._graph, self._device, self._dtype = recorded, device, dtype
         self.precision = _NAMES[dtype]
 
-    def lane(self) -> TorchLane:
+    def create_executor(self) -> TorchLane:
         return TorchLane(self._graph, self._device, self._dtype)
 
 
@@ -90,8 +90,10 @@ class TorchBackend(Backend):
                 torch.set_num_threads(max(1, options.cpu.threads // options.cpu.streams))
 
     def compile(self, graph: Graph[Any]) -> TorchProgram:
-        if graph.body is not None:
-            raise ModelRefused(f"{graph.body.name} is a graph of another runtime: load it with backend='openvino'.")
+        if graph.external_encoder is not None:
+            raise ModelRefused(
+                f"{graph.external_encoder.name} is a graph of another runtime: load it with backend='openvino'."
+            )
         with torch.inference_mode():
             recorded = TorchRecordedGraph(graph, self.device, self.dtype)
         return TorchProgram(recorded, self.device, self.dtype)

@@ -93,37 +93,37 @@ class TorchOps(Ops[Tensor]):
         q: Tensor,
         k: Tensor,
         v: Tensor,
-        seen: AttentionMask[Tensor],
+        mask: AttentionMask[Tensor],
         *,
         bias: Tensor | None = None,
         scale: float | None = None,
     ) -> Tensor:
         if len(q) == 1 and bias is None:
-            if self._flash and seen.keys is None and q.shape[-1] <= _MAX_HEAD_SIZE:
-                return self._varlen(q[0], k[0], v[0], seen, scale)
-            if len(self._bounds(seen)[2]) > 2:
-                return self._grouped(q[0], k[0], v[0], seen, scale)
-        visible = self._derive(("visible", seen), lambda: _visible(seen)[:, None])
+            if self._flash and mask.keys is None and q.shape[-1] <= _MAX_HEAD_SIZE:
+                return self._varlen(q[0], k[0], v[0], mask, scale)
+            if len(self._bounds(mask)[2]) > 2:
+                return self._grouped(q[0], k[0], v[0], mask, scale)
+        visible = self._derive(("visible", mask), lambda: _visible(mask)[:, None])
         if bias is not None:
             visible = torch.where(visible, bias.to(q.dtype), torch.finfo(q.dtype).min)
         return _attend(q, k, v, visible, scale)
 
-    def _bounds(self, seen: AttentionMask[Tensor]) -> tuple[Tensor, int, list[int]]:
-        return self._derive(("bounds", seen.segments), lambda: _bounds(seen.segments[0]))
+    def _bounds(self, mask: AttentionMask[Tensor]) -> tuple[Tensor, int, list[int]]:
+        return self._derive(("bounds", mask.segments), lambda: _bounds(mask.segments[0]))
 
-    def _grouped(self, q: Tensor, k: Tensor, v: Tensor, seen: AttentionMask[Tensor], scale: float | None) -> Tensor:
+    def _grouped(self, q: Tensor, k: Tensor, v: Tensor, mask: AttentionMask[Tensor], scale: float | None) -> Tensor:
         """Attend within each input of the one row, those of like length in one call."""
-        groups, back = self._derive(("groups", seen), lambda: _groups(seen, self._bounds(seen)[2]))
+        groups, back = self._derive(("groups", mask), lambda: _groups(mask, self._bounds(mask)[2]))
         parts = [
             _attend(q[group.columns], k[group.columns], v[group.columns], group.visible, scale).flatten(0, 1)
             for group in groups
         ]
         return torch.cat(parts)[back][None]
 
-    def _varlen(self, q: Tensor, k: Tensor, v: Tensor, seen: AttentionMask[Tensor], scale: float | None) -> Tensor:
+    def _varlen(self, q: Tensor, k: Tensor, v: Tensor, mask: AttentionMask[Tensor], scale: float | None) -> Tensor:
         """Attend within the bounds of each input of the one row, by flash attention."""
-        bounds, max_length, _ = self._bounds(seen)
-        window = (-1 if seen.before is None else seen.before, -1 if seen.after is None else seen.after)
+        bounds, max_length, _ = self._bounds(mask)
+        window = (-1 if mask.before is None else mask.before, -1 if mask.after is None else mask.after)
         # Head sizes that are no multiple of 8 are filled up with zeros, which change no product.
         size, missing = q.shape[-1], -q.shape[-1] % 8
         parts = [functional.pad(x, (0, missing)) if missing else x for x in (q, k, v)]
@@ -189,16 +189,16 @@ class TorchOps(Ops[Tensor]):
         return array if isinstance(array, torch.Tensor) else to_tensor(array, self.device, self.dtype)
 
 
-def _visible(seen: AttentionMask[Tensor]) -> Tensor:
+def _visible(mask: AttentionMask[Tensor]) -> Tensor:
     """Whether each token attends to each: bool [B, L, L]. One that would see nothing, as padding may, sees itself."""
-    keys = seen.segments if seen.keys is None else seen.keys
-    visible = seen.segments[:, :, None] == keys[:, None, :]
-    if seen.places is not None:
-        ahead = seen.places[:, None, :] - seen.places[:, :, None]
-        if seen.before is not None:
-            visible = visible & (-ahead <= seen.before)
-        if seen.after is not None:
-            visible = visible & (ahead <= seen.after)
+    keys = mask.segments if mask.keys is None else mask.keys
+    visible = mask.segments[:, :, None] == keys[:, None, :]
+    if mask.places is not None:
+        ahead = mask.places[:, None, :] - mask.places[:, :, None]
+        if mask.before is not None:
+            visible = visible & (-ahead <= mask.before)
+        if mask.after is not None:
+            visible = visible & (ahead <= mask.after)
     itself = torch.eye(visible.shape[1], dtype=torch.bool, device=visible.device)
     return visible | (itself & ~visible.any(-1, keepdim=True))
 
@@ -221,7 +221,7 @@ def _bounds(segments: Tensor) -> tuple[Tensor, int, list[int]]:
     return bounds, max(known), known
 
 
-def _groups(seen: AttentionMask[Tensor], lengths: list[int]) -> tuple[list[Group], Tensor]:
+def _groups(mask: AttentionMask[Tensor], lengths: list[int]) -> tuple[list[Group], Tensor]:
     """Stack the inputs of one row by length; return the groups, and where each column lies in them end to end."""
     starts = np.cumsum([0, *lengths[:-1]])
     widths = np.array([_width(length) for length in lengths])
@@ -235,20 +235,20 @@ def _groups(seen: AttentionMask[Tensor], lengths: list[int]) -> tuple[list[Group
         filled = np.arange(width) < sizes
         back[columns[filled]] = done + np.flatnonzero(filled)
         done += filled.size
-        groups.append(_group(seen, columns, filled))
-    return groups, torch.from_numpy(back).to(seen.segments.device)
+        groups.append(_group(mask, columns, filled))
+    return groups, torch.from_numpy(back).to(mask.segments.device)
 
 
-def _group(seen: AttentionMask[Tensor], columns: Array, filled: Array) -> Group:
-    device = seen.segments.device
+def _group(mask: AttentionMask[Tensor], columns: Array, filled: Array) -> Group:
+    device = mask.segments.device
     places = torch.from_numpy(columns).to(device)
-    if filled.all() and seen.keys is None and seen.before is None and seen.after is None:
+    if filled.all() and mask.keys is None and mask.before is None and mask.after is None:
         return Group(places, None)
     own = torch.from_numpy(filled).to(device)
-    parts = {name: getattr(seen, name) for name in ("segments", "places", "keys")}
+    parts = {name: getattr(mask, name) for name in ("segments", "places", "keys")}
     cut = {name: None if part is None else part[0][places] for name, part in parts.items()}
     hidden = {name: torch.where(own, cut[name], -1) for name in ("segments", "keys") if cut[name] is not None}
-    return Group(places, _visible(replace(seen, **{**cut, **hidden}))[:, None])
+    return Group(places, _visible(replace(mask, **{**cut, **hidden}))[:, None])
 
 
 def _width(length: int) -> int:

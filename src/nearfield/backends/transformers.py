@@ -116,7 +116,7 @@ class TransformersProgram(TorchProgram):
         super().__init__(heads, body.device, body.dtype)
         self._body, self._names, self._heads = body, names, heads
 
-    def lane(self) -> Any:
+    def create_executor(self) -> Any:
         return TransformersLane(self._body, self._names, self._heads)
 
 
@@ -128,10 +128,11 @@ class TransformersBackend(TorchBackend):
         self.packed = False
 
     def compile(self, graph: Graph[Any]) -> TransformersProgram:
-        if graph.body is None or not graph.body.is_dir():
+        folder = graph.external_encoder
+        if folder is None or not folder.is_dir():
             raise ModelRefused("backend 'transformers' is for architectures without a family here; take 'torch'.")
         with torch.inference_mode():
-            body = TransformersModel(load(graph.body, self.dtype), is_typed(graph.body), self.device, self.dtype)
+            body = TransformersModel(load(folder, self.dtype), is_typed(folder), self.device, self.dtype)
             whole = replace(graph, inputs=(*graph.inputs, "hidden"))
             return TransformersProgram(body, graph.inputs, TorchRecordedGraph(whole, self.device, self.dtype))
 

@@ -16,11 +16,11 @@ from nearfield.checkpoint.prompts import instruction_template, read_default_prom
 from nearfield.checkpoint.transformer_config import Transformer, read_transformer
 from nearfield.checkpoint.weights import weights
 from nearfield.errors import ModelRefused, nearest
-from nearfield.recipe import ClassScores, Head, Module, Recipe, RerankPrompt
+from nearfield.recipe import ClassScores, HeadSpec, Module, Recipe, RerankPrompt
 
 SIMILARITIES = {name: name for name in ("cosine", "dot", "euclidean", "manhattan")} | {"dot_product": "dot"}
 #: The modules to the dense vector, the other heads, and the size of the main output.
-ModulesAndHeads = tuple[tuple[Module, ...], tuple[Head, ...], int]
+ModulesAndHeads = tuple[tuple[Module, ...], tuple[HeadSpec, ...], int]
 
 
 def read_model_folder(
@@ -30,7 +30,7 @@ def read_model_folder(
     revision: str | None = None,
     entry: CatalogFacts | None = None,
     kind: str | None = None,
-    body: str | None = None,
+    exported_graph: str | None = None,
     answer: RerankPrompt | None = None,
 ) -> Recipe:
     """Read a model folder. ``entry``, the catalogue's, supplies what the folder omits; ``origins`` says which.
@@ -41,7 +41,7 @@ def read_model_folder(
         revision: the commit that the files are from.
         entry: the catalogue's entry.
         kind: dense, sparse, multivector or scores; overrules what the files say the model is.
-        body: a file in the folder that holds the encoder as a graph, used in place of its weights.
+        exported_graph: a file in the folder that contains the encoder as a graph; it replaces the weights.
         answer: how a language model is asked to score pairs.
 
     Raises:
@@ -57,7 +57,7 @@ def read_model_folder(
     builder = _RecipeBuilder(FolderFacts(folder, meta, entry), stages)
     if static_embeddings.is_static(folder, stages):
         return builder.build_static(name, revision)
-    return builder.build(name, revision, kind=kind, body=body, answer=answer, queries=queries)
+    return builder.build(name, revision, kind=kind, exported_graph=exported_graph, answer=answer, queries=queries)
 
 
 def overlay(recipe: Recipe, folder: Path) -> Recipe:
@@ -86,14 +86,14 @@ class _RecipeBuilder:
         revision: str | None,
         *,
         kind: str | None,
-        body: str | None,
+        exported_graph: str | None,
         answer: RerankPrompt | None,
         queries: Path | None,
     ) -> Recipe:
         """Return the recipe of a transformer. ``queries`` holds the weights of queries that need no model."""
         home = self._stages[0].folder if self._stages else self._folder
         transformer = read_transformer(home)
-        if body is None:
+        if exported_graph is None:
             weights.files(home)
         self._apply_causality(transformer.config)
         answer = answer or (self._entry.answer if self._entry else None)
@@ -104,13 +104,13 @@ class _RecipeBuilder:
             config=MappingProxyType(transformer.config),
             modules=chain,
             heads=heads,
-            body=None if body is None else self._folder / body,
+            exported_graph=None if exported_graph is None else self._folder / exported_graph,
             dimensions=dimensions,
             max_length=read_max_length(transformer, self._facts),
             do_lower_case=transformer.do_lower_case,
             centre=bool(self._entry and self._entry.centre),
             tasks=self._entry.tasks if self._entry else MappingProxyType({}),
-            forbid=self._entry.forbid if self._entry else (),
+            unsupported_precisions=self._entry.forbid if self._entry else (),
             **self._shared(name, revision, dimensions, instructions=True),
         )
 

@@ -109,7 +109,7 @@ def m3_colbert(folder: Path, width: int) -> Multivector | None:
     if not (folder / M3_COLBERT).is_file():
         return None
     layer = Dense(width, width, True, "Identity", folder / M3_COLBERT, layer="")
-    return Multivector((layer, Normalize()), width, drop=1, average=True)
+    return Multivector((layer, Normalize()), width, skip_first_tokens=1, divide_by_query_length=True)
 
 
 def multivector(
@@ -130,7 +130,7 @@ def multivector(
         chain = (*chain, Normalize())
     query, document = _pylate(meta, transformer) if _is_pylate(meta) else _marked(stages, transformer)
     average = str(meta.get("similarity_fn_name")).lower() == "meanmaxsim"
-    return Multivector(chain, size, query, document, average=average)
+    return Multivector(chain, size, query, document, divide_by_query_length=average)
 
 
 def _is_pylate(meta: Meta) -> bool:

@@ -30,19 +30,19 @@ class Backlog:
 
     def push_front(self, job: Job) -> None:
         """Add a job again as the oldest, after its lane died."""
-        job.taken = False
+        job.claimed = False
         self._queue_of(job).appendleft(job)
         self._by_age.appendleft(job)
 
     def oldest(self) -> Job | None:
         """Return the job that has waited longest, or None."""
-        while self._by_age and self._by_age[0].taken:
+        while self._by_age and self._by_age[0].claimed:
             self._by_age.popleft()
         return self._by_age[0] if self._by_age else None
 
     def claim(self, job: Job) -> None:
         """Mark a job as taken. The queues skip it when they meet it, or ``tidy`` removes it."""
-        job.taken = True
+        job.claimed = True
         self._claimed += 1
         self.tokens -= job.length
         self.count -= 1
@@ -75,7 +75,7 @@ class Backlog:
             return
         self._claimed = 0
         self._by_age = deque(self.waiting())
-        queues = {length: deque(job for job in queue if not job.taken) for length, queue in self._by_length.items()}
+        queues = {length: deque(job for job in queue if not job.claimed) for length, queue in self._by_length.items()}
         self._by_length = {length: queue for length, queue in queues.items() if queue}
         self._lengths = sorted(self._by_length)
 
@@ -83,7 +83,7 @@ class Backlog:
         jobs, skipped = [], []
         while self._by_age and budget > 0:
             job = self._by_age.popleft()
-            if job.taken:
+            if job.claimed:
                 continue
             if job.length > max_length:
                 skipped.append(job)
@@ -103,7 +103,7 @@ class Backlog:
             queue = self._by_length[length]
             while queue:
                 job = queue[0]
-                if job.taken:
+                if job.claimed:
                     queue.popleft()
                     continue
                 padded = max(width, length) * (len(jobs) + 1)
@@ -117,7 +117,7 @@ class Backlog:
 
     def waiting(self) -> list[Job]:
         """Return all waiting jobs, oldest first."""
-        return [job for job in self._by_age if not job.taken]
+        return [job for job in self._by_age if not job.claimed]
 
     def _queue_of(self, job: Job) -> deque[Job]:
         """Return the queue of a job's length, and count the job."""

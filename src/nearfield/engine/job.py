@@ -30,7 +30,7 @@ class Runner(Protocol):
     #: Inputs of up to this many tokens share rows, so that a batch can mix their lengths; 0 if inputs share no rows.
     shared_length: int
 
-    def lane(self) -> Callable[[Batch], Any]:
+    def create_lane_function(self) -> Callable[[Batch], Any]:
         """Return a function for one lane that runs a batch and returns a result for each job, in order.
 
         If no job of a batch has an ``extra`` and ``width`` is not 0, the results are one array [jobs, width].
@@ -52,7 +52,7 @@ class Job:
     skip: int = 0
     extra: OutputRequest | None = None
     #: Whether a batch, an expiry or a cancellation has claimed it.
-    taken: bool = False
+    claimed: bool = False
     #: Number of lanes that died while running it.
     deaths: int = 0
 
@@ -165,7 +165,7 @@ class Ticket:
             error.args = (f"Input {index}: {error}",)
         raise error
 
-    def settle(self, job: Job, error: Exception | None = None) -> bool:
+    def record_end(self, job: Job, error: Exception | None = None) -> bool:
         """Record that a job ended; return whether it was the last. The engine calls this under its lock."""
         if error is not None:
             self.errors[job.index] = error
@@ -175,8 +175,8 @@ class Ticket:
         self.total_seconds = time.monotonic() - self.created
         return True
 
-    def announce(self) -> None:
-        """Wake the caller. Called once, outside the engine's lock."""
+    def notify_done(self) -> None:
+        """Wake the caller and call ``on_done``. The engine calls this once, outside the engine's lock."""
         self.jobs = []  # they refer to the ticket: a cycle would live until the next garbage collection
         self._event.set()
         if self.on_done is not None:

@@ -78,7 +78,7 @@ class Lane(threading.Thread):
 
     def _function(self, runner: Runner) -> Callable[[Batch], Any]:
         if runner not in self._functions:
-            self._functions[runner] = runner.lane()
+            self._functions[runner] = runner.create_lane_function()
         return self._functions[runner]
 
     def release(self, runner: Runner) -> None:

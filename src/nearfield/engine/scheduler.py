@@ -22,7 +22,7 @@ BATCH_OVERHEAD = 16
 #: The smallest share of queued work, in tokens, that is worth a lane.
 MIN_SHARE_TOKENS = 128
 #: Bulk work gets a batch at least this often (seconds), however much interactive work waits.
-AGEING = 0.5
+MAX_BULK_WAIT_SECONDS = 0.5
 #: While interactive work keeps coming, a bulk batch takes at most this many seconds, unless that makes it smaller than
 #: the smallest share.
 MAX_BULK_SECONDS = 0.1
@@ -76,7 +76,7 @@ class Scheduler:
                 self._supervisor.deadlines.add(ticket)
             state.work_available.notify(len(ticket.jobs))
         if not ticket.jobs:
-            ticket.announce()
+            ticket.notify_done()
         return ticket
 
     def check_room(self) -> None:
@@ -149,7 +149,7 @@ class Scheduler:
             return None
         # If one batch takes longer than that, bulk is overdue whenever a lane is free: it then has every second turn.
         waited = time.monotonic() - self._last_bulk_batch
-        overdue = self._interactive_batches_since_bulk > 0 and waited > AGEING
+        overdue = self._interactive_batches_since_bulk > 0 and waited > MAX_BULK_WAIT_SECONDS
         return min(oldest, key=lambda item: (item[1][1] is not overdue, item[0]))[1]
 
     def deliver(self, lane: Lane, batch: Batch, outcome: BatchOutcome) -> None:
@@ -162,10 +162,10 @@ class Scheduler:
             lane.batch = None
             for job, result in outcome:
                 if isinstance(result, Exception):
-                    last = job.ticket.settle(job, result)
+                    last = job.ticket.record_end(job, result)
                 else:
                     job.ticket.rows[job.index] = result
-                    last = job.ticket.settle(job)
+                    last = job.ticket.record_end(job)
                 if job.ticket.queued_seconds is None:
                     job.ticket.queued_seconds = batch.started - job.ticket.created
                 if last:
@@ -176,7 +176,7 @@ class Scheduler:
         # Before callers wake: a caller that has its result can rely on its being counted.
         self._report(batch, seconds)
         for ticket in finished:
-            ticket.announce()
+            ticket.notify_done()
 
     def _report(self, batch: Batch, seconds: float) -> None:
         if not self.observers:

@@ -44,7 +44,7 @@ class SchedulerState:
         with self.lock:
             waiting = []
             for job in jobs:
-                if not job.taken:
+                if not job.claimed:
                     self.backlogs[job.ticket.runner, job.ticket.bulk].claim(job)
                     waiting.append(job)
             for backlog in self.backlogs.values():
@@ -55,7 +55,7 @@ class SchedulerState:
     def fail(self, jobs: Iterable[Job], error: Exception) -> None:
         """End jobs that are in no backlog with an error."""
         with self.lock:
-            finished = [job.ticket for job in jobs if job.ticket.settle(job, error)]
+            finished = [job.ticket for job in jobs if job.ticket.record_end(job, error)]
             self.space_available.notify_all()
         for ticket in finished:
-            ticket.announce()
+            ticket.notify_done()

@@ -1,11 +1,11 @@
-"""Families: one file, one architecture, written once against ``Ops`` and unaware of what executes it."""
+"""Model architectures: each is a `Family`, written once against ``Ops`` for all backends."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 from nearfield.arrays import Array
 from nearfield.checkpoint.json_file import JsonObject
@@ -47,21 +47,30 @@ REGISTRY = Registry(
 )
 
 
+class SplitWeights(NamedTuple):
+    """The weights of a checkpoint without its adapters, the adapters' names, and their factors by layer."""
+
+    weights: Weights
+    adapter_names: tuple[str, ...] = ()
+    factors: Callable[[str], Lora | None] | None = None
+
+
 class Family(ABC):
     """An architecture at one configuration.
 
-    A newcomer writes ``__init__`` (read and check config.json), ``encode``, and where needed ``host`` and the two heads
-    that checkpoints of this architecture bring: ``vocabulary`` and ``classes``.
+    A new family implements ``__init__`` (read and check config.json), ``encode``, and where needed ``host_inputs`` and
+    the layers of two heads that checkpoints of this architecture contain: ``vocabulary`` and ``classes``.
     """
 
     #: Graph inputs the family reads, by their names in ``ops.INPUTS``.
     inputs: tuple[str, ...] = ("ids", "segments", "positions")
     #: Prefixes under which the checkpoint may keep the encoder.
-    roots: ClassVar[tuple[str, ...]] = ("",)
-    #: Weights that may stay unread: heads of other tasks, and buffers that are computed.
+    weight_prefixes: ClassVar[tuple[str, ...]] = ("",)
+    #: Patterns of weights that ``encode`` need not read: heads of other tasks, and buffers that are computed. Any other
+    #: weight that nothing reads makes loading fail.
     unread: ClassVar[tuple[str, ...]] = (r"(^|\.)position_ids$",)
-    #: Whether this family is in place of code that its models bring with them (``auto_map``).
-    own_code: ClassVar[bool] = False
+    #: Whether this family replaces the remote code of its models (``auto_map``).
+    replaces_remote_code: ClassVar[bool] = False
     #: Number of token types, which mark the texts of a pair; below 2 the family reads no ``types``.
     types: int = 0
     #: Which token's state its classification head reads.
@@ -70,8 +79,8 @@ class Family(ABC):
     causal: bool = False
     #: Whether several inputs may share a row; False where attention knows of padding alone.
     packable: bool = True
-    #: A file that holds the encoder, for the backend to read.
-    body: Path | None = None
+    #: A file or folder from which the backend itself loads the encoder.
+    external_encoder: Path | None = None
 
     hidden_size: int
     vocab_size: int
@@ -85,8 +94,11 @@ class Family(ABC):
     def encode(self, ops: Ops[T], weights: Weights, inputs: Mapping[str, T]) -> T:
         """Return the last hidden states [B, L, H]; ``inputs`` has ``types`` and ``keys`` where a head needs them."""
 
-    def host(self, places: Array) -> dict[str, Array]:
-        """Return what the graph needs beside ids and segments; ``places`` [B, L] count from 0 within each input."""
+    def host_inputs(self, places: Array) -> dict[str, Array]:
+        """Return the arrays that the graph reads beside ids and segments.
+
+        ``places`` [B, L] count from 0 within each input.
+        """
         return {"positions": places}
 
     @property
@@ -94,9 +106,9 @@ class Family(ABC):
         """Sizes of the last axes of inputs, where ``encode`` relies on them."""
         return {}
 
-    def adapted(self, weights: Weights) -> tuple[Weights, tuple[str, ...], Callable[[str], Lora | None] | None]:
-        """Return the weights to run with, the names of adapters that lie among them, and these adapters' factors."""
-        return weights, (), None
+    def split_adapters(self, weights: Weights) -> SplitWeights:
+        """Separate the adapters that a checkpoint contains from its weights."""
+        return SplitWeights(weights)
 
     def vocabulary(self, ops: Ops[T], weights: Weights, x: T) -> tuple[T, Linear]:
         """Return what the language model's last layer reads [B, L, H], and that layer: outputs are the vocabulary.
@@ -115,8 +127,10 @@ class Family(ABC):
         raise ModelRefused(f"{type(self).__name__} has no classification head here.")
 
     @staticmethod
-    def seen(inputs: Mapping[str, T], before: int | None = None, after: int | None = None) -> AttentionMask[T]:
-        """Return what a token attends to: its whole input, or what is within bounds (see ``ops.AttentionMask``)."""
+    def attention_mask(
+        inputs: Mapping[str, T], before: int | None = None, after: int | None = None
+    ) -> AttentionMask[T]:
+        """Return the mask of a token: its whole input, or what is within bounds (see ``ops.AttentionMask``)."""
         places = None if before is None and after is None else inputs["places"]
         return AttentionMask(inputs["segments"], places, before, after, inputs.get("keys"))
 
@@ -149,7 +163,7 @@ def resolve(config: JsonObject) -> Family:
             raise ModelRefused(f"No family runs model_type {kind!r}, and Nearfield runs no remote code (auto_map).")
         raise NoFamily(f"No family runs model_type {kind!r}. {nearest(kind, REGISTRY.names())}")
     chosen: type[Family] = REGISTRY.load(kind)
-    if config.get("auto_map") and not chosen.own_code:
+    if config.get("auto_map") and not chosen.replaces_remote_code:
         raise ModelRefused(
             f"config.json asks for the model's own code (auto_map: {dict(config['auto_map'])}). Nearfield runs "
             f"no remote code, and loading these weights as a plain {kind!r} would give wrong vectors."

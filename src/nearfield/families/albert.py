@@ -15,7 +15,7 @@ from nearfield.ops import AttentionMask, Ops, T
 class Albert(Family):
     """Groups of layers, each repeated."""
 
-    roots = ("albert.", "")
+    weight_prefixes = ("albert.", "")
     unread = (r"(^|\.)position_ids$", r"(^|\.)pooler\.", r"^(predictions|classifier|sop_classifier|qa_outputs)\.")
 
     def __init__(self, config: JsonObject) -> None:
@@ -44,12 +44,12 @@ class Albert(Family):
 
     def encode(self, ops: Ops[T], weights: Weights, inputs: Mapping[str, T]) -> T:
         x = self._embed(ops, weights.scope("embeddings."), inputs)
-        encoder, seen = weights.scope("encoder."), self.seen(inputs)
+        encoder, mask = weights.scope("encoder."), self.attention_mask(inputs)
         x = ops.linear(x, encoder.linear("embedding_hidden_mapping_in", self.embedding_size, self.hidden_size))
         for number in range(self.layers):
             group = encoder.scope(f"albert_layer_groups.{number * self.groups // self.layers}.")
             for inner in range(self.inner):
-                x = self._layer(ops, group.scope(f"albert_layers.{inner}."), x, seen)
+                x = self._layer(ops, group.scope(f"albert_layers.{inner}."), x, mask)
         return x
 
     def _embed(self, ops: Ops[T], weights: Weights, inputs: Mapping[str, T]) -> T:
@@ -61,12 +61,12 @@ class Albert(Family):
         x = ops.add(x, ops.rows(positions, inputs["positions"]))
         return ops.layer_norm(x, weights.norm("LayerNorm", size), self.eps)
 
-    def _layer(self, ops: Ops[T], weights: Weights, x: T, seen: AttentionMask[T]) -> T:
+    def _layer(self, ops: Ops[T], weights: Weights, x: T, mask: AttentionMask[T]) -> T:
         size, own = self.hidden_size, weights.scope("attention.")
         q, k, v = (
             ops.split(ops.linear(x, own.linear(name, size, size)), self.heads) for name in ("query", "key", "value")
         )
-        a = ops.linear(ops.attention(q, k, v, seen), own.linear("dense", size, size))
+        a = ops.linear(ops.attention(q, k, v, mask), own.linear("dense", size, size))
         x = ops.layer_norm(ops.add(x, a), own.norm("LayerNorm", size), self.eps)
         h = ops.activation(ops.linear(x, weights.linear("ffn", size, self.intermediate_size)), self.act)
         h = ops.linear(h, weights.linear("ffn_output", self.intermediate_size, size))

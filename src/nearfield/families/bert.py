@@ -112,7 +112,7 @@ ACTIVATIONS = {
 class Bert(Family):
     """One class for the whole tribe; ``model_type`` sets the flags."""
 
-    roots = ("bert.", "roberta.", "electra.", "distilbert.", "mpnet.", "")
+    weight_prefixes = ("bert.", "roberta.", "electra.", "distilbert.", "mpnet.", "")
     unread = (
         r"(^|\.)position_ids$",
         r"(^|\.)token_type_ids$",
@@ -141,7 +141,7 @@ class Bert(Family):
             self.inputs = (*Family.inputs, "buckets")
         _refuse_variants(config, self.hidden_size, self.heads)
 
-    def host(self, places: Array) -> dict[str, Array]:
+    def host_inputs(self, places: Array) -> dict[str, Array]:
         arrays = {"positions": places + np.int32(self.offset)}
         if self.relative:
             # Within an input, columns are as far apart as its tokens; across inputs nothing is seen.
@@ -152,9 +152,9 @@ class Bert(Family):
         x = self._embed(ops, weights.scope("embeddings."), inputs)
         if self.embedding_size != self.hidden_size:
             x = ops.linear(x, weights.linear("embeddings_project", self.embedding_size, self.hidden_size))
-        bias, seen = self._bias(ops, weights, inputs), self.seen(inputs)
+        bias, mask = self._bias(ops, weights, inputs), self.attention_mask(inputs)
         for number in range(self.layers):
-            x = self._layer(ops, weights.scope(self.names.layer.format(number) + "."), x, seen, bias)
+            x = self._layer(ops, weights.scope(self.names.layer.format(number) + "."), x, mask, bias)
         return x
 
     def _embed(self, ops: Ops[T], weights: Weights, inputs: Mapping[str, T]) -> T:
@@ -170,13 +170,13 @@ class Bert(Family):
         x = ops.add(x, ops.rows(positions, inputs["positions"]))
         return ops.layer_norm(x, weights.norm("LayerNorm", size), self.eps)
 
-    def _layer(self, ops: Ops[T], weights: Weights, x: T, seen: AttentionMask[T], bias: T | None) -> T:
+    def _layer(self, ops: Ops[T], weights: Weights, x: T, mask: AttentionMask[T], bias: T | None) -> T:
         names, size = self.names, self.hidden_size
         q, k, v = (
             ops.split(ops.linear(x, weights.linear(name, size, size)), self.heads)
             for name in (names.query, names.key, names.value)
         )
-        a = ops.attention(q, k, v, seen, bias=bias)
+        a = ops.attention(q, k, v, mask, bias=bias)
         a = ops.linear(a, weights.linear(names.out, size, size))
         x = ops.layer_norm(ops.add(x, a), weights.norm(names.attention_norm, size), self.eps)
         h = ops.activation(ops.linear(x, weights.linear(names.up, size, self.intermediate_size)), self.act)

@@ -24,7 +24,7 @@ from nearfield.ops import AttentionMask, Ops, T
 class Deberta(Family):
     """``deberta-v2`` in its usual configurations; those with a convolution are refused."""
 
-    roots = ("deberta.", "")
+    weight_prefixes = ("deberta.", "")
     unread = (
         r"(^|\.)position_ids$",
         r"(^|\.)position_embeddings\.",
@@ -53,17 +53,17 @@ class Deberta(Family):
         self.span = self.count if self.count > 0 else self.farthest
         self.inputs = ("ids", "segments", "buckets", "buckets.back", *(("positions",) if self.placed else ()))
 
-    def host(self, places: Array) -> dict[str, Array]:
+    def host_inputs(self, places: Array) -> dict[str, Array]:
         there, back = _distances(places.shape[1], self.count, self.farthest, self.span)
         return {"buckets": there, "buckets.back": back, "positions": places}
 
     def encode(self, ops: Ops[T], weights: Weights, inputs: Mapping[str, T]) -> T:
         x = self._embed(ops, weights.scope("embeddings."), inputs)
-        encoder, seen = weights.scope("encoder."), self.seen(inputs)
+        encoder, mask = weights.scope("encoder."), self.attention_mask(inputs)
         table = self._distances_table(encoder)
         for number in range(self.layers):
             own = encoder.scope(f"layer.{number}.")
-            x = self._layer(ops, own, x, inputs, seen, table)
+            x = self._layer(ops, own, x, inputs, mask, table)
         return x
 
     def _embed(self, ops: Ops[T], weights: Weights, inputs: Mapping[str, T]) -> T:
@@ -85,10 +85,10 @@ class Deberta(Family):
         return _layer_norm(table, weights.norm("LayerNorm", self.hidden_size), self.eps)
 
     def _layer(
-        self, ops: Ops[T], weights: Weights, x: T, inputs: Mapping[str, T], seen: AttentionMask[T], table: Array
+        self, ops: Ops[T], weights: Weights, x: T, inputs: Mapping[str, T], mask: AttentionMask[T], table: Array
     ) -> T:
         size = self.hidden_size
-        a = self._attention(ops, weights.scope("attention.self."), x, inputs, seen, table)
+        a = self._attention(ops, weights.scope("attention.self."), x, inputs, mask, table)
         a = ops.linear(a, weights.linear("attention.output.dense", size, size))
         x = ops.layer_norm(ops.add(x, a), weights.norm("attention.output.LayerNorm", size), self.eps)
         up = weights.linear("intermediate.dense", size, self.intermediate_size)
@@ -97,7 +97,7 @@ class Deberta(Family):
         return ops.layer_norm(ops.add(x, h), weights.norm("output.LayerNorm", size), self.eps)
 
     def _attention(
-        self, ops: Ops[T], weights: Weights, x: T, inputs: Mapping[str, T], seen: AttentionMask[T], table: Array
+        self, ops: Ops[T], weights: Weights, x: T, inputs: Mapping[str, T], mask: AttentionMask[T], table: Array
     ) -> T:
         size = self.hidden_size
         layers = [weights.linear(f"{name}_proj", size, size) for name in ("query", "key", "value")]
@@ -111,7 +111,7 @@ class Deberta(Family):
             rows = self._projected(weights, table, "pos_query_proj", layers[0], scale)
             back = ops.transpose(ops.relative(k, rows, inputs["buckets.back"]))
             bias = back if bias is None else ops.add(bias, back)
-        return ops.attention(q, k, v, seen, bias=bias, scale=scale)
+        return ops.attention(q, k, v, mask, bias=bias, scale=scale)
 
     def _projected(self, weights: Weights, table: Array, name: str, shared: Linear, scale: float) -> Array:
         """Project the embeddings of distances, which no input changes: [2 x span, heads, D], scaled as scores are."""

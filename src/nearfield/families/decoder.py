@@ -50,7 +50,7 @@ FLAGS = {
 class Decoder(Family):
     """One class for the tribe; ``model_type`` picks the flags."""
 
-    roots = ("model.", "")
+    weight_prefixes = ("model.", "")
     unread = (r"(^|\.)rotary_emb\.inv_freq$", r"^lm_head\.", r"^score\.")
     class_pooling = "lasttoken"
 
@@ -94,7 +94,7 @@ class Decoder(Family):
     def sizes(self) -> Mapping[str, int]:
         return {name: self.head for name in self.inputs if name.startswith("rope.")}
 
-    def host(self, places: Array) -> dict[str, Array]:
+    def host_inputs(self, places: Array) -> dict[str, Array]:
         cos, sin = self.rotary.angles(places)
         arrays = {"places": places, "rope.cos": cos, "rope.sin": sin}
         if self.local is not None:
@@ -105,21 +105,21 @@ class Decoder(Family):
         x = ops.embed(weights.table("embed_tokens", self.vocab_size, self.hidden_size), inputs["ids"])
         if self.flags.gemma:
             x = ops.multiply(x, ops.constant(np.array([self.hidden_size**0.5], np.float32)))
-        seen = {kind: self._seen(inputs, kind) for kind in dict.fromkeys(self.kinds)}
+        masks = {kind: self._mask(inputs, kind) for kind in dict.fromkeys(self.kinds)}
         for number, kind in enumerate(self.kinds):
-            x = self._layer(ops, weights.scope(f"layers.{number}."), x, inputs, kind, seen[kind])
+            x = self._layer(ops, weights.scope(f"layers.{number}."), x, inputs, kind, masks[kind])
         return ops.rms_norm(x, self._norm(weights, "norm"), self.eps)
 
-    def _seen(self, inputs: Mapping[str, T], kind: str) -> AttentionMask[T]:
+    def _mask(self, inputs: Mapping[str, T], kind: str) -> AttentionMask[T]:
         after = 0 if self.causal else None
         if kind != SLIDING:
-            return self.seen(inputs, None, after)
-        return self.seen(inputs, self.window, 0 if self.causal else self.window)
+            return self.attention_mask(inputs, None, after)
+        return self.attention_mask(inputs, self.window, 0 if self.causal else self.window)
 
     def _layer(
-        self, ops: Ops[T], weights: Weights, x: T, inputs: Mapping[str, T], kind: str, seen: AttentionMask[T]
+        self, ops: Ops[T], weights: Weights, x: T, inputs: Mapping[str, T], kind: str, mask: AttentionMask[T]
     ) -> T:
-        a = self._attention(ops, weights, self._normed(ops, weights, x, "input_layernorm"), inputs, kind, seen)
+        a = self._attention(ops, weights, self._normed(ops, weights, x, "input_layernorm"), inputs, kind, mask)
         if not self.flags.gemma:
             x = ops.add(x, a)
             return ops.add(x, self._feed(ops, weights, self._normed(ops, weights, x, "post_attention_layernorm")))
@@ -128,7 +128,7 @@ class Decoder(Family):
         return ops.add(x, self._normed(ops, weights, h, "post_feedforward_layernorm"))
 
     def _attention(
-        self, ops: Ops[T], weights: Weights, x: T, inputs: Mapping[str, T], kind: str, seen: AttentionMask[T]
+        self, ops: Ops[T], weights: Weights, x: T, inputs: Mapping[str, T], kind: str, mask: AttentionMask[T]
     ) -> T:
         weights = weights.scope("self_attn.")
         bias = self.flags.qkv_bias or self.bias
@@ -144,7 +144,7 @@ class Decoder(Family):
         rope = "rope.local" if kind == SLIDING and self.local is not None else "rope"
         q, k = (ops.rope(y, inputs[f"{rope}.cos"], inputs[f"{rope}.sin"]) for y in (q, k))
         out = weights.linear("o_proj", self.heads * self.head, self.hidden_size, self.bias)
-        return ops.linear(ops.attention(q, k, v, seen, scale=self.scale), out)
+        return ops.linear(ops.attention(q, k, v, mask, scale=self.scale), out)
 
     def _feed(self, ops: Ops[T], weights: Weights, x: T) -> T:
         inner, size = self.intermediate_size, self.hidden_size

@@ -1,7 +1,7 @@
-"""Exported: an encoder that the backend itself brings.
+"""An encoder that the backend loads itself, without one of our families.
 
-A graph that the model ships (ONNX, OpenVINO), chosen in place of the weights; or, for an architecture without a family,
-the whole folder as transformers reads it.
+It is a graph that the model's folder contains (ONNX, OpenVINO), chosen in place of the weights; or, for an architecture
+without a family, the whole folder as transformers reads it.
 """
 
 from __future__ import annotations
@@ -25,19 +25,19 @@ class Exported(Family):
     inputs = ("ids", "segments", "places")
     packable = False
 
-    def __init__(self, config: JsonObject, body: Path, positions: int) -> None:
-        if not body.is_dir() and body.suffix not in SUFFIXES:
-            raise ModelRefused(f"{body} is neither an ONNX file nor an OpenVINO model ({', '.join(SUFFIXES)}).")
-        if not body.exists():
-            raise ModelRefused(f"There is no file {body}.")
-        self.body = body
+    def __init__(self, config: JsonObject, encoder: Path, positions: int) -> None:
+        if not encoder.is_dir() and encoder.suffix not in SUFFIXES:
+            raise ModelRefused(f"{encoder} is neither an ONNX file nor an OpenVINO model ({', '.join(SUFFIXES)}).")
+        if not encoder.exists():
+            raise ModelRefused(f"There is no file {encoder}.")
+        self.external_encoder = encoder
         self.positions = positions
         self.vocab_size = int(config.get("vocab_size") or 0)
         self.hidden_size = next(
             int(config[key]) for key in ("hidden_size", "dim", "d_model", "n_embd") if key in config
         )
 
-    def host(self, places: Array) -> dict[str, Array]:
+    def host_inputs(self, places: Array) -> dict[str, Array]:
         return {}
 
     def encode(self, ops: Ops[T], weights: Weights, inputs: Mapping[str, T]) -> T:

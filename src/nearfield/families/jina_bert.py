@@ -26,9 +26,9 @@ class JinaBert(Family):
     """``bert`` by its config's word, with ``position_embedding_type`` alibi."""
 
     inputs = ("ids", "segments", "distances")
-    roots = ("bert.", "")
+    weight_prefixes = ("bert.", "")
     unread = (r"(^|\.)position_ids$", r"(^|\.)pooler\.", r"^(cls|classifier)\.")
-    own_code = True
+    replaces_remote_code = True
 
     def __init__(self, config: JsonObject) -> None:
         self.hidden_size = size_of(config, "hidden_size")
@@ -44,7 +44,7 @@ class JinaBert(Family):
             raise ModelRefused(f"config.json: feed_forward_type {gate!r} is not known here. Known: {', '.join(GATES)}.")
         self.act = GATES[gate]
 
-    def host(self, places: Array) -> dict[str, Array]:
+    def host_inputs(self, places: Array) -> dict[str, Array]:
         # Columns of one input are as far apart as its tokens; across inputs nothing is seen.
         return {"distances": _distances(places.shape[1])}
 
@@ -52,10 +52,10 @@ class JinaBert(Family):
         x = self._embed(ops, weights.scope("embeddings."), inputs)
         slopes = ops.constant(-slopes_of(self.heads).reshape(1, self.heads, 1, 1))
         bias = ops.multiply(ops.expand(ops.expand(inputs["distances"], 0), 0), slopes)
-        seen, normed = self.seen(inputs), "encoder.layer.0.layer_norm_1.weight" in weights.names()
+        mask, normed = self.attention_mask(inputs), "encoder.layer.0.layer_norm_1.weight" in weights.names()
         for number in range(self.layers):
             own = weights.scope(f"encoder.layer.{number}.")
-            a = self._attention(ops, own.scope("attention."), x, seen, bias, normed)
+            a = self._attention(ops, own.scope("attention."), x, mask, bias, normed)
             if normed:
                 x = self._norm(ops, own, ops.add(x, a), "layer_norm_1")
                 x = self._norm(ops, own, ops.add(x, self._feed(ops, own, x, normed)), "layer_norm_2")
@@ -71,13 +71,13 @@ class JinaBert(Family):
             x = ops.add(x, ops.rows(types, inputs["types"]) if "types" in inputs else ops.constant(types[0]))
         return self._norm(ops, weights, x, "LayerNorm")
 
-    def _attention(self, ops: Ops[T], weights: Weights, x: T, seen: AttentionMask[T], bias: T, normed: bool) -> T:
+    def _attention(self, ops: Ops[T], weights: Weights, x: T, mask: AttentionMask[T], bias: T, normed: bool) -> T:
         size, own = self.hidden_size, weights.scope("self.")
         q, k, v = (ops.linear(x, own.linear(name, size, size)) for name in ("query", "key", "value"))
         if normed:
             q, k = self._norm(ops, own, q, "layer_norm_q"), self._norm(ops, own, k, "layer_norm_k")
         q, k, v = (ops.split(y, self.heads) for y in (q, k, v))
-        a = ops.linear(ops.attention(q, k, v, seen, bias=bias), weights.linear("output.dense", size, size))
+        a = ops.linear(ops.attention(q, k, v, mask, bias=bias), weights.linear("output.dense", size, size))
         return self._norm(ops, weights, ops.add(x, a), "output.LayerNorm")
 
     def _feed(self, ops: Ops[T], weights: Weights, x: T, normed: bool) -> T:

@@ -23,7 +23,7 @@ class ModernBert(Family):
     """The one configuration family of this architecture."""
 
     inputs = ("ids", "segments", "places", "rope.cos", "rope.sin", "rope.local.cos", "rope.local.sin")
-    roots = ("model.", "")
+    weight_prefixes = ("model.", "")
     unread = (r"^(head|decoder|classifier)\.",)
 
     def __init__(self, config: JsonObject) -> None:
@@ -56,7 +56,7 @@ class ModernBert(Family):
     def sizes(self) -> Mapping[str, int]:
         return {name: self.rotary.size for name in self.inputs if name.startswith("rope.")}
 
-    def host(self, places: Array) -> dict[str, Array]:
+    def host_inputs(self, places: Array) -> dict[str, Array]:
         cos, sin = self.rotary.angles(places)
         near_cos, near_sin = self.local.angles(places)
         return {
@@ -70,24 +70,27 @@ class ModernBert(Family):
     def encode(self, ops: Ops[T], weights: Weights, inputs: Mapping[str, T]) -> T:
         x = ops.embed(weights.table("embeddings.tok_embeddings", self.vocab_size, self.hidden_size), inputs["ids"])
         x = self._norm(ops, weights, x, "embeddings.norm")
-        seen = {"full_attention": self.seen(inputs), SLIDING: self.seen(inputs, self.reach, self.reach)}
+        masks = {
+            "full_attention": self.attention_mask(inputs),
+            SLIDING: self.attention_mask(inputs, self.reach, self.reach),
+        }
         for number, kind in enumerate(self.kinds):
             own = weights.scope(f"layers.{number}.")
             # The embeddings come out of a norm: the first layer's own is left out.
             y = self._norm(ops, own, x, "attn_norm") if number else x
-            x = ops.add(x, self._attention(ops, own.scope("attn."), y, inputs, kind, seen[kind]))
+            x = ops.add(x, self._attention(ops, own.scope("attn."), y, inputs, kind, masks[kind]))
             x = ops.add(x, self._feed(ops, own.scope("mlp."), self._norm(ops, own, x, "mlp_norm")))
         return self._norm(ops, weights, x, "final_norm")
 
     def _attention(
-        self, ops: Ops[T], weights: Weights, x: T, inputs: Mapping[str, T], kind: str, seen: AttentionMask[T]
+        self, ops: Ops[T], weights: Weights, x: T, inputs: Mapping[str, T], kind: str, mask: AttentionMask[T]
     ) -> T:
         size = self.hidden_size
         fused = weights.linear("Wqkv", size, 3 * size, self.attention_bias)
         q, k, v = (ops.split(ops.linear(x, part), self.heads) for part in fused.parts(3))
         rope = "rope.local" if kind == SLIDING else "rope"
         q, k = (ops.rope(y, inputs[f"{rope}.cos"], inputs[f"{rope}.sin"]) for y in (q, k))
-        return ops.linear(ops.attention(q, k, v, seen), weights.linear("Wo", size, size, self.attention_bias))
+        return ops.linear(ops.attention(q, k, v, mask), weights.linear("Wo", size, size, self.attention_bias))
 
     def _feed(self, ops: Ops[T], weights: Weights, x: T) -> T:
         inner, size = self.intermediate_size, self.hidden_size

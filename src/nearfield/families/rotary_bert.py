@@ -7,7 +7,7 @@ original checkpoints fuse layers and name them otherwise than transformers does:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -17,7 +17,7 @@ from nearfield.arrays import Array
 from nearfield.checkpoint.json_file import JsonObject
 from nearfield.checkpoint.weights.weights import Linear, Lora, Weights
 from nearfield.errors import ModelRefused, WeightsError
-from nearfield.families import Family
+from nearfield.families import Family, SplitWeights
 from nearfield.families.bert import ACTIVATIONS, size_of
 from nearfield.families.rotary import Rotary
 from nearfield.ops import AttentionMask, Ops, T
@@ -102,7 +102,7 @@ class RotaryBert(Family):
     """One class for the tribe; subclasses read what their configs call things."""
 
     inputs = ("ids", "segments", "rope.cos", "rope.sin")
-    roots = ("new.", "gte.", "nomic_bert.", "roberta.", "jina_embeddings_v3.", "model.", "bert.", "")
+    weight_prefixes = ("new.", "gte.", "nomic_bert.", "roberta.", "jina_embeddings_v3.", "model.", "bert.", "")
     unread: ClassVar[tuple[str, ...]] = (
         r"(^|\.)position_ids$",
         r"inv_freq$",
@@ -134,16 +134,16 @@ class RotaryBert(Family):
     def sizes(self) -> Mapping[str, int]:
         return {"rope.cos": self.rotary.size, "rope.sin": self.rotary.size}
 
-    def host(self, places: Array) -> dict[str, Array]:
+    def host_inputs(self, places: Array) -> dict[str, Array]:
         cos, sin = self.rotary.angles(places)
         return {"rope.cos": cos, "rope.sin": sin}
 
     def encode(self, ops: Ops[T], weights: Weights, inputs: Mapping[str, T]) -> T:
-        layout, seen = _layout(weights), self.seen(inputs)
+        layout, mask = _layout(weights), self.attention_mask(inputs)
         x = self._embed(ops, weights, inputs, layout)
         for number in range(self.layers):
             own = weights.scope(layout.layer.format(number))
-            a = self._attention(ops, own, x, inputs, seen, layout)
+            a = self._attention(ops, own, x, inputs, mask, layout)
             x = self._norm(ops, own, ops.add(x, a), layout.attention_norm)
             h = self._experts(ops, own, x) if self._has_experts(number) else self._feed(ops, own, x, layout)
             x = self._norm(ops, own, ops.add(x, h), layout.output_norm)
@@ -165,7 +165,7 @@ class RotaryBert(Family):
         weights: Weights,
         x: T,
         inputs: Mapping[str, T],
-        seen: AttentionMask[T],
+        mask: AttentionMask[T],
         layout: WeightLayout,
     ) -> T:
         size = self.hidden_size
@@ -175,7 +175,7 @@ class RotaryBert(Family):
             parts = tuple(weights.linear(name, size, size, self.qkv_bias) for name in layout.qkv)
         q, k, v = (ops.split(ops.linear(x, part), self.heads) for part in parts)
         q, k = (ops.rope(y, inputs["rope.cos"], inputs["rope.sin"]) for y in (q, k))
-        return ops.linear(ops.attention(q, k, v, seen), weights.linear(layout.out, size, size, self.qkv_bias))
+        return ops.linear(ops.attention(q, k, v, mask), weights.linear(layout.out, size, size, self.qkv_bias))
 
     def _feed(self, ops: Ops[T], weights: Weights, x: T, layout: WeightLayout) -> T:
         size, inner = self.hidden_size, self.intermediate_size
@@ -202,7 +202,7 @@ class RotaryBert(Family):
 class Gte(RotaryBert):
     """Alibaba's ``new`` (its own code) and transformers' ``gte``: gated, with biases but in gate and up."""
 
-    own_code = True
+    replaces_remote_code = True
     theta = 160_000.0
 
     def __init__(self, config: JsonObject) -> None:
@@ -234,7 +234,7 @@ class Gte(RotaryBert):
 class Nomic(RotaryBert):
     """NomicBERT by Nomic's config or transformers': gated without biases, or (v2) plain, every other layer experts."""
 
-    own_code = True
+    replaces_remote_code = True
     theta = 1000.0
     qkv_bias = False
     down_bias = False
@@ -311,7 +311,7 @@ class Nomic(RotaryBert):
 class JinaV3(RotaryBert):
     """jina-embeddings-v3: XLM-R's vocabulary, a plain feed-forward, and five tasks' adapters among its weights."""
 
-    own_code = True
+    replaces_remote_code = True
     theta = 20_000.0
     gated = False
     gate_bias = True
@@ -328,13 +328,13 @@ class JinaV3(RotaryBert):
         self.names = tuple(config.get("lora_adaptations") or ()) if original else ()
         self.scale = float(config.get("lora_alpha", 1)) / float(config.get("lora_rank", 4) or 4)
 
-    def adapted(self, weights: Weights) -> tuple[Weights, tuple[str, ...], Callable[[str], Lora | None] | None]:
+    def split_adapters(self, weights: Weights) -> SplitWeights:
         if not any(".parametrizations." in name for name in weights.top.names()):
-            return weights, (), None
+            return SplitWeights(weights)
         if not self.names:
             raise WeightsError("The weights hold adapters (parametrizations), and config.json does not name them.")
         renamed = weights.renamed(lambda name: name.replace(".parametrizations.weight.original", ".weight"))
-        return renamed, self.names, lambda layer: self._task_factors(renamed.top, layer)
+        return SplitWeights(renamed, self.names, lambda layer: self._task_factors(renamed.top, layer))
 
     def _task_factors(self, weights: Weights, layer: str) -> Lora | None:
         """Stack the five tasks' factors of a layer: linear ones are B A, those of embeddings A B."""

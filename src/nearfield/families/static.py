@@ -28,7 +28,7 @@ class Static(Family):
         self.vocab_size = size_of(config, "vocab_size")
         self.positions = size_of(config, "max_position_embeddings")
 
-    def host(self, places: Array) -> dict[str, Array]:
+    def host_inputs(self, places: Array) -> dict[str, Array]:
         return {}
 
     def encode(self, ops: Ops[T], weights: Weights, inputs: Mapping[str, T]) -> T:

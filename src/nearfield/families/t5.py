@@ -44,7 +44,7 @@ class T5(Family):
         self.eps = float(config.get("layer_norm_epsilon", 1e-6))
         self.gated, self.act = _activation(config)
 
-    def host(self, places: Array) -> dict[str, Array]:
+    def host_inputs(self, places: Array) -> dict[str, Array]:
         length = places.shape[1]
         compute = _cached_buckets if length <= CACHED_LENGTH else buckets
         return {"buckets": compute(length, self.count, self.farthest)}
@@ -55,20 +55,20 @@ class T5(Family):
         blocks = weights.scope("encoder.block.")
         near = blocks.tensor("0.layer.0.SelfAttention.relative_attention_bias.weight", (self.count, self.heads))
         bias = ops.expand(ops.move_last_first(ops.rows(near, inputs["buckets"])), 0)
-        seen = self.seen(inputs)
+        mask = self.attention_mask(inputs)
         for number in range(self.layers):
             own = blocks.scope(f"{number}.layer.")
-            x = ops.add(x, self._attention(ops, own.scope("0."), x, seen, bias))
+            x = ops.add(x, self._attention(ops, own.scope("0."), x, mask, bias))
             x = ops.add(x, self._feed(ops, own.scope("1."), x))
         return self._norm(ops, weights.scope("encoder."), x, "final_layer_norm")
 
-    def _attention(self, ops: Ops[T], weights: Weights, x: T, seen: AttentionMask[T], bias: T) -> T:
+    def _attention(self, ops: Ops[T], weights: Weights, x: T, mask: AttentionMask[T], bias: T) -> T:
         x, own = self._norm(ops, weights, x, "layer_norm"), weights.scope("SelfAttention.")
         q, k, v = (
             ops.split(ops.linear(x, own.linear(name, self.hidden_size, self.inner, bias=False)), self.heads)
             for name in "qkv"
         )
-        a = ops.attention(q, k, v, seen, bias=bias, scale=1.0)
+        a = ops.attention(q, k, v, mask, bias=bias, scale=1.0)
         return ops.linear(a, own.linear("o", self.inner, self.hidden_size, bias=False))
 
     def _feed(self, ops: Ops[T], weights: Weights, x: T) -> T:

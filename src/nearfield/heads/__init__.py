@@ -1,4 +1,4 @@
-"""Heads: one file for each kind of output, computed from the hidden states of one shared forward pass."""
+"""Heads: a class for each kind of output, computed from the hidden states of one shared forward pass."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Results = Sequence[Any] | Array
 
 @dataclass(frozen=True)
 class OutputRequest:
-    """What is wanted of an input beyond its dense vector, resolved before it is queued.
+    """The outputs of one input, and how they are computed; complete before the input is queued.
 
     ``second`` is where the second text of a pair begins (0: none); ``spans`` are the parts of the input that are pooled
     apart (late chunking); ``kept_tokens`` are the tokens whose vectors are given (None: all); the last
@@ -37,14 +37,14 @@ class OutputRequest:
 
 @dataclass(frozen=True)
 class HeadInput:
-    """One input of a batch: its token ids and its wishes."""
+    """One input of a batch: its token ids and its `OutputRequest`."""
 
     ids: Sequence[int]
-    extra: OutputRequest
+    request: OutputRequest
 
 
 class Head(ABC):
-    """From hidden states to one output."""
+    """Computes one kind of output from hidden states."""
 
     #: The output's name, also in the graph.
     output: ClassVar[str]
@@ -52,7 +52,7 @@ class Head(ABC):
     inputs: tuple[str, ...] = ()
     #: Whether several inputs may share a row.
     packable: bool = True
-    #: Weights among the model's own that it reads by itself.
+    #: Patterns of weights that the family need not read, because this head reads them or does without them.
     unread: tuple[str, ...] = ()
 
     @abstractmethod
@@ -60,22 +60,24 @@ class Head(ABC):
         """Return the output's tensor, from hidden states [B, L, H]."""
 
     @abstractmethod
-    def read(self, values: Array, packed: PackedRows, items: Sequence[HeadInput]) -> Results:
-        """Return each input's own result from the whole batch's values."""
+    def split_results(self, values: Array, packed: PackedRows, items: Sequence[HeadInput]) -> Results:
+        """Split the output's array of a whole batch into the result of each input."""
 
 
-def make(spec: recipe.Head) -> Head:
-    """Return the head that a recipe describes."""
+def create_head(spec: recipe.HeadSpec) -> Head:
+    """Create the head that a recipe describes: the one place that lists all classes of heads."""
     from nearfield.heads.multivector import MultivectorHead
     from nearfield.heads.scores import ClassificationHead, LanguageModelScoreHead
     from nearfield.heads.sparse import LexicalHead, SpladeHead
 
-    kinds: dict[type, Any] = {
-        recipe.Lexical: LexicalHead,
-        recipe.Splade: SpladeHead,
-        recipe.Multivector: MultivectorHead,
-        recipe.ClassScores: ClassificationHead,
-        recipe.RerankPrompt: LanguageModelScoreHead,
-    }
-    head: Head = kinds[type(spec)](spec)
-    return head
+    match spec:
+        case recipe.Lexical():
+            return LexicalHead(spec)
+        case recipe.Splade():
+            return SpladeHead(spec)
+        case recipe.Multivector():
+            return MultivectorHead(spec)
+        case recipe.ClassScores():
+            return ClassificationHead(spec)
+        case recipe.RerankPrompt():
+            return LanguageModelScoreHead(spec)

@@ -31,12 +31,12 @@ class MultivectorHead(Head):
         """Return [B, L, dimensions]."""
         return pooled.apply(ops, hidden, self.spec.modules, inputs, family.hidden_size)
 
-    def read(self, values: Array, packed: PackedRows, items: Sequence[HeadInput]) -> list[Array]:
+    def split_results(self, values: Array, packed: PackedRows, items: Sequence[HeadInput]) -> list[Array]:
         """Return [tokens, dimensions] of each input."""
         flat = values[packed.flat]
         ends = np.cumsum([len(item.ids) for item in items])
         parts = np.split(flat, ends[:-1])
         return [
-            part[self.spec.drop :] if item.extra.kept_tokens is None else part[item.extra.kept_tokens]
+            part[self.spec.skip_first_tokens :] if item.request.kept_tokens is None else part[item.request.kept_tokens]
             for item, part in zip(items, parts, strict=True)
         ]

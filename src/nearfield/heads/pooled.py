@@ -41,12 +41,12 @@ class PooledHead(Head):
         """Return [B, S, dimensions], S inputs or spans a row."""
         return apply(ops, hidden, self.modules, inputs, family.hidden_size)
 
-    def read(self, values: Array, packed: PackedRows, items: Sequence[HeadInput]) -> Results:
+    def split_results(self, values: Array, packed: PackedRows, items: Sequence[HeadInput]) -> Results:
         """Return [inputs, dimensions], or an array a input where any is pooled by spans: then each has its own row."""
-        if not any(item.extra.spans for item in items):
+        if not any(item.request.spans for item in items):
             return values[packed.layout.row, packed.layout.slot]
         return [
-            row[: len(item.extra.spans)] if item.extra.spans else row[0]
+            row[: len(item.request.spans)] if item.request.spans else row[0]
             for row, item in zip(values, items, strict=False)
         ]
 

@@ -31,7 +31,7 @@ class ClassificationHead(Head):
         state = ops.matmul(inputs[f"pool.{family.class_pooling}"], hidden)
         return family.classes(ops, weights, state, len(self.spec.labels))
 
-    def read(self, values: Array, packed: PackedRows, items: Sequence[HeadInput]) -> Results:
+    def split_results(self, values: Array, packed: PackedRows, items: Sequence[HeadInput]) -> Results:
         """Return [inputs, labels]."""
         return values[packed.layout.row, packed.layout.slot]
 
@@ -69,6 +69,6 @@ class LanguageModelScoreHead(Head):
             bias = None if bias is None or layer.bias is None else bias - layer.bias[[self.rows[1]]]
         return ops.linear(state, Linear(weight, bias))
 
-    def read(self, values: Array, packed: PackedRows, items: Sequence[HeadInput]) -> Results:
+    def split_results(self, values: Array, packed: PackedRows, items: Sequence[HeadInput]) -> Results:
         """Return [inputs, 1]."""
         return values[packed.layout.row, packed.layout.slot]

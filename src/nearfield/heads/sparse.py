@@ -32,7 +32,7 @@ class LexicalHead(Head):
         layer = own.linear(self.spec.layer, family.hidden_size, 1)
         return ops.activation(ops.linear(hidden, layer), "relu")
 
-    def read(self, values: Array, packed: PackedRows, items: Sequence[HeadInput]) -> list[tuple[Array, Array]]:
+    def split_results(self, values: Array, packed: PackedRows, items: Sequence[HeadInput]) -> list[tuple[Array, Array]]:
         """Return ids (int32, ascending) and weights (float32, positive) of each input."""
         flat = values[packed.flat][:, 0]
         ends = np.cumsum([len(item.ids) for item in items])
@@ -80,7 +80,7 @@ class SpladeHead(Head):
             x = ops.activation(x, "log1p")
         return x
 
-    def read(self, values: Array, packed: PackedRows, items: Sequence[HeadInput]) -> list[tuple[Array, Array]]:
+    def split_results(self, values: Array, packed: PackedRows, items: Sequence[HeadInput]) -> list[tuple[Array, Array]]:
         """Return ids (int32, ascending) and weights (float32, positive) of each input."""
         rows = values[packed.layout.row, 0]
         return [(np.flatnonzero(row > 0).astype(np.int32), row[row > 0]) for row in rows]

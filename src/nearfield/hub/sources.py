@@ -1,4 +1,4 @@
-"""What the sources of model files share: what is looked for, what became of it, and whether the network may be used."""
+"""Types that the sources of model files share: a model to locate, the search for it, and its files."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class LocatedModel:
 
 @dataclass
 class SourceSearch:
-    """One look through the sources, and what became of each."""
+    """One search for a model, with the outcome for each source."""
 
     model: str
     pin: ModelPin
@@ -55,7 +55,7 @@ class SourceSearch:
 
 
 def offline() -> bool:
-    """Whether ``HF_HUB_OFFLINE`` or ``NEARFIELD_OFFLINE`` forbids all network access."""
+    """Whether ``HF_HUB_OFFLINE``, ``TRANSFORMERS_OFFLINE`` or ``NEARFIELD_OFFLINE`` forbids all network access."""
     names = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "NEARFIELD_OFFLINE")
     return any(os.environ.get(name, "").lower() in ("1", "true", "yes", "on") for name in names)
 

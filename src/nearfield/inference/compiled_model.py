@@ -18,10 +18,11 @@ from nearfield import backends, families, heads, ops
 from nearfield.arrays import Array, ResultRow
 from nearfield.backends import BackendOptions, Executor, Program
 from nearfield.checkpoint.tokenizer.tokenizer import Tokenizer
-from nearfield.checkpoint.weights.lora import Adapter, Adapters, Factors
+from nearfield.checkpoint.weights.lora import Adapter, Adapters
 from nearfield.checkpoint.weights.weights import Weights
 from nearfield.engine.job import Batch, Job, Ticket
 from nearfield.errors import InputError, ModelRefused, WeightsError, nearest
+from nearfield.families import SplitWeights
 from nearfield.families.exported import Exported
 from nearfield.hardware import plan_cpu, return_memory
 from nearfield.heads import Head, HeadInput, OutputRequest, Results
@@ -90,14 +91,14 @@ class CompiledModel(ModelInfo):
         self.single_row = runtime.packed and self.packable and not _PAIRWISE & set(self.family.inputs)
         self.shared_length = _ANY_LENGTH if self.single_row else SHORT if self.packable else 0
         self._runtime = runtime
-        weights, named, own = self._weights()
-        if isinstance(self.family.body, Path) and self.family.body.is_dir():
+        split = self._weights()
+        if isinstance(self.family.external_encoder, Path) and self.family.external_encoder.is_dir():
             digest = Weights.open(recipe.folder).digest
         else:
-            digest = weights.digest
+            digest = split.weights.digest
         self.space = space_name(recipe, digest, self.tokenizer.digest)
-        first = Adapters(self.family.roots, own, named)
-        for number, adapter in enumerate(adapters, len(named) + 1):
+        first = Adapters(self.family.weight_prefixes, split.factors, split.adapter_names)
+        for number, adapter in enumerate(adapters, len(split.adapter_names) + 1):
             first = first.added(adapter, number)
         self._changing = threading.Lock()
         self._loaded = self._compile(first)
@@ -133,10 +134,10 @@ class CompiledModel(ModelInfo):
                 raise InputError(f"{name!r} is part of {self.name}'s weights and cannot be unloaded.", param="adapter")
             self._loaded = self._compile(self.adapters.without(name))
 
-    def _weights(self) -> tuple[Weights, tuple[str, ...], Factors | None]:
-        if self.family.body is not None:
-            return Weights.none(self.recipe.folder), (), None
-        return self.family.adapted(Weights.open(self.recipe.folder).rooted(self.family.roots))
+    def _weights(self) -> SplitWeights:
+        if self.family.external_encoder is not None:
+            return SplitWeights(Weights.none(self.recipe.folder))
+        return self.family.split_adapters(Weights.open(self.recipe.folder).first_scope(self.family.weight_prefixes))
 
     def _compile(self, adapters: Adapters) -> tuple[Adapters, Program]:
         program = self._runtime.compile(self._graph(adapters))
@@ -145,36 +146,36 @@ class CompiledModel(ModelInfo):
 
     # -- running -----------------------------------------------------------------------------------------------
 
-    def lane(self) -> Callable[[Batch], Results]:
+    def create_lane_function(self) -> Callable[[Batch], Results]:
         """Return a function that runs batches one at a time, for one lane.
 
         Its result is an array [inputs, width] if all inputs request the dense vector alone; otherwise an item for each
         input: its row, or its outputs by name.
         """
         adapters, program = self._loaded
-        lane = program.lane()
+        executor = program.create_executor()
 
         def run(batch: Batch) -> Results:
-            nonlocal adapters, program, lane
+            nonlocal adapters, program, executor
             if program is not self._loaded[1]:
                 adapters, program = self._loaded
-                lane = program.lane()
-            return self._execute(batch, lane, adapters)
+                executor = program.create_executor()
+            return self._execute(batch, executor, adapters)
 
         return run
 
-    def _execute(self, batch: Batch, lane: Executor, adapters: Adapters) -> Results:
+    def _execute(self, batch: Batch, executor: Executor, adapters: Adapters) -> Results:
         items = [HeadInput(job.ids, job.extra or self._plain) for job in batch.jobs]
         _check_adapters(items, adapters)
-        spanned = any(item.extra.spans for item in items)
+        spanned = any(item.request.spans for item in items)
         packed = pack_rows(
             [job.ids for job in batch.jobs], shared=self.packable and not spanned, one=self.single_row and not spanned
         )
         batch.computed = packed.ids.size
-        outputs = tuple(dict.fromkeys(name for item in items for name in item.extra.outputs))
+        outputs = tuple(dict.fromkeys(name for item in items for name in item.request.outputs))
         names = (*self._inputs, "adapters") if adapters else self._inputs
-        values = lane.run(graph_inputs(names, self.family, batch, packed, items), outputs)
-        results = {name: self.heads[name].read(values[name], packed, items) for name in outputs}
+        values = executor.run(graph_inputs(names, self.family, batch, packed, items), outputs)
+        results = {name: self.heads[name].split_results(values[name], packed, items) for name in outputs}
         if self.width and all(job.extra is None for job in batch.jobs):
             return results["dense"]
         return [_result(job, index, results, self._plain) for index, job in enumerate(batch.jobs)]
@@ -185,14 +186,14 @@ class CompiledModel(ModelInfo):
 
     def _graph(self, adapters: Adapters) -> Graph[Any]:
         family, recipe = self.family, self.recipe
-        weights = self._weights()[0].adapted(adapters.factors) if adapters else self._weights()[0]
+        weights = self._weights().weights.adapted(adapters.factors) if adapters else self._weights().weights
 
         def forward(run: Ops[Any], inputs: Mapping[str, Any]) -> dict[str, Any]:
             run.adapters = inputs.get("adapters")
             hidden = family.encode(run, weights, inputs)
             results = {name: head.build(run, hidden, inputs, family, weights) for name, head in self.heads.items()}
             own = [pattern for head in self.heads.values() for pattern in head.unread]
-            left = [] if family.body else weights.untaken((*family.unread, *own))
+            left = [] if family.external_encoder else weights.untaken((*family.unread, *own))
             if left:
                 raise WeightsError(
                     f"{recipe.folder} holds weights that {recipe.config.get('model_type')!r} does not use "
@@ -206,12 +207,12 @@ class CompiledModel(ModelInfo):
         identity += repr([(number, adapter.digest) for number, adapter in sorted(adapters.loaded.items())])
         digest = hashlib.sha256(identity.encode()).hexdigest()
         inputs = tuple(dict.fromkeys((*family.inputs, *self._inputs, *(["adapters"] * bool(adapters)))))
-        return Graph(inputs, forward, tuple(self.heads), digest, family.sizes, family.body)
+        return Graph(inputs, forward, tuple(self.heads), digest, family.sizes, family.external_encoder)
 
     def _probe(self) -> None:
         """Compare an input in a batch with the same input alone, so that a wrongly loaded model fails at once."""
         short, long = self.tokenizer.encode(["a", "The probe that every model passes before it serves."])
-        lane = self.lane()
+        lane = self.create_lane_function()
         both, alone = _run(lane, self, [short.ids, long.ids]), _run(lane, self, [short.ids])
         if self.width and both[0].shape != (self.width,):
             raise ModelRefused(
@@ -236,7 +237,7 @@ _PLAIN: dict[str, OutputRequest] = {}
 def _check_adapters(items: Sequence[HeadInput], adapters: Adapters) -> None:
     """Raise InputError if an input is for an adapter that was unloaded: the base model gives other vectors."""
     known = {0, *adapters.numbers.values()}
-    if any(item.extra.adapter not in known for item in items):
+    if any(item.request.adapter not in known for item in items):
         raise InputError("The adapter was unloaded before this input's turn came.", param="adapter")
 
 
@@ -249,7 +250,7 @@ def _result(job: Job, index: int, results: Mapping[str, Results], plain: OutputR
 def _heads(recipe: Recipe, family: families.Family, tokenizer: Tokenizer) -> dict[str, Head]:
     by_output: dict[str, Head] = {"dense": PooledHead(recipe.modules)} if recipe.modules else {}
     for spec in recipe.heads:
-        head = heads.make(spec)
+        head = heads.create_head(spec)
         if isinstance(head, ClassificationHead):
             head.bind(family, typed=max(tokenizer.backend.encode("a", "a").type_ids, default=0) > 0)
         if isinstance(head, LanguageModelScoreHead):
@@ -285,14 +286,14 @@ def _check_precision(precision: str, backend: str, recipe: Recipe) -> None:
             f"precision {precision!r} is for backends 'torch' and 'transformers'; {backend!r} has auto and float32.",
             param="precision",
         )
-    if precision in recipe.forbid:
+    if precision in recipe.unsupported_precisions:
         raise InputError(f"{recipe.name} overflows in {precision}. Use auto.", param="precision")
 
 
 def _family(recipe: Recipe, backend: str) -> tuple[families.Family, str]:
     """Return the family of an architecture, and the backend: transformers if no family supports it."""
-    if recipe.body is not None:
-        return Exported(recipe.config, recipe.body, recipe.max_length), backend
+    if recipe.exported_graph is not None:
+        return Exported(recipe.config, recipe.exported_graph, recipe.max_length), backend
     try:
         if backend != "transformers":
             return families.resolve(recipe.config), backend

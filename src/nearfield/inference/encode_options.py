@@ -77,20 +77,24 @@ class ResolvedOptions:
 
     prompt: str = ""
     #: Leading tokens of each input that pooling leaves out.
-    skip: int = 0
+    prompt_tokens_to_skip: int = 0
     role: str | None = None
     truncate: str = "report"
     #: Tokens to read of each input; None: as many as the model reads.
     max_length: int | None = None
     #: Kinds of output in the model's order.
     outputs: tuple[str, ...] = ("dense",)
-    #: Whether the caller named the outputs. The result is then ``Outputs``.
-    named: bool = False
+    #: Whether the result is ``Outputs``: the caller named the outputs.
+    returns_outputs: bool = False
     adapter: str | None = None
-    dim: int = 0
-    centre: bool = False
-    unit: bool = False
-    normalize: bool = False
+    #: Dimensions of the dense vector after truncation.
+    dimensions: int = 0
+    #: Whether a vector's mean is subtracted before truncation.
+    subtract_mean: bool = False
+    #: Whether vectors are scaled to unit length after truncation.
+    rescale_after_truncation: bool = False
+    #: Whether vectors are scaled to unit length before all else: the caller requests it, and the model does not.
+    normalize_first: bool = False
     precision: str = "float32"
     ranges: ArrayLike | None = None
     space: str = ""
@@ -113,7 +117,7 @@ def resolve(options: EncodeOptions, model: ModelInfo, defaults: OptionDefaults) 
     """
     recipe, role = model.recipe, options.role
     kinds = resolve_outputs(recipe, options.outputs)
-    resolve_options(options.truncate, options.precision, kinds)
+    check_options(options.truncate, options.precision, kinds)
     prompt_name, prompt, adapter = _resolve_task(options, model)
     text = resolve_prompt(recipe, prompt_name, prompt, role, options.instruction)
     if defaults.formatter is not None and "multivector" in kinds:
@@ -125,17 +129,17 @@ def resolve(options: EncodeOptions, model: ModelInfo, defaults: OptionDefaults) 
     dim = defaults.truncate_dim if options.truncate_dim is None else options.truncate_dim
     return ResolvedOptions(
         prompt=text,
-        skip=model.skip(text),
+        prompt_tokens_to_skip=model.skip(text),
         role=role,
         truncate=options.truncate,
         max_length=options.max_length,
         outputs=kinds,
-        named=options.outputs is not None,
+        returns_outputs=options.outputs is not None,
         adapter=adapter,
-        dim=resolve_dimensions(recipe, dim, options.force_truncate_dim) if recipe.modules else 0,
-        centre=recipe.centre,
-        unit=recipe.normalized or normalize,
-        normalize=normalize,
+        dimensions=resolve_dimensions(recipe, dim, options.force_truncate_dim) if recipe.modules else 0,
+        subtract_mean=recipe.centre,
+        rescale_after_truncation=recipe.normalized or normalize,
+        normalize_first=normalize,
         precision=options.precision,
         ranges=options.ranges,
         space=model.space_of(adapter) + ("n" if normalize else ""),
@@ -169,7 +173,7 @@ def _resolve_task(options: EncodeOptions, model: ModelInfo) -> tuple[str | None,
 def _task_of_role(role: str, model: ModelInfo) -> str | None:
     """Return the task that serves a role, or None: jina-embeddings-v3 has tasks in place of prompts for roles."""
     recipe = model.recipe
-    own = recipe.role_prompt(role) if role in ROLE_TASKS else None
+    own = recipe.role_prompt_name(role) if role in ROLE_TASKS else None
     # An empty prompt means nothing: sentence-transformers writes empty ones into every folder.
     if role not in ROLE_TASKS or (own is not None and recipe.prompts[own]):
         return None
@@ -214,7 +218,7 @@ def resolve_prompt(
         return text
     if instruction is not None:
         return recipe.instruction.replace("{instruction}", instruction) if recipe.instruction else instruction
-    chosen = name or (recipe.role_prompt(role) if role else recipe.default_prompt_name)
+    chosen = name or (recipe.role_prompt_name(role) if role else recipe.default_prompt_name)
     if chosen is None:
         return ""
     if chosen not in recipe.prompts:
@@ -247,7 +251,7 @@ def resolve_dimensions(recipe: Recipe, dim: int | None, force: bool) -> int:
     return int(dim)
 
 
-def resolve_options(truncate: str, precision: str, kinds: tuple[str, ...]) -> None:
+def check_options(truncate: str, precision: str, kinds: tuple[str, ...]) -> None:
     """Raise InputError for an unknown truncation or precision, or for one that a kind of output does not support."""
     if truncate not in TRUNCATE:
         raise InputError(f"Unknown truncate {truncate!r}. {nearest(truncate, TRUNCATE)}", param="truncate")

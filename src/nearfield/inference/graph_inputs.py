@@ -27,7 +27,7 @@ def graph_inputs(
         items: the input of the heads for each job of the batch.
     """
     arrays = {"ids": packed.ids, "segments": packed.segments, "places": packed.places}
-    arrays.update(family.host(packed.places))
+    arrays.update(family.host_inputs(packed.places))
     sizes = np.array([len(job.ids) for job in batch.jobs])
     # An input that is all prompt is pooled whole: there is nothing else to pool.
     skips = np.array([job.skip if job.skip < len(job.ids) else 0 for job in batch.jobs])
@@ -40,7 +40,7 @@ def graph_inputs(
 
 
 def _pooling_weights(mode: str, packed: PackedRows, sizes: Array, skips: Array, items: Sequence[HeadInput]) -> Array:
-    if any(item.extra.spans for item in items):
+    if any(item.request.spans for item in items):
         return _span_weights(mode, packed, items)
     values = token_weights(mode, packed.place, sizes[packed.owner], skips[packed.owner])
     weights = packed.weights(values)
@@ -49,7 +49,7 @@ def _pooling_weights(mode: str, packed: PackedRows, sizes: Array, skips: Array, 
 
 def _span_weights(mode: str, packed: PackedRows, items: Sequence[HeadInput]) -> Array:
     """Return weights [rows, slots, width] that pool each span separately; an input without spans is one span."""
-    inputs = [item.extra.spans or ((0, len(item.ids)),) for item in items]
+    inputs = [item.request.spans or ((0, len(item.ids)),) for item in items]
     weights = np.zeros((packed.layout.rows, max(map(len, inputs)), packed.layout.width), np.float32)
     for row, spans in enumerate(inputs):
         for slot, (start, stop) in enumerate(spans):
@@ -62,20 +62,20 @@ def _span_weights(mode: str, packed: PackedRows, items: Sequence[HeadInput]) -> 
 
 def _token_types(packed: PackedRows, items: Sequence[HeadInput]) -> Array:
     """Return 1 for the tokens of a pair's second text, 0 for others."""
-    seconds = np.array([item.extra.second or len(item.ids) for item in items])
+    seconds = np.array([item.request.second or len(item.ids) for item in items])
     return packed.spread((packed.place >= seconds[packed.owner]).astype(np.int32))
 
 
 def _attended_segments(packed: PackedRows, items: Sequence[HeadInput]) -> Array:
     """Return the segments, with 0 for tokens that are not attended to."""
-    ends = np.array([len(item.ids) - item.extra.unattended for item in items])
+    ends = np.array([len(item.ids) - item.request.unattended for item in items])
     attended = packed.place < ends[packed.owner]
     return packed.spread((packed.layout.slot[packed.owner] + 1) * attended)
 
 
 def _adapter_numbers(packed: PackedRows, items: Sequence[HeadInput]) -> Array:
     """Return the number of each token's adapter."""
-    return packed.spread(np.array([item.extra.adapter for item in items])[packed.owner])
+    return packed.spread(np.array([item.request.adapter for item in items])[packed.owner])
 
 
 _TOKEN_INPUTS: Mapping[str, Callable[[PackedRows, Sequence[HeadInput]], Array]] = {

@@ -35,10 +35,10 @@ class ModelInfo:
         info = ModelInfo()
         vars(info).update({name: getattr(model, name) for name in ModelInfo.__annotations__ if name != "_adapters"})
         adapters = model.adapters
-        info._adapters = Adapters(adapters.roots, None, adapters.named, adapters.loaded)
+        info._adapters = Adapters(adapters.weight_prefixes, None, adapters.named, adapters.loaded)
         return info
 
-    def lane(self) -> Callable[[Batch], Any]:
+    def create_lane_function(self) -> Callable[[Batch], Any]:
         """Raise RuntimeError: only the process that has the weights runs batches."""
         raise RuntimeError(f"{self.name} has no weights in this process.")
 

@@ -69,7 +69,7 @@ def build_result(
         results = {
             name: _build_kind(recipe, options, name, [row[name] for row in rows], counts) for name in options.outputs
         }
-    return Outputs(**cast(Any, results)) if options.named else results[options.outputs[0]]
+    return Outputs(**cast(Any, results)) if options.returns_outputs else results[options.outputs[0]]
 
 
 def _build_kind(recipe: Recipe, options: ResolvedOptions, name: str, rows: list[Any], counts: _TokenCounts) -> Result:
@@ -81,7 +81,7 @@ def _build_kind(recipe: Recipe, options: ResolvedOptions, name: str, rows: list[
         return SparseVectors.of(rows, size, fingerprint(options.space, size, "sparse"), **counts)
     spec = cast(Multivector, recipe.head("multivector"))
     space = fingerprint(options.space, spec.dimensions, "multivector")
-    return MultiVectors.of(rows, spec.dimensions, space, average=spec.average, **counts)
+    return MultiVectors.of(rows, spec.dimensions, space, average=spec.divide_by_query_length, **counts)
 
 
 def _count_spans(spans: TokenSpans) -> _TokenCounts:
@@ -91,17 +91,17 @@ def _count_spans(spans: TokenSpans) -> _TokenCounts:
 
 def _build_dense(options: ResolvedOptions, rows: Array, counts: _TokenCounts) -> Vectors:
     """Return dense vectors, scaled, truncated and quantised, from float32 rows [n, dimensions]."""
-    data = normalize(rows) if options.normalize else rows
-    if options.dim < data.shape[1]:
-        if options.centre:
+    data = normalize(rows) if options.normalize_first else rows
+    if options.dimensions < data.shape[1]:
+        if options.subtract_mean:
             # A layer norm without weights: scaling to unit length follows, so that only the centring matters.
             data = data - data.mean(1, keepdims=True)
-        data = truncate(data, options.dim, renormalize=options.unit)
-    space = fingerprint(options.space, options.dim, "float32")
-    vectors = Vectors(data, space, options.dim, **counts)
+        data = truncate(data, options.dimensions, renormalize=options.rescale_after_truncation)
+    space = fingerprint(options.space, options.dimensions, "float32")
+    vectors = Vectors(data, space, options.dimensions, **counts)
     if options.precision == "float32" and options.ranges is None:
         return vectors
-    return quantize(vectors, options.precision, options.ranges, unit=options.unit)
+    return quantize(vectors, options.precision, options.ranges, unit=options.rescale_after_truncation)
 
 
 def combine_pieces(rows: Array, sizes: Sequence[int], owners: Array, count: int, unit: bool) -> Array:

@@ -8,7 +8,7 @@ from typing import Any
 
 from nearfield.checkpoint.weights.digest import of_files
 from nearfield.checkpoint.weights.weights import Weights
-from nearfield.recipe import ClassScores, Dense, Head, LayerNorm, Module, Recipe, RerankPrompt, RoleFormat
+from nearfield.recipe import ClassScores, Dense, HeadSpec, LayerNorm, Module, Recipe, RerankPrompt, RoleFormat
 
 #: Class names in spaces that version 0.1 wrote. A class can be renamed; its name here stays.
 _RECORDED_NAMES = {ClassScores: "Classes", RerankPrompt: "Answer", RoleFormat: "Marking"}
@@ -18,8 +18,8 @@ def space_name(recipe: Recipe, weights: str, tokenizer: str) -> str:
     """Return the name of a model's space, from its recipe and the digests of its weights and tokenizer."""
     modules = [(type(module).__name__, *_fields(module)) for module in recipe.modules]
     parts: list[Any] = [weights, tokenizer, modules, sorted(recipe.prompts.items()), recipe.do_lower_case]
-    if recipe.body is not None:
-        parts.append(of_files([recipe.body, *recipe.body.parent.glob(f"{recipe.body.stem}.bin")]))
+    if (graph := recipe.exported_graph) is not None:
+        parts.append(of_files([graph, *graph.parent.glob(f"{graph.stem}.bin")]))
     parts += [(_recorded_name(head), *_fields(head)) for head in recipe.heads]
     return hashlib.sha256(json.dumps(parts, default=_recorded_text).encode()).hexdigest()[:16]
 
@@ -33,7 +33,7 @@ def _recorded_text(value: object) -> str:
     return str(value).replace(type(value).__name__, _recorded_name(value), 1)
 
 
-def _fields(part: Module | Head) -> tuple[Any, ...]:
+def _fields(part: Module | HeadSpec) -> tuple[Any, ...]:
     """Return the fields that identify a module or head; weights by their content, wherever they are stored."""
     if isinstance(part, (Dense, LayerNorm)):
         fields = [value for name, value in vars(part).items() if name != "weights"]

@@ -73,7 +73,7 @@ def read_model(
         recipe = _recipe_of_base(own, name, kind, source, progress)
         return UncompiledModel(recipe, (own, *loaded), own.name, started, memory_before)
     recipe = model_folder.read_model_folder(
-        located.folder, name=name, revision=located.revision, entry=entry, kind=kind, body=file, answer=answer
+        located.folder, name=name, revision=located.revision, entry=entry, kind=kind, exported_graph=file, answer=answer
     )
     return UncompiledModel(recipe, tuple(loaded), None, started, memory_before)
 

@@ -1,4 +1,7 @@
-"""Models without weights, for processes that leave computing to another one: pack them there, unpack them here."""
+"""Models without weights, for processes that leave computing to another one.
+
+They are passed as pickles, and only between processes of one server: never unpack bytes from anywhere else.
+"""
 
 from __future__ import annotations
 

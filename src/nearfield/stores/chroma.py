@@ -22,9 +22,9 @@ from nearfield.stores.filters import BUILT_IN, TYPES, All, Compare, Filter, Not,
 from nearfield.stores.store import Record, Store, StoreHit, TableSpec, Vector
 
 #: Chroma's own cosine stores only the directions of vectors: the inner product stores them unchanged.
-_SPACES = {"cosine": "ip", "dot": "ip", "euclidean": "l2"}
+_METRICS = {"cosine": "ip", "dot": "ip", "euclidean": "l2"}
 _TABLE = re.compile(r"nearfield-(.+)-table")
-_PAGE = 1000
+_PAGE_SIZE = 1000
 #: A client, a collection, and a page of results of Chroma, which has no useful types.
 Client = Any
 ChromaCollection = Any
@@ -32,8 +32,8 @@ Page = Mapping[str, Any]
 #: A filter in Chroma's form; true for all records, false for none.
 Condition = bool | dict[str, object]
 #: Maximum deviation of a vector's length from 1 for which the inner product ranks like the cosine.
-_UNIT = 1e-4
-_OPPOSITE = {"gt": "$lte", "gte": "$lt", "lt": "$gte", "lte": "$gt"}
+_UNIT_TOLERANCE = 1e-4
+_NEGATED = {"gt": "$lte", "gte": "$lt", "lt": "$gte", "lte": "$gt"}
 
 
 class ChromaStore(Store):
@@ -69,7 +69,7 @@ class ChromaStore(Store):
             self._client.get_or_create_collection(
                 _name(table.name),
                 embedding_function=None,
-                configuration={"hnsw": {"space": _SPACES[table.metric], "ef_search": 200}},
+                configuration={"hnsw": {"space": _METRICS[table.metric], "ef_search": 200}},
             )
 
     def drop(self, name: str) -> None:
@@ -87,8 +87,8 @@ class ChromaStore(Store):
         if not latest:
             return
         vectors = arrays.dense(table, latest)
-        with self._opened(table) as opened:
-            opened.upsert(
+        with self._open_collection(table) as collection:
+            collection.upsert(
                 ids=[record.id for record in latest],
                 embeddings=vectors,
                 documents=[record.text for record in latest],
@@ -97,15 +97,15 @@ class ChromaStore(Store):
 
     def delete(self, table: TableSpec, where: Filter) -> None:
         ids = [key for part in self._pages(table, where, ["metadatas"]) for key in part["ids"]]
-        with self._opened(table) as opened:
-            for start in range(0, len(ids), _PAGE):
-                opened.delete(ids=ids[start : start + _PAGE])
+        with self._open_collection(table) as collection:
+            for start in range(0, len(ids), _PAGE_SIZE):
+                collection.delete(ids=ids[start : start + _PAGE_SIZE])
 
     def count(self, table: TableSpec, where: Filter | None = None) -> int:
         if where is not None:
             return sum(len(part["ids"]) for part in self._pages(table, where, ["metadatas"]))
-        with self._opened(table) as opened:
-            return int(opened.count())
+        with self._open_collection(table) as collection:
+            return int(collection.count())
 
     def scan(self, table: TableSpec, where: Filter | None = None, *, vectors: bool = False) -> Iterator[list[Record]]:
         include = ["metadatas", "documents"] + ["embeddings"] * vectors
@@ -115,7 +115,7 @@ class ChromaStore(Store):
         self, table: TableSpec, queries: Sequence[Vector], k: int, *, where: Filter | None = None, exact: bool = False
     ) -> list[list[StoreHit]]:
         condition, complete = _condition(where)
-        if exact or not complete or k < 1 or table.index == "none" or self._uneven(table):
+        if exact or not complete or k < 1 or table.index == "none" or self._has_unnormalised_vectors(table):
             return super().search(table, queries, k, where=where)
         return [self._nearest(table, query, k, where, condition) for query in queries]
 
@@ -132,8 +132,8 @@ class ChromaStore(Store):
     ) -> list[StoreHit]:
         def nearest(count: int) -> list[Record]:
             include = ["metadatas", "documents", "embeddings"]
-            with self._opened(table) as opened:
-                result = opened.query(query_embeddings=[query], n_results=count, where=condition, include=include)
+            with self._open_collection(table) as collection:
+                result = collection.query(query_embeddings=[query], n_results=count, where=condition, include=include)
             return _records(table, {name: result[name][0] for name in ["ids", *include]})
 
         hits = scoring.rank_candidates(table, query, k, nearest)
@@ -141,21 +141,21 @@ class ChromaStore(Store):
             return super().search(table, [query], k, where=where)[0]  # the filter was too narrow for the index
         return hits
 
-    def _uneven(self, table: TableSpec) -> bool:
+    def _has_unnormalised_vectors(self, table: TableSpec) -> bool:
         """Return whether vectors of other lengths than 1 make the index rank differently from the table's metric."""
         if table.metric != "cosine":
             return False
-        with self._opened(table) as opened:
-            return bool(opened.get(where={"uneven": True}, limit=1, include=[])["ids"])
+        with self._open_collection(table) as collection:
+            return bool(collection.get(where={"uneven": True}, limit=1, include=[])["ids"])
 
     def _pages(self, table: TableSpec, where: Filter | None, include: Sequence[str]) -> Iterator[Page]:
         """Yield the matching records, a page at a time. Chroma's own filter may only narrow them down."""
         condition, _ = _condition(where)
         offset, full = 0, True
-        with self._opened(table) as opened:
+        with self._open_collection(table) as collection:
             while full:
-                page = opened.get(where=condition, limit=_PAGE, offset=offset, include=list(include))
-                offset, full = offset + _PAGE, len(page["ids"]) == _PAGE
+                page = collection.get(where=condition, limit=_PAGE_SIZE, offset=offset, include=list(include))
+                offset, full = offset + _PAGE_SIZE, len(page["ids"]) == _PAGE_SIZE
                 rows = [
                     row
                     for row, metadata in enumerate(page["metadatas"])
@@ -165,12 +165,12 @@ class ChromaStore(Store):
 
     def _collections(self) -> Iterator[ChromaCollection]:
         offset = 0
-        while page := self._client.list_collections(limit=_PAGE, offset=offset):
+        while page := self._client.list_collections(limit=_PAGE_SIZE, offset=offset):
             yield from page
             offset += len(page)
 
     @contextmanager
-    def _opened(self, table: TableSpec) -> Iterator[ChromaCollection]:
+    def _open_collection(self, table: TableSpec) -> Iterator[ChromaCollection]:
         with _store_errors(table.name):
             yield self._client.get_collection(_name(table.name), embedding_function=None)
 
@@ -214,8 +214,8 @@ def _metadata(table: TableSpec, record: Record, vector: Array) -> dict[str, obje
         value = record.fields.get(name)
         metadata[f"field_{name}"] = None if value is None else TYPES[kind](value)
         metadata[f"has_{name}"] = None if value is None else True
-    uneven = table.metric == "cosine" and abs(float(np.linalg.norm(vector)) - 1) > _UNIT
-    return {**metadata, "uneven": True if uneven else None}
+    unnormalised = table.metric == "cosine" and abs(float(np.linalg.norm(vector)) - 1) > _UNIT_TOLERANCE
+    return {**metadata, "uneven": True if unnormalised else None}
 
 
 def _fields(table: TableSpec, metadata: Page, *, built_in: bool = False) -> dict[str, Value]:
@@ -225,8 +225,8 @@ def _fields(table: TableSpec, metadata: Page, *, built_in: bool = False) -> dict
 
 def _records(table: TableSpec, part: Page) -> list[Record]:
     vectors = part.get("embeddings")
-    arrays = [None] * len(part["ids"]) if vectors is None else [np.asarray(row, np.float32) for row in vectors]
-    columns = zip(part["ids"], part["documents"], part["metadatas"], arrays, strict=True)
+    embeddings = [None] * len(part["ids"]) if vectors is None else [np.asarray(row, np.float32) for row in vectors]
+    columns = zip(part["ids"], part["documents"], part["metadatas"], embeddings, strict=True)
     return [
         Record(
             id=key,
@@ -249,7 +249,7 @@ class _Unsupported(Exception):
 def _condition(where: Filter | None) -> tuple[dict[str, object] | None, bool]:
     """Return a filter in Chroma's form (None: all records), and whether that form is complete."""
     try:
-        condition = True if where is None else to_chroma(where, True)
+        condition = True if where is None else to_chroma(where)
     except _Unsupported:
         return None, False
     if isinstance(condition, bool):
@@ -257,14 +257,14 @@ def _condition(where: Filter | None) -> tuple[dict[str, object] | None, bool]:
     return condition, True
 
 
-def to_chroma(where: Filter, holds: bool) -> Condition:
+def to_chroma(where: Filter, negate: bool = False) -> Condition:
     """Return a filter, or its complement, in Chroma's form, which can negate only single conditions."""
     if isinstance(where, Not):
-        return to_chroma(where.part, not holds)
+        return to_chroma(where.part, not negate)
     if isinstance(where, Compare):
-        return _comparison(where) if holds else _opposite(where)
-    joint = isinstance(where, All) == holds
-    parts = [to_chroma(part, holds) for part in where.parts]
+        return _negation(where) if negate else _comparison(where)
+    joint = isinstance(where, All) != negate
+    parts = [to_chroma(part, negate) for part in where.parts]
     if (not joint) in [part for part in parts if isinstance(part, bool)]:
         return not joint
     rest = [part for part in parts if not isinstance(part, bool)]
@@ -282,7 +282,7 @@ def _comparison(where: Compare) -> Condition:
     return {key: {f"${where.op}": where.value}}
 
 
-def _opposite(where: Compare) -> Condition:
+def _negation(where: Compare) -> Condition:
     """Return the complement of a condition; Chroma's ``$ne`` and ``$nin`` also match records without the field."""
     key = where.field if where.field in BUILT_IN else f"field_{where.field}"
     if where.op == "exists":
@@ -293,5 +293,5 @@ def _opposite(where: Compare) -> Condition:
         return {key: {"$ne": where.value}}
     if isinstance(where.value, str):
         raise _Unsupported
-    other: dict[str, object] = {key: {_OPPOSITE[where.op]: where.value}}
+    other: dict[str, object] = {key: {_NEGATED[where.op]: where.value}}
     return other if where.field in BUILT_IN else {"$or": [other, {f"has_{where.field}": {"$ne": True}}]}

@@ -93,23 +93,23 @@ class LanceDbStore(Store):
         if not latest:
             return
         rows = pa.Table.from_batches([arrow.rows(table, latest)])
-        with self._opened(table, writing=True) as opened:
-            if opened.count_rows(sql(one_of("id", [record.id for record in latest]))):
+        with self._open_table(table, writing=True) as lance_table:
+            if lance_table.count_rows(sql(one_of("id", [record.id for record in latest]))):
                 # The index on ids covers only some rows: the join is faster without it.
-                merge = opened.merge_insert("id").use_index(False)
+                merge = lance_table.merge_insert("id").use_index(False)
                 merge.when_matched_update_all().when_not_matched_insert_all().execute(rows)
             else:
-                opened.add(rows)
-            self._compact_if_due(table, opened, len(latest))
+                lance_table.add(rows)
+            self._compact_if_due(table, lance_table, len(latest))
 
     def delete(self, table: TableSpec, where: Filter) -> None:
-        with self._opened(table, writing=True) as opened:
-            opened.delete(sql(where))
-            self._compact_if_due(table, opened, 1)
+        with self._open_table(table, writing=True) as lance_table:
+            lance_table.delete(sql(where))
+            self._compact_if_due(table, lance_table, 1)
 
     def count(self, table: TableSpec, where: Filter | None = None) -> int:
-        with self._opened(table) as opened:
-            return int(opened.count_rows(_condition(where)))
+        with self._open_table(table) as lance_table:
+            return int(lance_table.count_rows(_condition(where)))
 
     def scan(self, table: TableSpec, where: Filter | None = None, *, vectors: bool = False) -> Iterator[list[Record]]:
         columns = arrow.schema(table).names if vectors else _without_vectors(table)
@@ -118,29 +118,29 @@ class LanceDbStore(Store):
     def search(
         self, table: TableSpec, queries: Sequence[Vector], k: int, *, where: Filter | None = None, exact: bool = False
     ) -> list[list[StoreHit]]:
-        with self._opened(table) as opened:
-            native = table.kind == "dense" or (not exact and _vector_index(opened) is not None)
+        with self._open_table(table) as lance_table:
+            native = table.kind == "dense" or (not exact and _vector_index(lance_table) is not None)
             if not native or k < 1:
                 return self._search_all(table, queries, k, where)
-            return [self._nearest(table, opened, query, k, where, exact) for query in queries]
+            return [self._nearest(table, lance_table, query, k, where, exact) for query in queries]
 
     def index(self, table: TableSpec) -> None:
-        with self._opened(table, writing=True) as opened:
-            self._build(table, opened)
-            opened.optimize(cleanup_older_than=_GRACE)
+        with self._open_table(table, writing=True) as lance_table:
+            self._build(table, lance_table)
+            lance_table.optimize(cleanup_older_than=_GRACE)
         self._writes.pop(table.name, None)
         return_memory()
 
     def size(self, table: TableSpec) -> int | None:
         # Of the latest version, with its index; older versions are removed soon.
-        with self._opened(table) as opened:
-            return int(opened.stats()["total_bytes"])
+        with self._open_table(table) as lance_table:
+            return int(lance_table.stats()["total_bytes"])
 
     # -- reading -----------------------------------------------------------------------------------------------
 
     def _scan(self, table: TableSpec, where: Filter | None, columns: Sequence[str]) -> Iterator[list[Record]]:
-        with self._opened(table) as opened:
-            query = opened.search().select(list(columns))
+        with self._open_table(table) as lance_table:
+            query = lance_table.search().select(list(columns))
             query = query if where is None else query.where(_condition(where))
             for part in query.to_batches(_ROWS_PER_BATCH[table.kind]):
                 if len(part):
@@ -159,56 +159,56 @@ class LanceDbStore(Store):
         ]
 
     def _nearest(
-        self, table: TableSpec, opened: LanceTable, query: Vector, k: int, where: Filter | None, exact: bool
+        self, table: TableSpec, lance_table: LanceTable, query: Vector, k: int, where: Filter | None, exact: bool
     ) -> list[StoreHit]:
         condition = _condition(where)
 
         def nearest(count: int) -> list[Record]:
-            rows = _query(table, opened, query, count, condition, exact).to_arrow()
+            rows = _query(table, lance_table, query, count, condition, exact).to_arrow()
             return arrow.records(table, rows.combine_chunks().to_batches()[0]) if len(rows) else []
 
         hits = scoring.rank_candidates(table, query, k, nearest)
         # An index has too few results with a narrow filter, and misses vectors of zeros.
-        if len(hits) < k and len(hits) < int(opened.count_rows(condition)):
+        if len(hits) < k and len(hits) < int(lance_table.count_rows(condition)):
             return self._search_all(table, [query], k, where)[0]
         return hits
 
     # -- writing -----------------------------------------------------------------------------------------------
 
-    def _compact_if_due(self, table: TableSpec, opened: LanceTable, count: int) -> None:
+    def _compact_if_due(self, table: TableSpec, lance_table: LanceTable, count: int) -> None:
         """Compact the table after many writes, so rarely that each row is rewritten only a few times in all."""
         writes, rows = self._writes.get(table.name, (0, 0))
         writes, rows = writes + 1, rows + count
         self._writes[table.name] = writes, rows
-        if writes < _MIN_WRITES or (writes < _MAX_WRITES and rows < _SHARE * opened.count_rows()):
+        if writes < _MIN_WRITES or (writes < _MAX_WRITES and rows < _SHARE * lance_table.count_rows()):
             return
-        self._index_keys(opened)
-        opened.optimize(cleanup_older_than=_GRACE)
+        self._index_keys(lance_table)
+        lance_table.optimize(cleanup_older_than=_GRACE)
         self._writes[table.name] = 0, 0
         return_memory()
 
-    def _index_keys(self, opened: LanceTable) -> None:
-        if opened.count_rows() < _ROWS_TO_KEY:
+    def _index_keys(self, lance_table: LanceTable) -> None:
+        if lance_table.count_rows() < _ROWS_TO_KEY:
             return
-        indexed = {name for index in opened.list_indices() for name in index.columns}
+        indexed = {name for index in lance_table.list_indices() for name in index.columns}
         for name in _KEYS:
             if name not in indexed:
-                opened.create_index(name, config=indices.BTree())
+                lance_table.create_index(name, config=indices.BTree())
 
-    def _build(self, table: TableSpec, opened: LanceTable) -> None:
-        self._index_keys(opened)
-        if table.index == "none" or table.kind == "sparse" or opened.count_rows() < _ROWS_TO_INDEX:
+    def _build(self, table: TableSpec, lance_table: LanceTable) -> None:
+        self._index_keys(lance_table)
+        if table.index == "none" or table.kind == "sparse" or lance_table.count_rows() < _ROWS_TO_INDEX:
             return
-        name = _vector_index(opened)
-        stats = None if name is None else opened.index_stats(name)
+        name = _vector_index(lance_table)
+        stats = None if name is None else lance_table.index_stats(name)
         # New rows are added to an existing index; when they are the majority, it is built again.
         if stats is None or stats.num_unindexed_rows > stats.num_indexed_rows:
-            opened.create_index("vector", config=_config(table))
+            lance_table.create_index("vector", config=_config(table))
 
     # -- tables ------------------------------------------------------------------------------------------------
 
     @contextmanager
-    def _opened(self, table: TableSpec, *, writing: bool = False) -> Iterator[LanceTable]:
+    def _open_table(self, table: TableSpec, *, writing: bool = False) -> Iterator[LanceTable]:
         with _store_errors(table.name):
             yield (self._writer if writing else self._database).open_table(table.name)
 
@@ -244,11 +244,11 @@ def _store_errors(name: str) -> Iterator[None]:
 
 
 def _query(
-    table: TableSpec, opened: LanceTable, query: Vector, count: int, condition: str | None, exact: bool
+    table: TableSpec, lance_table: LanceTable, query: Vector, count: int, condition: str | None, exact: bool
 ) -> LanceQuery:
     exact = exact or table.index == "none"
     limit = count if exact else count * _CANDIDATES[table.quantization]
-    search = opened.search(query, vector_column_name="vector").limit(limit)
+    search = lance_table.search(query, vector_column_name="vector").limit(limit)
     search = search.select([*arrow.schema(table).names, "_distance"]).distance_type(_distance(table))
     search = search if condition is None else search.where(condition, prefilter=True)
     # Zero means no limit: partitions are read until a narrow filter has matched enough rows.
@@ -271,8 +271,8 @@ def _config(table: TableSpec) -> object:
     return kind(distance_type=_distance(table))
 
 
-def _vector_index(opened: LanceTable) -> str | None:
-    return next((index.name for index in opened.list_indices() if index.columns == ["vector"]), None)
+def _vector_index(lance_table: LanceTable) -> str | None:
+    return next((index.name for index in lance_table.list_indices() if index.columns == ["vector"]), None)
 
 
 def _without_vectors(table: TableSpec) -> list[str]:

@@ -36,7 +36,7 @@ Connection: TypeAlias = psycopg.Connection[tuple[Any, ...]]
 _REGISTRY = sql.Identifier("nearfield_tables")
 #: Key of the advisory lock for creating tables ("near").
 _LOCK = 0x6E656172
-_PAGE = {"dense": 512, "sparse": 512, "multivector": 32}
+_PAGE_SIZES = {"dense": 512, "sparse": 512, "multivector": 32}
 _ROWS_TO_INDEX = 10_000
 #: Candidates of an index search: minimum, maximum that pgvector allows, and the factor for an index of signs only.
 _MIN_CANDIDATES, _MAX_CANDIDATES, _COARSE = 100, 1_000, 8
@@ -141,7 +141,7 @@ class PgVectorStore(Store):
     def scan(self, table: TableSpec, where: Filter | None = None, *, vectors: bool = False) -> Iterator[list[Record]]:
         # One transaction per page, so that nothing is locked in between: a reader may drop the table.
         text = "SELECT {columns} FROM {relation} WHERE {where}{after} ORDER BY id LIMIT %(limit)s"
-        page, after, last = _PAGE[table.kind], sql.SQL(""), None
+        page, after, last = _PAGE_SIZES[table.kind], sql.SQL(""), None
         while True:
             rows = self._select(table, text, where, vectors=vectors, parts={"after": after}, limit=page, last=last)
             if rows:
@@ -152,7 +152,7 @@ class PgVectorStore(Store):
 
     def fetch(self, table: TableSpec, ids: Sequence[str], *, vectors: bool = False) -> list[Record]:
         records: dict[str, Record] = {}
-        page = _PAGE[table.kind]
+        page = _PAGE_SIZES[table.kind]
         for start in range(0, len(ids), page):
             text, where = "SELECT {columns} FROM {relation} WHERE {where}", one_of("id", ids[start : start + page])
             rows = self._select(table, text, where, vectors=vectors)

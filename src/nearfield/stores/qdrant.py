@@ -30,7 +30,7 @@ _PREFIX = "nearfield_"
 _OLDEST = (1, 10)
 _SECONDS = 60
 #: Points of a page. The local mode sorts all points for each page.
-_PAGE, _LOCAL_PAGE, _MULTIVECTOR_PAGE = 256, 4096, 16
+_PAGE_SIZE, _LOCAL_PAGE_SIZE, _MULTIVECTOR_PAGE_SIZE = 256, 4096, 16
 #: Integers up to which Qdrant's comparison, in float64, is exact.
 _EXACT_INTEGER = 2**53
 _INDICES = {
@@ -126,15 +126,15 @@ class QdrantStore(Store):
         return int(result.count)
 
     def scan(self, table: TableSpec, where: Filter | None = None, *, vectors: bool = False) -> Iterator[list[Record]]:
-        page = _MULTIVECTOR_PAGE if vectors and table.kind == "multivector" else None
+        page = _MULTIVECTOR_PAGE_SIZE if vectors and table.kind == "multivector" else None
         for points in self._pages(table, self._filter(table, where), vectors=vectors, page=page):
             yield [qdrant_points.record(table, point, vector=vectors) for point in points]
 
     def fetch(self, table: TableSpec, ids: Sequence[str], *, vectors: bool = False) -> list[Record]:
         known = qdrant_points.ids(ids)
         records: dict[str, Record] = {}
-        for start in range(0, len(known), _PAGE):
-            part = known[start : start + _PAGE]
+        for start in range(0, len(known), _PAGE_SIZE):
+            part = known[start : start + _PAGE_SIZE]
             points = self._call("retrieve", _PREFIX + table.name, part, with_payload=True, with_vectors=vectors)
             records.update({str(point.id): qdrant_points.record(table, point, vector=vectors) for point in points})
         return [records[key] for key in ids if key in records]
@@ -201,7 +201,7 @@ class QdrantStore(Store):
         payload: bool | list[str] = True,
         page: int | None = None,
     ) -> Iterator[list[Point]]:
-        limit = page or (_LOCAL_PAGE if self.folder else _PAGE)
+        limit = page or (_LOCAL_PAGE_SIZE if self.folder else _PAGE_SIZE)
         options = {"scroll_filter": condition, "limit": limit, "with_payload": payload, "with_vectors": vectors}
         offset: object = None
         while True:

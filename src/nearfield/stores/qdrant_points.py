@@ -30,7 +30,7 @@ _ORIGINAL = "original"
 #: Payload key of the vector's length, if that is 1 except for the rounding to float16.
 _NORM = "norm"
 #: Maximum deviation from unit length.
-_UNIT = {"float32": 1e-6, "float16": 1e-3}
+_UNIT_TOLERANCE = {"float32": 1e-6, "float16": 1e-3}
 #: Estimated bytes of one write (a server accepts 32 MB by default), and of a number in JSON.
 _WRITE, _NUMBER = 16_000_000, 21
 _DISTANCES = {"cosine": models.Distance.DOT, "dot": models.Distance.DOT, "euclidean": models.Distance.EUCLID}
@@ -177,7 +177,7 @@ def _stored(table: TableSpec, vector: Vector) -> tuple[Any, dict[str, object]]:
     norm = _norm(vector)
     if table.metric != "cosine" or not norm:
         return vector.tolist(), {}
-    if abs(norm - 1) <= _UNIT[table.dtype]:
+    if abs(norm - 1) <= _UNIT_TOLERANCE[table.dtype]:
         return vector.tolist(), {_NORM: norm} if table.dtype == "float16" else {}
     return (vector / norm).tolist(), {_ORIGINAL: base64.b64encode(vector.tobytes()).decode()}
 

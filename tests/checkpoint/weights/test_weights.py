@@ -73,7 +73,7 @@ def test_integers_are_not_weights(tmp_path: Path) -> None:
 
 def test_scopes_share_the_record_of_what_was_taken(tmp_path: Path) -> None:
     weights = Weights.open(write_safe(tmp_path))
-    bert = weights.rooted(("roberta.", "bert.", ""))
+    bert = weights.first_scope(("roberta.", "bert.", ""))
     assert bert.prefix == "bert." and "a.weight" in bert.names()
     layer = bert.linear("a", 3, 4)
     assert layer.weight.shape == (4, 3) and layer.bias is not None and layer.bias.shape == (4,)
@@ -98,7 +98,7 @@ def test_missing_and_misshapen_weights_are_named(tmp_path: Path) -> None:
     with pytest.raises(WeightsError, match=r"bert\.a\.weight .* has shape \[4, 3\], and the config asks for \[3, 4\]"):
         weights.tensor("bert.a.weight", (3, 4))
     with pytest.raises(WeightsError, match=r"no weights under any of 'gpt\.'"):
-        weights.rooted(("gpt.",))
+        weights.first_scope(("gpt.",))
 
 
 def test_shards(tmp_path: Path) -> None:

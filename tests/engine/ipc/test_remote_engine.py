@@ -28,7 +28,7 @@ class Kinds(FakeRunner):
         super().__init__()
         self.extras: list[Any] = []
 
-    def lane(self) -> Callable[[Batch], Any]:
+    def create_lane_function(self) -> Callable[[Batch], Any]:
         return self._pairs
 
     def _pairs(self, batch: Batch) -> Any:

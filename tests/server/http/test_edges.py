@@ -259,7 +259,7 @@ def _exchange(rows: int, dim: int, *, base64: bool = False) -> Encode:
     data = np.random.default_rng(3).standard_normal((rows, dim)).astype(np.float32)
     counts = np.full(rows, 3, np.int64)
     vectors = Vectors(data, "space", dim, tokens=counts, dropped=counts)
-    return Encode(model="tiny", inputs=["cat"] * rows, reply={"base64": base64}, result=vectors)
+    return Encode(model="tiny", inputs=["cat"] * rows, reply_options={"base64": base64}, result=vectors)
 
 
 @pytest.mark.parametrize("base64", [False, True])

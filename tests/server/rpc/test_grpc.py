@@ -623,8 +623,8 @@ class Gate:
 @pytest.fixture
 def gate(monkeypatch: pytest.MonkeyPatch) -> Iterator[Gate]:
     gate = Gate()
-    lane = CompiledModel.lane
-    monkeypatch.setattr(CompiledModel, "lane", lambda self: gate.wrap(lane(self)))
+    lane = CompiledModel.create_lane_function
+    monkeypatch.setattr(CompiledModel, "create_lane_function", lambda self: gate.wrap(lane(self)))
     yield gate
     gate.go.set()
 

@@ -92,7 +92,7 @@ class Adapters:
     ``own`` gives the factors of adapters that lie in the model's own weights (numbers 1 to ``named``), if any do.
     """
 
-    roots: Sequence[str] = ("",)
+    weight_prefixes: Sequence[str] = ("",)
     own: Factors | None = None
     named: tuple[str, ...] = ()
     loaded: Mapping[int, Adapter] = field(default_factory=dict)
@@ -114,14 +114,13 @@ class Adapters:
 
     def added(self, adapter: Adapter, number: int) -> Adapters:
         """Return these and one more; one of the same name is replaced."""
-        others = {key: one for key, one in self.loaded.items() if one.name != adapter.name}
-        return Adapters(self.roots, self.own, self.named, {**others, number: adapter})
+        others = {key: loaded for key, loaded in self.loaded.items() if loaded.name != adapter.name}
+        return Adapters(self.weight_prefixes, self.own, self.named, {**others, number: adapter})
 
     def without(self, name: str) -> Adapters:
         """Return these without one."""
-        return Adapters(
-            self.roots, self.own, self.named, {key: one for key, one in self.loaded.items() if one.name != name}
-        )
+        others = {number: adapter for number, adapter in self.loaded.items() if adapter.name != name}
+        return Adapters(self.weight_prefixes, self.own, self.named, others)
 
     def factors(self, layer: str) -> Lora | None:
         """Stack what all adapters add to a layer, by its full name among the weights; None where none adds anything."""
@@ -164,8 +163,8 @@ class Adapters:
 
     def _bare(self, layer: str) -> str:
         """A layer's name without the prefix that some exports put before the encoder."""
-        root = next((root for root in self.roots if root and layer.startswith(root)), "")
-        return layer[len(root) :]
+        prefix = next((prefix for prefix in self.weight_prefixes if prefix and layer.startswith(prefix)), "")
+        return layer[len(prefix) :]
 
 
 def read_adapter(folder: Path, name: str) -> Adapter:

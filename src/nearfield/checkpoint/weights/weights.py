@@ -152,7 +152,7 @@ class Weights:
         joined = self._prefix + prefix
         return Weights(self._contents, joined if not prefix or prefix.endswith(".") else joined + ".")
 
-    def rooted(self, prefixes: Sequence[str]) -> Weights:
+    def first_scope(self, prefixes: Sequence[str]) -> Weights:
         """Return the scope of the first prefix that has any tensor: base-model prefixes differ between exports."""
         for prefix in prefixes:
             scope = self.scope(prefix)

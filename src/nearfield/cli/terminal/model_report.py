@@ -23,11 +23,22 @@ _RECORDED_NAMES = {
     "RerankPrompt": "Answer",
     "RoleFormat": "Marking",
 }
+#: Field names that recipes had in version 0.1, which ``models show --json`` still prints.
+_RECORDED_FIELDS = {
+    "exported_graph": "body",
+    "unsupported_precisions": "forbid",
+    "skip_first_tokens": "drop",
+    "divide_by_query_length": "average",
+}
 
 
 def to_json_object(value: DataclassInstance, *, without: str = "") -> dict[str, object]:
     """Return the fields of a dataclass but one, with the dataclasses and mappings in it as plain objects."""
-    return {item.name: _to_plain(getattr(value, item.name)) for item in fields(value) if item.name != without}
+    return {
+        _RECORDED_FIELDS.get(item.name, item.name): _to_plain(getattr(value, item.name))
+        for item in fields(value)
+        if item.name != without
+    }
 
 
 def _to_plain(value: object) -> object:
@@ -105,8 +116,8 @@ def _of_recipe(recipe: Recipe) -> Iterator[tuple[str, str]]:
     if recipe.tasks:
         yield "Tasks", ", ".join(recipe.tasks)
     yield "Similarity", f"{recipe.similarity} ({origin('similarity')})"
-    if recipe.forbid:
-        yield "Not computed in", ", ".join(recipe.forbid)
+    if recipe.unsupported_precisions:
+        yield "Not computed in", ", ".join(recipe.unsupported_precisions)
     yield "Warnings", "; ".join(recipe.warnings) or "none"
 
 

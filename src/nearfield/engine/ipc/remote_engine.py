@@ -102,7 +102,7 @@ class RemoteEngine:
             NearfieldError: the engine refused the ticket, or an input failed.
         """
         if not ticket.jobs:
-            ticket.announce()
+            ticket.notify_done()
             return ticket.outcome()
         if self._channel.lost:
             raise ShuttingDown("The engine's process has ended.")
@@ -139,7 +139,7 @@ class RemoteEngine:
                 ticket.rows = reply.rows
             ticket.remaining = 0
             ticket.queued_seconds, ticket.total_seconds = reply.queued_seconds, reply.total_seconds
-            ticket.announce()
+            ticket.notify_done()
             done.set_result(None)
 
 

@@ -79,7 +79,7 @@ class InputPreparer:
         elif (formatter := self._formatter_for(options)) is not None:
             jobs, formats = formatter.format(tokens, options.role)
             requests = [_output_request(model, options, like=request) for request in formats]
-        skips = [options.skip] * len(jobs) if options.skip else None
+        skips = [options.prompt_tokens_to_skip] * len(jobs) if options.prompt_tokens_to_skip else None
         ids = [job.ids for job in jobs]
         ticket = Ticket.create(model, ids, skips, requests, bulk=bulk, deadline=expires_at)
         sizes = () if owners is None else tuple(map(len, ids))
@@ -167,7 +167,7 @@ class InputPreparer:
 
 def _output_requests(model: ModelInfo, options: ResolvedOptions, count: int) -> list[OutputRequest] | None:
     """Return what each of ``count`` jobs requests, or None where that is the dense vector alone."""
-    if options.outputs == ("dense",) and not options.named and options.adapter is None:
+    if options.outputs == ("dense",) and not options.returns_outputs and options.adapter is None:
         return None
     return [_output_request(model, options)] * count
 

@@ -73,7 +73,7 @@ class LateInteractionFormatter:
         if not len(role.skipped):
             return OutputRequest(outputs=("multivector",), unattended=unattended)
         places = np.flatnonzero(~np.isin(np.asarray(formatted), role.skipped))
-        places = places[places >= self._spec.drop]
+        places = places[places >= self._spec.skip_first_tokens]
         return OutputRequest(outputs=("multivector",), kept_tokens=places, unattended=unattended)
 
     def _role(self, role: RoleFormat) -> _RoleTokens:

@@ -176,7 +176,7 @@ def _read_embeddings(request: JinaEmbeddingRequest, _: RequestContext) -> Encode
         options["truncate"] = _truncation_policy(request)
         exchange = Encode(model=request.model, inputs=texts, options=EncodeOptions(**options))
     exchange.options_for = _choose_task_options(request.task)
-    exchange.reply = {"base64": base64}
+    exchange.reply_options = {"base64": base64}
     return exchange
 
 
@@ -250,7 +250,7 @@ def _embedding_objects(exchange: Encode) -> list[JsonObject]:
             for index, rows in enumerate(result.multivector)
         ]
     vectors = exchange.vectors
-    rows = [to_base64(row) for row in vectors.data] if exchange.reply["base64"] else to_json_rows(vectors)
+    rows = [to_base64(row) for row in vectors.data] if exchange.reply_options["base64"] else to_json_rows(vectors)
     return [{"object": "embedding", "index": index, "embedding": row} for index, row in enumerate(rows)]
 
 
@@ -270,7 +270,7 @@ def _read_rerank(request: JinaRerankRequest, context: RequestContext) -> Rank:
         top_k=request.top_n,
         max_document_tokens=request.max_doc_length,
         bounded=True,
-        reply={"documents": context.body["documents"] if request.return_documents else None},
+        reply_options={"documents": context.body["documents"] if request.return_documents else None},
     )
 
 
@@ -286,7 +286,7 @@ def _write_infinity_rerank(exchange: Rank) -> JsonObject:
 
 
 def _write_rerank(exchange: Rank) -> JsonObject:
-    results = rank_results(exchange, exchange.reply["documents"])
+    results = rank_results(exchange, exchange.reply_options["documents"])
     name = exchange.model or (exchange.description.name if exchange.description is not None else "")
     usage = {"total_tokens": exchange.tokens, "prompt_tokens": exchange.tokens}
     return {"model": name, "object": "list", "usage": usage, "results": results, "data": results}

@@ -118,7 +118,7 @@ def _read_infer(request: QdrantRequest, context: RequestContext) -> CompositeExc
         groups.setdefault((item.model, msgspec.json.encode(item.options)), []).append(index)
     return CompositeExchange(
         parts=[_create_part(request, indices) for indices in groups.values()],
-        reply={"count": len(request.inputs)},
+        reply_options={"count": len(request.inputs)},
         ignored=tuple(sorted(_unknown_options(context))),
     )
 
@@ -134,7 +134,7 @@ def _create_part(request: QdrantRequest, indices: Sequence[int]) -> Encode:
         inputs=[request.inputs[index].data for index in indices],
         options=EncodeOptions(**options),
         needs=(str(options["outputs"]),) if "outputs" in options else (),
-        reply={"indices": indices},
+        reply_options={"indices": indices},
     )
 
 
@@ -155,13 +155,13 @@ def _unknown_options(context: RequestContext) -> set[str]:
 
 def _write_infer(exchange: CompositeExchange) -> JsonObject:
     """Return the vectors in the order of the inputs, and the tokens of each model."""
-    rows: list[object] = [None] * exchange.reply["count"]
+    rows: list[object] = [None] * exchange.reply_options["count"]
     models: dict[str, dict[str, int]] = {}
     for part in exchange.parts:
         assert isinstance(part, Encode)
         assert part.model is not None
         assert part.result is not None
-        for index, row in zip(part.reply["indices"], _write_rows(part.result), strict=True):
+        for index, row in zip(part.reply_options["indices"], _write_rows(part.result), strict=True):
             rows[index] = row
         usage = models.setdefault(part.model, {"tokens": 0})
         usage["tokens"] += part.tokens

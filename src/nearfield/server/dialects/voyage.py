@@ -167,7 +167,7 @@ def _read_embeddings(request: VoyageEmbeddingRequest, _: RequestContext) -> Enco
         model=request.model,
         inputs=[request.input] if isinstance(request.input, str) else request.input,
         options=replace(_encode_options(request), truncate=_truncation_policy(request.truncation)),
-        reply={"base64": request.encoding_format == "base64"},
+        reply_options={"base64": request.encoding_format == "base64"},
     )
 
 
@@ -182,7 +182,7 @@ def _read_contextualized(request: VoyageContextualizedRequest, _: RequestContext
         model=request.model,
         inputs=request.inputs,
         options=_encode_options(request),
-        reply={"base64": request.encoding_format == "base64"},
+        reply_options={"base64": request.encoding_format == "base64"},
     )
 
 
@@ -191,7 +191,7 @@ def _read_multimodal(request: VoyageMultimodalRequest, _: RequestContext) -> Enc
         model=request.model,
         inputs=[_join_parts(index, item.content) for index, item in enumerate(request.inputs)],
         options=replace(_encode_options(request), truncate=_truncation_policy(request.truncation)),
-        reply={"base64": bool(request.encoding_format or request.output_encoding)},
+        reply_options={"base64": bool(request.encoding_format or request.output_encoding)},
     )
 
 
@@ -252,7 +252,7 @@ def _write_contextualized(exchange: EncodeLateChunks) -> JsonObject:
 
 def _write_rows(exchange: Encode) -> Iterable[object]:
     vectors = exchange.vectors
-    return [to_base64(row) for row in vectors.data] if exchange.reply["base64"] else to_json_rows(vectors)
+    return [to_base64(row) for row in vectors.data] if exchange.reply_options["base64"] else to_json_rows(vectors)
 
 
 def _embedding_objects(rows: Iterable[object]) -> list[JsonObject]:
@@ -275,14 +275,14 @@ def _read_rerank(request: VoyageRerankRequest, _: RequestContext) -> Rank:
         top_k=request.top_k,
         bounded=True,
         options=RerankOptions(truncate=_truncation_policy(request.truncation)),
-        reply={"documents": request.documents if request.return_documents else None},
+        reply_options={"documents": request.documents if request.return_documents else None},
     )
 
 
 def _write_rerank(exchange: Rank) -> JsonObject:
     return {
         "object": "list",
-        "data": rank_results(exchange, exchange.reply["documents"]),
+        "data": rank_results(exchange, exchange.reply_options["documents"]),
         "model": exchange.model,
         "usage": {"total_tokens": exchange.tokens},
     }

@@ -32,8 +32,8 @@ class CompositeExchange(Exchange):
         return sum(part.dropped for part in self.parts)
 
     @property
-    def numbers(self) -> int:
-        return sum(part.numbers for part in self.parts)
+    def number_count(self) -> int:
+        return sum(part.number_count for part in self.parts)
 
     def fits(self, model: ModelDescription) -> bool:
         return all(part.fits(model) for part in self.parts)

@@ -67,7 +67,7 @@ class Encode(Exchange):
         return self._token_counts
 
     @property
-    def numbers(self) -> int:
+    def number_count(self) -> int:
         results = [self.result] if not isinstance(self.result, Outputs) else list(self.result.kinds.values())
         arrays = [getattr(part, "values" if isinstance(part, SparseVectors) else "data", None) for part in results]
         return sum(int(array.size) for array in arrays if array is not None)
@@ -102,7 +102,7 @@ class Encode(Exchange):
         limits = bounds.call_limits(model, self.size)
         run = await model.run_encode(list(self.inputs), self.resolve_options(), limits)
         self.result = run.result
-        self.seconds.update(run.timings)
+        self.stage_seconds.update(run.timings)
 
 
 @dataclass(kw_only=True)
@@ -123,4 +123,4 @@ class EncodeLateChunks(Encode):
         limits = bounds.call_limits(model, self.size)
         run = await model.run_encode_late(self.inputs, self.resolve_options(), limits)
         self.result = concatenate_results(run.result, single=False)
-        self.seconds.update(run.timings)
+        self.stage_seconds.update(run.timings)

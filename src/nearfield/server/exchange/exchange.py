@@ -47,12 +47,16 @@ class Bounds:
 
 @dataclass(kw_only=True)
 class Exchange(ABC):
-    """A request in neutral form. A dialect creates it, the server performs it, and the dialect writes the response."""
+    """One unit of model work: what an API requests in neutral form, and the result.
+
+    A dialect creates it from a request. ``perform`` runs the model and stores the result. The dialect then writes the
+    response from it.
+    """
 
     #: Name of the model; None for the first loaded one that fits.
     model: str | None = None
-    #: What the dialect's ``write`` needs to know about the request.
-    reply: Mapping[str, Any] = field(default_factory=dict)
+    #: Options of the response for the dialect's ``write``, such as encoding and media type.
+    reply_options: Mapping[str, Any] = field(default_factory=dict)
     #: Names of fields of the request that had no effect.
     ignored: tuple[str, ...] = ()
     #: Seconds for which a model loaded on demand stays when idle; negative: until memory is short; None: as before.
@@ -61,7 +65,7 @@ class Exchange(ABC):
     description: ModelDescription | None = None
     #: When it was created (``time.perf_counter``), and the seconds of its stages: load, tokenise, queue, run, reply.
     started: float = field(default_factory=time.perf_counter)
-    seconds: dict[str, float] = field(default_factory=dict)
+    stage_seconds: dict[str, float] = field(default_factory=dict)
 
     @property
     @abstractmethod
@@ -79,7 +83,7 @@ class Exchange(ABC):
         return 0
 
     @property
-    def numbers(self) -> int:
+    def number_count(self) -> int:
         """Count of numbers in the response; large responses are encoded in a thread."""
         return 0
 
@@ -120,7 +124,7 @@ class Exchange(ABC):
         async with models.lease(self.model, self.fits, self.keep_alive, bounds.allowed) as model:
             self.description = description = describe(model)
             if (waited := time.perf_counter() - requested) > _MIN_LOAD_SECONDS:
-                self.seconds["load"] = waited
+                self.stage_seconds["load"] = waited
             if not self.fits(description):
                 misfit = self.misfit(description)
                 raise WrongModel(str(misfit), param=misfit.param)

@@ -26,7 +26,7 @@ class Predict(ScoredExchange):
         return len(self.inputs)
 
     @property
-    def numbers(self) -> int:
+    def number_count(self) -> int:
         return 0 if self.scores is None else int(self.scores.data.size)
 
     def fits(self, model: ModelDescription) -> bool:
@@ -43,7 +43,7 @@ class Predict(ScoredExchange):
         if isinstance(model, Classifier):
             classified = await model.run_predict(self.inputs, self.options, limits)
             self.predictions, self.scores = classified.result
-            self.seconds.update(classified.timings)
+            self.stage_seconds.update(classified.timings)
             return
         firsts, seconds = _split_pairs(self.inputs, model)
         options = self.options
@@ -51,7 +51,7 @@ class Predict(ScoredExchange):
             options = replace(options, activation="sigmoid")
         scored = await model.run_score(firsts, seconds, options, limits)
         self.scores = scored.result
-        self.seconds.update(scored.timings)
+        self.stage_seconds.update(scored.timings)
         label = model.labels[0]
         self.predictions = [Prediction(label, float(row[0]), {label: float(row[0])}) for row in self.scores.data]
 

@@ -48,7 +48,7 @@ class Rank(ScoredExchange):
         return self.shortened + super().dropped
 
     @property
-    def numbers(self) -> int:
+    def number_count(self) -> int:
         return len(self.ranked)
 
     def fits(self, model: ModelDescription) -> bool:
@@ -79,7 +79,7 @@ class Rank(ScoredExchange):
         limits = bounds.call_limits(model, self.size)
         run = await model.run_rank(self.query, self.documents, self.top_k, options, limits)
         self.ranked, self.scores = run.result
-        self.seconds.update(run.timings)
+        self.stage_seconds.update(run.timings)
 
     async def _run_late_interaction(self, model: Encoder, bounds: Bounds) -> None:
         """Rank by MaxSim (Khattab and Zaharia 2020, arXiv:2004.12832), a sum of cosines without an activation."""

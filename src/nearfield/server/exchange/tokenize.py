@@ -31,7 +31,7 @@ class Tokenize(Exchange):
         return len(self.texts) + len(self.ids)
 
     @property
-    def numbers(self) -> int:
+    def number_count(self) -> int:
         return sum(map(len, self.texts)) + sum(map(len, self.ids))
 
     def fits(self, model: ModelDescription) -> bool:  # noqa: ARG002 - every model has a tokenizer

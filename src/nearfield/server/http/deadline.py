@@ -33,7 +33,9 @@ class PendingBodies:
 
 
 class RequestDeadline:
-    """Context manager that cancels what is awaited inside it, and raises why.
+    """Context manager that cancels a request's work at its deadline, and raises why.
+
+    It also cancels when the client disconnects, and when a body stalls while the server is stopping.
 
     Raises, when the block is left:
         SlowBody: the body did not arrive in time, or stalled while the server was stopping.

@@ -29,14 +29,14 @@ LARGE = 65_536
 async def exchange_response(route: Route, exchange: Exchange, prometheus: Prometheus) -> Response:
     """Return the response to a performed exchange, and record how long it took to encode."""
     started = time.perf_counter()
-    large = exchange.numbers > LARGE
+    large = exchange.number_count > LARGE
     encoding = asyncio.to_thread(encode_response, route.write, exchange) if large else None
     data, reply = await encoding if encoding is not None else encode_response(route.write, exchange)
     headers = exchange_headers(exchange)
-    exchange.seconds["reply"] = time.perf_counter() - started
+    exchange.stage_seconds["reply"] = time.perf_counter() - started
     headers["server-timing"] = _server_timing(exchange)
     if exchange.description is not None:
-        prometheus.stage(exchange.description.name, "reply", exchange.seconds["reply"])
+        prometheus.stage(exchange.description.name, "reply", exchange.stage_seconds["reply"])
     if reply is None:
         return Response(data, media_type=JSON, headers=headers)
     return Response(data, reply.status, {**headers, **reply.headers}, media_type=reply.media_type)
@@ -54,8 +54,8 @@ def encode_response(write: Callable[[Any], Any], exchange: Exchange) -> tuple[by
         if isinstance(reply.content, bytes):
             return reply.content, reply
         body = reply.content
-    if exchange.numbers > LARGE:
-        items_per_part = max(1, LARGE * exchange.size // exchange.numbers)
+    if exchange.number_count > LARGE:
+        items_per_part = max(1, LARGE * exchange.size // exchange.number_count)
         body = _encode_in_parts(body, items_per_part)
     return _encode(body), reply
 
@@ -93,7 +93,7 @@ def _ascii(text: str) -> str:
 
 def _server_timing(exchange: Exchange) -> str:
     """Return the stages of a request and the total in milliseconds (https://www.w3.org/TR/server-timing/)."""
-    stages = {**exchange.seconds, "total": time.perf_counter() - exchange.started}
+    stages = {**exchange.stage_seconds, "total": time.perf_counter() - exchange.started}
     return ", ".join(f"{name};dur={1000 * seconds:.2f}" for name, seconds in stages.items())
 
 

@@ -144,5 +144,5 @@ def _pooling(recipe: Recipe) -> tuple[str, ...]:
 
 
 def _role_prompts(recipe: Recipe) -> dict[str, str]:
-    names = {role: recipe.role_prompt(role) for role in ROLE_PROMPTS}
+    names = {role: recipe.role_prompt_name(role) for role in ROLE_PROMPTS}
     return {role: recipe.prompts[name] for role, name in names.items() if name is not None}

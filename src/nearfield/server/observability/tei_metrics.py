@@ -70,7 +70,7 @@ class TeiMetrics:
             self._failed.labels(next(name for kind, name in _FAILURES if issubclass(failure, kind))).inc()
         else:
             self._done.labels(method).inc()
-            self._observe("request", {} if exchange is None else exchange.seconds, seconds)
+            self._observe("request", {} if exchange is None else exchange.stage_seconds, seconds)
         for part in parts:
             self._count(part, seconds, good=failure is None)
 
@@ -85,7 +85,7 @@ class TeiMetrics:
         success.inc(exchange.size)
         self._length.observe(exchange.tokens / max(1, exchange.size))
         for _ in range(exchange.size):  # TEI measures each input separately
-            self._observe(kind, exchange.seconds, seconds)
+            self._observe(kind, exchange.stage_seconds, seconds)
 
     def _observe(self, kind: str, stages: dict[str, float], seconds: float) -> None:
         histograms = self._seconds[kind]

@@ -182,16 +182,16 @@ def _operation(exchange: Exchange) -> str:
 
 def _stages(exchange: Exchange, now: float) -> Iterator[TraceStage]:
     """Yield the stages, placed end to end before the reply: before them a model may have been loaded."""
-    end = now - exchange.seconds.get("reply", 0.0)
+    end = now - exchange.stage_seconds.get("reply", 0.0)
     for part in exchange.parts if isinstance(exchange, CompositeExchange) else (exchange,):
         at = end
         attributes: Attributes = (
             {"gen_ai.response.model": part.description.name} if part.description is not None else {}
         )
-        at -= sum(part.seconds.get(name, 0.0) for name in _STAGES)
+        at -= sum(part.stage_seconds.get(name, 0.0) for name in _STAGES)
         for name in _STAGES:
-            if name in part.seconds:
-                yield TraceStage(name, at, at + part.seconds[name], attributes)
-                at += part.seconds[name]
-    if "reply" in exchange.seconds:
+            if name in part.stage_seconds:
+                yield TraceStage(name, at, at + part.stage_seconds[name], attributes)
+                at += part.stage_seconds[name]
+    if "reply" in exchange.stage_seconds:
         yield TraceStage("reply", end, now, {})

@@ -159,7 +159,7 @@ class GrpcService:
         exchange, metadata = state.exchange, {"x-request-id": state.scope["state"]["request_id"]}
         if exchange is not None:
             metadata |= exchange_headers(exchange)
-            metadata |= compute_headers(exchange) if "characters" in exchange.reply else {}
+            metadata |= compute_headers(exchange) if "characters" in exchange.reply_options else {}
         await state.context.send_initial_metadata(tuple(metadata.items()))
         await state.context.write(answer)
 
@@ -247,11 +247,11 @@ class GrpcService:
 
     async def _write(self, state: CallState, exchange: Exchange) -> bytes:
         started = time.perf_counter()
-        large = exchange.numbers > LARGE
+        large = exchange.number_count > LARGE
         answer = await asyncio.to_thread(state.method.answer, exchange) if large else state.method.answer(exchange)
-        exchange.seconds["reply"] = time.perf_counter() - started
+        exchange.stage_seconds["reply"] = time.perf_counter() - started
         if exchange.description is not None:
-            self.server.prometheus.stage(exchange.description.name, "reply", exchange.seconds["reply"])
+            self.server.prometheus.stage(exchange.description.name, "reply", exchange.stage_seconds["reply"])
         return answer
 
     async def _perform(self, state: CallState, exchange: Exchange, deadline: Deadline, bulk: bool) -> None:

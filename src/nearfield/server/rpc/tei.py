@@ -93,8 +93,10 @@ class Method:
         for places in groups.values():
             body = _fields(messages[places[0]]) | shared | {"texts": [messages[place].text for place in places]}
             part = await self._read_body({name: value for name, value in body.items() if name != "text"}, context)
-            parts.append(replace(part, reply={**part.reply, "places": places}))
-        return CompositeExchange(parts=parts, reply={"characters": sum(part.reply["characters"] for part in parts)})
+            parts.append(replace(part, reply_options={**part.reply_options, "places": places}))
+        return CompositeExchange(
+            parts=parts, reply_options={"characters": sum(part.reply_options["characters"] for part in parts)}
+        )
 
     async def _read_body(self, body: dict[str, Any], context: RequestContext) -> Any:
         body = body if "model" not in context.query else {**body, "model": context.query["model"]}
@@ -144,10 +146,10 @@ def _metadata(exchange: Exchange) -> Any:
     parts = exchange.parts if isinstance(exchange, CompositeExchange) else (exchange,)
 
     def mean(stage: str) -> int:
-        return round(sum(part.seconds.get(stage, 0.0) for part in parts) / len(parts) * _NANO)
+        return round(sum(part.stage_seconds.get(stage, 0.0) for part in parts) / len(parts) * _NANO)
 
     return pb.Metadata(
-        compute_chars=min(exchange.reply["characters"], _UINT32),
+        compute_chars=min(exchange.reply_options["characters"], _UINT32),
         compute_tokens=min(exchange.tokens, _UINT32),
         total_time_ns=round((time.perf_counter() - exchange.started) * _NANO),
         tokenization_time_ns=mean("tokenise"),
@@ -158,7 +160,7 @@ def _metadata(exchange: Exchange) -> Any:
 
 def _content(exchange: Exchange) -> Any:
     """Return the body that the route would reply."""
-    return exchange.reply["body"](exchange)
+    return exchange.reply_options["body"](exchange)
 
 
 def _vector(exchange: Any) -> Any:
@@ -187,7 +189,9 @@ def _ranks(exchange: Any) -> Any:
 def _merged(exchange: Any) -> Any:
     """Write the ranks of all parts as one; an index is the position in the stream."""
     ranks = [
-        {**rank, "index": part.reply["places"][rank["index"]]} for part in exchange.parts for rank in _content(part)
+        {**rank, "index": part.reply_options["places"][rank["index"]]}
+        for part in exchange.parts
+        for rank in _content(part)
     ]
     return _ranking(exchange, sorted(ranks, key=lambda rank: (-rank["score"], rank["index"])))
 

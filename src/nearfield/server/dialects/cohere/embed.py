@@ -66,7 +66,7 @@ def _create_encode(
         inputs=texts or [],
         options=EncodeOptions(**options),
         options_for=_choose_options(request.input_type, kinds),
-        reply={**reply, "id": context.request_id, "kinds": kinds},
+        reply_options={**reply, "id": context.request_id, "kinds": kinds},
     )
 
 
@@ -110,7 +110,7 @@ def _input_type_options(model: ModelDescription, input_type: str) -> EncodeKeywo
 
 def write_embed(exchange: Encode) -> JsonObject:
     """Return the response body: the vectors in each requested type."""
-    reply, vectors = exchange.reply, exchange.vectors
+    reply, vectors = exchange.reply_options, exchange.vectors
     embeddings = {kind: _rows_of_type(vectors, kind) for kind in reply["kinds"]}
     meta = reply_meta(reply["version"], exchange.dropped, input_tokens=exchange.tokens)
     if {"int8", "uint8"} & set(embeddings):

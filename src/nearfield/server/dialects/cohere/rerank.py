@@ -43,7 +43,7 @@ def read_rerank_v1(request: CohereRerankV1Request, context: RequestContext) -> R
         documents=texts,
         top_k=request.top_n,
         bounded=True,
-        reply={"version": "1", "id": context.request_id, "documents": returned},
+        reply_options={"version": "1", "id": context.request_id, "documents": returned},
     )
 
 
@@ -56,7 +56,7 @@ def read_rerank(request: CohereRerankRequest, context: RequestContext) -> Rank:
         top_k=request.top_n,
         max_document_tokens=request.max_tokens_per_doc,
         bounded=True,
-        reply={"version": "2", "id": context.request_id, "documents": None},
+        reply_options={"version": "2", "id": context.request_id, "documents": None},
     )
 
 
@@ -75,7 +75,7 @@ def _document_text(document: str | dict[str, object], fields: Sequence[str], ind
 
 def write_rerank(exchange: Rank) -> JsonObject:
     """Return the response body: the documents by descending relevance."""
-    reply, documents = exchange.reply, exchange.reply["documents"]
+    reply, documents = exchange.reply_options, exchange.reply_options["documents"]
     results: list[JsonObject] = []
     for rank, score in zip(exchange.ranked, relevance_scores(exchange), strict=True):
         result: JsonObject = {"index": rank.index, "relevance_score": score}

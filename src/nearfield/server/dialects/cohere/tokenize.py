@@ -18,7 +18,7 @@ class TokenizerFile(Tokenize):
     """The tokenizer of a model as a file."""
 
     @property
-    def numbers(self) -> int:
+    def number_count(self) -> int:
         """The size of the vocabulary: a large one is slow to write."""
         return 0 if self.tokenizer is None else self.tokenizer.vocab_size
 

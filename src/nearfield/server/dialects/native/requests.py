@@ -84,7 +84,7 @@ def read_encode(request: NativeEncodeRequest, context: RequestContext) -> Encode
         inputs=list_inputs(request.input),
         options=EncodeOptions(**options),
         needs=("dense",) if media_type == ARROW_TYPE else tuple(kinds or ()),
-        reply=reply,
+        reply_options=reply,
     )
 
 
@@ -108,7 +108,7 @@ def _read_late_chunks(
             param="documents",
         )
     return EncodeLateChunks(
-        model=request.model, inputs=documents, options=EncodeOptions(**options), needs=("dense",), reply=reply
+        model=request.model, inputs=documents, options=EncodeOptions(**options), needs=("dense",), reply_options=reply
     )
 
 
@@ -120,7 +120,10 @@ def read_rank(request: NativeRankRequest, context: RequestContext) -> Rank:
         documents=request.documents,
         top_k=request.top_k,
         options=_rerank_options(request),
-        reply={"media_type": _choose_media_type(context, (JSON, MSGPACK)), "documents": request.return_documents},
+        reply_options={
+            "media_type": _choose_media_type(context, (JSON, MSGPACK)),
+            "documents": request.return_documents,
+        },
     )
 
 
@@ -130,7 +133,7 @@ def read_classify(request: NativeClassifyRequest, context: RequestContext) -> Pr
         model=request.model,
         inputs=[request.input] if isinstance(request.input, str) else request.input,
         options=_rerank_options(request),
-        reply={"media_type": _choose_media_type(context, (JSON, MSGPACK))},
+        reply_options={"media_type": _choose_media_type(context, (JSON, MSGPACK))},
     )
 
 

@@ -28,7 +28,7 @@ _ERROR_KINDS = {429: "rate_limit_error"}
 
 def write_vectors(exchange: Encode) -> object:
     """Return the vectors as JSON, msgpack or an Arrow stream."""
-    media_type, result = exchange.reply["media_type"], exchange.result
+    media_type, result = exchange.reply_options["media_type"], exchange.result
     if media_type == ARROW_TYPE:
         return Reply(write_arrow_stream(exchange), media_type=ARROW_TYPE)
     assert result is not None
@@ -37,7 +37,9 @@ def write_vectors(exchange: Encode) -> object:
     body = _common_fields(exchange, result.tokens, result.dropped)
     outputs = result.kinds if isinstance(result, Outputs) else {_OUTPUT_NAMES[type(result)]: result}
     for name, vectors in outputs.items():
-        data = _packed_arrays(vectors) if media_type == MSGPACK else _json_rows(vectors, exchange.reply["base64"])
+        data = (
+            _packed_arrays(vectors) if media_type == MSGPACK else _json_rows(vectors, exchange.reply_options["base64"])
+        )
         body[name] = {
             "dtype": vectors.precision if isinstance(vectors, Vectors) else "float32",
             **_shape_fields(vectors),
@@ -55,17 +57,17 @@ def write_ranks(exchange: Rank) -> object:
     results: list[JsonObject] = []
     for rank in exchange.ranked:
         result: JsonObject = {"index": rank.index, "score": rank.score}
-        if exchange.reply["documents"]:
+        if exchange.reply_options["documents"]:
             result["document"] = exchange.documents[rank.index]
         results.append(result)
     body = _common_fields(exchange, exchange.scores.tokens, exchange.scores.dropped)
-    return _encode_body(exchange.reply["media_type"], {**body, "results": results})
+    return _encode_body(exchange.reply_options["media_type"], {**body, "results": results})
 
 
 def write_labels(exchange: Predict) -> object:
     """Return the best label and all scores of each input."""
     assert exchange.scores is not None
-    media_type, model = exchange.reply["media_type"], exchange.description
+    media_type, model = exchange.reply_options["media_type"], exchange.description
     scores = np.ascontiguousarray(exchange.scores.data)
     body = {
         **_common_fields(exchange, exchange.scores.tokens, exchange.scores.dropped),

@@ -43,14 +43,14 @@ def read_embed(request: OllamaEmbedRequest, _: RequestContext) -> Exchange:
     """Convert a body of POST /api/embed to an exchange."""
     name, texts, keep_alive = model_name(request), _list_texts(request.input), parse_keep_alive(request.keep_alive)
     if not texts:
-        return Tokenize(model=name, keep_alive=keep_alive, reply={"model": name})
+        return Tokenize(model=name, keep_alive=keep_alive, reply_options={"model": name})
     return EncodeTimed(
         model=name,
         inputs=texts,
         options=EncodeOptions(normalize_embeddings=True, truncate="report" if request.truncate else "error"),
         options_for=lambda model: _dimension_options(model, request.dimensions),
         keep_alive=keep_alive,
-        reply={"model": name},
+        reply_options={"model": name},
         read_at=time.perf_counter_ns(),
     )
 

@@ -13,7 +13,7 @@ from nearfield.server.exchange import Encode, Exchange
 
 def write_embed(exchange: Exchange) -> JsonObject:
     """Return the vectors and durations; counts of zero are left out, as Go's ``omitempty`` does."""
-    reply: JsonObject = {"model": exchange.reply["model"], "embeddings": []}
+    reply: JsonObject = {"model": exchange.reply_options["model"], "embeddings": []}
     if not isinstance(exchange, EncodeTimed):
         return reply
     reply["embeddings"] = list(exchange.vectors.data)

@@ -43,7 +43,7 @@ def _create_encode(request: OpenAiEmbeddingRequest, inputs: Sequence[str | list[
         model=request.model,
         inputs=inputs,
         options=options,
-        reply={"base64": request.encoding_format == "base64"},
+        reply_options={"base64": request.encoding_format == "base64"},
     )
 
 
@@ -67,7 +67,7 @@ def resolve_token_ids(inputs: Sequence[str | list[int]], token_ids: str) -> Sequ
 def write_embeddings(exchange: Encode) -> JsonObject:
     """Return the list of vectors, as numbers or base64."""
     vectors = exchange.vectors
-    rows = [to_base64(row) for row in vectors.data] if exchange.reply["base64"] else to_json_rows(vectors)
+    rows = [to_base64(row) for row in vectors.data] if exchange.reply_options["base64"] else to_json_rows(vectors)
     usage = {"prompt_tokens": exchange.tokens, "total_tokens": exchange.tokens}
     if exchange.dropped:
         usage["truncated_tokens"] = exchange.dropped

@@ -58,7 +58,7 @@ def read_encode(request: SieEncodeRequest, context: RequestContext) -> Encode:
         inputs=_item_texts(request.items, "items"),
         options=encode_options,
         needs=tuple(kinds),
-        reply={
+        reply_options={
             "msgpack": _wants_msgpack(context),
             "float16": dtype == "float16",
             "ids": [item.id for item in request.items],
@@ -89,7 +89,7 @@ def read_score(request: SieScoreRequest, context: RequestContext) -> Rank:
         documents=_item_texts(request.items, "items"),
         options=RerankOptions(truncate=policy, adapter=options.lora_id),
         field_name="items",
-        reply={
+        reply_options={
             "msgpack": _wants_msgpack(context),
             "query": request.query.id,
             "ids": [f"item-{index}" if item.id is None else item.id for index, item in enumerate(request.items)],

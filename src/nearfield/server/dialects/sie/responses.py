@@ -26,10 +26,10 @@ VERSION_HEADERS = {"x-sie-server-version": "0.10.1"}
 def write_encode(exchange: Encode) -> Reply:
     """Return the vectors of each item."""
     assert isinstance(exchange.result, Outputs)
-    items: list[JsonObject] = [{} if name is None else {"id": name} for name in exchange.reply["ids"]]
-    msgpack = exchange.reply["msgpack"]
+    items: list[JsonObject] = [{} if name is None else {"id": name} for name in exchange.reply_options["ids"]]
+    msgpack = exchange.reply_options["msgpack"]
     for kind, vectors in exchange.result.kinds.items():
-        for item, vector in zip(items, _vector_objects(vectors, exchange.reply["float16"]), strict=True):
+        for item, vector in zip(items, _vector_objects(vectors, exchange.reply_options["float16"]), strict=True):
             item[kind] = vector if msgpack else {**vector, "values": _json_values(vector["values"])}
     body: JsonObject = {"model": exchange.model, "items": items, "usage": {"input_tokens": exchange.tokens}}
     return _encode_msgpack(body) if msgpack else Reply(body, headers=VERSION_HEADERS)
@@ -59,17 +59,17 @@ def _json_values(values: NDArray[np.generic]) -> NDArray[np.generic]:
 
 def write_score(exchange: Rank) -> Reply:
     """Return the items by descending score."""
-    ids = exchange.reply["ids"]
+    ids = exchange.reply_options["ids"]
     body: JsonObject = {
         "model": exchange.model,
-        "query_id": exchange.reply["query"],
+        "query_id": exchange.reply_options["query"],
         "scores": [
             {"item_id": ids[ranked.index], "score": ranked.score, "rank": rank}
             for rank, ranked in enumerate(exchange.ranked)
         ],
         "usage": {"input_tokens": exchange.tokens},
     }
-    return _encode_msgpack(body) if exchange.reply["msgpack"] else Reply(body, headers=VERSION_HEADERS)
+    return _encode_msgpack(body) if exchange.reply_options["msgpack"] else Reply(body, headers=VERSION_HEADERS)
 
 
 def _encode_msgpack(body: JsonObject) -> Reply:

@@ -72,7 +72,7 @@ def read_embed(request: TeiEmbedRequest, context: RequestContext) -> Exchange:
     if request.dimensions is not None:
         options["truncate_dim"] = request.dimensions
     exchange = _create_encode(Encode, request, write_vectors, options)
-    exchange.reply = {**exchange.reply, "unnormalized": not request.normalize}
+    exchange.reply_options = {**exchange.reply_options, "unnormalized": not request.normalize}
     return _choose_model(exchange, context)
 
 
@@ -101,7 +101,7 @@ def _create_encode(
         model=request.model,
         inputs=inputs,
         options=EncodeOptions(**options),
-        reply={"body": write, "characters": sum(map(len, inputs))},
+        reply_options={"body": write, "characters": sum(map(len, inputs))},
     )
 
 
@@ -116,7 +116,7 @@ def read_similarity(request: TeiSimilarityRequest, context: RequestContext) -> E
         model=request.model,
         inputs=texts,
         options=EncodeOptions(truncate=policy, prompt_name=parameters.prompt_name),
-        reply={"body": write_similarities, "characters": sum(map(len, texts))},
+        reply_options={"body": write_similarities, "characters": sum(map(len, texts))},
     )
     return _choose_model(exchange, context)
 
@@ -132,7 +132,7 @@ def read_rerank(request: TeiRerankRequest, context: RequestContext) -> Exchange:
         documents=request.texts,
         field_name="texts",
         options=RerankOptions(activation, _pair_truncation_policy(request)),
-        reply={
+        reply_options={
             "body": write_ranks,
             "characters": len(request.query) * len(request.texts) + sum(map(len, request.texts)),
             "texts": request.return_text,
@@ -150,7 +150,11 @@ def read_predict(request: TeiPredictRequest, context: RequestContext) -> Exchang
         inputs=inputs,
         bounded=not request.raw_scores,
         options=RerankOptions(activation, _pair_truncation_policy(request)),
-        reply={"body": write_labels, "characters": sum(len("".join(item)) for item in inputs), "single": single},
+        reply_options={
+            "body": write_labels,
+            "characters": sum(len("".join(item)) for item in inputs),
+            "single": single,
+        },
     )
     return _choose_model(exchange, context, "classifier")
 
@@ -163,7 +167,7 @@ def read_tokenize(request: TeiTokenizeRequest, context: RequestContext) -> Excha
         "special": request.add_special_tokens,
         "max_tokens": context.limits.tokens if context.limits is not None else None,
     }
-    return Tokenize(model=request.model, texts=texts, prompt_name=request.prompt_name, reply=reply)
+    return Tokenize(model=request.model, texts=texts, prompt_name=request.prompt_name, reply_options=reply)
 
 
 def read_decode(request: TeiDecodeRequest, _: RequestContext) -> Exchange:
@@ -174,7 +178,7 @@ def read_decode(request: TeiDecodeRequest, _: RequestContext) -> Exchange:
         raise InputError("`ids` mixes token ids and lists of them: send one list, or a list of lists.", param="ids")
     batch = lists or [numbers]
     _require_nonempty(batch, "ids")
-    return Tokenize(model=request.model, ids=batch, reply={"skip_special": request.skip_special_tokens})
+    return Tokenize(model=request.model, ids=batch, reply_options={"skip_special": request.skip_special_tokens})
 
 
 def read_any(_: TeiAnyRequest, context: RequestContext) -> Exchange:

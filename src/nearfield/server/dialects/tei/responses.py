@@ -39,7 +39,7 @@ _CHARACTERS_PER_TOKEN = 250
 
 def write_reply(exchange: Exchange) -> Reply:
     """Return the body that the exchange's ``reply["body"]`` writes, with TEI's headers."""
-    return Reply(exchange.reply["body"](exchange), headers=compute_headers(exchange))
+    return Reply(exchange.reply_options["body"](exchange), headers=compute_headers(exchange))
 
 
 def compute_headers(exchange: Exchange) -> dict[str, str]:
@@ -51,12 +51,12 @@ def compute_headers(exchange: Exchange) -> dict[str, str]:
     stages = {
         "x-compute-time": elapsed,
         "x-total-time": elapsed,
-        "x-tokenization-time": exchange.seconds.get("tokenise"),
-        "x-queue-time": exchange.seconds.get("queue"),
-        "x-inference-time": exchange.seconds.get("run"),
+        "x-tokenization-time": exchange.stage_seconds.get("tokenise"),
+        "x-queue-time": exchange.stage_seconds.get("queue"),
+        "x-inference-time": exchange.stage_seconds.get("run"),
     }
     times = {name: str(int(1000 * seconds)) for name, seconds in stages.items() if seconds is not None}
-    counts = {"x-compute-characters": exchange.reply["characters"], "x-compute-tokens": exchange.tokens}
+    counts = {"x-compute-characters": exchange.reply_options["characters"], "x-compute-tokens": exchange.tokens}
     return {name: str(count) for name, count in counts.items()} | times
 
 
@@ -66,7 +66,7 @@ def compute_headers(exchange: Exchange) -> dict[str, str]:
 def write_vectors(exchange: Encode) -> list[object]:
     """Return the dense vector of each input."""
     model = exchange.description
-    if exchange.reply["unnormalized"] and model is not None and model.normalized:
+    if exchange.reply_options["unnormalized"] and model is not None and model.normalized:
         exchange.ignored = (*exchange.ignored, "normalize")
     return list(to_json_rows(exchange.vectors))
 
@@ -106,7 +106,7 @@ def write_ranks(exchange: Rank) -> list[JsonObject]:
     return [
         {
             "index": rank.index,
-            **({"text": exchange.documents[rank.index]} if exchange.reply["texts"] else {}),
+            **({"text": exchange.documents[rank.index]} if exchange.reply_options["texts"] else {}),
             "score": scores[rank.index],
         }
         for rank in exchange.ranked
@@ -122,12 +122,12 @@ def write_labels(exchange: Predict) -> list[JsonObject] | list[list[JsonObject]]
         [{"score": row[index], "label": labels[index]} for index in np.argsort(-row, kind="stable")]
         for row in exchange.scores.data
     ]
-    return rows[0] if exchange.reply["single"] else rows
+    return rows[0] if exchange.reply_options["single"] else rows
 
 
 def write_predictions(exchange: CompositeExchange) -> JsonObject:
     """Return the body of each part; fields that a part ignored count as ignored by the whole request."""
-    bodies = [part.reply["body"](part) for part in exchange.parts]
+    bodies = [part.reply_options["body"](part) for part in exchange.parts]
     ignored = (name for part in exchange.parts for name in part.ignored)
     exchange.ignored = tuple(dict.fromkeys((*exchange.ignored, *ignored)))
     return {"predictions": bodies}
@@ -149,13 +149,13 @@ def iter_tokens(exchange: Tokenize) -> Iterator[list[JsonObject]]:
         TooLarge: the texts have more tokens together than one request may have.
     """
     assert exchange.tokenizer is not None
-    tokenizer, max_tokens = exchange.tokenizer, exchange.reply["max_tokens"]
+    tokenizer, max_tokens = exchange.tokenizer, exchange.reply_options["max_tokens"]
     max_characters = _CHARACTERS_PER_TOKEN * tokenizer.max_length
     count = 0
     for index, text in enumerate(exchange.texts):
         if len(text) > max_characters:
             raise InputError(f"`inputs` must have at most {max_characters} characters; item {index} has {len(text)}.")
-        tokens = _tokenize_text(tokenizer, exchange.prompt + text, exchange.reply["special"])
+        tokens = _tokenize_text(tokenizer, exchange.prompt + text, exchange.reply_options["special"])
         count += len(tokens)
         if max_tokens is not None and count > max_tokens:
             raise TooLarge(
@@ -204,7 +204,7 @@ def write_texts(exchange: Tokenize) -> list[str]:
         unknown = next((number for number in ids if not 0 <= number < tokenizer.vocab_size), None)
         if unknown is not None:
             raise InputError(f"Token id {unknown} is out of range: 0 to {tokenizer.vocab_size - 1} exist.", param="ids")
-    skip = exchange.reply["skip_special"]
+    skip = exchange.reply_options["skip_special"]
     return [tokenizer.backend.decode(ids, skip_special_tokens=skip) for ids in exchange.ids]
 
 
