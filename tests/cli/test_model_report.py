@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import cast
 
 import pytest
 
@@ -60,7 +61,8 @@ def test_each_fact_has_its_origin(tmp_path: Path) -> None:
 )
 def test_json_has_the_names_of_version_0_1(value: object, kind: str, tmp_path: Path) -> None:
     recipe = Recipe("mine", tmp_path, {}, (value,), 8, 8)  # type: ignore[arg-type]
-    (module,) = to_json_object(recipe, without="config")["modules"]  # type: ignore[misc]
+    modules = cast("list[dict[str, object]]", to_json_object(recipe, without="config")["modules"])
+    (module,) = modules
     assert module["kind"] == kind
 
 
@@ -69,6 +71,6 @@ def test_json_has_the_field_names_of_version_0_1(tmp_path: Path) -> None:
     recipe = Recipe("mine", tmp_path, {}, (), 8, 8, (head,), tmp_path / "a.onnx", unsupported_precisions=("float16",))
     shown = to_json_object(recipe, without="config")
     assert (shown["body"], shown["forbid"]) == (tmp_path / "a.onnx", ["float16"])
-    (multivector,) = shown["heads"]  # type: ignore[misc]
+    (multivector,) = cast("list[dict[str, object]]", shown["heads"])
     assert (multivector["drop"], multivector["average"]) == (1, True)
     assert not {"exported_graph", "unsupported_precisions"} & shown.keys()
