@@ -46,7 +46,7 @@ _ADVICE = {
     "Overloaded": "Wait for the seconds in `Retry-After`, then send the request again.",
     "RateLimited": "Wait for the seconds in `Retry-After`, or ask for a key with a higher rate.",
     "ModelUnavailable": "Wait for the seconds in `Retry-After`. If it stays, raise `memory_budget` or read the server's log.",
-    "DeadlineExceeded": "Send it again later, with fewer inputs, or raise `request_timeout`. Nothing was computed.",
+    "DeadlineExceeded": "Send it again later, with fewer inputs, or raise `request_timeout`.",
     "Cancelled": "Nothing: the client itself closed the connection.",
     "ShuttingDown": "Send the request again to another server, or after the restart.",
     "ExecutionFailed": "Send the input alone to confirm. If it fails again, report it with the model's name.",
