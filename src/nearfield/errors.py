@@ -14,14 +14,14 @@ _LONGEST_NAME = 200
 
 
 class NearfieldError(Exception):
-    """The root: catch it to catch everything Nearfield raises on purpose."""
+    """The base class of all errors that Nearfield raises on purpose."""
 
     status = 500
     code = "internal_error"
 
 
 class InputError(NearfieldError, ValueError):
-    """What the caller sent cannot be served. ``param`` names the offending argument or field."""
+    """An argument or a field of a request is invalid. ``param`` is its name."""
 
     status = 400
     code = "invalid_value"
@@ -32,11 +32,11 @@ class InputError(NearfieldError, ValueError):
 
 
 class WrongModel(InputError):
-    """The model that was asked for, or any that is served, cannot do what was asked of it."""
+    """The requested model, or every served model, lacks the requested kind of output."""
 
 
 class InputTooLong(InputError):
-    """An input has more tokens than the model takes, and the caller asked for an error, not a cut."""
+    """An input has more tokens than the model reads, and truncation is off (``truncate="error"``)."""
 
     code = "input_too_long"
 
@@ -56,44 +56,41 @@ class SlowBody(InputError):
 
 
 class UnsupportedMedia(InputError):
-    """A body of another type than JSON, or in an encoding that is not read."""
+    """The body of a request is not JSON, or has an unsupported encoding."""
 
     status = 415
     code = "unsupported_media_type"
 
 
 class MissingBody(InputError):
-    """A request came without the body that it needs."""
+    """The request needs a body and has none."""
 
     code = "missing_body"
 
 
 class NotAcceptable(InputError):
-    """A reply was asked for in a form that there is not."""
+    """The route has no reply in the media type of ``Accept``."""
 
     status = 406
     code = "not_acceptable"
 
 
 class AccessDenied(NearfieldError):
-    """No API key, or one that is not known."""
+    """The request has no API key, or an unknown one."""
 
     status = 401
     code = "invalid_api_key"
 
 
 class Forbidden(NearfieldError):
-    """The key is known and may not do this; or, without keys, the request came from a foreign page."""
+    """The key lacks the scope or model; or, without keys, the request has a foreign ``Host`` or ``Origin``."""
 
     status = 403
     code = "permission_denied"
 
 
 class ModelNotFound(NearfieldError, LookupError):
-    """No model of that name is served, or none could be found in any source that was tried.
-
-    ``name`` is what was asked for, where it is known.
-    """
+    """No model of this name is served, or no source has one. ``name`` is the requested name, if it is known."""
 
     status = 404
     code = "model_not_found"
@@ -129,11 +126,11 @@ class WeightsError(ModelRefused):
 
 
 class UnsafeFile(ModelRefused):
-    """A file would have to run code to be read."""
+    """A file cannot be read without running code from it."""
 
 
 class SpaceMismatch(NearfieldError, ValueError):
-    """Two sets of vectors from different spaces (other fingerprints) were about to be compared."""
+    """Vectors of different spaces (with different fingerprints) cannot be compared."""
 
     status = 409
     code = "fingerprint_mismatch"
@@ -151,13 +148,13 @@ class Overloaded(NearfieldError):
 
 
 class RateLimited(Overloaded):
-    """The key has used up its tokens a minute."""
+    """The key has used up its tokens per minute."""
 
     code = "rate_limit_exceeded"
 
 
 class ModelUnavailable(Overloaded):
-    """A model is served but not available now: its load failed a moment ago, or memory is short."""
+    """A served model is not available now: loading it failed a moment ago, or memory is short."""
 
     status = 503
     code = "model_unavailable"
@@ -184,70 +181,70 @@ class ShuttingDown(NearfieldError):
 
 
 class ExecutionFailed(NearfieldError):
-    """The runtime failed on this very input (alone in its batch), or gave numbers that are not finite."""
+    """The runtime failed on an input that was alone in its batch, or returned numbers that are not finite."""
 
     status = 500
     code = "execution_failed"
 
 
 class NotThere(InputError):
-    """No file, batch or document of that id exists, or it belongs to another key."""
+    """No file, batch or document has this id, or it belongs to another key."""
 
     status = 404
     code = "not_found"
 
 
 class StorageFailed(NearfieldError):
-    """The folder of what clients leave with the server (``data_dir``) cannot be read or written."""
+    """The folder of uploaded files and batches (``data_dir``) cannot be read or written."""
 
     status = 503
     code = "storage_failed"
 
 
 class StorageFull(StorageFailed):
-    """The disk of that folder is full."""
+    """The disk of ``data_dir`` is full."""
 
     status = 507
     code = "storage_full"
 
 
 class BatchesElsewhere(NearfieldError):
-    """Another process runs the batches of that folder; two would do each of them twice."""
+    """Another process runs the batches of ``data_dir``. Two processes would run each batch twice."""
 
     status = 503
     code = "batches_elsewhere"
 
 
 class StoreFailed(NearfieldError):
-    """A database does not answer, refuses us, or failed at what was asked of it."""
+    """A database does not answer, refuses the connection, or failed to perform an operation."""
 
     status = 503
     code = "store_failed"
 
 
 class CollectionNotFound(InputError):
-    """There is no collection of that name."""
+    """There is no collection with this name."""
 
     status = 404
     code = "collection_not_found"
 
 
 class CollectionBusy(NearfieldError):
-    """Another process writes to the collection; two at once would undo each other's work."""
+    """Another process writes to the collection. Only one process may write at a time."""
 
     status = 409
     code = "collection_busy"
 
 
 class AnswerFailed(NearfieldError):
-    """The chat endpoint that was to answer cannot be reached, refused, or gave no answer."""
+    """The chat endpoint cannot be reached, returned an error, or returned no answer."""
 
     status = 502
     code = "answer_failed"
 
 
 class ServerRefused(NearfieldError):
-    """Another server answered a request of ours with an error; ``response_status`` is the HTTP status of its reply."""
+    """Another server replied to Nearfield's client with an error; ``response_status`` is the status of the reply."""
 
     status = 502
     code = "server_refused"
@@ -262,7 +259,7 @@ class SettingsError(NearfieldError, ValueError):
 
 
 class MissingExtra(NearfieldError, ImportError):
-    """A feature needs an optional dependency; the message names the ``pip install`` that brings it."""
+    """A feature needs an optional dependency. The message names the ``pip install`` command for it."""
 
 
 def nearest(name: object, known: Iterable[str]) -> str:

@@ -85,7 +85,8 @@ def _render_body(title: str, body: Mapping[str, Any], schemas: Mapping[str, Any]
     if schema is None:
         return
     kinds = ", ".join(f"`{kind}`" for kind in media)
-    meanings = {**_FIELDS["common"], **_FIELDS.get(tag, {})}
+    of_replies = _FIELDS["responses"] if title == "Response" else {}
+    meanings = {**_FIELDS["common"], **_FIELDS.get(tag, {}), **of_replies}
     rows = list(_field_rows(schema, schemas, meanings))
     yield f"{title} ({kinds})" + (":" if rows else f": {_format_type(schema, schemas)}.")
     if rows:
