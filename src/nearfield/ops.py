@@ -1,4 +1,4 @@
-"""Ops: the small set of operations that families and heads are written against.
+"""The operations that families and heads are written against: `Ops`, `Graph` and `AttentionMask`.
 
 A backend implements the primitives; composites have a body here. ``T`` is whatever the backend calls a
 tensor: a numpy array, a node of a graph, a torch tensor. Shapes: B inputs, L tokens of the longest, H features.
@@ -7,10 +7,10 @@ tensor: a numpy array, a node of a graph, a torch tensor. Shapes: B inputs, L to
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 import numpy as np
 
@@ -51,8 +51,16 @@ INPUTS: Mapping[str, tuple[str, int]] = {
 }
 
 
+class Forward(Protocol):
+    """The function of a graph: the same for every backend, whatever its tensors are."""
+
+    def __call__(self, ops: Ops[T], inputs: Mapping[str, T], /) -> Mapping[str, T]:
+        """Return the outputs by name."""
+        ...
+
+
 @dataclass(frozen=True)
-class Graph(Generic[T]):
+class Graph:
     """What a backend compiles: the names of its inputs, and the function that maps them to named outputs.
 
     ``digest`` identifies weights and structure, for the cache of compiled models; ``outputs`` are the names that
@@ -60,7 +68,7 @@ class Graph(Generic[T]):
     """
 
     inputs: tuple[str, ...]
-    forward: Callable[[Ops[Any], Mapping[str, Any]], Mapping[str, Any]]
+    forward: Forward
     outputs: tuple[str, ...]
     digest: str = ""
     #: Sizes of inputs' last axes, where a family relies on them.
@@ -216,12 +224,11 @@ class Ops(ABC, Generic[T]):
         if self.adapters is None:
             raise ValueError("adapters were loaded, and no input says which is whose")
         key = tuple(lora.owners.tolist())
-        known: dict[Any, Any] = self.__dict__.setdefault("_choices", {})
+        known: dict[tuple[int, ...], T] = self.__dict__.setdefault("_choices", {})
         if key not in known:
             mine = lora.owners[None] == np.arange(lora.count + 1)[:, None]
             known[key] = self.rows(mine.astype(np.float32), self.adapters)
-        choice: T = known[key]
-        return choice
+        return known[key]
 
     def masked_max(self, x: T, mask: T) -> T:
         """Take the largest of each feature over the tokens whose ``mask`` [B, L] is 1: [B, H]."""

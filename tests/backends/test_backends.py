@@ -172,7 +172,7 @@ SIZES = {"rope.cos": 4, "rope.sin": 4, "rope.local.cos": 2, "rope.local.sin": 2}
 def _run(backend: str, case: str, inputs: Mapping[str, Any] = INPUTS) -> Any:
     names, forward = CASES[case]
     runtime = backends.REGISTRY.load(backend)(BackendOptions("float32", CpuPlan(1, 1)))
-    graph: Graph[Any] = Graph(names, lambda run, given: {"out": forward(run, given)}, ("out",), sizes=SIZES)
+    graph = Graph(names, lambda run, given: {"out": forward(run, given)}, ("out",), sizes=SIZES)
     return runtime.compile(graph).create_executor().run(inputs, ("out",))["out"]
 
 

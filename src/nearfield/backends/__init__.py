@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Literal, Protocol
 
 from nearfield.arrays import Array
 from nearfield.hardware import CpuPlan, plan_cpu
@@ -73,5 +73,5 @@ class Backend(ABC):
         self.options = options
 
     @abstractmethod
-    def compile(self, graph: Graph[Any]) -> Program:
+    def compile(self, graph: Graph) -> Program:
         """Compile a graph; on a second start with the same ``graph.digest`` this may come from a cache."""

@@ -7,15 +7,14 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from nearfield.arrays import Array
 from nearfield.backends import Backend, BackendOptions, Inputs
-from nearfield.backends.openvino_ops import OpenVinoOps, op, ov
+from nearfield.backends.openvino_ops import Node, OpenVinoOps, op, ov
 from nearfield.errors import ModelRefused
 from nearfield.fileio.atomic import write_atomic
 from nearfield.hardware import has_bf16
@@ -31,7 +30,7 @@ _TYPES = {"int32": ov.Type.i32, "float32": ov.Type.f32}
 class OpenVinoLane:
     """One infer request."""
 
-    def __init__(self, compiled: Any, names: tuple[str, ...], factors: Sequence[ov.Tensor] = ()) -> None:
+    def __init__(self, compiled: ov.CompiledModel, names: tuple[str, ...], factors: Sequence[ov.Tensor] = ()) -> None:
         self._request = compiled.create_infer_request()
         self._ports = [(name, compiled.input(name)) for name in names]
         for number, tensor in enumerate(factors, len(names)):
@@ -49,7 +48,7 @@ class OpenVinoProgram:
     """A compiled model and the names of its inputs."""
 
     def __init__(
-        self, compiled: Any, names: tuple[str, ...], precision: str, factors: Sequence[ov.Tensor] = ()
+        self, compiled: ov.CompiledModel, names: tuple[str, ...], precision: str, factors: Sequence[ov.Tensor] = ()
     ) -> None:
         self._compiled = compiled
         self._factors = factors
@@ -69,7 +68,7 @@ class OpenVinoBackend(Backend):
         super().__init__(options)
         self.precision = "bf16" if options.precision == "auto" and has_bf16() else "float32"
 
-    def compile(self, graph: Graph[Any]) -> OpenVinoProgram:
+    def compile(self, graph: Graph) -> OpenVinoProgram:
         core = ov.Core()
         blob = self._blob(graph)
         if blob is not None and blob.is_file():
@@ -82,7 +81,7 @@ class OpenVinoBackend(Backend):
             _save(compiled, blob)
         return OpenVinoProgram(compiled, graph.inputs, self.precision, factors)
 
-    def _config(self) -> dict[str, Any]:
+    def _config(self) -> dict[str, str | int]:
         cpu = self.options.cpu
         return {
             "INFERENCE_PRECISION_HINT": "bf16" if self.precision == "bf16" else "f32",
@@ -91,14 +90,14 @@ class OpenVinoBackend(Backend):
             "CPU_RUNTIME_CACHE_CAPACITY": _KERNEL_CACHE,
         }
 
-    def _blob(self, graph: Graph[Any]) -> Path | None:
+    def _blob(self, graph: Graph) -> Path | None:
         """Name the cache file by everything that shapes what is compiled."""
         if self.options.cache is None or not graph.digest or "adapters" in graph.inputs:
             return None  # adapters' factors are fed, not compiled: a file would lack them
         parts = (graph.digest, ov.get_version(), *sorted(map(str, self._config().items())))
         return self.options.cache / (hashlib.sha256("\n".join(parts).encode()).hexdigest()[:32] + ".ov")
 
-    def _load(self, core: Any, blob: Path) -> Any:
+    def _load(self, core: ov.Core, blob: Path) -> ov.CompiledModel | None:
         """Return the cached model, or None when the file is damaged or from another machine."""
         try:
             return core.import_model(ov.Tensor(np.memmap(blob, np.uint8, "r")), "CPU", self._config())
@@ -107,10 +106,10 @@ class OpenVinoBackend(Backend):
             return None
 
 
-def _model(graph: Graph[Any]) -> tuple[ov.Model, list[ov.Tensor]]:
+def _model(graph: Graph) -> tuple[ov.Model, list[ov.Tensor]]:
     """Build the graph. The tensors are adapters' factors, which its last inputs are always fed with."""
     parameters = {name: _parameter(name, graph.sizes.get(name, -1)) for name in graph.inputs}
-    hidden = {} if graph.external_encoder is None else {"hidden": _body(graph.external_encoder, parameters)}
+    hidden = {} if graph.external_encoder is None else {"hidden": _external_encoder(graph.external_encoder, parameters)}
     run = OpenVinoOps()
     outputs = graph.forward(run, {**parameters, **hidden})
     results = []
@@ -122,7 +121,7 @@ def _model(graph: Graph[Any]) -> tuple[ov.Model, list[ov.Tensor]]:
     return ov.Model(results, [*parameters.values(), *factors], "nearfield"), [tensor for _, tensor in run.factors]
 
 
-def _body(path: Path, parameters: dict[str, Any]) -> Any:
+def _external_encoder(path: Path, parameters: Mapping[str, Node]) -> Node:
     """Read an exported encoder (ONNX or OpenVINO), feed it from our inputs, and return its hidden states.
 
     Raises:
@@ -163,14 +162,14 @@ def _body(path: Path, parameters: dict[str, Any]) -> Any:
     return states.get_node().input(0).get_source_output()
 
 
-def _parameter(name: str, size: int) -> Any:
+def _parameter(name: str, size: int) -> Node:
     dtype, rank = INPUTS[name]
     node = op.parameter([-1] * (rank - 1) + [size], _TYPES[dtype], name=name)
     node.output(0).get_tensor().set_names({name})
     return node
 
 
-def _save(compiled: Any, blob: Path) -> None:
+def _save(compiled: ov.CompiledModel, blob: Path) -> None:
     """Write beside and rename, so that a reader never sees half a file; a full disk only costs the next start."""
     try:
         blob.parent.mkdir(parents=True, exist_ok=True)

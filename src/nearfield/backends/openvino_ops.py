@@ -31,10 +31,10 @@ from nearfield.arrays import Array
 from nearfield.checkpoint.weights.weights import Norm
 from nearfield.ops import AttentionMask, Ops
 
-__all__ = ["OpenVinoOps", "op", "ov"]
+__all__ = ["Node", "OpenVinoOps", "op", "ov"]
 
-#: A node of the graph, or an output of one. OpenVINO ships no types for them.
-Node: TypeAlias = Any
+#: A node of the graph, or an output of one.
+Node: TypeAlias = ov.Node | ov.Output
 _ACTIVATIONS = {
     "gelu": lambda x: op.gelu(x, "erf"),
     "gelu_tanh": lambda x: op.gelu(x, "tanh"),

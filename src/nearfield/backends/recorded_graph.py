@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
+from nearfield.arrays import Array
 from nearfield.checkpoint.weights.weights import Norm
-from nearfield.ops import AttentionMask, Graph, Ops
+from nearfield.ops import AttentionMask, Graph, Ops, T
+
+#: An argument of an operation: a value, an array of weights, a norm, a mask, a list of values, or a plain option.
+Argument: TypeAlias = Any
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,8 +28,8 @@ class Step:
     """One operation: its name, arguments (values by number), result, and the values whose last use it is."""
 
     name: str
-    arguments: tuple[Any, ...]
-    options: Mapping[str, Any]
+    arguments: tuple[Argument, ...]
+    options: Mapping[str, Argument]
     result: int
     last: tuple[int, ...] = ()
 
@@ -33,10 +37,10 @@ class Step:
 class RecordedGraph:
     """A graph as a list of steps. ``prepare`` converts each array of weights for the backend."""
 
-    def __init__(self, graph: Graph[Any], prepare: Callable[[Any], Any]) -> None:
+    def __init__(self, graph: Graph, prepare: Callable[[Array], object]) -> None:
         self.inputs = graph.inputs
         self._prepare = prepare
-        self._known: dict[int, tuple[Any, Any]] = {}
+        self._known: dict[int, tuple[Array, object]] = {}
         self._count = len(graph.inputs)
         self._steps: list[Step] = []
         values = {name: Value(number) for number, name in enumerate(graph.inputs)}
@@ -45,7 +49,7 @@ class RecordedGraph:
         self.steps = _with_last_uses(self._steps, set(self.outputs.values()))
         self._known.clear()  # the steps refer to what was prepared
 
-    def record(self, name: str, arguments: tuple[Any, ...], options: Mapping[str, Any]) -> Value:
+    def record(self, name: str, arguments: tuple[Argument, ...], options: Mapping[str, Argument]) -> Value:
         """Record one operation."""
         value = Value(self._count)
         self._count += 1
@@ -55,7 +59,7 @@ class RecordedGraph:
         )
         return value
 
-    def _prepared(self, argument: Any) -> Any:
+    def _prepared(self, argument: Argument) -> Argument:
         """Prepare arrays, alone or in a norm; an array that is used twice is prepared once."""
         if isinstance(argument, Norm):
             return replace(argument, weight=self._prepared(argument.weight), bias=self._prepared(argument.bias))
@@ -65,10 +69,10 @@ class RecordedGraph:
             self._known[id(argument)] = (argument, self._prepare(argument))
         return self._known[id(argument)][1]
 
-    def run(self, ops: Ops[Any], values: Mapping[str, Any]) -> dict[str, Any]:
+    def run(self, ops: Ops[T], values: Mapping[str, T]) -> dict[str, T]:
         """Execute the steps; each result is released after its last use."""
-        results: dict[int, Any] = {number: values[name] for number, name in enumerate(self.inputs)}
-        resolved_masks: dict[int, AttentionMask[Any]] = {}
+        results = {number: values[name] for number, name in enumerate(self.inputs)}
+        resolved_masks: dict[int, AttentionMask[T]] = {}
         for step in self.steps:
             arguments = [_resolved(argument, results, resolved_masks) for argument in step.arguments]
             options = {name: _resolved(option, results, resolved_masks) for name, option in step.options.items()}
@@ -78,7 +82,7 @@ class RecordedGraph:
         return {name: results[number] for name, number in self.outputs.items()}
 
 
-def _resolved(argument: Any, results: Mapping[int, Any], resolved_masks: dict[int, AttentionMask[Any]]) -> Any:
+def _resolved(argument: Argument, results: Mapping[int, T], resolved_masks: dict[int, AttentionMask[T]]) -> Argument:
     if isinstance(argument, Value):
         return results[argument.number]
     if isinstance(argument, list):
@@ -107,7 +111,7 @@ def _with_last_uses(steps: list[Step], outputs: set[int]) -> list[Step]:
     return [replace(step, last=tuple(ends.get(at, ()))) for at, step in enumerate(steps)]
 
 
-def _numbers(arguments: Any) -> list[int]:
+def _numbers(arguments: Iterable[Argument]) -> list[int]:
     numbers = []
     for argument in arguments:
         if isinstance(argument, Value):

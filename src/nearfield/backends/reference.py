@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -127,7 +126,7 @@ def _sigmoid(x: Array) -> Array:
     return np.exp(-np.logaddexp(0, -x))
 
 
-_ACTIVATIONS: dict[str, Any] = {
+_ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
     "identity": lambda x: x,
     "gelu": lambda x: x * 0.5 * (1 + _erf(x / math.sqrt(2))),
     "gelu_tanh": lambda x: x * 0.5 * (1 + np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3))),
@@ -144,7 +143,7 @@ class ReferenceProgram:
 
     precision = "float32"
 
-    def __init__(self, graph: Graph[Array]) -> None:
+    def __init__(self, graph: Graph) -> None:
         self._graph = graph
 
     def create_executor(self) -> ReferenceProgram:
@@ -160,5 +159,5 @@ class ReferenceProgram:
 class ReferenceBackend(Backend):
     """numpy and nothing else."""
 
-    def compile(self, graph: Graph[Any]) -> ReferenceProgram:
+    def compile(self, graph: Graph) -> ReferenceProgram:
         return ReferenceProgram(graph)

@@ -10,13 +10,12 @@ from __future__ import annotations
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
 
 import torch
 
 from nearfield.arrays import Array
-from nearfield.backends import Backend, BackendOptions, Inputs
-from nearfield.backends.recorded_graph import RecordedGraph, Value
+from nearfield.backends import Backend, BackendOptions, Executor, Inputs
+from nearfield.backends.recorded_graph import Argument, RecordedGraph, Value
 from nearfield.backends.torch_ops import TorchOps, to_tensor
 from nearfield.checkpoint.weights.weights import Norm
 from nearfield.errors import InputError, ModelRefused
@@ -33,16 +32,16 @@ class TorchRecordedGraph(RecordedGraph):
     Rounding those saves nothing; and a mask's 1e9 is infinite in float16, where 0 times infinity is not a number.
     """
 
-    def __init__(self, graph: Graph[Any], device: torch.device, dtype: torch.dtype) -> None:
+    def __init__(self, graph: Graph, device: torch.device, dtype: torch.dtype) -> None:
         self._device = device
         super().__init__(graph, lambda array: to_tensor(array, device, dtype))
 
-    def record(self, name: str, arguments: tuple[Any, ...], options: Mapping[str, Any]) -> Value:
+    def record(self, name: str, arguments: tuple[Argument, ...], options: Mapping[str, Argument]) -> Value:
         exact = (isinstance(item, Norm) or name == "constant" for item in arguments)
         prepared = (self._exact(item) if whole else item for item, whole in zip(arguments, exact, strict=True))
         return super().record(name, tuple(prepared), options)
 
-    def _exact(self, item: Any) -> Any:
+    def _exact(self, item: Argument) -> Argument:
         if isinstance(item, Norm):
             return replace(item, weight=self._exact(item.weight), bias=self._exact(item.bias))
         return None if item is None else to_tensor(item, self._device, torch.float32)
@@ -69,7 +68,7 @@ class TorchProgram:
         self._graph, self._device, self._dtype = recorded, device, dtype
         self.precision = _NAMES[dtype]
 
-    def create_executor(self) -> TorchLane:
+    def create_executor(self) -> Executor:
         return TorchLane(self._graph, self._device, self._dtype)
 
 
@@ -89,7 +88,7 @@ class TorchBackend(Backend):
             with self._threads:
                 torch.set_num_threads(max(1, options.cpu.threads // options.cpu.streams))
 
-    def compile(self, graph: Graph[Any]) -> TorchProgram:
+    def compile(self, graph: Graph) -> TorchProgram:
         if graph.external_encoder is not None:
             raise ModelRefused(
                 f"{graph.external_encoder.name} is a graph of another runtime: load it with backend='openvino'."

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import Any, TypeAlias
+from typing import TypeVar, cast
 
 import numpy as np
 import torch
+from torch import Tensor
 from torch.nn import functional
 
 from nearfield.arrays import Array
+from nearfield.checkpoint.weights.weights import Norm
 from nearfield.ops import AttentionMask, Ops
 
 try:
@@ -19,7 +22,7 @@ try:
 except ImportError:  # before torch 2.10
     varlen_attn = None
 
-Tensor: TypeAlias = Any
+D = TypeVar("D")
 _ACTIVATIONS = {
     "identity": lambda x: x,
     "gelu": functional.gelu,
@@ -52,23 +55,23 @@ class TorchOps(Ops[Tensor]):
         self.device = device
         self.dtype = dtype
         self._flash = has_flash(device, dtype)
-        self._derived: dict[tuple[str, int], tuple[Any, Any]] = {}
+        self._derived: dict[tuple[str, int], tuple[object, object]] = {}
 
-    def constant(self, array: Any) -> Tensor:
+    def constant(self, array: Array | Tensor) -> Tensor:
         return self._weight(array)
 
-    def rows(self, table: Any, ids: Tensor) -> Tensor:
+    def rows(self, table: Array | Tensor, ids: Tensor) -> Tensor:
         return functional.embedding(ids.long(), self._weight(table))
 
-    def affine(self, x: Tensor, weight: Any, bias: Any) -> Tensor:
+    def affine(self, x: Tensor, weight: Array | Tensor, bias: Array | Tensor | None) -> Tensor:
         w = self._weight(weight)
         return functional.linear(x.to(w.dtype), w, None if bias is None else self._weight(bias))
 
-    def layer_norm(self, x: Tensor, norm: Any, eps: float) -> Tensor:
+    def layer_norm(self, x: Tensor, norm: Norm, eps: float) -> Tensor:
         weight, bias = self._weight(norm.weight).float(), None if norm.bias is None else self._weight(norm.bias).float()
         return functional.layer_norm(x.float(), weight.shape, weight, bias, eps).to(x.dtype)
 
-    def rms_norm(self, x: Tensor, norm: Any, eps: float) -> Tensor:
+    def rms_norm(self, x: Tensor, norm: Norm, eps: float) -> Tensor:
         wide = x.float()
         y = wide * torch.rsqrt(wide.pow(2).mean(-1, keepdim=True) + eps) * self._weight(norm.weight).float()
         return (y if norm.bias is None else y + self._weight(norm.bias).float()).to(x.dtype)
@@ -84,7 +87,7 @@ class TorchOps(Ops[Tensor]):
         y = (rotated * cos[:, :, None] + turned * sin[:, :, None]).to(x.dtype)
         return torch.cat([y, passed], -1) if passed.shape[-1] else y
 
-    def relative(self, x: Tensor, table: Any, index: Tensor) -> Tensor:
+    def relative(self, x: Tensor, table: Array | Tensor, index: Tensor) -> Tensor:
         scores = torch.einsum("blnd,rnd->bnlr", x, self._weight(table).to(x.dtype))
         return torch.gather(scores, -1, index.long().expand(*scores.shape[:2], *index.shape))
 
@@ -140,12 +143,12 @@ class TorchOps(Ops[Tensor]):
         )
         return out[..., :size].flatten(1)[None]
 
-    def _derive(self, key: tuple[str, Any], make: Any) -> Any:
+    def _derive(self, key: tuple[str, object], compute: Callable[[], D]) -> D:
         """Compute something once a batch, for all layers."""
         name = (key[0], id(key[1]))
         if name not in self._derived:
-            self._derived[name] = (key[1], make())
-        return self._derived[name][1]
+            self._derived[name] = (key[1], compute())  # a reference to the key, or its id could be reused
+        return cast(D, self._derived[name][1])
 
     def activation(self, x: Tensor, name: str) -> Tensor:
         return _ACTIVATIONS[name](x)
@@ -185,7 +188,7 @@ class TorchOps(Ops[Tensor]):
     def normalize(self, x: Tensor) -> Tensor:
         return functional.normalize(x.float(), dim=-1, eps=1e-12)
 
-    def _weight(self, array: Any) -> Tensor:
+    def _weight(self, array: Array | Tensor) -> Tensor:
         return array if isinstance(array, torch.Tensor) else to_tensor(array, self.device, self.dtype)
 
 

@@ -11,14 +11,14 @@ import re
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import torch
+from torch import Tensor
 from transformers import AutoConfig, AutoModel, AutoTokenizer
 from transformers.utils import logging
 
 from nearfield.arrays import Array
-from nearfield.backends import BackendOptions, Inputs
+from nearfield.backends import BackendOptions, Executor, Inputs
 from nearfield.backends.torch import TorchBackend, TorchProgram, TorchRecordedGraph
 from nearfield.backends.torch_ops import TorchOps, to_tensor
 from nearfield.errors import InputError, ModelRefused, WeightsError
@@ -35,7 +35,7 @@ _ROUNDING = {torch.float32: 1e-4, torch.float16: 1e-2, torch.bfloat16: 5e-2}
 class TransformersModel:
     """The library's model as a function of ids and a mask, one input a row."""
 
-    def __init__(self, model: Any, typed: bool, device: torch.device, dtype: torch.dtype) -> None:
+    def __init__(self, model: torch.nn.Module, typed: bool, device: torch.device, dtype: torch.dtype) -> None:
         self.model = model.to(device)
         self.device, self.dtype = device, dtype
         self.pad = int(getattr(model.config, "pad_token_id", None) or 0)
@@ -47,14 +47,14 @@ class TransformersModel:
         self.leaks = False
         self._probe()
 
-    def __call__(self, ids: Any, segments: Any) -> Any:
+    def __call__(self, ids: Tensor, segments: Tensor) -> Tensor:
         """Return the last hidden states [B, L, H]: zeros where there is padding."""
         lengths = (segments > 0).sum(1)
         if int(lengths.max()) > self.max_length:
             # An index beyond a table would end every later computation on a GPU.
             raise InputError(f"The model takes at most {self.max_length} tokens, not {int(lengths.max())}.")
         groups = [torch.nonzero(lengths == size)[:, 0] for size in lengths.unique()] if self.leaks else [slice(None)]
-        hidden: Any = None
+        hidden: Tensor | None = None
         for rows in groups:
             states = self._run(ids[rows], segments[rows])
             if hidden is None:
@@ -62,7 +62,7 @@ class TransformersModel:
             hidden[rows, : states.shape[1]] = states
         return hidden
 
-    def _run(self, ids: Any, segments: Any) -> Any:
+    def _run(self, ids: Tensor, segments: Tensor) -> Tensor:
         """Run rows no wider than their longest input: a model without masked positions may have no more of them."""
         mask = segments > 0
         width = int(mask.sum(1).max())
@@ -116,7 +116,7 @@ class TransformersProgram(TorchProgram):
         super().__init__(heads, body.device, body.dtype)
         self._body, self._names, self._heads = body, names, heads
 
-    def create_executor(self) -> Any:
+    def create_executor(self) -> Executor:
         return TransformersLane(self._body, self._names, self._heads)
 
 
@@ -127,7 +127,7 @@ class TransformersBackend(TorchBackend):
         super().__init__(options)
         self.packed = False
 
-    def compile(self, graph: Graph[Any]) -> TransformersProgram:
+    def compile(self, graph: Graph) -> TransformersProgram:
         folder = graph.external_encoder
         if folder is None or not folder.is_dir():
             raise ModelRefused("backend 'transformers' is for architectures without a family here; take 'torch'.")
@@ -137,7 +137,7 @@ class TransformersBackend(TorchBackend):
             return TransformersProgram(body, graph.inputs, TorchRecordedGraph(whole, self.device, self.dtype))
 
 
-def load(folder: Path, dtype: torch.dtype = torch.float32) -> Any:
+def load(folder: Path, dtype: torch.dtype = torch.float32) -> torch.nn.Module:
     """Load a folder with the library, which leaves in float32 what cannot be rounded, such as rotary frequencies.
 
     Raises:
@@ -189,7 +189,7 @@ def is_typed(folder: Path) -> bool:
     return "token_type_ids" in encoding
 
 
-def _max_length(model: Any) -> float:
+def _max_length(model: torch.nn.Module) -> float:
     """Return the size of the model's table of positions, less the rows up to the padding id where it has one."""
     tables = [table for name, table in model.named_modules() if name.endswith("position_embeddings")]
     rows = [

@@ -31,7 +31,7 @@ from nearfield.heads.scores import ClassificationHead, LanguageModelScoreHead
 from nearfield.inference.graph_inputs import graph_inputs
 from nearfield.inference.model_info import ModelInfo
 from nearfield.inference.space import space_name
-from nearfield.ops import Graph, Ops
+from nearfield.ops import Graph, Ops, T
 from nearfield.packing import SHORT, pack_rows
 from nearfield.recipe import Recipe
 
@@ -184,11 +184,11 @@ class CompiledModel(ModelInfo):
     def _plain(self) -> OutputRequest:
         return _PLAIN.setdefault(self.recipe.outputs[0], OutputRequest(outputs=self.recipe.outputs[:1]))
 
-    def _graph(self, adapters: Adapters) -> Graph[Any]:
+    def _graph(self, adapters: Adapters) -> Graph:
         family, recipe = self.family, self.recipe
         weights = self._weights().weights.adapted(adapters.factors) if adapters else self._weights().weights
 
-        def forward(run: Ops[Any], inputs: Mapping[str, Any]) -> dict[str, Any]:
+        def forward(run: Ops[T], inputs: Mapping[str, T], /) -> dict[str, T]:
             run.adapters = inputs.get("adapters")
             hidden = family.encode(run, weights, inputs)
             results = {name: head.build(run, hidden, inputs, family, weights) for name, head in self.heads.items()}
