@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+
+from nearfield.evaluation.json_types import JsonDict
 
 #: Maximum length of a text in a report.
 MAX_CHARACTERS = 300
@@ -29,7 +30,7 @@ def worst_queries(
     run: Mapping[str, Mapping[str, float]],
     document: Callable[[str], str],
     count: int,
-) -> list[dict[str, Any]]:
+) -> list[JsonDict]:
     """Return the worst queries: relevant documents with their ranks, and the first documents of the ranking."""
     return [
         {
@@ -49,7 +50,7 @@ def sort_ranking(scores: Mapping[str, float]) -> list[tuple[str, float]]:
 
 def _expected_and_found(
     grades: Mapping[str, int], ranking: list[tuple[str, float]], document: Callable[[str], str]
-) -> dict[str, Any]:
+) -> JsonDict:
     ranks = {key: rank for rank, (key, _) in enumerate(ranking, 1)}
     expected = [key for key, grade in grades.items() if grade > 0][:MAX_DOCUMENTS]
     return {

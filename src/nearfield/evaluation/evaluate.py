@@ -12,10 +12,12 @@ from nearfield.errors import InputError
 from nearfield.evaluation import significance
 from nearfield.evaluation.datasets import loaders
 from nearfield.evaluation.datasets.dataset import Dataset
+from nearfield.evaluation.json_types import JsonDict
 from nearfield.evaluation.systems import (
     EmbeddingCache,
     EmbeddingSystem,
     SearchSystem,
+    System,
     Variant,
     from_encoder,
     open_system,
@@ -84,7 +86,7 @@ def evaluate(
             system.close()
 
 
-def _open_system(model: Any, memo: EmbeddingCache | None) -> tuple[Any, bool]:
+def _open_system(model: object, memo: EmbeddingCache | None) -> tuple[System, bool]:
     """Return the system, and whether to close it."""
     if isinstance(model, (str, Variant)):
         return open_system(model, memo), True
@@ -98,8 +100,8 @@ def _open_system(model: Any, memo: EmbeddingCache | None) -> tuple[Any, bool]:
 
 
 def _measure(
-    system: Any, data: Dataset, options: TaskOptions, samples: int, opened: float, progress: bool
-) -> dict[str, Any]:
+    system: System, data: Dataset, options: TaskOptions, samples: int, opened: float, progress: bool
+) -> JsonDict:
     task, instrumented = open_task(data.task), InstrumentedSystem(system, progress=progress)
     before, started = getattr(system, "truncated", None), time.perf_counter()
     result = task.measure(instrumented, data.rows, options)
@@ -126,7 +128,7 @@ def _measure(
     }
 
 
-def _describe(system: Any) -> dict[str, Any]:
+def _describe(system: System) -> JsonDict:
     to_dict = getattr(system, "to_dict", None)
-    description: dict[str, Any] = to_dict() if to_dict else {}
+    description: JsonDict = to_dict() if to_dict else {}
     return description

@@ -10,6 +10,7 @@ import numpy as np
 from nearfield.arrays import Array
 from nearfield.errors import InputError
 from nearfield.evaluation import metrics
+from nearfield.evaluation.json_types import JsonDict, JsonMapping
 from nearfield.evaluation.tasks import Column, EvaluationTask, open_task
 
 #: Random numbers in one block, so that resampling a long column does not exceed the memory.
@@ -52,7 +53,7 @@ def resample(task: EvaluationTask, main: str, sides: list[dict[str, Array]], sam
     return [np.concatenate(values) for values in values_of]
 
 
-def paired_test(a: Mapping[str, Any], b: Mapping[str, Any], *, samples: int = 10_000, seed: int = 0) -> dict[str, Any]:
+def paired_test(a: JsonMapping, b: JsonMapping, *, samples: int = 10_000, seed: int = 0) -> JsonDict:
     """Test whether two results on the same data set differ significantly.
 
     ``a`` and ``b`` are results of ``evaluate``. If the main metric is a mean over items, ``p`` is that of a paired

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from itertools import pairwise
-from typing import Any
+
+from nearfield.evaluation.json_types import JsonDict, JsonMapping
 
 
-def metric_label(comparison: Mapping[str, Any]) -> str:
+def metric_label(comparison: JsonMapping) -> str:
     """Return the label of the quality axis: the main metric, or that it is a mean over several data sets."""
     names = {result["main"] for row in comparison["variants"] for result in row["results"].values()}
     metric = " and ".join(sorted(names)) or "quality"
@@ -15,13 +16,13 @@ def metric_label(comparison: Mapping[str, Any]) -> str:
     return metric if sets == 1 else f"{metric}, mean of {sets} sets"
 
 
-def interval(row: Mapping[str, Any]) -> list[float] | None:
+def interval(row: JsonMapping) -> list[float] | None:
     """Return the interval of a variant's quality; None unless there is one data set."""
     intervals = [result["interval"] for result in row["results"].values()]
     return intervals[0] if len(intervals) == 1 else None
 
 
-def quality_speed(comparison: Mapping[str, Any]) -> list[dict[str, Any]]:
+def quality_speed(comparison: JsonMapping) -> list[JsonDict]:
     """Return a point for each variant whose quality and speed are known, by rising speed."""
     rows = []
     for at, row in enumerate(comparison["variants"]):
@@ -31,7 +32,7 @@ def quality_speed(comparison: Mapping[str, Any]) -> list[dict[str, Any]]:
     return sorted(rows, key=lambda point: point["x"])
 
 
-def quality_bytes(comparison: Mapping[str, Any]) -> list[dict[str, Any]]:
+def quality_bytes(comparison: JsonMapping) -> list[JsonDict]:
     """Return a point for each variant whose quality and bytes a document are known, by rising bytes."""
     rows = []
     for at, row in enumerate(comparison["variants"]):
@@ -41,16 +42,16 @@ def quality_bytes(comparison: Mapping[str, Any]) -> list[dict[str, Any]]:
     return sorted(rows, key=lambda point: point["x"])
 
 
-def series(rows: Sequence[Mapping[str, Any]]) -> list[list[Mapping[str, Any]]]:
+def series(rows: Sequence[JsonMapping]) -> list[list[JsonMapping]]:
     """Group the points that differ only in their dimensions."""
-    groups: dict[str, list[Mapping[str, Any]]] = {}
+    groups: dict[str, list[JsonMapping]] = {}
     for row in rows:
         key = sorted((name, str(value)) for name, value in row["options"].items() if name != "dimensions")
         groups.setdefault(str(key), []).append(row)
     return list(groups.values())
 
 
-def latency(comparison: Mapping[str, Any]) -> list[dict[str, Any]]:
+def latency(comparison: JsonMapping) -> list[JsonDict]:
     """Return for each variant the clients (``x``) and the milliseconds p50 and p95."""
     rows = []
     for at, row in enumerate(comparison["variants"]):
@@ -62,7 +63,7 @@ def latency(comparison: Mapping[str, Any]) -> list[dict[str, Any]]:
     return rows
 
 
-def _point(row: Mapping[str, Any], at: int, x: float) -> dict[str, Any]:
+def _point(row: JsonMapping, at: int, x: float) -> JsonDict:
     return {"x": x, "y": row["quality"], "interval": interval(row), "label": row["label"], "at": at}
 
 

@@ -21,8 +21,9 @@ from nearfield.evaluation.datasets import loaders
 from nearfield.evaluation.datasets.dataset import Dataset
 from nearfield.evaluation.datasets.sampling import sample
 from nearfield.evaluation.evaluate import evaluate
+from nearfield.evaluation.json_types import JsonDict, JsonMapping
 from nearfield.evaluation.performance import environment, isolated
-from nearfield.evaluation.systems import open_system
+from nearfield.evaluation.systems import System, open_system
 from nearfield.evaluation.systems.embedding_cache import EmbeddingCache
 from nearfield.evaluation.systems.grid import labels
 from nearfield.evaluation.systems.variant import Variant
@@ -85,7 +86,7 @@ def compare(
     shares = normalise_weights(ranking.WEIGHTS, weights)
     sets = _sets(data, task)
     store = ResultStore(default_folder() if cache is True else cache or None)
-    settings: dict[str, Any] = {"k": k, "samples": samples, "seed": seed}
+    settings: JsonDict = {"k": k, "samples": samples, "seed": seed}
     timing = {"seconds": seconds, "clients": [*clients]}
     work = _ComparisonRun(store, store.embedding_cache(), sets, settings, on_step, len(chosen) * (len(sets) + speed))
     rows = [work.measure(variant) for variant in chosen]
@@ -107,16 +108,16 @@ class _ComparisonRun:
         store: ResultStore,
         memo: EmbeddingCache,
         sets: Sequence[Dataset],
-        settings: dict[str, Any],
+        settings: JsonDict,
         on_step: Step | None,
         steps: int,
     ) -> None:
         self._store, self._memo, self._sets, self._settings = store, memo, sets, settings
         self._on_step, self._steps, self._done = on_step, steps, 0
 
-    def measure(self, variant: Variant) -> dict[str, Any]:
+    def measure(self, variant: Variant) -> JsonDict:
         """Evaluate a variant on every data set; failures are recorded in ``errors``."""
-        row: dict[str, Any] = {"name": str(variant), "options": _options(variant), "results": {}, "errors": []}
+        row: JsonDict = {"name": str(variant), "options": _options(variant), "results": {}, "errors": []}
         self._step(f"{variant}: opening", 0)
         system = None
         try:
@@ -135,7 +136,7 @@ class _ComparisonRun:
         row["storage"] = next((result["storage"] for result in row["results"].values()), None)
         return row
 
-    def _quality(self, row: dict[str, Any], system: Any, variant: Variant, dataset: Dataset) -> None:
+    def _quality(self, row: JsonDict, system: System, variant: Variant, dataset: Dataset) -> None:
         self._step(f"{variant} on {dataset.name}", 0)
         of = {"identity": system.identity, "digest": dataset.digest, **self._settings, "version": __version__}
         try:
@@ -149,7 +150,7 @@ class _ComparisonRun:
             row["errors"].append(_failed(dataset.name, error))
         self._step(f"{variant} on {dataset.name}", 1)
 
-    def time(self, row: dict[str, Any], timing: dict[str, Any]) -> None:
+    def time(self, row: JsonDict, timing: JsonDict) -> None:
         """Measure the speed of a variant that could be opened."""
         row["speed"] = None
         self._step(f"{row['name']}: speed", 0)
@@ -167,7 +168,7 @@ class _ComparisonRun:
                 row["errors"].append(_failed("speed", error))
         self._step(f"{row['name']}: speed", 1)
 
-    def pairs(self, rows: Sequence[dict[str, Any]], dataset: Dataset) -> list[dict[str, Any]]:
+    def pairs(self, rows: Sequence[JsonDict], dataset: Dataset) -> list[JsonDict]:
         """Return paired tests of variants on a data set, with p adjusted for their number by Holm's method (1979)."""
         known = [row for row in rows if dataset.name in row["results"]]
         known.sort(key=lambda row: -row["results"][dataset.name]["score"])
@@ -183,7 +184,7 @@ class _ComparisonRun:
         _adjust(tests)
         return tests
 
-    def _pair(self, a: dict[str, Any], b: dict[str, Any], dataset: Dataset) -> dict[str, Any]:
+    def _pair(self, a: JsonDict, b: JsonDict, dataset: Dataset) -> JsonDict:
         of = {"identities": [a["identity"], b["identity"]], "digest": dataset.digest, **self._settings}
         of["version"] = __version__
         result = self._store.get("pair", **of)
@@ -199,7 +200,7 @@ class _ComparisonRun:
             self._on_step(what, self._done, self._steps)
 
 
-def figures(row: Mapping[str, Any]) -> dict[str, Any]:
+def figures(row: JsonMapping) -> JsonDict:
     """Return the measures of a variant: ``name``, quality, speed (documents per second), memory, storage (bytes)."""
     speed = row.get("speed") or {}
     bytes_ = (row.get("storage") or {}).get("bytes_per_document")
@@ -214,12 +215,12 @@ def figures(row: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _to_dict(
-    rows: list[dict[str, Any]],
+    rows: list[JsonDict],
     sets: Sequence[Dataset],
-    pairs: list[dict[str, Any]],
+    pairs: list[JsonDict],
     shares: dict[str, float],
-    settings: dict[str, Any],
-) -> dict[str, Any]:
+    settings: JsonDict,
+) -> JsonDict:
     measured = [figures(row) for row in rows]
     return {
         "variants": rows,
@@ -235,7 +236,7 @@ def _to_dict(
     }
 
 
-def _adjust(pairs: list[dict[str, Any]]) -> None:
+def _adjust(pairs: list[JsonDict]) -> None:
     adjusted = 0.0
     for rank, pair in enumerate(sorted(pairs, key=lambda pair: pair["p"])):
         adjusted = max(adjusted, min(1.0, pair["p"] * (len(pairs) - rank)))
@@ -252,7 +253,7 @@ def _variants(models: Iterable[str | Variant]) -> list[Variant]:
     return variants
 
 
-def _sets(data: Any, task: str | None) -> list[Dataset]:
+def _sets(data: str | Path | Dataset | Sequence[str | Path | Dataset], task: str | None) -> list[Dataset]:
     sources = [data] if isinstance(data, (str, Path, Dataset)) else list(data)
     datasets = [source if isinstance(source, Dataset) else loaders.load_dataset(source, task) for source in sources]
     if not datasets:
@@ -264,7 +265,7 @@ def _sets(data: Any, task: str | None) -> list[Dataset]:
     return datasets
 
 
-def _options(variant: Variant) -> dict[str, Any]:
+def _options(variant: Variant) -> JsonDict:
     return {name: value for name, value in vars(variant).items() if value is not None}
 
 

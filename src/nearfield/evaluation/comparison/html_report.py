@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Any
 
 from nearfield.evaluation.comparison import chart_data, svg_charts
 from nearfield.evaluation.comparison.compare import figures
+from nearfield.evaluation.json_types import JsonDict, JsonMapping
 from nearfield.evaluation.metrics import library
 from nearfield.evaluation.performance import environment as hardware
 
@@ -39,7 +39,7 @@ CAPTIONS: Mapping[str, tuple[str, str]] = {
 _MAX_PAIRS = 45
 
 
-def render_html(comparison: Mapping[str, Any], title: str = "Comparison") -> str:
+def render_html(comparison: JsonMapping, title: str = "Comparison") -> str:
     """Return a comparison (a result of ``compare``) as an HTML document.
 
     Raises:
@@ -66,7 +66,7 @@ def render_html(comparison: Mapping[str, Any], title: str = "Comparison") -> str
     )
 
 
-def _template_values(comparison: Mapping[str, Any]) -> dict[str, Any]:
+def _template_values(comparison: JsonMapping) -> JsonDict:
     rows = {row["name"]: row for row in comparison["variants"]}
     ranked = [
         {**place, "row": rows[place["name"]], "figures": figures(rows[place["name"]])}

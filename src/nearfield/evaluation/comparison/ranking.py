@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
-from typing import Any
+
+from nearfield.evaluation.json_types import JsonDict, JsonMapping
 
 #: Default weights.
 WEIGHTS: Mapping[str, float] = MappingProxyType({"quality": 0.6, "speed": 0.2, "memory": 0.05, "storage": 0.15})
@@ -22,7 +23,7 @@ NORMALISATION: Mapping[str, str] = MappingProxyType(
 )
 
 
-def rank(rows: Sequence[Mapping[str, Any]], weights: Mapping[str, float]) -> list[dict[str, Any]]:
+def rank(rows: Sequence[JsonMapping], weights: Mapping[str, float]) -> list[JsonDict]:
     """Return variants in order, the best first: ``name``, ``total`` and ``parts`` (each measure from 0 to 1).
 
     ``rows`` have ``name`` and the measures: quality in points, speed in documents per second, memory and storage in
@@ -72,12 +73,12 @@ _SCALES: Mapping[str, Callable[[float, float], float]] = {
 }
 
 
-def pareto_front(rows: Sequence[Mapping[str, Any]], x: str = "speed", y: str = "quality") -> list[str]:
+def pareto_front(rows: Sequence[JsonMapping], x: str = "speed", y: str = "quality") -> list[str]:
     """Return the names on the Pareto front by rising ``x``: no other variant is as good in both and better in one."""
     known = [row for row in rows if row.get(x) is not None and row.get(y) is not None]
     best = [row for row in known if not any(_dominates(other, row, x, y) for other in known)]
     return [row["name"] for row in sorted(best, key=lambda row: (row[x], row["name"]))]
 
 
-def _dominates(a: Mapping[str, Any], b: Mapping[str, Any], x: str, y: str) -> bool:
+def _dominates(a: JsonMapping, b: JsonMapping, x: str, y: str) -> bool:
     return a[x] >= b[x] and a[y] >= b[y] and (a[x] > b[x] or a[y] > b[y])

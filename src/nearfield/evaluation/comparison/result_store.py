@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from nearfield.arrays import Array
+from nearfield.evaluation.json_types import JsonDict
 from nearfield.evaluation.systems.embedding_cache import MAX_BYTES, EmbeddingCache
 from nearfield.fileio.atomic import atomic_file, write_atomic
 from nearfield.settings import cache_dir
@@ -35,7 +36,7 @@ class ResultStore:
         #: Number of results that were read, and that were written.
         self.hits, self.added = 0, 0
 
-    def get(self, kind: str, **of: Any) -> dict[str, Any] | None:
+    def get(self, kind: str, **of: Any) -> JsonDict | None:
         """Return a result by its kind (``quality``, ``speed``) and what it is ``of``; None if it is not stored."""
         path = self._path(kind, of)
         if path is None:
@@ -47,10 +48,10 @@ class ResultStore:
         if not isinstance(stored, dict) or stored.get("of") != json.loads(json.dumps(of)):
             return None
         self.hits += 1
-        result: dict[str, Any] = stored["result"]
+        result: JsonDict = stored["result"]
         return result
 
-    def put(self, kind: str, result: dict[str, Any], **of: Any) -> None:
+    def put(self, kind: str, result: JsonDict, **of: Any) -> None:
         """Store a result."""
         path = self._path(kind, of)
         if path is None:
@@ -62,7 +63,7 @@ class ResultStore:
         """Return a cache of vectors, which is stored in the folder if there is one."""
         return EmbeddingCache() if self.folder is None else PersistentEmbeddingCache(self.folder / "vectors")
 
-    def _path(self, kind: str, of: dict[str, Any]) -> Path | None:
+    def _path(self, kind: str, of: JsonDict) -> Path | None:
         if self.folder is None:
             return None
         key = json.dumps([FORMAT, kind, of], sort_keys=True)
@@ -78,7 +79,7 @@ class PersistentEmbeddingCache(EmbeddingCache):
         self._read: set[str] = set()
         self._space = ""
 
-    def encode(self, space: str, texts: Any, run: Callable[[list[str]], Vectors]) -> tuple[Array, int]:
+    def encode(self, space: str, texts: Sequence[str], run: Callable[[list[str]], Vectors]) -> tuple[Array, int]:
         """Return rows of texts and the number of truncated texts, like ``EmbeddingCache.encode``."""
         self._space = space
         if space not in self._read:

@@ -6,11 +6,14 @@ import io
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 from nearfield.evaluation.comparison import chart_data
+from nearfield.evaluation.json_types import JsonDict, JsonMapping
 from nearfield.evaluation.metrics import library
 
+#: An object of matplotlib, which has no types.
+Axes: TypeAlias = Any
 #: Placeholder for the page's text colour, replaced after drawing; no series has it.
 _INK = "#010203"
 #: The first are distinguishable for colour-blind readers (Okabe & Ito 2008), all on white and on black.
@@ -33,7 +36,7 @@ _LEADER = {"arrowstyle": "-", "alpha": 0.4, "linewidth": 0.8, "shrinkA": 2, "shr
 SIZES: Mapping[str, tuple[float, float, float]] = {"wide": (8.6, 4.6, 10.0), "narrow": (4.0, 4.4, 8.0)}
 
 
-def draw_charts(comparison: Mapping[str, Any], size: str = "wide") -> dict[str, str]:
+def draw_charts(comparison: JsonMapping, size: str = "wide") -> dict[str, str]:
     """Return SVG elements of a comparison's charts by name; charts without data are left out.
 
     ``comparison`` is a result of ``compare``. ``size``: ``wide`` or ``narrow``.
@@ -48,7 +51,7 @@ def draw_charts(comparison: Mapping[str, Any], size: str = "wide") -> dict[str, 
     return charts
 
 
-def _svg(comparison: Mapping[str, Any], paint: Callable[..., None], size: str, prefix: str) -> str:
+def _svg(comparison: JsonMapping, paint: Callable[..., None], size: str, prefix: str) -> str:
     with library("matplotlib").rc_context(_style(size, prefix)):
         out = io.StringIO()
         metadata = {"Date": None, "Creator": None}
@@ -56,7 +59,7 @@ def _svg(comparison: Mapping[str, Any], paint: Callable[..., None], size: str, p
     return _to_inline(out.getvalue(), prefix)
 
 
-def _style(size: str, prefix: str) -> dict[str, Any]:
+def _style(size: str, prefix: str) -> JsonDict:
     text = SIZES[size][2]
     return {
         "svg.fonttype": "path",
@@ -68,7 +71,7 @@ def _style(size: str, prefix: str) -> dict[str, Any]:
     }
 
 
-def figure(comparison: Mapping[str, Any], paint: Callable[..., None], size: str) -> Any:
+def figure(comparison: JsonMapping, paint: Callable[..., None], size: str) -> Axes:
     """Return one of ``CHARTS`` as a matplotlib figure."""
     result = library("matplotlib.figure").Figure(figsize=SIZES[size][:2], layout="constrained")
     result.patch.set_alpha(0)
@@ -95,7 +98,7 @@ def _to_inline(svg: str, prefix: str) -> str:
 # -- charts -------------------------------------------------------------------------------------------------------
 
 
-def _quality_speed(axes: Any, comparison: Mapping[str, Any], size: str) -> None:
+def _quality_speed(axes: Axes, comparison: JsonMapping, size: str) -> None:
     rows = chart_data.quality_speed(comparison)
     front = [row for row in rows if row["front"]]
     for row in rows:
@@ -114,7 +117,7 @@ def _quality_speed(axes: Any, comparison: Mapping[str, Any], size: str) -> None:
     _draw_labels(axes, [(row["x"], row["y"], row["label"], row["at"]) for row in rows], size)
 
 
-def _quality_bytes(axes: Any, comparison: Mapping[str, Any], size: str) -> None:
+def _quality_bytes(axes: Axes, comparison: JsonMapping, size: str) -> None:
     rows = chart_data.quality_bytes(comparison)
     for series in chart_data.series(rows):
         if len(series) > 1:
@@ -132,7 +135,7 @@ def _quality_bytes(axes: Any, comparison: Mapping[str, Any], size: str) -> None:
     _draw_labels(axes, [(row["x"], row["y"], row["label"], row["at"]) for row in rows], size)
 
 
-def _latency(axes: Any, comparison: Mapping[str, Any], size: str) -> None:
+def _latency(axes: Axes, comparison: JsonMapping, size: str) -> None:
     rows = chart_data.latency(comparison)
     for row in rows:
         axes.plot(row["x"], row["p95"], "-" + _mark(row["at"]), color=_colour(row["at"]), markersize=5, linewidth=1.5)
@@ -151,18 +154,18 @@ def _latency(axes: Any, comparison: Mapping[str, Any], size: str) -> None:
 
 
 #: By name: the function that returns the points, and the function that draws them.
-CHARTS: Mapping[str, tuple[Callable[[Any], Any], Callable[..., None]]] = {
+CHARTS: Mapping[str, tuple[Callable[[JsonMapping], list[JsonDict]], Callable[..., None]]] = {
     "quality-speed": (chart_data.quality_speed, _quality_speed),
     "quality-storage": (chart_data.quality_bytes, _quality_bytes),
     "latency": (chart_data.latency, _latency),
 }
 
 
-def _quality(comparison: Mapping[str, Any]) -> str:
+def _quality(comparison: JsonMapping) -> str:
     return f"{chart_data.metric_label(comparison)}, points of 100"
 
 
-def _bars(row: Mapping[str, Any]) -> Any:
+def _bars(row: JsonMapping) -> list[list[float]] | None:
     if row["interval"] is None:
         return None
     low, high = row["interval"]
@@ -177,7 +180,7 @@ def _mark(at: int) -> str:
     return _MARKS[(at + at // len(_COLOURS)) % len(_MARKS)]
 
 
-def _ticks(axis: Any, values: Sequence[float], base: int = 10) -> None:
+def _ticks(axis: Axes, values: Sequence[float], base: int = 10) -> None:
     """Set plain numbers at round positions of a logarithmic axis, also if its range is small."""
     ticker = library("matplotlib.ticker")
     span = max(values) / max(min(values), 1e-9)
@@ -187,7 +190,7 @@ def _ticks(axis: Any, values: Sequence[float], base: int = 10) -> None:
     axis.set_minor_locator(ticker.NullLocator())
 
 
-def _draw_labels(axes: Any, rows: Sequence[tuple[float, float, str, int]], size: str) -> None:
+def _draw_labels(axes: Axes, rows: Sequence[tuple[float, float, str, int]], size: str) -> None:
     """Draw labels in a column right of the axes, without overlap, each with a thin line to its point."""
     axes.margins(x=0.08, y=0.1)
     low, high = axes.get_ylim()

@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from nearfield.evaluation.comparison import chart_data
 from nearfield.evaluation.comparison.compare import figures
 from nearfield.evaluation.comparison.html_report import format_number
+from nearfield.evaluation.json_types import JsonMapping
 from nearfield.evaluation.metrics import library
 from nearfield.evaluation.performance import environment
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 #: Rows and columns of a chart.
 _HEIGHT, _WIDTH = 18, 88
 _MARKS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 
-def print_comparison(comparison: Mapping[str, Any], *, pictures: bool = True) -> None:
+def print_comparison(comparison: JsonMapping, *, pictures: bool = True) -> None:
     """Print the ranking, the failures, and the charts."""
     from rich.console import Console
 
@@ -35,7 +39,7 @@ def print_comparison(comparison: Mapping[str, Any], *, pictures: bool = True) ->
     console.print(environment.summary_line(comparison["machine"]), highlight=False, style="dim")
 
 
-def _ranking(comparison: Mapping[str, Any]) -> Any:
+def _ranking(comparison: JsonMapping) -> Table:
     from rich import box
     from rich.table import Table
 
@@ -55,7 +59,7 @@ def _ranking(comparison: Mapping[str, Any]) -> Any:
     for position, place in enumerate(comparison["ranking"]):
         row = rows[place["name"]]
         known, interval = figures(row), chart_data.interval(row)
-        latency: Mapping[str, Any] = next(iter(((row.get("speed") or {}).get("latency") or {}).values()), {})
+        latency: JsonMapping = next(iter(((row.get("speed") or {}).get("latency") or {}).values()), {})
         speed = (
             [format_number(known["speed"], 0), format_number(latency.get("p95"), 1), _mib(known["memory"])]
             if timed
@@ -78,7 +82,7 @@ def _mib(count: float | None) -> str:
     return format_number(None if count is None else count / 2**20, 0)
 
 
-def _failures(comparison: Mapping[str, Any]) -> Any:
+def _failures(comparison: JsonMapping) -> Table | None:
     from rich.table import Table
 
     failed = [(row["label"], error) for row in comparison["variants"] for error in row["errors"]]
@@ -92,7 +96,7 @@ def _failures(comparison: Mapping[str, Any]) -> Any:
     return table
 
 
-def _differences(comparison: Mapping[str, Any]) -> str:
+def _differences(comparison: JsonMapping) -> str:
     """Return how many pairs differ significantly, and which variants equal the best of each data set."""
     pairs, names = comparison["significance"], {row["name"]: row["label"] for row in comparison["variants"]}
     if not pairs:
@@ -109,7 +113,7 @@ def _differences(comparison: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def draw_charts(comparison: Mapping[str, Any], width: int = _WIDTH) -> list[str]:
+def draw_charts(comparison: JsonMapping, width: int = _WIDTH) -> list[str]:
     """Return the charts of a comparison as text; letters are those of the ranking.
 
     Raises:
@@ -177,7 +181,7 @@ def _round_ticks(low: float, high: float) -> list[float]:
     return sorted({float(f"{tick:.2g}") for tick in ticks})
 
 
-def _mark(comparison: Mapping[str, Any], row: Mapping[str, Any]) -> str:
+def _mark(comparison: JsonMapping, row: JsonMapping) -> str:
     return _letter([variant["name"] for variant in comparison["variants"]].index(row["name"]))
 
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from nearfield.evaluation.datasets import sampling
 from nearfield.evaluation.datasets.dataset import Dataset
+from nearfield.evaluation.json_types import JsonDict
 from nearfield.evaluation.planning.index_size import BITS
-from nearfield.evaluation.systems.variant import Variant
+from nearfield.evaluation.systems import EmbeddingSystem, System, Variant
 from nearfield.vectors.multivector import MultiVectors
 from nearfield.vectors.sparse import SparseVectors
 
@@ -17,7 +16,7 @@ from nearfield.vectors.sparse import SparseVectors
 SAMPLE_SIZE = 64
 
 
-def bytes_per_document(system: Any, variant: Variant, dataset: Dataset) -> dict[str, Any]:
+def bytes_per_document(system: System, variant: Variant, dataset: Dataset) -> JsonDict:
     """Return the storage of a variant's vectors, after it was evaluated on the data set.
 
     The result has ``bytes_per_vector`` (None if vectors differ), ``vectors_per_document`` and ``bytes_per_document``,
@@ -37,17 +36,17 @@ def bytes_per_document(system: Any, variant: Variant, dataset: Dataset) -> dict[
     return {"bytes_per_vector": size, "vectors_per_document": chunks, "bytes_per_document": size * chunks}
 
 
-def _dimensions(system: Any, variant: Variant) -> int | None:
+def _dimensions(system: System, variant: Variant) -> int | None:
     """Return the dimensions of dense vectors: of the variant, of the model's facts, or of an encoded text."""
     dimensions = variant.dimensions or (system.to_dict().get("dimensions") if hasattr(system, "to_dict") else None)
-    if dimensions is None and hasattr(system, "encode"):
+    if dimensions is None and isinstance(system, EmbeddingSystem):
         dimensions = np.asarray(system.encode(["hello world"], role="document")).shape[1]
     return None if dimensions is None else int(dimensions)
 
 
-def _mean_bytes(system: Any, dataset: Dataset) -> float | None:
+def _mean_bytes(system: System, dataset: Dataset) -> float | None:
     """Return the mean size of some documents' sparse vectors or multi-vectors."""
-    if not hasattr(system, "encode"):
+    if not isinstance(system, EmbeddingSystem):
         return None
     chosen, _ = sampling.sample(dataset, SAMPLE_SIZE, 0)
     vectors = system.encode(chosen, role="document")

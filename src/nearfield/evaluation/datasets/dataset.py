@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Sized
 from dataclasses import asdict, dataclass
 from functools import cached_property
-from typing import Any
 
 from nearfield.errors import InputError
+from nearfield.evaluation.json_types import JsonDict
 
 
 @dataclass(frozen=True)
@@ -200,19 +200,19 @@ class Dataset:
         content = json.dumps([self.task, asdict(self.rows)], ensure_ascii=True, sort_keys=True)
         return hashlib.sha256(content.encode()).hexdigest()
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> JsonDict:
         """Return name, task, digest and counts, as results contain them."""
         more = {"synthetic": self.synthetic} if self.synthetic else {}
         more |= {"note": self.note} if self.note else {}
         return {"name": self.name, "task": self.task, "digest": self.digest, **self.rows.counts(), **more}
 
 
-def _require_rows(what: str, rows: Any) -> None:
+def _require_rows(what: str, rows: Sized) -> None:
     if not rows:
         raise InputError(f"There are no {what}.")
 
 
-def _require_equal_lengths(**columns: Sequence[Any]) -> None:
+def _require_equal_lengths(**columns: Sequence[object]) -> None:
     lengths = {name: len(column) for name, column in columns.items()}
     if len(set(lengths.values())) > 1:
         counts = ", ".join(f"{count} of {name}" for name, count in lengths.items())

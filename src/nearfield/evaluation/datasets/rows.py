@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from nearfield.errors import InputError, nearest
+from nearfield.evaluation.json_types import JsonMapping
 from nearfield.fileio.tabular import read_header, read_table
 
 SUFFIXES = (".jsonl", ".ndjson", ".tsv", ".csv", ".txt")
@@ -22,7 +23,7 @@ class DatasetRow:
 
     path: Path
     number: int
-    values: Mapping[str, Any]
+    values: JsonMapping
 
     def error(self, problem: str) -> InputError:
         """Return an error that names file and line."""

@@ -14,10 +14,13 @@ import numpy as np
 from nearfield.client import Client
 from nearfield.encoder import Encoder
 from nearfield.errors import InputError, MissingExtra
+from nearfield.evaluation.json_types import JsonDict, Keywords
 from nearfield.vectors.dense import Vectors
 
 #: The encoder of the texts: a local model, or a client of a server.
 TextEncoder: TypeAlias = Encoder | Client
+#: An object of the mteb package, which has no types.
+MtebObject: TypeAlias = Any
 
 
 class MtebModel:
@@ -71,12 +74,12 @@ class MtebModel:
 
     def encode(
         self,
-        inputs: Any,
+        inputs: MtebObject,
         *,
-        task_metadata: Any,
-        prompt_type: Any = None,
+        task_metadata: MtebObject,
+        prompt_type: MtebObject = None,
         **options: Any,
-    ) -> Any:
+    ) -> MtebObject:
         """Encode MTEB batches: float32 [n, dim], or for late interaction a list of [tokens, dim]."""
         texts = [text for batch in inputs for text in batch["text"]]
         keywords = {**self._keywords, **self.prompt(task_metadata, prompt_type)}
@@ -87,7 +90,7 @@ class MtebModel:
             return vectors.decode().data
         return [np.asarray(row) for row in vectors]
 
-    def prompt(self, task_metadata: Any, prompt_type: Any = None) -> dict[str, Any]:
+    def prompt(self, task_metadata: MtebObject, prompt_type: MtebObject = None) -> JsonDict:
         """Return the keywords of ``Encoder.encode`` for a task: role, prompt, prompt_name, task or instruction."""
         from mteb.models.abs_encoder import get_prompt_name
 
@@ -100,13 +103,13 @@ class MtebModel:
                 return {**known, "instruction": instruction}
         return known if name is None else {**known, **self._prompts[name]}
 
-    def similarity(self, embeddings1: Any, embeddings2: Any) -> Any:
+    def similarity(self, embeddings1: MtebObject, embeddings2: MtebObject) -> MtebObject:
         """Return all similarities by the model's own measure: a tensor [n, m]."""
         from mteb import similarity_functions
 
         return getattr(similarity_functions, self._measure())(embeddings1, embeddings2)
 
-    def similarity_pairwise(self, embeddings1: Any, embeddings2: Any) -> Any:
+    def similarity_pairwise(self, embeddings1: MtebObject, embeddings2: MtebObject) -> MtebObject:
         """Return the similarities of rows at the same position: a tensor [n]."""
         from mteb import similarity_functions
 
@@ -127,7 +130,9 @@ class MtebModel:
         self.close()
 
 
-def _open(model: str | Encoder, revision: str | None, url: str | None, key: str | None, options: Any) -> TextEncoder:
+def _open(
+    model: str | Encoder, revision: str | None, url: str | None, key: str | None, options: Keywords
+) -> TextEncoder:
     if isinstance(model, Encoder):
         encoder: TextEncoder = model
     elif url is not None:
@@ -141,7 +146,7 @@ def _open(model: str | Encoder, revision: str | None, url: str | None, key: str 
     return encoder
 
 
-def _meta(encoder: TextEncoder, settings: dict[str, Any]) -> Any:
+def _meta(encoder: TextEncoder, settings: JsonDict) -> MtebObject:
     """Return MTEB's metadata of a model, updated with facts about this encoder."""
     from mteb.models.model_implementations import MODEL_REGISTRY
     from mteb.models.model_meta import ModelMeta
@@ -153,7 +158,7 @@ def _meta(encoder: TextEncoder, settings: dict[str, Any]) -> Any:
     )
     is_multivector = isinstance(encoder, Encoder) and encoder.recipe.outputs[0] == "multivector"
     known = MODEL_REGISTRY.get(name) or ModelMeta.create_empty({"name": name})
-    facts: dict[str, Any] = {"loader": None, "loader_kwargs": {}, "experiment_kwargs": settings or None}
+    facts: JsonDict = {"loader": None, "loader_kwargs": {}, "experiment_kwargs": settings or None}
     facts["similarity_fn_name"] = _scoring("MaxSim" if is_multivector else _metric(encoder))
     facts["model_type"] = ["late-interaction"] if is_multivector else ["dense"]
     if isinstance(encoder, Encoder):
@@ -171,7 +176,7 @@ def _metric(encoder: TextEncoder) -> str:
     return metric
 
 
-def _scoring(metric: str) -> Any:
+def _scoring(metric: str) -> MtebObject:
     from mteb.models.model_meta import ScoringFunction
 
     return {
@@ -204,7 +209,7 @@ def _reads_instructions(encoder: TextEncoder) -> bool:
     return bool(entry and entry.instruction and encoder.remote.native)
 
 
-def _instruction(task_metadata: Any, prompt_type: Any) -> str:
+def _instruction(task_metadata: MtebObject, prompt_type: MtebObject) -> str:
     """Return MTEB's instruction for a task or its type; empty for an unknown task."""
     from mteb.abstasks.abstask import get_abstask_prompt
 
@@ -219,7 +224,7 @@ def _instruction(task_metadata: Any, prompt_type: Any) -> str:
         return ""
 
 
-def package() -> Any:
+def package() -> MtebObject:
     """Return the mteb package, or raise MissingExtra."""
     try:
         import mteb

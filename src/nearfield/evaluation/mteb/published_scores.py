@@ -6,9 +6,9 @@ import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from nearfield.errors import InputError, nearest
+from nearfield.evaluation.json_types import JsonDict, JsonMapping
 
 #: Files in a results folder that hold no results.
 _OTHER_FILES = frozenset({"model_meta.json", "run_settings.json", "paths.json"})
@@ -72,7 +72,7 @@ def select_scores(
     return [score for score in of_task if split in (None, score.split) and subset in (None, score.subset)]
 
 
-def compare_scores(ours: Iterable[Mapping[str, Any]], theirs: Iterable[PublishedScore]) -> list[dict[str, Any]]:
+def compare_scores(ours: Iterable[JsonMapping], theirs: Iterable[PublishedScore]) -> list[JsonDict]:
     """Compare the results of ``run_tasks`` with published scores of one model: both scores and the difference.
 
     ``published`` and ``difference`` are None where no score was published.
@@ -106,7 +106,7 @@ def _read_file(file: Path) -> Iterator[PublishedScore]:
         raise InputError(f"{file} is not an MTEB result: it has neither scores nor results.", param="path")
 
 
-def _parse_result(file: Path, content: Mapping[str, Any]) -> Iterator[PublishedScore]:
+def _parse_result(file: Path, content: JsonMapping) -> Iterator[PublishedScore]:
     folder = file.resolve().parent
     while folder.parent.name == "experiments" or folder.name == "experiments":
         folder = folder.parent
@@ -117,7 +117,7 @@ def _parse_result(file: Path, content: Mapping[str, Any]) -> Iterator[PublishedS
             yield _parse_score(file, model, revision, task, split, row.get("hf_subset", "default"), row)
 
 
-def _parse_many(results: Mapping[str, Any]) -> Iterator[PublishedScore]:
+def _parse_many(results: JsonMapping) -> Iterator[PublishedScore]:
     for model, tasks in results.items():
         for task, revisions in tasks.items():
             for revision, splits in revisions.items():
@@ -127,7 +127,7 @@ def _parse_many(results: Mapping[str, Any]) -> Iterator[PublishedScore]:
 
 
 def _parse_score(
-    source: object, model: str, revision: str, task: str, split: str, subset: str, row: Any
+    source: object, model: str, revision: str, task: str, split: str, subset: str, row: object
 ) -> PublishedScore:
     if not isinstance(row, dict) or not isinstance(row.get("main_score"), (int, float)):
         raise InputError(f"{source}: {task}, {split}, {subset} has no main_score.", param="path")
@@ -135,7 +135,7 @@ def _parse_score(
     return PublishedScore(model, revision, task, split, subset, 100.0 * float(row["main_score"]), numbers)
 
 
-def _load_legacy(file: Path) -> Mapping[str, Any]:
+def _load_legacy(file: Path) -> JsonMapping:
     """Read a file of a release before 1.11 with the mteb package."""
     from nearfield.evaluation.mteb.model import package
 

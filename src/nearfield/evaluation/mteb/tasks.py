@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from nearfield.errors import InputError, SourceUnavailable, nearest
 from nearfield.evaluation.datasets.dataset import Classification, Dataset, PairRows, Retrieval
-from nearfield.evaluation.mteb.model import MtebModel, package
+from nearfield.evaluation.json_types import JsonDict
+from nearfield.evaluation.mteb.model import MtebModel, MtebObject, package
 
 #: Classes of data sets, and the types of MTEB tasks whose data they can replace.
 _TASK_TYPES: Mapping[type, tuple[str, ...]] = {
@@ -21,12 +21,12 @@ _TASK_TYPES: Mapping[type, tuple[str, ...]] = {
 
 def run_tasks(
     model: MtebModel,
-    tasks: Sequence[str | Any],
+    tasks: Sequence[str | MtebObject],
     *,
     output: str | Path | None = None,
     data: Mapping[str, Dataset] | None = None,
     progress: bool = False,
-) -> list[dict[str, Any]]:
+) -> list[JsonDict]:
     """Run MTEB tasks; return task, split, subset, main score in points, and all metrics of each.
 
     Args:
@@ -51,7 +51,7 @@ def run_tasks(
         hint = nearest(unused, map(_name, tasks))
         raise InputError(f"There is data for {unused!r}, which is none of the tasks. {hint}", param="data")
     cache = None if output is None else mteb.ResultCache(output)
-    rows: list[dict[str, Any]] = []
+    rows: list[JsonDict] = []
     for task in chosen:
         with _download_errors(task):
             results = mteb.evaluate(model, task, cache=cache, show_progress_bar=progress, co2_tracker=False)
@@ -59,7 +59,7 @@ def run_tasks(
     return rows
 
 
-def with_data(task: str | Any, dataset: Dataset) -> Any:
+def with_data(task: str | MtebObject, dataset: Dataset) -> MtebObject:
     """Return an MTEB task, given by name or object, with the rows of a data set.
 
     Raises:
@@ -85,7 +85,7 @@ def with_data(task: str | Any, dataset: Dataset) -> Any:
     return filled
 
 
-def _convert_retrieval(rows: Retrieval, split: str) -> dict[str, Any]:
+def _convert_retrieval(rows: Retrieval, split: str) -> JsonDict:
     from datasets import Dataset as Table
 
     judged = {query: dict(grades) for query, grades in rows.relevant.items() if any(grades.values())}
@@ -95,14 +95,14 @@ def _convert_retrieval(rows: Retrieval, split: str) -> dict[str, Any]:
     return {"default": {split: {**parts, "top_ranked": None}}}
 
 
-def _convert_pairs(rows: PairRows, split: str) -> Any:
+def _convert_pairs(rows: PairRows, split: str) -> MtebObject:
     from datasets import Dataset as Table
 
     columns = {"sentence1": list(rows.first), "sentence2": list(rows.second), "score": list(rows.gold)}
     return {split: Table.from_dict(columns)}
 
 
-def _convert_classification(rows: Classification, split: str) -> Any:
+def _convert_classification(rows: Classification, split: str) -> MtebObject:
     from datasets import Dataset as Table
     from datasets import DatasetDict
 
@@ -115,18 +115,18 @@ def _convert_classification(rows: Classification, split: str) -> Any:
     return DatasetDict(tables)
 
 
-_CONVERTERS: Mapping[type, Any] = {
+_CONVERTERS: Mapping[type, MtebObject] = {
     Retrieval: _convert_retrieval,
     PairRows: _convert_pairs,
     Classification: _convert_classification,
 }
 
 
-def _name(task: str | Any) -> str:
+def _name(task: str | MtebObject) -> str:
     return task if isinstance(task, str) else str(task.metadata.name)
 
 
-def _task(task: str | Any) -> Any:
+def _task(task: str | MtebObject) -> MtebObject:
     if not isinstance(task, str):
         return task
     try:
@@ -136,7 +136,7 @@ def _task(task: str | Any) -> Any:
 
 
 @contextmanager
-def _download_errors(task: Any) -> Iterator[None]:
+def _download_errors(task: MtebObject) -> Iterator[None]:
     """Convert the errors of a failed download into SourceUnavailable."""
     import httpx
     from datasets.exceptions import DatasetsError
@@ -152,7 +152,7 @@ def _download_errors(task: Any) -> Iterator[None]:
         ) from error
 
 
-def _rows(result: Any, task: Any) -> list[dict[str, Any]]:
+def _rows(result: MtebObject, task: MtebObject) -> list[JsonDict]:
     main = task.metadata.main_score
     return [
         {

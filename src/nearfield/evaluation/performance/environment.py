@@ -8,16 +8,16 @@ import platform
 from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
 
 from nearfield import hardware
+from nearfield.evaluation.json_types import JsonDict
 
 PACKAGES = ("nearfield", "openvino", "torch", "tokenizers", "numpy")
 _CPU_INFO = Path("/proc/cpuinfo")
 _UNITS = ("amx", "avx512_bf16", "avx512_vnni")
 
 
-def describe_environment(packages: Sequence[str] = PACKAGES) -> dict[str, Any]:
+def describe_environment(packages: Sequence[str] = PACKAGES) -> JsonDict:
     """Return CPU, cores, memory in bytes, matrix units, what precision "auto" means, versions and the date."""
     return {
         "cpu": _cpu(),
@@ -32,7 +32,7 @@ def describe_environment(packages: Sequence[str] = PACKAGES) -> dict[str, Any]:
     }
 
 
-def summary_line(facts: dict[str, Any]) -> str:
+def summary_line(facts: JsonDict) -> str:
     """Return a description of the environment in one line."""
     size = f", {facts['memory'] / 2**30:.1f} GiB" if facts["memory"] else ""
     versions = ", ".join(f"{name} {number}" for name, number in facts["versions"].items() if number != "not installed")

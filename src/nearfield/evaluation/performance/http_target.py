@@ -9,6 +9,7 @@ from typing import Any
 
 from nearfield.client import AsyncClient, RetryPolicy
 from nearfield.errors import NearfieldError
+from nearfield.evaluation.json_types import JsonDict
 
 #: Texts in one request of bulk work, and requests at the same time.
 _BATCH_SIZE, _CONCURRENT_REQUESTS = 32, 4
@@ -48,7 +49,7 @@ class HttpTarget:
         self.name = f"{model} at {url}"
         self._url, self._model, self._options = f"{url.rstrip('/')}/embeddings", model, options
         self.refused = 0
-        self.facts: dict[str, Any] = {"where": url}
+        self.facts: JsonDict = {"where": url}
         started = time.perf_counter()
         reply = asyncio.run(self._send_first())
         size = len(reply["data"][0]["embedding"])
@@ -67,7 +68,7 @@ class HttpTarget:
         """Close the connections; they belong to one event loop."""
         await self._client.aclose()
 
-    async def _send_first(self) -> dict[str, Any]:
+    async def _send_first(self) -> JsonDict:
         try:
             return await self._send(["hello world"])
         finally:
@@ -91,9 +92,9 @@ class HttpTarget:
         self.refused += 1
         self.facts["refused"] = self.refused
 
-    async def _send(self, texts: Sequence[str]) -> dict[str, Any]:
+    async def _send(self, texts: Sequence[str]) -> JsonDict:
         body = {"model": self._model, "input": list(texts), **self._options}
-        reply: dict[str, Any] = await self._client.request("POST", self._url, body)
+        reply: JsonDict = await self._client.request("POST", self._url, body)
         # The vectors are not converted: that would be measured too.
         try:
             count = len(reply["data"])

@@ -9,15 +9,23 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import ExitStack
 from itertools import count
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, TypeAlias
 
 from nearfield import hardware
 from nearfield.errors import NearfieldError
+from nearfield.evaluation.json_types import JsonDict, JsonMapping
 
+if TYPE_CHECKING:
+    from nearfield.evaluation.performance.load_test import Target
+    from nearfield.evaluation.systems.local_model import LocalModel
+    from nearfield.evaluation.systems.search import SearchPipeline
+
+_Bulk: TypeAlias = "Callable[[Sequence[str]], int | None]"
+_Ask: TypeAlias = "Callable[[str], Awaitable[object]]"
 #: Maximum length of a failed process's error message.
 _MAX_MESSAGE = 300
 
@@ -29,7 +37,7 @@ def measure_in_subprocess(
     *,
     seconds: float = 2.0,
     clients: Sequence[int] = (1, 4, 16),
-) -> dict[str, Any]:
+) -> JsonDict:
     """Measure a variant in a new process.
 
     Args:
@@ -45,7 +53,7 @@ def measure_in_subprocess(
     Raises:
         NearfieldError: the process failed; the message is that of the process.
     """
-    request: dict[str, Any] = {"variant": variant, "documents": [*documents], "queries": [*queries]}
+    request: JsonDict = {"variant": variant, "documents": [*documents], "queries": [*queries]}
     request |= {"seconds": seconds, "clients": [*clients]}
     with tempfile.TemporaryDirectory(prefix="nearfield-timed-") as directory:
         folder = Path(directory)
@@ -55,7 +63,7 @@ def measure_in_subprocess(
         reply = folder / "reply.json"
         if done.returncode or not reply.exists():
             raise NearfieldError(_last_error(done.stderr) or f"the measurement ended with status {done.returncode}")
-        result: dict[str, Any] = json.loads(reply.read_text(encoding="utf-8"))
+        result: JsonDict = json.loads(reply.read_text(encoding="utf-8"))
     return result
 
 
@@ -67,9 +75,13 @@ def _last_error(text: str) -> str:
 class _MixedTarget:
     """A load test target: documents in bulk, queries one at a time."""
 
-    def __init__(self, name: str, facts: dict[str, Any], bulk: Any, ask: Any, queries: Sequence[str]) -> None:
-        self.name, self.facts, self.bulk = name, facts, bulk
+    def __init__(self, name: str, facts: JsonDict, bulk: _Bulk, ask: _Ask, queries: Sequence[str]) -> None:
+        self.name, self.facts, self._bulk = name, facts, bulk
         self._ask, self._queries, self._next = ask, queries, count()
+
+    def bulk(self, texts: Sequence[str]) -> int | None:
+        """Prepare documents for search; return the number of tokens, None if it is unknown."""
+        return self._bulk(texts)
 
     async def ask(self, _: str) -> None:
         """Run the next query; the text is ignored."""
@@ -79,7 +91,7 @@ class _MixedTarget:
         """Do nothing: the caller closes the system."""
 
 
-def _run(request: Mapping[str, Any]) -> dict[str, Any]:
+def _run(request: JsonMapping) -> JsonDict:
     from nearfield.evaluation.performance import load_test
 
     empty = hardware.memory_resident()
@@ -91,7 +103,7 @@ def _run(request: Mapping[str, Any]) -> dict[str, Any]:
     return result
 
 
-def _target(request: Mapping[str, Any], stack: ExitStack) -> Any:
+def _target(request: JsonMapping, stack: ExitStack) -> Target:
     """Return the target; the stack closes it."""
     from nearfield.evaluation.performance import http_target
     from nearfield.evaluation.systems import Variant, open_system
@@ -114,7 +126,7 @@ def _target(request: Mapping[str, Any], stack: ExitStack) -> Any:
     return target
 
 
-def _model_target(system: Any, queries: Sequence[str]) -> _MixedTarget:
+def _model_target(system: LocalModel, queries: Sequence[str]) -> _MixedTarget:
     encoder = system.encoder
     counted: dict[int, int] = {}
 
@@ -131,7 +143,7 @@ def _model_target(system: Any, queries: Sequence[str]) -> _MixedTarget:
     return _MixedTarget(system.name, facts, bulk, ask, queries)
 
 
-def _search_target(system: Any, request: Mapping[str, Any], stack: ExitStack) -> _MixedTarget:
+def _search_target(system: SearchPipeline, request: JsonMapping, stack: ExitStack) -> _MixedTarget:
     documents = {str(at): text for at, text in enumerate(request["documents"])}
 
     def bulk(texts: Sequence[str]) -> None:

@@ -19,6 +19,7 @@ import numpy as np
 
 from nearfield import hardware as machine
 from nearfield.errors import InputError
+from nearfield.evaluation.json_types import JsonDict
 from nearfield.evaluation.performance import environment
 from nearfield.vectors.multivector import MultiVectors
 from nearfield.vectors.sparse import SparseVectors
@@ -38,7 +39,7 @@ class Target(Protocol):
     #: The name in results.
     name: str
     #: Facts besides speed: precision, load_seconds, dimensions, bytes_per_vector and others.
-    facts: dict[str, Any]
+    facts: JsonDict
 
     def bulk(self, texts: Sequence[str]) -> int | None:
         """Encode all texts as fast as possible; return the number of tokens, None if it is unknown."""
@@ -78,7 +79,7 @@ class LocalTarget:
         """Do nothing: the encoder belongs to the caller."""
 
 
-def _shape_of(sample: Any) -> dict[str, Any]:
+def _shape_of(sample: Any) -> JsonDict:
     if isinstance(sample, SparseVectors):
         return {"dimensions": sample.size, "bytes_per_vector": None, "values_per_text": "one for each term of the text"}
     if isinstance(sample, MultiVectors):
@@ -132,7 +133,7 @@ def measure(
     seconds: float = 3.0,
     clients: Sequence[int] = (1, 8, 32),
     on_stage: Callable[[str], None] | None = None,
-) -> dict[str, Any]:
+) -> JsonDict:
     """Measure bulk throughput, and the latency at each number of clients; each takes about ``seconds``.
 
     Returns:
@@ -163,7 +164,7 @@ def measure(
     }
 
 
-def measure_bulk(encode: Callable[[Sequence[str]], int | None], texts: Sequence[str], seconds: float) -> dict[str, Any]:
+def measure_bulk(encode: Callable[[Sequence[str]], int | None], texts: Sequence[str], seconds: float) -> JsonDict:
     """Encode all texts repeatedly for some seconds; the speed is the median over complete passes."""
     speeds: list[float] = []
     tokens: int | None = None
@@ -185,7 +186,7 @@ def measure_bulk(encode: Callable[[Sequence[str]], int | None], texts: Sequence[
 
 async def _all_clients(
     target: Target, texts: Sequence[str], seconds: float, clients: Sequence[int], stage: Callable[[str], None]
-) -> dict[str, Any]:
+) -> JsonDict:
     results = {}
     try:
         for count in clients:

@@ -6,10 +6,10 @@ import math
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from types import MappingProxyType
-from typing import Any
 
 from nearfield import catalog
 from nearfield.catalog import CatalogEntry
+from nearfield.evaluation.json_types import JsonDict
 from nearfield.evaluation.planning.calibration import Calibration
 from nearfield.evaluation.planning.index_size import index_size, seconds_to_index
 from nearfield.evaluation.planning.requirements import (
@@ -51,7 +51,7 @@ def advise(
     entries: Sequence[CatalogEntry] | None = None,
     here: Collection[str] = (),
     count: int = 3,
-) -> dict[str, Any]:
+) -> JsonDict:
     """Return up to ``count`` models that meet all requirements, the best first.
 
     ``here`` are ids of models whose files are on this machine. The rank is the weighted mean of three numbers between 0
@@ -92,7 +92,7 @@ def advise(
     }
 
 
-def _calibration(calibration: Calibration) -> dict[str, Any]:
+def _calibration(calibration: Calibration) -> JsonDict:
     return {
         "precision": calibration.precision,
         "seconds": round(calibration.seconds, 1),
@@ -190,7 +190,7 @@ def _nth(place: int) -> str:
     return f"{place}{ending}"
 
 
-def _speed(need: Requirements, candidate: ModelCandidate) -> dict[str, Any] | None:
+def _speed(need: Requirements, candidate: ModelCandidate) -> JsonDict | None:
     if candidate.tokens_per_second is None or candidate.query_tokens_per_second is None:
         return None
     texts = candidate.tokens_per_second / need.tokens
@@ -206,7 +206,7 @@ def _speed(need: Requirements, candidate: ModelCandidate) -> dict[str, Any] | No
     }
 
 
-def _storage(need: Requirements, candidate: ModelCandidate) -> dict[str, Any] | None:
+def _storage(need: Requirements, candidate: ModelCandidate) -> JsonDict | None:
     """Return the bytes of the vectors, and those in LanceDB with its index."""
     if candidate.vector_bytes is None or need.kind == "scores":
         return None

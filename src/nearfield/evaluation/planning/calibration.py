@@ -19,7 +19,7 @@ import re
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +30,7 @@ import numpy as np
 from nearfield import hardware
 from nearfield.encoder import Encoder
 from nearfield.errors import InputError
+from nearfield.evaluation.json_types import JsonMapping, Keywords
 from nearfield.evaluation.performance import workloads
 from nearfield.evaluation.planning.model_shapes import ModelShape
 from nearfield.testing import write_tiny_model
@@ -138,7 +139,7 @@ class Clock:
         self._worked = self._passed = 0.0
 
     @classmethod
-    def for_options(cls, options: Mapping[str, Any]) -> Clock:
+    def for_options(cls, options: JsonMapping) -> Clock:
         """Return the clock for options of ``Encoder``."""
         if options.get("backend", "openvino") == "torch":
             return cls(None)
@@ -162,7 +163,7 @@ class Clock:
 
 
 def _measure_width(
-    home: Path, hidden: int, known: Sequence[str], rounds: int, options: dict[str, Any], clock: Clock
+    home: Path, hidden: int, known: Sequence[str], rounds: int, options: Keywords, clock: Clock
 ) -> tuple[WidthTiming, float]:
     """Measure one width; return its timing and the bytes per parameter."""
     shape = ModelShape("random", hidden, inner=4 * hidden, vocabulary=len(known))
@@ -219,9 +220,7 @@ def _time_runs(
     return {key: (statistics.median(seconds), lengths[key]) for key, seconds in times.items()}
 
 
-def _measure_table(
-    home: Path, hidden: int, rounds: int, options: dict[str, Any], clock: Clock
-) -> tuple[float, str, int]:
+def _measure_table(home: Path, hidden: int, rounds: int, options: Keywords, clock: Clock) -> tuple[float, str, int]:
     """Measure a static model in model2vec's layout; return its seconds per token, precision and base memory."""
     from safetensors.numpy import save_file
 

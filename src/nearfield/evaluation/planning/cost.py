@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
 
 from nearfield.errors import InputError, SettingsError, nearest
+from nearfield.evaluation.json_types import JsonDict
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -108,7 +108,7 @@ def read_prices(path: Path | None = None) -> tuple[str, list[Price]]:
     return str(content.get("currency", "USD")), [_price(name, number, row) for number, row in enumerate(rows, 1)]
 
 
-def _price(file: str, number: int, row: dict[str, Any]) -> Price:
+def _price(file: str, number: int, row: JsonDict) -> Price:
     label = f"{file}: price {number} ({row.get('name', 'without a name')})"
     for key, value in row.items():
         if key not in _KEYS:
@@ -123,7 +123,7 @@ def _price(file: str, number: int, row: dict[str, Any]) -> Price:
     return Price(**row)
 
 
-def compare_costs(volume: float, hardware: Hardware, prices: Sequence[Price]) -> dict[str, Any]:
+def compare_costs(volume: float, hardware: Hardware, prices: Sequence[Price]) -> JsonDict:
     """Compare a month's costs of embedding ``volume`` tokens.
 
     Returns:
@@ -148,7 +148,7 @@ def compare_costs(volume: float, hardware: Hardware, prices: Sequence[Price]) ->
     return {"volume": volume, "own": own, "apis": [_compare_price(price, volume, month, hardware) for price in prices]}
 
 
-def _compare_price(price: Price, volume: float, own: float, hardware: Hardware) -> dict[str, Any]:
+def _compare_price(price: Price, volume: float, own: float, hardware: Hardware) -> JsonDict:
     month = volume / 1e6 * price.per_million
     break_even = hardware.month / price.per_million * 1e6
     return {

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any
 
 from nearfield.errors import InputError, nearest
+from nearfield.evaluation.json_types import JsonDict
 from nearfield.vectors.quantization import PRECISIONS
 
 #: Bits of a value, by dtype.
@@ -116,7 +116,7 @@ class Size:
         """The sum of vectors, index and texts."""
         return self.raw + self.overhead + self.texts
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> JsonDict:
         """Return the sizes as a dict for JSON."""
         names = {"bytes_per_vector": "each"}
         return {names.get(name, name): value for name, value in vars(self).items()} | {"total": self.total}

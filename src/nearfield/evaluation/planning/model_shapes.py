@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from functools import lru_cache
 from importlib.resources import files
 from types import MappingProxyType
-from typing import Any
 
 from nearfield.catalog import CatalogEntry
+from nearfield.evaluation.json_types import JsonMapping
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -71,7 +71,7 @@ def shape_of(entry: CatalogEntry) -> ModelShape | None:
 
 
 @lru_cache(maxsize=1)
-def _facts() -> Mapping[str, Mapping[str, Any]]:
+def _facts() -> Mapping[str, JsonMapping]:
     rows = tomllib.loads(files(__package__).joinpath("model_shapes.toml").read_text(encoding="utf-8"))["shape"]
     facts = {}
     for row in rows:

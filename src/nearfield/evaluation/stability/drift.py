@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,7 @@ from nearfield.corpus.collection import Collection
 from nearfield.corpus.features import Feature, table_from_dict
 from nearfield.corpus.search.reranking import record_text
 from nearfield.errors import InputError
+from nearfield.evaluation.json_types import JsonDict, JsonMapping
 from nearfield.evaluation.stability.golden_vectors import cosine
 from nearfield.stores import Record
 from nearfield.stores.filters import one_of
@@ -23,7 +24,7 @@ MIN_COSINE, MIN_COSINE_BINARY = 0.999, 0.97
 _BATCH_SIZE = 256
 
 
-def drift(collection: Collection, *, sample: int = 100, seed: int = 0) -> dict[str, Any]:
+def drift(collection: Collection, *, sample: int = 100, seed: int = 0) -> JsonDict:
     """Encode up to ``sample`` chunks again for each feature, and compare with the vectors in the store.
 
     Returns:
@@ -53,8 +54,8 @@ def drift(collection: Collection, *, sample: int = 100, seed: int = 0) -> dict[s
 
 
 def _check_feature(
-    collection: Collection, feature: Feature, described: Mapping[str, Any], space: Mapping[str, Any], ids: Sequence[str]
-) -> dict[str, Any]:
+    collection: Collection, feature: Feature, described: JsonMapping, space: JsonMapping, ids: Sequence[str]
+) -> JsonDict:
     now, table = feature.space(), table_from_dict(described)
     changed = sorted(name for name in {*space, *now} - {"fingerprint"} if space.get(name) != now.get(name))
     cosine_of: dict[str, float] = {}

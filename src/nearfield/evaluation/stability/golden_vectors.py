@@ -6,13 +6,13 @@ import datetime
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from nearfield.arrays import Array
 from nearfield.encoder import Encoder
 from nearfield.errors import InputError
+from nearfield.evaluation.json_types import JsonDict, JsonMapping
 from nearfield.evaluation.performance import environment
 from nearfield.fileio.atomic import write_atomic
 from nearfield.vectors.multivector import MultiVectors
@@ -43,7 +43,7 @@ _ROLES = ("query", "document")
 _REQUIRED_KEYS = ("format", "model", "fingerprint", "precision", "texts", "vectors")
 
 
-def save(encoder: Encoder, path: Path, texts: Sequence[str] | None = None, *, force: bool = False) -> dict[str, Any]:
+def save(encoder: Encoder, path: Path, texts: Sequence[str] | None = None, *, force: bool = False) -> JsonDict:
     """Encode texts as queries and as documents, and write vectors, fingerprint, precision and versions to a JSON file.
 
     Raises:
@@ -69,7 +69,7 @@ def save(encoder: Encoder, path: Path, texts: Sequence[str] | None = None, *, fo
     return content
 
 
-def load(path: Path) -> dict[str, Any]:
+def load(path: Path) -> JsonDict:
     """Load a file that ``save`` wrote.
 
     Raises:
@@ -90,7 +90,7 @@ def load(path: Path) -> dict[str, Any]:
     return dict(content)
 
 
-def check(encoder: Encoder, golden: Mapping[str, Any], *, min_cosine: float | None = None) -> dict[str, Any]:
+def check(encoder: Encoder, golden: JsonMapping, *, min_cosine: float | None = None) -> JsonDict:
     """Encode the texts again and compare.
 
     Vectors are reproduced if every cosine is at least ``min_cosine``, by default the bound of the coarser of the two
@@ -128,7 +128,7 @@ def _min_cosine(precision: str) -> float:
     return BOUNDS.get(precision, BOUNDS["bf16"])
 
 
-def _compare_values(saved: Any, now: Any) -> dict[str, Any]:
+def _compare_values(saved: object, now: object) -> JsonDict:
     return {"saved": saved, "now": now, "same": saved == now}
 
 
@@ -146,7 +146,7 @@ def _encode(encoder: Encoder, texts: Sequence[str], role: str) -> list[Vector]:
     return [[[_round_float(value) for value in row] for row in vectors] for vectors in rows]
 
 
-def _round_float(value: Any) -> float:
+def _round_float(value: float) -> float:
     """Return a value with nine digits, which identify any float32."""
     return float(f"{value:.9g}")
 

@@ -4,15 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from importlib import import_module
-from typing import Any, Literal, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol, TypeAlias, runtime_checkable
 
 from nearfield.arrays import Array
 from nearfield.encoder import Encoder
 from nearfield.evaluation.systems.embedding_cache import EmbeddingCache
-from nearfield.evaluation.systems.local_model import LocalModel
+from nearfield.evaluation.systems.local_model import Embeddings, LocalModel
 from nearfield.evaluation.systems.variant import Variant
 
-__all__ = ["EmbeddingCache", "EmbeddingSystem", "Role", "SearchSystem", "Variant", "from_encoder", "open_system"]
+__all__ = [
+    "EmbeddingCache",
+    "EmbeddingSystem",
+    "Embeddings",
+    "Role",
+    "SearchSystem",
+    "System",
+    "Variant",
+    "from_encoder",
+    "open_system",
+]
 
 #: The class of each kind of variant, imported when it is opened.
 _KINDS = {
@@ -40,7 +50,7 @@ class EmbeddingSystem(Protocol):
     def identity(self) -> str:
         """The key of cached results: it changes whenever the vectors or the order of documents may change."""
 
-    def encode(self, texts: Sequence[str], *, role: Role) -> Any:
+    def encode(self, texts: Sequence[str], *, role: Role) -> Embeddings:
         """Return embeddings for ``similarity``; dense vectors are float32 [n, dimensions]."""
 
     def similarity(self, a: Any, b: Any) -> Array:
@@ -71,6 +81,9 @@ class SearchSystem(Protocol):
 
     def close(self) -> None:
         """Release the models."""
+
+
+System: TypeAlias = EmbeddingSystem | SearchSystem
 
 
 def open_system(variant: Variant | str, memo: EmbeddingCache | None = None) -> Any:

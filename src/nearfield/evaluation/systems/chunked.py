@@ -5,7 +5,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 
@@ -15,7 +15,7 @@ from nearfield.corpus.chunkers.late import group_runs
 from nearfield.corpus.chunkers.token_counter import TokenCounter
 from nearfield.corpus.document import Document
 from nearfield.errors import InputError
-from nearfield.evaluation.systems.local_model import LocalModel
+from nearfield.evaluation.systems.local_model import Embeddings, LocalModel
 from nearfield.evaluation.systems.variant import Variant
 from nearfield.vectors.dense import normalize
 
@@ -76,7 +76,7 @@ class DocumentChunker:
         for ordinal, (part, number) in enumerate(zip(texts, runs_of, strict=True)):
             yield DocumentChunk(str(uuid.uuid5(uuid.NAMESPACE_OID, f"{key}\0{ordinal}")), key, ordinal, part, number)
 
-    def vectors(self, chunks: Sequence[DocumentChunk]) -> Any:
+    def vectors(self, chunks: Sequence[DocumentChunk]) -> Embeddings:
         """Encode chunks as documents, those of a run together."""
         if self._local is None:
             raise InputError("This variant has no model to encode with.", param="model")

@@ -6,13 +6,13 @@ import hashlib
 import json
 import os
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
 from nearfield.arrays import Array
 from nearfield.client import Client
 from nearfield.errors import InputError
+from nearfield.evaluation.json_types import JsonDict, Keywords
 from nearfield.evaluation.systems.embedding_cache import EmbeddingCache
 from nearfield.evaluation.systems.variant import Variant
 from nearfield.vectors.dense import Vectors, quantize, similarity
@@ -51,7 +51,7 @@ class EndpointModel:
         parts = [str(self.variant), self._client.remote.fingerprint]
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> JsonDict:
         """Return the facts about the model that results contain."""
         return {"url": self._client.url, "fingerprint": self._client.remote.fingerprint, "model": self._client.name}
 
@@ -75,9 +75,9 @@ class EndpointModel:
         """Close the connections."""
         self._client.close()
 
-    def _options(self, role: str) -> dict[str, Any]:
+    def _options(self, role: str) -> JsonDict:
         chosen = self.variant.document_prompt if role == "document" else self.variant.prompt
-        options: dict[str, Any] = {"truncate_dim": self.variant.dimensions}
+        options: Keywords = {"truncate_dim": self.variant.dimensions}
         if self._client.remote.native:
             options["role"] = None if role == "symmetric" else role
             options["force_truncate_dim"] = True if self.variant.dimensions else None

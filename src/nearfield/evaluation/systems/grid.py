@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from itertools import product
-from typing import Any
 
 from nearfield.errors import InputError
+from nearfield.evaluation.json_types import Keywords
 from nearfield.evaluation.systems.variant import Variant
 
 #: Options with several values in a grid, and the outputs they apply to; None: all.
@@ -21,7 +21,7 @@ AXES: dict[str, tuple[str, ...] | None] = {
 _PLAIN = ("none", "whole")
 
 
-def grid(models: Iterable[str | Variant], **axes: Sequence[Any]) -> list[Variant]:
+def grid(models: Iterable[str | Variant], **axes: Sequence[object]) -> list[Variant]:
     """Return each model with each combination of output, dimensions, dtype, chunker and rerank, without duplicates.
 
     ``none`` (for dimensions: ``whole``) stands for a model without the option. An option is left out where it does not
@@ -43,7 +43,7 @@ def grid(models: Iterable[str | Variant], **axes: Sequence[Any]) -> list[Variant
     return list(variants.values())
 
 
-def _change(base: Variant, options: dict[str, Any]) -> Variant:
+def _change(base: Variant, options: Keywords) -> Variant:
     changes = {name: None if value in _PLAIN and name != "output" else value for name, value in options.items()}
     output = changes.get("output") or base.output
     applicable = {

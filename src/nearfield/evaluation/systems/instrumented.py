@@ -5,13 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, cast
+from typing import cast
 
 import numpy as np
 
 from nearfield.arrays import Array
 from nearfield.errors import InputError
-from nearfield.evaluation.systems import EmbeddingSystem, Role, SearchSystem
+from nearfield.evaluation.systems import Embeddings, EmbeddingSystem, Role, SearchSystem
 from nearfield.progress import Progress
 
 #: Texts in one window, and pairs in one window: all texts of a window are compared with each other.
@@ -38,7 +38,7 @@ class InstrumentedSystem:
         """The ``max_results`` of a search system; None for others."""
         return self.system.max_results if isinstance(self.system, SearchSystem) else None
 
-    def encode(self, texts: Sequence[str], role: Role, window: int = WINDOW) -> list[Any]:
+    def encode(self, texts: Sequence[str], role: Role, window: int = WINDOW) -> list[Embeddings]:
         """Encode texts and return the results of each window, in order.
 
         Raises:
@@ -62,11 +62,12 @@ class InstrumentedSystem:
             InputError: the system has no dense vectors.
         """
         parts = self.encode(texts, role)
-        if not all(isinstance(part, np.ndarray) for part in parts):
+        dense = [part for part in parts if isinstance(part, np.ndarray)]
+        if len(dense) < len(parts):
             raise InputError(f"This task needs dense vectors, and {self.system.name} returns none.", param="output")
-        return cast(Array, np.concatenate(parts))
+        return np.concatenate(dense)
 
-    def similarity(self, a: Any, b: Any) -> Array:
+    def similarity(self, a: Embeddings, b: Embeddings) -> Array:
         """Compare two windows: [len(a), len(b)]."""
         with self._clock("compare"):
             return np.asarray(cast(EmbeddingSystem, self.system).similarity(a, b))
@@ -84,7 +85,7 @@ class InstrumentedSystem:
         self.texts += len(documents) + len(queries)
         return rankings
 
-    def _encoding(self) -> Callable[..., Any]:
+    def _encoding(self) -> Callable[..., Embeddings]:
         if self.searches or not hasattr(self.system, "encode"):
             raise InputError(
                 f"{self.system.name} can only search: measure it on a retrieval set, or leave out chunker, rerank and "

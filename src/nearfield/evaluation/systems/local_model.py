@@ -5,18 +5,21 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
 from nearfield.arrays import Array
 from nearfield.encoder import Encoder
+from nearfield.evaluation.json_types import JsonDict, Keywords
 from nearfield.evaluation.systems.embedding_cache import EmbeddingCache
 from nearfield.evaluation.systems.variant import Variant
 from nearfield.vectors.dense import Vectors, normalize, quantize, similarity, truncate
 from nearfield.vectors.multivector import MultiVectors
 from nearfield.vectors.sparse import SparseVectors
 
+#: Dense vectors [n, dimensions], sparse vectors or multi-vectors.
+Embeddings: TypeAlias = Array | SparseVectors | MultiVectors
 ROLES = ("query", "document", "symmetric")
 
 
@@ -34,7 +37,7 @@ class LocalModel:
     """
 
     def __init__(self, variant: Variant, encoder: Encoder | None = None, memo: EmbeddingCache | None = None) -> None:
-        options: dict[str, Any] = {"precision": variant.precision} if variant.precision else {}
+        options: Keywords = {"precision": variant.precision} if variant.precision else {}
         self.variant, self._owned = variant, encoder is None
         self.encoder = Encoder(variant.model, **options) if encoder is None else encoder
         self._memo = EmbeddingCache() if memo is None else memo
@@ -51,7 +54,7 @@ class LocalModel:
 
     def _check(self) -> None:
         """Raise InputError for impossible dimensions and dtypes before anything is encoded."""
-        keywords: dict[str, Any] = {"truncate_dim": self.variant.dimensions, "force_truncate_dim": True}
+        keywords: Keywords = {"truncate_dim": self.variant.dimensions, "force_truncate_dim": True}
         if self._kind == "dense":
             self.encoder.encode([], **(keywords if self.variant.dimensions else {}))
             self.truncate_and_quantize(np.zeros((0, self.encoder.dimensions), np.float32))
@@ -67,11 +70,11 @@ class LocalModel:
         parts = [self._spaces, self.variant.dimensions, self.variant.dtype, self._kind]
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> JsonDict:
         """Return the facts about the model that results contain."""
         encoder, dense = self.encoder, self._kind == "dense"
         trained = encoder.recipe.matryoshka or ()
-        facts: dict[str, Any] = {
+        facts: JsonDict = {
             "fingerprint": encoder.encode([], outputs=(self._kind,))[self._kind].fingerprint,
             "precision": encoder.precision,
             "max_length": self.variant.max_length or encoder.max_length,
@@ -115,9 +118,10 @@ class LocalModel:
 
     def similarity(self, a: Any, b: Any) -> Array:
         """Return similarities [len(a), len(b)] by the model's own measure; for bits, by Hamming distance."""
-        if isinstance(a, (SparseVectors, MultiVectors)):
-            scores: Array = a.similarity(b)
-            return scores
+        if isinstance(a, SparseVectors):
+            return a.similarity(b)
+        if isinstance(a, MultiVectors):
+            return a.similarity(b)
         mark = "evaluated"
         left, right = (Vectors(np.asarray(side, np.float32), mark, side.shape[1]) for side in (a, b))
         return similarity(left, right, self.encoder.recipe.similarity)
@@ -127,7 +131,7 @@ class LocalModel:
         if self._owned:
             self.encoder.close()
 
-    def encode_keywords(self, role: str) -> dict[str, Any]:
+    def encode_keywords(self, role: str) -> JsonDict:
         """Return the keywords of ``Encoder.encode`` for the vectors of a role, truncated and quantised."""
         keywords = self._options(role)
         if self._kind != self.encoder.recipe.outputs[0]:
@@ -140,10 +144,10 @@ class LocalModel:
         options = self._options(role)
         return self.encoder.encode(texts, outputs=(self._kind,), show_progress_bar=False, **options)[self._kind]
 
-    def _options(self, role: str) -> dict[str, Any]:
+    def _options(self, role: str) -> JsonDict:
         """Return the keywords of ``Encoder.encode`` for a role; ``symmetric`` has no role."""
         chosen = self.variant.document_prompt if role == "document" else self.variant.prompt
-        keywords: dict[str, Any] = {"role": None if role == "symmetric" else role, "task": self.variant.task}
+        keywords: Keywords = {"role": None if role == "symmetric" else role, "task": self.variant.task}
         if chosen is not None:
             named = chosen in self.encoder.recipe.prompts
             keywords |= {"prompt_name": chosen} if named else {"prompt": "" if chosen == "none" else chosen}

@@ -15,15 +15,17 @@ from typing import Any, cast
 
 import numpy as np
 
+from nearfield.corpus.manifest.keyword_index import KeywordIndex
 from nearfield.corpus.manifest.manifest import Manifest
 from nearfield.corpus.manifest.records import ChunkRecord, DocumentRecord
 from nearfield.corpus.search.plan import MAX_RESULTS, RERANKED, RERANKED_SENTENCES, RERANKS
 from nearfield.corpus.search.searcher import Searchable, Searcher
 from nearfield.encoder import Encoder
 from nearfield.errors import InputError
+from nearfield.evaluation.json_types import JsonDict, Keywords
 from nearfield.evaluation.systems.chunked import DocumentChunk, DocumentChunker
 from nearfield.evaluation.systems.embedding_cache import EmbeddingCache
-from nearfield.evaluation.systems.local_model import LocalModel
+from nearfield.evaluation.systems.local_model import Embeddings, LocalModel
 from nearfield.evaluation.systems.variant import Variant
 from nearfield.reranker import Reranker
 from nearfield.stores import Kind, Record, Store, TableSpec, connect
@@ -52,7 +54,7 @@ class SearchPipeline:
 
     def __init__(self, variant: Variant, memo: EmbeddingCache | None = None) -> None:
         self.variant = variant
-        options: dict[str, Any] = {"precision": variant.precision} if variant.precision else {}
+        options: Keywords = {"precision": variant.precision} if variant.precision else {}
         self._encoder = Encoder(variant.model, **options) if variant.model else None
         self._reranker: Reranker | None = None
         self._locals: dict[str, LocalModel] = {}
@@ -111,7 +113,7 @@ class SearchPipeline:
         """Number of truncated texts."""
         return sum(model.truncated for model in self._locals.values())
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> JsonDict:
         """Return the facts about the models that results contain."""
         dense = self._locals.get("dense") or next(iter(self._locals.values()), None)
         return dense.to_dict() if dense else {}
@@ -159,7 +161,7 @@ class SearchPipeline:
         max_chunks = max((chunk.ordinal for chunk in chunks), default=0) + 1
         return min(MAX_RESULTS, k * max_chunks)
 
-    def _options(self) -> dict[str, Any]:
+    def _options(self) -> JsonDict:
         variant = self.variant
         options = {"rerank": self._rerank(), "rerank_depth": variant.rerank_depth, "fuse": variant.fuse}
         return {
@@ -187,7 +189,7 @@ class SearchPipeline:
             store.upsert(table, records[start : start + _BATCH_SIZE])
         return Searchable(table, _encode_function(local, "query"), encode_documents=_encode_function(local, "document"))
 
-    def _index_keywords(self, manifest: Manifest, chunks: Sequence[DocumentChunk]) -> Any:
+    def _index_keywords(self, manifest: Manifest, chunks: Sequence[DocumentChunk]) -> KeywordIndex | None:
         """Return the keyword index, or None if the variant does not search it."""
         if self.variant.output != "bm25" and not (self.variant.output == "hybrid" and "sparse" not in self._locals):
             return None
@@ -231,13 +233,13 @@ def _texts(chunks: Sequence[DocumentChunk]) -> list[str]:
     return [chunk.text for chunk in chunks]
 
 
-def _width(vectors: Any) -> int:
+def _width(vectors: Embeddings) -> int:
     if isinstance(vectors, SparseVectors):
         return vectors.size
     return vectors.dim if isinstance(vectors, MultiVectors) else int(vectors.shape[1])
 
 
-def _rows(vectors: Any) -> list[Any]:
+def _rows(vectors: Embeddings) -> list[Any]:
     """Return the vectors in the form of ``Record.vector``."""
     if isinstance(vectors, SparseVectors):
         return [(np.asarray(ids, np.int64), np.asarray(values, np.float32)) for ids, values in vectors]

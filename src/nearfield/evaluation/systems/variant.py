@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, fields, replace
 from typing import Any
 from urllib.parse import parse_qsl, quote
 
 from nearfield.errors import InputError, nearest
+from nearfield.evaluation.json_types import Keywords
 from nearfield.vectors.quantization import PRECISIONS
 
 OUTPUTS = ("dense", "sparse", "multivector", "bm25", "hybrid")
@@ -109,7 +111,7 @@ class Variant:
             pairs = parse_qsl(query, keep_blank_values=True, strict_parsing=bool(query))
         except ValueError:
             raise InputError(f"{text!r}: options are written name=value, joined by &.", param="model") from None
-        options: dict[str, Any] = {}
+        options: Keywords = {}
         known = [option.name for option in fields(cls) if option.name != "model"]
         for name, value in pairs:
             _require_known("option of a variant", name, known)
@@ -141,7 +143,7 @@ class Variant:
         return bool(self.output in ("bm25", "hybrid") or self.rerank or self.chunker)
 
 
-def _require_known(what: str, value: str, known: Any) -> None:
+def _require_known(what: str, value: str, known: Collection[str]) -> None:
     if value not in known:
         raise InputError(f"Unknown {what} {value!r}. {nearest(value, known)}", param=what)
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from nearfield.arrays import Array
 from nearfield.errors import InputError
+from nearfield.evaluation.json_types import JsonMapping
 from nearfield.evaluation.systems.instrumented import InstrumentedSystem
 from nearfield.registry import Registry
 
@@ -66,8 +67,8 @@ class TaskResult:
     main: str
     metrics: Mapping[str, float]
     columns: Mapping[str, Column]
-    worst: Sequence[Mapping[str, Any]] = ()
-    settings: Mapping[str, Any] = field(default_factory=dict)
+    worst: Sequence[JsonMapping] = ()
+    settings: JsonMapping = field(default_factory=dict)
 
 
 class EvaluationTask(ABC):
@@ -121,7 +122,7 @@ def column(values: Array) -> dict[str, float]:
     return {str(position): float(value) for position, value in enumerate(values)}
 
 
-def require(task: EvaluationTask, name: str, rows: Any) -> None:
+def require(task: EvaluationTask, name: str, rows: object) -> None:
     """Raise InputError unless the rows are of the class that a task takes."""
     if not isinstance(rows, task.rows):
         raise InputError(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 
@@ -11,6 +11,8 @@ from nearfield.arrays import Array
 from nearfield.evaluation import metrics
 from nearfield.evaluation.datasets.dataset import Bitext
 from nearfield.evaluation.error_analysis import shorten
+from nearfield.evaluation.json_types import JsonDict
+from nearfield.evaluation.systems import Embeddings
 from nearfield.evaluation.systems.instrumented import InstrumentedSystem
 from nearfield.evaluation.tasks import EvaluationTask, TaskOptions, TaskResult, column
 
@@ -61,7 +63,9 @@ def weighted_f1(expected: Array, predicted: Array) -> float:
     return 100 * float((f1 * support[present]).sum() / len(expected))
 
 
-def _nearest(system: InstrumentedSystem, first: Sequence[Any], second: Sequence[Any]) -> tuple[Array, Array]:
+def _nearest(
+    system: InstrumentedSystem, first: Sequence[Embeddings], second: Sequence[Embeddings]
+) -> tuple[Array, Array]:
     """Return for each sentence the number of the nearest one on the other side (the first of equals), and the score."""
     places, values = [], []
     for part in first:
@@ -71,7 +75,7 @@ def _nearest(system: InstrumentedSystem, first: Sequence[Any], second: Sequence[
     return np.concatenate(places), np.concatenate(values).astype(np.float64)
 
 
-def _worst(rows: Bitext, predicted: Array, near: Array, count: int) -> list[dict[str, Any]]:
+def _worst(rows: Bitext, predicted: Array, near: Array, count: int) -> list[JsonDict]:
     """Return wrongly matched sentences, those with the highest similarity first."""
     wrong = [at for at in np.argsort(-near, kind="stable").tolist() if predicted[at] != at]
     return [

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import warnings
 from collections import Counter
-from collections.abc import Sequence
-from typing import Any, ClassVar
+from collections.abc import Mapping, Sequence
+from typing import ClassVar
 
 import numpy as np
 
 from nearfield.arrays import Array
 from nearfield.evaluation import error_analysis, metrics
 from nearfield.evaluation.datasets.dataset import Classification, Labelled
+from nearfield.evaluation.json_types import JsonDict
 from nearfield.evaluation.systems.instrumented import InstrumentedSystem
 from nearfield.evaluation.tasks import SEED, EvaluationTask, TaskOptions, TaskResult, column
 
@@ -94,7 +95,7 @@ def _predict(train: Array, labels: Array, test: Array, iterations: int) -> Array
     return predicted
 
 
-def _worst(test: Labelled, scores: Any, predicted: list[list[str]]) -> list[dict[str, Any]]:
+def _worst(test: Labelled, scores: Mapping[str, float], predicted: list[list[str]]) -> list[JsonDict]:
     return [
         {
             "id": key,

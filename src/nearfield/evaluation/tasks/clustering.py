@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
-from typing import Any, ClassVar
+from collections.abc import Mapping, Sequence
+from typing import ClassVar
 
 import numpy as np
 
@@ -12,6 +12,7 @@ from nearfield.arrays import Array
 from nearfield.evaluation import metrics
 from nearfield.evaluation.datasets.dataset import Clustering
 from nearfield.evaluation.error_analysis import shorten
+from nearfield.evaluation.json_types import JsonDict
 from nearfield.evaluation.systems.instrumented import InstrumentedSystem
 from nearfield.evaluation.tasks import SEED, EvaluationTask, TaskOptions, TaskResult, column
 
@@ -58,7 +59,7 @@ def cluster_vectors(vectors: Array, count: int, seed: int) -> Array:
     return np.asarray(model.fit(vectors).labels_)
 
 
-def _worst(rows: Clustering, parts: Mapping[str, list[Array]]) -> list[dict[str, Any]]:
+def _worst(rows: Clustering, parts: Mapping[str, list[Array]]) -> list[JsonDict]:
     """Return labels by the largest share of their texts in one cluster, the lowest first."""
     items = []
     for number, labelled in enumerate(rows.sets):
@@ -82,7 +83,7 @@ def _worst(rows: Clustering, parts: Mapping[str, list[Array]]) -> list[dict[str,
     return sorted(items, key=lambda item: float(item["score"]))
 
 
-def _others(labels: Any, homes: Array, home: int, label: str) -> list[str]:
+def _others(labels: Sequence[str], homes: Array, home: int, label: str) -> list[str]:
     """Return the other labels that are most frequent in a cluster."""
-    inside = Counter(labels[at] for at in np.flatnonzero(homes == home) if labels[at] != label)
+    inside = Counter(labels[at] for at in np.flatnonzero(homes == home).tolist() if labels[at] != label)
     return [name for name, _ in inside.most_common(3)]

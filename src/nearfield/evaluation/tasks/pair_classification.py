@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 
@@ -12,6 +12,7 @@ from nearfield.errors import InputError
 from nearfield.evaluation import metrics
 from nearfield.evaluation.datasets.dataset import PairRows
 from nearfield.evaluation.error_analysis import shorten
+from nearfield.evaluation.json_types import JsonDict
 from nearfield.evaluation.systems.instrumented import InstrumentedSystem
 from nearfield.evaluation.tasks import EvaluationTask, TaskOptions, TaskResult, column
 
@@ -74,7 +75,7 @@ def separation(near: Array, gold: Array) -> tuple[dict[str, float], dict[str, fl
     return values, {"accuracy_threshold": float(middle[best]), "F1_threshold": float(middle[top])}
 
 
-def _worst(rows: PairRows, near: Array, gold: Array, count: int) -> list[dict[str, Any]]:
+def _worst(rows: PairRows, near: Array, gold: Array, count: int) -> list[JsonDict]:
     """Return the worst pairs; the score is the share of pairs of the other label that are on the right side of it."""
     ordered = [np.sort(near[gold == label]) for label in (0.0, 1.0)]
     right = np.where(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 
@@ -11,6 +11,7 @@ from nearfield.arrays import Array
 from nearfield.evaluation import metrics
 from nearfield.evaluation.datasets.dataset import PairRows
 from nearfield.evaluation.error_analysis import shorten
+from nearfield.evaluation.json_types import JsonDict
 from nearfield.evaluation.systems.instrumented import InstrumentedSystem
 from nearfield.evaluation.tasks import EvaluationTask, TaskOptions, TaskResult, column
 
@@ -37,7 +38,7 @@ class StsTask(EvaluationTask):
         return metrics.spearman_rows(columns["similarity"][draws], columns["gold"][draws])
 
 
-def _worst(rows: PairRows, near: Array, gold: Array, count: int) -> list[dict[str, Any]]:
+def _worst(rows: PairRows, near: Array, gold: Array, count: int) -> list[JsonDict]:
     """Return the pairs whose ranks differ most; the score is 100 minus the difference in percent of all ranks."""
     ranks = [metrics.library("scipy.stats").rankdata(column) for column in (near, gold)]
     apart = np.abs(ranks[0] - ranks[1])
