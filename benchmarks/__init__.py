@@ -1,1 +1,1 @@
-"""Benchmarks: Nearfield beside other engines on the same texts in one run."""
+"""Benchmarks of Nearfield and other engines on the same texts in one run."""

@@ -1,4 +1,4 @@
-"""Advise: speed as ``nearfield advise`` estimates it, by a short calibration, against real runs of whole models.
+"""Compare the speed that ``nearfield advise`` estimates with the measured speed of whole models.
 
 The models are of random weights, but for all-MiniLM-L6-v2; widths of 384 and 768 are calibrated, 512 lies between.
 Estimate and runs take turns, so that both meet the same machine; each ratio is within a round. Both count CPU seconds

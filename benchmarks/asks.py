@@ -1,4 +1,4 @@
-"""Asks: requests of several kinds, each of which knows what its answer must be."""
+"""Requests of several kinds, each with a check of its reply."""
 
 from __future__ import annotations
 

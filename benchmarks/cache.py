@@ -1,4 +1,4 @@
-"""Cache: the same texts again, beside texts that were never sent, over HTTP and in one run."""
+"""Speed of cached and of new texts over HTTP, in one run."""
 
 from __future__ import annotations
 

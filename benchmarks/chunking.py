@@ -1,4 +1,4 @@
-"""Chunking: how much of what answers a question is found within the same number of tokens, by chunker and size.
+"""Recall of answers within a token budget, by chunker and chunk size.
 
 The method is that of "Evaluating Chunking Strategies for Retrieval" (Smith & Troynikov, Chroma 2024) on its five
 corpora: each question has the passages that answer it, and recall, precision and intersection over union are in

@@ -1,4 +1,4 @@
-"""A contender: one engine in a separate process, which encodes and times workloads on requests in JSON lines.
+"""One engine in a separate process, which encodes and times workloads on requests in JSON lines.
 
 Run as ``python -m benchmarks.contender NAME FOLDER``. Each loads the same folder and encodes with its own defaults.
 """

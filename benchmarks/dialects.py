@@ -1,4 +1,4 @@
-"""Dialects: the bulk form of each API over HTTP, beside Infinity's and our own Python API, in one run."""
+"""Speed of bulk requests of each HTTP API, compared with Infinity and the Python API, in one run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Families: tokens a second of each encoder architecture beside BERT's, at BERT-base's width and four layers."""
+"""Tokens per second of each encoder architecture relative to BERT, with BERT-base's width and four layers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Fleet: two further models of random weights, about as large as all-MiniLM-L6-v2, with its tokenizer."""
+"""Two models with random weights, the size of all-MiniLM-L6-v2 and its tokenizer."""
 
 from __future__ import annotations
 

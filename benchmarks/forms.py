@@ -1,4 +1,4 @@
-"""Forms: how each API is asked for the vectors of many texts, and where its reply has them."""
+"""The bulk request of each HTTP API, and the place of the vectors in its reply."""
 
 from __future__ import annotations
 

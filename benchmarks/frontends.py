@@ -1,4 +1,4 @@
-"""Frontends: one process that does all, against two that read and answer HTTP before a third that runs the model.
+"""Compare a single server process with two HTTP processes in front of a process that runs the model.
 
 Beside texts a second, which the clients' own share of the cores bounds on a small machine, it prints the milliseconds
 of CPU that each process spends on a text: on a machine with enough cores the busiest process is the limit.

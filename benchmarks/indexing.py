@@ -1,4 +1,4 @@
-"""Indexing: a collection's tokens a second against the engine's own, and memory as collections grow.
+"""Speed of indexing compared with the bare engine, and memory of growing collections.
 
 The same chunks are embedded by ``Encoder.stream`` alone and by ``Collection.index`` of plain text files, which also
 reads, chunks, looks for duplicates, writes to LanceDB and updates the manifest. They take turns, so that both meet the

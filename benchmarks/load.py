@@ -1,4 +1,4 @@
-"""Load: many keep-alive HTTP clients in one process, on asyncio protocols with little overhead.
+"""Load generator: many keep-alive HTTP clients in one process, on asyncio protocols with little overhead.
 
 Run as ``python -m benchmarks.load ASKED``, the arguments of ``load`` as JSON; prints one line of JSON.
 """

@@ -1,4 +1,4 @@
-"""Memory and cold start: what a server needs, whether it grows, and how soon it is there."""
+"""Memory of a server, its growth, and its cold start time."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Mixed: half an hour of traffic of every kind against ``nearfield serve``, and what must be true afterwards.
+"""Half an hour of mixed traffic against ``nearfield serve``, with requirements that are checked afterwards.
 
 Three models of which the memory budget holds two: all-MiniLM-L6-v2 stays, an encoder and a reranker take turns.
 """

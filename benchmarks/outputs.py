@@ -1,4 +1,4 @@
-"""Outputs: what several outputs, adapters and a vocabulary's logits cost beside dense vectors alone, in one run."""
+"""Cost of several outputs, adapters and sparse logits relative to dense vectors only, in one run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Peak: the fastest matrix product this machine was seen to do, the limit for every engine."""
+"""Peak matrix multiplication speed of this machine, the upper limit for every engine."""
 
 from __future__ import annotations
 

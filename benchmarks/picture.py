@@ -1,4 +1,4 @@
-"""Picture: the ratios as bars."""
+"""Draw the ratios as a bar chart."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Quality: all-MiniLM-L6-v2 on public sets of every kind, beside what is published for it, by one command.
+"""Quality of all-MiniLM-L6-v2 on public data sets of every task, compared with published scores.
 
 ``python -m benchmarks --only quality`` measures, and writes the table of ``docs/guides/evaluate.md``. It needs the
 public sets in ``../shared/data`` and the published figures in ``../shared/reference``.

@@ -1,4 +1,4 @@
-"""Retrieval: how well and how fast each way of searching finds what is known to be relevant, by one command.
+"""Quality and speed of each search mode on data sets with known relevant documents.
 
 ``python -m benchmarks --only retrieval``. It needs the public sets in ``../shared/data`` (BEIR's layout).
 """

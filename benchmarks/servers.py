@@ -1,4 +1,4 @@
-"""Servers: Nearfield and Infinity over HTTP, in turn, under the same clients."""
+"""Speed of Nearfield and Infinity over HTTP, alternating, with the same clients."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tally: what became of each request."""
+"""Counts of replies, errors and faults of a traffic run."""
 
 from __future__ import annotations
 

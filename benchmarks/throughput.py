@@ -1,4 +1,4 @@
-"""Throughput: contenders encode the same texts in turn, round by round, and ratios are taken within a round."""
+"""Throughput of engines that encode the same texts alternately; ratios are computed within a round."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Traffic: one process of clients that send mixed requests, check every answer, and count what became of each.
+"""One process of clients that send mixed requests, check every reply, and count the outcomes.
 
 Run as ``python -m benchmarks.traffic PLAN``, a Plan as JSON; prints one line of JSON.
 

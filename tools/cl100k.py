@@ -1,4 +1,4 @@
-"""Pack OpenAI's cl100k_base table, which LangChain's client turns texts into, for the server to undo that.
+"""Pack OpenAI's cl100k_base vocabulary, with which the server decodes the token ids that LangChain's client sends.
 
 ``python -m tools.cl100k FILE`` takes ``cl100k_base.tiktoken`` as tiktoken fetches it (MIT licence), checks its hash and
 writes ``src/nearfield/server/dialects/openai/cl100k.xz``: a byte for each token's length, in order of numbers, then

@@ -1,4 +1,4 @@
-"""Client checks: what an official client, in whatever release, must get from the server. Imports no code of Nearfield.
+"""Checks that any release of an official client must pass against the server. Imports no code of Nearfield.
 
 ``tools/clients.py`` runs this file with the Python of an environment that has the client:
 ``python client_checks.py CLIENT URL EXPECTED.json``.

@@ -1,6 +1,6 @@
-"""Clients: releases of official clients and of frameworks that cannot be installed beside those of the tests.
+"""Run the client checks with releases that cannot be installed together with those of the tests.
 
-``python -m tools.clients [NAME ...] [--home FOLDER]`` makes an environment for each, serves tiny models, and lets each
+``python -m tools.clients [NAME ...] [--home FOLDER]`` creates environments, serves tiny models, and lets each
 client try them (``tools/client_checks.py``). It needs the package index, and Python 3.12 for SIE's SDK.
 """
 

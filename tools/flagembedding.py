@@ -1,4 +1,4 @@
-"""FlagEmbedding: compares bge-m3's three outputs with the library's own, on a tiny checkpoint.
+"""Compare bge-m3's three outputs with those of the FlagEmbedding library, on a tiny checkpoint.
 
 ``python -m tools.flagembedding PYTHON`` takes the Python of a venv that has FlagEmbedding, which needs an older
 transformers than the tests do: ``pip install "transformers<5" FlagEmbedding``. It prints the largest differences.

@@ -1,4 +1,4 @@
-"""Fuzz the whole HTTP surface from its own OpenAPI document, for as long as is asked.
+"""Fuzz all HTTP routes from the OpenAPI document, for a given time.
 
 ``python -m tools.fuzz --minutes 20`` serves one tiny model of each kind and sends bodies that hypothesis makes from the
 document, most of them naming a model that is there. It prints what was answered, and ends with 1 if any answer was a

@@ -1,4 +1,4 @@
-"""Writes ``docs/reference/parity.md``: how close each family and head is to its reference on tiny random checkpoints.
+"""Write ``docs/reference/parity.md``: differences of each family and head from its reference on tiny checkpoints.
 
 ``python -m tools.parity`` measures again; ``--only NAME`` prints the rows whose family or name has it.
 """

@@ -1,4 +1,4 @@
-"""Proto: writes the modules of messages from their ``.proto`` files. A test fails when they are stale.
+"""Generate the message modules from their ``.proto`` files. A test fails when they are stale.
 
 ``python -m tools.proto`` writes them again, with the compiler of grpcio-tools.
 """

@@ -1,4 +1,4 @@
-"""PyLate: compares late interaction with the library's own, on a tiny checkpoint that it makes and saves itself.
+"""Compare late interaction with the PyLate library, on a tiny checkpoint that PyLate creates.
 
 ``python -m tools.pylate PYTHON`` takes the Python of a venv that has PyLate, which needs an older sentence-transformers
 than the tests do: ``pip install pylate``. It prints the largest differences, by role.
