@@ -113,7 +113,7 @@ def test_files_become_chunks_with_their_places(collection: Collection, files: Pa
     assert list_collections() == ["docs"]
     chunks = [chunk for each in collection.documents() for chunk in collection.manifest.chunks(each.id)]
     for chunk in chunks:
-        text = (files / chunk.fields["path"]).read_text(encoding="utf-8")
+        text = (files / str(chunk.fields["path"])).read_text(encoding="utf-8")
         assert text[chunk.payload["start"] : chunk.payload["end"]] == chunk.text
     assert {chunk.fields["path"] for chunk in chunks} == {"cat.txt", "dog.txt", "world.txt"}
     assert {chunk.id for chunk in chunks} == {record.id for record in records(collection)}
