@@ -1,4 +1,4 @@
-"""Sequence packing: place inputs of any lengths into rows of one length, so that little is padding."""
+"""Sequence packing: place inputs of different lengths into rows of one length, with little padding."""
 
 from __future__ import annotations
 

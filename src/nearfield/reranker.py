@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, cast
 
@@ -190,7 +190,9 @@ class Scorer(LoadedModel):
         ids = [item.ids for item in tokens]
         return Ticket.create(self._model, ids, None, requests, bulk=bulk, deadline=expires_at)
 
-    def _build_scores(self, tokens: list[PairTokens], rows: list[Any], activation: str | None) -> Scores:
+    def _build_scores(
+        self, tokens: list[PairTokens], rows: Sequence[Mapping[str, Array]], activation: str | None
+    ) -> Scores:
         logits = np.stack([row["scores"] for row in rows]) if rows else np.zeros((0, len(self.labels)), np.float32)
         return Scores(
             activate(logits, activation or self._head.activation),

@@ -7,12 +7,16 @@ import string
 import tempfile
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from nearfield.arrays import Array
+from nearfield.checkpoint.json_file import JsonObject
 from nearfield.encoder import Encoder
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
 
 WORDS = ("the", "a", "cat", "dog", "sat", "on", "mat", "query", "passage", "hello", "world", "search", "blue", "red")
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
@@ -94,7 +98,7 @@ def _vocabulary(words: Iterable[str]) -> dict[str, int]:
     return {piece: number for number, piece in enumerate(dict.fromkeys(pieces))}
 
 
-def _tokenizer(vocabulary: dict[str, int]) -> Any:
+def _tokenizer(vocabulary: dict[str, int]) -> Tokenizer:
     from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 
     tokenizer = Tokenizer(models.WordPiece(vocabulary, unk_token="[UNK]", max_input_chars_per_word=100))
@@ -107,7 +111,7 @@ def _tokenizer(vocabulary: dict[str, int]) -> Any:
     return tokenizer
 
 
-def _weights(config: dict[str, Any], spread: float) -> dict[str, Array]:
+def _weights(config: JsonObject, spread: float) -> dict[str, Array]:
     random, size, inner = np.random.default_rng(7), config["hidden_size"], config["intermediate_size"]
     tensors: dict[str, Array] = {}
 
@@ -137,5 +141,5 @@ def _weights(config: dict[str, Any], spread: float) -> dict[str, Array]:
     return tensors
 
 
-def _json(path: Path, value: dict[str, Any]) -> None:
+def _json(path: Path, value: JsonObject) -> None:
     path.write_text(json.dumps(value, indent=1), encoding="utf-8")

@@ -1,6 +1,6 @@
-"""The OpenVINO backend: builds a graph straight from the weights, with no torch and no export step.
+"""The OpenVINO backend, which builds a graph directly from the weights, without torch and without an export.
 
-Padded batches, dynamic shapes, bf16 matrix units where the CPU has them. One stream a lane.
+It uses padded batches, dynamic shapes, and bf16 matrix units where the CPU has them. Each lane has one stream.
 """
 
 from __future__ import annotations

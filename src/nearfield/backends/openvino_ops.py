@@ -1,4 +1,4 @@
-"""The OpenVINO operations: each adds a node to a graph. Imports OpenVINO, without its telemetry."""
+"""The operations of the OpenVINO backend: each adds a node to a graph. Imports OpenVINO without its telemetry."""
 
 # ruff: noqa: E402 - what OpenVINO does when it is imported is decided before
 from __future__ import annotations

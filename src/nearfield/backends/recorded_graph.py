@@ -1,4 +1,4 @@
-"""A graph recorded as a list of operations, so that an eager backend need not read weights at every batch."""
+"""`RecordedGraph`: a graph as a list of operations, so that an eager backend need not read weights for every batch."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The reference backend: plain numpy in float64. Slow, readable, the truth that others are tested against."""
+"""The reference backend: plain numpy in float64. It is slow and readable; the other backends are tested against it."""
 
 from __future__ import annotations
 

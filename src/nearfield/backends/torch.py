@@ -1,4 +1,4 @@
-"""The torch backend: the same families executed step by step, on CUDA without padding, on CPU and MPS in rows.
+"""The torch backend: it executes graphs step by step, on CUDA without padding, on CPU and MPS in rows.
 
 On CUDA all inputs of a batch lie in one row, and attention runs over their bounds (``torch.nn.attention.varlen``, that
 is flash attention). Where that cannot serve (float32, keys, an older torch or GPU), inputs of like length are stacked

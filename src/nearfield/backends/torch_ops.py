@@ -1,4 +1,4 @@
-"""The torch operations: each runs at once, on the packed row or the padded rows of one batch."""
+"""The operations of the torch backend: each runs at once, on the packed row or the padded rows of one batch."""
 
 from __future__ import annotations
 

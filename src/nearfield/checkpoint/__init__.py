@@ -1,1 +1,1 @@
-"""Reads a Hugging Face folder: its recipe, modules, tokenizer and weights. Nothing read here can run code."""
+"""Readers of Hugging Face model folders: recipe, modules, tokenizer and weights. None of them can run code."""

@@ -1,4 +1,4 @@
-"""What the parts of a recipe are read from: the model folder, the catalogue's entry, and a record of origins."""
+"""`FolderFacts`: the sources of a recipe (a model folder and the catalogue's entry), and a record of origins."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How many tokens a model reads: from its files, the catalogue, or its number of positions."""
+"""The number of tokens that a model reads: from its files, the catalogue, or its number of positions."""
 
 from __future__ import annotations
 

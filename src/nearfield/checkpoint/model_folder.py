@@ -11,6 +11,7 @@ from typing import Any
 from nearfield.checkpoint import json_file, modules, output_kinds, static_embeddings
 from nearfield.checkpoint.default_pooling import architecture_of, dense_modules, token_width
 from nearfield.checkpoint.folder_facts import CatalogFacts, FolderFacts
+from nearfield.checkpoint.json_file import JsonDict
 from nearfield.checkpoint.max_length import read_max_length
 from nearfield.checkpoint.prompts import instruction_template, read_default_prompt, read_prompts
 from nearfield.checkpoint.transformer_config import Transformer, read_transformer
@@ -143,7 +144,7 @@ class _RecipeBuilder:
         origins, warnings = MappingProxyType(self._facts.origins), tuple(self._facts.warnings)
         return {**fields, "origins": origins, "warnings": warnings}
 
-    def _apply_causality(self, config: dict[str, Any]) -> None:
+    def _apply_causality(self, config: JsonDict) -> None:
         """Apply the catalogue's word on causal attention: for such models it is all that their own code is for."""
         if self._entry is not None and self._entry.is_causal is not None:
             config["is_causal"] = self._entry.is_causal

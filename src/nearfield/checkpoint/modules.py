@@ -140,7 +140,7 @@ def read_modules(
     return tuple(modules), width
 
 
-def _agree(path: Path, field: str, stated: Any, width: int) -> None:
+def _agree(path: Path, field: str, stated: object, width: int) -> None:
     if stated != width:
         raise ModelRefused(f"{path} says {field} is {stated!r}, and what reaches it has {width} dimensions")
 
@@ -158,7 +158,7 @@ def _in_line(path: Path, config: JsonObject, level: str) -> None:
             raise ModelRefused(f"{path}: {field} is {config[field]!r}; only {LEVELS[level]} is supported here")
 
 
-def _pooling(path: Path, config: dict[str, Any], width: int) -> tuple[Module, int]:
+def _pooling(path: Path, config: JsonObject, width: int) -> tuple[Module, int]:
     sizes = ("embedding_dimension", "word_embedding_dimension")
     _known(path, config, (*sizes, "pooling_mode", "include_prompt", *POOLING_FLAGS))
     stated = [config[size] for size in sizes if size in config]
@@ -187,7 +187,7 @@ def check_mode(mode: str, where: str) -> str:
     return mode
 
 
-def _dense(path: Path, config: dict[str, Any], width: int) -> tuple[Module, int]:
+def _dense(path: Path, config: JsonObject, width: int) -> tuple[Module, int]:
     own = ("in_features", "out_features", "bias", "activation_function", "use_residual")
     _known(path, config, (*own, "module_input_name", "module_output_name"))
     size = config.get("out_features")
@@ -199,7 +199,7 @@ def _dense(path: Path, config: dict[str, Any], width: int) -> tuple[Module, int]
     return Dense(width, size, bool(config.get("bias", True)), activation, path.parent, residual=residual), size
 
 
-def _activation(path: Path, dotted: Any) -> str:
+def _activation(path: Path, dotted: object) -> str:
     """The class name of a torch.nn activation; None is sentence-transformers' way to say Identity."""
     if dotted is None:
         return "Identity"
@@ -209,21 +209,21 @@ def _activation(path: Path, dotted: Any) -> str:
     return name
 
 
-def _layer_norm(path: Path, config: dict[str, Any], width: int) -> tuple[Module, int]:
+def _layer_norm(path: Path, config: JsonObject, width: int) -> tuple[Module, int]:
     _known(path, config, ("dimension",))
     _agree(path, "dimension", config.get("dimension"), width)
     return LayerNorm(width, path.parent), width
 
 
-def _normalize(_path: Path, _config: dict[str, Any], width: int) -> tuple[Module, int]:
+def _normalize(_path: Path, _config: JsonObject, width: int) -> tuple[Module, int]:
     return Normalize(), width
 
 
-def _dropout(_path: Path, _config: dict[str, Any], width: int) -> tuple[None, int]:
+def _dropout(_path: Path, _config: JsonObject, width: int) -> tuple[None, int]:
     return None, width  # does something in training only
 
 
-READERS: Mapping[str, Callable[[Path, dict[str, Any], int], tuple[Module | None, int]]] = {
+READERS: Mapping[str, Callable[[Path, JsonObject, int], tuple[Module | None, int]]] = {
     "Pooling": _pooling,
     "Dense": _dense,
     "LayerNorm": _layer_norm,

@@ -1,4 +1,4 @@
-"""Kinds: what a folder's model gives besides dense vectors, or in their place: sparse, token vectors, scores."""
+"""The kinds of output of a model besides, or instead of, dense vectors: sparse, multi-vectors, scores."""
 
 from __future__ import annotations
 

@@ -7,9 +7,9 @@ tokens), which saves it time and may leave fewer tokens than its limit: there, a
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 from nearfield.checkpoint import json_file, modules
+from nearfield.checkpoint.json_file import JsonDict
 from nearfield.checkpoint.weights.weights import Weights
 from nearfield.errors import ModelRefused
 from nearfield.recipe import Module, Normalize, Pooling
@@ -38,7 +38,7 @@ def _is_model2vec(folder: Path) -> bool:
 
 def read_static_embeddings(
     folder: Path, stages: tuple[modules.ModuleStage, ...] | None
-) -> tuple[Path, dict[str, Any], tuple[Module, ...]]:
+) -> tuple[Path, JsonDict, tuple[Module, ...]]:
     """Return the folder of the table, a config for the family, and the modules after the lookup.
 
     Raises:
@@ -66,7 +66,7 @@ def read_static_embeddings(
 
 
 def _modules(
-    own: bool, config: dict[str, Any], stages: tuple[modules.ModuleStage, ...] | None, width: int
+    own: bool, config: JsonDict, stages: tuple[modules.ModuleStage, ...] | None, width: int
 ) -> tuple[Module, ...]:
     if own:
         return (Pooling(("mean",)), *((Normalize(),) if config.get("normalize") else ()))

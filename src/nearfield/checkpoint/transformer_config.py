@@ -1,14 +1,13 @@
-"""Read the first module's own settings: which tokens reach the transformer, and how its config is changed."""
+"""The settings of the transformer module: which tokens it reads, and what it changes in the model's config."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from nearfield.checkpoint import json_file
-from nearfield.checkpoint.json_file import JsonObject
+from nearfield.checkpoint.json_file import JsonDict, JsonObject
 from nearfield.errors import ModelRefused, nearest
 
 #: Older versions named the file after the architecture; the first that exists counts.
@@ -44,7 +43,7 @@ class Transformer:
     """The transformer module: its folder, the model's config, and the settings of the module itself."""
 
     folder: Path
-    config: dict[str, Any]
+    config: JsonDict
     max_length: int | None
     do_lower_case: bool
     task: str = TASKS[0]
@@ -79,7 +78,7 @@ def read_transformer(folder: Path) -> Transformer:
     )
 
 
-def _arguments(path: Path, settings: JsonObject, what: str, known: frozenset[str] | None) -> dict[str, Any]:
+def _arguments(path: Path, settings: JsonObject, what: str, known: frozenset[str] | None) -> JsonDict:
     """The arguments that the reference passes to the config, tokenizer or model; an unknown one is refused."""
     older, newer = ARGUMENTS[what]
     arguments = settings.get(newer) or settings.get(older) or {}
@@ -97,7 +96,7 @@ ARGUMENTS = {
     "model": ("model_args", "model_kwargs"),
 }
 #: Settings that change the outcome, each with the only value that asks for nothing missing here, besides null.
-PLAIN: Mapping[str, Sequence[Any]] = {
+PLAIN: Mapping[str, Sequence[object]] = {
     "transformer_task": TASKS,
     "module_output_name": ("token_embeddings", "scores", "causal_logits"),
     "processing_kwargs": ({},),
@@ -122,7 +121,7 @@ def _check(path: Path, settings: JsonObject) -> None:
     _check_modality(path, settings.get("modality_config"))
 
 
-def _check_modality(path: Path, modality: Any) -> None:
+def _check_modality(path: Path, modality: object) -> None:
     """The text must go through ``forward``, whatever it gives; other inputs than text are not read here."""
     if modality is None:
         return

@@ -1,4 +1,4 @@
-"""BERT and those that differ from it by a flag: RoBERTa, XLM-R, CamemBERT, ELECTRA, DistilBERT, MPNet.
+"""BERT, and architectures that differ from it by a flag: RoBERTa, XLM-R, CamemBERT, ELECTRA, DistilBERT, MPNet.
 
 Post-norm transformer encoder (Devlin et al. 2018, arXiv:1810.04805); MPNet adds relative position biases shared by
 all layers (Song et al. 2020, arXiv:2004.09297, with T5's buckets, arXiv:1910.10683).

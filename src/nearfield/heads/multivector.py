@@ -1,4 +1,4 @@
-"""Multivector: a vector for each token, for late interaction (ColBERT, arXiv:2004.12832)."""
+"""The multi-vector head: a vector for each token, for late interaction (ColBERT, arXiv:2004.12832)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Pooled: from hidden states to the dense vector a model gives: pooling, then its post-modules."""
+"""The dense head: pooling of hidden states, then the model's further modules."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Scores: a number for each label, or how much more a language model would say yes than no."""
+"""Heads that give scores: the logits of labels, or a language model's logit of yes minus that of no."""
 
 from __future__ import annotations
 

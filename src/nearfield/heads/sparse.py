@@ -1,4 +1,4 @@
-"""Sparse: a weight for each of a text's tokens, or for each token of the vocabulary."""
+"""Sparse heads: a weight for each of a text's tokens, or for each token of the vocabulary."""
 
 from __future__ import annotations
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from typing import Any
 
 from nearfield.checkpoint.tokenizer.tokenizer import Tokenizer
 from nearfield.checkpoint.weights.lora import Adapters
@@ -38,7 +37,7 @@ class ModelInfo:
         info._adapters = Adapters(adapters.weight_prefixes, None, adapters.named, adapters.loaded)
         return info
 
-    def create_lane_function(self) -> Callable[[Batch], Any]:
+    def create_lane_function(self) -> Callable[[Batch], object]:
         """Raise RuntimeError: only the process that has the weights runs batches."""
         raise RuntimeError(f"{self.name} has no weights in this process.")
 

@@ -1,4 +1,4 @@
-"""Postprocessing: from the rows of the engine to results, truncated, scaled, quantised, counted and concatenated."""
+"""Build results from the engine's rows: truncate, scale and quantise vectors, count tokens, concatenate."""
 
 from __future__ import annotations
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import Any
 
 from nearfield.checkpoint.weights.digest import of_files
 from nearfield.checkpoint.weights.weights import Weights
@@ -17,7 +16,7 @@ _RECORDED_NAMES = {ClassScores: "Classes", RerankPrompt: "Answer", RoleFormat: "
 def space_name(recipe: Recipe, weights: str, tokenizer: str) -> str:
     """Return the name of a model's space, from its recipe and the digests of its weights and tokenizer."""
     modules = [(type(module).__name__, *_fields(module)) for module in recipe.modules]
-    parts: list[Any] = [weights, tokenizer, modules, sorted(recipe.prompts.items()), recipe.do_lower_case]
+    parts: list[object] = [weights, tokenizer, modules, sorted(recipe.prompts.items()), recipe.do_lower_case]
     if (graph := recipe.exported_graph) is not None:
         parts.append(of_files([graph, *graph.parent.glob(f"{graph.stem}.bin")]))
     parts += [(_recorded_name(head), *_fields(head)) for head in recipe.heads]
@@ -33,7 +32,7 @@ def _recorded_text(value: object) -> str:
     return str(value).replace(type(value).__name__, _recorded_name(value), 1)
 
 
-def _fields(part: Module | HeadSpec) -> tuple[Any, ...]:
+def _fields(part: Module | HeadSpec) -> tuple[object, ...]:
     """Return the fields that identify a module or head; weights by their content, wherever they are stored."""
     if isinstance(part, (Dense, LayerNorm)):
         fields = [value for name, value in vars(part).items() if name != "weights"]

@@ -10,7 +10,7 @@ import io
 import pickle
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from nearfield.inference.loaded_model import LoadedModel
 from nearfield.inference.model_info import ModelInfo
@@ -57,11 +57,11 @@ def unpack_weightless(packed: bytes, engine: Engine | RemoteEngine) -> list[Load
     return models
 
 
-def _state(model: LoadedModel) -> dict[str, Any]:
+def _state(model: LoadedModel) -> dict[str, object]:
     state = vars(model)
     reset = {name: value for name, value in _PROCESS_STATE.items() if name in state}
     return {**state, **reset, "_model": ModelInfo.from_model(model._model)}
 
 
-def _frozen(values: dict[Any, Any]) -> Mapping[Any, Any]:
+def _frozen(values: dict[object, object]) -> Mapping[object, object]:
     return MappingProxyType(values)

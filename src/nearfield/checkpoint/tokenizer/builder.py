@@ -11,13 +11,12 @@ import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import tokenizers
 from tokenizers import AddedToken, processors
 
 from nearfield.checkpoint import json_file
-from nearfield.checkpoint.json_file import JsonObject
+from nearfield.checkpoint.json_file import JsonDict, JsonObject
 from nearfield.checkpoint.tokenizer.conversion import CLASSES, STYLES
 from nearfield.errors import ModelRefused
 
@@ -100,7 +99,7 @@ def _mark_ends(tokenizer: tokenizers.Tokenizer, folder: Path, config: JsonObject
     tokenizer.post_processor = processors.TemplateProcessing(single=single, special_tokens=list(special.items()))
 
 
-def _config(folder: Path) -> dict[str, Any]:
+def _config(folder: Path) -> JsonDict:
     """Merge the tokenizer's settings as the reference does: the older special-token map fills and overrules."""
     config = json_file.read_optional(folder / "tokenizer_config.json")
     if "added_tokens_decoder" not in config:
@@ -138,7 +137,7 @@ def _absent(folder: Path, kind: str) -> str:
     )
 
 
-def _text(token: Any) -> str | None:
+def _text(token: JsonDict | str | None) -> str | None:
     """The text of a special token, given as a string or as the dict of an AddedToken."""
     return token.get("content") if isinstance(token, dict) else token
 

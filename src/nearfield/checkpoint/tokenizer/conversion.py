@@ -1,4 +1,4 @@
-"""How the reference treats the tokenizer classes that it builds itself, with a ``tokenizer.json`` and without."""
+"""The tokenizer classes that the reference library builds itself, with and without a ``tokenizer.json``."""
 
 from __future__ import annotations
 

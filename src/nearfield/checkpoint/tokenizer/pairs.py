@@ -1,4 +1,4 @@
-"""Pairs: two texts as one input, as rerankers and classifiers read them."""
+"""Tokenise pairs of texts as one input, for rerankers and classifiers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Truncation: which side of a text is dropped, and the ids that are left."""
+"""Truncate token ids on the left or on the right."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A tensor as it lies in a weight file: known by its dtype and shape, read when it is asked for."""
+"""`LazyTensor`: a tensor in a weight file, with its dtype and shape; its values are read on first use."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Adapters: PEFT's LoRA folders, stacked so that one pass serves them all (Hu et al. 2021, arXiv:2106.09685)."""
+"""LoRA adapters from PEFT folders, stacked so that one pass serves them all (Hu et al. 2021, arXiv:2106.09685)."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from nearfield.arrays import Array
 from nearfield.checkpoint import json_file
+from nearfield.checkpoint.json_file import JsonObject
 from nearfield.checkpoint.weights.weights import Lora, Weights
 from nearfield.errors import ModelRefused, WeightsError
 
@@ -21,7 +21,7 @@ Factors = Callable[[str], Lora | None]
 
 CONFIG, FILES = "adapter_config.json", ("adapter_model.safetensors", "adapter_model.bin")
 #: Settings that change what is computed, each with the values that ask for nothing more than plain LoRA.
-PLAIN: Mapping[str, tuple[Any, ...]] = {
+PLAIN: Mapping[str, tuple[object, ...]] = {
     "peft_type": ("LORA",),
     "use_dora": (False, None),
     "use_qalora": (False, None),
@@ -198,7 +198,7 @@ def _file(folder: Path) -> Path:
     return file
 
 
-def _check(path: Path, config: Mapping[str, Any]) -> None:
+def _check(path: Path, config: JsonObject) -> None:
     for setting, plain in PLAIN.items():
         if config.get(setting, plain[0]) not in plain:
             raise ModelRefused(
@@ -212,7 +212,7 @@ def _check(path: Path, config: Mapping[str, Any]) -> None:
         )
 
 
-def _layers(folder: Path, config: Mapping[str, Any], weights: Weights) -> dict[str, LoraFactors]:
+def _layers(folder: Path, config: JsonObject, weights: Weights) -> dict[str, LoraFactors]:
     """Pair up the factors: linear ones are stored as they are used, those of embeddings are too."""
     sides: dict[str, dict[str, str]] = {}
     for key in sorted(weights.names()):
@@ -231,7 +231,7 @@ def _layers(folder: Path, config: Mapping[str, Any], weights: Weights) -> dict[s
     return layers
 
 
-def _scale(config: Mapping[str, Any], layer: str, rank: int) -> float:
+def _scale(config: JsonObject, layer: str, rank: int) -> float:
     """alpha / r, or alpha / sqrt(r) for rank-stabilised LoRA (arXiv:2312.03732); patterns name layers by their ends."""
     patterns = config.get("alpha_pattern") or {}
     own = next((value for pattern, value in patterns.items() if re.match(rf"(.*\.)?({pattern})$", layer)), None)

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from nearfield.checkpoint.json_file import JsonObject
 from nearfield.checkpoint.weights.lazy_tensor import LAYOUT, LazyTensor
 from nearfield.errors import WeightsError
 
@@ -35,7 +36,7 @@ def read_safetensors(path: Path) -> dict[str, LazyTensor]:
     return tensors
 
 
-def _header(path: Path, size: int, length: int, raw: bytes) -> dict[str, Any]:
+def _header(path: Path, size: int, length: int, raw: bytes) -> JsonObject:
     if size < 8 or length > min(size - 8, MAX_HEADER):
         raise WeightsError(f"{path} is cut short or no safetensors file: {size} bytes, header of {length} bytes")
     try:

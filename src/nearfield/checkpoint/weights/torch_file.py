@@ -13,7 +13,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 
@@ -53,7 +53,7 @@ STORAGES = {
 }
 
 
-def _tensor(storage: _Storage, offset: int, shape: tuple[int, ...], stride: tuple[int, ...], *_: Any) -> LazyTensor:
+def _tensor(storage: _Storage, offset: int, shape: tuple[int, ...], stride: tuple[int, ...], *_: object) -> LazyTensor:
     """Replacement of ``torch._utils._rebuild_tensor_v2``; a view that reaches outside its storage is refused."""
     numbers = (offset, *shape, *stride)
     if len(shape) != len(stride) or not all(type(n) is int and n >= 0 for n in numbers):
@@ -70,12 +70,12 @@ def _tensor(storage: _Storage, offset: int, shape: tuple[int, ...], stride: tupl
     return LazyTensor(storage.file, storage.dtype, tuple(shape), load)
 
 
-def _parameter(data: LazyTensor, *_: Any) -> LazyTensor:
+def _parameter(data: LazyTensor, *_: object) -> LazyTensor:
     """Replacement of ``torch._utils._rebuild_parameter``: a parameter is its tensor."""
     return data
 
 
-ALLOWED: Mapping[tuple[str, str], Any] = {
+ALLOWED: Mapping[tuple[str, str], object] = {
     ("collections", "OrderedDict"): OrderedDict,
     ("torch._utils", "_rebuild_tensor_v2"): _tensor,
     ("torch._utils", "_rebuild_parameter"): _parameter,
@@ -84,11 +84,11 @@ ALLOWED: Mapping[tuple[str, str], Any] = {
 
 
 class _Reader(pickle.Unpickler):
-    def __init__(self, file: Any, path: Path, archive: zipfile.ZipFile, root: str) -> None:
+    def __init__(self, file: IO[bytes], path: Path, archive: zipfile.ZipFile, root: str) -> None:
         super().__init__(file)
         self.path, self.archive, self.root = path, archive, root
 
-    def find_class(self, module: str, name: str) -> Any:
+    def find_class(self, module: str, name: str) -> object:
         try:
             return ALLOWED[module, name]
         except KeyError:
@@ -128,7 +128,7 @@ def read_torch_file(path: Path) -> dict[str, LazyTensor]:
     return dict(state)
 
 
-def _state(path: Path, archive: zipfile.ZipFile) -> Any:
+def _state(path: Path, archive: zipfile.ZipFile) -> object:
     names = archive.namelist()
     pickles = [name for name in names if name.endswith("/data.pkl") and name.count("/") == 1]
     if len(pickles) != 1:

@@ -1,4 +1,4 @@
-"""Weights: the tensors of a model folder, read when asked for, each checked against the shape it should have."""
+"""The tensors of a model folder, each read on first use and checked against its expected shape."""
 
 from __future__ import annotations
 
