@@ -74,9 +74,10 @@ def _not_found(search: SourceSearch) -> Exception:
     if is_path(search.model):
         return ModelNotFound(f"There is no model at {search.model!r}. Tried:{tried}")
     advice = (
-        "Where there is a network: nearfield models pull, then copy the cache or pass the folder's path. "
-        "Behind a mirror: set HF_ENDPOINT."
+        "nearfield models list shows the known names. Without access to the Hub, copy a model folder to this machine "
+        "and pass its path, or set HF_ENDPOINT to a mirror."
     )
     message = f"Model {search.model!r} could not be found. Tried:{tried}\n{advice}"
-    blocked = any("unreachable" in line or "offline" in line or "pip could not" in line for line in search.tried)
+    signs = ("unreachable", "offline", "not asked", "pip could not")
+    blocked = any(sign in line for line in search.tried for sign in signs)
     return SourceUnavailable(message) if blocked else ModelNotFound(message)

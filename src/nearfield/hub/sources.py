@@ -60,6 +60,13 @@ def offline() -> bool:
     return any(os.environ.get(name, "").lower() in ("1", "true", "yes", "on") for name in names)
 
 
+def why_not_fetched(search: SourceSearch) -> str:
+    """Return why nothing may be downloaded for a search, or an empty string."""
+    if not search.fetch:
+        return "not asked, since only this machine is searched"
+    return "offline (HF_HUB_OFFLINE)" if offline() else ""
+
+
 def is_path(model: str) -> bool:
     """Return whether a model's name can only be a path."""
     return model.startswith((".", "/", "~")) or model.count("/") > 1
