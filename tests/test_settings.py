@@ -152,6 +152,12 @@ def test_a_size_that_is_none_is_refused(text: str) -> None:
         settings.load(cache_disk=text)
 
 
+def test_false_in_the_file_is_a_size_of_zero(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "nearfield.toml").write_text("cache_memory = false\n", encoding="utf-8")
+    monkeypatch.setenv("NEARFIELD_CONFIG", str(tmp_path / "nearfield.toml"))
+    assert settings.load().cache_memory == 0
+
+
 @pytest.mark.parametrize(("text", "value"), [("1", True), ("true", True), ("YES", True), ("off", False), ("0", False)])
 def test_switches_may_be_words(monkeypatch: pytest.MonkeyPatch, text: str, value: bool) -> None:
     monkeypatch.setenv("NEARFIELD_TEI_METRICS", text)

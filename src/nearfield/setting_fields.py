@@ -191,6 +191,8 @@ def _convert_other(kind: type, value: object) -> object:
     """Convert a value to a type that msgspec does not know: ``ByteSize`` or ``Path``."""
     if kind is not ByteSize:
         return kind(value)
+    if value is False:
+        return ByteSize(0)
     if isinstance(value, bool) or not isinstance(value, (int, str)):
         raise ValueError("not a size")
     return ByteSize(parse_size(str(value)))

@@ -488,7 +488,7 @@ def test_what_a_store_keeps_among_the_documents_is_none(scheme: str, model: Path
         (files / "vectors" / "meta.json").write_text("{}")
         report = collection.index()
         assert (report.unchanged, report.new, report.skipped) == (1, 0, 0)
-        paths, own = collection.watched()
+        paths, own = collection.watched(), collection.own_folders()
         assert paths == [str(files)] and own == [home / "docs", files / "vectors"]
 
 

@@ -184,7 +184,7 @@ def _watch(collection: Collection, *, shown: bool, as_json: bool) -> None:
     from nearfield.errors import NearfieldError
 
     typer.echo("Watching for changes; stop with Ctrl-C.", err=True)
-    paths, own = collection.watched()
+    paths, own = collection.watched(), collection.own_folders()
     for _ in watch_paths(paths, ignore=own):
         try:
             report = collection.index(shown=shown)

@@ -257,11 +257,14 @@ class Collection:
         self.store.close()
         self._open()
 
-    def watched(self) -> tuple[list[str], list[Path]]:
-        """Return the paths to watch for changes of its sources, and the folders to ignore because it writes there."""
-        own = own_folders(self.folder, self.store)
-        sources = open_sources(self.config, self.manifest, own)
-        return sorted({path for source in sources for path in source.watch()}), own
+    def watched(self) -> list[str]:
+        """Return the paths to watch for changes of its sources."""
+        sources = open_sources(self.config, self.manifest, self.own_folders())
+        return sorted({path for source in sources for path in source.watch()})
+
+    def own_folders(self) -> list[Path]:
+        """Return the folders that the collection and its store write to: what changes there is no document."""
+        return own_folders(self.folder, self.store)
 
     # -- documents ---------------------------------------------------------------------------------------------
 
