@@ -76,6 +76,7 @@ def bert(folder: Path, **changes: Any) -> None:
     tiny_models.edit(folder / "sentence_bert_config.json", **changes)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("old", [False, True], ids=["new", "old"])
 @pytest.mark.parametrize("family", tiny_models.TINY)
 def test_as_the_reference(tmp_path: Path, family: str, old: bool) -> None:

@@ -105,6 +105,7 @@ def test_a_whole_chain(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.slow
 def test_written_by_the_library(tmp_path: Path) -> None:
     options: dict[str, Any] = {
         "pooling": ["max", "mean"],

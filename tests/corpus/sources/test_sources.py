@@ -197,6 +197,7 @@ def test_links(tmp_path: Path) -> None:
     assert told["pipe.txt"] == "not a regular file"
 
 
+@pytest.mark.slow
 def test_what_a_collection_keeps_is_no_document(tmp_path: Path) -> None:
     (tmp_path / "note.txt").write_text("x")
     write_tiny_model(tmp_path / "model" / "tiny")

@@ -435,6 +435,7 @@ def opened(home: Path) -> Collection:
     return Collection.open("guide", home=home)
 
 
+@pytest.mark.slow
 def test_known_items_ask_for_what_stands_below_a_heading(home: Path) -> None:
     with opened(home) as collection:
         made = known_items(collection)

@@ -202,6 +202,7 @@ def test_classification_is_mtebs_protocol() -> None:
     assert found["worst"][0]["expected"][0]["label"] != found["worst"][0]["found"][0]["label"]
 
 
+@pytest.mark.slow
 def test_clustering_is_mtebs_kmeans() -> None:
     from sklearn.cluster import MiniBatchKMeans
     from sklearn.metrics import v_measure_score

@@ -21,6 +21,7 @@ def _tiktoken_file() -> bytes:
     return b"".join(b"%s %d\n" % (b64encode(token), number) for number, token in enumerate(cl100k.table()))
 
 
+@pytest.mark.slow
 def test_table_equals_tiktoken_s() -> None:
     assert hashlib.sha256(_tiktoken_file()).hexdigest() == HASH
     packed = Path(cl100k.__file__).with_suffix(".xz").read_bytes()
