@@ -69,8 +69,10 @@ def _render_routes(content: Mapping[str, Any], tag: str) -> Iterator[str]:
                 continue
             route = f"{method.upper()} {path}"
             fields = [
-                *_render_body("Request", call.get("requestBody", {}), schemas, tag),
-                *_render_body("Response", call["responses"].get("200", {}), schemas, tag),
+                *_render_body("Request", call.get("requestBody", {}), schemas, _select_meanings(tag, route)),
+                *_render_body(
+                    "Response", call["responses"].get("200", {}), schemas, _select_meanings(tag, route, responses=True)
+                ),
             ]
             first = seen.setdefault("\n".join(fields), route) if fields else route
             yield f"### {route}"
@@ -78,15 +80,21 @@ def _render_routes(content: Mapping[str, Any], tag: str) -> Iterator[str]:
             yield from [f"The fields are those of `{first}`."] if first != route else fields
 
 
-def _render_body(title: str, body: Mapping[str, Any], schemas: Mapping[str, Any], tag: str) -> Iterator[str]:
+def _select_meanings(tag: str, route: str, *, responses: bool = False) -> Mapping[str, str]:
+    """Return the meanings of the fields of a route's request, or of its response."""
+    tables = ["common", tag, route, *(("responses", f"{tag}-responses") if responses else ())]
+    return {name: meaning for table in tables for name, meaning in _FIELDS.get(table, {}).items()}
+
+
+def _render_body(
+    title: str, body: Mapping[str, Any], schemas: Mapping[str, Any], meanings: Mapping[str, str]
+) -> Iterator[str]:
     """Yield the media types and the table of fields of a request or response."""
     media = body.get("content", {})
     schema = next((value["schema"] for value in media.values() if "schema" in value), None)
     if schema is None:
         return
     kinds = ", ".join(f"`{kind}`" for kind in media)
-    of_replies = _FIELDS["responses"] if title == "Response" else {}
-    meanings = {**_FIELDS["common"], **_FIELDS.get(tag, {}), **of_replies}
     rows = list(_field_rows(schema, schemas, meanings))
     yield f"{title} ({kinds})" + (":" if rows else f": {_format_type(schema, schemas)}.")
     if rows:
