@@ -200,7 +200,10 @@ def _load(order: dict[str, object]) -> dict[str, float]:
 def _checkout(revision: str) -> Iterator[Path]:
     with tempfile.TemporaryDirectory() as place:
         tree = Path(place) / "before"
-        subprocess.run(["git", "worktree", "add", "-q", "--detach", str(tree), revision], cwd=ROOT, check=True)
+        command = ["git", "worktree", "add", "-q", "--detach", str(tree), revision]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise SystemExit(f"{revision!r} cannot be checked out: {done.stderr.strip()}")
         try:
             yield tree
         finally:
