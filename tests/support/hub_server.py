@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -27,6 +27,13 @@ class FakeHub:
     asked: list[str] = field(default_factory=list)
     tokens: set[str] = field(default_factory=set)
     url: str = ""
+    #: Headers of a hostile Hub, in place of the right ones, for files; ``{url}`` is its own address.
+    headers: dict[str, str] = field(default_factory=dict)
+    #: Changes the description of a repository, and the list of its files, before they are sent.
+    change: Callable[[Any], Any] = lambda document: document
+    #: Content to send in place of files, by name, and a redirect of the lists of files.
+    contents: dict[str, bytes] = field(default_factory=dict)
+    listing_redirect: str | None = None
 
     def fetched(self) -> set[str]:
         """The names of the files that were asked for by GET."""
@@ -76,7 +83,7 @@ def fake_hub(hub: FakeHub) -> Iterator[FakeHub]:  # noqa: C901 - a server in one
             names = sorted(str(path.relative_to(home)) for path in home.rglob("*") if path.is_file())
             files = [{"rfilename": name} for name in names]
             told = {"_id": "1", "id": parts[0], "modelId": parts[0], "sha": COMMIT, "siblings": files, "private": False}
-            self._send(200, json.dumps({**told, "tags": [], "downloads": 0}).encode(), {})
+            self._send(200, json.dumps(hub.change({**told, "tags": [], "downloads": 0})).encode(), {})
 
         def _tree(self, repo: str, _: str) -> None:
             home = hub.repos[repo]
@@ -85,7 +92,10 @@ def fake_hub(hub: FakeHub) -> Iterator[FakeHub]:  # noqa: C901 - a server in one
                 {"type": "file", "path": str(path.relative_to(home)), "size": path.stat().st_size, "oid": "0" * 40}
                 for path in paths
             ]
-            self._send(200, json.dumps(files).encode(), {})
+            if hub.listing_redirect is not None:
+                self._send(307, b"", {"Location": hub.listing_redirect})
+                return
+            self._send(200, json.dumps(hub.change(files)).encode(), {})
 
         def _file(self, repo: str, revision: str, name: str) -> None:
             path = hub.repos.get(repo, Path("none")) / name
@@ -95,9 +105,13 @@ def fake_hub(hub: FakeHub) -> Iterator[FakeHub]:  # noqa: C901 - a server in one
             if not path.is_file() or revision not in ("main", COMMIT):
                 self._send(404, b"", {"X-Error-Code": "EntryNotFound"})
                 return
-            data = path.read_bytes()
+            data = hub.contents.get(name, path.read_bytes())
             etag = f'"{hashlib.sha256(data).hexdigest()}"'
             headers = {"ETag": etag, "X-Repo-Commit": COMMIT, "Accept-Ranges": "bytes"}
+            headers |= {key: value.format(url=hub.url) for key, value in hub.headers.items()}
+            if "Location" in headers:
+                self._send(302, b"", headers)
+                return
             start = int(self.headers.get("range", "bytes=0-").removeprefix("bytes=").split("-")[0])
             if start:
                 headers["Content-Range"] = f"bytes {start}-{len(data) - 1}/{len(data)}"
@@ -105,7 +119,7 @@ def fake_hub(hub: FakeHub) -> Iterator[FakeHub]:  # noqa: C901 - a server in one
 
         def _send(self, status: int, body: bytes, headers: dict[str, str]) -> None:
             self.send_response(status)
-            for name, value in {**headers, "Content-Length": str(len(body))}.items():
+            for name, value in {"Content-Length": str(len(body)), **headers}.items():
                 self.send_header(name, value)
             self.end_headers()
             if self.command == "HEAD":

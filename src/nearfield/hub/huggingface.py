@@ -10,6 +10,15 @@ from pathlib import Path
 from typing import Any
 
 from nearfield.errors import SourceUnavailable
+from nearfield.hub.response_checks import (
+    COMMIT,
+    UnsafeResponse,
+    check_revision,
+    check_stored_listings,
+    checked_responses,
+    find_wrong_file,
+    remove_file,
+)
 from nearfield.hub.sources import LocatedModel, ModelPin, SourceSearch, is_path, why_not_fetched
 from nearfield.settings import cache_dir
 
@@ -42,6 +51,12 @@ def find_in_cache(search: SourceSearch) -> LocatedModel | None:
     if folder is None or not all((folder / name).exists() for name in search.files):
         search.record("cache", f"{search.pin.repo} is not in the Hub's cache, or only in part")
         return None
+    if not _is_verified(folder, search.pin):
+        wrong = find_wrong_file(folder, search.pin.digests)
+        if wrong is not None:
+            search.record("cache", f"refused: {wrong} in {folder} is not the file of the catalogue (SHA-256)")
+            return None
+        _mark(folder, search.pin)
     return LocatedModel(folder, search.pin.repo, search.pin.revision, "cache")
 
 
@@ -65,11 +80,13 @@ def _cached(pin: ModelPin) -> Path | None:
     from huggingface_hub import try_to_load_from_cache
 
     try:
+        check_revision(pin.revision)
         config = try_to_load_from_cache(pin.repo, "config.json", revision=pin.revision)
-    except ValueError:
-        return None  # no repository has such an id
+    except (ValueError, UnsafeResponse):
+        return None  # no repository has such an id or revision
     folder = Path(config).parent if isinstance(config, str) else None
-    return folder if folder is not None and _complete(folder) else None
+    # Files in refs name the folder of a branch; one that an unchecked client wrote may name any folder.
+    return folder if folder is not None and COMMIT.fullmatch(folder.name) and _complete(folder) else None
 
 
 def _snapshot(search: SourceSearch) -> Path | None:
@@ -80,27 +97,42 @@ def _snapshot(search: SourceSearch) -> Path | None:
     """
     # Its client would otherwise report what runs it.
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
-    from huggingface_hub import snapshot_download
-
-    repo, revision = search.pin.repo, search.pin.revision
+    if os.environ.get("HF_ENDPOINT"):
+        # What a mirror sends is checked as it arrives; the other protocol of large files bypasses these checks.
+        os.environ.setdefault("HF_HUB_DISABLE_XET", "1")
+    repo = search.pin.repo
     try:
-        folder = Path(
-            snapshot_download(
-                repo_id=repo,
-                revision=revision,
-                endpoint=os.environ.get("HF_ENDPOINT"),
-                allow_patterns=[*_patterns(repo, revision), *search.files],
-                ignore_patterns=[pattern for pattern in IGNORED_PATTERNS if not fnmatch.filter(search.files, pattern)],
-                etag_timeout=_TIMEOUT_SECONDS,
-                token=os.environ.get("HF_TOKEN") or None,
-                tqdm_class=None if search.progress else _silent_bar(),
-            )
-        )
+        check_revision(search.pin.revision)
+        check_stored_listings(repo)
+        with checked_responses():
+            folder = _download(search)
+        wrong = find_wrong_file(folder, search.pin.digests)
+        if wrong is not None:
+            remove_file(folder / wrong)
+            raise UnsafeResponse(f"{wrong} has another SHA-256 than the known one, and was deleted")
     except Exception as error:  # noqa: BLE001 - whatever the client raises, another source may have it
         _record_failure(search, error)
         return None
-    _mark(folder)
+    _mark(folder, search.pin)
     return folder
+
+
+def _download(search: SourceSearch) -> Path:
+    from huggingface_hub import snapshot_download
+
+    repo, revision = search.pin.repo, search.pin.revision
+    return Path(
+        snapshot_download(
+            repo_id=repo,
+            revision=revision,
+            endpoint=os.environ.get("HF_ENDPOINT"),
+            allow_patterns=[*_patterns(repo, revision), *search.files],
+            ignore_patterns=[pattern for pattern in IGNORED_PATTERNS if not fnmatch.filter(search.files, pattern)],
+            etag_timeout=_TIMEOUT_SECONDS,
+            token=os.environ.get("HF_TOKEN") or None,
+            tqdm_class=None if search.progress else _silent_bar(),
+        )
+    )
 
 
 def _patterns(repo: str, revision: str | None) -> list[str]:
@@ -131,7 +163,10 @@ def _record_failure(search: SourceSearch, error: Exception) -> None:
         raise SourceUnavailable(
             f"{search.pin.repo} is gated: ask for access on its page, then set HF_TOKEN to a token of that account."
         ) from error
-    if isinstance(error, errors.RevisionNotFoundError):
+    if isinstance(error, SourceUnavailable):
+        server = os.environ.get("HF_ENDPOINT") or "the Hub"
+        search.record("hub", f"refused, from {server}: {error}")
+    elif isinstance(error, errors.RevisionNotFoundError):
         search.record("hub", f"{search.pin.repo} has no revision {search.pin.revision!r}")
     elif isinstance(error, errors.RepositoryNotFoundError):
         search.record("hub", f"no repository {search.pin.repo!r} (a private one needs HF_TOKEN)")
@@ -146,10 +181,25 @@ def _mark_file(folder: Path) -> Path:
     return cache_dir() / "snapshots" / digest
 
 
-def _mark(folder: Path) -> None:
+def _mark(folder: Path, pin: ModelPin) -> None:
     mark = _mark_file(folder)
     mark.parent.mkdir(parents=True, exist_ok=True)
-    mark.write_text(str(folder), encoding="utf-8")
+    mark.write_text(f"{folder}\n{_verified_line(folder, pin)}", encoding="utf-8")
+
+
+def _is_verified(folder: Path, pin: ModelPin) -> bool:
+    """Return whether the files of a snapshot were compared with their digests, and have not changed since."""
+    if not pin.digests:
+        return True
+    mark = _mark_file(folder)
+    return mark.is_file() and _verified_line(folder, pin) in mark.read_text(encoding="utf-8").splitlines()
+
+
+def _verified_line(folder: Path, pin: ModelPin) -> str:
+    """Return a line that changes with the known digests, and with the sizes and times of their files."""
+    states = [(name, (folder / name).stat()) for name in pin.digests if (folder / name).is_file()]
+    state = [(name, status.st_size, status.st_mtime_ns) for name, status in states]
+    return "verified " + hashlib.sha256(repr((sorted(pin.digests.items()), state)).encode()).hexdigest()
 
 
 def _complete(folder: Path) -> bool:

@@ -26,6 +26,11 @@ class ModelPin:
     revision: str | None = None
     package: ModelPackage | None = None
 
+    @property
+    def digests(self) -> Mapping[str, str]:
+        """The known SHA-256 of files, by name; the package has the files of the pinned commit."""
+        return self.package.files if self.package is not None else {}
+
 
 @dataclass(frozen=True)
 class LocatedModel:
