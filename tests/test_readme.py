@@ -73,7 +73,7 @@ def test_the_python_example(minilm: Encoder, example: str, capsys: pytest.Captur
     names: dict[str, Any] = {}
     exec(example, names)
     scores = np.array(re.findall(r"[\d.]+", capsys.readouterr().out), float)
-    promised = np.array(re.findall(r"\d\.\d+", example.split("# [[")[1]), float)
+    promised = np.array(re.findall(r"\d\.\d+", example.split("# about [[")[1]), float)
     np.testing.assert_allclose(scores, promised, atol=0.02)
     assert np.asarray(names["documents"]).shape == (2, 384)
     assert np.asarray(names["documents"]).dtype == np.float32
