@@ -153,6 +153,12 @@ class RateLimited(Overloaded):
     code = "rate_limit_exceeded"
 
 
+class TooManyBatches(Overloaded):
+    """The key has as many unfinished batches as it may."""
+
+    code = "too_many_batches"
+
+
 class ModelUnavailable(Overloaded):
     """A served model is not available now: loading it failed a moment ago, or memory is short."""
 
@@ -206,6 +212,13 @@ class StorageFull(StorageFailed):
 
     status = 507
     code = "storage_full"
+
+
+class QuotaExceeded(NearfieldError):
+    """The key's files take as much space as they may, or are as many as they may be."""
+
+    status = 403
+    code = "quota_exceeded"
 
 
 class BatchesElsewhere(NearfieldError):

@@ -167,6 +167,22 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
         Path | None,
         Meta(description="Folder for uploaded files and batches; the folder server in the cache folder if not set."),
     ] = None
+    max_stored_bytes: Annotated[
+        ByteSize, Meta(description="Maximum size of all files in data_dir together, such as 64GiB; 0 is no limit.")
+    ] = ByteSize(64 * 2**30)
+    max_key_stored_bytes: Annotated[
+        ByteSize,
+        Meta(
+            description="Maximum size of the files of one API key, results of batches included; 0 is no limit. "
+            "Without keys all clients share it."
+        ),
+    ] = ByteSize(16 * 2**30)
+    max_key_files: Annotated[int, Meta(ge=0, description="Maximum number of files of one API key; 0 is no limit.")] = (
+        10_000
+    )
+    max_key_batches: Annotated[
+        int, Meta(ge=0, description="Maximum number of unfinished batches of one API key; 0 is no limit.")
+    ] = 100
     served_collections: Annotated[
         Names,
         Meta(description="Collections to serve, by name; all serves all of them, including new ones."),

@@ -23,6 +23,7 @@ from nearfield.server.collections.collection_service import CollectionService
 from nearfield.server.dialects import REGISTRY, Dialect, Route
 from nearfield.server.exchange import Bounds, Exchange
 from nearfield.server.files.file_store import FileStore
+from nearfield.server.files.quota import StorageLimits
 from nearfield.server.http.deadline import PendingBodies
 from nearfield.server.http.limits import Pace, RequestLimits
 from nearfield.server.http.request_body import BodyBudget
@@ -67,7 +68,10 @@ class ServerState:
         Raises:
             SettingsError: the key file or the chat endpoint is invalid.
         """
-        files = FileStore(settings.data_dir or cache_dir() / "server")
+        storage = StorageLimits(
+            settings.max_stored_bytes, settings.max_key_stored_bytes, settings.max_key_files, settings.max_key_batches
+        )
+        files = FileStore(settings.data_dir or cache_dir() / "server", storage)
         limits = RequestLimits(
             settings.max_body_bytes,
             settings.max_items,
@@ -118,6 +122,7 @@ class ServerState:
     def close(self) -> None:
         """Close collections and the cache, once no request runs any more."""
         self.collections.close()
+        self.files.close()
         if self.cache is not None and self.cache.disk is not None:
             self.cache.disk.close()
 

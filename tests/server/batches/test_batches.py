@@ -521,18 +521,26 @@ def test_a_full_disk_fails_the_upload_and_nothing_else(
         assert _upload(client, _line("a"))
 
 
-def test_a_full_disk_fails_the_batch_and_nothing_else(
-    tiny: Encoder, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+def test_a_full_disk_pauses_the_batch_and_fails_nothing(
+    tiny: Encoder, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(batch_store, "_WINDOW_LINES", 1)
+    monkeypatch.setattr(batch_runner, "_SPACE_SECONDS", 0.05)
     with serving([tiny], data_dir=tmp_path) as url, _client(url) as client:
         with monkeypatch.context() as patch:
             _full_after(patch, batch_lines, 2000)
-            batch = _end(client, _create(client, *(_line(str(number)) for number in range(9))).id)
-        assert batch.status == "failed"
-        assert [each.code for each in batch.errors.data] == ["storage_full"]
-        done = _read(client, batch.output_file_id)  # whole lines only
-        assert 0 < len(done) == batch.request_counts.completed < 9
+            batch = _create(client, *(_line(str(number)) for number in range(9)))
+            batch = _until(client, batch.id, lambda _: "waits for space" in caplog.text)
+            assert batch.status == "in_progress"
+            (partial,) = (tmp_path / "files").glob("*.partial")
+            lines = partial.read_bytes().splitlines(keepends=True)  # whole lines only
+            assert 0 < len(lines) < 9
+            assert all(line.endswith(b"\n") for line in lines)
+            assert client.files.content(batch.input_file_id).content
+        batch = _end(client, batch.id)
+        assert (batch.status, batch.request_counts.completed, batch.errors) == ("completed", 9, None)
+        assert set(_read(client, batch.output_file_id)) == {str(number) for number in range(9)}
+        assert caplog.text.count("waits for space") == 1
         assert _end(client, _create(client, _line("a")).id).status == "completed"
 
 

@@ -12,7 +12,8 @@ from typing import Any
 import msgspec
 import orjson
 
-from nearfield.server.files.file_store import convert_storage_errors, new_id, write_all
+from nearfield.server.files.file_store import new_id, write_all
+from nearfield.server.files.storage_errors import convert_storage_errors
 
 #: Maximum number of requests in a batch, of inputs of all its requests, and of bytes of its file.
 MAX_LINES, MAX_INPUTS, MAX_BYTES = 50_000, 50_000, 200 * 2**20

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -22,15 +23,18 @@ from nearfield.errors import (
     NearfieldError,
     NotThere,
     Overloaded,
+    QuotaExceeded,
     RateLimited,
     ShuttingDown,
     StorageFailed,
+    StorageFull,
 )
 from nearfield.fileio.locks import try_lock
 from nearfield.server.batches.batch import UNFINISHED, BatchJob, BatchObject, Outcome
 from nearfield.server.batches.batch_lines import BatchLine, LineError
 from nearfield.server.batches.batch_store import BatchStore
-from nearfield.server.files.file_store import FileStore, convert_storage_errors, in_thread, new_id
+from nearfield.server.files.file_store import FileStore, in_thread, new_id
+from nearfield.server.files.storage_errors import convert_storage_errors
 from nearfield.server.logs import LOG
 
 #: Seconds within which a batch is done, or expires.
@@ -39,6 +43,10 @@ WINDOW = 86_400
 _MAX_OPEN, _MAX_COMPUTING = 32, 2
 #: Seconds of the shortest and longest wait for capacity, and tries for a model that is not available.
 _MIN_WAIT, _MAX_WAIT, _MODEL_TRIES = 0.05, 30.0, 10
+#: Seconds after which a batch that waits for space on the disk tries again.
+_SPACE_SECONDS = 5.0
+#: Seconds by which a batch may have been created in the future before the clock counts as set back.
+_MAX_CLOCK_LAG = 300.0
 
 
 @dataclass(frozen=True)
@@ -89,8 +97,11 @@ class BatchRunner:
         self._turn = asyncio.Semaphore(_MAX_COMPUTING)
         self._task: asyncio.Task[None] | None = None
         self._lock: int | None = None
+        self._started = time.monotonic()
         #: Batches that failed in an unexpected way; they are tried again after the next request for them.
         self._given_up: set[str] = set()
+        #: Batches that wait for space on the disk.
+        self._waiting: set[str] = set()
         #: The process that runs the batches, where it is another one.
         self.worker: Worker | None = None
 
@@ -105,6 +116,7 @@ class BatchRunner:
             NotThere: there is no such file.
             InputError: the file is for another purpose.
             BatchesElsewhere: another server runs the batches of this folder.
+            TooManyBatches: the owner has as many unfinished ones as it may.
             StorageFull, StorageFailed: it cannot be recorded.
         """
         try:
@@ -245,8 +257,9 @@ class BatchRunner:
         """Do all that there is to do for a batch, and let no error reach the others."""
         try:
             try:
-                await self._advance(job)
-            except (StorageFailed, AccessDenied, NotThere) as error:
+                while not await self._advance_or_wait(job):
+                    pass
+            except (StorageFailed, QuotaExceeded, AccessDenied, NotThere) as error:
                 await self._fail(job, LineError(error.code, str(error), param=getattr(error, "param", None)))
             LOG.info("batch %s %s", job.batch.id, job.batch.status)
         except (_RunnerStopped, ShuttingDown):
@@ -254,6 +267,27 @@ class BatchRunner:
         except Exception as error:  # noqa: BLE001 - the other batches go on
             LOG.error("batch %s stands still: %s", job.batch.id, type(error).__name__, exc_info=error)
             self._given_up.add(job.batch.id)
+
+    async def _advance_or_wait(self, job: BatchJob) -> bool:
+        """Do a batch's remaining work and return True; if the disk is full, wait a while and return False."""
+        try:
+            await self._advance(job)
+        except StorageFull as error:
+            if job.batch.id not in self._waiting:
+                LOG.warning("batch %s waits for space: %s", job.batch.id, error)
+            self._waiting.add(job.batch.id)
+        else:
+            self._waiting.discard(job.batch.id)
+            return True
+        while True:
+            await self._pause(_SPACE_SECONDS)
+            try:
+                await in_thread(self._files.check_space, 0)
+                # The record may have changed, and lines may be written that are not counted.
+                job.batch, job.done = await in_thread(self._store.find, job.batch.id, job.owner), None
+            except StorageFull:
+                continue
+            return False
 
     async def _advance(self, job: BatchJob) -> None:
         steps: dict[str, Callable[[BatchJob], Awaitable[None]]] = {
@@ -296,6 +330,7 @@ class BatchRunner:
             if not window:
                 break
             await self._wait_for_rate(job)
+            await in_thread(self._store.check_quota, job)
             async with self._turn:
                 await self._do(job, window)
             await self._update(job, job.record_progress)
@@ -389,7 +424,11 @@ class BatchRunner:
         job.batch = await in_thread(self._store.change, job.batch.id, job.owner, change)
 
     def _left(self, job: BatchJob) -> float:
-        return (job.batch.expires_at or 0) - self._files.clock()
+        """Return the seconds until a batch expires. One of a later time counts from the start of this process."""
+        now = self._files.clock()
+        if job.batch.created_at > now + _MAX_CLOCK_LAG:
+            return WINDOW - (time.monotonic() - self._started)
+        return (job.batch.expires_at or 0) - now
 
     # -- in threads ------------------------------------------------------------------------------------------------
 

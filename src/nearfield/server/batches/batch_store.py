@@ -10,7 +10,7 @@ from pathlib import Path
 import msgspec
 import orjson
 
-from nearfield.errors import NotThere
+from nearfield.errors import NotThere, TooManyBatches
 from nearfield.server.batches.batch import UNFINISHED, BatchJob, BatchObject, Counts, Outcome, Problems
 from nearfield.server.batches.batch_lines import (
     BatchLine,
@@ -22,10 +22,13 @@ from nearfield.server.batches.batch_lines import (
     read_responses,
     response_line,
 )
-from nearfield.server.files.file_store import FileRecord, FileStore, convert_storage_errors
+from nearfield.server.files.file_store import FileRecord, FileStore
+from nearfield.server.files.storage_errors import convert_storage_errors
 
 #: Lines in work at once, and their bytes: repeated after a kill, and waited for at a shutdown.
 _WINDOW_LINES, _WINDOW_BYTES = 256, 256 * 1024
+#: Seconds after which a client with too many batches may try again.
+_RETRY_SECONDS = 30.0
 
 
 class BatchStore:
@@ -40,9 +43,20 @@ class BatchStore:
         """Record a new batch.
 
         Raises:
+            TooManyBatches: its owner has as many unfinished ones as it may.
             StorageFull, StorageFailed: it cannot be recorded.
         """
+        limit, marks = self._files.limits.owner_batches, ", ".join("?" * len(UNFINISHED))
         with self._files.records(write=True) as database:
+            (count,) = database.execute(
+                f"SELECT COUNT(*) FROM batches WHERE owner = ? AND status IN ({marks})", (job.owner, *UNFINISHED)
+            ).fetchone()
+            if limit and count >= limit:
+                raise TooManyBatches(
+                    f"You have {count} unfinished batches, the maximum (max_key_batches): wait for one of them, or "
+                    "cancel one.",
+                    retry_after=_RETRY_SECONDS,
+                )
             database.execute(
                 "INSERT INTO batches (id, owner, status, output_id, error_id, output_seconds, record)"
                 " VALUES (?, ?, ?, ?, ?, ?, ?)",
@@ -120,6 +134,24 @@ class BatchStore:
                 param="input_file_id",
             ) from error
 
+    def check_quota(self, job: BatchJob) -> None:
+        """Check that the results of a batch may grow.
+
+        Raises:
+            QuotaExceeded: they and the owner's files take as much as they may.
+            StorageFull: those of all owners do, or the disk is full.
+        """
+        marks = ", ".join("?" * len(UNFINISHED))
+        with self._files.records() as database:
+            rows = database.execute(
+                f"SELECT output_id, error_id FROM batches WHERE owner = ? AND status IN ({marks})",
+                (job.owner, *UNFINISHED),
+            ).fetchall()
+        partials = (self._partial(name) for row in rows for name in row)
+        with convert_storage_errors():
+            size = sum(partial.stat().st_size for partial in partials if partial.exists())
+        self._files.check_growth(job.owner, size)
+
     def window(self, job: BatchJob, at: int) -> tuple[list[BatchLine], int]:
         """Return the next lines that are not done, and where to go on."""
         batch_lines: list[BatchLine] = []
@@ -147,6 +179,7 @@ class BatchStore:
 
     def write(self, job: BatchJob, custom_id: str, response: bytes, tokens: int, *, good: bool) -> None:
         """Add the reply to a line to the results."""
+        self._files.check_space(len(response))
         append_line(self._partial(job.output_id if good else job.error_id), response_line(custom_id, response, b"null"))
         job.count(custom_id, good, tokens)
 

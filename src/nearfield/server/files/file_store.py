@@ -10,18 +10,21 @@ import errno
 import os
 import secrets
 import sqlite3
+import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager, closing, contextmanager
+from contextlib import asynccontextmanager, closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
 import msgspec
 
-from nearfield.errors import InputError, NotThere, StorageFailed, StorageFull
+from nearfield.errors import InputError, NearfieldError, NotThere, StorageFailed, StorageFull
 from nearfield.fileio.atomic import fsync_directory
-from nearfield.server.logs import LOG
+from nearfield.server.files.quota import StorageLimits, StorageUsage
+from nearfield.server.files.storage_errors import convert_storage_errors, disk_bytes
+from nearfield.server.files.wall_clock import WallClock
 
 Result = TypeVar("Result")
 #: Threads for files only: a slow disk must not delay the threads that tokenise.
@@ -45,6 +48,8 @@ _DAY = 86_400
 #: Seconds between two removals of expired files.
 _SWEEP_SECONDS = 3600
 _CHUNK = 256 * 1024
+#: Bytes of the disk that contents leave free for records and other programs, and its maximum share.
+_DISK_RESERVE, _DISK_RESERVE_SHARE = 100 * 2**20, 0.01
 
 
 class FileRecord(msgspec.Struct):
@@ -61,20 +66,23 @@ class FileRecord(msgspec.Struct):
 
 
 class PendingFile:
-    """A file that is being written."""
+    """A file that is being written; ``check`` is called with each number of bytes before they are."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, check: Callable[[int], None]) -> None:
         self.id = path.stem
         self.path = path
         self.size = 0
+        self._check = check
         self._out = os.fdopen(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "wb", _CHUNK)
 
     def write(self, data: bytes) -> None:
         """Append bytes. Blocks.
 
         Raises:
+            QuotaExceeded: the owner may not store as much.
             StorageFull, StorageFailed: they cannot be written.
         """
+        self._check(self.size + len(data))
         with convert_storage_errors():
             write_all(self._out, data)
         self.size += len(data)
@@ -100,27 +108,44 @@ class FileStore:
     """The files of all keys in one folder, created by the first write. ``owner`` is the digest of a key."""
 
     #: The time, in seconds since 1970.
-    clock: Callable[[], float] = staticmethod(time.time)
+    clock: Callable[[], float] = staticmethod(WallClock())
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, limits: StorageLimits | None = None) -> None:
         self.folder = folder
+        self.limits = limits or StorageLimits()
         self._contents = folder / "files"
         self._records = folder / "server.db"
-        self._swept = 0.0
+        #: When expired files were last removed (``time.monotonic``).
+        self._swept: float | None = None
+        #: A connection that stays open. SQLite's shared index of its log then exists already when the disk is full, so
+        #: that records can still be read.
+        self._anchor: sqlite3.Connection | None = None
+        self._anchor_lock = threading.Lock()
+        #: Bytes of pending files by owner, each file once.
+        self._pending: dict[PendingFile, str] = {}
+
+    def close(self) -> None:
+        """Close the connection that stays open."""
+        with self._anchor_lock:
+            if self._anchor is not None:
+                self._anchor.close()
+                self._anchor = None
 
     # -- for routes ------------------------------------------------------------------------------------------------
 
     @asynccontextmanager
-    async def draft(self) -> AsyncIterator[PendingFile]:
+    async def draft(self, owner: str) -> AsyncIterator[PendingFile]:
         """Create a file; it is removed after the block unless ``keep`` was called.
 
         Raises:
+            QuotaExceeded: the owner may not store more.
             StorageFull, StorageFailed: it cannot be written.
         """
-        draft: PendingFile = await in_thread(self._begin)
+        draft: PendingFile = await in_thread(self._begin, owner)
         try:
             yield draft
         finally:
+            self._pending.pop(draft, None)
             await in_thread(draft.discard)
 
     async def keep(
@@ -129,6 +154,7 @@ class FileStore:
         """Store a pending file, for some seconds or without limit.
 
         Raises:
+            QuotaExceeded: the owner may not store more.
             StorageFull, StorageFailed: it cannot be written.
         """
         return await in_thread(self._keep, draft, owner, purpose, filename, seconds)
@@ -192,11 +218,10 @@ class FileStore:
             StorageFull, StorageFailed: they cannot be read or written.
         """
         with convert_storage_errors():
-            self._contents.mkdir(mode=0o700, parents=True, exist_ok=True)
-            os.close(os.open(self._records, os.O_CREAT | os.O_RDWR, 0o600))
-            with closing(sqlite3.connect(self._records, timeout=_LOCK_TIMEOUT, isolation_level=None)) as database:
-                database.row_factory = sqlite3.Row
-                _prepare(database)
+            if write or not self.used:
+                self._contents.mkdir(mode=0o700, parents=True, exist_ok=True)
+                os.close(os.open(self._records, os.O_CREAT | os.O_RDWR, 0o600))
+            with closing(self._connect(write)) as database:
                 database.execute("BEGIN IMMEDIATE" if write else "BEGIN")
                 try:
                     yield database
@@ -205,6 +230,36 @@ class FileStore:
                     if database.in_transaction:
                         database.execute("ROLLBACK")
                     raise
+
+    def _connect(self, write: bool) -> sqlite3.Connection:
+        """Open the database. On a full disk it can be read though SQLite cannot create its shared files."""
+        try:
+            with self._anchor_lock:
+                if self._anchor is None:
+                    self._anchor = self._open(str(self._records))
+            return self._open(str(self._records))
+        except sqlite3.OperationalError:
+            if write:
+                raise
+            log = self._records.with_name(self._records.name + "-wal")
+            if log.exists() and log.stat().st_size:
+                return self._open(str(self._records), private=True)
+            return self._open(f"{self._records.absolute().as_uri()}?mode=ro&immutable=1")
+
+    def _open(self, name: str, private: bool = False) -> sqlite3.Connection:
+        """Open a connection; a ``private`` one has the index of SQLite's log in memory, and excludes other ones."""
+        database = sqlite3.connect(
+            name, timeout=_LOCK_TIMEOUT, isolation_level=None, uri=name.startswith("file:"), check_same_thread=False
+        )
+        try:
+            database.row_factory = sqlite3.Row
+            if private:
+                database.execute("PRAGMA locking_mode = EXCLUSIVE")
+            _prepare(database)
+        except BaseException:
+            database.close()
+            raise
+        return database
 
     def look(self, name: str, owner: str | None) -> FileRecord:
         """Return a file; ``owner`` None means any. Blocks. Raises what ``find`` raises."""
@@ -246,30 +301,88 @@ class FileStore:
         )
 
     def sweep(self) -> None:
-        """Remove expired files and leftovers of killed processes, at most once an hour."""
-        now = self.clock()
-        if not self.used or now - self._swept < _SWEEP_SECONDS:
+        """Remove expired files and leftovers of killed processes, at most once an hour.
+
+        Contents are removed first, so that a full disk has space for the records of this.
+        """
+        now, tick = self.clock(), time.monotonic()
+        if not self.used or (self._swept is not None and tick - self._swept < _SWEEP_SECONDS):
             return
-        self._swept = now
-        with self.records(write=True) as database:
-            over = "gone IS NULL AND expires_at <= ?"
+        self._swept = tick
+        over = "gone IS NULL AND expires_at <= ?"
+        with self.records() as database:
             expired = {row["id"] for row in database.execute(f"SELECT id FROM files WHERE {over}", (int(now),))}
-            database.execute(f"UPDATE files SET gone = ? WHERE {over}", (int(now), int(now)))
-            database.execute("DELETE FROM files WHERE gone < ?", (int(now) - _DAY,))
             recorded = {row["id"] for row in database.execute("SELECT id FROM files WHERE gone IS NULL")}
             for row in database.execute("SELECT output_id, error_id FROM batches"):
                 recorded |= {row["output_id"], row["error_id"]}
         with convert_storage_errors():
             for path in self._contents.iterdir():
-                old = path.stem not in recorded and now - path.stat().st_mtime > _DAY
-                if old or path.name in expired:
+                if path.name in expired or (path.stem not in recorded and now - path.stat().st_mtime > _DAY):
                     path.unlink(missing_ok=True)
+        with suppress(StorageFull), self.records(write=True) as database:
+            database.execute(f"UPDATE files SET gone = ? WHERE {over}", (int(now), int(now)))
+            database.execute("DELETE FROM files WHERE gone < ?", (int(now) - _DAY,))
 
-    def _begin(self) -> PendingFile:
+    # -- quotas ----------------------------------------------------------------------------------------------------
+
+    def check_growth(self, owner: str, size: int) -> None:
+        """Check that an owner may store ``size`` more bytes. Blocks.
+
+        Raises:
+            QuotaExceeded: the owner may not.
+            StorageFull: all owners together may not, or the disk is full.
+        """
+        self.check_space(size)
+        if self.used:
+            with self.records() as database:
+                usage = self._usage(database, owner)
+        else:
+            usage = StorageUsage()
+        usage.add(owner, self._pending_sizes()).check(self.limits, size)
+
+    def check_space(self, size: int) -> None:
+        """Check that contents leave the reserve of the disk free.
+
+        Raises:
+            StorageFull: they do not.
+        """
+        with convert_storage_errors():
+            total, free = disk_bytes(self.folder)
+            if free - size < min(_DISK_RESERVE, total * _DISK_RESERVE_SHARE):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    def _usage(self, database: sqlite3.Connection, owner: str) -> StorageUsage:
+        """Return what an owner and all owners store."""
+        stored = "gone IS NULL AND (expires_at IS NULL OR expires_at > ?)"
+        now = int(self.clock())
+        mine = database.execute(
+            f"SELECT COUNT(*), COALESCE(SUM(bytes), 0) FROM files WHERE owner = ? AND {stored}", (owner, now)
+        ).fetchone()
+        total = database.execute(f"SELECT COALESCE(SUM(bytes), 0) FROM files WHERE {stored}", (now,)).fetchone()
+        return StorageUsage(mine[0], mine[1], total[0])
+
+    def _pending_sizes(self) -> list[tuple[str, int]]:
+        return [(owner, draft.size) for draft, owner in list(self._pending.items())]
+
+    def _begin(self, owner: str) -> PendingFile:
         self.sweep()
+        self.check_growth(owner, 0)
         with convert_storage_errors():
             self._contents.mkdir(mode=0o700, parents=True, exist_ok=True)
-            return PendingFile(self._contents / f"{new_id('file-')}.upload")
+        usage = StorageUsage()
+        if self.used:
+            with self.records() as database:
+                usage = self._usage(database, owner)
+
+        def check(size: int) -> None:
+            self.check_space(size - draft.size)
+            others = [(other, file.size) for file, other in list(self._pending.items()) if file is not draft]
+            usage.add(owner, others).check(self.limits, size)
+
+        with convert_storage_errors():
+            draft = PendingFile(self._contents / f"{new_id('file-')}.upload", check)
+        self._pending[draft] = owner
+        return draft
 
     def _keep(self, draft: PendingFile, owner: str, purpose: str, filename: str, seconds: int | None) -> FileRecord:
         now = int(self.clock())
@@ -279,10 +392,12 @@ class FileStore:
         self.place(draft.path, draft.id)
         try:
             with self.records(write=True) as database:
+                self._usage(database, owner).check(self.limits, draft.size)
                 self.add(database, file, owner)
-        except StorageFailed:
+        except NearfieldError:
             self.path(draft.id).unlink(missing_ok=True)
             raise
+        self._pending.pop(draft, None)
         return file
 
     def place(self, path: Path, name: str) -> None:
@@ -294,11 +409,20 @@ class FileStore:
     def _delete(self, name: str, owner: str) -> None:
         if not self.used:
             raise _missing(name)
+        try:
+            self._record_deletion(name, owner)
+        except StorageFull:  # the content's space is enough for the record
+            self.look(name, owner)
+            with convert_storage_errors():
+                self.path(name).unlink(missing_ok=True)
+            self._record_deletion(name, owner)
+        with convert_storage_errors():
+            self.path(name).unlink(missing_ok=True)
+
+    def _record_deletion(self, name: str, owner: str) -> None:
         with self.records(write=True) as database:
             self._row(database, name, owner)
             database.execute("UPDATE files SET gone = ? WHERE id = ?", (int(self.clock()), name))
-        with convert_storage_errors():
-            self.path(name).unlink(missing_ok=True)
 
     def _row(self, database: sqlite3.Connection, name: str, owner: str | None) -> FileRecord:
         row = database.execute("SELECT * FROM files WHERE id = ? AND gone IS NULL", (name,)).fetchone()
@@ -339,25 +463,6 @@ async def in_thread(function: Callable[..., Result], *arguments: Any) -> Result:
         if not work.cancelled():
             work.exception()
         raise
-
-
-@contextmanager
-def convert_storage_errors() -> Iterator[None]:
-    """Convert errors of the system and of SQLite.
-
-    Raises:
-        StorageFull: the disk or the quota is full.
-        StorageFailed: any other error.
-    """
-    try:
-        yield
-    except (OSError, sqlite3.Error) as error:
-        LOG.error("storage failed: %s", error)
-        full = getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or "disk is full" in str(error)
-        if full:
-            raise StorageFull("The server's disk is full (data_dir): delete files, or free some space.") from error
-        reason = getattr(error, "strerror", None) or type(error).__name__
-        raise StorageFailed(f"The server cannot read or write its files (data_dir): {reason}.") from error
 
 
 def _prepare(database: sqlite3.Connection) -> None:

@@ -91,7 +91,7 @@ async def upload_file(_: None, context: RequestContext) -> JsonObject:
     files = _file_store(context)
     if context.upload is None:
         raise RuntimeError("the route needs an upload")
-    async with files.draft() as draft:
+    async with files.draft(context.owner) as draft:
         form = await context.upload.read(draft.write, MAX_BYTES)
         purpose, seconds = form.fields.get("purpose"), _expiry_seconds(form)
         if purpose != "batch":

@@ -1,0 +1,355 @@
+"""Quotas of files and batches, full disks, exhausted descriptors, and clocks that jump."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import openai
+import pytest
+
+from nearfield.encoder import Encoder
+from nearfield.errors import NotThere, Overloaded, QuotaExceeded, StorageFailed, StorageFull
+from nearfield.server.batches import batch_store
+from nearfield.server.batches.batch_store import BatchStore
+from nearfield.server.files import file_store, storage_errors
+from nearfield.server.files.file_store import FileStore, in_thread
+from nearfield.server.files.quota import StorageLimits, StorageUsage
+from nearfield.server.files.wall_clock import WallClock
+from tests.support.requirements import missing
+from tests.support.serving import serving
+
+ENDPOINT: Any = "/v1/embeddings"
+DAY, YEAR = 86_400, 365 * 86_400
+
+
+def _client(url: str, key: str = "none") -> openai.OpenAI:
+    return openai.OpenAI(base_url=url + "/v1", api_key=key, max_retries=0)
+
+
+def _lines(count: int) -> bytes:
+    body = {"model": "tiny", "input": "cat"}
+    lines = [{"custom_id": str(n), "method": "POST", "url": ENDPOINT, "body": body} for n in range(count)]
+    return b"".join(json.dumps(line).encode() + b"\n" for line in lines)
+
+
+def _upload(client: openai.OpenAI, content: bytes) -> Any:
+    return client.files.create(file=("batch.jsonl", content), purpose="batch")
+
+
+def _batch(client: openai.OpenAI, count: int = 1) -> Any:
+    name = _upload(client, _lines(count)).id
+    return client.batches.create(input_file_id=name, endpoint=ENDPOINT, completion_window="24h")
+
+
+def _end(client: openai.OpenAI, name: str) -> Any:
+    until = time.monotonic() + 60
+    while (batch := client.batches.retrieve(name)).status not in ("completed", "failed", "expired", "cancelled"):
+        assert time.monotonic() < until, batch
+        time.sleep(0.02)
+    return batch
+
+
+# -- quotas ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.network
+def test_the_files_of_a_key_are_bounded(tiny: Encoder) -> None:
+    settings: dict[str, Any] = {"max_key_stored_bytes": "1MB", "max_stored_bytes": "1500KB", "max_key_files": 3}
+    with (
+        serving([tiny], api_keys=("one", "two"), **settings) as url,
+        _client(url, "one") as one,
+        _client(url, "two") as two,
+    ):
+        first = _upload(one, b"x" * 700_000)
+        with pytest.raises(openai.PermissionDeniedError, match="max_key_stored_bytes") as refused:
+            _upload(one, b"x" * 400_000)
+        assert refused.value.code == "quota_exceeded"
+        with pytest.raises(openai.APIStatusError, match="max_stored_bytes") as full:
+            _upload(two, b"x" * 900_000)
+        assert (full.value.status_code, full.value.code) == (507, "storage_full")
+        one.files.delete(first.id)
+        for _ in range(3):
+            _upload(one, b"x")
+        with pytest.raises(openai.PermissionDeniedError, match="max_key_files"):
+            _upload(one, b"x")
+        assert _upload(two, b"x" * 900_000).bytes == 900_000
+
+
+@pytest.mark.network
+def test_unfinished_batches_of_a_key_are_bounded(tiny: Encoder, monkeypatch: pytest.MonkeyPatch) -> None:
+    open_again, real = threading.Event(), tiny.run_encode
+
+    async def run_encode(*arguments: Any, **options: Any) -> Any:
+        if not open_again.is_set():
+            raise Overloaded("closed", retry_after=0.01)
+        return await real(*arguments, **options)
+
+    monkeypatch.setattr(tiny, "run_encode", run_encode)
+    with (
+        serving([tiny], api_keys=("one", "two"), max_key_batches=2) as url,
+        _client(url, "one") as one,
+        _client(url, "two") as two,
+    ):
+        batches = [_batch(one), _batch(one)]
+        with pytest.raises(openai.RateLimitError, match="max_key_batches") as refused:
+            _batch(one)
+        assert refused.value.code == "too_many_batches"
+        assert int(refused.value.response.headers["retry-after"]) == 30
+        other = _batch(two)
+        open_again.set()
+        assert {_end(one, batch.id).status for batch in batches} == {"completed"}
+        assert _end(two, other.id).status == _end(one, _batch(one).id).status == "completed"
+
+
+@pytest.mark.network
+def test_results_of_batches_count(tiny: Encoder, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(batch_store, "_WINDOW_LINES", 1)
+    with serving([tiny], max_key_stored_bytes="4KB") as url, _client(url) as client:
+        batch = _end(client, _batch(client, 20).id)
+        assert batch.status == "failed"
+        assert [error.code for error in batch.errors.data] == ["quota_exceeded"]
+        assert 0 < batch.request_counts.completed < 20
+        assert client.files.content(batch.output_file_id).text.count("\n") == batch.request_counts.completed
+
+
+async def test_pending_files_count(tmp_path: Path) -> None:
+    """Many uploads at once cannot take more than the quota before the first is complete."""
+    store = FileStore(tmp_path, StorageLimits(owner_bytes=100, owner_files=3))
+    async with store.draft("one") as first, store.draft("one") as second, store.draft("two") as other:
+        first.write(b"x" * 60)
+        with pytest.raises(QuotaExceeded):
+            second.write(b"x" * 60)
+        second.write(b"x" * 40)
+        other.write(b"x" * 60)
+        await store.keep(first, owner="one", purpose="batch", filename="a")
+        async with store.draft("one"):
+            with pytest.raises(QuotaExceeded, match="max_key_files"):
+                async with store.draft("one"):
+                    pass
+    assert store._pending == {}
+    store.close()
+
+
+def test_no_limit() -> None:
+    StorageUsage(10**9, 10**15, 10**15).check(StorageLimits(0, 0, 0, 0), 10**15)
+
+
+# -- full disks ------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk of one megabyte."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    result = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=1m", "none", str(folder)], capture_output=True, check=False
+    )
+    if result.returncode:
+        missing("no permission to mount a file system")
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", "--lazy", str(folder)], capture_output=True, check=False)
+
+
+def _fill(folder: Path) -> Path:
+    path = folder / "filler"
+    with path.open("ab", 0) as file:
+        for size in (65_536, 4096, 1):
+            try:
+                while True:
+                    file.write(bytes(size))
+            except OSError as error:
+                assert error.errno == errno.ENOSPC  # noqa: PT017 - the loop ends with it
+    return path
+
+
+async def _store_file(store: FileStore, content: bytes) -> str:
+    async with store.draft("") as draft:
+        await in_thread(draft.write, content)
+        return (await store.keep(draft, owner="", purpose="batch", filename="a")).id
+
+
+@pytest.mark.parametrize("start", ["running", "new", "killed"])
+async def test_records_and_files_are_read_on_a_full_disk(small_disk: Path, start: str) -> None:
+    store = FileStore(small_disk / "data")
+    name = await _store_file(store, b"x" * 100_000)
+    if start == "new":
+        store.close()
+    filler = _fill(small_disk)
+    if start != "running":
+        if start == "killed":  # SQLite's log remains, and its shared index is lost
+            (small_disk / "data" / "server.db-shm").unlink()
+            filler = _fill(small_disk)
+        store = FileStore(small_disk / "data")
+    assert (await store.find(name, "")).bytes == 100_000
+    assert [file.id for file in (await store.page("", after=None, limit=10))[0]] == [name]
+    assert sum([len(chunk) async for chunk in store.chunks(name, 100_000)]) == 100_000
+    assert BatchStore(store).page("", None, 10) == ([], False)
+    assert BatchStore(store).unfinished() == []
+    with pytest.raises(StorageFull):
+        await _store_file(store, b"x")
+    if start == "running":
+        await store.delete(name, "")  # what it frees is enough for the record
+        with pytest.raises(NotThere):
+            await store.find(name, "")
+    filler.unlink()
+    store.close()
+    store = FileStore(small_disk / "data")
+    assert await _store_file(store, b"x" * 1000)
+    store.close()
+
+
+async def test_contents_leave_a_reserve_for_records(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store, free = FileStore(tmp_path), [50 * 2**20 + 1000]
+    monkeypatch.setattr(file_store, "disk_bytes", lambda _: (5000 * 2**20, free[0]))
+    async with store.draft("") as draft:
+        draft.write(b"x" * 900)
+        with pytest.raises(StorageFull, match="disk is full"):
+            draft.write(b"x" * 1100)
+    free[0] = 50 * 2**20 - 1
+    with pytest.raises(StorageFull):
+        await _store_file(store, b"x")
+    store.close()
+
+
+async def test_exhausted_descriptors_are_an_error_that_passes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    store = FileStore(tmp_path)
+    name = await _store_file(store, b"x")
+    monkeypatch.setattr(storage_errors, "_logged", {})
+    with monkeypatch.context() as patch:
+        opened = os.open
+
+        def no_open(path: Any, *arguments: Any, **options: Any) -> int:
+            if str(path) == os.devnull or str(path).startswith(str(tmp_path)):
+                raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+            return opened(path, *arguments, **options)
+
+        patch.setattr(os, "open", no_open)
+        for _ in range(3):
+            with pytest.raises(StorageFailed, match="too many files and connections"):
+                await _store_file(store, b"x")
+        patch.setattr(store, "_open", _refuse_database)
+        with pytest.raises(StorageFailed, match="too many files and connections"):
+            await store.find(name, "")
+    assert (StorageFailed.status, caplog.text.count("no file descriptors")) == (503, 1)
+    assert (await store.find(name, "")).id == name
+    store.close()
+
+
+def _refuse_database(*_: Any, **__: Any) -> Any:
+    import sqlite3
+
+    raise sqlite3.OperationalError("unable to open database file")
+
+
+# -- clocks ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("jump", [YEAR, -YEAR])
+def test_a_jump_of_the_clock_is_followed_after_an_hour(jump: int, caplog: pytest.LogCaptureFixture) -> None:
+    times = {"wall": 1e9, "elapsed": 50.0}
+    clock = WallClock(lambda: times["wall"], lambda: times["elapsed"])
+
+    def pass_time(seconds: float) -> float:
+        times["wall"] += seconds
+        times["elapsed"] += seconds
+        return clock()
+
+    assert clock() == 1e9
+    assert pass_time(10) == 1e9 + 10
+    times["wall"] += 60  # a small correction is followed at once
+    assert clock() == 1e9 + 70
+    times["wall"] += jump
+    assert clock() == 1e9 + 70
+    assert pass_time(3000) == 1e9 + 3070
+    assert caplog.text.count("jumped") == 1
+    times["wall"] -= jump  # corrected before the hour is over: as if it had not been
+    assert pass_time(600) == 1e9 + 3670
+    times["wall"] += jump
+    clock()
+    assert pass_time(3599) == 1e9 + 7269
+    assert pass_time(1) == 1e9 + 7270 + jump
+
+
+async def test_nothing_is_lost_by_a_jump_of_the_clock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    jump = [0.0]
+    monkeypatch.setattr(FileStore, "clock", staticmethod(WallClock(lambda: time.time() + jump[0])))
+    store = FileStore(tmp_path)
+    async with store.draft("") as draft:
+        draft.write(b"x")
+        file = await store.keep(draft, owner="", purpose="batch", filename="a", seconds=3600)
+    for jump[0] in (YEAR, -YEAR, 0.0):
+        store._swept = None
+        store.sweep()
+        assert (await store.find(file.id, "")).id == file.id
+        assert store.path(file.id).exists()
+    store.close()
+
+
+@pytest.mark.network
+@pytest.mark.parametrize(("passed", "status"), [(DAY + 1, "expired"), (YEAR, "expired"), (-YEAR, "completed")])
+def test_a_batch_after_time_without_a_server(
+    tiny: Encoder, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, passed: int, status: str
+) -> None:
+    """It expires if its window has passed. A clock that was set back does not give it more than a window."""
+    monkeypatch.setattr(batch_store, "_WINDOW_LINES", 1)
+    left, real = [2], tiny.run_encode
+
+    async def run_encode(*arguments: Any, **options: Any) -> Any:
+        if left[0] <= 0:
+            raise Overloaded("closed", retry_after=0.01)
+        left[0] -= 1
+        return await real(*arguments, **options)
+
+    monkeypatch.setattr(tiny, "run_encode", run_encode)
+    with serving([tiny], data_dir=tmp_path) as url, _client(url) as client:
+        name = _batch(client, 4).id
+        until = time.monotonic() + 60
+        while client.batches.retrieve(name).request_counts.completed < 2:
+            assert time.monotonic() < until
+            time.sleep(0.02)
+    left[0] = 100 if passed < 0 else 0
+    monkeypatch.setattr(FileStore, "clock", staticmethod(lambda: time.time() + passed))
+    with serving([tiny], data_dir=tmp_path) as url, _client(url) as client:
+        batch = _end(client, name)
+        assert batch.status == status
+        done = client.files.content(batch.output_file_id).text.count("\n")
+        assert batch.request_counts is not None
+        assert done == batch.request_counts.completed == (4 if status == "completed" else 2)
+        assert batch.request_counts.failed == 4 - done
+
+
+@pytest.mark.network
+@pytest.mark.parametrize(("status", "outcome"), [("finalizing", "completed"), ("cancelling", "cancelled")])
+@pytest.mark.parametrize("passed", [0, DAY + 1])
+def test_a_restart_while_a_batch_ends(
+    tiny: Encoder, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, status: str, outcome: str, passed: int
+) -> None:
+    with serving([tiny], data_dir=tmp_path) as url, _client(url) as client:
+        batch = _end(client, _batch(client, 3).id)
+        content = client.files.content(batch.output_file_id).content
+    store = FileStore(tmp_path)  # as a kill would have left it, before the results were in place
+    store.path(batch.output_file_id).rename(store.path(batch.output_file_id + ".partial"))
+    with store.records(write=True) as database:
+        database.execute("DELETE FROM files WHERE id = ?", (batch.output_file_id,))
+        (record,) = database.execute("SELECT record FROM batches").fetchone()
+        changed = {**json.loads(record), "status": status, "output_file_id": None, "completed_at": None}
+        database.execute("UPDATE batches SET status = ?, record = ?", (status, json.dumps(changed).encode()))
+    store.close()
+    monkeypatch.setattr(FileStore, "clock", staticmethod(lambda: time.time() + passed))
+    with serving([tiny], data_dir=tmp_path) as url, _client(url) as client:
+        ended = _end(client, batch.id)
+        assert (ended.status, ended.request_counts.completed) == (outcome, 3)
+        assert client.files.content(ended.output_file_id).content == content
