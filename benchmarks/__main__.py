@@ -63,6 +63,9 @@ def main() -> None:
         "advise, indexing, chunking, retrieval, quality, mixed",
     )
     parser.add_argument("--minutes", type=float, help="of mixed traffic [30; with --quick 2]")
+    parser.add_argument(
+        "--attackers", action="store_true", help="one attacker of each kind beside the mixed traffic (see attacks)"
+    )
     parser.add_argument("--infinity-python", help="Python of a venv with infinity_emb; made when left out")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument(
@@ -89,7 +92,9 @@ def main() -> None:
         "retrieval": lambda: retrieval.measure(quick=asked.quick),
         "quality": lambda: quality.measure(quick=asked.quick),
         "indexing": lambda: indexing.measure(rounds, quick=asked.quick),
-        "mixed": lambda: mixed.measure(folder, asked.minutes or (2.0 if asked.quick else 30.0)),
+        "mixed": lambda: mixed.measure(
+            folder, asked.minutes or (2.0 if asked.quick else 30.0), attackers=asked.attackers
+        ),
     }
     latest = asked.out / "latest.json"
     results: dict[str, Any] = json.loads(latest.read_text()) if asked.only and latest.exists() else {}

@@ -91,7 +91,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--only", nargs="*", choices=list(WORKLOADS), default=list(WORKLOADS))
     options = parser.parse_args()
-    with _checkout(options.before) as before:
+    with checkout(options.before) as before:
         results = {name: measure(name, before, options.rounds) for name in options.only}
     print(json.dumps(results))
 
@@ -142,34 +142,41 @@ def _timed(tree: Path, *words: str, home: Path | None = None) -> float:
 
 def _python(tree: Path, *words: str, home: Path | None = None) -> str:
     done = subprocess.run(
-        [sys.executable, *words], env=_environment(tree, home), capture_output=True, text=True, check=False
+        [sys.executable, *words], env=environment(tree, home), capture_output=True, text=True, check=False
     )
     if done.returncode:
         raise SystemExit(f"{tree}: {' '.join(words)[:200]} failed:\n{done.stderr[-2000:]}")
     return done.stdout
 
 
-def _environment(tree: Path, home: Path | None = None) -> dict[str, str]:
+def environment(tree: Path, home: Path | None = None) -> dict[str, str]:
+    """Return the environment of a process that runs the package of a tree."""
     collections = {"NEARFIELD_COLLECTIONS": str(home)} if home else {}
     return {**os.environ, **collections, "PYTHONPATH": str(tree / "src")}
 
 
-@contextmanager
-def _server(tree: Path) -> Iterator[str]:
+def free_port() -> int:
+    """Return a port of loopback that is not in use."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+        return int(probe.getsockname()[1])
+
+
+@contextmanager
+def _server(tree: Path) -> Iterator[str]:
+    port = free_port()
     command = [sys.executable, "-m", "nearfield.cli", "serve", MODEL, "--port", str(port), "--cache-memory", "0"]
-    process = subprocess.Popen(command, env=_environment(tree), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    process = subprocess.Popen(command, env=environment(tree), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
-        _await(f"http://127.0.0.1:{port}/ready", process)
+        await_ready(f"http://127.0.0.1:{port}/ready", process)
         yield f"http://127.0.0.1:{port}/v1/embeddings"
     finally:
         process.terminate()
         process.wait(30)
 
 
-def _await(url: str, process: subprocess.Popen[bytes]) -> None:
+def await_ready(url: str, process: subprocess.Popen[bytes]) -> None:
+    """Wait until a server answers; end the program if it does not."""
     until = time.monotonic() + 60
     while time.monotonic() < until:
         if process.poll() is not None:
@@ -187,7 +194,7 @@ def _load(order: dict[str, object]) -> dict[str, float]:
     done = subprocess.run(
         [sys.executable, "-m", "benchmarks.load", json.dumps(order)],
         cwd=ROOT,
-        env=_environment(ROOT),
+        env=environment(ROOT),
         capture_output=True,
         text=True,
         check=True,
@@ -197,7 +204,8 @@ def _load(order: dict[str, object]) -> dict[str, float]:
 
 
 @contextmanager
-def _checkout(revision: str) -> Iterator[Path]:
+def checkout(revision: str) -> Iterator[Path]:
+    """Check a revision out beside the working tree, and remove it afterwards."""
     with tempfile.TemporaryDirectory() as place:
         tree = Path(place) / "before"
         command = ["git", "worktree", "add", "-q", "--detach", str(tree), revision]

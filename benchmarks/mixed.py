@@ -1,6 +1,7 @@
 """Half an hour of mixed traffic against ``nearfield serve``, with requirements that are checked afterwards.
 
-Three models of which the memory budget holds two: all-MiniLM-L6-v2 stays, an encoder and a reranker take turns.
+Three models of which the memory budget holds two: all-MiniLM-L6-v2 stays, an encoder and a reranker take turns. With
+attackers, one of each kind runs beside the honest traffic, of which nothing may be lost.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,8 @@ import orjson
 import psutil
 
 from benchmarks import fleet, traffic
+from benchmarks.attacker_processes import create_keys, release, start_attackers
+from benchmarks.attackers import ATTACKS
 from benchmarks.servers import Server
 from benchmarks.traffic import Plan
 from nearfield.server.observability.live_stats import parse_metrics
@@ -27,7 +30,12 @@ from nearfield.server.observability.live_stats import parse_metrics
 MAIN = "sentence-transformers/all-MiniLM-L6-v2"
 #: Of the run, after which memory must be flat; and by how much it may vary from then on.
 WARM, FLAT = 0.1, 0.1
+#: Requirements that only hold without attackers: they too have replies, and queue work.
+BEYOND, BESIDE_BULK = "replies sent beyond those read", "p99 of singles beside bulk"
+HONEST_ONLY = (BEYOND, BESIDE_BULK)
 _SAMPLE_SECONDS = 2.0
+#: Seconds that the clients need, beside the measurement alone, until their traffic begins.
+_BEFORE_SECONDS = 15.0
 _MIB = 2**20
 
 
@@ -41,8 +49,11 @@ class Requirement:
     met: bool
 
 
-def measure(folder: Path, minutes: float, *, deadline: float = 30.0) -> dict[str, Any]:
-    """Run the traffic; returns all counts, and under ``requirements`` whether each is met."""
+def measure(folder: Path, minutes: float, *, deadline: float = 30.0, attackers: bool = False) -> dict[str, Any]:
+    """Run the traffic; returns all counts, and under ``requirements`` whether each is met.
+
+    With ``attackers`` one client of each attack runs beside it, from the end of the idle measurement on.
+    """
     with tempfile.TemporaryDirectory(prefix="nearfield-mixed-") as place:
         home = Path(place)
         second, reranker = fleet.write(folder, home)
@@ -51,9 +62,10 @@ def measure(folder: Path, minutes: float, *, deadline: float = 30.0) -> dict[str
         if budget >= sum(sizes.values()):
             raise RuntimeError(f"a budget for two models holds all three: {sizes}")
         log = home / "server.log"
-        server = _serve(second, reranker, log, budget=budget, deadline=deadline)
+        keys = create_keys(home / "keys.toml") if attackers else {}
+        server = _serve(second, reranker, log, budget=budget, deadline=deadline, keys=keys)
         try:
-            told, memory = _run(server, _plan(server, second, reranker, minutes, deadline))
+            told, memory = _run(server, _plan(server, second, reranker, minutes, deadline), keys)
         finally:
             server.close()
         told |= {
@@ -76,6 +88,7 @@ def _plan(server: Server, second: Path, reranker: Path, minutes: float, deadline
         idle_seconds=max(20.0, minutes * 2),
         deadline=deadline,
         cycles=_cycles(minutes),
+        key=server.key,
     )
 
 
@@ -83,13 +96,23 @@ def _cycles(minutes: float) -> int:
     return max(1, round(minutes / 2))
 
 
-def _serve(second: Path, reranker: Path, log: Path, *, deadline: float, budget: int | None = None) -> Server:
+def _serve(
+    second: Path,
+    reranker: Path,
+    log: Path,
+    *,
+    deadline: float,
+    budget: int | None = None,
+    keys: Mapping[str, str] | None = None,
+) -> Server:
     command = [sys.executable, "-m", "nearfield.cli", "serve", "all-MiniLM-L6-v2", "--port", "PORT"]
     command += ["--on-demand", str(second), "--on-demand", str(reranker), "--cache-memory", "0"]
     command += ["--request-timeout", str(deadline), "--log-format", "json"]
     if budget is not None:
         command += ["--memory-budget", str(budget)]
-    return Server("nearfield", command, "/v1/embeddings", MAIN, log=log)
+    if keys:
+        command += ["--api-key-file", str(log.parent / "keys.toml"), "--data-dir", str(log.parent / "data")]
+    return Server("nearfield", command, "/v1/embeddings", MAIN, log=log, key=(keys or {}).get("polite", ""))
 
 
 def _sizes(second: Path, reranker: Path, home: Path) -> dict[str, int]:
@@ -107,25 +130,35 @@ def _sizes(second: Path, reranker: Path, home: Path) -> dict[str, int]:
     return {dict(labels)["model"]: int(value) for labels, value in samples.items()}
 
 
-def _run(server: Server, plan: Plan) -> tuple[dict[str, Any], list[tuple[float, int]]]:
+def _run(server: Server, plan: Plan, keys: Mapping[str, str]) -> tuple[dict[str, Any], list[tuple[float, int]]]:
     """Run the clients in a separate process, and record the server's resident memory while they run."""
     process, memory = psutil.Process(server.pid), []
     command = [sys.executable, "-m", "benchmarks.traffic", traffic.told(plan)]
+    # The traffic itself begins after the measurement alone, and ends with it again.
+    begin = time.monotonic() + plan.idle_seconds + _BEFORE_SECONDS
+    attackers = start_attackers(dict.fromkeys(ATTACKS, 1), server.port, keys, plan.seconds) if keys else None
     clients = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    waiting = attackers
     try:
         while True:
             memory.append((time.time(), process.memory_info().rss))
+            if waiting is not None and time.monotonic() > begin:
+                release(waiting)
+                waiting = None
             try:
                 out, _ = clients.communicate(timeout=_SAMPLE_SECONDS)
                 break
             except subprocess.TimeoutExpired:
                 continue
+        attacked = json.loads(attackers.communicate(timeout=60)[0]) if attackers is not None else None
     finally:
         clients.kill()
+        if attackers is not None:
+            attackers.kill()
     if clients.returncode:
         raise RuntimeError(f"the clients ended with {clients.returncode}: see above")
     told: dict[str, Any] = json.loads(out)
-    return told, memory
+    return told | ({"attackers": attacked} if attacked is not None else {}), memory
 
 
 def flatness(memory: Sequence[tuple[float, int]], started: float, ended: float) -> dict[str, float]:
@@ -170,7 +203,12 @@ def _logged(log: Path) -> dict[str, Any]:
 
 
 def requirements(told: dict[str, Any]) -> list[Requirement]:
-    """Judge a run."""
+    """Judge a run; beside attackers, the requirements that only honest traffic can meet are left out."""
+    rows = _all_requirements(told)
+    return [row for row in rows if row.name not in HONEST_ONLY] if "attackers" in told else rows
+
+
+def _all_requirements(told: dict[str, Any]) -> list[Requirement]:
     counts = {name: sum(told[name].values()) for name in ("sent", "answered", "lost", "wrong", "late")}
     bad, told_why = told["sent"].get("bad", 0), told["answered"].get("bad", 0)
     total = counts["sent"] + told["left"]
@@ -186,7 +224,7 @@ def requirements(told: dict[str, Any]) -> list[Requirement]:
         Requirement("replies after the deadline", str(counts["late"]), "0", counts["late"] == 0),
         # Clients that disconnected may have been answered, or not have sent enough for a reply.
         Requirement(
-            "replies sent beyond those read",
+            BEYOND,
             str(beyond),
             f"0 to {told['left']} (who left)",
             0 <= beyond <= told["left"],
@@ -206,7 +244,7 @@ def requirements(told: dict[str, Any]) -> list[Requirement]:
         Requirement("errors in the server's log", str(len(told["logged_errors"])), "0", not told["logged_errors"]),
         Requirement("the server's exit code", str(told["exit"]), "0", told["exit"] == 0),
         Requirement("memory, highest to lowest after warm-up", f"{growth:.1f}%", f"{FLAT:.0%}", growth <= FLAT * 100),
-        Requirement("p99 of singles beside bulk", f"{beside:.0f} ms", f"{bound:.0f} ms", beside <= bound),
+        Requirement(BESIDE_BULK, f"{beside:.0f} ms", f"{bound:.0f} ms", beside <= bound),
     ]
 
 

@@ -41,8 +41,10 @@ class Server:
         model: str,
         environment: Mapping[str, str] | None = None,
         log: Path | None = None,
+        key: str = "",
     ) -> None:
-        self.name, self.model = name, model
+        """Start the process; ``key`` is an API key that it accepts."""
+        self.name, self.model, self.key = name, model, key
         self.port = _free_port()
         self.url = f"http://127.0.0.1:{self.port}{path}"
         #: How it ended, once it has.
@@ -60,6 +62,11 @@ class Server:
     def pid(self) -> int:
         """Its process's number."""
         return self._process.pid
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """The headers that carry its API key."""
+        return {"Authorization": f"Bearer {self.key}"} if self.key else {}
 
     def load(self, kind: str, seconds: float, clients: int, batch: int, **more: Any) -> dict[str, float]:
         """Put load on it from a separate process; ``more`` are further arguments of ``load.load``."""
@@ -80,7 +87,8 @@ class Server:
         body = json.dumps({"model": self.model, "input": ["warm"]}).encode()
         for _ in range(600):
             try:
-                request = urllib.request.Request(self.url, body, {"Content-Type": "application/json"})
+                headers = {"Content-Type": "application/json"} | self.headers
+                request = urllib.request.Request(self.url, body, headers)
                 with urllib.request.urlopen(request, timeout=30):
                     return
             except OSError:

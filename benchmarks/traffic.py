@@ -63,6 +63,8 @@ class Plan:
     rate: float = 10.0
     bulk: int = 500
     seed: int = 0
+    #: API key of all requests; none if empty.
+    key: str = ""
 
 
 class Traffic:
@@ -309,6 +311,7 @@ class Traffic:
         """Send all of a request or a part, and close the connection at some moment before its answer is read."""
         url = httpx.URL(self.plan.url)
         head = f"POST {ask.path} HTTP/1.1\r\nHost: {url.netloc.decode()}\r\nContent-Type: {ask.media}\r\n"
+        head += f"Authorization: Bearer {self.plan.key}\r\n" if self.plan.key else ""
         data = f"{head}Content-Length: {len(ask.body)}\r\n\r\n".encode() + ask.body
         whole = self._chance.random() < 0.7
         self.tally.left += 1
@@ -349,7 +352,10 @@ async def main(plan: Plan) -> dict[str, Any]:
     """Run a plan."""
     bounds = httpx.Limits(max_connections=None, max_keepalive_connections=64)
     # Longer than any answer may take: what comes late is counted as late, what never comes as lost.
-    async with httpx.AsyncClient(base_url=plan.url, timeout=2 * plan.deadline, limits=bounds) as client:
+    headers = {"Authorization": f"Bearer {plan.key}"} if plan.key else {}
+    async with httpx.AsyncClient(
+        base_url=plan.url, timeout=2 * plan.deadline, limits=bounds, headers=headers
+    ) as client:
         return await Traffic(plan, client).run()
 
 
