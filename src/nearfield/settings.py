@@ -97,6 +97,13 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     ] = {}
     host: Annotated[str, Meta(min_length=1, description="Address to listen on.")] = "127.0.0.1"
     port: Annotated[Port, Meta(description="Port to listen on; 0 selects a free port.")] = 8080
+    uds: Annotated[
+        Path | None,
+        Meta(
+            description="Unix socket to listen on in place of host and port. Its owner and group may connect "
+            "(mode 0660)."
+        ),
+    ] = None
     grpc_port: Annotated[
         Port | None, Meta(description="Port for TEI's gRPC API; 0 selects a free port. No gRPC if not set.")
     ] = None
@@ -159,6 +166,13 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     max_queued_tokens: Annotated[
         PositiveInt, Meta(description="Maximum number of waiting tokens; further requests get status 429.")
     ] = 1_000_000
+    max_reply_bytes: Annotated[
+        ByteSize,
+        Meta(
+            description="Memory for replies that are being sent. A client may have half of what others do not use; "
+            "further large replies wait, and get status 429 at the request's deadline."
+        ),
+    ] = ByteSize(128 * 2**20)
     request_timeout: Annotated[Timeout, Meta(description="Request timeout in seconds.")] = 30.0
     bulk_items: Annotated[
         int, Meta(ge=2, description="Number of inputs from which a request is bulk: smaller requests run first.")

@@ -21,6 +21,7 @@ import uvicorn
 from nearfield import settings
 from nearfield.inference.loaded_model import LoadedModel
 from nearfield.server.app import create_app
+from nearfield.server.lifecycle.listener import Listener, bind, uvicorn_config
 from nearfield.server.models.model_pool import ModelPool
 
 
@@ -108,3 +109,29 @@ class Process:
             raise
         assert "Traceback" not in self.errors, self.errors
         return self._popen.returncode
+
+
+@contextmanager
+def listening(models: Sequence[LoadedModel], **options: Any) -> Iterator[Any]:
+    """Serve as ``nearfield serve`` does, with its connections and their limits, in a thread; yields the app's state.
+
+    ``state.port`` is the port (0 on a Unix socket), ``state.server`` the ``ServerState``.
+    """
+    up = threading.Event()
+    with tempfile.TemporaryDirectory(prefix="nearfield-data-") as home:
+        config = settings.load(**{"cache_memory": 0, "data_dir": home, "port": 0, **options})
+        with bind(config) as bound:
+            address = bound.getsockname()
+            app = create_app(config, models)
+            app.state.port = 0 if config.uds else int(address[1])
+            listener = Listener(uvicorn_config(app, config), bound, up.set, app.state.server.stop)
+            app.state.listener = listener
+            thread = threading.Thread(target=listener.run, args=([bound],), daemon=True)
+            thread.start()
+            assert up.wait(20)
+            try:
+                yield app.state
+            finally:
+                listener.should_exit = True
+                thread.join(20)
+                app.state.server.close()

@@ -24,8 +24,10 @@ from nearfield.server.dialects import REGISTRY, Dialect, Route
 from nearfield.server.exchange import Bounds, Exchange
 from nearfield.server.files.file_store import FileStore
 from nearfield.server.files.quota import StorageLimits
+from nearfield.server.http.connection_limit import ConnectionLimit
 from nearfield.server.http.deadline import PendingBodies
 from nearfield.server.http.limits import Pace, RequestLimits
+from nearfield.server.http.reply_budget import ReplyBudget
 from nearfield.server.http.request_body import BodyBudget
 from nearfield.server.models.model_pool import ModelPool
 from nearfield.server.observability.prometheus import Prometheus
@@ -48,6 +50,8 @@ class ServerState:
     token_ids: str
     body_budget: BodyBudget
     prometheus: Prometheus
+    reply_budget: ReplyBudget
+    connections: ConnectionLimit
     files: FileStore
     collections: CollectionService
     cache: ResultCache | None = None
@@ -79,15 +83,19 @@ class ServerState:
             settings.request_timeout,
             settings.bulk_items,
         )
+        # Over a Unix socket there may be a proxy: its clients are not on this machine.
+        loopback = settings.uds is None and is_loopback(settings.host)
         state = cls(
             models=models,
             dialects=[REGISTRY.load(name)() for name in REGISTRY.order()],
             keys=ApiKeys(settings.api_keys, settings.api_key_file),
-            host_guard=HostGuard(is_loopback(settings.host), settings.allowed_hosts, settings.cors_origins),
+            host_guard=HostGuard(loopback, settings.allowed_hosts, settings.cors_origins),
             limits=limits,
             token_ids=settings.token_ids,
             body_budget=BodyBudget(limits),
             prometheus=Prometheus(models.loaded, tei=settings.tei_metrics),
+            reply_budget=ReplyBudget(settings.max_reply_bytes),
+            connections=ConnectionLimit(max_pending_bytes=settings.max_reply_bytes),
             files=files,
             collections=CollectionService.from_settings(settings, models),
             cache=_open_cache(settings, files.folder),
@@ -98,6 +106,8 @@ class ServerState:
 
     def _observe_models(self) -> None:
         self.prometheus.watch_models(self.models)
+        self.prometheus.watch_connections(self.connections)
+        self.connections.on_refusal = lambda status: self.prometheus.replied("unmatched", status, 0.0)
         self.models.watchers += [self.prometheus.watch, self._attach_cache]
         for model in self.models.loaded:
             self._attach_cache(model)

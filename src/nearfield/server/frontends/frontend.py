@@ -207,9 +207,9 @@ class Receiver(Listener):
     """uvicorn for connections that the parent has accepted; it stops when the parent sends that none will follow."""
 
     def __init__(
-        self, config: uvicorn.Config, connections: socket.socket, channel: Channel, models: FixedModels, *hooks: Any
+        self, config: uvicorn.Config, connections: socket.socket, channel: Channel, models: FixedModels, *options: Any
     ) -> None:
-        super().__init__(config, connections, *hooks)
+        super().__init__(config, connections, *options)
         self._connections = connections
         self._connections.setblocking(False)
         self._channel = channel
@@ -266,7 +266,8 @@ class Receiver(Listener):
     async def _open(self, connection: socket.socket) -> None:
         connection.setblocking(False)
         with contextlib.suppress(OSError):  # the client disconnected, or speaks no TLS
-            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            if connection.family in (socket.AF_INET, socket.AF_INET6):
+                connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             loop = asyncio.get_running_loop()
             await loop.connect_accepted_socket(self._protocol, connection, ssl=self.config.ssl)
 

@@ -30,9 +30,10 @@ from nearfield.server.auth.api_key import ApiKey
 from nearfield.server.frontends.frontend import CONNECTION, STOP, FrontendConfig, Usages, run, sum_usages
 from nearfield.server.frontends.metrics_merge import MergedMetrics
 from nearfield.server.frontends.process import FrontendProcess
-from nearfield.server.lifecycle.listener import accept_pending, bind, drop_new_connections
+from nearfield.server.http.connection_limit import AcceptErrors, raise_file_limit
+from nearfield.server.lifecycle.listener import accept_pending, bind, close_listening, drop_new_connections
 from nearfield.server.lifecycle.model_loading import load_models, model_aliases
-from nearfield.server.lifecycle.serve import ready_line, warn_if_open
+from nearfield.server.lifecycle.serve import listening_address, ready_line, warn_if_open
 from nearfield.server.logs import LOG, configure_logging
 from nearfield.server.observability.prometheus import Prometheus
 from nearfield.setting_fields import ByteSize
@@ -60,7 +61,9 @@ def serve(settings: Settings, announce: Callable[[str], None] = print) -> None:
     check(settings)
     configure_logging(settings.log_level, settings.log_format)
     with bind(settings) as listening, contextlib.ExitStack() as ends:
+        ends.callback(close_listening, listening)
         started = time.perf_counter()
+        raise_file_limit()  # the front-ends inherit it
         processes = []
         for number in range(settings.frontends):  # they import while the models are loaded
             processes.append(FrontendProcess.start(number))
@@ -70,8 +73,7 @@ def serve(settings: Settings, announce: Callable[[str], None] = print) -> None:
 
         def ready() -> None:
             seconds = time.perf_counter() - started
-            host, port = listening.getsockname()[:2]
-            line = ready_line(host, port, loaded, seconds, settings.tls_cert is not None)
+            line = ready_line(listening_address(listening, settings), loaded, seconds)
             announce(line.replace("; docs at", f"; {settings.frontends} front-ends; docs at"))
 
         try:
@@ -124,6 +126,8 @@ class FrontendSupervisor:
         #: Accepted connections that no front-end could take yet.
         self._pending: list[socket.socket] = []
         self._sent: Snapshot | None = None
+        self._accept_errors = AcceptErrors()
+        self._counts.watch_connections(self._accept_errors)
 
     async def serve(self, on_ready: Callable[[], None]) -> None:
         """Serve until a signal, then finish what was accepted. Raises the error of a front-end that cannot start."""
@@ -279,7 +283,7 @@ class FrontendSupervisor:
             except BlockingIOError:
                 return
             except OSError as error:
-                LOG.error("connections cannot be accepted: %s", error.strerror)
+                self._accept_errors.add(error)
                 self._pause()
                 return
             if not self._pass(connection):
@@ -324,7 +328,7 @@ class FrontendSupervisor:
         self._loop.remove_reader(self._listening)
         drop_new_connections(self._listening)
         self._pending += accept_pending(self._listening)
-        self._listening.close()
+        close_listening(self._listening)
         self._spawn(self._finish())
 
     async def _finish(self) -> None:

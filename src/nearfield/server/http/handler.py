@@ -10,6 +10,7 @@ from starlette.responses import Response
 
 from nearfield.errors import AccessDenied, Cancelled, NearfieldError
 from nearfield.server.auth.api_key import ANONYMOUS, ApiKey
+from nearfield.server.auth.owner import owner_of
 from nearfield.server.dialects import Route
 from nearfield.server.exchange import Exchange
 from nearfield.server.files.upload import MultipartUpload
@@ -17,6 +18,7 @@ from nearfield.server.http.deadline import RequestDeadline
 from nearfield.server.http.request_context import RequestContext
 from nearfield.server.http.responses import (
     error_response,
+    estimated_bytes,
     exchange_response,
     reply_response,
     unexpected_error_response,
@@ -98,7 +100,9 @@ class RequestHandler:
                 return reply_response(exchange)
             state.exchange = exchange
             await server.perform(exchange, state.key, deadline.remaining)
-        return await exchange_response(route, exchange, server.prometheus)
+            owner = owner_of(state.key, request.client.host if request.client else None)
+            share = await server.reply_budget.reserve(owner, estimated_bytes(exchange))
+        return await exchange_response(route, exchange, server.prometheus, share)
 
     def _context(self, request: Request) -> RequestContext:
         scope, server = request.scope, self._server

@@ -15,19 +15,43 @@ from starlette.responses import Response, StreamingResponse
 from nearfield.errors import NearfieldError, Overloaded
 from nearfield.server.dialects import Dialect, Reply, Route
 from nearfield.server.exchange import Exchange
+from nearfield.server.http.reply_budget import LargeResponse, ReplyShare
 from nearfield.server.http.request_body import JSON
 from nearfield.server.logs import LOG
 from nearfield.server.observability.prometheus import Prometheus
 
 #: Count of numbers above which a response is encoded in a thread.
 LARGE = 65_536
+#: Bytes of a number in JSON, with its comma; vectors in base64 have fewer.
+_BYTES_PER_NUMBER = 12
 
 
 # -- successes -------------------------------------------------------------------------------------------------------
 
 
-async def exchange_response(route: Route, exchange: Exchange, prometheus: Prometheus) -> Response:
-    """Return the response to a performed exchange, and record how long it took to encode."""
+def estimated_bytes(exchange: Exchange) -> int:
+    """Return about how many bytes the response to a performed exchange will have."""
+    return _BYTES_PER_NUMBER * exchange.number_count
+
+
+async def exchange_response(
+    route: Route, exchange: Exchange, prometheus: Prometheus, share: ReplyShare | None = None
+) -> Response:
+    """Return the response to a performed exchange, and record how long it took to encode.
+
+    ``share`` has the bytes reserved for a large one; they are released once it is sent.
+    """
+    try:
+        return await _exchange_response(route, exchange, prometheus, share)
+    except BaseException:
+        if share is not None:
+            share.release()
+        raise
+
+
+async def _exchange_response(
+    route: Route, exchange: Exchange, prometheus: Prometheus, share: ReplyShare | None
+) -> Response:
     started = time.perf_counter()
     large = exchange.number_count > LARGE
     encoding = asyncio.to_thread(encode_response, route.write, exchange) if large else None
@@ -37,9 +61,14 @@ async def exchange_response(route: Route, exchange: Exchange, prometheus: Promet
     headers["server-timing"] = _server_timing(exchange)
     if exchange.description is not None:
         prometheus.stage(exchange.description.name, "reply", exchange.stage_seconds["reply"])
-    if reply is None:
-        return Response(data, media_type=JSON, headers=headers)
-    return Response(data, reply.status, {**headers, **reply.headers}, media_type=reply.media_type)
+    status, media_type = 200, JSON
+    if reply is not None:
+        status, media_type = reply.status, reply.media_type
+        headers.update(reply.headers)
+    if share is None:
+        return Response(data, status, headers, media_type)
+    share.resize(len(data))
+    return LargeResponse(data, share, status, headers, media_type)
 
 
 def encode_response(write: Callable[[Any], Any], exchange: Exchange) -> tuple[bytes, Reply | None]:

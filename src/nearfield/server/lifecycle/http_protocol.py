@@ -1,21 +1,119 @@
-"""uvicorn's HTTP connection with a timeout for request headers, and the sweep that closes idle and slow connections."""
+"""uvicorn's HTTP connection with limits: on the bytes before a body, on time, on pipelining, and on unread replies."""
 
 from __future__ import annotations
 
 import asyncio
+import json
 import time
-from collections.abc import Iterable
+from typing import Any, cast
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+import httptools
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
+from nearfield.server.auth.owner import address_owner
+from nearfield.server.http.connection_limit import ConnectionLimit
+from nearfield.server.logs import ACCESS
+
+#: Maximum bytes of a request line and headers, of trailers, and of what chunk sizes have beyond ``CHUNK_BYTES`` each.
+#: Bytes are passed to the parser in slices of this size, so that a longer packet cannot exceed the limit unseen.
+MAX_HEAD_BYTES = 65_536
+#: Maximum number of headers of a request.
+MAX_HEADERS = 512
+#: Bytes that each chunk may have beside its content.
+CHUNK_BYTES = 16
+#: Maximum number of requests that wait on one connection for the reply before theirs.
+MAX_PIPELINED = 32
 #: Seconds within which a request's headers must arrive, from their first byte.
 HEADER_SECONDS = 10.0
+#: Seconds that the rest of a body may take after its request was answered.
+REST_SECONDS = 30.0
 #: Seconds for which a connection counts as in use after its last byte: a busy client is about to send its next request.
 RECENT = 0.5
+#: A reply must proceed by this many bytes a second, measured over this many seconds in which some were pending.
+MIN_REPLY_RATE, REPLY_RATE_SECONDS = 16_384, 20.0
+#: After a refusal the connection stays open for this long, and reads this much: closing it with unread bytes would
+#: reset it, and the client might lose the reply.
+LINGER_SECONDS, LINGER_BYTES = 2.0, 4 * 2**20
+
+#: Headers whose values are checked while they arrive.
+_CHECKED_HEADERS = frozenset({b"host", b"transfer-encoding", b"expect"})
+_VERSIONS = ("1.1", "1.0")
+
+
+class RequestRefused(Exception):
+    """A request that is answered without the application."""
+
+    def __init__(self, status: int, code: str, message: str, *headers: tuple[bytes, bytes]) -> None:
+        super().__init__(message)
+        self.status = status
+        self.code = code
+        self.headers = headers
+
+    def reply(self, default_headers: list[tuple[bytes, bytes]]) -> bytes:
+        """Return the whole HTTP response."""
+        kind = "invalid_request_error" if self.status < 500 else "server_error"
+        error = {"message": str(self), "type": kind, "param": None, "code": self.code}
+        body = json.dumps({"error": error}).encode()
+        headers = [
+            *default_headers,
+            (b"content-type", b"application/json"),
+            (b"content-length", b"%d" % len(body)),
+            (b"connection", b"close"),
+            *self.headers,
+        ]
+        lines = b"".join(b"%s: %s\r\n" % header for header in headers)
+        return STATUS_LINE[self.status] + lines + b"\r\n" + body
+
+
+class CountedTransport:
+    """A transport that counts the bytes written to it."""
+
+    __slots__ = (
+        "_write",
+        "abort",
+        "can_write_eof",
+        "close",
+        "get_extra_info",
+        "get_write_buffer_size",
+        "is_closing",
+        "pause_reading",
+        "resume_reading",
+        "set_protocol",
+        "set_write_buffer_limits",
+        "write_eof",
+        "written",
+    )
+
+    def __init__(self, transport: asyncio.Transport) -> None:
+        self.written = 0
+        self._write = transport.write
+        self.abort = transport.abort
+        self.can_write_eof = transport.can_write_eof
+        self.close = transport.close
+        self.get_extra_info = transport.get_extra_info
+        self.get_write_buffer_size = transport.get_write_buffer_size
+        self.is_closing = transport.is_closing
+        self.pause_reading = transport.pause_reading
+        self.resume_reading = transport.resume_reading
+        self.set_protocol = transport.set_protocol
+        self.set_write_buffer_limits = transport.set_write_buffer_limits
+        self.write_eof = transport.write_eof
+
+    def write(self, data: bytes) -> None:
+        """Count and write."""
+        self.written += len(data)
+        self._write(data)
 
 
 class TimedHttpProtocol(HttpToolsProtocol):
-    """An HTTP connection that records when bytes arrive. uvicorn itself only limits the time after a response."""
+    """An HTTP connection that bounds what a client can make it store, and how long it can make it wait.
+
+    uvicorn itself has no limit on headers, trailers, pipelined requests and unread replies, and none on time but after
+    a response. All counting is per packet, not per header.
+
+    Args:
+        limit: counts the open connections; a connection beyond the limit is refused.
+    """
 
     #: When the first byte of incomplete headers arrived.
     headers_started: float | None = None
@@ -23,43 +121,327 @@ class TimedHttpProtocol(HttpToolsProtocol):
     opened: float | None = None
     #: When bytes last arrived.
     last_received: float = 0.0
+    #: Owner of the connection by its client's address.
+    owner = ""
+    #: Bytes since the last body bytes, or since the start of the request: the parser may be storing them.
+    _stored_bytes = 0
+    #: Slices passed to the parser, and the number of the slice in which the present request began.
+    _slices = _first_slice = 0
+    _head_complete = False
+    _message_complete = True
+    _has_host = _is_chunked = False
+    #: Whether the parser has stopped because of an ``Upgrade`` header.
+    _ignoring_upgrade = False
+    #: Whether no further bytes are parsed, and how many were discarded.
+    _refused = False
+    _discarded = 0
+    #: The refusal to send once all earlier requests were answered.
+    _pending_refusal: RequestRefused | None = None
+    #: The cycle of the request that the application works on; ``cycle`` is that of the last request.
+    _running: RequestResponseCycle | None = None
+    #: When pending bytes of replies were first seen, and how many were sent by then.
+    _reply_mark: tuple[float, int] | None = None
+    #: When a request was first seen answered whose body is incomplete.
+    _rest_since: float | None = None
 
-    def data_received(self, data: bytes) -> None:
-        """Record the time, and pass the data on."""
-        self.last_received = time.monotonic()
-        super().data_received(data)
+    def __init__(self, *args: Any, limit: ConnectionLimit | None = None, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._limit = limit
+
+    # -- the connection ----------------------------------------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Record when the connection was opened."""
-        super().connection_made(transport)
-        self.opened = time.monotonic()
+        """Record when the connection was opened, or refuse it if there are too many."""
+        super().connection_made(cast(asyncio.Transport, CountedTransport(transport)))
+        self.opened = self.last_received = time.monotonic()
+        if self._limit is None:
+            return
+        self.owner = address_owner(self.client[0] if self.client else None)
+        if not self._limit.admit(self):
+            # At once, without lingering: a flood of connections must not fill the table of descriptors.
+            refusal = RequestRefused(
+                503, "too_many_connections", "The server has as many connections as it allows.", (b"retry-after", b"1")
+            )
+            self._refused = True
+            self.transport.write(refusal.reply(self.server_state.default_headers))
+            self.transport.close()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Release the connection, and end the request that the application works on."""
+        if self._limit is not None:
+            self._limit.remove(self)
+        running = self._running
+        if running is not None and running is not self.cycle and not running.response_complete:
+            running.disconnected = True
+            running.message_event.set()
+        self.pipeline.clear()
+        super().connection_lost(exc)
+
+    # -- bytes -------------------------------------------------------------------------------------------------------
+
+    def data_received(self, data: bytes) -> None:
+        """Record the time, and parse the bytes in slices."""
+        self.last_received = time.monotonic()
+        if len(data) <= MAX_HEAD_BYTES:
+            self._parse(data)
+            return
+        view = memoryview(data)
+        for start in range(0, len(data), MAX_HEAD_BYTES):
+            self._parse(view[start : start + MAX_HEAD_BYTES])
+
+    def _parse(self, data: bytes | memoryview) -> None:
+        if self._refused:
+            self._discard(len(data))
+            return
+        self._unset_keepalive_if_required()
+        self._slices += 1
+        self._stored_bytes += len(data)
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade as stop:
+            self._parse_without_upgrade(data[stop.args[0] :])
+            return
+        except httptools.HttpParserError as error:
+            reason = error.__context__
+            if not isinstance(reason, RequestRefused):
+                reason = RequestRefused(400, "invalid_http", f"The request is not valid HTTP: {error}.")
+            self._refuse(reason)
+            return
+        if self._stored_bytes > MAX_HEAD_BYTES:
+            self._refuse(self._too_large())
+        elif self._stored_bytes < 0:
+            self._stored_bytes = 0  # the allowance of one packet's chunks is not for the next packet
+
+    def _parse_without_upgrade(self, rest: bytes | memoryview) -> None:
+        """Parse the present request again without its ``Upgrade`` header, then the bytes after its headers.
+
+        HTTP lets a server ignore the header, but the parser then takes the body for the other protocol. Java's HTTP
+        client offers HTTP/2 in this way with its first request.
+        """
+        self._ignoring_upgrade = False
+        headers = [header for header in self.headers if header[0] != b"upgrade"]
+        head = b"%s %s HTTP/%s\r\n" % (
+            self.parser.get_method(),
+            self.url,
+            self.parser.get_http_version().encode("ascii"),
+        )
+        head += b"".join(b"%s: %s\r\n" % header for header in headers) + b"\r\n"
+        self.parser = httptools.HttpRequestParser(self)
+        self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
+        self._stored_bytes = 0
+        self._parse(head)
+        if rest:
+            self._parse(rest)
+
+    def _too_large(self) -> RequestRefused:
+        if self._message_complete:
+            return RequestRefused(400, "invalid_http", "The request is not valid HTTP: empty lines before a request.")
+        if self._head_complete:
+            return RequestRefused(
+                431, "headers_too_large", f"Trailers and chunk sizes have more than {MAX_HEAD_BYTES} bytes."
+            )
+        if not self.headers:
+            return RequestRefused(414, "uri_too_long", f"The request line has more than {MAX_HEAD_BYTES} bytes.")
+        return RequestRefused(431, "headers_too_large", f"The headers have more than {MAX_HEAD_BYTES} bytes.")
+
+    # -- callbacks of the parser -------------------------------------------------------------------------------------
 
     def on_message_begin(self) -> None:
         """Record that headers have begun to arrive."""
         super().on_message_begin()
         self.opened, self.headers_started = None, time.monotonic()
+        self._first_slice = self._slices
+        self._head_complete = self._message_complete = self._has_host = self._is_chunked = False
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Store a header; trailers are dropped, since the application has the headers already."""
+        if self._head_complete:
+            return
+        name = name.lower()
+        if name in _CHECKED_HEADERS:
+            self._check_header(name, value)
+        self.headers.append((name, value))
+
+    def _check_header(self, name: bytes, value: bytes) -> None:
+        if name == b"host":
+            if self._has_host:
+                raise RequestRefused(400, "invalid_http", "The request has several Host headers.")
+            self._has_host = True
+        elif name == b"transfer-encoding":
+            if value.strip().lower() != b"chunked":
+                raise RequestRefused(400, "invalid_http", "The only supported Transfer-Encoding is chunked.")
+            self._is_chunked = True
+        elif value.lower() == b"100-continue":
+            self.expect_100_continue = True
 
     def on_headers_complete(self) -> None:
-        """Record that the headers are complete."""
+        """Check what is wrong with the headers as a whole, and start the application."""
         self.headers_started = None
+        if self._slices != self._first_slice:
+            self._check_head_size()
+        version, method = self.parser.get_http_version(), self.parser.get_method()
+        if version not in _VERSIONS:
+            raise RequestRefused(400, "invalid_http", "The HTTP version must be 1.1 or 1.0.")
+        if version == "1.1" and not self._has_host:
+            raise RequestRefused(400, "invalid_http", "The request has no Host header.")
+        if version == "1.0" and self._is_chunked:
+            raise RequestRefused(400, "invalid_http", "HTTP/1.0 has no Transfer-Encoding.")
+        if len(self.headers) > MAX_HEADERS:
+            raise RequestRefused(431, "headers_too_large", f"The request has more than {MAX_HEADERS} headers.")
+        if method == b"CONNECT":
+            allow = (b"allow", b"GET, HEAD, POST, DELETE, OPTIONS")
+            raise RequestRefused(405, "method_not_allowed", "This server is no proxy.", allow)
+        if len(self.pipeline) >= MAX_PIPELINED:
+            raise _PipelineFull
+        self._head_complete = True
+        self._stored_bytes = 0
+        if self.parser.should_upgrade():
+            self._ignoring_upgrade = True
+            return
         super().on_headers_complete()
+        if not self.pipeline or self.pipeline[0][0] is not self.cycle:
+            self._running = self.cycle
+
+    def _check_head_size(self) -> None:
+        """Refuse headers of several slices that together are too long: the last slice is not counted as yet."""
+        size = len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
+        if len(self.url) > MAX_HEAD_BYTES:
+            raise RequestRefused(414, "uri_too_long", f"The request line has more than {MAX_HEAD_BYTES} bytes.")
+        if size > MAX_HEAD_BYTES:
+            raise RequestRefused(431, "headers_too_large", f"The headers have more than {MAX_HEAD_BYTES} bytes.")
+
+    def on_body(self, body: bytes) -> None:
+        """Count and store a part of the body."""
+        self._stored_bytes -= len(body) + CHUNK_BYTES
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        """Record that the request is complete."""
+        if self._ignoring_upgrade:
+            return
+        self._message_complete = True
+        self._stored_bytes = 0
+        super().on_message_complete()
+
+    # -- replies -----------------------------------------------------------------------------------------------------
+
+    def on_response_complete(self) -> None:
+        """Start the next pipelined request, or send the refusal that waited for this response."""
+        following = self.pipeline[-1][0] if self.pipeline else None
+        super().on_response_complete()
+        self._running = following
+        if following is None and self._pending_refusal is not None and not self.transport.is_closing():
+            self._unset_keepalive_if_required()
+            self._send_refusal(self._pending_refusal)
+
+    def _refuse(self, refusal: RequestRefused) -> None:
+        """Answer the request that is being parsed with an error, after all earlier ones, and close the connection."""
+        self._refused = True
+        if isinstance(refusal, _PipelineFull):
+            # The client sees at the last reply that the following requests were not accepted.
+            self.pipeline[0][0].keep_alive = False
+            return
+        cycle, running = self.cycle, self._running
+        in_body = self._head_complete and not self._message_complete
+        if running is None or running.response_complete:
+            self._send_refusal(refusal)
+        elif not in_body:
+            self._pending_refusal = refusal
+        elif cycle is not running:
+            self.pipeline.popleft()
+            self.cycle = self.pipeline[0][0] if self.pipeline else running
+            self._pending_refusal = refusal
+        elif cycle.response_started:
+            cycle.keep_alive = False
+        else:
+            cycle.disconnected = True
+            cycle.message_event.set()
+            self._send_refusal(refusal)
+
+    def _send_refusal(self, refusal: RequestRefused) -> None:
+        self._pending_refusal = None
+        if self.transport.is_closing():
+            return
+        if self._limit is not None:
+            self._limit.on_refusal(refusal.status)
+        ACCESS.info("- - %s", refusal.status, extra={"code": refusal.code})
+        self.transport.write(refusal.reply(self.server_state.default_headers))
+        if self.transport.can_write_eof():
+            self.transport.write_eof()
+        self.flow.resume_reading()
+        self.loop.call_later(LINGER_SECONDS, self._end_lingering)
+
+    def _end_lingering(self) -> None:
+        if self.transport.get_write_buffer_size():
+            self.transport.abort()
+        else:
+            self.transport.close()
+
+    def _discard(self, size: int) -> None:
+        """Drop bytes that follow a refused request; after some megabytes stop reading."""
+        self._discarded += size
+        if self._discarded > LINGER_BYTES:
+            self.flow.pause_reading()
+
+    # -- what the sweep looks at -------------------------------------------------------------------------------------
+
+    @property
+    def working(self) -> bool:
+        """Whether a request is in progress."""
+        return self.cycle is not None and not self.cycle.response_complete
+
+    @property
+    def pending_bytes(self) -> int:
+        """Bytes of replies that the kernel has not taken yet."""
+        return self.transport.get_write_buffer_size()
 
     def in_use(self, now: float) -> bool:
-        """Return whether a request is in progress, or the client has just sent something."""
-        working = self.cycle is not None and not self.cycle.response_complete
-        return working or now - self.last_received < RECENT
+        """Return whether a request is in progress, a reply is being sent, or the client has just sent something."""
+        return self.working or now - self.last_received < RECENT or self.pending_bytes > 0
 
     def overdue(self, now: float) -> bool:
         """Return whether no request is in progress, and the client has been silent or slow for too long."""
-        if self.cycle is not None and not self.cycle.response_complete:
+        if self.working:
             return False
         silent = self.opened is not None and now - self.opened > self.timeout_keep_alive
         return silent or (self.headers_started is not None and now - self.headers_started > HEADER_SECONDS)
 
+    def rest_overdue(self, now: float) -> bool:
+        """Return whether the client is still sending the body of a request that was answered a while ago."""
+        if self._message_complete or not self._head_complete or self.working:
+            self._rest_since = None
+        elif self._rest_since is None:
+            self._rest_since = now
+        return self._rest_since is not None and now - self._rest_since > REST_SECONDS
 
-def close_overdue(connections: Iterable[object]) -> None:
-    """Close the connections that are overdue."""
-    now = time.monotonic()
-    for connection in list(connections):
-        if isinstance(connection, TimedHttpProtocol) and connection.overdue(now):
-            connection.transport.close()
+    def unread(self, now: float) -> bool:
+        """Return whether the client reads its replies too slowly, or not at all."""
+        pending = self.pending_bytes
+        if not pending:
+            self._reply_mark = None
+            return False
+        sent = self.transport.written - pending  # type: ignore[attr-defined]
+        if self._reply_mark is None:
+            self._reply_mark = now, sent
+            return False
+        seconds, bytes_sent = now - self._reply_mark[0], sent - self._reply_mark[1]
+        if seconds < REPLY_RATE_SECONDS:
+            return False
+        self._reply_mark = now, sent
+        return bytes_sent < MIN_REPLY_RATE * seconds
+
+
+class _PipelineFull(RequestRefused):
+    def __init__(self) -> None:
+        super().__init__(429, "overloaded", "Too many requests wait on this connection.")
+
+
+class ProtocolFactory:
+    """Creates the connections of a server, which share a limit. uvicorn calls it as it would a class."""
+
+    def __init__(self, limit: ConnectionLimit) -> None:
+        self.limit = limit
+
+    def __call__(self, *args: Any, **options: Any) -> TimedHttpProtocol:
+        """Return a new connection."""
+        return TimedHttpProtocol(*args, limit=self.limit, **options)

@@ -6,23 +6,37 @@ import asyncio
 import contextlib
 import ctypes
 import socket
+import stat
 import struct
 import sys
 import time
 from collections.abc import Awaitable, Callable, Iterator
-from typing import Any
+from pathlib import Path
+from typing import Any, cast
 
 import uvicorn
-from starlette.types import ASGIApp
+from starlette.applications import Starlette
 
 from nearfield.errors import SettingsError
-from nearfield.server.lifecycle.http_protocol import TimedHttpProtocol, close_overdue
+from nearfield.server.http.connection_limit import ConnectionLimit
+from nearfield.server.lifecycle.http_protocol import ProtocolFactory, TimedHttpProtocol
 from nearfield.settings import Settings
 
 #: Seconds that open connections get to finish and be closed by their clients.
 _GRACE_SECONDS = 1.0
 #: Of Linux's asm-generic/socket.h; Python has no name for it.
 _SO_ATTACH_FILTER = 26
+#: Of Linux's tcp.h. The kernel takes no further bytes of a reply while this many wait to be sent: it would take
+#: megabytes for a client that does not read, and progress would be seen late.
+_TCP_NOTSENT_LOWAT, _UNSENT_BYTES = 25, 131_072
+#: Seconds after which a connection without a request is closed.
+KEEP_ALIVE_SECONDS = 75
+#: Permissions of a Unix socket: its owner and group may connect.
+_SOCKET_MODE = 0o660
+
+
+#: None on systems without Unix sockets.
+_AF_UNIX: Any = getattr(socket, "AF_UNIX", None)
 
 
 class Listener(uvicorn.Server):
@@ -46,13 +60,21 @@ class Listener(uvicorn.Server):
     ) -> None:
         super().__init__(config)
         self._listening = listening
+        self._limit: ConnectionLimit = cast(ProtocolFactory, config.http).limit
         self._on_start = on_start
         self._on_stop = on_stop
         self._finish = finish
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Start, then call ``on_start``: from here on a signal leads to an orderly shutdown."""
-        await super().startup(sockets)
+        if sockets and self._listening.family == _AF_UNIX:
+            await super().startup([])
+            loop = asyncio.get_running_loop()
+            self.servers.append(
+                await loop.create_unix_server(self._protocol, sock=self._listening, ssl=self.config.ssl)
+            )
+        else:
+            await super().startup(sockets)
         started = self._on_start()
         if started is not None:
             await started
@@ -60,7 +82,7 @@ class Listener(uvicorn.Server):
     async def on_tick(self, counter: int) -> bool:
         """Once a second close idle and slow connections; a timer per request would cost more."""
         if counter % 10 == 0:
-            close_overdue(self.server_state.connections)
+            self._limit.sweep(self.server_state.connections)
         return await super().on_tick(counter)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
@@ -100,7 +122,7 @@ class Listener(uvicorn.Server):
             drop_new_connections(duplicate)
             for server in self.servers:
                 server.close()
-            self._listening.close()
+            close_listening(self._listening)
             accepted = list(accept_pending(duplicate))
         for connection in accepted:
             connection.setblocking(False)
@@ -120,7 +142,7 @@ def drop_new_connections(listening: socket.socket) -> None:
     It is a filter of four steps (Linux, socket(7)): load the byte of TCP flags; if SYN is set, drop the packet; else
     accept it. Clients that get no answer try again after a second, and are then refused, or reach the next server.
     """
-    if sys.platform != "linux":
+    if sys.platform != "linux" or listening.family == _AF_UNIX:
         return
     steps = ((0x30, 0, 0, 13), (0x45, 0, 1, 0x02), (0x06, 0, 0, 0), (0x06, 0, 0, 0xFFFFFFFF))
     program = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *step) for step in steps))
@@ -141,11 +163,12 @@ def accept_pending(listening: socket.socket) -> Iterator[socket.socket]:
             return  # none waits any more, or the process may open no further files
 
 
-def uvicorn_config(app: ASGIApp, settings: Settings) -> uvicorn.Config:
-    """Return the configuration with which uvicorn runs the application."""
+def uvicorn_config(app: Starlette, settings: Settings) -> uvicorn.Config:
+    """Return the configuration with which uvicorn runs the application of ``create_app``."""
     return uvicorn.Config(
         app,
-        http=TimedHttpProtocol,
+        http=ProtocolFactory(app.state.server.connections),  # type: ignore[arg-type]  # uvicorn only calls it
+        ws="none",
         log_config=None,
         access_log=False,
         lifespan="off",
@@ -155,17 +178,19 @@ def uvicorn_config(app: ASGIApp, settings: Settings) -> uvicorn.Config:
         ssl_certfile=settings.tls_cert,
         ssl_keyfile=settings.tls_key,
         backlog=4096,
-        timeout_keep_alive=75,
+        timeout_keep_alive=KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=max(1, round(settings.drain_timeout)),
     )
 
 
 def bind(settings: Settings) -> socket.socket:
-    """Return a socket that listens on the settings' host and port.
+    """Return a socket that listens on the settings' Unix socket, or on their host and port.
 
     Raises:
         SettingsError: the address is in use, or does not belong to this machine.
     """
+    if settings.uds is not None:
+        return _listen_unix(settings.uds)
     return _listen(settings.host, settings.port, "--port")
 
 
@@ -184,6 +209,9 @@ def _listen(host: str, port: int, flag: str) -> socket.socket:
     listening = socket.socket(family, socket.SOCK_STREAM)
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
+        if sys.platform == "linux":
+            # Accepted sockets inherit it.
+            listening.setsockopt(socket.IPPROTO_TCP, _TCP_NOTSENT_LOWAT, _UNSENT_BYTES)
         listening.bind((host, port))
         listening.listen(4096)
     except OSError as error:
@@ -193,3 +221,59 @@ def _listen(host: str, port: int, flag: str) -> socket.socket:
         ) from error
     listening.setblocking(False)
     return listening
+
+
+def _listen_unix(path: Path) -> socket.socket:
+    """Return a socket that listens on a path. A file that a killed server left there is replaced."""
+    if _AF_UNIX is None:
+        raise SettingsError("Setting 'uds' needs Unix sockets, which this system does not have.")
+    _remove_stale_socket(path)
+    listening = socket.socket(_AF_UNIX, socket.SOCK_STREAM)
+    try:
+        # Permissions are set before anybody can connect: a socket refuses connections until it listens.
+        listening.bind(str(path))
+        path.chmod(_SOCKET_MODE)
+        listening.listen(4096)
+    except OSError as error:
+        listening.close()
+        raise SettingsError(f"Cannot listen on {path}: {error.strerror or error}. Choose another --uds.") from error
+    listening.setblocking(False)
+    return listening
+
+
+def _remove_stale_socket(path: Path) -> None:
+    """Remove a socket file on which no process listens.
+
+    Raises:
+        SettingsError: a server listens on it, or it is no socket.
+    """
+    try:
+        mode = path.lstat().st_mode
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise SettingsError(f"Cannot listen on {path}: {error.strerror}. Choose another --uds.") from error
+    if not stat.S_ISSOCK(mode):
+        raise SettingsError(f"Cannot listen on {path}: this file is no socket. Choose another --uds.")
+    with socket.socket(_AF_UNIX, socket.SOCK_STREAM) as client:
+        client.settimeout(1.0)
+        try:
+            client.connect(str(path))
+        except (ConnectionRefusedError, FileNotFoundError):
+            with contextlib.suppress(FileNotFoundError):
+                path.unlink()
+            return
+        except OSError as error:
+            raise SettingsError(f"Cannot listen on {path}: {error.strerror or error}. Choose another --uds.") from error
+    raise SettingsError(f"Cannot listen on {path}: another server listens there. Choose another --uds.")
+
+
+def close_listening(listening: socket.socket) -> None:
+    """Close a listening socket, and remove the file of a Unix socket."""
+    if listening.fileno() < 0:
+        return
+    path = listening.getsockname() if listening.family == _AF_UNIX else None
+    listening.close()
+    if path:
+        with contextlib.suppress(OSError):
+            Path(path).unlink()

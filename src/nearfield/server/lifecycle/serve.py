@@ -15,7 +15,8 @@ from nearfield.encoder import Encoder
 from nearfield.inference.loaded_model import LoadedModel
 from nearfield.server import rpc
 from nearfield.server.app import create_app, open_traces
-from nearfield.server.lifecycle.listener import Listener, bind, check_grpc_port, uvicorn_config
+from nearfield.server.http.connection_limit import ConnectionLimit, raise_file_limit
+from nearfield.server.lifecycle.listener import Listener, bind, check_grpc_port, close_listening, uvicorn_config
 from nearfield.server.lifecycle.model_loading import load_models, model_aliases
 from nearfield.server.logs import LOG, configure_logging
 from nearfield.server.models.model_pool import ModelPool
@@ -45,8 +46,11 @@ def serve(settings: Settings, announce: Callable[[str], None] = print) -> None:
     traces = open_traces(settings.otel_endpoint)
     try:
         with bind(settings) as listening:
-            check_grpc_port(settings)
-            _serve_on(listening, settings, announce, traces)
+            try:
+                check_grpc_port(settings)
+                _serve_on(listening, settings, announce, traces)
+            finally:
+                close_listening(listening)
     finally:
         if traces is not None:
             traces.close()
@@ -56,6 +60,7 @@ def _serve_on(
     listening: socket.socket, settings: Settings, announce: Callable[[str], None], traces: Traces | None
 ) -> None:
     started = time.perf_counter()
+    files = raise_file_limit()
     engine, loader, loaded = load_models(settings)
     models = ModelPool(
         loaded,
@@ -67,9 +72,9 @@ def _serve_on(
     )
     app = create_app(settings, models, traces=traces)
     warn_if_open(settings)
+    log_connection_limit(app.state.server.connections, files)
     seconds = time.perf_counter() - started
-    address = listening.getsockname()
-    line = partial(ready_line, address[0], address[1], loaded, seconds, settings.tls_cert is not None)
+    line = partial(ready_line, listening_address(listening, settings), loaded, seconds)
     # Loaded models stay for the life of the process: the garbage collector need not scan them at every full collection.
     gc.collect()
     gc.freeze()
@@ -85,7 +90,7 @@ def _serve_on(
             announce(line())
             return
         grpc_listeners.append(rpc.load()(server, settings))
-        announce(line(grpc=await grpc_listeners[0].start(address[0])))
+        announce(line(grpc=await grpc_listeners[0].start(settings.host)))
 
     async def finish() -> None:
         await asyncio.gather(
@@ -98,16 +103,26 @@ def _serve_on(
     server.close()
 
 
-def ready_line(
-    host: str, port: int, loaded: Sequence[LoadedModel], seconds: float, tls: bool, grpc: str | None = None
-) -> str:
+def log_connection_limit(limit: ConnectionLimit, files: int | None) -> None:
+    """Log how many connections are accepted, and what limits them."""
+    LOG.info("up to %s connections (limit of open files: %s)", limit.max_connections, files or "none")
+
+
+def listening_address(listening: socket.socket, settings: Settings) -> str:
+    """Return the URL, or the Unix socket, that a socket listens on."""
+    if settings.uds is not None:
+        return f"http+unix://{settings.uds}"
+    host, port = listening.getsockname()[:2]
+    host = f"[{host}]" if ":" in host else host
+    return f"{'https' if settings.tls_cert is not None else 'http'}://{host}:{port}"
+
+
+def ready_line(address: str, loaded: Sequence[LoadedModel], seconds: float, grpc: str | None = None) -> str:
     """Return the line that is printed once requests are accepted."""
     models = ", ".join(f"{model.name} ({_output_summary(model)}, {model.precision})" for model in loaded)
-    host = f"[{host}]" if ":" in host else host
-    scheme = "https" if tls else "http"
     also = f" and over gRPC (TEI) at {grpc}" if grpc is not None else ""
     return (
-        f"Nearfield serves {models or 'models on demand'} at {scheme}://{host}:{port}/v1{also} "
+        f"Nearfield serves {models or 'models on demand'} at {address}/v1{also} "
         f"(ready in {seconds:.1f} s; docs at /docs)"
     )
 
@@ -120,5 +135,6 @@ def _output_summary(model: LoadedModel) -> str:
 
 def warn_if_open(settings: Settings) -> None:
     """Log a warning if the server can be reached from other machines without an API key."""
-    if not settings.host.startswith(_LOOPBACK) and not settings.api_keys and settings.api_key_file is None:
+    local = settings.uds is not None or settings.host.startswith(_LOOPBACK)
+    if not local and not settings.api_keys and settings.api_key_file is None:
         LOG.warning("Listening on %s without API keys: everybody who reaches it may use it.", settings.host)

@@ -64,6 +64,10 @@ class Prometheus:
         """Add the metrics of a cache."""
         self._registry.register(_CacheState(cache))
 
+    def watch_connections(self, connections: Collector) -> None:
+        """Add the metrics of connections."""
+        self._registry.register(connections)
+
     def watch_models(self, models: ModelPool) -> None:
         """Add the metrics of loaded models and their memory."""
         self._registry.register(_ModelsState(models))
