@@ -25,7 +25,9 @@ from nearfield.server.exchange import Bounds, Exchange
 from nearfield.server.files.file_store import FileStore
 from nearfield.server.files.quota import StorageLimits
 from nearfield.server.http.connection_limit import ConnectionLimit
+from nearfield.server.http.content_bounds import ContentBounds
 from nearfield.server.http.deadline import PendingBodies
+from nearfield.server.http.decode_thread import DecodeThread
 from nearfield.server.http.limits import Pace, RequestLimits
 from nearfield.server.http.reply_budget import ReplyBudget
 from nearfield.server.http.request_body import BodyBudget
@@ -49,6 +51,7 @@ class ServerState:
     #: What token ids are, where an API leaves that open (see ``RequestContext.token_ids``).
     token_ids: str
     body_budget: BodyBudget
+    content_bounds: ContentBounds
     prometheus: Prometheus
     reply_budget: ReplyBudget
     connections: ConnectionLimit
@@ -58,6 +61,7 @@ class ServerState:
     traces: Traces | None = None
     pace: Pace = field(default_factory=Pace)
     pending_bodies: PendingBodies = field(default_factory=PendingBodies)
+    decode_thread: DecodeThread = field(default_factory=DecodeThread)
     #: Returns the metrics of all front-ends, if there are several processes.
     merged_metrics: Callable[[], Awaitable[bytes]] | None = None
     #: Path templates by endpoint, as labels of metrics and traces.
@@ -93,6 +97,7 @@ class ServerState:
             limits=limits,
             token_ids=settings.token_ids,
             body_budget=BodyBudget(limits),
+            content_bounds=ContentBounds.from_limits(limits),
             prometheus=Prometheus(models.loaded, tei=settings.tei_metrics),
             reply_budget=ReplyBudget(settings.max_reply_bytes),
             connections=ConnectionLimit(max_pending_bytes=settings.max_reply_bytes),
@@ -131,6 +136,7 @@ class ServerState:
 
     def close(self) -> None:
         """Close collections and the cache, once no request runs any more."""
+        self.decode_thread.close()
         self.collections.close()
         self.files.close()
         if self.cache is not None and self.cache.disk is not None:

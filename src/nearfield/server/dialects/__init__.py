@@ -97,6 +97,9 @@ class Route:
     response_media: tuple[str, ...] = (JSON,)
     #: Returns the API key from the request body, for clients that send no Authorization header.
     body_key: Callable[[RequestContext], str | None] | None = None
+    #: Finds the API key in a larger body that is not decoded yet, for routes with ``body_key``. It is called before the
+    #: client is known, so that it may read only a small part.
+    find_key: Callable[[bytes | bytearray], str | None] | None = None
     #: Whether the body is parsed as JSON whatever its Content-Type: curl sends that of a form.
     any_content_type: bool = False
     #: Whether the body is a multipart form with a file. ``read`` streams it from ``RequestContext.upload``;

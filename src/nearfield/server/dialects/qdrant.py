@@ -9,6 +9,7 @@ or of the output in its ``options``: ``Document(text=..., model=..., options={"o
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any, Literal
 
@@ -39,6 +40,9 @@ _OPTION_NAMES = {
     "normalize": "normalize_embeddings",
     "truncate": "truncate",
 }
+#: A token in a body that is not decoded, and bytes at each end of the body in which it is searched.
+_TOKEN = re.compile(rb'[{,]\s{0,8}"token"\s{0,8}:\s{0,8}("[^"\\]{1,1024}")')
+_SEARCHED_BYTES = 32_768
 _PARAM_NAMES = {keyword: option for option, keyword in _OPTION_NAMES.items()} | {"input": "inputs", "dimensions": "mrl"}
 
 
@@ -182,6 +186,19 @@ def _body_key(context: RequestContext) -> str | None:
     return token if isinstance(token, str) else None
 
 
+def _find_key(data: bytes | bytearray) -> str | None:
+    """Return the token at the beginning or end of a body. Qdrant writes it last.
+
+    Inside a text, quotes are escaped: such a token is not found.
+    """
+    ends = (_TOKEN.findall(data, 0, _SEARCHED_BYTES), _TOKEN.findall(data, len(data) - _SEARCHED_BYTES))
+    tokens = [token for end in ends for token in end]
+    try:
+        return str(msgspec.json.decode(tokens[-1], type=str)) if tokens else None
+    except msgspec.DecodeError:
+        return None
+
+
 _INFER_EXAMPLE = {
     "inputs": [{"data": "How tall is Mont Blanc?", "data_type": "text", "model": "all-MiniLM-L6-v2"}],
     "inference": "search",
@@ -203,6 +220,7 @@ class QdrantDialect:
             QdrantReply,
             example=_INFER_EXAMPLE,
             body_key=_body_key,
+            find_key=_find_key,
         ),
     )
 

@@ -16,6 +16,12 @@ from nearfield.errors import Cancelled, DeadlineExceeded, NearfieldError, Shutti
 _WATCH_AFTER = 0.02
 #: Seconds for which a body may stall while the server is stopping.
 _STALL_SECONDS = 1.0
+#: Least rate of a body, as bytes a second. A phone with a bad connection sends 50,000.
+_MIN_BYTES_PER_SECOND = 16_384
+#: Seconds before that rate is expected, and of the longest pause after faster sending.
+_GRACE_SECONDS, _MAX_PAUSE = 5.0, 10.0
+#: Seconds after which a body that is too slow is looked at again: its bytes may have waited in a busy event loop.
+_SECOND_LOOK = 0.5
 
 
 class PendingBodies:
@@ -38,7 +44,7 @@ class RequestDeadline:
     It also cancels when the client disconnects, and when a body stalls while the server is stopping.
 
     Raises, when the block is left:
-        SlowBody: the body did not arrive in time, or stalled while the server was stopping.
+        SlowBody: the body did not arrive in time, or too slowly, or stalled while the server was stopping.
         DeadlineExceeded: the time is up after the body was read (``watch_for_disconnect`` was called).
         Cancelled: the client disconnected.
         ShuttingDown: the server stopped before the request was finished.
@@ -46,7 +52,10 @@ class RequestDeadline:
 
     __slots__ = (
         "_body_complete",
+        "_due",
+        "_due_fixed",
         "_ends_at",
+        "_late",
         "_pending",
         "_reason",
         "_received",
@@ -55,6 +64,8 @@ class RequestDeadline:
         "_stall_timer",
         "_task",
         "_timer",
+        "_turned_at",
+        "_waiting",
         "_watch_timer",
         "_watcher",
     )
@@ -63,7 +74,13 @@ class RequestDeadline:
         self._request = request
         self._pending = pending
         self._seconds = seconds
-        self._ends_at = time.monotonic() + seconds
+        #: When the client last began or ended to wait for us; from then on, it or we count.
+        self._turned_at = time.monotonic()
+        self._ends_at = self._turned_at + seconds
+        #: When the next part of the body must have arrived.
+        self._due = self._turned_at + _GRACE_SECONDS
+        self._due_fixed = False
+        self._late = self._waiting = False
         self._reason: NearfieldError | None = None
         self._body_complete = False
         self._received = False
@@ -77,9 +94,20 @@ class RequestDeadline:
 
     async def receive(self) -> Message:
         """Receive the next part of the body."""
+        started = time.monotonic()
+        if not self._due_fixed:
+            self._due += started - self._turned_at  # the time in which nothing was read
+        self._waiting = True
         message = await self._request.receive()
-        self._received = True
+        self._waiting, self._received = False, True
+        self._turned_at = now = time.monotonic()
+        if not self._due_fixed:
+            self._due = min(self._due + len(message.get("body", b"")) / _MIN_BYTES_PER_SECOND, now + _MAX_PAUSE)
         return message
+
+    def require_body_within(self, seconds: float) -> None:
+        """Give the body up unless all of it arrives within ``seconds``; call it before the first part is received."""
+        self._due, self._due_fixed = time.monotonic() + seconds, True
 
     def expect_progress(self) -> None:
         """Give up the body unless more of it arrives within ``_STALL_SECONDS``; repeat until it is complete."""
@@ -97,7 +125,7 @@ class RequestDeadline:
         if task is None:
             raise RuntimeError("a request runs in a task")
         self._task = task
-        self._timer = asyncio.get_running_loop().call_later(self._seconds, self._on_timeout)
+        self._timer = asyncio.get_running_loop().call_later(min(self._seconds, _GRACE_SECONDS), self._on_timer)
         self._pending.deadlines.add(self)
         if self._pending.stopping:
             self.expect_progress()
@@ -133,6 +161,23 @@ class RequestDeadline:
         while (await self._request.receive())["type"] != "http.disconnect":
             pass
         self._cancel(Cancelled("The client disconnected."))
+
+    def _on_timer(self) -> None:
+        """Cancel at the deadline, and before it if the body arrives too slowly; otherwise look again later."""
+        now = time.monotonic()
+        if now >= self._ends_at:
+            self._on_timeout()
+            return
+        next_look = self._ends_at
+        if not self._body_complete:
+            overdue = self._waiting and now >= self._due
+            if overdue and self._late:
+                self._cancel(SlowBody(f"The body arrives at less than {_MIN_BYTES_PER_SECOND} bytes a second."))
+                return
+            self._late = overdue
+            next_look = now + _SECOND_LOOK if overdue else max(self._due, now + _SECOND_LOOK)
+        delay = min(next_look, self._ends_at) - now
+        self._timer = asyncio.get_running_loop().call_later(delay, self._on_timer)
 
     def _on_timeout(self) -> None:
         if not self._body_complete:

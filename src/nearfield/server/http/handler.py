@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field
+from functools import partial
 
 from starlette.requests import Request
 from starlette.responses import Response
 
-from nearfield.errors import AccessDenied, Cancelled, NearfieldError
+from nearfield.errors import AccessDenied, Cancelled, InputError, NearfieldError, Overloaded
 from nearfield.server.auth.api_key import ANONYMOUS, ApiKey
-from nearfield.server.auth.owner import owner_of
-from nearfield.server.dialects import Route
+from nearfield.server.auth.owner import address_owner, owner_of
 from nearfield.server.exchange import Exchange
 from nearfield.server.files.upload import MultipartUpload
+from nearfield.server.http.content_bounds import LARGE_BODY
 from nearfield.server.http.deadline import RequestDeadline
+from nearfield.server.http.request_body import MAX_SEARCHED_BYTES, MAX_STRANGER_BYTES, RequestBody
 from nearfield.server.http.request_context import RequestContext
 from nearfield.server.http.responses import (
     error_response,
@@ -26,8 +28,8 @@ from nearfield.server.http.responses import (
 from nearfield.server.http.routing import Endpoint, PathRoutes, RouteCandidate, read_exchange
 from nearfield.server.server_state import ServerState
 
-#: Maximum bytes of a body that is read from a client without a valid key, to find out which API's error it expects.
-_MAX_UNAUTHENTICATED_BYTES = 65_536
+#: Seconds within which the body of a client without a valid key must arrive.
+_STRANGER_SECONDS = 5.0
 #: Timeout of a file upload in seconds: 200 MB at two megabits a second.
 _UPLOAD_SECONDS = 900.0
 
@@ -73,26 +75,30 @@ class RequestHandler:
         server = self._server
         upload = state.chosen.route.upload
         seconds = _UPLOAD_SECONDS if upload else server.limits.seconds
+        peer = request.client.host if request.client else None
         with (
             RequestDeadline(request, seconds, server.pending_bodies) as deadline,
             server.body_budget.open_body() as body,
         ):
             context = self._context(request)
             state.chosen = routes.choose(context)
-            denied = self._authenticate(request, state)
-            if denied is not None and state.chosen.route.body_key is None and (upload or not _is_small(request)):
-                raise denied
+            denied = self._authenticate(request, peer, state)
+            if denied is not None:
+                if not _reads_without_key(request, routes):
+                    raise denied
+                deadline.require_body_within(_STRANGER_SECONDS)
+                searched = state.chosen.route.find_key is not None
+                body.belong_to_stranger(address_owner(peer), MAX_SEARCHED_BYTES if searched else MAX_STRANGER_BYTES)
+            else:
+                body.belong_to(owner_of(state.key, peer))
             if upload:
                 context.upload = MultipartUpload(request.headers, deadline.receive)
-                return await self._receive_upload(state, context)
+                return await self._receive_upload(state, context, body)
             if routes.has_body:
-                data = await body.read(request.headers, deadline.receive)
-                routes.decode(context, data)
-                state.chosen = routes.choose(context)
+                await self._read_body(request, peer, routes, context, state, deadline, body, denied)
+            else:
+                deadline.watch_for_disconnect()
             route = state.chosen.route
-            if denied is not None:
-                state.key = self._key_from_body(denied, route, context)  # only now is the API known whose error it is
-            deadline.watch_for_disconnect()
             server.authorize(state.key, route)
             context.owner, context.allowed = state.key.owner, state.key.allows
             exchange = await read_exchange(route, context)
@@ -100,9 +106,49 @@ class RequestHandler:
                 return reply_response(exchange)
             state.exchange = exchange
             await server.perform(exchange, state.key, deadline.remaining)
-            owner = owner_of(state.key, request.client.host if request.client else None)
-            share = await server.reply_budget.reserve(owner, estimated_bytes(exchange))
+            share = await server.reply_budget.reserve(body.owner, estimated_bytes(exchange))
         return await exchange_response(route, exchange, server.prometheus, share)
+
+    async def _read_body(
+        self,
+        request: Request,
+        peer: str | None,
+        routes: PathRoutes,
+        context: RequestContext,
+        state: RequestState,
+        deadline: RequestDeadline,
+        body: RequestBody,
+        denied: NearfieldError | None,
+    ) -> None:
+        """Read and decode the body, and choose the route by it; a large one is decoded in a thread.
+
+        ``denied`` is why the client has no key so far; it may be in the body.
+
+        Raises:
+            NearfieldError: the body cannot be read, or the client has no key.
+        """
+        server, route = self._server, state.chosen.route
+        try:
+            data = await body.read(request.headers, deadline.receive, server.decode_thread)
+            deadline.watch_for_disconnect()
+            if denied is not None and len(data) > MAX_STRANGER_BYTES:
+                state.key = self._check_key(denied, route.find_key(data) if route.find_key is not None else None)
+                denied = None
+                body.belong_to(owner_of(state.key, peer))
+            decoding = partial(routes.decode, context, data, server.content_bounds)
+            if len(data) <= LARGE_BODY:
+                state.chosen = decoding()
+            else:
+                context.in_thread = partial(server.decode_thread.run, body.owner)
+                state.chosen = await context.in_thread(decoding)
+        except (InputError, Overloaded):
+            if denied is not None and route.body_key is None:
+                raise denied from None
+            raise
+        if denied is not None:  # only now is the API known whose error it is
+            route = state.chosen.route
+            state.key = self._check_key(denied, route.body_key(context) if route.body_key is not None else None)
+            body.belong_to(owner_of(state.key, peer))
 
     def _context(self, request: Request) -> RequestContext:
         scope, server = request.scope, self._server
@@ -121,33 +167,32 @@ class RequestHandler:
             collections=server.collections,
         )
 
-    def _authenticate(self, request: Request, state: RequestState) -> NearfieldError | None:
+    def _authenticate(self, request: Request, peer: str | None, state: RequestState) -> NearfieldError | None:
         """Set the key of a request; return why the request has none."""
         if state.chosen.route.public:
             return None
-        peer = request.client.host if request.client else None
         try:
             state.key = self._server.authenticate(request.headers.get("authorization"), peer, request.headers)
         except NearfieldError as error:
             return error
         return None
 
-    def _key_from_body(self, denied: NearfieldError, route: Route, context: RequestContext) -> ApiKey:
-        """Return the API key from the request body, for APIs that send it there.
+    def _check_key(self, denied: NearfieldError, secret: str | None) -> ApiKey:
+        """Return the API key that was in a request body, for APIs that send it there.
 
         Raises:
             AccessDenied: there is none, or it is unknown; or ``denied``, if that is another error.
         """
-        secret = route.body_key(context) if route.body_key is not None and isinstance(denied, AccessDenied) else None
-        if not secret:
+        if not secret or not isinstance(denied, AccessDenied):
             raise denied
         return self._server.keys.check(secret.encode("utf-8", "replace").decode("latin-1"))
 
-    async def _receive_upload(self, state: RequestState, context: RequestContext) -> Response:
+    async def _receive_upload(self, state: RequestState, context: RequestContext, body: RequestBody) -> Response:
         """Let the route read an uploaded file in pieces; it is never in memory as a whole."""
         self._server.authorize(state.key, state.chosen.route)
         context.owner, context.allowed = state.key.owner, state.key.allows
-        return reply_response(await state.chosen.route.read(None, context))
+        with body.pending():
+            return reply_response(await state.chosen.route.read(None, context))
 
     def _record(self, request: Request, state: RequestState) -> None:
         """Record a request in metrics, log and traces."""
@@ -165,7 +210,14 @@ class RequestHandler:
             server.traces.record(request.scope, state.chosen.dialect.name, exchange)
 
 
-def _is_small(request: Request) -> bool:
-    """Whether a body may be read though its client has no valid key, so that the right API writes the error."""
+def _reads_without_key(request: Request, routes: PathRoutes) -> bool:
+    """Return whether the body of a client without a valid key is read.
+
+    It is read if the key may be in it, or if it is small and decides which API writes the error.
+    """
+    if routes.fallback.route.body_key is not None:
+        return True
+    if not routes.shared or not routes.has_body or routes.fallback.route.upload:
+        return False
     size = request.headers.get("content-length", "0")
-    return size.isdigit() and int(size) <= _MAX_UNAUTHENTICATED_BYTES and "transfer-encoding" not in request.headers
+    return size.isdigit() and int(size) <= MAX_STRANGER_BYTES and "transfer-encoding" not in request.headers

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
+import math
 import re
+import time
 import zlib
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping, MutableMapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import partial
 from types import TracebackType
 from typing import Any, TypeVar
 
@@ -13,40 +17,110 @@ import msgspec
 from starlette.datastructures import Headers
 
 from nearfield.errors import Cancelled, InputError, Overloaded, TooLarge, UnsupportedMedia
+from nearfield.server.auth.owner import LOCAL
+from nearfield.server.http.content_bounds import LARGE_BODY, Buffer, ContentBounds, check_json, check_msgpack
+from nearfield.server.http.decode_thread import DecodeThread
 from nearfield.server.http.limits import RequestLimits
 
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 RequestType = TypeVar("RequestType")
 
 JSON, MSGPACK = "application/json", "application/msgpack"
-_DECODERS = {JSON: msgspec.json.Decoder().decode, MSGPACK: msgspec.msgpack.Decoder().decode}
-#: All bodies in memory together may have this many times the size limit of one body.
-_BODIES_IN_MEMORY = 4
 #: Maximum characters of msgspec's message in an error: it may quote a long value.
 _MAX_ERROR_CHARACTERS = 500
+#: Maximum number of fields of a body, not counting those of objects inside it.
+_MAX_FIELDS = 1024
+
+# -- shares of memory ------------------------------------------------------------------------------------------------
+
+#: All bodies in memory together may have this many times the size limit of one body.
+_BODIES_IN_MEMORY = 4
+#: Part of that for all clients without a valid key together.
+_STRANGERS_PART = 16
+#: Part of a pool that is reserved for owners with few bytes, and bytes that such an owner may have, as a part.
+_RESERVED_PART, _FEW_PART = 8, 64
+#: Maximum bytes of a body from a client that has not shown a valid key, before and after decompression; and of one that
+#: is not decoded before its key was found in it.
+MAX_STRANGER_BYTES, MAX_SEARCHED_BYTES = 65_536, 2**20
+#: Maximum number of unfinished bodies of one owner, and of one address without a valid key.
+_MAX_UNFINISHED, _MAX_UNFINISHED_OF_STRANGER = 256, 32
+#: Seconds for which a body is not counted as unfinished: a client may send the bodies of many requests at once.
+_UNCOUNTED_SECONDS = 1.0
+
+
+@dataclass(slots=True, eq=False)
+class BodyShare:
+    """What one owner uses of a pool."""
+
+    used_bytes: int = 0
+    #: When each unfinished body began to arrive, the oldest first.
+    unfinished: dict[RequestBody, float] = field(default_factory=dict)
+
+
+@dataclass(slots=True, eq=False)
+class BodyPool:
+    """Bytes that several owners share: each may have half of what the others do not use."""
+
+    max_bytes: int
+    #: Maximum number of unfinished bodies of one owner.
+    max_unfinished: int
+    used_bytes: int = 0
+    shares: dict[str, BodyShare] = field(default_factory=dict)
+
+    def share_of(self, owner: str) -> BodyShare:
+        """Return an owner's share."""
+        share = self.shares.get(owner)
+        if share is None:
+            share = self.shares[owner] = BodyShare()
+        return share
+
+    def max_bytes_of(self, share: BodyShare) -> int:
+        """Return the maximum bytes of a share, given what the others use."""
+        others = self.used_bytes - share.used_bytes
+        half = (self.max_bytes - self.max_bytes // _RESERVED_PART - others) // 2
+        return min(max(half, self.max_bytes // _FEW_PART), self.max_bytes - others)
+
+    def tidy(self, owner: str) -> None:
+        """Remove an owner's share if it is empty."""
+        share = self.shares.get(owner)
+        if share is not None and not share.used_bytes and not share.unfinished:
+            del self.shares[owner]
 
 
 class BodyBudget:
-    """Counts the bytes of all request bodies in memory, so that many large ones are refused before memory runs out."""
+    """Counts the bytes of all request bodies in memory, so that many large ones are refused before memory runs out.
+
+    Clients without a valid key have a separate small pool, so that they cannot use up that of the others.
+    """
 
     def __init__(self, limits: RequestLimits) -> None:
-        self.used_bytes = 0
         self.max_body_bytes = limits.body_bytes
-        self.max_total_bytes = _BODIES_IN_MEMORY * limits.body_bytes
+        total = _BODIES_IN_MEMORY * limits.body_bytes
+        strangers = max(2 * MAX_STRANGER_BYTES, total // _STRANGERS_PART)
+        self.pool = BodyPool(total - total // _STRANGERS_PART, _MAX_UNFINISHED)
+        self.strangers = BodyPool(strangers, _MAX_UNFINISHED_OF_STRANGER)
 
-    def open_body(self) -> RequestBody:
+    @property
+    def used_bytes(self) -> int:
+        """Bytes of all bodies in memory."""
+        return self.pool.used_bytes + self.strangers.used_bytes
+
+    def open_body(self, owner: str = LOCAL) -> RequestBody:
         """Return a context manager that reads one body and releases its bytes at the end of the ``with`` block."""
-        return RequestBody(self)
+        return RequestBody(self, owner)
 
 
 class RequestBody:
-    """One request's body. Its bytes count towards the budget from the first one until the request is finished."""
+    """One request's body. Its bytes count towards its owner's from the first one until the request is finished."""
 
-    __slots__ = ("_budget", "_size")
+    __slots__ = ("_budget", "_max_bytes", "_pool", "_size", "owner")
 
-    def __init__(self, budget: BodyBudget) -> None:
+    def __init__(self, budget: BodyBudget, owner: str) -> None:
         self._budget = budget
+        self._pool = budget.pool
+        self._max_bytes = budget.max_body_bytes
         self._size = 0
+        self.owner = owner
 
     def __enter__(self) -> RequestBody:
         return self
@@ -54,9 +128,30 @@ class RequestBody:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._budget.used_bytes -= self._size
+        self._leave()
 
-    async def read(self, headers: Headers, receive: Receive) -> bytes:
+    def belong_to(self, owner: str) -> None:
+        """Count this body towards an owner from now on: who sent it may be known only once it was read.
+
+        Raises:
+            Overloaded: the owner's share is used up.
+        """
+        size = self._size
+        self._leave()
+        self.owner, self._pool, self._max_bytes = owner, self._budget.pool, self._budget.max_body_bytes
+        self.reserve(size)
+
+    def belong_to_stranger(self, address: str, max_bytes: int) -> None:
+        """Count this body towards the address of a client without a valid key; call it before the body is read."""
+        self.owner, self._pool = address, self._budget.strangers
+        self._max_bytes = min(max_bytes, self._budget.max_body_bytes)
+
+    def _leave(self) -> None:
+        if self._size:
+            self._resize(0)
+        self._pool.tidy(self.owner)
+
+    async def read(self, headers: Headers, receive: Receive, thread: DecodeThread) -> Buffer:
         """Read and decompress the body, and stop at the limit whatever its headers claim.
 
         Raises:
@@ -64,7 +159,7 @@ class RequestBody:
             UnsupportedMedia: the content encoding is neither identity nor gzip.
             InputError: the body is not valid gzip.
             Cancelled: the client disconnected before the body was complete.
-            Overloaded: all bodies in memory together exceed the budget.
+            Overloaded: all bodies in memory together, or those of this owner, exceed the budget.
         """
         encoding = headers.get("content-encoding", "").strip().lower() or "identity"
         if encoding not in ("identity", "gzip", "x-gzip"):
@@ -76,26 +171,53 @@ class RequestBody:
         if claimed.isdigit():
             self._check(int(claimed))
         data = await self._receive(receive)
-        if encoding == "identity":
-            return data
-        # In a thread: a small body may decompress to as many bytes as the limit allows.
-        unzipped = await asyncio.to_thread(_unzip, data, self._budget.max_body_bytes)
-        self._budget.used_bytes -= self._size
-        self._size = 0
+        return data if encoding == "identity" else await self._unzip(data, thread)
+
+    async def _receive(self, receive: Receive) -> Buffer:
+        with self.pending():
+            message = await receive()
+            if not message.get("more_body", False) and message["type"] == "http.request":
+                data: Buffer = message.get("body", b"")
+                self.reserve(len(data))
+                return data
+            # One buffer: a list of many small parts would take much more memory than their bytes.
+            data = bytearray()
+            while True:
+                if message["type"] == "http.disconnect":
+                    raise Cancelled("The client disconnected before the request was complete.")
+                part = message.get("body", b"")
+                self.reserve(len(part))
+                data += part
+                if not message.get("more_body", False):
+                    return data
+                message = await receive()
+
+    @contextmanager
+    def pending(self) -> Iterator[None]:
+        """Count the body as unfinished in the ``with`` block.
+
+        Raises:
+            Overloaded: the owner has too many unfinished bodies.
+        """
+        unfinished, now, most = self._pool.share_of(self.owner).unfinished, time.monotonic(), self._pool.max_unfinished
+        if len(unfinished) >= most and now - next(iter(unfinished.values())) > _UNCOUNTED_SECONDS:
+            raise Overloaded(f"{most} requests of this client have unfinished bodies. Try again later.")
+        unfinished[self] = now
+        try:
+            yield
+        finally:
+            del unfinished[self]
+
+    async def _unzip(self, data: Buffer, thread: DecodeThread) -> bytes:
+        """Decompress the body: here if it is small, otherwise in the thread."""
+        unzipped = unzip(data, LARGE_BODY) if len(data) <= LARGE_BODY else None
+        if unzipped is None and self._pool is self._budget.pool:
+            unzipped = await thread.run(self.owner, partial(unzip, data, self._max_bytes))
+        self._resize(0)
+        if unzipped is None:
+            raise self._too_large()
         self.reserve(len(unzipped))
         return unzipped
-
-    async def _receive(self, receive: Receive) -> bytes:
-        parts, more = [], True
-        while more:
-            message = await receive()
-            if message["type"] == "http.disconnect":
-                raise Cancelled("The client disconnected before the request was complete.")
-            part = message.get("body", b"")
-            self.reserve(len(part))
-            parts.append(part)
-            more = message.get("more_body", False)
-        return parts[0] if len(parts) == 1 else b"".join(parts)
 
     def reserve(self, size: int) -> None:
         """Count ``size`` more bytes of this request.
@@ -104,28 +226,52 @@ class RequestBody:
             TooLarge, Overloaded: as ``read`` does.
         """
         self._check(self._size + size)
-        self._size += size
-        self._budget.used_bytes += size
+        self._resize(self._size + size)
 
     def _check(self, size: int) -> None:
-        budget = self._budget
-        if size > budget.max_body_bytes:
-            raise TooLarge(
-                f"The body is larger than {budget.max_body_bytes} bytes. Send the inputs in parts, or raise "
-                "max_body_bytes."
+        if size > self._max_bytes:
+            raise self._too_large()
+        share = self._pool.share_of(self.owner)
+        if share.used_bytes - self._size + size > self._pool.max_bytes_of(share):
+            raise Overloaded(
+                "The requests in progress of this client, or of all, hold as many bytes as the server allows. Try "
+                "again later."
             )
-        if budget.used_bytes - self._size + size > budget.max_total_bytes:
-            raise Overloaded("The requests in progress hold as many bytes as the server allows. Try again later.")
+
+    def _resize(self, size: int) -> None:
+        more = size - self._size
+        self._pool.share_of(self.owner).used_bytes += more
+        self._pool.used_bytes += more
+        self._size = size
+
+    def _too_large(self) -> TooLarge:
+        if self._pool is self._budget.strangers:
+            return TooLarge(
+                f"A body that contains its API key may have at most {self._max_bytes} bytes, or {MAX_STRANGER_BYTES} "
+                "after decompression. Send fewer inputs, or the key in the header 'Authorization: Bearer <key>'."
+            )
+        return TooLarge(
+            f"The body is larger than {self._max_bytes} bytes. Send the inputs in parts, or raise max_body_bytes."
+        )
 
 
-def _unzip(data: bytes, max_bytes: int) -> bytes:
-    """Decompress gzip up to one byte more than ``max_bytes``: a few bytes may expand to gigabytes."""
+# -- decoding --------------------------------------------------------------------------------------------------------
+
+
+def unzip(data: Buffer, max_bytes: int) -> bytes | None:
+    """Decompress gzip; None if that is more than ``max_bytes``: a few bytes may expand to gigabytes.
+
+    Raises:
+        InputError: it is not valid gzip.
+    """
     decompressor = zlib.decompressobj(wbits=31)
     try:
         unzipped = decompressor.decompress(data, max_bytes + 1)
     except zlib.error as error:
         raise InputError(f"The body is not valid gzip, though its Content-Encoding says so: {error}.") from error
-    if len(unzipped) <= max_bytes and (not decompressor.eof or decompressor.unused_data):
+    if len(unzipped) > max_bytes:
+        return None
+    if not decompressor.eof or decompressor.unused_data:
         raise InputError("The gzip body is truncated, or followed by other bytes.")
     return unzipped
 
@@ -138,19 +284,44 @@ def media_type(headers: Mapping[str, str]) -> str:
     return JSON if name.endswith("+json") else name
 
 
-def decode(data: bytes, media_type: str = JSON) -> dict[str, Any]:
-    """Decode an object in JSON or msgpack.
+def decode(data: Buffer, media_type: str = JSON, bounds: ContentBounds | None = None) -> dict[str, Any]:
+    """Decode an object in JSON or msgpack; a large one is checked against the bounds before.
 
     Raises:
         InputError: the body is invalid, is not an object, or is not Unicode.
+        TooLarge: the body contains more than the bounds allow.
     """
+    if bounds is not None and len(data) > LARGE_BODY:
+        (check_msgpack if media_type == MSGPACK else check_json)(data, bounds)
     try:
         content = _DECODERS[media_type](data)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise InputError(f"The body is not valid {media_type}: {error or type(error).__name__}.") from error
     if not isinstance(content, dict) or not all(isinstance(name, str) for name in content):
         raise InputError(f"The body must be an object with names, not {type(content).__name__}.")
+    if len(content) > _MAX_FIELDS:
+        raise TooLarge(f"The body has {len(content)} fields, and the limit is {_MAX_FIELDS}.")
     return content
+
+
+def read_fraction(text: str) -> float:
+    """Return the number of a JSON text with a fraction or an exponent.
+
+    msgspec's own reader takes up to 18 microseconds for a small number with many digits, and this one below two.
+
+    Raises:
+        ValueError: the number is too large.
+    """
+    number = float(text)
+    if math.isinf(number):
+        raise ValueError("Number out of range")
+    return number
+
+
+_DECODERS = {
+    JSON: msgspec.json.Decoder(float_hook=read_fraction).decode,
+    MSGPACK: msgspec.msgpack.Decoder().decode,
+}
 
 
 def convert(body: Mapping[str, Any], request_type: type[RequestType]) -> RequestType:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -43,3 +43,5 @@ class RequestContext:
     collections: CollectionService | None = None
     #: The body of a route with ``upload``, not read yet.
     upload: MultipartUpload | None = None
+    #: Runs a function that converts a large body beside the event loop; None if the body is small.
+    in_thread: Callable[[Callable[[], Any]], Awaitable[Any]] | None = None

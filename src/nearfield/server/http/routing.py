@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from starlette.exceptions import HTTPException
@@ -14,8 +15,9 @@ from starlette.routing import Route as StarletteRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from nearfield.errors import MissingBody, NearfieldError, UnsupportedMedia
-from nearfield.server.dialects import Dialect, Route
+from nearfield.server.dialects import Dialect, Route, return_unchanged
 from nearfield.server.exchange import Exchange
+from nearfield.server.http.content_bounds import Buffer, ContentBounds
 from nearfield.server.http.request_body import JSON, convert, decode, ignored_fields, media_type
 from nearfield.server.http.request_context import RequestContext
 from nearfield.server.http.responses import error_response, unexpected_error_response
@@ -40,6 +42,8 @@ class PathRoutes:
     def __init__(self, candidates: Sequence[RouteCandidate]) -> None:
         *self._specific, self.fallback = candidates
         routes = [candidate.route for candidate in candidates]
+        #: Whether the body decides to which API a request belongs.
+        self.shared = bool(self._specific)
         self.has_body = self.fallback.route.method in ("POST", "DELETE")
         self._body_optional = all(route.request_type is None for route in routes)
         self._any_content_type = any(route.any_content_type for route in routes)
@@ -52,26 +56,28 @@ class PathRoutes:
                 return candidate
         return self.fallback
 
-    def decode(self, context: RequestContext, data: bytes) -> None:
-        """Decode the body by its Content-Type, and store it in the context.
+    def decode(self, context: RequestContext, data: Buffer, bounds: ContentBounds | None = None) -> RouteCandidate:
+        """Decode the body by its Content-Type, store it in the context, and return the route that serves the request.
 
         Raises:
             MissingBody: there is none.
             UnsupportedMedia: no API of this path reads that Content-Type.
             InputError: the body cannot be decoded.
+            TooLarge: it contains more than the bounds allow.
         """
         if not data:
             if self._body_optional:
-                return
+                return self.choose(context)
             raise MissingBody("The request has no body: send a JSON object.")
         # A web page can send a form to any server without a preflight request; its browser then adds Origin.
         as_json = self._any_content_type and "origin" not in context.headers
         kind = JSON if as_json else media_type(context.headers)
         if kind not in self._media_types:
             raise UnsupportedMedia(f"The body must be JSON: send 'Content-Type: application/json', not {kind!r}.")
-        content = decode(data, kind)
+        content = decode(data, kind, bounds)
         context.body = {name: value for name, value in content.items() if value is not None}
         context.fields = frozenset(content)
+        return self.choose(context)
 
 
 def group_routes(dialects: Sequence[Dialect]) -> dict[tuple[str, str], PathRoutes]:
@@ -98,13 +104,21 @@ async def read_exchange(route: Route, context: RequestContext) -> Any:
     Raises:
         InputError: the body does not fit the route's type, or the request is impossible.
     """
-    request = convert(context.body, route.request_type) if route.request_type is not None else None
-    result = route.read(request, context)
+    # Only routes that create an exchange can be read in a thread: others use what belongs to the event loop.
+    if context.in_thread is not None and route.write is not return_unchanged:
+        result = await context.in_thread(partial(_convert_and_read, route, context))
+    else:
+        result = _convert_and_read(route, context)
     if inspect.isawaitable(result):
         result = await result
     if isinstance(result, Exchange):
         result.ignored += ignored_fields(context.body, route.request_type)
     return result
+
+
+def _convert_and_read(route: Route, context: RequestContext) -> Any:
+    request = convert(context.body, route.request_type) if route.request_type is not None else None
+    return route.read(request, context)
 
 
 # -- middleware ------------------------------------------------------------------------------------------------------

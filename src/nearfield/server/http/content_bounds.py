@@ -1,0 +1,184 @@
+"""Bounds on what a large body contains, counted before it is decoded: a few bytes may become many objects."""
+
+from __future__ import annotations
+
+import re
+import struct
+from dataclasses import dataclass, fields
+from typing import TypeAlias
+
+import numpy as np
+
+from nearfield.errors import TooLarge
+from nearfield.server.http.limits import RequestLimits
+
+Buffer: TypeAlias = bytes | bytearray
+#: Bytes up to which a body is decoded on the event loop without counting: the worst body of that size takes 5 ms.
+LARGE_BODY = 65_536
+#: Bytes that are counted at once. Other threads run between two of these steps.
+_CHUNK = 2**18
+_ESCAPE, _QUOTE = b"\\", ord('"')
+#: Lists and fields for each input. No API needs more: an input of Qdrant has up to 5 fields and 2 objects, one of
+#: Cohere's ``inputs`` 5 lists and objects and 4 fields.
+_PER_INPUT = 8
+#: Lists, objects and fields beside those of the inputs.
+_BESIDE_INPUTS = 1024
+#: Values that are not inputs: a request of one million token ids is an honest one.
+_MIN_VALUES = 1_000_000
+#: Digits for each value, on average. Token ids have up to seven; long numbers are slow to read.
+_DIGITS_PER_VALUE = 8
+
+
+@dataclass(frozen=True)
+class ContentBounds:
+    """Maximum numbers of what a body may contain, whatever its size."""
+
+    #: Lists and objects.
+    containers: int
+    #: Items of all lists and objects.
+    values: int
+    #: Fields of all objects.
+    fields: int
+    #: Numbers with a fraction or an exponent: they take up to a microsecond each.
+    fractions: int
+    #: Digits of all numbers.
+    digits: int
+
+    @classmethod
+    def from_limits(cls, limits: RequestLimits) -> ContentBounds:
+        """Return the bounds that follow from the limits of a request."""
+        structure = _PER_INPUT * limits.items + _BESIDE_INPUTS
+        values = max(_MIN_VALUES, limits.tokens) + _PER_INPUT * limits.items
+        return cls(structure, values, structure, structure, _DIGITS_PER_VALUE * values)
+
+    def check(self, **counts: int) -> None:
+        """Check counts by the names of the bounds.
+
+        Raises:
+            TooLarge: one is over its bound.
+        """
+        for field in fields(self):
+            most = getattr(self, field.name)
+            if counts.get(field.name, 0) > most:
+                name = "lists and objects" if field.name == "containers" else field.name
+                raise TooLarge(
+                    f"The body has more than {most} {name}. Send the inputs in parts, or raise max_items or "
+                    "max_request_tokens."
+                )
+
+
+# -- JSON ------------------------------------------------------------------------------------------------------------
+
+
+def check_json(data: Buffer, bounds: ContentBounds) -> None:
+    """Check a JSON text by counting what is outside its strings; it need not be valid.
+
+    Raises:
+        TooLarge: it is over a bound.
+    """
+    counts, fractions = np.zeros(256, np.int64), 0
+    start, inside, size = 0, 0, len(data)
+    while start < size:
+        end = _end_of_chunk(data, start, min(size, start + _CHUNK))
+        outside, inside = _outside_strings(np.frombuffer(data, np.uint8, end - start, start), inside)
+        counts += np.bincount(outside, minlength=256)
+        fractions += _count_fractions(outside)
+        start = end
+        containers = int(counts[ord("[")] + counts[ord("{")])
+        bounds.check(
+            containers=containers,
+            values=int(counts[ord(",")]) + containers,
+            fields=int(counts[ord(":")]),
+            fractions=fractions,
+            digits=int(counts[ord("0") : ord("9") + 1].sum()),
+        )
+
+
+def _end_of_chunk(data: Buffer, start: int, end: int) -> int:
+    """Return ``end``, or one more if the chunk would end between a backslash and the character that it escapes."""
+    escapes = (end - start) - len(data[start:end].rstrip(_ESCAPE))
+    return end + escapes % 2 if end < len(data) else end
+
+
+def _outside_strings(chunk: np.ndarray, inside: int) -> tuple[np.ndarray, int]:
+    """Return the bytes outside strings, and whether the chunk ends inside one (1 or 0); ``inside``: how it starts."""
+    quotes = chunk == _QUOTE
+    escapes = np.flatnonzero(chunk == ord(_ESCAPE))
+    if escapes.size:
+        # A run of backslashes escapes the next character if it is of odd length.
+        runs = np.flatnonzero(np.diff(escapes, prepend=-2) != 1)
+        lengths = np.diff(runs, append=escapes.size)
+        escaped = (escapes[runs] + lengths)[lengths % 2 == 1]
+        quotes[escaped[escaped < chunk.size]] = False
+    if not quotes.any():
+        return chunk[: 0 if inside else chunk.size], inside
+    within = np.bitwise_xor.accumulate(quotes.view(np.uint8)) ^ inside
+    return chunk[within == 0], int(within[-1])
+
+
+def _count_fractions(outside: np.ndarray) -> int:
+    """Count decimal points, and exponents that follow a digit: other letters e are those of true and false."""
+    points = int(np.count_nonzero(outside == ord(".")))
+    exponents = (outside[1:] | 0x20) == ord("e")
+    digits = (outside[:-1] - ord("0")) < 10  # below "0" it wraps around to large numbers
+    return points + int(np.count_nonzero(exponents & digits))
+
+
+# -- msgpack ---------------------------------------------------------------------------------------------------------
+
+#: Numbers, booleans and nulls, and short strings of one byte: https://github.com/msgpack/msgpack/blob/master/spec.md
+_SCALARS = re.compile(
+    rb"(?:[\x00-\x7f\xa0\xc0-\xc3\xe0-\xff]|[\xa1\xcc\xd0].|[\xcd\xd1]..|[\xca\xce\xd2]....|[\xcb\xcf\xd3]........)*",
+    re.DOTALL,
+)
+#: Byte of a header, and the format of the size that follows: strings and bytes, extensions, lists, objects.
+_BYTES = {0xC4: ">B", 0xC5: ">H", 0xC6: ">I", 0xD9: ">B", 0xDA: ">H", 0xDB: ">I"}
+_EXTENSIONS = {0xC7: ">B", 0xC8: ">H", 0xC9: ">I"}
+_LISTS, _OBJECTS = {0xDC: ">H", 0xDD: ">I"}, {0xDE: ">H", 0xDF: ">I"}
+_SIZES = {byte: struct.Struct(form) for kind in (_BYTES, _EXTENSIONS, _LISTS, _OBJECTS) for byte, form in kind.items()}
+#: Bytes of scalars that are skipped at once: a pattern takes memory for each of them.
+_SCALAR_BYTES = 16_384
+#: Steps after which the counts are checked.
+_STEPS = 1000
+
+
+def check_msgpack(data: Buffer, bounds: ContentBounds) -> None:
+    """Check a msgpack value by the headers of its lists, objects and strings; it need not be valid.
+
+    Raises:
+        TooLarge: it is over a bound.
+    """
+    at, size, steps = 0, len(data), 0
+    containers = values = names = 0
+    while at < size:
+        scalars = _SCALARS.match(data, at, at + _SCALAR_BYTES)
+        if scalars is not None and scalars.end() > at:
+            at = scalars.end()
+            continue
+        byte = data[at]
+        sizes = _SIZES.get(byte)
+        count = 0
+        if sizes is not None:
+            if at + 1 + sizes.size > size:
+                break
+            (count,) = sizes.unpack_from(data, at + 1)
+        at += 1 if sizes is None else 1 + sizes.size
+        if byte in _BYTES:
+            at += count
+        elif byte in _EXTENSIONS:
+            at += 1 + count
+        elif byte >> 4 == 0x9 or byte in _LISTS:
+            containers, values = containers + 1, values + (byte & 15 if sizes is None else count) + 1
+        elif byte >> 4 == 0x8 or byte in _OBJECTS:
+            count = byte & 15 if sizes is None else count
+            containers, values, names = containers + 1, values + count + 1, names + count
+        elif byte >> 5 == 0b101:
+            at += byte & 31
+        elif 0xD4 <= byte <= 0xD8:
+            at += 1 + (1 << (byte - 0xD4))
+        else:
+            break  # cut off in a number: msgspec reports it
+        steps += 1
+        if steps % _STEPS == 0 or count > _STEPS:
+            bounds.check(containers=containers, values=values, fields=names)
+    bounds.check(containers=containers, values=values, fields=names)
