@@ -70,7 +70,7 @@ class Client(ServerApi):
             vectors = client.encode(["How tall is Mont Blanc?"], truncate_dim=256)
 
     Args:
-        url: the server's, with or without ``/v1``.
+        url: the server's, with or without ``/v1``; or ``unix:/path`` for a server that listens on a Unix socket.
         model: its name on the server, which is then checked at once. Needed to encode where there are several models.
         options: ``key``, ``timeout``, ``retry``, ``on_retry``: see ``ClientOptions``.
 
@@ -84,7 +84,8 @@ class Client(ServerApi):
         super().__init__(url, model, **options)
         import httpx
 
-        self._http = httpx.Client(headers=self._headers, timeout=self._timeout)
+        transport = httpx.HTTPTransport(uds=self._socket) if self._socket is not None else None
+        self._http = httpx.Client(headers=self._headers, timeout=self._timeout, transport=transport)
         self._remote: RemoteModel | None = None
         if model is not None:
             try:
@@ -269,7 +270,10 @@ class AsyncClient(ServerApi):
 
         if self._http is None:
             limits = httpx.Limits(max_connections=None)
-            self._http = httpx.AsyncClient(headers=self._headers, timeout=self._timeout, limits=limits)
+            transport = httpx.AsyncHTTPTransport(uds=self._socket, limits=limits) if self._socket is not None else None
+            self._http = httpx.AsyncClient(
+                headers=self._headers, timeout=self._timeout, limits=limits, transport=transport
+            )
         return self._http
 
     async def _send(self, call: ApiCall[T]) -> T:

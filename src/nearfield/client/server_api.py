@@ -27,6 +27,8 @@ T = TypeVar("T")
 BATCH_SIZE = 64
 #: Characters of an unexpected reply that an error message quotes.
 _MAX_QUOTED = 300
+#: A URL that starts with it names the Unix socket of a server.
+SOCKET_SCHEME = "unix:"
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +82,8 @@ class ServerApi:
             raise InputError("The API key contains characters that cannot be sent in an HTTP header.", param="key")
         #: The server's URL, without ``/v1``.
         self.url = url.rstrip("/").removesuffix("/v1")
+        #: Path of the server's Unix socket.
+        self._socket = self.url.removeprefix(SOCKET_SCHEME) if self.url.startswith(SOCKET_SCHEME) else None
         self._model = model
         self._headers = {"Authorization": f"Bearer {key}"} if key else {}
         self._timeout = options.get("timeout", 300.0)
@@ -87,7 +91,8 @@ class ServerApi:
         self._on_retry = options.get("on_retry")
 
     def _absolute(self, path: str) -> str:
-        return path if path.startswith(("http://", "https://")) else self.url + path
+        base = "http://localhost" if self._socket is not None else self.url
+        return path if path.startswith(("http://", "https://")) else base + path
 
     def _report(self, seconds: float) -> None:
         if self._on_retry is not None:
@@ -190,9 +195,11 @@ class ServerApi:
 
 
 def check_url(url: str) -> None:
-    """Raise InputError unless ``url`` is an HTTP URL with a host."""
+    """Raise InputError unless ``url`` is an HTTP URL with a host, or ``unix:`` and the path of a socket."""
     import httpx
 
+    if url.startswith(SOCKET_SCHEME) and len(url) > len(SOCKET_SCHEME):
+        return
     if not url.startswith(("http://", "https://")):
         raise InputError(f"The URL of a server begins with http:// or https://, not {url!r}.", param="url")
     try:

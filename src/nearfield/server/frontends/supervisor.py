@@ -31,7 +31,7 @@ from nearfield.server.frontends.frontend import CONNECTION, STOP, FrontendConfig
 from nearfield.server.frontends.metrics_merge import MergedMetrics
 from nearfield.server.frontends.process import FrontendProcess
 from nearfield.server.http.connection_limit import AcceptErrors, raise_file_limit
-from nearfield.server.lifecycle.listener import accept_pending, bind, close_listening, drop_new_connections
+from nearfield.server.lifecycle.listener import accept_pending, bind, drop_new_connections, remove_socket_file
 from nearfield.server.lifecycle.model_loading import load_models, model_aliases
 from nearfield.server.lifecycle.serve import listening_address, ready_line, warn_if_open
 from nearfield.server.logs import LOG, configure_logging
@@ -61,7 +61,7 @@ def serve(settings: Settings, announce: Callable[[str], None] = print) -> None:
     check(settings)
     configure_logging(settings.log_level, settings.log_format)
     with bind(settings) as listening, contextlib.ExitStack() as ends:
-        ends.callback(close_listening, listening)
+        ends.callback(remove_socket_file, listening)
         started = time.perf_counter()
         raise_file_limit()  # the front-ends inherit it
         processes = []
@@ -328,7 +328,8 @@ class FrontendSupervisor:
         self._loop.remove_reader(self._listening)
         drop_new_connections(self._listening)
         self._pending += accept_pending(self._listening)
-        close_listening(self._listening)
+        remove_socket_file(self._listening)
+        self._listening.close()
         self._spawn(self._finish())
 
     async def _finish(self) -> None:

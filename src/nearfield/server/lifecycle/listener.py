@@ -71,7 +71,7 @@ class Listener(uvicorn.Server):
             await super().startup([])
             loop = asyncio.get_running_loop()
             self.servers.append(
-                await loop.create_unix_server(self._protocol, sock=self._listening, ssl=self.config.ssl)
+                await loop.create_unix_server(self._protocol, sock=self._listening.dup(), ssl=self.config.ssl)
             )
         else:
             await super().startup(sockets)
@@ -120,9 +120,10 @@ class Listener(uvicorn.Server):
         with self._listening.dup() as duplicate:
             duplicate.setblocking(False)
             drop_new_connections(duplicate)
+            remove_socket_file(self._listening)
             for server in self.servers:
                 server.close()
-            close_listening(self._listening)
+            self._listening.close()
             accepted = list(accept_pending(duplicate))
         for connection in accepted:
             connection.setblocking(False)
@@ -268,12 +269,8 @@ def _remove_stale_socket(path: Path) -> None:
     raise SettingsError(f"Cannot listen on {path}: another server listens there. Choose another --uds.")
 
 
-def close_listening(listening: socket.socket) -> None:
-    """Close a listening socket, and remove the file of a Unix socket."""
-    if listening.fileno() < 0:
-        return
-    path = listening.getsockname() if listening.family == _AF_UNIX else None
-    listening.close()
-    if path:
+def remove_socket_file(listening: socket.socket) -> None:
+    """Remove the file of a Unix socket, before the socket is closed: the path may be another server's afterwards."""
+    if listening.fileno() >= 0 and listening.family == _AF_UNIX:
         with contextlib.suppress(OSError):
-            Path(path).unlink()
+            Path(listening.getsockname()).unlink()

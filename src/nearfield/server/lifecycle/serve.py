@@ -16,7 +16,7 @@ from nearfield.inference.loaded_model import LoadedModel
 from nearfield.server import rpc
 from nearfield.server.app import create_app, open_traces
 from nearfield.server.http.connection_limit import ConnectionLimit, raise_file_limit
-from nearfield.server.lifecycle.listener import Listener, bind, check_grpc_port, close_listening, uvicorn_config
+from nearfield.server.lifecycle.listener import Listener, bind, check_grpc_port, remove_socket_file, uvicorn_config
 from nearfield.server.lifecycle.model_loading import load_models, model_aliases
 from nearfield.server.logs import LOG, configure_logging
 from nearfield.server.models.model_pool import ModelPool
@@ -50,7 +50,7 @@ def serve(settings: Settings, announce: Callable[[str], None] = print) -> None:
                 check_grpc_port(settings)
                 _serve_on(listening, settings, announce, traces)
             finally:
-                close_listening(listening)
+                remove_socket_file(listening)
     finally:
         if traces is not None:
             traces.close()
@@ -111,10 +111,10 @@ def log_connection_limit(limit: ConnectionLimit, files: int | None) -> None:
 def listening_address(listening: socket.socket, settings: Settings) -> str:
     """Return the URL, or the Unix socket, that a socket listens on."""
     if settings.uds is not None:
-        return f"http+unix://{settings.uds}"
+        return f"unix:{settings.uds}"
     host, port = listening.getsockname()[:2]
     host = f"[{host}]" if ":" in host else host
-    return f"{'https' if settings.tls_cert is not None else 'http'}://{host}:{port}"
+    return f"{'https' if settings.tls_cert is not None else 'http'}://{host}:{port}/v1"
 
 
 def ready_line(address: str, loaded: Sequence[LoadedModel], seconds: float, grpc: str | None = None) -> str:
@@ -122,8 +122,7 @@ def ready_line(address: str, loaded: Sequence[LoadedModel], seconds: float, grpc
     models = ", ".join(f"{model.name} ({_output_summary(model)}, {model.precision})" for model in loaded)
     also = f" and over gRPC (TEI) at {grpc}" if grpc is not None else ""
     return (
-        f"Nearfield serves {models or 'models on demand'} at {address}/v1{also} "
-        f"(ready in {seconds:.1f} s; docs at /docs)"
+        f"Nearfield serves {models or 'models on demand'} at {address}{also} (ready in {seconds:.1f} s; docs at /docs)"
     )
 
 
