@@ -166,6 +166,13 @@ class ModelUnavailable(Overloaded):
     code = "model_unavailable"
 
 
+class OutOfMemory(Overloaded):
+    """The process may not take as much memory as the request needs."""
+
+    status = 503
+    code = "out_of_memory"
+
+
 class DeadlineExceeded(Overloaded):
     """The deadline of a request passed before its result was complete. Inputs that had not started were not run."""
 

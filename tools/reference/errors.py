@@ -47,6 +47,7 @@ _ADVICE = {
     "RateLimited": "Wait for the seconds in `Retry-After`, or ask for a key with a higher rate.",
     "TooManyBatches": "Wait until one of your batches has ended, or cancel one.",
     "ModelUnavailable": "Wait for the seconds in `Retry-After`. If it stays, raise `memory_budget` or read the server's log.",
+    "OutOfMemory": "Wait for the seconds in `Retry-After`, send less at once, or give the server more memory.",
     "DeadlineExceeded": "Send it again later, with fewer inputs, or raise `request_timeout`.",
     "Cancelled": "Nothing: the client itself closed the connection.",
     "ShuttingDown": "Send the request again to another server, or after the restart.",

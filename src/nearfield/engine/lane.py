@@ -10,7 +10,7 @@ import numpy as np
 
 from nearfield.arrays import ResultRow
 from nearfield.engine.job import Batch, Job, Runner
-from nearfield.errors import ExecutionFailed, NearfieldError
+from nearfield.errors import ExecutionFailed, NearfieldError, OutOfMemory
 
 #: The result or the error of each job of a batch.
 BatchOutcome = list[tuple[Job, "ResultRow | Exception"]]
@@ -100,6 +100,8 @@ def _not_finite() -> ExecutionFailed:
 def _input_error(error: Exception) -> Exception:
     if isinstance(error, NearfieldError):
         return error
+    if isinstance(error, MemoryError):
+        return OutOfMemory("The server has too little memory for this input now. Try again later.")
     failure = ExecutionFailed(f"The runtime failed on this input: {type(error).__name__}: {error}")
     failure.__cause__ = error
     return failure

@@ -64,7 +64,7 @@ def create_app(
         traces = open_traces(settings.otel_endpoint)
     pool = models if isinstance(models, ModelPool) else ModelPool(models, aliases)
     server = ServerState.create(settings, pool, traces)
-    server.batches = BatchRunner(server.files, RequestLineHandler(server))
+    server.batches = BatchRunner(server.files, RequestLineHandler(server), server.content_bounds)
     handler = RequestHandler(server)
     document = openapi.document(server.dialects)
     routes = [

@@ -32,6 +32,7 @@ from nearfield.server.http.limits import Pace, RequestLimits
 from nearfield.server.http.reply_budget import ReplyBudget
 from nearfield.server.http.request_body import BodyBudget
 from nearfield.server.models.model_pool import ModelPool
+from nearfield.server.observability.loop_lag import LoopLag
 from nearfield.server.observability.prometheus import Prometheus
 from nearfield.settings import Settings, cache_dir
 
@@ -62,6 +63,7 @@ class ServerState:
     pace: Pace = field(default_factory=Pace)
     pending_bodies: PendingBodies = field(default_factory=PendingBodies)
     decode_thread: DecodeThread = field(default_factory=DecodeThread)
+    loop_lag: LoopLag = field(default_factory=LoopLag)
     #: Returns the metrics of all front-ends, if there are several processes.
     merged_metrics: Callable[[], Awaitable[bytes]] | None = None
     #: Path templates by endpoint, as labels of metrics and traces.
@@ -110,6 +112,7 @@ class ServerState:
         return state
 
     def _observe_models(self) -> None:
+        self.prometheus.watch_loop(self.loop_lag)
         self.prometheus.watch_models(self.models)
         self.prometheus.watch_connections(self.connections)
         self.connections.on_refusal = lambda status: self.prometheus.replied("unmatched", status, 0.0)
@@ -126,7 +129,8 @@ class ServerState:
     # -- start and stop ------------------------------------------------------------------------------------------
 
     def start(self) -> None:
-        """Resume the batches that an earlier process left unfinished."""
+        """Resume the batches that an earlier process left unfinished, and measure the event loop."""
+        self.loop_lag.start()
         self.batches.wake()
 
     def stop(self) -> None:

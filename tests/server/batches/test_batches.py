@@ -156,6 +156,8 @@ def test_what_is_no_form_is_refused(url: str) -> None:
         (whole.replace(b'"file"', b'"other"'), kind, 400),
         (whole[:-4] + b"\r\n" + whole, kind, 400),
         (whole.replace(b'"file"', b'"purpose"').replace(b"x", b"x" * 70_000), kind, 413),
+        (b"--b\r\n\r\n\r\n" * 100 + whole, kind, 400),  # many parts without a name
+        (whole.replace(b"form-data;", b"form-data;" + b" " * 70_000), kind, 400),
     ]
     for body, headers, status in cases:
         assert httpx.post(url + "/v1/files", content=body, headers=headers).status_code == status, body[:80]
@@ -327,6 +329,19 @@ def test_a_file_that_is_not_of_requests_fails_the_batch(client: openai.OpenAI) -
         (10, "invalid_json_line", None),
         (11, "invalid_request", None),
     ]
+
+
+def test_a_line_with_too_much_inside_fails_the_batch(client: openai.OpenAI) -> None:
+    start = json.dumps(_line("flood"))[:-2].encode()
+    for flood in (b"[]", b"{}", b"0.1"):
+        lines = [start + b',"x":[' + b",".join([flood] * 200_000) + b"]}}", json.dumps(_line("cat")).encode()]
+        name = client.files.create(file=("a", b"\n".join(lines)), purpose="batch").id
+        batch = client.batches.create(input_file_id=name, endpoint=ENDPOINT, completion_window="24h")
+        batch = _end(client, batch.id)
+        assert [(error.line, error.code) for error in batch.errors.data] == [(1, "line_too_large")]
+    many = [_line("ids", [6] * 300_000), _line("texts", ["cat"] * 5000)]  # both are converted in a thread
+    batch = _end(client, _create(client, *many).id)
+    assert batch.request_counts.completed == 2
 
 
 def test_a_batch_is_bounded(client: openai.OpenAI, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,6 +18,7 @@ import pytest
 
 from nearfield.encoder import Encoder
 from nearfield.errors import Overloaded, SlowBody, TooLarge
+from nearfield.server.frontends.metrics_merge import MergedMetrics
 from nearfield.server.http import deadline as deadlines
 from nearfield.server.http import request_body
 from nearfield.server.http.content_bounds import ContentBounds, check_json, check_msgpack
@@ -25,6 +26,9 @@ from nearfield.server.http.deadline import PendingBodies, RequestDeadline
 from nearfield.server.http.decode_thread import DecodeThread, FairTurns, suspended_collection
 from nearfield.server.http.limits import RequestLimits
 from nearfield.server.http.request_body import BodyBudget, RequestBody, decode
+from nearfield.server.observability import loop_lag
+from nearfield.server.observability.loop_lag import LoopLag
+from nearfield.server.observability.prometheus import Prometheus
 from tests.support.serving import serving
 
 PATH = "/v1/embeddings"
@@ -450,3 +454,51 @@ async def test_time_in_which_the_server_does_not_read_does_not_count() -> None:
 async def test_the_body_of_a_client_without_a_key_has_a_short_time() -> None:
     with pytest.raises(SlowBody):
         await _receive_all(_Sender(10**6, 0.01, 10_000), within=0.2)
+
+
+# -- memory and pauses -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.network
+@pytest.mark.parametrize("size", [10, 100_000], ids=["small", "large"])
+def test_a_request_that_runs_out_of_memory_may_be_tried_again(
+    tiny: Encoder, monkeypatch: pytest.MonkeyPatch, size: int
+) -> None:
+    def fail(*_: Any) -> Any:
+        raise MemoryError
+
+    body = {"model": "tiny", "input": "cat", "user": "x" * size}
+    with serving([tiny]) as url:
+        with monkeypatch.context() as patch:
+            patch.setattr("nearfield.server.http.routing.decode", fail)
+            response = httpx.post(url + PATH, json=body)
+        assert response.status_code == 503
+        assert response.headers["retry-after"] == "1"
+        assert response.json()["error"]["code"] == "out_of_memory"
+        assert httpx.post(url + PATH, json=body).status_code == 200
+
+
+async def test_the_longest_pause_of_the_event_loop_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loop_lag, "_PERIOD", 0.0)
+    lag = LoopLag()
+    assert lag.max_seconds == 0
+    lag.start()
+    await asyncio.sleep(0.1)
+    time.sleep(0.3)
+    await asyncio.sleep(0)
+    await asyncio.sleep(0.06)
+    assert 0.2 < lag.max_seconds < 5
+    await asyncio.sleep(0.6)  # six periods later it is forgotten
+    assert lag.max_seconds < 0.2
+    lag.stop()
+
+
+def test_the_longest_pause_of_several_processes_is_that_of_the_slowest() -> None:
+    name = "nearfield_event_loop_lag_seconds_max"
+    pages = {}
+    for number, seconds in enumerate((0.25, 0.5, 0.125)):
+        metrics, lag = Prometheus([]), LoopLag()
+        metrics.watch_loop(lag)
+        lag._max_delays.append(seconds)
+        pages[str(number)] = metrics.metrics()
+    assert f"\n{name} 0.5\n" in MergedMetrics().page([], pages).decode()

@@ -460,6 +460,20 @@ def test_messages_larger_than_the_limit_are_refused(client: Client) -> None:
     assert len(client("Embed/Embed", pb.EmbedRequest(inputs="cat")).embeddings)
 
 
+def test_messages_with_too_many_values_are_refused(tiny: Encoder) -> None:
+    ids = pb.DecodeRequest(ids=[1] * 1_200_000).SerializeToString()
+    unknown = b"\xf8\x01\x01" * 1_200_000
+    truncated = b"\x12\xff" * 50_000
+    with calling([tiny]) as served, Client(served.address) as client:
+        for path, data in (("Rerank/Rerank", b"\x12\x00" * 1_200_000), ("Tokenize/Decode", ids)):
+            call = client.channel.stream_stream(f"/tei.v1.{path}")
+            for message, refused in ((data, True), (unknown, True), (truncated, False)):
+                with pytest.raises(grpc.RpcError) as caught:
+                    list(call(iter([message]), timeout=60))
+                assert ("values" in caught.value.details()) == refused
+        assert client("Tokenize/Decode", pb.DecodeRequest(ids=[6] * 100_000)).text
+
+
 def test_as_many_items_as_over_http(tiny: Encoder, fleet: Fleet) -> None:
     with calling([fleet["reranker"]], max_items=4) as served, Client(served.address) as client:
         assert len(client("Rerank/Rerank", pb.RerankRequest(query="cat", texts=["a"] * 4)).ranks) == 4

@@ -12,8 +12,12 @@ from typing import Any
 import msgspec
 import orjson
 
+from nearfield.errors import TooLarge
 from nearfield.server.files.file_store import new_id, write_all
 from nearfield.server.files.storage_errors import convert_storage_errors
+from nearfield.server.http.content_bounds import LARGE_BODY, ContentBounds, check_json
+from nearfield.server.http.decode_thread import suspended_collection
+from nearfield.server.http.request_body import read_fraction
 
 #: Maximum number of requests in a batch, of inputs of all its requests, and of bytes of its file.
 MAX_LINES, MAX_INPUTS, MAX_BYTES = 50_000, 50_000, 200 * 2**20
@@ -46,14 +50,15 @@ class BatchLine(msgspec.Struct):
 
 
 #: Decodes a line of requests.
-decode = msgspec.json.Decoder(BatchLine).decode
+decode = msgspec.json.Decoder(BatchLine, float_hook=read_fraction).decode
 
 
 class LineChecker:
     """Checks the lines of a file one by one and collects the errors."""
 
-    def __init__(self, endpoint: str) -> None:
+    def __init__(self, endpoint: str, bounds: ContentBounds) -> None:
         self.total = 0
+        self._bounds = bounds
         self.model: str | None = None
         self._endpoint = endpoint
         self._inputs = 0
@@ -92,7 +97,11 @@ class LineChecker:
         if len(raw) > _MAX_LINE_BYTES:
             yield LineError("line_too_long", f"Line {number} is longer than {_MAX_LINE_BYTES} bytes.", number)
             return
-        line = decode(raw)
+        try:
+            line = self._decode(raw)
+        except TooLarge as error:
+            yield LineError("line_too_large", f"Line {number}: {error}", number)
+            return
         if not 0 < len(line.custom_id) <= _MAX_ID_LENGTH:
             message = f"Line {number}: custom_id must have 1 to {_MAX_ID_LENGTH} characters."
             yield LineError("invalid_custom_id", message, number, "custom_id")
@@ -111,6 +120,18 @@ class LineChecker:
         if len(self._models) < 2:
             self._models.add(model if isinstance(model, str) else None)
         self._inputs += _inputs(line.body.get("input"))
+
+    def _decode(self, raw: bytes) -> BatchLine:
+        """Decode a line; a large one is checked against the bounds before.
+
+        Raises:
+            TooLarge: it contains more than the bounds allow.
+        """
+        if len(raw) <= LARGE_BODY:
+            return decode(raw)
+        check_json(raw, self._bounds)
+        with suspended_collection():
+            return decode(raw)
 
 
 def _inputs(value: Any) -> int:

@@ -35,6 +35,7 @@ from nearfield.server.batches.batch_lines import BatchLine, LineError
 from nearfield.server.batches.batch_store import BatchStore
 from nearfield.server.files.file_store import FileStore, in_thread, new_id
 from nearfield.server.files.storage_errors import convert_storage_errors
+from nearfield.server.http.content_bounds import ContentBounds
 from nearfield.server.logs import LOG
 
 #: Seconds within which a batch is done, or expires.
@@ -88,13 +89,15 @@ class _RunnerStopped(Exception):
 class BatchRunner:
     """The batches of all keys, and the task that runs them: it runs while there is work, and has a lock."""
 
-    def __init__(self, files: FileStore, handler: LineHandler) -> None:
+    def __init__(self, files: FileStore, handler: LineHandler, bounds: ContentBounds) -> None:
         self._files = files
-        self._store = BatchStore(files)
+        self._store = BatchStore(files, bounds)
         self._handler = handler
         self._stop = asyncio.Event()
         self._more = asyncio.Event()
         self._turn = asyncio.Semaphore(_MAX_COMPUTING)
+        #: One file is checked at a time: several threads that decode would each make the event loop wait.
+        self._checking = asyncio.Semaphore(1)
         self._task: asyncio.Task[None] | None = None
         self._lock: int | None = None
         self._started = time.monotonic()
@@ -305,7 +308,8 @@ class BatchRunner:
 
     async def _validate(self, job: BatchJob) -> None:
         """Read the whole file once: what has not the shape of requests fails the batch before anything is done."""
-        total, model, problems = await in_thread(self._store.check, job)
+        async with self._checking:
+            total, model, problems = await in_thread(self._store.check, job)
 
         def change(batch: BatchObject) -> None:
             if batch.status == "validating":

@@ -24,6 +24,7 @@ from nearfield.server.batches.batch_lines import (
 )
 from nearfield.server.files.file_store import FileRecord, FileStore
 from nearfield.server.files.storage_errors import convert_storage_errors
+from nearfield.server.http.content_bounds import ContentBounds
 
 #: Lines in work at once, and their bytes: repeated after a kill, and waited for at a shutdown.
 _WINDOW_LINES, _WINDOW_BYTES = 256, 256 * 1024
@@ -34,8 +35,9 @@ _RETRY_SECONDS = 30.0
 class BatchStore:
     """Stores batches beside files. All methods wait for the disk: call them in threads."""
 
-    def __init__(self, files: FileStore) -> None:
+    def __init__(self, files: FileStore, bounds: ContentBounds) -> None:
         self._files = files
+        self._bounds = bounds
 
     # -- records ---------------------------------------------------------------------------------------------------
 
@@ -118,7 +120,7 @@ class BatchStore:
 
     def check(self, job: BatchJob) -> tuple[int, str | None, list[LineError]]:
         """Read the whole file; return its number of requests, their model, and its errors."""
-        checker = LineChecker(job.batch.endpoint)
+        checker = LineChecker(job.batch.endpoint, self._bounds)
         for number, raw, _ in read_lines(self._input(job)):
             if not checker.check(number, raw):
                 break

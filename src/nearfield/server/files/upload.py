@@ -47,17 +47,21 @@ class MultipartUpload:
         claimed = self._headers.get("content-length", "")
         if claimed.isdigit() and int(claimed) > max_bytes + _MAX_OTHER_BYTES:
             raise reader.too_large()
-        parts: list[bytes] = []
-        more = True
+        waiting = bytearray()
+        more, total = True, 0
         while more:
             message = await self._receive()
             if message["type"] == "http.disconnect":
                 raise Cancelled("The client disconnected before its file was complete.")
-            parts.append(message.get("body", b""))
+            part = message.get("body", b"")
+            total += len(part)
+            if total > max_bytes + _MAX_OTHER_BYTES:
+                raise reader.too_large()
+            waiting += part
             more = message.get("more_body", False)
-            if not more or sum(map(len, parts)) >= _WRITE_SIZE:
-                await in_thread(reader.feed, b"".join(parts))
-                parts.clear()
+            if not more or len(waiting) >= _WRITE_SIZE:
+                await in_thread(reader.feed, bytes(waiting))
+                waiting.clear()
         return reader.end()
 
     def _boundary(self) -> bytes:
@@ -81,7 +85,7 @@ class _MultipartReader:
         self._write = write
         self._max_bytes = max_bytes
         self._name = name
-        self._size = self._other_bytes = 0
+        self._size = self._other_bytes = self._part_count = 0
         self._has_file = self._complete = False
         self._header = self._value = b""
         self._headers: dict[bytes, bytes] = {}
@@ -140,7 +144,9 @@ class _MultipartReader:
     def _on_part(self) -> None:
         _, options = parse_options_header(self._headers.get(b"content-disposition", b""))
         name = options.get(b"name", b"").decode("utf-8", "replace")
-        self._count_other(1)
+        self._part_count += 1
+        if self._part_count > _MAX_FIELDS + 1:
+            raise InputError(f"The form has more than {_MAX_FIELDS} fields.")
         self._bytes.clear()
         self._field = name
         if name == self._name:
@@ -148,8 +154,6 @@ class _MultipartReader:
                 raise InputError(f"The form has more than one {name!r}.", param=name)
             self._has_file, self._field = True, None
             self._form.filename = options.get(b"filename", b"").decode("utf-8", "replace")[:512]
-        elif len(self._form.fields) >= _MAX_FIELDS:
-            raise InputError(f"The form has more than {_MAX_FIELDS} fields.")
 
     def _on_data(self, data: bytes, start: int, end: int) -> None:
         if self._field is not None:

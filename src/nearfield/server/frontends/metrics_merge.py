@@ -13,9 +13,10 @@ from prometheus_client.registry import Collector
 Key = tuple[str, tuple[tuple[str, str], ...]]
 Values = dict[Key, float]
 
-#: Gauges that have the same value in each front-end.
+#: Gauges that have the same value in each front-end, or whose largest value counts.
 _SHARED_GAUGES = frozenset(
     {
+        "nearfield_event_loop_lag_seconds_max",
         "nearfield_model_bytes",
         "nearfield_model_loaded",
         "nearfield_models_users",

@@ -9,7 +9,7 @@ from functools import partial
 from starlette.requests import Request
 from starlette.responses import Response
 
-from nearfield.errors import AccessDenied, Cancelled, InputError, NearfieldError, Overloaded
+from nearfield.errors import AccessDenied, Cancelled, InputError, NearfieldError, OutOfMemory, Overloaded
 from nearfield.server.auth.api_key import ANONYMOUS, ApiKey
 from nearfield.server.auth.owner import address_owner, owner_of
 from nearfield.server.exchange import Exchange
@@ -22,6 +22,7 @@ from nearfield.server.http.responses import (
     error_response,
     estimated_bytes,
     exchange_response,
+    out_of_memory,
     reply_response,
     unexpected_error_response,
 )
@@ -63,6 +64,8 @@ class RequestHandler:
                 state.failure, response = type(error), Response(status_code=error.status)  # the client has gone
             except NearfieldError as error:
                 state.failure, response = type(error), error_response(state.chosen.dialect, error)
+            except MemoryError as error:
+                state.failure, response = OutOfMemory, error_response(state.chosen.dialect, out_of_memory(error))
             except Exception as error:  # noqa: BLE001 - raised further, it would cost the client its connection
                 state.failure, response = type(error), unexpected_error_response(state.chosen.dialect, error)
             self._record(request, state)

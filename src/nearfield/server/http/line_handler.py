@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 from nearfield.errors import AccessDenied, Cancelled, NearfieldError, Overloaded, ShuttingDown
 from nearfield.server.auth.api_key import ANONYMOUS, ApiKey
+from nearfield.server.auth.owner import owner_of
 from nearfield.server.batches.batch_runner import LineResponse
 from nearfield.server.http.request_context import RequestContext
-from nearfield.server.http.responses import error_response, exchange_response, unexpected_error_response
+from nearfield.server.http.responses import error_response, exchange_response, out_of_memory, unexpected_error_response
 from nearfield.server.http.routing import RouteCandidate, read_exchange
 from nearfield.server.server_state import ServerState
+
+#: Items of a list up to which a line is converted on the event loop.
+_LARGE_LIST = 4096
 
 
 class RequestLineHandler:
@@ -43,6 +48,7 @@ class RequestLineHandler:
             limits=server.limits,
             token_ids=server.token_ids,
             allowed=key.allows,
+            in_thread=partial(server.decode_thread.run, owner_of(key, None)) if _is_large(body) else None,
         )
         try:
             exchange = await read_exchange(candidate.route, context)
@@ -52,6 +58,8 @@ class RequestLineHandler:
             raise
         except NearfieldError as error:
             return self.refuse_line(url, error)
+        except MemoryError as error:
+            raise out_of_memory(error) from error
         except Exception as error:  # noqa: BLE001 - the other lines go on
             response = unexpected_error_response(candidate.dialect, error)
             return LineResponse(response.status_code, bytes(response.body))
@@ -83,3 +91,8 @@ class RequestLineHandler:
         if key is None:
             raise AccessDenied("The key that created this batch is no longer accepted.")
         return key
+
+
+def _is_large(body: Mapping[str, Any]) -> bool:
+    """Return whether a body has a list of many items: it is converted in a thread."""
+    return any(isinstance(value, list) and len(value) > _LARGE_LIST for value in body.values())

@@ -12,7 +12,7 @@ from typing import Any
 import orjson
 from starlette.responses import Response, StreamingResponse
 
-from nearfield.errors import NearfieldError, Overloaded
+from nearfield.errors import NearfieldError, OutOfMemory, Overloaded
 from nearfield.server.dialects import Dialect, Reply, Route
 from nearfield.server.exchange import Exchange
 from nearfield.server.http.reply_budget import LargeResponse, ReplyShare
@@ -169,3 +169,9 @@ def unexpected_error_response(dialect: Dialect, error: Exception) -> Response:
     """Log an error that is no ``NearfieldError``, and return a response with status 500."""
     LOG.error("unexpected error", exc_info=error)
     return reply_response(dialect.refuse(NearfieldError("The server failed on this request; see its log.")), 500)
+
+
+def out_of_memory(error: MemoryError) -> OutOfMemory:
+    """Log that memory ran out, and return the error for the client."""
+    LOG.error("a request ran out of memory", exc_info=error)
+    return OutOfMemory("The server has too little memory for this request now. Send less at once, or try again later.")

@@ -16,6 +16,7 @@ from nearfield.inference.loaded_model import LoadedModel
 from nearfield.inference.result_cache import ResultCache
 from nearfield.server.exchange import CompositeExchange, Exchange
 from nearfield.server.models.model_pool import ModelPool
+from nearfield.server.observability.loop_lag import LoopLag, LoopLagMetric
 from nearfield.server.observability.tei_metrics import TeiMetrics
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -71,6 +72,10 @@ class Prometheus:
     def watch_models(self, models: ModelPool) -> None:
         """Add the metrics of loaded models and their memory."""
         self._registry.register(_ModelsState(models))
+
+    def watch_loop(self, lag: LoopLag) -> None:
+        """Add the longest pause of the event loop."""
+        self._registry.register(LoopLagMetric(lag))
 
     def page(self) -> bytes:
         """Return all metrics as text."""

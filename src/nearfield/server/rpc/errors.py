@@ -8,6 +8,7 @@ import grpc
 
 from nearfield.errors import AccessDenied, Cancelled, Forbidden, ModelNotFound, NearfieldError, Overloaded, SlowBody
 from nearfield.server.dialects.tei.routes import TeiDialect
+from nearfield.server.http.responses import out_of_memory
 from nearfield.server.logs import LOG
 
 Code = grpc.StatusCode
@@ -42,6 +43,8 @@ class GrpcError:
     @classmethod
     def from_error(cls, error: Exception) -> GrpcError:
         """Return the status of an error; unexpected ones are logged."""
+        if isinstance(error, MemoryError):
+            error = out_of_memory(error)
         if not isinstance(error, NearfieldError):
             LOG.error("unexpected error", exc_info=error)
             return cls(Code.INTERNAL, "The server failed on this call; its log says why.", 500)

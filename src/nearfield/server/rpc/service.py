@@ -6,7 +6,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
@@ -24,9 +24,11 @@ from nearfield.errors import (
     TooLarge,
 )
 from nearfield.server.auth.api_key import ANONYMOUS, ApiKey
+from nearfield.server.auth.owner import LOCAL, owner_of
 from nearfield.server.dialects.tei.responses import compute_headers
 from nearfield.server.dialects.tei.routes import TeiDialect
 from nearfield.server.exchange import Exchange
+from nearfield.server.http.content_bounds import LARGE_BODY
 from nearfield.server.http.request_context import RequestContext
 from nearfield.server.http.responses import LARGE, exchange_headers
 from nearfield.server.logs import ACCESS, REQUEST_ID, request_id_of
@@ -54,6 +56,8 @@ class CallState:
     #: The ASGI scope that middleware and traces read: gRPC is HTTP/2, and its calls are POSTs.
     scope: dict[str, Any]
     key: ApiKey = ANONYMOUS
+    #: The owner of the costs.
+    owner: str = LOCAL
     call: RequestContext | None = None
     #: The exchange of the last message.
     exchange: Exchange | None = None
@@ -138,6 +142,7 @@ class GrpcService:
         request_headers = {name.decode(): value.decode("latin-1") for name, value in state.scope["headers"]}
         state.key = server.authenticate(request_headers.get("authorization"), _host(state.context.peer()), {})
         server.authorize(state.key, method.route)
+        state.owner = owner_of(state.key, _host(state.context.peer()) or None)
         state.call = RequestContext(
             server.models,
             request_headers,
@@ -174,11 +179,14 @@ class GrpcService:
         """Answer a call whose messages have one answer."""
         limits, until = self.server.limits, time.monotonic() + self._seconds(state)
         messages: list[Any] = []
-        with self.server.body_budget.open_body() as body:
+        with self.server.body_budget.open_body(state.owner) as body:
             while (data := await state.reader.read(max(0.001, until - time.monotonic()))) is not None:
                 body.reserve(len(data))
                 if len(messages) == limits.items:
                     raise TooLarge(f"More than {limits.items} texts in one stream. Send them in parts.")
+                if len(data) > LARGE_BODY:
+                    check = partial(state.method.check, data, self.server.content_bounds)
+                    await self.server.decode_thread.run(state.owner, check)
                 messages.append(state.method.parse(data))
             with Deadline(self._seconds(state)) as deadline:
                 return await self._do(state, state.method.gather(messages, self._call(state)), deadline)
@@ -222,9 +230,18 @@ class GrpcService:
     async def _work(self, state: CallState, data: bytes) -> bytes:
         state.messages += 1
         bulk = state.messages > self.server.limits.bulk_items
-        with self.server.body_budget.open_body() as body, Deadline(self._seconds(state)) as deadline:
+        with self.server.body_budget.open_body(state.owner) as body, Deadline(self._seconds(state)) as deadline:
             body.reserve(len(data))
-            return await self._do(state, state.method.read(data, self._call(state)), deadline, bulk)
+            return await self._do(state, self._read(state, data), deadline, bulk)
+
+    async def _read(self, state: CallState, data: bytes) -> Any:
+        """Convert a message to an exchange or an answer; a large one is checked and parsed in a thread."""
+        call, server = self._call(state), self.server
+        if len(data) > LARGE_BODY:
+            in_thread = partial(server.decode_thread.run, state.owner)
+            await in_thread(partial(state.method.check, data, server.content_bounds))
+            call = replace(call, in_thread=in_thread)
+        return await state.method.read(data, call)
 
     async def _do(self, state: CallState, reading: Awaitable[Any], deadline: Deadline, bulk: bool = False) -> bytes:
         """Perform the exchange that ``reading`` gives, encode its answer, and count it."""

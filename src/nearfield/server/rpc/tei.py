@@ -17,10 +17,12 @@ from nearfield.errors import InputError
 from nearfield.server.dialects.tei.responses import EmptyInput, iter_tokens
 from nearfield.server.dialects.tei.routes import TeiDialect
 from nearfield.server.exchange import CompositeExchange, Exchange, Rank
+from nearfield.server.http.content_bounds import ContentBounds
 from nearfield.server.http.request_context import RequestContext
 from nearfield.server.http.routing import read_exchange
 from nearfield.server.models.description import ModelDescription
 from nearfield.server.rpc import tei_pb2 as pb
+from nearfield.server.rpc.message_bounds import check_message
 
 PACKAGE = "tei.v1"
 SERVICES: Mapping[str, Any] = pb.DESCRIPTOR.services_by_name
@@ -75,7 +77,17 @@ class Method:
         Raises:
             InputError: the message is invalid.
         """
-        return await self._read_body(self.body(self.parse(data)), context)
+        if context.in_thread is None:
+            return await self._read_body(self.body(self.parse(data)), context)
+        return await self._read_body(await context.in_thread(lambda: self.body(self.parse(data))), context)
+
+    def check(self, data: bytes, bounds: ContentBounds) -> None:
+        """Check a message before it is parsed.
+
+        Raises:
+            TooLarge: it has too many values.
+        """
+        check_message(data, self.request_type.DESCRIPTOR, bounds)
 
     async def gather(self, messages: Sequence[Any], context: RequestContext) -> CompositeExchange:
         """Convert the messages of RerankStream to one exchange: texts of the same query are ranked together.
