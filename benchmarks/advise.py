@@ -16,7 +16,7 @@ from typing import Any
 
 from nearfield.encoder import Encoder
 from nearfield.evaluation.performance.load_test import LocalTarget, measure_bulk
-from nearfield.evaluation.performance.workloads import of_tokens
+from nearfield.evaluation.performance.workloads import texts_of_tokens
 from nearfield.evaluation.planning.calibration import Clock, calibrate
 from nearfield.evaluation.planning.model_shapes import ModelShape
 from nearfield.testing import write_tiny_model
@@ -91,8 +91,8 @@ def measure(rounds: int, *, quick: bool) -> dict[str, Any]:
 
 def _run(encoder: Encoder, length: int, seconds: float) -> tuple[float, float, float]:
     """Return tokens a second of a real run by CPU seconds and by the wall, and the tokens of a text."""
-    texts = of_tokens(encoder.tokenizer, length, max(16, 6000 // length))
-    target, clock = LocalTarget(encoder), Clock.of({})
+    texts = texts_of_tokens(encoder.tokenizer, length, max(16, 6000 // length))
+    target, clock = LocalTarget(encoder), Clock.for_options({})
     target.bulk(texts[: len(texts) // 2])
     with clock.timing() as passed:
         told = measure_bulk(target.bulk, texts, seconds)
