@@ -4,6 +4,9 @@ The method is that of "Evaluating Chunking Strategies for Retrieval" (Smith & Tr
 corpora: each question has the passages that answer it, and recall, precision and intersection over union are in
 characters of these. Other than there, all ways of cutting may fill the same budget of tokens, so that larger chunks are
 fewer: the best chunks are taken until it is used up, and the last one is cut where it ends.
+
+Splitters of other libraries (``splitters.py``) are compared as well, if they are installed: ``pip install chonkie
+semantic-text-splitter langchain-text-splitters``.
 """
 
 from __future__ import annotations
@@ -12,12 +15,15 @@ import json
 import re
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from benchmarks import splitters
 from nearfield.corpus.chunkers import DEFAULT, DEFAULT_OVERLAP, DEFAULT_SIZE, REGISTRY
 from nearfield.corpus.chunkers.late import group_runs
 from nearfield.corpus.chunkers.token_counter import TokenCounter
@@ -39,7 +45,24 @@ WAYS = (
     ("late", 64, 0),
     ("late", 128, 0),
 )
-QUICK = (("sentence", 128, 0), ("fixed", 128, 0))
+#: Of libraries, the sizes without and with overlap at which chunks have 106 tokens on average, as ours do at 128.
+MATCHED = {
+    "chonkie recursive": (147, None),
+    "chonkie sentence": (124, 124),
+    "semantic-text-splitter text": (138, 136),
+    "semantic-text-splitter markdown": (149, 148),
+    "langchain recursive": (144, 137),
+    "langchain recursive, sentences": (149, 148),
+}
+LIBRARY_WAYS = tuple(
+    (name, size, overlap)
+    for name, (plain, overlapping) in MATCHED.items()
+    for size, overlap in (
+        *((size, 0) for size in (64, 128, 200, plain)),
+        *((size, size * 15 // 100) for size in (64, 128, 200, overlapping) if size and overlapping),
+    )
+)
+QUICK = (("sentence", 128, 0), ("fixed", 128, 0), *((name, 128, 0) for name in MATCHED))
 #: Corpora in a quick run: those that take seconds.
 SMALL = ("chatlogs", "state_of_the_union", "wikitexts")
 #: Characters read of a corpus; questions that are answered further on are left out. All take three times as long.
@@ -65,6 +88,7 @@ class Pieces:
     spans: list[Span]
     vectors: Array
     rate: float = 0.0
+    seconds_per_mb: float = 0.0
 
 
 def measure(*, quick: bool) -> dict[str, Any]:
@@ -75,14 +99,24 @@ def measure(*, quick: bool) -> dict[str, Any]:
     corpora = {name: _document(name) for name in sorted({each.corpus for each in questions})}
     with Encoder("all-MiniLM-L6-v2") as encoder:
         bench = _Bench(encoder, corpora, questions)
-        rows = [bench.row(*way) for way in (QUICK if quick else WAYS)]
+        rows = [row for way in (QUICK if quick else (*WAYS, *LIBRARY_WAYS)) if (row := bench.row(*way))]
         return {
             "questions": len(questions),
             "budgets": BUDGETS,
             "rows": sorted(map(bench.compared, rows), key=lambda row: -row["mean_recall"]),
             "headings before the text": bench.headings(),
             "default": [DEFAULT, DEFAULT_SIZE, DEFAULT_OVERLAP],
+            "versions": _versions(),
         }
+
+
+def _versions() -> dict[str, str]:
+    """Return the versions of the libraries that are installed."""
+    versions = {}
+    for package in splitters.PACKAGES:
+        with suppress(metadata.PackageNotFoundError):
+            versions[package] = metadata.version(package)
+    return versions
 
 
 def _questions() -> list[Question]:
@@ -124,35 +158,53 @@ class _Bench:
         self._recalls: dict[tuple[Any, ...], Array] = {}
 
     def row(self, name: str, size: int, overlap: int) -> dict[str, Any]:
-        """Return the figures of one way of cutting."""
-        pieces = self._cut(name, size, overlap)
+        """Return the figures of one way of cutting; none if its library is not installed or changes the text."""
+        try:
+            pieces = self._cut(name, size, overlap)
+        except (ModuleNotFoundError, ValueError) as error:
+            print(f"skipped: {name}, {size} tokens, overlap {overlap}: {error}", flush=True)
+            return {}
         figures = self._figures(pieces)
         recall = figures[:, :, 0].mean(1)
         self._recalls[name, size, overlap] = recall
         low, high = _interval(recall)
+        tokens = np.array([span.tokens for span in pieces.spans])
         told = {
             "chunker": name,
             "size": size,
             "overlap": overlap,
             "chunks": len(pieces.spans),
-            "tokens_per_chunk": round(float(np.mean([span.tokens for span in pieces.spans])), 1),
+            "tokens_per_chunk": round(float(tokens.mean()), 1),
+            "longest": int(tokens.max()),
+            "larger_than_size": int((tokens > size).sum()),
             "mean_recall": round(100 * float(recall.mean()), 2),
             "interval": [round(100 * low, 2), round(100 * high, 2)],
         }
         for number, budget in enumerate(BUDGETS):
             found = 100 * figures[:, number].mean(0)
             told[str(budget)] = dict(zip(("recall", "precision", "iou"), np.round(found, 2).tolist(), strict=True))
-        print(told, flush=True)
-        return {**told, "tokens_per_second": round(pieces.rate)}
+        corpora = np.array([question.corpus for question in self._questions])
+        told["by_corpus"] = {
+            corpus: round(100 * float(recall[corpora == corpus].mean()), 2) for corpus in self._corpora
+        }
+        speed = {"tokens_per_second": round(pieces.rate), "seconds_per_mb": round(pieces.seconds_per_mb, 2)}
+        print(told | speed, flush=True)
+        return {**told, **speed}
 
     def compared(self, row: dict[str, Any]) -> dict[str, Any]:
-        """Add how far a row is from the default's, question by question."""
-        default = self._recalls.get((DEFAULT, DEFAULT_SIZE, DEFAULT_OVERLAP))
-        if default is None:
-            return row
-        gap = self._recalls[row["chunker"], row["size"], row["overlap"]] - default
-        told = [100 * float(gap.mean()), *(100 * each for each in _interval(gap))]
-        return {**row, "against_default": [round(each, 2) for each in told]}
+        """Add how far a row is from the default's, and from the default's at about its own size and overlap."""
+        recall = self._recalls[row["chunker"], row["size"], row["overlap"]]
+        peers = [
+            way for way in self._recalls if way[0] == DEFAULT and way[1] < 254 and (way[2] > 0) == (row["overlap"] > 0)
+        ]
+        peer = min(peers, key=lambda way: abs(way[1] - row["size"]), default=None)
+        told: dict[str, Any] = {"peer": peer}
+        for name, way in (("default", (DEFAULT, DEFAULT_SIZE, DEFAULT_OVERLAP)), ("peer", peer)):
+            if way in self._recalls:
+                gap = recall - self._recalls[way]
+                figures = [100 * float(gap.mean()), *(100 * bound for bound in _interval(gap))]
+                told[f"against_{name}"] = [round(figure, 2) for figure in figures]
+        return row | told
 
     def headings(self) -> dict[str, Any]:
         """Return the mean recall on Wikipedia's articles with and without the path of headings before the text."""
@@ -176,11 +228,11 @@ class _Bench:
 
     def _cut(self, name: str, size: int, overlap: int, *, before: bool = False, only: str = "") -> Pieces:
         """Cut the corpora and embed what is cut; time is the processor's own, of all threads, without embedding."""
-        chunker = REGISTRY.load(name)(self._ruler, size, overlap, embed=self._vectors)
+        chunker = self._open(name, size, overlap)
         owners: list[str] = []
         spans: list[Span] = []
         vectors: list[Array] = []
-        seconds, tokens = 0.0, 0
+        seconds, tokens, size_mb = 0.0, 0, 0.0
         for corpus, document in self._corpora.items():
             if only and corpus != only:
                 continue
@@ -188,11 +240,18 @@ class _Bench:
             cut = chunker.split(document)
             seconds += time.process_time() - started
             tokens += self._ruler.count(document.text)
+            size_mb += len(document.text.encode()) / 1e6
             owners += [corpus] * len(cut)
             spans += cut
             texts = [_headed(span, before) + document.text[span.start : span.end] for span in cut]
             vectors.append(self._late(document.text, cut) if chunker.late else self._vectors(texts))
-        return Pieces(owners, spans, np.concatenate(vectors), tokens / max(seconds, 1e-9))
+        rate = tokens / max(seconds, 1e-9)
+        return Pieces(owners, spans, np.concatenate(vectors), rate, seconds / max(size_mb, 1e-9))
+
+    def _open(self, name: str, size: int, overlap: int) -> Any:
+        if name in splitters.LIBRARIES:
+            return splitters.open_library(name, self._ruler, self._encoder.tokenizer.backend, size, overlap)
+        return REGISTRY.load(name)(self._ruler, size, overlap, embed=self._vectors)
 
     def _vectors(self, texts: Sequence[str]) -> Array:
         fresh = list(dict.fromkeys(text for text in texts if text not in self._known))
@@ -251,18 +310,24 @@ def _interval(values: Array) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def table(found: dict[str, Any]) -> str:
+def table(results: dict[str, Any]) -> str:
     """Return the rows as a Markdown table."""
-    budgets = [str(budget) for budget in found["budgets"]]
-    titles = ["chunker", "size", "overlap", "chunks", "mean recall (95%)", "against the default (95%)"]
-    titles += [*(f"recall at {each}" for each in budgets)]
-    lines = [f"| {' | '.join([*titles, 'precision, IoU at 400', 'tokens/s'])} |", "|---" * (len(titles) + 2) + "|"]
-    for row in found["rows"]:
+    budgets = [str(budget) for budget in results["budgets"]]
+    titles = ["chunker", "size/overlap", "chunks", "tokens a chunk", "mean recall (95%)", "against the default (95%)"]
+    titles += ["against ours of that size", *(f"recall at {budget}" for budget in budgets)]
+    titles += ["precision, IoU at 400", "tokens/s", "CPU s/MB"]
+    lines = [f"| {' | '.join(titles)} |", "|---" * len(titles) + "|"]
+    for row in results["rows"]:
         low, high = row["interval"]
-        cells = [row["chunker"], row["size"], row["overlap"], row["chunks"], f"{row['mean_recall']} ({low} to {high})"]
-        gap, least, most = row.get("against_default", ("", "", ""))
-        cells += [f"{gap:+} ({least:+} to {most:+})" if gap else ""]
-        cells += [row[each]["recall"] for each in budgets]
+        cells = [row["chunker"], f"{row['size']}/{row['overlap']}", row["chunks"], row["tokens_per_chunk"]]
+        cells += [f"{row['mean_recall']} ({low} to {high})", _gap(row, "default"), _gap(row, "peer")]
+        cells += [row[budget]["recall"] for budget in budgets]
         cells += [f"{row['400']['precision']}, {row['400']['iou']}", row["tokens_per_second"]]
+        cells += [row.get("seconds_per_mb", "")]
         lines.append(f"| {' | '.join(map(str, cells))} |")
-    return "\n".join([*lines, f"\nheadings before the text: {found['headings before the text']}"])
+    return "\n".join([*lines, f"\nheadings before the text: {results['headings before the text']}"])
+
+
+def _gap(row: dict[str, Any], reference: str) -> str:
+    gap, least, most = row.get(f"against_{reference}", (0.0, 0.0, 0.0))
+    return f"{gap:+} ({least:+} to {most:+})" if gap else ""

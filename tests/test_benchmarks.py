@@ -11,13 +11,15 @@ import numpy as np
 import orjson
 import pytest
 
-from benchmarks import asks
+from benchmarks import asks, splitters
 from benchmarks.asks import Ask, KnownScores, KnownVectors
 from benchmarks.forms import FORMS, PLAIN
 from benchmarks.load import load
 from benchmarks.mixed import flatness, requirements, table
 from benchmarks.tally import Tally
 from benchmarks.traffic import Plan, Traffic
+from nearfield.corpus.chunkers.token_counter import TokenCounter
+from nearfield.corpus.document import Block, Document
 from nearfield.evaluation.performance.load_test import quantiles
 from nearfield.testing import tiny_encoder
 from tests.support.serving import serving
@@ -260,3 +262,29 @@ async def test_bad_requests_are_bad(plain: tuple[str, str], seed: int) -> None:
         reply = await client.post(ask.path, content=ask.body, headers={"Content-Type": ask.media})
     assert reply.status_code == ask.status
     assert ask.check(reply.headers, reply.content) is None
+
+
+def test_chunks_of_a_library_are_located_without_gaps() -> None:
+    text = "One. Two.\n\n One. Two. End."
+    assert splitters.locate_chunks(text, ["One. Two.", "One. Two.", " End."]) == [(0, 9), (12, 21), (22, 26)]
+    assert splitters.locate_chunks(text, ["One. Two.\n\n", "Two.\n\n One.", "Two. End.", " "]) == [
+        (0, 9),
+        (5, 16),
+        (17, 26),
+    ]
+    for chunks in (["one. Two."], ["One.", "One. Two. End."], ["One. Two."]):
+        with pytest.raises(ValueError, match="No chunk"):
+            splitters.locate_chunks(text, chunks)
+
+
+def test_headings_in_markdown_keep_all_positions() -> None:
+    text = "Before.\n = = Title = = \nText."
+    start = text.index("Title")
+    document = Document(text, (Block(0, 7), Block(start, start + 5, "heading", 2), Block(start + 11, len(text))))
+    assert splitters.markdown_headings(document) == "Before.\n##   Title     \nText."
+    assert splitters.markdown_headings(Document(text)) == text
+    with tiny_encoder() as encoder:
+        counter = TokenCounter(encoder.tokenizer)
+    split = splitters.LibraryChunker(lambda text: text.split("\n"), counter, markdown=True).split(document)
+    assert [(span.start, span.end) for span in split] == [(0, 7), (8, start + 5), (start + 11, len(text))]
+    assert [span.tokens for span in split] == [counter.count(text[span.start : span.end]) for span in split]
