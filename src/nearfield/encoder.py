@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import sys
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
 from nearfield.arrays import Array
@@ -15,7 +15,7 @@ from nearfield.checkpoint.tokenizer.tokenizer import Tokens
 from nearfield.engine.job import Ticket
 from nearfield.errors import InputError, ModelRefused
 from nearfield.inference import encode_options, postprocess
-from nearfield.inference.call_limits import INLINE_CHARACTERS, NO_LIMITS, CallLimits, TimedResult
+from nearfield.inference.call_limits import NO_LIMITS, CallLimits, TimedResult
 from nearfield.inference.encode_options import (
     EncodeKeywords,
     EncodeKeywordsWithoutRole,
@@ -31,6 +31,7 @@ from nearfield.inference.preparation.input_preparer import InputPreparer, Prepar
 from nearfield.inference.preparation.inputs import LARGEST_WINDOW, Text, Texts
 from nearfield.inference.preparation.late_interaction import LateInteractionFormatter
 from nearfield.inference.preparation.sparse_static import SparseStaticEmbedding
+from nearfield.inference.tokenizer_threads import run_in_thread, runs_inline, tokenize_in_parts
 from nearfield.inference.uncompiled_model import UncompiledModel
 from nearfield.progress import Progress
 from nearfield.recipe import Multivector, Recipe, Splade
@@ -219,14 +220,21 @@ class Encoder(LoadedModel):
         """Run ``aencode_late`` with options as objects; the result comes with the seconds of each stage."""
         started, expires_at = time.monotonic(), limits.expires_at()
         resolved = self._resolve_late(options)
-        arguments = (self._model, documents, resolved)
-        if sum(len(chunk) for chunks in documents for chunk in chunks) <= INLINE_CHARACTERS:
-            ticket, spans = self._preparer.prepare_late(*arguments, bulk=limits.bulk, expires_at=expires_at)
-        else:
+        sizes = [sum(map(len, chunks)) + len(resolved.prompt) for chunks in documents]
+        tokens = None
+        if not runs_inline(self.tokenizer, sizes):
             self.engine.check_room()
-            ticket, spans = await asyncio.to_thread(
-                self._preparer.prepare_late, *arguments, bulk=limits.bulk, expires_at=expires_at
+            tokens = await tokenize_in_parts(
+                lambda part: self._preparer.tokenize_late(documents[part], resolved),
+                self.tokenizer,
+                sizes,
+                limits,
+                expires_at,
+                lambda late_tokens: len(late_tokens[0]),
             )
+        ticket, spans = self._preparer.prepare_late(
+            self._model, documents, resolved, bulk=limits.bulk, expires_at=expires_at, tokens=tokens
+        )
         self._observe("tokenise", started)
         limits.check_tokens(ticket)
         rows = await self.engine.run(ticket)
@@ -312,11 +320,12 @@ class Encoder(LoadedModel):
         resolved = self._resolve(options)
         single, items, _ = inputs.parse_inputs(texts)
         batch = list(items)
-        if sum(len(item) for item in batch if isinstance(item, Sized)) <= INLINE_CHARACTERS:
+        sizes = self._preparer.sizes(batch, resolved)
+        if runs_inline(self.tokenizer, sizes):
             prepared = self._prepare(batch, resolved, limits.bulk, expires_at)
         else:
             self.engine.check_room()
-            prepared = await asyncio.to_thread(self._prepare, batch, resolved, limits.bulk, expires_at)
+            prepared = await self._prepare_in_threads(batch, sizes, resolved, limits, expires_at)
         ticket = prepared.ticket
         self._observe("tokenise", started)
         limits.check_tokens(ticket)
@@ -371,6 +380,37 @@ class Encoder(LoadedModel):
         self, items: Sequence[Text], options: ResolvedOptions, bulk: bool, expires_at: float | None
     ) -> PreparedInputs:
         return self._preparer.prepare(self._model, items, options, bulk=bulk, expires_at=expires_at)
+
+    async def _prepare_in_threads(
+        self,
+        items: Sequence[Text],
+        sizes: Sequence[int],
+        options: ResolvedOptions,
+        limits: CallLimits,
+        expires_at: float | None,
+    ) -> PreparedInputs:
+        # Of a text that is split into chunks, what was dropped is read too.
+        chunked = options.truncate == "chunk"
+        tokens = await tokenize_in_parts(
+            lambda part: self._preparer.tokenize(items[part], options, part.start),
+            self.tokenizer,
+            sizes,
+            limits,
+            expires_at,
+            lambda item: len(item.ids) + (item.dropped if chunked else 0),
+        )
+        if chunked:
+            limits.check_count(sum(len(item.ids) + item.dropped for item in tokens))
+        prepare = partial(
+            self._preparer.prepare,
+            self._model,
+            items,
+            options,
+            bulk=limits.bulk,
+            expires_at=expires_at,
+            tokens=tokens,
+        )
+        return await run_in_thread(prepare, self.tokenizer, expires_at)
 
     def _windows(
         self, items: Iterable[Text], options: ResolvedOptions, max_size: int = LARGEST_WINDOW, steady: bool = False

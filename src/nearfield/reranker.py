@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -17,10 +16,11 @@ from nearfield.checkpoint.tokenizer.tokenizer import Truncate
 from nearfield.engine.job import Ticket
 from nearfield.errors import InputError, ModelRefused, nearest
 from nearfield.heads import OutputRequest
-from nearfield.inference.call_limits import INLINE_CHARACTERS, NO_LIMITS, CallLimits, TimedResult
+from nearfield.inference.call_limits import NO_LIMITS, CallLimits, TimedResult
 from nearfield.inference.encode_options import Unpack
 from nearfield.inference.loaded_model import LoadedModel, LoadKeywords
 from nearfield.inference.rerank_options import TRUNCATE, RerankKeywords, RerankOptions, activate
+from nearfield.inference.tokenizer_threads import runs_inline, tokenize_in_parts
 from nearfield.inference.uncompiled_model import UncompiledModel
 from nearfield.recipe import ClassScores, Recipe, RerankPrompt
 
@@ -151,11 +151,21 @@ class Scorer(LoadedModel):
     ) -> TimedResult[Scores]:
         """Run ``ascore`` with options as objects; the result comes with the seconds of each stage."""
         started, expires_at = time.monotonic(), limits.expires_at()
-        if sum(map(len, (*firsts, *(seconds or ())))) > INLINE_CHARACTERS:
-            self.engine.check_room()
-            tokens = await asyncio.to_thread(self._tokenize, firsts, seconds, options.truncate)
-        else:
+        sizes = list(map(len, firsts)) if seconds is None else self._pairs.sizes(firsts, seconds)
+        if runs_inline(self.tokenizer, sizes):
             tokens = self._tokenize(firsts, seconds, options.truncate)
+        else:
+            self.engine.check_room()
+            tokens = await tokenize_in_parts(
+                lambda part: self._tokenize(
+                    firsts[part], None if seconds is None else seconds[part], options.truncate, part.start
+                ),
+                self.tokenizer,
+                sizes,
+                limits,
+                expires_at,
+                lambda item: len(item.ids),
+            )
         ticket = self._create_ticket(tokens, options.adapter, bulk=limits.bulk, expires_at=expires_at)
         limits.check_tokens(ticket)
         timings = {"tokenise": ticket.created - started}
@@ -174,13 +184,16 @@ class Scorer(LoadedModel):
         columns = [np.concatenate([getattr(part, name) for part in parts]) for name in ("data", "tokens", "dropped")]
         return Scores(*columns)
 
-    def _tokenize(self, firsts: Sequence[str], seconds: Sequence[str] | None, truncate: str) -> list[PairTokens]:
+    def _tokenize(
+        self, firsts: Sequence[str], seconds: Sequence[str] | None, truncate: str, first_index: int = 0
+    ) -> list[PairTokens]:
         if truncate not in TRUNCATE:
             raise InputError(f"Unknown truncate {truncate!r}. {nearest(truncate, TRUNCATE)}", param="truncate")
         if seconds is not None:
-            return self._pairs.encode(firsts, seconds, truncate=truncate)
+            return self._pairs.encode(firsts, seconds, truncate=truncate, first_index=first_index)
         policy = cast(Truncate, "right" if truncate == "report" else truncate)
-        return [PairTokens(item.ids, 0, item.dropped) for item in self.tokenizer.encode(firsts, truncate=policy)]
+        tokens = self.tokenizer.encode(firsts, truncate=policy, first_index=first_index)
+        return [PairTokens(item.ids, 0, item.dropped) for item in tokens]
 
     def _create_ticket(
         self, tokens: list[PairTokens], adapter: str | None, *, bulk: bool, expires_at: float | None = None

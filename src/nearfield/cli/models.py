@@ -72,6 +72,7 @@ def show(name: Name, as_json: Json = False) -> None:
     from nearfield.checkpoint import model_folder
     from nearfield.cli.terminal import model_report
     from nearfield.errors import ModelNotFound, SourceUnavailable
+    from nearfield.inference.tokenizer_loading import warnings_before_loading
 
     entry, recipe = catalog.find(name), None
     try:
@@ -79,6 +80,7 @@ def show(name: Name, as_json: Json = False) -> None:
         recipe = model_folder.read_model_folder(
             located.folder, name=entry.id if entry else located.name, revision=located.revision, entry=entry
         )
+        recipe = dataclasses.replace(recipe, warnings=(*recipe.warnings, *warnings_before_loading(recipe)))
     except (SourceUnavailable, ModelNotFound):
         if entry is None:
             raise

@@ -244,7 +244,10 @@ def size_of(config: JsonObject, name: str) -> int:
 
 def _pad(config: JsonObject, kind: str) -> int:
     """Return the padding id that positions count from; MPNet's is 1, whatever its config says."""
-    return 1 if kind == "mpnet" else int(config.get("pad_token_id", 1))
+    number = 1 if kind == "mpnet" else int(config.get("pad_token_id", 1))
+    if number < 0:
+        raise ModelRefused(f"config.json: positions count from pad_token_id, which must not be negative: {number}.")
+    return number
 
 
 def _activation(config: JsonObject, name: str) -> str:

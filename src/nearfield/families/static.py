@@ -13,6 +13,7 @@ import numpy as np
 from nearfield.arrays import Array
 from nearfield.checkpoint.json_file import JsonObject
 from nearfield.checkpoint.weights.weights import Weights
+from nearfield.errors import WeightsError
 from nearfield.families import Family
 from nearfield.families.bert import size_of
 from nearfield.ops import Ops, T
@@ -42,7 +43,10 @@ def table(weights: Weights) -> Array:
     name = "embedding.weight" if "embedding.weight" in names else "embeddings"
     vectors = weights.tensor(name, weights.shape(name))
     if "mapping" in names:
-        vectors = vectors[weights.integers("mapping")]
+        mapping = weights.integers("mapping")
+        if mapping.size and not 0 <= mapping.min() <= mapping.max() < len(vectors):
+            raise WeightsError(f"The mapping of tokens points outside the table, which has {len(vectors)} rows.")
+        vectors = vectors[mapping]
     if "weights" in names:
         vectors = vectors * weights.tensor("weights", (len(vectors),))[:, None]
     return np.ascontiguousarray(vectors, np.float32)

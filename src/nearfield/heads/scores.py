@@ -46,11 +46,11 @@ class LanguageModelScoreHead(Head):
         self.spec = spec
         self.rows: tuple[int, ...] = ()
 
-    def bind(self, number: Callable[[str], int | None]) -> None:
+    def bind(self, number: Callable[[str], int | None], vocab_size: int) -> None:
         """Find the ids of the words that are asked for.
 
         Raises:
-            ModelRefused: the tokenizer does not have one of them as a single token.
+            ModelRefused: the tokenizer does not have one of them as a single token, or the model has no logit for it.
         """
         words = [self.spec.true, *([] if self.spec.false is None else [self.spec.false])]
         numbers = [number(word) if isinstance(word, str) else word for word in words]
@@ -58,6 +58,9 @@ class LanguageModelScoreHead(Head):
         if missing:
             raise ModelRefused(f"The tokenizer has no single token for {', '.join(map(repr, missing))}.")
         self.rows = tuple(row for row in numbers if row is not None)
+        beyond = [row for row in self.rows if not 0 <= row < vocab_size]
+        if beyond:
+            raise ModelRefused(f"The model has {vocab_size} logits, and none for token {beyond[0]}.")
 
     def build(self, ops: Ops[T], hidden: T, inputs: Mapping[str, T], family: Family, weights: Weights) -> T:
         """Return [B, S, 1]."""

@@ -35,12 +35,15 @@ class CallLimits:
 
     def check_tokens(self, ticket: Ticket) -> None:
         """Raise TooLarge if a ticket's jobs have more than ``max_tokens`` tokens together."""
-        if self.max_tokens is None:
-            return
-        tokens = sum(job.length for job in ticket.jobs)
-        if tokens > self.max_tokens:
+        if self.max_tokens is not None:
+            self.check_count(sum(job.length for job in ticket.jobs))
+
+    def check_count(self, tokens: int, *, complete: bool = True) -> None:
+        """Raise TooLarge if ``tokens`` are too many; ``complete`` says whether they are those of all inputs."""
+        if self.max_tokens is not None and tokens > self.max_tokens:
+            count = f"{tokens}" if complete else f"more than {tokens}"
             raise TooLarge(
-                f"The inputs have {tokens} tokens, and the limit for one request is {self.max_tokens}. "
+                f"The inputs have {count} tokens, and the limit for one request is {self.max_tokens}. "
                 "Send them in several requests.",
                 param="input",
             )

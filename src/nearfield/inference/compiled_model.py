@@ -7,10 +7,11 @@ import importlib
 import inspect
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 import numpy as np
 
@@ -31,6 +32,7 @@ from nearfield.heads.scores import ClassificationHead, LanguageModelScoreHead
 from nearfield.inference.graph_inputs import graph_inputs
 from nearfield.inference.model_info import ModelInfo
 from nearfield.inference.space import space_name
+from nearfield.inference.tokenizer_loading import load_tokenizer, tokenizer_warnings
 from nearfield.ops import Graph, Ops, T
 from nearfield.packing import SHORT, pack_rows
 from nearfield.recipe import Recipe
@@ -78,7 +80,8 @@ class CompiledModel(ModelInfo):
         self.name = recipe.name
         self.cpu = plan_cpu(threads, streams)
         self.family, backend = _family(recipe, backend)
-        self.tokenizer = _tokenizer(recipe, self.family, max_length)
+        self.tokenizer = load_tokenizer(recipe, self.family, max_length)
+        self.recipe = recipe = replace(recipe, warnings=(*recipe.warnings, *tokenizer_warnings(self.tokenizer)))
         self.heads = _heads(recipe, self.family, self.tokenizer)
         #: Length of the result rows of plain inputs; 0 if results are of other kinds.
         self.width = recipe.dimensions if recipe.modules else 0
@@ -254,7 +257,7 @@ def _heads(recipe: Recipe, family: families.Family, tokenizer: Tokenizer) -> dic
         if isinstance(head, ClassificationHead):
             head.bind(family, typed=max(tokenizer.backend.encode("a", "a").type_ids, default=0) > 0)
         if isinstance(head, LanguageModelScoreHead):
-            head.bind(tokenizer.backend.token_to_id)
+            head.bind(tokenizer.backend.token_to_id, family.vocab_size)
         by_output[head.output] = head
     return by_output
 
@@ -305,25 +308,6 @@ def _family(recipe: Recipe, backend: str) -> tuple[families.Family, str]:
                 f"{unknown} After pip install 'nearfield[torch]' transformers may run it."
             ) from None
     return Exported(recipe.config, recipe.folder, recipe.max_length), "transformers"
-
-
-def _tokenizer(recipe: Recipe, family: families.Family, max_length: int | None) -> Tokenizer:
-    allowed = min(recipe.max_length, family.positions)
-    if max_length is not None and not 1 <= max_length <= family.positions:
-        raise InputError(
-            f"max_length must be from 1 to {family.positions} for {recipe.name}, not {max_length}.", param="max_length"
-        )
-    options: dict[str, Any] = {"lowercase": recipe.do_lower_case}
-    if recipe.config.get("model_type") == "static":
-        unknown = recipe.config["layout"] == "model2vec"
-        options.update(bare=True, drop_unknown=unknown, blank=family.vocab_size - 1)
-    tokenizer = Tokenizer.load(recipe.folder, max_length=max_length or allowed, **options)
-    if tokenizer.vocab_size > family.vocab_size:
-        raise ModelRefused(
-            f"The tokenizer has {tokenizer.vocab_size} tokens and the weights {family.vocab_size}: some texts would "
-            "read past the end of the table. Tokenizer and weights do not belong together."
-        )
-    return tokenizer
 
 
 _HEADS = [f"{heads.__name__}.{name}" for name in ("pooled", "sparse", "multivector", "scores")]

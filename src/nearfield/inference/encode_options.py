@@ -76,8 +76,6 @@ class ResolvedOptions:
     """Options of one call, checked against a model: what happens before the batch, and what happens after it."""
 
     prompt: str = ""
-    #: Leading tokens of each input that pooling leaves out.
-    prompt_tokens_to_skip: int = 0
     role: str | None = None
     truncate: str = "report"
     #: Tokens to read of each input; None: as many as the model reads.
@@ -129,7 +127,6 @@ def resolve(options: EncodeOptions, model: ModelInfo, defaults: OptionDefaults) 
     dim = defaults.truncate_dim if options.truncate_dim is None else options.truncate_dim
     return ResolvedOptions(
         prompt=text,
-        prompt_tokens_to_skip=model.skip(text),
         role=role,
         truncate=options.truncate,
         max_length=options.max_length,

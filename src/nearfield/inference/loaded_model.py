@@ -90,6 +90,7 @@ class LoadedModel:
         self._model = CompiledModel(
             self.recipe, precision, backend, threads, streams, max_length, cache, model.adapters, device
         )
+        self.recipe = self._model.recipe
         self._owns_engine = engine is None and (threads is not None or streams is not None)
         self.engine = engine or (Engine(self._model.cpu.streams) if self._owns_engine else default_engine())
         # A model that is garbage-collected without being closed is released too, once its work has ended.

@@ -1,4 +1,4 @@
-"""Texts far longer than a model reads: the same ids as those of the whole text, in bounded memory."""
+"""Texts far longer than a model reads: the same ids as those of the whole text, without reading all of it."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from tokenizers import Tokenizer as Backend
 from tokenizers import models, normalizers, pre_tokenizers
 
@@ -71,6 +73,12 @@ TEXTS: dict[str, Callable[[], str]] = {
     "unknown characters": lambda: "🦊" * 200_000,
     "special tokens": lambda: "the [MASK]<mask> river</s>" * 10_000,
     "accents": lambda: "e\u0301" * 100_000,
+    "a letter with accents without end": lambda: "a" + "\u0301\u0316" * 100_000 + _prose(9, 100_000),
+    "Chinese without a space": lambda: "".join(random.Random(6).choices("日本語河川石星月夜。", k=200_000)),
+    "emoji of several characters": lambda: (
+        "\U0001f468\u200d\U0001f469\u200d\U0001f467 the \U0001f1e9\U0001f1ea" * 30_000
+    ),
+    "spaces, and few words": lambda: (" " * 3_000 + "river") * 100,
 }
 
 
@@ -85,37 +93,55 @@ def _truth(tokenizer: Tokenizer, text: str, prompt: str, *sides: Any) -> list[To
 @pytest.mark.parametrize("text", TEXTS)
 @pytest.mark.parametrize("name", NAMES)
 def test_the_ids_are_those_of_the_whole_text(tokenizers: dict[str, Tokenizer], name: str, text: str) -> None:
-    tokenizer, given = tokenizers[name], TEXTS[text]()
-    right, left = _truth(tokenizer, given, "", "right", "left")
-    assert tokenizer.encode([given], truncate="right") == [right]
-    assert tokenizer.encode([given], truncate="left") == [left]
+    tokenizer, long_text = tokenizers[name], TEXTS[text]()
+    for side, truth in zip(("right", "left"), _truth(tokenizer, long_text, "", "right", "left"), strict=True):
+        [tokens] = tokenizer.encode([long_text], truncate=side)
+        assert tokens.ids == truth.ids
+        assert (tokens.dropped > 0) == (truth.dropped > 0)
+        if text in ("prose", "letters without a space", "unknown characters", "accents"):
+            assert tokens.dropped == pytest.approx(truth.dropped, rel=0.05)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_any_long_text(tokenizers: dict[str, Tokenizer], name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Parts this short begin and end within words, accents and special tokens."""
+    monkeypatch.setattr(long_texts, "_MIN_WHOLE", 700)
+    monkeypatch.setattr(long_texts, "_WHOLE_PER_TOKEN", 1)
+    tokenizer = tokenizers[name]
+    unit = st.sampled_from([*tiny_models.WORDS[:20], *TRICKY]) | st.text(max_size=12)
+
+    @settings(max_examples=60, deadline=None, derandomize=True)
+    @given(st.lists(unit, max_size=40), st.sampled_from(["", " ", "\n"]), st.integers(1, 30))
+    def check(units: list[str], space: str, times: int) -> None:
+        text = space.join(units * times)
+        right, left = _truth(tokenizer, text, "", "right", "left")
+        assert tokenizer.encode([text], truncate="right")[0].ids == right.ids
+        assert tokenizer.encode([text], truncate="left")[0].ids == left.ids
+
+    check()
+
+
+TRICKY = (
+    "e\u0301",
+    "\U0001f468\u200d\U0001f469",
+    "日本語",
+    "<mask>",
+    "[MASK]",
+    "</s>",
+    "x" * 90,
+    "x" * 150,
+    "\u0301",
+    "  ",
+    "\0",
+)
 
 
 def test_a_prompt_before_a_long_text(tokenizers: dict[str, Tokenizer]) -> None:
     for tokenizer in tokenizers.values():
         text = _prose(8, 150_000)
         right, left = _truth(tokenizer, text, "query: ", "right", "left")
-        assert tokenizer.encode([text], prompt="query: ", truncate="right") == [right]
-        assert tokenizer.encode([text], prompt="query: ", truncate="left") == [left]
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_cuts_anywhere_are_mended(tokenizers: dict[str, Tokenizer], name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Pieces this short are cut within words, accents and special tokens, some hundred times."""
-    monkeypatch.setattr(long_texts, "_MAX_PIECE", 700)
-    monkeypatch.setattr(long_texts, "_spans", _everywhere)
-    tokenizer = tokenizers[name]
-    for seed in range(4):
-        text = _prose(seed, 60_000, spaces=" \n") + "<mask> [MASK] e\u0301" * 400
-        assert tokenizer.encode([text], truncate="left") == _truth(tokenizer, text, "", "left")
-
-
-def _everywhere(text: str, size: int) -> Any:
-    chance, start = random.Random(len(text)), 0
-    while start < len(text):
-        end = start + chance.randint(size - 100, size)
-        yield start, end
-        start = end
+        assert tokenizer.encode([text], prompt="query: ", truncate="right")[0].ids == right.ids
+        assert tokenizer.encode([text], prompt="query: ", truncate="left")[0].ids == left.ids
 
 
 def test_a_long_text_among_short_ones(tokenizers: dict[str, Tokenizer]) -> None:
@@ -142,10 +168,29 @@ def test_many_texts_are_not_tokenised_at_once(
     assert max(sizes) <= 2**20
 
 
+def test_of_a_long_text_a_part_is_read(tokenizers: dict[str, Tokenizer], monkeypatch: pytest.MonkeyPatch) -> None:
+    tokenizer, sizes = tokenizers["bert"], []
+    run = tokenizer._run
+
+    def watched(texts: list[str], **options: Any) -> Any:
+        sizes.append(sum(map(len, texts)))
+        return run(texts, **options)
+
+    monkeypatch.setattr(tokenizer, "_run", watched)
+    [tokens] = tokenizer.encode(["river " * 5_000_000])
+    assert tokens.dropped == pytest.approx(5_000_000, rel=0.01)
+    assert sum(sizes) < 70_000
+    # A text without tokens is read up to a megabyte, in parts that double.
+    assert tokenizer.encode([" " * 3_000_000 + "river"]) == [Tokens([*tokenizer.prefix, *tokenizer.suffix], 1)]
+    assert sum(sizes) < 2_200_000
+
+
 def test_too_long_is_known_before_all_of_it_is_read(tokenizers: dict[str, Tokenizer]) -> None:
     with pytest.raises(InputTooLong, match="input 1 has more than 60 tokens, and the model reads at most 60"):
         tokenizers["bert"].encode(["river", "river " * 5_000_000], truncate="error")
-    assert tokenizers["bert"].encode(["x" * 2_000_000], truncate="error")[0].dropped == 0  # one unknown word
+    assert tokenizers["bert"].encode(["x" * 1_000_000], truncate="error")[0].dropped == 0  # one unknown word
+    with pytest.raises(InputTooLong, match="input 0 has about 4 tokens"):  # more than a megabyte of it
+        tokenizers["bert"].encode(["x" * 2_000_000], truncate="error")
 
 
 def test_a_prompt_without_end(tokenizers: dict[str, Tokenizer]) -> None:

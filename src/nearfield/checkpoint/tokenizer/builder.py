@@ -18,6 +18,7 @@ from tokenizers import AddedToken, processors
 from nearfield.checkpoint import json_file
 from nearfield.checkpoint.json_file import JsonDict, JsonObject
 from nearfield.checkpoint.tokenizer.conversion import CLASSES, STYLES
+from nearfield.checkpoint.tokenizer.guarded_tokenizer import is_failure
 from nearfield.errors import ModelRefused
 
 #: Settings that change how a text becomes tokens, and so are part of the tokenizer's digest.
@@ -54,7 +55,9 @@ def build_tokenizer(folder: Path) -> TokenizerFiles:
         _add_tokens(tokenizer, folder, config)
     except ModelRefused:
         raise
-    except Exception as error:  # the tokenizers library raises plain Exception for whatever it cannot read
+    except BaseException as error:  # the tokenizers library raises plain Exception, or panics, where it cannot read
+        if not isinstance(error, Exception) and not is_failure(error):
+            raise
         raise ModelRefused(f"the tokenizer of {folder} cannot be read: {error}") from error
     tokenizer.encode_special_tokens = bool(config.get("split_special_tokens", False))
     baked = tokenizer.truncation or {}

@@ -7,12 +7,13 @@ import json
 import operator
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import tokenizers
 from tokenizers import normalizers, processors
 
 from nearfield.checkpoint.tokenizer import builder, long_texts
+from nearfield.checkpoint.tokenizer.guarded_tokenizer import GuardedTokenizer, UntokenizableError, check_unicode
 from nearfield.checkpoint.tokenizer.truncation import (
     TRUNCATIONS,
     Tokens,
@@ -23,6 +24,9 @@ from nearfield.checkpoint.tokenizer.truncation import (
     too_long,
 )
 from nearfield.errors import InputError, ModelRefused
+
+#: Tokens beyond the embedding table that are taken for additions, in a vocabulary so small that 1% of it is fewer.
+_MAX_WITHOUT_ROW = 16
 
 __all__ = ["TRUNCATIONS", "Tokenizer", "Tokens", "Truncate"]
 
@@ -39,20 +43,27 @@ class Tokenizer:
         bare: bool = False,
         drop_unknown: bool = False,
         blank: int | None = None,
+        table_rows: int | None = None,
     ) -> None:
-        self._backend = vocab.tokenizer
+        backend = vocab.tokenizer
         if bare:
-            self._backend.post_processor = processors.TemplateProcessing(single="$A", special_tokens=[])
-        self._unknown = _unknown(self._backend) if drop_unknown else None
+            backend.post_processor = processors.TemplateProcessing(single="$A", special_tokens=[])
+        self._unknown = _unknown(backend) if drop_unknown else None
         self._blank = blank
         if lowercase:
-            _lowercase(self._backend)
-        self._run = getattr(self._backend, "encode_batch_fast", self._backend.encode_batch)
+            _lowercase(backend)
+        self._backend = GuardedTokenizer(backend)
+        self._run = self._backend.encode_batch_fast
         self.prefix, self.suffix = _frame(self._backend)
         if max_length <= len(self.prefix) + len(self.suffix):
             raise ModelRefused(f"a maximum length of {max_length} leaves no room for a text beside the special tokens")
         self.max_length = max_length
-        self.vocab_size = _vocab_size(self._backend)
+        #: The largest id plus one. Ids may have gaps, so their count is not enough.
+        self.vocab_size = max(backend.get_vocab(with_added_tokens=True).values(), default=-1) + 1
+        self._table_rows = self.vocab_size if table_rows is None else table_rows
+        #: The tokens for which the embedding table has no row, by id.
+        self.tokens_without_row = _tokens_without_row(backend, self._table_rows) if table_rows is not None else {}
+        self.check_special_tokens([*self.prefix, *self.suffix])
         self.pad_id = vocab.pad_id
         self.side: Truncate = "left" if vocab.side == "left" else "right"
         self.digest = hashlib.sha256(f"{vocab.digest} {lowercase}".encode()).hexdigest()
@@ -67,14 +78,44 @@ class Tokenizer:
         """Load a folder's tokenizer. Padding and truncation settings in its file are ignored; ``max_length`` counts.
 
         ``bare`` puts no special tokens around a text, ``drop_unknown`` leaves the unknown token out of it, and
-        ``blank`` is the id that is used for a text without tokens.
+        ``blank`` is the id that is used for a text without tokens. ``table_rows`` is the number of rows of the
+        embedding table: a text with a token beyond it is refused.
+
+        Raises:
+            ModelRefused: there is no tokenizer, it is damaged, or every text needs a token that the table lacks.
         """
         return cls(builder.build_tokenizer(folder), max_length=max_length, lowercase=lowercase, **options)
 
     @property
-    def backend(self) -> tokenizers.Tokenizer:
+    def backend(self) -> GuardedTokenizer:
         """The ``tokenizers`` object, for callers that need more than ids: pairs, offsets, single tokens."""
         return self._backend
+
+    @property
+    def is_bounded(self) -> bool:
+        """Whether its time grows with the text's length and no faster, so that short texts may block an event loop."""
+        return self._backend.slow_part is None
+
+    def check_rows(self, ids: Iterable[int], which: str) -> None:
+        """Raise InputError if the embedding table has no row for one of the ids; ``which`` names the input."""
+        if self.tokens_without_row:
+            number = next((number for number in ids if number in self.tokens_without_row), None)
+            if number is not None:
+                token = self.tokens_without_row[number]
+                raise InputError(
+                    f"{which} contains the token {token!r} (id {number}), for which the model has no embedding: its "
+                    f"table has {self._table_rows} rows; remove that part of the text",
+                    param="input",
+                )
+
+    def check_special_tokens(self, ids: Iterable[int]) -> None:
+        """Raise ModelRefused if the embedding table has no row for a token that every text needs."""
+        number = next((number for number in ids if number >= self._table_rows), None)
+        if number is not None:
+            raise ModelRefused(
+                f"every text contains the token {self._backend.id_to_token(number)!r} (id {number}), and the embedding "
+                f"table has {self._table_rows} rows: tokenizer and weights do not belong together"
+            )
 
     def encode(
         self,
@@ -83,30 +124,40 @@ class Tokenizer:
         prompt: str = "",
         truncate: Truncate | None = None,
         max_length: int | None = None,
+        first_index: int = 0,
     ) -> list[Tokens]:
         """Tokenise ``prompt + text`` for each text, special tokens included, truncated to ``max_length`` ids.
 
         ``truncate`` drops the end ("right"), drops the beginning of the text but keeps the prompt ("left"), or raises
         InputTooLong ("error"); None does what the model's own files say, which is nearly always "right".
+        ``first_index`` is the number of the first text in messages.
 
-        A text far longer than ``max_length`` is tokenised in pieces, in bounded memory (see ``long_texts``). Its ids
-        and ``dropped`` are those of the whole text wherever a token depends only on the 512 characters around it;
-        beyond that, as in one endless word, ``dropped`` is an estimate.
+        Of a text far longer than ``max_length`` only the part is read that can matter (see ``long_texts``). Its ids are
+        those of the whole text wherever a token depends only on the 512 characters around it, and its ``dropped`` is
+        an estimate.
+
+        Raises:
+            InputError: an input is no text, cannot be tokenised, or has a token for which the model has no embedding.
         """
         limit = self._limit(max_length)
         side = self._side(truncate)
-        _check_types(texts)
-        inputs = [prompt + text for text in texts] if prompt else list(texts)
+        _check_types(texts, first_index)
+        inputs = [prompt + text for text in texts] if prompt else texts
         result = []
-        for index, text in enumerate(self._encode_untruncated(inputs, limit, strict=side == "error")):
-            fits = len(text.ids) <= limit
+        for index, text in enumerate(self._encode_untruncated(inputs, limit, side, first_index), first_index):
+            fits = len(text.ids) <= limit and text.estimate is None
             result.append(Tokens(text.ids, 0) if fits else self._truncate(text, limit, side, prompt, index))
-        return result if self._blank is None else [self._filled(tokens) for tokens in result]
+        if self._blank is not None:
+            result = [self._without_unknown(tokens) for tokens in result]
+        if self.tokens_without_row:
+            for index, tokens in enumerate(result, first_index):
+                self.check_rows(tokens.ids, f"input {index}")
+        if self._blank is not None:
+            result = [Tokens(tokens.ids or [self._blank], tokens.dropped) for tokens in result]
+        return result
 
-    def _filled(self, tokens: Tokens) -> Tokens:
-        """Drop unknown tokens, and use the blank token for a text without any (static embeddings)."""
-        known = [number for number in tokens.ids if number != self._unknown]
-        return Tokens(known or [cast(int, self._blank)], tokens.dropped)
+    def _without_unknown(self, tokens: Tokens) -> Tokens:
+        return Tokens([number for number in tokens.ids if number != self._unknown], tokens.dropped)
 
     def from_ids(
         self, ids: Iterable[int], *, truncate: Truncate | None = None, max_length: int | None = None
@@ -117,19 +168,28 @@ class Tokenizer:
         text = UntruncatedIds(self._framed(self._checked(ids)))
         return Tokens(text.ids, 0) if len(text.ids) <= limit else self._truncate(text, limit, side, "", None)
 
+    def encode_bare(self, texts: Sequence[str], max_tokens: int) -> list[UntruncatedIds]:
+        """Tokenise texts without special tokens; at least the first ``max_tokens`` ids of each are exact.
+
+        Raises:
+            InputError: an input cannot be tokenised.
+        """
+        return list(self._encode_untruncated(texts, max_tokens, "right", special_tokens=False))
+
     def shorten(self, texts: Sequence[str], max_tokens: int) -> tuple[list[str], int]:
         """Truncate texts after ``max_tokens`` tokens, special ones not counted.
 
-        Returns the texts and how many tokens were dropped from all of them.
+        Returns the texts and how many tokens were dropped from all of them: of a long text, an estimate.
         """
         shortened, dropped = [], 0
         try:
-            for batch in long_texts.batches(list(texts)):
-                encodings = self._backend.encode_batch(batch, add_special_tokens=False)
-                for text, encoding in zip(batch, encodings, strict=True):
-                    excess = max(0, len(encoding.ids) - max_tokens)
-                    shortened.append(text[: encoding.offsets[max_tokens - 1][1]] if excess else text)
-                    dropped += excess
+            for text in texts:
+                encoding, read = long_texts.read_start(self._backend.encode_batch, text, max_tokens)
+                count = long_texts.estimate_count(len(encoding.ids), read, len(text))
+                excess = max(0, count - max_tokens)
+                known = excess and len(encoding.ids) >= max_tokens
+                shortened.append(text[: encoding.offsets[max_tokens - 1][1] if known else read])
+                dropped += excess
         except TypeError as error:
             raise _surrogate(texts, error) from error
         return shortened, dropped
@@ -141,29 +201,49 @@ class Tokenizer:
         """
         if not prompt:
             return 0
-        ids = next(self._encode_untruncated([prompt], self.max_length)).ids[: self.max_length]
+        ids = next(self._encode_untruncated([prompt], self.max_length, "right")).ids[: self.max_length]
         return len(ids) - (1 if ids and (ids[-1] in self._special or self.suffix) else 0)
 
-    def _encode_untruncated(self, inputs: list[str], limit: int, *, strict: bool = False) -> Iterator[UntruncatedIds]:
-        """Tokenise each text, in calls whose memory is bounded.
-
-        ``strict``: a text with more than ``limit`` ids will be refused, so those of a long one need not be counted.
-        """
-        size = long_texts.piece_size(limit)
-        done = 0
+    def _encode_untruncated(
+        self,
+        inputs: Sequence[str],
+        limit: int,
+        side: Truncate,
+        first_index: int = 0,
+        *,
+        special_tokens: bool = True,
+    ) -> Iterator[UntruncatedIds]:
+        """Tokenise each text, in calls whose memory and time are bounded."""
+        size = long_texts.whole_size(limit)
+        done = first_index
+        batch: list[str] = []
         try:
             for batch in long_texts.batches(inputs, size):
                 if len(batch[0]) > size:
-                    yield self._encode_long(batch[0], limit, done if strict else None)
+                    yield self._encode_long(batch[0], limit, side, special_tokens)
                 else:
-                    yield from [UntruncatedIds(encoding.ids) for encoding in self._run(batch)]
+                    encodings = self._run(batch, add_special_tokens=special_tokens)
+                    yield from [UntruncatedIds(encoding.ids) for encoding in encodings]
                 done += len(batch)
         except TypeError as error:  # Rust refuses a lone surrogate, and its message names no position
-            raise _surrogate(inputs, error) from error
+            raise _surrogate(inputs, error, first_index) from error
+        except UntokenizableError as error:
+            # Of a long text several parts are tokenised at once.
+            raise UntokenizableError(done + (error.index if len(batch) > 1 else 0), error.reason) from error
 
-    def _encode_long(self, text: str, limit: int, refused_as: int | None) -> UntruncatedIds:
-        untruncated = long_texts.encode_in_pieces(self._run, text, limit, refused_as)
-        return UntruncatedIds([*self.prefix, *untruncated.ids, *self.suffix], untruncated.missing)
+    def _encode_long(self, text: str, limit: int, side: Truncate, special_tokens: bool) -> UntruncatedIds:
+        check_unicode(text)
+        encoding, read = long_texts.read_start(self._run, text, limit)
+        ids, estimate = encoding.ids, None
+        special = len(self.prefix) + len(self.suffix) if special_tokens else 0
+        if read < len(text):
+            estimate = long_texts.estimate_count(len(ids), read, len(text)) + special
+            if side == "left":
+                # Without enough tokens at the start the two parts must not overlap.
+                ids = ids[:limit] + long_texts.read_end(self._run, text if len(ids) > limit else text[read:], limit)
+            else:
+                ids = ids[: limit + 1]
+        return UntruncatedIds([*self.prefix, *ids, *self.suffix] if special_tokens else ids, estimate)
 
     def _side(self, truncate: Truncate | None) -> Truncate:
         if truncate is None:
@@ -183,20 +263,21 @@ class Tokenizer:
     def _truncate(self, text: UntruncatedIds, limit: int, side: Truncate, prompt: str, index: int | None) -> Tokens:
         """Shorten to ``limit``; the special tokens at both ends stay."""
         if side == "error":
-            raise too_long(str(len(text.ids) + text.missing), limit, index)
+            count = str(len(text.ids)) if text.estimate is None else f"about {text.estimate}"
+            raise too_long(f"more than {limit}" if text.estimate and len(text.ids) > limit else count, limit, index)
         if side == "right":
             return drop_right(text, limit, self.suffix)
         return drop_left(text, limit, self.suffix, max(self.prompt_length(prompt), len(self.prefix)))
 
     def _checked(self, ids: Iterable[int]) -> list[int]:
-        checked = []
+        checked, count = [], min(self.vocab_size, self._table_rows)
         for value in ids:
             try:
                 number = -1 if isinstance(value, bool) else operator.index(value)
             except TypeError:
                 raise InputError(f"token ids must be whole numbers, and {value!r} is none", param="input") from None
-            if not 0 <= number < self.vocab_size:
-                raise InputError(f"token id {value!r} is out of range: 0 to {self.vocab_size - 1} exist", param="input")
+            if not 0 <= number < count:
+                raise InputError(f"token id {value!r} is out of range: 0 to {count - 1} exist", param="input")
             checked.append(number)
         return checked
 
@@ -206,16 +287,16 @@ class Tokenizer:
         return ids if complete else [*self.prefix, *ids, *self.suffix]
 
 
-def _check_types(texts: Sequence[str]) -> None:
+def _check_types(texts: Sequence[str], first_index: int) -> None:
     if isinstance(texts, str):
         raise InputError("encode takes a sequence of texts, not one text", param="input")
-    for index, text in enumerate(texts):
+    for index, text in enumerate(texts, first_index):
         if not isinstance(text, str):
             raise InputError(f"input {index} must be a text, and is {type(text).__name__}", param="input")
 
 
-def _surrogate(inputs: Sequence[str], error: TypeError) -> InputError:
-    for index, text in enumerate(inputs):
+def _surrogate(inputs: Sequence[str], error: TypeError, first_index: int = 0) -> InputError:
+    for index, text in enumerate(inputs, first_index):
         try:
             text.encode()
         except UnicodeEncodeError as wrong:
@@ -246,13 +327,13 @@ def _lowercase(backend: tokenizers.Tokenizer) -> None:
         backend.normalizer = normalizers.Sequence([normalizers.Lowercase(), *steps])
 
 
-def _frame(backend: tokenizers.Tokenizer) -> tuple[list[int], list[int]]:
+def _frame(backend: GuardedTokenizer) -> tuple[list[int], list[int]]:
     """Return the special tokens that the tokenizer puts before and after a text, found out by trying."""
     try:
         whole, bare = backend.encode("a"), backend.encode("a", add_special_tokens=False)
         backend.encode("\N{SNOWMAN} \U0010fffd")  # a vocabulary without its own unknown token fails here, not later
     except Exception as error:
-        raise ModelRefused(f"the tokenizer fails on a plain text: {error}") from error
+        raise ModelRefused(f"the tokenizer fails on a plain text: {getattr(error, 'reason', error)}") from error
     mask, content = whole.special_tokens_mask, len(bare.ids)
     head = mask.index(0) if 0 in mask else len(mask)
     if whole.ids[head : head + content] != bare.ids:
@@ -260,9 +341,17 @@ def _frame(backend: tokenizers.Tokenizer) -> tuple[list[int], list[int]]:
     return whole.ids[:head], whole.ids[head + content :]
 
 
-def _vocab_size(backend: tokenizers.Tokenizer) -> int:
-    """Return the largest id plus one; ids may have gaps, so their count is not enough."""
-    count = backend.get_vocab_size(with_added_tokens=True)
-    if count and backend.id_to_token(count - 1) is not None:
-        return count
-    return max(backend.get_vocab().values(), default=-1) + 1
+def _tokens_without_row(backend: tokenizers.Tokenizer, rows: int) -> dict[int, str]:
+    """Return the tokens whose id is not below ``rows``, by id.
+
+    Raises:
+        ModelRefused: there are so many that the table is another model's.
+    """
+    vocabulary = backend.get_vocab(with_added_tokens=True)
+    beyond = {number: token for token, number in vocabulary.items() if number >= rows}
+    if len(beyond) > max(_MAX_WITHOUT_ROW, len(vocabulary) // 100):
+        raise ModelRefused(
+            f"The tokenizer has {max(beyond) + 1} tokens and the weights {rows}: some texts would read past the end of "
+            "the table. Tokenizer and weights do not belong together."
+        )
+    return beyond

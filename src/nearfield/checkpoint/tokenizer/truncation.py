@@ -13,7 +13,11 @@ TRUNCATIONS = ("right", "left", "error")
 
 @dataclass(slots=True)
 class Tokens:
-    """One tokenised input: all ``ids`` that the model reads, and how many were ``dropped`` to fit."""
+    """One tokenised input: all ``ids`` that the model reads, and how many were ``dropped`` to fit.
+
+    ``dropped`` is exact for a text of up to 65,536 characters (or 64 for each token of the limit, if that is more), and
+    an estimate for a longer one.
+    """
 
     ids: list[int]
     dropped: int
@@ -21,10 +25,15 @@ class Tokens:
 
 @dataclass(slots=True)
 class UntruncatedIds:
-    """A text's ids before truncation: all of them, or its first and last, with ``missing`` more between them."""
+    """A text's ids before truncation: all of them; or the first and the last, with an ``estimate`` of their number."""
 
     ids: list[int]
-    missing: int = 0
+    estimate: int | None = None
+
+    @property
+    def count(self) -> int:
+        """The number of ids of the whole text."""
+        return len(self.ids) if self.estimate is None else self.estimate
 
 
 def drop_right(text: UntruncatedIds, limit: int, suffix: list[int]) -> Tokens:
@@ -38,8 +47,10 @@ def drop_left(text: UntruncatedIds, limit: int, suffix: list[int], protected: in
 
 
 def _drop(text: UntruncatedIds, limit: int, head: int) -> Tokens:
-    ids, count = text.ids, len(text.ids) + text.missing
-    return Tokens(ids[:head] + ids[len(ids) - (limit - head) :], count - limit)
+    ids = text.ids
+    if len(ids) <= limit:  # a text whose unread part is long, and whose read one has few tokens
+        return Tokens(ids, max(1, text.count - len(ids)))
+    return Tokens(ids[:head] + ids[len(ids) - (limit - head) :], max(1, text.count - limit))
 
 
 def _tail(ids: list[int], suffix: list[int]) -> int:

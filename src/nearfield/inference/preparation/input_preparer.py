@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Sized
 from dataclasses import dataclass
 from typing import cast
 
@@ -21,6 +21,8 @@ from nearfield.inference.preparation.sparse_static import SparseStaticEmbedding
 
 #: First and last token of each chunk of a document; the last one is excluded.
 TokenSpans = list[tuple[int, int]]
+#: The token ids of a document, and the spans of its chunks.
+LateTokens = tuple[list[int], TokenSpans]
 
 
 @dataclass(frozen=True)
@@ -60,13 +62,16 @@ class InputPreparer:
         *,
         bulk: bool = False,
         expires_at: float | None = None,
+        tokens: list[Tokens] | None = None,
     ) -> PreparedInputs:
         """Tokenise inputs and create their ticket; ``expires_at`` is a time of ``time.monotonic``.
+
+        ``tokens`` are those of ``tokenize``, if the inputs are tokenised already.
 
         Raises:
             InputError: an input is neither a text nor a list of token ids, or is too long where that is an error.
         """
-        tokens = self.tokenize(items, options)
+        tokens = self.tokenize(items, options) if tokens is None else tokens
         if self._query_weights is not None and options.role == "query":
             ticket = Ticket.create(model, [], bulk=bulk, deadline=expires_at)
             ticket.rows = self._query_weights.rows(tokens)
@@ -79,7 +84,8 @@ class InputPreparer:
         elif (formatter := self._formatter_for(options)) is not None:
             jobs, formats = formatter.format(tokens, options.role)
             requests = [_output_request(model, options, like=request) for request in formats]
-        skips = [options.prompt_tokens_to_skip] * len(jobs) if options.prompt_tokens_to_skip else None
+        skip = model.skip(options.prompt)
+        skips = [skip] * len(jobs) if skip else None
         ids = [job.ids for job in jobs]
         ticket = Ticket.create(model, ids, skips, requests, bulk=bulk, deadline=expires_at)
         sizes = () if owners is None else tuple(map(len, ids))
@@ -93,6 +99,7 @@ class InputPreparer:
         *,
         bulk: bool = False,
         expires_at: float | None = None,
+        tokens: list[LateTokens] | None = None,
     ) -> tuple[Ticket, list[TokenSpans]]:
         """Create a ticket with one job a document, whose chunks are pooled separately; return it and the chunks' spans.
 
@@ -100,17 +107,28 @@ class InputPreparer:
             InputTooLong: a document has more tokens than the model reads.
             InputError: a chunk contains no token.
         """
-        ids: list[list[int]] = []
-        spans: list[TokenSpans] = []
-        for chunks in documents:
-            document, chunk_spans = chunk_token_spans(self._tokenizer, chunks, options.prompt)
-            ids.append(self._tokenizer.from_ids(document, truncate="error").ids)
-            spans.append(chunk_spans)
+        tokens = self.tokenize_late(documents, options) if tokens is None else tokens
+        ids, spans = [document for document, _ in tokens], [chunk_spans for _, chunk_spans in tokens]
         requests = [_output_request(model, options, spans=tuple(chunk_spans)) for chunk_spans in spans]
         return Ticket.create(model, ids, None, requests, bulk=bulk, deadline=expires_at), spans
 
-    def tokenize(self, items: Sequence[Text], options: ResolvedOptions) -> list[Tokens]:
+    def tokenize_late(self, documents: Sequence[Sequence[str]], options: ResolvedOptions) -> list[LateTokens]:
+        """Return the token ids of documents and the spans of their chunks. Raises as ``prepare_late`` does."""
+        tokens = []
+        for chunks in documents:
+            document, chunk_spans = chunk_token_spans(self._tokenizer, chunks, options.prompt)
+            tokens.append((self._tokenizer.from_ids(document, truncate="error").ids, chunk_spans))
+        return tokens
+
+    def sizes(self, items: Sequence[Text], options: ResolvedOptions) -> list[int]:
+        """Return how much there is to tokenise of each input, prompt included: characters, or token ids."""
+        prompt = len(options.prompt)
+        return [prompt + (len(item) if isinstance(item, Sized) else 0) for item in items]
+
+    def tokenize(self, items: Sequence[Text], options: ResolvedOptions, first_index: int = 0) -> list[Tokens]:
         """Return the token ids of texts, and those of inputs that are token ids already, in order.
+
+        ``first_index`` is the number of the first input in messages.
 
         Raises:
             InputError: an input is neither a text nor a list of token ids, or is too long where that is an error.
@@ -122,14 +140,19 @@ class InputPreparer:
             limit = min(options.max_length, limit or self._tokenizer.max_length)
         if all(isinstance(item, str) for item in items):
             texts = cast(Sequence[str], items)
-            return self._tokenizer.encode(texts, prompt=options.prompt, truncate=policy, max_length=limit)
-        return [self._tokenize_one(index, item, options, policy, limit) for index, item in enumerate(items)]
+            return self._tokenizer.encode(
+                texts, prompt=options.prompt, truncate=policy, max_length=limit, first_index=first_index
+            )
+        numbered = enumerate(items, first_index)
+        return [self._tokenize_one(index, item, options, policy, limit) for index, item in numbered]
 
     def _tokenize_one(
         self, index: int, item: Text, options: ResolvedOptions, policy: Truncate, limit: int | None
     ) -> Tokens:
         if isinstance(item, str):
-            return self._tokenizer.encode([item], prompt=options.prompt, truncate=policy, max_length=limit)[0]
+            return self._tokenizer.encode(
+                [item], prompt=options.prompt, truncate=policy, max_length=limit, first_index=index
+            )[0]
         if not isinstance(item, (list, tuple, np.ndarray)):
             raise InputError(f"Input {index} is {type(item).__name__}, not text or a list of token ids.", param="input")
         if options.prompt:

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
+from nearfield.checkpoint.tokenizer import long_texts
 from nearfield.checkpoint.tokenizer.tokenizer import Tokenizer
-from nearfield.errors import InputError
+from nearfield.errors import InputError, InputTooLong
 
 if TYPE_CHECKING:
     from tokenizers import Encoding
@@ -23,8 +24,10 @@ Texts = Text | Iterable[Text]
 FIRST_WINDOW, LARGEST_WINDOW = 128, 4096
 #: Characters at which a window ends, whatever its number of texts, so that memory stays bounded.
 WINDOW_CHARACTERS = 4_000_000
-#: Sentences that are tokenised in one call.
-_SENTENCES_PER_BATCH = 1024
+#: Characters of a document whose chunks are encoded together: far more than any model reads.
+MAX_DOCUMENT_CHARACTERS = 2**20
+#: Sentences that are tokenised in one call, and characters of a sentence, which is split at spaces beyond that.
+_SENTENCES_PER_BATCH, _SENTENCE_CHARACTERS = 1024, 2**16
 #: Where a sentence may end: after its full stop and the white space that follows, or after a line.
 _SENTENCE = re.compile(r"(?<=[.!?…])\s+|(?<=[。！？])|\n+")
 
@@ -88,12 +91,23 @@ def split_long_text(text: str, tokenizer: Tokenizer, max_tokens: int) -> list[st
 def _parts(text: str, tokenizer: Tokenizer, max_tokens: int) -> Iterator[tuple[str, int]]:
     """Yield sentences, and parts of sentences that are too long, with their numbers of tokens."""
     sentences = [part for part in _SENTENCE.split(text) if part.strip()] or [text]
+    sentences = [part for sentence in sentences for part in _bounded(sentence)]
     for start in range(0, len(sentences), _SENTENCES_PER_BATCH):
-        group = sentences[start : start + _SENTENCES_PER_BATCH]
-        encodings = tokenizer.backend.encode_batch(group, add_special_tokens=False)
-        for sentence, encoding in zip(group, encodings, strict=True):
-            size = len(encoding.ids)
-            yield from _split_sentence(sentence, encoding, max_tokens) if size > max_tokens else [(sentence, size)]
+        for group in long_texts.batches(sentences[start : start + _SENTENCES_PER_BATCH]):
+            encodings = tokenizer.backend.encode_batch(group, add_special_tokens=False)
+            for sentence, encoding in zip(group, encodings, strict=True):
+                size = len(encoding.ids)
+                yield from _split_sentence(sentence, encoding, max_tokens) if size > max_tokens else [(sentence, size)]
+
+
+def _bounded(sentence: str) -> Iterator[str]:
+    """Split a sentence that is no sentence, at spaces where there are some, so that memory stays bounded."""
+    while len(sentence) > _SENTENCE_CHARACTERS:
+        end = sentence.rfind(" ", _SENTENCE_CHARACTERS // 2, _SENTENCE_CHARACTERS)
+        end = _SENTENCE_CHARACTERS if end < 0 else end
+        yield sentence[:end]
+        sentence = sentence[end:]
+    yield sentence
 
 
 def _split_sentence(sentence: str, encoding: Encoding, max_tokens: int) -> list[tuple[str, int]]:
@@ -113,9 +127,18 @@ def chunk_token_spans(
     A token that crosses a border belongs to the chunk in which it begins. Special tokens and prompt belong to none.
 
     Raises:
+        InputTooLong: the text is so long that it is not tokenised.
         InputError: a chunk contains no token.
     """
-    encoding = tokenizer.backend.encode(prompt + "".join(chunks), add_special_tokens=False)
+    text = prompt + "".join(chunks)
+    if len(text) > MAX_DOCUMENT_CHARACTERS:
+        raise InputTooLong(
+            f"A document has {len(text)} characters, and late chunking takes at most {MAX_DOCUMENT_CHARACTERS}: "
+            "split it.",
+            param="input",
+        )
+    encoding = tokenizer.backend.encode(text, add_special_tokens=False)
+    tokenizer.check_rows(encoding.ids, "a document")
     ends = np.cumsum([len(prompt), *map(len, chunks)])
     starts = np.array([start for start, _ in encoding.offsets] or [0])
     # A token's leading space may lie before the border: what counts is where its text begins.

@@ -64,7 +64,8 @@ class LateInteractionFormatter:
         """Return an input's ids with the marker after the first special token, filled up where the role expands."""
         at = min(1, len(self._tokenizer.prefix))
         whole = ids if role.marker is None else [*ids[:at], role.marker, *ids[at:]]
-        missing = (role.format.length or 0) - len(whole) if role.format.expand else 0
+        length = min(role.format.length or 0, self._tokenizer.max_length)
+        missing = length - len(whole) if role.format.expand else 0
         return [*whole, *[role.filler] * missing] if missing > 0 else whole
 
     def _request(self, ids: list[int], formatted: list[int], role: _RoleTokens) -> OutputRequest:
@@ -80,6 +81,10 @@ class LateInteractionFormatter:
         backend = self._tokenizer.backend
         words = [role.prefix, *role.prefix.split()[:1]] if role.prefix.strip() else []
         marker = next((token for word in words if (token := backend.token_to_id(word)) is not None), None)
+        if marker is not None:
+            self._tokenizer.check_special_tokens([marker])
+            if self._tokenizer.max_length < len(self._tokenizer.prefix) + len(self._tokenizer.suffix) + 2:
+                raise ModelRefused(f"A maximum length of {self._tokenizer.max_length} leaves no room for a text.")
         prompt = role.prefix if marker is None else ""
         skipped = [token for word in role.skip if (token := backend.token_to_id(word)) is not None]
         return _RoleTokens(role, marker, prompt, self._filler(role), np.asarray(skipped, np.int64))
@@ -90,5 +95,6 @@ class LateInteractionFormatter:
         names = (role.filler,) if role.filler else FILLERS
         for name in names:
             if (token := self._tokenizer.backend.token_to_id(name)) is not None:
-                return token
+                self._tokenizer.check_special_tokens([token])
+                return int(token)
         raise ModelRefused(f"Queries are filled up with {' or '.join(names)}, and the tokenizer has no such token.")

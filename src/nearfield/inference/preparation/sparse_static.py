@@ -52,5 +52,6 @@ def _from_json(path: Path, tokenizer: Tokenizer, size: int) -> Array:
         number = tokenizer.backend.token_to_id(token)
         if number is None or not isinstance(weight, (int, float)):
             raise ModelRefused(f"{path} gives the weight {weight!r} to {token!r}, which the tokenizer does not have.")
-        weights[number] = weight
+        if number < size:  # a text with a token beyond the table is refused
+            weights[number] = weight
     return weights

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
@@ -11,8 +12,10 @@ import numpy as np
 from nearfield.arrays import Array
 from nearfield.encoder import Encoder
 from nearfield.errors import InputError
+from nearfield.inference.call_limits import NO_LIMITS
 from nearfield.inference.encode_options import EncodeOptions
 from nearfield.inference.postprocess import Result
+from nearfield.inference.tokenizer_threads import tokenize_in_parts
 from nearfield.reranker import Ranked, Reranker, Scores
 from nearfield.server.exchange.exchange import Bounds, check_inputs, check_texts
 from nearfield.server.exchange.scored import ScoredExchange
@@ -66,10 +69,19 @@ class Rank(ScoredExchange):
         check_texts(self.documents, self.field_name)
 
     async def run(self, model: Reranker | Encoder, bounds: Bounds) -> None:
-        if self.max_document_tokens is not None and self.max_document_tokens < model.max_length:
+        max_document_tokens = self.max_document_tokens
+        if max_document_tokens is not None and max_document_tokens < model.max_length:
             model.engine.check_room()
-            shorten = model.tokenizer.shorten
-            self.documents, self.shortened = await asyncio.to_thread(shorten, self.documents, self.max_document_tokens)
+            shortened = await tokenize_in_parts(
+                lambda part: [model.tokenizer.shorten(self.documents[part], max_document_tokens)],
+                model.tokenizer,
+                list(map(len, self.documents)),
+                NO_LIMITS,
+                time.monotonic() + bounds.seconds,
+                lambda _: 0,
+            )
+            self.documents = [document for documents, _ in shortened for document in documents]
+            self.shortened = sum(dropped for _, dropped in shortened)
         if isinstance(model, Encoder):
             await self._run_late_interaction(model, bounds)
             return

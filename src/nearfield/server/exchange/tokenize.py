@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -32,6 +33,8 @@ class Tokenize(Exchange):
 
     @property
     def number_count(self) -> int:
+        if self.tokenizer is not None and not self.tokenizer.is_bounded:
+            return sys.maxsize  # never on the event loop
         return sum(map(len, self.texts)) + sum(map(len, self.ids))
 
     def fits(self, model: ModelDescription) -> bool:  # noqa: ARG002 - every model has a tokenizer

@@ -1,0 +1,92 @@
+"""Tokenisation beside the event loop: in threads that do nothing else, part by part, until the request's deadline.
+
+Between two parts of a request other requests have their turn. A request whose client has left, or whose deadline has
+passed, is stopped after the part that runs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import TypeVar
+
+from nearfield.checkpoint.tokenizer.tokenizer import Tokenizer
+from nearfield.errors import DeadlineExceeded
+from nearfield.inference.call_limits import INLINE_CHARACTERS, CallLimits
+
+#: Characters and inputs of one part: some 0.2 s of a core.
+_PART_CHARACTERS, _PART_INPUTS = 2**18, 1024
+#: Threads for tokenizers whose time is not bounded. Each waits for a process; a model has one.
+_SLOW_THREADS = 4
+_POOL = ThreadPoolExecutor(max(2, os.cpu_count() or 1), thread_name_prefix="nearfield-tokenize")
+_SLOW_POOL = ThreadPoolExecutor(_SLOW_THREADS, thread_name_prefix="nearfield-tokenize-slow")
+
+ResultT = TypeVar("ResultT")
+
+
+def runs_inline(tokenizer: Tokenizer, sizes: Sequence[int]) -> bool:
+    """Return whether inputs of these sizes, in characters, may be tokenised on the event loop."""
+    return tokenizer.is_bounded and sum(sizes) <= INLINE_CHARACTERS
+
+
+async def run_in_thread(function: Callable[[], ResultT], tokenizer: Tokenizer, expires_at: float | None) -> ResultT:
+    """Run a function in a thread for tokenisation.
+
+    Raises:
+        DeadlineExceeded: ``expires_at``, a time of ``time.monotonic``, passed first. The thread ends by itself.
+    """
+    pool = _POOL if tokenizer.is_bounded else _SLOW_POOL
+    future = asyncio.get_running_loop().run_in_executor(pool, function)
+    seconds = None if expires_at is None else max(0.0, expires_at - time.monotonic())
+    try:
+        return await asyncio.wait_for(future, seconds)
+    except (asyncio.TimeoutError, TimeoutError):
+        raise DeadlineExceeded("The deadline passed while the inputs were tokenised.") from None
+
+
+async def tokenize_in_parts(
+    tokenize: Callable[[slice], list[ResultT]],
+    tokenizer: Tokenizer,
+    sizes: Sequence[int],
+    limits: CallLimits,
+    expires_at: float | None,
+    count_of: Callable[[ResultT], int],
+) -> list[ResultT]:
+    """Return the tokens of all inputs: ``tokenize`` is called for one part of them after another.
+
+    Args:
+        tokenize: tokenises the inputs of a slice.
+        tokenizer: the model's tokenizer.
+        sizes: the characters of each input.
+        limits: the limits of the call; it ends as soon as there are too many tokens.
+        expires_at: the call's deadline, a time of ``time.monotonic``.
+        count_of: the number of tokens of a result.
+
+    Raises:
+        TooLarge: there are more tokens than the limits allow.
+        DeadlineExceeded: the deadline passed first.
+    """
+    results: list[ResultT] = []
+    count = 0
+    for part in _parts(sizes):
+        tokens = await run_in_thread(partial(tokenize, part), tokenizer, expires_at)
+        results += tokens
+        count += sum(map(count_of, tokens))
+        if part.stop < len(sizes):
+            limits.check_count(count, complete=False)
+    return results
+
+
+def _parts(sizes: Sequence[int]) -> Iterator[slice]:
+    start, characters = 0, 0
+    for index, size in enumerate(sizes):
+        if index > start and (characters + size > _PART_CHARACTERS or index - start >= _PART_INPUTS):
+            yield slice(start, index)
+            start, characters = index, 0
+        characters += size
+    if start < len(sizes):
+        yield slice(start, len(sizes))

@@ -1,0 +1,85 @@
+"""Tokenisation beside the event loop: in parts, until the deadline, and no longer than the limits allow."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from typing import Any
+
+import pytest
+
+from nearfield import Encoder
+from nearfield.errors import DeadlineExceeded, InputError, TooLarge
+from nearfield.inference import tokenizer_threads
+from nearfield.inference.call_limits import NO_LIMITS
+
+
+@pytest.fixture
+def calls(tiny: Encoder, monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, str]]:
+    """The number of texts and the thread of each call of the tokenizer."""
+    calls: list[tuple[int, str]] = []
+    run = tiny.tokenizer._run
+
+    def watched(texts: list[str], **options: Any) -> Any:
+        calls.append((len(texts), threading.current_thread().name))
+        return run(texts, **options)
+
+    monkeypatch.setattr(tiny.tokenizer, "_run", watched)
+    return calls
+
+
+async def test_long_requests_are_tokenised_in_parts(tiny: Encoder, calls: list[tuple[int, str]]) -> None:
+    texts = ["river " * 10_000] * 9
+    result = await tiny.aencode(texts)
+    assert result.shape == (9, 32)
+    assert [count for count, _ in calls] == [4, 4, 1]
+    assert all(name.startswith("nearfield-tokenize") for _, name in calls)
+    calls.clear()
+    await tiny.aencode(["river"])
+    assert [name for _, name in calls] == [threading.current_thread().name]
+
+
+async def test_a_long_prompt_counts_for_each_text(tiny: Encoder, calls: list[tuple[int, str]]) -> None:
+    await tiny.aencode(["river"] * 10, prompt="dog " * 500)
+    assert all(name.startswith("nearfield-tokenize") for _, name in calls)
+
+
+async def test_messages_name_the_input_of_the_request(tiny: Encoder) -> None:
+    with pytest.raises(InputError, match="input 8 is not Unicode"):
+        await tiny.aencode(["river " * 10_000] * 8 + ["\ud800"])
+
+
+async def test_too_many_tokens_end_it_early(tiny: Encoder, calls: list[tuple[int, str]]) -> None:
+    with pytest.raises(TooLarge, match="more than 256 tokens, and the limit for one request is 200"):
+        await tiny.aencode(["river " * 10_000] * 40, max_tokens=200)
+    assert sum(count for count, _ in calls) == 4
+    calls.clear()
+    with pytest.raises(TooLarge, match=r"The inputs have \d+ tokens"):
+        await tiny.aencode(["river. " * 10_000], max_tokens=1_000, truncate="chunk")
+    assert len(calls) == 1
+
+
+async def test_the_deadline_holds(tiny: Encoder, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tiny.tokenizer, "_run", lambda _texts, **_: time.sleep(1.5))
+    started = time.monotonic()
+    with pytest.raises(DeadlineExceeded):
+        await tiny.aencode(["river " * 10_000], deadline=0.1)
+    assert time.monotonic() - started < 1
+
+
+async def test_other_requests_have_their_turn(tiny: Encoder) -> None:
+    """Two requests with one thread: their parts alternate."""
+    order: list[str] = []
+
+    def tokenize(name: str) -> Any:
+        return lambda _: order.append(name) or []
+
+    sizes = [tokenizer_threads._PART_CHARACTERS] * 4
+    await asyncio.gather(
+        *(
+            tokenizer_threads.tokenize_in_parts(tokenize(name), tiny.tokenizer, sizes, NO_LIMITS, None, len)
+            for name in "ab"
+        )
+    )
+    assert sorted(order[:4]) == ["a", "a", "b", "b"]
