@@ -31,7 +31,7 @@ from nearfield.inference.preparation.input_preparer import InputPreparer, Prepar
 from nearfield.inference.preparation.inputs import LARGEST_WINDOW, Text, Texts
 from nearfield.inference.preparation.late_interaction import LateInteractionFormatter
 from nearfield.inference.preparation.sparse_static import SparseStaticEmbedding
-from nearfield.inference.tokenizer_threads import run_in_thread, runs_inline, tokenize_in_parts
+from nearfield.inference.preparation.tokenizer_threads import run_in_thread, runs_inline, tokenize_in_parts
 from nearfield.inference.uncompiled_model import UncompiledModel
 from nearfield.progress import Progress
 from nearfield.recipe import Multivector, Recipe, Splade

@@ -19,8 +19,8 @@ from nearfield.heads import OutputRequest
 from nearfield.inference.call_limits import NO_LIMITS, CallLimits, TimedResult
 from nearfield.inference.encode_options import Unpack
 from nearfield.inference.loaded_model import LoadedModel, LoadKeywords
+from nearfield.inference.preparation.tokenizer_threads import runs_inline, tokenize_in_parts
 from nearfield.inference.rerank_options import TRUNCATE, RerankKeywords, RerankOptions, activate
-from nearfield.inference.tokenizer_threads import runs_inline, tokenize_in_parts
 from nearfield.inference.uncompiled_model import UncompiledModel
 from nearfield.recipe import ClassScores, Recipe, RerankPrompt
 

@@ -11,8 +11,8 @@ import pytest
 
 from nearfield import Encoder
 from nearfield.errors import DeadlineExceeded, InputError, TooLarge
-from nearfield.inference import tokenizer_threads
 from nearfield.inference.call_limits import NO_LIMITS
+from nearfield.inference.preparation import tokenizer_threads
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from nearfield.errors import InputError
 from nearfield.inference.call_limits import NO_LIMITS
 from nearfield.inference.encode_options import EncodeOptions
 from nearfield.inference.postprocess import Result
-from nearfield.inference.tokenizer_threads import tokenize_in_parts
+from nearfield.inference.preparation.tokenizer_threads import tokenize_in_parts
 from nearfield.reranker import Ranked, Reranker, Scores
 from nearfield.server.exchange.exchange import Bounds, check_inputs, check_texts
 from nearfield.server.exchange.scored import ScoredExchange
