@@ -16,6 +16,7 @@ from nearfield.bulk.shard_job import ShardJob
 from nearfield.bulk.text_source import TextSource
 from nearfield.encoder import Encoder
 from nearfield.errors import InputError
+from nearfield.fileio.output_path import try_writing, try_writing_file
 from nearfield.inference.encode_options import EncodeKeywords
 from nearfield.inference.loaded_model import LoadKeywords
 
@@ -72,6 +73,7 @@ def embed(request: EmbedRequest, *, on_warning: Callable[[str], None] = lambda _
 
     Raises:
         InputError: an option, an input or the output is wrong.
+        OSError: the output cannot be written.
         StorageFull: the disk is full; what was completed stays.
     """
     if is_folder(request.output):
@@ -97,6 +99,7 @@ def _embed_to_file(request: EmbedRequest, on_warning: Callable[[str], None]) -> 
         expand_paths(request.inputs, request.form, output), request.form, request.field, request.id_field
     )
     check_output(output, source)
+    try_writing_file(output)
     job = FileJob(_load(request, on_warning), source, output, request.options)
     return job.run(restart=request.restart, shown=request.shown)
 
@@ -109,6 +112,8 @@ def _embed_to_folder(request: EmbedRequest, on_warning: Callable[[str], None]) -
     paths = expand_paths(request.inputs, request.form, output)
     _refuse_inputs_in_output(paths, output)
     source = InputTable(paths, request.form, request.field, request.id_field, keep)
+    if not options.dry_run:
+        try_writing(output)
     task = ShardRequest(_load(request, on_warning), source, output, sharding, request.options)
     job = ShardJob(task, restart=request.restart, thorough=options.check, shown=request.shown)
     return job.forecast() if options.dry_run else job.run()

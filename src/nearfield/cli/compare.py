@@ -68,13 +68,13 @@ def compare(
 
     Measures quality, speed, memory and storage.
     """
-    from nearfield.cli.terminal import output_path
     from nearfield.evaluation.comparison import ranking, result_store
     from nearfield.evaluation.comparison.compare import compare as measure
     from nearfield.evaluation.systems import grid as variants
     from nearfield.evaluation.weights import normalise_weights
+    from nearfield.fileio.output_path import require_writable
 
-    output_path.require_writable(html)
+    require_writable(html, "html")
     lists = {"output": outputs, "dimensions": dimensions, "dtype": dtypes, "chunker": chunkers, "rerank": reranks}
     grid = variants.grid(models, **{name: _split_list(name, text) for name, text in lists.items() if text})
     shares = normalise_weights(ranking.WEIGHTS, _parse_weights(weights))

@@ -85,10 +85,10 @@ def evaluate(
     ] = None,
 ) -> None:
     """Measure the quality of a model on your data."""
-    from nearfield.cli.terminal import output_path
     from nearfield.evaluation.systems.variant import Variant
+    from nearfield.fileio.output_path import require_writable
 
-    output_path.require_writable(output)
+    require_writable(output)
     flags = {
         "output": kind,
         "dimensions": dimensions,

@@ -44,7 +44,9 @@ def save(
     """Save the vectors of some texts, as queries and as documents, with fingerprint and versions."""
     from nearfield.encoder import Encoder
     from nearfield.evaluation.stability import golden_vectors
+    from nearfield.fileio.output_path import require_writable
 
+    require_writable(path, "path")
     chosen = None
     if texts is not None:
         from nearfield.bulk.text_source import TextSource

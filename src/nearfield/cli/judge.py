@@ -63,10 +63,12 @@ def judge(
     from nearfield.errors import InputError
     from nearfield.evaluation.datasets.judgments import MEANING, Judgments
     from nearfield.evaluation.datasets.judgments import annotate as work
+    from nearfield.fileio.output_path import require_writable_folder
 
     queries_to_judge = [*(query or []), *(_texts(queries, field) if queries else [])]
     if not queries_to_judge:
         raise InputError("No queries to judge: use --query, or --queries with a file.", param="queries")
+    require_writable_folder(folder, "folder")
     judgments = Judgments(folder)
     with Collection.open(collection) as opened:
         modes = mode or _modes(opened)
@@ -93,7 +95,9 @@ def synthetic(
     from nearfield.corpus.collection import Collection
     from nearfield.evaluation.datasets.beir import write_beir
     from nearfield.evaluation.datasets.synthetic import known_items
+    from nearfield.fileio.output_path import require_writable_folder
 
+    require_writable_folder(folder, "folder")
     with Collection.open(collection) as opened:
         dataset = known_items(opened, level=level, queries=queries, seed=seed)  # type: ignore[arg-type]
     write_beir(dataset, folder)

@@ -61,7 +61,9 @@ def mteb(
     from nearfield.evaluation.mteb import published_scores
     from nearfield.evaluation.mteb.model import MtebModel
     from nearfield.evaluation.mteb.tasks import run_tasks
+    from nearfield.fileio.output_path import require_writable_folder
 
+    require_writable_folder(output)
     names = [name.strip() for name in tasks.split(",") if name.strip()]
     sets = {name: loaders.load_dataset(path) for name, path in _parse_pairs("--data", data).items()}
     theirs = published_scores.read_scores(published) if published is not None else []

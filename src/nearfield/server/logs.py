@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import re
 import sys
+import threading
 import time
 import traceback
 import uuid
 from collections.abc import Callable
 from contextvars import ContextVar
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, TextIO
 
 import orjson
 from starlette.datastructures import MutableHeaders
@@ -18,11 +22,23 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 LOG = logging.getLogger("nearfield")
 #: The id of the current request.
 REQUEST_ID: ContextVar[str] = ContextVar("request_id", default="")
+#: Lines that libraries write to stderr.
+STDERR = logging.getLogger("nearfield.stderr")
 ACCESS = logging.getLogger("nearfield.access")
 #: Loggers of libraries, of which only warnings and errors are shown.
 _LIBRARIES = ("uvicorn", "asyncio", "opentelemetry")
 _REQUEST_ID_PATTERN = re.compile(r"^[A-Za-z0-9._:-]{1,128}$")
 _STANDARD_FIELDS = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
+
+
+if TYPE_CHECKING:
+    _TextHandler = logging.StreamHandler[TextIO]
+else:
+    _TextHandler = logging.StreamHandler
+
+
+class _StderrHandler(_TextHandler):
+    """The handler that ``configure_logging`` installs."""
 
 
 class JsonFormatter(logging.Formatter):
@@ -61,9 +77,56 @@ def _escape(text: str) -> str:
     return text if text.isprintable() else "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
+class StderrLines(io.TextIOBase):
+    """Text that libraries write to stderr, logged line by line: a JSON log then has no other lines.
+
+    Args:
+        stream: the real stderr.
+    """
+
+    encoding = "utf-8"
+    errors = "backslashreplace"
+
+    def __init__(self, stream: TextIO) -> None:
+        self.stream = stream
+        self._local = threading.local()
+
+    def writable(self) -> bool:
+        """Return True."""
+        return True
+
+    def fileno(self) -> int:
+        """Return the descriptor of the real stderr, for child processes and for messages of a crash."""
+        return self.stream.fileno()
+
+    def write(self, text: str) -> int:
+        """Log the complete lines; a progress bar's carriage return ends a line too."""
+        if getattr(self._local, "busy", False):  # logging itself failed
+            return self.stream.write(text)
+        *lines, self._local.rest = re.split(r"[\r\n]", getattr(self._local, "rest", "") + text)
+        self._local.busy = True
+        try:
+            for line in filter(str.strip, lines):
+                STDERR.warning("%s", line.rstrip())
+        finally:
+            self._local.busy = False
+        return len(text)
+
+    def flush(self) -> None:
+        """Flush the real stderr; an incomplete line waits for its end."""
+        self.stream.flush()
+
+
 def configure_logging(level: str, form: str) -> None:
-    """Send log lines to stderr as ``text`` or ``json``: our own from ``level`` on, warnings of libraries."""
-    handler = logging.StreamHandler(sys.stderr)
+    """Send log lines to stderr as ``text`` or ``json``: our own from ``level`` on, warnings of libraries.
+
+    Warnings, errors of threads and errors that nothing handles are logged too. In a ``json`` log, text that Python code
+    writes to stderr becomes log lines. Native code writes to the descriptor itself and is not covered.
+    """
+    stream = sys.stderr.stream if isinstance(sys.stderr, StderrLines) else sys.stderr
+    if form == "json":
+        sys.stderr = StderrLines(stream)
+    handler = _StderrHandler(stream)
     handler.setFormatter(JsonFormatter() if form == "json" else TextFormatter())
     lowest = logging.getLevelName(level.upper())
     libraries = [(logging.getLogger(name), max(lowest, logging.WARNING)) for name in _LIBRARIES]
@@ -71,6 +134,31 @@ def configure_logging(level: str, form: str) -> None:
         logger.handlers[:] = [handler]
         logger.setLevel(logger_level)
         logger.propagate = False
+    root = logging.getLogger()
+    root.handlers[:] = [other for other in root.handlers if type(other) not in (logging.StreamHandler, _StderrHandler)]
+    root.addHandler(handler)
+    root.setLevel(max(lowest, logging.WARNING))
+    logging.captureWarnings(True)
+    sys.excepthook, sys.unraisablehook, threading.excepthook = _log_uncaught, _log_unraisable, _log_thread_error
+
+
+def _log_uncaught(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    if not issubclass(kind, KeyboardInterrupt):
+        LOG.critical("the process ends: %s", kind.__name__, exc_info=(kind, error, trace))
+
+
+def _log_unraisable(unraisable: Any) -> None:
+    error = unraisable.exc_value
+    exc_info = None if error is None else (type(error), error, error.__traceback__)
+    LOG.error("an error was ignored: %s", unraisable.exc_type.__name__, exc_info=exc_info)
+
+
+def _log_thread_error(arguments: Any) -> None:
+    error = arguments.exc_value
+    if error is None or isinstance(error, SystemExit):
+        return
+    name = arguments.thread.name if arguments.thread is not None else "unknown"
+    LOG.error("thread %s failed: %s", name, type(error).__name__, exc_info=(type(error), error, error.__traceback__))
 
 
 class AccessLog:

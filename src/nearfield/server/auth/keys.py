@@ -11,6 +11,7 @@ from pathlib import Path
 from nearfield.errors import AccessDenied, SettingsError
 from nearfield.server.auth.api_key import ANONYMOUS, ApiKey, KeyWatcher, key_digest
 from nearfield.server.auth.key_file import read_key_file
+from nearfield.server.logs import LOG
 
 #: Seconds after which a key file is checked for changes.
 _FILE_CHECK_SECONDS = 1.0
@@ -37,6 +38,8 @@ class ApiKeys:
         self._version: tuple[int, int] = (0, 0)
         self._from_file: tuple[ApiKey, ...] = ()
         self._watchers: list[KeyWatcher] = []
+        #: Why the file could not be read the last time.
+        self._failure = ""
         if file is not None:
             self._from_file = read_key_file(file)
             self._version, self._checked_at = _file_version(file), time.monotonic()
@@ -100,8 +103,16 @@ class ApiKeys:
             self._reload(self._file)
         return self._configured + self._from_file
 
+    def reload(self) -> str:
+        """Read the key file now and return what was done; on an error the keys stay the same."""
+        if self._file is None:
+            return "no key file"
+        self._version, self._failure = (0, 0), ""
+        self._reload(self._file)
+        return "keys unchanged" if self._failure else f"{len(self._from_file)} keys read again"
+
     def _reload(self, file: Path) -> None:
-        """Read the file again if it changed; if it cannot be read, the keys stay the same."""
+        """Read the file again if it changed; if it cannot be read, the keys stay the same, and the log says why."""
         self._checked_at = time.monotonic()
         try:
             version = _file_version(file)
@@ -110,8 +121,12 @@ class ApiKeys:
             before = {key.digest: key for key in self._from_file}
             self._from_file = read_key_file(file)
             self._version = version
-        except (OSError, SettingsError):
+        except (OSError, SettingsError) as error:
+            if str(error) != self._failure:
+                LOG.error("the keys stay the same: %s", error)
+            self._failure = str(error)
             return
+        self._failure = ""
         for key in self._from_file:
             if key.digest in before:
                 key.copy_balance(before[key.digest])

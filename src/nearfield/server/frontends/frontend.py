@@ -25,7 +25,8 @@ from nearfield.inference.loaded_model import LoadedModel
 from nearfield.server.app import create_app, open_traces
 from nearfield.server.auth.api_key import ApiKey
 from nearfield.server.lifecycle.listener import Listener, uvicorn_config
-from nearfield.server.logs import configure_logging
+from nearfield.server.lifecycle.preflight import reload_certificate
+from nearfield.server.logs import LOG, configure_logging
 from nearfield.server.models.model_entry import ModelEntry
 from nearfield.server.models.model_pool import ModelPool
 from nearfield.server.server_state import ServerState
@@ -36,6 +37,7 @@ Result = TypeVar("Result")
 Usages = dict[str, tuple[int, int, float]]
 #: Messages of the parent with the connection socket: here is a connection, or none will follow.
 CONNECTION, STOP = b"c", b"s"
+_PARENT_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2)
 
 
 @dataclass(frozen=True)
@@ -54,7 +56,7 @@ class FrontendConfig:
 def main(channel: int, connections: int) -> None:
     """Serve until asked to stop. Both arguments are descriptors of sockets that are connected to the parent."""
     # A signal to the whole process group reaches the parent too, which stops all in order.
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in _PARENT_SIGNALS:
         signal.signal(number, signal.SIG_IGN)
     raise SystemExit(run(_serve(socket.socket(fileno=channel), socket.socket(fileno=connections))))
 
@@ -105,6 +107,12 @@ def prepare(config: FrontendConfig, channel: Channel, connections: socket.socket
         lambda: server.batches.stopped(settings.drain_timeout),
     )
     receiver.config.load()
+
+    def reload() -> None:
+        keys = server.keys.reload()
+        LOG.info("front-end %s: %s, %s", config.number, keys, reload_certificate(receiver.config.ssl, settings))
+
+    channel.handlers["reload"] = reload
     return receiver, server
 
 

@@ -33,7 +33,9 @@ from nearfield.server.frontends.process import FrontendProcess
 from nearfield.server.http.connection_limit import AcceptErrors, raise_file_limit
 from nearfield.server.lifecycle.listener import accept_pending, bind, drop_new_connections, remove_socket_file
 from nearfield.server.lifecycle.model_loading import load_models, model_aliases
+from nearfield.server.lifecycle.preflight import check_settings
 from nearfield.server.lifecycle.serve import listening_address, ready_line, warn_if_open
+from nearfield.server.lifecycle.signals import SignalHandlers, ignore_early_signals
 from nearfield.server.logs import LOG, configure_logging
 from nearfield.server.observability.prometheus import Prometheus
 from nearfield.setting_fields import ByteSize
@@ -45,7 +47,7 @@ _TICK_SECONDS = 0.1
 _METRICS_TIMEOUT, _EXIT_TIMEOUT = 1.0, 10.0
 #: A front-end that lived for fewer seconds is restarted after a pause.
 _SHORT_LIFE, _RESTART_PAUSE = 5.0, 1.0
-_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)
 #: Connections accepted in one turn of the event loop.
 _ACCEPTS_PER_TURN = 64
 
@@ -60,6 +62,8 @@ def serve(settings: Settings, announce: Callable[[str], None] = print) -> None:
     """
     check(settings)
     configure_logging(settings.log_level, settings.log_format)
+    ignore_early_signals()
+    check_settings(settings)
     with bind(settings) as listening, contextlib.ExitStack() as ends:
         ends.callback(remove_socket_file, listening)
         started = time.perf_counter()
@@ -149,8 +153,9 @@ class FrontendSupervisor:
             if process.error is not None:
                 raise process.error
         self._started = True
-        for number in _SIGNALS:
-            self._loop.add_signal_handler(number, self._stop)
+        SignalHandlers(self._reload, self._stop).install()
+        self._loop.add_signal_handler(signal.SIGTERM, self._stop)
+        self._loop.add_signal_handler(signal.SIGINT, self._interrupt)
         self._listen()
         self._tick()
 
@@ -318,6 +323,20 @@ class FrontendSupervisor:
         self._pending = [connection for connection in self._pending if not self._pass(connection)]
 
     # -- stopping --------------------------------------------------------------------------------------------------
+
+    def _reload(self) -> None:
+        """Let the front-ends read keys and certificates again."""
+        for process in self._processes:
+            if process.ready and process.channel is not None:
+                process.channel.send("reload")
+
+    def _interrupt(self) -> None:
+        """Stop in order; at the second SIGINT at once."""
+        if not self._stopping:
+            self._stop()
+            return
+        for process in self._processes:
+            process.process.kill()
 
     def _stop(self) -> None:
         """Refuse new connections, pass on those that wait, and let the front-ends finish."""

@@ -24,6 +24,8 @@ from nearfield.settings import Settings
 
 #: Seconds that open connections get to finish and be closed by their clients.
 _GRACE_SECONDS = 1.0
+#: Seconds between two looks at whether a second SIGINT ends the shutdown.
+_FORCE_CHECK_SECONDS = 0.1
 #: Of Linux's asm-generic/socket.h; Python has no name for it.
 _SO_ATTACH_FILTER = 26
 #: Of Linux's tcp.h. The kernel takes no further bytes of a reply while this many wait to be sent: it would take
@@ -92,8 +94,16 @@ class Listener(uvicorn.Server):
         waits = [self._drain_connections()]
         if self._finish is not None:
             waits.append(self._finish())  # type: ignore[arg-type]
-        await asyncio.gather(*waits)
+        await self._wait_unless_forced(asyncio.gather(*waits))
         await super().shutdown(sockets)
+
+    async def _wait_unless_forced(self, work: asyncio.Future[Any]) -> None:
+        """Wait for work; a second SIGINT cancels it."""
+        while not work.done() and not self.force_exit:
+            await asyncio.wait([work], timeout=_FORCE_CHECK_SECONDS)
+        if not work.done():
+            work.cancel()
+        await asyncio.gather(work, return_exceptions=True)
 
     async def _drain_connections(self) -> None:
         """Wait while connections are in use. Each is closed with its next response; closing it earlier could lose one.

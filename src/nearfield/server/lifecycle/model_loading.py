@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -21,7 +22,7 @@ class ModelLoader:
         self._settings = settings
         self._options: dict[str, Any] = {
             "engine": engine,
-            "progress": True,
+            "progress": sys.stderr.isatty(),
             "precision": settings.precision,
             "backend": settings.backend,
             "threads": settings.threads,

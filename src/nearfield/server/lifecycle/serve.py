@@ -18,6 +18,8 @@ from nearfield.server.app import create_app, open_traces
 from nearfield.server.http.connection_limit import ConnectionLimit, raise_file_limit
 from nearfield.server.lifecycle.listener import Listener, bind, check_grpc_port, remove_socket_file, uvicorn_config
 from nearfield.server.lifecycle.model_loading import load_models, model_aliases
+from nearfield.server.lifecycle.preflight import check_settings, reload_certificate
+from nearfield.server.lifecycle.signals import SignalHandlers, ignore_early_signals
 from nearfield.server.logs import LOG, configure_logging
 from nearfield.server.models.model_pool import ModelPool
 from nearfield.server.server_state import ServerState
@@ -36,11 +38,14 @@ def serve(settings: Settings, announce: Callable[[str], None] = print) -> None:
     ``announce`` is called with one line once requests are accepted.
 
     Raises:
-        SettingsError: the address is in use, or does not belong to this machine.
+        SettingsError: the address is in use, or does not belong to this machine; or a file or folder that a setting
+            names cannot be used.
         ModelNotFound, SourceUnavailable, ModelRefused: a model cannot be loaded.
         MissingExtra: traces or gRPC are configured, and their libraries are not installed.
     """
     configure_logging(settings.log_level, settings.log_format)
+    ignore_early_signals()
+    check_settings(settings)
     if settings.grpc_port is not None:
         rpc.load()
     traces = open_traces(settings.otel_endpoint)
@@ -84,7 +89,15 @@ def _serve_on(
     server: ServerState = app.state.server
     grpc_listeners: list[GrpcListener] = []
 
+    def reload() -> None:
+        keys = server.keys.reload()
+        LOG.info("SIGHUP: %s, %s", keys, reload_certificate(listener.config.ssl, settings))
+
+    def stop() -> None:
+        listener.should_exit = True
+
     async def on_start() -> None:
+        SignalHandlers(reload, stop).install()
         server.start()
         if settings.grpc_port is None:
             announce(line())
@@ -98,8 +111,9 @@ def _serve_on(
             *(listener.stop(settings.drain_timeout) for listener in grpc_listeners),
         )
 
-    Listener(uvicorn_config(app, settings), listening, on_start, server.stop, finish).run([listening])
-    engine.close(timeout=settings.drain_timeout)
+    listener = Listener(uvicorn_config(app, settings), listening, on_start, server.stop, finish)
+    listener.run([listening])
+    engine.close(timeout=0.0 if listener.force_exit else settings.drain_timeout)
     server.close()
 
 
