@@ -194,8 +194,8 @@ async def test_records_and_files_are_read_on_a_full_disk(small_disk: Path, start
     assert (await store.find(name, "")).bytes == 100_000
     assert [file.id for file in (await store.page("", after=None, limit=10))[0]] == [name]
     assert sum([len(chunk) async for chunk in store.chunks(name, 100_000)]) == 100_000
-    assert BatchStore(store, ContentBounds(1, 1, 1, 1, 1)).page("", None, 10) == ([], False)
-    assert BatchStore(store, ContentBounds(1, 1, 1, 1, 1)).unfinished() == []
+    assert BatchStore(store, ContentBounds(1, 1, 1, 1, 1, 1)).page("", None, 10) == ([], False)
+    assert BatchStore(store, ContentBounds(1, 1, 1, 1, 1, 1)).unfinished() == []
     with pytest.raises(StorageFull):
         await _store_file(store, b"x")
     if start == "running":

@@ -34,7 +34,7 @@ from tests.support.serving import serving
 PATH = "/v1/embeddings"
 JSON = {"content-type": "application/json"}
 MSGPACK = {"content-type": "application/msgpack"}
-BOUNDS = ContentBounds(containers=100, values=1000, fields=100, fractions=100, digits=5000)
+BOUNDS = ContentBounds(containers=100, values=1000, fields=100, strings=950, fractions=100, digits=5000)
 LIMITS = RequestLimits(32 * 2**20, 16_384, 1_000_000, 30.0, 256)
 
 
@@ -49,6 +49,7 @@ JSON_FLOODS = {
     "lists": _nested(b"[]", 200),
     "objects": _nested(b"{}", 200),
     "numbers": _nested(b"1", 2000),
+    "strings": _nested(b'""', 960),
     "fields": b"{" + b",".join(b'"a%d":1' % number for number in range(200)) + b"}",
     "fractions": _nested(b"2.2250738585072011e-308", 200),
     "exponents": _nested(b"1e5", 200),
@@ -83,10 +84,10 @@ def test_what_is_inside_json_strings_is_not_counted(case: str) -> None:
 def test_json_is_counted_the_same_wherever_a_chunk_ends(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("nearfield.server.http.content_bounds._CHUNK", 7)
     text = json.dumps({"x": ['\\"[', "\\\\", "[]\\", '"', "\n,"], "y": [1, "\\\\\\"]}).encode()
-    exact = ContentBounds(containers=3, values=9, fields=2, fractions=0, digits=1)
+    exact = ContentBounds(containers=3, values=9, fields=2, strings=8, fractions=0, digits=1)
     for shift in range(7):
         check_json(b" " * shift + text, exact)
-        for name in ("containers", "values", "fields", "digits"):
+        for name in ("containers", "values", "fields", "strings", "digits"):
             with pytest.raises(TooLarge):
                 check_json(b" " * shift + text, dataclasses.replace(exact, **{name: getattr(exact, name) - 1}))
 
@@ -94,6 +95,7 @@ def test_json_is_counted_the_same_wherever_a_chunk_ends(monkeypatch: pytest.Monk
 MSGPACK_FLOODS = {
     "lists": b"\x81\xa1x\xdc\x00\xc8" + b"\x90" * 200,
     "objects": b"\x81\xa1x\xdc\x00\xc8" + b"\x80" * 200,
+    "strings": b"\x81\xa1x\xdc\x03\xc0" + b"\xa1x" * 960,
     "a claimed length": b"\x81\xa1x\xdd\xff\xff\xff\xff\x01",
     "fields": b"\xde\x00\xc8" + b"".join(b"\xa2%02d\x01" % (number % 100) for number in range(200)),
     "lists after a text": b"\x82\xa1a\xdb" + struct.pack(">I", 100_000) + b"\x90" * 100_000 + b"\xa1x" + b"\x91" * 200,
@@ -116,9 +118,9 @@ def test_what_is_inside_msgpack_strings_and_bytes_is_not_counted() -> None:
     }
     data = msgspec.msgpack.encode(value)
     check_msgpack(data, BOUNDS)
-    exact = ContentBounds(containers=5, values=4 + 4 + 3 + 440 + 8 + 5, fields=4, fractions=0, digits=0)
+    exact = ContentBounds(containers=5, values=4 + 4 + 3 + 440 + 8 + 5, fields=4, strings=11, fractions=0, digits=0)
     check_msgpack(data, exact)
-    for name in ("containers", "values", "fields"):
+    for name in ("containers", "values", "fields", "strings"):
         with pytest.raises(TooLarge):
             check_msgpack(data, dataclasses.replace(exact, **{name: getattr(exact, name) - 1}))
     for end in range(0, len(data), 997):

@@ -39,6 +39,8 @@ class ContentBounds:
     values: int
     #: Fields of all objects.
     fields: int
+    #: Strings, with the names of fields.
+    strings: int
     #: Numbers with a fraction or an exponent: they take up to a microsecond each.
     fractions: int
     #: Digits of all numbers.
@@ -49,7 +51,7 @@ class ContentBounds:
         """Return the bounds that follow from the limits of a request."""
         structure = _PER_INPUT * limits.items + _BESIDE_INPUTS
         values = max(_MIN_VALUES, limits.tokens) + _PER_INPUT * limits.items
-        return cls(structure, values, structure, structure, _DIGITS_PER_VALUE * values)
+        return cls(structure, values, structure, 2 * structure, structure, _DIGITS_PER_VALUE * values)
 
     def check(self, **counts: int) -> None:
         """Check counts by the names of the bounds.
@@ -76,11 +78,13 @@ def check_json(data: Buffer, bounds: ContentBounds) -> None:
     Raises:
         TooLarge: it is over a bound.
     """
-    counts, fractions = np.zeros(256, np.int64), 0
+    counts, fractions, quotes = np.zeros(256, np.int64), 0, 0
     start, inside, size = 0, 0, len(data)
     while start < size:
         end = _end_of_chunk(data, start, min(size, start + _CHUNK))
-        outside, inside = _outside_strings(np.frombuffer(data, np.uint8, end - start, start), inside)
+        chunk = np.frombuffer(data, np.uint8, end - start, start)
+        outside, inside, more = _outside_strings(chunk, inside)
+        quotes += more
         counts += np.bincount(outside, minlength=256)
         fractions += _count_fractions(outside)
         start = end
@@ -89,6 +93,7 @@ def check_json(data: Buffer, bounds: ContentBounds) -> None:
             containers=containers,
             values=int(counts[ord(",")]) + containers,
             fields=int(counts[ord(":")]),
+            strings=quotes // 2,
             fractions=fractions,
             digits=int(counts[ord("0") : ord("9") + 1].sum()),
         )
@@ -100,8 +105,11 @@ def _end_of_chunk(data: Buffer, start: int, end: int) -> int:
     return end + escapes % 2 if end < len(data) else end
 
 
-def _outside_strings(chunk: np.ndarray, inside: int) -> tuple[np.ndarray, int]:
-    """Return the bytes outside strings, and whether the chunk ends inside one (1 or 0); ``inside``: how it starts."""
+def _outside_strings(chunk: np.ndarray, inside: int) -> tuple[np.ndarray, int, int]:
+    """Return the bytes outside strings, whether the chunk ends inside one (1 or 0), and the number of quotes.
+
+    ``inside``: whether the chunk starts inside a string.
+    """
     quotes = chunk == _QUOTE
     escapes = np.flatnonzero(chunk == ord(_ESCAPE))
     if escapes.size:
@@ -110,10 +118,11 @@ def _outside_strings(chunk: np.ndarray, inside: int) -> tuple[np.ndarray, int]:
         lengths = np.diff(runs, append=escapes.size)
         escaped = (escapes[runs] + lengths)[lengths % 2 == 1]
         quotes[escaped[escaped < chunk.size]] = False
-    if not quotes.any():
-        return chunk[: 0 if inside else chunk.size], inside
+    count = int(np.count_nonzero(quotes))
+    if not count:
+        return chunk[: 0 if inside else chunk.size], inside, 0
     within = np.bitwise_xor.accumulate(quotes.view(np.uint8)) ^ inside
-    return chunk[within == 0], int(within[-1])
+    return chunk[within == 0], int(within[-1]), count
 
 
 def _count_fractions(outside: np.ndarray) -> int:
@@ -126,9 +135,9 @@ def _count_fractions(outside: np.ndarray) -> int:
 
 # -- msgpack ---------------------------------------------------------------------------------------------------------
 
-#: Numbers, booleans and nulls, and short strings of one byte: https://github.com/msgpack/msgpack/blob/master/spec.md
+#: Numbers, booleans and nulls: https://github.com/msgpack/msgpack/blob/master/spec.md
 _SCALARS = re.compile(
-    rb"(?:[\x00-\x7f\xa0\xc0-\xc3\xe0-\xff]|[\xa1\xcc\xd0].|[\xcd\xd1]..|[\xca\xce\xd2]....|[\xcb\xcf\xd3]........)*",
+    rb"(?:[\x00-\x7f\xc0-\xc3\xe0-\xff]|[\xcc\xd0].|[\xcd\xd1]..|[\xca\xce\xd2]....|[\xcb\xcf\xd3]........)*",
     re.DOTALL,
 )
 #: Byte of a header, and the format of the size that follows: strings and bytes, extensions, lists, objects.
@@ -149,7 +158,7 @@ def check_msgpack(data: Buffer, bounds: ContentBounds) -> None:
         TooLarge: it is over a bound.
     """
     at, size, steps = 0, len(data), 0
-    containers = values = names = 0
+    containers = values = names = strings = 0
     while at < size:
         scalars = _SCALARS.match(data, at, at + _SCALAR_BYTES)
         if scalars is not None and scalars.end() > at:
@@ -164,7 +173,7 @@ def check_msgpack(data: Buffer, bounds: ContentBounds) -> None:
             (count,) = sizes.unpack_from(data, at + 1)
         at += 1 if sizes is None else 1 + sizes.size
         if byte in _BYTES:
-            at += count
+            at, strings = at + count, strings + 1
         elif byte in _EXTENSIONS:
             at += 1 + count
         elif byte >> 4 == 0x9 or byte in _LISTS:
@@ -173,12 +182,12 @@ def check_msgpack(data: Buffer, bounds: ContentBounds) -> None:
             count = byte & 15 if sizes is None else count
             containers, values, names = containers + 1, values + count + 1, names + count
         elif byte >> 5 == 0b101:
-            at += byte & 31
+            at, strings = at + (byte & 31), strings + 1
         elif 0xD4 <= byte <= 0xD8:
             at += 1 + (1 << (byte - 0xD4))
         else:
             break  # cut off in a number: msgspec reports it
         steps += 1
         if steps % _STEPS == 0 or count > _STEPS:
-            bounds.check(containers=containers, values=values, fields=names)
-    bounds.check(containers=containers, values=values, fields=names)
+            bounds.check(containers=containers, values=values, fields=names, strings=strings)
+    bounds.check(containers=containers, values=values, fields=names, strings=strings)
