@@ -236,7 +236,7 @@ class Encoder(LoadedModel):
             self._model, documents, resolved, bulk=limits.bulk, expires_at=expires_at, tokens=tokens
         )
         self._observe("tokenise", started)
-        limits.check_tokens(ticket)
+        limits.admit(ticket)
         rows = await self.engine.run(ticket)
         timings = {"tokenise": ticket.created - started, **ticket.seconds}
         started = time.monotonic()
@@ -328,7 +328,7 @@ class Encoder(LoadedModel):
             prepared = await self._prepare_in_threads(batch, sizes, resolved, limits, expires_at)
         ticket = prepared.ticket
         self._observe("tokenise", started)
-        limits.check_tokens(ticket)
+        limits.admit(ticket)
         if self.cache is None:
             rows = await self.engine.run(ticket)
         else:

@@ -167,7 +167,7 @@ class Scorer(LoadedModel):
                 lambda item: len(item.ids),
             )
         ticket = self._create_ticket(tokens, options.adapter, bulk=limits.bulk, expires_at=expires_at)
-        limits.check_tokens(ticket)
+        limits.admit(ticket)
         timings = {"tokenise": ticket.created - started}
         rows = await self.engine.run(ticket)
         return TimedResult(self._build_scores(tokens, rows, options.activation), timings | ticket.seconds)

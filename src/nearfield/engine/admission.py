@@ -11,6 +11,8 @@ from nearfield.errors import Overloaded
 
 #: Batches of fewer tokens are not measured: overhead dominates them, and they say little about throughput.
 MIN_MEASURED_TOKENS = 32
+#: Share of a model's budget from which on a batch shows how fast the model can be.
+_PEAK_SHARE = 4
 #: Share of the time until its deadline within which a ticket must be expected to end.
 _DEADLINE_SHARE = 0.8
 
@@ -23,12 +25,23 @@ class EngineLimits:
     stall: float = 120.0
 
 
+@dataclass(frozen=True)
+class QueueSpace:
+    """Tokens that wait, those of one owner among them, and the number of owners with that one."""
+
+    queued: int
+    own: int = 0
+    owners: int = 1
+
+
 class Throughput:
     """The speed of recent batches, of all models together and of each model. Recent tokens count more than old ones."""
 
     def __init__(self) -> None:
         #: Tokens per second of all lanes together; 0 until a batch has run.
         self.tokens_per_second = 0.0
+        #: The same if all batches ran as the fastest one did, among those of a usual size.
+        self.peak_tokens_per_second = 0.0
         #: Decayed sums of tokens and seconds.
         self._total = (0.0, 0.0)
         self._by_runner: WeakKeyDictionary[Runner, tuple[float, float]] = WeakKeyDictionary()
@@ -42,6 +55,8 @@ class Throughput:
         self._total = _decayed(self._total, tokens, seconds)
         self._by_runner[batch.runner] = _decayed(self._by_runner.get(batch.runner, (0.0, 0.0)), tokens, seconds)
         self.tokens_per_second = self._total[0] / self._total[1] * lanes
+        if tokens * _PEAK_SHARE >= batch.runner.batch_tokens:
+            self.peak_tokens_per_second = max(self.peak_tokens_per_second, tokens / max(seconds, 1e-6) * lanes)
 
     def seconds(self, tokens: int) -> float:
         """Return the seconds that tokens take on all lanes together; 1 if the speed is unknown."""
@@ -62,17 +77,23 @@ class AdmissionControl:
         self._limits = limits
         self._throughput = throughput
 
-    def is_full(self, tokens: int, queued: int) -> bool:
-        """Return whether more tokens would exceed the limit. An oversized ticket is accepted if nothing is queued."""
-        return queued > 0 and queued + tokens > self._limits.max_queued_tokens
+    def is_full(self, tokens: int, space: QueueSpace) -> bool:
+        """Return whether there is no space for more tokens of an owner.
 
-    def check_space(self, tokens: int, queued: int) -> None:
-        """Raise Overloaded if there is no space for more tokens beside those that are queued."""
-        if self.is_full(tokens, queued):
+        One owner may fill the queue. Half of an equal share is guaranteed to each, whatever the others have queued. An
+        oversized ticket is accepted if nothing is queued.
+        """
+        limit = self._limits.max_queued_tokens
+        return 0 < space.queued > limit - tokens and space.own + tokens > limit // (2 * space.owners)
+
+    def check_space(self, tokens: int, space: QueueSpace) -> None:
+        """Raise Overloaded if there is no space for more tokens of an owner beside those that are queued."""
+        if self.is_full(tokens, space):
             limit = self._limits.max_queued_tokens
             raise Overloaded(
-                f"{queued} tokens wait already, and {tokens} more would exceed the limit of {limit}. Try again later.",
-                retry_after=self._throughput.seconds(queued + tokens - limit),
+                f"{space.queued} tokens wait already, and {tokens} more would exceed the limit of {limit}. "
+                "Try again later.",
+                retry_after=self._throughput.seconds(space.queued + tokens - limit),
             )
 
     def check_deadline(self, ticket: Ticket, tokens: int, ahead: int) -> None:

@@ -1,123 +1,273 @@
-"""Backlog: the waiting jobs of one model and class, ordered by age and indexed by length."""
+"""`Backlog`: the waiting jobs of one owner, model and class, in flows that take turns, and indexed by length."""
 
 from __future__ import annotations
 
+import heapq
+import itertools
 from bisect import bisect_left, insort
 from collections import deque
+from collections.abc import Hashable
+from dataclasses import dataclass, field
 
 from nearfield.engine.job import Job
+from nearfield.engine.turns import TurnClock
 
 #: Long jobs that a search for short ones skips before it stops.
 _MAX_SKIPPED = 256
+#: Flows of which the next job is tried first when a batch of padded jobs is filled.
+_MAX_FLOWS_SEARCHED = 64
 
 
-class Backlog:
-    """Waiting jobs, the oldest first, with those of one length in one queue. The scheduler's lock guards it."""
+class WaitingWork:
+    """Waiting work of one owner and class, of all models: tokens, jobs and flows, and the clock of the flows."""
+
+    __slots__ = ("clock", "count", "flows", "tokens")
 
     def __init__(self) -> None:
         self.tokens = 0
         self.count = 0
+        self.flows = 0
+        self.clock = TurnClock()
+
+
+@dataclass(slots=True)
+class BatchDraft:
+    """The jobs of a batch while it is filled, perhaps from several backlogs.
+
+    Jobs of up to ``shared`` tokens fill rows together: those next in turn are taken, whatever their lengths. If the
+    first job is longer, jobs are padded, so those nearest to it in length join it, and only while the padding costs
+    less than the ``overhead`` of a separate batch.
+    """
+
+    #: Maximum number of tokens, padding included.
+    budget: int
+    #: What a batch costs beside its tokens, in tokens.
+    overhead: int
+    #: Tokens up to which inputs share rows.
+    shared: int = 0
+    jobs: list[Job] = field(default_factory=list)
+    tokens: int = 0
+    #: Tokens of the longest job.
+    width: int = 0
+
+    @property
+    def is_full(self) -> bool:
+        """Whether not even the shortest job fits."""
+        return self.tokens >= self.budget or (
+            self.width > self.shared and self.width * (len(self.jobs) + 1) > self.budget
+        )
+
+    def fits_padded(self, length: int) -> bool:
+        """Whether a job can be added whose padding costs less than a separate batch."""
+        padded, tokens = max(self.width, length) * (len(self.jobs) + 1), self.tokens + length
+        return padded <= self.budget and padded - tokens <= self.overhead + tokens // 16
+
+    def add(self, job: Job) -> None:
+        """Add a job."""
+        self.jobs.append(job)
+        self.tokens += job.length
+        self.width = max(self.width, job.length)
+
+
+class _Line:
+    """The waiting jobs of one flow, oldest first, and its progress. ``key`` is that of its entry in the heap."""
+
+    __slots__ = ("count", "flow", "jobs", "key", "progress")
+
+    def __init__(self, flow: Hashable, progress: float) -> None:
+        self.flow = flow
+        self.progress = progress
+        self.key: float | None = None
+        self.jobs: deque[Job] = deque()
+        self.count = 0
+
+
+class Backlog:
+    """Waiting jobs in lines, one for each flow, with the jobs of one length in one queue.
+
+    The scheduler's lock guards it. ``total`` counts the jobs of several backlogs, whose flows take turns.
+    """
+
+    def __init__(self, total: WaitingWork | None = None) -> None:
+        self.tokens = 0
+        self.count = 0
+        self._total = total or WaitingWork()
         #: Jobs claimed since the last clean-up: at most this many of them are still in the queues.
         self._claimed = 0
-        self._by_age: deque[Job] = deque()
+        self._lines: dict[Hashable, _Line] = {}
+        #: A heap of lines by progress. An entry counts if its progress is the line's key.
+        self._turns: list[tuple[float, int, _Line]] = []
+        self._order = itertools.count()
         self._by_length: dict[int, deque[Job]] = {}
         self._lengths: list[int] = []
 
     def push(self, job: Job) -> None:
-        """Add a job as the youngest."""
+        """Add a job as the youngest of its flow."""
         self._queue_of(job).append(job)
-        self._by_age.append(job)
+        self._line_of(job).jobs.append(job)
 
     def push_front(self, job: Job) -> None:
-        """Add a job again as the oldest, after its lane died."""
+        """Add a job again as the oldest, after its lane died; its flow is next."""
         job.claimed = False
         self._queue_of(job).appendleft(job)
-        self._by_age.appendleft(job)
+        line = self._line_of(job)
+        line.jobs.appendleft(job)
+        first = min((entry[0] for entry in self._turns), default=0.0)
+        line.progress = min(line.progress, first) - job.length
+        self._enter(line)
 
     def oldest(self) -> Job | None:
-        """Return the job that has waited longest, or None."""
-        while self._by_age and self._by_age[0].claimed:
-            self._by_age.popleft()
-        return self._by_age[0] if self._by_age else None
+        """Return the oldest job of the flow whose turn it is, or None."""
+        line = self._next_line()
+        return None if line is None else line.jobs[0]
+
+    @property
+    def progress(self) -> float:
+        """Progress of the flow whose turn it is; infinite if no job waits."""
+        line = self._next_line()
+        return float("inf") if line is None else line.progress
 
     def claim(self, job: Job) -> None:
-        """Mark a job as taken. The queues skip it when they meet it, or ``tidy`` removes it."""
+        """Mark a job as taken by a batch. The queues skip it when they meet it, or ``tidy`` removes it."""
+        line = self._lines[job.ticket.caller.flow]
+        self._total.clock.advance(line.progress, job.length, self._total.flows)
+        line.progress += job.length
+        self._remove(job, line)
+
+    def drop(self, job: Job) -> None:
+        """Mark a job as ended before a batch took it."""
+        self._remove(job, self._lines[job.ticket.caller.flow])
+
+    def _remove(self, job: Job, line: _Line) -> None:
         job.claimed = True
         self._claimed += 1
-        self.tokens -= job.length
+        total, length = self._total, job.length
+        self.tokens -= length
         self.count -= 1
+        total.tokens -= length
+        total.count -= 1
+        line.count -= 1
+        if not line.count:
+            line.key = None
+            line.jobs.clear()
+            total.flows -= 1
+            del self._lines[line.flow]
 
     def gather(self, budget: int, overhead: int, *, shared: int = 0) -> list[Job]:
-        """Claim the oldest job and others that run well with it; return them.
+        """Claim the next job and others that run well with it; return them. The arguments are those of `BatchDraft`."""
+        draft = BatchDraft(budget, overhead, shared)
+        self.fill(draft)
+        return draft.jobs
 
-        Jobs of up to ``shared`` tokens fill rows together: the oldest are taken, whatever their lengths. A longer
-        one is padded, so those nearest to it in length join it, and only while the padding costs less than the
-        ``overhead`` (in tokens) of a separate batch.
-
-        Args:
-            budget: maximum number of tokens, padding included.
-            overhead: what a batch costs beside its tokens, in tokens.
-            shared: tokens up to which inputs share rows.
-        """
+    def fill(self, draft: BatchDraft) -> None:
+        """Claim jobs for a batch until it is full. The first one is added even if it is larger than the budget."""
         oldest = self.oldest()
         if oldest is None:
-            return []
-        if oldest.length <= shared:
-            jobs = self._claim_oldest(shared, budget)
+            return
+        if (draft.width or oldest.length) <= draft.shared:
+            self._claim_shared(draft)
         else:
-            jobs = self._claim_nearest(oldest, budget, overhead)
+            if not draft.jobs:
+                self.claim(oldest)
+                draft.add(oldest)
+            self._claim_nearest(draft)
         self.tidy()
-        return jobs
 
     def tidy(self) -> None:
         """Remove claimed jobs once they are many or all: each refers to its ticket, and so to results."""
         if self.count and self._claimed <= max(_MAX_SKIPPED, self.count):
             return
         self._claimed = 0
-        self._by_age = deque(self.waiting())
+        for line in self._lines.values():
+            line.jobs = deque(job for job in line.jobs if not job.claimed)
+        self._turns = [entry for entry in self._turns if entry[0] == entry[2].key]
+        heapq.heapify(self._turns)
         queues = {length: deque(job for job in queue if not job.claimed) for length, queue in self._by_length.items()}
         self._by_length = {length: queue for length, queue in queues.items() if queue}
         self._lengths = sorted(self._by_length)
 
-    def _claim_oldest(self, max_length: int, budget: int) -> list[Job]:
-        jobs, skipped = [], []
-        while self._by_age and budget > 0:
-            job = self._by_age.popleft()
-            if job.claimed:
-                continue
-            if job.length > max_length:
-                skipped.append(job)
+    def _claim_shared(self, draft: BatchDraft) -> None:
+        skipped: list[tuple[_Line, Job]] = []
+        while draft.tokens < draft.budget and (line := self._next_line()) is not None:
+            job = line.jobs[0]
+            if job.length > draft.shared:
+                skipped.append((line, line.jobs.popleft()))
                 if len(skipped) > _MAX_SKIPPED:
                     break
                 continue
+            line.jobs.popleft()
             self.claim(job)
-            jobs.append(job)
-            budget -= job.length
-        self._by_age.extendleft(reversed(skipped))
-        return jobs
+            draft.add(job)
+        for line, job in reversed(skipped):
+            line.jobs.appendleft(job)
+            if line.key is None:
+                self._enter(line)
 
-    def _claim_nearest(self, oldest: Job, budget: int, overhead: int) -> list[Job]:
-        self.claim(oldest)
-        jobs, width, tokens = [oldest], oldest.length, oldest.length
-        for length in self._lengths_near(width):
+    def _claim_nearest(self, draft: BatchDraft) -> None:
+        if len(self._lines) > 1:
+            self._claim_next_of_flows(draft)
+        for length in self._lengths_near(draft.width):
             queue = self._by_length[length]
             while queue:
                 job = queue[0]
                 if job.claimed:
                     queue.popleft()
                     continue
-                padded = max(width, length) * (len(jobs) + 1)
-                if padded > budget or padded - tokens - length > overhead + (tokens + length) // 16:
+                if not draft.fits_padded(length):
                     break
                 queue.popleft()
                 self.claim(job)
-                jobs.append(job)
-                width, tokens = max(width, length), tokens + length
-        return jobs
+                draft.add(job)
+
+    def _claim_next_of_flows(self, draft: BatchDraft) -> None:
+        """Claim the next job of flows in turn where it fits: queues by length are in order of arrival."""
+        for line in heapq.nsmallest(_MAX_FLOWS_SEARCHED, self._lines.values(), key=lambda line: line.progress):
+            job = next((job for job in line.jobs if not job.claimed), None)
+            if job is not None and draft.fits_padded(job.length):
+                self.claim(job)
+                draft.add(job)
 
     def waiting(self) -> list[Job]:
-        """Return all waiting jobs, oldest first."""
-        return [job for job in self._by_age if not job.claimed]
+        """Return all waiting jobs, the oldest of each flow first."""
+        return [job for line in self._lines.values() for job in line.jobs if not job.claimed]
+
+    # -- lines -----------------------------------------------------------------------------------------------------
+
+    def _next_line(self) -> _Line | None:
+        """Return the line with the least progress, its first job waiting."""
+        turns = self._turns
+        while turns:
+            key, order, line = turns[0]
+            if line.key != key:
+                heapq.heappop(turns)
+                continue
+            if line.progress != key:
+                line.key = line.progress
+                heapq.heapreplace(turns, (line.progress, order, line))
+                continue
+            while line.jobs and line.jobs[0].claimed:
+                line.jobs.popleft()
+            if line.jobs:
+                return line
+            line.key = None  # all of its jobs are skipped for now
+        return None
+
+    def _line_of(self, job: Job) -> _Line:
+        """Return the line of a job's flow, and count the job."""
+        flow = job.ticket.caller.flow
+        line = self._lines.get(flow)
+        if line is None:
+            line = self._lines[flow] = _Line(flow, self._total.clock.now)
+            self._total.flows += 1
+            self._enter(line)
+        line.count += 1
+        return line
+
+    def _enter(self, line: _Line) -> None:
+        line.key = line.progress
+        heapq.heappush(self._turns, (line.progress, next(self._order), line))
+
+    # -- lengths ---------------------------------------------------------------------------------------------------
 
     def _queue_of(self, job: Job) -> deque[Job]:
         """Return the queue of a job's length, and count the job."""
@@ -126,8 +276,11 @@ class Backlog:
         if queue is None:
             queue = self._by_length[length] = deque()
             insort(self._lengths, length)
+        total = self._total
         self.tokens += length
         self.count += 1
+        total.tokens += length
+        total.count += 1
         return queue
 
     def _lengths_near(self, length: int) -> list[int]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypedDict
 
 import numpy as np
 
+from nearfield.engine.turns import CALLER, Caller
 from nearfield.errors import Cancelled, DeadlineExceeded, NearfieldError
 
 if TYPE_CHECKING:
@@ -84,6 +85,8 @@ class TicketOptions(TypedDict, total=False):
     bulk: bool
     deadline: float | None
     on_done: Callable[[Ticket], None] | None
+    on_unstarted: Callable[[int], None] | None
+    caller: Caller
     created: float
 
 
@@ -93,7 +96,8 @@ class Ticket:
 
     ``rows`` receives the results: an array [n, width], or a list if jobs have extras or the runner's width is 0.
     ``deadline`` is a time of ``time.monotonic``; a job that has not started by then is dropped. ``on_done`` is called
-    once, when the last job has ended.
+    once, when the last job has ended. ``on_unstarted`` is called by ``Engine.run`` with the tokens of the jobs that
+    ended before a batch took them, if there are any.
     """
 
     runner: Runner
@@ -101,10 +105,15 @@ class Ticket:
     bulk: bool = False
     deadline: float | None = None
     on_done: Callable[[Ticket], None] | None = None
+    on_unstarted: Callable[[int], None] | None = None
+    #: Whose turn and share of the queue it uses.
+    caller: Caller = field(default_factory=CALLER.get)
     created: float = field(default_factory=time.monotonic)
     jobs: list[Job] = field(default_factory=list)
     errors: dict[int, Exception] = field(default_factory=dict)
     remaining: int = 0
+    #: Tokens of jobs that ended before a batch took them.
+    unstarted_tokens: int = 0
     #: Seconds from creation to the start of the first batch, and to the end of the last one.
     queued_seconds: float | None = None
     total_seconds: float = 0.0
@@ -131,6 +140,11 @@ class Ticket:
         ]
         ticket.remaining = len(ticket.jobs)
         return ticket
+
+    @property
+    def tokens(self) -> int:
+        """Number of tokens of all jobs; 0 once it has ended."""
+        return sum(job.length for job in self.jobs)
 
     @property
     def done(self) -> bool:
@@ -174,6 +188,11 @@ class Ticket:
             return False
         self.total_seconds = time.monotonic() - self.created
         return True
+
+    def report_unstarted(self) -> None:
+        """Call ``on_unstarted`` if jobs ended before a batch took them."""
+        if self.unstarted_tokens and self.on_unstarted is not None:
+            self.on_unstarted(self.unstarted_tokens)
 
     def notify_done(self) -> None:
         """Wake the caller and call ``on_done``. The engine calls this once, outside the engine's lock."""

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import logging
+import sys
 import time
 from collections.abc import Callable
 
-from nearfield.engine.admission import AdmissionControl, EngineLimits, Throughput
-from nearfield.engine.backlog import Backlog
+from nearfield.engine.admission import AdmissionControl, EngineLimits, QueueSpace, Throughput
+from nearfield.engine.backlog import BatchDraft
 from nearfield.engine.job import Batch, Runner, Ticket
 from nearfield.engine.lane import BatchOutcome, Lane
+from nearfield.engine.owner_queue import BULK, INTERACTIVE, BulkAgeing, OwnerQueue, QueueRank
 from nearfield.engine.state import SchedulerState
 from nearfield.engine.stats import BatchReport, EngineStats
 from nearfield.engine.supervision import Supervisor
-from nearfield.errors import Cancelled, ShuttingDown
+from nearfield.errors import Cancelled, Overloaded, ShuttingDown
 
 LOG = logging.getLogger("nearfield")
 
@@ -28,10 +30,34 @@ MAX_BULK_WAIT_SECONDS = 0.5
 MAX_BULK_SECONDS = 0.1
 #: Interactive work "keeps coming" for this many seconds after the last of it.
 INTERACTIVE_SECONDS = 2.0
+#: An owner whose interactive jobs would take all lanes longer than this many seconds waits among bulk: as long as a
+#: batch of bulk, so that a single request of others waits for no more than a batch either way.
+HEAVY_SECONDS = 0.1
+#: The tokens of that while the speed is unknown: two batches of most models.
+UNKNOWN_HEAVY_TOKENS = 2048
+
+
+class InteractiveArrivals:
+    """When an interactive ticket arrived last, and when one of another owner than that."""
+
+    def __init__(self) -> None:
+        never = ("", -INTERACTIVE_SECONDS)
+        self._last, self._last_of_another = never, never
+
+    def record(self, owner: str) -> None:
+        """Record a ticket that arrives now."""
+        if owner != self._last[0]:
+            self._last_of_another = self._last
+        self._last = (owner, time.monotonic())
+
+    def keep_coming(self, excluded: str | None = None) -> bool:
+        """Return whether interactive tickets keep coming, from owners other than ``excluded``."""
+        arrivals = self._last if self._last[0] != excluded else self._last_of_another
+        return time.monotonic() - arrivals[1] <= INTERACTIVE_SECONDS
 
 
 class Scheduler:
-    """Chooses the next batch of each lane: two classes with ageing, and a budget of tokens.
+    """Chooses the next batch of each lane: two classes with ageing, turns between owners, and a budget of tokens.
 
     It never waits for more work to fill a batch. Lanes and submitters share it: lanes wait for work, submitters for
     space in the queue.
@@ -45,9 +71,8 @@ class Scheduler:
         self._throughput = Throughput()
         self._admission = AdmissionControl(limits, self._throughput)
         self._supervisor = Supervisor(self._state, self, limits, self._throughput)
-        self._last_bulk_batch = time.monotonic()
-        self._last_interactive_ticket = -INTERACTIVE_SECONDS
-        self._interactive_batches_since_bulk = 0
+        self._ageing = BulkAgeing()
+        self._arrivals = InteractiveArrivals()
         self._supervisor.start(lanes)
 
     # -- submitting ----------------------------------------------------------------------------------------------
@@ -59,19 +84,23 @@ class Scheduler:
             Overloaded: the queue is full, or the ticket's deadline would pass before it ran.
             ShuttingDown: the engine drains.
         """
-        state, tokens = self._state, sum(job.length for job in ticket.jobs)
+        state, tokens, name = self._state, ticket.tokens, ticket.caller.owner
+        ticket.unstarted_tokens = tokens  # unless it is queued
         with state.lock:
-            while wait and not state.stopped and self._admission.is_full(tokens, state.queued_tokens()):
+            while wait and not state.stopped and self._admission.is_full(tokens, self._space(name)):
                 state.space_available.wait(1.0)
-            self._check_open()
-            self._admission.check_space(tokens, state.queued_tokens())
+            self.check_open()
+            self._admission.check_space(tokens, self._space(name))
+            heavy = self._heavy_tokens(name)
             if ticket.deadline is not None:
-                self._admission.check_deadline(ticket, tokens, state.tokens_ahead(ticket.bulk))
-            if not ticket.bulk:
-                self._last_interactive_ticket = time.monotonic()
-            backlog = state.backlogs.setdefault((ticket.runner, ticket.bulk), Backlog())
+                self._admission.check_deadline(ticket, tokens, state.tokens_ahead(name, tokens, ticket.bulk, heavy))
+            owner = state.owner(name)
+            if not (ticket.bulk or owner.interactive.tokens + tokens > heavy):
+                self._arrivals.record(name)
+            backlog = owner.backlog(ticket.runner, ticket.bulk)
             for job in ticket.jobs:
                 backlog.push(job)
+            ticket.unstarted_tokens = 0
             if ticket.jobs:
                 self._supervisor.deadlines.add(ticket)
             state.work_available.notify(len(ticket.jobs))
@@ -79,7 +108,7 @@ class Scheduler:
             ticket.notify_done()
         return ticket
 
-    def check_room(self) -> None:
+    def check_room(self, owner: str = "") -> None:
         """Raise what ``submit`` would raise for a ticket of one token.
 
         Raises:
@@ -87,14 +116,42 @@ class Scheduler:
             ShuttingDown: the engine drains.
         """
         with self._state.lock:
-            self._check_open()
-            self._admission.check_space(1, self._state.queued_tokens())
+            self.check_open()
+            self._admission.check_space(1, self._space(owner))
+
+    def refusals(self) -> dict[str, Overloaded]:
+        """Return the error of ``check_room`` for each owner that would get one."""
+        refusals = {}
+        with self._state.lock:
+            for name in self._state.owners:
+                try:
+                    self._admission.check_space(1, self._space(name))
+                except Overloaded as error:
+                    refusals[name] = error
+        return refusals
+
+    def _space(self, name: str) -> QueueSpace:
+        state = self._state
+        others = sum(1 for owner in state.owners.values() if owner.tokens and owner.name != name)
+        own = state.owners.get(name)
+        return QueueSpace(state.queued_tokens(), 0 if own is None else own.tokens, others + 1)
+
+    def _heavy_tokens(self, newcomer: str | None = None) -> int:
+        """Return the interactive tokens above which an owner waits among bulk: no limit if there is no other owner."""
+        waiting = {owner.name for owner in self._state.owners.values() if owner.is_waiting}
+        if newcomer is not None:
+            waiting.add(newcomer)
+        if not waiting or (len(waiting) == 1 and not self._arrivals.keep_coming(excluded=next(iter(waiting)))):
+            return sys.maxsize
+        speed = self._throughput.tokens_per_second
+        return max(MIN_SHARE_TOKENS, int(speed * HEAVY_SECONDS)) if speed else UNKNOWN_HEAVY_TOKENS
 
     def cancel(self, ticket: Ticket) -> None:
         """Drop the jobs of a ticket that have not started; the ticket then ends with ``Cancelled``."""
         self._state.drop(ticket.jobs, Cancelled("The caller cancelled the request."))
 
-    def _check_open(self) -> None:
+    def check_open(self) -> None:
+        """Raise ShuttingDown if the engine takes no more work."""
         if self._state.draining or self._state.stopped:
             raise ShuttingDown("The engine is shutting down and takes no more work.")
 
@@ -114,43 +171,55 @@ class Scheduler:
             return None
 
     def _next_batch(self) -> Batch | None:
-        key = self._choose_backlog()
-        if key is None:
+        heavy = self._heavy_tokens()
+        rank, owners = self._choose_owners(heavy)
+        if not owners:
             return None
-        state, (runner, bulk) = self._state, key
+        state, first = self._state, owners[0]
+        bulk = self._choose_class(rank, first, heavy)
+        runner = first.next_runner(bulk)
         # Guided self-scheduling: shares shrink as the queue drains, so that all lanes end together.
         share = -(-state.queued_tokens() // max(1, len(state.lanes)))
-        limit = self._max_bulk_tokens(runner) if bulk else share
+        limit = self._max_bulk_tokens(runner, None if bulk else first.name) if rank.rank is BULK else share
         budget = max(MIN_SHARE_TOKENS, min(runner.batch_tokens, share, limit))
-        jobs = state.backlogs[key].gather(budget, BATCH_OVERHEAD, shared=runner.shared_length)
-        if bulk:
-            self._last_bulk_batch = time.monotonic()
-            self._interactive_batches_since_bulk = 0
-        else:
-            self._interactive_batches_since_bulk += 1
+        draft = BatchDraft(budget, BATCH_OVERHEAD, runner.shared_length)
+        for owner in owners:
+            before = draft.tokens
+            for kind in (bulk, not bulk) if rank.rank is BULK else (INTERACTIVE,):
+                backlog = owner.backlogs.get((runner, kind))
+                if backlog is not None and backlog.count and not draft.is_full:
+                    backlog.fill(draft)
+            if draft.tokens > before:
+                rank.charge(owner, draft.tokens - before, len(owners))
+            if draft.is_full:
+                break
+        self._ageing.record(rank.rank)
+        first.ageing.record(bulk)
         state.space_available.notify_all()
-        return Batch(runner, jobs)
+        return Batch(runner, draft.jobs)
 
-    def _max_bulk_tokens(self, runner: Runner) -> int:
-        """Return the tokens of a bulk batch that interactive work can be expected to wait for."""
-        if time.monotonic() - self._last_interactive_ticket > INTERACTIVE_SECONDS:
+    def _max_bulk_tokens(self, runner: Runner, owner: str | None) -> int:
+        """Return the tokens of a bulk batch that interactive work, except an owner's, can be expected to wait for."""
+        if not self._arrivals.keep_coming(excluded=owner):
             return runner.batch_tokens
         tokens = self._throughput.tokens_within(runner, MAX_BULK_SECONDS)
         return runner.batch_tokens if tokens is None else tokens
 
-    def _choose_backlog(self) -> tuple[Runner, bool] | None:
-        """Return the backlog of the oldest interactive job, or of the oldest bulk job if bulk is overdue."""
-        oldest = [
-            (job.ticket.created, key)
-            for key, backlog in self._state.backlogs.items()
-            if (job := backlog.oldest()) is not None
-        ]
-        if not oldest:
-            return None
-        # If one batch takes longer than that, bulk is overdue whenever a lane is free: it then has every second turn.
-        waited = time.monotonic() - self._last_bulk_batch
-        overdue = self._interactive_batches_since_bulk > 0 and waited > MAX_BULK_WAIT_SECONDS
-        return min(oldest, key=lambda item: (item[1][1] is not overdue, item[0]))[1]
+    def _choose_owners(self, heavy: int) -> tuple[QueueRank, list[OwnerQueue]]:
+        """Return the rank that is next with its owners in turn: the interactive one, unless bulk is overdue."""
+        interactive, bulk = self._state.ranks
+        light_owners = interactive.enter(self._state.owners.values(), heavy)
+        bulk_owners = bulk.enter(self._state.owners.values(), heavy)
+        if light_owners and not (bulk_owners and self._ageing.is_overdue(MAX_BULK_WAIT_SECONDS)):
+            return interactive, light_owners
+        return bulk, bulk_owners
+
+    def _choose_class(self, rank: QueueRank, owner: OwnerQueue, heavy: int) -> bool:
+        """Return which class of an owner's work is next: with many interactive tokens, both wait among bulk."""
+        if rank.rank is INTERACTIVE or not owner.bulk.count:
+            return INTERACTIVE
+        overdue = owner.ageing.is_overdue(MAX_BULK_WAIT_SECONDS)
+        return BULK if overdue or owner.interactive.tokens <= heavy else INTERACTIVE
 
     def deliver(self, lane: Lane, batch: Batch, outcome: BatchOutcome) -> None:
         """Write a batch's rows into their tickets, and wake the callers of those that are complete."""
@@ -216,16 +285,19 @@ class Scheduler:
         """Return a snapshot of queues, lanes and speed."""
         state = self._state
         with state.lock:
+            interactive = [owner.interactive for owner in state.owners.values()]
+            bulk = [owner.bulk for owner in state.owners.values()]
             return EngineStats(
-                queued_jobs=sum(backlog.count for backlog in state.backlogs.values()),
-                queued_jobs_bulk=sum(backlog.count for (_, bulk), backlog in state.backlogs.items() if bulk),
-                queued_tokens=state.queued_tokens(),
-                queued_tokens_bulk=sum(backlog.tokens for (_, bulk), backlog in state.backlogs.items() if bulk),
+                queued_jobs=sum(waiting.count for waiting in interactive + bulk),
+                queued_jobs_bulk=sum(waiting.count for waiting in bulk),
+                queued_tokens=sum(waiting.tokens for waiting in interactive + bulk),
+                queued_tokens_bulk=sum(waiting.tokens for waiting in bulk),
                 running_batches=sum(lane.batch is not None for lane in state.lanes),
                 tokens_per_second=self._throughput.tokens_per_second,
                 lanes=self._lane_count,
                 lanes_alive=sum(lane.is_alive() for lane in state.lanes),
                 draining=state.draining or state.stopped,
+                peak_tokens_per_second=self._throughput.peak_tokens_per_second,
             )
 
     def drain(self, timeout: float) -> bool:

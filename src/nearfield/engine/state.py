@@ -5,9 +5,12 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterable
 
-from nearfield.engine.backlog import Backlog
 from nearfield.engine.job import Job, Runner
 from nearfield.engine.lane import Lane
+from nearfield.engine.owner_queue import BULK, INTERACTIVE, OwnerQueue, QueueRank
+
+#: Owners from which on those that no longer wait are forgotten.
+_MIN_OWNERS_TO_TIDY = 64
 
 
 class SchedulerState:
@@ -20,34 +23,80 @@ class SchedulerState:
         self.lock = threading.Lock()
         self.work_available = threading.Condition(self.lock)
         self.space_available = threading.Condition(self.lock)
-        #: Waiting jobs by model and class (whether they are bulk).
-        self.backlogs: dict[tuple[Runner, bool], Backlog] = {}
+        #: The queues of owners that wait or waited a short time ago.
+        self.owners: dict[str, OwnerQueue] = {}
+        self.ranks = (QueueRank(INTERACTIVE), QueueRank(BULK))
+        self._owners_to_tidy = _MIN_OWNERS_TO_TIDY
         self.lanes: list[Lane] = []
         self.draining = False
         self.stopped = False
 
     def queued_tokens(self) -> int:
         """Return the tokens that wait."""
-        return sum(backlog.tokens for backlog in self.backlogs.values())
+        return sum(owner.tokens for owner in self.owners.values())
 
-    def tokens_ahead(self, bulk: bool) -> int:
-        """Return the tokens that run or wait before a new ticket: interactive ones do not wait for bulk."""
-        waiting = sum(backlog.tokens for (_, is_bulk), backlog in self.backlogs.items() if bulk or not is_bulk)
-        return waiting + sum(lane.batch.tokens for lane in self.lanes if lane.batch is not None)
+    def owner(self, name: str) -> OwnerQueue:
+        """Return the queue of an owner."""
+        owner = self.owners.get(name)
+        if owner is None:
+            if len(self.owners) >= self._owners_to_tidy:
+                self._forget_idle_owners()
+            owner = self.owners[name] = OwnerQueue(name)
+        return owner
+
+    def tokens_ahead(self, name: str, tokens: int, bulk: bool, heavy_tokens: int) -> int:
+        """Return the tokens that run or wait before the last of a new ticket's.
+
+        Those are all of its owner's in the class, interactive ones before bulk ones, and of each other owner at most as
+        many as this one has then had.
+        """
+        running = sum(lane.batch.tokens for lane in self.lanes if lane.batch is not None)
+        own = self.owners.get(name)
+        others = [owner for owner in self.owners.values() if owner.name != name]
+        waiting = 0 if own is None else own.interactive.tokens + (own.bulk.tokens if bulk else 0)
+        rank = bulk or waiting + tokens > heavy_tokens
+        limit = waiting + tokens
+        ahead = sum(min(limit, owner.tokens_in(rank, heavy_tokens)) for owner in others)
+        if rank is BULK:
+            ahead += sum(owner.tokens_in(INTERACTIVE, heavy_tokens) for owner in others)
+        return running + waiting + ahead
 
     def is_busy(self) -> bool:
         """Return whether any job waits or runs."""
-        return any(backlog.count for backlog in self.backlogs.values()) or any(lane.batch for lane in self.lanes)
+        return any(owner.is_waiting for owner in self.owners.values()) or any(lane.batch for lane in self.lanes)
+
+    def waiting(self, runner: Runner | None = None) -> list[Job]:
+        """Return waiting jobs, of one model or of all."""
+        return [job for owner in self.owners.values() for job in owner.waiting(runner)]
+
+    def forget_runner(self, runner: Runner) -> None:
+        """Remove the backlogs of a model, which are empty."""
+        for owner in self.owners.values():
+            for bulk in (INTERACTIVE, BULK):
+                owner.backlogs.pop((runner, bulk), None)
+
+    def _forget_idle_owners(self) -> None:
+        """Remove owners whose turns need not be remembered. Where nothing waits, that is each of them."""
+        idle = not any(owner.is_waiting for owner in self.owners.values())
+        for name, owner in list(self.owners.items()):
+            if idle or not (owner.is_waiting or any(not rank.is_behind(owner) for rank in self.ranks)):
+                del self.owners[name]
+        self._owners_to_tidy = max(_MIN_OWNERS_TO_TIDY, 2 * len(self.owners))
 
     def drop(self, jobs: Iterable[Job], error: Exception) -> None:
         """Remove waiting jobs from their backlogs, and end them with an error."""
         with self.lock:
             waiting = []
+            backlogs = set()
             for job in jobs:
                 if not job.claimed:
-                    self.backlogs[job.ticket.runner, job.ticket.bulk].claim(job)
+                    ticket = job.ticket
+                    backlog = self.owners[ticket.caller.owner].backlogs[ticket.runner, ticket.bulk]
+                    backlog.drop(job)
+                    backlogs.add(backlog)
+                    ticket.unstarted_tokens += job.length
                     waiting.append(job)
-            for backlog in self.backlogs.values():
+            for backlog in backlogs:
                 backlog.tidy()
             self.space_available.notify_all()
         self.fail(waiting, error)

@@ -24,7 +24,11 @@ class BatchReport:
 
 @dataclass(frozen=True)
 class EngineStats:
-    """A snapshot of queues, lanes and speed. ``tokens_per_second`` is 0 until it is known."""
+    """A snapshot of queues, lanes and speed.
+
+    ``tokens_per_second`` is the recent speed, ``peak_tokens_per_second`` that of the fastest batch so far; each is 0
+    until it is known.
+    """
 
     queued_jobs: int
     queued_jobs_bulk: int
@@ -35,3 +39,4 @@ class EngineStats:
     lanes: int
     lanes_alive: int
     draining: bool
+    peak_tokens_per_second: float = 0.0

@@ -106,7 +106,8 @@ class Supervisor:
             if job.deaths >= MAX_LANE_DEATHS:
                 guilty.append(job)
             else:
-                self._state.backlogs[batch.runner, job.ticket.bulk].push_front(job)
+                ticket = job.ticket
+                self._state.owner(ticket.caller.owner).backlog(batch.runner, ticket.bulk).push_front(job)
         return guilty
 
     def _replace_hung_lanes(self) -> None:
@@ -137,11 +138,10 @@ class Supervisor:
         """Release a model now: its waiting jobs end with ``ShuttingDown``, and no lane holds its memory."""
         state = self._state
         with state.lock:
-            waiting = [job for key, backlog in state.backlogs.items() if key[0] is runner for job in backlog.waiting()]
+            waiting = state.waiting(runner)
         state.drop(waiting, ShuttingDown(f"{runner.name} was unloaded before this input's turn came."))
         with state.lock:
-            for bulk in (False, True):
-                state.backlogs.pop((runner, bulk), None)
+            state.forget_runner(runner)
             for lane in state.lanes:
                 lane.release(runner)
 
@@ -158,7 +158,7 @@ class Supervisor:
         for _ in range(len(self._released)):
             runner, last = self._released.popleft()
             with state.lock:
-                waits = any(backlog.count for key, backlog in state.backlogs.items() if key[0] is runner)
+                waits = any(owner.has_waiting(runner) for owner in state.owners.values())
                 runs = any(lane.batch is not None and lane.batch.runner is runner for lane in state.lanes)
             if waits or runs:
                 self._released.append((runner, last))
@@ -172,7 +172,7 @@ class Supervisor:
         state = self._state
         with state.lock:
             state.stopped = True
-            waiting = [job for backlog in state.backlogs.values() for job in backlog.waiting()]
+            waiting = state.waiting()
             lanes = list(state.lanes)
             state.work_available.notify_all()
             state.space_available.notify_all()

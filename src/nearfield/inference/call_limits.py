@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 from nearfield.engine.job import Ticket
 from nearfield.errors import TooLarge
@@ -15,28 +15,48 @@ INLINE_CHARACTERS = 8_192
 ResultT = TypeVar("ResultT")
 
 
+class TokenAccount(Protocol):
+    """Counts the tokens of a request against a limit of its client."""
+
+    def charge(self, tokens: int) -> None:
+        """Count the tokens of a ticket that is about to be queued. Raises RateLimited if the client has none left."""
+
+    def refund(self, tokens: int) -> None:
+        """Count tokens of a ticket no more that ended before a batch took them."""
+
+
 @dataclass(frozen=True, slots=True)
 class CallLimits:
-    """Priority, deadline and size of one call.
+    """Priority, deadline, size and payment of one call.
 
     Args:
         bulk: run at low priority, behind interactive requests.
         deadline: seconds from now within which the result is needed; None for no deadline.
         max_tokens: maximum number of tokens of all inputs together; None for no limit.
+        account: counts the tokens before they are queued; None if nothing counts them.
     """
 
     bulk: bool = False
     deadline: float | None = None
     max_tokens: int | None = None
+    account: TokenAccount | None = None
 
     def expires_at(self) -> float | None:
         """Return the deadline as a time of ``time.monotonic``, counted from now."""
         return None if self.deadline is None else time.monotonic() + self.deadline
 
-    def check_tokens(self, ticket: Ticket) -> None:
-        """Raise TooLarge if a ticket's jobs have more than ``max_tokens`` tokens together."""
+    def admit(self, ticket: Ticket) -> None:
+        """Check a ticket and charge its tokens to the account, which gets back those that no batch takes.
+
+        Raises:
+            TooLarge: its jobs have more than ``max_tokens`` tokens together.
+            RateLimited: the account is overdrawn.
+        """
         if self.max_tokens is not None:
-            self.check_count(sum(job.length for job in ticket.jobs))
+            self.check_count(ticket.tokens)
+        if self.account is not None:
+            self.account.charge(ticket.tokens)
+            ticket.on_unstarted = self.account.refund
 
     def check_count(self, tokens: int, *, complete: bool = True) -> None:
         """Raise TooLarge if ``tokens`` are too many; ``complete`` says whether they are those of all inputs."""

@@ -146,6 +146,8 @@ def _part(ticket: Ticket, jobs: Sequence[Job]) -> Ticket:
         extras if any(extra is not None for extra in extras) else None,
         bulk=ticket.bulk,
         deadline=ticket.deadline,
+        on_unstarted=ticket.on_unstarted,
+        caller=ticket.caller,
     )
 
 

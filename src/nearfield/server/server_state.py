@@ -15,6 +15,7 @@ from nearfield.errors import Forbidden
 from nearfield.inference.disk_cache import DiskCache
 from nearfield.inference.loaded_model import LoadedModel
 from nearfield.inference.result_cache import ResultCache
+from nearfield.server.auth.account import RequestAccount
 from nearfield.server.auth.api_key import ApiKey
 from nearfield.server.auth.host_guard import HostGuard, is_loopback
 from nearfield.server.auth.keys import ApiKeys
@@ -187,16 +188,18 @@ class ServerState:
     # -- work ----------------------------------------------------------------------------------------------------
 
     async def perform(self, exchange: Exchange, key: ApiKey, seconds: float, *, bulk: bool = False) -> None:
-        """Perform an exchange within ``seconds``; its tokens count against the key, even if it fails.
+        """Perform an exchange within ``seconds``; its tokens count against the key before they are queued.
 
         Raises:
+            RateLimited: the key has used up its tokens of this minute.
             NearfieldError: it cannot be performed.
         """
-        bounds = Bounds(self.limits, seconds, self.pace, key.allows, bulk)
+        account = RequestAccount(key)
+        bounds = Bounds(self.limits, seconds, self.pace, key.allows, bulk, account)
         try:
             await exchange.perform(self.models, bounds)
+            account.settle(exchange.tokens)
         finally:
-            key.spend(exchange.tokens)
             self.prometheus.answered(exchange)
 
     def count_response(self, scope: Scope, status: int, seconds: float) -> None:

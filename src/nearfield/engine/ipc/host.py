@@ -15,6 +15,7 @@ from nearfield.engine.engine import Engine
 from nearfield.engine.ipc.remote_engine import EngineReply, EngineRequest, Snapshot
 from nearfield.engine.ipc.transport import Channel, sendable
 from nearfield.engine.job import Runner, Ticket
+from nearfield.engine.turns import Caller
 from nearfield.errors import NearfieldError
 
 
@@ -63,6 +64,7 @@ class EngineHost:
             bulk=request.bulk,
             deadline=request.deadline,
             created=request.created,
+            caller=Caller(request.caller.owner, (id(self), request.caller.flow)),
             on_done=partial(self._on_done, request.number),
         )
         self._open[request.number] = ticket
@@ -70,12 +72,14 @@ class EngineHost:
             self._engine.submit(ticket)
         except NearfieldError as error:
             del self._open[request.number]
-            self._channel.send("ended", [EngineReply(request.number, error=error)])
+            refusal = EngineReply(request.number, error=error, unstarted_tokens=ticket.unstarted_tokens)
+            self._channel.send("ended", [refusal])
 
     def _cancel(self, number: int) -> None:
         ticket = self._open.pop(number, None)
         if ticket is not None:
             self._engine.cancel(ticket)
+            self._channel.send("ended", [EngineReply(number, unstarted_tokens=ticket.unstarted_tokens)])
 
     def _on_done(self, number: int, ticket: Ticket) -> None:
         """Queue the reply to a ticket, on the lane's thread. Tickets that end together are sent together."""
@@ -106,14 +110,14 @@ class EngineHost:
         error = ticket.errors[index]
         if getattr(error, "status", 500) == 500:
             self._on_failure(error)
-        return EngineReply(number, None, sendable(error), index, *seconds)
+        return EngineReply(number, None, sendable(error), index, *seconds, ticket.unstarted_tokens)
 
 
 def snapshot(engine: Engine) -> Snapshot:
     """Return the state of an engine."""
     try:
-        engine.check_room()
+        engine.check_open()
         refusal = None
     except NearfieldError as error:
         refusal = error
-    return Snapshot(engine.stats(), tuple(engine.reasons), refusal)
+    return Snapshot(engine.stats(), tuple(engine.reasons), refusal, engine.refusals())

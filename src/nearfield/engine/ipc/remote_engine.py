@@ -6,13 +6,14 @@ import asyncio
 import copy
 import itertools
 from array import array
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from nearfield.engine.ipc.transport import Channel
 from nearfield.engine.job import Runner, Ticket
 from nearfield.engine.stats import BatchReport, EngineStats
+from nearfield.engine.turns import CALLER, Caller
 from nearfield.errors import NearfieldError, ShuttingDown
 
 if TYPE_CHECKING:
@@ -21,11 +22,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Snapshot:
-    """The state of an engine: its stats, reasons why it is not ready, and the error that a small ticket would get."""
+    """The state of an engine: its stats, reasons why it is not ready, and the error that a small ticket would get.
+
+    ``refusals`` has that error for the owners that have used up their share of the queue, ``refusal`` is for all.
+    """
 
     stats: EngineStats
     reasons: tuple[str, ...] = ()
     refusal: NearfieldError | None = None
+    refusals: Mapping[str, NearfieldError] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -41,11 +46,15 @@ class EngineRequest:
     bulk: bool
     deadline: float | None
     created: float
+    caller: Caller
 
 
 @dataclass(frozen=True)
 class EngineReply:
-    """The end of a ticket: rows, or the first error and the index of its input; no index if the ticket was refused."""
+    """The end of a ticket: rows, or the first error and the index of its input; no index if the ticket was refused.
+
+    A cancelled ticket has neither.
+    """
 
     number: int
     rows: Any = None
@@ -53,6 +62,7 @@ class EngineReply:
     index: int | None = None
     queued_seconds: float | None = None
     total_seconds: float = 0.0
+    unstarted_tokens: int = 0
 
 
 class RemoteEngine:
@@ -70,6 +80,8 @@ class RemoteEngine:
         self._runners: dict[int, int] = {}
         self._numbers = itertools.count()
         self._waiting: dict[int, tuple[Ticket, asyncio.Future[None]]] = {}
+        #: Tickets whose callers have left, until the engine says how much of them was not begun.
+        self._cancelled: dict[int, Ticket] = {}
         channel.handlers |= {"ended": self._on_replies, "engine": self._on_snapshot}
 
     def serve(self, runners: Sequence[Runner]) -> None:
@@ -91,9 +103,10 @@ class RemoteEngine:
         return self._snapshot.stats
 
     def check_room(self) -> None:
-        """Raise the error that a ticket of one token would have got at the last snapshot."""
-        if self._snapshot.refusal is not None:
-            raise copy.copy(self._snapshot.refusal)
+        """Raise the error that a ticket of one token of this caller would have got at the last snapshot."""
+        refusal = self._snapshot.refusal or self._snapshot.refusals.get(CALLER.get().owner)
+        if refusal is not None:
+            raise copy.copy(refusal)
 
     async def run(self, ticket: Ticket) -> Any:
         """Send a ticket and await its rows; cancelling the awaiting task drops the jobs that have not started.
@@ -114,6 +127,7 @@ class RemoteEngine:
             await done
         except asyncio.CancelledError:
             self._channel.send("cancel", number)
+            self._cancelled[number] = ticket
             raise
         finally:
             self._waiting.pop(number, None)
@@ -127,9 +141,15 @@ class RemoteEngine:
 
     def _on_replies(self, replies: Sequence[EngineReply]) -> None:
         for reply in replies:
+            cancelled = self._cancelled.pop(reply.number, None)
+            if cancelled is not None:
+                cancelled.unstarted_tokens = reply.unstarted_tokens
+                cancelled.report_unstarted()
             ticket, done = self._waiting.get(reply.number, (None, None))
             if ticket is None or done is None or done.done():
                 continue  # the caller has cancelled
+            ticket.unstarted_tokens = reply.unstarted_tokens
+            ticket.report_unstarted()
             if reply.error is not None and reply.index is None:
                 done.set_exception(reply.error)
                 continue
@@ -155,4 +175,5 @@ def _request(number: int, runner: int, ticket: Ticket) -> EngineRequest:
         ticket.bulk,
         ticket.deadline,
         ticket.created,
+        ticket.caller,
     )

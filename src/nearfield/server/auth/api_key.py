@@ -64,8 +64,8 @@ class ApiKey:
             )
 
     def spend(self, tokens: int) -> None:
-        """Count tokens that a request in this process used."""
-        if self._bucket is not None:
+        """Count tokens that a request in this process used; a negative number counts them no more."""
+        if self._bucket is not None and tokens:
             self._bucket.spend(tokens)
             for watcher in self.watchers:
                 watcher(self, tokens)

@@ -333,11 +333,13 @@ class BatchRunner:
             window, at = await in_thread(self._store.window, job, at)
             if not window:
                 break
-            await self._wait_for_rate(job)
-            await in_thread(self._store.check_quota, job)
-            async with self._turn:
-                await self._do(job, window)
-            await self._update(job, job.record_progress)
+            lines: Sequence[BatchLine] = window
+            while lines and job.batch.status == "in_progress" and self._left(job) > 0:
+                await self._wait_for_rate(job)
+                await in_thread(self._store.check_quota, job)
+                async with self._turn:
+                    lines = await self._do(job, lines)
+                await self._update(job, job.record_progress)
         if job.batch.status == "in_progress":
             await self._update(job, self._finalizing)
 
@@ -345,21 +347,26 @@ class BatchRunner:
         if batch.status == "in_progress":
             batch.status, batch.finalizing_at = "finalizing", self._store.now()
 
-    async def _do(self, job: BatchJob, window: Sequence[BatchLine]) -> None:
-        """Answer lines concurrently: they share the engine's batches."""
+    async def _do(self, job: BatchJob, window: Sequence[BatchLine]) -> list[BatchLine]:
+        """Answer lines concurrently: they share the engine's batches. Return those for which the key had no tokens."""
         tasks = [asyncio.create_task(self._one(job, line)) for line in window]
         try:
             results = await asyncio.gather(*tasks, return_exceptions=True)
         finally:
             await _end(tasks)
-        error = next((result for result in results if result is not None), None)
+        error = next((result for result in results if isinstance(result, BaseException)), None)
         if error is not None:
             raise error
+        return [line for line, done in zip(window, results, strict=True) if not done]
 
-    async def _one(self, job: BatchJob, line: BatchLine) -> None:
-        answer = await self._answer(job, line)
+    async def _one(self, job: BatchJob, line: BatchLine) -> bool:
+        """Answer a line and store the answer; return whether there is nothing left to do for it."""
+        try:
+            answer = await self._answer(job, line)
+        except RateLimited:
+            return False
         if answer is None:
-            return  # the batch has expired; the remaining lines get their error later
+            return True  # the batch has expired; the remaining lines get their error later
         good = answer.status == 200
         response = b'{"status_code":%d,"request_id":"%s","body":%s}' % (
             answer.status,
@@ -368,9 +375,14 @@ class BatchRunner:
         )
         async with job.write_lock:
             await in_thread(partial(self._store.write, job, line.custom_id, response, answer.tokens, good=good))
+        return True
 
     async def _answer(self, job: BatchJob, line: BatchLine) -> LineResponse | None:
-        """Answer a line, with retries while the engine is full; None once the batch has expired."""
+        """Answer a line, with retries while the engine is full; None once the batch has expired.
+
+        Raises:
+            RateLimited: the key has used up its tokens of this minute.
+        """
         tries = 0
         while (left := self._left(job)) > 0:
             if self._stop.is_set():
@@ -378,6 +390,8 @@ class BatchRunner:
             body = {name: value for name, value in line.body.items() if value is not None}
             try:
                 return await self._handler.answer_line(line.url, body, job.owner, left)
+            except RateLimited:
+                raise  # other batches compute until there are tokens again
             except Overloaded as error:
                 tries += 1
                 if isinstance(error, ModelUnavailable) and tries > _MODEL_TRIES:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from typing import Any, TypeVar
 
 from nearfield.errors import Overloaded
@@ -30,7 +31,8 @@ class BoundedThreadPool:
         """
         self._enter(force)
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._pool, function, *arguments)
+            context = copy_context()  # the work is its caller's
+            return await asyncio.get_running_loop().run_in_executor(self._pool, context.run, function, *arguments)
         finally:
             self._calls -= 1
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from nearfield.errors import InputError, TooLarge, WrongModel
-from nearfield.inference.call_limits import CallLimits
+from nearfield.inference.call_limits import CallLimits, TokenAccount
 from nearfield.inference.loaded_model import LoadedModel
 from nearfield.server.http.limits import Pace, RequestLimits
 from nearfield.server.models.description import ModelDescription, describe
@@ -31,6 +31,8 @@ class Bounds:
     allowed: Callable[[str], bool] = lambda _: True
     #: Whether it runs in the bulk class however small it is.
     bulk: bool = False
+    #: Counts the tokens of the request against its key's rate limit.
+    account: TokenAccount | None = None
 
     def max_tokens(self, model: LoadedModel) -> tuple[int, bool]:
         """Return the maximum number of tokens, and whether time limits them rather than ``max_request_tokens``."""
@@ -42,7 +44,7 @@ class Bounds:
     def call_limits(self, model: LoadedModel, size: int) -> CallLimits:
         """Return the limits of a call with ``size`` inputs."""
         max_tokens, _ = self.max_tokens(model)
-        return CallLimits(self.bulk or size >= self.limits.bulk_items, self.seconds, max_tokens)
+        return CallLimits(self.bulk or size >= self.limits.bulk_items, self.seconds, max_tokens, self.account)
 
 
 @dataclass(kw_only=True)

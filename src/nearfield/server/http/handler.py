@@ -11,7 +11,7 @@ from starlette.responses import Response
 
 from nearfield.errors import AccessDenied, Cancelled, InputError, NearfieldError, OutOfMemory, Overloaded
 from nearfield.server.auth.api_key import ANONYMOUS, ApiKey
-from nearfield.server.auth.owner import address_owner, owner_of
+from nearfield.server.auth.owner import address_owner, enter_request, owner_of
 from nearfield.server.exchange import Exchange
 from nearfield.server.files.upload import MultipartUpload
 from nearfield.server.http.content_bounds import LARGE_BODY
@@ -103,6 +103,7 @@ class RequestHandler:
                 deadline.watch_for_disconnect()
             route = state.chosen.route
             server.authorize(state.key, route)
+            enter_request(state.key, peer)
             context.owner, context.allowed = state.key.owner, state.key.allows
             exchange = await read_exchange(route, context)
             if not isinstance(exchange, Exchange):

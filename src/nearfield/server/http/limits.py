@@ -9,6 +9,8 @@ from nearfield.engine.engine import Engine
 
 #: Seconds for which an engine's measured speed is reused: reading it takes the lock that its lanes need.
 _SPEED_MAX_AGE = 0.1
+#: How many times as fast as its fastest batch so far an engine is assumed to be at most.
+_MARGIN = 4
 
 
 @dataclass(frozen=True)
@@ -28,9 +30,10 @@ class RequestLimits:
 
 
 class Pace:
-    """The best speed measured of each engine.
+    """The fastest batch of each engine.
 
-    It distinguishes requests that could never be finished in time from those that only wait too long now.
+    It distinguishes requests that could never be finished in time from those that only wait too long now. Other work of
+    the machine may have slowed all batches so far, so only what would take several times as long is never possible.
     """
 
     def __init__(self) -> None:
@@ -41,6 +44,6 @@ class Pace:
         """Return how many tokens an idle engine could process within ``seconds``, or None before any measurement."""
         best, now = self._best.get(engine, 0.0), time.monotonic()
         if now - self._read_at.get(engine, 0.0) > _SPEED_MAX_AGE:
-            best = self._best[engine] = max(engine.stats().tokens_per_second, best)
+            best = self._best[engine] = max(engine.stats().peak_tokens_per_second, best)
             self._read_at[engine] = now
-        return max(1, int(best * seconds)) if best else None
+        return max(1, int(best * seconds * _MARGIN)) if best else None

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
+from nearfield.engine.turns import CALLER, Caller
 from nearfield.errors import AccessDenied, Cancelled, NearfieldError, Overloaded, ShuttingDown
 from nearfield.server.auth.api_key import ANONYMOUS, ApiKey
 from nearfield.server.auth.owner import owner_of
@@ -38,9 +39,12 @@ class RequestLineHandler:
         """Perform a line in the bulk class, and return the response that a request to ``url`` would get.
 
         Raises:
+            RateLimited: the key has used up its tokens of this minute; nothing was done.
             Overloaded, ShuttingDown, Cancelled: the line may be tried again.
         """
         server, candidate, key = self._server, self._candidate(url), self._key(owner)
+        key.check_rate()
+        CALLER.set(Caller(owner_of(key, None), "batches"))
         context = RequestContext(
             server.models,
             body=body,

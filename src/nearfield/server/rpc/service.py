@@ -24,7 +24,7 @@ from nearfield.errors import (
     TooLarge,
 )
 from nearfield.server.auth.api_key import ANONYMOUS, ApiKey
-from nearfield.server.auth.owner import LOCAL, owner_of
+from nearfield.server.auth.owner import LOCAL, enter_request
 from nearfield.server.dialects.tei.responses import compute_headers
 from nearfield.server.dialects.tei.routes import TeiDialect
 from nearfield.server.exchange import Exchange
@@ -142,7 +142,7 @@ class GrpcService:
         request_headers = {name.decode(): value.decode("latin-1") for name, value in state.scope["headers"]}
         state.key = server.authenticate(request_headers.get("authorization"), _host(state.context.peer()), {})
         server.authorize(state.key, method.route)
-        state.owner = owner_of(state.key, _host(state.context.peer()) or None)
+        state.owner = enter_request(state.key, _host(state.context.peer()) or None)
         state.call = RequestContext(
             server.models,
             request_headers,
