@@ -6,7 +6,7 @@ import heapq
 import itertools
 from bisect import bisect_left, insort
 from collections import deque
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
 
 from nearfield.engine.job import Job
@@ -103,15 +103,33 @@ class Backlog:
 
     def push(self, job: Job) -> None:
         """Add a job as the youngest of its flow."""
-        self._queue_of(job).append(job)
-        self._line_of(job).jobs.append(job)
+        self.extend([job])
+
+    def extend(self, jobs: Sequence[Job]) -> None:
+        """Add jobs of one flow as its youngest."""
+        if not jobs:
+            return
+        line, by_length, tokens = self._line_of(jobs[0]), self._by_length, 0
+        for job in jobs:
+            length = job.length
+            queue = by_length.get(length)
+            if queue is None:
+                queue = self._open_queue(length)
+            queue.append(job)
+            tokens += length
+        line.jobs.extend(jobs)
+        line.count += len(jobs)
+        self._count(tokens, len(jobs))
 
     def push_front(self, job: Job) -> None:
         """Add a job again as the oldest, after its lane died; its flow is next."""
         job.claimed = False
-        self._queue_of(job).appendleft(job)
+        length = job.length
+        self._open_queue(length).appendleft(job)
         line = self._line_of(job)
         line.jobs.appendleft(job)
+        line.count += 1
+        self._count(length, 1)
         first = min((entry[0] for entry in self._turns), default=0.0)
         line.progress = min(line.progress, first) - job.length
         self._enter(line)
@@ -129,25 +147,34 @@ class Backlog:
 
     def claim(self, job: Job) -> None:
         """Mark a job as taken by a batch. The queues skip it when they meet it, or ``tidy`` removes it."""
-        line = self._lines[job.ticket.caller.flow]
-        self._total.clock.advance(line.progress, job.length, self._total.flows)
-        line.progress += job.length
-        self._remove(job, line)
+        job.claimed = True
+        self._serve(self._lines[job.ticket.caller.flow], job.length, 1)
 
     def drop(self, job: Job) -> None:
         """Mark a job as ended before a batch took it."""
-        self._remove(job, self._lines[job.ticket.caller.flow])
-
-    def _remove(self, job: Job, line: _Line) -> None:
         job.claimed = True
-        self._claimed += 1
-        total, length = self._total, job.length
-        self.tokens -= length
-        self.count -= 1
-        total.tokens -= length
-        total.count -= 1
-        line.count -= 1
+        self._remove(self._lines[job.ticket.caller.flow], job.length, 1)
+
+    def _serve(self, line: _Line, tokens: int, count: int) -> None:
+        """Count jobs of a flow as taken by a batch."""
+        self._total.clock.advance(line.progress, tokens, self._total.flows)
+        line.progress += tokens
+        self._remove(line, tokens, count)
+
+    def _count(self, tokens: int, count: int) -> None:
+        total = self._total
+        self.tokens += tokens
+        self.count += count
+        total.tokens += tokens
+        total.count += count
+
+    def _remove(self, line: _Line, tokens: int, count: int) -> None:
+        """Count jobs of a flow as waiting no more."""
+        self._count(-tokens, -count)
+        self._claimed += count
+        line.count -= count
         if not line.count:
+            total = self._total
             line.key = None
             line.jobs.clear()
             total.flows -= 1
@@ -189,19 +216,38 @@ class Backlog:
     def _claim_shared(self, draft: BatchDraft) -> None:
         skipped: list[tuple[_Line, Job]] = []
         while draft.tokens < draft.budget and (line := self._next_line()) is not None:
-            job = line.jobs[0]
-            if job.length > draft.shared:
+            if line.jobs[0].length > draft.shared:
                 skipped.append((line, line.jobs.popleft()))
                 if len(skipped) > _MAX_SKIPPED:
                     break
-                continue
-            line.jobs.popleft()
-            self.claim(job)
-            draft.add(job)
+            else:
+                self._claim_from(line, draft)
         for line, job in reversed(skipped):
             line.jobs.appendleft(job)
             if line.key is None:
                 self._enter(line)
+
+    def _claim_from(self, line: _Line, draft: BatchDraft) -> None:
+        """Claim jobs of the flow whose turn it is, until the turn of another one comes."""
+        jobs, before = line.jobs, len(draft.jobs)
+        left = draft.budget - draft.tokens
+        turn = min((entry[0] for entry in self._turns[1:3]), default=float("inf")) - line.progress
+        tokens = 0
+        while jobs and tokens < left and tokens <= turn:
+            job = jobs[0]
+            length = job.length
+            if job.claimed:
+                jobs.popleft()
+                continue
+            if length > draft.shared:
+                break
+            jobs.popleft()
+            job.claimed = True
+            draft.jobs.append(job)
+            draft.width = max(draft.width, length)
+            tokens += length
+        draft.tokens += tokens
+        self._serve(line, tokens, len(draft.jobs) - before)
 
     def _claim_nearest(self, draft: BatchDraft) -> None:
         if len(self._lines) > 1:
@@ -253,14 +299,13 @@ class Backlog:
         return None
 
     def _line_of(self, job: Job) -> _Line:
-        """Return the line of a job's flow, and count the job."""
+        """Return the line of a job's flow."""
         flow = job.ticket.caller.flow
         line = self._lines.get(flow)
         if line is None:
             line = self._lines[flow] = _Line(flow, self._total.clock.now)
             self._total.flows += 1
             self._enter(line)
-        line.count += 1
         return line
 
     def _enter(self, line: _Line) -> None:
@@ -269,18 +314,12 @@ class Backlog:
 
     # -- lengths ---------------------------------------------------------------------------------------------------
 
-    def _queue_of(self, job: Job) -> deque[Job]:
-        """Return the queue of a job's length, and count the job."""
-        length = job.length
+    def _open_queue(self, length: int) -> deque[Job]:
+        """Return the queue of a length, a new one if there is none."""
         queue = self._by_length.get(length)
         if queue is None:
             queue = self._by_length[length] = deque()
             insort(self._lengths, length)
-        total = self._total
-        self.tokens += length
-        self.count += 1
-        total.tokens += length
-        total.count += 1
         return queue
 
     def _lengths_near(self, length: int) -> list[int]:

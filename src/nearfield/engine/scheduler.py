@@ -98,8 +98,7 @@ class Scheduler:
             if not (ticket.bulk or owner.interactive.tokens + tokens > heavy):
                 self._arrivals.record(name)
             backlog = owner.backlog(ticket.runner, ticket.bulk)
-            for job in ticket.jobs:
-                backlog.push(job)
+            backlog.extend(ticket.jobs)
             ticket.unstarted_tokens = 0
             if ticket.jobs:
                 self._supervisor.deadlines.add(ticket)

@@ -22,7 +22,7 @@ import pytest
 
 from nearfield import settings
 from nearfield.encoder import Encoder
-from nearfield.engine.engine import Engine
+from nearfield.engine.engine import Engine, Ticket
 from nearfield.server import app
 from nearfield.server.dialects import schemas
 from nearfield.server.dialects.openai import embeddings
@@ -35,6 +35,7 @@ from nearfield.server.lifecycle import http_protocol
 from nearfield.server.lifecycle.listener import Listener, bind, uvicorn_config
 from nearfield.testing import tiny_encoder, write_tiny_model
 from nearfield.vectors.dense import Vectors
+from tests.engine.test_engine import FakeRunner
 from tests.support.serving import Process, serving
 
 GOOD = {"model": "tiny", "input": "cat"}
@@ -185,7 +186,7 @@ def test_invalid_gzip_and_decompression_bombs_are_refused(tiny: Encoder) -> None
 def test_a_request_that_even_an_idle_engine_could_not_finish_in_time_is_too_large(tmp_path: Path) -> None:
     engine = Engine(1)
     with tiny_encoder(tmp_path / "tiny", engine=engine) as encoder, serving([encoder], request_timeout=10) as url:
-        engine._scheduler._throughput.tokens_per_second = 10.0  # tokens a second
+        engine._scheduler._throughput.peak_tokens_per_second = 5.0  # a fourth of what is taken to be possible
         response = httpx.post(url + PATH, json={"model": "tiny", "input": ["cat " * 50] * 4})
         assert response.status_code == 413
         assert "retry-after" not in response.headers
@@ -197,12 +198,31 @@ def test_a_request_that_even_an_idle_engine_could_not_finish_in_time_is_too_larg
     engine.close(drain=False)
 
 
-def test_an_engine_is_measured_by_its_best_speed(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.network
+def test_a_request_that_is_too_slow_only_under_other_load_is_refused_for_now(tmp_path: Path) -> None:
+    engine, other = Engine(1), FakeRunner()
+    other.gate.clear()
+    with tiny_encoder(tmp_path / "tiny", engine=engine) as encoder, serving([encoder], request_timeout=10) as url:
+        throughput = engine._scheduler._throughput
+        throughput.tokens_per_second, throughput.peak_tokens_per_second = 10.0, 1000.0
+        running = engine.submit(Ticket.create(other, [[1] * 50]))
+        try:
+            response = httpx.post(url + PATH, json={"model": "tiny", "input": ["cat " * 50] * 4})
+        finally:
+            other.gate.set()
+        assert response.status_code == 429
+        assert int(response.headers["retry-after"]) >= 1
+        running.result(10)
+        assert httpx.post(url + PATH, json={"model": "tiny", "input": ["cat " * 50] * 4}).status_code == 200
+    engine.close(drain=False)
+
+
+def test_an_engine_is_measured_by_its_fastest_batch(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(request_limits, "_SPEED_MAX_AGE", -1.0)
     engine, pace = Engine(1), Pace()
     assert pace.max_tokens(engine, 10) is None
-    for rate, most in ((100.0, 1000), (7.0, 1000), (200.0, 2000)):
-        engine._scheduler._throughput.tokens_per_second = rate
+    for rate, most in ((100.0, 4000), (7.0, 4000), (200.0, 8000)):
+        engine._scheduler._throughput.peak_tokens_per_second = rate
         assert pace.max_tokens(engine, 10) == most
     engine.close(drain=False)
 
