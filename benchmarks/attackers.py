@@ -471,7 +471,7 @@ ATTACKS: Mapping[str, Attack] = {
     "unfinished-key": Attack(
         4, "unfinished bodies of 32 MiB, with a key", 4, unfinished("/v1/embeddings", BODY_BYTES, 1, "attacker")
     ),
-    "unfinished-small": Attack(4, "unfinished bodies of 64 KiB, no key", 2000, unfinished("/qdrant/infer", 65536, 1)),
+    "unfinished-small": Attack(4, "unfinished bodies of 62 kB, no key", 2200, unfinished("/qdrant/infer", 62_000, 1)),
     "slow-readers": Attack(5, "replies of 74 MB that are not read, with a key", 12, slow_reader),
     "greedy-64x1": Attack(6, "64 connections of single texts, another key", 64, greedy(1)),
     "greedy-64x20": Attack(6, "64 connections of 20 texts, another key", 64, greedy(20)),

@@ -197,6 +197,23 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     max_key_batches: Annotated[
         int, Meta(ge=0, description="Maximum number of unfinished batches of one API key; 0 is no limit.")
     ] = 100
+    webhook_hosts: Annotated[
+        Names,
+        Meta(
+            description="Hosts that may be notified of the end of a batch (metadata.callback_url), such as "
+            "hooks.example.com; private addresses must be named too. No webhooks if not set."
+        ),
+        Flag("--webhook-host"),
+    ] = ()
+    webhook_secrets: Annotated[
+        Names,
+        Meta(
+            description="Secrets that webhooks are signed with, as whsec_ and base64; several while one replaces "
+            "another.",
+            extra={"secret": True},
+        ),
+        Flag("--webhook-secret", help="Secret that webhooks are signed with, as whsec_ and base64."),
+    ] = ()
     served_collections: Annotated[
         Names,
         Meta(description="Collections to serve, by name; all serves all of them, including new ones."),

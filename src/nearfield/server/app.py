@@ -16,6 +16,7 @@ from starlette.routing import Route
 from nearfield.errors import MissingExtra
 from nearfield.inference.loaded_model import LoadedModel
 from nearfield.server.batches.batch_runner import BatchRunner
+from nearfield.server.batches.webhooks.webhook_sender import WebhookSender
 from nearfield.server.http import openapi
 from nearfield.server.http.handler import RequestHandler
 from nearfield.server.http.health import HealthEndpoints
@@ -64,7 +65,10 @@ def create_app(
         traces = open_traces(settings.otel_endpoint)
     pool = models if isinstance(models, ModelPool) else ModelPool(models, aliases)
     server = ServerState.create(settings, pool, traces)
-    server.batches = BatchRunner(server.files, RequestLineHandler(server), server.content_bounds)
+    webhooks = WebhookSender(
+        server.files, settings.webhook_hosts, settings.webhook_secrets, server.prometheus.webhook_attempted
+    )
+    server.batches = BatchRunner(server.files, RequestLineHandler(server), server.content_bounds, webhooks)
     handler = RequestHandler(server)
     document = openapi.document(server.dialects)
     routes = [

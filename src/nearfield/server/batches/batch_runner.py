@@ -33,6 +33,7 @@ from nearfield.fileio.locks import try_lock
 from nearfield.server.batches.batch import UNFINISHED, BatchJob, BatchObject, Outcome
 from nearfield.server.batches.batch_lines import BatchLine, LineError
 from nearfield.server.batches.batch_store import BatchStore
+from nearfield.server.batches.webhooks.webhook_sender import WebhookSender
 from nearfield.server.files.file_store import FileStore, in_thread, new_id
 from nearfield.server.files.storage_errors import convert_storage_errors
 from nearfield.server.http.content_bounds import ContentBounds
@@ -48,6 +49,8 @@ _MIN_WAIT, _MAX_WAIT, _MODEL_TRIES = 0.05, 30.0, 10
 _SPACE_SECONDS = 5.0
 #: Seconds by which a batch may have been created in the future before the clock counts as set back.
 _MAX_CLOCK_LAG = 300.0
+#: Name of the task that sends webhooks, among those of batches.
+_WEBHOOKS = "webhooks"
 
 
 @dataclass(frozen=True)
@@ -89,9 +92,10 @@ class _RunnerStopped(Exception):
 class BatchRunner:
     """The batches of all keys, and the task that runs them: it runs while there is work, and has a lock."""
 
-    def __init__(self, files: FileStore, handler: LineHandler, bounds: ContentBounds) -> None:
+    def __init__(self, files: FileStore, handler: LineHandler, bounds: ContentBounds, webhooks: WebhookSender) -> None:
         self._files = files
-        self._store = BatchStore(files, bounds)
+        self._webhooks = webhooks
+        self._store = BatchStore(files, bounds, webhooks)
         self._handler = handler
         self._stop = asyncio.Event()
         self._more = asyncio.Event()
@@ -117,11 +121,12 @@ class BatchRunner:
 
         Raises:
             NotThere: there is no such file.
-            InputError: the file is for another purpose.
+            InputError: the file is for another purpose, or the callback URL in the metadata is not allowed.
             BatchesElsewhere: another server runs the batches of this folder.
             TooManyBatches: the owner has as many unfinished ones as it may.
             StorageFull, StorageFailed: it cannot be recorded.
         """
+        await self._webhooks.check(metadata, owner)
         try:
             file = await self._files.find(input_file_id, owner)
         except NotThere as error:
@@ -230,7 +235,7 @@ class BatchRunner:
             self._lock = None
 
     async def _work(self) -> None:
-        """Run all batches until there are none; each has a task, and few compute at a time."""
+        """Run all batches and send their webhooks until there are none; each batch has a task, and few compute."""
         running: dict[str, asyncio.Task[None]] = {}
         try:
             while self._files.used and self._hold() and not self._stop.is_set():
@@ -238,6 +243,8 @@ class BatchRunner:
                 for job in await in_thread(self._store.unfinished):
                     if job.batch.id not in (running.keys() | self._given_up) and len(running) < _MAX_OPEN:
                         running[job.batch.id] = asyncio.create_task(self._attend(job))
+                if _WEBHOOKS not in running and await self._webhooks.any_waiting():
+                    running[_WEBHOOKS] = asyncio.create_task(self._webhooks.run(self._stop))
                 if not running and not self._more.is_set():
                     return
                 await self._any_done(list(running.values()))
@@ -432,6 +439,7 @@ class BatchRunner:
         """Move the results into place and record the outcome. After a kill in between, both are done again."""
         await self._resume(job)
         job.batch = await in_thread(self._store.conclude, job, outcome, problems)
+        self._webhooks.wake()
 
     async def _resume(self, job: BatchJob) -> None:
         """Read which lines are done."""

@@ -22,6 +22,7 @@ from nearfield.server.batches.batch_lines import (
     read_responses,
     response_line,
 )
+from nearfield.server.batches.webhooks.webhook_sender import WebhookSender
 from nearfield.server.files.file_store import FileRecord, FileStore
 from nearfield.server.files.storage_errors import convert_storage_errors
 from nearfield.server.http.content_bounds import ContentBounds
@@ -33,11 +34,12 @@ _RETRY_SECONDS = 30.0
 
 
 class BatchStore:
-    """Stores batches beside files. All methods wait for the disk: call them in threads."""
+    """Stores batches beside files, and webhooks of their ends. All methods wait for the disk: call them in threads."""
 
-    def __init__(self, files: FileStore, bounds: ContentBounds) -> None:
+    def __init__(self, files: FileStore, bounds: ContentBounds, webhooks: WebhookSender | None = None) -> None:
         self._files = files
         self._bounds = bounds
+        self._webhooks = webhooks
 
     # -- records ---------------------------------------------------------------------------------------------------
 
@@ -217,7 +219,17 @@ class BatchStore:
             batch.status = outcome
             setattr(batch, f"{outcome}_at", self.now())
             _store(database, batch)
+            self._add_webhook(database, batch, job.owner)
         return batch
+
+    def _add_webhook(self, database: sqlite3.Connection, batch: BatchObject, owner: str) -> None:
+        """Record the webhook of a batch's end with the end itself: a kill loses neither."""
+        receiver = self._webhooks.receiver(batch.metadata) if self._webhooks is not None else None
+        if self._webhooks is not None and receiver is not None:
+            url, host = receiver
+            self._webhooks.store.add(
+                database, owner=owner, url=url, host=host, kind=f"batch.{batch.status}", about=batch.id
+            )
 
     def _place(self, job: BatchJob, name: str, kind: str) -> FileRecord | None:
         """Give a partial file its final name; an empty one is removed."""

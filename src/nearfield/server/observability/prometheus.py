@@ -44,6 +44,7 @@ class Prometheus:
             "batch_fill", "Padded tokens per batch, as a share of its budget.", _SHARES, "model"
         )
         self._padding = self._histogram("padding_share", "Share of a batch's tokens that is padding.", _SHARES, "model")
+        self._webhooks = self._counter("webhooks", "Attempts to deliver webhooks.", "outcome")
         self._engines: set[Engine] = set()
         # Finding a labelled child costs microseconds that a request of one short text would notice.
         self._child = lru_cache(maxsize=256)(lambda metric, *labels: metric.labels(*labels))
@@ -104,6 +105,10 @@ class Prometheus:
         """Count the end of a request for a model's work, under TEI's names where these are enabled."""
         if self._tei is not None:
             self._tei.answered(exchange, failure, seconds)
+
+    def webhook_attempted(self, outcome: str) -> None:
+        """Count an attempt to deliver a webhook."""
+        self._child(self._webhooks, outcome).inc()
 
     def stage(self, model: str, stage: str, seconds: float) -> None:
         """Record how long one stage of a request took."""
