@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 from nearfield.errors import SettingsError, StorageFailed
 from nearfield.fileio.output_path import try_writing
 from nearfield.server.auth.keys import ApiKeys
+from nearfield.server.batches.webhooks.webhook_sender import check_webhook_settings
 from nearfield.server.files.file_store import FileStore
 from nearfield.server.lifecycle.tls import certificate_expiry, check_certificate
 from nearfield.server.logs import LOG
@@ -37,6 +38,7 @@ def check_settings(settings: Settings) -> None:
     _check_collections(settings)
     for name in ("otel_endpoint", "chat_url"):
         _check_url(name, getattr(settings, name))
+    check_webhook_settings(settings.webhook_hosts, settings.webhook_secrets)
     for proxy in settings.trusted_proxies:
         if "/" in proxy:
             _check_network(proxy)

@@ -52,11 +52,8 @@ class WebhookSender:
     def __init__(
         self, files: FileStore, hosts: Iterable[str], secrets: Sequence[str], count: Callable[[str], None]
     ) -> None:
-        self.hosts = CallbackHosts(hosts)
         self.store = WebhookStore(files)
-        self._secrets = [parse_secret(secret) for secret in secrets]
-        if self.hosts and not self._secrets:
-            raise SettingsError("Setting 'webhook_hosts' needs 'webhook_secrets': webhooks are signed.")
+        self.hosts, self._secrets = check_webhook_settings(hosts, secrets)
         self._files = files
         self._count = count
         self._more = asyncio.Event()
@@ -200,6 +197,18 @@ class WebhookSender:
         response = await client.send(request, stream=True, follow_redirects=False)
         await response.aclose()
         return response.status_code
+
+
+def check_webhook_settings(hosts: Iterable[str], secrets: Sequence[str]) -> tuple[CallbackHosts, list[bytes]]:
+    """Return the allowed hosts and the bytes of the secrets.
+
+    Raises:
+        SettingsError: a host or secret is invalid, or there are hosts and no secret.
+    """
+    allowed, keys = CallbackHosts(hosts), [parse_secret(secret) for secret in secrets]
+    if allowed and not keys:
+        raise SettingsError("Setting 'webhook_hosts' needs 'webhook_secrets': webhooks are signed.")
+    return allowed, keys
 
 
 async def _sleep(stop: asyncio.Event, seconds: float) -> None:
