@@ -6,6 +6,7 @@ import random
 import time
 from collections import Counter
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,12 +18,13 @@ from nearfield.engine.job import Batch, Ticket
 from nearfield.engine.scheduler import Scheduler
 from nearfield.engine.turns import CALLER, Caller
 from nearfield.errors import Cancelled, Overloaded
+from nearfield.testing import tiny_encoder
 from tests.engine.test_engine import FakeRunner
 
 POLITE, GREEDY = "polite", "greedy"
 
 
-class Desk:
+class ManualEngine:
     """A scheduler whose batches the test takes one at a time; it counts the tokens and ends of all tickets."""
 
     def __init__(self, limits: EngineLimits | None = None, speed: float = 10_000.0) -> None:
@@ -81,52 +83,52 @@ def _runner(shared: int = 1000, batch_tokens: int = 500) -> FakeRunner:
 )
 @pytest.mark.parametrize("shared", [0, 1000])
 def test_a_polite_single_is_in_the_next_batch(requests: int, items: int, bulk: bool, shared: int) -> None:
-    desk, runner = Desk(), _runner(shared)
+    engine, runner = ManualEngine(), _runner(shared)
     for number in range(requests):
-        desk.submit(runner, GREEDY, [40] * items, flow=number, bulk=bulk)
+        engine.submit(runner, GREEDY, [40] * items, flow=number, bulk=bulk)
     for _ in range(5):
-        desk.run()
-        single = desk.submit(runner, POLITE, [12])
-        assert POLITE in _owners(desk.run())
+        engine.run()
+        single = engine.submit(runner, POLITE, [12])
+        assert POLITE in _owners(engine.run())
         assert single.done
 
 
 @pytest.mark.parametrize("shared", [0, 1000])
 def test_a_single_of_the_same_owner_waits_for_one_job_of_each_flow(shared: int) -> None:
-    desk, runner = Desk(), _runner(shared)
+    engine, runner = ManualEngine(), _runner(shared)
     for number in range(16):
-        desk.submit(runner, GREEDY, [40] * 200, flow=number)
+        engine.submit(runner, GREEDY, [40] * 200, flow=number)
     for number in range(5):
-        desk.run()
-        single = desk.submit(runner, GREEDY, [40], flow=f"single {number}")
-        desk.run(), desk.run()  # 16 jobs of 40 tokens are two batches
+        engine.run()
+        single = engine.submit(runner, GREEDY, [40], flow=f"single {number}")
+        engine.run(), engine.run()  # 16 jobs of 40 tokens are two batches
         assert single.done
 
 
 def test_a_flow_is_not_starved_by_endless_new_ones() -> None:
-    desk, runner = Desk(), _runner()
-    large = desk.submit(runner, GREEDY, [50] * 100, flow="large")
+    engine, runner = ManualEngine(), _runner()
+    large = engine.submit(runner, GREEDY, [50] * 100, flow="large")
     for number in range(300):
         for part in range(10):
-            desk.submit(runner, GREEDY, [50], flow=(number, part))
-        desk.run()
+            engine.submit(runner, GREEDY, [50], flow=(number, part))
+        engine.run()
     assert large.remaining < 75
 
 
 def test_an_owner_is_not_starved_by_endless_new_ones() -> None:
-    desk, runner = Desk(), _runner()
-    large = desk.submit(runner, GREEDY, [50] * 100, bulk=True)
+    engine, runner = ManualEngine(), _runner()
+    large = engine.submit(runner, GREEDY, [50] * 100, bulk=True)
     for number in range(300):
         for part in range(10):
-            desk.submit(runner, f"owner {number}.{part}", [50], bulk=True)
-        desk.run()
+            engine.submit(runner, f"owner {number}.{part}", [50], bulk=True)
+        engine.run()
     assert large.remaining < 75
 
 
 def test_tickets_of_one_flow_run_in_order() -> None:
-    desk, runner = Desk(), _runner()
-    first, second = (desk.submit(runner, "", [50] * 20) for _ in range(2))
-    desk.run(), desk.run()
+    engine, runner = ManualEngine(), _runner()
+    first, second = (engine.submit(runner, "", [50] * 20) for _ in range(2))
+    engine.run(), engine.run()
     assert first.done
     assert second.remaining == 20
 
@@ -134,26 +136,26 @@ def test_tickets_of_one_flow_run_in_order() -> None:
 @pytest.mark.parametrize("seed", range(6))
 def test_owners_that_wait_are_served_alike(seed: int) -> None:
     rng = random.Random(seed)
-    desk = Desk()
+    engine = ManualEngine()
     runners = [_runner(rng.choice([0, 1000])) for _ in range(2)]
     names, bulk = ["a", "b", "c"], rng.random() < 0.5
     for name in names:
         for flow in range(rng.randint(1, 40)):
             lengths = [rng.randint(1, 120) for _ in range(rng.randint(1, 200))]
-            desk.submit(rng.choice(runners), name, lengths, flow=flow, bulk=bulk)
-        desk.submit(runners[0], name, [100] * 150, bulk=bulk)
-    start = Counter(desk.served)
-    while all(desk.scheduler._state.owner(name).tokens > scheduler_module.UNKNOWN_HEAVY_TOKENS for name in names):
-        desk.run()
-        served = [desk.served[name] - start[name] for name in names]
+            engine.submit(rng.choice(runners), name, lengths, flow=flow, bulk=bulk)
+        engine.submit(runners[0], name, [100] * 150, bulk=bulk)
+    start = Counter(engine.served)
+    while all(engine.scheduler._state.owner(name).tokens > scheduler_module.UNKNOWN_HEAVY_TOKENS for name in names):
+        engine.run()
+        served = [engine.served[name] - start[name] for name in names]
         # One batch that is an owner's turn, and one in which its jobs fill what another's turn left empty.
-        assert max(served) - min(served) <= 2 * (desk.largest + 120)
+        assert max(served) - min(served) <= 2 * (engine.largest + 120)
 
 
 @pytest.mark.parametrize("seed", range(8))
 def test_every_ticket_ends_once_and_no_lane_is_idle_while_work_waits(seed: int) -> None:
     rng = random.Random(seed)
-    desk = Desk(speed=rng.choice([0.0, 1000.0, 50_000.0]))
+    engine = ManualEngine(speed=rng.choice([0.0, 1000.0, 50_000.0]))
     runners = [_runner(rng.choice([0, 60]), rng.choice([100, 1000])) for _ in range(3)]
     tickets: list[Ticket] = []
     running: list[Batch] = []
@@ -163,56 +165,56 @@ def test_every_ticket_ends_once_and_no_lane_is_idle_while_work_waits(seed: int) 
         if action < 0.45:
             lengths = [rng.randint(1, 150) for _ in range(rng.choice([1, 1, 5, 60]))]
             owner, flow, bulk = rng.choice("abcd"), rng.randint(0, 5), rng.random() < 0.4
-            tickets.append(desk.submit(rng.choice(runners), owner, lengths, flow=flow, bulk=bulk))
+            tickets.append(engine.submit(rng.choice(runners), owner, lengths, flow=flow, bulk=bulk))
             expected[id(tickets[-1])] = sum(lengths)
         elif action < 0.55 and tickets:
-            desk.scheduler.cancel(rng.choice(tickets))
+            engine.scheduler.cancel(rng.choice(tickets))
         elif action < 0.6 and running:
             batch = running.pop(rng.randrange(len(running)))  # its lane dies
-            with desk.scheduler._state.lock:
-                guilty = desk.scheduler._supervisor._requeue(batch)
-            desk.scheduler._state.fail(guilty, Cancelled("guilty"))
+            with engine.scheduler._state.lock:
+                guilty = engine.scheduler._supervisor._requeue(batch)
+            engine.scheduler._state.fail(guilty, Cancelled("guilty"))
         elif action < 0.8 and running:
-            desk.end(running.pop(rng.randrange(len(running))))
+            engine.end(running.pop(rng.randrange(len(running))))
         else:
-            waiting = desk.waiting
-            batch = desk.take()
+            waiting = engine.waiting
+            batch = engine.take()
             assert (batch is not None) == (waiting > 0)
             if batch is not None:
                 assert batch.jobs
                 assert all(job.ticket.runner is batch.runner for job in batch.jobs)
                 running.append(batch)
     for batch in running:
-        desk.end(batch)
-    while (last := desk.run()) is not None:
+        engine.end(batch)
+    while (last := engine.run()) is not None:
         assert last.jobs
-    stats = desk.scheduler.stats()
+    stats = engine.scheduler.stats()
     assert (stats.queued_jobs, stats.queued_tokens, stats.queued_tokens_bulk) == (0, 0, 0)
     assert all(ticket.done for ticket in tickets)
-    assert desk.ends == Counter({id(ticket): 1 for ticket in tickets})
+    assert engine.ends == Counter({id(ticket): 1 for ticket in tickets})
     assert all(0 <= ticket.unstarted_tokens <= expected[id(ticket)] for ticket in tickets)
 
 
 def test_an_owner_with_much_interactive_work_counts_as_bulk_beside_others() -> None:
-    desk, runner = Desk(speed=10_000.0), _runner(batch_tokens=4000)
-    desk.scheduler._throughput._by_runner[runner] = (10_000.0, 1.0)
+    engine, runner = ManualEngine(speed=10_000.0), _runner(batch_tokens=4000)
+    engine.scheduler._throughput._by_runner[runner] = (10_000.0, 1.0)
     for number in range(100):
-        desk.submit(runner, GREEDY, [40], flow=number)
-    batch = desk.run()
+        engine.submit(runner, GREEDY, [40], flow=number)
+    batch = engine.run()
     assert batch is not None and batch.tokens == 4000, "alone it uses whole batches"
     for number in range(100):
-        desk.submit(runner, GREEDY, [40], flow=number)
-    desk.submit(runner, POLITE, [12])
-    assert _owners(desk.run()) == [POLITE]
-    batch = desk.run()
+        engine.submit(runner, GREEDY, [40], flow=number)
+    engine.submit(runner, POLITE, [12])
+    assert _owners(engine.run()) == [POLITE]
+    batch = engine.run()
     assert batch is not None and batch.tokens <= 1040, "others may send another single: a tenth of a second"
 
 
 def test_bulk_of_one_owner_and_singles_of_many_are_both_served() -> None:
-    desk, runner = Desk(), _runner(batch_tokens=400)
-    bulk = desk.submit(runner, "indexing", [40] * 100, bulk=True)
-    single = [desk.submit(runner, f"user {number}", [40]) for number in range(10)]
-    desk.run()
+    engine, runner = ManualEngine(), _runner(batch_tokens=400)
+    bulk = engine.submit(runner, "indexing", [40] * 100, bulk=True)
+    single = [engine.submit(runner, f"user {number}", [40]) for number in range(10)]
+    engine.run()
     assert all(ticket.done for ticket in single)
     assert bulk.remaining == 100
 
@@ -221,45 +223,45 @@ def test_bulk_of_one_owner_and_singles_of_many_are_both_served() -> None:
 
 
 def test_one_owner_may_fill_the_queue_and_still_others_are_accepted() -> None:
-    desk, runner = Desk(EngineLimits(max_queued_tokens=1000)), _runner()
+    engine, runner = ManualEngine(EngineLimits(max_queued_tokens=1000)), _runner()
     for _ in range(10):
-        desk.submit(runner, GREEDY, [100])
+        engine.submit(runner, GREEDY, [100])
     with pytest.raises(Overloaded, match="1000 tokens wait already"):
-        desk.submit(runner, GREEDY, [1])
+        engine.submit(runner, GREEDY, [1])
     for number in range(8):
-        desk.submit(runner, f"polite {number}", [30])
-    desk.submit(runner, POLITE, [30] * 1)
+        engine.submit(runner, f"polite {number}", [30])
+    engine.submit(runner, POLITE, [30] * 1)
     with pytest.raises(Overloaded):
-        desk.submit(runner, POLITE, [30])  # it has half of its share, a twentieth of the queue
+        engine.submit(runner, POLITE, [30])  # it has half of its share, a twentieth of the queue
     with pytest.raises(Overloaded):
-        desk.scheduler.check_room(GREEDY)
-    desk.scheduler.check_room("new")
-    assert GREEDY in desk.scheduler.refusals()
-    assert "new" not in desk.scheduler.refusals()
+        engine.scheduler.check_room(GREEDY)
+    engine.scheduler.check_room("new")
+    assert GREEDY in engine.scheduler.refusals()
+    assert "new" not in engine.scheduler.refusals()
 
 
 def test_a_deadline_is_judged_by_the_owners_position() -> None:
-    desk, runner = Desk(speed=1000.0), _runner()
+    engine, runner = ManualEngine(speed=1000.0), _runner()
     for number in range(16):
-        desk.submit(runner, GREEDY, [50] * 200, flow=number, bulk=True)
-        desk.submit(runner, GREEDY, [50] * 20, flow=-number)
-    desk.submit(runner, POLITE, [50], deadline=time.monotonic() + 1)
-    desk.submit(runner, "polite bulk", [50], deadline=time.monotonic() + 1, bulk=True)
+        engine.submit(runner, GREEDY, [50] * 200, flow=number, bulk=True)
+        engine.submit(runner, GREEDY, [50] * 20, flow=-number)
+    engine.submit(runner, POLITE, [50], deadline=time.monotonic() + 1)
+    engine.submit(runner, "polite bulk", [50], deadline=time.monotonic() + 1, bulk=True)
     with pytest.raises(Overloaded, match="must be done in"):
-        desk.submit(runner, GREEDY, [50], flow="new", deadline=time.monotonic() + 1)
+        engine.submit(runner, GREEDY, [50], flow="new", deadline=time.monotonic() + 1)
 
 
 def test_owners_that_no_longer_wait_are_forgotten() -> None:
-    desk, runner = Desk(), _runner()
+    engine, runner = ManualEngine(), _runner()
     for number in range(1000):
-        desk.submit(runner, f"owner {number}", [10])
-        desk.run()
-    assert len(desk.scheduler._state.owners) <= 65
-    desk.submit(runner, GREEDY, [50] * 100, bulk=True)
+        engine.submit(runner, f"owner {number}", [10])
+        engine.run()
+    assert len(engine.scheduler._state.owners) <= 65
+    engine.submit(runner, GREEDY, [50] * 100, bulk=True)
     for number in range(1000):
-        desk.submit(runner, f"owner {number}", [10], bulk=True)
-        desk.run()
-    assert len(desk.scheduler._state.owners) < 300
+        engine.submit(runner, f"owner {number}", [10], bulk=True)
+        engine.run()
+    assert len(engine.scheduler._state.owners) < 300
 
 
 # -- what is not begun -----------------------------------------------------------------------------------------
@@ -315,3 +317,29 @@ def test_tickets_have_the_caller_of_their_task() -> None:
     finally:
         CALLER.reset(token)
     assert create(lambda: Ticket.create(FakeRunner(), [[1]])) == Caller()
+
+
+@pytest.mark.parametrize("count", [1, 200])
+def test_tickets_of_the_server_have_their_owner_however_large(tmp_path: Path, count: int) -> None:
+    """Also where inputs are tokenised in a thread."""
+    import asyncio
+
+    callers: list[Caller] = []
+    engine = Engine(1)
+    submit = engine._scheduler.submit
+
+    def record(ticket: Ticket, **options: Any) -> Ticket:
+        callers.append(ticket.caller)
+        return submit(ticket, **options)
+
+    engine._scheduler.submit = record  # type: ignore[method-assign]
+
+    async def encode(encoder: Any) -> None:
+        CALLER.set(Caller("key a", 7))
+        await encoder.aencode(["cat " * 50] * count)
+        await encoder.aencode_late([["cat " * 20, "dog " * 20]] * (2 * count))
+
+    with tiny_encoder(tmp_path / "tiny", engine=engine) as encoder:
+        asyncio.run(encode(encoder))
+    engine.close(drain=False)
+    assert callers == [Caller("key a", 7)] * 2

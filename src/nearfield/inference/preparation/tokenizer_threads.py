@@ -1,7 +1,7 @@
 """Tokenisation beside the event loop: in threads that do nothing else, part by part, until the request's deadline.
 
-Between two parts of a request other requests have their turn. A request whose client has left, or whose deadline has
-passed, is stopped after the part that runs.
+Owners take turns: between two parts of a request other requests have their turn. A request whose client has left, or
+whose deadline has passed, is stopped after the part that runs.
 """
 
 from __future__ import annotations
@@ -11,10 +11,14 @@ import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from functools import partial
 from typing import TypeVar
+from weakref import WeakKeyDictionary
 
 from nearfield.checkpoint.tokenizer.tokenizer import Tokenizer
+from nearfield.engine.fair_turns import FairTurns
+from nearfield.engine.turns import CALLER
 from nearfield.errors import DeadlineExceeded
 from nearfield.inference.call_limits import INLINE_CHARACTERS, CallLimits
 
@@ -22,10 +26,30 @@ from nearfield.inference.call_limits import INLINE_CHARACTERS, CallLimits
 _PART_CHARACTERS, _PART_INPUTS = 2**18, 1024
 #: Threads for tokenizers whose time is not bounded. Each waits for a process; a model has one.
 _SLOW_THREADS = 4
-_POOL = ThreadPoolExecutor(max(2, os.cpu_count() or 1), thread_name_prefix="nearfield-tokenize")
-_SLOW_POOL = ThreadPoolExecutor(_SLOW_THREADS, thread_name_prefix="nearfield-tokenize-slow")
 
 ResultT = TypeVar("ResultT")
+
+
+class _TokenizerThreads:
+    """Threads, for which the owners of one event loop take turns."""
+
+    def __init__(self, threads: int, name: str) -> None:
+        self._threads = threads
+        self._pool = ThreadPoolExecutor(threads, thread_name_prefix=name)
+        self._turns: WeakKeyDictionary[asyncio.AbstractEventLoop, FairTurns] = WeakKeyDictionary()
+
+    async def run(self, function: Callable[[], ResultT]) -> ResultT:
+        loop = asyncio.get_running_loop()
+        turns = self._turns.setdefault(loop, FairTurns(self._threads))
+        await turns.acquire(CALLER.get().owner)
+        try:
+            return await loop.run_in_executor(self._pool, copy_context().run, function)
+        finally:
+            turns.release()
+
+
+_THREADS = _TokenizerThreads(max(2, os.cpu_count() or 1), "nearfield-tokenize")
+_SLOW = _TokenizerThreads(_SLOW_THREADS, "nearfield-tokenize-slow")
 
 
 def runs_inline(tokenizer: Tokenizer, sizes: Sequence[int]) -> bool:
@@ -39,11 +63,10 @@ async def run_in_thread(function: Callable[[], ResultT], tokenizer: Tokenizer, e
     Raises:
         DeadlineExceeded: ``expires_at``, a time of ``time.monotonic``, passed first. The thread ends by itself.
     """
-    pool = _POOL if tokenizer.is_bounded else _SLOW_POOL
-    future = asyncio.get_running_loop().run_in_executor(pool, function)
+    threads = _THREADS if tokenizer.is_bounded else _SLOW
     seconds = None if expires_at is None else max(0.0, expires_at - time.monotonic())
     try:
-        return await asyncio.wait_for(future, seconds)
+        return await asyncio.wait_for(threads.run(function), seconds)
     except (asyncio.TimeoutError, TimeoutError):
         raise DeadlineExceeded("The deadline passed while the inputs were tokenised.") from None
 

@@ -5,48 +5,14 @@ from __future__ import annotations
 import asyncio
 import gc
 import threading
-from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import TypeVar
 
+from nearfield.engine.fair_turns import FairTurns
+
 ResultT = TypeVar("ResultT")
-
-
-class FairTurns:
-    """A lock of the event loop. Owners that wait for it take turns, however much each of them waits for."""
-
-    def __init__(self) -> None:
-        self._locked = False
-        self._waiting: dict[str, deque[asyncio.Future[None]]] = {}
-
-    async def acquire(self, owner: str) -> None:
-        """Wait for the lock."""
-        if not self._locked:
-            self._locked = True
-            return
-        turn = asyncio.get_running_loop().create_future()
-        self._waiting.setdefault(owner, deque()).append(turn)
-        try:
-            await turn
-        except asyncio.CancelledError:
-            if turn.done() and not turn.cancelled():
-                self.release()
-            raise
-
-    def release(self) -> None:
-        """Pass the lock to the owner that had a turn least recently."""
-        while self._waiting:
-            owner = next(iter(self._waiting))
-            turns = self._waiting.pop(owner)
-            turn = turns.popleft()
-            if turns:
-                self._waiting[owner] = turns  # behind all others
-            if not turn.done():
-                turn.set_result(None)
-                return
-        self._locked = False
 
 
 class DecodeThread:
