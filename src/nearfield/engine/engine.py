@@ -14,7 +14,6 @@ from nearfield.engine.job import Batch, Job, Runner, Ticket
 from nearfield.engine.scheduler import Scheduler
 from nearfield.engine.stats import BatchReport, EngineStats
 from nearfield.engine.turns import CALLER
-from nearfield.errors import Overloaded
 from nearfield.hardware import plan_cpu
 
 __all__ = ["Batch", "BatchReport", "Engine", "EngineLimits", "EngineStats", "Job", "Runner", "Ticket", "default_engine"]
@@ -66,14 +65,6 @@ class Engine:
     def check_room(self) -> None:
         """Raise what ``submit`` would raise for a ticket of one token; call it before preparing a larger one."""
         self._scheduler.check_room(CALLER.get().owner)
-
-    def check_open(self) -> None:
-        """Raise ShuttingDown if the engine takes no more work."""
-        self._scheduler.check_open()
-
-    def refusals(self) -> dict[str, Overloaded]:
-        """Return the error of ``check_room`` for each owner that has used up its share of the queue."""
-        return self._scheduler.refusals()
 
     def cancel(self, ticket: Ticket) -> None:
         """Drop the jobs of a ticket that have not started; the ticket then ends with ``Cancelled``."""

@@ -14,6 +14,7 @@ from nearfield.engine.engine import Batch, Engine, EngineLimits, Ticket
 from nearfield.engine.ipc.host import EngineHost, snapshot
 from nearfield.engine.ipc.remote_engine import RemoteEngine
 from nearfield.engine.ipc.transport import Channel, ChannelClosed, frame, sendable
+from nearfield.engine.turns import CALLER, Caller
 from nearfield.errors import ExecutionFailed, InputError, InputTooLong, Overloaded, ShuttingDown
 from nearfield.heads import OutputRequest
 from tests.engine.test_engine import NAN, POISON, FakeRunner
@@ -265,3 +266,39 @@ def test_errors_keep_their_type_and_what_they_carry() -> None:
             super().__init__(f"{first} and {second}")
 
     assert str(sendable(Odd(1, 2))) == "Odd: 1 and 2"
+
+
+def test_the_owner_and_what_was_not_begun_cross_the_channel() -> None:
+    async def work() -> None:
+        runner = FakeRunner(batch_tokens=10)
+        runner.gate.clear()
+        reports: list[int] = []
+        async with Pair(runner, limits=EngineLimits(max_queued_tokens=20)) as pair:
+            CALLER.set(Caller("greedy", 1))
+            running = asyncio.create_task(pair.run([1] * 10))
+            while not pair.engine.stats().running_batches:
+                await asyncio.sleep(0.01)
+            cancelled = asyncio.create_task(pair.run([2] * 10, [3] * 10, on_unstarted=reports.append))
+            while pair.engine.stats().queued_tokens < 20:
+                await asyncio.sleep(0.01)
+            assert {name for name, owner in pair.engine._scheduler._state.owners.items() if owner.tokens} == {"greedy"}
+            with pytest.raises(Overloaded):
+                await pair.run([4] * 7, on_unstarted=reports.append)
+            assert reports == [7]
+            pair.host.send_snapshot(snapshot(pair.engine))
+            while not pair.remote.stats().queued_tokens:
+                await asyncio.sleep(0.01)
+            with pytest.raises(Overloaded):
+                pair.remote.check_room()
+            CALLER.set(Caller("polite", 2))
+            pair.remote.check_room()
+            polite = asyncio.create_task(pair.run([5] * 4))
+            cancelled.cancel()
+            while len(reports) < 2:
+                await asyncio.sleep(0.01)
+            assert reports == [7, 20]
+            runner.gate.set()
+            await asyncio.gather(running, polite)
+            assert not pair.remote._cancelled
+
+    _run(work)

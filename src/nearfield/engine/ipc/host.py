@@ -116,8 +116,8 @@ class EngineHost:
 def snapshot(engine: Engine) -> Snapshot:
     """Return the state of an engine."""
     try:
-        engine.check_open()
+        engine._scheduler.check_open()
         refusal = None
     except NearfieldError as error:
         refusal = error
-    return Snapshot(engine.stats(), tuple(engine.reasons), refusal, engine.refusals())
+    return Snapshot(engine.stats(), tuple(engine.reasons), refusal, engine._scheduler.refusals())
