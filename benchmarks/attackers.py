@@ -398,12 +398,12 @@ def greedy(texts: int) -> Prepare:
                         if status != "200":
                             await asyncio.sleep(min(0.05, target.remaining()))
                     writer.transport.abort()
-                except (OSError, EOFError):
-                    target.counts["reset"] += 1
-                    await asyncio.sleep(min(_PAUSE, target.remaining()))
                 except asyncio.TimeoutError:
                     target.counts["no reply"] += 1
                     writer.transport.abort()
+                except (OSError, EOFError):
+                    target.counts["reset"] += 1
+                    await asyncio.sleep(min(_PAUSE, target.remaining()))
 
         return run
 

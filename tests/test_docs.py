@@ -16,7 +16,9 @@ from tools.reference.pages import FOLDER, render_pages
 
 DOCS = ROOT / "docs"
 PAGES = sorted(path for path in DOCS.rglob("*.md") if "_build" not in path.parts)
-TOP_PAGES = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "deploy/README.md", "examples/README.md")]
+TOP_PAGES = [
+    ROOT / name for name in ("README.md", "CONTRIBUTING.md", "SECURITY.md", "deploy/README.md", "examples/README.md")
+]
 GENERATED = {path.name for path in FOLDER.glob("*.md")}
 #: Files and folders that the pages name: those of the repository, and those of the package without ``src/nearfield/``.
 _FILE = re.compile(
