@@ -3,11 +3,16 @@
 ``python -m tools.fuzz --minutes 20`` serves one tiny model of each kind and sends bodies that hypothesis makes from the
 document, most of them naming a model that is there. It prints what was answered, and ends with 1 if any answer was a
 server error, came late, or had another shape than the document says.
+
+``python -m tools.fuzz --raw --minutes 20 --seed 1`` sends raw bytes instead (see ``tools.raw_fuzz``) to a server in a
+separate process. It ends with 1 if a reply was not HTTP or was a server error, if ``/health`` was ever slower than 250
+ms, or if the server's memory grew.
 """
 
 from __future__ import annotations
 
 import argparse
+import asyncio
 import json
 import sys
 import tempfile
@@ -24,10 +29,13 @@ from nearfield.auto import load
 from nearfield.testing import write_tiny_model
 from tests.parity.m3 import write as write_m3
 from tests.parity.scores import classifier
-from tests.support.serving import serving
+from tests.support.serving import Process, serving
+from tools.raw_fuzz import RawFuzz
 
 #: Seconds after which an answer is late: no request here has work for so long.
 LATE = 10.0
+#: The same for /health under --raw; and MiB by which memory may grow after the first tenth of the time.
+LATE_HEALTH, GROWTH = 0.25, 64
 #: Bodies of each operation in one round.
 ROUND = 25
 COLLECTION = "fuzzed"
@@ -111,14 +119,58 @@ def main() -> int:
     """Serve, fuzz, and report."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--minutes", type=float, default=20)
-    minutes = parser.parse_args().minutes
+    parser.add_argument("--raw", action="store_true", help="mutate requests at the level of bytes")
+    parser.add_argument("--seed", type=int, default=0, help="of the mutations of --raw")
+    options = parser.parse_args()
+    return run_raw(options.minutes, options.seed) if options.raw else run_documented(options.minutes)
+
+
+def run_raw(minutes: float, seed: int) -> int:
+    """Fuzz with raw bytes, and report."""
     with tempfile.TemporaryDirectory() as place:
         home = Path(place)
-        write_tiny_model(home / "tiny")
-        classifier("bert", 1)(home / "one").rename(home / "tiny-reranker")
-        classifier("bert", 3)(home / "three").rename(home / "tiny-classifier")
-        folders = (home / "tiny", write_m3(home), home / "tiny-reranker", home / "tiny-classifier")
-        models = [load(str(folder), compile_cache=False) for folder in folders]
+        folders = _write_models(home)
+        flags = [*map(str, folders[1:]), "--collections", "all", "--collections-dir", str(home / "collections")]
+        process = Process(folders[0], *flags, "--data-dir", str(home / "data"))
+        document = httpx.get(process.url + "/openapi.json").json()
+        memory, findings, wrong = [], Counter[str](), []
+        slowest = 0.0
+        for part in range(10):  # the first tenth warms the server up
+            fuzz = RawFuzz("127.0.0.1", process.port, document, 10 * seed + part)
+            result = asyncio.run(fuzz.run(6 * minutes))
+            memory.append(process.process.memory_info().rss >> 20)
+            findings.update({str(status): count for status, count in result.replies.items()})
+            findings["connections"] += result.sent
+            slowest = max(slowest, result.slowest_health)
+            wrong += result.wrong
+        running = process.running
+        process.terminate()
+        process.wait()
+    if slowest > LATE_HEALTH:
+        wrong.append(f"/health took {slowest:.3f} s")
+    if memory[-1] > memory[0] + GROWTH:
+        wrong.append(f"the memory grew: {memory} MiB")
+    if not running:
+        wrong.append("the server ended")
+    report = {"seed": seed, **findings, "slowest health": round(slowest, 3), "MiB": memory, "wrong": len(wrong)}
+    print(json.dumps(report, indent=2))
+    print("\n".join(wrong[:20]), file=sys.stderr)
+    return bool(wrong)
+
+
+def _write_models(home: Path) -> list[Path]:
+    """Write a tiny model of each kind, and return their folders."""
+    write_tiny_model(home / "tiny")
+    classifier("bert", 1)(home / "one").rename(home / "tiny-reranker")
+    classifier("bert", 3)(home / "three").rename(home / "tiny-classifier")
+    return [home / "tiny", write_m3(home), home / "tiny-reranker", home / "tiny-classifier"]
+
+
+def run_documented(minutes: float) -> int:
+    """Fuzz from the document, and report."""
+    with tempfile.TemporaryDirectory() as place:
+        home = Path(place)
+        models = [load(str(folder), compile_cache=False) for folder in _write_models(home)]
         more = {"cache_memory": "64MiB", "served_collections": "all", "collections_dir": home / "collections"}
         with serving(models, **more) as url:
             findings = run(url, minutes)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from typing import Any
 
@@ -10,6 +11,10 @@ import pytest
 import schemathesis
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
+
+from nearfield.encoder import Encoder
+from tests.support.serving import listening
+from tools.raw_fuzz import RawFuzz
 
 pytestmark = pytest.mark.network
 
@@ -82,3 +87,13 @@ def test_any_bytes(url: str) -> None:
             assert 400 <= reply.status_code < 500
 
         check()
+
+
+def test_raw_bytes_at_the_socket(tiny: Encoder) -> None:
+    """``python -m tools.fuzz --raw`` runs for longer, and looks at times and memory too."""
+    with listening([tiny], served_collections="all") as state:
+        document = httpx.get(f"http://127.0.0.1:{state.port}/openapi.json").json()
+        findings = asyncio.run(RawFuzz("127.0.0.1", state.port, document, seed=1).run(4))
+        assert httpx.get(f"http://127.0.0.1:{state.port}/ready").status_code == 200
+    assert not findings.wrong, findings.wrong[:5]
+    assert {200, 400} <= set(findings.replies)

@@ -143,6 +143,23 @@ def test_a_body_with_an_invalid_chunk_is_refused_once(port: int) -> None:
     _refused(port, 400, CHUNKED, b"5\r\nabc", b"\r\nzz\r\n", pause=0.05)
 
 
+def test_a_client_that_waits_to_continue_is_refused_like_others(port: int) -> None:
+    head = CHUNKED.replace(b"\r\n\r\n", b"\r\nExpect: 100-continue\r\n\r\n")
+    _refused(port, 400, head + b"zz\r\n")
+    interim, reply = _until_two_heads(port, head, ONE_CHUNK + b"0\r\n\r\n")
+    assert interim.startswith(b"HTTP/1.1 100 ")
+    assert reply.startswith(b"HTTP/1.1 200 ")
+
+
+def _until_two_heads(port: int, head: bytes, body: bytes) -> tuple[bytes, bytes]:
+    """Send headers, wait for an interim reply, send the body, and return both replies."""
+    with socket.create_connection(("127.0.0.1", port), timeout=20) as client:
+        client.sendall(head)
+        interim = client.recv(65_536)
+        client.sendall(body)
+        return interim, client.recv(65_536)
+
+
 # -- ambiguous requests ------------------------------------------------------------------------------------------------
 
 LENGTH = b"Content-Length: %d\r\n" % len(BODY)

@@ -92,7 +92,7 @@ def test_waiting_is_bounded_too() -> None:
     async def scenario() -> None:
         budget = ReplyBudget(10 * MB)
         await _reserve(budget, "a", 10 * MB)
-        tasks = [await _waits(budget, "a", 10 * MB) for _ in range(4)]
+        tasks = [await _waits(budget, "a", 10 * MB) for _ in range(3)]
         with pytest.raises(Overloaded):
             await budget.reserve("a", 10 * MB)
         for task in tasks:

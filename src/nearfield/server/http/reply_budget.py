@@ -11,6 +11,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from nearfield.errors import Overloaded
+from nearfield.hardware import return_memory
 
 #: Replies up to this many bytes are sent at once and not counted.
 SMALL_REPLY_BYTES = 65_536
@@ -18,7 +19,10 @@ SMALL_REPLY_BYTES = 65_536
 _PIECE_BYTES = 262_144
 #: Replies that wait may have this many times the bytes of those that are being sent: they are still arrays, which are
 #: smaller than their text.
-_WAITING_FACTOR = 4
+_WAITING_FACTOR = 3
+#: So many seconds after a reply of so many bytes, freed memory is returned to the system: the arrays and texts of such
+#: replies leave holes in the heaps, which would otherwise stay as large as the worst moment.
+_TRIM_BYTES, _TRIM_SECONDS = 8 * 2**20, 5.0
 
 
 @dataclass(eq=False)
@@ -57,6 +61,7 @@ class ReplyBudget:
         self._used: Counter[str] = Counter()
         #: Replies that wait, the oldest first.
         self._waiting: dict[asyncio.Future[None], tuple[str, int]] = {}
+        self._trim: asyncio.TimerHandle | None = None
 
     async def reserve(self, owner: str, size: int) -> ReplyShare | None:
         """Wait until there is space for a reply of about ``size`` bytes; return None for one that is not counted.
@@ -85,6 +90,8 @@ class ReplyBudget:
         except asyncio.CancelledError:
             if granted.done() and not granted.cancelled():
                 self.add(owner, -size)
+            elif size >= _TRIM_BYTES:
+                self._trim_later()
             raise
         finally:
             self._remove_waiting(granted)
@@ -93,6 +100,14 @@ class ReplyBudget:
         waiting = self._waiting.pop(granted, None)
         if waiting is not None:
             self.waiting_bytes -= waiting[1]
+
+    def _trim_later(self) -> None:
+        if self._trim is None:
+            self._trim = asyncio.get_running_loop().call_later(_TRIM_SECONDS, self._trim_now)
+
+    def _trim_now(self) -> None:
+        self._trim = None
+        asyncio.get_running_loop().run_in_executor(None, return_memory)
 
     def _fits(self, owner: str, size: int) -> bool:
         used = self._used[owner]
@@ -108,6 +123,8 @@ class ReplyBudget:
             del self._used[owner]
         if size < 0 and self._waiting:
             self._admit()
+        if size <= -_TRIM_BYTES:
+            self._trim_later()
 
     def _admit(self) -> None:
         blocked: set[str] = set()

@@ -65,11 +65,16 @@ class RequestRefused(Exception):
         return STATUS_LINE[self.status] + lines + b"\r\n" + body
 
 
+def _drop(_: bytes) -> None:
+    pass
+
+
 class CountedTransport:
-    """A transport that counts the bytes written to it."""
+    """A transport that counts the bytes written to it, and drops those after ``write_eof``."""
 
     __slots__ = (
         "_write",
+        "_write_eof",
         "abort",
         "can_write_eof",
         "close",
@@ -80,7 +85,6 @@ class CountedTransport:
         "resume_reading",
         "set_protocol",
         "set_write_buffer_limits",
-        "write_eof",
         "written",
     )
 
@@ -97,12 +101,17 @@ class CountedTransport:
         self.resume_reading = transport.resume_reading
         self.set_protocol = transport.set_protocol
         self.set_write_buffer_limits = transport.set_write_buffer_limits
-        self.write_eof = transport.write_eof
+        self._write_eof = transport.write_eof
 
     def write(self, data: bytes) -> None:
         """Count and write."""
         self.written += len(data)
         self._write(data)
+
+    def write_eof(self) -> None:
+        """Close the direction to the client. The application may still write to it: "100 Continue", for one."""
+        self._write = _drop
+        self._write_eof()
 
 
 class TimedHttpProtocol(HttpToolsProtocol):
