@@ -28,6 +28,8 @@ def load(
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:1`` or ``mps``, for torch.
         threads: cores to use; by default all that this process may use.
         streams: batches that run at the same time.
+        reproducible: compute each input by itself. Its result is then the same, bit for bit, whatever other inputs
+            there are and however busy the machine is; throughput falls (``benchmarks/README.md``).
         max_length: tokens to read of each input, at most what the model allows.
         kind: ``dense``, ``sparse``, ``multivector`` or ``scores``, if the model's files do not say which it is.
         engine: the engine to run on; by default all models of the process share one.

@@ -332,7 +332,9 @@ class Encoder(LoadedModel):
         if self.cache is None:
             rows = await self.engine.run(ticket)
         else:
-            rows = await self.cache.run(self.engine, ticket, f"{resolved.space} {self.precision}")
+            # Results that were computed beside others are no results of a reproducible model.
+            computed = f"{self.precision} alone" if self._model.reproducible else self.precision
+            rows = await self.cache.run(self.engine, ticket, f"{resolved.space} {computed}")
         # A ticket counts its waiting time from its creation; everything before that is tokenisation.
         timings = {"tokenise": ticket.created - started, **ticket.seconds}
         started = time.monotonic()

@@ -123,6 +123,13 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
         PositiveInt | None,
         Meta(description="Number of batches that run at the same time; chosen for the CPU if not set."),
     ] = None
+    reproducible: Annotated[
+        bool,
+        Meta(
+            description="Compute each input by itself, so that its result is the same, bit for bit, whatever other "
+            "inputs run at the same time. Throughput falls."
+        ),
+    ] = False
     frontends: Annotated[
         int,
         Meta(

@@ -56,6 +56,7 @@ class CompiledModel(ModelInfo):
         cache: folder of compiled graphs, None to store none.
         adapters: LoRA adapters to load with the model.
         device: device of torch.
+        reproducible: compute each input by itself, so that its result does not depend on the inputs beside it.
 
     Raises:
         InputError: an argument has a value that the model or the backend does not support.
@@ -73,11 +74,13 @@ class CompiledModel(ModelInfo):
         cache: Path | None = None,
         adapters: Sequence[Adapter] = (),
         device: str = "auto",
+        reproducible: bool = False,
     ) -> None:
         if precision not in PRECISIONS:
             raise InputError(f"Unknown precision {precision!r}. {nearest(precision, PRECISIONS)}", param="precision")
         self.recipe = recipe
         self.name = recipe.name
+        self.reproducible = reproducible
         self.cpu = plan_cpu(threads, streams)
         self.family, backend = _family(recipe, backend)
         self.tokenizer = load_tokenizer(recipe, self.family, max_length)
@@ -168,6 +171,18 @@ class CompiledModel(ModelInfo):
         return run
 
     def _execute(self, batch: Batch, executor: Executor, adapters: Adapters) -> Results:
+        if not self.reproducible or len(batch.jobs) == 1:
+            return self._execute_together(batch, executor, adapters)
+        # How a matrix product is divided, and so how its sums are rounded, depends on its shape: that of one input
+        # depends on nothing but its length.
+        parts = [Batch(batch.runner, [job], batch.started) for job in batch.jobs]
+        results = [self._execute_together(part, executor, adapters) for part in parts]
+        batch.computed = sum(part.computed for part in parts)
+        if all(isinstance(result, np.ndarray) for result in results):
+            return np.concatenate(results)
+        return [result[0] for result in results]
+
+    def _execute_together(self, batch: Batch, executor: Executor, adapters: Adapters) -> Results:
         items = [HeadInput(job.ids, job.extra or self._plain) for job in batch.jobs]
         _check_adapters(items, adapters)
         spanned = any(item.request.spans for item in items)

@@ -32,6 +32,7 @@ class LoadKeywords(ReadModelKeywords, total=False):
     engine: Engine | None
     compile_cache: bool
     device: str
+    reproducible: bool
 
 
 class LoadedModel:
@@ -69,6 +70,7 @@ class LoadedModel:
         answer: RerankPrompt | None = None,
         accept_license: bool = False,
         device: str = "auto",
+        reproducible: bool = False,
     ) -> None:
         if not isinstance(model, UncompiledModel):
             model = read_model(
@@ -88,7 +90,7 @@ class LoadedModel:
         self.default_adapter = model.default_adapter
         cache = cache_dir() / "compiled" if compile_cache else None
         self._model = CompiledModel(
-            self.recipe, precision, backend, threads, streams, max_length, cache, model.adapters, device
+            self.recipe, precision, backend, threads, streams, max_length, cache, model.adapters, device, reproducible
         )
         self.recipe = self._model.recipe
         self._owns_engine = engine is None and (threads is not None or streams is not None)

@@ -21,6 +21,8 @@ class ModelInfo:
     #: Length of the result rows of plain inputs; 0 if results are of other kinds.
     width: int
     precision: str
+    #: Whether each input is computed by itself.
+    reproducible: bool
     batch_tokens: int
     #: Tokens up to which inputs share rows.
     shared_length: int

@@ -27,6 +27,7 @@ class ModelLoader:
             "backend": settings.backend,
             "threads": settings.threads,
             "streams": settings.streams,
+            "reproducible": settings.reproducible,
         }
         self._model_options = {_full_id(name): options for name, options in settings.model_settings.items()}
 
