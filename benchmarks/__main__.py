@@ -26,6 +26,7 @@ from benchmarks import (
     outputs,
     picture,
     quality,
+    reproducible,
     retrieval,
     servers,
     throughput,
@@ -59,8 +60,8 @@ def main() -> None:
         "--only",
         nargs="*",
         default=[],
-        help="peak, throughput, bert_base, http, frontends, dialects, cache, families, outputs, memory, cold_start, "
-        "advise, indexing, chunking, retrieval, quality, mixed",
+        help="peak, throughput, bert_base, http, frontends, dialects, cache, families, outputs, reproducible, memory, "
+        "cold_start, advise, indexing, chunking, retrieval, quality, mixed",
     )
     parser.add_argument("--minutes", type=float, help="of mixed traffic [30; with --quick 2]")
     parser.add_argument(
@@ -85,6 +86,7 @@ def main() -> None:
         "cache": lambda: cache.measure(rounds, quick=asked.quick),
         "families": lambda: families.measure(rounds, quick=asked.quick),
         "outputs": lambda: outputs.measure(rounds, quick=asked.quick),
+        "reproducible": lambda: reproducible.measure(folder, rounds, quick=asked.quick),
         "memory": lambda: memory.serving(quick=asked.quick),
         "cold_start": lambda: memory.cold_start(folder),
         "chunking": lambda: chunking.measure(quick=asked.quick),

@@ -11,7 +11,8 @@ import pytest
 
 from nearfield import Encoder
 from nearfield.errors import DeadlineExceeded, InputError, TooLarge
-from nearfield.inference.call_limits import NO_LIMITS
+from nearfield.inference.call_limits import NO_LIMITS, CallLimits
+from nearfield.inference.encode_options import EncodeOptions
 from nearfield.inference.preparation import tokenizer_threads
 
 
@@ -83,3 +84,27 @@ async def test_other_requests_have_their_turn(tiny: Encoder) -> None:
         )
     )
     assert sorted(order[:4]) == ["a", "a", "b", "b"]
+
+
+async def test_reading_is_charged(tiny: Encoder) -> None:
+    class Account:
+        charged, read = 0, 0
+
+        def charge(self, tokens: int) -> None:
+            self.charged += tokens
+
+        def refund(self, tokens: int) -> None:
+            self.charged -= tokens
+
+        def charge_reading(self, tokens: int) -> None:
+            self.read += tokens
+
+    async def cost(text: str) -> tuple[int, int]:
+        account = Account()
+        await tiny.run_encode([text], EncodeOptions(), CallLimits(account=account))
+        return account.charged, account.read
+
+    assert await cost("dog") == (3, 0)
+    assert await cost("dog " * 10_000) == (64, 40_000 // 64 - 64)
+    assert await cost("dog " * 1_000_000) == (64, 2**16 // 64 - 64)
+    assert await cost("x" * 3_000_000) == (3, 2**20 // 64 - 3)  # a word without end: a megabyte of it is read

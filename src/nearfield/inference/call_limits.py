@@ -24,6 +24,9 @@ class TokenAccount(Protocol):
     def refund(self, tokens: int) -> None:
         """Count tokens of a ticket no more that ended before a batch took them."""
 
+    def charge_reading(self, tokens: int) -> None:
+        """Count the work on characters that become no token of a ticket. Raises as ``charge`` does."""
+
 
 @dataclass(frozen=True, slots=True)
 class CallLimits:
@@ -67,6 +70,15 @@ class CallLimits:
                 "Send them in several requests.",
                 param="input",
             )
+
+    def charge_reading(self, tokens: int) -> None:
+        """Charge the account for tokenised characters, in tokens of the model that cost as much.
+
+        Raises:
+            RateLimited: the account is overdrawn.
+        """
+        if self.account is not None and tokens > 0:
+            self.account.charge_reading(tokens)
 
 
 #: Limits of calls that have none.

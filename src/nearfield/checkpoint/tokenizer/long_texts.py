@@ -27,6 +27,12 @@ def whole_size(limit: int) -> int:
     return min(max(_MIN_WHOLE, _WHOLE_PER_TOKEN * limit), _MAX_WHOLE)
 
 
+def characters_read(characters: int, count: int, limit: int) -> int:
+    """Return how many characters of a text were read to get ``count`` ids of at most ``limit``."""
+    whole = whole_size(limit)
+    return min(characters, whole if count >= limit else _MAX_READ)
+
+
 def batches(inputs: Sequence[str], size: int | None = None) -> Iterator[list[str]]:
     """Group texts by their characters; a text longer than ``size`` is a group by itself."""
     size = _MAX_WHOLE if size is None else size

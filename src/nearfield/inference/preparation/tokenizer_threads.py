@@ -16,6 +16,7 @@ from functools import partial
 from typing import TypeVar
 from weakref import WeakKeyDictionary
 
+from nearfield.checkpoint.tokenizer import long_texts
 from nearfield.checkpoint.tokenizer.tokenizer import Tokenizer
 from nearfield.engine.fair_turns import FairTurns
 from nearfield.engine.turns import CALLER
@@ -24,6 +25,8 @@ from nearfield.inference.call_limits import INLINE_CHARACTERS, CallLimits
 
 #: Characters and inputs of one part: some 0.2 s of a core.
 _PART_CHARACTERS, _PART_INPUTS = 2**18, 1024
+#: Characters that cost as much to tokenise as a token costs a small model.
+_CHARACTERS_PER_TOKEN = 64
 #: Threads for tokenizers whose time is not bounded. Each waits for a process; a model has one.
 _SLOW_THREADS = 4
 
@@ -91,6 +94,7 @@ async def tokenize_in_parts(
 
     Raises:
         TooLarge: there are more tokens than the limits allow.
+        RateLimited: the key has used up its tokens.
         DeadlineExceeded: the deadline passed first.
     """
     results: list[ResultT] = []
@@ -98,10 +102,19 @@ async def tokenize_in_parts(
     for part in _parts(sizes):
         tokens = await run_in_thread(partial(tokenize, part), tokenizer, expires_at)
         results += tokens
-        count += sum(map(count_of, tokens))
+        counts = list(map(count_of, tokens))
+        count += sum(counts)
+        # A text is charged its tokens when they are queued, and now what reading it cost beyond that.
+        pairs = zip(sizes[part], counts, strict=False)
+        limits.charge_reading(sum(_excess(size, tokens, tokenizer.max_length) for size, tokens in pairs))
         if part.stop < len(sizes):
             limits.check_count(count, complete=False)
     return results
+
+
+def _excess(characters: int, count: int, limit: int) -> int:
+    """Return how many tokens more than ``count`` reading a text of some characters has cost."""
+    return max(0, long_texts.characters_read(characters, count, limit) // _CHARACTERS_PER_TOKEN - count)
 
 
 def _parts(sizes: Sequence[int]) -> Iterator[slice]:

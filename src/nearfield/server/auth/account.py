@@ -33,6 +33,13 @@ class RequestAccount:
         self._charged = (self._charged or 0) - tokens
         self._key.spend(-tokens)
 
+    def charge_reading(self, tokens: int) -> None:
+        """Count work that is charged whatever becomes of the request. Raises as ``charge`` does."""
+        if self._charged is None:
+            self._key.check_rate()
+            self._charged = 0
+        self._key.spend(tokens)
+
     def settle(self, tokens: int) -> None:
         """Count the tokens of a finished request: its tickets may have had more or fewer, or there were none."""
         self._key.spend(tokens - (self._charged or 0))
