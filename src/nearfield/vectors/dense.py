@@ -22,7 +22,8 @@ class Vectors:
     """A batch of dense vectors with their precision, space and token counts.
 
     ``data`` is [n, dim] for float32, float16, int8 and uint8, and [n, dim / 8] bytes for binary (int8) and
-    ubinary (uint8). ``tokens`` and ``dropped`` count, per input, the tokens read and those truncated (of a very long text, an estimate). ``ranges``
+    ubinary (uint8). ``tokens`` and ``dropped`` count, per input, the tokens read and those
+    truncated (of a very long text, an estimate). ``ranges``
     [2, dim] holds the smallest and largest value of each dimension that int8 and uint8 stand for; ``clipped``
     counts values outside of it. ``numpy.asarray`` gives ``data`` ([dim] when a single text was encoded).
     """
