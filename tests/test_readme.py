@@ -29,6 +29,7 @@ COMMAND_PAGES = (
 #: Programs of others that the pages show beside ours.
 OTHER_PROGRAMS = {
     "cat",
+    "curl",
     "chmod",
     "cp",
     "docker",
