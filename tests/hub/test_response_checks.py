@@ -111,8 +111,8 @@ def _set_sha(document: Any) -> Any:
 @pytest.mark.parametrize(
     ("attack", "reason"),
     [
-        ({"headers": {"ETag": '"../../../../../escaped"'}}, "ETag"),
-        ({"headers": {"X-Linked-Etag": '"../../../../../escaped"'}}, "ETag"),
+        ({"headers": {"ETag": '"../../../../escaped"'}}, "ETag"),
+        ({"headers": {"X-Linked-Etag": '"../../../../escaped"'}}, "ETag"),
         ({"headers": {"ETag": '"/tmp/escaped"'}}, "ETag"),
         ({"headers": {"X-Repo-Commit": "../../../../escaped"}}, "commit"),
         ({"headers": {"X-Linked-Size": str(2**60)}}, "free"),
@@ -143,8 +143,8 @@ def test_nothing_is_written_outside_the_cache(
 @pytest.mark.process
 def test_a_commit_of_a_missing_file_is_checked_too(locate: Callable[..., dict[str, str]], home: Path) -> None:
     """The client records that a file is missing under the commit that the server names."""
-    told = locate(change=_add_file(path="missing.json"), headers={})
-    assert "error" in told
+    told = locate(change=_add_file(path="missing.json"), headers={"X-Repo-Commit": "../../../../escaped"})
+    assert "refused" in told["error"]
     assert _escaped(home) == set()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -280,3 +281,25 @@ async def test_queries_that_need_no_model_have_results(tmp_path: Path) -> None:
         cached = await encoder.aencode(TEXTS, role="query")
     assert len(cached) == len(TEXTS)
     np.testing.assert_array_equal(cached.values, plain.values)
+
+
+async def test_a_full_disk_is_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: Any) -> None:
+    disk = DiskCache(tmp_path / "results.sqlite", 2**24)
+    row: Any = np.ones(4, np.float32)
+    real = disk._execute
+
+    def execute(statement: str, values: Any = ()) -> list[Any]:
+        if statement.startswith("BEGIN"):
+            raise sqlite3.OperationalError("database or disk is full")
+        return real(statement, values)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(disk, "_execute", execute)
+        for _ in range(3):
+            disk.store({b"a": row})
+            await disk.load([b"a"])  # the writes before it are done
+    assert caplog.text.count("the disk is full") == 1
+    monkeypatch.setattr(disk, "_next_write", 0.0)
+    disk.store({b"b": row})
+    assert set(await disk.load([b"a", b"b"])) == {b"b"}
+    disk.close()

@@ -103,7 +103,7 @@ def fake_hub(hub: FakeHub) -> Iterator[FakeHub]:  # noqa: C901 - a server in one
                 self._send(403, b"", {"X-Error-Code": "GatedRepo", "X-Error-Message": "ask for access"})
                 return
             if not path.is_file() or revision not in ("main", COMMIT):
-                self._send(404, b"", {"X-Error-Code": "EntryNotFound"})
+                self._send(404, b"", {"X-Error-Code": "EntryNotFound", **hub.headers})
                 return
             data = hub.contents.get(name, path.read_bytes())
             etag = f'"{hashlib.sha256(data).hexdigest()}"'

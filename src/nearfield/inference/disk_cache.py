@@ -6,6 +6,7 @@ import asyncio
 import logging
 import os
 import sqlite3
+import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -19,6 +20,8 @@ from nearfield.arrays import ResultRow
 LOG = logging.getLogger("nearfield")
 #: Writes that may wait. Further ones are skipped: their results are computed again when they are needed.
 _MAX_PENDING_WRITES = 64
+#: Seconds for which nothing is written after the disk was full.
+_FULL_DISK_SECONDS = 60.0
 #: Evicts the oldest sixteenth of the rows once the budget is reached.
 _EVICT = """DELETE FROM results WHERE id IN
     (SELECT id FROM results ORDER BY id LIMIT (SELECT 1 + count(*) / 16 FROM results))"""
@@ -31,7 +34,8 @@ class DiskCache:
     """Results by key in one SQLite file of about ``budget`` bytes, with first-in-first-out eviction.
 
     Several processes may share the file. An error of the disk fails no request: it is logged, and the cache is not used
-    any more. Texts can be reconstructed in part from vectors, so only the owner can read the file.
+    any more. On a full disk it is not written for a minute. Texts can be reconstructed in part from vectors, so only
+    the owner can read the file.
     """
 
     def __init__(self, path: Path, budget: int) -> None:
@@ -40,6 +44,8 @@ class DiskCache:
         self._path = path
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="nearfield-cache")
         self._pending_writes = 0
+        #: When results are written again after the disk was full (``time.monotonic``).
+        self._next_write = 0.0
         self._database: sqlite3.Connection | None = None
         self._thread.submit(self._open).result()
 
@@ -105,7 +111,7 @@ class DiskCache:
 
     def _write(self, rows: Mapping[bytes, ResultRow]) -> None:
         self._pending_writes -= 1
-        if self._database is None:
+        if self._database is None or time.monotonic() < self._next_write:
             return
         try:
             encoded = [(key, _encode_row(row)) for key, row in rows.items()]
@@ -115,7 +121,11 @@ class DiskCache:
                 while self._size() > self.budget and self._execute("SELECT 1 FROM results LIMIT 1"):
                     self._execute(_EVICT)
         except sqlite3.Error as error:
-            self._disable(error)
+            if "disk is full" not in str(error):
+                self._disable(error)
+                return
+            LOG.warning("the disk is full: results are not written to %s for a minute", self._path)
+            self._next_write = time.monotonic() + _FULL_DISK_SECONDS
 
     def _execute(self, statement: str, values: Sequence[bytes] = ()) -> list[Any]:
         return [] if self._database is None else self._database.execute(statement, tuple(values)).fetchall()

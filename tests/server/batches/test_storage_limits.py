@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import errno
 import json
-import os
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -16,10 +16,10 @@ import openai
 import pytest
 
 from nearfield.encoder import Encoder
-from nearfield.errors import NotThere, Overloaded, QuotaExceeded, StorageFailed, StorageFull
+from nearfield.errors import NotThere, Overloaded, QuotaExceeded, StorageFull
 from nearfield.server.batches import batch_store
 from nearfield.server.batches.batch_store import BatchStore
-from nearfield.server.files import file_store, storage_errors
+from nearfield.server.files import file_store
 from nearfield.server.files.file_store import FileStore, in_thread
 from nearfield.server.files.quota import StorageLimits, StorageUsage
 from nearfield.server.files.wall_clock import WallClock
@@ -222,36 +222,49 @@ async def test_contents_leave_a_reserve_for_records(tmp_path: Path, monkeypatch:
     store.close()
 
 
-async def test_exhausted_descriptors_are_an_error_that_passes(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    store = FileStore(tmp_path)
-    name = await _store_file(store, b"x")
-    monkeypatch.setattr(storage_errors, "_logged", {})
-    with monkeypatch.context() as patch:
-        opened = os.open
+EXHAUSTED = """
+import asyncio, os, resource, sys, time
+from pathlib import Path
+from nearfield.errors import NearfieldError
+from nearfield.server.files.file_store import FileStore
 
-        def no_open(path: Any, *arguments: Any, **options: Any) -> int:
-            if str(path) == os.devnull or str(path).startswith(str(tmp_path)):
-                raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
-            return opened(path, *arguments, **options)
+async def main():
+    store = FileStore(Path(sys.argv[1]))
+    async with store.draft("") as draft:
+        file = await store.keep(draft, owner="", purpose="batch", filename="a")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
+    opened = []
+    try:
+        while True:
+            opened.append(os.open(os.devnull, os.O_RDONLY))
+    except OSError:
+        pass
+    started = time.monotonic()
+    async def upload():
+        async with store.draft(""):
+            pass
+    for _ in range(3):
+        for call in (lambda: store.find(file.id, ""), lambda: store.page("", after=None, limit=5), upload):
+            try:
+                await call()
+            except NearfieldError as error:
+                print(error.status, error)
+    assert time.monotonic() - started < 20
+    for descriptor in opened:
+        os.close(descriptor)
+    print((await store.find(file.id, "")).id == file.id)
 
-        patch.setattr(os, "open", no_open)
-        for _ in range(3):
-            with pytest.raises(StorageFailed, match="too many files and connections"):
-                await _store_file(store, b"x")
-        patch.setattr(store, "_open", _refuse_database)
-        with pytest.raises(StorageFailed, match="too many files and connections"):
-            await store.find(name, "")
-    assert (StorageFailed.status, caplog.text.count("no file descriptors")) == (503, 1)
-    assert (await store.find(name, "")).id == name
-    store.close()
+asyncio.run(main())
+"""
 
 
-def _refuse_database(*_: Any, **__: Any) -> Any:
-    import sqlite3
-
-    raise sqlite3.OperationalError("unable to open database file")
+@pytest.mark.process
+def test_exhausted_descriptors_are_an_error_that_passes(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", EXHAUSTED, str(tmp_path)]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    message = "503 The server has too many files and connections open. Try again in a moment."
+    assert result.stdout.splitlines() == [message] * 9 + ["True"], result.stderr
+    assert result.stderr.count("no file descriptors left") == 1
 
 
 # -- clocks ----------------------------------------------------------------------------------------------------------

@@ -23,7 +23,7 @@ import msgspec
 from nearfield.errors import InputError, NearfieldError, NotThere, StorageFailed, StorageFull
 from nearfield.fileio.atomic import fsync_directory
 from nearfield.server.files.quota import StorageLimits, StorageUsage
-from nearfield.server.files.storage_errors import convert_storage_errors, disk_bytes
+from nearfield.server.files.storage_errors import convert_storage_errors, disk_bytes, out_of_descriptors
 from nearfield.server.files.wall_clock import WallClock
 
 Result = TypeVar("Result")
@@ -42,6 +42,8 @@ CREATE INDEX IF NOT EXISTS batches_in ON batches (status, seq);
 """
 #: Seconds to wait for another process that writes records.
 _LOCK_TIMEOUT = 30.0
+#: Seconds to wait for other readers of a database that is opened for one connection only.
+_PRIVATE_TIMEOUT = 2.0
 #: Seconds for which a deleted file's record remains, for clients that read pages while they delete; and after which
 #: a content without a record counts as left by a killed process.
 _DAY = 86_400
@@ -239,7 +241,7 @@ class FileStore:
                     self._anchor = self._open(str(self._records))
             return self._open(str(self._records))
         except sqlite3.OperationalError:
-            if write:
+            if write or self._anchor is not None or out_of_descriptors():
                 raise
             log = self._records.with_name(self._records.name + "-wal")
             if log.exists() and log.stat().st_size:
@@ -249,7 +251,11 @@ class FileStore:
     def _open(self, name: str, private: bool = False) -> sqlite3.Connection:
         """Open a connection; a ``private`` one has the index of SQLite's log in memory, and excludes other ones."""
         database = sqlite3.connect(
-            name, timeout=_LOCK_TIMEOUT, isolation_level=None, uri=name.startswith("file:"), check_same_thread=False
+            name,
+            timeout=_PRIVATE_TIMEOUT if private else _LOCK_TIMEOUT,
+            isolation_level=None,
+            uri=name.startswith("file:"),
+            check_same_thread=False,
         )
         try:
             database.row_factory = sqlite3.Row

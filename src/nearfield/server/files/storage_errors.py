@@ -32,7 +32,7 @@ def convert_storage_errors() -> Iterator[None]:
         yield
     except (OSError, sqlite3.Error) as error:
         number = getattr(error, "errno", None)
-        if number in _NO_DESCRIPTOR or (isinstance(error, sqlite3.Error) and _out_of_descriptors()):
+        if number in _NO_DESCRIPTOR or (isinstance(error, sqlite3.Error) and out_of_descriptors()):
             _log_failure("the process has no file descriptors left: raise LimitNOFILE or ulimit -n")
             raise StorageFailed("The server has too many files and connections open. Try again in a moment.") from error
         _log_failure(str(error))
@@ -53,7 +53,7 @@ def _log_failure(message: str) -> None:
         LOG.error("storage failed: %s", message)
 
 
-def _out_of_descriptors() -> bool:
+def out_of_descriptors() -> bool:
     """Return whether the process or the system can open no further file: SQLite does not say so."""
     try:
         os.close(os.open(os.devnull, os.O_RDONLY))
