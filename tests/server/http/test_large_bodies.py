@@ -303,6 +303,7 @@ def _fill(budget: BodyBudget, owner: str, step: int) -> tuple[list[RequestBody],
         try:
             body.reserve(step)
         except Overloaded:
+            body.__exit__(None, None, None)
             return bodies, len(bodies) * step
         bodies.append(body)
 
@@ -385,9 +386,9 @@ def test_unfinished_bodies_are_bounded_in_number(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(request_body, "_UNCOUNTED_SECONDS", 0.05)
     budget = BodyBudget(LIMITS)
     for pool, most in ((budget.pool, 256), (budget.strangers, 32)):
-        bodies = [budget.open_body("one") for _ in range(most + 2)]
+        bodies = [budget.open_body() for _ in range(most + 2)]
         for body in bodies:
-            body._pool = pool
+            body.belong_to("one") if pool is budget.pool else body.belong_to_stranger("one", 1000)
         pending = [body.pending() for body in bodies]
         for body in pending[:most]:
             body.__enter__()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import itertools
+from functools import lru_cache
 
 from nearfield.engine.turns import CALLER, Caller
 from nearfield.server.auth.api_key import ApiKey
@@ -30,6 +31,7 @@ def enter_request(key: ApiKey, peer: str | None) -> str:
     return owner
 
 
+@lru_cache(4096)
 def address_owner(peer: str | None) -> str:
     """Return the owner of a client without a valid key."""
     if not peer:

@@ -5,14 +5,20 @@ from __future__ import annotations
 import asyncio
 import gc
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TypeVar
 
 from nearfield.engine.fair_turns import FairTurns
+from nearfield.hardware import return_memory
 
 ResultT = TypeVar("ResultT")
+#: Seconds of the shortest and longest pause between two functions.
+_MIN_PAUSE, _MAX_PAUSE = 0.005, 0.25
+#: Seconds after a long function until its memory is returned to the system.
+_TRIM_AFTER = 1.0
 
 
 class DecodeThread:
@@ -24,15 +30,35 @@ class DecodeThread:
 
     def __init__(self) -> None:
         self._turns = FairTurns()
+        self._trim_scheduled = False
         self._pool = ThreadPoolExecutor(1, "nearfield-decode")
 
     async def run(self, owner: str, function: Callable[[], ResultT]) -> ResultT:
         """Return what ``function`` returns in the thread, once it is the owner's turn."""
         await self._turns.acquire(owner)
+        loop, started = asyncio.get_running_loop(), time.perf_counter()
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._pool, _run, function)
+            return await loop.run_in_executor(self._pool, _run, function)
         finally:
-            self._turns.release()
+            # After a long function, the event loop has twice as much time without one: a request needs several of its
+            # turns, and would otherwise wait for a function at each of them.
+            seconds = time.perf_counter() - started
+            if seconds < _MIN_PAUSE:
+                self._turns.release()
+            else:
+                self._schedule_trim(loop)
+                loop.call_later(min(2 * seconds, _MAX_PAUSE), self._turns.release)
+
+    def _schedule_trim(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Return the memory of large bodies to the system soon: the C library would retain 100 MB."""
+        if not self._trim_scheduled:
+            self._trim_scheduled = True
+            loop.call_later(_TRIM_AFTER, self._trim)
+
+    def _trim(self) -> None:
+        self._trim_scheduled = False
+        with suppress(RuntimeError):  # the server has stopped
+            self._pool.submit(return_memory)
 
     def close(self) -> None:
         """Accept no more functions."""

@@ -17,7 +17,6 @@ import msgspec
 from starlette.datastructures import Headers
 
 from nearfield.errors import Cancelled, InputError, Overloaded, TooLarge, UnsupportedMedia
-from nearfield.server.auth.owner import LOCAL
 from nearfield.server.http.content_bounds import LARGE_BODY, Buffer, ContentBounds, check_json, check_msgpack
 from nearfield.server.http.decode_thread import DecodeThread
 from nearfield.server.http.limits import RequestLimits
@@ -53,6 +52,8 @@ class BodyShare:
     """What one owner uses of a pool."""
 
     used_bytes: int = 0
+    #: Number of open bodies.
+    bodies: int = 0
     #: When each unfinished body began to arrive, the oldest first.
     unfinished: dict[RequestBody, float] = field(default_factory=dict)
 
@@ -67,24 +68,25 @@ class BodyPool:
     used_bytes: int = 0
     shares: dict[str, BodyShare] = field(default_factory=dict)
 
-    def share_of(self, owner: str) -> BodyShare:
-        """Return an owner's share."""
+    def join(self, owner: str) -> BodyShare:
+        """Return an owner's share, and count one more body."""
         share = self.shares.get(owner)
         if share is None:
             share = self.shares[owner] = BodyShare()
+        share.bodies += 1
         return share
+
+    def leave(self, owner: str, share: BodyShare) -> None:
+        """Count one body less; the share is removed with the last one."""
+        share.bodies -= 1
+        if not share.bodies:
+            del self.shares[owner]
 
     def max_bytes_of(self, share: BodyShare) -> int:
         """Return the maximum bytes of a share, given what the others use."""
         others = self.used_bytes - share.used_bytes
         half = (self.max_bytes - self.max_bytes // _RESERVED_PART - others) // 2
         return min(max(half, self.max_bytes // _FEW_PART), self.max_bytes - others)
-
-    def tidy(self, owner: str) -> None:
-        """Remove an owner's share if it is empty."""
-        share = self.shares.get(owner)
-        if share is not None and not share.used_bytes and not share.unfinished:
-            del self.shares[owner]
 
 
 class BodyBudget:
@@ -105,22 +107,29 @@ class BodyBudget:
         """Bytes of all bodies in memory."""
         return self.pool.used_bytes + self.strangers.used_bytes
 
-    def open_body(self, owner: str = LOCAL) -> RequestBody:
-        """Return a context manager that reads one body and releases its bytes at the end of the ``with`` block."""
-        return RequestBody(self, owner)
+    def open_body(self, owner: str | None = None) -> RequestBody:
+        """Return a context manager that reads one body and releases its bytes at the end of the ``with`` block.
+
+        Without an owner, call ``belong_to`` or ``belong_to_stranger`` before it is read.
+        """
+        body = RequestBody(self)
+        if owner is not None:
+            body.belong_to(owner)
+        return body
 
 
 class RequestBody:
     """One request's body. Its bytes count towards its owner's from the first one until the request is finished."""
 
-    __slots__ = ("_budget", "_max_bytes", "_pool", "_size", "owner")
+    __slots__ = ("_budget", "_max_bytes", "_pool", "_share", "_size", "owner")
 
-    def __init__(self, budget: BodyBudget, owner: str) -> None:
+    def __init__(self, budget: BodyBudget) -> None:
         self._budget = budget
         self._pool = budget.pool
-        self._max_bytes = budget.max_body_bytes
+        self._share: BodyShare | None = None
+        self._max_bytes = 0
         self._size = 0
-        self.owner = owner
+        self.owner = ""
 
     def __enter__(self) -> RequestBody:
         return self
@@ -137,19 +146,24 @@ class RequestBody:
             Overloaded: the owner's share is used up.
         """
         size = self._size
-        self._leave()
-        self.owner, self._pool, self._max_bytes = owner, self._budget.pool, self._budget.max_body_bytes
-        self.reserve(size)
+        self._join(self._budget.pool, owner, self._budget.max_body_bytes)
+        if size:
+            self.reserve(size)
 
     def belong_to_stranger(self, address: str, max_bytes: int) -> None:
         """Count this body towards the address of a client without a valid key; call it before the body is read."""
-        self.owner, self._pool = address, self._budget.strangers
-        self._max_bytes = min(max_bytes, self._budget.max_body_bytes)
+        self._join(self._budget.strangers, address, min(max_bytes, self._budget.max_body_bytes))
+
+    def _join(self, pool: BodyPool, owner: str, max_bytes: int) -> None:
+        self._leave()
+        self._pool, self.owner, self._max_bytes = pool, owner, max_bytes
+        self._share = pool.join(owner)
 
     def _leave(self) -> None:
-        if self._size:
-            self._resize(0)
-        self._pool.tidy(self.owner)
+        if self._share is not None:
+            self._resize(self._share, 0)
+            self._pool.leave(self.owner, self._share)
+            self._share = None
 
     async def read(self, headers: Headers, receive: Receive, thread: DecodeThread) -> Buffer:
         """Read and decompress the body, and stop at the limit whatever its headers claim.
@@ -174,9 +188,10 @@ class RequestBody:
         return data if encoding == "identity" else await self._unzip(data, thread)
 
     async def _receive(self, receive: Receive) -> Buffer:
-        with self.pending():
+        unfinished = self._begin()
+        try:
             message = await receive()
-            if not message.get("more_body", False) and message["type"] == "http.request":
+            if message["type"] == "http.request" and not message.get("more_body", False):
                 data: Buffer = message.get("body", b"")
                 self.reserve(len(data))
                 return data
@@ -191,29 +206,40 @@ class RequestBody:
                 if not message.get("more_body", False):
                     return data
                 message = await receive()
+        finally:
+            del unfinished[self]
 
     @contextmanager
     def pending(self) -> Iterator[None]:
-        """Count the body as unfinished in the ``with`` block.
+        """Count the body as unfinished in the ``with`` block, for a body that is read elsewhere.
 
         Raises:
             Overloaded: the owner has too many unfinished bodies.
         """
-        unfinished, now, most = self._pool.share_of(self.owner).unfinished, time.monotonic(), self._pool.max_unfinished
-        if len(unfinished) >= most and now - next(iter(unfinished.values())) > _UNCOUNTED_SECONDS:
-            raise Overloaded(f"{most} requests of this client have unfinished bodies. Try again later.")
-        unfinished[self] = now
+        unfinished = self._begin()
         try:
             yield
         finally:
             del unfinished[self]
+
+    def _begin(self) -> dict[RequestBody, float]:
+        """Count the body as unfinished, and return the owner's unfinished bodies.
+
+        Raises:
+            Overloaded: the owner has too many of them.
+        """
+        unfinished, now, most = self._joined().unfinished, time.monotonic(), self._pool.max_unfinished
+        if len(unfinished) >= most and now - next(iter(unfinished.values())) > _UNCOUNTED_SECONDS:
+            raise Overloaded(f"{most} requests of this client have unfinished bodies. Try again later.")
+        unfinished[self] = now
+        return unfinished
 
     async def _unzip(self, data: Buffer, thread: DecodeThread) -> bytes:
         """Decompress the body: here if it is small, otherwise in the thread."""
         unzipped = unzip(data, LARGE_BODY) if len(data) <= LARGE_BODY else None
         if unzipped is None and self._pool is self._budget.pool:
             unzipped = await thread.run(self.owner, partial(unzip, data, self._max_bytes))
-        self._resize(0)
+        self._resize(self._joined(), 0)
         if unzipped is None:
             raise self._too_large()
         self.reserve(len(unzipped))
@@ -225,22 +251,28 @@ class RequestBody:
         Raises:
             TooLarge, Overloaded: as ``read`` does.
         """
-        self._check(self._size + size)
-        self._resize(self._size + size)
+        total, share = self._size + size, self._joined()
+        self._check(total)
+        self._resize(share, total)
+
+    def _joined(self) -> BodyShare:
+        if self._share is None:
+            raise RuntimeError("the body belongs to no owner")
+        return self._share
 
     def _check(self, size: int) -> None:
         if size > self._max_bytes:
             raise self._too_large()
-        share = self._pool.share_of(self.owner)
+        share = self._joined()
         if share.used_bytes - self._size + size > self._pool.max_bytes_of(share):
             raise Overloaded(
                 "The requests in progress of this client, or of all, hold as many bytes as the server allows. Try "
                 "again later."
             )
 
-    def _resize(self, size: int) -> None:
+    def _resize(self, share: BodyShare, size: int) -> None:
         more = size - self._size
-        self._pool.share_of(self.owner).used_bytes += more
+        share.used_bytes += more
         self._pool.used_bytes += more
         self._size = size
 
