@@ -138,6 +138,23 @@ async def test_pending_files_count(tmp_path: Path) -> None:
     store.close()
 
 
+@pytest.mark.network
+def test_records_of_what_is_over_are_bounded(tiny: Encoder, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(batch_store, "_MAX_ENDED", 2)
+    monkeypatch.setattr(file_store, "_MAX_GONE", 2)
+    with serving([tiny]) as url, _client(url) as client:
+        batches = [_end(client, _batch(client).id) for _ in range(5)]
+        assert [batch.id for batch in client.batches.list()] == [batch.id for batch in batches[:1:-1]]
+        assert client.files.content(batches[0].output_file_id).text  # results are files, and stay
+        files = [_upload(client, b"x").id for _ in range(4)]
+        for file in files:
+            client.files.delete(file)
+        for file in files[:2]:
+            with pytest.raises(openai.BadRequestError, match="after"):
+                client.files.list(after=file)
+        assert client.files.list(after=files[3]).data
+
+
 def test_no_limit() -> None:
     StorageUsage(10**9, 10**15, 10**15).check(StorageLimits(0, 0, 0, 0), 10**15)
 

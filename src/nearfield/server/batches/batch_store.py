@@ -29,6 +29,8 @@ from nearfield.server.http.content_bounds import ContentBounds
 
 #: Lines in work at once, and their bytes: repeated after a kill, and waited for at a shutdown.
 _WINDOW_LINES, _WINDOW_BYTES = 256, 256 * 1024
+#: Maximum number of ended batches of an owner whose records stay; the oldest are removed first.
+_MAX_ENDED = 10_000
 #: Seconds after which a client with too many batches may try again.
 _RETRY_SECONDS = 30.0
 
@@ -61,6 +63,11 @@ class BatchStore:
                     "cancel one.",
                     retry_after=_RETRY_SECONDS,
                 )
+            database.execute(
+                "DELETE FROM batches WHERE seq IN (SELECT seq FROM batches WHERE owner = ?"
+                f" AND status NOT IN ({marks}) ORDER BY seq DESC LIMIT -1 OFFSET ?)",
+                (job.owner, *UNFINISHED, _MAX_ENDED),
+            )
             database.execute(
                 "INSERT INTO batches (id, owner, status, output_id, error_id, output_seconds, record)"
                 " VALUES (?, ?, ?, ?, ?, ?, ?)",

@@ -47,6 +47,8 @@ _PRIVATE_TIMEOUT = 2.0
 #: Seconds for which a deleted file's record remains, for clients that read pages while they delete; and after which
 #: a content without a record counts as left by a killed process.
 _DAY = 86_400
+#: Maximum number of such records of an owner.
+_MAX_GONE = 10_000
 #: Seconds between two removals of expired files.
 _SWEEP_SECONDS = 3600
 _CHUNK = 256 * 1024
@@ -429,6 +431,11 @@ class FileStore:
         with self.records(write=True) as database:
             self._row(database, name, owner)
             database.execute("UPDATE files SET gone = ? WHERE id = ?", (int(self.clock()), name))
+            database.execute(
+                "DELETE FROM files WHERE seq IN (SELECT seq FROM files WHERE owner = ? AND gone IS NOT NULL"
+                " ORDER BY seq DESC LIMIT -1 OFFSET ?)",
+                (owner, _MAX_GONE),
+            )
 
     def _row(self, database: sqlite3.Connection, name: str, owner: str | None) -> FileRecord:
         row = database.execute("SELECT * FROM files WHERE id = ? AND gone IS NULL", (name,)).fetchone()

@@ -103,7 +103,8 @@ class Listener(uvicorn.Server):
             await asyncio.wait([work], timeout=_FORCE_CHECK_SECONDS)
         if not work.done():
             work.cancel()
-        await asyncio.gather(work, return_exceptions=True)
+        with contextlib.suppress(asyncio.CancelledError):
+            await work
 
     async def _drain_connections(self) -> None:
         """Wait while connections are in use. Each is closed with its next response; closing it earlier could lose one.
