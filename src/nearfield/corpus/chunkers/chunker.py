@@ -11,6 +11,7 @@ import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
@@ -100,7 +101,7 @@ class Chunker(ABC):
         scale = TextScale(document.text, self.counter.measure(document.text))
         outline = self.outline(document, scale)
         spans = self._counted_spans(scale, outline.boundaries)
-        return _with_headings(document, spans, headings(document) if outline.paths is None else outline.paths)
+        return _with_headings(document, spans, outline.paths)
 
     def choose(self, scale: TextScale, candidates: Iterable[Boundary], size: int) -> list[tuple[int, int]]:
         """Return the start and end of chunks of at most ``size`` tokens; white space may be at their ends."""
@@ -199,15 +200,41 @@ def _merge_empty(spans: Iterable[_CountedSpan]) -> list[_CountedSpan]:
 
 
 def _with_headings(
-    document: Document, spans: Iterable[_CountedSpan], paths: Sequence[tuple[int, tuple[str, ...]]]
+    document: Document, spans: Iterable[_CountedSpan], paths: Sequence[tuple[int, tuple[str, ...]]] | None
 ) -> list[Span]:
-    """Return spans with the headings above them, and the page on which they start."""
-    positions = [position for position, _ in paths]
+    """Return spans with the headings above their content, and the page on which they start.
+
+    ``paths`` are those of the chunker, which apply to what begins after their positions; None stands for the document's
+    own headings.
+    """
     paged = [block for block in document.blocks if block.page is not None]
     ends = [block.end for block in paged]
+    path_at = section_paths(document) if paths is None else partial(_path_before, paths)
     labelled = []
     for start, end, count in spans:
-        above = bisect.bisect_left(positions, start)
         page = paged[min(bisect.bisect_right(ends, start), len(paged) - 1)].page if paged else None
-        labelled.append(Span(start, end, paths[above - 1][1] if above else (), page, count))
+        labelled.append(Span(start, end, path_at(start, end), page, count))
     return labelled
+
+
+def section_paths(document: Document) -> Callable[[int, int], tuple[str, ...]]:
+    """Return a function that returns the headings above the first content of a part of the text, from start to end.
+
+    A part that begins with headings belongs to the last of these, and not to the section before them.
+    """
+    paths = headings(document)
+    content = [block for block in document.blocks if block.kind != "heading"]
+    ends = [block.end for block in content]
+
+    def path(start: int, end: int) -> tuple[str, ...]:
+        number = bisect.bisect_right(ends, start)
+        first = content[number].start if number < len(content) else end
+        return _path_before(paths, max(start, min(first, end)), end)
+
+    return path
+
+
+def _path_before(paths: Sequence[tuple[int, tuple[str, ...]]], start: int, _: int) -> tuple[str, ...]:
+    """Return the path that begins before a position."""
+    above = bisect.bisect_left(paths, start, key=lambda path: path[0])
+    return paths[above - 1][1] if above else ()
