@@ -166,6 +166,10 @@ LENGTH = b"Content-Length: %d\r\n" % len(BODY)
 AMBIGUOUS = {
     "two hosts": b"GET /health HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n",
     "the same host twice": b"GET /health HTTP/1.1\r\nHost: a\r\nHost: a\r\n\r\n",
+    "two origins": b"GET /health HTTP/1.1\r\nHost: a\r\nOrigin: https://a\r\nOrigin: https://b\r\n\r\n",
+    "a URL of another host": b"GET http://evil.example/health HTTP/1.1\r\nHost: localhost\r\n\r\n",
+    "a URL of another port": b"GET http://localhost:1/health HTTP/1.1\r\nHost: localhost\r\n\r\n",
+    "a URL without a path": b"GET http://localhost HTTP/1.1\r\nHost: localhost\r\n\r\n",
     "no host": b"GET /health HTTP/1.1\r\n\r\n",
     "gzip and chunked": POST + b"Transfer-Encoding: gzip, chunked\r\n\r\n" + ONE_CHUNK + b"0\r\n\r\n",
     "gzip only": POST + b"Transfer-Encoding: gzip\r\n\r\n",
@@ -196,6 +200,12 @@ def test_ambiguous_requests_are_refused(port: int, case: str) -> None:
     _refused(port, 400, AMBIGUOUS[case])
 
 
+def test_a_url_of_the_same_host_is_accepted(port: int) -> None:
+    for host in (b"localhost", b"localhost:8080", b"LOCALHOST", b"[::1]", b"[::1]:8080"):
+        (reply,) = send(port, b"GET http://%s/health HTTP/1.1\r\nHost: %s\r\n\r\n" % (host.lower(), host))
+        assert reply.status == 200, host
+
+
 def test_http_1_0_needs_no_host(port: int) -> None:
     (reply,) = send(port, b"GET /health HTTP/1.0\r\n\r\n")
     assert (reply.status, reply.headers["connection"]) == (200, "close")
@@ -219,6 +229,36 @@ def test_connect_and_trace_are_refused(port: int) -> None:
     (reply,) = send(port, b"TRACE / HTTP/1.1\r\nHost: x\r\nCookie: secret\r\n\r\n")
     assert reply.status == 405
     assert b"secret" not in reply.body
+
+
+PREFLIGHT = b"OPTIONS /v1/embeddings HTTP/1.1\r\nHost: localhost\r\nAccess-Control-Request-Method: POST\r\n"
+ALLOWED, FOREIGN = b"https://app.example", b"https://evil.example"
+LISTED = b"Access-Control-Request-Headers: "
+
+
+@pytest.mark.parametrize(
+    ("request_head", "status", "allowed"),
+    [
+        (PREFLIGHT + b"Origin: %s\r\n" % ALLOWED, 200, True),
+        (PREFLIGHT + b"Origin: %s\r\n" % FOREIGN, 400, False),
+        (PREFLIGHT + b"Origin: https://%s\r\n" % (b"a" * 60_000), 400, False),
+        (PREFLIGHT + b"Origin: %s\r\nOrigin: %s\r\n" % (ALLOWED, FOREIGN), 400, False),
+        (PREFLIGHT + b"Origin: %s\r\n" % ALLOWED + LISTED + b"x-a," * 15_000 + b"\r\n", 200, True),
+        (PREFLIGHT + b"Origin: %s\r\n" % ALLOWED + LISTED + b"\xff\xfe\t x\r\n", 200, True),
+        (PREFLIGHT.replace(b"POST", b"Z" * 3000) + b"Origin: %s\r\n" % ALLOWED, 400, True),
+        (PREFLIGHT.replace(b"/v1/embeddings", b"*") + b"Origin: %s\r\n" % FOREIGN, 400, False),
+        (b"OPTIONS * HTTP/1.1\r\nHost: localhost\r\n", 404, False),
+        (b"GET /health HTTP/1.1\r\nHost: localhost\r\nOrigin: null\r\n", 200, False),
+    ],
+)
+def test_preflights_with_cors_on(tiny: Encoder, request_head: bytes, status: int, allowed: bool) -> None:
+    with listening([tiny], cors_origins=[ALLOWED.decode()]) as state:
+        for body in (b"", b"hello"):
+            length = b"Content-Length: %d\r\n\r\n" % len(body)
+            first, *rest = send(state.port, request_head + length + body + HEALTH)
+            assert first.status == status, first.body
+            assert first.headers.get("access-control-allow-origin") == (ALLOWED.decode() if allowed else None)
+            assert [reply.status for reply in rest] in ([200], [])
 
 
 # -- a client that is slow after its reply -----------------------------------------------------------------------------

@@ -220,8 +220,9 @@ class FrontendSupervisor:
         }
 
     def _config(self, number: int) -> FrontendConfig:
-        cache_memory = ByteSize(self._settings.cache_memory // len(self._processes))
-        settings = msgspec.structs.replace(self._settings, cache_memory=cache_memory)
+        names, count = ("cache_memory", "max_reply_bytes"), len(self._processes)
+        shares = {name: ByteSize(getattr(self._settings, name) // count) for name in names}
+        settings = msgspec.structs.replace(self._settings, **shares)
         keys = list(self._keys.values())
         return FrontendConfig(number, settings, self._packed, self._aliases, snapshot(self._engine), keys)
 

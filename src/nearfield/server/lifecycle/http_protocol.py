@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
+from collections.abc import Callable
 from typing import Any, cast
 
 import httptools
@@ -36,7 +37,7 @@ MIN_REPLY_RATE, REPLY_RATE_SECONDS = 16_384, 20.0
 LINGER_SECONDS, LINGER_BYTES = 2.0, 4 * 2**20
 
 #: Headers whose values are checked while they arrive.
-_CHECKED_HEADERS = frozenset({b"host", b"transfer-encoding", b"expect"})
+_CHECKED_HEADERS = frozenset({b"host", b"origin", b"transfer-encoding", b"expect"})
 _VERSIONS = ("1.1", "1.0")
 
 
@@ -65,7 +66,7 @@ class RequestRefused(Exception):
         return STATUS_LINE[self.status] + lines + b"\r\n" + body
 
 
-def _drop(_: bytes) -> None:
+def _drop(_: Any) -> None:
     pass
 
 
@@ -90,7 +91,7 @@ class CountedTransport:
 
     def __init__(self, transport: asyncio.Transport) -> None:
         self.written = 0
-        self._write = transport.write
+        self._write: Callable[[Any], None] = transport.write
         self.abort = transport.abort
         self.can_write_eof = transport.can_write_eof
         self.close = transport.close
@@ -138,7 +139,8 @@ class TimedHttpProtocol(HttpToolsProtocol):
     _slices = _first_slice = 0
     _head_complete = False
     _message_complete = True
-    _has_host = _is_chunked = False
+    _host: bytes | None = None
+    _has_origin = _is_chunked = False
     #: Whether the parser has stopped because of an ``Upgrade`` header.
     _ignoring_upgrade = False
     #: Whether no further bytes are parsed, and how many were discarded.
@@ -260,7 +262,8 @@ class TimedHttpProtocol(HttpToolsProtocol):
         super().on_message_begin()
         self.opened, self.headers_started = None, time.monotonic()
         self._first_slice = self._slices
-        self._head_complete = self._message_complete = self._has_host = self._is_chunked = False
+        self._host = None
+        self._head_complete = self._message_complete = self._has_origin = self._is_chunked = False
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Store a header; trailers are dropped, since the application has the headers already."""
@@ -273,9 +276,13 @@ class TimedHttpProtocol(HttpToolsProtocol):
 
     def _check_header(self, name: bytes, value: bytes) -> None:
         if name == b"host":
-            if self._has_host:
+            if self._host is not None:
                 raise RequestRefused(400, "invalid_http", "The request has several Host headers.")
-            self._has_host = True
+            self._host = value
+        elif name == b"origin":
+            if self._has_origin:
+                raise RequestRefused(400, "invalid_http", "The request has several Origin headers.")
+            self._has_origin = True
         elif name == b"transfer-encoding":
             if value.strip().lower() != b"chunked":
                 raise RequestRefused(400, "invalid_http", "The only supported Transfer-Encoding is chunked.")
@@ -291,7 +298,7 @@ class TimedHttpProtocol(HttpToolsProtocol):
         version, method = self.parser.get_http_version(), self.parser.get_method()
         if version not in _VERSIONS:
             raise RequestRefused(400, "invalid_http", "The HTTP version must be 1.1 or 1.0.")
-        if version == "1.1" and not self._has_host:
+        if version == "1.1" and self._host is None:
             raise RequestRefused(400, "invalid_http", "The request has no Host header.")
         if version == "1.0" and self._is_chunked:
             raise RequestRefused(400, "invalid_http", "HTTP/1.0 has no Transfer-Encoding.")
@@ -300,6 +307,8 @@ class TimedHttpProtocol(HttpToolsProtocol):
         if method == b"CONNECT":
             allow = (b"allow", b"GET, HEAD, POST, DELETE, OPTIONS")
             raise RequestRefused(405, "method_not_allowed", "This server is no proxy.", allow)
+        if not self.url.startswith(b"/"):
+            self._check_target()
         if len(self.pipeline) >= MAX_PIPELINED:
             raise _PipelineFull
         self._head_complete = True
@@ -310,6 +319,14 @@ class TimedHttpProtocol(HttpToolsProtocol):
         super().on_headers_complete()
         if not self.pipeline or self.pipeline[0][0] is not self.cycle:
             self._running = self.cycle
+
+    def _check_target(self) -> None:
+        """Refuse a target that is a whole URL of another host: a proxy and we might see different hosts."""
+        if self.url == b"*":
+            return
+        authority, slash, _ = self.url.partition(b"://")[2].partition(b"/")
+        if not slash or (self._host is not None and authority.lower() != self._host.lower()):
+            raise RequestRefused(400, "invalid_http", "The request's target is a URL of another host, or has no path.")
 
     def _check_head_size(self) -> None:
         """Refuse headers of several slices that together are too long: the last slice is not counted as yet."""
