@@ -149,6 +149,18 @@ def test_a_reply_that_is_not_read_is_aborted_and_its_memory_released(
 
 @pytest.mark.network
 @pytest.mark.slow
+def test_a_reply_that_is_not_read_does_not_delay_the_shutdown(tiny: Encoder, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http_protocol, "REPLY_RATE_SECONDS", 0.5)
+    with listening([tiny], drain_timeout=60.0) as state, _asking(state.port):
+        _until(lambda: state.server.reply_budget.used_bytes > MB)
+        started = time.monotonic()
+        state.listener.should_exit = True
+        _until(lambda: len(state.server.connections) == 0)
+    assert time.monotonic() - started < 25
+
+
+@pytest.mark.network
+@pytest.mark.slow
 def test_a_slow_reader_gets_the_whole_reply(tiny: Encoder, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(http_protocol, "REPLY_RATE_SECONDS", 1.0)
     with listening([tiny]) as state, _asking(state.port) as client:

@@ -111,7 +111,7 @@ class Listener(uvicorn.Server):
 
         uvicorn closes those that have been silent for a while.
         """
-        started = time.monotonic()
+        started = swept = time.monotonic()
         max_seconds = float(self.config.timeout_graceful_shutdown or _GRACE_SECONDS)
         while self.server_state.connections and (passed := time.monotonic() - started) < max_seconds:
             in_use = any(
@@ -120,6 +120,9 @@ class Listener(uvicorn.Server):
             )
             if passed > _GRACE_SECONDS and not in_use:
                 return
+            if time.monotonic() - swept > 1.0:
+                swept = time.monotonic()
+                self._limit.sweep(self.server_state.connections)
             await asyncio.sleep(0.02)
 
     async def _stop_listening(self) -> None:
