@@ -180,7 +180,7 @@ def test_of_a_long_text_a_part_is_read(tokenizers: dict[str, Tokenizer], monkeyp
     [tokens] = tokenizer.encode(["river " * 5_000_000])
     assert tokens.dropped == pytest.approx(5_000_000, rel=0.01)
     assert sum(sizes) < 70_000
-    # A text without tokens is read up to a megabyte, in parts that double.
+    # A text without tokens is read up to a megabyte, in parts that grow.
     assert tokenizer.encode([" " * 3_000_000 + "river"]) == [Tokens([*tokenizer.prefix, *tokenizer.suffix], 1)]
     assert sum(sizes) < 2_200_000
 

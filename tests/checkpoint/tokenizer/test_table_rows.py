@@ -10,10 +10,18 @@ from typing import Any
 import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
+from tokenizers import Tokenizer as Backend
+from tokenizers import models, pre_tokenizers, processors
 
 from nearfield import Encoder
+from nearfield.checkpoint.tokenizer.builder import TokenizerFiles
+from nearfield.checkpoint.tokenizer.pairs import PairEncoder
+from nearfield.checkpoint.tokenizer.tokenizer import Tokenizer, Tokens
 from nearfield.errors import InputError, ModelRefused, WeightsError
 from nearfield.families import bert
+from nearfield.heads.scores import LanguageModelScoreHead
+from nearfield.inference.preparation.late_interaction import LateInteractionFormatter
+from nearfield.recipe import Multivector, RerankPrompt, RoleFormat
 from nearfield.testing import write_tiny_model
 
 
@@ -112,3 +120,43 @@ def test_a_mapping_of_static_embeddings_outside_its_table(tmp_path: Path) -> Non
         else:
             with pytest.raises(WeightsError, match="points outside the table, which has 8 rows"):
                 _load(folder)
+
+
+def _pair_tokenizer(**numbers: int) -> Tokenizer:
+    vocabulary = {"[UNK]": 0, "[CLS]": 1, "[SEP]": 2, "river": 3, "dog": 4, **numbers}
+    backend = Backend(models.WordLevel(vocabulary, unk_token="[UNK]"))
+    backend.pre_tokenizer = pre_tokenizers.Whitespace()
+    special = [("[CLS]", 1), ("[SEP]", vocabulary["[SEP]"])]
+    backend.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A", pair="[CLS] $A [SEP] $B", special_tokens=special
+    )
+    return Tokenizer(TokenizerFiles(backend, 0, "right", ""), max_length=8, table_rows=6)
+
+
+def test_pairs() -> None:
+    pairs = PairEncoder(_pair_tokenizer(moon=9))
+    queries, documents = ["dog", "dog"], ["river", "the moon"]
+    assert [pair.ids for pair in pairs.encode(queries[:1], documents[:1])] == [[1, 4, 2, 3]]
+    with pytest.raises(InputError, match=r"pair 1 contains the token 'moon' \(id 9\)"):
+        pairs.encode(queries, documents)
+    with pytest.raises(ModelRefused, match=r"every text contains the token '\[SEP\]' \(id 9\)"):
+        PairEncoder(_pair_tokenizer(**{"[SEP]": 9}))
+
+
+def test_late_interaction() -> None:
+    tokenizer = _pair_tokenizer(mask=5)
+    spec = Multivector((), 8, query=RoleFormat(prefix="dog", length=99, expand=True, filler="mask"))
+    [tokens], _ = LateInteractionFormatter(spec, tokenizer).format([Tokens([1, 3], 0)], "query")
+    assert tokens.ids == [1, 4, 3, 5, 5, 5, 5, 5]  # no more than the model reads, whatever the length of queries
+    for role in (RoleFormat(prefix="moon"), RoleFormat(length=8, expand=True, filler="moon")):
+        with pytest.raises(ModelRefused, match=r"every text contains the token 'moon' \(id 9\)"):
+            LateInteractionFormatter(Multivector((), 8, query=role), _pair_tokenizer(moon=9))
+
+
+def test_answer_tokens_without_a_logit() -> None:
+    head = LanguageModelScoreHead(RerankPrompt(true="yes", false="no"))
+    head.bind({"yes": 4, "no": 5}.get, 6)
+    assert head.rows == (4, 5)
+    for numbers in ({"yes": 4, "no": 6}, {"yes": -1, "no": 5}):
+        with pytest.raises(ModelRefused, match="The model has 6 logits, and none for token"):
+            head.bind(numbers.get, 6)

@@ -82,8 +82,10 @@ def estimate_count(count: int, read: int, characters: int) -> int:
 
 
 def _sizes(characters: int, max_tokens: int) -> Iterator[int]:
-    """Yield numbers of characters to try, each twice the one before, and less than all of them."""
+    """Yield numbers of characters to try, each four times the one before, and less than all of them."""
     size = whole_size(max_tokens)
-    while size < characters and size <= _MAX_READ:
+    while size < characters and size < _MAX_READ:
         yield size
-        size *= 2
+        size *= 4
+    if characters > _MAX_READ:
+        yield _MAX_READ

@@ -9,6 +9,7 @@ from typing import cast
 import numpy as np
 
 from nearfield.arrays import Array
+from nearfield.checkpoint.tokenizer.guarded_tokenizer import UntokenizableError
 from nearfield.checkpoint.tokenizer.tokenizer import Tokenizer, Tokens, Truncate
 from nearfield.engine.job import Ticket
 from nearfield.errors import InputError
@@ -179,7 +180,10 @@ class InputPreparer:
         for index, (item, truncated) in enumerate(zip(items, tokens, strict=True)):
             pieces = [truncated]
             if truncated.dropped and isinstance(item, str):
-                texts = split_long_text(item, self._tokenizer, size)
+                try:
+                    texts = split_long_text(item, self._tokenizer, size)
+                except UntokenizableError as error:
+                    raise UntokenizableError(index, error.reason) from error
                 pieces = self._tokenizer.encode(texts, prompt=options.prompt)
             jobs += pieces
             owners += [index] * len(pieces)
