@@ -40,7 +40,11 @@ class RequestState:
     """What is known so far of a request in progress."""
 
     chosen: RouteCandidate
+    #: Address of the client.
+    peer: str | None = None
     key: ApiKey = ANONYMOUS
+    #: Why the client has no key so far; it may be in the body.
+    denied: NearfieldError | None = None
     exchange: Exchange | None = None
     #: Class of the error that ended it. The error itself would keep its whole traceback alive.
     failure: type[Exception] | None = None
@@ -57,7 +61,7 @@ class RequestHandler:
         """Return the endpoint of a path."""
 
         async def endpoint(request: Request) -> Response:
-            state = RequestState(routes.fallback)
+            state = RequestState(routes.fallback, request.client.host if request.client else None)
             try:
                 response = await self._serve(request, routes, state)
             except Cancelled as error:
@@ -68,6 +72,7 @@ class RequestHandler:
                 state.failure, response = OutOfMemory, error_response(state.chosen.dialect, out_of_memory(error))
             except Exception as error:  # noqa: BLE001 - raised further, it would cost the client its connection
                 state.failure, response = type(error), unexpected_error_response(state.chosen.dialect, error)
+            state.denied = None  # an error keeps its whole traceback alive
             self._record(request, state)
             return response
 
@@ -78,32 +83,33 @@ class RequestHandler:
         server = self._server
         upload = state.chosen.route.upload
         seconds = _UPLOAD_SECONDS if upload else server.limits.seconds
-        peer = request.client.host if request.client else None
         with (
             RequestDeadline(request, seconds, server.pending_bodies) as deadline,
             server.body_budget.open_body() as body,
         ):
             context = self._context(request)
             state.chosen = routes.choose(context)
-            denied = self._authenticate(request, peer, state)
-            if denied is not None:
+            self._authenticate(request, state)
+            if state.denied is not None:
                 if not _reads_without_key(request, routes):
-                    raise denied
+                    raise state.denied
                 deadline.require_body_within(_STRANGER_SECONDS)
                 searched = state.chosen.route.find_key is not None
-                body.belong_to_stranger(address_owner(peer), MAX_SEARCHED_BYTES if searched else MAX_STRANGER_BYTES)
+                body.belong_to_stranger(
+                    address_owner(state.peer), MAX_SEARCHED_BYTES if searched else MAX_STRANGER_BYTES
+                )
             else:
-                body.belong_to(owner_of(state.key, peer))
+                body.belong_to(owner_of(state.key, state.peer))
             if upload:
                 context.upload = MultipartUpload(request.headers, deadline.receive)
                 return await self._receive_upload(state, context, body)
             if routes.has_body:
-                await self._read_body(request, peer, routes, context, state, deadline, body, denied)
+                await self._read_body(request, routes, context, state, deadline, body)
             else:
                 deadline.watch_for_disconnect()
             route = state.chosen.route
             server.authorize(state.key, route)
-            enter_request(state.key, peer)
+            enter_request(state.key, state.peer)
             context.owner, context.allowed = state.key.owner, state.key.allows
             exchange = await read_exchange(route, context)
             if not isinstance(exchange, Exchange):
@@ -116,17 +122,13 @@ class RequestHandler:
     async def _read_body(
         self,
         request: Request,
-        peer: str | None,
         routes: PathRoutes,
         context: RequestContext,
         state: RequestState,
         deadline: RequestDeadline,
         body: RequestBody,
-        denied: NearfieldError | None,
     ) -> None:
         """Read and decode the body, and choose the route by it; a large one is decoded in a thread.
-
-        ``denied`` is why the client has no key so far; it may be in the body.
 
         Raises:
             NearfieldError: the body cannot be read, or the client has no key.
@@ -135,10 +137,8 @@ class RequestHandler:
         try:
             data = await body.read(request.headers, deadline.receive, server.decode_thread)
             deadline.watch_for_disconnect()
-            if denied is not None and len(data) > MAX_STRANGER_BYTES:
-                state.key = self._check_key(denied, route.find_key(data) if route.find_key is not None else None)
-                denied = None
-                body.belong_to(owner_of(state.key, peer))
+            if state.denied is not None and len(data) > MAX_STRANGER_BYTES:
+                self._use_body_key(state, body, route.find_key(data) if route.find_key is not None else None)
             decoding = partial(routes.decode, context, data, server.content_bounds)
             if len(data) <= LARGE_BODY:
                 state.chosen = decoding()
@@ -146,13 +146,12 @@ class RequestHandler:
                 context.in_thread = partial(server.decode_thread.run, body.owner)
                 state.chosen = await context.in_thread(decoding)
         except (InputError, Overloaded):
-            if denied is not None and route.body_key is None:
-                raise denied from None
+            if state.denied is not None and route.body_key is None:
+                raise state.denied from None
             raise
-        if denied is not None:  # only now is the API known whose error it is
+        if state.denied is not None:  # only now is the API known whose error it is
             route = state.chosen.route
-            state.key = self._check_key(denied, route.body_key(context) if route.body_key is not None else None)
-            body.belong_to(owner_of(state.key, peer))
+            self._use_body_key(state, body, route.body_key(context) if route.body_key is not None else None)
 
     def _context(self, request: Request) -> RequestContext:
         scope, server = request.scope, self._server
@@ -171,25 +170,27 @@ class RequestHandler:
             collections=server.collections,
         )
 
-    def _authenticate(self, request: Request, peer: str | None, state: RequestState) -> NearfieldError | None:
-        """Set the key of a request; return why the request has none."""
+    def _authenticate(self, request: Request, state: RequestState) -> None:
+        """Set the key of a request, or why it has none."""
         if state.chosen.route.public:
-            return None
+            return
         try:
-            state.key = self._server.authenticate(request.headers.get("authorization"), peer, request.headers)
+            state.key = self._server.authenticate(request.headers.get("authorization"), state.peer, request.headers)
         except NearfieldError as error:
-            return error
-        return None
+            state.denied = error
 
-    def _check_key(self, denied: NearfieldError, secret: str | None) -> ApiKey:
-        """Return the API key that was in a request body, for APIs that send it there.
+    def _use_body_key(self, state: RequestState, body: RequestBody, secret: str | None) -> None:
+        """Set the API key that was in the request body, for APIs that send it there.
 
         Raises:
-            AccessDenied: there is none, or it is unknown; or ``denied``, if that is another error.
+            AccessDenied: there is none, or it is unknown; or why the client was denied, if that is another error.
+            Overloaded: the owner of the key has no memory for the body.
         """
-        if not secret or not isinstance(denied, AccessDenied):
-            raise denied
-        return self._server.keys.check(secret.encode("utf-8", "replace").decode("latin-1"))
+        if state.denied is not None and (not secret or not isinstance(state.denied, AccessDenied)):
+            raise state.denied
+        state.key = self._server.keys.check((secret or "").encode("utf-8", "replace").decode("latin-1"))
+        state.denied = None
+        body.belong_to(owner_of(state.key, state.peer))
 
     async def _receive_upload(self, state: RequestState, context: RequestContext, body: RequestBody) -> Response:
         """Let the route read an uploaded file in pieces; it is never in memory as a whole."""
