@@ -12,6 +12,7 @@ import argparse
 import json
 import os
 import secrets
+import signal
 import subprocess
 import sys
 import tempfile
@@ -288,6 +289,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="file for the results as JSON")
     parser.add_argument("--table", type=Path, help="file for the Markdown table")
     options = parser.parse_args()
+    # Without this, a run that is terminated would leave its servers and its checked-out revision behind.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     names = options.only if options.only is not None else [] if options.together else list(ATTACKS)
     runs = [(name, [{name: 0}]) for name in names] + [("together", TOGETHER)] * options.together
     times = Times(options.idle, options.seconds, options.settle)
@@ -297,18 +300,30 @@ def main() -> None:
             for label, tree in trees:
                 outcomes.append(measure(name, tree, label, groups, times))
                 print(table(outcomes[-1:]).splitlines()[-1], flush=True)
-    page = table(outcomes)
-    judged = [row for outcome in outcomes if outcome.attack == "together" for row in requirements(outcome)]
-    page += "\n\n" + requirements_table([asdict(row) for row in judged]) if judged else ""
+                _store(options, outcomes, times)
+    page = _page(outcomes)
     print(f"\n{page}\n")
-    results = {"times": asdict(times), "outcomes": [asdict(outcome) for outcome in outcomes], "cores": os.cpu_count()}
-    if options.out:
-        options.out.write_text(json.dumps(results, indent=1), encoding="utf-8")
-    if options.table:
-        options.table.write_text(page + "\n", encoding="utf-8")
-    print(json.dumps(results))
+    print(json.dumps(_results(outcomes, times)))
     last = [row for outcome in outcomes[-1:] if outcome.attack == "together" for row in requirements(outcome)]
     sys.exit(not all(row.met for row in last))
+
+
+def _page(outcomes: Sequence[Outcome]) -> str:
+    """Return the table, and that of the requirements if attacks ran together."""
+    judged = [row for outcome in outcomes if outcome.attack == "together" for row in requirements(outcome)]
+    return table(outcomes) + ("\n\n" + requirements_table([asdict(row) for row in judged]) if judged else "")
+
+
+def _results(outcomes: Sequence[Outcome], times: Times) -> dict[str, Any]:
+    return {"times": asdict(times), "outcomes": [asdict(outcome) for outcome in outcomes], "cores": os.cpu_count()}
+
+
+def _store(options: argparse.Namespace, outcomes: Sequence[Outcome], times: Times) -> None:
+    """Write the results so far: a run that is ended by hand keeps them."""
+    if options.out:
+        options.out.write_text(json.dumps(_results(outcomes, times), indent=1), encoding="utf-8")
+    if options.table:
+        options.table.write_text(_page(outcomes) + "\n", encoding="utf-8")
 
 
 @contextmanager
