@@ -74,7 +74,8 @@ class Outcome:
     batch_during: float = 0.0
     #: Replies by attack and status.
     replies: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
-    sent_mib: float = 0.0
+    #: What the attackers sent, in MiB by attack.
+    sent_mib: Mapping[str, float] = field(default_factory=dict)
     #: Share of one core that all attackers used together.
     attackers_cpu: float = 0.0
     seconds: float = 0.0
@@ -234,7 +235,9 @@ def measure(name: str, tree: Path, label: str, groups: Sequence[Mapping[str, int
     outcome.polite_idle = polite.figures(started - times.idle, started, within=True)
     outcome.polite = polite.figures(started, ended)
     outcome.replies = {name: counts for report in reports for name, counts in report["counts"].items()}
-    outcome.sent_mib = round(sum(size for report in reports for size in report["sent_bytes"].values()) / _MIB, 1)
+    outcome.sent_mib = {
+        name: round(size / _MIB, 1) for report in reports for name, size in report["sent_bytes"].items()
+    }
     outcome.attackers_cpu = round(sum(report["cpu"] for report in reports), 2)
     outcome.seconds = round(ended - started, 1)
     return outcome
