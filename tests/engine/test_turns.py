@@ -94,14 +94,14 @@ def test_a_polite_single_is_in_the_next_batch(requests: int, items: int, bulk: b
 
 
 @pytest.mark.parametrize("shared", [0, 1000])
-def test_a_single_of_the_same_owner_waits_for_one_job_of_each_flow(shared: int) -> None:
+def test_a_single_of_the_same_owner_is_in_the_next_batch(shared: int) -> None:
     engine, runner = ManualEngine(), _runner(shared)
     for number in range(16):
         engine.submit(runner, GREEDY, [40] * 200, flow=number)
     for number in range(5):
         engine.run()
         single = engine.submit(runner, GREEDY, [40], flow=f"single {number}")
-        engine.run(), engine.run()  # 16 jobs of 40 tokens are two batches
+        engine.run()
         assert single.done
 
 
@@ -123,6 +123,15 @@ def test_an_owner_is_not_starved_by_endless_new_ones() -> None:
             engine.submit(runner, f"owner {number}.{part}", [50], bulk=True)
         engine.run()
     assert large.remaining < 75
+
+
+def test_requests_of_one_size_end_one_after_another() -> None:
+    """If all ended together, the lanes would wait until clients send the next ones."""
+    engine, runner = ManualEngine(), _runner()
+    tickets = [engine.submit(runner, "", [50] * 20, flow=flow) for flow in range(8)]
+    for done in range(1, 9):
+        engine.run(), engine.run()
+        assert [ticket.done for ticket in tickets] == [True] * done + [False] * (8 - done)
 
 
 def test_tickets_of_one_flow_run_in_order() -> None:

@@ -70,13 +70,14 @@ class BatchDraft:
 
 
 class _Line:
-    """The waiting jobs of one flow, oldest first, and its progress. ``key`` is that of its entry in the heap."""
+    """The waiting jobs of one flow, oldest first. ``key`` is that of its entry in the heap."""
 
-    __slots__ = ("count", "flow", "jobs", "key", "progress")
+    __slots__ = ("count", "flow", "jobs", "key", "last_turn")
 
-    def __init__(self, flow: Hashable, progress: float) -> None:
+    def __init__(self, flow: Hashable) -> None:
         self.flow = flow
-        self.progress = progress
+        #: The turn of its youngest jobs.
+        self.last_turn = 0.0
         self.key: float | None = None
         self.jobs: deque[Job] = deque()
         self.count = 0
@@ -95,7 +96,7 @@ class Backlog:
         #: Jobs claimed since the last clean-up: at most this many of them are still in the queues.
         self._claimed = 0
         self._lines: dict[Hashable, _Line] = {}
-        #: A heap of lines by progress. An entry counts if its progress is the line's key.
+        #: A heap of lines by the turn of their first job. An entry counts if its turn is the line's key.
         self._turns: list[tuple[float, int, _Line]] = []
         self._order = itertools.count()
         self._by_length: dict[int, deque[Job]] = {}
@@ -106,20 +107,27 @@ class Backlog:
         self.extend([job])
 
     def extend(self, jobs: Sequence[Job]) -> None:
-        """Add jobs of one flow as its youngest."""
+        """Add the jobs of a ticket as the youngest of its flow.
+
+        Their turn is when the last of them would be done if all flows that wait were served at the same time: requests
+        then end no later than so, and small ones before large ones. Requests of one size run one after another. Served
+        at the same time, all would end together, and the lanes would wait for the next ones.
+        """
         if not jobs:
             return
-        line, by_length, tokens = self._line_of(jobs[0]), self._by_length, 0
+        line, by_length, tokens = self._line_of(jobs[0]), self._by_length, sum(job.length for job in jobs)
+        turn = line.last_turn = max(line.last_turn, self._total.clock.now) + tokens
         for job in jobs:
-            length = job.length
+            length, job.turn = job.length, turn
             queue = by_length.get(length)
             if queue is None:
                 queue = self._open_queue(length)
             queue.append(job)
-            tokens += length
         line.jobs.extend(jobs)
         line.count += len(jobs)
         self._count(tokens, len(jobs))
+        if line.key is None:
+            self._enter(line)
 
     def push_front(self, job: Job) -> None:
         """Add a job again as the oldest, after its lane died; its flow is next."""
@@ -130,8 +138,7 @@ class Backlog:
         line.jobs.appendleft(job)
         line.count += 1
         self._count(length, 1)
-        first = min((entry[0] for entry in self._turns), default=0.0)
-        line.progress = min(line.progress, first) - job.length
+        job.turn = min(job.turn, self._turns[0][0] if self._turns else job.turn)
         self._enter(line)
 
     def oldest(self) -> Job | None:
@@ -140,10 +147,10 @@ class Backlog:
         return None if line is None else line.jobs[0]
 
     @property
-    def progress(self) -> float:
-        """Progress of the flow whose turn it is; infinite if no job waits."""
-        line = self._next_line()
-        return float("inf") if line is None else line.progress
+    def turn(self) -> float:
+        """Turn of the next job; infinite if none waits."""
+        job = self.oldest()
+        return float("inf") if job is None else job.turn
 
     def claim(self, job: Job) -> None:
         """Mark a job as taken by a batch. The queues skip it when they meet it, or ``tidy`` removes it."""
@@ -157,8 +164,7 @@ class Backlog:
 
     def _serve(self, line: _Line, tokens: int, count: int) -> None:
         """Count jobs of a flow as taken by a batch."""
-        self._total.clock.advance(line.progress, tokens, self._total.flows)
-        line.progress += tokens
+        self._total.clock.advance(0.0, tokens, self._total.flows)
         self._remove(line, tokens, count)
 
     def _count(self, tokens: int, count: int) -> None:
@@ -231,10 +237,12 @@ class Backlog:
         """Claim jobs of the flow whose turn it is, until the turn of another one comes."""
         jobs, before = line.jobs, len(draft.jobs)
         left = draft.budget - draft.tokens
-        turn = min((entry[0] for entry in self._turns[1:3]), default=float("inf")) - line.progress
+        next_turn = min((entry[0] for entry in self._turns[1:3]), default=float("inf"))
         tokens = 0
-        while jobs and tokens < left and tokens <= turn:
+        while jobs and tokens < left:
             job = jobs[0]
+            if tokens and job.turn > next_turn:
+                break
             length = job.length
             if job.claimed:
                 jobs.popleft()
@@ -266,8 +274,9 @@ class Backlog:
                 draft.add(job)
 
     def _claim_next_of_flows(self, draft: BatchDraft) -> None:
-        """Claim the next job of flows in turn where it fits: queues by length are in order of arrival."""
-        for line in heapq.nsmallest(_MAX_FLOWS_SEARCHED, self._lines.values(), key=lambda line: line.progress):
+        """Claim the last job of flows in turn where it fits: queues by length are in order of arrival."""
+        lines = (line for line in self._lines.values() if line.count == 1)
+        for line in heapq.nsmallest(_MAX_FLOWS_SEARCHED, lines, key=lambda line: line.last_turn):
             job = next((job for job in line.jobs if not job.claimed), None)
             if job is not None and draft.fits_padded(job.length):
                 self.claim(job)
@@ -280,22 +289,23 @@ class Backlog:
     # -- lines -----------------------------------------------------------------------------------------------------
 
     def _next_line(self) -> _Line | None:
-        """Return the line with the least progress, its first job waiting."""
+        """Return the line whose turn it is, its first job waiting."""
         turns = self._turns
         while turns:
             key, order, line = turns[0]
             if line.key != key:
                 heapq.heappop(turns)
                 continue
-            if line.progress != key:
-                line.key = line.progress
-                heapq.heapreplace(turns, (line.progress, order, line))
-                continue
-            while line.jobs and line.jobs[0].claimed:
-                line.jobs.popleft()
-            if line.jobs:
+            jobs = line.jobs
+            while jobs and jobs[0].claimed:
+                jobs.popleft()
+            if not jobs:
+                line.key = None  # all of its jobs are skipped for now
+            elif jobs[0].turn == key:
                 return line
-            line.key = None  # all of its jobs are skipped for now
+            else:
+                line.key = jobs[0].turn
+                heapq.heapreplace(turns, (line.key, order, line))
         return None
 
     def _line_of(self, job: Job) -> _Line:
@@ -303,14 +313,13 @@ class Backlog:
         flow = job.ticket.caller.flow
         line = self._lines.get(flow)
         if line is None:
-            line = self._lines[flow] = _Line(flow, self._total.clock.now)
+            line = self._lines[flow] = _Line(flow)
             self._total.flows += 1
-            self._enter(line)
         return line
 
     def _enter(self, line: _Line) -> None:
-        line.key = line.progress
-        heapq.heappush(self._turns, (line.progress, next(self._order), line))
+        line.key = line.jobs[0].turn
+        heapq.heappush(self._turns, (line.key, next(self._order), line))
 
     # -- lengths ---------------------------------------------------------------------------------------------------
 

@@ -54,6 +54,8 @@ class Job:
     extra: OutputRequest | None = None
     #: Whether a batch, an expiry or a cancellation has claimed it.
     claimed: bool = False
+    #: Its place among the jobs of other flows: those with the least are next. The backlog sets it.
+    turn: float = 0.0
     #: Number of lanes that died while running it.
     deaths: int = 0
 

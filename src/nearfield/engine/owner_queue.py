@@ -73,7 +73,7 @@ class OwnerQueue:
     def next_runner(self, bulk: bool) -> Runner:
         """Return the model of the flow whose turn it is among those of a class; some job of the class waits."""
         backlogs = [key for key, backlog in self.backlogs.items() if key[1] is bulk and backlog.count]
-        return min(backlogs, key=lambda key: self.backlogs[key].progress)[0] if len(backlogs) > 1 else backlogs[0][0]
+        return min(backlogs, key=lambda key: self.backlogs[key].turn)[0] if len(backlogs) > 1 else backlogs[0][0]
 
     def waits_in(self, rank: bool, heavy_tokens: int) -> bool:
         """Return whether it has work in a rank: an owner with many interactive tokens waits among bulk."""

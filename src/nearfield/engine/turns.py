@@ -1,6 +1,6 @@
 """Turns by tokens: the `Caller` of a ticket, and the `TurnClock` by which waiting callers take turns.
 
-The order is that of start-time fair queueing (Goyal, Vin and Cheng 1996, doi:10.1145/248157.248171). Each member has a
+The order of owners is that of start-time fair queueing (Goyal, Vin and Cheng 1996, doi:10.1145/248157.248171). Each member has a
 progress: the tokens that it was served. The member with the least progress is next. A member that begins to wait starts
 at the clock, so that it neither saves turns while it is idle nor has to make up for turns that others had.
 """
