@@ -1,8 +1,9 @@
 """Turns by tokens: the `Caller` of a ticket, and the `TurnClock` by which waiting callers take turns.
 
-The order of owners is that of start-time fair queueing (Goyal, Vin and Cheng 1996, doi:10.1145/248157.248171). Each member has a
-progress: the tokens that it was served. The member with the least progress is next. A member that begins to wait starts
-at the clock, so that it neither saves turns while it is idle nor has to make up for turns that others had.
+Owners run in the order of start-time fair queueing (Goyal, Vin and Cheng 1996, doi:10.1145/248157.248171). Each member
+has a progress: the tokens that it was served. The member with the least progress is next. A member that begins to wait
+starts at the clock, so that it neither saves turns while it is idle nor has to make up for turns that others had. The
+flows of an owner use the same clock (`Backlog.extend`).
 """
 
 from __future__ import annotations
