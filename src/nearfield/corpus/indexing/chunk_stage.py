@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Collection, Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from nearfield.corpus import chunkers
 from nearfield.corpus.chunkers import Chunker, Embed
+from nearfield.corpus.chunkers.chunker import section_paths
 from nearfield.corpus.chunkers.token_counter import TokenCounter
 from nearfield.corpus.config import CollectionConfig
 from nearfield.corpus.document import Chunk, Document, Form, Span
-from nearfield.corpus.indexing import cleaning
-from nearfield.corpus.indexing.boilerplate import Boilerplate, BoilerplateDetector
+from nearfield.corpus.indexing.cleaning import document_cleaner
+from nearfield.corpus.indexing.cleaning.boilerplate import Boilerplate, BoilerplateDetector
 from nearfield.corpus.indexing.document_task import chunk_records
 from nearfield.corpus.indexing.near_duplicates import NearDuplicateIndex
 from nearfield.corpus.manifest.manifest import Manifest
@@ -38,7 +40,7 @@ class ChunkStage:
         self._embed = embed
         self._manifest = manifest
         self._chunkers: dict[Form, Chunker] = {}
-        self._boilerplate: dict[str, Collection[bytes]] = {}
+        self._boilerplate: dict[str, Boilerplate] = {}
         self._duplicates = NearDuplicateIndex(manifest.connection) if config.clean.duplicates else None
         if self._duplicates is not None:
             with manifest.writing():
@@ -75,34 +77,53 @@ class ChunkStage:
 
     def split(self, record: DocumentRecord, document: Document) -> tuple[list[ChunkRecord], int, int]:
         """Return a document's chunks, the number of chunks that were too small, and that of boilerplate lines."""
-        cleaned = cleaning.clean(document, self._boilerplate_of(record.source))
+        cleaned = document_cleaner.clean(document, self._boilerplate_of(record.source))
         text = cleaned.document.text
         spans = self._chunker(cleaned.document.form).split(cleaned.document)
-        meaningful = cleaning.drop_tiny(text, spans)
-        chunks = [self._chunk(number, span, record, cleaned) for number, span in enumerate(meaningful)]
+        meaningful = document_cleaner.drop_tiny(text, spans)
+        chunks = [self._chunk(span, [record.title, *span.headings], cleaned) for span in meaningful]
+        if cleaned.before is not None:
+            # Boilerplate is in no chunk of the text around it. As a chunk alone it is a near-duplicate of the same text
+            # in other documents: the first document stores it, and the places in the others are recorded.
+            chunks += self._passages(record, cleaned.passages, cleaned.before)
+            chunks.sort(key=lambda chunk: (chunk.start, chunk.end))
+        chunks = [replace(chunk, ordinal=number) for number, chunk in enumerate(chunks)]
         salt = record.digest if self.late else ""
         return chunk_records(record, chunks, salt), len(spans) - len(meaningful), sum(cleaned.dropped.values())
 
-    def _boilerplate_of(self, source: str) -> Collection[bytes]:
+    def _passages(
+        self, record: DocumentRecord, places: Sequence[tuple[int, int]], cleaned: document_cleaner.CleanedText
+    ) -> Iterator[Chunk]:
+        """Yield the chunks of boilerplate. They are embedded without the title, which is that of one place of many."""
+        document = cleaned.document
+        path_at = section_paths(document)
+        for start, end in places:
+            headings = path_at(start, end)
+            page = next((block.page for block in document.blocks if block.start <= start < block.end), None)
+            inner = [heading for heading in headings if heading != record.title]
+            for span in self._chunker(document.form).split(Document(document.text[start:end], form=document.form)):
+                place = Span(start + span.start, start + span.end, headings, page, span.tokens)
+                yield self._chunk(place, inner, cleaned)
+
+    def _boilerplate_of(self, source: str) -> Boilerplate:
         if source not in self._boilerplate:
-            rows = self._manifest.boilerplate(source)
-            self._boilerplate[source] = Boilerplate.from_rows(rows).digests if rows else frozenset()
+            self._boilerplate[source] = Boilerplate.from_rows(self._manifest.boilerplate(source) or [])
         return self._boilerplate[source]
 
-    def _chunk(self, ordinal: int, span: Span, record: DocumentRecord, cleaned: cleaning.CleanedText) -> Chunk:
+    def _chunk(self, span: Span, context: Sequence[str], cleaned: document_cleaner.CleanedText) -> Chunk:
         text = cleaned.document.text[span.start : span.end]
         start, end = cleaned.origin(span.start, span.end)
-        context = self._context_line(record.title, span.headings, text[:_START])
-        return Chunk(ordinal, text, start, end, context, tuple(span.headings), span.page, span.tokens)
+        line = self._context_line(context, text[:_START])
+        return Chunk(0, text, start, end, line, tuple(span.headings), span.page, span.tokens)
 
-    def _context_line(self, title: str, headings: Sequence[str], start: str) -> str:
+    def _context_line(self, context: Sequence[str], start: str) -> str:
         """Return title and headings as one line; if it is too long, the outermost ones are dropped.
 
         Headings at the start of the chunk itself are not repeated.
         """
         if not self._context:
             return ""
-        parts = [part for part in dict.fromkeys([title, *headings]) if part.strip() and part not in start]
+        parts = [part for part in dict.fromkeys(context) if part.strip() and part not in start]
         while parts and self._counter.count(" > ".join(parts)) > self._context - 1:
             parts = parts[1:]
         return " > ".join(parts)

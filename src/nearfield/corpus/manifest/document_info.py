@@ -43,15 +43,41 @@ class DocumentInfo:
 
 
 def join_chunks(chunks: Iterable[ChunkRecord]) -> str:
-    """Return a document's text from its chunks; where chunks overlap, the shared text appears once."""
-    text, last = "", 0
+    """Return a document's text from its chunks; where chunks overlap, the shared text appears once.
+
+    Text that the document shares with many others is a chunk alone, inside the range of the chunk around it.
+    """
+    outer: list[ChunkRecord] = []
+    inner: list[ChunkRecord] = []
+    reached = 0
     for chunk in sorted(chunks, key=lambda chunk: chunk.ordinal):
-        start, end = int(chunk.payload["start"]), int(chunk.payload["end"])
-        piece = chunk.text
+        _, end = _range(chunk)
+        (inner if end <= reached else outer).append(chunk)
+        reached = max(reached, end)
+    text, last = "", 0
+    for chunk in outer:
+        start, end = _range(chunk)
+        piece = _with_inner(chunk, inner)
         if text and start < last:
             shared = next((n for n in range(min(len(text), len(piece)), 0, -1) if text.endswith(piece[:n])), 0)
             text += piece[shared:]
         else:
             text += ("\n\n" if text else "") + piece
         last = end
+    return text
+
+
+def _range(chunk: ChunkRecord) -> tuple[int, int]:
+    return int(chunk.payload["start"]), int(chunk.payload["end"])
+
+
+def _with_inner(chunk: ChunkRecord, inner: Iterable[ChunkRecord]) -> str:
+    """Return a chunk's text with the chunks inside its range, each at the end of a line near its position."""
+    (start, end), text = _range(chunk), chunk.text
+    for other in inner:
+        low, high = _range(other)
+        if start <= low and high <= end:
+            ends = [at for at, sign in enumerate(text) if sign == "\n"] or [len(text)]
+            at = min(ends, key=lambda position: abs(position - (low - start)))
+            text = "\n\n".join(part for part in (text[:at].rstrip(), other.text, text[at:].lstrip()) if part)
     return text

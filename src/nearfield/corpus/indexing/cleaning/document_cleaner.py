@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from nearfield.corpus.document import Document, Span
-from nearfield.corpus.indexing.boilerplate import drop_repeated, page_boilerplate
-from nearfield.corpus.indexing.text_edits import Edit, EditedText
-
-#: A chunk with fewer words has no meaning alone.
-MIN_WORDS = 3
+from nearfield.corpus.indexing.cleaning.boilerplate import (
+    Boilerplate,
+    BoilerplateCandidate,
+    count_lines,
+    find_repeated,
+    page_boilerplate,
+)
+from nearfield.corpus.indexing.cleaning.text_edits import Edit, EditedText
+from nearfield.corpus.indexing.cleaning.word_count import WORDS, has_meaning
 
 _LINE_ENDS = "\x0b\x0c\x85\u2028\u2029"
 _SPACES = "\u00a0\u1680\u2000-\u200a\u202f\u205f\u3000"
@@ -29,19 +32,20 @@ _DIRTY = re.compile(f"\r\n?|[{_LINE_ENDS}{_SPACES}{_INVISIBLE}{_CONTROL}{_SURROG
 #: In source code, only what no compiler reads is removed.
 _DIRTY_CODE = re.compile(f"\r\n?|[{_CONTROL}{_SURROGATES}\ufeff]")
 _BLANK_RUN = re.compile(r"(?<=\n)(?:[^\S\n]*\n){2,}")
-_WORDS = re.compile(r"\w+")
-#: Scripts without spaces between words.
-UNSPACED = "\u2e80-\ua4cf\uf900-\ufaff\U00020000-\U0003ffff\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff"
-_UNSPACED = re.compile(f"[{UNSPACED}]")
 
 
 @dataclass(frozen=True)
 class CleanedText:
-    """A document after cleaning. ``dropped`` counts the boilerplate lines that were removed."""
+    """A document after cleaning. ``dropped`` counts the boilerplate lines that were removed.
+
+    ``passages`` are the different removed texts, each where it was first in the document ``before`` their removal.
+    """
 
     document: Document
     dropped: Mapping[str, int] = field(default_factory=dict)
     steps: tuple[EditedText, ...] = ()
+    passages: tuple[tuple[int, int], ...] = ()
+    before: CleanedText | None = None
 
     def origin(self, start: int, end: int) -> tuple[int, int]:
         """Return the range in the original text for a range in the cleaned text."""
@@ -50,12 +54,11 @@ class CleanedText:
         return start, end
 
 
-def clean(document: Document, boilerplate: Collection[bytes] = frozenset()) -> CleanedText:
+def clean(document: Document, boilerplate: Boilerplate | None = None) -> CleanedText:
     """Remove invisible characters, runs of blank lines and boilerplate from a document.
 
     Text is normalised to NFC, not NFKC, which would change code and formulas. In source code, only control characters
-    are removed. ``boilerplate`` are digests (see ``Boilerplate``) of the source's boilerplate; that of the document's
-    pages is detected here.
+    are removed. ``boilerplate`` is the source's; that of the document's pages is detected here.
     """
     steps: list[EditedText] = []
     document = _apply(document, _invisible(document), steps)
@@ -63,11 +66,25 @@ def clean(document: Document, boilerplate: Collection[bytes] = frozenset()) -> C
     if document.form == "code":
         return CleanedText(document, steps=tuple(steps))
     document = _apply(document, list(_not_composed(document.text)), steps)
-    repeated = frozenset(boilerplate) | page_boilerplate(document).digests
-    drops, dropped = drop_repeated(document, repeated) if repeated else ([], Counter[str]())
-    document = _apply(document, drops, steps)
+    pages = page_boilerplate(document)
+    repeated = pages.repeated if boilerplate is None else (*boilerplate.repeated, *pages.repeated)
+    groups = find_repeated(document, Boilerplate(repeated, pages.numbered)) if repeated else []
+    parts = [part for group in groups for part in group]
+    before = CleanedText(document, steps=tuple(steps)) if parts else None
+    document = _apply(document, [(part.start, part.end, "") for part in parts], steps)
     document = _apply(document, _blank_runs(document), steps)
-    return CleanedText(document, dropped, tuple(steps))
+    return CleanedText(document, count_lines(parts), tuple(steps), tuple(_passages(groups)), before)
+
+
+def _passages(groups: Sequence[Sequence[BoilerplateCandidate]]) -> Iterator[tuple[int, int]]:
+    """Yield the first place of each text among removed boilerplate that has a meaning without the text around it."""
+    seen: set[bytes] = set()
+    for group in groups:
+        digests = {digest for part in group for digest in part.digests}
+        text = " ".join(part.text for part in group if part.has_content)
+        if not digests <= seen and has_meaning(text):
+            yield group[0].start, group[-1].end
+        seen |= digests
 
 
 def _apply(document: Document, edits: Sequence[Edit], steps: list[EditedText]) -> Document:
@@ -140,15 +157,6 @@ def _blank_runs(document: Document) -> list[Edit]:
 
 
 def drop_tiny(text: str, spans: Sequence[Span]) -> list[Span]:
-    """Return the spans with at least three words, or all spans with a word if none has three.
-
-    In scripts without spaces between words, each character counts as a word.
-    """
-    meaningful = [span for span in spans if _has_meaning(text[span.start : span.end])]
-    return meaningful or [span for span in spans if _WORDS.search(text, span.start, span.end)]
-
-
-def _has_meaning(text: str) -> bool:
-    if len(_UNSPACED.findall(text)) >= MIN_WORDS:
-        return True
-    return sum(1 for _, word in zip(range(MIN_WORDS), _WORDS.finditer(text), strict=False)) >= MIN_WORDS
+    """Return the spans with at least three words, or all spans with a word if none has three."""
+    meaningful = [span for span in spans if has_meaning(text[span.start : span.end])]
+    return meaningful or [span for span in spans if WORDS.search(text, span.start, span.end)]

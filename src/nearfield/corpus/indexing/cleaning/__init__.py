@@ -1,0 +1,1 @@
+"""Cleaning: documents without invisible characters, boilerplate and page numbers."""

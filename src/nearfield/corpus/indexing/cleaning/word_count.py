@@ -1,0 +1,19 @@
+"""Whether a text has enough words to have a meaning alone."""
+
+from __future__ import annotations
+
+import re
+
+#: A text with fewer words has no meaning alone.
+MIN_WORDS = 3
+#: Scripts without spaces between words.
+UNSPACED = "\u2e80-\ua4cf\uf900-\ufaff\U00020000-\U0003ffff\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff"
+WORDS = re.compile(r"\w+")
+_UNSPACED = re.compile(f"[{UNSPACED}]")
+
+
+def has_meaning(text: str) -> bool:
+    """Return whether a text has at least three words; in scripts without spaces, each character counts as a word."""
+    if len(_UNSPACED.findall(text)) >= MIN_WORDS:
+        return True
+    return sum(1 for _, word in zip(range(MIN_WORDS), WORDS.finditer(text), strict=False)) >= MIN_WORDS
