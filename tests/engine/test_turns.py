@@ -256,8 +256,11 @@ def test_a_deadline_is_judged_by_the_owners_position() -> None:
         engine.submit(runner, GREEDY, [50] * 20, flow=-number)
     engine.submit(runner, POLITE, [50], deadline=time.monotonic() + 1)
     engine.submit(runner, "polite bulk", [50], deadline=time.monotonic() + 1, bulk=True)
+    engine.submit(runner, GREEDY, [50], flow="small", deadline=time.monotonic() + 1)
     with pytest.raises(Overloaded, match="must be done in"):
-        engine.submit(runner, GREEDY, [50], flow="new", deadline=time.monotonic() + 1)
+        engine.submit(runner, GREEDY, [50] * 20, flow="as large", deadline=time.monotonic() + 3)
+    with pytest.raises(Overloaded, match="must be done in"):
+        engine.submit(runner, GREEDY, [50], flow=0, deadline=time.monotonic() + 1)
 
 
 def test_owners_that_no_longer_wait_are_forgotten() -> None:

@@ -72,7 +72,7 @@ class BatchDraft:
 class _Line:
     """The waiting jobs of one flow, oldest first. ``key`` is that of its entry in the heap."""
 
-    __slots__ = ("count", "flow", "jobs", "key", "last_turn")
+    __slots__ = ("count", "flow", "jobs", "key", "last_turn", "tokens")
 
     def __init__(self, flow: Hashable) -> None:
         self.flow = flow
@@ -81,6 +81,7 @@ class _Line:
         self.key: float | None = None
         self.jobs: deque[Job] = deque()
         self.count = 0
+        self.tokens = 0
 
 
 class Backlog:
@@ -125,6 +126,7 @@ class Backlog:
             queue.append(job)
         line.jobs.extend(jobs)
         line.count += len(jobs)
+        line.tokens += tokens
         self._count(tokens, len(jobs))
         if line.key is None:
             self._enter(line)
@@ -137,6 +139,7 @@ class Backlog:
         line = self._line_of(job)
         line.jobs.appendleft(job)
         line.count += 1
+        line.tokens += length
         self._count(length, 1)
         job.turn = min(job.turn, self._turns[0][0] if self._turns else job.turn)
         self._enter(line)
@@ -179,12 +182,19 @@ class Backlog:
         self._count(-tokens, -count)
         self._claimed += count
         line.count -= count
+        line.tokens -= tokens
         if not line.count:
             total = self._total
             line.key = None
             line.jobs.clear()
             total.flows -= 1
             del self._lines[line.flow]
+
+    def tokens_ahead(self, flow: Hashable, tokens: int) -> int:
+        """Return the tokens that wait before the jobs of a new ticket of a flow."""
+        line = self._lines.get(flow)
+        turn = max(0.0 if line is None else line.last_turn, self._total.clock.now) + tokens
+        return sum(line.tokens for line in self._lines.values() if line.last_turn <= turn)
 
     def gather(self, budget: int, overhead: int, *, shared: int = 0) -> list[Job]:
         """Claim the next job and others that run well with it; return them. The arguments are those of `BatchDraft`."""

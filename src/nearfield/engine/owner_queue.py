@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Hashable, Iterable, Iterator
 
 from nearfield.engine.backlog import Backlog, WaitingWork
 from nearfield.engine.job import Job, Runner
@@ -88,6 +88,11 @@ class OwnerQueue:
         if rank is INTERACTIVE:
             return 0 if heavy else self.interactive.tokens
         return self.bulk.tokens + (self.interactive.tokens if heavy else 0)
+
+    def tokens_ahead(self, flow: Hashable, tokens: int, bulk: bool) -> int:
+        """Return the tokens that wait before those of a new ticket of a flow: interactive ones before bulk ones."""
+        ahead = sum(queue.tokens_ahead(flow, tokens) for (_, kind), queue in self.backlogs.items() if kind is bulk)
+        return ahead + (self.interactive.tokens if bulk else 0)
 
     def has_waiting(self, runner: Runner) -> bool:
         """Return whether a job of a model waits."""

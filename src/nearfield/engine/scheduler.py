@@ -93,7 +93,8 @@ class Scheduler:
             self._admission.check_space(tokens, self._space(name))
             heavy = self._heavy_tokens(name)
             if ticket.deadline is not None:
-                self._admission.check_deadline(ticket, tokens, state.tokens_ahead(name, tokens, ticket.bulk, heavy))
+                ahead = state.tokens_ahead(ticket.caller, tokens, ticket.bulk, heavy)
+                self._admission.check_deadline(ticket, tokens, ahead)
             owner = state.owner(name)
             if not (ticket.bulk or owner.interactive.tokens + tokens > heavy):
                 self._arrivals.record(name)

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from nearfield.engine.job import Job, Runner
 from nearfield.engine.lane import Lane
 from nearfield.engine.owner_queue import BULK, INTERACTIVE, OwnerQueue, QueueRank
+from nearfield.engine.turns import Caller
 
 #: Owners from which on those that no longer wait are forgotten.
 _MIN_OWNERS_TO_TIDY = 64
@@ -44,17 +45,17 @@ class SchedulerState:
             owner = self.owners[name] = OwnerQueue(name)
         return owner
 
-    def tokens_ahead(self, name: str, tokens: int, bulk: bool, heavy_tokens: int) -> int:
+    def tokens_ahead(self, caller: Caller, tokens: int, bulk: bool, heavy_tokens: int) -> int:
         """Return the tokens that run or wait before the last of a new ticket's.
 
-        Those are all of its owner's in the class, interactive ones before bulk ones, and of each other owner at most as
-        many as this one has then had.
+        Those are the ones of its owner whose turn is before its own, and of each other owner at most as many as this
+        one has then had.
         """
         running = sum(lane.batch.tokens for lane in self.lanes if lane.batch is not None)
-        own = self.owners.get(name)
-        others = [owner for owner in self.owners.values() if owner.name != name]
-        waiting = 0 if own is None else own.interactive.tokens + (own.bulk.tokens if bulk else 0)
-        rank = bulk or waiting + tokens > heavy_tokens
+        own = self.owners.get(caller.owner)
+        others = [owner for owner in self.owners.values() if owner.name != caller.owner]
+        waiting = 0 if own is None else own.tokens_ahead(caller.flow, tokens, bulk)
+        rank = bulk or tokens + (0 if own is None else own.interactive.tokens) > heavy_tokens
         limit = waiting + tokens
         ahead = sum(min(limit, owner.tokens_in(rank, heavy_tokens)) for owner in others)
         if rank is BULK:
