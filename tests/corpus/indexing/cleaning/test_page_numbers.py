@@ -122,6 +122,29 @@ def test_few_pages_keep_their_numbers() -> None:
     assert clean(document).document is document
 
 
+@pytest.mark.parametrize(
+    ("line", "is_number"),
+    [
+        (lambda n: f"Chapter 4: Function reference {n + 2}", True),
+        (lambda n: f"{n} FUNCTION REFERENCE", True),
+        (lambda n: f"Manual of Acme {n}", True),
+        (lambda n: f"Function reference {n * 3}", False),
+        (lambda n: f"Function table {n}", False),
+        (lambda n: f"Reference {n}", False),
+        (lambda n: f"{n} Functional references", False),
+    ],
+)
+def test_a_number_beside_a_title_of_the_document_is_a_page_number(line: Callable[[int], str], is_number: bool) -> None:
+    pages = edges(line)
+    text = f"4 Function reference\n{pages.text}"
+    moved = (Block(block.start + 21, block.end + 21, page=block.page) for block in pages.blocks)
+    document = Document(text, (Block(0, 20, "heading", 1, page=1), *moved), title="Manual of Acme")
+    cleaned = clean(document)
+    assert (cleaned.document is document) is not is_number
+    assert sum(cleaned.dropped.values()) == (8 if is_number else 0)
+    assert len(cleaned.passages) == is_number
+
+
 # -- PDF files -----------------------------------------------------------------------------------------------------
 
 

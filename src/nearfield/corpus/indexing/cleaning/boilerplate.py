@@ -130,8 +130,10 @@ def page_boilerplate(document: Document) -> Boilerplate:
         detector.count(parts)
     lines = (line for block in document.blocks if block.kind not in _NEVER for line in _block_lines(document, block))
     edges = _edge_lines(document, document.blocks)
+    headings = (document.text[block.start : block.end] for block in document.blocks if block.kind == "heading")
     sequences = find_page_numbers(
-        EdgeLine(line.page, line.start, line.text) for line in lines if line.page is not None and line.start in edges
+        (EdgeLine(line.page, line.start, line.text) for line in lines if line.page and line.start in edges),
+        [document.title, *headings],
     )
     rows = [
         RepeatedText(

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -28,11 +28,16 @@ _NAMED = re.compile(
     re.IGNORECASE,
 )
 #: A number beside a running title, with a separator or wide space between them. A number that follows a word directly
-#: may belong to it (Invoice 7, Chapter 7).
+#: may belong to it (Invoice 7, Chapter 7), unless the words are a title or heading of the document.
 _BESIDE = (
     re.compile(rf"\s*{_NUMBER}(?:\s*[|•·]\s*|\s{{2,}}|\t)(?P<title>\S.*)", re.IGNORECASE),
     re.compile(r"(?P<title>.*\S)(?:\s*[|•·]\s*|\s{2,}|\t)(?P<number>\d{1,5}|[ivxlcdm]{1,9})\s*", re.IGNORECASE),
 )
+_AFTER_TITLE = re.compile(r"(?P<title>.*\S) (?P<number>\d{1,5}|[ivxlcdm]{1,9})", re.IGNORECASE)
+_BEFORE_TITLE = re.compile(r"(?P<number>\d{1,5}|[ivxlcdm]{1,9}) (?P<title>\S.*)", re.IGNORECASE)
+#: Minimum number of words of a heading that a running title is recognised by.
+_MIN_TITLE_WORDS = 2
+_LETTERS = re.compile(r"[^\W\d_]+")
 _ROMAN = re.compile(r"m{0,3}(?:cm|cd|d?c{0,3})(?:xc|xl|l?x{0,3})(?:ix|iv|v?i{0,3})", re.IGNORECASE)
 _VALUES = {"i": 1, "v": 5, "x": 10, "l": 50, "c": 100, "d": 500, "m": 1000}
 
@@ -54,12 +59,16 @@ class NumberedLines:
     lines: Sequence[EdgeLine]
 
 
-def find_page_numbers(lines: Iterable[EdgeLine]) -> list[NumberedLines]:
-    """Return the lines with page numbers: on at least four pages, with numbers that rise as the pages do."""
+def find_page_numbers(lines: Iterable[EdgeLine], headings: Iterable[str] = ()) -> list[NumberedLines]:
+    """Return the lines with page numbers: on at least four pages, with numbers that rise as the pages do.
+
+    ``headings`` are the document's title and headings, which running titles repeat.
+    """
+    known = {name for name in map(_words, headings) if name.count(" ") >= _MIN_TITLE_WORDS + 1}
     sequences: dict[tuple[str, int], list[EdgeLine]] = defaultdict(list)
     titles: dict[str, str] = {}
     for line in lines:
-        for label, title, value in _readings(line.text):
+        for label, title, value in _readings(line.text, known):
             titles.setdefault(label, title)
             sequences[label, value - line.page].append(line)
     return [
@@ -77,7 +86,7 @@ def _runs(lines: Sequence[EdgeLine]) -> Iterator[list[EdgeLine]]:
             yield list(lines[low:high])
 
 
-def _readings(text: str) -> Iterator[tuple[str, str, int]]:
+def _readings(text: str, headings: Collection[str]) -> Iterator[tuple[str, str, int]]:
     """Yield each reading of a line as a page number: what is the same on other pages, the title in it, the number."""
     if match := _ALONE.fullmatch(text):
         yield from _reading("alone", "", match)
@@ -88,6 +97,15 @@ def _readings(text: str) -> Iterator[tuple[str, str, int]]:
         match = pattern.fullmatch(text)
         if match and any(map(str.isalpha, match["title"])):
             yield from _reading("beside", match["title"], match)
+    for pattern in (_AFTER_TITLE, _BEFORE_TITLE):
+        match = pattern.fullmatch(text)
+        if match and any(heading in _words(match["title"]) for heading in headings):
+            yield from _reading("title", match["title"], match)
+
+
+def _words(text: str) -> str:
+    """Return the words of a text, without numbers, each with a space before and after it."""
+    return f" {' '.join(_LETTERS.findall(text.casefold()))} "
 
 
 def _reading(kind: str, rest: str, match: re.Match[str]) -> Iterator[tuple[str, str, int]]:
