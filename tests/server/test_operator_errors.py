@@ -19,7 +19,12 @@ import pytest
 
 from nearfield import settings
 from nearfield.errors import SettingsError
-from nearfield.fileio.output_path import require_writable, require_writable_folder
+from nearfield.fileio.output_path import (
+    probe_writing,
+    probe_writing_file,
+    require_writable,
+    require_writable_folder,
+)
 from nearfield.server.auth.keys import ApiKeys
 from nearfield.server.lifecycle.preflight import check_settings, reload_certificate
 from nearfield.server.lifecycle.tls import certificate_expiry
@@ -133,6 +138,15 @@ def test_a_wrong_file_is_reported_before_models_are_loaded(tmp_path: Path) -> No
     result = subprocess.run(command, capture_output=True, text=True, timeout=120, env=environment, check=False)
     assert result.returncode == 2
     assert "none.pem cannot be read" in " ".join(result.stderr.split())
+
+
+def test_a_probe_leaves_no_folder(tmp_path: Path) -> None:
+    probe_writing(tmp_path / "new" / "folder")
+    probe_writing_file(tmp_path / "new" / "file.parquet")
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "folder").mkdir()
+    probe_writing(tmp_path / "folder")
+    assert (tmp_path / "folder").is_dir()
 
 
 def test_outputs_are_checked(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from nearfield.bulk.shard_job import ShardJob
 from nearfield.bulk.text_source import TextSource
 from nearfield.encoder import Encoder
 from nearfield.errors import InputError
-from nearfield.fileio.output_path import try_writing, try_writing_file
+from nearfield.fileio.output_path import probe_writing, probe_writing_file
 from nearfield.inference.encode_options import EncodeKeywords
 from nearfield.inference.loaded_model import LoadKeywords
 
@@ -99,7 +99,7 @@ def _embed_to_file(request: EmbedRequest, on_warning: Callable[[str], None]) -> 
         expand_paths(request.inputs, request.form, output), request.form, request.field, request.id_field
     )
     check_output(output, source)
-    try_writing_file(output)
+    probe_writing_file(output)
     job = FileJob(_load(request, on_warning), source, output, request.options)
     return job.run(restart=request.restart, shown=request.shown)
 
@@ -113,7 +113,7 @@ def _embed_to_folder(request: EmbedRequest, on_warning: Callable[[str], None]) -
     _refuse_inputs_in_output(paths, output)
     source = InputTable(paths, request.form, request.field, request.id_field, keep)
     if not options.dry_run:
-        try_writing(output)
+        probe_writing(output)
     task = ShardRequest(_load(request, on_warning), source, output, sharding, request.options)
     job = ShardJob(task, restart=request.restart, thorough=options.check, shown=request.shown)
     return job.forecast() if options.dry_run else job.run()

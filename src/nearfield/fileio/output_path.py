@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 
 from nearfield.errors import InputError
@@ -47,6 +48,14 @@ def try_writing_file(path: Path) -> None:
     try_writing(path.parent)
 
 
+def probe_writing_file(path: Path) -> None:
+    """Do what ``try_writing_file`` does, and remove the folders that it had to create."""
+    if path.exists():
+        try_writing_file(path)
+    else:
+        probe_writing(path.parent)
+
+
 def try_writing(folder: Path, mode: int = 0o777) -> None:
     """Create a folder, and write and delete a small file in it. Raises OSError if that fails."""
     folder.mkdir(mode=mode, parents=True, exist_ok=True)
@@ -54,3 +63,14 @@ def try_writing(folder: Path, mode: int = 0o777) -> None:
         file.write(b"x")
         file.flush()
         os.fsync(file.fileno())
+
+
+def probe_writing(folder: Path) -> None:
+    """Do what ``try_writing`` does, and remove the folders that it had to create."""
+    missing = [path for path in (folder, *folder.parents) if not path.exists()]
+    try:
+        try_writing(folder)
+    finally:
+        with suppress(OSError):  # another process uses it already
+            for path in missing:
+                path.rmdir()
