@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 
 class FairTurns:
@@ -12,6 +14,15 @@ class FairTurns:
     def __init__(self, slots: int = 1) -> None:
         self._free = slots
         self._waiting: dict[str, deque[asyncio.Future[None]]] = {}
+
+    @asynccontextmanager
+    async def slot(self, owner: str) -> AsyncIterator[None]:
+        """Hold a slot in the ``async with`` block."""
+        await self.acquire(owner)
+        try:
+            yield
+        finally:
+            self.release()
 
     async def acquire(self, owner: str) -> None:
         """Wait for a slot."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from typing import Any
@@ -13,11 +13,14 @@ import numpy as np
 
 from nearfield.arrays import ResultRow
 from nearfield.engine.engine import Engine
+from nearfield.engine.fair_turns import FairTurns
 from nearfield.engine.job import Job, Ticket
 from nearfield.inference.disk_cache import DiskCache
 
 #: Bytes that an entry takes beside its numbers.
 _OVERHEAD = 400
+#: Number of inputs whose keys are computed, or whose rows are copied, in one step of the event loop: some 3 ms.
+_INPUTS_PER_STEP = 1024
 
 
 class _NotComputedError(Exception):
@@ -45,6 +48,8 @@ class ResultCache:
     size: int = 0
     _entries: OrderedDict[bytes, tuple[ResultRow, int]] = field(default_factory=OrderedDict)
     _pending: dict[bytes, asyncio.Future[ResultRow]] = field(default_factory=dict)
+    #: Calls with many inputs take turns with their steps, so that the event loop runs between any two of them.
+    _steps: FairTurns = field(default_factory=FairTurns)
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -63,7 +68,7 @@ class ResultCache:
         jobs = ticket.jobs
         if not jobs:
             return await engine.run(ticket)  # its rows are set already: they need no model
-        keys = [_key(f"{self.version} {space}", job) for job in jobs]
+        keys = await self._keys(f"{self.version} {space}", ticket)
         rows: list[Any] = [None] * len(jobs)
         waits: dict[int, asyncio.Future[ResultRow]] = {}
         new: dict[bytes, Job] = {}
@@ -84,7 +89,33 @@ class ResultCache:
             part = _part(ticket, [jobs[index] for index in missing])
             for index, row in zip(missing, await engine.run(part), strict=True):
                 rows[index] = row
-        return np.stack(rows) if isinstance(ticket.rows, np.ndarray) else rows
+        return await self._stack(rows, ticket) if isinstance(ticket.rows, np.ndarray) else rows
+
+    async def _keys(self, space: str, ticket: Ticket) -> list[bytes]:
+        keys: list[bytes] = []
+        async for part in self._parts(ticket):
+            keys += [_key(space, job) for job in ticket.jobs[part]]
+        return keys
+
+    async def _stack(self, rows: Sequence[Any], ticket: Ticket) -> Any:
+        """Copy rows into one array."""
+        if len(rows) <= _INPUTS_PER_STEP:
+            return np.stack(rows)
+        stacked = np.empty((len(rows), *rows[0].shape), rows[0].dtype)
+        async for part in self._parts(ticket):
+            np.stack(rows[part], out=stacked[part])
+        return stacked
+
+    async def _parts(self, ticket: Ticket) -> AsyncIterator[slice]:
+        """Yield slices of a ticket's jobs; between two of them other calls and the event loop have their turn."""
+        count, owner = len(ticket.jobs), ticket.caller.owner
+        if count <= _INPUTS_PER_STEP:
+            yield slice(0, count)
+            return
+        for start in range(0, count, _INPUTS_PER_STEP):
+            async with self._steps.slot(owner):
+                yield slice(start, start + _INPUTS_PER_STEP)
+                await asyncio.sleep(0)
 
     async def _compute(self, engine: Engine, ticket: Ticket, jobs: dict[bytes, Job]) -> None:
         """Load or compute results, cache them, and deliver them to all calls that wait for them."""

@@ -106,7 +106,8 @@ async def tokenize_in_parts(
         count += sum(counts)
         # A text is charged its tokens when they are queued, and now what reading it cost beyond that.
         pairs = zip(sizes[part], counts, strict=False)
-        limits.charge_reading(sum(_excess(size, tokens, tokenizer.max_length) for size, tokens in pairs))
+        long = (pair for pair in pairs if pair[0] > _CHARACTERS_PER_TOKEN * pair[1])
+        limits.charge_reading(sum(_excess(size, count, tokenizer.max_length) for size, count in long))
         if part.stop < len(sizes):
             limits.check_count(count, complete=False)
     return results

@@ -43,6 +43,8 @@ _RESERVED_PART, _FEW_PART = 8, 64
 MAX_STRANGER_BYTES, MAX_SEARCHED_BYTES = 65_536, 2**20
 #: Maximum number of unfinished bodies of one owner, and of one address without a valid key.
 _MAX_UNFINISHED, _MAX_UNFINISHED_OF_STRANGER = 256, 32
+#: Bytes of a large body that are collected in one buffer.
+_BUFFER_BYTES = 2**20
 #: Seconds for which a body is not counted as unfinished: a client may send the bodies of many requests at once.
 _UNCOUNTED_SECONDS = 1.0
 
@@ -195,16 +197,20 @@ class RequestBody:
                 data: Buffer = message.get("body", b"")
                 self.reserve(len(data))
                 return data
-            # One buffer: a list of many small parts would take much more memory than their bytes.
-            data = bytearray()
+            # A list of many small parts would take much more memory than their bytes, and one buffer would be copied
+            # nine times while it grows to 32 MiB.
+            buffer, full = bytearray(), list[bytearray]()
             while True:
                 if message["type"] == "http.disconnect":
                     raise Cancelled("The client disconnected before the request was complete.")
                 part = message.get("body", b"")
                 self.reserve(len(part))
-                data += part
+                buffer += part
                 if not message.get("more_body", False):
-                    return data
+                    return b"".join([*full, buffer]) if full else buffer
+                if len(buffer) >= _BUFFER_BYTES:
+                    full.append(buffer)
+                    buffer = bytearray()
                 message = await receive()
         finally:
             del unfinished[self]

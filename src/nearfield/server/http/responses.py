@@ -15,6 +15,7 @@ from starlette.responses import Response, StreamingResponse
 from nearfield.errors import NearfieldError, OutOfMemory, Overloaded
 from nearfield.server.dialects import Dialect, Reply, Route
 from nearfield.server.exchange import Exchange
+from nearfield.server.http.decode_thread import suspended_collection
 from nearfield.server.http.reply_budget import LargeResponse, ReplyShare
 from nearfield.server.http.request_body import JSON
 from nearfield.server.logs import LOG
@@ -22,6 +23,8 @@ from nearfield.server.observability.prometheus import Prometheus
 
 #: Count of numbers above which a response is encoded in a thread.
 LARGE = 65_536
+#: Count of numbers that are encoded at a time, in half a millisecond.
+_PART = 8192
 #: Bytes of a number in JSON, with its comma; vectors in base64 have fewer.
 _BYTES_PER_NUMBER = 12
 
@@ -53,9 +56,13 @@ async def _exchange_response(
     route: Route, exchange: Exchange, prometheus: Prometheus, share: ReplyShare | None
 ) -> Response:
     started = time.perf_counter()
-    large = exchange.number_count > LARGE
-    encoding = asyncio.to_thread(encode_response, route.write, exchange) if large else None
-    data, reply = await encoding if encoding is not None else encode_response(route.write, exchange)
+    if exchange.number_count <= LARGE:
+        data, reply = encode_response(route.write, exchange)
+    elif share is None:
+        data, reply = await asyncio.to_thread(_encode_large, route.write, exchange)
+    else:
+        async with share.budget.encoding.slot(share.owner):
+            data, reply = await asyncio.to_thread(_encode_large, route.write, exchange)
     headers = exchange_headers(exchange)
     exchange.stage_seconds["reply"] = time.perf_counter() - started
     headers["server-timing"] = _server_timing(exchange)
@@ -71,11 +78,16 @@ async def _exchange_response(
     return LargeResponse(data, share, status, headers, media_type)
 
 
+def _encode_large(write: Callable[[Any], Any], exchange: Exchange) -> tuple[bytes, Reply | None]:
+    with suspended_collection():
+        return encode_response(write, exchange)
+
+
 def encode_response(write: Callable[[Any], Any], exchange: Exchange) -> tuple[bytes, Reply | None]:
     """Return the bytes of the body, and the ``Reply`` if ``write`` returned one.
 
-    orjson releases the interpreter only between calls. A long list of vectors is therefore encoded in parts, so that
-    the event loop can run between them.
+    orjson does not release the interpreter. A long list of vectors is therefore encoded in parts, and the interpreter
+    is released after each of them, so that the event loop can run.
     """
     body = write(exchange)
     reply = body if isinstance(body, Reply) else None
@@ -84,7 +96,7 @@ def encode_response(write: Callable[[Any], Any], exchange: Exchange) -> tuple[by
             return reply.content, reply
         body = reply.content
     if exchange.number_count > LARGE:
-        items_per_part = max(1, LARGE * exchange.size // exchange.number_count)
+        items_per_part = max(1, _PART * exchange.size // exchange.number_count)
         body = _encode_in_parts(body, items_per_part)
     return _encode(body), reply
 
@@ -97,7 +109,13 @@ def _encode_in_parts(value: Any, items_per_part: int) -> Any:
         return value
     # A fragment is copied unchanged, so that one may contain several items and the commas between them.
     starts = range(0, len(value), items_per_part)
-    return [orjson.Fragment(_encode(value[start : start + items_per_part])[1:-1]) for start in starts]
+    return [_encode_part(value[start : start + items_per_part]) for start in starts]
+
+
+def _encode_part(items: list[Any]) -> orjson.Fragment:
+    fragment = orjson.Fragment(_encode(items)[1:-1])
+    time.sleep(0)  # another thread that waits for the interpreter gets it now, not after the switch interval
+    return fragment
 
 
 def _encode(value: Any) -> bytes:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import Callable
 from typing import Any, cast
 
 import httptools
@@ -13,6 +12,8 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from nearfield.server.auth.owner import address_owner
 from nearfield.server.http.connection_limit import ConnectionLimit
+from nearfield.server.lifecycle.counted_transport import CountedTransport
+from nearfield.server.lifecycle.discard_turns import DiscardTurns
 from nearfield.server.logs import ACCESS
 
 #: Maximum bytes of a request line and headers, of trailers, and of what chunk sizes have beyond ``CHUNK_BYTES`` each.
@@ -26,18 +27,20 @@ CHUNK_BYTES = 16
 MAX_PIPELINED = 32
 #: Seconds within which a request's headers must arrive, from their first byte.
 HEADER_SECONDS = 10.0
-#: Seconds that the rest of a body may take after its request was answered.
+#: Seconds that the rest of a small body may take after its request was answered.
 REST_SECONDS = 30.0
 #: Seconds for which a connection counts as in use after its last byte: a busy client is about to send its next request.
 RECENT = 0.5
 #: A reply must proceed by this many bytes a second, measured over this many seconds in which some were pending.
 MIN_REPLY_RATE, REPLY_RATE_SECONDS = 16_384, 20.0
-#: After a refusal the connection stays open for this long, and reads this much: closing it with unread bytes would
-#: reset it, and the client might lose the reply.
-LINGER_SECONDS, LINGER_BYTES = 2.0, 4 * 2**20
+#: Seconds for which a connection stays open after a refusal, or after the reply to a request with an incomplete body:
+#: closing it with unread bytes would reset it, and the client might lose the reply.
+LINGER_SECONDS = 3.0
+#: The rest of a body with at most this many bytes is read after an early reply, and the connection is used again.
+MAX_REST_BYTES = 65_536
 
 #: Headers whose values are checked while they arrive.
-_CHECKED_HEADERS = frozenset({b"host", b"origin", b"transfer-encoding", b"expect"})
+_CHECKED_HEADERS = frozenset({b"host", b"origin", b"transfer-encoding", b"expect", b"content-length"})
 _VERSIONS = ("1.1", "1.0")
 
 
@@ -66,55 +69,6 @@ class RequestRefused(Exception):
         return STATUS_LINE[self.status] + lines + b"\r\n" + body
 
 
-def _drop(_: Any) -> None:
-    pass
-
-
-class CountedTransport:
-    """A transport that counts the bytes written to it, and drops those after ``write_eof``."""
-
-    __slots__ = (
-        "_write",
-        "_write_eof",
-        "abort",
-        "can_write_eof",
-        "close",
-        "get_extra_info",
-        "get_write_buffer_size",
-        "is_closing",
-        "pause_reading",
-        "resume_reading",
-        "set_protocol",
-        "set_write_buffer_limits",
-        "written",
-    )
-
-    def __init__(self, transport: asyncio.Transport) -> None:
-        self.written = 0
-        self._write: Callable[[Any], None] = transport.write
-        self.abort = transport.abort
-        self.can_write_eof = transport.can_write_eof
-        self.close = transport.close
-        self.get_extra_info = transport.get_extra_info
-        self.get_write_buffer_size = transport.get_write_buffer_size
-        self.is_closing = transport.is_closing
-        self.pause_reading = transport.pause_reading
-        self.resume_reading = transport.resume_reading
-        self.set_protocol = transport.set_protocol
-        self.set_write_buffer_limits = transport.set_write_buffer_limits
-        self._write_eof = transport.write_eof
-
-    def write(self, data: bytes) -> None:
-        """Count and write."""
-        self.written += len(data)
-        self._write(data)
-
-    def write_eof(self) -> None:
-        """Close the direction to the client. The application may still write to it: "100 Continue", for one."""
-        self._write = _drop
-        self._write_eof()
-
-
 class TimedHttpProtocol(HttpToolsProtocol):
     """An HTTP connection that bounds what a client can make it store, and how long it can make it wait.
 
@@ -123,6 +77,7 @@ class TimedHttpProtocol(HttpToolsProtocol):
 
     Args:
         limit: counts the open connections; a connection beyond the limit is refused.
+        discards: paces the reading of bytes that follow a refusal.
     """
 
     #: When the first byte of incomplete headers arrived.
@@ -141,11 +96,13 @@ class TimedHttpProtocol(HttpToolsProtocol):
     _message_complete = True
     _host: bytes | None = None
     _has_origin = _is_chunked = False
+    _content_length = 0
+    #: Whether the connection may be used again once the body is complete; until then, a reply closes it.
+    _keep_alive = False
     #: Whether the parser has stopped because of an ``Upgrade`` header.
     _ignoring_upgrade = False
-    #: Whether no further bytes are parsed, and how many were discarded.
-    _refused = False
-    _discarded = 0
+    #: Whether no further bytes are parsed; and whether nothing further is written either.
+    _refused = _lingers = False
     #: The refusal to send once all earlier requests were answered.
     _pending_refusal: RequestRefused | None = None
     #: The cycle of the request that the application works on; ``cycle`` is that of the last request.
@@ -155,15 +112,22 @@ class TimedHttpProtocol(HttpToolsProtocol):
     #: When a request was first seen answered whose body is incomplete.
     _rest_since: float | None = None
 
-    def __init__(self, *args: Any, limit: ConnectionLimit | None = None, **options: Any) -> None:
+    def __init__(
+        self,
+        *args: Any,
+        limit: ConnectionLimit | None = None,
+        discards: DiscardTurns | None = None,
+        **options: Any,
+    ) -> None:
         super().__init__(*args, **options)
         self._limit = limit
+        self._discards = discards or DiscardTurns()
 
     # -- the connection ----------------------------------------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Record when the connection was opened, or refuse it if there are too many."""
-        super().connection_made(cast(asyncio.Transport, CountedTransport(transport)))
+        super().connection_made(cast(asyncio.Transport, CountedTransport(transport, self._close)))
         self.opened = self.last_received = time.monotonic()
         if self._limit is None:
             return
@@ -175,7 +139,7 @@ class TimedHttpProtocol(HttpToolsProtocol):
             )
             self._refused = True
             self.transport.write(refusal.reply(self.server_state.default_headers))
-            self.transport.close()
+            self._close_now()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Release the connection, and end the request that the application works on."""
@@ -186,6 +150,7 @@ class TimedHttpProtocol(HttpToolsProtocol):
             running.disconnected = True
             running.message_event.set()
         self.pipeline.clear()
+        cast(CountedTransport, self.transport).forget_owner()
         super().connection_lost(exc)
 
     # -- bytes -------------------------------------------------------------------------------------------------------
@@ -263,6 +228,7 @@ class TimedHttpProtocol(HttpToolsProtocol):
         self.opened, self.headers_started = None, time.monotonic()
         self._first_slice = self._slices
         self._host = None
+        self._content_length = 0
         self._head_complete = self._message_complete = self._has_origin = self._is_chunked = False
 
     def on_header(self, name: bytes, value: bytes) -> None:
@@ -272,6 +238,8 @@ class TimedHttpProtocol(HttpToolsProtocol):
         name = name.lower()
         if name in _CHECKED_HEADERS:
             self._check_header(name, value)
+        if len(self.headers) >= MAX_HEADERS:
+            raise RequestRefused(431, "headers_too_large", f"The request has more than {MAX_HEADERS} headers.")
         self.headers.append((name, value))
 
     def _check_header(self, name: bytes, value: bytes) -> None:
@@ -287,6 +255,8 @@ class TimedHttpProtocol(HttpToolsProtocol):
             if value.strip().lower() != b"chunked":
                 raise RequestRefused(400, "invalid_http", "The only supported Transfer-Encoding is chunked.")
             self._is_chunked = True
+        elif name == b"content-length":
+            self._content_length = int(value)  # the parser has checked it
         elif value.lower() == b"100-continue":
             self.expect_100_continue = True
 
@@ -302,8 +272,6 @@ class TimedHttpProtocol(HttpToolsProtocol):
             raise RequestRefused(400, "invalid_http", "The request has no Host header.")
         if version == "1.0" and self._is_chunked:
             raise RequestRefused(400, "invalid_http", "HTTP/1.0 has no Transfer-Encoding.")
-        if len(self.headers) > MAX_HEADERS:
-            raise RequestRefused(431, "headers_too_large", f"The request has more than {MAX_HEADERS} headers.")
         if method == b"CONNECT":
             allow = (b"allow", b"GET, HEAD, POST, DELETE, OPTIONS")
             raise RequestRefused(405, "method_not_allowed", "This server is no proxy.", allow)
@@ -317,6 +285,9 @@ class TimedHttpProtocol(HttpToolsProtocol):
             self._ignoring_upgrade = True
             return
         super().on_headers_complete()
+        self._keep_alive = self.cycle.keep_alive
+        if self._is_chunked or self._content_length > MAX_REST_BYTES:
+            self.cycle.keep_alive = False
         if not self.pipeline or self.pipeline[0][0] is not self.cycle:
             self._running = self.cycle
 
@@ -347,12 +318,17 @@ class TimedHttpProtocol(HttpToolsProtocol):
             return
         self._message_complete = True
         self._stored_bytes = 0
+        if not self.cycle.response_started:
+            self.cycle.keep_alive = self._keep_alive
         super().on_message_complete()
 
     # -- replies -----------------------------------------------------------------------------------------------------
 
     def on_response_complete(self) -> None:
         """Start the next pipelined request, or send the refusal that waited for this response."""
+        if self._lingers:
+            self.server_state.total_requests += 1
+            return
         following = self.pipeline[-1][0] if self.pipeline else None
         super().on_response_complete()
         self._running = following
@@ -392,22 +368,57 @@ class TimedHttpProtocol(HttpToolsProtocol):
             self._limit.on_refusal(refusal.status)
         ACCESS.info("- - %s", refusal.status, extra={"code": refusal.code})
         self.transport.write(refusal.reply(self.server_state.default_headers))
+        self._linger()
+
+    # -- the end -----------------------------------------------------------------------------------------------------
+
+    def _close(self) -> None:
+        """Close the connection; after an early reply, not before the client had time to read it."""
+        cycle, early = self._running, self._refused or not self._message_complete
+        answered = cycle is not None and cycle.response_complete and not cycle.keep_alive
+        if early and answered and not self._lingers and not self.transport.is_closing():
+            self._linger()
+        else:
+            self._close_now()
+
+    def _close_now(self) -> None:
+        self.transport.close_now()  # type: ignore[attr-defined]
+
+    def _linger(self) -> None:
+        """Write nothing further, and discard what arrives for a while."""
+        self._refused = self._lingers = True
+        self.pipeline.clear()
         if self.transport.can_write_eof():
             self.transport.write_eof()
-        self.flow.resume_reading()
+        self.flow.pause_reading()
+        self._discards.wait(self)
         self.loop.call_later(LINGER_SECONDS, self._end_lingering)
 
     def _end_lingering(self) -> None:
         if self.transport.get_write_buffer_size():
             self.transport.abort()
         else:
-            self.transport.close()
+            self._close_now()
 
     def _discard(self, size: int) -> None:
-        """Drop bytes that follow a refused request; after some megabytes stop reading."""
-        self._discarded += size
-        if self._discarded > LINGER_BYTES:
+        """Drop bytes, and read no further ones before it is this connection's turn."""
+        self._discards.count(size)
+        if not self.flow.read_paused and not self.transport.is_closing():
             self.flow.pause_reading()
+            if self._lingers:
+                self._discards.wait(self)
+
+    def read_once(self) -> bool:
+        """Read one packet to discard it; return False if the connection is closed."""
+        if self.transport.is_closing():
+            return False
+        self.flow.resume_reading()
+        return True
+
+    def shutdown(self) -> None:
+        """Close the connection, or let the reply in progress do so."""
+        self._keep_alive = False
+        super().shutdown()
 
     # -- what the sweep looks at -------------------------------------------------------------------------------------
 
@@ -467,7 +478,8 @@ class ProtocolFactory:
 
     def __init__(self, limit: ConnectionLimit) -> None:
         self.limit = limit
+        self._discards = DiscardTurns()
 
     def __call__(self, *args: Any, **options: Any) -> TimedHttpProtocol:
         """Return a new connection."""
-        return TimedHttpProtocol(*args, limit=self.limit, **options)
+        return TimedHttpProtocol(*args, limit=self.limit, discards=self._discards, **options)
