@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from starlette.applications import Starlette
@@ -12,6 +13,7 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from nearfield.errors import MissingExtra
 from nearfield.inference.loaded_model import LoadedModel
@@ -19,6 +21,7 @@ from nearfield.server.batches.batch_runner import BatchRunner
 from nearfield.server.batches.webhooks.webhook_sender import WebhookSender
 from nearfield.server.http import openapi
 from nearfield.server.http.handler import RequestHandler
+from nearfield.server.http.head_limits import HeadLimits
 from nearfield.server.http.health import HealthEndpoints
 from nearfield.server.http.line_handler import RequestLineHandler
 from nearfield.server.http.responses import json_response
@@ -27,6 +30,7 @@ from nearfield.server.http.routing import (
     StaticPathLookup,
     StripTrailingSlash,
     group_routes,
+    refuse,
     routing_error_handler,
     unexpected_error_handler,
 )
@@ -94,7 +98,11 @@ def _middleware(settings: Settings, server: ServerState, routes: Sequence[Route]
     middleware = [
         Middleware(StripTrailingSlash),
         Middleware(AccessLog, is_stopping=lambda: server.stopping, on_response=server.count_response),
+        Middleware(HeadLimits, refuse=partial(refuse, dialects=server.dialects)),
     ]
+    if settings.trusted_proxies:  # uvicorn would run it before the limits
+        proxies: Any = ProxyHeadersMiddleware
+        middleware.append(Middleware(proxies, trusted_hosts=list(settings.trusted_proxies)))
     if settings.cors_origins:
         cors = Middleware(
             CORSMiddleware,

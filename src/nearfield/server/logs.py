@@ -28,6 +28,8 @@ ACCESS = logging.getLogger("nearfield.access")
 #: Loggers of libraries, of which only warnings and errors are shown.
 _LIBRARIES = ("uvicorn", "asyncio", "opentelemetry")
 _REQUEST_ID_PATTERN = re.compile(r"^[A-Za-z0-9._:-]{1,128}$")
+#: Characters of a path that are logged.
+_MAX_LOGGED_PATH = 1024
 _STANDARD_FIELDS = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 
 
@@ -211,7 +213,8 @@ class AccessLog:
             if ACCESS.isEnabledFor(logging.INFO):
                 fields: dict[str, object] = {"ms": round(seconds * 1e3, 2), "request_id": request_id}
                 fields |= state.get("log", {})
-                ACCESS.info("%s %s %s", scope["method"], scope["path"], status, extra=fields)
+                path = scope["path"][:_MAX_LOGGED_PATH]
+                ACCESS.info("%s %s %s", scope["method"], path, status, extra=fields)
 
 
 def request_id_of(scope: Scope) -> str:

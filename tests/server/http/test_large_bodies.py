@@ -17,7 +17,7 @@ import msgspec
 import pytest
 
 from nearfield.encoder import Encoder
-from nearfield.errors import Overloaded, SlowBody, TooLarge
+from nearfield.errors import InputError, Overloaded, SlowBody, TooLarge
 from nearfield.server.frontends.metrics_merge import MergedMetrics
 from nearfield.server.http import deadline as deadlines
 from nearfield.server.http import request_body
@@ -505,3 +505,27 @@ def test_the_longest_pause_of_several_processes_is_that_of_the_slowest() -> None
         lag._max_delays.append(seconds)
         pages[str(number)] = metrics.metrics()
     assert f"\n{name} 0.5\n" in MergedMetrics().page([], pages).decode()
+
+
+BAD_NAMES = {
+    "a number": b"\x01",
+    "a fraction": b"\xcb" + b"\x00" * 8,
+    "null": b"\xc0",
+    "bytes": b"\xc4\x01a",
+    "a list": b"\x92\x01\x02",
+    "an empty list": b"\x90",
+    "an object": b"\x80",
+    "an extension": b"\xd4\x01\x01",
+}
+
+
+@pytest.mark.parametrize("around", [b"\x81", b"\x91\x81", b"\x81\xa1a\x81", b"\x82\xa1a\x93\x91\x01\x80\x02"])
+@pytest.mark.parametrize("name", BAD_NAMES)
+def test_msgpack_objects_have_strings_as_names_at_any_depth(around: bytes, name: str) -> None:
+    with pytest.raises(InputError, match="must be strings"):
+        decode(around + BAD_NAMES[name] + b"\x01", "application/msgpack")
+
+
+def test_msgpack_with_values_of_all_kinds_is_decoded() -> None:
+    value = {"a": [1, [], {}, {"b": {"c": [None, 2.5, {"d": True}]}}, b"x" * 300], "e" * 40: "f" * 300, "g": -5}
+    assert decode(msgspec.msgpack.encode(value), "application/msgpack") == value

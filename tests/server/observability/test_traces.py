@@ -149,6 +149,7 @@ def test_a_trace_that_is_not_sampled_is_not_sent(tiny: Encoder) -> None:
         [("traceparent", f"00-{TRACE}-{PARENT}-01"), ("traceparent", f"00-{TRACE}-{PARENT}-01")],
         [("traceparent", b"\xff\xfe")],
         [("tracestate", "vendor=1")],
+        [("traceparent", f"00-{TRACE}-{PARENT}-01"), ("tracestate", "vendor=1," * 200)],
     ],
 )
 def test_a_parent_that_is_none_begins_a_new_trace(tiny: Encoder, headers: Any) -> None:

@@ -17,6 +17,8 @@ _WRITE_SIZE = 256 * 1024
 #: Maximum bytes beside the file: other fields, headers and boundaries.
 _MAX_OTHER_BYTES = 64 * 1024
 _MAX_FIELDS = 64
+#: Maximum bytes of a part's Content-Disposition: reading its parameters takes about a microsecond for each byte.
+_MAX_DISPOSITION_BYTES = 2048
 
 
 @dataclass
@@ -142,7 +144,10 @@ class _MultipartReader:
         self._header = self._value = b""
 
     def _on_part(self) -> None:
-        _, options = parse_options_header(self._headers.get(b"content-disposition", b""))
+        disposition = self._headers.get(b"content-disposition", b"")
+        if len(disposition) > _MAX_DISPOSITION_BYTES:
+            raise InputError(f"A Content-Disposition of the form has more than {_MAX_DISPOSITION_BYTES} bytes.")
+        _, options = parse_options_header(disposition)
         name = options.get(b"name", b"").decode("utf-8", "replace")
         self._part_count += 1
         if self._part_count > _MAX_FIELDS + 1:

@@ -37,6 +37,7 @@ from nearfield.server.lifecycle.preflight import check_settings
 from nearfield.server.lifecycle.serve import listening_address, ready_line, warn_if_open
 from nearfield.server.lifecycle.signals import SignalHandlers, ignore_early_signals
 from nearfield.server.logs import LOG, configure_logging
+from nearfield.server.observability.metrics_page import MetricsPage
 from nearfield.server.observability.prometheus import Prometheus
 from nearfield.setting_fields import ByteSize
 from nearfield.settings import Settings
@@ -123,6 +124,7 @@ class FrontendSupervisor:
         self._processes = list(processes)
         self._counts = Prometheus(loaded, tei=settings.tei_metrics)
         self._totals = MergedMetrics()
+        self._metrics_page = MetricsPage(self._page)
         self._keys: dict[bytes, ApiKey] = {}
         self._changed = asyncio.Event()
         self._started = self._stopping = False
@@ -208,7 +210,7 @@ class FrontendSupervisor:
             "start": start,
             "failed": failed,
             "done": done,
-            "page": self._page,
+            "page": self._metrics_page.read,
             "hold": self._hold,
         }
         channel.handlers |= {

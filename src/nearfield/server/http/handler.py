@@ -14,7 +14,6 @@ from nearfield.server.auth.api_key import ANONYMOUS, ApiKey
 from nearfield.server.auth.owner import address_owner, enter_request, owner_of
 from nearfield.server.exchange import Exchange
 from nearfield.server.files.upload import MultipartUpload
-from nearfield.server.http.content_bounds import LARGE_BODY
 from nearfield.server.http.deadline import RequestDeadline
 from nearfield.server.http.request_body import MAX_SEARCHED_BYTES, MAX_STRANGER_BYTES, RequestBody
 from nearfield.server.http.request_context import RequestContext
@@ -100,6 +99,8 @@ class RequestHandler:
                 )
             else:
                 body.belong_to(owner_of(state.key, state.peer))
+            if request.scope.get("query_string"):
+                context.query = dict(request.query_params)
             if upload:
                 context.upload = MultipartUpload(request.headers, deadline.receive)
                 return await self._receive_upload(state, context, body)
@@ -140,11 +141,11 @@ class RequestHandler:
             if state.denied is not None and len(data) > MAX_STRANGER_BYTES:
                 self._use_body_key(state, body, route.find_key(data) if route.find_key is not None else None)
             decoding = partial(routes.decode, context, data, server.content_bounds)
-            if len(data) <= LARGE_BODY:
-                state.chosen = decoding()
-            else:
+            if routes.is_large(context, data):
                 context.in_thread = partial(server.decode_thread.run, body.owner)
                 state.chosen = await context.in_thread(decoding)
+            else:
+                state.chosen = decoding()
         except (InputError, Overloaded):
             if state.denied is not None and route.body_key is None:
                 raise state.denied from None
@@ -154,13 +155,12 @@ class RequestHandler:
             self._use_body_key(state, body, route.body_key(context) if route.body_key is not None else None)
 
     def _context(self, request: Request) -> RequestContext:
+        """Return the context without the query, which is parsed once the client is known."""
         scope, server = request.scope, self._server
-        query = dict(request.query_params) if scope.get("query_string") else {}
         return RequestContext(
             server.models,
             request.headers,
             request.path_params,
-            query,
             request_id=scope["state"].get("request_id", ""),
             limits=server.limits,
             token_ids=server.token_ids,

@@ -323,14 +323,18 @@ def media_type(headers: Mapping[str, str]) -> str:
 
 
 def decode(data: Buffer, media_type: str = JSON, bounds: ContentBounds | None = None) -> dict[str, Any]:
-    """Decode an object in JSON or msgpack; a large one is checked against the bounds before.
+    """Decode an object in JSON or msgpack; a large one is checked against the bounds before, msgpack always for names.
 
     Raises:
         InputError: the body is invalid, is not an object, or is not Unicode.
         TooLarge: the body contains more than the bounds allow.
     """
-    if bounds is not None and len(data) > LARGE_BODY:
-        (check_msgpack if media_type == MSGPACK else check_json)(data, bounds)
+    if len(data) <= LARGE_BODY:
+        bounds = None
+    if media_type == MSGPACK:
+        check_msgpack(data, bounds)
+    elif bounds is not None:
+        check_json(data, bounds)
     try:
         content = _DECODERS[media_type](data)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
@@ -358,6 +362,7 @@ def read_fraction(text: str) -> float:
 
 _DECODERS = {
     JSON: msgspec.json.Decoder(float_hook=read_fraction).decode,
+    # Not in JSON but here, names may be anything: call check_msgpack before.
     MSGPACK: msgspec.msgpack.Decoder().decode,
 }
 

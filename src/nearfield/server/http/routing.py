@@ -17,8 +17,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from nearfield.errors import MissingBody, NearfieldError, UnsupportedMedia
 from nearfield.server.dialects import Dialect, Route, return_unchanged
 from nearfield.server.exchange import Exchange
-from nearfield.server.http.content_bounds import Buffer, ContentBounds
-from nearfield.server.http.request_body import JSON, convert, decode, ignored_fields, media_type
+from nearfield.server.http.content_bounds import LARGE_BODY, LARGE_MSGPACK, Buffer, ContentBounds
+from nearfield.server.http.request_body import JSON, MSGPACK, convert, decode, ignored_fields, media_type
 from nearfield.server.http.request_context import RequestContext
 from nearfield.server.http.responses import error_response, unexpected_error_response
 
@@ -55,6 +55,10 @@ class PathRoutes:
             if candidate.route.matches is not None and candidate.route.matches(context):
                 return candidate
         return self.fallback
+
+    def is_large(self, context: RequestContext, data: Buffer) -> bool:
+        """Return whether decoding a body would take long: it is then done in a thread."""
+        return len(data) > LARGE_MSGPACK and (len(data) > LARGE_BODY or media_type(context.headers) == MSGPACK)
 
     def decode(self, context: RequestContext, data: Buffer, bounds: ContentBounds | None = None) -> RouteCandidate:
         """Decode the body by its Content-Type, store it in the context, and return the route that serves the request.
@@ -178,6 +182,11 @@ def routing_error_handler(dialects: Sequence[Dialect]) -> Callable[[Request, HTT
         return response
 
     return handle
+
+
+def refuse(request: Request, error: NearfieldError, dialects: Sequence[Dialect]) -> Response:
+    """Return the error response to a request that no route has seen, in the form of the API that owns its prefix."""
+    return error_response(_prefix_owner(request.scope["path"], dialects), error)
 
 
 def _prefix_owner(path: str, dialects: Sequence[Dialect]) -> Dialect:

@@ -188,8 +188,7 @@ def uvicorn_config(app: Starlette, settings: Settings) -> uvicorn.Config:
         access_log=False,
         lifespan="off",
         server_header=False,
-        proxy_headers=bool(settings.trusted_proxies),
-        forwarded_allow_ips=list(settings.trusted_proxies),
+        proxy_headers=False,  # the application has the middleware, behind its limits
         ssl_certfile=settings.tls_cert,
         ssl_keyfile=settings.tls_key,
         backlog=4096,

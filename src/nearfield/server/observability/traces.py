@@ -7,6 +7,7 @@ generative AI (https://opentelemetry.io/docs/specs/semconv/gen-ai/gen-ai-spans/)
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Iterator, Mapping
@@ -37,6 +38,8 @@ _PROBES = frozenset({"/health", "/ready", "/metrics"})
 _METHODS = frozenset({"CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "TRACE"})
 _STAGES = ("tokenise", "queue", "run")
 _NOTE = "trace"
+#: Maximum bytes of what a client says about its trace; the specification asks for at least 512.
+_MAX_CONTEXT_BYTES = 1024
 
 
 @dataclass(frozen=True)
@@ -68,6 +71,8 @@ class Traces:
         self._provider.add_span_processor(BatchSpanProcessor(exporter))
         self._tracer = self._provider.get_tracer("nearfield", __version__)
         self._propagator = TraceContextTextMapPropagator()
+        # It warns of each invalid tracestate, and quotes it.
+        logging.getLogger("opentelemetry.trace.span").setLevel(logging.ERROR)
 
     @classmethod
     def for_endpoint(cls, endpoint: str) -> Traces:
@@ -131,6 +136,8 @@ class Traces:
         if len(values_of["traceparent"]) != 1:
             return Context()
         carrier = {name: ",".join(values) for name, values in values_of.items() if values}
+        if sum(map(len, carrier.values())) > _MAX_CONTEXT_BYTES:
+            return Context()
         return self._propagator.extract(carrier, Context())
 
     def close(self) -> None:
