@@ -13,7 +13,7 @@ from prometheus_client.core import Metric
 
 #: Pages that may be rendered at once after a pause, and pages a second from then on. Further requests get the last
 #: page, which is then at most a second old.
-_BURST, _PAGES_PER_SECOND = 8.0, 1.0
+_BURST, _PAGES_PER_SECOND = 16.0, 1.0
 #: Seconds that writing a page may take on the event loop.
 _MAX_LOOP_SECONDS = 0.02
 
