@@ -19,7 +19,7 @@ import pytest
 
 from nearfield.encoder import Encoder
 from nearfield.errors import ModelUnavailable, Overloaded, TooLarge, UnsupportedMedia
-from nearfield.server.batches import batch_lines, batch_runner, batch_store
+from nearfield.server.batches import batch_lines, batch_runner, batch_store, line_runner
 from nearfield.server.files import file_store, upload
 from nearfield.server.files.file_store import FileStore
 from nearfield.testing import write_tiny_model
@@ -290,7 +290,8 @@ def test_it_waits_for_room(client: openai.OpenAI, tiny: Encoder, monkeypatch: py
 def test_a_model_that_cannot_be_had_is_not_waited_for_without_end(
     client: openai.OpenAI, tiny: Encoder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(batch_runner, "_MAX_WAIT", 0.001)
+    for module in (batch_runner, line_runner):
+        monkeypatch.setattr(module, "_MAX_WAIT", 0.001)
 
     async def gone(*given: Any, **options: Any) -> Any:
         raise ModelUnavailable("no room", retry_after=5)

@@ -17,10 +17,11 @@ import pytest
 
 from nearfield.encoder import Encoder
 from nearfield.errors import NotThere, Overloaded, QuotaExceeded, StorageFull
-from nearfield.server.batches import batch_store
+from nearfield.server.batches import batch_runner, batch_store, line_runner
 from nearfield.server.batches.batch_store import BatchStore
 from nearfield.server.files import file_store
-from nearfield.server.files.file_store import FileStore, in_thread
+from nearfield.server.files.file_store import FileStore
+from nearfield.server.files.file_threads import in_thread
 from nearfield.server.files.quota import StorageLimits, StorageUsage
 from nearfield.server.files.wall_clock import WallClock
 from nearfield.server.http.content_bounds import ContentBounds
@@ -107,6 +108,33 @@ def test_unfinished_batches_of_a_key_are_bounded(tiny: Encoder, monkeypatch: pyt
         open_again.set()
         assert {_end(one, batch.id).status for batch in batches} == {"completed"}
         assert _end(two, other.id).status == _end(one, _batch(one).id).status == "completed"
+
+
+@pytest.mark.network
+def test_a_batch_that_waits_releases_its_slot(tiny: Encoder, monkeypatch: pytest.MonkeyPatch) -> None:
+    real, full = tiny.run_encode, threading.Event()
+
+    async def run_encode(*arguments: Any, **options: Any) -> Any:
+        if not full.is_set():
+            full.set()
+            raise Overloaded("full", retry_after=600)
+        return await real(*arguments, **options)
+
+    monkeypatch.setattr(tiny, "run_encode", run_encode)
+    monkeypatch.setattr(batch_runner, "_MAX_OPEN", 1)
+    for module in (batch_runner, line_runner):
+        monkeypatch.setattr(module, "_MAX_WAIT", 600.0)
+    with (
+        serving([tiny], api_keys=("one", "two")) as url,
+        _client(url, "one") as one,
+        _client(url, "two") as two,
+    ):
+        waiting = _batch(one)
+        assert full.wait(30)
+        assert _end(two, _batch(two).id).status == "completed"
+        assert one.batches.retrieve(waiting.id).status == "in_progress"
+        one.batches.cancel(waiting.id)
+        assert _end(one, waiting.id).status == "cancelled"
 
 
 @pytest.mark.network

@@ -93,6 +93,8 @@ class BatchJob:
     #: Digests of the custom_ids of finished lines; None until the partial files were read.
     done: set[bytes] | None = None
     tokens: int = 0
+    #: Failed attempts of unfinished lines, and when to try again (``time.monotonic``), by custom_id.
+    attempts: dict[str, tuple[int, float]] = field(default_factory=dict)
     #: Lines are written one after another.
     write_lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
@@ -104,6 +106,10 @@ class BatchJob:
         counts = self.batch.request_counts
         counts.completed, counts.failed = counts.completed + good, counts.failed + (not good)
         self.tokens += tokens
+
+    def retry_time(self, custom_id: str) -> float:
+        """Return when a line may be tried (``time.monotonic``)."""
+        return self.attempts[custom_id][1] if custom_id in self.attempts else 0.0
 
     def is_done(self, custom_id: str) -> bool:
         """Return whether a line is done."""

@@ -21,6 +21,8 @@ from nearfield.server.http.request_body import read_fraction
 
 #: Maximum number of requests in a batch, of inputs of all its requests, and of bytes of its file.
 MAX_LINES, MAX_INPUTS, MAX_BYTES = 50_000, 50_000, 200 * 2**20
+#: Maximum number of blank lines in a file.
+_MAX_BLANK_LINES = 50_000
 #: Maximum bytes of one line, and characters of a custom_id.
 _MAX_LINE_BYTES, _MAX_ID_LENGTH = 32 * 2**20, 512
 #: Maximum number of errors that are reported for a file.
@@ -58,6 +60,7 @@ class LineChecker:
 
     def __init__(self, endpoint: str, bounds: ContentBounds) -> None:
         self.total = 0
+        self._blank_lines = 0
         self._bounds = bounds
         self.model: str | None = None
         self._endpoint = endpoint
@@ -68,6 +71,8 @@ class LineChecker:
 
     def check(self, number: int, raw: bytes) -> bool:
         """Check a line; return whether to go on."""
+        if not raw.strip():
+            return self._count_blank()
         self.total += 1
         try:
             self._problems += self._check(number, raw)
@@ -86,10 +91,18 @@ class LineChecker:
             return len(self._problems) < _MAX_ERRORS
         return False
 
+    def _count_blank(self) -> bool:
+        self._blank_lines += 1
+        if self._blank_lines <= _MAX_BLANK_LINES:
+            return True
+        message = f"A batch may have {_MAX_BLANK_LINES} blank lines; this has more."
+        self._problems = [LineError("too_many_blank_lines", message)]
+        return False
+
     def finish(self) -> list[LineError]:
         """Return the errors, and set ``model`` if all lines name the same one."""
         self.model = self._models.pop() if len(self._models) == 1 else None
-        if not self.total:
+        if not self.total and not self._problems:
             return [LineError("empty_file", "The file holds no requests: give one JSON object a line.")]
         return self._problems
 
@@ -140,7 +153,7 @@ def _inputs(value: Any) -> int:
 
 
 def read_lines(path: Path, at: int = 0) -> Iterator[tuple[int, bytes, int]]:
-    """Yield the lines of a file that are not blank: number (from ``at``), bytes, and where the next one starts.
+    """Yield the lines of a file: number (from ``at``), bytes, and where the next one starts.
 
     Only the beginning of a line that is too long is read.
     """
@@ -155,8 +168,7 @@ def read_lines(path: Path, at: int = 0) -> Iterator[tuple[int, bytes, int]]:
             while len(rest) > _MAX_LINE_BYTES and not rest.endswith(b"\n"):
                 rest = content.readline(_MAX_LINE_BYTES + 1)
             end = content.tell()
-            if raw.strip():
-                yield number, raw, end
+            yield number, raw, end
 
 
 def read_responses(path: Path) -> Iterator[tuple[str, int, int]]:

@@ -9,20 +9,16 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
-from functools import partial
-from typing import Any, Protocol
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import closing
+from typing import Protocol
 
+from nearfield.engine.fair_turns import FairTurns
 from nearfield.errors import (
     AccessDenied,
     BatchesElsewhere,
-    Cancelled,
     InputError,
-    ModelUnavailable,
-    NearfieldError,
     NotThere,
-    Overloaded,
     QuotaExceeded,
     RateLimited,
     ShuttingDown,
@@ -32,9 +28,12 @@ from nearfield.errors import (
 from nearfield.fileio.locks import try_lock
 from nearfield.server.batches.batch import UNFINISHED, BatchJob, BatchObject, Outcome
 from nearfield.server.batches.batch_lines import BatchLine, LineError
+from nearfield.server.batches.batch_slots import BatchSlots
 from nearfield.server.batches.batch_store import BatchStore
+from nearfield.server.batches.line_runner import LineHandler, LineRunner, RunnerStopped, end_tasks
 from nearfield.server.batches.webhooks.webhook_sender import WebhookSender
-from nearfield.server.files.file_store import FileStore, in_thread, new_id
+from nearfield.server.files.file_store import FileStore, new_id
+from nearfield.server.files.file_threads import in_thread
 from nearfield.server.files.storage_errors import convert_storage_errors
 from nearfield.server.http.content_bounds import ContentBounds
 from nearfield.server.logs import LOG
@@ -43,36 +42,20 @@ from nearfield.server.logs import LOG
 WINDOW = 86_400
 #: Batches that are open at once, and those of them that compute.
 _MAX_OPEN, _MAX_COMPUTING = 32, 2
-#: Seconds of the shortest and longest wait for capacity, and tries for a model that is not available.
-_MIN_WAIT, _MAX_WAIT, _MODEL_TRIES = 0.05, 30.0, 10
+#: Seconds of the longest wait, and of those between attempts of a cancelled batch's lines.
+_MAX_WAIT, _CANCEL_WAIT = 30.0, 0.05
+#: Seconds between two looks of a batch that waits at whether it was cancelled, or its slot is needed.
+_LOOK_SECONDS = 0.5
+#: Seconds for which the lines in work of a cancelled batch are tried.
+_CANCEL_SECONDS = 5.0
+#: Seconds that the lines in work get to end once they were cancelled.
+_END_SECONDS = 1.0
 #: Seconds after which a batch that waits for space on the disk tries again.
 _SPACE_SECONDS = 5.0
 #: Seconds by which a batch may have been created in the future before the clock counts as set back.
 _MAX_CLOCK_LAG = 300.0
 #: Name of the task that sends webhooks, among those of batches.
 _WEBHOOKS = "webhooks"
-
-
-@dataclass(frozen=True)
-class LineResponse:
-    """The reply to one line, as it would have come to a request."""
-
-    status: int
-    body: bytes
-    tokens: int = 0
-
-
-class LineHandler(Protocol):
-    """Answers the lines of batches."""
-
-    def check_owner(self, owner: str) -> None:
-        """Raise AccessDenied or RateLimited where the owner may not send requests (now)."""
-
-    async def answer_line(self, url: str, body: Mapping[str, Any], owner: str, seconds: float) -> LineResponse:
-        """Answer a request in the bulk class. Raises only what may be retried: Overloaded, ShuttingDown."""
-
-    def refuse_line(self, url: str, error: NearfieldError) -> LineResponse:
-        """Return the error as a batch line's response."""
 
 
 class Worker(Protocol):
@@ -85,8 +68,12 @@ class Worker(Protocol):
         """Return whether it has the lock, or takes it now."""
 
 
-class _RunnerStopped(Exception):
-    """The server is stopping; the batch goes on at the next start."""
+class _SlotReleased(Exception):
+    """The batch has released its slot, and goes on after some seconds."""
+
+    def __init__(self, seconds: float = 0.0) -> None:
+        super().__init__(seconds)
+        self.seconds = seconds
 
 
 class BatchRunner:
@@ -98,15 +85,19 @@ class BatchRunner:
         self._store = BatchStore(files, bounds, webhooks)
         self._handler = handler
         self._stop = asyncio.Event()
+        self._lines = LineRunner(handler, self._store, self._stop, self._left)
         self._more = asyncio.Event()
-        self._turn = asyncio.Semaphore(_MAX_COMPUTING)
+        self._slots = BatchSlots(_MAX_OPEN)
+        self._turns = FairTurns(_MAX_COMPUTING)
         #: One file is checked at a time: several threads that decode would each make the event loop wait.
-        self._checking = asyncio.Semaphore(1)
+        self._checking = FairTurns()
         self._task: asyncio.Task[None] | None = None
         self._lock: int | None = None
         self._started = time.monotonic()
         #: Batches that failed in an unexpected way; they are tried again after the next request for them.
         self._given_up: set[str] = set()
+        #: Batches to be cancelled, as of the last look at the records.
+        self._cancelling: set[str] = set()
         #: Batches that wait for space on the disk.
         self._waiting: set[str] = set()
         #: The process that runs the batches, where it is another one.
@@ -205,8 +196,9 @@ class BatchRunner:
             self._task = asyncio.get_running_loop().create_task(self._work())
 
     def stop(self) -> None:
-        """Start no further lines."""
+        """Start no further lines, and read no further ones."""
         self._stop.set()
+        self._store.stop()
         self._more.set()
 
     async def stopped(self, seconds: float) -> None:
@@ -215,7 +207,7 @@ class BatchRunner:
             return
         await asyncio.wait([self._task], timeout=seconds)
         self._task.cancel()
-        await asyncio.wait([self._task])
+        await asyncio.wait([self._task], timeout=_END_SECONDS)
 
     async def hold(self) -> bool:
         """Take the lock of this folder's batches; return whether this process, or its worker process, has it."""
@@ -240,26 +232,29 @@ class BatchRunner:
         try:
             while self._files.used and self._hold() and not self._stop.is_set():
                 self._more.clear()
-                for job in await in_thread(self._store.unfinished):
-                    if job.batch.id not in (running.keys() | self._given_up) and len(running) < _MAX_OPEN:
-                        running[job.batch.id] = asyncio.create_task(self._attend(job))
+                unfinished = await in_thread(self._store.unfinished)
+                self._cancelling = {job.batch.id for job in unfinished if job.batch.status == "cancelling"}
+                unknown = [job for job in unfinished if job.batch.id not in (running.keys() | self._given_up)]
+                for job in self._slots.choose(unknown):
+                    running[job.batch.id] = asyncio.create_task(self._attend(job))
                 if _WEBHOOKS not in running and await self._webhooks.any_waiting():
                     running[_WEBHOOKS] = asyncio.create_task(self._webhooks.run(self._stop))
-                if not running and not self._more.is_set():
+                pause = self._slots.next_end()
+                if not running and not self._more.is_set() and pause is None:
                     return
-                await self._any_done(list(running.values()))
+                await self._any_done(list(running.values()), pause)
                 running = {name: task for name, task in running.items() if not task.done()}
             await asyncio.gather(*running.values())
         except StorageFailed:
             pass  # it is logged, and the next request tries again
         finally:
-            await _end(running.values())
+            await end_tasks(running.values())
             self._release()
 
-    async def _any_done(self, tasks: Sequence[asyncio.Task[None]]) -> None:
+    async def _any_done(self, tasks: Sequence[asyncio.Task[None]], seconds: float | None) -> None:
         more = asyncio.create_task(self._more.wait())
         try:
-            await asyncio.wait([more, *tasks], return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait([more, *tasks], timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
         finally:
             more.cancel()
 
@@ -272,11 +267,15 @@ class BatchRunner:
             except (StorageFailed, QuotaExceeded, AccessDenied, NotThere) as error:
                 await self._fail(job, LineError(error.code, str(error), param=getattr(error, "param", None)))
             LOG.info("batch %s %s", job.batch.id, job.batch.status)
-        except (_RunnerStopped, ShuttingDown):
+        except _SlotReleased as released:
+            self._slots.pause(job.batch.id, released.seconds)
+        except (RunnerStopped, ShuttingDown):
             self._given_up.add(job.batch.id)
         except Exception as error:  # noqa: BLE001 - the other batches go on
             LOG.error("batch %s stands still: %s", job.batch.id, type(error).__name__, exc_info=error)
             self._given_up.add(job.batch.id)
+        finally:
+            self._slots.release(job.batch.id)
 
     async def _advance_or_wait(self, job: BatchJob) -> bool:
         """Do a batch's remaining work and return True; if the disk is full, wait a while and return False."""
@@ -290,12 +289,13 @@ class BatchRunner:
             self._waiting.discard(job.batch.id)
             return True
         while True:
-            await self._pause(_SPACE_SECONDS)
+            await self._wait(job, _SPACE_SECONDS)
             try:
                 await in_thread(self._files.check_space, 0)
                 # The record may have changed, and lines may be written that are not counted.
                 job.batch, job.done = await in_thread(self._store.find, job.batch.id, job.owner), None
             except StorageFull:
+                await self._pause(_LOOK_SECONDS)
                 continue
             return False
 
@@ -308,15 +308,24 @@ class BatchRunner:
         }
         while job.batch.status in UNFINISHED:
             if self._stop.is_set():
-                raise _RunnerStopped
+                raise RunnerStopped
             await steps[job.batch.status](job)
 
     # -- steps -----------------------------------------------------------------------------------------------------
 
     async def _validate(self, job: BatchJob) -> None:
         """Read the whole file once: what has not the shape of requests fails the batch before anything is done."""
-        async with self._checking:
-            total, model, problems = await in_thread(self._store.check, job)
+        with closing(self._store.check(job)) as check:
+            while True:
+                async with self._checking.slot(job.owner):
+                    if await in_thread(check.advance):
+                        break
+                job.batch = await in_thread(self._store.find, job.batch.id, job.owner)
+                if job.batch.status != "validating":
+                    return
+                if self._slots.must_release(job, sliced=False):
+                    raise _SlotReleased
+        total, model, problems = check.total, check.model, check.problems
 
         def change(batch: BatchObject) -> None:
             if batch.status == "validating":
@@ -343,82 +352,57 @@ class BatchRunner:
             lines: Sequence[BatchLine] = window
             while lines and job.batch.status == "in_progress" and self._left(job) > 0:
                 await self._wait_for_rate(job)
-                await in_thread(self._store.check_quota, job)
-                async with self._turn:
-                    lines = await self._do(job, lines)
+                pause = 0.0
+                if job.batch.id not in self._cancelling:
+                    await in_thread(self._store.check_quota, job)
+                    async with self._turns.slot(job.owner):
+                        lines, pause = await self._lines.answer(job, lines)
                 await self._update(job, job.record_progress)
+                if job.batch.status == "in_progress":
+                    await self._wait(job, pause)
+                    if self._slots.must_release(job):
+                        raise _SlotReleased
+            if lines and job.batch.id in self._cancelling:
+                await self._end_window(job, lines)
         if job.batch.status == "in_progress":
             await self._update(job, self._finalizing)
+
+    async def _end_window(self, job: BatchJob, window: Sequence[BatchLine]) -> None:
+        """Answer the lines of a cancelled batch that were tried already, if there is capacity soon."""
+        until = time.monotonic() + _CANCEL_SECONDS
+        lines = [line for line in window if line.custom_id in job.attempts]
+        while lines and time.monotonic() < until and self._left(job) > 0:
+            await self._pause(_CANCEL_WAIT)
+            async with self._turns.slot(job.owner):
+                lines, _ = await self._lines.answer(job, lines)
 
     def _finalizing(self, batch: BatchObject) -> None:
         if batch.status == "in_progress":
             batch.status, batch.finalizing_at = "finalizing", self._store.now()
 
-    async def _do(self, job: BatchJob, window: Sequence[BatchLine]) -> list[BatchLine]:
-        """Answer lines concurrently: they share the engine's batches. Return those for which the key had no tokens."""
-        tasks = [asyncio.create_task(self._one(job, line)) for line in window]
-        try:
-            results = await asyncio.gather(*tasks, return_exceptions=True)
-        finally:
-            await _end(tasks)
-        error = next((result for result in results if isinstance(result, BaseException)), None)
-        if error is not None:
-            raise error
-        return [line for line, done in zip(window, results, strict=True) if not done]
-
-    async def _one(self, job: BatchJob, line: BatchLine) -> bool:
-        """Answer a line and store the answer; return whether there is nothing left to do for it."""
-        try:
-            answer = await self._answer(job, line)
-        except RateLimited:
-            return False
-        if answer is None:
-            return True  # the batch has expired; the remaining lines get their error later
-        good = answer.status == 200
-        response = b'{"status_code":%d,"request_id":"%s","body":%s}' % (
-            answer.status,
-            new_id("req_").encode(),
-            answer.body,
-        )
-        async with job.write_lock:
-            await in_thread(partial(self._store.write, job, line.custom_id, response, answer.tokens, good=good))
-        return True
-
-    async def _answer(self, job: BatchJob, line: BatchLine) -> LineResponse | None:
-        """Answer a line, with retries while the engine is full; None once the batch has expired.
-
-        Raises:
-            RateLimited: the key has used up its tokens of this minute.
-        """
-        tries = 0
-        while (left := self._left(job)) > 0:
-            if self._stop.is_set():
-                raise _RunnerStopped
-            body = {name: value for name, value in line.body.items() if value is not None}
-            try:
-                return await self._handler.answer_line(line.url, body, job.owner, left)
-            except RateLimited:
-                raise  # other batches compute until there are tokens again
-            except Overloaded as error:
-                tries += 1
-                if isinstance(error, ModelUnavailable) and tries > _MODEL_TRIES:
-                    return self._handler.refuse_line(line.url, error)
-                await self._pause(max(error.retry_after, _MIN_WAIT * 2 ** min(tries, 20)))
-            except Cancelled as error:
-                raise ShuttingDown(str(error)) from error
-        return None
-
     async def _wait_for_rate(self, job: BatchJob) -> None:
         """Wait until the owner has tokens of this minute left."""
-        while self._left(job) > 0:
+        while self._left(job) > 0 and job.batch.id not in self._cancelling:
             if self._stop.is_set():
-                raise _RunnerStopped
+                raise RunnerStopped
             try:
                 self._handler.check_owner(job.owner)
             except RateLimited as error:
-                await self._pause(error.retry_after)
+                await self._wait(job, error.retry_after)
             else:
                 return
+
+    async def _wait(self, job: BatchJob, seconds: float) -> None:
+        """Sleep until the time is over, or the batch is to be cancelled.
+
+        Raises:
+            _SlotReleased: another owner needs the slot.
+        """
+        until = time.monotonic() + min(seconds, _MAX_WAIT)
+        while (left := until - time.monotonic()) > 0 and job.batch.id not in self._cancelling:
+            if self._slots.must_release(job, idle=True):
+                raise _SlotReleased(left)
+            await self._pause(min(left, _LOOK_SECONDS))
 
     async def _pause(self, seconds: float) -> None:
         """Sleep, but not while the server stops."""
@@ -426,7 +410,7 @@ class BatchRunner:
             await asyncio.wait_for(self._stop.wait(), min(seconds, _MAX_WAIT))
         except asyncio.TimeoutError:
             return
-        raise _RunnerStopped
+        raise RunnerStopped
 
     async def _cancel(self, job: BatchJob) -> None:
         await self._resume(job)
@@ -464,11 +448,3 @@ class BatchRunner:
         if batch.status not in UNFINISHED:
             raise InputError(f"Cannot cancel a batch with status '{batch.status}'.", param="batch_id")
         batch.status, batch.cancelling_at = "cancelling", self._store.now()
-
-
-async def _end(tasks: Any) -> None:
-    """Cancel the tasks that still run, and wait for them."""
-    tasks = list(tasks)
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)

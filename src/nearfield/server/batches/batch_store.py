@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Callable, Sequence
+import threading
+import time
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
 import orjson
 
-from nearfield.errors import NotThere, TooManyBatches
+from nearfield.errors import NotThere, ShuttingDown, TooManyBatches
 from nearfield.server.batches.batch import UNFINISHED, BatchJob, BatchObject, Counts, Outcome, Problems
 from nearfield.server.batches.batch_lines import (
     BatchLine,
@@ -29,10 +32,49 @@ from nearfield.server.http.content_bounds import ContentBounds
 
 #: Lines in work at once, and their bytes: repeated after a kill, and waited for at a shutdown.
 _WINDOW_LINES, _WINDOW_BYTES = 256, 256 * 1024
+#: Seconds for which a file is checked at a time.
+_SLICE_SECONDS = 0.1
 #: Maximum number of ended batches of an owner whose records stay; the oldest are removed first.
 _MAX_ENDED = 10_000
 #: Seconds after which a client with too many batches may try again.
 _RETRY_SECONDS = 30.0
+
+
+class FileCheck:
+    """The check of a batch's file, in slices: other owners get a turn in between."""
+
+    def __init__(self, checker: LineChecker, lines: Iterator[tuple[int, bytes, int]]) -> None:
+        self._checker = checker
+        self._lines = lines
+        #: The errors, once the check is done.
+        self.problems: list[LineError] = []
+
+    @property
+    def total(self) -> int:
+        """Number of requests so far."""
+        return self._checker.total
+
+    @property
+    def model(self) -> str | None:
+        """The model of all requests, if they name the same one."""
+        return self._checker.model
+
+    def advance(self) -> bool:
+        """Check lines for a while; return whether the check is done. Blocks."""
+        until = time.monotonic() + _SLICE_SECONDS
+        for number, raw, _ in self._lines:
+            if not self._checker.check(number, raw):
+                break
+            if time.monotonic() > until:
+                return False
+        self.problems = self._checker.finish()
+        return True
+
+    def close(self) -> None:
+        """Close the file."""
+        if isinstance(self._lines, Generator):
+            with suppress(ValueError):  # a thread still reads
+                self._lines.close()
 
 
 class BatchStore:
@@ -42,6 +84,11 @@ class BatchStore:
         self._files = files
         self._bounds = bounds
         self._webhooks = webhooks
+        self._stopping = threading.Event()
+
+    def stop(self) -> None:
+        """End the methods that read files, with ShuttingDown."""
+        self._stopping.set()
 
     # -- records ---------------------------------------------------------------------------------------------------
 
@@ -127,14 +174,23 @@ class BatchStore:
 
     # -- lines -----------------------------------------------------------------------------------------------------
 
-    def check(self, job: BatchJob) -> tuple[int, str | None, list[LineError]]:
-        """Read the whole file; return its number of requests, their model, and its errors."""
-        checker = LineChecker(job.batch.endpoint, self._bounds)
-        for number, raw, _ in read_lines(self._input(job)):
-            if not checker.check(number, raw):
-                break
-        problems = checker.finish()
-        return checker.total, checker.model, problems
+    def check(self, job: BatchJob) -> FileCheck:
+        """Return the check of a whole file, which reads it in slices."""
+        return FileCheck(LineChecker(job.batch.endpoint, self._bounds), self._lines(job))
+
+    def _lines(self, job: BatchJob, at: int = 0) -> Iterator[tuple[int, bytes, int]]:
+        """Yield all lines of a batch's file, as ``read_lines`` does.
+
+        Raises:
+            ShuttingDown: ``stop`` was called.
+        """
+        for line in read_lines(self._input(job), at):
+            self._check_stopping()
+            yield line
+
+    def _check_stopping(self) -> None:
+        if self._stopping.is_set():
+            raise ShuttingDown("The server is stopping; the batch continues at its next start.")
 
     def _input(self, job: BatchJob) -> Path:
         try:
@@ -167,8 +223,10 @@ class BatchStore:
         """Return the next lines that are not done, and where to go on."""
         batch_lines: list[BatchLine] = []
         size = 0
-        for _, raw, end in read_lines(self._input(job), at):
+        for _, raw, end in self._lines(job, at):
             at = end
+            if not raw.strip():
+                continue
             line = decode(raw)
             if job.is_done(line.custom_id):
                 continue
@@ -182,7 +240,9 @@ class BatchStore:
         """Write an error for each line that is not done: the batch has expired."""
         text = "This request could not be executed before the completion window expired."
         error = orjson.dumps({"code": "batch_expired", "message": text})
-        for _, raw, _ in read_lines(self._input(job)):
+        for _, raw, _ in self._lines(job):
+            if not raw.strip():
+                continue
             custom_id = decode(raw).custom_id
             if not job.is_done(custom_id):
                 append_line(self._partial(job.error_id), response_line(custom_id, b"null", error))
@@ -206,6 +266,7 @@ class BatchStore:
                     continue
                 size = 0
                 for custom_id, tokens, end in read_responses(partial):
+                    self._check_stopping()
                     job.count(custom_id, good, tokens if good else 0)
                     size = end
                 if size < partial.stat().st_size:

@@ -5,7 +5,6 @@ Contents are written under a temporary name and renamed when complete, so a proc
 
 from __future__ import annotations
 
-import asyncio
 import errno
 import os
 import secrets
@@ -13,22 +12,20 @@ import sqlite3
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, closing, contextmanager, suppress
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import msgspec
 
+from nearfield.engine.fair_turns import FairTurns
 from nearfield.errors import InputError, NearfieldError, NotThere, StorageFailed, StorageFull
 from nearfield.fileio.atomic import fsync_directory
+from nearfield.server.files.file_threads import Result, in_thread
 from nearfield.server.files.quota import StorageLimits, StorageUsage
 from nearfield.server.files.storage_errors import convert_storage_errors, disk_bytes, out_of_descriptors
 from nearfield.server.files.wall_clock import WallClock
 
-Result = TypeVar("Result")
-#: Threads for files only: a slow disk must not delay the threads that tokenise.
-_POOL = ThreadPoolExecutor(4, thread_name_prefix="files")
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS files (
   seq INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT UNIQUE NOT NULL, owner TEXT NOT NULL, purpose TEXT NOT NULL,
@@ -49,6 +46,8 @@ _PRIVATE_TIMEOUT = 2.0
 _DAY = 86_400
 #: Maximum number of such records of an owner.
 _MAX_GONE = 10_000
+#: Threads that read and write contents at the same time; the others read and write records.
+_CONTENT_THREADS = 2
 #: Seconds between two removals of expired files.
 _SWEEP_SECONDS = 3600
 _CHUNK = 256 * 1024
@@ -127,6 +126,7 @@ class FileStore:
         self._anchor_lock = threading.Lock()
         #: Bytes of pending files by owner, each file once.
         self._pending: dict[PendingFile, str] = {}
+        self._turns = FairTurns(_CONTENT_THREADS)
 
     def close(self) -> None:
         """Close the connection that stays open."""
@@ -136,6 +136,11 @@ class FileStore:
                 self._anchor = None
 
     # -- for routes ------------------------------------------------------------------------------------------------
+
+    async def run(self, owner: str, function: Callable[..., Result], *arguments: Any) -> Result:
+        """Return what a function returns that reads or writes contents, in a thread; owners take turns."""
+        async with self._turns.slot(owner):
+            return await in_thread(function, *arguments)
 
     @asynccontextmanager
     async def draft(self, owner: str) -> AsyncIterator[PendingFile]:
@@ -161,7 +166,7 @@ class FileStore:
             QuotaExceeded: the owner may not store more.
             StorageFull, StorageFailed: it cannot be written.
         """
-        return await in_thread(self._keep, draft, owner, purpose, filename, seconds)
+        return await self.run(owner, self._keep, draft, owner, purpose, filename, seconds)
 
     async def find(self, name: str, owner: str) -> FileRecord:
         """Return a file of an owner.
@@ -193,11 +198,11 @@ class FileStore:
         """
         await in_thread(self._delete, name, owner)
 
-    async def chunks(self, name: str, size: int) -> AsyncIterator[bytes]:
-        """Yield a file's bytes."""
+    async def chunks(self, name: str, size: int, owner: str = "") -> AsyncIterator[bytes]:
+        """Yield the bytes of a file that an owner reads."""
         at = 0
         while at < size:
-            chunk = await in_thread(self._read, name, at)
+            chunk = await self.run(owner, self._read, name, at)
             if not chunk:
                 raise StorageFailed(f"{name} has become shorter.")
             at += len(chunk)
@@ -464,18 +469,6 @@ def write_all(out: Any, data: bytes) -> None:
     left = memoryview(data)
     while left:
         left = left[out.write(left) :]
-
-
-async def in_thread(function: Callable[..., Result], *arguments: Any) -> Result:
-    """Run a function in a thread, and wait for its end even when cancelled, since it uses the caller's objects."""
-    work = asyncio.get_running_loop().run_in_executor(_POOL, function, *arguments)
-    try:
-        return await asyncio.shield(work)
-    except asyncio.CancelledError:
-        await asyncio.wait([work])
-        if not work.cancelled():
-            work.exception()
-        raise
 
 
 def _prepare(database: sqlite3.Connection) -> None:

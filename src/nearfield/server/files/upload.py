@@ -10,7 +10,7 @@ from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
 from nearfield.errors import Cancelled, InputError, TooLarge, UnsupportedMedia
-from nearfield.server.files.file_store import in_thread
+from nearfield.server.files.file_threads import in_thread
 
 #: Bytes that are buffered before they are written.
 _WRITE_SIZE = 256 * 1024
@@ -36,8 +36,15 @@ class MultipartUpload:
         self._headers = headers
         self._receive = receive
 
-    async def read(self, write: Callable[[bytes], None], max_bytes: int, name: str = "file") -> Form:
-        """Read the form; ``write`` gets the bytes of the file field ``name``, in a thread.
+    async def read(
+        self,
+        write: Callable[[bytes], None],
+        max_bytes: int,
+        name: str = "file",
+        *,
+        run: Callable[[Callable[[bytes], None], bytes], Awaitable[None]] = in_thread,
+    ) -> Form:
+        """Read the form; ``write`` gets the bytes of the file field ``name``, in a thread to which ``run`` passes it.
 
         Raises:
             UnsupportedMedia: the body is not a form.
@@ -62,7 +69,7 @@ class MultipartUpload:
             waiting += part
             more = message.get("more_body", False)
             if not more or len(waiting) >= _WRITE_SIZE:
-                await in_thread(reader.feed, bytes(waiting))
+                await run(reader.feed, bytes(waiting))
                 waiting.clear()
         return reader.end()
 

@@ -10,7 +10,7 @@ from nearfield.engine.turns import CALLER, Caller
 from nearfield.errors import AccessDenied, Cancelled, NearfieldError, Overloaded, ShuttingDown
 from nearfield.server.auth.api_key import ANONYMOUS, ApiKey
 from nearfield.server.auth.owner import owner_of
-from nearfield.server.batches.batch_runner import LineResponse
+from nearfield.server.batches.line_runner import LineResponse
 from nearfield.server.http.request_context import RequestContext
 from nearfield.server.http.responses import error_response, exchange_response, out_of_memory, unexpected_error_response
 from nearfield.server.http.routing import RouteCandidate, read_exchange

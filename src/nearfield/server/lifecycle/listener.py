@@ -94,7 +94,11 @@ class Listener(uvicorn.Server):
         waits = [self._drain_connections()]
         if self._finish is not None:
             waits.append(self._finish())  # type: ignore[arg-type]
+        started = time.monotonic()
         await self._wait_unless_forced(asyncio.gather(*waits))
+        if self.config.timeout_graceful_shutdown is not None:
+            left = self.config.timeout_graceful_shutdown - (time.monotonic() - started)
+            self.config.timeout_graceful_shutdown = max(1, round(left))
         await super().shutdown(sockets)
 
     async def _wait_unless_forced(self, work: asyncio.Future[Any]) -> None:

@@ -12,10 +12,12 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from nearfield.encoder import Encoder
+from nearfield.engine.engine import Engine
 from nearfield.inference.loaded_model import LoadedModel
 from nearfield.server import rpc
 from nearfield.server.app import create_app, open_traces
 from nearfield.server.http.connection_limit import ConnectionLimit, raise_file_limit
+from nearfield.server.lifecycle.exit_timer import ExitTimer
 from nearfield.server.lifecycle.listener import Listener, bind, check_grpc_port, remove_socket_file, uvicorn_config
 from nearfield.server.lifecycle.model_loading import load_models, model_aliases
 from nearfield.server.lifecycle.preflight import check_settings, reload_certificate
@@ -51,30 +53,29 @@ def serve(settings: Settings, announce: Callable[[str], None] = print) -> None:
     traces = open_traces(settings.otel_endpoint)
     try:
         with bind(settings) as listening:
+            exit_timer = ExitTimer(partial(remove_socket_file, listening))
             try:
                 check_grpc_port(settings)
-                _serve_on(listening, settings, announce, traces)
+                _serve_on(listening, settings, announce, traces, exit_timer)
             finally:
                 remove_socket_file(listening)
+                exit_timer.stop()
     finally:
         if traces is not None:
             traces.close()
 
 
 def _serve_on(
-    listening: socket.socket, settings: Settings, announce: Callable[[str], None], traces: Traces | None
+    listening: socket.socket,
+    settings: Settings,
+    announce: Callable[[str], None],
+    traces: Traces | None,
+    exit_timer: ExitTimer,
 ) -> None:
     started = time.perf_counter()
     files = raise_file_limit()
-    engine, loader, loaded = load_models(settings)
-    models = ModelPool(
-        loaded,
-        model_aliases(loaded, settings),
-        loader=loader,
-        on_demand=settings.on_demand,
-        budget=settings.memory_budget,
-        keep_alive=settings.keep_alive,
-    )
+    engine, models = _open_models(settings)
+    loaded = list(models.loaded)
     app = create_app(settings, models, traces=traces)
     warn_if_open(settings)
     log_connection_limit(app.state.server.connections, files)
@@ -105,16 +106,33 @@ def _serve_on(
         grpc_listeners.append(rpc.load()(server, settings))
         announce(line(grpc=await grpc_listeners[0].start(settings.host)))
 
+    def on_stop() -> None:
+        exit_timer.start(settings.drain_timeout)
+        server.stop()
+
     async def finish() -> None:
         await asyncio.gather(
             server.batches.stopped(settings.drain_timeout),
             *(listener.stop(settings.drain_timeout) for listener in grpc_listeners),
         )
 
-    listener = Listener(uvicorn_config(app, settings), listening, on_start, server.stop, finish)
+    listener = Listener(uvicorn_config(app, settings), listening, on_start, on_stop, finish)
     listener.run([listening])
-    engine.close(timeout=0.0 if listener.force_exit else settings.drain_timeout)
+    engine.close(timeout=0.0 if listener.force_exit else exit_timer.left(settings.drain_timeout))
     server.close()
+
+
+def _open_models(settings: Settings) -> tuple[Engine, ModelPool]:
+    engine, loader, loaded = load_models(settings)
+    models = ModelPool(
+        loaded,
+        model_aliases(loaded, settings),
+        loader=loader,
+        on_demand=settings.on_demand,
+        budget=settings.memory_budget,
+        keep_alive=settings.keep_alive,
+    )
+    return engine, models
 
 
 def log_connection_limit(limit: ConnectionLimit, files: int | None) -> None:

@@ -14,7 +14,8 @@ from nearfield.fileio import url_safety
 from nearfield.server.batches.webhooks.callback_hosts import CallbackHosts
 from nearfield.server.batches.webhooks.signature import parse_secret, signed_headers
 from nearfield.server.batches.webhooks.webhook_store import Webhook, WebhookStore
-from nearfield.server.files.file_store import FileStore, in_thread
+from nearfield.server.files.file_store import FileStore
+from nearfield.server.files.file_threads import in_thread
 from nearfield.server.logs import LOG
 
 if TYPE_CHECKING:

@@ -7,6 +7,7 @@ downloaded as another file. Files are for batches only; a file or batch belongs 
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from typing import Annotated, Literal
 
 import msgspec
@@ -92,7 +93,7 @@ async def upload_file(_: None, context: RequestContext) -> JsonObject:
     if context.upload is None:
         raise RuntimeError("the route needs an upload")
     async with files.draft(context.owner) as draft:
-        form = await context.upload.read(draft.write, MAX_BYTES)
+        form = await context.upload.read(draft.write, MAX_BYTES, run=partial(files.run, context.owner))
         purpose, seconds = form.fields.get("purpose"), _expiry_seconds(form)
         if purpose != "batch":
             raise InputError(f"purpose must be 'batch', not {(purpose or '')[:100]!r}.", param="purpose")
@@ -147,7 +148,7 @@ async def get_content(_: None, context: RequestContext) -> Reply:
     files = _file_store(context)
     file = await files.find(context.path["file"], context.owner)
     return Reply(
-        files.chunks(file.id, file.bytes),
+        files.chunks(file.id, file.bytes, context.owner),
         media_type="application/octet-stream",
         headers={"content-length": str(file.bytes)},
     )
