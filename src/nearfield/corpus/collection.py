@@ -61,6 +61,8 @@ class Collection:
 
     def _open(self) -> None:
         path = self.folder.path / self.folder.current_manifest()
+        if not path.exists():  # else it would be created
+            raise self.folder.dropped()
         self.manifest = Manifest(path, write_lock=self.folder.write_lock)
         self.config: CollectionConfig = parse_config(self.manifest.get("config", {}))
         self.store: Store = stores.connect(self.address)
@@ -371,10 +373,7 @@ class Collection:
 
     def _refresh(self) -> None:
         """Follow changes of another process: a new manifest, another definition or other vector tables."""
-        try:
-            current = self.folder.current_manifest()
-        except FileNotFoundError as error:
-            raise CollectionNotFound(f"Collection {self.name!r} was dropped.", param="collection") from error
+        current = self.folder.current_manifest()
         if current != self.manifest.path.name:
             self.manifest.close()
             self._reopen()

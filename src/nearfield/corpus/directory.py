@@ -6,21 +6,24 @@ import os
 import re
 import secrets
 import shutil
+import time
 from collections.abc import Collection, Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from nearfield import stores
 from nearfield.corpus.config import CollectionConfig
 from nearfield.corpus.manifest.manifest import Manifest
-from nearfield.errors import CollectionBusy, InputError, NearfieldError
+from nearfield.errors import CollectionBusy, CollectionNotFound, InputError, NearfieldError
 from nearfield.fileio.atomic import write_atomic
 from nearfield.fileio.locks import reentrant_lock
 
 NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 #: The first manifest of a collection.
 FIRST_MANIFEST = "manifest-1.db"
+#: Tries to remove a directory, and seconds between them.
+_REMOVALS, _REMOVAL_PAUSE = 5, 0.1
 _CURRENT, _LOCK = "current", "lock"
 
 
@@ -98,9 +101,22 @@ class CollectionDirectory:
         return status.st_ino, status.st_ctime_ns  # the system may reuse an inode number
 
     def remove(self) -> None:
-        """Remove the directory. The collection stops to exist first, so that a killed removal leaves no half of it."""
+        """Remove the directory. The collection stops to exist first, so that a killed removal leaves no half of it.
+
+        The lock is removed last: until then, no other collection of this name can be created.
+        """
         (self.path / _CURRENT).unlink(missing_ok=True)
-        shutil.rmtree(self.path)
+        for tries_left in reversed(range(_REMOVALS)):
+            for path in self.path.iterdir():
+                if path.is_dir() and not path.is_symlink():
+                    shutil.rmtree(path, ignore_errors=True)
+                elif path.name != _LOCK:
+                    path.unlink(missing_ok=True)
+            if tries_left and any(path.name != _LOCK for path in self.path.iterdir()):
+                time.sleep(_REMOVAL_PAUSE)  # a request that still uses the collection has just written a file
+        (self.path / _LOCK).unlink(missing_ok=True)
+        with suppress(OSError):
+            self.path.rmdir()
 
     # -- manifests ---------------------------------------------------------------------------------------------
 
@@ -108,9 +124,16 @@ class CollectionDirectory:
         """Return the file name of the current manifest.
 
         Raises:
-            FileNotFoundError: the collection was dropped.
+            CollectionNotFound: the collection was dropped.
         """
-        return (self.path / _CURRENT).read_text(encoding="utf-8").strip()
+        try:
+            return (self.path / _CURRENT).read_text(encoding="utf-8").strip()
+        except FileNotFoundError as error:
+            raise self.dropped() from error
+
+    def dropped(self) -> CollectionNotFound:
+        """Return the error for a collection that was dropped while it was used."""
+        return CollectionNotFound(f"Collection {self.name!r} was dropped.", param="collection")
 
     def set_current_manifest(self, name: str) -> None:
         """Make another manifest the current one, atomically."""
@@ -127,21 +150,34 @@ def create_collection(folder: CollectionDirectory, config: CollectionConfig) -> 
     Raises:
         InputError: the collection exists, or there is no such store.
     """
-    if folder.exists:
-        raise InputError(f"Collection {folder.name!r} exists already. Open it, or drop it first.", param="name")
+    _check_new(folder)
     is_new = not folder.path.exists()
     folder.path.mkdir(parents=True, exist_ok=True)
     try:
         with folder.write_lock():
+            _check_new(folder)  # another process may have created it just now
+            for path in folder.manifests():
+                delete_manifest(path)  # of a removal that was killed
             # First, so that an unreachable store leaves no empty collection.
             stores.connect(config.store or folder.address).close()
             path = folder.path / FIRST_MANIFEST
             create_manifest(path, config, uid=secrets.token_hex(4)).close()
             folder.set_current_manifest(path.name)
+    except FileNotFoundError as error:
+        if folder.path.exists():
+            raise
+        raise CollectionBusy(f"Collection {folder.name!r} is being dropped: try again.") from error
+    except CollectionBusy:  # another process is creating or dropping it
+        raise
     except NearfieldError:
         if is_new and not folder.exists:
             shutil.rmtree(folder.path, ignore_errors=True)
         raise
+
+
+def _check_new(folder: CollectionDirectory) -> None:
+    if folder.exists:
+        raise InputError(f"Collection {folder.name!r} exists already. Open it, or drop it first.", param="name")
 
 
 def next_manifest(name: str) -> str:

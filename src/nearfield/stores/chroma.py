@@ -18,7 +18,7 @@ from nearfield.arrays import Array
 from nearfield.errors import InputError, NearfieldError, StoreFailed
 from nearfield.stores import arrays
 from nearfield.stores import exact as scoring
-from nearfield.stores.filters import BUILT_IN, TYPES, All, Compare, Filter, Not, Value, matches
+from nearfield.stores.filters import BUILT_IN, TYPES, All, Compare, Filter, Not, Value, balanced, matches
 from nearfield.stores.store import Record, Store, StoreHit, TableSpec, Vector
 
 #: Chroma's own cosine stores only the directions of vectors: the inner product stores them unchanged.
@@ -268,7 +268,8 @@ def to_chroma(where: Filter, negate: bool = False) -> Condition:
     if (not joint) in [part for part in parts if isinstance(part, bool)]:
         return not joint
     rest = [part for part in parts if not isinstance(part, bool)]
-    return {"$and" if joint else "$or": rest} if len(rest) > 1 else rest[0] if rest else joint
+    name = "$and" if joint else "$or"
+    return balanced(rest, lambda left, right: {name: [left, right]}) if rest else joint
 
 
 def _comparison(where: Compare) -> Condition:

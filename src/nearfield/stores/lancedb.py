@@ -17,7 +17,7 @@ from nearfield.errors import InputError, NearfieldError, StoreFailed
 from nearfield.hardware import bound_heaps, return_memory
 from nearfield.stores import arrow
 from nearfield.stores import exact as scoring
-from nearfield.stores.filters import BUILT_IN, All, Compare, Either, Filter, Value, one_of
+from nearfield.stores.filters import BUILT_IN, All, Compare, Either, Filter, Value, balanced, one_of
 from nearfield.stores.store import Record, Store, StoreHit, TableSpec, Vector
 
 #: A table and a query of LanceDB, which has few types.
@@ -288,8 +288,9 @@ def sql(where: Filter) -> str:
     if isinstance(where, Compare):
         return _comparison(where)
     if isinstance(where, (All, Either)):
-        joint, empty = (" AND ", "TRUE") if isinstance(where, All) else (" OR ", "FALSE")
-        return "(" + (joint.join(map(sql, where.parts)) or empty) + ")"
+        joint, empty = ("AND", "TRUE") if isinstance(where, All) else ("OR", "FALSE")
+        parts = [sql(part) for part in where.parts]
+        return balanced(parts, lambda left, right: f"({left} {joint} {right})") if parts else empty
     return f"(NOT {sql(where.part)})"
 
 

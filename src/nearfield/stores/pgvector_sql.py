@@ -14,7 +14,7 @@ from psycopg import sql
 from psycopg.types.json import Json
 
 from nearfield.stores import arrays
-from nearfield.stores.filters import BUILT_IN, TYPES, All, Compare, FieldType, Filter, Not
+from nearfield.stores.filters import BUILT_IN, TYPES, All, Compare, FieldType, Filter, Not, balanced
 from nearfield.stores.store import Record, TableSpec, Vector
 
 #: The first version of pgvector with halfvec, sparsevec, and indices and distances of bits.
@@ -171,8 +171,8 @@ def condition(where: Filter | None, fields: Mapping[str, FieldType], values: dic
     if isinstance(where, Not):
         return sql.SQL("(NOT {})").format(condition(where.part, fields, values))
     parts = [condition(part, fields, values) for part in where.parts]
-    joint, empty = (sql.SQL(" AND "), _ALWAYS) if isinstance(where, All) else (sql.SQL(" OR "), _NEVER)
-    return sql.SQL("({})").format(joint.join(parts)) if parts else empty
+    both, empty = (sql.SQL("({} AND {})"), _ALWAYS) if isinstance(where, All) else (sql.SQL("({} OR {})"), _NEVER)
+    return balanced(parts, both.format) if parts else empty
 
 
 def _comparison(where: Compare, fields: Mapping[str, FieldType], values: dict[str, object]) -> sql.Composable:

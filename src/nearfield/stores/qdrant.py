@@ -33,6 +33,8 @@ _SECONDS = 60
 _PAGE_SIZE, _LOCAL_PAGE_SIZE, _MULTIVECTOR_PAGE_SIZE = 256, 4096, 16
 #: Integers up to which Qdrant's comparison, in float64, is exact.
 _EXACT_INTEGER = 2**53
+#: Conditions of a filter for which all points are read.
+_MAX_SCANS = 16
 _INDICES = {
     "str": models.PayloadSchemaType.KEYWORD,
     "int": models.PayloadSchemaType.INTEGER,
@@ -212,7 +214,16 @@ class QdrantStore(Store):
                 return
 
     def _filter(self, table: TableSpec, where: Filter | None) -> models.Filter | None:
-        return None if where is None else models.Filter(must=[self._condition(table, where)])
+        if where is None:
+            return None
+        scans = sum(_needs_scan(table, part) for part in _comparisons(where))
+        if scans > _MAX_SCANS:
+            raise InputError(
+                f"The filter has {scans:,} conditions on the order of texts or of very large numbers, which Qdrant "
+                f"lacks; the maximum is {_MAX_SCANS}.",
+                param="where",
+            )
+        return models.Filter(must=[self._condition(table, where)])
 
     def _condition(self, table: TableSpec, where: Filter) -> models.Condition:
         if isinstance(where, Compare):
@@ -242,7 +253,7 @@ class QdrantStore(Store):
         return models.FieldCondition(key=key, match=match)
 
     def _range(self, table: TableSpec, where: Compare, kind: str) -> models.Condition:
-        if kind == "str" or (kind == "int" and abs(where.value) >= _EXACT_INTEGER):
+        if _needs_scan(table, where):
             return models.HasIdCondition(has_id=self._matching(table, where))
         bounds: dict[str, object] = (
             {"gte": where.value, "lte": where.value} if where.op == "eq" else {where.op: where.value}
@@ -282,6 +293,23 @@ class QdrantStore(Store):
             raise StoreFailed(f"{where} {_refusal(error)}") from error
         except (ApiException, QdrantException, RuntimeError, ValueError, OSError, sqlite3.Error) as error:
             raise StoreFailed(f"{where} failed: {error}") from error
+
+
+def _comparisons(where: Filter) -> Iterator[Compare]:
+    """Yield all conditions of a filter."""
+    if isinstance(where, Compare):
+        yield where
+        return
+    for part in (where.part,) if isinstance(where, Not) else where.parts:
+        yield from _comparisons(part)
+
+
+def _needs_scan(table: TableSpec, where: Compare) -> bool:
+    """Return whether all points are read for a condition, since Qdrant does not support it."""
+    kind = {**BUILT_IN, **table.fields}.get(where.field)
+    if where.op not in ("gt", "gte", "lt", "lte"):
+        return False
+    return kind == "str" or (kind == "int" and abs(where.value) >= _EXACT_INTEGER)
 
 
 def _params(table: TableSpec, exact: bool) -> models.SearchParams:

@@ -4,17 +4,27 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import sqlite3
 import threading
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from nearfield.encoder import Encoder
-from nearfield.errors import CollectionBusy, CollectionNotFound, Forbidden, ModelNotFound, nearest
+from nearfield.errors import (
+    CollectionBusy,
+    CollectionNotFound,
+    Forbidden,
+    InputError,
+    ModelNotFound,
+    StoreFailed,
+    nearest,
+)
 from nearfield.inference.loaded_model import LoadedModel
 from nearfield.reranker import Reranker
+from nearfield.server.collections.collection_errors import collection_version, convert_collection_errors
 from nearfield.server.collections.thread_pool import BoundedThreadPool
 from nearfield.server.models.description import ModelDescription
 from nearfield.server.models.lease import ModelLease
@@ -95,7 +105,7 @@ class CollectionService:
 
     async def list_names(self) -> list[str]:
         """Return the names of the collections that exist and are served. Raises Overloaded if too many wait."""
-        return await self._workers.run(self.names)
+        return await self._call("", self.names)
 
     def names(self) -> list[str]:
         """Return the names of the collections that exist and are served; reads the disk."""
@@ -142,13 +152,13 @@ class CollectionService:
         Raises:
             CollectionNotFound, ModelNotFound, ModelUnavailable, Forbidden, Overloaded: the work cannot be started.
         """
-        await self._workers.run(self.check, name)
+        await self._call(name, self.check, name)
         return await self._run_to_end(self._use(name, work, allowed, reranker if models else None, models))
 
     async def _use(
         self, name: str, work: Callable[[Collection], ResultT], allowed: ModelFilter, reranker: str | None, models: bool
     ) -> ResultT:
-        opened = await self._workers.run(self._open, name)
+        opened = await self._call(name, self._open, name)
         try:
             try:
                 return await self._run_with_models(opened, work, allowed, reranker, models)
@@ -176,7 +186,7 @@ class CollectionService:
                 lease = self._models.lease(reranker, _is_reranker, allowed=allowed, misfit="is no reranker")
                 opened.models[reranker] = await leases.enter_async_context(lease)
             try:
-                return await self._workers.run(work, opened.collection)
+                return await self._call(opened.collection.name, work, opened.collection, version=opened.version)
             finally:
                 opened.collection.release()
                 opened.models.clear()
@@ -203,7 +213,7 @@ class CollectionService:
         """Return an idle collection that is open and up to date, or open one."""
         from nearfield.corpus.collection import Collection
 
-        version = _version(self._home, name)
+        version = collection_version(self._home, name)
         with self._lock:
             idle = self._idle.get(name, [])
             while idle:
@@ -218,22 +228,43 @@ class CollectionService:
                 raise _ModelNotLeased(f"Collection {name!r} was changed just now. Send the request again.")
             return models[model]
 
-        collection = Collection.open(
-            name,
-            home=self._home,
-            encoder_of=lambda model: cast(Encoder, leased(model)),
-            reranker_of=lambda model: cast(Reranker, leased(model)),
-        )
+        try:
+            collection = Collection.open(
+                name,
+                home=self._home,
+                encoder_of=lambda model: cast(Encoder, leased(model)),
+                reranker_of=lambda model: cast(Reranker, leased(model)),
+            )
+        except CollectionNotFound:
+            raise
+        except InputError as error:  # of the definition: its operator wrote it, not this client
+            raise StoreFailed(str(error)) from error
         return _OpenCollection(collection, version, models)
 
     def _return(self, name: str, opened: _OpenCollection) -> None:
         """Retain an open collection for the next request, or close it."""
         with self._lock:
             idle = self._idle.setdefault(name, [])
-            if len(idle) < _MAX_IDLE and opened.version == _version(self._home, name):
+            if len(idle) < _MAX_IDLE and opened.version == collection_version(self._home, name):
                 idle.append(opened)
                 return
-        opened.collection.close()
+        with suppress(OSError, sqlite3.Error, StoreFailed):  # the result is complete, or another error explains more
+            opened.collection.close()
+
+    async def _call(
+        self,
+        name: str,
+        function: Callable[..., ResultT],
+        *arguments: Any,
+        version: tuple[int, int] | None = None,
+    ) -> ResultT:
+        """Call a function in a thread. Its errors are those of ``convert_collection_errors``, and Overloaded."""
+
+        def call() -> ResultT:
+            with convert_collection_errors(name, self._home, version):
+                return function(*arguments)
+
+        return await self._workers.run(call)
 
     # -- create and drop -----------------------------------------------------------------------------------------
 
@@ -266,7 +297,7 @@ class CollectionService:
             with Collection.create(name, definition, home=self._home) as collection:
                 return collection.info()
 
-        return await self._workers.run(create)
+        return await self._call(name, create)
 
     async def drop(self, name: str) -> None:
         """Delete a collection and its vectors.
@@ -275,8 +306,8 @@ class CollectionService:
             CollectionNotFound: it is not served.
             CollectionBusy: another process or request is writing to it.
         """
-        await self._workers.run(self.check, name)
-        await self._run_to_end(self._workers.run(self._drop, name))
+        await self._call(name, self.check, name)
+        await self._run_to_end(self._call(name, self._drop, name))
 
     def _drop(self, name: str) -> None:
         from nearfield.corpus.collection import Collection
@@ -285,7 +316,11 @@ class CollectionService:
             idle = self._idle.pop(name, [])
         for opened in idle:
             opened.collection.close()
-        Collection.open(name, home=self._home).drop()
+        collection = Collection.open(name, home=self._home)
+        try:
+            collection.drop()
+        finally:
+            collection.close()
 
     # -- answers -------------------------------------------------------------------------------------------------
 
@@ -344,10 +379,3 @@ def _is_reranker(model: ModelDescription) -> bool:
 def _model_names(collection: Collection) -> list[str]:
     """Return the names of the models that compute a collection's vectors."""
     return list(dict.fromkeys(feature.model for feature in collection.config.features.values() if feature.of is None))
-
-
-def _version(home: Path | None, name: str) -> tuple[int, int]:
-    """Return what distinguishes a collection from another one of its name; zeros if it does not exist."""
-    from nearfield.corpus.directory import CollectionDirectory
-
-    return CollectionDirectory.from_name(name, home).stamp()
