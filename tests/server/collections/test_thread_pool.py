@@ -19,7 +19,8 @@ def start(owner: str, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
     """Start a task whose caller is an owner."""
     context = copy_context()
     context.run(CALLER.set, Caller(owner))
-    return asyncio.get_running_loop().create_task(work, context=context)
+    task: asyncio.Task[Any] = context.run(asyncio.get_running_loop().create_task, work)
+    return task
 
 
 async def test_a_greedy_owner_leaves_a_thread_and_a_share_to_others() -> None:
