@@ -135,8 +135,8 @@ def _count_fractions(outside: np.ndarray) -> int:
 
 # -- msgpack ---------------------------------------------------------------------------------------------------------
 
-#: Bytes of msgpack up to which a body is checked and decoded on the event loop: the worst one takes 6 ms.
-LARGE_MSGPACK = 8192
+#: Bytes of msgpack up to which a body is checked and decoded on the event loop: the worst one takes 2 ms.
+LARGE_MSGPACK = 2048
 #: Numbers, booleans and nulls: https://github.com/msgpack/msgpack/blob/master/spec.md
 _SCALAR = rb"(?:[\x00-\x7f\xc0-\xc3\xe0-\xff]|[\xcc\xd0].|[\xcd\xd1]..|[\xca\xce\xd2]....|[\xcb\xcf\xd3]........)"
 _ONE_SCALAR, _SCALARS = re.compile(_SCALAR, re.DOTALL), re.compile(_SCALAR + rb"*", re.DOTALL)
