@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import grpc.aio
-from grpc_health.v1 import health, health_pb2, health_pb2_grpc
-from grpc_reflection.v1alpha import reflection
+from grpc_health.v1 import health_pb2
 
 from nearfield.errors import SettingsError
 from nearfield.server.logs import LOG
+from nearfield.server.rpc.public_calls import PublicCalls
 from nearfield.server.rpc.service import GrpcService
 from nearfield.server.rpc.tei import FITS, PACKAGE, SERVICES
 from nearfield.settings import Settings
@@ -24,6 +24,8 @@ _SERVING = health_pb2.HealthCheckResponse.SERVING
 _NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 #: Seconds between two updates of the services' health.
 _HEALTH_INTERVAL = 1.0
+#: Milliseconds after which a connection without calls is closed, and within which a new one must be established.
+_IDLE_MS, _HANDSHAKE_MS = 120_000, 10_000
 #: Seconds while stopping: in which new calls are still answered and connections closed; without calls, to end early.
 _GRACE, _QUIET = 1.0, 0.1
 
@@ -35,7 +37,7 @@ class GrpcListener:
         self._server = server
         self._settings = settings
         self._service = GrpcService(server, "http" if settings.tls_cert is None else "https")
-        self._health = health.aio.HealthServicer()
+        self._public = PublicCalls([f"{PACKAGE}.{name}" for name in SERVICES], self._service.connections)
         self._health_task: asyncio.Task[None] | None = None
         self._rpc: Any = None
 
@@ -55,16 +57,17 @@ class GrpcListener:
             "grpc.http.overload_protection": 0,
             "grpc.server.max_pending_requests": 20_000,
             "grpc.server.max_pending_requests_hard_limit": 20_000,
+            # gRPC closes new connections above this number.
+            "grpc.max_allowed_incoming_connections": self._service.connections.max_connections,
+            "grpc.max_connection_idle_ms": _IDLE_MS,
+            "grpc.server_handshake_timeout_ms": _HANDSHAKE_MS,
             # Detect peers that vanished; let clients send keepalive pings often.
             "grpc.keepalive_time_ms": 60_000,
             "grpc.keepalive_permit_without_calls": 1,
             "grpc.http2.min_ping_interval_without_data_ms": 5_000,
         }
         self._rpc = grpc.aio.server(options=tuple(options.items()))
-        self._rpc.add_generic_rpc_handlers(self._service.handlers())
-        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._rpc)
-        names = [f"{PACKAGE}.{name}" for name in SERVICES]
-        reflection.enable_server_reflection((*names, health.SERVICE_NAME, reflection.SERVICE_NAME), self._rpc)
+        self._rpc.add_generic_rpc_handlers([*self._service.handlers(), *self._public.handlers()])
         address = self._bind(host)
         await self._update_health()
         await self._rpc.start()
@@ -101,11 +104,11 @@ class GrpcListener:
     async def _update_health(self) -> None:
         """Set the health of each service: one without a model that fits does not serve."""
         models, ready = self._server.models, not self._server.unready_reasons()
-        await self._health.set("", _SERVING if ready else _NOT_SERVING)
+        await self._public.set_health("", _SERVING if ready else _NOT_SERVING)
         for name in SERVICES:
             fits = FITS.get(name)
             able = fits is None or bool(models.on_demand) or any(map(fits, models.descriptions))
-            await self._health.set(f"{PACKAGE}.{name}", _SERVING if ready and able else _NOT_SERVING)
+            await self._public.set_health(f"{PACKAGE}.{name}", _SERVING if ready and able else _NOT_SERVING)
 
     # -- stopping ----------------------------------------------------------------------------------------------
 
@@ -115,7 +118,7 @@ class GrpcListener:
             return
         if self._health_task is not None:
             self._health_task.cancel()
-        await self._health.enter_graceful_shutdown()
+        await self._public.health.enter_graceful_shutdown()
         self._service.hurry()
         await self._wait_for_calls(seconds)
         self._service.closed = True

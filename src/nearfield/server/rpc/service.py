@@ -9,7 +9,6 @@ from collections.abc import Awaitable
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
-from urllib.parse import unquote
 
 import grpc.aio
 
@@ -32,6 +31,7 @@ from nearfield.server.http.content_bounds import LARGE_BODY
 from nearfield.server.http.request_context import RequestContext
 from nearfield.server.http.responses import LARGE, exchange_headers
 from nearfield.server.logs import ACCESS, REQUEST_ID, request_id_of
+from nearfield.server.rpc.call_limits import ActiveConnections, address_of
 from nearfield.server.rpc.deadline import Deadline
 from nearfield.server.rpc.errors import GrpcError
 from nearfield.server.rpc.request_reader import RequestReader
@@ -78,6 +78,8 @@ class GrpcService:
         self._scheme = scheme
         #: Calls that are not finished, and the time of the last one.
         self.open: set[CallState] = set()
+        #: Connections that have calls.
+        self.connections = ActiveConnections()
         self.last = 0.0
         #: Whether the server is stopping, and whether it refuses new calls already.
         self.stopping = False
@@ -108,6 +110,10 @@ class GrpcService:
     # -- one call ------------------------------------------------------------------------------------------------
 
     async def _handle(self, path: str, method: Method, _: Any, context: Any) -> None:
+        peer = context.peer()
+        if not self.connections.enter(peer):
+            await context.abort(Code.RESOURCE_EXHAUSTED, "Your address has too many connections.")
+        context.add_done_callback(lambda _: self.connections.leave(peer))
         state = CallState(path, method, context, RequestReader(context), self._scope(path, context))
         self.last = time.monotonic()
         self.open.add(state)
@@ -140,9 +146,9 @@ class GrpcService:
         if self.closed:
             raise ShuttingDown("The server is stopping and takes no more calls.")
         request_headers = {name.decode(): value.decode("latin-1") for name, value in state.scope["headers"]}
-        state.key = server.authenticate(request_headers.get("authorization"), _host(state.context.peer()), {})
+        state.key = server.authenticate(request_headers.get("authorization"), address_of(state.context.peer()), {})
         server.authorize(state.key, method.route)
-        state.owner = enter_request(state.key, _host(state.context.peer()) or None)
+        state.owner = enter_request(state.key, address_of(state.context.peer()) or None)
         state.call = RequestContext(
             server.models,
             request_headers,
@@ -321,8 +327,3 @@ async def _drop(tasks: set[asyncio.Future[Any]]) -> None:
 
 def _bytes(value: str | bytes) -> bytes:
     return value if isinstance(value, bytes) else value.encode("utf-8", "replace")
-
-
-def _host(peer: str) -> str:
-    """Return the address of a peer such as ``ipv4:127.0.0.1:5000`` or ``ipv6:%5B::1%5D:5000``."""
-    return unquote(peer).partition(":")[2].rpartition(":")[0].strip("[]")
