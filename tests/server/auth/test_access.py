@@ -284,3 +284,11 @@ def test_https(tmp_path: Path) -> None:
         assert client.post(process.url + "/v1/embeddings", json=BODY).status_code == 200
     process.terminate()
     assert process.wait() == 0
+
+
+def test_long_names_are_not_loopback_and_not_stored() -> None:
+    from nearfield.server.auth import host_guard
+
+    before = host_guard._is_loopback.cache_info().currsize
+    assert not host_guard.is_loopback("a" * 60_000 + ".localhost")
+    assert host_guard._is_loopback.cache_info().currsize == before

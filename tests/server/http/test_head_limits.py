@@ -44,7 +44,7 @@ def test_long_targets_are_refused_without_a_key(client: TestClient, target: str,
     assert reply.headers["x-request-id"]
 
 
-@pytest.mark.parametrize("name", ["accept", "content-type", "content-encoding", "host", "origin", "x-forwarded-for"])
+@pytest.mark.parametrize("name", ["accept", "content-type", "content-encoding", "host", "x-forwarded-for"])
 def test_long_headers_that_would_be_parsed_are_refused(client: TestClient, name: str) -> None:
     reply = client.post("/encode", headers={name: "a," * 600})
     assert reply.status_code == 431

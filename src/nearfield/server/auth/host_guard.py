@@ -10,6 +10,9 @@ from functools import lru_cache
 from nearfield.errors import Forbidden
 from nearfield.server.auth.api_key import ANONYMOUS, LOCAL_OPERATOR, ApiKey
 
+#: Maximum characters of a DNS name. Longer ones would fill the cache of names.
+_MAX_HOST_CHARACTERS = 253
+
 
 @dataclass(frozen=True)
 class HostGuard:
@@ -52,9 +55,13 @@ def _hostname(text: str) -> str:
     return name.rpartition(":")[0].lower() if name.count(":") == 1 else name.lower()
 
 
-@lru_cache(maxsize=1024)
 def is_loopback(host: str) -> bool:
     """Whether a name or address is this machine's loopback interface."""
+    return len(host) <= _MAX_HOST_CHARACTERS and _is_loopback(host)
+
+
+@lru_cache(maxsize=1024)
+def _is_loopback(host: str) -> bool:
     if host == "localhost" or host.endswith(".localhost"):
         return True
     try:

@@ -15,17 +15,14 @@ MAX_PATH_BYTES, MAX_QUERY_BYTES, MAX_QUERY_FIELDS = 4096, 4096, 64
 #: Maximum bytes of a header that is parsed, and of all such headers of a request.
 MAX_PARSED_BYTES, MAX_ALL_PARSED_BYTES = 1024, 4096
 
-#: Headers whose values are split, searched or used as keys of caches. Those of traces are bounded where they are read:
+#: Headers whose values are split or searched. Those of traces are bounded where they are read:
 #: a trace that is too long costs the request nothing but its parent.
 _PARSED_HEADERS = frozenset(
     {
         b"accept",
-        b"access-control-request-headers",
-        b"access-control-request-method",
         b"content-encoding",
         b"content-type",
         b"host",
-        b"origin",
         b"x-forwarded-for",
         b"x-forwarded-proto",
     }
