@@ -11,6 +11,7 @@ from nearfield.corpus.collection import Collection
 from nearfield.corpus.directory import FIRST_MANIFEST, CollectionDirectory
 from nearfield.errors import CollectionBusy, CollectionNotFound, InputError, NearfieldError, StoreFailed
 from nearfield.server.collections.collection_errors import collection_version, convert_collection_errors
+from nearfield.server.files.storage_errors import without_directories
 
 
 def fail(error: Exception, home: Path, version: tuple[int, int]) -> None:
@@ -33,6 +34,16 @@ def test_a_collection_that_is_dropped_while_used(error: Exception, tmp_path: Pat
         fail(error, tmp_path, version)
 
 
+def test_a_collection_that_is_being_dropped(tmp_path: Path) -> None:
+    Collection.create("pets", home=tmp_path).close()
+    version = collection_version(tmp_path, "pets")
+    with (
+        pytest.raises(CollectionNotFound, match="was dropped"),
+        convert_collection_errors("pets", tmp_path, version, ["pets"]),
+    ):
+        raise StoreFailed("a table is missing")
+
+
 def test_messages_show_no_paths(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     Collection.create("pets", home=tmp_path).close()
     version = collection_version(tmp_path, "pets")
@@ -45,6 +56,21 @@ def test_messages_show_no_paths(tmp_path: Path, caplog: pytest.LogCaptureFixture
         assert "secret" not in str(caught.value)
         assert "secret" in caplog.text
         caplog.clear()
+
+
+@pytest.mark.parametrize(
+    ("message", "shown"),
+    [
+        ("/root/.cache/hub/models--a--b/snapshots/0f/config.json lacks x", "config.json lacks x"),
+        ("'/srv/m.odel/x.bin' is damaged (~/y/z)", "'x.bin' is damaged (z)"),
+        (
+            "see https://huggingface.co/a/b/c or send org/name to /v1",
+            "see https://huggingface.co/a/b/c or send org/name to /v1",
+        ),
+    ],
+)
+def test_directories_are_left_out(message: str, shown: str) -> None:
+    assert without_directories(message) == shown
 
 
 @pytest.mark.parametrize("error", [InputError("k is wrong"), ValueError("a fault")])

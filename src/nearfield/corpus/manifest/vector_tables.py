@@ -71,6 +71,7 @@ class VectorTables:
     def _add(self, feature: Feature, *, live: bool) -> VectorTable:
         table = feature.table(self.new_name(feature.name), self.fields)
         self.store.check(table)
+        self.store.create(table)  # first: searches read the manifest at any moment
         described = features.table_to_dict(table)
         record = VectorTable(table.name, feature.name, described, feature.space(), "live" if live else "building")
         self.manifest.add_vector_table(record)

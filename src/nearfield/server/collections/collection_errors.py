@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -16,13 +16,16 @@ _LOCKED = ("SQLITE_BUSY", "SQLITE_LOCKED")
 
 
 @contextmanager
-def convert_collection_errors(name: str, home: Path | None, version: tuple[int, int] | None = None) -> Iterator[None]:
+def convert_collection_errors(
+    name: str, home: Path | None, version: tuple[int, int] | None = None, dropping: Container[str] = ()
+) -> Iterator[None]:
     """Convert errors of a collection's files and database in a block; their own messages are logged.
 
     Args:
         name: the collection; empty if the block uses no single one.
         home: folder of the collections.
         version: what ``collection_version`` returned when the collection was opened.
+        dropping: the names of the collections that are being dropped now.
 
     Raises:
         CollectionNotFound: the collection was dropped in the block.
@@ -39,8 +42,8 @@ def convert_collection_errors(name: str, home: Path | None, version: tuple[int, 
         if isinstance(error, NearfieldError) and not isinstance(error, (StoreFailed, ManifestDamaged)):
             raise
         current = collection_version(home, name) if name else (0, 0)
-        if version is not None and version != current:
-            raise _changed(name, exists=any(current)) from error
+        if version is not None and (version != current or name in dropping):
+            raise _changed(name, exists=any(current) and name not in dropping) from error
         if isinstance(error, sqlite3.Error) and str(getattr(error, "sqlite_errorname", "")).startswith(_LOCKED):
             raise CollectionBusy(
                 f"Collection {name!r} is being written by another process. Try again later."

@@ -82,6 +82,8 @@ class CollectionService:
         self.endpoint = endpoint
         self._idle: dict[str, list[_OpenCollection]] = {}
         self._lock = threading.Lock()
+        #: Names of the collections that requests are dropping.
+        self._dropping: list[str] = []
         self._workers = BoundedThreadPool(_WORKERS, "collections", _MAX_WAITING)
         self._chats = BoundedThreadPool(_CHATS, "chats", _MAX_WAITING)
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -228,17 +230,18 @@ class CollectionService:
                 raise _ModelNotLeased(f"Collection {name!r} was changed just now. Send the request again.")
             return models[model]
 
-        try:
-            collection = Collection.open(
-                name,
-                home=self._home,
-                encoder_of=lambda model: cast(Encoder, leased(model)),
-                reranker_of=lambda model: cast(Reranker, leased(model)),
-            )
-        except CollectionNotFound:
-            raise
-        except InputError as error:  # of the definition: its operator wrote it, not this client
-            raise StoreFailed(str(error)) from error
+        with convert_collection_errors(name, self._home, version, self._dropping):
+            try:
+                collection = Collection.open(
+                    name,
+                    home=self._home,
+                    encoder_of=lambda model: cast(Encoder, leased(model)),
+                    reranker_of=lambda model: cast(Reranker, leased(model)),
+                )
+            except CollectionNotFound:
+                raise
+            except InputError as error:  # of the definition: its operator wrote it, not this client
+                raise StoreFailed(str(error)) from error
         return _OpenCollection(collection, version, models)
 
     def _return(self, name: str, opened: _OpenCollection) -> None:
@@ -261,7 +264,7 @@ class CollectionService:
         """Call a function in a thread. Its errors are those of ``convert_collection_errors``, and Overloaded."""
 
         def call() -> ResultT:
-            with convert_collection_errors(name, self._home, version):
+            with convert_collection_errors(name, self._home, version, self._dropping):
                 return function(*arguments)
 
         return await self._workers.run(call)
@@ -317,9 +320,11 @@ class CollectionService:
         for opened in idle:
             opened.collection.close()
         collection = Collection.open(name, home=self._home)
+        self._dropping.append(name)
         try:
             collection.drop()
         finally:
+            self._dropping.remove(name)
             collection.close()
 
     # -- answers -------------------------------------------------------------------------------------------------

@@ -17,6 +17,7 @@ from nearfield.errors import (
     nearest,
 )
 from nearfield.inference.loaded_model import LoadedModel
+from nearfield.server.files.storage_errors import without_directories
 from nearfield.server.logs import LOG
 from nearfield.server.models.description import ModelDescription, describe
 from nearfield.server.models.lease import ModelLease
@@ -304,10 +305,11 @@ class ModelPool:
 
     def _record_failure(self, entry: ModelEntry, error: Exception) -> None:
         entry.failures += 1
-        entry.error = str(error) if isinstance(error, NearfieldError) else f"{type(error).__name__}."
+        reason = str(error) if isinstance(error, NearfieldError) else f"{type(error).__name__}."
+        entry.error = without_directories(reason)
         delay = min(_MAX_RETRY_SECONDS, _MIN_RETRY_SECONDS * 2 ** (entry.failures - 1))
         entry.retry_at = time.monotonic() + delay
-        LOG.warning("could not load %s: %s", entry.name, entry.error, extra={"failures": entry.failures})
+        LOG.warning("could not load %s: %s", entry.name, reason, extra={"failures": entry.failures})
 
     # -- entries -----------------------------------------------------------------------------------------------
 
