@@ -67,6 +67,17 @@ def test_an_idle_batch_makes_way_for_an_owner_without_one() -> None:
     assert _names(slots.choose([_job("a", 0, "cancelling")])) == ["a0"]
 
 
+def test_a_cancelled_batch_does_not_wait_for_a_slot() -> None:
+    slots = BatchSlots(1)
+    slots.choose([_job("a", 0)])
+    assert _names(slots.choose([_job("a", 1), _job("a", 2, "cancelling"), _job("b", 0, "cancelling")])) == ["a2", "b0"]
+    slots.release("a0")
+    assert slots.choose([_job("a", 1)]) == []
+    slots.release("a2")
+    slots.release("b0")
+    assert _names(slots.choose([_job("a", 1)])) == ["a1"]
+
+
 def test_an_open_batch_makes_way_after_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
     slots = BatchSlots(1)
     mine, other = _job("a", 0), _job("b", 0)

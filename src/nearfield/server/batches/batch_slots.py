@@ -10,6 +10,8 @@ from nearfield.server.batches.batch import BatchJob
 
 #: Seconds after which an open batch makes way for one of an owner that has fewer.
 _SLICE_SECONDS = 60.0
+#: Additional slots of batches that are cancelled: they only store their results.
+_CANCEL_SLOTS = 8
 
 
 class BatchSlots:
@@ -39,18 +41,26 @@ class BatchSlots:
             if job.batch.id not in self._open and not paused:
                 queues.setdefault(job.owner, []).append(job)
         chosen: list[BatchJob] = []
+        for job in [job for queue in queues.values() for job in queue if job.batch.status == "cancelling"]:
+            if len(self._open) < self._slots + _CANCEL_SLOTS:
+                queues[job.owner].remove(job)
+                chosen.append(self._start(job, now))
+        queues = {owner: queue for owner, queue in queues.items() if queue}
         while queues and len(self._open) < self._slots:
             owner = min(queues, key=lambda name: self._counts[name])
             job = queues[owner].pop(0)
             if not queues[owner]:
                 del queues[owner]
-            self._paused.pop(job.batch.id, None)
-            self._open[job.batch.id] = (owner, now)
-            self._counts[owner] += 1
-            chosen.append(job)
+            chosen.append(self._start(job, now))
         self._waiting = Counter({owner: len(queue) for owner, queue in queues.items()})
         self._promised.clear()
         return chosen
+
+    def _start(self, job: BatchJob, now: float) -> BatchJob:
+        self._paused.pop(job.batch.id, None)
+        self._open[job.batch.id] = (job.owner, now)
+        self._counts[job.owner] += 1
+        return job
 
     def must_release(self, job: BatchJob, *, idle: bool = False, sliced: bool = True) -> bool:
         """Release a batch's slot if another owner needs it more, and return whether it was released.

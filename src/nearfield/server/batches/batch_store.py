@@ -33,7 +33,7 @@ from nearfield.server.http.content_bounds import ContentBounds
 #: Lines in work at once, and their bytes: repeated after a kill, and waited for at a shutdown.
 _WINDOW_LINES, _WINDOW_BYTES = 256, 256 * 1024
 #: Seconds for which a file is checked at a time.
-_SLICE_SECONDS = 0.1
+_SLICE_SECONDS = 0.03
 #: Maximum number of ended batches of an owner whose records stay; the oldest are removed first.
 _MAX_ENDED = 10_000
 #: Seconds after which a client with too many batches may try again.
