@@ -20,6 +20,8 @@ from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 LOG = logging.getLogger("nearfield")
+#: The directories of an absolute path, but not of a URL.
+_DIRECTORIES = re.compile(r"(?<![\w:/.])~?/(?:[\w.@+~=-]{1,255}/)+")
 #: The id of the current request.
 REQUEST_ID: ContextVar[str] = ContextVar("request_id", default="")
 #: Lines that libraries write to stderr.
@@ -224,3 +226,8 @@ def request_id_of(scope: Scope) -> str:
             request_id = value.decode("latin-1")
             return request_id if _REQUEST_ID_PATTERN.match(request_id) else uuid.uuid4().hex
     return uuid.uuid4().hex
+
+
+def without_directories(message: str) -> str:
+    """Return a message with the names of files in place of their paths, which clients must not learn."""
+    return _DIRECTORIES.sub("", message)

@@ -11,7 +11,7 @@ from nearfield.corpus.collection import Collection
 from nearfield.corpus.directory import FIRST_MANIFEST, CollectionDirectory
 from nearfield.errors import CollectionBusy, CollectionNotFound, InputError, NearfieldError, StoreFailed
 from nearfield.server.collections.collection_errors import collection_version, convert_collection_errors
-from nearfield.server.files.storage_errors import without_directories
+from nearfield.server.logs import without_directories
 
 
 def fail(error: Exception, home: Path, version: tuple[int, int]) -> None:

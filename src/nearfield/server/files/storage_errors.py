@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import re
 import sqlite3
 import time
 from collections.abc import Iterator
@@ -17,8 +16,6 @@ from nearfield.server.logs import LOG
 #: Seconds between two log lines about the same error.
 _LOG_SECONDS = 60.0
 _NO_DESCRIPTOR = (errno.EMFILE, errno.ENFILE)
-#: The directories of an absolute path, but not of a URL.
-_DIRECTORIES = re.compile(r"(?<![\w:/.])~?/(?:[\w.@+~=-]{1,255}/)+")
 #: When each failure was last logged (``time.monotonic``).
 _logged: dict[str, float] = {}
 
@@ -54,11 +51,6 @@ def _log_failure(message: str) -> None:
             _logged.clear()
         _logged[message] = now
         LOG.error("storage failed: %s", message)
-
-
-def without_directories(message: str) -> str:
-    """Return a message with the names of files in place of their paths, which clients must not learn."""
-    return _DIRECTORIES.sub("", message)
 
 
 def out_of_descriptors() -> bool:

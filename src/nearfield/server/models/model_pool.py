@@ -17,8 +17,7 @@ from nearfield.errors import (
     nearest,
 )
 from nearfield.inference.loaded_model import LoadedModel
-from nearfield.server.files.storage_errors import without_directories
-from nearfield.server.logs import LOG
+from nearfield.server.logs import LOG, without_directories
 from nearfield.server.models.description import ModelDescription, describe
 from nearfield.server.models.lease import ModelLease
 from nearfield.server.models.memory_budget import MemoryBudget, estimated_bytes
