@@ -14,8 +14,11 @@ import pytest
 
 from nearfield.encoder import Encoder
 from nearfield.engine.engine import Engine, Ticket
+from nearfield.engine.turns import CALLER, Caller
 from nearfield.errors import ExecutionFailed, NearfieldError
+from nearfield.inference.call_limits import CallLimits
 from nearfield.inference.disk_cache import DiskCache
+from nearfield.inference.encode_options import EncodeOptions
 from nearfield.inference.loaded_model import LoadedModel
 from nearfield.inference.result_cache import ResultCache
 from nearfield.vectors.outputs import Outputs
@@ -72,6 +75,37 @@ async def test_identical_inputs_in_flight_are_computed_once(cached: Encoder, mon
     results = await asyncio.gather(*(cached.aencode("a new text") for _ in range(30)))
     assert ran == [1]
     assert all((np.asarray(result) == np.asarray(results[0])).all() for result in results)
+
+
+@pytest.mark.parametrize("other", ["owner", "size", "bulk"])
+async def test_no_call_waits_for_another_owner_or_a_call_of_another_size(
+    cached: Encoder, monkeypatch: pytest.MonkeyPatch, other: str
+) -> None:
+    run, go, started = Engine.run, asyncio.Event(), asyncio.Event()
+
+    async def block_first(engine: Engine, ticket: Ticket) -> Any:
+        if not started.is_set():
+            started.set()
+            await go.wait()
+        return await run(engine, ticket)
+
+    async def encode(owner: str, texts: list[str], *, bulk: bool = False) -> Any:
+        CALLER.set(Caller(owner))
+        limits = CallLimits(bulk=bulk)
+        return (await cached.run_encode(texts, EncodeOptions(), limits)).result
+
+    monkeypatch.setattr(Engine, "run", block_first)
+    texts = ["a text", *(f"text {index}" for index in range(20))] if other == "size" else ["a text"]
+    first = asyncio.create_task(encode("a", texts, bulk=other == "bulk"))
+    await started.wait()
+    second = await asyncio.wait_for(encode("b" if other == "owner" else "a", ["a text"]), 60)
+    assert not first.done()
+    go.set()
+    rows = np.asarray(await first)
+    np.testing.assert_array_equal(rows[:1], np.asarray(second))  # all calls get the row that was stored first
+    cache = _cache(cached)
+    assert (cache.misses, len(cache), cache._pending) == (len(texts) + 1, len(texts), {})
+    assert cache.size == sum(size for _, size in cache._entries.values())
 
 
 async def test_a_waiting_call_goes_on_when_the_computing_one_is_cancelled(

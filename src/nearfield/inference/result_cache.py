@@ -1,4 +1,4 @@
-"""`ResultCache`: results in memory by model and input, so that an input is computed once, even by concurrent calls."""
+"""`ResultCache`: results in memory by model and input; concurrent calls of one owner compute an input once."""
 
 from __future__ import annotations
 
@@ -23,6 +23,10 @@ _OVERHEAD = 400
 _INPUTS_PER_STEP = 1024
 
 
+#: Calls that share what they compute: their owner, whether they are bulk, and the class of their size.
+_SharingClass = tuple[str, bool, int]
+
+
 class _NotComputedError(Exception):
     """The call that computed an input did not finish: calls that wait for it compute it themselves."""
 
@@ -33,6 +37,9 @@ class ResultCache:
 
     A key is a digest of the vectors' space, the token ids and all else that the model reads of an input. Dimensions and
     precision are applied afterwards, so that requests which differ in these share results.
+
+    Calls wait for an input that another call computes only if both have one owner and about one size. An input is ready
+    when the whole call is: a short call would wait for a long one, or for that of an owner whose turns are used up.
     """
 
     #: Maximum number of bytes in memory.
@@ -47,7 +54,7 @@ class ResultCache:
     #: Bytes in memory.
     size: int = 0
     _entries: OrderedDict[bytes, tuple[ResultRow, int]] = field(default_factory=OrderedDict)
-    _pending: dict[bytes, asyncio.Future[ResultRow]] = field(default_factory=dict)
+    _pending: dict[tuple[_SharingClass, bytes], asyncio.Future[ResultRow]] = field(default_factory=dict)
     #: Calls with many inputs take turns with their steps, so that the event loop runs between any two of them.
     _steps: FairTurns = field(default_factory=FairTurns)
 
@@ -72,18 +79,20 @@ class ResultCache:
         rows: list[Any] = [None] * len(jobs)
         waits: dict[int, asyncio.Future[ResultRow]] = {}
         new: dict[bytes, Job] = {}
+        sharing = _sharing_class(ticket)
         for index, (job, key) in enumerate(zip(jobs, keys, strict=True)):
             if key in self._entries:
                 self._entries.move_to_end(key)
                 rows[index] = self._entries[key][0]
             else:
-                if key not in self._pending:
-                    self._pending[key] = asyncio.get_running_loop().create_future()
+                pending = self._pending.get((sharing, key))
+                if pending is None:
+                    pending = self._pending[sharing, key] = asyncio.get_running_loop().create_future()
                     new[key] = job
-                waits[index] = self._pending[key]
+                waits[index] = pending
         self.hits += len(jobs) - len(new)
         if new:
-            await self._compute(engine, ticket, new)
+            await self._compute(engine, ticket, new, sharing)
         missing = await self._gather(waits, rows)
         if missing:
             part = _part(ticket, [jobs[index] for index in missing])
@@ -117,7 +126,7 @@ class ResultCache:
                 yield slice(start, start + _INPUTS_PER_STEP)
                 await asyncio.sleep(0)
 
-    async def _compute(self, engine: Engine, ticket: Ticket, jobs: dict[bytes, Job]) -> None:
+    async def _compute(self, engine: Engine, ticket: Ticket, jobs: dict[bytes, Job], sharing: _SharingClass) -> None:
         """Load or compute results, cache them, and deliver them to all calls that wait for them."""
         results: dict[bytes, ResultRow] = {}
         try:
@@ -136,7 +145,7 @@ class ResultCache:
                     self.disk.store(computed)
         finally:
             for key in jobs:
-                pending = self._pending.pop(key)
+                pending = self._pending.pop((sharing, key))
                 if key in results:
                     pending.set_result(self._store(key, results[key]))
                 else:
@@ -156,7 +165,12 @@ class ResultCache:
         return missing
 
     def _store(self, key: bytes, row: ResultRow) -> ResultRow:
-        """Store a copy of a row and return it; a view would keep its whole batch in memory."""
+        """Store a copy of a row and return it; a view would keep its whole batch in memory.
+
+        If another call has stored the input's row already, return that one: all later calls get the same bits.
+        """
+        if key in self._entries:
+            return self._entries[key][0]
         row = _read_only_copy(row)
         size = _size(row) + _OVERHEAD
         if size <= self.budget:
@@ -165,6 +179,11 @@ class ResultCache:
         while self.size > self.budget:
             self.size -= self._entries.popitem(last=False)[1][1]
         return row
+
+
+def _sharing_class(ticket: Ticket) -> _SharingClass:
+    """Return the class of a call. The tokens of the calls of one class differ by less than 4 times."""
+    return ticket.caller.owner, ticket.bulk, ticket.tokens.bit_length() // 2
 
 
 def _part(ticket: Ticket, jobs: Sequence[Job]) -> Ticket:

@@ -29,6 +29,7 @@ from nearfield.server.http.connection_limit import ConnectionLimit
 from nearfield.server.http.content_bounds import ContentBounds
 from nearfield.server.http.deadline import PendingBodies
 from nearfield.server.http.decode_thread import DecodeThread
+from nearfield.server.http.encode_thread import EncodeThread
 from nearfield.server.http.limits import Pace, RequestLimits
 from nearfield.server.http.reply_budget import ReplyBudget
 from nearfield.server.http.request_body import BodyBudget
@@ -64,6 +65,7 @@ class ServerState:
     pace: Pace = field(default_factory=Pace)
     pending_bodies: PendingBodies = field(default_factory=PendingBodies)
     decode_thread: DecodeThread = field(default_factory=DecodeThread)
+    encode_thread: EncodeThread = field(default_factory=EncodeThread)
     loop_lag: LoopLag = field(default_factory=LoopLag)
     #: Returns the metrics of all front-ends, if there are several processes.
     merged_metrics: Callable[[], Awaitable[bytes]] | None = None
@@ -142,6 +144,7 @@ class ServerState:
     def close(self) -> None:
         """Close collections and the cache, once no request runs any more."""
         self.decode_thread.close()
+        self.encode_thread.close()
         self.collections.close()
         self.files.close()
         if self.cache is not None and self.cache.disk is not None:

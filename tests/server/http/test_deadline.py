@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import threading
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -15,6 +16,7 @@ import pytest
 from nearfield.encoder import Encoder
 from nearfield.errors import Cancelled, DeadlineExceeded, ShuttingDown, SlowBody
 from nearfield.server.http import deadline as deadlines
+from nearfield.server.http import responses
 from nearfield.server.http.deadline import PendingBodies, RequestDeadline
 from tests.support.serving import serving
 
@@ -199,6 +201,33 @@ def test_a_body_that_never_ends_closes_its_connection(tiny: Encoder) -> None:
         reply = asyncio.run(scenario(url))
     assert reply.startswith(b"HTTP/1.1 408 ")
     assert b"connection: close" in reply.lower()
+
+
+@pytest.mark.network
+def test_the_encoding_of_a_large_reply_ends_at_the_deadline(tiny: Encoder, monkeypatch: pytest.MonkeyPatch) -> None:
+    go, encode = threading.Event(), responses.encode_response
+
+    def wait_and_encode(*arguments: Any) -> Any:
+        if not threading.current_thread().name.startswith("nearfield-encode"):
+            return encode(*arguments)
+        go.wait(60)
+        return encode(*arguments)
+
+    many = {"model": "tiny", "input": ["cat"] * 3000}
+    with (
+        serving([tiny], request_timeout=3, cache_memory=2**20) as url,
+        httpx.Client(base_url=url, timeout=60) as client,
+    ):
+        assert client.post("/v1/embeddings", json=many).status_code == 200
+        with monkeypatch.context() as patch:
+            patch.setattr(responses, "encode_response", wait_and_encode)
+            replies = [client.post("/v1/embeddings", json=many) for _ in range(2)]  # the second one waits for its turn
+            assert client.post("/v1/embeddings", json=GOOD).status_code == 200
+            go.set()
+        assert [(reply.status_code, reply.json()["error"]["code"]) for reply in replies] == [
+            (429, "deadline_exceeded")
+        ] * 2
+        assert len(client.post("/v1/embeddings", json=many).json()["data"]) == 3000
 
 
 @pytest.mark.network

@@ -118,7 +118,7 @@ class RequestHandler:
             state.exchange = exchange
             await server.perform(exchange, state.key, deadline.remaining)
             share = await server.reply_budget.reserve(body.owner, estimated_bytes(exchange))
-        return await exchange_response(route, exchange, server.prometheus, share)
+            return await exchange_response(route, exchange, server.prometheus, server.encode_thread, body.owner, share)
 
     async def _read_body(
         self,

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from nearfield.engine.fair_turns import FairTurns
 from nearfield.errors import Overloaded
 from nearfield.hardware import return_memory
 
@@ -59,8 +58,6 @@ class ReplyBudget:
     def __init__(self, max_bytes: int) -> None:
         self.max_bytes = max_bytes
         self.used_bytes = self.waiting_bytes = 0
-        #: Large replies are encoded one at a time: threads that encode would compete for the interpreter.
-        self.encoding = FairTurns()
         self._used: Counter[str] = Counter()
         #: Replies that wait, the oldest first.
         self._waiting: dict[asyncio.Future[None], tuple[str, int]] = {}

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import math
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import orjson
@@ -15,7 +15,7 @@ from starlette.responses import Response, StreamingResponse
 from nearfield.errors import NearfieldError, OutOfMemory, Overloaded
 from nearfield.server.dialects import Dialect, Reply, Route
 from nearfield.server.exchange import Exchange
-from nearfield.server.http.decode_thread import suspended_collection
+from nearfield.server.http.encode_thread import EncodeThread
 from nearfield.server.http.reply_budget import LargeResponse, ReplyShare
 from nearfield.server.http.request_body import JSON
 from nearfield.server.logs import LOG
@@ -38,14 +38,20 @@ def estimated_bytes(exchange: Exchange) -> int:
 
 
 async def exchange_response(
-    route: Route, exchange: Exchange, prometheus: Prometheus, share: ReplyShare | None = None
+    route: Route,
+    exchange: Exchange,
+    prometheus: Prometheus,
+    encoder: EncodeThread,
+    owner: str,
+    share: ReplyShare | None = None,
 ) -> Response:
     """Return the response to a performed exchange, and record how long it took to encode.
 
-    ``share`` has the bytes reserved for a large one; they are released once it is sent.
+    A large one is encoded in a thread at its owner's turn. ``share`` has the bytes reserved for it; they are released
+    once it is sent.
     """
     try:
-        return await _exchange_response(route, exchange, prometheus, share)
+        return await _exchange_response(route, exchange, prometheus, encoder, owner, share)
     except BaseException:
         if share is not None:
             share.release()
@@ -53,16 +59,18 @@ async def exchange_response(
 
 
 async def _exchange_response(
-    route: Route, exchange: Exchange, prometheus: Prometheus, share: ReplyShare | None
+    route: Route,
+    exchange: Exchange,
+    prometheus: Prometheus,
+    encoder: EncodeThread,
+    owner: str,
+    share: ReplyShare | None,
 ) -> Response:
     started = time.perf_counter()
     if exchange.number_count <= LARGE:
         data, reply = encode_response(route.write, exchange)
-    elif share is None:
-        data, reply = await asyncio.to_thread(_encode_large, route.write, exchange)
     else:
-        async with share.budget.encoding.slot(share.owner):
-            data, reply = await asyncio.to_thread(_encode_large, route.write, exchange)
+        data, reply = await encoder.run(owner, partial(encode_response, route.write, exchange))
     headers = exchange_headers(exchange)
     exchange.stage_seconds["reply"] = time.perf_counter() - started
     headers["server-timing"] = _server_timing(exchange)
@@ -76,11 +84,6 @@ async def _exchange_response(
         return Response(data, status, headers, media_type)
     share.resize(len(data))
     return LargeResponse(data, share, status, headers, media_type)
-
-
-def _encode_large(write: Callable[[Any], Any], exchange: Exchange) -> tuple[bytes, Reply | None]:
-    with suspended_collection():
-        return encode_response(write, exchange)
 
 
 def encode_response(write: Callable[[Any], Any], exchange: Exchange) -> tuple[bytes, Reply | None]:

@@ -7,6 +7,7 @@ import gc
 import time
 import weakref
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 
 from nearfield import catalog
 from nearfield.errors import ModelUnavailable
@@ -23,6 +24,8 @@ _IDLE_WAIT_SECONDS = 30.0
 _NO_MEMORY_RETRY_SECONDS = 300.0
 #: Seconds for which a lane or a finished request may still reference a closed model.
 _RELEASE_SECONDS = 2.0
+#: The thread that closes models: it may wait, and requests need asyncio's own threads.
+_POOL = ThreadPoolExecutor(1, thread_name_prefix="nearfield-unload")
 
 
 class MemoryBudget:
@@ -92,7 +95,7 @@ class MemoryBudget:
         """Unload a model that no request uses; the next request for it loads it again."""
         model, entry.model, entry.reserved = entry.model, None, False
         if model is not None:
-            eviction = asyncio.get_running_loop().run_in_executor(None, _close, [model])
+            eviction = asyncio.get_running_loop().run_in_executor(_POOL, _close, [model])
             self.evictions.add(eviction)
             eviction.add_done_callback(self.evictions.discard)
             LOG.info("unloaded %s", entry.name, extra={"bytes": entry.bytes})

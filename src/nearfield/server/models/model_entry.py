@@ -9,6 +9,7 @@ from typing import Literal
 
 from nearfield.inference.loaded_model import LoadedModel
 from nearfield.server.models.description import ModelDescription, describe
+from nearfield.server.models.load_threads import LoadTurn
 
 State = Literal["available", "loading", "loaded", "failed"]
 
@@ -45,6 +46,8 @@ class ModelEntry:
     error: str = ""
     retry_at: float = 0.0
     loading: asyncio.Task[LoadedModel] | None = None
+    #: The turn of the load in progress.
+    load_turn: LoadTurn | None = None
 
     @property
     def state(self) -> State:

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 
 from nearfield import catalog
+from nearfield.engine.turns import CALLER
 from nearfield.errors import (
     Forbidden,
     InputError,
@@ -20,6 +21,7 @@ from nearfield.inference.loaded_model import LoadedModel
 from nearfield.server.logs import LOG, without_directories
 from nearfield.server.models.description import ModelDescription, describe
 from nearfield.server.models.lease import ModelLease
+from nearfield.server.models.load_threads import LoadThreads, LoadTurn
 from nearfield.server.models.memory_budget import MemoryBudget, estimated_bytes
 from nearfield.server.models.model_entry import ModelEntry
 from nearfield.server.models.names import MAX_NAME_LENGTH, full_id, index_names, is_pattern, matches_pattern
@@ -63,6 +65,7 @@ class ModelPool:
         self._entries: dict[str, ModelEntry] = {}
         self._by_name: dict[str, ModelEntry] = {}
         self._memory = MemoryBudget(self._entries, budget)
+        self._threads = LoadThreads()
         for model in loaded:
             size = model.bytes or estimated_bytes(model.name)
             entry = ModelEntry(model.name, model.name, pinned=True, model=model, bytes=size, reserved=True)
@@ -259,7 +262,12 @@ class ModelPool:
 
         Raises:
             ModelUnavailable: it fails, or failed a moment ago, or there is no memory.
+            ModelNotFound: nothing can be loaded here.
+            Overloaded: it was never loaded, and too many such names of this owner are being looked for.
         """
+        if self._loader is None:
+            raise ModelNotFound(f"The model {entry.name!r} is not loaded, and nothing can be loaded here.")
+        owner = CALLER.get().owner
         if entry.loading is None:
             wait = entry.retry_at - time.monotonic()
             if entry.error and wait > 0:
@@ -268,18 +276,24 @@ class ModelPool:
                     "earliest.",
                     retry_after=wait,
                 )
-            entry.loading = asyncio.get_running_loop().create_task(self._load(entry))
+            if unknown := not (entry.configured or entry.uses):
+                self._threads.enter_unknown(owner)
+            entry.load_turn = LoadTurn()
+            entry.loading = asyncio.get_running_loop().create_task(self._load(entry, entry.load_turn, self._loader))
             # All clients may have disconnected; asyncio would then complain that the error was never read.
             entry.loading.add_done_callback(lambda task: task.cancelled() or task.exception())
+            if unknown:
+                entry.loading.add_done_callback(lambda _: self._threads.leave_unknown(owner))
+        if entry.load_turn is not None:
+            self._threads.join(entry.load_turn, owner)
         return await asyncio.shield(entry.loading)
 
-    async def _load(self, entry: ModelEntry) -> LoadedModel:
-        if self._loader is None:
-            raise ModelNotFound(f"The model {entry.name!r} is not loaded, and nothing can be loaded here.")
+    async def _load(self, entry: ModelEntry, turn: LoadTurn, loader: Callable[[str], LoadedModel]) -> LoadedModel:
         try:
+            await turn.granted
             await self._memory.reserve(entry)
             alone = self._memory.loads_alone(entry)
-            model = await asyncio.to_thread(self._loader, entry.loader_name)
+            model = await self._threads.run(loader, entry.loader_name)
         except Exception as error:
             entry.reserved = False
             self._record_failure(entry, error)
@@ -289,7 +303,8 @@ class ModelPool:
                 f"{entry.name} could not be loaded: {entry.error}", retry_after=entry.retry_at - time.monotonic()
             ) from error
         finally:
-            entry.loading = None
+            entry.loading = entry.load_turn = None
+            self._threads.end(turn)
         self._memory.record_size(entry, model, alone)
         entry.model, entry.name = model, model.name
         entry.error, entry.failures, entry.retry_at = "", 0, 0.0
@@ -334,7 +349,9 @@ class ModelPool:
         """Limit the number of names that only a pattern allows and under which nothing was ever loaded."""
         listed = {entry.name for entry in self.listed}
         unused = [
-            key for key, entry in self._entries.items() if entry.name not in listed and not (entry.users or entry.model)
+            key
+            for key, entry in self._entries.items()
+            if entry.name not in listed and not (entry.users or entry.model or entry.loading)
         ]
         if len(unused) >= _MAX_UNUSED_NAMES:
             for key in unused[: _MAX_UNUSED_NAMES // 2]:

@@ -270,8 +270,10 @@ class GrpcService:
 
     async def _write(self, state: CallState, exchange: Exchange) -> bytes:
         started = time.perf_counter()
-        large = exchange.number_count > LARGE
-        answer = await asyncio.to_thread(state.method.answer, exchange) if large else state.method.answer(exchange)
+        if exchange.number_count <= LARGE:
+            answer = state.method.answer(exchange)
+        else:
+            answer = await self.server.encode_thread.run(state.owner, partial(state.method.answer, exchange))
         exchange.stage_seconds["reply"] = time.perf_counter() - started
         if exchange.description is not None:
             self.server.prometheus.stage(exchange.description.name, "reply", exchange.stage_seconds["reply"])

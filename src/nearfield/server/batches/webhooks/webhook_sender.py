@@ -6,6 +6,7 @@ import asyncio
 import random
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 from nearfield import __version__
@@ -35,6 +36,8 @@ _MAX_RUNNING, _MAX_RUNNING_PER_HOST = 8, 2
 _MAX_ADDRESSES = 4
 #: Seconds after which the records are read again, also when nothing seems to be due: the clock may have been set.
 _LOOK_SECONDS = 60.0
+#: The threads that look up names: a lookup may take long, and requests need asyncio's own threads.
+_POOL = ThreadPoolExecutor(_MAX_RUNNING, thread_name_prefix="nearfield-lookup")
 
 
 class WebhookSender:
@@ -170,7 +173,7 @@ class WebhookSender:
         import httpx
 
         host, port = target.raw_host.decode("ascii"), target.port or (443 if target.scheme == "https" else 80)
-        addresses = await asyncio.get_running_loop().run_in_executor(None, url_safety.resolve, host, port)
+        addresses = await asyncio.get_running_loop().run_in_executor(_POOL, url_safety.resolve, host, port)
         url_safety.require_public_address(addresses, host, self.hosts.networks)
         async with httpx.AsyncClient(trust_env=False, timeout=_ATTEMPT_SECONDS) as client:
             error: Exception | None = None
