@@ -11,7 +11,7 @@ import pytest
 
 from nearfield.encoder import Encoder
 from nearfield.server.lifecycle import http_protocol
-from nearfield.server.lifecycle.http_protocol import MAX_HEAD_BYTES, MAX_PIPELINED
+from nearfield.server.lifecycle.http_protocol import MAX_HEAD_BYTES, MAX_PIPELINED, TimedHttpProtocol
 from tests.support.serving import listening
 
 pytestmark = pytest.mark.network
@@ -120,6 +120,60 @@ def test_small_chunks_and_short_trailers_are_accepted(port: int) -> None:
     assert reply.status == 200, reply.body
     (reply,) = send(port, CHUNKED + ONE_CHUNK + b"0\r\nHost: evil\r\nContent-Type: text/plain\r\n\r\n")
     assert reply.status == 200, "trailers are no headers"
+
+
+def test_the_number_of_small_chunks_is_bounded(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http_protocol, "MAX_CHUNKS", 2000)
+    small = b"1\r\n \r\n"
+    reply = _refused(port, 400, CHUNKED, small * 2000, small * 40_000, pause=0.02)
+    assert b"small chunks" in reply.body
+    (reply,) = send(port, CHUNKED + small * 1900 + ONE_CHUNK + b"0\r\n\r\n")
+    assert reply.status == 200
+    line = b"100\r\n%s\r\n" % (b" " * 256)
+    (reply,) = send(port, CHUNKED + line * 8000 + ONE_CHUNK + b"0\r\n\r\n")
+    assert reply.status == 200, reply.body
+
+
+@pytest.fixture
+def slices(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Numbers of the parser's callbacks, one for each slice."""
+    numbers: list[int] = []
+    parse = TimedHttpProtocol._parse
+
+    def parse_and_record(connection: TimedHttpProtocol, data: bytes | memoryview) -> None:
+        connection._callbacks = 0
+        parse(connection, data)
+        numbers.append(connection._callbacks)
+
+    monkeypatch.setattr(TimedHttpProtocol, "_parse", parse_and_record)
+    return numbers
+
+
+def test_small_chunks_are_parsed_in_slices(port: int, slices: list[int]) -> None:
+    small = b"1\r\n \r\n" * 50_000
+    (reply,) = send(port, CHUNKED + small + ONE_CHUNK + b"0\r\n\r\n")
+    assert reply.status == 200, reply.body
+    assert sum(slices) > 50_000
+    assert max(slices) <= http_protocol.SLICE_BYTES // 6 + 1
+    slices.clear()
+    large = BODY + b" " * 2**20
+    (reply,) = send(port, POST + b"Content-Length: %d\r\n\r\n" % len(large) + large)
+    assert reply.status == 200
+    assert sum(slices) < 2**20 // http_protocol.SLICE_BYTES, "bodies of known length come in larger slices"
+
+
+def test_nothing_is_parsed_after_a_refusal(tiny: Encoder, slices: list[int]) -> None:
+    with listening([tiny], api_keys=["key"]) as state:
+        with socket.create_connection(("127.0.0.1", state.port), timeout=20) as client:
+            try:
+                client.sendall(CHUNKED + b"1\r\n \r\n" * 200_000)
+            except OSError:
+                pass  # the server has closed the connection
+            else:
+                assert client.recv(100).startswith(b"HTTP/1.1 401")
+        assert sum(slices) < 20_000
+        refusals = [send(state.port, CHUNKED + b"1\r\n \r\n" * 5000)[0].status for _ in range(3)]
+        assert refusals == [401] * 3
 
 
 def test_a_client_that_pipelines_without_end_is_answered_up_to_a_limit(port: int) -> None:

@@ -14,12 +14,17 @@ def _drop(_: Any) -> None:
 class CountedTransport:
     """A transport that counts the bytes written to it, and drops those after ``write_eof``.
 
+    Reading goes on when neither ``pause_reading`` nor ``block_reading`` forbids it.
+
     Args:
         transport: the transport of the connection.
         close: called instead of the transport's ``close``, which is ``close_now`` here.
     """
 
     __slots__ = (
+        "_blocked",
+        "_paused",
+        "_transport",
         "_write",
         "_write_eof",
         "abort",
@@ -29,8 +34,6 @@ class CountedTransport:
         "get_extra_info",
         "get_write_buffer_size",
         "is_closing",
-        "pause_reading",
-        "resume_reading",
         "set_protocol",
         "set_write_buffer_limits",
         "written",
@@ -46,11 +49,39 @@ class CountedTransport:
         self.get_extra_info = transport.get_extra_info
         self.get_write_buffer_size = transport.get_write_buffer_size
         self.is_closing = transport.is_closing
-        self.pause_reading = transport.pause_reading
-        self.resume_reading = transport.resume_reading
+        self._transport = transport
+        self._paused = self._blocked = False
         self.set_protocol = transport.set_protocol
         self.set_write_buffer_limits = transport.set_write_buffer_limits
         self._write_eof = transport.write_eof
+
+    def pause_reading(self) -> None:
+        """Stop reading until ``resume_reading``: the application does not take more."""
+        self._paused = True
+        self._read_or_stop()
+
+    def resume_reading(self) -> None:
+        """Read again, unless it is blocked."""
+        self._paused = False
+        self._read_or_stop()
+
+    def block_reading(self) -> None:
+        """Stop reading until ``unblock_reading``: the parser does not take more."""
+        self._blocked = True
+        self._read_or_stop()
+
+    def unblock_reading(self) -> None:
+        """Read again, unless it is paused."""
+        self._blocked = False
+        self._read_or_stop()
+
+    def _read_or_stop(self) -> None:
+        if self._transport.is_closing():
+            return
+        if self._paused or self._blocked:
+            self._transport.pause_reading()
+        else:
+            self._transport.resume_reading()
 
     def forget_owner(self) -> None:
         """Close as the transport does from now on: the reference to the connection would be one of a cycle."""

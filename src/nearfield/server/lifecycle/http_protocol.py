@@ -10,6 +10,7 @@ from typing import Any, cast
 import httptools
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
+from nearfield.engine.fair_turns import FairTurns
 from nearfield.server.auth.owner import address_owner
 from nearfield.server.http.connection_limit import ConnectionLimit
 from nearfield.server.lifecycle.counted_transport import CountedTransport
@@ -17,12 +18,19 @@ from nearfield.server.lifecycle.discard_turns import DiscardTurns
 from nearfield.server.logs import ACCESS
 
 #: Maximum bytes of a request line and headers, of trailers, and of what chunk sizes have beyond ``CHUNK_BYTES`` each.
-#: Bytes are passed to the parser in slices of this size, so that a longer packet cannot exceed the limit unseen.
 MAX_HEAD_BYTES = 65_536
+#: Bytes that are passed to the parser at a time, except for the bytes of a body of known length. A longer packet can
+#: therefore not exceed the limit unseen.
+SLICE_BYTES = 8192
+#: Callbacks of the parser for one slice above which the connection waits for its turn to parse the next one, and
+#: seconds that such a turn lasts for each callback: as long as the callback itself takes.
+_MAX_CALLBACKS, _SECONDS_PER_CALLBACK = 64, 2e-6
 #: Maximum number of headers of a request.
 MAX_HEADERS = 512
 #: Bytes that each chunk may have beside its content.
 CHUNK_BYTES = 16
+#: Chunks of any size that a request may have, and content bytes for each further chunk.
+MAX_CHUNKS, BYTES_PER_CHUNK = 65_536, 256
 #: Maximum number of requests that wait on one connection for the reply before theirs.
 MAX_PIPELINED = 32
 #: Seconds within which a request's headers must arrive, from their first byte.
@@ -78,6 +86,7 @@ class TimedHttpProtocol(HttpToolsProtocol):
     Args:
         limit: counts the open connections; a connection beyond the limit is refused.
         discards: paces the reading of bytes that follow a refusal.
+        turns: connections that send many small chunks take turns to parse a slice.
     """
 
     #: When the first byte of incomplete headers arrived.
@@ -92,6 +101,11 @@ class TimedHttpProtocol(HttpToolsProtocol):
     _stored_bytes = 0
     #: Slices passed to the parser, and the number of the slice in which the present request began.
     _slices = _first_slice = 0
+    #: Callbacks of the parser for the present slice; chunks and content bytes of the present body so far.
+    _callbacks = _chunks = _body_bytes = 0
+    #: Bytes that wait for the connection's turn, and the task that parses them.
+    _unparsed: bytearray | None = None
+    _parsing: asyncio.Task[None] | None = None
     _head_complete = False
     _message_complete = True
     _host: bytes | None = None
@@ -117,9 +131,11 @@ class TimedHttpProtocol(HttpToolsProtocol):
         *args: Any,
         limit: ConnectionLimit | None = None,
         discards: DiscardTurns | None = None,
+        turns: FairTurns | None = None,
         **options: Any,
     ) -> None:
         super().__init__(*args, **options)
+        self._turns = turns or FairTurns()
         self._limit = limit
         self._discards = discards or DiscardTurns()
 
@@ -150,26 +166,65 @@ class TimedHttpProtocol(HttpToolsProtocol):
             running.disconnected = True
             running.message_event.set()
         self.pipeline.clear()
+        if self._parsing is not None:
+            self._parsing.cancel()
         cast(CountedTransport, self.transport).forget_owner()
         super().connection_lost(exc)
 
     # -- bytes -------------------------------------------------------------------------------------------------------
 
     def data_received(self, data: bytes) -> None:
-        """Record the time, and parse the bytes in slices."""
+        """Record the time, and parse the bytes in slices; many small chunks are parsed in turns with other connections.
+
+        64 KiB of chunks of one byte are 11,000 callbacks.
+        """
         self.last_received = time.monotonic()
-        if len(data) <= MAX_HEAD_BYTES:
-            self._parse(data)
+        if self._unparsed is not None:
+            self._unparsed += data
             return
-        view = memoryview(data)
-        for start in range(0, len(data), MAX_HEAD_BYTES):
-            self._parse(view[start : start + MAX_HEAD_BYTES])
+        start, view = 0, memoryview(data)
+        while start < len(data):
+            end = start + self._slice_size()
+            self._parse(view[start:end] if start or end < len(data) else data)
+            start = end
+            if self._callbacks > _MAX_CALLBACKS and not self._refused:
+                self._unparsed = bytearray(view[start:])
+                cast(CountedTransport, self.transport).block_reading()
+                self._parsing = self.loop.create_task(self._parse_in_turns(self._unparsed))
+                return
+
+    def _slice_size(self) -> int:
+        if self._refused:
+            return MAX_HEAD_BYTES
+        if self._message_complete or not self._head_complete or self._is_chunked:
+            return SLICE_BYTES
+        return max(SLICE_BYTES, min(MAX_HEAD_BYTES, self._content_length - self._body_bytes))
+
+    async def _parse_in_turns(self, data: bytearray) -> None:
+        """Parse bytes that have arrived, a slice at each turn, and read further ones afterwards."""
+        try:
+            while not self._refused and not self.transport.is_closing():
+                async with self._turns.slot(self.owner):
+                    await asyncio.sleep(self._callbacks * _SECONDS_PER_CALLBACK)  # the event loop is for others
+                    if not data:
+                        break
+                    if not self._refused:
+                        size = self._slice_size()
+                        part = bytes(data[:size])
+                        del data[:size]
+                        self._parse(part)
+            if data:
+                self._discard(len(data))
+        finally:
+            self._unparsed = self._parsing = None
+            cast(CountedTransport, self.transport).unblock_reading()
 
     def _parse(self, data: bytes | memoryview) -> None:
         if self._refused:
             self._discard(len(data))
             return
         self._unset_keepalive_if_required()
+        self._callbacks = 0
         self._slices += 1
         self._stored_bytes += len(data)
         try:
@@ -185,6 +240,8 @@ class TimedHttpProtocol(HttpToolsProtocol):
             return
         if self._stored_bytes > MAX_HEAD_BYTES:
             self._refuse(self._too_large())
+        elif self._is_chunked and self._chunks > MAX_CHUNKS + self._body_bytes // BYTES_PER_CHUNK:
+            self._refuse(RequestRefused(400, "invalid_http", "The body has too many small chunks."))
         elif self._stored_bytes < 0:
             self._stored_bytes = 0  # the allowance of one packet's chunks is not for the next packet
 
@@ -228,12 +285,13 @@ class TimedHttpProtocol(HttpToolsProtocol):
         self.opened, self.headers_started = None, time.monotonic()
         self._first_slice = self._slices
         self._host = None
-        self._content_length = 0
+        self._content_length = self._chunks = self._body_bytes = 0
         self._head_complete = self._message_complete = self._has_origin = self._is_chunked = False
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Store a header; trailers are dropped, since the application has the headers already."""
         if self._head_complete:
+            self._callbacks += 1
             return
         name = name.lower()
         if name in _CHECKED_HEADERS:
@@ -310,6 +368,9 @@ class TimedHttpProtocol(HttpToolsProtocol):
     def on_body(self, body: bytes) -> None:
         """Count and store a part of the body."""
         self._stored_bytes -= len(body) + CHUNK_BYTES
+        self._body_bytes += len(body)
+        self._chunks += 1
+        self._callbacks += 1
         super().on_body(body)
 
     def on_message_complete(self) -> None:
@@ -479,7 +540,8 @@ class ProtocolFactory:
     def __init__(self, limit: ConnectionLimit) -> None:
         self.limit = limit
         self._discards = DiscardTurns()
+        self._turns = FairTurns()
 
     def __call__(self, *args: Any, **options: Any) -> TimedHttpProtocol:
         """Return a new connection."""
-        return TimedHttpProtocol(*args, limit=self.limit, discards=self._discards, **options)
+        return TimedHttpProtocol(*args, limit=self.limit, discards=self._discards, turns=self._turns, **options)
