@@ -28,8 +28,7 @@ from nearfield.server.files.quota import StorageLimits
 from nearfield.server.http.connection_limit import ConnectionLimit
 from nearfield.server.http.content_bounds import ContentBounds
 from nearfield.server.http.deadline import PendingBodies
-from nearfield.server.http.decode_thread import DecodeThread
-from nearfield.server.http.encode_thread import EncodeThread
+from nearfield.server.http.decode_thread import DecodeThread, EncodeThread
 from nearfield.server.http.limits import Pace, RequestLimits
 from nearfield.server.http.reply_budget import ReplyBudget
 from nearfield.server.http.request_body import BodyBudget

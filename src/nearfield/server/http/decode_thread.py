@@ -1,4 +1,4 @@
-"""The thread that decodes large bodies, beside the event loop; owners take turns."""
+"""The threads that decode large bodies and encode large replies, beside the event loop; owners take turns."""
 
 from __future__ import annotations
 
@@ -59,6 +59,23 @@ class DecodeThread:
         self._trim_scheduled = False
         with suppress(RuntimeError):  # the server has stopped
             self._pool.submit(return_memory)
+
+    def close(self) -> None:
+        """Accept no more functions."""
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+
+class EncodeThread:
+    """Runs functions that encode large replies in one thread: several would compete for the interpreter."""
+
+    def __init__(self) -> None:
+        self._turns = FairTurns()
+        self._pool = ThreadPoolExecutor(1, "nearfield-encode")
+
+    async def run(self, owner: str, function: Callable[[], ResultT]) -> ResultT:
+        """Return what ``function`` returns in the thread, once it is the owner's turn."""
+        async with self._turns.slot(owner):
+            return await asyncio.get_running_loop().run_in_executor(self._pool, _run, function)
 
     def close(self) -> None:
         """Accept no more functions."""

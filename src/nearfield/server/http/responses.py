@@ -15,7 +15,7 @@ from starlette.responses import Response, StreamingResponse
 from nearfield.errors import NearfieldError, OutOfMemory, Overloaded
 from nearfield.server.dialects import Dialect, Reply, Route
 from nearfield.server.exchange import Exchange
-from nearfield.server.http.encode_thread import EncodeThread
+from nearfield.server.http.decode_thread import EncodeThread
 from nearfield.server.http.reply_budget import LargeResponse, ReplyShare
 from nearfield.server.http.request_body import JSON
 from nearfield.server.logs import LOG

@@ -3,24 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import time
 from typing import Any, cast
 
 import httptools
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from nearfield.engine.fair_turns import FairTurns
 from nearfield.server.auth.owner import address_owner
 from nearfield.server.http.connection_limit import ConnectionLimit
 from nearfield.server.lifecycle.counted_transport import CountedTransport
 from nearfield.server.lifecycle.discard_turns import DiscardTurns
+from nearfield.server.lifecycle.request_refused import PipelineFull, RequestRefused
 from nearfield.server.logs import ACCESS
 
 #: Maximum bytes of a request line and headers, of trailers, and of what chunk sizes have beyond ``CHUNK_BYTES`` each.
 MAX_HEAD_BYTES = 65_536
-#: Bytes that are passed to the parser at a time, except for the bytes of a body of known length. A longer packet can
-#: therefore not exceed the limit unseen.
+#: Bytes that are passed to the parser at a time, outside bodies of known length: 1,400 chunks of one byte.
 SLICE_BYTES = 8192
 #: Callbacks of the parser for one slice above which the connection waits for its turn to parse the next one, and
 #: seconds that such a turn lasts for each callback: as long as the callback itself takes.
@@ -50,31 +49,6 @@ MAX_REST_BYTES = 65_536
 #: Headers whose values are checked while they arrive.
 _CHECKED_HEADERS = frozenset({b"host", b"origin", b"transfer-encoding", b"expect", b"content-length"})
 _VERSIONS = ("1.1", "1.0")
-
-
-class RequestRefused(Exception):
-    """A request that is answered without the application."""
-
-    def __init__(self, status: int, code: str, message: str, *headers: tuple[bytes, bytes]) -> None:
-        super().__init__(message)
-        self.status = status
-        self.code = code
-        self.headers = headers
-
-    def reply(self, default_headers: list[tuple[bytes, bytes]]) -> bytes:
-        """Return the whole HTTP response."""
-        kind = "invalid_request_error" if self.status < 500 else "server_error"
-        error = {"message": str(self), "type": kind, "param": None, "code": self.code}
-        body = json.dumps({"error": error}).encode()
-        headers = [
-            *default_headers,
-            (b"content-type", b"application/json"),
-            (b"content-length", b"%d" % len(body)),
-            (b"connection", b"close"),
-            *self.headers,
-        ]
-        lines = b"".join(b"%s: %s\r\n" % header for header in headers)
-        return STATUS_LINE[self.status] + lines + b"\r\n" + body
 
 
 class TimedHttpProtocol(HttpToolsProtocol):
@@ -174,10 +148,7 @@ class TimedHttpProtocol(HttpToolsProtocol):
     # -- bytes -------------------------------------------------------------------------------------------------------
 
     def data_received(self, data: bytes) -> None:
-        """Record the time, and parse the bytes in slices; many small chunks are parsed in turns with other connections.
-
-        64 KiB of chunks of one byte are 11,000 callbacks.
-        """
+        """Record the time, and parse the bytes in slices; many small chunks are parsed in turns."""
         self.last_received = time.monotonic()
         if self._unparsed is not None:
             self._unparsed += data
@@ -206,13 +177,12 @@ class TimedHttpProtocol(HttpToolsProtocol):
             while not self._refused and not self.transport.is_closing():
                 async with self._turns.slot(self.owner):
                     await asyncio.sleep(self._callbacks * _SECONDS_PER_CALLBACK)  # the event loop is for others
-                    if not data:
+                    if not data or self._refused:
                         break
-                    if not self._refused:
-                        size = self._slice_size()
-                        part = bytes(data[:size])
-                        del data[:size]
-                        self._parse(part)
+                    size = self._slice_size()
+                    part = bytes(data[:size])
+                    del data[:size]
+                    self._parse(part)
             if data:
                 self._discard(len(data))
         finally:
@@ -336,7 +306,7 @@ class TimedHttpProtocol(HttpToolsProtocol):
         if not self.url.startswith(b"/"):
             self._check_target()
         if len(self.pipeline) >= MAX_PIPELINED:
-            raise _PipelineFull
+            raise PipelineFull
         self._head_complete = True
         self._stored_bytes = 0
         if self.parser.should_upgrade():
@@ -400,7 +370,7 @@ class TimedHttpProtocol(HttpToolsProtocol):
     def _refuse(self, refusal: RequestRefused) -> None:
         """Answer the request that is being parsed with an error, after all earlier ones, and close the connection."""
         self._refused = True
-        if isinstance(refusal, _PipelineFull):
+        if isinstance(refusal, PipelineFull):
             # The client sees at the last reply that the following requests were not accepted.
             self.pipeline[0][0].keep_alive = False
             return
@@ -527,21 +497,3 @@ class TimedHttpProtocol(HttpToolsProtocol):
             return False
         self._reply_mark = now, sent
         return bytes_sent < MIN_REPLY_RATE * seconds
-
-
-class _PipelineFull(RequestRefused):
-    def __init__(self) -> None:
-        super().__init__(429, "overloaded", "Too many requests wait on this connection.")
-
-
-class ProtocolFactory:
-    """Creates the connections of a server, which share a limit. uvicorn calls it as it would a class."""
-
-    def __init__(self, limit: ConnectionLimit) -> None:
-        self.limit = limit
-        self._discards = DiscardTurns()
-        self._turns = FairTurns()
-
-    def __call__(self, *args: Any, **options: Any) -> TimedHttpProtocol:
-        """Return a new connection."""
-        return TimedHttpProtocol(*args, limit=self.limit, discards=self._discards, turns=self._turns, **options)

@@ -19,7 +19,8 @@ from starlette.applications import Starlette
 
 from nearfield.errors import SettingsError
 from nearfield.server.http.connection_limit import ConnectionLimit
-from nearfield.server.lifecycle.http_protocol import ProtocolFactory, TimedHttpProtocol
+from nearfield.server.lifecycle.http_protocol import TimedHttpProtocol
+from nearfield.server.lifecycle.protocol_factory import ProtocolFactory
 from nearfield.settings import Settings
 
 #: Seconds that open connections get to finish and be closed by their clients.
