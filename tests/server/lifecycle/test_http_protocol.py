@@ -11,7 +11,7 @@ import pytest
 
 from nearfield.encoder import Encoder
 from nearfield.server.lifecycle import http_protocol
-from nearfield.server.lifecycle.http_protocol import MAX_HEAD_BYTES, MAX_PIPELINED, TimedHttpProtocol
+from nearfield.server.lifecycle.http_protocol import MAX_HEAD_BYTES, MAX_HEADERS, MAX_PIPELINED, TimedHttpProtocol
 from tests.support.serving import listening
 
 pytestmark = pytest.mark.network
@@ -110,8 +110,15 @@ def test_the_limit_on_headers_is_exact(port: int, extra: int, status: int) -> No
         assert first.status == status
 
 
-def test_too_many_headers_are_refused(port: int) -> None:
-    _refused(port, 431, b"GET /health HTTP/1.1\r\nHost: x\r\n" + b"a:\r\n" * 600 + b"\r\n")
+@pytest.mark.parametrize("count", [MAX_HEADERS, 600])
+def test_too_many_headers_are_refused(port: int, count: int) -> None:
+    _refused(port, 431, b"GET /health HTTP/1.1\r\nHost: x\r\n" + b"a:\r\n" * count + b"\r\n")
+
+
+def test_a_long_path_is_refused_before_it_is_decoded(port: int) -> None:
+    _refused(port, 414, b"GET /" + b"%41" * 21_000 + b" HTTP/1.1\r\nHost: x\r\n\r\n")
+    (reply,) = send(port, b"GET /" + b"%41" * 4_000 + b" HTTP/1.1\r\nHost: x\r\n\r\n")
+    assert reply.status == 404
 
 
 def test_small_chunks_and_short_trailers_are_accepted(port: int) -> None:

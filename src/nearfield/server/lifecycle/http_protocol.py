@@ -12,6 +12,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 from nearfield.engine.fair_turns import FairTurns
 from nearfield.server.auth.owner import address_owner
 from nearfield.server.http.connection_limit import ConnectionLimit
+from nearfield.server.http.head_limits import MAX_PATH_BYTES
 from nearfield.server.lifecycle.counted_transport import CountedTransport
 from nearfield.server.lifecycle.discard_turns import DiscardTurns
 from nearfield.server.lifecycle.request_refused import PipelineFull, RequestRefused
@@ -25,7 +26,7 @@ SLICE_BYTES = 8192
 #: seconds that such a turn lasts for each callback: as long as the callback itself takes.
 _MAX_CALLBACKS, _SECONDS_PER_CALLBACK = 64, 2e-6
 #: Maximum number of headers of a request.
-MAX_HEADERS = 512
+MAX_HEADERS = 128
 #: Bytes that each chunk may have beside its content.
 CHUNK_BYTES = 16
 #: Chunks of any size that a request may have, and content bytes for each further chunk.
@@ -303,6 +304,9 @@ class TimedHttpProtocol(HttpToolsProtocol):
         if method == b"CONNECT":
             allow = (b"allow", b"GET, HEAD, POST, DELETE, OPTIONS")
             raise RequestRefused(405, "method_not_allowed", "This server is no proxy.", allow)
+        # uvicorn decodes %-escapes before the application runs: three bytes of the target for one of the path.
+        if len(self.url) > 3 * MAX_PATH_BYTES and len(self.url.partition(b"?")[0]) > 3 * MAX_PATH_BYTES:
+            raise RequestRefused(414, "uri_too_long", "The path is too long.")
         if not self.url.startswith(b"/"):
             self._check_target()
         if len(self.pipeline) >= MAX_PIPELINED:
