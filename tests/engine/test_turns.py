@@ -187,12 +187,12 @@ def test_every_ticket_ends_once_and_no_lane_is_idle_while_work_waits(seed: int) 
             engine.end(running.pop(rng.randrange(len(running))))
         else:
             waiting = engine.waiting
-            batch = engine.take()
-            assert (batch is not None) == (waiting > 0)
-            if batch is not None:
-                assert batch.jobs
-                assert all(job.ticket.runner is batch.runner for job in batch.jobs)
-                running.append(batch)
+            taken = engine.take()
+            assert (taken is not None) == (waiting > 0)
+            if taken is not None:
+                assert taken.jobs
+                assert all(job.ticket.runner is taken.runner for job in taken.jobs)
+                running.append(taken)
     for batch in running:
         engine.end(batch)
     while (last := engine.run()) is not None:

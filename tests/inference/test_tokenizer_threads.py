@@ -74,7 +74,11 @@ async def test_other_requests_have_their_turn(tiny: Encoder) -> None:
     order: list[str] = []
 
     def tokenize(name: str) -> Any:
-        return lambda _: order.append(name) or []
+        def run(_: Any) -> list[Any]:
+            order.append(name)
+            return []
+
+        return run
 
     sizes = [tokenizer_threads._PART_CHARACTERS] * 4
     await asyncio.gather(

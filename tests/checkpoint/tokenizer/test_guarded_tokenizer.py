@@ -105,9 +105,9 @@ def test_a_process_for_patterns_that_may_backtrack(monkeypatch: pytest.MonkeyPat
         truth = tokenizer.encode_batch(texts, add_special_tokens=add)
         for encode in (guarded.encode_batch, guarded.encode_batch_fast):
             assert [item.ids for item in encode(texts, add_special_tokens=add)] == [item.ids for item in truth]
-    encoding, truth = guarded.encode(texts[2]), tokenizer.encode(texts[2])
+    encoding, expected = guarded.encode(texts[2]), tokenizer.encode(texts[2])
     for name in ("tokens", "offsets", "type_ids", "special_tokens_mask"):
-        assert getattr(encoding, name) == getattr(truth, name)
+        assert getattr(encoding, name) == getattr(expected, name)
     assert guarded.decode([1, 2]) == tokenizer.decode([1, 2])
     with pytest.raises(UntokenizableError, match=r"input 1 cannot be tokenised: .*retry-limit-in-match over"):
         guarded.encode_batch_fast(["b", PANIC])

@@ -7,7 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 from hypothesis import given, settings
@@ -82,6 +82,9 @@ TEXTS: dict[str, Callable[[], str]] = {
 }
 
 
+SIDES: tuple[Literal["right", "left"], ...] = ("right", "left")
+
+
 def _truth(tokenizer: Tokenizer, text: str, prompt: str, *sides: Any) -> list[Tokens]:
     """Cut what the tokenizer makes of the whole text."""
     ids = list(tokenizer._backend.encode(prompt + text).ids)
@@ -94,7 +97,7 @@ def _truth(tokenizer: Tokenizer, text: str, prompt: str, *sides: Any) -> list[To
 @pytest.mark.parametrize("name", NAMES)
 def test_the_ids_are_those_of_the_whole_text(tokenizers: dict[str, Tokenizer], name: str, text: str) -> None:
     tokenizer, long_text = tokenizers[name], TEXTS[text]()
-    for side, truth in zip(("right", "left"), _truth(tokenizer, long_text, "", "right", "left"), strict=True):
+    for side, truth in zip(SIDES, _truth(tokenizer, long_text, "", *SIDES), strict=True):
         [tokens] = tokenizer.encode([long_text], truncate=side)
         assert tokens.ids == truth.ids
         assert (tokens.dropped > 0) == (truth.dropped > 0)

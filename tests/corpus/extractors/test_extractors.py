@@ -223,7 +223,7 @@ def test_any_markdown_has_exact_spans(text: str) -> None:
 @settings(max_examples=100, deadline=None)
 @given(st.text(alphabet="a \t\n\r\x0b\x0c\u2028\x85", max_size=40))
 def test_any_text_has_its_paragraphs(text: str) -> None:
-    document = Document(text, tuple(extractors.text.paragraphs(text)))  # type: ignore[attr-defined]
+    document = Document(text, tuple(extractors.text.paragraphs(text)))
     check(document)
     assert "".join(piece for _, piece in pieces(document)).count("a") == text.count("a")
 
@@ -302,7 +302,7 @@ def test_a_single_line_of_many_megabytes() -> None:
     text = "word " * 2_000_000
     document = extract("a.txt", text.encode())
     assert document.text == text and len(document.blocks) == 1
-    assert not Document(" " * 1000, tuple(extractors.text.paragraphs(" " * 1000))).blocks  # type: ignore[attr-defined]
+    assert not Document(" " * 1000, tuple(extractors.text.paragraphs(" " * 1000))).blocks
 
 
 def test_code_has_its_language() -> None:

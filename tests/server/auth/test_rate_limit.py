@@ -95,7 +95,7 @@ def test_a_client_that_leaves_pays_for_what_was_begun(server: BusyServer) -> Non
         deliver_now(*arguments)  # type: ignore[arg-type]
 
     _until(lambda: server.engine.stats().running_batches == 0)
-    server.engine._scheduler.deliver = deliver  # type: ignore[method-assign]
+    server.engine._scheduler.deliver = deliver  # type: ignore[method-assign,assignment]
     try:
         with pytest.raises(httpx.ReadTimeout):
             server.post(LARGE, timeout=1.5)

@@ -82,7 +82,12 @@ def test_the_address_of_a_trusted_proxy_is_replaced_by_that_of_its_client(
     site = create_app(settings.load(api_keys=[KEY], trusted_proxies=["testclient"]), [tiny])
     peers: list[str | None] = []
     check: Callable[..., Any] = site.state.server.authenticate
-    monkeypatch.setattr(site.state.server, "authenticate", lambda *args: (peers.append(args[1]), check(*args))[1])
+
+    def authenticate(*args: Any) -> Any:
+        peers.append(args[1])
+        return check(*args)
+
+    monkeypatch.setattr(site.state.server, "authenticate", authenticate)
     TestClient(site).get("/v1/models", headers={"x-forwarded-for": "9.9.9.9, 1.2.3.4"})
     assert peers == ["1.2.3.4"]
 

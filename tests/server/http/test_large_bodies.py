@@ -10,6 +10,7 @@ import json
 import struct
 import threading
 import time
+from functools import partial
 from typing import Any
 
 import httpx
@@ -17,13 +18,14 @@ import msgspec
 import pytest
 
 from nearfield.encoder import Encoder
+from nearfield.engine.fair_turns import FairTurns
 from nearfield.errors import InputError, Overloaded, SlowBody, TooLarge
 from nearfield.server.frontends.metrics_merge import MergedMetrics
 from nearfield.server.http import deadline as deadlines
 from nearfield.server.http import request_body
 from nearfield.server.http.content_bounds import ContentBounds, check_json, check_msgpack
 from nearfield.server.http.deadline import PendingBodies, RequestDeadline
-from nearfield.server.http.decode_thread import DecodeThread, FairTurns, suspended_collection
+from nearfield.server.http.decode_thread import DecodeThread, suspended_collection
 from nearfield.server.http.limits import RequestLimits
 from nearfield.server.http.request_body import BodyBudget, RequestBody, decode
 from nearfield.server.observability import loop_lag
@@ -169,15 +171,13 @@ def test_a_body_of_very_many_fields_is_refused() -> None:
 
 
 async def test_owners_take_turns_at_the_decode_thread() -> None:
-    thread, order = DecodeThread(), []
+    thread = DecodeThread()
+    order: list[tuple[str, int]] = []
     release = threading.Event()
     first = asyncio.create_task(thread.run("greedy", lambda: release.wait(20)))
     await asyncio.sleep(0)
     work = [("greedy", 1), ("greedy", 2), ("greedy", 3), ("polite", 1), ("other", 1)]
-    tasks = [
-        asyncio.create_task(thread.run(owner, lambda name=(owner, number): order.append(name)))
-        for owner, number in work
-    ]
+    tasks = [asyncio.create_task(thread.run(owner, partial(order.append, (owner, number)))) for owner, number in work]
     await asyncio.sleep(0)
     tasks[1].cancel()
     release.set()
@@ -390,14 +390,14 @@ def test_unfinished_bodies_are_bounded_in_number(monkeypatch: pytest.MonkeyPatch
         for body in bodies:
             body.belong_to("one") if pool is budget.pool else body.belong_to_stranger("one", 1000)
         pending = [body.pending() for body in bodies]
-        for body in pending[:most]:
-            body.__enter__()
+        for unfinished in pending[:most]:
+            unfinished.__enter__()
         pending[most].__enter__()  # all at once are no attack
         time.sleep(0.1)
         with pytest.raises(Overloaded, match=f"{most} requests"):
             pending[most + 1].__enter__()
-        for body in pending[: most + 1]:
-            body.__exit__(None, None, None)
+        for unfinished in pending[: most + 1]:
+            unfinished.__exit__(None, None, None)
 
 
 # -- slow bodies -----------------------------------------------------------------------------------------------------

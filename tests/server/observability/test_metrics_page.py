@@ -36,11 +36,11 @@ def test_requests_share_a_page_and_frequent_ones_get_the_last() -> None:
 
 
 def test_a_page_that_cannot_be_rendered_is_tried_again() -> None:
-    outcomes = [OSError("x"), b"page"]
+    outcomes: list[bytes | OSError] = [OSError("x"), b"page"]
 
     async def render() -> bytes:
         outcome = outcomes.pop(0)
-        if isinstance(outcome, Exception):
+        if isinstance(outcome, OSError):
             raise outcome
         return outcome
 

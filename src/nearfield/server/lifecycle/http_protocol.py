@@ -12,7 +12,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 from nearfield.engine.fair_turns import FairTurns
 from nearfield.server.auth.owner import address_owner
 from nearfield.server.http.connection_limit import ConnectionLimit
-from nearfield.server.http.head_limits import MAX_PATH_BYTES
+from nearfield.server.http.head_limits import MAX_PATH_BYTES, MAX_QUERY_BYTES
 from nearfield.server.lifecycle.counted_transport import CountedTransport
 from nearfield.server.lifecycle.discard_turns import DiscardTurns
 from nearfield.server.lifecycle.request_refused import PipelineFull, RequestRefused
@@ -25,6 +25,8 @@ SLICE_BYTES = 8192
 #: Callbacks of the parser for one slice above which the connection waits for its turn to parse the next one, and
 #: seconds that such a turn lasts for each callback: as long as the callback itself takes.
 _MAX_CALLBACKS, _SECONDS_PER_CALLBACK = 64, 2e-6
+#: Maximum bytes of a target with its escapes, which uvicorn decodes before the application runs.
+MAX_TARGET_BYTES = 3 * (MAX_PATH_BYTES + MAX_QUERY_BYTES)
 #: Maximum number of headers of a request.
 MAX_HEADERS = 128
 #: Bytes that each chunk may have beside its content.
@@ -241,9 +243,8 @@ class TimedHttpProtocol(HttpToolsProtocol):
         if self._message_complete:
             return RequestRefused(400, "invalid_http", "The request is not valid HTTP: empty lines before a request.")
         if self._head_complete:
-            return RequestRefused(
-                431, "headers_too_large", f"Trailers and chunk sizes have more than {MAX_HEAD_BYTES} bytes."
-            )
+            text = f"Trailers and chunk sizes have more than {MAX_HEAD_BYTES} bytes."
+            return RequestRefused(431, "headers_too_large", text)
         if not self.headers:
             return RequestRefused(414, "uri_too_long", f"The request line has more than {MAX_HEAD_BYTES} bytes.")
         return RequestRefused(431, "headers_too_large", f"The headers have more than {MAX_HEAD_BYTES} bytes.")
@@ -292,6 +293,8 @@ class TimedHttpProtocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         """Check what is wrong with the headers as a whole, and start the application."""
         self.headers_started = None
+        if len(self.url) > MAX_TARGET_BYTES:
+            raise RequestRefused(414, "uri_too_long", f"The request's target has more than {MAX_TARGET_BYTES} bytes.")
         if self._slices != self._first_slice:
             self._check_head_size()
         version, method = self.parser.get_http_version(), self.parser.get_method()
@@ -304,15 +307,11 @@ class TimedHttpProtocol(HttpToolsProtocol):
         if method == b"CONNECT":
             allow = (b"allow", b"GET, HEAD, POST, DELETE, OPTIONS")
             raise RequestRefused(405, "method_not_allowed", "This server is no proxy.", allow)
-        # uvicorn decodes %-escapes before the application runs: three bytes of the target for one of the path.
-        if len(self.url) > 3 * MAX_PATH_BYTES and len(self.url.partition(b"?")[0]) > 3 * MAX_PATH_BYTES:
-            raise RequestRefused(414, "uri_too_long", "The path is too long.")
         if not self.url.startswith(b"/"):
             self._check_target()
         if len(self.pipeline) >= MAX_PIPELINED:
             raise PipelineFull
-        self._head_complete = True
-        self._stored_bytes = 0
+        self._head_complete, self._stored_bytes = True, 0
         if self.parser.should_upgrade():
             self._ignoring_upgrade = True
             return
@@ -334,8 +333,6 @@ class TimedHttpProtocol(HttpToolsProtocol):
     def _check_head_size(self) -> None:
         """Refuse headers of several slices that together are too long: the last slice is not counted as yet."""
         size = len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
-        if len(self.url) > MAX_HEAD_BYTES:
-            raise RequestRefused(414, "uri_too_long", f"The request line has more than {MAX_HEAD_BYTES} bytes.")
         if size > MAX_HEAD_BYTES:
             raise RequestRefused(431, "headers_too_large", f"The headers have more than {MAX_HEAD_BYTES} bytes.")
 
