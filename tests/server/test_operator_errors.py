@@ -106,8 +106,8 @@ def test_folders_and_addresses_are_checked(
         ({"data_dir": tmp_path / "file" / "data"}, "'data_dir'"),
         ({"data_dir": tmp_path / "file"}, "'data_dir'"),
         ({"data_dir": tmp_path / "damaged"}, "file is not a database"),
-        ({"collections_dir": tmp_path / "none"}, "'collections_dir'"),
-        ({"collections_dir": tmp_path / "file"}, "Not a directory"),
+        ({"collections_dir": tmp_path / "file" / "none"}, "'collections_dir'"),
+        ({"collections_dir": tmp_path / "file"}, "'collections_dir'"),
         ({"api_key_file": tmp_path / "none"}, "key file"),
         ({"api_keys": ["sha256:12"]}, "64 hexadecimal digits"),
         ({"otel_endpoint": "http://"}, "'otel_endpoint'"),
@@ -138,6 +138,11 @@ def test_a_wrong_file_is_reported_before_models_are_loaded(tmp_path: Path) -> No
     result = subprocess.run(command, capture_output=True, text=True, timeout=120, env=environment, check=False)
     assert result.returncode == 2
     assert "none.pem cannot be read" in " ".join(result.stderr.split())
+
+
+def test_a_folder_of_collections_is_created(tmp_path: Path) -> None:
+    _check(collections_dir=tmp_path / "new" / "collections")
+    assert (tmp_path / "new" / "collections").is_dir()
 
 
 def test_a_probe_leaves_no_folder(tmp_path: Path) -> None:

@@ -7,7 +7,6 @@ import ipaddress
 import os
 import ssl
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -92,18 +91,17 @@ def _report_data_dir(folder: Path, error: Exception, *, configured: bool) -> Non
 
 
 def _check_collections(settings: Settings) -> None:
+    """Create the folder of collections if it does not exist: clients may create the first one."""
     folder = settings.collections_dir
     if folder is None:
         return
-    _check_folder("collections_dir", folder, lambda: next(os.scandir(folder), None))
-
-
-def _check_folder(name: str, folder: Path, use: Callable[[], object]) -> None:
     try:
-        use()
+        folder.mkdir(parents=True, exist_ok=True)
+        next(os.scandir(folder), None)
     except OSError as error:
         raise SettingsError(
-            f"Setting {name!r}: {folder} cannot be read: {error.strerror}. Name an existing folder of collections."
+            f"Setting 'collections_dir': {folder} cannot be read or created: {error.strerror}. Name a folder of "
+            "collections."
         ) from error
 
 
