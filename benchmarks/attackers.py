@@ -212,11 +212,9 @@ def batch_line(target: Target) -> Client:
 
 async def _read_json(target: Target, parts: Iterable[bytes]) -> dict[str, object]:
     """Send a request, count its status, and return the reply; empty where it is not an object of JSON."""
-    try:
-        reader, writer = await asyncio.open_connection("127.0.0.1", target.port)
-    except OSError:
-        target.counts["no connection"] += 1
+    if (streams := await _connect(target)) is None:
         return {}
+    reader, writer = streams
     sending = asyncio.ensure_future(_send(target, writer, parts))
     try:
         status, body = await asyncio.wait_for(_reply(reader), target.remaining() + 0.5)
@@ -272,12 +270,20 @@ def header_dribble(target: Target) -> Client:
     return run
 
 
-async def _dribble(target: Target) -> None:
+async def _connect(target: Target) -> tuple[asyncio.StreamReader, asyncio.StreamWriter] | None:
+    """Open a connection; if there is none, count that, wait a while and return None."""
     try:
-        reader, writer = await asyncio.open_connection("127.0.0.1", target.port)
+        return await asyncio.open_connection("127.0.0.1", target.port)
     except OSError:
         target.counts["no connection"] += 1
+        await asyncio.sleep(_PAUSE)
+        return None
+
+
+async def _dribble(target: Target) -> None:
+    if (streams := await _connect(target)) is None:
         return
+    reader, writer = streams
     writer.write(b"GET /health HTTP/1.1\r\nHost: localhost\r\nX-Long: ")
     reply, outcome = asyncio.ensure_future(_status(reader)), "still open"
     while target.running():
@@ -297,12 +303,9 @@ def pipeline(target: Target) -> Client:
 
     async def run(_: int) -> None:
         while target.running():
-            try:
-                reader, writer = await asyncio.open_connection("127.0.0.1", target.port)
-            except OSError:
-                target.counts["no connection"] += 1
-                await asyncio.sleep(_PAUSE)
+            if (streams := await _connect(target)) is None:
                 continue
+            reader, writer = streams
             sending = asyncio.ensure_future(_send(target, writer, itertools.repeat(block)))
             try:
                 await asyncio.wait_for(_count_replies(target, reader), target.remaining())
@@ -427,12 +430,9 @@ def cancel_flood(target: Target) -> Client:
         await asyncio.sleep(0.1 * number)
         while target.running():
             data = json.dumps({"model": MODEL, "input": [f"q{number}{at} " * 120 for at in range(600)]}).encode()
-            try:
-                reader, writer = await asyncio.open_connection("127.0.0.1", target.port)
-            except OSError:
-                target.counts["no connection"] += 1
-                await asyncio.sleep(_PAUSE)
+            if (streams := await _connect(target)) is None:
                 continue
+            reader, writer = streams
             writer.write(head("/v1/embeddings", len(data), more=bearer) + data)
             target.sent_bytes += len(data)
             try:

@@ -9,7 +9,6 @@ import json
 import os
 import re
 import shutil
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -27,6 +26,7 @@ from nearfield.inference.disk_cache import DiskCache
 
 # Internals that the tests need; adapt these when modules or classes move.
 from nearfield.inference.result_cache import ResultCache
+from tests.support.batches import wait_for_batch
 from tests.support.cli_runner import Ran, run
 from tests.support.serving import serving
 
@@ -465,14 +465,6 @@ def _lines(client: openai.OpenAI, name: str | None) -> dict[str, Any]:
     return {(line := json.loads(row))["custom_id"]: line for row in text.splitlines()}
 
 
-def _ended(client: openai.OpenAI, name: str) -> Any:
-    until = time.monotonic() + 60
-    while (batch := client.batches.retrieve(name)).status not in ("completed", "failed", "expired", "cancelled"):
-        assert time.monotonic() < until, batch
-        time.sleep(0.02)
-    return batch
-
-
 @pytest.mark.network
 def test_files_that_were_uploaded_are_listed_and_read(client: openai.OpenAI) -> None:
     assert client.files.retrieve(SERVER["note"]).filename == "täglich.jsonl"
@@ -499,7 +491,7 @@ def test_a_finished_batch_is_as_it_ended(client: openai.OpenAI) -> None:
 
 @pytest.mark.network
 def test_batches_that_wait_go_on_after_a_restart(client: openai.OpenAI) -> None:
-    half, waiting = (_ended(client, SERVER["batches"][name]) for name in ("half", "waiting"))
+    half, waiting = (wait_for_batch(client, SERVER["batches"][name]) for name in ("half", "waiting"))
     assert (half.status, half.request_counts.completed, half.metadata) == ("completed", 8, {"kind": "half"})
     assert (waiting.status, waiting.request_counts.completed) == ("completed", 3)
     output = _lines(client, half.output_file_id)

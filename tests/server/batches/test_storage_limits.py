@@ -25,6 +25,7 @@ from nearfield.server.files.file_threads import in_thread
 from nearfield.server.files.quota import StorageLimits, StorageUsage
 from nearfield.server.files.wall_clock import WallClock
 from nearfield.server.http.content_bounds import ContentBounds
+from tests.support.batches import wait_for_batch
 from tests.support.serving import serving
 
 ENDPOINT: Any = "/v1/embeddings"
@@ -48,14 +49,6 @@ def _upload(client: openai.OpenAI, content: bytes) -> Any:
 def _batch(client: openai.OpenAI, count: int = 1) -> Any:
     name = _upload(client, _lines(count)).id
     return client.batches.create(input_file_id=name, endpoint=ENDPOINT, completion_window="24h")
-
-
-def _end(client: openai.OpenAI, name: str) -> Any:
-    until = time.monotonic() + 60
-    while (batch := client.batches.retrieve(name)).status not in ("completed", "failed", "expired", "cancelled"):
-        assert time.monotonic() < until, batch
-        time.sleep(0.02)
-    return batch
 
 
 # -- quotas ----------------------------------------------------------------------------------------------------------
@@ -106,8 +99,8 @@ def test_unfinished_batches_of_a_key_are_bounded(tiny: Encoder, monkeypatch: pyt
         assert int(refused.value.response.headers["retry-after"]) == 30
         other = _batch(two)
         open_again.set()
-        assert {_end(one, batch.id).status for batch in batches} == {"completed"}
-        assert _end(two, other.id).status == _end(one, _batch(one).id).status == "completed"
+        assert {wait_for_batch(one, batch.id).status for batch in batches} == {"completed"}
+        assert wait_for_batch(two, other.id).status == wait_for_batch(one, _batch(one).id).status == "completed"
 
 
 @pytest.mark.network
@@ -131,17 +124,17 @@ def test_a_batch_that_waits_releases_its_slot(tiny: Encoder, monkeypatch: pytest
     ):
         waiting = _batch(one)
         assert full.wait(30)
-        assert _end(two, _batch(two).id).status == "completed"
+        assert wait_for_batch(two, _batch(two).id).status == "completed"
         assert one.batches.retrieve(waiting.id).status == "in_progress"
         one.batches.cancel(waiting.id)
-        assert _end(one, waiting.id).status == "cancelled"
+        assert wait_for_batch(one, waiting.id).status == "cancelled"
 
 
 @pytest.mark.network
 def test_results_of_batches_count(tiny: Encoder, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(batch_store, "_WINDOW_LINES", 1)
     with serving([tiny], max_key_stored_bytes="4KB") as url, _client(url) as client:
-        batch = _end(client, _batch(client, 20).id)
+        batch = wait_for_batch(client, _batch(client, 20).id)
         assert batch.status == "failed"
         assert [error.code for error in batch.errors.data] == ["quota_exceeded"]
         assert 0 < batch.request_counts.completed < 20
@@ -171,7 +164,7 @@ def test_records_of_what_is_over_are_bounded(tiny: Encoder, monkeypatch: pytest.
     monkeypatch.setattr(batch_store, "_MAX_ENDED", 2)
     monkeypatch.setattr(file_store, "_MAX_GONE", 2)
     with serving([tiny]) as url, _client(url) as client:
-        batches = [_end(client, _batch(client).id) for _ in range(5)]
+        batches = [wait_for_batch(client, _batch(client).id) for _ in range(5)]
         assert [batch.id for batch in client.batches.list()] == [batch.id for batch in batches[:1:-1]]
         assert client.files.content(batches[0].output_file_id).text  # results are files, and stay
         files = [_upload(client, b"x").id for _ in range(4)]
@@ -381,7 +374,7 @@ def test_a_batch_after_time_without_a_server(
     left[0] = 100 if passed < 0 else 0
     monkeypatch.setattr(FileStore, "clock", staticmethod(lambda: time.time() + passed))
     with serving([tiny], data_dir=tmp_path) as url, _client(url) as client:
-        batch = _end(client, name)
+        batch = wait_for_batch(client, name)
         assert batch.status == status
         done = client.files.content(batch.output_file_id).text.count("\n")
         assert batch.request_counts is not None
@@ -396,7 +389,7 @@ def test_a_restart_while_a_batch_ends(
     tiny: Encoder, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, status: str, outcome: str, passed: int
 ) -> None:
     with serving([tiny], data_dir=tmp_path) as url, _client(url) as client:
-        batch = _end(client, _batch(client, 3).id)
+        batch = wait_for_batch(client, _batch(client, 3).id)
         content = client.files.content(batch.output_file_id).content
     store = FileStore(tmp_path)  # as a kill would have left it, before the results were in place
     store.path(batch.output_file_id).rename(store.path(batch.output_file_id + ".partial"))
@@ -408,6 +401,6 @@ def test_a_restart_while_a_batch_ends(
     store.close()
     monkeypatch.setattr(FileStore, "clock", staticmethod(lambda: time.time() + passed))
     with serving([tiny], data_dir=tmp_path) as url, _client(url) as client:
-        ended = _end(client, batch.id)
+        ended = wait_for_batch(client, batch.id)
         assert (ended.status, ended.request_counts.completed) == (outcome, 3)
         assert client.files.content(ended.output_file_id).content == content
