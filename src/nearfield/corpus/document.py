@@ -30,12 +30,28 @@ class Block:
 
 
 @dataclass(frozen=True)
+class Loss:
+    """Content that a reader of the file would see, and that is missing from its text.
+
+    ``reason`` completes "not read: ...", as in "2 pictures without a description". ``words`` is an estimate of the
+    missing words, 0 if it is unknown. ``pages`` are the pages, slides or sheets that are concerned, from 1. ``advice``
+    is what the user can do, as a sentence; empty if nothing can be done.
+    """
+
+    reason: str
+    words: int = 0
+    pages: tuple[int, ...] = ()
+    advice: str = ""
+
+
+@dataclass(frozen=True)
 class Document:
     """A text and its structure.
 
     ``text`` of a text file is the decoded file itself, so that positions in it are positions in the file; of other
     files it is the extracted text. ``language`` is the programming language of source code, in lower case. ``meta`` has
-    further facts, such as an author.
+    further facts, such as an author. ``visible_words`` is the number of words that a reader would see, counted by other
+    means than the extraction; None if the text is all that there is. ``losses`` is what the extractor could not read.
     """
 
     text: str
@@ -44,6 +60,8 @@ class Document:
     form: Form = "prose"
     language: str = ""
     meta: Mapping[str, Value] = field(default_factory=dict)
+    visible_words: int | None = None
+    losses: tuple[Loss, ...] = ()
 
     def digest(self) -> str:
         """Return a digest of its content."""

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from nearfield.corpus.document import Block, BlockKind, Document, Form
+from nearfield.corpus.document import Block, BlockKind, Document, Form, Loss
 from nearfield.stores.filters import Value
 
 
 class DocumentBuilder:
-    """Blocks with blank lines between them. Markup is put before its block, not into it."""
+    """Blocks with blank lines between them. Markup is put before its block, not into it.
+
+    An extractor sets ``visible_words`` and appends to ``losses``, which become those of the document.
+    """
 
     def __init__(self) -> None:
         self._parts: list[str] = []
         self._blocks: list[Block] = []
         self._length = 0
+        self.losses: list[Loss] = []
+        self.visible_words: int | None = None
 
     def __len__(self) -> int:
         return self._length
@@ -41,7 +46,15 @@ class DocumentBuilder:
     def document(self, form: Form, title: str = "", meta: Mapping[str, Value] | None = None) -> Document:
         """Return the document of all blocks."""
         title = " ".join(title.split())
-        return Document("".join(self._parts), tuple(self._blocks), title, form, meta=dict(meta or {}))
+        return Document(
+            "".join(self._parts),
+            tuple(self._blocks),
+            title,
+            form,
+            meta=dict(meta or {}),
+            visible_words=self.visible_words,
+            losses=tuple(self.losses),
+        )
 
     def first_heading(self) -> str:
         """Return the text of the first heading, or nothing."""
