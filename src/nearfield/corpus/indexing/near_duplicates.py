@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from nearfield.arrays import Array
-from nearfield.corpus.indexing.cleaning.word_count import UNSPACED
 from nearfield.corpus.manifest.sqlite import Row, SharedConnection
+from nearfield.corpus.word_count import UNSPACED
 from nearfield.errors import MissingExtra
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field, replace
 from nearfield.corpus.document import Block, Document
 from nearfield.corpus.extractors.text import paragraphs
 from nearfield.corpus.indexing.cleaning.page_numbers import EdgeLine, find_page_numbers
-from nearfield.corpus.indexing.cleaning.word_count import has_meaning
+from nearfield.corpus.word_count import has_meaning
 
 #: A line or block is boilerplate if it is in more than this share of documents or pages, and in at least this many.
 MIN_SHARE, MIN_COUNT = 0.3, 4

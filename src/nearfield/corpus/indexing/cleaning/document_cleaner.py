@@ -16,7 +16,7 @@ from nearfield.corpus.indexing.cleaning.boilerplate import (
     page_boilerplate,
 )
 from nearfield.corpus.indexing.cleaning.text_edits import Edit, EditedText
-from nearfield.corpus.indexing.cleaning.word_count import WORDS, has_meaning
+from nearfield.corpus.word_count import WORDS, has_meaning
 
 _LINE_ENDS = "\x0b\x0c\x85\u2028\u2029"
 _SPACES = "\u00a0\u1680\u2000-\u200a\u202f\u205f\u3000"

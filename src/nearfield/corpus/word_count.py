@@ -1,4 +1,4 @@
-"""Whether a text has enough words to have a meaning alone."""
+"""Words of a text: their number, and whether there are enough of them to have a meaning alone."""
 
 from __future__ import annotations
 
@@ -10,6 +10,12 @@ MIN_WORDS = 3
 UNSPACED = "\u2e80-\ua4cf\uf900-\ufaff\U00020000-\U0003ffff\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff"
 WORDS = re.compile(r"\w+")
 _UNSPACED = re.compile(f"[{UNSPACED}]")
+_WORD = re.compile(rf"(?=\w)[{UNSPACED}]|[^\W{UNSPACED}]+")
+
+
+def count_words(text: str) -> int:
+    """Return the number of words in a text; in scripts without spaces, each letter counts as a word."""
+    return sum(1 for _ in _WORD.finditer(text))
 
 
 def has_meaning(text: str) -> bool:
