@@ -18,7 +18,7 @@ BlockKind = Literal["heading", "paragraph", "list", "table", "code", "quote"]
 class Block:
     """A piece of a document's text, from ``start`` up to ``end`` in characters.
 
-    ``level`` is that of a heading, 1 to 6. ``page`` counts from 1; None without pages. Blocks are in order and do not
+    ``level`` is that of a heading, 1 to 6. ``page`` counts pages, slides or sheets from 1; None without them. Blocks are in order and do not
     overlap; between them are only white space and markup.
     """
 
@@ -52,6 +52,7 @@ class Document:
     files it is the extracted text. ``language`` is the programming language of source code, in lower case. ``meta`` has
     further facts, such as an author. ``visible_words`` is the number of words that a reader would see, counted by other
     means than the extraction; None if the text is all that there is. ``losses`` is what the extractor could not read.
+    ``page_unit`` is what ``Block.page`` counts: "page", "slide" or "sheet".
     """
 
     text: str
@@ -62,6 +63,7 @@ class Document:
     meta: Mapping[str, Value] = field(default_factory=dict)
     visible_words: int | None = None
     losses: tuple[Loss, ...] = ()
+    page_unit: str = "page"
 
     def digest(self) -> str:
         """Return a digest of its content."""

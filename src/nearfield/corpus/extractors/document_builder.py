@@ -11,15 +11,17 @@ from nearfield.stores.filters import Value
 class DocumentBuilder:
     """Blocks with blank lines between them. Markup is put before its block, not into it.
 
-    An extractor sets ``visible_words`` and appends to ``losses``, which become those of the document.
+    An extractor sets ``visible_words`` and appends to ``losses``, which become those of the document. ``page_unit`` is
+    what the numbers of pages count.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, page_unit: str = "page") -> None:
         self._parts: list[str] = []
         self._blocks: list[Block] = []
         self._length = 0
         self.losses: list[Loss] = []
         self.visible_words: int | None = None
+        self.page_unit = page_unit
 
     def __len__(self) -> int:
         return self._length
@@ -54,6 +56,7 @@ class DocumentBuilder:
             meta=dict(meta or {}),
             visible_words=self.visible_words,
             losses=tuple(self.losses),
+            page_unit=self.page_unit,
         )
 
     def first_heading(self) -> str:
