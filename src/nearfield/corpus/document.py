@@ -18,8 +18,8 @@ BlockKind = Literal["heading", "paragraph", "list", "table", "code", "quote"]
 class Block:
     """A piece of a document's text, from ``start`` up to ``end`` in characters.
 
-    ``level`` is that of a heading, 1 to 6. ``page`` counts pages, slides or sheets from 1; None without them. Blocks are
-    in order and do not overlap; between them are only white space and markup.
+    ``level`` is that of a heading, 1 to 6. ``page`` counts pages, slides or sheets from 1; None without them. Blocks
+    are in order and do not overlap; between them are only white space and markup.
     """
 
     start: int
