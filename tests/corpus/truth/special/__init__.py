@@ -1,0 +1,14 @@
+"""Files for single faults: one module for each family of formats, with ``files()``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from tests.corpus.truth.model import TruthFile
+from tests.corpus.truth.special import data, mail, pages, portable, presentations, sheets, text, word
+
+
+def files() -> Iterator[TruthFile]:
+    """Yield all files for single faults."""
+    for module in (portable, pages, sheets, word, presentations, text, data, mail):
+        yield from module.files()
