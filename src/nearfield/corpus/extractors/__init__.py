@@ -15,6 +15,7 @@ from functools import cache
 from pathlib import PurePosixPath
 
 from nearfield.corpus.document import Document
+from nearfield.corpus.extractors import text_encoding
 from nearfield.errors import InputError, MissingExtra, NearfieldError
 from nearfield.registry import Registry
 
@@ -55,7 +56,8 @@ class Extractor(ABC):
             MissingExtra: the library that reads it is not installed.
         """
         try:
-            document = self.parse(data, name)
+            with text_encoding.recorded_guesses() as guesses:
+                document = self.parse(data, name)
         except (NearfieldError, MemoryError):
             raise
         except ModuleNotFoundError as error:
@@ -68,8 +70,9 @@ class Extractor(ABC):
         if _SURROGATE.search(document.text) or _SURROGATE.search(document.title):
             # One character for another, so that all positions stay valid.
             text, title = (_SURROGATE.sub("\ufffd", value) for value in (document.text, document.title))
-            return replace(document, text=text, title=title)
-        return document
+            document = replace(document, text=text, title=title)
+        losses = text_encoding.guess_losses(guesses)
+        return replace(document, losses=(*document.losses, *losses)) if losses else document
 
 
 @cache

@@ -4,8 +4,19 @@ from __future__ import annotations
 
 import codecs
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
 
-from nearfield.errors import InputError, MissingExtra
+from nearfield.corpus.document import Loss
+from nearfield.corpus.extractors.encoding_detection import (
+    EncodingGuess,
+    escaped_encoding,
+    guess_encoding,
+    guess_utf16,
+)
+from nearfield.errors import InputError
 
 #: Encodings by byte order mark; those of four bytes first, since one of them starts with one of two bytes.
 _MARKS = (
@@ -17,41 +28,102 @@ _MARKS = (
 )
 #: Control characters that no text has: all but tab, line ends, form feed, backspace (of overstruck print) and escape.
 _CONTROLS = re.compile(r"[\x00-\x07\x0b\x0e-\x1a\x1c-\x1f]")
-#: Characters and bytes of the sample that is checked; the share of control characters above which it is binary; and the
-#: maximum mess (0 to 1, by charset-normalizer) of a guessed encoding.
-_SAMPLE, _SHARE, _MESS = 2**16, 0.04, 0.1
+#: Characters and bytes of the sample that is checked; the share of control characters above which it is binary.
+_SAMPLE, _SHARE = 2**16, 0.04
+#: Guesses that are not sure, of the extractor that runs.
+_GUESSES: ContextVar[list[str] | None] = ContextVar("guessed encodings", default=None)
+
+
+@dataclass(frozen=True)
+class DecodedText:
+    """A text, the encoding of its bytes, and whether that is certain."""
+
+    text: str
+    encoding: str
+    sure: bool = True
+
+
+@contextmanager
+def recorded_guesses() -> Iterator[list[str]]:
+    """Collect the encodings that ``decode`` guesses without being sure, for the losses of a document."""
+    guesses: list[str] = []
+    token = _GUESSES.set(guesses)
+    try:
+        yield guesses
+    finally:
+        _GUESSES.reset(token)
+
+
+def guess_losses(guesses: list[str]) -> tuple[Loss, ...]:
+    """Return the losses of a document for encodings that were guessed."""
+    if not guesses:
+        return ()
+    names = ", ".join(dict.fromkeys(guesses))
+    advice = "Some letters may be wrong: convert the file to UTF-8, or set the source's option encoding."
+    return (Loss(f"letters that depend on the encoding, which was guessed ({names})", advice=advice),)
 
 
 def decode(data: bytes, name: str, declared: str = "") -> str:
+    """Return a file's text as ``decode_text`` does; a guess that is not sure becomes a loss of the document.
+
+    Raises:
+        InputError: the file is binary, or no encoding is recognised with confidence.
+    """
+    decoded = decode_text(data, name, declared)
+    guesses = _GUESSES.get()
+    if not decoded.sure and guesses is not None:
+        guesses.append(decoded.encoding)
+    return decoded.text
+
+
+def decode_text(data: bytes, name: str, declared: str = "") -> DecodedText:
     """Return a file's text, without byte order mark, with its own ends of lines.
 
-    A byte order mark decides, then ``declared`` (an encoding that the file or its sender names), then UTF-8, then the
-    guess of charset-normalizer.
+    A byte order mark decides, then ``declared`` (an encoding that the file or its sender names), then escape sequences,
+    UTF-8, and the encoding and language in which the text reads best.
 
     Raises:
         InputError: the file is binary, or no encoding is recognised with confidence.
     """
     for mark, encoding in _MARKS:
         if data.startswith(mark):
-            return _strict(data[len(mark) :], encoding, name)
+            return DecodedText(_strict(data[len(mark) :], encoding, name), encoding)
     text = decode_as(data, declared) if declared else None
-    if text is None:
-        text = _utf8(data)
-    if text is None:
-        text = _strict(data, _guess(data, name), name)
-    if _is_text(text):
-        return text
-    text = _strict(data, _utf16_order(data, name), name)
+    if text is not None and _is_text(text):
+        return DecodedText(text, declared)
+    guess = _guess(data, name)
+    text = _strict(data, guess.encoding, name)
     if not _is_text(text):
         raise InputError(f"{name}: binary data, not text.")
-    return text
+    return DecodedText(text, guess.encoding, guess.sure)
 
 
-def _utf8(data: bytes) -> str | None:
+def _guess(data: bytes, name: str) -> EncodingGuess:
+    """Return the encoding of a text without byte order mark.
+
+    Raises:
+        InputError: the file is binary, or no encoding is recognised with confidence.
+    """
+    part = data[:_SAMPLE]
     try:
-        return data.decode()
+        text = data.decode()
     except UnicodeDecodeError:
-        return None
+        text = None
+    if text is not None and b"\0" not in part:
+        escaped = escaped_encoding(data)
+        if escaped or _is_text(text):
+            return EncodingGuess(escaped or "utf-8", sure=True)
+    guess = guess_utf16(data)
+    if guess is not None:
+        return guess
+    if text is not None and _is_text(text):
+        return EncodingGuess("utf-8", sure=True)
+    if text is not None or part.count(0) > _SHARE * len(part):
+        raise InputError(f"{name}: binary data, not text.")
+    guess = guess_encoding(data)
+    if guess is None:
+        raise InputError(f"{name}: neither UTF-8 nor, with confidence, any other encoding. Convert it to UTF-8.")
+    return guess
 
 
 def decode_as(data: bytes, encoding: str) -> str | None:
@@ -62,6 +134,29 @@ def decode_as(data: bytes, encoding: str) -> str | None:
         return data.decode(encoding, "replace")
     except (LookupError, ValueError):
         return None
+
+
+def require_encoding(encoding: str) -> str:
+    """Return the name of an encoding that Python has.
+
+    Raises:
+        InputError: there is no such encoding.
+    """
+    if decode_as(b"", encoding) is None:
+        raise InputError(f"There is no encoding {encoding!r}; cp1252 and koi8-r are examples.", param="encoding")
+    return encoding
+
+
+def to_utf8(data: bytes, encoding: str) -> bytes:
+    """Return a text in an encoding as UTF-8 with a byte order mark; UTF-8 and data with a mark are unchanged."""
+    if any(data.startswith(mark) for mark, _ in _MARKS):
+        return data
+    try:
+        data.decode()
+    except UnicodeDecodeError:
+        text = decode_as(data, encoding)
+        return data if text is None else codecs.BOM_UTF8 + text.encode("utf-8", "replace")
+    return data
 
 
 def _strict(data: bytes, encoding: str, name: str) -> str:
@@ -76,37 +171,3 @@ def _strict(data: bytes, encoding: str, name: str) -> str:
 def _is_text(text: str) -> bool:
     part = text[:_SAMPLE]
     return len(_CONTROLS.findall(part)) <= _SHARE * len(part)
-
-
-def _guess(data: bytes, name: str) -> str:
-    try:
-        from charset_normalizer import from_bytes
-    except ModuleNotFoundError as error:
-        raise MissingExtra(
-            "Texts that are not UTF-8 need charset-normalizer: pip install 'nearfield[corpus]'"
-        ) from error
-    if data.count(0, 0, _SAMPLE) > _SHARE * min(len(data), _SAMPLE):
-        return _utf16_order(data, name)
-    guess = from_bytes(_sample(data), threshold=_MESS, enable_fallback=False).best()
-    if guess is None:
-        raise InputError(f"{name}: neither UTF-8 nor, with confidence, any other encoding. Convert it to UTF-8.")
-    return str(guess.encoding)
-
-
-def _sample(data: bytes) -> bytes:
-    """Return the part around the first byte that is not ASCII, by which the encoding is recognised."""
-    first = re.search(rb"[\x80-\xff]", data)
-    start = max(0, (first.start() if first else 0) - _SAMPLE // 2)
-    return data[start : start + _SAMPLE]
-
-
-def _utf16_order(data: bytes, name: str) -> str:
-    """Return the byte order of UTF-16 without a mark: for Latin letters, one half of each pair of bytes is zero."""
-    part = data[:_SAMPLE]
-    low, high = part[::2].count(0), part[1::2].count(0)
-    half = len(part) // 2
-    if high > 0.4 * half and low < 0.05 * half:
-        return "utf-16-le"
-    if low > 0.4 * half and high < 0.05 * half:
-        return "utf-16-be"
-    raise InputError(f"{name}: binary data, not text.")
