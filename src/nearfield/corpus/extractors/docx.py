@@ -1,86 +1,263 @@
-"""Extractor for DOCX (Word): headings by style, paragraphs, lists and tables in document order, then notes."""
+"""Extractor for DOCX (Word): the text in document order, with numbers of clauses, notes, comments and charts."""
 
 from __future__ import annotations
 
-import io
 import re
 from collections.abc import Iterator, Mapping
-from typing import Any
 
 from nearfield.corpus.document import Document
-from nearfield.corpus.extractors import Extractor, zip_safety
+from nearfield.corpus.extractors import Extractor
 from nearfield.corpus.extractors.document_builder import DocumentBuilder, markdown_table
+from nearfield.corpus.extractors.office.drawings import DrawingTexts, add_losses
+from nearfield.corpus.extractors.office.numbering import Numbering
+from nearfield.corpus.extractors.office.package import (
+    Element,
+    OfficePackage,
+    attribute,
+    count_visible_words,
+    descendants,
+    is_on,
+    local_name,
+)
+from nearfield.corpus.extractors.office.runs import Extra, RunReader
+from nearfield.corpus.extractors.office.word_tables import Cell, table_parts
+from nearfield.corpus.word_count import count_words
 
 _W = "{http://schemas.openxmlformats.org/wordprocessingml/2006/main}"
-_MATH = "{http://schemas.openxmlformats.org/officeDocument/2006/math}t"
-_OLDER = "{http://schemas.openxmlformats.org/markup-compatibility/2006}Fallback"
-#: Elements without text of the document: properties, deleted or moved text, and second versions of drawings.
-_LEFT_OUT = {f"{_W}{name}" for name in ("pPr", "rPr", "del", "moveFrom", "instrText", "delText")} | {_OLDER}
-_LETTERS = {f"{_W}tab": "\t", f"{_W}br": "\n", f"{_W}cr": "\n", f"{_W}noBreakHyphen": "-", f"{_W}p": "\n"}
-#: An element of python-docx's or lxml's tree, or a part of the file: neither library has types.
-Element = Any
 _HEADING = re.compile(r"heading ([1-9])$")
+#: Elements without blocks of the document: properties, deleted or moved text, and older versions of drawings.
+_LEFT_OUT = frozenset({"pPr", "rPr", "del", "moveFrom", "Fallback", "sectPr", "tblPr", "trPr", "tcPr"})
+_NOTES = {"footnotes": "Footnote", "endnotes": "Endnote"}
+#: Words beside the number of a page that make no header or footer.
+_PAGE_WORDS = 2
 
 
 class DocxExtractor(Extractor):
     """Word documents."""
 
-    suffixes: Mapping[str, str] = {".docx": "application/vnd.openxmlformats-officedocument.wordprocessingml.document"}
+    suffixes: Mapping[str, str] = {
+        ".docx": "application/vnd.openxmlformats-officedocument.wordprocessingml.document",
+        ".docm": "application/vnd.ms-word.document.macroenabled.12",
+        ".dotx": "application/vnd.openxmlformats-officedocument.wordprocessingml.template",
+    }
 
     def parse(self, data: bytes, name: str) -> Document:
-        """Return the text in document order, with proposed changes accepted."""
-        zip_safety.check_archive(data, name)
-        import docx
+        """Return the text in document order, with proposed changes accepted.
 
-        file = docx.Document(io.BytesIO(data))
-        properties = file.core_properties
-        writer = _Writer(_levels(file))
-        for element in _blocks(file.element.body):
+        Headers come first and footers last, without repetitions. Notes, comments and texts in boxes come after the
+        paragraph, list or table that they belong to.
+        """
+        package = OfficePackage(data, name)
+        root = package.main_tree()
+        writer = _Writer(package, package.main())
+        body = next((child for child in root if local_name(child) == "body"), root)
+        headers, footers = _page_parts(package, package.main(), body)
+        words = sum(map(writer.put_page_part, headers))
+        for element in _blocks(body):
             writer.put(element)
-        for element in _notes(file.part):
-            writer.put(element)
-        writer.end_list()
-        title = properties.title or writer.title or writer.builder.first_heading()
-        return writer.builder.document("markdown", title, {"author": properties.author} if properties.author else {})
+        writer.finish()
+        words += sum(map(writer.put_page_part, footers))
+        builder = writer.builder
+        builder.visible_words = words + count_visible_words([root, *writer.note_trees()]) + writer.drawings.words
+        add_losses(builder, writer.drawings, package)
+        title = package.properties.get("title") or writer.title or builder.first_heading()
+        return builder.document("markdown", title, package.meta())
 
 
 class _Writer:
     """Adds paragraphs and tables to a document; the items of a list become one block."""
 
-    def __init__(self, levels: Mapping[str, int]) -> None:
+    def __init__(self, package: OfficePackage, part: str) -> None:
         self.builder = DocumentBuilder()
         self.title = ""
-        self._levels = levels
+        styles = package.tree(next(package.related(part, "styles"), ""))
+        self._numbering = Numbering(package.tree(next(package.related(part, "numbering"), "")), styles)
+        self._levels = _levels(styles) if styles is not None else {}
+        self._trees = {
+            kind: package.tree(next(package.related(part, kind), "")) for kind in (*_NOTES, "comments")
+        }  # fmt: skip
+        self._notes = {kind: _by_id(tree) for kind, tree in self._trees.items()}
+        self.drawings = DrawingTexts(package)
+        self._part = part
         self._list: list[str] = []
+        self._extras: list[Extra] = []
+        self._page_texts: set[str] = set()
+
+    def note_trees(self) -> list[Element]:
+        """Return the notes and comments, without those that are separator lines."""
+        return [note for notes in self._notes.values() for note in notes.values()]
 
     def put(self, element: Element) -> None:
-        """Add a paragraph or a table."""
-        if element.tag == f"{_W}tbl":
-            self.end_list()
-            self.builder.add(markdown_table(_rows(element)), "table")
-            return
-        text = _text(element).strip()
-        style = _value(element, "pPr/pStyle")
-        depth = _value(element, "pPr/numPr/ilvl")
-        level = self._level(element, style)
-        if not level and text and (depth or style.lower().startswith("list")):
-            self._list.append("  " * min(int(depth or 0), 8) + "- " + " ".join(text.split()))
-            return
-        self.end_list()
-        if level:
-            self.title = self.title or (text if style == "Title" else "")
-            self.builder.heading(text, level)
+        """Add a paragraph or a table, then what belongs to it."""
+        if local_name(element) == "tbl":
+            self._end_list()
+            self._put_table(element)
         else:
+            self._put_paragraph(element)
+        if not self._list:
+            self._put_extras()
+
+    def finish(self) -> None:
+        """Add the list that is open, if any, and what belongs to it."""
+        self._end_list()
+        self._put_extras()
+
+    def put_page_part(self, part: str) -> int:
+        """Add a header or a footer unless it was added before or has a page number only; return its words."""
+        tree = self.drawings.package.tree(part)
+        if tree is None:
+            return 0
+        main, self._part = self._part, part
+        words = 0
+        for element in _blocks(tree):
+            text = self._text(element).strip() if local_name(element) == "p" else element
+            if isinstance(text, str) and (text in self._page_texts or _is_page_number(element, text)):
+                continue
+            before = len(self.builder)
+            self.put(element)
+            if isinstance(text, str):
+                self._page_texts.add(text)
+            words += count_words(text) if isinstance(text, str) else len(self.builder) > before
+        self.finish()
+        self._part = main
+        return words
+
+    def _put_paragraph(self, element: Element) -> None:
+        properties = _child(element, "pPr")
+        text = self._text(element).strip()
+        if not text and _is_deleted(properties):
+            return
+        style = _value(properties, "pStyle")
+        number = self._numbering.number(properties, style)
+        label = number.label if number else ""
+        level = self._level(properties, style)
+        if not text:
+            return
+        if level:
+            self._end_list()
+            self.title = self.title or (text if style == "Title" else "")
+            label = label if label != "-" else ""
+            self.builder.heading(f"{label} {text}", level)
+        elif label or (number is None and style.lower().startswith("list") and style.lower() != "listparagraph"):
+            depth = min(number.level, 8) if number else 0
+            self._list.append("  " * depth + f"{label or '-'} " + " ".join(text.split()))
+        else:
+            self._end_list()
             self.builder.add(text)
 
-    def end_list(self) -> None:
-        """Add the list that is open, if any."""
-        self.builder.add("\n".join(self._list), "list")
-        self._list = []
+    def _end_list(self) -> None:
+        if self._list:
+            self.builder.add("\n".join(self._list), "list")
+            self._list = []
 
-    def _level(self, element: Element, style: str) -> int:
-        outline = _value(element, "pPr/outlineLvl")
+    def _level(self, properties: Element | None, style: str) -> int:
+        outline = _value(properties, "outlineLvl")
         return _heading_level(outline) if outline else self._levels.get(style, 0)
+
+    def _put_table(self, table: Element) -> None:
+        if sum(1 for _ in _children(table, "tc")) == 1 or _is_single_cell(table):
+            for cell in _children(next(_children(table, "tr"), table), "tc"):
+                for element in _blocks(cell):
+                    self.put(element)
+                self._end_list()
+            return
+        titles, rows = table_parts(self._rows(table))
+        for title in titles:
+            self.builder.add(title)
+        self.builder.add(markdown_table(rows), "table")
+
+    def _rows(self, table: Element) -> Iterator[list[Cell]]:
+        for row in _children(table, "tr"):
+            properties = _child(row, "trPr")
+            if properties is not None and any(local_name(child) == "del" for child in properties):
+                continue
+            cells = [Cell("")] * _count(properties, "gridBefore")
+            for item in _children(row, "tc"):
+                cell = _child(item, "tcPr")
+                merge = _child(cell, "vMerge") if cell is not None else None
+                if cell is not None and _child(cell, "cellDel") is not None:
+                    continue
+                continued = merge is not None and attribute(merge, "val") in ("", "continue")
+                text = self._cell_text(item)
+                cells.append(Cell(text, max(_count(cell, "gridSpan"), 1), continues=continued))
+            is_head = is_on(_child(properties, "tblHeader")) if properties is not None else False
+            yield [Cell(cell.text, cell.span, cell.continues, is_head) for cell in cells]
+
+    def _cell_text(self, cell: Element) -> str:
+        lines = []
+        for element in _blocks(cell):
+            if local_name(element) == "tbl":
+                rows = (", ".join(filter(None, (item.text for item in row))) for row in self._rows(element))
+                lines.append("; ".join(filter(None, rows)))
+                continue
+            properties = _child(element, "pPr")
+            text = " ".join(self._text(element).split())
+            number = self._numbering.number(properties, _value(properties, "pStyle"))
+            lines.append(f"{number.label} {text}" if number and number.label and text else text)
+        return "\n".join(filter(None, lines))
+
+    def _text(self, element: Element) -> str:
+        reader = RunReader()
+        text = reader.text(element)
+        self._extras += reader.extras
+        return text
+
+    def _put_extras(self) -> None:
+        """Add notes, comments, boxes, pictures and charts of the blocks before."""
+        extras, self._extras = self._extras, []
+        for extra in extras:
+            if extra.kind == "box":
+                for element in _blocks(extra.element):
+                    self.put(element)
+                self._end_list()
+            elif extra.kind in self._notes:
+                self._put_note(extra)
+            else:
+                self.drawings.put(self.builder, extra, self._part)
+
+    def _put_note(self, extra: Extra) -> None:
+        note = self._notes[extra.kind].get(extra.value)
+        if note is None:
+            return
+        text = " ".join(" ".join(self._text(element).split()) for element in descendants(note, "p")).strip()
+        if not text:
+            return
+        if extra.kind == "comments":
+            author = attribute(note, "author")
+            self.builder.add(f"Comment by {author}: {text}" if author else f"Comment: {text}", "quote", markup="> ")
+        else:
+            number = list(self._notes[extra.kind]).index(extra.value) + 1
+            self.builder.add(f"{_NOTES[extra.kind]} {number}: {text}")
+
+
+def _by_id(tree: Element | None) -> dict[str, Element]:
+    """Return the notes or comments of a part by their ids; notes with a type are separator lines."""
+    if tree is None:
+        return {}
+    return {attribute(note, "id"): note for note in tree if attribute(note, "type") in ("", "normal")}
+
+
+def _page_parts(package: OfficePackage, main: str, body: Element) -> tuple[list[str], list[str]]:
+    """Return the names of the headers and of the footers that pages show."""
+    settings = package.tree(next(package.related(main, "settings"), ""))
+    even = settings is not None and is_on(_child(settings, "evenAndOddHeaders"))
+    links = package.relationships(main)
+    parts: dict[str, list[str]] = {"headerReference": [], "footerReference": []}
+    for section in descendants(body, "sectPr"):
+        shown = {"default", *(["even"] if even else []), *(["first"] if is_on(_child(section, "titlePg")) else [])}
+        for item in section:
+            link = links.get(attribute(item, "id")) if local_name(item) in parts else None
+            if link and (attribute(item, "type") or "default") in shown and link.target not in parts[local_name(item)]:
+                parts[local_name(item)].append(link.target)
+    return parts["headerReference"], parts["footerReference"]
+
+
+def _is_page_number(element: Element, text: str) -> bool:
+    """Return whether a paragraph has the number of the page, and hardly anything else."""
+    codes = [item.text or "" for item in descendants(element, "instrText")]
+    codes += [attribute(item, "instr") for item in descendants(element, "fldSimple")]
+    words = count_words(re.sub(r"\d+", " ", text))
+    return any("PAGE" in code for code in codes) and words <= _PAGE_WORDS
 
 
 def _heading_level(value: str) -> int:
@@ -88,55 +265,64 @@ def _heading_level(value: str) -> int:
     return int(value) + 1 if value.isdigit() and int(value) < 9 else 0
 
 
-def _levels(file: Element) -> dict[str, int]:
+def _levels(styles: Element) -> dict[str, int]:
     """Return the levels of headings by style id. Ids depend on the author's language; the names of styles do not."""
+    by_id = {attribute(style, "styleId"): style for style in styles if local_name(style) == "style"}
     levels: dict[str, int] = {}
-    for style in file.styles:
-        level, base = 0, style
+    for identity in by_id:
+        style: str = identity
         for _ in range(20):  # styles are based on others, in a circle if the file is damaged
-            if base is None or level:
+            if style not in by_id:
                 break
-            heading = _HEADING.match((base.name or "").lower())
-            outline = _heading_level(_value(base.element, "pPr/outlineLvl"))
-            level = int(heading[1]) if heading else int(base.name == "Title") or outline
-            base = getattr(base, "base_style", None)
-        if level:
-            levels[style.style_id] = level
+            element = by_id[style]
+            level = _own_level(element)
+            if level:
+                levels[identity] = level
+                break
+            style = _value(element, "basedOn")
     return levels
 
 
-def _value(element: Element, path: str) -> str:
-    child = element.find("/".join(f"{_W}{part}" for part in path.split("/")))
-    return "" if child is None else str(child.get(f"{_W}val", ""))
+def _own_level(style: Element) -> int:
+    name = _value(style, "name")
+    heading = _HEADING.match(name.lower())
+    if heading:
+        return int(heading[1])
+    return 1 if name == "Title" else _heading_level(_value(_child(style, "pPr"), "outlineLvl"))
+
+
+def _child(element: Element | None, name: str) -> Element | None:
+    return None if element is None else element.find(f"{_W}{name}")
+
+
+def _value(element: Element | None, name: str) -> str:
+    child = _child(element, name)
+    return "" if child is None else attribute(child, "val")
+
+
+def _count(element: Element | None, name: str) -> int:
+    value = _value(element, name)
+    return min(int(value), 63) if value.isdigit() else 0
+
+
+def _is_deleted(properties: Element | None) -> bool:
+    """Return whether the end of a paragraph was deleted."""
+    return _child(_child(properties, "rPr"), "del") is not None
+
+
+def _is_single_cell(table: Element) -> bool:
+    rows = list(_children(table, "tr"))
+    return len(rows) == 1 and sum(1 for _ in _children(rows[0], "tc")) == 1
 
 
 def _blocks(parent: Element) -> Iterator[Element]:
     """Yield paragraphs and tables, including those in content controls and similar elements."""
     for child in parent:
-        if child.tag in (f"{_W}p", f"{_W}tbl"):
+        name = local_name(child)
+        if name in ("p", "tbl"):
             yield child
-        elif isinstance(child.tag, str) and child.tag not in _LEFT_OUT:
+        elif name and name not in _LEFT_OUT:
             yield from _blocks(child)
-
-
-def _text(element: Element) -> str:
-    return "".join(_pieces(element))
-
-
-def _pieces(element: Element) -> Iterator[str]:
-    for child in element:
-        if child.tag in (f"{_W}t", _MATH):
-            yield child.text or ""
-        elif child.tag in _LETTERS:
-            yield _LETTERS[child.tag]
-            yield from _pieces(child)
-        elif isinstance(child.tag, str) and child.tag not in _LEFT_OUT:
-            yield from _pieces(child)
-
-
-def _rows(table: Element) -> Iterator[list[str]]:
-    for row in _children(table, "tr"):
-        yield [_text(cell) for cell in _children(row, "tc")]
 
 
 def _children(parent: Element, name: str) -> Iterator[Element]:
@@ -144,17 +330,5 @@ def _children(parent: Element, name: str) -> Iterator[Element]:
     for child in parent:
         if child.tag == f"{_W}{name}":
             yield child
-        elif child.tag in (f"{_W}sdt", f"{_W}sdtContent", f"{_W}ins", f"{_W}customXml"):
+        elif local_name(child) in ("sdt", "sdtContent", "ins", "customXml"):
             yield from _children(child, name)
-
-
-def _notes(part: Element) -> Iterator[Element]:
-    """Yield the paragraphs of footnotes and endnotes; notes with a type are separator lines."""
-    from docx.oxml import parse_xml
-
-    for relation in part.rels.values():
-        kind = relation.reltype.rpartition("/")[2]
-        if kind in ("footnotes", "endnotes") and not relation.is_external:
-            for note in parse_xml(relation.target_part.blob):
-                if note.get(f"{_W}type") in (None, "normal"):
-                    yield from _blocks(note)
