@@ -21,6 +21,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from benchmarks.forms import FORMS
+
 ROOT = Path(__file__).resolve().parents[1]
 MODEL = "all-MiniLM-L6-v2"
 
@@ -61,6 +63,18 @@ def http_singles(tree: Path, seconds: float = 8.0) -> float:
         return float(_load({**order, "seconds": seconds})["requests_per_second"])
 
 
+def http_form(form: str, seconds: float = 5.0) -> Callable[[Path], float]:
+    """Return a workload: bulk requests of one HTTP API, 32 texts each, in texts/s."""
+
+    def run(tree: Path) -> float:
+        with _server(tree) as url:
+            order = {"url": url, "model": MODEL, "kind": "short", "clients": 4, "batch": 32, "form": form}
+            _load({**order, "seconds": 1.0})
+            return float(_load({**order, "seconds": seconds})["texts_per_second"])
+
+    return run
+
+
 def bulk(tree: Path) -> float:
     """Return texts/s of ``nearfield embed`` into shards, without the time of an empty run (start and loading)."""
     with tempfile.TemporaryDirectory() as place:
@@ -81,6 +95,7 @@ WORKLOADS: dict[str, Callable[[Path], float]] = {
     "http singles": http_singles,
     "bulk": bulk,
     "indexing": indexing,
+    **{f"http {form}": http_form(form) for form in FORMS},
 }
 
 

@@ -13,7 +13,7 @@ from nearfield.errors import Cancelled, DeadlineExceeded, NearfieldError, Shutti
 
 #: Seconds after which the server begins to watch for a client's disconnect. Most requests are answered sooner, and a
 #: watching task for each of them would cost more than it saves.
-_WATCH_AFTER = 0.02
+_WATCH_AFTER = 0.1
 #: Seconds for which a body may stall while the server is stopping.
 _STALL_SECONDS = 1.0
 #: Least rate of a body, as bytes a second. A phone with a bad connection sends 50,000.

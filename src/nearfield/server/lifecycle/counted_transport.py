@@ -1,10 +1,16 @@
-"""`CountedTransport`: a transport of asyncio that counts what is written to it."""
+"""`CountedTransport`: a transport of asyncio that counts what is written, and joins a head with its body."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
 from typing import Any
+
+_HEAD, _HEAD_END, _CONTINUE = b"HTTP/1.1 ", b"\r\n\r\n", b"HTTP/1.1 100"
+
+
+def _is_head(data: bytes) -> bool:
+    return data.startswith(_HEAD) and data.endswith(_HEAD_END) and not data.startswith(_CONTINUE)
 
 
 def _drop(_: Any) -> None:
@@ -13,6 +19,9 @@ def _drop(_: Any) -> None:
 
 class CountedTransport:
     """A transport that counts the bytes written to it, and drops those after ``write_eof``.
+
+    uvicorn writes the head of a response and its body separately. The head waits for the body, at most until the event
+    loop has run what is ready: both are then one call of the system, which is a third of what a small response costs.
 
     Reading goes on when neither ``pause_reading`` nor ``block_reading`` forbids it.
 
@@ -23,16 +32,17 @@ class CountedTransport:
 
     __slots__ = (
         "_blocked",
+        "_head",
+        "_loop",
         "_paused",
         "_transport",
-        "_write",
+        "_transport_close",
         "_write_eof",
+        "_writelines",
         "abort",
         "can_write_eof",
         "close",
-        "close_now",
         "get_extra_info",
-        "get_write_buffer_size",
         "is_closing",
         "set_protocol",
         "set_write_buffer_limits",
@@ -41,13 +51,14 @@ class CountedTransport:
 
     def __init__(self, transport: asyncio.Transport, close: Callable[[], None]) -> None:
         self.written = 0
-        self._write: Callable[[Any], None] = transport.write
+        self._head: bytes | None = None
+        self._loop = asyncio.get_running_loop()
+        self._writelines: Callable[[Any], None] = transport.writelines
         self.abort = transport.abort
         self.can_write_eof = transport.can_write_eof
         self.close = close
-        self.close_now = transport.close
+        self._transport_close = transport.close
         self.get_extra_info = transport.get_extra_info
-        self.get_write_buffer_size = transport.get_write_buffer_size
         self.is_closing = transport.is_closing
         self._transport = transport
         self._paused = self._blocked = False
@@ -85,14 +96,36 @@ class CountedTransport:
 
     def forget_owner(self) -> None:
         """Close as the transport does from now on: the reference to the connection would be one of a cycle."""
-        self.close = self.close_now
+        self.close = self._transport_close
 
-    def write(self, data: bytes) -> None:
-        """Count and write."""
+    def write(self, data: bytes | memoryview) -> None:
+        """Count and write; the head of a response waits for its body."""
         self.written += len(data)
-        self._write(data)
+        head = self._head
+        if head is not None:
+            self._head = None
+            self._writelines((head, data) if data else (head,))
+        elif isinstance(data, bytes) and _is_head(data):
+            self._head = data
+            self._loop.call_soon(self._flush)
+        else:
+            self._writelines((data,))
+
+    def _flush(self) -> None:
+        if self._head is not None and not self._transport.is_closing():
+            self.write(b"")
+
+    def get_write_buffer_size(self) -> int:
+        """Return the number of bytes that were written here and not sent yet."""
+        return self._transport.get_write_buffer_size() + len(self._head or b"")
+
+    def close_now(self) -> None:
+        """Close the connection once all was sent."""
+        self._flush()
+        self._transport_close()
 
     def write_eof(self) -> None:
         """Close the direction to the client. The application may still write to it: "100 Continue", for one."""
-        self._write = _drop
+        self._flush()
+        self._writelines = _drop
         self._write_eof()
