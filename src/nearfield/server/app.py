@@ -48,6 +48,7 @@ _EXPOSED_HEADERS = (
     "x-nearfield-fingerprint",
     "x-nearfield-truncated-tokens",
     "x-nearfield-ignored-fields",
+    "x-nearfield-replaced-characters",
     "server-timing",
     "retry-after",
     "retry-after-ms",

@@ -17,6 +17,7 @@ from nearfield.server.files.file_store import new_id, write_all
 from nearfield.server.files.storage_errors import convert_storage_errors
 from nearfield.server.http.content_bounds import LARGE_BODY, ContentBounds, check_json
 from nearfield.server.http.decode_thread import suspended_collection
+from nearfield.server.http.lone_surrogates import replace_lone_surrogates
 from nearfield.server.http.request_body import read_fraction
 
 #: Maximum number of requests in a batch, of inputs of all its requests, and of bytes of its file.
@@ -51,8 +52,22 @@ class BatchLine(msgspec.Struct):
     body: dict[str, Any]
 
 
-#: Decodes a line of requests.
-decode = msgspec.json.Decoder(BatchLine, float_hook=read_fraction).decode
+_decode = msgspec.json.Decoder(BatchLine, float_hook=read_fraction).decode
+
+
+def decode(raw: bytes) -> BatchLine:
+    """Decode a line, with U+FFFD for each lone surrogate.
+
+    Raises:
+        msgspec.DecodeError: it is not valid.
+    """
+    try:
+        return _decode(raw)
+    except msgspec.DecodeError:
+        repaired, count = replace_lone_surrogates(raw)
+        if not count:
+            raise
+    return _decode(repaired)
 
 
 class LineChecker:

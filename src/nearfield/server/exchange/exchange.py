@@ -61,6 +61,8 @@ class Exchange(ABC):
     reply_options: Mapping[str, Any] = field(default_factory=dict)
     #: Names of fields of the request that had no effect.
     ignored: tuple[str, ...] = ()
+    #: Number of lone surrogates in the request, for which U+FFFD was read.
+    replaced: int = 0
     #: Seconds for which a model loaded on demand stays when idle; negative: until memory is short; None: as before.
     keep_alive: float | None = None
     #: The model that performs it, set before ``check`` and ``run`` are called.

@@ -20,6 +20,7 @@ from nearfield.errors import Cancelled, InputError, Overloaded, TooLarge, Unsupp
 from nearfield.server.http.content_bounds import LARGE_BODY, Buffer, ContentBounds, check_json, check_msgpack
 from nearfield.server.http.decode_thread import DecodeThread
 from nearfield.server.http.limits import RequestLimits
+from nearfield.server.http.lone_surrogates import replace_lone_surrogates
 
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 RequestType = TypeVar("RequestType")
@@ -344,6 +345,21 @@ def decode(data: Buffer, media_type: str = JSON, bounds: ContentBounds | None = 
     if len(content) > _MAX_FIELDS:
         raise TooLarge(f"The body has {len(content)} fields, and the limit is {_MAX_FIELDS}.")
     return content
+
+
+def decode_repaired(
+    data: Buffer, media_type: str = JSON, bounds: ContentBounds | None = None
+) -> tuple[dict[str, Any], int]:
+    """Decode as ``decode`` does, with U+FFFD for each lone surrogate in JSON; return their number too."""
+    try:
+        return decode(data, media_type, bounds), 0
+    except TooLarge:
+        raise
+    except InputError:
+        repaired, count = replace_lone_surrogates(bytes(data)) if media_type == JSON else (b"", 0)
+        if not count:
+            raise
+    return decode(repaired, media_type, bounds), count
 
 
 def read_fraction(text: str) -> float:

@@ -27,6 +27,8 @@ class RequestContext:
     body: Mapping[str, Any] = field(default_factory=dict)
     #: Names of all fields of the body, including those that are null.
     fields: frozenset[str] = frozenset()
+    #: Number of lone surrogates in the body, for which U+FFFD was read.
+    replaced: int = 0
     request_id: str = ""
     limits: RequestLimits | None = None
     #: What token ids are, where an API leaves that open: ``cl100k``, ``native`` (the model's own) or ``reject``.

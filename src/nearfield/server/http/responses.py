@@ -126,10 +126,12 @@ def _encode(value: Any) -> bytes:
 
 
 def exchange_headers(exchange: Exchange) -> dict[str, str]:
-    """Return the headers that every API has: ignored fields, truncated tokens, fingerprint of the vector space."""
+    """Return the headers that every API has: what was ignored, replaced and truncated, and the vectors' fingerprint."""
     headers = {}
     if exchange.ignored:
         headers["x-nearfield-ignored-fields"] = _ascii(",".join(exchange.ignored))[:1024]
+    if exchange.replaced:
+        headers["x-nearfield-replaced-characters"] = str(exchange.replaced)
     if exchange.dropped:
         headers["x-nearfield-truncated-tokens"] = str(exchange.dropped)
     if exchange.fingerprint is not None:

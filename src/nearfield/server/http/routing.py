@@ -18,7 +18,7 @@ from nearfield.errors import MissingBody, NearfieldError, UnsupportedMedia
 from nearfield.server.dialects import Dialect, Route, return_unchanged
 from nearfield.server.exchange import Exchange
 from nearfield.server.http.content_bounds import LARGE_BODY, LARGE_MSGPACK, Buffer, ContentBounds
-from nearfield.server.http.request_body import JSON, MSGPACK, convert, decode, ignored_fields, media_type
+from nearfield.server.http.request_body import JSON, MSGPACK, convert, decode_repaired, ignored_fields, media_type
 from nearfield.server.http.request_context import RequestContext
 from nearfield.server.http.responses import error_response, unexpected_error_response
 
@@ -78,7 +78,7 @@ class PathRoutes:
         kind = JSON if as_json else media_type(context.headers)
         if kind not in self._media_types:
             raise UnsupportedMedia(f"The body must be JSON: send 'Content-Type: application/json', not {kind!r}.")
-        content = decode(data, kind, bounds)
+        content, context.replaced = decode_repaired(data, kind, bounds)
         context.body = {name: value for name, value in content.items() if value is not None}
         context.fields = frozenset(content)
         return self.choose(context)
@@ -117,6 +117,7 @@ async def read_exchange(route: Route, context: RequestContext) -> Any:
         result = await result
     if isinstance(result, Exchange):
         result.ignored += ignored_fields(context.body, route.request_type)
+        result.replaced = context.replaced
     return result
 
 

@@ -166,12 +166,7 @@ def iter_tokens(exchange: Tokenize) -> Iterator[list[JsonObject]]:
 
 
 def _tokenize_text(tokenizer: Tokenizer, text: str, special: bool) -> list[JsonObject]:
-    try:
-        encoding = tokenizer.backend.encode(text, add_special_tokens=special)
-    except TypeError as error:  # Rust accepts no lone surrogate, and its message only says that it needs a string
-        raise InputError(
-            "`inputs` is not valid Unicode: it contains a lone surrogate; repair it where it was decoded."
-        ) from error
+    encoding = tokenizer.backend.encode(text, add_special_tokens=special)
     offsets = _byte_offsets(text)
     parts = zip(encoding.ids, encoding.tokens, encoding.offsets, encoding.special_tokens_mask, strict=True)
     return [
