@@ -1,16 +1,18 @@
-"""Extractor for HTML: a page's main content as Markdown, by trafilatura; if that finds none, all visible text."""
+"""Extractor for HTML: all that a reader sees of a page but its navigation, as Markdown."""
 
 from __future__ import annotations
 
-import logging
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator
 from typing import Any
 
-from nearfield.corpus.document import BlockKind, Document
-from nearfield.corpus.extractors import Extractor, markdown
-from nearfield.corpus.extractors.document_builder import DocumentBuilder
+from nearfield.corpus.document import Document, Loss
+from nearfield.corpus.extractors import Extractor
+from nearfield.corpus.extractors.html_navigation import find_navigation
+from nearfield.corpus.extractors.html_renderer import Event, HtmlRenderer
+from nearfield.corpus.extractors.html_visibility import INLINE, is_hidden
 from nearfield.corpus.extractors.text_encoding import decode
+from nearfield.corpus.indexing.cleaning.word_count import count_words
 from nearfield.errors import InputError
 from nearfield.stores.filters import Value
 
@@ -21,16 +23,8 @@ _CHARSET = re.compile(
 )
 #: Encodings that a page may name, and those that browsers read instead.
 _READ_AS = {"iso-8859-1": "cp1252", "latin-1": "cp1252", "latin1": "cp1252", "us-ascii": "cp1252", "ascii": "cp1252"}
-#: Characters below which the main content may be incomplete: all text replaces it if it is this many times longer.
-_SHORT, _MORE = 300, 3
-#: Depth of elements above which the main content is not searched for: that takes the square of the depth.
+#: Depth of elements above which navigation is not looked for: that takes the square of the depth.
 _MAX_DEPTH = 200
-_HIDDEN = "script style noscript template head iframe object svg math canvas select textarea"
-_INLINE = (
-    "a abbr b bdi bdo big cite code data del dfn em font i img ins kbd label mark q s samp small span strike strong "
-    "sub sup time tt u var wbr"
-)
-_KINDS: Mapping[str, BlockKind] = {"li": "list", "pre": "code", "tr": "table", "blockquote": "quote"}
 
 
 class HtmlExtractor(Extractor):
@@ -39,17 +33,18 @@ class HtmlExtractor(Extractor):
     suffixes = dict.fromkeys((".html", ".htm", ".xhtml", ".xht"), "text/html")
 
     def parse(self, data: bytes, name: str) -> Document:
-        """Return the main content as Markdown."""
+        """Return what a reader sees, as Markdown."""
         text = decode(data, name, _declared_encoding(data))
         tree, complete = _tree(text, name)
-        title, meta = _title(tree), _meta(tree)
-        main = _main_content(tree) if complete and _depth(tree) <= _MAX_DEPTH else ""
-        if len(main) < _SHORT:  # trafilatura drops the structure of short texts, or finds nothing
-            builder = _visible_text(text)
-            if len(builder) <= _MORE * len(main) or not main:
-                return builder.document("markdown", title or builder.first_heading(), meta)
-        document = markdown.parse_markdown(main, title)
-        return Document(main, document.blocks, title or document.title, "markdown", meta=meta)
+        is_flat = complete and _depth(tree) <= _MAX_DEPTH
+        events = list(_tree_events(tree, find_navigation(tree))) if is_flat else _parser_events(text)
+        renderer = HtmlRenderer()
+        renderer.feed(events)
+        builder = renderer.finish()
+        builder.visible_words = _count_visible(events)
+        if count := renderer.pictures_without_text:
+            builder.losses.append(Loss(f"{count} picture{'s' if count > 1 else ''} without a description"))
+        return builder.document("markdown", _title(tree) or builder.first_heading(), _meta(tree))
 
 
 def _declared_encoding(data: bytes) -> str:
@@ -93,63 +88,65 @@ def _depth(tree: Element) -> int:
     return deepest
 
 
-def _main_content(tree: Element) -> str:
-    from copy import deepcopy
+def _tree_events(tree: Element, dropped: set[Element]) -> Iterator[Event]:
+    """Yield the events of a tree without the dropped elements."""
+    from lxml.etree import iterwalk
 
-    from trafilatura import extract
+    walker = iterwalk(tree, events=("start", "end"))
+    for event, element in walker:
+        if event == "start" and element in dropped:
+            walker.skip_subtree()
+            # The text before it and the text after it are different paragraphs.
+            yield "start", "div", {}
+        elif event == "start":
+            yield "start", element.tag, element.attrib
+            if element.text:
+                yield "text", element.text, {}
+        else:
+            yield "end", "div" if element in dropped else element.tag, {}
+            if element.tail and element is not tree:
+                yield "text", element.tail, {}
 
-    logging.getLogger("trafilatura").setLevel(logging.CRITICAL)
-    try:
-        main = extract(deepcopy(tree), output_format="markdown", include_comments=False, include_formatting=True)
-    except Exception:  # noqa: BLE001 - it may fail on broken markup: then all text is used
-        return ""
-    return (main or "").strip()
 
-
-def _visible_text(text: str) -> DocumentBuilder:
-    """Return all visible text, block by block. No tree is built, since elements may be nested to any depth."""
+def _parser_events(text: str) -> list[Event]:
+    """Return the events of a page whose elements may be nested to any depth: no tree is built."""
     from lxml import etree
 
-    parser = etree.HTMLParser(encoding="utf-8", huge_tree=True, target=_Events())
-    events: list[tuple[str, str]] = etree.fromstring(text.encode("utf-8", "replace"), parser)
-    builder, hidden_depth = DocumentBuilder(), 0
-    parts: list[str] = []
-    hidden, inline = frozenset(_HIDDEN.split()), frozenset(_INLINE.split())
-    for event, value in events:
-        if event == "text":
-            parts.append("" if hidden_depth else value)
-            continue
-        if value not in inline:
-            _flush(builder, parts, value if event == "end" else "")
-        if value in hidden:
-            hidden_depth += 1 if event == "start" else -1
-    _flush(builder, parts, "")
-    return builder
+    parser = etree.HTMLParser(encoding="utf-8", huge_tree=True, target=_EventTarget())
+    events: list[Event] = etree.fromstring(text.encode("utf-8", "replace"), parser)
+    return events
 
 
-class _Events:
+class _EventTarget:
     """A target of lxml's parser that records starts and ends of elements, and text."""
 
     def __init__(self) -> None:
-        self._events: list[tuple[str, str]] = []
+        self._events: list[Event] = []
 
-    def start(self, tag: str, _: object) -> None:
-        self._events.append(("start", tag))
+    def start(self, tag: str, attributes: Any) -> None:
+        self._events.append(("start", tag, dict(attributes)))
 
     def end(self, tag: str) -> None:
-        self._events.append(("end", tag))
+        self._events.append(("end", tag, {}))
 
     def data(self, text: str) -> None:
-        self._events.append(("text", text))
+        self._events.append(("text", text, {}))
 
-    def close(self) -> list[tuple[str, str]]:
+    def close(self) -> list[Event]:
         return self._events
 
 
-def _flush(builder: DocumentBuilder, parts: list[str], tag: str) -> None:
-    text = "".join(parts).strip("\n") if tag == "pre" else " ".join("".join(parts).split())
-    parts.clear()
-    if re.fullmatch("h[1-6]", tag):
-        builder.heading(text, int(tag[1]))
-    else:
-        builder.add(text, _KINDS.get(tag, "paragraph"), markup="- " if tag == "li" and text else "")
+def _count_visible(events: Iterable[Event]) -> int:
+    """Return the number of words of all text nodes that are not hidden. Text of inline elements joins that around."""
+    hidden: list[str] = []
+    parts: list[str] = []
+    for event, value, attributes in events:
+        if event == "text":
+            parts.append("" if hidden else value)
+            continue
+        parts.append("" if value in INLINE else "\n")
+        if event == "start" and (hidden or is_hidden(value, attributes)):
+            hidden.append(value)
+        elif event == "end" and value in hidden:
+            del hidden[len(hidden) - 1 - hidden[::-1].index(value) :]
+    return count_words("".join(parts))

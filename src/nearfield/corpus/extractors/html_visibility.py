@@ -1,0 +1,83 @@
+"""Which elements of a page a reader sees: hidden elements, controls, marks of anchors, descriptions of pictures."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+INLINE = frozenset(
+    "a abbr acronym b bdi bdo big button cite code data del dfn em font i img ins kbd label mark math nobr q rb rp rt "
+    "rtc ruby s samp small span strike strong sub sup svg text time tspan tt u var wbr annotation semantics mrow mi mn "
+    "mo ms mtext msup msub msubsup mfrac msqrt mroot mover munder munderover mstyle mpadded mspace mtable mtr mtd "
+    "mfenced menclose mphantom merror mmultiscripts mprescripts none slot input".split()
+)
+#: Elements without text for readers, or with text that is shown only if something else cannot be.
+_HIDDEN = frozenset(
+    "script style template head object embed canvas select datalist audio video map metadata defs colgroup "
+    "math-annotation".split()
+)
+_MEANINGLESS = re.compile(
+    r"(?:image|img|picture|photo|icon|logo|thumbnail|avatar|banner|spacer|youtube video player|advertisement|"
+    r"[\w-]*\.(?:png|jpe?g|gif|svg|webp)|(?:img|dsc|image|photo)?[_-]?\d+)?",
+    re.IGNORECASE,
+)
+_ANCHOR_CLASSES = frozenset(("headerlink", "hash-link", "anchor-link", "header-anchor", "heading-anchor", "anchorjs-link"))
+_TAB_CLASSES = re.compile(r"tab|collaps|accordion|panel|expand|toggle|fold|slide", re.IGNORECASE)
+_NOT_DISPLAYED = re.compile(r"display\s*:\s*none|visibility\s*:\s*hidden", re.IGNORECASE)
+_LINE_NUMBERS = frozenset(("linenos", "lineno", "line-numbers-rows", "hljs-ln-numbers", "blob-num", "gutter"))
+
+
+def classes_of(attributes: Mapping[str, str]) -> list[str]:
+    """Return the classes of an element."""
+    return attributes.get("class", "").split()
+
+
+def is_hidden(tag: str, attributes: Mapping[str, str]) -> bool:
+    """Return whether a reader of the page cannot see an element, also not after a click on a tab or a summary."""
+    if tag in _HIDDEN:
+        return not (tag == "script" and attributes.get("type", "").startswith("math/"))
+    if tag == "annotation":
+        return "tex" not in attributes.get("encoding", "")
+    classes = classes_of(attributes)
+    if "katex-html" in classes or not _LINE_NUMBERS.isdisjoint(classes):
+        return True
+    if tag == "dialog":
+        return "open" not in attributes
+    if "hidden" in attributes or _NOT_DISPLAYED.search(attributes.get("style", "")):
+        return attributes.get("role") != "tabpanel" and not _TAB_CLASSES.search(
+            f"{attributes.get('class', '')} {attributes.get('id', '')}"
+        )
+    return False
+
+
+def is_control(tag: str, attributes: Mapping[str, str], *, in_heading: bool) -> bool:
+    """Return whether an element is a button without content, such as "Copy"; those that open a part have content."""
+    if tag != "button" or in_heading:
+        return False
+    return not any(name in attributes for name in ("aria-expanded", "aria-controls", "data-toggle", "data-bs-toggle"))
+
+
+def is_anchor_mark(attributes: Mapping[str, str]) -> bool:
+    """Return whether a link is the mark behind a heading that shows the heading's own address."""
+    return not _ANCHOR_CLASSES.isdisjoint(classes_of(attributes))
+
+
+def picture_text(tag: str, attributes: Mapping[str, str]) -> str | None:
+    """Return the description of a picture or an embedded page; empty for decoration, None if it has none."""
+    if tag == "iframe":
+        text = attributes.get("title", "")
+    elif "alt" in attributes or tag != "img":
+        text = attributes.get("alt", "")
+    elif attributes.get("title", attributes.get("aria-label", "")):
+        text = attributes.get("title", attributes.get("aria-label", ""))
+    else:
+        return "" if _is_decoration(attributes) else None
+    text = " ".join(text.split())
+    return "" if _MEANINGLESS.fullmatch(text) else text
+
+
+def _is_decoration(attributes: Mapping[str, str]) -> bool:
+    """Return whether a picture is marked as decoration, or is too small for content."""
+    sizes = [attributes.get(name, "").removesuffix("px") for name in ("width", "height")]
+    small = any(size.isascii() and size.isdigit() and int(size[:9]) <= 32 for size in sizes)
+    return small or attributes.get("role") in ("presentation", "none") or attributes.get("aria-hidden") == "true"
