@@ -385,7 +385,7 @@ def test_html_without_main_content_gives_all_that_is_seen() -> None:
         "<title>T</title><style>p{}</style><h1>Hi</h1><p>a<b>b</b> c<script>x</script></p><ul><li>z</ul><pre>k  v</pre>"
     )
     document = extract("a.html", page.encode())
-    assert pieces(document) == [("heading", "Hi"), ("paragraph", "ab c"), ("list", "z"), ("code", "k  v")]
+    assert pieces(document) == [("heading", "Hi"), ("paragraph", "ab c"), ("list", "- z"), ("code", "```\nk  v\n```")]
     assert document.title == "T"
 
 
@@ -420,7 +420,12 @@ def test_broken_html_is_read_whole(page: str) -> None:
 def test_html_that_no_tree_holds_is_read_like_any_other() -> None:
     page = "<title>T</title><h1>Hi</h1><p>a<b>b</b> c<ul><li>z</ul><pre>k  v</pre>"
     document = extract("a.html", (page + "<i>" * 3000 + "<p>last").encode())
-    assert pieces(document)[:4] == [("heading", "Hi"), ("paragraph", "ab c"), ("list", "z"), ("code", "k  v")]
+    assert pieces(document)[:4] == [
+        ("heading", "Hi"),
+        ("paragraph", "ab c"),
+        ("list", "- z"),
+        ("code", "```\nk  v\n```"),
+    ]
     assert document.text.endswith("last") and document.title == "T"
 
 

@@ -8,11 +8,12 @@ from typing import Any
 
 from nearfield.corpus.document import Document, Loss
 from nearfield.corpus.extractors import Extractor
+from nearfield.corpus.extractors.html_formulas import simplify_formulas
 from nearfield.corpus.extractors.html_navigation import find_navigation
-from nearfield.corpus.extractors.html_renderer import Event, HtmlRenderer
-from nearfield.corpus.extractors.html_visibility import INLINE, is_hidden
+from nearfield.corpus.extractors.html_renderer import HtmlRenderer
+from nearfield.corpus.extractors.html_visibility import INLINE, Event, visible_events
 from nearfield.corpus.extractors.text_encoding import decode
-from nearfield.corpus.indexing.cleaning.word_count import count_words
+from nearfield.corpus.word_count import count_words
 from nearfield.errors import InputError
 from nearfield.stores.filters import Value
 
@@ -37,11 +38,14 @@ class HtmlExtractor(Extractor):
         text = decode(data, name, _declared_encoding(data))
         tree, complete = _tree(text, name)
         is_flat = complete and _depth(tree) <= _MAX_DEPTH
-        events = list(_tree_events(tree, find_navigation(tree))) if is_flat else _parser_events(text)
+        if is_flat:
+            simplify_formulas(tree)
+        events = _tree_events(tree, find_navigation(tree)) if is_flat else _parser_events(text)
+        visible = list(visible_events(events))
         renderer = HtmlRenderer()
-        renderer.feed(events)
+        renderer.feed(visible)
         builder = renderer.finish()
-        builder.visible_words = _count_visible(events)
+        builder.visible_words = _count_words(visible)
         if count := renderer.pictures_without_text:
             builder.losses.append(Loss(f"{count} picture{'s' if count > 1 else ''} without a description"))
         return builder.document("markdown", _title(tree) or builder.first_heading(), _meta(tree))
@@ -108,7 +112,7 @@ def _tree_events(tree: Element, dropped: set[Element]) -> Iterator[Event]:
                 yield "text", element.tail, {}
 
 
-def _parser_events(text: str) -> list[Event]:
+def _parser_events(text: str) -> Iterable[Event]:
     """Return the events of a page whose elements may be nested to any depth: no tree is built."""
     from lxml import etree
 
@@ -136,17 +140,7 @@ class _EventTarget:
         return self._events
 
 
-def _count_visible(events: Iterable[Event]) -> int:
-    """Return the number of words of all text nodes that are not hidden. Text of inline elements joins that around."""
-    hidden: list[str] = []
-    parts: list[str] = []
-    for event, value, attributes in events:
-        if event == "text":
-            parts.append("" if hidden else value)
-            continue
-        parts.append("" if value in INLINE else "\n")
-        if event == "start" and (hidden or is_hidden(value, attributes)):
-            hidden.append(value)
-        elif event == "end" and value in hidden:
-            del hidden[len(hidden) - 1 - hidden[::-1].index(value) :]
+def _count_words(events: Iterable[Event]) -> int:
+    """Return the number of words of all text nodes. Text of inline elements joins the text around it."""
+    parts = (value if event == "text" else "" if value in INLINE else "\n" for event, value, _ in events)
     return count_words("".join(parts))

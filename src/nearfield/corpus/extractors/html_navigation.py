@@ -12,20 +12,25 @@ from dataclasses import dataclass
 from typing import Any
 
 from nearfield.corpus.extractors.html_visibility import is_hidden
-from nearfield.corpus.indexing.cleaning.word_count import count_words
+from nearfield.corpus.word_count import count_words
 
 #: An element of lxml, which has no types.
 Element = Any
 _ROLES = frozenset(("navigation", "search", "menu", "menubar", "toolbar", "alertdialog"))
-_BLOCKS = frozenset("div ul ol dl section aside header footer p table form nav center menu td details tr fieldset".split())
-_NAMES = frozenset(
-    "nav navbar navigation menu menus submenu sidebar breadcrumb breadcrumbs crumbs pagination pager share sharing social "
-    "related recommended recommendations more tags tagcloud cookie cookies consent gdpr newsletter subscribe promo "
-    "sponsor sponsored advert advertisement advertising ads ad banner footer header masthead topbar toolbar popup modal "
-    "login signup search skip widget widgets toc comments respond disqus teaser teasers meta print overlay".split()
+_BLOCK_TAGS = "div ul ol dl section aside header footer p table form nav center menu td details tr fieldset"
+_BLOCKS = frozenset(_BLOCK_TAGS.split())
+_NAME_LIST = (
+    "nav navbar navigation menu menus submenu sidebar breadcrumb breadcrumbs crumbs pagination pager share "
+    "sharing social related recommended recommendations more tags tagcloud cookie cookies consent gdpr "
+    "newsletter subscribe promo sponsor sponsored advert advertisement advertising ads ad banner footer header "
+    "masthead topbar toolbar popup modal login signup search skip widget widgets toc comments respond disqus "
+    "teaser teasers meta print overlay"
 )
+_NAMES = frozenset(_NAME_LIST.split())
+#: Names of places that may have text.
+_PLACES = frozenset(("header", "footer", "more", "meta", "banner", "print"))
 #: Names of elements whose text is left out even where it is no link.
-_ALWAYS = frozenset("cookie cookies consent gdpr newsletter advert advertisement disqus".split())
+_ALWAYS = frozenset(["cookie", "cookies", "consent", "gdpr", "newsletter", "advert", "advertisement", "disqus"])
 _NAME_PARTS = re.compile(r"[A-Z]?[a-z]+|[A-Z]+")
 #: Share of words in links at which a block is navigation: within a named element, elsewhere.
 _NAMED_SHARE, _SHARE = 0.4, 0.65
@@ -33,6 +38,8 @@ _NAMED_SHARE, _SHARE = 0.4, 0.65
 _MAX_PLAIN, _MAX_ALWAYS = 40, 150
 #: Share of all words that the main content has at least, if everything else is to be left out.
 _MAIN_SHARE = 0.4
+#: Plain words and share of words in links at which an element beside the main content is text.
+_MIN_PROSE, _PROSE_SHARE = 12, 0.2
 #: Share of words below which too little is left, and all is taken.
 _MIN_SHARE = 0.25
 
@@ -74,7 +81,7 @@ class _Page:
         main = _main_element(self._tree)
         dropped = set(self._candidates(main))
         if main is not None and self._words[main].all >= _MAIN_SHARE * self._left(dropped):
-            dropped |= set(_outside(main))
+            dropped |= {element for element in _outside(main) if not self._is_prose(element)}
         if self._left(dropped) < _MIN_SHARE * total:
             dropped = {element for element in dropped if element.tag == "nav"}
         return dropped
@@ -134,13 +141,20 @@ class _Page:
         named = element.tag in ("header", "footer", "aside") or not names.isdisjoint(_NAMES)
         if named and words.links and words.share >= _NAMED_SHARE:
             return True
-        in_main = any(around.tag in ("main", "article") or around.get("role") == "main" for around in element.iterancestors())
+        in_main = any(
+            around.tag in ("main", "article") or around.get("role") == "main" for around in element.iterancestors()
+        )
         return not in_main and words.links > 2 and words.share >= _SHARE and words.plain <= _MAX_PLAIN
 
+    def _is_prose(self, element: Element) -> bool:
+        """Return whether an element outside of the main content has sentences, and no name of navigation."""
+        words = self._words[element]
+        if words.plain < _MIN_PROSE or words.share >= _PROSE_SHARE or element.tag in ("aside", "nav"):
+            return False
+        return _names(element).isdisjoint(_NAMES - _PLACES)
+
     def _left(self, dropped: set[Element]) -> int:
-        outermost = (
-            element for element in dropped if not any(around in dropped for around in element.iterancestors())
-        )
+        outermost = (element for element in dropped if not any(around in dropped for around in element.iterancestors()))
         return self._words[self._tree].all - sum(self._words[element].all for element in outermost)
 
 

@@ -10,22 +10,22 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from nearfield.corpus.document import BlockKind
 from nearfield.corpus.extractors.document_builder import DocumentBuilder
-from nearfield.corpus.extractors.html_tables import TableCell, table_text
-from nearfield.corpus.extractors.html_visibility import (
-    INLINE,
-    is_anchor_mark,
-    is_control,
-    is_hidden,
-    picture_text,
-)
+from nearfield.corpus.extractors.html_tables import HtmlBlock, TableCell, table_text
+from nearfield.corpus.extractors.html_visibility import HEADINGS, INLINE, Event, picture_text
 
-#: One event of a page: ``start`` or ``end`` with a tag and its attributes, or ``text`` with a text.
-Event = tuple[str, str, Mapping[str, str]]
 _LISTS = frozenset(("ul", "ol", "menu", "dir"))
-_HEADINGS = frozenset(("h1", "h2", "h3", "h4", "h5", "h6"))
-_CONTAINERS = _LISTS | _HEADINGS | {"li", "dl", "dt", "dd", "blockquote", "table", "tr", "td", "th", "caption", "pre"}
+_CONTAINERS = _LISTS | HEADINGS | {"li", "dl", "dt", "dd", "blockquote", "table", "tr", "td", "th", "caption", "pre"}
+_VOID = frozenset(("br", "img", "iframe", "area", "text"))
+#: Elements that end others: which ones, and the elements up to which these are looked for.
+_SIBLINGS = {
+    "li": (frozenset(("li",)), _LISTS),
+    "dt": (frozenset(("dt", "dd")), frozenset(("dl",))),
+    "dd": (frozenset(("dt", "dd")), frozenset(("dl",))),
+    "tr": (frozenset(("tr",)), frozenset(("table",))),
+    "td": (frozenset(("td", "th")), frozenset(("tr", "table"))),
+    "th": (frozenset(("td", "th")), frozenset(("tr", "table"))),
+}
 _CODE = frozenset(("code", "kbd", "samp", "tt"))
 #: A line break within a paragraph; pages cannot contain this character.
 _BREAK = "\x0b"
@@ -35,15 +35,6 @@ _LONG_DEFINITION = 500
 _MAX_INDENT = " " * 60
 _EXPONENT = re.compile(r"[+\u2212\u2013-]?\d+|[a-zA-Z]|[+\u2212-]")
 _LANGUAGE = re.compile(r"(?:^|\s)(?:lang|language|highlight|brush:?)[-\s]([\w+#]+)")
-
-
-@dataclass
-class HtmlBlock:
-    """A block of a page; ``level`` is that of a heading."""
-
-    kind: BlockKind
-    text: str
-    level: int = 0
 
 
 @dataclass
@@ -68,14 +59,13 @@ class _Container:
 
 
 class HtmlRenderer:
-    """Receives the events of a page in order; ``finish`` returns the builder with all blocks."""
+    """Receives the visible events of a page in order; ``finish`` returns the builder with all blocks."""
 
     def __init__(self) -> None:
         self.builder = DocumentBuilder()
         self.pictures_without_text = 0
         self._stack = [_Container("")]
         self._parts: list[str] = []
-        self._skipped: list[str] = []
         self._open: list[_OpenElement] = []
         self._pre = 0
 
@@ -83,8 +73,7 @@ class HtmlRenderer:
         """Handle events."""
         for event, value, attributes in events:
             if event == "text":
-                if not self._skipped:
-                    self._parts.append(value)
+                self._parts.append(value)
             elif event == "start":
                 self._start(value, attributes)
             else:
@@ -100,13 +89,12 @@ class HtmlRenderer:
     # -- elements ----------------------------------------------------------------------------------------------
 
     def _start(self, tag: str, attributes: Mapping[str, str]) -> None:
-        in_heading = any(container.tag in _HEADINGS for container in self._stack)
-        if self._skipped or is_hidden(tag, attributes) or is_control(tag, attributes, in_heading=in_heading):
-            self._skipped.append(tag)
-        elif tag in ("img", "iframe", "area"):
+        if tag in ("img", "iframe", "area"):
             self._picture(tag, attributes)
         elif tag == "br":
             self._parts.append("\n" if self._pre else _BREAK)
+        elif tag == "text":  # a label in a drawing
+            self._parts.append(" ")
         elif tag in INLINE:
             self._start_inline(tag, attributes)
         elif not self._pre:
@@ -115,16 +103,26 @@ class HtmlRenderer:
                 self._push(tag, attributes)
 
     def _push(self, tag: str, attributes: Mapping[str, str]) -> None:
+        if tag in _SIBLINGS:
+            self._close_sibling(*_SIBLINGS[tag])
         self._pre += tag == "pre"
         container = _Container(tag, attributes)
         start = attributes.get("start", "")
         container.number = int(start) if tag == "ol" and re.fullmatch(r"-?\d{1,6}", start) else 1
         self._stack.append(container)
 
+    def _close_sibling(self, tags: frozenset[str], around: frozenset[str]) -> None:
+        """Close an element that has no end tag, of which the parser makes the next one a child."""
+        for number in range(len(self._stack) - 1, 0, -1):
+            if self._stack[number].tag in around:
+                return
+            if self._stack[number].tag in tags:
+                while len(self._stack) > number:
+                    self._close(self._stack.pop())
+                return
+
     def _end(self, tag: str) -> None:
-        if self._skipped:
-            if tag in self._skipped:
-                del self._skipped[len(self._skipped) - 1 - self._skipped[::-1].index(tag) :]
+        if tag in _VOID:
             return
         if tag in INLINE:
             self._end_inline(tag)
@@ -152,9 +150,6 @@ class HtmlRenderer:
 
     def _start_inline(self, tag: str, attributes: Mapping[str, str]) -> None:
         if tag == "a":
-            if is_anchor_mark(attributes):
-                self._skipped.append(tag)
-                return
             for element in self._open:
                 element.has_link = True
         if tag == "q":
@@ -212,7 +207,7 @@ class HtmlRenderer:
         tag, around = container.tag, self._stack[-1]
         if tag == "pre":
             self._close_code(container)
-        elif tag in _HEADINGS:
+        elif tag in HEADINGS:
             text = " ".join(block.text for block in container.blocks)
             self._add(HtmlBlock("heading", text, int(tag[1])))
         elif tag in ("li", "dt", "dd") and around.tag in (*_LISTS, "dl"):

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
+from nearfield.corpus.document import BlockKind
 from nearfield.corpus.extractors.document_builder import markdown_table
 
 #: Maximum number of columns and rows that a merged cell covers, and of cells that merged cells are repeated in.
@@ -15,23 +15,20 @@ _ITEM = re.compile(r"^\s*(?:-|\d+\.) ", re.MULTILINE)
 _FENCE = re.compile(r"^(?:```|~~~~).*$", re.MULTILINE)
 
 
-class CellBlock(Protocol):
-    """A block within a cell."""
+@dataclass
+class HtmlBlock:
+    """A block of a page; ``level`` is that of a heading."""
 
-    @property
-    def kind(self) -> str:
-        """The kind of the block, as in ``Block``."""
-
-    @property
-    def text(self) -> str:
-        """The text of the block."""
+    kind: BlockKind
+    text: str
+    level: int = 0
 
 
 @dataclass(frozen=True)
 class TableCell:
     """A cell: its blocks, its attributes, and whether it is a head of a row or column."""
 
-    blocks: Sequence[CellBlock]
+    blocks: Sequence[HtmlBlock]
     attributes: Mapping[str, str]
     is_head: bool = False
 
@@ -88,7 +85,7 @@ def _span(attributes: Mapping[str, str], name: str, maximum: int) -> int:
     return min(max(int(value), 1), maximum) if value.isascii() and value.isdigit() and len(value) < 6 else 1
 
 
-def _cell_text(blocks: Sequence[CellBlock]) -> str:
+def _cell_text(blocks: Sequence[HtmlBlock]) -> str:
     parts = []
     for block in blocks:
         if block.kind == "list":

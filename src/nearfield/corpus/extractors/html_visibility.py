@@ -3,28 +3,58 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
-INLINE = frozenset(
-    "a abbr acronym b bdi bdo big button cite code data del dfn em font i img ins kbd label mark math nobr q rb rp rt "
-    "rtc ruby s samp small span strike strong sub sup svg text time tspan tt u var wbr annotation semantics mrow mi mn "
-    "mo ms mtext msup msub msubsup mfrac msqrt mroot mover munder munderover mstyle mpadded mspace mtable mtr mtd "
-    "mfenced menclose mphantom merror mmultiscripts mprescripts none slot input".split()
+#: One event of a page: ``start`` or ``end`` with a tag and its attributes, or ``text`` with a text.
+Event = tuple[str, str, Mapping[str, str]]
+HEADINGS = frozenset(("h1", "h2", "h3", "h4", "h5", "h6"))
+
+_INLINE_TAGS = (
+    "a abbr acronym b bdi bdo big button cite code data del dfn em font i img input ins kbd label mark math "
+    "nobr q rb rp rt rtc ruby s samp slot small span strike strong sub sup svg time tspan tt u var wbr"
 )
+INLINE = frozenset(_INLINE_TAGS.split())
 #: Elements without text for readers, or with text that is shown only if something else cannot be.
-_HIDDEN = frozenset(
-    "script style template head object embed canvas select datalist audio video map metadata defs colgroup "
-    "math-annotation".split()
-)
+_HIDDEN_TAGS = "script style template head object embed canvas select datalist audio video metadata defs colgroup"
+_HIDDEN = frozenset(_HIDDEN_TAGS.split())
 _MEANINGLESS = re.compile(
     r"(?:image|img|picture|photo|icon|logo|thumbnail|avatar|banner|spacer|youtube video player|advertisement|"
     r"[\w-]*\.(?:png|jpe?g|gif|svg|webp)|(?:img|dsc|image|photo)?[_-]?\d+)?",
     re.IGNORECASE,
 )
-_ANCHOR_CLASSES = frozenset(("headerlink", "hash-link", "anchor-link", "header-anchor", "heading-anchor", "anchorjs-link"))
+_ANCHOR_CLASSES = frozenset(
+    ("headerlink", "hash-link", "anchor-link", "header-anchor", "heading-anchor", "anchorjs-link")
+)
 _TAB_CLASSES = re.compile(r"tab|collaps|accordion|panel|expand|toggle|fold|slide", re.IGNORECASE)
 _NOT_DISPLAYED = re.compile(r"display\s*:\s*none|visibility\s*:\s*hidden", re.IGNORECASE)
 _LINE_NUMBERS = frozenset(("linenos", "lineno", "line-numbers-rows", "hljs-ln-numbers", "blob-num", "gutter"))
+
+
+def visible_events(events: Iterable[Event]) -> Iterator[Event]:
+    """Yield the events of elements that have content and that a reader sees."""
+    skipped: list[str] = []
+    headings = 0
+    for event in events:
+        kind, tag, attributes = event
+        if kind == "start":
+            headings += tag in HEADINGS or tag in ("summary", "dt")
+            if skipped or is_hidden(tag, attributes) or _is_mark(tag, attributes, in_heading=headings > 0):
+                skipped.append(tag)
+        elif kind == "end":
+            headings -= headings > 0 and (tag in HEADINGS or tag in ("summary", "dt"))
+            if tag in skipped:
+                del skipped[len(skipped) - 1 - skipped[::-1].index(tag) :]
+                continue
+        if not skipped:
+            yield event
+
+
+def _is_mark(tag: str, attributes: Mapping[str, str], *, in_heading: bool) -> bool:
+    """Return whether an element is a button or the mark behind a heading that shows its own address."""
+    if tag == "a":
+        return not _ANCHOR_CLASSES.isdisjoint(classes_of(attributes))
+    opens = ("aria-expanded", "aria-controls", "data-toggle", "data-bs-toggle")
+    return tag == "button" and not in_heading and not any(name in attributes for name in opens)
 
 
 def classes_of(attributes: Mapping[str, str]) -> list[str]:
@@ -35,9 +65,7 @@ def classes_of(attributes: Mapping[str, str]) -> list[str]:
 def is_hidden(tag: str, attributes: Mapping[str, str]) -> bool:
     """Return whether a reader of the page cannot see an element, also not after a click on a tab or a summary."""
     if tag in _HIDDEN:
-        return not (tag == "script" and attributes.get("type", "").startswith("math/"))
-    if tag == "annotation":
-        return "tex" not in attributes.get("encoding", "")
+        return True
     classes = classes_of(attributes)
     if "katex-html" in classes or not _LINE_NUMBERS.isdisjoint(classes):
         return True
@@ -50,20 +78,10 @@ def is_hidden(tag: str, attributes: Mapping[str, str]) -> bool:
     return False
 
 
-def is_control(tag: str, attributes: Mapping[str, str], *, in_heading: bool) -> bool:
-    """Return whether an element is a button without content, such as "Copy"; those that open a part have content."""
-    if tag != "button" or in_heading:
-        return False
-    return not any(name in attributes for name in ("aria-expanded", "aria-controls", "data-toggle", "data-bs-toggle"))
-
-
-def is_anchor_mark(attributes: Mapping[str, str]) -> bool:
-    """Return whether a link is the mark behind a heading that shows the heading's own address."""
-    return not _ANCHOR_CLASSES.isdisjoint(classes_of(attributes))
-
-
 def picture_text(tag: str, attributes: Mapping[str, str]) -> str | None:
     """Return the description of a picture or an embedded page; empty for decoration, None if it has none."""
+    if "fallback" in attributes.get("class", ""):  # the picture of a formula that is there as text
+        return ""
     if tag == "iframe":
         text = attributes.get("title", "")
     elif "alt" in attributes or tag != "img":
