@@ -46,6 +46,12 @@ class Progress:
         if self._bar is not None:
             self._bar.stop()
 
+    def set_total(self, total: int) -> None:
+        """Set the number of texts, once it is known."""
+        self._total = total
+        if self._bar is not None and self._task is not None:
+            self._bar.update(self._task, total=total)
+
     def relabel(self, label: str) -> None:
         """Change the label of the bar."""
         if self._bar is not None and self._task is not None:

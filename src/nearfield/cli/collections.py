@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from nearfield.cli.terminal.json_types import JsonObject
+
+if TYPE_CHECKING:
+    from nearfield.corpus.manifest.document_info import DocumentInfo
 
 EXAMPLES = """Examples:
 
@@ -90,13 +94,13 @@ def _format(info: JsonObject) -> str:
 def documents(
     name: Name,
     state: Annotated[
-        str | None, typer.Option("--state", help="Only documents in this state: done, failed or writing.")
+        str | None, typer.Option("--state", help="Only documents in this state: done, partial, failed or writing.")
     ] = None,
     limit: Annotated[int, typer.Option("--limit", min=1, help="Maximum number of documents.")] = 100,
     after: Annotated[str | None, typer.Option("--after", help="Start after this document.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """List the documents of a collection with their states and errors."""
+    """List the documents of a collection: state, chunks, share of words that are searchable, what is missing."""
     from dataclasses import asdict
 
     from nearfield.corpus.collection import Collection
@@ -104,8 +108,28 @@ def documents(
     with Collection.open(name) as collection:
         infos = collection.documents(state=state, limit=limit, after=after)
     for info in infos:
-        line = f"{info.state:<8} {info.chunks:>6,}  {info.id}" + (f"\n         {info.error}" if info.error else "")
-        typer.echo(json.dumps(asdict(info), ensure_ascii=False) if as_json else line)
+        typer.echo(json.dumps(asdict(info), ensure_ascii=False) if as_json else _format_document(info))
+
+
+def _format_document(info: DocumentInfo) -> str:
+    share = "     " if info.share is None else f"{info.share:>5.0%}"
+    lines = [f"{info.state:<8} {info.chunks:>6,} {share}  {info.id}"]
+    lines += [info.error] if info.error else []
+    for loss in info.losses:
+        pages = f" ({_format_pages(loss.pages)})" if loss.pages else ""
+        lines.append(f"not read: {loss.reason}{pages}" + (f". {loss.advice}" if loss.advice else ""))
+    return "\n                ".join(lines)
+
+
+def _format_pages(pages: Sequence[int]) -> str:
+    """Return page numbers with ranges, such as 3-6, 9."""
+    runs: list[list[int]] = []
+    for page in sorted(set(pages)):
+        if runs and page == runs[-1][1] + 1:
+            runs[-1][1] = page
+        else:
+            runs.append([page, page])
+    return ", ".join(f"{first}" if first == last else f"{first}-{last}" for first, last in runs)
 
 
 @app.command(epilog="Example: nearfield collections verify docs --sample 1000")

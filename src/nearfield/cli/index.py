@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
 import typer
 
+from nearfield.cli.terminal.process_time import seconds_since_start
+
 if TYPE_CHECKING:
     from nearfield.corpus.collection import Collection
     from nearfield.corpus.indexing.report import IndexReport
@@ -93,7 +95,13 @@ def index(
     accept_license: Annotated[
         bool, typer.Option("--accept-license", help="Use a model whose licence does not allow commercial use.")
     ] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress bar.")] = False,
+    allow_removal: Annotated[
+        bool,
+        typer.Option("--allow-removal", help="Remove deleted documents even if they are most of a source's."),
+    ] = False,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", "-q", help="Print only problems: failed and partial documents.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
 ) -> None:
     """Create or update a collection from its sources.
@@ -122,6 +130,7 @@ def index(
     opened = [
         parse_source(source, include=include or [], exclude=exclude or [], columns=columns) for source in sources or []
     ]
+    _require_existing(opened)
     if dry_run:
         report = _plan(name, definition, opened, retry_failed=retry_failed)
         typer.echo(report.to_json() if as_json else report.to_text())
@@ -130,16 +139,49 @@ def index(
     with Collection.ensure(name, definition) as collection:
         shown = not quiet and sys.stderr.isatty()
         try:
-            report = collection.index(opened, shown=shown, retry_failed=retry_failed)
+            report = collection.index(opened, shown=shown, retry_failed=retry_failed, allow_removal=allow_removal)
         except NearfieldError:
             if is_new and not collection.manifest.vector_tables():  # for example, the model does not exist
                 collection.drop()
             raise
-        typer.echo(report.to_json() if as_json else report.to_text())
+        if report.held_removals and not as_json and sys.stdin.isatty() and _confirm_removal(report):
+            report = collection.index(shown=shown, allow_removal=True)
+        report.seconds = seconds_since_start()
+        _print_report(report, as_json=as_json, quiet=quiet)
         if watch:
-            _watch(collection, shown=shown, as_json=as_json)
-        if report.failed and not report.documents and not report.unchanged:
+            _watch(collection, shown=shown, as_json=as_json, quiet=quiet)
+        nothing_done = report.failed and not report.documents and not report.unchanged
+        if nothing_done or report.unlisted or report.held_removals:
             raise typer.Exit(1)
+
+
+def _require_existing(sources: Sequence[Source]) -> None:
+    """Refuse files and folders that do not exist, before a collection is created for them.
+
+    Raises:
+        InputError: the first of them.
+    """
+    from nearfield.errors import InputError
+
+    for source in sources:
+        for path in source.watch():
+            if not Path(path).exists() and not any(letter in path for letter in "*?["):
+                raise InputError(f"There is no file or folder {path}.", param="sources")
+
+
+def _confirm_removal(report: IndexReport) -> bool:
+    for source, gone, total in report.held_removals:
+        typer.echo(f"{gone:,} of {total:,} documents of {source} are gone from it.", err=True)
+    return typer.confirm("Remove them from the collection?", default=False, err=True)
+
+
+def _print_report(report: IndexReport, *, as_json: bool, quiet: bool) -> None:
+    if as_json:
+        typer.echo(report.to_json())
+    elif not quiet:
+        typer.echo(report.to_text())
+    elif problems := report.problems():
+        typer.echo(problems, err=True)
 
 
 def _without_none(**values: object) -> Definition:
@@ -178,12 +220,14 @@ def _plan(name: str, definition: Definition, sources: Sequence[Source], *, retry
             return collection.plan(sources)
 
 
-def _watch(collection: Collection, *, shown: bool, as_json: bool) -> None:
+def _watch(collection: Collection, *, shown: bool, as_json: bool, quiet: bool) -> None:
     """Index again when files of a source change, until the user stops it."""
-    from nearfield.corpus.indexing.watcher import watch_paths
+    from nearfield.corpus.sources.watcher import watch_paths
     from nearfield.errors import NearfieldError
 
-    typer.echo("Watching for changes; stop with Ctrl-C.", err=True)
+    if not quiet:
+        typer.echo("Watching for changes; stop with Ctrl-C.", err=True)
+    last_problems = ""
     paths, own = collection.watched(), collection.own_folders()
     for _ in watch_paths(paths, ignore=own):
         try:
@@ -191,5 +235,7 @@ def _watch(collection: Collection, *, shown: bool, as_json: bool) -> None:
         except NearfieldError as error:  # the cause may be gone at the next change
             typer.secho(f"nearfield: {error}", fg="red", err=True)
             continue
-        if report.documents or report.removed or report.failed or report.unlisted:
-            typer.echo(report.to_json() if as_json else report.to_text())
+        problems = report.problems()
+        if report.documents or report.removed or (problems and problems != last_problems):
+            _print_report(report, as_json=as_json, quiet=quiet)
+        last_problems = problems

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import threading
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -11,13 +12,14 @@ from pathlib import Path
 from typing import Any
 
 from nearfield import stores
-from nearfield.corpus import integrity, transfer
+from nearfield.corpus import transfer
 from nearfield.corpus.answering.answer import Answer, ask, stream
 from nearfield.corpus.answering.chat_client import ChatEndpoint
 from nearfield.corpus.collection_models import ModelProvider, RerankerOf
 from nearfield.corpus.config import CollectionConfig, merge_config, parse_config
 from nearfield.corpus.directory import CollectionDirectory, create_collection, home, list_collections
 from nearfield.corpus.features import EncoderOf, Feature, build_features, table_from_dict
+from nearfield.corpus.indexing import integrity
 from nearfield.corpus.indexing.indexer import Indexer, drop_unused, open_sources, own_folders
 from nearfield.corpus.indexing.report import IndexReport
 from nearfield.corpus.manifest.document_info import DocumentInfo, join_chunks
@@ -28,6 +30,7 @@ from nearfield.corpus.search.searcher import Searcher
 from nearfield.corpus.search.searcher_factory import create_searcher
 from nearfield.corpus.sources import Source
 from nearfield.corpus.sources.inline import InlineSource
+from nearfield.corpus.sources.spec import split_piped
 from nearfield.errors import CollectionNotFound, InputError, NotThere, nearest
 from nearfield.stores import Store
 
@@ -199,6 +202,7 @@ class Collection:
         dry_run: bool = False,
         shown: bool = False,
         retry_failed: bool = False,
+        allow_removal: bool = False,
     ) -> IndexReport:
         """Update the collection from its sources: index new and changed documents, remove deleted ones.
 
@@ -208,6 +212,8 @@ class Collection:
             dry_run: report what would be done, and write nothing.
             shown: show a progress bar.
             retry_failed: process unchanged documents again that failed before.
+            allow_removal: remove deleted documents also if they are most of a source's. Otherwise they stay, because
+                the folder may be emptied by mistake or not mounted, and the report has them in ``held_removals``.
 
         Raises:
             CollectionBusy: another process indexes it.
@@ -215,13 +221,13 @@ class Collection:
         """
         if dry_run:
             return self.plan(sources or (), retry_failed=retry_failed)
-        piped, added = _split_piped(sources or ())
+        piped, added = split_piped(sources or ())
         if added:
             self.configure({"sources": added})
         with self.folder.write_lock():
             for source in piped:
                 InlineSource(self.manifest).add_from(source)
-            return self._index(shown=shown, retry_failed=retry_failed)
+            return self._index(shown=shown, retry_failed=retry_failed, allow_removal=allow_removal)
 
     def plan(
         self,
@@ -234,7 +240,7 @@ class Collection:
 
         Documents are read to find changes. Documents from stdin count as new.
         """
-        piped, added = _split_piped(sources)
+        piped, added = split_piped(sources)
         config = merge_config(self.config, {**(told or {}), **({"sources": added} if added else {})})
         indexer = Indexer(self.folder, config, self.manifest, self.store, self._features_for(config))
         return indexer.plan(piped, retry_failed=retry_failed)
@@ -243,9 +249,16 @@ class Collection:
         return Indexer(self.folder, self.config, self.manifest, self.store, self.features)
 
     def _index(
-        self, sources: Sequence[Source] | None = None, *, shown: bool = False, retry_failed: bool = False
+        self,
+        sources: Sequence[Source] | None = None,
+        *,
+        shown: bool = False,
+        retry_failed: bool = False,
+        allow_removal: bool = False,
     ) -> IndexReport:
-        report = self._indexer().run(sources, shown=shown, retry_failed=retry_failed)
+        started = time.perf_counter()
+        report = self._indexer().run(sources, shown=shown, retry_failed=retry_failed, allow_removal=allow_removal)
+        report.seconds = time.perf_counter() - started
         if self.folder.current_manifest() == self.manifest.path.name:
             self.release()
             return report
@@ -479,17 +492,6 @@ class Collection:
 
     def _vector_tables(self) -> VectorTables:
         return VectorTables(self.name, self.manifest, self.store, self.config.all_fields)
-
-
-def _split_piped(sources: Sequence[Source]) -> tuple[list[Source], list[dict[str, Any]]]:
-    """Return the sources that can be read only once, and the others in the form of a definition."""
-    piped = [source for source in sources if source.kind == "stdin"]
-    specs = [
-        {"kind": source.kind, "location": source.location, "options": source.options}
-        for source in sources
-        if source.kind != "stdin"
-    ]
-    return piped, specs
 
 
 def _hide_password(address: str) -> str:

@@ -1,4 +1,4 @@
-"""Manifests of format 1, which version 0.1 wrote, are migrated once, completely, and by one process."""
+"""Manifests of older formats, such as 1 of version 0.1, are migrated once, completely, and by one process."""
 
 from __future__ import annotations
 
@@ -68,6 +68,12 @@ def read(path: Path) -> dict[str, Any]:
         }
 
 
+def migrated(rows: dict[str, list[str]]) -> dict[str, list[str]]:
+    """Return rows as they are after a migration: documents get four columns, whose values are not known."""
+    result = {RENAMED.get(name, name): values for name, values in rows.items()}
+    return {**result, "documents": [f"{row[:-1]}, None, None, '[]', 0)" for row in result["documents"]]}
+
+
 def test_a_migrated_manifest_has_the_tables_of_a_new_one_and_all_rows(old: Path, tmp_path: Path) -> None:
     before = read(old)
     assert before["format"] == 1
@@ -75,13 +81,27 @@ def test_a_migrated_manifest_has_the_tables_of_a_new_one_and_all_rows(old: Path,
     Manifest(old).close()
     after = read(old)
     assert after["format"] == schema.FORMAT
-    assert after["rows"] == {RENAMED.get(name, name): rows for name, rows in before["rows"].items()}
+    assert after["rows"] == migrated(before["rows"])
     Manifest(tmp_path / "new.db").close()
     new = read(tmp_path / "new.db")
     assert {name: columns for name, columns in after["columns"].items() if name in new["columns"]} == new["columns"]
     assert new["indexes"] <= after["indexes"]
     assert not {name for columns in after["columns"].values() for name in columns} & {"told", "kept", "place"}
     assert not [name for name in after["indexes"] if name.endswith("_kept")]
+
+
+def test_a_manifest_of_format_2_is_migrated(old: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(schema, "FORMAT", 2)
+        patch.setattr(manifest_module, "_DOCUMENT_COLUMNS", "id")
+        Manifest(old).close()
+    before = read(old)
+    assert before["format"] == 2
+    with closing(Manifest(old)) as manifest:
+        document, *_ = manifest.documents()
+        assert (document.visible_words, document.losses, document.partial) == (None, (), False)
+    assert read(old)["format"] == 3
+    assert read(old)["rows"] == migrated(before["rows"])
 
 
 def test_opening_a_migrated_manifest_again_changes_nothing(old: Path) -> None:
@@ -94,7 +114,7 @@ def test_opening_a_migrated_manifest_again_changes_nothing(old: Path) -> None:
 
 
 @pytest.mark.process
-@pytest.mark.parametrize("nth", [2, 5, 9, 13])
+@pytest.mark.parametrize("nth", [2, 5, 9, 13, 17])
 def test_a_migration_that_is_killed_leaves_the_old_format_complete(nth: int, old: Path) -> None:
     before = read(old)
     command = [sys.executable, "-c", _KILLED.format(nth=nth), str(old)]
@@ -102,7 +122,7 @@ def test_a_migration_that_is_killed_leaves_the_old_format_complete(nth: int, old
     assert done.returncode == -signal.SIGKILL, done.stderr.decode()[-2000:]
     assert read(old) == before
     Manifest(old).close()
-    assert read(old)["rows"] == {RENAMED.get(name, name): rows for name, rows in before["rows"].items()}
+    assert read(old)["rows"] == migrated(before["rows"])
 
 
 def test_an_error_during_a_migration_leaves_the_old_format_complete(old: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -112,7 +132,7 @@ def test_an_error_during_a_migration_leaves_the_old_format_complete(old: Path, m
         connection.execute("DROP TABLE twins")
         raise RuntimeError("stopped")
 
-    monkeypatch.setattr(schema, "MIGRATIONS", {1: fail})
+    monkeypatch.setattr(schema, "MIGRATIONS", {**schema.MIGRATIONS, 1: fail})
     with pytest.raises(RuntimeError):
         Manifest(old)
     assert read(old) == before
@@ -136,7 +156,7 @@ def test_several_readers_of_an_old_manifest_migrate_it_once(old: Path, monkeypat
         time.sleep(0.2)
         schema._to_format_2(connection)
 
-    monkeypatch.setattr(schema, "MIGRATIONS", {1: migrate})
+    monkeypatch.setattr(schema, "MIGRATIONS", {**schema.MIGRATIONS, 1: migrate})
     with ThreadPoolExecutor(4) as pool:
         opened = list(pool.map(lambda _: Manifest(old, write_lock=folder.write_lock), range(4)))
     assert migrations == [1]
@@ -159,7 +179,7 @@ def test_opening_an_old_manifest_waits_for_a_writer(old: Path, monkeypatch: pyte
     locked.wait()
     with monkeypatch.context() as patch:
         patch.setattr(manifest_module, "_MIGRATION_WAIT", 0.0)
-        with pytest.raises(CollectionBusy, match=r"being written .* migrated from format 1 to 2"):
+        with pytest.raises(CollectionBusy, match=r"being written .* migrated from format 1 to 3"):
             Manifest(old, write_lock=folder.write_lock)
         assert read(old)["format"] == 1
     Manifest(old, write_lock=folder.write_lock).close()
@@ -176,7 +196,7 @@ def test_an_old_manifest_that_cannot_be_written_is_refused(old: Path, monkeypatc
         raise OSError(errno.EROFS, "Read-only file system")
         yield
 
-    with pytest.raises(ManifestDamaged, match=r"must be migrated to format 2, but it cannot be written .*Read-only"):
+    with pytest.raises(ManifestDamaged, match=r"must be migrated to format 3, but it cannot be written .*Read-only"):
         Manifest(old, write_lock=read_only)
 
     def connect(path: Path, lock: threading.RLock) -> SharedConnection:
@@ -184,7 +204,7 @@ def test_an_old_manifest_that_cannot_be_written_is_refused(old: Path, monkeypatc
         return SharedConnection(raw, lock)
 
     monkeypatch.setattr("nearfield.corpus.manifest.sqlite.connect", connect)
-    with pytest.raises(ManifestDamaged, match=r"must be migrated to format 2, but it cannot be written .*readonly"):
+    with pytest.raises(ManifestDamaged, match=r"must be migrated to format 3, but it cannot be written .*readonly"):
         Manifest(old)
     assert read(old) == before
 

@@ -16,6 +16,7 @@ from nearfield.corpus.indexing.context import UNREADABLE, IndexContext
 from nearfield.corpus.indexing.document_task import DocumentTask, ItemContent, document_version
 from nearfield.corpus.manifest.records import DocumentRecord
 from nearfield.corpus.sources import Source
+from nearfield.corpus.sources.inline import InlineSource
 
 #: Documents of a source in the sample for boilerplate detection.
 _SAMPLE_SIZE = 400
@@ -25,16 +26,26 @@ _MAX_SAMPLE_MEMORY = 2**26
 _MAX_NAMED_LINES = 20
 #: Documents that are removed together.
 _REMOVED_PER_BATCH = 500
+#: More than this share of a source's documents, and more than this number, are removed only if the user allows it: the
+#: folder may be emptied by mistake, or not mounted. If all are gone, this number is enough.
+_MAX_REMOVED_SHARE, _MAX_REMOVED, _MAX_ALL_REMOVED = 0.5, 5, 2
 
 
 class ChangeDetector:
     """Finds the new, changed, unchanged and removed documents of some sources, and counts them in the report."""
 
     def __init__(
-        self, context: IndexContext, sources: Sequence[Source], reader: DocumentReader, *, retry_failed: bool
+        self,
+        context: IndexContext,
+        sources: Sequence[Source],
+        reader: DocumentReader,
+        *,
+        retry_failed: bool,
+        allow_removal: bool = False,
     ) -> None:
         self._context, self._manifest, self._report = context, context.manifest, context.report
         self._sources, self._reader, self._retry_failed = sources, reader, retry_failed
+        self._allow_removal = allow_removal
         self._chunking = context.chunk_stage.identity()
         #: Sources that were listed completely.
         self._complete: list[str] = []
@@ -87,8 +98,10 @@ class ChangeDetector:
         """Yield a task for each listed document that is new or changed, or has failed and is tried again."""
         self._manifest.begin_listing()
         for source in self._sources:
+            listed = 0
             try:
                 for item in source.items():
+                    listed += 1
                     document = f"{source.name}#{item.key}"
                     self._manifest.add_listed(document)
                     task = self._compare(source, item, document)
@@ -100,6 +113,8 @@ class ChangeDetector:
                 self._report.unlisted.append(source.name)
                 continue
             self._manifest.flush_listed()
+            if not listed and source.kind != InlineSource.kind:
+                self._report.empty_sources.append(source.name)
             if source.whole:
                 self._complete.append(source.name)
 
@@ -147,8 +162,13 @@ class ChangeDetector:
             if self._report.dry_run:
                 self._count("completed")
             return
-        self._count("unchanged")
         self._context.progress.advance(1, 0)
+        if record.state == "failed":
+            self._report.fail(record.id, record.error)
+            return
+        self._count("unchanged")
+        if record.partial:
+            self._report.add_partial(record)
 
     def _missing_tables(self, record: DocumentRecord) -> list[str]:
         return self._manifest.tables_without(self._context.table_names, record.id, record.version)
@@ -197,12 +217,27 @@ class ChangeDetector:
             yield task
 
     def missing(self) -> Iterator[list[str]]:
-        """Yield in batches the documents that their source no longer lists."""
+        """Yield in batches the documents that their source no longer lists.
+
+        If these are most documents of a source, the report names it, and nothing is removed from it unless the user
+        allows that.
+        """
         for source in self._complete:
+            gone, total = self._manifest.count_not_listed(source)
+            if not self._allow_removal and is_suspicious_removal(gone, total):
+                self._report.held_removals.append((source, gone, total))
+                continue
             while part := self._manifest.not_listed(source, _REMOVED_PER_BATCH):
                 yield part
                 if self._report.dry_run:
                     self._manifest.add_all_listed(part)
+
+
+def is_suspicious_removal(gone: int, total: int) -> bool:
+    """Return whether so many of a source's documents are gone that the user must confirm their removal."""
+    if gone == total:
+        return gone >= _MAX_ALL_REMOVED
+    return gone > _MAX_REMOVED and gone > _MAX_REMOVED_SHARE * total
 
 
 def _add_to_sample(sample: list[tuple[int, int, SourceItem]], number: int, item: SourceItem) -> None:

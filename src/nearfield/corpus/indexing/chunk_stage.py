@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from nearfield.corpus import chunkers
 from nearfield.corpus.chunkers import Chunker, Embed
@@ -13,18 +13,30 @@ from nearfield.corpus.chunkers.chunker import section_paths
 from nearfield.corpus.chunkers.token_counter import TokenCounter
 from nearfield.corpus.config import CollectionConfig
 from nearfield.corpus.document import Chunk, Document, Form, Span
+from nearfield.corpus.indexing.accounting import WordCount
 from nearfield.corpus.indexing.cleaning import document_cleaner
 from nearfield.corpus.indexing.cleaning.boilerplate import Boilerplate, BoilerplateDetector
 from nearfield.corpus.indexing.document_task import chunk_records
 from nearfield.corpus.indexing.near_duplicates import NearDuplicateIndex
 from nearfield.corpus.manifest.manifest import Manifest
 from nearfield.corpus.manifest.records import ChunkRecord, DocumentRecord, DuplicateChunk
+from nearfield.corpus.word_count import count_words
 from nearfield.errors import InputError
 
 #: Maximum number of tokens of title and headings before a chunk.
 _MAX_CONTEXT = 48
 #: Characters at the start of a chunk that may have its headings.
 _START = 200
+
+
+@dataclass(frozen=True)
+class SplitText:
+    """The chunks of a document, and the numbers of chunks that were too small and of boilerplate lines."""
+
+    chunks: list[ChunkRecord]
+    tiny: int
+    boilerplate: int
+    words: WordCount
 
 
 class ChunkStage:
@@ -75,8 +87,8 @@ class ChunkStage:
         settings = [self._config.chunking_digest(), self._counter.digest, self.size, self.overlap, self._context]
         return hashlib.sha256(json.dumps(settings).encode()).hexdigest()[:16]
 
-    def split(self, record: DocumentRecord, document: Document) -> tuple[list[ChunkRecord], int, int]:
-        """Return a document's chunks, the number of chunks that were too small, and that of boilerplate lines."""
+    def split(self, record: DocumentRecord, document: Document) -> SplitText:
+        """Return a document's chunks, and what was left out."""
         cleaned = document_cleaner.clean(document, self._boilerplate_of(record.source))
         text = cleaned.document.text
         spans = self._chunker(cleaned.document.form).split(cleaned.document)
@@ -89,7 +101,10 @@ class ChunkStage:
             chunks.sort(key=lambda chunk: (chunk.start, chunk.end))
         chunks = [replace(chunk, ordinal=number) for number, chunk in enumerate(chunks)]
         salt = record.digest if self.late else ""
-        return chunk_records(record, chunks, salt), len(spans) - len(meaningful), sum(cleaned.dropped.values())
+        chosen = set(meaningful)
+        tiny = [text[span.start : span.end] for span in spans if span not in chosen]
+        words = WordCount(cleaned.words, sum(map(count_words, tiny)), cleaned.lost_words)
+        return SplitText(chunk_records(record, chunks, salt), len(tiny), sum(cleaned.dropped.values()), words)
 
     def _passages(
         self, record: DocumentRecord, places: Sequence[tuple[int, int]], cleaned: document_cleaner.CleanedText

@@ -13,6 +13,7 @@ from nearfield.corpus.config import CollectionConfig, parse_config
 from nearfield.corpus.directory import CollectionDirectory
 from nearfield.corpus.extractors.reader import DocumentReader
 from nearfield.corpus.features import Feature, FeatureTable, token_counter
+from nearfield.corpus.indexing.changes import is_suspicious_removal
 from nearfield.corpus.indexing.chunk_stage import ChunkStage
 from nearfield.corpus.indexing.context import IndexContext
 from nearfield.corpus.indexing.report import IndexReport
@@ -51,7 +52,12 @@ class Indexer:
         self._manifest, self._store, self._features = manifest, store, features
 
     def run(
-        self, sources: Sequence[Source] | None = None, *, shown: bool = False, retry_failed: bool = False
+        self,
+        sources: Sequence[Source] | None = None,
+        *,
+        shown: bool = False,
+        retry_failed: bool = False,
+        allow_removal: bool = False,
     ) -> IndexReport:
         """Index some sources, or all.
 
@@ -60,10 +66,17 @@ class Indexer:
         """
         chunk_stage = self.chunk_stage()
         if self._needs_rebuild(chunk_stage):
-            return self._rebuild(chunk_stage.identity(), shown=shown)
+            return self._rebuild(chunk_stage.identity(), shown=shown, allow_removal=allow_removal)
         self._manifest.set(_CHUNKING, chunk_stage.identity())
         selected = self._sources(self._manifest) if sources is None else sources
-        return self._fill(self._manifest, chunk_stage, selected, shown=shown, retry_failed=retry_failed)
+        return self._fill(
+            self._manifest,
+            chunk_stage,
+            selected,
+            shown=shown,
+            retry_failed=retry_failed,
+            allow_removal=allow_removal,
+        )
 
     def plan(self, piped: Sequence[Source] = (), *, retry_failed: bool = False) -> IndexReport:
         """Report what ``run`` would do with all sources and the piped documents; nothing is written."""
@@ -99,12 +112,14 @@ class Indexer:
     def _needs_rebuild(self, chunk_stage: ChunkStage) -> bool:
         return self._manifest.get(_CHUNKING) not in (None, chunk_stage.identity())
 
-    def _rebuild(self, identity: str, *, shown: bool) -> IndexReport:
+    def _rebuild(self, identity: str, *, shown: bool, allow_removal: bool) -> IndexReport:
         """Index all sources into a new manifest, and make it the current one when it is complete."""
         path = self._folder.path / directory.next_manifest(self._manifest.path.name)
         manifest = self._shadow_manifest(path, identity)
+        before, removals = self._manifest.count_by_source(), []
         try:
             report = self._fill(manifest, self.chunk_stage(manifest), self._sources(manifest), shown=shown)
+            removals = _suspicious_removals(before, manifest.count_by_source())
         finally:
             manifest.close()
         if report.unlisted:
@@ -113,6 +128,10 @@ class Indexer:
                 "Searches still use the old chunks, since not every source could be listed. Repair the source and "
                 f"index again, or remove it: nearfield collections forget {self._folder.name} SOURCE"
             )
+            return report
+        if removals and not allow_removal:
+            report.held_removals = removals
+            report.held_back = "Searches still use the old chunks, with all documents."
             return report
         self._folder.set_current_manifest(path.name)
         return report
@@ -138,12 +157,14 @@ class Indexer:
         *,
         shown: bool,
         retry_failed: bool = False,
+        allow_removal: bool = False,
     ) -> IndexReport:
         """Index into a manifest's vector tables; new tables then replace the old ones."""
         tables = self._tables(manifest).open(self._features)
         with DocumentReader() as reader:
             context = self._context(manifest, chunk_stage, tables)
-            report = IndexRun(context, sources, reader=reader, retry_failed=retry_failed).run(shown=shown)
+            run = IndexRun(context, sources, reader=reader, retry_failed=retry_failed, allow_removal=allow_removal)
+            report = run.run(shown=shown)
         for item in tables.values():
             self._store.index(item.table)
         manifest.activate([item.table.name for item in tables.values()])
@@ -158,6 +179,12 @@ class Indexer:
 
     def _context(self, manifest: Manifest, chunk_stage: ChunkStage, tables: dict[str, FeatureTable]) -> IndexContext:
         return IndexContext(self._folder.name, self._config, manifest, self._store, chunk_stage, tables)
+
+
+def _suspicious_removals(before: Mapping[str, int], after: Mapping[str, int]) -> list[tuple[str, int, int]]:
+    """Return the sources most of whose documents are not in the new manifest: source, missing and all documents."""
+    missing = [(source, total - after.get(source, 0), total) for source, total in before.items()]
+    return [entry for entry in missing if is_suspicious_removal(*entry[1:])]
 
 
 def own_folders(folder: CollectionDirectory, store: Store) -> list[Path]:

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
+
+from nearfield.corpus.document import Loss
+from nearfield.corpus.manifest.records import DocumentRecord, kept_share
+from nearfield.corpus.sources.unread_types import describe_skipped
 
 #: Maximum number of failures and skipped files that a report names; all are counted.
 _MAX_NAMED = 20
@@ -13,9 +18,32 @@ _MAX_NAMED = 20
 _MAX_PRINTED, _MAX_PRINTED_LINES = 10, 5
 
 
+@dataclass(frozen=True)
+class PartialDocument:
+    """A document that lacks a part of what a reader sees: the share of its words, what is missing, and what to do."""
+
+    id: str
+    share: float | None
+    losses: tuple[Loss, ...]
+
+    @property
+    def missing(self) -> str:
+        """What is missing, in one line."""
+        return describe_losses(self.losses)
+
+    @property
+    def advice(self) -> tuple[str, ...]:
+        """What the user can do: different sentences."""
+        return tuple(dict.fromkeys(loss.advice for loss in self.losses if loss.advice))
+
+
 @dataclass
 class IndexReport:
-    """Counts of one run. ``reused`` chunks have vectors from an earlier run; ``truncated`` should always be 0."""
+    """Counts of one run. ``reused`` chunks have vectors from an earlier run; ``truncated`` should always be 0.
+
+    ``failed`` and ``partial`` also count documents that did not change since they failed or were indexed in part.
+    ``seconds`` is the time of the whole command, ``run_seconds`` that without loading the models.
+    """
 
     collection: str
     new: int = 0
@@ -24,6 +52,7 @@ class IndexReport:
     removed: int = 0
     completed: int = 0
     failed: int = 0
+    partial: int = 0
     chunks: int = 0
     embedded: int = 0
     reused: int = 0
@@ -34,10 +63,18 @@ class IndexReport:
     boilerplate: int = 0
     skipped: int = 0
     seconds: float = 0.0
+    run_seconds: float = 0.0
     dry_run: bool = False
     failures: list[tuple[str, str]] = field(default_factory=list)
     dropped_lines: list[tuple[str, float]] = field(default_factory=list)
     skipped_files: list[tuple[str, str]] = field(default_factory=list)
+    #: The number of skipped files by reason.
+    skipped_reasons: dict[str, int] = field(default_factory=dict)
+    partial_documents: list[PartialDocument] = field(default_factory=list)
+    #: Sources most of whose documents are gone; they were not removed. Source, documents that are gone, all documents.
+    held_removals: list[tuple[str, int, int]] = field(default_factory=list)
+    #: Sources that list no documents.
+    empty_sources: list[str] = field(default_factory=list)
     #: Sources that could not be listed completely. Their documents were not removed.
     unlisted: list[str] = field(default_factory=list)
     #: Why searches still use the old chunks after a rebuild; empty if they use the new ones.
@@ -52,8 +89,16 @@ class IndexReport:
     def skip(self, name: str, reason: str) -> None:
         """Count a file that was skipped."""
         self.skipped += 1
+        self.skipped_reasons[reason] = self.skipped_reasons.get(reason, 0) + 1
         if len(self.skipped_files) < _MAX_NAMED:
             self.skipped_files.append((name, reason))
+
+    def add_partial(self, record: DocumentRecord) -> None:
+        """Count a document that lacks a part of its text."""
+        self.partial += 1
+        if len(self.partial_documents) < _MAX_NAMED:
+            share = kept_share(record.visible_words, record.kept_words)
+            self.partial_documents.append(PartialDocument(record.id, share, record.losses))
 
     @property
     def documents(self) -> int:
@@ -69,30 +114,94 @@ class IndexReport:
         return json.dumps(self.to_dict(), ensure_ascii=False)
 
     def to_text(self) -> str:
-        """Return the report as lines for a terminal."""
-        would = "would be " if self.dry_run else ""
-        lines = [
-            f"{self.collection}: {self.new:,} documents {would}new, {self.changed:,} changed, "
-            f"{self.removed:,} removed, {self.unchanged:,} unchanged"
-            + (f", {self.completed:,} completed" if self.completed else "")
-        ]
-        if not self.dry_run:
-            speed = self.tokens / self.seconds if self.seconds else 0.0
-            lines.append(
-                f"  {self.chunks:,} chunks: {self.embedded:,} embedded, {self.reused:,} with unchanged vectors; "
-                f"{self.tokens:,} tokens in {self.seconds:,.1f} s ({speed:,.0f} tokens/s)"
-            )
-            lines.append(
-                f"  truncated {self.truncated:,}; left out: {self.duplicates:,} near-duplicates, {self.tiny:,} tiny "
-                f"chunks, {self.boilerplate:,} boilerplate lines"
-            )
-        lines += [
-            f"    repeated in {share:.0%}: {line[:90]}" for line, share in self.dropped_lines[:_MAX_PRINTED_LINES]
-        ]
-        lines += _list_files("skipped (unknown type)", self.skipped, self.skipped_files)
-        lines += _list_files("failed", self.failed, self.failures)
-        lines += [f"  {self.held_back}"] if self.held_back else []
+        """Return the report as lines for a terminal; counts of zero are left out."""
+        lines = [f"{self.collection}: {self._documents()}"]
+        if self.chunks and not self.dry_run:
+            lines.append(f"  {self._chunks()}")
+        left_out = _join_counts(
+            (self.duplicates, "near-duplicate"), (self.tiny, "tiny chunk"), (self.boilerplate, "boilerplate line")
+        )
+        lines += [f"  left out: {left_out}"] if left_out else []
+        lines += [f"  {self.truncated:,} chunks were truncated by the model"] if self.truncated else []
+        if self.boilerplate or self.dry_run:
+            shown = self.dropped_lines[:_MAX_PRINTED_LINES]
+            lines += [f"    repeated in {share:.0%}: {line[:90]}" for line, share in shown]
+        lines += self._problems()
+        if self.skipped:
+            lines.append(f"  not read: {_count(self.skipped, 'file')}")
+            reasons = sorted(self.skipped_reasons.items(), key=lambda entry: (-entry[1], entry[0]))
+            lines += [f"    {describe_skipped(reason, count)}" for reason, count in reasons[:_MAX_PRINTED]]
+            lines += ["    ..."] if len(reasons) > _MAX_PRINTED else []
         return "\n".join(lines)
+
+    def problems(self) -> str:
+        """Return what the user should look at, as lines for a terminal; empty if there is nothing."""
+        lines = self._problems()
+        return "\n".join([f"{self.collection}:", *lines]) if lines else ""
+
+    def _documents(self) -> str:
+        counts = [
+            f"{count:,} {label}"
+            for count, label in (
+                (self.new, "new"),
+                (self.changed, "changed"),
+                (self.completed, "completed"),
+                (self.removed, "removed"),
+                (self.unchanged, "unchanged"),
+            )
+            if count
+        ]
+        if not counts:
+            return "no documents" if not self.failed else "nothing new"
+        first, *others = counts
+        number, label = first.split(" ", 1)
+        unit = "document" if number == "1" else "documents"
+        would = " would be" if self.dry_run else ""
+        return ", ".join([f"{number} {unit}{would} {label}", *others])
+
+    def _chunks(self) -> str:
+        detail = _join_counts((self.embedded, "embedded"), (self.reused, "with unchanged vectors"), plural=False)
+        speed = f" ({self.tokens / self.run_seconds:,.0f} tokens/s)" if self.run_seconds and self.tokens else ""
+        tokens = f"; {_count(self.tokens, 'token')}" if self.tokens else ""
+        return f"{_count(self.chunks, 'chunk')}: {detail}{tokens} in {self.seconds:,.1f} s{speed}"
+
+    def _problems(self) -> list[str]:
+        lines = [
+            f"  not removed: {gone:,} of {total:,} documents of {source}, which no longer lists them. If they are "
+            f"deleted on purpose: nearfield index {self.collection} --allow-removal"
+            for source, gone, total in self.held_removals
+        ]
+        lines += [f"  {source} has no documents" for source in self.empty_sources]
+        lines += self._partial_lines()
+        lines += _list_files("failed", self.failed, self.failures)
+        return lines + ([f"  {self.held_back}"] if self.held_back else [])
+
+    def _partial_lines(self) -> list[str]:
+        if not self.partial:
+            return []
+        verb = "is" if self.partial == 1 else "are"
+        lines = [f"  {_count(self.partial, 'document')} {verb} partial:"]
+        for document in self.partial_documents[:_MAX_PRINTED]:
+            share = "" if document.share is None or document.share >= 1 else f" {document.share:.0%} of its words;"
+            lines.append(f"    {document.id}:{share} not read: {document.missing}")
+        lines += ["    ..."] if self.partial > _MAX_PRINTED else []
+        advice = Counter(line for document in self.partial_documents for line in document.advice)
+        lines += [f"    {line}" for line, _ in advice.most_common(_MAX_PRINTED_LINES)]
+        return [*lines, f"    All of them: nearfield collections documents {self.collection} --state partial"]
+
+
+def describe_losses(losses: Sequence[Loss]) -> str:
+    """Return what is missing from a document, in one line."""
+    return "; ".join(loss.reason for loss in losses)
+
+
+def _count(number: int, unit: str) -> str:
+    return f"{number:,} {unit}" + ("" if number == 1 else "s")
+
+
+def _join_counts(*counts: tuple[int, str], plural: bool = True) -> str:
+    """Return counts that are not zero, joined by commas."""
+    return ", ".join(_count(count, name) if plural else f"{count:,} {name}" for count, name in counts if count)
 
 
 def _list_files(label: str, count: int, files: Sequence[tuple[str, str]]) -> list[str]:

@@ -15,6 +15,7 @@ from dataclasses import replace
 from nearfield.corpus.document import Document
 from nearfield.corpus.extractors.reader import DocumentReader
 from nearfield.corpus.features import group_passes
+from nearfield.corpus.indexing.accounting import account
 from nearfield.corpus.indexing.changes import ChangeDetector
 from nearfield.corpus.indexing.context import IndexContext
 from nearfield.corpus.indexing.document_task import DocumentTask, ItemContent
@@ -41,11 +42,17 @@ class IndexRun:
     """One run over some sources. Each run needs a new instance."""
 
     def __init__(
-        self, context: IndexContext, sources: Sequence[Source], *, reader: DocumentReader, retry_failed: bool = False
+        self,
+        context: IndexContext,
+        sources: Sequence[Source],
+        *,
+        reader: DocumentReader,
+        retry_failed: bool = False,
+        allow_removal: bool = False,
     ) -> None:
         self._context, self._manifest, self._reader = context, context.manifest, reader
         self.report = context.report
-        self._changes = ChangeDetector(context, sources, reader, retry_failed=retry_failed)
+        self._changes = ChangeDetector(context, sources, reader, retry_failed=retry_failed, allow_removal=allow_removal)
         self._writer = WriteStage(context)
 
     def run(self, *, shown: bool = False) -> IndexReport:
@@ -56,16 +63,17 @@ class IndexRun:
         """
         started = time.perf_counter()
         self._writer.recover()
-        total = self._changes.prepare()
-        with Progress(total, label=self._context.name, unit="documents", shown=shown) as progress:
+        with Progress(None, label=f"{self._context.name}: listing", unit="documents", shown=shown) as progress:
             self._context.progress = progress
+            progress.set_total(self._changes.prepare())
+            progress.relabel(self._context.name)
             self._process(self._changes.changed())
             for documents in self._changes.missing():
                 self._writer.remove(documents)
                 self.report.removed += len(documents)
             self._process_stale()
             self._process(self._changes.incomplete())
-        self.report.seconds = time.perf_counter() - started
+        self.report.seconds = self.report.run_seconds = time.perf_counter() - started
         return self.report
 
     def plan(self) -> IndexReport:
@@ -123,7 +131,9 @@ class IndexRun:
             document, kind = content.extracted or self._reader.document(content.data, content.item.name)
             record = replace(task.document, title=document.title, type=kind)
             task.document = replace(record, fields=self._fields(record, content, document))
-            task.chunks, tiny, dropped = self._context.chunk_stage.split(task.document, document)
+            split = self._context.chunk_stage.split(task.document, document)
+            task.chunks = split.chunks
+            task.document = account(task.document, document, split.words, has_chunks=bool(split.chunks))
         except MissingExtra as error:
             # The document is not at fault: the next run tries again.
             task.document = replace(task.document, digest="", stamp=None)
@@ -133,8 +143,8 @@ class IndexRun:
         except Exception as error:  # noqa: BLE001 - one document must not stop the others
             task.fail(f"{type(error).__name__}: {error}")
         else:
-            self.report.tiny += tiny
-            self.report.boilerplate += dropped
+            self.report.tiny += split.tiny
+            self.report.boilerplate += split.boilerplate
 
     def _fields(self, record: DocumentRecord, content: ItemContent, document: Document) -> dict[str, Value]:
         """Return the values for filters: the declared fields, and the built-in ones."""

@@ -60,6 +60,8 @@ class WriteStage:
         report = self._context.report
         if task.error:
             report.fail(task.document.id, task.error)
+        elif task.document.partial and task.document.state != "stale":
+            report.add_partial(task.document)
         report.chunks += len(task.chunks)
         report.embedded += task.embedded
         report.reused += task.reused

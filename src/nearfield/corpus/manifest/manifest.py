@@ -17,6 +17,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+from nearfield.corpus.document import Loss
 from nearfield.corpus.manifest import schema, sqlite
 from nearfield.corpus.manifest.keyword_index import KeywordIndex
 from nearfield.corpus.manifest.records import ChunkRecord, DocumentRecord, DuplicateChunk, State, VectorTable
@@ -29,12 +30,16 @@ _LISTED_PER_WRITE = 1000
 _MIGRATION_WAIT, _MIGRATION_PAUSE = 60.0, 0.1
 #: The states that users see, as SQL conditions.
 _USER_STATES = {
-    "done": "state IN ('done', 'stale') AND error = ''",
+    "done": "state IN ('done', 'stale') AND error = '' AND NOT partial",
+    "partial": "state IN ('done', 'stale') AND error = '' AND partial",
     "failed": "(state = 'failed' OR error <> '')",
     "writing": "state IN ('new', 'writing')",
     "deleting": "state = 'deleting'",
 }
-_DOCUMENT_COLUMNS = "id, source, key, name, digest, version, stamp, title, type, fields, state, error, chunks, tokens"
+_DOCUMENT_COLUMNS = (
+    "id, source, key, name, digest, version, stamp, title, type, fields, state, error, chunks, tokens, visible_words, "
+    "kept_words, losses, partial"
+)
 _CHUNK_COLUMNS = "id, document, version, ordinal, text, context, fields, payload, tokens"
 
 WriteLock = Callable[[], AbstractContextManager[None]]
@@ -208,8 +213,8 @@ class Manifest:
     def documents(self, *, state: str | None = None, after: str = "", limit: int = 1000) -> list[DocumentRecord]:
         """Return at most ``limit`` documents whose ids come after ``after``, in the order of their ids.
 
-        ``state`` is one of the states that users see: done, failed, writing, deleting. A document that could not be
-        read again counts as failed.
+        ``state`` is one of the states that users see: done, partial, failed, writing, deleting. A document that could
+        not be read again counts as failed.
 
         Raises:
             InputError: there is no such state.
@@ -224,7 +229,7 @@ class Manifest:
         """Add documents, or replace the rows of the same ids."""
         with self.writing():
             self.connection.executemany(
-                f"INSERT OR REPLACE INTO documents({_DOCUMENT_COLUMNS}) VALUES ({', '.join('?' * 14)})",
+                f"INSERT OR REPLACE INTO documents({_DOCUMENT_COLUMNS}) VALUES ({', '.join('?' * 18)})",
                 map(_document_row, documents),
             )
 
@@ -250,8 +255,9 @@ class Manifest:
         return [row[0] for row in self.rows(f"SELECT id FROM documents WHERE state IN ({marks}) ORDER BY id", states)]
 
     def states(self) -> dict[str, int]:
-        """Return the number of documents by state."""
-        return dict(self.rows("SELECT state, count(*) FROM documents GROUP BY state ORDER BY state"))
+        """Return the number of documents by state; done documents that lack a part of their text are ``partial``."""
+        state = "CASE WHEN partial AND state = 'done' THEN 'partial' ELSE state END"
+        return dict(self.rows(f"SELECT {state} AS shown, count(*) FROM documents GROUP BY shown ORDER BY shown"))
 
     def tables_without(self, tables: Sequence[str], document: str, version: str) -> list[str]:
         """Return those vector tables that lack a version of a document."""
@@ -298,6 +304,16 @@ class Manifest:
         """Return at most ``limit`` documents of a source that were not listed."""
         sql = "SELECT id FROM documents WHERE source = ? AND id NOT IN (SELECT id FROM seen) ORDER BY id LIMIT ?"
         return [row[0] for row in self.rows(sql, (source, limit))]
+
+    def count_not_listed(self, source: str) -> tuple[int, int]:
+        """Return how many documents of a source were not listed, and how many it has."""
+        sql = "SELECT count(*) FILTER (WHERE id NOT IN (SELECT id FROM seen)), count(*) FROM documents WHERE source = ?"
+        gone, total = self.rows(sql, (source,))[0]
+        return gone, total
+
+    def count_by_source(self) -> dict[str, int]:
+        """Return the number of documents of each source."""
+        return dict(self.rows("SELECT source, count(*) FROM documents GROUP BY source"))
 
     # -- chunks ------------------------------------------------------------------------------------------------
 
@@ -396,12 +412,15 @@ def _explain(path: Path, error: sqlite3.DatabaseError) -> str:
 def _document_record(row: Row) -> DocumentRecord:
     values = list(row)
     values[9] = json.loads(values[9])
+    values[16] = tuple(Loss(**{**loss, "pages": tuple(loss["pages"])}) for loss in json.loads(values[16]))
+    values[17] = bool(values[17])
     return DocumentRecord(*values)
 
 
 def _document_row(document: DocumentRecord) -> Row:
     values = [getattr(document, name) for name in _DOCUMENT_COLUMNS.split(", ")]
     values[9] = json.dumps(dict(document.fields))
+    values[16] = json.dumps([asdict(loss) for loss in document.losses])
     return tuple(values)
 
 

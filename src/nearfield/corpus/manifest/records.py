@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from nearfield.corpus.document import embedded
+from nearfield.corpus.document import Loss, embedded
 from nearfield.stores.filters import Value
 
 State = Literal["new", "writing", "done", "failed", "deleting", "stale"]
@@ -17,7 +17,8 @@ class DocumentRecord:
     """A document. ``version`` is a digest of its content and of the settings by which it is split into chunks.
 
     ``digest`` is that of the content alone. ``stamp`` is the source's cheap sign of a change, such as a file's size and
-    time; None if only reading shows a change.
+    time; None if only reading shows a change. ``visible_words`` and ``kept_words`` are the words that a reader sees and
+    those that searches can reach, None if they were not counted; ``partial`` says that too much is missing.
     """
 
     id: str
@@ -34,6 +35,17 @@ class DocumentRecord:
     error: str = ""
     chunks: int = 0
     tokens: int = 0
+    visible_words: int | None = None
+    kept_words: int | None = None
+    losses: tuple[Loss, ...] = ()
+    partial: bool = False
+
+
+def kept_share(visible_words: int | None, kept_words: int | None) -> float | None:
+    """Return the share of a document's visible words that searches can reach; None if they were not counted."""
+    if visible_words is None or kept_words is None:
+        return None
+    return round(min(1.0, kept_words / visible_words), 4) if visible_words else 1.0
 
 
 @dataclass(frozen=True)

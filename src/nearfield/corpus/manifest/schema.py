@@ -10,14 +10,15 @@ from collections.abc import Callable, Mapping
 
 from nearfield.corpus.manifest.sqlite import SharedConnection
 
-FORMAT = 2
+FORMAT = 3
 #: Inline documents are stored in every manifest; near-duplicate tables are created by ``NearDuplicateIndex``.
 _TABLES = """
 CREATE TABLE meta(key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE documents(
   id TEXT PRIMARY KEY, source TEXT NOT NULL, key TEXT NOT NULL, name TEXT NOT NULL, stamp TEXT, digest TEXT NOT NULL,
   version TEXT NOT NULL, title TEXT NOT NULL, type TEXT NOT NULL, fields TEXT NOT NULL, state TEXT NOT NULL,
-  error TEXT NOT NULL, chunks INTEGER NOT NULL, tokens INTEGER NOT NULL) WITHOUT ROWID;
+  error TEXT NOT NULL, chunks INTEGER NOT NULL, tokens INTEGER NOT NULL, visible_words INTEGER, kept_words INTEGER,
+  losses TEXT NOT NULL DEFAULT '[]', partial INTEGER NOT NULL DEFAULT 0) WITHOUT ROWID;
 CREATE INDEX documents_state ON documents(state) WHERE state <> 'done';
 CREATE INDEX documents_source ON documents(source);
 CREATE TABLE chunks(
@@ -91,5 +92,16 @@ def _to_format_2(connection: SharedConnection) -> None:
         connection.execute("CREATE INDEX near_repeats_kept_chunk ON near_repeats(kept_chunk)")
 
 
+def _to_format_3(connection: SharedConnection) -> None:
+    """Add what each document lacks of its visible text; unknown for documents that were indexed before."""
+    for column in (
+        "visible_words INTEGER",
+        "kept_words INTEGER",
+        "losses TEXT NOT NULL DEFAULT '[]'",
+        "partial INTEGER NOT NULL DEFAULT 0",
+    ):
+        connection.execute(f"ALTER TABLE documents ADD COLUMN {column}")
+
+
 #: By format: what brings a manifest to the next one.
-MIGRATIONS: Mapping[int, Callable[[SharedConnection], None]] = {1: _to_format_2}
+MIGRATIONS: Mapping[int, Callable[[SharedConnection], None]] = {1: _to_format_2, 2: _to_format_3}

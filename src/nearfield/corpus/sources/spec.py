@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from nearfield.corpus.sources import TABLES, Source, open_source
 from nearfield.errors import InputError
@@ -46,3 +47,14 @@ def parse_source(
         raise InputError(f"There is no file or folder {path}.", param="source")
     options = {name: list(value) for name, value in (("include", include), ("exclude", exclude)) if value}
     return open_source("files", str(path), **options)
+
+
+def split_piped(sources: Sequence[Source]) -> tuple[list[Source], list[dict[str, Any]]]:
+    """Return the sources that can be read only once, and the others in the form of a definition."""
+    piped = [source for source in sources if source.kind == "stdin"]
+    specs = [
+        {"kind": source.kind, "location": source.location, "options": source.options}
+        for source in sources
+        if source.kind != "stdin"
+    ]
+    return piped, specs

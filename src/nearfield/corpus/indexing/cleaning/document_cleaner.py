@@ -16,7 +16,7 @@ from nearfield.corpus.indexing.cleaning.boilerplate import (
     page_boilerplate,
 )
 from nearfield.corpus.indexing.cleaning.text_edits import Edit, EditedText
-from nearfield.corpus.word_count import WORDS, has_meaning
+from nearfield.corpus.word_count import WORDS, count_words, has_meaning
 
 _LINE_ENDS = "\x0b\x0c\x85\u2028\u2029"
 _SPACES = "\u00a0\u1680\u2000-\u200a\u202f\u205f\u3000"
@@ -39,6 +39,7 @@ class CleanedText:
     """A document after cleaning. ``dropped`` counts the boilerplate lines that were removed.
 
     ``passages`` are the different removed texts, each where it was first in the document ``before`` their removal.
+    ``lost_words`` counts the words of removed texts that have no meaning alone, and are in no passage.
     """
 
     document: Document
@@ -46,6 +47,12 @@ class CleanedText:
     steps: tuple[EditedText, ...] = ()
     passages: tuple[tuple[int, int], ...] = ()
     before: CleanedText | None = None
+    lost_words: int = 0
+
+    @property
+    def words(self) -> int:
+        """The number of words before the removal of boilerplate."""
+        return count_words((self.before or self).document.text)
 
     def origin(self, start: int, end: int) -> tuple[int, int]:
         """Return the range in the original text for a range in the cleaned text."""
@@ -73,7 +80,9 @@ def clean(document: Document, boilerplate: Boilerplate | None = None) -> Cleaned
     before = CleanedText(document, steps=tuple(steps)) if parts else None
     document = _apply(document, [(part.start, part.end, "") for part in parts], steps)
     document = _apply(document, _blank_runs(document), steps)
-    return CleanedText(document, count_lines(parts), tuple(steps), tuple(_passages(groups)), before)
+    return CleanedText(
+        document, count_lines(parts), tuple(steps), tuple(_passages(groups)), before, _count_lost_words(groups)
+    )
 
 
 def _passages(groups: Sequence[Sequence[BoilerplateCandidate]]) -> Iterator[tuple[int, int]]:
@@ -85,6 +94,16 @@ def _passages(groups: Sequence[Sequence[BoilerplateCandidate]]) -> Iterator[tupl
         if not digests <= seen and has_meaning(text):
             yield group[0].start, group[-1].end
         seen |= digests
+
+
+def _count_lost_words(groups: Sequence[Sequence[BoilerplateCandidate]]) -> int:
+    """Count the words of removed texts that no passage has, once for each text. Chunks have the page numbers."""
+    lost: dict[frozenset[bytes], int] = {}
+    for group in groups:
+        text = " ".join(part.text for part in group if part.has_content)
+        if not has_meaning(text):
+            lost[frozenset(digest for part in group for digest in part.digests)] = count_words(text)
+    return sum(lost.values())
 
 
 def _apply(document: Document, edits: Sequence[Edit], steps: list[EditedText]) -> Document:

@@ -55,8 +55,8 @@ def _encode_event(kind: str, data: JsonObject) -> bytes:
 
 
 def report_to_dict(report: IndexReport) -> JsonObject:
-    """Return how many documents were new, changed and failed, with the first failures."""
-    counts = {name: getattr(report, name) for name in ("new", "changed", "failed", "chunks", "tokens")}
+    """Return how many documents were new, changed, failed and partial, with the first failures."""
+    counts = {name: getattr(report, name) for name in ("new", "changed", "failed", "partial", "chunks", "tokens")}
     return {**counts, "failures": [{"document": key, "reason": reason} for key, reason in report.failures]}
 
 

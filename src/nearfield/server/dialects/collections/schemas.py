@@ -176,8 +176,20 @@ class AskReply(msgspec.Struct):
     left_out: int
 
 
+class DocumentLoss(msgspec.Struct):
+    """Content that a reader of the file sees and that is missing from its text: where, and what to do."""
+
+    reason: str
+    words: int
+    pages: list[int]
+    advice: str
+
+
 class DocumentState(msgspec.Struct):
-    """State of a document; ``error`` is the reason if it failed."""
+    """State of a document: done, partial, failed or writing; ``error`` is the reason if it failed.
+
+    ``share`` is the part of its visible words that searches can reach, 0 to 1, or null if they were not counted.
+    """
 
     id: str
     source: str
@@ -188,6 +200,10 @@ class DocumentState(msgspec.Struct):
     chunks: int
     tokens: int
     fields: dict[str, JsonValue]
+    visible_words: int | None
+    kept_words: int | None
+    share: float | None
+    losses: list[DocumentLoss]
 
 
 class DocumentList(msgspec.Struct):
@@ -221,11 +237,12 @@ class CollectionFailure(msgspec.Struct):
 
 
 class DocumentsReply(msgspec.Struct):
-    """Numbers of new, changed and failed documents, of chunks and tokens, and the first failures."""
+    """Numbers of new, changed, failed and partial documents, of chunks and tokens, and the first failures."""
 
     new: int
     changed: int
     failed: int
+    partial: int
     chunks: int
     tokens: int
     failures: list[CollectionFailure]

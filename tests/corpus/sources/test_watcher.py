@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from nearfield.corpus.indexing.watcher import watch_paths
+from nearfield.corpus.sources.watcher import watch_paths
 from nearfield.errors import InputError
 from nearfield.testing import write_tiny_model
 

@@ -1,0 +1,253 @@
+"""What is missing from documents is counted, stored and reported; nothing is removed by mistake."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from nearfield.corpus.collection import Collection
+from nearfield.corpus.document import Document, Loss
+from nearfield.corpus.extractors.text import TextExtractor
+from nearfield.corpus.indexing.accounting import WordCount, account
+from nearfield.corpus.indexing.report import IndexReport
+from nearfield.corpus.manifest.records import DocumentRecord
+from nearfield.corpus.sources.spec import parse_source
+from nearfield.corpus.sources.unread_types import describe_skipped
+from nearfield.errors import InputError
+from nearfield.testing import write_tiny_model
+
+CAT = "The cat sat on the mat. A blue dog said hello to the world."
+SCANNED = Loss("4 pages without text", pages=(3, 4, 5, 6), advice="They look scanned: set ocr = true.")
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_tiny_model(tmp_path_factory.mktemp("model") / "tiny")
+
+
+@pytest.fixture
+def collection(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Collection]:
+    monkeypatch.setenv("NEARFIELD_COLLECTIONS", str(tmp_path / "collections"))
+    config = {"features": {"dense": {"model": str(model)}}, "store": f"memory:{tmp_path}"}
+    with Collection.create("docs", config) as created:
+        yield created
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> Path:
+    folder = tmp_path / "files"
+    folder.mkdir()
+    return folder
+
+
+def record() -> DocumentRecord:
+    return DocumentRecord("files:/x#a.txt", "files:/x", "a.txt", "a.txt", "", "")
+
+
+def extract_as(change: Callable[[Document], Document], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the extractor of texts return changed documents."""
+    parse = TextExtractor.parse
+    monkeypatch.setattr(TextExtractor, "parse", lambda self, data, name: change(parse(self, data, name)))
+
+
+# -- the share of visible words --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("document", "words", "share", "partial"),
+    [
+        pytest.param(Document("x"), WordCount(100), 1.0, False, id="text-is-all-there-is"),
+        pytest.param(Document("x"), WordCount(100, tiny=4), 0.96, False, id="a-few-tiny-parts"),
+        pytest.param(Document("x"), WordCount(100, tiny=4, lost=2), 0.94, True, id="too-many-lost"),
+        pytest.param(Document("x", visible_words=200), WordCount(150), 0.75, True, id="not-extracted"),
+        pytest.param(Document("x", visible_words=100), WordCount(140), 1.0, False, id="more-than-visible"),
+        pytest.param(Document("x", losses=(Loss("1 table", words=100),)), WordCount(100), 0.5, True, id="declared"),
+        pytest.param(
+            Document("x", visible_words=100, losses=(Loss("1 chart", words=1),)), WordCount(100), 0.99, True, id="chart"
+        ),
+        pytest.param(Document("x", losses=(SCANNED,)), WordCount(100), 1.0, True, id="pages-without-text"),
+        pytest.param(Document("x", losses=(Loss("1 logo"),)), WordCount(100), 1.0, False, id="nothing-that-counts"),
+    ],
+)
+def test_share_and_state(document: Document, words: WordCount, share: float, partial: bool) -> None:
+    result = account(record(), document, words, has_chunks=True)
+    assert result.visible_words is not None
+    assert result.kept_words is not None
+    assert min(1.0, result.kept_words / result.visible_words) == pytest.approx(share, abs=0.005)
+    assert result.partial is partial
+
+
+def test_what_no_extractor_declared_is_named() -> None:
+    result = account(record(), Document("x", visible_words=200), WordCount(150, tiny=10, lost=1), has_chunks=True)
+    assert [loss.reason for loss in result.losses] == [
+        "about 50 words that the file shows",
+        "10 words in parts that are too short to be searched",
+        "1 word of repeated lines",
+    ]
+
+
+def test_a_document_without_words_is_partial(collection: Collection, files: Path) -> None:
+    (files / "blank.txt").write_text("--- ... ---\n", encoding="utf-8")
+    report = collection.index([parse_source(str(files))])
+    assert report.partial == 1
+    (document,) = collection.documents(state="partial")
+    assert document.losses[0].reason == "anything: no words were recognised in it"
+
+
+# -- documents and reports -------------------------------------------------------------------------------------------
+
+
+def test_a_partial_document_is_listed_with_what_is_missing(
+    collection: Collection, files: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    extract_as(lambda document: replace(document, visible_words=28, losses=(SCANNED,)), monkeypatch)
+    (files / "cat.txt").write_text(CAT, encoding="utf-8")
+    report = collection.index([parse_source(str(files))])
+    assert (report.new, report.partial) == (1, 1)
+    text = report.to_text()
+    assert "1 document is partial" in text
+    assert "50% of its words; not read: 4 pages without text" in text
+    assert SCANNED.advice in text
+    (document,) = collection.documents(state="partial")
+    assert (document.state, document.share, document.losses[0]) == ("partial", 0.5, SCANNED)
+    assert collection.documents(state="done") == []
+    assert collection.info()["states"] == {"partial": 1}
+    again = collection.index()
+    assert (again.unchanged, again.partial) == (1, 1), "it stays partial, and is reported again"
+
+
+def test_a_complete_document_is_done(collection: Collection, files: Path) -> None:
+    (files / "cat.txt").write_text(CAT, encoding="utf-8")
+    collection.index([parse_source(str(files))])
+    (document,) = collection.documents(state="done")
+    assert (document.share, document.visible_words, document.losses) == (1.0, 14, ())
+
+
+def test_repeated_lines_are_no_loss(collection: Collection, files: Path) -> None:
+    for word in ("cat", "dog", "mat", "world", "query"):
+        body = f"The {word} sat on the red {word} and said hello.\nAll rights are reserved by the cat and the dog\n"
+        (files / f"{word}.txt").write_text(body, encoding="utf-8")
+    report = collection.index([parse_source(str(files))])
+    assert report.boilerplate == 5
+    assert report.partial == 0
+    assert {document.share for document in collection.documents()} == {1.0}
+
+
+def test_page_numbers_are_no_loss(collection: Collection, files: Path) -> None:
+    words = ("cat", "dog", "mat", "world", "query", "red")
+    pages = [f"The {word} sat on the {word} and said hello.\n\n{number}" for number, word in enumerate(words, 1)]
+    (files / "pages.txt").write_text("\f".join(pages), encoding="utf-8")
+    assert collection.index([parse_source(str(files))]).partial == 0
+
+
+def test_reports_leave_out_zeros() -> None:
+    report = IndexReport("docs", new=1, chunks=2, embedded=2, tokens=7, seconds=1.5, run_seconds=0.5)
+    assert report.to_text() == "docs: 1 document new\n  2 chunks: 2 embedded; 7 tokens in 1.5 s (14 tokens/s)"
+    assert IndexReport("docs", unchanged=3).to_text() == "docs: 3 documents unchanged"
+    assert IndexReport("docs").to_text() == "docs: no documents"
+    assert IndexReport("docs", unchanged=3).problems() == ""
+
+
+@pytest.mark.parametrize(
+    ("reason", "line"),
+    [
+        ("no extractor for .mp3", "2 files .mp3: sound; transcribe it, and index the transcript"),
+        ("no extractor for .exe", "2 files .exe: programs"),
+        ("no extractor for .qqq", "2 files .qqq: the type is unknown; if they are text, rename them to .txt"),
+        ("a broken link", "2 files: a broken link"),
+    ],
+)
+def test_skipped_files_are_described_by_type(reason: str, line: str) -> None:
+    assert describe_skipped(reason, 2) == line
+
+
+# -- failed documents ------------------------------------------------------------------------------------------------
+
+
+def test_a_failed_document_is_reported_until_it_changes(collection: Collection, files: Path) -> None:
+    (files / "cat.txt").write_text(CAT, encoding="utf-8")
+    (files / "bad.txt").write_bytes(b"\x00\xff\xfe\x00 no text \x00\x01\x02")
+    first = collection.index([parse_source(str(files))])
+    again = collection.index()
+    assert first.failures == again.failures
+    assert (again.failed, again.unchanged) == (1, 1)
+    (files / "bad.txt").write_text("The dog said hello to the world.", encoding="utf-8")
+    assert collection.index().failed == 0
+
+
+# -- removals --------------------------------------------------------------------------------------------------------
+
+
+def write_files(folder: Path, count: int) -> None:
+    for number in range(count):
+        (folder / f"{number}.txt").write_text(f"The cat sat on mat {number} and said hello {number}.", encoding="utf-8")
+
+
+def test_an_emptied_folder_does_not_empty_the_collection(collection: Collection, files: Path) -> None:
+    write_files(files, 8)
+    collection.index([parse_source(str(files))])
+    for path in files.iterdir():
+        path.unlink()
+    report = collection.index()
+    assert report.removed == 0
+    assert report.held_removals == [(f"files:{files}", 8, 8)]
+    assert "--allow-removal" in report.to_text()
+    assert len(collection.documents()) == 8
+    assert collection.plan().held_removals
+    assert collection.index(allow_removal=True).removed == 8
+    assert collection.documents() == []
+
+
+@pytest.mark.parametrize(("total", "gone", "removed"), [(8, 5, 5), (12, 7, 0), (20, 9, 9), (3, 3, 0), (3, 2, 2)])
+def test_removals_of_most_documents_must_be_allowed(
+    collection: Collection, files: Path, total: int, gone: int, removed: int
+) -> None:
+    write_files(files, total)
+    collection.index([parse_source(str(files))])
+    for number in range(gone):
+        (files / f"{number}.txt").unlink()
+    (files / "new.txt").write_text("Search the red mat for a passage.", encoding="utf-8")
+    if gone == total:
+        (files / "new.txt").unlink()
+    report = collection.index()
+    assert report.removed == removed
+    assert report.new == (gone < total), "what is new is indexed all the same"
+    assert len(collection.documents()) == total - removed + (gone < total)
+
+
+def test_a_missing_folder_removes_nothing(collection: Collection, files: Path) -> None:
+    write_files(files, 8)
+    collection.index([parse_source(str(files))])
+    shutil.rmtree(files)
+    report = collection.index()
+    assert report.unlisted == [f"files:{files}"]
+    assert len(collection.documents()) == 8
+
+
+def test_a_rebuild_from_an_emptied_folder_keeps_the_old_chunks(collection: Collection, files: Path) -> None:
+    write_files(files, 8)
+    collection.index([parse_source(str(files))])
+    for path in files.iterdir():
+        path.unlink()
+    collection.configure({"chunks": {"tokens": 12}})
+    report = collection.index()
+    assert report.held_removals == [(f"files:{files}", 8, 8)]
+    assert report.held_back
+    assert len(collection.documents()) == 8
+    collection.index(allow_removal=True)
+    assert collection.documents() == []
+
+
+def test_an_empty_folder_is_named(collection: Collection, files: Path) -> None:
+    report = collection.index([parse_source(str(files))])
+    assert report.empty_sources == [f"files:{files}"]
+    assert f"files:{files} has no documents" in report.to_text()
+
+
+def test_an_unknown_state_is_refused(collection: Collection) -> None:
+    with pytest.raises(InputError, match="partial"):
+        collection.documents(state="parital")
