@@ -5,22 +5,28 @@ A row that cannot be read is yielded with its error, which names file and line, 
 
 from __future__ import annotations
 
+import codecs
 import csv
 import io
 import json
+import re
+from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, TypeAlias
+from typing import Any, BinaryIO, TypeAlias, cast
 
 from nearfield.errors import InputError, MissingExtra, nearest
+from nearfield.fileio.csv_records import CsvRecords, detect_delimiter
 
 #: Maximum number of bytes of one row.
 MAX_ROW_BYTES = 2**28
 #: Rows of a Parquet file that are in memory at once.
 _PARQUET_BATCH_ROWS = 256
 _BOM = b"\xef\xbb\xbf"
+#: A first line by which spreadsheets state the delimiter, without the delimiter.
+_DELIMITER_HINT = re.compile(r"sep=[;|]?", re.IGNORECASE)
 _ALIASES = {"ndjson": "jsonl", "text": "txt", "tab": "tsv"}
 
 Cells: TypeAlias = Sequence[str]
@@ -61,11 +67,15 @@ class TableOptions:
         columns: columns that the table must have; of Parquet only these are read.
         header: the names of the columns of a CSV or TSV file whose first line does not name them.
         strict: refuse CSV rows with too few cells or misplaced quotes. In TSV a quote is then an ordinary character.
+        encoding: the encoding of the file; None means UTF-8.
+        any_delimiter: let the first line of a CSV or TSV file show another delimiter than the usual one.
     """
 
     columns: Sequence[str] | None = None
     header: Sequence[str] | None = None
     strict: bool = False
+    encoding: str | None = None
+    any_delimiter: bool = False
 
 
 def table_format(path: Path, name: str | None = None) -> str:
@@ -88,6 +98,8 @@ def read_table(
     *,
     header: Sequence[str] | None = None,
     strict: bool = False,
+    encoding: str | None = None,
+    any_delimiter: bool = False,
 ) -> Iterator[TableRow]:
     """Yield the rows of a file; the options are those of ``TableOptions``.
 
@@ -96,14 +108,41 @@ def read_table(
         OSError: the file cannot be opened.
     """
     with path.open("rb") as file:
-        yield from _READERS[file_format](file, str(path), TableOptions(columns, header, strict))
+        options = TableOptions(columns, header, strict, encoding, any_delimiter)
+        yield from read_stream(file, str(path), file_format, options=options)
 
 
 def read_stream(
-    file: BinaryIO, name: str, file_format: str, columns: Sequence[str] | None = None
+    file: BinaryIO,
+    name: str,
+    file_format: str,
+    columns: Sequence[str] | None = None,
+    *,
+    options: TableOptions | None = None,
 ) -> Iterator[TableRow]:
     """Yield the rows of an open file, which messages call ``name``; raises as ``read_table``."""
-    yield from _READERS[file_format](file, name, TableOptions(columns))
+    options = options or TableOptions(columns)
+    if options.encoding is not None and file_format != "parquet":
+        reader = codecs.getreader(options.encoding)(file, "replace")
+        file = cast(BinaryIO, io.BufferedReader(_Utf8Stream(reader)))
+    yield from _READERS[file_format](file, name, options)
+
+
+class _Utf8Stream(io.RawIOBase):
+    """A text in another encoding as bytes in UTF-8, read piece by piece."""
+
+    def __init__(self, reader: codecs.StreamReader) -> None:
+        self._reader, self._rest = reader, b""
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        if not self._rest:
+            self._rest = self._reader.read(2**16).encode("utf-8", "replace")
+        size = min(len(buffer), len(self._rest))
+        buffer[:size], self._rest = self._rest[:size], self._rest[size:]
+        return size
 
 
 def read_header(path: Path, file_format: str) -> list[str]:
@@ -168,7 +207,7 @@ def _parse_json(where: str, line: bytes) -> ColumnValues | str | InputError:
     if isinstance(text, InputError):
         return text
     try:
-        row = json.loads(text)
+        row = json.loads(text, strict=False)  # some writers do not escape tabs
     except (ValueError, RecursionError) as error:  # also numbers of too many digits, and lists nested without end
         return InputError(f"{where}: not JSON ({error}).")
     if isinstance(row, (dict, str)):
@@ -186,7 +225,7 @@ def _read_delimited(delimiter: str) -> Callable[[BinaryIO, str, TableOptions], I
             with closing(_strict_cells(file, name, delimiter)) as strict:
                 yield from _strict_rows(strict, name, options)
         else:
-            with closing(_quoted_cells(file, delimiter)) as cells:
+            with closing(_records(file, delimiter, options)) as cells:
                 yield from _tolerant_rows(cells, name, options)
 
     return read
@@ -198,10 +237,12 @@ def _tolerant_rows(
     """Yield rows by the names of the header; cells that a row lacks are None, and a row with too many is an error."""
     header: Cells | None = options.header
     for first, last, cells in lines:
+        if header is None and not isinstance(cells, csv.Error) and not any(cell.strip() for cell in cells):
+            continue
         if header is None:
             if isinstance(cells, csv.Error):
                 raise InputError(f"{name}: the first line names no columns ({cells}).")
-            header = cells
+            header = _distinct_names(cells)
             check_columns(name, header, options.columns)
             continue
         where = f"{name}, line {last}"
@@ -212,6 +253,51 @@ def _tolerant_rows(
             yield TableRow(where, InputError(f"{where}: {problem}"), first)
         elif cells:
             yield TableRow(where, _by_name(f"{name}, after line {first - 1}", header, cells), first)
+
+
+def _distinct_names(cells: Cells) -> Cells:
+    """Return the names of columns; of several columns with the same name all but the first one get a number."""
+    names: dict[str, None] = {}
+    for number, cell in enumerate(cells, 1):
+        name, count = cell or f"column {number}", 1
+        while name in names:
+            count += 1
+            name = f"{cell or f'column {number}'} {count}"
+        names[name] = None
+    return list(names)
+
+
+def _records(
+    file: BinaryIO, delimiter: str, options: TableOptions
+) -> Generator[tuple[int, int, Cells | csv.Error], None, None]:
+    """Yield first line, last line and cells of each row; a quote that is left open costs its row only."""
+    csv.field_size_limit(MAX_ROW_BYTES)
+    # Bytes that are not UTF-8 become lone surrogates, so that they cost their row only.
+    text = io.TextIOWrapper(file, encoding="utf-8-sig", errors="surrogateescape", newline="")
+    try:
+        start = _first_lines(text) if options.any_delimiter else deque[str]()
+        delimiter = detect_delimiter(start[-1], delimiter) if start else delimiter
+
+        def read_line(size: int) -> str:
+            return start.popleft() if start else text.readline(size)
+
+        records = CsvRecords(read_line, delimiter, MAX_ROW_BYTES)
+        for first, last, cells in records:
+            is_hint = first == 1 and not isinstance(cells, csv.Error) and _DELIMITER_HINT.fullmatch("".join(cells))
+            if not (options.any_delimiter and is_hint):
+                yield first, last, cells
+    finally:
+        text.detach()
+
+
+def _first_lines(text: io.TextIOWrapper) -> deque[str]:
+    """Return the lines up to the first one that is not blank."""
+    lines: deque[str] = deque()
+    while line := text.readline(MAX_ROW_BYTES + 1):
+        lines.append(line)
+        if line.strip():
+            break
+    return lines
 
 
 def _strict_rows(
@@ -250,7 +336,7 @@ def _strict_cells(file: BinaryIO, name: str, delimiter: str) -> Generator[tuple[
             elif text.strip():
                 yield number, text.split(delimiter)
         return
-    with closing(_quoted_cells(file, delimiter, strict=True)) as rows:
+    with closing(_quoted_cells(file, delimiter)) as rows:
         for first, _, cells in rows:
             if isinstance(cells, csv.Error):
                 yield first, InputError(f"{name}, line {first}: {cells}.")
@@ -258,16 +344,14 @@ def _strict_cells(file: BinaryIO, name: str, delimiter: str) -> Generator[tuple[
                 yield first, cells
 
 
-def _quoted_cells(
-    file: BinaryIO, delimiter: str, *, strict: bool = False
-) -> Generator[tuple[int, int, Cells | csv.Error], None, None]:
+def _quoted_cells(file: BinaryIO, delimiter: str) -> Generator[tuple[int, int, Cells | csv.Error], None, None]:
     """Yield first line, last line and cells of each row, in which quotes enclose separators and line ends."""
     csv.field_size_limit(MAX_ROW_BYTES)
     # Bytes that are not UTF-8 become lone surrogates, so that they cost their row only.
     text = io.TextIOWrapper(file, encoding="utf-8-sig", errors="surrogateescape", newline="")
     try:
         lines = _BoundedLines(text)
-        reader = csv.reader(lines, delimiter=delimiter, strict=strict)
+        reader = csv.reader(lines, delimiter=delimiter, strict=True)
         while True:
             before = reader.line_num
             lines.characters_left = MAX_ROW_BYTES

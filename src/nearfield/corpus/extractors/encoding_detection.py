@@ -30,6 +30,10 @@ _SYMBOL, _FOREIGN, _MISPLACED = -2.5, -6.0, -8.0
 _LEGIBLE = -4.7
 #: Lead of the best reading over the next one, and characters that are not ASCII, above which the guess is sure.
 _LEAD, _CHARACTERS = 8.0, 8
+#: Encodings of texts that have quotes and dashes only beside ASCII.
+_SYMBOLS_ALONE = ("cp1252", "mac_roman")
+#: Letters that show a script other than Latin.
+_MIN_LETTERS = 3
 #: What a common word adds, and its maximum for all words.
 _WORD, _MAX_WORDS = 1.5, 24.0
 #: What rarer encodings lose.
@@ -37,6 +41,7 @@ _RARE = {
     "mac_roman": 2.0, "cp850": 2.5, "cp437": 2.6, "iso8859_15": 2.0, "cp852": 3.0, "mac_latin2": 3.0, "iso8859_2": 0.5,
     "koi8_r": 0.5, "koi8_u": 0.6, "cp866": 1.0, "iso8859_5": 2.0, "mac_cyrillic": 2.0, "iso8859_16": 4.0, "cp857": 3.0,
     "mac_turkish": 3.0, "mac_romanian": 3.0, "cp737": 3.0, "mac_greek": 3.0, "cp1258": 4.0, "iso8859_9": 0.5,
+    "iso8859_13": 3.0,
 }  # fmt: skip
 #: Bytes of the shortest UTF-16 text that is recognised; the share of usual characters in UTF-16, and in a sure guess.
 _MIN_UTF16, _PLAUSIBLE, _SURE = 8, 0.5, 0.8
@@ -149,10 +154,10 @@ def _readings(sample: bytes) -> Iterator[_Reading]:
             text = texts[encoding]
             if text is not None:
                 scores = _letter_scores(text, language)
-                if scores:
-                    total = sum(scores)
-                    rare = _RARE.get(encoding, 0.0)
-                    yield _Reading(encoding, total + bonus - rare, total / len(scores), text)
+                enough = len(scores) >= (1 if language.words else _MIN_LETTERS)
+                if enough and (encoding in _SYMBOLS_ALONE or re.search(r"[^\W\d_a-zA-Z]", text)):
+                    total = sum(scores) - _RARE.get(encoding, 0.0)
+                    yield _Reading(encoding, total + bonus, total / len(scores), text)
     yield from _multibyte_readings(sample)
 
 
@@ -191,12 +196,14 @@ def _letter_score(sign: str, before: str, after: str, weights: dict[str, float],
         return _MISPLACED
     if latin and (before.isdigit() or after.isdigit()):
         score += _FOREIGN / 2
-    if latin and not before.isalpha() and not after.isalpha() and sign not in _SINGLE_LETTERS:
+    if not before.isalpha() and not after.isalpha() and not (latin and sign in _SINGLE_LETTERS):
         score += _FOREIGN / 2
     if not latin and (_is_ascii_letter(before) or _is_ascii_letter(after)):
         score += _FOREIGN  # letters of two scripts in one word
     if latin and before.isalpha() and not before.isascii() and before not in weights:
         score += _SYMBOL
+    if latin and (before.isalpha() or after.isalpha()) and not (_is_ascii_letter(before) or _is_ascii_letter(after)):
+        score += _FOREIGN / 2  # Latin words have letters of ASCII too
     return score
 
 

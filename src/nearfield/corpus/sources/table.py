@@ -10,12 +10,14 @@ import os
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from nearfield.corpus.document import Document, SourceItem
+from nearfield.corpus.document import Document, Loss, SourceItem
+from nearfield.corpus.extractors.text_encoding import guess_losses, require_encoding
 from nearfield.corpus.sources import Source
+from nearfield.corpus.sources.table_encoding import guess_table_encoding
 from nearfield.errors import InputError, nearest
 from nearfield.fileio import tabular
 from nearfield.fileio.tabular import TableRow
@@ -24,12 +26,18 @@ from nearfield.stores.filters import Value
 
 @dataclass(frozen=True)
 class ColumnMapping:
-    """The columns of a table. ``meta`` maps names of fields to the columns of their values."""
+    """The columns of a table. ``meta`` maps names of fields to the columns of their values.
+
+    ``blank_is_none`` says that a blank cell has no value, as in CSV. ``losses`` are those of each document that has
+    characters beyond ASCII.
+    """
 
     text: str = "text"
     title: str | None = None
     id: str | None = None
     meta: Mapping[str, str] = field(default_factory=dict)
+    blank_is_none: bool = False
+    losses: tuple[Loss, ...] = ()
 
     def names(self) -> list[str]:
         """Return the distinct names of all columns."""
@@ -53,7 +61,11 @@ class ColumnMapping:
             raise InputError(f"{row.where}: there is no text in {self.text!r}.")
         title = self._text(row.where, cells, self.title) if self.title and cells.get(self.title) is not None else ""
         meta = {name: _value(row.where, column, cells.get(column)) for name, column in self.meta.items()}
-        return Document(text, title=title, meta={name: value for name, value in meta.items() if value is not None})
+        values = {name: value for name, value in meta.items() if value is not None and not self._is_blank(value)}
+        return Document(text, title=title, meta=values, losses=() if text.isascii() else self.losses)
+
+    def _is_blank(self, value: Value) -> bool:
+        return self.blank_is_none and isinstance(value, str) and not value.strip()
 
     def key(self, row: TableRow) -> str | None:
         """Return a row's id as text; None if there is no column of ids.
@@ -89,7 +101,8 @@ class TableSource(Source):
 
     A row's key is its id; without ids it is the digest of its content. If several rows have the same id, the first one
     counts. The others, and rows that cannot be read, become documents that fail with the reason. ``form`` is jsonl,
-    csv, tsv or parquet; None takes the format from the file's name.
+    csv, tsv or parquet; None takes the format from the file's name. ``encoding`` is that of a file that is not UTF-8;
+    None recognises it.
     """
 
     kind = "table"
@@ -103,10 +116,13 @@ class TableSource(Source):
         id: str | None = None,  # noqa: A002 - the public name of the option
         meta: Mapping[str, str] | Sequence[str] = (),
         form: str | None = None,
+        encoding: str | None = None,
     ) -> None:
         self._columns = column_mapping(text, title, id, meta)
         self._path = Path(os.path.abspath(Path(location).expanduser()))  # noqa: PTH100 - links stay links
-        super().__init__(str(self._path), **self._columns.to_options(), form=form)
+        self._encoding = None if encoding is None else require_encoding(encoding)
+        stated = {} if encoding is None else {"encoding": encoding}
+        super().__init__(str(self._path), **self._columns.to_options(), form=form, **stated)
         self._form = tabular.table_format(self._path, form)
 
     def items(self) -> Iterator[SourceItem]:
@@ -118,8 +134,19 @@ class TableSource(Source):
         if not self._path.is_file():
             raise InputError(f"There is no file {self._path}.", param="location")
         names = None if self._form in ("jsonl", "txt") else self._columns.names()
-        rows = tabular.read_table(self._path, self._form, names)
-        yield from row_items(rows, self._columns, self._path.name)
+        encoding, losses = self._encoding_and_losses()
+        columns = replace(self._columns, blank_is_none=self._form in ("csv", "tsv"), losses=losses)
+        rows = tabular.read_table(self._path, self._form, names, encoding=encoding, any_delimiter=True)
+        yield from row_items(rows, columns, self._path.name)
+
+    def _encoding_and_losses(self) -> tuple[str | None, tuple[Loss, ...]]:
+        """Return the encoding, None for UTF-8, and the losses of rows if it was guessed."""
+        if self._encoding is not None or self._form == "parquet":
+            return self._encoding, ()
+        guess = guess_table_encoding(self._path)
+        if guess is None:
+            return None, ()
+        return guess.encoding, () if guess.sure else guess_losses([guess.encoding])
 
     def watch(self) -> list[str]:
         """Return the file."""
