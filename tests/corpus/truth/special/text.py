@@ -172,6 +172,20 @@ Seven boats left the harbour
 """
 
 
+CLAUSE = "Either party may end this contract in writing with a notice period of six weeks to the end of a quarter."
+CONTRACTS = (
+    (
+        "contract-north.txt",
+        "Cleaning of the north wing",
+        "The contractor cleans all windows of the north wing in April.",
+    ),
+    ("contract-lift.txt", "Maintenance of the lift", "The lift is inspected monthly and greased twice a year."),
+    ("contract-garden.txt", "Care of the garden", "Hedges are cut in June and leaves are removed until December."),
+    ("contract-boiler.txt", "Service of the boiler", "The burner is adjusted and the flue is swept each September."),
+    ("contract-guard.txt", "Guarding of the depot", "Two guards walk the fence every three hours of the night."),
+)
+
+
 def _file(
     name: str, fault: str, text: str, *pieces: str, headings: tuple[str, ...] = (), absent: str = ""
 ) -> TruthFile:
@@ -184,6 +198,9 @@ def files() -> Iterator[TruthFile]:
     for encoding, text in _TEXTS.items():
         name = encoding.replace("_", "-")
         yield TruthFile(f"{name}.txt", partial(text.encode, encoding), (text,), fault="encodings")
+    for name, title, text in CONTRACTS:
+        pieces = (title, text, CLAUSE, "Signed in Ghent.")
+        yield TruthFile(name, "\n\n".join(pieces).encode, pieces, fault="a clause of many documents")
     yield TruthFile("short-latin1.txt", lambda: _SHORT.encode("latin-1"), (_SHORT,), fault="encodings")
     yield _file(
         "toml-front.md",
