@@ -8,8 +8,8 @@ The other libraries are not dependencies of the project. Install them into a vir
     pip install "markitdown[docx,pptx,xlsx,xls,pdf,outlook]" kreuzberg pypdf pdfminer.six pdfplumber pypdfium2 \
         python-calamine "docling-slim[format-docx,format-html,format-pptx,format-xlsx,format-markdown]"
 
-Each library runs in its own process (``extraction_worker.py``). The shares are those of ``tests/corpus/truth/score.py``, as
-means over the files of the types that a library reads; one on which it fails counts as 0. ``clean`` is the share of
+Each library runs in a process (``extraction_worker.py``). The shares are those of ``tests/corpus/truth/score.py``,
+as means over the files of the types that a library reads; one on which it fails counts as 0. ``clean`` is the share of
 files without text that is no content, such as markup.
 
 unstructured is not among them: it downloads a spaCy model before it reads any file, plain text included.

@@ -24,10 +24,7 @@ from typing import Any
 DISTRIBUTIONS = {
     "nearfield": (),
     "markitdown": ("markitdown[docx,pptx,xlsx,xls,pdf,outlook]",),
-    "docling": (
-        "docling-slim[format-docx,format-html,format-pptx,format-xlsx,format-markdown,format-opendocument,"
-        "format-email,format-latex]",
-    ),
+    "docling": ("docling-slim[format-docx,format-html,format-pptx,format-xlsx,format-opendocument,format-email]",),
     "kreuzberg": ("kreuzberg",),
     "pypdf": ("pypdf",),
     "pdfminer": ("pdfminer.six",),

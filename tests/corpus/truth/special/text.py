@@ -177,7 +177,7 @@ CONTRACTS = (
     (
         "contract-north.txt",
         "Cleaning of the north wing",
-        "The contractor cleans all windows of the north wing in April.",
+        "The contractor cleans all windows of the wing in April.",
     ),
     ("contract-lift.txt", "Maintenance of the lift", "The lift is inspected monthly and greased twice a year."),
     ("contract-garden.txt", "Care of the garden", "Hedges are cut in June and leaves are removed until December."),
