@@ -1,94 +1,185 @@
-"""Extractor for XLSX (Excel): the sheets of a workbook under their names; a row becomes lines of "column: value"."""
+"""Extractor for XLSX (Excel): the tables of a workbook's sheets; a row becomes lines of "column: value"."""
 
 from __future__ import annotations
 
-import datetime
-import io
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+import re
+from collections.abc import Iterator, Mapping
+from html import unescape
+from itertools import chain
 
-from nearfield.corpus.document import Document
-from nearfield.corpus.extractors import Extractor, zip_safety
+from nearfield.corpus.document import Document, Loss
+from nearfield.corpus.extractors import Extractor
 from nearfield.corpus.extractors.document_builder import DocumentBuilder
+from nearfield.corpus.extractors.office.charts import paragraph_texts, read_chart, read_diagram
+from nearfield.corpus.extractors.office.package import (
+    Element,
+    OfficePackage,
+    attribute,
+    count_visible_words,
+    descendants,
+    local_name,
+)
+from nearfield.corpus.extractors.office.sheet_tables import SheetWriter
+from nearfield.corpus.extractors.office.worksheets import WorksheetReader, count_cell_words, read_workbook
+from nearfield.corpus.word_count import count_words
 
-#: Rows of a sheet that are read; it may claim to have a million empty ones.
-_MAX_ROWS = 1_100_000
+_FORMULAS = "Open the file in a spreadsheet program and save it there."
+_THREADED = "[Threaded comment]"
+#: Codes in the header of a printed sheet: its parts, fonts, sizes, colours and fields.
+_PRINTED = re.compile(rb"<(?:\w+:)?(?:odd|even|first)(?:Header|Footer)>([^<]*)<")
+_PRINT_CODE = re.compile(r'&(?:"[^"]*"|K[0-9A-F]{6}|\d+|[A-KM-QS-Z&])')
 
 
 class XlsxExtractor(Extractor):
-    """Workbooks. A formula has the value that was last computed; one that was never computed has none."""
+    """Workbooks. Values are as shown; a formula that was never computed is kept as a formula."""
 
     suffixes: Mapping[str, str] = {
         ".xlsx": "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
         ".xlsm": "application/vnd.ms-excel.sheet.macroenabled.12",
+        ".xltx": "application/vnd.openxmlformats-officedocument.spreadsheetml.template",
     }
 
     def parse(self, data: bytes, name: str) -> Document:
-        """Return the rows of all sheets."""
-        zip_safety.check_archive(data, name)
-        from openpyxl import load_workbook
-
-        file = load_workbook(io.BytesIO(data), read_only=True, data_only=True, keep_links=False)
-        builder = DocumentBuilder()
-        for sheet in file.worksheets:
-            # The size that it states may be wrong; without it, rows have their real length.
-            sheet.reset_dimensions()
-            _add_sheet(builder, sheet.title, _rows(sheet))
-        properties = file.properties
-        file.close()
-        meta = {"author": properties.creator} if properties.creator else {}
-        return builder.document("table", properties.title or "", meta)
-
-
-def _rows(sheet: Any) -> Iterator[list[str]]:
-    for row in sheet.iter_rows(values_only=True, max_row=_MAX_ROWS):
-        cells = [_text(value) for value in row]
-        if any(cells):
-            yield cells
+        """Return the rows of all sheets, also of hidden ones, with comments, charts and texts in shapes."""
+        package = OfficePackage(data, name)
+        main, root = package.main(), package.main_tree()
+        writer = _Writer(package, main, root)
+        links = package.relationships(main)
+        sheets = next(descendants(root, "sheets"), ())
+        for number, sheet in enumerate(sheets, 1):
+            link = links.get(attribute(sheet, "id"))
+            if link is not None and link.target in package.names:
+                writer.put_sheet(link.target, attribute(sheet, "name"), number)
+        builder = writer.builder
+        builder.visible_words = writer.words
+        writer.add_losses()
+        return builder.document("table", package.properties.get("title", ""), package.meta())
 
 
-def _add_sheet(builder: DocumentBuilder, title: str, rows: Iterator[list[str]]) -> None:
-    """Add a sheet. Rows of one cell before the head are text, such as a title."""
-    head: Sequence[str] | None = None
-    begun = False
-    for row in rows:
-        if not begun:
-            builder.heading(title, 1, marked=False)
-            begun = True
-        filled = [cell for cell in row if cell]
-        if head is None and len(filled) > 1:
-            head = row if all(map(_is_name, filled)) else []
-            if head:
+class _Writer:
+    """Adds sheets to a document."""
+
+    def __init__(self, package: OfficePackage, main: str, root: Element) -> None:
+        self.builder = DocumentBuilder(page_unit="sheet")
+        self.words = 0
+        self._package = package
+        self._book = read_workbook(package, main, root)
+        self._people = {
+            attribute(person, "id"): attribute(person, "displayName")
+            for part in package.related(main, "person")
+            if (people := package.tree(part)) is not None
+            for person in people
+        }
+        self._formulas: dict[int, int] = {}
+        self._pictures: list[int] = []
+
+    def put_sheet(self, part: str, title: str, number: int) -> None:
+        """Add a sheet under its name; one without any content is left out."""
+        data = self._package.read(part)
+        notes = dict(self._notes(part))
+        self.words += sum(count_words(text.partition(": ")[2]) for text in notes.values())
+        reader = WorksheetReader(data, self._book, notes)
+        rows = reader.rows()
+        first = next(rows, None)
+        shapes = list(self._shapes(part, number))
+        printed = _printed_texts(data)
+        if first is None and not shapes and not printed:
+            return
+        self.builder.heading(title, 1, page=number, marked=False)
+        self.words += count_words(title) + count_cell_words(data, self._book.strings)
+        if first is not None:
+            heads = reader.heads | set(self._table_heads(part))
+            SheetWriter(self.builder, number, heads).put(chain([first], rows))
+        for text in (*shapes, *printed):
+            self.builder.add(text, page=number)
+        if reader.formulas:
+            self._formulas[number] = reader.formulas
+
+    def add_losses(self) -> None:
+        """State the formulas without a value, pictures without a description, and damaged parts."""
+        losses = self.builder.losses
+        count = sum(self._formulas.values())
+        if count:
+            reason = f"the values of {count} formulas" if count > 1 else "the value of 1 formula"
+            losses.append(
+                Loss(f"{reason}, which the file does not have", pages=tuple(self._formulas), advice=_FORMULAS)
+            )
+        if self._pictures:
+            count = len(self._pictures)
+            reason = f"{count} picture{'s' * (count > 1)} without a description"
+            losses.append(Loss(reason, pages=tuple(sorted(set(self._pictures)))))
+        if self._package.damaged:
+            names = sorted(self._package.damaged)
+            reason = f"{len(names)} damaged part{'s' * (len(names) > 1)} of the file ({', '.join(names[:3])})"
+            losses.append(Loss(reason, advice=_FORMULAS))
+
+    def _table_heads(self, part: str) -> Iterator[int]:
+        """Yield the numbers of rows with the heads of tables that the file defines."""
+        for name in self._package.related(part, "table"):
+            table = self._package.tree(name)
+            if table is not None and attribute(table, "headerRowCount") != "0":
+                match = re.search(r"\d+", attribute(table, "ref"))
+                yield int(match[0]) if match else 0
+
+    def _notes(self, part: str) -> Iterator[tuple[str, str]]:
+        """Yield comments by the references of their cells; replies follow the comment."""
+        threads: dict[str, list[str]] = {}
+        for name in self._package.related(part, "threadedComment"):
+            root = self._package.tree(name)
+            for comment in root if root is not None else ():
+                author, reference = self._people.get(attribute(comment, "personId"), ""), attribute(comment, "ref")
+                text = " ".join("".join(item.text or "" for item in descendants(comment, "text")).split())
+                threads.setdefault(reference, []).append(_comment(reference, author, text))
+        for name in self._package.related(part, "comments"):
+            root = self._package.tree(name)
+            if root is None:
                 continue
-        if head is None:
-            builder.add(filled[0])
-        else:
-            builder.add("\n".join(f"{_column(head, at)}: {cell}" for at, cell in enumerate(row) if cell), "table")
+            authors = [item.text or "" for item in descendants(root, "author")]
+            for comment in descendants(root, "comment"):
+                text = " ".join("".join(item.text or "" for item in descendants(comment, "t")).split())
+                reference, number = attribute(comment, "ref"), attribute(comment, "authorId")
+                author = authors[int(number)] if number.isdigit() and int(number) < len(authors) else ""
+                if text.startswith(f"{author}:"):
+                    text = text[len(author) + 1 :].strip()
+                if reference not in threads and text and not text.startswith(_THREADED):
+                    threads[reference] = [_comment(reference, author, text)]
+        yield from ((reference, "\n".join(texts)) for reference, texts in threads.items())
+
+    def _shapes(self, part: str, number: int) -> Iterator[str]:
+        """Yield the texts of shapes, the descriptions of pictures, and the titles of charts: sheets have the data."""
+        for drawing in self._package.related(part, "drawing"):
+            root = self._package.tree(drawing)
+            if root is None:
+                continue
+            self.words += count_visible_words([root])
+            for shape in descendants(root, "sp", "pic"):
+                yield from paragraph_texts(shape)
+                description = next((attribute(item, "descr") for item in descendants(shape, "cNvPr")), "")
+                if description.strip():
+                    yield f"Picture: {' '.join(description.split())}"
+                elif local_name(shape) == "pic":
+                    self._pictures.append(number)
+            for chart in self._package.related(drawing, "chart", "chartEx"):
+                tree = self._package.tree(chart)
+                if tree is not None:
+                    self.words += count_visible_words([tree])
+                    yield from read_chart(tree).titles
+            for diagram in self._package.related(drawing, "diagramData"):
+                tree = self._package.tree(diagram)
+                if tree is not None:
+                    self.words += count_visible_words([tree])
+                    yield from (text for _, text in read_diagram(tree))
 
 
-def _column(head: Sequence[str], at: int) -> str:
-    """Return a column's name, or its letters if it has none."""
-    if at < len(head) and head[at]:
-        return head[at]
-    letters, at = "", at + 1
-    while at:
-        at, rest = divmod(at - 1, 26)
-        letters = chr(ord("A") + rest) + letters
-    return letters
+def _comment(reference: str, author: str, text: str) -> str:
+    return f"Comment on {reference} by {author}: {text}" if author else f"Comment on {reference}: {text}"
 
 
-def _is_name(cell: str) -> bool:
-    """Return whether a cell may be the name of a column: no number and no date."""
-    return any(map(str.isalpha, cell)) and len(cell) <= 100
-
-
-def _text(value: object) -> str:
-    if value is None:
-        return ""
-    if isinstance(value, bool):
-        return "TRUE" if value else "FALSE"
-    if isinstance(value, float):
-        return f"{value:.15g}"
-    if isinstance(value, datetime.datetime):
-        return value.date().isoformat() if value.time() == datetime.time() else value.isoformat(" ", "seconds")
-    return " ".join(str(value).split())
+def _printed_texts(data: bytes) -> list[str]:
+    """Return the texts of the header and footer of a printed sheet, without codes such as that of the page number."""
+    texts: list[str] = []
+    for match in _PRINTED.finditer(data):
+        text = unescape(match[1].decode("utf-8", "replace"))
+        parts = (" ".join(_PRINT_CODE.sub(" ", part).split()) for part in re.split("&[LCR]", text))
+        texts += [part for part in parts if count_words(part) > 1 and part not in texts]
+    return texts

@@ -110,7 +110,7 @@ def files() -> Iterator[TruthFile]:
     yield TruthFile(
         "side-by-side.xlsx",
         lambda: _workbook(_beside),
-        ("Wren 6 Ash 140", "Kite 3 Elm 205"),
+        ("Wren 6", "Kite 3", "Ash 140", "Elm 205"),
         tables=(
             (("Bird", "Eggs"), ("Wren", "6"), ("Kite", "3")),
             (("Tree", "Rings"), ("Ash", "140"), ("Elm", "205")),

@@ -29,8 +29,8 @@ _TOKEN = re.compile(
     re.IGNORECASE | re.DOTALL,
 )
 _CONDITION = re.compile(r"([<>=]=?|<>)(-?[\d.]+)")
-#: The greatest value that a spreadsheet shows as a date: 9999-12-31.
-_MAX_DATE = 2_958_466
+#: The greatest value that a spreadsheet shows as a date: 9999-12-31, with the later of the two epochs.
+_MAX_DATE = 2_957_003
 
 
 class _Format(NamedTuple):
@@ -201,6 +201,8 @@ def _fraction(value: float, tokens: tuple[tuple[str, str], ...]) -> str:
 
 def _date(value: float, section: _Format, *, date1904: bool) -> str:
     """Return a date, a time or both, as the format's parts ask for."""
+    if abs(value) > _MAX_DATE:
+        return general(value)
     letters = "".join(part[0].lower() for kind, part in section.tokens if kind in ("date", "elapsed"))
     elapsed = any(kind == "elapsed" for kind, _ in section.tokens)
     seconds = round(value * 86_400)
@@ -212,7 +214,7 @@ def _date(value: float, section: _Format, *, date1904: bool) -> str:
     has_day = any(letter in letters for letter in "yd") or (
         "m" in letters and "h" not in letters and "s" not in letters
     )
-    if not 0 <= value < _MAX_DATE:
+    if value < 0:
         return general(value)
     moment = _moment(seconds, date1904=date1904)
     time = moment.strftime("%H:%M:%S" if with_seconds else "%H:%M")
