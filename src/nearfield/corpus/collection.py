@@ -304,13 +304,11 @@ class Collection:
         """
         prefix = f"{InlineSource.NAME}#"
         with self.folder.write_lock():
-            ids = [key if self._is_document(key) else f"{prefix}{key}" for key in documents]
+            # An id that ``put`` used may have a number sign too.
+            known = (key.startswith(prefix) or self.manifest.document(key) is not None for key in documents)
+            ids = [key if is_id else f"{prefix}{key}" for key, is_id in zip(documents, known, strict=True)]
             InlineSource(self.manifest).remove([key.removeprefix(prefix) for key in ids if key.startswith(prefix)])
             return self._indexer().remove(ids)
-
-    def _is_document(self, key: str) -> bool:
-        """Return whether a key is a document's whole id; one that ``put`` used may have a number sign too."""
-        return key.startswith(f"{InlineSource.NAME}#") or self.manifest.document(key) is not None
 
     def forget(self, source: str) -> int:
         """Remove a source, by its name or location, and all its documents; return the number of documents.

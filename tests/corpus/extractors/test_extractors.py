@@ -24,7 +24,7 @@ from nearfield.corpus.extractors import REGISTRY, kind_of, suffix_of, zip_safety
 from nearfield.corpus.extractors.reader import ROW, DocumentReader
 from nearfield.corpus.extractors.reader import kind_of as kind_by_content
 from nearfield.errors import InputError, InputTooLong, MissingExtra
-from tests.support import hostile_clients, sample_documents
+from tests.support import hostile_clients, sample_documents, sample_files
 from tests.support.paths import SHARED_FOLDER
 from tests.support.requirements import missing
 
@@ -128,6 +128,12 @@ SAMPLES: dict[str, tuple[str, bytes]] = {
     "docx": ("a.docx", sample_documents.docx(_write_docx)),
     "pptx": ("a.pptx", sample_documents.pptx(_write_pptx)),
     "xlsx": ("a.xlsx", sample_documents.xlsx({"Sheet": [["Item", "Price"], ["Tea", 3.5]]})),
+    "eml": ("a.eml", sample_files.mail("A subject", "The text of a mail.", attachments={"a.txt": b"A file."})),
+    "mbox": ("a.mbox", sample_files.mailbox([sample_files.mail("A subject", "The text of a mail.")])),
+    "notebook": ("a.ipynb", sample_files.notebook([{"cell_type": "markdown", "source": "# A title\n\nText."}])),
+    "epub": ("a.epub", sample_files.epub({"one": "<h1>One</h1><p>The text of a chapter.</p>"})),
+    "calendar": ("a.ics", sample_files.CALENDAR.encode()),
+    "contacts": ("a.vcf", sample_files.CONTACTS.encode()),
 }
 
 

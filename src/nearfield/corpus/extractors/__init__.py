@@ -30,9 +30,15 @@ REGISTRY = Registry(
         "docx": "nearfield.corpus.extractors.docx:DocxExtractor",
         "pptx": "nearfield.corpus.extractors.pptx:PptxExtractor",
         "xlsx": "nearfield.corpus.extractors.xlsx:XlsxExtractor",
+        "eml": "nearfield.corpus.extractors.messages.eml:EmlExtractor",
+        "mbox": "nearfield.corpus.extractors.messages.eml:MboxExtractor",
+        "notebook": "nearfield.corpus.extractors.notebook:NotebookExtractor",
+        "epub": "nearfield.corpus.extractors.epub:EpubExtractor",
+        "calendar": "nearfield.corpus.extractors.calendar:CalendarExtractor",
+        "contacts": "nearfield.corpus.extractors.calendar:ContactExtractor",
     },
     group="nearfield.extractors",
-    extras=dict.fromkeys(("html", "pdf", "docx", "pptx", "xlsx"), "corpus"),
+    extras=dict.fromkeys(("html", "pdf", "docx", "pptx", "xlsx", "eml", "mbox", "epub"), "corpus"),
 )
 
 

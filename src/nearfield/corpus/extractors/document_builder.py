@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 from nearfield.corpus.document import Block, BlockKind, Document, Form, Loss
+from nearfield.corpus.word_count import count_words
 from nearfield.stores.filters import Value
 
 
@@ -37,6 +38,22 @@ class DocumentBuilder:
         text, level = " ".join(text.split()), min(max(level, 1), 6)
         if text:
             self._put(text, Block(0, 0, "heading", level, page), "#" * level + " " if marked else "")
+
+    def append(self, document: Document, *, levels: int = 0) -> None:
+        """Add another document with its blocks, losses and visible words; its headings are ``levels`` deeper."""
+        text = document.text.rstrip()
+        if not text.strip():
+            return
+        before = "\n\n" if self._parts else ""
+        start = self._length + len(before)
+        self._parts += [before, text]
+        self._length = start + len(text)
+        for block in document.blocks:
+            level = min(block.level + levels, 6) if block.level else 0
+            self._blocks.append(Block(start + block.start, start + block.end, block.kind, level, block.page))
+        self.losses += document.losses
+        words = count_words(text) if document.visible_words is None else document.visible_words
+        self.visible_words = (self.visible_words or 0) + words
 
     def _put(self, text: str, block: Block, markup: str) -> None:
         before = ("\n\n" if self._parts else "") + markup

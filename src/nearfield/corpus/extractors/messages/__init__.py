@@ -1,0 +1,1 @@
+"""Messages: e-mails and mailboxes, Outlook messages, and exported conversations."""

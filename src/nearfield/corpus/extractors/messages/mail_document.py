@@ -1,0 +1,126 @@
+"""The document of an e-mail, whatever its file format: subject, header fields, body, and what its attachments say."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+
+from nearfield.corpus.document import Block, Document, Loss
+from nearfield.corpus.extractors.document_builder import DocumentBuilder
+from nearfield.corpus.extractors.text import paragraphs
+from nearfield.corpus.word_count import count_words
+from nearfield.errors import InputError, MissingExtra
+from nearfield.stores.filters import Value
+
+#: Messages in messages, and attachments of one message, that are read.
+_MAX_DEPTH, _MAX_ATTACHMENTS = 4, 200
+#: Attachments that a loss names.
+_MAX_NAMED = 5
+_DEPTH: ContextVar[int] = ContextVar("depth of attached messages", default=0)
+_QUOTED = re.compile(r"(?:[ \t]*>[^\n]*(?:\n|\Z))+")
+_SIGNATURES = ("smime.p7s", "signature.asc")
+
+
+@dataclass(frozen=True)
+class MailAttachment:
+    """A file in a message. ``is_inline`` says that the body shows it, as a picture."""
+
+    name: str
+    data: bytes
+    is_inline: bool = False
+
+
+@dataclass(frozen=True)
+class MailContent:
+    """What a message has. ``headers`` are the fields that a reader sees, such as From and Date, in order."""
+
+    subject: str
+    headers: Sequence[tuple[str, str]]
+    bodies: Sequence[Document]
+    attachments: Sequence[MailAttachment] = ()
+    losses: Sequence[Loss] = ()
+    author: str = ""
+    date: str = ""
+
+
+@contextmanager
+def nested_message(name: str) -> Iterator[None]:
+    """Count the depth of messages that are attached to each other.
+
+    Raises:
+        InputError: they are nested too deep.
+    """
+    depth = _DEPTH.get()
+    if depth >= _MAX_DEPTH:
+        raise InputError(f"{name}: messages attached to each other more than {_MAX_DEPTH} times.")
+    token = _DEPTH.set(depth + 1)
+    try:
+        yield
+    finally:
+        _DEPTH.reset(token)
+
+
+def plain_body(text: str) -> Document:
+    """Return the document of a body in plain text; quoted lines are quotes."""
+    text = text.replace("\r\n", "\n").replace("\r", "\n")
+    blocks = []
+    for block in paragraphs(text):
+        is_quote = _QUOTED.fullmatch(text, block.start, block.end) is not None
+        blocks.append(Block(block.start, block.end, "quote") if is_quote else block)
+    return Document(text, tuple(blocks))
+
+
+def mail_document(content: MailContent) -> Document:
+    """Return the document of a message, with its attachments as sections."""
+    builder = DocumentBuilder()
+    builder.heading(content.subject, 1)
+    fields = "\n".join(f"{name}: {' '.join(value.split())}" for name, value in content.headers if value.strip())
+    builder.add(fields)
+    builder.visible_words = count_words(content.subject) + count_words(fields)
+    builder.losses += content.losses
+    for body in content.bodies:
+        builder.append(body, levels=1)
+    _add_attachments(builder, content.attachments)
+    facts = {"author": content.author, "date": content.date}
+    meta: dict[str, Value] = {name: value for name, value in facts.items() if value}
+    return builder.document("markdown", content.subject, meta)
+
+
+def _add_attachments(builder: DocumentBuilder, attachments: Sequence[MailAttachment]) -> None:
+    unread: dict[str, list[str]] = {}
+    for number, attachment in enumerate(attachments):
+        if attachment.name.lower() in _SIGNATURES:
+            continue
+        if number >= _MAX_ATTACHMENTS:
+            unread.setdefault(f"only the first {_MAX_ATTACHMENTS} are read", []).append(attachment.name)
+            continue
+        try:
+            document = _attached_document(attachment)
+        except (InputError, MissingExtra) as error:
+            reason = str(error).removeprefix(f"{attachment.name}: ").rstrip(".")
+            unread.setdefault("a picture" if attachment.is_inline else reason, []).append(attachment.name)
+            continue
+        builder.heading(f"Attachment: {attachment.name}", 2)
+        builder.visible_words = (builder.visible_words or 0) + count_words(f"Attachment {attachment.name}")
+        builder.append(document, levels=2)
+    for reason, names in unread.items():
+        more = f" and {len(names) - _MAX_NAMED} more" if len(names) > _MAX_NAMED else ""
+        plural = "s" if len(names) > 1 else ""
+        builder.losses.append(Loss(f"the attachment{plural} {', '.join(names[:_MAX_NAMED])}{more} ({reason})"))
+
+
+def _attached_document(attachment: MailAttachment) -> Document:
+    from nearfield.corpus import extractors
+    from nearfield.corpus.extractors.reader import kind_of
+
+    if not attachment.data:
+        raise InputError(f"{attachment.name}: the file is empty.")
+    kind = kind_of(attachment.data, attachment.name)
+    if kind == "text" and extractors.kind_of(attachment.name) is None:
+        raise InputError(f"{attachment.name}: no extractor for this type")
+    with nested_message(attachment.name):
+        document: Document = extractors.REGISTRY.load(kind)().extract(attachment.data, attachment.name)
+    return document
