@@ -33,6 +33,7 @@ format: $(VENV)/test        ## put the code in shape, and the generated pages
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 	$(BIN)/python -m tools.reference
+	$(BIN)/python -m tools.formats
 	$(BIN)/python -m tools.proto
 
 docs: $(VENV)/docs          ## build the documentation site; needs no network, and neither does reading it

@@ -28,6 +28,16 @@ def program() -> str | None:
     return shutil.which("soffice") or shutil.which("libreoffice")
 
 
+@cache
+def version() -> str:
+    """Return the name and version of the program, such as "LibreOffice 7.4.7.2"; nothing if it is not installed."""
+    path = program()
+    if path is None:
+        return ""
+    done = subprocess.run([path, "--version"], check=True, capture_output=True, text=True, timeout=_TIMEOUT)
+    return " ".join(done.stdout.split()[:2])
+
+
 def converted(files: Sequence[TruthFile]) -> Iterator[TruthFile]:
     """Yield files with the truth of those that they are converted from. They are converted when one is built."""
     for suffix, targets in TARGETS.items():
