@@ -95,3 +95,12 @@ def edited(data: bytes, edits: Mapping[str, Edit]) -> bytes:
             edit = edits.get(entry.filename, bytes)
             new.writestr(entry.filename, edit(old.read(entry)))
     return held.getvalue()
+
+
+def with_files(data: bytes, files: Mapping[str, str]) -> bytes:
+    """Return a zip file with further files."""
+    buffer = io.BytesIO(data)
+    with zipfile.ZipFile(buffer, "a", zipfile.ZIP_DEFLATED) as file:
+        for name, content in files.items():
+            file.writestr(name, content)
+    return buffer.getvalue()

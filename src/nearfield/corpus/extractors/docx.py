@@ -49,7 +49,7 @@ class DocxExtractor(Extractor):
         """
         package = OfficePackage(data, name)
         root = package.main_tree()
-        writer = _Writer(package, package.main())
+        writer = _WordWriter(package, package.main())
         body = next((child for child in root if local_name(child) == "body"), root)
         headers, footers = _page_parts(package, package.main(), body)
         words = sum(map(writer.put_page_part, headers))
@@ -64,7 +64,7 @@ class DocxExtractor(Extractor):
         return builder.document("markdown", title, package.meta())
 
 
-class _Writer:
+class _WordWriter:
     """Adds paragraphs and tables to a document; the items of a list become one block."""
 
     def __init__(self, package: OfficePackage, part: str) -> None:

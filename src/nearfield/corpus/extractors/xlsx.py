@@ -31,7 +31,7 @@ _PRINT_CODE = re.compile(r'&(?:"[^"]*"|K[0-9A-F]{6}|\d+|[A-KM-QS-Z&])')
 
 
 class XlsxExtractor(Extractor):
-    """Workbooks. Values are as shown; a formula that was never computed is kept as a formula."""
+    """Workbooks. Values are as shown; a formula that was never computed stays a formula."""
 
     suffixes: Mapping[str, str] = {
         ".xlsx": "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
@@ -43,7 +43,7 @@ class XlsxExtractor(Extractor):
         """Return the rows of all sheets, also of hidden ones, with comments, charts and texts in shapes."""
         package = OfficePackage(data, name)
         main, root = package.main(), package.main_tree()
-        writer = _Writer(package, main, root)
+        writer = _WorkbookWriter(package, main, root)
         links = package.relationships(main)
         sheets = next(descendants(root, "sheets"), ())
         for number, sheet in enumerate(sheets, 1):
@@ -56,7 +56,7 @@ class XlsxExtractor(Extractor):
         return builder.document("table", package.properties.get("title", ""), package.meta())
 
 
-class _Writer:
+class _WorkbookWriter:
     """Adds sheets to a document."""
 
     def __init__(self, package: OfficePackage, main: str, root: Element) -> None:
