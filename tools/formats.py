@@ -17,6 +17,7 @@ from pathlib import Path
 from nearfield.corpus.document import Document
 from nearfield.corpus.extractors import REGISTRY
 from nearfield.corpus.extractors.reader import kind_of
+from nearfield.corpus.indexing.cleaning.document_cleaner import without_markup
 from nearfield.errors import NearfieldError
 from tests.corpus.truth.catalogue import libreoffice_files, truth_files
 from tests.corpus.truth.model import TruthFile
@@ -82,6 +83,7 @@ def measure(file: TruthFile) -> FileResult:
         document = REGISTRY.load(extractor)().extract(data, file.name)
     except NearfieldError as error:
         return FileResult(file, extractor, error=str(error))
+    document = without_markup(document)
     return FileResult(file, extractor, document, score_document(document, file))
 
 

@@ -52,7 +52,9 @@ class Document:
     files it is the extracted text. ``language`` is the programming language of source code, in lower case. ``meta`` has
     further facts, such as an author. ``visible_words`` is the number of words that a reader would see, counted by other
     means than the extraction; None if the text is all that there is. ``losses`` is what the extractor could not read.
-    ``page_unit`` is what ``Block.page`` counts: "page", "slide" or "sheet".
+    ``page_unit`` is what ``Block.page`` counts: "page", "slide" or "sheet". ``markup`` has the edits that leave what a
+    reader sees of a text file: start, end and replacement, in order, without overlap. They are applied before the text
+    is split, so that positions stay those in the file.
     """
 
     text: str
@@ -64,6 +66,7 @@ class Document:
     visible_words: int | None = None
     losses: tuple[Loss, ...] = ()
     page_unit: str = "page"
+    markup: tuple[tuple[int, int, str], ...] = ()
 
     def digest(self) -> str:
         """Return a digest of its content."""

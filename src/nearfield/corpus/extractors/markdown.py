@@ -1,9 +1,10 @@
-"""Extractor for Markdown: the file's own text, with headings, paragraphs, lists, tables, code, quotes, front matter."""
+"""Extractor for Markdown: the file's own text, with headings, paragraphs, lists, tables, code, quotes, front matter.
+
+Markup that is no content stays in the text, and becomes edits (``Document.markup``).
+"""
 
 from __future__ import annotations
 
-import datetime
-import math
 import re
 from collections.abc import Iterator, Mapping
 from functools import cache
@@ -11,8 +12,9 @@ from typing import Any
 
 from nearfield.corpus.document import Block, BlockKind, Document
 from nearfield.corpus.extractors import Extractor
+from nearfield.corpus.extractors.front_matter import front_matter
+from nearfield.corpus.extractors.markdown_markup import markdown_markup
 from nearfield.corpus.extractors.text_encoding import decode
-from nearfield.stores.filters import Value
 
 _KINDS: Mapping[str, BlockKind] = {
     "heading_open": "heading",
@@ -27,51 +29,67 @@ _KINDS: Mapping[str, BlockKind] = {
 }
 #: Ends of lines, as in markdown-it.
 _END = re.compile(r"\r\n?|\n")
-_FRONT = re.compile(r"---[ \t]*(?:\r\n?|\n)(.{0,16384}?)(?:\r\n?|\n)(?:---|\.\.\.)[ \t]*(?:\r\n?|\n|\Z)", re.DOTALL)
-#: Brackets above which front matter is read as text: parsing them takes the square of their number.
-_MAX_BRACKETS = 300
 _ATX = re.compile(r"[ \t]*#{1,6}[ \t]+")
 _CLOSING = re.compile(r"(?:^|[ \t]+)#+[ \t]*$")
+#: The anchor at the end of a heading.
+_ANCHOR = re.compile(r"[ \t]*\{:?[ \t]*[#.][^{}]*\}\s*$|[\u00b6\U0001f517]\s*$")
+_ESCAPED = re.compile(r"\\([_*#<>.+!~&`\-])")
 _LINK = re.compile(r"!?\[([^\]\[]*)\]\([^()]*\)")
-_MARKUP = re.compile(r"<[^<>]*>|[`*]|(?<!\w)_|_(?!\w)")
+_MARKUP = re.compile(r"<[^<>]*>|(?<!\\)[`*]|(?<![\w\\])_|(?<!\\)_(?!\w)")
 
 
 class MarkdownExtractor(Extractor):
-    """Markdown, with front matter in YAML."""
+    """Markdown, with front matter in YAML, TOML or JSON."""
 
     suffixes = dict.fromkeys((".md", ".markdown", ".mdown", ".mkd", ".mkdn", ".mdx", ".qmd", ".rmd"), "text/markdown")
     isolated = False
 
     def parse(self, data: bytes, name: str) -> Document:
         """Return the decoded file with its structure."""
-        return parse_markdown(decode(data, name))
+        return parse_markdown(decode(data, name), is_mdx=name.lower().endswith(".mdx"))
 
 
-def parse_markdown(text: str, title: str = "") -> Document:
+def parse_markdown(text: str, title: str = "", *, is_mdx: bool = False) -> Document:
     """Return a document of Markdown. Its title is that of the front matter, ``title``, or the highest heading."""
     meta, start = front_matter(text)
-    blocks = tuple(find_blocks(text, start))
+    tokens, lines = _tokens(text, start)
+    blocks = tuple(_blocks(text, tokens, lines))
+    code = (_range(text, token, lines) for token in tokens if token.type in ("fence", "code_block"))
+    markup, losses = markdown_markup(text, start, code, is_mdx=is_mdx)
     declared = meta.pop("title", "")
     highest = min((block for block in blocks if block.level), key=lambda block: block.level, default=Block(0, 0))
     title = str(declared) or title or strip_markup(text[highest.start : highest.end])
-    return Document(text, blocks, title, "markdown", meta=meta)
+    return Document(text, blocks, title, "markdown", meta=meta, losses=tuple(losses), markup=markup)
 
 
 def find_blocks(text: str, start: int = 0) -> Iterator[Block]:
     """Yield the blocks of the top level, from ``start`` on. A heading is its text alone, without marks."""
+    return _blocks(text, *_tokens(text, start))
+
+
+def _tokens(text: str, start: int) -> tuple[list[Any], list[int]]:
+    """Return the tokens of a text from ``start`` on, and the starts of its lines."""
     lines = [start, *(match.end() for match in _END.finditer(text, start)), len(text)]
-    for token in _parser().parse(text[start:]):
+    return _parser().parse(text[start:]), lines
+
+
+def _range(text: str, token: Any, lines: list[int]) -> tuple[int, int]:
+    first, last = lines[token.map[0]], lines[min(token.map[1], len(lines) - 1)]
+    return first, first + len(text[first:last].rstrip())
+
+
+def _blocks(text: str, tokens: list[Any], lines: list[int]) -> Iterator[Block]:
+    for token in tokens:
         kind = _KINDS.get(token.type)
         if token.level or kind is None or token.map is None:
             continue
-        first, last = lines[token.map[0]], lines[min(token.map[1], len(lines) - 1)]
+        first, last = _range(text, token, lines)
+        level = 0
         if kind == "heading":
             setext = token.markup in ("=", "-")
-            last = lines[token.map[1] - 1] if setext else last
+            last = lines[token.map[1] - 1] if setext else lines[min(token.map[1], len(lines) - 1)]
             first, last = _heading(text, first, last, setext=setext)
             level = int(token.tag[1])
-        else:
-            level, last = 0, first + len(text[first:last].rstrip())
         if first < last and not (token.type == "html_block" and _is_comment(text[first:last])):
             yield Block(first, last, kind, level)
 
@@ -110,40 +128,5 @@ def _parser() -> Any:
 
 def strip_markup(text: str) -> str:
     """Return a line of Markdown without its markup, approximately, for a title."""
-    text = _LINK.sub(r"\1", text)
-    return " ".join(_MARKUP.sub("", text).split())
-
-
-def front_matter(text: str) -> tuple[dict[str, Value], int]:
-    """Return the values of a file's front matter, and its end; nothing and 0 if there is none."""
-    match = _FRONT.match(text)
-    fields = _yaml(match[1]) if match else None
-    if match is None or not isinstance(fields, dict):
-        return {}, 0
-    values = {str(name): _value(value) for name, value in fields.items()}
-    return {name: value for name, value in values.items() if value is not None}, match.end()
-
-
-def _yaml(text: str) -> object:
-    import yaml
-
-    if text.count("[") + text.count("{") > _MAX_BRACKETS:
-        return None
-    try:
-        fields: object = yaml.safe_load(text)
-    except (yaml.YAMLError, ValueError, RecursionError, OverflowError):  # then it is text
-        return None
-    return fields
-
-
-def _value(value: object) -> Value | None:
-    """Return a value that filters can compare: a text, a number, true or false; a list of these as one text."""
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    if isinstance(value, (str, bool, int, float)):
-        return value
-    if isinstance(value, (datetime.date, datetime.datetime)):
-        return value.isoformat()
-    if isinstance(value, list) and value and all(isinstance(item, (str, int, float)) for item in value):
-        return ", ".join(map(str, value))
-    return None
+    text = _ANCHOR.sub("", _LINK.sub(r"\1", text))
+    return " ".join(_ESCAPED.sub(r"\1", _MARKUP.sub("", text)).split())

@@ -187,5 +187,5 @@ def detect_boilerplate(manifest: Manifest, source: str, documents: Sequence[Docu
     """Detect the boilerplate of a source from a sample of its documents, and store it."""
     detector = BoilerplateDetector()
     for document in documents:
-        detector.add(document)
+        detector.add(document_cleaner.without_markup(document))
     manifest.set_boilerplate(source, detector.result().to_rows())

@@ -7,7 +7,7 @@ import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from nearfield.corpus.document import Document, Span
+from nearfield.corpus.document import Block, Document, Span
 from nearfield.corpus.indexing.cleaning.boilerplate import (
     Boilerplate,
     BoilerplateCandidate,
@@ -68,8 +68,8 @@ def clean(document: Document, boilerplate: Boilerplate | None = None) -> Cleaned
     are removed. ``boilerplate`` is the source's; that of the document's pages is detected here.
     """
     steps: list[EditedText] = []
+    document = without_markup(document, steps)
     document = _apply(document, _invisible(document), steps)
-    document = _apply(document, _front_matter(document), steps)
     if document.form == "code":
         return CleanedText(document, steps=tuple(steps))
     document = _apply(document, list(_not_composed(document.text)), steps)
@@ -83,6 +83,23 @@ def clean(document: Document, boilerplate: Boilerplate | None = None) -> Cleaned
     return CleanedText(
         document, count_lines(parts), tuple(steps), tuple(_passages(groups)), before, _count_lost_words(groups)
     )
+
+
+def without_markup(document: Document, steps: list[EditedText] | None = None) -> Document:
+    """Return a document as a reader sees it: with its markup edited out."""
+    if not document.markup:
+        return document
+    edited = _apply(document, document.markup, [] if steps is None else steps)
+    blocks = (_trimmed(edited.text, block) for block in edited.blocks)
+    return replace(edited, blocks=tuple(block for block in blocks if block.start < block.end), markup=())
+
+
+def _trimmed(text: str, block: Block) -> Block:
+    """Return a block without the white space that its markup left at its ends."""
+    part = text[block.start : block.end]
+    lead = len(part) - len(part.lstrip() if block.kind != "code" else part.lstrip("\r\n"))
+    end = block.start + len(part.rstrip())
+    return replace(block, start=min(block.start + lead, end), end=end)
 
 
 def _passages(groups: Sequence[Sequence[BoilerplateCandidate]]) -> Iterator[tuple[int, int]]:
@@ -124,14 +141,6 @@ def _apply(document: Document, edits: Sequence[Edit], steps: list[EditedText]) -
 def _invisible(document: Document) -> list[Edit]:
     pattern = _DIRTY_CODE if document.form == "code" else _DIRTY
     return [(match.start(), match.end(), _replacement(match[0])) for match in pattern.finditer(document.text)]
-
-
-def _front_matter(document: Document) -> list[Edit]:
-    """Return the edit that removes the front matter of a Markdown file; its content is in title and fields."""
-    text = document.text
-    if document.form != "markdown" or not document.blocks or not text.startswith(("---", "+++")):
-        return []
-    return [(0, text.rfind("\n", 0, document.blocks[0].start) + 1, "")]
 
 
 def _replacement(sign: str) -> str:
