@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
 
@@ -27,7 +28,7 @@ def pieces(document: Document) -> list[tuple[str, str]]:
 
 def test_cells_of_a_notebook() -> None:
     picture = {"output_type": "display_data", "data": {"image/png": "AAAA", "text/plain": "<Figure size 640x480>"}}
-    cells = [
+    cells: list[dict[str, Any]] = [
         {"cell_type": "markdown", "source": ["# Sales\n", "\n", "The *figures* of May.\n"]},
         {
             "cell_type": "code",

@@ -8,7 +8,7 @@ import email.utils
 import io
 import re
 from collections.abc import Iterator
-from email.message import EmailMessage
+from email.message import EmailMessage, Message
 from typing import BinaryIO, cast
 
 from nearfield.corpus.document import Document, Loss
@@ -70,7 +70,7 @@ def message_document(data: bytes, name: str) -> Document:
     """
     if not _KNOWN_HEADERS.search(data[: 2**16]):
         raise InputError(f"{name}: not an e-mail: it has no header.")
-    message = cast(EmailMessage, email.message_from_bytes(data, policy=email.policy.default))
+    message = email.message_from_bytes(data, policy=email.policy.default)
     if message.get_content_type() in _ENCRYPTED and message.get_param("smime-type") != "signed-data":
         raise InputError(f"{name}: the message is encrypted. Export it after decryption.")
     bodies: list[Document] = []
@@ -197,7 +197,7 @@ def _attachment(message: EmailMessage) -> MailAttachment | None:
     if kind == "message/rfc822":
         inner = message.get_payload()
         part = inner[0] if isinstance(inner, list) and inner else None
-        return MailAttachment("message.eml", part.as_bytes()) if part is not None else None
+        return MailAttachment("message.eml", part.as_bytes()) if isinstance(part, Message) else None
     payload = message.get_payload(decode=True)
     if not isinstance(payload, bytes):
         return None
