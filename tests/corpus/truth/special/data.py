@@ -131,6 +131,12 @@ def files() -> Iterator[TruthFile]:
             fault="dialects of CSV",
         )
     yield TruthFile(
+        "open-quote.csv",
+        'Place,Remark\nAkershus,"never closed\nBodo,plain\nHamar,last row\n'.encode,
+        ("Akershus", "never closed", "Bodo", "plain", "Hamar", "last row"),
+        fault="dialects of CSV",
+    )
+    yield TruthFile(
         "draught.ipynb",
         _notebook,
         (
@@ -149,7 +155,7 @@ def files() -> Iterator[TruthFile]:
     yield TruthFile(
         "meeting.ics",
         lambda: messages.calendar("Pilots' meeting", description, "Quay 4, first floor"),
-        ("Pilots' meeting", *description.splitlines(), "Quay 4, first floor"),
+        ("Pilots' meeting", "Quay 4, first floor", *description.splitlines()),
         absent=("BEGIN:VEVENT", "PRODID", "\\,"),
         fault="folded lines",
     )

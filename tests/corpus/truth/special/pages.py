@@ -128,3 +128,23 @@ def files() -> Iterator[TruthFile]:
         ((("Crop", "Tonnes 2023", "Tonnes 2024"), ("Chestnut", "18", "21"), ("Rye", "7", "6")),),
         fault="merged heads",
     )
+    yield TruthFile(
+        "exponents.html",
+        lambda: _page(
+            _long("<p>The formula of water is H<sub>2</sub>O, and 10<sup>6</sup> drops fill 50&nbsp;litres.</p>")
+        ),
+        _around("The formula of water is", "drops fill 50 litres."),
+        absent=("<sub>", "<sup>", "106 drops"),
+        fault="exponents",
+    )
+    yield TruthFile(
+        "cards.html",
+        lambda: _page(
+            "<h1>Boats for hire</h1><div class='grid'>"
+            "<div><h2>Rowing boat</h2><p>Four seats</p><span>12 euro</span></div>"
+            "<div><h2>Kayak</h2><p>Two seats</p><span>18 euro</span></div></div><footer>Call 555 0142</footer>"
+        ),
+        ("Boats for hire", "Rowing boat", "Four seats", "12 euro", "Kayak", "Two seats", "18 euro"),
+        ("Boats for hire", "Rowing boat", "Kayak"),
+        fault="pages without an article",
+    )

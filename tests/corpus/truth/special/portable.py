@@ -136,6 +136,64 @@ def _watermarked(canvas: Canvas) -> None:
     canvas.restoreState()
 
 
+_SENTENCES = tuple(
+    f"In chapter {number} of the log the mate {verb} while the ship lay {place}, and the cook noted how much was left."
+    for number, (verb, place) in enumerate(
+        (verb, place)
+        for verb in (
+            "mended sails",
+            "counted barrels",
+            "wrote letters",
+            "fished for cod",
+            "taught knots",
+            "slept at noon",
+        )
+        for place in ("off Cadiz", "near Vigo", "in the Skagerrak", "below Reval", "at Sund", "before Bergen")
+    )
+)
+_RUNNING = "Log of the brig Adeline"
+
+
+def _flowing() -> bytes:
+    """Return paragraphs over several pages, with a running head and page numbers."""
+
+    def draw(canvas: Canvas, document: Canvas) -> None:
+        canvas.setFont("Helvetica", 9)
+        canvas.drawString(_LEFT, 810, _RUNNING)
+        canvas.drawCentredString(297, 30, f"Page {document.page} of 3")
+
+    return portable.build_pdf(
+        [part for text in _SENTENCES for part in portable.flowables(ParagraphNode(text * 2))], "", draw
+    )
+
+
+def _invoice(canvas: Canvas) -> None:
+    for page, (item, total) in enumerate(_ITEMS, 1):
+        _lines(canvas, ["Adler Pumps, Linz", f"Delivery {page}", item])
+        _lines(canvas, [f"Subtotal {total}"], top=46, left=400)
+        canvas.showPage()
+
+
+_ITEMS = (("Valve, brass", "1.204,00"), ("Hose, rubber", "318,50"), ("Motor, 3 kW", "2.990,00"))
+_LANGUAGES = (
+    "Η πόλη βρίσκεται δίπλα στη θάλασσα.",
+    "Поезд приходит в семь часов утра.",
+    "Příliš žluťoučký kůň úpěl ďábelské ódy.",
+    "Çiçekler bahçede sabah açıyor.",
+)
+
+
+def _multilingual(canvas: Canvas) -> None:
+    from matplotlib import get_data_path
+    from reportlab.pdfbase import pdfmetrics
+    from reportlab.pdfbase.ttfonts import TTFont
+
+    pdfmetrics.registerFont(TTFont("DejaVu", f"{get_data_path()}/fonts/ttf/DejaVuSans.ttf"))
+    canvas.setFont("DejaVu", 12)
+    for at, line in enumerate(_LANGUAGES):
+        canvas.drawString(_LEFT, _TOP - at * 30, line)
+
+
 _TITLE = "A long title about the migration of storks between the delta and the northern plains"
 _STORKS = "Storks follow the coast and rest for eleven days in the delta before they cross the sea."
 
@@ -225,3 +283,11 @@ def files() -> Iterator[TruthFile]:
         tables=(_WIDE.rows,),
         fault="ruled tables",
     )
+    yield TruthFile("log.pdf", _flowing, tuple(f"{text} {text}" for text in _SENTENCES), fault="paragraphs over pages")
+    yield TruthFile(
+        "invoice.pdf",
+        lambda: portable.canvas_pdf(_invoice),
+        tuple(text for item, total in _ITEMS for text in (item, f"Subtotal {total}")),
+        fault="balances at the edges of pages",
+    )
+    yield TruthFile("languages.pdf", lambda: portable.canvas_pdf(_multilingual), _LANGUAGES, fault="scripts")
