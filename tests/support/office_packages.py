@@ -44,7 +44,23 @@ def word(body: str, parts: Mapping[str, str] | None = None, *, strict: bool = Fa
         f'<Relationships xmlns="{_PACKAGE}/relationships"><Relationship Id="r1" Type="{_OFFICE}/officeDocument" '
         'Target="word/document.xml"/></Relationships>'
     )
+    files["[Content_Types].xml"] = _content_types(files)
     return package(files, strict=strict)
+
+
+def _content_types(files: Mapping[str, str]) -> str:
+    """Return the part that LibreOffice needs to open a Word file."""
+    media = "application/vnd.openxmlformats-officedocument.wordprocessingml"
+    kinds = {"word/document.xml": "document.main"} | {f"word/{kind}.xml": kind for kind in ("numbering", "styles")}
+    types = "".join(
+        f'<Override PartName="/{name}" ContentType="{media}.{kind}+xml"/>'
+        for name, kind in kinds.items()
+        if name in files
+    )
+    rels = "application/vnd.openxmlformats-package.relationships+xml"
+    defaults = f'<Default Extension="rels" ContentType="{rels}"/>'
+    defaults += '<Default Extension="xml" ContentType="application/xml"/>'
+    return f'<Types xmlns="{_PACKAGE}/content-types">{defaults}{types}</Types>'
 
 
 def package(files: Mapping[str, str], *, strict: bool = False) -> bytes:

@@ -24,6 +24,7 @@ from nearfield.corpus.extractors import REGISTRY, kind_of, suffix_of, zip_safety
 from nearfield.corpus.extractors.reader import ROW, DocumentReader
 from nearfield.corpus.extractors.reader import kind_of as kind_by_content
 from nearfield.errors import InputError, InputTooLong, MissingExtra
+from tests.corpus.truth.writers.office import open_document
 from tests.support import hostile_clients, sample_documents, sample_files
 from tests.support.paths import SHARED_FOLDER
 from tests.support.requirements import missing
@@ -128,6 +129,23 @@ SAMPLES: dict[str, tuple[str, bytes]] = {
     "docx": ("a.docx", sample_documents.docx(_write_docx)),
     "pptx": ("a.pptx", sample_documents.pptx(_write_pptx)),
     "xlsx": ("a.xlsx", sample_documents.xlsx({"Sheet": [["Item", "Price"], ["Tea", 3.5]]})),
+    "odt": ("a.odt", open_document("text", "<office:text><text:p>Text</text:p></office:text>")),
+    "ods": (
+        "a.ods",
+        open_document(
+            "spreadsheet",
+            '<office:spreadsheet><table:table table:name="Sheet"><table:table-row><table:table-cell>'
+            "<text:p>Tea</text:p></table:table-cell></table:table-row></table:table></office:spreadsheet>",
+        ),
+    ),
+    "odp": (
+        "a.odp",
+        open_document(
+            "presentation",
+            "<office:presentation><draw:page><draw:frame><draw:text-box><text:p>Text</text:p></draw:text-box></draw:frame>"
+            "</draw:page></office:presentation>",
+        ),
+    ),
     "eml": ("a.eml", sample_files.mail("A subject", "The text of a mail.", attachments={"a.txt": b"A file."})),
     "mbox": ("a.mbox", sample_files.mailbox([sample_files.mail("A subject", "The text of a mail.")])),
     "notebook": ("a.ipynb", sample_files.notebook([{"cell_type": "markdown", "source": "# A title\n\nText."}])),

@@ -30,6 +30,9 @@ REGISTRY = Registry(
         "docx": "nearfield.corpus.extractors.docx:DocxExtractor",
         "pptx": "nearfield.corpus.extractors.pptx:PptxExtractor",
         "xlsx": "nearfield.corpus.extractors.xlsx:XlsxExtractor",
+        "odt": "nearfield.corpus.extractors.opendocument:OdtExtractor",
+        "ods": "nearfield.corpus.extractors.opendocument:OdsExtractor",
+        "odp": "nearfield.corpus.extractors.opendocument:OdpExtractor",
         "eml": "nearfield.corpus.extractors.messages.eml:EmlExtractor",
         "mbox": "nearfield.corpus.extractors.messages.eml:MboxExtractor",
         "notebook": "nearfield.corpus.extractors.notebook:NotebookExtractor",
@@ -38,7 +41,7 @@ REGISTRY = Registry(
         "contacts": "nearfield.corpus.extractors.calendar:ContactExtractor",
     },
     group="nearfield.extractors",
-    extras=dict.fromkeys(("html", "pdf", "docx", "pptx", "xlsx", "eml", "mbox", "epub"), "corpus"),
+    extras=dict.fromkeys(("html", "pdf", "docx", "pptx", "xlsx", "odt", "ods", "odp", "eml", "mbox", "epub"), "corpus"),
 )
 
 

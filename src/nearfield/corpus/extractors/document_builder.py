@@ -29,8 +29,8 @@ class DocumentBuilder:
 
     def add(self, text: str, kind: BlockKind = "paragraph", *, page: int | None = None, markup: str = "") -> None:
         """Add a block after ``markup``; one without text is left out."""
-        text = text.strip("\n")
-        if text.strip():
+        text = text.strip("\n").rstrip()
+        if text:
             self._put(text, Block(0, 0, kind, page=page), markup)
 
     def heading(self, text: str, level: int, *, page: int | None = None, marked: bool = True) -> None:

@@ -51,7 +51,7 @@ class PptxExtractor(Extractor):
         links = package.relationships(main)
         slides = next((item for item in root if local_name(item) == "sldIdLst"), ())
         for number, slide in enumerate(slides, 1):
-            # It has two ids: one of its own, and one of the relationship.
+            # It has two ids: that of the slide, and that of the relationship.
             ids = [value for key, value in slide.attrib.items() if key.startswith("{")]
             link = links.get(ids[0] if ids else "")
             if link is not None:
@@ -127,13 +127,13 @@ class _SlideWriter:
 
     def _put_drawing(self, shape: Element, part: str, number: int) -> None:
         """Add a chart, a diagram, an embedded object or a picture."""
-        found = False
+        has_object = False
         for item in descendants(shape, "chart", "relIds", "oleObj"):
             kind = {"chart": "chart", "relIds": "diagram"}.get(local_name(item), "object")
             value = attribute(item, "dm" if kind == "diagram" else "id")
             self.drawings.put(self.builder, Extra(kind, value), part, number)
-            found = True
-        self._put_description(shape, number, is_picture=local_name(shape) == "pic" and not found)
+            has_object = True
+        self._put_description(shape, number, is_picture=local_name(shape) == "pic" and not has_object)
 
     def _put_description(self, shape: Element, number: int, *, is_picture: bool) -> None:
         """Add the description of a shape; a picture without one is stated, unless it is only decoration."""

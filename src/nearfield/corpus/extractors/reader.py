@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import PurePosixPath
 
 from nearfield.corpus import extractors
@@ -16,7 +17,11 @@ _IN_PROCESS = 2**18
 #: Stands for the extractor's name of a table's row.
 ROW = "row"
 #: Extractors of files that are recognised by content, whatever their names.
-_BINARY = ("pdf", "docx", "pptx", "xlsx")
+_BINARY = ("pdf", "docx", "pptx", "xlsx", "odt", "ods", "odp")
+#: Extractors of OpenDocument files by the last words of their media types.
+_OPEN_DOCUMENT = {"text": "odt", "spreadsheet": "ods", "presentation": "odp", "graphics": "odp"}
+#: The media type of an OpenDocument file, which is its first entry, uncompressed.
+_MIMETYPE = re.compile(rb"application/vnd\.oasis\.opendocument\.([a-z]+)")
 
 
 class DocumentReader:
@@ -108,4 +113,8 @@ def _office(data: bytes, name: str) -> str | None:
     except InputError:  # the extractor for its name reports the error
         return None
     folders = {"word/document.xml": "docx", "ppt/presentation.xml": "pptx", "xl/workbook.xml": "xlsx"}
-    return next((kind for file, kind in folders.items() if file in files), None)
+    kind = next((kind for file, kind in folders.items() if file in files), None)
+    if kind is None and "mimetype" in files:
+        media = _MIMETYPE.search(data[:200])
+        return _OPEN_DOCUMENT.get(media[1].decode()) if media else None
+    return kind
