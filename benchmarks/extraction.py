@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -34,7 +35,8 @@ from tests.corpus.truth.catalogue import libreoffice_files, truth_files
 from tests.corpus.truth.model import TruthFile
 from tests.corpus.truth.score import TruthScore, score_document, score_markdown
 
-RESULTS = Path(__file__).parent / "results" / "extraction.json"
+ROOT = Path(__file__).resolve().parents[1]
+RESULTS = ROOT / "benchmarks/results/extraction.json"
 #: Formats of a row of the table, by suffix.
 GROUPS = {
     "PDF": ("pdf",),
@@ -63,7 +65,11 @@ def measure(libraries: Iterable[str], python: str) -> dict[str, Any]:
         for library in libraries:
             program = sys.executable if library == "nearfield" else python
             command = [program, str(Path(__file__).with_name("extraction_worker.py")), library, name]
-            done = subprocess.run(command, capture_output=True, text=True, timeout=_TIMEOUT, check=False)
+            paths = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
+            environment = os.environ | {"PYTHONPATH": paths} if library == "nearfield" else None
+            done = subprocess.run(
+                command, capture_output=True, text=True, timeout=_TIMEOUT, check=False, env=environment
+            )
             if done.returncode:
                 print(f"{library}: {done.stderr.strip().splitlines()[-1:]}", file=sys.stderr)
                 continue

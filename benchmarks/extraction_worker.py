@@ -147,12 +147,12 @@ def _calamine() -> Callable[[Path], str]:
 
 
 def _nearfield() -> Callable[[Path], dict[str, Any]]:
-    extractors = importlib.import_module("nearfield.corpus.extractors")
-    reader = importlib.import_module("nearfield.corpus.extractors.reader")
+    formats = importlib.import_module("tools.formats")
+    truth = importlib.import_module("tests.corpus.truth.model").TruthFile
 
     def extract(path: Path) -> dict[str, Any]:
-        data = path.read_bytes()
-        document = extractors.REGISTRY.load(reader.kind_of(data, path.name))().extract(data, path.name)
+        documents = [document for _, document in formats.read_documents(truth(path.name, path.read_bytes, ()))]
+        document = formats.join_documents([formats.clean(document).document for document in documents])
         blocks = [(block.start, block.end, block.kind, block.level) for block in document.blocks]
         return {"text": document.text, "title": document.title, "blocks": blocks}
 

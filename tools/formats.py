@@ -9,16 +9,18 @@ from __future__ import annotations
 
 import argparse
 import sys
+import tempfile
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from nearfield.corpus.document import Document
+from nearfield.corpus.document import Document, NamedBytes
 from nearfield.corpus.extractors import REGISTRY
 from nearfield.corpus.extractors.reader import kind_of
-from nearfield.corpus.indexing.cleaning.document_cleaner import without_markup
-from nearfield.errors import NearfieldError
+from nearfield.corpus.indexing.cleaning.document_cleaner import clean
+from nearfield.corpus.sources.files import FileSource
+from nearfield.errors import InputError, NearfieldError
 from tests.corpus.truth.catalogue import libreoffice_files, truth_files
 from tests.corpus.truth.model import TruthFile
 from tests.corpus.truth.score import TruthScore, mean_score, score_document
@@ -75,16 +77,49 @@ class FileResult:
 
 
 def measure(file: TruthFile) -> FileResult:
-    """Return the scores of a file, which is read in this process."""
-    data = file.build()
-    extractor = ""
+    """Return the scores of a file, which is read as a file in a folder, and cleaned as before it is chunked."""
     try:
-        extractor = kind_of(data, file.name)
-        document = REGISTRY.load(extractor)().extract(data, file.name)
+        documents = list(read_documents(file))
     except NearfieldError as error:
-        return FileResult(file, extractor, error=str(error))
-    document = without_markup(document)
-    return FileResult(file, extractor, document, score_document(document, file))
+        return FileResult(file, error=str(error))
+    names = ", ".join(sorted({name for name, _ in documents}))
+    document = join_documents([clean(document).document for _, document in documents])
+    return FileResult(file, names, document, score_document(document, file))
+
+
+def read_documents(file: TruthFile) -> Iterator[tuple[str, Document]]:
+    """Yield the documents of a file, several if it is an archive or a mailbox, each with its extractor's name.
+
+    Raises:
+        InputError: the file is not read.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder, file.name).write_bytes(file.build())
+        source = FileSource(folder)
+        items = list(source.items())
+        for item in items:
+            data = item.read()
+            if isinstance(data, Document):
+                yield "row", data
+                continue
+            name = data.name if isinstance(data, NamedBytes) else item.name
+            extractor = kind_of(data, name)
+            yield extractor, REGISTRY.load(extractor)().extract(data, name)
+        if not items:
+            raise InputError(", ".join(reason for _, reason in source.skipped) or "no documents")
+
+
+def join_documents(documents: Sequence[Document]) -> Document:
+    """Return one document with the texts and blocks of all."""
+    if len(documents) == 1:
+        return documents[0]
+    text, blocks = "", []
+    for document in documents:
+        start = len(text) + 2
+        text += f"\n\n{document.text}"
+        blocks += [replace(block, start=block.start + start, end=block.end + start) for block in document.blocks]
+    titles = " ".join(document.title for document in documents)
+    return Document(text, tuple(blocks), titles)
 
 
 def render_page() -> str:
