@@ -802,11 +802,14 @@ def test_a_file_that_can_be_read_again_has_no_error_any_more(
         collection.documents(state="faild")
 
 
-def test_progress_counts_what_did_not_change(collection: Collection, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_progress_counts_what_did_not_change(
+    collection: Collection, files: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (files / "new.txt").write_text("Search the mat for a passage.", encoding="utf-8")
     counted: list[int] = []
     monkeypatch.setattr(Progress, "advance", lambda self, texts, tokens: counted.append(texts))
     collection.index()
-    assert sum(counted) == 3
+    assert sum(counted) == 4
 
 
 def test_a_dry_run_reports_and_writes_nothing(

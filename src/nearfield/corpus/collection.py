@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import re
 import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -18,10 +18,13 @@ from nearfield.corpus.answering.chat_client import ChatEndpoint
 from nearfield.corpus.collection_models import ModelProvider, RerankerOf
 from nearfield.corpus.config import CollectionConfig, merge_config, parse_config
 from nearfield.corpus.directory import CollectionDirectory, create_collection, home, list_collections
-from nearfield.corpus.features import EncoderOf, Feature, build_features, table_from_dict
+from nearfield.corpus.features import EncoderOf, Feature, build_features
 from nearfield.corpus.indexing import integrity
+from nearfield.corpus.indexing.context import DEFAULT_OPTIONS, IndexOptions
 from nearfield.corpus.indexing.indexer import Indexer, drop_unused, open_sources, own_folders
+from nearfield.corpus.indexing.quick_check import find_nothing_to_do, record_settled
 from nearfield.corpus.indexing.report import IndexReport
+from nearfield.corpus.manifest.collection_info import collection_info, hide_password
 from nearfield.corpus.manifest.document_info import DocumentInfo, join_chunks
 from nearfield.corpus.manifest.manifest import Manifest
 from nearfield.corpus.manifest.vector_tables import VectorTables
@@ -39,10 +42,10 @@ __all__ = ["Collection", "DocumentInfo", "home", "list_collections"]
 _IDS_OF_SOURCE = "SELECT id FROM documents WHERE source = ?"
 
 
-class Collection:
+class Collection(AbstractContextManager["Collection"]):
     """An open collection. Use ``create``, ``open`` or ``ensure``.
 
-    Several processes may search it while one indexes it. A second writer is refused (CollectionBusy).
+    Several processes may search it while one indexes it; a second writer is refused (CollectionBusy).
     """
 
     def __init__(
@@ -68,7 +71,20 @@ class Collection:
             raise self.folder.dropped()
         self.manifest = Manifest(path, write_lock=self.folder.write_lock)
         self.config: CollectionConfig = parse_config(self.manifest.get("config", {}))
-        self.store: Store = stores.connect(self.address)
+        self._store: Store | None = None
+
+    @property
+    def store(self) -> Store:
+        """Its store, which is opened when it is first needed."""
+        with self._lock:
+            if self._store is None:
+                self._store = stores.connect(self.address)
+            return self._store
+
+    def _close_store(self) -> None:
+        store, self._store = self._store, None
+        if store is not None:
+            store.close()
 
     # -- create and open ---------------------------------------------------------------------------------------
 
@@ -135,10 +151,12 @@ class Collection:
             InputError: the definition is wrong, or names another store (use ``move``).
         """
         config = merge_config(self.config, told)
+        if config == self.config:
+            return
         if config.store != self.config.store and self.manifest.vector_tables():
-            target = _hide_password(config.store or self.folder.address)
+            target = hide_password(config.store or self.folder.address)
             raise InputError(
-                f"The vectors of collection {self.name!r} are in {_hide_password(self.address)}. To move them: "
+                f"The vectors of collection {self.name!r} are in {hide_password(self.address)}. To move them: "
                 f"nearfield collections move {self.name} {target}"
             )
         with self.folder.write_lock():
@@ -160,8 +178,7 @@ class Collection:
         self.config = config
         self.release()
         if store_changed:
-            self.store.close()
-            self.store = stores.connect(self.address)
+            self._close_store()
 
     def release(self) -> None:
         """Release the models; the next search requests them again. For callers that lend models."""
@@ -176,12 +193,9 @@ class Collection:
     def close(self) -> None:
         """Close the manifest and the store. Models that others use stay loaded."""
         self.manifest.close()
-        self.store.close()
+        self._close_store()
         self._models.close()
         self.release()
-
-    def __enter__(self) -> Collection:
-        return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
@@ -189,8 +203,7 @@ class Collection:
     @property
     def features(self) -> dict[str, Feature]:
         """The features by name, with their models."""
-        if self._features is None:
-            self._features = self._features_for(self.config)
+        self._features = self._features or self._features_for(self.config)
         return self._features
 
     # -- indexing ----------------------------------------------------------------------------------------------
@@ -212,8 +225,8 @@ class Collection:
             dry_run: report what would be done, and write nothing.
             shown: show a progress bar.
             retry_failed: process unchanged documents again that failed before.
-            allow_removal: remove deleted documents also if they are most of a source's. Otherwise they stay, because
-                the folder may be emptied by mistake or not mounted, and the report has them in ``held_removals``.
+            allow_removal: remove deleted documents also if they are most of a source's. Otherwise the report has them
+                in ``held_removals``: the folder may not be mounted.
 
         Raises:
             CollectionBusy: another process indexes it.
@@ -227,7 +240,7 @@ class Collection:
         with self.folder.write_lock():
             for source in piped:
                 InlineSource(self.manifest).add_from(source)
-            return self._index(shown=shown, retry_failed=retry_failed, allow_removal=allow_removal)
+            return self._index(None, IndexOptions(shown, retry_failed, allow_removal))
 
     def plan(
         self,
@@ -243,43 +256,47 @@ class Collection:
         piped, added = split_piped(sources)
         config = merge_config(self.config, {**(told or {}), **({"sources": added} if added else {})})
         indexer = Indexer(self.folder, config, self.manifest, self.store, self._features_for(config))
-        return indexer.plan(piped, retry_failed=retry_failed)
+        return indexer.plan(piped, IndexOptions(retry_failed=retry_failed))
 
     def _indexer(self) -> Indexer:
         return Indexer(self.folder, self.config, self.manifest, self.store, self.features)
 
-    def _index(
-        self,
-        sources: Sequence[Source] | None = None,
-        *,
-        shown: bool = False,
-        retry_failed: bool = False,
-        allow_removal: bool = False,
-    ) -> IndexReport:
+    def _index(self, sources: Sequence[Source] | None = None, options: IndexOptions = DEFAULT_OPTIONS) -> IndexReport:
         started = time.perf_counter()
-        report = self._indexer().run(sources, shown=shown, retry_failed=retry_failed, allow_removal=allow_removal)
+        # Lent or loaded models may differ from those of the last run: they are compared in a run.
+        if sources is None and self._features is None and not self._models.are_lent:
+            idle = find_nothing_to_do(self.name, self.manifest, self.config, self._open_sources(), options)
+            if idle is not None:
+                return idle
+        features = self.features
+        report = self._indexer().run(sources, options)
         report.seconds = time.perf_counter() - started
         if self.folder.current_manifest() == self.manifest.path.name:
             self.release()
-            return report
-        self.manifest.close()
-        self._reopen()
-        drop_unused(self.folder, self._vector_tables())
+        else:
+            self.manifest.close()
+            self._reopen()
+            drop_unused(self.folder, self._vector_tables())
+        if not report.held_back and not self._models.are_lent:
+            record_settled(self.manifest, self.config, features.values())
         return report
 
     def _reopen(self) -> None:
         self.release()
-        self.store.close()
+        self._close_store()
         self._open()
 
     def watched(self) -> list[str]:
         """Return the paths to watch for changes of its sources."""
-        sources = open_sources(self.config, self.manifest, self.own_folders())
-        return sorted({path for source in sources for path in source.watch()})
+        return sorted({path for source in self._open_sources() for path in source.watch()})
+
+    def _open_sources(self) -> list[Source]:
+        return open_sources(self.config, self.manifest, self.own_folders())
 
     def own_folders(self) -> list[Path]:
         """Return the folders that the collection and its store write to: what changes there is no document."""
-        return own_folders(self.folder, self.store)
+        # By default, its files are in the collection's folder, and opening it takes seconds.
+        return own_folders(self.folder, self.store if self.config.store else None)
 
     # -- documents ---------------------------------------------------------------------------------------------
 
@@ -295,7 +312,7 @@ class Collection:
             added = list(documents)
             InlineSource(self.manifest).add(added, self.config.fields)
             source = InlineSource(self.manifest, only=[document["id"] for document in added])
-            return self._index([source], shown=shown)
+            return self._index([source], IndexOptions(shown))
 
     def remove(self, documents: Sequence[str]) -> int:
         """Remove documents by id, or by the id that ``put`` used; return the number of removed documents.
@@ -348,9 +365,7 @@ class Collection:
 
     def text(self, document: str) -> str:
         """Return a document's text, joined from its chunks, near-duplicates included."""
-        key = self.document(document).id
-        duplicates = [duplicate.chunk for duplicate in self.manifest.duplicates(key)]
-        return join_chunks([*self.manifest.chunks(key), *duplicates])
+        return join_chunks(self.manifest.all_chunks(self.document(document).id))
 
     # -- searching ---------------------------------------------------------------------------------------------
 
@@ -418,18 +433,7 @@ class Collection:
     def info(self) -> dict[str, Any]:
         """Return the definition, counts, states, and sizes of vector tables, as JSON data."""
         self._refresh()
-        tables = []
-        for table in self.manifest.vector_tables():
-            size = self.store.size(table_from_dict(table.described))
-            tables.append({"feature": table.feature, "state": table.state, "bytes": size, **table.space})
-        return {
-            "name": self.name,
-            "store": _hide_password(self.address),
-            "definition": {**self.config.to_dict(), "store": _hide_password(self.config.store)},
-            "states": self.manifest.states(),
-            **self.manifest.counts(),
-            "tables": tables,
-        }
+        return collection_info(self.name, self.address, self.config, self.manifest, self.store)
 
     def verify(self, *, sample: int = 100) -> dict[str, Any]:
         """Compare manifest and store chunk by chunk, and compute ``sample`` vectors again to compare them.
@@ -494,7 +498,3 @@ class Collection:
 
     def _vector_tables(self) -> VectorTables:
         return VectorTables(self.name, self.manifest, self.store, self.config.all_fields)
-
-
-def _hide_password(address: str) -> str:
-    return re.sub(r"(?<=://)([^/@:]*):[^/@]*@", r"\1:***@", address)

@@ -27,6 +27,11 @@ class ModelProvider:
         self._encoders: dict[str, Encoder] = {}
         self._rerankers: dict[str, Reranker] = {}
 
+    @property
+    def are_lent(self) -> bool:
+        """Whether the caller lends encoders, so that the provider loads none."""
+        return self._encoder_of is not None
+
     def encoder(self, model: str, *, accept_license: bool = False) -> Encoder:
         """Return an encoder; ``accept_license`` allows models whose license restricts their use."""
         if self._encoder_of is not None:

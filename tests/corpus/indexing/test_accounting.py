@@ -6,10 +6,12 @@ import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from nearfield.corpus.collection import Collection
+from nearfield.corpus.collection_models import ModelProvider
 from nearfield.corpus.document import Document, Loss
 from nearfield.corpus.extractors.text import TextExtractor
 from nearfield.corpus.indexing.accounting import WordCount, account
@@ -251,3 +253,62 @@ def test_an_empty_folder_is_named(collection: Collection, files: Path) -> None:
 def test_an_unknown_state_is_refused(collection: Collection) -> None:
     with pytest.raises(InputError, match="partial"):
         collection.documents(state="parital")
+
+
+# -- runs with nothing to do -----------------------------------------------------------------------------------------
+
+
+def reopened(collection: Collection, monkeypatch: pytest.MonkeyPatch) -> tuple[Collection, list[str]]:
+    """Return the collection, opened again, and a list to which each model is added that is loaded."""
+    loaded: list[str] = []
+    encoder = ModelProvider.encoder
+
+    def spy(self: ModelProvider, model: str, **options: Any) -> Any:
+        loaded.append(model)
+        return encoder(self, model, **options)
+
+    monkeypatch.setattr(ModelProvider, "encoder", spy)
+    return Collection.open(collection.name), loaded
+
+
+def test_nothing_to_do_loads_no_model(collection: Collection, files: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_files(files, 3)
+    (files / "bad.txt").write_bytes(b"\x00\xff\xfe\x00 no text \x00\x01\x02")
+    (files / "sound.mp3").write_bytes(b"ID3")
+    collection.put([{"id": "a", "text": "Hello world, search the red mat."}])
+    first = collection.index([parse_source(str(files))])
+    again, loaded = reopened(collection, monkeypatch)
+    with again:
+        report = again.index()
+        assert (report.unchanged, report.failed, report.skipped) == (4, 1, 1)
+        assert report.failures == first.failures
+        assert loaded == []
+        again.index([parse_source(str(files))])
+        assert loaded == [], "the source is known"
+
+
+@pytest.mark.parametrize("change", ["new", "changed", "removed", "retry", "definition", "model", "unfinished"])
+def test_whatever_is_to_be_done_is_done(
+    change: str, collection: Collection, files: Path, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_files(files, 4)
+    (files / "bad.txt").write_bytes(b"\x00\xff\xfe\x00 no text \x00\x01\x02")
+    collection.index([parse_source(str(files))])
+    if change in ("new", "changed"):
+        path = files / ("0.txt" if change == "changed" else "new.txt")
+        path.write_text("The dog said hello to the blue world.", encoding="utf-8")
+    elif change == "removed":
+        (files / "0.txt").unlink()
+    elif change == "definition":
+        collection.manifest.set("config", {**collection.config.to_dict(), "chunks": {"tokens": 12}})
+    elif change == "model":
+        (model / "added.txt").write_text("x", encoding="utf-8")
+    elif change == "unfinished":
+        collection.manifest.set_state([f"files:{files}#0.txt"], "writing")
+    again, loaded = reopened(collection, monkeypatch)
+    with again:
+        report = again.index(retry_failed=change == "retry")
+    assert loaded
+    counts = {"new": report.new, "changed": report.changed, "removed": report.removed, "definition": report.new}
+    assert counts.get(change, 1) == (5 if change == "definition" else 1)
+    assert report.failed == 1

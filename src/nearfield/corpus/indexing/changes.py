@@ -16,7 +16,6 @@ from nearfield.corpus.indexing.context import UNREADABLE, IndexContext
 from nearfield.corpus.indexing.document_task import DocumentTask, ItemContent, document_version
 from nearfield.corpus.manifest.records import DocumentRecord
 from nearfield.corpus.sources import Source
-from nearfield.corpus.sources.inline import InlineSource
 
 #: Documents of a source in the sample for boilerplate detection.
 _SAMPLE_SIZE = 400
@@ -34,18 +33,9 @@ _MAX_REMOVED_SHARE, _MAX_REMOVED, _MAX_ALL_REMOVED = 0.5, 5, 2
 class ChangeDetector:
     """Finds the new, changed, unchanged and removed documents of some sources, and counts them in the report."""
 
-    def __init__(
-        self,
-        context: IndexContext,
-        sources: Sequence[Source],
-        reader: DocumentReader,
-        *,
-        retry_failed: bool,
-        allow_removal: bool = False,
-    ) -> None:
+    def __init__(self, context: IndexContext, sources: Sequence[Source], reader: DocumentReader) -> None:
         self._context, self._manifest, self._report = context, context.manifest, context.report
-        self._sources, self._reader, self._retry_failed = sources, reader, retry_failed
-        self._allow_removal = allow_removal
+        self._sources, self._reader, self._options = sources, reader, context.options
         self._chunking = context.chunk_stage.identity()
         #: Sources that were listed completely.
         self._complete: list[str] = []
@@ -72,8 +62,6 @@ class ChangeDetector:
                 drawn = [item for _, _, item in sorted(sample, key=lambda entry: entry[1])]
                 documents = [document for item in drawn for document in self._read_sampled(source, item)]
                 detect_boilerplate(self._manifest, source.name, documents)
-            for name, reason in source.skipped:
-                self._report.skip(name, reason)
         for source in self._sources:
             lines = self._manifest.boilerplate(source.name) or []
             self._report.dropped_lines += [(line, share) for line, share, _ in lines[:_MAX_NAMED_LINES]]
@@ -113,8 +101,7 @@ class ChangeDetector:
                 self._report.unlisted.append(source.name)
                 continue
             self._manifest.flush_listed()
-            if not listed and source.kind != InlineSource.kind:
-                self._report.empty_sources.append(source.name)
+            self._report.add_listing(source, listed)
             if source.whole:
                 self._complete.append(source.name)
 
@@ -131,7 +118,7 @@ class ChangeDetector:
         except UNREADABLE as error:
             self._record_unreadable(document, source, item, old, error)
             return None
-        digest = _digest(content.data, item)
+        digest = content_digest(content.data, item)
         if settled is not None and settled.digest == digest:
             # It was read now, so that an earlier error of reading it is over.
             current = replace(settled, stamp=item.stamp, error=settled.error if settled.state == "failed" else "")
@@ -154,7 +141,7 @@ class ChangeDetector:
         return DocumentTask(record, True, self._context.table_names, old is not None, content)
 
     def _is_settled(self, record: DocumentRecord) -> bool:
-        return record.state in ("done", "stale") or (record.state == "failed" and not self._retry_failed)
+        return record.state in ("done", "stale") or (record.state == "failed" and not self._options.retry_failed)
 
     def _count_same(self, record: DocumentRecord) -> None:
         """Count a document whose content did not change; ``incomplete`` yields those that a new table lacks."""
@@ -163,12 +150,7 @@ class ChangeDetector:
                 self._count("completed")
             return
         self._context.progress.advance(1, 0)
-        if record.state == "failed":
-            self._report.fail(record.id, record.error)
-            return
-        self._count("unchanged")
-        if record.partial:
-            self._report.add_partial(record)
+        self._report.add_unchanged(record)
 
     def _missing_tables(self, record: DocumentRecord) -> list[str]:
         return self._manifest.tables_without(self._context.table_names, record.id, record.version)
@@ -187,7 +169,7 @@ class ChangeDetector:
         failed = DocumentRecord(document, source.name, item.key, item.name, "", "", state="failed", error=str(error))
         self._manifest.save([failed])
 
-    def _count(self, counter: Literal["new", "changed", "unchanged", "completed"]) -> None:
+    def _count(self, counter: Literal["new", "changed", "completed"]) -> None:
         setattr(self._report, counter, getattr(self._report, counter) + 1)
 
     def incomplete(self) -> Iterator[DocumentTask]:
@@ -211,9 +193,7 @@ class ChangeDetector:
             if record is None:
                 continue
             task = DocumentTask(record, True, self._context.table_names, in_store=True)
-            duplicates = [duplicate.chunk for duplicate in self._manifest.duplicates(document)]
-            chunks = [*self._manifest.chunks(document), *duplicates]
-            task.chunks = sorted(chunks, key=lambda chunk: chunk.ordinal)
+            task.chunks = self._manifest.all_chunks(document)
             yield task
 
     def missing(self) -> Iterator[list[str]]:
@@ -224,7 +204,7 @@ class ChangeDetector:
         """
         for source in self._complete:
             gone, total = self._manifest.count_not_listed(source)
-            if not self._allow_removal and is_suspicious_removal(gone, total):
+            if not self._options.allow_removal and is_suspicious_removal(gone, total):
                 self._report.held_removals.append((source, gone, total))
                 continue
             while part := self._manifest.not_listed(source, _REMOVED_PER_BATCH):
@@ -246,7 +226,7 @@ def _add_to_sample(sample: list[tuple[int, int, SourceItem]], number: int, item:
     (heapq.heappush if len(sample) < _SAMPLE_SIZE else heapq.heappushpop)(sample, (rank, number, item))
 
 
-def _digest(data: bytes | Document, item: SourceItem) -> str:
+def content_digest(data: bytes | Document, item: SourceItem) -> str:
     """Return the digest of an item's content, name and values for filters."""
     content = data.digest() if isinstance(data, Document) else hashlib.sha256(data).hexdigest()
     meta = json.dumps(sorted(item.meta.items()), default=str)

@@ -25,6 +25,18 @@ UNREADABLE = (NearfieldError, OSError)
 T = TypeVar("T")
 
 
+@dataclass(frozen=True)
+class IndexOptions:
+    """Options of an index run, as for ``Collection.index``."""
+
+    shown: bool = False
+    retry_failed: bool = False
+    allow_removal: bool = False
+
+
+DEFAULT_OPTIONS = IndexOptions()
+
+
 @dataclass
 class IndexContext:
     """The collection that is indexed, and the report and progress bar of the run. ``tables`` are by feature."""
@@ -35,6 +47,7 @@ class IndexContext:
     store: Store
     chunk_stage: ChunkStage
     tables: dict[str, FeatureTable]
+    options: IndexOptions = DEFAULT_OPTIONS
     report: IndexReport = field(init=False)
     progress: Progress = field(default_factory=lambda: Progress(None, shown=False))
 

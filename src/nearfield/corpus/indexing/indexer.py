@@ -15,7 +15,7 @@ from nearfield.corpus.extractors.reader import DocumentReader
 from nearfield.corpus.features import Feature, FeatureTable, token_counter
 from nearfield.corpus.indexing.changes import is_suspicious_removal
 from nearfield.corpus.indexing.chunk_stage import ChunkStage
-from nearfield.corpus.indexing.context import IndexContext
+from nearfield.corpus.indexing.context import DEFAULT_OPTIONS, IndexContext, IndexOptions
 from nearfield.corpus.indexing.report import IndexReport
 from nearfield.corpus.indexing.run import IndexRun
 from nearfield.corpus.manifest.manifest import Manifest
@@ -51,14 +51,7 @@ class Indexer:
         self._folder, self._config = folder, config
         self._manifest, self._store, self._features = manifest, store, features
 
-    def run(
-        self,
-        sources: Sequence[Source] | None = None,
-        *,
-        shown: bool = False,
-        retry_failed: bool = False,
-        allow_removal: bool = False,
-    ) -> IndexReport:
+    def run(self, sources: Sequence[Source] | None = None, options: IndexOptions = DEFAULT_OPTIONS) -> IndexReport:
         """Index some sources, or all.
 
         If the settings for chunks have changed, all sources are indexed into a new manifest. It becomes the current one
@@ -66,19 +59,12 @@ class Indexer:
         """
         chunk_stage = self.chunk_stage()
         if self._needs_rebuild(chunk_stage):
-            return self._rebuild(chunk_stage.identity(), shown=shown, allow_removal=allow_removal)
+            return self._rebuild(chunk_stage.identity(), options)
         self._manifest.set(_CHUNKING, chunk_stage.identity())
         selected = self._sources(self._manifest) if sources is None else sources
-        return self._fill(
-            self._manifest,
-            chunk_stage,
-            selected,
-            shown=shown,
-            retry_failed=retry_failed,
-            allow_removal=allow_removal,
-        )
+        return self._fill(self._manifest, chunk_stage, selected, options)
 
-    def plan(self, piped: Sequence[Source] = (), *, retry_failed: bool = False) -> IndexReport:
+    def plan(self, piped: Sequence[Source] = (), options: IndexOptions = DEFAULT_OPTIONS) -> IndexReport:
         """Report what ``run`` would do with all sources and the piped documents; nothing is written."""
         with TemporaryDirectory() as place:
             manifest, chunk_stage = self._manifest, self.chunk_stage()
@@ -86,10 +72,10 @@ class Indexer:
                 # All documents would be read and embedded again: compare with an empty manifest.
                 manifest = directory.create_manifest(Path(place) / "manifest.db", self._config, uid="plan")
                 transfer.copy_table(self._manifest.connection, manifest, _INLINE_TABLE)
-            context = self._context(manifest, chunk_stage, self._tables(manifest).plan(self._features))
+            context = self._context(manifest, chunk_stage, self._tables(manifest).plan(self._features), options)
             with DocumentReader() as reader:
                 sources = [*self._sources(manifest), *piped]
-                report = IndexRun(context, sources, reader=reader, retry_failed=retry_failed).plan()
+                report = IndexRun(context, sources, reader=reader).plan()
             if manifest is not self._manifest:
                 manifest.close()
             return report
@@ -112,13 +98,13 @@ class Indexer:
     def _needs_rebuild(self, chunk_stage: ChunkStage) -> bool:
         return self._manifest.get(_CHUNKING) not in (None, chunk_stage.identity())
 
-    def _rebuild(self, identity: str, *, shown: bool, allow_removal: bool) -> IndexReport:
+    def _rebuild(self, identity: str, options: IndexOptions) -> IndexReport:
         """Index all sources into a new manifest, and make it the current one when it is complete."""
         path = self._folder.path / directory.next_manifest(self._manifest.path.name)
         manifest = self._shadow_manifest(path, identity)
         before, removals = self._manifest.count_by_source(), []
         try:
-            report = self._fill(manifest, self.chunk_stage(manifest), self._sources(manifest), shown=shown)
+            report = self._fill(manifest, self.chunk_stage(manifest), self._sources(manifest), options)
             removals = _suspicious_removals(before, manifest.count_by_source())
         finally:
             manifest.close()
@@ -129,7 +115,7 @@ class Indexer:
                 f"index again, or remove it: nearfield collections forget {self._folder.name} SOURCE"
             )
             return report
-        if removals and not allow_removal:
+        if removals and not options.allow_removal:
             report.held_removals = removals
             report.held_back = "Searches still use the old chunks, with all documents."
             return report
@@ -154,17 +140,13 @@ class Indexer:
         manifest: Manifest,
         chunk_stage: ChunkStage,
         sources: Sequence[Source],
-        *,
-        shown: bool,
-        retry_failed: bool = False,
-        allow_removal: bool = False,
+        options: IndexOptions,
     ) -> IndexReport:
         """Index into a manifest's vector tables; new tables then replace the old ones."""
         tables = self._tables(manifest).open(self._features)
         with DocumentReader() as reader:
-            context = self._context(manifest, chunk_stage, tables)
-            run = IndexRun(context, sources, reader=reader, retry_failed=retry_failed, allow_removal=allow_removal)
-            report = run.run(shown=shown)
+            context = self._context(manifest, chunk_stage, tables, options)
+            report = IndexRun(context, sources, reader=reader).run()
         for item in tables.values():
             self._store.index(item.table)
         manifest.activate([item.table.name for item in tables.values()])
@@ -177,8 +159,14 @@ class Indexer:
     def _tables(self, manifest: Manifest) -> VectorTables:
         return VectorTables(self._folder.name, manifest, self._store, self._config.all_fields)
 
-    def _context(self, manifest: Manifest, chunk_stage: ChunkStage, tables: dict[str, FeatureTable]) -> IndexContext:
-        return IndexContext(self._folder.name, self._config, manifest, self._store, chunk_stage, tables)
+    def _context(
+        self,
+        manifest: Manifest,
+        chunk_stage: ChunkStage,
+        tables: dict[str, FeatureTable],
+        options: IndexOptions = DEFAULT_OPTIONS,
+    ) -> IndexContext:
+        return IndexContext(self._folder.name, self._config, manifest, self._store, chunk_stage, tables, options)
 
 
 def _suspicious_removals(before: Mapping[str, int], after: Mapping[str, int]) -> list[tuple[str, int, int]]:
@@ -187,9 +175,9 @@ def _suspicious_removals(before: Mapping[str, int], after: Mapping[str, int]) ->
     return [entry for entry in missing if is_suspicious_removal(*entry[1:])]
 
 
-def own_folders(folder: CollectionDirectory, store: Store) -> list[Path]:
+def own_folders(folder: CollectionDirectory, store: Store | None) -> list[Path]:
     """Return the folders that a collection writes to. They contain no documents, even inside a source's folder."""
-    return [path.resolve() for path in (folder.path, store.folder) if path is not None]
+    return [path.resolve() for path in (folder.path, store.folder if store else None) if path is not None]
 
 
 def open_sources(config: CollectionConfig, manifest: Manifest, own: Sequence[Path]) -> list[Source]:

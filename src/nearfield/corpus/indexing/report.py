@@ -10,6 +10,7 @@ from typing import Any
 
 from nearfield.corpus.document import Loss
 from nearfield.corpus.manifest.records import DocumentRecord, kept_share
+from nearfield.corpus.sources import Source
 from nearfield.corpus.sources.unread_types import describe_skipped
 
 #: Maximum number of failures and skipped files that a report names; all are counted.
@@ -92,6 +93,22 @@ class IndexReport:
         self.skipped_reasons[reason] = self.skipped_reasons.get(reason, 0) + 1
         if len(self.skipped_files) < _MAX_NAMED:
             self.skipped_files.append((name, reason))
+
+    def add_unchanged(self, record: DocumentRecord) -> None:
+        """Count a document that did not change, with the error if it failed before."""
+        if record.state == "failed":
+            self.fail(record.id, record.error)
+            return
+        self.unchanged += 1
+        if record.partial:
+            self.add_partial(record)
+
+    def add_listing(self, source: Source, listed: int) -> None:
+        """Record what a source skipped, and whether it listed any documents."""
+        for name, reason in source.skipped:
+            self.skip(name, reason)
+        if not listed and source.whole and source.kind not in ("put", "stdin"):
+            self.empty_sources.append(source.name)
 
     def add_partial(self, record: DocumentRecord) -> None:
         """Count a document that lacks a part of its text."""

@@ -41,21 +41,13 @@ Stage = Callable[[Iterator[DocumentTask]], Iterator[DocumentTask]]
 class IndexRun:
     """One run over some sources. Each run needs a new instance."""
 
-    def __init__(
-        self,
-        context: IndexContext,
-        sources: Sequence[Source],
-        *,
-        reader: DocumentReader,
-        retry_failed: bool = False,
-        allow_removal: bool = False,
-    ) -> None:
+    def __init__(self, context: IndexContext, sources: Sequence[Source], *, reader: DocumentReader) -> None:
         self._context, self._manifest, self._reader = context, context.manifest, reader
         self.report = context.report
-        self._changes = ChangeDetector(context, sources, reader, retry_failed=retry_failed, allow_removal=allow_removal)
+        self._changes = ChangeDetector(context, sources, reader)
         self._writer = WriteStage(context)
 
-    def run(self, *, shown: bool = False) -> IndexReport:
+    def run(self) -> IndexReport:
         """Update the collection from its sources.
 
         Raises:
@@ -63,7 +55,8 @@ class IndexRun:
         """
         started = time.perf_counter()
         self._writer.recover()
-        with Progress(None, label=f"{self._context.name}: listing", unit="documents", shown=shown) as progress:
+        label, shown = f"{self._context.name}: listing", self._context.options.shown
+        with Progress(None, label=label, unit="documents", shown=shown) as progress:
             self._context.progress = progress
             progress.set_total(self._changes.prepare())
             progress.relabel(self._context.name)

@@ -397,6 +397,11 @@ class Manifest:
         rows = self.rows("SELECT kept_chunk, value FROM duplicates WHERE document = ? ORDER BY ordinal", (document,))
         return [DuplicateChunk(original, ChunkRecord(**json.loads(value))) for original, value in rows]
 
+    def all_chunks(self, document: str) -> list[ChunkRecord]:
+        """Return a document's chunks, near-duplicates included, in order."""
+        chunks = [*self.chunks(document), *(duplicate.chunk for duplicate in self.duplicates(document))]
+        return sorted(chunks, key=lambda chunk: chunk.ordinal)
+
     def duplicates_of(self, chunk: str) -> list[ChunkRecord]:
         """Return the near-duplicates of a chunk, in the order of their documents."""
         rows = self.rows("SELECT value FROM duplicates WHERE kept_chunk = ? ORDER BY document, ordinal", (chunk,))

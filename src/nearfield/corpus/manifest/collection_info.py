@@ -1,0 +1,34 @@
+"""The description of a collection: its definition, counts, and the sizes of its vector tables."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from nearfield.corpus.config import CollectionConfig
+from nearfield.corpus.features import table_from_dict
+from nearfield.corpus.manifest.manifest import Manifest
+from nearfield.stores import Store
+
+
+def collection_info(
+    name: str, address: str, config: CollectionConfig, manifest: Manifest, store: Store
+) -> dict[str, Any]:
+    """Return the definition, counts, states, and sizes of vector tables of a collection, as JSON data."""
+    tables = []
+    for table in manifest.vector_tables():
+        size = store.size(table_from_dict(table.described))
+        tables.append({"feature": table.feature, "state": table.state, "bytes": size, **table.space})
+    return {
+        "name": name,
+        "store": hide_password(address),
+        "definition": {**config.to_dict(), "store": hide_password(config.store)},
+        "states": manifest.states(),
+        **manifest.counts(),
+        "tables": tables,
+    }
+
+
+def hide_password(address: str) -> str:
+    """Return a store's address with asterisks in the place of its password."""
+    return re.sub(r"(?<=://)([^/@:]*):[^/@]*@", r"\1:***@", address)
