@@ -146,6 +146,7 @@ SAMPLES: dict[str, tuple[str, bytes]] = {
             "</draw:page></office:presentation>",
         ),
     ),
+    "rtf": ("a.rtf", rb"{\rtf1\ansi{\fonttbl{\f0 Arial;}}{\pard\outlinelevel0 Head\par}\pard Text\par}"),
     "eml": ("a.eml", sample_files.mail("A subject", "The text of a mail.", attachments={"a.txt": b"A file."})),
     "mbox": ("a.mbox", sample_files.mailbox([sample_files.mail("A subject", "The text of a mail.")])),
     "notebook": ("a.ipynb", sample_files.notebook([{"cell_type": "markdown", "source": "# A title\n\nText."}])),

@@ -33,6 +33,7 @@ REGISTRY = Registry(
         "odt": "nearfield.corpus.extractors.opendocument:OdtExtractor",
         "ods": "nearfield.corpus.extractors.opendocument:OdsExtractor",
         "odp": "nearfield.corpus.extractors.opendocument:OdpExtractor",
+        "rtf": "nearfield.corpus.extractors.rtf:RtfExtractor",
         "eml": "nearfield.corpus.extractors.messages.eml:EmlExtractor",
         "mbox": "nearfield.corpus.extractors.messages.eml:MboxExtractor",
         "notebook": "nearfield.corpus.extractors.notebook:NotebookExtractor",

@@ -17,7 +17,7 @@ _IN_PROCESS = 2**18
 #: Stands for the extractor's name of a table's row.
 ROW = "row"
 #: Extractors of files that are recognised by content, whatever their names.
-_BINARY = ("pdf", "docx", "pptx", "xlsx", "odt", "ods", "odp")
+_BINARY = ("pdf", "docx", "pptx", "xlsx", "odt", "ods", "odp", "rtf")
 #: Extractors of OpenDocument files by the last words of their media types.
 _OPEN_DOCUMENT = {"text": "odt", "spreadsheet": "ods", "presentation": "odp", "graphics": "odp"}
 #: The media type of an OpenDocument file, which is its first entry, uncompressed.
@@ -100,6 +100,8 @@ def _sniff(data: bytes, name: str) -> str | None:
     start = data[:1024].lstrip(b"\xef\xbb\xbf \t\r\n")
     if start.startswith(b"%PDF-"):
         return "pdf"
+    if start.startswith(b"{\\rtf"):
+        return "rtf"
     if data.startswith(ZIP):
         return _office(data, name)
     if data.startswith(OLD):
