@@ -1,0 +1,139 @@
+"""Extractor for PDF: the text of each page, its form values and notes, by PDFium (pypdfium2).
+
+``pages.py`` reads a page, ``segments.py`` its letters, ``annotations.py`` its forms and notes. ``layout.py`` finds the
+order of lines, tables and columns, ``paragraphs.py`` paragraphs and headings, ``plausibility.py`` damaged text.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
+
+from nearfield.corpus.document import Document, Loss
+from nearfield.corpus.extractors import Extractor
+from nearfield.corpus.extractors.document_builder import DocumentBuilder, markdown_table
+from nearfield.corpus.extractors.pdf.layout import PdfLine, PdfTable, lay_out
+from nearfield.corpus.extractors.pdf.pages import (
+    PdfPage,
+    attachments,
+    has_dynamic_form,
+    metadata,
+    open_pdf,
+    page_numbers,
+    read_pages,
+)
+from nearfield.corpus.extractors.pdf.paragraphs import (
+    HeadingRules,
+    Paragraph,
+    author_paragraphs,
+    count_forms,
+    join_lines,
+    paragraphs,
+    usual_style,
+)
+from nearfield.errors import InputError
+
+_FILE_NAME = re.compile(r"\.\w{2,5}$|^(untitled|microsoft \w+ - )", re.IGNORECASE)
+_OCR = "install nearfield[ocr] and set ocr = true in the collection's definition"
+
+
+class PdfExtractor(Extractor):
+    """PDF files. PDFium is not thread-safe: a process reads one at a time."""
+
+    suffixes: Mapping[str, str] = {".pdf": "application/pdf"}
+
+    def parse(self, data: bytes, name: str) -> Document:
+        """Return the text of all pages; those that cannot be read are losses."""
+        with closing(open_pdf(data, name)) as file:
+            properties = metadata(file)
+            losses = [*_file_losses(attachments(file), has_dynamic_form(file))]
+            pages = list(read_pages(file))
+        _require_text(pages, name)
+        builder = build(pages, properties["Author"])
+        builder.losses += [*_page_losses(pages), *losses]
+        builder.visible_words = sum(page.words for page in pages)
+        title = "" if _FILE_NAME.search(properties["Title"]) else properties["Title"]
+        meta = {"author": properties["Author"]} if properties["Author"] else {}
+        return builder.document("prose", title or builder.first_heading(), meta)
+
+
+def build(pages: Sequence[PdfPage], author: str = "") -> DocumentBuilder:
+    """Return the blocks of all pages."""
+    layouts = [(page, lay_out(page.segments)) for page in pages]
+    style = usual_style([item for _, items in layouts for item in items if isinstance(item, PdfLine)])
+    parts = [(page, list(paragraphs(items, style))) for page, items in layouts]
+    groups = [part for _, page_parts in parts for part in page_parts if not isinstance(part, PdfTable)]
+    rules, words = HeadingRules.from_paragraphs(groups, style), count_forms(groups)
+    first = next(([part for part in page_parts if not isinstance(part, PdfTable)] for _, page_parts in parts if page_parts), [])
+    authors = {id(first[at]) for at in author_paragraphs(first, rules, author)}
+    builder = DocumentBuilder()
+    for page, page_parts in parts:
+        for part in page_parts:
+            if isinstance(part, PdfTable):
+                builder.add(_table(part, words), "table", page=page.number)
+            elif id(part) not in authors and rules.is_heading(part):
+                builder.heading(_text(part, words), rules.level(part), page=page.number, marked=False)
+            else:
+                builder.add(_text(part, words), page=page.number)
+        for note in page.notes:
+            builder.add(note, page=page.number)
+    return builder
+
+
+def _text(group: Paragraph, words: Counter[str]) -> str:
+    return join_lines([line.text for line in group], words)
+
+
+def _table(table: PdfTable, words: Counter[str]) -> str:
+    return markdown_table([[join_lines(cell.split("\n"), words) for cell in row] for row in table.rows])
+
+
+# -- losses ----------------------------------------------------------------------------------------------------------
+
+
+def _require_text(pages: Sequence[PdfPage], name: str) -> None:
+    """Raise ``InputError`` if no page has a text."""
+    if any(segment.text.strip() for page in pages for segment in page.segments) or any(page.notes for page in pages):
+        return
+    if pages and all(page.state == "unreadable" for page in pages):
+        raise InputError(f"{name}: damaged: none of its {_pages(len(pages))} can be read.")
+    if any(page.needs_ocr for page in pages):
+        raise InputError(f"{name}: no text layer, only pictures of pages. They need OCR: {_OCR}.")
+    raise InputError(f"{name}: no text layer: its pages are empty.")
+
+
+def _page_losses(pages: Sequence[PdfPage]) -> Iterator[Loss]:
+    pictures = [page for page in pages if page.needs_ocr and not page.segments]
+    captions = [page for page in pages if page.needs_ocr and page.segments]
+    unreadable = [page for page in pages if page.state == "unreadable"]
+    damaged: dict[str, list[PdfPage]] = defaultdict(list)
+    for page in pages:
+        if page.damage:
+            damaged[page.damage].append(page)
+    if pictures:
+        reason = f"{_pages(len(pictures))} without text"
+        yield Loss(reason, pages=page_numbers(pictures), advice=f"Scanned pages need OCR: {_OCR}.")
+    if captions:
+        reason = f"{_pages(len(captions))} with a picture and few words"
+        yield Loss(reason, pages=page_numbers(captions), advice=f"If the pictures show text, use OCR: {_OCR}.")
+    for damage, group in damaged.items():
+        words, reason = sum(page.words for page in group), f"the text of {_pages(len(group))}, which looks damaged"
+        advice = 'Consider OCR: install nearfield[ocr] and set ocr = "damaged" in the collection\'s definition.'
+        yield Loss(f"{reason}: {damage}", words=words, pages=page_numbers(group), advice=advice)
+    if unreadable:
+        advice = "Open the file in a PDF viewer and save it again."
+        yield Loss(f"{_pages(len(unreadable))} that are damaged", pages=page_numbers(unreadable), advice=advice)
+
+
+def _file_losses(attached: int, dynamic: bool) -> Iterator[Loss]:
+    if attached:
+        reason = "1 attached file" if attached == 1 else f"{attached} attached files"
+        yield Loss(reason, advice="Save attached files beside the PDF, so that they are indexed too.")
+    if dynamic:
+        yield Loss("a form in XFA, which only Adobe's programs show", advice="Print the form into a new PDF.")
+
+
+def _pages(count: int) -> str:
+    return "1 page" if count == 1 else f"{count} pages"

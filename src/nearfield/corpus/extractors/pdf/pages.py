@@ -1,0 +1,190 @@
+"""The pages of a PDF file as PDFium reads them: text, form values and annotations, and pages that cannot be read."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from nearfield.corpus.extractors.pdf.annotations import (
+    complete,
+    count_visible,
+    draw,
+    note_texts,
+    place_values,
+    read_annotations,
+)
+from nearfield.corpus.extractors.pdf.plausibility import damage
+from nearfield.corpus.extractors.pdf.segments import HYPHEN, PdfSegment, read_segments
+from nearfield.corpus.word_count import count_words
+from nearfield.errors import InputError
+
+#: Variables with passwords to try, separated by commas, and with the path of a file of passwords, one per line.
+PASSWORDS, PASSWORD_FILE = "NEARFIELD_PDF_PASSWORDS", "NEARFIELD_PDF_PASSWORD_FILE"
+#: Words of a page below which its pictures are looked at, and the share of the page from which a picture is a scan.
+_FEW_WORDS, _SCAN = 20, 0.5
+#: Drawn shapes of a page without text from which they may be letters.
+_MANY_SHAPES = 40
+_LINE_BREAK = re.compile(rf"(?<=\w)(?:[{HYPHEN}\ufffe\u00ad]\s*|-\s*\n\s*)(?=\w)")
+
+#: Text that can be read; a scan, or drawn letters; nothing at all; a page that PDFium cannot read.
+PageState = Literal["text", "picture", "blank", "unreadable"]
+
+
+@dataclass(frozen=True)
+class PdfPage:
+    """A page: its segments in the order of the file, notes, the words that a reader sees.
+
+    ``number`` counts from 1. ``damage`` says what is wrong with its text; empty if it is plausible.
+    """
+
+    number: int
+    state: PageState
+    segments: tuple[PdfSegment, ...] = ()
+    notes: tuple[str, ...] = ()
+    words: int = 0
+    damage: str = ""
+
+    @property
+    def needs_ocr(self) -> bool:
+        """Whether its text can only be recognised from its picture. Pages with ``damage`` may be recognised too."""
+        return self.state == "picture"
+
+
+def open_pdf(data: bytes, name: str) -> Any:
+    """Open a PDF, with the first of the known passwords that fits.
+
+    Raises:
+        InputError: the file has another password, or is damaged.
+    """
+    from pypdfium2 import PdfDocument, PdfiumError
+
+    # It reports forms that only Adobe's programs show; the document's losses name them.
+    logging.getLogger("pypdfium2").setLevel(logging.CRITICAL)
+    passwords = ["", *known_passwords()]
+    for password in passwords:
+        try:
+            return PdfDocument(data, password=password or None)
+        except PdfiumError as error:
+            if "assword" not in str(error):
+                raise InputError(f"{name}: damaged, or not a PDF file.") from error
+    tried = f" {len(passwords) - 1} passwords were tried." if len(passwords) > 1 else ""
+    raise InputError(
+        f"{name}: encrypted with a password.{tried} Save it without one, or set {PASSWORDS} or {PASSWORD_FILE}."
+    )
+
+
+def known_passwords() -> list[str]:
+    """Return the passwords to try, from the environment and from the file of passwords.
+
+    Raises:
+        InputError: the file of passwords cannot be read.
+    """
+    passwords = os.environ.get(PASSWORDS, "").split(",")
+    path = os.environ.get(PASSWORD_FILE, "")
+    if path:
+        try:
+            passwords += Path(path).read_text(encoding="utf-8").splitlines()
+        except (OSError, UnicodeDecodeError) as error:
+            raise InputError(f"{PASSWORD_FILE}: {path} cannot be read.") from error
+    return [password for password in dict.fromkeys(passwords) if password]
+
+
+def read_pages(file: Any) -> Iterator[PdfPage]:
+    """Yield the pages of a file; those that PDFium cannot read are ``unreadable``."""
+    form = _form(file)
+    for index in range(len(file)):
+        try:
+            yield _read_page(file, index, form)
+        except MemoryError:
+            raise
+        except Exception:  # noqa: BLE001 - one damaged page must not cost the others
+            yield PdfPage(index + 1, "unreadable")
+
+
+def _form(file: Any) -> Any:
+    """Return PDFium's environment for forms; None if the file has no form."""
+    from pypdfium2 import PdfiumError
+
+    try:
+        file.init_forms()
+    except PdfiumError:
+        return None
+    return file.formenv
+
+
+def _read_page(file: Any, index: int, form: Any) -> PdfPage:
+    with closing(file[index]) as page:
+        with closing(page.get_textpage()) as text:
+            content = read_segments(text)
+            plain = drawn = text.get_text_bounded(errors="replace")
+        annotations = read_annotations(page, form)
+        own = "\n".join(segment.text for segment in content.segments)
+        is_picture = count_words(own) < _FEW_WORDS and _is_picture(page, bool(own.strip()))
+        has_drawings = bool(annotations) and draw(page)
+    if has_drawings:
+        with closing(file[index]) as page, closing(page.get_textpage()) as text:
+            annotations = complete(annotations, text, plain)
+            drawn = text.get_text_bounded(errors="replace")
+    state: PageState = "picture" if is_picture else "text" if own.strip() else "blank"
+    segments = tuple(place_values(content.segments, annotations))
+    words = count_visible(_joined(plain), _joined(drawn), annotations)
+    broken = damage(own, content.letters, content.unmapped)
+    return PdfPage(index + 1, state, segments, tuple(note_texts(annotations)), words, broken)
+
+
+def _joined(text: str) -> str:
+    """Return a text with the words joined that are broken at the end of a line, so that they are counted once."""
+    return _LINE_BREAK.sub("", text)
+
+
+def _is_picture(page: Any, has_text: bool) -> bool:
+    """Return whether a page is a scan, or drawn shapes without any text."""
+    from pypdfium2 import raw
+
+    area = max(1.0, float(page.get_width() * page.get_height()))
+    largest, shapes = 0.0, 0
+    for item in page.get_objects(max_depth=4):
+        if item.type == raw.FPDF_PAGEOBJ_IMAGE:
+            left, bottom, right, top = item.get_bounds()
+            largest = max(largest, (right - left) * (top - bottom) / area)
+        shapes += item.type == raw.FPDF_PAGEOBJ_PATH
+    if has_text:
+        return largest >= _SCAN
+    return largest > 0 or shapes >= _MANY_SHAPES
+
+
+def metadata(file: Any) -> dict[str, str]:
+    """Return title and author, without what cannot be decoded."""
+    values = {}
+    for key in ("Title", "Author"):
+        try:
+            value = file.get_metadata_value(key)
+        except Exception:  # noqa: BLE001 - text in an encoding that is not valid
+            value = ""
+        values[key] = " ".join(str(value).replace("\0", " ").replace("\ufeff", "").split())
+    return values
+
+
+def attachments(file: Any) -> int:
+    """Return the number of attached files."""
+    from pypdfium2 import raw
+
+    return max(0, int(raw.FPDFDoc_GetAttachmentCount(file)))
+
+
+def has_dynamic_form(file: Any) -> bool:
+    """Return whether its pages are a form in XFA, which only Adobe's programs show."""
+    from pypdfium2 import raw
+
+    return bool(file.get_formtype() == raw.FORMTYPE_XFA_FULL)
+
+
+def page_numbers(pages: Sequence[PdfPage]) -> tuple[int, ...]:
+    """Return the numbers of pages."""
+    return tuple(page.number for page in pages)
