@@ -73,8 +73,7 @@ class Extractor(ABC):
         except ModuleNotFoundError as error:
             raise MissingExtra(f"{name} needs {error.name!r}: pip install 'nearfield[corpus]'") from error
         except Exception as error:  # parsers raise anything for a damaged file
-            reason = " ".join(str(error).split())[:200] or type(error).__name__
-            raise InputError(f"{name}: damaged, or not of the type that its name says ({reason}).") from error
+            raise InputError(f"{name}: damaged, or not of the type that its name says.") from error
         if not document.text.strip():
             raise InputError(f"{name}: the file contains no text.")
         if _SURROGATE.search(document.text) or _SURROGATE.search(document.title):

@@ -29,7 +29,7 @@ def check_archive(data: bytes, name: str, *, max_bytes: int = MAX_BYTES) -> list
         with zipfile.ZipFile(io.BytesIO(data)) as file:
             entries = file.infolist()
     except (zipfile.BadZipFile, ValueError, NotImplementedError, OSError, EOFError) as error:
-        raise InputError(f"{name}: damaged, or no Office document ({error}).") from error
+        raise InputError(f"{name}: damaged, or no Office document.") from error
     total = sum(entry.file_size for entry in entries)
     if total > max_bytes or len(entries) > _MAX_FILES:
         raise InputError(

@@ -87,7 +87,11 @@ def _text(group: Paragraph, words: Counter[str]) -> str:
 
 
 def _table(table: PdfTable, words: Counter[str]) -> str:
-    return markdown_table([[join_lines(cell.split("\n"), words) for cell in row] for row in table.rows])
+    """Return a table in Markdown; rows without names of columns are lines."""
+    rows = [[join_lines(cell.split("\n"), words) for cell in row] for row in table.rows]
+    if table.head:
+        return markdown_table(rows)
+    return "\n".join(" | ".join(" ".join(cell.split()) for cell in row).rstrip("| ") for row in rows)
 
 
 # -- losses ----------------------------------------------------------------------------------------------------------

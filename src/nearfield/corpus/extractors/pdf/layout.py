@@ -6,6 +6,7 @@ column. A row has cells with wide gaps between them; rows with cells one below t
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -15,12 +16,22 @@ from nearfield.corpus.extractors.pdf.segments import PdfSegment
 
 #: Minimum number of rows of a table, and of lines of columns.
 _MIN_ROWS, _MIN_LINES = 2, 3
+#: Maximum characters of a cell: beside longer texts are notes in the margin.
+_MAX_CELL = 500
+#: Jumps upwards, and their share of the rows of a page, from which the file has no order.
+_MIN_JUMPS, _MAX_JUMPS = 4, 0.3
+#: Tables that are drawn by columns: the distance of rows, relative to the height of a line, and the mean characters of
+#: the values of all columns but one.
+_STACK_GAP, _SHORT = 4.0, 20
 #: The distance between two rows of a table, and two lines of a cell, relative to the height of a line.
 _ROW_GAP, _LINE_GAP = 3.2, 1.5
 #: Columns of text: the minimum letters of a line, the share of the column that lines fill, the share of lines that go
 #: on from the one above.
 _MIN_LETTERS, _MIN_FILL, _MIN_FLOW = 9, 0.6, 0.4
 _ENDS = (".", "!", "?", ":", ";", "”", '"', "。", "！", "？")
+
+#: Dots up to a page number, the number of a line, and a year.
+_DOTS, _LEADING, _YEAR = re.compile(r"(?:\.\s?){4}"), re.compile(r"(\d{1,4})\b"), re.compile(r"(?:19|20)\d\d")
 
 
 @dataclass(frozen=True)
@@ -39,9 +50,10 @@ class PdfLine:
 
 @dataclass(frozen=True)
 class PdfTable:
-    """Rows of cells."""
+    """Rows of cells; ``head`` is whether the first row has the names of the columns."""
 
     rows: tuple[tuple[str, ...], ...]
+    head: bool = True
 
 
 @dataclass
@@ -65,11 +77,83 @@ class _Row:
 
 def lay_out(segments: Sequence[PdfSegment]) -> list[PdfLine | PdfTable]:
     """Return the lines and tables of a page in reading order."""
-    rows = _rows([segment for segment in segments if segment.text])
+    rows = _rows(_by_rows([segment for segment in segments if segment.text]))
     items: list[PdfLine | PdfTable] = []
     for run in _runs(rows):
         items += _table_or_columns(run) if len(run) > 1 else _row_lines(run[0])
     return items
+
+
+# -- tables by columns -----------------------------------------------------------------------------------------------
+
+
+def _by_rows(segments: Sequence[PdfSegment]) -> list[PdfSegment]:
+    """Return segments with tables row by row that the file has column by column, or without any order."""
+    upright = [segment for segment in segments if segment.upright]
+    if _is_scattered(upright):
+        return [*_sorted_rows([upright, []]), *(segment for segment in segments if not segment.upright)]
+    ordered: list[PdfSegment] = []
+    band: list[list[PdfSegment]] = []
+    for stack in _stacks(segments):
+        if band and _is_next_column(band, stack):
+            band.append(stack)
+        else:
+            ordered += _sorted_rows(band)
+            band = [stack]
+    return ordered + _sorted_rows(band)
+
+
+def _is_scattered(segments: Sequence[PdfSegment]) -> bool:
+    """Return whether the order of the file is none: again and again, a text is above the one before it."""
+    jumps = sum(
+        1
+        for one, other in pairwise(segments)
+        if other.bottom - one.bottom > 1.2 * max(one.size, other.size) and other.left < one.right
+    )
+    if jumps < _MIN_JUMPS:
+        return False
+    heights = sorted(segment.bottom for segment in segments)
+    rows = 1 + sum(1 for one, other in pairwise(heights) if other - one > 0.4 * segments[0].size)
+    return jumps >= _MAX_JUMPS * rows
+
+
+def _stacks(segments: Sequence[PdfSegment]) -> Iterator[list[PdfSegment]]:
+    """Yield runs of segments that are one below the other."""
+    stack: list[PdfSegment] = []
+    for segment in segments:
+        if stack:
+            gap = stack[-1].bottom - segment.bottom
+            overlaps = segment.left < max(one.right for one in stack) and min(one.left for one in stack) < segment.right
+            if not (segment.upright and overlaps and 0.4 * segment.size < gap <= _STACK_GAP * segment.size):
+                yield stack
+                stack = []
+        stack.append(segment)
+    if stack:
+        yield stack
+
+
+def _is_next_column(band: Sequence[Sequence[PdfSegment]], stack: Sequence[PdfSegment]) -> bool:
+    """Return whether a stack is the next column of a table: to the right, with values at the heights of its rows."""
+    if len(stack) < _MIN_LINES or min(one.left for one in stack) < max(one.right for one in band[-1]) - 1:
+        return False
+    heights = [one.bottom for column in band for one in column]
+    beside = [one for one in stack if any(abs(one.bottom - height) < 0.4 * one.size for height in heights)]
+    short = [mean(len(one.text) for one in column) <= _SHORT for column in (*band, stack)]
+    return len(beside) >= max(_MIN_LINES, 0.7 * len(stack)) and sum(short) >= len(short) - 1
+
+
+def _sorted_rows(band: Sequence[Sequence[PdfSegment]]) -> list[PdfSegment]:
+    """Return the segments of the columns of a table row by row."""
+    segments = [segment for column in band for segment in column]
+    if len(band) < 2:
+        return segments
+    segments.sort(key=lambda segment: -segment.bottom)
+    rows: list[list[PdfSegment]] = []
+    for segment in segments:
+        if not rows or rows[-1][0].bottom - segment.bottom > 0.4 * segment.size:
+            rows.append([])
+        rows[-1].append(segment)
+    return [segment for row in rows for segment in sorted(row, key=lambda segment: segment.left)]
 
 
 # -- rows ------------------------------------------------------------------------------------------------------------
@@ -116,15 +200,17 @@ def _split_row(row: _Row) -> Iterator[_Row]:
     """Yield one row, or those of its lines.
 
     A row without a second cell is a paragraph. Cells with equally many lines at the same heights are as many rows:
-    tables that are drawn column by column. If the last lines of the first cell are above the second one, they are rows
-    before it.
+    tables that are drawn column by column. If the first cell ends beside the others, its lines above them are rows
+    before it, such as a paragraph before a line with a total; else the other cells are centred beside it.
     """
     if len(row.cells) == 1:
         yield from (_Row([[segment]]) for segment in row.cells[0])
         return
     first, rest = row.cells[0], row.cells[1:]
     highest = max(segment.top for cell in rest for segment in cell)
-    before = [segment for segment in first if segment.bottom >= highest - 0.3 * segment.size]
+    lowest = min(segment.bottom for cell in rest for segment in cell)
+    ends = lowest <= first[-1].bottom + 0.3 * first[-1].size
+    before = [segment for segment in first if ends and segment.bottom >= highest - 0.3 * segment.size]
     yield from (_Row([[segment]]) for segment in before)
     cells = [cell for cell in [first[len(before) :], *rest] if cell]
     counts = {len(cell) for cell in cells}
@@ -173,7 +259,7 @@ def _continues(run: Sequence[_Row], row: _Row, following: _Row | None) -> bool:
         return False
     columns = _columns(run)
     if len(columns) < 2:
-        return len(row.cells) > 1 and len(last.cells) == 1 and False
+        return False
     if len(row.cells) > 1:
         return _fits(columns, row)
     # A row with one cell: within a column, and the next row has cells again.
@@ -230,11 +316,12 @@ def _table_or_columns(run: Sequence[_Row]) -> Iterator[PdfLine | PdfTable]:
             for cells in grid:
                 yield from (_line([segment]) for segment in cells[number])
         return
-    if _is_numbered(grid) or len(several) < max(2, 0.5 * len(run)) or not _is_table(grid):
+    if _is_listing(grid) or len(several) < max(2, 0.5 * len(run)) or not _is_table(grid):
         for row in run:
             yield from _row_lines(row)
         return
-    yield PdfTable(tuple(tuple(_cell_text(cell) for cell in cells) for cells in _joined(grid)))
+    rows = _with_heads_above(_joined(grid))
+    yield PdfTable(tuple(tuple(_cell_text(cell) for cell in cells) for cells in rows), len(rows) > 1 and _has_head(rows))
 
 
 def _fill(row: _Row, columns: Sequence[tuple[float, float]]) -> list[list[PdfSegment]]:
@@ -272,19 +359,45 @@ def _goes_on(above: str, below: str) -> bool:
     return bool(first) and first.lower() == first.upper() and not above.endswith(_ENDS)
 
 
-def _is_numbered(grid: Sequence[Sequence[Sequence[PdfSegment]]]) -> bool:
-    """Return whether the first column has the numbers of lines."""
-    first = [cell[0].text for cells in grid if (cell := cells[0])]
-    numbers = [int(text) for text in first if text.isdecimal()]
+def _is_listing(grid: Sequence[Sequence[Sequence[PdfSegment]]]) -> bool:
+    """Return whether rows are lines of text with their numbers before them, or with dots and a page after them."""
+    texts = [segment.text for cells in grid for cell in cells for segment in cell]
+    if 4 * sum(1 for text in texts if _DOTS.search(text)) >= len(grid):
+        return True
+    numbers = [int(match[1]) for cells in grid if cells[0] and (match := _LEADING.match(cells[0][0].text))]
     steps = [other - one for one, other in pairwise(numbers)]
-    return len(grid[0]) == 2 and len(numbers) == len(first) > 3 and set(steps) == {1} and len(first) == len(grid)
+    return len(grid[0]) == 2 and len(numbers) >= max(2, 0.7 * len(grid)) and steps.count(1) >= 0.7 * len(steps)
 
 
 def _is_table(grid: Sequence[Sequence[Sequence[PdfSegment]]]) -> bool:
-    """Return whether rows are a table with a head: most cells have a text, and the first row names the columns."""
+    """Return whether rows are a table: there are enough of them, and most cells have a text."""
     filled = [sum(1 for cell in cells if cell) for cells in grid]
-    width = len(grid[0])
-    return len(grid) >= 3 and filled[0] >= max(2, width - 1) and sum(filled) >= 0.6 * width * len(grid)
+    longest = max(sum(len(segment.text) for segment in cell) for cells in grid for cell in cells)
+    return longest <= _MAX_CELL and len(grid) >= 3 and sum(filled) >= 0.55 * len(grid[0]) * len(grid)
+
+
+def _has_head(rows: Sequence[Sequence[Sequence[PdfSegment]]]) -> bool:
+    """Return whether the first row names the columns: it has words above numbers, is bold, or is short."""
+    first, rest = rows[0], rows[1:]
+    if sum(1 for cell in first if cell) < max(1, len(first) - 1):
+        return False
+    columns = [[_cell_text(row[number]) for row in rest if row[number]] for number in range(len(first))]
+    numeric = [2 * sum(map(_is_number, column)) > len(column) for column in columns]
+    names = [_cell_text(cell) for cell in first]
+    if any(numeric):
+        above = [name for name, number in zip(names, numeric, strict=True) if number]
+        return not any(_is_number(name) and not _YEAR.fullmatch(name) for name in above)
+    if any(map(_is_number, names)):
+        return False
+    letters = [segment for cell in first for segment in cell]
+    others = [segment for row in rest for cell in row for segment in cell]
+    if all(segment.bold for segment in letters) and not all(segment.bold for segment in others):
+        return True
+    return mean(map(len, names)) <= 0.75 * mean(len(text) for column in columns for text in column or [""])
+
+
+def _is_number(text: str) -> bool:
+    return bool(text) and sum(map(str.isdigit, text)) * 2 >= sum(1 for letter in text if not letter.isspace())
 
 
 def _joined(grid: Sequence[Sequence[Sequence[PdfSegment]]]) -> list[list[list[PdfSegment]]]:
@@ -303,6 +416,17 @@ def _joined(grid: Sequence[Sequence[Sequence[PdfSegment]]]) -> list[list[list[Pd
                 continue
         rows.append([list(cell) for cell in cells])
     return rows
+
+
+def _with_heads_above(rows: list[list[list[PdfSegment]]]) -> list[list[list[PdfSegment]]]:
+    """Return rows with the names of columns above their values, from which they are shifted to a side."""
+    width, first = len(rows[0]), rows[0]
+    for number in range(width - 1):
+        for head, values in ((number, number + 1), (number + 1, number)):
+            if first[head] and not first[values] and not any(row[head] for row in rows[1:]):
+                first[values], first[head] = first[head], []
+    used = [number for number in range(width) if any(row[number] for row in rows)]
+    return [[row[number] for number in used] for row in rows]
 
 
 def _pitch(grid: Sequence[Sequence[Sequence[PdfSegment]]]) -> float:

@@ -133,7 +133,7 @@ def _read_page(file: Any, index: int, form: Any) -> PdfPage:
             drawn = text.get_text_bounded(errors="replace")
     state: PageState = "picture" if is_picture else "text" if own.strip() else "blank"
     segments = tuple(place_values(content.segments, annotations))
-    words = count_visible(_joined(plain), _joined(drawn), annotations)
+    words = max(0, count_visible(_joined(plain), _joined(drawn), annotations) - content.overprinted)
     broken = damage(own, content.letters, content.unmapped)
     return PdfPage(index + 1, state, segments, tuple(note_texts(annotations)), words, broken)
 

@@ -21,6 +21,11 @@ _WORD = re.compile(r"\w+(?:-\w+)*")
 _GAP, _LARGE_GAP, _LARGE, _MAX_HEADING, _MAX_BOLD = 1.35, 1.6, 1.15, 200, 120
 #: The share of paragraphs in bold above which bold letters do not make a heading.
 _MAX_BOLD_SHARE = 0.34
+#: The size, relative to the usual one, from which also a sentence is a heading; a sentence; a date alone.
+_TITLE, _SENTENCES = 1.4, re.compile(r"[.;]\s+\w.{20}|.{60}[.;]$", re.DOTALL)
+_DATE = re.compile(r"[\d\s.,/-]*(?:[^\W\d]{3,10})?[\d\s.,/-]*\b(?:19|20)\d\d[\d\s.,/-]*")
+#: Dots between an entry of a table of contents and its page.
+_DOTS = re.compile(r"\s*(?:\.\s?){5,}")
 _ENDS = (".", "!", "?", ":", "”", '"')
 _CAPTION = re.compile(r"(?:fig(?:ure|\.)?|table|tab\.|abb(?:ildung|\.)?|tabelle|tableau|figura|tabla)\s*\d", re.IGNORECASE)
 _SIGNS = re.compile(r"[=<>≤≥≠≈∑∏∫√∞±×÷→←↔⇒⇔∈∉⊂⊆∪∩∀∃∂∇^]|\b(?:sin|cos|log|exp|lim|max|min|det|ln)\b")
@@ -127,6 +132,8 @@ class HeadingRules:
         if _is_formula(text, group) or len(text) > _MAX_HEADING or not group[0].upright:
             return False
         large = all(line.size >= _LARGE * self.style.size for line in group)
+        if large and group[0].size < _TITLE * self.style.size and not group[0].bold:
+            large = not (_SENTENCES.search(text) or text.count(": ") > 1)
         return large or (self.bold and self._is_bold_heading(group))
 
     def level(self, group: Paragraph) -> int:
@@ -162,17 +169,13 @@ def author_paragraphs(groups: Sequence[Paragraph], rules: HeadingRules, author: 
     headings = [at for at, group in enumerate(groups) if rules.is_heading(group)]
     if not headings:
         return set()
-    authors: set[int] = set()
-    title = headings[0]
-    for at in range(title + 1, len(groups)):
+    title, last = headings[0], 0
+    for at in range(title + 1, min(title + 9, len(groups))):
+        if at not in headings or _style(groups[at]) >= _style(groups[title]):
+            break
         text = "\n".join(line.text for line in groups[at])
-        if at in headings and _style(groups[at]) < _style(groups[title]) and _are_names(text, author):
-            authors.add(at)
-        elif at in headings and len(authors) < at - title - 1:
-            break
-        elif at - title > 8:
-            break
-    return authors
+        last = at if _are_names(text, author) or _DATE.fullmatch(text) else last
+    return set(range(title + 1, last + 1))
 
 
 def _are_names(text: str, author: str) -> bool:
@@ -196,7 +199,7 @@ def count_forms(groups: Sequence[Paragraph]) -> Counter[str]:
 def join_lines(lines: Sequence[str], words: Counter[str]) -> str:
     """Return the text of lines, with words joined that were broken at the end of a line."""
     text = _BROKEN.sub(lambda match: _join_word(match, words), "\n".join(lines))
-    return text.replace(HYPHEN, "-").replace("\ufffe", "-")
+    return _DOTS.sub(" … ", text.replace(HYPHEN, "-").replace("\ufffe", "-"))
 
 
 def _join_word(match: re.Match[str], words: Counter[str]) -> str:

@@ -5,10 +5,14 @@ from __future__ import annotations
 import ctypes
 import math
 import re
-from collections.abc import Callable, Iterator, Sequence
+import unicodedata
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from statistics import median
 from typing import Any
+
+from nearfield.corpus.word_count import count_words
 
 #: PDFium's character for a hyphen at the end of a line, with which it joins the lines.
 HYPHEN = "\x02"
@@ -29,6 +33,9 @@ _LIGATURES = {
 }
 #: Bullets of symbol fonts.
 _SYMBOLS = dict.fromkeys("\uf0b7\uf0a7\uf0a8\uf06e\uf076\uf0d8\uf0fc", "•")
+#: Accents that TeX prints as signs before their letters.
+_ACCENTS = dict(zip("¨´ˆˇ˘˚", "\u0308\u0301\u0302\u030c\u0306\u030a", strict=True))
+_ACCENT = re.compile(f"([{''.join(_ACCENTS)}])([A-Za-z])")
 _REPLACED = {**_LIGATURES, **_SYMBOLS}
 
 
@@ -37,7 +44,7 @@ class PdfSegment:
     """A run of text without a wide gap. Positions are in points, from the left and from below.
 
     ``size`` is that of the font. ``line`` counts PDFium's lines of the page. ``upright`` is false for text in another
-    direction than the page's.
+    direction than most of the page; its positions are along its own direction.
     """
 
     text: str
@@ -58,27 +65,43 @@ class PdfSegment:
 
 @dataclass(frozen=True)
 class PageSegments:
-    """The segments of a page in the order of the file, and how many letters have no character."""
+    """The segments of a page in the order of the file.
+
+    ``letters`` is the number of letters, ``unmapped`` that of letters without a character, ``overprinted`` the number
+    of words that are printed twice at the same place.
+    """
 
     segments: tuple[PdfSegment, ...]
     letters: int
     unmapped: int
+    overprinted: int = 0
 
 
 def read_segments(text: Any) -> PageSegments:
     """Read the segments of a page letter by letter: only then is the position of each letter known."""
     reader = _LetterReader(text)
     segments = [segment for number, line in enumerate(reader.lines()) for segment in reader.split(line, number)]
-    return PageSegments(tuple(_turned(segments, reader.angles)), reader.letters, reader.unmapped)
+    unique = list(_without_overprint(_turned(segments, reader.angles)))
+    return PageSegments(tuple(unique), reader.letters, reader.unmapped, _words(segments) - _words(unique))
+
+
+def _composed(match: re.Match[str]) -> str:
+    """Return a letter with its accent; unchanged if there is no such letter."""
+    letter = unicodedata.normalize("NFC", match[2] + _ACCENTS[match[1]])
+    return letter if len(letter) == 1 else match[0]
+
+
+def _words(segments: Sequence[PdfSegment]) -> int:
+    return sum(count_words(segment.text) for segment in segments)
 
 
 @dataclass(frozen=True)
 class _Letter:
-    """A letter: its index on the page, what is written for it, and its box (left, right, bottom)."""
+    """A letter: its index on the page, what is written for it, and its box (left, right, bottom, top)."""
 
     at: int
     text: str
-    box: tuple[float, float, float] | None
+    box: tuple[float, float, float, float] | None
 
 
 class _LetterReader:
@@ -118,12 +141,17 @@ class _LetterReader:
         if code in (10, 13, 32, 0xA0):
             # Real codes of these numbers are ligatures; PDFium's line ends are generated.
             return _Letter(at, text, None)
-        text = _REPLACED.get(text, text) if text != "\0" else ""
+        text = _REPLACED.get(text, text)
+        if text == "\0":
+            text = ""
+        elif text < " " and text != HYPHEN:
+            text = " "
         self.letters += 1
-        if raw.FPDFText_HasUnicodeMapError(self._text, at) == 1 or text in ("", "\ufffd") or "\ue000" <= text < "\uf900":
-            self.unmapped += text != HYPHEN
+        wrong = raw.FPDFText_HasUnicodeMapError(self._text, at) == 1 or text in ("", " ", "\ufffd")
+        if (wrong or "\ue000" <= text < "\uf900") and text != HYPHEN:
+            self.unmapped += not self._font(at)[1]  # TeX's parentheses have no characters
         raw.FPDFText_GetLooseCharBox(self._text, at, self._box)
-        return _Letter(at, text, (self._box.left, self._box.right, self._box.bottom))
+        return _Letter(at, text, (self._box.left, self._box.right, self._box.bottom, self._box.top))
 
     def split(self, line: Sequence[_Letter], number: int) -> Iterator[PdfSegment]:
         """Yield the segments of a line: it ends at wide gaps, unless a bullet or number of a list is before the gap."""
@@ -131,25 +159,17 @@ class _LetterReader:
         if not boxed:
             return
         angle = self._raw.FPDFText_GetCharAngle(self._text, boxed[0].at)
-        self.angles[number] = round(angle / (math.pi / 2)) % 4 if angle >= 0 else 0
-        size, part, last = self._size(boxed[0].at), list[_Letter](), None
+        turns = self.angles[number] = round(angle / (math.pi / 2)) % 4 if angle >= 0 else 0
+        size, part, end = self._size(boxed[0].at), list[_Letter](), math.inf
         for letter in line:
             if letter.box and letter.text:
-                if last and last.box and self.angles[number] == 0 and self._is_gap(part, last.box, letter.box, size):
+                left, right, _ = _along(letter.box, turns)
+                if left - end > _GAP * size and _ends_at_gap(part, left - end, size):
                     yield self._segment(part, number)
                     part, size = [], self._size(letter.at)
-                last = letter
+                end = right
             part.append(letter)
         yield self._segment(part, number)
-
-    @staticmethod
-    def _is_gap(
-        part: Sequence[_Letter], last: tuple[float, float, float], box: tuple[float, float, float], size: float
-    ) -> bool:
-        gap = box[0] - last[1]
-        if gap <= _GAP * size:
-            return False
-        return gap > _MARKER_GAP * size or not _MARKER.fullmatch("".join(letter.text for letter in part).strip())
 
     def _size(self, at: int) -> float:
         """Return the size of a letter's font as it is drawn."""
@@ -166,11 +186,11 @@ class _LetterReader:
 
     def _segment(self, part: Sequence[_Letter], number: int) -> PdfSegment:
         boxed = [letter for letter in part if letter.box and letter.text]
-        boxes = [letter.box for letter in boxed if letter.box]
+        boxes = [_along(letter.box, self.angles[number]) for letter in boxed if letter.box]
         samples = [boxed[0].at, boxed[len(boxed) // 2].at, boxed[-1].at]
         fonts = [self._font(at) for at in samples]
         return PdfSegment(
-            "".join(letter.text for letter in part).strip(" \xa0"),
+            _ACCENT.sub(_composed, "".join(letter.text for letter in part).strip(" \xa0")),
             min(box[0] for box in boxes),
             max(box[1] for box in boxes),
             median(box[2] for box in boxes),
@@ -181,27 +201,35 @@ class _LetterReader:
         )
 
 
+def _along(box: tuple[float, float, float, float], turns: int) -> tuple[float, float, float]:
+    """Return the left and right ends of a letter, and its bottom, along the direction of its text."""
+    left, right, bottom, top = box
+    return ((left, right, bottom), (bottom, top, -right), (-right, -left, -top), (-top, -bottom, left))[turns]
+
+
+def _ends_at_gap(part: Sequence[_Letter], gap: float, size: float) -> bool:
+    """Return whether a segment ends at a wide gap: not behind a bullet or the number of a list item."""
+    return gap > _MARKER_GAP * size or not _MARKER.fullmatch("".join(letter.text for letter in part).strip())
+
+
 def _turned(segments: Sequence[PdfSegment], angles: dict[int, int]) -> Iterator[PdfSegment]:
-    """Yield the segments with positions as if most of the text was upright; text in other directions is marked."""
+    """Yield the segments; text in another direction than most of the page is marked."""
     counts = [0, 0, 0, 0]
     for segment in segments:
         counts[angles.get(segment.line, 0)] += len(segment.text)
     usual = counts.index(max(counts))
     for segment in segments:
-        upright = angles.get(segment.line, 0) == usual
-        if not upright or usual == 0:
-            yield replace(segment, upright=upright)
-        else:
-            yield _rotated(segment, usual)
+        yield replace(segment, upright=angles.get(segment.line, 0) == usual)
 
 
-def _rotated(segment: PdfSegment, turns: int) -> PdfSegment:
-    """Return a segment with positions after turning the page, so that its text runs from left to right."""
-    left, right, bottom = segment.left, segment.right, segment.bottom
-    place: dict[int, Callable[[], tuple[float, float, float]]] = {
-        1: lambda: (bottom, bottom + segment.size * len(segment.text) / 2, -right),
-        2: lambda: (-right, -left, -bottom),
-        3: lambda: (-bottom, -bottom + segment.size * len(segment.text) / 2, left),
-    }
-    left, right, bottom = place[turns]()
-    return replace(segment, left=left, right=right, bottom=bottom)
+def _without_overprint(segments: Iterable[PdfSegment]) -> Iterator[PdfSegment]:
+    """Yield the segments without those that are printed again at the same place, to look bold or to have a shadow."""
+    seen: dict[str, list[PdfSegment]] = defaultdict(list)
+    for segment in segments:
+        near = 0.15 * segment.size
+        if not any(
+            abs(one.left - segment.left) < near and abs(one.bottom - segment.bottom) < near
+            for one in seen[segment.text]
+        ):
+            seen[segment.text].append(segment)
+            yield segment
