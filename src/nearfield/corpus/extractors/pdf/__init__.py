@@ -64,22 +64,46 @@ def build(pages: Sequence[PdfPage], author: str = "") -> DocumentBuilder:
     layouts = [(page, lay_out(page.segments)) for page in pages]
     style = usual_style([item for _, items in layouts for item in items if isinstance(item, PdfLine)])
     parts = [(page, list(paragraphs(items, style))) for page, items in layouts]
-    groups = [part for _, page_parts in parts for part in page_parts if not isinstance(part, PdfTable)]
-    rules, words = HeadingRules.from_paragraphs(groups, style), count_forms(groups)
-    first = next(([part for part in page_parts if not isinstance(part, PdfTable)] for _, page_parts in parts if page_parts), [])
+    all_parts = [part for _, page_parts in parts for part in page_parts]
+    rules = HeadingRules.from_parts(all_parts, style)
+    words = count_forms([part for part in all_parts if not isinstance(part, PdfTable)])
+    first = next(
+        ([part for part in page_parts if not isinstance(part, PdfTable)] for _, page_parts in parts if page_parts), []
+    )
     authors = {id(first[at]) for at in author_paragraphs(first, rules, author)}
     builder = DocumentBuilder()
     for page, page_parts in parts:
-        for part in page_parts:
+        notes = _notes_by_part(page, page_parts)
+        for at, part in enumerate(page_parts):
             if isinstance(part, PdfTable):
                 builder.add(_table(part, words), "table", page=page.number)
             elif id(part) not in authors and rules.is_heading(part):
                 builder.heading(_text(part, words), rules.level(part), page=page.number, marked=False)
             else:
                 builder.add(_text(part, words), page=page.number)
-        for note in page.notes:
+            for note in notes.pop(at, ()):
+                builder.add(note, page=page.number)
+        for note in (note for rest in notes.values() for note in rest):
             builder.add(note, page=page.number)
     return builder
+
+
+def _notes_by_part(page: PdfPage, parts: Sequence[Paragraph | PdfTable]) -> dict[int, list[str]]:
+    """Return the notes of a page by the index of the nearest paragraph or table."""
+    notes: dict[int, list[str]] = defaultdict(list)
+    for note in page.notes:
+        distances = [
+            max(bottom - note.height, note.height - top, 0.0) for top, bottom in (_extent(part) for part in parts)
+        ]
+        notes[distances.index(min(distances)) if distances else 0].append(note.text)
+    return notes
+
+
+def _extent(part: Paragraph | PdfTable) -> tuple[float, float]:
+    """Return the heights of the top and the bottom of a paragraph or table."""
+    if isinstance(part, PdfTable):
+        return part.top, part.bottom
+    return max(line.bottom + line.size for line in part), min(line.bottom for line in part)
 
 
 def _text(group: Paragraph, words: Counter[str]) -> str:

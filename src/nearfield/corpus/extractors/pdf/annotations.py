@@ -75,7 +75,7 @@ class _AnnotationReader:
         kind = raw.FPDFAnnot_GetFormFieldType(form, handle)
         if kind in (_CHECKBOX, _RADIO):
             return PageAnnotation("mark", "[x]" if raw.FPDFAnnot_IsChecked(form, handle) else "[ ]", box)
-        if kind == _BUTTON or raw.FPDFAnnot_GetFormFieldFlags(form, handle) & _PASSWORD and kind == _TEXT_FIELD:
+        if kind == _BUTTON or (raw.FPDFAnnot_GetFormFieldFlags(form, handle) & _PASSWORD and kind == _TEXT_FIELD):
             return None
         options = self._selected() if kind in (_COMBO, _LIST) else []
         value = ", ".join(options) or _wide(raw.FPDFAnnot_GetFormFieldValue, form, handle)
@@ -194,12 +194,22 @@ def _neighbour(
     return None, len(segments) if lowest is None and not segments else (lowest + 1 if lowest is not None else 0), bottom
 
 
-def note_texts(annotations: Sequence[PageAnnotation]) -> Iterator[str]:
-    """Yield the paragraphs of notes, comments and stamps."""
+@dataclass(frozen=True)
+class PdfNote:
+    """The text of a note, comment or stamp, and its height on the page."""
+
+    text: str
+    height: float
+
+
+def read_notes(annotations: Sequence[PageAnnotation]) -> Iterator[PdfNote]:
+    """Yield the notes, comments and stamps."""
     for annotation in annotations:
+        height = (annotation.box[1] + annotation.box[3]) / 2
         if not annotation.text:
             continue
         if annotation.kind == "stamp":
-            yield f"Stamp: {annotation.text}"
+            yield PdfNote(f"Stamp: {annotation.text}", height)
         elif annotation.kind == "note":
-            yield f"Note by {annotation.author}: {annotation.text}" if annotation.author else f"Note: {annotation.text}"
+            author = f" by {annotation.author}" if annotation.author else ""
+            yield PdfNote(f"Note{author}: {annotation.text}", height)

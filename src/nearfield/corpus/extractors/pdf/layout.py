@@ -54,10 +54,12 @@ class PdfTable:
 
     rows: tuple[tuple[str, ...], ...]
     head: bool = True
+    top: float = 0.0
+    bottom: float = 0.0
 
 
 @dataclass
-class _Row:
+class _LayoutRow:
     """A row of the page: cells side by side, each with one line or several."""
 
     cells: list[list[PdfSegment]] = field(default_factory=list)
@@ -159,12 +161,12 @@ def _sorted_rows(band: Sequence[Sequence[PdfSegment]]) -> list[PdfSegment]:
 # -- rows ------------------------------------------------------------------------------------------------------------
 
 
-def _rows(segments: Sequence[PdfSegment]) -> list[_Row]:
+def _rows(segments: Sequence[PdfSegment]) -> list[_LayoutRow]:
     """Group segments, in the order of the file, into rows of cells."""
-    rows: list[_Row] = []
+    rows: list[_LayoutRow] = []
     for segment in segments:
         if not rows or not _joins(rows[-1], segment):
-            rows.append(_Row([[segment]]))
+            rows.append(_LayoutRow([[segment]]))
         else:
             cells = rows[-1].cells
             below = _below(cells[-1], segment)
@@ -175,7 +177,7 @@ def _rows(segments: Sequence[PdfSegment]) -> list[_Row]:
     return [part for row in rows for part in _split_row(row)]
 
 
-def _joins(row: _Row, segment: PdfSegment) -> bool:
+def _joins(row: _LayoutRow, segment: PdfSegment) -> bool:
     """Return whether a segment belongs to a row: to the right of its last cell, or below it in a row with cells."""
     last = row.cells[-1]
     if not (segment.upright and last[-1].upright):
@@ -196,7 +198,7 @@ def _below(cell: Sequence[PdfSegment], segment: PdfSegment) -> bool:
     return near and similar and overlaps
 
 
-def _split_row(row: _Row) -> Iterator[_Row]:
+def _split_row(row: _LayoutRow) -> Iterator[_LayoutRow]:
     """Yield one row, or those of its lines.
 
     A row without a second cell is a paragraph. Cells with equally many lines at the same heights are as many rows:
@@ -204,14 +206,14 @@ def _split_row(row: _Row) -> Iterator[_Row]:
     before it, such as a paragraph before a line with a total; else the other cells are centred beside it.
     """
     if len(row.cells) == 1:
-        yield from (_Row([[segment]]) for segment in row.cells[0])
+        yield from (_LayoutRow([[segment]]) for segment in row.cells[0])
         return
     first, rest = row.cells[0], row.cells[1:]
     highest = max(segment.top for cell in rest for segment in cell)
     lowest = min(segment.bottom for cell in rest for segment in cell)
     ends = lowest <= first[-1].bottom + 0.3 * first[-1].size
     before = [segment for segment in first if ends and segment.bottom >= highest - 0.3 * segment.size]
-    yield from (_Row([[segment]]) for segment in before)
+    yield from (_LayoutRow([[segment]]) for segment in before)
     cells = [cell for cell in [first[len(before) :], *rest] if cell]
     counts = {len(cell) for cell in cells}
     aligned = len(counts) == 1 and all(
@@ -219,10 +221,10 @@ def _split_row(row: _Row) -> Iterator[_Row]:
         for line in zip(*cells, strict=True)
     )
     if aligned and counts != {1} and (_short(cells) or _all_lines_pair(cells)):
-        yield from (_Row([[segment] for segment in line]) for line in zip(*cells, strict=True))
+        yield from (_LayoutRow([[segment] for segment in line]) for line in zip(*cells, strict=True))
     else:
         # The last cell may go on below the row, as a paragraph with a hanging number does.
-        yield _Row(cells)
+        yield _LayoutRow(cells)
 
 
 def _short(cells: Sequence[Sequence[PdfSegment]]) -> bool:
@@ -236,9 +238,9 @@ def _all_lines_pair(cells: Sequence[Sequence[PdfSegment]]) -> bool:
     return all(len({segment.line for segment in line}) == 1 for line in zip(*cells, strict=True))
 
 
-def _runs(rows: Sequence[_Row]) -> Iterator[list[_Row]]:
+def _runs(rows: Sequence[_LayoutRow]) -> Iterator[list[_LayoutRow]]:
     """Yield runs of rows with cells one below the other; other rows alone."""
-    run: list[_Row] = []
+    run: list[_LayoutRow] = []
     for at, row in enumerate(rows):
         following = rows[at + 1] if at + 1 < len(rows) else None
         if run and _continues(run, row, following):
@@ -251,7 +253,7 @@ def _runs(rows: Sequence[_Row]) -> Iterator[list[_Row]]:
         yield run
 
 
-def _continues(run: Sequence[_Row], row: _Row, following: _Row | None) -> bool:
+def _continues(run: Sequence[_LayoutRow], row: _LayoutRow, following: _LayoutRow | None) -> bool:
     """Return whether a row goes on with the run's columns."""
     last = run[-1]
     gap = last.bottom - row.bottom
@@ -265,14 +267,18 @@ def _continues(run: Sequence[_Row], row: _Row, following: _Row | None) -> bool:
     # A row with one cell: within a column, and the next row has cells again.
     cell = row.cells[0]
     low, high = min(part.left for part in cell), max(part.right for part in cell)
-    inside = [column for column in columns if column[0] - 3 <= low and high <= column[1] + 0.5 * (columns[-1][1] - columns[0][0])]
+    inside = [
+        column
+        for column in columns
+        if column[0] - 3 <= low and high <= column[1] + 0.5 * (columns[-1][1] - columns[0][0])
+    ]
     gaps = list(pairwise(columns))
     crosses = any(low < one[1] - 1 and high > other[0] + 1 for one, other in gaps)
     near = gap <= _LINE_GAP * max(row.height, last.height)
     return bool(inside) and not crosses and (near or (following is not None and len(following.cells) > 1))
 
 
-def _columns(rows: Sequence[_Row]) -> list[tuple[float, float]]:
+def _columns(rows: Sequence[_LayoutRow]) -> list[tuple[float, float]]:
     """Return the left and right ends of the columns of rows."""
     spans = sorted(
         (min(part.left for part in cell), max(part.right for part in cell))
@@ -289,9 +295,9 @@ def _columns(rows: Sequence[_Row]) -> list[tuple[float, float]]:
     return columns
 
 
-def _fits(columns: Sequence[tuple[float, float]], row: _Row) -> bool:
+def _fits(columns: Sequence[tuple[float, float]], row: _LayoutRow) -> bool:
     """Return whether the columns stay apart with another row."""
-    merged = _columns([_Row([[_span(low, high)] for low, high in columns]), row])
+    merged = _columns([_LayoutRow([[_span(low, high)] for low, high in columns]), row])
     return len(merged) >= max(2, min(len(columns), len(row.cells)) - 1)
 
 
@@ -302,7 +308,7 @@ def _span(low: float, high: float) -> PdfSegment:
 # -- tables and columns ----------------------------------------------------------------------------------------------
 
 
-def _table_or_columns(run: Sequence[_Row]) -> Iterator[PdfLine | PdfTable]:
+def _table_or_columns(run: Sequence[_LayoutRow]) -> Iterator[PdfLine | PdfTable]:
     columns = _columns(run)
     # A row of one cell at the end belongs to what follows, if it does not go on from a cell.
     grid = [_fill(row, columns) for row in run]
@@ -321,10 +327,12 @@ def _table_or_columns(run: Sequence[_Row]) -> Iterator[PdfLine | PdfTable]:
             yield from _row_lines(row)
         return
     rows = _with_heads_above(_joined(grid))
-    yield PdfTable(tuple(tuple(_cell_text(cell) for cell in cells) for cells in rows), len(rows) > 1 and _has_head(rows))
+    yield PdfTable(
+        tuple(tuple(_cell_text(cell) for cell in cells) for cells in rows), len(rows) > 1 and _has_head(rows)
+    )
 
 
-def _fill(row: _Row, columns: Sequence[tuple[float, float]]) -> list[list[PdfSegment]]:
+def _fill(row: _LayoutRow, columns: Sequence[tuple[float, float]]) -> list[list[PdfSegment]]:
     """Return the lines of a row by column."""
     cells: list[list[PdfSegment]] = [[] for _ in columns]
     for cell in row.cells:
@@ -372,8 +380,8 @@ def _is_listing(grid: Sequence[Sequence[Sequence[PdfSegment]]]) -> bool:
 def _is_table(grid: Sequence[Sequence[Sequence[PdfSegment]]]) -> bool:
     """Return whether rows are a table: there are enough of them, and most cells have a text."""
     filled = [sum(1 for cell in cells if cell) for cells in grid]
-    longest = max(sum(len(segment.text) for segment in cell) for cells in grid for cell in cells)
-    return longest <= _MAX_CELL and len(grid) >= 3 and sum(filled) >= 0.55 * len(grid[0]) * len(grid)
+    widest = max(sum(len(segment.text) for segment in cell) for cells in grid for cell in cells)
+    return widest <= _MAX_CELL and len(grid) >= 3 and sum(filled) >= 0.55 * len(grid[0]) * len(grid)
 
 
 def _has_head(rows: Sequence[Sequence[Sequence[PdfSegment]]]) -> bool:
@@ -443,7 +451,7 @@ def _cell_text(cell: Sequence[PdfSegment]) -> str:
 # -- lines -----------------------------------------------------------------------------------------------------------
 
 
-def _row_lines(row: _Row) -> Iterator[PdfLine]:
+def _row_lines(row: _LayoutRow) -> Iterator[PdfLine]:
     """Yield the lines of a row that is no table: its cells one after the other; single ones on one line."""
     if all(len(cell) == 1 for cell in row.cells):
         yield _line([cell[0] for cell in row.cells])
@@ -457,13 +465,13 @@ def _line(parts: Sequence[PdfSegment]) -> PdfLine:
     for one, other in pairwise(parts):
         wide = other.left - one.right > 1.5 * one.size
         text += ("  " if wide else " ") + other.text
-    longest = max(parts, key=lambda part: len(part.text))
+    widest = max(parts, key=lambda part: len(part.text))
     return PdfLine(
         text,
         parts[0].left,
         max(part.right for part in parts),
-        longest.bottom,
-        longest.size,
+        widest.bottom,
+        widest.size,
         all(part.bold for part in parts if any(map(str.isalnum, part.text))),
         any(part.math for part in parts),
         parts[0].upright,

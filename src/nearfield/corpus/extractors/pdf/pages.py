@@ -12,12 +12,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 from nearfield.corpus.extractors.pdf.annotations import (
+    PdfNote,
     complete,
     count_visible,
     draw,
-    note_texts,
     place_values,
     read_annotations,
+    read_notes,
 )
 from nearfield.corpus.extractors.pdf.plausibility import damage
 from nearfield.corpus.extractors.pdf.segments import HYPHEN, PdfSegment, read_segments
@@ -46,7 +47,7 @@ class PdfPage:
     number: int
     state: PageState
     segments: tuple[PdfSegment, ...] = ()
-    notes: tuple[str, ...] = ()
+    notes: tuple[PdfNote, ...] = ()
     words: int = 0
     damage: str = ""
 
@@ -135,7 +136,7 @@ def _read_page(file: Any, index: int, form: Any) -> PdfPage:
     segments = tuple(place_values(content.segments, annotations))
     words = max(0, count_visible(_joined(plain), _joined(drawn), annotations) - content.overprinted)
     broken = damage(own, content.letters, content.unmapped)
-    return PdfPage(index + 1, state, segments, tuple(note_texts(annotations)), words, broken)
+    return PdfPage(index + 1, state, segments, tuple(read_notes(annotations)), words, broken)
 
 
 def _joined(text: str) -> str:

@@ -19,19 +19,25 @@ _WORD = re.compile(r"\w+(?:-\w+)*")
 #: relative to its size; the size of letters, relative to the usual one, from which a line is a heading; the maximum
 #: characters of a heading, and of one that is bold only.
 _GAP, _LARGE_GAP, _LARGE, _MAX_HEADING, _MAX_BOLD = 1.35, 1.6, 1.15, 200, 120
-#: The share of paragraphs in bold above which bold letters do not make a heading.
-_MAX_BOLD_SHARE = 0.34
+#: Characters above which a text with many digits is a row of values.
+_MAX_VALUES = 30
+#: The share of letters in bold lines above which bold lines are no headings.
+_MAX_BOLD_SHARE = 0.4
 #: The size, relative to the usual one, from which also a sentence is a heading; a sentence; a date alone.
 _TITLE, _SENTENCES = 1.4, re.compile(r"[.;]\s+\w.{20}|.{60}[.;]$", re.DOTALL)
 _DATE = re.compile(r"[\d\s.,/-]*(?:[^\W\d]{3,10})?[\d\s.,/-]*\b(?:19|20)\d\d[\d\s.,/-]*")
 #: Dots between an entry of a table of contents and its page.
 _DOTS = re.compile(r"\s*(?:\.\s?){5,}")
 _ENDS = (".", "!", "?", ":", "”", '"')
-_CAPTION = re.compile(r"(?:fig(?:ure|\.)?|table|tab\.|abb(?:ildung|\.)?|tabelle|tableau|figura|tabla)\s*\d", re.IGNORECASE)
+_CAPTION = re.compile(
+    r"(?:fig(?:ure|\.)?|table|tab\.|abb(?:ildung|\.)?|tabelle|tableau|figura|tabla)\s*\d", re.IGNORECASE
+)
 _SIGNS = re.compile(r"[=<>≤≥≠≈∑∏∫√∞±×÷→←↔⇒⇔∈∉⊂⊆∪∩∀∃∂∇^]|\b(?:sin|cos|log|exp|lim|max|min|det|ln)\b")
 _LETTERS = re.compile(r"[^\W\d_]{3,}|[\u2e80-\u9fff\uac00-\ud7af]{2,}")
 #: A name of a person, such as Ada M. Lovelace, possibly with marks of footnotes; and what separates names.
-_NAME = re.compile(r"(?:[^\W\d_a-z][\w'’.-]*\s+){1,3}(?:(?:de|van|von|der|den|di|la|le)\s+)*[^\W\d_a-z][\w'’-]+[\s\d*∗†‡§,]*")
+_NAME = re.compile(
+    r"(?:[^\W\d_a-z][\w'’.-]*\s+){1,3}(?:(?:de|van|von|der|den|di|la|le)\s+)*[^\W\d_a-z][\w'’-]+[\s\d*∗†‡§,]*"
+)
 _SEPARATOR = re.compile(r"\s*(?:[,;·&]|\band\b|\bund\b|\bet\b|\by\b|\s{2,}|\n)+\s*")
 
 
@@ -79,8 +85,10 @@ def _split(lines: Sequence[PdfLine], style: TextStyle) -> Iterator[Paragraph]:
     near = [gap for line, gap in zip(lines, gaps, strict=False) if 0 < gap <= 2.3 * line.size]
     usual = median(near or [math.inf])
     group = list(lines[:1])
+    margin = max((line.right for line in lines), default=0.0)
     for line, gap in zip(lines[1:], gaps, strict=True):
-        if _is_break(group, line, gap, usual, style):
+        alone = line.bold and not style.bold and _is_complete(group[-1], line, gap, margin)
+        if alone or _is_break(group, line, gap, usual, style):
             yield tuple(group)
             group = []
         group.append(line)
@@ -96,7 +104,7 @@ def _is_break(group: Sequence[PdfLine], line: PdfLine, gap: float, usual: float,
     ended = above.text.endswith(_ENDS)
     if all(part.bold for part in group) and not line.bold and not style.bold:
         # A heading in bold. A bold beginning of a paragraph fills its line.
-        return above.right < line.right - 2 * line.size or gap > 1.15 * usual or len(group) == 1 and ended
+        return above.right < line.right - 2 * line.size or gap > 1.15 * usual or (len(group) == 1 and ended)
     if line.bold and not above.bold and not style.bold and (ended or gap > 1.15 * usual):
         return True
     if gap <= 0:  # the next column, or on the same line
@@ -104,6 +112,16 @@ def _is_break(group: Sequence[PdfLine], line: PdfLine, gap: float, usual: float,
     if line.size >= _LARGE * style.size:
         return gap > max(_LARGE_GAP * line.size, _GAP * usual if usual < math.inf else 0)
     return gap > _GAP * usual or (ended and line.left - above.left > 0.7 * line.size)
+
+
+def _is_complete(above: PdfLine, line: PdfLine, gap: float, margin: float) -> bool:
+    """Return whether a bold line does not go on with the bold line above: there was space for its first word."""
+    if not above.bold or line.size >= _TITLE * min(above.size, line.size):
+        return False
+    word = line.text.split(" ")[0]
+    width = (line.right - line.left) * (len(word) + 1) / max(1, len(line.text))
+    aligned = abs(above.left - line.left) < 0.5 * line.size
+    return gap > _LARGE_GAP * line.size or (aligned and above.right + width < 0.95 * margin)
 
 
 # -- headings --------------------------------------------------------------------------------------------------------
@@ -118,11 +136,12 @@ class HeadingRules:
     bold: bool
 
     @classmethod
-    def from_paragraphs(cls, groups: Sequence[Paragraph], style: TextStyle) -> HeadingRules:
+    def from_parts(cls, parts: Sequence[Paragraph | PdfTable], style: TextStyle) -> HeadingRules:
         """Return the rules of a document: bold lines are headings unless it has too many of them."""
+        groups = [part for part in parts if not isinstance(part, PdfTable)]
         plain = cls(style, (), bold=True)
         bold = [group for group in groups if plain._is_bold_heading(group)]
-        rules = cls(style, (), bold=len(bold) <= _MAX_BOLD_SHARE * len(groups) + 1)
+        rules = cls(style, (), bold=_letters(bold) <= _MAX_BOLD_SHARE * _letters(parts))
         styles = {_style(group) for group in groups if rules.is_heading(group)}
         return cls(style, tuple(sorted(styles, reverse=True)), rules.bold)
 
@@ -149,18 +168,26 @@ class HeadingRules:
         return fits and not wide and not text.endswith((".", ",", ";", ":")) and not _CAPTION.match(text)
 
 
+def _letters(parts: Sequence[Paragraph | PdfTable]) -> int:
+    """Return the number of letters of paragraphs and tables."""
+    cells = sum(len(cell) for part in parts if isinstance(part, PdfTable) for row in part.rows for cell in row)
+    return cells + sum(len(line.text) for part in parts if not isinstance(part, PdfTable) for line in part)
+
+
 def _style(group: Paragraph) -> tuple[int, bool]:
     return round(group[0].size), group[0].bold
 
 
 def _is_formula(text: str, group: Paragraph) -> bool:
-    """Return whether a text is a formula, or has no word: then it is no heading."""
+    """Return whether a text is a formula, a row of values, or has no word: then it is no heading."""
     words = _LETTERS.findall(text)
     if not words:
         return True
     signs = len(_SIGNS.findall(text))
     letters = sum(map(len, words))
     solid = sum(1 for letter in text if not letter.isspace())
+    if solid > _MAX_VALUES and sum(map(str.isdigit, text)) > 0.2 * solid:
+        return True
     return (signs > 0 or any(line.math for line in group)) and letters < 0.6 * solid
 
 

@@ -22,14 +22,18 @@ _GAP = 1.0
 _MARKER_GAP = 4.0
 _MARKER = re.compile(r"[•‣▪◦●○■□–—*·-]|\(?(?:\d{1,3}|[a-zA-Z]|[ivxIVX]{1,5})[.)]|§+|\d{1,2}(?:\.\d{1,2}){1,3}\.?")
 #: Names of bold fonts, also of TeX's, and of fonts of mathematical signs.
-_BOLD = re.compile(r"bold|black|heavy|demi|semibd|[-,_]b[di]?$|-medi|^(?:[A-Z]{6}\+)?(?:cmb|cmssbx|sfbx|ecbx|lmbx)", re.I)
+_BOLD = re.compile(
+    r"bold|black|heavy|demi|semibd|[-,_]b[di]?$|-medi|^(?:[A-Z]{6}\+)?(?:cmb|cmssbx|sfbx|ecbx|lmbx)", re.I
+)
 _MATH = re.compile(r"^(?:[A-Z]{6}\+)?(?:cm(?:mi|sy|ex|bsy)|ms[ab]m|lmmath|lmmi|lmsy|lmex|rm?txmi|eu[fsr]m)|math", re.I)
 _FORCE_BOLD = 1 << 18
 #: TeX's codes for ligatures, which fonts without a map of characters have: in its older and its newer encoding.
 _LIGATURES = {
     **dict(zip("\x0b\x0c\x0e\x0f", ("ff", "fi", "ffi", "ffl"), strict=True)),
     **dict(zip("\x1b\x1c\x1d\x1e\x1f", ("ff", "fi", "fl", "ffi", "ffl"), strict=True)),
-    **dict(zip("\ufb00\ufb01\ufb02\ufb03\ufb04\ufb05\ufb06", ("ff", "fi", "fl", "ffi", "ffl", "st", "st"), strict=True)),
+    **dict(
+        zip("\ufb00\ufb01\ufb02\ufb03\ufb04\ufb05\ufb06", ("ff", "fi", "fl", "ffi", "ffl", "st", "st"), strict=True)
+    ),
 }
 #: Bullets of symbol fonts.
 _SYMBOLS = dict.fromkeys("\uf0b7\uf0a7\uf0a8\uf06e\uf076\uf0d8\uf0fc", "•")
