@@ -152,7 +152,8 @@ def _page_losses(pages: Sequence[PdfPage]) -> Iterator[Loss]:
         yield Loss(f"{reason}: {damage}", words=words, pages=page_numbers(group), advice=advice)
     if unreadable:
         advice = "Open the file in a PDF viewer and save it again."
-        yield Loss(f"{_pages(len(unreadable))} that are damaged", pages=page_numbers(unreadable), advice=advice)
+        reason = "1 page that is damaged" if len(unreadable) == 1 else f"{len(unreadable)} pages that are damaged"
+        yield Loss(reason, pages=page_numbers(unreadable), advice=advice)
 
 
 def _file_losses(attached: int, dynamic: bool) -> Iterator[Loss]:

@@ -368,8 +368,10 @@ def _goes_on(above: str, below: str) -> bool:
 
 
 def _is_listing(grid: Sequence[Sequence[Sequence[PdfSegment]]]) -> bool:
-    """Return whether rows are lines of text with their numbers before them, or with dots and a page after them."""
+    """Return whether rows are labels with values, or lines of text with their numbers, or with dots and a page."""
     texts = [segment.text for cells in grid for cell in cells for segment in cell]
+    if 2 * sum(1 for cells in grid if cells[0] and cells[0][-1].text.endswith(":")) > len(grid):
+        return True
     if 4 * sum(1 for text in texts if _DOTS.search(text)) >= len(grid):
         return True
     numbers = [int(match[1]) for cells in grid if cells[0] and (match := _LEADING.match(cells[0][0].text))]

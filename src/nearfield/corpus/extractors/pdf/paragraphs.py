@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -21,6 +20,8 @@ _WORD = re.compile(r"\w+(?:-\w+)*")
 _GAP, _LARGE_GAP, _LARGE, _MAX_HEADING, _MAX_BOLD = 1.35, 1.6, 1.15, 200, 120
 #: Characters above which a text with many digits is a row of values.
 _MAX_VALUES = 30
+#: The distance between lines, relative to the size of letters, where no lines are near each other.
+_USUAL_GAP = 1.2
 #: The share of letters in bold lines above which bold lines are no headings.
 _MAX_BOLD_SHARE = 0.4
 #: The size, relative to the usual one, from which also a sentence is a heading; a sentence; a date alone.
@@ -36,7 +37,7 @@ _SIGNS = re.compile(r"[=<>≤≥≠≈∑∏∫√∞±×÷→←↔⇒⇔∈∉
 _LETTERS = re.compile(r"[^\W\d_]{3,}|[\u2e80-\u9fff\uac00-\ud7af]{2,}")
 #: A name of a person, such as Ada M. Lovelace, possibly with marks of footnotes; and what separates names.
 _NAME = re.compile(
-    r"(?:[^\W\d_a-z][\w'’.-]*\s+){1,3}(?:(?:de|van|von|der|den|di|la|le)\s+)*[^\W\d_a-z][\w'’-]+[\s\d*∗†‡§,]*"
+    r"(?:[^\W\d_a-z][\w'’.-]*\s+){1,3}(?:(?:de|du|des|del|della|da|dos|van|von|der|den|ter|zu|di|la|le|af|al|bin|ibn)\s+)*[^\W\d_a-z][\w'’-]+[\s\d*∗†‡§,]*"
 )
 _SEPARATOR = re.compile(r"\s*(?:[,;·&]|\band\b|\bund\b|\bet\b|\by\b|\s{2,}|\n)+\s*")
 
@@ -83,7 +84,7 @@ def paragraphs(items: Sequence[PdfLine | PdfTable], style: TextStyle) -> Iterato
 def _split(lines: Sequence[PdfLine], style: TextStyle) -> Iterator[Paragraph]:
     gaps = [above.bottom - below.bottom for above, below in pairwise(lines)]
     near = [gap for line, gap in zip(lines, gaps, strict=False) if 0 < gap <= 2.3 * line.size]
-    usual = median(near or [math.inf])
+    usual = median(near) if near else _USUAL_GAP * style.size
     group = list(lines[:1])
     margin = max((line.right for line in lines), default=0.0)
     for line, gap in zip(lines[1:], gaps, strict=True):
@@ -110,7 +111,7 @@ def _is_break(group: Sequence[PdfLine], line: PdfLine, gap: float, usual: float,
     if gap <= 0:  # the next column, or on the same line
         return ended
     if line.size >= _LARGE * style.size:
-        return gap > max(_LARGE_GAP * line.size, _GAP * usual if usual < math.inf else 0)
+        return gap > max(_LARGE_GAP * line.size, _GAP * usual)
     return gap > _GAP * usual or (ended and line.left - above.left > 0.7 * line.size)
 
 
@@ -211,6 +212,7 @@ def _are_names(text: str, author: str) -> bool:
     if author and author.casefold() in " ".join(text.split()).casefold():
         return True
     parts = [part for part in _SEPARATOR.split(text) if part and not part.strip("*∗†‡§ ").isdigit()]
+    parts = [part for part in parts if not _DATE.fullmatch(part)]
     names = [part for part in parts if _NAME.fullmatch(part)]
     return len(names) >= 2 and len(names) >= 0.7 * len(parts)
 

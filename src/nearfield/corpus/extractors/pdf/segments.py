@@ -163,7 +163,7 @@ class _LetterReader:
         if not boxed:
             return
         angle = self._raw.FPDFText_GetCharAngle(self._text, boxed[0].at)
-        turns = self.angles[number] = round(angle / (math.pi / 2)) % 4 if angle >= 0 else 0
+        turns = self.angles[number] = -round(angle / (math.pi / 2)) % 4 if angle >= 0 else 0
         size, part, end = self._size(boxed[0].at), list[_Letter](), math.inf
         for letter in line:
             if letter.box and letter.text:
