@@ -33,6 +33,8 @@ ELSEWHERE = frozenset(
         "NEARFIELD_CONFIG",
         "NEARFIELD_KEY",
         "NEARFIELD_OFFLINE",
+        "NEARFIELD_PDF_PASSWORDS",
+        "NEARFIELD_PDF_PASSWORD_FILE",
     }
 )
 

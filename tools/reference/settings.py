@@ -24,6 +24,8 @@ _VARIABLE_ROWS = (
     ("`NEARFIELD_CONFIG`", "Path of the settings file. Default: `nearfield.toml` in the current folder."),
     ("`NEARFIELD_KEY`", "API key that commands such as `nearfield models loaded` and `nearfield top` send."),
     ("`NEARFIELD_OFFLINE`", "`1` forbids every download."),
+    ("`NEARFIELD_PDF_PASSWORDS`", "Passwords that are tried for encrypted PDF files, separated by commas."),
+    ("`NEARFIELD_PDF_PASSWORD_FILE`", "Path of a file of passwords for PDF files, one per line."),
     ("`HF_ENDPOINT`, `HF_TOKEN`, `HF_HUB_OFFLINE`", "The Hugging Face Hub's own variables; they are honoured."),
 )
 
