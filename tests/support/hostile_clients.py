@@ -21,6 +21,20 @@ class Hanging(Extractor):
             time.sleep(1)
 
 
+class Paged(Extractor):
+    """Takes 2.5 seconds a page; a negative number of pages never ends."""
+
+    def parse(self, data: bytes, name: str) -> Document:
+        """Report each page."""
+        pages = int(data)
+        for _ in range(pages):
+            time.sleep(2.5)
+            self.on_page()
+        if pages < 0:
+            time.sleep(1000)
+        return Document(f"{pages} pages, {self.options.ocr}")
+
+
 class Crashing(Extractor):
     """Takes its process with it."""
 

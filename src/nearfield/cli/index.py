@@ -80,6 +80,13 @@ def index(
         list[str] | None, typer.Option("--meta", help="Column to filter by, such as year:int (str, int, float, bool).")
     ] = None,
     language: Annotated[str | None, typer.Option("--language", help="Language of the texts, such as de [en].")] = None,
+    ocr: Annotated[
+        bool | None,
+        typer.Option("--ocr/--no-ocr", help="Read the text of pictures and of scanned pages (needs nearfield[ocr])."),
+    ] = None,
+    ocr_damaged: Annotated[
+        bool, typer.Option("--ocr-damaged", help="As --ocr, and also for pages with text that looks damaged.")
+    ] = False,
     keep_duplicates: Annotated[
         bool, typer.Option("--keep-duplicates", help="Keep chunks that nearly repeat others.")
     ] = False,
@@ -124,7 +131,9 @@ def index(
             duplicates=False if keep_duplicates else None, boilerplate=False if keep_boilerplate else None
         ),
         fields=fields,
-        options=_without_none(store=store, language=language, accept_license=accept_license or None),
+        options=_without_none(
+            store=store, language=language, accept_license=accept_license or None, ocr="damaged" if ocr_damaged else ocr
+        ),
     )
     columns = ColumnSpec(text, title, id_column, tuple(fields))
     opened = [

@@ -17,6 +17,7 @@ else:
     import tomli as tomllib
 
 from nearfield.corpus.chunkers import REGISTRY as CHUNKERS
+from nearfield.corpus.extractors.options import OcrMode
 from nearfield.errors import InputError, MissingExtra, nearest
 from nearfield.stores import Dtype, Kind, Quantization
 from nearfield.stores.filters import FieldType
@@ -77,7 +78,11 @@ class SourceSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_d
 
 
 class CollectionConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """The definition of a collection. ``language`` is that of its texts, for sentences and keywords."""
+    """The definition of a collection.
+
+    ``language`` is that of its texts, for sentences and keywords. ``ocr`` reads the text of pictures and of scanned
+    pages: true, or "damaged" for pages too with text that looks damaged.
+    """
 
     features: dict[Name, FeatureConfig] = msgspec.field(default_factory=lambda: {"dense": FeatureConfig()})
     store: str = ""
@@ -86,6 +91,7 @@ class CollectionConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, 
     fields: dict[FieldName, FieldType] = {}
     sources: tuple[SourceSpec, ...] = ()
     language: str = "en"
+    ocr: OcrMode = False
     accept_license: bool = False
 
     @property

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 
 from nearfield.corpus import extractors
 from nearfield.corpus.document import Document, NamedBytes, SourceItem
-from nearfield.corpus.extractors import REGISTRY, kind_of, suffix_of, zip_safety
+from nearfield.corpus.extractors import PICTURE, REGISTRY, kind_of, suffix_of, zip_safety
 from nearfield.corpus.extractors.reader import ROW, DocumentReader
 from nearfield.corpus.extractors.reader import kind_of as kind_by_content
 from nearfield.errors import InputError, InputTooLong, MissingExtra
@@ -193,7 +193,7 @@ def reader() -> Iterator[DocumentReader]:
 
 
 def test_every_row_has_a_sample_and_reads_it() -> None:
-    assert set(SAMPLES) == set(REGISTRY.names())
+    assert {*SAMPLES, PICTURE} == set(REGISTRY.names())  # pictures need OCR: test_ocr.py reads them
     for kind, (name, data) in SAMPLES.items():
         assert kind_of(name) == kind
         assert extract(name, data).text.strip()
@@ -265,7 +265,7 @@ def test_types_by_name() -> None:
     }.items():  # fmt: skip
         assert kind_of(name) == kind
     assert suffix_of("application/pdf") == ".pdf" and suffix_of("text/html") == ".html"
-    assert suffix_of("image/png") == ""
+    assert suffix_of("image/png") == ".png" and suffix_of("image/x-icon") == ""
 
 
 # -- text ----------------------------------------------------------------------------------------------------------
@@ -648,8 +648,8 @@ def test_names_that_lie(reader: DocumentReader) -> None:
     assert reader.document(b"plain words", "unknown.xyz")[1] == "text"
     assert reader.document(b"<html> is how pages begin", "about.md")[1] == "markdown"
     assert reader.document(NamedBytes(b"# Title", "page.md"), "http://x/page")[1] == "markdown"
-    with pytest.raises(InputError, match=r"a\.png: there is no extractor for \.png"):
-        reader.document(b"\x89PNG\r\n\x1a\n\0\0", "a.png")
+    with pytest.raises(InputError, match=r"a\.ico: there is no extractor for \.ico"):
+        reader.document(b"\0\0\1\0\1\0", "a.ico")
     with pytest.raises(InputError, match=r"a\.txt: the file is empty"):
         reader.document(b"", "a.txt")
 

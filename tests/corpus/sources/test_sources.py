@@ -116,7 +116,7 @@ def test_a_folder_in_order_and_what_is_left_out(tmp_path: Path) -> None:
     assert keys(source) == ["Makefile", "a-b.txt", "a.txt", "a/b/c.py", "a/z.txt", "b.md"] == keys(source)
     assert keys(source) == sorted(keys(source))
     assert dict(source.skipped) == {
-        "photo.PNG": "no extractor for .png",
+        "photo.PNG": "a picture: its text is read with OCR, if the collection has 'ocr = true' (--ocr)",
         "rows.csv": "a table: add it as a source of kind 'table'",
         "odd": "no extractor for a name without a suffix",
     }

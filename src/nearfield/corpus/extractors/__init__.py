@@ -9,16 +9,19 @@ from __future__ import annotations
 
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import cache
 from pathlib import PurePosixPath
 
 from nearfield.corpus.document import Document
 from nearfield.corpus.extractors import text_encoding
+from nearfield.corpus.extractors.options import ExtractionOptions
 from nearfield.errors import InputError, MissingExtra, NearfieldError
 from nearfield.registry import Registry
 
+#: Name of the extractor of pictures.
+PICTURE = "picture"
 REGISTRY = Registry(
     "extractor",
     {
@@ -40,6 +43,7 @@ REGISTRY = Registry(
         "epub": "nearfield.corpus.extractors.epub:EpubExtractor",
         "calendar": "nearfield.corpus.extractors.calendar:CalendarExtractor",
         "contacts": "nearfield.corpus.extractors.calendar:ContactExtractor",
+        PICTURE: "nearfield.corpus.extractors.picture:PictureExtractor",
     },
     group="nearfield.extractors",
     extras=dict.fromkeys(("html", "pdf", "docx", "pptx", "xlsx", "odt", "ods", "odp", "eml", "mbox", "epub"), "corpus"),
@@ -53,6 +57,12 @@ class Extractor(ABC):
     suffixes: Mapping[str, str] = {}
     #: Whether it runs in a worker process with a deadline: its parser may hang, crash or take all memory.
     isolated: bool = True
+    #: Whether it recognises text in pictures if ``options.ocr`` is set: its documents are read again when that changes.
+    uses_ocr: bool = False
+    #: The options of the collection.
+    options: ExtractionOptions = ExtractionOptions()
+    #: Called after each page that took long: the deadline then begins again.
+    on_page: Callable[[], None] = staticmethod(lambda: None)
 
     @abstractmethod
     def parse(self, data: bytes, name: str) -> Document:
@@ -82,6 +92,13 @@ class Extractor(ABC):
             document = replace(document, text=text, title=title)
         losses = text_encoding.guess_losses(guesses)
         return replace(document, losses=(*document.losses, *losses)) if losses else document
+
+
+def create_extractor(extractor: type[Extractor], options: ExtractionOptions) -> Extractor:
+    """Return an instance of an extractor with options."""
+    instance = extractor()
+    instance.options = options
+    return instance
 
 
 @cache

@@ -7,8 +7,9 @@ from pathlib import PurePosixPath
 
 from nearfield.corpus import extractors
 from nearfield.corpus.document import Document, NamedBytes, SourceItem
-from nearfield.corpus.extractors import Extractor
-from nearfield.corpus.extractors.sandbox import DEADLINE, MEMORY, ExtractorSandbox
+from nearfield.corpus.extractors import Extractor, create_extractor
+from nearfield.corpus.extractors.options import ExtractionOptions
+from nearfield.corpus.extractors.sandbox import DEADLINE, MEMORY, OCR_MEMORY, ExtractorSandbox
 from nearfield.corpus.extractors.zip_safety import OLD, ZIP, check_archive
 from nearfield.errors import InputError
 
@@ -27,10 +28,20 @@ _MIMETYPE = re.compile(rb"application/vnd\.oasis\.opendocument\.([a-z]+)")
 class DocumentReader:
     """Reads documents. Threads may share it; ``workers`` documents are read at a time. Close it after use.
 
-    ``deadline`` (seconds) and ``memory`` (bytes) are the limits for one document.
+    ``deadline`` (seconds) and ``memory`` (bytes) are the limits for one document. With OCR the deadline is that of each
+    page, and the memory is more by that of the models. ``options`` are those of the collection.
     """
 
-    def __init__(self, *, deadline: float = DEADLINE, memory: int = MEMORY, workers: int = 1) -> None:
+    def __init__(
+        self,
+        *,
+        deadline: float = DEADLINE,
+        memory: int = MEMORY,
+        workers: int = 1,
+        options: ExtractionOptions = ExtractionOptions(),  # noqa: B008 - it is frozen
+    ) -> None:
+        self.options = options
+        memory += OCR_MEMORY if options.ocr else 0
         self._sandbox = ExtractorSandbox(deadline=deadline, memory=memory, workers=workers)
 
     def read(self, item: SourceItem) -> tuple[Document, str]:
@@ -60,9 +71,9 @@ class DocumentReader:
         if not data:
             raise InputError(f"{name}: the file is empty.")
         if extractor.isolated or len(data) > _IN_PROCESS:
-            return self._sandbox.extract(extractor, data, name)
+            return self._sandbox.extract(extractor, data, name, self.options)
         try:
-            return extractor().extract(data, name)
+            return create_extractor(extractor, self.options).extract(data, name)
         except MemoryError as error:
             raise InputError(f"{name}: takes more memory than is available.") from error
 
@@ -93,6 +104,14 @@ def kind_of(data: bytes, name: str) -> str:
         known = ", ".join(sorted(extractors.extractors_by_suffix()))
         raise InputError(f"{name}: there is no extractor for {suffix}. Known: {known}.")
     return "text"
+
+
+def uses_ocr(data: bytes, name: str) -> bool:
+    """Return whether the extractor for a file recognises text in pictures."""
+    try:
+        return extractors.REGISTRY.load(kind_of(data, data.name if isinstance(data, NamedBytes) else name)).uses_ocr
+    except InputError:
+        return False
 
 
 def _sniff(data: bytes, name: str) -> str | None:

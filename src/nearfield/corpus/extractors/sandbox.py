@@ -21,13 +21,18 @@ import msgspec
 from nearfield import errors
 from nearfield.corpus.document import Document
 from nearfield.corpus.extractors import Extractor
-from nearfield.corpus.extractors.sandbox_worker import GRACE, STARTED, ExtractionJob, ExtractionReply
+from nearfield.corpus.extractors.options import ExtractionOptions
+from nearfield.corpus.extractors.sandbox_worker import GRACE, PAGE, STARTED, ExtractionJob, ExtractionReply
 from nearfield.errors import InputError, NearfieldError
 
-#: Seconds and bytes of memory that one document may take.
+#: Seconds and bytes of memory that one document may take; the seconds begin again after each page that OCR has read.
 DEADLINE, MEMORY = 120.0, 2**31
+#: Bytes of memory for the models of OCR, and for what they compute.
+OCR_MEMORY = 2**31
 #: Workers that a document is given to before it fails: an idle one may have been killed from outside.
 _ATTEMPTS = 2
+#: Pages of a document after which the deadline begins again.
+_MAX_PAGES = 5000
 #: Bytes of a reply, whatever the worker sends.
 _MAX_REPLY = 2**20
 _INVALID = "it sent no valid reply"
@@ -47,7 +52,13 @@ class ExtractorSandbox:
         self._folder: tempfile.TemporaryDirectory[str] | None = None
         self._count = 0
 
-    def extract(self, extractor: type[Extractor], data: bytes, name: str) -> Document:
+    def extract(
+        self,
+        extractor: type[Extractor],
+        data: bytes,
+        name: str,
+        options: ExtractionOptions = ExtractionOptions(),  # noqa: B008 - it is frozen
+    ) -> Document:
         """Run an extractor, which must be an importable class, and return the document.
 
         Raises:
@@ -66,6 +77,7 @@ class ExtractorSandbox:
                         name=name,
                         target=str(target),
                         deadline=self._deadline,
+                        options=options,
                     )
                 )
                 return msgspec.json.decode(target.read_bytes(), type=Document)
@@ -181,7 +193,12 @@ class SandboxProcess:
         if self._line(GRACE) != STARTED:
             raise ChildProcessError(_INVALID)
         try:
-            return msgspec.json.decode(self._line(job.deadline), type=ExtractionReply)
+            line = self._line(job.deadline)
+            for _ in range(_MAX_PAGES):
+                if line != PAGE:
+                    break
+                line = self._line(job.deadline)
+            return msgspec.json.decode(line, type=ExtractionReply)
         except EOFError:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 raise ChildProcessError(f"exit code {self.process.wait(timeout=_EXIT)}") from None

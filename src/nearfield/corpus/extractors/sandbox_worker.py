@@ -14,17 +14,23 @@ import resource
 import signal
 import sys
 import warnings
+from collections.abc import Callable
+from functools import partial
 from importlib import import_module
 from operator import attrgetter
 from pathlib import Path
+from typing import BinaryIO
 
 import msgspec
 
-from nearfield.corpus.extractors import Extractor
+from nearfield.corpus.extractors import Extractor, create_extractor
+from nearfield.corpus.extractors.options import ExtractionOptions
 from nearfield.errors import InputError, NearfieldError
 
 #: Sent when a job has been read and before it is run.
 STARTED = b"started"
+#: Sent after a page that took long: the deadline begins again.
+PAGE = b"page"
 #: Seconds after its deadline at which a worker ends itself, in case its parent no longer does.
 GRACE = 60.0
 
@@ -38,6 +44,7 @@ class ExtractionJob(msgspec.Struct, frozen=True):
     name: str
     target: str
     deadline: float
+    options: ExtractionOptions = ExtractionOptions()
 
 
 class ExtractionReply(msgspec.Struct, frozen=True):
@@ -57,10 +64,13 @@ def main(memory: int) -> None:
     _limit(memory)
     for line in jobs:
         job = msgspec.json.decode(line, type=ExtractionJob)
-        replies.write(STARTED + b"\n")
-        replies.flush()
-        replies.write(msgspec.json.encode(_reply(job)) + b"\n")
-        replies.flush()
+        _send(replies, STARTED)
+        _send(replies, msgspec.json.encode(_reply(job, partial(_send, replies, PAGE))))
+
+
+def _send(replies: BinaryIO, line: bytes) -> None:
+    replies.write(line + b"\n")
+    replies.flush()
 
 
 def _limit(memory: int) -> None:
@@ -79,10 +89,14 @@ def _limit(memory: int) -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
-def _reply(job: ExtractionJob) -> ExtractionReply:
+def _reply(job: ExtractionJob, send_page: Callable[[], None]) -> ExtractionReply:
+    def on_page() -> None:
+        signal.setitimer(signal.ITIMER_REAL, job.deadline + GRACE)
+        send_page()
+
     signal.setitimer(signal.ITIMER_REAL, job.deadline + GRACE)
     try:
-        _extract(job)
+        _extract(job, on_page)
     except NearfieldError as error:
         return ExtractionReply(type(error).__name__, str(error), error.param if isinstance(error, InputError) else None)
     except Exception as error:  # noqa: BLE001 - the parent raises it
@@ -93,9 +107,11 @@ def _reply(job: ExtractionJob) -> ExtractionReply:
     return ExtractionReply()
 
 
-def _extract(job: ExtractionJob) -> None:
+def _extract(job: ExtractionJob, on_page: Callable[[], None]) -> None:
     extractor: type[Extractor] = attrgetter(job.extractor)(import_module(job.module))
-    document = extractor().extract(Path(job.source).read_bytes(), job.name)
+    instance = create_extractor(extractor, job.options)
+    instance.on_page = on_page
+    document = instance.extract(Path(job.source).read_bytes(), job.name)
     Path(job.target).write_bytes(msgspec.json.encode(document))
 
 

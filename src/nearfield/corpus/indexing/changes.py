@@ -10,7 +10,8 @@ from dataclasses import replace
 from typing import Literal
 
 from nearfield.corpus.document import Document, SourceItem
-from nearfield.corpus.extractors.reader import DocumentReader
+from nearfield.corpus.extractors.options import OcrMode
+from nearfield.corpus.extractors.reader import DocumentReader, uses_ocr
 from nearfield.corpus.indexing.chunk_stage import detect_boilerplate
 from nearfield.corpus.indexing.context import UNREADABLE, IndexContext
 from nearfield.corpus.indexing.document_task import DocumentTask, ItemContent, document_version
@@ -118,7 +119,7 @@ class ChangeDetector:
         except UNREADABLE as error:
             self._record_unreadable(document, source, item, old, error)
             return None
-        digest = content_digest(content.data, item)
+        digest = content_digest(content.data, item, self._ocr_mode(content.data, item.name))
         if settled is not None and settled.digest == digest:
             # It was read now, so that an earlier error of reading it is over.
             current = replace(settled, stamp=item.stamp, error=settled.error if settled.state == "failed" else "")
@@ -139,6 +140,11 @@ class ChangeDetector:
         )
         # An interrupted run may have left records in the store that the manifest does not know.
         return DocumentTask(record, True, self._context.table_names, old is not None, content)
+
+    def _ocr_mode(self, data: bytes | Document, name: str) -> OcrMode:
+        """Return the OCR mode that a document is read with; False if its extractor has none."""
+        mode = self._reader.options.ocr
+        return mode if mode and not isinstance(data, Document) and uses_ocr(data, name) else False
 
     def _is_settled(self, record: DocumentRecord) -> bool:
         return record.state in ("done", "stale") or (record.state == "failed" and not self._options.retry_failed)
@@ -226,8 +232,10 @@ def _add_to_sample(sample: list[tuple[int, int, SourceItem]], number: int, item:
     (heapq.heappush if len(sample) < _SAMPLE_SIZE else heapq.heappushpop)(sample, (rank, number, item))
 
 
-def content_digest(data: bytes | Document, item: SourceItem) -> str:
-    """Return the digest of an item's content, name and values for filters."""
+def content_digest(data: bytes | Document, item: SourceItem, ocr: OcrMode = False) -> str:
+    """Return the digest of an item's content, name, values for filters and OCR mode."""
     content = data.digest() if isinstance(data, Document) else hashlib.sha256(data).hexdigest()
     meta = json.dumps(sorted(item.meta.items()), default=str)
-    return hashlib.sha256(f"{content} {meta} {item.name}".encode("utf-8", "replace")).hexdigest()
+    return hashlib.sha256(
+        f"{content} {meta} {item.name}{f' ocr={ocr}' if ocr else ''}".encode("utf-8", "replace")
+    ).hexdigest()

@@ -11,6 +11,8 @@ from nearfield.arrays import Array
 from nearfield.corpus import directory, transfer
 from nearfield.corpus.config import CollectionConfig, parse_config
 from nearfield.corpus.directory import CollectionDirectory
+from nearfield.corpus.extractors.ocr import require_ocr
+from nearfield.corpus.extractors.options import ExtractionOptions
 from nearfield.corpus.extractors.reader import DocumentReader
 from nearfield.corpus.features import Feature, FeatureTable, token_counter
 from nearfield.corpus.indexing.changes import is_suspicious_removal
@@ -26,6 +28,8 @@ from nearfield.stores import Store
 
 #: Manifest key of the digest of all settings that change chunks.
 _CHUNKING = "cutting"
+#: File of the collection with the pages that OCR has read.
+_OCR_CACHE = "ocr-pages.db"
 _INLINE_TABLE = "inline_documents"
 
 
@@ -73,7 +77,7 @@ class Indexer:
                 manifest = directory.create_manifest(Path(place) / "manifest.db", self._config, uid="plan")
                 transfer.copy_table(self._manifest.connection, manifest, _INLINE_TABLE)
             context = self._context(manifest, chunk_stage, self._tables(manifest).plan(self._features), options)
-            with DocumentReader() as reader:
+            with self._reader() as reader:
                 sources = [*self._sources(manifest), *piped]
                 report = IndexRun(context, sources, reader=reader).plan()
             if manifest is not self._manifest:
@@ -144,7 +148,8 @@ class Indexer:
     ) -> IndexReport:
         """Index into a manifest's vector tables; new tables then replace the old ones."""
         tables = self._tables(manifest).open(self._features)
-        with DocumentReader() as reader:
+        manifest.set_ocr_mode(self._config.ocr)
+        with self._reader() as reader:
             context = self._context(manifest, chunk_stage, tables, options)
             report = IndexRun(context, sources, reader=reader).run()
         for item in tables.values():
@@ -152,6 +157,17 @@ class Indexer:
         manifest.activate([item.table.name for item in tables.values()])
         drop_unused(self._folder, self._tables(self._manifest))
         return report
+
+    def _reader(self) -> DocumentReader:
+        """Return a reader with the collection's options.
+
+        Raises:
+            MissingExtra: the collection uses OCR, and its library is not installed.
+        """
+        if not self._config.ocr:
+            return DocumentReader()
+        require_ocr()
+        return DocumentReader(options=ExtractionOptions(self._config.ocr, str(self._folder.path / _OCR_CACHE)))
 
     def _sources(self, manifest: Manifest) -> list[Source]:
         return open_sources(self._config, manifest, own_folders(self._folder, self._store))
@@ -184,7 +200,7 @@ def open_sources(config: CollectionConfig, manifest: Manifest, own: Sequence[Pat
     """Return the sources of a definition, which skip the collection's own folders, and its inline documents."""
     sources = [open_source(spec.kind, spec.location, **spec.options) for spec in config.sources]
     for source in sources:
-        source.without = own
+        source.without, source.pictures = own, bool(config.ocr)
     return [*sources, InlineSource(manifest)]
 
 

@@ -160,6 +160,13 @@ class Manifest:
         with self.writing():
             self.rows("INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, json.dumps(value)))
 
+    def set_ocr_mode(self, mode: object) -> None:
+        """Store the OCR mode of the next run. If it has changed, that run compares the content of all documents."""
+        with self.writing():
+            if self.get("ocr", False) != mode:
+                self.rows("UPDATE documents SET stamp = NULL")
+                self.set("ocr", mode)
+
     def boilerplate(self, source: str) -> list[tuple[str, float, str]] | None:
         """Return the boilerplate of a source: lines, their shares and digests; None if it was not detected yet."""
         rows = self.rows("SELECT value FROM boilerplate WHERE source = ?", (source,))

@@ -41,6 +41,9 @@ class Source(ABC):
     #: Resolved folders that contain no documents: a collection writes its own files there.
     without: Sequence[Path] = ()
 
+    #: Whether pictures are documents, which OCR reads.
+    pictures: bool = False
+
     #: Whether a listing is complete, so that documents missing from it were deleted.
     whole: bool = True
 

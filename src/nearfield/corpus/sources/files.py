@@ -157,7 +157,10 @@ class FileSource(Source):
         suffix = PurePosixPath(key).suffix.lower()
         if suffix in TABLES:
             return "a table: add it as a source of kind 'table'"
-        if extractors.kind_of(key) is None:
+        kind = extractors.kind_of(key)
+        if kind == extractors.PICTURE and not self.pictures:
+            return "a picture: its text is read with OCR, if the collection has 'ocr = true' (--ocr)"
+        if kind is None:
             return f"no extractor for {suffix}" if suffix else "no extractor for a name without a suffix"
         return ""
 
