@@ -2,6 +2,7 @@
 
     python -m benchmarks.extraction --python VENV/bin/python          # all libraries that it has
     python -m benchmarks.extraction --python VENV/bin/python --only markitdown kreuzberg
+    python -m benchmarks.extraction --python VENV/bin/python --folder SAMPLES
 
 The other libraries are not dependencies of the project. Install them into a virtual environment, such as::
 
@@ -11,6 +12,9 @@ The other libraries are not dependencies of the project. Install them into a vir
 Each library runs in a process (``extraction_worker.py``). The shares are those of ``tests/corpus/truth/score.py``,
 as means over the files of the types that a library reads; one on which it fails counts as 0. ``clean`` is the share of
 files without text that is no content, such as markup.
+
+``--folder`` measures files without known truth instead, such as other projects' samples: the mean share of the words
+that ``visible_words.py`` counts, and the share of files of which less than 0.95 is kept.
 
 unstructured is not among them: it downloads a spaCy model before it reads any file, plain text included.
 """
@@ -23,6 +27,7 @@ import os
 import subprocess
 import sys
 import tempfile
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -30,10 +35,11 @@ from statistics import fmean
 from typing import Any
 
 from benchmarks.extraction_worker import LIBRARIES
+from benchmarks.visible_words import visible_text
 from nearfield.corpus.document import Block, Document
 from tests.corpus.truth.catalogue import libreoffice_files, truth_files
 from tests.corpus.truth.model import TruthFile
-from tests.corpus.truth.score import TruthScore, score_document, score_markdown
+from tests.corpus.truth.score import TruthScore, score_document, score_markdown, words
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks/results/extraction.json"
@@ -53,6 +59,8 @@ GROUPS = {
     "data": ("csv", "tsv", "ndjson", "json", "xml", "yaml", "toml", "ics", "vcf", "zip"),
 }
 _TIMEOUT = 900
+#: Share below which a file counts as incomplete.
+_LOW = 0.95
 
 
 def measure(libraries: Iterable[str], python: str) -> dict[str, Any]:
@@ -63,19 +71,57 @@ def measure(libraries: Iterable[str], python: str) -> dict[str, Any]:
         for file_name, file in files.items():
             Path(name, file_name).write_bytes(file.build())
         for library in libraries:
-            program = sys.executable if library == "nearfield" else python
-            command = [program, str(Path(__file__).with_name("extraction_worker.py")), library, name]
-            paths = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
-            environment = os.environ | {"PYTHONPATH": paths} if library == "nearfield" else None
-            done = subprocess.run(
-                command, capture_output=True, text=True, timeout=_TIMEOUT, check=False, env=environment
-            )
-            if done.returncode:
-                print(f"{library}: {done.stderr.strip().splitlines()[-1:]}", file=sys.stderr)
-                continue
-            results[library] = _summary(json.loads(done.stdout.splitlines()[-1]), files)
-            print(json.dumps({library: results[library]["all"]}), flush=True)
+            output = _run(library, python, name)
+            if output is not None:
+                results[library] = _summary(output, files)
+                print(json.dumps({library: results[library]["all"]}), flush=True)
     return results
+
+
+def _run(library: str, python: str, folder: str) -> dict[str, Any] | None:
+    """Return what the worker prints; None if the library cannot be imported."""
+    program = sys.executable if library == "nearfield" else python
+    command = [program, str(Path(__file__).with_name("extraction_worker.py")), library, folder]
+    paths = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
+    environment = os.environ | {"PYTHONPATH": paths} if library == "nearfield" else None
+    done = subprocess.run(command, capture_output=True, text=True, timeout=_TIMEOUT, check=False, env=environment)
+    if done.returncode:
+        print(f"{library}: {done.stderr.strip().splitlines()[-1:]}", file=sys.stderr)
+        return None
+    return dict(json.loads(done.stdout.splitlines()[-1]))
+
+
+def measure_folder(libraries: Iterable[str], python: str, folder: Path) -> dict[str, Any]:
+    """Return the share of visible words that each library keeps of the files of a folder, by suffix."""
+    visible = {path.name: Counter(words(visible_text(path))) for path in sorted(folder.iterdir())}
+    results: dict[str, Any] = {}
+    for library in libraries:
+        output = _run(library, python, str(folder))
+        if output is None:
+            continue
+        shares: dict[str, list[float]] = defaultdict(list)
+        for name, entry in output["files"].items():
+            if visible[name]:
+                shares[Path(name).suffix].append(_kept_share(entry, visible[name]))
+        results[library] = {
+            suffix: {
+                "files": len(values),
+                "words": round(fmean(values), 3),
+                "below": round(fmean(value < _LOW for value in values), 3),
+            }
+            for suffix, values in sorted(shares.items())
+            if any(values)
+        }
+        results[library]["seconds"] = round(sum(entry["seconds"] for entry in output["files"].values()), 1)
+        results[library]["peak_mib"] = round(output["peak_mib"])
+        print(json.dumps({library: results[library]}), flush=True)
+    return results
+
+
+def _kept_share(entry: Mapping[str, Any], visible: Counter[str]) -> float:
+    result = entry.get("result", "")
+    text = result if isinstance(result, str) else result["whole"]
+    return sum((visible & Counter(words(text))).values()) / sum(visible.values())
 
 
 def _file_name(file: TruthFile) -> str:
@@ -167,8 +213,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--python", default=sys.executable, help="Python of an environment with the libraries")
     parser.add_argument("--only", nargs="*", default=list(LIBRARIES), help="libraries")
+    parser.add_argument("--folder", type=Path, help="measure these files instead")
     parser.add_argument("--out", type=Path, default=RESULTS)
     arguments = parser.parse_args()
+    if arguments.folder:
+        measure_folder(arguments.only, arguments.python, arguments.folder)
+        return
     results = measure(arguments.only, arguments.python)
     print(table(results))
     arguments.out.write_text(json.dumps(results, indent=1) + "\n")

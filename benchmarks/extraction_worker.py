@@ -154,7 +154,9 @@ def _nearfield() -> Callable[[Path], dict[str, Any]]:
         documents = [document for _, document in formats.read_documents(truth(path.name, path.read_bytes, ()))]
         document = formats.join_documents([formats.clean(document).document for document in documents])
         blocks = [(block.start, block.end, block.kind, block.level) for block in document.blocks]
-        return {"text": document.text, "title": document.title, "blocks": blocks}
+        # The cleaned text is without lines that all pages have: a collection stores these once.
+        whole = "\n".join(document.text for document in documents)
+        return {"text": document.text, "title": document.title, "blocks": blocks, "whole": whole}
 
     return extract
 
