@@ -28,6 +28,14 @@ def detect_delimiter(line: str, usual: str) -> str:
     return max(DELIMITERS, key=plain.count) if any(sign in plain for sign in DELIMITERS) else usual
 
 
+class OpenQuoteError(csv.Error):
+    """A quote is opened in a row and not closed; ``cells`` are those of the row's first line, with its quotes."""
+
+    def __init__(self, message: str, cells: Sequence[str]) -> None:
+        super().__init__(message)
+        self.cells = cells
+
+
 class CsvRecords:
     """The records of a table: iterating yields first line, last line, and the cells or the error of each one.
 
@@ -67,12 +75,12 @@ class CsvRecords:
                 error = self._too_long()
                 lines.append(following)
             elif not following:
-                error = csv.Error("a quote is opened in this row, and never closed")
+                error = self._open_quote(line, "a quote is opened in this row, and never closed")
             else:
                 lines.append(following)
                 is_open, misplaced = self._scan(following, is_open=True)
                 if misplaced:
-                    error = csv.Error("a quote is opened in this row, and not closed before the next one")
+                    error = self._open_quote(line, "a quote is opened in this row, and not closed before the next one")
         if error is None:
             return self._split(lines)
         self._unclosed += 1
@@ -110,6 +118,9 @@ class CsvRecords:
     def _skip_line(self, line: str) -> None:
         while line and not line.endswith(("\n", "\r")):
             line = self._read_line(2**20)
+
+    def _open_quote(self, line: str, message: str) -> OpenQuoteError:
+        return OpenQuoteError(message, line.rstrip("\r\n").split(self._delimiter))
 
     def _too_long(self) -> csv.Error:
         return csv.Error(f"a row of more than {self._max:,} characters; is a quote left open")

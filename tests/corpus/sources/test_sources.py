@@ -108,16 +108,17 @@ def test_a_folder_in_order_and_what_is_left_out(tmp_path: Path) -> None:
         tmp_path,
         {
             "b.md": "b", "a/z.txt": "z", "a.txt": "a", "a/b/c.py": "c", "Makefile": "all:", "a-b.txt": "-",
-            "photo.PNG": b"\x89PNG", "rows.csv": "text\na\n", "odd": "?", "x.min.js": "x", "package-lock.json": "{}",
+            "photo.PNG": b"\x89PNG", "rows.csv": "text\na\n", "rows.parquet": b"PAR1", "odd": "?",
+            "x.min.js": "x", "package-lock.json": "{}",
             ".hidden.md": "h", ".git/config.txt": "g", "node_modules/x/readme.md": "n", "a/__pycache__/c.txt": "p",
         },
     )  # fmt: skip
     source = open_source("files", str(tmp_path))
-    assert keys(source) == ["Makefile", "a-b.txt", "a.txt", "a/b/c.py", "a/z.txt", "b.md"] == keys(source)
+    assert keys(source) == ["Makefile", "a-b.txt", "a.txt", "a/b/c.py", "a/z.txt", "b.md", "rows.csv"] == keys(source)
     assert keys(source) == sorted(keys(source))
     assert dict(source.skipped) == {
         "photo.PNG": "a picture: its text is read with OCR, if the collection has 'ocr = true' (--ocr)",
-        "rows.csv": "a table: add it as a source of kind 'table'",
+        "rows.parquet": "a table: add it as a source of kind 'table'",
         "odd": "no extractor for a name without a suffix",
     }
     assert source.name == f"files:{tmp_path}" and source.watch() == [str(tmp_path)]

@@ -41,6 +41,10 @@ REGISTRY = Registry(
         "mbox": "nearfield.corpus.extractors.messages.eml:MboxExtractor",
         "notebook": "nearfield.corpus.extractors.notebook:NotebookExtractor",
         "epub": "nearfield.corpus.extractors.epub:EpubExtractor",
+        "delimited": "nearfield.corpus.extractors.delimited:DelimitedExtractor",
+        "jsonl": "nearfield.corpus.extractors.delimited:JsonLinesExtractor",
+        "slack": "nearfield.corpus.extractors.messages.conversation:SlackExtractor",
+        "whatsapp": "nearfield.corpus.extractors.messages.conversation:WhatsappExtractor",
         "calendar": "nearfield.corpus.extractors.calendar:CalendarExtractor",
         "contacts": "nearfield.corpus.extractors.calendar:ContactExtractor",
         PICTURE: "nearfield.corpus.extractors.picture:PictureExtractor",
@@ -111,6 +115,13 @@ def kind_of(name: str) -> str | None:
     """Return the name of the extractor for a file name; None if there is none."""
     last = PurePosixPath(name).name.lower()
     return extractors_by_suffix().get(last) or extractors_by_suffix().get(PurePosixPath(last).suffix)
+
+
+def media_type_of(name: str) -> str:
+    """Return the media type for a file name; an empty string if it is unknown."""
+    kind, last = kind_of(name), PurePosixPath(name).name.lower()
+    suffixes: Mapping[str, str] = REGISTRY.load(kind).suffixes if kind is not None else {}
+    return suffixes.get(last) or suffixes.get(PurePosixPath(last).suffix, "")
 
 
 def suffix_of(media: str) -> str:

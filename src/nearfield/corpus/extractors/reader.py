@@ -8,6 +8,7 @@ from pathlib import PurePosixPath
 from nearfield.corpus import extractors
 from nearfield.corpus.document import Document, NamedBytes, SourceItem
 from nearfield.corpus.extractors import Extractor, create_extractor
+from nearfield.corpus.extractors.messages import conversation
 from nearfield.corpus.extractors.options import ExtractionOptions
 from nearfield.corpus.extractors.sandbox import DEADLINE, MEMORY, OCR_MEMORY, ExtractorSandbox
 from nearfield.corpus.extractors.zip_safety import OLD, ZIP, check_archive
@@ -97,6 +98,8 @@ def kind_of(data: bytes, name: str) -> str:
     by_name, by_content = extractors.kind_of(name), _sniff(data, name)
     if by_content is not None and (by_content in _BINARY or by_name in (None, *_BINARY)):
         return by_content
+    if by_name == "text" and conversation.looks_like_chat(data[:2048]):
+        return "whatsapp"
     if by_name is not None:
         return by_name
     suffix = PurePosixPath(name).suffix
@@ -133,9 +136,14 @@ def _office(data: bytes, name: str) -> str | None:
         files = check_archive(data, name)
     except InputError:  # the extractor for its name reports the error
         return None
-    folders = {"word/document.xml": "docx", "ppt/presentation.xml": "pptx", "xl/workbook.xml": "xlsx"}
+    folders = {
+        "word/document.xml": "docx",
+        "ppt/presentation.xml": "pptx",
+        "xl/workbook.xml": "xlsx",
+        "META-INF/container.xml": "epub",
+    }
     kind = next((kind for file, kind in folders.items() if file in files), None)
-    if kind is None and "mimetype" in files:
+    if kind in (None, "epub") and "mimetype" in files:
         media = _MIMETYPE.search(data[:200])
-        return _OPEN_DOCUMENT.get(media[1].decode()) if media else None
+        return _OPEN_DOCUMENT.get(media[1].decode(), kind) if media else kind
     return kind

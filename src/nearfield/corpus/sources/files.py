@@ -5,14 +5,18 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import cached_property, partial
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 from nearfield.corpus import extractors
 from nearfield.corpus.directory import is_collection
-from nearfield.corpus.document import SourceItem
-from nearfield.corpus.sources import TABLES, Source
+from nearfield.corpus.document import Document, NamedBytes, SourceItem
+from nearfield.corpus.extractors.text_encoding import require_encoding, to_utf8
+from nearfield.corpus.sources import TABLES, Source, slack_export
+from nearfield.corpus.sources.archive import ARCHIVES, ArchiveListing
+from nearfield.corpus.sources.file_parts import FilePart, part_item, split_file
 from nearfield.errors import InputError, MissingExtra
 
 if TYPE_CHECKING:
@@ -30,14 +34,18 @@ _SKIPPED = (*(f"{name}/" for name in _SKIPPED_FOLDERS.split()), *_SKIPPED_FILES.
 #: Maximum number of skipped files that are recorded, and of folders that an error names.
 _MAX_SKIPPED, _MAX_NAMED = 10_000, 5
 _WILDCARDS = "*?["
+#: Media types of texts, beside those that begin with "text/".
+_TEXTS = ("application/json", "application/jsonl", "application/x-ndjson", "application/xml", "application/yaml")
 
 
 class FileSource(Source):
     """Files of known types. Keys are paths relative to the folder, with forward slashes, in order.
 
     ``include`` and ``exclude`` are patterns as in .gitignore files. ``largest`` is the maximum size of a file in bytes.
-    ``hidden`` includes hidden files. Links to files inside the folder are followed, other links are not. Tables are
-    skipped: they are sources of kind ``table``.
+    ``hidden`` includes hidden files. ``encoding`` is that of texts that are not UTF-8; None recognises it. Links to
+    files inside the folder are followed, other links are not. Members of zip archives, messages of mailboxes, channels
+    of Slack exports and groups of rows of large tables are documents. Parquet files are skipped: they are sources of
+    kind ``table``.
     """
 
     kind = "files"
@@ -50,15 +58,19 @@ class FileSource(Source):
         exclude: Sequence[str] = (),
         largest: int = MAX_BYTES,
         hidden: bool = False,
+        encoding: str | None = None,
     ) -> None:
         options = {"include": _pattern_list("include", include), "exclude": _pattern_list("exclude", exclude)}
         path = os.path.abspath(Path(location).expanduser())  # noqa: PTH100 - links stay links
-        super().__init__(path, **options, largest=largest, hidden=hidden)
+        stated = {} if encoding is None else {"encoding": require_encoding(encoding)}
+        super().__init__(path, **options, largest=largest, hidden=hidden, **stated)
         self._path, glob = _split_glob(Path(path))
         #: A file must match one pattern of each list.
         self._required = [compile_patterns(patterns) for patterns in (glob, include) if any(map(str.strip, patterns))]
         self._excluded = compile_patterns(exclude)
-        self._max_bytes, self._hidden = largest, hidden
+        self._max_bytes, self._hidden, self._encoding = largest, hidden, encoding
+        #: Parts of files, by path, with the stamp for which they are right.
+        self._parts: dict[Path, tuple[str, list[FilePart] | None]] = {}
         self.skipped: list[tuple[str, str]] = []
         self._unlisted: list[str] = []
 
@@ -74,7 +86,7 @@ class FileSource(Source):
         """
         self.skipped, self._unlisted = [], []
         if self._path.is_file():
-            yield self._single_file()
+            yield from self._single_file()
             return
         if not self._path.is_dir():
             raise InputError(f"There is no file or folder {self._path}.", param="location")
@@ -87,26 +99,40 @@ class FileSource(Source):
         """Return the file or folder."""
         return [str(self._path)]
 
-    def _single_file(self) -> SourceItem:
+    def _single_file(self) -> Iterator[SourceItem]:
         if self._path.suffix.lower() in TABLES:
             raise InputError(f"{self._path} is a table: add it as a source of kind 'table'.", param="location")
-        return self._item(self._path, self._path.name, self._path.stat())
+        yield from self._documents(self._path, self._path.name, self._path.stat())
 
     def _walk(self) -> Iterator[SourceItem]:
         """Yield the files of the folder tree, of any depth."""
-        stack = [("", iter(self._entries(self._path, "")))]
+        stack = [("", self._folder(self._path, ""))]
         while stack:
             prefix, entries = stack[-1]
             entry = next(entries, None)
             if entry is None:
                 stack.pop()
                 continue
+            if isinstance(entry, SourceItem):
+                yield entry
+                continue
             key = prefix + entry.name
             if entry.is_dir(follow_symlinks=False):
                 if not self._is_excluded(f"{key}/") and not self._is_own(entry):
-                    stack.append((key + "/", iter(self._entries(Path(entry.path), key))))
+                    stack.append((key + "/", self._folder(Path(entry.path), key)))
             elif not self._is_excluded(key) and all(patterns.match_file(key) for patterns in self._required):
                 yield from self._file(entry, _printable(key))
+
+    def _folder(self, folder: Path, key: str) -> Iterator[os.DirEntry[str] | SourceItem]:
+        """Yield the entries of a folder; of a Slack export its channels."""
+        entries = self._entries(folder, key)
+        if not slack_export.is_export([entry.name for entry in entries]):
+            yield from entries
+            return
+        prefix = f"{_printable(key)}/" if key else ""
+        for item in slack_export.channel_items(prefix, _stamps(entries), partial(_read_below, folder), self._max_bytes):
+            if not self._is_excluded(item.key) and all(patterns.match_file(item.key) for patterns in self._required):
+                yield item
 
     def _entries(self, folder: Path, key: str) -> list[os.DirEntry[str]]:
         """Return the entries of a folder, sorted so that all keys are in order."""
@@ -134,13 +160,17 @@ class FileSource(Source):
         try:
             reason = self._skip_reason(entry, key)
             if not reason:
-                yield self._item(Path(entry.path), key, entry.stat())
-            elif len(self.skipped) < _MAX_SKIPPED:
-                self.skipped.append((key, reason))
+                yield from self._documents(Path(entry.path), key, entry.stat())
+            else:
+                self._record_skipped(key, reason)
         except FileNotFoundError:  # it was just removed
             return
         except OSError:  # reading it raises the error again, for the report
             yield SourceItem(key, key, partial(_read, Path(entry.path), self._max_bytes))
+
+    def _record_skipped(self, key: str, reason: str) -> None:
+        if len(self.skipped) < _MAX_SKIPPED:
+            self.skipped.append((key, reason))
 
     def _skip_reason(self, entry: os.DirEntry[str], key: str) -> str:
         """Return why a file is skipped; an empty string if it is not."""
@@ -154,19 +184,79 @@ class FileSource(Source):
                 return "a broken link"
         if not entry.is_file():
             return "not a regular file"
-        suffix = PurePosixPath(key).suffix.lower()
-        if suffix in TABLES:
-            return "a table: add it as a source of kind 'table'"
-        kind = extractors.kind_of(key)
+        return self._type_reason(key)
+
+    def _documents(self, path: Path, key: str, status: os.stat_result) -> Iterator[SourceItem]:
+        """Yield the document of a file; of an archive or mailbox all its documents."""
+        stamp = f"{status.st_size}-{status.st_mtime_ns}-{status.st_ctime_ns}-{status.st_ino}"
+        stamp = stamp if self._encoding is None else f"{stamp}-{self._encoding}"
+        if path.suffix.lower() in ARCHIVES:
+            listing = ArchiveListing(self._member_reason, self._record_skipped, self._max_bytes)
+            for item in listing.items(path, key, stamp):
+                yield self._decoded(item)
+            return
+        known, parts = self._parts.get(path, ("", None))
+        if known != stamp:
+            parts = split_file(path, status.st_size)
+            self._parts[path] = stamp, parts
+        if parts is None:
+            yield self._decoded(SourceItem(key, key, partial(_read, path, self._max_bytes), stamp))
+            return
+        for part in parts:
+            yield self._decoded(part_item(path, key, stamp, part, self._max_bytes))
+
+    def _member_reason(self, key: str) -> str | None:
+        """Return why a member of an archive is skipped; an empty string if it is not, None if patterns exclude it."""
+        parts = PurePosixPath(key).parts
+        if (not self._hidden and any(part.startswith(".") for part in parts)) or self._is_excluded(key):
+            return None
+        return self._type_reason(key)
+
+    def _type_reason(self, key: str) -> str:
+        """Return why a file of this name is skipped; an empty string if its type is known."""
+        suffix, kind = PurePosixPath(key).suffix.lower(), extractors.kind_of(key)
         if kind == extractors.PICTURE and not self.pictures:
             return "a picture: its text is read with OCR, if the collection has 'ocr = true' (--ocr)"
-        if kind is None:
-            return f"no extractor for {suffix}" if suffix else "no extractor for a name without a suffix"
-        return ""
+        if suffix in ARCHIVES or kind is not None:
+            return ""
+        if suffix in TABLES:
+            return "a table: add it as a source of kind 'table'"
+        return f"no extractor for {suffix}" if suffix else "no extractor for a name without a suffix"
 
-    def _item(self, path: Path, key: str, status: os.stat_result) -> SourceItem:
-        stamp = f"{status.st_size}-{status.st_mtime_ns}-{status.st_ctime_ns}-{status.st_ino}"
-        return SourceItem(key, key, partial(_read, path, self._max_bytes), stamp)
+    def _decoded(self, item: SourceItem) -> SourceItem:
+        """Return an item whose text is decoded with the stated encoding, if there is one and it is a text."""
+        media = extractors.media_type_of(item.name)
+        if self._encoding is None or not (media.startswith("text/") or media in _TEXTS):
+            return item
+        return replace(item, read=partial(_read_decoded, item, self._encoding))
+
+
+def _read_decoded(item: SourceItem, encoding: str) -> bytes | Document:
+    data = item.read()
+    if isinstance(data, Document):
+        return data
+    text = to_utf8(data, encoding)
+    return NamedBytes(text, data.name) if isinstance(data, NamedBytes) else text
+
+
+def _stamps(entries: Sequence[os.DirEntry[str]]) -> dict[str, str]:
+    """Return the files of a folder and of its folders, by their paths in it, with what changes when they change."""
+    stamps = {}
+    for entry in entries:
+        below = [entry]
+        if entry.is_dir(follow_symlinks=False):
+            with os.scandir(entry.path) as scan:
+                below = list(scan)
+        for file in below:
+            if file.is_file(follow_symlinks=False):
+                status = file.stat()
+                name = file.name if file is entry else f"{entry.name}/{file.name}"
+                stamps[name] = f"{status.st_size}-{status.st_mtime_ns}"
+    return stamps
+
+
+def _read_below(folder: Path, name: str) -> bytes:
+    return (folder / name).read_bytes()
 
 
 def compile_patterns(patterns: Sequence[str]) -> GitIgnoreSpec:

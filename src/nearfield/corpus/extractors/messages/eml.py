@@ -8,6 +8,7 @@ import email.utils
 import io
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass
 from email.message import EmailMessage, Message
 from typing import BinaryIO, cast
 
@@ -50,9 +51,9 @@ class MboxExtractor(Extractor):
     def parse(self, data: bytes, name: str) -> Document:
         """Return all messages in order, each one as a section."""
         builder, failed = DocumentBuilder(), 0
-        for start, end in message_places(io.BytesIO(data)):
+        for place in message_places(io.BytesIO(data)):
             try:
-                builder.append(message_document(unescape_message(data[start:end]), name))
+                builder.append(message_document(unescape_message(data[place.start : place.end]), name))
             except InputError:
                 failed += 1
         if not len(builder):
@@ -216,19 +217,31 @@ def _without_length(data: bytes) -> bytes:
 # -- mailboxes -----------------------------------------------------------------------------------------------------
 
 
-def message_places(file: BinaryIO) -> Iterator[tuple[int, int]]:
-    """Yield start and end of each message of a mailbox, in bytes, after the line that separates it."""
+@dataclass(frozen=True)
+class MessagePlace:
+    """Start and end of a message in a mailbox, in bytes, and its id if it has one."""
+
+    start: int
+    end: int
+    message_id: str = ""
+
+
+def message_places(file: BinaryIO) -> Iterator[MessagePlace]:
+    """Yield the place of each message of a mailbox, after the line that separates it from the one before."""
     start: int | None = None
-    position, blank = 0, True
+    position, blank, in_head, message_id = 0, True, False, ""
     while line := file.readline(2**16):
         if blank and line.startswith(b"From ") and _FROM_LINE.match(line):
             if start is not None:
-                yield start, position
-            start = position + len(line)
+                yield MessagePlace(start, position, message_id)
+            start, in_head, message_id = position + len(line), True, ""
         blank = not line.strip()
+        in_head = in_head and not blank
+        if in_head and line[:11].lower() == b"message-id:":
+            message_id = line[11:].decode("ascii", "replace").strip().strip("<>")
         position += len(line)
     if start is not None:
-        yield start, position
+        yield MessagePlace(start, position, message_id)
 
 
 def unescape_message(data: bytes) -> bytes:

@@ -1,0 +1,166 @@
+"""Extractor for tables as files of text (CSV, TSV, JSON lines): each row with the names of its columns."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import PurePosixPath
+from types import MappingProxyType
+from typing import Any
+
+from nearfield.corpus.document import Document, Loss
+from nearfield.corpus.extractors import Extractor
+from nearfield.corpus.extractors.document_builder import DocumentBuilder
+from nearfield.corpus.extractors.text_encoding import decode
+from nearfield.corpus.word_count import count_words
+from nearfield.errors import InputError
+from nearfield.fileio.csv_records import CsvRecords, OpenQuoteError, detect_delimiter
+from nearfield.fileio.tabular import MAX_ROW_BYTES
+
+_NUMBER = re.compile(r"[\s\d.,:;%€$£+/()-]+")
+#: Rows whose first lines an error names.
+_MAX_NAMED = 5
+
+Cells = list[tuple[str, str]]
+
+
+class DelimitedExtractor(Extractor):
+    """Tables with a delimiter. A folder's source splits large ones."""
+
+    suffixes: Mapping[str, str] = MappingProxyType(
+        {".csv": "text/csv", ".tsv": "text/tab-separated-values", ".tab": "text/tab-separated-values"}
+    )
+
+    def parse(self, data: bytes, name: str) -> Document:
+        """Return a block for each row, in which each cell follows the name of its column."""
+        text = decode(data, name)
+        usual = "," if name.lower().endswith(".csv") else "\t"
+        start = next((line for line in text.splitlines() if line.strip()), "")
+        delimiter = detect_delimiter(start, usual)
+        builder = _RowBuilder(name)
+        csv.field_size_limit(MAX_ROW_BYTES)
+        lines = io.StringIO(text, newline="")
+        header: list[str] | None = None
+        for first, _, cells in CsvRecords(lines.readline, delimiter, MAX_ROW_BYTES):
+            if isinstance(cells, csv.Error):
+                builder.fail(first)
+                cells = cells.cells if isinstance(cells, OpenQuoteError) else ()
+            if not any(cell.strip() for cell in cells) or (header is None and _is_hint(cells)):
+                continue
+            if header is None:
+                header = column_names(cells)
+                if not is_header(cells):
+                    header = [f"column {number}" for number in range(1, len(cells) + 1)]
+                    builder.add_row(list(zip(header, cells, strict=True)))
+                else:
+                    builder.names = count_words(" ".join(cells))
+            else:
+                names = [*header, *(f"column {number}" for number in range(len(header) + 1, len(cells) + 1))]
+                builder.add_row(list(zip(names, cells, strict=False)))
+        return builder.table(text)
+
+
+class JsonLinesExtractor(Extractor):
+    """JSON lines: one object, list or text in each line."""
+
+    suffixes: Mapping[str, str] = MappingProxyType({".jsonl": "application/jsonl", ".ndjson": "application/x-ndjson"})
+
+    def parse(self, data: bytes, name: str) -> Document:
+        """Return a block for each line, in which each value follows the names of its fields."""
+        text = decode(data, name)
+        builder = _RowBuilder(name)
+        for number, line in enumerate(text.split("\n"), 1):
+            if not line.strip():
+                continue
+            try:
+                value = json.loads(line, strict=False)
+            except (ValueError, RecursionError):
+                builder.fail(number)
+                continue
+            builder.add_row(list(_flat("", value)))
+        return builder.table(None)
+
+
+class _RowBuilder(DocumentBuilder):
+    """A table's document, built row by row."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__()
+        self._name, self._failed = name, list[int]()
+        self._words = 0
+        #: Words of the line with the names.
+        self.names = 0
+
+    def add_row(self, cells: Cells) -> None:
+        """Add a row; blank cells are left out."""
+        shown = [(name, value.strip()) for name, value in cells if value.strip()]
+        self._words += sum(count_words(name) for name, _ in shown)
+        self.add("\n".join(f"{name}: {value}" if name else value for name, value in shown), "table")
+
+    def fail(self, line: int) -> None:
+        """Record a row that cannot be read."""
+        self._failed.append(line)
+
+    def table(self, text: str | None) -> Document:
+        """Return the document; ``text`` is the file's, whose words all are seen by a reader."""
+        if self._failed:
+            if not len(self):
+                raise InputError(f"{self._name}: not a table that its name says, or damaged: no row can be read.")
+            plural = "s" if len(self._failed) > 1 else ""
+            named = ", ".join(map(str, self._failed[:_MAX_NAMED]))
+            more = ", ..." if len(self._failed) > _MAX_NAMED else ""
+            reason = (
+                f"the cells of {len(self._failed)} row{plural} (damaged, or with an open quote; line {named}{more})"
+            )
+            self.losses.append(Loss(reason, advice="Correct these lines in the file."))
+        if text is not None:
+            self.visible_words = count_words(text) - self.names + self._words
+        return self.document("table", _title(self._name))
+
+
+def column_names(cells: Sequence[str]) -> list[str]:
+    """Return the names of columns by the cells of a header."""
+    return [" ".join(cell.split()) or f"column {number}" for number, cell in enumerate(cells, 1)]
+
+
+def is_header(cells: Sequence[str]) -> bool:
+    """Return whether the first row of a table has names, and not values."""
+    texts = [cell.strip() for cell in cells if cell.strip()]
+    numbers = sum(_NUMBER.fullmatch(text) is not None for text in texts)
+    is_year = [re.fullmatch(r"(?:19|20)\d\d", text) is not None for text in texts]
+    if numbers and not (sum(is_year) == numbers and numbers < len(texts)):
+        return False
+    return len(set(texts)) > 0 and not any(len(text) > 100 or "\n" in text for text in texts)
+
+
+def _is_hint(cells: Sequence[str]) -> bool:
+    return re.fullmatch(r"sep=.?", "".join(cells), re.IGNORECASE) is not None
+
+
+def _flat(name: str, value: Any) -> Iterator[tuple[str, str]]:
+    """Yield the values of a JSON value with the names of their fields."""
+    if isinstance(value, Mapping):
+        for field, inner in value.items():
+            yield from _flat(f"{name}.{field}" if name else str(field), inner)
+    elif isinstance(value, list):
+        if any(isinstance(inner, (dict, list)) for inner in value):
+            for inner in value:
+                yield from _flat(name, inner)
+        else:
+            yield name, ", ".join(_scalar(inner) for inner in value)
+    else:
+        yield name, _scalar(value)
+
+
+def _scalar(value: object) -> str:
+    if value is None:
+        return ""
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def _title(name: str) -> str:
+    stem = PurePosixPath(name.partition("!/")[0] if name.rpartition("!/")[2].startswith("rows ") else name).stem
+    return " ".join(stem.replace("_", " ").split())

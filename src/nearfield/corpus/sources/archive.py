@@ -1,0 +1,185 @@
+"""Documents from a zip archive: each member is a document, within limits of number, size, ratio and depth."""
+
+from __future__ import annotations
+
+import io
+import stat
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path, PurePosixPath
+from typing import BinaryIO
+
+from nearfield.corpus.document import SourceItem
+from nearfield.corpus.sources import slack_export
+from nearfield.errors import InputError
+
+#: Suffixes of archives.
+ARCHIVES = (".zip",)
+#: Between the name of an archive and that of a member.
+SEPARATOR = "!/"
+#: Maximum number of members and of their bytes in one archive with all archives in it, and of bytes of an inner one.
+_MAX_MEMBERS, _MAX_BYTES, _MAX_INNER_BYTES = 20_000, 2**32, 2**26
+#: Maximum ratio of a member's size to its compressed size, if it is larger than this number of bytes.
+_MAX_RATIO, _SMALL = 250, 2**22
+#: Maximum depth of archives in archives.
+_MAX_DEPTH = 3
+_SKIPPED_FOLDERS = ("__MACOSX",)
+_DAMAGED = (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, NotImplementedError)
+
+#: Opens a file from its start; the caller closes it.
+Opener = Callable[[], BinaryIO]
+
+
+@dataclass
+class ArchiveListing:
+    """Lists the members of archives. ``skip_reason`` says why a member is left out; None leaves it out silently.
+
+    ``record_skipped`` gets the key and the reason. ``max_bytes`` is the maximum size of one member.
+    """
+
+    skip_reason: Callable[[str], str | None]
+    record_skipped: Callable[[str, str], None]
+    max_bytes: int
+    _members: int = field(default=0, init=False)
+    _bytes: int = field(default=0, init=False)
+    _latest: tuple[str, int, bytes] | None = field(default=None, init=False)
+
+    def items(self, path: Path, key: str, stamp: str) -> Iterator[SourceItem]:
+        """Yield the members of an archive, under keys such as ``archive.zip!/folder/member.txt``.
+
+        An archive that is damaged, encrypted or exceeds a limit is one item, whose ``read`` raises the reason.
+        """
+        self._members = self._bytes = 0
+        try:
+            members = list(self._list(lambda: path.open("rb"), key, stamp, 1))
+        except InputError as error:
+            yield _failed(key, error)
+            return
+        yield from members
+
+    def _list(self, opener: Opener, key: str, stamp: str, depth: int) -> Iterator[SourceItem]:
+        """Yield the members of one archive.
+
+        Raises:
+            InputError: it cannot be read, or exceeds a limit.
+        """
+        try:
+            with opener() as file, zipfile.ZipFile(file) as archive:
+                members = {_member_name(info): info for info in archive.infolist() if not info.is_dir()}
+        except _DAMAGED as error:
+            raise InputError(f"{key}: damaged, or no zip archive.") from error
+        self._check(members, key)
+        if "[Content_Types].xml" in members or "mimetype" in members:  # a document whose name says .zip
+            yield SourceItem(key, key, lambda: _read_all(opener, self.max_bytes, key), stamp)
+            return
+        if slack_export.is_export(members):
+            names = {name: str(info.CRC) for name, info in members.items()}
+
+            def read(name: str) -> bytes:
+                return _read_member(opener, members[name], f"{key}{SEPARATOR}{name}", self.max_bytes)
+
+            yield from slack_export.channel_items(f"{key}{SEPARATOR}", names, read, self.max_bytes)
+            return
+        for name, info in sorted(members.items()):
+            yield from self._member(opener, info, f"{key}{SEPARATOR}{name}", depth)
+
+    def _member(self, opener: Opener, info: zipfile.ZipInfo, key: str, depth: int) -> Iterator[SourceItem]:
+        suffix = PurePosixPath(key).suffix.lower()
+        if stat.S_ISLNK(info.external_attr >> 16) or _SKIPPED_FOLDERS[0] in PurePosixPath(key).parts:
+            return
+        reason = self.skip_reason(key)
+        if reason is None:
+            return
+        member_stamp = f"{info.file_size}-{info.CRC}-{info.date_time}"
+        if suffix in ARCHIVES:
+            yield from self._inner(opener, info, key, member_stamp, depth)
+        elif reason:
+            self.record_skipped(key, reason)
+        else:
+            yield SourceItem(key, key, partial(_read_member, opener, info, key, self.max_bytes), member_stamp)
+
+    def _inner(self, opener: Opener, info: zipfile.ZipInfo, key: str, stamp: str, depth: int) -> Iterator[SourceItem]:
+        try:
+            if depth >= _MAX_DEPTH:
+                raise InputError(f"{key}: archives in archives more than {_MAX_DEPTH} deep are not read.")
+            yield from self._list(partial(self._open_inner, opener, info, key), key, stamp, depth + 1)
+        except InputError as error:
+            yield _failed(key, error)
+
+    def _open_inner(self, opener: Opener, info: zipfile.ZipInfo, key: str) -> BinaryIO:
+        """Open an archive in an archive; the last one stays in memory, since its members are read one by one."""
+        latest = self._latest
+        if latest is None or latest[:2] != (key, info.CRC):
+            latest = self._latest = (key, info.CRC, _read_member(opener, info, key, _MAX_INNER_BYTES))
+        return io.BytesIO(latest[2])
+
+    def _check(self, members: dict[str, zipfile.ZipInfo], key: str) -> None:
+        """Raise InputError if an archive exceeds a limit, by the sizes in its directory: no more than that is read."""
+        self._members += len(members)
+        self._bytes += sum(info.file_size for info in members.values())
+        if self._members > _MAX_MEMBERS or self._bytes > _MAX_BYTES:
+            raise InputError(
+                f"{key}: would unpack to {self._bytes:,} bytes in {self._members:,} files; the maximum is "
+                f"{_MAX_BYTES:,} bytes in {_MAX_MEMBERS:,} files. Unpack it, and index the folder."
+            )
+        for name, info in members.items():
+            if info.file_size > _SMALL and info.file_size > _MAX_RATIO * max(info.compress_size, 1):
+                raise InputError(
+                    f"{key}: {name} would unpack to {info.file_size:,} bytes from {info.compress_size:,}: the archive "
+                    "may be a zip bomb. Unpack it, and index the folder."
+                )
+
+
+def _member_name(info: zipfile.ZipInfo) -> str:
+    """Return a member's name as a relative path with forward slashes."""
+    name = info.filename
+    if not info.flag_bits & 0x800 and not name.isascii():  # no UTF-8 by the archive's own word
+        try:
+            name = name.encode("cp437").decode()
+        except UnicodeError:
+            pass
+    return "/".join(part for part in name.replace("\\", "/").split("/") if part not in ("", ".", ".."))
+
+
+def _read_member(opener: Opener, info: zipfile.ZipInfo, key: str, max_bytes: int) -> bytes:
+    """Return a member's content.
+
+    Raises:
+        InputError: it is encrypted, damaged or too large.
+    """
+    if info.flag_bits & 1:
+        raise InputError(f"{key}: encrypted. Unpack the archive with its password.")
+    if info.file_size > max_bytes:
+        raise InputError(f"{key}: larger than {max_bytes:,} bytes. Increase 'largest', or split the file.")
+    try:
+        with opener() as file, zipfile.ZipFile(file) as archive, archive.open(info) as member:
+            data = member.read(max_bytes + 1)
+    except NotImplementedError as error:
+        raise InputError(f"{key}: compressed by a method that cannot be read. Unpack the archive.") from error
+    except FileNotFoundError:
+        raise
+    except (*_DAMAGED, RuntimeError) as error:
+        raise InputError(f"{key}: damaged in the archive.") from error
+    if len(data) > max_bytes:
+        raise InputError(f"{key}: larger than {max_bytes:,} bytes. Increase 'largest', or split the file.")
+    return data
+
+
+def _read_all(opener: Opener, max_bytes: int, key: str) -> bytes:
+    with opener() as file:
+        data = file.read(max_bytes + 1)
+    if len(data) > max_bytes:
+        raise InputError(f"{key}: larger than {max_bytes:,} bytes. Increase 'largest', or split the file.")
+    return data
+
+
+def _failed(key: str, error: InputError) -> SourceItem:
+    """Return an item whose ``read`` raises an error."""
+
+    def read() -> bytes:
+        raise error
+
+    return SourceItem(key, key, read)
