@@ -21,6 +21,7 @@ from nearfield.engine.engine import Engine
 from nearfield.errors import ModelNotFound, ModelUnavailable, SettingsError, WeightsError
 from nearfield.inference.loaded_model import LoadedModel
 from nearfield.server.lifecycle.model_loading import model_aliases
+from nearfield.server.models import memory_budget
 from nearfield.server.models.description import ModelDescription
 from nearfield.server.models.model_pool import ModelPool
 from nearfield.testing import tiny_encoder, write_tiny_model
@@ -189,6 +190,71 @@ async def test_a_model_in_use_is_not_evicted_and_the_other_waits_for_memory(load
         np.asarray(await model.aencode("still here"))  # type: ignore[attr-defined]
     assert (await waiting).name == "two"
     assert models.entries[0].state == "available"
+
+
+async def _use_always(models: ModelPool, name: str, until: asyncio.Event) -> None:
+    """Use a model without a pause, as many clients do whose requests overlap."""
+
+    async def client(offset: float) -> None:
+        await asyncio.sleep(offset)
+        while not until.is_set():
+            async with models.lease(name, fits):
+                await asyncio.sleep(0.05)
+
+    await asyncio.gather(client(0), client(0.02), client(0.035))
+
+
+async def test_models_that_are_always_in_use_take_turns(loader: Loader, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory_budget, "_MIN_TURN", 0.1)
+    monkeypatch.setattr(memory_budget, "_MAX_TURN", 0.1)
+    models = ModelPool(loader=loader, on_demand=["org/*"], budget=15 * MIB)
+    models.entry("org/two").bytes = models.entry("org/three").bytes = 10 * MIB
+    done = asyncio.Event()
+    busy = [asyncio.create_task(_use_always(models, f"org/{name}", done)) for name in ("one", "two", "three")]
+    for _ in range(2000):
+        if min(map(loader.calls.count, ("org/one", "org/two", "org/three"))) >= 3:
+            break
+        await asyncio.sleep(0.01)
+    done.set()
+    await asyncio.gather(*busy)  # none was refused
+    assert min(map(loader.calls.count, ("org/one", "org/two", "org/three"))) >= 3
+    assert all(entry.users == 0 and entry.drained is None for entry in models.entries)
+
+
+async def test_a_model_is_not_drained_right_after_it_was_loaded(loader: Loader) -> None:
+    models = ModelPool(loader=loader, on_demand=["org/*"], budget=15 * MIB)
+    models.entry("org/two").bytes = 10 * MIB
+    async with models.lease("org/one", fits):
+        waiting = asyncio.create_task(_use(models, "org/two"))
+        await asyncio.sleep(0.2)
+        assert (await asyncio.wait_for(_use(models, "org/one"), 1)).name == "one"
+    await waiting
+
+
+async def test_a_model_for_which_there_was_no_memory_is_not_one_that_failed(
+    loader: Loader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(memory_budget, "_IDLE_WAIT_SECONDS", 0.1)
+    models = ModelPool(loader=loader, on_demand=["org/*"], budget=15 * MIB)
+    models.entry("org/two").bytes = 10 * MIB
+    async with models.lease("org/one", fits):
+        for _ in range(3):
+            with pytest.raises(ModelUnavailable, match="all other models are in use"):
+                await _use(models, "org/two")
+        assert models.entry("org/two").failures == 0
+    assert (await _use(models, "org/two")).name == "two"
+
+
+async def test_a_model_that_is_unloaded_while_it_is_always_in_use_is_loaded_again(loader: Loader) -> None:
+    models = ModelPool(loader=loader, on_demand=["org/*"])
+    done = asyncio.Event()
+    busy = asyncio.create_task(_use_always(models, "org/one", done))
+    await asyncio.sleep(0.3)
+    await models.unload("org/one")
+    await asyncio.sleep(0.3)
+    done.set()
+    await busy
+    assert loader.calls == ["org/one", "org/one"]
 
 
 async def test_a_model_that_can_never_fit_is_refused_with_both_sizes(loader: Loader, tiny: Encoder) -> None:

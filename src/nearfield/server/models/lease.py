@@ -1,7 +1,8 @@
-"""Leases on models: a leased model is in use, and is not evicted."""
+"""Leases on models: a leased model is in use, and is not evicted. Leases on a model that is drained wait."""
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from typing import Protocol
 
@@ -51,6 +52,8 @@ class ModelLease:
 
     async def __aenter__(self) -> LoadedModel:
         entry = self._entry
+        while entry.drained is not None:
+            await asyncio.shield(entry.drained)
         entry.users += 1
         try:
             model = entry.model or await self._owner.load_entry(entry)

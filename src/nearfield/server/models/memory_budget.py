@@ -1,4 +1,9 @@
-"""Memory of models: the budget, eviction of idle models, and the size of a model before and after loading."""
+"""Memory of models: the budget, eviction of idle models, and the size of a model before and after loading.
+
+A model that is always in use would leave no memory for the others for ever. When another one waits for memory, a model
+that has been loaded for some seconds is *drained*: its requests end, new ones wait, it is evicted, and they load it
+again in turn.
+"""
 
 from __future__ import annotations
 
@@ -6,8 +11,9 @@ import asyncio
 import gc
 import time
 import weakref
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
 
 from nearfield import catalog
 from nearfield.errors import ModelUnavailable
@@ -20,12 +26,18 @@ from nearfield.server.models.model_entry import ModelEntry
 _BYTES_PER_PARAMETER = 12
 #: Seconds to wait for a model in use to become idle when memory is short.
 _IDLE_WAIT_SECONDS = 30.0
+#: Seconds for which a loaded model is not drained: as many times what loading it took, within these limits.
+_LOADS_PER_TURN, _MIN_TURN, _MAX_TURN = 5.0, 3.0, 10.0
 #: Seconds after which another attempt is allowed if the pinned models leave no memory.
 _NO_MEMORY_RETRY_SECONDS = 300.0
 #: Seconds for which a lane or a finished request may still reference a closed model.
 _RELEASE_SECONDS = 2.0
 #: The thread that closes models: it may wait, and requests need asyncio's own threads.
 _POOL = ThreadPoolExecutor(1, thread_name_prefix="nearfield-unload")
+
+
+class ModelsInUse(ModelUnavailable):
+    """There is no memory for a model because requests use the others. Nothing is wrong with it."""
 
 
 class MemoryBudget:
@@ -39,7 +51,7 @@ class MemoryBudget:
     def __init__(self, entries: Mapping[str, ModelEntry], limit: int | None) -> None:
         self.limit = limit
         self._entries = entries
-        self._idle = asyncio.Event()
+        self._changed = asyncio.Event()
         #: Evictions whose memory is not free yet.
         self.evictions: set[asyncio.Future[None]] = set()
 
@@ -70,12 +82,41 @@ class MemoryBudget:
                 retry_after=_NO_MEMORY_RETRY_SECONDS,
             )
         until = time.monotonic() + _IDLE_WAIT_SECONDS
-        while self.used + entry.bytes > limit:
-            victim = self._cheapest()
-            if victim is not None:
-                self.evict(victim)
-            else:
-                await self.wait_for_idle(until, f"There is no memory for {entry.name}: all other models are in use.")
+        with ExitStack() as drains:
+            while self.used + entry.bytes > limit:
+                victim = self._cheapest()
+                if victim is not None:
+                    self.evict(victim)
+                    continue
+                busy = self._first_loaded()
+                turn_end = until if busy is None else busy.loaded_at + _turn_seconds(busy)
+                if busy is not None and turn_end <= time.monotonic():
+                    drains.enter_context(self.drain(busy))
+                    turn_end = until
+                message = f"There is no memory for {entry.name}: all other models are in use."
+                await self._wait_for_change(min(turn_end, until), until, message)
+
+    def _first_loaded(self) -> ModelEntry | None:
+        """Return the model that was loaded first, of those that can be drained."""
+        busy = [
+            entry
+            for entry in self._entries.values()
+            if entry.model is not None and not entry.pinned and entry.drained is None
+        ]
+        return min(busy, key=lambda entry: entry.loaded_at, default=None)
+
+    @contextmanager
+    def drain(self, entry: ModelEntry) -> Iterator[None]:
+        """Let requests that are about to use a model wait until the block is left."""
+        if entry.drained is not None:
+            yield
+            return
+        entry.drained = drained = asyncio.get_running_loop().create_future()
+        try:
+            yield
+        finally:
+            entry.drained = None
+            drained.set_result(None)
 
     def trim(self) -> None:
         """Evict idle models after a load that took more memory than estimated."""
@@ -99,33 +140,36 @@ class MemoryBudget:
             self.evictions.add(eviction)
             eviction.add_done_callback(self.evictions.discard)
             LOG.info("unloaded %s", entry.name, extra={"bytes": entry.bytes})
-            self.notify_idle()
+            self.wake()
 
-    def notify_idle(self) -> None:
-        """Wake those who wait until a model is idle."""
-        self._idle.set()
+    def wake(self) -> None:
+        """Let those who wait for memory look again: a model is idle, was evicted, or was loaded."""
+        self._changed.set()
 
-    async def wait_for_idle(self, until: float, message: str) -> None:
-        """Wait until a model becomes idle.
+    async def _wait_for_change(self, soon: float, until: float, message: str) -> None:
+        """Wait until something changes, or until the time ``soon``.
 
         Raises:
-            ModelUnavailable: with ``message``, if none does before ``until``.
+            ModelsInUse: with ``message``, if nothing does before ``until``.
         """
-        self._idle.clear()
+        self._changed.clear()
         try:
-            await asyncio.wait_for(self._idle.wait(), max(0.0, until - time.monotonic()))
+            await asyncio.wait_for(self._changed.wait(), max(0.0, soon - time.monotonic()))
         except asyncio.TimeoutError:
-            raise ModelUnavailable(message) from None
+            if soon >= until:
+                raise ModelsInUse(message) from None
 
-    async def wait_until_unused(self, entry: ModelEntry) -> None:
-        """Wait until no request uses a model.
+    async def evict_once_unused(self, entry: ModelEntry) -> None:
+        """Unload a model once the requests that use it have ended; new ones wait, and load it again.
 
         Raises:
-            ModelUnavailable: it stays in use.
+            ModelUnavailable: they take too long.
         """
         until = time.monotonic() + _IDLE_WAIT_SECONDS
-        while entry.users:
-            await self.wait_for_idle(until, f"{entry.name} is in use, and was not unloaded.")
+        with self.drain(entry):
+            while entry.users:
+                await self._wait_for_change(until, until, f"{entry.name} is in use, and was not unloaded.")
+            self.evict(entry)
 
     def record_size(self, entry: ModelEntry, model: LoadedModel, loaded_alone: bool) -> None:
         """Set the bytes of a model that was just loaded.
@@ -141,6 +185,12 @@ class MemoryBudget:
         """Return whether no other model is being loaded, so that a change of memory is due to this one."""
         others = (other for other in self._entries.values() if other is not entry)
         return not any(other.reserved and other.model is None for other in others)
+
+
+def _turn_seconds(entry: ModelEntry) -> float:
+    """Return the seconds for which a loaded model is not drained."""
+    load_seconds = 0.0 if entry.model is None else entry.model.load_seconds
+    return min(max(_MIN_TURN, _LOADS_PER_TURN * load_seconds), _MAX_TURN)
 
 
 def estimated_bytes(name: str) -> int:

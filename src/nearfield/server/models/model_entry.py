@@ -46,6 +46,9 @@ class ModelEntry:
     error: str = ""
     retry_at: float = 0.0
     loading: asyncio.Task[LoadedModel] | None = None
+    #: When it was loaded; and while it is drained, what requests wait for before they use it.
+    loaded_at: float = 0.0
+    drained: asyncio.Future[None] | None = None
     #: The turn of the load in progress.
     load_turn: LoadTurn | None = None
 

@@ -22,7 +22,7 @@ from nearfield.server.logs import LOG, without_directories
 from nearfield.server.models.description import ModelDescription, describe
 from nearfield.server.models.lease import ModelLease
 from nearfield.server.models.load_threads import LoadThreads, LoadTurn
-from nearfield.server.models.memory_budget import MemoryBudget, estimated_bytes
+from nearfield.server.models.memory_budget import MemoryBudget, ModelsInUse, estimated_bytes
 from nearfield.server.models.model_entry import ModelEntry
 from nearfield.server.models.names import MAX_NAME_LENGTH, full_id, index_names, is_pattern, matches_pattern
 
@@ -212,7 +212,7 @@ class ModelPool:
 
     def _on_idle(self, entry: ModelEntry) -> None:
         """Notify those who wait for memory, and schedule the eviction."""
-        self._memory.notify_idle()
+        self._memory.wake()
         if entry.keep_alive is not None and entry.model is not None:
             asyncio.get_running_loop().call_later(entry.keep_alive, self._expire, entry, entry.last_used)
 
@@ -239,8 +239,7 @@ class ModelPool:
         entry = self.entry(name)
         if not allowed(entry.name):
             raise Forbidden(f"This key may not use {entry.name}.")
-        await self._memory.wait_until_unused(entry)
-        self._memory.evict(entry)
+        await self._memory.evict_once_unused(entry)
         return entry
 
     async def remove(self, name: str, allowed: Callable[[str], bool] = lambda _: True) -> None:
@@ -294,6 +293,9 @@ class ModelPool:
             await self._memory.reserve(entry)
             alone = self._memory.loads_alone(entry)
             model = await self._threads.run(loader, entry.loader_name)
+        except ModelsInUse:
+            entry.reserved = False
+            raise  # the next request may be luckier
         except Exception as error:
             entry.reserved = False
             self._record_failure(entry, error)
@@ -306,13 +308,14 @@ class ModelPool:
             entry.loading = entry.load_turn = None
             self._threads.end(turn)
         self._memory.record_size(entry, model, alone)
-        entry.model, entry.name = model, model.name
+        entry.model, entry.name, entry.loaded_at = model, model.name, time.monotonic()
         entry.error, entry.failures, entry.retry_at = "", 0, 0.0
         self._by_name = index_names(self._entries.values())
         for watcher in self.watchers:
             watcher(model)
         LOG.info("loaded %s", entry.name, extra={"seconds": round(model.load_seconds, 2), "bytes": entry.bytes})
         self._memory.trim()
+        self._memory.wake()
         if not entry.users:
             self._on_idle(entry)
         return model
