@@ -24,6 +24,7 @@ from nearfield.corpus.extractors import PICTURE, REGISTRY, kind_of, suffix_of, z
 from nearfield.corpus.extractors.reader import ROW, DocumentReader
 from nearfield.corpus.extractors.reader import kind_of as kind_by_content
 from nearfield.errors import InputError, InputTooLong, MissingExtra
+from tests.corpus.extractors.test_old_office import sample
 from tests.corpus.truth.writers.office import open_document
 from tests.support import hostile_clients, sample_documents, sample_files
 from tests.support.paths import SHARED_FOLDER
@@ -146,6 +147,7 @@ SAMPLES: dict[str, tuple[str, bytes]] = {
             "</draw:page></office:presentation>",
         ),
     ),
+    **{kind: (f"a.{kind}", sample(kind)) for kind in ("doc", "xls", "ppt")},
     "rtf": ("a.rtf", rb"{\rtf1\ansi{\fonttbl{\f0 Arial;}}{\pard\outlinelevel0 Head\par}\pard Text\par}"),
     "eml": ("a.eml", sample_files.mail("A subject", "The text of a mail.", attachments={"a.txt": b"A file."})),
     "mbox": ("a.mbox", sample_files.mailbox([sample_files.mail("A subject", "The text of a mail.")])),

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from nearfield.corpus.document import Document
-from nearfield.corpus.extractors.office.number_format import format_value
+from nearfield.corpus.extractors.office.sheets.number_format import format_value
 from nearfield.corpus.extractors.xlsx import XlsxExtractor
 from nearfield.corpus.word_count import count_words
 from tests.support import sample_documents

@@ -36,6 +36,9 @@ REGISTRY = Registry(
         "odt": "nearfield.corpus.extractors.opendocument:OdtExtractor",
         "ods": "nearfield.corpus.extractors.opendocument:OdsExtractor",
         "odp": "nearfield.corpus.extractors.opendocument:OdpExtractor",
+        "xls": "nearfield.corpus.extractors.xls:XlsExtractor",
+        "doc": "nearfield.corpus.extractors.word_binary:DocExtractor",
+        "ppt": "nearfield.corpus.extractors.powerpoint_binary:PptExtractor",
         "rtf": "nearfield.corpus.extractors.rtf:RtfExtractor",
         "eml": "nearfield.corpus.extractors.messages.eml:EmlExtractor",
         "mbox": "nearfield.corpus.extractors.messages.eml:MboxExtractor",
@@ -50,7 +53,10 @@ REGISTRY = Registry(
         PICTURE: "nearfield.corpus.extractors.picture:PictureExtractor",
     },
     group="nearfield.extractors",
-    extras=dict.fromkeys(("html", "pdf", "docx", "pptx", "xlsx", "odt", "ods", "odp", "eml", "mbox", "epub"), "corpus"),
+    extras=dict.fromkeys(
+        ("html", "pdf", "docx", "pptx", "xlsx", "odt", "ods", "odp", "xls", "doc", "ppt", "eml", "mbox", "epub"),
+        "corpus",
+    ),
 )
 
 

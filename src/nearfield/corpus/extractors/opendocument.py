@@ -11,8 +11,8 @@ from nearfield.corpus.extractors.document_builder import DocumentBuilder
 from nearfield.corpus.extractors.office.odf_package import OdfPackage, count_odf_words
 from nearfield.corpus.extractors.office.odf_text import OdfTextWriter, table_rows
 from nearfield.corpus.extractors.office.package import Element, attribute, descendants, local_name
-from nearfield.corpus.extractors.office.sheet_heads import SheetCell
-from nearfield.corpus.extractors.office.sheet_tables import SheetRow, SheetWriter, letters
+from nearfield.corpus.extractors.office.sheets.sheet_heads import SheetCell
+from nearfield.corpus.extractors.office.sheets.sheet_tables import SheetRow, SheetWriter, letters
 from nearfield.corpus.word_count import count_words
 
 _MEDIA = "application/vnd.oasis.opendocument."

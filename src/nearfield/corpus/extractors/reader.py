@@ -9,6 +9,7 @@ from nearfield.corpus import extractors
 from nearfield.corpus.document import Document, NamedBytes, SourceItem
 from nearfield.corpus.extractors import Extractor, create_extractor
 from nearfield.corpus.extractors.messages import conversation
+from nearfield.corpus.extractors.office.ole_files import is_encrypted, kinds_of_ole
 from nearfield.corpus.extractors.options import ExtractionOptions
 from nearfield.corpus.extractors.sandbox import DEADLINE, MEMORY, OCR_MEMORY, ExtractorSandbox
 from nearfield.corpus.extractors.zip_safety import OLD, ZIP, check_archive
@@ -19,9 +20,18 @@ _IN_PROCESS = 2**18
 #: Stands for the extractor's name of a table's row.
 ROW = "row"
 #: Extractors of files that are recognised by content, whatever their names.
-_BINARY = ("pdf", "docx", "pptx", "xlsx", "odt", "ods", "odp", "rtf")
+_BINARY = ("pdf", "docx", "pptx", "xlsx", "odt", "ods", "odp", "rtf", "xls", "doc", "ppt")
 #: Extractors of OpenDocument files by the last words of their media types.
 _OPEN_DOCUMENT = {"text": "odt", "spreadsheet": "ods", "presentation": "odp", "graphics": "odp"}
+#: What to do with files of known types that no extractor reads.
+_ADVICE = {
+    **dict.fromkeys((".xlsb",), "Save it as .xlsx."),
+    **dict.fromkeys((".pages", ".wpd", ".wps", ".hwp", ".sxw"), "Save it as .docx or .pdf."),
+    **dict.fromkeys((".numbers", ".sxc", ".wk1", ".123"), "Save it as .xlsx."),
+    **dict.fromkeys((".key", ".sxi"), "Save it as .pptx or .pdf."),
+    **dict.fromkeys((".pub", ".vsd", ".vsdx", ".one", ".xps", ".djvu"), "Save it as .pdf."),
+    **dict.fromkeys((".mobi", ".azw", ".azw3"), "Save it as .epub."),
+}
 #: The media type of an OpenDocument file, which is its first entry, uncompressed.
 _MIMETYPE = re.compile(rb"application/vnd\.oasis\.opendocument\.([a-z]+)")
 
@@ -103,6 +113,8 @@ def kind_of(data: bytes, name: str) -> str:
     if by_name is not None:
         return by_name
     suffix = PurePosixPath(name).suffix
+    if suffix.lower() in _ADVICE:
+        raise InputError(f"{name}: {suffix} files are not read. {_ADVICE[suffix.lower()]}")
     if suffix and b"\0" in data[:1024]:
         known = ", ".join(sorted(extractors.extractors_by_suffix()))
         raise InputError(f"{name}: there is no extractor for {suffix}. Known: {known}.")
@@ -127,8 +139,19 @@ def _sniff(data: bytes, name: str) -> str | None:
     if data.startswith(ZIP):
         return _office(data, name)
     if data.startswith(OLD):
-        check_archive(data, name)
+        return _old_office(data, name)
     return "html" if start[:15].lower().startswith((b"<!doctype html", b"<html")) else None
+
+
+def _old_office(data: bytes, name: str) -> str | None:
+    """Return the extractor's name for a compound file: by its streams, and by its name if it has those of several."""
+    kinds = kinds_of_ole(data)
+    if is_encrypted(data) or not kinds:
+        check_archive(data, name)  # says what it is
+    if kinds[0] not in extractors.REGISTRY.names():
+        raise InputError(f"{name}: .{kinds[0]} files are not read. Save it as .eml.")
+    by_name = extractors.kind_of(name)
+    return by_name if by_name in kinds else kinds[0]
 
 
 def _office(data: bytes, name: str) -> str | None:

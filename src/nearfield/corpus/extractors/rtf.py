@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 
 from nearfield.corpus.document import Document, Loss
 from nearfield.corpus.extractors import Extractor
 from nearfield.corpus.extractors.document_builder import DocumentBuilder, markdown_table
 from nearfield.corpus.extractors.office.rtf_parser import RtfEvent, RtfParser
-from nearfield.corpus.extractors.office.word_tables import Cell, table_parts
+from nearfield.corpus.extractors.office.word_tables import edge_cells, table_parts
 from nearfield.corpus.word_count import count_words
 from nearfield.errors import InputError
 
 _BULLETS = "\u2022\u00b7\uf0b7\u25cf\u25cb\u25aa\u25e6\u2023\u2013\u00a7o-"
 _BULLET = re.compile(rf"([{_BULLETS}])[\t ]\s*(?=\S)")
-#: Edges of cells that differ by fewer twips are the same column.
-_TOLERANCE = 40
 #: Groups that have no text of the document, and what is left of a file without them, for the count of words.
 _NO_TEXT = re.compile(
     rb"\{\\(?:\*|fonttbl|colortbl|stylesheet|info|pict|listtext|header|footer|pntext|nonshppict|fldinst|xe)"
@@ -67,7 +65,7 @@ class _RtfWriter:
         self._lines: list[str] = []
         self._cell: list[str] = []
         self._row: list[str] = []
-        self._rows: list[tuple[list[str], RtfEvent]] = []
+        self._rows: list[tuple[list[str], tuple[int, ...], tuple[str, ...]]] = []
         #: Notes of the paragraph that is open, and those of blocks that have ended.
         self._pending: list[tuple[str, str]] = []
         self._after: list[tuple[str, str]] = []
@@ -83,7 +81,7 @@ class _RtfWriter:
             self._cell = []
             self._end_notes()
         elif kind == "row":
-            self._rows.append((self._row, event))
+            self._rows.append((self._row, event.edges, event.merged))
             self._row, self._cell = [], []
         elif kind == "nestcell":
             self._cell.append(event.text)
@@ -101,7 +99,7 @@ class _RtfWriter:
     def finish(self) -> None:
         """Add what is open: a table, a list, and notes."""
         if self._row or self._cell:
-            self._rows.append(([*self._row, *filter(None, self._cell)], RtfEvent("row")))
+            self._rows.append(([*self._row, *filter(None, self._cell)], (), ()))
         self._end_table()
         self._end_list()
         self._end_notes()
@@ -184,35 +182,11 @@ class _RtfWriter:
             return
         self._end_list()
         rows, self._rows = self._rows, []
-        titles, table = table_parts(_cells(rows))
+        titles, table = table_parts(edge_cells(rows))
         for title in titles:
             self.builder.add(title)
         self.builder.add(markdown_table(table), "table")
         self._put_after()
-
-
-def _cells(rows: Sequence[tuple[list[str], RtfEvent]]) -> Iterator[list[Cell]]:
-    """Yield the cells of each row with the number of columns that each covers, by the right edges of all cells."""
-    edges: list[int] = []
-    for edge in sorted({edge for _, event in rows for edge in event.edges}):
-        if not edges or edge - edges[-1] > _TOLERANCE:
-            edges.append(edge)
-    for texts, event in rows:
-        cells: list[Cell] = []
-        place = 0
-        for at, text in enumerate(texts):
-            end = place + 1
-            if at < len(event.edges):
-                end = sum(edge <= event.edges[at] + _TOLERANCE for edge in edges)
-            merge = event.merged[at] if at < len(event.merged) else ""
-            span = max(end - place, 1)
-            if merge == "clmrg" and cells:
-                last = cells[-1]
-                cells[-1] = Cell(last.text, last.span + span, last.continues, last.is_head)
-            else:
-                cells.append(Cell(text, span, continues=merge == "clvmrg", is_head=event.is_head))
-            place += span
-        yield cells
 
 
 def count_plain_words(data: bytes) -> int:

@@ -19,8 +19,8 @@ from nearfield.corpus.extractors.office.package import (
     descendants,
     local_name,
 )
-from nearfield.corpus.extractors.office.sheet_tables import SheetWriter
-from nearfield.corpus.extractors.office.worksheets import WorksheetReader, count_cell_words, read_workbook
+from nearfield.corpus.extractors.office.sheets.sheet_tables import SheetWriter
+from nearfield.corpus.extractors.office.sheets.worksheets import WorksheetReader, count_cell_words, read_workbook
 from nearfield.corpus.word_count import count_words
 
 _FORMULAS = "Open the file in a spreadsheet program and save it there."

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import zipfile
 
+from nearfield.corpus.extractors.office.ole_files import is_encrypted
 from nearfield.errors import InputError
 
 #: The first bytes of a zip file, and of the container of older and of encrypted Office documents.
@@ -22,6 +23,8 @@ def check_archive(data: bytes, name: str, *, max_bytes: int = MAX_BYTES) -> list
         InputError: it is not a zip file, is encrypted, or would unpack to too much.
     """
     if data.startswith(OLD):
+        if is_encrypted(data):
+            raise InputError(f"{name}: encrypted with a password. Save it without one.")
         raise InputError(
             f"{name}: encrypted, or of Office before 2007. Save it without password as .docx, .pptx or .xlsx."
         )

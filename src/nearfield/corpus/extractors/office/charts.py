@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
-from nearfield.corpus.extractors.office.number_format import format_value
 from nearfield.corpus.extractors.office.package import Element, attribute, descendants, local_name
+from nearfield.corpus.extractors.office.sheets.number_format import format_value
 
 #: Points of a chart that are read.
 _MAX_POINTS = 5000

@@ -61,6 +61,18 @@ class Numbering:
         self._count(identity, numbers, level)
         return ParagraphNumber(level, self._label(numbers, level))
 
+    def add_list(self, identity: str, abstract: str, levels: dict[int, NumberLevel]) -> None:
+        """Add a list that another kind of file defines; lists of one ``abstract`` share their counts."""
+        self._lists[identity] = _List(abstract, levels)
+
+    def number_at(self, identity: str, level: int) -> ParagraphNumber:
+        """Return the number of the next paragraph at a level of a list."""
+        numbers = self._lists.get(identity)
+        if numbers is None:
+            return ParagraphNumber(level, "-")
+        self._count(identity, numbers, level)
+        return ParagraphNumber(level, self._label(numbers, level))
+
     def _place(self, properties: Element | None, style: str) -> tuple[str, int | None, set[str]]:
         """Return the list's id, the level if it is stated, and the styles that the paragraph's style is based on."""
         identity, level = _list_place(properties)

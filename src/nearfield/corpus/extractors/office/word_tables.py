@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 #: Rows that the head of a table may have.
 _MAX_HEAD = 4
+#: Edges of cells that differ by fewer twips are the same column.
+_TOLERANCE = 40
 
 
 @dataclass(frozen=True)
@@ -109,3 +111,28 @@ def _joined_head(rows: Sequence[Sequence[str]]) -> list[str]:
             parts += [text] if text and text not in parts else []
         names.append(" ".join(parts))
     return names
+
+
+def edge_cells(rows: Sequence[tuple[list[str], tuple[int, ...], tuple[str, ...]]]) -> Iterator[list[Cell]]:
+    """Yield the cells of rows that have texts, right edges in twips, and marks of merged cells.
+
+    The edges of all rows are the columns. A mark is "clmrg" for a cell that continues the one on its left, "clvmrg" for
+    one that continues the one above.
+    """
+    columns: list[int] = []
+    for edge in sorted({edge for _, edges, _ in rows for edge in edges}):
+        if not columns or edge - columns[-1] > _TOLERANCE:
+            columns.append(edge)
+    for texts, edges, merged in rows:
+        cells: list[Cell] = []
+        place = 0
+        for at, text in enumerate(texts):
+            end = sum(edge <= edges[at] + _TOLERANCE for edge in columns) if at < len(edges) else place + 1
+            mark = merged[at] if at < len(merged) else ""
+            span = max(end - place, 1)
+            if mark == "clmrg" and cells:
+                cells[-1] = Cell(cells[-1].text, cells[-1].span + span, cells[-1].continues)
+            else:
+                cells.append(Cell(text, span, continues=mark == "clvmrg"))
+            place += span
+        yield cells

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from itertools import chain, islice
 
 from nearfield.corpus.extractors.document_builder import DocumentBuilder
-from nearfield.corpus.extractors.office.sheet_heads import SheetCell, find_head, is_key_value, is_new_head
+from nearfield.corpus.extractors.office.sheets.sheet_heads import SheetCell, find_head, is_key_value, is_new_head
 
 #: Rows of a region that are looked at to find its head.
 _LOOK_AHEAD = 1000

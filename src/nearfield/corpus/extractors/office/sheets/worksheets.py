@@ -8,10 +8,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from nearfield.corpus.extractors.office.number_format import BUILT_IN, format_value, is_date
 from nearfield.corpus.extractors.office.package import Element, OfficePackage, attribute, descendants, is_on, local_name
-from nearfield.corpus.extractors.office.sheet_heads import SheetCell
-from nearfield.corpus.extractors.office.sheet_tables import SheetRow
+from nearfield.corpus.extractors.office.sheets.merged_cells import MergedCells
+from nearfield.corpus.extractors.office.sheets.number_format import BUILT_IN, format_value, is_date
+from nearfield.corpus.extractors.office.sheets.sheet_heads import SheetCell
+from nearfield.corpus.extractors.office.sheets.sheet_tables import SheetRow
 from nearfield.corpus.word_count import count_words
 
 _REFERENCE = re.compile(r"\$?([A-Z]{1,3})\$?(\d+)")
@@ -20,8 +21,6 @@ _FILTER = re.compile(rb"<(?:\w+:)?autoFilter\s[^>]*?ref=\"([^\"]+)\"")
 _CELL = re.compile(rb"<(?:\w+:)?c(\s[^>]*?)?(?:/>|>(.*?)</(?:\w+:)?c>)", re.DOTALL)
 _VALUE = re.compile(rb"<(?:\w+:)?v(?:\s[^>]*)?>([^<]*)<")
 _TEXT = re.compile(rb"<(?:\w+:)?t(?:\s[^>]*)?>([^<]*)<")
-#: Columns that a merged cell is spread over.
-_MAX_ACROSS = 200
 
 
 @dataclass(frozen=True)
@@ -91,12 +90,12 @@ class WorksheetReader:
         self._notes: dict[int, list[tuple[str, str]]] = {}
         for reference, text in notes.items():
             self._notes.setdefault(_place(reference)[1], []).append((reference, text))
-        self._merged: dict[tuple[int, int], tuple[int, int, int, int]] = {}
-        self._covered: dict[int, list[tuple[int, int, int, int]]] = {}
-        self._texts: dict[tuple[int, int], SheetCell] = {}
+        self._merged = MergedCells()
         self._formulas: dict[str, tuple[str, str]] = {}
         for reference in _MERGED.findall(data):
-            self._add_merged(reference.decode())
+            first, _, last = reference.decode().partition(":")
+            (left, top), (right, bottom) = _place(first), _place(last or first)
+            self._merged.add(left, top, right, bottom)
         #: The number of formulas without a value.
         self.formulas = 0
 
@@ -104,14 +103,6 @@ class WorksheetReader:
     def heads(self) -> set[int]:
         """The numbers of rows that are heads, since the sheet can be filtered by them."""
         return {_place(reference.decode().partition(":")[0])[1] for reference in _FILTER.findall(self._data)}
-
-    def _add_merged(self, reference: str) -> None:
-        first, _, last = reference.partition(":")
-        (left, top), (right, bottom) = _place(first), _place(last or first)
-        area = (left, top, min(right, left + _MAX_ACROSS), bottom)
-        self._merged[left, top] = area
-        for number in range(top, min(bottom, top + 10_000) + 1):
-            self._covered.setdefault(number, []).append(area)
 
     def rows(self) -> Iterator[SheetRow]:
         """Yield the rows that have a filled cell or a note."""
@@ -128,7 +119,7 @@ class WorksheetReader:
                 del element.getparent()[0]
             notes = [text for _, text in self._notes.pop(number, [])]
             if cells or notes:
-                yield SheetRow(number, self._spread(number, cells) if cells else {}, notes)
+                yield SheetRow(number, self._merged.spread(number, cells) if cells else {}, notes)
         rest = [text for _, notes in sorted(self._notes.items()) for _, text in notes]
         if rest:
             yield SheetRow(number + 2, {}, rest)
@@ -142,9 +133,7 @@ class WorksheetReader:
             column = _place(reference)[0] if reference else column + 1
             cell = self._cell(element, reference)
             if cell is not None:
-                area = self._merged.get((column, number))
-                across = area[2] - column + 1 if area else 1
-                yield column, SheetCell(cell.text, cell.kind, cell.bold, across=across)
+                yield column, SheetCell(cell.text, cell.kind, cell.bold, across=self._merged.across(column, number))
 
     def _cell(self, element: Element, reference: str) -> SheetCell | None:
         parts = {local_name(child): child for child in element}
@@ -186,21 +175,6 @@ class WorksheetReader:
             text, origin = self._formulas[shared]
             text = moved_formula(text, origin, reference)
         return text
-
-    def _spread(self, number: int, cells: dict[int, SheetCell]) -> dict[int, SheetCell]:
-        """Add the cells that merged cells cover, since their text holds for all of their columns and rows."""
-        for left, top, right, bottom in self._covered.get(number, ()):
-            if number == top and left in cells and bottom > top:
-                self._texts[left, top] = cells[left]
-            origin = cells.get(left) if number == top else self._texts.get((left, top))
-            if origin is None:
-                continue
-            for column in range(left, right + 1):
-                if column not in cells:
-                    covered: Literal["left", "up"] = "left" if column > left else "up"
-                    across = origin.across if covered == "up" else 1
-                    cells[column] = SheetCell(origin.text, origin.kind, origin.bold, covered, across)
-        return dict(sorted(cells.items()))
 
 
 def _filled(text: str, kind: Literal["text", "number", "date", "formula"], look: CellStyle) -> SheetCell | None:

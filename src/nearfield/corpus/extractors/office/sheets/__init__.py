@@ -1,0 +1,1 @@
+"""Sheets of workbooks: cells, number formats, merged cells, heads and tables."""
