@@ -63,7 +63,8 @@ def test_values_of_forms_are_beside_their_labels() -> None:
     assert lines(document) == [
         "Name of the applicant:  Ada Lovelace",
         "Country:  Norway",
-        "Languages:  Dutch",
+        "Languages:  [x] Dutch",
+        "[ ] Danish",
         "Reason:",
         "[x] I agree",
         "[ ] Send me news",
@@ -102,6 +103,35 @@ def test_several_lines_of_a_field_and_a_hidden_one() -> None:
     form = "/AcroForm<</Fields[6 0 R 7 0 R]/DR<</Font<</F1 5 0 R>>>>/DA(/F1 12 Tf 0 g)>>"
     text = extract(one_page("BT /F1 12 Tf 60 690 Td (Address:) Tj ET", annotations=fields, form=form)).text
     assert text.split() == ["Address:", "Rope", "Walk", "5", "Bristol"]
+
+
+def test_buttons_and_numbers_are_read_as_they_are_drawn() -> None:
+    def drawing(text: str) -> bytes:
+        font = "/Resources<</Font<</F1 5 0 R>>>>"
+        content = f"/Tx BMC q BT /F1 12 Tf 2 4 Td ({text}) Tj ET Q EMC"
+        return stream(content, f"/Type/XObject/Subtype/Form/BBox[0 0 200 20]{font}")
+
+    common = "/Type/Annot/Subtype/Widget/DA(/F1 12 Tf 0 g)/F 4/P 3 0 R"
+    fields = [
+        f"<<{common}/FT/Tx/T(sum)/V(1200.5)/Rect[200 690 400 710]/AP<</N 8 0 R>>>>".encode(),
+        f"<<{common}/FT/Btn/Ff 65536/T(send)/Rect[60 500 260 520]/AP<</N 9 0 R>>>>".encode(),
+        drawing("1,200.50 EUR"),
+        drawing("Send the form"),
+    ]
+    form = "/AcroForm<</Fields[6 0 R 7 0 R]/DR<</Font<</F1 5 0 R>>>>/DA(/F1 12 Tf 0 g)>>"
+    document = extract(one_page("BT /F1 12 Tf 60 695 Td (Sum:) Tj ET", annotations=fields, form=form))
+    assert lines(document) == ["Sum:  1,200.50 EUR", "Send the form"]
+    assert document.visible_words == count_words(document.text)
+
+
+def test_values_of_forms_are_no_headings() -> None:
+    def draw(canvas: Canvas) -> None:
+        text_page(*wrapped(60, 780, *LEFT))(canvas)
+        canvas.setFont("Helvetica", 18)
+        canvas.drawString(60, 700, "Name")
+        canvas.acroForm.textfield(value="Ada Lovelace", x=220, y=695, width=200, height=24, name="name")
+
+    assert headings(extract(drawn_pdf(draw))) == []
 
 
 # -- notes -----------------------------------------------------------------------------------------------------------
@@ -479,6 +509,29 @@ def test_lost_ligatures_and_spaces_look_damaged() -> None:
 )
 def test_texts_of_many_languages_are_plausible(text: str) -> None:
     assert damage(" ".join([text] * 3), 3 * len(text), 0) == ""
+
+
+def test_guessed_characters_are_no_damage_if_they_form_words() -> None:
+    text = 2 * PROSE
+    assert damage(text, len(text), 0, doubtful=len(text)) == ""
+    assert damage("\u03f2\u0392" * 20, 40, 0, doubtful=30) == "a font has no map of characters"
+
+
+@pytest.mark.parametrize("letter", ["𝑝", "𠮷", "😀"])
+def test_characters_of_two_halves(letter: str) -> None:
+    font, table = mapped_font(("#", letter.encode("utf-16-be").hex()))
+    document = extract(one_page("BT /F1 12 Tf 60 700 Td (The letter # is one.) Tj ET", annotations=[table], font=font))
+    assert document.text == f"The letter {letter} is one."
+
+
+def test_widely_set_chinese_has_no_spaces() -> None:
+    from reportlab.pdfbase import pdfmetrics
+    from reportlab.pdfbase.cidfonts import UnicodeCIDFont
+
+    pdfmetrics.registerFont(UnicodeCIDFont("STSong-Light"))
+    spaced = " ".join("人人生而自由在尊严和权利上一律平等")
+    document = extract(drawn_pdf(text_page((60, 700, spaced), font="STSong-Light")))
+    assert document.text == spaced.replace(" ", "")
 
 
 # -- scans -----------------------------------------------------------------------------------------------------------

@@ -126,7 +126,8 @@ def _require_text(pages: Sequence[PdfPage], name: str) -> None:
     if any(segment.text.strip() for page in pages for segment in page.segments) or any(page.notes for page in pages):
         return
     if pages and all(page.state == "unreadable" for page in pages):
-        raise InputError(f"{name}: damaged: none of its {_pages(len(pages))} can be read.")
+        what = "its page cannot" if len(pages) == 1 else f"none of its {len(pages)} pages can"
+        raise InputError(f"{name}: damaged: {what} be read.")
     if any(page.needs_ocr for page in pages):
         raise InputError(f"{name}: no text layer, only pictures of pages. They need OCR: {_OCR}.")
     raise InputError(f"{name}: no text layer: its pages are empty.")

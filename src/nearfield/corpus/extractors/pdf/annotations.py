@@ -6,6 +6,7 @@ import ctypes
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from statistics import median
 from typing import Any, Literal
 
 from nearfield.corpus.extractors.pdf.segments import PdfSegment
@@ -17,6 +18,8 @@ _HIDDEN, _NO_VIEW, _PASSWORD = 1 << 1, 1 << 5, 1 << 13
 #: Kinds of annotations that have no text for a reader: links, popups (their text is the parent's), media, and others.
 _SILENT = frozenset({0, 2, 16, 18, 19, 21, 22, 23, 24, 25, 26})
 _WIDGET, _FREE_TEXT, _STAMP = 20, 3, 13
+#: Options of a list above which only the selected ones are read.
+_MAX_OPTIONS = 20
 _BUTTON, _CHECKBOX, _RADIO, _COMBO, _LIST, _TEXT_FIELD, _SIGNATURE = range(1, 8)
 
 
@@ -75,18 +78,33 @@ class _AnnotationReader:
         kind = raw.FPDFAnnot_GetFormFieldType(form, handle)
         if kind in (_CHECKBOX, _RADIO):
             return PageAnnotation("mark", "[x]" if raw.FPDFAnnot_IsChecked(form, handle) else "[ ]", box)
-        if kind == _BUTTON or (raw.FPDFAnnot_GetFormFieldFlags(form, handle) & _PASSWORD and kind == _TEXT_FIELD):
+        if raw.FPDFAnnot_GetFormFieldFlags(form, handle) & _PASSWORD and kind == _TEXT_FIELD:
             return None
-        options = self._selected() if kind in (_COMBO, _LIST) else []
+        if kind in (_BUTTON, _SIGNATURE):  # their text is only in their drawing
+            return PageAnnotation("field", "", box)
+        if kind == _LIST:
+            return PageAnnotation("field", self._list_options(), box)
+        options = [label for label, selected in self._options() if selected] if kind == _COMBO else []
         value = ", ".join(options) or _wide(raw.FPDFAnnot_GetFormFieldValue, form, handle)
-        return PageAnnotation("field", "" if kind == _SIGNATURE else _clean(value), box)
+        return PageAnnotation("field", _clean(value), box)
 
-    def _selected(self) -> list[str]:
-        """Return the labels of the selected options of a list."""
+    def _options(self) -> list[tuple[str, bool]]:
+        """Return the labels of the options of a list, and whether they are selected."""
         raw, form, handle = self._raw, self._form, self._handle
-        count = max(0, raw.FPDFAnnot_GetOptionCount(form, handle))
-        selected = (at for at in range(count) if raw.FPDFAnnot_IsOptionSelected(form, handle, at))
-        return [_clean(_wide(raw.FPDFAnnot_GetOptionLabel, form, handle, at)) for at in selected]
+        return [
+            (
+                _clean(_wide(raw.FPDFAnnot_GetOptionLabel, form, handle, at)),
+                bool(raw.FPDFAnnot_IsOptionSelected(form, handle, at)),
+            )
+            for at in range(max(0, raw.FPDFAnnot_GetOptionCount(form, handle)))
+        ]
+
+    def _list_options(self) -> str:
+        """Return the options of a list that is open: all with marks, or the selected ones of a long list."""
+        options = self._options()
+        if len(options) > _MAX_OPTIONS:
+            return ", ".join(label for label, selected in options if selected)
+        return "\n".join(f"[x] {label}" if selected else f"[ ] {label}" for label, selected in options)
 
     def _string(self, key: bytes) -> str:
         return _wide(self._raw.FPDFAnnot_GetStringValue, self._handle, key)
@@ -124,8 +142,17 @@ def complete(annotations: Sequence[PageAnnotation], text: Any, plain: str) -> li
     Stamps and signatures often have no text but their drawing. ``text`` is PDFium's text of the page with the drawings,
     ``plain`` the text of the page without them.
     """
-    texts = [annotation.text or _new_text(text, annotation, plain) for annotation in annotations]
+    texts = [_shown(annotation, text, plain) for annotation in annotations]
     return [replace(one, text=text) for one, text in zip(annotations, texts, strict=True) if text]
+
+
+def _shown(annotation: PageAnnotation, text: Any, plain: str) -> str:
+    """Return the text of an annotation; of a field with a number, the number as it is drawn, such as 1,200.00."""
+    is_number = annotation.kind == "field" and re.fullmatch(r"-?\d+(?:[.,]\d+)?", annotation.text)
+    if annotation.text and not is_number:
+        return annotation.text
+    drawn = _new_text(text, annotation, plain)
+    return drawn if drawn and (not is_number or any(map(str.isdigit, drawn))) else annotation.text
 
 
 def _new_text(text: Any, annotation: PageAnnotation, plain: str) -> str:
@@ -158,11 +185,12 @@ def _place(segments: list[PdfSegment], annotation: PageAnnotation) -> None:
     lines = annotation.text.split("\n")
     height = max(1.0, (top - bottom) / len(lines))
     middle = top - height / 2
-    first_line = (top - height, top)
-    row = [at for at, one in enumerate(segments) if one.upright and _is_beside(one, first_line)]
+    beside = (top - height, top) if len(lines) == 1 else (bottom, top)
+    row = [at for at, one in enumerate(segments) if one.upright and _is_beside(one, beside)]
     before = max((at for at in row if segments[at].left < left + 1), key=lambda at: segments[at].left, default=None)
     after = min((at for at in row if segments[at].left >= left + 1), key=lambda at: segments[at].left, default=None)
-    size = min(height * 0.8, 12.0)
+    sizes = [one.size for one in segments]
+    size = min(height * 0.8, median(sizes) if sizes else 10.0)
     if annotation.kind == "mark" and after is not None:
         label = segments[after]
         if before is None or label.left - right <= left - segments[before].right + 1 or segments[before].text == "[ ]":
@@ -171,7 +199,8 @@ def _place(segments: list[PdfSegment], annotation: PageAnnotation) -> None:
     number, at, base = _neighbour(segments, before, after, top, middle - size / 2)
     for offset, text in enumerate(lines):
         line = number if number is not None else -1 - len(segments)
-        place = PdfSegment(text, left, right, base - offset * height, size, line if not offset else -1 - len(segments))
+        line = line if not offset else -1 - len(segments)
+        place = PdfSegment(text, left, right, base - offset * height, size, line, is_value=True)
         segments.insert(at + offset, place)
 
 

@@ -36,7 +36,7 @@ _DOTS, _LEADING, _YEAR = re.compile(r"(?:\.\s?){4}"), re.compile(r"(\d{1,4})\b")
 
 @dataclass(frozen=True)
 class PdfLine:
-    """A line of text of a page."""
+    """A line of text of a page; ``has_value`` is set if it has the value of a form field."""
 
     text: str
     left: float
@@ -46,6 +46,7 @@ class PdfLine:
     bold: bool = False
     math: bool = False
     upright: bool = True
+    has_value: bool = False
 
 
 @dataclass(frozen=True)
@@ -454,9 +455,13 @@ def _cell_text(cell: Sequence[PdfSegment]) -> str:
 
 
 def _row_lines(row: _LayoutRow) -> Iterator[PdfLine]:
-    """Yield the lines of a row that is no table: its cells one after the other; single ones on one line."""
-    if all(len(cell) == 1 for cell in row.cells):
-        yield _line([cell[0] for cell in row.cells])
+    """Yield the lines of a row that is no table: cells one after the other; labels on the first line of their text."""
+    heads = [cell[0] for cell in row.cells]
+    labels = [head for cell, head in zip(row.cells[:-1], heads, strict=False) if len(cell) == 1]
+    level = max(head.bottom for head in heads) - min(head.bottom for head in heads) < 0.4 * heads[0].size
+    if len(labels) == len(heads) - 1 and (level or len(row.cells[-1]) == 1):
+        yield _line(heads)
+        yield from (_line([segment]) for segment in row.cells[-1][1:])
         return
     for cell in row.cells:
         yield from (_line([segment]) for segment in cell)
@@ -477,4 +482,5 @@ def _line(parts: Sequence[PdfSegment]) -> PdfLine:
         all(part.bold for part in parts if any(map(str.isalnum, part.text))),
         any(part.math for part in parts),
         parts[0].upright,
+        any(part.is_value for part in parts),
     )

@@ -135,7 +135,7 @@ def _read_page(file: Any, index: int, form: Any) -> PdfPage:
     state: PageState = "picture" if is_picture else "text" if own.strip() else "blank"
     segments = tuple(place_values(content.segments, annotations))
     words = max(0, count_visible(_joined(plain), _joined(drawn), annotations) - content.overprinted)
-    broken = damage(own, content.letters, content.unmapped)
+    broken = damage(own, content.letters, content.unmapped, content.doubtful)
     return PdfPage(index + 1, state, segments, tuple(read_notes(annotations)), words, broken)
 
 

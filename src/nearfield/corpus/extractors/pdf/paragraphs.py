@@ -149,7 +149,12 @@ class HeadingRules:
     def is_heading(self, group: Paragraph) -> bool:
         """Return whether a paragraph is a heading: large, or short and bold; and neither a formula nor a caption."""
         text = " ".join(line.text for line in group)
-        if _is_formula(text, group) or len(text) > _MAX_HEADING or not group[0].upright:
+        if (
+            _is_formula(text, group)
+            or len(text) > _MAX_HEADING
+            or not group[0].upright
+            or any(line.has_value for line in group)
+        ):
             return False
         large = all(line.size >= _LARGE * self.style.size for line in group)
         if large and group[0].size < _TITLE * self.style.size and not group[0].bold:

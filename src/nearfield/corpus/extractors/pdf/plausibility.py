@@ -33,14 +33,18 @@ _LONG = re.compile(r"[^\W\d_]{35,}")
 _MIN_LONG = 3
 
 
-def damage(text: str, letters: int, unmapped: int) -> str:
+def damage(text: str, letters: int, unmapped: int, doubtful: int = 0) -> str:
     """Return what is wrong with the text of a page, or an empty string.
 
-    ``letters`` is the number of letters on the page, ``unmapped`` that of letters without a character.
+    ``letters`` is the number of letters on the page, ``unmapped`` that of letters without a character, ``doubtful``
+    that of letters whose characters are a guess: if they form words, the guess is right.
     """
-    if letters >= _MIN_LETTERS and unmapped >= _MAX_UNMAPPED * letters:
+    share = _pair_share(text)
+    no_words = share is not None and share < _MIN_SHARE
+    wrong = unmapped + (doubtful if share is None or no_words else 0)
+    if letters >= _MIN_LETTERS and wrong >= _MAX_UNMAPPED * letters:
         return "a font has no map of characters"
-    if _pair_share(text) < _MIN_SHARE:
+    if no_words:
         return "its letters form no words"
     if len(_LOST.findall(text)) >= _MIN_LOST and " ff" not in text:
         return "its ligatures are lost"
@@ -49,18 +53,10 @@ def damage(text: str, letters: int, unmapped: int) -> str:
     return ""
 
 
-def _pair_share(text: str) -> float:
-    """Return the share of frequent pairs among the pairs of letters; 1 if there are too few letters to know."""
+def _pair_share(text: str) -> float | None:
+    """Return the share of frequent pairs among the pairs of letters; None if there are too few letters to know."""
     plain = unicodedata.normalize("NFD", text)
     plain = "".join(letter for letter in plain if not unicodedata.combining(letter))
-    words = [word for word in re.findall(r"[^\W_]+", plain) if word.isascii() and not word.isupper()]
-    upper = [word for word in re.findall(r"[^\W_]+", plain) if word.isascii() and word.isupper() and word.isalpha()]
-    pairs = [
-        word[at : at + 2]
-        for word in map(str.lower, [*words, *upper])
-        if _WORD.fullmatch(word)
-        for at in range(len(word) - 1)
-    ]
-    if len(pairs) < _MIN_PAIRS:
-        return 1.0
-    return sum(pair in _FREQUENT for pair in pairs) / len(pairs)
+    words = [word.lower() for word in re.findall(r"[^\W_]+", plain) if word.isascii()]
+    pairs = [word[at : at + 2] for word in words if _WORD.fullmatch(word) for at in range(len(word) - 1)]
+    return sum(pair in _FREQUENT for pair in pairs) / len(pairs) if len(pairs) >= _MIN_PAIRS else None

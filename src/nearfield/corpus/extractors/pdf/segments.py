@@ -40,6 +40,9 @@ _SYMBOLS = dict.fromkeys("\uf0b7\uf0a7\uf0a8\uf06e\uf076\uf0d8\uf0fc", "•")
 #: Accents that TeX prints as signs before their letters.
 _ACCENTS = dict(zip("¨´ˆˇ˘˚", "\u0308\u0301\u0302\u030c\u0306\u030a", strict=True))
 _ACCENT = re.compile(f"([{''.join(_ACCENTS)}])([A-Za-z])")
+#: Letters of scripts without spaces, and a space between two of them.
+_UNSPACED = re.compile("[\u3001-\u30ff\u3400-\u9fff\uff01-\uff60]")
+_SPACED = re.compile(f"(?<={_UNSPACED.pattern})[ \u3000]+(?={_UNSPACED.pattern})")
 _REPLACED = {**_LIGATURES, **_SYMBOLS}
 
 
@@ -48,7 +51,8 @@ class PdfSegment:
     """A run of text without a wide gap. Positions are in points, from the left and from below.
 
     ``size`` is that of the font. ``line`` counts PDFium's lines of the page. ``upright`` is false for text in another
-    direction than most of the page; its positions are along its own direction.
+    direction than most of the page; its positions are along its own direction. ``is_value`` is set
+    for the value of a form field.
     """
 
     text: str
@@ -60,6 +64,7 @@ class PdfSegment:
     bold: bool = False
     math: bool = False
     upright: bool = True
+    is_value: bool = False
 
     @property
     def top(self) -> float:
@@ -71,13 +76,14 @@ class PdfSegment:
 class PageSegments:
     """The segments of a page in the order of the file.
 
-    ``letters`` is the number of letters, ``unmapped`` that of letters without a character, ``overprinted`` the number
-    of words that are printed twice at the same place.
+    ``letters`` is the number of letters, ``unmapped`` that of letters without a character, ``doubtful`` that of letters
+    whose characters are a guess, ``overprinted`` the number of words that are printed twice at the same place.
     """
 
     segments: tuple[PdfSegment, ...]
     letters: int
     unmapped: int
+    doubtful: int = 0
     overprinted: int = 0
 
 
@@ -86,7 +92,18 @@ def read_segments(text: Any) -> PageSegments:
     reader = _LetterReader(text)
     segments = [segment for number, line in enumerate(reader.lines()) for segment in reader.split(line, number)]
     unique = list(_without_overprint(_turned(segments, reader.angles)))
-    return PageSegments(tuple(unique), reader.letters, reader.unmapped, _words(segments) - _words(unique))
+    return PageSegments(
+        tuple(unique), reader.letters, reader.unmapped, reader.doubtful, _words(segments) - _words(unique)
+    )
+
+
+def _clean(text: str) -> str:
+    """Return a text with accents on their letters, and Chinese or Japanese without spaces between wide letters."""
+    text = _ACCENT.sub(_composed, text)
+    letters = len(_UNSPACED.findall(text))
+    if letters > 1 and len(_SPACED.findall(text)) >= 0.6 * (letters - 1):
+        return _SPACED.sub("", text)
+    return text
 
 
 def _composed(match: re.Match[str]) -> str:
@@ -117,7 +134,7 @@ class _LetterReader:
         self._raw, self._text = raw, text
         self._box, self._matrix, self._flags = raw.FS_RECTF(), raw.FS_MATRIX(), ctypes.c_int()
         self._name = ctypes.create_string_buffer(128)
-        self.letters = self.unmapped = 0
+        self.letters = self.unmapped = self.doubtful = self._half = 0
         #: The directions of lines: quarter turns to the left, by the line's number.
         self.angles: dict[int, int] = {}
 
@@ -126,6 +143,8 @@ class _LetterReader:
         line: list[_Letter] = []
         for at in range(self._text.count_chars()):
             letter = self._letter(at)
+            if letter is None:
+                continue
             if letter.text in ("\r", "\n"):
                 if line:
                     yield line
@@ -138,9 +157,18 @@ class _LetterReader:
         if line:
             yield line
 
-    def _letter(self, at: int) -> _Letter:
+    def _letter(self, at: int) -> _Letter | None:
+        """Return a letter; None for the first half of one that UTF-16 has in two halves."""
         raw = self._raw
         code = raw.FPDFText_GetUnicode(self._text, at)
+        if 0xDC00 <= code < 0xE000 and self._half:
+            code = 0x10000 + ((self._half - 0xD800) << 10) + (code - 0xDC00)
+        elif 0xD800 <= code < 0xDC00:
+            following = raw.FPDFText_GetUnicode(self._text, at + 1)
+            if 0xDC00 <= following < 0xE000:
+                self._half = code
+                return None
+        self._half = 0
         text = chr(code) if code <= 0x10FFFF and not 0xD800 <= code < 0xE000 else "\ufffd"
         if code in (10, 13, 32, 0xA0):
             # Real codes of these numbers are ligatures; PDFium's line ends are generated.
@@ -151,9 +179,11 @@ class _LetterReader:
         elif text < " " and text != HYPHEN:
             text = " "
         self.letters += 1
-        wrong = raw.FPDFText_HasUnicodeMapError(self._text, at) == 1 or text in ("", " ", "\ufffd")
-        if (wrong or "\ue000" <= text < "\uf900") and text != HYPHEN:
-            self.unmapped += not self._font(at)[1]  # TeX's parentheses have no characters
+        missing = text in ("", " ", "\ufffd") or "\ue000" <= text < "\uf900"
+        doubtful = not missing and raw.FPDFText_HasUnicodeMapError(self._text, at) == 1
+        if (missing or doubtful) and text != HYPHEN and not self._font(at)[1]:  # TeX's parentheses have no characters
+            self.unmapped += missing
+            self.doubtful += doubtful
         raw.FPDFText_GetLooseCharBox(self._text, at, self._box)
         return _Letter(at, text, (self._box.left, self._box.right, self._box.bottom, self._box.top))
 
@@ -194,7 +224,7 @@ class _LetterReader:
         samples = [boxed[0].at, boxed[len(boxed) // 2].at, boxed[-1].at]
         fonts = [self._font(at) for at in samples]
         return PdfSegment(
-            _ACCENT.sub(_composed, "".join(letter.text for letter in part).strip(" \xa0")),
+            _clean("".join(letter.text for letter in part).strip(" \xa0")),
             min(box[0] for box in boxes),
             max(box[1] for box in boxes),
             median(box[2] for box in boxes),
