@@ -108,5 +108,6 @@ def encode(picture: Any, kind: str = "PNG", **options: Any) -> bytes:
 def pdf(pictures: Sequence[Any], dots_per_inch: int = 150) -> bytes:
     """Return a PDF of scanned pages: pictures without a text layer."""
     file = io.BytesIO()
-    pictures[0].save(file, "PDF", save_all=True, append_images=list(pictures[1:]), resolution=dots_per_inch)
+    # Copies: Pillow stores the options of one file in the picture, and uses them for the next.
+    pictures[0].copy().save(file, "PDF", save_all=True, append_images=list(pictures[1:]), resolution=dots_per_inch)
     return file.getvalue()

@@ -20,12 +20,13 @@ from nearfield.corpus.extractors.ocr.cache import OcrCache
 from nearfield.corpus.extractors.ocr.engine import OcrLine
 from nearfield.corpus.extractors.ocr.layout import paragraphs
 from nearfield.corpus.extractors.ocr.page_reader import OcrPage, OcrPageReader, add_page, page_losses, page_of
-from nearfield.corpus.extractors.options import ExtractionOptions
+from nearfield.corpus.extractors.options import ExtractionOptions, OcrMode
+from nearfield.corpus.extractors.pdf import PdfExtractor
 from nearfield.corpus.extractors.picture import PictureExtractor
 from nearfield.corpus.extractors.reader import DocumentReader, uses_ocr
 from nearfield.corpus.extractors.sandbox import ExtractorSandbox
 from nearfield.errors import InputError, MissingExtra
-from tests.support import hostile_clients
+from tests.support import hostile_clients, sample_documents
 from tests.support import scanned_pages as scans
 
 TEXT = """The tenant pays the monthly rent of 1,284.50 euros in advance, at the latest on the third working day.
@@ -228,7 +229,7 @@ def test_scores_decide_what_is_text() -> None:
     assert page.text == "a clear line with words\nan unsure line with words"
     losses = page_losses({2: page, 5: OcrPage(hard=2), 7: OcrPage()})
     assert [loss.pages for loss in losses] == [(2, 5), (2,), (2,)]
-    assert losses[0].reason.startswith("to read with certainty: 3 lines") and losses[0].words == 0
+    assert losses[0].reason == "3 lines hard to read, with text that may be wrong" and losses[0].words == 0
     assert "Latin, Chinese and Japanese" in losses[2].advice
 
 
@@ -281,7 +282,7 @@ def test_a_page_is_recognised_once(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     for _ in range(2):
         reader = OcrPageReader(options, lambda: recognised.append(1))
         assert [reader.read(item).text for item in pictures] == ["some words of a page"] * 3
-    assert len(calls) == len(recognised) == 2
+    assert len(calls) == 2 and len(recognised) == 6
     with sqlite3.connect(path) as database:
         database.execute("UPDATE pages SET value = 'x'")
     database.close()
@@ -424,3 +425,85 @@ def test_options_are_sent_as_json() -> None:
     for mode in (False, True, "damaged"):
         options = ExtractionOptions(ocr=mode, ocr_cache="x")
         assert msgspec.json.decode(msgspec.json.encode(options), type=ExtractionOptions) == options
+
+
+# -- scanned PDFs ------------------------------------------------------------------------------------------------------
+
+
+def read_pdf(data: bytes, mode: OcrMode = True) -> Document:
+    extractor = PdfExtractor()
+    extractor.options = ExtractionOptions(ocr=mode)
+    return extractor.extract(data, "scan.pdf")
+
+
+@pytest.mark.slow
+def test_scanned_pages_of_a_pdf_are_read() -> None:
+    turned = scans.page("Words of the third page, turned.", 30).rotate(90, expand=True)
+    data = scans.pdf([scans.page(TEXT, 22, columns=2, title="Lease"), scans.noisy(scans.page(TEXT, 20)), turned])
+    with pytest.raises(InputError, match=r"scan\.pdf: no text layer, .*ocr = true"):
+        read_pdf(data, mode=False)
+    document = read_pdf(data)
+    texts = {page: " ".join(_texts(document, page)) for page in (1, 2, 3)}
+    assert share(f"Lease {TEXT}", texts[1]) >= 0.97 and share(TEXT, texts[2]) >= 0.97
+    assert texts[3] == "Words of the third page, turned."
+    assert all("hard to read" in loss.reason and loss.pages == (2,) for loss in document.losses)  # the noisy page
+    assert document.visible_words == pytest.approx(len(document.text.split()), rel=0.1)
+    assert document.title == "Lease"
+
+
+def _texts(document: Document, page: int) -> list[str]:
+    return [document.text[block.start : block.end] for block in document.blocks if block.page == page]
+
+
+@pytest.mark.slow
+def test_a_pdf_with_text_and_scans_keeps_its_order() -> None:
+    words = "These are the words of a page with a text layer, which OCR must leave alone: there are enough of them."
+    data = _merged(
+        [
+            sample_documents.pdf([[(40, 750, 9, words), (40, 735, 9, words)]]),
+            scans.pdf([scans.page("A scanned page.", 30)]),
+        ]
+    )
+    without, document = read_pdf(data, mode=False), read_pdf(data)
+    assert [loss.reason for loss in without.losses] == ["1 page without text"] and without.losses[0].pages == (2,)
+    assert not document.losses and _texts(document, 2) == ["A scanned page."]
+    assert _texts(document, 1) == _texts(without, 1)
+
+
+@pytest.mark.slow
+def test_pages_whose_pictures_have_no_text_are_declared() -> None:
+    drawing = scans.blank()
+    for left in range(100, 1100, 10):  # a smooth gradient: no letters
+        drawing.paste((left // 5, 120, 255 - left // 5), (left, 200, left + 10, 1500))
+    document = read_pdf(scans.pdf([scans.page("A page with words.", 30), drawing]))
+    assert document.text == "A page with words."
+    assert [(loss.reason, loss.pages) for loss in document.losses] == [
+        ("1 page with pictures in which OCR found no text", (2,))
+    ]
+    with pytest.raises(InputError, match=r"OCR recognised no text \(1 page with pictures"):
+        read_pdf(scans.pdf([drawing]))
+
+
+@pytest.mark.slow
+def test_damaged_text_is_replaced_on_request_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    words = "The notice period is three months and the deposit is three monthly rents."
+    data = sample_documents.pdf([[(60, 750, 12, words)]])
+    monkeypatch.setattr("nearfield.corpus.extractors.pdf.pages.damage", lambda *_: "letters without a meaning")
+    monkeypatch.setattr(engine, "recognise", lambda _: [line("Recognised words instead.", 0, 0)])
+    kept = read_pdf(data)
+    assert "notice period" in kept.text and "looks damaged" in kept.losses[0].reason
+    replaced = read_pdf(data, mode="damaged")
+    assert replaced.text == "Recognised words instead." and not replaced.losses
+
+
+def _merged(files: list[bytes]) -> bytes:
+    import io
+
+    from pypdfium2 import PdfDocument
+
+    target = PdfDocument.new()
+    for data in files:
+        target.import_pages(PdfDocument(data))
+    file = io.BytesIO()
+    target.save(file)
+    return file.getvalue()

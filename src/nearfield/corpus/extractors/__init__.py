@@ -71,7 +71,7 @@ class Extractor(ABC):
     uses_ocr: bool = False
     #: The options of the collection.
     options: ExtractionOptions = ExtractionOptions()
-    #: Called after each page that took long: the deadline then begins again.
+    #: Called before each page that takes long: the deadline then begins again.
     on_page: Callable[[], None] = staticmethod(lambda: None)
 
     @abstractmethod

@@ -29,7 +29,7 @@ from nearfield.errors import InputError, NearfieldError
 
 #: Sent when a job has been read and before it is run.
 STARTED = b"started"
-#: Sent after a page that took long: the deadline begins again.
+#: Sent before a page that takes long: the deadline begins again.
 PAGE = b"page"
 #: Seconds after its deadline at which a worker ends itself, in case its parent no longer does.
 GRACE = 60.0

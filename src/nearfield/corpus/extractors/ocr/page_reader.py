@@ -27,8 +27,8 @@ _VERSION = 1
 HARD_SCORE, MIN_SCORE = 0.97, 0.7
 #: Characters of a word, and width of a character relative to its height, for estimates of words that were not read.
 _WORD_LENGTH, _CHARACTER_SHAPE = 6, 0.5
-#: Width relative to the height from which a box without recognised text counts as a line.
-_MIN_SHAPE = 2.0
+#: Width relative to the height, and score, from which a box without recognised letters counts as a line.
+_MIN_SHAPE, _MIN_LINE_SCORE = 2.0, 0.3
 
 
 class OcrPage(msgspec.Struct, frozen=True):
@@ -51,7 +51,7 @@ class OcrPage(msgspec.Struct, frozen=True):
 
 
 class OcrPageReader:
-    """Reads pictures of pages. ``on_page`` is called after each page that is recognised.
+    """Reads pictures of pages. ``on_page`` is called before each page.
 
     Raises:
         MissingExtra: the packages of the extra ``ocr`` are missing; ``name`` is the file that needs them.
@@ -72,6 +72,7 @@ class OcrPageReader:
         digest = hashlib.sha256(f"{_VERSION} {engine.identity()} {pixels.shape}".encode())
         digest.update(pixels.data)
         key = digest.hexdigest()
+        self._on_page()
         cached = self._cache.get(key)
         if cached is not None:
             try:
@@ -80,7 +81,6 @@ class OcrPageReader:
                 pass
         page = page_of(engine.recognise(np.ascontiguousarray(pixels[..., ::-1])))
         self._cache.put(key, msgspec.json.encode(page))
-        self._on_page()
         return page
 
 
@@ -90,14 +90,19 @@ def page_of(lines: Iterable[OcrLine]) -> OcrPage:
     missing = 0.0
     for line in lines:
         if line.is_foreign or line.score < MIN_SCORE or not line.text:
-            # A short box without any text is a part of a drawing rather than a line.
-            if line.text or line.shape > _MIN_SHAPE:
+            if not _is_drawing(line):
                 counts["foreign" if line.is_foreign else "unread"] += 1
                 missing += line.shape / _CHARACTER_SHAPE / _WORD_LENGTH
             continue
         counts["hard"] += line.score < HARD_SCORE
         readable.append(line)
     return OcrPage(paragraphs(readable), **counts, missing_words=round(missing))
+
+
+def _is_drawing(line: OcrLine) -> bool:
+    """Return whether a box without letters is a part of a drawing rather than a line of text."""
+    has_letters = any(map(str.isalnum, line.text))
+    return not has_letters and (line.shape < _MIN_SHAPE or line.score < _MIN_LINE_SCORE)
 
 
 def add_page(builder: DocumentBuilder, page: OcrPage, number: int | None) -> None:
@@ -113,7 +118,7 @@ def page_losses(pages: Mapping[int, OcrPage]) -> list[Loss]:
     """Return what could not be read of pages, by their numbers; the number of a single picture is 0."""
     losses = []
     for counter, reason, advice in (
-        ("hard", "to read with certainty: {} by OCR, which may be wrong", "Compare them with the picture."),
+        ("hard", "{} hard to read, with text that may be wrong", "Compare them with the picture."),
         ("unread", "{} that OCR could not read", "A scan with 300 dots per inch or more can help."),
         ("foreign", "{} in a script that OCR does not read", f"It reads {SCRIPTS} script."),
     ):

@@ -10,10 +10,12 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
+from types import MappingProxyType
 
 from nearfield.corpus.document import Document, Loss
 from nearfield.corpus.extractors import Extractor
 from nearfield.corpus.extractors.document_builder import DocumentBuilder, markdown_table
+from nearfield.corpus.extractors.ocr.page_reader import OcrPage, add_page
 from nearfield.corpus.extractors.pdf.layout import PdfLine, PdfTable, lay_out
 from nearfield.corpus.extractors.pdf.pages import (
     PdfPage,
@@ -33,6 +35,7 @@ from nearfield.corpus.extractors.pdf.paragraphs import (
     paragraphs,
     usual_style,
 )
+from nearfield.corpus.extractors.pdf.recognition import recognise_pages, recognition_losses, with_recognised
 from nearfield.errors import InputError
 
 _FILE_NAME = re.compile(r"\.\w{2,5}$|^(untitled|microsoft \w+ - )", re.IGNORECASE)
@@ -43,6 +46,7 @@ class PdfExtractor(Extractor):
     """PDF files. PDFium is not thread-safe: a process reads one at a time."""
 
     suffixes: Mapping[str, str] = {".pdf": "application/pdf"}
+    uses_ocr = True
 
     def parse(self, data: bytes, name: str) -> Document:
         """Return the text of all pages; those that cannot be read are losses."""
@@ -50,17 +54,21 @@ class PdfExtractor(Extractor):
             properties = metadata(file)
             losses = [*_file_losses(attachments(file), has_dynamic_form(file))]
             pages = list(read_pages(file))
-        _require_text(pages, name)
-        builder = build(pages, properties["Author"])
-        builder.losses += [*_page_losses(pages), *losses]
+            recognised = recognise_pages(file, pages, self.options, self.on_page, name)
+        pages = with_recognised(pages, recognised)
+        _require_text(pages, name, recognised)
+        builder = build(pages, properties["Author"], recognised)
+        builder.losses += [*_page_losses(pages), *recognition_losses(pages, recognised), *losses]
         builder.visible_words = sum(page.words for page in pages)
         title = "" if _FILE_NAME.search(properties["Title"]) else properties["Title"]
         meta = {"author": properties["Author"]} if properties["Author"] else {}
         return builder.document("prose", title or builder.first_heading(), meta)
 
 
-def build(pages: Sequence[PdfPage], author: str = "") -> DocumentBuilder:
-    """Return the blocks of all pages."""
+def build(
+    pages: Sequence[PdfPage], author: str = "", recognised: Mapping[int, OcrPage] = MappingProxyType({})
+) -> DocumentBuilder:
+    """Return the blocks of all pages; ``recognised`` has the pages that OCR has read, by number."""
     layouts = [(page, lay_out(page.segments)) for page in pages]
     style = usual_style([item for _, items in layouts for item in items if isinstance(item, PdfLine)])
     parts = [(page, list(paragraphs(items, style))) for page, items in layouts]
@@ -73,6 +81,8 @@ def build(pages: Sequence[PdfPage], author: str = "") -> DocumentBuilder:
     authors = {id(first[at]) for at in author_paragraphs(first, rules, author)}
     builder = DocumentBuilder()
     for page, page_parts in parts:
+        if page.number in recognised:
+            add_page(builder, recognised[page.number], page.number)
         notes = _notes_by_part(page, page_parts)
         for at, part in enumerate(page_parts):
             if isinstance(part, PdfTable):
@@ -121,8 +131,10 @@ def _table(table: PdfTable, words: Counter[str]) -> str:
 # -- losses ----------------------------------------------------------------------------------------------------------
 
 
-def _require_text(pages: Sequence[PdfPage], name: str) -> None:
+def _require_text(pages: Sequence[PdfPage], name: str, recognised: Mapping[int, OcrPage]) -> None:
     """Raise ``InputError`` if no page has a text."""
+    if any(page.text for page in recognised.values()):
+        return
     if any(segment.text.strip() for page in pages for segment in page.segments) or any(page.notes for page in pages):
         return
     if pages and all(page.state == "unreadable" for page in pages):
@@ -130,6 +142,9 @@ def _require_text(pages: Sequence[PdfPage], name: str) -> None:
         raise InputError(f"{name}: damaged: {what} be read.")
     if any(page.needs_ocr for page in pages):
         raise InputError(f"{name}: no text layer, only pictures of pages. They need OCR: {_OCR}.")
+    if recognised:
+        reason = "; ".join(loss.reason for loss in recognition_losses(pages, recognised))
+        raise InputError(f"{name}: no text layer, and OCR recognised no text ({reason}).")
     raise InputError(f"{name}: no text layer: its pages are empty.")
 
 
