@@ -12,8 +12,8 @@ from nearfield.corpus.config import parse_config
 from nearfield.corpus.extractors import ocr
 from nearfield.corpus.sources.spec import parse_source
 from nearfield.errors import InputError, MissingExtra
+from nearfield.testing import write_tiny_model
 from tests.support import scanned_pages as scans
-from tests.support.tiny import write_tiny_model
 
 NOTE = "A red dog sat on a blue mat and said hello to the other dog."
 SCAN = "The notice period of the contract is three months, and it is given in writing."
@@ -53,7 +53,8 @@ def test_the_option_reads_what_needs_it_and_nothing_else(files: Path, definition
         cache = collection.folder.path / "ocr-pages.db"
         assert cache.stat().st_size > 0
         (hit,) = collection.search("three months in writing", k=1)
-        assert hit.document.endswith("scan.pdf") and hit.text.split() == SCAN.split() and hit.page == 1
+        assert hit.document.endswith("scan.pdf") and hit.page == 1
+        assert " ".join(hit.text.split()) in SCAN  # the model reads few tokens: a chunk is a part of the sentence
         again = collection.index()
         assert (again.new, again.changed, again.unchanged) == (0, 0, 3)
         # Without OCR, pictures are no longer documents.
