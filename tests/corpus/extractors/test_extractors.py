@@ -150,6 +150,7 @@ SAMPLES: dict[str, tuple[str, bytes]] = {
     **{kind: (f"a.{kind}", sample(kind)) for kind in ("doc", "xls", "ppt")},
     "rtf": ("a.rtf", rb"{\rtf1\ansi{\fonttbl{\f0 Arial;}}{\pard\outlinelevel0 Head\par}\pard Text\par}"),
     "eml": ("a.eml", sample_files.mail("A subject", "The text of a mail.", attachments={"a.txt": b"A file."})),
+    "msg": ("a.msg", sample_files.outlook_message("A subject", "The text of a message.")),
     "mbox": ("a.mbox", sample_files.mailbox([sample_files.mail("A subject", "The text of a mail.")])),
     "notebook": ("a.ipynb", sample_files.notebook([{"cell_type": "markdown", "source": "# A title\n\nText."}])),
     "epub": ("a.epub", sample_files.epub({"one": "<h1>One</h1><p>The text of a chapter.</p>"})),

@@ -41,6 +41,7 @@ REGISTRY = Registry(
         "ppt": "nearfield.corpus.extractors.powerpoint_binary:PptExtractor",
         "rtf": "nearfield.corpus.extractors.rtf:RtfExtractor",
         "eml": "nearfield.corpus.extractors.messages.eml:EmlExtractor",
+        "msg": "nearfield.corpus.extractors.messages.msg:MsgExtractor",
         "mbox": "nearfield.corpus.extractors.messages.eml:MboxExtractor",
         "notebook": "nearfield.corpus.extractors.notebook:NotebookExtractor",
         "epub": "nearfield.corpus.extractors.epub:EpubExtractor",
@@ -54,7 +55,7 @@ REGISTRY = Registry(
     },
     group="nearfield.extractors",
     extras=dict.fromkeys(
-        ("html", "pdf", "docx", "pptx", "xlsx", "odt", "ods", "odp", "xls", "doc", "ppt", "eml", "mbox", "epub"),
+        ("html", "pdf", "docx", "pptx", "xlsx", "odt", "ods", "odp", "xls", "doc", "ppt", "eml", "msg", "mbox", "epub"),
         "corpus",
     ),
 )

@@ -26,11 +26,15 @@ _SIGNATURES = ("smime.p7s", "signature.asc")
 
 @dataclass(frozen=True)
 class MailAttachment:
-    """A file in a message. ``is_inline`` says that the body shows it, as a picture."""
+    """A file in a message. ``is_inline`` says that the body shows it, as a picture.
+
+    ``document`` is that of an attached message, which was read already.
+    """
 
     name: str
     data: bytes
     is_inline: bool = False
+    document: Document | None = None
 
 
 @dataclass(frozen=True)
@@ -116,6 +120,8 @@ def _attached_document(attachment: MailAttachment) -> Document:
     from nearfield.corpus import extractors
     from nearfield.corpus.extractors.reader import kind_of
 
+    if attachment.document is not None:
+        return attachment.document
     if not attachment.data:
         raise InputError(f"{attachment.name}: the file is empty.")
     kind = kind_of(attachment.data, attachment.name)
