@@ -73,6 +73,10 @@ def index(
     overlap: Annotated[int | None, typer.Option("--overlap", help="Tokens that neighbouring chunks share.")] = None,
     include: Annotated[list[str] | None, typer.Option("--include", help="Only files that match this glob.")] = None,
     exclude: Annotated[list[str] | None, typer.Option("--exclude", help="No files that match this glob.")] = None,
+    encoding: Annotated[
+        str | None,
+        typer.Option("--encoding", help="Encoding of texts that are not UTF-8, such as cp1252 [recognised]."),
+    ] = None,
     text: Annotated[str | None, typer.Option("--text", help="Tables: column of the text [text].")] = None,
     title: Annotated[str | None, typer.Option("--title", help="Tables: column of the title.")] = None,
     id_column: Annotated[str | None, typer.Option("--id", help="Tables: column of the id.")] = None,
@@ -137,7 +141,8 @@ def index(
     )
     columns = ColumnSpec(text, title, id_column, tuple(fields))
     opened = [
-        parse_source(source, include=include or [], exclude=exclude or [], columns=columns) for source in sources or []
+        parse_source(source, include=include or [], exclude=exclude or [], columns=columns, encoding=encoding)
+        for source in sources or []
     ]
     _require_existing(opened)
     if dry_run:

@@ -27,9 +27,16 @@ class ColumnSpec:
 
 
 def parse_source(
-    text: str, *, include: Sequence[str] = (), exclude: Sequence[str] = (), columns: ColumnSpec | None = None
+    text: str,
+    *,
+    include: Sequence[str] = (),
+    exclude: Sequence[str] = (),
+    columns: ColumnSpec | None = None,
+    encoding: str | None = None,
 ) -> Source:
     """Return the source for an argument: ``-`` is stdin, http(s) a URL, a table file its rows; all else is files.
+
+    ``encoding`` is that of files and tables that are not UTF-8.
 
     Raises:
         InputError: there is no such file or folder.
@@ -41,12 +48,13 @@ def parse_source(
     if text.startswith("urls:"):
         return open_source("urls", str(Path(text.removeprefix("urls:")).expanduser().absolute()))
     path = Path(text).expanduser().absolute()
+    stated = {"encoding": encoding} if encoding else {}
     if path.suffix.lower() in TABLES and path.is_file():
-        return open_source("table", str(path), **(columns or ColumnSpec()).options())
+        return open_source("table", str(path), **(columns or ColumnSpec()).options(), **stated)
     if not path.exists() and not any(mark in str(path) for mark in "*?["):
         raise InputError(f"There is no file or folder {path}.", param="source")
     options = {name: list(value) for name, value in (("include", include), ("exclude", exclude)) if value}
-    return open_source("files", str(path), **options)
+    return open_source("files", str(path), **options, **stated)
 
 
 def split_piped(sources: Sequence[Source]) -> tuple[list[Source], list[dict[str, Any]]]:

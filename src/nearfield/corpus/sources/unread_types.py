@@ -22,7 +22,7 @@ _KINDS: dict[str, tuple[str, str]] = {
     "Publisher, Visio and Project files": ("pub vsd vsdx mpp one", "export them as PDF"),
     "drawings and models": ("dwg dxf stl obj step stp blend skp", "export them as PDF"),
     "e-books": ("mobi azw azw3 fb2 djvu", "convert them to PDF or HTML"),
-    "mail": ("msg pst ost", "export it as .eml or .mbox"),
+    "mail": ("pst ost", "export it as .eml or .mbox"),
     "keys and certificates": ("pem key crt cer der p12 pfx gpg asc", ""),
     "temporary files": ("tmp temp bak swp lock part crdownload", ""),
 }

@@ -40,7 +40,7 @@ def decompress(data: bytes) -> bytes:
             if at >= len(data):
                 break
             if not flags >> bit & 1:
-                copied, at = data[at : at + 1], at + 1
+                copied, at = bytearray(data[at : at + 1]), at + 1
             else:
                 (token,) = struct.unpack(">H", data[at : at + 2].ljust(2, b"\0"))
                 offset, length, at = token >> 4, (token & 15) + 2, at + 2

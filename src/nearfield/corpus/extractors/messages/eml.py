@@ -37,23 +37,25 @@ class EmlExtractor(Extractor):
     """E-mails."""
 
     suffixes = dict.fromkeys((".eml", ".emlx", ".mht", ".mhtml"), "message/rfc822")
+    uses_ocr = True
 
     def parse(self, data: bytes, name: str) -> Document:
         """Return subject, header fields, body and attachments of a message."""
-        return message_document(_without_length(data), name)
+        return message_document(_without_length(data), name, self)
 
 
 class MboxExtractor(Extractor):
     """Mailboxes. A folder's source lists each message as a document; elsewhere all messages are one document."""
 
     suffixes = dict.fromkeys((".mbox", ".mbx"), "application/mbox")
+    uses_ocr = True
 
     def parse(self, data: bytes, name: str) -> Document:
         """Return all messages in order, each one as a section."""
         builder, failed = DocumentBuilder(), 0
         for place in message_places(io.BytesIO(data)):
             try:
-                builder.append(message_document(unescape_message(data[place.start : place.end]), name))
+                builder.append(message_document(unescape_message(data[place.start : place.end]), name, self))
             except InputError:
                 failed += 1
         if not len(builder):
@@ -63,8 +65,8 @@ class MboxExtractor(Extractor):
         return builder.document("markdown")
 
 
-def message_document(data: bytes, name: str) -> Document:
-    """Return the document of a message.
+def message_document(data: bytes, name: str, outer: Extractor) -> Document:
+    """Return the document of a message; its attachments are read with the options of ``outer``.
 
     Raises:
         InputError: it is no message, or is encrypted.
@@ -88,7 +90,8 @@ def message_document(data: bytes, name: str) -> Document:
             losses=losses,
             author=_header(message, "From"),
             date=_date(message),
-        )
+        ),
+        outer,
     )
 
 

@@ -9,6 +9,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 
 from nearfield.corpus.document import Block, Document, Loss
+from nearfield.corpus.extractors import Extractor
 from nearfield.corpus.extractors.document_builder import DocumentBuilder
 from nearfield.corpus.extractors.text import paragraphs
 from nearfield.corpus.word_count import count_words
@@ -77,8 +78,8 @@ def plain_body(text: str) -> Document:
     return Document(text, tuple(blocks))
 
 
-def mail_document(content: MailContent) -> Document:
-    """Return the document of a message, with its attachments as sections."""
+def mail_document(content: MailContent, outer: Extractor) -> Document:
+    """Return the document of a message, with its attachments as sections, read with the options of ``outer``."""
     builder = DocumentBuilder()
     builder.heading(content.subject, 1)
     fields = "\n".join(f"{name}: {' '.join(value.split())}" for name, value in content.headers if value.strip())
@@ -87,13 +88,13 @@ def mail_document(content: MailContent) -> Document:
     builder.losses += content.losses
     for body in content.bodies:
         builder.append(body, levels=1)
-    _add_attachments(builder, content.attachments)
+    _add_attachments(builder, content.attachments, outer)
     facts = {"author": content.author, "date": content.date}
     meta: dict[str, Value] = {name: value for name, value in facts.items() if value}
     return builder.document("markdown", content.subject, meta)
 
 
-def _add_attachments(builder: DocumentBuilder, attachments: Sequence[MailAttachment]) -> None:
+def _add_attachments(builder: DocumentBuilder, attachments: Sequence[MailAttachment], outer: Extractor) -> None:
     unread: dict[str, list[str]] = {}
     for number, attachment in enumerate(attachments):
         if attachment.name.lower() in _SIGNATURES:
@@ -102,7 +103,7 @@ def _add_attachments(builder: DocumentBuilder, attachments: Sequence[MailAttachm
             unread.setdefault(f"only the first {_MAX_ATTACHMENTS} are read", []).append(attachment.name)
             continue
         try:
-            document = _attached_document(attachment)
+            document = _attached_document(attachment, outer)
         except (InputError, MissingExtra) as error:
             reason = str(error).removeprefix(f"{attachment.name}: ").rstrip(".")
             unread.setdefault("a picture" if attachment.is_inline else reason, []).append(attachment.name)
@@ -116,7 +117,7 @@ def _add_attachments(builder: DocumentBuilder, attachments: Sequence[MailAttachm
         builder.losses.append(Loss(f"the attachment{plural} {', '.join(names[:_MAX_NAMED])}{more} ({reason})"))
 
 
-def _attached_document(attachment: MailAttachment) -> Document:
+def _attached_document(attachment: MailAttachment, outer: Extractor) -> Document:
     from nearfield.corpus import extractors
     from nearfield.corpus.extractors.reader import kind_of
 
@@ -127,6 +128,7 @@ def _attached_document(attachment: MailAttachment) -> Document:
     kind = kind_of(attachment.data, attachment.name)
     if kind == "text" and extractors.kind_of(attachment.name) is None:
         raise InputError(f"{attachment.name}: no extractor for this type")
+    inner = extractors.create_extractor(extractors.REGISTRY.load(kind), outer.options)
+    inner.on_page = outer.on_page
     with nested_message(attachment.name):
-        document: Document = extractors.REGISTRY.load(kind)().extract(attachment.data, attachment.name)
-    return document
+        return inner.extract(attachment.data, attachment.name)

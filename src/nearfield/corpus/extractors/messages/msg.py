@@ -41,6 +41,7 @@ class MsgExtractor(Extractor):
     """Outlook messages."""
 
     suffixes = dict.fromkeys((".msg", ".oft"), "application/vnd.ms-outlook")
+    uses_ocr = True
 
     def parse(self, data: bytes, name: str) -> Document:
         """Return subject, header fields, body and attachments of a message."""
@@ -51,7 +52,7 @@ class MsgExtractor(Extractor):
         with olefile.OleFileIO(io.BytesIO(data)) as file:
             if not file.exists(_PROPERTIES):
                 raise InputError(f"{name}: damaged, or no Outlook message.")
-            return _OutlookMessage(file, [], name).document()
+            return _OutlookMessage(file, [], name).document(self)
 
 
 class _OutlookMessage:
@@ -63,8 +64,8 @@ class _OutlookMessage:
         self._encoding = next((f"cp{self._numbers[tag]}" for tag in _CODE_PAGES if tag in self._numbers), "")
         self._encoding = {"cp65001": "utf-8", "cp20127": "", "cp28591": "cp1252"}.get(self._encoding, self._encoding)
 
-    def document(self) -> Document:
-        """Return the document of the message."""
+    def document(self, outer: Extractor) -> Document:
+        """Return the document of the message; its attachments are read with the options of ``outer``."""
         kind = self._text(_CLASS).upper()
         if kind.startswith("IPM.NOTE.SMIME") and "SIGNED" not in kind:
             raise InputError(f"{self._name}: the message is encrypted. Export it after decryption.")
@@ -75,7 +76,7 @@ class _OutlookMessage:
         date = "" if moment is None else (_EPOCH + timedelta(microseconds=moment // 10)).isoformat(timespec="seconds")
         headers = [("From", author), ("To", self._text(_TO)), ("Cc", self._text(_CC)), ("Date", date)]
         body = self._body()
-        attachments, losses = self._attachments()
+        attachments, losses = self._attachments(outer)
         return mail_document(
             MailContent(
                 subject=self._text(_SUBJECT),
@@ -85,7 +86,8 @@ class _OutlookMessage:
                 losses=losses,
                 author=author,
                 date=date,
-            )
+            ),
+            outer,
         )
 
     def _body(self) -> Document | None:
@@ -103,7 +105,7 @@ class _OutlookMessage:
             return RtfExtractor().parse(decompress(compressed), self._name)
         return plain
 
-    def _attachments(self) -> tuple[list[MailAttachment], list[Loss]]:
+    def _attachments(self, outer: Extractor) -> tuple[list[MailAttachment], list[Loss]]:
         attachments, losses = [], []
         folders = {
             entry[len(self._path)]
@@ -114,7 +116,7 @@ class _OutlookMessage:
             part = _OutlookMessage(self._file, [*self._path, folder], self._name)
             name = next((name for tag in _FILE_NAMES if (name := part._text(tag))), "attachment")
             if self._file.exists([*part._path, f"__substg1.0_{_DATA}000D"]):
-                attachment = self._inner_message([*part._path, f"__substg1.0_{_DATA}000D"], name)
+                attachment = self._inner_message([*part._path, f"__substg1.0_{_DATA}000D"], name, outer)
                 if isinstance(attachment, Loss):
                     losses.append(attachment)
                 else:
@@ -125,11 +127,11 @@ class _OutlookMessage:
             )
         return attachments, losses
 
-    def _inner_message(self, path: Sequence[str], name: str) -> MailAttachment | Loss:
+    def _inner_message(self, path: Sequence[str], name: str, outer: Extractor) -> MailAttachment | Loss:
         """Return an attached message, or the loss of one that cannot be read."""
         try:
             with nested_message(name):
-                document = _OutlookMessage(self._file, path, name).document()
+                document = _OutlookMessage(self._file, path, name).document(outer)
         except InputError as error:
             return Loss(f"the attachment {name} ({str(error).removeprefix(f'{name}: ').rstrip('.')})")
         return MailAttachment(name, b"", document=document)
