@@ -215,7 +215,7 @@ class StorageFailed(NearfieldError):
 
 
 class StorageFull(StorageFailed):
-    """The disk of ``data_dir`` is full."""
+    """The disk of ``data_dir``, of a collection or of temporary files is full."""
 
     status = 507
     code = "storage_full"

@@ -17,6 +17,7 @@ from nearfield.corpus.config import CollectionConfig
 from nearfield.corpus.manifest.manifest import Manifest
 from nearfield.errors import CollectionBusy, CollectionNotFound, InputError, NearfieldError
 from nearfield.fileio.atomic import write_atomic
+from nearfield.fileio.disk_space import explain_full_disk
 from nearfield.fileio.locks import reentrant_lock
 
 NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
@@ -154,7 +155,7 @@ def create_collection(folder: CollectionDirectory, config: CollectionConfig) -> 
     is_new = not folder.path.exists()
     folder.path.mkdir(parents=True, exist_ok=True)
     try:
-        with folder.write_lock():
+        with explain_full_disk(folder.path), folder.write_lock():
             _check_new(folder)  # another process may have created it just now
             for path in folder.manifests():
                 delete_manifest(path)  # of a removal that was killed

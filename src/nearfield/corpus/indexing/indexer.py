@@ -24,6 +24,7 @@ from nearfield.corpus.manifest.manifest import Manifest
 from nearfield.corpus.manifest.vector_tables import VectorTables
 from nearfield.corpus.sources import Source, open_source
 from nearfield.corpus.sources.inline import InlineSource
+from nearfield.fileio.disk_space import explain_full_disk
 from nearfield.stores import Store
 
 #: Manifest key of the digest of all settings that change chunks.
@@ -147,9 +148,10 @@ class Indexer:
         options: IndexOptions,
     ) -> IndexReport:
         """Index into a manifest's vector tables; new tables then replace the old ones."""
-        tables = self._tables(manifest).open(self._features)
-        manifest.set_ocr_mode(self._config.ocr)
-        with self._reader() as reader:
+        with explain_full_disk(self._folder.path):
+            tables = self._tables(manifest).open(self._features)
+            manifest.set_ocr_mode(self._config.ocr)
+        with explain_full_disk(self._folder.path), self._reader() as reader:
             context = self._context(manifest, chunk_stage, tables, options)
             report = IndexRun(context, sources, reader=reader).run()
         for item in tables.values():

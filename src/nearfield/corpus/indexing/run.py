@@ -26,6 +26,7 @@ from nearfield.corpus.indexing.write_stage import WriteStage
 from nearfield.corpus.manifest.records import DocumentRecord
 from nearfield.corpus.sources import Source
 from nearfield.errors import MissingExtra, NearfieldError
+from nearfield.fileio.disk_space import is_disk_full
 from nearfield.progress import Progress
 from nearfield.stores.filters import FieldType, Value, typed
 
@@ -131,10 +132,10 @@ class IndexRun:
             # The document is not at fault: the next run tries again.
             task.document = replace(task.document, digest="", stamp=None)
             task.fail(error)
-        except NearfieldError as error:
-            task.fail(error)
-        except Exception as error:  # noqa: BLE001 - one document must not stop the others
-            task.fail(f"{type(error).__name__}: {error}")
+        except Exception as error:  # one document must not stop the others
+            if is_disk_full(error):  # the document is not at fault, and the others would fail too
+                raise
+            task.fail(error if isinstance(error, NearfieldError) else f"{type(error).__name__}: {error}")
         else:
             self.report.tiny += split.tiny
             self.report.boilerplate += split.boilerplate

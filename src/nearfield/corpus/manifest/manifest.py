@@ -23,6 +23,7 @@ from nearfield.corpus.manifest.keyword_index import KeywordIndex
 from nearfield.corpus.manifest.records import ChunkRecord, DocumentRecord, DuplicateChunk, State, VectorTable
 from nearfield.corpus.manifest.sqlite import Row
 from nearfield.errors import CollectionBusy, InputError, NearfieldError, nearest
+from nearfield.fileio.disk_space import is_disk_full
 
 #: Listed documents that are written to the temporary table together.
 _LISTED_PER_WRITE = 1000
@@ -139,10 +140,11 @@ class Manifest:
             self.connection.execute("BEGIN IMMEDIATE")
             try:
                 yield
+                self.connection.execute("COMMIT")
             except BaseException:
-                self.connection.execute("ROLLBACK")
+                if self.connection.in_transaction:  # SQLite may have rolled it back, for example on a full disk
+                    self.connection.execute("ROLLBACK")
                 raise
-            self.connection.execute("COMMIT")
 
     def rows(self, sql: str, values: Sequence[object] = ()) -> list[Row]:
         """Run one statement and return its rows."""
@@ -416,6 +418,8 @@ class Manifest:
 
 
 def _explain(path: Path, error: sqlite3.DatabaseError) -> str:
+    if is_disk_full(error):
+        return f"{path} cannot be opened: the disk is full. Free some space."
     if isinstance(error, sqlite3.OperationalError) and ("unable to open" in str(error) or "readonly" in str(error)):
         return f"{path} cannot be opened ({error}). SQLite also writes files beside it: its folder must be writable."
     return f"{path} cannot be read ({error}). Restore it, or drop the collection."
