@@ -17,7 +17,7 @@ class Progress:
     """A context manager around rich's progress bar; if not ``shown``, it only counts."""
 
     def __init__(self, total: int | None, *, label: str = "Encoding", unit: str = "texts", shown: bool = True) -> None:
-        self.texts = 0
+        self.texts: float = 0
         self.tokens = 0
         self._total = total
         self._label = label
@@ -57,8 +57,8 @@ class Progress:
         if self._bar is not None and self._task is not None:
             self._bar.update(self._task, description=label)
 
-    def advance(self, texts: int, tokens: int) -> None:
-        """Add the texts and tokens done since the last call; may be called from any thread."""
+    def advance(self, texts: float, tokens: int) -> None:
+        """Add the texts, or a part of one, and tokens done since the last call; may be called from any thread."""
         with self._lock:
             self.texts += texts
             self.tokens += tokens

@@ -22,6 +22,8 @@ from nearfield.corpus.sources import Source
 _SAMPLE_SIZE = 400
 #: Bytes and characters of sampled documents that stay in memory, so that they are not read twice.
 _MAX_SAMPLE_MEMORY = 2**26
+#: Files that are larger are not sampled: reading them twice would take too long.
+_MAX_SAMPLED_BYTES = 2**23
 #: Maximum number of boilerplate lines of a source in the report.
 _MAX_NAMED_LINES = 20
 #: Documents that are removed together.
@@ -61,7 +63,8 @@ class ChangeDetector:
                 continue
             if undecided:
                 drawn = [item for _, _, item in sorted(sample, key=lambda entry: entry[1])]
-                documents = [document for item in drawn for document in self._read_sampled(source, item)]
+                # One at a time: together they may not fit into memory.
+                documents = (document for item in drawn for document in self._read_sampled(source, item))
                 detect_boilerplate(self._manifest, source.name, documents)
         for source in self._sources:
             lines = self._manifest.boilerplate(source.name) or []
@@ -72,6 +75,8 @@ class ChangeDetector:
         """Read and extract an item for the sample; it stays in memory if there is space, so that it is read once."""
         try:
             data = item.read()
+            if not isinstance(data, Document) and len(data) > _MAX_SAMPLED_BYTES:
+                return []
             document, kind = self._reader.document(data, item.name)
         except UNREADABLE:  # reported by ``changed``
             return []

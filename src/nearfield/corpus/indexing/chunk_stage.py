@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from nearfield.corpus import chunkers
-from nearfield.corpus.chunkers import Chunker, Embed
+from nearfield.corpus.chunkers import Chunker, Embed, windows
 from nearfield.corpus.chunkers.chunker import section_paths
 from nearfield.corpus.chunkers.token_counter import TokenCounter
+from nearfield.corpus.chunkers.windows import DocumentWindow
 from nearfield.corpus.config import CollectionConfig
 from nearfield.corpus.document import Chunk, Document, Form, Span
 from nearfield.corpus.indexing.accounting import WordCount
@@ -23,6 +25,8 @@ from nearfield.corpus.manifest.records import ChunkRecord, DocumentRecord, Dupli
 from nearfield.corpus.word_count import count_words
 from nearfield.errors import InputError
 
+#: Returns the headings above a part of a document, from start to end.
+SectionPaths = Callable[[int, int], tuple[str, ...]]
 #: Maximum number of tokens of title and headings before a chunk.
 _MAX_CONTEXT = 48
 #: Characters at the start of a chunk that may have its headings.
@@ -31,12 +35,16 @@ _START = 200
 
 @dataclass(frozen=True)
 class SplitText:
-    """The chunks of a document, and the numbers of chunks that were too small and of boilerplate lines."""
+    """The chunks of a document or of a window of it, up to the position ``end``.
+
+    ``tiny`` and ``boilerplate`` are the numbers of chunks that were too small and of boilerplate lines.
+    """
 
     chunks: list[ChunkRecord]
     tiny: int
     boilerplate: int
     words: WordCount
+    end: int
 
 
 class ChunkStage:
@@ -87,11 +95,30 @@ class ChunkStage:
         settings = [self._config.chunking_digest(), self._counter.digest, self.size, self.overlap, self._context]
         return hashlib.sha256(json.dumps(settings).encode()).hexdigest()[:16]
 
-    def split(self, record: DocumentRecord, document: Document) -> SplitText:
-        """Return a document's chunks, and what was left out."""
-        cleaned = document_cleaner.clean(document, self._boilerplate_of(record.source))
+    def split(self, record: DocumentRecord, document: Document) -> Iterator[SplitText]:
+        """Yield a document's chunks and what was left out, window by window if it is very long."""
+        seen: Counter[str] = Counter()
+        ordinal = 0
+        path_at = section_paths(document) if len(document.text) > windows.LONG and document.form != "code" else None
+        for window in windows.split_windows(document):
+            chunks, result = self._split_window(record, window, path_at)
+            chunks = [replace(chunk, ordinal=number) for number, chunk in enumerate(chunks, ordinal)]
+            ordinal += len(chunks)
+            salt = record.digest if self.late else ""
+            yield replace(result, chunks=chunk_records(record, chunks, salt, seen))
+
+    def _split_window(
+        self, record: DocumentRecord, window: DocumentWindow, path_at: SectionPaths | None
+    ) -> tuple[list[Chunk], SplitText]:
+        """Return a window's chunks with their places in the whole document, and what was left out.
+
+        ``path_at`` returns the headings above a place in the whole document; without it, those of the window count.
+        """
+        cleaned = document_cleaner.clean(window.document, self._boilerplate_of(record.source))
         text = cleaned.document.text
         spans = self._chunker(cleaned.document.form).split(cleaned.document)
+        if path_at is not None:
+            spans = [replace(span, headings=path_at(*_origin(cleaned, window, span))) for span in spans]
         meaningful = document_cleaner.drop_tiny(text, spans)
         chunks = [self._chunk(span, [record.title, *span.headings], cleaned) for span in meaningful]
         if cleaned.before is not None:
@@ -99,12 +126,16 @@ class ChunkStage:
             # in other documents: the first document stores it, and the places in the others are recorded.
             chunks += self._passages(record, cleaned.passages, cleaned.before)
             chunks.sort(key=lambda chunk: (chunk.start, chunk.end))
-        chunks = [replace(chunk, ordinal=number) for number, chunk in enumerate(chunks)]
-        salt = record.digest if self.late else ""
+        if window.start:
+            shift = window.start
+            chunks = [replace(chunk, start=chunk.start + shift, end=chunk.end + shift) for chunk in chunks]
         chosen = set(meaningful)
         tiny = [text[span.start : span.end] for span in spans if span not in chosen]
-        words = WordCount(cleaned.words, sum(map(count_words, tiny)), cleaned.lost_words)
-        return SplitText(chunk_records(record, chunks, salt), len(tiny), sum(cleaned.dropped.values()), words)
+        # A heading alone is not lost if chunks have it as their heading or title.
+        headings = {record.title, *(heading for span in meaningful for heading in span.headings)}
+        lost = [piece for piece in tiny if " ".join(piece.strip("#=-* \n").split()) not in headings]
+        words = WordCount(cleaned.words, sum(map(count_words, lost)), cleaned.lost_words)
+        return chunks, SplitText([], len(tiny), sum(cleaned.dropped.values()), words, window.end)
 
     def _passages(
         self, record: DocumentRecord, places: Sequence[tuple[int, int]], cleaned: document_cleaner.CleanedText
@@ -183,7 +214,13 @@ class ChunkStage:
         return [] if self._duplicates is None else self._duplicates.remove(documents)
 
 
-def detect_boilerplate(manifest: Manifest, source: str, documents: Sequence[Document]) -> None:
+def _origin(cleaned: document_cleaner.CleanedText, window: DocumentWindow, span: Span) -> tuple[int, int]:
+    """Return the place of a span in the whole document."""
+    start, end = cleaned.origin(span.start, span.end)
+    return window.start + start, window.start + end
+
+
+def detect_boilerplate(manifest: Manifest, source: str, documents: Iterable[Document]) -> None:
     """Detect the boilerplate of a source from a sample of its documents, and store it."""
     detector = BoilerplateDetector()
     for document in documents:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import uuid
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 from nearfield.corpus.document import Chunk, Document, SourceItem
@@ -13,6 +13,10 @@ from nearfield.corpus.features import Vector
 from nearfield.corpus.manifest.records import ChunkRecord, DocumentRecord, DuplicateChunk
 from nearfield.stores import Record
 
+#: Chunks of a long document that are embedded and written together: a killed run loses no more than these.
+PART_CHUNKS = 512
+#: Bytes of a file to extract that weigh as much as one chunk.
+BYTES_PER_WEIGHT = 2**15
 #: Namespace of the ids of chunks, which must never change.
 _NAMESPACE = uuid.UUID("6f0a3c1e-2b5d-5a87-9c41-0d6e5b7f8a92")
 
@@ -52,11 +56,28 @@ class DocumentTask:
     tokens: int = 0
     truncated: int = 0
     error: str = ""
+    #: A long document is written in parts, each of which is a task. The document is done with the last one.
+    is_first: bool = True
+    is_last: bool = True
+    #: Chunks and tokens of the parts before this one, and the share of the document that this part is.
+    earlier_chunks: int = 0
+    earlier_tokens: int = 0
+    share: float = 1.0
 
     @property
     def weight(self) -> int:
-        """Its size in a queue of the pipeline."""
-        return 1 + len(self.chunks)
+        """Its size in a queue of the pipeline: its chunks, and the bytes that are still to be extracted."""
+        data = self.content.data if self.content is not None else b""
+        return 1 + len(self.chunks) + (0 if isinstance(data, Document) else len(data) // BYTES_PER_WEIGHT)
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether it is the whole document."""
+        return self.is_first and self.is_last
+
+    def part(self, chunks: list[ChunkRecord], *, is_first: bool, is_last: bool, share: float) -> DocumentTask:
+        """Return the task of a part of the document."""
+        return replace(self, chunks=chunks, duplicates=[], vectors={}, is_first=is_first, is_last=is_last, share=share)
 
     def fail(self, error: BaseException | str) -> DocumentTask:
         """Mark the document as failed and drop its chunks; the manifest will have the reason."""
@@ -66,9 +87,10 @@ class DocumentTask:
 
     def finished(self) -> DocumentRecord:
         """Return the document's record for the state ``done``."""
-        tokens = sum(chunk.tokens for chunk in self.chunks)
+        tokens = self.earlier_tokens + sum(chunk.tokens for chunk in self.chunks)
         error = "" if self.new_chunks else self.document.error
-        return replace(self.document, state="done", error=error, chunks=len(self.chunks), tokens=tokens)
+        chunks = self.earlier_chunks + len(self.chunks)
+        return replace(self.document, state="done", error=error, chunks=chunks, tokens=tokens)
 
     def records(self, table: str) -> list[Record]:
         """Return the chunks as records of a vector table."""
@@ -80,26 +102,42 @@ class DocumentTask:
         ]
 
 
+def split_task(task: DocumentTask) -> Iterator[DocumentTask]:
+    """Yield the parts of a document whose chunks are known."""
+    total = len(task.chunks)
+    if total <= PART_CHUNKS:
+        yield task
+        return
+    for start in range(0, total, PART_CHUNKS):
+        chunks = task.chunks[start : start + PART_CHUNKS]
+        is_last = start + PART_CHUNKS >= total
+        yield task.part(chunks, is_first=start == 0, is_last=is_last, share=len(chunks) / total)
+
+
 def document_version(document: str, digest: str, chunking: str) -> str:
     """Return the version of a document: a digest of its id, its content and the chunking settings."""
     return hashlib.sha256(f"{document}\0{digest}\0{chunking}".encode()).hexdigest()[:24]
 
 
-def chunk_records(document: DocumentRecord, chunks: Sequence[Chunk], salt: str = "") -> list[ChunkRecord]:
+def chunk_records(
+    document: DocumentRecord, chunks: Sequence[Chunk], salt: str = "", seen: Counter[str] | None = None
+) -> list[ChunkRecord]:
     """Return the manifest's records of chunks.
 
     A chunk's id is derived from its document and its embedded text, so that an unchanged chunk keeps its vectors.
-    ``salt`` has whatever else its vectors depend on.
+    ``salt`` has whatever else its vectors depend on; ``seen`` counts the texts of the document's earlier chunks.
     """
-    seen: Counter[str] = Counter()
+    seen = Counter() if seen is None else seen
     records = []
     for chunk in chunks:
         text = chunk.embedded
-        seen[text] += 1
+        # A digest, since the texts of a very long document would fill the memory.
+        key = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+        seen[key] += 1
         page = {"page": chunk.page} if chunk.page is not None else {}
         records.append(
             ChunkRecord(
-                id=str(uuid.uuid5(_NAMESPACE, f"{document.id}\0{text}\0{seen[text]}\0{salt}")),
+                id=str(uuid.uuid5(_NAMESPACE, f"{document.id}\0{text}\0{seen[key]}\0{salt}")),
                 document=document.id,
                 version=document.version,
                 ordinal=chunk.ordinal,

@@ -15,15 +15,15 @@ from dataclasses import replace
 from nearfield.corpus.document import Document
 from nearfield.corpus.extractors.reader import DocumentReader
 from nearfield.corpus.features import group_passes
-from nearfield.corpus.indexing.accounting import account
+from nearfield.corpus.indexing.accounting import WordCount, account
 from nearfield.corpus.indexing.changes import ChangeDetector
 from nearfield.corpus.indexing.context import IndexContext
-from nearfield.corpus.indexing.document_task import DocumentTask, ItemContent
+from nearfield.corpus.indexing.document_task import PART_CHUNKS, DocumentTask, ItemContent, split_task
 from nearfield.corpus.indexing.embed_stage import EmbedStage, ReuseStage
 from nearfield.corpus.indexing.pipeline import run_pipeline
 from nearfield.corpus.indexing.report import IndexReport
 from nearfield.corpus.indexing.write_stage import WriteStage
-from nearfield.corpus.manifest.records import DocumentRecord
+from nearfield.corpus.manifest.records import ChunkRecord, DocumentRecord
 from nearfield.corpus.sources import Source
 from nearfield.errors import MissingExtra, NearfieldError
 from nearfield.fileio.disk_space import is_disk_full
@@ -87,6 +87,8 @@ class IndexRun:
         return len(known)
 
     def _process_stale(self) -> None:
+        if self.report.failed:
+            self._manifest.mark_orphans()
         while stale := self._manifest.in_state("stale"):
             self._process(self._changes.stale(stale))
 
@@ -113,32 +115,56 @@ class IndexRun:
         """Extract documents, split them into chunks, and set near-duplicates aside."""
         for task in tasks:
             is_new = task.content is not None
-            if task.content is not None:
-                self._extract(task, task.content)
-                task.content = None
-            if task.new_chunks and not task.error:
-                self._set_duplicates_aside(task, is_new=is_new)
-            yield task
+            chunks = tokens = 0
+            for part in self._extract(task) if is_new else split_task(task):
+                part.earlier_chunks, part.earlier_tokens = chunks, tokens
+                if part.new_chunks and not part.error:
+                    self._set_duplicates_aside(part, is_new=is_new)
+                chunks += len(part.chunks)
+                tokens += sum(chunk.tokens for chunk in part.chunks)
+                yield part
 
-    def _extract(self, task: DocumentTask, content: ItemContent) -> None:
+    def _extract(self, task: DocumentTask) -> Iterator[DocumentTask]:
+        """Yield the parts of a new or changed document, in order; the last one has the error if it failed."""
+        content, task.content = task.content, None
+        assert content is not None
         try:
-            document, kind = content.extracted or self._reader.document(content.data, content.item.name)
-            record = replace(task.document, title=document.title, type=kind)
-            task.document = replace(record, fields=self._fields(record, content, document))
-            split = self._context.chunk_stage.split(task.document, document)
-            task.chunks = split.chunks
-            task.document = account(task.document, document, split.words, has_chunks=bool(split.chunks))
+            document = self._read(task, content)
+            del content
+            yield from self._parts(task, document)
         except MissingExtra as error:
             # The document is not at fault: the next run tries again.
             task.document = replace(task.document, digest="", stamp=None)
-            task.fail(error)
+            yield task.fail(error)
         except Exception as error:  # one document must not stop the others
             if is_disk_full(error):  # the document is not at fault, and the others would fail too
                 raise
-            task.fail(error if isinstance(error, NearfieldError) else f"{type(error).__name__}: {error}")
-        else:
-            self.report.tiny += split.tiny
-            self.report.boilerplate += split.boilerplate
+            yield task.fail(error if isinstance(error, NearfieldError) else f"{type(error).__name__}: {error}")
+
+    def _read(self, task: DocumentTask, content: ItemContent) -> Document:
+        """Return the document of a task, and set the task's title, type and fields."""
+        document, kind = content.extracted or self._reader.document(content.data, content.item.name)
+        record = replace(task.document, title=document.title, type=kind)
+        task.document = replace(record, fields=self._fields(record, content, document))
+        return document
+
+    def _parts(self, task: DocumentTask, document: Document) -> Iterator[DocumentTask]:
+        """Yield the parts of an extracted document. The last one has the account of all words."""
+        words, pending = WordCount(), list[ChunkRecord]()
+        has_chunks, is_first, done, length = False, True, 0.0, max(len(document.text), 1)
+        for window in self._context.chunk_stage.split(task.document, document):
+            words.add(window.words)
+            self.report.tiny += window.tiny
+            self.report.boilerplate += window.boilerplate
+            pending += window.chunks
+            has_chunks = has_chunks or bool(window.chunks)
+            while len(pending) > PART_CHUNKS:
+                reached = pending[PART_CHUNKS].payload["start"] / length
+                share = max(0.0, reached - done)
+                yield task.part(pending[:PART_CHUNKS], is_first=is_first, is_last=False, share=share)
+                pending, is_first, done = pending[PART_CHUNKS:], False, max(done, reached)
+        task.document = account(task.document, document, words, has_chunks=has_chunks)
+        yield task.part(pending, is_first=is_first, is_last=True, share=1.0 - done)
 
     def _fields(self, record: DocumentRecord, content: ItemContent, document: Document) -> dict[str, Value]:
         """Return the values for filters: the declared fields, and the built-in ones."""
@@ -152,7 +178,7 @@ class IndexRun:
 
     def _set_duplicates_aside(self, task: DocumentTask, *, is_new: bool) -> None:
         with self._manifest.writing():
-            if is_new:
+            if is_new and task.is_first:
                 self._context.remove_from_duplicates([task.document.id])
             self._manifest.begin(task.document)
             task.chunks, task.duplicates = self._context.chunk_stage.set_duplicates_aside(task.document, task.chunks)

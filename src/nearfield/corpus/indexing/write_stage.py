@@ -17,9 +17,15 @@ class WriteStage:
     def __init__(self, context: IndexContext) -> None:
         self._context = context
         self._manifest, self._store = context.manifest, context.store
+        #: Documents of which a part failed: later parts are not written.
+        self._failed: set[str] = set()
 
     def write(self, batch: Sequence[DocumentTask]) -> None:
-        """Write finished documents, and record failed ones."""
+        """Write finished documents and parts of long ones, and record failed ones.
+
+        A document is ``writing`` until its last part is written; chunks of its earlier version stay until then.
+        """
+        batch = self._without_failed(batch)
         finished = [task for task in batch if not task.error]
         for name, item in self._context.tables_by_name.items():
             tasks = [task for task in finished if name in task.tables]
@@ -27,17 +33,38 @@ class WriteStage:
             for start in range(0, len(records), self._store.batch):
                 part = records[start : start + self._store.batch]
                 self._context.retry(partial(self._store.upsert, item.table, part))
-            outdated = [task for task in tasks if task.in_store and task.new_chunks]
+            outdated = [task for task in tasks if task.in_store and task.new_chunks and task.is_last]
             if outdated:
                 self._context.retry(partial(self._store.delete, item.table, _earlier_versions(outdated)))
         with self._manifest.writing():
             for task in finished:
-                self._manifest.replace(
-                    task.finished(), task.chunks, task.duplicates, task.tables, new_chunks=task.new_chunks
-                )
+                self._commit(task)
         self._quarantine([task for task in batch if task.error])
         for task in batch:
             self._count(task)
+
+    def _without_failed(self, batch: Sequence[DocumentTask]) -> list[DocumentTask]:
+        """Return the tasks without the other parts of documents of which one part failed."""
+        known = frozenset(self._failed)
+        ended = [task.document.id for task in batch if task.document.id in known and task.is_last]
+        if ended:  # the chunk stage has added the later parts to the index of near-duplicates
+            with self._manifest.writing():
+                self._context.remove_from_duplicates(ended)
+        self._failed |= {task.document.id for task in batch if task.error and not task.is_whole}
+        parts = [task for task in batch if task.document.id not in known]
+        return [task for task in parts if task.error or task.document.id not in self._failed]
+
+    def _commit(self, task: DocumentTask) -> None:
+        """Write a document, or a part of it, to the manifest."""
+        if task.is_whole:
+            self._manifest.replace(
+                task.finished(), task.chunks, task.duplicates, task.tables, new_chunks=task.new_chunks
+            )
+            return
+        if task.new_chunks:
+            self._manifest.add_part(task.document.id, task.chunks, task.duplicates, is_first=task.is_first)
+        if task.is_last:
+            self._manifest.finish_parts(task.finished(), task.tables, new_chunks=task.new_chunks)
 
     def _quarantine(self, tasks: Sequence[DocumentTask]) -> None:
         """Record failed documents with their errors, and remove the chunks of their earlier versions."""
@@ -60,14 +87,20 @@ class WriteStage:
         report = self._context.report
         if task.error:
             report.fail(task.document.id, task.error)
-        elif task.document.partial and task.document.state != "stale":
+        elif task.is_last and task.document.partial and task.document.state != "stale":
             report.add_partial(task.document)
         report.chunks += len(task.chunks)
         report.embedded += task.embedded
         report.reused += task.reused
         report.tokens += task.tokens
         report.truncated += task.truncated
-        self._context.progress.advance(1, task.tokens)
+        progress = self._context.progress
+        if task.is_last:
+            progress.relabel(self._context.name)
+        else:
+            chunks = task.earlier_chunks + len(task.chunks)
+            progress.relabel(f"{self._context.name}: {task.document.name[-40:]}, {chunks:,} chunks")
+        progress.advance(task.share, task.tokens)
 
     def remove(self, documents: Sequence[str]) -> None:
         """Remove documents from the store and then from the manifest."""

@@ -337,27 +337,65 @@ class Manifest:
     ) -> None:
         """Write a document's row and the vector tables that have it; with ``new_chunks`` replace its chunks too."""
         with self.writing():
-            self.save([document])
             if new_chunks:
                 self._replace_chunks(document.id, chunks, duplicates)
-                sql = "DELETE FROM document_tables WHERE document = ? AND version <> ?"
-                self.rows(sql, (document.id, document.version))
-            self.connection.executemany(
-                "INSERT OR REPLACE INTO document_tables VALUES (?, ?, ?)",
-                [(name, document.id, document.version) for name in tables],
-            )
+            self._finish(document, tables, new_chunks=new_chunks)
+
+    def _finish(self, document: DocumentRecord, tables: Sequence[str], *, new_chunks: bool) -> None:
+        self.save([document])
+        if new_chunks:
+            sql = "DELETE FROM document_tables WHERE document = ? AND version <> ?"
+            self.rows(sql, (document.id, document.version))
+        self.connection.executemany(
+            "INSERT OR REPLACE INTO document_tables VALUES (?, ?, ?)",
+            [(name, document.id, document.version) for name in tables],
+        )
+
+    def add_part(
+        self, document: str, chunks: Sequence[ChunkRecord], duplicates: Sequence[DuplicateChunk], *, is_first: bool
+    ) -> None:
+        """Add a part of a document's chunks; other chunks of the document stay until ``finish_parts``."""
+        with self.writing():
+            if is_first:
+                self.rows("DELETE FROM duplicates WHERE document = ?", (document,))
+            for chunk in chunks:
+                if not self._update_chunk(chunk):
+                    self._add_chunk(chunk)
+            self._add_duplicates(document, duplicates)
+
+    def finish_parts(self, document: DocumentRecord, tables: Sequence[str], *, new_chunks: bool) -> None:
+        """Write the row of a document whose parts are all written, and remove the chunks of its earlier versions."""
+        with self.writing():
+            if new_chunks:
+                sql = "SELECT rowid FROM chunks WHERE document = ? AND version <> ?"
+                numbers = [row[0] for row in self.rows(sql, (document.id, document.version))]
+                self.keywords.remove(numbers)
+                self.connection.executemany("DELETE FROM chunks WHERE rowid = ?", [(number,) for number in numbers])
+            self._finish(document, tables, new_chunks=new_chunks)
+
+    def _update_chunk(self, chunk: ChunkRecord) -> bool:
+        """Update the row of a chunk that an earlier version has too: its text, and so its keywords, are the same."""
+        if not self.rows("SELECT 1 FROM chunks WHERE id = ?", (chunk.id,)):
+            return False
+        names = [name for name in _CHUNK_COLUMNS.split(", ") if name != "id"]
+        sql = f"UPDATE chunks SET {', '.join(f'{name} = ?' for name in names)} WHERE id = ?"
+        self.rows(sql, (*_chunk_row(chunk)[1:], chunk.id))
+        return True
 
     def _replace_chunks(
         self, document: str, chunks: Sequence[ChunkRecord], duplicates: Sequence[DuplicateChunk]
     ) -> None:
         self._remove_chunks([document])
         for chunk in chunks:
-            row = (chunk.id, chunk.document, chunk.version, chunk.ordinal, chunk.text, chunk.context)
-            data = (json.dumps(dict(chunk.fields)), json.dumps(dict(chunk.payload)), chunk.tokens)
-            added = self.connection.execute(
-                f"INSERT INTO chunks({_CHUNK_COLUMNS}) VALUES ({', '.join('?' * 9)})", (*row, *data)
-            )
-            self.keywords.put([(int(added.lastrowid or 0), chunk.embedded)])
+            self._add_chunk(chunk)
+        self._add_duplicates(document, duplicates)
+
+    def _add_chunk(self, chunk: ChunkRecord) -> None:
+        sql = f"INSERT INTO chunks({_CHUNK_COLUMNS}) VALUES ({', '.join('?' * 9)})"
+        added = self.connection.execute(sql, _chunk_row(chunk))
+        self.keywords.put([(int(added.lastrowid or 0), chunk.embedded)])
+
+    def _add_duplicates(self, document: str, duplicates: Sequence[DuplicateChunk]) -> None:
         self.connection.executemany(
             "INSERT INTO duplicates VALUES (?, ?, ?, ?)",
             [
@@ -411,6 +449,12 @@ class Manifest:
         chunks = [*self.chunks(document), *(duplicate.chunk for duplicate in self.duplicates(document))]
         return sorted(chunks, key=lambda chunk: chunk.ordinal)
 
+    def mark_orphans(self) -> None:
+        """Mark documents as stale that have near-duplicates of chunks that do not exist, since a document failed."""
+        orphans = "SELECT document FROM duplicates WHERE kept_chunk NOT IN (SELECT id FROM chunks)"
+        with self.writing():
+            self.rows(f"UPDATE documents SET state = 'stale' WHERE state = 'done' AND id IN ({orphans})")
+
     def duplicates_of(self, chunk: str) -> list[ChunkRecord]:
         """Return the near-duplicates of a chunk, in the order of their documents."""
         rows = self.rows("SELECT value FROM duplicates WHERE kept_chunk = ? ORDER BY document, ordinal", (chunk,))
@@ -438,6 +482,12 @@ def _document_row(document: DocumentRecord) -> Row:
     values[9] = json.dumps(dict(document.fields))
     values[16] = json.dumps([asdict(loss) for loss in document.losses])
     return tuple(values)
+
+
+def _chunk_row(chunk: ChunkRecord) -> Row:
+    fields, payload = json.dumps(dict(chunk.fields)), json.dumps(dict(chunk.payload))
+    place = (chunk.id, chunk.document, chunk.version, chunk.ordinal)
+    return (*place, chunk.text, chunk.context, fields, payload, chunk.tokens)
 
 
 def _chunk_record(row: Row) -> ChunkRecord:
