@@ -182,9 +182,12 @@ def test_another_model_computes_long_documents_in_parts(
     other = write_tiny_model(tmp_path / "other", size=16)
     batches: list[int] = []
     write = WriteStage.write
-    monkeypatch.setattr(
-        WriteStage, "write", lambda self, batch: (batches.extend(len(t.chunks) for t in batch), write(self, batch))[1]
-    )
+
+    def spy(self: WriteStage, batch: Any) -> None:
+        batches.extend(len(task.chunks) for task in batch)
+        write(self, batch)
+
+    monkeypatch.setattr(WriteStage, "write", spy)
     collection.configure({"features": {"dense": {"model": str(other)}}})
     report = collection.index()
     assert report.completed + report.changed + report.new == 1

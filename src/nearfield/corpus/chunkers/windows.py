@@ -14,7 +14,7 @@ WINDOW, LONG = 2**20, 2**22
 
 @dataclass(frozen=True)
 class DocumentWindow:
-    """A part of a document as a document of its own; ``start`` and ``end`` are its place in the whole."""
+    """A part of a document, as a separate document; ``start`` and ``end`` are its place in the whole."""
 
     document: Document
     start: int
