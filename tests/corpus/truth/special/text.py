@@ -272,7 +272,7 @@ def files() -> Iterator[TruthFile]:
         "commands",
         _LATEX,
         *("Tides in the strait", "We measure currents in a narrow strait.", "Method", *method),
-        headings=("Method",),
+        headings=("Tides in the strait", "Method"),
         absent="usepackage|\\emph|\\begin{itemize}|maketitle|check depth|\\label",
     )
     yield _file(
