@@ -47,7 +47,8 @@ def _choices(canvas: Any) -> None:
     canvas.drawString(72, 740, "Kind of boat")
     canvas.acroForm.choice(name="kind", value="Ketch", options=["Sloop", "Ketch", "Yawl"], x=200, y=730, width=120)
     canvas.drawString(72, 700, "Insured")
-    canvas.acroForm.radio(name="insured", value="yes", selected=True, x=200, y=695, size=14)
+    for at, value in enumerate(("yes", "no")):
+        canvas.acroForm.radio(name="insured", value=value, selected=not at, x=200 + 40 * at, y=695, size=14)
 
 
 def _two_columns() -> bytes:
@@ -117,7 +118,7 @@ def _merged_pptx(file: Any) -> None:
 _BOOK: dict[str, tuple[tuple[Any, ...], ...]] = {
     "Ports": (
         ("Port", "Open", "Opened"),
-        ("Vardo", True, datetime.datetime(1898, 5, 1, 14, 30)),
+        ("Vardo", True, datetime.datetime(1958, 5, 1, 14, 30)),
         ("Mehamn", False, None),
     ),
     "Notes": (("Ask the pilot before noon",),),
@@ -131,7 +132,8 @@ close --gate 2</pre><blockquote>Water is patient.</blockquote><p hidden>secret r
 <p>Fee: 5&euro; &ndash; cash only</p><h2>Rules</h2><ol start="3"><li>Wait</li><li>Moor</li></ol></body></html>"""
 _DEEP = """<html><body><div><div><h1>Ferry</h1><section><h2>Prices</h2><table><tbody><tr><th scope="row">Adult</th>
 <td>12 euro</td></tr><tr><th scope="row">Child</th><td>6 euro</td></tr></tbody></table></section>
-<section><h2>Questions</h2><div class="faq"><button>May I bring a dog?</button><div>Yes, on a lead.</div></div></section>
+<section><h2>Questions</h2><div class="faq">
+<button>May I bring a dog?</button><div>Yes, on a lead.</div></div></section>
 </div></div></body></html>"""
 
 
@@ -206,9 +208,9 @@ def files() -> Iterator[TruthFile]:
         "ports.xlsx",
         partial(xlsx, _BOOK),
         "several sheets",
-        *("Vardo TRUE 1898-05-01 14:30", "Mehamn FALSE", "Ask the pilot before noon"),
+        *("Vardo TRUE 1958-05-01 14:30", "Mehamn FALSE", "Ask the pilot before noon"),
         *("North 2.5 4.25 7", "South -1 0 6"),
-        tables=((("Sounding", "3", "5", "8"), ("North", "2.5", "4.25", "7"), ("South", "-1", "0", "6")),),
+        tables=((("Port", "Open"), ("Vardo", "TRUE"), ("Mehamn", "FALSE")),),
     )
     yield _file(
         "locks.html",
