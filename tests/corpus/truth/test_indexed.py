@@ -47,7 +47,7 @@ def collection(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Collection]
     folder.mkdir()
     for name, file in _FILES.items():
         (folder / name).write_bytes(file.build())
-    config: dict[str, Any] = {"features": {"dense": {"model": str(write_tiny_model(place / "model"))}}}
+    config: dict[str, Any] = {"features": {"dense": {"model": str(write_tiny_model(place / "model", length=512))}}}
     with Collection.create("truth", config | {"store": f"memory:{place}"}, home=place / "home") as created:
         created.index([FileSource(str(folder))])
         yield created
