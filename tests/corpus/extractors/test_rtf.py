@@ -70,7 +70,8 @@ def test_structure() -> None:
 
 
 def test_words_are_counted_without_the_structure() -> None:
-    document = read(rb"{\info{\title A long title}}\pard Two w\'f6rds\par\pard and \u8364? three more\par")
+    styles = b"{\n" + rb"\*\latentstyles heading 1;List Bullet;}{\info{\title A long title}}"
+    document = read(styles + rb"\pard Two w\'f6rds\par\pard and \u8364? three more\par")
     assert document.visible_words == count_words(document.text) == 5
     assert document.title == "A long title"
 

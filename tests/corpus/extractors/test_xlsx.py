@@ -75,6 +75,8 @@ def bold(*references: str) -> Callable[[Any], None]:
         ([("Ann", "34"), ("Bob", "35")], ["A: Ann / B: 34", "A: Bob / B: 35"]),
         ([("Item", "Remarks"), ("Tea", None)], ["Item: Tea", "Remarks"]),
         ([("Only", "heads")], ["Only | heads"]),
+        ([("x", "x"), ("x", "x")], ["A: x / B: x", "A: x / B: x"]),
+        ([("a", "b"), ("1", "2"), ("a", "b"), ("3", "4")], ["a: 1 / b: 2", "a: 3 / b: 4"]),
     ],
 )
 def test_heads(rows: list[Sequence[Any]], expected: list[str]) -> None:
@@ -98,6 +100,17 @@ def test_a_gap_within_a_table_keeps_its_names() -> None:
     assert texts(workbook(*rows)) == ["City: Ghent / People: 265", "City: Lille / People: 236", "People: 501"]
     names = [("Name", "City"), ("Ann", "Bonn"), (), ("Bob", "Bonn"), ("Cy", "Ulm")]
     assert texts(workbook(*names))[1:] == ["Name: Bob / City: Bonn", "Name: Cy / City: Ulm"]
+
+
+def test_an_empty_row_below_the_head() -> None:
+    rows = [("Item", "Price"), (), ("Tea", 3), ("Milk", 2)]
+    assert texts(workbook(*rows)) == ["Item: Tea / Price: 3", "Item: Milk / Price: 2"]
+    report = [("In millions", None, None, "June"), (None, "Sales", "Profit", "Cost"), (), ("Zone A", 12, 3, 4)]
+    assert texts(workbook(*report)) == ["In millions: Zone A / Sales: 12 / Profit: 3 / June Cost: 4"]
+    other = [("Name", "City"), ("Ann", "Bonn"), (), ("x", 5)]
+    assert texts(workbook(*other))[0] == "Name: Ann / City: Bonn"
+    two = [("Prepared by", "Ann"), (), ("Item", "Price"), ("Tea", 3)]
+    assert texts(workbook(*two)) == ["Prepared by | Ann", "Item: Tea / Price: 3"]
 
 
 def test_a_second_head_without_a_gap() -> None:

@@ -96,7 +96,8 @@ class Extractor(ABC):
         except Exception as error:  # parsers raise anything for a damaged file
             raise InputError(f"{name}: damaged, or not of the type that its name says.") from error
         if not document.text.strip():
-            raise InputError(f"{name}: the file contains no text.")
+            reasons = "; ".join(loss.reason for loss in document.losses)
+            raise InputError(f"{name}: the file contains no text{f' (not read: {reasons})' if reasons else ''}.")
         if _SURROGATE.search(document.text) or _SURROGATE.search(document.title):
             # One character for another, so that all positions stay valid.
             text, title = (_SURROGATE.sub("\ufffd", value) for value in (document.text, document.title))

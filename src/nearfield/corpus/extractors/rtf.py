@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from nearfield.corpus.document import Document, Loss
 from nearfield.corpus.extractors import Extractor
 from nearfield.corpus.extractors.document_builder import DocumentBuilder, markdown_table
-from nearfield.corpus.extractors.office.rtf_parser import RtfEvent, RtfParser
+from nearfield.corpus.extractors.office.rtf_parser import SKIPPED, RtfEvent, RtfParser
 from nearfield.corpus.extractors.office.word_tables import edge_cells, table_parts
 from nearfield.corpus.word_count import count_words
 from nearfield.errors import InputError
@@ -17,10 +17,12 @@ _BULLETS = "\u2022\u00b7\uf0b7\u25cf\u25cb\u25aa\u25e6\u2023\u2013\u00a7o-"
 _BULLET = re.compile(rf"([{_BULLETS}])[\t ]\s*(?=\S)")
 #: Groups that have no text of the document, and what is left of a file without them, for the count of words.
 _NO_TEXT = re.compile(
-    rb"\{\\(?:\*|fonttbl|colortbl|stylesheet|info|pict|listtext|header|footer|pntext|nonshppict|fldinst|xe)"
+    rb"\{\s*\\(?:\*|(?:fonttbl|stylesheet|info|listtext|header[lrf]?|footer[lrf]?|deleted|"
+    + "|".join(sorted(SKIPPED)).encode()
+    + rb")(?![a-z]))"
 )
 _CONTROL = re.compile(
-    rb"\\u(-?\d+) ?\??|\\'([0-9a-f]{2})|\\(par|tab|line|cell|row|sect|page)\b ?|\\[a-z]+-?\d* ?|\\.|[{}\r\n]"
+    rb"\\u(-?\d+) ?\??|\\'([0-9a-f]{2})|\\(par|tab|line|cell|row|sect|page)\b ?|\\[a-zA-Z]+-?\d* ?|\\.|[{}\r\n]"
 )
 
 

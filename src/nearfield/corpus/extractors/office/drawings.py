@@ -7,6 +7,7 @@ from nearfield.corpus.extractors.document_builder import DocumentBuilder, markdo
 from nearfield.corpus.extractors.office.charts import read_chart, read_diagram
 from nearfield.corpus.extractors.office.package import OfficePackage, descendants
 from nearfield.corpus.extractors.office.runs import Extra
+from nearfield.corpus.extractors.office.sheets.number_format import general
 from nearfield.corpus.word_count import count_words
 
 
@@ -37,7 +38,7 @@ class DrawingTexts:
                 self.objects.append(page or 0)
                 return
             texts = [item.text or "" for item in descendants(root, "t")]
-            values = {item.text or "" for item in descendants(root, "v")} if extra.kind == "chart" else set()
+            values = {_rounded(item.text or "") for item in descendants(root, "v")} if extra.kind == "chart" else set()
             self.words += count_words(" ".join([*texts, *values]))
             if extra.kind == "chart":
                 self._put_chart(builder, root, page)
@@ -68,3 +69,11 @@ def add_losses(builder: DocumentBuilder, drawings: DrawingTexts, package: Office
     chunks = sum("afchunk" in name.lower() for name in package.names)
     if chunks:
         builder.losses.append(Loss(f"{chunks} inserted file{'s' * (chunks > 1)}", advice="Save it in Word as .docx."))
+
+
+def _rounded(value: str) -> str:
+    """Return a number as a chart shows it: files have 2.3999999999999999 for 2.4."""
+    try:
+        return general(float(value))
+    except ValueError:
+        return value

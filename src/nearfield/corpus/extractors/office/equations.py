@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
 from nearfield.corpus.extractors.office.package import Element, attribute, local_name
 
+#: Signs for readers by machine, such as that a function is applied.
+_INVISIBLE = re.compile("[\u2061-\u2064]")
 #: Nested elements that are read; deeper ones are left out.
 _MAX_DEPTH = 60
 _OPERATORS = {
@@ -45,7 +48,7 @@ def _inner(element: Element | None, depth: int) -> str:
 def _element(element: Element, depth: int) -> str:
     name = local_name(element)
     if name == "t":
-        return element.text or ""
+        return _INVISIBLE.sub(" ", element.text or "")
     if name.endswith("Pr") or name in ("instrText", "del", "moveFrom", "Fallback"):
         return ""
     convert = _CONVERTERS.get(name)

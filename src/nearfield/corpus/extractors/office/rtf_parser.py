@@ -10,7 +10,7 @@ _TOKEN = re.compile(
     rb"\\([a-zA-Z]{1,32})(-?\d{1,10})? ?|\\'([0-9a-fA-F]{2})|\\([^a-zA-Z])|([{}])|[\r\n]+|([^\\{}\r\n]+)", re.DOTALL
 )
 #: Groups without text of the document.
-_SKIPPED = frozenset({
+SKIPPED = frozenset({
     "colortbl", "pict", "objdata", "fldinst", "nonshppict", "xe", "tc", "rxe", "pntext", "bkmkstart", "bkmkend",
     "themedata", "colorschememapping", "datastore", "latentstyles", "listtable", "listoverridetable", "rsidtbl",
     "generator", "filetbl", "revtbl", "pntxta", "pntxtb", "shppict", "sp", "datafield", "mmathPr", "ftnsep", "ftnsepc",
@@ -228,7 +228,7 @@ class RtfParser:
         starred, self._starred = self._starred, False
         if word == "u" and value is not None:
             self._put_unicode(value)
-        elif word in _SKIPPED or (starred and word not in _READ and word not in _SEPARATE):
+        elif word in SKIPPED or (starred and word not in _READ and word not in _SEPARATE):
             self._count(word)
             self._group.skip = True
         elif word in _SEPARATE and not (word in ("title", "author") and self._group.target != "info"):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Literal
 
 #: Maximum characters of a column's name, and maximum rows of a head.
@@ -87,6 +88,8 @@ def _is_head(row: Cells, body: Sequence[Cells]) -> bool:
     """Return whether a row has names: texts; years, dates or numbers in a row only if the values below differ."""
     if len(row) < 2 or any(len(cell.text) > _MAX_NAME or cell.kind == "formula" for cell in row.values()):
         return False
+    if len({cell.text for cell in row.values()}) == 1:
+        return False
     bold = all(cell.bold for cell in row.values()) and not all(cell.bold for cell in body[0].values())
     numbers = {column: cell for column, cell in row.items() if cell.is_number}
     if not numbers or bold:
@@ -105,6 +108,27 @@ def _below(body: Sequence[Cells], column: int) -> list[SheetCell]:
 def _is_count(cells: Sequence[SheetCell]) -> bool:
     """Return whether cells count 1, 2, 3, as months and quarters do."""
     return len(cells) > 2 and [cell.text for cell in cells] == [str(number) for number in range(1, len(cells) + 1)]
+
+
+def is_separate_head(rows: Sequence[Cells]) -> bool:
+    """Return whether a region may be the head of the next one, as in reports with an empty row below the names.
+
+    Its rows are names; of several rows, each has columns that the others leave empty.
+    """
+    if len(rows) >= _MAX_HEAD or max(map(len, rows), default=0) < 2:
+        return False
+    if not all(_may_be_name(cell) for cells in rows for cell in cells.values()):
+        return False
+    return all(2 * len(set(above) & set(below)) <= min(len(above), len(below)) for above, below in pairwise(rows))
+
+
+def continues_head(head: Sequence[Cells], rows: Sequence[Cells]) -> bool:
+    """Return whether a region has no head, and numbers in columns that the region above names."""
+    columns = {column for cells in head for column in cells}
+    numbers = {column for cells in rows[:_BODY] for column, cell in cells.items() if cell.is_number}
+    if not numbers or find_head(rows) or not numbers <= columns:
+        return False
+    return all(not cell.is_year for cells in rows[:1] for cell in cells.values())
 
 
 def is_key_value(rows: Sequence[Cells]) -> bool:

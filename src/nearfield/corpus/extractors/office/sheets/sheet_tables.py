@@ -7,7 +7,14 @@ from dataclasses import dataclass, field
 from itertools import chain, islice
 
 from nearfield.corpus.extractors.document_builder import DocumentBuilder
-from nearfield.corpus.extractors.office.sheets.sheet_heads import SheetCell, find_head, is_key_value, is_new_head
+from nearfield.corpus.extractors.office.sheets.sheet_heads import (
+    SheetCell,
+    continues_head,
+    find_head,
+    is_key_value,
+    is_new_head,
+    is_separate_head,
+)
 
 #: Rows of a region that are looked at to find its head.
 _LOOK_AHEAD = 1000
@@ -47,6 +54,7 @@ class SheetWriter:
         self._page = page
         self._heads = frozenset(heads)
         self._table: _Table | None = None
+        self._above: list[SheetRow] = []
 
     def put(self, rows: Iterable[SheetRow]) -> None:
         """Add all rows of the sheet."""
@@ -55,11 +63,32 @@ class SheetWriter:
         while first is not None:
             region = _Region(first, stream)
             start = list(islice(region, _LOOK_AHEAD))
-            parts = _side_by_side(start) if len(start) < _LOOK_AHEAD else [start]
-            for part in parts:
-                self._put_region(part, region if len(parts) == 1 else iter(()))
             first = region.next_row
+            gap = first.number - start[-1].number if first is not None and len(start) < _LOOK_AHEAD else 0
+            if gap == 2 and not self._above and is_separate_head([row.cells for row in start]):
+                self._above = start  # the head of the next region, if that has none
+                continue
+            self._put_part(start, region)
+            first = region.next_row
+        if self._above:
+            self._put_part([], iter(()))
         self._end_table()
+
+    def _put_part(self, start: list[SheetRow], region: Iterator[SheetRow]) -> None:
+        """Add a region, after the head that is above it with an empty row between."""
+        above, self._above = self._above, []
+        if above and start and continues_head([row.cells for row in above], [row.cells for row in start]):
+            titles = [row for row in above if len(row.cells) == 1]
+            self._put_titles(titles)
+            self._begin_table([row for row in above if len(row.cells) > 1])
+        elif above:
+            self._put_parts(above, iter(()))
+        self._put_parts(start, region)
+
+    def _put_parts(self, start: list[SheetRow], region: Iterator[SheetRow]) -> None:
+        parts = _side_by_side(start) if len(start) < _LOOK_AHEAD else [start]
+        for part in parts:
+            self._put_region(part, region if len(parts) == 1 else iter(()))
 
     def _put_region(self, start: list[SheetRow], rest: Iterator[SheetRow]) -> None:
         """Add a region: lines of text, then rows under their head. A head within it begins another table."""
@@ -162,7 +191,8 @@ class SheetWriter:
         if self._table is None:
             self._table = _Table({})
         table = self._table
-        if table.head and {column: cell.text for column, cell in row.cells.items()} == table.head:
+        distinct = len(set(table.head.values())) == len(table.head)
+        if table.head and distinct and {column: cell.text for column, cell in row.cells.items()} == table.head:
             return  # the head again, as on each printed page
         own = _own_cells(row)
         if len(own) == 1 and next(iter(own.values())).across > 1:
