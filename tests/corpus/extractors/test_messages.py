@@ -10,7 +10,7 @@ import pytest
 
 from nearfield.corpus.document import Document
 from nearfield.corpus.extractors import REGISTRY
-from nearfield.corpus.extractors.messages.eml import message_places, unescape_message
+from nearfield.corpus.extractors.messages.mailbox import message_places, unescape_message
 from nearfield.errors import InputError
 from tests.support import sample_documents, sample_files
 
@@ -35,6 +35,7 @@ def test_a_mail_with_an_answer_and_attachments() -> None:
             attachments={
                 "terms.txt": b"Terms of payment: 30 days.",
                 "invoice.pdf": sample_documents.pdf(pages),
+                "data.xyz": b"\0\1\2",
                 "photo.jpg": b"\xff\xd8\xff\xe0 not a picture",
                 "empty.txt": b"",
                 "signature.asc": b"-----BEGIN PGP SIGNATURE-----",
@@ -53,7 +54,12 @@ def test_a_mail_with_an_answer_and_attachments() -> None:
     ]  # fmt: skip
     assert "Terms of payment" in document.text and "An invoice of 500 euros" in document.text
     reasons = " ".join(loss.reason for loss in document.losses)
-    assert "photo.jpg" in reasons and "empty.txt" in reasons and "signature" not in reasons
+    assert (
+        "photo.jpg" in reasons
+        and "empty.txt" in reasons
+        and "data.xyz (no extractor for this type)" in reasons
+        and "signature" not in reasons
+    )
     assert document.visible_words and document.visible_words > 30
 
 

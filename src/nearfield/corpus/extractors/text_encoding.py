@@ -59,7 +59,7 @@ def guess_losses(guesses: list[str]) -> tuple[Loss, ...]:
     if not guesses:
         return ()
     names = ", ".join(dict.fromkeys(guesses))
-    advice = "Some letters may be wrong: convert the file to UTF-8, or set the source's option encoding."
+    advice = "Some letters may be wrong: convert the file to UTF-8, or set the option encoding (index --encoding)."
     return (Loss(f"letters that depend on the encoding, which was guessed ({names})", advice=advice),)
 
 

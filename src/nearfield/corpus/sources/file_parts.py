@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from nearfield.corpus.document import NamedBytes, SourceItem
-from nearfield.corpus.extractors.messages.eml import message_places, unescape_message
+from nearfield.corpus.extractors.messages.mailbox import message_places, unescape_message
 from nearfield.corpus.sources.archive import SEPARATOR
 from nearfield.errors import InputError
 

@@ -7,10 +7,8 @@ import email.policy
 import email.utils
 import io
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass
 from email.message import EmailMessage, Message
-from typing import BinaryIO, cast
+from typing import cast
 
 from nearfield.corpus.document import Document, Loss
 from nearfield.corpus.extractors import Extractor
@@ -22,6 +20,7 @@ from nearfield.corpus.extractors.messages.mail_document import (
     mail_document,
     plain_body,
 )
+from nearfield.corpus.extractors.messages.mailbox import message_places, unescape_message
 from nearfield.corpus.extractors.text_encoding import decode
 from nearfield.errors import InputError
 
@@ -29,8 +28,6 @@ _SHOWN = ("From", "To", "Cc", "Date")
 _KNOWN_HEADERS = re.compile(rb"^(?:from|to|subject|date|message-id|mime-version|received):", re.I | re.M)
 _ENCRYPTED = ("multipart/encrypted", "application/pkcs7-mime", "application/x-pkcs7-mime")
 _ARMOR = "-----BEGIN PGP MESSAGE-----"
-#: The line before each message of a mailbox.
-_FROM_LINE = re.compile(rb"From (?:\S+ |.*)?.*\d{4}")
 
 
 class EmlExtractor(Extractor):
@@ -215,38 +212,3 @@ def _without_length(data: bytes) -> bytes:
     """Return a message without the first line of Apple's ``.emlx``, the number of its bytes, and what follows these."""
     first, _, rest = data.partition(b"\n")
     return rest[: int(first)] if first.strip().isdigit() and len(first) < 12 else data
-
-
-# -- mailboxes -----------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class MessagePlace:
-    """Start and end of a message in a mailbox, in bytes, and its id if it has one."""
-
-    start: int
-    end: int
-    message_id: str = ""
-
-
-def message_places(file: BinaryIO) -> Iterator[MessagePlace]:
-    """Yield the place of each message of a mailbox, after the line that separates it from the one before."""
-    start: int | None = None
-    position, blank, in_head, message_id = 0, True, False, ""
-    while line := file.readline(2**16):
-        if blank and line.startswith(b"From ") and _FROM_LINE.match(line):
-            if start is not None:
-                yield MessagePlace(start, position, message_id)
-            start, in_head, message_id = position + len(line), True, ""
-        blank = not line.strip()
-        in_head = in_head and not blank
-        if in_head and line[:11].lower() == b"message-id:":
-            message_id = line[11:].decode("ascii", "replace").strip().strip("<>")
-        position += len(line)
-    if start is not None:
-        yield MessagePlace(start, position, message_id)
-
-
-def unescape_message(data: bytes) -> bytes:
-    """Return a message of a mailbox without the signs that escape its lines which begin with "From "."""
-    return re.sub(rb"^>(>*From )", rb"\1", data, flags=re.MULTILINE)

@@ -125,8 +125,9 @@ def _attached_document(attachment: MailAttachment, outer: Extractor) -> Document
         return attachment.document
     if not attachment.data:
         raise InputError(f"{attachment.name}: the file is empty.")
-    kind = kind_of(attachment.data, attachment.name)
-    if kind == "text" and extractors.kind_of(attachment.name) is None:
+    by_name = extractors.kind_of(attachment.name)
+    kind = kind_of(attachment.data, attachment.name if by_name else "attachment")
+    if kind == "text" and by_name is None:
         raise InputError(f"{attachment.name}: no extractor for this type")
     inner = extractors.create_extractor(extractors.REGISTRY.load(kind), outer.options)
     inner.on_page = outer.on_page
