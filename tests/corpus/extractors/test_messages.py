@@ -54,12 +54,8 @@ def test_a_mail_with_an_answer_and_attachments() -> None:
     ]  # fmt: skip
     assert "Terms of payment" in document.text and "An invoice of 500 euros" in document.text
     reasons = " ".join(loss.reason for loss in document.losses)
-    assert (
-        "photo.jpg" in reasons
-        and "empty.txt" in reasons
-        and "data.xyz (no extractor for this type)" in reasons
-        and "signature" not in reasons
-    )
+    assert "photo.jpg" in reasons and "empty.txt" in reasons and "signature" not in reasons
+    assert "data.xyz (no extractor for this type)" in reasons
     assert document.visible_words and document.visible_words > 30
 
 

@@ -12,6 +12,7 @@ import pytest
 from nearfield.corpus.document import Document, SourceItem
 from nearfield.corpus.extractors.reader import DocumentReader
 from nearfield.corpus.sources import archive, file_parts, open_source
+from nearfield.corpus.sources.spec import parse_source
 from nearfield.corpus.word_count import count_words
 from nearfield.errors import InputError
 from tests.support import sample_documents, sample_files
@@ -306,5 +307,6 @@ def test_the_stated_encoding_of_a_folder(tmp_path: Path) -> None:
     }  # fmt: skip
     assert not any(document.losses for document in documents.values())
     assert items(tmp_path)["a.txt"].stamp != items(tmp_path, encoding="cp866")["a.txt"].stamp
+    assert parse_source(str(tmp_path), encoding="cp866").options == source.options
     with pytest.raises(InputError, match="no encoding 'utf-9'"):
         open_source("files", str(tmp_path), encoding="utf-9")
