@@ -51,6 +51,7 @@ Port = Annotated[int, Meta(ge=0, le=65535)]
 PositiveInt = Annotated[int, Meta(ge=1)]
 Seconds = Annotated[float, Meta(ge=0)]
 Timeout = Annotated[float, Meta(gt=0)]
+Temperature = Annotated[float, Meta(ge=0)]
 HttpUrl = Annotated[str, Meta(pattern=r"^https?://", extra={"expected": "a URL that starts with http:// or https://"})]
 
 
@@ -245,6 +246,14 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     chat_timeout: Annotated[Timeout, Meta(description="Timeout in seconds for one answer of the chat endpoint.")] = (
         120.0
     )
+    chat_max_tokens: Annotated[
+        PositiveInt | None,
+        Meta(description="Maximum number of tokens of an answer; the chat endpoint's own if not set."),
+    ] = None
+    chat_temperature: Annotated[
+        Temperature | None,
+        Meta(description="Temperature of the chat model, such as 0; the chat endpoint's own if not set."),
+    ] = None
     drain_timeout: Annotated[Seconds, Meta(description="Seconds to finish accepted requests at shutdown.")] = 30.0
     token_ids: Annotated[
         Literal["cl100k", "native", "reject"],

@@ -131,9 +131,9 @@ def test_queries_get_the_query_prompt(collection: Collection, model: Path) -> No
     encoder = Encoder(str(model), compile_cache=False)
     query = np.asarray(encoder.encode_query("blue cat"))
     best = max(records(collection), key=lambda each: float(np.asarray(each.vector) @ query))
-    found = collection.search("blue cat", 1, mode="dense")
+    found = collection.search("blue cat", 1, mode="dense", explain=True)
     assert [each.id for each in found] == [best.id]
-    assert found[0].score == pytest.approx(float(np.asarray(best.vector) @ query), abs=1e-5)
+    assert found[0].stages["dense"]["score"] == pytest.approx(float(np.asarray(best.vector) @ query), abs=1e-5)
 
 
 def test_only_what_changed_is_embedded(collection: Collection, files: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TextIO
@@ -56,6 +57,12 @@ Rerank = Annotated[
 ]
 Depth = Annotated[int | None, typer.Option(help="Number of candidates to rerank [50; 20 by sentences].")]
 Mmr = Annotated[float | None, typer.Option(help="Diversify results: 1 counts only relevance, 0 only variety [off].")]
+MinScore = Annotated[
+    float | None, typer.Option(help="Leave out passages with a lower score, from 0 (unrelated) to 1 [0].")
+]
+MinAnswerScore = Annotated[
+    float | None, typer.Option(help="Leave out passages with a lower score, from 0 (unrelated) to 1 [0.5].")
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
@@ -68,6 +75,7 @@ def search(
     rerank: Rerank = None,
     rerank_depth: Depth = None,
     mmr: Mmr = None,
+    min_score: MinScore = None,
     exact: Annotated[
         bool, typer.Option("--exact", help="Compare with every vector instead of using the store's index.")
     ] = False,
@@ -86,8 +94,8 @@ def search(
     """Search a collection by meaning, by words, or by both."""
     if (query is None) == (queries is None):
         raise typer.BadParameter("give either a query, or a file of queries with --queries")
-    options = _options(mode, where, rerank, rerank_depth, mmr) | {"exact": exact, "explain": explain}
-    with _open_collection(collection) as opened:
+    options = _options(mode, where, rerank, rerank_depth, mmr, min_score) | {"exact": exact, "explain": explain}
+    with _open_collection(collection, light=queries is None and rerank is None) as opened:
         if queries is not None:
             _search_all(opened, k, options, _rows(queries, field, id_field), output)
             return
@@ -109,6 +117,7 @@ def ask(
     rerank: Rerank = None,
     rerank_depth: Depth = None,
     mmr: Mmr = None,
+    min_score: MinAnswerScore = None,
     chat_url: Annotated[
         str | None, typer.Option(help="Chat endpoint, OpenAI-compatible or Ollama [from the settings].")
     ] = None,
@@ -117,17 +126,32 @@ def ask(
         str | None, typer.Option(help="API of the chat endpoint: openai or ollama [by its URL].")
     ] = None,
     chat_timeout: Annotated[float | None, typer.Option(help="Seconds for the answer [120].")] = None,
+    chat_max_tokens: Annotated[
+        int | None, typer.Option(help="Maximum number of tokens of the answer [the endpoint's own].", min=1)
+    ] = None,
+    chat_temperature: Annotated[
+        float | None, typer.Option(help="Temperature of the model [the endpoint's own].", min=0)
+    ] = None,
     budget: Annotated[int, typer.Option(help="Maximum number of tokens of all passages together.", min=1)] = 3000,
     stream: Annotated[bool, typer.Option(help="Print the answer while it is written.")] = True,
     as_json: Json = False,
 ) -> None:
     """Answer a question from a collection, and cite the passages."""
-    endpoint = _endpoint(chat_url=chat_url, chat_model=chat_model, chat_kind=chat_kind, chat_timeout=chat_timeout)
+    endpoint = _endpoint(
+        chat_url=chat_url,
+        chat_model=chat_model,
+        chat_kind=chat_kind,
+        chat_timeout=chat_timeout,
+        chat_max_tokens=chat_max_tokens,
+        chat_temperature=chat_temperature,
+    )
     from nearfield.cli.terminal import passages
     from nearfield.corpus.answering import answer
+    from nearfield.corpus.search.relevance import MIN_ANSWER_SCORE
 
-    with _open_collection(collection) as opened:
-        hits = opened.search(question, k, highlight=True, **_options(mode, where, rerank, rerank_depth, mmr))
+    with _open_collection(collection, light=rerank is None) as opened:
+        options = _options(mode, where, rerank, rerank_depth, mmr, min_score)
+        hits = opened.search(question, k, **{"min_score": MIN_ANSWER_SCORE, "highlight": True, **options})
     streamed = endpoint is not None and stream and not as_json
     make = answer.stream if streamed else answer.ask
     reply = make(question, hits, endpoint, budget=budget)
@@ -162,10 +186,18 @@ def _endpoint(**flags: str | float | None) -> ChatEndpoint | None:
     from nearfield.corpus.answering.chat_client import ChatEndpoint
 
     chat = settings.load(**flags)
-    return ChatEndpoint.configured(chat.chat_url, chat.chat_model, chat.chat_kind, chat.chat_timeout)
+    return ChatEndpoint.configured(
+        chat.chat_url,
+        chat.chat_model,
+        chat.chat_kind,
+        chat.chat_timeout,
+        chat.chat_max_tokens,
+        chat.chat_temperature,
+    )
 
 
-def _open_collection(name: str | None) -> Collection:
+def _open_collection(name: str | None, *, light: bool) -> AbstractContextManager[Collection]:
+    """Open a collection; ``light`` takes less time and memory, for one query without reranking by a model."""
     from nearfield.corpus.collection import Collection, list_collections
     from nearfield.errors import CollectionNotFound, nearest
 
@@ -176,10 +208,16 @@ def _open_collection(name: str | None) -> Collection:
         raise CollectionNotFound(
             f"There are several collections: choose one with -c. {nearest('', known)}", param="collection"
         )
+    if light:
+        from nearfield.cli import cold_start
+
+        return cold_start.open_collection(name or known[0])
     return Collection.open(name or known[0])
 
 
-def _options(mode: str, where: str | None, rerank: str | None, depth: int | None, mmr: float | None) -> Keywords:
+def _options(
+    mode: str, where: str | None, rerank: str | None, depth: int | None, mmr: float | None, min_score: float | None
+) -> Keywords:
     from nearfield.errors import InputError
 
     try:
@@ -187,6 +225,7 @@ def _options(mode: str, where: str | None, rerank: str | None, depth: int | None
     except ValueError as error:
         raise InputError(f"--where is not JSON: {error}.", param="where") from error
     options = {"mode": mode, "where": condition, "rerank": rerank, "rerank_depth": depth, "mmr": mmr}
+    options["min_score"] = min_score
     return {name: value for name, value in options.items() if value is not None}
 
 

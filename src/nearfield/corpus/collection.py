@@ -6,7 +6,6 @@ import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -25,10 +24,13 @@ from nearfield.corpus.indexing.indexer import Indexer, drop_unused, open_sources
 from nearfield.corpus.indexing.quick_check import find_nothing_to_do, record_settled
 from nearfield.corpus.indexing.report import IndexReport
 from nearfield.corpus.manifest.collection_info import collection_info, hide_password
-from nearfield.corpus.manifest.document_info import DocumentInfo, join_chunks
+from nearfield.corpus.manifest.document_info import DocumentInfo
 from nearfield.corpus.manifest.manifest import Manifest
+from nearfield.corpus.manifest.reading_text import read_text
 from nearfield.corpus.manifest.vector_tables import VectorTables
-from nearfield.corpus.search.hit import Location, SearchHit
+from nearfield.corpus.search.hit import SearchHit
+from nearfield.corpus.search.hit_places import HitPlaces
+from nearfield.corpus.search.relevance import MIN_ANSWER_SCORE
 from nearfield.corpus.search.searcher import Searcher
 from nearfield.corpus.search.searcher_factory import create_searcher
 from nearfield.corpus.sources import Source
@@ -39,6 +41,7 @@ from nearfield.stores import Store
 
 __all__ = ["Collection", "DocumentInfo", "home", "list_collections"]
 
+_FOR_ANSWERS: Mapping[str, Any] = {"min_score": MIN_ANSWER_SCORE}
 _IDS_OF_SOURCE = "SELECT id FROM documents WHERE source = ?"
 
 
@@ -364,8 +367,8 @@ class Collection(AbstractContextManager["Collection"]):
         return DocumentInfo.from_record(record)
 
     def text(self, document: str) -> str:
-        """Return a document's text, joined from its chunks, near-duplicates included."""
-        return join_chunks(self.manifest.all_chunks(self.document(document).id))
+        """Return a document's text, joined from its chunks; positions in it are those of ``SearchHit``."""
+        return read_text(self.manifest, self.document(document).id).text
 
     # -- searching ---------------------------------------------------------------------------------------------
 
@@ -373,7 +376,7 @@ class Collection(AbstractContextManager["Collection"]):
         """Return the ``k`` chunks that match a query best, the best first.
 
         The query is encoded with the model's query prompt. Options are those of ``Searcher.search_many``: mode, where,
-        rerank, mmr, highlight, explain, exact.
+        rerank, mmr, highlight, explain, exact, min_score. Scores are from 0 (unrelated) to 1; see ``SearchHit``.
 
         Raises:
             InputError: an option is wrong, or the collection has no feature for the mode.
@@ -392,14 +395,8 @@ class Collection(AbstractContextManager["Collection"]):
                 )
             searcher = self._searcher
         results = searcher.search_many(queries, k, **options)
-        return [[self._with_duplicates(hit) for hit in hits] for hits in results]
-
-    def _with_duplicates(self, hit: SearchHit) -> SearchHit:
-        also = tuple(
-            Location(chunk.document, chunk.payload["start"], chunk.payload["end"], chunk.payload.get("page"))
-            for chunk in self.manifest.duplicates_of(hit.id)
-        )
-        return replace(hit, also=also) if also else hit
+        places = HitPlaces(self.manifest, options.get("where"), self.config.all_fields)
+        return [[places.complete(hit) for hit in hits] for hits in results]
 
     def _refresh(self) -> None:
         """Follow changes of another process: a new manifest, another definition or other vector tables."""
@@ -417,16 +414,18 @@ class Collection(AbstractContextManager["Collection"]):
     def ask(self, question: str, endpoint: ChatEndpoint | None = None, *, k: int = 8, **options: Any) -> Answer:
         """Answer a question from the collection, with citations; without an endpoint, return the passages alone.
 
+        Passages with a score below ``min_score`` (``MIN_ANSWER_SCORE``) are no evidence and not sent to the endpoint.
+
         Raises:
             AnswerFailed: the endpoint cannot be reached or returned no answer.
         """
-        return ask(question, self.search(question, k, **options), endpoint)
+        return ask(question, self.search(question, k, **{**_FOR_ANSWERS, **options}), endpoint)
 
     def ask_stream(
         self, question: str, endpoint: ChatEndpoint | None = None, *, k: int = 8, **options: Any
     ) -> Iterator[str | Answer]:
         """Yield the answer's text as it arrives, and the ``Answer`` last; otherwise as ``ask``."""
-        return stream(question, self.search(question, k, **options), endpoint)
+        return stream(question, self.search(question, k, **{**_FOR_ANSWERS, **options}), endpoint)
 
     # -- the whole collection ----------------------------------------------------------------------------------
 

@@ -54,7 +54,7 @@ class Document:
     means than the extraction; None if the text is all that there is. ``losses`` is what the extractor could not read.
     ``page_unit`` is what ``Block.page`` counts: "page", "slide" or "sheet". ``markup`` has the edits that leave what a
     reader sees of a text file: start, end and replacement, in order, without overlap. They are applied before the text
-    is split, so that positions stay those in the file.
+    is split, so that positions stay those in the file. ``has_lines`` says whether its lines are those of the file.
     """
 
     text: str
@@ -67,6 +67,7 @@ class Document:
     losses: tuple[Loss, ...] = ()
     page_unit: str = "page"
     markup: tuple[tuple[int, int, str], ...] = ()
+    has_lines: bool = False
 
     def digest(self) -> str:
         """Return a digest of its content."""
@@ -107,7 +108,8 @@ class SourceItem:
 class Span:
     """A part of a document's text that becomes a chunk: from ``start`` up to ``end``, under ``headings``.
 
-    ``tokens`` is the number of tokens of the part, by the collection's tokenizer.
+    ``page`` and ``last_page`` are those of its first and last character. ``tokens`` is the number of tokens of the
+    part, by the collection's tokenizer.
     """
 
     start: int
@@ -115,6 +117,7 @@ class Span:
     headings: tuple[str, ...] = ()
     page: int | None = None
     tokens: int = 0
+    last_page: int | None = None
 
 
 def embedded(text: str, context: str) -> str:
@@ -126,7 +129,10 @@ def embedded(text: str, context: str) -> str:
 class Chunk:
     """A chunk of a document.
 
-    ``text`` is the cleaned text. ``start`` and ``end`` are its place in ``Document.text`` before cleaning. ``context``
+    ``text`` is the cleaned text. ``start`` and ``end`` are its place in ``Document.text`` before cleaning. ``place`` is
+    its start and end in the text that is read from a collection (``reading_text``), and ``gap`` the text before it
+    that is in no chunk. ``cuts`` are the positions in ``text`` where passages that the document shares with others are
+    read, and the length of what is read there. ``lines`` are its first and last line in the file, from 1. ``context``
     (title, headings) comes before the text when it is embedded, and nowhere else. ``tokens`` counts the text by the
     collection's tokenizer, without context and special tokens.
     """
@@ -139,6 +145,12 @@ class Chunk:
     headings: tuple[str, ...] = ()
     page: int | None = None
     tokens: int = 0
+    last_page: int | None = None
+    page_unit: str = "page"
+    lines: tuple[int, int] | None = None
+    place: tuple[int, int] | None = None
+    gap: str = ""
+    cuts: tuple[tuple[int, int], ...] = ()
 
     @property
     def embedded(self) -> str:
@@ -148,5 +160,14 @@ class Chunk:
     def payload(self) -> dict[str, Any]:
         """Return its place in the document, as JSON data."""
         place: dict[str, Any] = {"start": self.start, "end": self.end}
-        place |= {"headings": list(self.headings)} if self.headings else {}
-        return place | ({"page": self.page} if self.page is not None else {})
+        optional: dict[str, Any] = {
+            "headings": list(self.headings) or None,
+            "page": self.page,
+            "last_page": None if self.last_page == self.page else self.last_page,
+            "page_unit": None if self.page is None or self.page_unit == "page" else self.page_unit,
+            "lines": self.lines and list(self.lines),
+            "place": self.place and list(self.place),
+            "gap": self.gap or None,
+            "cuts": [list(cut) for cut in self.cuts] or None,
+        }
+        return place | {name: value for name, value in optional.items() if value is not None}

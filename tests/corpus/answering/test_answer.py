@@ -55,7 +55,8 @@ def kind(request: pytest.FixtureRequest) -> Any:
 
 def endpoint(server: ChatServer, kind: str = "openai", **more: Any) -> ChatEndpoint:
     path = "/v1" if kind == "openai" else "/api"
-    return ChatEndpoint(server.url + path, MODEL, **{"key": KEY, "timeout": 20.0, **more})
+    model = more.pop("model", MODEL)
+    return ChatEndpoint(server.url + path, model, **{"key": KEY, "timeout": 20.0, **more})
 
 
 def collect(pieces: Iterator[str | Answer]) -> tuple[str, Answer]:
@@ -170,7 +171,7 @@ def test_the_tag_depends_on_all_that_stands_between() -> None:
 
 @pytest.mark.network
 def test_ollama_loads_its_model_for_as_much_as_is_sent(server: ChatServer) -> None:
-    chat = endpoint(server, "ollama", max_tokens=100)
+    chat = endpoint(server, "ollama", max_tokens=100, temperature=0)
     ask("Short?", PASSAGES, chat)
     ask("Long?", [passage(1, "word " * 8000)], chat, budget=9000)
     short, long = (request.body["options"] for request in server.asked)
@@ -301,12 +302,37 @@ CHECKED = [
     ("A [^1] B [Passage 2] C 【3†source】 D [1 and 2].", "A [1] B [2] C [3] D [1, 2].", {1, 2, 3}, set()),
     ("A [999999-1].", "A [1, 2, 3].", {1, 2, 3}, {999999}),
     ("`x[9]` and ```\ny[8]\n``` and [7](http://h) and [see] [ ] [1", "", set(), set()),
-    ("Open `code [9] on this line\nthen [9] and [2]", "Open `code on this line\nthen and [2]", {2}, {9}),
+    ("Open `code [9] on this line\nthen [9] and [2]", "Open `code on this line\nthen [2]", {2}, {9}),
     ("Fence ```a[5] never closed", "", set(), set()),
     ("[1]", "[1]", {1}, set()),
     ("A [12345678].", "", set(), set()),
     ("Ends in blanks [2]  \n\n", "Ends in blanks [2]", {2}, set()),
 ]
+
+
+@pytest.mark.parametrize(
+    ("said", "expected"),
+    [
+        ("The fee is 5 EUR ([9]).", "The fee is 5 EUR."),
+        ("The fee is 5 EUR (see [9]).", "The fee is 5 EUR."),
+        ("The fee is 5 EUR ([1], [9]).", "The fee is 5 EUR ([1])."),
+        ("As [9] says, it is 5.", "As [?] says, it is 5."),
+        ("[9] states that it is 5.", "[?] states that it is 5."),
+        ("It is 5. [9] Then six.", "It is 5. Then six."),
+        ("According to passage [9], it is so.", "According to passage [?], it is so."),
+        ("It is 5 [1], [9] and [2].", "It is 5 [1] and [2]."),
+        ("It is 5 [9], [1].", "It is 5 [1]."),
+        ("see [9] for details (in 1990).", "see [?] for details (in 1990)."),
+        ("The passages [8] and [9] say so.", "The passages [?] say so."),
+    ],
+)
+@pytest.mark.parametrize("size", [1, 3, 1000])
+def test_removed_marks_leave_no_holes(said: str, expected: str, size: int) -> None:
+    marks = Citations(3)
+    text = "".join(marks.feed(said[start : start + size]) for start in range(0, len(said), size)) + marks.finish()
+    assert text == expected
+    for number, places in marks.cited.items():
+        assert {text[start:end] for start, end in places} == {f"[{number}]"}
 
 
 @pytest.mark.parametrize(("said", "expected", "cited", "invalid"), CHECKED)
@@ -332,9 +358,9 @@ def test_text_comes_as_soon_as_it_is_certain() -> None:
         "",
         "",
         "",
-        " [1] and",
         "",
-        " [see below] on",
+        "",
+        " [1] and [see below] on",
     ]
 
 
@@ -397,6 +423,8 @@ def test_thinking_aloud_is_left_out(server: ChatServer, kind: str, pieces: list[
 def test_an_empty_answer_is_none(server: ChatServer, kind: str, said: str) -> None:
     server.script = [Say([said], finish="length")]
     with pytest.raises(AnswerFailed, match="empty answer before its 1024 tokens"):
+        ask("How?", PASSAGES, endpoint(server, kind, max_tokens=1024))
+    with pytest.raises(AnswerFailed, match="empty answer before its own maximum was used up"):
         ask("How?", PASSAGES, endpoint(server, kind))
 
 
@@ -465,12 +493,54 @@ def test_a_wait_beyond_the_deadline_is_not_begun(server: ChatServer, kind: str, 
 @pytest.mark.network
 def test_a_field_that_is_refused_is_left_out(server: ChatServer) -> None:
     def picky(request: Any) -> Any:
-        named = next((name for name in ("stream_options", "temperature", "max_tokens") if name in request.body), None)
+        names = ("stream_options", "temperature", "max_tokens", "max_completion_tokens")
+        named = next((name for name in names if name in request.body), None)
         return Refuse(400, {"error": {"message": f"Unsupported parameter: '{named}'"}}) if named else Say(["Yes [1]."])
 
     server.script = [picky]
-    assert collect(stream("How?", PASSAGES, endpoint(server)))[0] == "Yes [1]."
+    chat = endpoint(server, temperature=0, max_tokens=100)
+    assert collect(stream("How?", PASSAGES, chat))[0] == "Yes [1]."
     assert set(server.asked[-1].body) == {"model", "messages", "stream"}
+
+
+@pytest.mark.network
+def test_only_options_that_are_set_are_sent(server: ChatServer, kind: str) -> None:
+    ask("How?", PASSAGES, endpoint(server, kind))
+    body = server.asked[-1].body
+    assert not {"temperature", "max_tokens", "max_completion_tokens"} & set(body)
+    assert set(body.get("options", {})) == ({"num_ctx"} if kind == "ollama" else set())
+
+
+@pytest.mark.network
+@pytest.mark.parametrize(
+    ("model", "field_name"),
+    [
+        ("gpt-4.1-mini", "max_tokens"),
+        ("llama3.2", "max_tokens"),
+        ("o1", "max_completion_tokens"),
+        ("o4-mini", "max_completion_tokens"),
+        ("openai/o3", "max_completion_tokens"),
+        ("gpt-5", "max_completion_tokens"),
+        ("gpt-5.1-mini", "max_completion_tokens"),
+        ("olmo-7b", "max_tokens"),
+    ],
+)
+def test_the_field_for_the_length_of_an_answer(server: ChatServer, model: str, field_name: str) -> None:
+    ask("How?", PASSAGES, endpoint(server, model=model, max_tokens=77))
+    body = server.asked[-1].body
+    assert {name: body[name] for name in body if name.startswith("max_")} == {field_name: 77}
+
+
+@pytest.mark.network
+def test_an_endpoint_that_wants_the_other_field(server: ChatServer) -> None:
+    def picky(request: Any) -> Any:
+        message = "Unsupported parameter: 'max_tokens'. Use 'max_completion_tokens' instead."
+        return Refuse(400, {"error": {"message": message}}) if "max_tokens" in request.body else Say(["Yes [1]."])
+
+    server.script = [picky]
+    assert ask("How?", PASSAGES, endpoint(server, model="new-model", max_tokens=50)).text == "Yes [1]."
+    assert server.asked[-1].body["max_completion_tokens"] == 50
+    assert len(server.asked) == 2
 
 
 @pytest.mark.network

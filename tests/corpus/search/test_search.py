@@ -608,6 +608,7 @@ def test_what_is_found_says_where_it_stands(place: Place) -> None:
         start=3,
         end=3 + len(TEXTS["c"]),
         page=2,
+        last_page=2,
         headings=("H",),
         fields={"lang": "en", "size": len(TEXTS["c"])},
     )

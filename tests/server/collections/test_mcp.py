@@ -94,7 +94,7 @@ async def test_search_and_read_through_a_process(home: Path) -> None:
             assert tool.description
             assert tool.annotations.read_only_hint
             assert tool.output_schema
-        assert {"query", "collection", "k", "where"} == set(tools["search"].input_schema["properties"])
+        assert {"query", "collection", "k", "where", "min_score"} == set(tools["search"].input_schema["properties"])
         assert all(schema.get("description") for schema in tools["read"].input_schema["properties"].values())
         assert "never follow" in client.instructions
 
@@ -250,3 +250,32 @@ async def test_http_on_loopback(home: Path) -> None:
     finally:
         process.terminate()
         process.communicate(timeout=30)
+
+
+@pytest.mark.parametrize(
+    ("tool", "arguments", "message"),
+    [
+        ("search", {}, "search: 'query' is missing."),
+        ("search", {"query": ""}, "search: 'query' must not be empty."),
+        ("search", {"query": "cat", "k": 0}, "search: 'k' must be at least 1, not 0."),
+        ("search", {"query": "cat", "k": 999}, "search: 'k' must be at most 50, not 999."),
+        ("search", {"query": "cat", "k": "ten"}, "search: 'k' must be a whole number, not 'ten'."),
+        ("search", {"query": "cat", "where": "x"}, "search: 'where' must be an object, not 'x'."),
+        ("search", {"query": "cat", "min_score": "high"}, "search: 'min_score' must be a number, not 'high'."),
+        ("read", {"start": -1}, "read: 'document' is missing. 'start' must be at least 0, not -1."),
+    ],
+)
+async def test_wrong_arguments_are_named_in_plain_words(
+    home: Path, model: Encoder, tool: str, arguments: dict[str, Any], message: str
+) -> None:
+    async with inside(home, model) as client:
+        assert await refused(client, tool, **arguments) == message
+
+
+async def test_a_hit_is_read_at_its_place(home: Path, model: Encoder) -> None:
+    async with inside(home, model) as client:
+        _, content = await call_tool(client, "search", query="cat on a mat", collection="pets", k=5)
+        for hit in content["results"]:
+            place = {"start": hit["start"], "end": hit["end"]}
+            _, read = await call_tool(client, "read", document=hit["document"], collection="pets", **place)
+            assert read["text"] == hit["text"]

@@ -512,10 +512,10 @@ def test_several_front_ends_serve_no_collections() -> None:
 
 
 def test_without_a_chat_endpoint_only_passages_are_returned(client: httpx.Client) -> None:
-    answer = client.post("/collections/pets/ask", json={"question": "Where did the cat sit?"}).json()
+    answer = client.post("/collections/pets/ask", json={"question": "Where did the cat sit?", "min_score": 0}).json()
     assert (answer["text"], answer["found"], answer["cited"]) == ("", True, False)
     assert answer["passages"][0]["document"] == "put:#cats"
-    streamed = events(client.post("/collections/pets/ask", json={"question": "Where?", "stream": True}))
+    streamed = events(client.post("/collections/pets/ask", json={"question": "Where?", "min_score": 0, "stream": True}))
     assert [kind for kind, _ in streamed] == ["answer"]
 
 
@@ -525,7 +525,7 @@ def test_an_answer(tiny: Encoder, home: Path, chat: ChatServer, monkeypatch: pyt
     given_ = {"chat_url": chat.url + "/v1", "chat_model": "chatty"}
     with serving([tiny], served_collections="all", collections_dir=home, **given_) as url:
         elsewhere = {"chat_url": "http://127.0.0.1:1", "endpoint": "http://127.0.0.1:1", "model": "other"}
-        body = {"question": "Where did the cat sit?", "k": 2, **elsewhere}
+        body = {"question": "Where did the cat sit?", "k": 2, "min_score": 0, **elsewhere}
         answer = post(url + "/collections/pets/ask", json=body).json()
         assert answer["text"] == "On the mat [1]. Or not."
         assert (answer["found"], answer["cited"], answer["invalid"]) == (True, True, [9])
@@ -550,7 +550,7 @@ def test_no_passages_means_no_chat_request(tiny: Encoder, home: Path, chat: Chat
         assert (answer["found"], answer["passages"], answer["text"]) == (
             False,
             [],
-            "Nothing was found for this question.",
+            "The collection has no answer to this question: no passage is about it.",
         )
     assert chat.asked == []
 
@@ -559,12 +559,12 @@ def test_an_endpoint_that_fails(tiny: Encoder, home: Path, chat: ChatServer) -> 
     with serving([tiny], served_collections="all", collections_dir=home, chat_url=chat.url + "/api") as url:
         chat.script = [Refuse(401, {"error": "no such key"})]
         for stream in (False, True):  # an error_message before the first word sets the status of the reply
-            body = {"question": "Where?", "stream": stream}
+            body = {"question": "Where?", "min_score": 0, "stream": stream}
             reply = post(url + "/collections/pets/ask", json=body)
             assert "no such key" in error_message(reply, 502)
             assert reply.json()["error"]["code"] == "answer_failed"
         chat.script = [Say(["On", " the", " mat"], breaks_after=2)]
-        streamed = events(post(url + "/collections/pets/ask", json={"question": "W?", "stream": True}))
+        streamed = events(post(url + "/collections/pets/ask", json={"question": "W?", "min_score": 0, "stream": True}))
         assert {kind for kind, _ in streamed[:-1]} == {"text"}
         assert streamed[-1][0] == "error"
         assert "broke off" in streamed[-1][1]["error"]["message"]
@@ -581,7 +581,7 @@ def test_a_slow_endpoint_blocks_no_other_request(tiny: Encoder, home: Path, chat
     chat.script = [slow]
     options = {"served_collections": "all", "collections_dir": home, "chat_url": chat.url, "request_timeout": 2}
     with serving([tiny], chat_kind="openai", **options) as url, ThreadPoolExecutor(1) as pool:
-        late = pool.submit(post, url + "/collections/pets/ask", json={"question": "W?"})
+        late = pool.submit(post, url + "/collections/pets/ask", json={"question": "W?", "min_score": 0})
         assert received.wait(20)
         assert get(url + "/health").status_code == 200
         assert post(url + "/collections/pets/search", json={"query": "cat"}).status_code == 200

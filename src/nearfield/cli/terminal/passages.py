@@ -31,7 +31,7 @@ def show(passages: Sequence[SearchHit], *, full: bool = False, explain: bool = F
     if not passages:
         console.print("No results.")
     for number, hit in enumerate(passages, 1):
-        head = Text(f"{number:2}  {hit.score:8.4f}  ")
+        head = Text(f"{number:2}  {hit.score:6.2f}  ")
         head.append(_name(hit), style="bold")
         console.print(head, soft_wrap=True)
         console.print(Text(f"    {_place(hit)}", style="dim"), soft_wrap=True)
@@ -84,11 +84,11 @@ def _key(document: str) -> str:
 
 
 def _place(hit: SearchHit) -> str:
-    page = f", page {hit.page}" if hit.page is not None else ""
-    others = [_key(origin.document) for origin in hit.also]
+    others = [", ".join(part for part in (_key(place.document), place.describe()) if part) for place in hit.also]
     more = f" and {len(others) - _PLACES} more" if len(others) > _PLACES else ""
-    also = f"  (also in {', '.join(others[:_PLACES])}{more})" if others else ""
-    return f"{plain(hit.document)}{page}, characters {hit.start} to {hit.end}{also}"
+    also = f"  (also in {'; '.join(others[:_PLACES])}{more})" if others else ""
+    place = ", ".join(part for part in (plain(hit.document), hit.location.describe()) if part)
+    return f"{place}{also}"
 
 
 def _snippet(hit: SearchHit, *, full: bool) -> Text:

@@ -13,8 +13,8 @@ from nearfield.corpus.answering.prompt import BUDGET, UNANSWERED, build_messages
 from nearfield.corpus.search.hit import SearchHit
 from nearfield.errors import AnswerFailed, InputError
 
-#: The answer, without a model, when the search has no results.
-NOTHING_FOUND = "Nothing was found for this question."
+#: The answer, without a model, when no passage is relevant.
+NOTHING_FOUND = "The collection has no answer to this question: no passage is about it."
 _MAX_QUESTION = 8000
 
 
@@ -35,6 +35,9 @@ class Citation:
     page: int | None
     headings: tuple[str, ...]
     marks: tuple[tuple[int, int], ...]
+    last_page: int | None = None
+    page_unit: str = "page"
+    lines: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True)
@@ -146,7 +149,8 @@ def _answer(
     endpoint: ChatEndpoint,
 ) -> Answer:
     if not text.strip():
-        reason = f" before its {endpoint.max_tokens} tokens (max_tokens) were used up" if end.cut else ""
+        limit = f"its {endpoint.max_tokens} tokens (max_tokens) were" if endpoint.max_tokens else "its own maximum was"
+        reason = f" before {limit} used up" if end.cut else ""
         raise AnswerFailed(f"The chat endpoint {endpoint.shown} gave an empty answer{reason}.")
     cited = sorted(citations.cited.items())
     return Answer(
@@ -173,6 +177,9 @@ def _citation(number: int, passage: SearchHit, places: Sequence[tuple[int, int]]
         page=passage.page,
         headings=passage.headings,
         marks=tuple(places),
+        last_page=passage.last_page,
+        page_unit=passage.page_unit,
+        lines=passage.lines,
     )
 
 

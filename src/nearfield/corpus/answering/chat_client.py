@@ -45,7 +45,13 @@ _FIRST_WAIT = 0.5
 #: Seconds within which a connection must be established.
 _CONNECT_SECONDS = 10.0
 #: Fields that some endpoints refuse; each is left out when the error names it.
-_OPTIONAL = ("stream_options", "temperature", "max_tokens")
+_OPTIONAL = ("stream_options", "temperature", "max_completion_tokens", "max_tokens")
+#: The two fields for the maximum length of an answer; an endpoint that refuses one may take the other.
+_LENGTH_FIELDS = {"max_tokens": "max_completion_tokens", "max_completion_tokens": "max_tokens"}
+#: Models of OpenAI that take ``max_completion_tokens`` only: the reasoning models.
+_COMPLETION_TOKENS = re.compile(r"(?:.*/)?(?:o[1-9]|gpt-[5-9])(?![a-z0-9])", re.IGNORECASE)
+#: Tokens of an answer that an Ollama model's context leaves room for, if there is no maximum.
+_ANSWER_TOKENS = 1024
 #: Minimum context, in tokens, that an Ollama model is loaded with: it drops what is beyond, without an error.
 _MIN_CONTEXT = 4096
 
@@ -56,7 +62,8 @@ class ChatEndpoint:
 
     ``url`` is a server (``http://localhost:11434``), its API's root (``https://api.openai.com/v1``) or the full path;
     ``kind`` is detected from it if it is None. ``key`` is sent as a bearer token and never shown. ``timeout`` is the
-    number of seconds for one answer, including waiting and retries; ``max_tokens`` is the maximum length of an answer.
+    number of seconds for one answer, including waiting and retries. ``max_tokens`` is the maximum length of an answer,
+    and ``temperature`` how much it varies; both are sent only if they are set, since some models refuse them.
 
     Raises:
         InputError: the URL is invalid, or the key has characters that no header can hold.
@@ -67,7 +74,8 @@ class ChatEndpoint:
     key: str | None = field(default=None, repr=False)
     kind: Kind | None = None
     timeout: float = 120.0
-    max_tokens: int = 1024
+    max_tokens: int | None = None
+    temperature: float | None = None
 
     def __post_init__(self) -> None:
         if self.key is not None and not (self.key.isascii() and self.key.isprintable() and " " not in self.key):
@@ -88,7 +96,13 @@ class ChatEndpoint:
 
     @classmethod
     def configured(
-        cls, url: str | None, model: str | None = None, kind: str | None = None, timeout: float | None = None
+        cls,
+        url: str | None,
+        model: str | None = None,
+        kind: str | None = None,
+        timeout: float | None = None,
+        max_tokens: int | None = None,
+        temperature: float | None = None,
     ) -> ChatEndpoint | None:
         """Return the endpoint of the settings, with the key from the environment (``NEARFIELD_CHAT_KEY``).
 
@@ -96,7 +110,14 @@ class ChatEndpoint:
         """
         if not url:
             return None
-        endpoint = cls(url, model=model or "", key=os.environ.get(KEY) or None, kind=cast("Kind | None", kind or None))
+        endpoint = cls(
+            url,
+            model=model or "",
+            key=os.environ.get(KEY) or None,
+            kind=cast("Kind | None", kind or None),
+            max_tokens=max_tokens,
+            temperature=temperature,
+        )
         return replace(endpoint, timeout=timeout) if timeout else endpoint
 
     @property
@@ -148,11 +169,17 @@ class ChatEndpoint:
         body |= {"model": self.model} if self.model else {}
         if self.kind == "ollama":
             context = _MIN_CONTEXT
-            while context < prompt_tokens + self.max_tokens:
+            while context < prompt_tokens + (self.max_tokens or _ANSWER_TOKENS):
                 context *= 2  # few different sizes: Ollama reloads the model for each
-            return body | {"options": {"temperature": 0, "num_predict": self.max_tokens, "num_ctx": context}}
-        body |= {"temperature": 0, "max_tokens": self.max_tokens}
+            options = {"temperature": self.temperature, "num_predict": self.max_tokens, "num_ctx": context}
+            return body | {"options": _present(options)}
+        length = "max_completion_tokens" if _COMPLETION_TOKENS.match(self.model) else "max_tokens"
+        body |= _present({"temperature": self.temperature, length: self.max_tokens})
         return body | ({"stream_options": {"include_usage": True}} if streaming else {})
+
+
+def _present(options: Mapping[str, float | None]) -> dict[str, object]:
+    return {name: value for name, value in options.items() if value is not None}
 
 
 def _kind(url: str) -> Kind:
@@ -177,6 +204,8 @@ class _ChatRequest:
     def __init__(self, endpoint: ChatEndpoint, body: dict[str, object], until: float) -> None:
         self._endpoint, self._body, self._until = endpoint, body, until
         self._attempts = 0
+        #: Fields that the endpoint refused.
+        self._refused: set[str] = set()
 
     def pieces(self, stop: threading.Event) -> Iterator[str | AnswerEnd]:
         """Yield the answer of the endpoint in pieces, until ``stop`` is set.
@@ -236,10 +265,17 @@ class _ChatRequest:
         """
         error = AnswerFailed(f"The chat endpoint {self._endpoint.shown} answered {refusal.status}: {refusal.message}")
         if refusal.status in (400, 422):
-            field_name = next((name for name in _OPTIONAL if name in self._body and name in refusal.message), None)
+            field_name = next(
+                (name for name in _OPTIONAL if name in self._body and _names(refusal.message, name)), None
+            )
             if field_name is None:
                 raise error
+            value = self._body[field_name]
             self._body = {name: value for name, value in self._body.items() if name != field_name}
+            other = _LENGTH_FIELDS.get(field_name)
+            if other is not None and other not in self._refused:
+                self._body[other] = value
+            self._refused.add(field_name)
             return 0.0
         self._attempts += 1
         if refusal.status not in _BUSY or self._attempts >= _MAX_ATTEMPTS:
@@ -253,6 +289,11 @@ class _ChatRequest:
     def _redacted(self, text: str) -> str:
         """Return a text without the key, which an endpoint may repeat."""
         return text.replace(self._endpoint.key, "***") if self._endpoint.key else text
+
+
+def _names(message: str, field_name: str) -> bool:
+    """Return whether a message names a field; ``max_tokens`` is no part of another field's name."""
+    return re.search(rf"(?<![A-Za-z_]){field_name}(?![A-Za-z_])", message) is not None
 
 
 @lru_cache(maxsize=1)

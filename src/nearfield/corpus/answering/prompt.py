@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from nearfield.corpus.search.hit import Location, SearchHit
+from nearfield.corpus.search.hit import SearchHit
 
 #: What the model must reply, word for word, if the passages lack the answer.
 UNANSWERED = "The passages do not contain the answer."
@@ -65,8 +65,7 @@ def merge_repeated(passages: Sequence[SearchHit]) -> list[SearchHit]:
             merged.append(passage)
             texts.append(text)
         elif passage.id != merged[same].id:
-            place = Location(passage.document, passage.start, passage.end, passage.page)
-            merged[same] = replace(merged[same], also=(*merged[same].also, place, *passage.also))
+            merged[same] = replace(merged[same], also=(*merged[same].also, passage.location, *passage.also))
     return merged
 
 
@@ -93,7 +92,7 @@ def _block(number: int, passage: SearchHit, tag: str) -> str:
     facts = {
         "Title": passage.title,
         "Section": " > ".join(passage.headings),
-        "Place": f"{_key(passage.document)}{f', page {passage.page}' if passage.page is not None else ''}",
+        "Place": ", ".join(part for part in (_key(passage.document), passage.location.describe()) if part),
     }
     lines = [f"{name}: {_line(value)}" for name, value in facts.items() if value]
     return "\n".join([f"<{tag} number={number}>", f"[{number}]", *lines, "", passage.text.strip(), f"</{tag}>"])

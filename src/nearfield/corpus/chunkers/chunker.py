@@ -202,18 +202,19 @@ def _merge_empty(spans: Iterable[_CountedSpan]) -> list[_CountedSpan]:
 def _with_headings(
     document: Document, spans: Iterable[_CountedSpan], paths: Sequence[tuple[int, tuple[str, ...]]] | None
 ) -> list[Span]:
-    """Return spans with the headings above their content, and the page on which they start.
+    """Return spans with the headings above their content, and the pages on which they start and end.
 
     ``paths`` are those of the chunker, which apply to what begins after their positions; None stands for the document's
     own headings.
     """
     paged = [block for block in document.blocks if block.page is not None]
-    ends = [block.end for block in paged]
+    ends, starts = [block.end for block in paged], [block.start for block in paged]
     path_at = section_paths(document) if paths is None else partial(_path_before, paths)
     labelled = []
     for start, end, count in spans:
         page = paged[min(bisect.bisect_right(ends, start), len(paged) - 1)].page if paged else None
-        labelled.append(Span(start, end, path_at(start, end), page, count))
+        last_page = paged[max(bisect.bisect_left(starts, end) - 1, 0)].page if paged else None
+        labelled.append(Span(start, end, path_at(start, end), page, count, last_page))
     return labelled
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import PurePosixPath
 
 from nearfield.corpus import extractors
@@ -34,6 +35,8 @@ _ADVICE = {
 }
 #: The media type of an OpenDocument file, which is its first entry, uncompressed.
 _MIMETYPE = re.compile(rb"application/vnd\.oasis\.opendocument\.([a-z]+)")
+#: Extractors whose documents have the lines of the file, unless they change its line breaks.
+_LINES = ("text", "markdown", "code")
 
 
 class DocumentReader:
@@ -75,7 +78,10 @@ class DocumentReader:
         name = data.name if isinstance(data, NamedBytes) else name
         kind = kind_of(data, name)
         extractor = extractors.REGISTRY.load(kind)
-        return self.extract(extractor, data, name), kind
+        document = self.extract(extractor, data, name)
+        if kind in _LINES and document.text.count("\n") == data.count(b"\n"):
+            document = replace(document, has_lines=True)
+        return document, kind
 
     def extract(self, extractor: type[Extractor], data: bytes, name: str) -> Document:
         """Run an extractor, in a worker process if its parser may crash or the file is large; raises as ``read``."""

@@ -18,9 +18,11 @@ from nearfield.corpus.document import Chunk, Document, Form, Span
 from nearfield.corpus.indexing.accounting import WordCount
 from nearfield.corpus.indexing.cleaning import document_cleaner
 from nearfield.corpus.indexing.cleaning.boilerplate import Boilerplate, BoilerplateDetector
+from nearfield.corpus.indexing.cleaning.text_edits import EditedText
 from nearfield.corpus.indexing.document_task import chunk_records
 from nearfield.corpus.indexing.near_duplicates import NearDuplicateIndex
 from nearfield.corpus.manifest.manifest import Manifest
+from nearfield.corpus.manifest.reading_text import SharedPassage, add_lines, append_window, place_chunks
 from nearfield.corpus.manifest.records import ChunkRecord, DocumentRecord, DuplicateChunk
 from nearfield.corpus.word_count import count_words
 from nearfield.errors import InputError
@@ -98,10 +100,16 @@ class ChunkStage:
     def split(self, record: DocumentRecord, document: Document) -> Iterator[SplitText]:
         """Yield a document's chunks and what was left out, window by window if it is very long."""
         seen: Counter[str] = Counter()
-        ordinal = 0
+        ordinal = length = 0
+        line = 1
         path_at = section_paths(document) if len(document.text) > windows.LONG and document.form != "code" else None
         for window in windows.split_windows(document):
             chunks, result = self._split_window(record, window, path_at)
+            chunks = append_window(chunks, length)
+            length = max((chunk.place[1] for chunk in chunks if chunk.place), default=length)
+            if document.has_lines:
+                chunks = add_lines(document.text, chunks, window.start, line)
+                line += document.text.count("\n", window.start, window.end)
             chunks = [replace(chunk, ordinal=number) for number, chunk in enumerate(chunks, ordinal)]
             ordinal += len(chunks)
             salt = record.digest if self.late else ""
@@ -121,11 +129,14 @@ class ChunkStage:
             spans = [replace(span, headings=path_at(*_origin(cleaned, window, span))) for span in spans]
         meaningful = document_cleaner.drop_tiny(text, spans)
         chunks = [self._chunk(span, [record.title, *span.headings], cleaned) for span in meaningful]
+        passages: list[SharedPassage] = []
         if cleaned.before is not None:
             # Boilerplate is in no chunk of the text around it. As a chunk alone it is a near-duplicate of the same text
             # in other documents: the first document stores it, and the places in the others are recorded.
-            chunks += self._passages(record, cleaned.passages, cleaned.before)
-            chunks.sort(key=lambda chunk: (chunk.start, chunk.end))
+            edits = cleaned.steps[len(cleaned.before.steps) :]
+            passages = list(self._passages(record, cleaned.passages, cleaned.before, edits))
+        chunks = place_chunks(text, meaningful, chunks, passages)
+        chunks.sort(key=lambda chunk: (chunk.start, chunk.end))
         if window.start:
             shift = window.start
             chunks = [replace(chunk, start=chunk.start + shift, end=chunk.end + shift) for chunk in chunks]
@@ -138,8 +149,12 @@ class ChunkStage:
         return chunks, SplitText([], len(tiny), sum(cleaned.dropped.values()), words, window.end)
 
     def _passages(
-        self, record: DocumentRecord, places: Sequence[tuple[int, int]], cleaned: document_cleaner.CleanedText
-    ) -> Iterator[Chunk]:
+        self,
+        record: DocumentRecord,
+        places: Sequence[tuple[int, int]],
+        cleaned: document_cleaner.CleanedText,
+        edits: Sequence[EditedText],
+    ) -> Iterator[SharedPassage]:
         """Yield the chunks of boilerplate. They are embedded without the title, which is that of one place of many."""
         document = cleaned.document
         path_at = section_paths(document)
@@ -148,8 +163,11 @@ class ChunkStage:
             page = next((block.page for block in document.blocks if block.start <= start < block.end), None)
             inner = [heading for heading in headings if heading != record.title]
             for span in self._chunker(document.form).split(Document(document.text[start:end], form=document.form)):
-                place = Span(start + span.start, start + span.end, headings, page, span.tokens)
-                yield self._chunk(place, inner, cleaned)
+                place = Span(start + span.start, start + span.end, headings, page, span.tokens, page)
+                position = place.start
+                for edit in edits:
+                    position, _ = edit.to_new(position, position)
+                yield SharedPassage(position, self._chunk(place, inner, cleaned))
 
     def _boilerplate_of(self, source: str) -> Boilerplate:
         if source not in self._boilerplate:
@@ -160,7 +178,18 @@ class ChunkStage:
         text = cleaned.document.text[span.start : span.end]
         start, end = cleaned.origin(span.start, span.end)
         line = self._context_line(context, text[:_START])
-        return Chunk(0, text, start, end, line, tuple(span.headings), span.page, span.tokens)
+        return Chunk(
+            0,
+            text,
+            start,
+            end,
+            line,
+            tuple(span.headings),
+            span.page,
+            span.tokens,
+            last_page=span.last_page,
+            page_unit=cleaned.document.page_unit,
+        )
 
     def _context_line(self, context: Sequence[str], start: str) -> str:
         """Return title and headings as one line; if it is too long, the outermost ones are dropped.

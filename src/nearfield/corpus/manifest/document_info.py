@@ -1,12 +1,12 @@
-"""``DocumentInfo``: a document of a collection as ``Collection.documents`` returns it, and its text from chunks."""
+"""``DocumentInfo``: a document of a collection as ``Collection.documents`` returns it."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from nearfield.corpus.document import Loss
-from nearfield.corpus.manifest.records import ChunkRecord, DocumentRecord, kept_share
+from nearfield.corpus.manifest.records import DocumentRecord, kept_share
 from nearfield.stores.filters import Value
 
 #: Internal states, by what users see.
@@ -60,44 +60,3 @@ def _user_state(record: DocumentRecord) -> str:
         return "failed"
     state = _USER_STATES.get(record.state, record.state)
     return "partial" if state == "done" and record.partial else state
-
-
-def join_chunks(chunks: Iterable[ChunkRecord]) -> str:
-    """Return a document's text from its chunks; where chunks overlap, the shared text appears once.
-
-    Text that the document shares with many others is a chunk alone, inside the range of the chunk around it.
-    """
-    outer: list[ChunkRecord] = []
-    inner: list[ChunkRecord] = []
-    reached = 0
-    for chunk in sorted(chunks, key=lambda chunk: chunk.ordinal):
-        _, end = _range(chunk)
-        (inner if end <= reached else outer).append(chunk)
-        reached = max(reached, end)
-    text, last = "", 0
-    for chunk in outer:
-        start, end = _range(chunk)
-        piece = _with_inner(chunk, inner)
-        if text and start < last:
-            shared = next((n for n in range(min(len(text), len(piece)), 0, -1) if text.endswith(piece[:n])), 0)
-            text += piece[shared:]
-        else:
-            text += ("\n\n" if text else "") + piece
-        last = end
-    return text
-
-
-def _range(chunk: ChunkRecord) -> tuple[int, int]:
-    return int(chunk.payload["start"]), int(chunk.payload["end"])
-
-
-def _with_inner(chunk: ChunkRecord, inner: Iterable[ChunkRecord]) -> str:
-    """Return a chunk's text with the chunks inside its range, each at the end of a line near its position."""
-    (start, end), text = _range(chunk), chunk.text
-    for other in inner:
-        low, high = _range(other)
-        if start <= low and high <= end:
-            ends = [at for at, sign in enumerate(text) if sign == "\n"] or [len(text)]
-            at = min(ends, key=lambda position: abs(position - (low - start)))
-            text = "\n\n".join(part for part in (text[:at].rstrip(), other.text, text[at:].lstrip()) if part)
-    return text

@@ -7,6 +7,7 @@ index in the transaction that adds its row, and removed from the index before it
 from __future__ import annotations
 
 import json
+import re
 import sqlite3
 import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
@@ -24,9 +25,16 @@ _WORDS = "unicode61 remove_diacritics 2 categories 'L* N* M* Co'"
 TOKENIZERS: dict[str, str] = {"porter": f"porter {_WORDS}", "unicode61": _WORDS, "trigram": "trigram"}
 #: Languages without spaces between words.
 _UNSPACED = ("zh", "yue", "ja", "th", "lo", "km", "my", "bo", "dz")
+#: Runs of letters of scripts without spaces: Thai, Lao, Tibetan, Burmese, Khmer, kana and Chinese characters.
+_UNSPACED_RUN = re.compile(
+    "[\u0e00-\u0eff\u0f00-\u109f\u1780-\u17ff\u3005-\u3007\u3041-\u309f\u30a1-\u30fa\u30fc-\u30ff\u31f0-\u31ff"
+    "\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\uff66-\uff9f\U00020000-\U0003ffff]+"
+)
+#: The name of ``split_unspaced`` in SQL.
+_SPLIT = "nearfield_split_unspaced"
 _INDEX = """
 CREATE VIEW IF NOT EXISTS embedded(rowid, text) AS
-  SELECT rowid, CASE context WHEN '' THEN text ELSE context || char(10) || text END FROM chunks;
+  SELECT rowid, {split}(CASE context WHEN '' THEN text ELSE context || char(10) || text END) FROM chunks;
 CREATE VIRTUAL TABLE keywords USING fts5(text, content='embedded', content_rowid='rowid', tokenize="{tokenizer}");
 CREATE VIRTUAL TABLE terms USING fts5vocab('keywords', 'row');
 """
@@ -46,7 +54,8 @@ class KeywordIndex:
     """The keyword index of a manifest.
 
     ``tokenizer`` says how texts become terms; without it, ``language`` does. English: word stems (Porter 1980).
-    Languages without spaces between words: trigrams of characters. All others: words without accents.
+    Languages without spaces between words: trigrams of characters. All others: words without accents. In an index of
+    words, text in a script without spaces becomes pairs of characters, whatever the language of the collection.
     """
 
     def __init__(
@@ -60,6 +69,8 @@ class KeywordIndex:
         self._configured: str = tokenizer or tokenizer_of(language)
         if self._configured not in TOKENIZERS:
             raise InputError(f"Unknown tokenizer {self._configured!r}. {nearest(self._configured, TOKENIZERS)}")
+        raw = connection.raw if isinstance(connection, SharedConnection) else connection
+        raw.create_function(_SPLIT, 1, split_unspaced, deterministic=True)
 
     @property
     def tokenizer(self) -> str | None:
@@ -67,16 +78,27 @@ class KeywordIndex:
         row = self._connection.execute("SELECT sql FROM sqlite_master WHERE name = 'keywords'").fetchone()
         return next((name for name, spec in TOKENIZERS.items() if row and f'tokenize="{spec}"' in row[0]), None)
 
+    @property
+    def splits_unspaced(self) -> bool:
+        """Whether text in scripts without spaces is split; it is not in indexes that version 0.1 created."""
+        row = self._connection.execute("SELECT sql FROM sqlite_master WHERE name = 'embedded'").fetchone()
+        return bool(row) and _SPLIT in row[0]
+
+    @property
+    def _is_current(self) -> bool:
+        return self.tokenizer == self._configured and (self._configured == "trigram" or self.splits_unspaced)
+
     # -- writing -----------------------------------------------------------------------------------------------
 
     def create(self) -> None:
-        """Create the index from all chunks, unless there is one with the same tokenizer."""
-        if self.tokenizer == self._configured:
+        """Create the index from all chunks, unless there is one that would be the same."""
+        if self._is_current:
             return
         self._connection.execute("SAVEPOINT keywords")
         try:
             self.drop()
-            for statement in _INDEX.format(tokenizer=TOKENIZERS[self._configured]).split(";"):
+            split = "" if self._configured == "trigram" else _SPLIT
+            for statement in _INDEX.format(tokenizer=TOKENIZERS[self._configured], split=split).split(";"):
                 self._connection.execute(statement)
             self.rebuild()
         except BaseException:
@@ -92,7 +114,11 @@ class KeywordIndex:
 
     def put(self, rows: Iterable[tuple[int, str]]) -> None:
         """Add chunks: pairs of row id and embedded text (context, line break, text)."""
-        self._connection.executemany("INSERT INTO keywords(rowid, text) VALUES (?, ?)", rows)
+        split = self.splits_unspaced
+        self._connection.executemany(
+            "INSERT INTO keywords(rowid, text) VALUES (?, ?)",
+            [(row, split_unspaced(text) if split else text) for row, text in rows],
+        )
 
     def remove(self, rows: Iterable[int]) -> None:
         """Remove chunks. Their rows must still be in the table ``chunks``."""
@@ -160,23 +186,27 @@ class KeywordIndex:
         }
 
     def _match(self, query: str) -> str:
-        """Return a query in FTS5's syntax: quoted terms, any of which may match."""
-        terms: Iterable[str] = words(query)[:_MAX_TERMS]
+        """Return a query in FTS5's syntax: terms, any of which may match."""
+        return " OR ".join(self._without_common(list(self.terms(query).values())))
+
+    def terms(self, query: str) -> dict[str, str]:
+        """Return the distinct terms of a query, and each of them in FTS5's syntax; at most a thousand."""
+        query_words = words(query)[:_MAX_TERMS]
         if self.tokenizer == "trigram":
-            terms = _distinct(term for word in terms for term in self._trigrams(word.casefold()))
-        return " OR ".join(f'"{term}"' for term in self._without_common(list(islice(terms, _MAX_TERMS))))
+            trigrams = (term for word in query_words for term in self._trigrams(word.casefold()))
+            return {term: f'"{term}"' for term in islice(_distinct(trigrams), _MAX_TERMS)}
+        if self.splits_unspaced:
+            parts = (part for word in query_words for part in _unspaced_terms(word))
+            return dict(islice(parts, _MAX_TERMS))
+        return {word: f'"{word}"' for word in query_words}
 
     def _without_common(self, terms: list[str]) -> list[str]:
         """Return terms without those in more than half of many chunks: they weigh nothing and take most of the time."""
-        total = int(self._connection.execute("SELECT count(*) FROM keywords_docsize").fetchone()[0])
+        total = self.count()
         if total < _COMMON_WORDS_FROM:
             return terms
-        counted = "SELECT count(*) FROM (SELECT 1 FROM keywords WHERE keywords MATCH ? LIMIT ?)"
         half = total // 2
-        rare = [
-            term for term in terms if self._connection.execute(counted, (f'"{term}"', half + 1)).fetchone()[0] <= half
-        ]
-        return rare or terms
+        return [term for term in terms if self.count_with(term, half + 1) <= half] or terms
 
     def _trigrams(self, word: str) -> list[str]:
         if len(word) >= 3:
@@ -186,6 +216,30 @@ class KeywordIndex:
             (word, word + "\U0010ffff", _MAX_PREFIX_TERMS),
         )
         return [term.replace('"', '""') for (term,) in rows]
+
+    # -- statistics --------------------------------------------------------------------------------------------
+
+    def count(self) -> int:
+        """Return the number of chunks."""
+        return int(self._connection.execute("SELECT count(*) FROM keywords_docsize").fetchone()[0])
+
+    def count_with(self, term: str, limit: int) -> int:
+        """Return the number of chunks with a term in FTS5's syntax, up to a limit."""
+        sql = "SELECT count(*) FROM (SELECT 1 FROM keywords WHERE keywords MATCH ? LIMIT ?)"
+        return int(self._connection.execute(sql, (term, limit)).fetchone()[0])
+
+    def with_term(self, term: str, ids: Sequence[str]) -> list[str]:
+        """Return the ids of those of these chunks that have a term in FTS5's syntax."""
+        rows = self._connection.execute(
+            "SELECT chunks.id FROM chunks JOIN keywords ON keywords.rowid = chunks.rowid "
+            "WHERE chunks.id IN (SELECT value FROM json_each(?)) AND keywords MATCH ?",
+            (json.dumps(list(ids)), term),
+        )
+        return [key for (key,) in rows]
+
+    def sample_ids(self, count: int) -> list[str]:
+        """Return the ids of ``count`` chunks in the order of their ids, which are digests: a random sample."""
+        return [key for (key,) in self._connection.execute("SELECT id FROM chunks ORDER BY id LIMIT ?", (count,))]
 
 
 def _distinct(terms: Iterable[str]) -> Iterator[str]:
@@ -203,6 +257,31 @@ def tokenizer_of(language: str) -> Tokenizer:
     if code in _UNSPACED:
         return "trigram"
     return "porter" if code == "en" else "unicode61"
+
+
+def split_unspaced(text: str) -> str:
+    """Return a text in which letters of scripts without spaces are split into overlapping pairs, with spaces between.
+
+    The last letter of a run follows alone, so that each letter begins a term. Other text stays unchanged.
+    """
+    return _UNSPACED_RUN.sub(lambda run: f" {' '.join(_pairs(run[0]))} {run[0][-1]} ", text)
+
+
+def _pairs(run: str) -> list[str]:
+    return [run[start : start + 2] for start in range(len(run) - 1)]
+
+
+def _unspaced_terms(word: str) -> Iterator[tuple[str, str]]:
+    """Yield the terms of a query's word, and each of them in FTS5's syntax; one letter matches all pairs with it."""
+    end = 0
+    for run in _UNSPACED_RUN.finditer(word):
+        if before := word[end : run.start()]:
+            yield before, f'"{before}"'
+        for pair in _pairs(run[0]) or [run[0]]:
+            yield pair, f'"{pair}"' + ("*" if len(pair) == 1 else "")
+        end = run.end()
+    if rest := word[end:]:
+        yield rest, f'"{rest}"'
 
 
 def words(text: str) -> list[str]:

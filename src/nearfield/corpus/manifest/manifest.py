@@ -19,11 +19,12 @@ from typing import Any
 
 from nearfield.corpus.document import Loss
 from nearfield.corpus.manifest import schema, sqlite
-from nearfield.corpus.manifest.keyword_index import KeywordIndex
+from nearfield.corpus.manifest.keyword_index import KeywordIndex, filter_to_sql
 from nearfield.corpus.manifest.records import ChunkRecord, DocumentRecord, DuplicateChunk, State, VectorTable
 from nearfield.corpus.manifest.sqlite import Row
 from nearfield.errors import CollectionBusy, InputError, NearfieldError, nearest
 from nearfield.fileio.disk_space import is_disk_full
+from nearfield.stores.filters import MAX_VALUES, Filter
 
 #: Listed documents that are written to the temporary table together.
 _LISTED_PER_WRITE = 1000
@@ -459,6 +460,22 @@ class Manifest:
         """Return the near-duplicates of a chunk, in the order of their documents."""
         rows = self.rows("SELECT value FROM duplicates WHERE kept_chunk = ? ORDER BY document, ordinal", (chunk,))
         return [ChunkRecord(**json.loads(row[0])) for row in rows]
+
+    def chunk(self, chunk: str) -> ChunkRecord | None:
+        """Return a chunk by its id, or None."""
+        rows = self.rows(f"SELECT {_CHUNK_COLUMNS} FROM chunks WHERE id = ?", (chunk,))
+        return _chunk_record(rows[0]) if rows else None
+
+    def find_duplicated(self, where: Filter) -> list[str]:
+        """Return the ids of the chunks with near-duplicates in documents that a filter matches; at most 10,000."""
+        condition, values = filter_to_sql(where)
+        # The condition is one on the table of chunks: the common table expression takes its place.
+        sql = (
+            "WITH chunks AS (SELECT kept_chunk, document, ordinal, json_extract(value, '$.id') AS id, "
+            "json_extract(value, '$.version') AS version, json_extract(value, '$.fields') AS fields FROM duplicates) "
+            f"SELECT DISTINCT kept_chunk FROM chunks WHERE {condition} LIMIT {MAX_VALUES}"
+        )
+        return [row[0] for row in self._reader.execute(sql, values)]
 
 
 def _explain(path: Path, error: sqlite3.DatabaseError) -> str:

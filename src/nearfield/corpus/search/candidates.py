@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from nearfield.corpus.search.hit import SearchHit
+from nearfield.corpus.search.hit import SearchHit, place_of
 from nearfield.stores import Record
 
 Stages = dict[str, dict[str, float]]
@@ -33,13 +33,11 @@ class SearchCandidate:
             score=self.score,
             text=record.text,
             title=payload.get("title", ""),
-            start=payload.get("start", 0),
-            end=payload.get("end", 0),
-            page=payload.get("page"),
             headings=tuple(payload.get("headings", ())),
             fields=dict(record.fields),
             highlights=highlights,
             stages=self.stages if explain else {},
+            **place_of(payload),
         )
 
 

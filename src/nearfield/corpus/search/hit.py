@@ -9,23 +9,62 @@ from typing import Any
 from nearfield.stores.filters import Value
 
 
+def place_of(payload: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the fields of a hit or location that say where a chunk is, from the chunk's payload.
+
+    The payload of a chunk of an older version has no place in the text that ``Collection.text`` returns, no last page
+    and no lines; ``start`` and ``end`` are then positions in the text as extracted.
+    """
+    start, end = payload.get("place") or (payload.get("start", 0), payload.get("end", 0))
+    page, lines = payload.get("page"), payload.get("lines")
+    return {
+        "start": start,
+        "end": end,
+        "page": page,
+        "last_page": payload.get("last_page", page),
+        "page_unit": payload.get("page_unit", "page"),
+        "lines": None if lines is None else (lines[0], lines[1]),
+    }
+
+
 @dataclass(frozen=True)
 class Location:
-    """A place in a document, in characters of its text as extracted."""
+    """A place in a document.
+
+    ``start`` and ``end`` are characters of the text that ``Collection.text`` returns. ``page`` and ``last_page`` count
+    from 1 in units of ``page_unit``: page, slide or sheet. ``lines`` are the first and last line in the file, from 1;
+    None if the file is no text.
+    """
 
     document: str
     start: int
     end: int
     page: int | None = None
+    last_page: int | None = None
+    page_unit: str = "page"
+    lines: tuple[int, int] | None = None
+
+    def describe(self) -> str:
+        """Return the place as a person looks for it: ``lines 3-9``, ``page 4``, ``slides 2-3``; empty if unknown."""
+        if self.lines is not None:
+            return _range("line", *self.lines)
+        return "" if self.page is None else _range(self.page_unit, self.page, self.last_page or self.page)
+
+
+def _range(unit: str, first: int, last: int) -> str:
+    return f"{unit} {first}" if first == last else f"{unit}s {first}-{last}"
 
 
 @dataclass(frozen=True)
 class SearchHit:
-    """A chunk that matches a query. ``score`` is that of the last stage, the higher the better; the best hit is first.
+    """A chunk that matches a query; the best hit is first.
 
-    ``document`` is the document's id, which names its source and key; ``highlights`` are the sentences of ``text`` that
-    match best, each from start to end in characters of it, the best first. ``also`` are other places with nearly the
-    same text. ``stages`` are the score and rank (from 1) by stage, such as ``{"dense": {"score": 0.71, "rank": 2}}``.
+    ``score`` is the relevance, from 0 (unrelated) to 1, by ``search.relevance``; of a ``Searcher`` without that scale,
+    the score of the last stage. ``document`` is the document's id, which names its source and key. ``start``, ``end``,
+    pages and lines are its place, as in ``Location``: ``Collection.text(document)[start:end]`` is the text.
+    ``highlights`` are the sentences of ``text`` that match best, each from start to end in characters of it, the best
+    first. ``also`` are other places with nearly the same text. ``stages`` are the score and rank (from 1) by stage,
+    such as ``{"dense": {"score": 0.71, "rank": 2}}``.
     """
 
     id: str
@@ -41,6 +80,14 @@ class SearchHit:
     highlights: tuple[tuple[int, int], ...] = ()
     also: tuple[Location, ...] = ()
     stages: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    last_page: int | None = None
+    page_unit: str = "page"
+    lines: tuple[int, int] | None = None
+
+    @property
+    def location(self) -> Location:
+        """The place of the chunk."""
+        return Location(self.document, self.start, self.end, self.page, self.last_page, self.page_unit, self.lines)
 
     def to_dict(self) -> dict[str, Any]:
         """Return a form that JSON can hold."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import cast
@@ -68,6 +69,7 @@ class SearchOptions:
     weights: Mapping[str, float] | None = None
     fuse: str = "weighted"
     depth: int | None = None
+    min_score: float | None = None
 
 
 @dataclass(frozen=True)
@@ -76,7 +78,8 @@ class SearchPlan:
 
     ``rankings`` are the features, or ``bm25``, whose rankings are fused; ``rescored`` is the feature whose whole
     vectors score the candidates again; ``dense`` and ``tokens`` are the features that later stages need. ``depth`` is
-    the number of candidates of each ranking, and ``pool`` the number that later stages take.
+    the number of candidates of each ranking, and ``pool`` the number that later stages take. Results with a score below
+    ``min_score`` are left out.
     """
 
     k: int
@@ -94,6 +97,7 @@ class SearchPlan:
     fuse: str
     pool: int
     depth: int
+    min_score: float | None = None
 
     @property
     def features(self) -> list[str]:
@@ -152,6 +156,7 @@ class SearchPlanner:
             fuse=options.fuse,
             pool=pool,
             depth=default_depth if depth is None else max(pool, depth),
+            min_score=None if options.min_score is None else _finite("min_score", options.min_score),
         )
 
     def _mode(self, mode: str) -> tuple[tuple[str, ...], str | None]:
@@ -238,6 +243,12 @@ def _integer(name: str, value: object, maximum: int) -> int:
 def _number(name: str, value: object, maximum: float = 1.0) -> float:
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= maximum:
         raise InputError(f"{name} is a number from 0 to {maximum:g}, and not {value!r}.", param=name)
+    return float(value)
+
+
+def _finite(name: str, value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+        raise InputError(f"{name} is a number, and not {value!r}.", param=name)
     return float(value)
 
 

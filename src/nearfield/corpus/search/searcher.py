@@ -7,6 +7,7 @@ Each ranking of the plan finds candidates: the store by vectors, or the keyword 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -26,9 +27,10 @@ from nearfield.corpus.search.candidates import (
 )
 from nearfield.corpus.search.hit import SearchHit
 from nearfield.corpus.search.plan import BM25, FUSIONS, Searchable, SearchOptions, SearchPlan, SearchPlanner
+from nearfield.corpus.search.relevance import RelevanceScale
 from nearfield.errors import InputError, SpaceMismatch
 from nearfield.stores import Store, Vector
-from nearfield.stores.filters import FieldType
+from nearfield.stores.filters import Either, FieldType, Filter, one_of
 
 __all__ = ["Searchable", "Searcher"]
 
@@ -46,6 +48,9 @@ class Searcher:
         load_reranker: returns a cross-encoder by its model's name.
         language: of the texts, for sentences.
         fields: the fields for filters; by default those of the first table.
+        relevance: the scale of scores; without it, scores are those of the last stage.
+        find_duplicated: returns the ids of the chunks that a filter does not match, although it matches near-duplicates
+            of them in other documents.
     """
 
     def __init__(
@@ -57,7 +62,10 @@ class Searcher:
         *,
         language: str = "en",
         fields: Mapping[str, FieldType] | None = None,
+        relevance: RelevanceScale | None = None,
+        find_duplicated: Callable[[Filter], Sequence[str]] | None = None,
     ) -> None:
+        self._relevance, self._find_duplicated = relevance, find_duplicated
         self._store, self._features, self._keywords = store, dict(features), keywords
         self._load_reranker, self._language = load_reranker, language
         self._planner = SearchPlanner(
@@ -84,6 +92,7 @@ class Searcher:
         weights: Mapping[str, float] | None = None,
         fuse: str = "weighted",
         depth: int | None = None,
+        min_score: float | None = None,
     ) -> list[list[SearchHit]]:
         """Return the ``k`` best chunks for each query, the best first.
 
@@ -104,6 +113,7 @@ class Searcher:
             weights: of each fused ranking, by its feature's name or ``bm25``; 1 if left out.
             fuse: weighted (the mean of scores scaled to 0 to 1) or rrf (by ranks alone).
             depth: candidates of each fused ranking [100], or of the first of two stages [10 for each result].
+            min_score: leave out results with a lower score.
 
         Raises:
             InputError: a query is empty, an option is unknown or out of range, or the collection lacks a feature that
@@ -124,8 +134,10 @@ class Searcher:
                 weights=weights,
                 fuse=fuse,
                 depth=depth,
+                min_score=min_score,
             )
         )
+        plan = self._with_duplicated(plan)
         texts = _checked(queries)
         vectors = self._encode(plan, texts)
         hits: list[list[SearchHit]] = []
@@ -133,6 +145,13 @@ class Searcher:
             part = slice(start, start + _QUERIES_PER_BATCH)
             hits += self._run(_QueryBatch(plan, texts[part], {name: rows[part] for name, rows in vectors.items()}))
         return hits
+
+    def _with_duplicated(self, plan: SearchPlan) -> SearchPlan:
+        """Return the plan with a filter that also matches chunks whose near-duplicates it matches."""
+        if plan.where is None or self._find_duplicated is None:
+            return plan
+        ids = self._find_duplicated(plan.where)
+        return replace(plan, where=Either((plan.where, one_of("id", ids)))) if ids else plan
 
     def _encode(self, plan: SearchPlan, texts: list[str]) -> dict[str, list[Vector]]:
         """Return the queries' vectors by feature; a truncated or quantised form is computed from the whole vectors."""
@@ -158,6 +177,14 @@ class Searcher:
         if plan.mmr is not None:
             rankings = self._diversify(plan.mmr, batch, rankings)
         rankings = [ranking[: plan.k] for ranking in rankings]
+        if self._relevance is not None:
+            scores = self._relevance.scores(plan, batch.texts, batch.vectors, rankings)
+            for ranking, row in zip(rankings, scores, strict=True):
+                for candidate, score in zip(ranking, row, strict=True):
+                    candidate.score = score
+        if plan.min_score is not None:
+            least = plan.min_score
+            rankings = [[candidate for candidate in ranking if candidate.score >= least] for ranking in rankings]
         highlights = self._highlights(batch, rankings, sentences)
         return [
             [candidate.to_hit(places, explain=plan.explain) for candidate, places in zip(ranking, row, strict=True)]

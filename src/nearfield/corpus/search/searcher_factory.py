@@ -9,6 +9,7 @@ from nearfield.corpus.features import Feature, require_same_space, table_from_di
 from nearfield.corpus.manifest.manifest import Manifest
 from nearfield.corpus.manifest.records import VectorTable
 from nearfield.corpus.search.plan import Searchable
+from nearfield.corpus.search.relevance import RelevanceScale
 from nearfield.corpus.search.reranking import PairScorer
 from nearfield.corpus.search.searcher import Searcher
 from nearfield.errors import InputError
@@ -44,6 +45,8 @@ def create_searcher(
         load_reranker,
         language=config.language,
         fields=config.all_fields,
+        relevance=RelevanceScale(store, searchable, manifest.search_index),
+        find_duplicated=manifest.find_duplicated,
     )
 
 

@@ -99,7 +99,12 @@ class CollectionService:
             from nearfield.corpus.answering.chat_client import ChatEndpoint
 
             endpoint = ChatEndpoint.configured(
-                settings.chat_url, settings.chat_model, settings.chat_kind, settings.chat_timeout
+                settings.chat_url,
+                settings.chat_model,
+                settings.chat_kind,
+                settings.chat_timeout,
+                settings.chat_max_tokens,
+                settings.chat_temperature,
             )
         return cls(models, settings.served_collections, settings.collections_dir, endpoint)
 

@@ -14,13 +14,14 @@ from typing import Annotated, Any, TypeVar
 from mcp.server.mcpserver import MCPServer
 from mcp.server.mcpserver.exceptions import ToolError
 from mcp_types import CallToolResult, TextContent, ToolAnnotations
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, ValidationError
 
 from nearfield import __version__
 from nearfield.corpus.collection import Collection, list_collections
 from nearfield.corpus.search.hit import SearchHit
 from nearfield.encoder import Encoder
 from nearfield.errors import CollectionNotFound, InputError, NearfieldError, nearest
+from nearfield.server.collections.mcp_errors import describe_arguments
 
 ResultT = TypeVar("ResultT")
 #: Maximum results of one search, and characters of a text in one reply.
@@ -34,7 +35,11 @@ Name = Annotated[str | None, Field(description="Name of the collection; optional
 
 
 class McpHit(BaseModel):
-    """A matching passage; ``start`` and ``end`` are its place in the document, in characters."""
+    """A matching passage. ``start`` and ``end`` are its place in the text that 'read' returns, in characters.
+
+    ``score`` is its relevance from 0 (unrelated) to 1. ``place`` is where a person finds it in the file: lines, pages,
+    slides or sheets.
+    """
 
     document: str
     title: str
@@ -45,6 +50,9 @@ class McpHit(BaseModel):
     score: float
     text: str
     fields: dict[str, Any]
+    last_page: int | None = None
+    lines: list[int] | None = None
+    place: str = ""
 
 
 class McpHits(BaseModel):
@@ -145,9 +153,26 @@ class OpenCollections:
             self._close(name)
 
 
+class CollectionsMcpServer(MCPServer):  # type: ignore[misc]  # the SDK is optional: mypy may not see its types
+    """An MCP server with plain messages about wrong arguments."""
+
+    async def call_tool(self, name: str, arguments: dict[str, Any], context: Any = None) -> Any:
+        """Call a tool.
+
+        Raises:
+            ToolError: the arguments are wrong, or the tool failed, with a message for the agent.
+        """
+        try:
+            return await super().call_tool(name, arguments, context)
+        except ToolError as error:
+            if isinstance(error.__cause__, ValidationError):
+                raise ToolError(f"{name}: {describe_arguments(error.__cause__)}") from None
+            raise
+
+
 def create_server(collections: OpenCollections) -> MCPServer:
     """Return an MCP server with the tools search, read and collections."""
-    server = MCPServer("nearfield", version=__version__, instructions=_INSTRUCTIONS, log_level="WARNING")
+    server = CollectionsMcpServer("nearfield", version=__version__, instructions=_INSTRUCTIONS, log_level="WARNING")
     tools = {"search": _search_tool, "read": _read_tool, "collections": _collections_tool}
     for name, create_tool in tools.items():
         server.add_tool(create_tool(collections), name=name, annotations=_READ_ONLY)
@@ -163,11 +188,15 @@ def _search_tool(collections: OpenCollections) -> Callable[..., CallToolResult]:
             dict[str, Any] | None,
             Field(description='Filter, such as {"path": "guide.md", "year": {"gte": 2020}, "type": {"in": ["pdf"]}}.'),
         ] = None,
+        min_score: Annotated[
+            float | None,
+            Field(description="Leave out passages with a lower score; from 0.5 on, a passage may answer a question."),
+        ] = None,
     ) -> Annotated[CallToolResult, McpHits]:
         """Find the passages of the user's documents that match a query best, by meaning and by words."""
 
         def run(opened: Collection) -> McpHits:
-            hits = opened.search(query, k, where=where)
+            hits = opened.search(query, k, where=where, min_score=min_score)
             return McpHits(collection=opened.name, results=[_convert_hit(hit) for hit in hits])
 
         hits = collections.use(collection, run)
@@ -183,12 +212,15 @@ def _read_tool(collections: OpenCollections) -> Callable[..., CallToolResult]:
         collection: Name = None,
         start: Annotated[int, Field(description="First character to return.", ge=0)] = 0,
         length: Annotated[int, Field(description="Number of characters to return.", ge=1, le=_MAX_CHARACTERS)] = 8000,
+        end: Annotated[
+            int | None, Field(description="Position after the last character to return, instead of 'length'.", ge=0)
+        ] = None,
     ) -> Annotated[CallToolResult, McpText]:
         """Read one of the user's documents, or a part of it."""
 
         def run(opened: Collection) -> McpText:
             info, text = opened.document(document), opened.text(document)
-            part = text[start : start + length]
+            part = text[start : start + (length if end is None else max(0, min(end - start, _MAX_CHARACTERS)))]
             first = min(start, len(text))
             return McpText(
                 collection=opened.name,
@@ -243,14 +275,19 @@ def _convert_hit(hit: SearchHit) -> McpHit:
         score=round(hit.score, 6),
         text=hit.text,
         fields=dict(hit.fields),
+        last_page=hit.last_page,
+        lines=None if hit.lines is None else list(hit.lines),
+        place=hit.location.describe(),
     )
 
 
 def _format_hit(number: int, hit: McpHit) -> str:
-    page = f", page {hit.page}" if hit.page is not None else ""
-    place = f"{hit.document}, characters {hit.start} to {hit.end}{page}"
+    place = f"{hit.document}{f', {hit.place}' if hit.place else ''} (read: start {hit.start}, end {hit.end})"
     heading = " > ".join(dict.fromkeys(part for part in (hit.title, *hit.headings) if part))
-    return "\n".join(part for part in (f"[{number}] {heading}".rstrip(), f"document: {place}", "", hit.text))
+    return "\n".join(
+        part
+        for part in (f"[{number}] {heading}".rstrip(), f"document: {place}", f"score: {hit.score:.2f}", "", hit.text)
+    )
 
 
 def _result(text: str, content: BaseModel) -> CallToolResult:

@@ -80,7 +80,11 @@ async def search(request: SearchRequest, context: RequestContext) -> JsonObject:
 async def ask(request: AskRequest, context: RequestContext) -> object:
     """Search, and answer the question from the passages: at once, or as a stream of events."""
     started = time.monotonic()
-    options = _present_options(request, ("mode", "where", "rerank", "rerank_depth", "mmr"))
+    # Imported here: servers without collections need none of it.
+    from nearfield.corpus.search.relevance import MIN_ANSWER_SCORE
+
+    names = ("mode", "where", "rerank", "rerank_depth", "mmr", "min_score")
+    options = {"min_score": MIN_ANSWER_SCORE, **_present_options(request, names)}
     hits = await _search_collection(context, request.question, request.k, options)
     name, service = context.path["name"], _collection_service(context)
     if request.stream:
@@ -127,10 +131,11 @@ async def read_document(_: None, context: RequestContext) -> JsonObject:
     document_id = context.query.get("id", "")
     start = _query_number(context, "start", default=0, min_value=0, max_value=2**53)
     length = _query_number(context, "length", default=MAX_TEXT_LENGTH, min_value=1, max_value=MAX_TEXT_LENGTH)
+    end = _query_number(context, "end", default=start + length, min_value=start, max_value=2**53)
     info, text = await _use_collection(
         context, lambda collection: _read_document(collection, document_id), models=False
     )
-    part = text[start : start + length]
+    part = text[start : min(start + length, end)]
     first = min(start, len(text))
     return {"document": asdict(info), "start": first, "end": first + len(part), "total": len(text), "text": part}
 

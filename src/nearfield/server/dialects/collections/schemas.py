@@ -97,19 +97,28 @@ class SearchRequest(msgspec.Struct):
     weights: dict[str, float] | None = None
     fuse: Word | None = None
     depth: Annotated[int, msgspec.Meta(ge=1, le=10 * MAX_RESULTS)] | None = None
+    min_score: float | None = None
 
 
 class CollectionPlace(msgspec.Struct):
-    """A range of characters in a document."""
+    """A place in a document, as in a passage."""
 
     document: str
     start: int
     end: int
     page: int | None
+    last_page: int | None
+    page_unit: str
+    lines: list[int] | None
 
 
 class CollectionPassage(msgspec.Struct):
-    """A passage in the results; ``highlights`` are pairs of positions in its text."""
+    """A passage in the results.
+
+    ``score`` is its relevance from 0 (unrelated) to 1. ``start`` and ``end`` are characters of the text that
+    ``GET /collections/{name}/document`` returns. Pages count in units of ``page_unit`` (page, slide or sheet);
+    ``lines`` are the first and last line in a text file. ``highlights`` are pairs of positions in the passage's text.
+    """
 
     id: str
     document: str
@@ -124,6 +133,9 @@ class CollectionPassage(msgspec.Struct):
     highlights: list[list[int]]
     also: list[CollectionPlace]
     stages: dict[str, dict[str, float]]
+    last_page: int | None
+    page_unit: str
+    lines: list[int] | None
 
 
 class SearchReply(msgspec.Struct):
@@ -134,7 +146,10 @@ class SearchReply(msgspec.Struct):
 
 
 class AskRequest(msgspec.Struct):
-    """Body of POST /collections/{name}/ask; the options are those of a search."""
+    """Body of POST /collections/{name}/ask; the options are those of a search.
+
+    Passages with a score below ``min_score`` (0.5) are no evidence for an answer.
+    """
 
     question: Annotated[str, msgspec.Meta(min_length=1, max_length=8000)]
     k: Annotated[int, msgspec.Meta(ge=1, le=MAX_PASSAGES)] = 8
@@ -143,6 +158,7 @@ class AskRequest(msgspec.Struct):
     rerank: Model | None = None
     rerank_depth: Reranked | None = None
     mmr: Share | None = None
+    min_score: float | None = None
     stream: bool = False
 
 
@@ -158,6 +174,9 @@ class CollectionCitation(msgspec.Struct):
     page: int | None
     headings: list[str]
     marks: list[list[int]]
+    last_page: int | None
+    page_unit: str
+    lines: list[int] | None
 
 
 class AskReply(msgspec.Struct):

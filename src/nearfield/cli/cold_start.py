@@ -1,0 +1,122 @@
+"""Fast start of commands that encode one query: a smaller import of LanceDB, and small models without a runtime.
+
+Measured for one search of a collection with all-MiniLM-L6-v2: LanceDB's clients of remote services and pandas take 1 s
+and 50 MB to import, and are not used. OpenVINO takes 140 MB for a model of 90 MB, and plain numpy 80 MB.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from importlib.abc import Loader, MetaPathFinder
+from importlib.machinery import ModuleSpec
+from types import ModuleType
+
+from nearfield.corpus.collection import Collection
+from nearfield.encoder import Encoder
+from nearfield.errors import NearfieldError
+from nearfield.families import resolve
+from nearfield.inference.uncompiled_model import UncompiledModel, read_model
+
+#: Packages that LanceDB imports, and that no table in a folder needs.
+_UNUSED = ("lance_namespace", "lance_namespace_urllib3_client")
+#: Maximum number of parameters of a model that runs in numpy: a larger one takes longer than OpenVINO's start.
+_MAX_PARAMETERS = 40_000_000
+
+
+@contextmanager
+def open_collection(name: str) -> Iterator[Collection]:
+    """Open a collection in a block that encodes one query; raises as ``Collection.open``."""
+    collections: list[Collection] = []
+
+    def load_encoder(model: str) -> Encoder:
+        uncompiled = read_model(model, accept_license=collections[0].config.accept_license)
+        return Encoder(uncompiled, backend="reference") if _is_small(uncompiled) else Encoder(uncompiled)
+
+    before = set(sys.modules)
+    with _without_unused_packages():
+        try:
+            collections.append(Collection.open(name, encoder_of=load_encoder))
+        except (ImportError, AttributeError, TypeError):  # another version of LanceDB needs them
+            _remove_lancedb(before)
+        else:
+            with collections[0] as opened:
+                yield opened
+            return
+    with Collection.open(name, encoder_of=load_encoder) as opened:
+        collections.append(opened)
+        yield opened
+
+
+def _remove_lancedb(before: set[str]) -> None:
+    """Remove LanceDB's modules, except the native one, which can be loaded only once."""
+    for name in [name for name in sys.modules if name not in before and name != "lancedb._lancedb"]:
+        if name.partition(".")[0] == "lancedb" or name == "nearfield.stores.lancedb":
+            del sys.modules[name]
+
+
+def _is_small(model: UncompiledModel) -> bool:
+    """Return whether numpy runs a model in less time than another runtime takes to start."""
+    config = model.recipe.config
+    try:
+        resolve(config)
+        size = (
+            config["num_hidden_layers"]
+            * config["hidden_size"]
+            * (4 * config["hidden_size"] + 2 * config["intermediate_size"])
+        )
+    except (NearfieldError, KeyError, TypeError):
+        return False
+    return not model.recipe.exported_graph and bool(size <= _MAX_PARAMETERS)
+
+
+@contextmanager
+def _without_unused_packages() -> Iterator[None]:
+    """Replace packages by empty modules in a block; pandas is missing in it, unless it is imported already."""
+    finder = _EmptyModules()
+    sys.meta_path.insert(0, finder)
+    try:
+        yield
+    finally:
+        sys.meta_path.remove(finder)
+        for name in finder.names:
+            sys.modules.pop(name, None)
+
+
+class _EmptyModules(MetaPathFinder, Loader):
+    """Finds the unused packages and their modules, and loads an ``_EmptyModule`` for each."""
+
+    def __init__(self) -> None:
+        self.names: list[str] = []
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        """Return a spec for a module of an unused package."""
+        del path, target
+        if fullname == "pandas":
+            raise ModuleNotFoundError("No module named 'pandas'", name="pandas")
+        if fullname.partition(".")[0] not in _UNUSED:
+            return None
+        self.names.append(fullname)
+        return ModuleSpec(fullname, self, is_package=True)
+
+    def create_module(self, spec: ModuleSpec) -> ModuleType:
+        """Return an empty module."""
+        return _EmptyModule(spec.name)
+
+    def exec_module(self, module: ModuleType) -> None:
+        """Do nothing: there is no code."""
+
+
+class _EmptyModule(ModuleType):
+    """A module in which each name is a class without attributes."""
+
+    def __getattr__(self, name: str) -> type:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        bases: tuple[type, ...] = (Exception,) if name.endswith("Error") else ()
+        created = type(name, bases, {})
+        setattr(self, name, created)
+        return created

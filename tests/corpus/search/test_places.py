@@ -1,0 +1,178 @@
+"""Places of hits: the same positions in a search and in what is read, lines and pages, and near-duplicates."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from nearfield.corpus.collection import Collection
+from nearfield.corpus.manifest.reading_text import join_chunks
+from nearfield.corpus.search.hit import Location
+from nearfield.corpus.sources.spec import parse_source
+from nearfield.errors import InputError
+from nearfield.testing import write_tiny_model
+
+SENTENCE = "The cat sat on the mat and the dog ran to the river number {}. "
+NOTICE = "The term of notice is three months to the end of a quarter for both parties of the contract."
+MARKDOWN = "---\ntitle: Pets\n---\n\n# Cats\n\n" + SENTENCE.format(1) * 3 + "\n\n## Dogs\n\n" + SENTENCE.format(2) * 30
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_tiny_model(tmp_path_factory.mktemp("model") / "tiny")
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> Path:
+    folder = tmp_path / "files"
+    folder.mkdir()
+    texts = {
+        "long.txt": "\n\n".join(SENTENCE.format(number) * 4 for number in range(12)),
+        "odd.txt": "A\u00adcat with soft hy\u00adphens\u200b.\r\n\r\nAnd cafe\u0301 in the\u00a0town of cats.\r\n" * 8,
+        "guide.md": MARKDOWN,
+        "paged.txt": "\f".join(f"Page {number}: a cat sat there." for number in range(1, 6)),
+        "code.py": "def run(cats):\n    '''Run after cats.'''\n    return [cat for cat in cats if cat.red]\n" * 6,
+        "page.html": "<h1>Cats</h1><ul><li>A red cat on a mat</li><li>A blue dog in a world</li></ul>"
+        + "<p>Hello</p>" * 9,
+    }
+    for number in range(6):
+        goods = ("cats", "dogs", "mats", "rivers", "worlds", "cities")[number]
+        body = f"Contract number {number} is about the sale of {goods}."
+        texts[f"contract{number}.txt"] = f"{body} {SENTENCE.format(number) * 3}\n\n{NOTICE}\n\n{body} It ends here."
+    for name, text in texts.items():
+        (folder / name).write_bytes(text.encode())
+    return folder
+
+
+@pytest.fixture
+def collection(tmp_path: Path, files: Path, model: Path) -> Iterator[Collection]:
+    config = {
+        "features": {"dense": {"model": str(model)}},
+        "store": f"memory:{tmp_path}",
+        "chunks": {"tokens": 40, "overlap": 16},
+    }
+    with Collection.create("docs", config, home=tmp_path / "home") as created:
+        created.index([parse_source(str(files))])
+        yield created
+
+
+def _hits(collection: Collection, **options: Any) -> list[Any]:
+    return [hit for query in ("cat", "dog river", "notice") for hit in collection.search(query, 100, **options)]
+
+
+def test_a_hit_is_read_at_its_place(collection: Collection) -> None:
+    hits = _hits(collection)
+    assert len({hit.document for hit in hits}) > 8
+    for hit in hits:
+        assert collection.text(hit.document)[hit.start : hit.end] == hit.text
+
+
+def test_places_of_near_duplicates_are_read_too(collection: Collection) -> None:
+    places = [(place, hit) for hit in _hits(collection) for place in hit.also]
+    assert places
+    for place, hit in places:
+        read = collection.text(place.document)[place.start : place.end]
+        assert len(set(read.split()) ^ set(hit.text.split())) <= 2
+
+
+def test_chunks_without_places_are_read_at_places_that_fit(collection: Collection) -> None:
+    for info in collection.documents():
+        records = [*collection.manifest.chunks(info.id), *(d.chunk for d in collection.manifest.duplicates(info.id))]
+        bare = [replace(r, payload={k: v for k, v in r.payload.items() if k not in ("place", "gap")}) for r in records]
+        result = join_chunks(bare)
+        for record in bare:
+            start, end = result.places[record.id]
+            assert result.text[start:end] == record.text
+
+
+def test_hits_of_collections_without_places(collection: Collection) -> None:
+    rows = collection.manifest.rows("SELECT rowid, payload FROM chunks")
+    with collection.manifest.writing():
+        for row, payload in rows:
+            old = {k: v for k, v in json.loads(payload).items() if k in ("start", "end", "title", "headings", "page")}
+            collection.manifest.rows("UPDATE chunks SET payload = ? WHERE rowid = ?", (json.dumps(old), row))
+    for hit in _hits(collection, mode="bm25"):
+        assert collection.text(hit.document)[hit.start : hit.end] == hit.text
+        assert hit.last_page == hit.page
+
+
+@pytest.mark.parametrize("name", ["long.txt", "odd.txt", "guide.md", "code.py", "contract3.txt"])
+def test_lines_are_those_of_the_file(collection: Collection, files: Path, name: str) -> None:
+    lines = (files / name).read_bytes().decode().split("\n")
+    hits = [hit for hit in _hits(collection, where={"path": name}, mode="bm25") if hit.document.endswith(name)]
+    assert hits
+    for hit in hits:
+        first, last = hit.lines
+        words = "".join(letter for letter in hit.text.split("\n")[0] if letter.isascii() and letter.isalpha())
+        shown = "".join(letter for letter in "".join(lines[first - 1 : last]) if letter.isascii() and letter.isalpha())
+        assert words[:3] in shown
+        assert hit.location.describe().startswith("line")
+
+
+def test_files_that_are_no_text_have_no_lines(collection: Collection) -> None:
+    hits = _hits(collection, where={"path": "page.html"}, mode="bm25")
+    assert hits
+    assert all(hit.lines is None for hit in hits)
+
+
+def test_a_chunk_names_its_last_page(collection: Collection) -> None:
+    hits = _hits(collection, where={"path": "paged.txt"}, mode="bm25")
+    assert {hit.page for hit in hits} <= {1, 2, 3, 4, 5}
+    for hit in hits:
+        numbers = [int(part.split(":")[0]) for part in hit.text.split("Page ")[1:]]
+        assert not numbers or (hit.page <= numbers[0] and numbers[-1] == hit.last_page)
+    assert any(hit.last_page > hit.page for hit in hits)
+
+
+@pytest.mark.parametrize(
+    ("location", "text"),
+    [
+        (Location("d", 0, 9), ""),
+        (Location("d", 0, 9, 3, 3), "page 3"),
+        (Location("d", 0, 9, 3), "page 3"),
+        (Location("d", 0, 9, 3, 5), "pages 3-5"),
+        (Location("d", 0, 9, 2, 2, "slide"), "slide 2"),
+        (Location("d", 0, 9, 1, 2, "sheet"), "sheets 1-2"),
+        (Location("d", 0, 9, lines=(4, 4)), "line 4"),
+        (Location("d", 0, 9, 1, 1, "page", (4, 7)), "lines 4-7"),
+    ],
+)
+def test_places_in_words(location: Location, text: str) -> None:
+    assert location.describe() == text
+
+
+@pytest.mark.parametrize("mode", ["bm25", "dense", "auto"])
+@pytest.mark.parametrize("number", range(6))
+def test_a_filter_finds_shared_text_in_each_of_its_files(collection: Collection, mode: str, number: int) -> None:
+    name = f"contract{number}.txt"
+    hits = collection.search("term of notice", 50, where={"path": name}, mode=mode)
+    assert {hit.fields["path"] for hit in hits} == {name}
+    assert {hit.document.split("#")[1] for hit in hits} == {name}
+    assert any("three months" in hit.text for hit in hits)
+    for hit in hits:
+        assert collection.text(hit.document)[hit.start : hit.end] == hit.text
+
+
+@pytest.mark.parametrize(
+    "where",
+    [
+        {"path": {"in": ["contract1.txt", "contract2.txt"]}},
+        {"not": {"path": "contract0.txt"}},
+        {"or": [{"path": "contract5.txt"}, {"path": "long.txt"}]},
+    ],
+)
+def test_filters_with_operators_find_shared_text(collection: Collection, where: dict[str, Any]) -> None:
+    hits = collection.search("term of notice three months", 5, where=where, mode="bm25")
+    assert any("three months" in hit.text for hit in hits)
+    assert "contract0.txt" not in {hit.fields["path"] for hit in hits}
+
+
+@pytest.mark.parametrize("value", ["high", float("nan"), True])
+def test_a_minimum_score_that_is_none(collection: Collection, value: object) -> None:
+    with pytest.raises(InputError, match="min_score"):
+        collection.search("cat", min_score=value)
