@@ -267,6 +267,37 @@ IPHONE = """[31.12.23, 23:59:01] Ann: Frohes neues Jahr
 """
 
 
+def test_what_is_beside_an_export_is_not_lost(tmp_path: Path) -> None:
+    for name in ("users.json", "channels.json", "rows.json"):
+        (tmp_path / name).write_text('{"a": "no export"}')
+    assert list(items(tmp_path)) == ["channels.json", "rows.json", "users.json"]
+    files = {f"my export/{name}": json.dumps(data) for name, data in SLACK.items()}
+    (tmp_path / "x.zip").write_bytes(
+        sample_files.zip_file({**files, "my export/note.txt": "A note.", "top.txt": "Top."})
+    )
+    keys = [key for key in items(tmp_path) if key.startswith("x.zip")]
+    assert keys == [
+        f"x.zip!/{name}" for name in ("my export/general", "my export/random", "my export/note.txt", "top.txt")
+    ]
+    assert texts(tmp_path)["x.zip!/my export/general"] == GENERAL
+    with zipfile.ZipFile(tmp_path / "x.zip") as archive_file:
+        archive_file.extractall(tmp_path)
+    listed = items(tmp_path)
+    assert "my export/note.txt" in listed and "my export/general" in listed and "my export/users.json" not in listed
+
+
+FRENCH = """31/12/2023 à 23:59 - Ann: Bonne année
+01/01/2024 à 00:01 - Bob: Merci
+"""
+
+
+def test_chats_with_a_word_before_the_time(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text(FRENCH)
+    with DocumentReader() as reader:
+        document, kind = reader.read(items(tmp_path)["a.txt"])
+    assert kind == "whatsapp" and "## 2023-12-31\n\n23:59 Ann: Bonne année" in document.text
+
+
 @pytest.mark.parametrize(("data", "speaker"), [(ANDROID, "11:59 PM Ann: Happy new year!\nand a second line: yes"),
                                                (IPHONE, "23:59:01 Ann: Frohes neues Jahr")])  # fmt: skip
 def test_chats_of_whatsapp(tmp_path: Path, data: str, speaker: str) -> None:

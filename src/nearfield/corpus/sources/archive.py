@@ -75,16 +75,29 @@ class ArchiveListing:
         if "[Content_Types].xml" in members or "mimetype" in members:  # a document whose name says .zip
             yield SourceItem(key, key, lambda: _read_all(opener, self.max_bytes, key), stamp)
             return
-        if slack_export.is_export(members):
-            names = {name: str(info.CRC) for name, info in members.items()}
-
-            def read(name: str) -> bytes:
-                return _read_member(opener, members[name], f"{key}{SEPARATOR}{name}", self.max_bytes)
-
-            yield from slack_export.channel_items(f"{key}{SEPARATOR}", names, read, self.max_bytes)
-            return
+        root = slack_export.export_root(members)
+        if root is not None:
+            yield from self._channels(opener, members, key, root)
+            members = {
+                name: info
+                for name, info in members.items()
+                if not (name.startswith(root) and slack_export.is_part(name.removeprefix(root)))
+            }
         for name, info in sorted(members.items()):
             yield from self._member(opener, info, f"{key}{SEPARATOR}{name}", depth)
+
+    def _channels(
+        self, opener: Opener, members: dict[str, zipfile.ZipInfo], key: str, root: str
+    ) -> Iterator[SourceItem]:
+        """Yield the channels of a Slack export in an archive."""
+        names = {name.removeprefix(root): str(info.CRC) for name, info in members.items() if name.startswith(root)}
+
+        def read(name: str) -> bytes:
+            return _read_member(opener, members[root + name], f"{key}{SEPARATOR}{root}{name}", self.max_bytes)
+
+        for item in slack_export.channel_items(f"{key}{SEPARATOR}{root}", names, read, self.max_bytes):
+            if self.skip_reason(f"{item.key}{slack_export.SUFFIX}") is not None:
+                yield item
 
     def _member(self, opener: Opener, info: zipfile.ZipInfo, key: str, depth: int) -> Iterator[SourceItem]:
         suffix = PurePosixPath(key).suffix.lower()

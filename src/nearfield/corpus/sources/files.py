@@ -129,10 +129,20 @@ class FileSource(Source):
         if not slack_export.is_export([entry.name for entry in entries]):
             yield from entries
             return
-        prefix = f"{_printable(key)}/" if key else ""
-        for item in slack_export.channel_items(prefix, _stamps(entries), partial(_read_below, folder), self._max_bytes):
+        prefix, stamps = f"{_printable(key)}/" if key else "", _stamps(entries)
+        channels = {name.partition("/")[0] for name in stamps if "/" in name and slack_export.is_part(name)}
+        for item in slack_export.channel_items(prefix, stamps, partial(_read_below, folder), self._max_bytes):
             if not self._is_excluded(item.key) and all(patterns.match_file(item.key) for patterns in self._required):
                 yield item
+        if not channels:
+            yield from entries
+            return
+        for entry in entries:
+            if entry.name not in channels and not slack_export.is_part(entry.name):
+                yield entry
+        for name in stamps:
+            if name.partition("/")[0] in channels and not slack_export.is_part(name):
+                self._record_skipped(f"{prefix}{name}", "beside the messages of a Slack export")
 
     def _entries(self, folder: Path, key: str) -> list[os.DirEntry[str]]:
         """Return the entries of a folder, sorted so that all keys are in order."""

@@ -16,6 +16,8 @@ SUFFIX = ".slack-channel"
 _USERS = "users.json"
 #: Files that list channels, groups and direct messages.
 _CHANNEL_LISTS = ("channels.json", "groups.json", "mpims.json", "dms.json")
+#: Files about integrations and the like, which are no conversations.
+_OTHER_LISTS = ("integration_logs.json", "canvases.json", "org_users.json", "file_conversations.json")
 _DAY = re.compile(r"([^/]+)/(\d{4}-\d{2}-\d{2})\.json")
 
 #: Returns the content of a file of the export, by its path in it.
@@ -23,8 +25,24 @@ FileReader = Callable[[str], bytes]
 
 
 def is_export(names: Collection[str]) -> bool:
-    """Return whether these names of files, or of files in a folder, are those of an export."""
+    """Return whether the names of the files in a folder are those of an export."""
     return _USERS in names and any(name in names for name in _CHANNEL_LISTS)
+
+
+def export_root(names: Collection[str]) -> str | None:
+    """Return the folder of an export among files with these paths, with a slash at its end; None if there is none."""
+    for name in names:
+        root = name.removesuffix(_USERS)
+        if name == f"{root}{_USERS}" and (not root or root.endswith("/")):
+            inner = [other.removeprefix(root) for other in names if other.startswith(root)]
+            if is_export(inner) and any(is_part(other) and "/" in other for other in inner):
+                return root
+    return None
+
+
+def is_part(name: str) -> bool:
+    """Return whether a file of an export, by its path in it, is one of its lists or the messages of a day."""
+    return name in (_USERS, *_CHANNEL_LISTS, *_OTHER_LISTS) or _DAY.fullmatch(name) is not None
 
 
 def channel_items(prefix: str, stamps: Mapping[str, str], read: FileReader, max_bytes: int) -> Iterator[SourceItem]:

@@ -136,6 +136,7 @@ def _slack_text(text: str, people: Mapping[str, str]) -> str:
 
 _START = re.compile(
     r"^[\u200e\u200f\ufeff]*\[?(?P<day>\d{1,4}[./-]\d{1,2}[./-]\d{1,4}),?[ \u00a0]"
+    r"(?:(?:à|at|um|om|alle|a las|às|kl\.?)[ \u00a0])?"
     r"(?P<time>\d{1,2}[:.]\d{2}(?:[:.]\d{2})?(?:[ \u00a0\u202f]?[AaPp]\.?[ \u00a0]?[Mm]\.?)?)"
     r"(?:\][ \u00a0]|[ \u00a0]-[ \u00a0])"
     r"(?P<rest>.*)$"
