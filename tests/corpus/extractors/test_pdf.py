@@ -134,6 +134,32 @@ def test_values_of_forms_are_no_headings() -> None:
     assert headings(extract(drawn_pdf(draw))) == []
 
 
+def test_dynamic_forms_have_their_texts_and_values() -> None:
+    template = """<template xmlns="http://www.xfa.org/schema/xfa-template/3.3/"><subform name="form1">
+    <pageSet><draw><value><text>Page</text></value></draw></pageSet>
+    <draw><value><text>Request for a ship</text></value></draw>
+    <subform><field name="who"><caption><value><text>Captain:</text></value></caption></field>
+    <field name="port"><caption><value><text>Port</text></value></caption><value><text>Bergen</text></value></field>
+    <field name="none"><caption><value><text>Remarks</text></value></caption></field>
+    <field name="x" presence="hidden"><value><text>never shown</text></value></field></subform></subform></template>"""
+    values = """<xfa:datasets xmlns:xfa="http://www.xfa.org/schema/xfa-data/1.0/"><xfa:data><form1>
+    <who>Grace Hopper</who><crew>twelve</crew></form1></xfa:data></xfa:datasets>"""
+    form = "/NeedsRendering true/AcroForm<</Fields[]/XFA[(template) 6 0 R (datasets) 7 0 R]>>"
+    content = "BT /F1 12 Tf 60 700 Td (Please wait.) Tj ET"
+    document = extract(one_page(content, annotations=[stream(template), stream(values)], form=form))
+    assert lines(document) == [
+        "Please wait.",
+        "Request for a ship",
+        "Captain: Grace Hopper",
+        "Port: Bergen",
+        "Remarks",
+        "crew: twelve",
+    ]
+    assert [loss.reason for loss in document.losses] == [
+        "the pages of a dynamic form (XFA), of which texts and values are read"
+    ]
+
+
 # -- notes -----------------------------------------------------------------------------------------------------------
 
 

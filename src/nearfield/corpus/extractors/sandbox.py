@@ -82,7 +82,7 @@ class ExtractorSandbox:
                 )
                 return msgspec.json.decode(target.read_bytes(), type=Document)
             except OSError as error:
-                raise InputError(f"{name}: cannot be read ({error}).") from error
+                raise InputError(f"{name}: cannot be read ({error.strerror or error}).") from error
             finally:
                 source.unlink(missing_ok=True)
                 target.unlink(missing_ok=True)

@@ -101,7 +101,7 @@ def _reply(job: ExtractionJob, send_page: Callable[[], None]) -> ExtractionReply
         return ExtractionReply(type(error).__name__, str(error), error.param if isinstance(error, InputError) else None)
     except Exception as error:  # noqa: BLE001 - the parent raises it
         kind = next((base for base in (MemoryError, OSError) if isinstance(error, base)), type(error))
-        return ExtractionReply(kind.__name__, str(error))
+        return ExtractionReply(kind.__name__, str(getattr(error, "strerror", None) or error))
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
     return ExtractionReply()

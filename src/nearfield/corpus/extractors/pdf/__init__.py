@@ -20,7 +20,6 @@ from nearfield.corpus.extractors.pdf.layout import PdfLine, PdfTable, lay_out
 from nearfield.corpus.extractors.pdf.pages import (
     PdfPage,
     attachments,
-    has_dynamic_form,
     metadata,
     open_pdf,
     page_numbers,
@@ -36,10 +35,13 @@ from nearfield.corpus.extractors.pdf.paragraphs import (
     usual_style,
 )
 from nearfield.corpus.extractors.pdf.recognition import recognise_pages, recognition_losses, with_recognised
+from nearfield.corpus.extractors.pdf.xfa import has_dynamic_form, read_form
+from nearfield.corpus.word_count import count_words
 from nearfield.errors import InputError
 
 _FILE_NAME = re.compile(r"\.\w{2,5}$|^(untitled|microsoft \w+ - )", re.IGNORECASE)
 _OCR = "install nearfield[ocr] and set ocr = true in the collection's definition"
+_PRINT = "To keep the layout of the form, print it into a new PDF with one of Adobe's programs."
 
 
 class PdfExtractor(Extractor):
@@ -53,13 +55,16 @@ class PdfExtractor(Extractor):
         with closing(open_pdf(data, name)) as file:
             properties = metadata(file)
             losses = [*_file_losses(attachments(file), has_dynamic_form(file))]
+            form = read_form(file) if has_dynamic_form(file) else []
             pages = list(read_pages(file))
             recognised = recognise_pages(file, pages, self.options, self.on_page, name)
         pages = with_recognised(pages, recognised)
-        _require_text(pages, name, recognised)
+        if not form:
+            _require_text(pages, name, recognised)
         builder = build(pages, properties["Author"], recognised)
+        builder.add("\n".join(form), page=1)
         builder.losses += [*_page_losses(pages), *recognition_losses(pages, recognised), *losses]
-        builder.visible_words = sum(page.words for page in pages)
+        builder.visible_words = sum(page.words for page in pages) + sum(map(count_words, form))
         title = "" if _FILE_NAME.search(properties["Title"]) else properties["Title"]
         meta = {"author": properties["Author"]} if properties["Author"] else {}
         return builder.document("prose", title or builder.first_heading(), meta)
@@ -177,7 +182,7 @@ def _file_losses(attached: int, dynamic: bool) -> Iterator[Loss]:
         reason = "1 attached file" if attached == 1 else f"{attached} attached files"
         yield Loss(reason, advice="Save attached files beside the PDF, so that they are indexed too.")
     if dynamic:
-        yield Loss("a form in XFA, which only Adobe's programs show", advice="Print the form into a new PDF.")
+        yield Loss("the pages of a dynamic form (XFA), of which texts and values are read", advice=_PRINT)
 
 
 def _pages(count: int) -> str:

@@ -179,13 +179,6 @@ def attachments(file: Any) -> int:
     return max(0, int(raw.FPDFDoc_GetAttachmentCount(file)))
 
 
-def has_dynamic_form(file: Any) -> bool:
-    """Return whether its pages are a form in XFA, which only Adobe's programs show."""
-    from pypdfium2 import raw
-
-    return bool(file.get_formtype() == raw.FORMTYPE_XFA_FULL)
-
-
 def page_numbers(pages: Sequence[PdfPage]) -> tuple[int, ...]:
     """Return the numbers of pages."""
     return tuple(page.number for page in pages)
