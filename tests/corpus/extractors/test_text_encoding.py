@@ -63,6 +63,12 @@ def test_texts_of_many_languages(language: str, encoding: str) -> None:
     assert decoded.text == TEXTS[language]
 
 
+@pytest.mark.parametrize("encoding", ["cp1251", "cp866", "iso8859_5"])
+def test_capitals_alone(encoding: str) -> None:
+    text = "ДОГОВОР ПОСТАВКИ ТОВАРОВ И УСЛУГ"
+    assert decode_text(text.encode(encoding), "a.txt").text == text
+
+
 def extract(data: bytes) -> Document:
     document: Document = REGISTRY.load("text")().extract(data, "a.txt")
     return document

@@ -54,6 +54,8 @@ _USUAL = re.compile(
 _SINGLE_LETTERS = frozenset("àáâèéìóòôåöøőÀÁÈÉÓ")
 _PUNCTUATION = frozenset("«»„“”‚‘’‹›–—…·•€£§°©®™¿¡ªº½¼¾²³×±µ\xa0\xad¨†´№")
 _ASCII_WORD = re.compile(rb"(?<![\x80-\xff\w])[a-z]+(?![\x80-\xff\w])")
+#: More consonants in a row than words have, of Cyrillic and Greek.
+_CONSONANTS = re.compile("[бвгджзйклмнпрстфхцчшщ]{5,}|[βγδζθκλμνξπρσςτφχψ]{5,}", re.IGNORECASE)
 _ESCAPES = (
     (re.compile(rb"\x1b\$[@B]|\x1b\([IJ]"), "iso2022_jp_ext"),
     (re.compile(rb"\x1b\$\)C"), "iso2022_kr"),
@@ -157,6 +159,7 @@ def _readings(sample: bytes) -> Iterator[_Reading]:
                 enough = len(scores) >= (1 if language.words else _MIN_LETTERS)
                 if enough and (encoding in _SYMBOLS_ALONE or re.search(r"[^\W\d_a-zA-Z]", text)):
                     total = sum(scores) - _RARE.get(encoding, 0.0)
+                    total += 0.0 if language.words else _MISPLACED * len(_CONSONANTS.findall(text))
                     yield _Reading(encoding, total + bonus, total / len(scores), text)
     yield from _multibyte_readings(sample)
 
@@ -165,7 +168,7 @@ def _readings(sample: bytes) -> Iterator[_Reading]:
 def _weights(letters: str) -> dict[str, float]:
     """Return the scores of letters by their rank; capitals are rarer."""
     scores = {letter: -1.2 - 0.09 * rank for rank, letter in enumerate(letters)}
-    return {**{letter.upper(): score - 1.0 for letter, score in scores.items() if len(letter.upper()) == 1}, **scores}
+    return {**{letter.upper(): score - 0.4 for letter, score in scores.items() if len(letter.upper()) == 1}, **scores}
 
 
 def _letter_scores(text: str, language: LanguageProfile) -> list[float]:
