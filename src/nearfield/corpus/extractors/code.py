@@ -34,7 +34,7 @@ LANGUAGES = {
         "ini": ".ini .cfg .conf .properties",
         "java": ".java",
         "javascript": ".js .mjs .cjs .jsx",
-        "json": ".json .json5",
+        "json": ".json5 .jsonc",
         "julia": ".jl",
         "kotlin": ".kt .kts",
         "lua": ".lua",
@@ -57,7 +57,7 @@ LANGUAGES = {
         "tsx": ".tsx",
         "typescript": ".ts .mts .cts",
         "vue": ".vue .svelte",
-        "xml": ".xml .xsd .xsl .xslt",
+        "xml": ".xsd .xsl .xslt",
         "yaml": ".yaml .yml",
         "zig": ".zig",
     }.items()

@@ -11,7 +11,7 @@ from nearfield.corpus.extractors.text_encoding import decode
 
 _LINE = re.compile(r"([^\r\n]*)(?:\r\n?|\n|\Z)")
 #: Suffixes, and whole names without one.
-_SUFFIXES = ".txt .text .log .rst .adoc .asciidoc .org .tex .srt .vtt .me .1st"
+_SUFFIXES = ".txt .text .log .me .1st"
 _NAMES = "readme license licence copying copyright authors contributors maintainers changelog changes history news"
 _MORE = "notice install todo version acknowledgements thanks faq"
 
