@@ -161,6 +161,19 @@ SAMPLES: dict[str, tuple[str, bytes]] = {
         b'{"channel": "a", "lists": {}, "days": [[{"ts": "1709287200.0", "user": "U1", "text": "A message."}]]}',
     ),
     "whatsapp": ("chat.txt", b"31.12.23, 23:59 - Ann: Happy new year\n01.01.24, 00:01 - Bob: Thanks\n"),
+    "rst": (
+        "a.rst",
+        b"Head\n====\n\n.. note::\n\n   Text.\n\n* one\n* two\n\n===  ===\na    b\n===  ===\n1    2\n===  ===\n",
+    ),
+    "org": ("a.org", b"* Head\n:A:\n:END:\nText.\n- one\n| a | b |\n#+BEGIN_SRC sh\nls\n#+END_SRC\n"),
+    "asciidoc": ("a.adoc", b"= Head\n:toc:\n\nText.\n\n* one\n\n|===\n|a |b\n|===\n\n----\nls\n----\n"),
+    "latex": ("a.tex", rb"\section{Head} Text \emph{two}. \begin{itemize}\item one\end{itemize} $x^2$"),
+    "subtitles": (
+        "a.srt",
+        b"1\n00:00:01,000 --> 00:00:02,000\n<i>Text.</i>\n\n2\n00:00:03,000 --> 00:00:04,000\nEnd.\n",
+    ),
+    "json": ("a.json", b'{"title": "Head", "list": [{"a": "Text.", "b": 1.5}], "more": [1, 2], "none": null}'),
+    "xml": ("a.xml", b"<book><title>Head</title><p>Text <b>two</b>.</p><row><a>1</a><b>2</b></row></book>"),
     "calendar": ("a.ics", sample_files.CALENDAR.encode()),
     "contacts": ("a.vcf", sample_files.CONTACTS.encode()),
 }

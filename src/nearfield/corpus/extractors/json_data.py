@@ -59,8 +59,8 @@ def _document(value: Any) -> Document:
 
 
 def _add(builder: DocumentBuilder, text: str) -> None:
-    longest = max(map(len, text.split("\n")))
-    kind: BlockKind = "paragraph" if longest > _LONG_TEXT else "table"
+    max_length = max(map(len, text.split("\n")))
+    kind: BlockKind = "paragraph" if max_length > _LONG_TEXT else "table"
     builder.add(text.rstrip(), kind)
 
 
