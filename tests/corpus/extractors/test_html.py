@@ -85,6 +85,10 @@ def inner_blocks(inner: str) -> list[tuple[str, str]]:
             [("heading", "Start"), ("heading", "Next")],
         ),
         (
+            "<div><button>May I bring a dog?</button><div>Yes.</div></div>",
+            [("paragraph", "May I bring a dog?"), ("paragraph", "Yes.")],
+        ),
+        (
             "<noscript>Opening hours are shown on the door.</noscript>",
             [("paragraph", "Opening hours are shown on the door.")],
         ),

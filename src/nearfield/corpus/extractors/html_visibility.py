@@ -27,12 +27,15 @@ _ANCHOR_CLASSES = frozenset(
 )
 _TAB_CLASSES = re.compile(r"tab|collaps|accordion|panel|expand|toggle|fold|slide", re.IGNORECASE)
 _NOT_DISPLAYED = re.compile(r"display\s*:\s*none|visibility\s*:\s*hidden", re.IGNORECASE)
+#: Words of a button's text that are content.
+_MIN_SENTENCE = 4
 _LINE_NUMBERS = frozenset(("linenos", "lineno", "line-numbers-rows", "hljs-ln-numbers", "blob-num", "gutter"))
 
 
 def visible_events(events: Iterable[Event]) -> Iterator[Event]:
     """Yield the events of elements that have content and that a reader sees."""
     skipped: list[str] = []
+    button: list[str] = []
     headings = 0
     for event in events:
         kind, tag, attributes = event
@@ -44,9 +47,22 @@ def visible_events(events: Iterable[Event]) -> Iterator[Event]:
             headings -= headings > 0 and (tag in HEADINGS or tag in ("summary", "dt"))
             if tag in skipped:
                 del skipped[len(skipped) - 1 - skipped[::-1].index(tag) :]
+                if tag == "button" and not skipped:
+                    yield from _button_events("".join(button))
+                    button.clear()
                 continue
+        elif skipped == ["button"] or (skipped[:1] == ["button"] and _HIDDEN.isdisjoint(skipped)):
+            button.append(tag)
         if not skipped:
             yield event
+
+
+def _button_events(text: str) -> Iterator[Event]:
+    """Yield the text of a button that is a sentence, such as a question; most are names of what they do."""
+    if len(text.split()) >= _MIN_SENTENCE:
+        yield "start", "div", {}
+        yield "text", text, {}
+        yield "end", "div", {}
 
 
 def _is_mark(tag: str, attributes: Mapping[str, str], *, in_heading: bool) -> bool:
