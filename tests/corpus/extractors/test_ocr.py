@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from nearfield.corpus.document import Document
-from nearfield.corpus.extractors import ocr, picture
+from nearfield.corpus.extractors import REGISTRY, ocr, picture
 from nearfield.corpus.extractors.document_builder import DocumentBuilder
 from nearfield.corpus.extractors.ocr import engine, page_reader
 from nearfield.corpus.extractors.ocr.cache import OcrCache
@@ -507,3 +507,25 @@ def _merged(files: list[bytes]) -> bytes:
     file = io.BytesIO()
     target.save(file)
     return file.getvalue()
+
+
+@pytest.mark.slow
+def test_attached_pictures_and_scans_of_a_mail_are_read() -> None:
+    from email.message import EmailMessage
+
+    mail = EmailMessage()
+    mail["Subject"] = "The receipt"
+    mail.set_content("Please find the receipt attached.")
+    picture_ = scans.encode(scans.page("A receipt for 12.50 euros.", 28))
+    mail.add_attachment(picture_, maintype="image", subtype="png", filename="receipt.png")
+    scan = scans.pdf([scans.page("A scanned page.", 30)])
+    mail.add_attachment(scan, maintype="application", subtype="pdf", filename="scan.pdf")
+    extractor = REGISTRY.load("eml")()
+    assert [loss.reason.split(" (")[0] for loss in extractor.extract(mail.as_bytes(), "a.eml").losses] == [
+        "the attachment receipt.png",
+        "the attachment scan.pdf",
+    ]
+    extractor.options = ON
+    document = extractor.extract(mail.as_bytes(), "a.eml")
+    assert "A receipt for 12.50 euros." in document.text and "A scanned page." in document.text
+    assert not document.losses and uses_ocr(mail.as_bytes(), "a.eml")
