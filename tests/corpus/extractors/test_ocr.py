@@ -366,7 +366,7 @@ def test_large_pictures_are_scaled_down(monkeypatch: pytest.MonkeyPatch) -> None
     engine.recognise(np.zeros((20_000, 1000, 3), np.uint8))
     assert shapes[0][:2] == (1778, 3200) and min(shapes[1][:2]) >= 256
     assert len(shapes) > 5 and all(max(shape) <= 3200 and max(shape[:2]) <= 4 * min(shape[:2]) for shape in shapes)
-    big = picture._upright(_opened(scans.blank((14_000, 7000))))
+    big = picture._upright(_opened(scans.blank((12_000, 7000))))
     assert max(big.size) <= 7000
 
 

@@ -29,7 +29,7 @@ _SMALL_SIDE, _BORDER = 256, 32
 _MAX_SHAPE = 3
 #: Difference of a pixel from the ground from which it is ink, height in pixels of what may be a line, and the number of
 #: places of ink outside all lines that are looked at again.
-_INK, _MIN_LINE, _MAX_LINE, _MAX_REGIONS = 60, 7, 80, 12
+_INK, _MIN_LINE, _MAX_LINE, _MAX_REGIONS = 60, 7, 80, 6
 #: Angle of a page in radians up to which its boxes are levelled.
 _MAX_TILT = 0.35
 #: Minimum pixels of the shorter side of a line.
@@ -87,7 +87,7 @@ def recognise(pixels: Array) -> list[OcrLine]:
     lines: list[OcrLine] = []
     offset = 0.0
     for strip in _strips(pixels):
-        pixels = _fit(_with_border(strip), RECOGNITION_SIDE)
+        pixels = _fit(_with_border(strip)[0], RECOGNITION_SIDE)
         lines += (replace(line, top=line.top + offset, bottom=line.bottom + offset) for line in _recognise(pixels))
         offset += pixels.shape[0]
     return lines
@@ -172,8 +172,8 @@ def _detect_all(pixels: Array) -> Array:
     boxes = _detect(pixels)
     parts = [boxes]
     for top, bottom, left, right in _uncovered(pixels, boxes):
-        part = np.ascontiguousarray(pixels[top:bottom, left:right])
-        parts.append(_detect(part) + np.array([left, top], np.float32))
+        part, (down, across) = _with_border(np.ascontiguousarray(pixels[top:bottom, left:right]))
+        parts.append(_detect(part) + np.array([left - across, top - down], np.float32))
     return _without_doubles(np.concatenate(parts), len(boxes))
 
 
@@ -291,18 +291,21 @@ def _strips(pixels: Array) -> Iterator[Array]:
     yield pixels
 
 
-def _with_border(pixels: Array) -> Array:
-    """Return a small or narrow picture on a ground of the colour of its edge: letters at an edge are missed."""
+def _with_border(pixels: Array) -> tuple[Array, tuple[int, int]]:
+    """Return a small or narrow picture on a ground of the colour of its edge, and the height and width of the border.
+
+    Letters at an edge are missed, and the detection enlarges the shorter side, which is costly for a narrow picture.
+    """
     import cv2
 
     height, width = pixels.shape[:2]
     side = max(_SMALL_SIDE, max(height, width) // _MAX_SHAPE)
     if min(height, width) >= side:
-        return pixels
+        return pixels, (0, 0)
     edge = np.concatenate([pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]])
     colour = [float(value) for value in np.median(edge, axis=0)]
     down, across = (max(_BORDER, (side - length + 1) // 2) for length in (height, width))
-    return cv2.copyMakeBorder(pixels, down, down, across, across, cv2.BORDER_CONSTANT, value=colour)
+    return cv2.copyMakeBorder(pixels, down, down, across, across, cv2.BORDER_CONSTANT, value=colour), (down, across)
 
 
 def _fit(pixels: Array, side: int) -> Array:
