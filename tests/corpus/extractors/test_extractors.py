@@ -11,6 +11,7 @@ import sys
 import textwrap
 import zipfile
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -747,7 +748,7 @@ def test_modules_in_the_current_folder_are_not_imported(tmp_path: Path, monkeypa
 def test_large_texts_are_read_apart(reader: DocumentReader, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("nearfield.corpus.extractors.reader._IN_PROCESS", 10)
     document, kind = reader.document(MARKDOWN.encode(), "a.md")
-    assert kind == "markdown" and document == extract("a.md", MARKDOWN.encode())
+    assert kind == "markdown" and replace(document, has_lines=False) == extract("a.md", MARKDOWN.encode())
 
 
 def test_a_script_without_guard_runs_once(tmp_path: Path) -> None:
