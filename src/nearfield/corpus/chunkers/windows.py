@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from nearfield.corpus.document import Block, Document
 
 #: Characters of a window, and the length from which a document is split into windows.
-WINDOW, LONG = 2**20, 2**22
+WINDOW, LONG = 2**18, 2**22
 
 
 @dataclass(frozen=True)
