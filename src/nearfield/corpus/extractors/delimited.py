@@ -17,10 +17,12 @@ from nearfield.corpus.extractors.document_builder import DocumentBuilder
 from nearfield.corpus.extractors.text_encoding import decode
 from nearfield.corpus.word_count import count_words
 from nearfield.errors import InputError
-from nearfield.fileio.csv_records import CsvRecords, OpenQuoteError, detect_delimiter
+from nearfield.fileio.csv_records import DELIMITERS, CsvRecords, OpenQuoteError, detect_delimiter
 from nearfield.fileio.tabular import MAX_ROW_BYTES
 
 _NUMBER = re.compile(r"[\s\d.,:;%€$£+/()-]+")
+#: Characters and lines that show the delimiter.
+_SAMPLE, _SAMPLE_LINES = 2**16, 50
 #: Rows whose first lines an error names.
 _MAX_NAMED = 5
 
@@ -38,8 +40,7 @@ class DelimitedExtractor(Extractor):
         """Return a block for each row, in which each cell follows the name of its column."""
         text = decode(data, name)
         usual = "," if name.lower().endswith(".csv") else "\t"
-        start = next((line for line in text.splitlines() if line.strip()), "")
-        delimiter = detect_delimiter(start, usual)
+        delimiter, is_wide = _delimiter(text, usual)
         builder = _RowBuilder(name)
         csv.field_size_limit(MAX_ROW_BYTES)
         lines = io.StringIO(text, newline="")
@@ -49,6 +50,9 @@ class DelimitedExtractor(Extractor):
                 builder.fail(first)
                 cells = cells.cells if isinstance(cells, OpenQuoteError) else ()
             if not any(cell.strip() for cell in cells) or (header is None and _is_hint(cells)):
+                continue
+            if header is None and is_wide and sum(bool(cell.strip()) for cell in cells) == 1:
+                builder.add("".join(cells).strip())  # a title before the table
                 continue
             if header is None:
                 header = column_names(cells)
@@ -119,6 +123,14 @@ class _RowBuilder(DocumentBuilder):
         if text is not None:
             self.visible_words = count_words(text) - self.names + self._words
         return self.document("table", _title(self._name))
+
+
+def _delimiter(text: str, usual: str) -> tuple[str, bool]:
+    """Return the delimiter, by the first line that has one, and whether several lines have it."""
+    lines = [line for line in text[:_SAMPLE].splitlines() if line.strip()][:_SAMPLE_LINES]
+    first = next((line for line in lines if any(sign in line for sign in DELIMITERS)), "")
+    delimiter = detect_delimiter(first, usual)
+    return delimiter, sum(delimiter in line for line in lines) > 1
 
 
 def column_names(cells: Sequence[str]) -> list[str]:
