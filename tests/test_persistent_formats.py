@@ -194,12 +194,20 @@ def papers(take: Take, model: Callable[[str], Any]) -> Iterator[Collection]:
 
 
 def _same_documents(collection: Collection, recorded: list[dict[str, Any]]) -> None:
-    """Compare documents. Texts of documents that were indexed again also have the headings that no chunk has."""
+    """Compare documents.
+
+    Texts of documents that were indexed again also have the headings that no chunk has, and documents that lose words in
+    tiny chunks are partial, for which version 0.1 had no state.
+    """
     current = _documents(collection)
     for mine, theirs in zip(current, recorded, strict=True):
         words = iter(mine["text"].split())
         assert all(word in words for word in theirs["text"].split())
         mine["text"] = theirs["text"]
+        if mine["state"] == "partial":
+            reasons = [loss.reason for loss in collection.document(mine["id"]).losses]
+            assert all("too short to be searched" in reason for reason in reasons)
+            mine["state"] = "done"
     _same(current, recorded)
 
 
@@ -266,7 +274,8 @@ def test_a_collection_is_whole(papers: Collection) -> None:
 @of_linux
 def test_indexing_again_embeds_nothing(papers: Collection, encoded: list[str]) -> None:
     report = papers.index()
-    assert (report.unchanged, report.new, report.changed, report.removed, report.embedded) == (11, 0, 0, 0, 0)
+    assert (report.unchanged, report.new, report.changed, report.removed, report.embedded) == (10, 0, 0, 0, 0)
+    assert report.failed == 1, "a failed document is reported until it changes"
     assert encoded == []
     _same(_documents(papers), PAPERS["documents"])
 
@@ -275,7 +284,7 @@ def test_indexing_again_embeds_nothing(papers: Collection, encoded: list[str]) -
 def test_only_what_changes_is_embedded(papers: Collection, encoded: list[str]) -> None:
     (Path("files") / "world.html").write_text("<p>An owl, a crow and a wren.</p>", encoding="utf-8")
     report = papers.index()
-    assert (report.changed, report.unchanged) == (1, 10)
+    assert (report.changed, report.unchanged, report.failed) == (1, 9, 1)
     assert encoded
     assert all("owl" in text or "wren" in text for text in encoded)
     encoded.clear()

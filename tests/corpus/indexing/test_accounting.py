@@ -72,7 +72,14 @@ def extract_as(change: Callable[[Document], Document], monkeypatch: pytest.Monke
             Document("x", visible_words=100, losses=(Loss("1 chart", words=1),)), WordCount(100), 0.99, True, id="chart"
         ),
         pytest.param(Document("x", losses=(SCANNED,)), WordCount(100), 1.0, True, id="pages-without-text"),
-        pytest.param(Document("x", losses=(Loss("1 logo"),)), WordCount(100), 1.0, False, id="nothing-that-counts"),
+        pytest.param(Document("x", losses=(Loss("2 attachments"),)), WordCount(100), 1.0, True, id="unknown-words"),
+        pytest.param(
+            Document("x", losses=(Loss("1 picture without a description", pages=(1,)),)),
+            WordCount(100),
+            1.0,
+            False,
+            id="pictures",
+        ),
     ],
 )
 def test_share_and_state(document: Document, words: WordCount, share: float, partial: bool) -> None:
@@ -120,6 +127,18 @@ def test_a_partial_document_is_listed_with_what_is_missing(
     assert collection.info()["states"] == {"partial": 1}
     again = collection.index()
     assert (again.unchanged, again.partial) == (1, 1), "it stays partial, and is reported again"
+
+
+def test_pictures_are_counted_in_the_report(
+    collection: Collection, files: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    extract_as(lambda document: replace(document, losses=(Loss("2 pictures without a description"),)), monkeypatch)
+    (files / "cat.txt").write_text(CAT, encoding="utf-8")
+    report = collection.index([parse_source(str(files))])
+    assert (report.partial, report.with_pictures) == (0, 1)
+    assert "1 document has pictures without a description" in report.to_text()
+    assert collection.documents(state="done")[0].losses[0].reason == "2 pictures without a description"
+    assert collection.index().with_pictures == 1
 
 
 def test_a_complete_document_is_done(collection: Collection, files: Path) -> None:

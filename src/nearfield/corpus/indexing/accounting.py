@@ -9,6 +9,8 @@ from nearfield.corpus.manifest.records import DocumentRecord, kept_share
 
 #: A document with less than this share of its visible words is partial.
 MIN_SHARE = 0.95
+#: The reason of a loss of pictures. They may be decoration: without other losses, the document is not partial.
+_PICTURES = "without a description"
 
 
 @dataclass
@@ -47,7 +49,7 @@ def account(record: DocumentRecord, document: Document, words: WordCount, *, has
         losses += [] if losses else [Loss("anything: no words were recognised in it")]
     elif is_short:
         losses += _unexplained(visible - declared - words.text, words)
-    partial = is_short or not has_chunks or any(loss.words or loss.pages for loss in document.losses)
+    partial = is_short or not has_chunks or any(loss.words or _PICTURES not in loss.reason for loss in losses)
     return replace(record, visible_words=visible, kept_words=words.searchable, losses=tuple(losses), partial=partial)
 
 

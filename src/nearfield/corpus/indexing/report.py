@@ -54,6 +54,8 @@ class IndexReport:
     completed: int = 0
     failed: int = 0
     partial: int = 0
+    #: Complete documents with pictures that have no description.
+    with_pictures: int = 0
     chunks: int = 0
     embedded: int = 0
     reused: int = 0
@@ -100,8 +102,7 @@ class IndexReport:
             self.fail(record.id, record.error)
             return
         self.unchanged += 1
-        if record.partial:
-            self.add_partial(record)
+        self.add_account(record)
 
     def add_listing(self, source: Source, listed: int) -> None:
         """Record what a source skipped, and whether it listed any documents."""
@@ -110,8 +111,11 @@ class IndexReport:
         if not listed and source.whole and source.kind not in ("put", "stdin"):
             self.empty_sources.append(source.name)
 
-    def add_partial(self, record: DocumentRecord) -> None:
-        """Count a document that lacks a part of its text."""
+    def add_account(self, record: DocumentRecord) -> None:
+        """Count a document if it lacks a part of its text, or descriptions of its pictures."""
+        if not record.partial:
+            self.with_pictures += bool(record.losses)
+            return
         self.partial += 1
         if len(self.partial_documents) < _MAX_NAMED:
             share = kept_share(record.visible_words, record.kept_words)
@@ -143,13 +147,20 @@ class IndexReport:
         if self.boilerplate or self.dry_run:
             shown = self.dropped_lines[:_MAX_PRINTED_LINES]
             lines += [f"    repeated in {share:.0%}: {line[:90]}" for line, share in shown]
-        lines += self._problems()
+        lines += [*self._problems(), *self._pictures()]
         if self.skipped:
             lines.append(f"  not read: {_count(self.skipped, 'file')}")
             reasons = sorted(self.skipped_reasons.items(), key=lambda entry: (-entry[1], entry[0]))
             lines += [f"    {describe_skipped(reason, count)}" for reason, count in reasons[:_MAX_PRINTED]]
             lines += ["    ..."] if len(reasons) > _MAX_PRINTED else []
         return "\n".join(lines)
+
+    def _pictures(self) -> list[str]:
+        if not self.with_pictures:
+            return []
+        verb = "has" if self.with_pictures == 1 else "have"
+        command = f"nearfield collections documents {self.collection}"
+        return [f"  {_count(self.with_pictures, 'document')} {verb} pictures without a description: {command}"]
 
     def problems(self) -> str:
         """Return what the user should look at, as lines for a terminal; empty if there is nothing."""

@@ -87,8 +87,8 @@ class WriteStage:
         report = self._context.report
         if task.error:
             report.fail(task.document.id, task.error)
-        elif task.is_last and task.document.partial and task.document.state != "stale":
-            report.add_partial(task.document)
+        elif task.is_last and task.document.state != "stale":
+            report.add_account(task.document)
         report.chunks += len(task.chunks)
         report.embedded += task.embedded
         report.reused += task.reused
