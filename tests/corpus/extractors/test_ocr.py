@@ -166,6 +166,16 @@ def test_what_is_hard_to_read_is_declared(pages: OcrPageReader) -> None:
 
 
 @pytest.mark.slow
+def test_lines_that_are_not_even_detected_are_declared(pages: OcrPageReader) -> None:
+    page = pages.read(scans.blurred(scans.page(TEXT, 22), 4))
+    assert share(TEXT, page.text) < 0.5 and page.hard + page.unread + page.foreign >= 3
+    chart = scans.blank()
+    for row in range(6):  # bars may be declared as lines, but are no text
+        chart.paste((60, 90, 160), (200, 200 + row * 100, 400 + row * 120, 240 + row * 100))
+    assert not pages.read(chart).paragraphs
+
+
+@pytest.mark.slow
 def test_nothing_is_downloaded(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: Any) -> None:
         raise AssertionError("OCR used the network")

@@ -30,6 +30,11 @@ _MAX_SHAPE = 3
 #: Difference of a pixel from the ground from which it is ink, height in pixels of what may be a line, and the number of
 #: places of ink outside all lines that are looked at again.
 _INK, _MIN_LINE, _MAX_LINE, _MAX_REGIONS = 60, 7, 80, 6
+#: Width relative to the height from which ink without a box is an unseen line, its maximum share of ink (that of bars
+#: and rules is higher), and the score of such lines.
+_LINE_SHAPE, _MAX_DENSITY, _UNSEEN_SCORE = 5.0, 0.7, 0.4
+#: Share of ink from which a box without letters is a drawing.
+_SOLID = 0.5
 #: Angle of a page in radians up to which its boxes are levelled.
 _MAX_TILT = 0.35
 #: Minimum pixels of the shorter side of a line.
@@ -71,6 +76,8 @@ class OcrLine:
         """
         letters = sum(2 if ord(letter) > _FIRST_WIDE else 1 for letter in self.text if not letter.isspace())
         greek = sum("\u0370" <= letter <= "\u03ff" for letter in self.text)
+        if self.score <= _UNSEEN_SCORE:
+            return False
         return self.shape > _MAX_CHARACTER_SHAPE * max(letters, 1) or greek * 2 > max(letters, _MIN_GREEK)
 
     @property
@@ -95,15 +102,17 @@ def recognise(pixels: Array) -> list[OcrLine]:
 
 def _recognise(pixels: Array) -> list[OcrLine]:
     small = _fit(pixels, DETECTION_SIDE)
-    boxes = _detect_all(small) * np.float32(pixels.shape[0] / small.shape[0])
+    boxes = _detect_all(small)
+    unseen = _unseen_lines(small, boxes)
+    boxes = boxes * np.float32(pixels.shape[0] / small.shape[0])
     boxes = boxes[np.ptp(boxes, axis=1).min(axis=1) >= _MIN_SIDE] if len(boxes) else boxes
     if not len(boxes):
-        return []
+        return unseen
     pixels, boxes = _upright(pixels, boxes)
     lines = _read(pixels, boxes)
     if _mean_score(lines) < _DOUBTFUL_SCORE:  # perhaps the page is upside down after all
         lines = max(lines, _read(*_turned_over(pixels, boxes)), key=_mean_score)
-    return lines
+    return [*lines, *unseen]
 
 
 def _read(pixels: Array, boxes: Array) -> list[OcrLine]:
@@ -116,10 +125,18 @@ def _read(pixels: Array, boxes: Array) -> list[OcrLine]:
             crops[number] = crops[number][::-1, ::-1] if is_flipped else crops[number]
     result = _engine().recognize_txt([np.ascontiguousarray(crop) for crop in crops])
     lines = []
-    for box, text, score in zip(_levelled(boxes), result.txts, result.scores, strict=True):
+    ground = float(np.median(pixels))
+    for box, crop, text, score in zip(_levelled(boxes), crops, result.txts, result.scores, strict=True):
+        if sum(map(str.isalnum, text)) < 2 and _is_solid(crop, ground):
+            continue
         (left, top), (right, bottom) = box.min(axis=0), box.max(axis=0)
         lines.append(OcrLine(text.strip(), float(score), float(left), float(top), float(right), float(bottom)))
     return lines
+
+
+def _is_solid(crop: Array, ground: float) -> bool:
+    """Return whether a box is filled, as a bar of a chart is, and not with letters."""
+    return float((np.abs(crop.mean(axis=2) - ground) > _INK).mean()) > _SOLID
 
 
 def _mean_score(lines: Sequence[OcrLine]) -> float:
@@ -190,21 +207,39 @@ def _without_doubles(boxes: Array, count: int) -> Array:
 
 def _uncovered(pixels: Array, boxes: Array) -> Iterator[tuple[int, int, int, int]]:
     """Yield the places of ink that may be a line of text and is in no box: top, bottom, left, right."""
+    regions, _ = _ink_regions(pixels, boxes)
+    for left, top, width, height, _ in sorted(regions, key=lambda region: -region[4])[:_MAX_REGIONS]:
+        border = 2 * _MIN_LINE + min(width, height)
+        yield max(0, top - border), top + height + border, max(0, left - border), left + width + border
+
+
+def _unseen_lines(pixels: Array, boxes: Array) -> list[OcrLine]:
+    """Return lines without text for ink that looks like lines of text, and in which the model detects none."""
+    regions, ink = _ink_regions(pixels, boxes)
+    lines = []
+    for left, top, width, height, _ in regions:
+        density = float(ink[top : top + height, left : left + width].mean())
+        if width > _LINE_SHAPE * height and density < _MAX_DENSITY:
+            lines.append(OcrLine("", _UNSEEN_SCORE, left, top, left + width, top + height))
+    return lines
+
+
+def _ink_regions(pixels: Array, boxes: Array) -> tuple[list[list[int]], Array]:
+    """Return the regions of ink outside all boxes (left, top, width, height, area), and the ink of the picture."""
     import cv2
 
     grey = cv2.cvtColor(pixels, cv2.COLOR_BGR2GRAY)
     ink = (cv2.absdiff(grey, np.full_like(grey, int(np.median(grey)))) > _INK).astype(np.uint8)
-    ink = cv2.morphologyEx(cv2.medianBlur(ink, 3), cv2.MORPH_CLOSE, np.ones((5, 31), np.uint8))
+    ink = cv2.medianBlur(ink, 3)
+    closed = cv2.morphologyEx(ink, cv2.MORPH_CLOSE, np.ones((5, 31), np.uint8))
     for box in boxes:
-        cv2.fillPoly(ink, [np.round(box).astype(np.int32)], 0)
+        cv2.fillPoly(closed, [np.round(box).astype(np.int32)], 0)
         left, top = np.floor(box.min(axis=0)).astype(int) - 3
         right, bottom = np.ceil(box.max(axis=0)).astype(int) + 3
-        ink[max(0, top) : bottom, max(0, left) : right] = 0
-    _, _, regions, _ = cv2.connectedComponentsWithStats(ink)
-    lines = [region for region in regions[1:] if _MIN_LINE <= min(region[2:4]) <= _MAX_LINE]
-    for left, top, width, height, _ in sorted(lines, key=lambda region: -int(region[4]))[:_MAX_REGIONS]:
-        border = 2 * _MIN_LINE + min(width, height)
-        yield max(0, top - border), top + height + border, max(0, left - border), left + width + border
+        closed[max(0, top) : bottom, max(0, left) : right] = 0
+    _, _, regions, _ = cv2.connectedComponentsWithStats(closed)
+    lines = [[int(value) for value in region] for region in regions[1:]]
+    return [region for region in lines if _MIN_LINE <= min(region[2:4]) <= _MAX_LINE], ink
 
 
 def _detect(pixels: Array) -> Array:
