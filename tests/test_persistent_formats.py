@@ -196,7 +196,7 @@ def papers(take: Take, model: Callable[[str], Any]) -> Iterator[Collection]:
 def _same_documents(collection: Collection, recorded: list[dict[str, Any]]) -> None:
     """Compare documents.
 
-    Texts of documents that were indexed again also have the headings that no chunk has, and documents that lose words in
+    Texts of documents that were indexed again also have the headings that no chunk has. Documents that lose words in
     tiny chunks are partial, for which version 0.1 had no state.
     """
     current = _documents(collection)
