@@ -93,7 +93,7 @@ def test_a_migrated_manifest_has_the_tables_of_a_new_one_and_all_rows(old: Path,
 def test_a_manifest_of_format_2_is_migrated(old: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patch:
         patch.setattr(schema, "FORMAT", 2)
-        patch.setattr(manifest_module, "_DOCUMENT_COLUMNS", "id")
+        patch.setattr(manifest_module, "DOCUMENT_COLUMNS", "id")
         Manifest(old).close()
     before = read(old)
     assert before["format"] == 2

@@ -17,10 +17,17 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from nearfield.corpus.document import Loss
 from nearfield.corpus.manifest import schema, sqlite
 from nearfield.corpus.manifest.keyword_index import KeywordIndex, filter_to_sql
 from nearfield.corpus.manifest.records import ChunkRecord, DocumentRecord, DuplicateChunk, State, VectorTable
+from nearfield.corpus.manifest.row_format import (
+    CHUNK_COLUMNS,
+    DOCUMENT_COLUMNS,
+    chunk_record,
+    chunk_row,
+    document_record,
+    document_row,
+)
 from nearfield.corpus.manifest.sqlite import Row
 from nearfield.errors import CollectionBusy, InputError, NearfieldError, nearest
 from nearfield.fileio.disk_space import is_disk_full
@@ -38,11 +45,6 @@ _USER_STATES = {
     "writing": "state IN ('new', 'writing')",
     "deleting": "state = 'deleting'",
 }
-_DOCUMENT_COLUMNS = (
-    "id, source, key, name, digest, version, stamp, title, type, fields, state, error, chunks, tokens, visible_words, "
-    "kept_words, losses, partial"
-)
-_CHUNK_COLUMNS = "id, document, version, ordinal, text, context, fields, payload, tokens"
 
 WriteLock = Callable[[], AbstractContextManager[None]]
 
@@ -217,8 +219,8 @@ class Manifest:
 
     def document(self, document: str) -> DocumentRecord | None:
         """Return a document by its id, or None."""
-        rows = self.rows(f"SELECT {_DOCUMENT_COLUMNS} FROM documents WHERE id = ?", (document,))
-        return _document_record(rows[0]) if rows else None
+        rows = self.rows(f"SELECT {DOCUMENT_COLUMNS} FROM documents WHERE id = ?", (document,))
+        return document_record(rows[0]) if rows else None
 
     def documents(self, *, state: str | None = None, after: str = "", limit: int = 1000) -> list[DocumentRecord]:
         """Return at most ``limit`` documents whose ids come after ``after``, in the order of their ids.
@@ -232,15 +234,15 @@ class Manifest:
         if state is not None and state not in _USER_STATES:
             raise InputError(f"Unknown state {state!r} of documents. {nearest(state, _USER_STATES)}", param="state")
         where = f"AND {_USER_STATES[state]}" if state else ""
-        sql = f"SELECT {_DOCUMENT_COLUMNS} FROM documents WHERE id > ? {where} ORDER BY id LIMIT ?"
-        return [_document_record(row) for row in self.rows(sql, [after, limit])]
+        sql = f"SELECT {DOCUMENT_COLUMNS} FROM documents WHERE id > ? {where} ORDER BY id LIMIT ?"
+        return [document_record(row) for row in self.rows(sql, [after, limit])]
 
     def save(self, documents: Iterable[DocumentRecord]) -> None:
         """Add documents, or replace the rows of the same ids."""
         with self.writing():
             self.connection.executemany(
-                f"INSERT OR REPLACE INTO documents({_DOCUMENT_COLUMNS}) VALUES ({', '.join('?' * 18)})",
-                map(_document_row, documents),
+                f"INSERT OR REPLACE INTO documents({DOCUMENT_COLUMNS}) VALUES ({', '.join('?' * 18)})",
+                map(document_row, documents),
             )
 
     def set_state(self, documents: Sequence[str], state: State, error: str = "") -> None:
@@ -279,11 +281,11 @@ class Manifest:
         """Return documents of any source that are done, but whose version is missing from one of these tables."""
         marks = ", ".join("?" * len(tables))
         sql = (
-            f"SELECT {_DOCUMENT_COLUMNS} FROM documents d WHERE state = 'done' AND id > ? AND "
+            f"SELECT {DOCUMENT_COLUMNS} FROM documents d WHERE state = 'done' AND id > ? AND "
             "(SELECT count(*) FROM document_tables t WHERE t.document = d.id AND t.version = d.version "
             f"AND t.table_name IN ({marks})) < ? ORDER BY id LIMIT ?"
         )
-        return [_document_record(row) for row in self.rows(sql, [after, *tables, len(tables), limit])]
+        return [document_record(row) for row in self.rows(sql, [after, *tables, len(tables), limit])]
 
     # -- listings of sources -----------------------------------------------------------------------------------
 
@@ -378,9 +380,9 @@ class Manifest:
         """Update the row of a chunk that an earlier version has too: its text, and so its keywords, are the same."""
         if not self.rows("SELECT 1 FROM chunks WHERE id = ?", (chunk.id,)):
             return False
-        names = [name for name in _CHUNK_COLUMNS.split(", ") if name != "id"]
+        names = [name for name in CHUNK_COLUMNS.split(", ") if name != "id"]
         sql = f"UPDATE chunks SET {', '.join(f'{name} = ?' for name in names)} WHERE id = ?"
-        self.rows(sql, (*_chunk_row(chunk)[1:], chunk.id))
+        self.rows(sql, (*chunk_row(chunk)[1:], chunk.id))
         return True
 
     def _replace_chunks(
@@ -392,8 +394,8 @@ class Manifest:
         self._add_duplicates(document, duplicates)
 
     def _add_chunk(self, chunk: ChunkRecord) -> None:
-        sql = f"INSERT INTO chunks({_CHUNK_COLUMNS}) VALUES ({', '.join('?' * 9)})"
-        added = self.connection.execute(sql, _chunk_row(chunk))
+        sql = f"INSERT INTO chunks({CHUNK_COLUMNS}) VALUES ({', '.join('?' * 9)})"
+        added = self.connection.execute(sql, chunk_row(chunk))
         self.keywords.put([(int(added.lastrowid or 0), chunk.embedded)])
 
     def _add_duplicates(self, document: str, duplicates: Sequence[DuplicateChunk]) -> None:
@@ -427,8 +429,8 @@ class Manifest:
 
     def chunks(self, document: str) -> list[ChunkRecord]:
         """Return a document's chunks, in order."""
-        rows = self.rows(f"SELECT {_CHUNK_COLUMNS} FROM chunks WHERE document = ? ORDER BY ordinal", (document,))
-        return [_chunk_record(row) for row in rows]
+        rows = self.rows(f"SELECT {CHUNK_COLUMNS} FROM chunks WHERE document = ? ORDER BY ordinal", (document,))
+        return [chunk_record(row) for row in rows]
 
     def counts(self) -> dict[str, int]:
         """Return the numbers of searchable documents, their chunks and tokens, and of near-duplicates left out."""
@@ -463,8 +465,8 @@ class Manifest:
 
     def chunk(self, chunk: str) -> ChunkRecord | None:
         """Return a chunk by its id, or None."""
-        rows = self.rows(f"SELECT {_CHUNK_COLUMNS} FROM chunks WHERE id = ?", (chunk,))
-        return _chunk_record(rows[0]) if rows else None
+        rows = self.rows(f"SELECT {CHUNK_COLUMNS} FROM chunks WHERE id = ?", (chunk,))
+        return chunk_record(rows[0]) if rows else None
 
     def find_duplicated(self, where: Filter) -> list[str]:
         """Return the ids of the chunks with near-duplicates in documents that a filter matches; at most 10,000."""
@@ -484,30 +486,3 @@ def _explain(path: Path, error: sqlite3.DatabaseError) -> str:
     if isinstance(error, sqlite3.OperationalError) and ("unable to open" in str(error) or "readonly" in str(error)):
         return f"{path} cannot be opened ({error}). SQLite also writes files beside it: its folder must be writable."
     return f"{path} cannot be read ({error}). Restore it, or drop the collection."
-
-
-def _document_record(row: Row) -> DocumentRecord:
-    values = list(row)
-    values[9] = json.loads(values[9])
-    values[16] = tuple(Loss(**{**loss, "pages": tuple(loss["pages"])}) for loss in json.loads(values[16]))
-    values[17] = bool(values[17])
-    return DocumentRecord(*values)
-
-
-def _document_row(document: DocumentRecord) -> Row:
-    values = [getattr(document, name) for name in _DOCUMENT_COLUMNS.split(", ")]
-    values[9] = json.dumps(dict(document.fields))
-    values[16] = json.dumps([asdict(loss) for loss in document.losses])
-    return tuple(values)
-
-
-def _chunk_row(chunk: ChunkRecord) -> Row:
-    fields, payload = json.dumps(dict(chunk.fields)), json.dumps(dict(chunk.payload))
-    place = (chunk.id, chunk.document, chunk.version, chunk.ordinal)
-    return (*place, chunk.text, chunk.context, fields, payload, chunk.tokens)
-
-
-def _chunk_record(row: Row) -> ChunkRecord:
-    values = list(row)
-    values[6], values[7] = json.loads(values[6]), json.loads(values[7])
-    return ChunkRecord(*values)
