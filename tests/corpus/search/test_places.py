@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from nearfield.corpus.chunkers import windows
 from nearfield.corpus.collection import Collection
 from nearfield.corpus.manifest.reading_text import join_chunks
 from nearfield.corpus.search.hit import Location
@@ -127,6 +128,29 @@ def test_a_chunk_names_its_last_page(collection: Collection) -> None:
         numbers = [int(part.split(":")[0]) for part in hit.text.split("Page ")[1:]]
         assert not numbers or (hit.page <= numbers[0] and numbers[-1] == hit.last_page)
     assert any(hit.last_page > hit.page for hit in hits)
+
+
+def test_a_long_document_is_read_in_the_same_positions(
+    tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("LONG", "WINDOW"):
+        monkeypatch.setattr(f"{windows.__name__}.{name}", 1500)
+    folder = tmp_path / "long"
+    folder.mkdir()
+    text = "\n\n".join(SENTENCE.format(number) for number in range(120))
+    (folder / "long.txt").write_text(text, encoding="utf-8")
+    config = {"features": {"dense": {"model": str(model)}}, "store": f"memory:{tmp_path}"}
+    with Collection.create("docs", config, home=tmp_path / "home") as collection:
+        collection.index([parse_source(str(folder))])
+        hits = collection.search("river number 99", 500, mode="bm25")
+        assert max(hit.start for hit in hits) > 4000
+        for hit in hits:
+            read = collection.text(hit.document)
+            assert read[hit.start : hit.end] == hit.text
+            first, last = hit.lines or (0, 0)
+            shown = "\n".join(text.split("\n")[first - 1 : last])
+            assert hit.text.split("\n")[0].strip() in shown
+        assert read.split() == text.split()
 
 
 @pytest.mark.parametrize(
