@@ -25,14 +25,13 @@ from typing import Any
 
 from nearfield import Collection
 from nearfield.corpus.search.hit import SearchHit
+from nearfield.corpus.search.relevance import MIN_ANSWER_SCORE
 from nearfield.corpus.sources.files import FileSource
 from tests.corpus.truth.questions import NEAR_MISSES, UNANSWERABLE, question_files
 
 MODEL = "all-MiniLM-L6-v2"
 #: Requirements: right passages first, and unanswerable questions that are recognised.
 RIGHT_FIRST, RECOGNISED = 28, 9
-#: Score below which a passage is no answer.
-MIN_SCORE = 0.5
 
 
 @dataclass(frozen=True)
@@ -85,7 +84,7 @@ def best_scores(collection: Collection, questions: Sequence[str], options: dict[
     return [hits[0].score if hits else 0.0 for hits in results]
 
 
-def measure(options: dict[str, Any], min_score: float = MIN_SCORE, *, show: bool = False) -> dict[str, Any]:
+def measure(options: dict[str, Any], min_score: float = MIN_ANSWER_SCORE, *, show: bool = False) -> dict[str, Any]:
     """Return the counts; print each question if ``show``."""
     with tempfile.TemporaryDirectory() as name:
         place = Path(name)
@@ -116,7 +115,7 @@ def main() -> None:
     """Print the counts as JSON."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--mode", help="dense, bm25 or hybrid [the collection's default]")
-    parser.add_argument("--min-score", type=float, default=MIN_SCORE, help="below which a passage is no answer")
+    parser.add_argument("--min-score", type=float, default=MIN_ANSWER_SCORE, help="below which a passage is no answer")
     parser.add_argument("--show", action="store_true", help="print each question")
     arguments = parser.parse_args()
     options = {"mode": arguments.mode} if arguments.mode else {}

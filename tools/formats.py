@@ -134,11 +134,16 @@ def render_page() -> str:
     return join_page("Formats", *parts)
 
 
+def read_notes() -> dict[str, dict[str, str]]:
+    """Return the library, and what is kept and not kept, by extractor."""
+    return tomllib.loads(_NOTES.read_text(encoding="utf-8"))
+
+
 def _kinds() -> str:
-    notes = tomllib.loads(_NOTES.read_text(encoding="utf-8"))
+    notes = read_notes()
     parts = []
     for name in REGISTRY.order():
-        note = notes.get(name) or {"kept": _first_line(name)}
+        note = notes.get(name, {})
         names = [f"`{suffix}`" for suffix in REGISTRY.load(name).suffixes]
         more = f" and {len(names) - _MAX_SUFFIXES} more" if names[_MAX_SUFFIXES:] else ""
         lines = [f"- Suffixes: {', '.join(names[:_MAX_SUFFIXES])}{more}"]
@@ -146,10 +151,6 @@ def _kinds() -> str:
         lines += [f"- {label}: {note[field]}" for field, label in fields.items() if note.get(field)]
         parts.append(f"### {name}\n\n" + "\n".join(lines))
     return "\n\n".join(parts)
-
-
-def _first_line(name: str) -> str:
-    return (sys.modules[REGISTRY.load(name).__module__].__doc__ or "").partition("\n")[0]
 
 
 def _by_suffix(results: Sequence[FileResult]) -> str:

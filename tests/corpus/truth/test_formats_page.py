@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import pytest
 
+from nearfield.corpus.extractors import REGISTRY
 from tests.corpus.truth.writers import libreoffice
-from tools.formats import LIBREOFFICE_HEADING, PAGE, render_page
+from tools.formats import LIBREOFFICE_HEADING, PAGE, read_notes, render_page
+
+
+def test_each_extractor_is_described() -> None:
+    assert not set(REGISTRY.names()) - set(read_notes())
 
 
 @pytest.mark.slow

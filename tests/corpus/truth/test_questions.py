@@ -35,7 +35,6 @@ def result() -> dict[str, Any]:
 
 @pytest.mark.slow
 @pytest.mark.process
-@pytest.mark.xfail(strict=False)
 def test_the_right_passage_is_first(result: dict[str, Any]) -> None:
     assert result["failed"] == []
     assert result["right_first"] >= RIGHT_FIRST, result
@@ -43,7 +42,5 @@ def test_the_right_passage_is_first(result: dict[str, Any]) -> None:
 
 @pytest.mark.slow
 @pytest.mark.process
-@pytest.mark.xfail(strict=False)
 def test_questions_without_an_answer_are_recognised(result: dict[str, Any]) -> None:
     assert result["recognised"] >= RECOGNISED, result
-    assert result["passed_on"] >= RIGHT_FIRST, result

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
 from tests.corpus.truth.catalogue import libreoffice_files, truth_files
@@ -13,19 +11,9 @@ from tests.corpus.truth.topics import topics
 from tests.corpus.truth.writers import markup
 from tools.formats import GOOD, measure
 
-#: Writers and names of files whose extraction is below the limit.
-_SHORTFALLS = Path(__file__).with_name("shortfalls.txt").read_text(encoding="utf-8").splitlines()
-
 
 def _parameters(files: tuple[TruthFile, ...]) -> list[object]:
-    return [
-        pytest.param(
-            file,
-            id=f"{file.writer}-{file.name}",
-            marks=[pytest.mark.xfail(strict=False)] if f"{file.writer}-{file.name}" in _SHORTFALLS else [],
-        )
-        for file in files
-    ]
+    return [pytest.param(file, id=f"{file.writer}-{file.name}") for file in files]
 
 
 def _check(file: TruthFile) -> None:

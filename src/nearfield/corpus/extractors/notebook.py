@@ -10,6 +10,7 @@ from typing import Any
 from nearfield.corpus.document import Document, Loss
 from nearfield.corpus.extractors import Extractor
 from nearfield.corpus.extractors.document_builder import DocumentBuilder
+from nearfield.corpus.extractors.html import HtmlExtractor
 from nearfield.corpus.extractors.markdown import parse_markdown
 from nearfield.corpus.extractors.text_encoding import decode
 from nearfield.corpus.word_count import count_words
@@ -28,7 +29,6 @@ class NotebookExtractor(Extractor):
     """Jupyter notebooks."""
 
     suffixes = dict.fromkeys((".ipynb",), "application/x-ipynb+json")
-    isolated = False
 
     def parse(self, data: bytes, name: str) -> Document:
         """Return text cells as Markdown, code cells as code, and outputs that are text."""
@@ -104,8 +104,17 @@ def _output_text(output: Cell) -> tuple[str, bool]:
         return "", False
     is_picture = any(kind.startswith("image/") or kind in ("png", "jpeg", "svg") for kind in data)
     text = next((_joined(data[kind]) for kind in ("text/markdown", "text/plain", "text/latex") if kind in data), "")
+    if not text and "text/html" in data:
+        text = _page_text(_joined(data["text/html"]))
     # The text beside a picture names an object of the program, such as <Figure size 640x480>.
     return ("" if is_picture and text.strip().startswith("<") else text), is_picture
+
+
+def _page_text(markup: str) -> str:
+    try:
+        return HtmlExtractor().parse(markup.encode("utf-8", "replace"), "output.html").text
+    except InputError:  # it shows no text
+        return ""
 
 
 def _cells(notebook: Cell) -> Iterator[Cell]:
