@@ -1,4 +1,4 @@
-"""Measure what extractors keep of the corpus with truth, and write ``docs/reference/formats.md``.
+"""Measure what extractors return of the corpus with truth, and write ``docs/reference/formats.md``.
 
 python -m tools.formats                  # write the page
 python -m tools.formats --files          # scores of every file
@@ -42,7 +42,7 @@ _COLUMNS = ("words", "order", "headings", "cells", "clean")
 #: Suffixes of an extractor that are named.
 _MAX_SUFFIXES = 12
 _INTRODUCTION = """
-What is read from each kind of file, and how much of its content is kept. The scores are those of a corpus of small
+What is read from each kind of file, and how complete it is. The scores are those of a corpus of small
 files that the tests write themselves, so that the right text, headings and tables are known (`tests/corpus/truth/`).
 The report of an index run and `nearfield collections documents` state what is missing from a document of yours.
 
@@ -135,7 +135,7 @@ def render_page() -> str:
 
 
 def read_notes() -> dict[str, dict[str, str]]:
-    """Return the library, and what is kept and not kept, by extractor."""
+    """Return the library, and what is extracted and left out, by extractor."""
     return tomllib.loads(_NOTES.read_text(encoding="utf-8"))
 
 
@@ -147,7 +147,7 @@ def _kinds() -> str:
         names = [f"`{suffix}`" for suffix in REGISTRY.load(name).suffixes]
         more = f" and {len(names) - _MAX_SUFFIXES} more" if names[_MAX_SUFFIXES:] else ""
         lines = [f"- Suffixes: {', '.join(names[:_MAX_SUFFIXES])}{more}"]
-        fields = {"library": "Read by", "kept": "Kept", "not_kept": "Not kept"}
+        fields = {"library": "Read by", "extracted": "Extracted", "left_out": "Left out"}
         lines += [f"- {label}: {note[field]}" for field, label in fields.items() if note.get(field)]
         parts.append(f"### {name}\n\n" + "\n".join(lines))
     return "\n\n".join(parts)
