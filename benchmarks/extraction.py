@@ -14,7 +14,7 @@ as means over the files of the types that a library reads; one on which it fails
 files without text that is no content, such as markup.
 
 ``--folder`` measures files without known truth instead, such as other projects' samples: the mean share of the words
-that ``visible_words.py`` counts, and the share of files with a share below 0.95.
+that ``visible_words.py`` counts, and the share of files of which less than 0.95 is read.
 
 unstructured is not among them: it downloads a spaCy model before it reads any file, plain text included.
 """

@@ -1,4 +1,4 @@
-"""Measure what extractors return of the corpus with truth, and write ``docs/reference/formats.md``.
+"""Measure what extractors keep of the corpus with truth, and write ``docs/reference/formats.md``.
 
 python -m tools.formats                  # write the page
 python -m tools.formats --files          # scores of every file
@@ -42,7 +42,7 @@ _COLUMNS = ("words", "order", "headings", "cells", "clean")
 #: Suffixes of an extractor that are named.
 _MAX_SUFFIXES = 12
 _INTRODUCTION = """
-What is read from each kind of file, and how complete it is. The scores are those of a corpus of small
+What is read from each kind of file, and how much of its content is read. The scores are those of a corpus of small
 files that the tests write themselves, so that the right text, headings and tables are known (`tests/corpus/truth/`).
 The report of an index run and `nearfield collections documents` state what is missing from a document of yours.
 
@@ -134,23 +134,22 @@ def render_page() -> str:
     return join_page("Formats", *parts)
 
 
-def read_notes() -> dict[str, dict[str, str]]:
-    """Return the library, and what is extracted and left out, by extractor."""
-    return tomllib.loads(_NOTES.read_text(encoding="utf-8"))
-
-
 def _kinds() -> str:
-    notes = read_notes()
+    notes = tomllib.loads(_NOTES.read_text(encoding="utf-8"))
     parts = []
     for name in REGISTRY.order():
-        note = notes.get(name, {})
+        note = notes.get(name) or {"content": _first_line(name)}
         names = [f"`{suffix}`" for suffix in REGISTRY.load(name).suffixes]
         more = f" and {len(names) - _MAX_SUFFIXES} more" if names[_MAX_SUFFIXES:] else ""
         lines = [f"- Suffixes: {', '.join(names[:_MAX_SUFFIXES])}{more}"]
-        fields = {"library": "Read by", "extracted": "Extracted", "left_out": "Left out"}
+        fields = {"library": "Read by", "content": "Content", "missing": "Not read"}
         lines += [f"- {label}: {note[field]}" for field, label in fields.items() if note.get(field)]
         parts.append(f"### {name}\n\n" + "\n".join(lines))
     return "\n\n".join(parts)
+
+
+def _first_line(name: str) -> str:
+    return (sys.modules[REGISTRY.load(name).__module__].__doc__ or "").partition("\n")[0]
 
 
 def _by_suffix(results: Sequence[FileResult]) -> str:
