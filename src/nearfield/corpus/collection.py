@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -30,7 +29,7 @@ from nearfield.corpus.manifest.reading_text import read_text
 from nearfield.corpus.manifest.vector_tables import VectorTables
 from nearfield.corpus.search.hit import SearchHit
 from nearfield.corpus.search.hit_places import HitPlaces
-from nearfield.corpus.search.relevance import MIN_ANSWER_SCORE
+from nearfield.corpus.search.relevance import ANSWER_OPTIONS
 from nearfield.corpus.search.searcher import Searcher
 from nearfield.corpus.search.searcher_factory import create_searcher
 from nearfield.corpus.sources import Source
@@ -41,11 +40,10 @@ from nearfield.stores import Store
 
 __all__ = ["Collection", "DocumentInfo", "home", "list_collections"]
 
-_FOR_ANSWERS: Mapping[str, Any] = {"min_score": MIN_ANSWER_SCORE}
 _IDS_OF_SOURCE = "SELECT id FROM documents WHERE source = ?"
 
 
-class Collection(AbstractContextManager["Collection"]):
+class Collection:
     """An open collection. Use ``create``, ``open`` or ``ensure``.
 
     Several processes may search it while one indexes it; a second writer is refused (CollectionBusy).
@@ -200,14 +198,17 @@ class Collection(AbstractContextManager["Collection"]):
         self._models.close()
         self.release()
 
+    def __enter__(self) -> Collection:
+        return self
+
     def __exit__(self, *_: object) -> None:
         self.close()
 
     @property
     def features(self) -> dict[str, Feature]:
         """The features by name, with their models."""
-        self._features = self._features or self._features_for(self.config)
-        return self._features
+        self._features = features = self._features_for(self.config)
+        return features
 
     # -- indexing ----------------------------------------------------------------------------------------------
 
@@ -419,13 +420,13 @@ class Collection(AbstractContextManager["Collection"]):
         Raises:
             AnswerFailed: the endpoint cannot be reached or returned no answer.
         """
-        return ask(question, self.search(question, k, **{**_FOR_ANSWERS, **options}), endpoint)
+        return ask(question, self.search(question, k, **{**ANSWER_OPTIONS, **options}), endpoint)
 
     def ask_stream(
         self, question: str, endpoint: ChatEndpoint | None = None, *, k: int = 8, **options: Any
     ) -> Iterator[str | Answer]:
         """Yield the answer's text as it arrives, and the ``Answer`` last; otherwise as ``ask``."""
-        return stream(question, self.search(question, k, **{**_FOR_ANSWERS, **options}), endpoint)
+        return stream(question, self.search(question, k, **{**ANSWER_OPTIONS, **options}), endpoint)
 
     # -- the whole collection ----------------------------------------------------------------------------------
 

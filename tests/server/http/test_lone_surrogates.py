@@ -9,7 +9,7 @@ import pytest
 
 from nearfield.encoder import Encoder
 from nearfield.server.batches.batch_lines import decode
-from nearfield.server.http.lone_surrogates import replace_lone_surrogates
+from nearfield.server.http.request_body import replace_lone_surrogates
 
 HEADERS = {"content-type": "application/json"}
 CASES = [

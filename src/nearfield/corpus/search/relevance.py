@@ -17,6 +17,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from itertools import islice
+from typing import Any
 
 import numpy as np
 
@@ -33,6 +34,8 @@ from nearfield.stores import exact as scoring
 #: (10 and 3 articles): 98% of 400 questions with an answer have a passage above it, and 96% of 240 questions about
 #: other articles have none.
 MIN_ANSWER_SCORE = 0.5
+#: Options of a search for passages that may answer a question.
+ANSWER_OPTIONS: Mapping[str, Any] = {"min_score": MIN_ANSWER_SCORE}
 #: Random chunks that a query is compared with, and the size of a collection below which fixed texts replace them: in a
 #: small one, the chunks that answer the query would be a large part of the sample.
 _SAMPLE, _MIN_SAMPLE = 200, 50

@@ -17,8 +17,7 @@ from nearfield.server.files.file_store import new_id, write_all
 from nearfield.server.files.storage_errors import convert_storage_errors
 from nearfield.server.http.content_bounds import LARGE_BODY, ContentBounds, check_json
 from nearfield.server.http.decode_thread import suspended_collection
-from nearfield.server.http.lone_surrogates import replace_lone_surrogates
-from nearfield.server.http.request_body import read_fraction
+from nearfield.server.http.request_body import read_fraction, replace_lone_surrogates
 
 #: Maximum number of requests in a batch, of inputs of all its requests, and of bytes of its file.
 MAX_LINES, MAX_INPUTS, MAX_BYTES = 50_000, 50_000, 200 * 2**20

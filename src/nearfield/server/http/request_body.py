@@ -20,12 +20,14 @@ from nearfield.errors import Cancelled, InputError, Overloaded, TooLarge, Unsupp
 from nearfield.server.http.content_bounds import LARGE_BODY, Buffer, ContentBounds, check_json, check_msgpack
 from nearfield.server.http.decode_thread import DecodeThread
 from nearfield.server.http.limits import RequestLimits
-from nearfield.server.http.lone_surrogates import replace_lone_surrogates
 
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 RequestType = TypeVar("RequestType")
 
 JSON, MSGPACK = "application/json", "application/msgpack"
+#: A pair, which is one character; a lone half; and any other escape, so that an escaped backslash is not taken for one.
+_ESCAPE = re.compile(rb"\\(?:u[dD][89abAB]..\\u[dD][c-fC-F]..|(u[dD][89a-fA-F][0-9a-fA-F]{2})|.)", re.DOTALL)
+_REPLACEMENT = rb"\ufffd"
 #: Maximum characters of msgspec's message in an error: it may quote a long value.
 _MAX_ERROR_CHARACTERS = 500
 #: Maximum number of fields of a body, not counting those of objects inside it.
@@ -345,6 +347,25 @@ def decode(data: Buffer, media_type: str = JSON, bounds: ContentBounds | None = 
     if len(content) > _MAX_FIELDS:
         raise TooLarge(f"The body has {len(content)} fields, and the limit is {_MAX_FIELDS}.")
     return content
+
+
+def replace_lone_surrogates(data: bytes) -> tuple[bytes, int]:
+    r"""Return JSON with ``\ufffd`` for each lone surrogate, and their number.
+
+    JavaScript and Java send half of a character, as in ``\ud83d``, where they cut a text within an emoji. It becomes
+    U+FFFD, as for every such text on the web (https://infra.spec.whatwg.org/#javascript-string-convert): the other
+    inputs of the request are not at fault.
+    """
+    count = 0
+
+    def replace(match: re.Match[bytes]) -> bytes:
+        nonlocal count
+        if match[1] is None:
+            return match[0]
+        count += 1
+        return _REPLACEMENT
+
+    return _ESCAPE.sub(replace, data), count
 
 
 def decode_repaired(
