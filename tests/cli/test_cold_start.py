@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -47,8 +48,7 @@ def test_a_search_imports_little_and_finds_the_same(home: Path) -> None:
 
 def test_packages_are_missing_in_the_block_only() -> None:
     with _without_unused_packages():
-        import lance_namespace_urllib3_client.anything as empty
-
+        empty = import_module("lance_namespace_urllib3_client.anything")
         assert issubclass(empty.SomeError, Exception)
         assert empty.SomeRequest() is not None
     assert "lance_namespace_urllib3_client.anything" not in sys.modules

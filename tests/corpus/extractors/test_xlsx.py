@@ -116,10 +116,10 @@ def test_an_empty_row_below_the_head() -> None:
 def test_a_second_head_without_a_gap() -> None:
     rows = [("Item", "Price", "Count"), ("Tea", 3, 4), ("Milk", 2, 9), ("Name", "Age", "Size"), ("Ann", 30, 170)]
     assert texts(workbook(*rows))[2:] == ["Name: Ann / Age: 30 / Size: 170"]
-    rows = [("Item", "Price"), ("Tea", 3), ("Name", "Age"), ("Ann", 30)]
-    assert texts(workbook(*rows, edit=bold("A1:B1", "A3:B3")))[1:] == ["Name: Ann / Age: 30"]
-    rows = [("Item", "Price"), ("Tea", 3), ("Coffee", "unknown"), ("Milk", 2)]
-    assert texts(workbook(*rows))[1] == "Item: Coffee / Price: unknown"
+    pairs = [("Item", "Price"), ("Tea", 3), ("Name", "Age"), ("Ann", 30)]
+    assert texts(workbook(*pairs, edit=bold("A1:B1", "A3:B3")))[1:] == ["Name: Ann / Age: 30"]
+    pairs = [("Item", "Price"), ("Tea", 3), ("Coffee", "unknown"), ("Milk", 2)]
+    assert texts(workbook(*pairs))[1] == "Item: Coffee / Price: unknown"
 
 
 def test_tables_beside_each_other() -> None:
@@ -140,7 +140,11 @@ def test_names_and_values_on_a_form() -> None:
 
 def test_merged_cells_and_heads_of_several_rows() -> None:
     def merge(*areas: str) -> Callable[[Any], None]:
-        return lambda sheet: [sheet.merge_cells(area) for area in areas] and None
+        def edit(sheet: Any) -> None:
+            for area in areas:
+                sheet.merge_cells(area)
+
+        return edit
 
     heads = [("Item", 2024, None), (None, "Q1", "Q2"), ("Tea", 1, 2)]
     assert texts(workbook(*heads, edit=merge("A1:A2", "B1:C1"))) == ["Item: Tea / 2024 Q1: 1 / 2024 Q2: 2"]
