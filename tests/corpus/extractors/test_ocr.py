@@ -28,6 +28,7 @@ from nearfield.corpus.extractors.sandbox import ExtractorSandbox
 from nearfield.errors import InputError, MissingExtra
 from tests.support import hostile_clients, sample_documents
 from tests.support import scanned_pages as scans
+from tests.support.cli_runner import python
 
 TEXT = """The tenant pays the monthly rent of 1,284.50 euros in advance, at the latest on the third working day.
 
@@ -184,6 +185,21 @@ def test_nothing_is_downloaded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(socket, "getaddrinfo", refuse)
     engine._engine.cache_clear()
     assert share(TEXT, OcrPageReader(ON).read(scans.page(TEXT, 22)).text) >= 0.98
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        "from nearfield.corpus.extractors.ocr import engine; engine._engine()",
+        "import nearfield.testing, pathlib; nearfield.testing.tiny_encoder(pathlib.Path(place)).encode(['cat'])",
+    ],
+)
+def test_openvino_is_imported_without_its_telemetry(tmp_path: Path, use: str) -> None:
+    """Its package sends an event to Google Analytics when OpenVINO is imported, and writes to ``~/intel``."""
+    program = f"import os, sys; place = {str(tmp_path / 'model')!r}; os.environ['HOME'] = {str(tmp_path)!r}\n{use}\n"
+    ended = python(program + "print([name for name in sys.modules if 'openvino_telemetry' in name])")
+    assert ended.splitlines()[-1] == "[]"
+    assert not (tmp_path / "intel").exists()
 
 
 def test_missing_models_are_named_and_not_downloaded(tmp_path: Path) -> None:

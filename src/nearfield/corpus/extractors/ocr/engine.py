@@ -154,6 +154,8 @@ def identity() -> str:
 @cache
 def _engine() -> Any:
     """Return rapidocr with its shipped models. Their paths are given, so that it never downloads any."""
+    import nearfield.backends.openvino_ops  # noqa: F401 - first, since it imports OpenVINO without its telemetry
+
     try:
         import cv2
         import rapidocr
