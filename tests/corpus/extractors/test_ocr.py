@@ -190,7 +190,7 @@ def test_nothing_is_downloaded(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     "use",
     [
-        "from nearfield.corpus.extractors.ocr import engine; engine._engine()",
+        "import numpy; from nearfield.corpus.extractors.ocr import engine; engine._detect(numpy.ones((9, 9, 3), 'B'))",
         "import nearfield.testing, pathlib; nearfield.testing.tiny_encoder(pathlib.Path(place)).encode(['cat'])",
     ],
 )

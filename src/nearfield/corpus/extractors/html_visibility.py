@@ -15,7 +15,7 @@ _INLINE_TAGS = (
 )
 INLINE = frozenset(_INLINE_TAGS.split())
 #: Elements without text for readers, or with text that is shown only if something else cannot be.
-_HIDDEN_TAGS = "script style template head object embed canvas select datalist audio video metadata defs colgroup"
+_HIDDEN_TAGS = "script style template head object canvas select datalist audio video metadata defs colgroup"
 _HIDDEN = frozenset(_HIDDEN_TAGS.split())
 _MEANINGLESS = re.compile(
     r"(?:image|img|picture|photo|icon|logo|thumbnail|avatar|banner|spacer|youtube video player|advertisement|"
