@@ -206,3 +206,14 @@ def test_lists_that_are_nested_deep_do_not_take_the_square_of_time() -> None:
 def test_nothing_is_lost_after_a_tag_without_an_end(tag: str) -> None:
     """libxml2 takes several of them for containers of all that follows."""
     assert "After the film." in extract(page(f"<p>Before it.</p><{tag} src='film.swf'><p>After the film.</p>")).text
+
+
+def test_what_stands_after_the_end_of_a_page_is_read() -> None:
+    text = (
+        "<html><body><p>The first part.</p></body></HTML><p>After it.</p><html><body><p>Another page.</p></body></html>"
+    )
+    assert blocks(extract(text)) == [
+        ("paragraph", "The first part."),
+        ("paragraph", "After it."),
+        ("paragraph", "Another page."),
+    ]

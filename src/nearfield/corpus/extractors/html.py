@@ -19,6 +19,7 @@ from nearfield.stores.filters import Value
 
 #: An element of lxml, which has no types.
 Element = Any
+_PAGE_END = re.compile(r"</(?:body|html)\s*>", re.IGNORECASE)
 _CHARSET = re.compile(
     rb"<(?:meta[^>]{0,200}?charset|\?xml[^>]{0,200}?encoding)\s*=\s*[\"']?\s*([\w.:-]{1,40})", re.IGNORECASE
 )
@@ -59,13 +60,18 @@ def _declared_encoding(data: bytes) -> str:
     return "" if name.startswith(("utf-16", "utf-32")) else _READ_AS.get(name, name)
 
 
+def _parsed(text: str) -> bytes:
+    """Return what the parser gets: without the ends of the page, after which libxml2 ignores what browsers show."""
+    return _PAGE_END.sub("", text).encode("utf-8", "replace")
+
+
 def _tree(text: str, name: str) -> tuple[Element, bool]:
     """Return a page's tree, and whether it is complete: the parser stops at elements that are nested too deep."""
     from lxml import etree, html
 
     parser = html.HTMLParser(encoding="utf-8", remove_comments=True, remove_pis=True, huge_tree=True)
     try:
-        tree = html.document_fromstring(text.encode("utf-8", "replace"), parser=parser)
+        tree = html.document_fromstring(_parsed(text), parser=parser)
     except etree.ParserError as error:
         raise InputError(f"{name}: the file contains no text.") from error
     return tree, not any(error.type == etree.ErrorTypes.ERR_RESOURCE_LIMIT for error in parser.error_log)
@@ -117,7 +123,7 @@ def _parser_events(text: str) -> Iterable[Event]:
     from lxml import etree
 
     parser = etree.HTMLParser(encoding="utf-8", huge_tree=True, target=_EventTarget())
-    events: list[Event] = etree.fromstring(text.encode("utf-8", "replace"), parser)
+    events: list[Event] = etree.fromstring(_parsed(text), parser)
     return events
 
 
