@@ -139,7 +139,7 @@ class IndexRun:
         except Exception as error:  # one document must not stop the others
             if is_disk_full(error):  # the document is not at fault, and the others would fail too
                 raise
-            yield task.fail(error if isinstance(error, NearfieldError) else f"{type(error).__name__}: {error}")
+            yield task.fail(error if isinstance(error, NearfieldError) else _unforeseen(task, error))
 
     def _read(self, task: DocumentTask, content: ItemContent) -> Document:
         """Return the document of a task, and set the task's title, type and fields."""
@@ -183,6 +183,14 @@ class IndexRun:
             self._manifest.begin(task.document)
             task.chunks, task.duplicates = self._context.chunk_stage.set_duplicates_aside(task.document, task.chunks)
         self.report.duplicates += len(task.duplicates) if is_new else 0
+
+
+def _unforeseen(task: DocumentTask, error: Exception) -> str:
+    """Return the reason of a failure that is a fault of Nearfield, or of a plug-in."""
+    return (
+        f"{task.document.name}: could not be processed, by a fault of Nearfield or of a plug-in: please report it "
+        f"({type(error).__name__}: {error})"
+    )
 
 
 def _convert(value: Value, kind: FieldType) -> Value:
