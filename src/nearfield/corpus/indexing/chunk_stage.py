@@ -20,7 +20,7 @@ from nearfield.corpus.indexing.cleaning import document_cleaner
 from nearfield.corpus.indexing.cleaning.boilerplate import Boilerplate, BoilerplateDetector
 from nearfield.corpus.indexing.cleaning.text_edits import EditedText
 from nearfield.corpus.indexing.document_task import chunk_records
-from nearfield.corpus.indexing.near_duplicates import NearDuplicateIndex
+from nearfield.corpus.indexing.near_duplicates import NearDuplicateIndex, find_false_duplicates
 from nearfield.corpus.manifest.manifest import Manifest
 from nearfield.corpus.manifest.reading_text import SharedPassage, add_lines, append_window, place_chunks
 from nearfield.corpus.manifest.records import ChunkRecord, DocumentRecord, DuplicateChunk
@@ -231,12 +231,17 @@ class ChunkStage:
         for chunk in chunks:
             # Documents with different fields must all be found by filters: they are no duplicates of each other.
             family = json.dumps([record.fields.get(name) for name in sorted(self._config.fields)])
-            original = self._duplicates.add(chunk.id, record.id, chunk.text, family)
+            # Title and headings are searched too: opening hours of two branches may differ in their heading alone.
+            original = self._duplicates.add(chunk.id, record.id, chunk.embedded, family)
             if original is None:
                 originals.append(chunk)
             else:
                 duplicates.append(DuplicateChunk(original, chunk))
         return originals, duplicates
+
+    def find_false_duplicates(self) -> list[str]:
+        """Return the documents with chunks that are no duplicates by the current rule; call it in a transaction."""
+        return [] if self._duplicates is None else find_false_duplicates(self._manifest)
 
     def remove(self, documents: Sequence[str]) -> list[str]:
         """Remove documents from the index of duplicates; return others that had duplicates of their chunks."""

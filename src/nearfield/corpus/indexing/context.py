@@ -69,8 +69,15 @@ class IndexContext:
 
         Call it in the manifest's transaction.
         """
-        orphans = [key for key in self.chunk_stage.remove(documents) if self._is_done(key)]
-        self.manifest.set_state(orphans, "stale")
+        self._mark_stale(self.chunk_stage.remove(documents))
+
+    def recheck_duplicates(self) -> None:
+        """Mark documents stale whose chunks an older version took for duplicates."""
+        with self.manifest.writing():
+            self._mark_stale(self.chunk_stage.find_false_duplicates())
+
+    def _mark_stale(self, documents: Sequence[str]) -> None:
+        self.manifest.set_state([key for key in documents if self._is_done(key)], "stale")
 
     def _is_done(self, document: str) -> bool:
         record = self.manifest.document(document)

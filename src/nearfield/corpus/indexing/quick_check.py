@@ -15,6 +15,7 @@ from nearfield.corpus.document import Document, SourceItem
 from nearfield.corpus.features import Feature
 from nearfield.corpus.indexing.changes import content_digest
 from nearfield.corpus.indexing.context import UNREADABLE, IndexOptions
+from nearfield.corpus.indexing.near_duplicates import RULE
 from nearfield.corpus.indexing.report import IndexReport
 from nearfield.corpus.manifest.manifest import Manifest
 from nearfield.corpus.manifest.records import DocumentRecord
@@ -99,7 +100,7 @@ def _is_same(record: DocumentRecord, item: SourceItem, source: Source) -> bool:
 def _definition_digest(config: CollectionConfig) -> str:
     """Return a digest of all that changes chunks and vectors, whatever the sources are."""
     definition = {key: value for key, value in config.to_dict().items() if key != "sources"}
-    return hashlib.sha256(json.dumps([__version__, definition], sort_keys=True).encode()).hexdigest()
+    return hashlib.sha256(json.dumps([__version__, RULE, definition], sort_keys=True).encode()).hexdigest()
 
 
 def _stamp(folder: Path) -> str:

@@ -113,11 +113,12 @@ class WriteStage:
             self._manifest.remove(documents)
 
     def recover(self) -> None:
-        """Finish the removals of an interrupted run, and drop what it had begun to write."""
+        """Finish the removals of an interrupted run, drop what it had begun to write, and recheck old duplicates."""
         unfinished = self._manifest.in_state("new", "writing")
         with self._manifest.writing():
             self._context.remove_from_duplicates(unfinished)
         self.remove(self._manifest.in_state("deleting"))
+        self._context.recheck_duplicates()
 
 
 def _earlier_versions(tasks: Sequence[DocumentTask]) -> Filter:
