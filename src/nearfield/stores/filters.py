@@ -224,7 +224,10 @@ def balanced(parts: Sequence[ExpressionT], join: Callable[[ExpressionT, Expressi
 
 
 def matches(where: Filter | None, fields: Mapping[str, Any]) -> bool:
-    """Return whether a record with these fields, including the built-in ones, matches a filter."""
+    """Return whether a record with these fields, including the built-in ones, matches a filter.
+
+    A field whose value is a range of numbers meets a condition if one of the numbers does.
+    """
     if where is None:
         return True
     if isinstance(where, All):
@@ -238,6 +241,12 @@ def matches(where: Filter | None, fields: Mapping[str, Any]) -> bool:
         return False
     if where.op == "exists":
         return True
+    if isinstance(value, range):
+        return any(_meets(where, number) for number in value)
+    return _meets(where, value)
+
+
+def _meets(where: Compare, value: Value) -> bool:
     if where.op == "in":
         return value in where.values
     return bool(_OPERATORS[where.op](value, where.value))

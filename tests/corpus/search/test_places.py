@@ -196,6 +196,43 @@ def test_filters_with_operators_find_shared_text(collection: Collection, where: 
     assert "contract0.txt" not in {hit.fields["path"] for hit in hits}
 
 
+@pytest.mark.parametrize("mode", ["bm25", "dense", "auto"])
+@pytest.mark.parametrize(
+    ("condition", "pages"),
+    [
+        *((page, {page}) for page in range(1, 6)),
+        ({"in": [1, 5]}, {1, 5}),
+        ({"gt": 3}, {4, 5}),
+        ({"gte": 2, "lt": 3}, {2}),
+        ({"lte": 2}, {1, 2}),
+        ({"exists": True}, {1, 2, 3, 4, 5}),
+        (9, set()),
+    ],
+)
+def test_a_filter_on_pages_matches_each_page_of_a_chunk(
+    collection: Collection, mode: str, condition: Any, pages: set[int]
+) -> None:
+    everything = collection.search("page cat", 50, where={"path": "paged.txt"}, mode=mode)
+    spans = {hit.id: set(range(hit.page or 0, (hit.last_page or 0) + 1)) for hit in everything}
+    assert any(len(span) > 1 for span in spans.values())
+    expected = {key for key, span in spans.items() if span & pages}
+    found = collection.search("page cat", 50, where={"path": "paged.txt", "page": condition}, mode=mode)
+    assert {hit.id for hit in found} == expected
+    where = {"path": "paged.txt", "not": {"page": condition}}
+    others = collection.search("page cat", 50, where=where, mode=mode)
+    assert {hit.id for hit in others} == set(spans) - expected
+
+
+def test_a_filter_on_pages_matches_each_page_of_a_near_duplicate(collection: Collection, files: Path) -> None:
+    text = (files / "paged.txt").read_text(encoding="utf-8")
+    (files / "copy.txt").write_text(text, encoding="utf-8")
+    collection.index()
+    spans = [hit for hit in _hits(collection, where={"path": "paged.txt"}, mode="bm25") if hit.last_page != hit.page]
+    where = {"path": "copy.txt", "page": spans[0].last_page}
+    assert spans[0].text in {hit.text for hit in _hits(collection, where=where, mode="bm25")}
+    assert _hits(collection, where={**where, "page": 9}, mode="bm25") == []
+
+
 @pytest.mark.parametrize("value", ["high", float("nan"), True])
 def test_a_minimum_score_that_is_none(collection: Collection, value: object) -> None:
     with pytest.raises(InputError, match="min_score"):

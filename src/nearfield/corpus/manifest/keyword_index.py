@@ -39,6 +39,8 @@ CREATE VIRTUAL TABLE keywords USING fts5(text, content='embedded', content_rowid
 CREATE VIRTUAL TABLE terms USING fts5vocab('keywords', 'row');
 """
 _RECORD = "rowid, id, document, version, ordinal, text, fields, payload"
+#: The field whose values are those of all pages from the first to the last one of a chunk.
+PAGE = "page"
 _OPERATORS = {"gt": ">", "gte": ">=", "lt": "<", "lte": "<="}
 #: Maximum number of trigrams that replace a word of one or two characters.
 _MAX_PREFIX_TERMS = 200
@@ -295,30 +297,31 @@ def _in_word(char: str) -> bool:
     return category[0] in "LNM" or category == "Co"
 
 
-def filter_to_sql(where: Filter | None) -> tuple[str, list[str]]:
+def filter_to_sql(where: Filter | None, *, first_page: bool = False) -> tuple[str, list[str]]:
     """Return a filter as an SQL condition on the table ``chunks``, which is never NULL, and its parameters.
 
     It matches the same chunks as ``filters.matches``. Parameters are JSON, so that SQLite converts both sides of a
-    comparison in the same way.
+    comparison in the same way. A condition on the page holds if it does for any page of a chunk; with ``first_page``,
+    if it does for the first one, as in a store.
 
     Raises:
         InputError: it has more conditions than SQLite accepts.
     """
     values: list[str] = []
-    condition = "1" if where is None else _sql(where, values)
+    condition = "1" if where is None else _sql(where, values, () if first_page else (PAGE,))
     if len(values) > _MAX_VALUES:
         raise InputError("The filter has too many conditions: put values of one field into one 'in'.", param="where")
     return condition, values
 
 
-def _sql(where: Filter, values: list[str]) -> str:
+def _sql(where: Filter, values: list[str], ranges: Sequence[str]) -> str:
     if isinstance(where, All):
-        return _joined([_sql(part, values) for part in where.parts], "AND") or "1"
+        return _joined([_sql(part, values, ranges) for part in where.parts], "AND") or "1"
     if isinstance(where, Either):
-        return _joined([_sql(part, values) for part in where.parts], "OR") or "0"
+        return _joined([_sql(part, values, ranges) for part in where.parts], "OR") or "0"
     if isinstance(where, Not):
-        return f"NOT {_sql(where.part, values)}"
-    return _compared(where, values)
+        return f"NOT {_sql(where.part, values, ranges)}"
+    return _compared_range(where, values) if where.field in ranges else _compared(where, values)
 
 
 def _joined(parts: Sequence[str], word: str) -> str:
@@ -338,3 +341,16 @@ def _compared(where: Compare, values: list[str]) -> str:
         return f"coalesce({value} IN (SELECT value FROM json_each(?)), 0)"
     values.append(json.dumps(where.value))
     return f"coalesce({value} {_OPERATORS[where.op]} json_extract(?, '$'), 0)"
+
+
+def _compared_range(where: Compare, values: list[str]) -> str:
+    """Return the condition that one of the pages of a chunk meets; ``last_page`` is left out if it is the first."""
+    first = f"(SELECT value FROM json_each(chunks.fields) WHERE key = '{where.field}')"
+    last = f"coalesce(json_extract(chunks.payload, '$.last_{where.field}'), {first})"
+    if where.op == "exists":
+        return f"({first} IS NOT NULL)"
+    if where.op in ("eq", "in"):
+        values.append(json.dumps(where.value if where.op == "in" else [where.value]))
+        return f"EXISTS (SELECT 1 FROM json_each(?) WHERE value BETWEEN {first} AND {last})"
+    values.append(json.dumps(where.value))
+    return f"coalesce({last if where.op in ('gt', 'gte') else first} {_OPERATORS[where.op]} json_extract(?, '$'), 0)"

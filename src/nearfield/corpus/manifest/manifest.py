@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from nearfield.corpus.manifest import schema, sqlite
-from nearfield.corpus.manifest.keyword_index import KeywordIndex, filter_to_sql
+from nearfield.corpus.manifest.keyword_index import KeywordIndex
 from nearfield.corpus.manifest.records import ChunkRecord, DocumentRecord, DuplicateChunk, State, VectorTable
 from nearfield.corpus.manifest.row_format import (
     CHUNK_COLUMNS,
@@ -31,7 +31,6 @@ from nearfield.corpus.manifest.row_format import (
 from nearfield.corpus.manifest.sqlite import Row
 from nearfield.errors import CollectionBusy, InputError, NearfieldError, nearest
 from nearfield.fileio.disk_space import is_disk_full
-from nearfield.stores.filters import MAX_VALUES, Filter
 
 #: Listed documents that are written to the temporary table together.
 _LISTED_PER_WRITE = 1000
@@ -468,16 +467,9 @@ class Manifest:
         rows = self.rows(f"SELECT {CHUNK_COLUMNS} FROM chunks WHERE id = ?", (chunk,))
         return chunk_record(rows[0]) if rows else None
 
-    def find_duplicated(self, where: Filter) -> list[str]:
-        """Return the ids of the chunks with near-duplicates in documents that a filter matches; at most 10,000."""
-        condition, values = filter_to_sql(where)
-        # The condition is one on the table of chunks: the common table expression takes its place.
-        sql = (
-            "WITH chunks AS (SELECT kept_chunk, document, ordinal, json_extract(value, '$.id') AS id, "
-            "json_extract(value, '$.version') AS version, json_extract(value, '$.fields') AS fields FROM duplicates) "
-            f"SELECT DISTINCT kept_chunk FROM chunks WHERE {condition} LIMIT {MAX_VALUES}"
-        )
-        return [row[0] for row in self._reader.execute(sql, values)]
+    def read(self, sql: str, values: Sequence[object] = ()) -> list[Row]:
+        """Run a query on the connection for searches, which never waits for a writer."""
+        return self._reader.execute(sql, values).fetchall()
 
 
 def _explain(path: Path, error: sqlite3.DatabaseError) -> str:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import cast
+from typing import Any, cast
 
+from nearfield.corpus.manifest.keyword_index import PAGE
 from nearfield.corpus.manifest.manifest import Manifest
 from nearfield.corpus.manifest.reading_text import ReadingText, read_text, shift_highlights
 from nearfield.corpus.manifest.records import ChunkRecord
 from nearfield.corpus.search.hit import Location, SearchHit, place_of
-from nearfield.stores.filters import All, Compare, Either, FieldType, Filter, Not, matches, parse_filter
+from nearfield.stores.filters import BUILT_IN, All, Compare, Either, FieldType, Filter, Not, matches, parse_filter
 
 
 class HitPlaces:
@@ -55,8 +56,10 @@ class HitPlaces:
         )
 
     def _matches(self, chunk: ChunkRecord) -> bool:
-        built_in = {"id": chunk.id, "document": chunk.document, "version": chunk.version, "ordinal": chunk.ordinal}
-        return matches(self._where, {**chunk.fields, **built_in})
+        values: dict[str, Any] = {name: getattr(chunk, name) for name in BUILT_IN}
+        if (page := chunk.fields.get(PAGE)) is not None:
+            values[PAGE] = range(int(page), int(chunk.payload.get("last_page", page)) + 1)
+        return matches(self._where, {**chunk.fields, **values})
 
     def _location(self, chunk: ChunkRecord) -> Location:
         location = Location(chunk.document, **place_of(chunk.payload))

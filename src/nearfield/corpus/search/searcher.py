@@ -30,7 +30,7 @@ from nearfield.corpus.search.plan import BM25, FUSIONS, Searchable, SearchOption
 from nearfield.corpus.search.relevance import RelevanceScale
 from nearfield.errors import InputError, SpaceMismatch
 from nearfield.stores import Store, Vector
-from nearfield.stores.filters import Either, FieldType, Filter, one_of
+from nearfield.stores.filters import FieldType, Filter
 
 __all__ = ["Searchable", "Searcher"]
 
@@ -49,8 +49,7 @@ class Searcher:
         language: of the texts, for sentences.
         fields: the fields for filters; by default those of the first table.
         relevance: the scale of scores; without it, scores are those of the last stage.
-        find_duplicated: returns the ids of the chunks that a filter does not match, although it matches near-duplicates
-            of them in other documents.
+        stored_filter: returns the form of a filter that a store can apply; by default the filter itself.
     """
 
     def __init__(
@@ -63,9 +62,9 @@ class Searcher:
         language: str = "en",
         fields: Mapping[str, FieldType] | None = None,
         relevance: RelevanceScale | None = None,
-        find_duplicated: Callable[[Filter], Sequence[str]] | None = None,
+        stored_filter: Callable[[Filter], Filter] | None = None,
     ) -> None:
-        self._relevance, self._find_duplicated = relevance, find_duplicated
+        self._relevance, self._stored_filter = relevance, stored_filter
         self._store, self._features, self._keywords = store, dict(features), keywords
         self._load_reranker, self._language = load_reranker, language
         self._planner = SearchPlanner(
@@ -137,7 +136,8 @@ class Searcher:
                 min_score=min_score,
             )
         )
-        plan = self._with_duplicated(plan)
+        if plan.where is not None and self._stored_filter is not None:
+            plan = replace(plan, where=self._stored_filter(plan.where))
         texts = _checked(queries)
         vectors = self._encode(plan, texts)
         hits: list[list[SearchHit]] = []
@@ -145,13 +145,6 @@ class Searcher:
             part = slice(start, start + _QUERIES_PER_BATCH)
             hits += self._run(_QueryBatch(plan, texts[part], {name: rows[part] for name, rows in vectors.items()}))
         return hits
-
-    def _with_duplicated(self, plan: SearchPlan) -> SearchPlan:
-        """Return the plan with a filter that also matches chunks whose near-duplicates it matches."""
-        if plan.where is None or self._find_duplicated is None:
-            return plan
-        ids = self._find_duplicated(plan.where)
-        return replace(plan, where=Either((plan.where, one_of("id", ids)))) if ids else plan
 
     def _encode(self, plan: SearchPlan, texts: list[str]) -> dict[str, list[Vector]]:
         """Return the queries' vectors by feature; a truncated or quantised form is computed from the whole vectors."""

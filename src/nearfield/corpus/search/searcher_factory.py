@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 
 from nearfield.corpus.config import CollectionConfig
 from nearfield.corpus.features import Feature, require_same_space, table_from_dict
 from nearfield.corpus.manifest.manifest import Manifest
 from nearfield.corpus.manifest.records import VectorTable
+from nearfield.corpus.manifest.stored_filters import stored_filter
 from nearfield.corpus.search.plan import Searchable
 from nearfield.corpus.search.relevance import RelevanceScale
 from nearfield.corpus.search.reranking import PairScorer
@@ -46,7 +48,7 @@ def create_searcher(
         language=config.language,
         fields=config.all_fields,
         relevance=RelevanceScale(store, searchable, manifest.search_index),
-        find_duplicated=manifest.find_duplicated,
+        stored_filter=partial(stored_filter, manifest),
     )
 
 
