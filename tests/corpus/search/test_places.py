@@ -10,9 +10,10 @@ from typing import Any
 
 import pytest
 
+from nearfield.corpus.answering.prompt import build_messages
 from nearfield.corpus.chunkers import windows
 from nearfield.corpus.collection import Collection
-from nearfield.corpus.manifest.reading_text import join_chunks
+from nearfield.corpus.manifest.reading_text import join_chunks, shared_ranges, shift_highlights
 from nearfield.corpus.search.hit import Location
 from nearfield.corpus.sources.spec import parse_source
 from nearfield.errors import InputError
@@ -231,6 +232,52 @@ def test_a_filter_on_pages_matches_each_page_of_a_near_duplicate(collection: Col
     where = {"path": "copy.txt", "page": spans[0].last_page}
     assert spans[0].text in {hit.text for hit in _hits(collection, where=where, mode="bm25")}
     assert _hits(collection, where={**where, "page": 9}, mode="bm25") == []
+
+
+CLAUSE = "The ombudsman decides about quarrels of the two sides."
+
+
+@pytest.fixture
+def contracts(tmp_path: Path) -> Iterator[Collection]:
+    """Contracts whose passages have a clause in the middle that all of them share."""
+    model = write_tiny_model(tmp_path / "model", length=512)
+    config = {"features": {"dense": {"model": str(model)}}, "store": f"memory:{tmp_path}", "chunks": {"tokens": 440}}
+    with Collection.create("contracts", config, home=tmp_path / "home") as created:
+        names = ("Anna", "Berta", "Clara", "Dora", "Emma", "Frida")
+        texts = [f"The contract with {name} is old.\n\n{CLAUSE}\n\nThe rent of {name} is due." for name in names]
+        folder = tmp_path / "contracts"
+        folder.mkdir()
+        for name, text in zip(names, texts, strict=True):
+            (folder / f"{name}.txt").write_text(text, encoding="utf-8")
+        created.index([parse_source(str(folder))])
+        yield created
+
+
+def test_a_shared_clause_in_a_passage_is_marked(contracts: Collection) -> None:
+    (hit,) = contracts.search("rent Berta contract", 1, mode="bm25", highlight=True)
+    assert hit.document.endswith("#Berta.txt")
+    assert contracts.text(hit.document)[hit.start : hit.end] == hit.text
+    assert [hit.text[start:end].strip() for start, end in hit.shared] == [CLAUSE]
+    assert " ".join(hit.own_text.split()) == "The contract with Berta is old. [...] The rent of Berta is due."
+    shown = hit.without_shared()
+    assert shown.shared == ()
+    marked = {hit.text[start:end].strip() for start, end in hit.highlights}
+    assert marked == {"The contract with Berta is old.", "The rent of Berta is due."}
+    assert {shown.text[start:end].strip() for start, end in shown.highlights} == marked
+
+
+def test_a_shared_clause_is_a_passage_of_its_own(contracts: Collection) -> None:
+    (hit,) = contracts.search("ombudsman quarrels", 3, mode="bm25")
+    assert (hit.text, hit.shared, len(hit.also)) == (CLAUSE, (), 5)
+    answer = contracts.ask("Does the ombudsman decide about the rent of Berta?", k=20, min_score=0)
+    sent = build_messages("Who decides?", answer.passages)[1]["content"]
+    assert sent.count(CLAUSE) == 1
+
+
+def test_a_highlight_does_not_reach_over_a_shared_passage() -> None:
+    cuts = [(5, 4), (5, 2), (8, 3)]
+    assert shared_ranges(cuts) == ((5, 11), (14, 17))
+    assert shift_highlights([(0, 10), (6, 7), (0, 5)], cuts) == ((0, 5), (11, 14), (17, 19), (12, 13), (0, 5))
 
 
 @pytest.mark.parametrize("value", ["high", float("nan"), True])

@@ -94,6 +94,7 @@ def _place(hit: SearchHit) -> str:
 def _snippet(hit: SearchHit, *, full: bool) -> Text:
     from rich.text import Text
 
+    hit = hit.without_shared()
     text = Text(plain(hit.text))
     for start, end in hit.highlights:
         text.stylize("bold yellow", start, end)

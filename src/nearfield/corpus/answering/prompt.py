@@ -57,7 +57,7 @@ def merge_repeated(passages: Sequence[SearchHit]) -> list[SearchHit]:
     merged: list[SearchHit] = []
     texts: list[str] = []
     for passage in passages:
-        text = " ".join(passage.text.split())
+        text = " ".join(passage.own_text.split())
         if not text:
             continue
         same = next((index for index, other in enumerate(texts) if text in other), None)
@@ -95,7 +95,7 @@ def _block(number: int, passage: SearchHit, tag: str) -> str:
         "Place": ", ".join(part for part in (_key(passage.document), passage.location.describe()) if part),
     }
     lines = [f"{name}: {_line(value)}" for name, value in facts.items() if value]
-    return "\n".join([f"<{tag} number={number}>", f"[{number}]", *lines, "", passage.text.strip(), f"</{tag}>"])
+    return "\n".join([f"<{tag} number={number}>", f"[{number}]", *lines, "", passage.own_text.strip(), f"</{tag}>"])
 
 
 def _key(document: str) -> str:
@@ -110,8 +110,10 @@ def _line(text: str) -> str:
 
 def _shortened(passage: SearchHit, tokens: int, count: Callable[[str], int]) -> SearchHit:
     """Return a passage with its text truncated at the end of a word, until it fits or hardly anything is left."""
-    text = passage.text.strip()
-    while len(text) > _MIN_CHARACTERS and (size := count(_block(1, replace(passage, text=text), ""))) > tokens:
+    text = passage.own_text.strip()
+    while (
+        len(text) > _MIN_CHARACTERS and (size := count(_block(1, replace(passage, text=text, shared=()), ""))) > tokens
+    ):
         length = max(_MIN_CHARACTERS, min(len(text) - 1, int(len(text) * tokens / size)))
         text = text[:length].rsplit(None, 1)[0] if " " in text[:length] else text[:length]
-    return replace(passage, text=text, highlights=())
+    return replace(passage, text=text, highlights=(), shared=())

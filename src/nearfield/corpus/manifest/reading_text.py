@@ -151,15 +151,42 @@ def _pieces(chunk: ChunkRecord, start: int) -> Iterator[tuple[int, str, str]]:
 def shift_highlights(
     highlights: Iterable[tuple[int, int]], cuts: Iterable[Sequence[int]]
 ) -> tuple[tuple[int, int], ...]:
-    """Return positions in a chunk's text as positions in the text that is read at its place."""
+    """Return positions in a chunk's text as positions in the text that is read, outside of shared passages."""
     cuts = list(cuts)
-    return tuple(
+    shared = shared_ranges(cuts)
+    shifted = (
         (
             start + sum(length for offset, length in cuts if offset <= start),
             end + sum(length for offset, length in cuts if offset < end),
         )
         for start, end in highlights
     )
+    return tuple(part for start, end in shifted for part in _outside(start, end, shared))
+
+
+def shared_ranges(cuts: Iterable[Sequence[int]]) -> tuple[tuple[int, int], ...]:
+    """Return the places of shared passages in the text that is read at a chunk's place."""
+    ranges: list[tuple[int, int]] = []
+    inserted = 0
+    for offset, length in cuts:
+        start = offset + inserted
+        inserted += length
+        if ranges and ranges[-1][1] == start:
+            ranges[-1] = (ranges[-1][0], start + length)
+        else:
+            ranges.append((start, start + length))
+    return tuple(ranges)
+
+
+def _outside(start: int, end: int, ranges: Sequence[tuple[int, int]]) -> Iterator[tuple[int, int]]:
+    """Yield the parts of a range that are in none of the others, which are in order."""
+    for low, high in ranges:
+        if low < end and high > start:
+            if start < low:
+                yield start, low
+            start = high
+    if start < end:
+        yield start, end
 
 
 def _join_unplaced(records: Sequence[ChunkRecord]) -> ReadingText:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from nearfield.stores.filters import Value
@@ -55,6 +55,19 @@ def _range(unit: str, first: int, last: int) -> str:
     return f"{unit} {first}" if first == last else f"{unit}s {first}-{last}"
 
 
+def hide_shared(text: str, shared: Sequence[Sequence[int]]) -> str:
+    """Return a hit's text with ``[...]`` instead of its shared passages."""
+    for start, end in reversed(shared):
+        text = f"{text[:start]}{_mark(text[start:end])}{text[end:]}"
+    return text
+
+
+def _mark(passage: str) -> str:
+    """Return the mark that replaces a shared passage, with the white space around it."""
+    lead = passage[: len(passage) - len(passage.lstrip())]
+    return f"{lead or ' '}[...]{passage[len(passage.rstrip()) :] or ' '}"
+
+
 @dataclass(frozen=True)
 class SearchHit:
     """A chunk that matches a query; the best hit is first.
@@ -64,7 +77,8 @@ class SearchHit:
     pages and lines are its place, as in ``Location``: ``Collection.text(document)[start:end]`` is the text.
     ``highlights`` are the sentences of ``text`` that match best, each from start to end in characters of it, the best
     first. ``also`` are other places with nearly the same text. ``stages`` are the score and rank (from 1) by stage,
-    such as ``{"dense": {"score": 0.71, "rank": 2}}``.
+    such as ``{"dense": {"score": 0.71, "rank": 2}}``. ``shared`` are the parts of ``text`` that were not compared with
+    the query: passages that documents or pages share, which are separate chunks.
     """
 
     id: str
@@ -83,6 +97,24 @@ class SearchHit:
     last_page: int | None = None
     page_unit: str = "page"
     lines: tuple[int, int] | None = None
+    shared: tuple[tuple[int, int], ...] = ()
+
+    @property
+    def own_text(self) -> str:
+        """The text that was compared with the query: ``[...]`` stands for shared passages."""
+        return hide_shared(self.text, self.shared)
+
+    def without_shared(self) -> SearchHit:
+        """Return the hit with its own text; its place stays the same."""
+        marks = [(end, len(_mark(self.text[start:end])) - (end - start)) for start, end in self.shared]
+        highlights = tuple(
+            (
+                low + sum(moved for end, moved in marks if end <= low),
+                high + sum(moved for end, moved in marks if end <= low),
+            )
+            for low, high in self.highlights
+        )
+        return replace(self, text=self.own_text, highlights=highlights, shared=())
 
     @property
     def location(self) -> Location:

@@ -8,7 +8,7 @@ from typing import Any, cast
 
 from nearfield.corpus.manifest.keyword_index import PAGE
 from nearfield.corpus.manifest.manifest import Manifest
-from nearfield.corpus.manifest.reading_text import ReadingText, read_text, shift_highlights
+from nearfield.corpus.manifest.reading_text import ReadingText, read_text, shared_ranges, shift_highlights
 from nearfield.corpus.manifest.records import ChunkRecord
 from nearfield.corpus.search.hit import Location, SearchHit, place_of
 from nearfield.stores.filters import BUILT_IN, All, Compare, Either, FieldType, Filter, Not, matches, parse_filter
@@ -47,7 +47,8 @@ class HitPlaces:
         shown = hit if chosen is own else _as_duplicate(hit, chosen)
         if cuts := chosen.payload.get("cuts"):  # passages that the document shares with others are inside of it
             text = self._text(chosen.document).text[location.start : location.end]
-            shown = replace(shown, text=text, highlights=shift_highlights(shown.highlights, cuts))
+            highlights = shift_highlights(shown.highlights, cuts)
+            shown = replace(shown, text=text, highlights=highlights, shared=shared_ranges(cuts))
         return replace(
             shown,
             start=location.start,

@@ -18,7 +18,7 @@ from pydantic import BaseModel, Field, ValidationError
 
 from nearfield import __version__
 from nearfield.corpus.collection import Collection, list_collections
-from nearfield.corpus.search.hit import SearchHit
+from nearfield.corpus.search.hit import SearchHit, hide_shared
 from nearfield.encoder import Encoder
 from nearfield.errors import CollectionNotFound, InputError, NearfieldError, nearest
 from nearfield.server.collections.mcp_errors import describe_arguments
@@ -38,7 +38,7 @@ class McpHit(BaseModel):
     """A matching passage. ``start`` and ``end`` are its place in the text that 'read' returns, in characters.
 
     ``score`` is its relevance from 0 (unrelated) to 1. ``place`` is where a person finds it in the file: lines, pages,
-    slides or sheets.
+    slides or sheets. ``shared`` are the parts of ``text`` that documents share: they are separate results.
     """
 
     document: str
@@ -53,6 +53,7 @@ class McpHit(BaseModel):
     last_page: int | None = None
     lines: list[int] | None = None
     place: str = ""
+    shared: list[list[int]] = []
 
 
 class McpHits(BaseModel):
@@ -278,15 +279,16 @@ def _convert_hit(hit: SearchHit) -> McpHit:
         last_page=hit.last_page,
         lines=None if hit.lines is None else list(hit.lines),
         place=hit.location.describe(),
+        shared=[list(part) for part in hit.shared],
     )
 
 
 def _format_hit(number: int, hit: McpHit) -> str:
     place = f"{hit.document}{f', {hit.place}' if hit.place else ''} (read: start {hit.start}, end {hit.end})"
     heading = " > ".join(dict.fromkeys(part for part in (hit.title, *hit.headings) if part))
+    text = hide_shared(hit.text, hit.shared)
     return "\n".join(
-        part
-        for part in (f"[{number}] {heading}".rstrip(), f"document: {place}", f"score: {hit.score:.2f}", "", hit.text)
+        part for part in (f"[{number}] {heading}".rstrip(), f"document: {place}", f"score: {hit.score:.2f}", "", text)
     )
 
 

@@ -117,7 +117,8 @@ class CollectionPassage(msgspec.Struct):
 
     ``score`` is its relevance from 0 (unrelated) to 1. ``start`` and ``end`` are characters of the text that
     ``GET /collections/{name}/document`` returns. Pages count in units of ``page_unit`` (page, slide or sheet);
-    ``lines`` are the first and last line in a text file. ``highlights`` are pairs of positions in the passage's text.
+    ``lines`` are the first and last line in a text file. ``highlights`` are pairs of positions in the passage's text,
+    and so is ``shared``: what was not compared with the query, since it is a separate passage that documents share.
     """
 
     id: str
@@ -136,6 +137,7 @@ class CollectionPassage(msgspec.Struct):
     last_page: int | None
     page_unit: str
     lines: list[int] | None
+    shared: list[list[int]]
 
 
 class SearchReply(msgspec.Struct):
