@@ -43,6 +43,19 @@ class Loss:
     pages: tuple[int, ...] = ()
     advice: str = ""
 
+    @property
+    def may_be_decoration(self) -> bool:
+        """Whether it concerns pictures without a description only."""
+        return not self.words and "without a description" in self.reason
+
+
+@dataclass(frozen=True)
+class MissingText:
+    """A piece of a file that searches cannot reach, and its page, slide or sheet."""
+
+    text: str
+    page: int | None = None
+
 
 @dataclass(frozen=True)
 class Document:
@@ -51,7 +64,8 @@ class Document:
     ``text`` of a text file is the decoded file itself, so that positions in it are positions in the file; of other
     files it is the extracted text. ``language`` is the programming language of source code, in lower case. ``meta`` has
     further facts, such as an author. ``visible_words`` is the number of words that a reader would see, counted by other
-    means than the extraction; None if the text is all that there is. ``losses`` is what the extractor could not read.
+    means than the extraction; None if the text is all that there is. ``missing`` are some of those that the text lacks,
+    if the extractor can name them. ``losses`` is what the extractor could not read.
     ``page_unit`` is what ``Block.page`` counts: "page", "slide" or "sheet". ``markup`` has the edits that leave what a
     reader sees of a text file: start, end and replacement, in order, without overlap. They are applied before the text
     is split, so that positions stay those in the file. ``has_lines`` says whether its lines are those of the file.
@@ -64,6 +78,7 @@ class Document:
     language: str = ""
     meta: Mapping[str, Value] = field(default_factory=dict)
     visible_words: int | None = None
+    missing: tuple[MissingText, ...] = ()
     losses: tuple[Loss, ...] = ()
     page_unit: str = "page"
     markup: tuple[tuple[int, int, str], ...] = ()

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 
 #: A text with fewer words has no meaning alone.
 MIN_WORDS = 3
+#: Words that are named of those that a document lacks.
+MAX_MISSING = 8
 #: Scripts without spaces between words.
 UNSPACED = "\u2e80-\ua4cf\uf900-\ufaff\U00020000-\U0003ffff\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff"
 WORDS = re.compile(r"\w+")
@@ -16,6 +19,20 @@ _WORD = re.compile(rf"(?=\w)[{UNSPACED}]|[^\W{UNSPACED}]+")
 def count_words(text: str) -> int:
     """Return the number of words in a text; in scripts without spaces, each letter counts as a word."""
     return sum(1 for _ in _WORD.finditer(text))
+
+
+def missing_words(visible: str, text: str, limit: int = MAX_MISSING) -> tuple[str, ...]:
+    """Return the first words of a visible text that another text has less often, in order, up to a limit."""
+    left = Counter(word[0].casefold() for word in _WORD.finditer(text))
+    missing: list[str] = []
+    for word in _WORD.finditer(visible):
+        key = word[0].casefold()
+        left[key] -= 1
+        if left[key] < 0:
+            missing.append(word[0])
+            if len(missing) == limit:
+                break
+    return tuple(missing)
 
 
 def has_meaning(text: str) -> bool:

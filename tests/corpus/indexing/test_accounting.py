@@ -12,9 +12,10 @@ import pytest
 
 from nearfield.corpus.collection import Collection
 from nearfield.corpus.collection_models import ModelProvider
-from nearfield.corpus.document import Document, Loss
+from nearfield.corpus.document import Document, Loss, MissingText
+from nearfield.corpus.extractors.document_builder import DocumentBuilder
 from nearfield.corpus.extractors.text import TextExtractor
-from nearfield.corpus.indexing.accounting import WordCount, account
+from nearfield.corpus.indexing.accounting import MissingTexts, WordCount, account
 from nearfield.corpus.indexing.report import IndexReport
 from nearfield.corpus.manifest.records import DocumentRecord
 from nearfield.corpus.sources.spec import parse_source
@@ -63,8 +64,8 @@ def extract_as(change: Callable[[Document], Document], monkeypatch: pytest.Monke
     ("document", "words", "share", "partial"),
     [
         pytest.param(Document("x"), WordCount(100), 1.0, False, id="text-is-all-there-is"),
-        pytest.param(Document("x"), WordCount(100, tiny=4), 0.96, False, id="a-few-tiny-parts"),
-        pytest.param(Document("x"), WordCount(100, tiny=4, lost=2), 0.94, True, id="too-many-lost"),
+        pytest.param(Document("x"), WordCount(100, tiny=MissingTexts(4)), 0.96, False, id="a-few-tiny-parts"),
+        pytest.param(Document("x"), WordCount(100, MissingTexts(4), MissingTexts(2)), 0.94, True, id="too-many-lost"),
         pytest.param(Document("x", visible_words=200), WordCount(150), 0.75, True, id="not-extracted"),
         pytest.param(Document("x", visible_words=100), WordCount(140), 1.0, False, id="more-than-visible"),
         pytest.param(Document("x", losses=(Loss("1 table", words=100),)), WordCount(100), 0.5, True, id="declared"),
@@ -91,12 +92,75 @@ def test_share_and_state(document: Document, words: WordCount, share: float, par
 
 
 def test_what_no_extractor_declared_is_named() -> None:
-    result = account(record(), Document("x", visible_words=200), WordCount(150, tiny=10, lost=1), has_chunks=True)
+    words = WordCount(150, MissingTexts(10), MissingTexts(1))
+    result = account(record(), Document("x", visible_words=200), words, has_chunks=True)
     assert [loss.reason for loss in result.losses] == [
         "about 50 words that the file shows",
         "10 words in parts that are too short to be searched",
         "1 word of repeated lines",
     ]
+
+
+def test_the_first_missing_words_are_named_in_a_complete_document() -> None:
+    tiny = MissingTexts.from_texts([MissingText("Thank\n you", 4), MissingText("x" * 60), MissingText("Berlin", 9)])
+    lost = MissingTexts.from_texts(MissingText(f"line{number}", number) for number in range(6))
+    document = Document("x", visible_words=1010, missing=(MissingText("Oslo", 2),))
+    result = account(record(), document, WordCount(1000, tiny, lost), has_chunks=True)
+    assert not result.partial
+    assert result.losses == (
+        Loss('about 10 words that the file shows: "Oslo"', 10, (2,)),
+        Loss(f'4 words in parts that are too short to be searched: "Thank you", "{"x" * 40}...", "Berlin"', 4, (4, 9)),
+        Loss('6 words of repeated lines: "line0", "line1", "line2", "line3", ...', 6, (0, 1, 2, 3, 4, 5)),
+    )
+
+
+def test_parts_of_a_document_are_added_up() -> None:
+    words = WordCount()
+    for number in range(3):
+        words.add(WordCount(10, MissingTexts.from_texts([MissingText("Berlin", number)])))
+    assert (words.text, words.searchable) == (30, 27)
+    assert words.tiny == MissingTexts(3, ["Berlin"], [0, 1, 2])
+
+
+def test_a_builder_names_the_words_that_it_lacks() -> None:
+    builder = DocumentBuilder()
+    builder.see("One fine day in Oslo, one day")
+    builder.see("and one night.")
+    builder.add("A fine day, one night, and one day")
+    document = builder.document("prose")
+    assert (document.visible_words, [missing.text for missing in document.missing]) == (10, ["in", "Oslo", "one"])
+    whole = DocumentBuilder()
+    whole.see("One day")
+    whole.add("One day, or another")
+    assert whole.document("prose").missing == ()
+
+
+def test_what_a_complete_document_lacks_is_listed_and_not_reported(collection: Collection, files: Path) -> None:
+    for word in ("cat", "dog", "mat", "world", "query"):
+        body = f"The {word} sat on the red {word} and said hello to the {word} of the world.\n\n" * 8
+        (files / f"{word}.txt").write_text(f"{body}Draft {word}\n\nDraft copy\n", encoding="utf-8")
+    report = collection.index([parse_source(str(files))])
+    assert (report.partial, report.with_pictures, report.problems()) == (0, 0, "")
+    assert "Draft copy" not in report.to_text().replace("repeated in 100%: Draft copy", "")
+    documents = collection.documents(state="done")
+    assert [[loss.reason for loss in document.losses] for document in documents] == [
+        ['2 words of repeated lines: "Draft copy"']
+    ] * 5
+    assert all(0.95 < (document.share or 0) < 1 for document in documents)
+    assert collection.search("copy", mode="bm25") == []
+
+
+def test_a_heading_that_no_chunk_has_is_missing(model: Path, tmp_path: Path) -> None:
+    config = {"features": {"dense": {"model": str(model)}}, "store": f"memory:{tmp_path}"}
+    text = "# Berlin\n\n" + "## Cats\n\nThe cat sat on the mat and said hello to the dog.\n\n" * 9
+    for context, missing in ((True, 0), (False, 1)):
+        definition = {**config, "chunks": {"tokens": 12, "context": context}}
+        with Collection.create(f"heading-{missing}", definition, home=tmp_path / "home") as created:
+            (tmp_path / "page.md").write_text(text, encoding="utf-8")
+            created.index([parse_source(str(tmp_path / "page.md"))])
+            (document,) = created.documents()
+            assert bool(created.search("berlin", mode="bm25")) is not bool(missing)
+            assert sum("Berlin" in loss.reason for loss in document.losses) == missing
 
 
 def test_a_document_without_words_is_partial(collection: Collection, files: Path) -> None:

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from nearfield.corpus.document import Block, BlockKind, Document, Form, Loss
-from nearfield.corpus.word_count import count_words
+from nearfield.corpus.document import Block, BlockKind, Document, Form, Loss, MissingText
+from nearfield.corpus.word_count import MAX_MISSING, count_words, missing_words
 from nearfield.stores.filters import Value
 
 
 class DocumentBuilder:
     """Blocks with blank lines between them. Markup is put before its block, not into it.
 
-    An extractor sets ``visible_words`` and appends to ``losses``, which become those of the document. ``page_unit`` is
-    what the numbers of pages count.
+    An extractor calls ``see`` with what a reader sees, or sets ``visible_words``, and appends to ``losses``, which
+    become those of the document. ``page_unit`` is what the numbers of pages count.
     """
 
     def __init__(self, *, page_unit: str = "page") -> None:
@@ -22,6 +22,8 @@ class DocumentBuilder:
         self._length = 0
         self.losses: list[Loss] = []
         self.visible_words: int | None = None
+        self.missing: list[MissingText] = []
+        self._seen: list[str] = []
         self.page_unit = page_unit
 
     def __len__(self) -> int:
@@ -39,6 +41,11 @@ class DocumentBuilder:
         if text:
             self._put(text, Block(0, 0, "heading", level, page), "#" * level + " " if marked else "")
 
+    def see(self, text: str) -> None:
+        """Count the words of a text that a reader sees; those that the document lacks will be named."""
+        self.visible_words = (self.visible_words or 0) + count_words(text)
+        self._seen.append(text)
+
     def append(self, document: Document, *, levels: int = 0) -> None:
         """Add another document with its blocks, losses and visible words; its headings are ``levels`` deeper."""
         text = document.text.rstrip()
@@ -52,6 +59,7 @@ class DocumentBuilder:
             level = min(block.level + levels, 6) if block.level else 0
             self._blocks.append(Block(start + block.start, start + block.end, block.kind, level, block.page))
         self.losses += document.losses
+        self.missing += document.missing
         words = count_words(text) if document.visible_words is None else document.visible_words
         self.visible_words = (self.visible_words or 0) + words
 
@@ -65,13 +73,17 @@ class DocumentBuilder:
     def document(self, form: Form, title: str = "", meta: Mapping[str, Value] | None = None) -> Document:
         """Return the document of all blocks."""
         title = " ".join(title.split())
+        text = "".join(self._parts)
+        if self._seen and count_words(text) < (self.visible_words or 0):
+            self.missing += map(MissingText, missing_words(" ".join(self._seen), text))
         return Document(
-            "".join(self._parts),
+            text,
             tuple(self._blocks),
             title,
             form,
             meta=dict(meta or {}),
             visible_words=self.visible_words,
+            missing=tuple(self.missing[:MAX_MISSING]),
             losses=tuple(self.losses),
             page_unit=self.page_unit,
         )

@@ -14,10 +14,10 @@ from nearfield.corpus.extractors.office.package import (
     Element,
     OfficePackage,
     attribute,
-    count_visible_words,
     descendants,
     is_on,
     local_name,
+    visible_text,
 )
 from nearfield.corpus.extractors.office.runs import Extra, RunReader
 from nearfield.corpus.extractors.office.word_tables import Cell, table_parts
@@ -58,7 +58,8 @@ class DocxExtractor(Extractor):
         writer.finish()
         words += sum(map(writer.put_page_part, footers))
         builder = writer.builder
-        builder.visible_words = words + count_visible_words([root, *writer.note_trees()]) + writer.drawings.words
+        builder.visible_words = words + writer.drawings.words
+        builder.see(visible_text([root, *writer.note_trees()]))
         add_losses(builder, writer.drawings, package)
         title = package.properties.get("title") or writer.title or builder.first_heading()
         return builder.document("markdown", title, package.meta())

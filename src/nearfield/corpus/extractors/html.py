@@ -13,7 +13,6 @@ from nearfield.corpus.extractors.html_navigation import find_navigation
 from nearfield.corpus.extractors.html_renderer import HtmlRenderer
 from nearfield.corpus.extractors.html_visibility import INLINE, Event, visible_events
 from nearfield.corpus.extractors.text_encoding import decode
-from nearfield.corpus.word_count import count_words
 from nearfield.errors import InputError
 from nearfield.stores.filters import Value
 
@@ -46,7 +45,7 @@ class HtmlExtractor(Extractor):
         renderer = HtmlRenderer()
         renderer.feed(visible)
         builder = renderer.finish()
-        builder.visible_words = _count_words(visible)
+        builder.see(_visible_text(visible))
         if count := renderer.pictures_without_text:
             builder.losses.append(Loss(f"{count} picture{'s' if count > 1 else ''} without a description"))
         return builder.document("markdown", _title(tree) or builder.first_heading(), _meta(tree))
@@ -146,7 +145,6 @@ class _EventTarget:
         return self._events
 
 
-def _count_words(events: Iterable[Event]) -> int:
-    """Return the number of words of all text nodes. Text of inline elements joins the text around it."""
-    parts = (value if event == "text" else "" if value in INLINE else "\n" for event, value, _ in events)
-    return count_words("".join(parts))
+def _visible_text(events: Iterable[Event]) -> str:
+    """Return the text of all text nodes. Text of inline elements joins the text around it."""
+    return "".join(value if event == "text" else "" if value in INLINE else "\n" for event, value, _ in events)

@@ -13,7 +13,6 @@ from nearfield.corpus.extractors.document_builder import DocumentBuilder, markdo
 from nearfield.corpus.extractors.office.numbering import Numbering
 from nearfield.corpus.extractors.office.word_records import ParagraphProperties, WordRecords
 from nearfield.corpus.extractors.office.word_tables import edge_cells, table_parts
-from nearfield.corpus.word_count import count_words
 from nearfield.errors import InputError
 
 _END = re.compile("[\r\x07\x0c]")
@@ -43,7 +42,7 @@ class DocExtractor(Extractor):
         writer = _DocWriter(records)
         writer.put_all()
         builder = writer.builder
-        builder.visible_words = count_words(_plain(writer.text))
+        builder.see(_plain(writer.text))
         if writer.pictures:
             count = writer.pictures
             builder.losses.append(Loss(f"{count} picture{'s' * (count > 1)} or drawn object{'s' * (count > 1)}"))

@@ -56,7 +56,7 @@ class XmlExtractor(Extractor):
                 builder.add(text, "code", markup="```\n")
             else:
                 builder.add(text, "table" if kind == "fields" else "paragraph")
-        builder.visible_words = count_words("\n".join(_plain(text) for text in root.itertext()))
+        builder.see("\n".join(_plain(text) for text in root.itertext()))
         return builder.document("markdown", builder.first_heading())
 
 

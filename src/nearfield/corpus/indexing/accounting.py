@@ -2,15 +2,45 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
 
-from nearfield.corpus.document import Document, Loss
+from nearfield.corpus.document import Document, Loss, MissingText
 from nearfield.corpus.manifest.records import DocumentRecord, kept_share
+from nearfield.corpus.word_count import count_words
 
 #: A document with less than this share of its visible words is partial.
 MIN_SHARE = 0.95
-#: The reason of a loss of pictures. They may be decoration: without other losses, the document is not partial.
-_PICTURES = "without a description"
+#: Missing texts of a kind that are named, characters of each, and pages.
+_MAX_NAMED, _MAX_SHOWN, _MAX_PAGES = 4, 40, 50
+
+
+@dataclass
+class MissingTexts:
+    """Texts of one kind that are missing: the number of their words, the first of them, and the first pages."""
+
+    words: int = 0
+    named: list[str] = field(default_factory=list)
+    pages: list[int] = field(default_factory=list)
+
+    @classmethod
+    def from_texts(cls, texts: Iterable[MissingText]) -> MissingTexts:
+        """Return the account of some texts."""
+        result = cls()
+        for missing in texts:
+            page = () if missing.page is None else (missing.page,)
+            result.add(cls(count_words(missing.text), [_shorten(missing.text)], list(page)))
+        return result
+
+    def add(self, other: MissingTexts) -> None:
+        """Add the texts of another part."""
+        self.words += other.words
+        self.named = list(dict.fromkeys([*self.named, *other.named]))[: _MAX_NAMED + 1]
+        self.pages = list(dict.fromkeys([*self.pages, *other.pages]))[:_MAX_PAGES]
+
+    def loss(self, reason: str) -> Loss:
+        """Return what is missing; ``reason`` says what kind of text it is."""
+        return Loss(f"{reason}{_name(self.named)}", self.words, tuple(self.pages))
 
 
 @dataclass
@@ -22,47 +52,64 @@ class WordCount:
     """
 
     text: int = 0
-    tiny: int = 0
-    lost: int = 0
+    tiny: MissingTexts = field(default_factory=MissingTexts)
+    lost: MissingTexts = field(default_factory=MissingTexts)
 
     def add(self, other: WordCount) -> None:
         """Add the words of another part."""
         self.text += other.text
-        self.tiny += other.tiny
-        self.lost += other.lost
+        self.tiny.add(other.tiny)
+        self.lost.add(other.lost)
 
     @property
     def searchable(self) -> int:
         """The words in chunks, also in those that are stored once for several documents."""
-        return max(0, self.text - self.tiny - self.lost)
+        return max(0, self.text - self.tiny.words - self.lost.words)
 
 
 def account(record: DocumentRecord, document: Document, words: WordCount, *, has_chunks: bool) -> DocumentRecord:
-    """Return a document's record with its share of visible words, and with what is missing."""
+    """Return a document's record with its share of visible words, and with what is missing.
+
+    Losses that the extractor did not declare make a document partial only if its share is low.
+    """
     declared = sum(loss.words for loss in document.losses)
     counted = words.text if document.visible_words is None else document.visible_words
     visible = max(counted, words.searchable + declared) if document.visible_words is not None else counted + declared
     share = kept_share(visible, words.searchable)
     is_short = share is not None and share < MIN_SHARE
     losses = list(document.losses)
-    if not has_chunks:
-        losses += [] if losses else [Loss("anything: no words were recognised in it")]
-    elif is_short:
-        losses += _unexplained(visible - declared - words.text, words)
-    partial = is_short or not has_chunks or any(loss.words or _PICTURES not in loss.reason for loss in losses)
+    if has_chunks:
+        losses += _unexplained(visible - declared - words.text, document.missing, words)
+    elif not losses:
+        losses = [Loss("anything: no words were recognised in it")]
+    partial = is_short or not has_chunks or not all(loss.may_be_decoration for loss in document.losses)
     return replace(record, visible_words=visible, kept_words=words.searchable, losses=tuple(losses), partial=partial)
 
 
-def _unexplained(not_extracted: int, words: WordCount) -> list[Loss]:
+def _unexplained(not_extracted: int, missing: Sequence[MissingText], words: WordCount) -> list[Loss]:
     """Return the losses that no extractor has declared."""
     losses = []
     if not_extracted > 0:
-        losses.append(Loss(f"about {_count(not_extracted)} that the file shows", words=not_extracted))
-    if words.tiny:
-        losses.append(Loss(f"{_count(words.tiny)} in parts that are too short to be searched", words=words.tiny))
-    if words.lost:
-        losses.append(Loss(f"{_count(words.lost)} of repeated lines", words=words.lost))
+        texts = replace(MissingTexts.from_texts(missing), words=not_extracted)
+        losses.append(texts.loss(f"about {_count(not_extracted)} that the file shows"))
+    if words.tiny.words:
+        losses.append(words.tiny.loss(f"{_count(words.tiny.words)} in parts that are too short to be searched"))
+    if words.lost.words:
+        losses.append(words.lost.loss(f"{_count(words.lost.words)} of repeated lines"))
     return losses
+
+
+def _name(texts: Sequence[str]) -> str:
+    """Return the first of some texts in quotes, after a colon."""
+    if not texts:
+        return ""
+    more = ", ..." if len(texts) > _MAX_NAMED else ""
+    return ": " + ", ".join(f'"{text}"' for text in texts[:_MAX_NAMED]) + more
+
+
+def _shorten(text: str) -> str:
+    line = " ".join(text.split())
+    return line if len(line) <= _MAX_SHOWN else f"{line[:_MAX_SHOWN].rstrip()}..."
 
 
 def _count(words: int) -> str:

@@ -14,8 +14,8 @@ from nearfield.corpus.chunkers.chunker import section_paths
 from nearfield.corpus.chunkers.token_counter import TokenCounter
 from nearfield.corpus.chunkers.windows import DocumentWindow
 from nearfield.corpus.config import CollectionConfig
-from nearfield.corpus.document import Chunk, Document, Form, Span
-from nearfield.corpus.indexing.accounting import WordCount
+from nearfield.corpus.document import Chunk, Document, Form, MissingText, Span
+from nearfield.corpus.indexing.accounting import MissingTexts, WordCount
 from nearfield.corpus.indexing.cleaning import document_cleaner
 from nearfield.corpus.indexing.cleaning.boilerplate import Boilerplate, BoilerplateDetector
 from nearfield.corpus.indexing.cleaning.text_edits import EditedText
@@ -24,7 +24,6 @@ from nearfield.corpus.indexing.near_duplicates import NearDuplicateIndex, find_f
 from nearfield.corpus.manifest.manifest import Manifest
 from nearfield.corpus.manifest.reading_text import SharedPassage, add_lines, append_window, place_chunks
 from nearfield.corpus.manifest.records import ChunkRecord, DocumentRecord, DuplicateChunk
-from nearfield.corpus.word_count import count_words
 from nearfield.errors import InputError
 
 #: Returns the headings above a part of a document, from start to end.
@@ -141,11 +140,11 @@ class ChunkStage:
             shift = window.start
             chunks = [replace(chunk, start=chunk.start + shift, end=chunk.end + shift) for chunk in chunks]
         chosen = set(meaningful)
-        tiny = [text[span.start : span.end] for span in spans if span not in chosen]
-        # A heading alone is not lost if chunks have it as their heading or title.
-        headings = {record.title, *(heading for span in meaningful for heading in span.headings)}
-        lost = [piece for piece in tiny if " ".join(piece.strip("#=-* \n").split()) not in headings]
-        words = WordCount(cleaned.words, sum(map(count_words, lost)), cleaned.lost_words)
+        tiny = [MissingText(text[span.start : span.end], span.page) for span in spans if span not in chosen]
+        # A heading alone is not lost if it is searched with the chunks below it.
+        starts = "\n".join({f"{chunk.context} {' '.join(chunk.text[:_START].split())}" for chunk in chunks})
+        lost = [piece for piece in tiny if " ".join(piece.text.strip("#=-* \n").split()) not in starts]
+        words = WordCount(cleaned.words, MissingTexts.from_texts(lost), MissingTexts.from_texts(cleaned.lost))
         return chunks, SplitText([], len(tiny), sum(cleaned.dropped.values()), words, window.end)
 
     def _passages(

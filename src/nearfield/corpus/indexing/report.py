@@ -114,7 +114,7 @@ class IndexReport:
     def add_account(self, record: DocumentRecord) -> None:
         """Count a document if it lacks a part of its text, or descriptions of its pictures."""
         if not record.partial:
-            self.with_pictures += bool(record.losses)
+            self.with_pictures += any(loss.may_be_decoration for loss in record.losses)
             return
         self.partial += 1
         if len(self.partial_documents) < _MAX_NAMED:

@@ -177,9 +177,13 @@ def count_visible_words(trees: Iterable[Element | None], *texts: str) -> int:
 
     Structure plays no part in it: an extractor that misses a kind of element is found out by this number.
     """
-    return sum(
-        count_words("".join(_text_nodes(tree, frozenset(texts or ("t",))))) for tree in trees if tree is not None
-    )
+    return count_words(visible_text(trees, *texts))
+
+
+def visible_text(trees: Iterable[Element | None], *texts: str) -> str:
+    """Return the text nodes that ``count_visible_words`` counts."""
+    names = frozenset(texts or ("t",))
+    return " ".join("".join(_text_nodes(tree, names)) for tree in trees if tree is not None)
 
 
 def _text_nodes(tree: Element, texts: frozenset[str]) -> Iterator[str]:

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from types import MappingProxyType
 
-from nearfield.corpus.document import Document, Loss
+from nearfield.corpus.document import Document, Loss, MissingText
 from nearfield.corpus.extractors import Extractor
 from nearfield.corpus.extractors.document_builder import DocumentBuilder, markdown_table
 from nearfield.corpus.extractors.ocr.page_reader import OcrPage, add_page
@@ -65,6 +65,7 @@ class PdfExtractor(Extractor):
         builder.add("\n".join(form), page=1)
         builder.losses += [*_page_losses(pages), *recognition_losses(pages, recognised), *losses]
         builder.visible_words = sum(page.words for page in pages) + sum(map(count_words, form))
+        builder.missing += [MissingText(word, page.number) for page in pages for word in page.missing]
         title = "" if _FILE_NAME.search(properties["Title"]) else properties["Title"]
         meta = {"author": properties["Author"]} if properties["Author"] else {}
         return builder.document("prose", title or builder.first_heading(), meta)

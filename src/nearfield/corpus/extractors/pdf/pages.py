@@ -22,7 +22,7 @@ from nearfield.corpus.extractors.pdf.annotations import (
 )
 from nearfield.corpus.extractors.pdf.plausibility import damage
 from nearfield.corpus.extractors.pdf.segments import HYPHEN, PdfSegment, read_segments
-from nearfield.corpus.word_count import count_words
+from nearfield.corpus.word_count import count_words, missing_words
 from nearfield.errors import InputError
 
 #: Variables with passwords to try, separated by commas, and with the path of a file of passwords, one per line.
@@ -41,7 +41,8 @@ PageState = Literal["text", "picture", "blank", "unreadable"]
 class PdfPage:
     """A page: its segments in the order of the file, notes, the words that a reader sees.
 
-    ``number`` counts from 1. ``damage`` says what is wrong with its text; empty if it is plausible.
+    ``number`` counts from 1. ``damage`` says what is wrong with its text; empty if it is plausible. ``missing`` are
+    some of the words that the segments lack.
     """
 
     number: int
@@ -50,6 +51,7 @@ class PdfPage:
     notes: tuple[PdfNote, ...] = ()
     words: int = 0
     damage: str = ""
+    missing: tuple[str, ...] = ()
 
     @property
     def needs_ocr(self) -> bool:
@@ -136,7 +138,16 @@ def _read_page(file: Any, index: int, form: Any) -> PdfPage:
     segments = tuple(place_values(content.segments, annotations))
     words = max(0, count_visible(_joined(plain), _joined(drawn), annotations) - content.overprinted)
     broken = damage(own, content.letters, content.unmapped, content.doubtful)
-    return PdfPage(index + 1, state, segments, tuple(read_notes(annotations)), words, broken)
+    missing = _missing(plain, drawn, segments, words)
+    return PdfPage(index + 1, state, segments, tuple(read_notes(annotations)), words, broken, missing)
+
+
+def _missing(plain: str, drawn: str, segments: Sequence[PdfSegment], words: int) -> tuple[str, ...]:
+    """Return some of the words of a page that its segments lack."""
+    text = _joined("\n".join(segment.text for segment in segments))
+    if count_words(text) >= words:
+        return ()
+    return missing_words(max(_joined(plain), _joined(drawn), key=count_words), text)
 
 
 def _joined(text: str) -> str:

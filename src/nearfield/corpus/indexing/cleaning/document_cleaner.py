@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from nearfield.corpus.document import Block, Document, Span
+from nearfield.corpus.document import Block, Document, MissingText, Span
 from nearfield.corpus.indexing.cleaning.boilerplate import (
     Boilerplate,
     BoilerplateCandidate,
@@ -39,7 +39,7 @@ class CleanedText:
     """A document after cleaning. ``dropped`` counts the boilerplate lines that were removed.
 
     ``passages`` are the different removed texts, each where it was first in the document ``before`` their removal.
-    ``lost_words`` counts the words of removed texts that have no meaning alone, and are in no passage.
+    ``lost`` are the removed texts that have no meaning alone, and are in no passage.
     """
 
     document: Document
@@ -47,7 +47,7 @@ class CleanedText:
     steps: tuple[EditedText, ...] = ()
     passages: tuple[tuple[int, int], ...] = ()
     before: CleanedText | None = None
-    lost_words: int = 0
+    lost: tuple[MissingText, ...] = ()
 
     @property
     def words(self) -> int:
@@ -81,7 +81,7 @@ def clean(document: Document, boilerplate: Boilerplate | None = None) -> Cleaned
     document = _apply(document, [(part.start, part.end, "") for part in parts], steps)
     document = _apply(document, _blank_runs(document), steps)
     return CleanedText(
-        document, count_lines(parts), tuple(steps), tuple(_passages(groups)), before, _count_lost_words(groups)
+        document, count_lines(parts), tuple(steps), tuple(_passages(groups)), before, tuple(_lost_texts(groups))
     )
 
 
@@ -113,14 +113,15 @@ def _passages(groups: Sequence[Sequence[BoilerplateCandidate]]) -> Iterator[tupl
         seen |= digests
 
 
-def _count_lost_words(groups: Sequence[Sequence[BoilerplateCandidate]]) -> int:
-    """Count the words of removed texts that no passage has, once for each text. Chunks have the page numbers."""
-    lost: dict[frozenset[bytes], int] = {}
+def _lost_texts(groups: Sequence[Sequence[BoilerplateCandidate]]) -> Iterable[MissingText]:
+    """Return the removed texts that no passage has, each once. Page numbers are not missing."""
+    lost: dict[frozenset[bytes], MissingText] = {}
     for group in groups:
         text = " ".join(part.text for part in group if part.has_content)
-        if not has_meaning(text):
-            lost[frozenset(digest for part in group for digest in part.digests)] = count_words(text)
-    return sum(lost.values())
+        if text and not has_meaning(text):
+            key = frozenset(digest for part in group for digest in part.digests)
+            lost.setdefault(key, MissingText(text, group[0].page))
+    return lost.values()
 
 
 def _apply(document: Document, edits: Sequence[Edit], steps: list[EditedText]) -> Document:
