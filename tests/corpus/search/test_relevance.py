@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from tokenizers import Tokenizer, models, pre_tokenizers
 
 from nearfield.corpus.collection import Collection
 from nearfield.corpus.search.relevance import MIN_ANSWER_SCORE, _combine, _falling
+from nearfield.corpus.search.unread_letters import UnreadLetters, script_of
 from nearfield.encoder import Encoder
 from nearfield.errors import SourceUnavailable
 from nearfield.testing import write_tiny_model
@@ -109,6 +112,82 @@ def test_more_words_are_more_relevant(near: float | None) -> None:
 def test_a_score_is_at_least_that_of_the_hits_below() -> None:
     assert _falling([0.2, 0.5, 0.1, 0.3]) == [0.5, 0.5, 0.3, 0.3]
     assert _falling([]) == []
+
+
+# -- scripts that the model cannot read --------------------------------------------------------------------------------
+
+
+def _tokenizer(model: models.Model) -> Any:
+    tokenizer = Tokenizer(model)
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    return SimpleNamespace(backend=tokenizer)
+
+
+def _word_piece() -> Any:
+    letters = {f"{mark}{letter}" for letter in "abcdeκαλόסי" for mark in ("", "##")}
+    names = ["[UNK]", "cat", "мир", "α", *sorted(letters)]
+    return _tokenizer(models.WordPiece({name: at for at, name in enumerate(names)}, unk_token="[UNK]"))
+
+
+def _byte_level() -> Any:
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    tokenizer = Tokenizer(models.BPE({sign: at for at, sign in enumerate(alphabet)}, []))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    return SimpleNamespace(backend=tokenizer)
+
+
+def _unigram() -> Any:
+    return _tokenizer(models.Unigram([("<unk>", -9.0), ("мир", -1.0), ("a", -2.0), ("b", -2.0)], unk_id=0))
+
+
+@pytest.mark.parametrize(
+    ("make", "text", "share"),
+    [
+        pytest.param(_word_piece, "cat", 0.0, id="word"),
+        pytest.param(_word_piece, "abé", 1.0, id="unknown-word"),
+        pytest.param(_word_piece, "мир", 0.0, id="cyrillic-word"),
+        pytest.param(_word_piece, "ร้าน", 1.0, id="unknown-script"),
+        pytest.param(_word_piece, "καλό", 0.75, id="letters-alone"),
+        pytest.param(_word_piece, "bad α", 0.0, id="a-letter-is-a-word"),
+        pytest.param(_word_piece, "cat cat cat ร้าน", 0.25, id="mixed"),
+        pytest.param(_word_piece, "12 — 34", 0.0, id="no-letters"),
+        pytest.param(_byte_level, "cafe", 0.0, id="bytes-latin"),
+        pytest.param(_byte_level, "ร้าน", 1.0, id="bytes"),
+        pytest.param(_unigram, "мир", 0.0, id="unigram-word"),
+        pytest.param(_unigram, "ทท", 1.0, id="unigram-unknown"),
+    ],
+)
+def test_letters_that_a_tokenizer_leaves_without_a_meaning(make: Callable[[], Any], text: str, share: float) -> None:
+    assert UnreadLetters(make()).share(text) == share
+
+
+@pytest.mark.parametrize(
+    ("text", "script"), [("ร้านนี้", "Thai"), ("首都", "CJK"), ("γάτα a", "Greek"), ("12", ""), ("cat", "Latin")]
+)
+def test_scripts_have_names(text: str, script: str) -> None:
+    assert script_of(text) == script
+
+
+UNREAD = {"thai": "การประชุมครั้งต่อไปจะจัดขึ้น", "ethiopic": "ቡና ቤቱ በጠዋት ይከፈታል", "khmer": "ហាងបើកម៉ោងប្រាំបួន"}
+
+
+@pytest.mark.parametrize("script", UNREAD)
+def test_a_query_that_the_model_cannot_read_is_no_evidence(
+    collection: Collection, script: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    query = UNREAD[script]
+    collection.release()
+    with caplog.at_level("WARNING", logger="nearfield"):
+        assert {hit.score for hit in collection.search(query, 5, mode="dense")} == {0.0}
+        assert not collection.ask(query, mode="dense").found
+        assert not collection.ask(query).found
+    (message,) = [record.getMessage() for record in caplog.records if "does not know" in record.getMessage()]
+    assert script.capitalize() in message
+
+
+def test_shared_words_are_evidence_in_a_script_that_the_model_cannot_read(collection: Collection) -> None:
+    (hit,) = collection.search("ร้านนี้เปิดเวลาเก้าโมง", 1)
+    assert (hit.document, hit.score > MIN_ANSWER_SCORE) == ("put:#th", True)
 
 
 # -- measured with real weights ----------------------------------------------------------------------------------------

@@ -8,12 +8,15 @@ with another, and BM25 has no upper bound. Two measures can be compared:
 - *coverage*: the share of the query's words that a chunk contains, where rare words weigh more (inverse document
   frequency) and function words nothing.
 
+Nearness is unknown for a query in a script that the model cannot read: all such texts have nearly the same vector.
+
 A logistic function turns them into one number. Its coefficients were fitted on SQuAD questions whose paragraph is in a
 collection, and on questions about articles that are not (see ``MIN_ANSWER_SCORE``).
 """
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Mapping, Sequence
 from itertools import islice
@@ -27,9 +30,11 @@ from nearfield.corpus.search.candidates import Ranking
 from nearfield.corpus.search.plan import BM25, Searchable, SearchPlan
 from nearfield.corpus.search.reranking import fetch_vectors
 from nearfield.corpus.search.stop_words import STOP_WORDS
+from nearfield.corpus.search.unread_letters import script_of
 from nearfield.stores import Store, Vector
 from nearfield.stores import exact as scoring
 
+LOG = logging.getLogger("nearfield")
 #: Minimum score of a passage that may answer a question. Measured with all-MiniLM-L6-v2 on two collections of SQuAD
 #: (10 and 3 articles): 98% of 400 questions with an answer have a passage above it, and 96% of 240 questions about
 #: other articles have none.
@@ -47,6 +52,12 @@ _MAX_WORDS, _MIN_CHUNKS = 64, 100
 _NAME_WEIGHT = 1.5
 #: With this share of a query's words in the collection, function words included, both are in the same language.
 _SAME_LANGUAGE = 0.2
+#: With this share of letters that a model cannot read, the vector of a query says nothing.
+_UNREAD = 0.5
+_UNREAD_WARNING = (
+    "The model %s does not know the letters of a query (%s): scores count shared words alone, and are 0 in searches "
+    "without keywords. Use a multilingual model."
+)
 #: Coefficients of the logistic function: of nearness and coverage with an intercept; of nearness alone, as slope and
 #: value at 0.5, if a chunk has other words than the query or if words cannot be compared; the same of coverage alone.
 _BOTH, _NEAR_DESPITE_WORDS, _NEAR_ALONE, _COVERED = (8.0, 8.0, -6.1), (14.0, 0.51), (14.0, 0.39), (12.0, 0.45)
@@ -76,6 +87,8 @@ class RelevanceScale:
     def __init__(self, store: Store, features: Mapping[str, Searchable], keywords: KeywordIndex) -> None:
         self._store, self._features, self._keywords = store, features, keywords
         self._samples: dict[str, list[Vector]] = {}
+        #: Scripts that a warning has named.
+        self._warned: set[str] = set()
 
     def scores(
         self, plan: SearchPlan, texts: Sequence[str], vectors: Mapping[str, Sequence[Vector]], rankings: list[Ranking]
@@ -92,6 +105,10 @@ class RelevanceScale:
         nearness: list[list[float | None]] = [[None] * len(row) for row in rankings]
         if name is not None:
             nearness = self._nearness(name, vectors[name], rankings)
+            nearness = [
+                [None] * len(row) if self._is_unread(name, text) else row
+                for text, row in zip(texts, nearness, strict=True)
+            ]
         scores = []
         for text, near, ranking in zip(texts, nearness, rankings, strict=True):
             words = _QueryWords(self._keywords, text) if self._uses_words(plan) else None
@@ -110,6 +127,16 @@ class RelevanceScale:
         used = [name for name in (plan.rescored, *plan.rankings, plan.dense) if name and name != BM25]
         dense = (name for name in used if self._features[name].table.kind == "dense")
         return next(dense, used[0] if used else None)
+
+    def _is_unread(self, name: str, text: str) -> bool:
+        """Return whether a model cannot read a query, so that its vector says nothing; warn once for each script."""
+        feature = self._features[name]
+        if feature.unread_share is None or feature.unread_share(text) < _UNREAD:
+            return False
+        if (script := script_of(text)) not in self._warned:
+            self._warned.add(script)
+            LOG.warning(_UNREAD_WARNING, feature.model or name, script)
+        return True
 
     def _uses_words(self, plan: SearchPlan) -> bool:
         return len(plan.rankings) > 1 or BM25 in plan.rankings

@@ -14,6 +14,7 @@ from nearfield.corpus.search.plan import Searchable
 from nearfield.corpus.search.relevance import RelevanceScale
 from nearfield.corpus.search.reranking import PairScorer
 from nearfield.corpus.search.searcher import Searcher
+from nearfield.corpus.search.unread_letters import UnreadLetters
 from nearfield.errors import InputError
 from nearfield.stores import Store
 
@@ -62,4 +63,5 @@ def _searchable(feature: Feature, table: VectorTable, derived_from: str | None) 
         of=derived_from,
         shape=feature.shape if derivable else None,
         encode_documents=feature.encode_documents,
+        unread_share=UnreadLetters(feature.encoder.tokenizer).share,
     )
