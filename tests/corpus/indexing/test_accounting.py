@@ -65,7 +65,7 @@ def extract_as(change: Callable[[Document], Document], monkeypatch: pytest.Monke
     [
         pytest.param(Document("x"), WordCount(100), 1.0, False, id="text-is-all-there-is"),
         pytest.param(Document("x"), WordCount(100, tiny=MissingTexts(4)), 0.96, False, id="a-few-tiny-parts"),
-        pytest.param(Document("x"), WordCount(100, MissingTexts(4), MissingTexts(2)), 0.94, True, id="too-many-lost"),
+        pytest.param(Document("x"), WordCount(100, MissingTexts(6)), 0.94, True, id="too-many-tiny-parts"),
         pytest.param(Document("x", visible_words=200), WordCount(150), 0.75, True, id="not-extracted"),
         pytest.param(Document("x", visible_words=100), WordCount(140), 1.0, False, id="more-than-visible"),
         pytest.param(Document("x", losses=(Loss("1 table", words=100),)), WordCount(100), 0.5, True, id="declared"),
@@ -92,25 +92,22 @@ def test_share_and_state(document: Document, words: WordCount, share: float, par
 
 
 def test_what_no_extractor_declared_is_named() -> None:
-    words = WordCount(150, MissingTexts(10), MissingTexts(1))
+    words = WordCount(150, MissingTexts(10))
     result = account(record(), Document("x", visible_words=200), words, has_chunks=True)
     assert [loss.reason for loss in result.losses] == [
         "about 50 words that the file shows",
         "10 words in parts that are too short to be searched",
-        "1 word of repeated lines",
     ]
 
 
 def test_the_first_missing_words_are_named_in_a_complete_document() -> None:
     tiny = MissingTexts.from_texts([MissingText("Thank\n you", 4), MissingText("x" * 60), MissingText("Berlin", 9)])
-    lost = MissingTexts.from_texts(MissingText(f"line{number}", number) for number in range(6))
-    document = Document("x", visible_words=1010, missing=(MissingText("Oslo", 2),))
-    result = account(record(), document, WordCount(1000, tiny, lost), has_chunks=True)
+    document = Document("x", visible_words=1010, missing=tuple(MissingText(f"word{at}", at) for at in range(6)))
+    result = account(record(), document, WordCount(1000, tiny), has_chunks=True)
     assert not result.partial
     assert result.losses == (
-        Loss('about 10 words that the file shows: "Oslo"', 10, (2,)),
+        Loss('about 10 words that the file shows: "word0", "word1", "word2", "word3", ...', 10, (0, 1, 2, 3, 4, 5)),
         Loss(f'4 words in parts that are too short to be searched: "Thank you", "{"x" * 40}...", "Berlin"', 4, (4, 9)),
-        Loss('6 words of repeated lines: "line0", "line1", "line2", "line3", ...', 6, (0, 1, 2, 3, 4, 5)),
     )
 
 
@@ -135,19 +132,28 @@ def test_a_builder_names_the_words_that_it_lacks() -> None:
     assert whole.document("prose").missing == ()
 
 
-def test_what_a_complete_document_lacks_is_listed_and_not_reported(collection: Collection, files: Path) -> None:
-    for word in ("cat", "dog", "mat", "world", "query"):
-        body = f"The {word} sat on the red {word} and said hello to the {word} of the world.\n\n" * 8
-        (files / f"{word}.txt").write_text(f"{body}Draft {word}\n\nDraft copy\n", encoding="utf-8")
+def test_what_a_complete_document_lacks_is_listed_and_not_reported(
+    collection: Collection, files: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lacking = (MissingText("Oslo", 3),)
+    extract_as(lambda document: replace(document, visible_words=145, missing=lacking), monkeypatch)
+    (files / "cat.txt").write_text(f"{CAT}\n\n" * 10, encoding="utf-8")
     report = collection.index([parse_source(str(files))])
     assert (report.partial, report.with_pictures, report.problems()) == (0, 0, "")
-    assert "Draft copy" not in report.to_text().replace("repeated in 100%: Draft copy", "")
-    documents = collection.documents(state="done")
-    assert [[loss.reason for loss in document.losses] for document in documents] == [
-        ['2 words of repeated lines: "Draft copy"']
-    ] * 5
-    assert all(0.95 < (document.share or 0) < 1 for document in documents)
-    assert collection.search("copy", mode="bm25") == []
+    assert "Oslo" not in report.to_text()
+    (document,) = collection.documents(state="done")
+    assert document.losses == (Loss('about 5 words that the file shows: "Oslo"', 5, (3,)),)
+
+
+def test_a_stamp_of_one_word_is_found_in_all_its_documents(collection: Collection, files: Path) -> None:
+    for number, word in enumerate(("cat", "dog", "mat", "world", "query", "red", "blue")):
+        stamp = "Paid" if number < 5 else f"Due {word}"
+        (files / f"{word}.txt").write_text(f"The {word} of {word} is the {word}.\n\n{stamp}\n", encoding="utf-8")
+    report = collection.index([parse_source(str(files))])
+    assert report.boilerplate == 5
+    (hit,) = collection.search("paid", mode="bm25")
+    assert (hit.text, len(hit.also)) == ("Paid", 4)
+    assert all((document.share, document.losses) == (1.0, ()) for document in collection.documents())
 
 
 def test_a_heading_that_no_chunk_has_is_missing(model: Path, tmp_path: Path) -> None:

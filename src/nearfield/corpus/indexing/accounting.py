@@ -47,24 +47,21 @@ class MissingTexts:
 class WordCount:
     """Words of a document's text, added up over its parts.
 
-    ``text`` are those that the extractor returned, ``tiny`` those in chunks that are too small, ``lost`` those of
-    boilerplate that is stored nowhere.
+    ``text`` are those that the extractor returned, ``tiny`` those in chunks that are too small.
     """
 
     text: int = 0
     tiny: MissingTexts = field(default_factory=MissingTexts)
-    lost: MissingTexts = field(default_factory=MissingTexts)
 
     def add(self, other: WordCount) -> None:
         """Add the words of another part."""
         self.text += other.text
         self.tiny.add(other.tiny)
-        self.lost.add(other.lost)
 
     @property
     def searchable(self) -> int:
         """The words in chunks, also in those that are stored once for several documents."""
-        return max(0, self.text - self.tiny.words - self.lost.words)
+        return max(0, self.text - self.tiny.words)
 
 
 def account(record: DocumentRecord, document: Document, words: WordCount, *, has_chunks: bool) -> DocumentRecord:
@@ -94,8 +91,6 @@ def _unexplained(not_extracted: int, missing: Sequence[MissingText], words: Word
         losses.append(texts.loss(f"about {_count(not_extracted)} that the file shows"))
     if words.tiny.words:
         losses.append(words.tiny.loss(f"{_count(words.tiny.words)} in parts that are too short to be searched"))
-    if words.lost.words:
-        losses.append(words.lost.loss(f"{_count(words.lost.words)} of repeated lines"))
     return losses
 
 

@@ -144,7 +144,7 @@ class ChunkStage:
         # A heading alone is not lost if it is searched with the chunks below it.
         starts = "\n".join({f"{chunk.context} {' '.join(chunk.text[:_START].split())}" for chunk in chunks})
         lost = [piece for piece in tiny if " ".join(piece.text.strip("#=-* \n").split()) not in starts]
-        words = WordCount(cleaned.words, MissingTexts.from_texts(lost), MissingTexts.from_texts(cleaned.lost))
+        words = WordCount(cleaned.words, MissingTexts.from_texts(lost))
         return chunks, SplitText([], len(tiny), sum(cleaned.dropped.values()), words, window.end)
 
     def _passages(

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from nearfield.corpus.document import Block, Document, MissingText, Span
+from nearfield.corpus.document import Block, Document, Span
 from nearfield.corpus.indexing.cleaning.boilerplate import (
     Boilerplate,
     BoilerplateCandidate,
@@ -39,7 +39,6 @@ class CleanedText:
     """A document after cleaning. ``dropped`` counts the boilerplate lines that were removed.
 
     ``passages`` are the different removed texts, each where it was first in the document ``before`` their removal.
-    ``lost`` are the removed texts that have no meaning alone, and are in no passage.
     """
 
     document: Document
@@ -47,7 +46,6 @@ class CleanedText:
     steps: tuple[EditedText, ...] = ()
     passages: tuple[tuple[int, int], ...] = ()
     before: CleanedText | None = None
-    lost: tuple[MissingText, ...] = ()
 
     @property
     def words(self) -> int:
@@ -80,9 +78,7 @@ def clean(document: Document, boilerplate: Boilerplate | None = None) -> Cleaned
     before = CleanedText(document, steps=tuple(steps)) if parts else None
     document = _apply(document, [(part.start, part.end, "") for part in parts], steps)
     document = _apply(document, _blank_runs(document), steps)
-    return CleanedText(
-        document, count_lines(parts), tuple(steps), tuple(_passages(groups)), before, tuple(_lost_texts(groups))
-    )
+    return CleanedText(document, count_lines(parts), tuple(steps), tuple(_passages(groups)), before)
 
 
 def without_markup(document: Document, steps: list[EditedText] | None = None) -> Document:
@@ -103,25 +99,16 @@ def _trimmed(text: str, block: Block) -> Block:
 
 
 def _passages(groups: Sequence[Sequence[BoilerplateCandidate]]) -> Iterator[tuple[int, int]]:
-    """Yield the first place of each text among removed boilerplate that has a meaning without the text around it."""
+    """Yield the first place of each text among removed boilerplate; page numbers are no texts.
+
+    A line of one word counts too: invoices may have the stamp "Paid".
+    """
     seen: set[bytes] = set()
     for group in groups:
         digests = {digest for part in group for digest in part.digests}
-        text = " ".join(part.text for part in group if part.has_content)
-        if not digests <= seen and has_meaning(text):
+        if not digests <= seen and any(part.has_content for part in group):
             yield group[0].start, group[-1].end
         seen |= digests
-
-
-def _lost_texts(groups: Sequence[Sequence[BoilerplateCandidate]]) -> Iterable[MissingText]:
-    """Return the removed texts that no passage has, each once. Page numbers are not missing."""
-    lost: dict[frozenset[bytes], MissingText] = {}
-    for group in groups:
-        text = " ".join(part.text for part in group if part.has_content)
-        if text and not has_meaning(text):
-            key = frozenset(digest for part in group for digest in part.digests)
-            lost.setdefault(key, MissingText(text, group[0].page))
-    return lost.values()
 
 
 def _apply(document: Document, edits: Sequence[Edit], steps: list[EditedText]) -> Document:
