@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from nearfield import hardware
-from nearfield.hardware import CpuPlan
+from nearfield.hardware import CpuPlan, MemoryLimit
 
 Write = Callable[[str, str], None]
 
@@ -17,7 +17,7 @@ Write = Callable[[str, str], None]
 @pytest.fixture(autouse=True)
 def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Write:
     """An empty machine of eight CPUs to run on; returns what writes a file of it."""
-    for name in ("_CGROUP", "_OWN_CGROUP", "_CPUS", "_CPU_INFO"):
+    for name in ("_CGROUP", "_OWN_CGROUP", "_CPUS", "_CPU_INFO", "_MEMORY_INFO"):
         monkeypatch.setattr(hardware, name, tmp_path / name)
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)), raising=False)
 
@@ -78,6 +78,61 @@ def test_the_quota_of_cgroup_v1(write: Write, quota: str, cores: int, place: str
     write(f"_CGROUP/cpu{place}/cpu.cfs_quota_us", quota + "\n")
     write(f"_CGROUP/cpu{place}/cpu.cfs_period_us", "100000\n")
     assert hardware.usable_cores() == cores
+
+
+MACHINE = "MemTotal:       8192 kB\nMemFree:         512 kB\nMemAvailable:   6144 kB\nSwapFree:       1024 kB\n"
+
+
+@pytest.mark.parametrize(
+    ("files", "limit"),
+    [
+        ({}, MemoryLimit(8192 * 1024, 7168 * 1024, "machine")),
+        (
+            {"_CGROUP/memory.max": "4000000", "_CGROUP/memory.current": "1000000"},
+            MemoryLimit(4_000_000, 3_000_000, "cgroup"),
+        ),
+        (
+            {
+                "_CGROUP/pod/memory.max": "max\n",
+                "_CGROUP/pod/memory.current": "1500000",
+                "_CGROUP/memory.max": "2000000\n",
+                "_CGROUP/memory.current": "1900000\n",
+                "_CGROUP/memory.stat": "anon 1000\ninactive_file 600000\n",
+            },
+            MemoryLimit(2_000_000, 700_000, "cgroup"),
+        ),
+        (
+            {
+                "_CGROUP/memory/box/memory.limit_in_bytes": "3000000\n",
+                "_CGROUP/memory/box/memory.usage_in_bytes": "3500000\n",
+                "_CGROUP/memory/box/memory.stat": "inactive_file 7\ntotal_inactive_file 100000\n",
+            },
+            MemoryLimit(3_000_000, 0, "cgroup"),
+        ),
+        (
+            {
+                "_CGROUP/memory/memory.limit_in_bytes": "9223372036854771712\n",
+                "_CGROUP/memory/memory.usage_in_bytes": "5\n",
+            },
+            MemoryLimit(8192 * 1024, 7168 * 1024, "machine"),
+        ),
+    ],
+    ids=["machine", "v2", "v2 above", "v1", "v1 without a limit"],
+)
+def test_the_tightest_limit_of_memory_counts(write: Write, files: dict[str, str], limit: MemoryLimit) -> None:
+    write("_MEMORY_INFO", MACHINE)
+    write("_OWN_CGROUP", "4:memory:/box\n0::/pod\n")
+    for path, text in files.items():
+        write(path, text)
+    assert hardware.memory_limit() == limit
+
+
+def test_an_address_space_that_is_limited_counts(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
+    resource = pytest.importorskip("resource")
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (10**15, 10**15))
+    limit = hardware.memory_limit()
+    assert limit is not None and limit.cause == "ulimit -v"
+    assert 0 < limit.available < limit.bytes == 10**15
 
 
 def test_two_threads_of_a_core_count_once(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -167,7 +167,7 @@ class ModelUnavailable(Overloaded):
 
 
 class OutOfMemory(Overloaded):
-    """The process may not take as much memory as the request needs."""
+    """The process may not take as much memory as the request, or the model that it loads, needs."""
 
     status = 503
     code = "out_of_memory"

@@ -6,6 +6,7 @@ import ctypes
 import math
 import os
 import sys
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ _OWN_CGROUP = Path("/proc/self/cgroup")
 _CPUS = Path("/sys/devices/system/cpu")
 _CPU_INFO = Path("/proc/cpuinfo")
 _STATUS = Path("/proc/self/status")
+_MEMORY_INFO = Path("/proc/meminfo")
 
 
 @dataclass(frozen=True)
@@ -23,6 +25,16 @@ class CpuPlan:
 
     streams: int
     threads: int
+
+
+@dataclass(frozen=True)
+class MemoryLimit:
+    """The bytes of memory that this process may take, how many of them are free, and what limits them."""
+
+    bytes: int
+    available: int
+    #: ``machine``, ``cgroup`` or ``ulimit -v``.
+    cause: str
 
 
 #: glibc's parameters (malloc.h): the number of heaps, and the bytes from which on memory is got by itself.
@@ -77,8 +89,50 @@ def memory_resident() -> int | None:
     return _status("VmRSS:")
 
 
+def memory_limit() -> MemoryLimit | None:
+    """Return the limit that leaves this process the least memory: of the machine, a cgroup or ``ulimit -v``.
+
+    Files that the system has cached for a cgroup count as available: they make way. None off Linux.
+    """
+    return min(_memory_limits(), key=lambda limit: limit.available, default=None)
+
+
+def _memory_limits() -> Iterator[MemoryLimit]:
+    total, available = _kibibytes(_MEMORY_INFO, "MemTotal:"), _kibibytes(_MEMORY_INFO, "MemAvailable:")
+    if total is not None and available is not None:
+        yield MemoryLimit(total, available + (_kibibytes(_MEMORY_INFO, "SwapFree:") or 0), "machine")
+    for groups in (_groups(_CGROUP, ""), _groups(_CGROUP / "memory", "memory")):
+        yield from (limit for group in groups if (limit := _group_memory(group)) and limit.bytes < (total or math.inf))
+    used = _status("VmSize:")
+    if sys.platform != "win32" and used is not None:
+        import resource
+
+        address_space, _ = resource.getrlimit(resource.RLIMIT_AS)
+        if address_space != resource.RLIM_INFINITY:
+            yield MemoryLimit(address_space, max(0, address_space - used), "ulimit -v")
+
+
+def _group_memory(group: Path) -> MemoryLimit | None:
+    """Return the limit of a cgroup, by the files of v2 or of v1."""
+    for maximum, current, cached in (
+        ("memory.max", "memory.current", "inactive_file"),
+        ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
+    ):
+        limit, used = (_words(group / name)[:1] for name in (maximum, current))
+        if limit and used and limit != ["max"]:
+            facts = dict(line.split(None, 1) for line in _lines(group / "memory.stat") if " " in line)
+            available = int(limit[0]) - int(used[0]) + int(facts.get(cached, 0))
+            return MemoryLimit(int(limit[0]), max(0, available), "cgroup")
+    return None
+
+
 def _status(name: str) -> int | None:
-    line = next((line for line in _lines(_STATUS) if line.startswith(name)), None)
+    return _kibibytes(_STATUS, name)
+
+
+def _kibibytes(file: Path, name: str) -> int | None:
+    """Return the bytes that a line of a file in ``/proc`` states in kB."""
+    line = next((line for line in _lines(file) if line.startswith(name)), None)
     return int(line.split()[1]) * 1024 if line else None
 
 
@@ -116,14 +170,18 @@ def _quota_v1() -> float | None:
 
 def _tightest(root: Path, controller: str, names: tuple[str, ...]) -> float | None:
     """Return the smallest quota, in cores, from our own group up to the root: each of them binds us."""
-    own = root / _own_cgroup(controller)
-    folders = [folder for folder in (own, *own.parents) if folder == root or root in folder.parents]
     limits = []
-    for folder in folders:
+    for folder in _groups(root, controller):
         words = [word for name in names for word in _words(folder / name)]
         if len(words) == 2 and words[0] not in ("max", "-1"):
             limits.append(int(words[0]) / int(words[1]))
     return min(limits, default=None)
+
+
+def _groups(root: Path, controller: str) -> list[Path]:
+    """Return the folders of our own group and of those above it."""
+    own = root / _own_cgroup(controller)
+    return [folder for folder in (own, *own.parents) if folder == root or root in folder.parents]
 
 
 def _own_cgroup(controller: str) -> str:

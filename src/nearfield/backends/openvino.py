@@ -17,7 +17,7 @@ from nearfield.backends import Backend, BackendOptions, Inputs
 from nearfield.backends.openvino_ops import Node, OpenVinoOps, op, ov
 from nearfield.errors import ModelRefused
 from nearfield.fileio.atomic import write_atomic
-from nearfield.hardware import has_bf16
+from nearfield.hardware import has_bf16, memory_limit, memory_used
 from nearfield.ops import INPUTS, Graph
 
 #: Cached kernels per stream, by batch shape; OpenVINO's default is 5,000, with which memory grows for each new shape.
@@ -102,7 +102,8 @@ class OpenVinoBackend(Backend):
         try:
             return core.import_model(ov.Tensor(np.memmap(blob, np.uint8, "r")), "CPU", self._config())
         except RuntimeError:
-            blob.unlink(missing_ok=True)
+            if (limit := memory_limit()) is None or limit.available > blob.stat().st_size:
+                blob.unlink(missing_ok=True)  # otherwise it may be memory that is missing
             return None
 
 
@@ -170,7 +171,16 @@ def _parameter(name: str, size: int) -> Node:
 
 
 def _save(compiled: ov.CompiledModel, blob: Path) -> None:
-    """Write beside and rename, so that a reader never sees half a file; a full disk only costs the next start."""
+    """Write beside and rename, so that a reader never sees half a file; a full disk only costs the next start.
+
+    OpenVINO writes to memory first. Where that may not be available, the file is left out.
+    """
+    limit, used = memory_limit(), memory_used()
+    if limit is not None and used is not None and limit.available < used:
+        _LOG.warning(
+            "The compiled model is not saved for the next start: only %d MiB of memory are free", limit.available >> 20
+        )
+        return
     try:
         blob.parent.mkdir(parents=True, exist_ok=True)
         write_atomic(blob, compiled.export_model().getbuffer(), shared=True)

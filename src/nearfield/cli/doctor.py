@@ -32,6 +32,7 @@ _LABELS = {
     "cores_seen": "All CPU cores",
     "batches_at_once": "Parallel batches",
     "cpu_features": "CPU features",
+    "memory_available": "Available memory",
     "auto_means": "Precision",
     "because": "Reason",
     "cache": "Cache folder",
@@ -72,6 +73,7 @@ def _machine() -> dict[str, object]:
         "batches_at_once": plan.streams,
         "cpu_features": ", ".join(flag for flag in _FLAGS if flag in hardware.cpu_flags()) or "none of note",
         "memory": _memory(),
+        "memory_available": _memory_available(),
     }
 
 
@@ -80,6 +82,18 @@ def _memory() -> str:
         return f"{os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / 2**30:.1f} GiB"
     except (ValueError, OSError, AttributeError):
         return "unknown"
+
+
+def _memory_available() -> str:
+    from nearfield.hardware import memory_limit
+
+    limit = memory_limit()
+    if limit is None:
+        return "unknown"
+    available = f"{limit.available / 2**30:.2f} GiB"
+    if limit.cause == "machine":
+        return available
+    return f"{available} of {limit.bytes / 2**30:.2f} GiB (limit: {limit.cause})"
 
 
 def _precision() -> dict[str, object]:

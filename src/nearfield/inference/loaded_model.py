@@ -48,6 +48,7 @@ class LoadedModel:
     Raises:
         ModelNotFound, SourceUnavailable: there is no such model, or its files cannot be downloaded.
         ModelRefused: its files cannot be loaded exactly.
+        OutOfMemory: it does not fit into the memory that this process may take.
     """
 
     def __init__(
@@ -89,9 +90,11 @@ class LoadedModel:
         #: The adapter of calls that name none: the model's own folder, if it is an adapter.
         self.default_adapter = model.default_adapter
         cache = cache_dir() / "compiled" if compile_cache else None
-        self._model = CompiledModel(
-            self.recipe, precision, backend, threads, streams, max_length, cache, model.adapters, device, reproducible
-        )
+        options = precision, backend, threads, streams
+        if backend == "openvino":  # others may load the weights elsewhere
+            model.check_memory()
+        with model.reporting_memory():
+            self._model = CompiledModel(self.recipe, *options, max_length, cache, model.adapters, device, reproducible)
         self.recipe = self._model.recipe
         self._owns_engine = engine is None and (threads is not None or streams is not None)
         self.engine = engine or (Engine(self._model.cpu.streams) if self._owns_engine else default_engine())

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypedDict
 
 from nearfield import catalog, hub
 from nearfield.checkpoint import model_folder
-from nearfield.checkpoint.weights import lora
-from nearfield.errors import ModelRefused
-from nearfield.hardware import memory_used
+from nearfield.checkpoint.weights import lora, weights
+from nearfield.errors import ModelRefused, NearfieldError, OutOfMemory, WeightsError
+from nearfield.hardware import MemoryLimit, memory_limit, memory_used
 from nearfield.recipe import Recipe, RerankPrompt
+
+#: A loaded model takes at least this many times the bytes of its weights (measured: 1.2 to 1.7 for files in float32).
+_MIN_FACTOR = 1.15
+#: An error while a model is loaded is put down to memory if fewer bytes than these are left.
+_MIN_AVAILABLE = 256 * 2**20
 
 
 class ReadModelKeywords(TypedDict, total=False):
@@ -40,6 +46,35 @@ class UncompiledModel:
     #: ``time.perf_counter`` before the model was located, and the bytes of memory in use at that time.
     started: float
     memory_before: int | None
+
+    def check_memory(self) -> None:
+        """Check that OpenVINO can load the model: the system kills a process that takes more than its cgroup may.
+
+        Raises:
+            OutOfMemory: there is less memory than the model takes at the least.
+        """
+        size, limit = round(_MIN_FACTOR * _weight_bytes(self.recipe)), memory_limit()
+        if limit is not None and size > limit.available:
+            raise OutOfMemory(f"{self.recipe.name} takes at least {_mib(size)} MiB of memory, but {_advice(limit)}")
+
+    @contextmanager
+    def reporting_memory(self) -> Iterator[None]:
+        """Raise ``OutOfMemory`` for an error in the ``with`` block that is due to memory.
+
+        Runtimes raise errors of many kinds when they get none, some of them without a text.
+        """
+        try:
+            yield
+        except NearfieldError:
+            raise
+        except (MemoryError, OSError, RuntimeError, SystemError, ValueError) as error:
+            limit, size = memory_limit(), max(_weight_bytes(self.recipe), _MIN_AVAILABLE)
+            if not isinstance(error, MemoryError) and (limit is None or limit.available >= size):
+                raise
+            cause = " ".join(f"{type(error).__name__} {error}".split())[:200]
+            raise OutOfMemory(
+                f"Memory ran out while {self.recipe.name} was loaded ({cause}): {_advice(limit)}"
+            ) from error
 
 
 def read_model(
@@ -76,6 +111,34 @@ def read_model(
         located.folder, name=name, revision=located.revision, entry=entry, kind=kind, exported_graph=file, answer=answer
     )
     return UncompiledModel(recipe, tuple(loaded), None, started, memory_before)
+
+
+def _weight_bytes(recipe: Recipe) -> int:
+    """Return the size of the files with the weights; 0 if they have a format that only another backend reads."""
+    graph = recipe.exported_graph
+    if graph is not None:
+        return sum(file.stat().st_size for file in (graph, graph.with_suffix(".bin")) if file.is_file())
+    try:
+        return sum(file.stat().st_size for file in weights.files(recipe.folder))
+    except WeightsError:
+        return 0
+
+
+def _advice(limit: MemoryLimit | None) -> str:
+    """Say how much memory there is, and what to do."""
+    if limit is None:
+        return "choose a smaller model."
+    free = f"{_mib(limit.available)} of {_mib(limit.bytes)} MiB are free"
+    return {
+        "machine": f"{free} on this machine. Close other programs, or choose a smaller model.",
+        "cgroup": f"{free} for this process. Raise the memory limit of its container or service (its cgroup), or "
+        "choose a smaller model.",
+        "ulimit -v": f"{free} for this process. Raise its limit (ulimit -v), or choose a smaller model.",
+    }[limit.cause]
+
+
+def _mib(size: int) -> int:
+    return round(size / 2**20)
 
 
 def adapter_folder(adapter: str | Path, source: str | None = None, progress: bool = False) -> Path:
