@@ -204,6 +204,33 @@ def test_stamps_have_the_text_of_their_drawing_or_their_name() -> None:
     assert lines(document) == ["An invoice.", "Stamp: Received 4 June", "Stamp: Not Approved"]
 
 
+@pytest.mark.parametrize("kind", ["Screen", "Sound", "Movie", "RichMedia", "Watermark"])
+def test_drawings_of_media_have_their_text(kind: str) -> None:
+    drawing = stream(
+        "BT /F1 12 Tf 2 6 Td (PLAY THE FILM) Tj ET",
+        "/Type/XObject/Subtype/Form/BBox[0 0 200 30]/Resources<</Font<</F1 5 0 R>>>>",
+    )
+    media = f"<</Type/Annot/Subtype/{kind}/Rect[60 500 260 530]/F 4/AP<</N 7 0 R>>>>".encode()
+    document = extract(one_page("BT /F1 12 Tf 60 700 Td (A lesson.) Tj ET", annotations=[media, drawing]))
+    assert lines(document) == ["A lesson.", "PLAY THE FILM"]
+    assert document.visible_words == 5
+
+
+def test_letters_in_boxes_of_their_own_are_one_word() -> None:
+    drawing = stream(
+        "BT /F1 12 Tf 2 6 Td (1) Tj 50 0 Td (2) Tj 50 0 Td (A) Tj 50 0 Td (B) Tj ET",
+        "/Type/XObject/Subtype/Form/BBox[0 0 200 30]/Resources<</Font<</F1 5 0 R>>>>",
+    )
+    field = (
+        b"<</Type/Annot/Subtype/Widget/FT/Tx/T(code)/V(12AB)/Ff 16777216/MaxLen 4/Rect[160 695 360 715]/F 4"
+        b"/DA(/F1 12 Tf)/AP<</N 7 0 R>>>>"
+    )
+    form = "/AcroForm<</Fields[6 0 R]/DR<</Font<</F1 5 0 R>>>>>>"
+    document = extract(one_page("BT /F1 12 Tf 60 700 Td (Code:) Tj ET", annotations=[field, drawing], form=form))
+    assert document.text.split() == ["Code:", "12AB"]
+    assert document.visible_words == 2
+
+
 # -- columns and tables ----------------------------------------------------------------------------------------------
 
 LEFT = ("The harbour has many", "boats that leave in", "the morning for the", "islands of the north.")

@@ -41,6 +41,7 @@ from nearfield.errors import InputError
 
 _FILE_NAME = re.compile(r"\.\w{2,5}$|^(untitled|microsoft \w+ - )", re.IGNORECASE)
 _OCR = "install nearfield[ocr] and set ocr = true in the collection's definition"
+_OCR_DAMAGED = 'install nearfield[ocr] and set ocr = "damaged" in the collection\'s definition'
 _PRINT = "To keep the layout of the form, print it into a new PDF with one of Adobe's programs."
 
 
@@ -148,6 +149,9 @@ def _require_text(pages: Sequence[PdfPage], name: str, recognised: Mapping[int, 
         raise InputError(f"{name}: damaged: {what} be read.")
     if any(page.needs_ocr for page in pages):
         raise InputError(f"{name}: no text layer, only pictures of pages. They need OCR: {_OCR}.")
+    damaged = next((page.damage for page in pages if page.damage), "")
+    if damaged and not recognised:
+        raise InputError(f"{name}: its text cannot be read: {damaged}. Consider OCR: {_OCR_DAMAGED}.")
     if recognised:
         reason = "; ".join(loss.reason for loss in recognition_losses(pages, recognised))
         raise InputError(f"{name}: no text layer, and OCR recognised no text ({reason}).")
@@ -170,7 +174,7 @@ def _page_losses(pages: Sequence[PdfPage]) -> Iterator[Loss]:
         yield Loss(reason, pages=page_numbers(captions), advice=f"If the pictures show text, use OCR: {_OCR}.")
     for damage, group in damaged.items():
         words, reason = sum(page.words for page in group), f"the text of {_pages(len(group))}, which looks damaged"
-        advice = 'Consider OCR: install nearfield[ocr] and set ocr = "damaged" in the collection\'s definition.'
+        advice = f"Consider OCR: {_OCR_DAMAGED}."
         yield Loss(f"{reason}: {damage}", words=words, pages=page_numbers(group), advice=advice)
     if unreadable:
         advice = "Open the file in a PDF viewer and save it again."

@@ -15,8 +15,10 @@ from nearfield.corpus.word_count import count_words
 AnnotationKind = Literal["field", "mark", "typed", "stamp", "note"]
 #: Flags of annotations that are not shown, and of password fields.
 _HIDDEN, _NO_VIEW, _PASSWORD = 1 << 1, 1 << 5, 1 << 13
-#: Kinds of annotations that have no text for a reader: links, popups (their text is the parent's), media, and others.
-_SILENT = frozenset({0, 2, 16, 18, 19, 21, 22, 23, 24, 25, 26})
+#: Kinds of annotations that have no text for a reader: links, popups (their text is the parent's), and printers' marks.
+_SILENT = frozenset({0, 2, 16, 22, 23})
+#: Sounds, films, screens, watermarks, models and other media: their text is only in their drawing.
+_DRAWN = frozenset({18, 19, 21, 24, 25, 26})
 _WIDGET, _FREE_TEXT, _STAMP = 20, 3, 13
 #: Options of a list above which only the selected ones are read.
 _MAX_OPTIONS = 20
@@ -64,6 +66,8 @@ class _AnnotationReader:
         box = (rect.left, min(rect.bottom, rect.top), rect.right, max(rect.bottom, rect.top))
         if subtype == _WIDGET:
             return self._field(box)
+        if subtype in _DRAWN:
+            return PageAnnotation("field", "", box)
         kind: AnnotationKind = "typed" if subtype == _FREE_TEXT else "stamp" if subtype == _STAMP else "note"
         text = self._string(b"Contents")
         if kind == "stamp" and not text:
@@ -165,7 +169,16 @@ def _new_text(text: Any, annotation: PageAnnotation, plain: str) -> str:
 def count_visible(plain: str, drawn: str, annotations: Sequence[PageAnnotation]) -> int:
     """Return the words that a reader of the page sees: those of the drawn page, and of notes, which open on a click."""
     notes = sum(count_words(f"{note.author} {note.text}") for note in annotations if note.kind == "note")
-    return max(count_words(plain), count_words(drawn)) + notes
+    spaced = sum(_count_spaced(one.text, drawn) for one in annotations if one.kind == "field")
+    return max(count_words(plain), count_words(drawn) - spaced) + notes
+
+
+def _count_spaced(value: str, drawn: str) -> int:
+    """Return how many words a value seems to have more because each of its letters has a box."""
+    letters = [letter for letter in value if not letter.isspace()]
+    if len(letters) < 2 or " ".join(letters) not in " ".join(drawn.split()):
+        return 0
+    return sum(map(count_words, letters)) - count_words(value)
 
 
 # -- places ----------------------------------------------------------------------------------------------------------

@@ -31,7 +31,13 @@ PASSWORDS, PASSWORD_FILE = "NEARFIELD_PDF_PASSWORDS", "NEARFIELD_PDF_PASSWORD_FI
 _FEW_WORDS, _SCAN = 20, 0.5
 #: Drawn shapes of a page without text from which they may be letters.
 _MANY_SHAPES = 40
+#: Words of a scan below which its texts are looked at, and the number and share of texts that have no characters from
+#: which a font has none; the number on a page without any character.
+_MEDIUM_WORDS, _MANY_EMPTY, _EMPTY, _SOME_EMPTY = 200, 20, 0.3, 3
 _LINE_BREAK = re.compile(rf"(?<=\w)(?:[{HYPHEN}\ufffe\u00ad]\s*|-\s*\n\s*)(?=\w)")
+
+#: Letters of a word without a character: each is a word that is not read.
+_UNKNOWN = re.compile("(?<=\\w)[\ue000-\uefff\ufffd]+|[\ue000-\uefff\ufffd]+(?=\\w)")
 
 #: Text that can be read; a scan, or drawn letters; nothing at all; a page that PDFium cannot read.
 PageState = Literal["text", "picture", "blank", "unreadable"]
@@ -126,9 +132,11 @@ def _read_page(file: Any, index: int, form: Any) -> PdfPage:
         with closing(page.get_textpage()) as text:
             content = read_segments(text)
             plain = drawn = text.get_text_bounded(errors="replace")
+            own = "\n".join(segment.text for segment in content.segments)
+            is_scan = count_words(own) < _MEDIUM_WORDS and _is_picture(page, bool(own.strip()))
+            hollow = _count_hollow(page, text, own) if is_scan or not own.strip() else 0
         annotations = read_annotations(page, form)
-        own = "\n".join(segment.text for segment in content.segments)
-        is_picture = count_words(own) < _FEW_WORDS and _is_picture(page, bool(own.strip()))
+        is_picture = is_scan and count_words(own) < _FEW_WORDS
         has_drawings = bool(annotations) and draw(page)
     if has_drawings:
         with closing(file[index]) as page, closing(page.get_textpage()) as text:
@@ -136,8 +144,9 @@ def _read_page(file: Any, index: int, form: Any) -> PdfPage:
             drawn = text.get_text_bounded(errors="replace")
     state: PageState = "picture" if is_picture else "text" if own.strip() else "blank"
     segments = tuple(place_values(content.segments, annotations))
-    words = max(0, count_visible(_joined(plain), _joined(drawn), annotations) - content.overprinted)
-    broken = damage(own, content.letters, content.unmapped, content.doubtful)
+    words = max(0, count_visible(_joined(plain), _joined(drawn), annotations) - content.surplus)
+    words += len(_UNKNOWN.findall(own))
+    broken = damage(own, content.letters + hollow, content.unmapped + hollow, content.doubtful)
     missing = _missing(plain, drawn, segments, words)
     return PdfPage(index + 1, state, segments, tuple(read_notes(annotations)), words, broken, missing)
 
@@ -169,6 +178,20 @@ def _is_picture(page: Any, has_text: bool) -> bool:
     if has_text:
         return largest >= _SCAN
     return largest > 0 or shapes >= _MANY_SHAPES
+
+
+def _count_hollow(page: Any, text: Any, own: str) -> int:
+    """Return the number of texts in which PDFium finds no character, as with Chinese fonts that are not embedded.
+
+    It is 0 if there are few: texts that are empty are harmless.
+    """
+    from pypdfium2 import raw
+
+    items = list(page.get_objects(filter=(raw.FPDF_PAGEOBJ_TEXT,), max_depth=4))
+    hollow = [item for item in items if raw.FPDFTextObj_GetText(item, text, None, 0) <= 2]  # with the final zero
+    foreign = sum(1 for item in hollow if raw.FPDFFont_GetIsEmbedded(raw.FPDFTextObj_GetFont(item)) == 0)
+    least = max(_MANY_EMPTY, _EMPTY * len(items)) if own.strip() else _SOME_EMPTY
+    return foreign if foreign >= least else 0
 
 
 def metadata(file: Any) -> dict[str, str]:

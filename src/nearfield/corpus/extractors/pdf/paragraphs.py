@@ -233,7 +233,7 @@ def count_forms(groups: Sequence[Paragraph]) -> Counter[str]:
 def join_lines(lines: Sequence[str], words: Counter[str]) -> str:
     """Return the text of lines, with words joined that were broken at the end of a line."""
     text = _BROKEN.sub(lambda match: _join_word(match, words), "\n".join(lines))
-    return _DOTS.sub(" … ", text.replace(HYPHEN, "-").replace("\ufffe", "-"))
+    return _DOTS.sub(" … ", re.sub(rf"[{HYPHEN}\ufffe\u00ad]", "-", text))
 
 
 def _join_word(match: re.Match[str], words: Counter[str]) -> str:

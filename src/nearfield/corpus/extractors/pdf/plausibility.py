@@ -19,8 +19,19 @@ _FREQUENT = frozenset(_PAIRS.split())
 #: no language. Texts in Latin letters have 0.74 to 0.95 (Welsh has 0.51), shifted codes mostly 0.11 to 0.46.
 _WORD = re.compile(r"[a-z]{3,}")
 _MIN_PAIRS, _MIN_SHARE = 120, 0.47
-#: Share of letters without a character, and the number of letters, from which a page is damaged.
-_MAX_UNMAPPED, _MIN_LETTERS = 0.08, 20
+#: Share of letters without a character, and the number of letters, from which a page is damaged; the same for a page
+#: with fewer letters, such as a title.
+_MAX_UNMAPPED, _MIN_LETTERS, _FEW_UNMAPPED = 0.08, 20, 0.4
+#: Letters of Latin scripts that no language has in the majority: another code, such as that of Cyrillic, is read as
+#: Latin-1. Their number and share from which it is.
+_ODD = re.compile("[\u00a1-\u024f]")
+_MIN_ODD, _ODD_SHARE = 10, 0.6
+#: Arabic letters that are repeated as no word has them: glyphs that only stretch a line have the code of a letter.
+_STRETCHED = re.compile(r"([\u0620-\u063f\u0641-\u064a])\1\1")
+_MIN_STRETCHED = 4
+#: Chinese characters, those of them that are hardly in use, and the number and share of these that no text has.
+_CHINESE, _RARE = re.compile("[\u3400-\u9fff]"), re.compile("[\u3400-\u4dbf]")
+_MIN_RARE, _RARE_SHARE = 3, 0.08
 #: English and German words as they are after the loss of a ligature.
 _LOST = re.compile(
     r"\b(?:di erent|e cient(?:ly)?|su cient(?:ly)?|speci c(?:ally|ation)?|signi cant(?:ly)?|o ce|o cial|"
@@ -42,15 +53,28 @@ def damage(text: str, letters: int, unmapped: int, doubtful: int = 0) -> str:
     share = _pair_share(text)
     no_words = share is not None and share < _MIN_SHARE
     wrong = unmapped + (doubtful if share is None or no_words else 0)
-    if letters >= _MIN_LETTERS and wrong >= _MAX_UNMAPPED * letters:
+    few = 0 < letters < _MIN_LETTERS and unmapped >= _FEW_UNMAPPED * letters
+    if few or (letters >= _MIN_LETTERS and wrong >= _MAX_UNMAPPED * letters):
         return "a font has no map of characters"
-    if no_words:
+    if no_words or _has_odd_letters(text):
         return "its letters form no words"
     if len(_LOST.findall(text)) >= _MIN_LOST and " ff" not in text:
         return "its ligatures are lost"
     if len([word for word in _LONG.findall(text) if word.isascii()]) >= _MIN_LONG:
         return "its spaces are lost"
     return ""
+
+
+def _has_odd_letters(text: str) -> bool:
+    """Return whether a text is in another code than it seems to be."""
+    odd = len(_ODD.findall(text))
+    solid = sum(1 for letter in text if not letter.isspace() and not letter.isdigit())
+    rare = len(_RARE.findall(text))
+    return (
+        (odd >= _MIN_ODD and odd >= _ODD_SHARE * solid)
+        or len(_STRETCHED.findall(text)) >= _MIN_STRETCHED
+        or (rare >= _MIN_RARE and rare >= _RARE_SHARE * len(_CHINESE.findall(text)))
+    )
 
 
 def _pair_share(text: str) -> float | None:
