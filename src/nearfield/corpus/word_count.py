@@ -21,18 +21,22 @@ def count_words(text: str) -> int:
     return sum(1 for _ in _WORD.finditer(text))
 
 
-def missing_words(visible: str, text: str, limit: int = MAX_MISSING) -> tuple[str, ...]:
-    """Return the first words of a visible text that another text has less often, in order, up to a limit."""
-    left = Counter(word[0].casefold() for word in _WORD.finditer(text))
+def missing_words(visible: str, text: str) -> tuple[str, ...]:
+    """Return words of a visible text that another text lacks: at most as many as it is shorter, and at most eight.
+
+    Words that are part of others there come last: the two texts may split words in different ways.
+    """
+    short = min(MAX_MISSING, count_words(visible) - count_words(text))
+    folded = text.casefold()
+    left = Counter(_WORD.findall(folded))
     missing: list[str] = []
-    for word in _WORD.finditer(visible):
-        key = word[0].casefold()
+    for word in _WORD.findall(visible) if short > 0 else ():
+        key = word.casefold()
         left[key] -= 1
         if left[key] < 0:
-            missing.append(word[0])
-            if len(missing) == limit:
-                break
-    return tuple(missing)
+            missing.append(word)
+    missing.sort(key=lambda word: word.casefold() in folded)
+    return tuple(missing[: max(short, 0)])
 
 
 def has_meaning(text: str) -> bool:

@@ -125,7 +125,7 @@ def test_a_builder_names_the_words_that_it_lacks() -> None:
     builder.see("and one night.")
     builder.add("A fine day, one night, and one day")
     document = builder.document("prose")
-    assert (document.visible_words, [missing.text for missing in document.missing]) == (10, ["in", "Oslo", "one"])
+    assert (document.visible_words, [missing.text for missing in document.missing]) == (10, ["Oslo", "in"])
     whole = DocumentBuilder()
     whole.see("One day")
     whole.add("One day, or another")

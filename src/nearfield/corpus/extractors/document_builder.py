@@ -74,8 +74,7 @@ class DocumentBuilder:
         """Return the document of all blocks."""
         title = " ".join(title.split())
         text = "".join(self._parts)
-        if self._seen and count_words(text) < (self.visible_words or 0):
-            self.missing += map(MissingText, missing_words(" ".join(self._seen), text))
+        self.missing += map(MissingText, missing_words(" ".join(self._seen), text))
         return Document(
             text,
             tuple(self._blocks),
