@@ -121,14 +121,15 @@ def index(
     """
     from nearfield.corpus import config as definitions
     from nearfield.corpus.collection import Collection, list_collections
-    from nearfield.corpus.sources.spec import ColumnSpec, parse_source
+    from nearfield.corpus.sources.spec import ColumnSpec, check_stated, parse_source
     from nearfield.errors import InputError, NearfieldError
 
     if model and feature:
         raise InputError("Use --model or --feature, not both.", param="model")
     fields = definitions.parse_fields(meta or [])
     definition = _merge(
-        dict(definitions.load_config(config).to_dict()) if config else {},
+        definitions.load_config(config) if config else {},
+        _definition_of(name),
         features=definitions.parse_features([f"dense={model}"] if model else feature or []),
         chunks=_without_none(by=chunker, tokens=tokens, overlap=overlap),
         clean=_without_none(
@@ -145,12 +146,18 @@ def index(
         for source in sources or []
     ]
     _require_existing(opened)
+    check_stated(opened, columns=columns, include=include or [], exclude=exclude or [], encoding=encoding)
     if dry_run:
-        report = _plan(name, definition, opened, retry_failed=retry_failed)
+        report = _plan(
+            name, definition, opened, retry_failed=retry_failed, allow_removal=allow_removal, quiet=quiet or as_json
+        )
         typer.echo(report.to_json() if as_json else report.to_text())
+        _exit_if_failed(report)
         return
     is_new = name not in list_collections()
     with Collection.ensure(name, definition) as collection:
+        if not quiet and not as_json:
+            _print_recorded(collection, opened)
         shown = not quiet and sys.stderr.isatty()
         try:
             report = collection.index(opened, shown=shown, retry_failed=retry_failed, allow_removal=allow_removal)
@@ -164,9 +171,31 @@ def index(
         _print_report(report, as_json=as_json, quiet=quiet)
         if watch:
             _watch(collection, shown=shown, as_json=as_json, quiet=quiet)
-        nothing_done = report.failed and not report.documents and not report.unchanged
-        if nothing_done or report.unlisted or report.held_removals:
-            raise typer.Exit(1)
+        _exit_if_failed(report)
+
+
+def _exit_if_failed(report: IndexReport) -> None:
+    nothing_done = report.failed and not report.documents and not report.unchanged
+    if nothing_done or report.unlisted or report.held_removals:
+        raise typer.Exit(1)
+
+
+def _print_recorded(collection: Collection, sources: Sequence[Source]) -> None:
+    """Say which options of an earlier run the sources have, that no flag states now."""
+    from nearfield.corpus.sources.spec import recorded_flags
+
+    for location, flags in recorded_flags(sources, collection.config.sources).items():
+        typer.echo(f"{location} is read as before: {flags}", err=True)
+
+
+def _definition_of(name: str) -> Definition:
+    """Return the definition of a collection; an empty one if there is none of that name."""
+    from nearfield.corpus.collection import Collection, list_collections
+
+    if name not in list_collections():
+        return {}
+    with Collection.open(name) as collection:
+        return collection.config.to_dict()
 
 
 def _require_existing(sources: Sequence[Source]) -> None:
@@ -204,6 +233,7 @@ def _without_none(**values: object) -> Definition:
 
 def _merge(
     definition: Definition,
+    earlier: Definition,
     *,
     features: Definition,
     chunks: Definition,
@@ -211,23 +241,36 @@ def _merge(
     fields: Definition,
     options: Definition,
 ) -> Definition:
-    """Return the definition with what the flags set: features are replaced, the other parts are merged."""
+    """Return the definition with what the flags set: features are replaced, the other parts are merged.
+
+    A part that the definition lacks is merged into that of the ``earlier`` one.
+    """
     merged = {**definition, **options}
     if features:
         merged["features"] = features
     for key, part in (("chunks", chunks), ("clean", clean), ("fields", fields)):
         if part:
-            merged[key] = {**merged.get(key, {}), **part}
+            merged[key] = {**merged.get(key, earlier.get(key, {})), **part}
     return merged
 
 
-def _plan(name: str, definition: Definition, sources: Sequence[Source], *, retry_failed: bool) -> IndexReport:
+def _plan(
+    name: str,
+    definition: Definition,
+    sources: Sequence[Source],
+    *,
+    retry_failed: bool,
+    allow_removal: bool,
+    quiet: bool,
+) -> IndexReport:
     """Return what would be done; for a new collection with the help of a temporary one."""
     from nearfield.corpus.collection import Collection, list_collections
 
     if name in list_collections():
         with Collection.open(name) as collection:
-            return collection.plan(sources, definition, retry_failed=retry_failed)
+            if not quiet:
+                _print_recorded(collection, sources)
+            return collection.plan(sources, definition, retry_failed=retry_failed, allow_removal=allow_removal)
     with TemporaryDirectory() as folder:
         temporary = Collection.create(name, {**definition, "store": f"memory:{folder}"}, home=Path(folder))
         with temporary as collection:

@@ -22,7 +22,7 @@ from nearfield.corpus.indexing.context import DEFAULT_OPTIONS, IndexOptions
 from nearfield.corpus.indexing.indexer import Indexer, drop_unused, open_sources, own_folders
 from nearfield.corpus.indexing.quick_check import find_nothing_to_do, record_settled
 from nearfield.corpus.indexing.report import IndexReport
-from nearfield.corpus.manifest.collection_info import collection_info, hide_password
+from nearfield.corpus.manifest.collection_info import collection_info, other_store
 from nearfield.corpus.manifest.document_info import DocumentInfo
 from nearfield.corpus.manifest.manifest import Manifest
 from nearfield.corpus.manifest.reading_text import read_text
@@ -151,21 +151,21 @@ class Collection:
         Raises:
             InputError: the definition is wrong, or names another store (use ``move``).
         """
-        config = merge_config(self.config, told)
+        config = self._merged(told)
         if config == self.config:
             return
-        if config.store != self.config.store and self.manifest.vector_tables():
-            target = hide_password(config.store or self.folder.address)
-            raise InputError(
-                f"The vectors of collection {self.name!r} are in {hide_password(self.address)}. To move them: "
-                f"nearfield collections move {self.name} {target}"
-            )
         with self.folder.write_lock():
             features = self._features_for(config)
             # A definition that cannot work must not be saved.
             Indexer(self.folder, config, self.manifest, self.store, features).chunk_stage()
             self._save(config)
             self._features = features
+
+    def _merged(self, changes: Mapping[str, Any]) -> CollectionConfig:
+        config = merge_config(self.config, changes)
+        if config.store != self.config.store and self.manifest.vector_tables():
+            raise other_store(self.name, self.address, config.store or self.folder.address)
+        return config
 
     def _features_for(self, config: CollectionConfig) -> dict[str, Feature]:
         """Return the features of a definition; they are loaded again only if they differ."""
@@ -224,8 +224,8 @@ class Collection:
         """Update the collection from its sources: index new and changed documents, remove deleted ones.
 
         Args:
-            sources: sources to add to the definition; None uses the existing ones. Documents from stdin are stored in
-                the collection.
+            sources: sources to add to the definition; None uses the existing ones. An existing source keeps the options
+                that ``open_source`` does not get now. Documents from stdin are stored in the collection.
             dry_run: report what would be done, and write nothing.
             shown: show a progress bar.
             retry_failed: process unchanged documents again that failed before.
@@ -237,8 +237,8 @@ class Collection:
             StoreFailed: the database failed; the next run continues.
         """
         if dry_run:
-            return self.plan(sources or (), retry_failed=retry_failed)
-        piped, added = split_piped(sources or ())
+            return self.plan(sources or (), retry_failed=retry_failed, allow_removal=allow_removal)
+        piped, added = split_piped(sources or (), self.config.sources)
         if added:
             self.configure({"sources": added})
         with self.folder.write_lock():
@@ -252,15 +252,14 @@ class Collection:
         told: Mapping[str, Any] | None = None,
         *,
         retry_failed: bool = False,
+        allow_removal: bool = False,
     ) -> IndexReport:
-        """Report what ``index`` would do with more sources and a changed definition; nothing is written.
-
-        Documents are read to find changes. Documents from stdin count as new.
-        """
-        piped, added = split_piped(sources)
-        config = merge_config(self.config, {**(told or {}), **({"sources": added} if added else {})})
+        """Report what ``index`` would do with more sources and another definition. Nothing is extracted or written."""
+        config = self._merged(told or {})
+        piped, added = split_piped(sources, config.sources)
+        config = merge_config(config, {"sources": added})
         indexer = Indexer(self.folder, config, self.manifest, self.store, self._features_for(config))
-        return indexer.plan(piped, IndexOptions(retry_failed=retry_failed))
+        return indexer.plan(piped, IndexOptions(retry_failed=retry_failed, allow_removal=allow_removal))
 
     def _indexer(self) -> Indexer:
         return Indexer(self.folder, self.config, self.manifest, self.store, self.features)

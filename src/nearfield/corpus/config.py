@@ -129,14 +129,16 @@ def parse_config(data: Mapping[str, object]) -> CollectionConfig:
     return config
 
 
-def load_config(path: Path) -> CollectionConfig:
-    """Read a definition from a TOML, YAML or JSON file.
+def load_config(path: Path) -> dict[str, Any]:
+    """Read a definition from a TOML, YAML or JSON file, and return the parts that the file has.
 
     Raises:
         InputError: the file cannot be read, or its definition is wrong.
     """
     try:
-        return parse_config(_parse_file(path))
+        parts = dict(_parse_file(path))
+        parse_config(parts)
+        return parts
     except OSError as error:
         raise InputError(f"{path}: {error.strerror or error}.", param="config") from error
     except InputError as error:

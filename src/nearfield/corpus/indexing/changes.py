@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import heapq
 import json
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Literal
@@ -42,6 +43,8 @@ class ChangeDetector:
         self._chunking = context.chunk_stage.identity()
         #: Sources that were listed completely.
         self._complete: list[str] = []
+        #: The number of listed documents that the manifest does not have, by source.
+        self.unrecorded: Counter[str] = Counter()
         #: Documents that were read for the sample, and the memory that is left for them.
         self._sampled: dict[str, ItemContent] = {}
         self._memory = _MAX_SAMPLE_MEMORY
@@ -114,6 +117,7 @@ class ChangeDetector:
     def _compare(self, source: Source, item: SourceItem, document: str) -> DocumentTask | None:
         """Return the task for an item; None if nothing is to be done."""
         old = self._manifest.document(document)
+        self.unrecorded[source.name] += old is None
         settled = old if old is not None and self._is_settled(old) else None
         if settled is not None and item.stamp is not None and settled.stamp == item.stamp:
             self._count_same(settled)
@@ -215,6 +219,8 @@ class ChangeDetector:
         """
         for source in self._complete:
             gone, total = self._manifest.count_not_listed(source)
+            # A run has recorded new documents before it removes others.
+            total += self.unrecorded[source] if self._report.dry_run else 0
             if not self._options.allow_removal and is_suspicious_removal(gone, total):
                 self._report.held_removals.append((source, gone, total))
                 continue

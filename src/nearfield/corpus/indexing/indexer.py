@@ -23,7 +23,7 @@ from nearfield.corpus.indexing.run import IndexRun
 from nearfield.corpus.manifest.manifest import Manifest
 from nearfield.corpus.manifest.vector_tables import VectorTables
 from nearfield.corpus.sources import Source, open_source
-from nearfield.corpus.sources.inline import InlineSource
+from nearfield.corpus.sources.inline import InlineSource, PlannedInlineSource
 from nearfield.fileio.disk_space import explain_full_disk
 from nearfield.stores import Store
 
@@ -78,11 +78,14 @@ class Indexer:
                 manifest = directory.create_manifest(Path(place) / "manifest.db", self._config, uid="plan")
                 transfer.copy_table(self._manifest.connection, manifest, _INLINE_TABLE)
             context = self._context(manifest, chunk_stage, self._tables(manifest).plan(self._features), options)
+            *sources, _ = self._sources(manifest)
             with self._reader() as reader:
-                sources = [*self._sources(manifest), *piped]
-                report = IndexRun(context, sources, reader=reader).plan()
+                run = IndexRun(context, [*sources, PlannedInlineSource(manifest, piped)], reader=reader)
+                report = run.plan()
             if manifest is not self._manifest:
                 manifest.close()
+                removals = _suspicious_removals(self._manifest.count_by_source(), run.count_unrecorded())
+                report.held_removals = [] if options.allow_removal or report.unlisted else removals
             return report
 
     def remove(self, documents: Sequence[str]) -> int:

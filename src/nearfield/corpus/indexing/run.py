@@ -78,6 +78,10 @@ class IndexRun:
         self.report.removed = sum(len(documents) for documents in self._changes.missing())
         return self.report
 
+    def count_unrecorded(self) -> dict[str, int]:
+        """Return by source the number of listed documents that the manifest did not have."""
+        return dict(self._changes.unrecorded)
+
     def remove(self, documents: Sequence[str]) -> int:
         """Remove documents by their ids, and index their near-duplicates; return the number of removed documents."""
         known = [key for key in documents if self._manifest.document(key) is not None]

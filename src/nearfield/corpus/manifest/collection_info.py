@@ -8,6 +8,7 @@ from typing import Any
 from nearfield.corpus.config import CollectionConfig
 from nearfield.corpus.features import table_from_dict
 from nearfield.corpus.manifest.manifest import Manifest
+from nearfield.errors import InputError
 from nearfield.stores import Store
 
 
@@ -27,6 +28,14 @@ def collection_info(
         **manifest.counts(),
         "tables": tables,
     }
+
+
+def other_store(name: str, address: str, target: str) -> InputError:
+    """Return the error of a definition that names another store than the one with the vectors."""
+    return InputError(
+        f"The vectors of collection {name!r} are in {hide_password(address)}. To move them: "
+        f"nearfield collections move {name} {hide_password(target)}"
+    )
 
 
 def hide_password(address: str) -> str:

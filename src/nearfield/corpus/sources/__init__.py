@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import inspect
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +47,9 @@ class Source(ABC):
     #: Whether a listing is complete, so that documents missing from it were deleted.
     whole: bool = True
 
+    #: The options that ``open_source`` got; None if the source was created otherwise, with all of its options.
+    stated: Mapping[str, Any] | None = None
+
     def __init__(self, location: str, **options: Any) -> None:
         self.location = location
         self.options = options
@@ -84,4 +87,6 @@ def open_source(kind: str, location: str, **options: Any) -> Source:
         raise InputError(
             f"A source of kind {kind!r} has no option {unknown!r}. {nearest(unknown, known)}", param=unknown
         )
-    return source_class(location, **options)
+    source = source_class(location, **options)
+    source.stated = options
+    return source

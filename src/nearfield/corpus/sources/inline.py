@@ -46,14 +46,7 @@ class InlineSource(Source):
         """
         items = source.items()
         while part := list(islice(items, _ROWS_PER_BATCH)):
-            rows = []
-            for item in part:
-                document = item.read()
-                if not isinstance(document, Document):
-                    raise InputError(f"{item.name}: {source.name} has files, and only rows can be stored.")
-                data = {"text": document.text, "title": document.title, "meta": {**document.meta, **item.meta}}
-                rows.append((item.key, json.dumps(data)))
-            self._insert(rows)
+            self._insert([(item.key, json.dumps(_data(source, item))) for item in part])
 
     def _insert(self, rows: Sequence[tuple[str, str]]) -> None:
         with self._manifest.writing():
@@ -78,6 +71,33 @@ class InlineSource(Source):
             for key, value in rows:
                 yield _item(key, json.loads(value))
             after = rows[-1][0]
+
+
+class PlannedInlineSource(InlineSource):
+    """The inline documents as they will be once those of other sources are stored; nothing is written."""
+
+    def __init__(self, manifest: Manifest, added: Sequence[Source]) -> None:
+        super().__init__(manifest)
+        self._added = added
+
+    def items(self) -> Iterator[SourceItem]:
+        """Yield the documents, those that are not stored yet at the end."""
+        added = {item.key: _item(item.key, _data(source, item)) for source in self._added for item in source.items()}
+        for item in super().items():
+            yield added.pop(item.key, item)
+        yield from added.values()
+
+
+def _data(source: Source, item: SourceItem) -> dict[str, Any]:
+    """Return the document of an item as it is stored.
+
+    Raises:
+        InputError: it cannot be read, or is no row.
+    """
+    document = item.read()
+    if not isinstance(document, Document):
+        raise InputError(f"{item.name}: {source.name} has files, and only rows can be stored.")
+    return {"text": document.text, "title": document.title, "meta": {**document.meta, **item.meta}}
 
 
 def _row(number: int, document: Mapping[str, object], fields: Mapping[str, FieldType]) -> tuple[str, str]:

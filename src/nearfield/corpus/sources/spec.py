@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import shlex
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from nearfield.corpus.config import SourceSpec
 from nearfield.corpus.sources import TABLES, Source, open_source
 from nearfield.errors import InputError
+
+#: Options of sources that have a flag of the same name.
+_FLAGS = ("text", "title", "id", "meta", "include", "exclude", "encoding")
+
+#: Kinds of sources, as messages call them.
+_KINDS = {"table": "a table", "files": "a file or folder"}
 
 
 @dataclass(frozen=True)
@@ -57,12 +65,76 @@ def parse_source(
     return open_source("files", str(path), **options, **stated)
 
 
-def split_piped(sources: Sequence[Source]) -> tuple[list[Source], list[dict[str, Any]]]:
-    """Return the sources that can be read only once, and the others in the form of a definition."""
+def check_stated(
+    sources: Sequence[Source],
+    *,
+    columns: ColumnSpec,
+    include: Sequence[str] = (),
+    exclude: Sequence[str] = (),
+    encoding: str | None = None,
+) -> None:
+    """Refuse options that apply to none of the sources.
+
+    Raises:
+        InputError: the first of them.
+    """
+    kinds = {source.kind for source in sources}
+    named = {"text": columns.text, "title": columns.title, "id": columns.id}
+    for name, value, allowed in (
+        *((name, value, ("table",)) for name, value in named.items()),
+        *((name, value, ("files",)) for name, value in (("include", include), ("exclude", exclude))),
+        ("encoding", encoding, ("files", "table")),
+    ):
+        if value and kinds.isdisjoint(allowed):
+            what = " or ".join(_KINDS[kind] for kind in allowed)
+            raise InputError(
+                f"--{name} says how {what} is read, and this command names none. Name it as a source too.",
+                param=name,
+            )
+
+
+def split_piped(
+    sources: Sequence[Source], recorded: Sequence[SourceSpec] = ()
+) -> tuple[list[Source], list[dict[str, Any]]]:
+    """Return the sources that can be read only once, and the others in the form of a definition.
+
+    A source that is recorded already has its recorded options, unless ``open_source`` got others.
+    """
+    known = {_open(spec).name: spec for spec in recorded}
     piped = [source for source in sources if source.kind == "stdin"]
-    specs = [
-        {"kind": source.kind, "location": source.location, "options": source.options}
-        for source in sources
-        if source.kind != "stdin"
-    ]
+    specs = [_spec(source, known.get(source.name)) for source in sources if source.kind != "stdin"]
     return piped, specs
+
+
+def recorded_flags(sources: Sequence[Source], recorded: Sequence[SourceSpec]) -> dict[str, str]:
+    """Return the flags of the command line that recorded options stand for, by the location of their source.
+
+    Only options count that are no defaults, and that the new source does not state.
+    """
+    known = {_open(spec).name: spec for spec in recorded}
+    flags = {}
+    for source in sources:
+        spec = known.get(source.name)
+        if spec is None or source.stated is None:
+            continue
+        usual, options = open_source(spec.kind, spec.location).options, _open(spec).options
+        names = (name for name in _FLAGS if name not in source.stated and options.get(name) != usual.get(name))
+        flags[source.location] = " ".join(part for name in names for part in _flag(name, options[name]))
+    return {location: text for location, text in flags.items() if text}
+
+
+def _open(spec: SourceSpec) -> Source:
+    return open_source(spec.kind, spec.location, **spec.options)
+
+
+def _spec(source: Source, recorded: SourceSpec | None) -> dict[str, Any]:
+    if recorded is None or source.stated is None:
+        location = source.location if recorded is None else recorded.location
+        return {"kind": source.kind, "location": location, "options": source.options}
+    merged = open_source(source.kind, source.location, **{**recorded.options, **source.stated})
+    return {"kind": source.kind, "location": recorded.location, "options": merged.options}
+
+
+def _flag(name: str, value: object) -> Iterator[str]:
+    values = list(value) if isinstance(value, Mapping | list | tuple) else [value]
+    yield from (f"--{name} {shlex.quote(str(each))}" for each in values)
