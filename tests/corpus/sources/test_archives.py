@@ -71,12 +71,10 @@ def test_stamps_of_members_change_with_their_content(tmp_path: Path) -> None:
     assert before["a.zip!/a.txt"] != after["a.zip!/a.txt"]
 
 
-def test_archives_beyond_a_limit_are_refused_and_the_rest_goes_on(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_is_beyond_a_limit_is_named_and_the_rest_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(archive, "_MAX_MEMBERS", 9)
-    (tmp_path / "many.zip").write_bytes(sample_files.zip_file({f"{number}.txt": "x" for number in range(10)}))
-    (tmp_path / "bomb.zip").write_bytes(sample_files.zip_file({"zeros.txt": bytes(2**24)}))
+    many = {f"{number:02}.txt": f"Text {number}." for number in range(12)}
+    (tmp_path / "many.zip").write_bytes(sample_files.zip_file({**many, "photo.xyz": "x", ".hidden": "x"}))
     (tmp_path / "damaged.zip").write_bytes(sample_files.zip_file({"a.txt": "x"})[:30])
     (tmp_path / "note.txt").write_text("A note.")
     nested = sample_files.zip_file({"a.txt": "too deep"})
@@ -84,10 +82,78 @@ def test_archives_beyond_a_limit_are_refused_and_the_rest_goes_on(
         nested = sample_files.zip_file({"n.zip": nested, "near.txt": "near"})
     (tmp_path / "nested.zip").write_bytes(nested)
     result = texts(tmp_path)
-    assert "would unpack to" in result["many.zip"] and "zip bomb" in result["bomb.zip"]
+    assert "! many.zip: 3 of its files are not read, since an archive may have 9" in result["many.zip"]
+    assert [key for key in result if key.startswith("many.zip!/")] == [f"many.zip!/{n:02}.txt" for n in range(9)]
     assert "damaged" in result["damaged.zip"] and result["note.txt"] == "A note."
     assert result["nested.zip!/near.txt"] == "near"
     assert "more than 3 deep" in result["nested.zip!/n.zip!/n.zip!/n.zip"]
+
+
+@pytest.mark.process
+def test_a_member_that_unpacks_to_much_more_is_read(tmp_path: Path) -> None:
+    rows = "name,note\n" + f"Ann,{'word ' * 900}\n" * 1000
+    assert len(rows) > 2**22 and len(rows) > 250 * len(sample_files.zip_file({"rows.csv": rows}))
+    files = {"rows.csv": rows, "zeros.txt": bytes(2**24), "note.txt": "A note."}
+    (tmp_path / "a.zip").write_bytes(sample_files.zip_file(files))
+    result = texts(tmp_path)
+    assert result["a.zip!/rows.csv"].count("name: Ann\nnote: word") == 1000
+    assert result["a.zip!/note.txt"] == "A note." and set(result) == {
+        "a.zip!/rows.csv", "a.zip!/zeros.txt", "a.zip!/note.txt",
+    }  # fmt: skip
+
+
+def test_a_member_that_is_too_large_costs_only_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(archive, "_MAX_BYTES", 2500)
+    monkeypatch.setattr(archive, "_MAX_INNER_BYTES", 900)
+    inner = sample_files.zip_file({"d.txt": "inner " * 300}, zipfile.ZIP_STORED)
+    files: dict[str, bytes | str] = {"a.txt": "word " * 200, "b.txt": "x" * 5000, "c.txt": "word " * 200}
+    (tmp_path / "a.zip").write_bytes(sample_files.zip_file({**files, "e.txt": "word " * 200, "z.txt": "last"}))
+    (tmp_path / "b.zip").write_bytes(sample_files.zip_file({"inner.zip": inner, "note.txt": "A note."}))
+    result = texts(tmp_path, largest=4000)
+    assert result["a.zip!/a.txt"] == result["a.zip!/c.txt"] == "word " * 200 and result["a.zip!/z.txt"] == "last"
+    assert "larger than 4,000 bytes" in result["a.zip!/b.txt"]
+    assert "! a.zip!/e.txt: not read, since the files of its archive would unpack to more" in result["a.zip!/e.txt"]
+    assert "an archive in an archive may have 900 bytes" in result["b.zip!/inner.zip"]
+    assert result["b.zip!/note.txt"] == "A note."
+
+
+def test_members_whose_names_become_the_same_are_all_read(tmp_path: Path) -> None:
+    files = [
+        ("a.txt", "one"), ("./a.txt", "two"), ("A.txt", "three"), ("x/../a.txt", "four"), ("d/b.txt", "five"),
+        ("d\\b.txt", "six"), ("a (2).txt", "seven"), ("e\u0301.txt", "eight"), ("\u00e9.txt", "nine"),
+        ("//a.txt", "one"), ("d\\", ""), ("x/a.txt", "ten"),
+    ]  # fmt: skip
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as file:
+        for name, text in files:
+            file.writestr(name, text)
+    listed = items(tmp_path)
+    assert [item.key for item in open_source("files", str(tmp_path)).items()] == list(listed)
+    result = texts(tmp_path)
+    assert sorted(result.values()) == sorted({text for _, text in files if text})
+    assert {key.partition("!/")[2]: text for key, text in result.items()} == {
+        "a.txt": "one", "a (3).txt": "two", "A.txt": "three", "x/a.txt": "four", "d/b.txt": "five",
+        "d/b (2).txt": "six", "a (2).txt": "seven", "e\u0301.txt": "eight", "\u00e9.txt": "nine", "x/a (2).txt": "ten",
+    }  # fmt: skip
+
+
+def test_members_of_the_same_name_are_all_read(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as file:
+        file.writestr("a.txt", "first version")
+        with pytest.warns(UserWarning, match="Duplicate name"):
+            file.writestr("a.txt", "second version")
+    assert texts(tmp_path)["a.zip!/a.txt"] == "first version"
+    assert texts(tmp_path)["a.zip!/a (2).txt"] == "second version"
+
+
+def test_links_in_an_archive_are_named(tmp_path: Path) -> None:
+    link = zipfile.ZipInfo("link.txt")
+    link.external_attr = 0o120777 << 16
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as file:
+        file.writestr(link, "a.txt")
+        file.writestr("a.txt", "Text.")
+    source = open_source("files", str(tmp_path))
+    assert [item.key for item in source.items()] == ["a.zip!/a.txt"]
+    assert source.skipped == [("a.zip!/link.txt", "a link")]
 
 
 def test_encrypted_and_damaged_members(tmp_path: Path) -> None:

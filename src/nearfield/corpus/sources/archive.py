@@ -1,4 +1,4 @@
-"""Documents from a zip archive: each member is a document, within limits of number, size, ratio and depth."""
+"""Documents from a zip archive: each member is a document, within limits of number, size and depth."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import io
 import stat
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path, PurePosixPath
@@ -20,10 +20,9 @@ from nearfield.errors import InputError
 ARCHIVES = (".zip",)
 #: Between the name of an archive and that of a member.
 SEPARATOR = "!/"
-#: Maximum number of members and of their bytes in one archive with all archives in it, and of bytes of an inner one.
+#: Maximum number of members that are read of one archive with all archives in it, and of their bytes, whatever they
+#: are compressed to; maximum bytes of an inner archive.
 _MAX_MEMBERS, _MAX_BYTES, _MAX_INNER_BYTES = 20_000, 2**32, 2**26
-#: Maximum ratio of a member's size to its compressed size, if it is larger than this number of bytes.
-_MAX_RATIO, _SMALL = 250, 2**22
 #: Maximum depth of archives in archives.
 _MAX_DEPTH = 3
 _SKIPPED_FOLDERS = ("__MACOSX",)
@@ -50,28 +49,26 @@ class ArchiveListing:
     def items(self, path: Path, key: str, stamp: str) -> Iterator[SourceItem]:
         """Yield the members of an archive, under keys such as ``archive.zip!/folder/member.txt``.
 
-        An archive that is damaged, encrypted or exceeds a limit is one item, whose ``read`` raises the reason.
+        A member that is damaged, encrypted or exceeds a limit is an item whose ``read`` raises the reason; so is an
+        archive that cannot be read.
         """
         self._members = self._bytes = 0
         try:
-            members = list(self._list(lambda: path.open("rb"), key, stamp, 1))
+            yield from self._list(lambda: path.open("rb"), key, stamp, 1)
         except InputError as error:
             yield _failed(key, error)
-            return
-        yield from members
 
     def _list(self, opener: Opener, key: str, stamp: str, depth: int) -> Iterator[SourceItem]:
         """Yield the members of one archive.
 
         Raises:
-            InputError: it cannot be read, or exceeds a limit.
+            InputError: it cannot be read.
         """
         try:
             with opener() as file, zipfile.ZipFile(file) as archive:
-                members = {_member_name(info): info for info in archive.infolist() if not info.is_dir()}
+                members = _by_name(archive.infolist())
         except _DAMAGED as error:
             raise InputError(f"{key}: damaged, or no zip archive.") from error
-        self._check(members, key)
         if "[Content_Types].xml" in members or "mimetype" in members:  # a document whose name says .zip
             yield SourceItem(key, key, lambda: _read_all(opener, self.max_bytes, key), stamp)
             return
@@ -83,8 +80,27 @@ class ArchiveListing:
                 for name, info in members.items()
                 if not (name.startswith(root) and slack_export.is_part(name.removeprefix(root)))
             }
+        yield from self._documents(opener, members, key, depth)
+
+    def _documents(
+        self, opener: Opener, members: Mapping[str, zipfile.ZipInfo], key: str, depth: int
+    ) -> Iterator[SourceItem]:
+        """Yield the members that are no parts of an export, up to the maximum number."""
+        unread = 0
         for name, info in sorted(members.items()):
-            yield from self._member(opener, info, f"{key}{SEPARATOR}{name}", depth)
+            member = f"{key}{SEPARATOR}{name}"
+            reason = None if _SKIPPED_FOLDERS[0] in PurePosixPath(name).parts else self.skip_reason(member)
+            if reason is None:
+                continue
+            if reason or stat.S_ISLNK(info.external_attr >> 16):
+                self.record_skipped(member, reason or "a link")
+            elif self._members >= _MAX_MEMBERS:
+                unread += 1
+            else:
+                self._members += 1
+                yield from self._member(opener, info, member, depth)
+        if unread:
+            yield _failed(key, InputError(f"{key}: {unread:,} of its files are not read, {_too_many()}"))
 
     def _channels(
         self, opener: Opener, members: dict[str, zipfile.ZipInfo], key: str, root: str
@@ -100,24 +116,28 @@ class ArchiveListing:
                 yield item
 
     def _member(self, opener: Opener, info: zipfile.ZipInfo, key: str, depth: int) -> Iterator[SourceItem]:
-        suffix = PurePosixPath(key).suffix.lower()
-        if stat.S_ISLNK(info.external_attr >> 16) or _SKIPPED_FOLDERS[0] in PurePosixPath(key).parts:
+        """Yield a member, or the members of one that is an archive itself."""
+        stamp = f"{info.file_size}-{info.CRC}-{info.date_time}"
+        is_archive = PurePosixPath(key).suffix.lower() in ARCHIVES
+        # One that is too large is not unpacked: reading it says so.
+        size = info.file_size if info.file_size <= (_MAX_INNER_BYTES if is_archive else self.max_bytes) else 0
+        if self._bytes + size > _MAX_BYTES:
+            yield _failed(key, InputError(f"{key}: not read, {_too_large()}"))
             return
-        reason = self.skip_reason(key)
-        if reason is None:
-            return
-        member_stamp = f"{info.file_size}-{info.CRC}-{info.date_time}"
-        if suffix in ARCHIVES:
-            yield from self._inner(opener, info, key, member_stamp, depth)
-        elif reason:
-            self.record_skipped(key, reason)
+        self._bytes += size
+        if is_archive:
+            yield from self._inner(opener, info, key, stamp, depth)
         else:
-            yield SourceItem(key, key, partial(_read_member, opener, info, key, self.max_bytes), member_stamp)
+            yield SourceItem(key, key, partial(_read_member, opener, info, key, self.max_bytes), stamp)
 
     def _inner(self, opener: Opener, info: zipfile.ZipInfo, key: str, stamp: str, depth: int) -> Iterator[SourceItem]:
         try:
             if depth >= _MAX_DEPTH:
                 raise InputError(f"{key}: archives in archives more than {_MAX_DEPTH} deep are not read.")
+            if info.file_size > _MAX_INNER_BYTES:
+                raise InputError(
+                    f"{key}: an archive in an archive may have {_MAX_INNER_BYTES:,} bytes. Unpack the outer one."
+                )
             yield from self._list(partial(self._open_inner, opener, info, key), key, stamp, depth + 1)
         except InputError as error:
             yield _failed(key, error)
@@ -129,21 +149,43 @@ class ArchiveListing:
             latest = self._latest = (key, info.CRC, _read_member(opener, info, key, _MAX_INNER_BYTES))
         return io.BytesIO(latest[2])
 
-    def _check(self, members: dict[str, zipfile.ZipInfo], key: str) -> None:
-        """Raise InputError if an archive exceeds a limit, by the sizes in its directory: no more than that is read."""
-        self._members += len(members)
-        self._bytes += sum(info.file_size for info in members.values())
-        if self._members > _MAX_MEMBERS or self._bytes > _MAX_BYTES:
-            raise InputError(
-                f"{key}: would unpack to {self._bytes:,} bytes in {self._members:,} files; the maximum is "
-                f"{_MAX_BYTES:,} bytes in {_MAX_MEMBERS:,} files. Unpack it, and index the folder."
-            )
-        for name, info in members.items():
-            if info.file_size > _SMALL and info.file_size > _MAX_RATIO * max(info.compress_size, 1):
-                raise InputError(
-                    f"{key}: {name} would unpack to {info.file_size:,} bytes from {info.compress_size:,}: the archive "
-                    "may be a zip bomb. Unpack it, and index the folder."
-                )
+
+def _too_many() -> str:
+    return f"since an archive may have {_MAX_MEMBERS:,} with those of archives in it. Unpack it, and index the folder."
+
+
+def _too_large() -> str:
+    return (
+        f"since the files of its archive would unpack to more than {_MAX_BYTES:,} bytes. Unpack it, and index the "
+        "folder."
+    )
+
+
+def _by_name(entries: Iterable[zipfile.ZipInfo]) -> dict[str, zipfile.ZipInfo]:
+    """Return the files of an archive by their names.
+
+    Of several with the same name all but the first get a number, unless they have the same content.
+    """
+    members: dict[str, zipfile.ZipInfo] = {}
+    repeated = []
+    for info in entries:
+        name = _member_name(info)
+        if info.is_dir() or (info.filename.endswith("\\") and not info.file_size):
+            continue
+        first = members.setdefault(name, info)
+        if (first.CRC, first.file_size) != (info.CRC, info.file_size):
+            repeated.append((name, info))
+    for name, info in repeated:
+        members[_free_name(name, members)] = info
+    return members
+
+
+def _free_name(name: str, used: Mapping[str, object]) -> str:
+    """Return a name with a number before its suffix that is not used."""
+    path, number = PurePosixPath(name), 2
+    while (free := str(path.with_name(f"{path.stem} ({number}){path.suffix}"))) in used:
+        number += 1
+    return free
 
 
 def _member_name(info: zipfile.ZipInfo) -> str:
@@ -154,7 +196,7 @@ def _member_name(info: zipfile.ZipInfo) -> str:
             name = name.encode("cp437").decode()
         except UnicodeError:
             pass
-    return "/".join(part for part in name.replace("\\", "/").split("/") if part not in ("", ".", ".."))
+    return "/".join(part for part in name.replace("\\", "/").split("/") if part not in ("", ".", "..")) or "unnamed"
 
 
 def _read_member(opener: Opener, info: zipfile.ZipInfo, key: str, max_bytes: int) -> bytes:
