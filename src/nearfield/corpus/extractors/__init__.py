@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import cache
 from pathlib import PurePosixPath
 
-from nearfield.corpus.document import Document
+from nearfield.corpus.document import Document, Loss
 from nearfield.corpus.extractors import text_encoding
 from nearfield.corpus.extractors.options import ExtractionOptions
 from nearfield.errors import InputError, MissingExtra, NearfieldError
@@ -122,12 +122,20 @@ class Extractor(ABC):
         if not document.text.strip():
             reasons = "; ".join(loss.reason for loss in document.losses)
             raise InputError(f"{name}: the file contains no text{f' (not read: {reasons})' if reasons else ''}.")
+        if data.startswith(_ZIP):
+            document = replace(document, losses=(*document.losses, *_repeated_losses(data)))
         if _SURROGATE.search(document.text) or _SURROGATE.search(document.title):
             # One character for another, so that all positions stay valid.
             text, title = (_SURROGATE.sub("\ufffd", value) for value in (document.text, document.title))
             document = replace(document, text=text, title=title)
         losses = text_encoding.guess_losses(guesses)
         return replace(document, losses=(*document.losses, *losses)) if losses else document
+
+
+def _repeated_losses(data: bytes) -> Sequence[Loss]:
+    from nearfield.corpus.extractors.zip_safety import repeated_losses
+
+    return repeated_losses(data)
 
 
 def create_extractor(extractor: type[Extractor], options: ExtractionOptions) -> Extractor:
@@ -175,4 +183,6 @@ _ALIASES = {
     "application/x-pdf": "application/pdf",
     "text/x-markdown": "text/markdown",
 }
+#: The first bytes of a zip file.
+_ZIP = b"PK\x03\x04"
 _SURROGATE = re.compile("[\ud800-\udfff]")

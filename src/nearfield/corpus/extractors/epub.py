@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import io
 import posixpath
-import zipfile
 from collections.abc import Iterator
 from typing import Any
 from urllib.parse import unquote
@@ -13,7 +11,7 @@ from nearfield.corpus.document import Document, Loss
 from nearfield.corpus.extractors import Extractor
 from nearfield.corpus.extractors.document_builder import DocumentBuilder
 from nearfield.corpus.extractors.html import HtmlExtractor
-from nearfield.corpus.extractors.zip_safety import check_archive
+from nearfield.corpus.extractors.zip_safety import ArchiveFiles
 from nearfield.errors import InputError
 from nearfield.stores.filters import Value
 
@@ -31,44 +29,54 @@ class EpubExtractor(Extractor):
 
     def parse(self, data: bytes, name: str) -> Document:
         """Return the chapters as Markdown; author and language are fields."""
-        check_archive(data, name)
-        with zipfile.ZipFile(io.BytesIO(data)) as book:
-            _check_rights(book, name)
-            path = _package_path(book, name)
-            package = _xml(book.read(path))
-            builder = DocumentBuilder()
-            missing = []
-            for chapter in _chapters(package, posixpath.dirname(path)):
-                try:
-                    builder.append(HtmlExtractor().parse(book.read(chapter), chapter))
-                except (KeyError, InputError, zipfile.BadZipFile) as error:
-                    if "contains no text" not in str(error):
-                        missing.append(posixpath.basename(chapter))
+        book = ArchiveFiles(data, name)
+        _check_rights(book, name)
+        path = _package_path(book, name)
+        package = _xml(book.read(path))
+        if package is None:
+            raise InputError(f"{name}: damaged: its package document cannot be read.")
+        builder = DocumentBuilder()
+        missing = [
+            posixpath.basename(chapter)
+            for chapter in _chapters(package, posixpath.dirname(path))
+            if not _put_chapter(builder, book, chapter)
+        ]
         if missing:
             plural = "s" if len(missing) > 1 else ""
-            builder.losses.append(
-                Loss(f"{len(missing)} chapter{plural} (damaged or missing: {', '.join(missing[:5])})")
-            )
+            reason = f"{len(missing)} chapter{plural} (damaged or missing: {', '.join(missing[:5])})"
+            builder.losses.append(Loss(reason))
+        if path in book.damaged:
+            builder.losses.append(Loss("the end of the list of chapters, which is damaged"))
         builder.losses = _joined_losses(builder.losses)
         title, meta = _facts(package)
         return builder.document("markdown", title or builder.first_heading(), meta)
 
 
-def _check_rights(book: zipfile.ZipFile, name: str) -> None:
+def _put_chapter(builder: DocumentBuilder, book: ArchiveFiles, chapter: str) -> bool:
+    """Add a chapter, or what can be read of it; return whether it is whole."""
+    data = book.read(chapter)
+    try:
+        builder.append(HtmlExtractor().parse(data, chapter))
+    except InputError as error:  # one with pictures alone has nothing to add
+        return chapter not in book.damaged and chapter in book.names and "contains no text" in str(error)
+    return chapter not in book.damaged
+
+
+def _check_rights(book: ArchiveFiles, name: str) -> None:
     """Raise InputError if the chapters are encrypted."""
-    if "META-INF/encryption.xml" not in book.namelist():
-        return
-    methods = _xml(book.read("META-INF/encryption.xml")).iter("{*}EncryptionMethod")
+    encryption = _xml(book.read("META-INF/encryption.xml"))
+    methods = () if encryption is None else encryption.iter("{*}EncryptionMethod")
     if any(method.get("Algorithm") not in _FONT_ALGORITHMS for method in methods):
         raise InputError(f"{name}: encrypted with digital rights management (DRM).")
 
 
-def _package_path(book: zipfile.ZipFile, name: str) -> str:
-    try:
-        root = next(_xml(book.read("META-INF/container.xml")).iter("{*}rootfile"))
-        return str(root.get("full-path"))
-    except (KeyError, StopIteration):
-        path = next((path for path in book.namelist() if path.endswith(".opf")), None)
+def _package_path(book: ArchiveFiles, name: str) -> str:
+    container = _xml(book.read("META-INF/container.xml"))
+    roots = () if container is None else container.iter("{*}rootfile")
+    paths = [str(root.get("full-path")) for root in roots] + sorted(
+        path for path in book.names if path.endswith(".opf")
+    )
+    path = next((path for path in paths if path in book.names), None)
     if path is None:
         raise InputError(f"{name}: damaged, or no EPUB book (it has no package document).")
     return path
@@ -107,7 +115,9 @@ def _joined_losses(losses: list[Loss]) -> list[Loss]:
     return [*others, Loss(f"{count} picture{plural} without a description")] if count else others
 
 
-def _xml(data: bytes) -> Element:
+def _xml(data: bytes) -> Element | None:
+    """Return the root element of XML as far as it can be read; None without any."""
     from lxml import etree
 
-    return etree.fromstring(data, etree.XMLParser(resolve_entities=False, no_network=True, recover=True))
+    parser = etree.XMLParser(resolve_entities=False, no_network=True, recover=True)
+    return etree.fromstring(data, parser) if data.strip() else None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 
-from nearfield.corpus.document import Document
+from nearfield.corpus.document import Document, Loss
 from nearfield.corpus.extractors import Extractor
 from nearfield.corpus.extractors.document_builder import DocumentBuilder, markdown_table
 from nearfield.corpus.extractors.office.charts import paragraph_texts
@@ -26,6 +26,8 @@ from nearfield.corpus.word_count import count_words
 
 #: Depth of nested groups that are read.
 _MAX_DEPTH = 50
+#: Damaged slides that a loss names.
+_MAX_NAMED = 10
 _TITLES = ("title", "ctrTitle")
 #: The title that PowerPoint gives to files without one.
 _NO_TITLE = "PowerPoint Presentation"
@@ -54,11 +56,15 @@ class PptxExtractor(Extractor):
             # It has two ids: that of the slide, and that of the relationship.
             ids = [value for key, value in slide.attrib.items() if key.startswith("{")]
             link = links.get(ids[0] if ids else "")
-            if link is not None:
-                writer.put_slide(link.target, number)
+            writer.put_slide(link.target if link else "", number)
         builder = writer.builder
         builder.visible_words = writer.words + writer.drawings.words
         add_losses(builder, writer.drawings, package)
+        if writer.damaged:
+            slides = f"slide{'s' * (len(writer.damaged) > 1)} {', '.join(map(str, writer.damaged[:_MAX_NAMED]))}"
+            more = ", ..." if len(writer.damaged) > _MAX_NAMED else ""
+            reason = f"parts of {slides}{more} (damaged or missing)"
+            builder.losses.append(Loss(reason, pages=tuple(writer.damaged), advice="Open and save it in PowerPoint."))
         title = package.properties.get("title", "")
         return builder.document(
             "markdown", title if title and title != _NO_TITLE else builder.first_heading(), package.meta()
@@ -75,10 +81,15 @@ class _SlideWriter:
         self._package = package
         self._authors = dict(_authors(package, main))
         self._repeated: set[str] = set()
+        #: Slides that are missing, or of which only a part could be read.
+        self.damaged: list[int] = []
 
     def put_slide(self, part: str, number: int) -> None:
         """Add a slide: title, contents, what its layout shows, notes, and comments."""
         root = self._package.tree(part)
+        if root is None or part in self._package.damaged:
+            self._package.damaged.discard(part)
+            self.damaged.append(number)
         if root is None:
             return
         shapes = list(_shapes(root))

@@ -50,6 +50,8 @@ class XlsxExtractor(Extractor):
             link = links.get(attribute(sheet, "id"))
             if link is not None and link.target in package.names:
                 writer.put_sheet(link.target, attribute(sheet, "name"), number)
+            else:
+                writer.damaged[number] = f"the sheet {attribute(sheet, 'name')!r}, which is missing from the file"
         builder = writer.builder
         builder.visible_words = writer.words
         writer.add_losses()
@@ -71,6 +73,8 @@ class _WorkbookWriter:
             for person in people
         }
         self._formulas: dict[int, int] = {}
+        #: What is missing of sheets, by their numbers.
+        self.damaged: dict[int, str] = {}
         self._pictures: list[int] = []
 
     def put_sheet(self, part: str, title: str, number: int) -> None:
@@ -83,6 +87,7 @@ class _WorkbookWriter:
         first = next(rows, None)
         shapes = list(self._shapes(part, number))
         printed = _printed_texts(data)
+        self._check_part(part, title, number, reader)
         if first is None and not shapes and not printed:
             return
         self.builder.heading(title, 1, page=number, marked=False)
@@ -94,6 +99,15 @@ class _WorkbookWriter:
             self.builder.add(text, page=number)
         if reader.formulas:
             self._formulas[number] = reader.formulas
+        self._check_part(part, title, number, reader)
+
+    def _check_part(self, part: str, title: str, number: int, reader: WorksheetReader) -> None:
+        """Note that a sheet is damaged, and after which of its rows."""
+        row = reader.damaged_after
+        if row is not None or part in self._package.damaged:
+            self._package.damaged.discard(part)
+            rows = f"the rows after row {row} of" if row else "cells of" if row is None else "the cells of"
+            self.damaged[number] = f"{rows} the sheet {title!r}, which is damaged"
 
     def add_losses(self) -> None:
         """State the formulas without a value, pictures without a description, and damaged parts."""
@@ -108,6 +122,8 @@ class _WorkbookWriter:
             count = len(self._pictures)
             reason = f"{count} picture{'s' * (count > 1)} without a description"
             losses.append(Loss(reason, pages=tuple(sorted(set(self._pictures)))))
+        if self.damaged:
+            losses.append(Loss("; ".join(self.damaged.values()), pages=tuple(self.damaged), advice=_FORMULAS))
         if self._package.damaged:
             names = sorted(self._package.damaged)
             reason = f"{len(names)} damaged part{'s' * (len(names) > 1)} of the file ({', '.join(names[:3])})"

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-import io
-import zipfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
+from nearfield.corpus.document import Loss
 from nearfield.corpus.extractors.office.numbering import written
-from nearfield.corpus.extractors.office.package import Element, attribute, descendants, local_name, parse_xml
-from nearfield.corpus.extractors.zip_safety import ZIP, check_archive
+from nearfield.corpus.extractors.office.package import (
+    Element,
+    attribute,
+    descendants,
+    local_name,
+    parse_damaged,
+    parse_xml,
+)
+from nearfield.corpus.extractors.zip_safety import ZIP, ArchiveFiles
 from nearfield.corpus.word_count import count_words
 from nearfield.errors import InputError
 
@@ -19,6 +25,8 @@ _NOT_SEEN = frozenset({
     "sender-initials", "forms", "settings", "event-listeners", "script", "calculation-settings", "page-number",
     "page-count", "sequence-decls", "variable-decls",
 })  # fmt: skip
+#: Damaged parts that a loss names.
+_MAX_NAMED = 3
 _FORMS = {"1": "decimal", "a": "lowerLetter", "A": "upperLetter", "i": "lowerRoman", "I": "upperRoman"}
 
 
@@ -27,18 +35,17 @@ class OdfPackage:
 
     def __init__(self, data: bytes, name: str) -> None:
         self._name = name
-        self._zip: zipfile.ZipFile | None = None
-        self._names: frozenset[str] = frozenset()
-        if data.startswith(ZIP):
-            self._names = frozenset(check_archive(data, name))
-            self._zip = zipfile.ZipFile(io.BytesIO(data))
+        self._files = ArchiveFiles(data, name) if data.startswith(ZIP) else None
+        #: Parts of which only the beginning could be read, or nothing.
+        self.damaged: set[str] = set()
+        if self._files is not None:
             self._check_encryption()
             content = self.tree("content.xml")
             self.roots = [
                 root for root in (content, self.tree("styles.xml"), self.tree("meta.xml")) if root is not None
             ]
         else:
-            content = parse_xml(data)
+            content = self._parse(data, "its text")
             self.roots = [content]
         if content is None:
             raise InputError(f"{name}: damaged, or no OpenDocument file (its content.xml is missing).")
@@ -50,15 +57,28 @@ class OdfPackage:
 
     def read(self, part: str) -> bytes:
         """Return the bytes of a part; empty without it."""
-        return self._zip.read(part) if self._zip is not None and part in self._names else b""
+        return self._files.read(part) if self._files is not None else b""
 
     def tree(self, part: str) -> Element | None:
-        """Return the root element of a part; None if it is missing or damaged."""
+        """Return the root element of a part, of a damaged one as far as it can be read; None if nothing can be."""
         data = self.read(part)
+        if self._files is not None and part in self._files.damaged:
+            self.damaged.add(part)
+        return self._parse(data, part) if data else None
+
+    def _parse(self, data: bytes, part: str) -> Element | None:
         try:
-            return parse_xml(data) if data else None
+            return parse_xml(data)
         except SyntaxError:
-            return None
+            self.damaged.add(part)
+            return parse_damaged(data)
+
+    def losses(self) -> list[Loss]:
+        """Return the loss of what is damaged."""
+        if not self.damaged:
+            return []
+        names = ", ".join(sorted(self.damaged)[:_MAX_NAMED])
+        return [Loss(f"what is damaged in the file ({names})", advice="Open and save it in its program.")]
 
     def object_tree(self, frame: Element) -> Element | None:
         """Return the content of an object that a frame contains or links to, such as a chart."""

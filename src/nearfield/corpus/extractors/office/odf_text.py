@@ -60,7 +60,8 @@ class OdfTextWriter:
         self._put_extras()
 
     def add_losses(self) -> None:
-        """State the pictures without a description and the objects that were not read."""
+        """State the pictures without a description, and what was not read since it is of another kind or damaged."""
+        self.builder.losses += self._package.losses()
         for places, one, many in (
             (self._pictures, "1 picture without a description", "pictures without a description"),
             (self._objects, "1 embedded object", "embedded objects"),

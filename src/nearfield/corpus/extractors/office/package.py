@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import io
 import posixpath
 import re
-import zipfile
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from nearfield.corpus.extractors.zip_safety import check_archive
+from nearfield.corpus.extractors.zip_safety import ArchiveFiles
 from nearfield.corpus.word_count import count_words
 from nearfield.errors import InputError
 
@@ -43,28 +41,28 @@ class Relationship:
 
 
 class OfficePackage:
-    """The parts of an Office Open XML file. A part that is missing or damaged is None."""
+    """The parts of an Office Open XML file. A part that is missing is None."""
 
     def __init__(self, data: bytes, name: str) -> None:
-        self.names = frozenset(check_archive(data, name))
+        self._files = ArchiveFiles(data, name)
+        self.names = self._files.names
         self._name = name
-        self._zip = zipfile.ZipFile(io.BytesIO(data))
         self._relationships: dict[str, dict[str, Relationship]] = {}
-        #: Parts that could not be parsed.
+        #: Parts of which only the beginning could be read, or nothing.
         self.damaged: set[str] = set()
 
     def read(self, part: str) -> bytes:
         """Return the bytes of a part, with the namespaces of the transitional form; empty without the part."""
-        if part not in self.names:
-            return b""
-        data = self._zip.read(part)
+        data = self._files.read(part)
+        if part in self._files.damaged:
+            self.damaged.add(part)
         if b"http://purl.oclc.org/ooxml/" in data[:20_000]:
             for strict, transitional in _STRICT:
                 data = data.replace(strict, transitional)
         return data
 
     def tree(self, part: str) -> Element | None:
-        """Return the root element of a part; None if it is missing or damaged."""
+        """Return the root element of a part, of a damaged one as far as it can be read; None if nothing can be."""
         data = self.read(part)
         if not data:
             return None
@@ -72,7 +70,7 @@ class OfficePackage:
             return parse_xml(data)
         except SyntaxError:
             self.damaged.add(part)
-            return None
+            return parse_damaged(data)
 
     def main(self, kind: str = "officeDocument") -> str:
         """Return the name of the main part.
@@ -140,6 +138,16 @@ def parse_xml(data: bytes) -> Element:
 
     parser = etree.XMLParser(resolve_entities=False, no_network=True, huge_tree=True, remove_comments=True)
     return etree.fromstring(data, parser)
+
+
+def parse_damaged(data: bytes) -> Element | None:
+    """Return the root element of XML as far as it can be read; VML of Office is often not well-formed."""
+    from lxml import etree
+
+    try:
+        return etree.fromstring(data, etree.XMLParser(resolve_entities=False, no_network=True, recover=True))
+    except SyntaxError:  # it is empty
+        return None
 
 
 def local_name(element: Element) -> str:

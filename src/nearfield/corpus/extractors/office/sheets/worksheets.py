@@ -92,12 +92,15 @@ class WorksheetReader:
             self._notes.setdefault(_place(reference)[1], []).append((reference, text))
         self._merged = MergedCells()
         self._formulas: dict[str, tuple[str, str]] = {}
+        self._last = 0
         for reference in _MERGED.findall(data):
             first, _, last = reference.decode().partition(":")
             (left, top), (right, bottom) = _place(first), _place(last or first)
             self._merged.add(left, top, right, bottom)
         #: The number of formulas without a value.
         self.formulas = 0
+        #: The number of the last row before a damaged place; None if there is none.
+        self.damaged_after: int | None = None
 
     @property
     def heads(self) -> set[int]:
@@ -105,24 +108,33 @@ class WorksheetReader:
         return {_place(reference.decode().partition(":")[0])[1] for reference in _FILTER.findall(self._data)}
 
     def rows(self) -> Iterator[SheetRow]:
-        """Yield the rows that have a filled cell or a note."""
-        from lxml import etree
-
+        """Yield the rows that have a filled cell or a note; those before a damaged place if there is one."""
         number = 0
-        parser = {"resolve_entities": False, "no_network": True, "huge_tree": True, "events": ("end",)}
-        for _, element in etree.iterparse(io.BytesIO(self._data), tag="{*}row", **parser):
+        for element in self._row_elements():
             stated = attribute(element, "r")
             number = int(stated) if stated.isdigit() else number + 1
             cells = dict(self._cells(element, number))
-            element.clear()
-            while element.getprevious() is not None:
-                del element.getparent()[0]
+            self._last = number
             notes = [text for _, text in self._notes.pop(number, [])]
             if cells or notes:
                 yield SheetRow(number, self._merged.spread(number, cells) if cells else {}, notes)
         rest = [text for _, notes in sorted(self._notes.items()) for _, text in notes]
         if rest:
             yield SheetRow(number + 2, {}, rest)
+
+    def _row_elements(self) -> Iterator[Element]:
+        """Yield the elements of rows; each is removed from the tree afterwards."""
+        from lxml import etree
+
+        parser = {"resolve_entities": False, "no_network": True, "huge_tree": True, "events": ("end",)}
+        try:
+            for _, element in etree.iterparse(io.BytesIO(self._data), tag="{*}row", **parser):
+                yield element
+                element.clear()
+                while element.getprevious() is not None:
+                    del element.getparent()[0]
+        except SyntaxError:
+            self.damaged_after = self._last
 
     def _cells(self, row: Element, number: int) -> Iterator[tuple[int, SheetCell]]:
         column = -1
