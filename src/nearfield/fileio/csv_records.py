@@ -20,8 +20,9 @@ DELIMITERS = ",;\t|"
 
 def detect_delimiter(line: str, usual: str) -> str:
     """Return the delimiter of a table by its first line: the usual one, or another one if only that one occurs."""
-    if len(line.strip()) == 5 and line.lower().startswith("sep="):
-        return line[4]
+    hint = line.strip().strip('"')
+    if len(hint) == 5 and hint.lower().startswith("sep="):
+        return hint[4]
     plain = re.sub(r'"(?:[^"]|"")*"', "", line)
     if usual in plain:
         return usual

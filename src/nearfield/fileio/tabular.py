@@ -25,8 +25,8 @@ MAX_ROW_BYTES = 2**28
 #: Rows of a Parquet file that are in memory at once.
 _PARQUET_BATCH_ROWS = 256
 _BOM = b"\xef\xbb\xbf"
-#: A first line by which spreadsheets state the delimiter, without the delimiter.
-_DELIMITER_HINT = re.compile(r"sep=[;|]?", re.IGNORECASE)
+#: A first line by which spreadsheets state the delimiter, which may have split it.
+_DELIMITER_HINT = re.compile(r"sep=.?", re.IGNORECASE)
 _ALIASES = {"ndjson": "jsonl", "text": "txt", "tab": "tsv"}
 
 Cells: TypeAlias = Sequence[str]
@@ -42,11 +42,13 @@ class TableRow:
         where: file and line (of Parquet: row), for messages.
         value: the columns by name, the text of a row that is nothing else, or the error if it cannot be read.
         number: the line on which the row begins (of Parquet: its number), counted from 1.
+        repeated: columns that the row has several times with different values, of which the last one is in ``value``.
     """
 
     where: str
     value: ColumnValues | str | InputError
     number: int = 0
+    repeated: tuple[str, ...] = ()
 
     def get(self) -> ColumnValues | str:
         """Return the columns by name, or the text of a row that is nothing else.
@@ -195,24 +197,47 @@ def _read_text(file: BinaryIO, name: str, _: TableOptions) -> Iterator[TableRow]
 
 
 def _read_jsonl(file: BinaryIO, name: str, _: TableOptions) -> Iterator[TableRow]:
+    is_first = True
     for number, where, line in _lines(file, name):
         if isinstance(line, InputError):
             yield TableRow(where, line, number)
         elif line.strip():
-            yield TableRow(where, _parse_json(where, line), number)
+            if is_first and line.strip() in (b"{", b"[", b"[{"):
+                raise InputError(
+                    f"{name}: JSON over several lines. Each line must be a whole value: jq -c . FILE writes one line "
+                    "for each object, jq -c '.[]' FILE for each object of a list."
+                )
+            yield _parse_json(where, number, line)
+        is_first = is_first and not (isinstance(line, bytes) and line.strip())
 
 
-def _parse_json(where: str, line: bytes) -> ColumnValues | str | InputError:
+def _parse_json(where: str, number: int, line: bytes) -> TableRow:
     text = _decode(where, line)
     if isinstance(text, InputError):
-        return text
+        return TableRow(where, text, number)
+    objects = _ObjectReader()
     try:
-        row = json.loads(text, strict=False)  # some writers do not escape tabs
+        # Some writers do not escape tabs.
+        row = json.loads(text, strict=False, object_pairs_hook=objects.read)
     except (ValueError, RecursionError) as error:  # also numbers of too many digits, and lists nested without end
-        return InputError(f"{where}: not JSON ({error}).")
+        return TableRow(where, InputError(f"{where}: not JSON ({error})."), number)
     if isinstance(row, (dict, str)):
+        return TableRow(where, row, number, objects.repeated if isinstance(row, dict) else ())
+    return TableRow(where, InputError(f"{where}: {type(row).__name__}, not an object or a text."), number)
+
+
+class _ObjectReader:
+    """Builds JSON objects; ``repeated`` are the names that the last one has with several values."""
+
+    repeated: tuple[str, ...] = ()
+
+    def read(self, fields: list[tuple[str, Any]]) -> dict[str, Any]:
+        """Return an object, in which the last of several fields of the same name counts."""
+        row = dict(fields)
+        self.repeated = ()
+        if len(row) < len(fields):
+            self.repeated = tuple(dict.fromkeys(name for name, value in fields if value != row[name]))
         return row
-    return InputError(f"{where}: {type(row).__name__}, not an object or a text.")
 
 
 # -- cells: CSV and TSV --------------------------------------------------------------------------------------------

@@ -211,6 +211,16 @@ def test_messages_of_a_mailbox_are_documents(tmp_path: Path) -> None:
         ("a.csv", "Report of May\n\nregion;price\nNorth;3,50\nSouth;4,20\n",
          "Report of May\n\nregion: North\nprice: 3,50\n\nregion: South\nprice: 4,20"),
         ("a.csv", "name\nAnn\nBob, Jr.\n", "name: Ann\n\nname: Bob\ncolumn 2: Jr."),
+        ("a.csv", "sep=;\nid;name\n1;Ann\n", "id: 1\nname: Ann"),
+        ("a.csv", "sep=,\nid,name\n1,Ann; Bob\n", "id: 1\nname: Ann; Bob"),
+        ("a.csv", '"sep=;"\nid;name\n1;Ann, Bob\n', "id: 1\nname: Ann, Bob"),
+        ("a.csv", "sep=^\nid^name\n1^Ann, Bob\n", "id: 1\nname: Ann, Bob"),
+        ("a.csv", "id,first name\n", "id, first name"),
+        ("a.csv", "id;name\n;\n\n", "id, name"),
+        ("a.jsonl", '{\n  "a": 1,\n  "b": [2, 3]\n}\n{\n  "a": 4.50\n}\n', "a: 1\nb: 2, 3\n\na: 4.50"),
+        ("a.jsonl", '[\n  {"a": 1},\n  {"a": 12345678901234567890.5}\n]\n', "a: 1\n\na: 12345678901234567890.5"),
+        ("a.ndjson", '[{"a": 1}, {"a": 2}]\n', "a: 1\n\na: 2"),
+        ("a.jsonl", '{"a": 1, "b": {"c": 2, "c": 3}, "a": 4}\n', "a: 1\nb.c: 2\nb.c: 3\na: 4"),
         ("a.csv", "region,2023,2024\nNorth,5,6\n", "region: North\n2023: 5\n2024: 6"),
         ("a.jsonl", '{"name": "Zo\\u00eb", "tags": ["a", "b"], "at": {"city": "Rome"}, "n": null}\n"text alone"\n',
          "name: Zoë\ntags: a, b\nat.city: Rome\n\ntext alone"),
@@ -220,6 +230,9 @@ def test_messages_of_a_mailbox_are_documents(tmp_path: Path) -> None:
 def test_rows_keep_the_names_of_their_columns(tmp_path: Path, name: str, data: str, text: str) -> None:
     (tmp_path / name).write_text(data)
     assert texts(tmp_path) == {name: text}
+    with DocumentReader() as reader:
+        document, _ = reader.read(items(tmp_path)[name])
+    assert not document.losses and (document.visible_words or 0) <= count_words(document.text)
 
 
 @pytest.mark.process
@@ -235,8 +248,22 @@ def test_rows_that_cannot_be_read_are_declared(tmp_path: Path) -> None:
         assert document.losses[0].reason == "the cells of 1 row (damaged, or with an open quote; line 2)"
         assert document.visible_words is not None and document.visible_words == count_words(document.text)
         assert reader.read(found["b.jsonl"])[0].losses[0].reason.endswith("line 2)")
-        with pytest.raises(InputError, match="no row can be read"):
+        with pytest.raises(InputError, match="no line of it is JSON"):
             reader.read(found["c.jsonl"])
+
+
+@pytest.mark.process
+def test_a_large_file_of_json_over_several_lines_is_one_document(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(file_parts, "_WHOLE_BYTES", 1000)
+    monkeypatch.setattr(file_parts, "_GROUP_BYTES", 500)
+    rows = [{"id": number, "text": f"Text of {number}."} for number in range(100)]
+    (tmp_path / "a.jsonl").write_text("\n" + json.dumps(rows, indent=2))
+    (tmp_path / "b.jsonl").write_text("\n".join(json.dumps(row, indent=2) for row in rows))
+    result = texts(tmp_path)
+    assert list(result) == ["a.jsonl", "b.jsonl"] and result["a.jsonl"] == result["b.jsonl"]
+    assert result["a.jsonl"].endswith("id: 99\ntext: Text of 99.")
 
 
 @pytest.mark.process

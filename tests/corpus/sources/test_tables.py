@@ -127,6 +127,28 @@ def test_controls_without_escapes_in_json(tmp_path: Path) -> None:
     }  # fmt: skip
 
 
+@pytest.mark.parametrize(
+    "text", ['{\n  "text": "a"\n}\n', '[\n{"text": "a"},\n{"text": "b"}\n]', '\n[{\n"text": "a"}]']
+)
+def test_json_over_several_lines_is_refused_with_what_to_do(tmp_path: Path, text: str) -> None:
+    (tmp_path / "a.jsonl").write_text(text)
+    with pytest.raises(InputError, match=r"JSON over several lines.*jq -c"):
+        list(open_source("table", str(tmp_path / "a.jsonl")).items())
+
+
+def test_a_name_that_a_line_of_json_repeats_is_a_loss(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text(
+        '{"text": "one", "note": 1, "text": "two", "note": 2}\n{"text": "one", "text": "one", "at": {"x": 1, "x": 2}}\n'
+        '{"text": "three", "note": 1, "note": 2}\n'
+    )
+    documents = [item.read() for item in open_source("table", str(tmp_path / "a.jsonl")).items()]
+    losses = [[loss.reason for loss in document.losses] for document in documents if isinstance(document, Document)]
+    assert losses == [["other values of 'text', which its line has several times"], [], []]
+    source = open_source("table", str(tmp_path / "a.jsonl"), meta=["note"])
+    documents = [item.read() for item in source.items()]
+    assert [len(document.losses) for document in documents if isinstance(document, Document)] == [2, 0, 1]
+
+
 @pytest.mark.slow
 def test_rows_with_empty_cells_and_ids_with_signs(tmp_path: Path) -> None:
     write_tiny_model(tmp_path / "tiny")

@@ -20,6 +20,7 @@ from nearfield.errors import InputError
 from nearfield.fileio.csv_records import DELIMITERS, CsvRecords, OpenQuoteError, detect_delimiter
 from nearfield.fileio.tabular import MAX_ROW_BYTES
 
+_NOT_SPACE = re.compile(r"\S")
 _NUMBER = re.compile(r"[\s\d.,:;%€$£+/()-]+")
 #: Characters and lines that show the delimiter.
 _SAMPLE, _SAMPLE_LINES = 2**16, 50
@@ -49,7 +50,10 @@ class DelimitedExtractor(Extractor):
             if isinstance(cells, csv.Error):
                 builder.fail(first)
                 cells = cells.cells if isinstance(cells, OpenQuoteError) else ()
-            if not any(cell.strip() for cell in cells) or (header is None and _is_hint(cells)):
+            if not any(cell.strip() for cell in cells):
+                continue
+            if header is None and _is_hint(cells):
+                builder.names += count_words("".join(cells))
                 continue
             if header is None and is_wide and sum(bool(cell.strip()) for cell in cells) == 1:
                 builder.add("".join(cells).strip())  # a title before the table
@@ -60,10 +64,12 @@ class DelimitedExtractor(Extractor):
                     header = [f"column {number}" for number in range(1, len(cells) + 1)]
                     builder.add_row(list(zip(header, cells, strict=True)))
                 else:
-                    builder.names = count_words(" ".join(cells))
+                    builder.names += count_words(" ".join(cells))
             else:
                 names = [*header, *(f"column {number}" for number in range(len(header) + 1, len(cells) + 1))]
                 builder.add_row(list(zip(names, cells, strict=False)))
+        if header is not None and not builder.rows:
+            builder.add_names(header)
         return builder.table(text)
 
 
@@ -75,17 +81,56 @@ class JsonLinesExtractor(Extractor):
     def parse(self, data: bytes, name: str) -> Document:
         """Return a block for each line, in which each value follows the names of its fields."""
         text = decode(data, name)
+        values, failed = _line_values(text)
+        if failed or len(values) == 1:
+            joined = _joined_values(text)
+            values, failed = (values, failed) if joined is None else (joined, [])
+        if failed and not values:
+            raise InputError(
+                f"{name}: no line of it is JSON. Each line should have one value; if it is JSON in another form, change "
+                "its name to .json."
+            )
         builder = _RowBuilder(name)
-        for number, line in enumerate(text.split("\n"), 1):
-            if not line.strip():
-                continue
-            try:
-                value = json.loads(line, strict=False)
-            except (ValueError, RecursionError):
-                builder.fail(number)
-                continue
+        for value in values:
             builder.add_row(list(_flat("", value)))
+        for line in failed:
+            builder.fail(line)
         return builder.table(None)
+
+
+class _Fields(list[tuple[str, Any]]):
+    """The fields of an object in order; names may repeat."""
+
+
+_DECODER = json.JSONDecoder(strict=False, object_pairs_hook=_Fields, parse_float=str, parse_int=str)
+
+
+def _line_values(text: str) -> tuple[list[Any], list[int]]:
+    """Return the values of lines, and the numbers of lines that are no JSON."""
+    values, failed = [], []
+    for number, line in enumerate(text.split("\n"), 1):
+        try:
+            values += [_DECODER.decode(line)] if line.strip() else []
+        except (ValueError, RecursionError):
+            failed.append(number)
+    return values, failed
+
+
+def _joined_values(text: str) -> list[Any] | None:
+    """Return the values of a text that may have several lines each, or are in one list; None if it is no JSON."""
+    values, at = [], 0
+    while match := _NOT_SPACE.search(text, at):
+        try:
+            value, at = _DECODER.raw_decode(text, match.start())
+        except (ValueError, RecursionError):
+            return None
+        values.append(value)
+    return values[0] if len(values) == 1 and _is_table(values[0]) else values
+
+
+def _is_table(value: Any) -> bool:
+    """Return whether a value is a list of objects."""
+    return isinstance(value, list) and bool(value) and all(isinstance(item, _Fields) for item in value)
 
 
 class _RowBuilder(DocumentBuilder):
@@ -95,14 +140,21 @@ class _RowBuilder(DocumentBuilder):
         super().__init__()
         self._name, self._failed = name, list[int]()
         self._words = 0
-        #: Words of the line with the names.
+        self.rows = 0
+        #: Words of the lines that are no rows: the names, and a hint at the delimiter.
         self.names = 0
 
     def add_row(self, cells: Cells) -> None:
         """Add a row; blank cells are left out."""
+        self.rows += 1
         shown = [(name, value.strip()) for name, value in cells if value.strip()]
         self._words += sum(count_words(name) for name, _ in shown)
         self.add("\n".join(f"{name}: {value}" if name else value for name, value in shown), "table")
+
+    def add_names(self, names: Sequence[str]) -> None:
+        """Add the names of a table without rows."""
+        self.add(", ".join(names), "table")
+        self._words += count_words(" ".join(names))
 
     def fail(self, line: int) -> None:
         """Record a row that cannot be read."""
@@ -129,6 +181,7 @@ def _delimiter(text: str, usual: str) -> tuple[str, bool]:
     """Return the delimiter, by the first line that has one, and whether several lines have it."""
     lines = [line for line in text[:_SAMPLE].splitlines() if line.strip()][:_SAMPLE_LINES]
     first = next((line for line in lines if any(sign in line for sign in DELIMITERS)), "")
+    first = lines[0] if lines and _is_hint([lines[0].strip().strip('"')]) else first
     delimiter = detect_delimiter(first, usual)
     return delimiter, sum(delimiter in line for line in lines) > 1
 
@@ -154,8 +207,8 @@ def _is_hint(cells: Sequence[str]) -> bool:
 
 def _flat(name: str, value: Any) -> Iterator[tuple[str, str]]:
     """Yield the values of a JSON value with the names of their fields."""
-    if isinstance(value, Mapping):
-        for field, inner in value.items():
+    if isinstance(value, _Fields):
+        for field, inner in value:
             yield from _flat(f"{name}.{field}" if name else str(field), inner)
     elif isinstance(value, list):
         if any(isinstance(inner, (dict, list)) for inner in value):

@@ -18,6 +18,8 @@ from nearfield.errors import InputError
 MAILBOXES, TEXT_TABLES = (".mbox", ".mbx"), (".csv", ".tsv", ".tab", ".jsonl", ".ndjson")
 #: Bytes of a table above which it is split, of a group of rows, and of a row whose quote may be left open.
 _WHOLE_BYTES, _GROUP_BYTES, _MAX_ROW_BYTES = 2**22, 2**20, 2**23
+#: Starts of JSON that has several lines for each value.
+_OVER_LINES = (b"{\n", b"{\r", b"[\n", b"[\r", b"[{")
 
 
 @dataclass(frozen=True)
@@ -43,9 +45,12 @@ def split_file(path: Path, size: int) -> list[FilePart] | None:
     if suffix in TEXT_TABLES and size > _WHOLE_BYTES:
         with path.open("rb") as file:
             # In UTF-16 a byte of a line end does not end a line.
-            is_wide = b"\0" in file.read(2**10)
+            start = file.read(2**10)
             file.seek(0)
-            return None if is_wide else list(_row_groups(file, has_head=suffix not in (".jsonl", ".ndjson")))
+            is_json = suffix in (".jsonl", ".ndjson")
+            if b"\0" in start or (is_json and start.lstrip()[:2] in _OVER_LINES):
+                return None
+            return list(_row_groups(file, has_head=not is_json))
     return None
 
 

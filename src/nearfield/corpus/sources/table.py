@@ -23,6 +23,8 @@ from nearfield.fileio import tabular
 from nearfield.fileio.tabular import TableRow
 from nearfield.stores.filters import Value
 
+_REPEATED = "Give each value of a line a name of its own."
+
 
 @dataclass(frozen=True)
 class ColumnMapping:
@@ -62,7 +64,13 @@ class ColumnMapping:
         title = self._text(row.where, cells, self.title) if self.title and cells.get(self.title) is not None else ""
         meta = {name: _value(row.where, column, cells.get(column)) for name, column in self.meta.items()}
         values = {name: value for name, value in meta.items() if value is not None and not self._is_blank(value)}
-        return Document(text, title=title, meta=values, losses=() if text.isascii() else self.losses)
+        losses = () if text.isascii() else self.losses
+        return Document(text, title=title, meta=values, losses=(*losses, *self._repeated_losses(row)))
+
+    def _repeated_losses(self, row: TableRow) -> Iterator[Loss]:
+        for name in row.repeated:
+            if name in self.names():
+                yield Loss(f"other values of {name!r}, which its line has several times", advice=_REPEATED)
 
     def _is_blank(self, value: Value) -> bool:
         return self.blank_is_none and isinstance(value, str) and not value.strip()
