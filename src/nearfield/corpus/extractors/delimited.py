@@ -87,8 +87,8 @@ class JsonLinesExtractor(Extractor):
             values, failed = (values, failed) if joined is None else (joined, [])
         if failed and not values:
             raise InputError(
-                f"{name}: no line of it is JSON. Each line should have one value; if it is JSON in another form, change "
-                "its name to .json."
+                f"{name}: no line of it is JSON. Each line should have one value; if it is JSON in another form, "
+                "change its name to .json."
             )
         builder = _RowBuilder(name)
         for value in values:

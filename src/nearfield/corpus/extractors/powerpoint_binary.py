@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import io
+import re
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from functools import cached_property
+from typing import Any, TypeAlias
 
 from nearfield.corpus.document import Document, Loss
 from nearfield.corpus.extractors import Extractor
@@ -19,6 +21,14 @@ _SLIDE_ATOM, _PERSIST, _SLIDE_LIST = 1007, 1011, 4080
 _OUTLINE_REFERENCE, _TEXT_HEADER, _CHARS, _BYTES = 3998, 3999, 4000, 4008
 _EDIT, _DIRECTORY, _TEXT_BOX = 4085, 6002, 0xF00D
 _GROUP, _SHAPE, _SHAPE_ATOM, _OPTIONS, _CHILD_ANCHOR = 0xF003, 0xF004, 0xF00A, 0xF00B, 0xF00F
+#: The list of objects of other programs, the kinds of its entries (embedded, linked), and what they consist of.
+_OBJECT_LIST, _OBJECT_KINDS, _OBJECT_ATOM, _STRING = 1033, (4044, 4046), 4035, 4026
+#: What belongs to a shape but its looks, and the reference to its object.
+_CLIENT_DATA, _OBJECT_REFERENCE = 0xF011, 3009
+#: Numbers of the programs Graph and Excel (charts), and names of programs that draw charts.
+_CHART_PROGRAMS, _CHART = (4, 14), re.compile("chart|graph", re.IGNORECASE)
+#: A record: version, instance, type, start and end.
+_Record: TypeAlias = tuple[int, int, int, int, int]
 #: The type of a shape that is a picture, and the option with its description.
 _PICTURE_FRAME, _DESCRIPTION = 75, 0x0381
 #: Kinds of texts; that of a table is our own.
@@ -39,6 +49,41 @@ class _SlideEntry:
     place: int
     identity: int
     runs: list[_TextRun] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class _Frame:
+    """A picture, or an object of another program, of which the presentation has a picture only."""
+
+    description: str
+    object: str = ""
+
+
+class _FrameCount:
+    """The slides with frames whose content is not read."""
+
+    def __init__(self) -> None:
+        self._pictures: list[int] = []
+        self._objects: dict[str, list[int]] = {}
+
+    def add(self, frame: _Frame, number: int) -> None:
+        """Add a frame of a slide."""
+        if frame.object:
+            self._objects.setdefault(frame.object, []).append(number)
+        elif not frame.description:
+            self._pictures.append(number)
+
+    def losses(self) -> Iterator[Loss]:
+        """Yield what is not read."""
+        for name, slides in sorted(self._objects.items()):
+            yield Loss(_counted(slides, name), pages=tuple(sorted(set(slides))), advice="Save it as .pptx.")
+        if self._pictures:
+            reason = f"{_counted(self._pictures, 'picture')} without a description"
+            yield Loss(reason, pages=tuple(sorted(set(self._pictures))))
+
+
+def _counted(slides: Sequence[int], name: str) -> str:
+    return f"{len(slides)} {name}{'s' * (len(slides) > 1)}"
 
 
 class PptExtractor(Extractor):
@@ -62,17 +107,15 @@ class PptExtractor(Extractor):
         reader = _SlideReader(file.openstream("PowerPoint Document").read(), file.openstream("Current User").read())
         builder = DocumentBuilder(page_unit="slide")
         words = 0
-        bare: list[int] = []
+        frames = _FrameCount()
         notes = {entry.identity: entry for entry in reader.entries(2)}
         for number, entry in enumerate(reader.entries(0), 1):
             words += _put_slide(builder, reader, entry, notes, number)
-            for description in reader.pictures(entry):
-                builder.add(f"Picture: {description}" if description else "", page=number)
-                bare += [] if description else [number]
+            for frame in reader.frames(entry):
+                builder.add(f"Picture: {frame.description}" if frame.description else "", page=number)
+                frames.add(frame, number)
         builder.visible_words = words
-        if bare:
-            reason = f"{len(bare)} picture{'s' * (len(bare) > 1)} without a description"
-            builder.losses.append(Loss(reason, pages=tuple(sorted(set(bare)))))
+        builder.losses += frames.losses()
         facts = file.get_metadata()
         title, author = (_fact(value, facts.codepage) for value in (facts.title, facts.author))
         title = "" if title == "PowerPoint Presentation" else title
@@ -150,7 +193,7 @@ class _SlideReader:
         (size,) = struct.unpack_from("<I", self._data, place + 4)
         return place + 8, min(place + 8 + size, len(self._data))
 
-    def _records(self, start: int, end: int) -> Iterator[tuple[int, int, int, int, int]]:
+    def _records(self, start: int, end: int) -> Iterator[_Record]:
         """Yield the records between two places: version, instance, type, start and end of each."""
         while start + 8 <= end:
             head, kind, size = struct.unpack_from("<HHI", self._data, start)
@@ -171,7 +214,7 @@ class _SlideReader:
                         self._add(entries[-1].runs, record)
         return entries
 
-    def _add(self, runs: list[_TextRun], record: tuple[int, int, int, int, int]) -> None:
+    def _add(self, runs: list[_TextRun], record: _Record) -> None:
         _, _, kind, start, end = record
         if kind == _TEXT_HEADER:
             runs.append(_TextRun(int.from_bytes(self._data[start : start + 4], "little")))
@@ -232,24 +275,46 @@ class _SlideReader:
             return ""
         return markdown_table([cells.get((top, left), "") for left in columns] for top in rows)
 
-    def pictures(self, entry: _SlideEntry) -> list[str]:
-        """Return the descriptions of a slide's pictures; empty ones for pictures without a description."""
-        descriptions = []
+    def frames(self, entry: _SlideEntry) -> Iterator[_Frame]:
+        """Yield a slide's pictures and objects of other programs."""
         stack = [self._body(entry.place)]
         while stack:
             for version, _, kind, first, last in self._records(*stack.pop()):
                 if kind == _SHAPE:
-                    parts = list(self._records(first, last))
-                    if any(part[2] == _SHAPE_ATOM and part[1] == _PICTURE_FRAME for part in parts):
-                        options = (
-                            shape_description(part[1], self._data[part[3] : part[4]])
-                            for part in parts
-                            if part[2] == _OPTIONS
-                        )
-                        descriptions.append(next(filter(None, options), ""))
+                    yield from self._frame(list(self._records(first, last)))
                 elif version == 15:
                     stack.append((first, last))
-        return descriptions
+
+    def _frame(self, parts: Sequence[_Record]) -> Iterator[_Frame]:
+        number = next((self._object_number(part) for part in parts if part[2] == _CLIENT_DATA), 0)
+        is_picture = any(part[2] == _SHAPE_ATOM and part[1] == _PICTURE_FRAME for part in parts)
+        if not is_picture and number not in self._objects:
+            return
+        options = (shape_description(part[1], self._data[part[3] : part[4]]) for part in parts if part[2] == _OPTIONS)
+        yield _Frame(next(filter(None, options), ""), self._objects.get(number, ""))
+
+    def _object_number(self, client_data: _Record) -> int:
+        """Return the number of the object that a shape shows; 0 without one."""
+        for _, _, kind, first, last in self._records(*client_data[3:5]):
+            if kind == _OBJECT_REFERENCE and last - first >= 4:
+                return int.from_bytes(self._data[first : first + 4], "little")
+        return 0
+
+    @cached_property
+    def _objects(self) -> dict[int, str]:
+        """The kinds of the objects of other programs by their numbers."""
+        lists = [record for record in self._document if record[2] == _OBJECT_LIST]
+        containers = (item for record in lists for item in self._records(*record[3:5]) if item[2] in _OBJECT_KINDS)
+        return dict(item for container in containers for item in self._object(container))
+
+    def _object(self, container: _Record) -> Iterator[tuple[int, str]]:
+        parts = list(self._records(*container[3:5]))
+        names = (self._data[part[3] : part[4]].decode("utf-16-le", "replace") for part in parts if part[2] == _STRING)
+        is_chart = _CHART.search(" ".join(names)) is not None
+        for _, _, kind, first, last in parts:
+            if kind == _OBJECT_ATOM and last - first >= 16:
+                _, _, number, program = struct.unpack_from("<IIII", self._data, first)
+                yield number, "chart" if is_chart or program in _CHART_PROGRAMS else "embedded object"
 
     def notes_of(self, entry: _SlideEntry) -> int:
         """Return the number of a slide's notes; 0 without them."""

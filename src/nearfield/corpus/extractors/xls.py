@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from nearfield.corpus.document import Document
+from nearfield.corpus.document import Document, Loss
 from nearfield.corpus.extractors import Extractor
 from nearfield.corpus.extractors.document_builder import DocumentBuilder
 from nearfield.corpus.extractors.office.sheets.merged_cells import MergedCells
 from nearfield.corpus.extractors.office.sheets.number_format import format_value, is_date
 from nearfield.corpus.extractors.office.sheets.sheet_heads import SheetCell
 from nearfield.corpus.extractors.office.sheets.sheet_tables import SheetRow, SheetWriter, letters
+from nearfield.corpus.extractors.office.sheets.xls_drawings import SheetDrawing, read_drawings
 from nearfield.corpus.word_count import count_words
 from nearfield.errors import InputError
 
@@ -30,7 +31,7 @@ class XlsExtractor(Extractor):
     suffixes: Mapping[str, str] = {".xls": "application/vnd.ms-excel", ".xlt": "application/vnd.ms-excel"}
 
     def parse(self, data: bytes, name: str) -> Document:
-        """Return the rows of all sheets, also of hidden ones, with comments."""
+        """Return the rows of all sheets, also of hidden ones, with comments and the texts of charts and shapes."""
         import xlrd
 
         try:
@@ -41,16 +42,37 @@ class XlsExtractor(Extractor):
             raise
         builder = DocumentBuilder(page_unit="sheet")
         words = 0
+        drawings = read_drawings(data)
         for number, sheet in enumerate(book.sheets(), 1):
             rows = list(_rows(book, sheet))
-            if not rows:
+            texts = [text for drawing in drawings if drawing.sheet == number for text in drawing.texts]
+            if not rows and not texts:
                 continue
             builder.heading(sheet.name, 1, page=number, marked=False)
             SheetWriter(builder, number).put(rows)
-            words += count_words(sheet.name) + _count(sheet)
+            words += count_words(sheet.name) + _count(sheet) + _put_texts(builder, texts, number)
+        apart = [text for drawing in drawings if drawing.sheet is None for text in drawing.texts]
+        words += _put_texts(builder, apart, None)
         builder.visible_words = words
+        builder.losses += _drawing_losses(drawings)
         author = (book.user_name or "").strip()
         return builder.document("table", "", {"author": author} if author and author != _PROGRAM else {})
+
+
+def _put_texts(builder: DocumentBuilder, texts: Sequence[str], number: int | None) -> int:
+    """Add the texts of drawings; return the number of their words."""
+    for text in texts:
+        builder.add(text, page=number)
+    return count_words("\n".join(texts))
+
+
+def _drawing_losses(drawings: Sequence[SheetDrawing]) -> Iterator[Loss]:
+    """Yield the losses of pictures, and of charts without any text. The data of charts are in sheets."""
+    for kind in ("chart", "picture"):
+        bare = [drawing.sheet for drawing in drawings if drawing.kind == kind and not drawing.texts]
+        if bare:
+            pages = tuple(sorted({sheet for sheet in bare if sheet is not None}))
+            yield Loss(f"{len(bare)} {kind}{'s' * (len(bare) > 1)} without a description", pages=pages)
 
 
 def _rows(book: Any, sheet: Any) -> Iterator[SheetRow]:
