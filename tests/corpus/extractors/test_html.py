@@ -7,6 +7,7 @@ import pytest
 from nearfield.corpus.document import Document
 from nearfield.corpus.extractors.html import HtmlExtractor
 from nearfield.corpus.word_count import count_words
+from nearfield.errors import InputError
 
 PROSE = "<p>This guide explains in detail how the service is deployed, and what must be done before its start.</p>"
 
@@ -217,3 +218,25 @@ def test_what_stands_after_the_end_of_a_page_is_read() -> None:
         ("paragraph", "After it."),
         ("paragraph", "Another page."),
     ]
+
+
+LINKS = '<nav><ul><li><a href="a.html">Home</a></li><li><a href="b.html">About us</a></li></ul></nav>'
+
+
+@pytest.mark.parametrize(
+    ("page", "reason"),
+    [
+        (f"<title>Menu</title>{LINKS}", r"\(not read: navigation alone, 2 links: Home, About us\)\. Index the pages"),
+        ("<h2></h2><nav>" + "".join(f'<a href="{n}">Page {n}</a> ' for n in range(9)) + "</nav>",
+         r"navigation alone, 9 links: Page 0, Page 1, Page 2, \.\.\.\)"),
+        ("<nav>Menu of the site</nav>", "navigation alone, without any content of the page"),
+        ('<frameset><frame src="left.html"><frame src="main.html"></frameset>', "frames alone: left.html, main.html"),
+        ('<meta http-equiv="Refresh" content="0; url=new/index.html"><body></body>', "a forward to new/index.html"),
+        ('<title>App</title><div id="root"></div><script src="app.js"></script>', "what its scripts would show"),
+        (f'{LINKS}<img src="x.png">', "1 picture without a description; navigation alone, 2 links"),
+        ("<title>Empty</title><body></body>", "the file contains no text"),
+    ],
+)  # fmt: skip
+def test_a_page_without_text_says_what_it_has_instead(page: str, reason: str) -> None:
+    with pytest.raises(InputError, match=reason):
+        HtmlExtractor().extract(page.encode(), "a.html")

@@ -103,6 +103,10 @@ class Extractor(ABC):
     def parse(self, data: bytes, name: str) -> Document:
         """Parse a file; ``extract`` raises any exception for a damaged file as ``InputError``."""
 
+    def other_contents(self, data: bytes, name: str) -> Sequence[Loss]:  # noqa: ARG002 - for subclasses
+        """Return what a file without text has instead."""
+        return ()
+
     def extract(self, data: bytes, name: str) -> Document:
         """Return the document of a file, with text that can be stored anywhere.
 
@@ -120,8 +124,7 @@ class Extractor(ABC):
         except Exception as error:  # parsers raise anything for a damaged file
             raise InputError(f"{name}: damaged, or not of the type that its name says.") from error
         if not document.text.strip():
-            reasons = "; ".join(loss.reason for loss in document.losses)
-            raise InputError(f"{name}: the file contains no text{f' (not read: {reasons})' if reasons else ''}.")
+            raise InputError(f"{name}: {_why_empty((*document.losses, *self.other_contents(data, name)))}")
         if data.startswith(_ZIP):
             document = replace(document, losses=(*document.losses, *_repeated_losses(data)))
         if _SURROGATE.search(document.text) or _SURROGATE.search(document.title):
@@ -130,6 +133,14 @@ class Extractor(ABC):
             document = replace(document, text=text, title=title)
         losses = text_encoding.guess_losses(guesses)
         return replace(document, losses=(*document.losses, *losses)) if losses else document
+
+
+def _why_empty(losses: Sequence[Loss]) -> str:
+    """Return why nothing of a file can be searched, and what to do."""
+    if not losses:
+        return "the file contains no text."
+    reasons, advice = "; ".join(loss.reason for loss in losses), dict.fromkeys(loss.advice for loss in losses)
+    return " ".join([f"nothing in it can be searched (not read: {reasons}).", *filter(None, advice)])
 
 
 def _repeated_losses(data: bytes) -> Sequence[Loss]:

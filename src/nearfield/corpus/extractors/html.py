@@ -24,6 +24,8 @@ _CHARSET = re.compile(
 )
 #: Encodings that a page may name, and those that browsers read instead.
 _READ_AS = {"iso-8859-1": "cp1252", "latin-1": "cp1252", "latin1": "cp1252", "us-ascii": "cp1252", "ascii": "cp1252"}
+#: Links and frames of a page without text that its loss names.
+_MAX_NAMED = 3
 #: Depth of elements above which navigation is not looked for: that takes the square of the depth.
 _MAX_DEPTH = 200
 
@@ -50,6 +52,11 @@ class HtmlExtractor(Extractor):
             builder.losses.append(Loss(f"{count} picture{'s' if count > 1 else ''} without a description"))
         return builder.document("markdown", _title(tree) or builder.first_heading(), _meta(tree))
 
+    def other_contents(self, data: bytes, name: str) -> list[Loss]:
+        """Return what a page without text has instead: navigation, frames, a forward or scripts."""
+        tree, complete = _tree(decode(data, name, _declared_encoding(data)), name)
+        return list(_other_contents(tree, find_navigation(tree) if complete and _depth(tree) <= _MAX_DEPTH else ()))
+
 
 def _declared_encoding(data: bytes) -> str:
     """Return the encoding that a page names in its first bytes, or an empty string."""
@@ -74,6 +81,27 @@ def _tree(text: str, name: str) -> tuple[Element, bool]:
     except etree.ParserError as error:
         raise InputError(f"{name}: the file contains no text.") from error
     return tree, not any(error.type == etree.ErrorTypes.ERR_RESOURCE_LIMIT for error in parser.error_log)
+
+
+def _other_contents(tree: Element, navigation: Iterable[Element]) -> Iterator[Loss]:
+    """Yield what a page without text has instead."""
+    texts = [" ".join("".join(link.itertext()).split()) for part in navigation for link in part.iter("a")]
+    texts = list(dict.fromkeys(filter(None, texts)))
+    if texts:
+        shown = ", ".join(texts[:_MAX_NAMED]) + (", ..." if len(texts) > _MAX_NAMED else "")
+        plural = "s" if len(texts) > 1 else ""
+        yield Loss(f"navigation alone, {len(texts)} link{plural}: {shown}", advice="Index the pages that it leads to.")
+    elif any(count_words("".join(part.itertext())) for part in navigation):
+        yield Loss("navigation alone, without any content of the page")
+    frames = [str(frame.get("src")) for frame in tree.iter("frame", "iframe") if frame.get("src")]
+    if frames:
+        yield Loss(f"frames alone: {', '.join(frames[:_MAX_NAMED])}", advice="Index the pages that they show.")
+    forward = next((meta for meta in tree.iter("meta") if (meta.get("http-equiv") or "").lower() == "refresh"), None)
+    if forward is not None:
+        address = (forward.get("content") or "").partition("=")[2].strip()
+        yield Loss(f"a forward to {address or 'another page'}", advice="Index the page that it leads to.")
+    elif not texts and not frames and any(True for _ in tree.iter("script")):
+        yield Loss("what its scripts would show", advice="Open it in a browser, and save what is shown.")
 
 
 def _title(tree: Element) -> str:
