@@ -250,7 +250,8 @@ def _merge(
         merged["features"] = features
     for key, part in (("chunks", chunks), ("clean", clean), ("fields", fields)):
         if part:
-            merged[key] = {**merged.get(key, earlier.get(key, {})), **part}
+            base = merged[key] if key in merged else earlier.get(key, {})
+            merged[key] = {**base, **part}
     return merged
 
 

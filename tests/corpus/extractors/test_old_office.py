@@ -177,7 +177,7 @@ def chart(*texts: str, wide: bool = False, version: int = 0x0600) -> bytes:
 
 
 def with_charts(charts: bytes, after: bytes = b"") -> bytes:
-    """Return the sample workbook with charts in its sheet, and others in sheets of their own."""
+    """Return the sample workbook with charts in its sheet, and charts that are sheets."""
     file = olefile.OleFileIO(io.BytesIO(sample("xls")))
     stream = file.openstream("Workbook").read()
     end = stream.rindex(biff(0x000A))

@@ -93,7 +93,7 @@ def test_what_is_beyond_a_limit_is_named_and_the_rest_is_read(tmp_path: Path, mo
 def test_a_member_that_unpacks_to_much_more_is_read(tmp_path: Path) -> None:
     rows = "name,note\n" + f"Ann,{'word ' * 900}\n" * 1000
     assert len(rows) > 2**22 and len(rows) > 250 * len(sample_files.zip_file({"rows.csv": rows}))
-    files = {"rows.csv": rows, "zeros.txt": bytes(2**24), "note.txt": "A note."}
+    files: dict[str, bytes | str] = {"rows.csv": rows, "zeros.txt": bytes(2**24), "note.txt": "A note."}
     (tmp_path / "a.zip").write_bytes(sample_files.zip_file(files))
     result = texts(tmp_path)
     assert result["a.zip!/rows.csv"].count("name: Ann\nnote: word") == 1000

@@ -54,7 +54,7 @@ def check_archive(data: bytes, name: str, *, max_bytes: int = MAX_BYTES) -> list
     if total > max_bytes or len(entries) > _MAX_FILES:
         raise InputError(
             f"{name}: would unpack to {total:,} bytes in {len(entries):,} files; the maximum is {max_bytes:,} bytes in "
-            f"{_MAX_FILES:,} files. It may be a zip bomb; else save parts of it as documents of their own."
+            f"{_MAX_FILES:,} files. It may be a zip bomb. If not, save it in several documents."
         )
     if any(entry.flag_bits & 1 for entry in entries):
         raise InputError(f"{name}: encrypted. Save it without password.")

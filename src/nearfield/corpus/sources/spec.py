@@ -137,4 +137,4 @@ def _spec(source: Source, recorded: SourceSpec | None) -> dict[str, Any]:
 
 def _flag(name: str, value: object) -> Iterator[str]:
     values = list(value) if isinstance(value, Mapping | list | tuple) else [value]
-    yield from (f"--{name} {shlex.quote(str(each))}" for each in values)
+    yield from (f"--{name} {shlex.quote(str(item))}" for item in values)

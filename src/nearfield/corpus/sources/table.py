@@ -23,7 +23,7 @@ from nearfield.fileio import tabular
 from nearfield.fileio.tabular import TableRow
 from nearfield.stores.filters import Value
 
-_REPEATED = "Give each value of a line a name of its own."
+_REPEATED = "Give each value of a line another name."
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ _EXCEL_97 = 0x0600
 class SheetDrawing:
     """A chart, shape or picture, the number of its sheet among the worksheets from 1, and its texts.
 
-    A chart on a sheet of its own has no number.
+    A chart that is a sheet itself has no number.
     """
 
     kind: str
