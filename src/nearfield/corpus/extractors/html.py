@@ -13,6 +13,7 @@ from nearfield.corpus.extractors.html_navigation import find_navigation
 from nearfield.corpus.extractors.html_renderer import HtmlRenderer
 from nearfield.corpus.extractors.html_visibility import INLINE, Event, visible_events
 from nearfield.corpus.extractors.text_encoding import decode
+from nearfield.corpus.word_count import count_words
 from nearfield.errors import InputError
 from nearfield.stores.filters import Value
 
