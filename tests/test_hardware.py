@@ -6,10 +6,12 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from nearfield import hardware
 from nearfield.hardware import CpuPlan, MemoryLimit
+from tests.support.mapped_file import needs_smaps, resident_bytes
 
 Write = Callable[[str, str], None]
 
@@ -186,3 +188,21 @@ def test_the_machine_at_hand_can_be_read(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.undo()
     assert 1 <= hardware.usable_cores() <= (os.cpu_count() or 1)
     assert hardware.plan_cpu().streams >= 1
+
+
+@needs_smaps
+def test_pages_of_a_mapped_array_are_released_and_mapped_again(tmp_path: Path) -> None:
+    place = tmp_path / "weights.bin"
+    np.arange(2**20, dtype=np.float32).tofile(place)
+    part = np.asarray(np.memmap(place, np.float32, "r"))[1:].reshape(-1, 5)
+    assert part.sum() > 0
+    assert resident_bytes(place) > 2**21
+    hardware.release_pages(part)
+    assert resident_bytes(place) == 0
+    assert part[0].tolist() == [1, 2, 3, 4, 5]
+
+
+def test_an_array_that_no_file_has_stays_as_it_is() -> None:
+    array = np.ones(3)
+    hardware.release_pages(array[1:])
+    assert array.tolist() == [1, 1, 1]

@@ -10,20 +10,24 @@ import numpy as np
 from nearfield.arrays import Array
 from nearfield.backends import Backend, Inputs
 from nearfield.checkpoint.weights.weights import Norm
+from nearfield.hardware import release_pages
 from nearfield.ops import AttentionMask, Graph, Ops
 
 
 class NumpyOps(Ops[Array]):
-    """Each operation in the words of its definition."""
+    """Each operation in the words of its definition. Weights are in memory only while an operation reads them."""
 
     def constant(self, array: Array) -> Array:
         return np.asarray(array, np.float64) if np.issubdtype(np.asarray(array).dtype, np.floating) else array
 
     def rows(self, table: Array, ids: Array) -> Array:
-        return np.asarray(table[ids], np.float64)
+        found = np.asarray(table[ids], np.float64)
+        release_pages(table)
+        return found
 
     def affine(self, x: Array, weight: Array, bias: Array | None) -> Array:
         y = x @ weight.astype(np.float64).T
+        release_pages(weight)
         return y if bias is None else y + bias
 
     def layer_norm(self, x: Array, norm: Norm, eps: float) -> Array:

@@ -1,7 +1,8 @@
-"""Fast start of commands that encode one query: a smaller import of LanceDB, and small models without a runtime.
+"""Fast start of a search for one query: a smaller import of LanceDB, and small models without a runtime.
 
 Measured for one search of a collection with all-MiniLM-L6-v2: LanceDB's clients of remote services and pandas take 1 s
-and 50 MB to import, and are not used. OpenVINO takes 140 MB for a model of 90 MB, and plain numpy 80 MB.
+and 50 MB to import, and Arrow's data sets and functions 20 MB; none of them is used. OpenVINO takes 140 MB for a model
+of 90 MB, and plain numpy 20 MB.
 """
 
 from __future__ import annotations
@@ -12,48 +13,43 @@ from contextlib import contextmanager
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
 from types import ModuleType
+from typing import Any
 
 from nearfield.corpus.collection import Collection
+from nearfield.corpus.search.hit import SearchHit
 from nearfield.encoder import Encoder
 from nearfield.errors import NearfieldError
 from nearfield.families import resolve
 from nearfield.inference.uncompiled_model import UncompiledModel, read_model
 
-#: Packages that LanceDB imports, and that no table in a folder needs.
-_UNUSED = ("lance_namespace", "lance_namespace_urllib3_client")
+#: Packages and modules that LanceDB imports, and that a search of a table in a folder does not need.
+_UNUSED = (
+    "lance_namespace",
+    "lance_namespace_urllib3_client",
+    "pyarrow.compute",
+    "pyarrow.dataset",
+    "pyarrow.fs",
+)
 #: Maximum number of parameters of a model that runs in numpy: a larger one takes longer than OpenVINO's start.
 _MAX_PARAMETERS = 40_000_000
 
 
-@contextmanager
-def open_collection(name: str) -> Iterator[Collection]:
-    """Open a collection in a block that encodes one query; raises as ``Collection.open``."""
-    collections: list[Collection] = []
+def search(name: str, query: str, k: int, **options: Any) -> list[SearchHit]:
+    """Search a collection for one query, without reranking; options, results and errors as for ``Collection``."""
+    try:
+        with _without_unused_packages():
+            return _search(name, query, k, options)
+    except (ImportError, AttributeError, TypeError):  # another version of LanceDB needs them
+        return _search(name, query, k, options)
 
+
+def _search(name: str, query: str, k: int, options: dict[str, Any]) -> list[SearchHit]:
     def load_encoder(model: str) -> Encoder:
-        uncompiled = read_model(model, accept_license=collections[0].config.accept_license)
+        uncompiled = read_model(model, accept_license=opened.config.accept_license)
         return Encoder(uncompiled, backend="reference") if _is_small(uncompiled) else Encoder(uncompiled)
 
-    before = set(sys.modules)
-    with _without_unused_packages():
-        try:
-            collections.append(Collection.open(name, encoder_of=load_encoder))
-        except (ImportError, AttributeError, TypeError):  # another version of LanceDB needs them
-            _remove_lancedb(before)
-        else:
-            with collections[0] as opened:
-                yield opened
-            return
     with Collection.open(name, encoder_of=load_encoder) as opened:
-        collections.append(opened)
-        yield opened
-
-
-def _remove_lancedb(before: set[str]) -> None:
-    """Remove LanceDB's modules, except the native one, which can be loaded only once."""
-    for name in [name for name in sys.modules if name not in before and name != "lancedb._lancedb"]:
-        if name.partition(".")[0] == "lancedb" or name == "nearfield.stores.lancedb":
-            del sys.modules[name]
+        return opened.search(query, k, **options)
 
 
 def _is_small(model: UncompiledModel) -> bool:
@@ -74,14 +70,30 @@ def _is_small(model: UncompiledModel) -> bool:
 @contextmanager
 def _without_unused_packages() -> Iterator[None]:
     """Replace packages by empty modules in a block; pandas is missing in it, unless it is imported already."""
-    finder = _EmptyModules()
+    before, finder = set(sys.modules), _EmptyModules()
     sys.meta_path.insert(0, finder)
     try:
         yield
     finally:
         sys.meta_path.remove(finder)
         for name in finder.names:
-            sys.modules.pop(name, None)
+            _remove(name)
+        _remove_lancedb(before)
+
+
+def _remove(name: str) -> None:
+    """Remove a module, also from the package that it is in."""
+    module = sys.modules.pop(name, None)
+    package, _, attribute = name.rpartition(".")
+    if getattr(sys.modules.get(package), attribute, None) is module is not None:
+        delattr(sys.modules[package], attribute)
+
+
+def _remove_lancedb(before: set[str]) -> None:
+    """Remove LanceDB's modules, which have empty ones, except the native one, which can be loaded only once."""
+    for name in [name for name in sys.modules if name not in before and name != "lancedb._lancedb"]:
+        if name.partition(".")[0] == "lancedb" or name == "nearfield.stores.lancedb":
+            del sys.modules[name]
 
 
 class _EmptyModules(MetaPathFinder, Loader):
@@ -97,7 +109,7 @@ class _EmptyModules(MetaPathFinder, Loader):
         del path, target
         if fullname == "pandas":
             raise ModuleNotFoundError("No module named 'pandas'", name="pandas")
-        if fullname.partition(".")[0] not in _UNUSED:
+        if not f"{fullname}.".startswith(tuple(f"{name}." for name in _UNUSED)):
             return None
         self.names.append(fullname)
         return ModuleSpec(fullname, self, is_package=True)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterator
-from contextlib import AbstractContextManager
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TextIO
@@ -18,6 +17,7 @@ if TYPE_CHECKING:
     from nearfield.corpus.answering.answer import Answer
     from nearfield.corpus.answering.chat_client import ChatEndpoint
     from nearfield.corpus.collection import Collection
+    from nearfield.corpus.search.hit import SearchHit
 
 SEARCH_EXAMPLES = """Examples:
 
@@ -95,13 +95,13 @@ def search(
     if (query is None) == (queries is None):
         raise typer.BadParameter("give either a query, or a file of queries with --queries")
     options = _options(mode, where, rerank, rerank_depth, mmr, min_score) | {"exact": exact, "explain": explain}
-    with _open_collection(collection, light=queries is None and rerank is None) as opened:
-        if queries is not None:
-            _search_all(opened, k, options, _rows(queries, field, id_field), output)
-            return
-        hits = opened.search(query or "", k, highlight=True, **options)
+    name = _collection_name(collection)
+    if queries is not None:
+        _search_all(name, k, options, _rows(queries, field, id_field), output)
+        return
+    hits = _search(name, query or "", k, options)
     if as_json:
-        typer.echo(_json({"collection": opened.name, "query": query, "results": [hit.to_dict() for hit in hits]}))
+        typer.echo(_json({"collection": name, "query": query, "results": [hit.to_dict() for hit in hits]}))
         return
     from nearfield.cli.terminal import passages
 
@@ -149,15 +149,15 @@ def ask(
     from nearfield.corpus.answering import answer
     from nearfield.corpus.search.relevance import MIN_ANSWER_SCORE
 
-    with _open_collection(collection, light=rerank is None) as opened:
-        options = _options(mode, where, rerank, rerank_depth, mmr, min_score)
-        hits = opened.search(question, k, **{"min_score": MIN_ANSWER_SCORE, "highlight": True, **options})
+    name = _collection_name(collection)
+    options = _options(mode, where, rerank, rerank_depth, mmr, min_score)
+    hits = _search(name, question, k, {"min_score": MIN_ANSWER_SCORE, **options})
     streamed = endpoint is not None and stream and not as_json
     make = answer.stream if streamed else answer.ask
     reply = make(question, hits, endpoint, budget=budget)
     whole = reply if isinstance(reply, answer.Answer) else _print_stream(reply)
     if as_json:
-        typer.echo(_json({"collection": opened.name, "question": question, **whole.to_dict()}))
+        typer.echo(_json({"collection": name, "question": question, **whole.to_dict()}))
     elif endpoint is None and whole.passages:
         passages.show(whole.passages)
         typer.echo("No chat endpoint is set (--chat-url). These are the passages that it would receive.", err=True)
@@ -196,9 +196,9 @@ def _endpoint(**flags: str | float | None) -> ChatEndpoint | None:
     )
 
 
-def _open_collection(name: str | None, *, light: bool) -> AbstractContextManager[Collection]:
-    """Open a collection; ``light`` takes less time and memory, for one query without reranking by a model."""
-    from nearfield.corpus.collection import Collection, list_collections
+def _collection_name(name: str | None) -> str:
+    """Return the name of the collection to search: the given one, or that of the only one."""
+    from nearfield.corpus.directory import list_collections
     from nearfield.errors import CollectionNotFound, nearest
 
     known = list_collections() if name is None else []
@@ -208,11 +208,19 @@ def _open_collection(name: str | None, *, light: bool) -> AbstractContextManager
         raise CollectionNotFound(
             f"There are several collections: choose one with -c. {nearest('', known)}", param="collection"
         )
-    if light:
+    return name or known[0]
+
+
+def _search(name: str, query: str, k: int, options: Keywords) -> list[SearchHit]:
+    """Search a collection for one query; without reranking, in less time and memory."""
+    if "rerank" not in options:
         from nearfield.cli import cold_start
 
-        return cold_start.open_collection(name or known[0])
-    return Collection.open(name or known[0])
+        return cold_start.search(name, query, k, highlight=True, **options)
+    from nearfield.corpus.collection import Collection
+
+    with Collection.open(name) as opened:
+        return opened.search(query, k, highlight=True, **options)
 
 
 def _options(
@@ -235,17 +243,17 @@ def _rows(path: Path, field: str, id_field: str | None) -> Iterator[tuple[object
     return TextSource((path,), None, field, id_field).rows()
 
 
-def _search_all(
-    opened: Collection, k: int, options: Keywords, rows: Iterator[tuple[object, str]], output: Path | None
-) -> None:
+def _search_all(name: str, k: int, options: Keywords, rows: Iterator[tuple[object, str]], output: Path | None) -> None:
     """Search for many queries in batches, and write one line per query; a file appears when it is complete."""
-    if output is None:
-        _write_all(opened, k, options, rows, sys.stdout)
-        return
+    from nearfield.corpus.collection import Collection
     from nearfield.fileio.atomic import atomic_text_file
 
-    with atomic_text_file(output) as file:
-        count = _write_all(opened, k, options, rows, file)
+    with Collection.open(name) as opened:
+        if output is None:
+            _write_all(opened, k, options, rows, sys.stdout)
+            return
+        with atomic_text_file(output) as file:
+            count = _write_all(opened, k, options, rows, file)
     typer.echo(f"{count} queries written to {output}", err=True)
 
 

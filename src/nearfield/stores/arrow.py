@@ -149,4 +149,7 @@ def _split(column: pa.ListArray) -> list[Array]:
 
 
 def _matrix(column: pa.FixedSizeListArray) -> Array:
-    return column.flatten().to_numpy(zero_copy_only=False).reshape(len(column), column.type.list_size)
+    size = column.type.list_size
+    # Unlike ``flatten``, this does not load Arrow's library of functions.
+    values = column.values.slice(column.offset * size, len(column) * size)
+    return values.to_numpy(zero_copy_only=False).reshape(len(column), size)
