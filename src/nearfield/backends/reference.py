@@ -21,9 +21,9 @@ class NumpyOps(Ops[Array]):
         return np.asarray(array, np.float64) if np.issubdtype(np.asarray(array).dtype, np.floating) else array
 
     def rows(self, table: Array, ids: Array) -> Array:
-        found = np.asarray(table[ids], np.float64)
+        y = np.asarray(table[ids], np.float64)
         release_pages(table)
-        return found
+        return y
 
     def affine(self, x: Array, weight: Array, bias: Array | None) -> Array:
         y = x @ weight.astype(np.float64).T

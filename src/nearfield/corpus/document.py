@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -12,6 +13,9 @@ from nearfield.stores.filters import Value
 
 Form = Literal["prose", "markdown", "table", "code"]
 BlockKind = Literal["heading", "paragraph", "list", "table", "code", "quote"]
+#: Characters of a heading: the rest is dropped.
+_MAX_HEADING = 200
+_HEADING_MARKS = re.compile(r"^\s*#{1,6}\s+|\s+#+\s*$|\n\s*(?:=+|-+)\s*$")
 
 
 @dataclass(frozen=True, slots=True)  # a text of 100 MB has hundreds of thousands
@@ -88,6 +92,18 @@ class Document:
         """Return a digest of its content."""
         content = json.dumps([self.text, self.title, sorted(self.meta.items())], ensure_ascii=True, default=str)
         return hashlib.sha256(content.encode()).hexdigest()
+
+    def headings(self) -> list[tuple[int, tuple[str, ...]]]:
+        """Return the start of each heading, and the path to it from the highest one."""
+        paths: list[tuple[int, tuple[str, ...]]] = []
+        above: list[tuple[int, str]] = []
+        for block in self.blocks:
+            if block.kind != "heading":
+                continue
+            name = " ".join(_HEADING_MARKS.sub("", self.text[block.start : block.end]).split())[:_MAX_HEADING]
+            above = [(level, title) for level, title in above if level < block.level] + [(block.level, name)]
+            paths.append((block.start, tuple(title for _, title in above if title)))
+        return paths
 
 
 class NamedBytes(bytes):

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import random
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from nearfield.corpus.chunkers import windows
+from nearfield.corpus.chunkers.chunker import section_paths
 from nearfield.corpus.collection import Collection
 from nearfield.corpus.document import Document
+from nearfield.corpus.extractors import windows
 from nearfield.corpus.extractors.markdown import MarkdownExtractor
+from nearfield.corpus.extractors.reader import DocumentReader
 from nearfield.corpus.extractors.text import paragraphs
 from nearfield.corpus.indexing.write_stage import WriteStage
 from nearfield.encoder import Encoder
@@ -239,6 +243,32 @@ def test_windows_have_all_of_the_text(separator: str) -> None:
         assert blocks == sentences(100), "windows end between blocks"
 
 
+@pytest.mark.parametrize("name", ["long.txt", "long.md", "long.py"])
+def test_windows_of_a_process_are_those_of_the_whole_document(name: str) -> None:
+    sections = (f"# Part {number}\n\n" + f"The *river* flooded meadow {number}. " * 40 for number in range(4_000))
+    data = "\n\n".join(sections).encode()
+    with DocumentReader() as reader:
+        document, kind = reader.document(data, name)
+        read, same_kind = reader.windows(data, name)
+    parts = list(read.windows)
+    assert len(parts) > 10
+    assert parts == list(windows.split_windows(document))
+    assert (read.length, read.document.has_lines, same_kind) == (len(document.text), True, kind)
+
+
+@pytest.mark.usefixtures("small_windows")
+def test_headings_of_windows_are_those_of_the_whole_document() -> None:
+    text = "".join(f"{'#' * (1 + number % 3)} Part {number}\n\n" + text_of(9, number) + "\n\n" for number in range(9))
+    document = MarkdownExtractor().extract(text.encode(), "long.md")
+    whole = section_paths(document)
+    for window in windows.split_windows(document):
+        path_at = section_paths(window.document, window.paths)
+        for start in range(0, window.end - window.start, 7):
+            end = min(start + 50, window.end - window.start)
+            assert path_at(start, end) == whole(window.start + start, window.start + end)
+        assert window.line == 1 + text.count("\n", 0, window.start)
+
+
 @pytest.mark.usefixtures("small_windows")
 def test_windows_give_the_same_chunks_places_and_headings(
     collection: Collection, files: Path, monkeypatch: pytest.MonkeyPatch
@@ -266,3 +296,33 @@ def test_windows_give_the_same_chunks_places_and_headings(
             (match,) = [chunk for chunk in chunks if first in chunk.text and f"Chapter {number}" in str(chunk.payload)]
             assert match.payload["headings"] == [f"Chapter {number}", f"Part {part}"]
     assert collection.verify()["whole"]
+
+
+READ_WINDOWS = """
+import sys
+from pathlib import Path
+from nearfield.corpus.extractors.reader import DocumentReader
+
+def used():
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return int(next(line for line in lines if line.startswith("VmHWM")).split()[1]) * 1024
+
+with DocumentReader() as reader:
+    data = Path(sys.argv[1]).read_bytes()
+    list(reader.windows(data[:2**19], "long.txt")[0].windows)
+    before = used()
+    document, _ = reader.windows(data, "long.txt")
+    print(sum(len(window.document.text) for window in document.windows), used() - before)
+"""
+
+
+@pytest.mark.process
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux reports the memory of a process")
+def test_only_one_window_of_a_long_document_is_in_memory(tmp_path: Path) -> None:
+    text = (text_of(9) + "\U0001f600\n\n") * 20_000
+    (tmp_path / "long.txt").write_text(text, encoding="utf-8")
+    command = [sys.executable, "-c", READ_WINDOWS, str(tmp_path / "long.txt")]
+    ran = subprocess.run(command, capture_output=True, text=True, check=True)
+    length, taken = map(int, ran.stdout.split())
+    assert length == len(text) > 8e6
+    assert taken < 8e6

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from nearfield.corpus.answering.prompt import build_messages
-from nearfield.corpus.chunkers import windows
 from nearfield.corpus.collection import Collection
+from nearfield.corpus.extractors import windows
 from nearfield.corpus.manifest.reading_text import join_chunks, shared_ranges, shift_highlights
 from nearfield.corpus.search.hit import Location
 from nearfield.corpus.sources.spec import parse_source

@@ -7,7 +7,6 @@ chooses boundaries so that chunks are full and of similar size, and counts each 
 from __future__ import annotations
 
 import bisect
-import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -28,9 +27,6 @@ Embed = Callable[[Sequence[str]], Array]
 DEFAULT_SIZE, DEFAULT_OVERLAP = 128, 19
 #: Minimum size of a chunk, in tokens.
 MIN_SIZE = 8
-#: Characters of a heading: the rest is dropped.
-_MAX_HEADING = 200
-_HEADING_MARKS = re.compile(r"^\s*#{1,6}\s+|\s+#+\s*$|\n\s*(?:=+|-+)\s*$")
 #: A chunk: start, end, tokens.
 _CountedSpan = tuple[int, int, int]
 
@@ -153,19 +149,6 @@ class Chunker(ABC):
         yield from self._halve(scale, at, end)
 
 
-def headings(document: Document) -> list[tuple[int, tuple[str, ...]]]:
-    """Return the start of each heading, and the path to it from the highest one."""
-    paths: list[tuple[int, tuple[str, ...]]] = []
-    above: list[tuple[int, str]] = []
-    for block in document.blocks:
-        if block.kind != "heading":
-            continue
-        name = " ".join(_HEADING_MARKS.sub("", document.text[block.start : block.end]).split())[:_MAX_HEADING]
-        above = [(level, title) for level, title in above if level < block.level] + [(block.level, name)]
-        paths.append((block.start, tuple(title for _, title in above if title)))
-    return paths
-
-
 def _unique(candidates: Iterable[Boundary], length: int) -> list[Boundary]:
     """Return one boundary for each position inside the text, the cheapest, in order."""
     unique: dict[int, Boundary] = {}
@@ -218,12 +201,15 @@ def _with_headings(
     return labelled
 
 
-def section_paths(document: Document) -> Callable[[int, int], tuple[str, ...]]:
+def section_paths(
+    document: Document, paths: Sequence[tuple[int, tuple[str, ...]]] | None = None
+) -> Callable[[int, int], tuple[str, ...]]:
     """Return a function that returns the headings above the first content of a part of the text, from start to end.
 
-    A part that begins with headings belongs to the last of these, and not to the section before them.
+    A part that begins with headings belongs to the last of these, and not to the section before them. ``paths`` are
+    those of the whole document, if ``document`` is a window of it.
     """
-    paths = headings(document)
+    paths = document.headings() if paths is None else paths
     content = [block for block in document.blocks if block.kind != "heading"]
     ends = [block.end for block in content]
 

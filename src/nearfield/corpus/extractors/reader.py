@@ -13,6 +13,7 @@ from nearfield.corpus.extractors.messages import conversation
 from nearfield.corpus.extractors.office.ole_files import is_encrypted, kinds_of_ole
 from nearfield.corpus.extractors.options import ExtractionOptions
 from nearfield.corpus.extractors.sandbox import DEADLINE, MEMORY, OCR_MEMORY, ExtractorSandbox
+from nearfield.corpus.extractors.windows import WindowedDocument
 from nearfield.corpus.extractors.zip_safety import OLD, ZIP, check_archive
 from nearfield.errors import InputError
 
@@ -77,17 +78,32 @@ class DocumentReader:
             return data, ROW
         name = data.name if isinstance(data, NamedBytes) else name
         kind = kind_of(data, name)
-        extractor = extractors.REGISTRY.load(kind)
-        document = self.extract(extractor, data, name)
+        document = self.extract(extractors.REGISTRY.load(kind), data, name)
         if kind in _LINES and document.text.count("\n") == data.count(b"\n"):
             document = replace(document, has_lines=True)
         return document, kind
+
+    def windows(self, data: bytes | Document, name: str) -> tuple[WindowedDocument, str]:
+        """Return the document of a file's content as windows, of which one is in memory; else as ``document``."""
+        if isinstance(data, Document):
+            return WindowedDocument.from_document(data), ROW
+        name = data.name if isinstance(data, NamedBytes) else name
+        kind = kind_of(data, name)
+        document = self._windows(extractors.REGISTRY.load(kind), data, name)
+        if kind in _LINES and document.line_ends == data.count(b"\n"):
+            document = document.with_lines()
+        return document, kind
+
+    def _windows(self, extractor: type[Extractor], data: bytes, name: str) -> WindowedDocument:
+        if not data or _in_process(extractor, data):
+            return WindowedDocument.from_document(self.extract(extractor, data, name))
+        return self._sandbox.extract_windows(extractor, data, name, self.options)
 
     def extract(self, extractor: type[Extractor], data: bytes, name: str) -> Document:
         """Run an extractor, in a worker process if its parser may crash or the file is large; raises as ``read``."""
         if not data:
             raise InputError(f"{name}: the file is empty.")
-        if extractor.isolated or len(data) > _IN_PROCESS:
+        if not _in_process(extractor, data):
             return self._sandbox.extract(extractor, data, name, self.options)
         try:
             return create_extractor(extractor, self.options).extract(data, name)
@@ -103,6 +119,11 @@ class DocumentReader:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def _in_process(extractor: type[Extractor], data: bytes) -> bool:
+    """Return whether an extractor runs in this process: its parser cannot crash, and the file is not large."""
+    return not extractor.isolated and len(data) <= _IN_PROCESS
 
 
 def kind_of(data: bytes, name: str) -> str:

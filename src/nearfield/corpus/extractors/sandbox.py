@@ -15,6 +15,7 @@ import tempfile
 import threading
 import time
 from pathlib import Path
+from typing import BinaryIO
 
 import msgspec
 
@@ -23,6 +24,7 @@ from nearfield.corpus.document import Document
 from nearfield.corpus.extractors import Extractor
 from nearfield.corpus.extractors.options import ExtractionOptions
 from nearfield.corpus.extractors.sandbox_worker import GRACE, PAGE, STARTED, ExtractionJob, ExtractionReply
+from nearfield.corpus.extractors.windows import WindowedDocument
 from nearfield.errors import InputError, NearfieldError
 
 #: Seconds and bytes of memory that one document may take; the seconds begin again after each page that OCR has read.
@@ -65,6 +67,19 @@ class ExtractorSandbox:
             InputError: the extractor refused the file; or it took too long, took too much memory, or crashed.
             MissingExtra: a library is not installed.
         """
+        with self._run_extractor(extractor, data, name, options, windowed=False) as file:
+            return msgspec.json.decode(file.read(), type=Document)
+
+    def extract_windows(
+        self, extractor: type[Extractor], data: bytes, name: str, options: ExtractionOptions
+    ) -> WindowedDocument:
+        """Return the windows of the document, of which one at a time is in memory; else as ``extract``."""
+        return WindowedDocument.read(self._run_extractor(extractor, data, name, options, windowed=True))
+
+    def _run_extractor(
+        self, extractor: type[Extractor], data: bytes, name: str, options: ExtractionOptions, *, windowed: bool
+    ) -> BinaryIO:
+        """Return the open file that an extractor wrote; it has no name any more, and ends when it is closed."""
         with self._slots:
             source, target = self._paths()
             try:
@@ -78,9 +93,10 @@ class ExtractorSandbox:
                         target=str(target),
                         deadline=self._deadline,
                         options=options,
+                        windowed=windowed,
                     )
                 )
-                return msgspec.json.decode(target.read_bytes(), type=Document)
+                return target.open("rb")
             except OSError as error:
                 raise InputError(f"{name}: cannot be read ({error.strerror or error}).") from error
             finally:

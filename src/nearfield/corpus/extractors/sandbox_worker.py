@@ -25,6 +25,7 @@ import msgspec
 
 from nearfield.corpus.extractors import Extractor, create_extractor
 from nearfield.corpus.extractors.options import ExtractionOptions
+from nearfield.corpus.extractors.windows import WindowedDocument
 from nearfield.errors import InputError, NearfieldError
 
 #: Sent when a job has been read and before it is run.
@@ -36,7 +37,10 @@ GRACE = 60.0
 
 
 class ExtractionJob(msgspec.Struct, frozen=True):
-    """One file to extract: the extractor's class, the file, its name for messages, and where its document goes."""
+    """One file to extract: the extractor's class, the file, its name for messages, and where its document goes.
+
+    ``windowed`` asks for the windows of the document, which can be read one after another.
+    """
 
     module: str
     extractor: str
@@ -45,6 +49,7 @@ class ExtractionJob(msgspec.Struct, frozen=True):
     target: str
     deadline: float
     options: ExtractionOptions = ExtractionOptions()
+    windowed: bool = False
 
 
 class ExtractionReply(msgspec.Struct, frozen=True):
@@ -112,7 +117,11 @@ def _extract(job: ExtractionJob, on_page: Callable[[], None]) -> None:
     instance = create_extractor(extractor, job.options)
     instance.on_page = on_page
     document = instance.extract(Path(job.source).read_bytes(), job.name)
-    Path(job.target).write_bytes(msgspec.json.encode(document))
+    with Path(job.target).open("wb") as file:
+        if job.windowed:
+            WindowedDocument.from_document(document).write(file)
+        else:
+            file.write(msgspec.json.encode(document))
 
 
 if __name__ == "__main__":

@@ -5,16 +5,16 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from nearfield.corpus import chunkers
-from nearfield.corpus.chunkers import Chunker, Embed, windows
+from nearfield.corpus.chunkers import Chunker, Embed
 from nearfield.corpus.chunkers.chunker import section_paths
 from nearfield.corpus.chunkers.token_counter import TokenCounter
-from nearfield.corpus.chunkers.windows import DocumentWindow
 from nearfield.corpus.config import CollectionConfig
 from nearfield.corpus.document import Chunk, Document, Form, MissingText, Span
+from nearfield.corpus.extractors.windows import DocumentWindow, WindowedDocument
 from nearfield.corpus.indexing.accounting import MissingTexts, WordCount
 from nearfield.corpus.indexing.cleaning import document_cleaner
 from nearfield.corpus.indexing.cleaning.boilerplate import Boilerplate, BoilerplateDetector
@@ -26,8 +26,6 @@ from nearfield.corpus.manifest.reading_text import SharedPassage, add_lines, app
 from nearfield.corpus.manifest.records import ChunkRecord, DocumentRecord, DuplicateChunk
 from nearfield.errors import InputError
 
-#: Returns the headings above a part of a document, from start to end.
-SectionPaths = Callable[[int, int], tuple[str, ...]]
 #: Maximum number of tokens of title and headings before a chunk.
 _MAX_CONTEXT = 48
 #: Characters at the start of a chunk that may have its headings.
@@ -96,36 +94,27 @@ class ChunkStage:
         settings = [self._config.chunking_digest(), self._counter.digest, self.size, self.overlap, self._context]
         return hashlib.sha256(json.dumps(settings).encode()).hexdigest()[:16]
 
-    def split(self, record: DocumentRecord, document: Document) -> Iterator[SplitText]:
-        """Yield a document's chunks and what was left out, window by window if it is very long."""
-        seen: Counter[str] = Counter()
+    def split(self, record: DocumentRecord, document: WindowedDocument) -> Iterator[SplitText]:
+        """Yield a document's chunks and what was left out, window by window."""
+        seen: Counter[bytes] = Counter()
         ordinal = length = 0
-        line = 1
-        path_at = section_paths(document) if len(document.text) > windows.LONG and document.form != "code" else None
-        for window in windows.split_windows(document):
-            chunks, result = self._split_window(record, window, path_at)
+        for window in document.windows:
+            chunks, result = self._split_window(record, window)
             chunks = append_window(chunks, length)
             length = max((chunk.place[1] for chunk in chunks if chunk.place), default=length)
-            if document.has_lines:
-                chunks = add_lines(document.text, chunks, window.start, line)
-                line += document.text.count("\n", window.start, window.end)
             chunks = [replace(chunk, ordinal=number) for number, chunk in enumerate(chunks, ordinal)]
             ordinal += len(chunks)
             salt = record.digest if self.late else ""
             yield replace(result, chunks=chunk_records(record, chunks, salt, seen))
 
-    def _split_window(
-        self, record: DocumentRecord, window: DocumentWindow, path_at: SectionPaths | None
-    ) -> tuple[list[Chunk], SplitText]:
-        """Return a window's chunks with their places in the whole document, and what was left out.
-
-        ``path_at`` returns the headings above a place in the whole document; without it, those of the window count.
-        """
+    def _split_window(self, record: DocumentRecord, window: DocumentWindow) -> tuple[list[Chunk], SplitText]:
+        """Return a window's chunks with their places in the whole document, and what was left out."""
         cleaned = document_cleaner.clean(window.document, self._boilerplate_of(record.source))
         text = cleaned.document.text
         spans = self._chunker(cleaned.document.form).split(cleaned.document)
-        if path_at is not None:
-            spans = [replace(span, headings=path_at(*_origin(cleaned, window, span))) for span in spans]
+        if window.paths is not None:
+            path_at = section_paths(window.document, window.paths)
+            spans = [replace(span, headings=path_at(*cleaned.origin(span.start, span.end))) for span in spans]
         meaningful = document_cleaner.drop_tiny(text, spans)
         chunks = [self._chunk(span, [record.title, *span.headings], cleaned) for span in meaningful]
         passages: list[SharedPassage] = []
@@ -136,6 +125,8 @@ class ChunkStage:
             passages = list(self._passages(record, cleaned.passages, cleaned.before, edits))
         chunks = place_chunks(text, meaningful, chunks, passages)
         chunks.sort(key=lambda chunk: (chunk.start, chunk.end))
+        if window.document.has_lines:
+            chunks = add_lines(window.document.text, chunks, window.line)
         if window.start:
             shift = window.start
             chunks = [replace(chunk, start=chunk.start + shift, end=chunk.end + shift) for chunk in chunks]
@@ -245,12 +236,6 @@ class ChunkStage:
     def remove(self, documents: Sequence[str]) -> list[str]:
         """Remove documents from the index of duplicates; return others that had duplicates of their chunks."""
         return [] if self._duplicates is None else self._duplicates.remove(documents)
-
-
-def _origin(cleaned: document_cleaner.CleanedText, window: DocumentWindow, span: Span) -> tuple[int, int]:
-    """Return the place of a span in the whole document."""
-    start, end = cleaned.origin(span.start, span.end)
-    return window.start + start, window.start + end
 
 
 def detect_boilerplate(manifest: Manifest, source: str, documents: Iterable[Document]) -> None:

@@ -17,6 +17,8 @@ from nearfield.stores import Record
 PART_CHUNKS = 512
 #: Bytes of a file to extract that weigh as much as one chunk.
 BYTES_PER_WEIGHT = 2**15
+#: Bytes of the digest of a text, for comparisons within a document.
+_KEY_BYTES = 16
 #: Namespace of the ids of chunks, which must never change.
 _NAMESPACE = uuid.UUID("6f0a3c1e-2b5d-5a87-9c41-0d6e5b7f8a92")
 
@@ -120,7 +122,7 @@ def document_version(document: str, digest: str, chunking: str) -> str:
 
 
 def chunk_records(
-    document: DocumentRecord, chunks: Sequence[Chunk], salt: str = "", seen: Counter[str] | None = None
+    document: DocumentRecord, chunks: Sequence[Chunk], salt: str = "", seen: Counter[bytes] | None = None
 ) -> list[ChunkRecord]:
     """Return the manifest's records of chunks.
 
@@ -132,7 +134,7 @@ def chunk_records(
     for chunk in chunks:
         text = chunk.embedded
         # A digest, since the texts of a very long document would fill the memory.
-        key = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+        key = hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()[:_KEY_BYTES]
         seen[key] += 1
         page = {"page": chunk.page} if chunk.page is not None else {}
         records.append(

@@ -14,6 +14,7 @@ from dataclasses import replace
 
 from nearfield.corpus.document import Document
 from nearfield.corpus.extractors.reader import DocumentReader
+from nearfield.corpus.extractors.windows import WindowedDocument
 from nearfield.corpus.features import group_passes
 from nearfield.corpus.indexing.accounting import WordCount, account
 from nearfield.corpus.indexing.changes import ChangeDetector
@@ -145,17 +146,22 @@ class IndexRun:
                 raise
             yield task.fail(error if isinstance(error, NearfieldError) else _unforeseen(task, error))
 
-    def _read(self, task: DocumentTask, content: ItemContent) -> Document:
+    def _read(self, task: DocumentTask, content: ItemContent) -> WindowedDocument:
         """Return the document of a task, and set the task's title, type and fields."""
-        document, kind = content.extracted or self._reader.document(content.data, content.item.name)
-        record = replace(task.document, title=document.title, type=kind)
-        task.document = replace(record, fields=self._fields(record, content, document))
+        if content.extracted is None:
+            document, kind = self._reader.windows(content.data, content.item.name)
+        else:
+            extracted, kind = content.extracted
+            document = WindowedDocument.from_document(extracted)
+        facts = document.document
+        record = replace(task.document, title=facts.title, type=kind)
+        task.document = replace(record, fields=self._fields(record, content, facts))
         return document
 
-    def _parts(self, task: DocumentTask, document: Document) -> Iterator[DocumentTask]:
+    def _parts(self, task: DocumentTask, document: WindowedDocument) -> Iterator[DocumentTask]:
         """Yield the parts of an extracted document. The last one has the account of all words."""
         words, pending = WordCount(), list[ChunkRecord]()
-        has_chunks, is_first, done, length = False, True, 0.0, max(len(document.text), 1)
+        has_chunks, is_first, done, length = False, True, 0.0, max(document.length, 1)
         for window in self._context.chunk_stage.split(task.document, document):
             words.add(window.words)
             self.report.tiny += window.tiny
@@ -167,7 +173,7 @@ class IndexRun:
                 share = max(0.0, reached - done)
                 yield task.part(pending[:PART_CHUNKS], is_first=is_first, is_last=False, share=share)
                 pending, is_first, done = pending[PART_CHUNKS:], False, max(done, reached)
-        task.document = account(task.document, document, words, has_chunks=has_chunks)
+        task.document = account(task.document, document.document, words, has_chunks=has_chunks)
         yield task.part(pending, is_first=is_first, is_last=True, share=1.0 - done)
 
     def _fields(self, record: DocumentRecord, content: ItemContent, document: Document) -> dict[str, Value]:

@@ -103,12 +103,10 @@ def append_window(chunks: Sequence[Chunk], length: int) -> list[Chunk]:
     ]
 
 
-def add_lines(text: str, chunks: Iterable[Chunk], position: int = 0, line: int = 1) -> list[Chunk]:
-    """Return chunks, in the order of their starts, with their lines in a file's text.
-
-    ``position`` is before all of them, and ``line`` the number of its line.
-    """
+def add_lines(text: str, chunks: Iterable[Chunk], line: int = 1) -> list[Chunk]:
+    """Return chunks, in the order of their starts, with their lines in a file's text; ``line`` is the first one."""
     numbered = []
+    position = 0
     for chunk in chunks:
         line += text.count("\n", position, chunk.start)
         position = chunk.start
