@@ -22,7 +22,6 @@ from nearfield.corpus.chunkers import (
     optimal_split,
     sections,
 )
-from nearfield.corpus.chunkers.chunker import headings
 from nearfield.corpus.chunkers.code import GRAMMARS
 from nearfield.corpus.chunkers.late import group_runs
 from nearfield.corpus.chunkers.token_counter import TokenCounter
@@ -293,7 +292,7 @@ def test_paths_of_headings_go_down_and_up() -> None:
     text = "# A #\n## B\n### C\nD\n=\n"
     places = [(0, 5, 1), (6, 10, 2), (11, 16, 3), (17, 20, 1)]
     document = Document(text, tuple(Block(start, end, "heading", level) for start, end, level in places))
-    assert headings(document) == [(0, ("A",)), (6, ("A", "B")), (11, ("A", "B", "C")), (17, ("D",))]
+    assert document.headings() == [(0, ("A",)), (6, ("A", "B")), (11, ("A", "B", "C")), (17, ("D",))]
 
 
 def test_a_text_that_is_not_ascii_takes_no_square_of_its_length(monkeypatch: pytest.MonkeyPatch) -> None:
