@@ -126,7 +126,14 @@ def test_mailboxes() -> None:
     document = extract(data + b"\nFrom x@y Mon Mar  2 10:11:12 2026\ndamaged\n", "mbox")
     assert [text for level, text in headings(document) if level == 1] == ["One", "Two"]
     assert "\nFrom the start of a line" in document.text
-    assert document.losses[0].reason.startswith("1 message (damaged")
+    assert document.losses[0].reason == "1 message (not an e-mail: it has no header)"
     assert unescape_message(b">>From x\n>From y\n> From z") == b">From x\nFrom y\n> From z"
     with pytest.raises(InputError, match="no messages"):
         extract(b"nothing of a mailbox", "mbox")
+
+
+def test_a_mailbox_whose_first_message_has_no_line_before_it() -> None:
+    first, second = sample_files.mail("One", "First text here."), sample_files.mail("Two", "Second text here.")
+    for start in (first, b"\xef\xbb\xbf" + sample_files.mailbox([first])):
+        document = extract(start + b"\n" + sample_files.mailbox([second]), "mbox")
+        assert [text for level, text in headings(document) if level == 1] == ["One", "Two"]

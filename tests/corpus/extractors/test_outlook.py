@@ -96,3 +96,56 @@ def test_encrypted_and_damaged_messages_are_refused() -> None:
     for bad in (b"text", data[:600], data[:1500], sample_files.compound_file({"WordDocument": b"x" * 600})):
         with pytest.raises(InputError, match=r"a\.msg"):
             extract(bad)
+
+
+def recipient(number: int, kind: int, name: str, address: str) -> dict[str, bytes]:
+    folder = f"__recip_version1.0_#{number:08X}"
+    return {
+        f"{folder}/__properties_version1.0": bytes(8) + struct.pack("<HHIQ", 3, 0x0C15, 6, kind),
+        f"{folder}/__substg1.0_3001001F": name.encode("utf-16-le"),
+        f"{folder}/__substg1.0_39FE001F": address.encode("utf-16-le"),
+    }
+
+
+def test_a_damaged_body_costs_no_message() -> None:
+    damaged = {"__substg1.0_10090102": b"x" * 40}
+    document = extract(sample_files.outlook_message("Offer", "", more=damaged))
+    assert document.title == "Offer" and document.losses[0].reason == "the body (The body in RTF is damaged)"
+    mixed = "Grüße aus Köln und Zürich\r\n".encode() + "die Straße ist über alles schön".encode("cp1252")
+    for tag in ("1000001E", "10130102"):
+        document = extract(sample_files.outlook_message("Offer", "", more={f"__substg1.0_{tag}": mixed}))
+        assert "Zürich" in document.text and "Straße ist über alles" in document.text and document.losses
+
+
+def test_a_signed_message_whose_content_is_a_file() -> None:
+    signed = (
+        b'Content-Type: multipart/signed; boundary="b"\r\n\r\n--b\r\nContent-Type: text/plain\r\n\r\n'
+        b"It comes on Friday.\r\n--b\r\nContent-Type: application/pkcs7-signature\r\n\r\n0\r\n--b--\r\n"
+    )
+    more = {"__substg1.0_001A001F": "IPM.Note.SMIME.MultipartSigned".encode("utf-16-le")}
+    document = extract(sample_files.outlook_message("Offer", "", more={**more, **attachment(0, "smime.p7m", signed)}))
+    assert "It comes on Friday." in document.text and not document.losses
+
+
+def test_recipients_and_times_that_only_their_own_properties_have() -> None:
+    more = {
+        **recipient(0, 1, "Bob", "bob@example.org"),
+        **recipient(1, 2, "Carl", "carl@example.org"),
+        "__substg1.0_0E04001F": b"",
+        "__substg1.0_001A001F": "IPM.Appointment".encode("utf-16-le"),
+    }
+    times = {0x60: (0x40, MOMENT), 0x61: (0x40, MOMENT + 36_000_000_000)}
+    document = extract(sample_files.outlook_message("Review", "In room 5.", more=more, numbers=times))
+    assert "Cc: Carl <carl@example.org>" in document.text and "To: Bob <bob@example.org>" in document.text
+    assert "Start: 2026-03-02 09:11 UTC\nEnd: 2026-03-02 10:11 UTC" in document.text
+
+
+def test_an_embedded_object_is_named() -> None:
+    folder = "__attach_version1.0_#00000000"
+    more = {
+        f"{folder}/__properties_version1.0": bytes(8),
+        f"{folder}/__substg1.0_3001001F": "Sheet".encode("utf-16-le"),
+        f"{folder}/__substg1.0_3701000D/Workbook": b"x" * 40,
+    }
+    document = extract(sample_files.outlook_message("Offer", "See the sheet.", more=more))
+    assert document.losses[0].reason == "the attachment Sheet (an embedded object)"

@@ -117,3 +117,29 @@ def test_an_encoding_that_is_stated_decides() -> None:
     for wrong in ("base64", "utf-9", "", "a\0b"):
         with pytest.raises(InputError, match="no encoding"):
             require_encoding(wrong)
+
+
+# -- texts that are partly UTF-8 ---------------------------------------------------------------------------------------
+
+
+def test_lines_of_chinese_that_are_utf8_by_accident() -> None:
+    lines = [
+        "目前一",
+        "这是一个很长的句子，说明文件的内容。",
+        "第二章",
+        "会议将在星期五上午举行，请大家准时参加。",
+    ] * 20
+    assert "目前一".encode("gbk").decode().isalpha()  # these bytes are valid UTF-8
+    decoded = decode_text("\n".join(lines).encode("gbk"), "a.txt")
+    assert decoded.text.split("\n") == lines
+
+
+def test_a_text_of_two_encodings_and_one_that_ends_within_a_letter() -> None:
+    first, second = "Die Fähre fährt über Nacht.", "Grüße aus dem Büro"
+    decoded = decode_text(f"{first}\n".encode() + second.encode("cp1252"), "a.txt")
+    assert decoded.text == f"{first}\n{second}" and not decoded.sure
+    cut = decode_text(f"{first}\nGrü".encode()[:-1], "a.txt")
+    assert cut.text == f"{first}\nGr\ufffd" and cut.damaged == 1
+    assert decode_text("Un café".encode("latin-1"), "a.txt").text == "Un café"
+    declared = decode_text(b"abc \x81 def", "a.html", "cp1252")
+    assert declared.text == "abc \ufffd def" and declared.damaged == 1

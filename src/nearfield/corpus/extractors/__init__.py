@@ -115,7 +115,7 @@ class Extractor(ABC):
             MissingExtra: the library that reads it is not installed.
         """
         try:
-            with text_encoding.recorded_guesses() as guesses:
+            with text_encoding.recorded_doubts() as doubts:
                 document = self.parse(data, name)
         except (NearfieldError, MemoryError):
             raise
@@ -131,7 +131,7 @@ class Extractor(ABC):
             # One character for another, so that all positions stay valid.
             text, title = (_SURROGATE.sub("\ufffd", value) for value in (document.text, document.title))
             document = replace(document, text=text, title=title)
-        losses = text_encoding.guess_losses(guesses)
+        losses = text_encoding.decoding_losses(doubts)
         return replace(document, losses=(*document.losses, *losses)) if losses else document
 
 

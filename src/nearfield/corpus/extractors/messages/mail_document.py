@@ -23,19 +23,25 @@ _MAX_NAMED = 5
 _DEPTH: ContextVar[int] = ContextVar("depth of attached messages", default=0)
 _QUOTED = re.compile(r"(?:[ \t]*>[^\n]*(?:\n|\Z))+")
 _SIGNATURES = ("smime.p7s", "signature.asc")
+_SIGNATURE_STARTS = (b"-----BEGIN PGP SIGNATURE", b"-----BEGIN PGP PUBLIC KEY")
+_SIGNED_MAIL = re.compile(rb"\s*content-type:\s*multipart/signed", re.IGNORECASE)
+_ENCRYPTED_START = b"-----BEGIN PGP MESSAGE"
+#: The first bytes of Outlook's own format for the content of a message (TNEF), and its usual name.
+_TNEF, _TNEF_NAME = b"\x78\x9f\x3e\x22", "winmail.dat"
 
 
 @dataclass(frozen=True)
 class MailAttachment:
     """A file in a message. ``is_inline`` says that the body shows it, as a picture.
 
-    ``document`` is that of an attached message, which was read already.
+    ``document`` is that of an attached message, which was read already. ``media`` is the type that the message states.
     """
 
     name: str
     data: bytes
     is_inline: bool = False
     document: Document | None = None
+    media: str = ""
 
 
 @dataclass(frozen=True)
@@ -97,7 +103,7 @@ def mail_document(content: MailContent, outer: Extractor) -> Document:
 def _add_attachments(builder: DocumentBuilder, attachments: Sequence[MailAttachment], outer: Extractor) -> None:
     unread: dict[str, list[str]] = {}
     for number, attachment in enumerate(attachments):
-        if attachment.name.lower() in _SIGNATURES:
+        if attachment.name.lower() in _SIGNATURES or attachment.data.lstrip().startswith(_SIGNATURE_STARTS):
             continue
         if number >= _MAX_ATTACHMENTS:
             unread.setdefault(f"only the first {_MAX_ATTACHMENTS} are read", []).append(attachment.name)
@@ -106,7 +112,8 @@ def _add_attachments(builder: DocumentBuilder, attachments: Sequence[MailAttachm
             document = _attached_document(attachment, outer)
         except (InputError, MissingExtra) as error:
             reason = str(error).removeprefix(f"{attachment.name}: ").rstrip(".")
-            unread.setdefault("a picture" if attachment.is_inline else reason, []).append(attachment.name)
+            reason = "a picture without a description" if attachment.is_inline else reason
+            unread.setdefault(reason, []).append(attachment.name)
             continue
         builder.heading(f"Attachment: {attachment.name}", 2)
         builder.visible_words = (builder.visible_words or 0) + count_words(f"Attachment {attachment.name}")
@@ -123,13 +130,27 @@ def _attached_document(attachment: MailAttachment, outer: Extractor) -> Document
 
     if attachment.document is not None:
         return attachment.document
-    if not attachment.data:
-        raise InputError(f"{attachment.name}: the file is empty.")
+    _require_readable(attachment)
     by_name = extractors.kind_of(attachment.name)
-    kind = kind_of(attachment.data, attachment.name if by_name else "attachment")
-    if kind == "text" and by_name is None:
+    suffix = extractors.suffix_of(attachment.media) or (".txt" if attachment.media.startswith("text/") else "")
+    name = attachment.name if by_name else f"attachment{suffix}"
+    # Outlook stores a signed message as a file that is a mail.
+    kind = "eml" if _SIGNED_MAIL.match(attachment.data) else kind_of(attachment.data, name)
+    if kind == "text" and by_name is None and not suffix:
         raise InputError(f"{attachment.name}: no extractor for this type")
     inner = extractors.create_extractor(extractors.REGISTRY.load(kind), outer.options)
     inner.on_page = outer.on_page
     with nested_message(attachment.name):
         return inner.extract(attachment.data, attachment.name)
+
+
+def _require_readable(attachment: MailAttachment) -> None:
+    """Raise InputError if an attachment is empty, encrypted, or in a format that hides what is in it."""
+    if not attachment.data:
+        raise InputError(f"{attachment.name}: the file is empty.")
+    if attachment.data.lstrip().startswith(_ENCRYPTED_START):
+        raise InputError(f"{attachment.name}: encrypted.")
+    if attachment.data.startswith(_TNEF) or attachment.name.lower() == _TNEF_NAME:
+        raise InputError(
+            f"{attachment.name}: Outlook's own format, with the text or the files of the message; export it as .msg"
+        )

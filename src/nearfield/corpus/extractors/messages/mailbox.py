@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import codecs
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import BinaryIO
 
 #: The line before each message of a mailbox.
+_FIELD = re.compile(rb"(?:from|to|subject|date|message-id|received|return-path|x-[\w-]+): ", re.IGNORECASE)
 _FROM_LINE = re.compile(rb"From (?:\S+ |.*)?.*\d{4}")
 
 
@@ -25,6 +27,10 @@ def message_places(file: BinaryIO) -> Iterator[MessagePlace]:
     start: int | None = None
     position, blank, in_head, message_id = 0, True, False, ""
     while line := file.readline(2**16):
+        if start is None and _FIELD.match(line):  # the first message lacks its line
+            start, in_head = position, True
+        if not position and line.startswith(codecs.BOM_UTF8):
+            line, position = line[3:], 3
         if blank and line.startswith(b"From ") and _FROM_LINE.match(line):
             if start is not None:
                 yield MessagePlace(start, position, message_id)
