@@ -2,50 +2,51 @@
 
 from __future__ import annotations
 
-import quopri
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 
 from nearfield.corpus.document import Document, Loss
 from nearfield.corpus.extractors import Extractor
+from nearfield.corpus.extractors.content_lines import (
+    TEXTS,
+    ContentLines,
+    ContentProperty,
+    decoded_text,
+    read_lines,
+    split_entries,
+)
 from nearfield.corpus.extractors.document_builder import DocumentBuilder
-from nearfield.corpus.extractors.text_encoding import decode, decode_as
+from nearfield.corpus.extractors.html import HtmlExtractor
 from nearfield.corpus.word_count import count_words
 from nearfield.errors import InputError
 
 #: Properties of entries that a reader sees, in order, with their labels.
 _EVENT_FIELDS = {
     "DTSTART": "Start", "DTEND": "End", "DUE": "Due", "DURATION": "Duration", "RRULE": "Repeats",
-    "LOCATION": "Location", "ORGANIZER": "Organizer", "ATTENDEE": "Attendees", "STATUS": "Status",
-    "CATEGORIES": "Categories", "URL": "URL", "CONTACT": "Contact", "COMMENT": "Comment", "RESOURCES": "Resources",
+    "RDATE": "Also on", "EXDATE": "Except on", "COMPLETED": "Completed", "PERCENT-COMPLETE": "Percent complete",
+    "FREEBUSY": "Busy", "LOCATION": "Location", "ORGANIZER": "Organizer", "ATTENDEE": "Attendees",
+    "STATUS": "Status", "CATEGORIES": "Categories", "URL": "URL", "CONTACT": "Contact", "COMMENT": "Comment",
+    "RESOURCES": "Resources", "CONFERENCE": "Conference", "ATTACH": "Attached",
 }  # fmt: skip
 _CARD_FIELDS = {
     "N": "Name", "NICKNAME": "Nickname", "ORG": "Organization", "TITLE": "Title", "ROLE": "Role", "TEL": "Phone",
-    "EMAIL": "E-mail", "ADR": "Address", "URL": "URL", "BDAY": "Birthday", "ANNIVERSARY": "Anniversary",
-    "CATEGORIES": "Categories", "IMPP": "Messenger", "LANG": "Language", "RELATED": "Related", "NOTE": "Note",
+    "EMAIL": "E-mail", "ADR": "Address", "LABEL": "Address label", "URL": "URL", "BDAY": "Birthday",
+    "ANNIVERSARY": "Anniversary", "CATEGORIES": "Categories", "IMPP": "Messenger", "LANG": "Language",
+    "RELATED": "Related", "MEMBER": "Member", "X-SOCIALPROFILE": "Profile", "SOCIALPROFILE": "Profile",
+    "HOBBY": "Hobby", "INTEREST": "Interest", "EXPERTISE": "Expertise", "X-SPOUSE": "Spouse",
+    "X-MANAGER": "Manager", "X-ASSISTANT": "Assistant", "X-ABRELATEDNAMES": "Related", "X-ABDATE": "Date",
+    "NOTE": "Note",
 }  # fmt: skip
 #: Components that a reader sees as entries; alarms and time zones are parts or data.
-_ENTRIES = ("VEVENT", "VTODO", "VJOURNAL")
+_ENTRIES = ("VEVENT", "VTODO", "VJOURNAL", "VFREEBUSY")
 _STRUCTURED = ("N", "ADR", "ORG")
-_LINE = re.compile(r"(?:[\w-]+\.)?([\w-]+)((?:;(?:\"[^\"]*\"|[^:\"])*)?):(.*)", re.DOTALL)
-_PARAMETER = re.compile(r";([\w-]+)(?:=(\"[^\"]*\"|[^;]*))?")
 _ESCAPE = re.compile(r"\\([\\;,nN])")
 _TIME = re.compile(r"(\d{8})(?:T(\d{6})(Z?))?")
 _WEEKDAYS = {
     "MO": "Monday", "TU": "Tuesday", "WE": "Wednesday", "TH": "Thursday", "FR": "Friday", "SA": "Saturday",
     "SU": "Sunday",
 }  # fmt: skip
-
-
-@dataclass(frozen=True)
-class ContentProperty:
-    """One property of an entry, such as ``DTSTART``, with its parameters in upper case."""
-
-    name: str
-    parameters: dict[str, str]
-    value: str
 
 
 class CalendarExtractor(Extractor):
@@ -56,17 +57,18 @@ class CalendarExtractor(Extractor):
 
     def parse(self, data: bytes, name: str) -> Document:
         """Return events, tasks and journal entries as sections."""
-        properties = list(_properties(decode(data, name)))
+        lines = read_lines(data, name)
         builder = DocumentBuilder()
-        title = next((_text(item.value) for item in properties if item.name == "X-WR-CALNAME"), "")
-        for entry in _entries(properties, _ENTRIES, name):
-            summary = next((_text(item.value) for item in entry if item.name == "SUMMARY"), "") or "Without title"
-            builder.heading(summary, 2)
+        title = next((_text(item) for item in lines.properties if item.name == "X-WR-CALNAME"), "")
+        about = next((_text(item) for item in lines.properties if item.name == "X-WR-CALDESC"), "")
+        entries = _entries(lines, _ENTRIES, name, builder)
+        builder.add(about)
+        for entry in entries:
+            builder.heading(_first(entry, "SUMMARY") or "Without title", 2)
             builder.add("\n".join(_lines(entry, _EVENT_FIELDS)))
-            for item in entry:
-                if item.name == "DESCRIPTION":
-                    builder.add(_text(item.value))
-        _count(builder, properties)
+            for text in _descriptions(entry):
+                builder.add(text)
+        _count(builder, lines.properties)
         return builder.document("markdown", title)
 
 
@@ -78,70 +80,63 @@ class ContactExtractor(Extractor):
 
     def parse(self, data: bytes, name: str) -> Document:
         """Return each contact as a section."""
-        properties = list(_properties(decode(data, name)))
+        lines = read_lines(data, name)
         builder = DocumentBuilder()
         pictures = 0
-        for entry in _entries(properties, ("VCARD",), name):
-            values = {item.name: item.value for item in reversed(entry)}
-            names = [part for part in _parts(values.get("N", "")) if part]
-            heading = _text(values.get("FN", "")) or " ".join(names) or _text(values.get("ORG", "")) or "Without name"
+        for entry in _entries(lines, ("VCARD",), name, builder):
+            names = [part for item in entry if item.name == "N" for part in _parts(item) if part]
+            heading = _first(entry, "FN") or " ".join(names) or _first(entry, "ORG") or "Without name"
             builder.heading(heading, 2)
             builder.add("\n".join(_lines(entry, _CARD_FIELDS)))
             pictures += sum(item.name in ("PHOTO", "LOGO") for item in entry)
-        _count(builder, properties)
+        _count(builder, lines.properties)
         if pictures:
             builder.losses.append(Loss(f"{pictures} picture{'s' if pictures > 1 else ''} without a description"))
         return builder.document("markdown")
 
 
-def _properties(text: str) -> Iterator[ContentProperty]:
-    """Yield the properties of a file, whose long lines are folded."""
-    lines: list[str] = []
-    for line in text.replace("\r\n", "\n").replace("\r", "\n").split("\n"):
-        soft = bool(lines) and lines[-1].endswith("=") and "QUOTED-PRINTABLE" in lines[-1].partition(":")[0].upper()
-        if lines and (soft or line.startswith((" ", "\t"))):
-            lines[-1] = lines[-1][:-1] + "=\n" + line if soft else lines[-1] + line[1:]
-        else:
-            lines.append(line)
-    for line in lines:
-        match = _LINE.fullmatch(line)
-        if match:
-            parameters = {name.upper(): value.strip('"') for name, value in _PARAMETER.findall(match[2])}
-            yield ContentProperty(match[1].upper(), parameters, _decoded(match[3], parameters))
-
-
-def _decoded(value: str, parameters: dict[str, str]) -> str:
-    """Return a value without quoted-printable, which version 2.1 of vCard uses."""
-    if "QUOTED-PRINTABLE" not in (parameters.get("ENCODING", "").upper(), *parameters):
-        return value
-    data = quopri.decodestring(value.encode("utf-8", "replace"))
-    return decode_as(data, parameters.get("CHARSET", "utf-8")) or ""
-
-
-def _entries(properties: Sequence[ContentProperty], kinds: Sequence[str], name: str) -> Iterator[list[ContentProperty]]:
-    """Yield the properties of each entry, without those of components within it.
+def _entries(
+    lines: ContentLines, kinds: Sequence[str], name: str, builder: DocumentBuilder
+) -> list[list[ContentProperty]]:
+    """Return the properties of each entry; what is missing becomes losses.
 
     Raises:
         InputError: there is no entry.
     """
-    stack: list[str] = []
-    entry: list[ContentProperty] = []
-    count = 0
-    for item in properties:
-        component = item.value.strip().upper()
-        if item.name == "BEGIN":
-            stack.append(component)
-            entry = [] if component in kinds else entry
-        elif item.name == "END":
-            if component in stack:
-                if component in kinds:
-                    count += 1
-                    yield entry
-                del stack[stack.index(component) :]
-        elif stack and stack[-1] in kinds:
-            entry.append(item)
-    if not count:
+    split = split_entries(lines.properties, kinds)
+    if not split.entries:
         raise InputError(f"{name}: damaged, or it has no entries.")
+    advice = "Export or download the file again."
+    if split.unended:
+        plural = "entries that are" if split.unended > 1 else "entry that is"
+        builder.losses.append(Loss(f"the end of {split.unended} {plural} cut off", advice=advice))
+    elif split.is_cut:
+        builder.losses.append(Loss("what follows the last entry: the file is cut off", advice=advice))
+    if lines.damaged:
+        count = len(lines.damaged)
+        words = sum(map(count_words, lines.damaged))
+        builder.losses.append(Loss(f"{count} damaged line{'s' if count > 1 else ''}", words, advice=advice))
+    return split.entries
+
+
+def _first(entry: Sequence[ContentProperty], name: str) -> str:
+    return next((_text(item) for item in entry if item.name == name), "")
+
+
+def _descriptions(entry: Sequence[ContentProperty]) -> list[str]:
+    """Return the descriptions of an entry; the one in HTML only where there is no plain one."""
+    plain = [_text(item) for item in entry if item.name == "DESCRIPTION"]
+    if any(plain):
+        return plain
+    pages = [_text(item) for item in entry if item.name in ("X-ALT-DESC", "STYLED-DESCRIPTION")]
+    return [_page_text(page) if "<" in page else page for page in pages]
+
+
+def _page_text(markup: str) -> str:
+    try:
+        return HtmlExtractor().parse(markup.encode("utf-8", "replace"), "description.html").text
+    except InputError:  # it shows no text
+        return ""
 
 
 def _lines(entry: Sequence[ContentProperty], fields: dict[str, str]) -> Iterator[str]:
@@ -155,8 +150,10 @@ def _lines(entry: Sequence[ContentProperty], fields: dict[str, str]) -> Iterator
 
 def _shown(item: ContentProperty) -> str:
     """Return a value as a reader sees it."""
-    if item.name in ("DTSTART", "DTEND", "DUE"):
-        return _moment(item)
+    if item.name in ("DTSTART", "DTEND", "DUE", "COMPLETED", "RDATE", "EXDATE"):
+        return ", ".join(_moment(value, item.parameters.get("TZID", "")) for value in item.value.split(","))
+    if item.name == "ATTACH":
+        return "" if "ENCODING" in item.parameters or item.value.lower().startswith("cid:") else item.value
     if item.name in ("BDAY", "ANNIVERSARY"):
         return re.sub(r"^(\d{4})(\d{2})(\d{2})$", r"\1-\2-\3", item.value)
     if item.name == "RRULE":
@@ -166,8 +163,8 @@ def _shown(item: ContentProperty) -> str:
         person = item.parameters.get("CN", "")
         return f"{person} <{address}>" if person and person != address else address
     if item.name in _STRUCTURED:
-        return ", ".join(part for part in _parts(item.value) if part)
-    value = _text(re.sub("^tel:", "", item.value) if item.name == "TEL" else item.value)
+        return ", ".join(part for part in _parts(item) if part)
+    value = re.sub("^tel:", "", _text(item)) if item.name == "TEL" else _text(item)
     kinds = [kind.lower() for kind in item.parameters.get("TYPE", "").split(",") if kind.lower() in _SHOWN_TYPES]
     kinds += [name.lower() for name in item.parameters if name.lower() in _SHOWN_TYPES]
     return f"{value} ({', '.join(dict.fromkeys(kinds))})" if kinds and value else value
@@ -176,19 +173,18 @@ def _shown(item: ContentProperty) -> str:
 _SHOWN_TYPES = ("work", "home", "cell", "fax", "mobile", "pager")
 
 
-def _moment(item: ContentProperty) -> str:
-    match = _TIME.fullmatch(item.value.strip())
+def _moment(value: str, zone: str) -> str:
+    match = _TIME.fullmatch(value.strip())
     if match is None:
-        return item.value
+        return value
     try:
         day = datetime.strptime(match[1], "%Y%m%d")
     except ValueError:
-        return item.value
+        return value
     text = f"{day:%Y-%m-%d} ({day:%A})"
     if match[2]:
         text = f"{text} {match[2][:2]}:{match[2][2:4]}"
-    zone = "UTC" if match[3] else item.parameters.get("TZID", "")
-    return f"{text} {zone}".strip()
+    return f"{text} {'UTC' if match[3] else zone}".strip()
 
 
 def _repetition(value: str) -> str:
@@ -208,22 +204,26 @@ def _repetition(value: str) -> str:
     return " ".join([*words, *(f"{name.lower()} {part}" for name, part in rule.items())]).strip()
 
 
-def _text(value: str) -> str:
+def _text(item: ContentProperty) -> str:
+    return _unescaped(decoded_text(item))
+
+
+def _unescaped(value: str) -> str:
     return _ESCAPE.sub(lambda match: "\n" if match[1] in "nN" else match[1], value).strip()
 
 
-def _parts(value: str) -> list[str]:
+def _parts(item: ContentProperty) -> list[str]:
     """Return the parts of a value of several, such as an address."""
-    return [_text(part) for part in re.split(r"(?<!\\);", value)]
+    return [_unescaped(part) for part in re.split(r"(?<!\\);", decoded_text(item))]
 
 
 def _count(builder: DocumentBuilder, properties: Sequence[ContentProperty]) -> None:
     """Set the visible words: those of all properties that are texts, wherever they are."""
-    texts = ("SUMMARY", "DESCRIPTION", "LOCATION", "COMMENT", "FN", "NOTE", "TITLE", "ROLE", "ORG", "ADR", "EMAIL")
+    texts = TEXTS - {"X-ALT-DESC", "STYLED-DESCRIPTION"}
     words, in_alarm = 0, False
     for item in properties:
         if item.value.strip().upper() == "VALARM":
             in_alarm = item.name == "BEGIN"
         if item.name in texts and not in_alarm:
-            words += count_words(_text(item.value))
+            words += count_words(_text(item))
     builder.visible_words = words

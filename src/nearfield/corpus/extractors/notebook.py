@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 from nearfield.corpus.document import Document, Loss
 from nearfield.corpus.extractors import Extractor
 from nearfield.corpus.extractors.document_builder import DocumentBuilder
 from nearfield.corpus.extractors.html import HtmlExtractor
+from nearfield.corpus.extractors.json_data import JsonExtractor
 from nearfield.corpus.extractors.markdown import parse_markdown
 from nearfield.corpus.extractors.text_encoding import decode
 from nearfield.corpus.word_count import count_words
@@ -21,6 +23,16 @@ from nearfield.stores.filters import Value
 _MAX_OUTPUT = 20_000
 _ANSI = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]")
 _PICTURE = re.compile(r"!\[([^\]]*)\]\((?:data:|attachment:)[^)]*\)")
+
+#: A text that names an object of the program instead of showing it, such as <Figure size 640x480>.
+_NAMED_OBJECT = re.compile(r"\s*<[^<>\n]*>\s*|\s*[\w.]+\((?:children|value|layout|description)=.*", re.DOTALL)
+#: Media types of outputs by their names in version 3.
+_OLD_NAMES = {
+    "text": "text/plain", "html": "text/html", "latex": "text/latex", "json": "application/json", "png": "image/png",
+    "jpeg": "image/jpeg", "svg": "image/svg+xml", "javascript": "application/javascript",
+}  # fmt: skip
+#: Media types of outputs that a reader does not see.
+_UNSEEN = ("application/javascript", "text/javascript")
 
 Cell = Mapping[str, Any]
 
@@ -48,84 +60,136 @@ class _NotebookBuilder(DocumentBuilder):
 
     def __init__(self, language: str) -> None:
         super().__init__()
+        self.visible_words = 0
         self._language = language
-        self._pictures = self._cut = self._words = 0
+        self._pictures = self._unread = self._cut = self._damaged = 0
 
-    def add_cell(self, cell: Cell) -> None:
+    def add_cell(self, cell: object) -> None:
+        if not isinstance(cell, dict):
+            self._damaged += 1
+            return
         source, kind = _joined(cell.get("source", cell.get("input", ""))), cell.get("cell_type")
-        self._words += count_words(source)
-        if kind == "markdown":
-            self._pictures += sum(not match[1].strip() for match in _PICTURE.finditer(source))
-            self.append(parse_markdown(_PICTURE.sub(r"\1", source)))
+        if source is None:
+            self._damaged += 1
+        elif kind == "markdown":
+            self._add_markdown(source)
         elif kind == "heading":  # of version 3
-            self.heading(source, int(cell.get("level", 1)))
+            self._count(source)
+            level = cell.get("level")
+            self.heading(source, level if isinstance(level, int) else 1)
         elif kind == "code":
             self._add_code(source, self._language)
-            self._add_outputs(cell.get("outputs") or ())
         else:
+            self._count(source)
             self.add(source, "code")
+        self._add_outputs(cell.get("outputs"))
+
+    def _count(self, text: str) -> None:
+        self.visible_words = (self.visible_words or 0) + count_words(text)
+
+    def _add_markdown(self, source: str) -> None:
+        self._pictures += sum(not match[1].strip() for match in _PICTURE.finditer(source))
+        self._count(source)
+        document = parse_markdown(_PICTURE.sub(r"\1", source))
+        self.append(replace(document, visible_words=0))
 
     def _add_code(self, text: str, language: str) -> None:
+        self._count(text)
         if text.strip():
             fence = "`" * max(3, 1 + max(map(len, re.findall("`+", text)), default=0))
             self.add(f"{fence}{language}\n{text.strip(chr(10))}\n{fence}", "code")
 
-    def _add_outputs(self, outputs: Sequence[Cell]) -> None:
+    # -- outputs ---------------------------------------------------------------------------------------------------
+
+    def _add_outputs(self, outputs: object) -> None:
+        if outputs is not None and not isinstance(outputs, list):
+            self._damaged += 1
+            return
         left = _MAX_OUTPUT
-        for output in outputs:
-            text, is_picture = _output_text(output)
-            self._pictures += is_picture
-            self._words += count_words(text)
-            if len(text) > left:
-                self._cut += count_words(text[left:])
-                text = text[:left]
-            left -= len(text)
-            self._add_code(text, "text")
+        for output in outputs or ():
+            if not isinstance(output, dict):
+                self._damaged += 1
+                continue
+            kind, text = self._shown(output)
+            self._cut += count_words(text[left:])
+            text, left = text[:left], max(0, left - len(text))
+            if kind == "text/markdown":
+                self._add_markdown(text)
+            elif kind == "text/latex":
+                self._count(text)
+                self.add(text)
+            else:
+                self._add_code(text, "text")
+
+    def _shown(self, output: Cell) -> tuple[str, str]:
+        """Return the media type and the text of what an output shows; count pictures and what cannot be read."""
+        kind = output.get("output_type")
+        if kind == "stream":
+            return "text/plain", _ANSI.sub("", _joined(output.get("text")) or "")
+        if kind in ("error", "pyerr"):
+            trace = output.get("traceback")
+            text = _ANSI.sub("", "\n".join(map(str, trace)) if isinstance(trace, list) else "")
+            return "text/plain", text or f"{output.get('ename', '')}: {output.get('evalue', '')}"
+        data = output.get("data")
+        data = (
+            data if isinstance(data, dict) else {new: output[old] for old, new in _OLD_NAMES.items() if old in output}
+        )
+        forms = {media: text for media, value in data.items() if (text := self._text(media, value)).strip()}
+        is_picture = any(media.startswith("image/") for media in data)
+        named = is_picture or len(forms) > 1 or len(data) > 1
+        if named and _NAMED_OBJECT.fullmatch(forms.get("text/plain", "")):
+            del forms["text/plain"]
+        self._pictures += is_picture
+        best = min(forms, key=_rank, default="")
+        unread = [media for media in data if media not in _UNSEEN and media != "text/plain"]
+        self._unread += not (best or is_picture) and bool(unread)
+        return best, forms.get(best, "")
+
+    def _text(self, media: str, value: object) -> str:
+        """Return the text of one form of an output; empty if it has none that can be read."""
+        if media == "application/json" or media.endswith("/geo+json"):
+            return JsonExtractor().parse(json.dumps(value, ensure_ascii=False).encode("utf-8", "replace"), "").text
+        text = _joined(value) or ""
+        if media == "text/html":
+            return self._page_text(text)
+        return _ANSI.sub("", text) if media.startswith("text/") and media not in _UNSEEN else ""
+
+    def _page_text(self, markup: str) -> str:
+        try:
+            return HtmlExtractor().parse(markup.encode("utf-8", "replace"), "output.html").text
+        except InputError:  # it shows no text
+            return ""
 
     def finish(self) -> None:
-        """Set visible words and losses."""
-        self.visible_words = self._words
-        if self._pictures:
-            plural = "s" if self._pictures > 1 else ""
-            self.losses.append(Loss(f"{self._pictures} picture{plural} without a description"))
+        """Add the losses."""
+        for count, noun, reason in (
+            (self._damaged, "cell or output", "that is damaged"),
+            (self._pictures, "picture", "without a description"),
+            (self._unread, "interactive output", "without a description"),
+        ):
+            if count:
+                self.losses.append(Loss(f"{count} {noun}{'s' if count > 1 else ''} {reason}"))
         if self._cut:
             self.losses.append(Loss(f"outputs beyond {_MAX_OUTPUT:,} characters of a cell", self._cut))
 
 
-def _output_text(output: Cell) -> tuple[str, bool]:
-    """Return the text of an output, and whether it is a picture without one."""
-    if output.get("output_type") in ("stream", "pyout") and "text" in output:
-        return _ANSI.sub("", _joined(output["text"])), False
-    if output.get("output_type") in ("error", "pyerr"):
-        trace = _ANSI.sub("", "\n".join(map(str, output.get("traceback") or ())))
-        return trace or f"{output.get('ename', '')}: {output.get('evalue', '')}", False
-    data = output.get("data", output)
-    if not isinstance(data, dict):
-        return "", False
-    is_picture = any(kind.startswith("image/") or kind in ("png", "jpeg", "svg") for kind in data)
-    text = next((_joined(data[kind]) for kind in ("text/markdown", "text/plain", "text/latex") if kind in data), "")
-    if not text and "text/html" in data:
-        text = _page_text(_joined(data["text/html"]))
-    # The text beside a picture names an object of the program, such as <Figure size 640x480>.
-    return ("" if is_picture and text.strip().startswith("<") else text), is_picture
+def _rank(media: str) -> int:
+    """Return the place of a form of an output among those that say the same; the first one is read."""
+    forms = ("text/markdown", "text/latex", "text/plain", "text/html", "application/json")
+    return forms.index(media) if media in forms else len(forms)
 
 
-def _page_text(markup: str) -> str:
-    try:
-        return HtmlExtractor().parse(markup.encode("utf-8", "replace"), "output.html").text
-    except InputError:  # it shows no text
-        return ""
-
-
-def _cells(notebook: Cell) -> Iterator[Cell]:
-    sheets = notebook.get("worksheets") or [notebook]
-    for sheet in sheets:
-        yield from (cell for cell in sheet.get("cells") or () if isinstance(cell, dict))
+def _cells(notebook: Cell) -> Iterator[object]:
+    sheets = notebook.get("worksheets")
+    for sheet in sheets if isinstance(sheets, list) and sheets else [notebook]:
+        cells = sheet.get("cells") if isinstance(sheet, dict) else None
+        yield from cells if isinstance(cells, list) else ()
 
 
 def _language(notebook: Cell) -> str:
     metadata = notebook.get("metadata")
-    info = metadata.get("language_info") or metadata.get("kernelspec") or {} if isinstance(metadata, dict) else {}
+    metadata = metadata if isinstance(metadata, dict) else {}
+    info = next((info for key in ("language_info", "kernelspec") if isinstance(info := metadata.get(key), dict)), {})
     name = info.get("name") or info.get("language") or "python"
     return str(name) if re.fullmatch(r"[\w+#-]+", str(name)) else ""
 
@@ -135,10 +199,18 @@ def _facts(notebook: Cell) -> tuple[str, dict[str, Value]]:
     metadata = notebook.get("metadata")
     if not isinstance(metadata, dict):
         return "", {}
-    authors = [author.get("name", "") for author in metadata.get("authors") or () if isinstance(author, dict)]
+    listed = metadata.get("authors")
+    authors = (
+        [str(author.get("name", "")) for author in listed if isinstance(author, dict)]
+        if isinstance(listed, list)
+        else []
+    )
     title = metadata.get("title")
     return title if isinstance(title, str) else "", {"author": ", ".join(authors)} if any(authors) else {}
 
 
-def _joined(source: object) -> str:
-    return "".join(map(str, source)) if isinstance(source, list) else str(source)
+def _joined(source: object) -> str | None:
+    """Return the text of a source, which may be a list of lines; None if it is something else."""
+    if isinstance(source, list) and all(isinstance(line, str) for line in source):
+        return "".join(source)
+    return source if isinstance(source, str) else None
