@@ -259,6 +259,14 @@ def test_scores_decide_what_is_text() -> None:
     assert "Latin, Chinese and Japanese" in losses[2].advice
 
 
+def test_drawn_things_are_no_lines_of_another_script() -> None:
+    knob, dot, box = line("1", 0, 0, 48, 28, 0.67), line("●", 0, 40, 29, 21, 0.73), line("", 0, 80, 39, 20, 0.9)
+    page = page_of([knob, dot, box, line("weights of the parts", 60, 0)])
+    assert page.text == "weights of the parts" and (page.hard, page.unread, page.foreign) == (0, 1, 0)
+    assert page_of([line("–", 0, 0, 20, 20)]).text == "–"
+    assert page_of([line("e", 0, 0, 60, 20, 0.8), line("", 0, 40, 60, 20, 0.8)]).foreign == 2
+
+
 def test_pages_become_blocks() -> None:
     builder = DocumentBuilder()
     heading = line("Report", 50, 0, 200, 44)

@@ -46,8 +46,9 @@ _SAMPLE, _TALL = 15, 1.5
 #: is sure, and the mean score of a page below which the other orientation is tried too.
 _CLASSIFIED_SHAPE, _SURE, _DOUBTFUL_SCORE = 4, 0.9, 0.85
 #: Width of an average letter relative to the height of its line, above which most letters were not recognised; Latin
-#: letters have some 0.45. Letters from ``_FIRST_WIDE`` (Chinese, Japanese) count twice.
-_MAX_CHARACTER_SHAPE, _FIRST_WIDE = 1.1, 0x2E80
+#: letters have some 0.45. Letters from ``_FIRST_WIDE`` (Chinese, Japanese) count twice. A line that is narrower than
+#: ``_WORD_SHAPE`` is rather a letter or a drawn thing, such as a knob, than a word of another script.
+_MAX_CHARACTER_SHAPE, _FIRST_WIDE, _WORD_SHAPE = 1.1, 0x2E80, 2.5
 #: Greek letters up to which a short line may be a formula.
 _MIN_GREEK = 8
 
@@ -78,7 +79,8 @@ class OcrLine:
         greek = sum("\u0370" <= letter <= "\u03ff" for letter in self.text)
         if self.score <= _UNSEEN_SCORE:
             return False
-        return self.shape > _MAX_CHARACTER_SHAPE * max(letters, 1) or greek * 2 > max(letters, _MIN_GREEK)
+        is_wide = self.shape > max(_WORD_SHAPE, _MAX_CHARACTER_SHAPE * letters)
+        return is_wide or greek * 2 > max(letters, _MIN_GREEK)
 
     @property
     def shape(self) -> float:
