@@ -240,3 +240,32 @@ LINKS = '<nav><ul><li><a href="a.html">Home</a></li><li><a href="b.html">About u
 def test_a_page_without_text_says_what_it_has_instead(page: str, reason: str) -> None:
     with pytest.raises(InputError, match=reason):
         HtmlExtractor().extract(page.encode(), "a.html")
+
+# -- frames ------------------------------------------------------------------------------------------------------------
+
+_INNER = "&lt;h2&gt;Tides&lt;/h2&gt;&lt;p&gt;High water at nine.&lt;/p&gt;&lt;script&gt;run()&lt;/script&gt;"
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
+        f'<iframe srcdoc="{_INNER}"></iframe>',
+        f'<iframe src="other.html" srcdoc="{_INNER}">Your browser has no frames.</iframe>',
+        '<iframe src="data:text/html,%3Ch2%3ETides%3C/h2%3E%3Cp%3EHigh water at nine.%3C/p%3E"></iframe>',
+        '<iframe src="data:text/html;base64,PGgyPlRpZGVzPC9oMj48cD5IaWdoIHdhdGVyIGF0IG5pbmUuPC9wPg=="></iframe>',
+        f'<iframe srcdoc="&lt;iframe srcdoc=&apos;{_INNER.replace("&", "&amp;")}&apos;&gt;&lt;/iframe&gt;"></iframe>',
+    ],
+)
+def test_the_page_in_a_frame(frame: str) -> None:
+    document = extract(f"<body><h1>Harbour</h1><p>Before it.</p>{frame}<p>After it.</p></body>")
+    assert blocks(document) == [
+        ("heading", "Harbour"), ("paragraph", "Before it."), ("heading", "Tides"),
+        ("paragraph", "High water at nine."), ("paragraph", "After it."),
+    ]  # fmt: skip
+    assert document.visible_words == 10
+
+
+def test_frames_without_a_page_and_hidden_ones() -> None:
+    empty = ('srcdoc=""', 'src="data:text/html;base64,A"', f'hidden srcdoc="{_INNER}"', 'src="data:image/png,x"')
+    for frame in (f"<iframe {attributes}></iframe>" for attributes in empty):
+        assert extract(f"<body><p>Before it.</p>{frame}<p>After it.</p></body>").text == "Before it.\n\nAfter it."

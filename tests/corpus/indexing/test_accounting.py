@@ -249,6 +249,10 @@ def test_reports_leave_out_zeros() -> None:
         ("no extractor for .mp3", "2 files .mp3: sound; transcribe it, and index the transcript"),
         ("no extractor for .exe", "2 files .exe: programs"),
         ("no extractor for .qqq", "2 files .qqq: the type is unknown; if they are text, rename them to .txt"),
+        (
+            "no extractor for .svg",
+            "2 files .svg: vector drawings; OCR does not read them: export them as PDF, which keeps their text",
+        ),
         ("a broken link", "2 files: a broken link"),
     ],
 )

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import base64
 import re
 from collections.abc import Iterable, Iterator
 from typing import Any
+from urllib.parse import unquote_to_bytes
 
 from nearfield.corpus.document import Document, Loss
 from nearfield.corpus.extractors import Extractor
@@ -29,6 +31,8 @@ _READ_AS = {"iso-8859-1": "cp1252", "latin-1": "cp1252", "latin1": "cp1252", "us
 _MAX_NAMED = 3
 #: Depth of elements above which navigation is not looked for: that takes the square of the depth.
 _MAX_DEPTH = 200
+#: Frames within each other whose pages are read.
+_MAX_FRAMES = 4
 
 
 class HtmlExtractor(Extractor):
@@ -72,8 +76,11 @@ def _parsed(text: str) -> bytes:
     return _PAGE_END.sub("", text).encode("utf-8", "replace")
 
 
-def _tree(text: str, name: str) -> tuple[Element, bool]:
-    """Return a page's tree, and whether it is complete: the parser stops at elements that are nested too deep."""
+def _tree(text: str, name: str, level: int = 0) -> tuple[Element, bool]:
+    """Return a page's tree, and whether it is complete: the parser stops at elements that are nested too deep.
+
+    Frames have the pages that they contain. ``level`` is the number of frames around the page.
+    """
     from lxml import etree, html
 
     parser = html.HTMLParser(encoding="utf-8", remove_comments=True, remove_pis=True, huge_tree=True)
@@ -81,7 +88,41 @@ def _tree(text: str, name: str) -> tuple[Element, bool]:
         tree = html.document_fromstring(_parsed(text), parser=parser)
     except etree.ParserError as error:
         raise InputError(f"{name}: the file contains no text.") from error
-    return tree, not any(error.type == etree.ErrorTypes.ERR_RESOURCE_LIMIT for error in parser.error_log)
+    complete = not any(error.type == etree.ErrorTypes.ERR_RESOURCE_LIMIT for error in parser.error_log)
+    for frame in list(tree.iter("iframe")) if level < _MAX_FRAMES else ():
+        complete &= _fill_frame(frame, name, level)
+    return tree, complete
+
+
+def _fill_frame(frame: Element, name: str, level: int) -> bool:
+    """Put the page that a frame contains in an attribute into it; return whether that page is complete."""
+    markup = frame.get("srcdoc") or _data_page(frame.get("src") or "")
+    if not markup.strip():
+        return True
+    try:
+        page, complete = _tree(markup, name, level + 1)
+    except InputError:  # without text
+        return True
+    for child in list(frame):
+        frame.remove(child)
+    frame.text = None  # it is shown by programs without frames
+    page.tag = "div"
+    frame.append(page)
+    return complete
+
+
+def _data_page(address: str) -> str:
+    """Return the page that an address of the form ``data:text/html,...`` contains; empty for any other one."""
+    head, _, content = address.partition(",")
+    if not head.strip().lower().startswith("data:text/html"):
+        return ""
+    data = unquote_to_bytes(content)
+    if head.rstrip().lower().endswith(";base64"):
+        try:
+            data = base64.b64decode(data)
+        except ValueError:
+            return ""
+    return data.decode("utf-8", "replace")
 
 
 def _other_contents(tree: Element, navigation: Iterable[Element]) -> Iterator[Loss]:

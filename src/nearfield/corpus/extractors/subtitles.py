@@ -19,6 +19,9 @@ _TIMES = re.compile(
 _VOICE = re.compile(r"<v(?:\.[\w.]+)?[ \t]+([^>]+)>")
 #: Tags of both formats, times within a cue, and positions of SubStation Alpha.
 _TAGS = re.compile(r"</?[a-zA-Z][^<>]*>|<\d[\d:.]*>|\{\\[^{}]*\}")
+_BLANK = re.compile(r"\n[ \t]*\n")
+#: Blocks of WebVTT that are no speech.
+_NO_SPEECH = re.compile(r"(?:NOTE|STYLE|REGION)\b")
 _SENTENCE_END = re.compile(r"[.!?\u2026\u3002\uff01\uff1f][\"'\u201d\u00bb)\]]*$")
 #: Seconds without speech after which a paragraph begins; length of a paragraph at whose next sentence another one
 #: begins; maximum length.
@@ -54,6 +57,8 @@ class SubtitlesExtractor(Extractor):
         if not cues:
             return Document(text, tuple(paragraphs(text)))
         builder = DocumentBuilder()
+        for part in _introduction(text):
+            builder.add(part)
         for passage in _passages(cues):
             voice = f"{passage.voice}: " if passage.voice else ""
             builder.add(voice + " ".join(passage.parts), markup=f"[{_time(passage.start)}] ")
@@ -66,6 +71,28 @@ def _title(text: str) -> str:
     return match[1] if match else ""
 
 
+def _introduction(text: str) -> Iterator[str]:
+    """Yield the text before the first cue, without the header of WebVTT, comments, and the cue's number or name."""
+    first = _TIMES.search(text)
+    head = text[: first.start()].lstrip("\ufeff") if first is not None else ""
+    is_web = head.startswith("WEBVTT")
+    parts = [part for part in _BLANK.split(head) if part.strip()]
+    if is_web:
+        del parts[0]
+        parts = [part for part in parts if not _NO_SPEECH.match(part)]
+    last = head.rstrip().rpartition("\n")[2]
+    is_name = is_web and bool(parts) and not head.endswith("\n\n")
+    if parts and (last.strip().isdigit() or is_name):
+        parts[-1] = parts[-1].rstrip().rpartition("\n")[0]
+    yield from ("\n".join(_cleaned(part.split("\n"))) for part in parts)
+
+
+def _cleaned(lines: list[str]) -> list[str]:
+    """Return the lines that have text, without tags."""
+    cleaned = (html.unescape(" ".join(_TAGS.sub("", line).split())) for line in lines)
+    return [line for line in cleaned if line]
+
+
 def _cues(text: str) -> Iterator[_Cue]:
     """Yield the cues that have text. Lines that the cue before shows already, as in live captions, are left out."""
     matches = list(_TIMES.finditer(text))
@@ -73,16 +100,16 @@ def _cues(text: str) -> Iterator[_Cue]:
     shown: list[str] = []
     for number, match in enumerate(matches):
         end = matches[number + 1].start() if number + 1 < len(matches) else len(text)
-        body = text[match.end() : end].strip("\n")
-        parts = re.split(r"\n[ \t]*\n", body)
-        parts = [part for part in parts if not re.match(r"(?:NOTE|STYLE|REGION)\b", part)]
+        body = text[match.end() : end].lstrip("\n")
+        parts = _BLANK.split(body.rstrip("\n"))
+        is_named = not numbered and len(parts) > 1 and "\n" not in parts[-1] and not body.endswith("\n\n")
+        parts = parts if numbered else [part for part in parts if not _NO_SPEECH.match(part)]
         lines = "\n".join(parts).split("\n")
         is_number = numbered and len(lines) > 1 and lines[-1].strip().isdigit()
-        if number + 1 < len(matches) and (is_number or (len(parts) > 1 and "\n" not in parts[-1])):
+        if number + 1 < len(matches) and (is_number or is_named):
             lines.pop()  # the number or name of the next cue
         voice = _VOICE.search(body)
-        cleaned = [html.unescape(" ".join(_TAGS.sub("", line).split())) for line in lines]
-        cleaned = [line for line in cleaned if line]
+        cleaned = _cleaned(lines)
         fresh = [line for line in cleaned if line not in shown]
         shown = cleaned
         if fresh:

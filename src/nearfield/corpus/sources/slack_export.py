@@ -66,9 +66,10 @@ def _read_channel(
     """Return a channel's messages with the names of its people, for the extractor ``slack``.
 
     Raises:
-        InputError: a file of the export is damaged, or all of them are too large.
+        InputError: all days of the channel are damaged, or all files are too large.
     """
     parts, size = {}, 0
+    damaged: list[str] = []
     for name in (*lists, *days):
         data = read(name)
         size += len(data)
@@ -76,11 +77,14 @@ def _read_channel(
             raise InputError(f"{key}: larger than {max_bytes:,} bytes. Increase 'largest'.")
         try:
             parts[name] = json.loads(data)
-        except (ValueError, RecursionError) as error:
-            raise InputError(f"{key}: {name} of the export is damaged (not JSON).") from error
+        except (ValueError, RecursionError):
+            damaged.append(name)
+    if all(name in damaged for name in days):
+        raise InputError(f"{key}: {damaged[-1]} of the export is damaged (not JSON).")
     bundle = {
         "channel": channel,
-        "lists": {name: parts[name] for name in lists},
-        "days": [parts[name] for name in days],
+        "lists": {name: parts[name] for name in lists if name in parts},
+        "days": [parts[name] for name in days if name in parts],
+        "damaged": damaged,
     }
     return NamedBytes(json.dumps(bundle).encode(), f"{key}{SUFFIX}")

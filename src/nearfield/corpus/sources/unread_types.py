@@ -4,10 +4,8 @@ from __future__ import annotations
 
 #: By kind: the suffixes, and what the user can do.
 _KINDS: dict[str, tuple[str, str]] = {
-    "pictures": (
-        "jpg jpeg png gif bmp tif tiff webp heic heif svg ico psd ai eps raw cr2 nef avif",
-        "text in pictures needs OCR",
-    ),
+    "pictures": ("heic heif ico psd raw cr2 nef avif", "OCR reads .png, .jpg and .tif: convert them"),
+    "vector drawings": ("svg svgz ai eps ps", "OCR does not read them: export them as PDF, which keeps their text"),
     "sound": ("mp3 wav flac ogg m4a aac opus wma aiff", "transcribe it, and index the transcript"),
     "video": ("mp4 mkv mov avi webm wmv m4v mpg mpeg flv", "index its subtitles or a transcript"),
     "archives": ("tar gz tgz bz2 xz 7z rar zst jar iso dmg", "unpack them"),

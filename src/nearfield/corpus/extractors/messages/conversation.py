@@ -7,13 +7,13 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
-from html import unescape
 from pathlib import PurePosixPath
 from typing import Any
 
 from nearfield.corpus.document import Document, Loss
 from nearfield.corpus.extractors import Extractor
 from nearfield.corpus.extractors.document_builder import DocumentBuilder
+from nearfield.corpus.extractors.messages.slack_messages import SlackMessage, SlackTexts, dictionaries, dictionary
 from nearfield.corpus.extractors.text_encoding import decode
 from nearfield.corpus.word_count import count_words
 from nearfield.errors import InputError
@@ -43,7 +43,8 @@ def add_messages(builder: DocumentBuilder, messages: Iterator[ChatMessage]) -> i
 
 # -- Slack ---------------------------------------------------------------------------------------------------------
 
-_MENTION = re.compile(r"<([@#!]?)([^<>|]*)(?:\|([^<>]*))?>")
+#: Seconds of a time that dates can have (the year 5138).
+_MAX_SECONDS = 1e11
 
 
 class SlackExtractor(Extractor):
@@ -55,81 +56,96 @@ class SlackExtractor(Extractor):
     def parse(self, data: bytes, name: str) -> Document:  # noqa: ARG002 - the bundle names the channel
         """Return the messages in order, with the names of their authors; times are UTC."""
         bundle = json.loads(data)
-        people = {person["id"]: _person(person) for person in bundle["lists"].get("users.json", [])}
-        messages = [message for day in bundle["days"] for message in day if isinstance(message, dict)]
-        messages.sort(key=lambda message: float(message.get("ts", 0)))
+        lists = {name: dictionaries(entries) for name, entries in bundle["lists"].items()}
+        people = {str(person["id"]): _person(person) for person in lists.get("users.json", ()) if "id" in person}
+        messages = _current_messages([message for day in bundle["days"] for message in dictionaries(day)])
+        texts = SlackTexts(people)
         builder = DocumentBuilder()
-        title, about = _channel(bundle, people)
+        title, about = _channel(str(bundle["channel"]), lists, people)
         builder.heading(title, 1)
         for text in about:
-            builder.add(_slack_text(text, people))
-        add_messages(builder, _slack_messages(messages, people))
-        files = [file for message in messages for file in message.get("files") or () if isinstance(file, dict)]
-        if files:
-            plural = "s" if len(files) > 1 else ""
-            builder.losses.append(Loss(f"{len(files)} attached file{plural} (the export has links only)"))
+            builder.add(texts.plain(text))
+        add_messages(builder, _slack_messages(messages, people, texts))
+        builder.losses += _slack_losses(bundle, messages, texts)
         builder.visible_words = count_words(title) + sum(
-            count_words(_MENTION.sub(" ", str(message.get("text", "")))) for message in messages
+            count_words(texts.plain(str(message.get("text") or ""))) for message in messages
         )
         return builder.document("markdown", title)
 
 
-def _person(person: Mapping[str, Any]) -> str:
-    profile = person.get("profile") or {}
+def _slack_losses(bundle: Mapping[str, Any], messages: Sequence[SlackMessage], texts: SlackTexts) -> list[Loss]:
+    damaged = [str(name) for name in bundle.get("damaged", ())]
+    losses = [Loss(f"{name} (damaged)", advice="Export the workspace again.") for name in damaged]
+    count = sum(not isinstance(day, list) for day in bundle["days"])
+    count += sum(not isinstance(item, dict) for day in bundle["days"] if isinstance(day, list) for item in day)
+    if count:
+        losses.append(Loss(f"{count} message{'s' if count > 1 else ''} or days of messages that are damaged"))
+    files = sum(len(dictionaries(message.get("files"))) for message in messages)
+    if files:
+        losses.append(Loss(f"{files} attached file{'s' if files > 1 else ''} (the export has links only)"))
+    for kind, number in texts.unread.items():
+        losses.append(Loss(f"{number} {kind}"))
+    return losses
+
+
+def _current_messages(messages: Sequence[SlackMessage]) -> list[SlackMessage]:
+    """Return the messages in order, each as it was edited last; some exports have the edits beside them."""
+    current: dict[object, SlackMessage] = {}
+    for number, message in enumerate(sorted(messages, key=_seconds)):
+        edited, removed = message.get("message"), message.get("deleted_ts")
+        previous = message.get("previous_message")
+        if message.get("subtype") == "message_changed" and isinstance(edited, dict):
+            current[edited.get("ts")] = {**edited, "edited": True}
+        elif message.get("subtype") == "message_deleted":
+            before = current.get(removed) or (previous if isinstance(previous, dict) else message)
+            current[removed] = {**before, "deleted": True}
+        else:
+            stated = message.get("ts")
+            current[number if stated in current else stated or number] = message
+    return sorted(current.values(), key=_seconds)
+
+
+def _seconds(message: SlackMessage) -> float:
+    try:
+        seconds = float(message.get("ts") or 0)
+    except (ValueError, TypeError):
+        return 0.0
+    return seconds if 0 <= seconds < _MAX_SECONDS else 0.0
+
+
+def _person(person: SlackMessage) -> str:
+    profile = dictionary(person.get("profile"))
     names = (profile.get("real_name"), person.get("real_name"), profile.get("display_name"), person.get("name"))
     return next((str(name) for name in names if name), str(person.get("id", "")))
 
 
-def _channel(bundle: Mapping[str, Any], people: Mapping[str, str]) -> tuple[str, list[str]]:
+def _channel(
+    name: str, lists: Mapping[str, Sequence[SlackMessage]], people: Mapping[str, str]
+) -> tuple[str, list[str]]:
     """Return a channel's title, and its topic and purpose."""
-    name = str(bundle["channel"])
-    entries = [entry for entries in bundle["lists"].values() for entry in entries if isinstance(entry, dict)]
+    entries = [entry for entries in lists.values() for entry in entries]
     entry = next(
         (entry for entry in entries if name in (entry.get("name"), entry.get("id")) and "members" in entry), {}
     )
     if entry and not entry.get("name"):  # direct messages have the names of their members
         return ", ".join(people.get(member, member) for member in entry["members"]), []
-    texts = [(entry.get(field) or {}).get("value", "") for field in ("topic", "purpose")]
+    texts = [str(dictionary(entry.get(field)).get("value") or "") for field in ("topic", "purpose")]
     return f"#{name}", [text for text in dict.fromkeys(texts) if text]
 
 
-def _slack_messages(messages: Sequence[Mapping[str, Any]], people: Mapping[str, str]) -> Iterator[ChatMessage]:
+def _slack_messages(
+    messages: Sequence[SlackMessage], people: Mapping[str, str], texts: SlackTexts
+) -> Iterator[ChatMessage]:
     for message in messages:
-        moment = datetime.fromtimestamp(float(message.get("ts", 0)), timezone.utc)
+        moment = datetime.fromtimestamp(_seconds(message), timezone.utc)
         user = str(message.get("user") or message.get("bot_id") or "")
-        profile = message.get("user_profile") or message.get("bot_profile") or {}
+        profile = dictionary(message.get("user_profile") or message.get("bot_profile"))
         speaker = people.get(user) or profile.get("real_name") or message.get("username") or profile.get("name") or user
-        parts = [str(message.get("text") or "")]
-        for attached in message.get("attachments") or ():
-            shown = [str(attached[field]) for field in ("title", "text") if attached.get(field)]
-            parts += shown or [str(attached.get("fallback") or "")]
-        parts += [
-            f"[file: {file.get('title') or file.get('name') or 'without a name'}]"
-            for file in message.get("files") or ()
-        ]
-        text = "\n".join(part for part in dict.fromkeys(parts) if part.strip())
         is_reply = message.get("thread_ts") not in (None, message.get("ts"))
-        if text:
-            shown_time = f"{moment:%H:%M}{' (reply)' if is_reply else ''}"
-            yield ChatMessage(f"{moment:%Y-%m-%d}", shown_time, str(speaker), _slack_text(text, people))
-
-
-def _slack_text(text: str, people: Mapping[str, str]) -> str:
-    """Return a text with names for mentions, and labels for links."""
-
-    def shown(match: re.Match[str]) -> str:
-        sign, target, label = match.groups()
-        if sign == "@":
-            return f"@{label or people.get(target, target)}"
-        if sign == "#":
-            return f"#{label or target}"
-        if sign == "!":
-            return f"@{label or target.partition('^')[0]}"
-        return (
-            f"{label} ({target})" if label and label != target and not target.startswith("mailto:") else label or target
-        )
-
-    return unescape(_MENTION.sub(shown, text))
+        if text := texts.message_text(message):
+            facts = {"reply": is_reply, "edited": message.get("edited"), "deleted": message.get("deleted")}
+            marks = "".join(f" ({name})" for name, holds in facts.items() if holds)
+            yield ChatMessage(f"{moment:%Y-%m-%d}", f"{moment:%H:%M}{marks}", str(speaker), text)
 
 
 # -- WhatsApp ------------------------------------------------------------------------------------------------------
