@@ -141,8 +141,8 @@ def _kinds() -> str:
         note = notes.get(name) or {"content": _first_line(name)}
         names = [f"`{suffix}`" for suffix in REGISTRY.load(name).suffixes]
         more = f" and {len(names) - _MAX_SUFFIXES} more" if names[_MAX_SUFFIXES:] else ""
-        lines = [f"- Suffixes: {', '.join(names[:_MAX_SUFFIXES])}{more}"]
-        fields = {"library": "Read by", "content": "Content", "missing": "Not read"}
+        lines = [f"- Suffixes: {', '.join(names[:_MAX_SUFFIXES])}{more}"] if "files" not in note else []
+        fields = {"files": "Files", "library": "Read by", "content": "Content", "missing": "Not read"}
         lines += [f"- {label}: {note[field]}" for field, label in fields.items() if note.get(field)]
         parts.append(f"### {name}\n\n" + "\n".join(lines))
     return "\n\n".join(parts)

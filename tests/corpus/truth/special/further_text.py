@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from email.message import EmailMessage
 from email.policy import SMTP
 from functools import partial
+from typing import Any
 
 from tests.corpus.truth.model import TruthFile
 from tests.corpus.truth.topics import topics
@@ -135,6 +136,17 @@ def _file(
     return TruthFile(name, text.encode, pieces, headings, absent=hidden, fault=fault)
 
 
+def _output_forms() -> bytes:
+    forms: list[dict[str, Any]] = [
+        {"application/json": {"draught": 3.75}, "text/plain": "<IPython.core.display.JSON object>"},
+        {"text/latex": "$d = 15 / 4$", "text/plain": "<IPython.core.display.Math object>"},
+        {"text/markdown": "All boats float.", "text/plain": "<IPython.core.display.Markdown object>"},
+        {"text/html": "<b>Sum of all boats</b>", "text/plain": "<IPython.core.display.HTML object>"},
+    ]
+    outputs = [{"output_type": "display_data", "metadata": {}, "data": data} for data in forms]
+    return messages.notebook_of([None, {"cell_type": "code", "source": "show()", "outputs": outputs}])
+
+
 def files() -> Iterator[TruthFile]:
     """Yield texts, mails and data with one fault each."""
     for encoding, text in _TEXTS.items():
@@ -210,6 +222,22 @@ def files() -> Iterator[TruthFile]:
         ("Raw remark on depths", "sound(-3)", "ValueError", "depth must be positive", "ports", "Narvik"),
         absent=("\x1b[", "traceback", "<td>"),
         fault="errors and tables as outputs",
+    )
+    yield TruthFile(
+        "forms.ipynb",
+        _output_forms,
+        ("show()", "draught", "3.75", "$d = 15 / 4$", "All boats float.", "Sum of all boats"),
+        absent=("IPython", "application/json", "<b>"),
+        fault="forms of outputs",
+    )
+    yield TruthFile(
+        "cut.ics",
+        lambda: messages.calendar("Low tide walk", "Bring boots. Dogs stay at home.", "Slipway").partition(
+            b"END:VEVENT"
+        )[0],
+        ("Low tide walk", "Slipway", "Bring boots. Dogs stay at home."),
+        absent=("BEGIN:VEVENT",),
+        fault="files that are cut off",
     )
     yield TruthFile(
         "threads.zip",

@@ -41,6 +41,37 @@ def _markup_only() -> bytes:
     return mail.as_bytes()
 
 
+def _report() -> bytes:
+    mail = messages.message("Undelivered mail", "placeholder")
+    mail.clear_content()
+    mail["Content-Type"] = 'multipart/report; report-type=delivery-status; boundary="part"'
+    recipient = "Final-Recipient: rfc822; bob@example.net\nAction: failed\nStatus: 5.1.1\n"
+    status = f"Reporting-MTA: dns; mx.example.org\n\n{recipient}"
+    header = "Subject: Berth prices\nFrom: anna@example.org\n"
+    parts = {
+        "text/plain": "Your mail was not delivered.\n",
+        "message/delivery-status": status,
+        "text/rfc822-headers": header,
+    }
+    content = "".join(f"--part\nContent-Type: {kind}\n\n{text}\n" for kind, text in parts.items())
+    return mail.as_bytes() + content.encode() + b"--part--\n"
+
+
+def _two_encodings() -> bytes:
+    head = b"Subject: Harbour\nFrom: anna@example.org\nContent-Type: text/plain; charset=utf-8\n\n"
+    return head + "Die Fähre fährt über Nacht.\n".encode() + "Grüße aus dem Büro der Hafenbehörde\n".encode("latin-1")
+
+
+def _damaged_boundary() -> bytes:
+    mail = messages.message("Two papers", "The first paper is short.\n")
+    mail.add_attachment("The second paper has the prices.\n", filename="prices.txt")
+    data = mail.as_bytes()
+    boundary = mail.get_boundary("").encode()
+    return data.replace(
+        b"--" + boundary + b"\r\nContent-Type: text/plain; charset", b"--??\r\nContent-Type: text/plain; charset"
+    )
+
+
 def files() -> Iterator[TruthFile]:
     """Yield mails with one fault each."""
     yield TruthFile(
@@ -81,4 +112,25 @@ def files() -> Iterator[TruthFile]:
         tuple(piece for topic in mails for piece in topic.pieces),
         absent=("MIME-Version",),
         fault="mailboxes",
+    )
+    yield TruthFile(
+        "undelivered.eml",
+        _report,
+        ("Undelivered mail", "Your mail was not delivered.", "bob@example.net", "failed", "5.1.1", "Berth prices"),
+        absent=("MIME-Version", "--part"),
+        fault="reports of delivery",
+    )
+    yield TruthFile(
+        "two-encodings.eml",
+        _two_encodings,
+        ("Harbour", "Die Fähre fährt über Nacht.", "Grüße aus dem Büro der Hafenbehörde"),
+        absent=("Content-Type",),
+        fault="two encodings",
+    )
+    yield TruthFile(
+        "damaged-boundary.eml",
+        _damaged_boundary,
+        ("Two papers", "The first paper is short.", "The second paper has the prices."),
+        absent=("Content-", "--"),
+        fault="damaged boundaries",
     )

@@ -57,8 +57,8 @@ def notebook(topic: Topic) -> bytes:
     return notebook_of([{"cell_type": "markdown", "metadata": {}, "source": "\n\n".join(cell)} for cell in cells])
 
 
-def notebook_of(cells: Sequence[dict[str, Any]]) -> bytes:
-    """Return a Jupyter notebook of these cells."""
+def notebook_of(cells: Sequence[dict[str, Any] | None]) -> bytes:
+    """Return a Jupyter notebook of these cells; None is a damaged one."""
     meta = {"kernelspec": {"name": "python3", "display_name": "Python 3"}, "language_info": {"name": "python"}}
     return json.dumps({"nbformat": 4, "nbformat_minor": 4, "metadata": meta, "cells": list(cells)}).encode()
 
