@@ -241,6 +241,7 @@ def test_a_page_without_text_says_what_it_has_instead(page: str, reason: str) ->
     with pytest.raises(InputError, match=reason):
         HtmlExtractor().extract(page.encode(), "a.html")
 
+
 # -- frames ------------------------------------------------------------------------------------------------------------
 
 _INNER = "&lt;h2&gt;Tides&lt;/h2&gt;&lt;p&gt;High water at nine.&lt;/p&gt;&lt;script&gt;run()&lt;/script&gt;"

@@ -68,7 +68,7 @@ class CalendarExtractor(Extractor):
             builder.add("\n".join(_lines(entry, _EVENT_FIELDS)))
             for text in _descriptions(entry):
                 builder.add(text)
-        _count(builder, lines.properties)
+        _see_texts(builder, lines.properties)
         return builder.document("markdown", title)
 
 
@@ -89,7 +89,7 @@ class ContactExtractor(Extractor):
             builder.heading(heading, 2)
             builder.add("\n".join(_lines(entry, _CARD_FIELDS)))
             pictures += sum(item.name in ("PHOTO", "LOGO") for item in entry)
-        _count(builder, lines.properties)
+        _see_texts(builder, lines.properties)
         if pictures:
             builder.losses.append(Loss(f"{pictures} picture{'s' if pictures > 1 else ''} without a description"))
         return builder.document("markdown")
@@ -217,13 +217,12 @@ def _parts(item: ContentProperty) -> list[str]:
     return [_unescaped(part) for part in re.split(r"(?<!\\);", decoded_text(item))]
 
 
-def _count(builder: DocumentBuilder, properties: Sequence[ContentProperty]) -> None:
-    """Set the visible words: those of all properties that are texts, wherever they are."""
+def _see_texts(builder: DocumentBuilder, properties: Sequence[ContentProperty]) -> None:
+    """Count the words that a reader sees: those of all properties that are texts, wherever they are."""
     texts = TEXTS - {"X-ALT-DESC", "STYLED-DESCRIPTION"}
-    words, in_alarm = 0, False
+    in_alarm = False
     for item in properties:
         if item.value.strip().upper() == "VALARM":
             in_alarm = item.name == "BEGIN"
         if item.name in texts and not in_alarm:
-            words += count_words(_text(item))
-    builder.visible_words = words
+            builder.see(_text(item))

@@ -49,6 +49,7 @@ class DocumentBuilder:
     def append(self, document: Document, *, levels: int = 0) -> None:
         """Add another document with its blocks, losses and visible words; its headings are ``levels`` deeper."""
         self.losses += document.losses
+        self.missing += document.missing
         text = document.text.rstrip()
         if not text.strip():
             return
@@ -59,7 +60,6 @@ class DocumentBuilder:
         for block in document.blocks:
             level = min(block.level + levels, 6) if block.level else 0
             self._blocks.append(Block(start + block.start, start + block.end, block.kind, level, block.page))
-        self.missing += document.missing
         words = count_words(text) if document.visible_words is None else document.visible_words
         self.visible_words = (self.visible_words or 0) + words
 

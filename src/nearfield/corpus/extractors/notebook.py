@@ -74,27 +74,24 @@ class _NotebookBuilder(DocumentBuilder):
         elif kind == "markdown":
             self._add_markdown(source)
         elif kind == "heading":  # of version 3
-            self._count(source)
+            self.see(source)
             level = cell.get("level")
             self.heading(source, level if isinstance(level, int) else 1)
         elif kind == "code":
             self._add_code(source, self._language)
         else:
-            self._count(source)
+            self.see(source)
             self.add(source, "code")
         self._add_outputs(cell.get("outputs"))
 
-    def _count(self, text: str) -> None:
-        self.visible_words = (self.visible_words or 0) + count_words(text)
-
     def _add_markdown(self, source: str) -> None:
         self._pictures += sum(not match[1].strip() for match in _PICTURE.finditer(source))
-        self._count(source)
+        self.see(source)
         document = parse_markdown(_PICTURE.sub(r"\1", source))
         self.append(replace(document, visible_words=0))
 
     def _add_code(self, text: str, language: str) -> None:
-        self._count(text)
+        self.see(text)
         if text.strip():
             fence = "`" * max(3, 1 + max(map(len, re.findall("`+", text)), default=0))
             self.add(f"{fence}{language}\n{text.strip(chr(10))}\n{fence}", "code")
@@ -116,7 +113,7 @@ class _NotebookBuilder(DocumentBuilder):
             if kind == "text/markdown":
                 self._add_markdown(text)
             elif kind == "text/latex":
-                self._count(text)
+                self.see(text)
                 self.add(text)
             else:
                 self._add_code(text, "text")

@@ -67,9 +67,8 @@ class SlackExtractor(Extractor):
             builder.add(texts.plain(text))
         add_messages(builder, _slack_messages(messages, people, texts))
         builder.losses += _slack_losses(bundle, messages, texts)
-        builder.visible_words = count_words(title) + sum(
-            count_words(texts.plain(str(message.get("text") or ""))) for message in messages
-        )
+        for text in (title, *(texts.plain(str(message.get("text") or "")) for message in messages)):
+            builder.see(text)
         return builder.document("markdown", title)
 
 
