@@ -134,6 +134,19 @@ def test_requests_of_one_size_end_one_after_another() -> None:
         assert [ticket.done for ticket in tickets] == [True] * done + [False] * (8 - done)
 
 
+@pytest.mark.parametrize("shared", [0, 16])
+def test_requests_of_many_lengths_end_one_after_another(shared: int) -> None:
+    """Batches of like lengths take little from requests that are far from their turn."""
+    engine, runner, chance = ManualEngine(), _runner(shared), random.Random(0)
+    lengths = [min(250, int(chance.lognormvariate(4, 0.8)) + 1) for _ in range(500)]
+    tickets = [engine.submit(runner, GREEDY, chance.sample(lengths, 500), flow=flow, bulk=True) for flow in range(8)]
+    while not any(ticket.done for ticket in tickets):
+        engine.run()
+    begun = sorted(500 - ticket.remaining for ticket in tickets)
+    assert begun[-1] == 500
+    assert sum(begun[:-3]) < 50  # the two that are next help to fill batches
+
+
 def test_tickets_of_one_flow_run_in_order() -> None:
     engine, runner = ManualEngine(), _runner()
     first, second = (engine.submit(runner, "", [50] * 20) for _ in range(2))

@@ -16,6 +16,8 @@ from nearfield.engine.turns import TurnClock
 _MAX_SKIPPED = 256
 #: Flows of which the next job is tried first when a batch of padded jobs is filled.
 _MAX_FLOWS_SEARCHED = 64
+#: Jobs of the flows that are next among which those of like lengths are looked for first.
+_MAX_JOBS_SEARCHED = 512
 
 
 class WaitingWork:
@@ -268,8 +270,16 @@ class Backlog:
         self._serve(line, tokens, len(draft.jobs) - before)
 
     def _claim_nearest(self, draft: BatchDraft) -> None:
+        """Claim jobs of like lengths: of the flows that are next, and of all if that leaves the batch half empty.
+
+        If all flows were searched alike, the large requests that wait would all end together, and under overload few
+        of them before their deadlines.
+        """
         if len(self._lines) > 1:
             self._claim_next_of_flows(draft)
+            self._claim_of_next_flows(draft)
+            if draft.tokens * 2 >= draft.budget:
+                return
         for length in self._lengths_near(draft.width):
             queue = self._by_length[length]
             while queue:
@@ -280,6 +290,17 @@ class Backlog:
                 if not draft.fits_padded(length):
                     break
                 queue.popleft()
+                self.claim(job)
+                draft.add(job)
+
+    def _claim_of_next_flows(self, draft: BatchDraft) -> None:
+        """Claim jobs among the first of the flows in turn, those nearest in length first."""
+        lines = heapq.nsmallest(_MAX_FLOWS_SEARCHED, self._lines.values(), key=lambda line: line.last_turn)
+        waiting = (job for line in lines for job in line.jobs if not job.claimed)
+        near = sorted(itertools.islice(waiting, _MAX_JOBS_SEARCHED), key=lambda job: abs(job.length - draft.width))
+        for job in near:
+            # A job that was pushed again after its lane died is in the queue twice.
+            if not job.claimed and draft.fits_padded(job.length):
                 self.claim(job)
                 draft.add(job)
 
