@@ -27,17 +27,19 @@ _NAMESPACES = (
 )
 
 
-def word(body: str, parts: Mapping[str, str] | None = None, *, strict: bool = False) -> bytes:
+def word(body: str, parts: Mapping[str, str | bytes] | None = None, *, strict: bool = False) -> bytes:
     """Return a Word file of a body; ``parts`` are further parts by kind, such as "footnotes" or "header:h1".
 
-    The id of a part's relationship is what comes after the colon, or its kind.
+    The id of a part's relationship is what comes after the colon, or its kind. An id with a dot is a file's name.
     """
-    files = {"word/document.xml": f"<w:document {_NAMESPACES}><w:body>{body}</w:body></w:document>"}
+    files: dict[str, str | bytes] = {
+        "word/document.xml": f"<w:document {_NAMESPACES}><w:body>{body}</w:body></w:document>"
+    }
     links = ""
     for name, content in (parts or {}).items():
         kind, _, identity = name.partition(":")
-        target = f"{identity or kind}.xml"
-        files[f"word/{target}"] = content.replace("NS", _NAMESPACES, 1)
+        target = identity if "." in identity else f"{identity or kind}.xml"
+        files[f"word/{target}"] = content if isinstance(content, bytes) else content.replace("NS", _NAMESPACES, 1)
         links += f'<Relationship Id="{identity or kind}" Type="{_OFFICE}/{kind}" Target="{target}"/>'
     files["word/_rels/document.xml.rels"] = f'<Relationships xmlns="{_PACKAGE}/relationships">{links}</Relationships>'
     files["_rels/.rels"] = (
@@ -48,7 +50,7 @@ def word(body: str, parts: Mapping[str, str] | None = None, *, strict: bool = Fa
     return package(files, strict=strict)
 
 
-def _content_types(files: Mapping[str, str]) -> str:
+def _content_types(files: Mapping[str, str | bytes]) -> str:
     """Return the part that LibreOffice needs to open a Word file."""
     media = "application/vnd.openxmlformats-officedocument.wordprocessingml"
     kinds = {"word/document.xml": "document.main"} | {f"word/{kind}.xml": kind for kind in ("numbering", "styles")}
@@ -63,12 +65,12 @@ def _content_types(files: Mapping[str, str]) -> str:
     return f'<Types xmlns="{_PACKAGE}/content-types">{defaults}{types}</Types>'
 
 
-def package(files: Mapping[str, str], *, strict: bool = False) -> bytes:
+def package(files: Mapping[str, str | bytes], *, strict: bool = False) -> bytes:
     """Return a zip file of XML parts, in the strict form if asked for."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as file:
         for name, content in files.items():
-            if strict:
+            if strict and isinstance(content, str):
                 content = content.replace(_OFFICE, "http://purl.oclc.org/ooxml/officeDocument/relationships")
                 for language in ("wordprocessingml", "drawingml", "spreadsheetml", "presentationml"):
                     transitional = f"http://schemas.openxmlformats.org/{language}/2006/"

@@ -25,8 +25,10 @@ from nearfield.corpus.word_count import count_words
 
 _W = "{http://schemas.openxmlformats.org/wordprocessingml/2006/main}"
 _HEADING = re.compile(r"heading ([1-9])$")
-#: Elements without blocks of the document: properties, deleted or moved text, and older versions of drawings.
-_LEFT_OUT = frozenset({"pPr", "rPr", "del", "moveFrom", "Fallback", "sectPr", "tblPr", "trPr", "tcPr"})
+#: Elements without blocks of the document: properties, and deleted or moved text.
+_LEFT_OUT = frozenset({"pPr", "rPr", "del", "moveFrom", "sectPr", "tblPr", "trPr", "tcPr"})
+#: Other files that are inserted between paragraphs.
+_FILES = ("altChunk", "subDoc")
 _NOTES = {"footnotes": "Footnote", "endnotes": "Endnote"}
 #: Words beside the number of a page that make no header or footer.
 _PAGE_WORDS = 2
@@ -49,7 +51,7 @@ class DocxExtractor(Extractor):
         """
         package = OfficePackage(data, name)
         root = package.main_tree()
-        writer = _WordWriter(package, package.main())
+        writer = _WordWriter(package, package.main(), self)
         body = next((child for child in root if local_name(child) == "body"), root)
         headers, footers = _page_parts(package, package.main(), body)
         words = sum(map(writer.put_page_part, headers))
@@ -58,7 +60,8 @@ class DocxExtractor(Extractor):
         writer.finish()
         words += sum(map(writer.put_page_part, footers))
         builder = writer.builder
-        builder.visible_words = words + writer.drawings.words
+        words += (builder.visible_words or 0) + writer.drawings.words  # those of embedded files are there
+        builder.visible_words = words
         builder.see(visible_text([root, *writer.note_trees()]))
         add_losses(builder, writer.drawings, package)
         title = package.properties.get("title") or writer.title or builder.first_heading()
@@ -68,7 +71,7 @@ class DocxExtractor(Extractor):
 class _WordWriter:
     """Adds paragraphs and tables to a document; the items of a list become one block."""
 
-    def __init__(self, package: OfficePackage, part: str) -> None:
+    def __init__(self, package: OfficePackage, part: str, outer: Extractor) -> None:
         self.builder = DocumentBuilder()
         self.title = ""
         styles = package.tree(next(package.related(part, "styles"), ""))
@@ -78,21 +81,25 @@ class _WordWriter:
             kind: package.tree(next(package.related(part, kind), "")) for kind in (*_NOTES, "comments")
         }  # fmt: skip
         self._notes = {kind: _by_id(tree) for kind, tree in self._trees.items()}
-        self.drawings = DrawingTexts(package)
-        self._part = part
+        self.drawings = DrawingTexts(package, outer)
+        self._part = self._main = part
         self._list: list[str] = []
         self._extras: list[Extra] = []
         self._page_texts: set[str] = set()
+        self._page_extras: set[tuple[str, str]] = set()
 
     def note_trees(self) -> list[Element]:
         """Return the notes and comments, without those that are separator lines."""
         return [note for notes in self._notes.values() for note in notes.values()]
 
     def put(self, element: Element) -> None:
-        """Add a paragraph or a table, then what belongs to it."""
+        """Add a paragraph, a table or an inserted file, then what belongs to it."""
         if local_name(element) == "tbl":
             self._end_list()
             self._put_table(element)
+        elif local_name(element) in _FILES:
+            self._end_list()
+            self._extras.append(_inserted_file(element))
         else:
             self._put_paragraph(element)
         if not self._list:
@@ -108,19 +115,19 @@ class _WordWriter:
         tree = self.drawings.package.tree(part)
         if tree is None:
             return 0
-        main, self._part = self._part, part
+        self._part = part
         words = 0
         for element in _blocks(tree):
-            text = self._text(element).strip() if local_name(element) == "p" else element
-            if isinstance(text, str) and (text in self._page_texts or _is_page_number(element, text)):
+            text = RunReader().text(element).strip() if local_name(element) == "p" else None
+            if text is not None and (text in self._page_texts or _is_page_number(element, text)):
+                self._text(element)  # what hangs on it may be new
                 continue
             before = len(self.builder)
             self.put(element)
-            if isinstance(text, str):
-                self._page_texts.add(text)
-            words += count_words(text) if isinstance(text, str) else len(self.builder) > before
+            self._page_texts |= {text} if text else set()
+            words += len(self.builder) > before if text is None else count_words(text)
         self.finish()
-        self._part = main
+        self._part = self._main
         return words
 
     def _put_paragraph(self, element: Element) -> None:
@@ -191,6 +198,9 @@ class _WordWriter:
                 rows = (", ".join(filter(None, (item.text for item in row))) for row in self._rows(element))
                 lines.append("; ".join(filter(None, rows)))
                 continue
+            if local_name(element) in _FILES:
+                self._extras.append(_inserted_file(element))
+                continue
             properties = _child(element, "pPr")
             text = " ".join(self._text(element).split())
             number = self._numbering.number(properties, _value(properties, "pStyle"))
@@ -200,8 +210,17 @@ class _WordWriter:
     def _text(self, element: Element) -> str:
         reader = RunReader()
         text = reader.text(element)
-        self._extras += reader.extras
+        self._extras += filter(self._is_new, reader.extras)
         return text
+
+    def _is_new(self, extra: Extra) -> bool:
+        """Return whether an extra is not the same as one in another header or footer."""
+        if self._part == self._main or extra.kind not in ("box", "text"):
+            return True
+        content = extra.value if extra.element is None else "".join(extra.element.itertext())
+        before = len(self._page_extras)
+        self._page_extras.add((extra.kind, content))
+        return len(self._page_extras) > before
 
     def _put_extras(self) -> None:
         """Add notes, comments, boxes, pictures and charts of the blocks before."""
@@ -211,6 +230,8 @@ class _WordWriter:
                 for element in _blocks(extra.element):
                     self.put(element)
                 self._end_list()
+            elif extra.kind == "text":
+                self.builder.add(extra.value)
             elif extra.kind in self._notes:
                 self._put_note(extra)
             else:
@@ -229,6 +250,10 @@ class _WordWriter:
         else:
             number = list(self._notes[extra.kind]).index(extra.value) + 1
             self.builder.add(f"{_NOTES[extra.kind]} {number}: {text}")
+
+
+def _inserted_file(element: Element) -> Extra:
+    return Extra("file", attribute(element, "id"))
 
 
 def _by_id(tree: Element | None) -> dict[str, Element]:
@@ -317,10 +342,10 @@ def _is_single_cell(table: Element) -> bool:
 
 
 def _blocks(parent: Element) -> Iterator[Element]:
-    """Yield paragraphs and tables, including those in content controls and similar elements."""
+    """Yield paragraphs, tables and inserted files, including those in content controls and similar elements."""
     for child in parent:
         name = local_name(child)
-        if name in ("p", "tbl"):
+        if name in ("p", "tbl", *_FILES):
             yield child
         elif name and name not in _LEFT_OUT:
             yield from _blocks(child)

@@ -49,7 +49,7 @@ class PptxExtractor(Extractor):
         """Return the text of all slides, including hidden ones, with notes and comments."""
         package = OfficePackage(data, name)
         main, root = package.main(), package.main_tree()
-        writer = _SlideWriter(package, main)
+        writer = _SlideWriter(package, main, self)
         links = package.relationships(main)
         slides = next((item for item in root if local_name(item) == "sldIdLst"), ())
         for number, slide in enumerate(slides, 1):
@@ -58,7 +58,8 @@ class PptxExtractor(Extractor):
             link = links.get(ids[0] if ids else "")
             writer.put_slide(link.target if link else "", number)
         builder = writer.builder
-        builder.visible_words = writer.words + writer.drawings.words
+        words = builder.visible_words or 0  # of embedded files
+        builder.visible_words = words + writer.words + writer.drawings.words
         add_losses(builder, writer.drawings, package)
         if writer.damaged:
             slides = f"slide{'s' * (len(writer.damaged) > 1)} {', '.join(map(str, writer.damaged[:_MAX_NAMED]))}"
@@ -74,9 +75,9 @@ class PptxExtractor(Extractor):
 class _SlideWriter:
     """Adds slides to a document."""
 
-    def __init__(self, package: OfficePackage, main: str) -> None:
+    def __init__(self, package: OfficePackage, main: str, outer: Extractor) -> None:
         self.builder = DocumentBuilder(page_unit="slide")
-        self.drawings = DrawingTexts(package)
+        self.drawings = DrawingTexts(package, outer)
         self.words = 0
         self._package = package
         self._authors = dict(_authors(package, main))
@@ -112,6 +113,9 @@ class _SlideWriter:
     def _put_shape(self, shape: Element, part: str, number: int) -> None:
         kind = _placeholder(shape)
         if kind == "sldNum":
+            return
+        if local_name(shape) == "grpSp":
+            self._put_description(shape, number, is_picture=False)
             return
         if kind in ("ftr", "dt", "hdr"):
             self._put_once(shape, number)
@@ -173,7 +177,7 @@ class _SlideWriter:
         if root is None:
             return
         for shape in _shapes(root):
-            if _placeholder(shape) in ("body", ""):
+            if _placeholder(shape) in ("body", "") and local_name(shape) != "grpSp":
                 text = "\n".join(text for _, text in _lines(shape))
                 self.builder.add(text, page=number)
                 self.words += count_visible_words([shape])
@@ -200,7 +204,7 @@ def _authors(package: OfficePackage, main: str) -> Iterator[tuple[str, str]]:
 
 
 def _shapes(root: Element) -> Iterator[Element]:
-    """Yield the shapes of a slide in order, those in groups too."""
+    """Yield the shapes of a slide in order, and groups before their shapes."""
     tree = next(descendants(root, "spTree"), None)
     return iter(()) if tree is None else _inner_shapes(tree, 0)
 
@@ -208,7 +212,8 @@ def _shapes(root: Element) -> Iterator[Element]:
 def _inner_shapes(parent: Element, depth: int) -> Iterator[Element]:
     for shape in parent:
         name = local_name(shape)
-        if name in ("grpSp", "AlternateContent", "Choice") and depth < _MAX_DEPTH:
+        if name == "grpSp" and depth < _MAX_DEPTH:
+            yield shape  # the group itself has a description only
             yield from _inner_shapes(shape, depth + 1)
         elif name in ("sp", "cxnSp", "pic", "graphicFrame", "contentPart"):
             yield shape
@@ -266,7 +271,7 @@ def _text(paragraph: Element) -> str:
             parts.append("\n")
         elif name == "fld" and attribute(child, "type") != "slidenum":
             parts += [item.text or "" for item in child if local_name(item) == "t"]
-        elif name in ("AlternateContent", "m"):
+        elif name == "m":
             parts += [f"${formula}$" for formula in _formulas(child) if formula]
     return "".join(parts)
 

@@ -11,6 +11,7 @@ from nearfield.corpus.document import Document, Loss
 from nearfield.corpus.extractors import Extractor
 from nearfield.corpus.extractors.document_builder import DocumentBuilder
 from nearfield.corpus.extractors.office.charts import paragraph_texts, read_chart, read_diagram
+from nearfield.corpus.extractors.office.drawings import DrawingTexts, add_losses, chart_shapes
 from nearfield.corpus.extractors.office.package import (
     Element,
     OfficePackage,
@@ -18,12 +19,18 @@ from nearfield.corpus.extractors.office.package import (
     count_visible_words,
     descendants,
     local_name,
+    parse_damaged,
 )
 from nearfield.corpus.extractors.office.sheets.sheet_tables import SheetWriter
 from nearfield.corpus.extractors.office.sheets.worksheets import WorksheetReader, count_cell_words, read_workbook
 from nearfield.corpus.word_count import count_words
 
 _FORMULAS = "Open the file in a spreadsheet program and save it there."
+_SHAPES = ("sp", "cxnSp", "pic", "grpSp", "graphicFrame")
+#: Kinds of links to embedded files.
+_OBJECTS = ("package", "oleObject")
+#: Line breaks of VML, which are not XML.
+_OPEN_BREAK = re.compile(rb"<br\s*>")
 _THREADED = "[Threaded comment]"
 #: Codes in the header of a printed sheet: its parts, fonts, sizes, colours and fields.
 _PRINTED = re.compile(rb"<(?:\w+:)?(?:odd|even|first)(?:Header|Footer)>([^<]*)<")
@@ -43,7 +50,7 @@ class XlsxExtractor(Extractor):
         """Return the rows of all sheets, also of hidden ones, with comments, charts and texts in shapes."""
         package = OfficePackage(data, name)
         main, root = package.main(), package.main_tree()
-        writer = _WorkbookWriter(package, main, root)
+        writer = _WorkbookWriter(package, main, root, self)
         links = package.relationships(main)
         sheets = next(descendants(root, "sheets"), ())
         for number, sheet in enumerate(sheets, 1):
@@ -53,7 +60,7 @@ class XlsxExtractor(Extractor):
             else:
                 writer.damaged[number] = f"the sheet {attribute(sheet, 'name')!r}, which is missing from the file"
         builder = writer.builder
-        builder.visible_words = writer.words
+        builder.visible_words = (builder.visible_words or 0) + writer.words  # those of embedded files are there
         writer.add_losses()
         return builder.document("table", package.properties.get("title", ""), package.meta())
 
@@ -61,7 +68,7 @@ class XlsxExtractor(Extractor):
 class _WorkbookWriter:
     """Adds sheets to a document."""
 
-    def __init__(self, package: OfficePackage, main: str, root: Element) -> None:
+    def __init__(self, package: OfficePackage, main: str, root: Element, outer: Extractor) -> None:
         self.builder = DocumentBuilder(page_unit="sheet")
         self.words = 0
         self._package = package
@@ -75,7 +82,7 @@ class _WorkbookWriter:
         self._formulas: dict[int, int] = {}
         #: What is missing of sheets, by their numbers.
         self.damaged: dict[int, str] = {}
-        self._pictures: list[int] = []
+        self._drawings = DrawingTexts(package, outer)
 
     def put_sheet(self, part: str, title: str, number: int) -> None:
         """Add a sheet under its name; one without any content is left out."""
@@ -88,7 +95,8 @@ class _WorkbookWriter:
         shapes = list(self._shapes(part, number))
         printed = _printed_texts(data)
         self._check_part(part, title, number, reader)
-        if first is None and not shapes and not printed:
+        objects = [link for link in self._package.relationships(part).values() if link.kind in _OBJECTS]
+        if first is None and not (shapes or printed or objects):
             return
         self.builder.heading(title, 1, page=number, marked=False)
         self.words += count_words(title) + count_cell_words(data, self._book.strings)
@@ -97,6 +105,8 @@ class _WorkbookWriter:
             SheetWriter(self.builder, number, heads).put(chain([first], rows))
         for text in (*shapes, *printed):
             self.builder.add(text, page=number)
+        for link in objects:
+            self._drawings.put_object(self.builder, link, number)
         if reader.formulas:
             self._formulas[number] = reader.formulas
         self._check_part(part, title, number, reader)
@@ -110,7 +120,7 @@ class _WorkbookWriter:
             self.damaged[number] = f"{rows} the sheet {title!r}, which is damaged"
 
     def add_losses(self) -> None:
-        """State the formulas without a value, pictures without a description, and damaged parts."""
+        """State the formulas without a value, and what the sheets show that could not be read."""
         losses = self.builder.losses
         count = sum(self._formulas.values())
         if count:
@@ -118,16 +128,9 @@ class _WorkbookWriter:
             losses.append(
                 Loss(f"{reason}, which the file does not have", pages=tuple(self._formulas), advice=_FORMULAS)
             )
-        if self._pictures:
-            count = len(self._pictures)
-            reason = f"{count} picture{'s' * (count > 1)} without a description"
-            losses.append(Loss(reason, pages=tuple(sorted(set(self._pictures)))))
         if self.damaged:
             losses.append(Loss("; ".join(self.damaged.values()), pages=tuple(self.damaged), advice=_FORMULAS))
-        if self._package.damaged:
-            names = sorted(self._package.damaged)
-            reason = f"{len(names)} damaged part{'s' * (len(names) > 1)} of the file ({', '.join(names[:3])})"
-            losses.append(Loss(reason, advice=_FORMULAS))
+        add_losses(self.builder, self._drawings, self._package)
 
     def _table_heads(self, part: str) -> Iterator[int]:
         """Yield the numbers of rows with the heads of tables that the file defines."""
@@ -163,28 +166,60 @@ class _WorkbookWriter:
 
     def _shapes(self, part: str, number: int) -> Iterator[str]:
         """Yield the texts of shapes, the descriptions of pictures, and the titles of charts: sheets have the data."""
+        texts: set[str] = set()
+        for text in self._drawn_texts(part, number):
+            texts.add(text)
+            yield text
+        for text in self._control_texts(part):
+            if text not in texts:
+                self.words += count_words(text)
+                yield text
+
+    def _control_texts(self, part: str) -> Iterator[str]:
+        """Yield the texts of shapes and controls of older versions; comments are there too, without their texts."""
+        for drawing in self._package.related(part, "vmlDrawing"):
+            root = parse_damaged(_OPEN_BREAK.sub(rb"<br/>", self._package.read(drawing)))
+            for shape in root.iter("{*}shape", "{*}rect") if root is not None else ():
+                if any(attribute(item, "ObjectType") == "Note" for item in shape.iter("{*}ClientData")):
+                    continue
+                boxes = (" ".join(" ".join(box.itertext()).split()) for box in shape.iter("{*}textbox"))
+                drawn = (attribute(item, "string") for item in shape.iter("{*}textpath"))
+                yield from filter(None, (*boxes, *drawn))
+
+    def _drawn_texts(self, part: str, number: int) -> Iterator[str]:
         for drawing in self._package.related(part, "drawing"):
             root = self._package.tree(drawing)
             if root is None:
                 continue
             self.words += count_visible_words([root])
-            for shape in descendants(root, "sp", "pic"):
-                yield from paragraph_texts(shape)
-                description = next((attribute(item, "descr") for item in descendants(shape, "cNvPr")), "")
-                if description.strip():
-                    yield f"Picture: {' '.join(description.split())}"
-                elif local_name(shape) == "pic":
-                    self._pictures.append(number)
+            for shape in descendants(root, *_SHAPES):
+                yield from self._shape_texts(shape, number)
             for chart in self._package.related(drawing, "chart", "chartEx"):
-                tree = self._package.tree(chart)
-                if tree is not None:
-                    self.words += count_visible_words([tree])
-                    yield from read_chart(tree).titles
+                yield from self._chart_texts(chart)
             for diagram in self._package.related(drawing, "diagramData"):
                 tree = self._package.tree(diagram)
                 if tree is not None:
                     self.words += count_visible_words([tree])
                     yield from (text for _, text in read_diagram(tree))
+
+    def _shape_texts(self, shape: Element, number: int) -> Iterator[str]:
+        """Yield the text and the description of a shape; of a group only the description, its shapes are next."""
+        name = local_name(shape)
+        yield from paragraph_texts(shape) if name in ("sp", "cxnSp") else ()
+        description = next((attribute(item, "descr") for item in descendants(shape, "cNvPr")), "")
+        if description.strip():
+            yield f"Picture: {' '.join(description.split())}"
+        elif name == "pic":
+            self._drawings.pictures.append(number)
+
+    def _chart_texts(self, chart: str) -> Iterator[str]:
+        tree = self._package.tree(chart)
+        if tree is not None:
+            self.words += count_visible_words([tree])
+            yield from read_chart(tree).titles
+        for text in chart_shapes(self._package, chart):
+            self.words += count_words(text)
+            yield text
 
 
 def _comment(reference: str, author: str, text: str) -> str:

@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from contextvars import ContextVar
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from nearfield.corpus.document import Block, Document, Loss
 from nearfield.corpus.extractors import Extractor
+from nearfield.corpus.extractors.attached_files import read_attached
 from nearfield.corpus.extractors.document_builder import DocumentBuilder
 from nearfield.corpus.extractors.text import paragraphs
 from nearfield.corpus.word_count import count_words
 from nearfield.errors import InputError, MissingExtra
 from nearfield.stores.filters import Value
 
-#: Messages in messages, and attachments of one message, that are read.
-_MAX_DEPTH, _MAX_ATTACHMENTS = 4, 200
+#: Attachments of one message that are read.
+_MAX_ATTACHMENTS = 200
 #: Attachments that a loss names.
 _MAX_NAMED = 5
-_DEPTH: ContextVar[int] = ContextVar("depth of attached messages", default=0)
 _QUOTED = re.compile(r"(?:[ \t]*>[^\n]*(?:\n|\Z))+")
 _SIGNATURES = ("smime.p7s", "signature.asc")
 _SIGNATURE_STARTS = (b"-----BEGIN PGP SIGNATURE", b"-----BEGIN PGP PUBLIC KEY")
@@ -55,23 +53,6 @@ class MailContent:
     losses: Sequence[Loss] = ()
     author: str = ""
     date: str = ""
-
-
-@contextmanager
-def nested_message(name: str) -> Iterator[None]:
-    """Count the depth of messages that are attached to each other.
-
-    Raises:
-        InputError: they are nested too deep.
-    """
-    depth = _DEPTH.get()
-    if depth >= _MAX_DEPTH:
-        raise InputError(f"{name}: messages attached to each other more than {_MAX_DEPTH} times.")
-    token = _DEPTH.set(depth + 1)
-    try:
-        yield
-    finally:
-        _DEPTH.reset(token)
 
 
 def plain_body(text: str) -> Document:
@@ -125,23 +106,12 @@ def _add_attachments(builder: DocumentBuilder, attachments: Sequence[MailAttachm
 
 
 def _attached_document(attachment: MailAttachment, outer: Extractor) -> Document:
-    from nearfield.corpus import extractors
-    from nearfield.corpus.extractors.reader import kind_of
-
     if attachment.document is not None:
         return attachment.document
     _require_readable(attachment)
-    by_name = extractors.kind_of(attachment.name)
-    suffix = extractors.suffix_of(attachment.media) or (".txt" if attachment.media.startswith("text/") else "")
-    name = attachment.name if by_name else f"attachment{suffix}"
     # Outlook stores a signed message as a file that is a mail.
-    kind = "eml" if _SIGNED_MAIL.match(attachment.data) else kind_of(attachment.data, name)
-    if kind == "text" and by_name is None and not suffix:
-        raise InputError(f"{attachment.name}: no extractor for this type")
-    inner = extractors.create_extractor(extractors.REGISTRY.load(kind), outer.options)
-    inner.on_page = outer.on_page
-    with nested_message(attachment.name):
-        return inner.extract(attachment.data, attachment.name)
+    name = f"{attachment.name}.eml" if _SIGNED_MAIL.match(attachment.data) else attachment.name
+    return read_attached(attachment.data, name, outer, attachment.media)
 
 
 def _require_readable(attachment: MailAttachment) -> None:

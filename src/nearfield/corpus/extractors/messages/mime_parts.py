@@ -9,8 +9,9 @@ from typing import cast
 
 from nearfield.corpus.document import Document, Loss
 from nearfield.corpus.extractors import suffix_of
+from nearfield.corpus.extractors.attached_files import nested_file
 from nearfield.corpus.extractors.html import HtmlExtractor
-from nearfield.corpus.extractors.messages.mail_document import MailAttachment, nested_message, plain_body
+from nearfield.corpus.extractors.messages.mail_document import MailAttachment, plain_body
 from nearfield.corpus.extractors.messages.mail_text import (
     header_text,
     known_encoding,
@@ -148,7 +149,7 @@ class MailParts:
             self._add_leaf(part, "")
             return
         try:
-            with nested_message(name):
+            with nested_file(name):
                 document = self.nested(inner, name)
         except InputError as error:
             reason = str(error).removeprefix(f"{name}: ").rstrip(".")

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING
 
 from nearfield.corpus.document import Document, Loss
 from nearfield.corpus.extractors import Extractor
+from nearfield.corpus.extractors.attached_files import nested_file
 from nearfield.corpus.extractors.html import HtmlExtractor
 from nearfield.corpus.extractors.messages.compressed_rtf import decompress
 from nearfield.corpus.extractors.messages.mail_document import (
     MailAttachment,
     MailContent,
     mail_document,
-    nested_message,
     plain_body,
 )
 from nearfield.corpus.extractors.messages.mail_text import without_armor
@@ -171,7 +171,7 @@ class _OutlookMessage:
         if not self._file.exists([*path, _PROPERTIES]):
             return Loss(f"the attachment {name} (an embedded object)")
         try:
-            with nested_message(name):
+            with nested_file(name):
                 document = _OutlookMessage(self._file, path, name).document(outer)
         except InputError as error:
             return Loss(f"the attachment {name} ({str(error).removeprefix(f'{name}: ').rstrip('.')})")

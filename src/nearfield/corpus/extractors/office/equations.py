@@ -49,7 +49,7 @@ def _element(element: Element, depth: int) -> str:
     name = local_name(element)
     if name == "t":
         return _INVISIBLE.sub(" ", element.text or "")
-    if name.endswith("Pr") or name in ("instrText", "del", "moveFrom", "Fallback"):
+    if name.endswith("Pr") or name in ("instrText", "del", "moveFrom"):
         return ""
     convert = _CONVERTERS.get(name)
     return convert(element, depth) if convert else _inner(element, depth)

@@ -25,10 +25,17 @@ _STRICT = (
     (b"http://purl.oclc.org/ooxml/presentationml/", b"http://schemas.openxmlformats.org/presentationml/2006/"),
     (b"http://purl.oclc.org/ooxml/drawingml/", b"http://schemas.openxmlformats.org/drawingml/2006/"),
 )
+_COMPATIBILITY = "{http://schemas.openxmlformats.org/markup-compatibility/2006}"
+_ALTERNATIVES, _FALLBACK = f"{_COMPATIBILITY}AlternateContent", f"{_COMPATIBILITY}Fallback"
+#: Namespaces that the extractors know: those of the standard, of VML, and of versions of Office up to 2023.
+_KNOWN = re.compile(
+    r"http://schemas\.openxmlformats\.org/|urn:schemas-microsoft-com:"
+    r"|http://schemas\.microsoft\.com/office/(?!.*20(?:2[4-9]|[3-9]\d))"
+)
 _DOCTYPE = re.compile(rb"<!DOCTYPE", re.IGNORECASE)
-#: Elements with the text of older or other versions of the same content, and deleted or moved text.
-_NOT_SEEN = frozenset({"Fallback", "moveFrom", "del", "rPh", "instrText", "delText"})
-_BREAKS = frozenset({"p", "tab", "br", "cr", "tc", "ptab", "si", "pt", "v", "cm", "text"})
+#: Elements with the text of other versions of the same content, and deleted or moved text.
+_NOT_SEEN = frozenset({"moveFrom", "del", "rPh", "instrText", "delText"})
+_BREAKS = frozenset({"rt", "rubyBase", "p", "tab", "br", "cr", "tc", "ptab", "si", "pt", "v", "cm", "text"})
 
 
 @dataclass(frozen=True)
@@ -50,6 +57,8 @@ class OfficePackage:
         self._relationships: dict[str, dict[str, Relationship]] = {}
         #: Parts of which only the beginning could be read, or nothing.
         self.damaged: set[str] = set()
+        #: The names of namespaces by the parts that need them: their contents have no version that can be read.
+        self.unknown: dict[str, list[str]] = {}
 
     def read(self, part: str) -> bytes:
         """Return the bytes of a part, with the namespaces of the transitional form; empty without the part."""
@@ -67,10 +76,16 @@ class OfficePackage:
         if not data:
             return None
         try:
-            return parse_xml(data)
+            tree = parse_xml(data)
         except SyntaxError:
             self.damaged.add(part)
-            return parse_damaged(data)
+            tree = parse_damaged(data)
+            if tree is None:
+                return None
+        unknown = choose_alternatives(tree) if b"AlternateContent" in data else []
+        if unknown:
+            self.unknown[part] = unknown
+        return tree
 
     def main(self, kind: str = "officeDocument") -> str:
         """Return the name of the main part.
@@ -116,10 +131,26 @@ class OfficePackage:
         root = self.tree(part)
         return {} if root is None else {local_name(item): (item.text or "").strip() for item in root}
 
+    @cached_property
+    def _media_types(self) -> Mapping[str, str]:
+        """The media types of parts, by their names with a slash, or by their suffixes."""
+        root = self.tree("[Content_Types].xml")
+        names = ((item.get("PartName") or f".{item.get('Extension', '')}".lower(), item) for item in _children(root))
+        return {name: item.get("ContentType", "").partition(";")[0].strip().lower() for name, item in names}
+
+    def media_type(self, part: str) -> str:
+        """Return the media type of a part; empty if the package does not state it."""
+        suffix = posixpath.splitext(part)[1].lower()
+        return self._media_types.get(f"/{part}") or self._media_types.get(suffix, "")
+
     def meta(self) -> dict[str, str]:
         """Return the facts of the document that filters use."""
         author = self.properties.get("creator", "")
         return {"author": author} if author else {}
+
+
+def _children(root: Element | None) -> list[Element]:
+    return [] if root is None else [item for item in root if local_name(item)]
 
 
 def _relationship(item: Element, folder: str) -> Relationship:
@@ -150,6 +181,43 @@ def parse_damaged(data: bytes) -> Element | None:
         return None
 
 
+def choose_alternatives(root: Element) -> list[str]:
+    """Replace each content with several versions by the one that Office shows, in place.
+
+    That is the first version whose namespaces are known, else the fallback. Without either, a version of unknown
+    namespaces is used if it has known text; the names of the namespaces of others are returned.
+    """
+    unknown: list[str] = []
+    left_out: set[Element] = set()
+    for item in list(root.iter(_ALTERNATIVES)):
+        if item in left_out or item.getparent() is None:
+            continue
+        chosen = _shown_version(item)
+        if chosen is None:
+            unknown += [version.get("Requires", "") for version in item]
+        left_out.update(inner for version in item if version is not chosen for inner in version.iter(_ALTERNATIVES))
+        for child in list(chosen) if chosen is not None else ():
+            item.addprevious(child)
+        item.getparent().remove(item)
+    return unknown
+
+
+def _shown_version(item: Element) -> Element | None:
+    choices = [version for version in item if local_name(version) == "Choice"]
+    known = (choice for choice in choices if all(map(_KNOWN.match, _required(choice))))
+    shown = next(known, item.find(_FALLBACK))
+    return shown if shown is not None else next(filter(_has_text, choices), None)
+
+
+def _required(choice: Element) -> list[str]:
+    """Return the namespaces that a version needs."""
+    return [choice.nsmap.get(prefix, "") for prefix in choice.get("Requires", "").split()]
+
+
+def _has_text(choice: Element) -> bool:
+    return any(_KNOWN.match(text.tag[1:]) for text in choice.iter("{*}t") if (text.text or "").strip())
+
+
 def local_name(element: Element) -> str:
     """Return an element's name without its namespace; empty for comments and entities."""
     return element.tag.rpartition("}")[2] if isinstance(element.tag, str) else ""
@@ -164,14 +232,14 @@ def attribute(element: Element, name: str) -> str:
 
 
 def descendants(element: Element, *names: str) -> Iterator[Element]:
-    """Yield the elements below another with one of these local names, in order, without older versions of drawings."""
+    """Yield the elements below another with one of these local names, in order."""
     stack = list(reversed(element))
     while stack:
         item = stack.pop()
         name = local_name(item)
         if name in names:
             yield item
-        if name and name != "Fallback":
+        if name:
             stack.extend(reversed(item))
 
 
@@ -204,6 +272,8 @@ def _text_nodes(tree: Element, texts: frozenset[str]) -> Iterator[str]:
             continue
         if name in texts:
             yield element.text or ""
+        if name == "textpath":  # WordArt of older versions
+            yield f" {attribute(element, 'string')} "
         if name in _BREAKS:
             yield " "
             stack.append((element, True))

@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 from nearfield.corpus.extractors.office.equations import latex
 from nearfield.corpus.extractors.office.package import Element, attribute, descendants, is_on, local_name
 
-#: Elements without text: properties, deleted or moved text, codes of fields, and older versions of drawings.
-_LEFT_OUT = frozenset({"pPr", "rPr", "del", "moveFrom", "instrText", "delText", "Fallback", "delInstrText", "sdtPr"})
+#: Elements without text: properties, and deleted or moved text.
+_LEFT_OUT = frozenset({"pPr", "rPr", "del", "moveFrom", "delText", "delInstrText", "sdtPr", "rubyPr"})
 _LETTERS = {"tab": "\t", "ptab": "\t", "br": "\n", "cr": "\n", "noBreakHyphen": "-", "p": "\n"}
 _NOTES = {"footnoteReference": "footnotes", "endnoteReference": "endnotes", "commentReference": "comments"}
-_DRAWING_PARTS = ("docPr", "cNvPr", "blip", "imagedata", "chart", "relIds", "shape", "OLEObject")
+_OBJECTS = ("OLEObject", "objectEmbed", "objectLink", "control")
+_PICTURES = ("blip", "imagedata")
+_DRAWING_PARTS = ("docPr", "cNvPr", "chart", "relIds", "shape", "textpath", *_PICTURES, *_OBJECTS)
+#: Fields whose text is in their code: buttons, symbols and old formulas.
+_SHOWN_CODE = re.compile(r"\s*(?:(?:MACRO|GOTO)BUTTON\s+\S+\s+(?P<label>.*)|EQ\s+(?P<formula>.*))", re.I | re.DOTALL)
+_SYMBOL_FONTS = ("symbol", "wingdings", "webdings")
+_SYMBOL_CODE = re.compile(
+    r'\s*SYMBOL\s+(?P<code>\d{1,5}|0x[0-9a-f]{1,4}\b)(?:.*\\f\s+"?(?P<font>[^"\\]+))?', re.I | re.DOTALL
+)
 _SYMBOLS = {
     **dict(zip(range(0x41, 0x5B), "ΑΒΧΔΕΦΓΗΙϑΚΛΜΝΟΠΘΡΣΤΥςΩΞΨΖ", strict=True)),
     **dict(zip(range(0x61, 0x7B), "αβχδεφγηιϕκλμνοπθρστυϖωξψζ", strict=True)),
@@ -29,8 +38,8 @@ _WINGDINGS = {
 class Extra:
     """Content beside the text of a paragraph.
 
-    ``kind`` is "footnotes", "endnotes", "comments", "box", "picture", "chart", "diagram" or "object"; ``value`` is the
-    id of a note or of a relationship, or the description of a picture.
+    ``kind`` is "footnotes", "endnotes", "comments", "box", "picture", "text", "chart", "diagram", "object" or "file";
+    ``value`` is the id of a note or of a relationship, the description of a picture, or a text that is drawn.
     """
 
     kind: str
@@ -43,6 +52,8 @@ class RunReader:
 
     def __init__(self) -> None:
         self.extras: list[Extra] = []
+        #: The codes of the fields that are open; empty where the result has begun.
+        self._codes: list[str] = []
 
     def text(self, element: Element) -> str:
         """Return the text of a paragraph."""
@@ -60,52 +71,85 @@ class RunReader:
                 self.extras.append(Extra(_NOTES[name], attribute(child, "id")))
             elif name in ("drawing", "pict", "object"):
                 self._drawing(child, name)
-            elif name == "sym":
-                yield _symbol(child)
-            elif name == "ffData":
-                yield _form_value(child)
+            elif name in ("sym", "ffData"):
+                yield _symbol(child) if name == "sym" else _form_value(child)
+            elif name in ("fldSimple", "fldChar", "instrText", "ruby"):
+                yield from self._field(child, name)
             elif name in _LETTERS:
                 yield _LETTERS[name]
                 yield from self._pieces(child)
             elif name and name not in _LEFT_OUT:
                 yield from self._pieces(child)
 
+    def _field(self, element: Element, name: str) -> Iterator[str]:
+        """Yield the text of a part of a field, or of a text with its reading."""
+        if name == "fldSimple":
+            yield "".join(self._pieces(element)) or _shown_code(attribute(element, "instr"))
+        elif name == "fldChar":
+            yield from self._pieces(element)
+            yield self._field_mark(attribute(element, "fldCharType"))
+        elif name == "ruby":
+            parts = {local_name(part): "".join(self._pieces(part)) for part in element}
+            yield parts.get("rubyBase", "")
+            yield f"({parts['rt']})" if parts.get("rt", "").strip() else ""
+        elif self._codes:
+            self._codes[-1] += element.text or ""
+
+    def _field_mark(self, kind: str) -> str:
+        """Return the text of a field that ends, if only its code has one."""
+        if kind == "begin":
+            self._codes.append("")
+        elif kind == "separate" and self._codes:
+            self._codes[-1] = ""
+        return _shown_code(self._codes.pop()) if kind == "end" and self._codes else ""
+
     def _drawing(self, drawing: Element, kind: str) -> None:
         boxes = list(descendants(drawing, "txbxContent"))
         inside = {item for box in boxes for item in box.iter()}
         self.extras += [Extra("box", element=box) for box in boxes if box.getparent() not in inside]
-        pictures, described = 0, ""
-        for item in descendants(
-            drawing, "docPr", "cNvPr", "blip", "imagedata", "chart", "relIds", "shape", "OLEObject"
-        ):
-            if item in inside:
-                continue
-            name = local_name(item)
-            if name == "chart":
-                self.extras.append(Extra("chart", attribute(item, "id")))
-            elif name == "relIds":
-                self.extras.append(Extra("diagram", attribute(item, "dm")))
-            elif name == "OLEObject":
-                self.extras.append(Extra("object", attribute(item, "ProgID")))
-            elif name in ("blip", "imagedata"):
-                pictures += 1
-            else:
-                described = described or attribute(item, "descr") or attribute(item, "alt")
-        if kind == "object":
+        items = [item for item in descendants(drawing, *_DRAWING_PARTS) if item not in inside]
+        self.extras += filter(None, map(_drawn, items))
+        if kind == "object" and any(local_name(item) in _OBJECTS for item in items):
             return
-        if described or pictures:
-            decorative = any(is_on(item) for item in descendants(drawing, "decorative"))
-            if described or not decorative:
-                self.extras.append(Extra("picture", described))
+        named = (item for item in items if local_name(item) in ("docPr", "cNvPr", "shape"))
+        described = next(filter(None, (attribute(item, "descr") or attribute(item, "alt") for item in named)), "")
+        pictures = any(local_name(item) in _PICTURES for item in items)
+        decorative = any(is_on(item) for item in descendants(drawing, "decorative"))
+        if described or (pictures and not decorative):
+            self.extras.append(Extra("picture", described))
+
+
+def _drawn(item: Element) -> Extra | None:
+    """Return the chart, diagram, embedded object or drawn text (WordArt) that an element of a drawing stands for."""
+    name = local_name(item)
+    if name == "chart":
+        return Extra("chart", attribute(item, "id"))
+    if name == "relIds":
+        return Extra("diagram", attribute(item, "dm"))
+    if name in _OBJECTS:
+        return Extra("object", attribute(item, "id"))
+    return Extra("text", attribute(item, "string")) if name == "textpath" else None
+
+
+def _shown_code(code: str) -> str:
+    """Return what a field shows that has no result: the label of a button, a symbol, or a formula as it is written."""
+    if match := _SYMBOL_CODE.match(code):
+        number, font = int(match["code"], 0), (match["font"] or "").strip()
+        return symbol(number + 0xF000 * (number < 0x100 and font.lower().startswith(_SYMBOL_FONTS)), font)
+    match = _SHOWN_CODE.match(code)
+    return (match["label"] or match["formula"] or "").strip() if match else ""
 
 
 def _symbol(element: Element) -> str:
-    """Return a symbol of a font of symbols as a letter; nothing if it is unknown."""
     try:
-        code = int(attribute(element, "char"), 16)
+        return symbol(int(attribute(element, "char"), 16), attribute(element, "font"))
     except ValueError:
         return ""
-    font = attribute(element, "font").lower()
+
+
+def symbol(code: int, font: str) -> str:
+    """Return a symbol of a font of symbols as a letter; nothing if it is unknown."""
+    font = font.lower()
     if 0xF000 <= code <= 0xF0FF:
         code -= 0xF000
         table = _WINGDINGS if font.startswith(("wingdings", "webdings")) else _SYMBOLS if font == "symbol" else {}
