@@ -218,7 +218,7 @@ def test_latex_document() -> None:
     )
     document = extract("a.tex", text)
     assert (document.title, document.meta) == ("Tides & time", {"author": "Piet"})
-    assert document.text == "# Tides & time\n\nWater rises." and document.visible_words == 2
+    assert document.text == "# Tides & time\n\nPiet\n\nWater rises." and document.visible_words == 2
     assert [loss.reason for loss in document.losses] == ["1 file that it includes (intro)"]
 
 

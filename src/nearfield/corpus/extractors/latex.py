@@ -4,74 +4,48 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
+from typing import ClassVar
 
-from nearfield.corpus.document import Document
+from nearfield.corpus.document import Document, Loss
 from nearfield.corpus.extractors import Extractor
 from nearfield.corpus.extractors.document_builder import markdown_table
+from nearfield.corpus.extractors.latex_commands import ACCENTS, ARGUMENTS, INCLUDES, LEVELS, SYMBOLS
+from nearfield.corpus.extractors.latex_source import CODE, DEFINING, MacroTable, balanced, without_comments
 from nearfield.corpus.extractors.markup_blocks import MarkupBlock, MarkupContent, code_block, text_fields
 from nearfield.corpus.extractors.text import paragraphs
 from nearfield.corpus.extractors.text_encoding import decode
 from nearfield.corpus.word_count import count_words
 
-_LEVELS = {
-    "part": 1,
-    "chapter": 1,
-    "section": 2,
-    "subsection": 3,
-    "subsubsection": 4,
-    "paragraph": 5,
-    "subparagraph": 6,
-}
-_CODE = frozenset(("verbatim", "Verbatim", "lstlisting", "minted", "alltt", "verbatim*", "code"))
 _MATH_NAMES = "equation align gather multline displaymath math eqnarray flalign alignat subequations dmath"
 _MATH = frozenset(name + star for name in _MATH_NAMES.split() for star in ("", "*"))
 _TABLES = frozenset(("tabular", "tabular*", "tabularx", "longtable", "tabulary", "array", "tblr", "supertabular"))
-_COMMENT = re.compile(r"(?<!\\)((?:\\\\)*)%[^\n]*(?:\n[ \t]*(?=\S)|(?=\n)|\Z)")
-_COMMENT_LINE = re.compile(r"^[ \t]*%[^\n]*\n", re.MULTILINE)
-_CODE_PART = re.compile(
-    r"(\\begin\{(?:verbatim|Verbatim|lstlisting|minted)\*?\}"
-    r".*?\\end\{(?:verbatim|Verbatim|lstlisting|minted)\*?\})",
-    re.DOTALL,
-)
 _TOKEN = re.compile(
     r"\\begin[ \t]*\{(?P<begin>[\w*]+)\}|\\end[ \t]*\{(?P<end>[\w*]+)\}|\\(?P<command>[a-zA-Z@]+\*?|.|\n)"
     r"|(?P<math>\$\$.+?(?<!\\)\$\$|\$(?:[^$\\]|\\.)+\$)|(?P<blank>\n[ \t]*\n\s*)|(?P<brace>[{}])"
     r"|(?P<text>[^\\${}\n]+|\n|\$)",
     re.DOTALL,
 )
-#: Commands without text for readers, and the number of their arguments in braces.
-_SILENT = (
-    "label:1 ref:0 cite:1 citep:1 citet:1 autocite:1 parencite:1 footcite:1 nocite:1 usepackage:1 "
-    "documentclass:1 bibliography:1 bibliographystyle:1 includegraphics:1 vspace:1 hspace:1 pagestyle:1 "
-    "thispagestyle:1 newcommand:2 renewcommand:2 providecommand:2 newenvironment:3 setlength:2 addtolength:2 "
-    "setcounter:2 addtocounter:2 hypersetup:1 graphicspath:1 definecolor:3 color:1 fontsize:2 pagenumbering:1 "
-    "addcontentsline:3 index:1 theoremstyle:1 newtheorem:2 DeclareMathOperator:2 ifthenelse:0 setstretch:1 "
-    "geometry:1 captionsetup:1 cline:1 cmidrule:1 rule:2 phantom:1 vphantom:1 hphantom:1 hypertarget:1 "
-    "pagecolor:1 rowcolor:1 cellcolor:1 columncolor:1 lstset:1 tikzset:1 usetikzlibrary:1 selectlanguage:1 "
-    "fancyhf:1 lhead:1 rhead:1 cfoot:1 rowcolors:3 arraystretch:0 linespread:1 addbibresource:1 markboth:2 "
-    "markright:1 stepcounter:1 refstepcounter:1 let:0 def:0 bibitem:1 raisebox:1 resizebox:2 scalebox:1 "
-    "textcolor:1 colorbox:1 href:1 makebox:0 parbox:1 foreignlanguage:1 multirow:2 multicolumn:2 input:1 "
-    "include:1 subfile:1 lstinputlisting:1 verbatiminput:1 eqref:1 pageref:1 autoref:1 cref:1 Cref:1 nameref:1 "
-    "vref:1"
+#: What a title page shows beside the title.
+_FRONT = (
+    "subtitle", "author", "institute", "affil", "affiliation", "address", "email", "date", "keywords", "abstract",
+)  # fmt: skip
+_FRONT_COMMAND = re.compile(rf"(?<!\\)\\(?P<name>title|{'|'.join(_FRONT)})\*?[ \t]*(?:\[[^\]]*\])?[ \t\n]*(?=\{{)")
+#: What makes the text of a macro more than a piece of a line.
+_BLOCKS = re.compile(
+    r"\\(?:begin|end|item|par|part|chapter|(?:sub)*section|(?:sub)?paragraph|caption|\\)(?![a-zA-Z])|\n\s*\n|&"
 )
-_ARGUMENTS = {name: int(count) for name, _, count in (entry.partition(":") for entry in _SILENT.split())} | {"ref": 1}
-_INCLUDES = frozenset(("input", "include", "subfile", "lstinputlisting", "verbatiminput"))
-_ACCENTS = {
-    "'": "\u0301", "`": "\u0300", "^": "\u0302", '"': "\u0308", "~": "\u0303", "=": "\u0304", ".": "\u0307",
-    "u": "\u0306", "v": "\u030c", "H": "\u030b", "c": "\u0327", "k": "\u0328", "r": "\u030a", "d": "\u0323",
-    "b": "\u0331",
-}  # fmt: skip
-_SYMBOLS = {
-    "ss": "\u00df", "o": "\u00f8", "O": "\u00d8", "l": "\u0142", "L": "\u0141", "ae": "\u00e6", "AE": "\u00c6",
-    "oe": "\u0153", "OE": "\u0152", "aa": "\u00e5", "AA": "\u00c5", "i": "i", "j": "j", "dots": "...", "ldots": "...",
-    "textellipsis": "...", "S": "\u00a7", "P": "\u00b6", "copyright": "\u00a9", "pounds": "\u00a3", "euro": "\u20ac",
-    "texteuro": "\u20ac", "textdegree": "\u00b0", "textbackslash": "\\", "textasciitilde": "~", "textbar": "|",
-    "textasciicircum": "^", "textendash": "\u2013", "textemdash": "\u2014", "quad": " ", "qquad": " ", "LaTeX": "LaTeX",
-    "TeX": "TeX", "today": "", "textquotesingle": "'", "textless": "<", "textgreater": ">", "newline": "\n", " ": " ",
-    "\n": " ", ",": " ", ";": " ", ":": " ", "!": "", "/": "", "-": "", "@": "", "&": "&", "%": "%", "$": "$", "#": "#",
-    "_": "_", "{": "{", "}": "}", "par": "\n\n", "tabularnewline": "\n",
-}  # fmt: skip
+_TITLE_PAGE = re.compile(r"\\maketitle|\\titlepage|\\begin\{(?:frontmatter|titlepage)\}")
+#: Parts of the title page that have their name before them.
+_LABELLED = ("keywords", "abstract")
+_SIGN = re.compile(r"\s*(\\(?:[a-zA-Z]+|.)|[^\s{}\\])")
+_ESCAPED = re.compile(r"\\([%#&_{}~$])")
+_LISTING_CAPTION = re.compile(r"[ \t]*\[[^\]]*?(?:caption|title)\s*=\s*(?:\{((?:[^{}]|\{[^{}]*\})*)\}|([^,\]]+))")
+#: Texts in drawings: of nodes, and around plots.
+_LABELS = re.compile(r"(?:node[^{;]*|\b(?:title|[xyz]label)\s*=\s*|\\(?:addlegendentry|legend)\s*)\{([^{}]*)\}")
+_PLAIN_FILE = re.compile(r"[ \t]*([^\s{}\\%\[]+)")
+_ALT = re.compile(r"(?:^|,)\s*alt\s*=\s*(?:\{([^{}]*)\}|([^,]*))")
 _LIGATURES = (("---", "\u2014"), ("--", "\u2013"), ("``", "\u201c"), ("''", "\u201d"), ("~", "\u00a0"))
 #: Definitions, figures and formulas; commands with arguments that are no text.
 _NOT_TEXT = re.compile(
@@ -81,9 +55,8 @@ _NOT_VISIBLE = re.compile(
     r"\\(?:label|\w*ref|\w*cite\w*|begin|end|bibitem|input|include\w*|[vh]space|set\w+|bibliography\w*|href|rule)\*?"
     r"(?:\s*\[[^\]]*\])*(?:\{[^{}]*\}){0,2}|\\[a-zA-Z@]+\*?(?:\[[^\]\n]*\])?|\\."
 )
-_BRACES = re.compile(r"\\.|[{}\[\]]", re.DOTALL)
-#: Maximum number of characters of an argument in braces and of options in brackets; depth of arguments.
-_MAX_ARGUMENT, _MAX_OPTIONS, _MAX_DEPTH = 10_000, 600, 8
+#: Depth of arguments that are read.
+_MAX_DEPTH = 8
 #: What ends the name of a command, and is no text.
 _AFTER_NAME = re.compile(r"\{\}|[ \t]+")
 #: Separates cells and rows while a table is read.
@@ -96,68 +69,78 @@ class LatexExtractor(Extractor):
     suffixes = dict.fromkeys((".tex", ".latex", ".ltx"), "application/x-tex")
 
     def parse(self, data: bytes, name: str) -> Document:
-        """Return the content of the file."""
-        text = decode(data, name).replace("\r\n", "\n").replace("\r", "\n")
+        """Return the content of the file, with its title page first if it has one."""
+        source = decode(data, name).replace("\r\n", "\n").replace("\r", "\n")
+        text = without_comments(source)
         preamble, begin, body = text.partition("\\begin{document}")
-        parser = _LatexParser(body.partition("\\end{document}")[0] if begin else text)
+        if not begin:
+            preamble, body = "", text
+        body = body.rpartition("\\end{document}")[0] or body  # the last one: code may have another
+        macros = MacroTable()
+        front = list(_front(macros.outside(preamble), macros))
+        parser = _LatexParser(body, macros)
         content = parser.content()
-        for source in (preamble, text):
-            for command in ("title", "author", "date"):
-                if command not in parser.fields and (argument := _argument_of(source, command)):
-                    parser.fields[command] = _plain(argument)
-        content.title = " ".join(parser.fields.pop("title", "").split())
-        if content.title and "\\maketitle" in body:
-            content.blocks.insert(0, MarkupBlock("heading", content.title, 1))
-        content.meta = text_fields(parser.fields)
+        front += parser.front
+        content.title = next((value for field, value in front if field == "title"), "")
+        if _TITLE_PAGE.search(body):
+            content.blocks[:0] = _title_page(front)
+        authors = ", ".join(value for field, value in front if field == "author")
+        content.meta = text_fields({"author": authors, **{field: value for field, value in front if field == "date"}})
+        content.losses += _losses(parser.pictures, macros)
         document = content.document()
         if not document.text:
-            return Document(text, tuple(paragraphs(text)))
-        return replace(document, visible_words=_count_visible(body if begin else text))
+            return Document(source, tuple(paragraphs(source)))
+        return replace(document, visible_words=_count_visible(body))
 
 
-def _count_visible(text: str) -> int:
+def _front(preamble: str, macros: MacroTable) -> Iterator[tuple[str, str]]:
+    """Yield what the title page shows: the name of the command, and its text."""
+    for match in _FRONT_COMMAND.finditer(preamble):
+        text = _plain(balanced(preamble, match.end())[0], macros).replace(" ,", ",")
+        if text:
+            yield match["name"], text
+
+
+def _title_page(front: Iterable[tuple[str, str]]) -> list[MarkupBlock]:
+    values = [(field, value) for field, value in front if value]
+    titles = [MarkupBlock("heading", value, 1) for field, value in values if field == "title"][:1]
+    lines = [value for field, value in values if field not in ("title", *_LABELLED)]
+    labelled = [f"{field.capitalize()}: {value}" for field, value in values if field in _LABELLED]
+    return [*titles, MarkupBlock("paragraph", "\n".join(lines)), *(MarkupBlock("paragraph", text) for text in labelled)]
+
+
+def _losses(pictures: int, macros: MacroTable) -> Iterator[Loss]:
+    if pictures:
+        yield Loss(f"{pictures} picture{'s' * (pictures > 1)} without a description")
+    if macros.refused:
+        names = ", ".join(f"\\{name}" for name in sorted(macros.refused)[:3])
+        yield Loss(f"the text of macros that make the file too long ({names})")
+
+
+def _count_visible(body: str) -> int:
     """Return about how many words a reader sees, without parsing: those that are in no command and no comment."""
-    text = _without_comments(text.partition("\\end{document}")[0])
-    return count_words(_NOT_VISIBLE.sub(" ", _NOT_TEXT.sub(" ", text)))
+    return count_words(_NOT_VISIBLE.sub(" ", _NOT_TEXT.sub(" ", MacroTable().outside(body))))
 
 
-def _argument_of(text: str, command: str) -> str:
-    match = re.search(rf"(?<!\\)\\{command}[ \t]*(?:\[[^\]]*\])?[ \t]*\{{", text)
-    return _balanced(text, match.end() - 1)[0] if match else ""
-
-
-def _plain(text: str, depth: int = 0) -> str:
+def _plain(text: str, macros: MacroTable, depth: int = 0) -> str:
     """Return a piece of LaTeX as one line of text."""
     if depth > _MAX_DEPTH:
         return " ".join(_NOT_VISIBLE.sub(" ", text).split())
-    return " ".join(" ".join(block.text for block in _LatexParser(text, depth).content().blocks).split())
-
-
-def _balanced(text: str, at: int) -> tuple[str, int]:
-    """Return what is in the braces or brackets that open at a position, and the position after them."""
-    opening = text[at]
-    closing = {"{": "}", "[": "]"}[opening]
-    depth = braces = 0
-    for match in _BRACES.finditer(text, at, at + (_MAX_ARGUMENT if opening == "{" else _MAX_OPTIONS)):
-        sign = match[0]
-        braces += (sign == "{") - (sign == "}")
-        if sign == opening:
-            depth += 1
-        elif sign == closing and (opening == "{" or braces <= 0):
-            depth -= 1
-        if depth <= 0 or braces < 0:
-            return text[at + 1 : match.start()], match.end()
-    return "", at
+    return " ".join(" ".join(block.text for block in _LatexParser(text, macros, depth).content().blocks).split())
 
 
 class _LatexParser:
-    def __init__(self, text: str, depth: int = 0) -> None:
-        self._text = _without_comments(text) if not depth else text
+    def __init__(self, text: str, macros: MacroTable, depth: int = 0) -> None:
+        self._text = text
+        self._macros = macros
         self._depth = depth
         self._at = 0
         self._content = MarkupContent()
         self._parts: list[str] = []
-        self.fields: dict[str, str] = {}
+        #: Title, authors and date, in order.
+        self.front: list[tuple[str, str]] = []
+        #: The number of pictures without a description.
+        self.pictures = 0
         #: Open lists: the name of the environment and the number of items; the items of the outermost.
         self._lists: list[list[str | int]] = []
         self._items: list[str] = []
@@ -196,7 +179,7 @@ class _LatexParser:
     # -- environments ------------------------------------------------------------------------------------------
 
     def _begin(self, name: str) -> None:
-        if name in _CODE or name in _MATH or name in ("tikzpicture", "filecontents", "comment", "thebibliography"):
+        if name in CODE or name in _MATH or name in ("tikzpicture", "filecontents", "comment", "thebibliography"):
             body = self._body(name)
             if body is not None:
                 self._raw(name, body)
@@ -228,8 +211,10 @@ class _LatexParser:
         return body
 
     def _raw(self, name: str, body: str) -> None:
-        if name in _CODE:
+        if name in CODE:
             self._flush()
+            if match := _LISTING_CAPTION.match(body):
+                self._add(MarkupBlock("paragraph", self._inner(match[1] or match[2])))
             body = re.sub(r"^(?:[ \t]*\[[^\]\n]*\])?(?:\{\w+\})?[ \t]*\n", "", body)
             self._add(code_block(body.split("\n")))
         elif name in _MATH:
@@ -240,7 +225,7 @@ class _LatexParser:
             for entry in re.split(r"\\bibitem(?:\[[^\]]*\])?\{[^{}]*\}", body)[1:]:
                 self._add(MarkupBlock("paragraph", self._inner(entry)))
         elif name == "tikzpicture":
-            labels = re.findall(r"node[^{;]*\{([^{}]*)\}", body)
+            labels = _LABELS.findall(body)
             self._flush()
             self._add(MarkupBlock("paragraph", " ".join(filter(None, map(self._inner, labels)))))
 
@@ -272,32 +257,55 @@ class _LatexParser:
             self._named(name.rstrip("*") if name != "*" else name)
 
     def _named(self, bare: str) -> None:
-        if bare in _LEVELS:
-            self._heading(_LEVELS[bare])
-        elif bare in ("title", "author", "date"):
-            self._options()
-            self.fields.setdefault(bare, self._inner(self._argument()))
-        elif bare == "item":
-            self._item()
-        elif bare in ("verb", "lstinline"):
-            self._verbatim()
-        elif bare in ("footnote", "footnotetext", "thanks", "marginpar"):
-            self._options()
-            self._parts.append(f" ({self._inner(self._argument())})")
-        elif bare == "caption":
-            self._caption()
-        elif bare in _ACCENTS and (not bare.isalpha() or self._next() in "{ "):
+        if bare in LEVELS:
+            self._heading(LEVELS[bare])
+        elif bare in self._HANDLERS:
+            self._HANDLERS[bare](self, bare)
+        elif bare in ACCENTS and (not bare.isalpha() or self._next() in "{ "):
             self._accent(bare)
-        elif bare in _SYMBOLS:
+        elif bare in SYMBOLS:
             self._symbol(bare)
-        elif bare in _ARGUMENTS:
+        elif bare in ARGUMENTS:
             self._silent(bare)
+        elif bare in DEFINING:
+            self._at = self._macros.define(bare, self._text, self._at)
+        elif bare in self._macros.macros:
+            self._expand(bare)
         elif bare.isalpha():
             self._options()
 
+    def _field(self, name: str) -> None:
+        self._options()
+        self.front.append((name, self._inner(self._argument()).replace(" ,", ",")))
+
+    def _footnote(self, _: str) -> None:
+        self._options()
+        self._parts.append(f" ({self._inner(self._argument())})")
+
+    def _expand(self, name: str) -> None:
+        """Read the text of a macro, as a piece of the line if it is one, else in place of the macro."""
+        macro = self._macros.macros[name]
+        arguments = [] if macro.default is None else [self._options() or macro.default]
+        while len(arguments) < macro.arguments:
+            arguments.append(self._argument() or self._sign())
+        if not arguments and self._text.startswith("{}", self._at):
+            self._at += 2
+        text = self._macros.expand(name, arguments)
+        if _BLOCKS.search(text):
+            self._text, self._at = text + self._text[self._at :], 0
+        elif text:
+            before, after = " " * text[0].isspace(), " " * text[-1].isspace()
+            self._parts.append(f"{before}{self._inner(text)}{after}")
+
+    def _sign(self) -> str:
+        """Return an argument without braces: a letter, or a command."""
+        match = _SIGN.match(self._text, self._at)
+        self._at = match.end() if match else self._at
+        return match[1] if match else ""
+
     def _inner(self, text: str) -> str:
         """Return an argument as one line of text."""
-        return _plain(text, self._depth + 1)
+        return _plain(text, self._macros, self._depth + 1)
 
     def _formula(self, opening: str) -> None:
         end = self._text.find("\\)" if opening == "(" else "\\]", self._at)
@@ -314,7 +322,7 @@ class _LatexParser:
         self._flush_list()
         self._add(MarkupBlock("heading", text, level))
 
-    def _item(self) -> None:
+    def _item(self, _: str) -> None:
         self._flush()
         label = self._options()
         if not self._lists:
@@ -325,16 +333,39 @@ class _LatexParser:
         named = f"{self._inner(label)}: " if label else ""
         self._items.append("  " * (len(self._lists) - 1) + mark + named)
 
-    def _verbatim(self) -> None:
-        self._options()
-        mark = self._text[self._at : self._at + 1]
-        end = self._text.find("}" if mark == "{" else mark, self._at + 1) if mark else -1
-        if end > 0:
-            self._parts.append(f"`{self._text[self._at + 1 : end]}`")
-            self._at = end + 1
+    def _verbatim(self, name: str) -> None:
+        if name != "verb":
+            self._options()
+        if name == "mintinline":
+            self._argument()
+        code = self._raw_argument()
+        self._parts.append(f"`{code}`" if code else "")
 
-    def _caption(self) -> None:
+    def _raw_argument(self) -> str:
+        """Return an argument as it is written, in braces or between two equal signs."""
+        mark = self._next()
+        if mark == "{":
+            return self._argument()
+        end = self._text.find(mark, self._at + 1)
+        if end < 0:
+            return ""
+        code, self._at = self._text[self._at + 1 : end], end + 1
+        return code
+
+    def _address(self, _: str) -> None:
+        self._parts.append(_ESCAPED.sub(r"\1", self._argument() or self._raw_argument()))
+
+    def _picture(self, _: str) -> None:
+        alt = _ALT.search(self._options())
+        self._argument()
+        text = self._inner(alt[1] or alt[2] or "") if alt else ""
+        self._parts.append(f" Picture: {text} " if text else "")
+        self.pictures += not text
+
+    def _caption(self, name: str) -> None:
         self._options()
+        if name == "captionof":
+            self._argument()
         text, table = self._inner(self._argument()), self._table
         if table:
             self._parts.append(_ROW)
@@ -346,7 +377,7 @@ class _LatexParser:
         base = self._argument() or self._character()
         base = {"\\i": "i", "\\j": "j"}.get(base.strip(), base)
         if base and base.isalpha():
-            self._parts.append(unicodedata.normalize("NFC", base[0] + _ACCENTS[mark] + base[1:]))
+            self._parts.append(unicodedata.normalize("NFC", base[0] + ACCENTS[mark] + base[1:]))
         else:
             self._parts.append(base)
 
@@ -357,7 +388,7 @@ class _LatexParser:
         return ""
 
     def _symbol(self, name: str) -> None:
-        self._parts.append(_SYMBOLS[name])
+        self._parts.append(SYMBOLS[name])
         if name == "par":
             self._flush()
         elif name.isalpha() and (match := _AFTER_NAME.match(self._text, self._at)):
@@ -365,13 +396,19 @@ class _LatexParser:
 
     def _silent(self, name: str) -> None:
         self._options()
-        first = self._argument() if _ARGUMENTS[name] else ""
-        if name in _INCLUDES and first:
-            self._content.included.append(first)
-        for _ in range(_ARGUMENTS[name] - 1):
+        arguments = [self._argument()] if ARGUMENTS[name] else []
+        for _ in range(ARGUMENTS[name] - 1):
             self._options()
-            self._argument()
+            arguments.append(self._argument())
         self._options()
+        if name in INCLUDES:
+            self._content.included += filter(None, ["".join(arguments) or self._plain_file()])
+
+    def _plain_file(self) -> str:
+        """Return the name of a file without braces."""
+        match = _PLAIN_FILE.match(self._text, self._at)
+        self._at = match.end() if match else self._at
+        return match[1] if match else ""
 
     # -- arguments ---------------------------------------------------------------------------------------------
 
@@ -383,13 +420,13 @@ class _LatexParser:
         at = match.end() if match else self._at
         if self._text[at : at + 1] != "{":
             return ""
-        argument, self._at = _balanced(self._text, at)
+        argument, self._at = balanced(self._text, at)
         return argument
 
     def _options(self) -> str:
         options = ""
         while self._next() == "[":
-            options, end = _balanced(self._text, self._at)
+            options, end = balanced(self._text, self._at)
             if end == self._at or len(options) > 500 or "\n\n" in options:
                 return ""
             self._at = end
@@ -426,12 +463,15 @@ class _LatexParser:
         if block.text.strip():
             self._content.blocks.append(block)
 
-
-def _without_comments(text: str) -> str:
-    """Return a text without comments; those in code stay."""
-    parts = _CODE_PART.split(text)
-    parts[::2] = [_COMMENT.sub(r"\1", _COMMENT_LINE.sub("", part)) for part in parts[::2]]
-    return "".join(parts)
+    _HANDLERS: ClassVar[Mapping[str, Callable[[_LatexParser, str], None]]] = {
+        **dict.fromkeys(("title", "author", "date"), _field),
+        **dict.fromkeys(("verb", "lstinline", "mintinline"), _verbatim),
+        **dict.fromkeys(("footnote", "footnotetext", "thanks", "marginpar"), _footnote),
+        **dict.fromkeys(("url", "path", "nolinkurl"), _address),
+        **dict.fromkeys(("caption", "captionof"), _caption),
+        "item": _item,
+        "includegraphics": _picture,
+    }
 
 
 def _clean(text: str) -> str:

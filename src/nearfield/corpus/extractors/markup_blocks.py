@@ -21,12 +21,13 @@ class MarkupBlock:
 
 @dataclass
 class MarkupContent:
-    """The blocks of a file, its title and fields, and the files that it includes."""
+    """The blocks of a file, its title and fields, the files that it includes, and further losses."""
 
     blocks: list[MarkupBlock] = field(default_factory=list)
     title: str = ""
     meta: dict[str, Value] = field(default_factory=dict)
     included: list[str] = field(default_factory=list)
+    losses: list[Loss] = field(default_factory=list)
 
     def document(self) -> Document:
         """Return the document of all blocks, as Markdown."""
@@ -36,7 +37,7 @@ class MarkupContent:
                 builder.heading(block.text, block.level)
             else:
                 builder.add(block.text.rstrip(), block.kind)
-        builder.losses += included_loss(self.included)
+        builder.losses += [*included_loss(self.included), *self.losses]
         return builder.document("markdown", self.title or builder.first_heading(), self.meta)
 
 
