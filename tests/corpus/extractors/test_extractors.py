@@ -370,7 +370,8 @@ def test_markdown_structure() -> None:
     assert document.title == "The guide" and document.form == "markdown"
     assert document.meta == {"tags": "a, b", "year": 2024, "when": "2024-05-06"}
     assert headings(document) == [(1, "One #"), (2, "Setext\nheading"), (6, "Six")]
-    assert pieces(document) == [
+    assert pieces(document)[0] == ("paragraph", MARKDOWN.partition("\n\n")[0])
+    assert pieces(document)[1:] == [
         ("paragraph", "Intro *text*."),
         ("heading", "One #"),
         ("heading", "Setext\nheading"),

@@ -97,8 +97,8 @@ Run it.
 @pytest.mark.parametrize(
     ("front", "meta"),
     [
-        ('+++\ntitle = "Boats"\ndate = 2024-10-02\ntags = ["a", "b"]\ndraft = false\n+++\n',
-         {"date": "2024-10-02", "tags": "a, b", "draft": False}),
+        ('+++\ntitle = "Boats"\ndate = 2024-10-02\nicons = ["a", "b"]\ndraft = false\n+++\n',
+         {"date": "2024-10-02", "icons": "a, b", "draft": False}),
         ("---\ntitle: Boats\nyear: 2024\n---\n", {"year": 2024}),
         ('{\n  "title": "Boats",\n  "year": 2024\n}\n', {"year": 2024}),
         ('+++\r\ntitle = "Boats"\r\n+++\r\n', {}),
@@ -108,6 +108,37 @@ def test_front_matter_becomes_title_and_fields(front: str, meta: dict[str, objec
     document = extract(f"{front}\n# Before the frost\n\nDrain the engine.")
     assert (document.title, document.meta) == ("Boats", meta)
     assert without_markup(document).text.strip() == "# Before the frost\n\nDrain the engine."
+
+
+@pytest.mark.parametrize(
+    ("front", "text"),
+    [
+        ("---\ntags: [harbour, ice]\nkeywords: frost\n---\n", "Tags: harbour, ice\nKeywords: frost"),
+        ("---\ndescription: >\n  Two\n  lines.\nlayout: a b c\n---\n", "Description: Two lines."),
+        ('+++\nabstract = "How to moor."\nweight = 3\n+++\n', "Abstract: How to moor."),
+        ('{\n  "summary": "Short."\n}\n', "Summary: Short."),
+        ("---\nauthors:\n- name: Ada\n  at: Example University\n- name: Eva\n---\n",
+         "Authors: Ada, Example University, Eva"),
+        ("---\nlong_note: Three words here\nshort: Two words\nsource: /a/b/c d\n---\n",
+         "Long note: Three words here\nSource: /a/b/c d"),
+        ("---\nimages: [/img/a b.png, https://x.y/z]\nedit: https://a.b/c\n---\n", "Images: /img/a b.png"),
+        ("---\ntags: [2024]\nyears: [2021, 2022, 2023]\ntitle: T\n---\n", "Tags: 2024"),
+    ],
+)  # fmt: skip
+def test_words_of_front_matter_are_the_first_paragraph(front: str, text: str) -> None:
+    source = f"{front}\n# Before the frost\n\nDrain the engine."
+    document = extract(source)
+    assert without_markup(document).text == f"{text}\n\n# Before the frost\n\nDrain the engine."
+    cleaned = clean(document)
+    first = cleaned.document.blocks[0]
+    assert cleaned.document.text[first.start : first.end] == text
+    start, end = cleaned.origin(first.start, first.end)
+    assert source[start:end] == front.rstrip()
+
+
+def test_front_matter_without_words_has_no_paragraph() -> None:
+    document = extract("---\nlayout: post\nyear: 2024\n---\n\n# Frost\n")
+    assert [block.kind for block in document.blocks] == ["heading"]
 
 
 @pytest.mark.parametrize("text", ["+++\nnot = = toml\n+++\n", "---\njust text\n---\n", "{\n braces }\n", "+++\nopen"])

@@ -102,6 +102,7 @@ def test_restructuredtext(text: str, expected: list[tuple[str, str]]) -> None:
             ),
             [
                 ("heading", "First"),
+                ("paragraph", "Tags: crew"),
                 ("paragraph", "Scheduled <2025-03-04 Tue>"),
                 ("paragraph", "Text."),
                 ("heading", "Sub"),
@@ -133,7 +134,13 @@ def test_org(text: str, expected: list[tuple[str, str]]) -> None:
                 "= Ropes\nPiet Maas <p@x.y>\nv1.0, 2024-01-02\n:toc:\n:tool: rope\n\nA {tool}.\n\n[[id"
                 "]]\n== Knots\n\n// no\nText."
             ),
-            [("heading", "Ropes"), ("paragraph", "A rope."), ("heading", "Knots"), ("paragraph", "Text.")],
+            [
+                ("heading", "Ropes"),
+                ("paragraph", "Author: Piet Maas"),
+                ("paragraph", "A rope."),
+                ("heading", "Knots"),
+                ("paragraph", "Text."),
+            ],
         ),
         (
             ".A title\n[source,sh]\n----\ntie <1>\n----\n<1> ties it\n\n****\nAside.\n****\n\n////\nhidden\n////",
@@ -208,6 +215,36 @@ def test_asciidoc(text: str, expected: list[tuple[str, str]]) -> None:
 )
 def test_latex(text: str, expected: list[tuple[str, str]]) -> None:
     assert blocks("a.tex", text) == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "first"),
+    [
+        ("a.rst", "Top\n===\n\n.. meta::\n   :description lang=en: About\n     ropes\n   :keywords: knots\n\nText.",
+         "Description: About ropes\nKeywords: knots"),
+        ("a.rst", "---\ntags: [knots]\n---\n\nTop\n===\n\nText.", "Tags: knots"),
+        ("a.rst", "Top\n===\n\n.. header:: For members\n\nText.", "For members"),
+        ("a.org", "#+TITLE: T\n#+DESCRIPTION: About ropes\n#+FILETAGS: :knots:\n#+ABSTRACT: All of it.\n* Top\nText.",
+         "Description: About ropes\nTags: knots\nAbstract: All of it."),
+        ("a.org", "+++\nsummary = 'About ropes'\n+++\n* Top\nText.", "Summary: About ropes"),
+        ("a.adoc", "= Top\n:description: About \\\nropes\n:page-tags: knots\n:toc-title: In here\n\nText.",
+         "Description: About ropes\nTags: knots"),
+        ("a.adoc", "---\ndescription: About ropes\n---\n= Top\n\nText.", "Description: About ropes"),
+    ],
+)  # fmt: skip
+def test_words_of_fields_follow_the_title(name: str, text: str, first: str) -> None:
+    assert [(kind, part) for kind, part in blocks(name, text) if kind != "heading"] == [
+        ("paragraph", first), ("paragraph", "Text."),
+    ]  # fmt: skip
+    assert blocks(name, text)[0] == ("heading", "Top")
+
+
+def test_title_and_fields_of_front_matter_count_in_every_format() -> None:
+    front = "---\ntitle: Ropes\nyear: 2024\n---\n"
+    for name, text in (("a.rst", "Top\n===\n\nText."), ("a.org", "* Top\nText."), ("a.adoc", "= Top\n\nText.")):
+        document = extract(name, front + text)
+        assert (document.title, document.meta["year"]) == ("Ropes", 2024)
+        assert document.text.endswith("Top\n\nText.")
 
 
 def test_latex_document() -> None:

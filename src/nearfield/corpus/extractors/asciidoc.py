@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from nearfield.corpus.document import Document
 from nearfield.corpus.extractors import Extractor
 from nearfield.corpus.extractors.document_builder import markdown_table
+from nearfield.corpus.extractors.front_matter import TEXT_FIELDS, field_text, front_matter
 from nearfield.corpus.extractors.markup_blocks import (
     MarkupBlock,
     MarkupContent,
@@ -51,10 +52,15 @@ class AsciidocExtractor(Extractor):
 
     def parse(self, data: bytes, name: str) -> Document:
         """Return the content of the file."""
-        parser = _AsciidocParser(decode(data, name).splitlines())
+        text = decode(data, name)
+        front = front_matter(text)
+        parser = _AsciidocParser(text[front.end :].splitlines())
         content = parser.content()
         values = {_FIELDS[name]: value for name, value in parser.attributes.items() if name in _FIELDS}
         content.meta = text_fields(values)
+        named = ((name.removeprefix("page-"), value) for name, value in parser.attributes.items())
+        content.add_fields(field_text({name: value for name, value in named if name in TEXT_FIELDS}))
+        content.add_front(front)
         return content.document()
 
 

@@ -50,12 +50,17 @@ class MarkdownExtractor(Extractor):
 
 
 def parse_markdown(text: str, title: str = "", *, is_mdx: bool = False) -> Document:
-    """Return a document of Markdown. Its title is that of the front matter, ``title``, or the highest heading."""
-    meta, start = front_matter(text)
+    """Return a document of Markdown. Its title is that of the front matter, ``title``, or the highest heading.
+
+    Fields of the front matter with words are its first paragraph.
+    """
+    front = front_matter(text)
+    meta, start = dict(front.meta), front.end
     tokens, lines = _tokens(text, start)
-    blocks = tuple(_blocks(text, tokens, lines))
+    first = (Block(0, len(text[:start].rstrip())),) if front.text else ()
+    blocks = (*first, *_blocks(text, tokens, lines))
     code = (_range(text, token, lines) for token in tokens if token.type in ("fence", "code_block"))
-    markup, losses = markdown_markup(text, start, code, is_mdx=is_mdx)
+    markup, losses = markdown_markup(text, front, code, is_mdx=is_mdx)
     declared = meta.pop("title", "")
     highest = min((block for block in blocks if block.level), key=lambda block: block.level, default=Block(0, 0))
     title = str(declared) or title or strip_markup(text[highest.start : highest.end])

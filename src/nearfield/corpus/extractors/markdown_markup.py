@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterable
 
 from nearfield.corpus.document import Loss
+from nearfield.corpus.extractors.front_matter import FrontMatter
 from nearfield.corpus.extractors.text_markup import Edit, TextMarkup
 
 _MATH = re.compile(r"(?<![\\$\w])(\$\$?)(?=[^\s$])[^$\n]{1,500}?(?<=[^\s\\])\1(?![\d$])")
@@ -90,14 +91,14 @@ _INLINE_TAGS = frozenset(_INLINE.split())
 
 
 def markdown_markup(
-    text: str, start: int, code: Iterable[tuple[int, int]], *, is_mdx: bool
+    text: str, front: FrontMatter, code: Iterable[tuple[int, int]], *, is_mdx: bool
 ) -> tuple[tuple[Edit, ...], list[Loss]]:
-    """Return the edits that take out markup from ``start`` on, and what is lost: the files that are included.
+    """Return the edits that take out markup, and what is lost: the files that are included.
 
-    ``code`` are the parts that are code.
+    The text of the front matter replaces it. ``code`` are the parts that are code.
     """
     markup = TextMarkup(text)
-    markup.replace(0, start)
+    markup.replace(0, len(text[: front.end].rstrip()) if front.text else front.end, front.text)
     included = _remove_includes(markup)
     markup.protect(code)
     _remove_comments(markup)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from nearfield.corpus.document import BlockKind, Document, Loss
 from nearfield.corpus.extractors.document_builder import DocumentBuilder
+from nearfield.corpus.extractors.front_matter import FrontMatter
 from nearfield.stores.filters import Value
 
 
@@ -28,6 +29,18 @@ class MarkupContent:
     meta: dict[str, Value] = field(default_factory=dict)
     included: list[str] = field(default_factory=list)
     losses: list[Loss] = field(default_factory=list)
+
+    def add_front(self, front: FrontMatter) -> None:
+        """Add front matter: its title counts, its fields are added, and its text is the first paragraph."""
+        fields = dict(front.meta)
+        self.title = str(fields.pop("title", "")) or self.title
+        self.meta = {**fields, **self.meta}
+        self.add_fields(front.text)
+
+    def add_fields(self, text: str) -> None:
+        """Add the text of fields as the first paragraph, after the title if that is the first block."""
+        at = 1 if self.blocks and self.blocks[0].kind == "heading" and self.blocks[0].level == 1 else 0
+        self.blocks[at:at] = [MarkupBlock("paragraph", text)] if text else []
 
     def document(self) -> Document:
         """Return the document of all blocks, as Markdown."""

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from nearfield.corpus.document import Document
 from nearfield.corpus.extractors import Extractor
 from nearfield.corpus.extractors.document_builder import markdown_table
+from nearfield.corpus.extractors.front_matter import field_text, front_matter
 from nearfield.corpus.extractors.markup_blocks import (
     MarkupBlock,
     MarkupContent,
@@ -31,7 +32,8 @@ _TARGET = re.compile(r"<<<?[^<>\n]{1,200}>>>?")
 _CODE = re.compile(r"(?<![\w=~])([=~])(\S(?:[^\n]{0,300}?\S)?)\1(?![\w=~])")
 _EMPHASIS = re.compile(r"(?<![\w*/_+])([*/_+])(?=\S)([^\n]{0,300}?\S)\1(?![\w*/_+])")
 _FIELDS = {"author": "author", "date": "date", "description": "description", "keywords": "keywords", "filetags": "tags",
-           "language": "lang", "email": "email", "subtitle": "subtitle"}  # fmt: skip
+           "language": "lang", "email": "email", "subtitle": "subtitle", "abstract": "abstract",
+           "summary": "summary"}  # fmt: skip
 #: Depth of environments above which they are code.
 _MAX_DEPTH = 8
 _AS_CODE = frozenset(("src", "example", "ascii", "latex", "html"))
@@ -44,7 +46,13 @@ class OrgExtractor(Extractor):
 
     def parse(self, data: bytes, name: str) -> Document:
         """Return the content of the file."""
-        return _OrgParser(decode(data, name)).content().document()
+        text = decode(data, name)
+        front = front_matter(text)
+        parser = _OrgParser(text[front.end :])
+        content = parser.content()
+        content.add_fields(field_text({**content.meta, "tags": ", ".join(parser.file_tags)}))
+        content.add_front(front)
+        return content.document()
 
 
 class _OrgParser:
@@ -54,6 +62,8 @@ class _OrgParser:
         self._at = 0
         self._content = MarkupContent()
         self._fields: dict[str, str] = {}
+        #: Tags of the whole file; those of headings are below these.
+        self.file_tags: list[str] = []
         self._paragraph: list[str] = []
         #: The marks of the current list, by indentation.
         self._list: list[str] = []
@@ -73,7 +83,8 @@ class _OrgParser:
         if heading := _HEADING.match(line):
             self._flush()
             self._add(MarkupBlock("heading", _inline(heading[2]), len(heading[1])))
-            self._add_tags(heading[3] or "")
+            tags = self._add_tags(heading[3] or "")
+            self._add(MarkupBlock("paragraph", f"Tags: {', '.join(tags)}" if tags else ""))
         elif begin := _BEGIN.match(line):
             self._flush()
             self._environment(begin[1].lower(), begin[2])
@@ -112,7 +123,7 @@ class _OrgParser:
         elif name in _FIELDS:
             field = _FIELDS[name]
             if name == "filetags":
-                self._add_tags(value)
+                self.file_tags += self._add_tags(value)
             else:
                 self._fields[field] = f"{self._fields.get(field, '')} {value}".strip()
         elif name.startswith("caption"):
@@ -120,10 +131,12 @@ class _OrgParser:
         elif name == "include":
             self._content.included.append(value.split(" ")[0].strip('"'))
 
-    def _add_tags(self, value: str) -> None:
+    def _add_tags(self, value: str) -> list[str]:
+        """Add tags to the field of the file; return them."""
+        tags = list(filter(None, re.split(r"[:\s]+", value)))
         known = self._fields.get("tags", "").split(", ")
-        tags = [*known, *(tag for tag in re.split(r"[:\s]+", value))]
-        self._fields["tags"] = ", ".join(filter(None, dict.fromkeys(tags)))
+        self._fields["tags"] = ", ".join(filter(None, dict.fromkeys([*known, *tags])))
+        return tags
 
     def _environment(self, name: str, language: str) -> None:
         body: list[str] = []

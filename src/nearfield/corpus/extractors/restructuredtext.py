@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from nearfield.corpus.document import BlockKind, Document
 from nearfield.corpus.extractors import Extractor
 from nearfield.corpus.extractors.document_builder import markdown_table
+from nearfield.corpus.extractors.front_matter import field_text, front_matter
 from nearfield.corpus.extractors.markup_blocks import (
     MarkupBlock,
     MarkupContent,
@@ -42,8 +43,8 @@ _CODE_NAMES = (
 )
 _CODE = frozenset(_CODE_NAMES.split())
 _SILENT_NAMES = (
-    "index meta highlight currentmodule py:currentmodule role contents sectnum default-role default-domain "
-    "tabularcolumns toctree target-notes header footer testsetup testcleanup sectionauthor codeauthor "
+    "index highlight currentmodule py:currentmodule role contents sectnum default-role default-domain "
+    "tabularcolumns toctree target-notes testsetup testcleanup sectionauthor codeauthor "
     "highlightlang title unicode"
 )
 _SILENT = frozenset(_SILENT_NAMES.split())
@@ -54,6 +55,7 @@ _CHANGES = {
     "versionremoved": "Removed in version",
 }
 _META = {"author": "author", "authors": "author", "date": "date", "version": "version", "organization": "organization"}
+_META_FIELD = re.compile(r"^:([\w-]+)[^:\n]*:[ \t]*(.*(?:\n[ \t]+.*)*)", re.MULTILINE)
 #: Depth of nested parts above which text is not parsed further.
 _MAX_DEPTH = 12
 
@@ -66,11 +68,14 @@ class RestructuredTextExtractor(Extractor):
     def parse(self, data: bytes, name: str) -> Document:
         """Return the content of the file."""
         shared = _Shared()
-        lines = decode(data, name).expandtabs(8).splitlines()
+        text = decode(data, name)
+        front = front_matter(text)
+        lines = text[front.end :].expandtabs(8).splitlines()
         shared.read_definitions(lines)
         parser = _RstParser(lines, shared, 0)
         content = MarkupContent(join_lists(parser.blocks()), included=shared.included)
         content.meta = text_fields(shared.meta)
+        content.add_front(front)
         return content.document()
 
 
@@ -277,6 +282,9 @@ class _RstParser:
 
     def _directive(self, directive: re.Match[str], body: list[str]) -> None:
         name, argument = directive[2].lower(), (directive[3] or "").strip()
+        if name == "meta":
+            self._add("paragraph", field_text(dict(_META_FIELD.findall("\n".join(body)))))
+            return
         options: dict[str, str] = {}
         more: list[str] = []
         while body and body[0]:  # further lines of the argument, then options
