@@ -25,14 +25,15 @@ def pdf(pages: Sequence[Sequence[Line]], info: Mapping[str, str] | None = None, 
         kids.append(f"{len(bodies)} 0 R")
     bodies[1] = f"<< /Type /Pages /Kids [{' '.join(kids)}] /Count {len(kids)} >>"
     bodies.append("<< " + " ".join(f"/{name} ({_escaped(value)})" for name, value in (info or {}).items()) + " >>")
-    return _file(bodies, extra)
+    return file_of(bodies, extra)
 
 
 def _escaped(text: str) -> str:
     return text.replace("\\", "\\\\").replace("(", "\\(").replace(")", "\\)")
 
 
-def _file(bodies: Sequence[str], extra: str) -> bytes:
+def file_of(bodies: Sequence[str], extra: str = "") -> bytes:
+    """Return a PDF of objects, the last of which has its properties; ``extra`` goes into its trailer."""
     out, places = b"%PDF-1.4\n", []
     for number, body in enumerate(bodies, 1):
         places.append(len(out))

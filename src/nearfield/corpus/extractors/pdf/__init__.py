@@ -1,7 +1,8 @@
 """Extractor for PDF: the text of each page, its form values and notes, by PDFium (pypdfium2).
 
-``pages.py`` reads a page, ``segments.py`` its letters, ``annotations.py`` its forms and notes. ``layout.py`` finds the
-order of lines, tables and columns, ``paragraphs.py`` paragraphs and headings, ``plausibility.py`` damaged text.
+``pages.py`` reads a page, ``segments.py`` its letters, ``annotations.py`` its forms and notes, ``structure.py`` its
+alternative texts. ``layout.py`` finds the order of lines, tables and columns, ``paragraphs.py`` finds paragraphs and
+headings, ``continued_tables.py`` tables over several pages, ``plausibility.py`` damaged text.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from nearfield.corpus.document import Document, Loss, MissingText
 from nearfield.corpus.extractors import Extractor
 from nearfield.corpus.extractors.document_builder import DocumentBuilder, markdown_table
 from nearfield.corpus.extractors.ocr.page_reader import OcrPage, add_page
+from nearfield.corpus.extractors.pdf.continued_tables import repeat_heads
 from nearfield.corpus.extractors.pdf.layout import PdfLine, PdfTable, lay_out
 from nearfield.corpus.extractors.pdf.pages import (
     PdfPage,
@@ -79,6 +81,7 @@ def build(
     layouts = [(page, lay_out(page.segments)) for page in pages]
     style = usual_style([item for _, items in layouts for item in items if isinstance(item, PdfLine)])
     parts = [(page, list(paragraphs(items, style))) for page, items in layouts]
+    repeat_heads([page_parts for _, page_parts in parts])
     all_parts = [part for _, page_parts in parts for part in page_parts]
     rules = HeadingRules.from_parts(all_parts, style)
     words = count_forms([part for part in all_parts if not isinstance(part, PdfTable)])

@@ -89,7 +89,7 @@ class _AnnotationReader:
         if kind == _LIST:
             return PageAnnotation("field", self._list_options(), box)
         options = [label for label, selected in self._options() if selected] if kind == _COMBO else []
-        value = ", ".join(options) or _wide(raw.FPDFAnnot_GetFormFieldValue, form, handle)
+        value = ", ".join(options) or read_wide(raw.FPDFAnnot_GetFormFieldValue, form, handle)
         return PageAnnotation("field", _clean(value), box)
 
     def _options(self) -> list[tuple[str, bool]]:
@@ -97,7 +97,7 @@ class _AnnotationReader:
         raw, form, handle = self._raw, self._form, self._handle
         return [
             (
-                _clean(_wide(raw.FPDFAnnot_GetOptionLabel, form, handle, at)),
+                _clean(read_wide(raw.FPDFAnnot_GetOptionLabel, form, handle, at)),
                 bool(raw.FPDFAnnot_IsOptionSelected(form, handle, at)),
             )
             for at in range(max(0, raw.FPDFAnnot_GetOptionCount(form, handle)))
@@ -111,10 +111,10 @@ class _AnnotationReader:
         return "\n".join(f"[x] {label}" if selected else f"[ ] {label}" for label, selected in options)
 
     def _string(self, key: bytes) -> str:
-        return _wide(self._raw.FPDFAnnot_GetStringValue, self._handle, key)
+        return read_wide(self._raw.FPDFAnnot_GetStringValue, self._handle, key)
 
 
-def _wide(function: Any, *arguments: Any) -> str:
+def read_wide(function: Any, *arguments: Any) -> str:
     """Return the UTF-16 text that a C function writes into a buffer."""
     size = function(*arguments, None, 0)
     if size <= 2:

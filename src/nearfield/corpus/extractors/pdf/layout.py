@@ -13,6 +13,7 @@ from itertools import pairwise
 from statistics import mean, median
 
 from nearfield.corpus.extractors.pdf.segments import PdfSegment
+from nearfield.corpus.extractors.pdf.table_heads import cell_text, edges, has_short_head, has_sure_head
 
 #: Minimum number of rows of a table, and of lines of columns.
 _MIN_ROWS, _MIN_LINES = 2, 3
@@ -30,8 +31,8 @@ _ROW_GAP, _LINE_GAP = 3.2, 1.5
 _MIN_LETTERS, _MIN_FILL, _MIN_FLOW = 9, 0.6, 0.4
 _ENDS = (".", "!", "?", ":", ";", "”", '"', "。", "！", "？")
 
-#: Dots up to a page number, the number of a line, and a year.
-_DOTS, _LEADING, _YEAR = re.compile(r"(?:\.\s?){4}"), re.compile(r"(\d{1,4})\b"), re.compile(r"(?:19|20)\d\d")
+#: Dots up to a page number, and the number of a line.
+_DOTS, _LEADING = re.compile(r"(?:\.\s?){4}"), re.compile(r"(\d{1,4})\b")
 
 
 @dataclass(frozen=True)
@@ -51,12 +52,17 @@ class PdfLine:
 
 @dataclass(frozen=True)
 class PdfTable:
-    """Rows of cells; ``head`` is whether the first row has the names of the columns."""
+    """Rows of cells; ``head`` is whether the first row has the names of the columns.
+
+    ``has_sure_head`` is whether more than the length of its texts says so. ``columns`` are their left and right edges.
+    """
 
     rows: tuple[tuple[str, ...], ...]
     head: bool = True
     top: float = 0.0
     bottom: float = 0.0
+    has_sure_head: bool = False
+    columns: tuple[tuple[float, float], ...] = ()
 
 
 @dataclass
@@ -328,8 +334,14 @@ def _table_or_columns(run: Sequence[_LayoutRow]) -> Iterator[PdfLine | PdfTable]
             yield from _row_lines(row)
         return
     rows = _with_heads_above(_joined(grid))
+    sure = has_sure_head(rows) if len(rows) > 1 else False
     yield PdfTable(
-        tuple(tuple(_cell_text(cell) for cell in cells) for cells in rows), len(rows) > 1 and _has_head(rows)
+        tuple(tuple(cell_text(cell) for cell in cells) for cells in rows),
+        has_short_head(rows) if sure is None else sure,
+        has_sure_head=sure is True,
+        columns=tuple(map(edges, zip(*rows, strict=True))),
+        top=run[0].top,
+        bottom=run[-1].bottom,
     )
 
 
@@ -387,30 +399,6 @@ def _is_table(grid: Sequence[Sequence[Sequence[PdfSegment]]]) -> bool:
     return widest <= _MAX_CELL and len(grid) >= 3 and sum(filled) >= 0.55 * len(grid[0]) * len(grid)
 
 
-def _has_head(rows: Sequence[Sequence[Sequence[PdfSegment]]]) -> bool:
-    """Return whether the first row names the columns: it has words above numbers, is bold, or is short."""
-    first, rest = rows[0], rows[1:]
-    if sum(1 for cell in first if cell) < max(1, len(first) - 1):
-        return False
-    columns = [[_cell_text(row[number]) for row in rest if row[number]] for number in range(len(first))]
-    numeric = [2 * sum(map(_is_number, column)) > len(column) for column in columns]
-    names = [_cell_text(cell) for cell in first]
-    if any(numeric):
-        above = [name for name, number in zip(names, numeric, strict=True) if number]
-        return not any(_is_number(name) and not _YEAR.fullmatch(name) for name in above)
-    if any(map(_is_number, names)):
-        return False
-    letters = [segment for cell in first for segment in cell]
-    others = [segment for row in rest for cell in row for segment in cell]
-    if all(segment.bold for segment in letters) and not all(segment.bold for segment in others):
-        return True
-    return mean(map(len, names)) <= 0.75 * mean(len(text) for column in columns for text in column or [""])
-
-
-def _is_number(text: str) -> bool:
-    return bool(text) and sum(map(str.isdigit, text)) * 2 >= sum(1 for letter in text if not letter.isspace())
-
-
 def _joined(grid: Sequence[Sequence[Sequence[PdfSegment]]]) -> list[list[list[PdfSegment]]]:
     """Return the rows of a table; a line without a first cell, close below a row, goes on with its cells."""
     rows: list[list[list[PdfSegment]]] = []
@@ -445,10 +433,6 @@ def _pitch(grid: Sequence[Sequence[Sequence[PdfSegment]]]) -> float:
     heights = [cells[0][0].bottom for cells in grid if cells[0]]
     gaps = [one - other for one, other in pairwise(heights) if one > other]
     return median(gaps) if gaps else 0.0
-
-
-def _cell_text(cell: Sequence[PdfSegment]) -> str:
-    return "\n".join(segment.text for segment in cell)
 
 
 # -- lines -----------------------------------------------------------------------------------------------------------

@@ -22,6 +22,7 @@ from nearfield.corpus.extractors.pdf.annotations import (
 )
 from nearfield.corpus.extractors.pdf.plausibility import damage
 from nearfield.corpus.extractors.pdf.segments import HYPHEN, PdfSegment, read_segments
+from nearfield.corpus.extractors.pdf.structure import read_alternatives
 from nearfield.corpus.word_count import count_words, missing_words
 from nearfield.errors import InputError
 
@@ -136,6 +137,7 @@ def _read_page(file: Any, index: int, form: Any) -> PdfPage:
             is_scan = count_words(own) < _MEDIUM_WORDS and _is_picture(page, bool(own.strip()))
             hollow = _count_hollow(page, text, own) if is_scan or not own.strip() else 0
         annotations = read_annotations(page, form)
+        alternatives = read_alternatives(page, plain)
         is_picture = is_scan and count_words(own) < _FEW_WORDS
         has_drawings = bool(annotations) and draw(page)
     if has_drawings:
@@ -148,7 +150,9 @@ def _read_page(file: Any, index: int, form: Any) -> PdfPage:
     words += len(_UNKNOWN.findall(own))
     broken = damage(own, content.letters + hollow, content.unmapped + hollow, content.doubtful)
     missing = _missing(plain, drawn, segments, words)
-    return PdfPage(index + 1, state, segments, tuple(read_notes(annotations)), words, broken, missing)
+    words += sum(count_words(note.text) for note in alternatives)
+    notes = (*read_notes(annotations), *alternatives)
+    return PdfPage(index + 1, state, segments, notes, words, broken, missing)
 
 
 def _missing(plain: str, drawn: str, segments: Sequence[PdfSegment], words: int) -> tuple[str, ...]:
