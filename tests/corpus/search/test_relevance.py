@@ -185,6 +185,17 @@ def test_a_query_that_the_model_cannot_read_is_no_evidence(
     assert script.capitalize() in message
 
 
+def test_documents_that_the_model_cannot_read_are_reported(model: Path, tmp_path: Path) -> None:
+    config = {"features": {"dense": {"model": str(model)}}, "store": f"memory:{tmp_path}"}
+    with Collection.create("scripts", config, home=tmp_path) as created:
+        report = created.put([{"id": name, "text": text} for name, text in (TEXTS | UNREAD).items()])
+        assert report.unread_scripts == {"Ethiopic": 1, "Khmer": 1, "Hangul": 1, "Thai": 2, "CJK": 2}
+        line = "2 documents in a script that"
+        assert line in report.to_text()
+        assert "cannot read (Thai): searches find them by shared words alone" in report.problems()
+        assert "cannot read" not in created.put([{"id": "en", "text": "The branch opens at ten."}]).to_text()
+
+
 def test_shared_words_are_evidence_in_a_script_that_the_model_cannot_read(collection: Collection) -> None:
     (hit,) = collection.search("ร้านนี้เปิดเวลาเก้าโมง", 1)
     assert (hit.document, hit.score > MIN_ANSWER_SCORE) == ("put:#th", True)

@@ -54,6 +54,9 @@ class IndexReport:
     completed: int = 0
     failed: int = 0
     partial: int = 0
+    #: Documents of this run that the model cannot read, by their script, and the model.
+    unread_scripts: dict[str, int] = field(default_factory=dict)
+    unread_by: str = ""
     #: Complete documents with pictures that have no description.
     with_pictures: int = 0
     chunks: int = 0
@@ -88,6 +91,11 @@ class IndexReport:
         self.failed += 1
         if len(self.failures) < _MAX_NAMED:
             self.failures.append((document, reason))
+
+    def add_unread(self, script: str, model: str) -> None:
+        """Count a document in a script that the model cannot read."""
+        self.unread_by = model
+        self.unread_scripts[script] = self.unread_scripts.get(script, 0) + 1
 
     def skip(self, name: str, reason: str) -> None:
         """Count a file that was skipped."""
@@ -200,9 +208,17 @@ class IndexReport:
             for source, gone, total in self.held_removals
         ]
         lines += [f"  {source} has no documents" for source in self.empty_sources]
+        lines += self._unread_lines()
         lines += self._partial_lines()
         lines += _list_files("failed", self.failed, self.failures)
         return lines + ([f"  {self.held_back}"] if self.held_back else [])
+
+    def _unread_lines(self) -> list[str]:
+        return [
+            f"  {_count(count, 'document')} in a script that {self.unread_by} cannot read ({script}): searches find "
+            f"{'it' if count == 1 else 'them'} by shared words alone. Use a multilingual model."
+            for script, count in self.unread_scripts.items()
+        ]
 
     def _partial_lines(self) -> list[str]:
         if not self.partial:

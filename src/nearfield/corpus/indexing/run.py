@@ -25,6 +25,7 @@ from nearfield.corpus.indexing.pipeline import run_pipeline
 from nearfield.corpus.indexing.report import IndexReport
 from nearfield.corpus.indexing.write_stage import WriteStage
 from nearfield.corpus.manifest.records import ChunkRecord, DocumentRecord
+from nearfield.corpus.search.unread_letters import UnreadLetters
 from nearfield.corpus.sources import Source
 from nearfield.errors import MissingExtra, NearfieldError
 from nearfield.fileio.disk_space import is_disk_full
@@ -35,6 +36,8 @@ from nearfield.stores.filters import FieldType, Value, typed
 _QUEUE_CAPACITY = 2048
 #: Seconds after which finished documents are written, even if they are few.
 _FLUSH_SECONDS = 5.0
+#: Chunks of a document whose script is looked at.
+_SAMPLED_CHUNKS = 4
 _BOOLEANS = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
 
 Stage = Callable[[Iterator[DocumentTask]], Iterator[DocumentTask]]
@@ -47,6 +50,8 @@ class IndexRun:
         self._context, self._manifest, self._reader = context, context.manifest, reader
         self.report = context.report
         self._changes = ChangeDetector(context, sources, reader)
+        features = [item.feature for item in context.tables.values()]
+        self._encoder = next((feature.encoder for feature in features if feature.kind == "dense"), None)
         self._writer = WriteStage(context)
 
     def run(self) -> IndexReport:
@@ -162,11 +167,13 @@ class IndexRun:
         """Yield the parts of an extracted document. The last one has the account of all words."""
         words, pending = WordCount(), list[ChunkRecord]()
         has_chunks, is_first, done, length = False, True, 0.0, max(document.length, 1)
+        sample = ""
         for window in self._context.chunk_stage.split(task.document, document):
             words.add(window.words)
             self.report.tiny += window.tiny
             self.report.boilerplate += window.boilerplate
             pending += window.chunks
+            sample = sample or " ".join(chunk.text for chunk in window.chunks[:_SAMPLED_CHUNKS])
             has_chunks = has_chunks or bool(window.chunks)
             while len(pending) > PART_CHUNKS:
                 reached = pending[PART_CHUNKS].payload["start"] / length
@@ -174,7 +181,13 @@ class IndexRun:
                 yield task.part(pending[:PART_CHUNKS], is_first=is_first, is_last=False, share=share)
                 pending, is_first, done = pending[PART_CHUNKS:], False, max(done, reached)
         task.document = account(task.document, document.document, words, has_chunks=has_chunks)
+        self._check_script(sample)
         yield task.part(pending, is_first=is_first, is_last=True, share=1.0 - done)
+
+    def _check_script(self, text: str) -> None:
+        """Report a text that the model of the first dense feature cannot read."""
+        if self._encoder is not None and (script := UnreadLetters(self._encoder.tokenizer).script(text)):
+            self.report.add_unread(script, self._encoder.name)
 
     def _fields(self, record: DocumentRecord, content: ItemContent, document: Document) -> dict[str, Value]:
         """Return the values for filters: the declared fields, and the built-in ones."""

@@ -41,8 +41,8 @@ class Searchable:
     ``encode_queries`` adds the model's query prompt and returns vectors in the form of ``Record.vector``; if its result
     has a fingerprint, it must be this one. ``of`` names the feature of which this one is a truncated or quantised form,
     and ``shape`` converts that feature's vectors [n, dimensions], so that no query is encoded twice.
-    ``encode_documents`` encodes texts as documents, in the same form, for sentences. ``unread_share`` returns the share
-    of a text's letters that the model cannot read.
+    ``encode_documents`` encodes texts as documents, in the same form, for sentences. ``unread_script`` returns the
+    script of a text that the model cannot read.
     """
 
     table: TableSpec
@@ -52,7 +52,7 @@ class Searchable:
     of: str | None = None
     shape: Callable[[Array], Array] | None = None
     encode_documents: Callable[[Sequence[str]], Sequence[Array]] | None = None
-    unread_share: Callable[[str], float] | None = None
+    unread_script: Callable[[str], str | None] | None = None
 
 
 @dataclass(frozen=True)

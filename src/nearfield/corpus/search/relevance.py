@@ -30,7 +30,6 @@ from nearfield.corpus.search.candidates import Ranking
 from nearfield.corpus.search.plan import BM25, Searchable, SearchPlan
 from nearfield.corpus.search.reranking import fetch_vectors
 from nearfield.corpus.search.stop_words import STOP_WORDS
-from nearfield.corpus.search.unread_letters import script_of
 from nearfield.stores import Store, Vector
 from nearfield.stores import exact as scoring
 
@@ -52,8 +51,6 @@ _MAX_WORDS, _MIN_CHUNKS = 64, 100
 _NAME_WEIGHT = 1.5
 #: With this share of a query's words in the collection, function words included, both are in the same language.
 _SAME_LANGUAGE = 0.2
-#: With this share of letters that a model cannot read, the vector of a query says nothing.
-_UNREAD = 0.5
 _UNREAD_WARNING = (
     "The model %s does not know the letters of a query (%s): scores count shared words alone, and are 0 in searches "
     "without keywords. Use a multilingual model."
@@ -131,9 +128,10 @@ class RelevanceScale:
     def _is_unread(self, name: str, text: str) -> bool:
         """Return whether a model cannot read a query, so that its vector says nothing; warn once for each script."""
         feature = self._features[name]
-        if feature.unread_share is None or feature.unread_share(text) < _UNREAD:
+        script = None if feature.unread_script is None else feature.unread_script(text)
+        if script is None:
             return False
-        if (script := script_of(text)) not in self._warned:
+        if script not in self._warned:
             self._warned.add(script)
             LOG.warning(_UNREAD_WARNING, feature.model or name, script)
         return True

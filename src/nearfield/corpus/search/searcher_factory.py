@@ -63,5 +63,5 @@ def _searchable(feature: Feature, table: VectorTable, derived_from: str | None) 
         of=derived_from,
         shape=feature.shape if derivable else None,
         encode_documents=feature.encode_documents,
-        unread_share=UnreadLetters(feature.encoder.tokenizer).share,
+        unread_script=UnreadLetters(feature.encoder.tokenizer).script,
     )

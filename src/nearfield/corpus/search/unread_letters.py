@@ -11,6 +11,8 @@ from collections.abc import Sequence
 
 from nearfield.checkpoint.tokenizer.tokenizer import Tokenizer
 
+#: With this share of letters that a model cannot read, the vector of a text says nothing.
+MIN_SHARE = 0.5
 #: Marks a part of a word that is not its start, in WordPiece.
 _CONTINUED = "##"
 #: Names of the unknown token, if a tokenizer does not say which it is.
@@ -25,6 +27,10 @@ class UnreadLetters:
         names = (getattr(self._backend.model, "unk_token", None), *_UNKNOWN)
         ids = (self._backend.token_to_id(name) for name in names if name)
         self._unknown = next((number for number in ids if number is not None), None)
+
+    def script(self, text: str) -> str | None:
+        """Return the script of a text that the model cannot read; None if it can."""
+        return script_of(text) if self.share(text) >= MIN_SHARE else None
 
     def share(self, text: str) -> float:
         """Return the share of a text's letters that the model cannot read; 0 if it has no letters."""
