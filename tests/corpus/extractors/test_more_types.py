@@ -120,6 +120,15 @@ def test_interactive_outputs_are_declared() -> None:
     assert [loss.reason for loss in document.losses] == ["2 interactive outputs without a description"]
 
 
+def test_pictures_in_pages_of_outputs_are_declared() -> None:
+    for markup, reason in (
+        ("<b>all sold</b><img src='a.png'>", "1 picture without a description"),
+        ("<img src='a.png'>", "1 interactive output without a description"),
+    ):
+        document = extract("notebook", "a.ipynb", sample_files.notebook([code_cell(shown(text__html=markup))]))
+        assert [loss.reason for loss in document.losses] == [reason]
+
+
 @pytest.mark.parametrize(
     "broken",
     [None, "text", 5, [], {"cell_type": "code", "source": None}, {"cell_type": "code", "source": 5},

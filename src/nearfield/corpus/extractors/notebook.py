@@ -153,9 +153,11 @@ class _NotebookBuilder(DocumentBuilder):
 
     def _page_text(self, markup: str) -> str:
         try:
-            return HtmlExtractor().parse(markup.encode("utf-8", "replace"), "output.html").text
+            document = HtmlExtractor().parse(markup.encode("utf-8", "replace"), "output.html")
         except InputError:  # it shows no text
             return ""
+        self._pictures += bool(document.text.strip() and document.losses)
+        return document.text
 
     def finish(self) -> None:
         """Add the losses."""
