@@ -266,6 +266,8 @@ def test_an_answer_that_is_not_there(nearfield: Run, chat: ChatServer) -> None:
     ran = nearfield("ask", "Where?", "--min-score", 0, "--chat-url", chat.url)
     assert UNANSWERED in ran.out
     assert "warning" not in ran.err
+    below = nearfield("ask", "Who discovered penicillin?", "--min-score", 0.99, "--chat-url", chat.url)
+    assert "no passage reaches a score of 0.99" in below.err
     nothing = nearfield("ask", "Where?", "--min-score", 0, "--chat-url", chat.url, "--where", '{"year": 1900}')
     assert "The collection has no answer to this question" in nothing.out
     assert len(chat.asked) == 1

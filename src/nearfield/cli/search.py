@@ -151,7 +151,8 @@ def ask(
 
     name = _collection_name(collection)
     options = _options(mode, where, rerank, rerank_depth, mmr, min_score)
-    hits = _search(name, question, k, {"min_score": MIN_ANSWER_SCORE, **options})
+    options = {"min_score": MIN_ANSWER_SCORE, **options}
+    hits = _search(name, question, k, options)
     streamed = endpoint is not None and stream and not as_json
     make = answer.stream if streamed else answer.ask
     reply = make(question, hits, endpoint, budget=budget)
@@ -164,7 +165,8 @@ def ask(
     else:
         typer.echo("\n" if streamed else f"{passages.plain(whole.text)}\n")
         passages.show_sources(whole)
-    for warning in passages.warnings(whole):
+    least = 0.0 if hits else float(options["min_score"])
+    for warning in (*passages.warnings(whole), *passages.warnings_without_evidence(least)):
         typer.secho(f"warning: {warning}", fg="yellow", err=True)
 
 

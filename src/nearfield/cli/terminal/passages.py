@@ -68,6 +68,15 @@ def warnings(answer: Answer) -> Iterable[str]:
         yield f"{answer.left_out} passages were left out because they did not fit into --budget"
 
 
+def warnings_without_evidence(min_score: float) -> Iterable[str]:
+    """Yield a warning about an answer for which no passage reached ``min_score``, unless that is 0."""
+    if min_score > 0:
+        yield (
+            f"no passage reaches a score of {min_score:g}, so no model was asked; --min-score sets it, and "
+            "nearfield search shows the passages below it"
+        )
+
+
 def _console() -> Console:
     from rich.console import Console
 
