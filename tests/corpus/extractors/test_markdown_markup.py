@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import pytest
 
+from nearfield.corpus.collection import Collection
 from nearfield.corpus.document import Document
-from nearfield.corpus.extractors.markdown import MarkdownExtractor
+from nearfield.corpus.extractors.markdown import MarkdownExtractor, parse_markdown
 from nearfield.corpus.indexing.cleaning.document_cleaner import clean, without_markup
+from nearfield.corpus.sources.spec import parse_source
+from nearfield.testing import write_tiny_model
 
 
 def extract(text: str, name: str = "a.md") -> Document:
@@ -163,3 +169,74 @@ def test_positions_are_those_in_the_file() -> None:
 def test_a_title_has_no_anchor() -> None:
     assert extract("# The `code` {#id}\n").title == "The code"
     assert extract("# snake\\_case <a id=x></a>\n").title == "snake_case"
+
+
+# -- wide tables ---------------------------------------------------------------------------------------------------
+
+
+def wide_table(columns: int, rows: list[list[str]], *, edges: bool = True, head: str = "head") -> str:
+    lines = [[f"**{head}** {number}" for number in range(columns)], ["---"] * columns, *rows]
+    joined = [" | ".join(line) for line in lines]
+    return "".join(f"| {line} |\n" if edges else f"{line}\n" for line in joined)
+
+
+def seen(text: str) -> str:
+    """Return a text without its markup."""
+    parts, at = [], 0
+    for start, end, replacement in parse_markdown(text).markup:
+        assert at <= start <= end
+        parts += [text[at:start], replacement]
+        at = end
+    return "".join([*parts, text[at:]])
+
+
+@pytest.mark.parametrize("edges", [True, False])
+def test_cells_of_wide_tables_have_the_names_of_their_columns(edges: bool) -> None:
+    rows = [[f"value {row} of {column}" for column in range(30)] for row in range(2)]
+    text = f"# Title\n\nBefore.\n\n{wide_table(30, rows, edges=edges)}\nAfter it.\n"
+    expected = [f"head {column}: value {row} of {column}" for row in range(2) for column in range(30)]
+    result = seen(text)
+    assert [line for line in result.split("\n") if ": " in line] == expected
+    assert result.startswith("# Title\n\nBefore.\n\n") and result.endswith("\n\nAfter it.\n")
+    assert "head 29: value 0 of 29\n\nhead 0: value 1 of 0" in result
+    assert "**" not in result and "---" not in result
+
+
+def test_cells_of_wide_tables_may_be_empty_missing_or_more() -> None:
+    row = [f"a\\|b of {column} `x`" if column % 2 else "" for column in range(40)]
+    result = seen(wide_table(40, [row, ["only one cell of it"], [*row, "extra"]]))
+    assert "head 1: a\\|b of 1 `x`\nhead 3: a\\|b of 3 `x`" in result
+    assert "\n\nhead 0: only one cell of it\n\nhead 1: " in result and result.endswith("\ncolumn 41: extra\n")
+    assert "head 2:" not in result and "**head** 2 |" in result, "names of empty columns stay"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        wide_table(5, [["long text " * 30] * 5]),
+        wide_table(30, [["1"] * 30]),
+        wide_table(30, []),
+        "```\n" + wide_table(30, [["a longer value of it"] * 30], head="h").replace("**", "") + "```\n",
+    ],
+)
+def test_other_tables_stay_as_they_are_written(text: str) -> None:
+    assert "| " in seen(text) and seen(text).count("\n") == text.count("\n")
+
+
+def test_chunks_of_a_wide_table_have_each_cell_with_its_name(tmp_path: Path) -> None:
+    files = tmp_path / "files"
+    files.mkdir()
+    rows = [[f"v{row * 211 + column * 7}" for column in range(80)] for row in range(4)]
+    (files / "a.md").write_text("# Figures\n\n" + wide_table(80, rows))
+    model = write_tiny_model(tmp_path / "tiny")
+    with Collection.create("a", {"features": {"dense": {"model": str(model)}}}, home=tmp_path / "home") as collection:
+        report = collection.index([parse_source(str(files))])
+        (info,) = collection.documents()
+        text = "\n".join(chunk.text for chunk in collection.manifest.all_chunks(info.id))
+        assert (report.partial, report.failed, info.share) == (0, 0, 1.0)
+        missing = [
+            cell for row in rows for column, cell in enumerate(row) if not re.search(rf"head {column}: {cell}\b", text)
+        ]
+        assert not missing
+        (hit,) = collection.search(rows[2][40], k=1, mode="bm25")
+        assert hit.lines == (7, 7) and f"head 40: {rows[2][40]}" in hit.text

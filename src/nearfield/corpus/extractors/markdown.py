@@ -13,7 +13,7 @@ from typing import Any
 from nearfield.corpus.document import Block, BlockKind, Document
 from nearfield.corpus.extractors import Extractor
 from nearfield.corpus.extractors.front_matter import front_matter
-from nearfield.corpus.extractors.markdown_markup import markdown_markup
+from nearfield.corpus.extractors.markdown_markup import markdown_markup, strip_markup
 from nearfield.corpus.extractors.text_encoding import decode
 
 _KINDS: Mapping[str, BlockKind] = {
@@ -31,11 +31,6 @@ _KINDS: Mapping[str, BlockKind] = {
 _END = re.compile(r"\r\n?|\n")
 _ATX = re.compile(r"[ \t]*#{1,6}[ \t]+")
 _CLOSING = re.compile(r"(?:^|[ \t]+)#+[ \t]*$")
-#: The anchor at the end of a heading.
-_ANCHOR = re.compile(r"[ \t]*\{:?[ \t]*[#.][^{}]*\}\s*$|[\u00b6\U0001f517]\s*$")
-_ESCAPED = re.compile(r"\\([_*#<>.+!~&`\-])")
-_LINK = re.compile(r"!?\[([^\]\[]*)\]\([^()]*\)")
-_MARKUP = re.compile(r"<[^<>]*>|(?<!\\)[`*]|(?<![\w\\])_|(?<!\\)_(?!\w)")
 
 
 class MarkdownExtractor(Extractor):
@@ -60,7 +55,8 @@ def parse_markdown(text: str, title: str = "", *, is_mdx: bool = False) -> Docum
     first = (Block(0, len(text[:start].rstrip())),) if front.text else ()
     blocks = (*first, *_blocks(text, tokens, lines))
     code = (_range(text, token, lines) for token in tokens if token.type in ("fence", "code_block"))
-    markup, losses = markdown_markup(text, front, code, is_mdx=is_mdx)
+    tables = [(block.start, block.end) for block in blocks if block.kind == "table"]
+    markup, losses = markdown_markup(text, front, code, is_mdx=is_mdx, tables=tables)
     declared = meta.pop("title", "")
     highest = min((block for block in blocks if block.level), key=lambda block: block.level, default=Block(0, 0))
     title = str(declared) or title or strip_markup(text[highest.start : highest.end])
@@ -129,9 +125,3 @@ def _parser() -> Any:
     # Only the structure: the contents of lines are not parsed.
     parser.core.ruler.enableOnly(["normalize", "block"])
     return parser
-
-
-def strip_markup(text: str) -> str:
-    """Return a line of Markdown without its markup, approximately, for a title."""
-    text = _ANCHOR.sub("", _LINK.sub(r"\1", text))
-    return " ".join(_ESCAPED.sub(r"\1", _MARKUP.sub("", text)).split())

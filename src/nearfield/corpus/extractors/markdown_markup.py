@@ -8,6 +8,7 @@ from collections.abc import Iterable
 
 from nearfield.corpus.document import Loss
 from nearfield.corpus.extractors.front_matter import FrontMatter
+from nearfield.corpus.extractors.markdown_tables import name_cells
 from nearfield.corpus.extractors.text_markup import Edit, TextMarkup
 
 _MATH = re.compile(r"(?<![\\$\w])(\$\$?)(?=[^\s$])[^$\n]{1,500}?(?<=[^\s\\])\1(?![\d$])")
@@ -89,18 +90,31 @@ _KNOWN = frozenset(_HTML_TAGS.split())
 _INLINE = "a abbr b big code em font i kbd mark s samp small span strong sub sup tt u var wbr"
 _INLINE_TAGS = frozenset(_INLINE.split())
 
+#: The anchor at the end of a heading.
+_ANCHOR = re.compile(r"[ \t]*\{:?[ \t]*[#.][^{}]*\}\s*$|[\u00b6\U0001f517]\s*$")
+_ESCAPED = re.compile(r"\\([_*#<>.+!~&`\-])")
+_LINK = re.compile(r"!?\[([^\]\[]*)\]\([^()]*\)")
+_MARKUP = re.compile(r"<[^<>]*>|(?<!\\)[`*]|(?<![\w\\])_|(?<!\\)_(?!\w)")
+
 
 def markdown_markup(
-    text: str, front: FrontMatter, code: Iterable[tuple[int, int]], *, is_mdx: bool
+    text: str,
+    front: FrontMatter,
+    code: Iterable[tuple[int, int]],
+    *,
+    is_mdx: bool,
+    tables: Iterable[tuple[int, int]] = (),
 ) -> tuple[tuple[Edit, ...], list[Loss]]:
     """Return the edits that take out markup, and what is lost: the files that are included.
 
-    The text of the front matter replaces it. ``code`` are the parts that are code.
+    The text of the front matter replaces it. ``code`` and ``tables`` are the parts that are code and tables.
     """
     markup = TextMarkup(text)
     markup.replace(0, len(text[: front.end].rstrip()) if front.text else front.end, front.text)
     included = _remove_includes(markup)
     markup.protect(code)
+    for first, last in tables:
+        name_cells(markup, first, last, strip_markup)
     _remove_comments(markup)
     markup.protect(match.span() for match in _MATH.finditer(text))
     markup.sub(_IMPORT)
@@ -175,3 +189,9 @@ def _without_tag(match: re.Match[str]) -> str | None:
     shown = _shown(match)
     around = match.string[match.start() - 1 : match.start()] + match.string[match.end() : match.end() + 1]
     return shown or ("" if any(sign.isspace() for sign in around) or len(around) < 2 else " ")
+
+
+def strip_markup(text: str) -> str:
+    """Return a line of Markdown without its markup, approximately, for a title."""
+    text = _ANCHOR.sub("", _LINK.sub(r"\1", text))
+    return " ".join(_ESCAPED.sub(r"\1", _MARKUP.sub("", text)).split())
