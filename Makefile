@@ -10,7 +10,10 @@ TORCH ?= torch==2.13.0
 .PHONY: demo serve test test-fast lint bench docs format clean
 
 demo: $(VENV)/corpus        ## fetch a model, index these docs, and find the answers to three questions in them
-	$(BIN)/nearfield demo docs/guides docs/architecture README.md
+	$(BIN)/nearfield demo docs/guides docs/architecture README.md \
+	  --question 'How do I serve several models within a memory budget?' \
+	  --question 'What happens to an input that is too long?' \
+	  --question 'Why is the torch backend not part of the core?'
 
 serve: $(VENV)/core         ## serve the default model at http://127.0.0.1:8080/v1
 	$(BIN)/nearfield serve

@@ -9,6 +9,8 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+from nearfield.message_text import quote_name
+
 #: Characters from which on no name is compared with others: the comparison takes the product of their lengths.
 _LONGEST_NAME = 200
 
@@ -291,4 +293,4 @@ def nearest(name: object, known: Iterable[str]) -> str:
     short = [option for option in options if len(option) <= _LONGEST_NAME] if len(name) <= _LONGEST_NAME else []
     close = difflib.get_close_matches(name, short, n=1, cutoff=0.5)
     guess = f"Did you mean {close[0]!r}? " if close else ""
-    return f"{guess}Known: {', '.join(options) or 'none'}."
+    return f"{guess}Known: {', '.join(map(quote_name, options)) or 'none'}."

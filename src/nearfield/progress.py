@@ -8,6 +8,8 @@ import time
 from types import TracebackType
 from typing import TYPE_CHECKING
 
+from nearfield.message_text import escape_controls
+
 if TYPE_CHECKING:
     from rich.progress import Progress as RichProgress
     from rich.progress import TaskID
@@ -55,7 +57,7 @@ class Progress:
     def relabel(self, label: str) -> None:
         """Change the label of the bar."""
         if self._bar is not None and self._task is not None:
-            self._bar.update(self._task, description=label)
+            self._bar.update(self._task, description=escape_controls(label))
 
     def advance(self, texts: float, tokens: int) -> None:
         """Add the texts, or a part of one, and tokens done since the last call; may be called from any thread."""
@@ -74,7 +76,7 @@ def _create_bar(label: str, total: int | None) -> tuple[RichProgress, TaskID]:
     from rich.progress import Progress as Bar
 
     bar = Bar(
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         TextColumn("{task.fields[speed]}"),
@@ -83,4 +85,4 @@ def _create_bar(label: str, total: int | None) -> tuple[RichProgress, TaskID]:
         console=Console(file=sys.stderr),
         transient=False,
     )
-    return bar, bar.add_task(label, total=total, speed="")
+    return bar, bar.add_task(escape_controls(label), total=total, speed="")

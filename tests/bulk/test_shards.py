@@ -205,6 +205,16 @@ def test_folders_and_patterns_are_read_in_order(embed: Run, monkeypatch: pytest.
     assert [path.name for path in expand_paths([Path("data")], "txt", Path("out"))] == ["note.txt"]
 
 
+def test_a_report_says_what_its_run_wrote(embed: Run) -> None:
+    _write(Path("rows.jsonl"), _rows(3))
+    words = ("rows.jsonl", "-o", "out/", "--shard-rows", 2)
+    assert embed(*words).out.startswith("Wrote out: 3 texts, ")
+    again = embed(*words).out
+    assert again.startswith("Nothing new was written to out: 3 texts, ") and "Speed" not in again
+    _write(Path("rows.jsonl"), _rows(5))
+    assert embed(*words).out.startswith("Wrote 2 of 3 shards of out, which holds: 5 texts, ")
+
+
 def test_a_second_run_does_not_read_its_own_output(embed: Run) -> None:
     _write(Path("rows.jsonl"), _rows(10))
     for _ in range(2):
@@ -571,7 +581,7 @@ def test_a_full_disk_leaves_what_is_whole(embed: Run, form: str) -> None:
     ran = embed(*command)
     assert ran.code == 1
     assert "the disk is full" in ran.err
-    assert "2 shards of this run are whole and stay" in ran.err
+    assert "This run wrote 2 shards; they stay." in ran.err
     assert len(ran.err.splitlines()) == 1
     assert _manifest(Path("out"))["state"] == "partial"
     assert not list(Path("out/_shards").glob("*.partial"))

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from nearfield.corpus.collection import Collection
+from nearfield.corpus.collection import Collection, list_collections
 from nearfield.testing import write_tiny_model
 from tests.support.cli_runner import Ran, run
 
@@ -109,8 +109,8 @@ def test_features_in_a_line(nearfield: Any, files: Path, model: Path) -> None:
     [
         (("index", "docs", "/nowhere/at/all"), "/nowhere/at/all"),
         (("index", "Bad Name", "."), "not a valid name of a collection"),
-        (("index", "docs", "--feature", "dense"), "NAME=MODEL"),
-        (("index", "docs", "--store", "oracle://x"), "no store"),
+        (("index", "docs", ".", "--feature", "dense"), "NAME=MODEL"),
+        (("index", "docs", ".", "--store", "oracle://x"), "no store"),
         (("collections", "show", "nothing"), "no collection"),
     ],
 )
@@ -213,3 +213,70 @@ def test_documents_show_what_is_missing(nearfield: Any, files: Path, model: Path
     )
     assert partial["state"] == "partial"
     assert partial["losses"][0]["reason"].startswith("anything")
+
+
+# -- nothing to index --------------------------------------------------------------------------------------------------
+
+
+def test_a_slip_in_a_name_creates_nothing(nearfield: Any, files: Path, model: Path) -> None:
+    indexed(nearfield, files, model)
+    for words in (("index", "dosc"), ("index", "dosc", "--dry-run"), ("index", "dosc", "--model", model, "--json")):
+        ran = nearfield(*words)
+        assert ran.code == 2 and not ran.out
+        assert "no collection 'dosc'. Did you mean 'docs'?" in ran.err and "nearfield index dosc FOLDER" in ran.err
+    assert list_collections() == ["docs"]
+
+
+def test_a_folder_in_the_place_of_the_name_is_recognised(
+    nearfield: Any, files: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(files.parent)
+    ran = nearfield("index", "files")
+    assert ran.code == 2 and "nearfield index NAME files" in ran.err
+
+
+@pytest.mark.parametrize("source", ["empty", "files/*.pdf", "pictures"])
+def test_a_new_collection_without_documents_is_not_created(
+    nearfield: Any, files: Path, model: Path, source: str
+) -> None:
+    for name in ("empty", "pictures"):
+        (files.parent / name).mkdir()
+    (files.parent / "pictures" / "a.xyz").write_bytes(b"\0\1")
+    ran = nearfield("index", "new", files.parent / source, "--model", model)
+    assert ran.code == 2 and "There is nothing to index" in ran.err
+    assert ran.out.startswith("new: no documents"), "the report says why"
+    assert list_collections() == []
+
+
+def test_an_existing_collection_may_become_empty(nearfield: Any, files: Path, model: Path) -> None:
+    indexed(nearfield, files, model)
+    for path in files.iterdir():
+        path.unlink()
+    assert nearfield("index", "docs", "--allow-removal").code == 0
+    assert nearfield("index", "docs").code == 0
+    assert list_collections() == ["docs"]
+
+
+# -- what show says ----------------------------------------------------------------------------------------------------
+
+
+def test_show_names_ocr_language_and_fields(nearfield: Any, files: Path, model: Path) -> None:
+    with Collection.create("docs", {"features": {"dense": {"model": str(model)}}, "fields": {"year": "int"}}):
+        pass
+    shown = nearfield("collections", "show", "docs").out
+    assert "Language:   en (--language)" in shown and "OCR:        off (--ocr)" in shown
+    fields = "source (text), path (text), type (text), page (whole number), year (whole number)"
+    assert f"Filter by:  {fields}" in shown
+    with Collection.open("docs") as docs:
+        docs.configure({"ocr": "damaged", "language": "de"})
+    shown = nearfield("collections", "show", "docs").out
+    assert "Language:   de" in shown and "damaged" in shown
+    assert "docs: 0 documents, 0 chunks; empty" in nearfield("collections", "list").out
+
+
+def test_counts_of_one_have_no_s(nearfield: Any, files: Path, model: Path) -> None:
+    (files / "cat.md").unlink()
+    indexed(nearfield, files, model)
+    assert "docs: 1 document, 1 chunk; dense" in nearfield("collections", "list").out
+    assert nearfield("collections", "verify", "docs").out.startswith("docs: 1 chunk; ")
+    assert "and 1 document." in nearfield("collections", "forget", "docs", files).out

@@ -142,6 +142,9 @@ def test_options(nearfield: Run, words: list[str], first: str) -> None:
         (["x", "-c", "pest"], "Did you mean 'pets'"),
         (["x", "--where", "{year"], "--where is not JSON"),
         (["x", "--where", '{"yaer": 1}'], "year"),
+        (["x", "--where", '{"year": "old"}'], "'year' has a whole number as its value, and not 'old'"),
+        (["x", "--min-score", "5"], "--min-score"),
+        (["x", "--min-score", "-0.1"], "--min-score"),
         (["x", "--mode", "hybird"], "hybrid"),
         (["x", "-k", "0"], "k"),
         (["  "], "empty"),
@@ -165,6 +168,19 @@ def test_which_collection(nearfield: Run, home: Path, tmp_path: Path, monkeypatc
     Collection.open("second", home=home).drop()
     monkeypatch.setenv("NEARFIELD_COLLECTIONS", str(tmp_path / "none"))
     assert "nearfield index NAME FOLDER" in nearfield("search", "cat").err
+
+
+@pytest.mark.parametrize("command", ["search", "ask"])
+def test_a_filter_that_matches_nothing_says_which_values_exist(nearfield: Run, command: str) -> None:
+    ran = nearfield(command, "cat", "--where", '{"year": 1066}')
+    assert ran.code == 0 and "warning: 'year' is from 2020 to 2022." in ran.err
+    assert not nearfield(command, "cat", "--where", '{"year": 2020}').err.startswith("warning")
+    assert "warning" not in nearfield(command, "zebra", "--min-score", "1").err
+
+
+def test_the_help_names_the_fields_of_filters(nearfield: Run) -> None:
+    text = " ".join(nearfield("search", "--help").out.split())
+    assert "type (pdf, markdown, text, html, ...)" in text and "relative to its source" in text
 
 
 @pytest.mark.parametrize("form", ["jsonl", "txt", "csv"])
@@ -257,7 +273,7 @@ def test_what_to_beware_of(nearfield: Run, chat: ChatServer, said: str, message:
     chat.script = [Say([f"{said} [1]"], finish="length")]
     ran = nearfield("ask", "Where?", "--min-score", 0, "--chat-url", chat.url, "--budget", 30)
     assert "is incomplete" in ran.err
-    assert "left out" in ran.err
+    assert "2 passages did not fit into --budget" in ran.err
 
 
 @pytest.mark.network

@@ -374,7 +374,7 @@ def test_tables_of_texts_give_numbers_to_filter_by(home: Path, tmp_path: Path, c
     with Collection.create("years", {**config, "fields": {"year": "int", "open": "bool"}}) as collection:
         report = collection.index([parse_source(str(table), columns=ColumnSpec(id="id", meta=("year", "open")))])
         assert report.failed == 1
-        assert "'year' holds int, which 'soon' is not" in report.failures[0][1]
+        assert "'year' has a whole number as its value, and not 'soon'" in report.failures[0][1]
         assert keys(collection.search("the", where={"year": {"gt": 2020}})) == ["b"]
         assert keys(collection.search("the", where={"open": True})) == ["a"]
 

@@ -220,7 +220,7 @@ def test_sighup_reads_keys_and_certificate_again(
     process.process.send_signal(signal.SIGQUIT)
     assert process.wait() == 0
     messages = [json.loads(line)["message"] for line in process.errors.splitlines()]
-    assert any("1 keys read again, certificate read again" in message for message in messages)
+    assert any("1 key read again, certificate read again" in message for message in messages)
     assert any("does not belong" in message for message in messages)
 
 
@@ -284,7 +284,7 @@ def test_a_key_file_that_cannot_be_read_again_is_logged_once(tmp_path: Path, cap
     file = tmp_path / "keys.txt"
     file.write_text("one\n", "utf-8")
     keys = ApiKeys(file=file)
-    assert keys.reload() == "1 keys read again"
+    assert keys.reload() == "1 key read again"
     file.write_text("# none\n", "utf-8")
     for _ in range(3):
         keys._reload(file)

@@ -591,5 +591,5 @@ def test_addresses(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("text", ["a\0b", "a\ud800b"])
 def test_texts_that_some_database_cannot_hold_are_refused(text: str) -> None:
-    with pytest.raises(InputError, match="Field 'lang' holds str"):
+    with pytest.raises(InputError, match="Field 'lang' has text"):
         typed("lang", text, "str")

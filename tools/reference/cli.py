@@ -7,7 +7,7 @@ from typing import Any
 
 from typer.main import get_command
 
-from nearfield.cli import app
+from nearfield.cli import EXIT_CODES, app
 from tools.reference.markdown import join_page, render_table
 
 PAGE = "cli.md"
@@ -19,7 +19,12 @@ _INTRO = (
 
 def render() -> str:
     """Return the whole page."""
-    return join_page("Command line", _INTRO, *_render_commands(get_command(app), "nearfield"))
+    return join_page("Command line", _INTRO, *_render_exit_codes(), *_render_commands(get_command(app), "nearfield"))
+
+
+def _render_exit_codes() -> Iterator[str]:
+    yield "## Exit status"
+    yield render_table(("status", "meaning"), ((f"`{code}`", meaning) for code, meaning in EXIT_CODES.items()))
 
 
 def _render_commands(command: Any, name: str) -> Iterator[str]:

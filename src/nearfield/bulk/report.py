@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass
 
+from nearfield.message_text import count_of, escape_controls, quote_name
+
 
 @dataclass(frozen=True)
 class EmbedReport:
@@ -29,19 +31,29 @@ class EmbedReport:
     def to_text(self) -> str:
         """Return the report as text for a terminal."""
         lines = [
-            f"Wrote {self.output}: {self.texts:,} texts, {self.tokens:,} tokens",
-            f"  Model:        {self.model}",
+            f"{self._action()}: {count_of(self.texts, 'text')}, {count_of(self.tokens, 'token')}",
+            f"  Model:        {escape_controls(self.model)}",
             f"  Fingerprint:  {self.fingerprint}",
             f"  Truncated:    {self._truncated()}",
-            f"  Speed:        {self.texts_per_second:,.0f} texts/s, {self.tokens_per_second:,.0f} tokens/s",
         ]
-        resumed = [f"  Resumed:      {self.resumed_at:,} texts were encoded before this run"] if self.resumed_at else []
-        return "\n".join([*lines, *resumed])
+        if self.texts_per_second:
+            lines.append(
+                f"  Speed:        {self.texts_per_second:,.0f} texts/s, {self.tokens_per_second:,.0f} tokens/s"
+            )
+        if self.resumed_at:
+            lines.append(f"  Resumed:      after {count_of(self.resumed_at, 'text')} that an earlier run encoded")
+        return "\n".join(lines)
+
+    def _action(self) -> str:
+        """Return what this run did with the output."""
+        verb = "Completed" if self.resumed_at else "Wrote"
+        return f"{verb} {quote_name(self.output)}"
 
     def _truncated(self) -> str:
         if not self.truncated_texts:
             return "none"
-        return f"{self.truncated_texts:,} texts were too long; {self.truncated_tokens:,} tokens were cut off"
+        cut = count_of(self.truncated_tokens, "token")
+        return f"{count_of(self.truncated_texts, 'text')} too long; {cut} cut off"
 
 
 @dataclass(frozen=True)
@@ -71,6 +83,14 @@ class FolderReport(EmbedReport):
         parts += [f"{count:,} {action}" for action, count in optional.items() if count]
         return f"{super().to_text()}\n  Shards:       {self.shards:,} ({self.state}): {', '.join(parts)}"
 
+    def _action(self) -> str:
+        output = quote_name(self.output)
+        if not self.written:
+            return f"Nothing new was written to {output}"
+        if not self.skipped:
+            return f"Wrote {output}"
+        return f"Wrote {self.written:,} of {count_of(self.shards, 'shard')} of {output}, which holds"
+
 
 @dataclass(frozen=True)
 class Forecast:
@@ -95,17 +115,21 @@ class Forecast:
 
     def to_text(self) -> str:
         """Return the forecast as text for a terminal."""
-        size = f"{self.tokens_to_do:,} tokens, {self.bytes_to_do / 1e6:,.0f} MB of vectors"
+        size = f"{count_of(self.tokens_to_do, 'token')}, {self.bytes_to_do / 1e6:,.0f} MB of vectors"
         lines = [
-            f"Dry run, nothing was written to {self.output}: {self.texts:,} texts in {self.shards:,} shards",
-            f"  Model:        {self.model}",
-            f"  To encode:    {self.texts_to_do:,} texts in {self.shards_to_do:,} shards",
+            f"Dry run, nothing was written to {quote_name(self.output)}: {_shards(self.texts, self.shards)}",
+            f"  Model:        {escape_controls(self.model)}",
+            f"  To encode:    {_shards(self.texts_to_do, self.shards_to_do)}",
             f"  Estimate:     {size}",
             f"  Time:         {format_duration(self.seconds)} at {self.tokens_per_second:,.0f} tokens/s",
         ]
-        lines += [f"  To remove:    {self.removed:,} shards"] if self.removed else []
-        lines += [f"  Damaged:      {self.damaged:,} shards"] if self.damaged else []
+        lines += [f"  To remove:    {count_of(self.removed, 'shard')}"] if self.removed else []
+        lines += [f"  Damaged:      {count_of(self.damaged, 'shard')}"] if self.damaged else []
         return "\n".join(lines)
+
+
+def _shards(texts: int, shards: int) -> str:
+    return f"{count_of(texts, 'text')} in {count_of(shards, 'shard')}"
 
 
 def format_duration(seconds: float) -> str:

@@ -19,6 +19,7 @@ from nearfield.bulk.shard_directory import JsonObject
 from nearfield.bulk.shard_plan import ContentDigest, Shard
 from nearfield.bulk.shard_writer import PendingShard, RowBlock, pending_shard
 from nearfield.errors import InputError, StorageFull
+from nearfield.message_text import count_of
 from nearfield.progress import Progress
 from nearfield.vectors.dense import Vectors
 
@@ -174,10 +175,10 @@ class ShardJob:
             if error.errno not in _DISK_FULL:
                 raise
             megabytes = self._preflight.estimated_bytes(self._rows_left) / 1e6
+            written = count_of(self._counts["written"], "shard")
             raise StorageFull(
-                f"{self._request.home}: the disk is full ({error.strerror}). {self._counts['written']:,} shards of "
-                f"this run are whole and stay. Free about {megabytes:,.0f} MB for the rest, and repeat the command: "
-                "it continues from there."
+                f"{self._request.home}: the disk is full ({error.strerror}). This run wrote {written}; they stay. Free "
+                f"about {megabytes:,.0f} MB for the rest, and repeat the command: it continues from there."
             ) from error
 
     def _report(self, manifest: JsonObject, resumed_at: int, progress: Progress) -> FolderReport:

@@ -9,7 +9,8 @@ from typing import Annotated
 import typer
 
 from nearfield import __version__
-from nearfield.errors import InputError, NearfieldError, SettingsError
+from nearfield.errors import InputError, ModelNotFound, NearfieldError, SettingsError
+from nearfield.message_text import escape_lines
 
 #: The commands in the order of ``nearfield --help``: the name, the module in this package that has a function of that
 #: name, and the name of its examples there. A new command is one module and one row.
@@ -39,10 +40,21 @@ COMMANDS = (
 #: The groups of commands: modules that have a typer application named ``app``.
 GROUPS = ("collections", "golden", "models", "keys")
 
+#: The exit status of all commands.
+EXIT_CODES = {
+    0: "done. A search without results is done; so is an index run in which single documents failed or are partial, "
+    "which its report names.",
+    1: "failed: a model, a database or a server cannot be used, nothing could be indexed, a source could not be "
+    "listed, removals wait for --allow-removal, or a check (verify, golden check) found a difference.",
+    2: "wrong usage: an argument, option, setting or file is wrong, or a name (of a model, a collection) is unknown.",
+    130: "interrupted with Ctrl-C.",
+}
+_USAGE_ERRORS = (InputError, SettingsError, ModelNotFound, FileNotFoundError)
+
 app = typer.Typer(
     name="nearfield",
     help="Turn text into vectors on your own machine: exactly, fast, for every client.",
-    epilog="Start with: nearfield demo",
+    epilog="Start with: nearfield demo\n\nExit status: 0 done, 1 failed, 2 wrong usage, 130 interrupted.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
@@ -83,5 +95,5 @@ def main() -> None:
     except (NearfieldError, OSError) as error:
         if "--debug" in sys.argv:
             raise
-        typer.secho(f"nearfield: {error}", fg="red", err=True)
-        raise SystemExit(2 if isinstance(error, (InputError, SettingsError)) else 1) from None
+        typer.secho(f"nearfield: {escape_lines(str(error))}", fg="red", err=True)
+        raise SystemExit(2 if isinstance(error, _USAGE_ERRORS) else 1) from None

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from nearfield.cli.terminal.json_types import JsonObject, Keywords
+from nearfield.message_text import count_of
 
 if TYPE_CHECKING:
     from nearfield.evaluation.planning.calibration import Calibration
@@ -174,7 +175,7 @@ def _calibrate(hardware: str, *, quiet: bool) -> Calibration | None:
 
 def _format(advice: JsonObject) -> str:
     ruled_out = ", ".join(f"{count} {name}" for name, count in advice["ruled_out"].items() if count)
-    lines = [f"{advice['fitting']} models of the catalogue fit. Ruled out: {ruled_out or 'none'}."]
+    lines = [f"Of the catalogue, {count_of(advice['fitting'], 'model')} can be used. Ruled out: {ruled_out or 'none'}."]
     if not advice["candidates"]:
         return "\n".join([*lines, "Relax one of these requirements and try again."])
     weights = ", ".join(f"{name} {weight:g}" for name, weight in advice["weights"].items())

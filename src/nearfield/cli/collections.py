@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from nearfield.cli.terminal.json_types import JsonObject
+from nearfield.message_text import count_of, escape_controls, quote_name
 
 if TYPE_CHECKING:
     from nearfield.corpus.manifest.document_info import DocumentInfo
@@ -32,13 +33,22 @@ nearfield collections verify docs"""
 
 app = typer.Typer(help="List, check, copy, move and delete collections.", epilog=EXAMPLES, no_args_is_help=True)
 Name = Annotated[str, typer.Argument(help="Name of the collection.")]
-#: What ``verify`` reports, in words.
+#: What ``verify`` reports, of one and of several.
 _PROBLEMS = {
-    "missing": "chunks without a vector in the store",
-    "foreign": "vectors in the store that the manifest does not know",
-    "unlike": "vectors that the model does not reproduce",
-    "outdated": "features whose model has changed",
+    "missing": ("chunk without a vector in the store", "chunks without a vector in the store"),
+    "foreign": (
+        "vector in the store that the manifest does not know",
+        "vectors in the store that the manifest does not know",
+    ),
+    "unlike": ("vector that the model does not reproduce", "vectors that the model does not reproduce"),
+    "outdated": ("feature whose model has changed", "features whose model has changed"),
 }
+_OCR = {
+    False: "off (--ocr)",
+    True: "on: pictures and pages without text (--no-ocr)",
+    "damaged": "on: pictures, pages without text, and pages with text that looks damaged (--no-ocr)",
+}
+_FIELD_TYPES = {"str": "text", "int": "whole number", "float": "number", "bool": "true or false"}
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
@@ -57,13 +67,14 @@ def list_(as_json: AsJson = False) -> None:
     if not infos:
         typer.echo(f"There are no collections in {home()}. Create one: nearfield index docs FOLDER")
     for info in infos:
-        named = ", ".join(f"{table['feature']} ({table['model']})" for table in info["tables"])
-        typer.echo(f"{info['name']}: {info['documents']:,} documents, {info['chunks']:,} chunks; {named or 'empty'}")
+        named = ", ".join(f"{table['feature']} ({quote_name(table['model'])})" for table in info["tables"])
+        counts = f"{count_of(info['documents'], 'document')}, {count_of(info['chunks'], 'chunk')}"
+        typer.echo(f"{info['name']}: {counts}; {named or 'empty'}")
 
 
 @app.command(epilog="Example: nearfield collections show docs")
 def show(name: Name, as_json: AsJson = False) -> None:
-    """Show the features, the store, the counts and the sizes of a collection."""
+    """Show the counts, the store, the features, the language, OCR, the fields for filters, and the sources."""
     from nearfield.corpus.collection import Collection
 
     with Collection.open(name) as collection:
@@ -73,21 +84,33 @@ def show(name: Name, as_json: AsJson = False) -> None:
 
 def _format(info: JsonObject) -> str:
     states = ", ".join(f"{count:,} {state}" for state, count in info["states"].items()) or "none"
-    lines = [
-        info["name"],
-        f"  Documents:  {states}",
-        f"  Chunks:     {info['chunks']:,} with {info['tokens']:,} tokens; {info['repeats']:,} duplicates",
-        f"  Store:      {info['store']}",
+    counts = (info["tokens"], "token"), (info["repeats"], "duplicate")
+    facts = [
+        ("Documents", states),
+        ("Chunks", f"{info['chunks']:,} with {'; '.join(count_of(*count) for count in counts)}"),
+        ("Store", quote_name(info["store"])),
+        *((table["feature"], _describe_table(table)) for table in info["tables"]),
+        *_definition(info["definition"]),
     ]
-    for table in info["tables"]:
-        size = "" if table["bytes"] is None else f", {table['bytes'] / 2**20:,.1f} MiB"
-        lines.append(
-            f"  {table['feature'] + ':':<11} {table['model']}, {table['dimensions']:,} dimensions, {table['dtype']}, "
-            f"{table['state']}{size}"
-        )
-    for source in info["definition"].get("sources", []):
-        lines.append(f"  Source:     {source['kind']}, {source['location']}")
-    return "\n".join(lines)
+    return "\n".join([info["name"], *(f"  {label + ':':<11} {value}" for label, value in facts)])
+
+
+def _describe_table(table: JsonObject) -> str:
+    size = "" if table["bytes"] is None else f", {table['bytes'] / 2**20:,.1f} MiB"
+    shape = f"{count_of(table['dimensions'], 'dimension')}, {table['dtype']}, {table['state']}"
+    return f"{quote_name(table['model'])}, {shape}{size}"
+
+
+def _definition(definition: JsonObject) -> Iterator[tuple[str, str]]:
+    """Yield what the definition says about reading documents, the fields for filters, and the sources."""
+    from nearfield.corpus.config import parse_config
+
+    config = parse_config(definition)
+    yield "Language", f"{quote_name(config.language)} (--language)"
+    yield "OCR", _OCR[config.ocr]
+    yield "Filter by", ", ".join(f"{name} ({_FIELD_TYPES[kind]})" for name, kind in config.all_fields.items())
+    for source in config.sources:
+        yield "Source", f"{source.kind}, {quote_name(source.location)}"
 
 
 @app.command(epilog="Example: nearfield collections documents docs --state failed")
@@ -113,11 +136,12 @@ def documents(
 
 def _format_document(info: DocumentInfo) -> str:
     share = "     " if info.share is None else f"{info.share:>5.0%}"
-    lines = [f"{info.state:<8} {info.chunks:>6,} {share}  {info.id}"]
-    lines += [info.error] if info.error else []
+    lines = [f"{info.state:<8} {info.chunks:>6,} {share}  {quote_name(info.id)}"]
+    lines += [escape_controls(info.error)] if info.error else []
     for loss in info.losses:
         pages = f" ({_format_pages(loss.pages)})" if loss.pages else ""
-        lines.append(f"not read: {loss.reason}{pages}" + (f". {loss.advice}" if loss.advice else ""))
+        line = f"not read: {loss.reason}{pages}" + (f". {loss.advice}" if loss.advice else "")
+        lines.append(escape_controls(line))
     return "\n                ".join(lines)
 
 
@@ -150,10 +174,11 @@ def verify(
     else:
         wrong = {key: result[key] for key in _PROBLEMS}
         stored = ", ".join(f"{count:,} in {feature}" for feature, count in result["tables"].items())
-        typer.echo(f"{name}: {result['chunks']:,} chunks; {stored}")
+        typer.echo(f"{name}: {count_of(result['chunks'], 'chunk')}; {stored}")
         for key, ids in wrong.items():
             if ids:
-                typer.secho(f"  {len(ids):,} {_PROBLEMS[key]}: {', '.join(ids[:5])}", fg="red")
+                examples = ", ".join(map(quote_name, ids[:5]))
+                typer.secho(f"  {count_of(len(ids), *_PROBLEMS[key])}: {examples}", fg="red")
         if result["whole"]:
             typer.echo("  No problems.")
     if not result["whole"]:
@@ -168,7 +193,7 @@ def export(name: Name, folder: Annotated[Path, typer.Argument(help="Folder to cr
     with Collection.open(name) as collection:
         files = collection.export(folder)
     size = sum(path.stat().st_size for path in files)
-    typer.echo(f"{folder}: {len(files)} files, {size / 2**20:,.1f} MiB")
+    typer.echo(f"{folder}: {count_of(len(files), 'file')}, {size / 2**20:,.1f} MiB")
 
 
 @app.command(
@@ -207,7 +232,7 @@ def forget(
 
     with Collection.open(name) as collection:
         count = collection.forget(source)
-    typer.echo(f"{name}: removed the source {source} and {count:,} documents.")
+    typer.echo(f"{name}: removed the source {quote_name(source)} and {count_of(count, 'document')}.")
 
 
 @app.command(epilog="Example: nearfield collections drop docs --yes")
@@ -220,6 +245,7 @@ def drop(
     with Collection.open(name) as collection:
         counts = collection.manifest.counts()
         if not yes:
-            typer.confirm(f"Delete {name}: {counts['documents']:,} documents, {counts['chunks']:,} chunks?", abort=True)
+            size = f"{count_of(counts['documents'], 'document')}, {count_of(counts['chunks'], 'chunk')}"
+            typer.confirm(f"Delete {name}: {size}?", abort=True)
         collection.drop()
     typer.echo(f"Deleted {name}.")

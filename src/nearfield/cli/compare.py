@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
 from nearfield.errors import InputError
+from nearfield.message_text import escape_controls
 
 EXAMPLES = """Examples:
 
@@ -111,10 +112,10 @@ def compare(
 
 
 class _Bar:
-    """A progress bar of steps, on a terminal."""
+    """A progress bar of steps; without a terminal, a line for each step on standard error."""
 
     def __init__(self, *, shown: bool) -> None:
-        self._shown = shown
+        self._shown, self._last = shown, ""
         self._bar: Progress | None = None
         self._task: TaskID | None = None
 
@@ -123,10 +124,11 @@ class _Bar:
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
         console = Console(stderr=True)
-        columns = (BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("{task.description}"))
-        bar = Progress(*columns, console=console, disable=not (self._shown and console.is_terminal))
-        self._bar, self._task = bar, bar.add_task("", total=None)
-        bar.start()
+        if self._shown and console.is_terminal:
+            step = TextColumn("{task.description}", markup=False)
+            bar = Progress(BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), step, console=console)
+            self._bar, self._task = bar, bar.add_task("", total=None)
+            bar.start()
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -135,8 +137,12 @@ class _Bar:
 
     def step(self, what: str, done: int, steps: int) -> None:
         """Show the progress."""
+        name = escape_controls(what)
         if self._bar is not None and self._task is not None:
-            self._bar.update(self._task, description=what, completed=done, total=steps)
+            self._bar.update(self._task, description=name, completed=done, total=steps)
+        elif self._shown and name != self._last:
+            typer.echo(f"  {done + 1} of {steps}: {name}", err=True)
+            self._last = name
 
 
 def _split_list(name: str, text: str) -> Sequence[int | str]:

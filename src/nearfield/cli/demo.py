@@ -7,14 +7,19 @@ import shutil
 import sys
 import time
 from importlib.resources import files
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
+
+from nearfield.errors import InputError
+from nearfield.message_text import escape_controls, quote_name
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from nearfield.corpus.collection import Collection
     from nearfield.corpus.search.hit import SearchHit
+    from nearfield.evaluation.datasets.dataset import Retrieval
 
 EXAMPLES = """Examples:
 
@@ -37,12 +42,6 @@ reply = client.embeddings.create(model="all-MiniLM-L6-v2", input=["How tall is M
 print(reply.data[0].embedding[:4])"""
 
 
-#: Questions about Nearfield's own documentation.
-ABOUT_DOCS = (
-    "How do I serve several models within a memory budget?",
-    "What happens to an input that is too long?",
-    "Why is the torch backend not part of the core?",
-)
 #: The collection for the user's own files.
 COLLECTION = "demo"
 
@@ -58,12 +57,13 @@ def demo(
 ) -> None:
     """Try a search in a novel or in your own files.
 
-    Three questions are answered from the opening chapters of a novel, or from the files that you name.
+    Three questions are answered from the opening chapters of a novel. Files that you name are searched for your
+    questions; without a question, for three of their headings.
     """
     from nearfield import Encoder
 
     if sources:
-        _search(sources, model, question or ABOUT_DOCS)
+        _search(sources, model, question)
         return
 
     typer.echo(f"Loading {model} (downloaded at the first start)...")
@@ -89,24 +89,51 @@ def demo(
     typer.echo(f"\nServe it:\n\n{_command()} serve\n\nThen, from Python (pip install openai):\n\n{CLIENT}")
 
 
-def _search(sources: list[str], model: str, questions: Sequence[str]) -> None:
+def _search(sources: list[str], model: str, questions: Sequence[str] | None) -> None:
     """Index files into a collection and search it by meaning and by words, reranked."""
     from nearfield.corpus.collection import Collection
     from nearfield.corpus.sources.spec import parse_source
 
-    typer.echo(f"Indexing {', '.join(sources)} with {model} (downloaded at the first start)...")
+    opened = [parse_source(source) for source in sources]
+    typer.echo(f"Indexing {', '.join(map(quote_name, sources))} with {model} (downloaded at the first start)...")
     config = {"features": {"dense": {"model": model}}}
     with Collection.ensure(COLLECTION, config) as collection:
-        typer.echo(collection.index([parse_source(source) for source in sources], shown=sys.stderr.isatty()).to_text())
+        _forget_others(collection, [source.location for source in opened])
+        typer.echo(collection.index(opened, shown=sys.stderr.isatty()).to_text())
+        if questions is None:
+            questions = _headings(collection)
+            typer.echo("\nThese are headings of the files. Ask your own: --question 'your question'")
         for query in questions:
-            typer.secho(f"\n{query}", bold=True)
-            for hit in collection.search(query, 2, mode="hybrid", rerank="maxsim", highlight=True):
-                place = " > ".join([hit.document.partition("#")[2], *hit.headings])
-                typer.echo(f"  {hit.score:.3f}  {place}\n         {_sentence(hit)}")
+            _show_hits(query, collection.search(query, 2, mode="hybrid", rerank="maxsim", highlight=True))
     typer.echo(
         f"\nSearch again: {_command()} search 'your question' -c {COLLECTION}; "
         f"delete the collection: {_command()} collections drop {COLLECTION}"
     )
+
+
+def _forget_others(collection: Collection, locations: Sequence[str]) -> None:
+    """Remove the files of an earlier demo from its collection."""
+    for source in collection.config.sources:
+        if source.location not in locations:
+            collection.forget(source.location)
+
+
+def _headings(collection: Collection) -> list[str]:
+    """Return three headings or titles of a collection; none if its documents have none."""
+    from nearfield.evaluation.datasets.synthetic import known_items
+
+    try:
+        dataset = known_items(collection, level="document", queries=len(QUESTIONS))
+    except InputError:  # no headings
+        return []
+    return list(cast("Retrieval", dataset.rows).queries.values())
+
+
+def _show_hits(query: str, hits: Sequence[SearchHit]) -> None:
+    typer.secho(f"\n{escape_controls(query)}", bold=True)
+    for hit in hits:
+        place = " > ".join([quote_name(hit.document.partition("#")[2]), *map(escape_controls, hit.headings)])
+        typer.echo(f"  {hit.score:.3f}  {place}\n         {escape_controls(_sentence(hit))}")
 
 
 def _sentence(hit: SearchHit) -> str:

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
+from nearfield.message_text import escape_controls
+
 if TYPE_CHECKING:
     from nearfield.inference.encode_options import EncodeKeywords
 
@@ -135,4 +137,4 @@ def embed(
 
 
 def _warn(warning: str) -> None:
-    typer.secho(f"warning: {warning}", fg="yellow", err=True)
+    typer.secho(f"warning: {escape_controls(warning)}", fg="yellow", err=True)

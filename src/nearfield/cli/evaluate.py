@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from nearfield.cli.terminal.json_types import JsonObject, Keywords
+from nearfield.message_text import count_of
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -115,7 +116,7 @@ def evaluate(
     results = _results(variant, data, task, split, options, shown=sys.stderr.isatty() and not as_json)
     if output is not None:
         output.write_text(json.dumps({"results": results}, ensure_ascii=False), encoding="utf-8")
-        typer.echo(f"{len(results)} results written to {output}", err=True)
+        typer.echo(f"{count_of(len(results), 'result')} written to {output}", err=True)
     if as_json:
         summaries = [{name: value for name, value in result.items() if name != "per_item"} for result in results]
         typer.echo(json.dumps({"results": summaries}, ensure_ascii=False))
@@ -144,7 +145,7 @@ def print_results(results: Sequence[JsonObject], worst: int = 0) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    console = Console(highlight=False)
+    console = Console(highlight=False, markup=False, emoji=False)
     console.print(f"{_plain(results[0]['subject']['name'])}, in points of 100\n", markup=False)
     table = Table(box=None, pad_edge=False)
     for name, side in (("data set", "left"), ("metric", "left"), ("score", "right"), ("95% interval", "left")):
@@ -175,7 +176,7 @@ def _notes(results: Iterable[JsonObject]) -> list[str]:
         if data.get("synthetic"):
             notes.append(f"* {_plain(data['synthetic'])} Such scores rank models only roughly.")
         if cut:
-            notes.append(f"{_plain(data['name'])}: {cut} texts were too long for the model and were truncated.")
+            notes.append(f"{_plain(data['name'])}: {count_of(cut, 'text')} too long for the model, and truncated.")
         if result["subject"].get("note"):
             notes.append(f"{_plain(result['subject']['name'])}: {result['subject']['note']}.")
     return list(dict.fromkeys(notes))

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from nearfield.cli.terminal.json_types import JsonObject
+from nearfield.message_text import count_of
 
 EXAMPLES = """Examples:
 
@@ -54,9 +55,8 @@ def save(
         chosen = [text for _, text in TextSource((texts,), None, field, None).rows()]
     with Encoder(model, precision=precision, accept_license=accept_license, progress=True) as encoder:
         golden = golden_vectors.save(encoder, path, chosen, force=force)
-    typer.echo(
-        f"Wrote {path}: {len(golden['texts'])} texts, {golden['model']}, {golden['fingerprint']}, {golden['precision']}"
-    )
+    facts = (count_of(len(golden["texts"]), "text"), *(golden[key] for key in ("model", "fingerprint", "precision")))
+    typer.echo(f"Wrote {path}: {', '.join(facts)}")
 
 
 @app.command(epilog="Example: nearfield golden check golden.json --precision float32")

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 import typer
 
 from nearfield.cli.terminal.process_time import seconds_since_start
+from nearfield.errors import CollectionNotFound, InputError, NearfieldError, nearest
+from nearfield.message_text import count_of, escape_controls, escape_lines, quote_name
 
 if TYPE_CHECKING:
     from nearfield.corpus.collection import Collection
@@ -117,12 +119,12 @@ def index(
 ) -> None:
     """Create or update a collection from its sources.
 
-    Only new and changed documents are read and embedded.
+    Only new and changed documents are read and embedded. The exit status is 1 if nothing could be indexed, if a source
+    could not be listed, or if removals wait for --allow-removal; documents that failed are in the report.
     """
     from nearfield.corpus import config as definitions
     from nearfield.corpus.collection import Collection, list_collections
     from nearfield.corpus.sources.spec import ColumnSpec, check_stated, parse_source
-    from nearfield.errors import InputError, NearfieldError
 
     if model and feature:
         raise InputError("Use --model or --feature, not both.", param="model")
@@ -146,6 +148,9 @@ def index(
         for source in sources or []
     ]
     _require_existing(opened)
+    is_new = name not in list_collections()
+    if is_new and not opened and not definition.get("sources"):
+        raise _nothing_to_index(name)
     check_stated(opened, columns=columns, include=include or [], exclude=exclude or [], encoding=encoding)
     if dry_run:
         report = _plan(
@@ -154,7 +159,6 @@ def index(
         typer.echo(report.to_json() if as_json else report.to_text())
         _exit_if_failed(report)
         return
-    is_new = name not in list_collections()
     with Collection.ensure(name, definition) as collection:
         if not quiet and not as_json:
             _print_recorded(collection, opened)
@@ -169,6 +173,9 @@ def index(
             report = collection.index(shown=shown, allow_removal=True)
         report.seconds = seconds_since_start()
         _print_report(report, as_json=as_json, quiet=quiet)
+        if is_new and not watch and not collection.manifest.counts()["documents"]:
+            collection.drop()
+            raise InputError(f"There is nothing to index: the collection {name} was not created.", param="sources")
         if watch:
             _watch(collection, shown=shown, as_json=as_json, quiet=quiet)
         _exit_if_failed(report)
@@ -185,7 +192,7 @@ def _print_recorded(collection: Collection, sources: Sequence[Source]) -> None:
     from nearfield.corpus.sources.spec import recorded_flags
 
     for location, flags in recorded_flags(sources, collection.config.sources).items():
-        typer.echo(f"{location} is read as before: {flags}", err=True)
+        typer.echo(f"{quote_name(location)} is read as before: {escape_controls(flags)}", err=True)
 
 
 def _definition_of(name: str) -> Definition:
@@ -204,17 +211,31 @@ def _require_existing(sources: Sequence[Source]) -> None:
     Raises:
         InputError: the first of them.
     """
-    from nearfield.errors import InputError
-
     for source in sources:
         for path in source.watch():
             if not Path(path).exists() and not any(letter in path for letter in "*?["):
-                raise InputError(f"There is no file or folder {path}.", param="sources")
+                raise InputError(f"There is no file or folder {quote_name(path)}.", param="sources")
+
+
+def _nothing_to_index(name: str) -> InputError:
+    """Return the error for a new collection without sources: a slip in the name of another, or a forgotten one."""
+    from nearfield.corpus.collection import list_collections
+    from nearfield.corpus.directory import CollectionDirectory
+
+    CollectionDirectory.from_name(name)  # refuses what cannot be a name
+    source = name if Path(name).exists() else "FOLDER"
+    new = "NAME" if source == name else name
+    return CollectionNotFound(
+        f"There is no collection {name!r}. {nearest(name, list_collections())} To create one, say what to index: "
+        f"nearfield index {new} {source}",
+        param="name",
+    )
 
 
 def _confirm_removal(report: IndexReport) -> bool:
     for source, gone, total in report.held_removals:
-        typer.echo(f"{gone:,} of {total:,} documents of {source} are gone from it.", err=True)
+        line = f"{gone:,} of {count_of(total, 'document')} of {quote_name(source)} are gone from it."
+        typer.echo(line, err=True)
     return typer.confirm("Remove them from the collection?", default=False, err=True)
 
 
@@ -281,7 +302,6 @@ def _plan(
 def _watch(collection: Collection, *, shown: bool, as_json: bool, quiet: bool) -> None:
     """Index again when files of a source change, until the user stops it."""
     from nearfield.corpus.sources.watcher import watch_paths
-    from nearfield.errors import NearfieldError
 
     if not quiet:
         typer.echo("Watching for changes; stop with Ctrl-C.", err=True)
@@ -291,7 +311,7 @@ def _watch(collection: Collection, *, shown: bool, as_json: bool, quiet: bool) -
         try:
             report = collection.index(shown=shown)
         except NearfieldError as error:  # the cause may be gone at the next change
-            typer.secho(f"nearfield: {error}", fg="red", err=True)
+            typer.secho(f"nearfield: {escape_lines(str(error))}", fg="red", err=True)
             continue
         problems = report.problems()
         if report.documents or report.removed or (problems and problems != last_problems):

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from nearfield.message_text import count_of, quote_name
+
 if TYPE_CHECKING:
     from nearfield.corpus.collection import Collection
     from nearfield.evaluation.datasets.judgments import JudgmentCandidate
@@ -77,7 +79,10 @@ def judge(
         typer.echo(MEANING, err=True)
         answers = work(judgments, queries_to_judge, _candidates(opened, modes, depth), _ask)
     judged = sum(len(grades) for grades in judgments.grades.values())
-    typer.echo(f"{answers} new judgments, {judged} in total for {len(judgments.grades)} queries, in {folder}")
+    queries_judged = count_of(len(judgments.grades), "query", "queries")
+    typer.echo(
+        f"{count_of(answers, 'new judgment')}, {judged:,} in total for {queries_judged}, in {quote_name(str(folder))}"
+    )
 
 
 def synthetic(
@@ -105,7 +110,8 @@ def synthetic(
         typer.echo(json.dumps({"folder": str(folder), **dataset.to_dict()}, ensure_ascii=False))
         return
     counts = dataset.rows.counts()
-    typer.echo(f"{counts['queries']} queries, {counts['documents']} {level}s, in {folder}")
+    size = f"{count_of(counts['queries'], 'query', 'queries')}, {count_of(counts['documents'], level)}"
+    typer.echo(f"{size}, in {quote_name(str(folder))}")
     typer.echo(dataset.synthetic, err=True)
 
 
@@ -151,7 +157,7 @@ def _ask(query: str, candidate: JudgmentCandidate, place: str) -> str:
 
     typer.secho(f"\n{place}", dim=True)
     typer.secho(plain(query), bold=True)
-    typer.secho(plain(candidate.title), dim=True)
+    typer.secho(quote_name(candidate.title), dim=True)
     typer.echo(plain(candidate.shown))
     try:
         answer: object = typer.prompt("0 1 2 3 s n b q", prompt_suffix=" > ", default="", show_default=False)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from nearfield.cli.terminal.json_types import JsonObject
+from nearfield.message_text import escape_controls, quote_name
 
 if TYPE_CHECKING:
     from nearfield.catalog import CatalogEntry
@@ -201,7 +202,7 @@ def _table(rows: list[JsonObject]) -> str:
         size = f"{row['parameters'] / 1e6:.0f}M" if row.get("parameters") else "?"
         sizes = (size, row.get("dimensions", "?"), row.get("max_length", "?"))
         words = (",".join(row.get("languages", [])), _licence(row), _state(row))
-        names = (row["id"], (row.get("aliases") or [""])[0], row.get("kind", "?"))
+        names = (quote_name(row["id"]), (row.get("aliases") or [""])[0], row.get("kind", "?"))
         lines.append(form.format(*names, *sizes, *words).rstrip())
     if any(not row.get("commercial", True) for row in rows):
         lines.append("* The licence does not allow commercial use.")
@@ -238,9 +239,11 @@ def loaded(url: Server = LOCAL_SERVER, key: ApiKey = None, as_json: Json = False
         typer.echo(json.dumps(dataclasses.asdict(states)))
         return
     for model in states.models:
-        failed = f"  {model.error}" if model.error else ""
+        failed = f"  {escape_controls(model.error)}" if model.error else ""
         pinned = "pinned" if model.pinned else ""
-        typer.echo(f"{model.id:40} {model.state:10} {model.bytes / 2**20:7.0f} MiB  {pinned}{failed}".rstrip())
+        typer.echo(
+            f"{quote_name(model.id):40} {model.state:10} {model.bytes / 2**20:7.0f} MiB  {pinned}{failed}".rstrip()
+        )
     budget = f" of {states.budget / 2**20:.0f}" if states.budget else ""
     typer.echo(f"Total: {states.bytes / 2**20:.0f}{budget} MiB")
 

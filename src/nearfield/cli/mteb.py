@@ -113,4 +113,4 @@ def _show(model: str, rows: Sequence[JsonObject], *, with_published: bool) -> No
             there = row["published"] is not None
             shown += [f"{row['published']:.2f}", f"{row['difference']:+.2f}"] if there else ["-", "-"]
         table.add_row(row["task"], row["split"], row["subset"], row["main"], *shown)
-    Console().print(table)
+    Console(markup=False, emoji=False).print(table)

@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from nearfield.message_text import escape_controls
+
 EXAMPLES = """Examples:
 
 nearfield rerank "how tall is Mont Blanc?" "It rises 4,806 m." "A cat sat." --model ms-marco-MiniLM-L6-v2
@@ -38,4 +40,4 @@ def rerank(
         typer.echo(json.dumps({"model": reranker.name, "query": query, "results": rows}))
         return
     for one in ranked:
-        typer.echo(f"{one.score:8.4f}  {texts[one.index]}")
+        typer.echo(f"{one.score:8.4f}  {escape_controls(texts[one.index])}")

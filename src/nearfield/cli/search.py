@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, TextIO
 import typer
 
 from nearfield.cli.terminal.json_types import Keywords
+from nearfield.message_text import count_of
 
 if TYPE_CHECKING:
     from nearfield.corpus.answering.answer import Answer
@@ -51,17 +52,26 @@ Mode = Annotated[
         help="How to search: auto, dense, sparse, bm25, hybrid, multivector, two-stage, or the name of a feature."
     ),
 ]
-Where = Annotated[str | None, typer.Option(help="""Filter as JSON, such as '{"year": {"gte": 2020}}'.""")]
+Where = Annotated[
+    str | None,
+    typer.Option(
+        help="""Filter as JSON, such as '{"year": {"gte": 2020}}'. Fields: type (pdf, markdown, text, html, ...), """
+        "path (relative to its source, such as guides/start.md), source, document, page, and those of --meta: see "
+        "nearfield collections show."
+    ),
+]
 Rerank = Annotated[
     str | None, typer.Option(help="Rerank by maxsim, sentences, multivector, or the name of a cross-encoder [none].")
 ]
 Depth = Annotated[int | None, typer.Option(help="Number of candidates to rerank [50; 20 by sentences].")]
 Mmr = Annotated[float | None, typer.Option(help="Diversify results: 1 counts only relevance, 0 only variety [off].")]
 MinScore = Annotated[
-    float | None, typer.Option(help="Leave out passages with a lower score, from 0 (unrelated) to 1 [0].")
+    float | None,
+    typer.Option(help="Leave out passages with a lower score, from 0 (unrelated) to 1 [0].", min=0, max=1),
 ]
 MinAnswerScore = Annotated[
-    float | None, typer.Option(help="Leave out passages with a lower score, from 0 (unrelated) to 1 [0.5].")
+    float | None,
+    typer.Option(help="Leave out passages with a lower score, from 0 (unrelated) to 1 [0.5].", min=0, max=1),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
@@ -170,6 +180,17 @@ def ask(
         typer.secho(f"warning: {warning}", fg="yellow", err=True)
 
 
+def _explain_filter(name: str, where: object) -> None:
+    """Say which values the fields of a filter have, if no document has the wanted ones."""
+    from nearfield.corpus.collection import Collection
+    from nearfield.corpus.search.filter_values import describe_values
+
+    with Collection.open(name) as opened:
+        reason = describe_values(opened.manifest, where, opened.config.all_fields)
+    if reason:
+        typer.secho(f"warning: {reason}", fg="yellow", err=True)
+
+
 def _print_stream(pieces: Iterator[str | Answer]) -> Answer:
     """Print an answer while it is written, and return the complete answer."""
     from nearfield.cli.terminal.passages import plain
@@ -214,6 +235,14 @@ def _collection_name(name: str | None) -> str:
 
 
 def _search(name: str, query: str, k: int, options: Keywords) -> list[SearchHit]:
+    """Search a collection for one query; if a filter is why nothing is found, say which values there are."""
+    hits = _search_fast(name, query, k, options)
+    if not hits and "where" in options:
+        _explain_filter(name, options["where"])
+    return hits
+
+
+def _search_fast(name: str, query: str, k: int, options: Keywords) -> list[SearchHit]:
     """Search a collection for one query; without reranking, in less time and memory."""
     if "rerank" not in options:
         from nearfield.cli import cold_start
@@ -256,7 +285,7 @@ def _search_all(name: str, k: int, options: Keywords, rows: Iterator[tuple[objec
             return
         with atomic_text_file(output) as file:
             count = _write_all(opened, k, options, rows, file)
-    typer.echo(f"{count} queries written to {output}", err=True)
+    typer.echo(f"{count_of(count, 'query', 'queries')} written to {output}", err=True)
 
 
 def _write_all(opened: Collection, k: int, options: Keywords, rows: Iterator[tuple[object, str]], file: TextIO) -> int:

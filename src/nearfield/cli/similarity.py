@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from nearfield.message_text import escape_controls
+
 EXAMPLES = """Examples:
 
 nearfield similarity "a cat sat" "a dog lay" "stock prices fell"
@@ -36,4 +38,4 @@ def similarity(
         )
         return
     for score, text in sorted(zip(scores, texts[1:], strict=True), reverse=True):
-        typer.echo(f"{score:8.4f}  {text}")
+        typer.echo(f"{score:8.4f}  {escape_controls(text)}")

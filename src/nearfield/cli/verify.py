@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from nearfield.cli.terminal.json_types import JsonObject
+from nearfield.message_text import count_of
 
 EXAMPLES = """Examples:
 
@@ -41,13 +42,13 @@ def verify(
 
 
 def _format(result: JsonObject) -> str:
-    lines = [f"{result['collection']}: {result['chunks']:,} chunks"]
+    lines = [f"{result['collection']}: {count_of(result['chunks'], 'chunk')}"]
     for name, feature in result["features"].items():
         lines += [f"  {name} ({feature['model']}): {'reproduced' if feature['reproduced'] else 'NOT reproduced'}"]
         lines += [f"    {line}" for line in _lines(feature)]
     books = result["books"]
-    words = {"missing": "chunks without a vector", "foreign": "unknown vectors"}
-    wrong = [f"{len(books[key]):,} {text}" for key, text in words.items() if books[key]]
+    words = {"missing": ("chunk without a vector", "chunks without a vector"), "foreign": ("unknown vector",)}
+    wrong = [count_of(len(books[key]), *units) for key, units in words.items() if books[key]]
     return "\n".join([*lines, f"  Manifest and store: {', '.join(wrong) or 'no differences'}"])
 
 
@@ -56,7 +57,7 @@ def _lines(feature: JsonObject) -> list[str]:
     summary = (
         "nothing to compare" if cosine is None else f"cosine at least {cosine['min']:.6f}, mean {cosine['mean']:.6f}"
     )
-    lines = [f"{feature['sampled']:,} chunks: {summary} (required {feature['least']:g})"]
+    lines = [f"{count_of(feature['sampled'], 'chunk')}: {summary} (required {feature['least']:g})"]
     if fingerprint["same"]:
         lines.append(f"fingerprint {fingerprint['now']} (unchanged)")
     else:
@@ -64,5 +65,5 @@ def _lines(feature: JsonObject) -> list[str]:
     if feature["changed"]:
         lines.append(f"changed since the vectors were computed: {', '.join(feature['changed'])}")
     if feature["unlike"]:
-        lines.append(f"{len(feature['unlike']):,} vectors differ: {', '.join(feature['unlike'][:5])}")
+        lines.append(f"different: {count_of(len(feature['unlike']), 'vector')}: {', '.join(feature['unlike'][:5])}")
     return lines

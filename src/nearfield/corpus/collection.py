@@ -29,6 +29,7 @@ from nearfield.corpus.manifest.reading_text import read_text
 from nearfield.corpus.manifest.vector_tables import VectorTables
 from nearfield.corpus.search.hit import SearchHit
 from nearfield.corpus.search.hit_places import HitPlaces
+from nearfield.corpus.search.plan import known_options
 from nearfield.corpus.search.relevance import ANSWER_OPTIONS
 from nearfield.corpus.search.searcher import Searcher
 from nearfield.corpus.search.searcher_factory import create_searcher
@@ -39,8 +40,6 @@ from nearfield.errors import CollectionNotFound, InputError, NotThere, nearest
 from nearfield.stores import Store
 
 __all__ = ["Collection", "DocumentInfo", "home", "list_collections"]
-
-_IDS_OF_SOURCE = "SELECT id FROM documents WHERE source = ?"
 
 
 class Collection:
@@ -59,8 +58,7 @@ class Collection:
         self.folder = folder
         self._lock = threading.RLock()
         self._models = ModelProvider(encoder_of, reranker_of)
-        #: Loaded when they are first needed.
-        self._features: dict[str, Feature] | None = None
+        self._features: dict[str, Feature] | None = None  # loaded when they are first needed
         self._searcher: Searcher | None = None
         #: Definition and vector tables at the last look; another process may change them.
         self._last_state: tuple[Any, list[str]] | None = None
@@ -344,7 +342,8 @@ class Collection:
             data = self.config.to_dict()
             remaining = [spec for spec in data["sources"] if f"{spec['kind']}:{spec['location']}" != name]
             # Documents first: if the process is killed in between, the source can be removed again.
-            count = self.remove([row[0] for row in self.manifest.rows(_IDS_OF_SOURCE, (name,))])
+            ids = self.manifest.rows("SELECT id FROM documents WHERE source = ?", (name,))
+            count = self.remove([row[0] for row in ids])
             self._save(parse_config({**data, "sources": remaining}))
             return count
 
@@ -386,6 +385,7 @@ class Collection:
 
     def search_many(self, queries: Sequence[str], k: int = 10, **options: Any) -> list[list[SearchHit]]:
         """Search for several queries; they are encoded together."""
+        options = dict(known_options(options))
         with self._lock:
             self._refresh()
             if self._searcher is None:

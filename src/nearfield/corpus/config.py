@@ -21,9 +21,12 @@ from nearfield.corpus.extractors.options import OcrMode
 from nearfield.errors import InputError, MissingExtra, nearest
 from nearfield.stores import Dtype, Kind, Quantization
 from nearfield.stores.filters import FieldType
+from nearfield.validation_message import describe_validation
 
-Name = Annotated[str, msgspec.Meta(pattern=r"^[a-z][a-z0-9_-]{0,31}$")]
-FieldName = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,47}$")]
+_NAME_FORM = "a lower-case letter, then up to 31 lower-case letters, digits, - and _"
+_FIELD_NAME_FORM = "a letter or _, then up to 47 letters, digits and _"
+Name = Annotated[str, msgspec.Meta(pattern=r"^[a-z][a-z0-9_-]{0,31}$", description=_NAME_FORM)]
+FieldName = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,47}$", description=_FIELD_NAME_FORM)]
 DEFAULT_MODEL = "all-MiniLM-L6-v2"
 #: Fields that every collection has. Filters may use them.
 OWN_FIELDS: Mapping[str, FieldType] = {"source": "str", "path": "str", "type": "str", "page": "int"}
@@ -124,7 +127,8 @@ def parse_config(data: Mapping[str, object]) -> CollectionConfig:
     try:
         config = msgspec.convert(dict(data), CollectionConfig, strict=True)
     except msgspec.ValidationError as error:
-        raise InputError(f"The collection's definition: {error}.", param="config") from error
+        reason = describe_validation(error, CollectionConfig)
+        raise InputError(f"The collection's definition: {reason}", param="config") from error
     _check(config)
     return config
 

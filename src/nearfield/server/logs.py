@@ -19,6 +19,8 @@ import orjson
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from nearfield.message_text import escape_controls
+
 LOG = logging.getLogger("nearfield")
 #: The directories of an absolute path, but not of a URL.
 _DIRECTORIES = re.compile(r"(?<![\w:/.])~?/(?:[\w.@+~=-]{1,255}/)+")
@@ -78,7 +80,7 @@ def _format_traceback(error: BaseException | None) -> str:
 
 def _escape(text: str) -> str:
     """Escape control characters: a client's path or model name must not forge further log lines."""
-    return text if text.isprintable() else "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+    return text if text.isprintable() else escape_controls(text)
 
 
 class StderrLines(io.TextIOBase):

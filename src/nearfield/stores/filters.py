@@ -21,6 +21,7 @@ from nearfield.errors import InputError, nearest
 Value = str | int | float | bool
 FieldType = Literal["str", "int", "float", "bool"]
 TYPES: Mapping[str, type[Any]] = {"str": str, "int": int, "float": float, "bool": bool}
+_KINDS: Mapping[str, str] = {"str": "text", "int": "a whole number", "float": "a number", "bool": "true or false"}
 #: Fields that each record has, whatever else a table declares.
 BUILT_IN: Mapping[str, FieldType] = {"id": "str", "document": "str", "version": "str", "ordinal": "int"}
 #: ``ne`` and ``nin`` are the complements of ``eq`` and ``in``, and are read as such.
@@ -203,7 +204,7 @@ def typed(name: str, value: object, kind: FieldType) -> Value:
             return value
     elif isinstance(value, TYPES[kind]) and kind in ("str", "bool") and _storable(str(value)):
         return value
-    raise InputError(f"Field {name!r} holds {kind}, which {value!r:.60} is not.", param="where")
+    raise InputError(f"Field {name!r} has {_KINDS[kind]} as its value, and not {value!r:.60}.", param="where")
 
 
 def _storable(text: str) -> bool:

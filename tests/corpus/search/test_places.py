@@ -284,3 +284,11 @@ def test_a_highlight_does_not_reach_over_a_shared_passage() -> None:
 def test_a_minimum_score_that_is_none(collection: Collection, value: object) -> None:
     with pytest.raises(InputError, match="min_score"):
         collection.search("cat", min_score=value)
+
+
+@pytest.mark.parametrize("method", ["search", "ask", "search_many"])
+def test_a_mistyped_option_names_the_option_and_nothing_of_the_inside(collection: Collection, method: str) -> None:
+    text: Any = ["cat"] if method == "search_many" else "cat"
+    with pytest.raises(TypeError, match="A search has no option 'moed'") as wrong:
+        getattr(collection, method)(text, moed="dense")
+    assert "Did you mean 'mode'?" in str(wrong.value) and "Searcher" not in str(wrong.value)

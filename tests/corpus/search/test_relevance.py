@@ -16,7 +16,7 @@ from nearfield.corpus.collection import Collection
 from nearfield.corpus.search.relevance import MIN_ANSWER_SCORE, _combine, _falling
 from nearfield.corpus.search.unread_letters import UnreadLetters, script_of
 from nearfield.encoder import Encoder
-from nearfield.errors import SourceUnavailable
+from nearfield.errors import InputError, SourceUnavailable
 from nearfield.testing import write_tiny_model
 from tests.support.paths import SHARED_FOLDER
 from tests.support.requirements import missing
@@ -86,7 +86,9 @@ def test_a_minimum_score(collection: Collection) -> None:
     scores = [hit.score for hit in collection.search(query, 9)]
     least = scores[1]
     assert [hit.score for hit in collection.search(query, 9, min_score=least)] == [s for s in scores if s >= least]
-    assert collection.search(query, 9, min_score=1.5) == []
+    for wrong in (1.5, -0.1):
+        with pytest.raises(InputError, match="min_score is a number from 0 to 1"):
+            collection.search(query, 9, min_score=wrong)
 
 
 def test_an_answer_needs_evidence(collection: Collection) -> None:

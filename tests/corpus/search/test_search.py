@@ -710,7 +710,7 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"weights": {"bm25": -1}}, "weights is a number"),
     ({"weights": {"bm25": 0, "dense": 0}}, "one must be above"),
     ({"where": {"lnag": "en"}}, "Did you mean 'lang'"),
-    ({"where": {"size": "big"}}, "holds int"),
+    ({"where": {"size": "big"}}, "has a whole number as its value"),
 ]
 
 

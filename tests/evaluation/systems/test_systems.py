@@ -536,7 +536,7 @@ def test_judging_in_the_terminal(
     asked = ("judge", "guide", "judged", "--query", "what do foxes hunt?", "--mode", "bm25", "--mode", "dense")
     done = nearfield(*asked)
     assert done.code == 0, done.err
-    assert "2 new judgments, 2 in total for 1 queries" in done.out
+    assert "2 new judgments, 2 in total for 1 query" in done.out
     assert "what do foxes hunt?" in done.out
 
     def end(*_: Any, **__: Any) -> str:

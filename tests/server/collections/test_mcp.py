@@ -262,6 +262,8 @@ async def test_http_on_loopback(home: Path) -> None:
         ("search", {"query": "cat", "k": "ten"}, "search: 'k' must be a whole number, not 'ten'."),
         ("search", {"query": "cat", "where": "x"}, "search: 'where' must be an object, not 'x'."),
         ("search", {"query": "cat", "min_score": "high"}, "search: 'min_score' must be a number, not 'high'."),
+        ("search", {"query": "cat", "min_score": 5}, "search: 'min_score' must be at most 1, not 5."),
+        ("search", {"query": "cat", "min_score": -0.5}, "search: 'min_score' must be at least 0, not -0.5."),
         ("read", {"start": -1}, "read: 'document' is missing. 'start' must be at least 0, not -1."),
     ],
 )
@@ -270,6 +272,12 @@ async def test_wrong_arguments_are_named_in_plain_words(
 ) -> None:
     async with inside(home, model) as client:
         assert await refused(client, tool, **arguments) == message
+
+
+async def test_a_filter_that_matches_nothing_is_explained(home: Path, model: Encoder) -> None:
+    async with inside(home, model) as client:
+        text, content = await call_tool(client, "search", query="cat", collection="pets", where={"type": "pdf"})
+        assert content["results"] == [] and text.startswith("No passage matches. No document has this 'type'.")
 
 
 async def test_a_hit_is_read_at_its_place(home: Path, model: Encoder) -> None:

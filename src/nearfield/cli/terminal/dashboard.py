@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from nearfield.cli.terminal.json_types import JsonObject
+from nearfield.message_text import escape_controls, escape_lines
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -53,10 +54,10 @@ def draw(frame: DashboardFrame, footer: str = "") -> RenderableType:
     tail = [Text(footer, style="dim")] if footer else []
     if stats is None:
         again = "Trying again." if footer else ""
-        return Group(head.append("no answer", "bold red"), Text(frame.error, "red"), Text(again), *tail)
+        return Group(head.append("no answer", "bold red"), Text(escape_lines(frame.error), "red"), Text(again), *tail)
     ready = bool(frame.ready["ready"])
     head.append("ready" if ready else "not ready", "bold green" if ready else "bold red")
-    notes = [Text(f"  {reason}", "red") for reason in frame.ready["reasons"]]
+    notes = [Text(f"  {escape_controls(reason)}", "red") for reason in frame.ready["reasons"]]
     if stats.restarted:
         notes.append(Text("  The server was restarted since the last reading.", "yellow"))
     return Group(head, *notes, _summary(frame, stats), _models(frame, stats), _routes(stats), *tail)
@@ -108,7 +109,7 @@ def _models(frame: DashboardFrame, stats: LiveStats) -> Table:
         idle = _idle(model["idle"]) if state == "loaded" else _UNKNOWN
         speed = _rate(stats.tokens_by_model.get(model["id"], 0.0 if stats.seconds else None))
         cells = (_mib(model["bytes"]), str(model["users"]), idle, speed)
-        table.add_row(Text(model["id"]), Text(state, style), *cells)
+        table.add_row(Text(escape_controls(model["id"])), Text(state, style), *cells)
     return table
 
 
@@ -120,7 +121,7 @@ def _routes(stats: LiveStats) -> Table:
         rates = ", ".join(f"{status}: {_rate(rate)}" for status, rate in route.rates.items())
         latency = route.latency
         times = (latency.p50, latency.p95, latency.p99) if latency is not None else (None, None, None)
-        table.add_row(Text(route.route), rates, *(_seconds(value, latency) for value in times))
+        table.add_row(Text(escape_controls(route.route)), rates, *(_seconds(value, latency) for value in times))
     return table
 
 

@@ -6,6 +6,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import fields, is_dataclass
 from typing import TYPE_CHECKING
 
+from nearfield.message_text import escape_controls, quote_name
+
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
@@ -54,7 +56,8 @@ def to_text(name: str, entry: CatalogEntry | None, recipe: Recipe | None) -> str
     """Return a line for each fact. ``recipe`` is None if the files are not on this machine."""
     facts = [*_about(entry), *(_of_recipe(recipe) if recipe is not None else _of_entry(entry)), *_files(name, recipe)]
     title = entry.id if entry is not None else recipe.name if recipe is not None else name
-    return "\n".join([title, *(f"  {label + ':':20} {value}" for label, value in facts)])
+    lines = (f"  {escape_controls(label) + ':':20} {escape_controls(value)}" for label, value in facts)
+    return "\n".join([quote_name(title), *lines])
 
 
 def _about(entry: CatalogEntry | None) -> Iterator[tuple[str, str]]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
+from nearfield.message_text import count_of, is_unsafe, quote_name
+
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.text import Text
@@ -19,8 +21,8 @@ _PLACES = 3
 
 
 def plain(text: str) -> str:
-    """Return a text without control characters: documents and models may contain terminal commands."""
-    return "".join(letter if letter.isprintable() or letter in "\n\t" else " " for letter in text)
+    """Return a text of the same length without control characters: documents may contain terminal commands."""
+    return "".join(" " if is_unsafe(letter) and letter not in "\n\t" else letter for letter in text)
 
 
 def show(passages: Sequence[SearchHit], *, full: bool = False, explain: bool = False) -> None:
@@ -65,7 +67,7 @@ def warnings(answer: Answer) -> Iterable[str]:
     if answer.cut:
         yield "the answer reached its maximum length and is incomplete"
     if answer.left_out:
-        yield f"{answer.left_out} passages were left out because they did not fit into --budget"
+        yield f"{count_of(answer.left_out, 'passage')} did not fit into --budget"
 
 
 def warnings_without_evidence(min_score: float) -> Iterable[str]:
@@ -89,14 +91,14 @@ def _name(hit: SearchHit) -> str:
 
 
 def _key(document: str) -> str:
-    return plain(document.partition("#")[2] or document)
+    return quote_name(document.partition("#")[2] or document)
 
 
 def _place(hit: SearchHit) -> str:
     others = [", ".join(part for part in (_key(place.document), place.describe()) if part) for place in hit.also]
     more = f" and {len(others) - _PLACES} more" if len(others) > _PLACES else ""
     also = f"  (also in {'; '.join(others[:_PLACES])}{more})" if others else ""
-    place = ", ".join(part for part in (plain(hit.document), hit.location.describe()) if part)
+    place = ", ".join(part for part in (quote_name(hit.document), hit.location.describe()) if part)
     return f"{place}{also}"
 
 

@@ -12,6 +12,7 @@ from nearfield.corpus.document import Loss
 from nearfield.corpus.manifest.records import DocumentRecord, kept_share
 from nearfield.corpus.sources import Source
 from nearfield.corpus.sources.unread_types import describe_skipped
+from nearfield.message_text import count_of, escape_controls, quote_name
 
 #: Maximum number of failures and skipped files that a report names; all are counted.
 _MAX_NAMED = 20
@@ -151,15 +152,16 @@ class IndexReport:
             (self.duplicates, "near-duplicate"), (self.tiny, "tiny chunk"), (self.boilerplate, "boilerplate line")
         )
         lines += [f"  left out: {left_out}"] if left_out else []
-        lines += [f"  {self.truncated:,} chunks were truncated by the model"] if self.truncated else []
+        lines += [f"  {count_of(self.truncated, 'chunk')} truncated by the model"] if self.truncated else []
         if self.boilerplate or self.dry_run:
             shown = self.dropped_lines[:_MAX_PRINTED_LINES]
-            lines += [f"    repeated in {share:.0%}: {line[:90]}" for line, share in shown]
+            lines += [f"    repeated in {share:.0%}: {escape_controls(line[:90])}" for line, share in shown]
         lines += [*self._problems(), *self._pictures()]
         if self.skipped:
-            lines.append(f"  not read: {_count(self.skipped, 'file')}")
+            lines.append(f"  not read: {count_of(self.skipped, 'file')}")
             reasons = sorted(self.skipped_reasons.items(), key=lambda entry: (-entry[1], entry[0]))
-            lines += [f"    {describe_skipped(reason, count)}" for reason, count in reasons[:_MAX_PRINTED]]
+            described = (describe_skipped(reason, count) for reason, count in reasons[:_MAX_PRINTED])
+            lines += [f"    {escape_controls(line)}" for line in described]
             lines += ["    ..."] if len(reasons) > _MAX_PRINTED else []
         return "\n".join(lines)
 
@@ -168,7 +170,7 @@ class IndexReport:
             return []
         verb = "has" if self.with_pictures == 1 else "have"
         command = f"nearfield collections documents {self.collection}"
-        return [f"  {_count(self.with_pictures, 'document')} {verb} pictures without a description: {command}"]
+        return [f"  {count_of(self.with_pictures, 'document')} {verb} pictures without a description: {command}"]
 
     def problems(self) -> str:
         """Return what the user should look at, as lines for a terminal; empty if there is nothing."""
@@ -198,24 +200,26 @@ class IndexReport:
     def _chunks(self) -> str:
         detail = _join_counts((self.embedded, "embedded"), (self.reused, "with unchanged vectors"), plural=False)
         speed = f" ({self.tokens / self.run_seconds:,.0f} tokens/s)" if self.run_seconds and self.tokens else ""
-        tokens = f"; {_count(self.tokens, 'token')}" if self.tokens else ""
-        return f"{_count(self.chunks, 'chunk')}: {detail}{tokens} in {self.seconds:,.1f} s{speed}"
+        tokens = f"; {count_of(self.tokens, 'token')}" if self.tokens else ""
+        return f"{count_of(self.chunks, 'chunk')}: {detail}{tokens} in {self.seconds:,.1f} s{speed}"
 
     def _problems(self) -> list[str]:
-        lines = [
-            f"  not removed: {gone:,} of {total:,} documents of {source}, which no longer lists them. If they are "
-            f"deleted on purpose: nearfield index {self.collection} --allow-removal"
-            for source, gone, total in self.held_removals
-        ]
-        lines += [f"  {source} has no documents" for source in self.empty_sources]
+        lines = [self._removal_line(*removal) for removal in self.held_removals]
+        lines += [f"  {quote_name(source)} has no documents" for source in self.empty_sources]
         lines += self._unread_lines()
         lines += self._partial_lines()
         lines += _list_files("failed", self.failed, self.failures)
-        return lines + ([f"  {self.held_back}"] if self.held_back else [])
+        return lines + ([f"  {escape_controls(self.held_back)}"] if self.held_back else [])
+
+    def _removal_line(self, source: str, gone: int, total: int) -> str:
+        return (
+            f"  not removed: {gone:,} of {count_of(total, 'document')} of {quote_name(source)}, which no longer lists "
+            f"them. If they are deleted on purpose: nearfield index {self.collection} --allow-removal"
+        )
 
     def _unread_lines(self) -> list[str]:
         return [
-            f"  {_count(count, 'document')} in a script that {self.unread_by} cannot read ({script}): searches find "
+            f"  {count_of(count, 'document')} in a script that {quote_name(self.unread_by)} cannot read ({script}): searches find "
             f"{'it' if count == 1 else 'them'} by shared words alone. Use a multilingual model."
             for script, count in self.unread_scripts.items()
         ]
@@ -224,13 +228,13 @@ class IndexReport:
         if not self.partial:
             return []
         verb = "is" if self.partial == 1 else "are"
-        lines = [f"  {_count(self.partial, 'document')} {verb} partial:"]
+        lines = [f"  {count_of(self.partial, 'document')} {verb} partial:"]
         for document in self.partial_documents[:_MAX_PRINTED]:
             share = "" if document.share is None or document.share >= 1 else f" {document.share:.0%} of its words;"
-            lines.append(f"    {document.id}:{share} not read: {document.missing}")
+            lines.append(f"    {quote_name(document.id)}:{share} not read: {escape_controls(document.missing)}")
         lines += ["    ..."] if self.partial > _MAX_PRINTED else []
         advice = Counter(line for document in self.partial_documents for line in document.advice)
-        lines += [f"    {line}" for line, _ in advice.most_common(_MAX_PRINTED_LINES)]
+        lines += [f"    {escape_controls(line)}" for line, _ in advice.most_common(_MAX_PRINTED_LINES)]
         return [*lines, f"    All of them: nearfield collections documents {self.collection} --state partial"]
 
 
@@ -239,17 +243,13 @@ def describe_losses(losses: Sequence[Loss]) -> str:
     return "; ".join(loss.reason for loss in losses)
 
 
-def _count(number: int, unit: str) -> str:
-    return f"{number:,} {unit}" + ("" if number == 1 else "s")
-
-
 def _join_counts(*counts: tuple[int, str], plural: bool = True) -> str:
     """Return counts that are not zero, joined by commas."""
-    return ", ".join(_count(count, name) if plural else f"{count:,} {name}" for count, name in counts if count)
+    return ", ".join(count_of(count, name) if plural else f"{count:,} {name}" for count, name in counts if count)
 
 
 def _list_files(label: str, count: int, files: Sequence[tuple[str, str]]) -> list[str]:
     if not count:
         return []
-    printed = [f"    {name}: {reason}" for name, reason in files[:_MAX_PRINTED]]
+    printed = [f"    {quote_name(name)}: {escape_controls(reason)}" for name, reason in files[:_MAX_PRINTED]]
     return [f"  {count:,} {label}", *printed, *(["    ..."] if count > len(printed) else [])]

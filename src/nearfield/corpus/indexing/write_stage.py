@@ -8,6 +8,7 @@ from functools import partial
 
 from nearfield.corpus.indexing.context import IndexContext
 from nearfield.corpus.indexing.document_task import DocumentTask
+from nearfield.message_text import count_of, quote_name
 from nearfield.stores.filters import All, Filter, Not, one_of
 
 
@@ -99,7 +100,9 @@ class WriteStage:
             progress.relabel(self._context.name)
         else:
             chunks = task.earlier_chunks + len(task.chunks)
-            progress.relabel(f"{self._context.name}: {task.document.name[-40:]}, {chunks:,} chunks")
+            progress.relabel(
+                f"{self._context.name}: {quote_name(task.document.name)[-40:]}, {count_of(chunks, 'chunk')}"
+            )
         progress.advance(task.share, task.tokens)
 
     def remove(self, documents: Sequence[str]) -> None:

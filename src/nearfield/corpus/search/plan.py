@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import cast
+from dataclasses import dataclass, fields
+from typing import Any, cast
 
 from nearfield.arrays import Array
 from nearfield.corpus.search import fusion
@@ -72,6 +71,19 @@ class SearchOptions:
     fuse: str = "weighted"
     depth: int | None = None
     min_score: float | None = None
+
+
+def known_options(options: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the keywords of a search, if all of them are options.
+
+    Raises:
+        TypeError: one of them is none; the message names the nearest option.
+    """
+    known = [field.name for field in fields(SearchOptions) if field.name != "k"]
+    for name in options:
+        if name not in known:
+            raise TypeError(f"A search has no option {name!r}. {nearest(name, known)}")
+    return options
 
 
 @dataclass(frozen=True)
@@ -158,7 +170,7 @@ class SearchPlanner:
             fuse=options.fuse,
             pool=pool,
             depth=default_depth if depth is None else max(pool, depth),
-            min_score=None if options.min_score is None else _finite("min_score", options.min_score),
+            min_score=None if options.min_score is None else _number("min_score", options.min_score),
         )
 
     def _mode(self, mode: str) -> tuple[tuple[str, ...], str | None]:
@@ -245,12 +257,6 @@ def _integer(name: str, value: object, maximum: int) -> int:
 def _number(name: str, value: object, maximum: float = 1.0) -> float:
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= maximum:
         raise InputError(f"{name} is a number from 0 to {maximum:g}, and not {value!r}.", param=name)
-    return float(value)
-
-
-def _finite(name: str, value: object) -> float:
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
-        raise InputError(f"{name} is a number, and not {value!r}.", param=name)
     return float(value)
 
 

@@ -112,7 +112,7 @@ class Searcher:
             weights: of each fused ranking, by its feature's name or ``bm25``; 1 if left out.
             fuse: weighted (the mean of scores scaled to 0 to 1) or rrf (by ranks alone).
             depth: candidates of each fused ranking [100], or of the first of two stages [10 for each result].
-            min_score: leave out results with a lower score.
+            min_score: leave out results with a lower score, 0 to 1.
 
         Raises:
             InputError: a query is empty, an option is unknown or out of range, or the collection lacks a feature that

@@ -11,6 +11,7 @@ from typing import Any
 from nearfield.corpus.config import SourceSpec
 from nearfield.corpus.sources import TABLES, Source, open_source
 from nearfield.errors import InputError
+from nearfield.message_text import quote_name
 
 #: Options of sources that have a flag of the same name.
 _FLAGS = ("text", "title", "id", "meta", "include", "exclude", "encoding")
@@ -60,7 +61,7 @@ def parse_source(
     if path.suffix.lower() in TABLES and path.is_file():
         return open_source("table", str(path), **(columns or ColumnSpec()).options(), **stated)
     if not path.exists() and not any(mark in str(path) for mark in "*?["):
-        raise InputError(f"There is no file or folder {path}.", param="source")
+        raise InputError(f"There is no file or folder {quote_name(str(path))}.", param="source")
     options = {name: list(value) for name, value in (("include", include), ("exclude", exclude)) if value}
     return open_source("files", str(path), **options, **stated)
 

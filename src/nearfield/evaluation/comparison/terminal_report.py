@@ -12,6 +12,7 @@ from nearfield.evaluation.comparison.html_report import format_number
 from nearfield.evaluation.json_types import JsonMapping
 from nearfield.evaluation.metrics import library
 from nearfield.evaluation.performance import environment
+from nearfield.message_text import count_of, escape_controls, escape_lines
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -25,14 +26,14 @@ def print_comparison(comparison: JsonMapping, *, pictures: bool = True) -> None:
     """Print the ranking, the failures, and the charts."""
     from rich.console import Console
 
-    console = Console()
+    console = Console(markup=False, emoji=False)  # names and errors may look like rich's markup
     for table in (_ranking(comparison), _failures(comparison)):
         if table is not None:
             console.print(table)
     shares = ", ".join(f"{name} {100 * weight:.0f}%" for name, weight in comparison["weights"].items())
     best = " * Pareto-best in quality and speed." if comparison["front"] else ""
     console.print(f"Weights: {shares} (--weights).{best}", highlight=False)
-    console.print(_differences(comparison), highlight=False)
+    console.print(escape_lines(_differences(comparison)), highlight=False)
     if pictures:
         for text in draw_charts(comparison, min(_WIDTH, console.width)):
             console.print(text, highlight=False, markup=False, soft_wrap=True)
@@ -67,7 +68,7 @@ def _ranking(comparison: JsonMapping) -> Table:
         )
         table.add_row(
             _mark(comparison, row),
-            row["label"] + (" *" if place["name"] in comparison["front"] else ""),
+            escape_controls(row["label"]) + (" *" if place["name"] in comparison["front"] else ""),
             f"{place['total']:.3f}" + ("†" if place["unknown"] else ""),
             format_number(row["quality"]),
             f"{(interval[1] - interval[0]) / 2:.1f}" if interval else "–",
@@ -92,7 +93,7 @@ def _failures(comparison: JsonMapping) -> Table | None:
     for heading in ("variant", "step", "error"):
         table.add_column(heading, overflow="fold")
     for label, error in failed:
-        table.add_row(label, error["step"], error["message"], style="red")
+        table.add_row(*map(escape_controls, (label, error["step"], error["message"])), style="red")
     return table
 
 
@@ -102,7 +103,7 @@ def _differences(comparison: JsonMapping) -> str:
     if not pairs:
         return ""
     count = sum(pair["significant"] for pair in pairs)
-    lines = [f"{count} of {len(pairs)} pairs differ significantly (p < 0.05, {pairs[0]['test']}, Holm)."]
+    lines = [f"{count} of {count_of(len(pairs), 'pair')} differ significantly (p < 0.05, {pairs[0]['test']}, Holm)."]
     for name in dict.fromkeys(pair["dataset"] for pair in pairs):
         own = [pair for pair in pairs if pair["dataset"] == name]
         level = [names[pair["b"]] for pair in own if pair["a"] == own[0]["a"] and not pair["significant"]]

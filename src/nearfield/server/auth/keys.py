@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from nearfield.errors import AccessDenied, SettingsError
+from nearfield.message_text import count_of
 from nearfield.server.auth.api_key import ANONYMOUS, ApiKey, KeyWatcher, key_digest
 from nearfield.server.auth.key_file import read_key_file
 from nearfield.server.logs import LOG
@@ -109,7 +110,7 @@ class ApiKeys:
             return "no key file"
         self._version, self._failure = (0, 0), ""
         self._reload(self._file)
-        return "keys unchanged" if self._failure else f"{len(self._from_file)} keys read again"
+        return "keys unchanged" if self._failure else f"{count_of(len(self._from_file), 'key')} read again"
 
     def _reload(self, file: Path) -> None:
         """Read the file again if it changed; if it cannot be read, the keys stay the same, and the log says why."""

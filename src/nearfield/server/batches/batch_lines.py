@@ -18,6 +18,7 @@ from nearfield.server.files.storage_errors import convert_storage_errors
 from nearfield.server.http.content_bounds import LARGE_BODY, ContentBounds, check_json
 from nearfield.server.http.decode_thread import suspended_collection
 from nearfield.server.http.request_body import read_fraction, replace_lone_surrogates
+from nearfield.validation_message import describe_validation
 
 #: Maximum number of requests in a batch, of inputs of all its requests, and of bytes of its file.
 MAX_LINES, MAX_INPUTS, MAX_BYTES = 50_000, 50_000, 200 * 2**20
@@ -93,7 +94,9 @@ class LineChecker:
         except msgspec.ValidationError as error:
             named = re.search(r"`\$\.(\w+)|required field `(\w+)`", str(error))
             param = (named[1] or named[2]) if named else None
-            self._problems.append(LineError("invalid_request", f"Line {number}: {str(error)[:300]}.", number, param))
+            self._problems.append(
+                LineError("invalid_request", f"Line {number}: {describe_validation(error)[:300]}", number, param)
+            )
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             message = f"Line {number} is not valid JSON: {str(error)[:300] or type(error).__name__}."
             self._problems.append(LineError("invalid_json_line", message, number))

@@ -18,9 +18,11 @@ from pydantic import BaseModel, Field, ValidationError
 
 from nearfield import __version__
 from nearfield.corpus.collection import Collection, list_collections
+from nearfield.corpus.search.filter_values import describe_values
 from nearfield.corpus.search.hit import SearchHit, hide_shared
 from nearfield.encoder import Encoder
 from nearfield.errors import CollectionNotFound, InputError, NearfieldError, nearest
+from nearfield.message_text import count_of
 from nearfield.server.collections.mcp_errors import describe_arguments
 
 ResultT = TypeVar("ResultT")
@@ -187,22 +189,30 @@ def _search_tool(collections: OpenCollections) -> Callable[..., CallToolResult]:
         k: Annotated[int, Field(description="Number of passages to return.", ge=1, le=_MAX_RESULTS)] = 8,
         where: Annotated[
             dict[str, Any] | None,
-            Field(description='Filter, such as {"path": "guide.md", "year": {"gte": 2020}, "type": {"in": ["pdf"]}}.'),
+            Field(
+                description='Filter, such as {"path": "guide.md", "year": {"gte": 2020}, "type": {"in": ["pdf"]}}. '
+                "Paths are relative to their source; types are pdf, markdown, text, html, docx and so on."
+            ),
         ] = None,
         min_score: Annotated[
             float | None,
-            Field(description="Leave out passages with a lower score; from 0.5 on, a passage may answer a question."),
+            Field(
+                description="Leave out passages with a lower score, 0 to 1; from 0.5, one may answer a question.",
+                ge=0,
+                le=1,
+            ),
         ] = None,
     ) -> Annotated[CallToolResult, McpHits]:
         """Find the passages of the user's documents that match a query best, by meaning and by words."""
 
-        def run(opened: Collection) -> McpHits:
+        def run(opened: Collection) -> tuple[McpHits, str]:
             hits = opened.search(query, k, where=where, min_score=min_score)
-            return McpHits(collection=opened.name, results=[_convert_hit(hit) for hit in hits])
+            reason = "" if hits else describe_values(opened.manifest, where, opened.config.all_fields)
+            return McpHits(collection=opened.name, results=[_convert_hit(hit) for hit in hits]), reason
 
-        hits = collections.use(collection, run)
+        hits, reason = collections.use(collection, run)
         text = "\n\n".join(_format_hit(number, hit) for number, hit in enumerate(hits.results, 1))
-        return _result(text or "No passage matches.", hits)
+        return _result(text or f"No passage matches. {reason}".rstrip(), hits)
 
     return search
 
@@ -244,13 +254,14 @@ def _collections_tool(opened: OpenCollections) -> Callable[..., CallToolResult]:
     def collections() -> Annotated[CallToolResult, McpCollections]:
         """List the collections of documents that can be searched, and the fields that each may be filtered by."""
         summaries = [_summarize(opened, name) for name in opened.names()]
-        lines = [
-            f"{summary.name}: {summary.error or f'{summary.documents} documents, {summary.chunks} passages'}"
-            for summary in summaries
-        ]
+        lines = [f"{summary.name}: {summary.error or _sizes(summary)}" for summary in summaries]
         return _result("\n".join(lines) or "There are no collections yet.", McpCollections(collections=summaries))
 
     return collections
+
+
+def _sizes(summary: McpCollection) -> str:
+    return f"{count_of(summary.documents, 'document')}, {count_of(summary.chunks, 'passage')}"
 
 
 def _summarize(collections: OpenCollections, name: str) -> McpCollection:

@@ -10,8 +10,8 @@ from pydantic import ValidationError
 _MESSAGES = (
     ("missing", "is missing"),
     ("string_too_short", "must not be empty"),
-    ("greater_than_equal", "must be at least {ge}, not {value}"),
-    ("less_than_equal", "must be at most {le}, not {value}"),
+    ("greater_than_equal", "must be at least {ge:g}, not {value}"),
+    ("less_than_equal", "must be at most {le:g}, not {value}"),
     ("int_", "must be a whole number, not {value}"),
     ("float_", "must be a number, not {value}"),
     ("finite_number", "must be a number, not {value}"),

@@ -20,6 +20,7 @@ from nearfield.errors import Cancelled, InputError, Overloaded, TooLarge, Unsupp
 from nearfield.server.http.content_bounds import LARGE_BODY, Buffer, ContentBounds, check_json, check_msgpack
 from nearfield.server.http.decode_thread import DecodeThread
 from nearfield.server.http.limits import RequestLimits
+from nearfield.validation_message import describe_validation
 
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 RequestType = TypeVar("RequestType")
@@ -413,7 +414,7 @@ def convert(body: Mapping[str, Any], request_type: type[RequestType]) -> Request
     try:
         return msgspec.convert(body, request_type)
     except msgspec.ValidationError as error:
-        raise invalid_request_error(error) from error
+        raise invalid_request_error(error, request_type) from error
 
 
 def ignored_fields(body: Mapping[str, Any], request_type: Any) -> tuple[str, ...]:
@@ -422,11 +423,12 @@ def ignored_fields(body: Mapping[str, Any], request_type: Any) -> tuple[str, ...
     return () if known is None else tuple(sorted(body.keys() - set(known)))
 
 
-def invalid_request_error(error: msgspec.ValidationError) -> InputError:
-    """Return msgspec's error as an ``InputError`` whose ``param`` is the name of the wrong field."""
+def invalid_request_error(error: msgspec.ValidationError, request_type: Any) -> InputError:
+    """Return msgspec's error as an ``InputError`` in plain words; its ``param`` is the name of the wrong field."""
     text = str(error)
     missing = re.search(r"missing required field `(\w+)`", text)
     path = re.search(r"`\$\.?(\w+)?", text)
     param = missing.group(1) if missing else path.group(1) if path else None
-    short = text if len(text) <= _MAX_ERROR_CHARACTERS else f"{text[:200]} ... {text[-200:]}"
-    return InputError(f"Invalid request: {short}.", param=param)
+    reason = describe_validation(error, request_type)
+    short = reason if len(reason) <= _MAX_ERROR_CHARACTERS else f"{reason[:200]} ... {reason[-200:]}"
+    return InputError(f"Invalid request: {short}", param=param)

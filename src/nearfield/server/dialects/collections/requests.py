@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, TypeVar
 import msgspec
 
 from nearfield.errors import InputError, NotThere, TooLarge
+from nearfield.message_text import count_of
 from nearfield.server.collections.collection_service import CollectionService
 from nearfield.server.dialects import JsonObject, Reply
 from nearfield.server.dialects.collections.responses import (
@@ -164,7 +165,8 @@ def _check_count(documents: Sequence[object], context: RequestContext) -> None:
         raise InputError("documents is empty: send at least one.", param="documents")
     if context.limits is not None and len(documents) > context.limits.items:
         raise TooLarge(
-            f"{len(documents)} documents; the maximum of one request is {context.limits.items}. Send them in parts.",
+            f"{count_of(len(documents), 'document')}; the maximum of one request is {context.limits.items}. "
+            "Send them in parts.",
             param="documents",
         )
 

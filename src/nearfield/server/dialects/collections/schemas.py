@@ -21,6 +21,7 @@ Depth = Annotated[int, msgspec.Meta(ge=1, le=MAX_RESULTS)]
 Reranked = Annotated[int, msgspec.Meta(ge=1, le=MAX_RERANKED)]
 Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
 Word = Annotated[str, msgspec.Meta(max_length=64)]
+_NAME_FORM = "a lower-case letter or a digit, then up to 62 lower-case letters, digits, - and _"
 
 
 class CollectionName(msgspec.Struct):
@@ -60,7 +61,7 @@ class CollectionChunks(msgspec.Struct, forbid_unknown_fields=True, omit_defaults
 class CollectionRequest(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
     """Body of POST /collections; the default model of the first feature is all-MiniLM-L6-v2."""
 
-    name: Annotated[str, msgspec.Meta(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")]
+    name: Annotated[str, msgspec.Meta(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$", description=_NAME_FORM)]
     features: Annotated[dict[str, CollectionFeature], msgspec.Meta(max_length=16)] = {}
     chunks: CollectionChunks | None = None
     fields: Annotated[dict[str, Literal["str", "int", "float", "bool"]], msgspec.Meta(max_length=64)] = {}
@@ -97,7 +98,7 @@ class SearchRequest(msgspec.Struct):
     weights: dict[str, float] | None = None
     fuse: Word | None = None
     depth: Annotated[int, msgspec.Meta(ge=1, le=10 * MAX_RESULTS)] | None = None
-    min_score: float | None = None
+    min_score: Share | None = None
 
 
 class CollectionPlace(msgspec.Struct):
@@ -160,7 +161,7 @@ class AskRequest(msgspec.Struct):
     rerank: Model | None = None
     rerank_depth: Reranked | None = None
     mmr: Share | None = None
-    min_score: float | None = None
+    min_score: Share | None = None
     stream: bool = False
 
 
