@@ -116,7 +116,7 @@ def test_the_report_counts_what_was_cut(embed: Run, tiny: Encoder) -> None:
     assert report["truncated_tokens"] == int(dropped.sum())
     assert report["fingerprint"] == tiny.fingerprint
     assert json.loads(Path("out.npy.json").read_text())["fingerprint"] == tiny.fingerprint
-    assert "Wrote out.npy: 1 text, " in embed("texts.txt", "-o", "out.npy").out
+    assert "1 text too long; " in embed("texts.txt", "-o", "out.npy").out
 
 
 def test_stdin(embed: Run, tiny: Encoder, monkeypatch: pytest.MonkeyPatch) -> None:
