@@ -218,8 +218,9 @@ class IndexReport:
         )
 
     def _unread_lines(self) -> list[str]:
+        model = quote_name(self.unread_by)
         return [
-            f"  {count_of(count, 'document')} in a script that {quote_name(self.unread_by)} cannot read ({script}): searches find "
+            f"  {count_of(count, 'document')} in a script that {model} cannot read ({script}): searches find "
             f"{'it' if count == 1 else 'them'} by shared words alone. Use a multilingual model."
             for script, count in self.unread_scripts.items()
         ]
