@@ -17,7 +17,7 @@ from nearfield import settings
 from nearfield.cli import app
 from nearfield.cli.serve import build_command
 from nearfield.errors import SettingsError
-from nearfield.setting_fields import Flag, describe_fields
+from nearfield.setting_fields import Flag, convert, describe_fields
 from nearfield.settings import Settings
 from tests.support.cli_runner import python
 
@@ -144,6 +144,15 @@ def test_sizes_have_units(monkeypatch: pytest.MonkeyPatch, text: str, size: int)
     monkeypatch.setenv("NEARFIELD_MEMORY_BUDGET", text)
     assert settings.load().memory_budget == settings.load(memory_budget=text).memory_budget == size
     assert settings.load(memory_budget=size).memory_budget == size
+
+
+def test_every_number_of_bytes_may_have_a_unit() -> None:
+    for field in describe_fields(settings.Settings):
+        if field.name.endswith("_bytes"):
+            assert convert(field, "2MiB") == 2 * 2**20, field.name
+    assert settings.load(max_body_bytes=4096).max_body_bytes == 4096
+    with pytest.raises(SettingsError, match="a size of at least 1024 bytes, such as 32MiB"):
+        settings.load(max_body_bytes="10")
 
 
 @pytest.mark.parametrize("text", ["", "GiB", "-1", "1,5GiB", "8GiBs", "8 elephants", "1e30", "nan", "inf"])

@@ -147,6 +147,8 @@ def convert(field: SettingField, value: object) -> SettingValue:
         converted = msgspec.convert(parsed, field.hint, strict=field.kind is not bool, dec_hook=_convert_other)
     except msgspec.ValidationError as error:
         raise ValueError(f"it must be {_expected(field)}.") from error
+    if field.kind is ByteSize and converted is not None and converted < (field.extra("min_bytes") or 0):
+        raise ValueError(f"it must be {_expected(field)}.")
     check = field.extra("check")
     if check is not None:
         check(converted)
@@ -200,12 +202,15 @@ def _convert_other(kind: type, value: object) -> object:
 
 def _expected(field: SettingField) -> str:
     """Describe the values that a setting may have."""
+    smallest = field.extra("min_bytes")
     words: Mapping[TypeHint, str] = {
         bool: "true or false",
         str: "text that is not empty" if field.limit("min_length") else "text",
         tuple: "a list of texts, or texts separated by commas",
         Path: "a path",
-        ByteSize: "a size such as 512MB, 8GiB or 0",
+        ByteSize: "a size such as 512MB, 8GiB or 0"
+        if not smallest
+        else f"a size of at least {smallest} bytes, such as 32MiB",
         dict: "a table of texts" if field.is_pairs else "a table with one table per model",
         Literal: " or ".join(field.choices),
         int: "an integer" + _limits(field),

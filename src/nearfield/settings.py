@@ -170,7 +170,10 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     cors_origins: Annotated[
         Names, Meta(description="Origins whose pages may call the server; * allows all."), Flag("--cors-origin")
     ] = ()
-    max_body_bytes: Annotated[int, Meta(ge=1024, description="Maximum size of a request body in bytes.")] = 32 * 2**20
+    max_body_bytes: Annotated[
+        ByteSize,
+        Meta(description="Maximum size of a request body, such as 32MiB.", extra={"min_bytes": 1024}),
+    ] = ByteSize(32 * 2**20)
     max_items: Annotated[PositiveInt, Meta(description="Maximum number of inputs per request.")] = 16_384
     max_request_tokens: Annotated[PositiveInt, Meta(description="Maximum number of tokens per request.")] = 1_000_000
     max_queued_tokens: Annotated[

@@ -104,20 +104,33 @@ def test_folders_and_addresses_are_checked(
     assert (tmp_path / "data" / "new").is_dir()
     for values, message in (
         ({"data_dir": tmp_path / "file" / "data"}, "'data_dir'"),
-        ({"data_dir": tmp_path / "file"}, "'data_dir'"),
+        ({"data_dir": tmp_path / "file"}, "files and batches: it is no folder"),
         ({"data_dir": tmp_path / "damaged"}, "file is not a database"),
         ({"collections_dir": tmp_path / "file" / "none"}, "'collections_dir'"),
         ({"collections_dir": tmp_path / "file"}, "'collections_dir'"),
-        ({"api_key_file": tmp_path / "none"}, "key file"),
+        ({"api_key_file": tmp_path / "none"}, "none cannot be read: No such file or directory."),
         ({"api_keys": ["sha256:12"]}, "64 hexadecimal digits"),
         ({"otel_endpoint": "http://"}, "'otel_endpoint'"),
         ({"otel_endpoint": "http://host:99999"}, "'otel_endpoint'"),
         ({"chat_url": "http://a b"}, "'chat_url'"),
         ({"trusted_proxies": ["10.0.0.0/33"]}, "'trusted_proxies'"),
+        ({"trusted_proxies": ["10.0.0.7/24"]}, "without further bits"),
+        ({"trusted_proxies": ["proxy.example"]}, "'trusted_proxies' cannot be 'proxy.example'"),
+        ({"cors_origins": ["app.example"]}, "'cors_origins' cannot be 'app.example'"),
+        ({"cors_origins": ["https://app.example/"]}, "without a path or a slash"),
+        ({"cors_origins": ["https://App.example"]}, "in lower case"),
+        ({"cors_origins": ["https://*.example"]}, "'cors_origins'"),
+        ({"allowed_hosts": ["http://vectors.example"]}, "'allowed_hosts'"),
+        ({"allowed_hosts": ["vectors.example:8080"]}, "'allowed_hosts'"),
     ):
         with pytest.raises(SettingsError) as error:
             _check(**values)
         assert message in str(error.value), values
+    _check(
+        trusted_proxies=["*", "::1", "10.0.0.7", "fd00::/8"],
+        cors_origins=["*", "null", "https://app.example:8443", "http://[::1]:3000", "chrome-extension://abc"],
+        allowed_hosts=["vectors.example", "::1", "Vectors"],
+    )
     monkeypatch.setenv("NEARFIELD_CACHE", str(tmp_path / "file"))
     _check()  # the default folder: the server is of use without it
     assert "files and batches cannot be stored" in caplog.text
@@ -290,6 +303,10 @@ def test_a_key_file_that_cannot_be_read_again_is_logged_once(tmp_path: Path, cap
         keys._reload(file)
     assert caplog.text.count("has no keys") == 1
     assert keys.reload() == "keys unchanged"
+    file.unlink()
+    for _ in range(3):
+        keys._reload(file)
+    assert caplog.text.count("keys.txt cannot be read: No such file or directory") == 1
     assert keys.check("one").name == "keys.txt:1"
     assert ApiKeys(["one"]).reload() == "no key file"
 

@@ -38,7 +38,7 @@ class HostGuard:
         if not self.loopback:
             return ANONYMOUS
         host, origin = _hostname(headers.get("host", "")), headers.get("origin", "")
-        if host and not is_loopback(host) and host not in self.hosts:
+        if host and not is_loopback(host) and host not in map(str.lower, self.hosts):
             raise Forbidden(
                 f"The name {host[:200]!r} is not this machine's. To serve under it, set allowed_hosts, or keys."
             )

@@ -30,8 +30,10 @@ def read_key_file(file: Path) -> tuple[ApiKey, ...]:
     """
     try:
         text = file.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise SettingsError(f"The key file {file} cannot be read: {error}.") from error
+    except OSError as error:
+        raise SettingsError(f"The key file {file} cannot be read: {error.strerror or error}.") from error
+    except UnicodeDecodeError as error:
+        raise SettingsError(f"The key file {file} cannot be read: it is not UTF-8.") from error
     keys = _parse_toml(file, text) if file.suffix == ".toml" else _parse_lines(file, text)
     if not keys:
         raise SettingsError(f"The key file {file} has no keys: the server would be open to everybody.")

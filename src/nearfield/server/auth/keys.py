@@ -16,6 +16,8 @@ from nearfield.server.logs import LOG
 
 #: Seconds after which a key file is checked for changes.
 _FILE_CHECK_SECONDS = 1.0
+#: The version of a key file that cannot be looked at.
+_MISSING = (0, 0)
 
 
 class ApiKeys:
@@ -36,7 +38,7 @@ class ApiKeys:
         )
         self._file = file
         self._checked_at = 0.0
-        self._version: tuple[int, int] = (0, 0)
+        self._version = _MISSING
         self._from_file: tuple[ApiKey, ...] = ()
         self._watchers: list[KeyWatcher] = []
         #: Why the file could not be read the last time.
@@ -108,7 +110,7 @@ class ApiKeys:
         """Read the key file now and return what was done; on an error the keys stay the same."""
         if self._file is None:
             return "no key file"
-        self._version, self._failure = (0, 0), ""
+        self._version, self._failure = _MISSING, ""
         self._reload(self._file)
         return "keys unchanged" if self._failure else f"{count_of(len(self._from_file), 'key')} read again"
 
@@ -117,12 +119,12 @@ class ApiKeys:
         self._checked_at = time.monotonic()
         try:
             version = _file_version(file)
-            if version == self._version:
+            if version == self._version != _MISSING:
                 return
             before = {key.digest: key for key in self._from_file}
             self._from_file = read_key_file(file)
             self._version = version
-        except (OSError, SettingsError) as error:
+        except SettingsError as error:
             if str(error) != self._failure:
                 LOG.error("the keys stay the same: %s", error)
             self._failure = str(error)
@@ -135,5 +137,9 @@ class ApiKeys:
 
 
 def _file_version(file: Path) -> tuple[int, int]:
-    status = file.stat()
+    """Return what changes with the contents of a file."""
+    try:
+        status = file.stat()
+    except OSError:
+        return _MISSING  # to read it will say why
     return status.st_mtime_ns, status.st_size

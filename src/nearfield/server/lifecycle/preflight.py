@@ -39,8 +39,11 @@ def check_settings(settings: Settings) -> None:
         _check_url(name, getattr(settings, name))
     check_webhook_settings(settings.webhook_hosts, settings.webhook_secrets)
     for proxy in settings.trusted_proxies:
-        if "/" in proxy:
-            _check_network(proxy)
+        _check_proxy(proxy)
+    for host in settings.allowed_hosts:
+        _check_host(host)
+    for origin in settings.cors_origins:
+        _check_origin(origin)
     if settings.chat_url:
         from nearfield.corpus.answering.chat_client import ChatEndpoint
 
@@ -83,6 +86,7 @@ def _report_data_dir(folder: Path, error: Exception, *, configured: bool) -> Non
     reason = getattr(cause, "strerror", None) or str(cause)
     full = getattr(cause, "errno", None) in (errno.ENOSPC, errno.EDQUOT)
     if configured and not full:
+        reason = "it is no folder" if folder.exists() and not folder.is_dir() else reason
         raise SettingsError(
             f"Setting 'data_dir': {folder} cannot be used for files and batches: {reason}. Name a folder that user "
             f"{os.getuid()} may write to."
@@ -117,11 +121,41 @@ def _check_url(name: str, url: str | None) -> None:
         raise SettingsError(f"Setting {name!r} cannot be {url!r}: write a URL such as http://localhost:4318.")
 
 
-def _check_network(network: str) -> None:
+def _check_proxy(proxy: str) -> None:
+    """Check an address or network: a name would never be equal to the address that a connection comes from."""
     try:
-        ipaddress.ip_network(network)
+        if proxy != "*":
+            ipaddress.ip_network(proxy)
     except ValueError as error:
-        raise SettingsError(f"Setting 'trusted_proxies' cannot be {network!r}: {error}.") from error
+        raise SettingsError(
+            f"Setting 'trusted_proxies' cannot be {proxy!r}: write an address such as 10.0.0.7, a network such as "
+            "10.0.0.0/24 without further bits, or *."
+        ) from error
+
+
+def _check_host(host: str) -> None:
+    """Check a name that is compared with the header ``Host`` without its port."""
+    if not host.isprintable() or any(character in host for character in "/ *@") or host.count(":") == 1:
+        raise SettingsError(
+            f"Setting 'allowed_hosts' cannot be {host!r}: write a name alone, such as vectors.example.com, without "
+            "scheme, port or path."
+        )
+
+
+def _check_origin(origin: str) -> None:
+    """Check an origin, which is compared with the header ``Origin`` character by character."""
+    scheme, separator, host = origin.partition("://")
+    valid = (
+        separator
+        and scheme.replace("-", "").isalnum()
+        and host
+        and not any(character in host for character in "/ *@?#")
+    )
+    if origin not in ("*", "null") and not (valid and origin == origin.lower()):
+        raise SettingsError(
+            f"Setting 'cors_origins' cannot be {origin!r}: write scheme, host and port as browsers send them, such as "
+            "https://app.example.com (in lower case, without a path or a slash at the end), or *."
+        )
 
 
 def reload_certificate(context: ssl.SSLContext | None, settings: Settings) -> str:
