@@ -11,7 +11,7 @@ import pytest
 from nearfield.corpus.document import Document
 from nearfield.corpus.extractors.pdf import PdfExtractor
 from nearfield.corpus.extractors.pdf.plausibility import damage
-from nearfield.corpus.extractors.pdf.segments import clean_text
+from nearfield.corpus.extractors.pdf.segments import PdfLetter, clean_text, in_logical_order
 from nearfield.corpus.word_count import count_words
 from nearfield.errors import InputError
 from tests.support.pdf_files import FONT, Canvas, drawn_pdf, one_page, raw_pdf, stream
@@ -147,6 +147,26 @@ def right_to_left(glyphs: Sequence[str]) -> bytes:
 )
 def test_ligatures_of_lam_and_alef_are_in_logical_order(word: str, glyphs: list[str]) -> None:
     assert extract(right_to_left(glyphs)).text == word
+
+
+@pytest.mark.parametrize(
+    ("glyphs", "step", "word"),
+    [
+        ("ةيفاضإ", 5, "إضافية"),
+        ("إضافية", -5, "إضافية"),
+        ("םולש", 5, "שלום"),
+        (("ي", "لا", "غ"), 5, "غلاي"),
+        ("1,284", 5, "1,284"),
+        ("word", 5, "word"),
+    ],
+)
+def test_words_in_the_order_of_the_eye_are_reversed(glyphs: Sequence[str], step: int, word: str) -> None:
+    letters = [
+        PdfLetter(at, letter, (step * at, step * at + 5.0, 0.0, 9.0))
+        for at, glyph in enumerate(glyphs)
+        for letter in glyph
+    ]
+    assert "".join(letter.text for letter in in_logical_order(letters)) == word
 
 
 def test_forms_of_arabic_letters_are_their_letters() -> None:

@@ -9,7 +9,7 @@ import unicodedata
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
+from itertools import groupby, pairwise
 from statistics import median
 from typing import Any
 
@@ -52,6 +52,9 @@ _REPLACED = {**_LIGATURES, **_SYMBOLS}
 #: The first letter of a ligature with lam, as PDFium turns it round: the glyph has both letters, lam comes first.
 _ALEFS = frozenset("\u0627\u0622\u0623\u0625\u0671")
 _LAM = "\u0644"
+#: Arabic and Hebrew letters, and the share of steps to the right from which their word is in the order of the eye.
+_RIGHT_TO_LEFT = re.compile("[\u0591-\u05f4\u0620-\u065f\u066e-\u06d3\u06d5-\u06ef\u06fa-\u06ff\u0750-\u077f]")
+_MIN_RISING = 0.7
 #: Relative to the height of letters: the shift of the baseline above which a line ends; the shift and the gap up to
 #: which letters are on one line though PDFium separates them; the distance up to which a letter is printed twice; the
 #: gap up to which a slanted line goes on, and that from which it has a space.
@@ -136,7 +139,7 @@ def _words(segments: Sequence[PdfSegment]) -> int:
 
 
 @dataclass(frozen=True)
-class _Letter:
+class PdfLetter:
     """A letter: its index on the page, what is written for it, and its box (left, right, bottom, top)."""
 
     at: int
@@ -157,14 +160,14 @@ class _LetterReader:
         #: The directions of lines: quarter turns to the left, by the line's number.
         self.angles: dict[int, int] = {}
 
-    def lines(self) -> Iterator[list[_Letter]]:
+    def lines(self) -> Iterator[list[PdfLetter]]:
         """Yield the lines: PDFium's, also where it joins a word that was broken, without its faults.
 
         It breaks slanted and curved lines between letters, and joins turned lines that are side by side.
         """
-        line: list[_Letter] = []
-        last: _Letter | None = None
-        end: _Letter | None = None
+        line: list[PdfLetter] = []
+        last: PdfLetter | None = None
+        end: PdfLetter | None = None
         for letter in filter(None, map(self._letter, range(self._text.count_chars()))):
             if letter.text in ("\r", "\n"):
                 end = end or letter
@@ -175,7 +178,7 @@ class _LetterReader:
                     yield line
                 line, last = [], None
             elif end and last and line[-1] is last and gap > _WORD_GAP:
-                line.append(_Letter(letter.at, " ", None))
+                line.append(PdfLetter(letter.at, " ", None))
             elif end and last and line[-1] is last:
                 self.broken += count_words(last.text[-1:] + letter.text[:1]) == 1
             end = letter if letter.text == HYPHEN else None
@@ -185,7 +188,7 @@ class _LetterReader:
         if line:
             yield line
 
-    def _gap(self, last: _Letter | None, letter: _Letter, end: _Letter | None) -> float | None:
+    def _gap(self, last: PdfLetter | None, letter: PdfLetter, end: PdfLetter | None) -> float | None:
         """Return the gap between two letters, relative to their height; None if a line ends between them.
 
         ``end`` is where PDFium ends a line. The gap is only known there.
@@ -211,7 +214,7 @@ class _LetterReader:
         cosine, sine = self._matrix.a, self._matrix.b
         return min(abs(cosine), abs(sine)) > 0.02 * math.hypot(cosine, sine)
 
-    def _slanted_gap(self, last: _Letter, letter: _Letter, end: _Letter) -> float | None:
+    def _slanted_gap(self, last: PdfLetter, letter: PdfLetter, end: PdfLetter) -> float | None:
         """Return the gap between two letters of a slanted line; None if the line ends."""
         size = self._size(last.at)
         self._raw.FPDFText_GetMatrix(self._text, last.at, self._matrix)
@@ -234,7 +237,7 @@ class _LetterReader:
         angle = self._raw.FPDFText_GetCharAngle(self._text, at)
         return -round(angle / (math.pi / 2)) % 4 if angle >= 0 else 0
 
-    def _letter(self, at: int) -> _Letter | None:
+    def _letter(self, at: int) -> PdfLetter | None:
         """Return a letter; None for the first half of one that UTF-16 has in two halves."""
         raw = self._raw
         code = raw.FPDFText_GetUnicode(self._text, at)
@@ -249,7 +252,7 @@ class _LetterReader:
         text = chr(code) if code <= 0x10FFFF and not 0xD800 <= code < 0xE000 else "\ufffd"
         if code in (10, 13, 32, 0xA0):
             # Real codes of these numbers are ligatures; PDFium's line ends are generated.
-            return _Letter(at, text, None)
+            return PdfLetter(at, text, None)
         text = _REPLACED.get(text, text)
         if text == HYPHEN and raw.FPDFText_IsHyphen(self._text, at) != 1:
             text = " "
@@ -265,17 +268,17 @@ class _LetterReader:
             self.doubtful += doubtful
         raw.FPDFText_GetLooseCharBox(self._text, at, self._box)
         if doubtful and self._box.left == self._box.right and self._box.bottom == self._box.top:
-            return _Letter(at, "", None)  # a second character of a glyph that has one
-        return _Letter(at, text, (self._box.left, self._box.right, self._box.bottom, self._box.top))
+            return PdfLetter(at, "", None)  # a second character of a glyph that has one
+        return PdfLetter(at, text, (self._box.left, self._box.right, self._box.bottom, self._box.top))
 
-    def split(self, line: Sequence[_Letter], number: int) -> Iterator[PdfSegment]:
+    def split(self, line: Sequence[PdfLetter], number: int) -> Iterator[PdfSegment]:
         """Yield the segments of a line: it ends at wide gaps, unless a bullet or number of a list is before the gap."""
         boxed = [letter for letter in line if letter.box and letter.text]
         if not boxed:
             return
         turns = self.angles[number] = self._turns(boxed[0].at)
-        size, part, end = self._size(boxed[0].at), list[_Letter](), math.inf
-        for letter in line if turns else _with_spaces(line, size):
+        size, part, end = self._size(boxed[0].at), list[PdfLetter](), math.inf
+        for letter in line if turns else _with_spaces(in_logical_order(line), size):
             if letter.box and letter.text:
                 left, right, _ = _along(letter.box, turns)
                 if left - end > _GAP * size and _ends_at_gap(part, left - end, size):
@@ -302,7 +305,7 @@ class _LetterReader:
         name = self._name.value.decode("latin-1") if length else ""
         return bool(_BOLD.search(name)) or bool(self._flags.value & _FORCE_BOLD and length), bool(_MATH.search(name))
 
-    def _segment(self, part: Sequence[_Letter], number: int) -> PdfSegment:
+    def _segment(self, part: Sequence[PdfLetter], number: int) -> PdfSegment:
         boxed = [letter for letter in part if letter.box and letter.text]
         boxes = [_along(letter.box, self.angles[number]) for letter in boxed if letter.box]
         samples = [boxed[0].at, boxed[len(boxed) // 2].at, boxed[-1].at]
@@ -319,17 +322,17 @@ class _LetterReader:
         )
 
 
-def _box(letter: _Letter) -> tuple[float, float, float, float]:
+def _box(letter: PdfLetter) -> tuple[float, float, float, float]:
     return letter.box or (0.0, 0.0, 0.0, 0.0)
 
 
-def _height(letter: _Letter, turns: int) -> float:
+def _height(letter: PdfLetter, turns: int) -> float:
     """Return the height of a letter across the direction of its text."""
     left, right, bottom, top = _box(letter)
     return right - left if turns % 2 else top - bottom
 
 
-def _append(line: list[_Letter], last: _Letter | None, letter: _Letter) -> None:
+def _append(line: list[PdfLetter], last: PdfLetter | None, letter: PdfLetter) -> None:
     """Append a letter to a line, unless it is printed twice; the letters of a ligature in their logical order."""
     if last is None or letter.box is None:
         line.append(letter)
@@ -339,7 +342,23 @@ def _append(line: list[_Letter], last: _Letter | None, letter: _Letter) -> None:
         line.append(letter)
 
 
-def _with_spaces(line: Sequence[_Letter], size: float) -> Sequence[_Letter]:
+def in_logical_order(line: Sequence[PdfLetter]) -> Sequence[PdfLetter]:
+    """Return the letters of a level line; those of Arabic and Hebrew words that go from left to right are reversed."""
+    if not any(_RIGHT_TO_LEFT.match(letter.text) for letter in line):
+        return line
+    ordered: list[PdfLetter] = []
+    for is_word, group in groupby(line, key=lambda letter: bool(letter.box and _RIGHT_TO_LEFT.match(letter.text))):
+        word = list(group)
+        steps = [other.box[0] - one.box[0] for one, other in pairwise(word) if one.box and other.box]
+        rising, falling = sum(step > 0 for step in steps), sum(step < 0 for step in steps)
+        if is_word and rising > _MIN_RISING * (rising + falling):
+            glyphs = [list(letters) for _, letters in groupby(word, key=lambda letter: letter.box)]
+            word = [letter for letters in reversed(glyphs) for letter in letters]
+        ordered += word
+    return ordered
+
+
+def _with_spaces(line: Sequence[PdfLetter], size: float) -> Sequence[PdfLetter]:
     """Return the letters of a level line with the spaces that PDFium misses: gaps much wider than the line's others."""
     pairs = list(enumerate(pairwise(line), 1))
     gaps = {at: other.box[0] - one.box[1] for at, (one, other) in pairs if one.box and other.box}
@@ -350,15 +369,15 @@ def _with_spaces(line: Sequence[_Letter], size: float) -> Sequence[_Letter]:
     return [part for at, letter in enumerate(line) for part in (*_space(at in wide, letter), letter)]
 
 
-def _are_letters(one: _Letter, other: _Letter) -> bool:
+def _are_letters(one: PdfLetter, other: PdfLetter) -> bool:
     return one.text[-1:].isalpha() and other.text[:1].isalpha() and not _UNSPACED.search(one.text + other.text)
 
 
-def _space(is_missing: bool, letter: _Letter) -> tuple[_Letter, ...]:
-    return (_Letter(letter.at, " ", None),) if is_missing else ()
+def _space(is_missing: bool, letter: PdfLetter) -> tuple[PdfLetter, ...]:
+    return (PdfLetter(letter.at, " ", None),) if is_missing else ()
 
 
-def _is_twice(last: _Letter, letter: _Letter) -> bool:
+def _is_twice(last: PdfLetter, letter: PdfLetter) -> bool:
     """Return whether a letter is printed again, a bit larger or beside. Equal boxes are those of one glyph."""
     if last.text != letter.text or last.box == letter.box:
         return False
@@ -373,7 +392,7 @@ def _along(box: tuple[float, float, float, float], turns: int) -> tuple[float, f
     return ((left, right, bottom), (bottom, top, -right), (-right, -left, -top), (-top, -bottom, left))[turns]
 
 
-def _ends_at_gap(part: Sequence[_Letter], gap: float, size: float) -> bool:
+def _ends_at_gap(part: Sequence[PdfLetter], gap: float, size: float) -> bool:
     """Return whether a segment ends at a wide gap: not behind a bullet or the number of a list item."""
     return gap > _MARKER_GAP * size or not _MARKER.fullmatch("".join(letter.text for letter in part).strip())
 
