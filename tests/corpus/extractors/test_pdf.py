@@ -231,6 +231,22 @@ def test_letters_in_boxes_of_their_own_are_one_word() -> None:
     assert document.visible_words == 2
 
 
+@pytest.mark.parametrize(
+    ("drawn", "expected"), [("Bergen", "Oslo Bergen"), ("Osl", "Oslo"), ("Oslo (N)", "Oslo"), ("", "Oslo")]
+)
+def test_a_field_whose_drawing_is_older_has_both_texts(drawn: str, expected: str) -> None:
+    drawing = stream(
+        f"BT /F1 12 Tf 2 6 Td ({drawn}) Tj ET",
+        "/Type/XObject/Subtype/Form/BBox[0 0 200 30]/Resources<</Font<</F1 5 0 R>>>>",
+    )
+    field = (
+        b"<</Type/Annot/Subtype/Widget/FT/Tx/T(city)/V(Oslo)/Rect[160 695 360 715]/F 4/DA(/F1 12 Tf)/AP<</N 7 0 R>>>>"
+    )
+    form = "/AcroForm<</Fields[6 0 R]/DR<</Font<</F1 5 0 R>>>>>>"
+    document = extract(one_page("BT /F1 12 Tf 60 700 Td (City:) Tj ET", annotations=[field, drawing], form=form))
+    assert document.text.split() == ["City:", *expected.split()]
+
+
 # -- columns and tables ----------------------------------------------------------------------------------------------
 
 LEFT = ("The harbour has many", "boats that leave in", "the morning for the", "islands of the north.")

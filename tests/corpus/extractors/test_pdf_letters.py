@@ -234,6 +234,8 @@ def test_short_texts_in_another_code_look_damaged(text: str, expected: str) -> N
 def test_short_pages_of_letters_without_characters_look_damaged() -> None:
     assert damage("a b", 9, 6) == "a font has no map of characters"
     assert damage("Chapter one •", 12, 1) == ""
+    assert damage("!:.", 3, 0, doubtful=3) == "a font has no map of characters"
+    assert damage("íú.", 3, 0, doubtful=3) == ""
 
 
 def test_a_letter_without_a_character_is_a_word_that_is_not_read() -> None:

@@ -151,12 +151,24 @@ def complete(annotations: Sequence[PageAnnotation], text: Any, plain: str) -> li
 
 
 def _shown(annotation: PageAnnotation, text: Any, plain: str) -> str:
-    """Return the text of an annotation; of a field with a number, the number as it is drawn, such as 1,200.00."""
+    """Return the text of an annotation; of a field with a number, the number as it is drawn, such as 1,200.00.
+
+    A field whose drawing is older than its value has both: programs show the one or the other.
+    """
     is_number = annotation.kind == "field" and re.fullmatch(r"-?\d+(?:[.,]\d+)?", annotation.text)
-    if annotation.text and not is_number:
+    if annotation.text and annotation.kind != "field":
         return annotation.text
     drawn = _new_text(text, annotation, plain)
+    if annotation.text and not is_number:
+        return annotation.text if _has_shared_word(annotation.text, drawn) else f"{annotation.text} {drawn}"
     return drawn if drawn and (not is_number or any(map(str.isdigit, drawn))) else annotation.text
+
+
+def _has_shared_word(value: str, drawn: str) -> bool:
+    """Return whether a drawing shows a part of a value; also if it has no word, or the letters in boxes."""
+    words, value_words = (set(re.findall(r"\w+", part.casefold())) for part in (drawn, value))
+    letters = "".join(drawn.casefold().split())
+    return not words or not words.isdisjoint(value_words) or letters in "".join(value.casefold().split())
 
 
 def _new_text(text: Any, annotation: PageAnnotation, plain: str) -> str:

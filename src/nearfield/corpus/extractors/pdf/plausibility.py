@@ -54,6 +54,7 @@ def damage(text: str, letters: int, unmapped: int, doubtful: int = 0) -> str:
     no_words = share is not None and share < _MIN_SHARE
     wrong = unmapped + (doubtful if share is None or no_words else 0)
     few = 0 < letters < _MIN_LETTERS and unmapped >= _FEW_UNMAPPED * letters
+    few = few or (doubtful > 1 and not any(map(str.isalnum, text)))
     if few or (letters >= _MIN_LETTERS and wrong >= _MAX_UNMAPPED * letters):
         return "a font has no map of characters"
     if no_words or _has_odd_letters(text):
