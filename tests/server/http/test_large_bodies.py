@@ -23,7 +23,7 @@ from nearfield.errors import InputError, Overloaded, SlowBody, TooLarge
 from nearfield.server.frontends.metrics_merge import MergedMetrics
 from nearfield.server.http import deadline as deadlines
 from nearfield.server.http import request_body
-from nearfield.server.http.content_bounds import ContentBounds, check_json, check_msgpack
+from nearfield.server.http.content_bounds import ContentBounds, check_json, check_msgpack, is_light_msgpack
 from nearfield.server.http.deadline import PendingBodies, RequestDeadline
 from nearfield.server.http.decode_thread import DecodeThread, suspended_collection
 from nearfield.server.http.limits import RequestLimits
@@ -147,6 +147,28 @@ def test_honest_bodies_of_the_largest_size_are_within_the_bounds(case: str) -> N
     bounds = ContentBounds.from_limits(LIMITS)
     check_json(msgspec.json.encode(HONEST[case]), bounds)
     check_msgpack(msgspec.msgpack.encode(HONEST[case]), bounds)
+
+
+def _msgpack_list(items: bytes, count: int) -> bytes:
+    return b"\x81\xa5input\xdd" + struct.pack(">I", count) + items * count
+
+
+@pytest.mark.parametrize(
+    ("data", "light"),
+    [
+        (msgspec.msgpack.encode({"items": [{"text": "some words " * 20, "id": str(at)} for at in range(64)]}), True),
+        (msgspec.msgpack.encode({"input": "\u00e9" * 30_000}), True),
+        (_msgpack_list(b"\x90", 5_000), False),
+        (_msgpack_list(b"\x80", 5_000), False),
+        (_msgpack_list(b"\xa0", 5_000), False),
+        (_msgpack_list(b"\x07", 60_000), False),
+        (b"\x81\xa1x" + b"\x91" * 5_000, False),
+        (b"\x81\xa1x" + b"\x90\x07", True),
+    ],
+)
+def test_msgpack_of_few_values_is_light(data: bytes, light: bool) -> None:
+    """Light bodies are decoded on the event loop: passing them to a thread would take longer than that."""
+    assert is_light_msgpack(data) is light
 
 
 def test_numbers_with_many_digits_are_read_exactly() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import struct
 from dataclasses import dataclass, fields
@@ -137,6 +138,10 @@ def _count_fractions(outside: np.ndarray) -> int:
 
 #: Bytes of msgpack up to which a body is checked and decoded on the event loop: the worst one takes 2 ms.
 LARGE_MSGPACK = 2048
+#: Steps of the check up to which larger ones are too: a body of texts has few of them. So many take 1 ms.
+_LIGHT_STEPS = 1000
+#: Numbers that are as much work as a step.
+_SCALARS_PER_STEP = 16
 #: Numbers, booleans and nulls: https://github.com/msgpack/msgpack/blob/master/spec.md
 _SCALAR = rb"(?:[\x00-\x7f\xc0-\xc3\xe0-\xff]|[\xcc\xd0].|[\xcd\xd1]..|[\xca\xce\xd2]....|[\xcb\xcf\xd3]........)"
 _ONE_SCALAR, _SCALARS = re.compile(_SCALAR, re.DOTALL), re.compile(_SCALAR + rb"*", re.DOTALL)
@@ -206,7 +211,22 @@ def _bad_name() -> InputError:
     return InputError("The body must be an object with names, and all names of fields in it must be strings.")
 
 
-def check_msgpack(data: Buffer, bounds: ContentBounds | None = None) -> None:
+class _TooManySteps(Exception):
+    """The check of a msgpack value takes more steps than were allowed."""
+
+
+def is_light_msgpack(data: Buffer) -> bool:
+    """Return whether a msgpack value has so few headers that it is checked and decoded within 2 ms."""
+    try:
+        check_msgpack(data, max_steps=_LIGHT_STEPS)
+    except _TooManySteps:
+        return False
+    except InputError:
+        pass  # it is refused as fast
+    return True
+
+
+def check_msgpack(data: Buffer, bounds: ContentBounds | None = None, *, max_steps: float = math.inf) -> None:
     """Check a msgpack value by the headers of its lists, objects and strings; it need not be valid.
 
     The names of fields must be strings. The hashes of tuples and numbers are easy to predict, and an object of 4,600
@@ -216,13 +236,16 @@ def check_msgpack(data: Buffer, bounds: ContentBounds | None = None) -> None:
         InputError: the name of a field is not a string.
         TooLarge: it is over a bound.
     """
-    at, size, steps, nesting = 0, len(data), 0, _Nesting()
-    containers = values = names = strings = 0
+    at, size, nesting = 0, len(data), _Nesting()
+    containers = values = names = strings = steps = work = 0
     while at < size and nesting.left:
+        if steps + work > max_steps:
+            raise _TooManySteps
         scalars = _SCALARS.match(data, at, at + _SCALAR_BYTES)
         if scalars is not None and scalars.end() > at:
-            nesting.skip_scalars(len(_ONE_SCALAR.findall(data, at, scalars.end())))
-            at = scalars.end()
+            skipped = len(_ONE_SCALAR.findall(data, at, scalars.end()))
+            nesting.skip_scalars(skipped)
+            at, work = scalars.end(), work + 1 + skipped // _SCALARS_PER_STEP
             continue
         byte = data[at]
         if nesting.is_object and nesting.left % 2 == 0 and byte not in _NAMES:

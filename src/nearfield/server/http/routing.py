@@ -17,7 +17,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from nearfield.errors import MissingBody, NearfieldError, UnsupportedMedia
 from nearfield.server.dialects import Dialect, Route, return_unchanged
 from nearfield.server.exchange import Exchange
-from nearfield.server.http.content_bounds import LARGE_BODY, LARGE_MSGPACK, Buffer, ContentBounds
+from nearfield.server.http.content_bounds import LARGE_BODY, LARGE_MSGPACK, Buffer, ContentBounds, is_light_msgpack
 from nearfield.server.http.request_body import JSON, MSGPACK, convert, decode_repaired, ignored_fields, media_type
 from nearfield.server.http.request_context import RequestContext
 from nearfield.server.http.responses import error_response, unexpected_error_response
@@ -58,7 +58,9 @@ class PathRoutes:
 
     def is_large(self, context: RequestContext, data: Buffer) -> bool:
         """Return whether decoding a body would take long: it is then done in a thread."""
-        return len(data) > LARGE_MSGPACK and (len(data) > LARGE_BODY or media_type(context.headers) == MSGPACK)
+        if len(data) <= LARGE_MSGPACK:
+            return False
+        return len(data) > LARGE_BODY or (media_type(context.headers) == MSGPACK and not is_light_msgpack(data))
 
     def decode(self, context: RequestContext, data: Buffer, bounds: ContentBounds | None = None) -> RouteCandidate:
         """Decode the body by its Content-Type, store it in the context, and return the route that serves the request.
