@@ -193,8 +193,8 @@ def papers(take: Take, model: Callable[[str], Any]) -> Iterator[Collection]:
         yield collection
 
 
-def _same_documents(collection: Collection, recorded: list[dict[str, Any]]) -> None:
-    """Compare documents.
+def _same_documents(collection: Collection, recorded: list[dict[str, Any]], added: set[str]) -> None:
+    """Compare documents, without the chunks that were ``added``.
 
     Texts of documents that were indexed again also have the headings that no chunk has. Documents that lose words in
     tiny chunks are partial, for which version 0.1 had no state.
@@ -204,6 +204,9 @@ def _same_documents(collection: Collection, recorded: list[dict[str, Any]]) -> N
         words = iter(mine["text"].split())
         assert all(word in words for word in theirs["text"].split())
         mine["text"] = theirs["text"]
+        more = [chunk for chunk in collection.manifest.chunks(mine["id"]) if chunk.embedded in added]
+        mine["chunks"] -= len(more)
+        mine["tokens"] -= sum(chunk.tokens for chunk in more)
         if mine["state"] == "partial":
             reasons = [loss.reason for loss in collection.document(mine["id"]).losses]
             assert all("too short to be searched" in reason for reason in reasons)
@@ -317,6 +320,10 @@ def test_an_export_is_imported_with_its_vectors(take: Take, model: Callable[[str
             _same(_answers(collection, options), answers)
 
 
+#: Chunks that repeat others under another heading: version 0.1 took them for duplicates, and did not embed them.
+UNDER_HEADINGS = {"stopped": set[str](), "rebuilding": {"Dogs\nof the library,", "Dogs\nfor members alone."}}
+
+
 @of_linux
 @pytest.mark.parametrize("name", EXPECTED["interrupted"])
 def test_an_interrupted_index_run_goes_on_where_it_stopped(
@@ -328,11 +335,15 @@ def test_an_interrupted_index_run_goes_on_where_it_stopped(
         for options, answers in recorded["before"]:
             _same(_answers(collection, options), answers)
         encoded.clear()
-        assert collection.index().embedded == recorded["embedded"]
-        assert sorted(set(encoded)) == recorded["left"]
-        _same_documents(collection, recorded["documents"])
+        added = UNDER_HEADINGS[name]
+        assert collection.index().embedded == recorded["embedded"] + len(added)
+        assert sorted(set(encoded) - added) == recorded["left"]
+        _same_documents(collection, recorded["documents"], added)
         for options, answers in recorded["searches"]:
-            _same(_answers(collection, options), answers)
+            current = _answers(collection, options)
+            if added:  # they change the BM25 scores of others
+                current, answers = [[[hit["id"] for hit in hits] for hits in each] for each in (current, answers)]
+            _same(current, answers)
         assert collection.index().embedded == 0
 
 

@@ -26,9 +26,11 @@ _TABLES = (
     WITHOUT ROWID""",
     "CREATE INDEX IF NOT EXISTS near_repeats_kept_chunk ON near_repeats(kept_chunk)",
 )
-_DUPLICATES = """SELECT d.document, coalesce(json_extract(d.value, '$.context'), '') || char(10) ||
-    json_extract(d.value, '$.text'), c.context || char(10) || c.text
-    FROM duplicates d JOIN chunks c ON c.id = d.kept_chunk ORDER BY d.document"""
+#: Headings count for documents without chunks: those of others are found in their other chunks.
+_DUPLICATES = """SELECT d.document, json_extract(d.value, '$.text'), c.text,
+    CASE o.chunks WHEN 0 THEN json_extract(d.value, '$.context') ELSE '' END,
+    CASE o.chunks WHEN 0 THEN c.context ELSE '' END
+    FROM duplicates d JOIN chunks c ON c.id = d.kept_chunk JOIN documents o ON o.id = d.document"""
 _CHUNKS = "SELECT n.number, n.family, c.context, c.text FROM near_chunks n JOIN chunks c ON c.id = n.chunk"
 #: Quotes that look different and mean the same.
 _QUOTES = str.maketrans("\u2018\u2019\u201a\u201b\u201c\u201d\u201e\u201f\u00ab\u00bb", '\'\'\'\'""""""')
@@ -105,7 +107,11 @@ def find_false_duplicates(manifest: Manifest) -> list[str]:
     NearDuplicateIndex(manifest.connection).update_digests()
     manifest.set(_RULE_KEY, RULE)
     rows = manifest.rows(_DUPLICATES)
-    return sorted({document for document, text, other in rows if normal_form(text) != normal_form(other)})
+    return sorted({document for document, *texts in rows if not _are_same(*texts)})
+
+
+def _are_same(text: str, other: str, context: str, other_context: str) -> bool:
+    return normal_form(text) == normal_form(other) and normal_form(context or "") == normal_form(other_context)
 
 
 def normal_form(text: str) -> str:
