@@ -113,8 +113,9 @@ def test_what_is_not_read_is_declared() -> None:
 
 @pytest.mark.parametrize(
     "broken",
-    [{"ts": "never"}, {"ts": None}, {"attachments": "x"}, {"files": {}}, {"blocks": [None, 5]}, {"user": None},
-     {"user_profile": "x", "user": "U9"}, {"attachments": [{"message_blocks": [{"message": "x"}]}]}, {"ts": "9e99"}],
+    [{"ts": "never"}, {"ts": None}, {"ts": ["x"]}, {"attachments": "x"}, {"files": {}}, {"blocks": [None, 5]},
+     {"user": None}, {"user_profile": "x", "user": "U9"},
+     {"attachments": [{"message_blocks": [{"message": "x"}]}]}, {"ts": "9e99"}],
 )  # fmt: skip
 def test_a_broken_message_costs_no_channel(broken: dict[str, Any]) -> None:
     lists = {"users.json": [None, {"name": "x"}, {"id": "U1", "profile": 5, "name": "ann"}], "channels.json": {"a": 1}}

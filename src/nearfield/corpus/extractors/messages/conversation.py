@@ -89,18 +89,18 @@ def _slack_losses(bundle: Mapping[str, Any], messages: Sequence[SlackMessage], t
 
 def _current_messages(messages: Sequence[SlackMessage]) -> list[SlackMessage]:
     """Return the messages in order, each as it was edited last; some exports have the edits beside them."""
-    current: dict[object, SlackMessage] = {}
+    current: dict[str, SlackMessage] = {}
     for number, message in enumerate(sorted(messages, key=_seconds)):
-        edited, removed = message.get("message"), message.get("deleted_ts")
+        edited, removed = message.get("message"), str(message.get("deleted_ts"))
         previous = message.get("previous_message")
         if message.get("subtype") == "message_changed" and isinstance(edited, dict):
-            current[edited.get("ts")] = {**edited, "edited": True}
+            current[str(edited.get("ts"))] = {**edited, "edited": True}
         elif message.get("subtype") == "message_deleted":
             before = current.get(removed) or (previous if isinstance(previous, dict) else message)
             current[removed] = {**before, "deleted": True}
         else:
-            stated = message.get("ts")
-            current[number if stated in current else stated or number] = message
+            stated = str(message.get("ts"))
+            current[f"message {number}" if stated in current else stated] = message
     return sorted(current.values(), key=_seconds)
 
 
