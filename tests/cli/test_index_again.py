@@ -12,6 +12,7 @@ import pytest
 
 from nearfield.corpus.collection import Collection
 from nearfield.corpus.sources import open_source
+from nearfield.errors import InputError
 from nearfield.testing import write_tiny_model
 from tests.support.cli_runner import run
 
@@ -178,3 +179,20 @@ def test_flags_that_apply_to_no_source_are_refused(
     ran = nearfield("index", "docs", *(places.get(word, word) for word in words), "-m", model)
     assert ran.code == 2
     assert message in ran.err
+
+
+@pytest.mark.parametrize("mode", ["bm25", "hybrid"])
+def test_a_filter_by_a_field_that_is_not_indexed_yet_says_so(
+    model: Path, table: Path, tmp_path: Path, mode: str
+) -> None:
+    config = {"features": {"dense": {"model": str(model)}}}
+    with Collection.create("docs", config, home=tmp_path / "home") as docs:
+        docs.index([open_source("table", str(table), text="body", id="key")])
+        docs.configure({"fields": {"year": "int"}})
+        for where in ({"year": 2001}, {"or": [{"type": "row"}, {"not": {"year": {"lt": 2001}}}]}):
+            with pytest.raises(InputError, match="'year' was declared after the documents were indexed"):
+                docs.search("mat", where=where, mode=mode)
+        with pytest.raises(InputError, match="no field 'yaer'"):
+            docs.search("mat", where={"yaer": 2001}, mode=mode)
+        docs.index([open_source("table", str(table), meta=["year"])])
+        assert [hit.fields["year"] for hit in docs.search("mat", where={"year": 2001}, mode=mode)] == [2001]

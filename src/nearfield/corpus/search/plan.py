@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, cast
 
@@ -160,7 +160,7 @@ class SearchPlanner:
             rescored=rescored,
             dense=self._dense(rerank, highlight, options.mmr),
             tokens=self._first_of("multivector") if rerank == "multivector" else None,
-            where=where if isinstance(where, (Compare, All, Either, Not)) else parse_filter(where, self._fields),
+            where=self._where(where),
             rerank=rerank,
             mmr=None if options.mmr is None else _number("mmr", options.mmr),
             highlight=highlight,
@@ -172,6 +172,23 @@ class SearchPlanner:
             depth=default_depth if depth is None else max(pool, depth),
             min_score=None if options.min_score is None else _number("min_score", options.min_score),
         )
+
+    def _where(self, where: object) -> Filter | None:
+        """Return a filter.
+
+        Raises:
+            InputError: it is not valid, or has a field that was declared after the documents were indexed.
+        """
+        parsed = where if isinstance(where, (Compare, All, Either, Not)) else parse_filter(where, self._fields)
+        tables = [feature.table.fields for feature in self._features.values()]
+        for name in _fields_of(parsed):
+            if name in self._fields and any(name not in table for table in tables):
+                raise InputError(
+                    f"The field {name!r} was declared after the documents were indexed: index the collection again, "
+                    "with all its sources.",
+                    param="where",
+                )
+        return parsed
 
     def _mode(self, mode: str) -> tuple[tuple[str, ...], str | None]:
         """Return the rankings that a mode needs, and the feature that rescores."""
@@ -230,6 +247,14 @@ class SearchPlanner:
                 raise InputError(f"{option} needs the dense feature's model, which is not available here.")
             return name
         return None if mmr is None else self._require("dense", "mmr")
+
+
+def _fields_of(where: Filter | None) -> Iterator[str]:
+    if isinstance(where, Compare):
+        yield where.field
+    elif where is not None:
+        for part in (where.part,) if isinstance(where, Not) else where.parts:
+            yield from _fields_of(part)
 
 
 def _highlight(option: bool | str) -> str | None:
