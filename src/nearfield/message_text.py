@@ -6,6 +6,7 @@ report, and an escape sequence would give commands to the terminal.
 
 from __future__ import annotations
 
+import json
 import unicodedata
 
 #: Categories of characters that change other text or the terminal: controls, directions, surrogates, line separators.
@@ -36,6 +37,14 @@ def escape_lines(text: str) -> str:
     """
     first, *others = (escape_controls(line) for line in text.split("\n"))
     return "\n".join([first, *(f"  {line}" for line in others)])
+
+
+def to_json(value: object) -> str:
+    """Return JSON on one line, with all letters but those that must not reach a terminal, which are escaped."""
+    text = json.dumps(value, ensure_ascii=False)
+    if text.isprintable():
+        return text
+    return "".join(json.dumps(letter)[1:-1] if is_unsafe(letter) else letter for letter in text)
 
 
 def quote_name(name: str) -> str:

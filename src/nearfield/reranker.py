@@ -22,6 +22,7 @@ from nearfield.inference.loaded_model import LoadedModel, LoadKeywords
 from nearfield.inference.preparation.tokenizer_threads import runs_inline, tokenize_in_parts
 from nearfield.inference.rerank_options import TRUNCATE, RerankKeywords, RerankOptions, activate
 from nearfield.inference.uncompiled_model import UncompiledModel
+from nearfield.message_text import count_of
 from nearfield.recipe import ClassScores, Recipe, RerankPrompt
 
 #: Pairs that are tokenised and queued together, so that memory stays bounded.
@@ -381,7 +382,8 @@ def _pair_up(query: str | Sequence[str], documents: Sequence[str]) -> tuple[list
     queries = [query] * len(documents) if isinstance(query, str) else list(query)
     if len(queries) != len(documents):
         raise InputError(
-            f"There are {len(queries)} queries and {len(documents)} documents: give one query, or one for each.",
+            f"There are {count_of(len(queries), 'query', 'queries')} and {count_of(len(documents), 'document')}: give "
+            "one query, or one for each.",
             param="query",
         )
     return queries, list(documents)

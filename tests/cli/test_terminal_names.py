@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from nearfield.cli.terminal import passages
 from nearfield.corpus.document import Loss
 from nearfield.corpus.indexing.report import IndexReport, PartialDocument
 from nearfield.errors import InputError, nearest
-from nearfield.message_text import count_of, escape_controls, escape_lines, quote_name
+from nearfield.message_text import count_of, escape_controls, escape_lines, quote_name, to_json
 from nearfield.progress import Progress
 from nearfield.testing import write_tiny_model
 from tests.support.cli_runner import run
@@ -69,6 +70,14 @@ def test_a_report_has_one_line_for_each_fact() -> None:
     assert [line for line in lines if line.startswith("  1 failed")] == ["  1 failed"]
     assert not any(sign in report.to_text() for sign in UNSAFE)
     assert quote_name(FORGED) in report.to_text()
+
+
+def test_json_is_the_same_value_without_control_characters() -> None:
+    value = {FORGED: ["Übersicht", "می\u200cخواهم", "\x7f\u2028\U000e0041"]}
+    text = to_json(value)
+    assert json.loads(text) == value
+    assert "Übersicht" in text and "می\u200cخواهم" in text
+    assert not any(sign in text for sign in (*UNSAFE, "\x7f", "\U000e0041"))
 
 
 def test_the_nearest_name_forges_nothing() -> None:

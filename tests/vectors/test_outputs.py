@@ -172,7 +172,7 @@ def test_rank_and_predict(tmp_path: Path) -> None:
         assert reranker.rank("x", []) == []
         with pytest.raises(InputTooLong, match="pair 3 has"):
             reranker.score("what is it", documents, truncate="error")
-        with pytest.raises(InputError, match="2 queries and 1 documents"):
+        with pytest.raises(InputError, match="2 queries and 1 document"):
             reranker.score(["a", "b"], ["c"])
         with pytest.raises(InputError, match="text 1 of the pairs must be a text"):
             reranker.score("a", [3])  # type: ignore[list-item]

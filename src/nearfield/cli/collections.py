@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from nearfield.cli.terminal.json_types import JsonObject
-from nearfield.message_text import count_of, escape_controls, quote_name
+from nearfield.message_text import count_of, escape_controls, quote_name, to_json
 
 if TYPE_CHECKING:
     from nearfield.corpus.manifest.document_info import DocumentInfo
@@ -62,7 +61,7 @@ def list_(as_json: AsJson = False) -> None:
         with Collection.open(name) as collection:
             infos.append(collection.info())
     if as_json:
-        typer.echo(json.dumps(infos, ensure_ascii=False))
+        typer.echo(to_json(infos))
         return
     if not infos:
         typer.echo(f"There are no collections in {home()}. Create one: nearfield index docs FOLDER")
@@ -79,7 +78,7 @@ def show(name: Name, as_json: AsJson = False) -> None:
 
     with Collection.open(name) as collection:
         info = collection.info()
-    typer.echo(json.dumps(info, ensure_ascii=False) if as_json else _format(info))
+    typer.echo(to_json(info) if as_json else _format(info))
 
 
 def _format(info: JsonObject) -> str:
@@ -131,7 +130,7 @@ def documents(
     with Collection.open(name) as collection:
         infos = collection.documents(state=state, limit=limit, after=after)
     for info in infos:
-        typer.echo(json.dumps(asdict(info), ensure_ascii=False) if as_json else _format_document(info))
+        typer.echo(to_json(asdict(info)) if as_json else _format_document(info))
 
 
 def _format_document(info: DocumentInfo) -> str:
@@ -170,7 +169,7 @@ def verify(
     with Collection.open(name) as collection:
         result = collection.verify(sample=sample)
     if as_json:
-        typer.echo(json.dumps(result, ensure_ascii=False))
+        typer.echo(to_json(result))
     else:
         wrong = {key: result[key] for key in _PROBLEMS}
         stored = ", ".join(f"{count:,} in {feature}" for feature, count in result["tables"].items())

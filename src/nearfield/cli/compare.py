@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -13,7 +12,7 @@ if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
 from nearfield.errors import InputError
-from nearfield.message_text import escape_controls
+from nearfield.message_text import escape_controls, to_json
 
 EXAMPLES = """Examples:
 
@@ -102,7 +101,7 @@ def compare(
         result_store.write_file(html, render_html(comparison, title or f"Comparison on {names}").encode())
         typer.echo(f"Report: {html}", err=True)
     if as_json:
-        typer.echo(json.dumps(comparison, ensure_ascii=False))
+        typer.echo(to_json(comparison))
     else:
         from nearfield.evaluation.comparison import terminal_report
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from nearfield.cli.terminal.json_types import JsonObject, Keywords
-from nearfield.message_text import count_of
+from nearfield.message_text import count_of, to_json
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -119,7 +119,7 @@ def evaluate(
         typer.echo(f"{count_of(len(results), 'result')} written to {output}", err=True)
     if as_json:
         summaries = [{name: value for name, value in result.items() if name != "per_item"} for result in results]
-        typer.echo(json.dumps({"results": summaries}, ensure_ascii=False))
+        typer.echo(to_json({"results": summaries}))
         return
     print_results(results, worst)
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from nearfield.cli.terminal.json_types import JsonObject
-from nearfield.message_text import count_of
+from nearfield.message_text import count_of, to_json
 
 EXAMPLES = """Examples:
 
@@ -80,7 +79,7 @@ def check(
     saved = golden_vectors.load(path)
     with Encoder(model or saved["model"], precision=precision, accept_license=accept_license, progress=True) as encoder:
         result = golden_vectors.check(encoder, saved, min_cosine=min_cosine)
-    typer.echo(json.dumps(result, ensure_ascii=False) if as_json else _format(result))
+    typer.echo(to_json(result) if as_json else _format(result))
     if not result["reproduced"]:
         raise typer.Exit(1)
 

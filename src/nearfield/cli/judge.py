@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from nearfield.message_text import count_of, quote_name
+from nearfield.message_text import count_of, quote_name, to_json
 
 if TYPE_CHECKING:
     from nearfield.corpus.collection import Collection
@@ -107,7 +106,7 @@ def synthetic(
         dataset = known_items(opened, level=level, queries=queries, seed=seed)  # type: ignore[arg-type]
     write_beir(dataset, folder)
     if as_json:
-        typer.echo(json.dumps({"folder": str(folder), **dataset.to_dict()}, ensure_ascii=False))
+        typer.echo(to_json({"folder": str(folder), **dataset.to_dict()}))
         return
     counts = dataset.rows.counts()
     size = f"{count_of(counts['queries'], 'query', 'queries')}, {count_of(counts['documents'], level)}"

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, TextIO
 import typer
 
 from nearfield.cli.terminal.json_types import Keywords
-from nearfield.message_text import count_of
+from nearfield.message_text import count_of, to_json
 
 if TYPE_CHECKING:
     from nearfield.corpus.answering.answer import Answer
@@ -111,7 +111,7 @@ def search(
         return
     hits = _search(name, query or "", k, options)
     if as_json:
-        typer.echo(_json({"collection": name, "query": query, "results": [hit.to_dict() for hit in hits]}))
+        typer.echo(to_json({"collection": name, "query": query, "results": [hit.to_dict() for hit in hits]}))
         return
     from nearfield.cli.terminal import passages
 
@@ -168,7 +168,7 @@ def ask(
     reply = make(question, hits, endpoint, budget=budget)
     whole = reply if isinstance(reply, answer.Answer) else _print_stream(reply)
     if as_json:
-        typer.echo(_json({"collection": name, "question": question, **whole.to_dict()}))
+        typer.echo(to_json({"collection": name, "question": question, **whole.to_dict()}))
     elif endpoint is None and whole.passages:
         passages.show(whole.passages)
         typer.echo("No chat endpoint is set (--chat-url). These are the passages that it would receive.", err=True)
@@ -294,10 +294,6 @@ def _write_all(opened: Collection, k: int, options: Keywords, rows: Iterator[tup
         rankings = opened.search_many([text for _, text in part], k, **options)
         for (key, text), hits in zip(part, rankings, strict=True):
             named = {} if key is None else {"id": key}
-            file.write(_json({**named, "query": text, "results": [hit.to_dict() for hit in hits]}) + "\n")
+            file.write(to_json({**named, "query": text, "results": [hit.to_dict() for hit in hits]}) + "\n")
         count += len(part)
     return count
-
-
-def _json(value: object) -> str:
-    return json.dumps(value, ensure_ascii=False)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from typing import Annotated
 
 import typer
 
 from nearfield.cli.terminal.json_types import JsonObject
-from nearfield.message_text import count_of
+from nearfield.message_text import count_of, to_json
 
 EXAMPLES = """Examples:
 
@@ -36,7 +35,7 @@ def verify(
         result = drift(collection, sample=sample, seed=seed)
         books = collection.verify(sample=0)
     result["books"] = {key: books[key] for key in ("missing", "foreign")}
-    typer.echo(json.dumps(result, ensure_ascii=False) if as_json else _format(result))
+    typer.echo(to_json(result) if as_json else _format(result))
     if not result["reproduced"] or any(result["books"].values()):
         raise typer.Exit(1)
 

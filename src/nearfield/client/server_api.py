@@ -16,6 +16,7 @@ from nearfield.arrays import Array
 from nearfield.client.results import LoadState, LoadStates, RankedDocument, Readiness, RemoteModel
 from nearfield.client.retry import RetryPolicy
 from nearfield.errors import InputError, NearfieldError, ServerRefused
+from nearfield.message_text import count_of
 from nearfield.vectors.dense import Vectors, quantize
 
 if TYPE_CHECKING:
@@ -158,7 +159,7 @@ class ServerApi:
         except (KeyError, TypeError, ValueError) as error:
             raise NearfieldError(f"{self.url} is no OpenAI-compatible endpoint: {str(reply)[:200]!r}.") from error
         if data.ndim != 2 or len(data) != count:
-            raise NearfieldError(f"{self.url} returned vectors of shape {data.shape} for {count} texts.")
+            raise NearfieldError(f"{self.url} returned vectors of shape {data.shape} for {count_of(count, 'text')}.")
         return data
 
     def _choose(self, listed: Sequence[RemoteModel]) -> RemoteModel | None:

@@ -214,7 +214,7 @@ def test_the_command_asks_an_endpoint_with_its_key(nearfield: Run, monkeypatch: 
     monkeypatch.setenv("MY_KEY", "secret")
     with _answering(GOOD) as url:
         said = nearfield("speed", "model", "--url", url, "--key-env", "MY_KEY", "--seconds", 0.05, "--clients", 1)
-    assert said.code == 1 and "1 vectors for 32 texts" in said.err and "secret" not in said.err
+    assert said.code == 1 and "1 vector for 32 texts" in said.err and "secret" not in said.err
 
 
 @pytest.mark.parametrize(

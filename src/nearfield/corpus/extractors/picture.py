@@ -12,6 +12,7 @@ from nearfield.corpus.extractors.document_builder import DocumentBuilder
 from nearfield.corpus.extractors.ocr import require_ocr
 from nearfield.corpus.extractors.ocr.page_reader import OcrPage, OcrPageReader, add_page, page_losses
 from nearfield.errors import InputError
+from nearfield.message_text import count_of
 
 #: Maximum number of pixels of a picture, and of pages of a TIFF.
 MAX_PIXELS, MAX_PAGES = 120_000_000, 1000
@@ -68,7 +69,7 @@ def _pictures(data: bytes, name: str, builder: DocumentBuilder) -> Iterator[tupl
             builder.losses.append(Loss(f"{count - 1:,} further frame{'s' if count > 2 else ''} of an animation"))
             count = 1
         if count > MAX_PAGES:
-            builder.losses.append(Loss(f"{count - MAX_PAGES:,} pages after the first {MAX_PAGES:,}"))
+            builder.losses.append(Loss(f"{count_of(count - MAX_PAGES, 'page')} after the first {MAX_PAGES:,}"))
         for number in range(min(count, MAX_PAGES)):
             file.seek(number)
             _check_size(file, name)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
@@ -12,7 +11,7 @@ from nearfield.corpus.document import Loss
 from nearfield.corpus.manifest.records import DocumentRecord, kept_share
 from nearfield.corpus.sources import Source
 from nearfield.corpus.sources.unread_types import describe_skipped
-from nearfield.message_text import count_of, escape_controls, quote_name
+from nearfield.message_text import count_of, escape_controls, quote_name, to_json
 
 #: Maximum number of failures and skipped files that a report names; all are counted.
 _MAX_NAMED = 20
@@ -141,7 +140,7 @@ class IndexReport:
 
     def to_json(self) -> str:
         """Return the report as JSON."""
-        return json.dumps(self.to_dict(), ensure_ascii=False)
+        return to_json(self.to_dict())
 
     def to_text(self) -> str:
         """Return the report as lines for a terminal; counts of zero are left out."""

@@ -10,6 +10,7 @@ from typing import Any
 from nearfield.client import AsyncClient, RetryPolicy
 from nearfield.errors import NearfieldError
 from nearfield.evaluation.json_types import JsonDict
+from nearfield.message_text import count_of
 
 #: Texts in one request of bulk work, and requests at the same time.
 _BATCH_SIZE, _CONCURRENT_REQUESTS = 32, 4
@@ -102,5 +103,7 @@ class HttpTarget:
         except (KeyError, TypeError, IndexError) as error:
             raise NearfieldError(f"{self._url} is no OpenAI-compatible endpoint: {str(reply)[:200]!r}.") from error
         if count != len(texts):
-            raise NearfieldError(f"{self._url} returned {count} vectors for {len(texts)} texts.")
+            raise NearfieldError(
+                f"{self._url} returned {count_of(count, 'vector')} for {count_of(len(texts), 'text')}."
+            )
         return reply
