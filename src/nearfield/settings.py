@@ -73,7 +73,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
         ByteSize | None,
         Meta(
             description="Memory limit for all models together, such as 8GiB. Idle models are unloaded to stay below "
-            "it. No limit if not set."
+            "it. If not set, only the memory limit of the process counts."
         ),
     ] = None
     cache_memory: Annotated[ByteSize, Meta(description="Memory for cached results; 0 disables this cache.")] = ByteSize(
@@ -168,7 +168,9 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
         Path | None, Meta(description="Private key of the certificate, if the file tls_cert does not contain it.")
     ] = None
     cors_origins: Annotated[
-        Names, Meta(description="Origins whose pages may call the server; * allows all."), Flag("--cors-origin")
+        Names,
+        Meta(description="Origins whose pages may call the server, such as https://app.example.com; * allows all."),
+        Flag("--cors-origin"),
     ] = ()
     max_body_bytes: Annotated[
         ByteSize,

@@ -18,6 +18,7 @@ import httpx
 import pytest
 
 from nearfield import settings
+from nearfield.encoder import Encoder
 from nearfield.errors import SettingsError
 from nearfield.fileio.output_path import (
     probe_writing,
@@ -25,8 +26,11 @@ from nearfield.fileio.output_path import (
     require_writable,
     require_writable_folder,
 )
+from nearfield.hardware import MemoryLimit
 from nearfield.server.auth.keys import ApiKeys
+from nearfield.server.lifecycle import serve
 from nearfield.server.lifecycle.preflight import check_settings, reload_certificate
+from nearfield.server.lifecycle.serve import check_budget
 from nearfield.server.lifecycle.tls import certificate_expiry
 from nearfield.testing import write_tiny_model
 from tests.support.serving import Process
@@ -175,6 +179,27 @@ def test_outputs_are_checked(tmp_path: Path) -> None:
     for call, path in ((require_writable_folder, tmp_path / "file"), (require_writable, tmp_path / "file" / "a.json")):
         with pytest.raises(ValueError, match="cannot be written"):
             call(path)
+
+
+def test_a_budget_smaller_than_the_first_models_is_refused(tiny: Encoder) -> None:
+    check_budget(None, [tiny])
+    check_budget(2**40, [tiny])
+    with pytest.raises(SettingsError, match="'memory_budget' is 0 MiB, but the models that are loaded at the start"):
+        check_budget(0, [tiny])
+
+
+@pytest.mark.parametrize(
+    ("available", "cause", "warned"), [(511, "cgroup", True), (511, "machine", False), (512, "ulimit -v", False)]
+)
+def test_a_tight_memory_limit_is_logged(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, available: int, cause: str, warned: bool
+) -> None:
+    monkeypatch.setattr(serve, "memory_limit", lambda: MemoryLimit(900 * 2**20, available * 2**20, cause))
+    serve.warn_if_memory_is_short(settings.load())
+    message = (
+        "Of the 900 MiB that this process may take (cgroup), 511 are free, but bodies, replies and cached results "
+    )
+    assert (message + "may take 512" in caplog.text) is warned
 
 
 # -- signals -------------------------------------------------------------------------------------------------------

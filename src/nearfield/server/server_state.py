@@ -29,7 +29,7 @@ from nearfield.server.http.connection_limit import ConnectionLimit
 from nearfield.server.http.content_bounds import ContentBounds
 from nearfield.server.http.deadline import PendingBodies
 from nearfield.server.http.decode_thread import DecodeThread, EncodeThread
-from nearfield.server.http.limits import Pace, RequestLimits
+from nearfield.server.http.limits import MemoryGuard, Pace, RequestLimits
 from nearfield.server.http.reply_budget import ReplyBudget
 from nearfield.server.http.request_body import BodyBudget
 from nearfield.server.models.model_pool import ModelPool
@@ -39,6 +39,9 @@ from nearfield.settings import Settings, cache_dir
 
 if TYPE_CHECKING:
     from nearfield.server.observability.traces import Traces
+
+#: Memory that an input takes, at the least: its tokens, its vector and their text in the reply.
+_BYTES_PER_INPUT = 12_288
 
 
 @dataclass(eq=False)
@@ -52,6 +55,7 @@ class ServerState:
     limits: RequestLimits
     #: What token ids are, where an API leaves that open (see ``RequestContext.token_ids``).
     token_ids: str
+    memory: MemoryGuard
     body_budget: BodyBudget
     content_bounds: ContentBounds
     prometheus: Prometheus
@@ -91,6 +95,7 @@ class ServerState:
             settings.request_timeout,
             settings.bulk_items,
         )
+        memory = MemoryGuard()
         # Over a Unix socket there may be a proxy: its clients are not on this machine.
         loopback = settings.uds is None and is_loopback(settings.host)
         state = cls(
@@ -100,7 +105,8 @@ class ServerState:
             host_guard=HostGuard(loopback, settings.allowed_hosts, settings.cors_origins),
             limits=limits,
             token_ids=settings.token_ids,
-            body_budget=BodyBudget(limits),
+            memory=memory,
+            body_budget=BodyBudget(limits, memory),
             content_bounds=ContentBounds.from_limits(limits),
             prometheus=Prometheus(models.loaded, tei=settings.tei_metrics),
             reply_budget=ReplyBudget(settings.max_reply_bytes),
@@ -194,8 +200,10 @@ class ServerState:
 
         Raises:
             RateLimited: the key has used up its tokens of this minute.
+            OutOfMemory: the process has no memory for its inputs.
             NearfieldError: it cannot be performed.
         """
+        self.memory.claim(_BYTES_PER_INPUT * exchange.size)
         account = RequestAccount(key)
         bounds = Bounds(self.limits, seconds, self.pace, key.allows, bulk, account)
         try:

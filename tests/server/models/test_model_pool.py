@@ -19,6 +19,7 @@ from nearfield import settings
 from nearfield.encoder import Encoder
 from nearfield.engine.engine import Engine
 from nearfield.errors import ModelNotFound, ModelUnavailable, SettingsError, WeightsError
+from nearfield.hardware import MemoryLimit
 from nearfield.inference.loaded_model import LoadedModel
 from nearfield.server.lifecycle.model_loading import model_aliases
 from nearfield.server.models import memory_budget
@@ -255,6 +256,20 @@ async def test_a_model_that_is_unloaded_while_it_is_always_in_use_is_loaded_agai
     done.set()
     await busy
     assert loader.calls == ["org/one", "org/one"]
+
+
+async def test_without_a_budget_idle_models_make_way_before_memory_runs_out(
+    loader: Loader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    models = ModelPool(loader=loader, on_demand=["org/*"])
+    for name in ("one", "two", "three"):
+        await _use(models, f"org/{name}")
+    assert len(models.loaded) == 3
+    limit = MemoryLimit(512 * MIB, 255 * MIB, "cgroup")  # 1 MiB less than requests may need
+    monkeypatch.setattr(memory_budget, "memory_limit", lambda: limit)
+    await _use(models, "org/four")
+    assert len(models.loaded) == 3
+    assert "four" in [model.name for model in models.loaded]
 
 
 async def test_a_model_that_can_never_fit_is_refused_with_both_sizes(loader: Loader, tiny: Encoder) -> None:

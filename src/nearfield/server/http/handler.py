@@ -117,6 +117,7 @@ class RequestHandler:
                 return reply_response(exchange)
             state.exchange = exchange
             await server.perform(exchange, state.key, deadline.remaining)
+            server.memory.claim(estimated_bytes(exchange))
             share = await server.reply_budget.reserve(body.owner, estimated_bytes(exchange))
             return await exchange_response(route, exchange, server.prometheus, server.encode_thread, body.owner, share)
 

@@ -19,7 +19,7 @@ from starlette.datastructures import Headers
 from nearfield.errors import Cancelled, InputError, Overloaded, TooLarge, UnsupportedMedia
 from nearfield.server.http.content_bounds import LARGE_BODY, Buffer, ContentBounds, check_json, check_msgpack
 from nearfield.server.http.decode_thread import DecodeThread
-from nearfield.server.http.limits import RequestLimits
+from nearfield.server.http.limits import MemoryGuard, RequestLimits
 from nearfield.validation_message import describe_validation
 
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -38,6 +38,8 @@ _MAX_FIELDS = 1024
 
 #: All bodies in memory together may have this many times the size limit of one body.
 _BODIES_IN_MEMORY = 4
+#: A byte of a body takes about this many bytes: as it arrives, decoded, and as text in a list.
+_MEMORY_FACTOR = 3
 #: Part of that for all clients without a valid key together.
 _STRANGERS_PART = 16
 #: Part of a pool that is reserved for owners with few bytes, and bytes that such an owner may have, as a part.
@@ -101,8 +103,9 @@ class BodyBudget:
     Clients without a valid key have a separate small pool, so that they cannot use up that of the others.
     """
 
-    def __init__(self, limits: RequestLimits) -> None:
+    def __init__(self, limits: RequestLimits, memory: MemoryGuard | None = None) -> None:
         self.max_body_bytes = limits.body_bytes
+        self.memory = memory or MemoryGuard(lambda: None)
         total = _BODIES_IN_MEMORY * limits.body_bytes
         strangers = max(2 * MAX_STRANGER_BYTES, total // _STRANGERS_PART)
         self.pool = BodyPool(total - total // _STRANGERS_PART, _MAX_UNFINISHED)
@@ -179,7 +182,8 @@ class RequestBody:
             UnsupportedMedia: the content encoding is neither identity nor gzip.
             InputError: the body is not valid gzip.
             Cancelled: the client disconnected before the body was complete.
-            Overloaded: all bodies in memory together, or those of this owner, exceed the budget.
+            Overloaded: all bodies in memory together, or those of this owner, exceed the budget; or the process has no
+                memory for it.
         """
         encoding = headers.get("content-encoding", "").strip().lower() or "identity"
         if encoding not in ("identity", "gzip", "x-gzip"):
@@ -263,6 +267,7 @@ class RequestBody:
         """
         total, share = self._size + size, self._joined()
         self._check(total)
+        self._budget.memory.claim(_MEMORY_FACTOR * size)
         self._resize(share, total)
 
     def _joined(self) -> BodyShare:

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING
 
 from nearfield.encoder import Encoder
 from nearfield.engine.engine import Engine
+from nearfield.errors import SettingsError
+from nearfield.hardware import memory_limit
 from nearfield.inference.loaded_model import LoadedModel
 from nearfield.server import rpc
 from nearfield.server.app import create_app, open_traces
@@ -79,6 +81,7 @@ def _serve_on(
     app = create_app(settings, models, traces=traces)
     warn_if_open(settings)
     log_connection_limit(app.state.server.connections, files)
+    warn_if_memory_is_short(settings)
     seconds = time.perf_counter() - started
     line = partial(ready_line, listening_address(listening, settings), loaded, seconds)
     # Loaded models stay for the life of the process: the garbage collector need not scan them at every full collection.
@@ -124,6 +127,7 @@ def _serve_on(
 
 def _open_models(settings: Settings) -> tuple[Engine, ModelPool]:
     engine, loader, loaded = load_models(settings)
+    check_budget(settings.memory_budget, loaded)
     models = ModelPool(
         loaded,
         model_aliases(loaded, settings),
@@ -133,6 +137,38 @@ def _open_models(settings: Settings) -> tuple[Engine, ModelPool]:
         keep_alive=settings.keep_alive,
     )
     return engine, models
+
+
+def check_budget(budget: int | None, loaded: Sequence[LoadedModel]) -> None:
+    """Check that the models that are never evicted leave something of ``memory_budget``.
+
+    Raises:
+        SettingsError: they are larger.
+    """
+    used = sum(model.bytes or 0 for model in loaded)
+    if budget is not None and used > budget:
+        raise SettingsError(
+            f"Setting 'memory_budget' is {budget >> 20} MiB, but the models that are loaded at the start take "
+            f"{used >> 20} MiB. Raise it, or name models in on_demand instead."
+        )
+
+
+def warn_if_memory_is_short(settings: Settings) -> None:
+    """Log a warning if requests and cached results may take more memory than the limit of the process leaves."""
+    limit = memory_limit()
+    bodies = 4 * settings.max_body_bytes
+    needed = bodies + settings.max_reply_bytes + settings.cache_memory
+    if limit is None or limit.cause == "machine" or limit.available >= needed:
+        return
+    LOG.warning(
+        "Of the %d MiB that this process may take (%s), %d are free, but bodies, replies and cached results may take "
+        "%d: large requests then get 503. Raise the limit, or lower max_body_bytes (times 4), max_reply_bytes and "
+        "cache_memory.",
+        limit.bytes >> 20,
+        limit.cause,
+        limit.available >> 20,
+        needed >> 20,
+    )
 
 
 def log_connection_limit(limit: ConnectionLimit, files: int | None) -> None:

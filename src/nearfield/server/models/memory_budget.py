@@ -17,13 +17,15 @@ from contextlib import ExitStack, contextmanager
 
 from nearfield import catalog
 from nearfield.errors import ModelUnavailable
-from nearfield.hardware import return_memory
+from nearfield.hardware import memory_limit, return_memory
 from nearfield.inference.loaded_model import LoadedModel
 from nearfield.server.logs import LOG
 from nearfield.server.models.model_entry import ModelEntry
 
 #: Bytes per parameter before a model was measured: its float32 weights, and copies packed for few and for many rows.
 _BYTES_PER_PARAMETER = 12
+#: Bytes that stay free for requests if there is no budget.
+_REQUEST_BYTES = 256 * 2**20
 #: Seconds to wait for a model in use to become idle when memory is short.
 _IDLE_WAIT_SECONDS = 30.0
 #: Seconds for which a loaded model is not drained: as many times what loading it took, within these limits.
@@ -69,9 +71,19 @@ class MemoryBudget:
         entry.bytes = entry.bytes or estimated_bytes(entry.name)
         if self.limit is not None:
             await self._make_room(entry, self.limit)
+        else:
+            self._evict_for(entry)
         entry.reserved = True
         if self.evictions:
             await asyncio.wait(self.evictions)  # their memory is needed, and would be measured as this model's
+
+    def _evict_for(self, entry: ModelEntry) -> None:
+        """Without a budget: evict idle models if the process may not take enough memory for one more."""
+        limit = memory_limit()
+        missing = 0 if limit is None else entry.bytes + _REQUEST_BYTES - limit.available
+        while missing > 0 and (victim := self._cheapest()) is not None:
+            missing -= victim.bytes
+            self.evict(victim)
 
     async def _make_room(self, entry: ModelEntry, limit: int) -> None:
         pinned = sum(other.bytes for other in self._entries.values() if other.pinned)
