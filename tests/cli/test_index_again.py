@@ -117,6 +117,14 @@ def test_a_dry_run_refuses_what_a_run_refuses(nearfield: Any, model: Path, table
     assert "collections move docs" in runs[0].err and runs[0].err == runs[1].err
 
 
+def test_a_dry_run_of_a_folder_without_documents_fails_as_the_run_does(
+    nearfield: Any, model: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "empty").mkdir()
+    runs = [nearfield("index", "docs", tmp_path / "empty", "-m", model, *words) for words in (("--dry-run",), ())]
+    assert [(ran.code, ran.err) for ran in runs] == [(2, runs[0].err)] * 2 and "nothing to index" in runs[0].err
+
+
 def test_a_dry_run_of_piped_lines(nearfield: Any, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def pipe(text: str) -> None:
         monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(text.encode())))
@@ -174,6 +182,7 @@ def test_sources_in_python_have_the_options_that_they_do_not_state(model: Path, 
 def test_flags_that_apply_to_no_source_are_refused(
     nearfield: Any, model: Path, table: Path, words: tuple[str, ...], message: str
 ) -> None:
+    first(nearfield, model, table)
     places = {"FOLDER": str(table.parent / "folder"), "TABLE": str(table)}
     (table.parent / "folder").mkdir()
     ran = nearfield("index", "docs", *(places.get(word, word) for word in words), "-m", model)

@@ -157,6 +157,8 @@ def index(
             name, definition, opened, retry_failed=retry_failed, allow_removal=allow_removal, quiet=quiet or as_json
         )
         typer.echo(report.to_json() if as_json else report.to_text())
+        if is_new and not watch and not report.documents:
+            raise _nothing_found(name)
         _exit_if_failed(report)
         return
     with Collection.ensure(name, definition) as collection:
@@ -175,10 +177,14 @@ def index(
         _print_report(report, as_json=as_json, quiet=quiet)
         if is_new and not watch and not collection.manifest.counts()["documents"]:
             collection.drop()
-            raise InputError(f"There is nothing to index: the collection {name} was not created.", param="sources")
+            raise _nothing_found(name)
         if watch:
             _watch(collection, shown=shown, as_json=as_json, quiet=quiet)
         _exit_if_failed(report)
+
+
+def _nothing_found(name: str) -> InputError:
+    return InputError(f"There is nothing to index: the collection {name} was not created.", param="sources")
 
 
 def _exit_if_failed(report: IndexReport) -> None:
