@@ -57,6 +57,12 @@ def test_notes_comments_and_changes() -> None:
     assert document.visible_words == 9
 
 
+def test_readings_of_ruby_follow_their_text() -> None:
+    ruby = "<text:ruby-base>\u6771\u4eac</text:ruby-base><text:ruby-text>Tokyo</text:ruby-text>"
+    body = f"<text:p>In <text:ruby>{ruby}</text:ruby>.</text:p>"
+    assert read(odt(body)).text == "In \u6771\u4eac(Tokyo)."
+
+
 def test_merged_cells_boxes_and_pictures() -> None:
     cell = "<table:table-cell{}><text:p>{}</text:p></table:table-cell>".format
     covered = "<table:covered-table-cell/>"

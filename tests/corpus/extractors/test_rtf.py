@@ -96,3 +96,28 @@ def test_a_file_that_libreoffice_writes(tmp_path: Path) -> None:
         ("paragraph", "Пример — “quoted” 日本"),
         ("table", "| Item | 2023 Q1 | 2023 Q2 |\n| --- | --- | --- |\n| Tea | 1 | 2 |"),
     ]
+
+
+@pytest.mark.parametrize(
+    ("content", "expected", "reasons"),
+    [
+        (rb"{\shp{\*\shpinst{\sp{\sn shapeType}{\sv 136}}{\sp{\sn gtextUNICODE}{\sv Grand opening}}}}",
+         "Grand opening", []),
+        (rb"{\*\shppict{\pict{\*\picprop{\sp{\sn wzDescription}{\sv A red bridge}}}\pngblip 00}}",
+         "Picture: A red bridge", []),
+        (rb"{\shp{\*\shpinst{\sp{\sn pib}{\sv {\pict 00}}}{\sp{\sn wzDescription}{\sv A map}}}}", "Picture: A map", []),
+        (rb"{\shp{\*\shpinst{\sp{\sn wzDescription}{\sv A map}}{\sp{\sn pib}{\sv {\pict 00}}}}}", "Picture: A map", []),
+        (rb"{\shp{\*\shpinst{\sp{\sn pib}{\sv {\pict 00}}}}}", "", ["1 picture without a description"]),
+        (rb"{\pict 00}{\pict 00}", "", ["2 pictures without a description"]),
+    ],
+)  # fmt: skip
+def test_shapes_have_their_texts_and_descriptions(content: bytes, expected: str, reasons: list[str]) -> None:
+    document = RtfExtractor().extract(rb"{\rtf1\ansi Before " + content + rb"after\par}", "a.rtf")
+    assert document.text.split("\n\n") == ["Before after", *([expected] if expected else [])]
+    assert [loss.reason for loss in document.losses] == reasons
+    assert document.visible_words == 2
+
+
+def test_a_text_that_is_there_twice_is_read_once() -> None:
+    data = rb"{\rtf1\ansi A {\upr{old form}{\*\ud{new form}}} z{\*\bkmkstart {\upr{x}{\*\ud{hidden}}}}\par}"
+    assert RtfExtractor().extract(data, "a.rtf").text == "A new form z"

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import unquote
 
@@ -12,12 +14,17 @@ from nearfield.corpus.extractors import Extractor
 from nearfield.corpus.extractors.document_builder import DocumentBuilder
 from nearfield.corpus.extractors.html import HtmlExtractor
 from nearfield.corpus.extractors.zip_safety import ArchiveFiles
+from nearfield.corpus.word_count import count_words
 from nearfield.errors import InputError
 from nearfield.stores.filters import Value
 
 #: An element of lxml, which has no types.
 Element = Any
 _CHAPTERS = ("application/xhtml+xml", "text/html", "application/x-dtbook+xml", "text/x-oeb1-document")
+#: Words of a page beside a table of contents that are only its title.
+_TITLE_WORDS = 4
+_DRAWING = "image/svg+xml"
+_LINK = re.compile(rb"""href\s*=\s*["']([^"'#]+)""", re.IGNORECASE)
 #: Algorithms that hide fonts only: the text of the book is not encrypted.
 _FONT_ALGORITHMS = ("http://www.idpf.org/2008/embedding", "http://ns.adobe.com/pdf/enc#RC")
 
@@ -36,11 +43,15 @@ class EpubExtractor(Extractor):
         if package is None:
             raise InputError(f"{name}: damaged: its package document cannot be read.")
         builder = DocumentBuilder()
+        manifest = BookManifest.from_package(package, posixpath.dirname(path))
+        chapters = [*manifest.chapters, *_linked(book, manifest)]
         missing = [
-            posixpath.basename(chapter)
-            for chapter in _chapters(package, posixpath.dirname(path))
-            if not _put_chapter(builder, book, chapter)
+            posixpath.basename(chapter) for chapter in chapters if not _put_chapter(builder, book, chapter, manifest)
         ]
+        if manifest.unread:
+            count = len(manifest.unread)
+            reason = f"{count} chapter{'s' * (count > 1)} of another type ({', '.join(manifest.unread[:5])})"
+            builder.losses.append(Loss(reason))
         if missing:
             plural = "s" if len(missing) > 1 else ""
             reason = f"{len(missing)} chapter{plural} (damaged or missing: {', '.join(missing[:5])})"
@@ -52,14 +63,102 @@ class EpubExtractor(Extractor):
         return builder.document("markdown", title or builder.first_heading(), meta)
 
 
-def _put_chapter(builder: DocumentBuilder, book: ArchiveFiles, chapter: str) -> bool:
+@dataclass
+class BookManifest:
+    """The chapters of a book in reading order, the media types of all its pages, and its tables of contents.
+
+    ``unread`` are the names of chapters of types that are not read.
+    """
+
+    chapters: list[str] = field(default_factory=list)
+    types: dict[str, str] = field(default_factory=dict)
+    contents: set[str] = field(default_factory=set)
+    unread: list[str] = field(default_factory=list)
+
+    @classmethod
+    def from_package(cls, package: Element, folder: str) -> BookManifest:
+        """Return the manifest of a package document in a folder."""
+        items = {item.get("id"): item for item in package.iter("{*}item")}
+        manifest = cls()
+        for item in items.values():
+            path = _path(folder, item)
+            manifest.types[path] = item.get("media-type") or ""
+            if "nav" in (item.get("properties") or "").split():
+                manifest.contents.add(path)
+        for reference in package.iter("{*}itemref"):
+            manifest._add_chapter(_readable(items, reference.get("idref")), folder)
+        return manifest
+
+    def _add_chapter(self, item: Element | None, folder: str) -> None:
+        if item is None:
+            return
+        path = _path(folder, item)
+        known = self.types[path] in (*_CHAPTERS, _DRAWING)
+        (self.chapters if known else self.unread).append(path if known else posixpath.basename(path))
+
+
+def _readable(items: Mapping[str, Element], identity: str) -> Element | None:
+    """Return an item, or the first of its fallbacks that can be read."""
+    first = item = items.get(identity)
+    for _ in range(len(items)):
+        if item is None or item.get("media-type") in (*_CHAPTERS, _DRAWING):
+            break
+        item = items.get(item.get("fallback"))
+    return first if item is None else item
+
+
+def _path(folder: str, item: Element) -> str:
+    return posixpath.normpath(posixpath.join(folder, unquote(item.get("href") or "")))
+
+
+def _linked(book: ArchiveFiles, manifest: BookManifest) -> Iterator[str]:
+    """Yield the pages that chapters link to, such as notes, and that are not in the reading order."""
+    seen = {*manifest.chapters, *manifest.contents}
+    waiting = list(manifest.chapters)
+    while waiting:
+        page = waiting.pop(0)
+        for link in _LINK.findall(book.read(page)) if page in book.names else ():
+            name = unquote(link.decode("utf-8", "replace"))
+            target = posixpath.normpath(posixpath.join(posixpath.dirname(page), name))
+            if target not in seen and manifest.types.get(target) in _CHAPTERS:
+                seen.add(target)
+                waiting.append(target)
+                yield target
+
+
+def _put_chapter(builder: DocumentBuilder, book: ArchiveFiles, chapter: str, manifest: BookManifest) -> bool:
     """Add a chapter, or what can be read of it; return whether it is whole."""
     data = book.read(chapter)
+    if manifest.types.get(chapter) == _DRAWING:
+        text = "\n".join(_drawn_texts(data))
+        builder.see(text)
+        builder.add(text)
+        return chapter not in book.damaged and chapter in book.names
     try:
-        builder.append(HtmlExtractor().parse(data, chapter))
+        document = HtmlExtractor().parse(_without_contents(data) if chapter in manifest.contents else data, chapter)
+        if chapter not in manifest.contents or count_words(document.text) > _TITLE_WORDS:
+            builder.append(document)
     except InputError as error:  # one with pictures alone has nothing to add
         return chapter not in book.damaged and chapter in book.names and "contains no text" in str(error)
     return chapter not in book.damaged
+
+
+def _drawn_texts(data: bytes) -> Sequence[str]:
+    """Return the texts of a drawing (SVG)."""
+    root = _xml(data)
+    texts = () if root is None else root.iter("{*}title", "{*}desc", "{*}text")
+    return list(filter(None, (" ".join("".join(item.itertext()).split()) for item in texts)))
+
+
+def _without_contents(data: bytes) -> bytes:
+    """Return a page without its tables of contents: the chapters have these headings."""
+    from lxml import etree
+
+    root = _xml(data)
+    if root is None:
+        return data
+    etree.strip_elements(root, "{*}nav", with_tail=False)
+    return bytes(etree.tostring(root, encoding="utf-8", xml_declaration=True))
 
 
 def _check_rights(book: ArchiveFiles, name: str) -> None:
@@ -80,17 +179,6 @@ def _package_path(book: ArchiveFiles, name: str) -> str:
     if path is None:
         raise InputError(f"{name}: damaged, or no EPUB book (it has no package document).")
     return path
-
-
-def _chapters(package: Element, folder: str) -> Iterator[str]:
-    """Yield the paths of the chapters in reading order, without tables of contents."""
-    items = {item.get("id"): item for item in package.iter("{*}item")}
-    for reference in package.iter("{*}itemref"):
-        item = items.get(reference.get("idref"))
-        if item is None or item.get("media-type") not in _CHAPTERS:
-            continue
-        if "nav" not in (item.get("properties") or "").split():
-            yield posixpath.normpath(posixpath.join(folder, unquote(item.get("href") or "")))
 
 
 def _facts(package: Element) -> tuple[str, dict[str, Value]]:

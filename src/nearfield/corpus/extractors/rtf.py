@@ -18,7 +18,7 @@ _BULLET = re.compile(rf"([{_BULLETS}])[\t ]\s*(?=\S)")
 #: Groups that have no text of the document, and what is left of a file without them, for the count of words.
 _NO_TEXT = re.compile(
     rb"\{\s*\\(?:\*|(?:fonttbl|stylesheet|info|listtext|header[lrf]?|footer[lrf]?|deleted|"
-    + "|".join(sorted(SKIPPED)).encode()
+    + "|".join(sorted({*SKIPPED, "sp"})).encode()
     + rb")(?![a-z]))"
 )
 _CONTROL = re.compile(
@@ -125,7 +125,9 @@ class _RtfWriter:
         elif event.kind == "annotation":
             author, self._author = self._author, ""
             self._pending.append(("quote", f"Comment by {author}: {text}" if author else f"Comment: {text}"))
-        elif event.kind in ("shptxt", "dptxbxtext"):
+        elif event.kind == "wzDescription":
+            self._pending.append(("paragraph", f"Picture: {text}"))
+        elif event.kind in ("shptxt", "dptxbxtext", "gtextUNICODE"):
             self._pending.append(("paragraph", event.text))
 
     def _put_paragraph(self, event: RtfEvent) -> None:

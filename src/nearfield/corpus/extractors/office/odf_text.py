@@ -27,7 +27,7 @@ _SHAPES = frozenset({
 _LEFT_OUT = frozenset({
     "tracked-changes", "forms", "sequence-decls", "variable-decls", "user-field-decls", "table-of-content-source",
     "annotation-end", "desc", "title", "enhanced-geometry", "note-citation", "image", "event-listeners",
-    "soft-page-break", "ruby-text",
+    "soft-page-break",
 })  # fmt: skip
 
 
@@ -221,6 +221,9 @@ class OdfTextWriter:
                 yield "\n"
             elif name in ("note", "annotation") or name in _SHAPES:
                 self._extras.append(child)
+            elif name == "ruby-text":  # the reading of the text before it
+                reading = "".join(self._pieces(child)).strip()
+                yield f"({reading})" if reading else ""
             elif name and name not in _LEFT_OUT:
                 yield from self._pieces(child)
             yield _SPACES.sub(" ", child.tail or "")

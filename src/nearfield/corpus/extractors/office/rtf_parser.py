@@ -13,7 +13,7 @@ _TOKEN = re.compile(
 SKIPPED = frozenset({
     "colortbl", "pict", "objdata", "fldinst", "nonshppict", "xe", "tc", "rxe", "pntext", "bkmkstart", "bkmkend",
     "themedata", "colorschememapping", "datastore", "latentstyles", "listtable", "listoverridetable", "rsidtbl",
-    "generator", "filetbl", "revtbl", "pntxta", "pntxtb", "shppict", "sp", "datafield", "mmathPr", "ftnsep", "ftnsepc",
+    "generator", "filetbl", "revtbl", "pntxta", "pntxtb", "shppict", "datafield", "mmathPr", "ftnsep", "ftnsepc",
     "aftnsep", "aftnsepc", "atrfstart", "atrfend", "atnid", "atntime", "atnicn", "atndate", "atnref", "userprops",
     "pgdsctbl", "falt", "panose", "txfieldtext",
 })  # fmt: skip
@@ -25,8 +25,12 @@ _READ = frozenset({
 #: Groups whose text is separate from the paragraph around them.
 _SEPARATE = frozenset({
     "header", "headerl", "headerr", "headerf", "footer", "footerl", "footerr", "footerf", "footnote", "annotation",
-    "atnauthor", "shptxt", "dptxbxtext", "listtext", "title", "author", "stylesheet", "fonttbl", "info",
+    "atnauthor", "shptxt", "dptxbxtext", "listtext", "title", "author", "stylesheet", "fonttbl", "info", "sn", "sv",
 })  # fmt: skip
+#: Properties of shapes that have a text: WordArt, and the description of a picture or shape.
+SHAPE_TEXTS = frozenset({"gtextUNICODE", "wzDescription"})
+#: The property that is a picture.
+_PICTURE = "pib"
 _LETTERS = {
     "tab": "\t", "line": "\n", "emdash": "\u2014", "endash": "\u2013", "bullet": "\u2022", "lquote": "\u2018",
     "rquote": "\u2019", "ldblquote": "\u201c", "rdblquote": "\u201d", "emspace": " ", "enspace": " ", "qmspace": " ",
@@ -73,6 +77,7 @@ class _Group:
     target: str = ""
     deleted: bool = False
     separate: bool = False
+    is_twice: bool = False
 
 
 @dataclass
@@ -113,6 +118,9 @@ class RtfParser:
         self._merged: list[str] = []
         self._cell_merge = ""
         self._is_head = False
+        #: The property of a shape that is read; whether the open shape counts as a picture, or has a description.
+        self._property = ""
+        self._is_picture = self._is_described = False
 
     def events(self) -> Iterator[RtfEvent]:
         """Yield the events of the file in order."""
@@ -188,13 +196,31 @@ class RtfParser:
         target = self._targets.pop()
         if group.target in ("stylesheet", "fonttbl", "info"):
             return
+        if group.target in ("sn", "sv"):
+            yield from self._end_property(group.target, text.strip())
+            return
         if group.target == "listtext":
             self._targets[-1].paragraph.label = " ".join(text.split()) or "-"
         elif text.strip():
             yield RtfEvent(group.target, text.strip(), style=target.paragraph.style)
 
+    def _end_property(self, part: str, text: str) -> Iterator[RtfEvent]:
+        """Record the name of a shape's property; yield its value if that is a text for readers."""
+        if part == "sn":
+            self._property = text
+            if text == _PICTURE and not self._is_described:
+                self._is_picture = True
+                self.pictures += 1
+        elif self._property in SHAPE_TEXTS and text:
+            if self._property == "wzDescription":
+                self.pictures -= self._is_picture
+                self._is_picture, self._is_described = False, True
+            yield RtfEvent(self._property, text)
+
     def _begin_separate(self, name: str) -> None:
         self._group.target, self._group.separate = name, True
+        if name in ("sn", "sv"):  # they are in groups that have no other text
+            self._group.skip = name == "sv" and self._property not in SHAPE_TEXTS
         self._targets.append(_Target())
 
     def _symbol(self, symbol: bytes) -> None:
@@ -235,6 +261,11 @@ class RtfParser:
             self._begin_separate(word)
         elif word == "object":
             self._count(word)
+        elif word == "shp":
+            self._is_picture = self._is_described = False
+        elif word in ("upr", "ud"):  # the same text twice; the second is in Unicode
+            self._group.is_twice = self._group.is_twice or not self._group.skip
+            self._group.skip = word == "upr" or not self._group.is_twice
         elif word in _ENDS:
             yield from self._end_block(word)
         elif word in _LETTERS:
@@ -245,6 +276,7 @@ class RtfParser:
     def _count(self, word: str) -> None:
         if not self._group.skip:
             self.pictures += word in ("pict", "shppict")
+            self._is_picture, self._is_described = word in ("pict", "shppict"), False
             self.objects += word == "object"
 
     def _put_unicode(self, value: int) -> None:
