@@ -171,6 +171,19 @@ def test_encrypted_and_damaged_members(tmp_path: Path) -> None:
     assert "larger than 20 bytes" in texts(tmp_path, largest=20)["damaged.zip!/a.txt"]
 
 
+def test_members_that_cannot_be_unpacked_say_why_and_cost_no_other(tmp_path: Path) -> None:
+    inner = sample_files.zip_file({"c.txt": "text c", "d.txt": "text d"})
+    plain = sample_files.zip_file({"in.zip": inner, "x.txt": "text x"}, zipfile.ZIP_STORED)
+    for name, local, central, value in (("method.zip", 8, 10, 97), ("locked.zip", 6, 8, 1)):
+        changed = bytearray(plain)
+        changed[local], changed[plain.index(b"PK\x01\x02", len(inner)) + central] = value, value
+        (tmp_path / name).write_bytes(changed)
+    result = texts(tmp_path)
+    assert "compressed by a method that cannot be read" in result["method.zip!/in.zip"]
+    assert "encrypted. Unpack the archive" in result["locked.zip!/in.zip"]
+    assert result["method.zip!/x.txt"] == result["locked.zip!/x.txt"] == "text x" and len(result) == 4
+
+
 @pytest.mark.process
 def test_a_document_whose_name_says_zip(tmp_path: Path) -> None:
     (tmp_path / "book.zip").write_bytes(sample_files.epub({"one": "<p>The text of a chapter.</p>"}))

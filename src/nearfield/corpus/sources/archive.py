@@ -67,6 +67,8 @@ class ArchiveListing:
         try:
             with opener() as file, zipfile.ZipFile(file) as archive:
                 members = _by_name(archive.infolist())
+        except InputError:  # an inner one that is encrypted, for example
+            raise
         except _DAMAGED as error:
             raise InputError(f"{key}: damaged, or no zip archive.") from error
         if "[Content_Types].xml" in members or "mimetype" in members:  # a document whose name says .zip
