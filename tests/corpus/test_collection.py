@@ -782,7 +782,7 @@ def test_a_library_that_is_missing_is_asked_for_again(
 
     (files / "new.txt").write_text("Search the mat for a passage.", encoding="utf-8")
     with monkeypatch.context() as patched:
-        patched.setattr(DocumentReader, "document", missing)
+        patched.setattr(DocumentReader, "windows", missing)
         assert collection.index().failures == [(f"files:{files}#new.txt", "pip install it")]
     assert collection.index().changed == 1
     assert collection.documents(state="failed") == []
