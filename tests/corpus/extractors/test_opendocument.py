@@ -57,6 +57,29 @@ def test_notes_comments_and_changes() -> None:
     assert document.visible_words == 9
 
 
+@pytest.mark.parametrize(
+    ("field", "expected"),
+    [
+        ('<form:text form:id="c" form:current-value="Piet"/>', "Piet"),
+        ('<form:fixed-text form:id="c" form:label="Your name"/>', "Your name"),
+        ('<form:button form:id="c" form:label="Send order"/>', "Send order"),
+        ('<form:checkbox form:id="c" form:label="Paid" form:current-state="checked"/>', "Paid [x]"),
+        ('<form:radio form:id="c" form:label="Cash"/>', "Cash [ ]"),
+        ('<form:textarea form:id="c"><text:p>Two</text:p><text:p>lines</text:p></form:textarea>', "Two lines"),
+        (
+            '<form:listbox form:id="c"><form:option form:label="red" form:current-selected="true"/></form:listbox>',
+            "red",
+        ),
+        ('<form:text form:id="other" form:current-value="Not shown"/>', ""),
+    ],
+)  # fmt: skip
+def test_forms_have_their_labels_and_values(field: str, expected: str) -> None:
+    space = 'xmlns:form="urn:oasis:names:tc:opendocument:xmlns:form:1.0"'
+    forms = f"<office:forms {space}><form:form>{field}</form:form></office:forms>"
+    document = read(odt(f'{forms}<text:p>Order <draw:control draw:control="c"/></text:p>'))
+    assert document.text.split("\n\n") == ["Order", *([expected] if expected else [])]
+
+
 def test_readings_of_ruby_follow_their_text() -> None:
     ruby = "<text:ruby-base>\u6771\u4eac</text:ruby-base><text:ruby-text>Tokyo</text:ruby-text>"
     body = f"<text:p>In <text:ruby>{ruby}</text:ruby>.</text:p>"

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from nearfield.corpus.document import Loss
 from nearfield.corpus.extractors.office.numbering import written
@@ -20,6 +21,11 @@ from nearfield.corpus.word_count import count_words
 from nearfield.errors import InputError
 
 #: Elements whose text is no text of the document: deleted text, facts about comments, and marks of notes.
+#: Fields and buttons of forms.
+_CONTROLS = (
+    "text", "textarea", "formatted-text", "number", "date", "time", "combobox", "listbox", "checkbox", "radio",
+    "button", "fixed-text",
+)  # fmt: skip
 _NOT_SEEN = frozenset({
     "tracked-changes", "creator", "date", "date-string", "meta-creator-initials", "note-citation", "desc", "title",
     "sender-initials", "forms", "settings", "event-listeners", "script", "calculation-settings", "page-number",
@@ -72,6 +78,26 @@ class OdfPackage:
         except SyntaxError:
             self.damaged.add(part)
             return parse_damaged(data)
+
+    @cached_property
+    def _controls(self) -> Mapping[str, Element]:
+        """The fields and buttons of forms by their ids."""
+        forms = () if self.content is None else self.content.iter("{*}forms")
+        return {attribute(item, "id"): item for form in forms for item in descendants(form, *_CONTROLS)}
+
+    def control_text(self, identity: str) -> str:
+        """Return the label and the value of a field or button of a form; empty if there is none of this id."""
+        item = self._controls.get(identity)
+        if item is None:
+            return ""
+        value = attribute(item, "current-value") or attribute(item, "value")
+        if local_name(item) in ("checkbox", "radio"):
+            value = "[x]" if "checked" in (attribute(item, "current-state"), attribute(item, "state")) else "[ ]"
+            value = "[x]" if "true" in (attribute(item, "current-selected"), attribute(item, "selected")) else value
+        chosen = [option for option in descendants(item, "option") if attribute(option, "current-selected") == "true"]
+        lines = ["".join(line.itertext()) for line in descendants(item, "p")]
+        values = [*(attribute(option, "label") for option in chosen), *(lines or [value])]
+        return " ".join(" ".join(filter(None, (attribute(item, "label"), *values))).split())
 
     def losses(self) -> list[Loss]:
         """Return the loss of what is damaged."""

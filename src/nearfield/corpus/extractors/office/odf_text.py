@@ -255,7 +255,9 @@ class OdfTextWriter:
     def put_shape(self, shape: Element) -> None:
         """Add the contents of a frame or a shape: texts, a table, a chart, a formula, or a picture's description."""
         names = [local_name(child) for child in shape]
-        if local_name(shape) == "g":
+        if local_name(shape) == "control":
+            self.builder.add(self._package.control_text(attribute(shape, "control")), page=self.page)
+        elif local_name(shape) == "g":
             for child in shape:
                 if local_name(child) in _SHAPES:
                     self.put_shape(child)
