@@ -99,7 +99,7 @@ MACHINE = "MemTotal:       8192 kB\nMemFree:         512 kB\nMemAvailable:   614
                 "_CGROUP/pod/memory.current": "1500000",
                 "_CGROUP/memory.max": "2000000\n",
                 "_CGROUP/memory.current": "1900000\n",
-                "_CGROUP/memory.stat": "anon 1000\ninactive_file 600000\n",
+                "_CGROUP/memory.stat": "anon 1000\nactive_file 200000\ninactive_file 400000\n",
             },
             MemoryLimit(2_000_000, 700_000, "cgroup"),
         ),
@@ -107,9 +107,9 @@ MACHINE = "MemTotal:       8192 kB\nMemFree:         512 kB\nMemAvailable:   614
             {
                 "_CGROUP/memory/box/memory.limit_in_bytes": "3000000\n",
                 "_CGROUP/memory/box/memory.usage_in_bytes": "3500000\n",
-                "_CGROUP/memory/box/memory.stat": "inactive_file 7\ntotal_inactive_file 100000\n",
+                "_CGROUP/memory/box/memory.stat": "cache 7\ntotal_inactive_file 300000\ntotal_active_file 300000\n",
             },
-            MemoryLimit(3_000_000, 0, "cgroup"),
+            MemoryLimit(3_000_000, 100_000, "cgroup"),
         ),
         (
             {

@@ -123,14 +123,15 @@ def _memory_limits() -> Iterator[MemoryLimit]:
 
 def _group_memory(group: Path) -> MemoryLimit | None:
     """Return the limit of a cgroup, by the files of v2 or of v1."""
-    for maximum, current, cached in (
-        ("memory.max", "memory.current", "inactive_file"),
-        ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
+    for maximum, current, prefix in (
+        ("memory.max", "memory.current", ""),
+        ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_"),
     ):
         limit, used = (_words(group / name)[:1] for name in (maximum, current))
         if limit and used and limit != ["max"]:
             facts = dict(line.split(None, 1) for line in _lines(group / "memory.stat") if " " in line)
-            available = int(limit[0]) - int(used[0]) + int(facts.get(cached, 0))
+            cached = sum(int(facts.get(f"{prefix}{kind}_file", 0)) for kind in ("active", "inactive"))
+            available = int(limit[0]) - int(used[0]) + cached
             return MemoryLimit(int(limit[0]), max(0, available), "cgroup")
     return None
 

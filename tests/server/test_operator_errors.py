@@ -189,7 +189,7 @@ def test_a_budget_smaller_than_the_first_models_is_refused(tiny: Encoder) -> Non
 
 
 @pytest.mark.parametrize(
-    ("available", "cause", "warned"), [(511, "cgroup", True), (511, "machine", False), (512, "ulimit -v", False)]
+    ("available", "cause", "warned"), [(340, "cgroup", True), (340, "machine", False), (342, "ulimit -v", False)]
 )
 def test_a_tight_memory_limit_is_logged(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, available: int, cause: str, warned: bool
@@ -197,9 +197,9 @@ def test_a_tight_memory_limit_is_logged(
     monkeypatch.setattr(serve, "memory_limit", lambda: MemoryLimit(900 * 2**20, available * 2**20, cause))
     serve.warn_if_memory_is_short(settings.load())
     message = (
-        "Of the 900 MiB that this process may take (cgroup), 511 are free, but bodies, replies and cached results "
+        "Of the 900 MiB that this process may take (cgroup), 340 are free, but bodies, replies and cached results "
     )
-    assert (message + "may take 512" in caplog.text) is warned
+    assert (message + "may take 341" in caplog.text) is warned
 
 
 # -- signals -------------------------------------------------------------------------------------------------------

@@ -12,6 +12,7 @@ from starlette.types import Scope
 from nearfield import __version__
 from nearfield.encoder import Encoder
 from nearfield.errors import Forbidden
+from nearfield.hardware import memory_limit
 from nearfield.inference.disk_cache import DiskCache
 from nearfield.inference.loaded_model import LoadedModel
 from nearfield.inference.result_cache import ResultCache
@@ -29,7 +30,7 @@ from nearfield.server.http.connection_limit import ConnectionLimit
 from nearfield.server.http.content_bounds import ContentBounds
 from nearfield.server.http.deadline import PendingBodies
 from nearfield.server.http.decode_thread import DecodeThread, EncodeThread
-from nearfield.server.http.limits import MemoryGuard, Pace, RequestLimits
+from nearfield.server.http.limits import MemoryGuard, Pace, RequestLimits, max_cache_bytes
 from nearfield.server.http.reply_budget import ReplyBudget
 from nearfield.server.http.request_body import BodyBudget
 from nearfield.server.models.model_pool import ModelPool
@@ -221,5 +222,6 @@ class ServerState:
 
 
 def _open_cache(settings: Settings, folder: Path) -> ResultCache | None:
+    memory = max_cache_bytes(settings.cache_memory, memory_limit())
     disk = DiskCache(folder / "results.sqlite", settings.cache_disk) if settings.cache_disk else None
-    return ResultCache(settings.cache_memory, __version__, disk) if settings.cache_memory or disk is not None else None
+    return ResultCache(memory, __version__, disk) if memory or disk is not None else None

@@ -9,7 +9,7 @@ from nearfield.encoder import Encoder
 from nearfield.errors import OutOfMemory
 from nearfield.hardware import MemoryLimit
 from nearfield.server.http import limits
-from nearfield.server.http.limits import MemoryGuard
+from nearfield.server.http.limits import MemoryGuard, max_cache_bytes
 from tests.support.serving import listening
 
 MIB = 2**20
@@ -43,6 +43,19 @@ def test_requests_share_what_is_free(trims: list[None], monkeypatch: pytest.Monk
 @pytest.mark.parametrize("limit", [None, MemoryLimit(100, 0, "machine")])
 def test_without_a_limit_of_the_process_nothing_is_refused(limit: MemoryLimit | None) -> None:
     MemoryGuard(lambda: limit).claim(2**50)
+
+
+@pytest.mark.parametrize(
+    ("limit", "size"),
+    [
+        (None, 256 * MIB),
+        (MemoryLimit(300 * MIB, 100 * MIB, "machine"), 256 * MIB),
+        (MemoryLimit(300 * MIB, 100 * MIB, "cgroup"), 25 * MIB),
+        (MemoryLimit(4096 * MIB, 2048 * MIB, "cgroup"), 256 * MIB),
+    ],
+)
+def test_the_cache_leaves_memory_for_requests(limit: MemoryLimit | None, size: int) -> None:
+    assert max_cache_bytes(256 * MIB, limit) == size
 
 
 @pytest.mark.network

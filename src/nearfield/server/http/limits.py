@@ -17,6 +17,8 @@ _SPEED_MAX_AGE = 0.1
 _MARGIN = 4
 #: Bytes that are left free, at most, and at most as a part of the limit.
 _SPARE_BYTES, _SPARE_PART = 64 * 2**20, 16
+#: Part of the memory that a limit of the process leaves after the start, for cached results.
+_CACHE_PART = 4
 #: Seconds between two readings of what is free, and between two attempts to return freed memory to the system.
 _READ_SECONDS, _TRIM_SECONDS = 0.1, 5.0
 
@@ -95,6 +97,16 @@ class MemoryGuard:
         if now - self._trimmed_at >= _TRIM_SECONDS:
             self._trimmed_at = now
             threading.Thread(target=return_memory, name="nearfield-trim", daemon=True).start()
+
+
+def max_cache_bytes(setting: int, limit: MemoryLimit | None) -> int:
+    """Return the bytes that cached results may take: ``cache_memory``, or less if the process has a tight limit.
+
+    A cache that fills the memory would leave nothing for requests for ever.
+    """
+    if limit is None or limit.cause == "machine":
+        return setting
+    return min(setting, limit.available // _CACHE_PART)
 
 
 def _free_bytes(limit: MemoryLimit | None) -> int:

@@ -19,6 +19,7 @@ from nearfield.inference.loaded_model import LoadedModel
 from nearfield.server import rpc
 from nearfield.server.app import create_app, open_traces
 from nearfield.server.http.connection_limit import ConnectionLimit, raise_file_limit
+from nearfield.server.http.limits import max_cache_bytes
 from nearfield.server.lifecycle.exit_timer import ExitTimer
 from nearfield.server.lifecycle.listener import Listener, bind, check_grpc_port, remove_socket_file, uvicorn_config
 from nearfield.server.lifecycle.model_loading import load_models, model_aliases
@@ -157,7 +158,7 @@ def warn_if_memory_is_short(settings: Settings) -> None:
     """Log a warning if requests and cached results may take more memory than the limit of the process leaves."""
     limit = memory_limit()
     bodies = 4 * settings.max_body_bytes
-    needed = bodies + settings.max_reply_bytes + settings.cache_memory
+    needed = bodies + settings.max_reply_bytes + max_cache_bytes(settings.cache_memory, limit)
     if limit is None or limit.cause == "machine" or limit.available >= needed:
         return
     LOG.warning(
