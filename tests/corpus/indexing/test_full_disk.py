@@ -66,7 +66,8 @@ def test_the_temporary_folder_is_full(collection: Collection, monkeypatch: pytes
             raise InputError(f"{name}: cannot be read ({error}).") from error
 
     with monkeypatch.context() as patch:
-        patch.setattr(DocumentReader, "windows", fail)
+        for name in ("document", "windows"):
+            patch.setattr(DocumentReader, name, fail)
         with pytest.raises(StorageFull):
             collection.index()
     report = collection.index()
