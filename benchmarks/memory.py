@@ -6,6 +6,7 @@ import os
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.request
 from collections.abc import Callable
@@ -34,13 +35,40 @@ def serving(*, quick: bool) -> dict[str, float]:
     return {name: round(value, 1) for name, value in told.items()}
 
 
+#: Runs a command, and prints the kilobytes of its peak. A process of its own, since a child's peak begins with that of
+#: the process that starts it.
+_PEAK = """
+import resource, subprocess, sys
+subprocess.run(sys.argv[1:], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
+"""
+
+
+def search_start() -> dict[str, float]:
+    """Measure one search of a collection of this repository's pages, from the start of the command to its end."""
+    docs = Path(__file__).resolve().parents[1] / "docs"
+    with tempfile.TemporaryDirectory() as home:
+        environment = {**os.environ, "NEARFIELD_COLLECTIONS": home}
+        command = [sys.executable, "-m", "nearfield.cli"]
+        subprocess.run([*command, "index", "docs", str(docs)], check=True, env=environment, capture_output=True)
+        measured = [sys.executable, "-c", _PEAK, *command, "search", "how do I watch a folder?"]
+        peaks: list[float] = []
+
+        def search() -> None:
+            ran = subprocess.run(measured, check=True, env=environment, capture_output=True, text=True)
+            peaks.append(int(ran.stdout) / 1024)
+
+        return {"search_seconds": _median(search), "search_peak_mib": max(peaks)}
+
+
 def cold_start(folder: Path) -> dict[str, float]:
-    """Measure ``--help``, a server from a warm disk until it is ready, and others until their first vector."""
+    """Measure ``--help``, one search, a server from a warm disk until it is ready, and others until a first vector."""
     reference = (
         f"from sentence_transformers import SentenceTransformer as S; S({str(folder)!r}, device='cpu').encode('x')"
     )
     told = {
         "help_seconds": _median(lambda: _run([sys.executable, "-m", "nearfield.cli", "--help"])),
+        **search_start(),
         "import_and_encode_seconds": _median(
             lambda: _run([sys.executable, "-c", "from nearfield import Encoder; Encoder().encode('x')"])
         ),
