@@ -35,8 +35,8 @@ def serving(*, quick: bool) -> dict[str, float]:
     return {name: round(value, 1) for name, value in told.items()}
 
 
-#: Runs a command, and prints the kilobytes of its peak. A process of its own, since a child's peak begins with that of
-#: the process that starts it.
+#: Runs a command, and prints the kilobytes of its peak. It is a separate process, since a child's peak begins with that
+#: of the process that starts it.
 _PEAK = """
 import resource, subprocess, sys
 subprocess.run(sys.argv[1:], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
