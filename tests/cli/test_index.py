@@ -45,7 +45,7 @@ def indexed(nearfield: Any, files: Path, model: Path, *words: object) -> Ran:
 def test_index_says_what_it_did_and_what_it_does_again(nearfield: Any, files: Path, model: Path) -> None:
     ran = indexed(nearfield, files, model)
     assert ran.out.startswith("docs: 2 documents new\n")
-    assert not re.search(r"\b0 [a-z]", ran.out), "counts of zero are left out"
+    assert not re.search(r"(?<![\d.,])0 [a-z]", ran.out), "counts of zero are left out"
     again = nearfield("index", "docs")
     assert again.out == "docs: 2 documents unchanged\n"
 
