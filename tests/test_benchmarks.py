@@ -11,7 +11,7 @@ import numpy as np
 import orjson
 import pytest
 
-from benchmarks import asks, splitters
+from benchmarks import asks, pdf_words, splitters
 from benchmarks.asks import Ask, KnownScores, KnownVectors
 from benchmarks.forms import FORMS, PLAIN
 from benchmarks.load import load
@@ -288,3 +288,23 @@ def test_headings_in_markdown_keep_all_positions() -> None:
     split = splitters.LibraryChunker(lambda text: text.split("\n"), counter, markdown=True).split(document)
     assert [(span.start, span.end) for span in split] == [(0, 7), (8, start + 5), (start + 11, len(text))]
     assert [span.tokens for span in split] == [counter.count(text[span.start : span.end]) for span in split]
+
+
+# -- words of PDFs ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("visible", "text", "missing"),
+    [
+        ("the boats leave", "the boats leave", []),
+        ("C O N S\nthe boats", "CONS the boats", []),
+        ("exam-\nple", "example", []),
+        ("the boats leave\nthe boats leave", "the boats leave", ["the", "boats", "leave"]),
+        ("the boats leave\nat ten", "the boats", ["leave", "at", "ten"]),
+        ("اإلنتاجية", "الإنتاجية", []),
+        ("\u202bمن\u202aPython\u202c", "من Python", []),
+        ("oﬃcial", "official", []),
+    ],
+)
+def test_words_of_pdfs_that_are_missing_show(visible: str, text: str, missing: list[str]) -> None:
+    assert sorted(pdf_words.missing_words(pdf_words.normal(visible), pdf_words.normal(text))) == sorted(missing)

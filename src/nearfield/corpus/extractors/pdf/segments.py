@@ -64,6 +64,8 @@ _MAX_SHIFT, _NEAR_SHIFT, _NEAR_GAP, _TWICE, _MAX_GAP, _WORD_GAP = 0.7, 0.55, 0.1
 _MIN_SPACE, _WIDER = 0.08, 0.13
 #: The height of a letter relative to the size of its font above which the font has another unit than points.
 _MAX_HEIGHT = 2.5
+#: Points below which a letter has no size.
+_NO_SIZE = 0.1
 
 
 @dataclass(frozen=True)
@@ -267,7 +269,7 @@ class _LetterReader:
             self.unmapped += missing
             self.doubtful += doubtful
         raw.FPDFText_GetLooseCharBox(self._text, at, self._box)
-        if doubtful and self._box.left == self._box.right and self._box.bottom == self._box.top:
+        if doubtful and max(self._box.right - self._box.left, self._box.top - self._box.bottom) < _NO_SIZE:
             return PdfLetter(at, "", None)  # a second character of a glyph that has one
         return PdfLetter(at, text, (self._box.left, self._box.right, self._box.bottom, self._box.top))
 
