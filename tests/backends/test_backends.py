@@ -261,3 +261,29 @@ def test_the_reference_agrees_with_torch(case: str) -> None:
 
 def test_inputs_have_a_declared_type() -> None:
     assert all(dtype in ("int32", "float32") and rank in (2, 3) for dtype, rank in ops.INPUTS.values())
+
+
+@pytest.mark.parametrize(("streams", "threads"), [(1, 1), (2, 2), (1, 2)])
+def test_gated_feed_forwards_compile_with_every_number_of_threads(streams: int, threads: int) -> None:
+    """With AMX and one thread a stream, OpenVINO ended the process."""
+    table = EmbeddingTable(_normal(50, 32))
+    gate, up, down = (Linear(_normal(*shape), None) for shape in ((64, 32), (64, 32), (32, 64)))
+
+    def forward(run: Ops[Any], inputs: Mapping[str, Any]) -> dict[str, Any]:
+        x = run.embed(table, inputs["ids"])
+        product = run.multiply(run.activation(run.linear(x, gate), "silu"), run.linear(x, up))
+        return {"out": run.linear(product, down)}
+
+    options = BackendOptions("auto", CpuPlan(streams=streams, threads=threads), None)
+    program = backends.REGISTRY.load("openvino")(options).compile(Graph(("ids",), forward, ("out",)))
+    assert program.create_executor().run({"ids": INPUTS["ids"]}, ("out",))["out"].shape == (B, L, 32)
+
+
+def test_products_of_gates_stay_apart_where_they_must() -> None:
+    from nearfield.backends.openvino_ops import OpenVinoOps, op, ov
+
+    for separate in (False, True):
+        run = OpenVinoOps(separate_gates=separate)
+        product = run.linear(op.parameter([-1, 32], ov.Type.f32), Linear(_normal(64, 32), None))
+        inside = run.activation(product, "gelu").input_value(0).get_node().get_type_name()
+        assert inside == ("Add" if separate else "MatMul")

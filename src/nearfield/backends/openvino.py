@@ -75,7 +75,8 @@ class OpenVinoBackend(Backend):
             compiled = self._load(core, blob)
             if compiled is not None:
                 return OpenVinoProgram(compiled, graph.inputs, self.precision)
-        model, factors = _model(graph)
+        cpu = self.options.cpu
+        model, factors = _model(graph, separate_gates=self.precision == "bf16" and cpu.threads < 2 * cpu.streams)
         compiled = core.compile_model(model, "CPU", self._config())
         if blob is not None:
             _save(compiled, blob)
@@ -107,11 +108,11 @@ class OpenVinoBackend(Backend):
             return None
 
 
-def _model(graph: Graph) -> tuple[ov.Model, list[ov.Tensor]]:
+def _model(graph: Graph, *, separate_gates: bool = False) -> tuple[ov.Model, list[ov.Tensor]]:
     """Build the graph. The tensors are adapters' factors, which its last inputs are always fed with."""
     parameters = {name: _parameter(name, graph.sizes.get(name, -1)) for name in graph.inputs}
     hidden = {} if graph.external_encoder is None else {"hidden": _external_encoder(graph.external_encoder, parameters)}
-    run = OpenVinoOps()
+    run = OpenVinoOps(separate_gates=separate_gates)
     outputs = graph.forward(run, {**parameters, **hidden})
     results = []
     for name in graph.outputs:

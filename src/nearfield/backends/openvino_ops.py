@@ -35,6 +35,8 @@ __all__ = ["Node", "OpenVinoOps", "op", "ov"]
 
 #: A node of the graph, or an output of one.
 Node: TypeAlias = ov.Node | ov.Output
+#: Changes no number that is not denormal. OpenVINO removes additions of zero.
+_NOTHING = np.float32(np.finfo(np.float32).tiny)
 _ACTIVATIONS = {
     "gelu": lambda x: op.gelu(x, "erf"),
     "gelu_tanh": lambda x: op.gelu(x, "tanh"),
@@ -45,6 +47,11 @@ _ACTIVATIONS = {
     "log1p": lambda x: op.log(op.add(x, op.constant(np.float32(1)))),
     "identity": lambda x: x,
 }
+
+
+def _type_name(x: Node) -> str:
+    node = x.get_node() if isinstance(x, ov.Output) else x
+    return str(node.get_type_name())
 
 
 def _ints(*values: int) -> Node:
@@ -58,9 +65,15 @@ def _last(x: Node) -> int:
 
 
 class OpenVinoOps(Ops[Node]):
-    """Each operation adds a node to the graph."""
+    """Each operation adds a node to the graph.
 
-    def __init__(self) -> None:
+    OpenVINO 2026.4 merges the three matrix products of a gated feed-forward into one operation where the CPU has AMX.
+    It then divides by half the number of a stream's threads, and the process dies if that is one thread.
+    ``separate_gates`` prevents the merge.
+    """
+
+    def __init__(self, *, separate_gates: bool = False) -> None:
+        self._separate_gates = separate_gates
         self._derived: dict[tuple[str, int], tuple[Node, Node]] = {}
         #: Adapters' factors: parameters of the graph, and the tensor that each is always fed with.
         self.factors: list[tuple[Node, ov.Tensor]] = []
@@ -169,6 +182,8 @@ class OpenVinoOps(Ops[Node]):
         return op.transpose(x, _ints(*range(rank - 2), rank - 1, rank - 2))
 
     def activation(self, x: Node, name: str) -> Node:
+        if self._separate_gates and _type_name(x) == "MatMul":
+            x = op.add(x, op.constant(_NOTHING))
         return _ACTIVATIONS[name](x)
 
     def add(self, a: Node, b: Node) -> Node:
