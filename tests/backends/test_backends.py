@@ -271,7 +271,7 @@ def test_gated_feed_forwards_compile_with_every_number_of_threads(streams: int, 
 
     def forward(run: Ops[Any], inputs: Mapping[str, Any]) -> dict[str, Any]:
         x = run.embed(table, inputs["ids"])
-        product = run.multiply(run.activation(run.linear(x, gate), "silu"), run.linear(x, up))
+        product = run.multiply(run.activation(run.linear(x, gate), "gelu"), run.linear(x, up))
         return {"out": run.linear(product, down)}
 
     options = BackendOptions("auto", CpuPlan(streams=streams, threads=threads), None)

@@ -67,8 +67,8 @@ def _last(x: Node) -> int:
 class OpenVinoOps(Ops[Node]):
     """Each operation adds a node to the graph.
 
-    OpenVINO 2026.4 merges the three matrix products of a gated feed-forward into one operation where the CPU has AMX.
-    It then divides by half the number of a stream's threads, and the process dies if that is one thread.
+    OpenVINO 2026.4 merges the matrix products of a feed-forward that is gated by GELU into one operation where the CPU
+    has AMX. With one thread a stream, the process then dies of a division by zero (SIGFPE) while the model is compiled.
     ``separate_gates`` prevents the merge.
     """
 
