@@ -335,7 +335,7 @@ def test_formats_of_pictures() -> None:
     transparent = page.convert("RGBA")
     transparent.putalpha(grey.point(lambda value: 0 if value > 200 else 255))
     files = {
-        "a.jpg": scans.encode(page, "JPEG", quality=60),
+        "a.jpg": scans.encode(page, "JPEG", quality=85),
         "a.webp": scans.encode(page, "WEBP"),
         "a.bmp": scans.encode(page.convert("1"), "BMP"),
         "a.gif": scans.encode(page, "GIF"),
@@ -347,8 +347,7 @@ def test_formats_of_pictures() -> None:
     assert set(PictureExtractor.suffixes) >= {Path(name).suffix for name in files}
     for name, data in files.items():
         document = extract(data, name)
-        # Of 55 words; it depends on the CPU whether one space is missed in the artefacts of the JPEG.
-        assert share(TEXT, document.text) >= (0.96 if name == "a.jpg" else 0.97), name
+        assert share(TEXT, document.text) >= 0.97, name
         assert not document.losses and all(block.page is None for block in document.blocks)
 
 
