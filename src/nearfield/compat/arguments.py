@@ -1,0 +1,62 @@
+"""What becomes of each argument of another library: tables that are checked by tests and printed in the docs.
+
+A module of ``compat`` has ``ARGUMENTS``: for each class or function, for each argument, an `Effect`. Tests compare the
+tables with the signatures, and ``python -m tools.reference`` prints them in ``docs/reference/compat.md``.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, Literal, TypeAlias
+
+from nearfield.errors import InputError
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Effect:
+    """What an argument does here.
+
+    ``used``: what it does in the other library. ``ignored``: it is accepted, and the result is the same without it.
+    ``refused``: a value other than the default raises InputError. ``note`` says more, or what to do instead.
+    """
+
+    kind: Literal["used", "ignored", "refused"]
+    note: str = ""
+
+
+#: Effects by argument, by the name of a class or function ("SentenceTransformer", "SentenceTransformer.encode").
+ArgumentTable: TypeAlias = Mapping[str, Mapping[str, Effect]]
+
+USED = Effect("used")
+BATCHES = Effect("ignored", "Batches are built from tokens, across calls.")
+REMOTE_CODE = Effect("ignored", "No code of a model is run. A warning says so once.")
+
+
+def refuse_changed(values: Mapping[str, Any], table: Mapping[str, Effect], where: str) -> None:
+    """Raise InputError for the first value that is not None and that the table lists as refused.
+
+    Args:
+        values: arguments by name; None stands for the default.
+        table: the effects of the arguments of this class or function.
+        where: its name, for the message.
+    """
+    for name, value in values.items():
+        effect = table[name]
+        if value is not None and effect.kind == "refused":
+            raise InputError(f"{where} does not support {name}={value!r}. {effect.note}", param=name)
+
+
+def report_remote_code(trust_remote_code: bool | None) -> None:
+    """Warn once in a process that code of models is never run, if it was to be trusted."""
+    if trust_remote_code:
+        _warn_once("trust_remote_code=True has no effect: Nearfield runs no code of a model, and loads it by its own.")
+
+
+@cache
+def _warn_once(message: str) -> None:
+    _log.warning(message)

@@ -1,0 +1,1 @@
+"""Components for LangChain, LlamaIndex and Haystack that run models in the same process; one file for each."""
