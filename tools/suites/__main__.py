@@ -1,0 +1,33 @@
+"""Command line of ``python -m tools.suites``; the package's docstring describes it."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+import tools.suites
+from tools.suites.runner import run_suite
+
+
+def main() -> int:
+    """Run a suite and print the table; return 1 if a test failed that was not known to fail."""
+    parser = argparse.ArgumentParser(
+        prog="python -m tools.suites",
+        description=tools.suites.__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("library", help="a module of tools.suites, such as sentence_transformers")
+    parser.add_argument("folder", type=Path, help="a checkout of the library, with its tests")
+    parser.add_argument("--original", action="store_true", help="run the tests with the library's own classes")
+    parser.add_argument("--json", type=Path, help="a file for the result")
+    options, arguments = parser.parse_known_args()
+    result = run_suite(options.library, options.folder.resolve(), arguments, original=options.original)
+    print(result.to_text())
+    if options.json is not None:
+        options.json.write_text(json.dumps(result.to_dict(), indent=2) + "\n")
+    return int(bool(result.unexpected))
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,124 @@
+"""Run a library's tests in a process, and return what became of each (`SuiteResult`)."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from tools.suites import plugin
+from tools.suites.checkpoints import write_checkpoints, write_hub_cache
+from tools.suites.library import Library
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@dataclass(frozen=True)
+class SuiteResult:
+    """What became of each test of a suite: ids, with the message or reason where there is one."""
+
+    library: str
+    version: str
+    replaced: Sequence[str]
+    passed: Sequence[str]
+    failed: Mapping[str, str]
+    #: Of the failed ones, those that were known to fail, with the reason.
+    expected: Mapping[str, str]
+    skipped: Mapping[str, str]
+    left_out: Mapping[str, str]
+
+    @property
+    def run(self) -> int:
+        """Tests that passed or failed."""
+        return len(self.passed) + len(self.failed)
+
+    @property
+    def unexpected(self) -> dict[str, str]:
+        """Failed tests that were not known to fail, with their messages."""
+        return {test: message for test, message in self.failed.items() if test not in self.expected}
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return counts, reasons and messages as JSON can hold them."""
+        return {
+            "library": self.library,
+            "version": self.version,
+            "replaced": list(self.replaced),
+            "collected": self.run + len(self.skipped) + len(self.left_out),
+            "run": self.run,
+            "passed": len(self.passed),
+            "failed": dict(sorted(self.failed.items())),
+            "expected": dict(sorted(self.expected.items())),
+            "skipped": count_reasons(self.skipped),
+            "left_out": count_reasons(self.left_out),
+        }
+
+    def to_text(self) -> str:
+        """Return the same as a table."""
+        facts = self.to_dict()
+        counts = {name: facts[name] for name in ("collected", "run", "passed")}
+        counts |= {name: len(getattr(self, name)) for name in ("failed", "skipped", "left_out")}
+        lines = [f"{self.library} {self.version}", *(f"{name:12}{count:6}" for name, count in counts.items())]
+        if self.run:
+            lines.append(f"{'pass rate':12}{len(self.passed) / self.run:6.1%}")
+        lines += _section("failed, for a known reason", count_reasons(self.expected))
+        lines += _section("failed", self.unexpected)
+        lines += _section("skipped by the suite", facts["skipped"])
+        return "\n".join(lines + _section("left out", facts["left_out"]))
+
+
+def count_reasons(reasons: Mapping[str, str]) -> dict[str, int]:
+    """Return how many tests there are for each reason, the most frequent first."""
+    return dict(Counter(reasons.values()).most_common())
+
+
+def _section(title: str, rows: Mapping[str, object]) -> list[str]:
+    return ["", f"{title}:", *(f"  {key}  {value}" for key, value in rows.items())] if rows else []
+
+
+def run_suite(name: str, folder: Path, arguments: Sequence[str], *, original: bool = False) -> SuiteResult:
+    """Run the tests of a library; ``original`` replaces nothing."""
+    library = Library.load(name)
+    with tempfile.TemporaryDirectory() as place:
+        checkpoints, cache, outcomes = (Path(place) / part for part in ("checkpoints", "hub", "outcomes.json"))
+        write_checkpoints(library.models, checkpoints)
+        write_hub_cache(library.models, checkpoints, cache)
+        variables = {
+            plugin.LIBRARY: name,
+            plugin.CHECKPOINTS: str(checkpoints),
+            plugin.OUTCOMES: str(outcomes),
+            plugin.ORIGINAL: str(int(original)),
+            "HF_HUB_CACHE": str(cache),
+            "HF_HUB_OFFLINE": "1",
+            "NEARFIELD_CACHE": str(Path(place) / "nearfield"),
+            "PYTHONPATH": os.pathsep.join([str(ROOT / "src"), str(ROOT), os.environ.get("PYTHONPATH", "")]),
+        }
+        _run_pytest(library, folder, arguments, variables)
+        results = json.loads(outcomes.read_text())
+    reasons = {test: library.reason_expected(test) for test in results["failed"]}
+    expected = {test: reason for test, reason in reasons.items() if reason is not None}
+    return SuiteResult(name, version(library.package), expected=expected, **results)
+
+
+def _run_pytest(library: Library, folder: Path, arguments: Sequence[str], variables: Mapping[str, str]) -> None:
+    paths = [part for part in arguments if (folder / part.split("::")[0]).exists()]
+    options = [
+        "-p",
+        "tools.suites.plugin",
+        "-p",
+        "no:cacheprovider",
+        "-o",
+        "addopts=",
+        "-q",
+        "--no-header",
+        "--tb=short",
+    ]
+    command = [sys.executable, "-m", "pytest", *options, *arguments, *([] if paths else library.tests)]
+    subprocess.run(command, cwd=folder, env={**os.environ, **variables}, stdout=sys.stderr, check=False)
