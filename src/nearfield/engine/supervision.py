@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import heapq
 import itertools
+import math
 import threading
 import time
 from collections import deque
@@ -17,7 +18,8 @@ from nearfield.errors import DeadlineExceeded, ExecutionFailed, ShuttingDown
 
 #: A job that was running when this many lanes died counts as the cause.
 MAX_LANE_DEATHS = 2
-_INTERVAL = 0.25  # seconds
+#: Seconds between two looks at lanes and models, and at least between two looks at deadlines.
+_INTERVAL, _SHORTEST_INTERVAL = 0.25, 0.01
 
 
 class DeadlineQueue:
@@ -31,6 +33,10 @@ class DeadlineQueue:
         """Add a ticket, if it has a deadline."""
         if ticket.deadline is not None:
             heapq.heappush(self._tickets, (ticket.deadline, next(self._order), ref(ticket)))
+
+    def seconds_left(self, now: float) -> float:
+        """Return the seconds until the first deadline; infinite if there is none."""
+        return self._tickets[0][0] - now if self._tickets else math.inf
 
     def pop_expired(self, now: float) -> list[Job]:
         """Remove tickets whose deadline has passed, and return their jobs."""
@@ -47,7 +53,7 @@ class DeadlineQueue:
 
 
 class Supervisor:
-    """Starts and replaces lanes, and four times a second drops expired jobs and releases unloaded models."""
+    """Starts and replaces lanes, drops expired jobs at their deadlines, and releases unloaded models."""
 
     def __init__(
         self, state: SchedulerState, scheduler: LaneScheduler, limits: EngineLimits, throughput: Throughput
@@ -71,10 +77,15 @@ class Supervisor:
 
     def _run(self) -> None:
         while not self._state.stopped:
-            time.sleep(_INTERVAL)
+            time.sleep(self._seconds_to_wait())
             self._drop_expired()
             self._replace_hung_lanes()
             self._release_idle()
+
+    def _seconds_to_wait(self) -> float:
+        with self._state.lock:
+            left = self.deadlines.seconds_left(time.monotonic())
+        return min(_INTERVAL, max(_SHORTEST_INTERVAL, left))
 
     # -- lanes ---------------------------------------------------------------------------------------------------
 
