@@ -175,6 +175,24 @@ class Encoder(LoadedModel):
         """Encode documents to be searched, with the model's prompt for documents. Keywords are those of ``encode``."""
         return self.encode(texts, role="document", show_progress_bar=show_progress_bar, **options)
 
+    def encode_tokens(self, texts: Texts, **options: Unpack[EncodeKeywords]) -> MultiVectors:
+        """Encode texts, and return the last hidden state of each token that the model reads.
+
+        Special tokens and those of the prompt are among them. At the first call the model is compiled once more.
+
+        Args:
+            texts: as for ``encode``.
+            options: keywords of ``encode`` that concern the input: prompt, role, task, truncate, max_length and others.
+
+        Raises:
+            InputError: an argument or input is invalid; nothing was encoded.
+        """
+        resolved = encode_options.resolve_for_tokens(EncodeOptions(**options), self._model, self._defaults)
+        self._model.add_token_states()
+        single, items, _ = inputs.parse_inputs(texts)
+        parts = list(self._windows(items, resolved)) or [self._empty_result(resolved)]
+        return cast(MultiVectors, postprocess.concatenate_results(parts, single))
+
     def encode_late(self, documents: Sequence[Sequence[str]], **options: Unpack[EncodeKeywords]) -> list[Vectors]:
         """Encode whole documents and pool each of their chunks: late chunking (Günther et al. 2024, arXiv:2409.04701).
 

@@ -1,4 +1,4 @@
-"""The multi-vector head: a vector for each token, for late interaction (ColBERT, arXiv:2004.12832)."""
+"""Heads with a vector for each token: for late interaction (ColBERT, arXiv:2004.12832), or the plain token states."""
 
 from __future__ import annotations
 
@@ -33,10 +33,26 @@ class MultivectorHead(Head):
 
     def split_results(self, values: Array, packed: PackedRows, items: Sequence[HeadInput]) -> list[Array]:
         """Return [tokens, dimensions] of each input."""
-        flat = values[packed.flat]
-        ends = np.cumsum([len(item.ids) for item in items])
-        parts = np.split(flat, ends[:-1])
         return [
             part[self.spec.skip_first_tokens :] if item.request.kept_tokens is None else part[item.request.kept_tokens]
-            for item, part in zip(items, parts, strict=True)
+            for item, part in zip(items, _split_tokens(values, packed, items), strict=True)
         ]
+
+
+class TokenStatesHead(Head):
+    """The last hidden state of every token that the model reads; added to a model on request."""
+
+    output = "token_states"
+
+    def build(self, ops: Ops[T], hidden: T, inputs: Mapping[str, T], family: Family, weights: Weights) -> T:
+        """Return [B, L, H]."""
+        return hidden
+
+    def split_results(self, values: Array, packed: PackedRows, items: Sequence[HeadInput]) -> list[Array]:
+        """Return [tokens, H] of each input."""
+        return _split_tokens(values, packed, items)
+
+
+def _split_tokens(values: Array, packed: PackedRows, items: Sequence[HeadInput]) -> list[Array]:
+    ends = np.cumsum([len(item.ids) for item in items])
+    return np.split(values[packed.flat], ends[:-1])

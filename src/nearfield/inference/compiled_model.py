@@ -27,6 +27,7 @@ from nearfield.families import SplitWeights
 from nearfield.families.exported import Exported
 from nearfield.hardware import plan_cpu, return_memory
 from nearfield.heads import Head, HeadInput, OutputRequest, Results
+from nearfield.heads.multivector import TokenStatesHead
 from nearfield.heads.pooled import PooledHead
 from nearfield.heads.scores import ClassificationHead, LanguageModelScoreHead
 from nearfield.inference.graph_inputs import graph_inputs
@@ -140,6 +141,13 @@ class CompiledModel(ModelInfo):
                 raise InputError(f"{name!r} is part of {self.name}'s weights and cannot be unloaded.", param="adapter")
             self._loaded = self._compile(self.adapters.without(name))
 
+    def add_token_states(self) -> None:
+        """Compile the graph again with the output ``token_states``, if it lacks that; running batches end first."""
+        with self._changing:
+            if TokenStatesHead.output not in self.heads:
+                self.heads[TokenStatesHead.output] = TokenStatesHead()
+                self._loaded = self._compile(self.adapters)
+
     def _weights(self) -> SplitWeights:
         if self.family.external_encoder is not None:
             return SplitWeights(Weights.none(self.recipe.folder))
@@ -222,6 +230,7 @@ class CompiledModel(ModelInfo):
             return results
 
         identity = self.space + repr(sorted(recipe.config.items(), key=str)) + _code_digest(family, self._runtime)
+        identity += TokenStatesHead.output * (TokenStatesHead.output in self.heads)
         identity += repr([(number, adapter.digest) for number, adapter in sorted(adapters.loaded.items())])
         digest = hashlib.sha256(identity.encode()).hexdigest()
         inputs = tuple(dict.fromkeys((*family.inputs, *self._inputs, *(["adapters"] * bool(adapters)))))

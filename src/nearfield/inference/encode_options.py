@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypedDict
 
 import numpy as np
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 ROLES = ("query", "document")
 #: ``chunk`` encodes an over-long input in pieces and combines their vectors.
 TRUNCATE = ("report", "error", "left", "right", "chunk")
+#: The output of ``Encoder.encode_tokens``; no value of ``outputs``.
+TOKEN_STATES = "token_states"
 
 
 class EncodeKeywordsWithoutRole(TypedDict, total=False):
@@ -141,6 +143,18 @@ def resolve(options: EncodeOptions, model: ModelInfo, defaults: OptionDefaults) 
         ranges=options.ranges,
         space=model.space_of(adapter) + ("n" if normalize else ""),
     )
+
+
+def resolve_for_tokens(options: EncodeOptions, model: ModelInfo, defaults: OptionDefaults) -> ResolvedOptions:
+    """Return the options of a call that requests the token states, resolved as for the model's main output.
+
+    Raises:
+        InputError: an option is invalid, or makes no sense for token states.
+    """
+    if options.truncate == "chunk":
+        raise InputError("truncate='chunk' combines dense vectors; token states have none.", param="truncate")
+    resolved = resolve(replace(options, outputs=None), model, defaults)
+    return replace(resolved, outputs=(TOKEN_STATES,), role=None)
 
 
 def _resolve_task(options: EncodeOptions, model: ModelInfo) -> tuple[str | None, str | None, str | None]:

@@ -10,7 +10,7 @@ import numpy as np
 
 from nearfield.arrays import Array
 from nearfield.checkpoint.tokenizer.tokenizer import Tokens
-from nearfield.inference.encode_options import ResolvedOptions
+from nearfield.inference.encode_options import TOKEN_STATES, ResolvedOptions
 from nearfield.inference.preparation.input_preparer import PreparedInputs, TokenSpans
 from nearfield.recipe import Multivector, Recipe
 from nearfield.vectors.dense import Vectors, normalize, quantize, truncate
@@ -76,6 +76,9 @@ def _build_kind(recipe: Recipe, options: ResolvedOptions, name: str, rows: list[
     if name == "dense":
         width = recipe.dimensions
         return _build_dense(options, np.stack(rows) if rows else np.zeros((0, width), np.float32), counts)
+    if name == TOKEN_STATES:
+        width = rows[0].shape[1] if rows else 0
+        return MultiVectors.of(rows, width, fingerprint(options.space, width, TOKEN_STATES), **counts)
     if name == "sparse":
         size = int(recipe.config["vocab_size"])
         return SparseVectors.of(rows, size, fingerprint(options.space, size, "sparse"), **counts)
