@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, cast
 
@@ -19,10 +19,10 @@ from nearfield.heads import OutputRequest
 from nearfield.inference.call_limits import NO_LIMITS, CallLimits, TimedResult
 from nearfield.inference.encode_options import Unpack
 from nearfield.inference.loaded_model import LoadedModel, LoadKeywords
+from nearfield.inference.preparation.pair_inputs import check_texts, pair_up, split_pairs
 from nearfield.inference.preparation.tokenizer_threads import runs_inline, tokenize_in_parts
 from nearfield.inference.rerank_options import TRUNCATE, RerankKeywords, RerankOptions, activate
 from nearfield.inference.uncompiled_model import UncompiledModel
-from nearfield.message_text import count_of
 from nearfield.recipe import ClassScores, Recipe, RerankPrompt
 
 #: Pairs that are tokenised and queued together, so that memory stays bounded.
@@ -87,6 +87,9 @@ class Scorer(LoadedModel):
         self._pairs: PairEncoder | Prompted = (
             Prompted(self.tokenizer, template, instruction) if template else PairEncoder(self.tokenizer)
         )
+        # The model's own, for the texts of pairs. A template has its own instruction.
+        chosen = None if template else self.recipe.default_prompt_name
+        self._default_prompt = self.recipe.prompts.get(chosen) if chosen else None
 
     @classmethod
     def check_kind(cls, recipe: Recipe) -> None:
@@ -152,14 +155,15 @@ class Scorer(LoadedModel):
     ) -> TimedResult[Scores]:
         """Run ``ascore`` with options as objects; the result comes with the seconds of each stage."""
         started, expires_at = time.monotonic(), limits.expires_at()
+        check_texts(firsts, seconds)
         sizes = list(map(len, firsts)) if seconds is None else self._pairs.sizes(firsts, seconds)
         if runs_inline(self.tokenizer, sizes):
-            tokens = self._tokenize(firsts, seconds, options.truncate)
+            tokens = self._tokenize(firsts, seconds, options)
         else:
             self.engine.check_room()
             tokens = await tokenize_in_parts(
                 lambda part: self._tokenize(
-                    firsts[part], None if seconds is None else seconds[part], options.truncate, part.start
+                    firsts[part], None if seconds is None else seconds[part], options, part.start
                 ),
                 self.tokenizer,
                 sizes,
@@ -174,10 +178,11 @@ class Scorer(LoadedModel):
         return TimedResult(self._build_scores(tokens, rows, options.activation), timings | ticket.seconds)
 
     def _score(self, firsts: Sequence[str], seconds: Sequence[str] | None, options: RerankOptions) -> Scores:
+        check_texts(firsts, seconds)
         parts = []
         for start in range(0, len(firsts), _WINDOW):
             part = slice(start, start + _WINDOW)
-            tokens = self._tokenize(firsts[part], None if seconds is None else seconds[part], options.truncate)
+            tokens = self._tokenize(firsts[part], None if seconds is None else seconds[part], options, start)
             ticket = self.engine.submit(self._create_ticket(tokens, options.adapter, bulk=True), wait=True)
             parts.append(self._build_scores(tokens, ticket.result(), options.activation))
         if not parts:
@@ -186,14 +191,17 @@ class Scorer(LoadedModel):
         return Scores(*columns)
 
     def _tokenize(
-        self, firsts: Sequence[str], seconds: Sequence[str] | None, truncate: str, first_index: int = 0
+        self, firsts: Sequence[str], seconds: Sequence[str] | None, options: RerankOptions, first_index: int = 0
     ) -> list[PairTokens]:
+        truncate, prompt, max_length = options.truncate, options.prompt, options.max_length
         if truncate not in TRUNCATE:
             raise InputError(f"Unknown truncate {truncate!r}. {nearest(truncate, TRUNCATE)}", param="truncate")
+        prompt = self._default_prompt if prompt is None else prompt
+        places: Any = {"first_index": first_index, "max_length": max_length}
         if seconds is not None:
-            return self._pairs.encode(firsts, seconds, truncate=truncate, first_index=first_index)
+            return self._pairs.encode(firsts, seconds, truncate=truncate, prompt=prompt, **places)
         policy = cast(Truncate, "right" if truncate == "report" else truncate)
-        tokens = self.tokenizer.encode(firsts, truncate=policy, first_index=first_index)
+        tokens = self.tokenizer.encode(firsts, truncate=policy, prompt=prompt or "", **places)
         return [PairTokens(item.ids, 0, item.dropped) for item in tokens]
 
     def _create_ticket(
@@ -228,12 +236,14 @@ class Reranker(Scorer):
 
     def score(
         self,
-        query: str | Sequence[str],
-        documents: Sequence[str],
+        query: str | Iterable[str],
+        documents: Iterable[str],
         *,
         activation: str | None = None,
         truncate: str = "report",
         adapter: str | None = None,
+        prompt: str | None = None,
+        max_length: int | None = None,
     ) -> Scores:
         """Score pairs: one query with each document, or as many queries as documents, pair by pair.
 
@@ -243,6 +253,9 @@ class Reranker(Scorer):
             activation: identity, sigmoid, softmax or tanh, in place of the model's own.
             truncate: ``report`` (cut the end of an over-long pair, count it in ``Scores.dropped``) or ``error``.
             adapter: the name of a loaded adapter.
+            prompt: text before each query; None for the model's default. A language model with a template reads it as
+                its instruction.
+            max_length: tokens to read of each pair, if fewer than the model reads.
 
         Returns:
             Float32 [n] if the model has one label, else [n, labels].
@@ -250,12 +263,12 @@ class Reranker(Scorer):
         Raises:
             InputError: an input is not a text, or the numbers of queries and documents differ.
         """
-        firsts, seconds = _pair_up(query, documents)
-        scores = self._score(firsts, seconds, RerankOptions(activation, truncate, adapter))
+        firsts, seconds = pair_up(query, documents)
+        scores = self._score(firsts, seconds, RerankOptions(activation, truncate, adapter, prompt, max_length))
         return scores if len(self.labels) > 1 else scores.column(0)
 
     def rank(
-        self, query: str, documents: Sequence[str], *, top_k: int | None = None, **options: Unpack[RerankKeywords]
+        self, query: str, documents: Iterable[str], *, top_k: int | None = None, **options: Unpack[RerankKeywords]
     ) -> list[Ranked]:
         """Return documents by falling score, the best ``top_k`` if set. Equal scores keep the order of the documents.
 
@@ -300,7 +313,7 @@ class Reranker(Scorer):
         """Run ``arank`` with options as objects; the result comes with the seconds of each stage."""
         if len(self.labels) > 1:
             raise InputError(f"{self.name} gives {len(self.labels)} scores a pair and cannot rank.", param="model")
-        run = await self.run_score(*_pair_up(query, documents), options, limits)
+        run = await self.run_score(*pair_up(query, documents), options, limits)
         scores = run.result.column(0)
         return TimedResult((_best(scores, top_k), scores), run.timings)
 
@@ -310,23 +323,26 @@ class Classifier(Scorer):
 
     def predict(
         self,
-        texts: str | Sequence[str] | Sequence[tuple[str, str]],
+        texts: str | Iterable[str] | Iterable[tuple[str, str]],
         *,
         activation: str | None = None,
         truncate: str = "report",
         adapter: str | None = None,
+        prompt: str | None = None,
+        max_length: int | None = None,
     ) -> Any:
         """Return a Prediction for each text or pair, or one for a single text.
 
         Scores are probabilities: a softmax over the labels, or a sigmoid each if the model allows several labels at
-        once (``problem_type`` multi_label_classification) or has only one. ``activation`` replaces that.
+        once (``problem_type`` multi_label_classification) or has only one. ``activation`` replaces that. The other
+        keywords are those of ``Reranker.score``; a prompt comes before each text, or before the first of a pair.
 
         Raises:
             InputError: an input is neither a text nor a pair of texts.
         """
         single = isinstance(texts, str)
-        firsts, seconds = _split([texts] if isinstance(texts, str) else list(texts))
-        options = RerankOptions(activation or self._probability(), truncate, adapter)
+        firsts, seconds = split_pairs([texts] if isinstance(texts, str) else texts)
+        options = RerankOptions(activation or self._probability(), truncate, adapter, prompt, max_length)
         predictions = self._predictions(self._score(firsts, seconds, options))
         return predictions[0] if single else predictions
 
@@ -356,7 +372,7 @@ class Classifier(Scorer):
         limits: CallLimits = NO_LIMITS,
     ) -> TimedResult[tuple[list[Prediction], Scores]]:
         """Run ``apredict`` with options as objects; the result comes with the seconds of each stage."""
-        firsts, seconds = _split(list(texts))
+        firsts, seconds = split_pairs(texts)
         if options.activation is None:
             options = replace(options, activation=self._probability())
         run = await self.run_score(firsts, seconds, options, limits)
@@ -373,30 +389,6 @@ class Classifier(Scorer):
         best = int(row.argmax())
         scores = dict(zip(self.labels, row.tolist(), strict=True))
         return Prediction(self.labels[best], float(row[best]), scores)
-
-
-def _pair_up(query: str | Sequence[str], documents: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Return the first and the second texts of pairs."""
-    if isinstance(documents, str):
-        raise InputError("documents must be a list of texts, and is one text.", param="documents")
-    queries = [query] * len(documents) if isinstance(query, str) else list(query)
-    if len(queries) != len(documents):
-        raise InputError(
-            f"There are {count_of(len(queries), 'query', 'queries')} and {count_of(len(documents), 'document')}: give "
-            "one query, or one for each.",
-            param="query",
-        )
-    return queries, list(documents)
-
-
-def _split(items: list[Any]) -> tuple[list[str], list[str] | None]:
-    """Return the first texts of pairs and the second ones; None in place of the second ones for single texts."""
-    pairs = [isinstance(item, (tuple, list)) and len(item) == 2 for item in items]
-    if not any(pairs):
-        return items, None
-    if not all(pairs):
-        raise InputError("Give texts or pairs of texts, not both at once.", param="input")
-    return [first for first, _ in items], [second for _, second in items]
 
 
 def _best(scores: Scores, top_k: int | None) -> list[Ranked]:

@@ -174,7 +174,7 @@ def test_rank_and_predict(tmp_path: Path) -> None:
             reranker.score("what is it", documents, truncate="error")
         with pytest.raises(InputError, match="2 queries and 1 document"):
             reranker.score(["a", "b"], ["c"])
-        with pytest.raises(InputError, match="text 1 of the pairs must be a text"):
+        with pytest.raises(InputError, match="Pair 0: the second text must be a string, not int"):
             reranker.score("a", [3])  # type: ignore[list-item]
         with pytest.raises(InputError, match="takes no instruction"):
             Reranker(str(tmp_path / "r" / "out"), instruction="be kind")

@@ -20,6 +20,8 @@ class RerankKeywords(TypedDict, total=False):
     activation: str | None
     truncate: str
     adapter: str | None
+    prompt: str | None
+    max_length: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,11 +32,16 @@ class RerankOptions:
         activation: identity, sigmoid, softmax or tanh; None for the model's own.
         truncate: ``report`` (cut the end, count it in ``Scores.dropped``) or ``error``.
         adapter: the name of a loaded adapter.
+        prompt: text before each query; None for the model's default. A language model with a template reads it as its
+            instruction.
+        max_length: tokens to read of each pair, if fewer than the model reads.
     """
 
     activation: str | None = None
     truncate: str = "report"
     adapter: str | None = None
+    prompt: str | None = None
+    max_length: int | None = None
 
 
 def activate(logits: Array, name: str) -> Array:

@@ -29,27 +29,41 @@ class PairEncoder:
         whole = tokenizer.backend.encode("a", "a")
         bare = tokenizer.backend.encode("a", add_special_tokens=False).ids
         self._head, self._middle, self._tail = _around(whole.ids, bare)
-        special = len(self._head) + len(self._middle) + len(self._tail)
-        tokenizer.check_special_tokens([*self._head, *self._middle, *self._tail])
-        self._room = tokenizer.max_length - special
-        if self._room < 2:
+        special = [*self._head, *self._middle, *self._tail]
+        tokenizer.check_special_tokens(special)
+        self._special = len(special)
+        if tokenizer.max_length < self._special + 2:
             raise ModelRefused(f"a maximum length of {tokenizer.max_length} leaves no room for two texts")
 
     def encode(
-        self, firsts: Sequence[str], seconds: Sequence[str], *, truncate: str = "report", first_index: int = 0
+        self,
+        firsts: Sequence[str],
+        seconds: Sequence[str],
+        *,
+        truncate: str = "report",
+        first_index: int = 0,
+        prompt: str | None = None,
+        max_length: int | None = None,
     ) -> list[PairTokens]:
         """Tokenise pairs; a pair that is too long loses tokens from the end of its longer text, as in the reference.
 
-        ``first_index`` is the number of the first pair in messages.
+        Args:
+            firsts, seconds: the texts of the pairs.
+            truncate: ``report`` or ``error``.
+            first_index: the number of the first pair in messages.
+            prompt: text before each first text.
+            max_length: tokens to read of each pair, special ones included, if fewer than the model reads.
 
         Raises:
             InputError: a text cannot be tokenised, or has a token for which the model has no embedding.
             InputTooLong: it is too long, and ``truncate`` is "error".
         """
+        room = _room(self._tokenizer, max_length, self._special)
+        starts = [prompt + first for first in firsts] if prompt else firsts
         # Both sides in one call: the tokenizer works on them in parallel.
-        ids_of = _bare(self._tokenizer, [*firsts, *seconds], self._room, first_index)
-        pairs = zip(ids_of, ids_of[len(firsts) :], strict=False)
-        return [self._join(first, second, truncate, index) for index, (first, second) in enumerate(pairs, first_index)]
+        ids_of = _bare(self._tokenizer, [*starts, *seconds], room, len(starts), first_index)
+        pairs = enumerate(zip(ids_of, ids_of[len(firsts) :], strict=False), first_index)
+        return [self._join(first, second, room, truncate, index) for index, (first, second) in pairs]
 
     @staticmethod
     def sizes(firsts: Sequence[str], seconds: Sequence[str]) -> list[int]:
@@ -57,11 +71,11 @@ class PairEncoder:
         pairs = zip(("", *firsts), firsts, seconds, strict=False)
         return [len(second) + (len(first) if first is not previous else 0) for previous, first, second in pairs]
 
-    def _join(self, first: UntruncatedIds, second: UntruncatedIds, truncate: str, index: int) -> PairTokens:
-        dropped = max(0, first.count + second.count - self._room)
+    def _join(self, first: UntruncatedIds, second: UntruncatedIds, room: int, truncate: str, index: int) -> PairTokens:
+        dropped = max(0, first.count + second.count - room)
         if dropped and truncate == "error":
-            raise _too_long(index, first.count + second.count, self._room)
-        keep = _shares(first.count, second.count, self._room)
+            raise _too_long(index, first.count + second.count, room)
+        keep = _shares(first.count, second.count, room)
         ids = [*self._head, *first.ids[: keep[0]], *self._middle]
         pair = PairTokens([*ids, *second.ids[: keep[1]], *self._tail], len(ids), dropped)
         self._tokenizer.check_rows(pair.ids, f"pair {index}")
@@ -75,32 +89,41 @@ class Prompted:
         self._tokenizer = tokenizer
         self._template = template
         self._instruction = template.instruction if instruction is None else instruction
-        head, tail = _bare(tokenizer, [template.head, template.tail], tokenizer.max_length)
+        head, tail = _bare(tokenizer, [template.head, template.tail], tokenizer.max_length, 2)
         self._head, self._tail = [*tokenizer.prefix, *head.ids], [*tail.ids, *tokenizer.suffix]
         tokenizer.check_special_tokens([*self._head, *self._tail])
-        self._room = tokenizer.max_length - len(self._head) - len(self._tail)
-        if self._room < 1:
+        self._special = len(self._head) + len(self._tail)
+        if tokenizer.max_length <= self._special:
             raise ModelRefused(f"a maximum length of {tokenizer.max_length} leaves no room beside the template")
 
     def encode(
-        self, firsts: Sequence[str], seconds: Sequence[str], *, truncate: str = "report", first_index: int = 0
+        self,
+        firsts: Sequence[str],
+        seconds: Sequence[str],
+        *,
+        truncate: str = "report",
+        first_index: int = 0,
+        prompt: str | None = None,
+        max_length: int | None = None,
     ) -> list[PairTokens]:
-        """Tokenise pairs within the template. ``first_index`` is the number of the first pair in messages.
+        """Tokenise pairs within the template. Arguments as for ``PairEncoder.encode``; a prompt is the instruction.
 
         Raises:
             InputError: a text cannot be tokenised, or has a token for which the model has no embedding.
             InputTooLong: one is too long, and ``truncate`` is "error".
         """
+        room = _room(self._tokenizer, max_length, self._special)
+        instruction = prompt or self._instruction
         bodies = [
-            self._template.body.format(instruction=self._instruction, query=first, document=second)
+            self._template.body.format(instruction=instruction, query=first, document=second)
             for first, second in zip(firsts, seconds, strict=True)
         ]
         results = []
-        for index, body in enumerate(_bare(self._tokenizer, bodies, self._room, first_index), first_index):
-            dropped = max(0, body.count - self._room)
+        for index, body in enumerate(_bare(self._tokenizer, bodies, room, len(bodies), first_index), first_index):
+            dropped = max(0, body.count - room)
             if dropped and truncate == "error":
-                raise _too_long(index, body.count, self._room)
-            ids = [*self._head, *body.ids[: self._room], *self._tail]
+                raise _too_long(index, body.count, room)
+            ids = [*self._head, *body.ids[:room], *self._tail]
             self._tokenizer.check_rows(ids, f"pair {index}")
             results.append(PairTokens(ids, 0, dropped))
         return results
@@ -111,11 +134,26 @@ class Prompted:
         return [template + len(first) + len(second) for first, second in zip(firsts, seconds, strict=True)]
 
 
-def _bare(tokenizer: Tokenizer, texts: Sequence[str], max_tokens: int, first_index: int = 0) -> list[UntruncatedIds]:
-    """Tokenise texts without special tokens; equal ones, such as the query of all pairs, once."""
-    for index, text in enumerate(texts):
-        if not isinstance(text, str):
-            raise InputError(f"text {index} of the pairs must be a text, and is {type(text).__name__}", param="input")
+def _room(tokenizer: Tokenizer, max_length: int | None, special: int) -> int:
+    """Return how many tokens the texts of a pair may have, beside ``special`` special ones.
+
+    Raises:
+        InputError: ``max_length`` is above the model's, or leaves no token.
+    """
+    if max_length is None:
+        return tokenizer.max_length - special
+    if not special < max_length <= tokenizer.max_length:
+        raise InputError(f"max_length={max_length}: choose {special + 1} to {tokenizer.max_length}", param="max_length")
+    return max_length - special
+
+
+def _bare(
+    tokenizer: Tokenizer, texts: Sequence[str], max_tokens: int, pairs: int, first_index: int = 0
+) -> list[UntruncatedIds]:
+    """Tokenise texts without special tokens; equal ones, such as the query of all pairs, once.
+
+    Text n belongs to pair n modulo ``pairs``; ``first_index`` is the number of the first pair in messages.
+    """
     places: dict[str, int] = {}
     for text in texts:
         places.setdefault(text, len(places))
@@ -123,9 +161,25 @@ def _bare(tokenizer: Tokenizer, texts: Sequence[str], max_tokens: int, first_ind
         ids = tokenizer.encode_bare(list(places), max_tokens)
     except UntokenizableError as error:
         place = texts.index(list(places)[error.index])
-        which = f"pair {first_index + place % max(1, len(texts) // 2)}"
-        raise UntokenizableError(place, error.reason, which) from error
+        raise UntokenizableError(place, error.reason, f"pair {first_index + place % pairs}") from error
+    except InputError as error:
+        wrong = next(((place, bad) for place, text in enumerate(texts) if (bad := _lone_surrogate(text))), None)
+        if wrong is None:
+            raise
+        raise InputError(
+            f"pair {first_index + wrong[0] % pairs} is not Unicode: it has the lone surrogate {wrong[1]!r}; repair it "
+            "where the text was decoded",
+            param="input",
+        ) from error
     return [ids[places[text]] for text in texts]
+
+
+def _lone_surrogate(text: str) -> str | None:
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        return text[error.start]
+    return None
 
 
 def _around(whole: list[int], bare: list[int]) -> tuple[list[int], list[int], list[int]]:

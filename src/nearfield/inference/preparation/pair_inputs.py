@@ -1,0 +1,81 @@
+"""Inputs of rerankers and classifiers: check them, and split them into the first and the second texts of pairs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from nearfield.errors import InputError
+from nearfield.message_text import count_of
+
+
+def pair_up(query: str | Iterable[str], documents: Iterable[str]) -> tuple[list[str], list[str]]:
+    """Return the first and the second texts of pairs: one query with each document, or pair by pair.
+
+    Raises:
+        InputError: an argument is no list of texts, or the numbers of queries and documents differ.
+    """
+    seconds = _list_texts(documents, "documents")
+    firsts = [query] * len(seconds) if isinstance(query, str) else _list_texts(query, "query")
+    if len(firsts) != len(seconds):
+        raise InputError(
+            f"There are {count_of(len(firsts), 'query', 'queries')} and {count_of(len(seconds), 'document')}: give "
+            "one query, or one for each.",
+            param="query",
+        )
+    return firsts, seconds
+
+
+def split_pairs(items: Iterable[Any]) -> tuple[list[Any], list[Any] | None]:
+    """Return the first texts of pairs and the second ones; None in place of the second ones for single texts.
+
+    Raises:
+        InputError: it is no list, or has texts and pairs.
+    """
+    listed = _list_texts(items, "input", "texts or pairs of texts")
+    pairs = [isinstance(item, (tuple, list, np.ndarray)) and len(item) == 2 for item in listed]
+    if not any(pairs):
+        return listed, None
+    if not all(pairs):
+        single = listed[pairs.index(False)]
+        raise InputError(
+            f"Give texts or pairs of texts, not both at once: input {pairs.index(False)} is "
+            f"{'a text' if isinstance(single, str) else f'no pair ({type(single).__name__})'}, and input "
+            f"{pairs.index(True)} is a pair.",
+            param="input",
+        )
+    return [first for first, _ in listed], [second for _, second in listed]
+
+
+def check_texts(firsts: Sequence[object], seconds: Sequence[object] | None) -> None:
+    """Raise InputError, with its number, for the first input or pair that is no text or pair of texts."""
+    if seconds is None:
+        for index, text in enumerate(firsts):
+            _check_text(f"Input {index}", text)
+        return
+    for index, (first, second) in enumerate(zip(firsts, seconds, strict=True)):
+        _check_text(f"Pair {index}: the first text", first)
+        _check_text(f"Pair {index}: the second text", second)
+
+
+def _check_text(which: str, text: object) -> None:
+    if not isinstance(text, str):
+        raise InputError(f"{which} must be a string, not {type(text).__name__}.", param="input")
+
+
+def _list_texts(values: Any, name: str, kind: str = "texts") -> list[Any]:
+    """Return the items of a list, an array, a column of a table or a generator.
+
+    Raises:
+        InputError: it is a single value, or a table or a mapping, whose items are no texts.
+    """
+    if isinstance(values, str):
+        raise InputError(f"{name} must be a list of {kind}, and is one text.", param=name)
+    table = isinstance(values, Mapping) or hasattr(values, "columns") or hasattr(values, "column_names")
+    single = isinstance(values, (bytes, bytearray)) or getattr(values, "ndim", 1) == 0
+    if table or single or not isinstance(values, Iterable):
+        hint = " Pass the column that has the texts." if table else ""
+        raise InputError(f"{name} must be a list of {kind}, not {type(values).__name__}.{hint}", param=name)
+    return list(values)
