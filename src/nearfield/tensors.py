@@ -23,6 +23,19 @@ def torch_is_installed() -> bool:
     return "torch" in sys.modules or find_spec("torch") is not None
 
 
+def import_torch() -> Any:
+    """Import torch and return it.
+
+    Raises:
+        InputError: torch is not installed.
+    """
+    if not torch_is_installed():
+        raise InputError("Tensors need torch, which is not installed: pip install torch, or request NumPy arrays.")
+    import torch
+
+    return torch
+
+
 def tensor_to_array(tensor: Any) -> Array:
     """Return a tensor as a NumPy array: dense, detached, on the CPU; bfloat16, which NumPy lacks, as float32."""
     plain = tensor.detach().cpu()
@@ -36,10 +49,7 @@ def array_to_tensor(array: Array, device: str | None = None) -> Any:
     Raises:
         InputError: torch is not installed.
     """
-    if not torch_is_installed():
-        raise InputError("Tensors need torch, which is not installed: pip install torch, or request NumPy arrays.")
-    import torch
-
+    torch = import_torch()
     # A view of the base class: torch warns of arrays that are not writable.
     plain = np.asarray(array)
     tensor = torch.from_numpy(plain if plain.flags.writeable else plain.copy())

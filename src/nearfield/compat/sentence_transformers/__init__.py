@@ -1,0 +1,1 @@
+"""``sentence_transformers``: its functions over vectors, with the same signatures."""

@@ -1,0 +1,1 @@
+"""Tests of classes with the names and signatures of other libraries."""

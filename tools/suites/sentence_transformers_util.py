@@ -1,0 +1,75 @@
+"""The tests of ``sentence_transformers.util`` that concern using vectors."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+PACKAGE = "sentence_transformers"
+TESTS = (
+    "tests/util/test_similarity.py",
+    "tests/util/test_retrieval.py",
+    "tests/util/test_quantization.py",
+    "tests/util/test_tensor.py",
+    "tests/util/test_hard_negatives.py",
+    "tests/util/test_import.py",
+)
+_OURS = "nearfield.compat.sentence_transformers.util"
+MODULES = {
+    "sentence_transformers.util": _OURS,
+    "sentence_transformers.util.quantization": f"{_OURS}.quantization",
+}
+
+
+def _copied(write: Callable[[Path], Path], folder: Path) -> None:
+    """Copy what a function writes below a folder of its choice."""
+    with tempfile.TemporaryDirectory() as place:
+        shutil.copytree(write(Path(place)), folder, dirs_exist_ok=True)
+
+
+def write_static(folder: Path) -> None:
+    """Write a table of static embeddings."""
+    from tests.parity.static import table
+
+    _copied(table, folder)
+
+
+def write_reranker(folder: Path) -> None:
+    """Write a cross-encoder of two layers."""
+    from tests.parity.scores import classifier
+
+    _copied(classifier("bert"), folder)
+
+
+def write_splade(folder: Path) -> None:
+    """Write a SPLADE of two layers."""
+    from tests.parity.sparse import masked
+
+    _copied(masked("bert"), folder)
+
+
+def write_distilroberta(folder: Path) -> None:
+    """Write a RoBERTa of two layers with mean pooling."""
+    from tests.support.tiny_models import tiny_roberta
+
+    tiny_roberta(folder, normalize=False)
+
+
+MODELS = {
+    "sentence-transformers/static-retrieval-mrl-en-v1": write_static,
+    "sentence-transformers/paraphrase-distilroberta-base-v1": write_distilroberta,
+    "cross-encoder-testing/reranker-bert-tiny-gooaq-bce": write_reranker,
+    "sparse-encoder-testing/splade-bert-tiny-nq": write_splade,
+}
+_PRIVATE = "Calls private functions, or watches how the library works inside."
+_TRAINING = "Is about gradients and compiled graphs, for training."
+LEFT_OUT = {
+    r"::test_chunk_ranges": _PRIVATE,
+    r"::test_maxsim_(pairwise_never_pads|budget_bounds|pairwise_budget_counts|device_bounds)": _PRIVATE,
+    r"::test_convert_to_tensor": _PRIVATE,
+    r"::test_(empty_document_score_survives|maxsim_takes_no_data)": _TRAINING,
+    r"::test_paraphrase_mining$": "Needs trained weights, which only the Hub has.",
+}
+EXPECTED_FAILURES: dict[str, str] = {}
