@@ -1,0 +1,191 @@
+"""Arguments of sentence-transformers' classes as those of Nearfield: of constructors, and those that calls share."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+
+from nearfield import catalog
+from nearfield.compat.arguments import REMOTE_CODE, USED, Effect, refuse_changed, report_remote_code
+from nearfield.errors import InputError, nearest
+
+_log = logging.getLogger(__name__)
+
+ModelT = TypeVar("ModelT")
+
+_LOADER = Effect("ignored", "Files are read by Nearfield.")
+_TRAINING = Effect("ignored", "It matters in training only.")
+#: Arguments that all classes have.
+CONSTRUCTOR: Mapping[str, Effect] = {
+    "model_name_or_path": USED,
+    "modules": Effect("refused", "Save the modules as a model with sentence-transformers, and load its folder."),
+    "device": Effect("used", "None and cpu compute with OpenVINO; cuda and mps with torch."),
+    "prompts": USED,
+    "default_prompt_name": USED,
+    "cache_folder": Effect("ignored", "Models lie in the Hub's cache (HF_HUB_CACHE) and in NEARFIELD_CACHE."),
+    "trust_remote_code": REMOTE_CODE,
+    "revision": USED,
+    "local_files_only": USED,
+    "token": Effect("used", "True, False or the value of HF_TOKEN; set HF_TOKEN for any other."),
+    "model_kwargs": Effect("used", "torch_dtype, file_name and device_map; hints for torch are ignored."),
+    "processor_kwargs": Effect("used", "model_max_length; hints for the tokenizer are ignored."),
+    "config_kwargs": Effect("used", "num_labels, which must be the model's; those of training are ignored."),
+    "model_card_data": Effect("ignored", "It is stored as an attribute."),
+    "backend": Effect("ignored", "It is a hint: the numbers are those of the model in float32."),
+}
+MODEL_KWARGS: Mapping[str, Effect] = {
+    **dict.fromkeys(("torch_dtype", "dtype", "device_map", "file_name"), USED),
+    **dict.fromkeys(("attn_implementation", "low_cpu_mem_usage", "use_safetensors"), _LOADER),
+    **dict.fromkeys(("provider", "provider_options", "session_options", "export", "ov_config"), _LOADER),
+    "trust_remote_code": REMOTE_CODE,
+}
+PROCESSOR_KWARGS: Mapping[str, Effect] = {
+    "model_max_length": USED,
+    **dict.fromkeys(("use_fast", "clean_up_tokenization_spaces", "legacy"), _LOADER),
+    "padding_side": Effect("ignored", "Padding does not change a result."),
+    "trust_remote_code": REMOTE_CODE,
+}
+CONFIG_KWARGS: Mapping[str, Effect] = {
+    "num_labels": USED,
+    **dict.fromkeys(("classifier_dropout", "hidden_dropout_prob", "attention_probs_dropout_prob"), _TRAINING),
+    "trust_remote_code": REMOTE_CODE,
+}
+_DTYPES = {"float32": "float32", "float": "float32", "bfloat16": "bfloat16", "float16": "float16", "half": "float16"}
+
+
+def model_name(name: str | os.PathLike[str] | None, organization: str) -> str:
+    """Return the name for `nearfield.load`: a name without an organization, unless it is known here, gets one.
+
+    Raises:
+        InputError: there is no name.
+    """
+    if name is None:
+        raise InputError("Give the name or the folder of a model.", param="model_name_or_path")
+    text = os.fspath(name)
+    known = "/" in text or Path(text).is_dir() or catalog.find(text) is not None
+    return text if known else f"{organization}/{text}"
+
+
+def load_options(values: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """Return keywords of `nearfield.load` for the constructor arguments of a class.
+
+    Args:
+        values: the arguments by name.
+        where: the name of the class, for messages.
+
+    Raises:
+        InputError: an argument has a value that is not supported.
+    """
+    refuse_changed({name: values[name] for name in ("modules",)}, CONSTRUCTOR, where)
+    report_remote_code(values["trust_remote_code"])
+    _check_token(values["token"])
+    model = _known(values["model_kwargs"], MODEL_KWARGS, "model_kwargs")
+    processor = _known(values["processor_kwargs"], PROCESSOR_KWARGS, "processor_kwargs")
+    _known(values["config_kwargs"], CONFIG_KWARGS, "config_kwargs")
+    options = _device_options(values["device"] or _device_of_map(model.get("device_map")))
+    dtype = model.get("dtype", model.get("torch_dtype"))
+    options["precision"] = _precision(dtype, options.get("backend", "openvino"))
+    options["revision"] = values["revision"]
+    options["max_length"] = processor.get("model_max_length")
+    options["file"] = model.get("file_name")
+    name = values["model_name_or_path"]
+    if values["local_files_only"] and name is not None and not Path(name).is_dir():
+        options["source"] = "cache"
+    return {name: value for name, value in options.items() if value is not None}
+
+
+def load_within_positions(load: Callable[[], ModelT], options: dict[str, Any]) -> ModelT:
+    """Return a loaded model; a ``max_length`` beyond its positions is taken out of the options, as texts cannot use it.
+
+    Raises:
+        InputError: another option has a value that is not supported.
+    """
+    try:
+        return load()
+    except InputError as error:
+        if error.param != "max_length":
+            raise
+        _log.warning("%s Its own length is used.", error)
+        del options["max_length"]
+        return load()
+
+
+def input_list(inputs: Any) -> Any:
+    """Return inputs as `Encoder.encode` takes them: arrays as lists.
+
+    Raises:
+        InputError: an input is a pair of texts.
+    """
+    if not isinstance(inputs, (list, tuple, np.ndarray)):
+        return inputs
+    listed = inputs.tolist() if isinstance(inputs, np.ndarray) else inputs
+    for index, item in enumerate(listed if isinstance(listed, (list, tuple)) else ()):
+        if isinstance(item, (list, tuple)) and item and isinstance(item[0], str):
+            raise InputError(
+                f"Input {index} is a pair of texts, which an encoder does not read as one input. Join them to one "
+                "text; CrossEncoder scores pairs.",
+                param="inputs",
+            )
+    return listed
+
+
+def call_length(keywords: Mapping[str, Any], default: int | None, where: str) -> int | None:
+    """Return the number of tokens that a call reads of each input: from ``processing_kwargs``, else the default.
+
+    Args:
+        keywords: the further keywords of the call; there may be ``processing_kwargs`` and ``task``.
+        default: the length if they name none.
+        where: the name of the method, for messages.
+
+    Raises:
+        InputError: there is another keyword, or a setting of the tokenizer that has no counterpart.
+    """
+    for name in keywords:
+        if name not in ("processing_kwargs", "task"):
+            raise InputError(f"{where}() has no keyword {name!r} that this model uses.", param=name)
+    length = default
+    for name, value in (keywords.get("processing_kwargs") or {}).get("text", {}).items():
+        if name == "max_length":
+            length = value
+        elif name not in ("truncation", "padding"):
+            raise InputError(f"processing_kwargs['text'][{name!r}] is not supported.", param="processing_kwargs")
+    return length
+
+
+def _known(kwargs: Mapping[str, Any] | None, table: Mapping[str, Effect], where: str) -> Mapping[str, Any]:
+    for name in kwargs or {}:
+        if name not in table:
+            raise InputError(f"{where}[{name!r}] is not supported. {nearest(name, table)}", param=where)
+    return kwargs or {}
+
+
+def _check_token(token: bool | str | None) -> None:
+    if isinstance(token, str) and token != os.environ.get("HF_TOKEN"):
+        raise InputError("A token for the Hub is read from the environment: set HF_TOKEN.", param="token")
+
+
+def _device_of_map(device_map: Any) -> str | None:
+    if isinstance(device_map, Mapping):
+        raise InputError("A device_map by module is not supported: name one device.", param="model_kwargs")
+    return None if device_map in (None, "auto", "balanced", "sequential") else device_map
+
+
+def _device_options(device: Any) -> dict[str, Any]:
+    name = f"cuda:{device}" if isinstance(device, int) else str(device or "cpu")
+    return {} if name.partition(":")[0] == "cpu" else {"backend": "torch", "device": name}
+
+
+def _precision(dtype: Any, backend: str) -> str:
+    """Return the number format; without one it is float32. OpenVINO chooses the short format itself."""
+    name = str(dtype or "float32").removeprefix("torch.")
+    if name == "auto":
+        return name
+    if name not in _DTYPES:
+        raise InputError(f"Unknown dtype {dtype!r}. {nearest(name, _DTYPES)}", param="model_kwargs")
+    short = _DTYPES[name] != "float32"
+    return "auto" if short and backend != "torch" else _DTYPES[name]

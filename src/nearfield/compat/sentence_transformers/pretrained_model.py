@@ -1,0 +1,229 @@
+"""`PretrainedModel`: what CrossEncoder, SparseEncoder and MultiVectorEncoder share."""
+
+from __future__ import annotations
+
+import copy
+import logging
+import os
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from nearfield.compat.sentence_transformers.saved_folder import save_folder
+from nearfield.compat.sentence_transformers.token_features import load_tokenizer
+from nearfield.errors import InputError
+from nearfield.inference.loaded_model import LoadedModel
+from nearfield.tensors import import_torch, torch_is_installed
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+_log = logging.getLogger(__name__)
+_TRAIN = "Train with sentence-transformers, and load the folder that it saves."
+_SAVE = "Copy the model's folder, or save with sentence-transformers."
+_MODULES = "The model is no torch module: use tokenizer, max_seq_length, config and the other attributes."
+
+
+def _refused(name: str, advice: str) -> Callable[..., Any]:
+    def method(self: Any, *_: Any, **__: Any) -> Any:
+        raise InputError(f"{type(self).__name__} does not support {name}. {advice}")
+
+    method.__name__ = name
+    method.__doc__ = f"Raise InputError. {advice}"
+    return method
+
+
+class PretrainedModel:
+    """A loaded model with the attributes that all classes of sentence-transformers have."""
+
+    #: The organization on the Hub of names without one.
+    default_huggingface_organization: ClassVar[str] = ""
+    #: Prompts that exist even if a model names none.
+    _default_prompts: ClassVar[Mapping[str, str]] = {}
+    model_type: ClassVar[str] = ""
+
+    def __init__(self, model: LoadedModel, prompts: Mapping[str, str | None], arguments: Mapping[str, Any]) -> None:
+        self._model = model
+        self._max_seq_length: int | None = None
+        self._tokenizer: Any = None
+        self.backend: str = arguments["backend"]
+        self.model_card_data = arguments["model_card_data"] or SimpleNamespace()
+        self.trust_remote_code = bool(arguments["trust_remote_code"])
+        changed = arguments["prompts"] or {}
+        merged = {**self._default_prompts, **prompts, **changed}
+        self.prompts: dict[str, str] = {name: text or "" for name, text in merged.items()}
+        self.default_prompt_name: str | None = arguments["default_prompt_name"] or model.recipe.default_prompt_name
+        if self.default_prompt_name is not None:
+            self._prompt_named(self.default_prompt_name)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self._model.name!r}, max_seq_length={self.max_seq_length})"
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        """Return a copy with its own settings. The loaded model, which calls do not change, is shared."""
+        twin = copy.copy(self)
+        twin.prompts = dict(self.prompts)
+        return twin
+
+    # -- prompts -------------------------------------------------------------------------------------------------
+
+    def _prompt_named(self, name: str) -> str:
+        if name not in self.prompts:
+            raise InputError(
+                f"Prompt name {name!r} not found: the model has {list(self.prompts)}.", param="prompt_name"
+            )
+        return self.prompts[name]
+
+    def _resolve_prompt(self, prompt: str | None, prompt_name: str | None) -> str:
+        """Return the text of a call's prompt; the literal one wins, and the default one comes last."""
+        if prompt is not None:
+            if prompt_name is not None:
+                _log.warning("Both prompt and prompt_name were passed: prompt_name has no effect.")
+            return prompt
+        chosen = self.default_prompt_name if prompt_name is None else prompt_name
+        return "" if chosen is None else self._prompt_named(chosen)
+
+    def _role_prompt(self, prompt: str | None, prompt_name: str | None, names: Sequence[str]) -> str | None:
+        """Return the name of a role's prompt, unless the call says what prompt to use."""
+        if prompt is not None or prompt_name is not None:
+            return prompt_name
+        return next((name for name in names if name in self.prompts), None)
+
+    # -- the model -----------------------------------------------------------------------------------------------
+
+    @property
+    def max_seq_length(self) -> int:
+        """Tokens read of each input. It can be set, up to the number of positions that the model has."""
+        return self._model.max_length if self._max_seq_length is None else self._max_seq_length
+
+    @max_seq_length.setter
+    def max_seq_length(self, value: int | None) -> None:
+        if value is not None and value > self._model.max_length:
+            self._model = self._load_model(max_length=value)
+        if value is not None and value < 1:
+            raise InputError(f"max_seq_length={value}: choose 1 or more.", param="max_seq_length")
+        self._max_seq_length = value
+        self._tokenizer = None
+
+    def get_max_seq_length(self) -> int:
+        """Return ``max_seq_length``."""
+        return self.max_seq_length
+
+    @property
+    def tokenizer(self) -> Any:
+        """The folder's tokenizer: of transformers if that is installed, else of tokenizers. Changes have no effect."""
+        if self._tokenizer is None:
+            self._tokenizer = load_tokenizer(self._model.recipe.folder, self.max_seq_length)
+        return self._tokenizer
+
+    @property
+    def device(self) -> Any:
+        """The device of results: the CPU. It is a ``torch.device`` if torch is installed."""
+        return import_torch().device("cpu") if torch_is_installed() else "cpu"
+
+    @property
+    def config(self) -> SimpleNamespace:
+        """The values of the model's config.json."""
+        return SimpleNamespace(**self._model.recipe.config)
+
+    @property
+    def transformers_model(self) -> None:
+        """None: there is no model of transformers."""
+        return None
+
+    @property
+    def modalities(self) -> list[str]:
+        """The kinds of inputs: text alone."""
+        return ["text"]
+
+    def supports(self, modality: object) -> bool:
+        """Return whether a kind of inputs is supported."""
+        return modality in self.modalities
+
+    def get_backend(self) -> str:
+        """Return the name that was passed as ``backend``."""
+        return self.backend
+
+    def get_model_kwargs(self) -> list[str]:
+        """Return the names of further keywords of calls: there are none."""
+        return []
+
+    def is_singular_input(self, inputs: Any) -> bool:
+        """Return whether a value is one input, not a list, array or column of inputs."""
+        return isinstance(inputs, (str, bytes)) or getattr(inputs, "ndim", 1) == 0 or not hasattr(inputs, "__iter__")
+
+    def evaluate(self, evaluator: Callable[..., Any], output_path: str | None = None) -> Any:
+        """Run an evaluator of sentence-transformers on this model."""
+        return evaluator(self, output_path)
+
+    # -- saving --------------------------------------------------------------------------------------------------
+
+    def save(
+        self,
+        path: str | os.PathLike[str] | None,
+        model_name: str | None = None,
+        create_model_card: bool = True,
+        train_datasets: Sequence[str] | None = None,
+        safe_serialization: bool = True,
+    ) -> None:
+        """Copy the model's folder, with the prompts and settings as they are now."""
+        if path is not None:
+            save_folder(self._model, Path(path), self._settings(), self._max_seq_length)
+
+    def save_pretrained(self, path: str | os.PathLike[str], *args: Any, **kwargs: Any) -> None:
+        """As ``save``."""
+        self.save(path, *args, **kwargs)
+
+    def _settings(self) -> dict[str, Any]:
+        """Return the settings for ``config_sentence_transformers.json``."""
+        prompts = {"prompts": self.prompts, "default_prompt_name": self.default_prompt_name}
+        return {"model_type": self.model_type, **prompts}
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self).items() if name not in ("_model", "_tokenizer")}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state, _tokenizer=None)
+        self._model = self._load_model()
+        self.max_seq_length = self._max_seq_length
+
+    def _load_model(self, **options: Any) -> LoadedModel:
+        """Load the model once more: in another process, or for longer inputs."""
+        raise NotImplementedError
+
+    # -- what torch modules have ---------------------------------------------------------------------------------
+
+    def to(self, *_: Any, **__: Any) -> Self:
+        """Return the model: its device is chosen when it is loaded."""
+        return self
+
+    cpu = cuda = eval = float = half = bfloat16 = requires_grad_ = to
+
+    def compile(self, *_: Any, **__: Any) -> None:
+        """Do nothing: the model is compiled."""
+
+    def start_multi_process_pool(self, target_devices: Sequence[str] | None = None) -> dict[str, Any]:
+        """Return an empty pool: each call uses all cores."""
+        return {"input": None, "output": None, "processes": []}
+
+    @staticmethod
+    def stop_multi_process_pool(pool: Mapping[str, Any]) -> None:
+        """Do nothing: pools are empty."""
+
+    fit = _refused("fit", _TRAIN)
+    old_fit = _refused("old_fit", _TRAIN)
+    train = _refused("train", _TRAIN)
+    add_adapter = _refused("add_adapter", _TRAIN)
+    merge = _refused("merge", _TRAIN)
+    save_to_hub = _refused("save_to_hub", _SAVE)
+    push_to_hub = _refused("push_to_hub", _SAVE)
+    forward = _refused("forward", _MODULES)
+    preprocess = _refused("preprocess", _MODULES)
+    __getitem__ = _refused("modules by index", _MODULES)
+
+
+def check_batch_size(batch_size: int) -> None:
+    """Raise InputError for a size that no batch has."""
+    if batch_size <= 0:
+        raise InputError(f"batch_size must be a positive integer, and is {batch_size}.", param="batch_size")
