@@ -43,6 +43,18 @@ def test_a_text_and_a_list(client: openai.OpenAI, tiny: Encoder) -> None:
     assert (many.object, many.model) == ("list", "tiny")
 
 
+def test_the_name_that_pages_of_tei_use_stands_for_the_first_model(fleet: dict[str, Any], tiny: Encoder) -> None:
+    name = "text-embeddings-inference"
+    for models, expected in (
+        ([fleet["reranker"], tiny], tiny),
+        (ModelPool([tiny, fleet["m3"]], {fleet["m3"].name: [name]}), fleet["m3"]),  # a model that has the name
+    ):
+        with serving(models) as base, openai.OpenAI(base_url=base + "/v1", api_key="x") as other:
+            reply = other.embeddings.create(model=name, input=TEXTS)
+        assert reply.model == expected.name
+        np.testing.assert_allclose(_vectors(reply), np.asarray(expected.encode(TEXTS)), atol=1e-6)
+
+
 def test_usage_counts_the_tokens_read(client: openai.OpenAI, tiny: Encoder) -> None:
     reply = client.embeddings.create(model="tiny", input=TEXTS)
     read = sum(len(tokens.ids) for tokens in tiny.tokenize(TEXTS))

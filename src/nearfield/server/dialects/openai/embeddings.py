@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Sequence
 
-from nearfield.errors import InputError
+from nearfield.errors import InputError, ModelNotFound
 from nearfield.server.dialects import JsonObject
 from nearfield.server.dialects.openai import cl100k
 from nearfield.server.dialects.openai.schemas import OpenAiEmbeddingRequest
@@ -13,6 +13,9 @@ from nearfield.server.dialects.schemas import list_inputs, to_base64, to_json_ro
 from nearfield.server.exchange import Encode, EncodeOptions
 from nearfield.server.http.request_context import RequestContext
 
+#: The name that the pages of Text Embeddings Inference (TEI) use in examples; a TEI server has one model, and ignores
+#: names. Here it stands for the first model that fits, unless a model has that name.
+_TEI_PLACEHOLDER = "text-embeddings-inference"
 #: Token ids in a request from which on they are decoded to text in a thread.
 _THREAD_TOKENS = 20_000
 
@@ -21,15 +24,20 @@ def read_embeddings(request: OpenAiEmbeddingRequest, context: RequestContext) ->
     """Convert a request body to an exchange; many token ids are decoded in a thread."""
     inputs = list_inputs(request.input)
     if sum(len(item) for item in inputs if not isinstance(item, str)) > _THREAD_TOKENS:
-        return _read_in_thread(request, inputs, context.token_ids)
-    return _create_encode(request, resolve_token_ids(inputs, context.token_ids))
+        return _read_in_thread(request, inputs, context)
+    return _create_encode(request, resolve_token_ids(inputs, context.token_ids), context)
 
 
-async def _read_in_thread(request: OpenAiEmbeddingRequest, inputs: Sequence[str | list[int]], token_ids: str) -> Encode:
-    return _create_encode(request, await asyncio.to_thread(resolve_token_ids, inputs, token_ids))
+async def _read_in_thread(
+    request: OpenAiEmbeddingRequest, inputs: Sequence[str | list[int]], context: RequestContext
+) -> Encode:
+    texts = await asyncio.to_thread(resolve_token_ids, inputs, context.token_ids)
+    return _create_encode(request, texts, context)
 
 
-def _create_encode(request: OpenAiEmbeddingRequest, inputs: Sequence[str | list[int]]) -> Encode:
+def _create_encode(
+    request: OpenAiEmbeddingRequest, inputs: Sequence[str | list[int]], context: RequestContext
+) -> Encode:
     options = EncodeOptions(
         # Infinity's client sends 0 for all dimensions.
         truncate_dim=None if request.modality and request.dimensions == 0 else request.dimensions,
@@ -40,11 +48,21 @@ def _create_encode(request: OpenAiEmbeddingRequest, inputs: Sequence[str | list[
         precision=request.embedding_dtype or "float32",
     )
     return Encode(
-        model=request.model,
+        model=_resolve_name(request.model, context),
         inputs=inputs,
         options=options,
         reply_options={"base64": request.encoding_format == "base64"},
     )
+
+
+def _resolve_name(name: str, context: RequestContext) -> str | None:
+    """Return the name of the model; None for TEI's placeholder, unless a model has that name."""
+    if name != _TEI_PLACEHOLDER:
+        return name
+    try:
+        return context.models.entry(name).name
+    except ModelNotFound:
+        return None
 
 
 def resolve_token_ids(inputs: Sequence[str | list[int]], token_ids: str) -> Sequence[str | list[int]]:
@@ -74,7 +92,7 @@ def write_embeddings(exchange: Encode) -> JsonObject:
     reply: JsonObject = {
         "object": "list",
         "data": [{"object": "embedding", "index": index, "embedding": row} for index, row in enumerate(rows)],
-        "model": exchange.model,
+        "model": exchange.description.name if exchange.model is None and exchange.description else exchange.model,
         "usage": usage,
     }
     if vectors.ranges is not None:
