@@ -60,6 +60,8 @@ def test_a_class_is_defined_in_one_module() -> None:
     assert not names.check_duplicate_classes([files[0], _file("class StoreHit: ...", "stores/store.py")])
     # The other branch of a condition is the same module.
     assert not names.check_duplicate_classes([_file("if X:\n    class Hit: ...\nelse:\n    class Hit: ...")])
+    frameworks = [_file("class Hit: ...", f"integrations/{name}.py") for name in ("langchain", "haystack")]
+    assert not names.check_duplicate_classes(frameworks)
 
 
 @pytest.mark.parametrize("name", ["told", "_kept", "batch_books", "utils", "http_helpers", "base", "line", "seams"])

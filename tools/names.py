@@ -29,6 +29,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = Path("src/nearfield")
 BASELINE = ROOT / "tests/data/names_baseline.json"
+INTEGRATIONS = (PACKAGE / "integrations").as_posix() + "/"
 
 #: Rules in the order in which they are printed.
 RULES = (
@@ -336,9 +337,14 @@ def package_of(path: str) -> str:
 
 
 def check_duplicate_classes(files: list[SourceFile]) -> list[Violation]:
-    """Return the top-level classes that several modules define; names are compared as written."""
+    """Return the top-level classes that several modules define; names are compared as written.
+
+    Components for frameworks are named by the rules of their framework, and no module imports those of two.
+    """
     places: dict[str, list[tuple[str, int]]] = defaultdict(list)
     for file in files:
+        if file.path.startswith(INTEGRATIONS):
+            continue
         for node in _top_level(file.tree):
             if isinstance(node, ast.ClassDef) and (file.path not in [path for path, _ in places[node.name]]):
                 places[node.name].append((file.path, node.lineno))
