@@ -144,6 +144,48 @@ def test_a_cache_that_others_left_in_part_is_not_taken(tmp_path: Path, served: F
     assert _locate(tmp_path, served.url)["source"] == "hub"
 
 
+#: Files of models without a config.json at the root: each is needed.
+LAYOUTS: dict[str, dict[str, Any]] = {
+    "static": {
+        "modules.json": [{"path": "", "type": "sentence_transformers.models.StaticEmbedding"}],
+        "model.safetensors": {},
+        "tokenizer.json": {},
+    },
+    "folder": {
+        "modules.json": [{"path": "0_Transformer", "type": "Transformer"}, {"path": "1_Pooling", "type": "Pooling"}],
+        "0_Transformer/config.json": {},
+        "0_Transformer/model.safetensors": {},
+        "0_Transformer/vocab.txt": {},
+        "1_Pooling/config.json": {},
+    },
+    "router": {
+        "modules.json": [{"path": "", "type": "Router"}],
+        "router_config.json": {
+            "structure": {"query": ["query_0_Static"], "document": ["document_0_Transformer", "document_1_Pooling"]},
+            "types": {"query_0_Static": "a.SparseStaticEmbedding", "document_0_Transformer": "a.Transformer"},
+        },
+        "query_0_Static/model.safetensors": {},
+        "query_0_Static/tokenizer.json": {},
+        "document_0_Transformer/config.json": {},
+        "document_0_Transformer/model.safetensors": {},
+        "document_0_Transformer/tokenizer.json": {},
+    },
+}
+
+
+@pytest.mark.process
+@pytest.mark.slow
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_a_model_without_a_config_at_its_root_is_cached(tmp_path: Path, layout: str) -> None:
+    snapshot = tmp_path / "hf" / "hub" / "models--some--model" / "snapshots" / COMMIT
+    for name, content in LAYOUTS[layout].items():
+        (snapshot / name).parent.mkdir(parents=True, exist_ok=True)
+        (snapshot / name).write_text(json.dumps(content))
+    assert _locate(tmp_path, CLOSED, source="cache")["folder"] == str(snapshot)
+    (snapshot / list(LAYOUTS[layout])[-1]).unlink()
+    assert "only in part" in _locate(tmp_path, CLOSED, source="cache")["message"]
+
+
 @pytest.mark.network
 @pytest.mark.process
 @pytest.mark.slow

@@ -40,6 +40,8 @@ IGNORED_PATTERNS = (
     "gguf/*",
     "*.gguf",
 )
+#: Files of which each repository has one: a model whose modules lie in subfolders has no config.json.
+_ROOT_FILES = ("config.json", "modules.json")
 #: Seconds to wait for a first answer, so that a blocked Hub does not hold up the next source.
 _TIMEOUT_SECONDS = 5.0
 
@@ -85,10 +87,10 @@ def _cached(pin: ModelPin) -> Path | None:
 
     try:
         check_revision(pin.revision)
-        config = try_to_load_from_cache(pin.repo, "config.json", revision=pin.revision)
+        cached = [try_to_load_from_cache(pin.repo, name, revision=pin.revision) for name in _ROOT_FILES]
     except (ValueError, UnsafeResponse):
         return None  # no repository has such an id or revision
-    folder = Path(config).parent if isinstance(config, str) else None
+    folder = next((Path(file).parent for file in cached if isinstance(file, str)), None)
     # Files in refs name the folder of a branch; one that an unchecked client wrote may name any folder.
     return folder if folder is not None and COMMIT.fullmatch(folder.name) and _complete(folder) else None
 
@@ -220,19 +222,34 @@ def _verified_line(folder: Path, pin: ModelPin) -> str:
 def _complete(folder: Path) -> bool:
     """Whether a cached snapshot can be loaded: marked as complete, or downloaded by others with config and weights."""
     if _mark_file(folder).is_file():
-        return (folder / "config.json").exists()
-    weights = [*folder.glob("*.safetensors"), *folder.glob("*.bin")]
+        return any((folder / name).exists() for name in _ROOT_FILES)
     modules = folder / "modules.json"
-    needs = [folder / "config.json", *([folder / "tokenizer.json"] if not (folder / "vocab.txt").exists() else [])]
-    return (
-        bool(weights)
-        and all(path.exists() for path in needs)
-        and (not modules.exists() or _has_module_configs(modules))
-    )
-
-
-def _has_module_configs(modules: Path) -> bool:
-    """Whether each pooling or dense module that modules.json lists has its folder's config."""
+    if not modules.exists():
+        return _has_weights(folder)
     listed = json.loads(modules.read_text(encoding="utf-8"))
+    weights = [_has_weights(place, kind) for place, kind in _weight_folders(folder, listed[:1])]
+    return all(weights) and _has_module_configs(folder, listed[1:])
+
+
+def _weight_folders(folder: Path, first: list[dict[str, Any]]) -> list[tuple[Path, str]]:
+    """Return folder and kind of the module with the weights; of a Router, those of the first module of each route."""
+    module = first[0] if first else {}
+    place = folder / str(module.get("path") or "")
+    router = place / "router_config.json"
+    if not router.exists():
+        return [(place, str(module.get("type")))]
+    config = json.loads(router.read_text(encoding="utf-8"))
+    return [(place / names[0], str(config["types"][names[0]])) for names in config["structure"].values()]
+
+
+def _has_weights(folder: Path, kind: str = "") -> bool:
+    """Whether a folder has weights and a tokenizer, and a config unless it is that of static embeddings."""
+    weights = [*folder.glob("*.safetensors"), *folder.glob("*.bin")]
+    tokenizer = (folder / "tokenizer.json").exists() or (folder / "vocab.txt").exists()
+    return bool(weights) and tokenizer and (kind.endswith("StaticEmbedding") or (folder / "config.json").exists())
+
+
+def _has_module_configs(folder: Path, listed: list[dict[str, Any]]) -> bool:
+    """Whether each pooling or dense module has its folder's config."""
     with_files = [part for part in listed if part.get("path") and not str(part.get("type", "")).endswith("Normalize")]
-    return all((modules.parent / part["path"] / "config.json").exists() for part in with_files)
+    return all((folder / part["path"] / "config.json").exists() for part in with_files)
