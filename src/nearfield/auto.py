@@ -13,13 +13,18 @@ from nearfield.reranker import Classifier, Reranker
 
 
 def load(
-    model: str, *, truncate_dim: int | None = None, **options: Unpack[LoadKeywords]
+    model: str,
+    *,
+    truncate_dim: int | None = None,
+    force_truncate_dim: bool = False,
+    **options: Unpack[LoadKeywords],
 ) -> Encoder | Reranker | Classifier:
     """Return an Encoder if a model gives vectors, a Reranker if it gives one score, and a Classifier for more scores.
 
     Args:
         model: full id, short name or alias of the catalogue, id on the Hub, or path of a folder.
         truncate_dim: dimensions of vectors for calls that do not say; without effect for scores.
+        force_truncate_dim: truncate even if the model was not trained for it.
         source: ``folder``, ``cache``, ``hub`` or ``index``: the only place to search.
         revision: commit, tag or branch on the Hub; by default the one that the catalogue pins.
         precision: ``auto`` (bf16 if the hardware multiplies it natively) or ``float32``; for torch also ``bfloat16``
@@ -50,7 +55,7 @@ def load(
     uncompiled = read_model(str(model), **cast(ReadModelKeywords, selected))
     model_class = _class_for(uncompiled.recipe)
     if model_class is Encoder:
-        return Encoder(uncompiled, truncate_dim=truncate_dim, **options)
+        return Encoder(uncompiled, truncate_dim=truncate_dim, force_truncate_dim=force_truncate_dim, **options)
     return model_class(uncompiled, **options)
 
 

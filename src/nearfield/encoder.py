@@ -32,6 +32,7 @@ from nearfield.inference.preparation.inputs import LARGEST_WINDOW, Text, Texts
 from nearfield.inference.preparation.late_interaction import LateInteractionFormatter
 from nearfield.inference.preparation.sparse_static import SparseStaticEmbedding
 from nearfield.inference.preparation.tokenizer_threads import run_in_thread, runs_inline, tokenize_in_parts
+from nearfield.inference.preparation.unread_inputs import UnreadInputs
 from nearfield.inference.uncompiled_model import UncompiledModel
 from nearfield.progress import Progress
 from nearfield.recipe import Multivector, Recipe, Splade
@@ -49,7 +50,8 @@ class Encoder(LoadedModel):
 
     Args:
         model: full id, short name or alias of the catalogue, id on the Hub, or path of a folder.
-        truncate_dim: dimensions to keep when a call does not say.
+        truncate_dim: dimensions to keep when a call does not say; by default those that the model's folder states.
+        force_truncate_dim: truncate even if the model was not trained for it.
         options: as for ``nearfield.load``: source, revision, precision, backend, threads, streams, max_length, kind,
             engine and others.
 
@@ -63,12 +65,14 @@ class Encoder(LoadedModel):
         model: str | UncompiledModel = "all-MiniLM-L6-v2",
         *,
         truncate_dim: int | None = None,
+        force_truncate_dim: bool = False,
         **options: Unpack[LoadKeywords],
     ) -> None:
         super().__init__(model, **options)
         recipe = self.recipe
-        truncate_dim = truncate_dim or recipe.truncate_dim
-        encode_options.resolve_dimensions(recipe, truncate_dim, force=False)
+        truncate_dim = recipe.truncate_dim if truncate_dim is None else truncate_dim
+        if recipe.modules:
+            encode_options.resolve_dimensions(recipe, truncate_dim, force_truncate_dim)
         multivector, sparse = recipe.head("multivector"), recipe.head("sparse")
         formatter = (
             LateInteractionFormatter(multivector, self.tokenizer) if isinstance(multivector, Multivector) else None
@@ -78,7 +82,7 @@ class Encoder(LoadedModel):
             if isinstance(sparse, Splade) and sparse.query_weights
             else None
         )
-        self._defaults = OptionDefaults(self.default_adapter, truncate_dim, formatter)
+        self._defaults = OptionDefaults(self.default_adapter, truncate_dim, force_truncate_dim, formatter)
         self._preparer = InputPreparer(self.tokenizer, formatter, query_weights)
         #: Cache of results for ``aencode``. Models of one event loop can share it.
         self.cache: ResultCache | None = None
@@ -104,6 +108,11 @@ class Encoder(LoadedModel):
     def dimensions(self) -> int:
         """The dimensions of a vector before truncation."""
         return self.recipe.dimensions
+
+    @property
+    def default_dimensions(self) -> int:
+        """The dimensions of vectors for calls that do not say: those that the folder states, else all."""
+        return self._defaults.truncate_dim or self.recipe.dimensions
 
     @property
     def tasks(self) -> tuple[str, ...]:
@@ -141,9 +150,9 @@ class Encoder(LoadedModel):
             normalize_embeddings: True to scale to unit length; a model whose last module does so always does.
             precision: float32, float16, int8, uint8, binary or ubinary (see ``vectors.dense.quantize``).
             ranges: calibrated ranges [2, dim] for int8 and uint8.
-            truncate: what happens to an input that is too long. ``report`` cuts the end and counts it in
-                ``Vectors.dropped``; ``right`` and ``left`` cut that side; ``error`` raises; ``chunk`` encodes pieces
-                that end with sentences, and returns their weighted mean.
+            truncate: what happens to an input that is too long. ``report`` cuts the end, or the side that the model's
+                folder names, and counts it in ``Vectors.dropped``; ``right`` and ``left`` cut that side; ``error``
+                raises; ``chunk`` encodes pieces that end with sentences, and returns their weighted mean.
             max_length: tokens to read of each input, if fewer than the model reads.
 
         Returns:
@@ -156,11 +165,13 @@ class Encoder(LoadedModel):
         resolved = self._resolve(EncodeOptions(**options))
         single, items, total = inputs.parse_inputs(texts)
         shown = _progress_is_useful(total) if show_progress_bar is None else show_progress_bar
+        unread = UnreadInputs()
         with Progress(total, shown=shown) as progress:
             parts = []
-            for part in self._windows(items, resolved):
+            for part in self._windows(items, resolved, unread):
                 parts.append(part)
                 progress.advance(len(part), int(part.tokens.sum()) if part.tokens is not None else 0)
+        unread.log(self.name)
         return postprocess.concatenate_results(parts or [self._empty_result(resolved)], single)
 
     def encode_query(
@@ -190,7 +201,9 @@ class Encoder(LoadedModel):
         resolved = encode_options.resolve_for_tokens(EncodeOptions(**options), self._model, self._defaults)
         self._model.add_token_states()
         single, items, _ = inputs.parse_inputs(texts)
-        parts = list(self._windows(items, resolved)) or [self._empty_result(resolved)]
+        unread = UnreadInputs()
+        parts = list(self._windows(items, resolved, unread)) or [self._empty_result(resolved)]
+        unread.log(self.name)
         return cast(MultiVectors, postprocess.concatenate_results(parts, single))
 
     def encode_late(self, documents: Sequence[Sequence[str]], **options: Unpack[EncodeKeywords]) -> list[Vectors]:
@@ -268,6 +281,7 @@ class Encoder(LoadedModel):
         *,
         window: int = LARGEST_WINDOW,
         steady: bool = False,
+        unread: UnreadInputs | None = None,
         **options: Unpack[EncodeKeywords],
     ) -> Iterator[Any]:
         """Encode any number of inputs in bounded memory; yield results of up to ``window`` inputs, in order.
@@ -277,9 +291,11 @@ class Encoder(LoadedModel):
             window: maximum number of inputs of one result.
             steady: submit a window only after the previous one is done. Which texts share a batch then does not depend
                 on timing: on one machine with an idle engine, the same texts give the same bytes.
+            unread: counts the inputs that the model cannot read. ``encode`` warns of them, ``stream`` does not.
             options: keywords of ``encode``.
         """
-        return self._windows(texts, self._resolve(EncodeOptions(**options)), max_size=window, steady=steady)
+        resolved = self._resolve(EncodeOptions(**options))
+        return self._windows(texts, resolved, unread or UnreadInputs(), max_size=window, steady=steady)
 
     def submit(
         self,
@@ -325,15 +341,17 @@ class Encoder(LoadedModel):
             Overloaded: the queue is full, or the deadline would pass before the result.
             TooLarge: the inputs have more than ``max_tokens`` tokens.
         """
-        run = await self.run_encode(texts, EncodeOptions(**options), CallLimits(bulk, deadline, max_tokens))
+        unread = UnreadInputs()
+        run = await self.run_encode(texts, EncodeOptions(**options), CallLimits(bulk, deadline, max_tokens), unread)
+        unread.log(self.name)
         if seconds is not None:
             seconds.update(run.timings)
         return run.result
 
     async def run_encode(
-        self, texts: Texts, options: EncodeOptions, limits: CallLimits = NO_LIMITS
+        self, texts: Texts, options: EncodeOptions, limits: CallLimits = NO_LIMITS, unread: UnreadInputs | None = None
     ) -> TimedResult[Result]:
-        """Run ``aencode`` with options as objects; the result comes with the seconds of each stage."""
+        """Run ``aencode`` with options as objects, and return the seconds of each stage too; nothing warns."""
         started, expires_at = time.monotonic(), limits.expires_at()
         resolved = self._resolve(options)
         single, items, _ = inputs.parse_inputs(texts)
@@ -358,6 +376,8 @@ class Encoder(LoadedModel):
         started = time.monotonic()
         result = postprocess.finish(self.recipe, resolved, rows, prepared, single)
         self._observe("finish", started)
+        if unread is not None:
+            unread.add(self.tokenizer, resolved.prompt, prepared.items, prepared.tokens)
         return TimedResult(result, timings)
 
     def similarity(self, a: Result | Texts, b: Result | Texts) -> Array:
@@ -433,7 +453,13 @@ class Encoder(LoadedModel):
         return await run_in_thread(prepare, self.tokenizer, expires_at)
 
     def _windows(
-        self, items: Iterable[Text], options: ResolvedOptions, max_size: int = LARGEST_WINDOW, steady: bool = False
+        self,
+        items: Iterable[Text],
+        options: ResolvedOptions,
+        unread: UnreadInputs,
+        *,
+        max_size: int = LARGEST_WINDOW,
+        steady: bool = False,
     ) -> Iterator[Result]:
         """Yield results in order, with at most two windows tokenised ahead of the lanes."""
         pending: deque[PreparedInputs] = deque()
@@ -445,15 +471,16 @@ class Encoder(LoadedModel):
                 self.engine.submit(prepared.ticket, wait=True)
                 pending.append(prepared)
                 if len(pending) > (1 if steady else 2):
-                    yield self._finish_oldest(pending, options)
+                    yield self._finish_oldest(pending, options, unread)
             while pending:
-                yield self._finish_oldest(pending, options)
+                yield self._finish_oldest(pending, options, unread)
         finally:
             for prepared in pending:
                 self.engine.cancel(prepared.ticket)
 
-    def _finish_oldest(self, pending: deque[PreparedInputs], options: ResolvedOptions) -> Result:
+    def _finish_oldest(self, pending: deque[PreparedInputs], options: ResolvedOptions, unread: UnreadInputs) -> Result:
         prepared = pending.popleft()
+        unread.add(self.tokenizer, options.prompt, prepared.items, prepared.tokens)
         return postprocess.finish(self.recipe, options, prepared.ticket.result(), prepared, single=False)
 
     def _empty_result(self, options: ResolvedOptions) -> Result:

@@ -194,6 +194,10 @@ class Recipe:
     #: The prompt of a text with an instruction, which contains ``{instruction}``. Empty: the instruction alone.
     instruction: str = ""
     truncate_dim: int | None = None
+    #: Maximum number of weights of a sparse vector, the largest ones; None: all.
+    max_active_dims: int | None = None
+    #: Settings of the tokenizer that the transformer module passes to it; they overrule tokenizer_config.json.
+    tokenizer_settings: Mapping[str, Any] = field(default_factory=_empty)
     matryoshka: tuple[int, ...] = ()
     #: Whether a vector's mean is subtracted before truncation (nomic-embed-text-v1.5: a layer norm without weights).
     centre: bool = False

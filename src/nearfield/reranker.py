@@ -21,6 +21,7 @@ from nearfield.inference.encode_options import Unpack
 from nearfield.inference.loaded_model import LoadedModel, LoadKeywords
 from nearfield.inference.preparation.pair_inputs import check_texts, pair_up, split_pairs
 from nearfield.inference.preparation.tokenizer_threads import runs_inline, tokenize_in_parts
+from nearfield.inference.preparation.unread_inputs import UnreadInputs
 from nearfield.inference.rerank_options import TRUNCATE, RerankKeywords, RerankOptions, activate
 from nearfield.inference.uncompiled_model import UncompiledModel
 from nearfield.recipe import ClassScores, Recipe, RerankPrompt
@@ -179,12 +180,14 @@ class Scorer(LoadedModel):
 
     def _score(self, firsts: Sequence[str], seconds: Sequence[str] | None, options: RerankOptions) -> Scores:
         check_texts(firsts, seconds)
-        parts = []
+        parts, unread = [], UnreadInputs()
         for start in range(0, len(firsts), _WINDOW):
             part = slice(start, start + _WINDOW)
             tokens = self._tokenize(firsts[part], None if seconds is None else seconds[part], options, start)
             ticket = self.engine.submit(self._create_ticket(tokens, options.adapter, bulk=True), wait=True)
             parts.append(self._build_scores(tokens, ticket.result(), options.activation))
+            unread.add_framed(tokens, self._pairs.frame if seconds is not None else self.tokenizer.frame_size(""))
+        unread.log(self.name)
         if not parts:
             return self._build_scores([], [], options.activation)
         columns = [np.concatenate([getattr(part, name) for part in parts]) for name in ("data", "tokens", "dropped")]
@@ -200,9 +203,9 @@ class Scorer(LoadedModel):
         places: Any = {"first_index": first_index, "max_length": max_length}
         if seconds is not None:
             return self._pairs.encode(firsts, seconds, truncate=truncate, prompt=prompt, **places)
-        policy = cast(Truncate, "right" if truncate == "report" else truncate)
+        policy = cast(Truncate | None, None if truncate == "report" else truncate)
         tokens = self.tokenizer.encode(firsts, truncate=policy, prompt=prompt or "", **places)
-        return [PairTokens(item.ids, 0, item.dropped) for item in tokens]
+        return [PairTokens(item.ids, 0, item.dropped, item.unknown) for item in tokens]
 
     def _create_ticket(
         self, tokens: list[PairTokens], adapter: str | None, *, bulk: bool, expires_at: float | None = None
@@ -251,7 +254,8 @@ class Reranker(Scorer):
             query: one query, or one for each document.
             documents: the texts to score.
             activation: identity, sigmoid, softmax or tanh, in place of the model's own.
-            truncate: ``report`` (cut the end of an over-long pair, count it in ``Scores.dropped``) or ``error``.
+            truncate: ``report`` (cut the end of an over-long pair, or the side that the model's folder names, and count
+                it in ``Scores.dropped``) or ``error``.
             adapter: the name of a loaded adapter.
             prompt: text before each query; None for the model's default. A language model with a template reads it as
                 its instruction.

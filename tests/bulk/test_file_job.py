@@ -119,6 +119,18 @@ def test_the_report_counts_what_was_cut(embed: Run, tiny: Encoder) -> None:
     assert "1 text too long; " in embed("texts.txt", "-o", "out.npy").out
 
 
+def test_the_report_counts_what_the_model_cannot_read(embed: Run) -> None:
+    texts = ["the cat", "ร้านกาแฟ", "the cat 猫", "การประชุม ที่", "\x01\x02"] * 100
+    Path("texts.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in texts), encoding="utf-8")
+    report = json.loads(embed("texts.jsonl", "-o", "out.npy", "--json").out)
+    assert (report["unknown_tokens"], report["unread_texts"]) == (400, 300)
+    assert "Unknown:      400 tokens; the model cannot read 300 texts" in embed("texts.jsonl", "-o", "out.npy").out
+    shards = json.loads(embed("texts.jsonl", "-o", "out/", "--shard-rows", 200, "--json").out)
+    assert (shards["unknown_tokens"], shards["unread_texts"]) == (400, 300)
+    again = json.loads(embed("texts.jsonl", "-o", "out/", "--shard-rows", 200, "--json").out)
+    assert (again["skipped"], again["unknown_tokens"], again["unread_texts"]) == (3, 400, 300)
+
+
 def test_stdin(embed: Run, tiny: Encoder, monkeypatch: pytest.MonkeyPatch) -> None:
     _pipe(monkeypatch, "\ufeffthe cat\nblau über 猫\r\n")
     assert embed("-", "-o", "out.npy").code == 0

@@ -21,7 +21,7 @@ import numpy as np
 
 from nearfield.arrays import Array
 from nearfield.bulk.formats import arrow_schema, arrow_table, json_lines, npy_header
-from nearfield.bulk.report import EmbedReport
+from nearfield.bulk.report import TOKEN_COUNTS, EmbedReport
 from nearfield.bulk.text_source import TextSource
 from nearfield.encoder import Encoder
 from nearfield.errors import InputError, nearest
@@ -29,6 +29,7 @@ from nearfield.fileio.atomic import write_atomic
 from nearfield.fileio.locks import exclusive_lock
 from nearfield.fileio.tabular import require_parquet
 from nearfield.inference.encode_options import EncodeKeywords
+from nearfield.inference.preparation.unread_inputs import UnreadInputs
 from nearfield.progress import Progress
 from nearfield.vectors.dense import Vectors
 
@@ -105,7 +106,8 @@ class FileJob:
         self._blank = encoder.encode([], **self.options)
         # Computed once: a file that changes during the run must not pass for the one at its start.
         self._identity = self._job_identity()
-        self._counts = {"rows": 0, "tokens": 0, "truncated_texts": 0, "truncated_tokens": 0}
+        self._counts = dict.fromkeys(("rows", "tokens", *TOKEN_COUNTS), 0)
+        self._unread = UnreadInputs()
 
     def run(self, *, restart: bool = False, shown: bool = False) -> EmbedReport:
         """Encode all texts, or those that an interrupted run left, and write the output.
@@ -122,7 +124,7 @@ class FileJob:
         with Progress(total and total - done, label=self.output.name, shown=shown) as progress:
             with (self._partial / "rows.bin").open("r+b") as rows, (self._partial / "counts.bin").open("r+b") as counts:
                 rows.seek(0, os.SEEK_END), counts.seek(0, os.SEEK_END)
-                for window in self.encoder.stream(self._texts(done), **self.options):
+                for window in self.encoder.stream(self._texts(done), unread=self._unread, **self.options):
                     self._append(window, rows, counts)
                     progress.advance(len(window), int(_or_empty(window.tokens).sum()))
             report = self._report(done, progress)
@@ -152,7 +154,8 @@ class FileJob:
                 (self._partial / name).touch()
             self._save_state()
             return 0
-        self._counts = state["counts"]
+        self._counts |= state["counts"]  # version 0.1 counted less
+        self._unread.unknown, self._unread.count = self._counts["unknown_tokens"], self._counts["unread_texts"]
         done = int(self._counts["rows"])
         # What was written after the last state may be incomplete.
         for name, size in self._row_bytes.items():
@@ -201,6 +204,7 @@ class FileJob:
         self._counts["tokens"] += int(tokens.sum())
         self._counts["truncated_texts"] += int((dropped > 0).sum())
         self._counts["truncated_tokens"] += int(dropped.sum())
+        self._counts |= {"unknown_tokens": self._unread.unknown, "unread_texts": self._unread.count}
         self._save_state()
 
     def _report(self, resumed_at: int, progress: Progress) -> EmbedReport:
@@ -211,8 +215,7 @@ class FileJob:
             fingerprint=self._blank.fingerprint,
             texts=self._counts["rows"],
             tokens=self._counts["tokens"],
-            truncated_texts=self._counts["truncated_texts"],
-            truncated_tokens=self._counts["truncated_tokens"],
+            **{name: self._counts[name] for name in TOKEN_COUNTS},
             resumed_at=resumed_at,
             seconds=round(seconds, 3),
             texts_per_second=round(progress.texts / seconds, 1),

@@ -7,10 +7,16 @@ from dataclasses import asdict, dataclass
 
 from nearfield.message_text import count_of, escape_controls, quote_name
 
+#: Counts of a report that say what the model did not read.
+TOKEN_COUNTS = ("truncated_texts", "truncated_tokens", "unknown_tokens", "unread_texts")
+
 
 @dataclass(frozen=True)
 class EmbedReport:
-    """What a run did. ``seconds`` and the speeds are of this run only, the counts of the whole output."""
+    """What a run did. ``seconds`` and the speeds are of this run only, the counts of the whole output.
+
+    ``unknown_tokens`` are tokens that the model does not know; ``unread_texts`` have more of them than of others.
+    """
 
     output: str
     model: str
@@ -19,6 +25,8 @@ class EmbedReport:
     tokens: int
     truncated_texts: int
     truncated_tokens: int
+    unknown_tokens: int
+    unread_texts: int
     resumed_at: int
     seconds: float
     texts_per_second: float
@@ -36,6 +44,8 @@ class EmbedReport:
             f"  Fingerprint:  {self.fingerprint}",
             f"  Truncated:    {self._truncated()}",
         ]
+        if self.unknown_tokens or self.unread_texts:
+            lines.append(f"  Unknown:      {self._unknown()}")
         if self.texts_per_second:
             lines.append(
                 f"  Speed:        {self.texts_per_second:,.0f} texts/s, {self.tokens_per_second:,.0f} tokens/s"
@@ -54,6 +64,12 @@ class EmbedReport:
             return "none"
         cut = count_of(self.truncated_tokens, "token")
         return f"{count_of(self.truncated_texts, 'text')} too long; {cut} cut off"
+
+    def _unknown(self) -> str:
+        tokens = count_of(self.unknown_tokens, "token")
+        if not self.unread_texts:
+            return tokens
+        return f"{tokens}; the model cannot read {count_of(self.unread_texts, 'text')}, whose vectors say little"
 
 
 @dataclass(frozen=True)

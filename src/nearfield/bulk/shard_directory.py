@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from nearfield.bulk.file_job import output_lock
+from nearfield.bulk.report import TOKEN_COUNTS
 from nearfield.bulk.shard_plan import Shard, ShardPlan
 from nearfield.bulk.shard_writer import SHARD_FORMATS, FileDigest, digest_of_file, shard_file_names
 from nearfield.errors import InputError
@@ -25,7 +26,7 @@ from nearfield.fileio.locks import exclusive_lock, waiting_lock
 
 _SHARD = re.compile(r"part-(\d{5,})\.(?:parquet|npy|jsonl)")
 _RECORD = re.compile(r"(\d{5,})\.json")
-_SUMS = ("rows", "tokens", "truncated_texts", "truncated_tokens")
+_SUMS = ("rows", "tokens", *TOKEN_COUNTS)
 
 #: The content of a JSON file.
 JsonObject: TypeAlias = dict[str, Any]
@@ -195,7 +196,8 @@ class ShardDirectory:
             manifest = {
                 "state": "complete" if complete else "partial",
                 "terms": {name: value for name, value in (self.schema() or {}).items() if name != "schema"},
-                **{name: sum(record[name] for record in records) for name in _SUMS},
+                # Records of version 0.1 count less.
+                **{name: sum(record.get(name, 0) for record in records) for name in _SUMS},
                 "planned_rows": plan.rows,
                 "planned_shards": len(plan.shards),
                 "shards": records,

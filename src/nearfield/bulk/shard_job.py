@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import islice
 
@@ -14,11 +14,12 @@ import numpy as np
 from nearfield.arrays import Array
 from nearfield.bulk.input_table import InputRow
 from nearfield.bulk.preflight import Preflight, ShardRequest
-from nearfield.bulk.report import FolderReport, Forecast
+from nearfield.bulk.report import TOKEN_COUNTS, FolderReport, Forecast
 from nearfield.bulk.shard_directory import JsonObject
 from nearfield.bulk.shard_plan import ContentDigest, Shard
 from nearfield.bulk.shard_writer import PendingShard, RowBlock, pending_shard
 from nearfield.errors import InputError, StorageFull
+from nearfield.inference.preparation.unread_inputs import UnreadInputs
 from nearfield.message_text import count_of
 from nearfield.progress import Progress
 from nearfield.vectors.dense import Vectors
@@ -135,10 +136,10 @@ class ShardJob:
 
     def _write(self, shard: Shard, rows: Iterator[InputRow], progress: Progress) -> None:
         content = ContentDigest()
-        totals = np.zeros(3, np.int64)
+        totals, unread = np.zeros(3, np.int64), UnreadInputs()
         paths = self._folder.temporary_paths(shard.number, self._form)
         with pending_shard(self._preflight.layout, paths, shard.rows) as pending:
-            for block in self._blocks(shard, rows, content):
+            for block in self._blocks(shard, rows, content, unread):
                 pending.add(block)
                 tokens, dropped = block.counts[:, 0], block.counts[:, 1]
                 totals += tokens.sum(), (dropped > 0).sum(), dropped.sum()
@@ -146,19 +147,21 @@ class ShardJob:
             pending.complete()
             if (content.rows, content.hexdigest()) != (shard.rows, shard.content):
                 raise InputError("An input changed while it was read: run the command again.", param="inputs")
-            self._place(shard, pending, totals)
+            self._place(shard, pending, [*totals.tolist(), unread.unknown, unread.count])
 
-    def _place(self, shard: Shard, pending: PendingShard, totals: Array) -> None:
-        counts = dict(zip(("tokens", "truncated_texts", "truncated_tokens"), totals.tolist(), strict=True))
+    def _place(self, shard: Shard, pending: PendingShard, totals: Sequence[int]) -> None:
+        counts = dict(zip(("tokens", *TOKEN_COUNTS), totals, strict=True))
         fields = {**counts, "fingerprint": self._preflight.blank.fingerprint}
         self._folder.place(shard, self._form, pending.digests, fields)
 
-    def _blocks(self, shard: Shard, rows: Iterator[InputRow], content: ContentDigest) -> Iterator[RowBlock]:
+    def _blocks(
+        self, shard: Shard, rows: Iterator[InputRow], content: ContentDigest, unread: UnreadInputs
+    ) -> Iterator[RowBlock]:
         """Encode rows, window by window; their ids and columns wait in a queue for the vectors."""
         waiting: deque[InputRow] = deque()
         request, number = self._request, shard.start
         texts = _texts_of(rows, content, waiting)
-        for vectors in request.encoder.stream(texts, steady=True, **request.options):
+        for vectors in request.encoder.stream(texts, steady=True, unread=unread, **request.options):
             block = [waiting.popleft() for _ in range(len(vectors))]
             has_ids = request.source.id_field is not None
             ids = [row.key for row in block] if has_ids else range(number, number + len(block))
@@ -190,8 +193,7 @@ class ShardJob:
             fingerprint=self._preflight.blank.fingerprint,
             texts=manifest["rows"],
             tokens=manifest["tokens"],
-            truncated_texts=manifest["truncated_texts"],
-            truncated_tokens=manifest["truncated_tokens"],
+            **{name: manifest[name] for name in TOKEN_COUNTS},
             resumed_at=resumed_at,
             seconds=round(seconds, 3),
             texts_per_second=round(progress.texts / seconds, 1),

@@ -52,5 +52,6 @@ def count_positions(config: JsonObject) -> int | None:
 
 
 def _tokenizer_length(folder: Path) -> int | None:
-    length = json_file.read_optional(folder / "tokenizer_config.json").get("model_max_length")
+    config = json_file.read_optional(folder / "tokenizer_config.json")
+    length = config.get("model_max_length", config.get("max_len"))
     return int(length) if isinstance(length, (int, float)) and 0 < length < UNBOUNDED else None

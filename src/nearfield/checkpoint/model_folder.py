@@ -109,6 +109,7 @@ class _RecipeBuilder:
             dimensions=dimensions,
             max_length=read_max_length(transformer, self._facts),
             do_lower_case=transformer.do_lower_case,
+            tokenizer_settings=MappingProxyType(transformer.tokenizer_settings),
             centre=bool(self._entry and self._entry.centre),
             tasks=self._entry.tasks if self._entry else MappingProxyType({}),
             unsupported_precisions=self._entry.forbid if self._entry else (),
@@ -138,6 +139,7 @@ class _RecipeBuilder:
             "instruction": instruction_template(prompts, self._entry) if instructions else "",
             "similarity": self._similarity(),
             "truncate_dim": self._truncate_dim(dimensions),
+            "max_active_dims": self._max_active_dims(),
             "matryoshka": self._entry.matryoshka if self._entry else (),
             "licence": self._licence(),
         }
@@ -201,10 +203,14 @@ class _RecipeBuilder:
         size = self._facts.meta.get("truncate_dim")
         if size is None:
             return None
-        if type(size) is not int or not 1 <= size <= dimensions:
-            raise ModelRefused(
-                f"{self._folder} asks for truncate_dim {size!r}, and its vectors have {dimensions} dimensions"
-            )
+        if type(size) is not int or size < 1:
+            raise ModelRefused(f"{self._folder} sets truncate_dim to {size!r}, not to a positive whole number")
+        return size if size < dimensions else None
+
+    def _max_active_dims(self) -> int | None:
+        size = self._facts.meta.get("max_active_dims")
+        if size is not None and (type(size) is not int or size < 1):
+            raise ModelRefused(f"{self._folder} sets max_active_dims to {size!r}, not to a positive whole number")
         return size
 
     def _licence(self) -> str | None:

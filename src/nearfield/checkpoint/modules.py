@@ -21,7 +21,7 @@ TRANSFORMERS = frozenset({"Transformer", "BERT", "RoBERTa", "DistilBERT", "ALBER
 #: Known modules that are not supported.
 OTHER_KINDS = {
     "TokenPooling": "token-pooled",
-    "CLIPModel": "image",
+    "CLIPModel": "CLIP",
     "Asym": "routed (one encoder per role)",
 }
 #: Modules that decide the kind of a model, whatever its other files say.
@@ -138,6 +138,14 @@ def read_modules(
         module, width = READERS[stage.kind](path, config, width)
         modules.extend([] if module is None else [module])
     return tuple(modules), width
+
+
+def read_config(stage: ModuleStage, fields: tuple[str, ...]) -> JsonObject:
+    """Return the config of a module, if it has one; a field that is not understood is refused."""
+    path = stage.folder / "config.json"
+    config = json_file.read_optional(path)
+    _known(path, config, fields)
+    return config
 
 
 def _agree(path: Path, field: str, stated: object, width: int) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import string
+from dataclasses import replace
 from pathlib import Path
 
 from nearfield.checkpoint import json_file, modules
@@ -29,6 +30,17 @@ M3_SPARSE, M3_COLBERT = "sparse_linear.pt", "colbert_linear.pt"
 M3_SPECIAL = (0, 1, 2, 3)
 #: Classes of torch.nn that score a pair, and their names here.
 ACTIVATIONS = {"Identity": "identity", "Sigmoid": "sigmoid", "Softmax": "softmax", "Tanh": "tanh"}
+CONFIG = "config_sentence_transformers.json"
+#: The fields of the modules' configs. ``chunk_size`` saves memory.
+SPLADE_KEYS = (
+    "pooling_strategy",
+    "activation_function",
+    "embedding_dimension",
+    "word_embedding_dimension",
+    "chunk_size",
+)
+LOGIT_KEYS = ("true_token_id", "false_token_id", "module_input_name")
+MASK_KEYS = ("skiplist_words", "skiplist_tasks", "keep_only_token_ids")
 #: ColBERT's own defaults, where a folder of its kind says nothing.
 QUERY_LENGTH = 32
 
@@ -58,7 +70,7 @@ def splade(folder: Path, stages: tuple[ModuleStage, ...] | None, weights: Path |
     if listed[1:] not in ([], ["SpladePooling"]):
         raise ModelRefused(f"{folder / 'modules.json'}: a sparse model of {', '.join(listed)} is not known here")
     pooling = next((stage for stage in stages or () if stage.kind == "SpladePooling"), None)
-    config = json_file.read_optional(pooling.folder / "config.json") if pooling else {}
+    config = modules.read_config(pooling, SPLADE_KEYS) if pooling else {}
     strategy, activation = config.get("pooling_strategy", "max"), config.get("activation_function", "relu")
     if strategy not in ("max", "sum") or activation not in ("relu", "log1p_relu"):
         raise ModelRefused(
@@ -145,6 +157,8 @@ def _pylate(meta: Meta, transformer: Transformer) -> tuple[RoleFormat, RoleForma
     words = meta.get("skiplist_words")
     skip = tuple(string.punctuation if words is None else words)
     query = RoleFormat(meta.get("query_prefix") or "", length, expand, attend)
+    if "query_expansion" in meta:  # a newer form of the same settings
+        query = _expanded(query, meta["query_expansion"] or {}, transformer.folder / CONFIG)
     return query, RoleFormat(meta.get("document_prefix") or "", meta.get("document_length"), skip=skip)
 
 
@@ -152,18 +166,24 @@ def _marked(stages: tuple[ModuleStage, ...], transformer: Transformer) -> tuple[
     """Read the settings of late interaction: lengths from the transformer's config, skipped tokens from a module."""
     mask = next((stage for stage in stages if stage.kind == "MultiVectorMask"), None)
     path = mask.folder / "config.json" if mask else transformer.folder / "config.json"
-    config = json_file.read_optional(path) if mask else {}
+    config = modules.read_config(mask, MASK_KEYS) if mask else {}
     if config.get("keep_only_token_ids"):
         raise ModelRefused(f"{path}: keep_only_token_ids belongs to image models, which are not read here")
-    words, roles = tuple(config.get("skiplist_words") or ()), config.get("skiplist_tasks") or ["document"]
+    words, roles = tuple(config.get("skiplist_words") or ()), config.get("skiplist_tasks")
+    roles = ["document"] if roles is None else [roles] if isinstance(roles, str) else roles
     skips = {role: words if role in roles else () for role in ("query", "document")}
-    expansion = transformer.query_expansion or {}
+    query = RoleFormat("", transformer.query_length, skip=skips["query"])
+    query = _expanded(query, transformer.query_expansion or {}, path)
+    return query, RoleFormat("", transformer.document_length, skip=skips["document"])
+
+
+def _expanded(query: RoleFormat, expansion: JsonObject, path: Path) -> RoleFormat:
+    """Return the format of queries with sentence-transformers' settings for their expansion; an empty one is none."""
     if expansion and expansion.get("strategy") != "fixed":
         raise ModelRefused(f"{path}: query_expansion by {expansion.get('strategy')!r} is not known here, only 'fixed'")
-    length = expansion.get("length") or transformer.query_length
+    length = expansion.get("length") or query.length
     attend, filler = bool(expansion.get("attend")), expansion.get("token")
-    query = RoleFormat("", length, bool(expansion), attend, filler, skips["query"])
-    return query, RoleFormat("", transformer.document_length, skip=skips["document"])
+    return replace(query, length=length, expand=bool(expansion), attend=attend, filler=filler)
 
 
 def _stanford(folder: Path, transformer: Transformer, width: int) -> Multivector:
@@ -198,13 +218,21 @@ def scores(
         return answer
     logit = next((stage for stage in stages or () if stage.kind == "LogitScore"), None)
     if logit is not None:
-        own = json_file.read_object(logit.folder / "config.json")
+        if [stage.kind for stage in stages or ()][1:] != ["LogitScore"]:
+            raise _unknown_reranker(folder, stages)
+        own = modules.read_config(logit, LOGIT_KEYS)
+        if (
+            own.get("module_input_name", "causal_logits") != "causal_logits"
+            or type(own.get("true_token_id")) is not int
+        ):
+            raise ModelRefused(
+                f"{logit.folder / 'config.json'} must read causal_logits by a true_token_id, and holds {dict(own)!r}"
+            )
         return RerankPrompt(
             own["true_token_id"], own.get("false_token_id"), activation=_activation(folder, meta, config, 1)
         )
-    kinds = [stage.kind for stage in stages or ()]
-    if len(kinds) > 1:
-        raise ModelRefused(f"{folder / 'modules.json'}: a reranker of {', '.join(kinds)} is not known here")
+    if stages is not None and len(stages) > 1:
+        raise _unknown_reranker(folder, stages)
     labels = _labels(config)
     if stages is None and _architecture(config).endswith("ForCausalLM"):
         # As sentence-transformers does; a model's own template comes from the catalogue.
@@ -215,6 +243,11 @@ def scores(
             "head: scores would come from random weights"
         )
     return ClassScores(labels, _activation(folder, meta, config, len(labels)))
+
+
+def _unknown_reranker(folder: Path, stages: tuple[ModuleStage, ...] | None) -> ModelRefused:
+    kinds = ", ".join(stage.kind for stage in stages or ())
+    return ModelRefused(f"{folder / 'modules.json'}: a reranker of {kinds} is not known here")
 
 
 def _architecture(config: JsonObject) -> str:

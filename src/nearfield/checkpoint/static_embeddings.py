@@ -1,11 +1,16 @@
 """Read folders of static embeddings, in sentence-transformers' layout and in model2vec's.
 
+Both libraries take the tokenizer from tokenizer.json alone. sentence-transformers obeys the truncation in it, model2vec
+the maximum length in its config.
+
 A text is cut at tokens alone. model2vec cuts long ones by characters first (its limit times the median length of its
 tokens), which saves it time and may leave fewer tokens than its limit: there, and only there, its vectors differ.
 """
 
 from __future__ import annotations
 
+import json
+import re
 from pathlib import Path
 
 from nearfield.checkpoint import json_file, modules
@@ -18,6 +23,8 @@ from nearfield.recipe import Module, Normalize, Pooling
 LENGTH = 512
 #: Tokens read where nothing sets a limit: a row that long is still small.
 LONGEST = 32_768
+#: The setting in tokenizer.json, which need not be parsed whole: vocabularies are large.
+_TRUNCATION = re.compile(rb'"truncation"\s*:\s*(\{[^{}]*\})')
 
 
 def is_static(folder: Path, stages: tuple[modules.ModuleStage, ...] | None) -> bool:
@@ -54,7 +61,7 @@ def read_static_embeddings(
     rows, width = weights.shape(name)
     if "mapping" in weights.names():
         rows = weights.shape("mapping")[0]
-    length = config.get("max_length", LENGTH) if own else None
+    length = config.get("max_length", LENGTH) if own else _truncation_length(home)
     facts = {
         "model_type": "static",
         "layout": "model2vec" if own else "sentence-transformers",
@@ -63,6 +70,16 @@ def read_static_embeddings(
         "max_position_embeddings": LONGEST if length is None else int(length),
     }
     return home, facts, _modules(own, config, stages, width)
+
+
+def _truncation_length(home: Path) -> int | None:
+    """Return the maximum length that tokenizer.json states, if any."""
+    path = home / "tokenizer.json"
+    match = _TRUNCATION.search(path.read_bytes()) if path.is_file() else None
+    length = json.loads(match[1]).get("max_length") if match else None
+    if match and (type(length) is not int or length < 1):
+        raise ModelRefused(f"{path}: truncation.max_length is {length!r}, not a positive whole number")
+    return length
 
 
 def _modules(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from nearfield.checkpoint import json_file
@@ -24,7 +24,20 @@ FILES = (
 TASKS = ("feature-extraction", "fill-mask", "sequence-classification", "text-generation")
 #: Arguments that say how files are fetched and run, not what is computed.
 HARMLESS_CONFIG = frozenset({"trust_remote_code", "revision", "code_revision", "cache_dir", "token"})
-HARMLESS_TOKENIZER = HARMLESS_CONFIG | {"use_fast", "padding_side", "model_max_length"}
+#: Arguments of the tokenizer that overrule its own settings.
+TOKENIZER_SETTINGS = frozenset(
+    {
+        "truncation_side",
+        "do_lower_case",
+        "strip_accents",
+        "tokenize_chinese_chars",
+        "add_prefix_space",
+        "split_special_tokens",
+    }
+)
+#: Padding and decoding change no vector.
+HARMLESS_TOKENIZER = HARMLESS_CONFIG | {"use_fast", "padding_side", "clean_up_tokenization_spaces"}
+KNOWN_TOKENIZER = HARMLESS_TOKENIZER | TOKENIZER_SETTINGS | {"model_max_length"}
 HARMLESS_MODEL = HARMLESS_CONFIG | {
     "add_pooling_layer",
     "torch_dtype",
@@ -50,6 +63,7 @@ class Transformer:
     query_length: int | None = None
     document_length: int | None = None
     query_expansion: JsonObject | None = None
+    tokenizer_settings: JsonObject = field(default_factory=dict)
 
 
 def read_transformer(folder: Path) -> Transformer:
@@ -62,20 +76,27 @@ def read_transformer(folder: Path) -> Transformer:
     _check(path, settings)
     changes = _arguments(path, settings, "config", None)
     own = {key: value for key, value in changes.items() if key not in HARMLESS_CONFIG}
-    tokenizer = _arguments(path, settings, "tokenizer", HARMLESS_TOKENIZER)
+    tokenizer = _arguments(path, settings, "tokenizer", KNOWN_TOKENIZER)
     _arguments(path, settings, "model", HARMLESS_MODEL)
-    length = settings.get("max_seq_length") or tokenizer.get("model_max_length")
-    if length is not None and (type(length) is not int or length < 1):
-        raise ModelRefused(f"{path}: max_seq_length is {length!r}, not a positive number")
     lengths = {name: settings.get(name) for name in ("query_length", "document_length", "query_expansion")}
     return Transformer(
         folder,
         {**config, **own},
-        length,
+        _max_length(path, settings, tokenizer),
         bool(settings.get("do_lower_case", False)),
         str(settings.get("transformer_task") or TASKS[0]),
         **lengths,
+        tokenizer_settings={key: value for key, value in tokenizer.items() if key in TOKENIZER_SETTINGS},
     )
+
+
+def _max_length(path: Path, settings: JsonObject, tokenizer: JsonObject) -> int | None:
+    """Return the maximum number of tokens: the tokenizer's argument counts before the module's, as in the reference."""
+    key = "model_max_length" if tokenizer.get("model_max_length") else "max_seq_length"
+    length = tokenizer.get(key) or settings.get(key)
+    if length is not None and (type(length) is not int or length < 1):
+        raise ModelRefused(f"{path}: {key} is {length!r}, not a positive number")
+    return length
 
 
 def _arguments(path: Path, settings: JsonObject, what: str, known: frozenset[str] | None) -> JsonDict:
@@ -100,6 +121,7 @@ PLAIN: Mapping[str, Sequence[object]] = {
     "transformer_task": TASKS,
     "module_output_name": ("token_embeddings", "scores", "causal_logits"),
     "processing_kwargs": ({},),
+    "tokenizer_name_or_path": (),
 }
 #: Read by the kinds of model that have them.
 READ = frozenset({"query_length", "document_length", "query_expansion", "modality_config"})
@@ -107,7 +129,6 @@ OTHERS = frozenset(name for pair in ARGUMENTS.values() for name in pair) | {
     "max_seq_length",
     "do_lower_case",
     "unpad_inputs",
-    "tokenizer_name_or_path",
 }
 
 

@@ -177,6 +177,11 @@ def _notes(results: Iterable[JsonObject]) -> list[str]:
             notes.append(f"* {_plain(data['synthetic'])} Such scores rank models only roughly.")
         if cut:
             notes.append(f"{_plain(data['name'])}: {count_of(cut, 'text')} too long for the model, and truncated.")
+        if result.get("unread"):
+            texts = count_of(result["unread"], "text")
+            notes.append(
+                f"{_plain(data['name'])}: the model knows hardly a token of {texts}, whose vectors say little."
+            )
         if result["subject"].get("note"):
             notes.append(f"{_plain(result['subject']['name'])}: {result['subject']['note']}.")
     return list(dict.fromkeys(notes))

@@ -47,7 +47,7 @@ class Feature:
 
     def __init__(self, name: str, config: FeatureConfig, encoder: Encoder) -> None:
         self.name = name
-        self.config = config
+        self.config = config = _with_all_dimensions(config, encoder)
         self.encoder = encoder
         encoder.require(config.kind)
         # Encoding nothing returns the vector space, and raises errors about options that the model does not support.
@@ -116,8 +116,9 @@ class Feature:
         return self._encode(texts, "document")
 
     def _encode(self, texts: Sequence[str], role: str) -> list[Vector]:
-        options = {"outputs": (self.kind,), "show_progress_bar": False, **self.config.options}
-        return self.vectors(self.encoder.encode(list(texts), role=role, **options))
+        options = {"outputs": (self.kind,), **self.config.options}
+        # Reports and searches warn of texts that the model cannot read; ``encode`` would do so for each call.
+        return [vector for part in self.encoder.stream(texts, role=role, **options) for vector in self.vectors(part)]
 
     def vectors(self, outputs: Outputs) -> list[Vector]:
         """Return this feature's vectors from a pass's outputs, truncated and quantised."""
@@ -168,6 +169,15 @@ def build_features(config: CollectionConfig, encoder_of: EncoderOf) -> dict[str,
                 f"{feature.of!r}, which it is derived from."
             )
     return result
+
+
+def _with_all_dimensions(config: FeatureConfig, encoder: Encoder) -> FeatureConfig:
+    """Return a feature that encodes all dimensions if it has more than the model's folder truncates to."""
+    if config.kind != "dense" or (config.dimensions or 0) <= encoder.default_dimensions:
+        return config
+    import msgspec
+
+    return msgspec.structs.replace(config, options={**config.options, "truncate_dim": encoder.dimensions})
 
 
 def _with_model_of(feature: FeatureConfig, full: FeatureConfig) -> FeatureConfig:

@@ -60,7 +60,7 @@ def evaluate(
         A dict that JSON can hold: ``subject`` (the model), ``dataset``, ``main`` (the name of the main metric),
         ``score`` (in points of 100), ``interval`` ([low, high]: 95%, by bootstrap over items), ``metrics``,
         ``per_item`` (columns of values by item), ``worst``, ``seconds``, ``truncated`` (number of truncated texts;
-        None: unknown), ``settings``.
+        None: unknown), ``unread`` (number of texts of which the model knows hardly a token), ``settings``.
 
     Raises:
         InputError: an argument is wrong, the data set cannot be read, or the model cannot do the task.
@@ -103,7 +103,7 @@ def _measure(
     system: System, data: Dataset, options: TaskOptions, samples: int, opened: float, progress: bool
 ) -> JsonDict:
     task, instrumented = open_task(data.task), InstrumentedSystem(system, progress=progress)
-    before, started = getattr(system, "truncated", None), time.perf_counter()
+    before, started = _text_counts(system), time.perf_counter()
     result = task.measure(instrumented, data.rows, options)
     seconds = time.perf_counter() - started
     low, high = (
@@ -111,7 +111,7 @@ def _measure(
         if samples
         else (None, None)
     )
-    after = getattr(system, "truncated", None)
+    after = _text_counts(system)
     settings = {**result.settings, "samples": samples, "seed": options.seed, "version": __version__}
     return {
         "subject": {"name": system.name, "identity": system.identity, **_describe(system)},
@@ -123,9 +123,14 @@ def _measure(
         "per_item": {name: dict(column) for name, column in result.columns.items()},
         "worst": [dict(item) for item in result.worst],
         "seconds": {"open": opened, **instrumented.seconds, "total": seconds},
-        "truncated": None if before is None or after is None else after - before,
+        **{name: None if count is None else count - (before[name] or 0) for name, count in after.items()},
         "settings": settings,
     }
+
+
+def _text_counts(system: System) -> dict[str, int | None]:
+    """Return how many texts a system has truncated, and could not read, so far."""
+    return {name: getattr(system, name, None) for name in ("truncated", "unread")}
 
 
 def _describe(system: System) -> JsonDict:

@@ -102,10 +102,14 @@ class ResolvedOptions:
 
 @dataclass(frozen=True, slots=True)
 class OptionDefaults:
-    """What an encoder uses where a call sets nothing: its adapter, its dimensions, and the prefixes of its roles."""
+    """What an encoder uses where a call sets nothing: its adapter, its dimensions, and the prefixes of its roles.
+
+    ``force`` allows dimensions that the model was not trained for.
+    """
 
     adapter: str | None = None
     truncate_dim: int | None = None
+    force: bool = False
     formatter: LateInteractionFormatter | None = None
 
 
@@ -121,12 +125,12 @@ def resolve(options: EncodeOptions, model: ModelInfo, defaults: OptionDefaults) 
     prompt_name, prompt, adapter = _resolve_task(options, model)
     text = resolve_prompt(recipe, prompt_name, prompt, role, options.instruction)
     if defaults.formatter is not None and "multivector" in kinds:
-        prefix = defaults.formatter.prompt(role)
-        text = prefix + text.removeprefix(prefix)
+        text = defaults.formatter.with_prefix(text, role)
     adapter = defaults.adapter if adapter is None else adapter
     model.adapter(adapter)
     normalize = bool(options.normalize_embeddings) and not recipe.normalized
-    dim = defaults.truncate_dim if options.truncate_dim is None else options.truncate_dim
+    dim, force = options.truncate_dim, options.force_truncate_dim or defaults.force
+    dim = defaults.truncate_dim if dim is None else dim
     return ResolvedOptions(
         prompt=text,
         role=role,
@@ -135,7 +139,7 @@ def resolve(options: EncodeOptions, model: ModelInfo, defaults: OptionDefaults) 
         outputs=kinds,
         returns_outputs=options.outputs is not None,
         adapter=adapter,
-        dimensions=resolve_dimensions(recipe, dim, options.force_truncate_dim) if recipe.modules else 0,
+        dimensions=resolve_dimensions(recipe, dim, force) if recipe.modules else 0,
         subtract_mean=recipe.centre,
         rescale_after_truncation=recipe.normalized or normalize,
         normalize_first=normalize,
@@ -241,6 +245,8 @@ def resolve_prompt(
 def resolve_dimensions(recipe: Recipe, dim: int | None, force: bool) -> int:
     """Return the number of dimensions to keep.
 
+    A size that the model's folder states counts as one that it was trained for.
+
     Raises:
         InputError: not between 1 and the model's dimensions, or not a size that the model was trained for.
     """
@@ -251,7 +257,7 @@ def resolve_dimensions(recipe: Recipe, dim: int | None, force: bool) -> int:
         raise InputError(
             f"dimensions must be an integer from 1 to {whole} for {recipe.name}, not {dim!r}.", param="dimensions"
         )
-    trained = recipe.matryoshka
+    trained = {*recipe.matryoshka, *((recipe.truncate_dim,) if recipe.truncate_dim else ())}
     if not force and not (trained and dim >= min(trained)):
         known = f"It was trained for {', '.join(map(str, sorted(trained)))}." if trained else ""
         raise InputError(

@@ -17,7 +17,7 @@ from nearfield.vectors.dense import Vectors, normalize, quantize, truncate
 from nearfield.vectors.fingerprint import fingerprint
 from nearfield.vectors.multivector import MultiVectors
 from nearfield.vectors.outputs import Outputs
-from nearfield.vectors.sparse import SparseVectors
+from nearfield.vectors.sparse import SparseVectors, keep_largest
 
 Result = Vectors | SparseVectors | MultiVectors | Outputs
 
@@ -81,6 +81,8 @@ def _build_kind(recipe: Recipe, options: ResolvedOptions, name: str, rows: list[
         return MultiVectors.of(rows, width, fingerprint(options.space, width, TOKEN_STATES), **counts)
     if name == "sparse":
         size = int(recipe.config["vocab_size"])
+        if recipe.max_active_dims is not None:
+            rows = [keep_largest(row, recipe.max_active_dims) for row in rows]
         return SparseVectors.of(rows, size, fingerprint(options.space, size, "sparse"), **counts)
     spec = cast(Multivector, recipe.head("multivector"))
     space = fingerprint(options.space, spec.dimensions, "multivector")

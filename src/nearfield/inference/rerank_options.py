@@ -30,7 +30,8 @@ class RerankOptions:
 
     Args:
         activation: identity, sigmoid, softmax or tanh; None for the model's own.
-        truncate: ``report`` (cut the end, count it in ``Scores.dropped``) or ``error``.
+        truncate: ``report`` (cut the end, or the side that the model's folder names, and count it in
+            ``Scores.dropped``) or ``error``.
         adapter: the name of a loaded adapter.
         prompt: text before each query; None for the model's default. A language model with a template reads it as its
             instruction.

@@ -20,6 +20,7 @@ def space_name(recipe: Recipe, weights: str, tokenizer: str) -> str:
     if (graph := recipe.exported_graph) is not None:
         parts.append(of_files([graph, *graph.parent.glob(f"{graph.stem}.bin")]))
     parts += [(_recorded_name(head), *_fields(head)) for head in recipe.heads]
+    parts += [] if recipe.max_active_dims is None else [recipe.max_active_dims]
     return hashlib.sha256(json.dumps(parts, default=_recorded_text).encode()).hexdigest()[:16]
 
 

@@ -23,12 +23,13 @@ def load_tokenizer(recipe: Recipe, family: Family, max_length: int | None = None
         raise InputError(
             f"max_length must be from 1 to {family.positions} for {recipe.name}, not {max_length}.", param="max_length"
         )
-    options: dict[str, Any] = {"lowercase": recipe.do_lower_case}
+    options: dict[str, Any] = {"lowercase": recipe.do_lower_case, "settings": recipe.tokenizer_settings}
     rows = family.vocab_size
     if recipe.config.get("model_type") == "static":
-        unknown = recipe.config["layout"] == "model2vec"
+        own = recipe.config["layout"] == "model2vec"
         rows -= 1  # the last one is for texts without a token
-        options.update(bare=True, drop_unknown=unknown, blank=rows)
+        options.update(bare=True, drop_unknown=own, blank=rows, file_only=True)
+        options["settings"] = {"truncation_side": "right"} if own else {}
     return Tokenizer.load(recipe.folder, max_length=max_length or allowed, table_rows=rows, **options)
 
 

@@ -78,3 +78,12 @@ class SparseVectors:
         owner = np.repeat(np.arange(len(other)), np.diff(other.indptr))[meets]
         np.add.at(scores, owner, table.T[place[meets]] * other.values[meets, None])
         return np.ascontiguousarray(scores.T)
+
+
+def keep_largest(row: tuple[Array, Array], count: int) -> tuple[Array, Array]:
+    """Return the ``count`` largest values of a row, with their indices, in the order of the row."""
+    indices, values = row
+    if len(values) <= count:
+        return row
+    places = np.sort(np.argpartition(values, -count)[-count:])
+    return indices[places], values[places]

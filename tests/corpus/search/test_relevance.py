@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from tokenizers import Tokenizer, models, pre_tokenizers
 
+from nearfield.checkpoint.tokenizer.tokenizer import find_unknown_id
 from nearfield.corpus.collection import Collection
 from nearfield.corpus.search.relevance import MIN_ANSWER_SCORE, _combine, _falling
 from nearfield.corpus.search.unread_letters import UnreadLetters, script_of
@@ -122,7 +123,7 @@ def test_a_score_is_at_least_that_of_the_hits_below() -> None:
 def _tokenizer(model: models.Model) -> Any:
     tokenizer = Tokenizer(model)
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
-    return SimpleNamespace(backend=tokenizer)
+    return SimpleNamespace(backend=tokenizer, unknown_id=find_unknown_id(tokenizer))
 
 
 def _word_piece() -> Any:
@@ -135,7 +136,7 @@ def _byte_level() -> Any:
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     tokenizer = Tokenizer(models.BPE({sign: at for at, sign in enumerate(alphabet)}, []))
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    return SimpleNamespace(backend=tokenizer)
+    return SimpleNamespace(backend=tokenizer, unknown_id=find_unknown_id(tokenizer))
 
 
 def _unigram() -> Any:

@@ -171,6 +171,17 @@ def test_cut_texts_are_counted_once_for_each_time(tiny: Encoder) -> None:
     assert local.truncated == 1
 
 
+def test_texts_that_the_model_cannot_read_are_counted_also_from_the_cache(
+    tiny: Encoder, caplog: pytest.LogCaptureFixture
+) -> None:
+    memo = EmbeddingCache()
+    for _ in range(2):
+        local = LocalModel(Variant("tiny"), tiny, memo)
+        local.encode(["the cat", "ร้านกาแฟ", "the cat 猫 sat", "การประชุม"], role="document")
+        assert local.unread == 2
+    assert not caplog.records, "the result says it"
+
+
 @pytest.mark.slow
 def test_sparse_and_multivectors(fleet: dict[str, LoadedModel]) -> None:
     model: Any = fleet["m3"]

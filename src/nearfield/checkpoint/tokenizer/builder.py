@@ -9,15 +9,17 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import tokenizers
 from tokenizers import AddedToken, processors
 
 from nearfield.checkpoint import json_file
 from nearfield.checkpoint.json_file import JsonDict, JsonObject
-from nearfield.checkpoint.tokenizer.conversion import CLASSES, STYLES
+from nearfield.checkpoint.tokenizer.conversion import CLASSES, STYLES, added
 from nearfield.checkpoint.tokenizer.guarded_tokenizer import is_failure
 from nearfield.errors import ModelRefused
 
@@ -34,6 +36,8 @@ TELLING = frozenset(
         "add_eos_token",
     }
 )
+#: Those that are part of it only where they are set: digests of version 0.1 lack them.
+SELDOM_TELLING = ("keep_accents", "split_by_punct")
 
 
 @dataclass(frozen=True)
@@ -46,13 +50,26 @@ class TokenizerFiles:
     digest: str
 
 
-def build_tokenizer(folder: Path) -> TokenizerFiles:
-    """Build the folder's tokenizer; a folder that has none, or a damaged one, is refused."""
-    config = _config(folder)
+def build_tokenizer(
+    folder: Path, settings: Mapping[str, Any] | None = None, *, file_only: bool = False
+) -> TokenizerFiles:
+    """Build the folder's tokenizer; a folder that has none, or a damaged one, is refused.
+
+    ``settings`` overrule those of tokenizer_config.json. With ``file_only``, tokenizer.json alone counts, as for static
+    embeddings.
+    """
+    config = {**_config(folder), **(settings or {})}
     kind = _kind(folder, config)
+    facts = {key: value for key, value in config.items() if key in TELLING or key.endswith("_token")}
+    state: list[object] = [kind, facts]
+    if file_only:
+        kind, config = "", dict(settings or {})
     try:
         tokenizer, source = _build(folder, kind, config)
-        _add_tokens(tokenizer, folder, config)
+        if not file_only:
+            _add_tokens(tokenizer, folder, config)
+            state += _add_special_tokens(tokenizer, config)
+            state += [key for key in SELDOM_TELLING if config.get(key)]
     except ModelRefused:
         raise
     except BaseException as error:  # the tokenizers library raises plain Exception, or panics, where it cannot read
@@ -60,15 +77,21 @@ def build_tokenizer(folder: Path) -> TokenizerFiles:
             raise
         raise ModelRefused(f"the tokenizer of {folder} cannot be read: {error}") from error
     tokenizer.encode_special_tokens = bool(config.get("split_special_tokens", False))
-    baked = tokenizer.truncation or {}
-    side = str(config.get("truncation_side") or baked.get("direction") or "right").lower()
+    side = _truncation_side(folder, tokenizer, config)
     pad_id = _pad_id(folder, tokenizer, config)
     tokenizer.no_padding()  # baked-in padding and truncation serve one use of the file, not ours
     tokenizer.no_truncation()
     _mark_ends(tokenizer, folder, config)
-    facts = {key: value for key, value in config.items() if key in TELLING or key.endswith("_token")}
-    state = json.dumps([kind, facts], sort_keys=True, default=str).encode()
-    return TokenizerFiles(tokenizer, pad_id, side, hashlib.sha256(source + state).hexdigest())
+    described = json.dumps(state, sort_keys=True, default=str).encode()
+    return TokenizerFiles(tokenizer, pad_id, side, hashlib.sha256(source + described).hexdigest())
+
+
+def _truncation_side(folder: Path, tokenizer: tokenizers.Tokenizer, config: JsonObject) -> str:
+    """Return the side on which the reference cuts: that of the settings, else that of tokenizer.json, else the end."""
+    side = config.get("truncation_side", (tokenizer.truncation or {}).get("direction", "right"))
+    if side not in ("left", "right"):
+        raise ModelRefused(f"{folder}: truncation_side is {side!r}; it must be 'left' or 'right'")
+    return str(side)
 
 
 def _mark_ends(tokenizer: tokenizers.Tokenizer, folder: Path, config: JsonObject) -> None:
@@ -174,3 +197,14 @@ def _add_tokens(tokenizer: tokenizers.Tokenizer, folder: Path, config: JsonObjec
                 f"the added token {added.content!r} of {folder} should have id {number}, and gets "
                 f"{tokenizer.token_to_id(added.content)}: its vocabulary is not complete"
             )
+
+
+def _add_special_tokens(tokenizer: tokenizers.Tokenizer, config: JsonObject) -> list[str]:
+    """Let the special tokens that the settings name be recognised within a text; return those that the file lacks."""
+    named = [value for key, value in config.items() if key.endswith("_token") and isinstance(value, (str, dict))]
+    extra = config.get("extra_special_tokens") or config.get("additional_special_tokens") or []
+    named += extra.values() if isinstance(extra, dict) else extra
+    known = {token.content for token in tokenizer.get_added_tokens_decoder().values()}
+    missing = [token for token in map(added, named) if token.content not in known]
+    tokenizer.add_special_tokens(missing)
+    return [token.content for token in missing]

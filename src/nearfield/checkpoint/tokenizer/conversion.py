@@ -99,6 +99,23 @@ def _overrule_roberta(tokenizer: tokenizers.Tokenizer, config: Config) -> None:
         tokenizer.pre_tokenizer = _byte_level(config)
 
 
+def _overrule_bytes(tokenizer: tokenizers.Tokenizer, config: Config) -> None:
+    """Let the setting say whether a space is put before a text, where the file's last step splits into bytes."""
+    steps = _steps(tokenizer.pre_tokenizer)
+    if steps and isinstance(steps[-1], pre_tokenizers.ByteLevel):
+        space = bool(config.get("add_prefix_space"))
+        if steps[-1].add_prefix_space != space:
+            last = pre_tokenizers.ByteLevel(add_prefix_space=space, use_regex=steps[-1].use_regex)
+            tokenizer.pre_tokenizer = pre_tokenizers.Sequence([*steps[:-1], last])
+
+
+def _steps(part: Any) -> list[Any]:
+    """Return the steps of a normalizer or pre-tokenizer, which is one step or a sequence of them."""
+    is_sequence = isinstance(part, (pre_tokenizers.Sequence, normalizers.Sequence))
+    steps: Any = part if is_sequence else [part]
+    return [] if part is None else list(steps)
+
+
 def _build_roberta(folder: Path, config: Config) -> tokenizers.Tokenizer:
     vocab, merges = models.BPE.read_file(str(folder / "vocab.json"), str(folder / "merges.txt"))
     tokenizer = tokenizers.Tokenizer(models.BPE(vocab, merges))
@@ -108,7 +125,7 @@ def _build_roberta(folder: Path, config: Config) -> tokenizers.Tokenizer:
     return tokenizer
 
 
-# Unigram: XLM-RoBERTa, CamemBERT
+# Unigram: XLM-RoBERTa, CamemBERT, ALBERT, DeBERTa v2
 
 
 def _overrule_unigram(tokenizer: tokenizers.Tokenizer, config: Config) -> None:
@@ -121,8 +138,30 @@ def _overrule_unigram(tokenizer: tokenizers.Tokenizer, config: Config) -> None:
     )
 
 
+def _overrule_albert(tokenizer: tokenizers.Tokenizer, config: Config) -> None:
+    """Let the settings say what happens to case and accents; the characters' own table stays."""
+    steps: list[Any] = [normalizers.Replace("``", '"'), normalizers.Replace("''", '"')]
+    if not config.get("keep_accents", False):
+        steps += [normalizers.NFKD(), normalizers.StripAccents()]
+    if config.get("do_lower_case", True):
+        steps.append(normalizers.Lowercase())
+    tables = [step for step in _steps(tokenizer.normalizer) if isinstance(step, normalizers.Precompiled)]
+    tokenizer.normalizer = normalizers.Sequence([*steps, *tables])
+    _overrule_unigram(tokenizer, config)
+
+
+def _overrule_deberta(tokenizer: tokenizers.Tokenizer, config: Config) -> None:
+    """Lower-case, and split at punctuation, where the settings ask for it and the file does not."""
+    own, splits = _steps(tokenizer.normalizer), _steps(tokenizer.pre_tokenizer)
+    if config.get("do_lower_case") and not any(isinstance(step, normalizers.Lowercase) for step in own):
+        tokenizer.normalizer = normalizers.Sequence([normalizers.Lowercase(), *own])
+    if config.get("split_by_punct") and not any(isinstance(step, pre_tokenizers.Punctuation) for step in splits):
+        tokenizer.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.Punctuation("isolated"), *splits])
+
+
 _BERT = TokenizerStyle(_overrule_bert, ("vocab.txt",), _build_bert)
 _UNIGRAM = TokenizerStyle(_overrule_unigram, ("sentencepiece.bpe.model",))
+_BYTES = TokenizerStyle(_overrule_bytes, ("vocab.json", "merges.txt"))
 STYLES: Mapping[str, TokenizerStyle] = {
     "BertTokenizer": _BERT,
     "DistilBertTokenizer": _BERT,
@@ -131,6 +170,10 @@ STYLES: Mapping[str, TokenizerStyle] = {
     "RobertaTokenizer": TokenizerStyle(_overrule_roberta, ("vocab.json", "merges.txt"), _build_roberta),
     "XLMRobertaTokenizer": _UNIGRAM,
     "CamembertTokenizer": _UNIGRAM,
+    "AlbertTokenizer": TokenizerStyle(_overrule_albert, ("spiece.model",)),
+    "DebertaV2Tokenizer": TokenizerStyle(_overrule_deberta, ("spm.model",)),
+    "GPT2Tokenizer": _BYTES,
+    "Qwen2Tokenizer": _BYTES,
 }
 #: Which class the reference takes for a model type, where the folder names none.
 CLASSES: Mapping[str, str] = {

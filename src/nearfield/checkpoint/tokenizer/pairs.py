@@ -7,18 +7,22 @@ from dataclasses import dataclass
 
 from nearfield.checkpoint.tokenizer.guarded_tokenizer import UntokenizableError
 from nearfield.checkpoint.tokenizer.tokenizer import Tokenizer
-from nearfield.checkpoint.tokenizer.truncation import UntruncatedIds
+from nearfield.checkpoint.tokenizer.truncation import UntruncatedIds, take
 from nearfield.errors import InputError, InputTooLong, ModelRefused
 from nearfield.recipe import Template
 
 
 @dataclass(slots=True)
 class PairTokens:
-    """One pair: all ``ids``, where the ``second`` text begins (0: not marked), and how many ids were dropped."""
+    """One pair: all ``ids``, where the ``second`` text begins (0: not marked), and how many ids were dropped.
+
+    ``unknown`` counts the unknown tokens among the ids.
+    """
 
     ids: list[int]
     second: int
     dropped: int
+    unknown: int = 0
 
 
 class PairEncoder:
@@ -31,8 +35,9 @@ class PairEncoder:
         self._head, self._middle, self._tail = _around(whole.ids, bare)
         special = [*self._head, *self._middle, *self._tail]
         tokenizer.check_special_tokens(special)
-        self._special = len(special)
-        if tokenizer.max_length < self._special + 2:
+        #: Number of special tokens around a pair.
+        self.frame = len(special)
+        if tokenizer.max_length < self.frame + 2:
             raise ModelRefused(f"a maximum length of {tokenizer.max_length} leaves no room for two texts")
 
     def encode(
@@ -45,7 +50,9 @@ class PairEncoder:
         prompt: str | None = None,
         max_length: int | None = None,
     ) -> list[PairTokens]:
-        """Tokenise pairs; a pair that is too long loses tokens from the end of its longer text, as in the reference.
+        """Tokenise pairs; a pair that is too long loses tokens of its longer text, as in the reference.
+
+        They are those at its end, unless the model's files name the left side.
 
         Args:
             firsts, seconds: the texts of the pairs.
@@ -58,7 +65,7 @@ class PairEncoder:
             InputError: a text cannot be tokenised, or has a token for which the model has no embedding.
             InputTooLong: it is too long, and ``truncate`` is "error".
         """
-        room = _room(self._tokenizer, max_length, self._special)
+        room = _room(self._tokenizer, max_length, self.frame)
         starts = [prompt + first for first in firsts] if prompt else firsts
         # Both sides in one call: the tokenizer works on them in parallel.
         ids_of = _bare(self._tokenizer, [*starts, *seconds], room, len(starts), first_index)
@@ -76,10 +83,11 @@ class PairEncoder:
         if dropped and truncate == "error":
             raise _too_long(index, first.count + second.count, room)
         keep = _shares(first.count, second.count, room)
-        ids = [*self._head, *first.ids[: keep[0]], *self._middle]
-        pair = PairTokens([*ids, *second.ids[: keep[1]], *self._tail], len(ids), dropped)
-        self._tokenizer.check_rows(pair.ids, f"pair {index}")
-        return pair
+        side = self._tokenizer.side
+        head = [*self._head, *take(first.ids, keep[0], side), *self._middle]
+        ids = [*head, *take(second.ids, keep[1], side), *self._tail]
+        self._tokenizer.check_rows(ids, f"pair {index}")
+        return PairTokens(ids, len(head), dropped, self._tokenizer.count_unknown(ids))
 
 
 class Prompted:
@@ -92,8 +100,9 @@ class Prompted:
         head, tail = _bare(tokenizer, [template.head, template.tail], tokenizer.max_length, 2)
         self._head, self._tail = [*tokenizer.prefix, *head.ids], [*tail.ids, *tokenizer.suffix]
         tokenizer.check_special_tokens([*self._head, *self._tail])
-        self._special = len(self._head) + len(self._tail)
-        if tokenizer.max_length <= self._special:
+        #: Number of special tokens, and of tokens of the template, around the body.
+        self.frame = len(self._head) + len(self._tail)
+        if tokenizer.max_length <= self.frame:
             raise ModelRefused(f"a maximum length of {tokenizer.max_length} leaves no room beside the template")
 
     def encode(
@@ -112,7 +121,7 @@ class Prompted:
             InputError: a text cannot be tokenised, or has a token for which the model has no embedding.
             InputTooLong: one is too long, and ``truncate`` is "error".
         """
-        room = _room(self._tokenizer, max_length, self._special)
+        room = _room(self._tokenizer, max_length, self.frame)
         instruction = prompt or self._instruction
         bodies = [
             self._template.body.format(instruction=instruction, query=first, document=second)
@@ -123,9 +132,9 @@ class Prompted:
             dropped = max(0, body.count - room)
             if dropped and truncate == "error":
                 raise _too_long(index, body.count, room)
-            ids = [*self._head, *body.ids[:room], *self._tail]
+            ids = [*self._head, *take(body.ids, room, self._tokenizer.side), *self._tail]
             self._tokenizer.check_rows(ids, f"pair {index}")
-            results.append(PairTokens(ids, 0, dropped))
+            results.append(PairTokens(ids, 0, dropped, self._tokenizer.count_unknown(ids)))
         return results
 
     def sizes(self, firsts: Sequence[str], seconds: Sequence[str]) -> list[int]:
@@ -158,7 +167,7 @@ def _bare(
     for text in texts:
         places.setdefault(text, len(places))
     try:
-        ids = tokenizer.encode_bare(list(places), max_tokens)
+        ids = tokenizer.encode_bare(list(places), max_tokens, tokenizer.side)
     except UntokenizableError as error:
         place = texts.index(list(places)[error.index])
         raise UntokenizableError(place, error.reason, f"pair {first_index + place % pairs}") from error

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import operator
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,7 @@ from nearfield.errors import InputError, ModelRefused
 #: Tokens beyond the embedding table that are taken for additions, in a vocabulary so small that 1% of it is fewer.
 _MAX_WITHOUT_ROW = 16
 
-__all__ = ["TRUNCATIONS", "Tokenizer", "Tokens", "Truncate"]
+__all__ = ["TRUNCATIONS", "Tokenizer", "Tokens", "Truncate", "find_unknown_id"]
 
 
 class Tokenizer:
@@ -48,7 +48,11 @@ class Tokenizer:
         backend = vocab.tokenizer
         if bare:
             backend.post_processor = processors.TemplateProcessing(single="$A", special_tokens=[])
-        self._unknown = _unknown(backend) if drop_unknown else None
+        #: The id of the unknown token; None for tokenizers that have a token for every character or byte.
+        self.unknown_id = _stated_unknown(backend) if drop_unknown else find_unknown_id(backend)
+        self._drop_unknown = drop_unknown
+        #: The token of a space that belongs to no word, as before what is unknown.
+        self._space = backend.token_to_id("\u2581")
         self._blank = blank
         if lowercase:
             _lowercase(backend)
@@ -74,17 +78,27 @@ class Tokenizer:
         }
 
     @classmethod
-    def load(cls, folder: Path, *, max_length: int, lowercase: bool = False, **options: Any) -> Tokenizer:
-        """Load a folder's tokenizer. Padding and truncation settings in its file are ignored; ``max_length`` counts.
+    def load(
+        cls,
+        folder: Path,
+        *,
+        max_length: int,
+        lowercase: bool = False,
+        settings: Mapping[str, Any] | None = None,
+        file_only: bool = False,
+        **options: Any,
+    ) -> Tokenizer:
+        """Load a folder's tokenizer. Its own padding and maximum length are ignored; ``max_length`` counts.
 
-        ``bare`` puts no special tokens around a text, ``drop_unknown`` leaves the unknown token out of it, and
-        ``blank`` is the id that is used for a text without tokens. ``table_rows`` is the number of rows of the
-        embedding table: a text with a token beyond it is refused.
+        ``settings`` and ``file_only`` are those of ``build_tokenizer``. ``bare`` puts no special tokens around a text,
+        ``drop_unknown`` leaves the unknown token out of it, and ``blank`` is the id that is used for a text without
+        tokens. ``table_rows`` is the number of rows of the embedding table: a text with a token beyond it is refused.
 
         Raises:
             ModelRefused: there is no tokenizer, it is damaged, or every text needs a token that the table lacks.
         """
-        return cls(builder.build_tokenizer(folder), max_length=max_length, lowercase=lowercase, **options)
+        files = builder.build_tokenizer(folder, settings, file_only=file_only)
+        return cls(files, max_length=max_length, lowercase=lowercase, **options)
 
     @property
     def backend(self) -> GuardedTokenizer:
@@ -129,7 +143,8 @@ class Tokenizer:
         """Tokenise ``prompt + text`` for each text, special tokens included, truncated to ``max_length`` ids.
 
         ``truncate`` drops the end ("right"), drops the beginning of the text but keeps the prompt ("left"), or raises
-        InputTooLong ("error"); None does what the model's own files say, which is nearly always "right".
+        InputTooLong ("error"); None drops the side that the model's own files name, which is nearly always the end. If
+        it is the beginning, the prompt is dropped too, as the reference does.
         ``first_index`` is the number of the first text in messages.
 
         Of a text far longer than ``max_length`` only the part is read that can matter (see ``long_texts``). Its ids are
@@ -143,21 +158,41 @@ class Tokenizer:
         side = self._side(truncate)
         _check_types(texts, first_index)
         inputs = [prompt + text for text in texts] if prompt else texts
+        protected = prompt if truncate == "left" else ""
         result = []
         for index, text in enumerate(self._encode_untruncated(inputs, limit, side, first_index), first_index):
             fits = len(text.ids) <= limit and text.estimate is None
-            result.append(Tokens(text.ids, 0) if fits else self._truncate(text, limit, side, prompt, index))
-        if self._blank is not None:
+            result.append(Tokens(text.ids, 0) if fits else self._truncate(text, limit, side, protected, index))
+        if self.unknown_id is not None:
+            for tokens in result:
+                tokens.unknown = tokens.ids.count(self.unknown_id)
+        if self._drop_unknown:
             result = [self._without_unknown(tokens) for tokens in result]
         if self.tokens_without_row:
             for index, tokens in enumerate(result, first_index):
                 self.check_rows(tokens.ids, f"input {index}")
         if self._blank is not None:
-            result = [Tokens(tokens.ids or [self._blank], tokens.dropped) for tokens in result]
+            result = [Tokens(tokens.ids or [self._blank], tokens.dropped, tokens.unknown) for tokens in result]
         return result
 
+    def count_unknown(self, ids: list[int]) -> int:
+        """Return how many of the ids are the unknown token."""
+        return 0 if self.unknown_id is None else ids.count(self.unknown_id)
+
     def _without_unknown(self, tokens: Tokens) -> Tokens:
-        return Tokens([number for number in tokens.ids if number != self._unknown], tokens.dropped)
+        ids = [number for number in tokens.ids if number != self.unknown_id]
+        return Tokens(ids, tokens.dropped, tokens.unknown)
+
+    def frame_size(self, prompt: str) -> int:
+        """Return the number of special tokens and of the prompt's tokens around a text."""
+        return max(self.prompt_length(prompt), len(self.prefix)) + len(self.suffix)
+
+    def count_known(self, tokens: Tokens, frame: int) -> int:
+        """Return how many tokens of an input are known and no mere space, without a ``frame`` around the text."""
+        if self._blank is not None and tokens.ids == [self._blank]:
+            return 0
+        spaces = 0 if self._space is None else tokens.ids.count(self._space)
+        return len(tokens.ids) - frame - spaces - (0 if self._drop_unknown else tokens.unknown)
 
     def from_ids(
         self, ids: Iterable[int], *, truncate: Truncate | None = None, max_length: int | None = None
@@ -166,15 +201,19 @@ class Tokenizer:
         limit = self._limit(max_length)
         side = self._side(truncate)
         text = UntruncatedIds(self._framed(self._checked(ids)))
-        return Tokens(text.ids, 0) if len(text.ids) <= limit else self._truncate(text, limit, side, "", None)
+        tokens = Tokens(text.ids, 0) if len(text.ids) <= limit else self._truncate(text, limit, side, "", None)
+        tokens.unknown = self.count_unknown(tokens.ids)
+        return tokens
 
-    def encode_bare(self, texts: Sequence[str], max_tokens: int) -> list[UntruncatedIds]:
-        """Tokenise texts without special tokens; at least the first ``max_tokens`` ids of each are exact.
+    def encode_bare(self, texts: Sequence[str], max_tokens: int, side: Truncate = "right") -> list[UntruncatedIds]:
+        """Tokenise texts without special tokens; the first ``max_tokens`` ids of each are exact, or the last ones.
+
+        ``side`` is the one that will be cut.
 
         Raises:
             InputError: an input cannot be tokenised.
         """
-        return list(self._encode_untruncated(texts, max_tokens, "right", special_tokens=False))
+        return list(self._encode_untruncated(texts, max_tokens, side, special_tokens=False))
 
     def shorten(self, texts: Sequence[str], max_tokens: int) -> tuple[list[str], int]:
         """Truncate texts after ``max_tokens`` tokens, special ones not counted.
@@ -308,8 +347,21 @@ def _surrogate(inputs: Sequence[str], error: TypeError, first_index: int = 0) ->
     return InputError(f"an input cannot be tokenised: {error}", param="input")
 
 
-def _unknown(backend: tokenizers.Tokenizer) -> int | None:
-    """Return the id of the unknown token, or None where the tokenizer has none."""
+def find_unknown_id(backend: tokenizers.Tokenizer) -> int | None:
+    """Return the id of the token for what the vocabulary lacks, or None where there is none, as with bytes."""
+    model: Any = backend.model
+    if hasattr(model, "unk_token"):
+        return backend.token_to_id(model.unk_token) if model.unk_token else None
+    try:
+        # A unigram model keeps the number to itself: no vocabulary has the last character for private use.
+        numbers = [token.id for token in model.tokenize("\U0010fffd")]
+    except Exception:  # noqa: BLE001 - no unknown token and no bytes: refused when a plain text fails
+        return None
+    return numbers[0] if len(numbers) == 1 else None
+
+
+def _stated_unknown(backend: tokenizers.Tokenizer) -> int | None:
+    """Return the id of the unknown token as the tokenizer's JSON states it, or None where it states none."""
     stated = json.loads(backend.to_str()).get("model", {})
     if isinstance(stated.get("unk_id"), int):
         return int(stated["unk_id"])

@@ -16,11 +16,12 @@ class Tokens:
     """One tokenised input: all ``ids`` that the model reads, and how many were ``dropped`` to fit.
 
     ``dropped`` is exact for a text of up to 65,536 characters (or 64 for each token of the limit, if that is more), and
-    an estimate for a longer one.
+    an estimate for a longer one. ``unknown`` counts the unknown tokens of the part that is read.
     """
 
     ids: list[int]
     dropped: int
+    unknown: int = 0
 
 
 @dataclass(slots=True)
@@ -42,8 +43,13 @@ def drop_right(text: UntruncatedIds, limit: int, suffix: list[int]) -> Tokens:
 
 
 def drop_left(text: UntruncatedIds, limit: int, suffix: list[int], protected: int) -> Tokens:
-    """Drop ids after the first ``protected`` ones (prompt and special tokens) until ``limit`` are left."""
+    """Drop ids after the first ``protected`` ones (special tokens, prompt) until ``limit`` are left."""
     return _drop(text, limit, min(protected, limit - _tail(text.ids, suffix)))
+
+
+def take(ids: list[int], count: int, side: Truncate) -> list[int]:
+    """Return ``count`` ids: the first ones, or the last ones if the left ``side`` is cut."""
+    return ids[max(0, len(ids) - count) :] if side == "left" else ids[:count]
 
 
 def _drop(text: UntruncatedIds, limit: int, head: int) -> Tokens:

@@ -109,10 +109,14 @@ class EmbedStage:
     def _embed_alone(self, task: DocumentTask, missing: Sequence[int]) -> DocumentTask:
         texts = [task.chunks[at].embedded for at in missing]
         try:
-            outputs = self._encoder.encode(texts, role="document", show_progress_bar=False, **self._options)
+            rows = [
+                row
+                for outputs in self._encoder.stream(texts, role="document", **self._options)
+                for row in self._rows(outputs)
+            ]
         except _INPUT_ERRORS as error:
             return task.fail(error)
-        return self._fill(task, missing, list(self._rows(outputs)))
+        return self._fill(task, missing, rows)
 
     def _embed_late(self, task: DocumentTask) -> DocumentTask:
         missing = self._missing(task)

@@ -7,6 +7,8 @@ from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import numpy as np
+
 from nearfield.arrays import Array
 from nearfield.corpus import directory, transfer
 from nearfield.corpus.config import CollectionConfig, parse_config
@@ -226,6 +228,7 @@ def drop_unused(folder: CollectionDirectory, tables: VectorTables) -> None:
 
 
 def _embed(feature: Feature, texts: Sequence[str]) -> Array:
-    outputs = feature.encoder.encode(list(texts), role="document", show_progress_bar=False, outputs=("dense",))
-    vectors: Array = outputs["dense"].data
-    return vectors
+    rows = [np.zeros((0, feature.encoder.default_dimensions), np.float32)]
+    for outputs in feature.encoder.stream(texts, role="document", outputs=("dense",)):
+        rows.append(outputs["dense"].data)
+    return np.concatenate(rows)

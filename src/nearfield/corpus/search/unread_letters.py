@@ -15,18 +15,13 @@ from nearfield.checkpoint.tokenizer.tokenizer import Tokenizer
 MIN_SHARE = 0.5
 #: Marks a part of a word that is not its start, in WordPiece.
 _CONTINUED = "##"
-#: Names of the unknown token, if a tokenizer does not say which it is.
-_UNKNOWN = ("<unk>", "[UNK]")
 
 
 class UnreadLetters:
     """Finds the letters of queries that a model's tokenizer leaves without a meaning."""
 
     def __init__(self, tokenizer: Tokenizer) -> None:
-        self._backend = tokenizer.backend
-        names = (getattr(self._backend.model, "unk_token", None), *_UNKNOWN)
-        ids = (self._backend.token_to_id(name) for name in names if name)
-        self._unknown = next((number for number in ids if number is not None), None)
+        self._backend, self._unknown = tokenizer.backend, tokenizer.unknown_id
 
     def script(self, text: str) -> str | None:
         """Return the script of a text that the model cannot read; None if it can."""

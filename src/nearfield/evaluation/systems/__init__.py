@@ -38,8 +38,8 @@ Role = Literal["query", "document", "symmetric"]
 class EmbeddingSystem(Protocol):
     """A system that encodes texts and compares them.
 
-    Optional members: ``truncated``, the number of texts truncated so far (None: unknown), and ``to_dict()``, facts that
-    results contain besides name and identity.
+    Optional members: ``truncated`` and ``unread``, the numbers of texts truncated, and not known to the model, so far
+    (None: unknown), and ``to_dict()``, facts that results contain besides name and identity.
     """
 
     @property

@@ -31,6 +31,7 @@ class EndpointModel:
     """
 
     truncated = None
+    unread = None
 
     def __init__(self, variant: Variant, memo: EmbeddingCache | None = None) -> None:
         self.variant = variant

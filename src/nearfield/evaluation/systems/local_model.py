@@ -14,6 +14,8 @@ from nearfield.encoder import Encoder
 from nearfield.evaluation.json_types import JsonDict, Keywords
 from nearfield.evaluation.systems.embedding_cache import EmbeddingCache
 from nearfield.evaluation.systems.variant import Variant
+from nearfield.inference.postprocess import concatenate_results
+from nearfield.inference.preparation.unread_inputs import UnreadInputs
 from nearfield.vectors.dense import Vectors, normalize, quantize, similarity, truncate
 from nearfield.vectors.multivector import MultiVectors
 from nearfield.vectors.sparse import SparseVectors
@@ -44,6 +46,8 @@ class LocalModel:
         self._kind = variant.output
         #: Number of texts that were longer than the maximum of the model, and were truncated.
         self.truncated = 0
+        #: Number of texts with more unknown tokens than others.
+        self.unread = 0
         try:
             self.encoder.require(self._kind)
             self._spaces = {role: self._space(role) for role in ROLES}
@@ -57,7 +61,7 @@ class LocalModel:
         keywords: Keywords = {"truncate_dim": self.variant.dimensions, "force_truncate_dim": True}
         if self._kind == "dense":
             self.encoder.encode([], **(keywords if self.variant.dimensions else {}))
-            self.truncate_and_quantize(np.zeros((0, self.encoder.dimensions), np.float32))
+            self.truncate_and_quantize(np.zeros((0, self.encoder.default_dimensions), np.float32))
 
     @property
     def name(self) -> str:
@@ -73,7 +77,7 @@ class LocalModel:
     def to_dict(self) -> JsonDict:
         """Return the facts about the model that results contain."""
         encoder, dense = self.encoder, self._kind == "dense"
-        trained = encoder.recipe.matryoshka or ()
+        trained = (*encoder.recipe.matryoshka, encoder.recipe.truncate_dim)
         facts: JsonDict = {
             "fingerprint": encoder.encode([], outputs=(self._kind,))[self._kind].fingerprint,
             "precision": encoder.precision,
@@ -81,13 +85,14 @@ class LocalModel:
             "prompts": {role: encoder.prompt_of(outputs=(self._kind,), **self._options(role)) for role in ROLES},
         }
         if dense:
-            facts["dimensions"] = self.variant.dimensions or encoder.dimensions
+            facts["dimensions"] = self.variant.dimensions or encoder.default_dimensions
         if dense and facts["dimensions"] < encoder.dimensions and facts["dimensions"] not in trained:
             facts["note"] = f"not trained to be truncated to {facts['dimensions']} dimensions"
         return facts
 
     def encode(self, texts: Sequence[str], *, role: str) -> Any:
         """Encode texts: float32 [n, dimensions] of dense vectors, else SparseVectors or MultiVectors."""
+        self.unread += self._count_unread(texts, role)
         if self._kind != "dense":
             vectors: SparseVectors | MultiVectors = self._run(list(texts), role)
             self.truncated += 0 if vectors.dropped is None else int((vectors.dropped > 0).sum())
@@ -105,7 +110,7 @@ class LocalModel:
     def truncate_and_quantize(self, rows: Array) -> Array:
         """Truncate and quantise full rows [n, dimensions] as ``Encoder.encode`` does; return them as float32."""
         recipe, variant = self.encoder.recipe, self.variant
-        unit, dim = recipe.normalized, variant.dimensions or self.encoder.dimensions
+        unit, dim = recipe.normalized, variant.dimensions or self.encoder.default_dimensions
         if dim < rows.shape[1]:
             rows = rows - rows.mean(1, keepdims=True) if recipe.centre else rows
             rows = truncate(rows, dim, renormalize=unit)
@@ -141,8 +146,19 @@ class LocalModel:
         return keywords if self.variant.dtype == "float32" else {**keywords, "precision": self.variant.dtype}
 
     def _run(self, texts: list[str], role: str) -> Any:
-        options = self._options(role)
-        return self.encoder.encode(texts, outputs=(self._kind,), show_progress_bar=False, **options)[self._kind]
+        options: JsonDict = {"outputs": (self._kind,), **self._options(role)}
+        # ``encode`` would warn of texts that the model cannot read; results count them.
+        parts = list(self.encoder.stream(texts, **options)) or [self.encoder.encode([], **options)]
+        return concatenate_results(parts, single=False)[self._kind]
+
+    def _count_unread(self, texts: Sequence[str], role: str) -> int:
+        """Return how many texts the model cannot read; vectors of the cache do not say it. ASCII is always read."""
+        others = [text for text in texts if not text.isascii()]
+        unread, options = UnreadInputs(), {"outputs": (self._kind,), **self._options(role)}
+        if others:
+            tokens = self.encoder.tokenize(others, **options)
+            unread.add(self.encoder.tokenizer, self.encoder.prompt_of(**options), others, tokens)
+        return unread.count
 
     def _options(self, role: str) -> JsonDict:
         """Return the keywords of ``Encoder.encode`` for a role; ``symmetric`` has no role."""
@@ -152,6 +168,8 @@ class LocalModel:
             named = chosen in self.encoder.recipe.prompts
             keywords |= {"prompt_name": chosen} if named else {"prompt": "" if chosen == "none" else chosen}
         keywords["max_length"] = self.variant.max_length
+        if self.variant.dimensions and self.encoder.default_dimensions < self.encoder.dimensions:
+            keywords["truncate_dim"] = self.encoder.dimensions  # the folder's own size may be smaller
         return {name: value for name, value in keywords.items() if value is not None}
 
     def _space(self, role: str) -> str:

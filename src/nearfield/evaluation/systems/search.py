@@ -113,6 +113,11 @@ class SearchPipeline:
         """Number of truncated texts."""
         return sum(model.truncated for model in self._locals.values())
 
+    @property
+    def unread(self) -> int:
+        """Number of texts that a model cannot read."""
+        return sum(model.unread for model in self._locals.values())
+
     def to_dict(self) -> JsonDict:
         """Return the facts about the models that results contain."""
         dense = self._locals.get("dense") or next(iter(self._locals.values()), None)

@@ -33,6 +33,7 @@ class PreparedInputs:
     Where inputs were split into pieces, ``owners`` has the input of each piece, and ``sizes`` the tokens of each piece.
     """
 
+    items: Sequence[Text]
     tokens: list[Tokens]
     ticket: Ticket
     owners: Array | None = None
@@ -76,7 +77,7 @@ class InputPreparer:
         if self._query_weights is not None and options.role == "query":
             ticket = Ticket.create(model, [], bulk=bulk, deadline=expires_at)
             ticket.rows = self._query_weights.rows(tokens)
-            return PreparedInputs(tokens, ticket)
+            return PreparedInputs(items, tokens, ticket)
         owners: Array | None = None
         jobs, requests = tokens, _output_requests(model, options, len(tokens))
         if options.truncate == "chunk" and any(item.dropped for item in tokens):
@@ -90,7 +91,7 @@ class InputPreparer:
         ids = [job.ids for job in jobs]
         ticket = Ticket.create(model, ids, skips, requests, bulk=bulk, deadline=expires_at)
         sizes = () if owners is None else tuple(map(len, ids))
-        return PreparedInputs(tokens, ticket, owners, sizes)
+        return PreparedInputs(items, tokens, ticket, owners, sizes)
 
     def prepare_late(
         self,
@@ -134,7 +135,7 @@ class InputPreparer:
         Raises:
             InputError: an input is neither a text nor a list of token ids, or is too long where that is an error.
         """
-        policy = cast(Truncate, "right" if options.truncate in ("report", "chunk") else options.truncate)
+        policy = cast(Truncate | None, None if options.truncate in ("report", "chunk") else options.truncate)
         formatter = self._formatter_for(options)
         limit = None if formatter is None else formatter.limit(options.role)
         if options.max_length is not None:
@@ -148,7 +149,7 @@ class InputPreparer:
         return [self._tokenize_one(index, item, options, policy, limit) for index, item in numbered]
 
     def _tokenize_one(
-        self, index: int, item: Text, options: ResolvedOptions, policy: Truncate, limit: int | None
+        self, index: int, item: Text, options: ResolvedOptions, policy: Truncate | None, limit: int | None
     ) -> Tokens:
         if isinstance(item, str):
             return self._tokenizer.encode(
@@ -188,7 +189,8 @@ class InputPreparer:
             jobs += pieces
             owners += [index] * len(pieces)
             ids = [token for piece in pieces for token in piece.ids]
-            whole.append(Tokens(ids, sum(piece.dropped for piece in pieces)))
+            dropped, unknown = sum(piece.dropped for piece in pieces), sum(piece.unknown for piece in pieces)
+            whole.append(Tokens(ids, dropped, unknown))
         return whole, jobs, np.asarray(owners)
 
 

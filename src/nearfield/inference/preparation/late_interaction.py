@@ -39,9 +39,10 @@ class LateInteractionFormatter:
         self._tokenizer = tokenizer
         self._roles = {"query": self._role(spec.query), "document": self._role(spec.document)}
 
-    def prompt(self, role: str | None) -> str:
-        """Return the text to put before an input, where the model's prefix is text and not one token."""
-        return self._tokens_of(role).prompt
+    def with_prefix(self, prompt: str, role: str | None) -> str:
+        """Return a prompt after the model's prefix, once; without it, where it is a token that is inserted."""
+        tokens = self._tokens_of(role)
+        return tokens.prompt + prompt.removeprefix(tokens.format.prefix)
 
     def limit(self, role: str | None) -> int:
         """Return the maximum number of tokens of an input before its marker is inserted."""

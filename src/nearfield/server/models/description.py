@@ -110,7 +110,7 @@ def _describe(model: LoadedModel) -> ModelDescription:
         revision=recipe.revision,
         licence=recipe.licence,
         architecture=str(recipe.config.get("model_type") or ""),
-        dimensions=recipe.dimensions if encoder is not None else 0,
+        dimensions=encoder.default_dimensions if encoder is not None else 0,
         sizes=_sizes(recipe) if encoder is not None else {},
         similarity=recipe.similarity,
         normalized=recipe.normalized,

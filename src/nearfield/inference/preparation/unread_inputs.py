@@ -1,0 +1,69 @@
+"""Inputs of which a model knows nothing or little (`UnreadInputs`): their vectors say nothing, and are nearly equal."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+
+from nearfield.checkpoint.tokenizer.pairs import PairTokens
+from nearfield.checkpoint.tokenizer.tokenizer import Tokenizer, Tokens
+from nearfield.inference.preparation.inputs import Text
+from nearfield.message_text import count_of
+
+LOG = logging.getLogger("nearfield")
+
+
+class UnreadInputs:
+    """Counts the inputs of a call of which most tokens are unknown, or that have no token though they have characters.
+
+    Special tokens and the prompt do not count. Blank inputs are left out.
+    """
+
+    def __init__(self) -> None:
+        #: Number of such inputs, and the position of the first one in the call.
+        self.count, self.first = 0, -1
+        #: Unknown tokens of all inputs.
+        self.unknown = 0
+        self._position = 0
+
+    def add(self, tokenizer: Tokenizer, prompt: str, items: Sequence[Text], tokens: Sequence[Tokens]) -> None:
+        """Count the inputs of one window, with their tokens."""
+        # A prompt has at most as many tokens as characters: only inputs that may be empty beside it are looked at.
+        short = len(tokenizer.prefix) + len(tokenizer.suffix) + max(1, len(prompt))
+        places = [at for at, item in enumerate(tokens) if item.unknown or len(item.ids) <= short]
+        if places:
+            self.unknown += sum(tokens[at].unknown for at in places)
+            frame = tokenizer.frame_size(prompt)
+            places = [at for at in places if _is_unread(tokenizer, frame, items[at], tokens[at])]
+        self._record(places, len(tokens))
+
+    def add_framed(self, tokens: Sequence[PairTokens], frame: int) -> None:
+        """Count the inputs of one window, which have ``frame`` tokens around their texts."""
+        places = [at for at, item in enumerate(tokens) if item.unknown > len(item.ids) - frame - item.unknown]
+        self._record(places, len(tokens))
+
+    def log(self, model: str) -> None:
+        """Log one warning if there are such inputs."""
+        if self.count:
+            LOG.warning(
+                "%s knows few or none of the tokens of %s of %d (the first is input %d): such vectors say little about "
+                "their texts, and are nearly equal. Their unknown tokens are counted in `unknown`; use a model for "
+                "their languages.",
+                model,
+                count_of(self.count, "input"),
+                self._position,
+                self.first,
+            )
+
+    def _record(self, places: Sequence[int], size: int) -> None:
+        if places and not self.count:
+            self.first = self._position + places[0]
+        self.count += len(places)
+        self._position += size
+
+
+def _is_unread(tokenizer: Tokenizer, frame: int, item: Text, tokens: Tokens) -> bool:
+    known = tokenizer.count_known(tokens, frame)
+    if tokens.unknown:
+        return tokens.unknown > known
+    return known <= 0 and isinstance(item, str) and bool(item.strip())
