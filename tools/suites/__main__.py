@@ -20,12 +20,13 @@ def main() -> int:
     parser.add_argument("library", help="a module of tools.suites, such as sentence_transformers")
     parser.add_argument("folder", type=Path, help="a checkout of the library, with its tests")
     parser.add_argument("--original", action="store_true", help="run the tests with the library's own classes")
-    parser.add_argument("--json", type=Path, help="a file for the result")
+    parser.add_argument("--record", action="store_true", help="write the result for docs/reference/compat.md")
     options, arguments = parser.parse_known_args()
     result = run_suite(options.library, options.folder.resolve(), arguments, original=options.original)
     print(result.to_text())
-    if options.json is not None:
-        options.json.write_text(json.dumps(result.to_dict(), indent=2) + "\n")
+    if options.record:
+        file = Path(__file__).parent / "results" / f"{options.library}.json"
+        file.write_text(json.dumps(result.to_dict(), indent=2) + "\n", encoding="utf-8")
     return int(bool(result.unexpected))
 
 

@@ -23,6 +23,7 @@ class Library:
     left_out: Mapping[str, str] = field(default_factory=dict)
     expected_failures: Mapping[str, str] = field(default_factory=dict)
     prepare: Callable[[Path], object] | None = None
+    note: str = ""
 
     @classmethod
     def load(cls, name: str) -> Library:
@@ -36,6 +37,7 @@ class Library:
             getattr(module, "LEFT_OUT", {}),
             getattr(module, "EXPECTED_FAILURES", {}),
             getattr(module, "prepare", None),
+            getattr(module, "NOTE", ""),
         )
 
     def reason_left_out(self, test: str) -> str | None:

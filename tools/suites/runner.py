@@ -34,6 +34,8 @@ class SuiteResult:
     expected: Mapping[str, str]
     skipped: Mapping[str, str]
     left_out: Mapping[str, str]
+    #: What the page of results says beside them.
+    note: str = ""
 
     @property
     def run(self) -> int:
@@ -46,19 +48,26 @@ class SuiteResult:
         return {test: message for test, message in self.failed.items() if test not in self.expected}
 
     def to_dict(self) -> dict[str, Any]:
-        """Return counts, reasons and messages as JSON can hold them."""
+        """Return counts and reasons, for the page ``docs/reference/compat.md``."""
+        reasons = {test: self.expected.get(test, message) for test, message in self.failed.items()}
         return {
             "library": self.library,
             "version": self.version,
+            "note": self.note,
             "replaced": list(self.replaced),
             "collected": self.run + len(self.skipped) + len(self.left_out),
             "run": self.run,
             "passed": len(self.passed),
-            "failed": dict(sorted(self.failed.items())),
-            "expected": dict(sorted(self.expected.items())),
+            "failed": count_reasons(reasons),
             "skipped": count_reasons(self.skipped),
             "left_out": count_reasons(self.left_out),
+            "files": self._count_files(),
         }
+
+    def _count_files(self) -> dict[str, dict[str, int]]:
+        run = Counter(test.split("::")[0] for test in (*self.passed, *self.failed))
+        passed = Counter(test.split("::")[0] for test in self.passed)
+        return {file: {"run": run[file], "passed": passed[file]} for file in sorted(run)}
 
     def to_text(self) -> str:
         """Return the same as a table."""
@@ -104,7 +113,7 @@ def run_suite(name: str, folder: Path, arguments: Sequence[str], *, original: bo
         results = json.loads(outcomes.read_text())
     reasons = {test: library.reason_expected(test) for test in results["failed"]}
     expected = {test: reason for test, reason in reasons.items() if reason is not None}
-    return SuiteResult(name, version(library.package), expected=expected, **results)
+    return SuiteResult(name, version(library.package), expected=expected, note=library.note, **results)
 
 
 def _run_pytest(library: Library, folder: Path, arguments: Sequence[str], variables: Mapping[str, str]) -> None:

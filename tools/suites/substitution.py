@@ -16,7 +16,9 @@ def substitute(package: str, modules: Mapping[str, str]) -> list[str]:
     names = []
     for theirs, ours in modules.items():
         original, own = importlib.import_module(theirs), importlib.import_module(ours)
-        shared = [name for name in own.__all__ if hasattr(original, name)]
+        shared = [
+            name for name in own.__all__ if hasattr(original, name) and not isinstance(getattr(own, name), ModuleType)
+        ]
         replaced.update({id(getattr(original, name)): getattr(own, name) for name in shared})
         names += [f"{theirs}.{name}" for name in shared]
     for module in _loaded_modules(package):

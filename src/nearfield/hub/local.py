@@ -14,6 +14,8 @@ def find_in_folder(search: SourceSearch) -> LocatedModel | None:
         return LocatedModel(path.resolve(), path.resolve().name, None, "folder")
     if path.is_dir():
         search.record("folder", f"{path} holds no config.json")
+    elif path.is_file():
+        search.record("folder", f"{path} is a file, and a model is a folder")
     elif search.model.startswith((".", "/", "~")):
         search.record("folder", f"there is no {path}")
     else:

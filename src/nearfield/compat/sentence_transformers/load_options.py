@@ -23,7 +23,9 @@ _TRAINING = Effect("ignored", "It matters in training only.")
 #: Arguments that all classes have.
 CONSTRUCTOR: Mapping[str, Effect] = {
     "model_name_or_path": USED,
-    "modules": Effect("refused", "Save the modules as a model with sentence-transformers, and load its folder."),
+    "modules": Effect(
+        "refused", "Save the modules as a model with sentence-transformers, and load its folder. Ignored beside a name."
+    ),
     "device": Effect("used", "None and cpu compute with OpenVINO; cuda and mps with torch."),
     "prompts": USED,
     "default_prompt_name": USED,
@@ -81,13 +83,13 @@ def load_options(values: Mapping[str, Any], where: str) -> dict[str, Any]:
     Raises:
         InputError: an argument has a value that is not supported.
     """
-    refuse_changed({name: values[name] for name in ("modules",)}, CONSTRUCTOR, where)
+    _check_modules(values["modules"], values["model_name_or_path"], where)
     report_remote_code(values["trust_remote_code"])
     _check_token(values["token"])
     model = _known(values["model_kwargs"], MODEL_KWARGS, "model_kwargs")
     processor = _known(values["processor_kwargs"], PROCESSOR_KWARGS, "processor_kwargs")
     _known(values["config_kwargs"], CONFIG_KWARGS, "config_kwargs")
-    options = _device_options(values["device"] or _device_of_map(model.get("device_map")))
+    options = _device_options(_device_of_map(model.get("device_map")) or values["device"])
     dtype = model.get("dtype", model.get("torch_dtype"))
     options["precision"] = _precision(dtype, options.get("backend", "openvino"))
     options["revision"] = values["revision"]
@@ -157,6 +159,14 @@ def call_length(keywords: Mapping[str, Any], default: int | None, where: str) ->
     return length
 
 
+def _check_modules(modules: Any, name: Any, where: str) -> None:
+    """Raise InputError for modules without the name of a model; beside a name they have no effect there either."""
+    if name is None:
+        refuse_changed({"modules": modules}, CONSTRUCTOR, where)
+    elif modules is not None:
+        _log.warning("The modules argument is ignored, because a model is named too: %s", name)
+
+
 def _known(kwargs: Mapping[str, Any] | None, table: Mapping[str, Effect], where: str) -> Mapping[str, Any]:
     for name in kwargs or {}:
         if name not in table:
@@ -169,10 +179,13 @@ def _check_token(token: bool | str | None) -> None:
         raise InputError("A token for the Hub is read from the environment: set HF_TOKEN.", param="token")
 
 
-def _device_of_map(device_map: Any) -> str | None:
-    if isinstance(device_map, Mapping):
-        raise InputError("A device_map by module is not supported: name one device.", param="model_kwargs")
-    return None if device_map in (None, "auto", "balanced", "sequential") else device_map
+def _device_of_map(device_map: Any) -> Any:
+    """Return the one device of a map, or None if it leaves the choice."""
+    devices = set(device_map.values()) if isinstance(device_map, Mapping) else {device_map}
+    if len(devices) != 1:
+        raise InputError(f"device_map={device_map!r}: a model runs on one device. Name that.", param="model_kwargs")
+    device = devices.pop()
+    return None if device in (None, "auto", "balanced", "sequential") else device
 
 
 def _device_options(device: Any) -> dict[str, Any]:

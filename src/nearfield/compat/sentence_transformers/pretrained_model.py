@@ -53,15 +53,24 @@ class PretrainedModel:
         changed = arguments["prompts"] or {}
         merged = {**self._default_prompts, **prompts, **changed}
         self.prompts: dict[str, str] = {name: text or "" for name, text in merged.items()}
-        self.default_prompt_name: str | None = arguments["default_prompt_name"] or model.recipe.default_prompt_name
+        own = model.recipe.default_prompt_name
+        self.default_prompt_name: str | None = arguments["default_prompt_name"] or (
+            own if own in self.prompts else None
+        )
         if self.default_prompt_name is not None:
             self._prompt_named(self.default_prompt_name)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self._model.name!r}, max_seq_length={self.max_seq_length})"
 
+    def __copy__(self) -> Self:
+        """Return a copy that shares the loaded model, which calls do not change."""
+        twin = object.__new__(type(self))
+        vars(twin).update(vars(self))
+        return twin
+
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
-        """Return a copy with its own settings. The loaded model, which calls do not change, is shared."""
+        """Return a copy with its own settings, which shares the loaded model."""
         twin = copy.copy(self)
         twin.prompts = dict(self.prompts)
         return twin
@@ -123,6 +132,11 @@ class PretrainedModel:
         return import_torch().device("cpu") if torch_is_installed() else "cpu"
 
     @property
+    def dtype(self) -> Any:
+        """The dtype of results: float32. It is a ``torch.dtype`` if torch is installed."""
+        return import_torch().float32 if torch_is_installed() else "float32"
+
+    @property
     def config(self) -> SimpleNamespace:
         """The values of the model's config.json."""
         return SimpleNamespace(**self._model.recipe.config)
@@ -154,7 +168,9 @@ class PretrainedModel:
         return isinstance(inputs, (str, bytes)) or getattr(inputs, "ndim", 1) == 0 or not hasattr(inputs, "__iter__")
 
     def evaluate(self, evaluator: Callable[..., Any], output_path: str | None = None) -> Any:
-        """Run an evaluator of sentence-transformers on this model."""
+        """Run an evaluator of sentence-transformers on this model; the folder of its output is created."""
+        if output_path is not None:
+            Path(output_path).mkdir(parents=True, exist_ok=True)
         return evaluator(self, output_path)
 
     # -- saving --------------------------------------------------------------------------------------------------

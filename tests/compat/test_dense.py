@@ -1,0 +1,133 @@
+"""SentenceTransformer of ours: arguments that are refused or ignored, lengths, and what has no counterpart."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from nearfield.compat.sentence_transformers import SentenceTransformer
+from nearfield.errors import InputError, ModelRefused
+from tests.parity import Case, cases
+from tests.parity.dense import REFERENCE
+from tests.support.tiny_models import TEXTS, TINY
+
+#: The reference writes the checkpoints, and takes more than two seconds to import.
+pytestmark = pytest.mark.slow
+
+#: Largest difference to the original's vectors, relative to the largest value.
+NOISE = 2e-5
+#: The first case of each family.
+FAMILIES: dict[str, Case] = {
+    case.family: case
+    for case in reversed(cases())
+    if (case.reference, case.output, case.options, case.wanted) == (REFERENCE, "dense", {}, {})
+}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return TINY["bert"](tmp_path_factory.mktemp("dense") / "model", max_seq_length=16, prompts={"query": "search: "})
+
+
+@pytest.fixture(scope="module")
+def model(folder: Path) -> SentenceTransformer:
+    return SentenceTransformer(str(folder), device="cpu")
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_vectors_of_each_family(family: str, tmp_path: Path) -> None:
+    case = FAMILIES[family]
+    folder = case.write(tmp_path)
+    expected = np.stack(list(case.expect(folder, TEXTS)))
+    actual = np.asarray(SentenceTransformer(str(folder), device="cpu").encode(list(TEXTS)))
+    assert np.abs(actual - expected).max() <= NOISE * max(1.0, float(np.abs(expected).max()))
+
+
+REFUSED: dict[str, tuple[Callable[[SentenceTransformer], Any], str]] = {
+    "pairs": (lambda model: model.encode([("a", "b")]), "pair of texts"),
+    "precision": (lambda model: model.encode("a", precision="int4"), "int4"),  # type: ignore[arg-type]
+    "output": (lambda model: model.encode("a", output_value="tokens"), "tokens"),  # type: ignore[arg-type]
+    "batch size": (lambda model: model.encode("a", batch_size=0), "batch_size"),
+    "misspelt keyword": (lambda model: model.encode("a", normalise=True), "normalise"),
+    "prompt": (lambda model: model.encode("a", prompt_name="qery"), "query"),
+    "similarity": (lambda model: setattr(model, "similarity_fn_name", "maxsim"), "maxsim"),
+    "length": (lambda model: setattr(model, "max_seq_length", 4096), "max_length"),
+    "training": (lambda model: model.fit([]), "Train with sentence-transformers"),
+    "modules": (lambda model: model[0], "torch module"),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_is_refused_says_what_to_do(model: SentenceTransformer, name: str) -> None:
+    call, words = REFUSED[name]
+    with pytest.raises(InputError, match=words):
+        call(model)
+
+
+def test_modules_are_refused(folder: Path) -> None:
+    with pytest.raises(InputError, match="Save the modules"):
+        SentenceTransformer(modules=[object()])
+
+
+def test_remote_code_is_reported_once(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+    from nearfield.compat import arguments
+
+    arguments._warn_once.cache_clear()
+    with caplog.at_level(logging.WARNING):
+        for _ in range(2):
+            SentenceTransformer(str(folder), trust_remote_code=True)
+    assert len([record for record in caplog.records if "trust_remote_code" in record.message]) == 1
+
+
+def test_a_length_beyond_the_folders_reads_more(folder: Path) -> None:
+    text = "river moon " * 20
+    model = SentenceTransformer(str(folder))
+    assert model.max_seq_length == 16
+    short = model.encode(text)
+    model.max_seq_length = 40
+    assert model.max_seq_length == 40
+    assert len(model.tokenize([text])["input_ids"][0]) == 40
+    assert np.abs(np.asarray(model.encode(text)) - np.asarray(short)).max() > 1e-3
+
+
+def test_a_copy_has_its_own_settings(model: SentenceTransformer) -> None:
+    import copy
+
+    other = copy.deepcopy(model)
+    other.prompts["query"] = "other"
+    other.truncate_dim = 4
+    assert model.prompts["query"] == "search: "
+    assert model.truncate_dim is None
+    assert other.encoder is model.encoder
+
+
+def test_truncation_for_a_while(model: SentenceTransformer) -> None:
+    with model.truncate_embeddings(8):
+        assert np.asarray(model.encode(["a"])).shape == (1, 8)
+        assert model.get_embedding_dimension() == 8
+    assert np.asarray(model.encode(["a"])).shape == (1, 32)
+
+
+def test_a_pool_changes_nothing(model: SentenceTransformer) -> None:
+    pool = model.start_multi_process_pool(["cpu", "cpu"])
+    pooled = model.encode_multi_process(["a", "river"], pool, chunk_size=1)
+    model.stop_multi_process_pool(pool)
+    np.testing.assert_array_equal(np.asarray(pooled), np.asarray(model.encode(["a", "river"])))
+
+
+def test_no_texts(model: SentenceTransformer) -> None:
+    assert np.asarray(model.encode([])).shape == (0, 32)
+    assert model.encode([], convert_to_tensor=True).numel() == 0
+    assert model.encode([], output_value="token_embeddings") == []
+
+
+def test_a_model_of_another_kind(tmp_path: Path) -> None:
+    from tests.parity.scores import classifier
+
+    with pytest.raises(ModelRefused, match="Reranker"):
+        SentenceTransformer(str(classifier("bert", 1)(tmp_path)))
