@@ -14,6 +14,8 @@ from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 import nearfield
 
 RECORDED = Path(__file__).parent.parent / "tests" / "data" / "public_api.json"
@@ -192,6 +194,9 @@ def _members(cls: Any, name: str, forwarded: Mapping[str, Callable[..., Any]]) -
             methods[member] = _method(cls, name, member, function, forwarded)
         elif member not in attributes and not member.startswith("_"):
             attributes.append(member)
+    if issubclass(cls, np.ndarray):  # an array is built by ``__new__``, and has NumPy's attributes
+        methods["__init__"] = signature(cls.__new__)
+        attributes += ["dtype", "shape"]
     return {"methods": methods, "attributes": sorted(attributes)}
 
 
@@ -229,7 +234,11 @@ def python() -> dict[str, Any]:
 
 def results() -> dict[str, list[str]]:
     """Return the fields of the classes of results."""
-    return {call: [each.name for each in fields(cls)] for call, cls in _result_classes().items()}
+    return {call: _field_names(cls) for call, cls in _result_classes().items()}
+
+
+def _field_names(cls: Any) -> list[str]:
+    return [each.name for each in fields(cls)] if is_dataclass(cls) else list(inspect.signature(cls).parameters)
 
 
 def errors() -> dict[str, Any]:

@@ -13,10 +13,11 @@ if TYPE_CHECKING:
     from nearfield.evaluation.comparison.compare import compare
     from nearfield.evaluation.evaluate import evaluate
     from nearfield.reranker import Classifier, Reranker
-    from nearfield.vectors.dense import Vectors, similarity
+    from nearfield.vectors.dense import Vectors
     from nearfield.vectors.multivector import MultiVectors, maxsim
     from nearfield.vectors.outputs import Outputs
     from nearfield.vectors.quantization import calibrate
+    from nearfield.vectors.similarity import similarity
     from nearfield.vectors.sparse import SparseVectors
 
 __version__ = "0.1.0"
@@ -54,7 +55,7 @@ _MODULES = {
     "Vectors": "nearfield.vectors.dense",
     "calibrate": "nearfield.vectors.quantization",
     "compare": "nearfield.evaluation.comparison.compare",
-    "similarity": "nearfield.vectors.dense",
+    "similarity": "nearfield.vectors.similarity",
 }
 
 

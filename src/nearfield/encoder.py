@@ -25,7 +25,7 @@ from nearfield.inference.encode_options import (
     Unpack,
 )
 from nearfield.inference.loaded_model import LoadedModel, LoadKeywords
-from nearfield.inference.postprocess import Result
+from nearfield.inference.postprocess import Result, ResultCollector
 from nearfield.inference.preparation import inputs
 from nearfield.inference.preparation.input_preparer import InputPreparer, PreparedInputs
 from nearfield.inference.preparation.inputs import LARGEST_WINDOW, Text, Texts
@@ -36,9 +36,10 @@ from nearfield.inference.preparation.unread_inputs import UnreadInputs
 from nearfield.inference.uncompiled_model import UncompiledModel
 from nearfield.progress import Progress
 from nearfield.recipe import Multivector, Recipe, Splade
-from nearfield.vectors.dense import Vectors, similarity
+from nearfield.vectors.dense import Vectors
 from nearfield.vectors.multivector import MultiVectors
 from nearfield.vectors.outputs import Outputs
+from nearfield.vectors.similarity import similarity
 from nearfield.vectors.sparse import SparseVectors
 
 if TYPE_CHECKING:
@@ -156,7 +157,7 @@ class Encoder(LoadedModel):
             max_length: tokens to read of each input, if fewer than the model reads.
 
         Returns:
-            Vectors; ``numpy.asarray`` of it is float32 [n, dim], or [dim] if ``texts`` is a single input. A model
+            Vectors, which are a NumPy array: float32 [n, dim], or [dim] if ``texts`` is a single input. A model
             without a dense output gives SparseVectors or MultiVectors. With ``outputs``, Outputs of those kinds.
 
         Raises:
@@ -165,14 +166,13 @@ class Encoder(LoadedModel):
         resolved = self._resolve(EncodeOptions(**options))
         single, items, total = inputs.parse_inputs(texts)
         shown = _progress_is_useful(total) if show_progress_bar is None else show_progress_bar
-        unread = UnreadInputs()
+        collector, unread = ResultCollector(total), UnreadInputs()
         with Progress(total, shown=shown) as progress:
-            parts = []
             for part in self._windows(items, resolved, unread):
-                parts.append(part)
+                collector.add(part)
                 progress.advance(len(part), int(part.tokens.sum()) if part.tokens is not None else 0)
         unread.log(self.name)
-        return postprocess.concatenate_results(parts or [self._empty_result(resolved)], single)
+        return collector.result(lambda: self._empty_result(resolved), single)
 
     def encode_query(
         self, texts: Texts, *, show_progress_bar: bool | None = None, **options: Unpack[EncodeKeywordsWithoutRole]

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any, cast
 
 import numpy as np
-from numpy.typing import DTypeLike
+from numpy.typing import ArrayLike
 
 from nearfield.arrays import Array
 from nearfield.checkpoint.tokenizer.pairs import PairEncoder, PairTokens, Prompted
@@ -19,12 +19,14 @@ from nearfield.heads import OutputRequest
 from nearfield.inference.call_limits import NO_LIMITS, CallLimits, TimedResult
 from nearfield.inference.encode_options import Unpack
 from nearfield.inference.loaded_model import LoadedModel, LoadKeywords
+from nearfield.inference.postprocess import COUNT_TYPE
 from nearfield.inference.preparation.pair_inputs import check_texts, pair_up, split_pairs
 from nearfield.inference.preparation.tokenizer_threads import runs_inline, tokenize_in_parts
 from nearfield.inference.preparation.unread_inputs import UnreadInputs
 from nearfield.inference.rerank_options import TRUNCATE, RerankKeywords, RerankOptions, activate
 from nearfield.inference.uncompiled_model import UncompiledModel
 from nearfield.recipe import ClassScores, Recipe, RerankPrompt
+from nearfield.vectors.annotated_array import AnnotatedArray, RowCounts, to_plain
 
 #: Pairs that are tokenised and queued together, so that memory stays bounded.
 _WINDOW = 1024
@@ -38,23 +40,22 @@ class Ranked:
     score: float
 
 
-@dataclass(frozen=True, eq=False)
-class Scores:
-    """Scores [n] or [n, labels], float32, with the tokens read of each input and those dropped."""
+class Scores(AnnotatedArray):
+    """Scores: a NumPy array [n] or [n, labels], float32, with the tokens read of each input and those dropped.
 
-    data: Array
-    tokens: Array
-    dropped: Array
+    Slices, masks and lists of inputs, copies and pickles have the counts of their inputs; results of arithmetic and of
+    all other functions are plain arrays.
+    """
 
-    def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> Array:
-        data = self.data if dtype is None else self.data.astype(dtype)
-        return data.copy() if copy else data
+    __slots__ = ()
 
-    def __len__(self) -> int:
-        return len(self.data)
+    def __new__(cls, data: ArrayLike, tokens: Array | None = None, dropped: Array | None = None) -> Scores:
+        return cast(Scores, cls.annotate(np.asarray(data), RowCounts(tokens, dropped)))
 
-    def __getitem__(self, key: Any) -> Any:
-        return self.data[key]
+    @property
+    def data(self) -> Array:  # type: ignore[override]
+        """The values as a plain array."""
+        return cast(Array, to_plain(self))
 
     def column(self, label: int) -> Scores:
         """Return the scores [n] of one label."""
@@ -190,8 +191,7 @@ class Scorer(LoadedModel):
         unread.log(self.name)
         if not parts:
             return self._build_scores([], [], options.activation)
-        columns = [np.concatenate([getattr(part, name) for part in parts]) for name in ("data", "tokens", "dropped")]
-        return Scores(*columns)
+        return cast(Scores, np.concatenate(parts))
 
     def _tokenize(
         self, firsts: Sequence[str], seconds: Sequence[str] | None, options: RerankOptions, first_index: int = 0
@@ -221,8 +221,8 @@ class Scorer(LoadedModel):
         logits = np.stack([row["scores"] for row in rows]) if rows else np.zeros((0, len(self.labels)), np.float32)
         return Scores(
             activate(logits, activation or self._head.activation),
-            np.fromiter((len(item.ids) for item in tokens), np.int64, len(tokens)),
-            np.fromiter((item.dropped for item in tokens), np.int64, len(tokens)),
+            np.fromiter((len(item.ids) for item in tokens), COUNT_TYPE, len(tokens)),
+            np.fromiter((item.dropped for item in tokens), COUNT_TYPE, len(tokens)),
         )
 
 

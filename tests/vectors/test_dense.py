@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 from nearfield.errors import InputError, SpaceMismatch
-from nearfield.vectors.dense import Vectors, quantize, similarity, truncate
+from nearfield.vectors.dense import Vectors, quantize, truncate
 from nearfield.vectors.fingerprint import fingerprint
 from nearfield.vectors.quantization import calibrate, unit_ranges
+from nearfield.vectors.similarity import similarity
 
 RANDOM = np.random.default_rng(3)
 UNIT = RANDOM.standard_normal((50, 64)).astype(np.float32)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, TypedDict, cast
 
@@ -10,6 +10,7 @@ import numpy as np
 
 from nearfield.arrays import Array
 from nearfield.checkpoint.tokenizer.tokenizer import Tokens
+from nearfield.errors import InputError
 from nearfield.inference.encode_options import TOKEN_STATES, ResolvedOptions
 from nearfield.inference.preparation.input_preparer import PreparedInputs, TokenSpans
 from nearfield.recipe import Multivector, Recipe
@@ -24,6 +25,10 @@ Result = Vectors | SparseVectors | MultiVectors | Outputs
 
 #: A ticket's rows: dense vectors [n, dimensions], or the outputs of each input by name.
 TicketRows = Array | Sequence[Mapping[str, Any]]
+
+
+#: Type of counts of tokens: half of NumPy's default, and more than any text has.
+COUNT_TYPE = np.int32
 
 
 class _TokenCounts(TypedDict):
@@ -59,8 +64,8 @@ def build_result(
 ) -> Result:
     """Return the requested kinds of output from a ticket's rows: an array, or for each input a dictionary by output."""
     counts: _TokenCounts = {
-        "tokens": np.fromiter((len(item.ids) for item in tokens), np.int64, len(tokens)),
-        "dropped": np.fromiter((item.dropped for item in tokens), np.int64, len(tokens)),
+        "tokens": np.fromiter((len(item.ids) for item in tokens), COUNT_TYPE, len(tokens)),
+        "dropped": np.fromiter((item.dropped for item in tokens), COUNT_TYPE, len(tokens)),
         "single": single,
     }
     if isinstance(rows, np.ndarray):
@@ -90,8 +95,8 @@ def _build_kind(recipe: Recipe, options: ResolvedOptions, name: str, rows: list[
 
 
 def _count_spans(spans: TokenSpans) -> _TokenCounts:
-    tokens = np.array([stop - start for start, stop in spans])
-    return {"tokens": tokens, "dropped": np.zeros(len(spans), int), "single": False}
+    tokens = np.array([stop - start for start, stop in spans], COUNT_TYPE)
+    return {"tokens": tokens, "dropped": np.zeros(len(spans), COUNT_TYPE), "single": False}
 
 
 def _build_dense(options: ResolvedOptions, rows: Array, counts: _TokenCounts) -> Vectors:
@@ -136,22 +141,57 @@ def concatenate_results(parts: Sequence[Result], single: bool) -> Any:
         return Outputs(
             **{name: concatenate_results([cast(Outputs, part)[name] for part in parts], single) for name in first.kinds}
         )
+    if isinstance(first, Vectors):
+        vectors = np.concatenate(cast("list[Vectors]", parts)) if len(parts) > 1 else first
+        return vectors[0] if single else vectors
     columns = ("tokens", "dropped", *_COLUMNS[type(first)])
     changes: dict[str, Any] = {name: _concatenate_column(parts, name) for name in columns}
-    if isinstance(first, Vectors):
-        changes["clipped"] = sum(cast(Vectors, part).clipped for part in parts)
-    else:
-        lengths = np.concatenate([np.diff(cast(Any, part).indptr) for part in parts])
-        changes["indptr"] = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+    lengths = np.concatenate([np.diff(cast(Any, part).indptr) for part in parts])
+    changes["indptr"] = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
     return replace(first, single=single, **changes)
 
 
-_COLUMNS: Mapping[type, tuple[str, ...]] = {
-    Vectors: ("data",),
-    SparseVectors: ("indices", "values"),
-    MultiVectors: ("data",),
-}
+_COLUMNS: Mapping[type, tuple[str, ...]] = {SparseVectors: ("indices", "values"), MultiVectors: ("data",)}
 
 
 def _concatenate_column(parts: Sequence[Result], name: str) -> Array:
     return np.concatenate([cast(Array, getattr(part, name)) for part in parts])
+
+
+class ResultCollector:
+    """Joins the results of consecutive windows.
+
+    Where the number of inputs is known, dense vectors are copied into one array as they come, so that a long result is
+    in memory once, not twice.
+    """
+
+    def __init__(self, total: int | None) -> None:
+        self._total = total
+        self._parts: list[Result] = []
+        self._data: Array | None = None
+        self._facts: list[Any] = []
+        self._count = 0
+
+    def add(self, part: Result) -> None:
+        """Add the result of the next window.
+
+        Raises:
+            InputError: there are more inputs than the sequence had at first.
+        """
+        if self._total is None or len(part) == self._total or not isinstance(part, Vectors):
+            self._parts.append(part)
+            return
+        if self._data is None:
+            self._data = np.empty((self._total, part.data.shape[1]), part.dtype)
+        end = self._count + len(part)
+        if end > self._total:
+            raise InputError("The list of inputs grew while it was encoded. Encode a copy of it.", param="input")
+        self._data[self._count : end] = part.data
+        self._facts.append(part.facts)
+        self._count = end
+
+    def result(self, empty: Callable[[], Result], single: bool) -> Any:
+        """Return the result of all inputs; ``empty`` creates one without any."""
+        if self._data is not None:
+            return Vectors.annotate(self._data[: self._count], self._facts[0].join(self._facts[1:]))
+        return concatenate_results(self._parts or [empty()], single)

@@ -1,82 +1,164 @@
-"""Dense vectors (`Vectors`): truncate, normalise, quantise and compare them."""
+"""Dense vectors (`Vectors`): truncate, normalise and quantise them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, cast
 
 import numpy as np
-from numpy.typing import ArrayLike, DTypeLike
+from numpy.typing import ArrayLike
 
 from nearfield.arrays import Array
 from nearfield.errors import InputError, nearest
-from nearfield.vectors.fingerprint import fingerprint, require_same_space
+from nearfield.vectors.annotated_array import AnnotatedArray, RowCounts, to_plain
+from nearfield.vectors.fingerprint import fingerprint
 from nearfield.vectors.quantization import PRECISIONS, Precision, dequantize, to_bits, to_integers, unit_ranges
-
-METRICS = ("cosine", "dot", "euclidean", "manhattan")
 
 
 @dataclass(frozen=True, eq=False)
-class Vectors:
-    """A batch of dense vectors with their precision, space and token counts.
+class VectorFacts(RowCounts):
+    """What is known of dense vectors: counts, space, dimensions and number format, as `Vectors` documents them."""
 
-    ``data`` is [n, dim] for float32, float16, int8 and uint8, and [n, dim / 8] bytes for binary (int8) and
-    ubinary (uint8). ``tokens`` and ``dropped`` count, per input, the tokens read and those
-    truncated (of a very long text, an estimate). ``ranges``
-    [2, dim] holds the smallest and largest value of each dimension that int8 and uint8 stand for; ``clipped``
-    counts values outside of it. ``numpy.asarray`` gives ``data`` ([dim] when a single text was encoded).
+    fingerprint: str = ""
+    dim: int = 0
+    precision: Precision = "float32"
+    ranges: Array | None = None
+    clipped: int | None = 0
+
+    def select(self, rows: Any) -> VectorFacts:
+        """Return the facts about some rows. How many values of them were clipped is known only if none was."""
+        facts = cast(VectorFacts, super().select(rows))
+        return replace(facts, clipped=None) if facts.clipped else facts
+
+    def join(self, others: Sequence[VectorFacts]) -> VectorFacts | None:
+        """Return the facts about these vectors followed by others; None unless all are of one known space."""
+        if not self.fingerprint or any(other.fingerprint != self.fingerprint for other in others):
+            return None
+        facts = cast(VectorFacts, super().join(others))
+        clipped = [part.clipped for part in (self, *others)]
+        total = None if None in clipped else sum(cast(Sequence[int], clipped))
+        return replace(facts, clipped=total)
+
+
+class Vectors(AnnotatedArray):
+    """Dense vectors: a NumPy array [n, dim], or [dim] for a single text, with space and token counts.
+
+    It is an ``ndarray`` wherever one is needed. What is known of the vectors stays with rows, slices, masks and lists
+    of rows, copies, ``numpy.concatenate``, ``vstack`` and ``stack`` of vectors of one space, and pickles. Results of
+    arithmetic and of all other functions are plain arrays, and vectors that were written to (``vectors *= 2``) have no
+    fingerprint any more.
+
+    Args:
+        data: [n, dim] for float32, float16, int8 and uint8, and [n, dim / 8] bytes for binary (int8) and ubinary
+            (uint8).
+        fingerprint: the name of the space; empty if it is not known.
+        dim: the dimensions.
+        precision: the number format.
+        tokens: tokens read of each input.
+        dropped: tokens of each input that were truncated; of a very long text, an estimate.
+        ranges: [2, dim], the smallest and largest value of each dimension that int8 and uint8 stand for.
+        clipped: number of values outside of the ranges.
+        single: whether ``data`` is one row that becomes an array [dim].
     """
 
-    data: Array
-    fingerprint: str
-    dim: int
-    precision: Precision = "float32"
-    tokens: Array | None = None
-    dropped: Array | None = None
-    ranges: Array | None = None
-    clipped: int = 0
-    single: bool = False
+    __slots__ = ()
+    batch_ndim = 2
 
-    def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> Array:
-        data = self.data[0] if self.single else self.data
-        if dtype is not None and np.dtype(dtype) != data.dtype:
-            return data.astype(dtype)
-        return data.copy() if copy else data
-
-    def __len__(self) -> int:
-        return len(self.data)
-
-    def __iter__(self) -> Iterator[Array]:
-        return iter(np.asarray(self))
-
-    def __getitem__(self, key: Any) -> Any:
-        """Index like the array: a row gives a numpy array, a slice gives ``Vectors`` of the same space."""
-        if self.single or not isinstance(key, slice):
-            return np.asarray(self)[key]
-        tokens = None if self.tokens is None else self.tokens[key]
-        dropped = None if self.dropped is None else self.dropped[key]
-        return replace(self, data=self.data[key], tokens=tokens, dropped=dropped)
+    def __new__(
+        cls,
+        data: ArrayLike,
+        fingerprint: str,
+        dim: int,
+        precision: Precision = "float32",
+        tokens: Array | None = None,
+        dropped: Array | None = None,
+        ranges: Array | None = None,
+        clipped: int | None = 0,
+        single: bool = False,
+    ) -> Vectors:
+        array = np.asarray(data)
+        if array.ndim not in (1, 2):
+            raise InputError(f"Vectors have the shape [n, dimensions], not {array.shape}.", param="data")
+        facts = VectorFacts(tokens, dropped, fingerprint, dim, precision, ranges, clipped)
+        return cast(Vectors, cls.annotate(array[0] if single and array.ndim == 2 else array, facts))
 
     @property
-    def shape(self) -> tuple[int, ...]:
-        """The shape of ``numpy.asarray(self)``."""
-        return cast(tuple[int, ...], np.asarray(self).shape)
+    def data(self) -> Array:  # type: ignore[override]
+        """The values as a plain array [n, width], also of a single text."""
+        return np.atleast_2d(to_plain(self))
 
     @property
-    def dtype(self) -> np.dtype[Any]:
-        """The dtype of ``data``."""
-        return self.data.dtype
+    def single(self) -> bool:
+        """Whether these are the values of one vector, [dim]."""
+        return self.ndim == 1
+
+    @property
+    def fingerprint(self) -> str:
+        """The name of the vectors' space; empty if it is not known."""
+        return self._known.fingerprint
+
+    @property
+    def dim(self) -> int:
+        """The dimensions of a vector."""
+        return self._known.dim
+
+    @property
+    def precision(self) -> Precision:
+        """The number format: float32, float16, int8, uint8, binary or ubinary."""
+        return self._known.precision
+
+    @property
+    def ranges(self) -> Array | None:
+        """The values [2, dim] that the smallest and largest int8 or uint8 of each dimension stand for."""
+        return self._known.ranges
+
+    @property
+    def clipped(self) -> int | None:
+        """The number of values outside of ``ranges``; None if it is not known, as for a part of the vectors."""
+        return self._known.clipped
+
+    @property
+    def _known(self) -> VectorFacts:
+        facts = cast("VectorFacts | None", self.facts)
+        # Of vectors that were written to, the type of the numbers is what is left to go by.
+        return facts or VectorFacts(dim=self.shape[-1], precision=cast(Precision, self.dtype.name), clipped=None)
+
+    def with_data(self, data: Array, **changes: Any) -> Vectors:
+        """Return other values [n, width] of the same inputs, with these facts but for ``changes``."""
+        facts = replace(self._known, **changes)
+        return cast(Vectors, Vectors.annotate(data[0] if self.single else data, facts))
 
     def decode(self) -> Vectors:
         """Return float32 vectors, as near to the original as the precision allows.
 
         float16 keeps about 3 decimal digits. int8 and uint8 are off by at most half a step (range / 255) if nothing
         was clipped. binary keeps only the sign, as plus or minus 1/sqrt(dim).
+
+        Raises:
+            InputError: it is not known which values the numbers stand for.
         """
-        values = dequantize(self.data, self.precision, self.dim, self.ranges)
-        space = self.fingerprint.rsplit(":", 1)[0] + ":float32"
-        return replace(self, data=values, precision="float32", ranges=None, clipped=0, fingerprint=space)
+        known, data = self._known, self.data
+        if self.facts is None and self.dtype.kind != "f":
+            raise InputError(
+                f"These {self.dtype} values were changed, so that it is not known which vectors they stand for. Call "
+                "decode() before changing them.",
+                param="vectors",
+            )
+        coding = "float32" if self.facts is None else known.precision
+        values = dequantize(data.astype(np.float32) if self.facts is None else data, coding, known.dim, known.ranges)
+        return self.with_data(values, precision="float32", ranges=None, clipped=0, fingerprint=_renamed(known))
+
+    def _repr_facts(self) -> Mapping[str, object]:
+        return {"fingerprint": self.fingerprint} if self.fingerprint else {}
+
+
+def _renamed(known: VectorFacts, precision: str = "float32", ranges: Array | None = None) -> str:
+    """Return the name of the vectors' space in another number format; empty if it is not known."""
+    if not known.fingerprint:
+        return ""
+    # A space may contain colons: that of a server's vectors is a URL.
+    return fingerprint(known.fingerprint.rsplit(":", 2)[0], known.dim, precision, ranges)
 
 
 def truncate(data: Array, dim: int, *, renormalize: bool) -> Array:
@@ -109,18 +191,16 @@ def quantize(vectors: Vectors, precision: str, ranges: ArrayLike | None = None, 
     """
     if precision not in PRECISIONS:
         raise InputError(f"Unknown precision {precision!r}. {nearest(precision, PRECISIONS)}", param="precision")
-    target, space = cast(Precision, precision), vectors.fingerprint.split(":", 1)[0]
+    target = cast(Precision, precision)
     if target in ("int8", "uint8"):
-        return _quantize_to_integers(vectors, target, ranges, space, unit)
+        return _quantize_to_integers(vectors, target, ranges, unit)
     if ranges is not None:
         raise InputError(f"ranges apply to int8 and uint8, not to {precision!r}.", param="ranges")
     data = to_bits(vectors.data, target) if target in ("binary", "ubinary") else vectors.data.astype(target)
-    return replace(vectors, data=data, precision=target, fingerprint=fingerprint(space, vectors.dim, target))
+    return vectors.with_data(data, precision=target, fingerprint=_renamed(vectors._known, target))
 
 
-def _quantize_to_integers(
-    vectors: Vectors, precision: Precision, ranges: ArrayLike | None, space: str, unit: bool
-) -> Vectors:
+def _quantize_to_integers(vectors: Vectors, precision: Precision, ranges: ArrayLike | None, unit: bool) -> Vectors:
     if ranges is None and not unit:
         raise InputError(
             f"{precision} needs calibrated ranges here, because these vectors are not of unit length. Pass "
@@ -130,36 +210,5 @@ def _quantize_to_integers(
     calibrated = None if ranges is None else np.ascontiguousarray(ranges, np.float32)
     used = unit_ranges(vectors.dim) if calibrated is None else calibrated
     data, clipped = to_integers(vectors.data, precision, used)
-    name = fingerprint(space, vectors.dim, precision, calibrated)
-    return replace(vectors, data=data, precision=precision, ranges=used, clipped=clipped, fingerprint=name)
-
-
-def similarity(a: Vectors, b: Vectors, metric: str = "cosine") -> Array:
-    """Compare every vector of ``a`` with every one of ``b``: float32 [len(a), len(b)], larger is nearer.
-
-    cosine and dot as named; euclidean and manhattan are negated distances, as in sentence-transformers.
-    Quantised vectors are decoded first.
-
-    Raises:
-        SpaceMismatch: the two live in different spaces.
-        InputError: there is no such metric.
-    """
-    require_same_space(a.fingerprint, b.fingerprint)
-    if metric not in METRICS:
-        raise InputError(f"Unknown similarity {metric!r}. {nearest(metric, METRICS)}", param="metric")
-    x, y = a.decode().data, b.decode().data
-    if metric == "cosine":
-        x, y = normalize(x), normalize(y)
-    if metric in ("cosine", "dot"):
-        return x @ y.T
-    distance = _euclidean(x, y) if metric == "euclidean" else _manhattan(x, y)
-    return -distance
-
-
-def _euclidean(x: Array, y: Array) -> Array:
-    squares = (x * x).sum(1)[:, None] + (y * y).sum(1)[None] - 2 * (x @ y.T)
-    return np.sqrt(np.maximum(squares, 0))
-
-
-def _manhattan(x: Array, y: Array) -> Array:
-    return np.stack([np.abs(row - y).sum(1) for row in x]) if len(x) else np.empty((0, len(y)), np.float32)
+    name = _renamed(vectors._known, precision, calibrated)
+    return vectors.with_data(data, precision=precision, ranges=used, clipped=clipped, fingerprint=name)

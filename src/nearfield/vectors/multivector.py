@@ -62,6 +62,19 @@ class MultiVectors:
         require_same_space(self.fingerprint, documents.fingerprint)
         return maxsim(self, documents)
 
+    def similarity_pairwise(self, documents: MultiVectors) -> Array:
+        """Return the MaxSim score of each query with the document in the same place, float32 [n].
+
+        Raises:
+            SpaceMismatch: the two live in different spaces.
+        """
+        require_same_space(self.fingerprint, documents.fingerprint)
+        pairs = zip(self._singles(), documents._singles(), strict=True)
+        return np.array([maxsim(query, document)[0, 0] for query, document in pairs], np.float32)
+
+    def _singles(self) -> Iterator[MultiVectors]:
+        return (MultiVectors.of([rows], self.dim, self.fingerprint, average=self.average) for rows in self)
+
 
 def maxsim(queries: MultiVectors, documents: MultiVectors) -> Array:
     """Score by late interaction (ColBERT, arXiv:2004.12832): for each query vector its best match, summed.

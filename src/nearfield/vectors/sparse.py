@@ -79,6 +79,20 @@ class SparseVectors:
         np.add.at(scores, owner, table.T[place[meets]] * other.values[meets, None])
         return np.ascontiguousarray(scores.T)
 
+    def similarity_pairwise(self, other: SparseVectors) -> Array:
+        """Return the dot product of each row with the row of ``other`` in the same place, float32 [n].
+
+        Raises:
+            SpaceMismatch: the two live in different spaces.
+        """
+        require_same_space(self.fingerprint, other.fingerprint)
+        return np.array([_dot(*pair) for pair in zip(self, other, strict=True)], np.float32)
+
+
+def _dot(one: tuple[Array, Array], other: tuple[Array, Array]) -> float:
+    _, places, others = np.intersect1d(one[0], other[0], assume_unique=True, return_indices=True)
+    return float(one[1][places] @ other[1][others])
+
 
 def keep_largest(row: tuple[Array, Array], count: int) -> tuple[Array, Array]:
     """Return the ``count`` largest values of a row, with their indices, in the order of the row."""

@@ -15,7 +15,8 @@ from nearfield.errors import InputError
 from nearfield.evaluation.json_types import JsonDict, Keywords
 from nearfield.evaluation.systems.embedding_cache import EmbeddingCache
 from nearfield.evaluation.systems.variant import Variant
-from nearfield.vectors.dense import Vectors, quantize, similarity
+from nearfield.vectors.dense import Vectors, quantize
+from nearfield.vectors.similarity import similarity
 
 
 class EndpointModel:

@@ -16,8 +16,9 @@ from nearfield.evaluation.systems.embedding_cache import EmbeddingCache
 from nearfield.evaluation.systems.variant import Variant
 from nearfield.inference.postprocess import concatenate_results
 from nearfield.inference.preparation.unread_inputs import UnreadInputs
-from nearfield.vectors.dense import Vectors, normalize, quantize, similarity, truncate
+from nearfield.vectors.dense import Vectors, normalize, quantize, truncate
 from nearfield.vectors.multivector import MultiVectors
+from nearfield.vectors.similarity import similarity
 from nearfield.vectors.sparse import SparseVectors
 
 #: Dense vectors [n, dimensions], sparse vectors or multi-vectors.

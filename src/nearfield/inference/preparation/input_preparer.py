@@ -16,7 +16,7 @@ from nearfield.errors import InputError
 from nearfield.heads import OutputRequest
 from nearfield.inference.encode_options import ResolvedOptions
 from nearfield.inference.model_info import ModelInfo
-from nearfield.inference.preparation.inputs import Text, chunk_token_spans, split_long_text
+from nearfield.inference.preparation.inputs import Text, chunk_token_spans, refuse_vectors, split_long_text
 from nearfield.inference.preparation.late_interaction import LateInteractionFormatter
 from nearfield.inference.preparation.sparse_static import SparseStaticEmbedding
 
@@ -155,6 +155,7 @@ class InputPreparer:
             return self._tokenizer.encode(
                 [item], prompt=options.prompt, truncate=policy, max_length=limit, first_index=index
             )[0]
+        refuse_vectors(item, f"Input {index}")
         if not isinstance(item, (list, tuple, np.ndarray)):
             raise InputError(f"Input {index} is {type(item).__name__}, not text or a list of token ids.", param="input")
         if options.prompt:

@@ -12,6 +12,7 @@ import numpy as np
 from nearfield.checkpoint.tokenizer import long_texts
 from nearfield.checkpoint.tokenizer.tokenizer import Tokenizer
 from nearfield.errors import InputError, InputTooLong
+from nearfield.tensors import is_tensor, tensor_to_array
 
 if TYPE_CHECKING:
     from tokenizers import Encoding
@@ -40,6 +41,11 @@ def parse_inputs(texts: Texts) -> tuple[bool, Iterable[Text], int | None]:
     """
     if isinstance(texts, str):
         return True, [texts], 1
+    if is_tensor(texts):
+        texts = tensor_to_array(texts)
+    if isinstance(texts, np.ndarray) and texts.ndim == 0:  # ``numpy.array("text")``
+        return parse_inputs(texts.item())
+    refuse_vectors(texts, "The input")
     if isinstance(texts, (bytes, dict)) or not isinstance(texts, Iterable):
         raise InputError(f"Give a text, a list of texts or token ids, not {type(texts).__name__}.", param="input")
     if not isinstance(texts, Sequence) and not isinstance(texts, np.ndarray):
@@ -47,6 +53,16 @@ def parse_inputs(texts: Texts) -> tuple[bool, Iterable[Text], int | None]:
     if len(texts) and all(isinstance(item, (int, np.integer)) and not isinstance(item, bool) for item in texts):
         return True, [cast(Sequence[int], list(texts))], 1
     return False, cast(Sequence[Text], texts), len(texts)
+
+
+def refuse_vectors(item: object, name: str) -> None:
+    """Raise InputError for an array of floating-point numbers: it is a vector already, and no list of token ids."""
+    if isinstance(item, np.ndarray) and item.dtype.kind == "f":
+        raise InputError(
+            f"{name} is an array of {item.dtype} of shape {item.shape}, and encode reads texts. Vectors are compared "
+            "by similarity.",
+            param="input",
+        )
 
 
 def windows(inputs: Iterable[Text], max_size: int) -> Iterator[list[Text]]:

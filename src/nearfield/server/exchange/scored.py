@@ -22,8 +22,8 @@ class ScoredExchange(Exchange):
 
     @property
     def tokens(self) -> int:
-        return 0 if self.scores is None else int(self.scores.tokens.sum())
+        return 0 if self.scores is None or self.scores.tokens is None else int(self.scores.tokens.sum())
 
     @property
     def dropped(self) -> int:
-        return 0 if self.scores is None else int(self.scores.dropped.sum())
+        return 0 if self.scores is None or self.scores.dropped is None else int(self.scores.dropped.sum())

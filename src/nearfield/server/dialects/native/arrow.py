@@ -19,8 +19,8 @@ def write_arrow_stream(exchange: Encode) -> bytes:
     data = np.ascontiguousarray(vectors.data)
     columns = {
         "vector": arrow.FixedSizeListArray.from_arrays(arrow.array(data.reshape(-1)), data.shape[1]),
-        "tokens": arrow.array(vectors.tokens),
-        "dropped": arrow.array(vectors.dropped),
+        "tokens": arrow.array(vectors.tokens, arrow.int64()),
+        "dropped": arrow.array(vectors.dropped, arrow.int64()),
     }
     if isinstance(exchange, EncodeLateChunks):
         columns["document"] = arrow.array(np.repeat(np.arange(len(exchange.inputs)), list(map(len, exchange.inputs))))

@@ -32,8 +32,6 @@ def write_vectors(exchange: Encode) -> object:
     if media_type == ARROW_TYPE:
         return Reply(write_arrow_stream(exchange), media_type=ARROW_TYPE)
     assert result is not None
-    assert result.tokens is not None
-    assert result.dropped is not None
     body = _common_fields(exchange, result.tokens, result.dropped)
     outputs = result.kinds if isinstance(result, Outputs) else {_OUTPUT_NAMES[type(result)]: result}
     for name, vectors in outputs.items():
@@ -79,9 +77,11 @@ def write_labels(exchange: Predict) -> object:
 
 
 def _common_fields(
-    exchange: Encode | Rank | Predict, tokens: NDArray[np.generic], dropped: NDArray[np.generic]
+    exchange: Encode | Rank | Predict, tokens: NDArray[np.generic] | None, dropped: NDArray[np.generic] | None
 ) -> JsonObject:
     """Return the fields of every response: the model, and the tokens read and cut off of each input."""
+    assert tokens is not None  # all results of models have counts
+    assert dropped is not None
     return {
         "model": exchange.description.name if exchange.description is not None else exchange.model,
         "usage": {"tokens": exchange.tokens, "dropped": exchange.dropped},
