@@ -15,6 +15,7 @@ from typing import Any
 
 from benchmarks import (
     advise,
+    array_type,
     cache,
     chunking,
     dialects,
@@ -37,7 +38,7 @@ from nearfield.evaluation.performance import environment
 
 RESULTS = Path(__file__).parent / "results"
 #: Long benchmarks without a competitor: they run only when they are named.
-ON_REQUEST = ("advise", "mixed", "retrieval", "chunking", "indexing", "quality")
+ON_REQUEST = ("advise", "array_type", "mixed", "retrieval", "chunking", "indexing", "quality")
 PACKAGES = (
     "nearfield",
     "openvino",
@@ -61,7 +62,7 @@ def main() -> None:
         nargs="*",
         default=[],
         help="peak, throughput, bert_base, http, frontends, dialects, cache, families, outputs, reproducible, memory, "
-        "cold_start, advise, indexing, chunking, retrieval, quality, mixed",
+        "cold_start, advise, array_type, indexing, chunking, retrieval, quality, mixed",
     )
     parser.add_argument("--minutes", type=float, help="of mixed traffic [30; with --quick 2]")
     parser.add_argument(
@@ -91,6 +92,7 @@ def main() -> None:
         "cold_start": lambda: memory.cold_start(folder),
         "chunking": lambda: chunking.measure(quick=asked.quick),
         "advise": lambda: advise.measure(rounds, quick=asked.quick),
+        "array_type": lambda: array_type.measure(rounds, quick=asked.quick),
         "retrieval": lambda: retrieval.measure(quick=asked.quick),
         "quality": lambda: quality.measure(quick=asked.quick),
         "indexing": lambda: indexing.measure(rounds, quick=asked.quick),
@@ -112,7 +114,7 @@ def main() -> None:
         latest.write_text(json.dumps(results, indent=1))
         picture.draw(results, asked.out / "latest.png")
     judged = results.get("mixed", {}).get("requirements", []) if "mixed" in asked.only else []
-    found = all(results[name]["met"] for name in ("retrieval", "quality", "advise") if name in asked.only)
+    found = all(results[name]["met"] for name in ("retrieval", "quality", "advise", "array_type") if name in asked.only)
     if not (found and all(row["met"] for row in judged)):
         sys.exit(1)
 
@@ -134,6 +136,8 @@ def table(results: dict[str, Any]) -> str:
         lines += ["", chunking.table(results["chunking"])]
     if "advise" in results:
         lines += ["", advise.table(results["advise"])]
+    if "array_type" in results:
+        lines += ["", array_type.table(results["array_type"])]
     if "retrieval" in results:
         lines += ["", retrieval.table(results["retrieval"])]
     if "quality" in results:

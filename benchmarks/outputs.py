@@ -18,7 +18,7 @@ from nearfield.evaluation.performance.workloads import texts
 #: bge-m3's width and heads at two layers, over a small vocabulary: its heads cost most where the encoder costs least.
 M3 = {"hidden_size": 1024, "num_attention_heads": 16, "intermediate_size": 4096, "num_hidden_layers": 2}
 BASE = {"hidden_size": 768, "num_attention_heads": 12, "intermediate_size": 3072}
-WIDE = {"r": 8, "target_modules": ["query", "key", "value", "dense"]}
+WIDE: dict[str, Any] = {"r": 8, "target_modules": ["query", "key", "value", "dense"]}
 
 
 def measure(rounds: int, *, quick: bool) -> dict[str, Any]:

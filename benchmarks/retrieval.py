@@ -208,8 +208,9 @@ def _way(index: Index, task: Task, needs: Sequence[str], options: dict[str, Any]
     words = index.manifest.keywords if "bm25" in needs else None
     searcher = Searcher(index.store, {name: index.remembering[name] for name in features}, words)
     # As many candidates as ten results are chosen from, so that one search is judged at 10 and at 100.
-    k, more = (RERANKED_SENTENCES, {}) if "rerank" in options else (100, {"depth": 100})
-    found = searcher.search_many(list(task.queries.values()), k, **options, **more)
+    k = RERANKED_SENTENCES if "rerank" in options else 100
+    depth = {} if "rerank" in options else {"depth": 100}
+    found = searcher.search_many(list(task.queries.values()), k, **{**options, **depth})
     run = {key: {each.document: each.score for each in row} for key, row in zip(task.queries, found, strict=True)}
     return {
         **_judged(task, run, reranked="rerank" in options),
