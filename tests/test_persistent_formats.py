@@ -22,10 +22,10 @@ from pyarrow import parquet
 import nearfield
 from nearfield import Classifier, Collection, Encoder, compare, load
 from nearfield.evaluation.stability import golden_vectors
-from nearfield.inference.disk_cache import DiskCache
 
 # Internals that the tests need; adapt these when modules or classes move.
 from nearfield.inference.result_cache import ResultCache
+from nearfield.inference.result_cache.disk_cache import DiskCache
 from tests.support.batches import wait_for_batch
 from tests.support.cli_runner import Ran, run
 from tests.support.serving import serving

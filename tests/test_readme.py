@@ -81,7 +81,22 @@ def test_the_python_example(minilm: Encoder, example: str, capsys: pytest.Captur
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("example", [EXAMPLES[3], ENCODE[1] + RERANK[0]], ids=["readme", "guides"])
+@pytest.mark.usefixtures("minilm")
+def test_the_example_of_arrays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    exec(ENCODE[1], {})
+    counts, part, kind, *rows = capsys.readouterr().out.splitlines()
+    assert re.fullmatch(r"\[\s*\d+\s+\d+\s+\d+\]", counts)
+    assert part.endswith("] True")
+    assert kind == "<class 'numpy.ndarray'>"
+    scores = [float(score) for score in re.findall(r"-?\d\.\d+", " ".join(rows))]
+    assert len(scores) == 3 and scores[0] == max(scores)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("example", [EXAMPLES[3], ENCODE[2] + RERANK[0]], ids=["readme", "guides"])
 def test_the_example_of_several_outputs(example: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     tiny = {
         "BAAI/bge-m3": m3.write(tmp_path),

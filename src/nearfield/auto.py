@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import cast
 
 from nearfield.encoder import Encoder
+from nearfield.inference.compatibility.call_keywords import check_keywords
 from nearfield.inference.encode_options import Unpack
 from nearfield.inference.loaded_model import LoadKeywords
 from nearfield.inference.uncompiled_model import ReadModelKeywords, read_model
@@ -44,13 +45,16 @@ def load(
             pooling and later modules still come from the folder.
         adapters: PEFT LoRA adapters to load with the model: names to folders or ids on the Hub.
         accept_license: load a model whose licence does not allow commercial use.
+        trust_remote_code: has no effect: code of models is never run, and a warning says so once.
         answer: the prompt and answer tokens of a language model that reranks, if neither folder nor catalogue has them
             (see ``Reranker``).
 
     Raises:
         ModelNotFound, SourceUnavailable: there is no such model, or its files cannot be downloaded.
         ModelRefused: its files cannot be loaded exactly.
+        UnknownKeyword: there is no such keyword.
     """
+    check_keywords("nearfield.load", options, LoadKeywords.__optional_keys__, ("force_truncate_dim", "truncate_dim"))
     selected = {name: value for name, value in options.items() if name in ReadModelKeywords.__annotations__}
     uncompiled = read_model(str(model), **cast(ReadModelKeywords, selected))
     model_class = _class_for(uncompiled.recipe)

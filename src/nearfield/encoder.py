@@ -10,21 +10,28 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
-from nearfield.arrays import Array
 from nearfield.checkpoint.tokenizer.tokenizer import Tokens
 from nearfield.engine.job import Ticket
 from nearfield.errors import InputError, ModelRefused
 from nearfield.inference import encode_options, postprocess
 from nearfield.inference.call_limits import NO_LIMITS, CallLimits, TimedResult
+from nearfield.inference.compatibility.call_keywords import (
+    EncodeCallKeywords,
+    EncodeRoleKeywords,
+    ReturnForm,
+    check_keywords,
+    read_encode_keywords,
+    read_options,
+)
+from nearfield.inference.compatibility.encoder_names import EncoderNames
 from nearfield.inference.encode_options import (
     EncodeKeywords,
-    EncodeKeywordsWithoutRole,
     EncodeOptions,
     OptionDefaults,
     ResolvedOptions,
     Unpack,
 )
-from nearfield.inference.loaded_model import LoadedModel, LoadKeywords
+from nearfield.inference.loaded_model import LoadKeywords
 from nearfield.inference.postprocess import Result, ResultCollector
 from nearfield.inference.preparation import inputs
 from nearfield.inference.preparation.input_preparer import InputPreparer, PreparedInputs
@@ -38,15 +45,12 @@ from nearfield.progress import Progress
 from nearfield.recipe import Multivector, Recipe, Splade
 from nearfield.vectors.dense import Vectors
 from nearfield.vectors.multivector import MultiVectors
-from nearfield.vectors.outputs import Outputs
-from nearfield.vectors.similarity import similarity
-from nearfield.vectors.sparse import SparseVectors
 
 if TYPE_CHECKING:
     from nearfield.inference.result_cache import ResultCache
 
 
-class Encoder(LoadedModel):
+class Encoder(EncoderNames):
     """Turns text into vectors.
 
     Args:
@@ -69,6 +73,7 @@ class Encoder(LoadedModel):
         force_truncate_dim: bool = False,
         **options: Unpack[LoadKeywords],
     ) -> None:
+        check_keywords("Encoder", options, LoadKeywords.__optional_keys__, ("force_truncate_dim", "truncate_dim"))
         super().__init__(model, **options)
         recipe = self.recipe
         truncate_dim = recipe.truncate_dim if truncate_dim is None else truncate_dim
@@ -106,21 +111,6 @@ class Encoder(LoadedModel):
     # -- properties ----------------------------------------------------------------------------------------------
 
     @property
-    def dimensions(self) -> int:
-        """The dimensions of a vector before truncation."""
-        return self.recipe.dimensions
-
-    @property
-    def default_dimensions(self) -> int:
-        """The dimensions of vectors for calls that do not say: those that the folder states, else all."""
-        return self._defaults.truncate_dim or self.recipe.dimensions
-
-    @property
-    def tasks(self) -> tuple[str, ...]:
-        """Valid values of ``task`` in ``encode``: the model's tasks, and its prompts by name."""
-        return tuple(sorted({*self.recipe.tasks, *self._model.adapters.named, *self.recipe.prompts}))
-
-    @property
     def fingerprint(self) -> str:
         """The space of the vectors that ``encode`` gives without options."""
         return cast(Vectors, self._empty_result(self._resolve(EncodeOptions()))).fingerprint
@@ -130,7 +120,9 @@ class Encoder(LoadedModel):
 
     # -- encoding ------------------------------------------------------------------------------------------------
 
-    def encode(self, texts: Texts, *, show_progress_bar: bool | None = None, **options: Unpack[EncodeKeywords]) -> Any:
+    def encode(
+        self, texts: Texts, *, show_progress_bar: bool | None = None, **options: Unpack[EncodeCallKeywords]
+    ) -> Any:
         """Encode one text, a list of texts, or lists of token ids.
 
         Args:
@@ -155,6 +147,11 @@ class Encoder(LoadedModel):
                 folder names, and counts it in ``Vectors.dropped``; ``right`` and ``left`` cut that side; ``error``
                 raises; ``chunk`` encodes pieces that end with sentences, and returns their weighted mean.
             max_length: tokens to read of each input, if fewer than the model reads.
+            convert_to_tensor: return a torch tensor; ``device`` is where it is put.
+            batch_size, chunk_size, pool, convert_to_numpy: accepted as sentence-transformers has them. They change
+                nothing: batches are built from tokens, and all cores are used already.
+            output_value: ``sentence_embedding``, or ``token_embeddings`` for a list of arrays [tokens, dim]: the states
+                of ``encode_tokens``.
 
         Returns:
             Vectors, which are a NumPy array: float32 [n, dim], or [dim] if ``texts`` is a single input. A model
@@ -163,7 +160,16 @@ class Encoder(LoadedModel):
         Raises:
             InputError: an argument or input is invalid; nothing was encoded.
         """
-        resolved = self._resolve(EncodeOptions(**options))
+        parsed, form = read_encode_keywords("Encoder.encode", options, _SHOWN)
+        return self._encode_as(form, texts, parsed, show_progress_bar)
+
+    def _encode_as(self, form: ReturnForm, texts: Texts, options: EncodeOptions, show_progress_bar: bool | None) -> Any:
+        if form.token_states:
+            return form.convert_tokens(self._encode_tokens(texts, options))
+        return form.convert(self._encode_all(texts, options, show_progress_bar))
+
+    def _encode_all(self, texts: Texts, options: EncodeOptions, show_progress_bar: bool | None) -> Any:
+        resolved = self._resolve(options)
         single, items, total = inputs.parse_inputs(texts)
         shown = _progress_is_useful(total) if show_progress_bar is None else show_progress_bar
         collector, unread = ResultCollector(total), UnreadInputs()
@@ -175,16 +181,18 @@ class Encoder(LoadedModel):
         return collector.result(lambda: self._empty_result(resolved), single)
 
     def encode_query(
-        self, texts: Texts, *, show_progress_bar: bool | None = None, **options: Unpack[EncodeKeywordsWithoutRole]
+        self, texts: Texts, *, show_progress_bar: bool | None = None, **options: Unpack[EncodeRoleKeywords]
     ) -> Any:
         """Encode search queries, with the model's prompt for queries. Keywords are those of ``encode``."""
-        return self.encode(texts, role="query", show_progress_bar=show_progress_bar, **options)
+        parsed, form = read_encode_keywords("Encoder.encode_query", options, _SHOWN, role="query")
+        return self._encode_as(form, texts, parsed, show_progress_bar)
 
     def encode_document(
-        self, texts: Texts, *, show_progress_bar: bool | None = None, **options: Unpack[EncodeKeywordsWithoutRole]
+        self, texts: Texts, *, show_progress_bar: bool | None = None, **options: Unpack[EncodeRoleKeywords]
     ) -> Any:
         """Encode documents to be searched, with the model's prompt for documents. Keywords are those of ``encode``."""
-        return self.encode(texts, role="document", show_progress_bar=show_progress_bar, **options)
+        parsed, form = read_encode_keywords("Encoder.encode_document", options, _SHOWN, role="document")
+        return self._encode_as(form, texts, parsed, show_progress_bar)
 
     def encode_tokens(self, texts: Texts, **options: Unpack[EncodeKeywords]) -> MultiVectors:
         """Encode texts, and return the last hidden state of each token that the model reads.
@@ -198,7 +206,11 @@ class Encoder(LoadedModel):
         Raises:
             InputError: an argument or input is invalid; nothing was encoded.
         """
-        resolved = encode_options.resolve_for_tokens(EncodeOptions(**options), self._model, self._defaults)
+        parsed = read_options("Encoder.encode_tokens", options)
+        return self._encode_tokens(texts, parsed)
+
+    def _encode_tokens(self, texts: Texts, options: EncodeOptions) -> MultiVectors:
+        resolved = encode_options.resolve_for_tokens(options, self._model, self._defaults)
         self._model.add_token_states()
         single, items, _ = inputs.parse_inputs(texts)
         unread = UnreadInputs()
@@ -222,7 +234,7 @@ class Encoder(LoadedModel):
             InputTooLong: a document has more tokens than the model reads; the message says how many.
             InputError: a chunk contains no token, or the model gives no dense vectors.
         """
-        resolved = self._resolve_late(EncodeOptions(**options))
+        resolved = self._resolve_late(read_options("Encoder.encode_late", options))
         ticket, spans = self._preparer.prepare_late(self._model, documents, resolved, bulk=True)
         self.engine.submit(ticket, wait=True)
         return postprocess.chunk_vectors(resolved, ticket.result(), spans)
@@ -243,7 +255,8 @@ class Encoder(LoadedModel):
             TooLarge: the documents have more than ``max_tokens`` tokens.
         """
         limits = CallLimits(bulk, deadline, max_tokens)
-        return (await self.run_encode_late(documents, EncodeOptions(**options), limits)).result
+        parsed = read_options("Encoder.aencode_late", options, _LIMITS)
+        return (await self.run_encode_late(documents, parsed, limits)).result
 
     async def run_encode_late(
         self, documents: Sequence[Sequence[str]], options: EncodeOptions, limits: CallLimits = NO_LIMITS
@@ -282,7 +295,7 @@ class Encoder(LoadedModel):
         window: int = LARGEST_WINDOW,
         steady: bool = False,
         unread: UnreadInputs | None = None,
-        **options: Unpack[EncodeKeywords],
+        **options: Unpack[EncodeCallKeywords],
     ) -> Iterator[Any]:
         """Encode any number of inputs in bounded memory; yield results of up to ``window`` inputs, in order.
 
@@ -294,8 +307,10 @@ class Encoder(LoadedModel):
             unread: counts the inputs that the model cannot read. ``encode`` warns of them, ``stream`` does not.
             options: keywords of ``encode``.
         """
-        resolved = self._resolve(EncodeOptions(**options))
-        return self._windows(texts, resolved, unread or UnreadInputs(), max_size=window, steady=steady)
+        parsed, form = read_encode_keywords("Encoder.stream", options, ("steady", "unread", "window"), tokens=False)
+        resolved = self._resolve(parsed)
+        parts = self._windows(texts, resolved, unread or UnreadInputs(), max_size=window, steady=steady)
+        return map(form.convert, parts) if form.as_tensor else parts
 
     def submit(
         self,
@@ -313,9 +328,8 @@ class Encoder(LoadedModel):
             Overloaded: the queue is full.
         """
         expires_at = CallLimits(deadline=deadline).expires_at()
-        return self.engine.submit(
-            self._prepare(inputs, self._resolve(EncodeOptions(**options)), bulk, expires_at).ticket
-        )
+        parsed = read_options("Encoder.submit", options, _LIMITS[:2])
+        return self.engine.submit(self._prepare(inputs, self._resolve(parsed), bulk, expires_at).ticket)
 
     async def aencode(
         self,
@@ -325,7 +339,7 @@ class Encoder(LoadedModel):
         deadline: float | None = None,
         max_tokens: int | None = None,
         seconds: dict[str, float] | None = None,
-        **options: Unpack[EncodeKeywords],
+        **options: Unpack[EncodeCallKeywords],
     ) -> Any:
         """Encode without blocking the event loop. If the task is cancelled, jobs that have not started are dropped.
 
@@ -341,12 +355,13 @@ class Encoder(LoadedModel):
             Overloaded: the queue is full, or the deadline would pass before the result.
             TooLarge: the inputs have more than ``max_tokens`` tokens.
         """
+        parsed, form = read_encode_keywords("Encoder.aencode", options, (*_LIMITS, "seconds"), tokens=False)
         unread = UnreadInputs()
-        run = await self.run_encode(texts, EncodeOptions(**options), CallLimits(bulk, deadline, max_tokens), unread)
+        run = await self.run_encode(texts, parsed, CallLimits(bulk, deadline, max_tokens), unread)
         unread.log(self.name)
         if seconds is not None:
             seconds.update(run.timings)
-        return run.result
+        return form.convert(run.result)
 
     async def run_encode(
         self, texts: Texts, options: EncodeOptions, limits: CallLimits = NO_LIMITS, unread: UnreadInputs | None = None
@@ -380,25 +395,14 @@ class Encoder(LoadedModel):
             unread.add(self.tokenizer, resolved.prompt, prepared.items, prepared.tokens)
         return TimedResult(result, timings)
 
-    def similarity(self, a: Result | Texts, b: Result | Texts) -> Array:
-        """Compare results (or texts) by the model's own measure: float32 [len(a), len(b)].
-
-        Raises:
-            SpaceMismatch: the two sides come from different models, dimensions or precisions.
-        """
-        left, right = (part if isinstance(part, _RESULTS) else self.encode(part) for part in (a, b))
-        if isinstance(left, (SparseVectors, MultiVectors)):
-            return left.similarity(cast(Any, right))
-        return similarity(cast(Vectors, left), cast(Vectors, right), self.recipe.similarity)
-
     def tokenize(self, texts: Texts, **options: Unpack[EncodeKeywords]) -> list[Tokens]:
         """Return for each input the token ids that the model reads, and how many were dropped."""
         _, items, _ = inputs.parse_inputs(texts)
-        return self._preparer.tokenize(list(items), self._resolve(EncodeOptions(**options)))
+        return self._preparer.tokenize(list(items), self._resolve(read_options("Encoder.tokenize", options)))
 
     def prompt_of(self, **options: Unpack[EncodeKeywords]) -> str:
         """Return the prompt that ``encode`` puts before each input, for the same keywords."""
-        return self._resolve(EncodeOptions(**options)).prompt
+        return self._resolve(read_options("Encoder.prompt_of", options)).prompt
 
     # -- stages of a call ----------------------------------------------------------------------------------------
 
@@ -488,7 +492,8 @@ class Encoder(LoadedModel):
         return postprocess.build_result(self.recipe, options, [], [], single=False)
 
 
-_RESULTS = (Vectors, SparseVectors, MultiVectors, Outputs)
+#: Keywords of calls besides the options, for messages.
+_SHOWN, _LIMITS = ("show_progress_bar",), ("bulk", "deadline", "max_tokens")
 
 
 def _progress_is_useful(total: int | None) -> bool:

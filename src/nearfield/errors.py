@@ -33,6 +33,10 @@ class InputError(NearfieldError, ValueError):
         self.param = param
 
 
+class UnknownKeyword(InputError, TypeError):
+    """A method or class of the Python API was called with a keyword argument that it does not have."""
+
+
 class WrongModel(InputError):
     """The requested model, or every served model, lacks the requested kind of output."""
 

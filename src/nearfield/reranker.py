@@ -17,6 +17,12 @@ from nearfield.engine.job import Ticket
 from nearfield.errors import InputError, ModelRefused, nearest
 from nearfield.heads import OutputRequest
 from nearfield.inference.call_limits import NO_LIMITS, CallLimits, TimedResult
+from nearfield.inference.compatibility.call_keywords import (
+    RerankCallKeywords,
+    ScoreHints,
+    check_keywords,
+    read_score_form,
+)
 from nearfield.inference.encode_options import Unpack
 from nearfield.inference.loaded_model import LoadedModel, LoadKeywords
 from nearfield.inference.postprocess import COUNT_TYPE
@@ -30,6 +36,9 @@ from nearfield.vectors.annotated_array import AnnotatedArray, RowCounts, to_plai
 
 #: Pairs that are tokenised and queued together, so that memory stays bounded.
 _WINDOW = 1024
+_OPTIONS = RerankKeywords.__optional_keys__
+#: Further keywords of asynchronous calls, for messages.
+_ASYNC_KEYWORDS = ("bulk", "deadline", "max_tokens", "seconds_of")
 
 
 @dataclass(frozen=True)
@@ -81,6 +90,7 @@ class Scorer(LoadedModel):
         instruction: str | None = None,
         **options: Unpack[LoadKeywords],
     ) -> None:
+        check_keywords(type(self).__name__, options, LoadKeywords.__optional_keys__, ("instruction",))
         super().__init__(model, **options)
         self._head = cast("ClassScores | RerankPrompt", self.recipe.head("scores"))
         template = self._head.template if isinstance(self._head, RerankPrompt) else None
@@ -126,6 +136,7 @@ class Scorer(LoadedModel):
         deadline: float | None = None,
         max_tokens: int | None = None,
         seconds_of: dict[str, float] | None = None,
+        **hints: Unpack[ScoreHints],
     ) -> Scores:
         """Score texts, or pairs of texts, without blocking the event loop; the scores are float32 [n, labels].
 
@@ -137,16 +148,18 @@ class Scorer(LoadedModel):
             deadline: seconds from now within which the result is needed.
             max_tokens: maximum number of tokens of all inputs together.
             seconds_of: a dictionary that receives the seconds of each stage: tokenise, queue, run.
+            hints: as for ``Reranker.score``.
 
         Raises:
             Overloaded: the queue is full, or the deadline would pass before the result.
             TooLarge: the inputs have more than ``max_tokens`` tokens.
         """
+        form = read_score_form(f"{type(self).__name__}.ascore", hints, _ASYNC_KEYWORDS)
         options, limits = RerankOptions(activation, truncate, adapter), CallLimits(bulk, deadline, max_tokens)
         run = await self.run_score(firsts, seconds, options, limits)
         if seconds_of is not None:
             seconds_of.update(run.timings)
-        return run.result
+        return cast(Scores, form.convert(run.result))
 
     async def run_score(
         self,
@@ -247,6 +260,7 @@ class Reranker(Scorer):
         adapter: str | None = None,
         prompt: str | None = None,
         max_length: int | None = None,
+        **hints: Unpack[ScoreHints],
     ) -> Scores:
         """Score pairs: one query with each document, or as many queries as documents, pair by pair.
 
@@ -260,19 +274,22 @@ class Reranker(Scorer):
             prompt: text before each query; None for the model's default. A language model with a template reads it as
                 its instruction.
             max_length: tokens to read of each pair, if fewer than the model reads.
+            hints: ``convert_to_tensor`` returns a torch tensor; ``batch_size``, ``show_progress_bar``, ``num_workers``
+                and ``convert_to_numpy`` are accepted as sentence-transformers has them, and change nothing.
 
         Returns:
-            Float32 [n] if the model has one label, else [n, labels].
+            A NumPy array, float32 [n] if the model has one label, else [n, labels].
 
         Raises:
             InputError: an input is not a text, or the numbers of queries and documents differ.
         """
+        form = read_score_form(f"{type(self).__name__}.score", hints)
         firsts, seconds = pair_up(query, documents)
         scores = self._score(firsts, seconds, RerankOptions(activation, truncate, adapter, prompt, max_length))
-        return scores if len(self.labels) > 1 else scores.column(0)
+        return cast(Scores, form.convert(scores if len(self.labels) > 1 else scores.column(0)))
 
     def rank(
-        self, query: str, documents: Iterable[str], *, top_k: int | None = None, **options: Unpack[RerankKeywords]
+        self, query: str, documents: Iterable[str], *, top_k: int | None = None, **options: Unpack[RerankCallKeywords]
     ) -> list[Ranked]:
         """Return documents by falling score, the best ``top_k`` if set. Equal scores keep the order of the documents.
 
@@ -281,9 +298,12 @@ class Reranker(Scorer):
         Raises:
             InputError: the model has several labels, or an input is not a text.
         """
+        own = cast(RerankKeywords, {key: options[key] for key in _OPTIONS if key in options})  # type: ignore[literal-required]
+        hints = {key: value for key, value in options.items() if key not in _OPTIONS}
+        read_score_form(f"{type(self).__name__}.rank", hints, ("top_k",))
         if len(self.labels) > 1:
             raise InputError(f"{self.name} gives {len(self.labels)} scores a pair: use score, and rank by one of them.")
-        return _best(self.score(query, documents, **options), top_k)
+        return _best(self.score(query, documents, **own), top_k)
 
     async def arank(
         self,
@@ -298,8 +318,10 @@ class Reranker(Scorer):
         deadline: float | None = None,
         max_tokens: int | None = None,
         seconds_of: dict[str, float] | None = None,
+        **hints: Unpack[ScoreHints],
     ) -> tuple[list[Ranked], Scores]:
         """Rank without blocking the event loop; return the scores too. Keywords are those of ``ascore``."""
+        read_score_form(f"{type(self).__name__}.arank", hints, ("top_k", *_ASYNC_KEYWORDS))
         options, limits = RerankOptions(activation, truncate, adapter), CallLimits(bulk, deadline, max_tokens)
         run = await self.run_rank(query, documents, top_k, options, limits)
         if seconds_of is not None:
@@ -334,6 +356,7 @@ class Classifier(Scorer):
         adapter: str | None = None,
         prompt: str | None = None,
         max_length: int | None = None,
+        **hints: Unpack[ScoreHints],
     ) -> Any:
         """Return a Prediction for each text or pair, or one for a single text.
 
@@ -344,6 +367,7 @@ class Classifier(Scorer):
         Raises:
             InputError: an input is neither a text nor a pair of texts.
         """
+        read_score_form(f"{type(self).__name__}.predict", hints)
         single = isinstance(texts, str)
         firsts, seconds = split_pairs([texts] if isinstance(texts, str) else texts)
         options = RerankOptions(activation or self._probability(), truncate, adapter, prompt, max_length)
@@ -361,8 +385,10 @@ class Classifier(Scorer):
         deadline: float | None = None,
         max_tokens: int | None = None,
         seconds_of: dict[str, float] | None = None,
+        **hints: Unpack[ScoreHints],
     ) -> tuple[list[Prediction], Scores]:
         """Predict without blocking the event loop; return the scores too. Keywords are those of ``ascore``."""
+        read_score_form(f"{type(self).__name__}.apredict", hints, _ASYNC_KEYWORDS)
         options, limits = RerankOptions(activation, truncate, adapter), CallLimits(bulk, deadline, max_tokens)
         run = await self.run_predict(texts, options, limits)
         if seconds_of is not None:

@@ -17,10 +17,10 @@ from nearfield.engine.engine import Engine, Ticket
 from nearfield.engine.turns import CALLER, Caller
 from nearfield.errors import ExecutionFailed, NearfieldError
 from nearfield.inference.call_limits import CallLimits
-from nearfield.inference.disk_cache import DiskCache
 from nearfield.inference.encode_options import EncodeOptions
 from nearfield.inference.loaded_model import LoadedModel
 from nearfield.inference.result_cache import ResultCache
+from nearfield.inference.result_cache.disk_cache import DiskCache
 from nearfield.vectors.outputs import Outputs
 from nearfield.vectors.sparse import SparseVectors
 from tests.parity.sparse import inference_free

@@ -38,7 +38,7 @@ def scores() -> Scores:
 def test_a_result_is_an_array() -> None:
     array = vectors()
     assert isinstance(array, np.ndarray)
-    assert (array.shape, array.dtype, len(array), array.ndim) == ((6, 8), np.float32, 6, 2)
+    assert (array.shape, str(array.dtype), len(array), array.ndim) == ((6, 8), "float32", 6, 2)
     assert array.flags.c_contiguous
     assert json.loads(json.dumps(array.tolist())) == ROWS.tolist()
     np.testing.assert_array_equal(array @ ROWS[0], ROWS @ ROWS[0])

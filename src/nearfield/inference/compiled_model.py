@@ -93,6 +93,7 @@ class CompiledModel(ModelInfo):
         _check_precision(precision, backend, recipe)
         runtime = backends.REGISTRY.load(backend)(BackendOptions(precision, self.cpu, cache, device))  # type: ignore[arg-type]
         self.batch_tokens: int = runtime.batch_tokens
+        self.device = str(getattr(runtime, "device", "cpu"))
         self.packable = self.family.packable and all(head.packable for head in self.heads.values())
         #: Whether a batch is one row, with its inputs end to end.
         self.single_row = runtime.packed and self.packable and not _PAIRWISE & set(self.family.inputs)

@@ -12,6 +12,7 @@ from nearfield.checkpoint.tokenizer.tokenizer import Tokenizer
 from nearfield.checkpoint.weights import lora
 from nearfield.engine.engine import Engine, default_engine
 from nearfield.hardware import memory_used
+from nearfield.inference.compatibility.call_keywords import report_remote_code
 from nearfield.inference.compiled_model import CompiledModel
 from nearfield.inference.uncompiled_model import ReadModelKeywords, UncompiledModel, adapter_folder, read_model
 from nearfield.recipe import Recipe, RerankPrompt
@@ -33,6 +34,7 @@ class LoadKeywords(ReadModelKeywords, total=False):
     compile_cache: bool
     device: str
     reproducible: bool
+    trust_remote_code: bool
 
 
 class LoadedModel:
@@ -72,7 +74,9 @@ class LoadedModel:
         accept_license: bool = False,
         device: str = "auto",
         reproducible: bool = False,
+        trust_remote_code: bool = False,
     ) -> None:
+        report_remote_code(trust_remote_code)
         if not isinstance(model, UncompiledModel):
             model = read_model(
                 str(model),
@@ -96,6 +100,8 @@ class LoadedModel:
         with model.reporting_memory():
             self._model = CompiledModel(self.recipe, *options, max_length, cache, model.adapters, device, reproducible)
         self.recipe = self._model.recipe
+        #: The largest ``max_length``: tokens for which the model has a position.
+        self.max_positions = self._model.family.positions
         self._owns_engine = engine is None and (threads is not None or streams is not None)
         self.engine = engine or (Engine(self._model.cpu.streams) if self._owns_engine else default_engine())
         # A model that is garbage-collected without being closed is released too, once its work has ended.

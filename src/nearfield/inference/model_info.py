@@ -21,6 +21,8 @@ class ModelInfo:
     #: Length of the result rows of plain inputs; 0 if results are of other kinds.
     width: int
     precision: str
+    #: Where batches run: ``cpu``, or a device of torch.
+    device: str
     #: Whether each input is computed by itself.
     reproducible: bool
     batch_tokens: int

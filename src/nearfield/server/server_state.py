@@ -13,9 +13,9 @@ from nearfield import __version__
 from nearfield.encoder import Encoder
 from nearfield.errors import Forbidden
 from nearfield.hardware import memory_limit
-from nearfield.inference.disk_cache import DiskCache
 from nearfield.inference.loaded_model import LoadedModel
 from nearfield.inference.result_cache import ResultCache
+from nearfield.inference.result_cache.disk_cache import DiskCache
 from nearfield.server.auth.account import RequestAccount
 from nearfield.server.auth.api_key import ApiKey
 from nearfield.server.auth.host_guard import HostGuard, is_loopback

@@ -23,6 +23,8 @@ _PLAIN_METHODS = (
 _WRITING_METHODS = ("byteswap", "fill", "partition", "put", "resize", "setfield", "sort")
 _WRITING_FUNCTIONS = frozenset((np.copyto, np.fill_diagonal, np.place, np.put, np.put_along_axis, np.putmask))
 _JOINING_FUNCTIONS = frozenset((np.concatenate, np.stack, np.vstack))
+#: Facts with a number for each row.
+_COUNTS = ("tokens", "dropped")
 _get_item = np.ndarray.__getitem__
 
 
@@ -35,14 +37,13 @@ class RowCounts:
 
     def select(self, rows: Any) -> RowCounts:
         """Return the facts about some rows; ``rows`` is an index of NumPy."""
-        tokens, dropped = (None if counts is None else counts[rows] for counts in (self.tokens, self.dropped))
-        return replace(self, tokens=tokens, dropped=dropped)
+        counts = {name: getattr(self, name) for name in _COUNTS}
+        return replace(self, **{name: item if item is None else item[rows] for name, item in counts.items()})
 
     def join(self, others: Sequence[Any]) -> RowCounts | None:
         """Return the facts about these rows followed by those of others; None if nothing is true of all of them."""
         parts = (self, *others)
-        tokens, dropped = ([getattr(part, name) for part in parts] for name in ("tokens", "dropped"))
-        return replace(self, tokens=_join_counts(tokens), dropped=_join_counts(dropped))
+        return replace(self, **{name: _join_counts([getattr(part, name) for part in parts]) for name in _COUNTS})
 
 
 class _RowSource:
@@ -158,7 +159,7 @@ class AnnotatedArray(Array):
     def __deepcopy__(self, memo: Any) -> Any:
         return self.copy("K")
 
-    def astype(self, dtype: DTypeLike, *args: Any, **options: Any) -> Any:
+    def astype(self, dtype: Any, *args: Any, **options: Any) -> Any:
         """Return the values in another type, as a plain array; in the same type, with the facts."""
         result = to_plain(self).astype(dtype, *args, **options)
         return type(self).annotate(result, self.facts) if result.dtype == self.dtype else result
@@ -172,20 +173,22 @@ class AnnotatedArray(Array):
 
     # -- NumPy's protocols -------------------------------------------------------------------------------------------
 
-    def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> Array:
+    def __array__(  # type: ignore[override]
+        self, dtype: DTypeLike | None = None, copy: bool | None = None
+    ) -> Array:
         array = to_plain(self)
         return array.astype(array.dtype if dtype is None else dtype, copy=bool(copy))
 
     def __array_ufunc__(self, ufunc: np.ufunc, method: Any, *inputs: Any, **options: Any) -> Any:
         """Compute on plain arrays; an array that is written to loses its facts."""
-        outputs = options.get("out") or ()
+        outputs: tuple[Any, ...] = options.get("out") or ()
         for target in (*outputs, *(inputs[:1] if method == "at" else ())):
             _drop(target)
         result = getattr(ufunc, method)(*map(to_plain, inputs), **_strip(options))
         return outputs[0] if len(outputs) == 1 else result
 
     def __array_function__(
-        self, function: Callable[..., Any], types: Any, args: Sequence[Any], options: Mapping[str, Any]
+        self, function: Callable[..., Any], types: Any, args: Any, options: Mapping[str, Any]
     ) -> Any:
         """Run one of NumPy's functions: joined rows carry their facts, everything else is computed on plain arrays."""
         if function in _JOINING_FUNCTIONS:

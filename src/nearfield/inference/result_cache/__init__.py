@@ -15,7 +15,7 @@ from nearfield.arrays import ResultRow
 from nearfield.engine.engine import Engine
 from nearfield.engine.fair_turns import FairTurns
 from nearfield.engine.job import Job, Ticket
-from nearfield.inference.disk_cache import DiskCache
+from nearfield.inference.result_cache.disk_cache import DiskCache
 
 #: Bytes that an entry takes beside its numbers.
 _OVERHEAD = 400
