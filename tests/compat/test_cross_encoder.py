@@ -140,7 +140,7 @@ def test_settings_of_the_constructor(one_label: Path, three_labels: Path) -> Non
     with pytest.raises(InputError, match="gives 3 scores a pair, not 1"):
         CrossEncoder(str(three_labels), num_labels=1)
     with pytest.raises(InputError, match="modules"):
-        CrossEncoder(str(one_label), modules=[object()])
+        CrossEncoder(modules=[object()])
 
 
 def test_settings_that_change_after_loading(one_label: Path) -> None:

@@ -151,6 +151,8 @@ def test_settings_of_the_constructor(folder: Path, tmp_path: Path) -> None:
     ours = SparseEncoder(str(tmp_path / "saved"))
     assert (ours.max_active_dims, ours.similarity_fn_name) == (4, "cosine")
     assert_equal(dense(ours.encode(WORDS)), dense(saved.encode(WORDS)))
+    more = SparseEncoder(str(tmp_path / "saved"), max_active_dims=7)
+    assert_equal(dense(more.encode(WORDS)), dense(original(folder, max_active_dims=7).encode(WORDS)))
     ours.max_seq_length = saved.max_seq_length = 5
     assert_equal(dense(ours.encode(WORDS)), dense(saved.encode(WORDS)))
 

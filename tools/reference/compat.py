@@ -55,8 +55,7 @@ def _tables() -> dict[str, dict[str, Table]]:
 
 def _render_library(library: str, tables: Mapping[str, Table]) -> Iterator[str]:
     yield f"## {library}"
-    results = RESULTS / f"{library}.json"
-    if results.is_file():
+    for results in sorted(RESULTS.glob(f"{library}*.json")):
         yield from _render_results(json.loads(results.read_text(encoding="utf-8")))
     for names, table in _shared(tables):
         yield "### " + ", ".join(f"`{name}`" for name in names)
@@ -77,7 +76,7 @@ def _render_results(results: Mapping[str, Any]) -> Iterator[str]:
     yield f"{_TESTS} {results['note']}".strip()
     counts = {name: _count(results[name]) for name in _COUNTS}
     yield render_table([name.replace("_", " ") for name in counts], [[f"{count:,}" for count in counts.values()]])
-    yield render_table(("file", "run", "passed"), [(f"`{file}`", *row) for file, row in _rows(results["files"])])
+    yield render_table(("file", "run", "passed"), [(file, *row) for file, row in _rows(results["files"])])
     for title, reasons in (("Failed", results["failed"]), ("Left out", results["left_out"])):
         yield f"{title}:" if reasons else ""
         yield render_table(("tests", "reason"), [(str(count), reason) for reason, count in reasons.items()])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, ClassVar, Literal
 
 from nearfield.compat.arguments import BATCHES, USED, ArgumentTable, Effect
@@ -268,6 +269,8 @@ class SparseEncoder(PretrainedModel):
     def _load_model(self, **options: Any) -> Encoder:
         encoder = Encoder(self._name, **{**self._options, **options})
         encoder.require("sparse")
+        # A call may keep more values than the folder says.
+        encoder.recipe = replace(encoder.recipe, max_active_dims=None)
         return encoder
 
     def _settings(self) -> dict[str, Any]:
