@@ -94,8 +94,8 @@ class RoleFormat:
     """The input format of one role for late interaction.
 
     ``prefix`` is the text of a token that follows the first special token. ``length`` is the maximum number of tokens,
-    all included. ``expand`` fills an input up to that with ``filler`` (the mask token); ``attend`` says whether these
-    tokens are attended to. ``skip`` are words whose tokens get no vector.
+    all included. ``expand`` fills an input up to that with ``filler`` (the mask token), or up to ``expand_to`` tokens;
+    ``attend`` says whether these tokens are attended to. ``skip`` are words whose tokens get no vector.
     """
 
     prefix: str = ""
@@ -104,6 +104,8 @@ class RoleFormat:
     attend: bool = False
     filler: str | None = None
     skip: tuple[str, ...] = ()
+    #: Not shown: names of vector spaces, which are stored, contain what is shown.
+    expand_to: int | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True)

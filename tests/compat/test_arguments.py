@@ -22,7 +22,7 @@ ORIGINALS: Mapping[str, tuple[str, ...]] = {
     "sentence_transformers": ("sentence_transformers", "sentence_transformers.util"),
     "fastembed": ("fastembed", "fastembed.rerank.cross_encoder", "fastembed.late_interaction"),
     "flag_embedding": ("FlagEmbedding",),
-    "instructor_embedding": ("InstructorEmbedding",),
+    "instructor": ("InstructorEmbedding",),
     "model2vec": ("model2vec",),
 }
 TABLES = [
@@ -54,7 +54,8 @@ def _original(module: str, name: str) -> Any:
 
 def _parameters(item: Any) -> dict[str, inspect.Parameter]:
     parameters = dict(inspect.signature(item).parameters)
-    parameters.pop("self", None)
+    for name in ("self", "cls"):
+        parameters.pop(name, None)
     return parameters
 
 

@@ -87,6 +87,9 @@ class InputPreparer:
             jobs, formats = formatter.format(tokens, options.role)
             requests = [_output_request(model, options, like=request) for request in formats]
         skip = model.skip(options.prompt)
+        if options.max_length is not None:
+            # Of a prompt that is cut itself, the last token counts, as in the reference.
+            skip = min(skip, options.max_length - 1)
         skips = [skip] * len(jobs) if skip else None
         ids = [job.ids for job in jobs]
         ticket = Ticket.create(model, ids, skips, requests, bulk=bulk, deadline=expires_at)

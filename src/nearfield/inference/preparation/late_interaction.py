@@ -65,7 +65,7 @@ class LateInteractionFormatter:
         """Return an input's ids with the marker after the first special token, filled up where the role expands."""
         at = min(1, len(self._tokenizer.prefix))
         whole = ids if role.marker is None else [*ids[:at], role.marker, *ids[at:]]
-        length = min(role.format.length or 0, self._tokenizer.max_length)
+        length = min(role.format.expand_to or role.format.length or 0, self._tokenizer.max_length)
         missing = length - len(whole) if role.format.expand else 0
         return [*whole, *[role.filler] * missing] if missing > 0 else whole
 
