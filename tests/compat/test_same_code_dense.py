@@ -101,6 +101,9 @@ SNIPPETS: dict[str, Snippet] = {
     "remote code": lambda st: st.load(trust_remote_code=True).encode(DOCS),
     "length": lambda st: [st.model.max_seq_length, st.model.get_max_seq_length()],
     "shorter": lambda st: _with_length(st, 6),
+    "cut on the left": lambda st: _cut_on_the_left(st),
+    "shorter by the tokenizer": lambda st: _with_tokenizer(st, "model_max_length", 6),
+    "cut on the left by the tokenizer": lambda st: _with_tokenizer(st, "truncation_side", "left"),
     "tokens": lambda st: st.model.tokenize(DOCS)["input_ids"].shape,
     "features": lambda st: st.model.preprocess(DOCS),
     "tokenizer": lambda st: st.model.tokenizer(QUERY)["input_ids"],
@@ -115,6 +118,20 @@ def _with_length(st: SimpleNamespace, length: int) -> Any:
     model = copy.deepcopy(st.model)
     model.max_seq_length = length
     return [model.max_seq_length, model.encode(["river " * 30, *DOCS])]
+
+
+LONG = "moon and stars " + "river " * 80 + "fox"
+
+
+def _cut_on_the_left(st: SimpleNamespace) -> Any:
+    model = st.SentenceTransformer(str(st.folder), device="cpu", processor_kwargs={"truncation_side": "left"})
+    return model.encode([LONG, *DOCS])
+
+
+def _with_tokenizer(st: SimpleNamespace, name: str, value: Any) -> Any:
+    model = copy.deepcopy(st.model)
+    setattr(model.tokenizer, name, value)
+    return model.encode([LONG, *DOCS])
 
 
 @pytest.mark.filterwarnings("ignore")

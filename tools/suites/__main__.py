@@ -26,6 +26,7 @@ def main() -> int:
     print(result.to_text())
     if options.record:
         file = Path(__file__).parent / "results" / f"{options.library}.json"
+        file.parent.mkdir(exist_ok=True)
         file.write_text(json.dumps(result.to_dict(), indent=2) + "\n", encoding="utf-8")
     return int(bool(result.unexpected))
 

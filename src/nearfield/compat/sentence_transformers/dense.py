@@ -75,6 +75,10 @@ class SentenceTransformer(PretrainedModel):
         truncate_dim: int | None = None,
     ) -> None:
         arguments = {**locals(), "token": _merge_tokens(token, use_auth_token)}
+        processor = dict(processor_kwargs or {})
+        #: Where inputs are cut; "report" is what the folder says.
+        self._side = str(processor.pop("truncation_side", "report"))
+        arguments["processor_kwargs"] = processor
         self._options = load_options(arguments, "SentenceTransformer")
         self._name = model_name(model_name_or_path, self.default_huggingface_organization)
         encoder = load_within_positions(self._load_model, self._options)
@@ -291,8 +295,26 @@ class SentenceTransformer(PretrainedModel):
 
     def _input_options(self, prompt: str, kwargs: Mapping[str, Any]) -> dict[str, Any]:
         """Return keywords of ``Encoder.encode`` that concern the input."""
-        length = call_length(kwargs, self._max_seq_length, "SentenceTransformer.encode")
-        return {"prompt": prompt, "max_length": length, "adapter": self._adapter_of_task(kwargs.get("task"))}
+        # Changes of the tokenizer's settings have the effect that they have there.
+        default = getattr(self._tokenizer, "model_max_length", self._max_seq_length)
+        return {
+            "prompt": prompt,
+            "max_length": call_length(kwargs, default, "SentenceTransformer.encode"),
+            "truncate": getattr(self._tokenizer, "truncation_side", self._side),
+            "adapter": self._adapter_of_task(kwargs.get("task")),
+        }
+
+    @property
+    def tokenizer(self) -> Any:
+        """The folder's tokenizer: of transformers if that is installed, else of tokenizers.
+
+        Of changes, those of ``truncation_side`` and ``model_max_length`` have an effect.
+        """
+        new = self._tokenizer is None
+        tokenizer = super().tokenizer
+        if new and self._side != "report":
+            tokenizer.truncation_side = self._side
+        return tokenizer
 
     def _adapter_of_task(self, task: str | None) -> str | None:
         """Return the adapter of a task (jina-embeddings-v3), or None."""

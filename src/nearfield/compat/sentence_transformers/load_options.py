@@ -35,7 +35,9 @@ CONSTRUCTOR: Mapping[str, Effect] = {
     "local_files_only": USED,
     "token": Effect("used", "True, False or the value of HF_TOKEN; set HF_TOKEN for any other."),
     "model_kwargs": Effect("used", "torch_dtype, file_name and device_map; hints for torch are ignored."),
-    "processor_kwargs": Effect("used", "model_max_length; hints for the tokenizer are ignored."),
+    "processor_kwargs": Effect(
+        "used", "model_max_length, and truncation_side of SentenceTransformer; hints for the tokenizer are ignored."
+    ),
     "config_kwargs": Effect("used", "num_labels, which must be the model's; those of training are ignored."),
     "model_card_data": Effect("ignored", "It is stored as an attribute."),
     "backend": Effect("ignored", "It is a hint: the numbers are those of the model in float32."),

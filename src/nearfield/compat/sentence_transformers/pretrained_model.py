@@ -72,7 +72,7 @@ class PretrainedModel:
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
         """Return a copy with its own settings, which shares the loaded model."""
         twin = copy.copy(self)
-        twin.prompts = dict(self.prompts)
+        twin.prompts, twin._tokenizer = dict(self.prompts), copy.deepcopy(self._tokenizer, memo)
         return twin
 
     # -- prompts -------------------------------------------------------------------------------------------------
