@@ -39,7 +39,7 @@ _CALL = {
     "batch_size": BATCHES,
     "show_progress_bar": USED,
     "activation_fn": USED,
-    "device": Effect("ignored", "The device is chosen when the model is loaded."),
+    "device": Effect("ignored", "The model stays where it was loaded; a tensor is moved to the device."),
     "pool": _POOLS,
     "chunk_size": _POOLS,
 }
@@ -221,7 +221,12 @@ class CrossEncoder(PretrainedModel):
         }
         function = self._activation_fn if activation_fn is None else activation_fn
         scores = self._scores(firsts, seconds, function, options, bool(show_progress_bar))
-        return _as_requested(_softmax(scores) if apply_softmax else scores, single, convert_to_numpy, convert_to_tensor)
+        scores = np.ascontiguousarray(_softmax(scores) if apply_softmax else scores)
+        if convert_to_numpy and not convert_to_tensor:
+            return scores[0] if single else scores
+        tensor = array_to_tensor(scores, self._result_device(device, pool))
+        result = tensor if convert_to_tensor else list(tensor)
+        return result[0] if single else result
 
     @accept_old_names(
         dropped=("num_workers", "apply_softmax", "convert_to_numpy", "convert_to_tensor"),
@@ -309,7 +314,7 @@ class CrossEncoder(PretrainedModel):
             for start in range(0, len(firsts), step):
                 part = slice(start, start + step)
                 scores = self._model.score(firsts[part], seconds[part], **own)
-                progress.advance(len(scores), int(scores.tokens.sum()))
+                progress.advance(len(scores), 0 if scores.tokens is None else int(scores.tokens.sum()))
                 parts.append(scores.data)
         if not parts:
             return np.zeros(0, np.float32)
@@ -351,17 +356,6 @@ def _describe(pair: Any) -> str:
     if isinstance(pair, (list, tuple, np.ndarray)):
         return f"{len(pair)} of them"
     return "one text" if isinstance(pair, str) else type(pair).__name__
-
-
-def _as_requested(scores: Array, single: bool, convert_to_numpy: bool, convert_to_tensor: bool) -> Any:
-    scores = np.ascontiguousarray(scores)
-    if convert_to_tensor:
-        tensor = array_to_tensor(scores)
-        return tensor[0] if single else tensor
-    if convert_to_numpy:
-        return scores[0] if single else scores
-    tensors = list(array_to_tensor(scores))
-    return tensors[0] if single else tensors
 
 
 def _activation_named(name: str) -> Callable[..., Any]:

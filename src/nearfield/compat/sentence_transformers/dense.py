@@ -33,7 +33,7 @@ from nearfield.errors import InputError, nearest
 from nearfield.inference import encode_options
 from nearfield.inference.uncompiled_model import ReadModelKeywords, read_model
 from nearfield.recipe import ROLE_TASKS
-from nearfield.tensors import import_torch, is_tensor, torch_is_installed
+from nearfield.tensors import is_tensor
 
 __all__ = ["ARGUMENTS", "SentenceTransformer"]
 
@@ -411,12 +411,6 @@ class SentenceTransformer(PretrainedModel):
         Encoder.check_kind(model.recipe)
         encode_options.resolve_outputs(model.recipe, "dense")
         return Encoder(model, truncate_dim=model.recipe.dimensions, **options)
-
-    @property
-    def device(self) -> Any:
-        """The device of the model, as ``torch.device`` if torch is installed."""
-        name = self._options.get("device", "cpu")
-        return import_torch().device(name) if torch_is_installed() else name
 
     def __len__(self) -> int:
         """Return the number of modules, the transformer included."""

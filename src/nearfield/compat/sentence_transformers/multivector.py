@@ -23,7 +23,7 @@ from nearfield.compat.sentence_transformers.util.similarity import SimilarityFun
 from nearfield.encoder import Encoder
 from nearfield.errors import InputError
 from nearfield.recipe import Multivector
-from nearfield.tensors import array_to_tensor, torch_is_installed
+from nearfield.tensors import array_to_tensor, tensor_to_array, torch_is_installed
 from nearfield.vectors.dense import normalize
 
 _POOLS = Effect("ignored", "Each call uses all cores, and no further processes.")
@@ -35,7 +35,7 @@ _ENCODE = {
     "show_progress_bar": USED,
     "output_value": Effect("used", "token_embeddings. Outputs of modules (None) are refused."),
     "convert_to_numpy": USED,
-    "device": Effect("ignored", "The device is chosen when the model is loaded."),
+    "device": Effect("ignored", "The model stays where it was loaded; a tensor is moved to the device."),
     "normalize_embeddings": USED,
     "pool": _POOLS,
     "chunk_size": _POOLS,
@@ -149,7 +149,8 @@ class MultiVectorEncoder(PretrainedModel):
             max_length=call_length(kwargs, self._max_seq_length, "MultiVectorEncoder.encode"),
         )["multivector"]
         rows = [normalize(row) if normalize_embeddings else row for row in vectors]
-        results = _as_requested(rows, task, token_pooling, convert_to_numpy)
+        place = self._result_device(device, pool)
+        results = _as_requested(rows, task, token_pooling, convert_to_numpy, place)
         return results[0] if vectors.single else results
 
     @staticmethod
@@ -256,11 +257,13 @@ def _marked_prompts(prompts: Mapping[str, str], markers: Mapping[str, str]) -> d
     return {**prompts, **marked}
 
 
-def _as_requested(rows: list[Array], task: str | None, token_pooling: Any, convert_to_numpy: bool) -> list[Any]:
+def _as_requested(
+    rows: list[Array], task: str | None, token_pooling: Any, convert_to_numpy: bool, device: str | None
+) -> list[Any]:
     """Return the vectors of each text as tensors or arrays, after a pooling of tokens if there is one."""
     if token_pooling is None and (convert_to_numpy or not torch_is_installed()):
         return rows
-    tensors = [array_to_tensor(np.ascontiguousarray(row)) for row in rows]
+    tensors = [array_to_tensor(np.ascontiguousarray(row), device) for row in rows]
     if token_pooling is not None:
         tensors = list(token_pooling.pool(tensors, task=task))
-    return [np.asarray(tensor) for tensor in tensors] if convert_to_numpy else tensors
+    return [tensor_to_array(tensor) for tensor in tensors] if convert_to_numpy else tensors

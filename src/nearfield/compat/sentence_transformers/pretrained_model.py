@@ -42,6 +42,8 @@ class PretrainedModel:
     #: Prompts that exist even if a model names none.
     _default_prompts: ClassVar[Mapping[str, str]] = {}
     model_type: ClassVar[str] = ""
+    #: Keywords with which the model was loaded.
+    _options: dict[str, Any]
 
     def __init__(self, model: LoadedModel, prompts: Mapping[str, str | None], arguments: Mapping[str, Any]) -> None:
         self._model = model
@@ -128,8 +130,16 @@ class PretrainedModel:
 
     @property
     def device(self) -> Any:
-        """The device of results: the CPU. It is a ``torch.device`` if torch is installed."""
-        return import_torch().device("cpu") if torch_is_installed() else "cpu"
+        """The device of the model, as ``torch.device`` if torch is installed."""
+        name = self._options.get("device", "cpu")
+        return import_torch().device(name) if torch_is_installed() else name
+
+    def _result_device(self, device: Any, pool: Any) -> str | None:
+        """Return the device for the tensors of a call; None for the CPU, where results are."""
+        if pool is not None or isinstance(device, (list, tuple)):
+            return None
+        name = str(device or self._options.get("device") or "cpu")
+        return None if name == "cpu" else name
 
     @property
     def dtype(self) -> Any:

@@ -40,8 +40,8 @@ _ENCODE = {
     "show_progress_bar": USED,
     "convert_to_tensor": Effect("used", "Without torch the result is SparseVectors."),
     "convert_to_sparse_tensor": USED,
-    "save_to_cpu": Effect("ignored", "Results are on the CPU."),
-    "device": Effect("ignored", "The device is chosen when the model is loaded."),
+    "save_to_cpu": USED,
+    "device": Effect("ignored", "The model stays where it was loaded; a tensor is moved to the device."),
     "max_active_dims": USED,
     "pool": _POOLS,
     "chunk_size": _POOLS,
@@ -137,7 +137,8 @@ class SparseEncoder(PretrainedModel):
             max_active_dims: how many values of each vector stay, those of largest magnitude.
             kwargs: ``task`` ("query" or "document"), and ``processing_kwargs={"text": {"max_length": 128}}``, which
                 truncates texts in this call.
-            batch_size, save_to_cpu, device, pool, chunk_size: accepted; the result does not depend on them.
+            save_to_cpu: return tensors on the CPU, also if the model is on another device.
+            batch_size, device, pool, chunk_size: accepted; numbers do not depend on them.
 
         Returns:
             A tensor [n, dimensions], or [dimensions] for a single text; without torch, ``SparseVectors``.
@@ -153,7 +154,8 @@ class SparseEncoder(PretrainedModel):
         )["sparse"]
         count = self.max_active_dims if max_active_dims is None else max_active_dims
         strong: SparseVectors = vectors if count is None else strongest(vectors, count)
-        return to_requested_form(strong, vectors.single, convert_to_tensor, convert_to_sparse_tensor)
+        place = None if save_to_cpu else self._result_device(device, pool)
+        return to_requested_form(strong, convert_to_tensor, convert_to_sparse_tensor, place)
 
     @accept_old_names(sentences="inputs")
     def encode_query(

@@ -39,26 +39,25 @@ def _largest(vectors: SparseVectors, row: int, count: int) -> Array:
     return start + np.sort(order)
 
 
-def to_requested_form(vectors: SparseVectors, single: bool, as_one: bool, as_sparse: bool) -> Any:
+def to_requested_form(vectors: SparseVectors, as_one: bool, as_sparse: bool, device: str | None = None) -> Any:
     """Return vectors as a tensor, or as a list of tensors; without torch, they stay unchanged.
 
     Args:
-        vectors: the vectors.
-        single: there is one input, and its vector is the result.
+        vectors: the vectors; if they are those of a single input, its vector is the result.
         as_one: one tensor for all, otherwise a list.
         as_sparse: sparse tensors (COO), otherwise dense ones.
+        device: the device of tensors; None for the CPU.
     """
     if not torch_is_installed():
-        return replace(vectors, single=single)
+        return vectors
     if not len(vectors):
-        empty = array_to_tensor(np.zeros(0, np.float32))
+        empty = array_to_tensor(np.zeros(0, np.float32), device)
         return (empty.to_sparse() if as_sparse else empty) if as_one else []
     whole = as_tensor(vectors)
+    whole = whole if device is None else whole.to(device)
     whole = whole if as_sparse else whole.to_dense()
-    if as_one:
-        return whole[0] if single else whole
-    rows = list(whole)
-    return rows[0] if single else rows
+    result = whole if as_one else list(whole)
+    return result[0] if vectors.single else result
 
 
 def as_sparse_vectors(embeddings: Any, names: str = "embeddings") -> SparseVectors:
@@ -125,7 +124,7 @@ def intersect(embeddings_1: Any, embeddings_2: Any) -> Any:
     owners = np.repeat(np.arange(len(second)), np.diff(second.indptr))[shared]
     bounds = row_bounds(np.bincount(owners, minlength=len(second)).tolist())
     result = replace(second, indices=second.indices[shared], values=products[shared], indptr=bounds)
-    return to_requested_form(result, second.single, as_one=True, as_sparse=True)
+    return to_requested_form(result, as_one=True, as_sparse=True)
 
 
 def decode_tokens(
