@@ -235,9 +235,9 @@ class Encoder(EncoderNames):
             InputError: a chunk contains no token, or the model gives no dense vectors.
         """
         resolved = self._resolve_late(read_options("Encoder.encode_late", options))
-        ticket, spans = self._preparer.prepare_late(self._model, documents, resolved, bulk=True)
+        ticket, chunks = self._preparer.prepare_late(self._model, documents, resolved, bulk=True)
         self.engine.submit(ticket, wait=True)
-        return postprocess.chunk_vectors(resolved, ticket.result(), spans)
+        return postprocess.chunk_vectors(resolved, ticket.result(), chunks)
 
     async def aencode_late(
         self,
@@ -276,7 +276,7 @@ class Encoder(EncoderNames):
                 expires_at,
                 lambda late_tokens: len(late_tokens[0]),
             )
-        ticket, spans = self._preparer.prepare_late(
+        ticket, chunks = self._preparer.prepare_late(
             self._model, documents, resolved, bulk=limits.bulk, expires_at=expires_at, tokens=tokens
         )
         self._observe("tokenise", started)
@@ -284,7 +284,7 @@ class Encoder(EncoderNames):
         rows = await self.engine.run(ticket)
         timings = {"tokenise": ticket.created - started, **ticket.seconds}
         started = time.monotonic()
-        vectors = postprocess.chunk_vectors(resolved, rows, spans)
+        vectors = postprocess.chunk_vectors(resolved, rows, chunks)
         self._observe("finish", started)
         return TimedResult(vectors, timings)
 

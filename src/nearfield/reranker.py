@@ -50,7 +50,7 @@ class Ranked:
 
 
 class Scores(AnnotatedArray):
-    """Scores: a NumPy array [n] or [n, labels], float32, with the tokens read of each input and those dropped.
+    """Scores: a NumPy array [n] or [n, labels], float32, with the numbers of tokens read, dropped and unknown.
 
     Slices, masks and lists of inputs, copies and pickles have the counts of their inputs; results of arithmetic and of
     all other functions are plain arrays.
@@ -58,8 +58,10 @@ class Scores(AnnotatedArray):
 
     __slots__ = ()
 
-    def __new__(cls, data: ArrayLike, tokens: Array | None = None, dropped: Array | None = None) -> Scores:
-        return cast(Scores, cls.annotate(np.asarray(data), RowCounts(tokens, dropped)))
+    def __new__(
+        cls, data: ArrayLike, tokens: Array | None = None, dropped: Array | None = None, unknown: Array | None = None
+    ) -> Scores:
+        return cast(Scores, cls.annotate(np.asarray(data), RowCounts(tokens, dropped, unknown)))
 
     @property
     def data(self) -> Array:  # type: ignore[override]
@@ -68,7 +70,7 @@ class Scores(AnnotatedArray):
 
     def column(self, label: int) -> Scores:
         """Return the scores [n] of one label."""
-        return Scores(self.data[:, label], self.tokens, self.dropped)
+        return Scores(self.data[:, label], self.tokens, self.dropped, self.unknown)
 
 
 @dataclass(frozen=True)
@@ -236,6 +238,7 @@ class Scorer(LoadedModel):
             activate(logits, activation or self._head.activation),
             np.fromiter((len(item.ids) for item in tokens), COUNT_TYPE, len(tokens)),
             np.fromiter((item.dropped for item in tokens), COUNT_TYPE, len(tokens)),
+            np.fromiter((item.unknown for item in tokens), COUNT_TYPE, len(tokens)),
         )
 
 

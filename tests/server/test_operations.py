@@ -46,7 +46,7 @@ def test_not_ready_says_why(tmp_path_factory: pytest.TempPathFactory) -> None:
 
 
 def test_metrics(url: str) -> None:
-    for text in ("cat", ["dog " * n for n in range(1, 30)], "cat " * 100):
+    for text in ("cat", "ร้านกาแฟ", ["dog " * n for n in range(1, 30)], "cat " * 100):
         httpx.post(url + "/v1/embeddings", json={"model": "tiny", "input": text})
     httpx.post(url + "/v1/embeddings", json={"model": "nope", "input": "cat"})
     page = httpx.get(url + "/metrics").text
@@ -56,6 +56,7 @@ def test_metrics(url: str) -> None:
     assert values['nearfield_inputs_total{model="tiny"}'] >= 31
     assert values['nearfield_tokens_total{model="tiny"}'] > 400
     assert values['nearfield_truncated_tokens_total{model="tiny"}'] >= 38
+    assert values['nearfield_unknown_tokens_total{model="tiny"}'] >= 1
     for name in (
         "queue_depth",
         'queue_tokens{class="interactive"}',

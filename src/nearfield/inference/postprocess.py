@@ -12,7 +12,7 @@ from nearfield.arrays import Array
 from nearfield.checkpoint.tokenizer.tokenizer import Tokens
 from nearfield.errors import InputError
 from nearfield.inference.encode_options import TOKEN_STATES, ResolvedOptions
-from nearfield.inference.preparation.input_preparer import PreparedInputs, TokenSpans
+from nearfield.inference.preparation.input_preparer import PreparedInputs
 from nearfield.recipe import Multivector, Recipe
 from nearfield.vectors.dense import Vectors, normalize, quantize, truncate
 from nearfield.vectors.fingerprint import fingerprint
@@ -32,10 +32,11 @@ COUNT_TYPE = np.int32
 
 
 class _TokenCounts(TypedDict):
-    """Tokens read and tokens truncated of each input, and whether the call had a single input."""
+    """Tokens of each input that were read, truncated and not known, and whether the call had a single input."""
 
     tokens: Array
     dropped: Array
+    unknown: Array
     single: bool
 
 
@@ -50,12 +51,12 @@ def finish(
 
 
 def chunk_vectors(
-    options: ResolvedOptions, rows: Iterable[Mapping[str, Any]], spans: Sequence[TokenSpans]
+    options: ResolvedOptions, rows: Iterable[Mapping[str, Any]], documents: Sequence[Sequence[Tokens]]
 ) -> list[Vectors]:
-    """Return the vectors of each document's chunks, from a ticket's rows and the chunks' token spans."""
+    """Return the vectors of each document's chunks, from a ticket's rows and the chunks' tokens."""
     return [
-        _build_dense(options, row["dense"], _count_spans(document_spans))
-        for row, document_spans in zip(rows, spans, strict=True)
+        _build_dense(options, row["dense"], _count(chunks, single=False))
+        for row, chunks in zip(rows, documents, strict=True)
     ]
 
 
@@ -63,11 +64,7 @@ def build_result(
     recipe: Recipe, options: ResolvedOptions, rows: TicketRows, tokens: Sequence[Tokens], single: bool
 ) -> Result:
     """Return the requested kinds of output from a ticket's rows: an array, or for each input a dictionary by output."""
-    counts: _TokenCounts = {
-        "tokens": np.fromiter((len(item.ids) for item in tokens), COUNT_TYPE, len(tokens)),
-        "dropped": np.fromiter((item.dropped for item in tokens), COUNT_TYPE, len(tokens)),
-        "single": single,
-    }
+    counts = _count(tokens, single)
     if isinstance(rows, np.ndarray):
         results: dict[str, Result] = {"dense": _build_dense(options, rows, counts)}
     else:
@@ -94,9 +91,14 @@ def _build_kind(recipe: Recipe, options: ResolvedOptions, name: str, rows: list[
     return MultiVectors.of(rows, spec.dimensions, space, average=spec.divide_by_query_length, **counts)
 
 
-def _count_spans(spans: TokenSpans) -> _TokenCounts:
-    tokens = np.array([stop - start for start, stop in spans], COUNT_TYPE)
-    return {"tokens": tokens, "dropped": np.zeros(len(spans), COUNT_TYPE), "single": False}
+def _count(tokens: Sequence[Tokens], single: bool) -> _TokenCounts:
+    size = len(tokens)
+    return {
+        "tokens": np.fromiter((len(item.ids) for item in tokens), COUNT_TYPE, size),
+        "dropped": np.fromiter((item.dropped for item in tokens), COUNT_TYPE, size),
+        "unknown": np.fromiter((item.unknown for item in tokens), COUNT_TYPE, size),
+        "single": single,
+    }
 
 
 def _build_dense(options: ResolvedOptions, rows: Array, counts: _TokenCounts) -> Vectors:
@@ -144,7 +146,7 @@ def concatenate_results(parts: Sequence[Result], single: bool) -> Any:
     if isinstance(first, Vectors):
         vectors = np.concatenate(cast("list[Vectors]", parts)) if len(parts) > 1 else first
         return vectors[0] if single else vectors
-    columns = ("tokens", "dropped", *_COLUMNS[type(first)])
+    columns = ("tokens", "dropped", "unknown", *_COLUMNS[type(first)])
     changes: dict[str, Any] = {name: _concatenate_column(parts, name) for name in columns}
     lengths = np.concatenate([np.diff(cast(Any, part).indptr) for part in parts])
     changes["indptr"] = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)

@@ -24,16 +24,20 @@ _WRITING_METHODS = ("byteswap", "fill", "partition", "put", "resize", "setfield"
 _WRITING_FUNCTIONS = frozenset((np.copyto, np.fill_diagonal, np.place, np.put, np.put_along_axis, np.putmask))
 _JOINING_FUNCTIONS = frozenset((np.concatenate, np.stack, np.vstack))
 #: Facts with a number for each row.
-_COUNTS = ("tokens", "dropped")
+_COUNTS = ("tokens", "dropped", "unknown")
 _get_item = np.ndarray.__getitem__
 
 
 @dataclass(frozen=True, eq=False)
 class RowCounts:
-    """What is known of an array's rows: tokens read and tokens truncated of each input; None where it is not known."""
+    """What is known of an array's rows: tokens of each input that were read, truncated, and read but not known.
+
+    None stands for counts that are not there.
+    """
 
     tokens: Array | None = None
     dropped: Array | None = None
+    unknown: Array | None = None
 
     def select(self, rows: Any) -> RowCounts:
         """Return the facts about some rows; ``rows`` is an index of NumPy."""
@@ -115,6 +119,12 @@ class AnnotatedArray(Array):
         """Tokens of each input that were truncated, of a very long text an estimate; None if that is not known."""
         facts = self.facts
         return None if facts is None else facts.dropped
+
+    @property
+    def unknown(self) -> Array | None:
+        """Tokens read of each input that the model does not know; None if that is not known."""
+        facts = self.facts
+        return None if facts is None else facts.unknown
 
     # -- parts -------------------------------------------------------------------------------------------------------
 

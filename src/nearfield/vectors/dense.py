@@ -60,6 +60,7 @@ class Vectors(AnnotatedArray):
         ranges: [2, dim], the smallest and largest value of each dimension that int8 and uint8 stand for.
         clipped: number of values outside of the ranges.
         single: whether ``data`` is one row that becomes an array [dim].
+        unknown: tokens read of each input that the model does not know.
     """
 
     __slots__ = ()
@@ -76,11 +77,12 @@ class Vectors(AnnotatedArray):
         ranges: Array | None = None,
         clipped: int | None = 0,
         single: bool = False,
+        unknown: Array | None = None,
     ) -> Vectors:
         array = np.asarray(data)
         if array.ndim not in (1, 2):
             raise InputError(f"Vectors have the shape [n, dimensions], not {array.shape}.", param="data")
-        facts = VectorFacts(tokens, dropped, fingerprint, dim, precision, ranges, clipped)
+        facts = VectorFacts(tokens, dropped, unknown, fingerprint, dim, precision, ranges, clipped)
         return cast(Vectors, cls.annotate(array[0] if single and array.ndim == 2 else array, facts))
 
     @property

@@ -30,6 +30,7 @@ class MultiVectors:
     tokens: Array | None = None
     dropped: Array | None = None
     single: bool = False
+    unknown: Array | None = None
 
     @classmethod
     def of(cls, rows: Sequence[Array], dim: int, fingerprint: str, **facts: Any) -> MultiVectors:

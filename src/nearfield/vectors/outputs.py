@@ -49,3 +49,8 @@ class Outputs:
     def dropped(self) -> Array | None:
         """Tokens of each input that were truncated."""
         return next(iter(self.kinds.values())).dropped
+
+    @property
+    def unknown(self) -> Array | None:
+        """Tokens read of each input that the model does not know."""
+        return next(iter(self.kinds.values())).unknown

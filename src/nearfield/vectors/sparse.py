@@ -19,7 +19,8 @@ class SparseVectors:
     """Sparse vectors in compressed rows: input i has ``indices`` and ``values`` at ``indptr[i]:indptr[i + 1]``.
 
     ``indices`` (int32) ascend within a row and are below ``size``, the vocabulary's; ``values`` (float32) are positive.
-    ``tokens`` and ``dropped`` count, per input, the tokens read and those truncated.
+    ``tokens``, ``dropped`` and ``unknown`` count, per input, the tokens read, those truncated, and those read that the
+    model does not know.
     """
 
     indices: Array
@@ -30,6 +31,7 @@ class SparseVectors:
     tokens: Array | None = None
     dropped: Array | None = None
     single: bool = False
+    unknown: Array | None = None
 
     @classmethod
     def of(cls, rows: Sequence[tuple[Array, Array]], size: int, fingerprint: str, **facts: Any) -> SparseVectors:

@@ -68,9 +68,20 @@ def test_facts_of_each_input(fleet: dict[str, Any], fleet_url: str) -> None:
     body = reply.json()
     assert body["tokens"] == expected.tokens.tolist()
     assert body["dropped"] == expected.dropped.tolist() == [0, 38]
-    assert body["usage"] == {"tokens": sum(body["tokens"]), "dropped": 38}
+    assert body["unknown"] == [0, 0]
+    assert body["usage"] == {"tokens": sum(body["tokens"]), "dropped": 38, "unknown": 0}
     assert body["dense"]["fingerprint"] == expected.fingerprint == reply.headers["x-nearfield-fingerprint"]
     assert reply.headers["x-nearfield-truncated-tokens"] == "38"
+
+
+def test_unknown_tokens_of_each_input(fleet: dict[str, Any], fleet_url: str) -> None:
+    thai = "ร้านกาแฟ"
+    body = _ask(fleet_url, model="tiny", input=["cat", thai, f"{thai} {thai}"]).json()
+    assert (body["unknown"], body["usage"]["unknown"]) == ([0, 1, 2], 3)
+    late = _ask(fleet_url, model="tiny", documents=[["cat ", thai], ["dog"]]).json()
+    assert late["unknown"] == [0, 1, 0]
+    ranked = httpx.post(fleet_url + "/rank", json={"query": "cat", "documents": ["dog", thai]}).json()
+    assert ranked["unknown"] == [0, 1]
 
 
 @pytest.mark.parametrize("form", ["list", "base64", "msgpack"])
@@ -150,7 +161,7 @@ def test_every_type_in_every_form(fleet: dict[str, Any], fleet_url: str, dtype: 
         ]
         vectors = np.stack(table.column("vector").to_numpy())
         ranges = json.loads(facts.get(b"ranges", b"null"))
-        assert (table.column("tokens").to_pylist(), table.column("dropped").to_pylist()) == ([3], [0])
+        assert [table.column(name).to_pylist() for name in ("tokens", "dropped", "unknown")] == [[3], [0], [0]]
     elif form == "msgpack":
         dense = msgspec.msgpack.decode(_ask(fleet_url, accept=MSGPACK, **body).content)["dense"]
         vectors, ranges = _array(dense["data"]), dense.get("ranges")

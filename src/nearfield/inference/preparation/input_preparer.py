@@ -105,8 +105,8 @@ class InputPreparer:
         bulk: bool = False,
         expires_at: float | None = None,
         tokens: list[LateTokens] | None = None,
-    ) -> tuple[Ticket, list[TokenSpans]]:
-        """Create a ticket with one job a document, whose chunks are pooled separately; return it and the chunks' spans.
+    ) -> tuple[Ticket, list[list[Tokens]]]:
+        """Create a ticket with one job a document, whose chunks are pooled separately; return it with their tokens.
 
         Raises:
             InputTooLong: a document has more tokens than the model reads.
@@ -115,7 +115,12 @@ class InputPreparer:
         tokens = self.tokenize_late(documents, options) if tokens is None else tokens
         ids, spans = [document for document, _ in tokens], [chunk_spans for _, chunk_spans in tokens]
         requests = [_output_request(model, options, spans=tuple(chunk_spans)) for chunk_spans in spans]
-        return Ticket.create(model, ids, None, requests, bulk=bulk, deadline=expires_at), spans
+        chunks = [[self._span(document, *span) for span in chunk_spans] for document, chunk_spans in tokens]
+        return Ticket.create(model, ids, None, requests, bulk=bulk, deadline=expires_at), chunks
+
+    def _span(self, ids: list[int], start: int, stop: int) -> Tokens:
+        part = ids[start:stop]
+        return Tokens(part, 0, self._tokenizer.count_unknown(part))
 
     def tokenize_late(self, documents: Sequence[Sequence[str]], options: ResolvedOptions) -> list[LateTokens]:
         """Return the token ids of documents and the spans of their chunks. Raises as ``prepare_late`` does."""

@@ -32,6 +32,10 @@ class CompositeExchange(Exchange):
         return sum(part.dropped for part in self.parts)
 
     @property
+    def unknown(self) -> int:
+        return sum(part.unknown for part in self.parts)
+
+    @property
     def number_count(self) -> int:
         return sum(part.number_count for part in self.parts)
 

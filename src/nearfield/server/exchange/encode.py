@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from nearfield.arrays import Array
 from nearfield.encoder import Encoder
 from nearfield.errors import InputError, nearest
 from nearfield.inference.encode_options import EncodeKeywords, EncodeOptions
@@ -32,7 +33,7 @@ class Encode(Exchange):
     #: Outputs that the response needs.
     needs: tuple[str, ...] = ("dense",)
     result: Vectors | SparseVectors | MultiVectors | Outputs | None = None
-    _token_counts: tuple[int, int] | None = None
+    _token_counts: tuple[int, int, int] | None = None
 
     @property
     def size(self) -> int:
@@ -54,16 +55,16 @@ class Encode(Exchange):
     def dropped(self) -> int:
         return self._count_tokens()[1]
 
-    def _count_tokens(self) -> tuple[int, int]:
-        """Return the tokens read and dropped, summed up once: metrics, headers, logs and bodies all need them."""
+    @property
+    def unknown(self) -> int:
+        return self._count_tokens()[2]
+
+    def _count_tokens(self) -> tuple[int, int, int]:
+        """Return the tokens read, dropped and unknown, summed up once: metrics, headers, logs and bodies need them."""
         if self._token_counts is None:
             if self.result is None:
-                return 0, 0
-            read, dropped = (getattr(self.result, name, None) for name in ("tokens", "dropped"))
-            self._token_counts = (
-                0 if read is None else int(read.sum()),
-                0 if dropped is None else int(dropped.sum()),
-            )
+                return 0, 0, 0
+            self._token_counts = _sum(self.result.tokens), _sum(self.result.dropped), _sum(self.result.unknown)
         return self._token_counts
 
     @property
@@ -103,6 +104,10 @@ class Encode(Exchange):
         run = await model.run_encode(list(self.inputs), self.resolve_options(), limits)
         self.result = run.result
         self.stage_seconds.update(run.timings)
+
+
+def _sum(counts: Array | None) -> int:
+    return 0 if counts is None else int(counts.sum())
 
 
 @dataclass(kw_only=True)

@@ -87,6 +87,11 @@ class Exchange(ABC):
         return 0
 
     @property
+    def unknown(self) -> int:
+        """Number of tokens of the inputs that the model does not know."""
+        return 0
+
+    @property
     def number_count(self) -> int:
         """Count of numbers in the response; large responses are encoded in a thread."""
         return 0

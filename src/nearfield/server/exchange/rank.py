@@ -108,7 +108,10 @@ class Rank(ScoredExchange):
         order = np.argsort(-similarities, kind="stable")[: self.top_k]
         self.ranked = [Ranked(int(index), float(similarities[index])) for index in order]
         self.scores = Scores(
-            similarities, _counts(others.tokens) + int(_counts(vectors.tokens).sum()), _counts(others.dropped)
+            similarities,
+            _counts(others.tokens) + int(_counts(vectors.tokens).sum()),
+            _counts(others.dropped),
+            _counts(others.unknown) + int(_counts(vectors.unknown).sum()),
         )
         self.summed = 1 if vectors.average else len(vectors.data)
 

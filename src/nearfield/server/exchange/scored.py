@@ -27,3 +27,7 @@ class ScoredExchange(Exchange):
     @property
     def dropped(self) -> int:
         return 0 if self.scores is None or self.scores.dropped is None else int(self.scores.dropped.sum())
+
+    @property
+    def unknown(self) -> int:
+        return 0 if self.scores is None or self.scores.unknown is None else int(self.scores.unknown.sum())

@@ -211,6 +211,7 @@ class RequestHandler:
             model = exchange.description.name if exchange.description is not None else "unknown"
             log |= {"model": model, "inputs": exchange.size, "tokens": exchange.tokens}
             log |= {"truncated": exchange.dropped} if exchange.dropped else {}
+            log |= {"unknown": exchange.unknown} if exchange.unknown else {}
         request.scope["state"]["log"] = log
         if server.traces is not None:
             server.traces.record(request.scope, state.chosen.dialect.name, exchange)

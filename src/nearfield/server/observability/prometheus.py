@@ -35,6 +35,7 @@ class Prometheus:
         self._inputs = self._counter("inputs", "Inputs encoded.", "model")
         self._tokens = self._counter("tokens", "Tokens read.", "model")
         self._truncated = self._counter("truncated_tokens", "Tokens cut off because inputs were too long.", "model")
+        self._unknown = self._counter("unknown_tokens", "Tokens read that the model does not know.", "model")
         self._request = self._histogram("request_seconds", "From a request's arrival to its reply.", _SECONDS, "route")
         self._stage = self._histogram(
             "stage_seconds", "By stage; queue is the longest wait in a batch.", _SECONDS, "model", "stage"
@@ -100,6 +101,7 @@ class Prometheus:
             self._child(self._inputs, model).inc(exchange.size)
             self._child(self._tokens, model).inc(exchange.tokens)
             self._child(self._truncated, model).inc(exchange.dropped)
+            self._child(self._unknown, model).inc(exchange.unknown)
 
     def ended(self, exchange: Exchange | None, failure: type[Exception] | None, seconds: float) -> None:
         """Count the end of a request for a model's work, under TEI's names where these are enabled."""

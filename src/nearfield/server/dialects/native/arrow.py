@@ -21,6 +21,7 @@ def write_arrow_stream(exchange: Encode) -> bytes:
         "vector": arrow.FixedSizeListArray.from_arrays(arrow.array(data.reshape(-1)), data.shape[1]),
         "tokens": arrow.array(vectors.tokens, arrow.int64()),
         "dropped": arrow.array(vectors.dropped, arrow.int64()),
+        "unknown": arrow.array(vectors.unknown, arrow.int64()),
     }
     if isinstance(exchange, EncodeLateChunks):
         columns["document"] = arrow.array(np.repeat(np.arange(len(exchange.inputs)), list(map(len, exchange.inputs))))

@@ -14,6 +14,7 @@ from nearfield.server.dialects.native.requests import PARAM_NAMES
 from nearfield.server.dialects.schemas import to_base64, to_json_rows
 from nearfield.server.exchange import Encode, EncodeLateChunks, Predict, Rank
 from nearfield.server.http.request_body import MSGPACK
+from nearfield.vectors.annotated_array import AnnotatedArray
 from nearfield.vectors.dense import Vectors
 from nearfield.vectors.multivector import MultiVectors
 from nearfield.vectors.outputs import Outputs
@@ -32,7 +33,7 @@ def write_vectors(exchange: Encode) -> object:
     if media_type == ARROW_TYPE:
         return Reply(write_arrow_stream(exchange), media_type=ARROW_TYPE)
     assert result is not None
-    body = _common_fields(exchange, result.tokens, result.dropped)
+    body = _common_fields(exchange, result)
     outputs = result.kinds if isinstance(result, Outputs) else {_OUTPUT_NAMES[type(result)]: result}
     for name, vectors in outputs.items():
         data = (
@@ -58,7 +59,7 @@ def write_ranks(exchange: Rank) -> object:
         if exchange.reply_options["documents"]:
             result["document"] = exchange.documents[rank.index]
         results.append(result)
-    body = _common_fields(exchange, exchange.scores.tokens, exchange.scores.dropped)
+    body = _common_fields(exchange, exchange.scores)
     return _encode_body(exchange.reply_options["media_type"], {**body, "results": results})
 
 
@@ -68,7 +69,7 @@ def write_labels(exchange: Predict) -> object:
     media_type, model = exchange.reply_options["media_type"], exchange.description
     scores = np.ascontiguousarray(exchange.scores.data)
     body = {
-        **_common_fields(exchange, exchange.scores.tokens, exchange.scores.dropped),
+        **_common_fields(exchange, exchange.scores),
         "labels": list(model.labels) if model is not None else [],
         "results": [{"label": prediction.label, "score": prediction.score} for prediction in exchange.predictions],
         "scores": scores.tolist() if media_type == MSGPACK else list(scores),
@@ -77,16 +78,15 @@ def write_labels(exchange: Predict) -> object:
 
 
 def _common_fields(
-    exchange: Encode | Rank | Predict, tokens: NDArray[np.generic] | None, dropped: NDArray[np.generic] | None
+    exchange: Encode | Rank | Predict, result: AnnotatedArray | SparseVectors | MultiVectors | Outputs
 ) -> JsonObject:
-    """Return the fields of every response: the model, and the tokens read and cut off of each input."""
-    assert tokens is not None  # all results of models have counts
-    assert dropped is not None
+    """Return the fields of every response: the model, and of each input the tokens read, cut off and not known."""
+    counts = {"tokens": result.tokens, "dropped": result.dropped, "unknown": result.unknown}
     return {
         "model": exchange.description.name if exchange.description is not None else exchange.model,
-        "usage": {"tokens": exchange.tokens, "dropped": exchange.dropped},
-        "tokens": tokens.tolist(),
-        "dropped": dropped.tolist(),
+        "usage": {name: getattr(exchange, name) for name in counts},
+        # All results of models have counts.
+        **{name: [] if count is None else count.tolist() for name, count in counts.items()},
     }
 
 

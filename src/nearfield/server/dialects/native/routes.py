@@ -9,8 +9,9 @@ The Accept header chooses the media type of the response:
   it: ``<f4``, ``|i1``), ``shape`` and ``data`` (bytes, little-endian). Sparse has ``indices`` and ``values``,
   multivector ``data`` [tokens, dimensions], each of all inputs one after another; ``lengths`` says how many belong to
   each.
-- ``application/vnd.apache.arrow.stream`` (``/encode`` only): a record batch with the columns ``vector``, ``tokens`` and
-  ``dropped``, for many dense vectors; the schema's metadata has ``model``, ``fingerprint``, ``dtype``, ``dimensions``.
+- ``application/vnd.apache.arrow.stream`` (``/encode`` only): a record batch with the columns ``vector``, ``tokens``,
+  ``dropped`` and ``unknown``, for many dense vectors; the schema's metadata has ``model``, ``fingerprint``, ``dtype``,
+  ``dimensions``.
 
 An error is always JSON.
 """

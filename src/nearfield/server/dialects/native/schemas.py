@@ -38,10 +38,11 @@ class NativeEncodeRequest(msgspec.Struct):
 
 
 class NativeUsage(msgspec.Struct):
-    """Numbers of tokens read and cut off, over all inputs."""
+    """Numbers of tokens read, cut off, and read but not known to the model, over all inputs."""
 
     tokens: int
     dropped: int
+    unknown: int
 
 
 class NativeDenseVectors(msgspec.Struct, omit_defaults=True):
@@ -89,12 +90,13 @@ class NativeTokenVectors(msgspec.Struct):
 
 
 class NativeEncodeReply(msgspec.Struct, omit_defaults=True):
-    """Response body of POST /encode: the requested outputs, and for each row the tokens read and cut off."""
+    """Response body of POST /encode: the requested outputs, and for each row its tokens."""
 
     model: str
     usage: NativeUsage
     tokens: list[int]
     dropped: list[int]
+    unknown: list[int]
     dense: NativeDenseVectors | None = None
     sparse: NativeSparseVectors | None = None
     multivector: NativeTokenVectors | None = None
@@ -131,6 +133,7 @@ class NativeRankReply(msgspec.Struct):
     results: list[NativeRankResult]
     tokens: list[int]
     dropped: list[int]
+    unknown: list[int]
 
 
 class NativeClassifyRequest(msgspec.Struct):
@@ -160,3 +163,4 @@ class NativeClassifyReply(msgspec.Struct):
     scores: list[list[float]]
     tokens: list[int]
     dropped: list[int]
+    unknown: list[int]
