@@ -11,9 +11,9 @@ import pytest
 from nearfield.compat.sentence_transformers.cross_encoder import CrossEncoder
 from nearfield.errors import InputError
 from tests.compat.comparison import assert_equal
-from tests.parity import Case
+from tests.parity import Case, answer, scores
 from tests.parity.measure import PAIRS
-from tests.parity.scores import CASES, classifier
+from tests.parity.scores import classifier
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("sentence_transformers")
@@ -21,6 +21,8 @@ pytest.importorskip("sentence_transformers")
 #: The library that it compares with takes more than two seconds to import.
 pytestmark = pytest.mark.slow
 
+#: Classification heads, and language models whose last module reads the logits of two words.
+CASES = [*scores.CASES, *(case for case in answer.CASES if case.reference == scores.REFERENCE)]
 QUERY = "how many people live in the city"
 DOCUMENTS = ["The city has many people.", "A fox jumps over a dog.", "", "River bank by night, and the city's light."]
 

@@ -108,6 +108,7 @@ def test_a_call_has_its_own_length_and_prompt(folder: Path) -> None:
         Reranker(str(folder), precision="float32", max_length=12) as short,
     ):
         scores = model.score("q", [long], max_length=12)
+        assert scores.tokens is not None and scores.dropped is not None
         assert scores.tokens.tolist() == [12] and scores.dropped[0] > 0
         np.testing.assert_allclose(scores.data, short.score("q", [long]).data, atol=1e-6)
         prompted = model.score("q", ["moon"], prompt="search the river: ").data
