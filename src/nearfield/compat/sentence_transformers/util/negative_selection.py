@@ -12,7 +12,7 @@ from nearfield.arrays import Array
 from nearfield.compat.sentence_transformers.util.mining_table import NegativeCandidates, QueryPairs
 from nearfield.errors import InputError
 
-#: NegativeCandidates that are considered for each negative, if some of them may be left out.
+#: Candidates that are considered for each negative, if some of them may be left out.
 _SPARE = 10
 
 
