@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
-import numpy as np
-
 from nearfield.compat.arguments import report_remote_code
 from nearfield.compat.flag_embedding.model_loading import load_embedder
 from nearfield.encoder import Encoder
@@ -174,7 +172,7 @@ class AbsEmbedder:
     ) -> Any:
         """Return the vectors of texts, without an instruction."""
         del batch_size, device, kwargs
-        result = np.asarray(self.model.encode(sentences, **self.call_options(max_length)))
+        result = self.model.encode(sentences, **self.call_options(max_length))
         return result if convert_to_numpy else array_to_tensor(result)
 
     def call_options(self, max_length: int) -> dict[str, Any]:

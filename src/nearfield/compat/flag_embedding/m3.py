@@ -176,7 +176,7 @@ class BGEM3FlagModel(AbsEmbedder):
         kinds = [kind for kind, wants in requested.items() if wants]
         outputs = self._outputs([sentences] if isinstance(sentences, str) else sentences, kinds, max_length)
         result: dict[str, Any] = {
-            "dense_vecs": None if outputs.dense is None else np.asarray(outputs.dense),
+            "dense_vecs": outputs.dense,
             "lexical_weights": self._lexical_weights(outputs),
             "colbert_vecs": self._token_vectors(outputs),
         }
@@ -292,7 +292,7 @@ class BGEM3FlagModel(AbsEmbedder):
         places = {text: place for place, text in enumerate(dict.fromkeys(texts))}
         options = {**self.call_options(max_length), "truncate_dim": None}
         outputs = self.model.encode(list(places), outputs=("dense", "sparse", "multivector"), **options)
-        dense, weights, tokens = outputs.dense.data, outputs.sparse.to_dicts(), outputs.multivector
+        dense, weights, tokens = np.asarray(outputs.dense), outputs.sparse.to_dicts(), outputs.multivector
         return [(dense[places[text]], weights[places[text]], tokens[places[text]]) for text in texts]
 
 

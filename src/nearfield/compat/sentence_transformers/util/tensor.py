@@ -27,7 +27,7 @@ EPSILON = 1e-12
 def require_known_spaces(a: AnyVectors, b: AnyVectors) -> None:
     """Raise SpaceMismatch if the spaces of both are known, and differ."""
     names = [getattr(vectors, "fingerprint", None) for vectors in (a, b)]
-    if all(isinstance(name, str) for name in names):
+    if all(name and isinstance(name, str) for name in names):
         require_same_space(*map(str, names))
 
 
