@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from tests.compat.comparison import assert_equal
-from tests.integrations.conftest import minilm, splade  # noqa: F401 - fixtures
+from tests.integrations.conftest import assert_close, minilm, splade  # noqa: F401 - fixtures
 from tests.parity.scores import classifier
 
 pytestmark = [
@@ -114,7 +114,6 @@ paraphrases = util.paraphrase_mining(model, corpus, top_k=2)
     "vectors for a database": Program(
         """
 import json
-import numpy as np
 from sentence_transformers import SentenceTransformer
 
 model = SentenceTransformer(MODEL)
@@ -182,3 +181,28 @@ def _run(source: str, models: dict[str, str]) -> dict[str, Any]:
     variables: dict[str, Any] = dict(models)
     exec(source, variables)
     return variables
+
+
+# -- libraries whose models are not here: compared with the reference of their recipe --------------------------------
+
+FASTEMBED = """
+from fastembed import TextEmbedding
+
+documents = ["Mont Blanc rises 4,806 m above sea level.", "The Rhine flows to the North Sea."]
+embedding_model = TextEmbedding(model_name="sentence-transformers/all-MiniLM-L6-v2")
+embeddings_generator = embedding_model.embed(documents)
+embeddings_list = list(embedding_model.embed(documents))
+query_embedding = list(embedding_model.query_embed("How tall is Mont Blanc?"))[0]
+size = len(embeddings_list[0])
+"""
+
+
+def test_fastembed(models: dict[str, str]) -> None:
+    from sentence_transformers import SentenceTransformer
+
+    ours = _run(FASTEMBED.replace("from fastembed", "from nearfield.compat.fastembed"), models)
+    reference = SentenceTransformer(models["MODEL"], device="cpu")
+    assert_close(ours["embeddings_list"], reference.encode(ours["documents"]))
+    assert_close(list(ours["embeddings_generator"]), reference.encode(ours["documents"]))
+    assert_close(ours["query_embedding"], reference.encode("How tall is Mont Blanc?"))
+    assert ours["size"] == 384
