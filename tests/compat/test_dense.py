@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 
 from nearfield.compat.sentence_transformers import SentenceTransformer
-from nearfield.errors import InputError, ModelRefused
+from nearfield.errors import InputError, ModelRefused, SourceUnavailable
 from tests.parity import Case, cases
 from tests.parity.dense import REFERENCE
+from tests.support.requirements import missing
 from tests.support.tiny_models import TEXTS, TINY
 
 #: The reference writes the checkpoints, and takes more than two seconds to import.
@@ -50,6 +51,7 @@ def test_vectors_of_each_family(family: str, tmp_path: Path) -> None:
 
 REFUSED: dict[str, tuple[Callable[[SentenceTransformer], Any], str]] = {
     "pairs": (lambda model: model.encode([("a", "b")]), "pair of texts"),
+    "a mapping": (lambda model: model.encode({"text": "a"}), "dict"),
     "precision": (lambda model: model.encode("a", precision="int4"), "int4"),  # type: ignore[arg-type]
     "output": (lambda model: model.encode("a", output_value="tokens"), "tokens"),  # type: ignore[arg-type]
     "batch size": (lambda model: model.encode("a", batch_size=0), "batch_size"),
@@ -67,6 +69,33 @@ def test_what_is_refused_says_what_to_do(model: SentenceTransformer, name: str) 
     call, words = REFUSED[name]
     with pytest.raises(InputError, match=words):
         call(model)
+
+
+def test_real_weights_at_both_lengths() -> None:
+    """all-MiniLM-L6-v2 has 512 positions, and its folder says 256."""
+    from sentence_transformers import SentenceTransformer as Original
+
+    try:
+        actual = SentenceTransformer("all-MiniLM-L6-v2")
+    except SourceUnavailable as error:
+        return missing(f"the model cannot be fetched: {error}")
+    expected = Original(str(actual.encoder.recipe.folder), device="cpu")
+    texts = [*TEXTS, "river of light and stone " * 120]
+    for length in (256, 512):
+        actual.max_seq_length = expected.max_seq_length = length
+        assert np.abs(np.asarray(actual.encode(texts)) - expected.encode(texts)).max() <= 2e-6
+    return None
+
+
+def test_a_result_knows_its_space(model: SentenceTransformer) -> None:
+    vectors = model.encode(["a", "river"])
+    assert vectors.fingerprint == model.encoder.fingerprint
+    assert not hasattr(model.encode(["a"], truncate_dim=8), "fingerprint")
+
+
+def test_an_iterator_is_read_once(model: SentenceTransformer) -> None:
+    outputs = model.encode(iter(["a", "river"]), output_value=None)
+    assert [len(output["token_embeddings"]) for output in outputs] == [3, 3]
 
 
 def test_modules_are_refused(folder: Path) -> None:

@@ -218,7 +218,7 @@ class SentenceTransformer(PretrainedModel):
             self.is_singular_input(inputs),
         )
         form.check()
-        texts = [inputs] if form.single else list(input_list(inputs))
+        texts = [inputs] if form.single else _list_texts(inputs)
         options = self._input_options(self._resolve_prompt(prompt, prompt_name), kwargs)
         if output_value == "sentence_embedding":
             return form.shape_vectors(self._vectors(texts, form, options, show_progress_bar))
@@ -331,7 +331,7 @@ class SentenceTransformer(PretrainedModel):
         if not len(inputs):
             return {}
         options = self._input_options(prompt or "", kwargs)
-        tokens = self.encoder.tokenize(list(input_list(inputs)), **options)
+        tokens = self.encoder.tokenize(_list_texts(inputs), **options)
         features = token_features(tokens, self.encoder.recipe, self.encoder.tokenizer.pad_id)
         if prompt:
             features["prompt_length"] = self.encoder.tokenizer.prompt_length(prompt)
@@ -433,3 +433,9 @@ def _merge_tokens(token: bool | str | None, old: bool | str | None) -> bool | st
     if token is not None:
         raise InputError("Give token or use_auth_token, not both.", param="use_auth_token")
     return old
+
+
+def _list_texts(inputs: Any) -> Any:
+    """Return inputs that can be read several times; what has keys or columns is left to `Encoder`, which refuses it."""
+    texts = input_list(inputs)
+    return list(texts) if isinstance(texts, Iterator) else texts
