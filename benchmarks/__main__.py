@@ -20,6 +20,7 @@ from benchmarks import (
     chunking,
     dialects,
     families,
+    first_use,
     frontends,
     indexing,
     memory,
@@ -62,7 +63,7 @@ def main() -> None:
         nargs="*",
         default=[],
         help="peak, throughput, bert_base, http, frontends, dialects, cache, families, outputs, reproducible, memory, "
-        "cold_start, advise, array_type, indexing, chunking, retrieval, quality, mixed",
+        "cold_start, first_use, advise, array_type, indexing, chunking, retrieval, quality, mixed",
     )
     parser.add_argument("--minutes", type=float, help="of mixed traffic [30; with --quick 2]")
     parser.add_argument(
@@ -90,6 +91,7 @@ def main() -> None:
         "reproducible": lambda: reproducible.measure(folder, rounds, quick=asked.quick),
         "memory": lambda: memory.serving(quick=asked.quick),
         "cold_start": lambda: memory.cold_start(folder),
+        "first_use": lambda: first_use.measure(folder, rounds),
         "chunking": lambda: chunking.measure(quick=asked.quick),
         "advise": lambda: advise.measure(rounds, quick=asked.quick),
         "array_type": lambda: array_type.measure(rounds, quick=asked.quick),
@@ -132,14 +134,9 @@ def table(results: dict[str, Any]) -> str:
     for scene, row in results.get("cache", {}).items():
         told = {name: row[name] for name in ("times the texts/s", "times as soon", "met")}
         lines.append(f"\ncache, {scene}: {told}")
-    if "chunking" in results:
-        lines += ["", chunking.table(results["chunking"])]
-    if "advise" in results:
-        lines += ["", advise.table(results["advise"])]
-    if "array_type" in results:
-        lines += ["", array_type.table(results["array_type"])]
-    if "retrieval" in results:
-        lines += ["", retrieval.table(results["retrieval"])]
+    for part_table in (first_use, chunking, advise, array_type, retrieval):
+        name = part_table.__name__.rpartition(".")[2]
+        lines += ["", part_table.table(results[name])] if name in results else []
     if "quality" in results:
         lines += ["", quality.table(results["quality"]["rows"])]
     if "mixed" in results:

@@ -41,10 +41,12 @@ def sentence_transformers(folder: Path, dtype: str) -> Encode:
 
 def fastembed(folder: Path) -> Encode:
     """fastembed on the same weights, exported to ONNX in float32."""
-    import shutil
+    return load_fastembed(onnx_folder(folder), json.loads((folder / "config.json").read_text())["hidden_size"])
 
-    from fastembed import TextEmbedding
-    from fastembed.common.model_description import ModelSource, PoolingType
+
+def onnx_folder(folder: Path) -> Path:
+    """Write a folder from which fastembed loads a model, with the same weights in float32; return it."""
+    import shutil
 
     home = Path(tempfile.mkdtemp(prefix="nearfield-bench-onnx-"))
     for path in folder.glob("*"):
@@ -52,8 +54,15 @@ def fastembed(folder: Path) -> Encode:
             shutil.copy(path, home)
     _truncating(home)
     export(folder, home / "model.onnx")
+    return home
+
+
+def load_fastembed(home: Path, size: int) -> Encode:
+    """Load a folder of ``onnx_folder`` in fastembed."""
+    from fastembed import TextEmbedding
+    from fastembed.common.model_description import ModelSource, PoolingType
+
     name = "benchmark/model"
-    size = json.loads((folder / "config.json").read_text())["hidden_size"]
     TextEmbedding.add_custom_model(
         model=name,
         pooling=PoolingType.MEAN,

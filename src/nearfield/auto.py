@@ -8,7 +8,7 @@ from nearfield.encoder import Encoder
 from nearfield.inference.compatibility.call_keywords import check_keywords
 from nearfield.inference.encode_options import Unpack
 from nearfield.inference.loaded_model import LoadKeywords
-from nearfield.inference.uncompiled_model import ReadModelKeywords, read_model
+from nearfield.inference.uncompiled_model import ReadModelKeywords, model_name, read_model
 from nearfield.recipe import ClassScores, Recipe
 from nearfield.reranker import Classifier, Reranker
 
@@ -56,7 +56,7 @@ def load(
     """
     check_keywords("nearfield.load", options, LoadKeywords.__optional_keys__, ("force_truncate_dim", "truncate_dim"))
     selected = {name: value for name, value in options.items() if name in ReadModelKeywords.__annotations__}
-    uncompiled = read_model(str(model), **cast(ReadModelKeywords, selected))
+    uncompiled = read_model(model_name(model), **cast(ReadModelKeywords, selected))
     model_class = _class_for(uncompiled.recipe)
     if model_class is Encoder:
         return Encoder(uncompiled, truncate_dim=truncate_dim, force_truncate_dim=force_truncate_dim, **options)

@@ -35,7 +35,7 @@ from nearfield.inference.loaded_model import LoadKeywords
 from nearfield.inference.postprocess import Result, ResultCollector
 from nearfield.inference.preparation import inputs
 from nearfield.inference.preparation.input_preparer import InputPreparer, PreparedInputs
-from nearfield.inference.preparation.inputs import LARGEST_WINDOW, Text, Texts
+from nearfield.inference.preparation.inputs import LARGEST_WINDOW, Text, Texts, list_inputs, parse_inputs
 from nearfield.inference.preparation.late_interaction import LateInteractionFormatter
 from nearfield.inference.preparation.sparse_static import SparseStaticEmbedding
 from nearfield.inference.preparation.tokenizer_threads import run_in_thread, runs_inline, tokenize_in_parts
@@ -76,6 +76,7 @@ class Encoder(EncoderNames):
         check_keywords("Encoder", options, LoadKeywords.__optional_keys__, ("force_truncate_dim", "truncate_dim"))
         super().__init__(model, **options)
         recipe = self.recipe
+        self._arguments |= {"truncate_dim": truncate_dim, "force_truncate_dim": force_truncate_dim}
         truncate_dim = recipe.truncate_dim if truncate_dim is None else truncate_dim
         if recipe.modules:
             encode_options.resolve_dimensions(recipe, truncate_dim, force_truncate_dim)
@@ -170,7 +171,7 @@ class Encoder(EncoderNames):
 
     def _encode_all(self, texts: Texts, options: EncodeOptions, show_progress_bar: bool | None) -> Any:
         resolved = self._resolve(options)
-        single, items, total = inputs.parse_inputs(texts)
+        single, items, total = parse_inputs(texts)
         shown = _progress_is_useful(total) if show_progress_bar is None else show_progress_bar
         collector, unread = ResultCollector(total), UnreadInputs()
         with Progress(total, shown=shown) as progress:
@@ -212,7 +213,7 @@ class Encoder(EncoderNames):
     def _encode_tokens(self, texts: Texts, options: EncodeOptions) -> MultiVectors:
         resolved = encode_options.resolve_for_tokens(options, self._model, self._defaults)
         self._model.add_token_states()
-        single, items, _ = inputs.parse_inputs(texts)
+        single, items, _ = parse_inputs(texts)
         unread = UnreadInputs()
         parts = list(self._windows(items, resolved, unread)) or [self._empty_result(resolved)]
         unread.log(self.name)
@@ -235,6 +236,7 @@ class Encoder(EncoderNames):
             InputError: a chunk contains no token, or the model gives no dense vectors.
         """
         resolved = self._resolve_late(read_options("Encoder.encode_late", options))
+        documents = inputs.check_documents(documents)
         ticket, chunks = self._preparer.prepare_late(self._model, documents, resolved, bulk=True)
         self.engine.submit(ticket, wait=True)
         return postprocess.chunk_vectors(resolved, ticket.result(), chunks)
@@ -263,7 +265,7 @@ class Encoder(EncoderNames):
     ) -> TimedResult[list[Vectors]]:
         """Run ``aencode_late`` with options as objects; the result comes with the seconds of each stage."""
         started, expires_at = time.monotonic(), limits.expires_at()
-        resolved = self._resolve_late(options)
+        resolved, documents = self._resolve_late(options), inputs.check_documents(documents)
         sizes = [sum(map(len, chunks)) + len(resolved.prompt) for chunks in documents]
         tokens = None
         if not runs_inline(self.tokenizer, sizes):
@@ -309,12 +311,14 @@ class Encoder(EncoderNames):
         """
         parsed, form = read_encode_keywords("Encoder.stream", options, ("steady", "unread", "window"), tokens=False)
         resolved = self._resolve(parsed)
-        parts = self._windows(texts, resolved, unread or UnreadInputs(), max_size=window, steady=steady)
+        parts = self._windows(
+            parse_inputs(texts)[1], resolved, unread or UnreadInputs(), max_size=window, steady=steady
+        )
         return map(form.convert, parts) if form.as_tensor else parts
 
     def submit(
         self,
-        inputs: Sequence[Text],
+        inputs: Texts,
         *,
         bulk: bool = False,
         deadline: float | None = None,
@@ -328,8 +332,9 @@ class Encoder(EncoderNames):
             Overloaded: the queue is full.
         """
         expires_at = CallLimits(deadline=deadline).expires_at()
-        parsed = read_options("Encoder.submit", options, _LIMITS[:2])
-        return self.engine.submit(self._prepare(inputs, self._resolve(parsed), bulk, expires_at).ticket)
+        resolved, items = self._resolve(read_options("Encoder.submit", options, _LIMITS[:2])), list_inputs(inputs)[1]
+        prepared = self._preparer.prepare(self._model, items, resolved, bulk=bulk, expires_at=expires_at)
+        return self.engine.submit(prepared.ticket)
 
     async def aencode(
         self,
@@ -369,11 +374,10 @@ class Encoder(EncoderNames):
         """Run ``aencode`` with options as objects, and return the seconds of each stage too; nothing warns."""
         started, expires_at = time.monotonic(), limits.expires_at()
         resolved = self._resolve(options)
-        single, items, _ = inputs.parse_inputs(texts)
-        batch = list(items)
+        single, batch = list_inputs(texts)
         sizes = self._preparer.sizes(batch, resolved)
         if runs_inline(self.tokenizer, sizes):
-            prepared = self._prepare(batch, resolved, limits.bulk, expires_at)
+            prepared = self._preparer.prepare(self._model, batch, resolved, bulk=limits.bulk, expires_at=expires_at)
         else:
             self.engine.check_room()
             prepared = await self._prepare_in_threads(batch, sizes, resolved, limits, expires_at)
@@ -397,8 +401,7 @@ class Encoder(EncoderNames):
 
     def tokenize(self, texts: Texts, **options: Unpack[EncodeKeywords]) -> list[Tokens]:
         """Return for each input the token ids that the model reads, and how many were dropped."""
-        _, items, _ = inputs.parse_inputs(texts)
-        return self._preparer.tokenize(list(items), self._resolve(read_options("Encoder.tokenize", options)))
+        return self._preparer.tokenize(list_inputs(texts)[1], self._resolve(read_options("Encoder.tokenize", options)))
 
     def prompt_of(self, **options: Unpack[EncodeKeywords]) -> str:
         """Return the prompt that ``encode`` puts before each input, for the same keywords."""
@@ -419,11 +422,6 @@ class Encoder(EncoderNames):
         if resolved.outputs != ("dense",):
             raise InputError(f"{self.name} gives no dense vectors, and late chunking pools these.", param="outputs")
         return resolved
-
-    def _prepare(
-        self, items: Sequence[Text], options: ResolvedOptions, bulk: bool, expires_at: float | None
-    ) -> PreparedInputs:
-        return self._preparer.prepare(self._model, items, options, bulk=bulk, expires_at=expires_at)
 
     async def _prepare_in_threads(
         self,
@@ -466,10 +464,11 @@ class Encoder(EncoderNames):
         steady: bool = False,
     ) -> Iterator[Result]:
         """Yield results in order, with at most two windows tokenised ahead of the lanes."""
-        pending: deque[PreparedInputs] = deque()
+        pending, number = deque[PreparedInputs](), 0
         try:
             for window in inputs.windows(items, max_size):
-                prepared = self._prepare(window, options, bulk=True, expires_at=None)
+                prepared = self._preparer.prepare(self._model, window, options, bulk=True, first_index=number)
+                number += len(window)
                 if steady and pending:
                     pending[-1].ticket.result()
                 self.engine.submit(prepared.ticket, wait=True)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from typing import Any
 
 from nearfield.message_text import quote_name
 
@@ -20,6 +21,10 @@ class NearfieldError(Exception):
 
     status = 500
     code = "internal_error"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # An exception is pickled by calling its class with its message alone, which not all classes here accept.
+        return _restore_error, (type(self), self.args, vars(self))
 
 
 class InputError(NearfieldError, ValueError):
@@ -284,8 +289,24 @@ class SettingsError(NearfieldError, ValueError):
     """A setting in ``nearfield.toml``, the environment or a flag is unknown or out of range."""
 
 
+class ForkedProcess(NearfieldError):
+    """The process was forked, and this needs threads or data of its parent: create it again in the new process."""
+
+    status = 503
+    code = "forked_process"
+
+
 class MissingExtra(NearfieldError, ImportError):
     """A feature needs an optional dependency. The message names the ``pip install`` command for it."""
+
+
+def _restore_error(
+    kind: type[NearfieldError], args: tuple[object, ...], attributes: dict[str, object]
+) -> NearfieldError:
+    error = kind.__new__(kind, *args)
+    error.args = args
+    vars(error).update(attributes)
+    return error
 
 
 def nearest(name: object, known: Iterable[str]) -> str:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import sys
-import threading
 import time
 from types import TracebackType
 from typing import TYPE_CHECKING
 
+from nearfield.fork_safety import ProcessLock
 from nearfield.message_text import escape_controls
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ class Progress:
         self._bar: RichProgress | None = None
         self._task: TaskID | None = None
         self._started = time.perf_counter()
-        self._lock = threading.Lock()
+        self._lock = ProcessLock()
 
     @property
     def seconds(self) -> float:

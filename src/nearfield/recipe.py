@@ -212,6 +212,15 @@ class Recipe:
     origins: Mapping[str, str] = field(default_factory=_empty)
     warnings: tuple[str, ...] = ()
 
+    def __getstate__(self) -> dict[str, Any]:
+        # Frozen mappings cannot be pickled: they are sent as plain ones.
+        values = vars(self).items()
+        return {name: dict(value) if isinstance(value, MappingProxyType) else value for name, value in values}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        values = {name: MappingProxyType(value) if isinstance(value, dict) else value for name, value in state.items()}
+        vars(self).update(values)
+
     @property
     def outputs(self) -> tuple[str, ...]:
         """The outputs of the model, its main one first: dense, sparse, multivector, scores."""

@@ -10,6 +10,7 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import ArrayLike
 
+from nearfield.argument_checks import require_count, require_optional_texts
 from nearfield.arrays import Array
 from nearfield.checkpoint.tokenizer.pairs import PairEncoder, PairTokens, Prompted
 from nearfield.checkpoint.tokenizer.tokenizer import Truncate
@@ -26,12 +27,13 @@ from nearfield.inference.compatibility.call_keywords import (
 from nearfield.inference.encode_options import Unpack
 from nearfield.inference.loaded_model import LoadedModel, LoadKeywords
 from nearfield.inference.postprocess import COUNT_TYPE
-from nearfield.inference.preparation.pair_inputs import check_texts, pair_up, split_pairs
+from nearfield.inference.preparation.pair_inputs import check_texts, list_texts, pair_up, split_pairs
 from nearfield.inference.preparation.tokenizer_threads import runs_inline, tokenize_in_parts
 from nearfield.inference.preparation.unread_inputs import UnreadInputs
 from nearfield.inference.rerank_options import TRUNCATE, RerankKeywords, RerankOptions, activate
 from nearfield.inference.uncompiled_model import UncompiledModel
 from nearfield.recipe import ClassScores, Recipe, RerankPrompt
+from nearfield.text_inputs import one_or_many
 from nearfield.vectors.annotated_array import AnnotatedArray, RowCounts, to_plain
 
 #: Pairs that are tokenised and queued together, so that memory stays bounded.
@@ -94,6 +96,8 @@ class Scorer(LoadedModel):
     ) -> None:
         check_keywords(type(self).__name__, options, LoadKeywords.__optional_keys__, ("instruction",))
         super().__init__(model, **options)
+        require_optional_texts(instruction=instruction)
+        self._arguments["instruction"] = instruction
         self._head = cast("ClassScores | RerankPrompt", self.recipe.head("scores"))
         template = self._head.template if isinstance(self._head, RerankPrompt) else None
         if instruction is not None and template is None:
@@ -158,6 +162,8 @@ class Scorer(LoadedModel):
         """
         form = read_score_form(f"{type(self).__name__}.ascore", hints, _ASYNC_KEYWORDS)
         options, limits = RerankOptions(activation, truncate, adapter), CallLimits(bulk, deadline, max_tokens)
+        firsts = list_texts(firsts, "firsts")
+        seconds = None if seconds is None else list_texts(seconds, "seconds")
         run = await self.run_score(firsts, seconds, options, limits)
         if seconds_of is not None:
             seconds_of.update(run.timings)
@@ -371,8 +377,9 @@ class Classifier(Scorer):
             InputError: an input is neither a text nor a pair of texts.
         """
         read_score_form(f"{type(self).__name__}.predict", hints)
-        single = isinstance(texts, str)
-        firsts, seconds = split_pairs([texts] if isinstance(texts, str) else texts)
+        items = one_or_many(texts, pairs=True)
+        single = isinstance(items, str)
+        firsts, seconds = split_pairs([items] if single else items)
         options = RerankOptions(activation or self._probability(), truncate, adapter, prompt, max_length)
         predictions = self._predictions(self._score(firsts, seconds, options))
         return predictions[0] if single else predictions
@@ -425,7 +432,7 @@ class Classifier(Scorer):
 
 
 def _best(scores: Scores, top_k: int | None) -> list[Ranked]:
-    if top_k is not None and top_k < 0:
-        raise InputError(f"top_k must not be negative, and is {top_k}.", param="top_k")
+    if top_k is not None:
+        require_count("top_k", top_k, 0)
     order = np.argsort(-scores.data, kind="stable")[:top_k]
     return [Ranked(int(index), float(scores.data[index])) for index in order]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -13,6 +12,7 @@ from typing import Annotated, Any, Literal, NamedTuple, TypeAlias, Union, get_ar
 import msgspec
 from msgspec import Meta
 
+from nearfield.strict_json import parse_json
 from nearfield.units import format_size, parse_size
 
 #: A type hint, or one part of it; Python has no type for these.
@@ -166,7 +166,7 @@ def _parse_text(field: SettingField, text: str) -> object:
         return tuple(part.strip() for part in text.split(",") if part.strip())
     if field.kind is dict:
         try:
-            return json.loads(text)
+            return parse_json(text)
         except ValueError as error:
             raise ValueError(f"it is not valid JSON: {error}.") from error
     return text
@@ -186,6 +186,10 @@ def _parse_pairs(pairs: list[object] | tuple[object, ...]) -> dict[str, str]:
     parts = [text.partition("=") for text in texts]
     if any(not name.strip() or not model.strip() for name, _, model in parts):
         raise ValueError("write ALIAS=MODEL, such as text-embedding-3-small=bge-small.")
+    names = [name.strip() for name, _, _ in parts]
+    repeated = next((name for name in names if names.count(name) > 1), None)
+    if repeated is not None:
+        raise ValueError(f"the alias {repeated!r} is there twice.")
     return {name.strip(): model.strip() for name, _, model in parts}
 
 

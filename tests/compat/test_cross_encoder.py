@@ -191,7 +191,7 @@ def test_a_saved_prompt_is_read_by_the_reranker_too(tmp_path: Path) -> None:
 
 def test_a_wrong_pair_is_named(both: tuple[CrossEncoder, Any]) -> None:
     model = both[0]
-    with pytest.raises(InputError, match="Pair 2: the second text must be a string, not NoneType"):
+    with pytest.raises(InputError, match="Pair 2: the second text must be a string, and is None"):
         model.predict([(QUERY, "a"), (QUERY, "b"), (QUERY, None)])
     with pytest.raises(InputError, match="Input 1 must be a pair of texts, not 3 of them"):
         model.predict([(QUERY, "a"), (QUERY, "b", "c")])

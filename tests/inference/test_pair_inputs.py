@@ -31,7 +31,7 @@ def test_columns_of_tables_are_lists() -> None:
     pandas = pytest.importorskip("pandas")
     table = pandas.DataFrame({"text": DOCUMENTS, "other": [1, 2, 3]})
     assert pair_up("q", table["text"]) == (["q"] * 3, DOCUMENTS)
-    with pytest.raises(InputError, match=r"not DataFrame\. Pass the column that has the texts"):
+    with pytest.raises(InputError, match=r"of type DataFrame with the columns text, other.*data\['text'\]"):
         pair_up("q", table)
 
 
@@ -39,11 +39,11 @@ def test_columns_of_tables_are_lists() -> None:
     ("documents", "message"),
     [
         ("a river", "documents must be a list of texts, and is one text"),
-        ({"text": DOCUMENTS}, r"not dict\. Pass the column"),
-        (b"bytes", "not bytes"),
-        (np.array("a river"), "not ndarray"),
-        (3, "not int"),
-        (None, "not NoneType"),
+        ({"text": DOCUMENTS}, r"of type dict with the keys text.*data\['text'\]"),
+        (b"bytes", "of type bytes, not text: decode it"),
+        (np.array("a river"), "documents must be a list of texts, and is one text"),
+        (3, "and is the number 3"),
+        (None, "and is None"),
     ],
     ids=["text", "mapping", "bytes", "array of no dimension", "number", "none"],
 )
@@ -69,9 +69,9 @@ def test_the_first_wrong_input_is_named() -> None:
         split_pairs([("a", "b"), ["c", "d"], "e"])
     with pytest.raises(InputError, match=r"input 1 is no pair \(tuple\)"):
         split_pairs([("a", "b"), ("c", "d", "e")])
-    with pytest.raises(InputError, match="Pair 1: the first text must be a string, not float"):
+    with pytest.raises(InputError, match="Pair 1: the first text must be a string, and is the number nan"):
         check_texts(["a", float("nan")], ["b", "c"])
-    with pytest.raises(InputError, match="Input 3 must be a string, not NoneType"):
+    with pytest.raises(InputError, match="Input 3 must be a string, and is None"):
         check_texts(["a", "b", "c", None], None)
 
 
@@ -86,7 +86,7 @@ def test_a_wrong_pair_is_named_by_its_number_in_the_call(folder: Path, monkeypat
     monkeypatch.setattr(reranker, "_WINDOW", 4)
     surrogate = [*["river"] * 9, "a \ud800", "moon"]
     with Reranker(str(folder), precision="float32") as model:
-        with pytest.raises(InputError, match="Pair 9: the second text must be a string, not int"):
+        with pytest.raises(InputError, match="Pair 9: the second text must be a string, and is the number 3"):
             model.score("q", [*["river"] * 9, 3])  # type: ignore[list-item]
         with pytest.raises(InputError, match="Pair 9: the second text"):
             asyncio.run(model.ascore(["q"] * 10, [*["river"] * 9, None]))  # type: ignore[list-item]

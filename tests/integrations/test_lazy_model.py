@@ -117,9 +117,9 @@ def test_a_model_of_another_class_is_refused(tiny: Encoder, folder: Path) -> Non
 @pytest.mark.parametrize("texts", ["a cat", ["a cat", None], [1, 2], [["a cat"]]])
 async def test_anything_but_a_list_of_texts_is_refused(tiny: Encoder, texts: Any) -> None:
     lazy = LazyEncoder(tiny, {})
-    with pytest.raises(InputError, match="Give a list of texts, not"):
+    with pytest.raises(InputError, match=r"texts must be a list of texts|Text [01] is"):
         lazy.encode(texts, "document")
-    with pytest.raises(InputError, match="Give a list of texts, not"):
+    with pytest.raises(InputError, match=r"texts must be a list of texts|Text [01] is"):
         await lazy.aencode(texts, "query")
 
 

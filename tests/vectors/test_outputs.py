@@ -166,6 +166,7 @@ def test_rank_and_predict(tmp_path: Path) -> None:
         scores = reranker.score("what is it", documents)
         ranked = reranker.rank("what is it", documents, top_k=3)
         assert [document.index for document in ranked] == list(np.argsort(-scores.data, kind="stable")[:3])
+        assert scores.dropped is not None
         assert list(scores.dropped > 0) == [False, False, False, True, False] and scores.data[0] == scores.data[4]
         logits = reranker.score("what is it", documents, activation="identity")
         np.testing.assert_allclose(1 / (1 + np.exp(-logits.data)), scores.data, atol=1e-6)
@@ -174,7 +175,7 @@ def test_rank_and_predict(tmp_path: Path) -> None:
             reranker.score("what is it", documents, truncate="error")
         with pytest.raises(InputError, match="2 queries and 1 document"):
             reranker.score(["a", "b"], ["c"])
-        with pytest.raises(InputError, match="Pair 0: the second text must be a string, not int"):
+        with pytest.raises(InputError, match="Pair 0: the second text must be a string, and is the number"):
             reranker.score("a", [3])  # type: ignore[list-item]
         with pytest.raises(InputError, match="takes no instruction"):
             Reranker(str(tmp_path / "r" / "out"), instruction="be kind")

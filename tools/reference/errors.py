@@ -33,6 +33,7 @@ _ADVICE = {
     "UnsupportedMedia": "Send JSON with `Content-Type: application/json`, plain or gzip.",
     "MissingBody": "Send the request with a JSON body.",
     "NotAcceptable": "Leave `Accept` out, or name a form that the route offers.",
+    "ForkedProcess": "Load the model, or open the collection, in the new process; or start that one with `spawn` or `forkserver`.",
     "NotThere": "Check the id, and that the API key is the one that created the file or batch.",
     "CollectionNotFound": "`nearfield collections list` prints the collections; `nearfield index` creates one.",
     "AccessDenied": "Send a known API key: `Authorization: Bearer <key>`.",

@@ -72,6 +72,10 @@ class Backend(ABC):
     def __init__(self, options: BackendOptions) -> None:
         self.options = options
 
+    def enter_fork(self) -> bool:
+        """Prepare the runtime in a process that was forked after it was used; return whether it works there."""
+        return True
+
     @abstractmethod
     def compile(self, graph: Graph) -> Program:
         """Compile a graph; on a second start with the same ``graph.digest`` this may come from a cache."""

@@ -7,7 +7,6 @@ for scaled_dot_product_attention; ordinary rows, and those with a bias, get a ma
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
@@ -19,6 +18,7 @@ from nearfield.backends.recorded_graph import Argument, RecordedGraph, Value
 from nearfield.backends.torch_ops import TorchOps, to_tensor
 from nearfield.checkpoint.weights.weights import Norm
 from nearfield.errors import InputError, ModelRefused
+from nearfield.fork_safety import ProcessLock
 from nearfield.hardware import has_bf16
 from nearfield.ops import Graph
 
@@ -76,7 +76,7 @@ class TorchBackend(Backend):
     """torch on the first device that exists: CUDA, then MPS, then the CPU."""
 
     code_modules = (TorchOps.__module__,)
-    _threads = threading.Lock()
+    _threads = ProcessLock()
 
     def __init__(self, options: BackendOptions) -> None:
         super().__init__(options)
@@ -87,6 +87,13 @@ class TorchBackend(Backend):
         if self.device.type == "cpu":
             with self._threads:
                 torch.set_num_threads(max(1, options.cpu.threads // options.cpu.streams))
+
+    def enter_fork(self) -> bool:
+        if self.device.type != "cpu":
+            return False
+        # The threads of OpenMP are gone, and a parallel region would wait for them.
+        torch.set_num_threads(1)
+        return True
 
     def compile(self, graph: Graph) -> TorchProgram:
         if graph.external_encoder is not None:

@@ -259,7 +259,11 @@ def _labels(config: JsonObject) -> tuple[str, ...]:
     """``id2label`` in the order of the ids; where there is none, transformers means two labels, or ``num_labels``."""
     named = config.get("id2label")
     if isinstance(named, dict) and named:
-        return tuple(str(named[key]) for key in sorted(named, key=int))
+        labels = [str(named[key]) for key in sorted(named, key=int)]
+        # A score is known by its label, and of two with one name the first would be lost.
+        return tuple(
+            label if labels.count(label) == 1 else f"{label} ({number})" for number, label in enumerate(labels)
+        )
     return tuple(f"LABEL_{index}" for index in range(int(config.get("num_labels") or 2)))
 
 

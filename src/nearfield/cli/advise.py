@@ -130,11 +130,16 @@ def _requirements(
         licences=tuple(_split_commas(licences)),
         kind=answers["kind"],
         index_hours=index_hours or None,
-        weights={
-            name: _number("weights", value)
-            for name, _, value in (part.partition("=") for part in _split_commas(weights))
-        },
+        weights=_parse_weights(weights),
     )
+
+
+def _parse_weights(text: str) -> dict[str, float]:
+    from nearfield.argument_checks import require_once
+
+    parts = [part.partition("=") for part in _split_commas(text)]
+    require_once("weights", (name for name, _, _ in parts))
+    return {name: _number("weights", value) for name, _, value in parts}
 
 
 def _split_commas(text: str) -> list[str]:

@@ -156,10 +156,12 @@ def _split_list(name: str, text: str) -> Sequence[int | str]:
 
 
 def _parse_weights(text: str | None) -> dict[str, float]:
-    weights = {}
-    for part in (text or "").split(","):
-        if not part.strip():
-            continue
+    from nearfield.argument_checks import require_once
+
+    weights: dict[str, float] = {}
+    parts = [part for part in (text or "").split(",") if part.strip()]
+    require_once("weights", (part.partition("=")[0].strip() for part in parts))
+    for part in parts:
         name, _, value = part.partition("=")
         try:
             weights[name.strip()] = float(value)

@@ -81,7 +81,10 @@ def mteb(
 
 
 def _parse_pairs(option: str, texts: list[str] | None) -> dict[str, str]:
+    from nearfield.argument_checks import require_once
+
     pairs = {}
+    require_once(option.lstrip("-"), (text.partition("=")[0] for text in texts or []))
     for text in texts or []:
         name, equals, value = text.partition("=")
         if not name or not equals:

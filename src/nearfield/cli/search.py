@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Iterator
 from itertools import islice
@@ -13,6 +12,7 @@ import typer
 
 from nearfield.cli.terminal.json_types import Keywords
 from nearfield.message_text import count_of, to_json
+from nearfield.strict_json import parse_json
 
 if TYPE_CHECKING:
     from nearfield.corpus.answering.answer import Answer
@@ -260,7 +260,7 @@ def _options(
     from nearfield.errors import InputError
 
     try:
-        condition = None if where is None else json.loads(where)
+        condition = None if where is None else parse_json(where)
     except ValueError as error:
         raise InputError(f"--where is not JSON: {error}.", param="where") from error
     options = {"mode": mode, "where": condition, "rerank": rerank, "rerank_depth": depth, "mmr": mmr}

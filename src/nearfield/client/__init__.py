@@ -34,6 +34,7 @@ from nearfield.client.server_api import (
     unload_call,
 )
 from nearfield.errors import ServerRefused
+from nearfield.fork_safety import PerProcess
 from nearfield.progress import Progress
 from nearfield.vectors.dense import Vectors
 
@@ -82,10 +83,8 @@ class Client(ServerApi):
 
     def __init__(self, url: str, model: str | None = None, **options: Unpack[ClientOptions]) -> None:
         super().__init__(url, model, **options)
-        import httpx
-
-        transport = httpx.HTTPTransport(uds=self._socket) if self._socket is not None else None
-        self._http = httpx.Client(headers=self._headers, timeout=self._timeout, transport=transport)
+        #: A forked process opens its own connections: on the parent's, replies would reach the wrong process.
+        self._connections = PerProcess["httpx.Client"]()
         self._remote: RemoteModel | None = None
         if model is not None:
             try:
@@ -125,8 +124,12 @@ class Client(ServerApi):
         """
         check_options(options)
         remote, rows = self.remote, []
-        calls = [self._encode_call(remote, batch, options) for batch in split_batches(texts)]
-        with Progress(len(texts), shown=show_progress_bar) as progress, ThreadPoolExecutor(CONCURRENT_REQUESTS) as pool:
+        batches = split_batches(texts)
+        calls = [self._encode_call(remote, batch, options) for batch in batches]
+        with (
+            Progress(sum(map(len, batches)), shown=show_progress_bar) as progress,
+            ThreadPoolExecutor(CONCURRENT_REQUESTS) as pool,
+        ):
             for batch in pool.map(self._send, calls):
                 progress.advance(len(batch), 0)
                 rows.append(batch)
@@ -166,8 +169,16 @@ class Client(ServerApi):
         return self._send(json_call(method, path, body))
 
     def close(self) -> None:
-        """Close the connections."""
-        self._http.close()
+        """Close the connections. The next request opens new ones."""
+        http = self._connections.pop()
+        if http is not None:
+            http.close()
+
+    def _open(self) -> httpx.Client:
+        import httpx
+
+        transport = httpx.HTTPTransport(uds=self._socket) if self._socket is not None else None
+        return httpx.Client(headers=self._headers, timeout=self._timeout, transport=transport)
 
     def __enter__(self) -> Client:
         return self
@@ -188,7 +199,9 @@ class Client(ServerApi):
         attempts, url, follow = Attempts(self._retry), self._absolute(call.path), call.method == "GET"
         while True:
             try:
-                response = self._http.request(call.method, url, json=call.body, follow_redirects=follow)
+                response = self._connections.get(self._open).request(
+                    call.method, url, json=call.body, follow_redirects=follow
+                )
             except httpx.HTTPError as error:
                 seconds: float | None = attempts.after_error(error, self.url)
             else:
@@ -211,8 +224,10 @@ class AsyncClient(ServerApi):
             vectors = await client.encode(["How tall is Mont Blanc?"], role="query")
     """
 
-    _http: httpx.AsyncClient | None = None
-    _remote: RemoteModel | None = None
+    def __init__(self, url: str, model: str | None = None, **options: Unpack[ClientOptions]) -> None:
+        super().__init__(url, model, **options)
+        self._connections = PerProcess["httpx.AsyncClient"]()
+        self._remote: RemoteModel | None = None
 
     async def models(self) -> tuple[RemoteModel, ...]:
         """Return the models that the server lists."""
@@ -248,7 +263,7 @@ class AsyncClient(ServerApi):
 
     async def aclose(self) -> None:
         """Close the connections."""
-        http, self._http = self._http, None
+        http = self._connections.pop()
         if http is not None:
             await http.aclose()
 
@@ -265,16 +280,12 @@ class AsyncClient(ServerApi):
             chosen = self._without_list(error)
         return await self._send(self._model_call()) if chosen is None else chosen
 
-    def _opened(self) -> httpx.AsyncClient:
+    def _open(self) -> httpx.AsyncClient:
         import httpx
 
-        if self._http is None:
-            limits = httpx.Limits(max_connections=None)
-            transport = httpx.AsyncHTTPTransport(uds=self._socket, limits=limits) if self._socket is not None else None
-            self._http = httpx.AsyncClient(
-                headers=self._headers, timeout=self._timeout, limits=limits, transport=transport
-            )
-        return self._http
+        limits = httpx.Limits(max_connections=None)
+        transport = httpx.AsyncHTTPTransport(uds=self._socket, limits=limits) if self._socket is not None else None
+        return httpx.AsyncClient(headers=self._headers, timeout=self._timeout, limits=limits, transport=transport)
 
     async def _send(self, call: ApiCall[T]) -> T:
         import httpx
@@ -282,7 +293,9 @@ class AsyncClient(ServerApi):
         attempts, url, follow = Attempts(self._retry), self._absolute(call.path), call.method == "GET"
         while True:
             try:
-                response = await self._opened().request(call.method, url, json=call.body, follow_redirects=follow)
+                response = await self._connections.get(self._open).request(
+                    call.method, url, json=call.body, follow_redirects=follow
+                )
             except httpx.HTTPError as error:
                 seconds: float | None = attempts.after_error(error, self.url)
             else:

@@ -17,6 +17,7 @@ from nearfield.client.results import LoadState, LoadStates, RankedDocument, Read
 from nearfield.client.retry import RetryPolicy
 from nearfield.errors import InputError, NearfieldError, ServerRefused
 from nearfield.message_text import count_of
+from nearfield.text_inputs import many_texts, one_text
 from nearfield.vectors.dense import Vectors, quantize
 
 if TYPE_CHECKING:
@@ -102,7 +103,8 @@ class ServerApi:
     def _rank_call(
         self, query: str, documents: Sequence[str], top_k: int | None
     ) -> ApiCall[tuple[RankedDocument, ...]]:
-        body = {"query": query, "documents": list(documents), "model": self._model, "top_k": top_k}
+        documents = many_texts(documents, "documents", "Document")
+        body = {"query": one_text(query, "query"), "documents": documents, "model": self._model, "top_k": top_k}
         parse = _parser(tuple[RankedDocument, ...])
         return ApiCall("POST", "/rank", lambda content: parse(content["results"]), _without_none(body))
 
@@ -211,8 +213,13 @@ def check_url(url: str) -> None:
         raise InputError(f"The URL {url!r} has no host, or a port above 65535.", param="url")
 
 
-def split_batches(texts: Sequence[str]) -> list[Sequence[str]]:
-    """Return the texts of each request."""
+def split_batches(texts: object) -> list[Sequence[str]]:
+    """Return the texts of each request.
+
+    Raises:
+        InputError: it is no list of texts.
+    """
+    texts = many_texts(texts, "texts")
     return [texts[start : start + BATCH_SIZE] for start in range(0, len(texts), BATCH_SIZE)]
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
@@ -34,9 +33,10 @@ from nearfield.corpus.search.relevance import ANSWER_OPTIONS
 from nearfield.corpus.search.searcher import Searcher
 from nearfield.corpus.search.searcher_factory import create_searcher
 from nearfield.corpus.sources import Source
-from nearfield.corpus.sources.inline import InlineSource
+from nearfield.corpus.sources.inline import InlineSource, documents_list
 from nearfield.corpus.sources.spec import split_piped
 from nearfield.errors import CollectionNotFound, InputError, NotThere, nearest
+from nearfield.fork_safety import PerProcess, ProcessLock
 from nearfield.stores import Store
 
 __all__ = ["Collection", "DocumentInfo", "home", "list_collections"]
@@ -56,10 +56,11 @@ class Collection:
     ) -> None:
         self.name = folder.name
         self.folder = folder
-        self._lock = threading.RLock()
+        self._lock = ProcessLock()
         self._models = ModelProvider(encoder_of, reranker_of)
         self._features: dict[str, Feature] | None = None  # loaded when they are first needed
-        self._searcher: Searcher | None = None
+        self._searchers = PerProcess[Searcher]()
+        self._stores = PerProcess[Store]()
         #: Definition and vector tables at the last look; another process may change them.
         self._last_state: tuple[Any, list[str]] | None = None
         self._open()
@@ -70,18 +71,14 @@ class Collection:
             raise self.folder.dropped()
         self.manifest = Manifest(path, write_lock=self.folder.write_lock)
         self.config: CollectionConfig = parse_config(self.manifest.get("config", {}))
-        self._store: Store | None = None
 
     @property
     def store(self) -> Store:
         """Its store, which is opened when it is first needed."""
-        with self._lock:
-            if self._store is None:
-                self._store = stores.connect(self.address)
-            return self._store
+        return self._stores.get(lambda: stores.connect(self.address))
 
     def _close_store(self) -> None:
-        store, self._store = self._store, None
+        store = self._stores.pop()
         if store is not None:
             store.close()
 
@@ -182,7 +179,7 @@ class Collection:
     def release(self) -> None:
         """Release the models; the next search requests them again. For callers that lend models."""
         self._features = None
-        self._searcher = None
+        self._searchers.pop()
 
     @property
     def address(self) -> str:
@@ -201,6 +198,10 @@ class Collection:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        self._models.check_sendable(self.name)
+        return partial(type(self).open, home=self.folder.path.parent), (self.name,)
 
     @property
     def features(self) -> dict[str, Feature]:
@@ -310,7 +311,7 @@ class Collection:
             InputError: one of them is wrong; none was added.
         """
         with self.folder.write_lock():
-            added = list(documents)
+            added = documents_list(documents)
             InlineSource(self.manifest).add(added, self.config.fields)
             source = InlineSource(self.manifest, only=[document["id"] for document in added])
             return self._index([source], IndexOptions(shown))
@@ -323,6 +324,7 @@ class Collection:
         prefix = f"{InlineSource.NAME}#"
         with self.folder.write_lock():
             # An id that ``put`` used may have a number sign too.
+            documents = list(dict.fromkeys(documents))
             known = (key.startswith(prefix) or self.manifest.document(key) is not None for key in documents)
             ids = [key if is_id else f"{prefix}{key}" for key, is_id in zip(documents, known, strict=True)]
             InlineSource(self.manifest).remove([key.removeprefix(prefix) for key in ids if key.startswith(prefix)])
@@ -388,15 +390,14 @@ class Collection:
         options = dict(known_options(options))
         with self._lock:
             self._refresh()
-            if self._searcher is None:
-                reranker_of = partial(self._models.reranker, accept_license=self.config.accept_license)
-                self._searcher = create_searcher(
-                    self.name, self.config, self.manifest, self.store, self.features, reranker_of
-                )
-            searcher = self._searcher
+            searcher = self._searchers.get(self._create_searcher)
         results = searcher.search_many(queries, k, **options)
         places = HitPlaces(self.manifest, options.get("where"), self.config.all_fields)
         return [[places.complete(hit) for hit in hits] for hits in results]
+
+    def _create_searcher(self) -> Searcher:
+        reranker_of = partial(self._models.reranker, accept_license=self.config.accept_license)
+        return create_searcher(self.name, self.config, self.manifest, self.store, self.features, reranker_of)
 
     def _refresh(self) -> None:
         """Follow changes of another process: a new manifest, another definition or other vector tables."""

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
 
 from nearfield.corpus.features import EncoderOf
 from nearfield.corpus.search.reranking import PairScorer
 from nearfield.encoder import Encoder
+from nearfield.errors import InputError
+from nearfield.fork_safety import ProcessLock
 from nearfield.reranker import Reranker
 
 RerankerOf = Callable[[str], PairScorer]
@@ -23,7 +24,7 @@ class ModelProvider:
 
     def __init__(self, encoder_of: EncoderOf | None, reranker_of: RerankerOf | None) -> None:
         self._encoder_of, self._reranker_of = encoder_of, reranker_of
-        self._lock = threading.RLock()
+        self._lock = ProcessLock()
         self._encoders: dict[str, Encoder] = {}
         self._rerankers: dict[str, Reranker] = {}
 
@@ -31,6 +32,18 @@ class ModelProvider:
     def are_lent(self) -> bool:
         """Whether the caller lends encoders, so that the provider loads none."""
         return self._encoder_of is not None
+
+    def check_sendable(self, collection: str) -> None:
+        """Check that another process can load the models of a collection.
+
+        Raises:
+            InputError: the caller lends them.
+        """
+        if self._encoder_of is not None or self._reranker_of is not None:
+            raise InputError(
+                f"Collection {collection!r} uses models that its caller lends it, and they cannot be sent to another "
+                "process: open the collection there by its name."
+            )
 
     def encoder(self, model: str, *, accept_license: bool = False) -> Encoder:
         """Return an encoder; ``accept_license`` allows models whose license restricts their use."""

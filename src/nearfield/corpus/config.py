@@ -16,11 +16,13 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
+from nearfield.argument_checks import require_once
 from nearfield.corpus.chunkers import REGISTRY as CHUNKERS
 from nearfield.corpus.extractors.options import OcrMode
 from nearfield.errors import InputError, MissingExtra, nearest
 from nearfield.stores import Dtype, Kind, Quantization
 from nearfield.stores.filters import FieldType
+from nearfield.strict_json import parse_json
 from nearfield.validation_message import describe_validation
 
 _NAME_FORM = "a lower-case letter, then up to 31 lower-case letters, digits, - and _"
@@ -153,7 +155,7 @@ def _parse_file(path: Path) -> Mapping[str, object]:
     text, suffix = path.read_text(encoding="utf-8"), path.suffix.lower()
     try:
         if suffix == ".json":
-            data = json.loads(text)
+            data = parse_json(text)
         elif suffix == ".toml":
             data = tomllib.loads(text)
         elif suffix in (".yaml", ".yml"):
@@ -173,12 +175,27 @@ def _parse_yaml(text: str) -> object:
     except ModuleNotFoundError as error:
         raise MissingExtra("YAML files need pyyaml: pip install 'nearfield[corpus]'") from error
     try:
+        _check_yaml_names(yaml.compose(text, yaml.SafeLoader))
         return yaml.safe_load(text)
     except yaml.YAMLError as error:
         raise InputError(f"{error}.") from error
 
 
+def _check_yaml_names(node: Any) -> None:
+    """Raise InputError if a mapping names a value twice: PyYAML would take the last one."""
+    pending = [node]
+    while pending:
+        value = getattr(pending.pop(), "value", None)
+        pairs = [pair for pair in value if isinstance(pair, tuple)] if isinstance(value, list) else []
+        names = [name.value for name, _ in pairs if isinstance(name.value, str)]
+        repeated = next((name for name in names if names.count(name) > 1), None)
+        if repeated is not None:
+            raise InputError(f"the name {repeated!r} is there twice in one mapping.")
+        pending += [part for pair in pairs for part in pair] or (value if isinstance(value, list) else [])
+
+
 def _check(config: CollectionConfig) -> None:
+    require_once("sources", (f"{source.kind}:{source.location}" for source in config.sources))
     if not config.features:
         raise InputError("A collection has at least one feature: leave 'features' out for a dense one.")
     own = {*OWN_FIELDS, "id", "document", "version", "ordinal", "and", "or", "not"}
@@ -231,6 +248,7 @@ def parse_features(specs: Sequence[str]) -> dict[str, dict[str, object]]:
     Raises:
         InputError: one of them has no such form.
     """
+    require_once("feature", (spec.partition("=")[0] for spec in specs))
     features: dict[str, dict[str, object]] = {}
     for spec in specs:
         name, mark, value = spec.partition("=")
@@ -253,5 +271,10 @@ def _model_or_feature(name: str, features: Mapping[str, object]) -> dict[str, ob
 
 
 def parse_fields(specs: Sequence[str]) -> dict[str, str]:
-    """Parse fields of the command line: ``year:int``, or ``lang`` for a text."""
+    """Parse fields of the command line: ``year:int``, or ``lang`` for a text.
+
+    Raises:
+        InputError: a field is there twice.
+    """
+    require_once("field", (spec.partition(":")[0] for spec in specs))
     return {name: kind or "str" for name, _, kind in (spec.partition(":") for spec in specs)}

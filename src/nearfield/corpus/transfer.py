@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sqlite3
-import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,6 +16,7 @@ from nearfield.corpus.manifest.manifest import Manifest
 from nearfield.corpus.manifest.records import VectorTable
 from nearfield.corpus.manifest.sqlite import SharedConnection
 from nearfield.errors import InputError, StoreFailed
+from nearfield.fork_safety import ProcessLock
 from nearfield.stores import Record, Store, parquet
 
 #: Format of an archive. Format 1 has the tables of a manifest of format 1; later ones say which format they have.
@@ -162,7 +162,7 @@ def _load_manifest(archive: Archive) -> SharedConnection:
     """Load an archive's tables into a temporary database, and migrate it to the current format."""
     import pyarrow.parquet as pq
 
-    connection = sqlite.connect("", threading.RLock())
+    connection = sqlite.connect("", ProcessLock())
     try:
         connection.execute("BEGIN")
         for table, definition in archive.definitions.items():

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import atexit
-import threading
 import weakref
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
+from nearfield.argument_checks import require_kind, require_optional_counts
 from nearfield.engine.admission import EngineLimits
 from nearfield.engine.job import Batch, Job, Runner, Ticket
 from nearfield.engine.scheduler import Scheduler
 from nearfield.engine.stats import BatchReport, EngineStats
 from nearfield.engine.turns import CALLER
+from nearfield.fork_safety import PerProcess, ProcessLock
 from nearfield.hardware import plan_cpu
 
 __all__ = ["Batch", "BatchReport", "Engine", "EngineLimits", "EngineStats", "Job", "Runner", "Ticket", "default_engine"]
@@ -28,10 +30,26 @@ class Engine:
     """
 
     def __init__(self, lanes: int | None = None, limits: EngineLimits | None = None) -> None:
+        require_optional_counts(lanes=lanes)
+        require_kind("limits", limits, EngineLimits, "EngineLimits")
         self.lanes = lanes or plan_cpu().streams
-        self._scheduler = Scheduler(self.lanes, limits or EngineLimits())
+        self._limits = limits or EngineLimits()
+        self._observers: list[Callable[[BatchReport], None]] = []
+        #: The queue and the threads. A forked process starts its own, and knows nothing of what waits in its parent.
+        self._schedulers = PerProcess[Scheduler]()
         self._closed = False
+        self._start()
         _ENGINES.add(self)
+
+    @property
+    def _scheduler(self) -> Scheduler:
+        return self._schedulers.peek() or self._start()
+
+    def _start(self) -> Scheduler:
+        scheduler = self._schedulers.get(partial(Scheduler, self.lanes, self._limits, self._observers))
+        if self._closed:
+            scheduler.stop()
+        return scheduler
 
     @property
     def observers(self) -> list[Callable[[BatchReport], None]]:
@@ -39,7 +57,7 @@ class Engine:
 
         The time that such a function takes delays the results. Errors that it raises are logged.
         """
-        return self._scheduler.observers
+        return self._observers
 
     @property
     def reasons(self) -> list[str]:
@@ -68,7 +86,8 @@ class Engine:
 
     def cancel(self, ticket: Ticket) -> None:
         """Drop the jobs of a ticket that have not started; the ticket then ends with ``Cancelled``."""
-        self._scheduler.cancel(ticket)
+        if not ticket.is_foreign:
+            self._scheduler.cancel(ticket)
 
     async def run(self, ticket: Ticket) -> Any:
         """Queue a ticket and await its rows; cancelling the awaiting task drops the jobs that have not started."""
@@ -102,14 +121,24 @@ class Engine:
 
     def forget(self, runner: Runner) -> None:
         """Release a model's memory now; its waiting jobs end with ``ShuttingDown``."""
-        self._scheduler.release(runner)
+        scheduler = self._schedulers.peek()
+        if scheduler is not None:
+            scheduler.release(runner)
 
     def release(self, runner: Runner, *, last: bool = False) -> None:
         """Release a model's memory once its work has ended; after the ``last`` model, stop.
 
         Takes no lock, so that a finalizer can call it.
         """
-        self._scheduler.release_later(runner, last=last)
+        scheduler = self._schedulers.peek()
+        if scheduler is not None:
+            scheduler.release_later(runner, last=last)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        raise TypeError(
+            "An Engine is queues and threads of one process and cannot be sent to another: create one there. Models "
+            "that are sent use the default engine of the other process."
+        )
 
     def drain(self, timeout: float = 30.0) -> bool:
         """Refuse new work and finish accepted work; return whether all of it ended within ``timeout`` seconds."""
@@ -120,14 +149,17 @@ class Engine:
         if self._closed:
             return
         self._closed = True
+        scheduler = self._schedulers.peek()
+        if scheduler is None:
+            return
         if drain:
-            self.drain(timeout)
-        self._scheduler.stop()
+            scheduler.drain(timeout)
+        scheduler.stop()
 
 
 _ENGINES: weakref.WeakSet[Engine] = weakref.WeakSet()
 _DEFAULT: list[Engine] = []
-_DEFAULT_LOCK = threading.Lock()
+_DEFAULT_LOCK = ProcessLock()
 
 
 def default_engine() -> Engine:

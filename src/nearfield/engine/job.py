@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, Protocol, TypedDict
 import numpy as np
 
 from nearfield.engine.turns import CALLER, Caller
-from nearfield.errors import Cancelled, DeadlineExceeded, NearfieldError
+from nearfield.errors import Cancelled, DeadlineExceeded, ForkedProcess, NearfieldError
+from nearfield.fork_safety import fork_count
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -89,6 +90,7 @@ class TicketOptions(TypedDict, total=False):
     on_done: Callable[[Ticket], None] | None
     on_unstarted: Callable[[int], None] | None
     caller: Caller
+    first_index: int
     created: float
 
 
@@ -120,7 +122,10 @@ class Ticket:
     queued_seconds: float | None = None
     total_seconds: float = 0.0
     cancelled: bool = False
+    #: The number of the first input in messages.
+    first_index: int = 0
     _event: threading.Event = field(default_factory=threading.Event)
+    _forks: int = field(default_factory=fork_count)
 
     @classmethod
     def create(
@@ -154,6 +159,11 @@ class Ticket:
         return self.remaining == 0
 
     @property
+    def is_foreign(self) -> bool:
+        """Whether it belongs to a process from which this one was forked."""
+        return self._forks != fork_count()
+
+    @property
     def seconds(self) -> dict[str, float]:
         """Seconds to the first batch (``queue``) and from there to the end of the last (``run``); empty if none ran."""
         if self.queued_seconds is None:
@@ -165,8 +175,14 @@ class Ticket:
 
         Raises:
             DeadlineExceeded: ``timeout`` seconds passed first.
+            ForkedProcess: it was queued in the parent of this process, and only the parent gets its rows.
             NearfieldError: the first failed input's error, with its index if there are several inputs.
         """
+        if self.is_foreign and not self.done:
+            raise ForkedProcess(
+                "These inputs were queued before this process was forked, and their results arrive in its parent: "
+                "encode them again here."
+            )
         if not self._event.wait(timeout):
             raise DeadlineExceeded(f"No result within {timeout} s.")
         return self.outcome()
@@ -178,8 +194,11 @@ class Ticket:
         index = min(self.errors)
         error = self.errors[index]
         if len(self.rows) > 1 and isinstance(error, NearfieldError) and not isinstance(error, Cancelled):
-            error.args = (f"Input {index}: {error}",)
+            error.args = (f"Input {self.first_index + index}: {error}",)
         raise error
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        raise TypeError("A Ticket's results arrive in the process that queued it: send them, not the Ticket.")
 
     def record_end(self, job: Job, error: Exception | None = None) -> bool:
         """Record that a job ended; return whether it was the last. The engine calls this under its lock."""

@@ -63,9 +63,11 @@ class Scheduler:
     space in the queue.
     """
 
-    def __init__(self, lanes: int, limits: EngineLimits) -> None:
+    def __init__(
+        self, lanes: int, limits: EngineLimits, observers: list[Callable[[BatchReport], None]] | None = None
+    ) -> None:
         self.limits = limits
-        self.observers: list[Callable[[BatchReport], None]] = []
+        self.observers = [] if observers is None else observers
         self._lane_count = lanes
         self._state = SchedulerState()
         self._throughput = Throughput()

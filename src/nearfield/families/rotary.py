@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,6 +10,7 @@ import numpy as np
 from nearfield.arrays import Array
 from nearfield.checkpoint.json_file import JsonObject
 from nearfield.errors import ModelRefused
+from nearfield.fork_safety import ProcessLock
 
 
 class Rotary:
@@ -24,7 +24,7 @@ class Rotary:
             raise ModelRefused(f"Rotary positions turn pairs of features: {size} cannot be split into pairs.")
         self.size = size
         self.frequencies = theta ** (-np.arange(0, size, 2, dtype=np.float64) / size) / factor
-        self._lock = threading.Lock()
+        self._lock = ProcessLock()
         self._table = self._build_table(512)
 
     def angles(self, places: Array) -> tuple[Array, Array]:

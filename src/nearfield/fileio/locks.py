@@ -14,14 +14,18 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from nearfield.fork_safety import ProcessLock, call_after_fork
+
 _thread_of: dict[str, int] = {}
-_guard = threading.RLock()
+_guard = ProcessLock()
+#: Descriptors of locked files. A lock lasts until all copies of its descriptor are closed, and a fork copies them.
+_locked: set[int] = set()
 
 
 def try_lock(path: Path, *, mode: int = 0o666, required: bool = True) -> int | None:
     """Return the descriptor of a file that is now locked for this process, or None if another one has the lock.
 
-    The lock ends when the descriptor is closed. A file system without locks raises OSError, unless the lock is not
+    ``release_lock`` ends the lock. A file system without locks raises OSError, unless the lock is not
     ``required``.
     """
     while True:
@@ -34,8 +38,27 @@ def try_lock(path: Path, *, mode: int = 0o666, required: bool = True) -> int | N
             os.close(file)
             raise
         if os.fstat(file).st_nlink:
+            _locked.add(file)
             return file
         os.close(file)  # the previous holder removed the file after it was opened here
+
+
+def release_lock(file: int) -> None:
+    """Close the descriptor of a locked file. A process that was forked since then has closed its copy already."""
+    if file in _locked:
+        _locked.remove(file)
+        os.close(file)
+
+
+def _after_fork() -> None:
+    """Close the copies of the parent's locks, which would last as long as this process otherwise."""
+    for file in _locked:
+        os.close(file)
+    _locked.clear()
+    _thread_of.clear()
+
+
+call_after_fork(_after_fork)
 
 
 def _lock_descriptor(file: int, required: bool) -> bool:
@@ -65,7 +88,7 @@ def exclusive_lock(
     finally:
         if remove:
             path.unlink(missing_ok=True)
-        os.close(file)
+        release_lock(file)
 
 
 @contextmanager
@@ -89,8 +112,8 @@ def reentrant_lock(path: Path, busy: Callable[[], Exception]) -> Iterator[None]:
     finally:
         if file is not None:
             with _guard:
-                del _thread_of[key]
-                os.close(file)
+                _thread_of.pop(key, None)
+                release_lock(file)
 
 
 @contextmanager
@@ -100,6 +123,7 @@ def waiting_lock(path: Path, *, shared: bool = False) -> Iterator[None]:
     A file system without locks excludes no process.
     """
     file = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+    _locked.add(file)
     try:
         try:
             fcntl.flock(file, fcntl.LOCK_SH if shared else fcntl.LOCK_EX)
@@ -107,4 +131,4 @@ def waiting_lock(path: Path, *, shared: bool = False) -> Iterator[None]:
             pass  # a file system without locks
         yield
     finally:
-        os.close(file)
+        release_lock(file)

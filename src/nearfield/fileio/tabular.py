@@ -269,6 +269,7 @@ def _tolerant_rows(
                 raise InputError(f"{name}: the first line names no columns ({cells}).")
             header = _distinct_names(cells)
             check_columns(name, header, options.columns)
+            check_columns(name, [*header, *(cell for cell in cells if cells.count(cell) > 1)], options.columns)
             continue
         where = f"{name}, line {last}"
         if isinstance(cells, csv.Error):
@@ -449,10 +450,13 @@ def require_parquet() -> Any:
 
 
 def check_columns(name: str, known: Sequence[str], required: Iterable[str] | None) -> None:
-    """Raise InputError if a table lacks a required column, even if it has no rows."""
+    """Raise InputError if a table lacks a required column, even if it has no rows, or has it twice."""
     missing = next((column for column in required or () if column not in known), None)
     if missing is not None:
         raise InputError(f"{name}: no column {missing!r}. {nearest(missing, known)}", param="field")
+    repeated = next((column for column in required or () if list(known).count(column) > 1), None)
+    if repeated is not None:
+        raise InputError(f"{name}: several columns are called {repeated!r}: rename all but one.", param="field")
 
 
 def check_unicode(where: str, column: str, text: str) -> None:

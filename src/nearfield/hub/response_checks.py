@@ -7,7 +7,6 @@ import json
 import os
 import re
 import shutil
-import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import Any
 from urllib.parse import urljoin, urlsplit
 
 from nearfield.errors import SourceUnavailable
+from nearfield.fork_safety import ProcessLock
 from nearfield.units import format_size
 
 #: A commit: SHA-1, or SHA-256 in newer repositories.
@@ -32,7 +32,7 @@ _MAX_LISTING_BYTES, _MAX_FILES = 64 * 2**20, 100_000
 _DISK_RESERVE, _DISK_CHECK_BYTES = 256 * 2**20, 2**20
 _CHUNK = 2**20
 
-_lock = threading.Lock()
+_lock = ProcessLock()
 #: Downloads of this module that run now: the client's other users are not checked.
 _active = 0
 _installed = False

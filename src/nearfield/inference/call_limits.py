@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
+from nearfield.argument_checks import require_number, require_optional_counts
 from nearfield.engine.job import Ticket
 from nearfield.errors import TooLarge
 
@@ -43,6 +44,11 @@ class CallLimits:
     deadline: float | None = None
     max_tokens: int | None = None
     account: TokenAccount | None = None
+
+    def __post_init__(self) -> None:
+        if self.deadline is not None:
+            require_number("deadline", self.deadline)
+        require_optional_counts(max_tokens=self.max_tokens)
 
     def expires_at(self) -> float | None:
         """Return the deadline as a time of ``time.monotonic``, counted from now."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import importlib
 import inspect
-import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
@@ -22,9 +21,10 @@ from nearfield.checkpoint.tokenizer.tokenizer import Tokenizer
 from nearfield.checkpoint.weights.lora import Adapter, Adapters
 from nearfield.checkpoint.weights.weights import Weights
 from nearfield.engine.job import Batch, Job, Ticket
-from nearfield.errors import InputError, ModelRefused, WeightsError, nearest
+from nearfield.errors import ForkedProcess, InputError, ModelRefused, WeightsError, nearest
 from nearfield.families import SplitWeights
 from nearfield.families.exported import Exported
+from nearfield.fork_safety import PerProcess, ProcessLock, fork_count
 from nearfield.hardware import plan_cpu, return_memory
 from nearfield.heads import Head, HeadInput, OutputRequest, Results
 from nearfield.heads.multivector import TokenStatesHead
@@ -108,8 +108,11 @@ class CompiledModel(ModelInfo):
         first = Adapters(self.family.weight_prefixes, split.factors, split.adapter_names)
         for number, adapter in enumerate(adapters, len(split.adapter_names) + 1):
             first = first.added(adapter, number)
-        self._changing = threading.Lock()
-        self._loaded = self._compile(first)
+        self._changing = ProcessLock()
+        self._forks = fork_count()
+        #: The loaded adapters and the program. A forked process compiles its own: a runtime's threads are not copied.
+        self._compiled = PerProcess[tuple[Adapters, Program]]()
+        self._adapters = self._compile(first)
         self.precision: str = self._loaded[1].precision
         self._probe()
         return_memory()
@@ -119,7 +122,7 @@ class CompiledModel(ModelInfo):
     @property
     def adapters(self) -> Adapters:
         """The loaded adapters."""
-        return self._loaded[0]
+        return self._adapters
 
     def add_adapter(self, adapter: Adapter) -> None:
         """Load one more adapter; batches that run now end with the old graph.
@@ -128,7 +131,7 @@ class CompiledModel(ModelInfo):
             WeightsError: the adapter belongs to another model.
         """
         with self._changing:
-            self._loaded = self._compile(self.adapters.added(adapter, self.adapters.count + 1))
+            self._adapters = self._compile(self.adapters.added(adapter, self.adapters.count + 1))
 
     def remove_adapter(self, name: str) -> None:
         """Unload an adapter. Inputs that still wait for it end with an error.
@@ -140,24 +143,52 @@ class CompiledModel(ModelInfo):
             self.adapter(name)
             if name in self.adapters.named:
                 raise InputError(f"{name!r} is part of {self.name}'s weights and cannot be unloaded.", param="adapter")
-            self._loaded = self._compile(self.adapters.without(name))
+            self._adapters = self._compile(self.adapters.without(name))
 
     def add_token_states(self) -> None:
         """Compile the graph again with the output ``token_states``, if it lacks that; running batches end first."""
         with self._changing:
             if TokenStatesHead.output not in self.heads:
                 self.heads[TokenStatesHead.output] = TokenStatesHead()
-                self._loaded = self._compile(self.adapters)
+                self._compile(self.adapters)
 
     def _weights(self) -> SplitWeights:
         if self.family.external_encoder is not None:
             return SplitWeights(Weights.none(self.recipe.folder))
         return self.family.split_adapters(Weights.open(self.recipe.folder).first_scope(self.family.weight_prefixes))
 
-    def _compile(self, adapters: Adapters) -> tuple[Adapters, Program]:
+    def _compile(self, adapters: Adapters) -> Adapters:
+        self._enter_fork()
         program = self._runtime.compile(self._graph(adapters))
         adapters.release()
-        return adapters, program
+        self._compiled.set((adapters, program))
+        return adapters
+
+    @property
+    def _loaded(self) -> tuple[Adapters, Program]:
+        """The adapters and the program of this process.
+
+        Raises:
+            ForkedProcess: the process was forked after the model was loaded, and the runtime does not work there.
+        """
+        loaded = self._compiled.peek()
+        while loaded is None:
+            with self._changing:
+                if self._compiled.peek() is None:
+                    self._compile(self._adapters)
+                    return_memory()
+            loaded = self._compiled.peek()
+        return loaded
+
+    def _enter_fork(self) -> None:
+        if self._forks == fork_count():
+            return
+        if not self._runtime.enter_fork():
+            raise ForkedProcess(
+                f"This process was forked after {self.name} was loaded, and its runtime does not work in a forked "
+                "process: load the model in the new process only, or start that one with spawn or forkserver."
+            )
+        self._forks = fork_count()
 
     # -- running -----------------------------------------------------------------------------------------------
 

@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, TypedDict
 import numpy as np
 from numpy.typing import ArrayLike
 
+from nearfield.argument_checks import require_optional_counts, require_optional_texts
 from nearfield.errors import InputError, nearest
 from nearfield.inference.model_info import ModelInfo
 from nearfield.recipe import ROLE_TASKS, EncodeTask, Recipe
+from nearfield.text_inputs import check_texts, describe
 from nearfield.vectors.quantization import PRECISIONS
 
 if sys.version_info >= (3, 11):
@@ -120,6 +122,7 @@ def resolve(options: EncodeOptions, model: ModelInfo, defaults: OptionDefaults) 
         InputError: an option is invalid, or the model does not support it.
     """
     recipe, role = model.recipe, options.role
+    _check_kinds(options)
     kinds = resolve_outputs(recipe, options.outputs)
     check_options(options.truncate, options.precision, kinds)
     prompt_name, prompt, adapter = _resolve_task(options, model)
@@ -159,6 +162,19 @@ def resolve_for_tokens(options: EncodeOptions, model: ModelInfo, defaults: Optio
         raise InputError("truncate='chunk' combines dense vectors; token states have none.", param="truncate")
     resolved = resolve(replace(options, outputs=None), model, defaults)
     return replace(resolved, outputs=(TOKEN_STATES,), role=None)
+
+
+def _check_kinds(options: EncodeOptions) -> None:
+    """Raise InputError for an option of another type than it has."""
+    require_optional_texts(
+        prompt_name=options.prompt_name,
+        prompt=options.prompt,
+        role=options.role,
+        instruction=options.instruction,
+        task=options.task,
+        adapter=options.adapter,
+    )
+    require_optional_counts(max_length=options.max_length)
 
 
 def _resolve_task(options: EncodeOptions, model: ModelInfo) -> tuple[str | None, str | None, str | None]:
@@ -204,7 +220,11 @@ def resolve_outputs(recipe: Recipe, requested: str | Iterable[str] | None) -> tu
     """
     if requested is None:
         return recipe.outputs[:1]
-    names = {requested} if isinstance(requested, str) else set(requested)
+    if not isinstance(requested, Iterable):
+        raise InputError(f"outputs must be names of outputs, and is {describe(requested)}.", param="outputs")
+    requested = [requested] if isinstance(requested, str) else list(requested)
+    check_texts(requested, "outputs", "outputs: name")
+    names = set(requested)
     for name in sorted(names):
         if name not in recipe.outputs:
             raise InputError(

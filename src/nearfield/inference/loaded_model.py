@@ -6,15 +6,23 @@ import time
 import weakref
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from nearfield.argument_checks import require_kind, require_optional_counts, require_texts
 from nearfield.checkpoint.tokenizer.tokenizer import Tokenizer
 from nearfield.checkpoint.weights import lora
 from nearfield.engine.engine import Engine, default_engine
+from nearfield.errors import SpaceMismatch
 from nearfield.hardware import memory_used
 from nearfield.inference.compatibility.call_keywords import report_remote_code
 from nearfield.inference.compiled_model import CompiledModel
-from nearfield.inference.uncompiled_model import ReadModelKeywords, UncompiledModel, adapter_folder, read_model
+from nearfield.inference.uncompiled_model import (
+    ReadModelKeywords,
+    UncompiledModel,
+    adapter_folder,
+    model_name,
+    read_model,
+)
 from nearfield.recipe import Recipe, RerankPrompt
 from nearfield.settings import cache_dir
 
@@ -76,10 +84,13 @@ class LoadedModel:
         reproducible: bool = False,
         trust_remote_code: bool = False,
     ) -> None:
+        require_texts(precision=precision, backend=backend, device=device)
+        require_optional_counts(threads=threads, streams=streams, max_length=max_length)
+        require_kind("engine", engine, Engine, "an Engine")
         report_remote_code(trust_remote_code)
         if not isinstance(model, UncompiledModel):
             model = read_model(
-                str(model),
+                model_name(model),
                 source=source,
                 revision=revision,
                 kind=kind,
@@ -91,6 +102,9 @@ class LoadedModel:
             )
         self.recipe: Recipe = model.recipe
         self.check_kind(self.recipe)
+        self._arguments = {**model.arguments, "precision": precision, "backend": backend, "threads": threads}
+        self._arguments |= {"streams": streams, "compile_cache": compile_cache}
+        self._arguments |= {"device": device, "reproducible": reproducible}
         #: The adapter of calls that name none: the model's own folder, if it is an adapter.
         self.default_adapter = model.default_adapter
         cache = cache_dir() / "compiled" if compile_cache else None
@@ -102,15 +116,18 @@ class LoadedModel:
         self.recipe = self._model.recipe
         #: The largest ``max_length``: tokens for which the model has a position.
         self.max_positions = self._model.family.positions
-        self._owns_engine = engine is None and (threads is not None or streams is not None)
-        self.engine = engine or (Engine(self._model.cpu.streams) if self._owns_engine else default_engine())
-        # A model that is garbage-collected without being closed is released too, once its work has ended.
-        self._finalizer = weakref.finalize(self, self.engine.release, self._model, last=self._owns_engine)
-        self._finalizer.atexit = False
+        self._use_engine(engine, own=threads is not None or streams is not None)
         self.load_seconds = time.perf_counter() - model.started
         before, after = model.memory_before, memory_used()
         #: Bytes of memory that loading took, if nothing else was loaded at the same time; None if it is not known.
         self.bytes = max(1, after - before) if before is not None and after is not None else None
+
+    def _use_engine(self, engine: Engine | None, *, own: bool) -> None:
+        self._owns_engine = engine is None and own
+        self.engine = engine or (Engine(self._model.cpu.streams) if self._owns_engine else default_engine())
+        # A model that is garbage-collected without being closed is released too, once its work has ended.
+        self._finalizer = weakref.finalize(self, self.engine.release, self._model, last=self._owns_engine)
+        self._finalizer.atexit = False
 
     @classmethod
     def check_kind(cls, recipe: Recipe) -> None:
@@ -172,6 +189,13 @@ class LoadedModel:
         """
         self._model.remove_adapter(name)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle how the model is loaded, not its weights: the other process loads it again, and runs it there."""
+        adapters = self._model.adapters.loaded.values()
+        added = {adapter.name: adapter.folder.resolve() for adapter in adapters if adapter.name != self.default_adapter}
+        arguments = {**self._arguments, "max_length": self.max_length, "adapters": added}
+        return _load_again, (type(self), arguments, self._model.space)
+
     def close(self, *, drain: bool = True) -> None:
         """Unload the model: finish accepted work unless ``drain`` is False, then release the memory."""
         self._finalizer.detach()
@@ -184,3 +208,19 @@ class LoadedModel:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def _load_again(kind: type[LoadedModel], arguments: dict[str, Any], space: str) -> LoadedModel:
+    """Load a model that another process has sent.
+
+    Raises:
+        SpaceMismatch: the files here give other vectors than those of the other process.
+    """
+    model = kind(**arguments)
+    if model._model.space != space:
+        model.close()
+        raise SpaceMismatch(
+            f"{kind.__name__} {model.name} was sent from a process whose files give other vectors than those here: "
+            "use the same files in both, or send the model's path or name and load it here."
+        )
+    return model

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypedDict
+from typing import Any, TypedDict
 
 from nearfield import catalog, hub
+from nearfield.argument_checks import require_kind, require_mapping, require_optional_texts
 from nearfield.checkpoint import model_folder
 from nearfield.checkpoint.weights import lora, weights
-from nearfield.errors import ModelRefused, NearfieldError, OutOfMemory, WeightsError
+from nearfield.errors import InputError, ModelRefused, NearfieldError, OutOfMemory, WeightsError
 from nearfield.hardware import MemoryLimit, memory_limit, memory_used
 from nearfield.recipe import Recipe, RerankPrompt
+from nearfield.text_inputs import describe
 
 #: A loaded model takes at least this many times the bytes of its weights (measured: 1.2 to 1.7 for files in float32).
 _MIN_FACTOR = 1.15
@@ -46,6 +49,8 @@ class UncompiledModel:
     #: ``time.perf_counter`` before the model was located, and the bytes of memory in use at that time.
     started: float
     memory_before: int | None
+    #: Arguments with which another process reads the same files.
+    arguments: Mapping[str, Any]
 
     def check_memory(self) -> None:
         """Check that OpenVINO can load the model: the system kills a process that takes more than its cgroup may.
@@ -77,6 +82,19 @@ class UncompiledModel:
             ) from error
 
 
+def model_name(model: object) -> str:
+    """Return the name of a model, or the path of its folder, as text.
+
+    Raises:
+        InputError: it is neither.
+    """
+    name = os.fspath(model) if isinstance(model, os.PathLike) else model
+    if not isinstance(name, str) or not name.strip():
+        shown = "empty" if isinstance(name, str) else describe(name)
+        raise InputError(f"model must be the name of a model or the path of its folder, and is {shown}.", param="model")
+    return name
+
+
 def read_model(
     model: str,
     *,
@@ -96,21 +114,39 @@ def read_model(
         ModelRefused: its files cannot be loaded exactly.
     """
     started, memory_before = time.perf_counter(), memory_used()
+    require_optional_texts(source=source, revision=revision, kind=kind, file=file)
+    require_mapping("adapters", adapters)
+    require_kind("answer", answer, RerankPrompt, "a RerankPrompt")
     entry = catalog.find(model)
     if entry is not None:
         catalog.check_licence(entry, accepted=accept_license)
     pin, files = entry.pin if entry else None, _required_files(file)
     located = hub.locate(model, pin=pin, source=source, revision=revision, progress=progress, files=files)
     name = entry.id if entry else located.name
+    arguments = {
+        **_place(model, located, revision),
+        "source": source,
+        "kind": kind,
+        "file": file,
+        "answer": answer,
+        "accept_license": accept_license,
+    }
     loaded = [lora.read_adapter(adapter_folder(at, source, progress), key) for key, at in (adapters or {}).items()]
     if (located.folder / lora.CONFIG).is_file():
         own = lora.read_adapter(located.folder, located.folder.name)
         recipe = _recipe_of_base(own, name, kind, source, progress)
-        return UncompiledModel(recipe, (own, *loaded), own.name, started, memory_before)
+        return UncompiledModel(recipe, (own, *loaded), own.name, started, memory_before, arguments)
     recipe = model_folder.read_model_folder(
         located.folder, name=name, revision=located.revision, entry=entry, kind=kind, exported_graph=file, answer=answer
     )
-    return UncompiledModel(recipe, tuple(loaded), None, started, memory_before)
+    return UncompiledModel(recipe, tuple(loaded), None, started, memory_before, arguments)
+
+
+def _place(model: str, located: hub.LocatedModel, revision: str | None) -> dict[str, str | None]:
+    """Return model and revision as arguments that name the same files wherever they are used."""
+    if located.source == "folder":
+        return {"model": str(located.folder), "revision": revision}
+    return {"model": model, "revision": located.revision if located.source in ("cache", "hub") else revision}
 
 
 def _weight_bytes(recipe: Recipe) -> int:

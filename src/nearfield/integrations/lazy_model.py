@@ -17,6 +17,7 @@ from nearfield.inference.encode_options import EncodeKeywordsWithoutRole
 from nearfield.inference.loaded_model import LoadKeywords
 from nearfield.inference.rerank_options import RerankKeywords, RerankOptions
 from nearfield.reranker import Ranked, Reranker
+from nearfield.text_inputs import many_texts
 
 if sys.version_info >= (3, 11):
     from typing import Self
@@ -238,11 +239,9 @@ def _check_names(options: Mapping[str, Any], known: frozenset[str], purpose: str
         raise InputError(f"Unknown option {name!r} of {purpose}. {nearest(name, known)}", param=name)
 
 
-def _check_texts(texts: Sequence[str]) -> None:
+def _check_texts(texts: object) -> None:
     """Raise InputError for anything but a list of texts: a single text would become a list of its letters."""
-    wrong = [texts] if isinstance(texts, str) else [text for text in texts if not isinstance(text, str)]
-    if wrong:
-        raise InputError(f"Give a list of texts, not {wrong[0]!r:.60}.", param="texts")
+    many_texts(texts, "texts")
 
 
 def _without_paths(value: Any) -> Any:

@@ -16,6 +16,7 @@ from chromadb.config import Settings
 
 from nearfield.arrays import Array
 from nearfield.errors import InputError, NearfieldError, StoreFailed
+from nearfield.fork_safety import ForkGuard
 from nearfield.stores import arrays
 from nearfield.stores import exact as scoring
 from nearfield.stores.filters import BUILT_IN, TYPES, All, Compare, Filter, Not, Value, balanced, matches
@@ -25,6 +26,8 @@ from nearfield.stores.store import Record, Store, StoreHit, TableSpec, Vector
 _METRICS = {"cosine": "ip", "dot": "ip", "euclidean": "l2"}
 _TABLE = re.compile(r"nearfield-(.+)-table")
 _PAGE_SIZE = 1000
+#: In a process, Chroma shares one client, with its threads, for all uses of a folder.
+_GUARD = ForkGuard("Chroma")
 #: A client, a collection, and a page of results of Chroma, which has no useful types.
 Client = Any
 ChromaCollection = Any
@@ -47,7 +50,14 @@ class ChromaStore(Store):
     dtypes = ("float32",)
 
     def __init__(self, client: Client) -> None:
-        self._client = client
+        self._opened = client
+        self._guard = ForkGuard("Chroma")
+        self._guard.check()
+
+    @property
+    def _client(self) -> Client:
+        self._guard.check()
+        return self._opened
 
     @classmethod
     def connect(cls, address: str) -> ChromaStore:
@@ -188,6 +198,7 @@ def _store_errors(name: str) -> Iterator[None]:
 
 def _folder(path: Path) -> Client:
     path.mkdir(parents=True, exist_ok=True, mode=0o700)
+    _GUARD.check()
     return chromadb.PersistentClient(path, settings=_settings())
 
 

@@ -19,6 +19,7 @@ from psycopg import errors, sql
 from psycopg.conninfo import conninfo_to_dict
 
 from nearfield.errors import InputError, StoreFailed
+from nearfield.fork_safety import PerProcess
 from nearfield.stores import exact as scoring
 from nearfield.stores import pgvector_sql
 from nearfield.stores.filters import Filter, one_of
@@ -58,7 +59,8 @@ class PgVectorStore(Store):
     def __init__(self, options: dict[str, Any]) -> None:
         """Open a first connection with libpq's options."""
         self._options = {**_OPTIONS, **options, "client_encoding": "utf8"}
-        self._idle: list[Connection] = []
+        #: A forked process opens its own connections: two that write to one socket mix their messages.
+        self._connections = PerProcess[list[Connection]]()
         self._version = (0, 0)
         with self._session():
             pass
@@ -76,8 +78,8 @@ class PgVectorStore(Store):
         return cls(options)
 
     def close(self) -> None:
-        while self._idle:
-            self._idle.pop().close()
+        for connection in self._connections.pop() or ():
+            connection.close()
 
     def check(self, table: TableSpec) -> None:
         try:
@@ -306,7 +308,7 @@ class PgVectorStore(Store):
 
     def _take_connection(self) -> Connection:
         try:
-            return self._idle.pop()
+            return self._connections.get(list).pop()
         except IndexError:
             # No prepared statements: their plans outlast the settings that they were planned with.
             connection = psycopg.connect(**self._options, autocommit=True, prepare_threshold=None)
@@ -323,7 +325,7 @@ class PgVectorStore(Store):
         if connection.closed or connection.info.transaction_status != psycopg.pq.TransactionStatus.IDLE:
             connection.close()
         else:
-            self._idle.append(connection)
+            self._connections.get(list).append(connection)
 
     @property
     def _place(self) -> str:

@@ -20,6 +20,7 @@ from qdrant_client.common.client_exceptions import QdrantException
 from qdrant_client.http.exceptions import ApiException, ResponseHandlingException, UnexpectedResponse
 
 from nearfield.errors import InputError, StoreFailed, nearest
+from nearfield.fork_safety import PerProcess
 from nearfield.stores import exact as scoring
 from nearfield.stores import qdrant_points
 from nearfield.stores.filters import BUILT_IN, All, Compare, Filter, Not, matches
@@ -60,8 +61,11 @@ class QdrantStore(Store):
         """Open the client with its own options."""
         self.folder = Path(options["path"]) if "path" in options else None
         self._place = str(self.folder or f"{options['host']}:{options['port']}")
+        self._options = options
+        #: A forked process opens its own: two that write to one socket mix their messages.
+        self._clients = PerProcess[QdrantClient]()
         with self._translate_errors():
-            self._client = QdrantClient(**options)
+            self._clients.get(self._open)
         for name in self.tables() if self.folder else []:
             self._local(name, *_FAST)
 
@@ -77,7 +81,16 @@ class QdrantStore(Store):
         return store
 
     def close(self) -> None:
-        self._client.close()
+        client = self._clients.pop()
+        if client is not None:
+            client.close()
+
+    def _open(self) -> QdrantClient:
+        return QdrantClient(**self._options)
+
+    @property
+    def _client(self) -> QdrantClient:
+        return self._clients.get(self._open)
 
     def check(self, table: TableSpec) -> None:
         super().check(table)

@@ -26,6 +26,7 @@ from nearfield.corpus.manifest import schema
 from nearfield.corpus.manifest.manifest import Manifest, ManifestDamaged
 from nearfield.corpus.manifest.sqlite import SharedConnection
 from nearfield.errors import CollectionBusy, InputError
+from nearfield.fork_safety import ProcessLock
 from tests.support.paths import ROOT
 
 DATA = ROOT / "tests" / "data" / "0.1"
@@ -199,9 +200,10 @@ def test_an_old_manifest_that_cannot_be_written_is_refused(old: Path, monkeypatc
     with pytest.raises(ManifestDamaged, match=r"must be migrated to format 3, but it cannot be written .*Read-only"):
         Manifest(old, write_lock=read_only)
 
-    def connect(path: Path, lock: threading.RLock) -> SharedConnection:
-        raw = sqlite3.connect(f"file:{path}?mode=ro", uri=True, isolation_level=None, check_same_thread=False)
-        return SharedConnection(raw, lock)
+    def connect(path: Path, lock: ProcessLock) -> SharedConnection:
+        options: dict[str, Any] = {"isolation_level": None, "check_same_thread": False}
+        place = f"file:{path}?mode=ro"
+        return SharedConnection(lambda: sqlite3.connect(place, uri=True, **options), lock)
 
     monkeypatch.setattr("nearfield.corpus.manifest.sqlite.connect", connect)
     with pytest.raises(ManifestDamaged, match=r"must be migrated to format 3, but it cannot be written .*readonly"):

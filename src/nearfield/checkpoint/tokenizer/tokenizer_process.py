@@ -6,7 +6,6 @@ import os
 import select
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Iterator, Sequence
 
@@ -21,6 +20,7 @@ from nearfield.checkpoint.tokenizer.tokenizer_worker import (
     write_message,
 )
 from nearfield.errors import ModelUnavailable
+from nearfield.fork_safety import PerProcess, ProcessLock
 
 #: Seconds for the texts of one request to the process, and the characters of them: linear work takes some 0.1 s.
 SECONDS, CHARACTERS_PER_REQUEST = 5.0, 2**17
@@ -78,8 +78,9 @@ class TokenizerProcess:
         return self._run(request, 0, 1, self._seconds)[0].text
 
     def _set_up(self) -> None:
-        self._lock = threading.Lock()
-        self._process: subprocess.Popen[bytes] | None = None
+        self._lock = ProcessLock()
+        #: A forked process starts its own: with the parent's, each would read replies that are for the other.
+        self._process = PerProcess["subprocess.Popen[bytes]"]()
 
     def _run(self, request: WorkerRequest, first: int, count: int, seconds: float) -> list[WorkerReply]:
         """Return the replies to a request, one for each text; ``first`` is the index of its first text."""
@@ -117,34 +118,37 @@ class TokenizerProcess:
             self._kill()
 
     def _started(self) -> subprocess.Popen[bytes]:
-        if self._process is not None and self._process.poll() is None:
-            return self._process
+        running = self._process.peek()
+        if running is not None and running.poll() is None:
+            return running
         # The parent's import path. What the library prints of a panic is no line of a log.
         paths = os.pathsep.join(path for path in sys.path if path)
-        self._process = subprocess.Popen(
+        process = subprocess.Popen(
             [sys.executable, "-m", "nearfield.checkpoint.tokenizer.tokenizer_worker"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             env={**os.environ, "PYTHONPATH": paths, "PYTHONSAFEPATH": "1"},
         )
-        assert self._process.stdin is not None
+        self._process.set(process)
+        assert process.stdin is not None
         state = TokenizerState(self._tokenizer.to_str(), self._tokenizer.encode_special_tokens, 8 * self._seconds)
         try:
-            write_message(self._process.stdin, state)
-            write_message(self._process.stdin, WorkerRequest([""]))
-            self._receive(self._process, time.monotonic() + _START_SECONDS)
+            write_message(process.stdin, state)
+            write_message(process.stdin, WorkerRequest([""]))
+            self._receive(process, time.monotonic() + _START_SECONDS)
         except (EOFError, OSError, TimeoutError) as error:
             self._kill()
             raise ModelUnavailable("The process of this model's tokenizer does not start.") from error
-        return self._process
+        return process
 
     def _receive(self, process: subprocess.Popen[bytes], until: float) -> WorkerReply:
         size = int.from_bytes(_read_exactly(process, LENGTH_BYTES, until), "big")
         return msgspec.msgpack.decode(_read_exactly(process, size, until), type=WorkerReply)
 
     def _kill(self) -> None:
-        process, self._process = getattr(self, "_process", None), None
+        processes = getattr(self, "_process", None)  # an object whose creation failed has none
+        process = None if processes is None else processes.pop()
         if process is None:
             return
         process.kill()

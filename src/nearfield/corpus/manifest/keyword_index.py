@@ -71,8 +71,10 @@ class KeywordIndex:
         self._configured: str = tokenizer or tokenizer_of(language)
         if self._configured not in TOKENIZERS:
             raise InputError(f"Unknown tokenizer {self._configured!r}. {nearest(self._configured, TOKENIZERS)}")
-        raw = connection.raw if isinstance(connection, SharedConnection) else connection
-        raw.create_function(_SPLIT, 1, split_unspaced, deterministic=True)
+        if isinstance(connection, SharedConnection):
+            connection.configure(_add_function)
+        else:
+            _add_function(connection)
 
     @property
     def tokenizer(self) -> str | None:
@@ -354,3 +356,7 @@ def _compared_range(where: Compare, values: list[str]) -> str:
         return f"EXISTS (SELECT 1 FROM json_each(?) WHERE value BETWEEN {first} AND {last})"
     values.append(json.dumps(where.value))
     return f"coalesce({last if where.op in ('gt', 'gte') else first} {_OPERATORS[where.op]} json_extract(?, '$'), 0)"
+
+
+def _add_function(raw: sqlite3.Connection) -> None:
+    raw.create_function(_SPLIT, 1, split_unspaced, deterministic=True)

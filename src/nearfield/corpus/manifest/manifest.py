@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import sqlite3
-import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -31,6 +30,7 @@ from nearfield.corpus.manifest.row_format import (
 from nearfield.corpus.manifest.sqlite import Row
 from nearfield.errors import CollectionBusy, InputError, NearfieldError, nearest
 from nearfield.fileio.disk_space import is_disk_full
+from nearfield.fork_safety import ProcessLock
 
 #: Listed documents that are written to the temporary table together.
 _LISTED_PER_WRITE = 1000
@@ -69,7 +69,7 @@ class Manifest:
 
     def __init__(self, path: Path, *, language: str = "en", write_lock: WriteLock = nullcontext) -> None:
         self.path = path
-        self._lock = threading.RLock()
+        self._lock = ProcessLock()
         self._listed: list[str] = []
         path.parent.mkdir(parents=True, exist_ok=True)
         self.connection = sqlite.connect(path, self._lock)
@@ -82,8 +82,7 @@ class Manifest:
             raise
 
     def _open(self, language: str, write_lock: WriteLock) -> None:
-        for pragma in ("journal_mode=WAL", "synchronous=NORMAL"):
-            self.connection.execute(f"PRAGMA {pragma}")
+        self.connection.execute("PRAGMA journal_mode=WAL")
         number = schema.read_format(self.connection)
         if number > schema.FORMAT:
             raise ManifestDamaged(
@@ -96,7 +95,7 @@ class Manifest:
         elif number < schema.FORMAT:
             self._migrate(number, write_lock)
         #: The keyword index for searches, on a connection that reads committed rows and never waits for a writer.
-        self._reader = sqlite.connect(self.path, threading.RLock())
+        self._reader = sqlite.connect(self.path, ProcessLock())
         self.search_index = KeywordIndex(self._reader, language=language)
 
     def _create(self) -> None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import sqlite3
-import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
+
+from nearfield.fork_safety import PerProcess, ProcessLock
 
 Row = tuple[Any, ...]
 
@@ -31,11 +33,34 @@ class QueryResult:
 
 
 class SharedConnection:
-    """A connection that several threads may use: all rows of a statement are fetched before the next one starts."""
+    """A connection that several threads may use: all rows of a statement are fetched before the next one starts.
 
-    def __init__(self, raw: sqlite3.Connection, lock: threading.RLock) -> None:
-        self.raw = raw
-        self._lock = lock
+    A forked process opens its own: SQLite's connections must not be used there, and not even be closed.
+    """
+
+    def __init__(self, create: Callable[[], sqlite3.Connection], lock: ProcessLock) -> None:
+        self._create, self._lock = create, lock
+        self._raw = PerProcess[sqlite3.Connection]()
+        self._setup: list[Callable[[sqlite3.Connection], object]] = []
+        self._closed = False
+
+    @property
+    def raw(self) -> sqlite3.Connection:
+        """The connection of this process."""
+        if self._closed:
+            raise sqlite3.ProgrammingError("Cannot operate on a closed database.")
+        return self._raw.peek() or self._raw.get(self._open)
+
+    def _open(self) -> sqlite3.Connection:
+        raw = self._create()
+        for function in self._setup:
+            function(raw)
+        return raw
+
+    def configure(self, function: Callable[[sqlite3.Connection], object]) -> None:
+        """Call a function with the connection, and again with that of each process that is forked from this one."""
+        function(self.raw)
+        self._setup.append(function)
 
     @property
     def in_transaction(self) -> bool:
@@ -55,9 +80,15 @@ class SharedConnection:
     def close(self) -> None:
         """Close the connection."""
         with self._lock:
-            self.raw.close()
+            raw = self._raw.pop()
+            self._closed = True
+            if raw is not None:
+                raw.close()
 
 
-def connect(path: Path | str, lock: threading.RLock) -> SharedConnection:
+def connect(path: Path | str, lock: ProcessLock) -> SharedConnection:
     """Open a database; statements wait up to a minute for transactions of others."""
-    return SharedConnection(sqlite3.connect(path, timeout=60, isolation_level=None, check_same_thread=False), lock)
+    options: dict[str, Any] = {"timeout": 60, "isolation_level": None, "check_same_thread": False}
+    connection = SharedConnection(partial(sqlite3.connect, path, **options), lock)
+    connection.configure(lambda raw: raw.execute("PRAGMA synchronous=NORMAL"))
+    return connection

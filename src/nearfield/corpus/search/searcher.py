@@ -31,6 +31,7 @@ from nearfield.corpus.search.relevance import RelevanceScale
 from nearfield.errors import InputError, SpaceMismatch
 from nearfield.stores import Store, Vector
 from nearfield.stores.filters import FieldType, Filter
+from nearfield.text_inputs import many_texts
 
 __all__ = ["Searchable", "Searcher"]
 
@@ -264,14 +265,11 @@ class _QueryBatch:
 
 
 def _checked(queries: Sequence[str]) -> list[str]:
-    if isinstance(queries, str):
-        raise InputError("queries must be a list of texts, and is one text.", param="queries")
-    for number, query in enumerate(queries):
-        if not isinstance(query, str):
-            raise InputError(f"Query {number} is {type(query).__name__}, not text.", param="query")
+    texts = many_texts(queries, "queries", "Query")
+    for number, query in enumerate(texts):
         if not query.strip():
             raise InputError(f"Query {number} is empty.", param="query")
-    return list(queries)
+    return texts
 
 
 def _rows(name: str, feature: Searchable, encoded: Sequence[Vector]) -> list[Vector]:

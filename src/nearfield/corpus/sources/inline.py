@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any
 
@@ -12,6 +12,7 @@ from nearfield.corpus.manifest.manifest import Manifest
 from nearfield.corpus.sources import Source
 from nearfield.errors import InputError, nearest
 from nearfield.stores.filters import FieldType, typed
+from nearfield.text_inputs import describe, record_names, refuse_item
 
 _MAX_KEY = 512
 _ROWS_PER_BATCH = 500
@@ -34,9 +35,12 @@ class InlineSource(Source):
         """Store documents; documents with the same ids are replaced.
 
         Raises:
-            InputError: one of them has no id or text, or a field that the collection does not declare; none is stored.
+            InputError: one of them has no id or text, the id of another one, or a field that the collection does not
+                declare; none is stored.
         """
-        self._insert([_row(number, document, fields) for number, document in enumerate(documents)])
+        rows = [_row(number, document, fields) for number, document in enumerate(documents)]
+        _check_unique([key for key, _ in rows])
+        self._insert(rows)
 
     def add_from(self, source: Source) -> None:
         """Store the documents of a source that can be read only once.
@@ -73,6 +77,30 @@ class InlineSource(Source):
             after = rows[-1][0]
 
 
+def documents_list(documents: object) -> list[Mapping[str, Any]]:
+    """Return documents that a caller passes, as a list of mappings.
+
+    Raises:
+        InputError: it is one document, a table, or an item is no mapping.
+    """
+    names = record_names(documents)
+    if names is not None:
+        rows = "[document]" if isinstance(documents, Mapping) else "data.to_dict('records') of pandas"
+        raise InputError(
+            f"documents is {describe(documents)}, and must be a list of mappings with id and text: give {rows}.",
+            param="documents",
+        )
+    if isinstance(documents, (str, bytes)) or not isinstance(documents, Iterable):
+        raise InputError(
+            f"documents must be a list of mappings with id and text, and is {describe(documents)}.", param="documents"
+        )
+    items = list(documents)
+    for number, item in enumerate(items):
+        if not isinstance(item, Mapping):
+            refuse_item(item, number, "documents", "Document", "a mapping with id and text")
+    return items
+
+
 class PlannedInlineSource(InlineSource):
     """The inline documents as they will be once those of other sources are stored; nothing is written."""
 
@@ -98,6 +126,18 @@ def _data(source: Source, item: SourceItem) -> dict[str, Any]:
     if not isinstance(document, Document):
         raise InputError(f"{item.name}: {source.name} has files, and only rows can be stored.")
     return {"text": document.text, "title": document.title, "meta": {**document.meta, **item.meta}}
+
+
+def _check_unique(keys: Sequence[str]) -> None:
+    """Raise InputError if two documents have one id: the second would replace the first."""
+    numbers: dict[str, int] = {}
+    for number, key in enumerate(keys):
+        first = numbers.setdefault(key, number)
+        if first != number:
+            raise InputError(
+                f"Document {number} has the id {key!r:.60} of document {first}: give each document its own id.",
+                param="id",
+            )
 
 
 def _row(number: int, document: Mapping[str, object], fields: Mapping[str, FieldType]) -> tuple[str, str]:

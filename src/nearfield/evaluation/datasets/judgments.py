@@ -10,6 +10,7 @@ import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from nearfield.errors import InputError
 from nearfield.evaluation.datasets import beir
@@ -18,6 +19,8 @@ from nearfield.evaluation.datasets.rows import DatasetRow, read_rows
 #: Answers, and the relevance grades that they stand for.
 GRADES: Mapping[str, int] = {"0": 0, "1": 1, "2": 2, "3": 3}
 MEANING = "0 not relevant, 1 related, 2 answers in part, 3 answers; s skip, n next query, b back, q stop"
+
+ValueT = TypeVar("ValueT")
 
 
 @dataclass(frozen=True)
@@ -55,11 +58,18 @@ class Judgments:
         if not (self.folder / "corpus.jsonl").is_file():
             raise InputError(f"{self.folder} holds no judgments (corpus.jsonl): choose a new folder.", param="folder")
         for row in read_rows(self.folder / "corpus.jsonl"):
-            self.documents[row.text("_id")] = row.text("text", empty=True)
+            self._add_once(self.documents, row, row.text("_id"), row.text("text", empty=True))
         for row in self._read_optional("queries.jsonl"):
-            self.queries[row.text("_id")] = row.text("text")
+            self._add_once(self.queries, row, row.text("_id"), row.text("text"))
         for row in self._read_optional("qrels.tsv"):
-            self.grades.setdefault(row.text("query-id"), {})[row.text("corpus-id")] = row.int_value("score")
+            grades = self.grades.setdefault(row.text("query-id"), {})
+            self._add_once(grades, row, row.text("corpus-id"), row.int_value("score"))
+
+    @staticmethod
+    def _add_once(table: dict[str, ValueT], row: DatasetRow, key: str, value: ValueT) -> None:
+        if key in table:
+            raise row.error(f"the id {key!r} is there twice.")
+        table[key] = value
 
     def _read_optional(self, name: str) -> list[DatasetRow]:
         path = self.folder / name

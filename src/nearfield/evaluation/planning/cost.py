@@ -105,7 +105,12 @@ def read_prices(path: Path | None = None) -> tuple[str, list[Price]]:
     rows = content.get("price")
     if not isinstance(rows, list) or not rows:
         raise SettingsError(f"{name} has no [[price]].")
-    return str(content.get("currency", "USD")), [_price(name, number, row) for number, row in enumerate(rows, 1)]
+    prices = [_price(name, number, row) for number, row in enumerate(rows, 1)]
+    names = [price.name for price in prices]
+    repeated = next((price for price in names if names.count(price) > 1), None)
+    if repeated is not None:
+        raise SettingsError(f"{name} has two prices of the name {repeated!r}.")
+    return str(content.get("currency", "USD")), prices
 
 
 def _price(file: str, number: int, row: JsonDict) -> Price:

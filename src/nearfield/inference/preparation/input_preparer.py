@@ -65,15 +65,17 @@ class InputPreparer:
         bulk: bool = False,
         expires_at: float | None = None,
         tokens: list[Tokens] | None = None,
+        first_index: int = 0,
     ) -> PreparedInputs:
         """Tokenise inputs and create their ticket; ``expires_at`` is a time of ``time.monotonic``.
 
-        ``tokens`` are those of ``tokenize``, if the inputs are tokenised already.
+        ``tokens`` are those of ``tokenize``, if the inputs are tokenised already. ``first_index`` is the number of the
+        first input in messages.
 
         Raises:
             InputError: an input is neither a text nor a list of token ids, or is too long where that is an error.
         """
-        tokens = self.tokenize(items, options) if tokens is None else tokens
+        tokens = self.tokenize(items, options, first_index) if tokens is None else tokens
         if self._query_weights is not None and options.role == "query":
             ticket = Ticket.create(model, [], bulk=bulk, deadline=expires_at)
             ticket.rows = self._query_weights.rows(tokens)
@@ -81,7 +83,7 @@ class InputPreparer:
         owners: Array | None = None
         jobs, requests = tokens, _output_requests(model, options, len(tokens))
         if options.truncate == "chunk" and any(item.dropped for item in tokens):
-            tokens, jobs, owners = self._split(items, tokens, options)
+            tokens, jobs, owners = self._split(items, tokens, options, first_index)
             requests = _output_requests(model, options, len(jobs))
         elif (formatter := self._formatter_for(options)) is not None:
             jobs, formats = formatter.format(tokens, options.role)
@@ -92,7 +94,7 @@ class InputPreparer:
             skip = min(skip, options.max_length - 1)
         skips = [skip] * len(jobs) if skip else None
         ids = [job.ids for job in jobs]
-        ticket = Ticket.create(model, ids, skips, requests, bulk=bulk, deadline=expires_at)
+        ticket = Ticket.create(model, ids, skips, requests, bulk=bulk, deadline=expires_at, first_index=first_index)
         sizes = () if owners is None else tuple(map(len, ids))
         return PreparedInputs(items, tokens, ticket, owners, sizes)
 
@@ -171,13 +173,16 @@ class InputPreparer:
                 f"Input {index} is a list of token ids, which cannot take the prompt {options.prompt!r}. Send text.",
                 param="input",
             )
-        return self._tokenizer.from_ids(item, truncate=policy, max_length=limit)
+        try:
+            return self._tokenizer.from_ids(item, truncate=policy, max_length=limit)
+        except InputError as error:
+            raise type(error)(f"Input {index}: {error}", param=error.param) from error
 
     def _formatter_for(self, options: ResolvedOptions) -> LateInteractionFormatter | None:
         return self._formatter if "multivector" in options.outputs else None
 
     def _split(
-        self, items: Sequence[Text], tokens: Sequence[Tokens], options: ResolvedOptions
+        self, items: Sequence[Text], tokens: Sequence[Tokens], options: ResolvedOptions, first_index: int
     ) -> tuple[list[Tokens], list[Tokens], Array]:
         """Split over-long texts into pieces; return the tokens of each input, those of each piece, and each owner."""
         special = len(self._tokenizer.prefix) + len(self._tokenizer.suffix)
@@ -193,7 +198,7 @@ class InputPreparer:
                 try:
                     texts = split_long_text(item, self._tokenizer, size)
                 except UntokenizableError as error:
-                    raise UntokenizableError(index, error.reason) from error
+                    raise UntokenizableError(first_index + index, error.reason) from error
                 pieces = self._tokenizer.encode(texts, prompt=options.prompt)
             jobs += pieces
             owners += [index] * len(pieces)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence, Sized
 from itertools import islice
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
+from nearfield import text_inputs
+from nearfield.argument_checks import require_count
 from nearfield.checkpoint.tokenizer import long_texts
 from nearfield.checkpoint.tokenizer.tokenizer import Tokenizer
 from nearfield.errors import InputError, InputTooLong
@@ -33,26 +35,71 @@ _SENTENCES_PER_BATCH, _SENTENCE_CHARACTERS = 1024, 2**16
 _SENTENCE = re.compile(r"(?<=[.!?…])\s+|(?<=[。！？])|\n+")
 
 
-def parse_inputs(texts: Texts) -> tuple[bool, Iterable[Text], int | None]:
+def parse_inputs(texts: object) -> tuple[bool, Iterable[Text], int | None]:
     """Return whether it is a single input, the inputs, and their number where that is known.
 
+    The items of a list are checked now, those of an iterator as they come.
+
     Raises:
-        InputError: it is neither a text, nor a list of texts or token ids.
+        InputError: it is neither a text, nor a list of texts or token ids; or an item is neither a text nor token ids.
     """
-    if isinstance(texts, str):
-        return True, [texts], 1
-    if is_tensor(texts):
-        texts = tensor_to_array(texts)
-    if isinstance(texts, np.ndarray) and texts.ndim == 0:  # ``numpy.array("text")``
-        return parse_inputs(texts.item())
+    texts = tensor_to_array(texts) if is_tensor(texts) else texts
     refuse_vectors(texts, "The input")
-    if isinstance(texts, (bytes, dict)) or not isinstance(texts, Iterable):
-        raise InputError(f"Give a text, a list of texts or token ids, not {type(texts).__name__}.", param="input")
-    if not isinstance(texts, Sequence) and not isinstance(texts, np.ndarray):
-        return False, texts, None
-    if len(texts) and all(isinstance(item, (int, np.integer)) and not isinstance(item, bool) for item in texts):
-        return True, [cast(Sequence[int], list(texts))], 1
-    return False, cast(Sequence[Text], texts), len(texts)
+    value = text_inputs.one_or_many(texts)
+    if isinstance(value, str):
+        return True, [value], 1
+    if not isinstance(value, Sequence) and not isinstance(value, np.ndarray):
+        return False, _checked(value), len(value) if isinstance(value, Sized) else None
+    if len(value) and all(map(_is_token_id, value)):
+        return True, [list(value)], 1
+    for number, item in enumerate(value):
+        if not isinstance(item, str):
+            _check_ids(number, item)
+    return False, cast(Sequence[Text], value), len(value)
+
+
+def list_inputs(texts: object) -> tuple[bool, list[Text]]:
+    """Return whether it is a single input, and the inputs as a list. Raises as ``parse_inputs`` does."""
+    single, items, _ = parse_inputs(texts)
+    return single, list(items)
+
+
+def check_documents(documents: object) -> Sequence[Sequence[str]]:
+    """Return documents of ``encode_late``: for each the list of its chunks.
+
+    Raises:
+        InputError: they are something else.
+    """
+    several = text_inputs.one_or_many(documents, "documents")
+    several = several if isinstance(several, (str, Sequence)) else list(several)
+    for number, chunks in enumerate(several):
+        if isinstance(several, str) or isinstance(chunks, str):
+            raise InputError(
+                f"documents must be a list of documents, each a list of chunks; document {number} is one text.",
+                param="documents",
+            )
+        text_inputs.check_texts(text_inputs.many_texts(chunks, f"document {number}"), "documents", "Chunk")
+    return several
+
+
+def _checked(items: Iterable[Any]) -> Iterator[Text]:
+    for number, item in enumerate(items):
+        if not isinstance(item, str):
+            _check_ids(number, item)
+        yield item
+
+
+def _check_ids(number: int, item: object) -> None:
+    """Raise InputError for an input that is no list of token ids; the ids after the first are checked later."""
+    refuse_vectors(item, f"Input {number}")
+    is_list = isinstance(item, (list, tuple)) or (isinstance(item, np.ndarray) and item.ndim == 1)
+    named = text_inputs.record_names(item) is not None
+    if not is_list or named or (len(item) and not _is_token_id(item[0])):  # type: ignore[arg-type,index]
+        text_inputs.refuse_item(item, number, "input", expected="text or a list of token ids")
+
+
+def _is_token_id(value: object) -> bool:
+    return isinstance(value, (int, np.integer)) and not isinstance(value, bool)
 
 
 def refuse_vectors(item: object, name: str) -> None:
@@ -71,8 +118,7 @@ def windows(inputs: Iterable[Text], max_size: int) -> Iterator[list[Text]]:
     Raises:
         InputError: ``max_size`` is less than 1.
     """
-    if max_size < 1:
-        raise InputError(f"window must be at least 1, not {max_size}.", param="window")
+    require_count("window", max_size)
     size, stream = min(FIRST_WINDOW, max_size), iter(inputs)
     while window := list(_up_to(islice(stream, size), WINDOW_CHARACTERS)):
         yield window

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
 
 from nearfield.errors import InputError
 from nearfield.message_text import count_of
+from nearfield.text_inputs import advice, describe, one_or_many
 
 
 def pair_up(query: str | Iterable[str], documents: Iterable[str]) -> tuple[list[str], list[str]]:
@@ -17,8 +18,8 @@ def pair_up(query: str | Iterable[str], documents: Iterable[str]) -> tuple[list[
     Raises:
         InputError: an argument is no list of texts, or the numbers of queries and documents differ.
     """
-    seconds = _list_texts(documents, "documents")
-    firsts = [query] * len(seconds) if isinstance(query, str) else _list_texts(query, "query")
+    seconds = list_texts(documents, "documents")
+    firsts = [query] * len(seconds) if isinstance(query, str) else list_texts(query, "query")
     if len(firsts) != len(seconds):
         raise InputError(
             f"There are {count_of(len(firsts), 'query', 'queries')} and {count_of(len(seconds), 'document')}: give "
@@ -34,7 +35,7 @@ def split_pairs(items: Iterable[Any]) -> tuple[list[Any], list[Any] | None]:
     Raises:
         InputError: it is no list, or has texts and pairs.
     """
-    listed = _list_texts(items, "input", "texts or pairs of texts")
+    listed = list_texts(items, "input", "texts or pairs of texts")
     pairs = [isinstance(item, (tuple, list, np.ndarray)) and len(item) == 2 for item in listed]
     if not any(pairs):
         return listed, None
@@ -62,20 +63,16 @@ def check_texts(firsts: Sequence[object], seconds: Sequence[object] | None) -> N
 
 def _check_text(which: str, text: object) -> None:
     if not isinstance(text, str):
-        raise InputError(f"{which} must be a string, not {type(text).__name__}.", param="input")
+        raise InputError(f"{which} must be a string, and is {describe(text)}.{advice(text)}", param="input")
 
 
-def _list_texts(values: Any, name: str, kind: str = "texts") -> list[Any]:
+def list_texts(values: object, name: str, kind: str = "texts") -> list[Any]:
     """Return the items of a list, an array, a column of a table or a generator.
 
     Raises:
         InputError: it is a single value, or a table or a mapping, whose items are no texts.
     """
-    if isinstance(values, str):
+    several = one_or_many(values, name, pairs=name == "input")
+    if isinstance(several, str):
         raise InputError(f"{name} must be a list of {kind}, and is one text.", param=name)
-    table = isinstance(values, Mapping) or hasattr(values, "columns") or hasattr(values, "column_names")
-    single = isinstance(values, (bytes, bytearray)) or getattr(values, "ndim", 1) == 0
-    if table or single or not isinstance(values, Iterable):
-        hint = " Pass the column that has the texts." if table else ""
-        raise InputError(f"{name} must be a list of {kind}, not {type(values).__name__}.{hint}", param=name)
-    return list(values)
+    return list(several)

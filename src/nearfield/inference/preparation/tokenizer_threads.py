@@ -21,6 +21,7 @@ from nearfield.checkpoint.tokenizer.tokenizer import Tokenizer
 from nearfield.engine.fair_turns import FairTurns
 from nearfield.engine.turns import CALLER
 from nearfield.errors import DeadlineExceeded
+from nearfield.fork_safety import PerProcess
 from nearfield.inference.call_limits import INLINE_CHARACTERS, CallLimits
 
 #: Characters and inputs of one part: some 0.2 s of a core.
@@ -38,7 +39,8 @@ class _TokenizerThreads:
 
     def __init__(self, threads: int, name: str) -> None:
         self._threads = threads
-        self._pool = ThreadPoolExecutor(threads, thread_name_prefix=name)
+        self._create = partial(ThreadPoolExecutor, threads, thread_name_prefix=name)
+        self._pool = PerProcess[ThreadPoolExecutor]()
         self._turns: WeakKeyDictionary[asyncio.AbstractEventLoop, FairTurns] = WeakKeyDictionary()
 
     async def run(self, function: Callable[[], ResultT]) -> ResultT:
@@ -46,7 +48,7 @@ class _TokenizerThreads:
         turns = self._turns.setdefault(loop, FairTurns(self._threads))
         await turns.acquire(CALLER.get().owner)
         try:
-            return await loop.run_in_executor(self._pool, copy_context().run, function)
+            return await loop.run_in_executor(self._pool.get(self._create), copy_context().run, function)
         finally:
             turns.release()
 

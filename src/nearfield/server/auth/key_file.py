@@ -8,7 +8,7 @@ import os
 import re
 import secrets
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from nearfield.errors import SettingsError, nearest
@@ -37,7 +37,20 @@ def read_key_file(file: Path) -> tuple[ApiKey, ...]:
     keys = _parse_toml(file, text) if file.suffix == ".toml" else _parse_lines(file, text)
     if not keys:
         raise SettingsError(f"The key file {file} has no keys: the server would be open to everybody.")
+    _check_unique(file, keys)
     return tuple(keys)
+
+
+def _check_unique(file: Path, keys: Sequence[ApiKey]) -> None:
+    """Raise SettingsError if two keys have one name, or are one key: only the first would count."""
+    for what, values in (("name", [key.name for key in keys]), ("key", [key.digest.hex() for key in keys])):
+        repeated = next((number for number, value in enumerate(values) if value in values[:number]), None)
+        if repeated is not None:
+            first = values.index(values[repeated])
+            raise SettingsError(
+                f"The key file {file} has one {what} twice: keys {first + 1} ({keys[first].name!r}) and {repeated + 1} "
+                f"({keys[repeated].name!r}). Give each key its own."
+            )
 
 
 def create_key() -> tuple[str, str]:
@@ -55,6 +68,8 @@ def append_key(file: Path, key: ApiKey, key_hash: str) -> None:
     unknown = next((scope for scope in key.scopes if scope not in SCOPES), None)
     if unknown is not None:
         raise SettingsError(f"Unknown scope {unknown!r}. {nearest(unknown, SCOPES)}")
+    if file.exists() and any(other.name == key.name for other in read_key_file(file)):
+        raise SettingsError(f"The key file {file} has a key with the name {key.name!r} already: choose another name.")
     values = {"name": key.name, "hash": key_hash, "scopes": list(key.scopes), "models": list(key.models)}
     lines = [f"{name} = {json.dumps(value, ensure_ascii=False)}" for name, value in values.items()]
     lines += [f"tokens_per_minute = {key.tokens_per_minute}"] * (key.tokens_per_minute is not None)

@@ -7,7 +7,6 @@ process goes on where this one was.
 from __future__ import annotations
 
 import asyncio
-import os
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import closing
@@ -25,7 +24,7 @@ from nearfield.errors import (
     StorageFailed,
     StorageFull,
 )
-from nearfield.fileio.locks import try_lock
+from nearfield.fileio.locks import release_lock, try_lock
 from nearfield.server.batches.batch import UNFINISHED, BatchJob, BatchObject, Outcome
 from nearfield.server.batches.batch_lines import BatchLine, LineError
 from nearfield.server.batches.batch_slots import BatchSlots
@@ -223,7 +222,7 @@ class BatchRunner:
 
     def _release(self) -> None:
         if self._lock is not None:
-            os.close(self._lock)
+            release_lock(self._lock)
             self._lock = None
 
     async def _work(self) -> None:

@@ -1,0 +1,68 @@
+"""Checks of arguments that callers pass from Python: each names the argument, and the value in plain words."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+
+import numpy as np
+
+from nearfield.errors import InputError
+from nearfield.text_inputs import describe
+
+
+def require_texts(**arguments: object) -> None:
+    """Raise InputError if one of the arguments is no string that is not empty."""
+    for name, value in arguments.items():
+        if not isinstance(value, str) or not value:
+            shown = "empty" if value == "" else describe(value)
+            raise InputError(f"{name} must be a text, and is {shown}.", param=name)
+
+
+def require_optional_texts(**arguments: object) -> None:
+    """Raise InputError if one of the arguments is neither a string nor None."""
+    for name, value in arguments.items():
+        if value is not None and not isinstance(value, str):
+            raise InputError(f"{name} must be a text, and is {describe(value)}.", param=name)
+
+
+def require_optional_counts(**arguments: object) -> None:
+    """Raise InputError if one of the arguments is neither a whole number of 1 or more nor None."""
+    for name, value in arguments.items():
+        if value is not None:
+            require_count(name, value)
+
+
+def require_count(name: str, value: object, minimum: int = 1) -> None:
+    """Raise InputError if an argument is no whole number, or below ``minimum``."""
+    whole = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
+    if not whole or value < minimum:  # type: ignore[operator]
+        raise InputError(f"{name} must be a whole number of {minimum} or more, and is {describe(value)}.", param=name)
+
+
+def require_number(name: str, value: object) -> None:
+    """Raise InputError if an argument is no number."""
+    number = isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)
+    if not number or math.isnan(value):  # type: ignore[arg-type]
+        raise InputError(f"{name} must be a number, and is {describe(value)}.", param=name)
+
+
+def require_mapping(name: str, value: object) -> None:
+    """Raise InputError if an argument is neither a mapping nor None."""
+    if value is not None and not isinstance(value, Mapping):
+        raise InputError(f"{name} must be a mapping of names to values, and is {describe(value)}.", param=name)
+
+
+def require_once(name: str, values: Iterable[str]) -> None:
+    """Raise InputError if one of the values is there twice: of two, the last would count without a word."""
+    seen: set[str] = set()
+    for value in values:
+        if value in seen:
+            raise InputError(f"{name} has {value!r} twice.", param=name)
+        seen.add(value)
+
+
+def require_kind(name: str, value: object, kind: type | tuple[type, ...], what: str) -> None:
+    """Raise InputError if an argument is neither of a class nor None; ``what`` describes the class."""
+    if value is not None and not isinstance(value, kind):
+        raise InputError(f"{name} must be {what}, and is {describe(value)}.", param=name)

@@ -1,0 +1,24 @@
+"""JSON whose objects name each value once: by the standard, the last of several wins, and the others are lost."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+
+def parse_json(text: str) -> Any:
+    """Return the value of a JSON text.
+
+    Raises:
+        ValueError: it is not JSON, or an object has a name twice.
+    """
+    return json.loads(text, object_pairs_hook=_unique)
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    values = dict(pairs)
+    if len(values) < len(pairs):
+        names = [name for name, _ in pairs]
+        repeated = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"the name {repeated!r} is there twice in one object")
+    return values
