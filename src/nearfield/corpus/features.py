@@ -15,6 +15,7 @@ from nearfield.corpus.chunkers.token_counter import TokenCounter
 from nearfield.corpus.config import CollectionConfig, FeatureConfig
 from nearfield.encoder import Encoder
 from nearfield.errors import InputError, SpaceMismatch
+from nearfield.inference.preparation.unread_inputs import unread_unlogged
 from nearfield.stores import Metric, TableSpec
 from nearfield.stores.filters import FieldType
 from nearfield.vectors.dense import truncate
@@ -116,9 +117,9 @@ class Feature:
         return self._encode(texts, "document")
 
     def _encode(self, texts: Sequence[str], role: str) -> list[Vector]:
-        options = {"outputs": (self.kind,), **self.config.options}
-        # Reports and searches warn of texts that the model cannot read; ``encode`` would do so for each call.
-        return [vector for part in self.encoder.stream(texts, role=role, **options) for vector in self.vectors(part)]
+        options = {"outputs": (self.kind,), "show_progress_bar": False, **self.config.options}
+        with unread_unlogged():  # reports and searches warn, once for each script
+            return self.vectors(self.encoder.encode(list(texts), role=role, **options))
 
     def vectors(self, outputs: Outputs) -> list[Vector]:
         """Return this feature's vectors from a pass's outputs, truncated and quantised."""

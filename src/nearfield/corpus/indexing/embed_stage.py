@@ -13,6 +13,7 @@ from nearfield.corpus.features import EncodePass, Feature, Vector, token_counter
 from nearfield.corpus.indexing.context import IndexContext
 from nearfield.corpus.indexing.document_task import DocumentTask
 from nearfield.errors import ExecutionFailed, InputError
+from nearfield.inference.preparation.unread_inputs import unread_unlogged
 from nearfield.vectors.outputs import Outputs
 
 #: Texts that are tokenised together.
@@ -109,14 +110,11 @@ class EmbedStage:
     def _embed_alone(self, task: DocumentTask, missing: Sequence[int]) -> DocumentTask:
         texts = [task.chunks[at].embedded for at in missing]
         try:
-            rows = [
-                row
-                for outputs in self._encoder.stream(texts, role="document", **self._options)
-                for row in self._rows(outputs)
-            ]
+            with unread_unlogged():
+                outputs = self._encoder.encode(texts, role="document", show_progress_bar=False, **self._options)
         except _INPUT_ERRORS as error:
             return task.fail(error)
-        return self._fill(task, missing, rows)
+        return self._fill(task, missing, list(self._rows(outputs)))
 
     def _embed_late(self, task: DocumentTask) -> DocumentTask:
         missing = self._missing(task)

@@ -7,8 +7,6 @@ from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-import numpy as np
-
 from nearfield.arrays import Array
 from nearfield.corpus import directory, transfer
 from nearfield.corpus.config import CollectionConfig, parse_config
@@ -27,6 +25,7 @@ from nearfield.corpus.manifest.vector_tables import VectorTables
 from nearfield.corpus.sources import Source, open_source
 from nearfield.corpus.sources.inline import InlineSource, PlannedInlineSource
 from nearfield.fileio.disk_space import explain_full_disk
+from nearfield.inference.preparation.unread_inputs import unread_unlogged
 from nearfield.stores import Store
 
 #: Manifest key of the digest of all settings that change chunks.
@@ -228,7 +227,7 @@ def drop_unused(folder: CollectionDirectory, tables: VectorTables) -> None:
 
 
 def _embed(feature: Feature, texts: Sequence[str]) -> Array:
-    rows = [np.zeros((0, feature.encoder.default_dimensions), np.float32)]
-    for outputs in feature.encoder.stream(texts, role="document", outputs=("dense",)):
-        rows.append(outputs["dense"].data)
-    return np.concatenate(rows)
+    with unread_unlogged():
+        outputs = feature.encoder.encode(list(texts), role="document", show_progress_bar=False, outputs=("dense",))
+    vectors: Array = outputs["dense"].data
+    return vectors

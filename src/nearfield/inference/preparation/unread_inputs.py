@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 
 from nearfield.checkpoint.tokenizer.pairs import PairTokens
 from nearfield.checkpoint.tokenizer.tokenizer import Tokenizer, Tokens
@@ -11,6 +13,17 @@ from nearfield.inference.preparation.inputs import Text
 from nearfield.message_text import count_of
 
 LOG = logging.getLogger("nearfield")
+_IS_LOGGED = ContextVar("nearfield_unread_logged", default=True)
+
+
+@contextmanager
+def unread_unlogged() -> Iterator[None]:
+    """Log no warnings of inputs that a model cannot read, in a block whose caller reports them itself."""
+    token = _IS_LOGGED.set(False)
+    try:
+        yield
+    finally:
+        _IS_LOGGED.reset(token)
 
 
 class UnreadInputs:
@@ -44,7 +57,7 @@ class UnreadInputs:
 
     def log(self, model: str) -> None:
         """Log one warning if there are such inputs."""
-        if self.count:
+        if self.count and _IS_LOGGED.get():
             LOG.warning(
                 "%s knows few or none of the tokens of %s of %d (the first is input %d): such vectors say little about "
                 "their texts, and are nearly equal. Their unknown tokens are counted in `unknown`; use a model for "
