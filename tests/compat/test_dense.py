@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas
 import pytest
 
 from nearfield.compat.sentence_transformers import SentenceTransformer
@@ -52,6 +53,7 @@ def test_vectors_of_each_family(family: str, tmp_path: Path) -> None:
 REFUSED: dict[str, tuple[Callable[[SentenceTransformer], Any], str]] = {
     "pairs": (lambda model: model.encode([("a", "b")]), "pair of texts"),
     "a mapping": (lambda model: model.encode({"text": "a"}), "dict"),
+    "a table": (lambda model: model.encode(pandas.DataFrame({"text": ["a"], "id": [1]})), "column"),
     "precision": (lambda model: model.encode("a", precision="int4"), "int4"),  # type: ignore[arg-type]
     "output": (lambda model: model.encode("a", output_value="tokens"), "tokens"),  # type: ignore[arg-type]
     "batch size": (lambda model: model.encode("a", batch_size=0), "batch_size"),

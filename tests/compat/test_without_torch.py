@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tests.parity.dense import pooled
 from tests.parity.multivector import own
 from tests.parity.scores import classifier
 from tests.parity.sparse import masked
@@ -35,7 +36,9 @@ class Hidden:
             raise ModuleNotFoundError(name)
 
 sys.meta_path.insert(0, Hidden())
-from nearfield.compat.sentence_transformers import CrossEncoder, MultiVectorEncoder, SparseEncoder
+from nearfield.compat.sentence_transformers import (
+    CrossEncoder, MultiVectorEncoder, SentenceTransformer, SparseEncoder, util
+)
 from nearfield.errors import InputError
 
 TEXTS = ["a river by night", "the moon"]
@@ -61,6 +64,18 @@ late = MultiVectorEncoder(sys.argv[3])
 queries, documents = late.encode_query(TEXTS[:1]), late.encode_document(TEXTS)
 result["kinds"] = [type(queries[0]).__name__, type(late.encode(TEXTS[0])).__name__]
 result["late"] = np.asarray(late.similarity(queries, documents)).tolist()
+dense = SentenceTransformer(sys.argv[4])
+vectors = dense.encode(TEXTS)
+result["dense"] = vectors.tolist()
+result["dense similarity"] = dense.similarity(vectors, vectors[0]).tolist()
+result["dense pairwise"] = dense.similarity_pairwise(vectors, vectors).tolist()
+result["states"] = [type(item).__name__ for item in dense.encode(TEXTS, output_value="token_embeddings")]
+result["found"] = [hit["corpus_id"] for hit in util.semantic_search(vectors[1], vectors)[0]]
+result["facts"] = [str(dense.device), str(dense.dtype), dense.tokenizer.encode(TEXTS[0]).ids]
+try:
+    dense.encode(TEXTS, convert_to_tensor=True)
+except InputError as error:
+    result["dense tensor"] = str(error)
 result["loaded"] = sorted(HIDDEN & set(sys.modules))
 print(json.dumps(result))
 """
@@ -68,7 +83,7 @@ print(json.dumps(result))
 
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
-    writers = (classifier("bert"), masked("bert"), own("bert"))
+    writers = (classifier("bert"), masked("bert"), own("bert"), pooled("bert"))
     return [str(write(tmp_path_factory.mktemp(str(number)))) for number, write in enumerate(writers)]
 
 
@@ -82,7 +97,10 @@ def test_arrays_take_the_place_of_tensors(folders: list[str]) -> None:
     assert result["activation"] == 2.0 and result["own"] == [[0.5]] and result["decoded"]
     assert result["kinds"] == ["ndarray", "ndarray"]
     assert result["ranked"] == list(np.argsort(-np.array(result["scores"]), kind="stable"))
+    assert result["states"] == ["ndarray", "ndarray"] and result["found"] == [1, 0]
+    assert result["facts"][:2] == ["cpu", "float32"] and "pip install torch" in result["dense tensor"]
     _compare_with_originals(result, folders)
+    _compare_dense_with_original(result, folders[3])
 
 
 def _compare_with_originals(result: dict[str, Any], folders: list[str]) -> None:
@@ -98,3 +116,14 @@ def _compare_with_originals(result: dict[str, Any], folders: list[str]) -> None:
     late = MultiVectorEncoder(folders[2], device="cpu")
     expected = late.similarity(late.encode_query(texts[:1]), late.encode_document(texts))
     np.testing.assert_allclose(result["late"], expected, rtol=1e-4)
+
+
+def _compare_dense_with_original(result: dict[str, Any], folder: str) -> None:
+    from sentence_transformers import SentenceTransformer
+
+    model = SentenceTransformer(folder, device="cpu")
+    vectors = model.encode(["a river by night", "the moon"])
+    np.testing.assert_allclose(result["dense"], vectors, atol=2e-5)
+    np.testing.assert_allclose(result["dense similarity"], model.similarity(vectors, vectors[0]), atol=2e-5)
+    np.testing.assert_allclose(result["dense pairwise"], model.similarity_pairwise(vectors, vectors), atol=2e-5)
+    assert result["facts"][2] == model.tokenizer("a river by night")["input_ids"]
