@@ -114,6 +114,7 @@ paraphrases = util.paraphrase_mining(model, corpus, top_k=2)
     "vectors for a database": Program(
         """
 import json
+import numpy as np
 from sentence_transformers import SentenceTransformer
 
 model = SentenceTransformer(MODEL)
