@@ -10,10 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from tests.compat.comparison import assert_equal
 from tests.integrations.conftest import assert_close, minilm, splade  # noqa: F401 - fixtures
+from tests.parity import m3
 from tests.parity.scores import classifier
 
 pytestmark = [
@@ -184,7 +186,7 @@ def _run(source: str, models: dict[str, str]) -> dict[str, Any]:
     return variables
 
 
-# -- libraries whose models are not here: compared with the reference of their recipe --------------------------------
+# -- libraries whose models or versions are not here: compared with the reference of their recipe --------------------
 
 FASTEMBED = """
 from fastembed import TextEmbedding
@@ -197,6 +199,26 @@ query_embedding = list(embedding_model.query_embed("How tall is Mont Blanc?"))[0
 size = len(embeddings_list[0])
 """
 
+FLAG_M3 = """
+from FlagEmbedding import BGEM3FlagModel
+
+model = BGEM3FlagModel(M3, use_fp16=False)
+sentences = ["the sun is a star", "stone by stone"]
+output = model.encode(
+    sentences, batch_size=12, max_length=60, return_dense=True, return_sparse=True, return_colbert_vecs=True
+)
+similarity = output["dense_vecs"] @ output["dense_vecs"].T
+"""
+
+FLAG_RERANKER = """
+from FlagEmbedding import FlagReranker
+
+reranker = FlagReranker(RERANKER, use_fp16=False)
+pairs = [["what is panda?", "hi"], ["what is panda?", "The giant panda is a bear."]]
+scores = reranker.compute_score(pairs)
+normalized = reranker.compute_score(pairs, normalize=True)
+"""
+
 
 def test_fastembed(models: dict[str, str]) -> None:
     from sentence_transformers import SentenceTransformer
@@ -207,3 +229,24 @@ def test_fastembed(models: dict[str, str]) -> None:
     assert_close(list(ours["embeddings_generator"]), reference.encode(ours["documents"]))
     assert_close(ours["query_embedding"], reference.encode("How tall is Mont Blanc?"))
     assert ours["size"] == 384
+
+
+def test_flag_embedding_m3(tmp_path: Path) -> None:
+    folder = m3.write(tmp_path)
+    ours = _run(FLAG_M3.replace("from FlagEmbedding", "from nearfield.compat.flag_embedding"), {"M3": str(folder)})
+    dense, sparse, tokens = (m3.expect(kind)(folder, ours["sentences"]) for kind in ("dense", "sparse", "multivector"))
+    assert_close(ours["output"]["dense_vecs"], np.stack(dense))
+    assert_close(ours["similarity"], np.stack(dense) @ np.stack(dense).T)
+    for number in range(2):
+        assert_close(ours["output"]["colbert_vecs"][number], tokens[number])
+        weights = {str(place): float(sparse[number][place]) for place in np.flatnonzero(sparse[number])}
+        assert ours["output"]["lexical_weights"][number] == pytest.approx(weights, abs=1e-5)
+
+
+def test_flag_embedding_reranker(models: dict[str, str]) -> None:
+    from sentence_transformers import CrossEncoder
+
+    ours = _run(FLAG_RERANKER.replace("from FlagEmbedding", "from nearfield.compat.flag_embedding"), models)
+    scores = CrossEncoder(models["RERANKER"], device="cpu").predict(ours["pairs"])  # sigmoid
+    assert_close(ours["normalized"], scores)
+    assert_close(ours["scores"], np.log(scores / (1 - scores)))
