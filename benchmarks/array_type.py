@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pickle
-import statistics
 import tempfile
 import time
 from collections.abc import Callable, Mapping
@@ -26,7 +25,7 @@ Operation = Callable[[Array], object]
 
 
 def measure(rounds: int, *, quick: bool) -> dict[str, Any]:
-    """Return for each operation its seconds on a plain array, and the ratio on `Vectors`."""
+    """Return for each operation its CPU seconds on a plain array, and the ratio on `Vectors`."""
     rows = 20_000 if quick else ROWS
     plain = np.random.default_rng(0).standard_normal((rows, WIDTH), np.float32)
     counts = np.ones(rows, np.int32)
@@ -74,37 +73,31 @@ _ONE_CALL: Mapping[str, Operation] = {
 
 
 def _compare(run: Operation, plain: Array, vectors: Array, rounds: int) -> dict[str, float]:
-    """Return the median ratio of seconds over rounds, in which both take turns, and its range."""
-    run(plain), run(vectors)
-    started = time.perf_counter()
-    run(plain)
-    times = max(1, min(200, round(_SECONDS / max(time.perf_counter() - started, 1e-7))))
-    ratios, seconds = [], []
+    """Return the seconds of both in turn, the ratio of the least ones, and the range of the ratios over rounds."""
+    times = max(1, min(200, round(_SECONDS / max(_seconds(run, plain, 1), 1e-7))))
+    spent: dict[int, list[float]] = {0: [], 1: []}
     for number in range(2 * rounds + 1):
-        pair = [(plain, 0), (vectors, 1)]
-        spent = [0.0, 0.0]
-        for array, place in pair if number % 2 else reversed(pair):
-            spent[place] = _seconds(run, array, times)
-        ratios.append(spent[1] / spent[0])
-        seconds.append(spent[0])
-    low, high = min(ratios), max(ratios)
+        pair = [(0, plain), (1, vectors)]
+        for place, array in pair if number % 2 else reversed(pair):
+            spent[place].append(_seconds(run, array, times))
+    ratios = [theirs / ours for ours, theirs in zip(spent[0], spent[1], strict=True)]
     return {
-        "seconds": round(statistics.median(seconds), 6),
-        "ratio": round(statistics.median(ratios), 3),
-        "low": round(low, 3),
-        "high": round(high, 3),
+        "seconds": round(min(spent[0]), 6),
+        "ratio": round(min(spent[1]) / min(spent[0]), 3),
+        "low": round(min(ratios), 3),
+        "high": round(max(ratios), 3),
     }
 
 
 def _seconds(run: Operation, array: Array, times: int) -> float:
-    """Return the least seconds of several repetitions: what else runs on the machine only adds to them."""
-    least = float("inf")
+    """Return the least CPU seconds of several repetitions: what else runs on the machine only adds to them."""
+    least, inner = float("inf"), max(1, times // 10)
     for _ in range(min(times, 10)):
-        started = time.perf_counter()
-        for _ in range(max(1, times // 10)):
+        started = time.process_time()
+        for _ in range(inner):
             run(array)
-        least = min(least, time.perf_counter() - started)
-    return least / max(1, times // 10)
+        least = min(least, time.process_time() - started)
+    return least / inner
 
 
 def _per_call(run: Operation, plain: Array, vectors: Array, rounds: int) -> dict[str, int]:
@@ -123,7 +116,7 @@ def _bytes(array: Array) -> int:
 
 def table(result: Mapping[str, Any]) -> str:
     """Return the ratios as a Markdown table."""
-    lines = ["| operation | seconds, plain | ratio | range over rounds |", "|---|---|---|---|"]
+    lines = ["| operation | CPU seconds, plain | ratio | range over rounds |", "|---|---|---|---|"]
     for name, row in result["operations"].items():
         lines.append(f"| {name} | {row['seconds']:.4f} | {row['ratio']:.3f} | {row['low']:.3f} to {row['high']:.3f} |")
     lines += ["", f"Memory: {result['memory']:.4f} times that of the plain array. Nanoseconds of a call:", ""]
