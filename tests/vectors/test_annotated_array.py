@@ -97,6 +97,19 @@ def test_facts_stay_with_rows(name: str) -> None:
     np.testing.assert_array_equal(result.data, ROWS[rows].reshape(-1, 8))
 
 
+def test_an_index_that_changes_later_does_not_change_the_facts() -> None:
+    rows = np.array([4, 1])
+    part = vectors()[rows]
+    rows[:] = 0
+    assert part.tokens is not None and part.tokens.tolist() == TOKENS[[4, 1]].tolist()
+
+
+def test_a_wrong_mask_is_numpy_s_error() -> None:
+    for wrong in ([True, False], np.array([9]), [0.5]):
+        with pytest.raises(IndexError):
+            vectors()[wrong]
+
+
 PLAIN: dict[str, Callable[[Any], Any]] = {
     "product": lambda a: a * 2,
     "product from the left": lambda a: 2 * a,

@@ -51,13 +51,23 @@ class RowCounts:
 
 
 class _RowSource:
-    """The facts about a block of memory, shared by all arrays that are views of it; None once it was written to."""
+    """The facts about a block of memory, shared by all arrays that are views of it; None once it was written to.
+
+    Those of a copy of some rows are selected when they are first read: facts of more rows, and the numbers of these.
+    """
 
     __slots__ = ("count", "facts")
 
-    def __init__(self, facts: RowCounts, count: int) -> None:
-        self.facts: RowCounts | None = facts
+    def __init__(self, facts: RowCounts | tuple[RowCounts, Array], count: int) -> None:
+        self.facts: RowCounts | tuple[RowCounts, Array] | None = facts
         self.count = count
+
+    def read(self) -> RowCounts | None:
+        """Return the facts about all rows."""
+        if isinstance(self.facts, tuple):
+            whole, rows = self.facts
+            self.facts = whole.select(rows)
+        return self.facts
 
 
 class AnnotatedArray(Array):
@@ -89,13 +99,14 @@ class AnnotatedArray(Array):
     def facts(self) -> RowCounts | None:
         """What is known of the rows; None if nothing is."""
         source: _RowSource | None = getattr(self, "_source", None)
-        if source is None or source.facts is None:
+        facts = None if source is None else source.read()
+        if source is None or facts is None:
             return None
         rows = self._rows
         if isinstance(rows, int):
-            return source.facts if source.count == 1 else source.facts.select(slice(rows, rows + 1))
+            return facts if source.count == 1 else facts.select(slice(rows, rows + 1))
         whole = len(rows) == source.count and rows.step == 1
-        return source.facts if whole else source.facts.select(np.arange(rows.start, rows.stop, rows.step))
+        return facts if whole else facts.select(np.arange(rows.start, rows.stop, rows.step))
 
     @property
     def has_rows(self) -> bool:
@@ -130,6 +141,8 @@ class AnnotatedArray(Array):
 
     def __getitem__(self, key: Any) -> Any:
         """Index like NumPy; rows and parts with whole rows carry their facts, everything else is plain."""
+        if isinstance(key, (list, np.ndarray)) and self.has_rows:
+            return self._select_rows(key)
         part = _get_item(self, key)
         if not isinstance(part, AnnotatedArray):
             return part  # a number
@@ -139,10 +152,20 @@ class AnnotatedArray(Array):
         kind = type(key)
         if kind is slice or kind is int or isinstance(key, np.integer):
             return _attach(part, self._source, rows[key])
-        if not isinstance(key, (list, np.ndarray)) or part.ndim != self.ndim:
-            return to_plain(part)
-        facts = self.facts
-        return type(self).annotate(part, None if facts is None else facts.select(key))
+        return to_plain(part)
+
+    def _select_rows(self, key: list[Any] | Array) -> Any:
+        """Return rows by number or mask; all other selections are plain."""
+        facts, rows, plain = self.facts, np.asarray(key), to_plain(self)
+        if facts is None or rows.ndim != 1 or rows.dtype.kind not in "iub" or not rows.size:
+            part = _get_item(plain, key)
+            is_empty = part.ndim == self.ndim and not len(part)
+            return part if facts is None or not is_empty else type(self).annotate(part, facts.select(slice(0)))
+        if rows.dtype.kind == "b" and len(rows) == len(plain):
+            rows = np.flatnonzero(rows)
+        part = _get_item(plain, rows)
+        # The numbers are copied: the caller may change them before the facts are read.
+        return _attach(part.view(type(self)), _RowSource((facts, rows.copy()), len(part)), range(len(part)))
 
     def __iter__(self) -> Iterator[Any]:
         """Iterate over plain rows, as fast as NumPy does."""
