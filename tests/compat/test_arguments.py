@@ -19,7 +19,11 @@ pytestmark = pytest.mark.slow
 
 #: Package of each of our packages, and its modules in which a name of ours may be.
 ORIGINALS: Mapping[str, tuple[str, ...]] = {
-    "sentence_transformers": ("sentence_transformers", "sentence_transformers.util"),
+    "sentence_transformers": (
+        "sentence_transformers",
+        "sentence_transformers.util",
+        "sentence_transformers.util.quantization",
+    ),
     "fastembed": ("fastembed", "fastembed.rerank.cross_encoder", "fastembed.late_interaction"),
     "flag_embedding": ("FlagEmbedding",),
     "instructor": ("InstructorEmbedding",),
