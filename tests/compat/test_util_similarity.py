@@ -196,6 +196,10 @@ def test_maxsim_of_padded_and_masked_inputs() -> None:
     close(util.maxsim(a[0], b[0]), theirs.maxsim(a[0], b[0]))
     with pytest.raises(ValueError, match="b_mask"):
         util.maxsim(a, b, b_mask=torch.ones(3, 4))
+    with pytest.raises(InputError, match="covers 2 inputs"):
+        util.maxsim(a, b, b_mask=torch.ones(2, 5))
+    with pytest.raises(InputError, match="a_mask"):
+        util.maxsim(a, b, a_mask="yes")
     with pytest.raises(ValueError, match="same number"):
         util.maxsim_pairwise(a, b)
 

@@ -79,8 +79,8 @@ def maxsim_pairwise(
     queries, documents = _sides(a, b, a_mask, b_mask)
     if len(queries) != len(documents):
         raise InputError(
-            f"There must be the same number of queries and documents to score them as pairs, and there are "
-            f"{len(queries)} and {len(documents)}."
+            f"Pairs need the same number of items on both sides, got {len(queries)} and {len(documents)}: maxsim "
+            "scores all with all."
         )
     pairs = zip(queries, documents, strict=True)
     scores = np.array([(q @ d.T).max(1).sum() if len(d) else EMPTY_DOCUMENT for q, d in pairs], np.float32)
@@ -142,19 +142,18 @@ def _inputs(vectors: AnyVectors) -> tuple[list[Array], bool]:
 
 def _masks(mask: Any, inputs: Sequence[Array], name: str) -> list[Array]:
     """Return the weights of each input's tokens."""
+    if not (isinstance(mask, (list, tuple, np.ndarray)) or is_tensor(mask)):
+        raise InputError(f"`{name}` must be an array, a tensor or a list, not {type(mask).__name__}.", param=name)
     rows = [as_array(row) for row in mask] if isinstance(mask, (list, tuple)) else as_array(mask)
     masks = [rows] if getattr(rows, "ndim", 2) == 1 else list(rows)
     masks = masks * len(inputs) if len(masks) == 1 else masks
-    width, max_tokens = max(map(len, masks), default=0), max(map(len, inputs), default=0)
-    if width != max_tokens or len(masks) != len(inputs):
-        raise InputError(
-            f"`{name}` covers {len(masks)} inputs of {width} tokens, and there are {len(inputs)} of {max_tokens}.",
-            param=name,
-        )
-    return [
-        np.pad(weights, (0, max_tokens - len(weights)))[: len(rows)]
-        for weights, rows in zip(masks, inputs, strict=True)
-    ]
+    width, max_tokens = (max(map(len, part), default=0) for part in (masks, inputs))
+    if width != max_tokens:
+        raise InputError(f"`{name}` covers {width} tokens, and the vectors have {max_tokens}.", param=name)
+    if len(masks) != len(inputs):
+        raise InputError(f"`{name}` covers {len(masks)} inputs, and there are {len(inputs)}.", param=name)
+    pairs = zip(masks, inputs, strict=True)
+    return [np.pad(weights, (0, max_tokens - len(weights)))[: len(rows)] for weights, rows in pairs]
 
 
 def _without_tokens(documents: Sequence[Array]) -> Array:
