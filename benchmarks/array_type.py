@@ -29,7 +29,7 @@ def measure(rounds: int, *, quick: bool) -> dict[str, Any]:
     rows = 20_000 if quick else ROWS
     plain = np.random.default_rng(0).standard_normal((rows, WIDTH), np.float32)
     counts = np.ones(rows, np.int32)
-    vectors = Vectors(plain, _SPACE, WIDTH, tokens=counts, dropped=counts.copy())
+    vectors = Vectors(plain, _SPACE, WIDTH, tokens=counts, dropped=counts.copy(), unknown=counts.copy())
     with tempfile.TemporaryDirectory() as folder:
         operations = _operations(rows, Path(folder))
         results = {name: _compare(run, plain, vectors, rounds) for name, run in operations.items()}
@@ -110,7 +110,7 @@ def _per_call(run: Operation, plain: Array, vectors: Array, rounds: int) -> dict
 
 def _bytes(array: Array) -> int:
     facts = array.facts if isinstance(array, Vectors) else None
-    counts = () if facts is None else (facts.tokens, facts.dropped)
+    counts = () if facts is None else (facts.tokens, facts.dropped, facts.unknown)
     return array.nbytes + sum(item.nbytes for item in counts if item is not None)
 
 

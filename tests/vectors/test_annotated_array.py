@@ -64,6 +64,9 @@ def test_one_text_has_one_dimension() -> None:
 CARRYING: dict[str, tuple[Callable[[Vectors], Any], list[int]]] = {
     "slice": (lambda a: a[1:4], [1, 2, 3]),
     "steps": (lambda a: a[::-2], [5, 3, 1]),
+    "all backwards": (lambda a: a[::-1], [5, 4, 3, 2, 1, 0]),
+    "no rows backwards": (lambda a: a[0:0][::-1], []),
+    "rows backwards": (lambda a: a[4:1:-1], [4, 3, 2]),
     "slice of a slice": (lambda a: a[1:][::2][1:], [3, 5]),
     "row": (lambda a: a[-1], [5]),
     "row by a number of NumPy": (lambda a: a[np.int64(2)], [2]),

@@ -106,7 +106,7 @@ class AnnotatedArray(Array):
         if isinstance(rows, int):
             return facts if source.count == 1 else facts.select(slice(rows, rows + 1))
         whole = len(rows) == source.count and rows.step == 1
-        return facts if whole else facts.select(np.arange(rows.start, rows.stop, rows.step))
+        return facts if whole else facts.select(_to_slice(rows))
 
     @property
     def has_rows(self) -> bool:
@@ -299,6 +299,13 @@ def _attach(array: AnnotatedArray, source: _RowSource, rows: range | int) -> Ann
     _set_source(array, source)
     _set_rows(array, rows)
     return array
+
+
+def _to_slice(rows: range) -> slice:
+    """Return numbers of rows as an index, which copies no counts."""
+    if not rows:
+        return slice(0)
+    return slice(rows.start, None if rows.stop < 0 else rows.stop, rows.step)
 
 
 def _restore(kind: type[AnnotatedArray], array: Array, facts: RowCounts | None) -> Any:
