@@ -207,6 +207,10 @@ def test_inference_free_splade(inference_free: Path) -> None:
     here, there = _both("SparseTextEmbedding", INFERENCE_FREE, inference_free)
     _equal_sparse(here.embed(TEXTS), there.embed(TEXTS))
     _equal_sparse(here.query_embed(TEXTS), there.query_embed(TEXTS))
+    # Queries need no weights.
+    lazy = ours.SparseTextEmbedding(INFERENCE_FREE, specific_model_path=inference_free, lazy_load=True)
+    _equal_sparse(lazy.query_embed(TEXTS), there.query_embed(TEXTS))
+    assert not hasattr(lazy.model, "model")
 
 
 def test_sparse_vectors_by_index() -> None:

@@ -9,9 +9,10 @@ from typing import Any, ClassVar, cast
 import numpy as np
 
 from nearfield.compat.fastembed.lazy_model import FastembedModel, create_custom_model
-from nearfield.compat.fastembed.models import FastembedDescription, ModelLocation, ModelSource
+from nearfield.compat.fastembed.models import FastembedDescription, ModelSource
 from nearfield.inference.loaded_model import LoadedModel
 from nearfield.inference.preparation.inputs import parse_inputs
+from nearfield.inference.uncompiled_model import UncompiledModel
 from nearfield.reranker import Reranker
 
 #: Pairs that are scored in one call.
@@ -25,10 +26,8 @@ class TextCrossEncoder(FastembedModel):
     _custom: ClassVar[list[FastembedDescription]] = []
 
     @classmethod
-    def _load(
-        cls, description: FastembedDescription, location: ModelLocation, options: Mapping[str, Any]
-    ) -> LoadedModel:
-        return Reranker(cls._read(description, location), **options)
+    def _load(cls, options: Mapping[str, Any], model: UncompiledModel) -> LoadedModel:
+        return Reranker(model, **options)
 
     @classmethod
     def add_custom_model(

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, ClassVar, cast
 
 import numpy as np
 
+from nearfield import families
 from nearfield.arrays import Array
+from nearfield.checkpoint.tokenizer.tokenizer import Tokenizer
 from nearfield.compat.fastembed.lazy_model import PASSAGE_TASK, Device, FastembedModel, create_custom_model
 from nearfield.compat.fastembed.models import (
     POOLINGS,
@@ -21,6 +24,8 @@ from nearfield.compat.fastembed.models import (
 from nearfield.encoder import Encoder
 from nearfield.errors import InputError
 from nearfield.inference.preparation.inputs import Texts, parse_inputs
+from nearfield.inference.preparation.sparse_static import SparseStaticEmbedding
+from nearfield.inference.tokenizer_loading import load_tokenizer
 from nearfield.inference.uncompiled_model import UncompiledModel
 from nearfield.recipe import Splade
 
@@ -173,30 +178,47 @@ class SparseTextEmbedding(_EmbeddingModel):
         self, documents: str | Iterable[str], batch_size: int = 256, parallel: int | None = None, **kwargs: Any
     ) -> Iterable[SparseEmbedding]:
         """Yield the vector of each document."""
-        yield from self._vectors(documents, "document")
+        special = self._special_tokens
+        for vectors in self._stream(documents, role="document"):
+            for indices, values in vectors:
+                yield _without_tokens(indices, values, special)
 
     def query_embed(self, query: str | Iterable[str], **kwargs: Any) -> Iterable[SparseEmbedding]:
-        """Yield the vector of each query."""
-        yield from self._vectors(query, "query")
+        """Yield the vector of each query; for inference-free models the weights are not loaded."""
+        if self._query_weights is None:
+            yield from self.embed(query, **kwargs)
+            return
+        tokenizer, weights = self._query_weights
+        for text in parse_inputs(query)[1]:
+            rows = weights.rows(tokenizer.encode([cast(str, text)]))
+            yield _without_tokens(*rows[0]["sparse"], self._special_tokens)
 
     def passage_embed(self, texts: Iterable[str], **kwargs: Any) -> Iterable[SparseEmbedding]:
         """Yield the vector of each passage."""
         yield from self.embed(texts, **kwargs)
 
-    def _vectors(self, texts: Texts, role: str) -> Iterator[SparseEmbedding]:
-        special = self._special_tokens()
-        for vectors in self._stream(texts, role=role):
-            for indices, values in vectors:
-                shown = np.isin(indices, special, invert=True)
-                yield SparseEmbedding(values[shown], indices[shown].astype(np.int64))
-
-    def _special_tokens(self) -> list[int]:
-        """Return the tokens that inference-free models give no weight."""
-        head = self._encoder.recipe.head("sparse")
+    @cached_property
+    def _query_weights(self) -> tuple[Tokenizer, SparseStaticEmbedding] | None:
+        """The tokenizer and the weights of queries of an inference-free model."""
+        recipe = self.model.uncompiled.recipe
+        head = recipe.head("sparse")
         if not isinstance(head, Splade) or head.query_weights is None:
+            return None
+        tokenizer = load_tokenizer(recipe, families.resolve(recipe.config))
+        return tokenizer, SparseStaticEmbedding(head.query_weights, tokenizer, int(recipe.config["vocab_size"]))
+
+    @cached_property
+    def _special_tokens(self) -> list[int]:
+        """The tokens that inference-free models give no weight."""
+        if self._query_weights is None:
             return []
-        added = self._encoder.tokenizer.backend.get_added_tokens_decoder()
+        added = self._query_weights[0].backend.get_added_tokens_decoder()
         return [number for number, token in added.items() if token.special]
+
+
+def _without_tokens(indices: Array, values: Array, tokens: list[int]) -> SparseEmbedding:
+    shown = np.isin(indices, tokens, invert=True)
+    return SparseEmbedding(values[shown], indices[shown].astype(np.int64))
 
 
 class LateInteractionTextEmbedding(_SizedModel):

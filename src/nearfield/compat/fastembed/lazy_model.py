@@ -6,7 +6,7 @@ import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
 from enum import Enum
-from functools import partial
+from functools import cached_property, partial
 from threading import Lock
 from typing import Any, ClassVar
 
@@ -46,15 +46,25 @@ class LazyModel:
 
     model: LoadedModel
 
-    def __init__(self, description: FastembedDescription, load: Callable[[], LoadedModel]) -> None:
+    def __init__(
+        self,
+        description: FastembedDescription,
+        read: Callable[[], UncompiledModel],
+        load: Callable[[UncompiledModel], LoadedModel],
+    ) -> None:
         self.model_description = description
-        self._load, self._lock = load, Lock()
+        self._read, self._load, self._lock = read, load, Lock()
+
+    @cached_property
+    def uncompiled(self) -> UncompiledModel:
+        """The model's files and settings."""
+        return self._read()
 
     def load(self) -> LoadedModel:
         """Return the model, loaded."""
         with self._lock:
             if not hasattr(self, "model"):
-                self.model = self._load()
+                self.model = self._load(self.uncompiled)
             return self.model
 
 
@@ -86,7 +96,7 @@ class FastembedModel:
         location = ModelLocation(None if folder is None else os.fspath(folder), stored, local)
         numbers = [kwargs["device_id"]] if kwargs.get("device_id") is not None else device_ids
         options = {"threads": threads, "precision": "float32", **_device_options(providers, cuda, numbers)}
-        self.model = LazyModel(description, partial(self._load, description, location, options))
+        self.model = LazyModel(description, partial(self._read, description, location), partial(self._load, options))
         if not lazy_load:
             self.model.load()
 
@@ -121,10 +131,8 @@ class FastembedModel:
         cls._custom.append(description)
 
     @classmethod
-    def _load(
-        cls, description: FastembedDescription, location: ModelLocation, options: Mapping[str, Any]
-    ) -> LoadedModel:
-        return Encoder(cls._read(description, location), **options)
+    def _load(cls, options: Mapping[str, Any], model: UncompiledModel) -> LoadedModel:
+        return Encoder(model, **options)
 
     @classmethod
     def _read(cls, description: FastembedDescription, location: ModelLocation) -> UncompiledModel:
