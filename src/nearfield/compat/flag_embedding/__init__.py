@@ -97,9 +97,13 @@ ARGUMENTS: ArgumentTable = {
         }
         for name in ("FlagReranker", "FlagLLMReranker")
     },
-    **{
-        f"{name}.compute_score_single_gpu": {"sentence_pairs": USED, **_SCORE, "kwargs": _OTHERS}
-        for name in ("FlagReranker", "FlagLLMReranker")
+    "FlagReranker.compute_score_single_gpu": {"sentence_pairs": USED, **_SCORE, "kwargs": _OTHERS},
+    "FlagLLMReranker.compute_score_single_gpu": {
+        "sentence_pairs": USED,
+        **_SCORE,
+        "prompt": USED,
+        **dict.fromkeys(("use_dataloader", "num_workers"), Effect("ignored", "The engine is parallel.")),
+        "kwargs": _OTHERS,
     },
     "FlagAutoModel.from_finetuned": {
         **_AUTO,

@@ -267,6 +267,24 @@ class FlagLLMReranker(AbsReranker):
         answer = RerankPrompt(bare_ids(tokenizer, "Yes")[0], template=Template())
         return with_recipe(model, heads=(answer,))
 
+    def compute_score_single_gpu(  # type: ignore[override]
+        self,
+        sentence_pairs: Any,
+        batch_size: int | None = None,
+        query_max_length: int | None = None,
+        max_length: int | None = None,
+        prompt: str | None = None,
+        normalize: bool | None = None,
+        use_dataloader: bool = False,
+        num_workers: int | None = None,
+        device: str | None = None,
+        **kwargs: Any,
+    ) -> list[float]:
+        """Return the scores of pairs, without instructions; see ``compute_score``."""
+        del batch_size, use_dataloader, num_workers, device, kwargs
+        lengths: dict[str, Any] = {"query_max_length": query_max_length, "max_length": max_length}
+        return super().compute_score_single_gpu(sentence_pairs, normalize=normalize, prompt=prompt, **lengths)
+
     def _pair_tokenizer(self, prompt: str | None) -> PairTokenizer:
         return PromptedPairs(self.model.tokenizer, self.model.recipe, prompt or self.prompt or PROMPT)
 
