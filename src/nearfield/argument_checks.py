@@ -10,6 +10,9 @@ import numpy as np
 from nearfield.errors import InputError
 from nearfield.text_inputs import describe
 
+#: The largest whole number that libraries take.
+_LARGEST = 2**63 - 1
+
 
 def require_texts(**arguments: object) -> None:
     """Raise InputError if one of the arguments is no string that is not empty."""
@@ -33,11 +36,12 @@ def require_optional_counts(**arguments: object) -> None:
             require_count(name, value)
 
 
-def require_count(name: str, value: object, minimum: int = 1) -> None:
-    """Raise InputError if an argument is no whole number, or below ``minimum``."""
+def require_count(name: str, value: object, minimum: int = 1, maximum: int = _LARGEST) -> None:
+    """Raise InputError if an argument is no whole number, or not from ``minimum`` to ``maximum``."""
     whole = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
-    if not whole or value < minimum:  # type: ignore[operator]
-        raise InputError(f"{name} must be a whole number of {minimum} or more, and is {describe(value)}.", param=name)
+    if not whole or not minimum <= value <= maximum:  # type: ignore[operator]
+        limits = f"of {minimum} or more" if maximum == _LARGEST else f"from {minimum} to {maximum:,}"
+        raise InputError(f"{name} must be a whole number {limits}, and is {describe(value)}.", param=name)
 
 
 def require_number(name: str, value: object) -> None:

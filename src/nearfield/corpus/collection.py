@@ -33,7 +33,7 @@ from nearfield.corpus.search.relevance import ANSWER_OPTIONS
 from nearfield.corpus.search.searcher import Searcher
 from nearfield.corpus.search.searcher_factory import create_searcher
 from nearfield.corpus.sources import Source
-from nearfield.corpus.sources.inline import InlineSource, documents_list
+from nearfield.corpus.sources.inline import InlineSource, document_ids, documents_list
 from nearfield.corpus.sources.spec import split_piped
 from nearfield.errors import CollectionNotFound, InputError, NotThere, nearest
 from nearfield.fork_safety import PerProcess, ProcessLock
@@ -324,7 +324,7 @@ class Collection:
         prefix = f"{InlineSource.NAME}#"
         with self.folder.write_lock():
             # An id that ``put`` used may have a number sign too.
-            documents = list(dict.fromkeys(documents))
+            documents = document_ids(documents)
             known = (key.startswith(prefix) or self.manifest.document(key) is not None for key in documents)
             ids = [key if is_id else f"{prefix}{key}" for key, is_id in zip(documents, known, strict=True)]
             InlineSource(self.manifest).remove([key.removeprefix(prefix) for key in ids if key.startswith(prefix)])

@@ -16,7 +16,7 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
-from nearfield.argument_checks import require_once
+from nearfield.argument_checks import require_mapping, require_once
 from nearfield.corpus.chunkers import REGISTRY as CHUNKERS
 from nearfield.corpus.extractors.options import OcrMode
 from nearfield.errors import InputError, MissingExtra, nearest
@@ -126,6 +126,7 @@ def parse_config(data: Mapping[str, object]) -> CollectionConfig:
     Raises:
         InputError: a name or value is unknown, or features do not fit together.
     """
+    require_mapping("config", data)
     try:
         config = msgspec.convert(dict(data), CollectionConfig, strict=True)
     except msgspec.ValidationError as error:

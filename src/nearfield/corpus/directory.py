@@ -59,7 +59,7 @@ class CollectionDirectory:
         Raises:
             InputError: the name is not valid.
         """
-        if not NAME.fullmatch(name):
+        if not isinstance(name, str) or not NAME.fullmatch(name):
             raise InputError(
                 f"{name!r} is not a valid name of a collection: a name is 1 to 63 characters of a-z, 0-9, - and _, and "
                 "begins with a letter or digit.",

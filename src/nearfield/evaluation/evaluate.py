@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from nearfield import __version__
+from nearfield.argument_checks import require_count
 from nearfield.encoder import Encoder
 from nearfield.errors import InputError
 from nearfield.evaluation import significance
@@ -24,6 +25,10 @@ from nearfield.evaluation.systems import (
 )
 from nearfield.evaluation.systems.instrumented import InstrumentedSystem
 from nearfield.evaluation.tasks import TaskOptions, open_task, require
+from nearfield.text_inputs import describe
+
+#: Largest cutoff of rankings, and largest number of bootstrap samples.
+_MAX_K, _MAX_SAMPLES = 1_000_000, 1_000_000
 
 
 def evaluate(
@@ -66,10 +71,10 @@ def evaluate(
         InputError: an argument is wrong, the data set cannot be read, or the model cannot do the task.
         MissingExtra: the libraries for metrics are not installed.
     """
-    if isinstance(k, bool) or not isinstance(k, int) or k < 1:
-        raise InputError(f"k is a whole number of 1 or more, and not {k!r}.", param="k")
-    if samples < 0 or worst < 0:
-        raise InputError("samples and worst are whole numbers of 0 or more.", param="samples")
+    require_count("k", k, 1, _MAX_K)
+    require_count("samples", samples, 0, _MAX_SAMPLES)
+    require_count("worst", worst, 0)
+    require_count("seed", seed, 0)
     data = dataset if isinstance(dataset, Dataset) else loaders.load_dataset(dataset, task)
     if task is not None and task != data.task:
         raise InputError(f"{data.name} is a set for {data.task}, not for {task}.", param="task")
@@ -95,7 +100,8 @@ def _open_system(model: object, memo: EmbeddingCache | None) -> tuple[System, bo
     if isinstance(model, (EmbeddingSystem, SearchSystem)):
         return model, False
     raise InputError(
-        f"A model is a name, a Variant, an Encoder or an evaluation system, not {type(model).__name__}.", param="model"
+        f"A model is a name, a Variant, an Encoder or an evaluation system, and this is {describe(model)}.",
+        param="model",
     )
 
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nearfield.argument_checks import require_kind, require_optional_counts, require_texts
+from nearfield.argument_checks import require_count, require_kind, require_texts
 from nearfield.checkpoint.tokenizer.tokenizer import Tokenizer
 from nearfield.checkpoint.weights import lora
 from nearfield.engine.engine import Engine, default_engine
@@ -28,6 +28,9 @@ from nearfield.settings import cache_dir
 
 if TYPE_CHECKING:
     from typing_extensions import Self
+
+#: More threads than any machine has: the runtime would fail in words that name nothing.
+_MAX_THREADS = 65_536
 
 
 class LoadKeywords(ReadModelKeywords, total=False):
@@ -85,7 +88,7 @@ class LoadedModel:
         trust_remote_code: bool = False,
     ) -> None:
         require_texts(precision=precision, backend=backend, device=device)
-        require_optional_counts(threads=threads, streams=streams, max_length=max_length)
+        require_computing(threads, streams, max_length)
         require_kind("engine", engine, Engine, "an Engine")
         report_remote_code(trust_remote_code)
         if not isinstance(model, UncompiledModel):
@@ -224,3 +227,15 @@ def _load_again(kind: type[LoadedModel], arguments: dict[str, Any], space: str) 
             "use the same files in both, or send the model's path or name and load it here."
         )
     return model
+
+
+def require_computing(threads: int | None, streams: int | None, max_length: int | None) -> None:
+    """Raise InputError for numbers of threads, streams or tokens that cannot be used."""
+    numbers = {
+        "threads": (threads, _MAX_THREADS),
+        "streams": (streams, _MAX_THREADS),
+        "max_length": (max_length, 2**31),
+    }
+    for name, (value, maximum) in numbers.items():
+        if value is not None:
+            require_count(name, value, 1, maximum)

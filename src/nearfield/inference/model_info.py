@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 
+from nearfield.argument_checks import require_texts
 from nearfield.checkpoint.tokenizer.tokenizer import Tokenizer
 from nearfield.checkpoint.weights.lora import Adapters
 from nearfield.engine.job import Batch
@@ -67,6 +68,7 @@ class ModelInfo:
         """
         if name is None:
             return 0
+        require_texts(adapter=name)
         numbers = self.adapters.numbers
         if name not in numbers:
             raise InputError(f"{self.name} has no adapter {name!r}. {nearest(name, numbers)}", param="adapter")

@@ -115,6 +115,8 @@ def read_model(
     """
     started, memory_before = time.perf_counter(), memory_used()
     require_optional_texts(source=source, revision=revision, kind=kind, file=file)
+    if file == "":
+        raise InputError("file must be the name of a file, and is empty.", param="file")
     require_mapping("adapters", adapters)
     require_kind("answer", answer, RerankPrompt, "a RerankPrompt")
     entry = catalog.find(model)
@@ -179,6 +181,7 @@ def _mib(size: int) -> int:
 
 def adapter_folder(adapter: str | Path, source: str | None = None, progress: bool = False) -> Path:
     """Return the folder of an adapter, from its path or its id on the Hub."""
+    require_kind("adapter", adapter or 0, (str, Path), "a folder or an id on the Hub")
     if Path(adapter).is_dir():
         return Path(adapter)
     return hub.locate(str(adapter), pin=None, source=source, revision=None, progress=progress).folder

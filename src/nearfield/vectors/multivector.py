@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 
 from nearfield.arrays import Array
+from nearfield.errors import InputError
+from nearfield.text_inputs import describe
 from nearfield.vectors.fingerprint import require_same_space
 from nearfield.vectors.rows import row_bounds, row_number
 
@@ -83,6 +85,9 @@ def maxsim(queries: MultiVectors, documents: MultiVectors) -> Array:
     Returns float32 [queries, documents]; bge-m3's scores are divided by the number of query vectors. A document
     without vectors scores 0. Memory is bounded by blocks of whole documents.
     """
+    for name, value in (("queries", queries), ("documents", documents)):
+        if not isinstance(value, MultiVectors):
+            raise InputError(f"{name} must be MultiVectors, and is {describe(value)}.", param=name)
     scores = np.zeros((len(queries), len(documents)), np.float32)
     lengths = np.diff(queries.indptr)
     if not len(queries.data) or not len(documents.data):

@@ -9,6 +9,7 @@ from numpy.typing import ArrayLike
 
 from nearfield.arrays import Array
 from nearfield.errors import InputError
+from nearfield.text_inputs import describe
 
 Precision = Literal["float32", "float16", "int8", "uint8", "binary", "ubinary"]
 PRECISIONS: tuple[str, ...] = get_args(Precision)
@@ -30,7 +31,12 @@ def calibrate(sample: ArrayLike) -> Array:
     Raises:
         InputError: the sample is not of shape [n, dim], or is empty.
     """
-    values = np.asarray(sample, np.float32)
+    try:
+        values = np.asarray(sample, np.float32)
+    except (TypeError, ValueError) as error:
+        raise InputError(
+            f"sample must be vectors of shape [n, dim], and is {describe(sample)}.", param="sample"
+        ) from error
     if values.ndim != 2 or not len(values):
         raise InputError(f"Calibration needs vectors of shape [n, dim], not {values.shape}.", param="ranges")
     return np.stack([values.min(0), values.max(0)])

@@ -10,6 +10,7 @@ from nearfield.arrays import Array
 from nearfield.errors import InputError, nearest
 from nearfield.message_text import count_of
 from nearfield.tensors import array_to_tensor, is_tensor, tensor_to_array
+from nearfield.text_inputs import describe
 from nearfield.vectors.dense import Vectors, normalize
 from nearfield.vectors.fingerprint import require_same_space
 from nearfield.vectors.multivector import MultiVectors
@@ -80,7 +81,7 @@ def require_vectors(value: VectorsLike, name: str) -> Any:
     vectors = read_vectors(value)
     if vectors is None:
         dtype = getattr(value, "dtype", None)
-        what = type(value).__name__ if dtype is None else f"{type(value).__name__} of {dtype}"
+        what = describe(value) if dtype is None else f"{type(value).__name__} of {dtype}"
         raise InputError(
             f"{name} must be vectors of floating-point numbers, and is {what}. Texts are compared by "
             "Encoder.similarity, quantised vectors as the Vectors that encode returned, or after Vectors.decode().",

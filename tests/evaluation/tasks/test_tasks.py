@@ -322,8 +322,8 @@ def test_every_task_takes_its_rows_alone() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"k": 0}, "k is a whole number of 1 or more"),
-        ({"samples": -1}, "samples and worst"),
+        ({"k": 0}, "k must be a whole number from 1"),
+        ({"samples": -1}, "samples must be a whole number from 0"),
         ({"task": "pairs"}, "is a set for sts, not for pairs"),
     ],
 )
@@ -335,7 +335,7 @@ def test_wrong_options_are_refused(options: dict[str, Any], message: str) -> Non
 
 def test_a_model_of_no_kind_is_refused() -> None:
     data = Dataset("sts", "sts", PairRows(["a", "b"], ["c", "d"], [0.0, 1.0]))
-    with pytest.raises(InputError, match="not int"):
+    with pytest.raises(InputError, match="and this is the number 3"):
         evaluate(3, data)  # type: ignore[arg-type]
 
 

@@ -585,7 +585,7 @@ def test_a_shell_knows_the_adapters_of_its_model(tmp_path: Path) -> None:
         assert made.adapters == model.adapters == ("law", "tax")
         for name in (None, "law", "tax"):
             expected, found = (
-                each._prepare(["cat"], each._resolve(EncodeOptions(adapter=name)), False, None).ticket
+                each._preparer.prepare(each._model, ["cat"], each._resolve(EncodeOptions(adapter=name))).ticket
                 for each in (model, made)
             )
             assert found.jobs[0].ids == expected.jobs[0].ids

@@ -16,6 +16,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+from nearfield.argument_checks import require_count, require_optional_texts
 from nearfield.corpus.manifest import schema, sqlite
 from nearfield.corpus.manifest.keyword_index import KeywordIndex
 from nearfield.corpus.manifest.records import ChunkRecord, DocumentRecord, DuplicateChunk, State, VectorTable
@@ -31,6 +32,7 @@ from nearfield.corpus.manifest.sqlite import Row
 from nearfield.errors import CollectionBusy, InputError, NearfieldError, nearest
 from nearfield.fileio.disk_space import is_disk_full
 from nearfield.fork_safety import ProcessLock
+from nearfield.text_inputs import one_text
 
 #: Listed documents that are written to the temporary table together.
 _LISTED_PER_WRITE = 1000
@@ -217,6 +219,7 @@ class Manifest:
 
     def document(self, document: str) -> DocumentRecord | None:
         """Return a document by its id, or None."""
+        document = one_text(document, "document")
         rows = self.rows(f"SELECT {DOCUMENT_COLUMNS} FROM documents WHERE id = ?", (document,))
         return document_record(rows[0]) if rows else None
 
@@ -229,6 +232,8 @@ class Manifest:
         Raises:
             InputError: there is no such state.
         """
+        require_optional_texts(state=state)
+        require_count("limit", limit, 0)
         if state is not None and state not in _USER_STATES:
             raise InputError(f"Unknown state {state!r} of documents. {nearest(state, _USER_STATES)}", param="state")
         where = f"AND {_USER_STATES[state]}" if state else ""

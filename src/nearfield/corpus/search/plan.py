@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, cast
 
+from nearfield.argument_checks import require_mapping, require_optional_texts, require_texts
 from nearfield.arrays import Array
 from nearfield.corpus.search import fusion
 from nearfield.errors import InputError, nearest
@@ -146,6 +147,9 @@ class SearchPlanner:
         Raises:
             InputError: an option is unknown or out of range, or the collection lacks a feature that it needs.
         """
+        require_texts(mode=options.mode, fuse=options.fuse)
+        require_optional_texts(rerank=options.rerank)
+        require_mapping("weights", options.weights)
         k, where = _integer("k", options.k, MAX_RESULTS), options.where
         rankings, rescored = self._mode(options.mode)
         rerank, highlight = self._rerank(options.rerank), _highlight(options.highlight)

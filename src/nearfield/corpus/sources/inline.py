@@ -12,7 +12,7 @@ from nearfield.corpus.manifest.manifest import Manifest
 from nearfield.corpus.sources import Source
 from nearfield.errors import InputError, nearest
 from nearfield.stores.filters import FieldType, typed
-from nearfield.text_inputs import describe, record_names, refuse_item
+from nearfield.text_inputs import describe, many_texts, record_names, refuse_item
 
 _MAX_KEY = 512
 _ROWS_PER_BATCH = 500
@@ -75,6 +75,15 @@ class InlineSource(Source):
             for key, value in rows:
                 yield _item(key, json.loads(value))
             after = rows[-1][0]
+
+
+def document_ids(documents: object) -> list[str]:
+    """Return ids of documents that a caller passes, each once.
+
+    Raises:
+        InputError: it is no list of texts.
+    """
+    return list(dict.fromkeys(many_texts(documents, "documents", "Document")))
 
 
 def documents_list(documents: object) -> list[Mapping[str, Any]]:

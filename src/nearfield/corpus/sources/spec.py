@@ -12,6 +12,7 @@ from nearfield.corpus.config import SourceSpec
 from nearfield.corpus.sources import TABLES, Source, open_source
 from nearfield.errors import InputError
 from nearfield.message_text import quote_name
+from nearfield.text_inputs import describe
 
 #: Options of sources that have a flag of the same name.
 _FLAGS = ("text", "title", "id", "meta", "include", "exclude", "encoding")
@@ -101,6 +102,9 @@ def split_piped(
 
     A source that is recorded already has its recorded options, unless ``open_source`` got others.
     """
+    for source in sources if isinstance(sources, (list, tuple)) else [sources]:
+        if not isinstance(source, Source):
+            raise InputError(f"sources must be sources of open_source, and has {describe(source)}.", param="sources")
     known = {_open(spec).name: spec for spec in recorded}
     piped = [source for source in sources if source.kind == "stdin"]
     specs = [_spec(source, known.get(source.name)) for source in sources if source.kind != "stdin"]

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from nearfield import __version__
+from nearfield.argument_checks import require_count, require_number
 from nearfield.errors import InputError, NearfieldError
 from nearfield.evaluation import significance
 from nearfield.evaluation.comparison import ranking, vector_storage
@@ -28,6 +29,7 @@ from nearfield.evaluation.systems.embedding_cache import EmbeddingCache
 from nearfield.evaluation.systems.grid import labels
 from nearfield.evaluation.systems.variant import Variant
 from nearfield.evaluation.weights import normalise_weights
+from nearfield.text_inputs import describe, refuse_item
 
 #: Errors of one variant that do not end the comparison.
 _FAILURES = (NearfieldError, OSError, ValueError, RuntimeError, ArithmeticError, LookupError, MemoryError)
@@ -80,6 +82,7 @@ def compare(
         InputError: there is nothing to compare, an argument is wrong, or the data cannot be read. The failure of one
             variant is recorded in its ``errors``.
     """
+    _check_speed(seconds, clients)
     if speed and (seconds <= 0 or not clients or min(clients) < 1):
         raise InputError(f"Speed needs seconds above 0 and 1 client or more, not {seconds:g} s and {[*clients]}.")
     chosen = _variants(models)
@@ -243,9 +246,23 @@ def _adjust(pairs: list[JsonDict]) -> None:
         pair["adjusted"], pair["significant"] = adjusted, adjusted < 0.05
 
 
+def _check_speed(seconds: object, clients: object) -> None:
+    require_number("seconds", seconds)
+    if isinstance(clients, (str, bytes)) or not isinstance(clients, Iterable):
+        raise InputError(f"clients must be numbers of clients, and is {describe(clients)}.", param="clients")
+    for count in clients:
+        require_count("clients", count)
+
+
 def _variants(models: Iterable[str | Variant]) -> list[Variant]:
     if isinstance(models, (str, Variant)):
         models = [models]
+    if isinstance(models, (bytes, Mapping)) or not isinstance(models, Iterable):
+        raise InputError(f"models must be names of models or variants, and is {describe(models)}.", param="models")
+    models = list(models)
+    for number, model in enumerate(models):
+        if not isinstance(model, (str, Variant)):
+            refuse_item(model, number, "models", "models: item", "a name or a Variant")
     parsed = [model if isinstance(model, Variant) else Variant.parse(model) for model in models]
     variants = list({str(variant): variant for variant in parsed}.values())
     if not variants:
@@ -254,6 +271,8 @@ def _variants(models: Iterable[str | Variant]) -> list[Variant]:
 
 
 def _sets(data: str | Path | Dataset | Sequence[str | Path | Dataset], task: str | None) -> list[Dataset]:
+    if isinstance(data, (bytes, Mapping)) or not isinstance(data, (str, Path, Dataset, Iterable)):
+        raise InputError(f"data must be data sets or their paths, and is {describe(data)}.", param="data")
     sources = [data] if isinstance(data, (str, Path, Dataset)) else list(data)
     datasets = [source if isinstance(source, Dataset) else loaders.load_dataset(source, task) for source in sources]
     if not datasets:

@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+from nearfield.argument_checks import require_optional_texts
 from nearfield.errors import InputError, nearest
 from nearfield.evaluation.datasets.column_names import TASK_COLUMNS, detect_task, read_task_rows
 from nearfield.evaluation.datasets.dataset import (
@@ -21,6 +22,7 @@ from nearfield.evaluation.datasets.dataset import (
     Rows,
 )
 from nearfield.evaluation.datasets.rows import SUFFIXES, DatasetRow, read_columns, read_rows
+from nearfield.text_inputs import describe
 
 #: A file in the folder of a synthetic data set, with a note on how the data set was created.
 SYNTHETIC_NOTE = "SYNTHETIC.txt"
@@ -48,6 +50,9 @@ def load_dataset(path: str | Path, task: str | None = None, *, name: str | None 
     Raises:
         InputError: the path is no data set, a row is malformed (with file and line), or the task is unknown.
     """
+    require_optional_texts(task=task)
+    if not isinstance(path, (str, Path)) or not str(path):
+        raise InputError(f"dataset must be a Dataset or the path of one, and is {describe(path)}.", param="dataset")
     source = Path(path)
     if not source.exists():
         raise InputError(f"There is no data set {str(path)!r}: give a file ({_READABLE}) or a folder.", param="data")

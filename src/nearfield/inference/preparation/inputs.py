@@ -78,7 +78,8 @@ def check_documents(documents: object) -> Sequence[Sequence[str]]:
                 f"documents must be a list of documents, each a list of chunks; document {number} is one text.",
                 param="documents",
             )
-        text_inputs.check_texts(text_inputs.many_texts(chunks, f"document {number}"), "documents", "Chunk")
+        if not text_inputs.many_texts(chunks, f"document {number}", "Chunk"):
+            raise InputError(f"Document {number} has no chunks.", param="documents")
     return several
 
 
