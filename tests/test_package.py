@@ -60,6 +60,38 @@ def test_the_encoder_brings_no_torch() -> None:
     assert _loads("from nearfield import Encoder", "torch", "transformers", "sentence_transformers") == "[]"
 
 
+#: Modules that encoding does not need, and that take long to import or much memory.
+HEAVY = (
+    "datasets",
+    "fsspec",
+    "httpx",
+    "huggingface_hub",
+    "lancedb",
+    "multiprocessing",
+    "openai",
+    "pandas",
+    "prometheus_client",
+    "pyarrow",
+    "pydantic",
+    "rich",
+    "scipy",
+    "sklearn",
+    "sqlite3",
+    "starlette",
+    "torch",
+    "transformers",
+    "typer",
+    "uvicorn",
+)
+
+
+@pytest.mark.process
+def test_loading_a_folder_and_encoding_import_nothing_heavy(tmp_path: Path) -> None:
+    folder = str(write_tiny_model(tmp_path / "tiny"))
+    code = f"from nearfield import Encoder; Encoder({folder!r}, compile_cache=False).encode(['the cat'])"
+    assert _loads(code, *HEAVY) == "[]"
+
+
 PAGES = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "Makefile", "pyproject.toml")]
 SHIPPED = [path for folder in ("src", "docs", "tools", "benchmarks") for path in (ROOT / folder).rglob("*")]
 
