@@ -327,7 +327,7 @@ def test_an_array_of_no_dimensions_is_one_text(encoder: Encoder, saved: Any, tex
 
 @pytest.mark.parametrize("wrong", [np.array(7), np.array(0.5), np.array(None)])
 def test_another_array_of_no_dimensions_is_refused(encoder: Encoder, wrong: Any) -> None:
-    with pytest.raises(InputError, match="a text"):
+    with pytest.raises(InputError, match=r"a text|reads texts"):
         encoder.encode(wrong)
 
 
