@@ -376,7 +376,8 @@ class Encoder(EncoderNames):
         resolved = self._resolve(options)
         single, batch = list_inputs(texts)
         sizes = self._preparer.sizes(batch, resolved)
-        if runs_inline(self.tokenizer, sizes):
+        inline = runs_inline(self.tokenizer, sizes)
+        if inline:
             prepared = self._preparer.prepare(self._model, batch, resolved, bulk=limits.bulk, expires_at=expires_at)
         else:
             self.engine.check_room()
@@ -396,7 +397,9 @@ class Encoder(EncoderNames):
         result = postprocess.finish(self.recipe, resolved, rows, prepared, single)
         self._observe("finish", started)
         if unread is not None:
-            unread.add(self.tokenizer, resolved.prompt, prepared.items, prepared.tokens)
+            # It tokenises the prompt, which may be long.
+            add = partial(unread.add, self.tokenizer, resolved.prompt, prepared.items, prepared.tokens)
+            add() if inline else await run_in_thread(add, self.tokenizer, None)
         return TimedResult(result, timings)
 
     def tokenize(self, texts: Texts, **options: Unpack[EncodeKeywords]) -> list[Tokens]:
@@ -444,13 +447,7 @@ class Encoder(EncoderNames):
         if chunked:
             limits.check_count(sum(len(item.ids) + item.dropped for item in tokens))
         prepare = partial(
-            self._preparer.prepare,
-            self._model,
-            items,
-            options,
-            bulk=limits.bulk,
-            expires_at=expires_at,
-            tokens=tokens,
+            self._preparer.prepare, self._model, items, options, bulk=limits.bulk, expires_at=expires_at, tokens=tokens
         )
         return await run_in_thread(prepare, self.tokenizer, expires_at)
 

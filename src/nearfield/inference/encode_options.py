@@ -279,10 +279,10 @@ def resolve_dimensions(recipe: Recipe, dim: int | None, force: bool) -> int:
         )
     trained = {*recipe.matryoshka, *((recipe.truncate_dim,) if recipe.truncate_dim else ())}
     if not force and not (trained and dim >= min(trained)):
-        known = f"It was trained for {', '.join(map(str, sorted(trained)))}." if trained else ""
+        known = f"It was trained for {', '.join(map(str, sorted(trained)))}. " if trained else ""
         raise InputError(
             f"{recipe.name} was not trained to be cut to {dim} dimensions: the vectors would lose quality without "
-            f"notice. {known} Leave dimensions out, or force it (force_truncate_dim=True).",
+            f"notice. {known}Leave dimensions out, or force it (force_truncate_dim=True).",
             param="dimensions",
         )
     return int(dim)

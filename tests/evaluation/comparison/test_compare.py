@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from collections.abc import Callable
 from html.parser import HTMLParser
 from itertools import combinations, pairwise
 from pathlib import Path
@@ -51,17 +52,20 @@ def _data(count: int = 60) -> Dataset:
     return Dataset("made", "retrieval", Retrieval(documents, queries, {f"q{at}": {f"d{at}": 1} for at in range(30)}))
 
 
-@pytest.fixture
-def encoded(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
-    """Count the texts that are encoded."""
-    seen: Counter[str] = Counter()
-    real = Encoder.encode
-
+def _counting(real: Callable[..., Any], seen: Counter[str]) -> Callable[..., Any]:
     def counting(self: Encoder, texts: Any, **options: Any) -> Any:
         seen.update([texts] if isinstance(texts, str) else texts)
         return real(self, texts, **options)
 
-    monkeypatch.setattr(Encoder, "encode", counting)
+    return counting
+
+
+@pytest.fixture
+def encoded(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
+    """Count the texts that are encoded."""
+    seen: Counter[str] = Counter()
+    for name in ("encode", "stream"):
+        monkeypatch.setattr(Encoder, name, _counting(getattr(Encoder, name), seen))
     return seen
 
 
@@ -134,15 +138,15 @@ from nearfield.evaluation.comparison.compare import compare
 from nearfield.evaluation.datasets.loaders import load_dataset
 
 model, data, cache, seen = sys.argv[1:]
-real = Encoder.encode
+real = Encoder.stream
 
 def noting(self, texts, **options):
-    found = real(self, texts, **options)
+    parts = list(real(self, texts, **options))
     with open(seen, "a") as file:
         file.writelines(text + "\\n" for text in texts if text)
-    return found
+    return iter(parts)
 
-Encoder.encode = noting
+Encoder.stream = noting
 told = compare([model, model + "?dimensions=16", model + "?dtype=int8"], data, cache=cache, speed=False)
 print(len(told["ranking"]))
 """
