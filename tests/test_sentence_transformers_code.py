@@ -194,7 +194,7 @@ def test_code_of_models_is_never_trusted_and_a_warning_says_so_once(
         for load in (Encoder, nearfield.load, Encoder):
             load(folder, trust_remote_code=True, compile_cache=False).close()
     assert [record.getMessage() for record in caplog.records if "trust_remote_code" in record.getMessage()] == [
-        "trust_remote_code=True has no effect: Nearfield runs no code of a model, and loads it by its own."
+        "trust_remote_code=True has no effect: Nearfield runs no code of a model, only its own."
     ]
 
 

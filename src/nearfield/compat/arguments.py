@@ -6,15 +6,12 @@ tables with the signatures, and ``python -m tools.reference`` prints them in ``d
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache
 from typing import Any, Literal, TypeAlias
 
 from nearfield.errors import InputError
-
-_log = logging.getLogger(__name__)
+from nearfield.inference.compatibility.call_keywords import report_remote_code as report_remote_code
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,14 +46,3 @@ def refuse_changed(values: Mapping[str, Any], table: Mapping[str, Effect], where
         effect = table[name]
         if value is not None and effect.kind == "refused":
             raise InputError(f"{where} does not support {name}={value!r}. {effect.note}", param=name)
-
-
-def report_remote_code(trust_remote_code: bool | None) -> None:
-    """Warn once in a process that code of models is never run, if it was to be trusted."""
-    if trust_remote_code:
-        _warn_once("trust_remote_code=True has no effect: Nearfield runs no code of a model, only its own.")
-
-
-@cache
-def _warn_once(message: str) -> None:
-    _log.warning(message)

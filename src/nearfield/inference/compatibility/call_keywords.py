@@ -193,7 +193,7 @@ def _check_output_value(value: str | None) -> None:
 def report_remote_code(trust_remote_code: bool | None) -> None:
     """Warn once in a process that code of models is never run, if it was to be trusted."""
     if trust_remote_code:
-        _warn_once("trust_remote_code=True has no effect: Nearfield runs no code of a model, and loads it by its own.")
+        _warn_once("trust_remote_code=True has no effect: Nearfield runs no code of a model, only its own.")
 
 
 @cache
