@@ -171,7 +171,7 @@ def test_retries_end_after_the_last_attempt_or_the_patience() -> None:
         with Client(base, retry=FAST) as client, pytest.raises(ServerRefused, match="429: come back later"):
             client.request("GET", "/x")
         assert len(paths) == 3
-        patient = RetryPolicy(max_attempts=None, patience=0.02, delay=0.03, growth=1.0)
+        patient = RetryPolicy(max_attempts=None, patience=0.5, delay=0.6, growth=1.0)
         with Client(base, retry=patient) as client, pytest.raises(ServerRefused):
             client.request("GET", "/x")
         assert len(paths) == 5

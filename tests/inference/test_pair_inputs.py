@@ -124,5 +124,5 @@ def test_predictions_take_arrays_of_pairs(folder: Path) -> None:
     with Classifier(str(folder), precision="float32") as model:
         assert model.predict(np.array(pairs)) == model.predict(pairs)
         assert model.predict("river " * 90, max_length=8) == model.predict("river " * 6)
-        with pytest.raises(InputError, match="input must be a list of texts or pairs of texts, not dict"):
+        with pytest.raises(InputError, match=r"input is of type dict with the keys text, .* give data\['text'\]"):
             model.predict({"text": "a"})

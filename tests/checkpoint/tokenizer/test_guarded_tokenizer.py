@@ -127,10 +127,20 @@ def test_a_process_for_patterns_that_may_backtrack(monkeypatch: pytest.MonkeyPat
 @pytest.mark.process
 def test_threads_do_not_wait_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
     process = TokenizerProcess(_backtracking(), seconds=0.2)
-    process._lock.acquire()
+    locked, unlock = threading.Event(), threading.Event()
+
+    def work() -> None:
+        with process._lock:
+            locked.set()
+            unlock.wait()
+
+    other = threading.Thread(target=work)
+    other.start()
+    locked.wait()
     with pytest.raises(ModelUnavailable, match="busy"):
         process.encode(["a"], add_special_tokens=False, whole=False)
-    process._lock.release()
+    unlock.set()
+    other.join()
     process = TokenizerProcess(_backtracking(), seconds=30)
     monkeypatch.setattr(tokenizer_process, "CHARACTERS_PER_REQUEST", 10)
     results: list[Any] = []
@@ -145,7 +155,7 @@ def test_threads_do_not_wait_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
     for thread in threads:
         thread.join()
     assert [[item.ids for item in replies] for replies in results] == [[[1, 2]] * 9] * 3
-    child = process._process
+    child = process._process.peek()
     process._kill()
     assert child is not None
     assert child.poll() is not None
