@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import json
+import pickle
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +58,23 @@ def test_vectors_are_those_of_model2vec(folder: Path) -> None:
     _equal(here.encode(TEXTS), there.encode(TEXTS))
     _equal(here.encode(TEXTS[0]), there.encode(TEXTS[0]))
     assert here.tokenize(TEXTS) == there.tokenize(TEXTS)
+
+
+@pytest.mark.parametrize("options", [{}, {"dimensionality": 8}, {"quantize_to": "float32"}], ids=str)
+def test_copies_of_a_used_model_give_the_same(folder: Path, options: dict[str, Any]) -> None:
+    here, there = _models(folder, **options)
+    here.encode(TEXTS)
+    for again in (pickle.loads(pickle.dumps(here)), copy.deepcopy(here), copy.copy(here)):
+        _equal(again.encode(TEXTS), there.encode(TEXTS))
+    _equal(here.encode(TEXTS), there.encode(TEXTS))
+
+
+def test_a_pickle_needs_no_folder(folder: Path, tmp_path: Path) -> None:
+    place = shutil.copytree(folder, tmp_path / "model")
+    here = ours.StaticModel.from_pretrained(place)
+    expected, data = here.encode(TEXTS), pickle.dumps(here)
+    shutil.rmtree(place)
+    np.testing.assert_array_equal(pickle.loads(data).encode(TEXTS), expected)
 
 
 @pytest.mark.parametrize("length", [1, 7, None])

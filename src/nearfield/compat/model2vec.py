@@ -293,11 +293,17 @@ class StaticModel:
     @cached_property
     def _encoder(self) -> Encoder:
         """The table, loaded when it is first used; its folder is written if it is on no disk."""
-        if self._folder is not None:
+        if self._folder is not None and self._folder.is_dir():
             return _load(self._folder, compile_cache=True)
         with TemporaryDirectory() as place:
             self._write(Path(place), self.embedding.astype(np.float32, copy=False))
             return _load(Path(place), compile_cache=False)
+
+    def __getstate__(self) -> dict[str, Any]:
+        # A copy loads its own table when it is used: the folder of this one may be gone, or another on that machine.
+        state = {**self.__dict__, "_folder": None}
+        state.pop("_encoder", None)
+        return state
 
     def _write(self, folder: Path, vectors: Array) -> None:
         folder.mkdir(parents=True, exist_ok=True)
