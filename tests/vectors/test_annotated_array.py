@@ -370,3 +370,81 @@ def test_arrow_takes_results() -> None:
     np.testing.assert_array_equal(flat.to_numpy().reshape(6, 8), ROWS)
     rows = arrow.array(list(vectors()))
     assert rows.to_pylist() == ROWS.tolist()
+
+
+def _column(rows: Any) -> Any:
+    column = np.empty(len(rows), object)
+    column[:] = list(rows)
+    return column
+
+
+#: NumPy's functions without its types, which do not know object arrays of arrays.
+STACK: Any = np.stack
+VSTACK: Any = np.vstack
+#: Functions of NumPy on an object array of vectors.
+ON_COLUMNS: dict[str, Callable[[Any], Any]] = {
+    "stack": np.stack,
+    "stack axis": lambda column: STACK(column, axis=1),
+    "stack out": lambda column: STACK(column, out=np.empty((3, 8), np.float32)),
+    "vstack": np.vstack,
+    "hstack": np.hstack,
+    "dstack": np.dstack,
+    "column_stack": np.column_stack,
+    "concatenate": np.concatenate,
+    "array": lambda column: np.array(list(column)),
+    "array of objects": lambda column: np.array(column.tolist(), dtype=object).astype(float),
+    "block": lambda column: np.block(list(column)),
+    "mean": np.mean,
+    "sum": np.sum,
+    "ufunc": lambda column: STACK(np.add(column, 1)),
+    "reduce": np.add.reduce,
+    "with a vector": lambda column: STACK(np.multiply(column, np.float32(2)) + column),
+    "dot": lambda column: np.dot(column[0], column[1]),
+    "where": lambda column: STACK(np.where([True, False, True], column, column[::-1])),
+    "append": lambda column: STACK(np.append(column, column)),
+    "split": lambda column: STACK(np.split(column, 3)[1]),
+    "take": lambda column: STACK(np.take(column, [2, 0])),
+    "average": lambda column: np.average(column, weights=[1, 2, 3]),
+    "cosines": lambda column: STACK(column) @ column[0],
+}
+
+
+@pytest.mark.parametrize("name", ON_COLUMNS)
+def test_columns_of_vectors_are_columns_of_arrays(name: str) -> None:
+    function, results = ON_COLUMNS[name], vectors()
+    expected = function(_column(np.asarray(results)[:3]))
+    result = function(_column([results[number] for number in range(3)]))
+    assert np.array_equal(np.asarray(result), np.asarray(expected))
+
+
+def test_joined_columns_have_the_facts_of_their_rows() -> None:
+    joined: Any
+    results: Any = vectors()
+    for joined in (STACK(_column([results[0], results[1]])), VSTACK(_column([results[0], results[1]]))):
+        assert joined.fingerprint == SPACE and np.array_equal(joined.tokens, results.tokens[:2])
+    other = STACK(_column([results[0], vectors("other:8:float32")[1]]))
+    assert type(other) is np.ndarray
+
+
+def test_functions_write_into_columns_of_vectors() -> None:
+    results = vectors()
+    column = _column([results[0], results[1]])
+    np.copyto(column[:1], _column([results[2]]))
+    np.put(column, [1], _column([results[2]]))
+    assert np.array_equal(STACK(column), np.asarray(results)[[2, 2]])
+
+
+def test_columns_of_pandas_hold_vectors() -> None:
+    pandas = pytest.importorskip("pandas")
+    results = vectors()
+    table = pandas.DataFrame({"group": ["a", "b", "a"]})
+    table["vector"] = [results[number] for number in range(3)]
+    table = pickle.loads(pickle.dumps(table))
+    plain = np.asarray(results)[:3]
+    for join in (np.stack, np.vstack, np.concatenate, np.hstack):
+        for column in (table["vector"], table["vector"].values, table["vector"].tolist()):
+            assert np.array_equal(join(column), join(list(plain)))
+    groups = table.groupby("group")["vector"]
+    assert np.array_equal(STACK(groups.apply(lambda rows: np.vstack(rows).mean(0))), [plain[::2].mean(0), plain[1]])
+    assert np.array_equal(groups.agg(np.sum)["a"], plain[0] + plain[2])
+    assert STACK(table["vector"]).fingerprint == SPACE

@@ -224,7 +224,8 @@ class AnnotatedArray(Array):
         self, function: Callable[..., Any], types: Any, args: Any, options: Mapping[str, Any]
     ) -> Any:
         """Run one of NumPy's functions: joined rows carry their facts, everything else is computed on plain arrays."""
-        if function in _JOINING_FUNCTIONS:
+        if function in _JOINING_FUNCTIONS and len(args) == 1:
+            args = (_to_list(args[0]),)
             joined = _join(function, args, options)
             if joined is not None:
                 return joined
@@ -232,8 +233,8 @@ class AnnotatedArray(Array):
             return args[0][:]  # through this view ``Generator.shuffle`` writes
         for target in _written(function, args, options):
             _drop(target)
-        result, out = function(*_strip(args), **_strip(options)), options.get("out")
-        return out if isinstance(out, AnnotatedArray) else result
+        result, out = _run(function, types, _strip(args), _strip(options)), options.get("out")
+        return out if isinstance(out, AnnotatedArray) else to_plain(result)
 
     # -- other methods -----------------------------------------------------------------------------------------------
 
@@ -324,6 +325,21 @@ def _strip(value: Any) -> Any:
     if type(value) in (list, tuple):
         return type(value)(map(_strip, value))
     return {name: _strip(item) for name, item in value.items()} if type(value) is dict else value
+
+
+def _to_list(arrays: Any) -> Any:
+    """Return the items of an object array, or of another collection such as a column of a table, as a list."""
+    return arrays if isinstance(arrays, (list, tuple, AnnotatedArray)) else list(arrays)
+
+
+def _run(function: Callable[..., Any], types: Any, args: Any, options: Any) -> Any:
+    """Run a function of NumPy, without another call of ``__array_function__`` if all arrays are NumPy's.
+
+    Object arrays and columns of tables may hold annotated arrays, so that the function itself would call it forever.
+    """
+    if all(issubclass(kind, np.ndarray) for kind in types):
+        return np.ndarray.__array_function__(np.empty(0), function, (np.ndarray,), args, options)
+    return function(*args, **options)
 
 
 def _join_counts(parts: Sequence[Array | None]) -> Array | None:
