@@ -211,6 +211,56 @@ def test_vectors_that_were_written_to_have_no_facts(name: str) -> None:
     assert type(array[0]) is np.ndarray or array.ndim == 1
 
 
+def _scale_rows(array: Any) -> None:
+    for row in array:
+        row *= 3
+
+
+#: Writes that pass through no annotated array.
+OTHER_WRITES: dict[str, Callable[[Any], Any]] = {
+    "rows of a loop": _scale_rows,
+    "columns": lambda array: np.multiply(array[:, :3], 2, out=array[:, :3]),
+    "the transposed array": lambda array: np.multiply(array.T, 2, out=array.T),
+    "a plain view": lambda array: np.asarray(array).fill(1),
+    "flat": lambda array: array.flat.__setitem__(slice(None), 7),
+    "a median in place": lambda array: np.median(array, axis=1, overwrite_input=True),
+    "random numbers": lambda array: RANDOM.standard_normal(out=array, dtype="f"),
+    "an output of a method": lambda array: array.copy().take(np.arange(len(array))[::-1], 0, out=array),
+    "keywords in another order": lambda array: np.copyto(src=0, dst=array),
+}
+
+
+@pytest.mark.parametrize("count", [6, 16, 1000])
+@pytest.mark.parametrize("name", OTHER_WRITES)
+def test_writes_by_other_means_are_noticed(name: str, count: int) -> None:
+    array = Vectors(RANDOM.standard_normal((count, 8)).astype(np.float32), SPACE, 8)
+    part = array[1:]
+    assert array.fingerprint == part.fingerprint == SPACE
+    OTHER_WRITES[name](array)
+    assert array.fingerprint == part.fingerprint == ""
+
+
+@pytest.mark.parametrize("row", range(16))
+def test_writes_into_one_row_of_a_small_array_are_noticed(row: int) -> None:
+    array = Vectors(np.ones((16, 8), np.float32), SPACE, 8)
+    np.asarray(array)[row, 7] = 2
+    assert array.fingerprint == ""
+
+
+def test_decoded_vectors_share_memory_and_what_is_known_of_it() -> None:
+    array = vectors()
+    decoded = array.decode()
+    decoded *= 3
+    assert array.fingerprint == decoded.fingerprint == ""
+
+
+def test_functions_that_only_read_keep_the_facts() -> None:
+    array = vectors()
+    for read in (lambda: np.einsum("ij,kj->ik", array, array), lambda: np.einsum("ij,ij->i", ROWS, array)):
+        assert type(read()) is np.ndarray
+    assert array.fingerprint == SPACE
+
+
 def test_an_in_place_operation_gives_the_array_itself() -> None:
     array = same = vectors()
     array *= 2

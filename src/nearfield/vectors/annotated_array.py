@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
@@ -26,6 +27,8 @@ _JOINING_FUNCTIONS = frozenset((np.concatenate, np.stack, np.vstack))
 #: Facts with a number for each row.
 _COUNTS = ("tokens", "dropped", "unknown")
 _get_item = np.ndarray.__getitem__
+#: Rows of an array that are compared to notice writes: some microseconds for each reading of the facts.
+_SAMPLE_ROWS = 16
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,16 +57,22 @@ class _RowSource:
     """The facts about a block of memory, shared by all arrays that are views of it; None once it was written to.
 
     Those of a copy of some rows are selected when they are first read: facts of more rows, and the numbers of these.
+    Writes that do not pass through an annotated array (rows of an iteration, tensors, other libraries) are noticed by
+    a checksum of some rows.
     """
 
-    __slots__ = ("count", "facts")
+    __slots__ = ("_checksum", "_sample", "count", "facts")
 
-    def __init__(self, facts: RowCounts | tuple[RowCounts, Array], count: int) -> None:
+    def __init__(self, facts: RowCounts | tuple[RowCounts, Array], array: Array, count: int) -> None:
         self.facts: RowCounts | tuple[RowCounts, Array] | None = facts
         self.count = count
+        self._sample = array[:: max(1, -(-count // _SAMPLE_ROWS))] if count > 1 else array
+        self._checksum = _checksum(self._sample)
 
     def read(self) -> RowCounts | None:
-        """Return the facts about all rows."""
+        """Return the facts about all rows; None if they were written to."""
+        if self.facts is not None and _checksum(self._sample) != self._checksum:
+            self.facts = None
         if isinstance(self.facts, tuple):
             whole, rows = self.facts
             self.facts = whole.select(rows)
@@ -74,8 +83,9 @@ class AnnotatedArray(Array):
     """A NumPy array whose rows are results of a model, with facts about them (`RowCounts`).
 
     Rows, slices, masks and lists of rows, copies, concatenations and pickles carry the facts that are still true.
-    Results of all other operations are plain arrays. Writing into the array, or into a part of it, drops the facts;
-    what is written through another view of the memory (``numpy.asarray``, a tensor) is not noticed.
+    Results of all other operations are plain arrays. Writing into the array, or into rows of it, drops the facts.
+    Writes by other means (through columns, rows of an iteration, ``numpy.asarray``, a tensor) are noticed when the
+    facts are read: all of them in an array of up to 16 rows, in a larger one those that concern all rows.
     """
 
     __slots__ = ("_rows", "_source")
@@ -93,7 +103,8 @@ class AnnotatedArray(Array):
             return to_plain(array)
         is_batch = array.ndim >= cls.batch_ndim
         count = len(array) if is_batch else 1
-        return _attach(array.view(cls), _RowSource(facts, count), range(count) if is_batch else 0)
+        source = _RowSource(facts, to_plain(array), count)
+        return _attach(array.view(cls), source, range(count) if is_batch else 0)
 
     @property
     def facts(self) -> RowCounts | None:
@@ -165,7 +176,8 @@ class AnnotatedArray(Array):
             rows = np.flatnonzero(rows)
         part = _get_item(plain, rows)
         # The numbers are copied: the caller may change them before the facts are read.
-        return _attach(part.view(type(self)), _RowSource((facts, rows.copy()), len(part)), range(len(part)))
+        source = _RowSource((facts, rows.copy()), part, len(part))
+        return _attach(part.view(type(self)), source, range(len(part)))
 
     def __iter__(self) -> Iterator[Any]:
         """Iterate over plain rows, as fast as NumPy does."""
@@ -259,6 +271,10 @@ class AnnotatedArray(Array):
 
     #: The same function as NumPy's: it is part of what a result offers.
     __len__ = np.ndarray.__len__
+
+
+def _checksum(sample: Array) -> int:
+    return zlib.crc32(sample.tobytes())
 
 
 def to_plain(value: Any) -> Any:
@@ -386,7 +402,8 @@ def _written(function: Callable[..., Any], args: Sequence[Any], options: Mapping
 def _out_place(function: Callable[..., Any]) -> int | None:
     """Return the position of the argument ``out``, or None if there is none."""
     try:
-        names = list(inspect.signature(function).parameters)
+        parameters = inspect.signature(function).parameters.values()
     except ValueError:  # functions written in C that do not say it
         return 2 if function in (np.concatenate, np.dot) else None
+    names = [parameter.name for parameter in parameters if parameter.kind is parameter.POSITIONAL_OR_KEYWORD]
     return names.index("out") if "out" in names else None
