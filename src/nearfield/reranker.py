@@ -208,7 +208,8 @@ class Scorer(LoadedModel):
             tokens = self._tokenize(firsts[part], None if seconds is None else seconds[part], options, start)
             ticket = self.engine.submit(self._create_ticket(tokens, options.adapter, bulk=True), wait=True)
             parts.append(self._build_scores(tokens, ticket.result(), options.activation))
-            unread.add_framed(tokens, self._pairs.frame if seconds is not None else self.tokenizer.frame_size(""))
+            frame = self.tokenizer.frame_size("") if seconds is None else self._pairs.frame
+            unread.add_pairs(self.tokenizer, (firsts if seconds is None else seconds)[part], tokens, frame)
         unread.log(self.name)
         if not parts:
             return self._build_scores([], [], options.activation)

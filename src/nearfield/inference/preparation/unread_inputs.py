@@ -13,6 +13,8 @@ from nearfield.inference.preparation.inputs import Text
 from nearfield.message_text import count_of
 
 LOG = logging.getLogger("nearfield")
+#: Characters of a text that are looked at, and how many for each known token make it worth that.
+_SAMPLE_CHARACTERS, _CHARACTERS_PER_TOKEN = 2000, 8
 _IS_LOGGED = ContextVar("nearfield_unread_logged", default=True)
 
 
@@ -27,9 +29,10 @@ def unread_unlogged() -> Iterator[None]:
 
 
 class UnreadInputs:
-    """Counts the inputs of a call of which most tokens are unknown, or that have no token though they have characters.
+    """Counts the inputs of a call of which most tokens, or the tokens of most characters, are unknown.
 
-    Special tokens and the prompt do not count. Blank inputs are left out.
+    Inputs that have characters and no token count as well. Special tokens and the prompt do not count, and blank inputs
+    are left out. Of a pair, the second text counts alone: all pairs of a query have its first text.
     """
 
     def __init__(self) -> None:
@@ -50,9 +53,16 @@ class UnreadInputs:
             places = [at for at in places if _is_unread(tokenizer, frame, items[at], tokens[at])]
         self._record(places, len(tokens))
 
-    def add_framed(self, tokens: Sequence[PairTokens], frame: int) -> None:
-        """Count the inputs of one window, which have ``frame`` tokens around their texts."""
-        places = [at for at, item in enumerate(tokens) if item.unknown > len(item.ids) - frame - item.unknown]
+    def add_pairs(
+        self, tokenizer: Tokenizer, texts: Sequence[object], tokens: Sequence[PairTokens], frame: int
+    ) -> None:
+        """Count the inputs of one window, with the text of each that is judged and ``frame`` tokens around them."""
+        places = [
+            at
+            for at, item in enumerate(tokens)
+            if item.unknown
+            and (item.unknown > len(item.ids) - frame - item.unknown or _is_mostly_unknown(tokenizer, texts[at]))
+        ]
         self._record(places, len(tokens))
 
     def log(self, model: str) -> None:
@@ -77,6 +87,18 @@ class UnreadInputs:
 
 def _is_unread(tokenizer: Tokenizer, frame: int, item: Text, tokens: Tokens) -> bool:
     known = tokenizer.count_known(tokens, frame)
-    if tokens.unknown:
-        return tokens.unknown > known
-    return known <= 0 and isinstance(item, str) and bool(item.strip())
+    if not tokens.unknown:
+        return known <= 0 and isinstance(item, str) and bool(item.strip())
+    has_long_tokens = len(item) > _CHARACTERS_PER_TOKEN * known
+    return tokens.unknown > known or (has_long_tokens and _is_mostly_unknown(tokenizer, item))
+
+
+def _is_mostly_unknown(tokenizer: Tokenizer, text: object) -> bool:
+    """Return whether unknown tokens have most of a text's characters: a sentence without spaces may be one of them."""
+    if not isinstance(text, str):
+        return False
+    sample = text[:_SAMPLE_CHARACTERS]
+    encoding = tokenizer.backend.encode(sample, add_special_tokens=False)
+    places = zip(encoding.ids, encoding.offsets, strict=True)
+    unknown = sum(stop - start for number, (start, stop) in places if number == tokenizer.unknown_id)
+    return 2 * unknown > len("".join(sample.split()))
