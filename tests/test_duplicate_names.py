@@ -13,6 +13,7 @@ from nearfield.bulk.text_source import TextSource
 from nearfield.checkpoint import output_kinds
 from nearfield.corpus.collection import Collection
 from nearfield.corpus.config import load_config
+from nearfield.corpus.sources.inline import documents_list
 from nearfield.encoder import Encoder
 from nearfield.errors import InputError, SettingsError
 from nearfield.evaluation.datasets.judgments import Judgments
@@ -57,6 +58,15 @@ def test_what_is_no_list_of_documents(documents: object, message: str, tmp_path:
         ):
             collection.put(frame)
         assert collection.put(frame.to_dict("records")).new == 1
+
+
+def test_advice_for_tables_is_that_of_their_library() -> None:
+    columns = {"id": ["a"], "text": ["x"]}
+    tables = [pytest.importorskip("polars").DataFrame(columns), pytest.importorskip("pyarrow").table(columns)]
+    for table, advice in zip(tables, ("to_dicts", "to_pylist"), strict=True):
+        with pytest.raises(InputError, match=rf"columns id, text.* give data\.{advice}\(\)"):
+            documents_list(table)
+        assert documents_list(getattr(table, advice)()) == [{"id": "a", "text": "x"}]
 
 
 def test_a_name_twice_in_json() -> None:

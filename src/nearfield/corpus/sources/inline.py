@@ -86,6 +86,14 @@ def document_ids(documents: object) -> list[str]:
     return list(dict.fromkeys(many_texts(documents, "documents", "Document")))
 
 
+#: How a table of a library becomes a list of mappings.
+_ROWS = {"pandas": "data.to_dict('records')", "polars": "data.to_dicts()", "pyarrow": "data.to_pylist()"}
+
+
+def _library(value: object) -> str:
+    return type(value).__module__.partition(".")[0]
+
+
 def documents_list(documents: object) -> list[Mapping[str, Any]]:
     """Return documents that a caller passes, as a list of mappings.
 
@@ -94,7 +102,7 @@ def documents_list(documents: object) -> list[Mapping[str, Any]]:
     """
     names = record_names(documents)
     if names is not None:
-        rows = "[document]" if isinstance(documents, Mapping) else "data.to_dict('records') of pandas"
+        rows = "[document]" if isinstance(documents, Mapping) else _ROWS.get(_library(documents), "a list of its rows")
         raise InputError(
             f"documents is {describe(documents)}, and must be a list of mappings with id and text: give {rows}.",
             param="documents",
