@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas
 import pytest
 
 from nearfield.compat.sentence_transformers.cross_encoder import CrossEncoder
@@ -162,8 +163,11 @@ def test_settings_that_change_after_loading(one_label: Path) -> None:
 def test_a_length_beyond_the_positions_is_that_of_the_model(one_label: Path, caplog: pytest.LogCaptureFixture) -> None:
     model = CrossEncoder(str(one_label), max_length=512)
     assert model.max_seq_length == 66 and "Its own length is used" in caplog.text
-    with pytest.raises(InputError, match="max_length must be from 1 to 66"):
-        model.max_seq_length = 512
+    caplog.clear()
+    model.max_seq_length = 9999
+    assert model.max_seq_length == 66 and "Its own length is used" in caplog.text
+    with pytest.raises(InputError, match="max_seq_length must be a whole number of 1 or more, and is of type str"):
+        model.max_seq_length = "5"  # type: ignore[assignment]
 
 
 def test_labels_are_in_the_configuration(both_with_labels: tuple[CrossEncoder, Any]) -> None:
@@ -203,6 +207,37 @@ def test_a_wrong_pair_is_named(both: tuple[CrossEncoder, Any]) -> None:
         model.predict([(QUERY, "a")], batch_size=0)
     with pytest.raises(InputError, match="no keyword 'normalize'"):
         model.predict([(QUERY, "a")], normalize=True)
+
+
+NO_RANKING: dict[str, tuple[dict[str, Any], str]] = {
+    "a frame": ({"documents": pandas.DataFrame({"text": ["a", "b"]})}, r"columns text.*data\['text'\]"),
+    "a dictionary": ({"documents": {"a": "first", "b": "second"}}, "with the keys a, b"),
+    "one text": ({"documents": "a text"}, "documents must be a list of texts, and is one text"),
+    "nothing": ({"documents": None}, "documents must be a text or a list of texts, and is None"),
+    "a number of results": ({"documents": ["a"], "top_k": "x"}, "top_k must be a whole number"),
+    "several queries": ({"query": ["a", "b"], "documents": ["a"]}, "query must be a text"),
+    "an activation": ({"documents": ["a"], "activation_fn": "sigmoid"}, "activation_fn must be a function or a class"),
+}
+
+
+@pytest.mark.parametrize("name", NO_RANKING)
+def test_what_is_not_ranked(name: str, both: tuple[CrossEncoder, Any]) -> None:
+    arguments, words = NO_RANKING[name]
+    with pytest.raises(InputError, match=words):
+        both[0].rank(**{"query": "a query", **arguments})
+
+
+def test_an_activation_is_a_function(both: tuple[CrossEncoder, Any], one_label: Path) -> None:
+    with pytest.raises(InputError, match="activation_fn"):
+        both[0].predict([("a", "b")], activation_fn="sigmoid")  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="activation_fn"):
+        CrossEncoder(str(one_label), activation_fn="sigmoid")  # type: ignore[arg-type]
+
+
+def test_columns_and_arrays_are_ranked(both: tuple[CrossEncoder, Any]) -> None:
+    expected = both[0].rank(QUERY, DOCUMENTS)
+    for documents in (np.array(DOCUMENTS), pandas.Series(DOCUMENTS, index=range(4, 8)), iter(DOCUMENTS)):
+        assert both[0].rank(QUERY, documents) == expected  # type: ignore[arg-type]
 
 
 def test_training_says_what_to_do(both: tuple[CrossEncoder, Any]) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import logging
+import pickle
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,10 +13,13 @@ import numpy as np
 import pandas
 import pytest
 
-from nearfield.compat.sentence_transformers import SentenceTransformer
+from nearfield.compat.sentence_transformers import CrossEncoder, MultiVectorEncoder, SentenceTransformer, SparseEncoder
+from nearfield.compat.sentence_transformers.pretrained_model import PretrainedModel
 from nearfield.errors import InputError, ModelRefused, SourceUnavailable
-from tests.parity import Case, cases
+from tests.parity import Case, cases, multivector
 from tests.parity.dense import REFERENCE
+from tests.parity.scores import classifier
+from tests.parity.sparse import masked
 from tests.support.requirements import missing
 from tests.support.tiny_models import TEXTS, TINY
 
@@ -60,7 +65,20 @@ REFUSED: dict[str, tuple[Callable[[SentenceTransformer], Any], str]] = {
     "misspelt keyword": (lambda model: model.encode("a", normalise=True), "normalise"),
     "prompt": (lambda model: model.encode("a", prompt_name="qery"), "query"),
     "similarity": (lambda model: setattr(model, "similarity_fn_name", "maxsim"), "maxsim"),
-    "length": (lambda model: setattr(model, "max_seq_length", 4096), "max_length"),
+    "length": (lambda model: setattr(model, "max_seq_length", "5"), "max_seq_length must be a whole number"),
+    "no length": (lambda model: setattr(model, "max_seq_length", 0), "max_seq_length must be a whole number"),
+    "tokenizer": (lambda model: setattr(model, "tokenizer", object()), "tokenizer cannot be set"),
+    "a number": (lambda model: model.encode(3), "a list of texts, and is the number 3"),
+    "numbers": (lambda model: model.encode([1, 2]), "Input 0 is the number 1"),
+    "a range": (lambda model: model.encode(range(3)), "Input 0 is the number 0"),
+    "an array of numbers": (lambda model: model.encode(np.array([1.0, 2.0])), "Input 0 is the number 1.0"),
+    "a column of numbers": (lambda model: model.encode(pandas.Series([7, 8])), "Input 0 is the number 7"),
+    "bytes": (lambda model: model.encode(b"a"), "decode"),
+    "an open file": (lambda model: model.encode(io.StringIO("a\nb")), r"open file: give file.read\(\)"),
+    "tokens of a file": (lambda model: model.tokenize(io.StringIO("a\nb")), "open file"),  # type: ignore[arg-type]
+    "batch size of text": (lambda model: model.encode("a", batch_size="x"), "batch_size"),  # type: ignore[arg-type]
+    "no batch size": (lambda model: model.encode("a", batch_size=None), "batch_size"),  # type: ignore[arg-type]
+    "calling it": (lambda model: model({"input_ids": []}), "pass texts to encode"),
     "training": (lambda model: model.fit([]), "Train with sentence-transformers"),
     "modules": (lambda model: model[0], "torch module"),
 }
@@ -71,6 +89,56 @@ def test_what_is_refused_says_what_to_do(model: SentenceTransformer, name: str) 
     call, words = REFUSED[name]
     with pytest.raises(InputError, match=words):
         call(model)
+
+
+@pytest.mark.parametrize("value", ["x", 2.0, 0, -1, True])
+def test_a_wrong_number_of_dimensions(model: SentenceTransformer, folder: Path, value: Any) -> None:
+    words = "truncate_dim must be a whole number of 1 or more"
+    with pytest.raises(InputError, match=words):
+        model.encode("a", truncate_dim=value)
+    with pytest.raises(InputError, match=words):
+        SentenceTransformer(str(folder), truncate_dim=value)
+    with pytest.raises(InputError, match=words), model.truncate_embeddings(value):
+        pass
+
+
+@pytest.mark.parametrize("name", ["parameters", "modules", "named_modules", "state_dict", "_first_module", "apply"])
+def test_what_only_torch_modules_have(model: SentenceTransformer, name: str) -> None:
+    with pytest.raises(AttributeError, match=f"SentenceTransformer has no '{name}'. The model .*: use "):
+        getattr(model, name)
+    assert not hasattr(model, name)
+
+
+def test_other_missing_attributes_have_the_usual_error(model: SentenceTransformer) -> None:
+    with pytest.raises(AttributeError, match=r"^'SentenceTransformer' object has no attribute 'encod'"):
+        getattr(model, "encod")  # noqa: B009 - a checker of types finds it otherwise
+    assert model.training is False
+
+
+def test_a_length_beyond_the_positions(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+    model = SentenceTransformer(str(folder))
+    model.max_seq_length = 9999
+    assert "Its own length is used" in caplog.text and model.max_seq_length < 9999
+    assert model.encode("river " * 9999).shape == (32,)
+
+
+def test_tokens_can_be_moved_and_read_as_attributes(model: SentenceTransformer) -> None:
+    features = model.tokenize(["a river"]).to("cpu")
+    assert features.input_ids is features["input_ids"] and dict(**features).keys() >= {"input_ids", "attention_mask"}
+    with pytest.raises(AttributeError, match="Did you mean 'input_ids'"):
+        features.input_id
+
+
+def test_files_of_this_machine_alone() -> None:
+    try:
+        expected = SentenceTransformer("all-MiniLM-L6-v2").encode("a")
+    except SourceUnavailable as error:
+        missing(f"the model cannot be fetched: {error}")
+    local = SentenceTransformer("all-MiniLM-L6-v2", local_files_only=True)
+    np.testing.assert_array_equal(local.encode("a"), expected)
+    np.testing.assert_array_equal(pickle.loads(pickle.dumps(local)).encode("a"), expected)
+    with pytest.raises(SourceUnavailable, match="only this machine is searched"):
+        SentenceTransformer("no-such-model", local_files_only=True)
 
 
 def test_real_weights_at_both_lengths() -> None:
@@ -157,8 +225,21 @@ def test_no_texts(model: SentenceTransformer) -> None:
     assert model.encode([], output_value="token_embeddings") == []
 
 
-def test_a_model_of_another_kind(tmp_path: Path) -> None:
-    from tests.parity.scores import classifier
+#: Writers of models by the class that loads them.
+KINDS: dict[type[PretrainedModel], Callable[[Path], Path]] = {
+    SentenceTransformer: TINY["bert"],
+    SparseEncoder: masked("bert"),
+    MultiVectorEncoder: multivector.CASES[0].write,
+    CrossEncoder: classifier("bert", 1),
+}
 
-    with pytest.raises(ModelRefused, match="Reranker"):
-        SentenceTransformer(str(classifier("bert", 1)(tmp_path)))
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("other", KINDS)
+def test_a_model_of_another_kind(kind: type[Any], other: type[Any], tmp_path: Path) -> None:
+    folder = str(KINDS[other](tmp_path / "model"))
+    if kind is other:
+        assert kind(folder).max_seq_length
+        return
+    with pytest.raises(ModelRefused, match=f"is no model for {kind.__name__}: load it with .*{other.__name__}"):
+        kind(folder)

@@ -167,7 +167,7 @@ def test_wrong_values_are_refused(both: tuple[SparseEncoder, Any]) -> None:
         model.similarity_fn_name = "maxsim"
     with pytest.raises(InputError, match="max_active_dims must be a positive integer"):
         model.encode(WORDS, max_active_dims=0)
-    with pytest.raises(InputError, match="top_k must be a positive integer"):
+    with pytest.raises(InputError, match="top_k must be a whole number"):
         model.decode(model.encode(WORDS), top_k=0)
     with pytest.raises(TypeError, match="expected a tensor"):
         model.decode([1, 2, 3])

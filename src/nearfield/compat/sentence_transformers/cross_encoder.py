@@ -9,24 +9,28 @@ from typing import Any, Literal
 
 import numpy as np
 
+from nearfield.argument_checks import require_count
 from nearfield.arrays import Array
 from nearfield.compat.arguments import BATCHES, USED, ArgumentTable, Effect
 from nearfield.compat.sentence_transformers.load_options import (
     CONSTRUCTOR,
     call_length,
+    find_local,
     load_options,
     load_within_positions,
     model_name,
+    read_kind,
 )
 from nearfield.compat.sentence_transformers.old_names import accept_old_names
 from nearfield.compat.sentence_transformers.pretrained_model import PretrainedModel, check_batch_size
 from nearfield.compat.sentence_transformers.saved_folder import SavedSettings
 from nearfield.errors import InputError
-from nearfield.inference.preparation.pair_inputs import check_texts
+from nearfield.inference.preparation.pair_inputs import check_texts, list_texts
 from nearfield.inference.rerank_options import activate
 from nearfield.progress import Progress
 from nearfield.reranker import Reranker
 from nearfield.tensors import array_to_tensor, import_torch, is_tensor, tensor_to_array, torch_is_installed
+from nearfield.text_inputs import describe, one_text
 
 #: Pairs between two steps of a progress bar.
 _STEP = 256
@@ -115,10 +119,12 @@ class CrossEncoder(PretrainedModel):
         keep_in_fp32_modules: list[str] | None = None,
     ) -> None:
         arguments = dict(locals())
+        _check_activation(activation_fn)
         self._options = load_options(arguments, "CrossEncoder")
         if max_length is not None:
             self._options["max_length"] = max_length
-        self._name = model_name(model_name_or_path, self.default_huggingface_organization)
+        name = model_name(model_name_or_path, self.default_huggingface_organization)
+        self._name = find_local(name, arguments, self._options)
         reranker = load_within_positions(self._load_model, self._options)
         saved = SavedSettings.read(reranker.recipe.folder, self.model_type)
         arguments["default_prompt_name"] = default_prompt_name or saved.default_prompt_name
@@ -146,6 +152,7 @@ class CrossEncoder(PretrainedModel):
 
     @activation_fn.setter
     def activation_fn(self, function: Callable[..., Any] | None) -> None:
+        _check_activation(function)
         self._activation_fn = function
 
     default_activation_function = activation_fn
@@ -214,6 +221,7 @@ class CrossEncoder(PretrainedModel):
             InputError: an input is no pair of texts; the message has its number.
         """
         check_batch_size(batch_size)
+        _check_activation(activation_fn)
         single, firsts, seconds = self._pairs(inputs)
         options = {
             "prompt": self._resolve_prompt(prompt, prompt_name),
@@ -265,7 +273,9 @@ class CrossEncoder(PretrainedModel):
                 f"CrossEncoder.rank() only works for models with one label, and {self._model.name} has "
                 f"{self.num_labels}: use CrossEncoder.predict()."
             )
-        texts = list(documents)
+        query, texts = one_text(query, "query"), list_texts(documents, "documents")
+        if top_k is not None:
+            require_count("top_k", top_k, 0)
         scores = self.predict(
             [(query, text) for text in texts],
             prompt_name,
@@ -332,7 +342,8 @@ class CrossEncoder(PretrainedModel):
         return self._model
 
     def _load_model(self, **options: Any) -> Reranker:
-        return Reranker(self._name, **{**self._options, **options})
+        options = {**self._options, **options}
+        return Reranker(read_kind(self._name, options, "scores"), **options)
 
     def _settings(self) -> dict[str, Any]:
         function = type(self.activation_fn)
@@ -356,6 +367,14 @@ def _describe(pair: Any) -> str:
     if isinstance(pair, (list, tuple, np.ndarray)):
         return f"{len(pair)} of them"
     return "one text" if isinstance(pair, str) else type(pair).__name__
+
+
+def _check_activation(function: object) -> None:
+    if function is not None and not callable(function):
+        raise InputError(
+            f"activation_fn must be a function or a class, such as torch.nn.Sigmoid, and is {describe(function)}.",
+            param="activation_fn",
+        )
 
 
 def _activation_named(name: str) -> Callable[..., Any]:

@@ -15,23 +15,23 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 
 from nearfield.compat.sentence_transformers.dense_arguments import ARGUMENTS
-from nearfield.compat.sentence_transformers.dense_results import ResultForm, tensor_or_array
+from nearfield.compat.sentence_transformers.dense_results import ResultForm, check_truncation, tensor_or_array
 from nearfield.compat.sentence_transformers.load_options import (
     call_length,
+    find_local,
     input_list,
     load_options,
     load_within_positions,
     model_name,
+    read_kind,
 )
 from nearfield.compat.sentence_transformers.old_names import accept_old_names
 from nearfield.compat.sentence_transformers.pretrained_model import PretrainedModel, check_batch_size
 from nearfield.compat.sentence_transformers.saved_folder import SavedSettings
-from nearfield.compat.sentence_transformers.token_features import token_features
+from nearfield.compat.sentence_transformers.token_features import TokenFeatures, token_features
 from nearfield.compat.sentence_transformers.util.similarity import SimilarityFunction
 from nearfield.encoder import Encoder
 from nearfield.errors import InputError, nearest
-from nearfield.inference import encode_options
-from nearfield.inference.uncompiled_model import ReadModelKeywords, read_model
 from nearfield.recipe import ROLE_TASKS
 from nearfield.tensors import is_tensor
 
@@ -74,13 +74,15 @@ class SentenceTransformer(PretrainedModel):
         similarity_fn_name: Any = None,
         truncate_dim: int | None = None,
     ) -> None:
+        check_truncation(truncate_dim)
         arguments = {**locals(), "token": _merge_tokens(token, use_auth_token)}
         processor = dict(processor_kwargs or {})
         #: Where inputs are cut; "report" is what the folder says.
         self._side = str(processor.pop("truncation_side", "report"))
         arguments["processor_kwargs"] = processor
         self._options = load_options(arguments, "SentenceTransformer")
-        self._name = model_name(model_name_or_path, self.default_huggingface_organization)
+        name = model_name(model_name_or_path, self.default_huggingface_organization)
+        self._name = find_local(name, arguments, self._options)
         encoder = load_within_positions(self._load_model, self._options)
         saved = SavedSettings.read(encoder.recipe.folder, self.model_type)
         arguments["default_prompt_name"] = default_prompt_name or saved.default_prompt_name
@@ -218,7 +220,8 @@ class SentenceTransformer(PretrainedModel):
             self.is_singular_input(inputs),
         )
         form.check()
-        texts = [inputs] if form.single else _list_texts(inputs)
+        texts = input_list(inputs)
+        texts = [texts] if form.single else texts
         options = self._input_options(self._resolve_prompt(prompt, prompt_name), kwargs)
         if output_value == "sentence_embedding":
             return form.shape_vectors(self._vectors(texts, form, options, show_progress_bar))
@@ -304,15 +307,9 @@ class SentenceTransformer(PretrainedModel):
             "adapter": self._adapter_of_task(kwargs.get("task")),
         }
 
-    @property
-    def tokenizer(self) -> Any:
-        """The folder's tokenizer: of transformers if that is installed, else of tokenizers.
-
-        Of changes, those of ``truncation_side`` and ``model_max_length`` have an effect.
-        """
-        new = self._tokenizer is None
-        tokenizer = super().tokenizer
-        if new and self._side != "report":
+    def _load_tokenizer(self) -> Any:
+        tokenizer = super()._load_tokenizer()
+        if self._side != "report":
             tokenizer.truncation_side = self._side
         return tokenizer
 
@@ -326,18 +323,19 @@ class SentenceTransformer(PretrainedModel):
 
     # -- tokens ------------------------------------------------------------------------------------------------------
 
-    def preprocess(self, inputs: Sequence[Any], prompt: str | None = None, **kwargs: Any) -> dict[str, Any]:
+    def preprocess(self, inputs: Sequence[Any], prompt: str | None = None, **kwargs: Any) -> TokenFeatures:
         """Return tensors of the token ids that the model reads, padded on the right, with their mask."""
-        if not len(inputs):
-            return {}
+        texts = input_list(inputs)
+        if not len(texts):
+            return TokenFeatures()
         options = self._input_options(prompt or "", kwargs)
-        tokens = self.encoder.tokenize(_list_texts(inputs), **options)
+        tokens = self.encoder.tokenize(texts, **options)
         features = token_features(tokens, self.encoder.recipe, self.encoder.tokenizer.pad_id)
         if prompt:
             features["prompt_length"] = self.encoder.tokenizer.prompt_length(prompt)
         return features
 
-    def tokenize(self, texts: Sequence[Any], **kwargs: Any) -> dict[str, Any]:
+    def tokenize(self, texts: Sequence[Any], **kwargs: Any) -> TokenFeatures:
         """As ``preprocess``."""
         return self.preprocess(texts, **kwargs)
 
@@ -381,6 +379,7 @@ class SentenceTransformer(PretrainedModel):
     @contextmanager
     def truncate_embeddings(self, truncate_dim: int | None) -> Iterator[None]:
         """Within the context, ``encode`` truncates vectors to so many dimensions."""
+        check_truncation(truncate_dim)
         before = self.truncate_dim
         self.truncate_dim = truncate_dim
         try:
@@ -403,13 +402,10 @@ class SentenceTransformer(PretrainedModel):
         """Load the model with all dimensions by default: truncation does not scale vectors again, as it does there.
 
         Raises:
-            InputError, ModelRefused: the model gives no dense vectors.
+            ModelRefused: the model gives no dense vectors.
         """
         options = {**self._options, **options}
-        source = {name: value for name, value in options.items() if name in ReadModelKeywords.__annotations__}
-        model = read_model(self._name, **source)
-        Encoder.check_kind(model.recipe)
-        encode_options.resolve_outputs(model.recipe, "dense")
+        model = read_kind(self._name, options, "dense")
         return Encoder(model, truncate_dim=model.recipe.dimensions, **options)
 
     def __len__(self) -> int:
@@ -433,9 +429,3 @@ def _merge_tokens(token: bool | str | None, old: bool | str | None) -> bool | st
     if token is not None:
         raise InputError("Give token or use_auth_token, not both.", param="use_auth_token")
     return old
-
-
-def _list_texts(inputs: Any) -> Any:
-    """Return inputs that can be read several times; what has keys or columns is left to `Encoder`, which refuses it."""
-    texts = input_list(inputs)
-    return list(texts) if isinstance(texts, Iterator) else texts

@@ -7,6 +7,7 @@ from typing import Any, cast
 
 import numpy as np
 
+from nearfield.argument_checks import require_count
 from nearfield.arrays import Array
 from nearfield.compat.sentence_transformers.util.quantization import quantize_embeddings
 from nearfield.errors import InputError, nearest
@@ -31,7 +32,7 @@ class ResultForm:
     single: bool = False
 
     def check(self) -> None:
-        """Raise InputError for an unknown precision or output."""
+        """Raise InputError for an unknown precision or output, or a wrong number of dimensions."""
         if self.precision is not None and self.precision not in PRECISIONS:
             raise InputError(
                 f"Precision {self.precision!r} is not supported. {nearest(self.precision, PRECISIONS)}",
@@ -40,6 +41,7 @@ class ResultForm:
         if self.output_value is not None and self.output_value not in OUTPUT_VALUES:
             hint = nearest(self.output_value, OUTPUT_VALUES)
             raise InputError(f"output_value={self.output_value!r} is not supported. {hint}", param="output_value")
+        check_truncation(self.truncate_dim)
 
     def truncates(self, dimensions: int) -> bool:
         """Return whether vectors of so many dimensions get shorter."""
@@ -67,6 +69,12 @@ class ResultForm:
         else:
             result = list(array_to_tensor(data))
         return result[0] if self.single else result
+
+
+def check_truncation(truncate_dim: object) -> None:
+    """Raise InputError for a number of dimensions that is neither None nor a whole number of 1 or more."""
+    if truncate_dim is not None:
+        require_count("truncate_dim", truncate_dim)
 
 
 def tensor_or_array(array: Array) -> Any:

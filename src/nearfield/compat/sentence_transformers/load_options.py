@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from itertools import islice
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import numpy as np
 
-from nearfield import catalog
+from nearfield import catalog, hub
 from nearfield.compat.arguments import REMOTE_CODE, USED, Effect, refuse_changed, report_remote_code
-from nearfield.errors import InputError, nearest
+from nearfield.errors import InputError, ModelRefused, nearest
+from nearfield.inference.uncompiled_model import ReadModelKeywords, UncompiledModel, read_model
+from nearfield.text_inputs import one_or_many, refuse_item
 
 _log = logging.getLogger(__name__)
 
@@ -59,6 +62,13 @@ CONFIG_KWARGS: Mapping[str, Effect] = {
     **dict.fromkeys(("classifier_dropout", "hidden_dropout_prob", "attention_probs_dropout_prob"), _TRAINING),
     "trust_remote_code": REMOTE_CODE,
 }
+#: The class for each output of models.
+_CLASSES: Mapping[str, str] = {
+    "dense": "SentenceTransformer",
+    "sparse": "SparseEncoder",
+    "multivector": "MultiVectorEncoder",
+    "scores": "CrossEncoder",
+}
 _DTYPES = {"float32": "float32", "float": "float32", "bfloat16": "bfloat16", "float16": "float16", "half": "float16"}
 
 
@@ -97,10 +107,37 @@ def load_options(values: Mapping[str, Any], where: str) -> dict[str, Any]:
     options["revision"] = values["revision"]
     options["max_length"] = processor.get("model_max_length")
     options["file"] = model.get("file_name")
-    name = values["model_name_or_path"]
-    if values["local_files_only"] and name is not None and not Path(name).is_dir():
-        options["source"] = "cache"
     return {name: value for name, value in options.items() if value is not None}
+
+
+def find_local(name: str, arguments: Mapping[str, Any], options: dict[str, Any]) -> str:
+    """Return the name of a model; with ``local_files_only`` the place on this machine that has it becomes an option.
+
+    Raises:
+        ModelNotFound, SourceUnavailable: ``local_files_only`` is true, and the model is not on this machine.
+    """
+    if arguments["local_files_only"]:
+        entry, file = catalog.find(name), options.get("file")
+        pin = entry.pin if entry else None
+        files = (file,) if file else ()
+        options["source"] = hub.locate(name, pin=pin, revision=options.get("revision"), fetch=False, files=files).source
+    return name
+
+
+def read_kind(name: str, options: Mapping[str, Any], output: str) -> UncompiledModel:
+    """Read a model that gives an output: ``dense``, ``sparse``, ``multivector`` or ``scores``.
+
+    Raises:
+        ModelRefused: it gives others; the message names the class for them.
+    """
+    source = {key: value for key, value in options.items() if key in ReadModelKeywords.__annotations__}
+    model = read_model(name, **cast("ReadModelKeywords", source))
+    outputs = model.recipe.outputs
+    present = outputs[:1] if outputs[0] == "scores" else outputs
+    if output not in present and not (output == "scores" and output in outputs):
+        classes = " or ".join(_CLASSES[key] for key in present)
+        raise ModelRefused(f"{model.recipe.name} is no model for {_CLASSES[output]}: load it with {classes}.")
+    return model
 
 
 def load_within_positions(load: Callable[[], ModelT], options: dict[str, Any]) -> ModelT:
@@ -120,15 +157,18 @@ def load_within_positions(load: Callable[[], ModelT], options: dict[str, Any]) -
 
 
 def input_list(inputs: Any) -> Any:
-    """Return inputs as `Encoder.encode` takes them: arrays as lists.
+    """Return inputs as `Encoder.encode` takes them: one text, a list or a column.
 
     Raises:
-        InputError: an input is a pair of texts.
+        InputError: it is neither a text nor several, or an input is a number or a pair of texts.
     """
-    if not isinstance(inputs, (list, tuple, np.ndarray)):
-        return inputs
-    listed = inputs.tolist() if isinstance(inputs, np.ndarray) else inputs
-    for index, item in enumerate(listed if isinstance(listed, (list, tuple)) else ()):
+    several = one_or_many(inputs.tolist() if isinstance(inputs, np.ndarray) else inputs, "inputs")
+    if isinstance(several, str):
+        return several
+    listed = list(several) if isinstance(several, (Iterator, range, np.ndarray)) else several
+    for index, item in enumerate(listed if isinstance(listed, (list, tuple)) else islice(listed, 1)):
+        if isinstance(item, (int, float, np.number, np.ndarray)):
+            refuse_item(item, index, "inputs")
         if isinstance(item, (list, tuple)) and item and isinstance(item[0], str):
             raise InputError(
                 f"Input {index} is a pair of texts, which an encoder does not read as one input. Join them to one "

@@ -12,10 +12,12 @@ from nearfield.compat.arguments import BATCHES, USED, ArgumentTable, Effect
 from nearfield.compat.sentence_transformers.load_options import (
     CONSTRUCTOR,
     call_length,
+    find_local,
     input_list,
     load_options,
     load_within_positions,
     model_name,
+    read_kind,
 )
 from nearfield.compat.sentence_transformers.old_names import accept_old_names
 from nearfield.compat.sentence_transformers.pretrained_model import PretrainedModel, check_batch_size
@@ -94,7 +96,8 @@ class MultiVectorEncoder(PretrainedModel):
     ) -> None:
         arguments = dict(locals())
         self._options = load_options(arguments, "MultiVectorEncoder")
-        self._name = model_name(model_name_or_path, self.default_huggingface_organization)
+        name = model_name(model_name_or_path, self.default_huggingface_organization)
+        self._name = find_local(name, arguments, self._options)
         encoder = load_within_positions(self._load_model, self._options)
         self._spec = cast(Multivector, encoder.recipe.head("multivector"))
         #: The texts of the markers of roles, which the model inserts as tokens.
@@ -239,9 +242,8 @@ class MultiVectorEncoder(PretrainedModel):
         return self._model
 
     def _load_model(self, **options: Any) -> Encoder:
-        encoder = Encoder(self._name, **{**self._options, **options})
-        encoder.require("multivector")
-        return encoder
+        options = {**self._options, **options}
+        return Encoder(read_kind(self._name, options, "multivector"), **options)
 
     def _settings(self) -> dict[str, Any]:
         return {**super()._settings(), "similarity_fn_name": self._similarity_fn_name}

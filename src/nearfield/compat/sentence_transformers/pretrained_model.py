@@ -10,6 +10,8 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from nearfield.argument_checks import require_count
+from nearfield.compat.sentence_transformers.load_options import load_within_positions
 from nearfield.compat.sentence_transformers.saved_folder import save_folder
 from nearfield.compat.sentence_transformers.token_features import load_tokenizer
 from nearfield.errors import InputError
@@ -23,6 +25,20 @@ _log = logging.getLogger(__name__)
 _TRAIN = "Train with sentence-transformers, and load the folder that it saves."
 _SAVE = "Copy the model's folder, or save with sentence-transformers."
 _MODULES = "The model is no torch module: use tokenizer, max_seq_length, config and the other attributes."
+_WEIGHTS = (
+    "The model is no torch module: use device, dtype and config. For its weights, load it with sentence_transformers."
+)
+_PARTS = "The model has no modules: use tokenizer, max_seq_length and config, or load it with sentence_transformers."
+_FEATURES = "The model is not called with tokens: pass texts to encode, or pairs of texts to predict of CrossEncoder."
+#: What torch modules have and this does not, with what to do.
+_TORCH_NAMES: Mapping[str, str] = {
+    **dict.fromkeys(("parameters", "named_parameters", "buffers", "named_buffers"), _WEIGHTS),
+    **dict.fromkeys(("state_dict", "load_state_dict", "zero_grad", "get_parameter"), _WEIGHTS),
+    **dict.fromkeys(("modules", "named_modules", "children", "named_children", "get_submodule"), _PARTS),
+    **dict.fromkeys(("_modules", "_first_module", "_last_module", "auto_model", "apply"), _PARTS),
+    **dict.fromkeys(("register_forward_hook", "register_forward_pre_hook", "append", "insert"), _PARTS),
+    **dict.fromkeys(("gradient_checkpointing_enable", "enable_input_require_grads", "smart_batching_collate"), _TRAIN),
+}
 
 
 def _refused(name: str, advice: str) -> Callable[..., Any]:
@@ -34,6 +50,19 @@ def _refused(name: str, advice: str) -> Callable[..., Any]:
     return method
 
 
+class ModelCard(SimpleNamespace):
+    """What evaluators find out about a model; no model card is written."""
+
+    def __init__(self, **values: Any) -> None:
+        super().__init__(**values)
+        #: The figures of each evaluator that ran last.
+        self.eval_results_dict: dict[Any, dict[str, Any]] = {}
+
+    def set_evaluation_metrics(self, evaluator: Any, metrics: Mapping[str, Any], epoch: int = 0, step: int = 0) -> None:
+        """Store the figures of an evaluator."""
+        self.eval_results_dict[evaluator] = dict(metrics)
+
+
 class PretrainedModel:
     """A loaded model with the attributes that all classes of sentence-transformers have."""
 
@@ -42,6 +71,8 @@ class PretrainedModel:
     #: Prompts that exist even if a model names none.
     _default_prompts: ClassVar[Mapping[str, str]] = {}
     model_type: ClassVar[str] = ""
+    #: Whether the model is trained: it never is.
+    training: ClassVar[bool] = False
     #: Keywords with which the model was loaded.
     _options: dict[str, Any]
 
@@ -50,7 +81,7 @@ class PretrainedModel:
         self._max_seq_length: int | None = None
         self._tokenizer: Any = None
         self.backend: str = arguments["backend"]
-        self.model_card_data = arguments["model_card_data"] or SimpleNamespace()
+        self.model_card_data = arguments["model_card_data"] or ModelCard()
         self.trust_remote_code = bool(arguments["trust_remote_code"])
         changed = arguments["prompts"] or {}
         merged = {**self._default_prompts, **prompts, **changed}
@@ -105,15 +136,17 @@ class PretrainedModel:
 
     @property
     def max_seq_length(self) -> int:
-        """Tokens read of each input. It can be set, up to the number of positions that the model has."""
+        """Tokens read of each input. It can be set; beyond the positions of the model, its own length is used."""
         return self._model.max_length if self._max_seq_length is None else self._max_seq_length
 
     @max_seq_length.setter
     def max_seq_length(self, value: int | None) -> None:
-        if value is not None and value > self._model.max_length:
-            self._model = self._load_model(max_length=value)
-        if value is not None and value < 1:
-            raise InputError(f"max_seq_length={value}: choose 1 or more.", param="max_seq_length")
+        if value is not None:
+            require_count("max_seq_length", value)
+            if value > self._model.max_length:
+                options = {"max_length": value}
+                self._model = load_within_positions(lambda: self._load_model(**options), options)
+            value = min(value, self._model.max_length)
         self._max_seq_length = value
         self._tokenizer = None
 
@@ -123,10 +156,24 @@ class PretrainedModel:
 
     @property
     def tokenizer(self) -> Any:
-        """The folder's tokenizer: of transformers if that is installed, else of tokenizers. Changes have no effect."""
+        """The folder's tokenizer: of transformers if that is installed, else of tokenizers.
+
+        Of its changes, those of ``truncation_side`` and ``model_max_length`` have an effect in `SentenceTransformer`.
+        """
         if self._tokenizer is None:
-            self._tokenizer = load_tokenizer(self._model.recipe.folder, self.max_seq_length)
+            self._tokenizer = self._load_tokenizer()
         return self._tokenizer
+
+    @tokenizer.setter
+    def tokenizer(self, value: Any) -> None:
+        raise InputError(
+            "tokenizer cannot be set: save the other tokenizer into a copy of the model's folder, and load that. "
+            "Settings of the present one are changed in place, such as model.tokenizer.truncation_side.",
+            param="tokenizer",
+        )
+
+    def _load_tokenizer(self) -> Any:
+        return load_tokenizer(self._model.recipe.folder, self.max_seq_length)
 
     @property
     def device(self) -> Any:
@@ -247,9 +294,17 @@ class PretrainedModel:
     forward = _refused("forward", _MODULES)
     preprocess = _refused("preprocess", _MODULES)
     __getitem__ = _refused("modules by index", _MODULES)
+    __call__ = _refused("calls", _FEATURES)
+
+    if not TYPE_CHECKING:  # a checker of types is to find misspelt names
+
+        def __getattr__(self, name: str) -> Any:
+            """Say what to do in place of what only torch modules have; called for names that are missing."""
+            if name in _TORCH_NAMES:
+                raise AttributeError(f"{type(self).__name__} has no {name!r}. {_TORCH_NAMES[name]}")
+            return object.__getattribute__(self, name)
 
 
 def check_batch_size(batch_size: int) -> None:
     """Raise InputError for a size that no batch has."""
-    if batch_size <= 0:
-        raise InputError(f"batch_size must be a positive integer, and is {batch_size}.", param="batch_size")
+    require_count("batch_size", batch_size)

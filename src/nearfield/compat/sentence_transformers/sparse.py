@@ -5,14 +5,17 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any, ClassVar, Literal
 
+from nearfield.argument_checks import require_count
 from nearfield.compat.arguments import BATCHES, USED, ArgumentTable, Effect
 from nearfield.compat.sentence_transformers.load_options import (
     CONSTRUCTOR,
     call_length,
+    find_local,
     input_list,
     load_options,
     load_within_positions,
     model_name,
+    read_kind,
 )
 from nearfield.compat.sentence_transformers.old_names import accept_old_names
 from nearfield.compat.sentence_transformers.pretrained_model import PretrainedModel, check_batch_size
@@ -99,7 +102,8 @@ class SparseEncoder(PretrainedModel):
         arguments = dict(locals())
         _check_active_dims(max_active_dims)
         self._options = load_options(arguments, "SparseEncoder")
-        self._name = model_name(model_name_or_path, self.default_huggingface_organization)
+        name = model_name(model_name_or_path, self.default_huggingface_organization)
+        self._name = find_local(name, arguments, self._options)
         encoder = load_within_positions(self._load_model, self._options)
         saved = SavedSettings.read(encoder.recipe.folder, self.model_type)
         arguments["default_prompt_name"] = default_prompt_name or saved.default_prompt_name
@@ -213,8 +217,8 @@ class SparseEncoder(PretrainedModel):
         Raises:
             InputError: ``top_k`` is less than 1, or the vectors have more than two dimensions.
         """
-        if top_k is not None and top_k <= 0:
-            raise InputError(f"top_k must be a positive integer, and is {top_k}.", param="top_k")
+        if top_k is not None:
+            require_count("top_k", top_k)
         vectors = as_sparse_vectors(embeddings)
         rows = decode_tokens(vectors, self._model.tokenizer.backend.id_to_token, top_k)
         return rows[0] if vectors.single else rows
@@ -269,8 +273,8 @@ class SparseEncoder(PretrainedModel):
         return self._model
 
     def _load_model(self, **options: Any) -> Encoder:
-        encoder = Encoder(self._name, **{**self._options, **options})
-        encoder.require("sparse")
+        options = {**self._options, **options}
+        encoder = Encoder(read_kind(self._name, options, "sparse"), **options)
         # A call may keep more values than the folder says.
         encoder.recipe = replace(encoder.recipe, max_active_dims=None)
         return encoder
